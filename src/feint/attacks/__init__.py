@@ -1,0 +1,7 @@
+"""Attacks: they hold an oracle and inputs of their own, and return the surrogate that they trained."""
+
+from feint.attacks.attack import Attack, Through
+from feint.attacks.knockoff import KnockoffNets
+from feint.attacks.lenses import Averaged, HardLabels, Lens
+
+__all__ = ["Attack", "Averaged", "HardLabels", "KnockoffNets", "Lens", "Through"]

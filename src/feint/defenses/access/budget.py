@@ -1,0 +1,29 @@
+"""A fixed number of queries for every client."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from feint.errors import BadRecipe, OverBudget
+from feint.ledger import Account
+from feint.query import Query
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Each client gets `queries` answers and no more; what is charged is not given back when the line fails later.
+
+    The cheapest defense there is (Tramèr et al., USENIX Security 2016, §7), and blind to clients with many names.
+    """
+
+    cite: ClassVar[str] = "tramer2016stealing"
+    queries: int
+
+    def __post_init__(self) -> None:
+        if self.queries < 0:
+            raise BadRecipe(f"a budget of {self.queries}", "0 or more queries", "raise it")
+
+    def admit(self, query: Query, account: Account) -> None:
+        """Charge the query. Raises `OverBudget`, and charges nothing, where it would not be paid in full."""
+        if not account.add("budget", len(query), limit=self.queries):
+            left = self.queries - int(account.total("budget"))
+            raise OverBudget(f"{len(query)} queries", f"at most {left} more of {self.queries}", "ask for a larger budget")

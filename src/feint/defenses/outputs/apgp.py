@@ -1,0 +1,109 @@
+"""Accuracy-preserving generative perturbation."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from feint.data import Split
+from feint.defenses.outputs.distances import TINY
+from feint.defenses.outputs.output import check_simplex
+from feint.defenses.outputs.ranks import OrderPreserving, ranking
+from feint.errors import BadInput, BadRecipe, NotFitted
+from feint.store import Weights
+from feint.victims import answers
+from feint.watch import SILENT, Watch
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class APGP(OrderPreserving):
+    """A generator that learns to move answers as far as their order allows (Cheng and Cheng, ICASSP 2023).
+
+        max_G  mean d(q, p),   q = softmax(projection of G(log p)),
+        q_(r_i) = max(G_(r_i), max_(j<i) q_(r_j) + exp δ)   for the last `top` ranks r, worst first
+
+    The projection printed in the literature compares with G instead of q, which does not keep the order; this is the
+    cumulative maximum. δ is learned with the generator; ties are kept apart by the staircase of `OrderPreserving`.
+    The paper's architecture and training are unknown: the generator is a plain network of `hidden` layers on centred
+    log-probabilities, trained for `steps` batches of 256 with Adam. Its optimum is known: `APGPClosedForm`.
+    """
+
+    cite: ClassVar[str] = "cheng2023apgp"
+    hidden: tuple[int, ...] = (64, 64)
+    steps: int = 2000
+    learning_rate: float = 3e-3
+    generator: Weights | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 1 or not self.hidden or min(self.hidden) < 1 or self.learning_rate <= 0:
+            raise BadRecipe(repr(self), "steps ≥ 1, hidden sizes ≥ 1 and a learning rate > 0", "change it")
+
+    def fit(self, victim: nn.Module, inputs: Split, *, seed: int = 0, watch: Watch = SILENT) -> Self:
+        """This recipe with a generator trained on the victim's answers to `inputs`."""
+        return self.fit_answers(answers(victim, inputs), seed=seed, watch=watch)
+
+    def fit_answers(self, p: Tensor, *, seed: int = 0, watch: Watch = SILENT) -> Self:
+        """This recipe with a generator trained on the answers `p` (N, K). Same arguments, same generator."""
+        check_simplex(p)
+        if not len(p):
+            raise BadInput("no answers to learn from", "at least one row", "give the victim some inputs")
+        classes = p.shape[-1]
+        top = min(self.top or classes, classes - 1)
+        sizes = [classes, *self.hidden, classes]
+        ranked, _ = ranking(p)
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.manual_seed(seed)
+            layers = [nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False)]
+            parameters = {"margin": nn.Parameter(torch.tensor(-math.log(classes)))}  # all K margins together are 1
+            parameters |= {f"{i}.{name}": it for i, layer in enumerate(layers) for name, it in layer.named_parameters()}
+            optimizer = torch.optim.Adam(parameters.values(), lr=self.learning_rate)
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps)
+            for step in range(self.steps):
+                batch = ranked[torch.randint(len(p), (BATCH,))]
+                loss = -self.distance(_project(_generate(parameters, batch), parameters["margin"], top), batch).mean()
+                optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(parameters.values(), 1.0)
+                optimizer.step()
+                schedule.step()
+                if (step + 1) % 100 == 0 or step + 1 == self.steps:
+                    watch.step("fitting", step + 1, self.steps)
+        return replace(self, generator=Weights.of(parameters))
+
+    def propose(self, ranked: Tensor, top: int) -> Tensor:
+        if self.generator is None or not self.generator.tensors:
+            raise NotFitted(f"{self!r}", "a fitted generator", "fit it to a victim first: feint fit, or APGP(…).fit(…)")
+        weights = self.generator.tensors
+        if weights["0.weight"].shape[1] != ranked.shape[-1]:
+            raise BadInput(
+                f"answers of {ranked.shape[-1]} classes",
+                f"the {weights['0.weight'].shape[1]} that the generator was fitted to",
+                "fit it to this victim",
+            )
+        return _project(_generate(weights, ranked), weights["margin"], top)
+
+
+def _generate(weights: Mapping[str, Tensor], ranked: Tensor) -> Tensor:
+    """The generator's output (N, K) for answers best first, before the projection."""
+    z = ranked.clamp_min(TINY).log_()
+    z = (z - z.mean(-1, keepdim=True)).div_(10)  # a confident victim's logits spread over tens
+    layers = (len(weights) - 1) // 2
+    for i in range(layers):
+        z = F.linear(z if i == 0 else z.relu_(), weights[f"{i}.weight"], weights[f"{i}.bias"])
+    return z
+
+
+def _project(generated: Tensor, log_margin: Tensor, top: int) -> Tensor:
+    """softmax of the values, best first, with each of the first `top` raised above all that come after it."""
+    head, rest = generated[:, :top], generated[:, top:]
+    rising = torch.arange(top + 1, dtype=generated.dtype, device=generated.device) * log_margin.exp()
+    worst_first = torch.cat([rest.amax(-1, keepdim=True), head.flip(-1)], -1) - rising
+    head = (worst_first.cummax(-1).values + rising)[:, 1:].flip(-1)
+    return torch.cat([head, rest], -1).softmax(-1)

@@ -1,0 +1,48 @@
+"""What every output defense is: a map of the simplex that checks what it is given."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from feint.errors import BadInput
+
+
+class Output(ABC):
+    """An output defense, `(p, x) -> p`. A method is a frozen dataclass that defines `perturb`."""
+
+    cite: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def preserves(self) -> str:
+        """What stays exactly as it was, ties included: "order", "top-3" (…), "label", or "" for nothing."""
+
+    @abstractmethod
+    def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
+        """The perturbed rows (N, K) for the rows `p` (N, K), N ≥ 1, of the inputs `x` (N, …), in the same type."""
+
+    @torch.no_grad()
+    def __call__(self, p: Tensor, x: Tensor | None = None) -> Tensor:
+        """Perturb `p`. Raises `BadInput` for anything but rows on the simplex."""
+        check_simplex(p)
+        return self.perturb(p, x) if len(p) else p
+
+
+def check_simplex(p: Tensor) -> None:
+    """Raise `BadInput` unless `p` (N, K) holds finite rows ≥ 0 that sum to 1 within 1e-4, in float32 or float64."""
+    if p.ndim != 2 or p.shape[1] < 2 or p.dtype not in (torch.float32, torch.float64):
+        raise BadInput(
+            f"answers of shape {tuple(p.shape)} and type {p.dtype}", "(N, K) in float32 or float64, K ≥ 2", "convert"
+        )
+    if not len(p):
+        return
+    low = p.amin().item()
+    least, most = (total.item() for total in p.sum(-1).aminmax())
+    if not (low >= 0 and least >= 1 - 1e-4 and most <= 1 + 1e-4):  # written so that NaN is refused as well
+        raise BadInput(
+            f"rows from {low:.3g} up, with sums from {least:.3g} to {most:.3g}",
+            "probabilities: rows ≥ 0 with sum 1",
+            "apply softmax to logits first, or mend the model",
+        )

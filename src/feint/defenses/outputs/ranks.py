@@ -1,0 +1,92 @@
+"""The order of a row of probabilities, and output defenses that keep it exactly.
+
+Best first; among equals the lowest index is first, as with `argmax` and a stable sort. A row keeps its order through
+float32, JSON and rounding to `decimals` when each rank exceeds the next by more than one unit of the last decimal: a
+staircase of that height is mixed into the row (docs/design/order.md says why the margin is in probability).
+"""
+
+import functools
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from feint.defenses.outputs.distances import KL, Distance
+from feint.defenses.outputs.output import Output
+from feint.errors import BadRecipe
+
+SLACK = 1.1  # in units of the last decimal: rounding moves two values together by up to one unit, float32 adds a little
+
+
+def ranking(p: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row's values from the largest to the least, and their indices: the lowest one first among equals."""
+    ranked, order = p.sort(dim=-1, descending=True, stable=True)
+    return ranked, order
+
+
+def unrank(ranked: Tensor, order: Tensor) -> Tensor:
+    """Rows given best first, put back in the order of the classes: what `ranking` took apart."""
+    return torch.empty_like(ranked).scatter_(-1, order, ranked)
+
+
+@functools.lru_cache(maxsize=64)
+def staircase(classes: int, top: int, decimals: int, floor: float, dtype: torch.dtype) -> tuple[float, Tensor]:
+    """What makes rows `v`, best first, strict in their first `top` ranks: (scale, steps) for `scale * v + steps`.
+
+    Every value is then at least `floor`, and each of these ranks exceeds the next by `SLACK` units of the last
+    decimal. Raises `BadRecipe` where so many classes do not fit into so few decimals.
+    """
+    unit = SLACK * 10.0**-decimals
+    steps = unit * (top - torch.arange(classes, dtype=torch.float64)).clamp_min(0) + floor
+    scale = 1 - steps.sum().item()
+    if scale <= 0:
+        raise BadRecipe(
+            f"{top} ordered ranks of {classes} classes in {decimals} decimals with a floor of {floor}",
+            "steps that add up to less than 1",
+            "return more decimals, keep fewer ranks or lower the floor",
+        )
+    return scale, steps.to(dtype)
+
+
+@dataclass(frozen=True)
+class OrderPreserving(Output):
+    """A defense that moves an answer far away by `distance` and keeps the order of its first `top` ranks exactly.
+
+    `top` is None for the whole order and 1 for the label alone; `decimals` is what the API returns, in which the
+    order must still show; `strength` in [0, 1] mixes clean and perturbed answer, and 0 is the identity.
+    """
+
+    top: int | None = None
+    distance: Distance = KL()
+    decimals: int = 6
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.top is not None and self.top < 1:
+            raise BadRecipe(f"top={self.top}", "None for the whole order, or 1 (the label) and more", "change it")
+        if not 1 <= self.decimals <= 6:
+            raise BadRecipe(f"decimals={self.decimals}", "1 to 6, what float32 can tell apart near 1", "change it")
+        if not 0 <= self.strength <= 1:
+            raise BadRecipe(f"strength={self.strength}", "0 (the identity) to 1", "change it")
+
+    @property
+    def preserves(self) -> str:
+        return {None: "order", 1: "label"}.get(self.top, f"top-{self.top}")
+
+    @abstractmethod
+    def propose(self, ranked: Tensor, top: int) -> Tensor:
+        """A far answer (N, K) to `ranked` (N, K), both best first: its first `top` values never rise, and none of
+        those after them is larger."""
+
+    def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
+        if self.strength == 0:
+            return p
+        classes = p.shape[-1]
+        top = min(self.top or classes, classes - 1)  # K − 1 ranks in order are the whole order
+        scale, steps = staircase(classes, top, self.decimals, self.distance.floor, p.dtype)
+        ranked, order = ranking(p)
+        far = self.propose(ranked, top)
+        if self.strength < 1:
+            far = torch.lerp(ranked, far, self.strength)
+        return unrank(torch.add(steps.to(p.device), far, alpha=scale), order)

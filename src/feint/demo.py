@@ -1,0 +1,100 @@
+"""The main job, end to end: train a victim, defend it, steal it, and say what came of it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from feint import data, defenses, networks, store, victims
+from feint.attacks import HardLabels, KnockoffNets
+from feint.defenses.outputs import APGP
+from feint.errors import UnknownName
+from feint.evaluation.matrix import Matrix
+from feint.evaluation.results import Results
+from feint.networks import Classifier
+from feint.recipe import vocabulary
+from feint.service import Defense
+from feint.training import Training, train
+from feint.watch import SILENT, Watch
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The same job for one data set: the network of victim and thief, how each trains, and what the thief may ask."""
+
+    network: str
+    victim: Training
+    surrogate: Training
+    budgets: tuple[int, ...]
+
+
+SETTINGS = {
+    "digits": Setting("mlp", Training(epochs=30), Training(epochs=30, batch_size=64), (50, 200, 700)),
+    "fashion_mnist": Setting(
+        "lenet",
+        Training(epochs=12, learning_rate=0.05, crop=2, flip=True),
+        Training(epochs=20, learning_rate=0.05, crop=2, flip=True),
+        (500, 2000, 10_000),
+    ),
+    "cifar10": Setting(
+        "resnet20",
+        Training(epochs=40, crop=4, flip=True),
+        Training(epochs=20, crop=4, flip=True),
+        (1000, 10_000),
+    ),
+}
+DEFENSES = {"APGP all-order": APGP(), "APGP top-1": APGP(top=1)}
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What a run left: the rows, the victim, and the defenses by name."""
+
+    setting: Setting
+    data: data.Dataset
+    victim: Classifier
+    defenses: Mapping[str, Defense]
+    results: Results
+
+
+def run(
+    name: str,
+    folder: Path,
+    *,
+    weights: Path | None = None,
+    budgets: tuple[int, ...] | None = None,
+    seeds: Iterable[int] = range(3),
+    watch: Watch = SILENT,
+) -> Demo:
+    """Run the main job on the data set `name`, and keep everything in `folder`; what is there is not made again.
+
+    `weights` is an .npz of a published victim, used instead of training one.
+    """
+    if name not in SETTINGS:
+        raise UnknownName.among("setting", name, SETTINGS)
+    setting, images = SETTINGS[name], data.load(name)
+    network = networks.get(setting.network, images)
+    watch.folder = folder / "trainings"
+    if (folder / "victim").exists():
+        victim = victims.load(folder / "victim")
+    else:
+        if weights is not None:
+            victim = victims.load_published(weights, network)
+        else:
+            victim = train(network, images.train, training=setting.victim, watch=watch)
+        victims.save(folder / "victim", victim, data=name, weights=weights and weights.name)
+    defended = {"none": Defense()}
+    for title, method in DEFENSES.items():
+        place = folder / "defenses" / str(method.preserves)
+        if not place.exists():
+            store.save(place, method.fit(victim, images.train, watch=watch), data=name)
+        defended[title] = Defense(outputs=[store.load(place, vocabulary(defenses.outputs)).recipe])
+    knockoff = KnockoffNets(images.pool, network, setting.surrogate)
+    matrix = Matrix(
+        victim,
+        images.test,
+        attacks={"KnockoffNets": knockoff, "KnockoffNets, labels only": knockoff.through(HardLabels())},
+        defenses=defended,
+        budgets=budgets or setting.budgets,
+        seeds=seeds,
+    )
+    return Demo(setting, images, victim, defended, matrix.run(folder=folder / "rows", watch=watch))

@@ -1,0 +1,72 @@
+"""Every error that Feint raises on purpose.
+
+    FeintError
+    ├── BadInput          a tensor, file or number is not what the callee takes
+    │   ├── UnknownName   no method, network or data set of that name; the nearest one is named
+    │   └── BadRecipe     a recipe with an unknown field or a value outside its range
+    ├── MissingData       a data set, file or optional package is not there
+    ├── NotFitted         a defense that learns is on the line before it has learned
+    ├── DamagedFile       a stored recipe or its tensors are broken, foreign or incomplete
+    └── Refused           the service will not answer this client
+        └── OverBudget    … because no queries are left
+
+Each says in one line what came, what was expected and what to do about it.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class FeintError(Exception):
+    """The root: `got` something, `expected` something else, and a `remedy`."""
+
+    def __init__(self, got: str, expected: str, remedy: str) -> None:
+        super().__init__(got, expected, remedy)  # all three, so that the error survives a pickle
+
+    def __str__(self) -> str:
+        got, expected, remedy = self.args
+        return f"got {got}; expected {expected}; {remedy}"
+
+
+class BadInput(FeintError, ValueError):
+    """A tensor, file or number is not what the callee takes."""
+
+
+class UnknownName(BadInput):
+    """No method, network or data set has that name."""
+
+    @classmethod
+    def among(cls, kind: str, name: str, known: Iterable[str]) -> "UnknownName":
+        """The error for `name`, which is not one of the `known` names of a `kind`; it names the nearest."""
+        names = sorted(known)
+        near = difflib.get_close_matches(name.lower(), [known.lower() for known in names], n=1, cutoff=0.5)
+        nearest = next((known for known in names if near and known.lower() == near[0]), None)
+        return cls(
+            f"the {kind} {name!r}",
+            f"one of {', '.join(names)}",
+            f"did you mean {nearest!r}?" if nearest else "choose one of these",
+        )
+
+
+class BadRecipe(BadInput):
+    """A recipe has an unknown field, or a value outside its range."""
+
+
+class MissingData(FeintError):
+    """A data set, a file or an optional package is not there."""
+
+
+class NotFitted(FeintError):
+    """A defense that learns is on the line before it has learned."""
+
+
+class DamagedFile(FeintError):
+    """A stored recipe or its tensors are broken, foreign or incomplete."""
+
+
+class Refused(FeintError):
+    """The service will not answer this client."""
+
+
+class OverBudget(Refused):
+    """The client has no queries left for this request."""

@@ -1,0 +1,1 @@
+"""What is measured, how it is run, kept and shown. Attacks and defenses never compute a metric."""

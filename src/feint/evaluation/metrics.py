@@ -1,0 +1,134 @@
+"""The metrics: functions of answers first, then of models.
+
+`p` is the clean answer and `q` the perturbed one, rows (N, K) on the simplex; `y` (N,) holds the true classes.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from feint.data import Split
+from feint.query import Query
+from feint.service import Service
+from feint.victims import answers
+
+DECIMALS = 6  # what the API is taken to return where nothing else is said
+
+
+def accuracy(p: Tensor, y: Tensor) -> float:
+    """Share of rows whose largest value, the first among equals, is at the true class."""
+    return _mean(p.argmax(-1) == y)
+
+
+def label_kept(q: Tensor, p: Tensor) -> float:
+    """Share of rows whose label is as it was."""
+    return _mean(q.argmax(-1) == p.argmax(-1))
+
+
+def order_kept(q: Tensor, p: Tensor, *, top: int | None = None) -> float:
+    """Share of rows whose first `top` ranks (all, if None) are as they were, equals by lowest index."""
+    ranks = [v.sort(dim=-1, descending=True, stable=True).indices[:, :top] for v in (q, p)]
+    return _mean((ranks[0] == ranks[1]).all(-1))
+
+
+def kl(q: Tensor, p: Tensor) -> float:
+    """Mean KL(q ‖ p) in nats, with probabilities below 1e-12 counted as that."""
+    q, p = q.double(), p.double()
+    return (q * (q.clamp_min(1e-12).log() - p.clamp_min(1e-12).log())).sum(-1).mean().item()
+
+
+def l1(q: Tensor, p: Tensor) -> float:
+    """Mean Σ |q − p|, 0 to 2."""
+    return (q - p).abs().sum(-1).mean().item()
+
+
+def cosine(q: Tensor, p: Tensor) -> float:
+    """Mean cosine of the angle between q and p."""
+    return torch.cosine_similarity(q, p, dim=-1).mean().item()
+
+
+def ece(p: Tensor, y: Tensor, *, bins: int = 15) -> float:
+    """Expected calibration error over equal bins of the largest probability (Guo et al., ICML 2017)."""
+    confidence, label = p.max(-1)
+    place = (confidence * bins).long().clamp_max(bins - 1)
+    gaps = torch.zeros(bins, dtype=torch.float64)
+    gaps.index_add_(0, place, (confidence - (label == y).float()).double())
+    return gaps.abs().sum().item() / max(1, len(p))
+
+
+def rounded(p: Tensor, decimals: int = DECIMALS) -> Tensor:
+    """The answers as a client reads them from an API that returns so many decimals."""
+    return p.double().round(decimals=decimals)
+
+
+def stealer_accuracy(surrogate: nn.Module, test: Split) -> float:
+    """Accuracy of the surrogate on the test set."""
+    return accuracy(answers(surrogate, test), test.labels)
+
+
+def fidelity(surrogate: nn.Module, victim: nn.Module, test: Split) -> float:
+    """Share of the test set on which surrogate and undefended victim agree."""
+    return label_kept(answers(surrogate, test), answers(victim, test))
+
+
+def utility(service: Service, test: Split, *, decimals: int = DECIMALS) -> dict[str, float]:
+    """What the defense of `service`, its access rules left out, leaves to an honest client who reads `decimals`.
+
+    Defender accuracy, the distortion between clean and defended answers (KL, L1, cosine), label and order kept, ECE
+    before and after, and the milliseconds that the defense adds to 1,000 queries.
+    """
+    service = Service(service.model, replace(service.defense, access=()))
+    asked = [Query(test.inputs(rows), client="honest") for rows in torch.arange(len(test)).split(500)]
+    q = torch.cat([service(query).p for query in asked])
+    p, y = answers(service.model, test), test.labels
+    seen = rounded(q, decimals)
+    return {
+        "defender_accuracy": accuracy(seen, y),
+        "victim_accuracy": accuracy(p, y),
+        "label_kept": label_kept(seen, p),
+        "order_kept": order_kept(seen, p),
+        "kl": kl(q, p),
+        "l1": l1(q, p),
+        "cosine": cosine(q, p),
+        "ece": ece(seen, y),
+        "victim_ece": ece(p, y),
+        "added_ms_per_1000": added_ms_per_1000(service, test),
+    }
+
+
+def added_ms_per_1000(service: Service, test: Split, *, batch: int = 250, repeats: int = 15) -> float:
+    """Milliseconds that the defense adds to 1,000 queries: the least of `repeats` with it less the least without."""
+    query = Query(test.inputs(slice(0, batch)), client="clock")
+    bare = Service(service.model)
+
+    def least(answer: Callable[[Query], object]) -> float:
+        best = np.inf
+        for _ in range(repeats):
+            started = time.perf_counter()
+            answer(query)
+            best = min(best, time.perf_counter() - started)
+        return best
+
+    return (least(service) - least(bare)) * 1e6 / len(query)
+
+
+def interval(shares: Sequence[float], n: int, *, level: float = 0.95, draws: int = 20_000) -> tuple[float, float]:
+    """An interval for the mean of `shares`, one for each seed, all counted on the same `n` test inputs.
+
+    A bootstrap on two levels: seeds are drawn again with replacement, then the share of the test set is drawn around
+    their mean (Beta with Jeffreys' prior, so that 0 % and 100 % have an interval too). Seeds share their test set, so
+    its error does not shrink with more of them. With three seeds or fewer it is a rough guide.
+    """
+    generator = np.random.default_rng(0)
+    means = generator.choice(np.asarray(shares), (draws, len(shares))).mean(-1)
+    drawn = generator.beta(n * means + 0.5, n * (1 - means) + 0.5)
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _mean(hits: Tensor) -> float:
+    return hits.double().mean().item()

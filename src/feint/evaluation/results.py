@@ -1,0 +1,130 @@
+"""Rows, one JSON file each: written whole, never run twice, averaged over their seeds for a table."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from feint.errors import DamagedFile
+from feint.evaluation.metrics import interval
+from feint.store import written
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one cell of a matrix came to. Without an attack it is the utility that a defense leaves."""
+
+    fingerprint: str
+    defense: str
+    attack: str
+    budget: int
+    seed: int
+    scores: dict[str, float]
+    asked: int
+    seconds: float
+    recipe: dict[str, Any] = field(repr=False)
+    provenance: dict[str, Any] = field(repr=False)
+
+    @property
+    def file(self) -> str:
+        """The name of its file, for people and for `Results` to find it by."""
+        words = [self.defense, self.attack, f"{self.budget}" if self.attack else "utility", f"s{self.seed}"]
+        name = "-".join(re.sub(r"[^a-z0-9]+", "-", word.lower()).strip("-") for word in words if word)
+        return f"{name}-{self.fingerprint[:8]}.json"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a table: an attack on a defense with a budget, over all seeds. Means in `scores`, 95 % intervals."""
+
+    defense: str
+    attack: str
+    budget: int
+    seeds: int
+    scores: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    utility: dict[str, float]
+
+
+class Results:
+    """Rows in the order in which they were added."""
+
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
+        self._rows = {row.fingerprint: row for row in rows}
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "Results":
+        """All rows in a folder. Raises `DamagedFile` for a file that is not a row."""
+        rows = []
+        for file in sorted(Path(folder).glob("*.json")):
+            try:
+                rows.append(Row(**json.loads(file.read_text())))
+            except (ValueError, TypeError) as error:
+                raise DamagedFile(f"{file} ({error})", "a row of results", "delete that file and run again") from error
+        return cls(rows)
+
+    def add(self, row: Row, folder: Path | str | None = None) -> None:
+        """Add a row, and write it to the folder."""
+        self._rows[row.fingerprint] = row
+        if folder is not None:
+            with written(Path(folder) / row.file) as partial:
+                partial.write_text(json.dumps(asdict(row), indent=1, ensure_ascii=False) + "\n")
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows.values())
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, fingerprint: str) -> bool:
+        return fingerprint in self._rows
+
+    def of(self, fingerprints: Iterable[str]) -> "Results":
+        """The rows with these fingerprints, in their order."""
+        return Results(self._rows[fingerprint] for fingerprint in fingerprints if fingerprint in self)
+
+    def utility(self, defense: str) -> dict[str, float]:
+        """The utility that a defense leaves; empty where it was not measured."""
+        return next((row.scores for row in self if row.defense == defense and not row.attack), {})
+
+    def lines(self) -> list[Line]:
+        """The thefts, each averaged over its seeds."""
+        thefts: dict[tuple[str, str, int], list[Row]] = {}
+        for row in self:
+            if row.attack:
+                thefts.setdefault((row.defense, row.attack, row.budget), []).append(row)
+        return [
+            Line(*key, len(rows), *_over_seeds(rows), self.utility(key[0])) for key, rows in sorted(thefts.items(), key=self._place)
+        ]
+
+    def _place(self, item: tuple[tuple[str, str, int], object]) -> tuple[int, int, int]:
+        """Lines stand in the order in which their defense and attack were first seen, by budget."""
+        (defense, attack, budget), _ = item
+        return self.names("defense").index(defense), self.names("attack").index(attack), budget
+
+    def names(self, what: str) -> list[str]:
+        """The defenses or attacks in the order in which they were first seen."""
+        return list(dict.fromkeys(name for row in self if (name := getattr(row, what))))
+
+    def table(self, *, rows: str, columns: str, value: str, budget: int | None = None) -> str:
+        """A Markdown table of the mean `value` in percent, at the largest budget if none is named."""
+        lines = self.lines()
+        budget = budget or max((line.budget for line in lines), default=0)
+        cells = {(getattr(it, rows), getattr(it, columns)): it.scores[value] for it in lines if it.budget == budget}
+        heads = list(dict.fromkeys(column for _, column in cells))
+        text = [f"| {rows} | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+        for row in dict.fromkeys(row for row, _ in cells):
+            shown = (f"{cells[row, head]:.1%}" if (row, head) in cells else "" for head in heads)
+            text.append(f"| {row} | " + " | ".join(shown) + " |")
+        return "\n".join(text)
+
+
+def _over_seeds(rows: list[Row]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    n = int(rows[0].scores["n_test"])
+    shares = {name: [row.scores[name] for row in rows] for name in ("stealer_accuracy", "fidelity")}
+    means = {name: float(np.mean(values)) for name, values in shares.items()}
+    return means, {name: interval(values, n) for name, values in shares.items()}

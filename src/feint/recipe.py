@@ -1,0 +1,99 @@
+"""Recipes: frozen dataclasses whose constructor fields are the whole configuration.
+
+A recipe has three forms that say the same: the object, its `repr` (which `parse` reads back without `eval`),
+and a table of plain values for TOML and JSON. An unknown name or field is an error that names the nearest known one.
+"""
+
+import ast
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from types import ModuleType
+from typing import Any
+
+from feint.errors import BadRecipe, UnknownName
+
+Vocabulary = Mapping[str, Callable[..., Any]]
+
+
+def vocabulary(*rooms: ModuleType) -> dict[str, Callable[..., Any]]:
+    """Every recipe that the rooms export, by name."""
+    exported = {name: getattr(room, name) for room in rooms for name in room.__all__}
+    return {name: thing for name, thing in exported.items() if is_dataclass(thing)}
+
+
+def build(name: str, given: Mapping[str, object], words: Vocabulary) -> Any:
+    """The recipe `name` with the fields `given`. Raises `UnknownName` or `BadRecipe`."""
+    if name not in words:
+        raise UnknownName.among("name", name, words)
+    known = inspect.signature(words[name]).parameters
+    for field in given:
+        if field not in known:
+            near = difflib.get_close_matches(field, known, n=1)
+            raise BadRecipe(
+                f"the field {field!r} of {name}",
+                f"one of {', '.join(known)}" if known else "no field at all",
+                f"did you mean {near[0]!r}?" if near else "leave it out",
+            )
+    missing = [field for field, it in known.items() if it.default is it.empty and field not in given]
+    if missing:
+        raise BadRecipe(f"{name} without {', '.join(missing)}", f"{name}({', '.join(known)})", f"give {missing[0]}")
+    return words[name](**given)
+
+
+def to_table(recipe: object) -> Any:
+    """Plain values for TOML and JSON: a recipe becomes a table with its `kind` and the fields that are not None."""
+    if is_dataclass(recipe) and not isinstance(recipe, type):
+        held = {field.name: getattr(recipe, field.name) for field in fields(recipe) if field.init and field.repr}
+        return {"kind": type(recipe).__name__} | {k: to_table(v) for k, v in held.items() if v is not None}
+    if isinstance(recipe, (tuple, list)):
+        return [to_table(item) for item in recipe]
+    if isinstance(recipe, (str, int, float, bool)):
+        return recipe
+    raise BadRecipe(f"a {type(recipe).__name__} in a recipe", "plain values and recipes", "hold data by a handle")
+
+
+def from_table(table: Any, words: Vocabulary) -> Any:
+    """The recipe that `to_table` wrote."""
+    if isinstance(table, list):
+        return tuple(from_table(item, words) for item in table)
+    if isinstance(table, dict):
+        given = {name: from_table(value, words) for name, value in table.items() if name != "kind"}
+        return build(str(table.get("kind")), given, words)
+    return table
+
+
+def parse(text: str, words: Vocabulary, **given: object) -> Any:
+    """The recipe that `text` spells as its `repr` does, like `APGP(top=1, distance=L1())`.
+
+    Fields `given` are used where the text is silent and the recipe has them. Names and plain values only:
+    nothing is evaluated.
+    """
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError as error:
+        raise BadRecipe(repr(text), "a recipe like 'APGP(top=1)'", "check brackets and quotes") from error
+    if isinstance(tree, ast.Name):  # `APGP` says the same as `APGP()`
+        tree = ast.Call(tree, [], [])
+
+    def value(node: ast.expr) -> Any:
+        match node:
+            case ast.Constant(value=constant):
+                return constant
+            case ast.Tuple(elts=items) | ast.List(elts=items):
+                return tuple(value(item) for item in items)
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+                return -number
+            case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords):
+                known = list(inspect.signature(words[name]).parameters) if name in words else []
+                if len(args) > len(known) > 0:
+                    raise BadRecipe(f"{len(args)} values for {name}", f"at most {len(known)}", "leave some out")
+                here = dict(zip(known, map(value, args), strict=False))
+                here |= {str(keyword.arg): value(keyword.value) for keyword in keywords}
+                if node is tree:
+                    here = {field: it for field, it in given.items() if field in known} | here
+                return build(name, here, words)
+        raise BadRecipe(repr(ast.unparse(node)), "names of recipes and plain values", "write it as in 'APGP(top=1)'")
+
+    return value(tree)

@@ -1,0 +1,17 @@
+"""What a long job tells while it runs, and where it keeps its place."""
+
+from pathlib import Path
+
+
+class Watch:
+    """A watcher that says nothing. With a `folder`, trainings are kept there: an interrupted one continues, and one
+    that was already done on the same data with the same recipe and seed is not done again."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` steps of `what` are behind us."""
+
+
+SILENT = Watch()
