@@ -1,8 +1,9 @@
 """Named data sets: images as uint8 in memory-mapped files, decoded to float32 in [0, 1] a batch at a time.
 
-`load(name)` looks, in this order, at the set that ships with Feint (`digits`), at a directory `FEINT_DATA/name` (Parquet
-files in the Hugging Face hub's layout, or an image folder train/CLASS/*.jpg), at Debian's package for Fashion-MNIST, and
-at the hub. What it decoded is kept under `FEINT_CACHE` (by default ~/.cache/feint), so the second load only maps files.
+`load(name)` looks, in this order, at the set that ships with Feint (`digits`), at a directory `FEINT_DATA/name`
+(Parquet files in the Hugging Face hub's layout, or an image folder train/CLASS/*.jpg), at Debian's package for
+Fashion-MNIST, and at the hub. What it decoded is kept under `FEINT_CACHE` (by default ~/.cache/feint), so the second
+load only maps files.
 """
 
 import functools
@@ -21,11 +22,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from feint.errors import BadInput, DamagedFile, MissingData, UnknownName
+from feint.errors import BadInput, DamagedFile, FeintError, MissingData, UnknownName
+from feint.extras import need
 from feint.store import written
 
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # from the package dataset-fashion-mnist
-FASHION = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot".split(",")
+FASHION = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 LABELS = "label", "fine_label", "labels"  # columns that hold the class, the first one found
 
 
@@ -198,12 +200,17 @@ def _read_debian_fashion() -> tuple[Parts, tuple[str, ...]]:
 
 
 def _read_folder(folder: Path, size: int | None) -> tuple[Parts, tuple[str, ...]]:
-    datasets = _datasets()
+    datasets = need("datasets", "data")
     files = {part: sorted(map(str, folder.rglob(f"{part}*.parquet"))) for part in ("train", "test")}
-    if all(files.values()):
-        return _decode(datasets.load_dataset("parquet", data_files=files, streaming=True), size)
-    if all((folder / part).is_dir() for part in files):
-        return _decode(datasets.load_dataset("imagefolder", data_dir=str(folder), streaming=True), size)
+    try:
+        if all(files.values()):
+            return _decode(datasets.load_dataset("parquet", data_files=files, streaming=True), size)
+        if all((folder / part).is_dir() for part in files):
+            return _decode(datasets.load_dataset("imagefolder", data_dir=str(folder), streaming=True), size)
+    except (OSError, ValueError, RuntimeError) as error:  # what the readers of Parquet and images raise
+        if isinstance(error, FeintError):
+            raise
+        raise DamagedFile(f"{folder} ({error})", "readable Parquet or image files", "fetch them again") from error
     raise MissingData(
         f"{folder} without both parts", "train-*.parquet and test-*.parquet, or train/CLASS/*.jpg and test/CLASS/*.jpg",
         "bring the data into one of these forms",
@@ -211,7 +218,7 @@ def _read_folder(folder: Path, size: int | None) -> tuple[Parts, tuple[str, ...]
 
 
 def _read_hub(name: str, hub: str, size: int | None) -> tuple[Parts, tuple[str, ...]]:
-    datasets = _datasets()
+    datasets = need("datasets", "data")
     try:
         return _decode(datasets.load_dataset(hub, streaming=True), size)
     except (OSError, RuntimeError) as error:
@@ -225,18 +232,9 @@ def _read_hub(name: str, hub: str, size: int | None) -> tuple[Parts, tuple[str, 
         ) from error
 
 
-def _datasets() -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingData("no package 'datasets'", "it, to read Parquet files", 'pip install "feint[data]"') from error
-    return datasets
-
-
 def _decode(parts: Any, size: int | None) -> tuple[Parts, tuple[str, ...]]:
     """Arrays of a `datasets` dictionary of splits: its image column and its label column, whatever their names."""
-    import datasets
-
+    datasets = need("datasets", "data")
     train = parts["train"]
     test = parts["test"] if "test" in parts else parts["validation"]
     features = train.features
@@ -279,8 +277,8 @@ def _divide(images: np.ndarray, labels: np.ndarray, share: float) -> tuple[tuple
 
 
 def _digest(images: np.ndarray, labels: np.ndarray) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(images))
-    digest.update(np.ascontiguousarray(labels, np.int64))
+    digest = hashlib.sha256(np.ascontiguousarray(images).data)
+    digest.update(np.ascontiguousarray(labels, np.int64).data)
     return digest.hexdigest()[:16]
 
 
@@ -303,5 +301,5 @@ def _open(name: str, folder: Path) -> Dataset:
             files = (folder / f"{part}-{what}.npy" for what in ("images", "labels"))
             split.__dict__["arrays"] = tuple(np.load(file, mmap_mode="r") for file in files)
         return Dataset(name, tuple(about["classes"]), **splits)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError) as error:
         raise DamagedFile(f"{folder} ({error})", "decoded data as Feint keeps it", "delete that directory") from error

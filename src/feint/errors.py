@@ -6,6 +6,7 @@
     │   └── BadRecipe     a recipe with an unknown field or a value outside its range
     ├── MissingData       a data set, file or optional package is not there
     ├── NotFitted         a defense that learns is on the line before it has learned
+    ├── NotWritten        a file or directory could not be written: a full disk, no permission
     ├── DamagedFile       a stored recipe or its tensors are broken, foreign or incomplete
     └── Refused           the service will not answer this client
         └── OverBudget    … because no queries are left
@@ -58,6 +59,10 @@ class MissingData(FeintError):
 
 class NotFitted(FeintError):
     """A defense that learns is on the line before it has learned."""
+
+
+class NotWritten(FeintError):
+    """A file or directory could not be written."""
 
 
 class DamagedFile(FeintError):

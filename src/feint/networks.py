@@ -62,7 +62,7 @@ class Classifier(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(deviation).view(-1, 1, 1), persistent=False)
         self.body = BODIES[network.name](network)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1:] != torch.Size(self.network.shape):
@@ -109,7 +109,9 @@ class PreActivated(nn.Module):
         super().__init__()
         self.enter = nn.Sequential(nn.BatchNorm2d(inside), nn.ReLU(inplace=True))
         self.path = nn.Sequential(
-            conv(inside, outside, stride=stride), nn.ReLU(inplace=True), nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
+            conv(inside, outside, stride=stride),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(outside, outside, 3, 1, 1, bias=False),
         )
         same = inside == outside and stride == 1
         self.shortcut = None if same else nn.Conv2d(inside, outside, 1, stride, bias=False)
@@ -196,7 +198,8 @@ def wide_resnet(depth: int, factor: int) -> Callable[[Network], nn.Module]:
     """Wide residual networks (Zagoruyko and Komodakis, BMVC 2016): depth 6n + 4, 16·factor channels and up."""
 
     def body(network: Network) -> nn.Module:
-        layers, inside = [nn.Conv2d(network.shape[0], 16, 3, 1, 1, bias=False)], 16
+        layers: list[nn.Module] = [nn.Conv2d(network.shape[0], 16, 3, 1, 1, bias=False)]
+        inside = 16
         for stage in range(3):
             for block in range((depth - 4) // 6):
                 outside = 16 * factor * 2**stage

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, float32
 
 from feint.errors import BadInput
 
@@ -18,11 +18,11 @@ class Query:
     client: str = "anonymous"
 
     def __post_init__(self) -> None:
-        if self.x.ndim < 2 or not self.x.is_floating_point():
+        if self.x.ndim < 2 or self.x.dtype != float32:
             raise BadInput(
                 f"a query of shape {tuple(self.x.shape)} and type {self.x.dtype}",
-                "a batch (N, …) of floating-point inputs",
-                "add the batch dimension and convert the values to float32 in [0, 1]",
+                "a batch (N, …) of float32 inputs",
+                "add the batch dimension and scale the values to float32 in [0, 1]",
             )
         if not self.x.numel():
             return

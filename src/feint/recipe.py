@@ -19,8 +19,8 @@ Vocabulary = Mapping[str, Callable[..., Any]]
 
 def vocabulary(*rooms: ModuleType) -> dict[str, Callable[..., Any]]:
     """Every recipe that the rooms export, by name."""
-    exported = {name: getattr(room, name) for room in rooms for name in room.__all__}
-    return {name: thing for name, thing in exported.items() if is_dataclass(thing)}
+    exported: dict[str, Any] = {name: getattr(room, name) for room in rooms for name in room.__all__}
+    return {name: thing for name, thing in exported.items() if is_dataclass(thing)}  # pyright: ignore[reportReturnType]
 
 
 def build(name: str, given: Mapping[str, object], words: Vocabulary) -> Any:
@@ -39,7 +39,12 @@ def build(name: str, given: Mapping[str, object], words: Vocabulary) -> Any:
     missing = [field for field, it in known.items() if it.default is it.empty and field not in given]
     if missing:
         raise BadRecipe(f"{name} without {', '.join(missing)}", f"{name}({', '.join(known)})", f"give {missing[0]}")
-    return words[name](**given)
+    try:
+        return words[name](**given)
+    except TypeError as error:  # a value of another type than its field
+        raise BadRecipe(
+            f"{name} with {dict(given)!r} ({error})", "values of the fields' types", "change them"
+        ) from error
 
 
 def to_table(recipe: object) -> Any:

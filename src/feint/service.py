@@ -1,6 +1,6 @@
 """The line: the one way from a query to an answer.
 
-    query ─▶ access ─▶ inputs ─▶ model ─▶ outputs ─▶ answer
+query ─▶ access ─▶ inputs ─▶ model ─▶ outputs ─▶ answer
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from feint.ledger import Account, Ledger
-from feint.oracle import Meter, Oracle
+from feint.oracle import Meter, Oracle, Transcript
 from feint.query import Answer, Query
 from feint.victims import predict
 
@@ -61,6 +61,6 @@ class Service:
             p = perturb(p, x)
         return account.write(query, Answer(p.detach()))
 
-    def oracle(self, *, client: str, budget: int) -> Oracle:
-        """What an attacker who is `client` holds of this service, for `budget` queries."""
-        return Meter(lambda x: self(Query(x, client)).p, budget=budget)
+    def oracle(self, *, client: str, budget: int, past: Transcript | None = None) -> Oracle:
+        """What an attacker who is `client` holds of this service, for `budget` queries, going on from the `past`."""
+        return Meter(lambda x: self(Query(x, client)).p, budget=budget, past=past)

@@ -1,7 +1,6 @@
 """Recipes and tensors on disk: a directory with `recipe.toml` and `tensors.safetensors`, whole or not there at all."""
 
 import hashlib
-import os
 import shutil
 import tempfile
 import tomllib
@@ -17,7 +16,7 @@ import tomli_w
 from torch import Tensor
 
 from feint import recipe as recipes
-from feint.errors import BadInput, BadRecipe, DamagedFile, MissingData
+from feint.errors import BadInput, BadRecipe, DamagedFile, MissingData, NotWritten
 
 FORMAT = 1
 RECIPE, TENSORS = "recipe.toml", "tensors.safetensors"
@@ -52,17 +51,26 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, for a file or a directory, that becomes `path` when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    room = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    """A temporary path beside `path`, for a file or a directory, that becomes `path` when the block ends well.
+
+    Raises `NotWritten`, with `path` as it was, where the disk is full or says no.
+    """
+    room = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        room = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         partial = room / path.name
         yield partial
         if path.is_dir():
             path.rename(room / "replaced")
-        os.replace(partial, path)
+        partial.replace(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise NotWritten(
+            f"{path}: {error}", "room and permission to write it", "free some space or go elsewhere"
+        ) from error
     finally:
-        shutil.rmtree(room, ignore_errors=True)
+        if room is not None:
+            shutil.rmtree(room, ignore_errors=True)
 
 
 @dataclass(frozen=True)

@@ -29,12 +29,14 @@ from feint.watch import SILENT, Watch
 class Training:
     """How to train: SGD with Nesterov momentum, a linear warm-up over a tenth of the steps, then a cosine to zero.
 
+    `epochs` over the data, or more until `least_steps` batches were seen: few answers need many epochs to be learned.
     `crop` pixels of padding for random crops and `flip` for mirroring are drawn anew for every batch. `holdout` is the
     share of the given data that is not trained on: the weights of the epoch with the least loss there are kept, and
     with `patience` the training ends after so many epochs without a smaller one.
     """
 
     epochs: int = 30
+    least_steps: int = 0
     batch_size: int = 128
     learning_rate: float = 0.1
     momentum: float = 0.9
@@ -46,8 +48,14 @@ class Training:
     bfloat16: bool = True
 
     def __post_init__(self) -> None:
-        if self.epochs < 0 or self.batch_size < 2 or not 0 <= self.holdout < 1 or self.learning_rate <= 0:
-            raise BadRecipe(repr(self), "epochs ≥ 0, batch_size ≥ 2, learning_rate > 0, 0 ≤ holdout < 1", "change it")
+        if (
+            min(self.epochs, self.least_steps) < 0
+            or self.batch_size < 2
+            or not 0 <= self.holdout < 1
+            or self.learning_rate <= 0
+        ):
+            known = "epochs and least_steps ≥ 0, batch_size ≥ 2, learning_rate > 0, 0 ≤ holdout < 1"
+            raise BadRecipe(repr(self), known, "change it")
         if self.patience is not None and not self.holdout:
             raise BadRecipe("patience without a holdout", "a share of the data to judge by", "set holdout, say to 0.1")
 
@@ -63,7 +71,9 @@ def train(
 ) -> Classifier:
     """A new `network` trained on `data`, to its labels or to `targets` (N, K) on the simplex; in evaluation mode."""
     x = torch.from_numpy(np.array(data.images))
-    return learn(network, x, data.labels if targets is None else targets, training or Training(), seed=seed, watch=watch)
+    return learn(
+        network, x, data.labels if targets is None else targets, training or Training(), seed=seed, watch=watch
+    )
 
 
 def learn(
@@ -100,6 +110,7 @@ def _fit(
     cut = len(x) - round(len(x) * recipe.holdout)
     own, held = order[:cut], order[cut:]
     batches = _batches(len(own), recipe.batch_size)
+    epochs = max(recipe.epochs, math.ceil(recipe.least_steps / batches))
     optimizer = torch.optim.SGD(
         model.parameters(),
         lr=recipe.learning_rate,
@@ -110,10 +121,10 @@ def _fit(
     progress = _Progress.resume(checkpoint, model, optimizer)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16 and _has_bfloat16(device))
     with torch.random.fork_rng(devices=[]):
-        while progress.epoch < recipe.epochs and not progress.patience_ended(recipe.patience):
+        while progress.epoch < epochs and not progress.patience_ended(recipe.patience):
             torch.manual_seed(seed * 100_003 + progress.epoch)  # an epoch's chances depend on nothing before it
             for step, rows in enumerate(own[torch.randperm(len(own))].tensor_split(batches)):
-                done = (progress.epoch + step / batches) / recipe.epochs
+                done = (progress.epoch + step / batches) / epochs
                 for group in optimizer.param_groups:
                     group["lr"] = recipe.learning_rate * _schedule(done)
                 batch = augment(decode(x[rows]), recipe.crop, recipe.flip)
@@ -128,7 +139,7 @@ def _fit(
                 progress.judge(model, x[held], targets[held])
             if checkpoint is not None:
                 progress.keep(model, optimizer, checkpoint)
-            watch.step("training", progress.epoch, recipe.epochs)
+            watch.step("training", progress.epoch, epochs)
     if progress.best is not None:
         model.load_state_dict(progress.best)
     return model.cpu().eval()
@@ -203,7 +214,7 @@ class _Progress:
 
     @classmethod
     def resume(cls, path: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer) -> "_Progress":
-        """The progress kept at `path`, with the model and the optimizer brought to it; a new one where there is none."""
+        """The progress kept at `path`, model and optimizer brought to it; a new one where there is none."""
         progress = cls()
         if path is None or not path.exists():
             return progress
@@ -214,7 +225,9 @@ class _Progress:
             model.load_state_dict(under("model.", tensors))
             progress.best = under("best.", tensors) or None
         except (OSError, KeyError, RuntimeError, ValueError, safetensors.SafetensorError) as error:
-            raise DamagedFile(f"{path} ({error})", "a checkpoint of this training", "delete it to begin anew") from error
+            raise DamagedFile(
+                f"{path} ({error})", "a checkpoint of this training", "delete it to begin anew"
+            ) from error
         for i, parameter in enumerate(model.parameters()):
             if f"momentum.{i}" in tensors:
                 momentum = tensors[f"momentum.{i}"].to(parameter.device)

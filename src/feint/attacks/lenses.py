@@ -54,7 +54,7 @@ class Lensed:
     def try_ask(self, x: Tensor) -> tuple[Tensor, Refused | None]:
         p, refusal = self._oracle.try_ask(self._lens.send(x))
         complete = len(p) // self._lens.cost
-        clear = self._lens.read(p[: complete * self._lens.cost])
+        clear = self._lens.read(p[: complete * self._lens.cost]) if complete else p[:0]
         self.transcript.record(x[:complete], clear)
         return clear, refusal
 
@@ -97,4 +97,4 @@ class Averaged(Lens):
         return x.repeat_interleave(self.repeats, 0)
 
     def read(self, p: Tensor) -> Tensor:
-        return p.unflatten(0, (-1, self.repeats)).mean(1) if len(p) else p
+        return p.unflatten(0, (-1, self.repeats)).mean(1)

@@ -98,7 +98,8 @@ class Results:
             if row.attack:
                 thefts.setdefault((row.defense, row.attack, row.budget), []).append(row)
         return [
-            Line(*key, len(rows), *_over_seeds(rows), self.utility(key[0])) for key, rows in sorted(thefts.items(), key=self._place)
+            Line(*key, len(rows), *_over_seeds(rows), self.utility(key[0]))
+            for key, rows in sorted(thefts.items(), key=self._place)
         ]
 
     def _place(self, item: tuple[tuple[str, str, int], object]) -> tuple[int, int, int]:

@@ -24,7 +24,7 @@ def load_published(path: Path | str, network: Network) -> Classifier:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             published = [arrays[name] for name in arrays.files]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DamagedFile(f"{path} ({error})", "an .npz file without pickles", "fetch it again") from error
     if [array.shape for array in published] != [tuple(layer.shape) for layer in layers.values()]:
         raise DamagedFile(f"{path}, whose arrays do not fit", f"the {len(layers)} of {network.name}", "check the name")

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from torch import nn
+
 from feint import store
 from feint.errors import DamagedFile
 from feint.networks import Classifier, Network
@@ -25,6 +27,6 @@ def load(path: Path | str) -> Classifier:
     return model.eval()
 
 
-def fingerprint(model: Classifier) -> str:
+def fingerprint(model: nn.Module) -> str:
     """16 hexadecimal digits that stand for the weights of `model`."""
     return store.fingerprint(model.state_dict())

@@ -26,4 +26,6 @@ class Budget:
         """Charge the query. Raises `OverBudget`, and charges nothing, where it would not be paid in full."""
         if not account.add("budget", len(query), limit=self.queries):
             left = self.queries - int(account.total("budget"))
-            raise OverBudget(f"{len(query)} queries", f"at most {left} more of {self.queries}", "ask for a larger budget")
+            raise OverBudget(
+                f"{len(query)} queries", f"at most {left} more of {self.queries}", "ask for a larger budget"
+            )

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import ClassVar, Self
 
 import torch
@@ -57,10 +58,10 @@ class APGP(OrderPreserving):
         classes = p.shape[-1]
         top = min(self.top or classes, classes - 1)
         sizes = [classes, *self.hidden, classes]
-        ranked, _ = ranking(p)
+        ranked, _ = ranking(p.float())
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.manual_seed(seed)
-            layers = [nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False)]
+            layers = [nn.Linear(a, b) for a, b in pairwise(sizes)]
             parameters = {"margin": nn.Parameter(torch.tensor(-math.log(classes)))}  # all K margins together are 1
             parameters |= {f"{i}.{name}": it for i, layer in enumerate(layers) for name, it in layer.named_parameters()}
             optimizer = torch.optim.Adam(parameters.values(), lr=self.learning_rate)
@@ -87,7 +88,7 @@ class APGP(OrderPreserving):
                 f"the {weights['0.weight'].shape[1]} that the generator was fitted to",
                 "fit it to this victim",
             )
-        return _project(_generate(weights, ranked), weights["margin"], top)
+        return _project(_generate(weights, ranked.float()), weights["margin"], top).to(ranked.dtype)
 
 
 def _generate(weights: Mapping[str, Tensor], ranked: Tensor) -> Tensor:

@@ -1,0 +1,40 @@
+# demo · test · check · bench · docs · tables · lock. Each sets up what it needs in .venv, from the pinned locks.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check bench docs tables lock clean
+
+demo: $(VENV)/demo
+	$(BIN)/feint demo
+
+test: $(VENV)/dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: $(VENV)/bench
+	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/dev
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+tables: $(VENV)/dev   # the tables in README, README.zh and docs, from the rows in results/
+	$(BIN)/python docs/tables.py
+
+# Each stamp stands for one lock, installed. torch comes first, alone: where a CPU build is at hand pip takes it.
+$(VENV)/demo $(VENV)/dev $(VENV)/bench: $(VENV)/%: lock/%.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r lock/$*.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+lock:   # resolve anew, each lock in an environment of its own
+	for name in demo dev bench; do $(PYTHON) lock/resolve.py $$name || exit 1; done
+
+clean:
+	rm -rf $(VENV) docs/_build

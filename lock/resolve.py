@@ -1,0 +1,42 @@
+"""Write lock/NAME.txt: every package that the job NAME needs, at the version that pip chooses today.
+
+    python lock/resolve.py demo|dev|bench
+
+torch is pinned by hand, to the version of which there is a CPU build; its local suffix (+cpu) is left out, so that the
+lock says nothing about the machine it was made on.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+TORCH = "torch==2.13.0"
+ROOT = Path(__file__).parents[1]
+BUILD = ["hatchling", "editables"]  # so that installing Feint itself needs no build environment
+
+project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+extras, groups = project["project"]["optional-dependencies"], project["dependency-groups"]
+JOBS = {
+    "demo": extras["report"],
+    "dev": extras["report"] + extras["data"] + groups["test"] + groups["check"] + groups["docs"],
+    "bench": extras["report"] + extras["data"] + groups["bench"],
+}
+
+
+def main(job: str) -> None:
+    wanted = [TORCH, *project["project"]["dependencies"], *BUILD, *JOBS[job]]
+    with tempfile.TemporaryDirectory() as room:
+        subprocess.run([sys.executable, "-m", "venv", room], check=True)
+        pip = [f"{room}/bin/python", "-m", "pip", "--disable-pip-version-check"]
+        subprocess.run([*pip, "install", "--quiet", *wanted], check=True)
+        frozen = subprocess.run([*pip, "freeze"], check=True, capture_output=True, text=True).stdout
+    pins = [re.sub(r"\+\w+$", "", line) for line in frozen.splitlines() if re.match(r"[\w.-]+==", line)]
+    head = f"# python lock/resolve.py {job}: made, not written\n"
+    (ROOT / "lock" / f"{job}.txt").write_text(head + "\n".join(pins) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

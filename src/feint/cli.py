@@ -1,0 +1,335 @@
+"""The commands: each a few lines over the library. Nothing heavy is imported before a command runs."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import cyclopts
+from cyclopts import App, Parameter
+
+from feint import __version__
+from feint.errors import BadInput, FeintError
+
+if TYPE_CHECKING:
+    from feint.data import Split
+    from feint.service import Defense
+
+app = App(
+    name="feint",
+    version=__version__,
+    help="How easily is a classifier behind a prediction API stolen, and what stops it?",
+    help_format="markdown",
+    suppress_keyboard_interrupt=False,
+)
+
+Defenses = Annotated[tuple[Path, ...], Parameter(name="--defense", negative=(), consume_multiple=False)]
+Lenses = Annotated[tuple[str, ...], Parameter(name="--lens", negative=(), consume_multiple=False)]
+
+
+@app.command
+def demo(*, data: str = "digits", out: Path | None = None, weights: Path | None = None, seeds: int = 3) -> None:
+    """Train a victim, defend it, steal it, and see what came of it: a table here and a report to open.
+
+    Example: `feint demo`
+
+    Parameters
+    ----------
+    data
+        digits (ships with Feint), fashion_mnist or cifar10.
+    out
+        Where everything is kept (default: feint-demo/DATA). What is there is not made again.
+    weights
+        An .npz of published weights for the victim, instead of training one.
+    seeds
+        How many times each theft is repeated.
+    """
+    from feint import demo
+    from feint.evaluation import report
+    from feint.evaluation.summary import sentences
+    from feint.progress import bars, print_results
+    from feint.service import Service
+
+    report.check()
+    out = out or Path("feint-demo") / data
+    with bars() as watch:
+        done = demo.run(data, out, weights=weights, seeds=range(_at_least(1, seeds, "seeds")), watch=watch)
+        watch.step("report", 0, 1)
+        services = {name: Service(done.victim, defense) for name, defense in done.defenses.items()}
+        title = f"What a thief gets: {done.setting.network} on {data}"
+        report.write(out / "report.html", done.results, services, done.data.test, title=title)
+        watch.step("report", 1, 1)
+    print_results(done.results)
+    for sentence in sentences(done.results):
+        print(f"\n{sentence}")
+    print(f"\nThe report, with curves, pictures and every recipe: {out / 'report.html'}")
+
+
+@app.command
+def train(
+    *,
+    data: str,
+    network: str,
+    out: Path,
+    training: str = "Training",
+    weights: Path | None = None,
+    seed: int = 0,
+) -> None:
+    """Train a victim, or take published weights for one.
+
+    Interrupted, the same command continues with the epoch that it was in.
+
+    Example: `feint train --data digits --network mlp --out runs/victim`
+
+    Parameters
+    ----------
+    data
+        A named data set, or a directory of that name under FEINT_DATA.
+    network
+        mlp, lenet, resnet20, resnet18, …
+    out
+        The directory to write: a recipe and the weights.
+    training
+        A recipe, like "Training(epochs=30, crop=4, flip=True)".
+    weights
+        An .npz of published weights; nothing is trained then.
+    seed
+        Same seed, same weights.
+    """
+    import feint
+    from feint import networks, victims
+    from feint.evaluation import metrics
+    from feint.progress import bars
+
+    images = feint.data.load(data)
+    net = networks.get(network, images)
+    recipe = _parse(training)
+    _free(out)
+    if weights is not None:
+        victim = victims.load_published(weights, net)
+    else:
+        with bars() as watch, _working(out) as watch.folder:
+            victim = feint.train(net, images.train, training=recipe, seed=seed, watch=watch)
+    victims.save(out, victim, data=data, **({"weights": weights.name} if weights else {"training": repr(recipe)}))
+    print(f"{out}: {network}, right on {metrics.stealer_accuracy(victim, images.test):.2%} of the test set")
+
+
+@app.command
+def fit(method: str, /, *, victim: Path, data: str, out: Path, seed: int = 0) -> None:
+    """Fit a defense to a victim.
+
+    Example: `feint fit "APGP(top=1)" --victim runs/victim --data digits --out runs/apgp`
+
+    Parameters
+    ----------
+    method
+        A recipe, as it is written in Python.
+    victim
+        The directory of a trained victim.
+    data
+        The data set on whose training inputs the victim's answers are taken.
+    out
+        The directory to write: a recipe and what was learned.
+    seed
+        Same seed, same defense.
+    """
+    import feint
+    from feint import store
+    from feint.progress import bars
+
+    recipe = _parse(method)
+    if not hasattr(recipe, "fit"):
+        raise BadInput(f"{recipe!r}", "a defense that learns, like APGP(top=1)", "use it as it is: nothing to fit")
+    model, images = feint.victims.load(victim), feint.data.load(data)
+    _free(out)
+    with bars() as watch:
+        fitted = recipe.fit(model, images.train, seed=seed, watch=watch)
+    store.save(out, fitted, data=data, victim=feint.victims.fingerprint(model))
+    print(f"{out}: {fitted!r}")
+
+
+@app.command
+def steal(
+    attack: str = "KnockoffNets",
+    /,
+    *,
+    victim: Path,
+    pool: str,
+    budget: int,
+    out: Path,
+    defense: Defenses = (),
+    lens: Lenses = (),
+    surrogate: str | None = None,
+    training: str = "Training",
+    seed: int = 0,
+) -> None:
+    """Steal a victim: ask it, train a surrogate on the answers, and keep both.
+
+    Interrupted, the same command continues: what was asked is not asked again.
+
+    Example: `feint steal --victim runs/victim --pool digits --budget 600 --lens HardLabels --out runs/stolen`
+
+    Parameters
+    ----------
+    attack
+        A recipe; its pool, surrogate and training are those given here unless it names its own.
+    victim
+        The directory of a trained victim.
+    pool
+        The data set whose victim is attacked: its pool is asked about. NAME/train names a part of a set.
+    budget
+        How many queries may be asked.
+    out
+        The directory to write: the surrogate, and the transcript of what was asked and answered.
+    defense
+        The directory of a fitted defense. Can be given several times, in the order on the line.
+    lens
+        How the attacker looks at the answers, like HardLabels or "Averaged(repeats=3)". Can be given several times.
+    surrogate
+        The surrogate's network (default: the victim's).
+    training
+        How the surrogate is trained, like "Training(epochs=20)".
+    seed
+        Same seed, same surrogate.
+    """
+    import feint
+    from feint import victims
+    from feint.oracle import Transcript
+    from feint.progress import bars
+    from feint.service import Service
+
+    model = victims.load(victim)
+    network = feint.networks.Network(surrogate or model.network.name, model.network.shape, model.network.classes)
+    recipe = _parse(attack, pool=_pool(pool), surrogate=network, training=_parse(training))
+    recipe = recipe.through(*map(_parse, lens)) if lens else recipe
+    service = Service(model, _defense(defense))
+    _free(out)
+    with bars() as watch, _working(out) as watch.folder:
+        kept = watch.folder / "transcript.safetensors"
+        past = Transcript.load(kept) if kept.exists() else None
+        oracle = service.oracle(client="thief", budget=budget, past=past)
+        try:
+            stolen = recipe.steal(oracle, seed=seed, watch=watch)
+        except BaseException:
+            if len(oracle.transcript):
+                oracle.transcript.save(kept)
+            raise
+        victims.save(out, stolen, attack=repr(recipe), defense=repr(service.defense), asked=oracle.asked, seed=seed)
+        oracle.transcript.save(out / kept.name)
+    print(f"{out}: a {network.name} that learned from {oracle.asked:,} answers of {budget:,} paid for")
+
+
+@app.command
+def evaluate(surrogate: Path, /, *, victim: Path, data: str, defense: Defenses = (), json: bool = False) -> None:
+    """Say how good a surrogate is, and what the defense leaves to an honest client.
+
+    Example: `feint evaluate runs/stolen --victim runs/victim --data digits`
+
+    Parameters
+    ----------
+    surrogate
+        The directory of a stolen copy.
+    victim
+        The directory of the victim.
+    data
+        The data set on whose test part both are judged.
+    defense
+        The directory of a fitted defense. Can be given several times.
+    json
+        Print JSON for machines.
+    """
+    import json as writer
+
+    import feint
+    from feint import victims
+    from feint.evaluation import metrics
+    from feint.service import Service
+
+    stolen, model, test = victims.load(surrogate), victims.load(victim), feint.data.load(data).test
+    scores = {"stealer_accuracy": metrics.stealer_accuracy(stolen, test), "n_test": len(test)}
+    scores |= {"fidelity": metrics.fidelity(stolen, model, test)}
+    scores |= metrics.utility(Service(model, _defense(defense)), test)
+    if json:
+        print(writer.dumps(scores, indent=1))
+        return
+    for name in ("stealer_accuracy", "fidelity"):
+        low, high = metrics.interval([scores[name]], len(test))
+        print(f"{name.replace('_', ' '):22} {scores.pop(name):8.2%}   ({low:.2%} to {high:.2%}, n = {len(test):,})")
+    for name, score in scores.items():
+        print(f"{name.replace('_', ' '):22} {score:8.4g}")
+
+
+def _words() -> dict[str, Any]:
+    from feint import attacks, data, defenses, networks, training
+    from feint.recipe import vocabulary
+
+    rooms = vocabulary(attacks, defenses.access, defenses.outputs)
+    return {**rooms, "Split": data.Split, "Network": networks.Network, "Training": training.Training}
+
+
+def _parse(text: str, **given: object) -> Any:
+    from feint.recipe import parse
+
+    return parse(text, _words(), **given)
+
+
+def _defense(folders: tuple[Path, ...]) -> "Defense":
+    from feint import defenses, store
+    from feint.recipe import vocabulary
+    from feint.service import Defense
+
+    words = vocabulary(defenses.outputs)
+    return Defense(outputs=[store.load(folder, words).recipe for folder in folders])
+
+
+def _pool(name: str) -> "Split":
+    from feint import data
+
+    name, _, part = name.partition("/")
+    images = data.load(name)
+    if part not in ("", "train", "pool"):
+        raise BadInput(f"the part {part!r} of {name}", "NAME, NAME/train or NAME/pool", "a thief has no test set")
+    return images.train if part == "train" else images.pool
+
+
+def _free(out: Path) -> None:
+    if out.exists():
+        raise BadInput(f"--out {out}, which exists", "a new directory", "choose another, or delete it to run again")
+
+
+def _at_least(least: int, number: int, name: str) -> int:
+    if number < least:
+        raise BadInput(f"{number} {name}", f"{least} or more", "raise it")
+    return number
+
+
+class _working:  # noqa: N801
+    """A directory beside `out` for what an interrupted job continues from; it goes when the job is done."""
+
+    def __init__(self, out: Path) -> None:
+        self.folder = out.with_name(f".{out.name}.partial")
+
+    def __enter__(self) -> Path:
+        return self.folder
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        import shutil
+
+        if kind is None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the command line: exit code 0, 2 for an error that is said in one line, 130 for Ctrl-C."""
+    try:
+        app(sys.argv[1:] if words is None else words, exit_on_error=False, print_error=False)
+    except (FeintError, cyclopts.CycloptsError) as error:
+        _fail(" ".join(str(error).split()))
+    except KeyboardInterrupt:
+        print("\nfeint: interrupted. What was finished is kept; the same command continues.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _fail(reason: str) -> None:
+    print(f"feint: {reason}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,103 @@
+"""The figures of a report, as SVG that stands alone."""
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from feint.evaluation.results import Results
+from feint.evaluation.summary import worst_case
+from feint.extras import need
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = "#4c566a", "#3566b8", "#c4621b", "#2f8f5b", "#8a4fbf", "#b03a5b"
+DASHES = "-", "--", ":", "-."
+STYLE = {"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": "feint"}  # small, and the same each time
+
+
+def new_figure(width: float, height: float, **grid: Any) -> tuple["Figure", Any]:
+    """An empty figure and its axes. Raises `MissingData` without the package that draws."""
+    need("matplotlib", "report").rcParams.update(STYLE)
+    Figure = need("matplotlib.figure", "report").Figure  # noqa: N806
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(**grid)
+    for ax in np.ravel(np.array(axes, dtype=object)):
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def svg(figure: "Figure") -> str:
+    """The figure as an <svg> element that fits its place."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def budget_curve(results: Results) -> "Figure":
+    """Stealer accuracy against queries: a colour for each defense, a dash for each attack."""
+    figure, ax = new_figure(8, 4.2)
+    defenses, attacks, lines = results.names("defense"), results.names("attack"), results.lines()
+    for i, defense in enumerate(defenses):
+        for j, attack in enumerate(attacks):
+            here = [line for line in lines if (line.defense, line.attack) == (defense, attack)]
+            if not here:
+                continue
+            x = [line.budget for line in here]
+            shares = [100 * line.scores["stealer_accuracy"] for line in here]
+            bounds = np.array([line.intervals["stealer_accuracy"] for line in here]).T * 100
+            ax.plot(x, shares, DASHES[j % 4], marker="o", ms=4, color=COLOURS[i % 6], label=f"{defense} · {attack}")
+            ax.fill_between(x, *bounds, color=COLOURS[i % 6], alpha=0.12, lw=0)
+    victim = results.utility(defenses[0]).get("victim_accuracy")
+    if victim is not None:
+        ax.axhline(100 * victim, color="#999", lw=0.8)
+        ax.annotate(
+            "victim", (1, 100 * victim), xycoords=("axes fraction", "data"), ha="right", va="bottom", color="#777"
+        )
+    ax.set(xscale="log", xlabel="queries", ylabel="stealer accuracy, %", ylim=(0, 105))
+    budgets = sorted({line.budget for line in lines})
+    ax.set_xticks(budgets, [f"{budget:,}" for budget in budgets])
+    ax.minorticks_off()
+    ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), handlelength=3.5)
+    return figure
+
+
+def utility_against_theft(results: Results) -> "Figure":
+    """Distortion against stealer accuracy at the largest budget: naive hollow, the worst case filled."""
+    figure, ax = new_figure(8, 3.8)
+    largest = max(line.budget for line in results.lines())
+    for i, defense in enumerate(results.names("defense")):
+        utility, worst = results.utility(defense), worst_case(results, defense)
+        here = [line for line in results.lines() if line.defense == defense and line.budget == largest]
+        if not utility or worst is None:
+            continue
+        shares = [100 * line.scores["stealer_accuracy"] for line in here]
+        ax.plot([utility["l1"]] * len(here), shares, "-", color=COLOURS[i % 6], alpha=0.4)
+        ax.plot([utility["l1"]] * len(here), shares, "o", mfc="none", color=COLOURS[i % 6])
+        ax.plot(utility["l1"], 100 * worst.scores["stealer_accuracy"], "o", color=COLOURS[i % 6], label=defense)
+    ax.set(xlabel="distortion of an honest client's answers, L1 (0 to 2)", ylabel="stealer accuracy, %", ylim=(0, 105))
+    ax.set_xlim(-0.05, 2)
+    ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), title="worst case (filled)")
+    return figure
+
+
+def tsne(before: Tensor, after: Tensor, labels: Tensor, title: str) -> "Figure":
+    """Where the answers (N, K) lie before and after a defense, by t-SNE, coloured by the victim's label."""
+    TSNE = need("sklearn.manifold", "report").TSNE  # noqa: N806
+    figure, axes = new_figure(8, 4, ncols=2)
+    for ax, p, name in zip(axes, (before, after), ("no defense", title), strict=True):
+        _scatter(
+            ax, TSNE(perplexity=min(30, len(p) // 4), init="pca", random_state=0).fit_transform(p.numpy()), labels, name
+        )
+    return figure
+
+
+def _scatter(ax: "Axes", places: np.ndarray, labels: Tensor, title: str) -> None:
+    ax.scatter(*places.T, c=labels.numpy(), cmap="tab10" if labels.max() < 10 else "nipy_spectral", s=7, lw=0)
+    ax.set_title(title, fontsize=10)
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)

@@ -1,0 +1,61 @@
+"""The contracts of the access room, over everything that it exports."""
+
+import threading
+
+import pytest
+import torch
+from tests.problems import Linear
+
+from feint.defenses import access
+from feint.defenses.access import Budget
+from feint.errors import Refused
+from feint.ledger import Ledger
+from feint.query import Query
+from feint.service import Defense, Service
+
+CASES = {"Budget": Budget(25)}  # one line of test for a new rule: each refuses somebody who asks 100 times
+X = torch.rand(100, 4, generator=torch.Generator().manual_seed(0))
+
+
+def ask_for_all(service: Service) -> None:
+    for x in X:
+        service(Query(x[None], "greedy"))
+
+
+def test_every_rule_has_a_case():
+    assert {getattr(access, name) for name in access.__all__} == {type(case) for case in CASES.values()}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_raises_nothing_but_refused_and_says_what_to_do(name):
+    service = Service(Linear(), Defense(access=[CASES[name]]))
+    with pytest.raises(Refused, match="expected") as caught:
+        ask_for_all(service)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_clients_asking_never_changes_anothers_answer(name):
+    service = Service(Linear(), Defense(access=[CASES[name]]))
+    with pytest.raises(Refused):
+        ask_for_all(service)
+    assert torch.equal(service(Query(X[:3], "modest")).p, Service(Linear())(Query(X[:3])).p)
+
+
+def test_many_threads_with_one_ledger_never_overspend():
+    ledger, answered = Ledger(), []
+    services = [Service(Linear(), Defense(access=[Budget(1000)]), ledger=ledger) for _ in range(8)]
+
+    def ask(service: Service) -> None:
+        for _ in range(60):
+            try:
+                answered.append(len(service(Query(X[:3], "shared"))))
+            except Refused:
+                return
+
+    threads = [threading.Thread(target=ask, args=(service,)) for service in services]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(answered) == ledger["shared"].queries == 999

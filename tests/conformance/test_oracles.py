@@ -1,0 +1,96 @@
+"""The contracts of oracles: the wall counts, keeps and stops."""
+
+import types
+
+import pytest
+import torch
+from tests.problems import Linear
+from torch import nn
+
+from feint.attacks import Averaged, HardLabels
+from feint.defenses.access import Budget
+from feint.errors import BadInput, OverBudget
+from feint.oracle import Meter, Transcript
+from feint.service import Defense, Service
+
+X = torch.rand(600, 4, generator=torch.Generator().manual_seed(0))
+
+
+def oracle(budget=600, defense=None):
+    service = Service(Linear(), defense)
+    return service, service.oracle(client="mallory", budget=budget)
+
+
+def test_one_input_is_one_query_however_they_are_batched():
+    service, held = oracle()
+    p = torch.cat([held.ask(X[:1]), held.ask(X[1:400]), held.ask(X[400:600])])
+    assert held.asked == service.ledger["mallory"].queries == len(held.transcript) == 600
+    assert held.left == 0
+    assert torch.equal(held.transcript.x, X)
+    assert torch.equal(held.transcript.p, p)
+    assert torch.equal(p, Service(Linear()).oracle(client="b", budget=600).ask(X))
+
+
+@pytest.mark.parametrize("budget", [1, 255, 256, 257, 599])
+def test_it_stops_at_its_budget_and_keeps_what_it_got(budget):
+    service, held = oracle(budget)
+    with pytest.raises(OverBudget, match="raise the budget"):
+        held.ask(X)
+    assert held.asked == service.ledger["mallory"].queries == budget
+    assert torch.equal(held.transcript.x, X[:budget])
+
+
+@pytest.mark.parametrize("limit", [0, 1, 37, 256, 300])
+def test_it_uses_up_what_the_service_grants(limit):
+    service, held = oracle(600, Defense(access=[Budget(limit)]))
+    p, refusal = held.try_ask(X)
+    assert isinstance(refusal, OverBudget)
+    assert len(p) == held.asked == service.ledger["mallory"].queries == limit
+
+
+def test_an_interrupted_attack_goes_on_from_its_transcript(tmp_path):
+    _, first = oracle()
+    first.ask(X[:300])
+    first.transcript.save(tmp_path / "transcript.safetensors")
+    past = Transcript.load(tmp_path / "transcript.safetensors")
+    service = Service(Linear())
+    again = service.oracle(client="mallory", budget=400, past=past)
+    p = torch.cat([again.ask(X[:280]), again.ask(X[280:400])])
+    assert service.ledger["mallory"].queries == 100  # the others were not asked again
+    assert again.asked == 400
+    assert torch.equal(p, Service(Linear()).oracle(client="b", budget=400).ask(X[:400]))
+    with pytest.raises(BadInput, match="another attack"):
+        service.oracle(client="mallory", budget=400, past=past).ask(X[1:])
+
+
+def test_a_budget_below_one_is_refused():
+    with pytest.raises(BadInput, match="at least 1"):
+        Meter(lambda x: x, budget=0)
+
+
+def test_an_empty_question_gets_an_empty_answer():
+    _, held = oracle()
+    assert held.ask(X[:0]).shape == (0, 3)
+    assert held.asked == 0
+
+
+@pytest.mark.parametrize(
+    "look", [lambda held: held, HardLabels(), Averaged(repeats=2)], ids=["bare", "hard", "averaged"]
+)
+def test_nothing_that_an_oracle_shows_leads_to_the_victim(look):
+    """Walk over every attribute, container and item within reach: no module and no service is among them."""
+    _, held = oracle()
+    held = look(held)
+    held.ask(X[:3])
+    seen, queue = set(), [held]
+    while queue:
+        thing = queue.pop()
+        if id(thing) in seen or isinstance(thing, (types.FunctionType, type, str, torch.Tensor)):
+            continue
+        seen.add(id(thing))
+        assert not isinstance(thing, (nn.Module, Service, Defense))
+        queue += list(getattr(thing, "__dict__", {}).values())
+        queue += (
+            list(thing.values()) if isinstance(thing, dict) else list(thing) if isinstance(thing, (list, tuple)) else []
+        )
+    assert len(seen) > 3

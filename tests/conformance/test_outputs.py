@@ -1,0 +1,141 @@
+"""The contracts of the outputs room, over everything that it exports."""
+
+import json
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.problems import awkward_rows, order, simplex_rows
+
+from feint.defenses import outputs
+from feint.defenses.outputs import APGP, KL, L1, L2, APGPClosedForm, Cosine, Output, ReverseKL
+from feint.errors import BadInput, BadRecipe
+
+SIZES = 2, 3, 10, 100, 1000
+
+CASES: dict[str, Output] = {  # one line of test for a new method
+    "APGP": APGP(steps=60),
+    "APGP top-1": APGP(top=1, steps=60),
+    "APGP top-3": APGP(top=3, distance=L1(), steps=60),
+    "APGP half": APGP(strength=0.5, steps=60),
+    "APGPClosedForm": APGPClosedForm(),
+    "APGPClosedForm top-1": APGPClosedForm(top=1),
+    "APGPClosedForm top-3": APGPClosedForm(top=3, distance=L2()),
+    "APGPClosedForm floor": APGPClosedForm(top=1, distance=ReverseKL(floor=1e-5)),
+    "APGPClosedForm cosine": APGPClosedForm(distance=Cosine(), strength=0.3),
+}
+IDENTITIES = {"APGP": APGP(strength=0), "APGPClosedForm": APGPClosedForm(strength=0)}
+
+fitted_cases: dict[tuple[str, int], Output] = {}
+
+
+def ready(name: str, classes: int) -> Output:
+    """The case, fitted to rows of so many classes if it learns."""
+    if (name, classes) not in fitted_cases:
+        case = CASES[name]
+        learn = getattr(case, "fit_answers", None)
+        fitted_cases[name, classes] = learn(awkward_rows(classes)) if learn else case
+    return fitted_cases[name, classes]
+
+
+def promised_ranks(defense: Output, classes: int) -> int:
+    return {"order": classes, "label": 1, "": 0}.get(defense.preserves) or int(defense.preserves.partition("-")[2] or 0)
+
+
+def test_every_method_has_a_case():
+    methods = {it for it in map(outputs.__dict__.get, outputs.__all__) if issubclass(it, Output) and it is not Output}
+    assert methods == {type(case) for case in CASES.values()} == {type(case) for case in IDENTITIES.values()}
+
+
+@pytest.mark.parametrize("classes", SIZES)
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rows_stay_on_the_simplex_and_what_is_promised_stays_exactly(name, classes, dtype):
+    p, defense = awkward_rows(classes, dtype=dtype), ready(name, classes)
+    q = defense(p.requires_grad_(), None)
+    p = p.detach()
+    assert (q.shape, q.dtype, q.device) == (p.shape, p.dtype, p.device)
+    assert not q.requires_grad
+    assert q.isfinite().all()
+    assert (q >= 0).all()
+    assert (q.double().sum(-1) - 1).abs().max() < 1e-4
+    top = promised_ranks(defense, classes)
+    read = torch.tensor(json.loads(json.dumps(q.float().tolist())), dtype=torch.float32)
+    decimals = torch.tensor([[round(value, 6) for value in row] for row in read.tolist()], dtype=torch.float64)
+    for seen in (q, read, decimals):
+        assert torch.equal(order(seen)[:, :top], order(p)[:, :top])
+
+
+@pytest.mark.parametrize("name", CASES)
+@given(data=st.data(), classes=st.sampled_from([2, 3, 5]))
+@settings(max_examples=60, deadline=None)
+def test_ties_and_empty_batches(name, data, classes):
+    p, defense = data.draw(simplex_rows(classes)), ready(name, classes)
+    q = defense(p, None)
+    assert q.shape == p.shape
+    top = promised_ranks(defense, classes)
+    assert torch.equal(order(q)[:, :top], order(p)[:, :top])
+
+
+@pytest.mark.parametrize("classes", [2, 10, 1000])
+@pytest.mark.parametrize("name", CASES)
+def test_a_batch_equals_its_rows_one_by_one(name, classes):
+    p, defense = awkward_rows(classes), ready(name, classes)
+    one_by_one = torch.cat([defense(row[None], None) for row in p])
+    torch.testing.assert_close(defense(p, None), one_by_one, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", IDENTITIES)
+def test_strength_zero_is_the_identity(name):
+    p = awkward_rows(10)
+    assert torch.equal(IDENTITIES[name](p, None), p)
+
+
+@pytest.mark.parametrize(
+    ("case", "bad"),
+    {
+        "logits": torch.randn(4, 10),
+        "off the simplex": torch.full((4, 10), 0.2),
+        "NaN": torch.full((4, 10), math.nan),
+        "one row": torch.full((10,), 0.1),
+        "whole numbers": torch.ones(4, 10, dtype=torch.int64),
+        "half precision": torch.full((4, 10), 0.1, dtype=torch.float16),
+        "negative": torch.tensor([[1.5, -0.5] + [0.0] * 8]),
+    }.items(),
+    ids=str,
+)
+@pytest.mark.parametrize("name", CASES)
+def test_anything_else_is_refused(name, case, bad):
+    with pytest.raises(BadInput, match="expected"):
+        ready(name, 10)(bad, None)
+
+
+@pytest.mark.parametrize("name", ["APGP", "APGPClosedForm"])
+def test_more_order_than_the_decimals_can_hold_is_refused(name):
+    recipe = {"APGP": APGP, "APGPClosedForm": APGPClosedForm}[name](
+        decimals=3, **({"steps": 1} if name == "APGP" else {})
+    )
+    recipe = recipe.fit_answers(awkward_rows(100)) if name == "APGP" else recipe
+    with pytest.raises(BadRecipe, match="more decimals"):
+        recipe(awkward_rows(100))
+
+
+@pytest.mark.parametrize("decimals", [1, 2, 3, 4, 5, 6])
+def test_the_order_shows_in_as_many_decimals_as_the_api_returns(decimals):
+    classes = 4 if decimals == 1 else 10
+    p = awkward_rows(classes)
+    q = APGPClosedForm(decimals=decimals)(p)
+    seen = torch.tensor([[round(value, decimals) for value in row] for row in q.tolist()])
+    assert torch.equal(order(seen), order(p))
+
+
+def test_distances_agree_with_their_prefix_view():
+    p = awkward_rows(6).double()
+    for distance in (KL(), ReverseKL(floor=1e-3), L1(), L2(), Cosine()):
+        q = torch.ones(6, 6, dtype=torch.float64).tril()
+        q = distance.floor + (1 - 6 * distance.floor) * q / q.sum(-1, keepdim=True)
+        slow = torch.stack([distance(q, row.expand(6, 6)) for row in p])
+        fast = distance.of_prefixes(p)
+        assert torch.allclose(slow.gather(1, fast.argmax(-1, keepdim=True))[:, 0], slow.max(-1).values, atol=1e-9)

@@ -1,0 +1,109 @@
+"""The contracts of recipes, over every one there is."""
+
+import dataclasses
+import pickle
+
+import pytest
+
+import feint
+from feint import attacks, defenses
+from feint.attacks import Averaged, HardLabels, KnockoffNets, Through
+from feint.data import Split
+from feint.defenses.access import Budget
+from feint.defenses.outputs import APGP, KL, L1, L2, APGPClosedForm, Cosine, ReverseKL
+from feint.errors import BadRecipe, UnknownName
+from feint.networks import Network
+from feint.recipe import build, from_table, parse, to_table, vocabulary
+from feint.service import Defense
+from feint.store import Weights
+from feint.training import Training
+
+POOL = Split("digits", "held_out", "0123456789abcdef")
+NETWORK = Network("mlp", (1, 8, 8), 10)
+KNOCKOFF = KnockoffNets(POOL, NETWORK, Training(epochs=3, holdout=0.1, patience=2))
+CASES = [
+    KL(),
+    ReverseKL(floor=1e-3),
+    L1(),
+    L2(),
+    Cosine(),
+    APGP(top=3, distance=L1(), hidden=(8,), generator=Weights("ab")),
+    APGPClosedForm(top=1, distance=ReverseKL(floor=0.001), strength=0.25),
+    Budget(10),
+    HardLabels(),
+    Averaged(repeats=4),
+    KNOCKOFF,
+    KNOCKOFF.through(HardLabels(), Averaged()),
+    Defense(access=[Budget(3)], outputs=[APGP(), APGPClosedForm(top=2)]),
+    Training(),
+    NETWORK,
+    POOL,
+    Weights("ab"),
+]
+WORDS = {type(case).__name__: type(case) for case in CASES}
+
+
+def test_every_recipe_has_a_case():
+    exported = vocabulary(attacks, defenses.access, defenses.outputs)
+    assert set(exported.values()) - {Through} <= {type(case) for case in CASES}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: type(case).__name__)
+def test_four_ways_to_say_the_same(case):
+    assert pickle.loads(pickle.dumps(case)) == case
+    assert eval(repr(case), dict(WORDS)) == case
+    assert parse(repr(case), WORDS) == case
+    assert from_table(to_table(case), WORDS) == case
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: type(case).__name__)
+def test_it_is_frozen_and_an_unknown_field_is_refused(case):
+    fields = dataclasses.fields(case)
+    if fields:
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(case, fields[0].name, None)
+    with pytest.raises(BadRecipe, match="nonsense"):
+        from_table(to_table(case) | {"nonsense": 1}, WORDS)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "says"),
+    [
+        ("APGP(tpo=1)", BadRecipe, "did you mean 'top'"),
+        ("APGPP()", UnknownName, "did you mean 'APGP'"),
+        ("APGP(top=", BadRecipe, "brackets"),
+        ("APGP(top=__import__('os'))", UnknownName, "__import__"),
+        ("APGP(top=1 + 1)", BadRecipe, "plain values"),
+        ("APGP(top='one')", BadRecipe, "not supported"),
+        ("APGP(top=0)", BadRecipe, "the label"),
+        ("APGP(decimals=9)", BadRecipe, "1 to 6"),
+        ("APGP(strength=1.5)", BadRecipe, "identity"),
+        ("APGP(steps=0)", BadRecipe, "steps"),
+        ("ReverseKL()", BadRecipe, "without limit"),
+        ("Budget()", BadRecipe, "queries"),
+        ("Budget(1, 2)", BadRecipe, "at most 1"),
+        ("Budget(-1)", BadRecipe, "0 or more"),
+        ("Averaged(0)", BadRecipe, "1 or more"),
+        ("Training(patience=1)", BadRecipe, "holdout"),
+        ("Training(epochs=-1)", BadRecipe, "epochs"),
+    ],
+)
+def test_a_wrong_recipe_says_what_to_do(text, error, says):
+    with pytest.raises(error, match=says) as caught:
+        parse(text, WORDS)
+    assert "\n" not in str(caught.value)
+    assert pickle.loads(pickle.dumps(caught.value)).args == caught.value.args
+
+
+def test_given_fields_fill_the_gaps_and_no_more():
+    knockoff = parse(
+        "KnockoffNets(training=Training(epochs=1))", WORDS, pool=POOL, surrogate=NETWORK, training=Training()
+    )
+    assert knockoff == KnockoffNets(POOL, NETWORK, Training(epochs=1))
+    assert parse("HardLabels", WORDS, pool=POOL) == HardLabels()
+
+
+def test_data_in_a_recipe_is_a_handle():
+    with pytest.raises(BadRecipe, match="handle"):
+        to_table(build("Defense", {"outputs": [lambda p, x: p]}, WORDS))
+    assert feint.Defense().outputs == ()

@@ -1,0 +1,54 @@
+"""What all tests share: the embedded data, a small victim, and a cache of their own."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)  # pytest-xdist runs one worker for each core
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory):
+    """Decoded data goes to a temporary directory that all workers share, never to the user's own cache."""
+    if "FEINT_CACHE" not in os.environ:
+        root = tmp_path_factory.getbasetemp()
+        os.environ["FEINT_CACHE"] = str((root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "cache")
+
+
+@pytest.fixture(scope="session")
+def digits(_cache):
+    from feint import data
+
+    return data.load("digits")
+
+
+@pytest.fixture(scope="session")
+def network(digits):
+    from feint import networks
+
+    return networks.get("mlp", digits)
+
+
+@pytest.fixture(scope="session")
+def victim(network, digits):
+    from feint.training import Training, train
+
+    return train(network, digits.train, training=Training(epochs=8))
+
+
+@pytest.fixture(scope="session")
+def answers(victim, digits):
+    """The victim's answers to its training inputs."""
+    from feint.victims import answers
+
+    return answers(victim, digits.train)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The directory of real data sets; the tests that need it are skipped without one."""
+    if "FEINT_DATA" not in os.environ:
+        pytest.skip("FEINT_DATA is not set: no real data sets here")
+    return Path(os.environ["FEINT_DATA"])

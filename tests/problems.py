@@ -1,0 +1,59 @@
+"""Victims and rows whose behaviour is known, and generators of awkward rows."""
+
+import hypothesis.strategies as st
+import torch
+from torch import Tensor, nn
+
+
+class Fixed(nn.Module):
+    """A victim that answers every input with the same logits."""
+
+    def __init__(self, logits: list[float]) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.tensor(logits))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.logits.expand(len(x), -1)
+
+
+class Linear(nn.Module):
+    """A softmax regression: every number of it is known."""
+
+    def __init__(self, features: int = 4, classes: int = 3, seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.weight = nn.Parameter(torch.randn(classes, features, generator=generator) * 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1) @ self.weight.T
+
+
+def awkward_rows(classes: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Rows that break careless code: one-hot, uniform, tied at the top, tied below, nearly tied, tiny, confident."""
+    k = classes
+    generator = torch.Generator().manual_seed(k)
+    one_hot = torch.eye(k)[[0, k // 2, k - 1]]
+    uniform = torch.full((1, k), 1 / k)
+    top_tie = torch.zeros(1, k)
+    top_tie[0, [0, k - 1]] = 0.5
+    pairs = torch.arange(k).div(2, rounding_mode="floor").flip(0)[None] + 1.0
+    near = torch.full((1, k), 1 / k)
+    near[0, k - 1] += 1e-7
+    logits = torch.randn(8, k, generator=generator) * torch.tensor([0.01, 0.1, 1, 3, 10, 30, 60, 100])[:, None]
+    rows = torch.cat([one_hot, uniform, top_tie, pairs, near, logits.softmax(-1)]).to(torch.float64)
+    return (rows / rows.sum(-1, keepdim=True)).to(dtype)
+
+
+@st.composite
+def simplex_rows(draw, classes: int) -> Tensor:
+    """A few rows on the simplex with many ties: whole numbers up to 6, divided by their sum."""
+    n = draw(st.integers(0, 4))
+    counts = draw(st.lists(st.lists(st.integers(0, 6), min_size=classes, max_size=classes), min_size=n, max_size=n))
+    rows = torch.tensor(counts, dtype=torch.float32).reshape(n, classes)
+    rows[rows.sum(-1) == 0] = 1.0
+    return rows / rows.sum(-1, keepdim=True)
+
+
+def order(p: Tensor) -> Tensor:
+    """The indices of each row, best first, the lowest first among equals: the rule, written the slow way."""
+    return torch.tensor([sorted(range(p.shape[-1]), key=lambda i: (-row[i], i)) for row in p.tolist()]).reshape(p.shape)

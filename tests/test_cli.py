@@ -1,0 +1,197 @@
+"""The commands as a user meets them: what they print, how they fail, and how they go on after Ctrl-C."""
+
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from feint import cli, victims
+from feint.oracle import Transcript
+
+QUICK = "Training(epochs=15)"
+
+
+@pytest.fixture
+def feint(monkeypatch, capsys, tmp_path, _cache):
+    """Run a command line in an empty directory; returns its exit code and what it printed on both streams."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(line: str) -> tuple[int, str, str]:
+        code = 0
+        try:
+            cli.main(shlex.split(line))
+        except SystemExit as error:
+            code = int(error.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def trained(feint):
+    assert feint(f'train --data digits --network mlp --training "{QUICK}" --out victim')[0] == 0
+    return feint
+
+
+def test_the_commands_that_the_demo_is_made_of(trained):
+    feint = trained
+    code, out, _ = feint('fit "APGP(top=1, steps=300)" --victim victim --data digits --out apgp')
+    assert (code, "generator=Weights" in out) == (0, True)
+    steal = f'steal --victim victim --pool digits --budget 300 --training "{QUICK}"'
+    assert feint(f"{steal} --out stolen")[0] == 0
+    assert feint(f"{steal} --defense apgp --out fooled")[0] == 0
+    code, out, _ = feint(f'{steal} --defense apgp --lens HardLabels --lens "Averaged(repeats=2)" --out labels')
+    assert (code, "300" in out) == (0, True)
+    assert Transcript.load("labels/transcript.safetensors").p.shape == (300, 10)
+    accuracy = {}
+    for name in ("stolen", "fooled", "labels"):
+        code, out, _ = feint(f"evaluate {name} --victim victim --data digits --defense apgp --json")
+        assert code == 0
+        accuracy[name] = json.loads(out)["stealer_accuracy"]
+        assert json.loads(out)["label_kept"] == 1
+    assert accuracy["fooled"] < min(accuracy["stolen"], accuracy["labels"]) - 0.2
+    code, out, _ = feint("evaluate stolen --victim victim --data digits")
+    assert re.search(r"stealer accuracy +\d\d\.\d\d%   \(\d\d\.\d\d% to \d\d\.\d\d%, n = 359\)", out)
+
+
+def test_the_demo_end_to_end_and_again_from_what_it_kept(feint, tmp_path, monkeypatch):
+    from feint import demo
+
+    small = demo.Setting("mlp", demo.Training(epochs=3), demo.Training(epochs=3), (40, 80))
+    monkeypatch.setitem(demo.SETTINGS, "digits", small)
+    code, out, _ = feint("demo --seeds 1")
+    assert code == 0
+    assert "The bad news" in out
+    page = (tmp_path / "feint-demo/digits/report.html").read_text()
+    assert page.count("<svg") == 4
+    assert not re.search(r"""(src|href)=["'](https?:)?//""", page)
+    assert page.count("<details>") == 3 + 2 * 3 * 2
+    rows = sorted((tmp_path / "feint-demo/digits/rows").iterdir())
+    before = [row.stat().st_mtime_ns for row in rows]
+    code, again, _ = feint("demo --seeds 1")
+    assert (code, again) == (0, out)
+    assert [row.stat().st_mtime_ns for row in rows] == before
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("train --data digitz --network mlp --out v", "did you mean 'digits'"),
+        ("train --data digits --network mpl --out v", "did you mean 'mlp'"),
+        ("train --data digits --network mlp --training 'Training(epoch=3)' --out v", "did you mean 'epochs'"),
+        ("train --data digits --network mlp --weights none.npz --out v", "check the path"),
+        ("train --data digits --network mlp", "out"),
+        ("demo --data cifar11", "did you mean 'cifar10'"),
+        ("demo --seeds 0", "1 or more"),
+        ("demo --seeds many", "many"),
+        ("stael", "stael"),
+        ("fit 'APGP(top=1)' --victim nowhere --data digits --out apgp", "does not exist"),
+        ("evaluate nowhere --victim nowhere --data digits", "does not exist"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_two(feint, tmp_path, line, says):
+    code, out, err = feint(line)
+    assert code == 2
+    assert says in err
+    assert err.startswith("feint: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err + out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("fit 'APGPClosedForm(top=1)' --victim victim --data digits --out apgp", "nothing to fit"),
+        ("fit 'ReverseKL()' --victim victim --data digits --out apgp", "without limit"),
+        ("fit 'APGP(top=1)' --victim victim --data digits --out victim", "which exists"),
+        ("steal --victim victim --pool digits --budget 9999 --out stolen", "a pool of 719"),
+        ("steal --victim victim --pool digits --budget 0 --out stolen", "at least 1"),
+        ("steal --victim victim --pool digits/test --budget 10 --out stolen", "no test set"),
+        ("steal Knockoff --victim victim --pool digits --budget 10 --out stolen", "did you mean 'KnockoffNets'"),
+        ("steal --victim victim --pool digits --budget 10 --defense victim --out stolen", "expected"),
+        ("steal --victim victim --pool digits --budget 10 --surrogate resnet --out stolen", "did you mean"),
+    ],
+)
+def test_a_mistake_with_a_victim_at_hand(trained, tmp_path, line, says):
+    before = {it.name for it in tmp_path.iterdir()}
+    code, _, err = trained(line)
+    assert (code, says in err, err.count("\n")) == (2, True, 1), err
+    assert {it.name for it in tmp_path.iterdir() if not it.name.startswith(".stolen")} == before
+
+
+def test_every_help_has_an_example_that_runs(trained):
+    """The examples of the four commands, as printed, one after another in an empty directory but for the numbers."""
+    commands = "train", "fit", "steal", "evaluate"
+    for command in commands:
+        code, out, _ = trained(f"{command} --help")
+        assert code == 0
+        text = " ".join(out.split("Example:")[1].split("╭")[0].split())
+        code, _, err = trained(text.removeprefix("feint "))
+        assert code == 0, err
+    assert "feint demo" in trained("demo --help")[1]
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(trained, tmp_path):
+    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)); sys.argv[0] = 'feint'; "
+    line = ["-c", f"{limited}from feint.cli import main; main()", "train", "--data", "digits", "--network", "mlp"]
+    run = subprocess.run(
+        [sys.executable, *line, "--training", QUICK, "--out", "full"], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 2, run.stderr
+    assert run.stderr.strip().splitlines()[-1].startswith("feint: got ")
+    assert "free some space" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert not (tmp_path / "full").exists()
+
+
+def interrupt(line: list[str], ready) -> tuple[int, str]:
+    """Start a command, send Ctrl-C once `ready()` says so; its exit code and standard error."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from feint.cli import main; main()", *line],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not ready() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    return process.returncode, err
+
+
+def test_ctrl_c_leaves_no_broken_file_and_the_same_command_continues(trained, tmp_path):
+    working = tmp_path / ".long.partial"
+    line = ["train", "--data", "digits", "--network", "mlp", "--training", "Training(epochs=400)", "--out", "long"]
+    code, err = interrupt(line, lambda: list(working.glob("*.safetensors")))
+    assert code == 130, err
+    assert "continues" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "long").exists()
+    (checkpoint,) = working.glob("*.safetensors")
+    import safetensors.torch
+
+    done = int(safetensors.torch.load_file(checkpoint)["progress"][0])
+    assert 0 < done < 400
+    assert trained("train --data digits --network mlp --training 'Training(epochs=400)' --out long")[0] == 0
+    assert not working.exists()
+    assert trained("train --data digits --network mlp --training 'Training(epochs=400)' --out whole")[0] == 0
+    assert victims.fingerprint(victims.load("long")) == victims.fingerprint(victims.load("whole"))
+
+
+def test_an_interrupted_theft_asks_nothing_twice(trained, tmp_path):
+    working = tmp_path / ".stolen.partial"
+    line = "steal --victim victim --pool digits --budget 500 --training 'Training(epochs=400)' --out stolen"
+    code, err = interrupt(shlex.split(line), lambda: list(working.glob("*-*.safetensors")))
+    assert code == 130, err
+    assert len(Transcript.load(working / "transcript.safetensors")) == 500
+    code, out, err = trained(line)
+    assert (code, "500 answers of 500" in out) == (0, True), err
+    assert not working.exists()

@@ -1,0 +1,79 @@
+"""The house keeps its own rules: every method has a citation and a docs row, and what is public is on the list."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import feint
+from feint import attacks, defenses
+from feint.attacks import Attack, Lens, Through
+from feint.defenses.outputs import Output
+
+ROOT = Path(__file__).parents[1]
+PUBLIC = [
+    "Answer", "Defense", "Matrix", "Oracle", "Query", "Service", "Training",
+    "attacks", "data", "defenses", "metrics", "networks", "train", "victims",
+]  # fmt: skip
+
+
+def methods():
+    rooms = (attacks, defenses.outputs, defenses.access)
+    found = {getattr(room, name): room for room in rooms for name in room.__all__}
+    return [
+        pytest.param(it, room, id=it.__name__)
+        for it, room in found.items()
+        if it not in (Attack, Lens, Through, Output)
+        and (issubclass(it, (Attack, Lens, Output)) or hasattr(it, "admit"))
+    ]
+
+
+@pytest.mark.parametrize(("method", "room"), methods())
+def test_every_method_cites_its_paper_and_has_a_docs_row(method, room):
+    bibliography = (ROOT / "docs" / "references.bib").read_text()
+    assert re.search(rf"^@\w+{{{method.cite},$", bibliography, re.MULTILINE), f"{method.cite} is not in references.bib"
+    page = "attacks" if room is attacks else "defenses"
+    assert re.search(rf"^\| `{method.__name__}", (ROOT / "docs" / f"{page}.md").read_text(), re.MULTILINE)
+    assert method.__doc__
+    assert re.search(r"\d{4}", method.__doc__) or "not a method of that paper" in method.__doc__
+
+
+def test_every_reference_is_cited_and_every_citation_is_there():
+    bibliography = set(re.findall(r"^@\w+{(\w+),$", (ROOT / "docs" / "references.bib").read_text(), re.MULTILINE))
+    text = "\n".join(file.read_text() for file in [*ROOT.glob("docs/**/*.md"), *ROOT.glob("src/**/*.py")])
+    cited = set(re.findall(r"{cite:[pt]}`(\w+)`", text)) | set(re.findall(r'cite: ClassVar\[str\] = "(\w+)"', text))
+    assert cited == bibliography
+
+
+def test_the_public_names_are_these():
+    assert sorted(feint.__all__) == sorted(PUBLIC)
+    for name in PUBLIC:
+        assert getattr(feint, name) is not None
+
+
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_the_command_line_starts_without_torch():
+    assert run("import sys, feint.cli; print('torch' in sys.modules)") == "False"
+
+
+def test_nothing_heavy_comes_with_the_public_names():
+    code = f"import sys, feint; [getattr(feint, name) for name in {PUBLIC}]; print(*sys.modules)"
+    loaded = set(run(code).split())
+    assert not loaded & {"sklearn", "matplotlib", "datasets", "pandas", "jinja2", "torchvision", "cyclopts", "ray"}
+
+
+def test_no_pickle_is_loaded_anywhere():
+    for file in (ROOT / "src").rglob("*.py"):
+        text = file.read_text()
+        assert not re.search(r"torch\.load\(|import pickle|allow_pickle=True|(?<![.\w])eval\(|\bexec\(", text), file
+
+
+def test_the_product_knows_nothing_of_its_workshop():
+    for file in [*(ROOT / "src").rglob("*.*"), *(ROOT / "docs").glob("**/*.md"), *ROOT.glob("*.md"), ROOT / "Makefile"]:
+        if file.suffix in (".py", ".md", ".html", ".toml", ""):
+            assert "shared/" not in file.read_text(), file

@@ -1,0 +1,158 @@
+"""The line: one way to an answer, and no undefended one when a step fails."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from tests.problems import Fixed, Linear
+from torch import nn
+
+from feint.defenses.access import Budget
+from feint.defenses.outputs import APGP, APGPClosedForm
+from feint.errors import BadInput, NotFitted, OverBudget
+from feint.query import Query
+from feint.service import Defense, Service
+from feint.victims import FromProbabilities, predict
+
+X = torch.rand(8, 4, generator=torch.Generator().manual_seed(0))
+
+
+@dataclass(frozen=True)
+class Note:
+    """A step that notes in `seen` that it was passed, and changes nothing."""
+
+    name: str
+    seen: list
+
+    def admit(self, query, account):
+        self.seen.append(self.name)
+
+    def __call__(self, first, second):
+        self.seen.append(self.name)
+        return first
+
+
+@dataclass(frozen=True)
+class Fails:
+    """A step that fails."""
+
+    def admit(self, query, account):
+        raise RuntimeError("broken")
+
+    def __call__(self, first, second):
+        raise RuntimeError("broken")
+
+
+def test_a_query_passes_access_inputs_model_outputs_in_order():
+    seen = []
+    service = Service(
+        Linear(),
+        Defense(
+            access=[Note("access", seen)], inputs=[Note("inputs", seen)], outputs=[Note("1", seen), Note("2", seen)]
+        ),
+    )
+    service.model.register_forward_hook(lambda *_: seen.append("model"))
+    answer = service(Query(X, "alice"))
+    assert seen == ["access", "inputs", "model", "1", "2"]
+    assert torch.equal(answer.p, Linear()(X).softmax(-1))
+    assert service.ledger["alice"].queries == len(X)
+
+
+@pytest.mark.parametrize("room", ["access", "inputs", "outputs"])
+def test_where_a_step_fails_there_is_no_answer(room):
+    service = Service(Linear(), Defense(**{room: [Fails()]}))
+    with pytest.raises(RuntimeError, match="broken"):
+        service(Query(X))
+    assert service.ledger["anonymous"].queries == 0
+
+
+def test_where_the_ledger_fails_there_is_no_answer():
+    class Lost:
+        client = "alice"
+
+        def write(self, query, answer):
+            raise ConnectionError("store lost")
+
+    service = Service(Linear(), ledger={"alice": Lost()})
+    with pytest.raises(ConnectionError):
+        service(Query(X, "alice"))
+
+
+def test_an_attackers_no_grad_does_not_switch_a_defense_off():
+    seen = []
+    service = Service(Linear(), Defense(inputs=[lambda x, model: seen.append(torch.is_grad_enabled()) or x]))
+    with torch.no_grad():
+        answer = service(Query(X))
+    assert seen == [True]
+    assert not answer.p.requires_grad
+
+
+def test_an_unfitted_defense_answers_nothing():
+    with pytest.raises(NotFitted, match="feint fit"):
+        Service(Linear(), Defense(outputs=[APGP()]))(Query(X))
+
+
+def test_a_defense_fitted_for_other_classes_answers_nothing():
+    other = APGP(steps=1).fit_answers(torch.eye(5))
+    with pytest.raises(BadInput, match="the 5 that"):
+        Service(Linear(), Defense(outputs=[other]))(Query(X))
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        torch.full((2, 4), 1.5),
+        torch.full((2, 4), -0.1),
+        torch.full((2, 4), torch.nan),
+        torch.ones(4),
+        torch.ones(2, 4).int(),
+        torch.ones(2, 4).double(),
+    ],
+    ids=["above", "below", "NaN", "one input", "integers", "float64"],
+)
+def test_a_query_is_a_batch_of_inputs_in_zero_to_one(x):
+    with pytest.raises(BadInput):
+        Query(x)
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (Fixed([0.2, 0.3, 0.5]), "FromProbabilities"),
+        (Fixed([0.1, float("nan")]), "finite"),
+        (nn.Flatten(0), "shape"),
+    ],
+    ids=["probabilities", "NaN", "shape"],
+)
+def test_a_model_that_returns_no_logits_is_refused(model, says):
+    with pytest.raises(BadInput, match=says):
+        predict(model, X)
+
+
+def test_probabilities_can_be_wrapped():
+    p = predict(FromProbabilities(Fixed([0.2, 0.3, 0.5])), X)
+    assert torch.allclose(p, torch.tensor([0.2, 0.3, 0.5]).expand(8, -1))
+
+
+def test_a_budget_is_each_clients_own_and_charged_before_the_answer():
+    service = Service(Linear(), Defense(access=[Budget(10)]))
+    service(Query(X, "alice"))
+    with pytest.raises(OverBudget, match="at most 2 more of 10"):
+        service(Query(X[:3], "alice"))
+    service(Query(X[:2], "alice"))
+    service(Query(X, "bob"))
+    assert (service.ledger["alice"].queries, service.ledger["bob"].queries) == (10, 8)
+
+
+def test_asking_does_not_change_anothers_answer():
+    service = Service(Linear(), Defense(access=[Budget(99)], outputs=[APGPClosedForm()]))
+    before = service(Query(X, "alice")).p
+    service(Query(1 - X, "bob"))
+    assert torch.equal(service(Query(X, "alice")).p, before)
+
+
+def test_a_service_evaluates_and_leaves_its_model_as_it_was():
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    state = {name: it.clone() for name, it in model.state_dict().items()}
+    Service(model)(Query(X))
+    assert all(torch.equal(state[name], it) for name, it in model.state_dict().items())

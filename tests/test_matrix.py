@@ -1,0 +1,122 @@
+"""The matrix: a row for every cell, each run once, the same alone and together."""
+
+import json
+
+import pytest
+
+from feint import Defense, Matrix, Training
+from feint.attacks import HardLabels, KnockoffNets
+from feint.defenses.access import Budget
+from feint.defenses.outputs import APGPClosedForm
+from feint.errors import BadInput, DamagedFile
+from feint.evaluation.results import Results
+from feint.evaluation.summary import markdown, sentences, worst_case
+from feint.watch import Watch
+
+
+@pytest.fixture(scope="module")
+def knockoff(digits, network):
+    return KnockoffNets(digits.pool, network, Training(epochs=4))
+
+
+@pytest.fixture
+def matrix(victim, digits, knockoff):
+    return Matrix(
+        victim,
+        digits.test,
+        attacks={"knockoff": knockoff, "knockoff, labels": knockoff.through(HardLabels())},
+        defenses={"none": Defense(), "closed form": Defense(outputs=[APGPClosedForm(top=1)])},
+        budgets=[50, 100],
+        seeds=range(2),
+    )
+
+
+def test_every_cell_has_a_row_and_none_is_run_twice(matrix, tmp_path):
+    results = matrix.run(folder=tmp_path)
+    assert len(results) == len(matrix.cells()) == 2 + 2 * 2 * 2 * 2 == len(list(tmp_path.iterdir()))
+    assert all(row.asked == row.budget for row in results)
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
+    again = matrix.run(folder=tmp_path, map=lambda run, cells: pytest.fail("ran") if list(cells) else [])
+    assert list(again) == list(results)
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()} == before
+
+
+def test_an_interrupted_matrix_continues(matrix, tmp_path):
+    class Stop(Watch):
+        def step(self, what, done, total):
+            if what == "cells" and done == 7:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        matrix.run(folder=tmp_path, watch=Stop())
+    assert len(list(tmp_path.iterdir())) == 7
+    ran = []
+    results = matrix.run(folder=tmp_path, map=lambda run, cells: (ran.append(cell) or run(cell) for cell in cells))
+    assert len(ran) == len(results) - 7
+    alone = {row.fingerprint: row.scores for row in matrix.run()}
+    assert {row.fingerprint: row.scores["n_test"] for row in results if row.attack}.keys() <= alone.keys()
+    assert all(row.scores == alone[row.fingerprint] for row in results if row.attack)
+
+
+def test_labels_are_worth_the_same_under_every_defense_that_keeps_them(matrix):
+    lines = {(it.defense, it.attack, it.budget): it.scores for it in matrix.run().lines()}
+    assert lines["none", "knockoff, labels", 100] == lines["closed form", "knockoff, labels", 100]
+    assert (
+        lines["closed form", "knockoff", 100]["stealer_accuracy"] < lines["none", "knockoff", 100]["stealer_accuracy"]
+    )
+
+
+def test_the_bill_is_the_victims(victim, digits, knockoff):
+    tight = Matrix(
+        victim,
+        digits.test,
+        attacks={"knockoff": knockoff},
+        defenses={"tight": Defense(access=[Budget(30)])},
+        budgets=[50],
+        seeds=[0],
+    )
+    theft = next(row for row in tight.run() if row.attack)
+    assert (theft.budget, theft.asked) == (50, 30)
+
+
+def test_a_row_says_where_it_comes_from(matrix, tmp_path):
+    matrix.run(folder=tmp_path)
+    row = json.loads(next(file for file in sorted(tmp_path.iterdir()) if "knockoff" in file.name).read_text())
+    assert {"feint", "torch", "python", "device", "cores", "threads", "revision"} <= row["provenance"].keys()
+    assert row["recipe"]["attack"]["kind"] in ("KnockoffNets", "Through")
+    assert row["recipe"]["budget"] == row["budget"]
+
+
+def test_another_recipe_is_another_cell(matrix, victim, digits, knockoff):
+    other = Matrix(
+        victim,
+        digits.test,
+        attacks=matrix.attacks,
+        defenses={"closed form": Defense(outputs=[APGPClosedForm(top=2)])},
+        budgets=[50],
+        seeds=[0],
+    )
+    assert not {matrix.fingerprint(it) for it in matrix.cells()} & {other.fingerprint(it) for it in other.cells()}
+
+
+def test_tables_and_words(matrix):
+    results = matrix.run()
+    assert worst_case(results, "closed form").attack == "knockoff, labels"
+    table = results.table(rows="attack", columns="defense", value="stealer_accuracy")
+    assert table.splitlines()[0] == "| attack | none | closed form |"
+    assert len(markdown(results).splitlines()) == 2 + 8
+    said = " ".join(sentences(results))
+    assert "100 queries buy a copy" in said
+    assert "labels only" in said
+    assert sentences(Results()) == []
+
+
+def test_a_truncated_row_is_named(matrix, tmp_path):
+    (tmp_path / "row.json").write_text('{"fingerprint": "a"')
+    with pytest.raises(DamagedFile, match=r"row\.json"):
+        matrix.run(folder=tmp_path)
+
+
+def test_a_nameless_attack_is_refused(victim, digits, knockoff):
+    with pytest.raises(BadInput, match="name"):
+        Matrix(victim, digits.test, attacks={"": knockoff}, defenses={}, budgets=[1])

@@ -1,0 +1,71 @@
+"""Metrics against numbers worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from feint.defenses.access import Budget
+from feint.defenses.outputs import APGPClosedForm
+from feint.evaluation import metrics
+from feint.service import Defense, Service
+
+P = torch.tensor([[0.5, 0.5, 0.0], [0.2, 0.3, 0.5]])
+Q = torch.tensor([[0.25, 0.75, 0.0], [0.2, 0.3, 0.5]])
+
+
+def test_answers_by_hand():
+    y = torch.tensor([0, 2])
+    assert metrics.accuracy(P, y) == 1.0  # the first of equals is the label
+    assert metrics.accuracy(Q, y) == 0.5
+    assert metrics.label_kept(Q, P) == 0.5
+    assert metrics.order_kept(Q, P) == 0.5
+    assert metrics.order_kept(Q, P, top=1) == 0.5
+    assert metrics.l1(Q, P) == pytest.approx(0.25)
+    assert metrics.kl(Q, P) == pytest.approx((0.25 * math.log(0.5) + 0.75 * math.log(1.5)) / 2, abs=1e-6)
+    first = (0.125 + 0.375) / (math.sqrt(0.5) * math.sqrt(0.0625 + 0.5625))
+    assert metrics.cosine(Q, P) == pytest.approx((first + 1) / 2)
+
+
+def test_calibration_error_by_hand():
+    p = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
+    y = torch.tensor([0, 0, 0, 1])
+    assert metrics.ece(p, y) == pytest.approx((2 * 0.1 + 2 * 0.1) / 4, abs=1e-6)
+    assert metrics.ece(torch.tensor([[1.0, 0.0]]), torch.tensor([0])) == 0
+
+
+def test_the_interval_of_one_seed_is_that_of_a_share():
+    scipy = pytest.importorskip("scipy.stats")
+    for hits, n in ((180, 200), (0, 50), (50, 50), (7, 1000)):
+        low, high = metrics.interval([hits / n], n)
+        exact = scipy.beta(hits + 0.5, n - hits + 0.5)
+        assert (low, high) == pytest.approx((exact.ppf(0.025), exact.ppf(0.975)), abs=0.004)
+
+
+def test_more_seeds_narrow_their_own_spread_but_not_the_test_sets():
+    alike = [metrics.interval([0.7] * seeds, 1000) for seeds in (1, 9)]
+    assert alike[0] == pytest.approx(alike[1], abs=0.003)
+    generator = np.random.default_rng(0)
+    shares = generator.normal(0.7, 0.05, 30).clip(0, 1)
+    few, many = (np.ptp(metrics.interval(shares[:n], 10_000)) for n in (5, 30))
+    assert many < few
+
+
+def test_utility_is_what_an_honest_client_reads(victim, digits):
+    none = metrics.utility(Service(victim), digits.test)
+    assert none["defender_accuracy"] == none["victim_accuracy"] > 0.9
+    assert none["l1"] == none["kl"] == 0
+    apgp = metrics.utility(Service(victim, Defense(access=[Budget(0)], outputs=[APGPClosedForm()])), digits.test)
+    assert apgp["defender_accuracy"] == apgp["victim_accuracy"]
+    assert apgp["order_kept"] == apgp["label_kept"] == 1
+    assert apgp["l1"] > 1
+    assert apgp["ece"] > 5 * none["ece"]
+
+
+def test_rounding_away_the_margin_is_seen():
+    """With fewer decimals than the defense was told of, the answers tie and the accuracy falls: as it must."""
+    p = torch.tensor([[0.0, 0.1, 0.9]])
+    q = APGPClosedForm(decimals=6)(p)
+    assert metrics.accuracy(metrics.rounded(q, 6), torch.tensor([2])) == 1
+    assert metrics.accuracy(metrics.rounded(q, 3), torch.tensor([2])) == 0

@@ -1,0 +1,83 @@
+"""Networks: sizes of the literature, and the published victim."""
+
+import numpy as np
+import pytest
+import torch
+
+from feint import networks, victims
+from feint.errors import BadInput, DamagedFile, MissingData, UnknownName
+from feint.networks import Network
+
+PARAMETERS = {  # He et al. 2016 (0.27, 0.46, 0.85 M), Ma et al. 2021 (11.17, 23.52 M), Xie et al. 2017, Zagoruyko 2016
+    "resnet20": 269_722,
+    "resnet32": 464_154,
+    "resnet56": 853_018,
+    "resnet18": 11_173_962,
+    "resnet50": 23_520_842,
+    "resnext29": 4_775_754,
+    "wrn16_4": 2_748_890,
+    "wrn40_2": 2_243_546,
+    "wrn28_10": 36_479_194,
+    "vgg16_bn": 14_724_042,
+    "lenet": 136_886,
+    "mlp": 411_146,
+}
+
+
+@pytest.mark.parametrize("name", networks.BODIES)
+def test_sizes_are_those_of_the_literature(name):
+    model = Network(name, (3, 32, 32), 10).build()
+    assert sum(it.numel() for it in model.parameters()) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64)], ids=str)
+@pytest.mark.parametrize("name", ["mlp", "lenet", "resnet20", "wrn16_4"])
+def test_any_image_goes_in_and_logits_come_out(name, shape):
+    assert Network(name, shape, 7).build().eval()(torch.rand(2, *shape)).shape == (2, 7)
+
+
+def test_weights_come_from_the_seed_alone():
+    network = Network("lenet", (1, 8, 8), 3)
+    a, b, c = (network.build(seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert not torch.equal(a["body.0.weight"], c["body.0.weight"])
+
+
+def test_an_unknown_network_names_the_nearest():
+    with pytest.raises(UnknownName, match="did you mean 'resnet20'"):
+        Network("resnet-20", (3, 32, 32), 10)
+
+
+def test_inputs_of_another_shape_are_refused():
+    with pytest.raises(BadInput, match=r"\(N, 1, 8, 8\)"):
+        Network("mlp", (1, 8, 8), 3).build()(torch.rand(2, 1, 9, 9))
+
+
+def test_damaged_or_foreign_weights_are_refused(tmp_path):
+    network = Network("resnet20", (3, 32, 32), 10)
+    with pytest.raises(MissingData):
+        victims.load_published(tmp_path / "none.npz", network)
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    with pytest.raises(DamagedFile, match="do not fit"):
+        victims.load_published(tmp_path / "other.npz", network)
+    (tmp_path / "broken.npz").write_bytes(b"PK broken")
+    with pytest.raises(DamagedFile):
+        victims.load_published(tmp_path / "broken.npz", network)
+
+
+def test_a_pickle_is_never_loaded(tmp_path):
+    np.savez(tmp_path / "pickled.npz", a=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(DamagedFile, match="pickle"):
+        victims.load_published(tmp_path / "pickled.npz", Network("resnet20", (3, 32, 32), 10))
+
+
+def test_the_published_victim_is_as_good_as_it_says(real_data):
+    from feint import data
+    from feint.evaluation.metrics import stealer_accuracy
+
+    weights = real_data / "weights_cifar10_resnet20.npz"
+    if not weights.exists() or not (real_data / "cifar10").is_dir():
+        pytest.skip("FEINT_DATA holds no published victim")
+    images = data.load("cifar10")
+    model = victims.load_published(weights, networks.get("resnet20", images))
+    assert stealer_accuracy(model, images.test) == 0.9173

@@ -1,0 +1,147 @@
+"""The training loop: same seed same weights, interrupted or not, and no peeking."""
+
+import inspect
+
+import pytest
+import torch
+
+from feint import training
+from feint.errors import BadInput, DamagedFile
+from feint.networks import Network
+from feint.training import Training, augment, learn
+from feint.watch import Watch
+
+NETWORK = Network("lenet", (1, 8, 8), 3)
+X = torch.randint(0, 256, (101, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+Y = X[:, 0, 0, 0].long() % 3
+RECIPE = Training(epochs=4, batch_size=20, crop=1, flip=True, holdout=0.2)
+
+
+class Stop(Watch):
+    """Interrupts after so many epochs."""
+
+    def __init__(self, folder, after):
+        super().__init__(folder)
+        self.after = after
+
+    def step(self, what, done, total):
+        if done == self.after:
+            raise KeyboardInterrupt
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_same_seed_same_weights_whatever_happened_before():
+    first = learn(NETWORK, X, Y, RECIPE, seed=3)
+    torch.manual_seed(99)
+    assert same(first, learn(NETWORK, X, Y, RECIPE, seed=3))
+    assert not same(first, learn(NETWORK, X, Y, RECIPE, seed=4))
+
+
+def test_the_global_random_state_is_left_alone():
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    learn(NETWORK, X, Y, RECIPE)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_interrupted_it_continues_to_the_same_weights(tmp_path, after):
+    whole = learn(NETWORK, X, Y, RECIPE)
+    with pytest.raises(KeyboardInterrupt):
+        learn(NETWORK, X, Y, RECIPE, watch=Stop(tmp_path, after))
+    epochs = []
+    watch = Watch(tmp_path)
+    watch.step = lambda what, done, total: epochs.append(done)
+    assert same(whole, learn(NETWORK, X, Y, RECIPE, watch=watch))
+    assert epochs == list(range(after + 1, 5))
+    again = learn(NETWORK, X, Y, RECIPE, watch=watch)  # done already: loaded, not trained
+    assert same(whole, again)
+    assert epochs == list(range(after + 1, 5))
+    assert len(list(tmp_path.iterdir())) == 1  # no checkpoint is left
+
+
+def test_a_broken_checkpoint_says_so(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        learn(NETWORK, X, Y, RECIPE, watch=Stop(tmp_path, 1))
+    (checkpoint,) = tmp_path.iterdir()
+    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    with pytest.raises(DamagedFile, match="begin anew"):
+        learn(NETWORK, X, Y, RECIPE, watch=Watch(tmp_path))
+
+
+def test_patience_ends_a_training_that_no_longer_improves():
+    noise = torch.randint(0, 3, (101,), generator=torch.Generator().manual_seed(1))
+    epochs = []
+    watch = Watch()
+    watch.step = lambda what, done, total: epochs.append(done)
+    learn(NETWORK, X, noise, Training(epochs=60, batch_size=20, holdout=0.4, patience=2), watch=watch)
+    assert len(epochs) < 60
+
+
+def test_few_answers_are_seen_often_enough():
+    epochs = []
+    watch = Watch()
+    watch.step = lambda what, done, total: epochs.append(done)
+    learn(NETWORK, X[:40], Y[:40], Training(epochs=3, batch_size=20, least_steps=15), watch=watch)
+    assert len(epochs) == 8
+    learn(NETWORK, X, Y, Training(epochs=3, batch_size=20, least_steps=15), watch=watch)
+    assert len(epochs) == 8 + 3
+
+
+def test_the_holdout_keeps_the_best_epoch_not_the_last():
+    """On pure noise every epoch makes the holdout worse; with a huge rate the kept weights are still early ones."""
+    noise = torch.randint(0, 3, (101,), generator=torch.Generator().manual_seed(1))
+    recipe = Training(epochs=30, batch_size=20, holdout=0.4, learning_rate=0.2)
+    kept, last = (
+        learn(NETWORK, X, noise, recipe),
+        learn(NETWORK, X, noise, Training(epochs=30, batch_size=20, learning_rate=0.2)),
+    )
+    spread = [model(X.float() / 255).softmax(-1).max(-1).values.mean().item() for model in (kept, last)]
+    assert spread[0] < spread[1]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 21])
+def test_any_number_of_inputs_trains_a_network_with_batch_normalisation(n):
+    learn(Network("resnet20", (1, 8, 8), 3), X[:n], Y[:n], Training(epochs=1, batch_size=2))
+
+
+def test_soft_and_hard_targets_say_the_same_when_they_are_the_same():
+    soft = torch.nn.functional.one_hot(Y, 3).float()
+    a, b = (learn(NETWORK, X, targets, Training(epochs=2, bfloat16=False)) for targets in (Y, soft))
+    for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True):
+        torch.testing.assert_close(x, y, atol=1e-5, rtol=1e-4)
+
+
+def test_uint8_and_float_inputs_are_the_same():
+    a, b = (learn(NETWORK, x, Y, Training(epochs=2)) for x in (X, X.float() / 255))
+    assert same(a, b)
+
+
+def test_targets_of_another_size_are_refused():
+    with pytest.raises(BadInput, match="targets"):
+        learn(NETWORK, X, torch.ones(101, 4) / 4, RECIPE)
+    with pytest.raises(BadInput, match="targets"):
+        learn(NETWORK, X, Y[:5], RECIPE)
+
+
+def test_augmentation_shifts_and_mirrors_whole_images():
+    torch.manual_seed(0)
+    image = torch.arange(25.0).view(1, 1, 5, 5).expand(200, 1, 5, 5) + 1
+    shifted = augment(image, 2, False)
+    assert shifted.shape == image.shape
+    assert shifted.amin() == 0  # black came in
+    assert {tuple(it.flatten().tolist()) for it in augment(image, 0, True)} == {
+        tuple(image[0].flatten().tolist()),
+        tuple(image[0].flip(-1).flatten().tolist()),
+    }
+    corners = shifted[:, 0, 2, 2].unique()
+    assert corners.numel() == 25  # all 5 × 5 shifts occur, and nothing but pixels of the image is in the middle
+    assert torch.equal(augment(image, 0, False), image)
+
+
+def test_the_loop_takes_no_test_set():
+    assert not {name for name in inspect.signature(training.learn).parameters if "test" in name}
