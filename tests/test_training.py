@@ -1,6 +1,7 @@
 """The training loop: same seed same weights, interrupted or not, and no peeking."""
 
 import inspect
+from dataclasses import replace
 
 import pytest
 import torch
@@ -48,17 +49,19 @@ def test_the_global_random_state_is_left_alone():
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.parametrize("holdout", [0.0, 0.2])  # the last weights, and the best ones
 @pytest.mark.parametrize("after", [1, 3])
-def test_interrupted_it_continues_to_the_same_weights(tmp_path, after):
-    whole = learn(NETWORK, X, Y, RECIPE)
+def test_interrupted_it_continues_to_the_same_weights(tmp_path, after, holdout):
+    recipe = replace(RECIPE, holdout=holdout)
+    whole = learn(NETWORK, X, Y, recipe)
     with pytest.raises(KeyboardInterrupt):
-        learn(NETWORK, X, Y, RECIPE, watch=Stop(tmp_path, after))
+        learn(NETWORK, X, Y, recipe, watch=Stop(tmp_path, after))
     epochs = []
     watch = Watch(tmp_path)
     watch.step = lambda what, done, total: epochs.append(done)
-    assert same(whole, learn(NETWORK, X, Y, RECIPE, watch=watch))
+    assert same(whole, learn(NETWORK, X, Y, recipe, watch=watch))
     assert epochs == list(range(after + 1, 5))
-    again = learn(NETWORK, X, Y, RECIPE, watch=watch)  # done already: loaded, not trained
+    again = learn(NETWORK, X, Y, recipe, watch=watch)  # done already: loaded, not trained
     assert same(whole, again)
     assert epochs == list(range(after + 1, 5))
     assert len(list(tmp_path.iterdir())) == 1  # no checkpoint is left

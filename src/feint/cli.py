@@ -21,6 +21,7 @@ app = App(
     help="How easily is a classifier behind a prediction API stolen, and what stops it?",
     help_format="markdown",
     suppress_keyboard_interrupt=False,
+    result_action="return_value",
 )
 
 Defenses = Annotated[tuple[Path, ...], Parameter(name="--defense", negative=(), consume_multiple=False)]
