@@ -96,7 +96,20 @@ def optimum() -> str:
     return grid(rows)
 
 
-TABLES = {"digits": lambda: matrix("digits"), "cifar10": lambda: matrix("cifar10"), "bench": bench, "optimum": optimum}
+def recipes() -> str:
+    rows = [["Training of the thief", "Stealer accuracy"]]
+    for row in json.loads((RESULTS / "cifar10_recipes.json").read_text())["rows"]:
+        rows.append([f"`{row['training']}`", f"{row['stealer_accuracy']:.2%}"])
+    return grid(rows)
+
+
+TABLES = {
+    "recipes": recipes,
+    "digits": lambda: matrix("digits"),
+    "cifar10": lambda: matrix("cifar10"),
+    "bench": bench,
+    "optimum": optimum,
+}
 
 
 def filled(page: str) -> str:
