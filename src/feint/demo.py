@@ -66,7 +66,6 @@ def run(
     folder: Path,
     *,
     weights: Path | None = None,
-    budgets: tuple[int, ...] | None = None,
     seeds: Iterable[int] = range(3),
     watch: Watch = SILENT,
 ) -> Demo:
@@ -99,7 +98,7 @@ def run(
         images.test,
         attacks={"KnockoffNets": knockoff, "KnockoffNets, labels only": knockoff.through(HardLabels())},
         defenses=defended,
-        budgets=budgets or setting.budgets,
+        budgets=setting.budgets,
         seeds=seeds,
     )
     return Demo(setting, images, victim, defended, matrix.run(folder=folder / "rows", watch=watch))

@@ -103,7 +103,8 @@ class Meter:
             raise BadInput(f"a budget of {budget} queries", "at least 1", "raise the budget")
         self.budget = budget
         self.transcript = Transcript()
-        self._send, self._batch_size, self._past = send, batch_size, past
+        self._send, self._batch_size = send, batch_size
+        self._past = (past.x, past.p) if past is not None and len(past) else None
 
     @property
     def asked(self) -> int:
@@ -117,9 +118,9 @@ class Meter:
         return whole(*self.try_ask(x))
 
     def try_ask(self, x: Tensor) -> tuple[Tensor, Refused | None]:
-        granted, answers, size, refusal = x[: self.left], [], self._batch_size, None
         if not len(x):
             return self._send(x), None
+        granted, answers, size, refusal = x[: self.left], [], self._batch_size, None
         while len(granted) and refusal is None:
             batch = granted[:size]
             try:
@@ -145,13 +146,12 @@ class Meter:
 
     def _remembered(self, x: Tensor) -> Tensor | None:
         """The past answers to the first rows of `x`, or None where there are none."""
-        past, start = self._past, self.asked
-        if past is None or start >= len(past):
+        if self._past is None:
             return None
-        rows = slice(start, start + len(x))
-        if not torch.equal(past.x[rows], x[: len(past.x[rows])]):
+        asked, answered = (it[self.asked : self.asked + len(x)] for it in self._past)
+        if not torch.equal(asked, x[: len(asked)]):
             raise BadInput("another attack's transcript", "the one that this attack left", "delete it and steal again")
-        return past.p[rows]
+        return answered if len(answered) else None
 
 
 def whole(p: Tensor, refusal: Refused | None) -> Tensor:
