@@ -193,5 +193,5 @@ def test_an_interrupted_theft_asks_nothing_twice(trained, tmp_path):
     assert code == 130, err
     assert len(Transcript.load(working / "transcript.safetensors")) == 500
     code, out, err = trained(line)
-    assert (code, "500 answers of 500" in out) == (0, True), err
+    assert (code, "500 of 500 queries" in out) == (0, True), err
     assert not working.exists()

@@ -217,7 +217,7 @@ def steal(
             raise
         victims.save(out, stolen, attack=repr(recipe), defense=repr(service.defense), asked=oracle.asked, seed=seed)
         oracle.transcript.save(out / kept.name)
-    print(f"{out}: a {network.name} that learned from {oracle.asked:,} answers of {budget:,} paid for")
+    print(f"{out}: {network.name}, learned from {oracle.asked:,} of {budget:,} queries")
 
 
 @app.command
