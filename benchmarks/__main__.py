@@ -19,7 +19,8 @@ BENCHMARKS = {
     "wall": wall.cost,
     "imports": wall.imports,
     "loading": wall.loading,
-    "knockoff": knockoff.compare,
+    "knockoff": knockoff.lenet,
+    "knockoff_resnet20": knockoff.resnet20,
 }
 OUT = Path(__file__).parents[1] / "results" / "bench.json"
 

@@ -57,6 +57,11 @@ def run(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
+@pytest.mark.parametrize("name", ["metrics", "Matrix", "train"])
+def test_a_public_name_is_there_in_a_fresh_process(name):
+    assert name in run(f"import feint; print(feint.{name})")
+
+
 def test_the_command_line_starts_without_torch():
     assert run("import sys, feint.cli; print('torch' in sys.modules)") == "False"
 
