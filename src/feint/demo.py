@@ -31,7 +31,7 @@ SETTINGS = {
     "digits": Setting(
         "mlp",
         Training(epochs=30),
-        Training(epochs=30, least_steps=600, batch_size=32, learning_rate=0.05),
+        Training(epochs=20, least_steps=400, batch_size=32, learning_rate=0.05),
         (50, 200, 700),
     ),
     "fashion_mnist": Setting(

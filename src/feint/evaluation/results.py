@@ -58,14 +58,14 @@ class Results:
 
     @classmethod
     def load(cls, folder: Path | str) -> "Results":
-        """All rows in a folder. Raises `DamagedFile` for a file that is not a row."""
+        """All rows in a folder, the undefended ones first. Raises `DamagedFile` for a file that is not a row."""
         rows = []
         for file in sorted(Path(folder).glob("*.json")):
             try:
                 rows.append(Row(**json.loads(file.read_text())))
             except (ValueError, TypeError) as error:
                 raise DamagedFile(f"{file} ({error})", "a row of results", "delete that file and run again") from error
-        return cls(rows)
+        return cls(sorted(rows, key=lambda row: any(map(row.recipe["defense"].get, ("access", "inputs", "outputs")))))
 
     def add(self, row: Row, folder: Path | str | None = None) -> None:
         """Add a row, and write it to the folder."""
