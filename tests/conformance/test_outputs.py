@@ -93,23 +93,22 @@ def test_strength_zero_is_the_identity(name):
     assert torch.equal(IDENTITIES[name](p, None), p)
 
 
-@pytest.mark.parametrize(
-    ("case", "bad"),
-    {
-        "logits": torch.randn(4, 10),
-        "off the simplex": torch.full((4, 10), 0.2),
-        "NaN": torch.full((4, 10), math.nan),
-        "one row": torch.full((10,), 0.1),
-        "whole numbers": torch.ones(4, 10, dtype=torch.int64),
-        "half precision": torch.full((4, 10), 0.1, dtype=torch.float16),
-        "negative": torch.tensor([[1.5, -0.5] + [0.0] * 8]),
-    }.items(),
-    ids=str,
-)
+REFUSED = {
+    "logits": torch.tensor([[-1.5, 0.5, 2.0, 0.0]]),
+    "off the simplex": torch.full((4, 10), 0.2),
+    "NaN": torch.full((4, 10), math.nan),
+    "one row": torch.full((10,), 0.1),
+    "whole numbers": torch.ones(4, 10, dtype=torch.int64),
+    "half precision": torch.full((4, 10), 0.1, dtype=torch.float16),
+    "negative": torch.tensor([[1.5, -0.5] + [0.0] * 8]),
+}
+
+
+@pytest.mark.parametrize("bad", REFUSED)
 @pytest.mark.parametrize("name", CASES)
-def test_anything_else_is_refused(name, case, bad):
+def test_anything_else_is_refused(name, bad):
     with pytest.raises(BadInput, match="expected"):
-        ready(name, 10)(bad, None)
+        ready(name, 10)(REFUSED[bad], None)
 
 
 @pytest.mark.parametrize("name", ["APGP", "APGPClosedForm"])
