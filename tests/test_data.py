@@ -184,3 +184,13 @@ def test_real_sets(name, real_data):
     started = time.process_time()
     data.load(name)
     assert time.process_time() - started < 5  # mapped, not decoded (which takes 9 s and more)
+
+
+def test_a_share_of_a_part_is_a_handle_too(digits):
+    halves = [digits.test.share(i, 2) for i in range(2)]
+    assert sum(map(len, halves)) == len(digits.test)
+    assert np.array_equal(halves[1].images, digits.test.images[1::2])
+    again = data.Split(halves[1].name, halves[1].part, halves[1].fingerprint)
+    assert np.array_equal(again.images, halves[1].images)
+    with pytest.raises(BadInput, match="share 2 of 2"):
+        digits.test.share(2, 2)

@@ -9,9 +9,9 @@ from torch import nn
 
 from feint.defenses.access import Budget
 from feint.defenses.outputs import APGP, APGPClosedForm
-from feint.errors import BadInput, NotFitted, OverBudget
+from feint.errors import BadInput, BadRecipe, NotFitted, OverBudget
 from feint.query import Query
-from feint.service import Defense, Service
+from feint.service import Defense, Ladder, Service
 from feint.victims import FromProbabilities, predict
 
 X = torch.rand(8, 4, generator=torch.Generator().manual_seed(0))
@@ -156,3 +156,90 @@ def test_a_service_evaluates_and_leaves_its_model_as_it_was():
     state = {name: it.clone() for name, it in model.state_dict().items()}
     Service(model)(Query(X))
     assert all(torch.equal(state[name], it) for name, it in model.state_dict().items())
+
+
+@dataclass(frozen=True)
+class Counts:
+    """A detector: each query is so much evidence."""
+
+    worth: float = 0.1
+
+    def observe(self, query, z, account):
+        account.add("seen", len(query) * self.worth)
+        return account.total("seen")
+
+
+def uniform(p, x):
+    return torch.full_like(p, 1 / p.shape[-1])
+
+
+GENTLE, HARSH, SHUT = Defense(), Defense(outputs=[uniform]), Defense(access=[Budget(0)])
+
+
+def test_a_client_climbs_the_ladder_and_never_comes_down():
+    service = Service(Linear(), Ladder([Counts()], [GENTLE, HARSH, SHUT], at=[0, 1, 2]))
+    clean = service(Query(X, "alice")).p
+    assert torch.equal(clean, Linear()(X).softmax(-1))
+    assert (service(Query(X, "alice")).p == 1 / 3).all()
+    with pytest.raises(OverBudget):
+        service(Query(X, "alice"))
+    assert service.ledger["alice"].total("rung") == 2
+    assert torch.equal(service(Query(X, "bob")).p, clean)
+
+
+def test_nothing_is_won_by_asking_in_a_large_batch():
+    service = Service(Linear(), Ladder([Counts(0.2)], [GENTLE, HARSH]))
+    assert (service(Query(X, "alice")).p == 1 / 3).all()
+
+
+def test_evidence_that_falls_again_was_still_reached():
+    class Falls:
+        def observe(self, query, z, account):
+            account.add("n", 1)
+            return 2.0 - account.total("n")
+
+    service = Service(Linear(), Ladder([Falls()], [GENTLE, HARSH]))
+    for _ in range(3):
+        assert (service(Query(X)).p == 1 / 3).all()
+
+
+def test_in_shadow_all_is_recorded_and_nothing_done():
+    service = Service(Linear(), Ladder([Counts(9)], [GENTLE, SHUT], shadow=True))
+    assert torch.equal(service(Query(X, "alice")).p, Linear()(X).softmax(-1))
+    assert service.ledger["alice"].total("rung") == 1
+
+
+def test_what_a_rule_for_everyone_refuses_leaves_no_evidence():
+    service = Service(Linear(), Ladder([Counts()], [GENTLE, SHUT], access=[Budget(4)]))
+    with pytest.raises(OverBudget):
+        service(Query(X, "alice"))
+    assert service.ledger["alice"].total("evidence") == 0
+
+
+@pytest.mark.parametrize("at", [(0,), (0.5, 1), (0, 2, 1), (0, 0)])
+def test_a_ladder_rises_from_zero(at):
+    with pytest.raises(BadRecipe, match="rising"):
+        Ladder([], [GENTLE] * (3 if len(at) == 1 else len(at)), at=at)
+
+
+def test_the_model_computes_a_batch_once_however_many_look():
+    calls = []
+    service = Service(Linear(), Ladder([Counts()], [Defense(outputs=[LooksAgain()])], at=[0]))
+    service.model.register_forward_hook(lambda *_: calls.append(1))
+    query = Query(X)
+    service(query)
+    assert len(calls) == 1
+    query.x.mul_(0.5)  # the same tensor with other values is another batch
+    assert torch.equal(service(query).p, Linear()(X).softmax(-1))
+
+
+class LooksAgain:
+    """An output defense that looks at the model through the place that the service gives it."""
+
+    def placed(self, model, ledger):
+        def perturb(p, x):
+            with torch.no_grad():
+                assert torch.equal(model(x).softmax(-1), p)
+            return p
+
+        return perturb

@@ -1,14 +1,18 @@
 """Directories of recipes and tensors: whole or not there, and never believed blindly."""
 
+import pickle
+from dataclasses import dataclass
+
 import pytest
 import torch
 
 from feint import store, victims
 from feint.defenses import outputs
 from feint.defenses.outputs import APGP
-from feint.errors import BadInput, DamagedFile, MissingData, NotWritten
+from feint.errors import BadInput, DamagedFile, MissingData, NotFitted, NotWritten
 from feint.networks import Network
 from feint.recipe import vocabulary
+from feint.victims import Trained
 
 WORDS = vocabulary(outputs)
 
@@ -97,3 +101,19 @@ def test_when_writing_fails_the_old_file_stays_and_nothing_half_written_is_left(
         half()
     assert (tmp_path / "file").read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_trained_network_in_a_recipe_comes_back_from_disk(tmp_path, victim):
+    @dataclass(frozen=True)
+    class Holds:
+        inside: Trained
+
+    trained = Trained.of(victim)
+    store.save(tmp_path / "kept", Holds(trained))
+    found = store.load(tmp_path / "kept", {"Holds": Holds, "Trained": Trained, "Network": Network}).recipe
+    assert found == Holds(trained)
+    x = torch.rand(5, *victim.network.shape)
+    assert torch.equal(found.inside.model(x), victim(x))
+    assert pickle.loads(pickle.dumps(trained)) == trained
+    with pytest.raises(NotFitted, match="directory"):
+        Trained(victim.network, store.Weights("ab")).model  # noqa: B018

@@ -81,7 +81,10 @@ class Split:
     @cached_property
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """The images and labels; raises `MissingData` or `DamagedFile` where they are no longer those of the handle."""
-        found: Split = getattr(load(self.name), self.part)
+        part, _, share = self.part.partition(":")
+        found: Split = getattr(load(self.name), part)
+        if share:
+            found = found.share(*map(int, share.split("/")))
         if found.fingerprint != self.fingerprint:
             raise DamagedFile(f"{found!r}", f"{self!r}", "find the data that the recipe was made with")
         return found.arrays
@@ -93,6 +96,12 @@ class Split:
     @property
     def labels(self) -> Tensor:
         return torch.from_numpy(np.array(self.arrays[1]))
+
+    def share(self, i: int, of: int) -> "Split":
+        """Every `of`-th row from row `i` on: `share(0, 2)` and `share(1, 2)` are the two halves."""
+        if not 0 <= i < of or ":" in self.part:
+            raise BadInput(f"share {i} of {of} of {self.part}", "0 ≤ i < of, of a whole part", "change it")
+        return Split.of(self.images[i::of], self.arrays[1][i::of], name=self.name, part=f"{self.part}:{i}/{of}")
 
     @property
     def shape(self) -> tuple[int, int, int]:

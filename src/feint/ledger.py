@@ -1,35 +1,100 @@
 """The ledger: all that a service remembers of its clients, and the only thing that changes while it serves.
 
-An account is a set of named totals that only ever grow: queries answered, budget charged, evidence gathered.
-Adding is the one operation, and it is atomic, so that a store shared by many replicas can offer the same.
+An account holds named totals, tokens that were used once, and rows of numbers in the order in which they came. Each
+change is one atomic step, so that a store shared by many replicas can offer the same.
 """
 
 import math
 import threading
 from collections import defaultdict
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
 
 from feint.query import Answer, Query
 
 
-class Account:
-    """What is remembered of one client, in memory."""
+class Rows:
+    """Rows of equal length in the order in which they came: the first `most` are kept, and none is ever changed."""
 
-    def __init__(self, client: str) -> None:
+    def __init__(self) -> None:
+        self._rows = torch.empty(0, 0)
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def append(self, new: Tensor, *, most: int) -> int:
+        """Add the rows `new` (m, d) as long as there are fewer than `most`; return how many were added."""
+        with self._lock:
+            added = max(0, min(len(new), most - self._count))
+            if added:
+                if self._count + added > len(self._rows):  # doubled, so that adding one by one stays linear
+                    room = min(max(2 * len(self._rows), self._count + added, 16), most)
+                    grown = torch.empty(room, new.shape[-1])
+                    if self._count:
+                        grown[: self._count] = self._rows[: self._count]
+                    self._rows = grown
+                self._rows[self._count : self._count + added] = new[:added]
+                self._count += added
+            return added
+
+    @property
+    def tensor(self) -> Tensor:
+        """The rows so far, (n, d) float32; (0, 0) when there is none."""
+        return self._rows[: self._count]
+
+    def __len__(self) -> int:
+        return self._count
+
+
+class Account:
+    """What is remembered of one client, in memory; `shared` is what all clients of the ledger have in common."""
+
+    def __init__(self, client: str, shared: "Account | None" = None) -> None:
         self.client = client
+        self.shared = shared or self
         self._totals: dict[str, float] = defaultdict(float)
+        self._rows: dict[str, Rows] = {}
+        self._used: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def total(self, name: str) -> float:
         """The total called `name`; 0 when nothing was ever added to it."""
         return self._totals.get(name, 0.0)
 
-    def add(self, name: str, amount: float, *, limit: float = math.inf) -> bool:
-        """Add `amount` to the total `name` unless that would bring it above `limit`; say whether it was added."""
+    def add(self, name: str, amount: float, *, floor: float = -math.inf, limit: float = math.inf) -> bool:
+        """Add `amount` to the total `name`, raised to `floor` first, unless that would bring it above `limit`.
+
+        Says whether it was added; a total that was refused is left as it was.
+        """
         with self._lock:
-            if self._totals[name] + amount > limit:
+            raised = max(self._totals[name], floor) + amount
+            if raised > limit:
                 return False
-            self._totals[name] += amount
+            self._totals[name] = raised
             return True
+
+    def add_all(self, amounts: Mapping[str, float]) -> dict[str, float]:
+        """Add to many totals in one step, and return them as they are then."""
+        with self._lock:
+            for name, amount in amounts.items():
+                self._totals[name] += amount
+            return {name: self._totals[name] for name in amounts}
+
+    def once(self, token: str, *, expires: float, now: float) -> bool:
+        """Whether `token` is used for the first time; it is remembered until `expires`, in seconds as `now`."""
+        with self._lock:
+            if len(self._used) > 1000:  # looking for expired ones costs time: not at every call
+                self._used = {token: until for token, until in self._used.items() if until > now}
+            first = self._used.get(token, -math.inf) <= now
+            if first:
+                self._used[token] = expires
+            return first
+
+    def rows(self, name: str) -> Rows:
+        """The rows called `name`, for reading and appending."""
+        with self._lock:
+            return self._rows.setdefault(name, Rows())
 
     def write(self, query: Query, answer: Answer) -> Answer:
         """Enter an answered query, and hand the answer on."""
@@ -43,12 +108,15 @@ class Account:
 
 
 class Ledger:
-    """One account for every client, opened when the client first asks."""
+    """One account for every client, opened when the client first asks, and a `shared` one for all together."""
 
     def __init__(self) -> None:
+        self.shared = Account("")
         self._accounts: dict[str, Account] = {}
         self._lock = threading.Lock()
 
     def __getitem__(self, client: str) -> Account:
         with self._lock:
-            return self._accounts.setdefault(client, Account(client))
+            if client not in self._accounts:
+                self._accounts[client] = Account(client, self.shared)
+            return self._accounts[client]

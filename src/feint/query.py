@@ -1,21 +1,31 @@
 """Query and Answer: all that crosses the wall between a client and a service."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, float32
 
 from feint.errors import BadInput
 
 
+def channels_last(x: Tensor) -> Tensor:
+    """The same values; images (N, C, H, W) in the memory format in which convolutions are fastest."""
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+
 @dataclass(frozen=True, eq=False)
 class Query:
-    """What a client sends: `x` (N, …) float32 in [0, 1], N inputs, which count as N queries.
+    """What a client sends: `x` (N, …) float32 in [0, 1], N inputs, which count as N queries; it is held detached.
 
-    Raises `BadInput` for an empty shape, a value outside [0, 1] or NaN.
+    `stamp` is a proof of work, where one is asked for; `time` is when the query came, in seconds since the epoch: the
+    line reads no clock. Raises `BadInput` for an empty shape, a value outside [0, 1] or NaN.
     """
 
     x: Tensor
     client: str = "anonymous"
+    stamp: str = ""
+    time: float = field(default_factory=time.time)
 
     def __post_init__(self) -> None:
         if self.x.ndim < 2 or self.x.dtype != float32:
@@ -24,6 +34,7 @@ class Query:
                 "a batch (N, …) of float32 inputs",
                 "add the batch dimension and scale the values to float32 in [0, 1]",
             )
+        object.__setattr__(self, "x", channels_last(self.x.detach()))
         if not self.x.numel():
             return
         low, high = (value.item() for value in self.x.aminmax())

@@ -4,16 +4,17 @@ query ─▶ access ─▶ inputs ─▶ model ─▶ outputs ─▶ answer
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Protocol
+from dataclasses import dataclass, fields, replace
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from feint.errors import BadRecipe
 from feint.ledger import Account, Ledger
 from feint.oracle import Meter, Oracle, Transcript
 from feint.query import Answer, Query
-from feint.victims import predict
+from feint.victims import Once, logits, predict
 
 
 class Rule(Protocol):
@@ -22,8 +23,24 @@ class Rule(Protocol):
     def admit(self, query: Query, account: Account) -> None: ...
 
 
+class Detector(Protocol):
+    """It looks at a query and the model's undefended logits `z` (N, K), and writes what it remembers to the account.
+
+    The evidence that it returns is the client's so far, 1 where the detector would accuse at its own level.
+    """
+
+    def observe(self, query: Query, z: Tensor, account: Account) -> float: ...
+
+
 InputDefense = Callable[[Tensor, nn.Module], Tensor]  # (x, model) -> x
 OutputDefense = Callable[[Tensor, Tensor], Tensor]  # (p, x) -> p
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """An output defense that leans on the model or the ledger: a service places it on its line when it is made."""
+
+    def placed(self, model: nn.Module, ledger: Ledger) -> OutputDefense: ...
 
 
 @dataclass(frozen=True)
@@ -38,26 +55,83 @@ class Defense:
         for field in fields(self):  # tuples, so that a recipe given as lists is frozen as well
             object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
 
+    def rung(self, query: Query, model: nn.Module, account: Account) -> Self:
+        """The defense that this query meets: a plain one is a ladder of one rung."""
+        return self
+
+    def placed(self, model: nn.Module, ledger: Ledger) -> Self:
+        """This defense on the line of `model` and `ledger`."""
+        return replace(
+            self, outputs=[it.placed(model, ledger) if isinstance(it, Placed) else it for it in self.outputs]
+        )
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Defenses from gentle to harsh; the evidence against a client says on which of them it stands.
+
+    `rungs` are tried in order: a client stands on the highest whose entry in `at` its evidence has ever reached, and
+    the first one's entry is 0. Evidence is counted before the answer, a batch's all at once, so that nothing is won by
+    asking in large batches. Everyone's rules, `access`, come first: what they refuse leaves no evidence. In `shadow`
+    all is recorded, and everyone stays on the first rung.
+    """
+
+    detectors: Sequence[Detector]
+    rungs: Sequence[Defense]
+    at: Sequence[float] = (0.0, 1.0)
+    access: Sequence[Rule] = ()
+    shadow: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("detectors", "rungs", "at", "access"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if len(self.at) != len(self.rungs) or not self.at or self.at[0] != 0 or list(self.at) != sorted(set(self.at)):
+            raise BadRecipe(
+                f"{len(self.rungs)} rungs at {self.at}", "an entry for each rung, rising from 0", "change `at`"
+            )
+
+    def rung(self, query: Query, model: nn.Module, account: Account) -> Defense:
+        """Let the detectors look, and find the rung for the evidence that this client has ever reached."""
+        for rule in self.access:
+            rule.admit(query, account)
+        z = logits(model, query.x)
+        for detector in self.detectors:
+            account.add("evidence", 0.0, floor=detector.observe(query, z, account))
+        reached = account.total("evidence")
+        highest = max(i for i, entry in enumerate(self.at) if entry <= reached)
+        account.add("rung", 0.0, floor=highest)
+        return self.rungs[0 if self.shadow else highest]
+
+    def placed(self, model: nn.Module, ledger: Ledger) -> Self:
+        """This ladder on the line of `model` and `ledger`."""
+        return replace(self, rungs=[rung.placed(model, ledger) for rung in self.rungs])
+
 
 class Service:
     """A victim behind a defense. The model, from inputs in [0, 1] to logits, is put in evaluation mode."""
 
-    def __init__(self, model: nn.Module, defense: Defense | None = None, *, ledger: Ledger | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, defense: Defense | Ladder | None = None, *, ledger: Ledger | None = None
+    ) -> None:
         self.model = model.eval()
         self.defense = defense or Defense()
         self.ledger = ledger or Ledger()
+        self._model = Once(self.model)
+        self.line = self.defense.placed(self._model, self.ledger)
 
     @torch.enable_grad()  # an attack's no_grad() must not switch a defense off
     def __call__(self, query: Query) -> Answer:
         """Answer a query, or raise: `Refused` by an access rule, `BadInput` where a step fails."""
+        self._model.forget()
         account = self.ledger[query.client]
-        for rule in self.defense.access:
+        defense = self.line.rung(query, self._model, account)
+        for rule in defense.access:
             rule.admit(query, account)
-        x = query.x.detach()
-        for perturb in self.defense.inputs:
+        x = query.x
+        for perturb in defense.inputs:
             x = perturb(x, self.model)
-        p = predict(self.model, x)
-        for perturb in self.defense.outputs:
+        p = predict(self._model, x)
+        for perturb in defense.outputs:
             p = perturb(p, x)
         return account.write(query, Answer(p.detach()))
 

@@ -1,37 +1,66 @@
 """What the line asks of a model: probabilities, exact and checked."""
 
+import threading
+
 import torch
 from torch import Tensor, nn
 
 from feint.data import Split
 from feint.errors import BadInput
+from feint.query import channels_last
 
 
 @torch.no_grad()
-def predict(model: nn.Module, x: Tensor) -> Tensor:
-    """The probabilities `p` (N, K) that `model` gives to the inputs `x` (N, …), in float32.
+def logits(model: nn.Module, x: Tensor) -> Tensor:
+    """The logits (N, K) that `model` gives to the inputs `x` (N, …), in float32.
 
     Raises `BadInput` where the model returns anything but one row of finite logits for each input: probabilities
     are refused as well, since a second softmax would flatten them unseen.
     """
     device = next((parameter.device for parameter in model.parameters()), x.device)
-    if x.ndim == 4:
-        x = x.contiguous(memory_format=torch.channels_last)
-    logits = model(x.to(device)).float()
-    if logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
+    z = model(channels_last(x).to(device)).float()
+    if z.ndim != 2 or len(z) != len(x) or z.shape[1] < 2:
         raise BadInput(
-            f"outputs of shape {tuple(logits.shape)} for {len(x)} inputs", "(N, K) logits, K ≥ 2", "wrap the model"
+            f"outputs of shape {tuple(z.shape)} for {len(x)} inputs", "(N, K) logits, K ≥ 2", "wrap the model"
         )
-    p = logits.softmax(-1)
-    if not len(p):
-        return p
-    if not p.sum().isfinite():  # a NaN or an infinity among the logits makes its row NaN
+    if not len(z):
+        return z
+    if not z.isfinite().all():
         raise BadInput("logits that are not finite", "finite logits", "look for an overflow in the model")
-    if logits.amin() >= 0 and ((logits.sum(-1) - 1).abs() < 1e-4).all():
+    if z.amin() >= 0 and ((z.sum(-1) - 1).abs() < 1e-4).all():
         raise BadInput(
             "a model that returns probabilities", "logits", "wrap it: feint.victims.FromProbabilities(model)"
         )
-    return p
+    return z
+
+
+def predict(model: nn.Module, x: Tensor) -> Tensor:
+    """The probabilities `p` (N, K) that `model` gives to the inputs `x` (N, …), in float32; errors as `logits`."""
+    return logits(model, x).softmax(-1)
+
+
+class Once(nn.Module):
+    """`model`, computing the same batch only once: asked again for the tensor that it saw last, it remembers.
+
+    A ladder's detectors and an energy gate look at the logits that the line computes anyway. Each thread has its own
+    memory, and `forget` empties it. Inputs that want gradients are always computed.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self._last = threading.local()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            return self.model(x)
+        if getattr(self._last, "x", None) is not x:
+            self._last.z, self._last.x = self.model(x), x
+        return self._last.z
+
+    def forget(self) -> None:
+        """Let the last batch go."""
+        self._last.x = self._last.z = None
 
 
 def answers(model: nn.Module, split: Split, *, batch_size: int = 500) -> Tensor:

@@ -1,11 +1,14 @@
 """Trained networks on disk, victims and surrogates alike."""
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 from torch import nn
 
 from feint import store
-from feint.errors import DamagedFile
+from feint.errors import DamagedFile, NotFitted
 from feint.networks import Classifier, Network
 
 
@@ -30,3 +33,29 @@ def load(path: Path | str) -> Classifier:
 def fingerprint(model: nn.Module) -> str:
     """16 hexadecimal digits that stand for the weights of `model`."""
     return store.fingerprint(model.state_dict())
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network in a recipe: its `network` and, by handle, its `weights`."""
+
+    network: Network
+    weights: store.Weights
+
+    @classmethod
+    def of(cls, model: Classifier) -> Self:
+        """The handle of `model` as it is now."""
+        return cls(model.network, store.Weights.of({name: it.clone() for name, it in model.state_dict().items()}))
+
+    @cached_property
+    def model(self) -> Classifier:
+        """The network, in evaluation mode. Raises `NotFitted` where the handle came without its tensors."""
+        if not self.weights.tensors:
+            raise NotFitted(f"{self!r}", "the weights themselves", "load the defense from its directory")
+        model = self.network.build()
+        model.load_state_dict(dict(self.weights.tensors))
+        return model.eval().requires_grad_(False)
+
+    def __getstate__(self) -> dict[str, object]:
+        """What a pickle carries: not the network that was built."""
+        return {"network": self.network, "weights": self.weights}

@@ -1,0 +1,45 @@
+"""Randomness that an input and the owner's secret key decide: the same query draws the same numbers on every replica.
+
+So repeats reveal nothing: whoever averages a hundred answers to one input has one answer. Inputs are taken in 256
+levels, so that a change below half a level draws nothing new either; a visible change does, and an attacker who
+averages over augmented copies still gains (the lens for it belongs to the attacks).
+"""
+
+import hashlib
+import hmac
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from feint.errors import BadInput, BadRecipe
+
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)
+
+
+def check_key(key: str) -> None:
+    """Raise `BadRecipe` for an empty key: numbers that anybody can compute hide nothing."""
+    if not key:
+        draw = "python -c 'import secrets; print(secrets.token_hex())'"
+        raise BadRecipe("an empty key", "a secret of the owner's", f"draw one: {draw}")
+
+
+def digests(key: str, x: Tensor | None) -> np.ndarray:
+    """The HMAC-SHA256 of each input of `x` (N, …) in 256 levels, as (N, 4) uint64."""
+    if x is None:
+        raise BadInput(
+            "answers without their inputs", "the inputs x (N, …), which decide the draw", "call it as (p, x)"
+        )
+    levels = x.detach().mul(255).round_().to(torch.uint8).flatten(1).cpu().numpy()
+    secret = key.encode()
+    drawn = b"".join(hmac.digest(secret, row.tobytes(), hashlib.sha256) for row in levels)
+    return np.frombuffer(drawn, np.uint64).reshape(-1, 4)
+
+
+def uniforms(key: str, x: Tensor | None, n: int) -> Tensor:
+    """`n` numbers in (0, 1) for each input of `x` (N, …), float64 (N, n)."""
+    state = digests(key, x)[:, :1] + np.arange(1, n + 1, dtype=np.uint64) * GOLDEN
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    state ^= state >> np.uint64(31)
+    return torch.from_numpy(((state >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)

@@ -1,0 +1,60 @@
+"""The ledger's atomic steps, and what a service places on it."""
+
+import threading
+
+import torch
+
+from feint.ledger import Account, Ledger, Rows
+
+
+def test_a_total_is_raised_to_its_floor_before_it_grows():
+    account = Account("a")
+    assert account.add("time", 2.0, floor=10.0)
+    assert account.total("time") == 12.0
+    assert not account.add("time", 3.0, floor=11.0, limit=14.0)
+    assert account.total("time") == 12.0  # what was refused changed nothing
+    account.add("highest", 0.0, floor=5.0)
+    account.add("highest", 0.0, floor=3.0)
+    assert account.total("highest") == 5.0
+
+
+def test_many_totals_grow_in_one_step():
+    account = Account("a")
+
+    def grow() -> None:
+        for _ in range(500):
+            account.add_all({"one": 1.0, "two": 2.0})
+
+    threads = [threading.Thread(target=grow) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert account.add_all({"one": 0.0, "two": 0.0}) == {"one": 2000.0, "two": 4000.0}
+
+
+def test_a_token_is_new_once_until_it_expires():
+    account = Account("a")
+    assert account.once("stamp", expires=100.0, now=0.0)
+    assert not account.once("stamp", expires=100.0, now=99.0)
+    assert account.once("stamp", expires=200.0, now=100.0)
+    for i in range(5000):
+        account.once(f"{i}", expires=i + 1.0, now=float(i))
+    assert len(account._used) < 2000  # the expired ones are forgotten
+
+
+def test_rows_keep_their_order_and_their_bound():
+    rows, sent = Rows(), torch.rand(50, 3)
+    for part in sent.split(7):
+        rows.append(part, most=40)
+    assert torch.equal(rows.tensor, sent[:40])
+    assert rows.append(sent, most=40) == 0
+
+
+def test_what_is_shared_is_shared_and_the_rest_is_not():
+    ledger = Ledger()
+    ledger["a"].shared.add("all", 1.0)
+    ledger["b"].shared.add("all", 1.0)
+    ledger["a"].add("own", 1.0)
+    assert ledger.shared.total("all") == 2.0
+    assert ledger["b"].total("own") == 0.0
