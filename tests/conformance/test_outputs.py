@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.problems import awkward_rows, order, simplex_rows
 
 from feint.defenses import outputs
-from feint.defenses.outputs import APGP, KL, L1, L2, APGPClosedForm, Cosine, Output, ReverseKL
+from feint.defenses.outputs import APGP, KL, L1, L2, APGPClosedForm, Cosine, ModelGuardW, Output, ReverseKL
 from feint.errors import BadInput, BadRecipe
 
 SIZES = 2, 3, 10, 100, 1000
@@ -25,8 +25,15 @@ CASES: dict[str, Output] = {  # one line of test for a new method
     "APGPClosedForm top-3": APGPClosedForm(top=3, distance=L2()),
     "APGPClosedForm floor": APGPClosedForm(top=1, distance=ReverseKL(floor=1e-5)),
     "APGPClosedForm cosine": APGPClosedForm(distance=Cosine(), strength=0.3),
+    "ModelGuardW": ModelGuardW(),
+    "ModelGuardW 2": ModelGuardW(epsilon=2.0, margin=2e-6),
+    "ModelGuardW 0.01": ModelGuardW(epsilon=0.01),
 }
-IDENTITIES = {"APGP": APGP(strength=0), "APGPClosedForm": APGPClosedForm(strength=0)}
+IDENTITIES = {
+    "APGP": APGP(strength=0),
+    "APGPClosedForm": APGPClosedForm(strength=0),
+    "ModelGuardW": ModelGuardW(epsilon=0.0),
+}
 
 fitted_cases: dict[tuple[str, int], Output] = {}
 

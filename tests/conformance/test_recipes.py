@@ -10,7 +10,7 @@ from feint import attacks, defenses
 from feint.attacks import Averaged, HardLabels, KnockoffNets, Through
 from feint.data import Split
 from feint.defenses.access import Budget
-from feint.defenses.outputs import APGP, KL, L1, L2, APGPClosedForm, Cosine, ReverseKL
+from feint.defenses.outputs import APGP, KL, L1, L2, APGPClosedForm, Cosine, ModelGuardW, ReverseKL
 from feint.errors import BadRecipe, UnknownName
 from feint.networks import Network
 from feint.recipe import build, from_table, parse, to_table, vocabulary
@@ -29,6 +29,7 @@ CASES = [
     Cosine(),
     APGP(top=3, distance=L1(), hidden=(8,), generator=Weights("ab")),
     APGPClosedForm(top=1, distance=ReverseKL(floor=0.001), strength=0.25),
+    ModelGuardW(epsilon=0.5, margin=1e-3),
     Budget(10),
     HardLabels(),
     Averaged(repeats=4),
