@@ -60,6 +60,17 @@ def test_the_commands_that_the_demo_is_made_of(trained):
     assert re.search(r"stealer accuracy +\d\d\.\d\d%   \(\d\d\.\d\d% to \d\d\.\d\d%, n = 359\)", out)
 
 
+def test_a_boundary_defense_makes_a_victim_that_is_used_as_any_other(trained):
+    feint, recipe = trained, "NastyTeacher(training=Training(epochs=1, learning_rate=0.01))"
+    code, out, err = feint(f'fit "{recipe}" --victim victim --data digits --outliers digits/pool --out nasty')
+    assert (code, "new victim" in out) == (0, True), err
+    notes = victims.notes("nasty")
+    assert (notes["method"].startswith("NastyTeacher"), len(notes["losses"]), notes["seed"]) == (True, 1, 0)
+    assert feint(f'steal --victim nasty --pool digits --budget 50 --training "{QUICK}" --out stolen')[0] == 0
+    code, out, _ = feint("evaluate stolen --victim nasty --data digits --json")
+    assert (code, json.loads(out)["defender_accuracy"] > 0.8) == (0, True)
+
+
 def test_the_demo_end_to_end_and_again_from_what_it_kept(feint, tmp_path, monkeypatch):
     from feint import demo
 
@@ -109,6 +120,8 @@ def test_a_mistake_is_one_line_and_exit_code_two(feint, tmp_path, line, says):
     ("line", "says"),
     [
         ("fit 'APGPClosedForm(top=1)' --victim victim --data digits --out apgp", "nothing to fit"),
+        ("fit 'OutlierExposure()' --victim victim --data digits --out exposed", "--outliers"),
+        ("fit 'OutlierExposure()' --victim victim --data digits/val --out exposed", "NAME/pool"),
         ("fit 'ReverseKL()' --victim victim --data digits --out apgp", "without limit"),
         ("fit 'APGP(top=1)' --victim victim --data digits --out victim", "which exists"),
         ("steal --victim victim --pool digits --budget 9999 --out stolen", "a pool of 719"),

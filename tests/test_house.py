@@ -10,6 +10,7 @@ import pytest
 import feint
 from feint import attacks, defenses
 from feint.attacks import Attack, Lens, Through
+from feint.defenses.boundary import Boundary
 from feint.defenses.outputs import Output
 
 ROOT = Path(__file__).parents[1]
@@ -20,13 +21,13 @@ PUBLIC = [
 
 
 def methods():
-    rooms = (attacks, defenses.outputs, defenses.access)
+    rooms = (attacks, defenses.access, defenses.boundary, defenses.outputs)
     found = {getattr(room, name): room for room in rooms for name in room.__all__}
     return [
         pytest.param(it, room, id=it.__name__)
         for it, room in found.items()
-        if it not in (Attack, Lens, Through, Output)
-        and (issubclass(it, (Attack, Lens, Output)) or hasattr(it, "admit"))
+        if it not in (Attack, Boundary, Lens, Through, Output)
+        and (issubclass(it, (Attack, Boundary, Lens, Output)) or hasattr(it, "admit"))
     ]
 
 

@@ -9,7 +9,7 @@ import torch
 from feint import training
 from feint.errors import BadInput, DamagedFile
 from feint.networks import Network
-from feint.training import Training, augment, learn
+from feint.training import Batch, Training, _beside, augment, cross_entropy, learn, refine
 from feint.watch import Watch
 
 NETWORK = Network("lenet", (1, 8, 8), 3)
@@ -129,6 +129,51 @@ def test_targets_of_another_size_are_refused():
         learn(NETWORK, X, torch.ones(101, 4) / 4, RECIPE)
     with pytest.raises(BadInput, match="targets"):
         learn(NETWORK, X, Y[:5], RECIPE)
+
+
+def outlier_loss(model, batch: Batch):
+    """Cross-entropy on both streams; every row of the shorter one is seen, and as many as of the other."""
+    assert len(batch.x) == len(batch.outliers) == len(batch.outlier_targets)
+    return cross_entropy(model, batch) + cross_entropy(model, Batch(batch.outliers, batch.outlier_targets))
+
+
+def test_a_loss_of_its_own_continues_to_the_same_weights_and_losses(tmp_path):
+    recipe, start, beside = replace(RECIPE, holdout=0), NETWORK.build(1), (255 - X[:30], Y[:30])
+    before = {name: it.clone() for name, it in start.state_dict().items()}
+
+    def run(watch, name="both"):
+        return refine(start, X, Y, recipe, loss=outlier_loss, name=name, outliers=beside, watch=watch)
+
+    whole, losses = run(Watch())
+    with pytest.raises(KeyboardInterrupt):
+        run(Stop(tmp_path, 2))
+    for _ in range(2):  # continued, then loaded
+        again, same_losses = run(Watch(tmp_path))
+        assert same(whole, again)
+        assert same_losses == losses
+    assert (len(losses), losses[-1] < losses[0]) == (4, True)
+    run(Watch(tmp_path), "another loss")
+    assert len(list(tmp_path.iterdir())) == 2
+    assert all(torch.equal(it, before[name]) for name, it in start.state_dict().items())
+
+
+def test_the_plain_loss_refines_new_weights_as_learn_does():
+    recipe = replace(RECIPE, holdout=0)
+    refined, _ = refine(NETWORK.build(3), X, Y, recipe, loss=cross_entropy, name="plain", seed=3)
+    assert same(learn(NETWORK, X, Y, recipe, seed=3), refined)
+
+
+def test_the_shorter_stream_goes_round_evenly():
+    steps = torch.arange(101).tensor_split(6)
+    rows = _beside(steps, (X[:30], Y[:30]))
+    assert [len(it) for it in rows] == [len(it) for it in steps]
+    assert set(torch.cat(rows).bincount(minlength=30).tolist()) == {3, 4}
+    assert len(torch.cat(_beside(steps, (X.repeat(5, 1, 1, 1), Y))).unique()) == 101
+
+
+def test_outliers_of_another_size_are_refused():
+    with pytest.raises(BadInput, match="targets"):
+        refine(NETWORK.build(), X, Y, Training(), loss=cross_entropy, name="", outliers=(X[:3], Y[:2]))
 
 
 def test_augmentation_shifts_and_mirrors_whole_images():

@@ -116,8 +116,8 @@ def train(
 
 
 @app.command
-def fit(method: str, /, *, victim: Path, data: str, out: Path, seed: int = 0) -> None:
-    """Fit a defense to a victim.
+def fit(method: str, /, *, victim: Path, data: str, out: Path, outliers: str | None = None, seed: int = 0) -> None:
+    """Fit a defense to a victim. A defense of the decision boundary makes a new victim, to be used in its place.
 
     Example: `feint fit "APGP(top=1)" --victim runs/victim --data digits --out runs/apgp`
 
@@ -128,25 +128,34 @@ def fit(method: str, /, *, victim: Path, data: str, out: Path, seed: int = 0) ->
     victim
         The directory of a trained victim.
     data
-        The data set on whose training inputs the victim's answers are taken.
+        The data set on whose training inputs the defense is fitted. NAME/pool or NAME/test names another part.
     out
         The directory to write: a recipe and what was learned.
+    outliers
+        A data set of another task, with images of the same shape, for the methods that learn what is out of place.
     seed
         Same seed, same defense.
     """
     import feint
     from feint import store
+    from feint.defenses.boundary import Boundary
     from feint.progress import bars
 
     recipe = _parse(method)
-    if not hasattr(recipe, "fit"):
+    if not isinstance(recipe, Boundary) and not hasattr(recipe, "fit"):
         raise BadInput(f"{recipe!r}", "a defense that learns, like APGP(top=1)", "use it as it is: nothing to fit")
-    model, images = feint.victims.load(victim), feint.data.load(data)
+    model, inputs = feint.victims.load(victim), _part(data)
+    given = {"outliers": _part(outliers) if outliers else None, "seed": seed}
     _free(out)
-    with bars() as watch:
-        fitted = recipe.fit(model, images.train, seed=seed, watch=watch)
-    store.save(out, fitted, data=data, victim=feint.victims.fingerprint(model))
-    print(f"{out}: {fitted!r}")
+    with bars() as watch, _working(out) as watch.folder:
+        if isinstance(recipe, Boundary):
+            new, record = recipe.retrain(model, inputs, **given, watch=watch)
+            feint.victims.save(out, new, data=data, **record)
+            print(f"{out}: a new victim by {recipe!r}")
+        else:
+            fitted = recipe.fit(model, inputs, **given, watch=watch)
+            store.save(out, fitted, data=data, outliers=outliers, victim=feint.victims.fingerprint(model))
+            print(f"{out}: {fitted!r}")
 
 
 @app.command
@@ -264,7 +273,7 @@ def _words() -> dict[str, Any]:
     from feint import attacks, data, defenses, networks, training
     from feint.recipe import vocabulary
 
-    rooms = vocabulary(attacks, defenses.access, defenses.outputs)
+    rooms = vocabulary(attacks, defenses.access, defenses.boundary, defenses.outputs)
     return {**rooms, "Split": data.Split, "Network": networks.Network, "Training": training.Training}
 
 
@@ -291,6 +300,16 @@ def _pool(name: str) -> "Split":
     if part not in ("", "train", "pool"):
         raise BadInput(f"the part {part!r} of {name}", "NAME, NAME/train or NAME/pool", "a thief has no test set")
     return images.train if part == "train" else images.pool
+
+
+def _part(name: str) -> "Split":
+    """The inputs that an owner names: the training part, unless it is NAME/PART."""
+    from feint import data
+
+    name, _, part = name.partition("/")
+    if part not in ("", "train", "pool", "test"):
+        raise BadInput(f"the part {part!r} of {name}", "NAME, NAME/train, NAME/pool or NAME/test", "name one of these")
+    return getattr(data.load(name), part or "train")
 
 
 def _free(out: Path) -> None:

@@ -7,6 +7,7 @@ as plain float32 (500 → 1,500 images/s on two cores); on a GPU the same two li
 import copy
 import hashlib
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,25 @@ class Training:
             raise BadRecipe("patience without a holdout", "a share of the data to judge by", "set holdout, say to 0.1")
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What a loss sees of one step: inputs (n, C, H, W) in [0, 1], augmented, and their targets; and, where the
+    training has a second stream of them, as many outliers with theirs."""
+
+    x: Tensor
+    targets: Tensor
+    outliers: Tensor | None = None
+    outlier_targets: Tensor | None = None
+
+
+Loss = Callable[[nn.Module, Batch], Tensor]  # the scalar that a training makes smaller
+
+
+def cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
+    """The loss of every training that names no other."""
+    return F.cross_entropy(model(batch.x).float(), batch.targets)
+
+
 def train(
     network: Network,
     data: Split,
@@ -83,30 +103,89 @@ def learn(
 
     `targets` are classes (N,) or rows (N, K) on the simplex. Raises `BadInput` where they do not belong together.
     """
-    if len(x) != len(targets) or not len(x) or (targets.ndim == 2 and targets.shape[1] != network.classes):
+    _check(network, x, targets)
+    task = _Task(x, targets, training, seed)
+    return _once(network.build(seed), task, watch, repr((network, training, seed)))[0]
+
+
+def refine(
+    model: Classifier,
+    x: Tensor,
+    targets: Tensor,
+    training: Training,
+    *,
+    loss: Loss,
+    name: str,
+    outliers: tuple[Tensor, Tensor] | None = None,
+    seed: int = 0,
+    watch: Watch = SILENT,
+) -> tuple[Classifier, list[float]]:
+    """A new network that starts from the weights of `model` and makes `loss` smaller, and the mean loss of each epoch.
+
+    `outliers` are inputs and targets of a second stream, of which each batch takes as many rows. `name` says which
+    loss it is, with its parameters: an interrupted training continues where name, data, weights and seed are the same.
+    Raises `BadInput` as `learn` does, and `BadRecipe` for a holdout, which is judged by cross-entropy.
+    """
+    _check(model.network, x, targets)
+    if outliers is not None:
+        _check(model.network, outliers[0], outliers[1])
+    if training.holdout:
+        raise BadRecipe("a holdout under a loss of its own", "holdout=0", "the epochs are judged by cross-entropy")
+    task = _Task(x, targets, training, seed, loss, outliers)
+    start = victims.fingerprint(model)
+    return _once(copy.deepcopy(model), task, watch, repr((name, start, model.network, training, seed)))
+
+
+@dataclass(frozen=True)
+class _Task:
+    """All that a training depends on, but for the weights that it starts from."""
+
+    x: Tensor
+    targets: Tensor
+    training: Training
+    seed: int
+    loss: Loss = cross_entropy
+    outliers: tuple[Tensor, Tensor] | None = None
+
+    def fingerprint(self) -> str:
+        """What stands for the data."""
+        others = {} if self.outliers is None else {"outliers": self.outliers[0], "outlier_targets": self.outliers[1]}
+        return fingerprint({"x": self.x, "targets": self.targets} | others)
+
+
+def _check(network: Network, x: Tensor, targets: Tensor) -> None:
+    if (
+        len(x) != len(targets)
+        or not len(x)
+        or (targets.ndim == 2 and targets.shape[1] != network.classes)
+        or (targets.ndim == 1 and int(targets.max()) >= network.classes)
+    ):
         raise BadInput(
             f"{len(x)} inputs of shape {tuple(x.shape[1:])} and targets of shape {tuple(targets.shape)}",
             f"as many targets as inputs, at least one, of {network.classes} classes",
             "check the pool and the surrogate's number of classes",
         )
+
+
+def _once(model: Classifier, task: _Task, watch: Watch, name: str) -> tuple[Classifier, list[float]]:
+    """`model` trained, and the losses of its epochs: from the watch's folder where that was done before."""
     if watch.folder is None:
-        return _fit(network.build(seed), x, targets, training, seed, watch, None)
-    recipe = hashlib.sha256(repr((network, training, seed)).encode()).hexdigest()[:8]
-    done = watch.folder / f"{recipe}-{fingerprint({'x': x, 'targets': targets})}"
+        return _fit(model, task, watch, None)
+    done = watch.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:8]}-{task.fingerprint()}"
     if not done.exists():
         checkpoint = done.with_suffix(".safetensors")
-        victims.save(done, _fit(network.build(seed), x, targets, training, seed, watch, checkpoint))
+        fitted, losses = _fit(model, task, watch, checkpoint)
+        victims.save(done, fitted, losses=losses)
         checkpoint.unlink(missing_ok=True)
-    return victims.load(done)
+    return victims.load(done), victims.notes(done).get("losses", [])
 
 
-def _fit(
-    model: Classifier, x: Tensor, targets: Tensor, recipe: Training, seed: int, watch: Watch, checkpoint: Path | None
-) -> Classifier:
+def _fit(model: Classifier, task: _Task, watch: Watch, checkpoint: Path | None) -> tuple[Classifier, list[float]]:
     """Train `model` in place, from the start or from the checkpoint."""
+    recipe, x, targets = task.training, task.x, task.targets
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device).train()
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(task.seed))
     cut = len(x) - round(len(x) * recipe.holdout)
     own, held = order[:cut], order[cut:]
     batches = _batches(len(own), recipe.batch_size)
@@ -119,22 +198,28 @@ def _fit(
         nesterov=recipe.momentum > 0,
     )
     progress = _Progress.resume(checkpoint, model, optimizer)
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16 and _has_bfloat16(device))
+    # Casts are not kept from one forward pass to the next: one made without gradients would be found by one with them.
+    half = torch.autocast(
+        device.type, torch.bfloat16, enabled=recipe.bfloat16 and _has_bfloat16(device), cache_enabled=False
+    )
     with torch.random.fork_rng(devices=[]):
         while progress.epoch < epochs and not progress.patience_ended(recipe.patience):
-            torch.manual_seed(seed * 100_003 + progress.epoch)  # an epoch's chances depend on nothing before it
-            for step, rows in enumerate(own[torch.randperm(len(own))].tensor_split(batches)):
+            torch.manual_seed(task.seed * 100_003 + progress.epoch)  # an epoch's chances depend on nothing before it
+            losses: list[Tensor] = []
+            steps = own[torch.randperm(len(own))].tensor_split(batches)
+            for step, (rows, others) in enumerate(zip(steps, _beside(steps, task.outliers), strict=True)):
                 done = (progress.epoch + step / batches) / epochs
                 for group in optimizer.param_groups:
                     group["lr"] = recipe.learning_rate * _schedule(done)
-                batch = augment(decode(x[rows]), recipe.crop, recipe.flip)
-                with autocast:
-                    logits = model(batch.to(device, memory_format=torch.channels_last))
-                loss = F.cross_entropy(logits.float(), targets[rows].to(device))
+                parts = [*_drawn((x, targets), rows, recipe, device), *_drawn(task.outliers, others, recipe, device)]
+                with half:
+                    loss = task.loss(model, Batch(*parts))
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
+                losses.append(loss.detach())
             progress.epoch += 1
+            progress.losses.append(torch.stack(losses).double().mean().item())
             if len(held):
                 progress.judge(model, x[held], targets[held])
             if checkpoint is not None:
@@ -142,7 +227,26 @@ def _fit(
             watch.step("training", progress.epoch, epochs)
     if progress.best is not None:
         model.load_state_dict(progress.best)
-    return model.cpu().eval()
+    return model.cpu().eval(), progress.losses
+
+
+def _beside(steps: Sequence[Tensor], stream: tuple[Tensor, Tensor] | None) -> list[Tensor]:
+    """For each step as many rows of the second stream, in a new order, and round again where it is the shorter one."""
+    if stream is None:
+        return [torch.empty(0, dtype=torch.long)] * len(steps)
+    order, needed = torch.randperm(len(stream[0])), sum(map(len, steps))
+    return list(order.repeat(math.ceil(needed / len(order)))[:needed].split([len(step) for step in steps]))
+
+
+def _drawn(
+    stream: tuple[Tensor, Tensor] | None, rows: Tensor, recipe: Training, device: torch.device
+) -> tuple[Tensor, Tensor] | tuple[()]:
+    """These rows of a stream, augmented."""
+    if stream is None:
+        return ()
+    x, targets = stream
+    batch = augment(decode(x[rows]), recipe.crop, recipe.flip)
+    return batch.to(device, memory_format=torch.channels_last), targets[rows].to(device)
 
 
 def augment(x: Tensor, crop: int, flip: bool) -> Tensor:
@@ -177,11 +281,12 @@ def _has_bfloat16(device: torch.device) -> bool:
 
 
 class _Progress:
-    """How far a training is, and the best weights on the holdout so far."""
+    """How far a training is, the loss of each epoch, and the best weights on the holdout so far."""
 
     def __init__(self) -> None:
         self.epoch, self.least, self.waited = 0, math.inf, 0
         self.best: dict[str, Tensor] | None = None
+        self.losses: list[float] = []
 
     def patience_ended(self, patience: int | None) -> bool:
         """Whether the last `patience` epochs brought no smaller loss on the holdout."""
@@ -209,6 +314,7 @@ class _Progress:
         tensors |= {f"momentum.{i}": it for i, it in enumerate(momenta) if it is not None}
         tensors |= {f"best.{name}": it for name, it in (self.best or {}).items()}
         tensors["progress"] = torch.tensor([self.epoch, self.least, self.waited], dtype=torch.float64)
+        tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
         with written(path) as partial:
             safetensors.torch.save_file({name: it.contiguous() for name, it in tensors.items()}, partial)
 
@@ -222,6 +328,7 @@ class _Progress:
             tensors = safetensors.torch.load_file(path)
             epoch, progress.least, waited = tensors["progress"].tolist()
             progress.epoch, progress.waited = int(epoch), int(waited)
+            progress.losses = tensors["losses"].tolist()
             model.load_state_dict(under("model.", tensors))
             progress.best = under("best.", tensors) or None
         except (OSError, KeyError, RuntimeError, ValueError, safetensors.SafetensorError) as error:

@@ -10,6 +10,7 @@ from feint import attacks, defenses
 from feint.attacks import Averaged, HardLabels, KnockoffNets, Through
 from feint.data import Split
 from feint.defenses.access import Budget
+from feint.defenses.boundary import NastyTeacher, OutlierExposure
 from feint.defenses.outputs import APGP, KL, L1, L2, APGPClosedForm, Cosine, ModelGuardW, ReverseKL
 from feint.errors import BadRecipe, UnknownName
 from feint.networks import Network
@@ -31,6 +32,8 @@ CASES = [
     APGPClosedForm(top=1, distance=ReverseKL(floor=0.001), strength=0.25),
     ModelGuardW(epsilon=0.5, margin=1e-3),
     Budget(10),
+    OutlierExposure(weight=0.5),
+    NastyTeacher(temperature=20.0, training=Training(epochs=1), from_scratch=True),
     HardLabels(),
     Averaged(repeats=4),
     KNOCKOFF,
@@ -45,7 +48,7 @@ WORDS = {type(case).__name__: type(case) for case in CASES}
 
 
 def test_every_recipe_has_a_case():
-    exported = vocabulary(attacks, defenses.access, defenses.outputs)
+    exported = vocabulary(attacks, defenses.access, defenses.boundary, defenses.outputs)
     assert set(exported.values()) - {Through} <= {type(case) for case in CASES}
 
 
@@ -84,6 +87,8 @@ def test_it_is_frozen_and_an_unknown_field_is_refused(case):
         ("Budget()", BadRecipe, "queries"),
         ("Budget(1, 2)", BadRecipe, "at most 1"),
         ("Budget(-1)", BadRecipe, "0 or more"),
+        ("OutlierExposure(weight=-1)", BadRecipe, "at least 0"),
+        ("NastyTeacher(temperature=0)", BadRecipe, "more than 0"),
         ("Averaged(0)", BadRecipe, "1 or more"),
         ("Training(patience=1)", BadRecipe, "holdout"),
         ("Training(epochs=-1)", BadRecipe, "epochs"),

@@ -1,5 +1,5 @@
-"""The rooms on the line: `access` (may you ask?) and `outputs` (output perturbation)."""
+"""The rooms on the line: `access` (may you ask?), `boundary` (a new model) and `outputs` (output perturbation)."""
 
-from feint.defenses import access, outputs
+from feint.defenses import access, boundary, outputs
 
-__all__ = ["access", "outputs"]
+__all__ = ["access", "boundary", "outputs"]

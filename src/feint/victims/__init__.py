@@ -2,7 +2,7 @@
 
 from feint.victims.model import FromProbabilities, Once, answers, logits, predict
 from feint.victims.published import load_published
-from feint.victims.stored import Trained, fingerprint, load, save
+from feint.victims.stored import Trained, fingerprint, load, notes, save
 
 __all__ = [
     "FromProbabilities",
@@ -13,6 +13,7 @@ __all__ = [
     "load",
     "load_published",
     "logits",
+    "notes",
     "predict",
     "save",
 ]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from torch import nn
 
@@ -28,6 +28,11 @@ def load(path: Path | str) -> Classifier:
     except RuntimeError as error:
         raise DamagedFile(f"{path} ({error})", f"the weights of {stored.recipe.name}", "train it again") from error
     return model.eval()
+
+
+def notes(path: Path | str) -> dict[str, Any]:
+    """What `save` was told about the making of the network at `path`. Raises `MissingData` or `DamagedFile`."""
+    return store.load(path, {"Network": Network}).about
 
 
 def fingerprint(model: nn.Module) -> str:

@@ -46,9 +46,18 @@ class APGP(OrderPreserving):
         if self.steps < 1 or not self.hidden or min(self.hidden) < 1 or self.learning_rate <= 0:
             raise BadRecipe(repr(self), "steps ≥ 1, hidden sizes ≥ 1 and a learning rate > 0", "change it")
 
-    def fit(self, victim: nn.Module, inputs: Split, *, seed: int = 0, watch: Watch = SILENT) -> Self:
-        """This recipe with a generator trained on the victim's answers to `inputs`."""
-        return self.fit_answers(answers(victim, inputs), seed=seed, watch=watch)
+    def fit(
+        self,
+        victim: nn.Module,
+        inputs: Split,
+        *,
+        outliers: Split | None = None,
+        seed: int = 0,
+        watch: Watch = SILENT,
+    ) -> Self:
+        """This recipe with a generator trained on the victim's answers to `inputs` and, where given, to `outliers`."""
+        p = [answers(victim, split) for split in (inputs, outliers) if split is not None]
+        return self.fit_answers(torch.cat(p), seed=seed, watch=watch)
 
     def fit_answers(self, p: Tensor, *, seed: int = 0, watch: Watch = SILENT) -> Self:
         """This recipe with a generator trained on the answers `p` (N, K). Same arguments, same generator."""

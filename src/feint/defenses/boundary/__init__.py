@@ -1,0 +1,7 @@
+"""Decision-boundary perturbation: `(model, data) -> model`, offline; what comes back is served in its place."""
+
+from feint.defenses.boundary.boundary import Boundary, Retrained
+from feint.defenses.boundary.nasty_teacher import NastyTeacher
+from feint.defenses.boundary.outlier_exposure import OutlierExposure
+
+__all__ = ["Boundary", "NastyTeacher", "OutlierExposure", "Retrained"]

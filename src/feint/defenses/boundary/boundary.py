@@ -1,0 +1,119 @@
+"""What every boundary defense is: a training that makes a new model of an old one."""
+
+import math
+import time
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from feint.data import Split
+from feint.errors import BadInput, BadRecipe
+from feint.networks import Classifier
+from feint.training import Batch, Loss, Training, refine
+from feint.victims import fingerprint
+from feint.watch import SILENT, Watch
+
+FINE_TUNING = Training(epochs=10, learning_rate=0.01)
+
+
+class Retrained(NamedTuple):
+    """A new model in evaluation mode, and the record of its training: method, data, seed, loss of each epoch, seconds.
+
+    The record holds plain values only, so that it can be kept as the notes of a stored victim.
+    """
+
+    model: Classifier
+    record: dict[str, object]
+
+
+class Boundary(ABC):
+    """A boundary defense, `(model, data) -> model`. A method is a frozen dataclass that defines `retrain`.
+
+    Each has a field `training`, and `from_scratch`: whether to begin with new weights instead of the model's own.
+    """
+
+    cite: ClassVar[str]
+    training: Training
+    from_scratch: bool
+
+    @abstractmethod
+    def retrain(
+        self,
+        model: Classifier,
+        inputs: Split,
+        *,
+        outliers: Split | None = None,
+        seed: int = 0,
+        watch: Watch = SILENT,
+    ) -> Retrained:
+        """A new model made of `model`, which stays as it was; same arguments, same weights.
+
+        `inputs` are those that the model was trained on, with labels, and `outliers` other images of their shape,
+        whose labels are not looked at. Raises `BadInput` where the data do not belong to the model.
+        """
+
+
+def retrained(
+    recipe: Boundary,
+    model: Classifier,
+    inputs: Split,
+    loss: Loss,
+    *,
+    outliers: Split | None = None,
+    outlier_targets: Tensor | None = None,
+    seed: int = 0,
+    watch: Watch = SILENT,
+) -> Retrained:
+    """A new model that makes `loss` smaller on `inputs` and, beside them, on `outliers`: the loop of all methods here.
+
+    Raises `BadRecipe` where the loss is no number any more: the model that diverged is not handed out.
+    """
+    start = model.network.build(seed) if recipe.from_scratch else model
+    beside = None
+    if outliers is not None:
+        beside = images(outliers), torch.zeros(len(outliers)) if outlier_targets is None else outlier_targets
+    began = time.perf_counter()
+    new, losses = refine(
+        start, images(inputs), inputs.labels, recipe.training,
+        loss=loss, name=repr((recipe, fingerprint(model))), outliers=beside, seed=seed, watch=watch,
+    )  # fmt: skip
+    if not all(map(math.isfinite, losses)):
+        raise BadRecipe(f"losses {losses}", "finite ones", "lower the learning rate or the weight of the method's term")
+    record: dict[str, object] = {
+        "method": repr(recipe), "retrained": fingerprint(model), "inputs": repr(inputs),
+        "outliers": None if outliers is None else repr(outliers), "seed": seed,
+        "losses": losses, "seconds": time.perf_counter() - began,
+    }  # fmt: skip
+    return Retrained(new, record)
+
+
+def required(outliers: Split | None, inputs: Split) -> Split:
+    """The outliers. Raises `BadInput` where there are none, or of another shape than the inputs."""
+    if outliers is None or not len(outliers) or outliers.shape != inputs.shape:
+        raise BadInput(
+            "no outliers" if outliers is None or not len(outliers) else f"outliers of shape {outliers.shape}",
+            f"inputs {inputs.shape} from outside the victim's task",
+            "give a data set of another task as outliers: retrain(…, outliers=…), or feint fit --outliers NAME",
+        )
+    return outliers
+
+
+def both(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """The logits of inputs and outliers. They share a batch, so that batch normalisation cannot tell them apart."""
+    assert batch.outliers is not None  # `required` saw to it
+    inside, outside = model(torch.cat([batch.x, batch.outliers])).float().split([len(batch.x), len(batch.outliers)])
+    return inside, outside
+
+
+def images(split: Split) -> Tensor:
+    """All inputs of a split, as the training loop takes them: (N, C, H, W) uint8."""
+    return torch.from_numpy(np.array(split.images))
+
+
+def at_least(recipe: Boundary, least: float, *values: float) -> None:
+    """Raise `BadRecipe` where one of the values is smaller, or no number."""
+    if not all(value >= least for value in values):
+        raise BadRecipe(repr(recipe), f"values of at least {least:g}", "raise them")

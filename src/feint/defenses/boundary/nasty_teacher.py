@@ -1,0 +1,67 @@
+"""The nasty teacher."""
+
+import copy
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from feint.data import Split
+from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, at_least, retrained
+from feint.errors import BadRecipe
+from feint.networks import Classifier
+from feint.training import Batch, Training
+from feint.watch import SILENT, Watch
+
+
+@dataclass(frozen=True)
+class NastyTeacher(Boundary):
+    """A teacher from whom nothing is learned (Ma, Chen, Hu, You, Xie and Wang, ICLR 2021).
+
+        minimise   CE(f(x), y) − weight · T² · KL(softmax(f(x) / T) ‖ softmax(a(x) / T)),   T = `temperature`
+
+    where a is the adversarial network, an ordinarily trained one of the same architecture that is not changed: here the
+    model that is given. The label stays right while the rest of the answer moves away from what an honest network
+    says. T = 4 and 0.04 are the paper's for CIFAR-10, T = 20 and 0.005 for CIFAR-100. The paper trains from new weights
+    for 160 epochs (`from_scratch`); fine-tuning begins where the divergence is 0, so it grows from small differences.
+    """
+
+    cite: ClassVar[str] = "ma2021undistillable"
+    temperature: float = 4.0
+    weight: float = 0.04
+    training: Training = FINE_TUNING
+    from_scratch: bool = False
+
+    def __post_init__(self) -> None:
+        at_least(self, 0, self.weight)
+        if not self.temperature > 0:
+            raise BadRecipe(f"a temperature of {self.temperature}", "more than 0", "raise it")
+
+    def retrain(
+        self,
+        model: Classifier,
+        inputs: Split,
+        *,
+        outliers: Split | None = None,
+        seed: int = 0,
+        watch: Watch = SILENT,
+    ) -> Retrained:
+        """See `Boundary.retrain`; outliers are not used."""
+        adversary = copy.deepcopy(model).eval().requires_grad_(False)
+        return retrained(self, model, inputs, partial(self.loss, adversary), seed=seed, watch=watch)
+
+    def loss(self, adversary: nn.Module, model: nn.Module, batch: Batch) -> Tensor:
+        """The objective above."""
+        logits = model(batch.x).float()
+        with torch.no_grad():
+            others = adversary.to(batch.x.device)(batch.x).float()
+        return F.cross_entropy(logits, batch.targets) - self.weight * divergence(logits, others, self.temperature)
+
+
+def divergence(logits: Tensor, others: Tensor, temperature: float) -> Tensor:
+    """T² times the mean KL divergence of the answers to `logits` (N, K) from those to `others`, at this temperature."""
+    log_p, log_q = ((z / temperature).log_softmax(-1) for z in (logits, others))
+    return temperature**2 * (log_p.exp() * (log_p - log_q)).sum(-1).mean()

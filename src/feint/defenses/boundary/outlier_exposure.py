@@ -1,0 +1,51 @@
+"""Outlier exposure."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from feint.data import Split
+from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, at_least, both, required, retrained
+from feint.networks import Classifier
+from feint.training import Batch, Training
+from feint.watch import SILENT, Watch
+
+
+@dataclass(frozen=True)
+class OutlierExposure(Boundary):
+    """Uncertain answers outside the task (Hendrycks, Mazeika and Dietterich, ICLR 2019).
+
+        minimise   CE(f(x), y) + weight · CE(f(o), uniform)   over inputs x with labels y, and outliers o
+
+    so that a gate on the confidence tells the two apart, and a thief who asks about outliers learns little. Used so
+    before adaptive misinformation (Kariyappa and Qureshi, CVPR 2020), with `weight` 1. Inputs and outliers go through
+    the network in one batch, half of each. The original trains from new weights or fine-tunes for 10 epochs; the
+    learning rate of the fine-tuning is chosen here. Raises `BadInput` without outliers, or of another shape.
+    """
+
+    cite: ClassVar[str] = "hendrycks2019deep"
+    weight: float = 1.0
+    training: Training = FINE_TUNING
+    from_scratch: bool = False
+
+    def __post_init__(self) -> None:
+        at_least(self, 0, self.weight)
+
+    def retrain(
+        self,
+        model: Classifier,
+        inputs: Split,
+        *,
+        outliers: Split | None = None,
+        seed: int = 0,
+        watch: Watch = SILENT,
+    ) -> Retrained:
+        outliers = required(outliers, inputs)
+        return retrained(self, model, inputs, self.loss, outliers=outliers, seed=seed, watch=watch)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The objective above."""
+        inside, outside = both(model, batch)
+        ordinary = nn.functional.cross_entropy(inside, batch.targets)
+        return ordinary - self.weight * outside.log_softmax(-1).mean()

@@ -1,0 +1,158 @@
+"""The contracts of the boundary room, over everything that it exports."""
+
+import tomllib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tomli_w
+import torch
+import torch.nn.functional as F
+
+from feint import victims
+from feint.data import Split
+from feint.defenses import boundary
+from feint.defenses.boundary import Boundary, NastyTeacher, OutlierExposure
+from feint.defenses.boundary.nasty_teacher import divergence
+from feint.errors import BadInput, BadRecipe
+from feint.training import Training
+
+TINY = Training(epochs=1, batch_size=32, learning_rate=0.02)
+
+
+def unsure_of_outliers(model, old, inputs, outliers):
+    return -victims.answers(model, outliers).max(-1).values.mean()
+
+
+def away_from_the_old_model(model, old, inputs, outliers):
+    with torch.no_grad():
+        return divergence(model(inputs.inputs()), old(inputs.inputs()), 4.0)
+
+
+CASES = {  # one line for a new method: the recipe, what it is to raise, and the same recipe without its own term
+    "OutlierExposure": (OutlierExposure(training=TINY), unsure_of_outliers, {"weight": 0}),
+    "NastyTeacher": (NastyTeacher(weight=0.1, training=TINY), away_from_the_old_model, {"weight": 0}),
+}
+
+
+@pytest.fixture(scope="session")
+def outliers(digits):
+    """Images that are no digits: their negatives."""
+    return Split.of(255 - digits.pool.images[:300], np.zeros(300))
+
+
+@pytest.fixture(scope="session")
+def results():
+    return {}
+
+
+@pytest.fixture
+def ready(request, results, victim, digits, outliers):
+    """The recipe, its objective, and what one training made of the victim: one for all tests of a case."""
+    recipe, objective, plain = CASES[request.param]
+    if request.param not in results:
+        results[request.param] = recipe.retrain(victim, digits.train, outliers=outliers)
+    return recipe, (objective, replace(recipe, **plain)), results[request.param]
+
+
+every_case = pytest.mark.parametrize("ready", CASES, indirect=True)
+
+
+def accuracy(model, split):
+    return (victims.answers(model, split).argmax(-1) == split.labels).float().mean().item()
+
+
+def test_every_method_has_a_case():
+    exported = {getattr(boundary, name) for name in boundary.__all__}
+    assert {it for it in exported if issubclass(it, Boundary) and it is not Boundary} == {
+        type(case[0]) for case in CASES.values()
+    }
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_new_model_comes_back_and_the_old_one_is_as_it_was(name, victim, digits, outliers):
+    recipe = CASES[name][0]
+    before, training, state = victims.fingerprint(victim), victim.training, torch.random.get_rng_state()
+    new, _ = recipe.retrain(victim, digits.train, outliers=outliers)
+    assert (victims.fingerprint(victim), victim.training) == (before, training)
+    assert all(it.requires_grad for it in victim.parameters())
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert victims.fingerprint(new) != before
+    assert not new.training
+    assert new.network == victim.network
+    assert not {it.data_ptr() for it in new.parameters()} & {it.data_ptr() for it in victim.parameters()}
+
+
+@every_case
+def test_same_seed_same_weights_and_another_seed_others(ready, victim, digits, outliers):
+    recipe, _, result = ready
+    torch.manual_seed(99)
+    again, other = (recipe.retrain(victim, digits.train, outliers=outliers, seed=seed) for seed in (0, 1))
+    assert victims.fingerprint(again.model) == victims.fingerprint(result.model) != victims.fingerprint(other.model)
+    assert again.record["losses"] == result.record["losses"]
+
+
+@every_case
+def test_the_record_says_how_in_plain_values(ready, victim, digits):
+    recipe, _, (_, record) = ready
+    read = tomllib.loads(tomli_w.dumps({name: value for name, value in record.items() if value is not None}))
+    assert read["method"] == repr(recipe)
+    assert read["retrained"] == victims.fingerprint(victim)
+    assert read["inputs"] == repr(digits.train)
+    assert len(read["losses"]) == recipe.training.epochs
+    assert read["seconds"] > 0
+
+
+@every_case
+def test_the_task_is_still_learned_and_the_objective_moved_further_than_without_its_term(
+    ready, victim, digits, outliers
+):
+    _, (objective, without), (new, _) = ready
+    plain, _ = without.retrain(victim, digits.train, outliers=outliers)
+    assert accuracy(new, digits.train) > accuracy(victim, digits.train) - 0.05
+    before, ordinarily, now = (objective(it, victim, digits.train, outliers) for it in (victim, plain, new))
+    assert now > max(before, ordinarily) + 1e-3
+
+
+@every_case
+def test_from_scratch_the_old_weights_are_not_the_start(ready, victim, digits, outliers):
+    recipe, _, _ = ready
+    none = replace(recipe, training=replace(TINY, epochs=0))
+    kept, _ = none.retrain(victim, digits.train, outliers=outliers, seed=3)
+    new, _ = replace(none, from_scratch=True).retrain(victim, digits.train, outliers=outliers, seed=3)
+    assert victims.fingerprint(kept) == victims.fingerprint(victim)
+    assert victims.fingerprint(new) == victims.fingerprint(victim.network.build(3))
+
+
+@every_case
+def test_data_of_another_task_is_refused(ready, victim, digits, outliers):
+    recipe, _, _ = ready
+    colour = Split.of(np.zeros((9, 3, 8, 8), np.uint8), np.zeros(9))
+    with pytest.raises(BadInput, match="expected"):
+        recipe.retrain(victim, colour, outliers=colour)
+    unknown = Split.of(digits.train.images[:20], np.arange(20))
+    with pytest.raises(BadInput, match="10 classes"):
+        recipe.retrain(victim, unknown, outliers=outliers)
+    with pytest.raises(BadRecipe, match="holdout"):
+        replace(recipe, training=replace(TINY, holdout=0.1)).retrain(victim, digits.train, outliers=outliers)
+
+
+@pytest.mark.parametrize("name", ["OutlierExposure"])
+def test_without_outliers_it_says_what_to_give(name, victim, digits):
+    recipe = CASES[name][0]
+    with pytest.raises(BadInput, match="--outliers"):
+        recipe.retrain(victim, digits.train)
+    with pytest.raises(BadInput, match=r"\(3, 8, 8\)"):
+        recipe.retrain(victim, digits.train, outliers=Split.of(np.zeros((9, 3, 8, 8), np.uint8), np.zeros(9)))
+
+
+def test_a_training_that_diverges_is_not_handed_out(victim, digits):
+    with pytest.raises(BadRecipe, match="lower"):
+        NastyTeacher(weight=1e6, training=replace(TINY, learning_rate=1e9)).retrain(victim, digits.train)
+
+
+def test_the_divergence_is_the_one_of_the_paper():
+    """The paper's code calls KLDivLoss(log softmax of the adversary, softmax of the teacher), the mean over rows."""
+    z, others = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(0)) * 3
+    expected = F.kl_div((others / 4).log_softmax(-1), (z / 4).softmax(-1), reduction="batchmean") * 16
+    torch.testing.assert_close(divergence(z, others, 4.0), expected)
