@@ -8,9 +8,26 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.problems import awkward_rows, order, simplex_rows
+from torch import Tensor
 
 from feint.defenses import outputs
-from feint.defenses.outputs import APGP, KL, L1, L2, APGPClosedForm, Cosine, ModelGuardW, Output, ReverseKL
+from feint.defenses.outputs import (
+    APGP,
+    KL,
+    L1,
+    L2,
+    APGPClosedForm,
+    Cosine,
+    HighConfidence,
+    LabelOnly,
+    ModelGuardW,
+    Output,
+    ReverseKL,
+    ReverseSigmoid,
+    Rounding,
+    Temperature,
+    TopK,
+)
 from feint.errors import BadInput, BadRecipe
 
 SIZES = 2, 3, 10, 100, 1000
@@ -28,12 +45,31 @@ CASES: dict[str, Output] = {  # one line of test for a new method
     "ModelGuardW": ModelGuardW(),
     "ModelGuardW 2": ModelGuardW(epsilon=2.0, margin=2e-6),
     "ModelGuardW 0.01": ModelGuardW(epsilon=0.01),
+    "HighConfidence": HighConfidence(),
+    "HighConfidence most": HighConfidence(threshold=0.9),
+    "HighConfidence least": HighConfidence(threshold=1e-6),
+    "LabelOnly": LabelOnly(),
+    "ReverseSigmoid": ReverseSigmoid(),
+    "ReverseSigmoid harsh": ReverseSigmoid(beta=40.0, gamma=3.0),
+    "Rounding": Rounding(),
+    "Rounding 1": Rounding(decimals=1),
+    "Rounding 6": Rounding(decimals=6),
+    "Temperature": Temperature(),
+    "Temperature 100": Temperature(temperature=100.0),
+    "Temperature 0.01": Temperature(temperature=0.01),
+    "TopK": TopK(),
+    "TopK 1": TopK(k=1),
+    "TopK 1000": TopK(k=1000),
 }
 IDENTITIES = {
     "APGP": APGP(strength=0),
     "APGPClosedForm": APGPClosedForm(strength=0),
+    "HighConfidence": HighConfidence(threshold=0),
+    "ReverseSigmoid": ReverseSigmoid(beta=0),
     "ModelGuardW": ModelGuardW(epsilon=0.0),
+    "Temperature": Temperature(temperature=1),
 }
+WITHOUT_STRENGTH = {LabelOnly, Rounding, TopK}  # no value of their fields is the identity
 
 fitted_cases: dict[tuple[str, int], Output] = {}
 
@@ -47,13 +83,19 @@ def ready(name: str, classes: int) -> Output:
     return fitted_cases[name, classes]
 
 
+def inputs(p: Tensor) -> Tensor:
+    """An input for each row, no two alike."""
+    return torch.arange(4 * len(p)).remainder(256).div(255).reshape(-1, 1, 2, 2)
+
+
 def promised_ranks(defense: Output, classes: int) -> int:
     return {"order": classes, "label": 1, "": 0}.get(defense.preserves) or int(defense.preserves.partition("-")[2] or 0)
 
 
 def test_every_method_has_a_case():
     methods = {it for it in map(outputs.__dict__.get, outputs.__all__) if issubclass(it, Output) and it is not Output}
-    assert methods == {type(case) for case in CASES.values()} == {type(case) for case in IDENTITIES.values()}
+    assert methods == {type(case) for case in CASES.values()}
+    assert methods - WITHOUT_STRENGTH == {type(case) for case in IDENTITIES.values()}
 
 
 @pytest.mark.parametrize("classes", SIZES)
@@ -61,7 +103,7 @@ def test_every_method_has_a_case():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_rows_stay_on_the_simplex_and_what_is_promised_stays_exactly(name, classes, dtype):
     p, defense = awkward_rows(classes, dtype=dtype), ready(name, classes)
-    q = defense(p.requires_grad_(), None)
+    q = defense(p.requires_grad_(), inputs(p))
     p = p.detach()
     assert (q.shape, q.dtype, q.device) == (p.shape, p.dtype, p.device)
     assert not q.requires_grad
@@ -80,7 +122,7 @@ def test_rows_stay_on_the_simplex_and_what_is_promised_stays_exactly(name, class
 @settings(max_examples=60, deadline=None)
 def test_ties_and_empty_batches(name, data, classes):
     p, defense = data.draw(simplex_rows(classes)), ready(name, classes)
-    q = defense(p, None)
+    q = defense(p, inputs(p))
     assert q.shape == p.shape
     top = promised_ranks(defense, classes)
     assert torch.equal(order(q)[:, :top], order(p)[:, :top])
@@ -90,14 +132,15 @@ def test_ties_and_empty_batches(name, data, classes):
 @pytest.mark.parametrize("name", CASES)
 def test_a_batch_equals_its_rows_one_by_one(name, classes):
     p, defense = awkward_rows(classes), ready(name, classes)
-    one_by_one = torch.cat([defense(row[None], None) for row in p])
-    torch.testing.assert_close(defense(p, None), one_by_one, atol=1e-6, rtol=1e-5)
+    x = inputs(p)
+    one_by_one = torch.cat([defense(p[i : i + 1], x[i : i + 1]) for i in range(len(p))])
+    torch.testing.assert_close(defense(p, x), one_by_one, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", IDENTITIES)
 def test_strength_zero_is_the_identity(name):
     p = awkward_rows(10)
-    assert torch.equal(IDENTITIES[name](p, None), p)
+    assert torch.equal(IDENTITIES[name](p, inputs(p)), p)
 
 
 REFUSED = {
@@ -115,7 +158,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", CASES)
 def test_anything_else_is_refused(name, bad):
     with pytest.raises(BadInput, match="expected"):
-        ready(name, 10)(REFUSED[bad], None)
+        ready(name, 10)(REFUSED[bad], inputs(REFUSED[bad]))
 
 
 @pytest.mark.parametrize("name", ["APGP", "APGPClosedForm"])

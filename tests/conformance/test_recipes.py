@@ -11,7 +11,22 @@ from feint.attacks import Averaged, HardLabels, KnockoffNets, Through
 from feint.data import Split
 from feint.defenses.access import Budget
 from feint.defenses.boundary import NastyTeacher, OutlierExposure
-from feint.defenses.outputs import APGP, KL, L1, L2, APGPClosedForm, Cosine, ModelGuardW, ReverseKL
+from feint.defenses.outputs import (
+    APGP,
+    KL,
+    L1,
+    L2,
+    APGPClosedForm,
+    Cosine,
+    HighConfidence,
+    LabelOnly,
+    ModelGuardW,
+    ReverseKL,
+    ReverseSigmoid,
+    Rounding,
+    Temperature,
+    TopK,
+)
 from feint.errors import BadRecipe, UnknownName
 from feint.networks import Network
 from feint.recipe import build, from_table, parse, to_table, vocabulary
@@ -31,6 +46,12 @@ CASES = [
     APGP(top=3, distance=L1(), hidden=(8,), generator=Weights("ab")),
     APGPClosedForm(top=1, distance=ReverseKL(floor=0.001), strength=0.25),
     ModelGuardW(epsilon=0.5, margin=1e-3),
+    HighConfidence(threshold=0.5),
+    LabelOnly(),
+    ReverseSigmoid(beta=0.5, gamma=0.2),
+    Rounding(decimals=2),
+    Temperature(temperature=4.0),
+    TopK(k=5),
     Budget(10),
     OutlierExposure(weight=0.5),
     NastyTeacher(temperature=20.0, training=Training(epochs=1), from_scratch=True),
@@ -83,6 +104,14 @@ def test_it_is_frozen_and_an_unknown_field_is_refused(case):
         ("APGP(decimals=9)", BadRecipe, "1 to 6"),
         ("APGP(strength=1.5)", BadRecipe, "identity"),
         ("APGP(steps=0)", BadRecipe, "steps"),
+        ("HighConfidence(threshold=1.5)", BadRecipe, "probability"),
+        ("HighConfidence(threshold=-0.1)", BadRecipe, "probability"),
+        ("ReverseSigmoid(beta=-1)", BadRecipe, "identity"),
+        ("ReverseSigmoid(gamma=0)", BadRecipe, "gamma > 0"),
+        ("Rounding(decimals=0)", BadRecipe, "1 to 6"),
+        ("Rounding(decimals=7)", BadRecipe, "1 to 6"),
+        ("Temperature(temperature=0)", BadRecipe, "0.01 to 100"),
+        ("TopK(k=0)", BadRecipe, "the label"),
         ("ReverseKL()", BadRecipe, "without limit"),
         ("Budget()", BadRecipe, "queries"),
         ("Budget(1, 2)", BadRecipe, "at most 1"),

@@ -3,7 +3,29 @@
 from feint.defenses.outputs.apgp import APGP
 from feint.defenses.outputs.apgp_closed_form import APGPClosedForm
 from feint.defenses.outputs.distances import KL, L1, L2, Cosine, ReverseKL
+from feint.defenses.outputs.high_confidence import HighConfidence
+from feint.defenses.outputs.label_only import LabelOnly
 from feint.defenses.outputs.modelguard_w import ModelGuardW
 from feint.defenses.outputs.output import Output
+from feint.defenses.outputs.reverse_sigmoid import ReverseSigmoid
+from feint.defenses.outputs.rounding import Rounding
+from feint.defenses.outputs.temperature import Temperature
+from feint.defenses.outputs.top_k import TopK
 
-__all__ = ["APGP", "KL", "L1", "L2", "APGPClosedForm", "Cosine", "ModelGuardW", "Output", "ReverseKL"]
+__all__ = [
+    "APGP",
+    "KL",
+    "L1",
+    "L2",
+    "APGPClosedForm",
+    "Cosine",
+    "HighConfidence",
+    "LabelOnly",
+    "ModelGuardW",
+    "Output",
+    "ReverseKL",
+    "ReverseSigmoid",
+    "Rounding",
+    "Temperature",
+    "TopK",
+]

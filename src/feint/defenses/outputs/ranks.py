@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from feint.defenses.outputs.distances import KL, Distance
+from feint.defenses.outputs.distances import KL, TINY, Distance
 from feint.defenses.outputs.output import Output
 from feint.errors import BadRecipe
 
@@ -47,6 +47,40 @@ def staircase(classes: int, top: int, decimals: int, floor: float, dtype: torch.
             "return more decimals, keep fewer ranks or lower the floor",
         )
     return scale, steps.to(dtype)
+
+
+def leaders(p: Tensor, top: int) -> tuple[Tensor, Tensor]:
+    """What `ranking` says of the first `top` ranks, without sorting the others."""
+    ranked, order = p.topk(top + 1 if top < p.shape[-1] else top)
+    tied = (ranked[:, 1:] == ranked[:, :-1]).any(-1).nonzero()[:, 0]  # topk breaks ties as it likes
+    if len(tied):
+        ranked[tied], order[tied] = (it[:, : ranked.shape[-1]] for it in ranking(p[tied]))
+    return ranked[:, :top], order[:, :top]
+
+
+def apart(ranked: Tensor) -> Tensor:
+    """Rows, best first, scaled to sum to 1, each value raised where it must be to exceed the next in six decimals."""
+    ranked = ranked / ranked.sum(-1, keepdim=True)
+    scale, steps = staircase(ranked.shape[-1], ranked.shape[-1] - 1, 6, 0.0, ranked.dtype)
+    rising = (SLACK / scale) * steps.to(ranked.device)  # `scale` for the sum that they may reach, SLACK for float32
+    raised = (ranked - rising).flip(-1).cummax(-1).values.flip(-1).add_(rising)
+    return raised.div_(raised.sum(-1, keepdim=True))
+
+
+def lead(q: Tensor, p: Tensor) -> Tensor:
+    """Rows `q` ≥ 0, in place, scaled to sum to 1, in which the label of `p` exceeds all others in six decimals.
+
+    `q` does not invert the order of `p`; a row of zeros becomes the label alone.
+    """
+    total = q.sum(-1, keepdim=True)
+    # Σ q² > ½ (Σ q)² proves that one value holds more than half: nothing else comes near. Cheaper than a maximum.
+    close = (q.square().sum(-1, keepdim=True) <= 0.51 * total.square()).nonzero()[:, 0]
+    if len(close):
+        label, rows, sums = p[close].argmax(-1, keepdim=True), q[close], total[close]
+        own, rival = rows.gather(-1, label), rows.scatter(-1, label, 0).amax(-1, keepdim=True)
+        rows.scatter_(-1, label, own.maximum(rival + sums.clamp_min(TINY) * (SLACK**2 * 1e-6)))
+        q[close], total[close] = rows, rows.sum(-1, keepdim=True)
+    return q.div_(total)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+"""Few decimals."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from feint.defenses.outputs.output import Output
+from feint.errors import BadRecipe
+
+
+@dataclass(frozen=True)
+class Rounding(Output):
+    """Probabilities in so many `decimals`, which still sum to 1 (rounding: Tramèr et al., USENIX 2016).
+
+    Largest remainders: each class gets its probability in units of the last decimal, rounded; what the sum then lacks
+    (or exceeds) is given to (taken from) the classes that rounding moved down (up) the farthest, one unit each. The
+    label is kept: rounding never inverts two classes, and of two with equal counts the better one has the larger
+    remainder; all it can do is make them equal. Where the label would then not be first, a unit passes to it from the
+    class that is. So a value is within one unit of the clean one, or two where a unit passed. There is no strength: no
+    number of decimals is the identity.
+    """
+
+    cite: ClassVar[str] = "tramer2016stealing"
+    decimals: int = 3
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.decimals <= 6:
+            raise BadRecipe(f"decimals={self.decimals}", "1 to 6, what float32 can tell apart near 1", "change it")
+
+    @property
+    def preserves(self) -> str:
+        return "label"
+
+    def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
+        units = 10.0**self.decimals
+        counts = (p * units).round_()
+        # Where the sum is right and Σ n² shows that one class has more than half, rounding was enough: 10 times faster.
+        enough = (counts.sum(-1) == units).logical_and_(counts.square().sum(-1) > 0.51 * units**2)
+        rest = enough.logical_not_().nonzero()[:, 0]
+        if len(rest):
+            counts[rest] = _apportion(p[rest], units).to(p.dtype)
+        return counts.div_(units)
+
+
+def _apportion(p: Tensor, units: float) -> Tensor:
+    """Whole numbers (N, K) that sum to `units` in the proportions of `p`, the label of `p` first among the largest."""
+    label = p.argmax(-1, keepdim=True)
+    exact = p.double()
+    exact.mul_(units / exact.sum(-1, keepdim=True))
+    counts = exact.round()
+    lacking = units - counts.sum(-1, keepdim=True)
+    remainders = (exact - counts).scatter_add_(-1, label, exact.new_full(label.shape, 1e-9))  # first among equals
+    order = remainders.mul_(lacking.sign()).sort(dim=-1, descending=True, stable=True).indices
+    ranks = torch.arange(p.shape[-1], device=p.device)
+    counts.scatter_add_(-1, order, (ranks < lacking.abs()) * lacking.sign())
+    one = exact.new_ones(label.shape)
+    return counts.scatter_add_(-1, counts.argmax(-1, keepdim=True), -one).scatter_add_(-1, label, one)

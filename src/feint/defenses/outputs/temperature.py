@@ -1,0 +1,36 @@
+"""Temperature scaling of the answers."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from feint.defenses.outputs.output import Output
+from feint.defenses.outputs.ranks import lead
+from feint.errors import BadRecipe
+
+
+@dataclass(frozen=True)
+class Temperature(Output):
+    """softmax(log p / temperature): flatter above 1, sharper below (Guo et al., ICML 2017, there to calibrate).
+
+    Computed as (p / max p)^(1/temperature), scaled to sum to 1, which does not underflow; a class of probability 0
+    stays 0. The map rises, but probabilities that it moves together look equal after rounding, so that of the order
+    only the label is promised. Anyone who knows the temperature can undo it. `temperature=1` is the identity.
+    """
+
+    cite: ClassVar[str] = "guo2017calibration"
+    temperature: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 0.01 <= self.temperature <= 100:
+            raise BadRecipe(f"temperature={self.temperature}", "0.01 to 100, where 1 is the identity", "change it")
+
+    @property
+    def preserves(self) -> str:
+        return "label"
+
+    def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
+        if self.temperature == 1:
+            return p
+        return lead((p / p.amax(-1, keepdim=True)).pow_(1 / self.temperature), p)

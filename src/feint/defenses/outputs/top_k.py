@@ -1,0 +1,38 @@
+"""The k most likely classes."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from feint.defenses.outputs.output import Output
+from feint.defenses.outputs.ranks import apart, leaders
+from feint.errors import BadRecipe
+
+
+@dataclass(frozen=True)
+class TopK(Output):
+    """Shows the `k` largest probabilities, scaled to sum to 1, and 0 for the others (Orekondy et al., CVPR 2019).
+
+    Among equals the lowest index is shown. The k classes keep their order exactly: where two of them are within a unit
+    of the sixth decimal the better one is raised by that much, and one of probability 0 shows as 0.000001. There is no
+    strength: k classes and more are shown as they are, but for that.
+    """
+
+    cite: ClassVar[str] = "orekondy2019knockoff"
+    k: int = 3
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise BadRecipe(f"k={self.k}", "1 (the label) or more classes to show", "change it")
+
+    @property
+    def preserves(self) -> str:
+        return f"top-{self.k}"
+
+    def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
+        top = min(self.k, p.shape[-1] - 1)
+        ranked, order = leaders(p, top + 1)
+        ranked[:, self.k :] = 0
+        return torch.zeros_like(p).scatter_(-1, order, apart(ranked))

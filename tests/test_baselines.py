@@ -1,0 +1,112 @@
+"""The baselines of the outputs room, each against its rule written the slow way."""
+
+import itertools
+
+import pytest
+import torch
+from tests.problems import awkward_rows, order
+from torch import Tensor
+
+from feint.defenses.outputs import HighConfidence, LabelOnly, ReverseSigmoid, Rounding, Temperature, TopK
+
+SIZES = 2, 3, 10, 100, 1000
+
+
+def many_rows(n: int, classes: int, *, deviation: float = 3.0) -> Tensor:
+    return (torch.randn(n, classes, generator=torch.Generator().manual_seed(0)) * deviation).softmax(-1)
+
+
+@pytest.mark.parametrize("classes", SIZES)
+def test_the_label_alone_is_one_hot(classes):
+    p = awkward_rows(classes)
+    assert torch.equal(LabelOnly()(p), torch.eye(classes)[order(p)[:, 0]])
+
+
+@pytest.mark.parametrize("classes", SIZES)
+@pytest.mark.parametrize("threshold", [1e-3, 0.25, 0.5, 1.0])
+def test_below_the_threshold_nothing_shows_and_no_row_is_empty(classes, threshold):
+    p = torch.cat([awkward_rows(classes), many_rows(50, classes)])
+    q = HighConfidence(threshold=threshold)(p)
+    slow = torch.zeros_like(p)
+    for shown, row in zip(slow, p, strict=True):
+        for i in [i for i in range(classes) if row[i] >= threshold] or [int(row.argmax())]:
+            shown[i] = row[i]
+    torch.testing.assert_close(q, slow / slow.sum(-1, keepdim=True), atol=2e-6, rtol=1e-5)
+    assert torch.equal(q > 0, slow > 0)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 9, 10])
+def test_the_k_best_show_and_no_other(k):
+    p = torch.cat([awkward_rows(10), many_rows(50, 10)])
+    q = TopK(k=k)(p)
+    kept = torch.zeros_like(p)
+    for shown, row, best in zip(kept, p, order(p)[:, :k].tolist(), strict=True):
+        shown[best] = row[best]
+    torch.testing.assert_close(q, kept / kept.sum(-1, keepdim=True), atol=1e-4, rtol=0)
+    assert (q[kept == 0] <= 1.3e-6 * k).all()  # what keeps the shown ones apart when they are 0
+    assert ((q > 0).sum(-1) <= k).all()
+
+
+def test_well_separated_values_of_the_k_best_are_left_alone():
+    p = torch.tensor([[0.5, 0.1, 0.3, 0.06, 0.04]])
+    torch.testing.assert_close(TopK(k=3)(p), torch.tensor([[5 / 9, 1 / 9, 3 / 9, 0, 0]]), atol=2e-7, rtol=0)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5, 3.0, 100.0])
+def test_temperature_divides_logits(temperature):
+    z = torch.randn(200, 10, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    q = Temperature(temperature=temperature)(z.softmax(-1))
+    torch.testing.assert_close(q, (z / temperature).softmax(-1), atol=1e-6, rtol=0)
+    assert torch.equal(order(q), order(z))  # no two of these are near
+
+
+@pytest.mark.parametrize("decimals", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("classes", SIZES)
+def test_rounded_rows_have_so_many_decimals_and_sum_to_one(classes, decimals):
+    p = torch.cat([awkward_rows(classes), many_rows(200, classes)])
+    exact = p.double() / p.double().sum(-1, keepdim=True) * 10**decimals
+    counts = Rounding(decimals=decimals)(p).double() * 10**decimals
+    assert (counts - counts.round()).abs().max() < 0.04  # float32 near 1, in units of the sixth decimal
+    assert (counts.round().sum(-1) == 10**decimals).all()
+    moved = (counts.round() - exact).abs()
+    assert moved.max() < 2.1
+    assert ((moved > 1.1).sum(-1) <= 2).all()  # only where a unit passed to the label
+    assert torch.equal(counts.argmax(-1), p.argmax(-1))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4])
+def test_no_other_rounded_row_is_nearer_unless_it_loses_the_label(classes):
+    every = itertools.product(range(11), repeat=classes)
+    every = torch.tensor([it for it in every if sum(it) == 10], dtype=torch.float64)
+    p = torch.cat([awkward_rows(classes), many_rows(300, classes, deviation=1.0)])
+    counts = (Rounding(decimals=1)(p).double() * 10).round()
+    tight = 0
+    for row, ours in zip(p.double(), counts, strict=True):
+        distances = (every - 10 * row).abs().sum(-1)
+        nearest = (distances < distances.min() + 1e-4) & (every.argmax(-1) == row.argmax())
+        if nearest.any():  # then ours is one of the nearest
+            assert (ours - 10 * row).abs().sum() < distances.min() + 1e-4
+            tight += 1
+    assert tight > 250
+
+
+def test_a_reversed_row_follows_the_formula():
+    p = torch.cat([awkward_rows(10), many_rows(100, 10)]).double()
+    z = p.clamp(1e-9, 1 - 1e-9).log() - (1 - p.clamp(1e-9, 1 - 1e-9)).log()
+    slow = (p - 0.8 * (1 / (1 + (-0.2 * z).exp()) - 0.5)).clamp(0, 1)
+    torch.testing.assert_close(ReverseSigmoid(beta=0.8, gamma=0.2)(p), slow / slow.sum(-1, keepdim=True))
+
+
+@pytest.mark.parametrize(("beta", "gamma"), [(1.0, 0.1), (1.0, 0.5), (0.3, 1.0), (0.9, 0.02)])
+@pytest.mark.parametrize("classes", SIZES)
+def test_reversed_a_label_with_more_than_half_survives(beta, gamma, classes):
+    p = many_rows(2000, classes, deviation=8.0)
+    p = p[p.amax(-1) > 0.501]
+    assert torch.equal(ReverseSigmoid(beta=beta, gamma=gamma)(p).argmax(-1), p.argmax(-1))
+
+
+def test_reversed_at_the_defaults_a_label_above_0376_survives_and_some_below_are_lost():
+    p = many_rows(50_000, 10, deviation=6.0)
+    kept = ReverseSigmoid()(p).argmax(-1) == p.argmax(-1)
+    assert kept[p.amax(-1) > 0.376].all()
+    assert 0.99 < kept.float().mean() < 1
