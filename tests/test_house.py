@@ -27,7 +27,7 @@ def methods():
         pytest.param(it, room, id=it.__name__)
         for it, room in found.items()
         if it not in (Attack, Boundary, Lens, Through, Output)
-        and (issubclass(it, (Attack, Boundary, Lens, Output)) or hasattr(it, "admit"))
+        and (issubclass(it, (Attack, Boundary, Lens, Output)) or hasattr(it, "admit") or hasattr(it, "observe"))
     ]
 
 

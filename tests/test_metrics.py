@@ -69,3 +69,15 @@ def test_rounding_away_the_margin_is_seen():
     q = APGPClosedForm(decimals=6)(p)
     assert metrics.accuracy(metrics.rounded(q, 6), torch.tensor([2])) == 1
     assert metrics.accuracy(metrics.rounded(q, 3), torch.tensor([2])) == 0
+
+
+def test_auroc_is_the_share_of_pairs_in_the_right_order():
+    confidence, right = torch.tensor([0.9, 0.8, 0.8, 0.3]), torch.tensor([True, True, False, False])
+    pairs = [(a > b) + 0.5 * (a == b) for a in confidence[right] for b in confidence[~right]]
+    assert metrics.auroc(confidence, right) == pytest.approx(torch.tensor([float(it) for it in pairs]).mean().item())
+    assert math.isnan(metrics.auroc(confidence, torch.ones(4, dtype=torch.bool)))
+
+
+def test_added_memory_is_seen():
+    grown = metrics.added_mb(lambda: torch.ones(30_000_000))
+    assert math.isnan(grown) or grown > 100

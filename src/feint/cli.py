@@ -273,7 +273,7 @@ def _words() -> dict[str, Any]:
     from feint import attacks, data, defenses, networks, training
     from feint.recipe import vocabulary
 
-    rooms = vocabulary(attacks, defenses.access, defenses.boundary, defenses.outputs)
+    rooms = vocabulary(attacks, defenses.access, defenses.boundary, defenses.outputs, defenses.scores)
     return {**rooms, "Split": data.Split, "Network": networks.Network, "Training": training.Training}
 
 

@@ -23,7 +23,8 @@ def ask_for_all(service: Service) -> None:
 
 
 def test_every_rule_has_a_case():
-    assert {getattr(access, name) for name in access.__all__} == {type(case) for case in CASES.values()}
+    rules = {it for it in map(access.__dict__.get, access.__all__) if hasattr(it, "admit")}
+    assert rules == {type(case) for case in CASES.values()}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -9,7 +9,7 @@ import feint
 from feint import attacks, defenses
 from feint.attacks import Averaged, HardLabels, KnockoffNets, Through
 from feint.data import Split
-from feint.defenses.access import Budget
+from feint.defenses.access import Budget, SequentialTest
 from feint.defenses.boundary import NastyTeacher, OutlierExposure
 from feint.defenses.outputs import (
     APGP,
@@ -27,10 +27,11 @@ from feint.defenses.outputs import (
     Temperature,
     TopK,
 )
+from feint.defenses.scores import Energy, MaxProbability
 from feint.errors import BadRecipe, UnknownName
 from feint.networks import Network
 from feint.recipe import build, from_table, parse, to_table, vocabulary
-from feint.service import Defense
+from feint.service import Defense, Ladder
 from feint.store import Weights
 from feint.training import Training
 
@@ -53,6 +54,10 @@ CASES = [
     Temperature(temperature=4.0),
     TopK(k=5),
     Budget(10),
+    SequentialTest(score=Energy(2.0), alpha=0.01, benign=Weights("ab")),
+    Energy(),
+    MaxProbability(),
+    Ladder([SequentialTest()], [Defense(), Defense(access=[Budget(0)])]),
     OutlierExposure(weight=0.5),
     NastyTeacher(temperature=20.0, training=Training(epochs=1), from_scratch=True),
     HardLabels(),

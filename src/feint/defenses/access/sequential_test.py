@@ -1,0 +1,180 @@
+"""Evidence against a client that may be looked at after every query, for as long as the client stays."""
+
+import functools
+import hashlib
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from feint.data import Split
+from feint.defenses.scores import Energy, Score
+from feint.errors import BadInput, BadRecipe, NotFitted
+from feint.ledger import Account
+from feint.query import Query
+from feint.store import Weights
+from feint.victims import logits
+from feint.watch import SILENT, Watch
+
+POWERS = tuple(i / 20 for i in range(1, 20))
+SHARES = 1.0, 0.5, 0.25, 0.1, 0.05  # of suspicious queries, for the learned bets
+BINS = 40  # of the learned bet, each a fixed part narrower than the next
+DRAWS = 10_000  # simulated calibration sets
+MEMORY = 3600.0  # seconds for which a query is known as a repeat
+
+
+@dataclass(frozen=True)
+class SequentialTest:
+    """A test martingale of conformal p-values: an honest client is ever accused with probability at most `alpha`.
+
+    The score s of a query is compared with those of n benign inputs: k = 1 + #{c_i ≤ s}, p = k / (n + 1). A bet is a
+    falling function b of p, sold at a price that a benign client is expected not to win back; evidence is the mean
+    over bets, and over the blocks of `block` queries with which each may have begun, of what was won:
+
+        M_t = Σ_j w_j mean_b Π_(i in blocks ≥ j) b(p_i) / price(b),    evidence = log M_t / log(1/alpha)
+
+    The owner has one calibration set, and p is uniform only on average over many. What a bet pays on average *given*
+    the set is Σ_k b(p_k) D_k with D uniform on the simplex of n + 1 gaps, whatever the scores' distribution; the price
+    is a quantile of that, for all bets at once right with probability 1 − `delta`. By Ville's inequality M then ever
+    reaches 1/alpha with probability ≤ alpha, whenever one looks (+ delta, once, for the calibration set).
+
+    Bets are ε p^(ε−1) and, where `fit` was given `outliers`, 1 − π + π h(p) with h learned from them, for clients who
+    send a share π of such queries. `tolerance` t prices for honest clients whose scores may be as low as any level up
+    to t times as often as the calibration set's.
+
+    It assumes that honest queries are exchangeable with the calibration set, which the victim must not have been
+    trained on. Repeats within an hour count once. In the account are sums of logarithms: replicas share by adding.
+    Composed for this project (docs/design/evidence.md) from conformal test martingales (Vovk, Nouretdinov and
+    Gammerman, ICML 2003); it is not a method of that paper.
+    """
+
+    cite: ClassVar[str] = "vovk2003testing"
+    score: Score = Energy()
+    alpha: float = 1e-3
+    delta: float = 5e-3
+    tolerance: float = 1.0
+    block: int = 500
+    benign: Weights | None = None
+
+    def __post_init__(self) -> None:
+        if not (0 < self.alpha < 1 and 0 < self.delta < 1 and self.tolerance >= 1 and self.block >= 1):
+            raise BadRecipe(repr(self), "0 < alpha, delta < 1, tolerance ≥ 1 and block ≥ 1", "change it")
+
+    def fit(
+        self, victim: nn.Module, inputs: Split, *, outliers: Split | None = None, seed: int = 0, watch: Watch = SILENT
+    ) -> Self:
+        """This test calibrated on benign `inputs`; `outliers`, if there are any, teach it one more bet."""
+        scores = {"inputs": self._scores(victim, inputs, watch)}
+        if len(inputs) < 100:
+            raise BadInput(f"{len(inputs)} benign inputs", "100 or more, better thousands", "give it more")
+        if outliers is not None:
+            scores["outliers"] = self._scores(victim, outliers, watch)
+        return replace(self, benign=Weights.of(scores))
+
+    def _scores(self, victim: nn.Module, inputs: Split, watch: Watch) -> Tensor:
+        """The scores of `inputs`, rising."""
+        found = []
+        for rows in torch.arange(len(inputs)).split(500):
+            x = inputs.inputs(rows)
+            found.append(self.score(x, logits(victim.eval(), x)))
+            watch.step("calibrating", int(rows[-1]) + 1, len(inputs))
+        return torch.cat(found).sort().values
+
+    def observe(self, query: Query, z: Tensor, account: Account) -> float:
+        """Bet on each input, and return the most evidence that there was on the way. Raises `NotFitted`."""
+        if self.benign is None or not self.benign.tensors:
+            raise NotFitted(f"{self!r}", "a calibrated test", "fit it to a victim and benign inputs first: feint fit")
+        won, weights = _games(self)
+        wins = won[torch.searchsorted(self.benign.tensors["inputs"], self.score(query.x, z), right=True)]
+        wins = wins[_first_times(query, account)]
+        most = account.total("test/most")
+        while len(wins):  # block by block: most queries lie within one
+            block, done = divmod(int(account.total("test/queries")), self.block)
+            now, wins = wins[: self.block - done], wins[self.block - done :]
+            names = [f"test/{block}/{i}" for i in range(now.shape[1])]
+            sums = account.add_all(dict(zip(names, now.sum(0).tolist(), strict=True)) | {"test/queries": len(now)})
+            before = torch.tensor([sums[name] for name in names], dtype=torch.float64) - now.sum(0)
+            most = max(most, _most_won(account, block, before + now.cumsum(0), weights) / -math.log(self.alpha))
+        account.add("test/most", 0.0, floor=most)
+        return most
+
+
+def _most_won(account: Account, block: int, current: Tensor, weights: Tensor) -> float:
+    """The most of log M over the rows of `current` (n, bets), the sums of logarithms since this block began."""
+    past = [[account.total(f"test/{b}/{i}") for i in range(len(weights))] for b in range(block)]
+    since = torch.tensor([*past, [0.0] * len(weights)], dtype=torch.float64).flip(0).cumsum(0).flip(0)
+    starts = torch.arange(1, block + 2, dtype=torch.float64)
+    starts = -(starts * (starts + 1)).log()  # 1/2 + 1/6 + 1/12 + … = 1
+    mixed = (since + starts[:, None]).logsumexp(0) + weights.log()
+    return (current + mixed).logsumexp(-1).max().item()
+
+
+def _first_times(query: Query, account: Account) -> Tensor:
+    """Which inputs this client has not sent in the last hour, in 256 levels as `keyed` takes them: (N,) of bool."""
+    levels = query.x.mul(255).round_().to(torch.uint8).flatten(1).cpu().numpy()
+    marks = [hashlib.blake2b(row.tobytes(), digest_size=12).hexdigest() for row in levels]
+    return torch.tensor([account.once(it, expires=query.time + MEMORY, now=query.time) for it in marks])
+
+
+@functools.lru_cache(maxsize=8)
+def _games(test: SequentialTest) -> tuple[Tensor, Tensor]:
+    """The logarithm of what each bet pays for its price at each of the n + 1 p-values, (n + 1, bets); their weights."""
+    tensors = test.benign.tensors if test.benign is not None else {}
+    n = len(tensors["inputs"])
+    p = (torch.arange(1, n + 2, dtype=torch.float64) / (n + 1) * test.tolerance).clamp_max(1)
+    bets = [power * p ** (power - 1) for power in POWERS]
+    weights = torch.full((len(POWERS),), 1 / len(POWERS), dtype=torch.float64)
+    if "outliers" in tensors:
+        density = learned(p, torch.searchsorted(tensors["inputs"], tensors["outliers"], right=True))
+        bets += [1 - share + share * density for share in SHARES]
+        weights = torch.cat([weights, torch.full((len(SHARES),), 1 / len(SHARES), dtype=torch.float64)]) / 2
+    paid = torch.stack(bets, -1)
+    return (paid / prices(paid, test.delta, test.tolerance)).log(), weights
+
+
+def prices(paid: Tensor, delta: float, tolerance: float = 1.0) -> Tensor:
+    """What each bet of `paid` (n + 1, bets) pays on average to benign queries, given the calibration set, at most.
+
+    For all bets at once with probability 1 − delta over calibration sets: from simulated ones, each bet's price has
+    the same rank among its averages, the least for which all hold in 1 − delta of them and 3 standard errors more.
+    With a `tolerance` t benign scores fall below the k-th calibration score with probability min(1, t U_(k)).
+    """
+    generator = torch.Generator().manual_seed(0)
+    averages = []
+    for _ in range(DRAWS // 500):
+        gaps = torch.empty(500, len(paid), dtype=torch.float64).exponential_(generator=generator)
+        gaps /= gaps.sum(-1, keepdim=True)
+        if tolerance > 1:
+            below = (tolerance * gaps.cumsum(-1)).clamp_max(1)
+            gaps = below.diff(dim=-1, prepend=below.new_zeros(len(below), 1))
+        averages.append(gaps @ paid)
+    drawn = torch.cat(averages)
+    ordered, order = drawn.sort(dim=0)
+    ranks = torch.empty_like(order).scatter_(0, order, torch.arange(len(drawn))[:, None].expand_as(order))
+    level = 1 - delta + 3 * math.sqrt(delta * (1 - delta) / len(drawn))
+    worst = ranks.amax(-1).sort().values[min(len(drawn) - 1, math.ceil(level * len(drawn)))]
+    return ordered[worst]
+
+
+def learned(p: Tensor, places: Tensor) -> Tensor:
+    """A falling density at the p-values `p` (n + 1,) from the `places` of outliers among them: Grenander's estimate.
+
+    That is the slope of the least concave majorant of the outliers' distribution function, here on BINS bins.
+    """
+    narrow = torch.linspace(0, 1, BINS, dtype=p.dtype)
+    edges = torch.cat([p.new_zeros(1), p[0] * (1 / p[0]) ** narrow])
+    hits = p[places].sort().values
+    share = torch.searchsorted(hits, edges, right=True).to(p.dtype) / len(hits)
+    corners = [0]
+    for i in range(1, len(edges)):
+        while len(corners) > 1 and _slope(edges, share, corners[-1], i) >= _slope(edges, share, *corners[-2:]):
+            corners.pop()
+        corners.append(i)
+    slopes = share[corners].diff() / edges[corners].diff()
+    return slopes[torch.searchsorted(edges[corners][1:], p).clamp_max(len(slopes) - 1)].clamp_min(1e-6)
+
+
+def _slope(x: Tensor, y: Tensor, i: int, j: int) -> float:
+    return ((y[j] - y[i]) / (x[j] - x[i])).item()
