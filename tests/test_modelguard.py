@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import torch
 from tests.linear_programs import least_within
-from tests.problems import awkward_rows, order
+from tests.problems import Linear, awkward_rows, order
 
-from feint.defenses.outputs import ModelGuardW
+from feint.defenses.outputs import ModelGuardS, ModelGuardW
 from feint.errors import BadRecipe
+from feint.ledger import Ledger
+from feint.query import Query
+from feint.service import Defense, Service
 
 
 def some_rows(classes: int, n: int) -> torch.Tensor:
@@ -52,12 +55,81 @@ def test_by_hand():
     assert (q - torch.tensor([[0.75, 0.1, 0.1 - 1e-4, 0.05 + 1e-4]])).abs().max() < 1e-6
 
 
-@pytest.mark.parametrize("wrong", [{"epsilon": -0.1}, {"epsilon": 2.1}, {"margin": 1e-7}, {"margin": 0.5}])
-def test_what_is_out_of_range_is_refused(wrong):
+@pytest.mark.parametrize(
+    ("method", "wrong"),
+    [
+        (ModelGuardW, {"epsilon": -0.1}),
+        (ModelGuardW, {"epsilon": 2.1}),
+        (ModelGuardW, {"margin": 1e-7}),
+        (ModelGuardW, {"margin": 0.5}),
+        (ModelGuardS, {"epsilon": -0.1}),
+        (ModelGuardS, {"epsilon": 2.1}),
+        (ModelGuardS, {"most": -1}),
+    ],
+)
+def test_what_is_out_of_range_is_refused(method, wrong):
     with pytest.raises(BadRecipe, match="expected"):
-        ModelGuardW(**wrong)
+        method(**wrong)
 
 
 def test_a_margin_that_so_many_classes_have_no_room_for_is_refused():
     with pytest.raises(BadRecipe, match="lower it"):
         ModelGuardW(margin=0.01)(torch.full((1, 200), 1 / 200))
+
+
+def one_by_one(p, epsilon, most=10**9):
+    """The quantiser as its paper tells it: lists, and a loop over rows."""
+    centroids, answers = [], []
+    for row in p.double().tolist():
+        label = row.index(max(row))
+        mine = [it for it in centroids if it.index(max(it)) == label]
+        gaps = [sum(abs(a - b) for a, b in zip(row, it, strict=True)) for it in mine]
+        found = next((it for it, gap in zip(mine, gaps, strict=True) if gap <= epsilon), None)
+        if found is None and len(centroids) < most:
+            centroids.append(row)
+            found = row
+        if found is None:
+            found = mine[gaps.index(min(gaps))] if mine else [float(i == label) for i in range(len(row))]
+        answers.append(found)
+    return torch.tensor(answers)
+
+
+def many_rows(n=150, classes=5):
+    logits = 2 * torch.randn(n, classes, generator=torch.Generator().manual_seed(0))
+    return torch.cat([logits.softmax(-1), awkward_rows(classes)])
+
+
+@pytest.mark.parametrize("epsilon", [0.11, 0.52, 1.03])
+@pytest.mark.parametrize("most", [0, 3, 40, 10_000])
+def test_the_strong_one_equals_its_loop_over_rows(epsilon, most):
+    p = many_rows()
+    expected = one_by_one(p, epsilon, most)
+    torch.testing.assert_close(ModelGuardS(epsilon, most)(p), expected, atol=1e-5, rtol=0)
+    line = ModelGuardS(epsilon, most).placed(Linear(), Ledger())
+    parts = torch.cat([line(rows) for rows in p.split([1, 1, 50, 7, len(p) - 59])])
+    torch.testing.assert_close(parts, expected, atol=1e-5, rtol=0)
+
+
+def test_the_codebook_is_bounded_shared_and_answers_a_repeated_query_as_before():
+    p, ledger = many_rows(), Ledger()
+    first, second = (ModelGuardS(0.2, 30).placed(Linear(), ledger) for _ in range(2))
+    answers = first(p)
+    assert torch.equal(first(p), answers)
+    assert torch.equal(second(p.flip(0)).flip(0), answers)
+    assert len(ledger.shared.rows("ModelGuardS 0.2 5")) == 30
+    coarse = ModelGuardS(1.0).placed(Linear(), ledger)
+    assert ((coarse(p) - p).abs().sum(-1) <= 1 + 3e-6).all()  # its own codebook, not that of another ε
+
+
+def test_a_full_codebook_never_returns_the_clean_answer():
+    p = torch.tensor([[0.9, 0.06, 0.04], [0.5, 0.3, 0.2], [0.2, 0.7, 0.1]])
+    q = ModelGuardS(0.1, most=1)(p)
+    torch.testing.assert_close(q, torch.tensor([[0.9, 0.06, 0.04], [0.9, 0.06, 0.04], [0.0, 1.0, 0.0]]))
+
+
+def test_two_clients_of_a_service_meet_the_same_codebook():
+    x = torch.rand(1, 4, generator=torch.Generator().manual_seed(0))
+    service = Service(Linear(), Defense(outputs=[ModelGuardS(2.0)]))
+    first = service(Query(x, "one")).p
+    near = service(Query((x + 0.01).clamp(max=1), "two")).p
+    assert torch.equal(first, near)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.problems import awkward_rows, order, simplex_rows
+from tests.problems import Linear, awkward_rows, order, simplex_rows
 from torch import Tensor
 
 from feint.defenses import outputs
@@ -20,6 +20,7 @@ from feint.defenses.outputs import (
     Cosine,
     HighConfidence,
     LabelOnly,
+    ModelGuardS,
     ModelGuardW,
     Output,
     ReverseKL,
@@ -29,6 +30,8 @@ from feint.defenses.outputs import (
     TopK,
 )
 from feint.errors import BadInput, BadRecipe
+from feint.ledger import Ledger
+from feint.service import Placed
 
 SIZES = 2, 3, 10, 100, 1000
 
@@ -42,6 +45,8 @@ CASES: dict[str, Output] = {  # one line of test for a new method
     "APGPClosedForm top-3": APGPClosedForm(top=3, distance=L2()),
     "APGPClosedForm floor": APGPClosedForm(top=1, distance=ReverseKL(floor=1e-5)),
     "APGPClosedForm cosine": APGPClosedForm(distance=Cosine(), strength=0.3),
+    "ModelGuardS": ModelGuardS(),
+    "ModelGuardS full": ModelGuardS(0.1, most=2),
     "ModelGuardW": ModelGuardW(),
     "ModelGuardW 2": ModelGuardW(epsilon=2.0, margin=2e-6),
     "ModelGuardW 0.01": ModelGuardW(epsilon=0.01),
@@ -66,6 +71,7 @@ IDENTITIES = {
     "APGPClosedForm": APGPClosedForm(strength=0),
     "HighConfidence": HighConfidence(threshold=0),
     "ReverseSigmoid": ReverseSigmoid(beta=0),
+    "ModelGuardS": ModelGuardS(epsilon=0.0),
     "ModelGuardW": ModelGuardW(epsilon=0.0),
     "Temperature": Temperature(temperature=1),
 }
@@ -86,6 +92,11 @@ def ready(name: str, classes: int) -> Output:
 def inputs(p: Tensor) -> Tensor:
     """An input for each row, no two alike."""
     return torch.arange(4 * len(p)).remainder(256).div(255).reshape(-1, 1, 2, 2)
+
+
+def on_a_line(defense: Output):
+    """The defense as a service calls it: placed, where it leans on a ledger."""
+    return defense.placed(Linear(), Ledger()) if isinstance(defense, Placed) else defense
 
 
 def promised_ranks(defense: Output, classes: int) -> int:
@@ -133,8 +144,9 @@ def test_ties_and_empty_batches(name, data, classes):
 def test_a_batch_equals_its_rows_one_by_one(name, classes):
     p, defense = awkward_rows(classes), ready(name, classes)
     x = inputs(p)
-    one_by_one = torch.cat([defense(p[i : i + 1], x[i : i + 1]) for i in range(len(p))])
-    torch.testing.assert_close(defense(p, x), one_by_one, atol=1e-6, rtol=1e-5)
+    whole, single = on_a_line(defense), on_a_line(defense)
+    one_by_one = torch.cat([single(p[i : i + 1], x[i : i + 1]) for i in range(len(p))])
+    torch.testing.assert_close(whole(p, x), one_by_one, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", IDENTITIES)

@@ -5,6 +5,7 @@ from feint.defenses.outputs.apgp_closed_form import APGPClosedForm
 from feint.defenses.outputs.distances import KL, L1, L2, Cosine, ReverseKL
 from feint.defenses.outputs.high_confidence import HighConfidence
 from feint.defenses.outputs.label_only import LabelOnly
+from feint.defenses.outputs.modelguard_s import ModelGuardS
 from feint.defenses.outputs.modelguard_w import ModelGuardW
 from feint.defenses.outputs.output import Output
 from feint.defenses.outputs.reverse_sigmoid import ReverseSigmoid
@@ -21,6 +22,7 @@ __all__ = [
     "Cosine",
     "HighConfidence",
     "LabelOnly",
+    "ModelGuardS",
     "ModelGuardW",
     "Output",
     "ReverseKL",
