@@ -3,44 +3,19 @@
 query ─▶ access ─▶ inputs ─▶ model ─▶ outputs ─▶ answer
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Protocol, Self, runtime_checkable
+from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from feint.errors import BadRecipe
 from feint.ledger import Account, Ledger
+from feint.line import Detector, InputDefense, OutputDefense, Rule, place
 from feint.oracle import Meter, Oracle, Transcript
 from feint.query import Answer, Query
 from feint.victims import Once, logits, predict
-
-
-class Rule(Protocol):
-    """An access rule: it lets a query pass, or raises `Refused`."""
-
-    def admit(self, query: Query, account: Account) -> None: ...
-
-
-class Detector(Protocol):
-    """It looks at a query and the model's undefended logits `z` (N, K), and writes what it remembers to the account.
-
-    The evidence that it returns is the client's so far, 1 where the detector would accuse at its own level.
-    """
-
-    def observe(self, query: Query, z: Tensor, account: Account) -> float: ...
-
-
-InputDefense = Callable[[Tensor, nn.Module], Tensor]  # (x, model) -> x
-OutputDefense = Callable[[Tensor, Tensor], Tensor]  # (p, x) -> p
-
-
-@runtime_checkable
-class Placed(Protocol):
-    """An output defense that leans on the model or the ledger: a service places it on its line when it is made."""
-
-    def placed(self, model: nn.Module, ledger: Ledger) -> OutputDefense: ...
 
 
 @dataclass(frozen=True)
@@ -61,9 +36,7 @@ class Defense:
 
     def placed(self, model: nn.Module, ledger: Ledger) -> Self:
         """This defense on the line of `model` and `ledger`."""
-        return replace(
-            self, outputs=[it.placed(model, ledger) if isinstance(it, Placed) else it for it in self.outputs]
-        )
+        return replace(self, outputs=[place(step, model, ledger) for step in self.outputs])
 
 
 @dataclass(frozen=True)

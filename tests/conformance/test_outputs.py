@@ -18,6 +18,7 @@ from feint.defenses.outputs import (
     L2,
     APGPClosedForm,
     Cosine,
+    Gated,
     HighConfidence,
     LabelOnly,
     ModelGuardS,
@@ -29,9 +30,10 @@ from feint.defenses.outputs import (
     Temperature,
     TopK,
 )
+from feint.defenses.scores import MaxProbability
 from feint.errors import BadInput, BadRecipe
 from feint.ledger import Ledger
-from feint.service import Placed
+from feint.line import Placed
 
 SIZES = 2, 3, 10, 100, 1000
 
@@ -50,6 +52,8 @@ CASES: dict[str, Output] = {  # one line of test for a new method
     "ModelGuardW": ModelGuardW(),
     "ModelGuardW 2": ModelGuardW(epsilon=2.0, margin=2e-6),
     "ModelGuardW 0.01": ModelGuardW(epsilon=0.01),
+    "Gated": Gated(APGPClosedForm(top=1), score=MaxProbability(), threshold=0.5),
+    "Gated softly": Gated(APGPClosedForm(), APGPClosedForm(strength=0.1), MaxProbability(), width=0.2, threshold=0.5),
     "HighConfidence": HighConfidence(),
     "HighConfidence most": HighConfidence(threshold=0.9),
     "HighConfidence least": HighConfidence(threshold=1e-6),
@@ -75,7 +79,7 @@ IDENTITIES = {
     "ModelGuardW": ModelGuardW(epsilon=0.0),
     "Temperature": Temperature(temperature=1),
 }
-WITHOUT_STRENGTH = {LabelOnly, Rounding, TopK}  # no value of their fields is the identity
+WITHOUT_STRENGTH = {Gated, LabelOnly, Rounding, TopK}  # no value of their fields is the identity
 
 fitted_cases: dict[tuple[str, int], Output] = {}
 

@@ -3,6 +3,7 @@
 from feint.defenses.outputs.apgp import APGP
 from feint.defenses.outputs.apgp_closed_form import APGPClosedForm
 from feint.defenses.outputs.distances import KL, L1, L2, Cosine, ReverseKL
+from feint.defenses.outputs.gated import Gated
 from feint.defenses.outputs.high_confidence import HighConfidence
 from feint.defenses.outputs.label_only import LabelOnly
 from feint.defenses.outputs.modelguard_s import ModelGuardS
@@ -20,6 +21,7 @@ __all__ = [
     "L2",
     "APGPClosedForm",
     "Cosine",
+    "Gated",
     "HighConfidence",
     "LabelOnly",
     "ModelGuardS",

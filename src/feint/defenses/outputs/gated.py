@@ -1,0 +1,104 @@
+"""Two output defenses and a gate: gentle for ordinary queries, harsh for suspicious ones."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from feint.data import Split
+from feint.defenses.outputs.output import Output, check_simplex
+from feint.defenses.outputs.rounding import Rounding
+from feint.defenses.scores import Energy, Score
+from feint.errors import BadRecipe, NotFitted
+from feint.ledger import Ledger
+from feint.line import OutputDefense, place
+from feint.victims import logits
+from feint.watch import SILENT, Watch
+
+
+@dataclass(frozen=True)
+class Gated(Output):
+    """Answers of `gentle` and `harsh`, mixed by how suspicious a query looks.
+
+        q = (1 − a) gentle(p) + a harsh(p),    a = 1 / (1 + exp((s(x) − threshold) / width))
+
+    The score s is low for suspicious queries. `fit` sets the threshold to the quantile of benign scores at `share`, the
+    part of ordinary queries that the harsh answer may reach, and the scale of `width` to their standard deviation;
+    width 0 is a switch. The default `gentle` is the answer as it is, in the 6 decimals that an API returns.
+
+    Adaptive misinformation (Kariyappa and Qureshi, CVPR 2020) is one instance: a switch on the largest probability
+    before a misleading model. A gate in front of other defenses is of this project and not a method of that paper.
+    A score of logits, such as the energy, needs the model: the gate is then used on a line (`placed`).
+    """
+
+    cite: ClassVar[str] = "kariyappa2020defending"
+    harsh: Output
+    gentle: Output = Rounding(decimals=6)
+    score: Score = Energy()
+    share: float = 0.05
+    width: float = 0.0
+    threshold: float | None = None
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.share <= 1 and self.width >= 0 and self.scale > 0):
+            raise BadRecipe(repr(self), "0 ≤ share ≤ 1, width ≥ 0 and scale > 0", "change it")
+
+    @property
+    def preserves(self) -> str:
+        return min(self.gentle.preserves, self.harsh.preserves, key=_ranks_kept)
+
+    def fit(
+        self, victim: nn.Module, inputs: Split, *, outliers: Split | None = None, seed: int = 0, watch: Watch = SILENT
+    ) -> Self:
+        """This gate with the threshold for benign `inputs`, which the victim was not trained on."""
+        scores = []
+        for rows in torch.arange(len(inputs)).split(500):
+            x = inputs.inputs(rows)
+            scores.append(self.score(x, logits(victim.eval(), x)))
+            watch.step("calibrating", int(rows[-1]) + 1, len(inputs))
+        ordinary = torch.cat(scores).double()
+        cut = torch.quantile(ordinary, self.share, interpolation="lower")
+        return replace(self, threshold=cut.item(), scale=max(ordinary.std().item(), 1e-12))
+
+    def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
+        if not self.score.of_probabilities:
+            raise NotFitted(f"{self.score!r} without the model's logits", "a gate on a line", "give it to a Service")
+        z = p.clamp_min(torch.finfo(p.dtype).tiny).log()
+        return self._mixed(p, p if x is None else x, z, self.gentle, self.harsh)
+
+    def placed(self, model: nn.Module, ledger: Ledger) -> OutputDefense:
+        """This gate on the line of `model` and `ledger`, its two defenses placed as well."""
+        gentle, harsh = (place(step, model, ledger) for step in (self.gentle, self.harsh))
+
+        @torch.no_grad()
+        def perturb(p: Tensor, x: Tensor) -> Tensor:
+            check_simplex(p)
+            return self._mixed(p, x, logits(model, x), gentle, harsh) if len(p) else p
+
+        return perturb
+
+    def _mixed(self, p: Tensor, x: Tensor, z: Tensor, gentle: OutputDefense, harsh: OutputDefense) -> Tensor:
+        """Each row by its share; a defense sees only the rows in which it has one."""
+        share = self._suspicion(self.score(x, z)).to(p.dtype)[:, None]
+        q = torch.zeros_like(p)
+        for step, part in ((gentle, 1 - share), (harsh, share)):
+            rows = part[:, 0].nonzero()[:, 0]
+            if len(rows):
+                q[rows] += part[rows] * step(p[rows], x[rows])
+        return q
+
+    def _suspicion(self, score: Tensor) -> Tensor:
+        """a (N,), from 0 for ordinary to 1 for suspicious queries. Raises `NotFitted` without a threshold."""
+        if self.threshold is None:
+            raise NotFitted(f"{self!r}", "a threshold", "fit it to a victim and benign inputs, or name one")
+        if self.width == 0:
+            return (score < self.threshold).to(score.dtype)
+        return ((self.threshold - score) / (self.width * self.scale)).sigmoid()
+
+
+def _ranks_kept(preserves: str) -> float:
+    """How many of the first ranks a promise covers."""
+    known = {"": 0.0, "label": 1.0, "order": float("inf")}
+    return known[preserves] if preserves in known else float(preserves.removeprefix("top-"))
