@@ -103,7 +103,7 @@ def learn(
 
     `targets` are classes (N,) or rows (N, K) on the simplex. Raises `BadInput` where they do not belong together.
     """
-    _check(network, x, targets)
+    check_targets(network, x, targets)
     task = _Task(x, targets, training, seed)
     return _once(network.build(seed), task, watch, repr((network, training, seed)))[0]
 
@@ -126,9 +126,9 @@ def refine(
     loss it is, with its parameters: an interrupted training continues where name, data, weights and seed are the same.
     Raises `BadInput` as `learn` does, and `BadRecipe` for a holdout, which is judged by cross-entropy.
     """
-    _check(model.network, x, targets)
+    check_targets(model.network, x, targets)
     if outliers is not None:
-        _check(model.network, outliers[0], outliers[1])
+        check_targets(model.network, outliers[0], outliers[1])
     if training.holdout:
         raise BadRecipe("a holdout under a loss of its own", "holdout=0", "the epochs are judged by cross-entropy")
     task = _Task(x, targets, training, seed, loss, outliers)
@@ -153,7 +153,8 @@ class _Task:
         return fingerprint({"x": self.x, "targets": self.targets} | others)
 
 
-def _check(network: Network, x: Tensor, targets: Tensor) -> None:
+def check_targets(network: Network, x: Tensor, targets: Tensor) -> None:
+    """Raise `BadInput` unless there is a target for each input, a class of the network or a row of all of them."""
     if (
         len(x) != len(targets)
         or not len(x)

@@ -12,9 +12,20 @@ import torch.nn.functional as F
 from feint import victims
 from feint.data import Split
 from feint.defenses import boundary
-from feint.defenses.boundary import Boundary, NastyTeacher, OutlierExposure
+from feint.defenses.boundary import (
+    AdversarialTraining,
+    Boundary,
+    BoundaryConfusion,
+    BoundaryProtection,
+    NastyTeacher,
+    OutlierExposure,
+)
+from feint.defenses.boundary.boundary import with_classes
+from feint.defenses.boundary.boundary_confusion import k_means
+from feint.defenses.boundary.boundary_protection import transitions
 from feint.defenses.boundary.nasty_teacher import divergence
 from feint.errors import BadInput, BadRecipe
+from feint.networks import Network
 from feint.training import Training
 
 TINY = Training(epochs=1, batch_size=32, learning_rate=0.02)
@@ -29,9 +40,36 @@ def away_from_the_old_model(model, old, inputs, outliers):
         return divergence(model(inputs.inputs()), old(inputs.inputs()), 4.0)
 
 
+def right_all_around(model, old, inputs, outliers):
+    x, y = inputs.inputs(), inputs.labels
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        near = STURDY.worst(model, x, y)
+    assert (near - x).abs().max() <= STURDY.radius + 1e-6
+    assert near.amin() >= 0
+    assert near.amax() <= 1
+    return (model(near).argmax(-1) == y).float().mean()
+
+
+def elsewhere_on_outliers(model, old, inputs, outliers):
+    before, now = (victims.answers(it, outliers).argmax(-1) for it in (old, model))
+    return (before != now).float().mean()
+
+
+def flat(model, old, inputs, outliers):
+    x = inputs.inputs().requires_grad_()
+    (slope,) = torch.autograd.grad(F.cross_entropy(model(x), inputs.labels, reduction="sum"), x)
+    return -slope.flatten(1).norm(dim=-1).mean()
+
+
+STURDY = AdversarialTraining(radius=0.15, step=0.1, steps=2, training=TINY)
 CASES = {  # one line for a new method: the recipe, what it is to raise, and the same recipe without its own term
     "OutlierExposure": (OutlierExposure(training=TINY), unsure_of_outliers, {"weight": 0}),
     "NastyTeacher": (NastyTeacher(weight=0.1, training=TINY), away_from_the_old_model, {"weight": 0}),
+    "AdversarialTraining": (STURDY, right_all_around, {"radius": 0}),
+    "AdversarialTraining one step": (replace(STURDY, steps=1), right_all_around, {"radius": 0}),
+    "BoundaryConfusion": (BoundaryConfusion(clusters=5, training=TINY), elsewhere_on_outliers, {"weight": 0}),
+    "BoundaryProtection": (BoundaryProtection(training=TINY), flat, {"penalty": 0}),
 }
 
 
@@ -137,7 +175,7 @@ def test_data_of_another_task_is_refused(ready, victim, digits, outliers):
         replace(recipe, training=replace(TINY, holdout=0.1)).retrain(victim, digits.train, outliers=outliers)
 
 
-@pytest.mark.parametrize("name", ["OutlierExposure"])
+@pytest.mark.parametrize("name", ["BoundaryConfusion", "OutlierExposure"])
 def test_without_outliers_it_says_what_to_give(name, victim, digits):
     recipe = CASES[name][0]
     with pytest.raises(BadInput, match="--outliers"):
@@ -156,3 +194,48 @@ def test_the_divergence_is_the_one_of_the_paper():
     z, others = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(0)) * 3
     expected = F.kl_div((others / 4).log_softmax(-1), (z / 4).softmax(-1), reduction="batchmean") * 16
     torch.testing.assert_close(divergence(z, others, 4.0), expected)
+
+
+def test_an_extra_class_leaves_the_logits_of_the_others_as_they_are(victim, digits):
+    x = digits.train.inputs(slice(0, 50))
+    wider = with_classes(victim, 11, seed=0)
+    assert wider(x).shape == (50, 11)
+    assert torch.equal(wider(x)[:, :10], victim(x))
+    assert victims.fingerprint(with_classes(wider, 10, seed=1)) == victims.fingerprint(victim)
+
+
+def test_transition_samples_lie_between_two_classes():
+    x, y = torch.arange(5.0).view(5, 1, 1, 1), torch.tensor([0, 0, 1, 2, 0])
+    assert transitions(x, y).flatten().tolist() == [1.5, 2.5, 3.5]
+    assert len(transitions(x, torch.zeros(5))) == 0
+
+
+def test_the_extra_class_takes_the_transition_samples(victim, digits):
+    """Seen in the loss: a network with the penalty switched off learns to put midpoints into the extra class."""
+    recipe = BoundaryProtection(penalty=0, training=replace(TINY, epochs=3))
+    (_, record), (_, without) = (replace(recipe, weight=weight).retrain(victim, digits.train) for weight in (1.0, 0.0))
+    learned = [losses[0] - losses[-1] for losses in (record["losses"], without["losses"])]
+    assert learned[0] > learned[1] + 0.5
+
+
+def test_clusters_that_lie_apart_are_found_and_confused_with_a_class_of_their_own_each():
+    generator = torch.Generator().manual_seed(1)
+    truth = torch.randint(0, 3, (200,), generator=generator)
+    points = torch.eye(3)[truth] * 20 + torch.randn(200, 3, generator=generator)
+    found = k_means(points, 12, generator)
+    assert all(len(truth[found == cluster].unique()) == 1 for cluster in found.unique())
+    recipe, p = BoundaryConfusion(clusters=12), points.softmax(-1)
+    labels = torch.stack([recipe.confused(p, seed) for seed in range(10)])
+    assert (labels != p.argmax(-1)).all()
+    assert len(labels.unique()) == 3
+    assert torch.equal(labels[0], recipe.confused(p))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_network_with_convolutions_and_batch_normalisation_is_retrained(name, digits, outliers):
+    recipe, model = CASES[name][0], Network("resnet20", (1, 8, 8), 10).build()
+    inputs = Split.of(digits.train.images[:40], digits.train.labels[:40].numpy())
+    new, record = recipe.retrain(model.eval(), inputs, outliers=outliers)
+    assert victims.fingerprint(new) != victims.fingerprint(model)
+    assert new.body[0][1].num_batches_tracked == 2  # the steps of an adversary do not count
+    assert np.isfinite(record["losses"]).all()

@@ -10,7 +10,13 @@ from feint import attacks, defenses
 from feint.attacks import Averaged, HardLabels, KnockoffNets, Through
 from feint.data import Split
 from feint.defenses.access import Budget, SequentialTest
-from feint.defenses.boundary import NastyTeacher, OutlierExposure
+from feint.defenses.boundary import (
+    AdversarialTraining,
+    BoundaryConfusion,
+    BoundaryProtection,
+    NastyTeacher,
+    OutlierExposure,
+)
 from feint.defenses.outputs import (
     APGP,
     KL,
@@ -63,6 +69,9 @@ CASES = [
     MaxProbability(),
     Ladder([SequentialTest()], [Defense(), Defense(access=[Budget(0)])]),
     OutlierExposure(weight=0.5),
+    AdversarialTraining(radius=0.1, steps=1),
+    BoundaryConfusion(clusters=7),
+    BoundaryProtection(penalty=0.5),
     NastyTeacher(temperature=20.0, training=Training(epochs=1), from_scratch=True),
     HardLabels(),
     Averaged(repeats=4),
@@ -126,6 +135,10 @@ def test_it_is_frozen_and_an_unknown_field_is_refused(case):
         ("Budget(1, 2)", BadRecipe, "at most 1"),
         ("Budget(-1)", BadRecipe, "0 or more"),
         ("OutlierExposure(weight=-1)", BadRecipe, "at least 0"),
+        ("AdversarialTraining(radius=2)", BadRecipe, "at most 1"),
+        ("AdversarialTraining(steps=0)", BadRecipe, "at least 1"),
+        ("BoundaryConfusion(clusters=0)", BadRecipe, "at least 1"),
+        ("BoundaryProtection(penalty=-1)", BadRecipe, "at least 0"),
         ("NastyTeacher(temperature=0)", BadRecipe, "more than 0"),
         ("Averaged(0)", BadRecipe, "1 or more"),
         ("Training(patience=1)", BadRecipe, "holdout"),

@@ -1,7 +1,18 @@
 """Decision-boundary perturbation: `(model, data) -> model`, offline; what comes back is served in its place."""
 
+from feint.defenses.boundary.adversarial_training import AdversarialTraining
 from feint.defenses.boundary.boundary import Boundary, Retrained
+from feint.defenses.boundary.boundary_confusion import BoundaryConfusion
+from feint.defenses.boundary.boundary_protection import BoundaryProtection
 from feint.defenses.boundary.nasty_teacher import NastyTeacher
 from feint.defenses.boundary.outlier_exposure import OutlierExposure
 
-__all__ = ["Boundary", "NastyTeacher", "OutlierExposure", "Retrained"]
+__all__ = [
+    "AdversarialTraining",
+    "Boundary",
+    "BoundaryConfusion",
+    "BoundaryProtection",
+    "NastyTeacher",
+    "OutlierExposure",
+    "Retrained",
+]

@@ -3,6 +3,7 @@
 import math
 import time
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
 from feint.networks import Classifier
-from feint.training import Batch, Loss, Training, refine
+from feint.training import Batch, Loss, Training, check_targets, refine
 from feint.victims import fingerprint
 from feint.watch import SILENT, Watch
 
@@ -64,14 +65,19 @@ def retrained(
     *,
     outliers: Split | None = None,
     outlier_targets: Tensor | None = None,
+    extra_classes: int = 0,
     seed: int = 0,
     watch: Watch = SILENT,
 ) -> Retrained:
     """A new model that makes `loss` smaller on `inputs` and, beside them, on `outliers`: the loop of all methods here.
 
+    `extra_classes` are there while it trains, and no longer in what comes back.
     Raises `BadRecipe` where the loss is no number any more: the model that diverged is not handed out.
     """
+    classes = model.network.classes
+    check_targets(model.network, inputs.labels, inputs.labels)
     start = model.network.build(seed) if recipe.from_scratch else model
+    start = with_classes(start, classes + extra_classes, seed) if extra_classes else start
     beside = None
     if outliers is not None:
         beside = images(outliers), torch.zeros(len(outliers)) if outlier_targets is None else outlier_targets
@@ -87,7 +93,19 @@ def retrained(
         "outliers": None if outliers is None else repr(outliers), "seed": seed,
         "losses": losses, "seconds": time.perf_counter() - began,
     }  # fmt: skip
-    return Retrained(new, record)
+    return Retrained(with_classes(new, classes, seed) if extra_classes else new, record)
+
+
+def with_classes(model: Classifier, classes: int, seed: int) -> Classifier:
+    """`model` with so many classes: the first ones are its own, those that it did not have start from new weights."""
+    new = replace(model.network, classes=classes).build(seed)
+    for name, tensor in new.state_dict().items():
+        old = model.state_dict()[name]
+        if old.shape == tensor.shape:
+            tensor.copy_(old)
+        else:  # a row for each class
+            tensor[: len(old)].copy_(old[: len(tensor)])
+    return new.train(model.training)
 
 
 def required(outliers: Split | None, inputs: Split) -> Split:

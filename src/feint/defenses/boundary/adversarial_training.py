@@ -1,0 +1,71 @@
+"""Adversarial training."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from feint.data import Split
+from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, at_least, retrained
+from feint.errors import BadRecipe
+from feint.networks import Classifier
+from feint.training import Batch, Training
+from feint.watch import SILENT, Watch
+
+
+@dataclass(frozen=True)
+class AdversarialTraining(Boundary):
+    """Right answers all around an input (Madry, Makelov, Schmidt, Tsipras and Vladu, ICLR 2018).
+
+        minimise   CE(f(x'), y),   x' ≈ argmax CE(f(x'), y) over |x' − x| ≤ `radius` in every value of x in [0, 1]
+
+    with x' by projected gradient ascent: `steps` steps of size `step` along the sign of the gradient from a random
+    start. One step is FGSM with a random start. The first phase of AMAO (Jiang et al., TDSC 2024). Defaults are those
+    of the original for CIFAR-10. Here the steps see the network in evaluation mode, so that its batch statistics are
+    those of the training alone. Each epoch costs `steps` + 1 ordinary ones.
+    """
+
+    cite: ClassVar[str] = "madry2018towards"
+    radius: float = 8 / 255
+    step: float = 2 / 255
+    steps: int = 7
+    training: Training = FINE_TUNING
+    from_scratch: bool = False
+
+    def __post_init__(self) -> None:
+        at_least(self, 0, self.radius)
+        at_least(self, 1, self.steps)
+        if not (self.radius <= 1 and self.step > 0):
+            raise BadRecipe(repr(self), "a radius of at most 1 and a step of more than 0", "inputs are in [0, 1]")
+
+    def retrain(
+        self,
+        model: Classifier,
+        inputs: Split,
+        *,
+        outliers: Split | None = None,
+        seed: int = 0,
+        watch: Watch = SILENT,
+    ) -> Retrained:
+        """See `Boundary.retrain`; outliers are not used."""
+        return retrained(self, model, inputs, self.loss, seed=seed, watch=watch)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The objective above."""
+        return F.cross_entropy(model(self.worst(model, batch.x, batch.targets)).float(), batch.targets)
+
+    @torch.enable_grad()
+    def worst(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        """Inputs near `x` (N, C, H, W) that `model` finds hard to give the class `y` (N,); the model stays as it is."""
+        training = model.training
+        model.eval()
+        low, high = (x - self.radius).clamp_min(0), (x + self.radius).clamp_max(1)
+        near = x + self.radius * (2 * torch.rand(x.shape) - 1).to(x.device)  # drawn on the CPU: same on every device
+        for _ in range(self.steps):
+            near = near.clamp(low, high).detach().requires_grad_()
+            (slope,) = torch.autograd.grad(F.cross_entropy(model(near).float(), y, reduction="sum"), near)
+            near = near + self.step * slope.sign()
+        model.train(training)
+        return near.clamp(low, high).detach()

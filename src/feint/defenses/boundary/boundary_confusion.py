@@ -1,0 +1,81 @@
+"""Features outside the task, with a confused boundary."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from feint.data import Split
+from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, at_least, both, required, retrained
+from feint.networks import Classifier
+from feint.training import Batch, Training
+from feint.victims import answers
+from feint.watch import SILENT, Watch
+
+
+@dataclass(frozen=True)
+class BoundaryConfusion(Boundary):
+    """Confidently wrong outside the task: after "OOD feature learning and decision boundary confusion" (Liang, 2024).
+
+        minimise   CE(f(x), y) + weight · CE(f(o), c(o))   over inputs x with labels y, and auxiliary inputs o
+
+    A reconstruction from the abstract: the paper's loss, auxiliary data and tables are UNKNOWN. Chosen here: the
+    auxiliary inputs are the outliers, put into `clusters` by k-means on the log-probabilities of the given model; c is
+    one class for each cluster, drawn once among those that the model does not give to most of it. So a thief learns
+    regions that are consistent and wrong. The paper's extra output for detection is left out: a detector's score, like
+    the energy, does that on the line. Raises `BadInput` without outliers, or of another shape.
+    """
+
+    cite: ClassVar[str] = "liang2024defending"
+    clusters: int = 50
+    weight: float = 1.0
+    training: Training = FINE_TUNING
+    from_scratch: bool = False
+
+    def __post_init__(self) -> None:
+        at_least(self, 0, self.weight)
+        at_least(self, 1, self.clusters)
+
+    def retrain(
+        self,
+        model: Classifier,
+        inputs: Split,
+        *,
+        outliers: Split | None = None,
+        seed: int = 0,
+        watch: Watch = SILENT,
+    ) -> Retrained:
+        outliers = required(outliers, inputs)
+        wrong = self.confused(answers(model, outliers), seed)
+        return retrained(
+            self, model, inputs, self.loss, outliers=outliers, outlier_targets=wrong, seed=seed, watch=watch
+        )
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The objective above."""
+        inside, outside = both(model, batch)
+        assert batch.outlier_targets is not None
+        return F.cross_entropy(inside, batch.targets) + self.weight * F.cross_entropy(outside, batch.outlier_targets)
+
+    def confused(self, p: Tensor, seed: int = 0) -> Tensor:
+        """The class (N,) that each row of the answers `p` (N, K) is confused with."""
+        generator = torch.Generator().manual_seed(seed)
+        cluster = k_means(p.clamp_min(1e-6).log(), min(self.clusters, len(p)), generator)
+        votes = torch.zeros(int(cluster.max()) + 1, p.shape[1], dtype=torch.long)
+        votes.index_put_((cluster, p.argmax(-1)), torch.tensor(1), accumulate=True)
+        others = torch.randint(1, p.shape[1], (len(votes),), generator=generator)
+        return ((votes.argmax(-1) + others) % p.shape[1])[cluster]
+
+
+def k_means(points: Tensor, clusters: int, generator: torch.Generator, *, rounds: int = 20) -> Tensor:
+    """The cluster (N,) of each point (N, d), by Lloyd's iteration from as many points chosen at random."""
+    centres = points[torch.randperm(len(points), generator=generator)[:clusters]]
+    nearest = torch.cdist(points, centres).argmin(-1)
+    for _ in range(rounds):
+        sums = torch.zeros_like(centres).index_add_(0, nearest, points)
+        count = nearest.bincount(minlength=clusters).unsqueeze(-1)
+        centres = torch.where(count > 0, sums / count.clamp_min(1), centres)  # an empty cluster stays where it was
+        nearest = torch.cdist(points, centres).argmin(-1)
+    return nearest

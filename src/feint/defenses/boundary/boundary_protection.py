@@ -1,0 +1,66 @@
+"""Boundary protection by retraining."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from feint.data import Split
+from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, at_least, retrained
+from feint.networks import Classifier
+from feint.training import Batch, Training
+from feint.watch import SILENT, Watch
+
+
+@dataclass(frozen=True)
+class BoundaryProtection(Boundary):
+    """A boundary that queries do not find: after "PDB" (Zhang, Luo, Pan et al., Neurocomputing 2026).
+
+        minimise   CE(f(x), y) + penalty · mean ‖∇_x CE(f(x), y)‖² + weight · CE(f(t), K)
+
+    A reconstruction from the abstract, which names a penalty on the input gradient, to move the boundaries away from
+    the inputs, an output more for "transition samples" near them, and flipped labels for a few queries; all else is
+    UNKNOWN. Chosen here: while it trains the network has the classes 0 … K, and the transition samples t = (x + x') / 2
+    are the midpoints of two inputs of a batch with different classes. What comes back has K classes, so that no label
+    is flipped: a query that the extra class would have taken gets the next one, from a network that was never taught to
+    take a side there. The norm is over all values of an input in [0, 1].
+    """
+
+    cite: ClassVar[str] = "zhang2026retraining"
+    penalty: float = 0.1
+    weight: float = 1.0
+    training: Training = FINE_TUNING
+    from_scratch: bool = False
+
+    def __post_init__(self) -> None:
+        at_least(self, 0, self.penalty, self.weight)
+
+    def retrain(
+        self,
+        model: Classifier,
+        inputs: Split,
+        *,
+        outliers: Split | None = None,
+        seed: int = 0,
+        watch: Watch = SILENT,
+    ) -> Retrained:
+        """See `Boundary.retrain`; outliers are not used."""
+        return retrained(self, model, inputs, self.loss, extra_classes=1, seed=seed, watch=watch)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The objective above."""
+        x, between = batch.x.clone().requires_grad_(), transitions(batch.x, batch.targets)
+        logits, apart = model(torch.cat([x, between])).float().split([len(x), len(between)])
+        losses = F.cross_entropy(logits, batch.targets, reduction="none")
+        (slope,) = torch.autograd.grad(losses.sum(), x, create_graph=True)
+        loss = losses.mean() + self.penalty * slope.flatten(1).square().sum(-1).mean()
+        if not len(apart):
+            return loss
+        return loss - self.weight * apart.log_softmax(-1)[:, -1].mean()
+
+
+def transitions(x: Tensor, y: Tensor) -> Tensor:
+    """The midpoints (n, C, H, W) of each input and the next one in the batch, where their classes `y` (N,) differ."""
+    return ((x + x.roll(1, 0)) / 2)[y != y.roll(1, 0)]

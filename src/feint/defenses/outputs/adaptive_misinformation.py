@@ -1,0 +1,59 @@
+"""Adaptive misinformation."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+from torch import Tensor
+
+from feint.data import Split
+from feint.defenses.outputs.misinformation import Misinformation, answers_of
+from feint.defenses.outputs.output import Output
+from feint.errors import BadRecipe
+from feint.networks import Classifier
+from feint.training import Training
+from feint.victims import Trained
+from feint.watch import SILENT, Watch
+
+
+@dataclass(frozen=True)
+class AdaptiveMisinformation(Output):
+    """Wrong answers where the victim is unsure (Kariyappa and Qureshi, CVPR 2020).
+
+        q = (1 − a) p + a f̂(x),    a = 1 / (1 + exp(ν (max p − τ))),    τ = `tau`, ν = `nu`
+
+    with the misinformation model f̂ of `Misinformation`. The victim is to be trained with `OutlierExposure` first, so
+    that it is unsure of outliers and of little else. ν = 1000 as in later work, 10,000 in the authors' code: a switch.
+    τ = 0.7 is what others use for CIFAR-10. With τ ≤ −1 no answer is touched, with τ ≥ 2 every one is f̂'s.
+    """
+
+    cite: ClassVar[str] = "kariyappa2020defending"
+    tau: float = 0.7
+    nu: float = 1000.0
+    training: Training = Training(epochs=10)
+    misinformation: Trained | None = None
+
+    def __post_init__(self) -> None:
+        if not (-1 <= self.tau <= 2 and self.nu > 0):
+            raise BadRecipe(repr(self), "−1 ≤ tau ≤ 2 and nu > 0", "tau is compared with the largest probability")
+
+    @property
+    def preserves(self) -> str:
+        return ""
+
+    def fit(
+        self,
+        victim: Classifier,
+        inputs: Split,
+        *,
+        outliers: Split | None = None,
+        seed: int = 0,
+        watch: Watch = SILENT,
+    ) -> Self:
+        """This recipe with its misinformation model. Raises `BadInput` without outliers."""
+        fitted = Misinformation(self.training).fit(victim, inputs, outliers=outliers, seed=seed, watch=watch)
+        return replace(self, misinformation=fitted.misinformation)
+
+    def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
+        wrong = answers_of(self.misinformation, p, x)
+        a = (self.nu * (self.tau - p.double().amax(-1, keepdim=True))).sigmoid()
+        return ((1 - a) * p + a * wrong).to(p)

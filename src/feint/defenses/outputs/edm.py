@@ -1,0 +1,105 @@
+"""An ensemble of diverse models."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from feint.data import Split
+from feint.defenses.boundary.boundary import images, required
+from feint.defenses.outputs.misinformation import ready
+from feint.defenses.outputs.output import Output
+from feint.errors import BadInput, BadRecipe, NotFitted
+from feint.networks import Classifier, Ensemble, Network
+from feint.training import Batch, Training, refine, train
+from feint.victims import Trained, predict
+from feint.watch import SILENT, Watch
+
+
+@dataclass(frozen=True)
+class EDM(Output):
+    """Each query is answered by one of several networks that disagree outside the task (Kariyappa et al., ICLR 2021).
+
+        minimise   mean_a CE(f_a(x), y) + diversity · mean log Σ_(a<b) exp cos(f_a(o), f_b(o))
+        member     i = (spread · c + ⌊(h − 1/M) spread · M / (M − 1)⌋) mod members,   h = max h(x), c = argmax h(x)
+
+    over inputs x with labels y and outliers o; cos is that of two answers. The hash h is a small network that was
+    trained to tell the M classes of the outliers apart: near-identical inputs get the same member, while outside the
+    task the members, and with them the answers, change from input to input. The victim's own answer is not used.
+    The loss is written from memory of the paper and the member's rule after a third party's code; training, and the
+    hash network's size, are chosen here. The members are trained together from new weights. Costs two forward passes.
+    """
+
+    cite: ClassVar[str] = "kariyappa2021protecting"
+    members: int = 5
+    diversity: float = 1.0
+    spread: int = 2
+    training: Training = Training()
+    hash_network: str = "lenet"
+    hash_model: Trained | None = None
+    ensemble: tuple[Trained, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.members < 2 or self.spread < 1 or not self.diversity >= 0:
+            raise BadRecipe(repr(self), "members ≥ 2, spread ≥ 1 and diversity ≥ 0", "change it")
+
+    @property
+    def preserves(self) -> str:
+        return ""
+
+    def fit(
+        self,
+        victim: Classifier,
+        inputs: Split,
+        *,
+        outliers: Split | None = None,
+        seed: int = 0,
+        watch: Watch = SILENT,
+    ) -> Self:
+        """This recipe with its members and its hash. Raises `BadInput` without outliers of at least two classes."""
+        outliers = required(outliers, inputs)
+        classes = int(outliers.labels.max()) + 1
+        if classes < 2:
+            raise BadInput("outliers of one class", "two or more, which the hash is to tell apart", "name another set")
+        start = Ensemble(victim.network, [seed * self.members + member for member in range(self.members)])
+        ensemble, _ = refine(
+            start, images(inputs), inputs.labels, self.training,
+            loss=self.loss, name=repr((self.members, self.diversity)),
+            outliers=(images(outliers), torch.zeros(len(outliers))), seed=seed, watch=watch,
+        )  # fmt: skip
+        network = Network(self.hash_network, outliers.shape, classes)
+        code = train(network, outliers, training=self.training, seed=seed, watch=watch)
+        return replace(self, hash_model=Trained.of(code), ensemble=tuple(map(Trained.of, ensemble.classifiers)))
+
+    def loss(self, model: Ensemble, batch: Batch) -> Tensor:
+        """The objective above."""
+        assert batch.outliers is not None
+        z = model(torch.cat([batch.x, batch.outliers])).float()
+        inside, outside = z[:, : len(batch.x)], z[:, len(batch.x) :]
+        ordinary = F.cross_entropy(inside.flatten(0, 1), batch.targets.repeat(len(z)))
+        return ordinary + self.diversity * coherence(outside.softmax(-1))
+
+    def member(self, x: Tensor) -> Tensor:
+        """Which member (N,) answers the inputs `x` (N, C, H, W)."""
+        if self.hash_model is None:
+            raise NotFitted(f"{self!r}", "a fitted hash", "fit it: feint fit … --outliers NAME")
+        most, code = predict(self.hash_model.model, x).double().max(-1)
+        classes = self.hash_model.network.classes
+        fine = ((most * classes - 1) * self.spread / (classes - 1)).floor().long()
+        return (self.spread * code + fine) % self.members
+
+    def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
+        _, x = ready(self.ensemble[0] if self.ensemble else None, p, x)
+        q, member = torch.empty_like(p), self.member(x)
+        for i in member.unique().tolist():
+            q[member == i] = predict(self.ensemble[i].model, x[member == i]).to(p)
+        return q
+
+
+def coherence(p: Tensor) -> Tensor:
+    """log Σ_(a<b) exp cos(p_a, p_b) of the answers `p` (members, N, K) to one input, the mean over inputs."""
+    unit = F.normalize(p, dim=-1)
+    a, b = torch.triu_indices(len(p), len(p), 1)
+    return (unit[a] * unit[b]).sum(-1).logsumexp(0).mean()

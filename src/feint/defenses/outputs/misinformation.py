@@ -1,0 +1,95 @@
+"""Answers of a network that was trained to be wrong."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from feint.data import Split
+from feint.defenses.boundary.boundary import both, images, required
+from feint.defenses.outputs.output import Output
+from feint.errors import BadInput, NotFitted
+from feint.networks import Classifier
+from feint.training import Batch, Training, refine
+from feint.victims import Trained, answers, predict
+from feint.watch import SILENT, Watch
+
+
+@dataclass(frozen=True)
+class Misinformation(Output):
+    """What the misinformation model f̂ says, whatever was asked: the harsh half of adaptive misinformation.
+
+        minimise   −log(1 − f̂(x)_y) − log(1 − f̂(o)_v(o))   over inputs x with labels y, and outliers o
+
+    where v(o) is the victim's own label of an outlier (Kariyappa and Qureshi, CVPR 2020): f̂ is as unlike the victim on
+    both as it can be, in the probability of one class. It has the victim's architecture and starts from new weights.
+    Its logarithm is taken as logsumexp of all logits minus that of the others, which no confidence can overflow.
+    """
+
+    cite: ClassVar[str] = "kariyappa2020defending"
+    training: Training = Training(epochs=10)
+    misinformation: Trained | None = None
+
+    @property
+    def preserves(self) -> str:
+        return ""
+
+    def fit(
+        self,
+        victim: Classifier,
+        inputs: Split,
+        *,
+        outliers: Split | None = None,
+        seed: int = 0,
+        watch: Watch = SILENT,
+    ) -> Self:
+        """This recipe with a model that was trained to be wrong. Raises `BadInput` without outliers."""
+        outliers = required(outliers, inputs)
+        beside = images(outliers), answers(victim, outliers).argmax(-1)
+        start = victim.network.build(seed)
+        model, _ = refine(
+            start, images(inputs), inputs.labels, self.training,
+            loss=misled, name="misinformation", outliers=beside, seed=seed, watch=watch,
+        )  # fmt: skip
+        return replace(self, misinformation=Trained.of(model))
+
+    def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
+        return answers_of(self.misinformation, p, x)
+
+
+def misled(model: Classifier, batch: Batch) -> Tensor:
+    """−log of the probability that the answer is not the target, the mean over inputs plus the mean over outliers."""
+    inside, outside = both(model, batch)
+    assert batch.outlier_targets is not None
+    return _avoid(inside, batch.targets) + _avoid(outside, batch.outlier_targets)
+
+
+def _avoid(z: Tensor, target: Tensor) -> Tensor:
+    others = z.scatter(-1, target.unsqueeze(-1), -torch.inf)
+    return (z.logsumexp(-1) - others.logsumexp(-1)).mean()
+
+
+def answers_of(trained: Trained | None, p: Tensor, x: Tensor | None) -> Tensor:
+    """The rows (N, K) of another model for the inputs `x` of the rows `p` (N, K), in the type of `p`."""
+    model, x = ready(trained, p, x)
+    return predict(model, x).to(p)
+
+
+def ready(trained: Trained | None, p: Tensor, x: Tensor | None) -> tuple[Classifier, Tensor]:
+    """The model, and the inputs `x` of the rows `p` (N, K), where it can answer them.
+
+    Raises `NotFitted` without a model, and `BadInput` without inputs or for those of another victim.
+    """
+    if trained is None:
+        raise NotFitted("a defense without its own model", "a fitted one", "fit it: feint fit … --outliers NAME")
+    shape, classes = trained.network.shape, trained.network.classes
+    if x is None:
+        raise BadInput("answers without their inputs", f"the inputs x of shape (N, {shape})", "call it as (p, x)")
+    if x.shape != (len(p), *shape) or p.shape[1] != classes:
+        raise BadInput(
+            f"answers of {p.shape[1]} classes to inputs of shape {tuple(x.shape)}",
+            f"{classes} classes and ({len(p)}, {', '.join(map(str, shape))}), those that the defense was fitted for",
+            "fit it to this victim",
+        )
+    return trained.model, x
