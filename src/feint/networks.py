@@ -4,7 +4,7 @@ The forms for 32×32 images are written here: the one kept library that has them
 no build beside a CPU torch (docs/design/networks.md). Parameter counts are those of the literature and are tested.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -70,6 +70,19 @@ class Classifier(nn.Module):
                 f"inputs of shape {tuple(x.shape)}", f"(N, {', '.join(map(str, self.network.shape))})", "resize them"
             )
         return self.body((x - self.mean) / self.deviation)
+
+
+class Ensemble(nn.Module):
+    """Several networks of one recipe; inputs (N, C, H, W) in [0, 1] to the logits of all of them (members, N, K)."""
+
+    def __init__(self, network: Network, seeds: Sequence[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.classifiers = [network.build(seed) for seed in seeds]
+        self.members = nn.ModuleList(self.classifiers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([member(x) for member in self.classifiers])
 
 
 def conv(inside: int, outside: int, size: int = 3, *, stride: int = 1, groups: int = 1) -> nn.Module:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import safetensors
@@ -18,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from feint import victims
+from feint import store, victims
 from feint.data import Split, decode
 from feint.errors import BadInput, BadRecipe, DamagedFile
-from feint.networks import Classifier, Network
+from feint.networks import Classifier, Ensemble, Network
 from feint.store import fingerprint, under, written
 from feint.watch import SILENT, Watch
 
@@ -72,6 +73,7 @@ class Batch:
     outlier_targets: Tensor | None = None
 
 
+Model = TypeVar("Model", Classifier, Ensemble)
 Loss = Callable[[nn.Module, Batch], Tensor]  # the scalar that a training makes smaller
 
 
@@ -109,7 +111,7 @@ def learn(
 
 
 def refine(
-    model: Classifier,
+    model: Model,
     x: Tensor,
     targets: Tensor,
     training: Training,
@@ -119,7 +121,7 @@ def refine(
     outliers: tuple[Tensor, Tensor] | None = None,
     seed: int = 0,
     watch: Watch = SILENT,
-) -> tuple[Classifier, list[float]]:
+) -> tuple[Model, list[float]]:
     """A new network that starts from the weights of `model` and makes `loss` smaller, and the mean loss of each epoch.
 
     `outliers` are inputs and targets of a second stream, of which each batch takes as many rows. `name` says which
@@ -168,7 +170,7 @@ def check_targets(network: Network, x: Tensor, targets: Tensor) -> None:
         )
 
 
-def _once(model: Classifier, task: _Task, watch: Watch, name: str) -> tuple[Classifier, list[float]]:
+def _once(model: Model, task: _Task, watch: Watch, name: str) -> tuple[Model, list[float]]:
     """`model` trained, and the losses of its epochs: from the watch's folder where that was done before."""
     if watch.folder is None:
         return _fit(model, task, watch, None)
@@ -176,12 +178,14 @@ def _once(model: Classifier, task: _Task, watch: Watch, name: str) -> tuple[Clas
     if not done.exists():
         checkpoint = done.with_suffix(".safetensors")
         fitted, losses = _fit(model, task, watch, checkpoint)
-        victims.save(done, fitted, losses=losses)
+        store.save(done, model.network, fitted.state_dict(), losses=losses)
         checkpoint.unlink(missing_ok=True)
-    return victims.load(done), victims.notes(done).get("losses", [])
+    kept = store.load(done, {"Network": Network})
+    model.load_state_dict(kept.tensors)
+    return model.eval(), kept.about.get("losses", [])
 
 
-def _fit(model: Classifier, task: _Task, watch: Watch, checkpoint: Path | None) -> tuple[Classifier, list[float]]:
+def _fit(model: Model, task: _Task, watch: Watch, checkpoint: Path | None) -> tuple[Model, list[float]]:
     """Train `model` in place, from the start or from the checkpoint."""
     recipe, x, targets = task.training, task.x, task.targets
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
