@@ -42,7 +42,9 @@ CASES: dict[str, Output] = {  # one line of test for a new method
     "APGP top-1": APGP(top=1, steps=60),
     "APGP top-3": APGP(top=3, distance=L1(), steps=60),
     "APGP half": APGP(strength=0.5, steps=60),
+    "APGP half the way": APGP(top=1, steps=60, epsilon=0.5),
     "APGPClosedForm": APGPClosedForm(),
+    "APGPClosedForm little": APGPClosedForm(top=1, epsilon=0.05),
     "APGPClosedForm top-1": APGPClosedForm(top=1),
     "APGPClosedForm top-3": APGPClosedForm(top=3, distance=L2()),
     "APGPClosedForm floor": APGPClosedForm(top=1, distance=ReverseKL(floor=1e-5)),
@@ -204,3 +206,28 @@ def test_distances_agree_with_their_prefix_view():
         slow = torch.stack([distance(q, row.expand(6, 6)) for row in p])
         fast = distance.of_prefixes(p)
         assert torch.allclose(slow.gather(1, fast.argmax(-1, keepdim=True))[:, 0], slow.max(-1).values, atol=1e-9)
+
+
+@pytest.mark.parametrize("top", [None, 1, 3])
+def test_no_row_of_apgp_is_farther_than_its_budget(top):
+    p = awkward_rows(5).double()
+    budgets = (0.1, 0.5, 1.0, 1.5, 2.0)
+    far, near = APGPClosedForm(top=top)(p), APGPClosedForm(top=top, epsilon=budgets)(p)
+    spent, cap = (near - p).abs().sum(-1), torch.tensor(budgets, dtype=torch.float64)[p.argmax(-1)]
+    assert (spent <= cap + 1e-12).all()
+    wanted = torch.minimum((far - p).abs().sum(-1), cap)
+    assert (spent >= wanted - 1e-4).all()  # and it is used up where it is the limit
+
+
+@pytest.mark.parametrize(
+    ("recipe", "says"),
+    [
+        (lambda: APGPClosedForm(epsilon=2.5), "at most 2"),
+        (lambda: APGPClosedForm(epsilon=0), "above 0"),
+        (lambda: APGPClosedForm(epsilon=(1.0, 1.0))(awkward_rows(5)), "one a class"),
+        (lambda: APGPClosedForm(epsilon=0.05)(awkward_rows(300)), "raise epsilon"),
+    ],
+)
+def test_a_budget_that_cannot_be_is_refused(recipe, says):
+    with pytest.raises(BadInput, match=says):
+        recipe()

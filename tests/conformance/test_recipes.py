@@ -53,7 +53,7 @@ CASES = [
     L2(),
     Cosine(),
     APGP(top=3, distance=L1(), hidden=(8,), generator=Weights("ab")),
-    APGPClosedForm(top=1, distance=ReverseKL(floor=0.001), strength=0.25),
+    APGPClosedForm(top=1, distance=ReverseKL(floor=0.001), strength=0.25, epsilon=(0.5, 2.0)),
     ModelGuardS(epsilon=0.5, most=100),
     ModelGuardW(epsilon=0.5, margin=1e-3),
     Gated(LabelOnly(), TopK(3), MaxProbability(), width=0.5, threshold=0.3),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from feint.defenses.outputs.distances import KL, TINY, Distance
 from feint.defenses.outputs.output import Output
-from feint.errors import BadRecipe
+from feint.errors import BadInput, BadRecipe
 
 SLACK = 1.1  # in units of the last decimal: rounding moves two values together by up to one unit, float32 adds a little
 
@@ -88,21 +88,31 @@ class OrderPreserving(Output):
     """A defense that moves an answer far away by `distance` and keeps the order of its first `top` ranks exactly.
 
     `top` is None for the whole order and 1 for the label alone; `decimals` is what the API returns, in which the
-    order must still show; `strength` in [0, 1] mixes clean and perturbed answer, and 0 is the identity.
+    order must still show; `strength` in [0, 1] mixes clean and perturbed answer, and 0 is the identity. `epsilon` caps
+    the distortion Σ |q − p| of every row, one number for all classes or a tuple with one for each label: the row goes
+    from the clean answer towards the far one until it is used up. The staircase is paid from it first, so that a budget
+    which does not cover it is refused.
     """
 
     top: int | None = None
     distance: Distance = KL()
     decimals: int = 6
     strength: float = 1.0
+    epsilon: float | tuple[float, ...] = 2.0
 
     def __post_init__(self) -> None:
+        if not all(0 < it <= 2 for it in self._budgets):
+            raise BadRecipe(f"epsilon={self.epsilon}", "above 0, and at most 2, the largest L1 distance", "change it")
         if self.top is not None and self.top < 1:
             raise BadRecipe(f"top={self.top}", "None for the whole order, or 1 (the label) and more", "change it")
         if not 1 <= self.decimals <= 6:
             raise BadRecipe(f"decimals={self.decimals}", "1 to 6, what float32 can tell apart near 1", "change it")
         if not 0 <= self.strength <= 1:
             raise BadRecipe(f"strength={self.strength}", "0 (the identity) to 1", "change it")
+
+    @property
+    def _budgets(self) -> tuple[float, ...]:
+        return self.epsilon if isinstance(self.epsilon, tuple) else (self.epsilon,)
 
     @property
     def preserves(self) -> str:
@@ -123,4 +133,23 @@ class OrderPreserving(Output):
         far = self.propose(ranked, top)
         if self.strength < 1:
             far = torch.lerp(ranked, far, self.strength)
+        if min(self._budgets) < 2:
+            far = torch.lerp(ranked, far, self._share(ranked, far, order[:, 0], scale))
         return unrank(torch.add(steps.to(p.device), far, alpha=scale), order)
+
+    def _share(self, ranked: Tensor, far: Tensor, label: Tensor, scale: float) -> Tensor:
+        """How far (N, 1) of the way from `ranked` to `far` each row may go within its budget.
+
+        ‖scale · v + steps − p‖₁ ≤ scale · ‖v − p‖₁ + 2 (1 − scale), since the steps sum to 1 − scale.
+        """
+        budgets = torch.tensor(self._budgets, dtype=ranked.dtype, device=ranked.device)
+        if len(budgets) not in (1, ranked.shape[-1]):
+            raise BadInput(f"{len(budgets)} budgets for {ranked.shape[-1]} classes", "one, or one a class", "change it")
+        left = (budgets.expand(ranked.shape[-1])[label] - 2 * (1 - scale)) / scale
+        if left.numel() and left.amin() < 0:
+            raise BadRecipe(
+                f"epsilon={self.epsilon} where the steps that keep the order need {2 * (1 - scale):.2g}",
+                "a larger budget",
+                "raise epsilon, return more decimals or keep fewer ranks",
+            )
+        return (left / (far - ranked).abs().sum(-1).clamp_min(1e-12)).clamp_max(1)[:, None]
