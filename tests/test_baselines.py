@@ -4,10 +4,22 @@ import itertools
 
 import pytest
 import torch
-from tests.problems import awkward_rows, order
+from tests.problems import Linear, awkward_rows, order
 from torch import Tensor
 
-from feint.defenses.outputs import HighConfidence, LabelOnly, ReverseSigmoid, Rounding, Temperature, TopK
+from feint.defenses.outputs import (
+    GaussianNoise,
+    HighConfidence,
+    LabelOnly,
+    ReverseSigmoid,
+    Rounding,
+    Temperature,
+    TopK,
+    UniformNoise,
+)
+from feint.errors import BadInput
+from feint.query import Query
+from feint.service import Defense, Service
 
 SIZES = 2, 3, 10, 100, 1000
 
@@ -110,3 +122,69 @@ def test_reversed_at_the_defaults_a_label_above_0376_survives_and_some_below_are
     kept = ReverseSigmoid()(p).argmax(-1) == p.argmax(-1)
     assert kept[p.amax(-1) > 0.376].all()
     assert 0.99 < kept.float().mean() < 1
+
+
+def images(n: int) -> Tensor:
+    return torch.rand(n, 1, 2, 2, generator=torch.Generator().manual_seed(7))
+
+
+def drawn_anew(p: Tensor, x: Tensor) -> Tensor:
+    """What GaussianNoise would be without a key."""
+    q = (p + 0.5 * torch.randn_like(p)).clamp_min(0) + 1e-9
+    return q / q.sum(-1, keepdim=True)
+
+
+@pytest.mark.parametrize("noise", [GaussianNoise("secret", scale=0.5), UniformNoise("secret", scale=0.9)])
+def test_the_mean_of_repeats_breaks_noise_drawn_anew_and_not_keyed_noise(noise):
+    victim, x = Linear(), images(300)
+    label = victim(x).argmax(-1)
+
+    def labels_kept(defense, repeats: int) -> float:
+        service = Service(victim, Defense(outputs=[defense]))
+        mean = torch.stack([service(Query(x)).p for _ in range(repeats)]).mean(0)
+        return (mean.argmax(-1) == label).float().mean().item()
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        assert labels_kept(drawn_anew, 1) < 0.9
+        assert labels_kept(drawn_anew, 50) > 0.93
+    assert labels_kept(noise, 50) == labels_kept(noise, 1) < 0.9
+
+
+@pytest.mark.parametrize("method", [GaussianNoise, UniformNoise])
+def test_noise_is_the_inputs_and_the_keys(method):
+    p, x = many_rows(200, 10), images(200)
+    q = method("secret")(p, x)
+    assert torch.equal(method("secret")(p.flip(0), x.flip(0)).flip(0), q)  # another replica, another batch
+    for other in (method("another")(p, x), method("secret")(p, 1 - x)):
+        assert ((other - q).abs().amax(-1) > 1e-3).float().mean() > 0.99
+    with pytest.raises(BadInput, match=r"\(p, x\)"):
+        method("secret")(p)
+
+
+def test_noise_has_the_spread_that_is_asked_for():
+    p = torch.full((20_000, 2), 0.5)
+    p[:, 0], p[:, 1] = 0.6, 0.4
+    x = torch.arange(4 * len(p)).reshape(-1, 1, 2, 2).div(256, rounding_mode="floor") % 256
+    x[..., 1, :] = torch.arange(2 * len(p)).reshape(-1, 1, 2) % 256
+    for noise, spread in ((GaussianNoise("k", scale=0.01), 0.01), (UniformNoise("k", scale=0.01), 0.01 / 3**0.5)):
+        moved = noise(p.double(), x / 255)[:, 0] - 0.6  # (0.6 + a) / (1 + a + b) − 0.6 ≈ 0.4 a − 0.6 b
+        assert abs(moved.mean().item()) < spread / 20
+        assert moved.std().item() == pytest.approx(spread * (0.4**2 + 0.6**2) ** 0.5, rel=0.05)
+
+
+def test_uniform_noise_keeps_a_label_that_leads_by_twice_its_scale():
+    p, x = many_rows(2000, 10), images(2000)
+    first, second = p.topk(2).values.T
+    clear = first - second > 0.2
+    assert 0.3 < clear.float().mean() < 0.95
+    q = UniformNoise("secret", scale=0.1)(p, x)
+    assert torch.equal(q.argmax(-1)[clear], p.argmax(-1)[clear])
+    assert not torch.equal(q.argmax(-1), p.argmax(-1))
+
+
+def test_noise_that_leaves_nothing_above_zero_shows_the_largest_value():
+    p = torch.full((500, 2), 0.5)
+    q = GaussianNoise("secret", scale=50.0)(p, images(500))
+    assert ((q == 0).sum(-1) == 1).float().mean() > 0.5
+    assert torch.allclose(q.sum(-1), torch.ones(500))

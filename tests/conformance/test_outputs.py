@@ -19,6 +19,7 @@ from feint.defenses.outputs import (
     APGPClosedForm,
     Cosine,
     Gated,
+    GaussianNoise,
     HighConfidence,
     LabelOnly,
     ModelGuardS,
@@ -29,6 +30,7 @@ from feint.defenses.outputs import (
     Rounding,
     Temperature,
     TopK,
+    UniformNoise,
 )
 from feint.defenses.scores import MaxProbability
 from feint.errors import BadInput, BadRecipe
@@ -56,6 +58,8 @@ CASES: dict[str, Output] = {  # one line of test for a new method
     "ModelGuardW 0.01": ModelGuardW(epsilon=0.01),
     "Gated": Gated(APGPClosedForm(top=1), score=MaxProbability(), threshold=0.5),
     "Gated softly": Gated(APGPClosedForm(), APGPClosedForm(strength=0.1), MaxProbability(), width=0.2, threshold=0.5),
+    "GaussianNoise": GaussianNoise("secret"),
+    "GaussianNoise loud": GaussianNoise("secret", scale=5.0),
     "HighConfidence": HighConfidence(),
     "HighConfidence most": HighConfidence(threshold=0.9),
     "HighConfidence least": HighConfidence(threshold=1e-6),
@@ -71,15 +75,19 @@ CASES: dict[str, Output] = {  # one line of test for a new method
     "TopK": TopK(),
     "TopK 1": TopK(k=1),
     "TopK 1000": TopK(k=1000),
+    "UniformNoise": UniformNoise("secret"),
+    "UniformNoise loud": UniformNoise("secret", scale=5.0),
 }
 IDENTITIES = {
     "APGP": APGP(strength=0),
     "APGPClosedForm": APGPClosedForm(strength=0),
+    "GaussianNoise": GaussianNoise("secret", scale=0),
     "HighConfidence": HighConfidence(threshold=0),
     "ReverseSigmoid": ReverseSigmoid(beta=0),
     "ModelGuardS": ModelGuardS(epsilon=0.0),
     "ModelGuardW": ModelGuardW(epsilon=0.0),
     "Temperature": Temperature(temperature=1),
+    "UniformNoise": UniformNoise("secret", scale=0),
 }
 WITHOUT_STRENGTH = {Gated, LabelOnly, Rounding, TopK}  # no value of their fields is the identity
 

@@ -4,6 +4,7 @@ from feint.defenses.outputs.apgp import APGP
 from feint.defenses.outputs.apgp_closed_form import APGPClosedForm
 from feint.defenses.outputs.distances import KL, L1, L2, Cosine, ReverseKL
 from feint.defenses.outputs.gated import Gated
+from feint.defenses.outputs.gaussian_noise import GaussianNoise
 from feint.defenses.outputs.high_confidence import HighConfidence
 from feint.defenses.outputs.label_only import LabelOnly
 from feint.defenses.outputs.modelguard_s import ModelGuardS
@@ -13,6 +14,7 @@ from feint.defenses.outputs.reverse_sigmoid import ReverseSigmoid
 from feint.defenses.outputs.rounding import Rounding
 from feint.defenses.outputs.temperature import Temperature
 from feint.defenses.outputs.top_k import TopK
+from feint.defenses.outputs.uniform_noise import UniformNoise
 
 __all__ = [
     "APGP",
@@ -22,6 +24,7 @@ __all__ = [
     "APGPClosedForm",
     "Cosine",
     "Gated",
+    "GaussianNoise",
     "HighConfidence",
     "LabelOnly",
     "ModelGuardS",
@@ -32,4 +35,5 @@ __all__ = [
     "Rounding",
     "Temperature",
     "TopK",
+    "UniformNoise",
 ]

@@ -46,3 +46,12 @@ def check_simplex(p: Tensor) -> None:
             "probabilities: rows ≥ 0 with sum 1",
             "apply softmax to logits first, or mend the model",
         )
+
+
+def onto_simplex(values: Tensor) -> Tensor:
+    """`values` (N, K), in place, clipped at 0 and scaled to sum to 1; the largest alone where none is above 0."""
+    empty = (values.amax(-1) <= 0).nonzero()[:, 0]
+    if len(empty):
+        values[empty] = torch.zeros_like(values[empty]).scatter_(-1, values[empty].argmax(-1, keepdim=True), 1.0)
+    values.clamp_min_(0)
+    return values.div_(values.sum(-1, keepdim=True))

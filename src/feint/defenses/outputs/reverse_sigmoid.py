@@ -21,8 +21,8 @@ class ReverseSigmoid(Output):
     for each class alone, σ⁻¹ clipped at a probability of 1e-9. It keeps nothing exactly: gamma < 1 lifts a class near 0
     above others that are likelier, and a label below it is lost. For beta ≤ 1 and gamma ≤ 1, not both 1, f(p) > ½ where
     p > ½ and f(1 − p) = 1 − f(p): a label that holds more than half is kept. At the defaults f(p) > f(1e-9) from
-    p = 0.376 on, and every label above that is kept: 99.7 % of the
-    answers to Gaussian logits of deviation 6, 10 classes. `beta=0` is the identity.
+    p = 0.376 on, and every label above that is kept: all but 0.3 % of softmax answers over 10 classes from Gaussian
+    logits of deviation 6. `beta=0` is the identity.
     """
 
     cite: ClassVar[str] = "lee2019defending"
