@@ -1,5 +1,7 @@
 """Keyed randomness: an input and a secret decide it."""
 
+import hmac
+
 import pytest
 import torch
 
@@ -36,3 +38,11 @@ def test_without_a_key_or_an_input_there_is_nothing_to_draw_from():
         keyed.check_key("")
     with pytest.raises(BadInput, match="inputs"):
         keyed.uniforms("secret", None, 3)
+
+
+def test_digests_are_hmac_sha256_of_the_levels():
+    x = torch.rand(130, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    x = x.contiguous(memory_format=torch.channels_last)
+    levels = (x * 255).round().to(torch.uint8)
+    slow = [hmac.digest(b"secret", bytes(row.flatten().tolist()), "sha256") for row in levels]
+    assert [row.tobytes() for row in keyed.digests("secret", x)] == slow
