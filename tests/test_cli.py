@@ -7,11 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from feint import cli, victims
+from feint import cli, store, victims
+from feint.defenses.access import Budget
+from feint.defenses.inputs import APMSA
+from feint.defenses.outputs import APGPClosedForm
+from feint.errors import BadInput, MissingData
 from feint.oracle import Transcript
+from feint.service import Defense
 
 QUICK = "Training(epochs=15)"
 
@@ -208,3 +214,13 @@ def test_an_interrupted_theft_asks_nothing_twice(trained, tmp_path):
     code, out, err = trained(line)
     assert (code, "500 of 500 queries" in out) == (0, True), err
     assert not working.exists()
+
+
+def test_a_defense_stands_in_its_room_whether_it_is_a_directory_or_a_recipe(tmp_path):
+    store.save(tmp_path / "apgp", APGPClosedForm(top=1))
+    line = cli._defense((tmp_path / "apgp", Path("APMSA(gap=0.1)"), Path("Budget(5)"), Path("APMSA")))
+    assert line == Defense(access=[Budget(5)], inputs=[APMSA(gap=0.1), APMSA()], outputs=[APGPClosedForm(top=1)])
+    with pytest.raises(BadInput, match="an input defense"):
+        cli._defense((Path("Ray()"),))
+    with pytest.raises(MissingData, match="does not exist"):
+        cli._defense((tmp_path / "typo",))

@@ -11,6 +11,7 @@ import feint
 from feint import attacks, defenses
 from feint.attacks import Attack, Lens, Through
 from feint.defenses.boundary import Boundary
+from feint.defenses.inputs import Input
 from feint.defenses.outputs import Output
 
 ROOT = Path(__file__).parents[1]
@@ -21,13 +22,13 @@ PUBLIC = [
 
 
 def methods():
-    rooms = (attacks, defenses.access, defenses.boundary, defenses.outputs)
+    rooms = (attacks, defenses.access, defenses.boundary, defenses.inputs, defenses.outputs)
     found = {getattr(room, name): room for room in rooms for name in room.__all__}
     return [
         pytest.param(it, room, id=it.__name__)
         for it, room in found.items()
-        if it not in (Attack, Boundary, Lens, Through, Output)
-        and (issubclass(it, (Attack, Boundary, Lens, Output)) or hasattr(it, "admit") or hasattr(it, "observe"))
+        if it not in (Attack, Boundary, Input, Lens, Through, Output)
+        and (issubclass(it, (Attack, Boundary, Input, Lens, Output)) or hasattr(it, "admit") or hasattr(it, "observe"))
     ]
 
 

@@ -192,7 +192,8 @@ def steal(
     out
         The directory to write: the surrogate, and the transcript of what was asked and answered.
     defense
-        The directory of a fitted defense. Can be given several times, in the order on the line.
+        The directory of a fitted defense, or a recipe of one that needs no fitting, like "APMSA(gap=0.01)". Can be
+        given several times, in the order on the line.
     lens
         How the attacker looks at the answers, like HardLabels or "Averaged(repeats=3)". Can be given several times.
     surrogate
@@ -244,7 +245,7 @@ def evaluate(surrogate: Path, /, *, victim: Path, data: str, defense: Defenses =
     data
         The data set on whose test part both are judged.
     defense
-        The directory of a fitted defense. Can be given several times.
+        The directory of a fitted defense, or a recipe. Can be given several times.
     json
         Print JSON for machines.
     """
@@ -273,7 +274,7 @@ def _words() -> dict[str, Any]:
     from feint import attacks, data, defenses, networks, training
     from feint.recipe import vocabulary
 
-    rooms = vocabulary(attacks, defenses.access, defenses.boundary, defenses.outputs, defenses.scores)
+    rooms = vocabulary(attacks, defenses.access, defenses.boundary, defenses.inputs, defenses.outputs, defenses.scores)
     return {**rooms, "Split": data.Split, "Network": networks.Network, "Training": training.Training}
 
 
@@ -284,12 +285,27 @@ def _parse(text: str, **given: object) -> Any:
 
 
 def _defense(folders: tuple[Path, ...]) -> "Defense":
-    from feint import defenses, store
-    from feint.recipe import vocabulary
+    """The defenses in these directories, each in its room on the line, in the order given."""
+    from feint import store
+    from feint.defenses.inputs import Input
+    from feint.defenses.outputs import Output
+    from feint.line import Rule
     from feint.service import Defense
 
-    words = vocabulary(defenses.outputs)
-    return Defense(outputs=[store.load(folder, words).recipe for folder in folders])
+    rooms: dict[str, list[Any]] = {"access": [], "inputs": [], "outputs": []}
+    kinds = {"access": Rule, "inputs": Input, "outputs": Output}
+    for folder in folders:
+        recipe = _parse(str(folder)) if _is_recipe(folder) else store.load(folder, _words()).recipe
+        room = next((room for room, kind in kinds.items() if isinstance(recipe, kind)), None)
+        if room is None:
+            raise BadInput(f"{recipe!r}", "an access rule, an input defense or an output defense", "name one of these")
+        rooms[room].append(recipe)
+    return Defense(**rooms)
+
+
+def _is_recipe(text: Path) -> bool:
+    """Whether this is a defense as it is written in Python, and no directory: there is nothing to fit in some."""
+    return not text.exists() and (text.name.endswith(")") or str(text) in _words())
 
 
 def _pool(name: str) -> "Split":

@@ -9,6 +9,7 @@ from feint.ledger import Account, Ledger
 from feint.query import Query
 
 
+@runtime_checkable
 class Rule(Protocol):
     """An access rule: it lets a query pass, or raises `Refused`."""
 

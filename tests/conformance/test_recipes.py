@@ -17,6 +17,7 @@ from feint.defenses.boundary import (
     NastyTeacher,
     OutlierExposure,
 )
+from feint.defenses.inputs import APMSA, CW, FGSM, PGD, DeepFool, Ray
 from feint.defenses.outputs import (
     APGP,
     KL,
@@ -77,6 +78,12 @@ CASES = [
     BoundaryConfusion(clusters=7),
     BoundaryProtection(penalty=0.5),
     NastyTeacher(temperature=20.0, training=Training(epochs=1), from_scratch=True),
+    APMSA(step=PGD(step=0.01), steps=9, constant_time=True),
+    CW(weight=0.5),
+    DeepFool(),
+    FGSM(step=0.25),
+    PGD(radius=0.1),
+    Ray(overshoot=1.5),
     HardLabels(),
     Averaged(repeats=4),
     KNOCKOFF,
@@ -91,7 +98,7 @@ WORDS = {type(case).__name__: type(case) for case in CASES}
 
 
 def test_every_recipe_has_a_case():
-    exported = vocabulary(attacks, defenses.access, defenses.boundary, defenses.outputs)
+    exported = vocabulary(attacks, defenses.access, defenses.boundary, defenses.inputs, defenses.outputs)
     assert set(exported.values()) - {Through} <= {type(case) for case in CASES}
 
 
@@ -149,6 +156,10 @@ def test_it_is_frozen_and_an_unknown_field_is_refused(case):
         ("BoundaryConfusion(clusters=0)", BadRecipe, "at least 1"),
         ("BoundaryProtection(penalty=-1)", BadRecipe, "at least 0"),
         ("NastyTeacher(temperature=0)", BadRecipe, "more than 0"),
+        ("APMSA(steps=-1)", BadRecipe, "identity"),
+        ("APMSA(gap=0)", BadRecipe, "6 decimals"),
+        ("FGSM(0)", BadRecipe, "above 0"),
+        ("CW(weight=-1)", BadRecipe, "0 or more"),
         ("Averaged(0)", BadRecipe, "1 or more"),
         ("Training(patience=1)", BadRecipe, "holdout"),
         ("Training(epochs=-1)", BadRecipe, "epochs"),

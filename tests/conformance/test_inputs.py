@@ -1,0 +1,147 @@
+"""The contracts of the inputs room, over everything that it exports."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from feint.defenses import inputs
+from feint.defenses.inputs import APMSA, CW, FGSM, PGD, DeepFool, Input
+from feint.errors import BadInput
+from feint.query import Query
+from feint.service import Defense, Service
+from feint.victims import predict
+
+CASES: dict[str, Input] = {  # one line of test for a new method
+    "APMSA": APMSA(),
+    "APMSA FGSM": APMSA(step=FGSM(step=0.05)),
+    "APMSA PGD": APMSA(step=PGD(step=0.05, radius=0.5)),
+    "APMSA CW": APMSA(step=CW(learning_rate=0.05)),
+    "APMSA DeepFool": APMSA(step=DeepFool(), gap=0.1),
+    "APMSA constant": APMSA(steps=8, refinements=10, constant_time=True),
+}
+IDENTITIES = {"APMSA": APMSA(steps=0)}
+KEEP_THE_LABEL = [name for name, case in CASES.items() if isinstance(case, APMSA)]
+
+
+def network(kind: str) -> nn.Module:
+    """A victim of 8×8 images with random weights, confident as trained ones are."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        layers = {
+            "MLP": [nn.Flatten(), nn.Linear(64, 32), nn.ReLU(inplace=True), nn.Linear(32, 10)],
+            "CNN": [nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1), nn.Flatten(), nn.Linear(32, 10)],
+            "BatchNorm": [nn.Conv2d(1, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(128, 10)],
+        }[kind]
+        model = nn.Sequential(*layers)
+        model(torch.rand(64, 1, 8, 8))  # the normalisation's averages
+    model[-1].weight.data *= 40
+    return model.eval()
+
+
+MODELS = {kind: network(kind) for kind in ("MLP", "CNN", "BatchNorm")}
+DRAWN = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+X = torch.cat([DRAWN, DRAWN[:1].round(), torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8)])
+
+every = pytest.mark.parametrize(("name", "kind"), [(name, kind) for name in CASES for kind in MODELS])
+
+
+def test_every_method_has_a_case():
+    methods = {it for it in map(inputs.__dict__.get, inputs.__all__) if issubclass(it, Input) and it is not Input}
+    assert methods == {type(case) for case in CASES.values()} == {type(case) for case in IDENTITIES.values()}
+
+
+@every
+def test_the_range_shape_and_type_are_kept_and_the_model_is_left_as_it_was(name, kind):
+    model = network(kind)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    before = {key: it.clone() for key, it in model.state_dict().items()}
+    sent = X.clone()
+    x = CASES[name](sent, model)
+    assert torch.equal(sent, X)
+    assert (x.shape, x.dtype, x.requires_grad) == (X.shape, X.dtype, False)
+    assert x.isfinite().all()
+    assert (x >= 0).all()
+    assert (x <= 1).all()
+    assert not torch.equal(x, X)
+    assert all(torch.equal(before[key], it) for key, it in model.state_dict().items())
+    assert all(torch.equal(it.grad, torch.ones_like(it)) and it.requires_grad for it in model.parameters())
+    assert not model.training
+
+
+@every
+def test_a_batch_equals_its_rows_one_by_one(name, kind):
+    one_by_one = torch.cat([CASES[name](row[None], MODELS[kind]) for row in X])
+    torch.testing.assert_close(CASES[name](X, MODELS[kind]), one_by_one, atol=1e-5, rtol=0)
+
+
+@every
+def test_the_same_query_gets_the_same_answer_whatever_the_caller_switched_off(name, kind):
+    defense, model, state = CASES[name], MODELS[kind], torch.get_rng_state()
+    x = defense(X, model)
+    with torch.no_grad():
+        assert torch.equal(defense(X, model), x)
+    with torch.inference_mode():
+        assert torch.equal(defense(X.clone(), model), x)
+    assert torch.equal(defense(X.clone().requires_grad_(), model), x)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@every
+@pytest.mark.parametrize("shape", [(0, 1, 8, 8), (1, 1, 8, 8)], ids=["no rows", "one row"])
+def test_small_batches(name, kind, shape):
+    assert CASES[name](torch.rand(shape), MODELS[kind]).shape == shape
+
+
+@pytest.mark.parametrize("name", IDENTITIES)
+def test_zero_steps_is_the_identity(name):
+    assert torch.equal(IDENTITIES[name](X, MODELS["CNN"]), X)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("name", KEEP_THE_LABEL)
+def test_the_label_is_kept_on_the_line_in_a_batch_and_alone(name, kind):
+    model, service = MODELS[kind], Service(MODELS[kind], Defense(inputs=[CASES[name]]))
+    label = predict(model, X).argmax(-1)
+    batch = service(Query(X)).p
+    alone = torch.cat([service(Query(row[None])).p for row in X])
+    perturbed = CASES[name](X, model)
+    elsewhere = torch.cat([predict(model, row[None]) for row in perturbed])
+    for p in (batch, alone, elsewhere):
+        assert torch.equal(p.argmax(-1), label)
+        assert torch.equal((p * 1e6).round().argmax(-1), label)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [X + 0.5, X - 0.5, X.clone().fill_(math.nan), (X * 255).to(torch.uint8), X[0, 0, 0]],
+    ids=["above", "below", "NaN", "integers", "one row of one image"],
+)
+@pytest.mark.parametrize("name", CASES)
+def test_anything_but_inputs_in_zero_to_one_is_refused(name, x):
+    with pytest.raises(BadInput, match="expected"):
+        CASES[name](x, MODELS["MLP"])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_model_in_training_mode_is_refused(name):
+    with pytest.raises(BadInput, match="eval"):
+        CASES[name](X, network("BatchNorm").train())
+
+
+class Careless(Input):
+    """A method that breaks the contract."""
+
+    def __init__(self, result: torch.Tensor) -> None:
+        self.result = result
+
+    def perturb(self, x, model):
+        return self.result
+
+
+@pytest.mark.parametrize("result", [X + 1, X * math.nan, X[1:], X.double()], ids=["range", "NaN", "shape", "type"])
+def test_a_careless_method_is_caught(result):
+    with pytest.raises(BadInput):
+        Careless(result)(X, MODELS["MLP"])
