@@ -2,6 +2,9 @@
 
 import time
 from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 
 def least(jobs: Mapping[str, Callable[[], object]], *, repeats: int = 30) -> dict[str, float]:
@@ -15,7 +18,7 @@ def least(jobs: Mapping[str, Callable[[], object]], *, repeats: int = 30) -> dic
     return best
 
 
-def processor_seconds(job: Callable[[], object]) -> tuple[float, object]:
+def processor_seconds(job: Callable[[], Result]) -> tuple[float, Result]:
     """Seconds of processor time, over all threads, and what the job returned."""
     started = time.process_time()
     result = job()

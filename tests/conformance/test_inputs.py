@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from feint.defenses import inputs
-from feint.defenses.inputs import APMSA, CW, FGSM, PGD, DeepFool, Input
+from feint.defenses.inputs import APMSA, CW, FGSM, JPEG, PGD, BitDepth, Blur, DeepFool, Input, RandomResize
 from feint.errors import BadInput
 from feint.query import Query
 from feint.service import Defense, Service
@@ -20,8 +20,18 @@ CASES: dict[str, Input] = {  # one line of test for a new method
     "APMSA CW": APMSA(step=CW(learning_rate=0.05)),
     "APMSA DeepFool": APMSA(step=DeepFool(), gap=0.1),
     "APMSA constant": APMSA(steps=8, refinements=10, constant_time=True),
+    "BitDepth": BitDepth(bits=2),
+    "Blur": Blur(sigma=1.0),
+    "JPEG": JPEG(quality=50),
+    "RandomResize": RandomResize(key="secret", least=0.5),
 }
-IDENTITIES = {"APMSA": APMSA(steps=0)}
+IDENTITIES = {
+    "APMSA": APMSA(steps=0),
+    "BitDepth": BitDepth(bits=8),  # on images of 256 levels
+    "Blur": Blur(sigma=0),
+    "RandomResize": RandomResize(key="secret", least=1.0),
+}
+WITHOUT_IDENTITY = {JPEG}
 KEEP_THE_LABEL = [name for name, case in CASES.items() if isinstance(case, APMSA)]
 
 
@@ -41,7 +51,7 @@ def network(kind: str) -> nn.Module:
 
 
 MODELS = {kind: network(kind) for kind in ("MLP", "CNN", "BatchNorm")}
-DRAWN = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+DRAWN = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0)).mul(255).round().div(255)
 X = torch.cat([DRAWN, DRAWN[:1].round(), torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8)])
 
 every = pytest.mark.parametrize(("name", "kind"), [(name, kind) for name in CASES for kind in MODELS])
@@ -49,7 +59,8 @@ every = pytest.mark.parametrize(("name", "kind"), [(name, kind) for name in CASE
 
 def test_every_method_has_a_case():
     methods = {it for it in map(inputs.__dict__.get, inputs.__all__) if issubclass(it, Input) and it is not Input}
-    assert methods == {type(case) for case in CASES.values()} == {type(case) for case in IDENTITIES.values()}
+    assert methods == {type(case) for case in CASES.values()}
+    assert methods - WITHOUT_IDENTITY == {type(case) for case in IDENTITIES.values()}
 
 
 @every
@@ -96,7 +107,7 @@ def test_small_batches(name, kind, shape):
 
 
 @pytest.mark.parametrize("name", IDENTITIES)
-def test_zero_steps_is_the_identity(name):
+def test_strength_zero_is_the_identity(name):
     assert torch.equal(IDENTITIES[name](X, MODELS["CNN"]), X)
 
 

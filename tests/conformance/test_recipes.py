@@ -17,7 +17,7 @@ from feint.defenses.boundary import (
     NastyTeacher,
     OutlierExposure,
 )
-from feint.defenses.inputs import APMSA, CW, FGSM, PGD, DeepFool, Ray
+from feint.defenses.inputs import APMSA, CW, FGSM, JPEG, PGD, BitDepth, Blur, DeepFool, RandomResize, Ray
 from feint.defenses.outputs import (
     APGP,
     KL,
@@ -79,10 +79,14 @@ CASES = [
     BoundaryProtection(penalty=0.5),
     NastyTeacher(temperature=20.0, training=Training(epochs=1), from_scratch=True),
     APMSA(step=PGD(step=0.01), steps=9, constant_time=True),
+    BitDepth(bits=4),
+    Blur(sigma=0.8),
     CW(weight=0.5),
     DeepFool(),
     FGSM(step=0.25),
+    JPEG(quality=50),
     PGD(radius=0.1),
+    RandomResize(key="secret", least=0.7),
     Ray(overshoot=1.5),
     HardLabels(),
     Averaged(repeats=4),
@@ -158,6 +162,11 @@ def test_it_is_frozen_and_an_unknown_field_is_refused(case):
         ("NastyTeacher(temperature=0)", BadRecipe, "more than 0"),
         ("APMSA(steps=-1)", BadRecipe, "identity"),
         ("APMSA(gap=0)", BadRecipe, "6 decimals"),
+        ("BitDepth(0)", BadRecipe, "1 to 16"),
+        ("Blur(-1)", BadRecipe, "identity"),
+        ("JPEG(0)", BadRecipe, "1 \\(coarse"),
+        ("RandomResize('')", BadRecipe, "empty key"),
+        ("RandomResize('k', 0)", BadRecipe, "identity"),
         ("FGSM(0)", BadRecipe, "above 0"),
         ("CW(weight=-1)", BadRecipe, "0 or more"),
         ("Averaged(0)", BadRecipe, "1 or more"),

@@ -1,7 +1,24 @@
 """Input perturbation: `(x, model) -> x`, values in [0, 1] in and out."""
 
 from feint.defenses.inputs.apmsa import APMSA
+from feint.defenses.inputs.bit_depth import BitDepth
+from feint.defenses.inputs.blur import Blur
 from feint.defenses.inputs.input import Input
+from feint.defenses.inputs.jpeg import JPEG
+from feint.defenses.inputs.random_resize import RandomResize
 from feint.defenses.inputs.steps import CW, FGSM, PGD, DeepFool, Ray, Step
 
-__all__ = ["APMSA", "CW", "FGSM", "PGD", "DeepFool", "Input", "Ray", "Step"]
+__all__ = [
+    "APMSA",
+    "CW",
+    "FGSM",
+    "JPEG",
+    "PGD",
+    "BitDepth",
+    "Blur",
+    "DeepFool",
+    "Input",
+    "RandomResize",
+    "Ray",
+    "Step",
+]

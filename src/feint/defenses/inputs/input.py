@@ -58,3 +58,9 @@ def _check(x: Tensor) -> None:
 def per_row(values: Tensor, x: Tensor) -> Tensor:
     """`values` (N,) in a shape that multiplies the rows of `x` (N, …)."""
     return values.view(-1, *[1] * (x.ndim - 1))
+
+
+def check_images(x: Tensor) -> None:
+    """Raise `BadInput` unless `x` is (N, C, H, W)."""
+    if x.ndim != 4:
+        raise BadInput(f"inputs of shape {tuple(x.shape)}", "images (N, C, H, W)", "use another input defense")

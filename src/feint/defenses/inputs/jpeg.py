@@ -1,0 +1,45 @@
+"""JPEG compression."""
+
+import io
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from feint.defenses.inputs.input import Input, check_images
+from feint.errors import BadInput, BadRecipe
+from feint.extras import need
+
+
+@dataclass(frozen=True)
+class JPEG(Input):
+    """Write every image as JPEG of a `quality` from 1 to 100 and read it back (Guo et al., ICLR 2018).
+
+    x: images (N, 1 or 3, H, W) in [0, 1], rounded to 256 levels first; no quality is the identity. Like all fixed
+    transforms it takes the finest structure, where adversarial and synthetic queries differ from photographs, and it
+    is known to whoever tries it: an attacker who compresses his own images loses nothing.
+    """
+
+    cite: ClassVar[str] = "guo2018countering"
+    quality: int = 75
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.quality <= 100:
+            raise BadRecipe(f"a quality of {self.quality}", "1 (coarse) to 100", "change it")
+
+    def perturb(self, x: Tensor, model: nn.Module) -> Tensor:
+        check_images(x)
+        if x.shape[1] not in (1, 3):
+            raise BadInput(f"images of {x.shape[1]} channels", "grey (1) or colour (3)", "use another input defense")
+        levels = (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        read = np.stack([self._compressed(image) for image in levels])
+        return torch.from_numpy(read).permute(0, 3, 1, 2).to(x).div_(255)
+
+    def _compressed(self, image: np.ndarray) -> np.ndarray:
+        """The image (H, W, C) uint8 after the round trip."""
+        pillow = need("PIL.Image", "data")
+        file = io.BytesIO()
+        pillow.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).save(file, "JPEG", quality=self.quality)
+        return np.asarray(pillow.open(file)).reshape(image.shape)

@@ -1,0 +1,46 @@
+"""Another size and place for every image, drawn by the owner's key."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from feint.defenses.inputs.input import Input, check_images
+from feint.defenses.keyed import check_key, uniforms
+from feint.errors import BadRecipe
+
+
+@dataclass(frozen=True)
+class RandomResize(Input):
+    """Shrink every image to a random share of its sides, put it at a random place, and fill up with black (Xie et al.,
+    ICLR 2018, who enlarge instead).
+
+    x: images (N, C, H, W) in [0, 1]. The share is uniform in [`least`, 1], one for both sides, bilinear; 1 is the
+    identity. Share and place are drawn by the `key` and the image: the same query is answered alike on every replica,
+    and asking it again shows nothing new. A visible change of the image draws anew.
+    """
+
+    cite: ClassVar[str] = "xie2018mitigating"
+    key: str
+    least: float = 0.85
+
+    def __post_init__(self) -> None:
+        check_key(self.key)
+        if not 0 < self.least <= 1:
+            raise BadRecipe(f"least={self.least}", "a share above 0, up to 1 (the identity)", "change it")
+
+    def perturb(self, x: Tensor, model: nn.Module) -> Tensor:
+        check_images(x)
+        full = torch.tensor(x.shape[2:])
+        share, *place = uniforms(self.key, x, 3).unbind(-1)
+        small = ((1 - (1 - self.least) * share)[:, None] * full).round_().clamp_min(1).long()
+        corner = (torch.stack(place, -1) * (full - small + 1)).long()
+        result = torch.zeros_like(x)
+        for height, width in small.unique(dim=0).tolist():
+            rows = ((small[:, 0] == height) & (small[:, 1] == width)).nonzero()[:, 0]
+            shrunk = F.interpolate(x[rows], (height, width), mode="bilinear", antialias=True).clamp_(0, 1)
+            for row, (top, left), image in zip(rows.tolist(), corner[rows].tolist(), shrunk, strict=True):
+                result[row, :, top : top + height, left : left + width] = image
+        return result
