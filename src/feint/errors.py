@@ -9,12 +9,14 @@
     ├── NotWritten        a file or directory could not be written: a full disk, no permission
     ├── DamagedFile       a stored recipe or its tensors are broken, foreign or incomplete
     └── Refused           the service will not answer this client
-        └── OverBudget    … because no queries are left
+        ├── OverBudget    … because no queries are left
+        └── RateLimited   … before `retry_after` seconds have passed
 
 Each says in one line what came, what was expected and what to do about it.
 """
 
 import difflib
+import math
 from collections.abc import Iterable
 
 
@@ -75,3 +77,11 @@ class Refused(FeintError):
 
 class OverBudget(Refused):
     """The client has no queries left for this request."""
+
+
+class RateLimited(Refused):
+    """The client asks too fast: it may ask the same again after `retry_after` seconds (inf: never)."""
+
+    def __init__(self, got: str, expected: str, remedy: str, retry_after: float = math.inf) -> None:
+        super().__init__(got, expected, remedy)
+        self.retry_after = retry_after  # beside `args`, so that the pickle carries it in the state

@@ -96,6 +96,11 @@ class Account:
         with self._lock:
             return self._rows.setdefault(name, Rows())
 
+    def drop(self, prefix: str) -> None:
+        """Forget all rows whose names begin with `prefix`: a window is over, and memory stays bounded."""
+        with self._lock:
+            self._rows = {name: rows for name, rows in self._rows.items() if not name.startswith(prefix)}
+
     def write(self, query: Query, answer: Answer) -> Answer:
         """Enter an answered query, and hand the answer on."""
         self.add("queries", len(query))

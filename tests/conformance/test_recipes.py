@@ -9,7 +9,7 @@ import feint
 from feint import attacks, defenses
 from feint.attacks import Averaged, HardLabels, KnockoffNets, Through
 from feint.data import Split
-from feint.defenses.access import Budget, SequentialTest
+from feint.defenses.access import PRADA, Budget, GlobalBudget, RateLimit, SequentialTest
 from feint.defenses.boundary import (
     AdversarialTraining,
     BoundaryConfusion,
@@ -88,6 +88,9 @@ CASES = [
     PGD(radius=0.1),
     RandomResize(key="secret", least=0.7),
     Ray(overshoot=1.5),
+    GlobalBudget(1000),
+    RateLimit(0.5, burst=3),
+    PRADA(delta=0.95, window=800),
     HardLabels(),
     Averaged(repeats=4),
     KNOCKOFF,
@@ -169,6 +172,11 @@ def test_it_is_frozen_and_an_unknown_field_is_refused(case):
         ("RandomResize('k', 0)", BadRecipe, "identity"),
         ("FGSM(0)", BadRecipe, "above 0"),
         ("CW(weight=-1)", BadRecipe, "0 or more"),
+        ("GlobalBudget(-1)", BadRecipe, "0 or more"),
+        ("RateLimit(0)", BadRecipe, "rate > 0"),
+        ("RateLimit(1, burst=0)", BadRecipe, "burst"),
+        ("PRADA(delta=1)", BadRecipe, "between 0 and 1"),
+        ("PRADA(window=100)", BadRecipe, "more than 100"),
         ("Averaged(0)", BadRecipe, "1 or more"),
         ("Training(patience=1)", BadRecipe, "holdout"),
         ("Training(epochs=-1)", BadRecipe, "epochs"),

@@ -24,8 +24,11 @@ class Budget:
 
     def admit(self, query: Query, account: Account) -> None:
         """Charge the query. Raises `OverBudget`, and charges nothing, where it would not be paid in full."""
-        if not account.add("budget", len(query), limit=self.queries):
-            left = self.queries - int(account.total("budget"))
-            raise OverBudget(
-                f"{len(query)} queries", f"at most {left} more of {self.queries}", "ask for a larger budget"
-            )
+        charge(account, len(query), self.queries)
+
+
+def charge(account: Account, n: int, budget: int) -> None:
+    """Charge `n` queries to the account, or raise `OverBudget`."""
+    if not account.add("budget", n, limit=budget):
+        left = budget - int(account.total("budget"))
+        raise OverBudget(f"{n} queries", f"at most {left} more of {budget}", "ask for a larger budget")

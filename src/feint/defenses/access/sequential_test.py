@@ -115,7 +115,9 @@ def _first_times(query: Query, account: Account) -> Tensor:
     """Which inputs this client has not sent in the last hour, in 256 levels as `keyed` takes them: (N,) of bool."""
     levels = query.x.mul(255).round_().to(torch.uint8).flatten(1).cpu().numpy()
     marks = [hashlib.blake2b(row.tobytes(), digest_size=12).hexdigest() for row in levels]
-    return torch.tensor([account.once(it, expires=query.time + MEMORY, now=query.time) for it in marks])
+    return torch.tensor(
+        [account.once(it, expires=query.time + MEMORY, now=query.time) for it in marks], dtype=torch.bool
+    )
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,0 +1,136 @@
+"""The distances between a client's own queries: a normal distribution for honest clients, another for synthesis."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from feint.defenses.access.shapiro import shapiro_w
+from feint.defenses.access.windows import pieces
+from feint.errors import BadRecipe
+from feint.ledger import Account
+from feint.query import Query
+
+ENOUGH, LEAST, EVERY = 10, 100, 10  # distances of a class that count; pooled values for a test; queries between two
+SAME = 1e-12  # squared distance, of the squared lengths, under which two inputs are the same but for rounding
+
+
+@dataclass(frozen=True)
+class PRADA:
+    """Accuses a client whose queries lie at distances that are not normally distributed (Juuti et al., EuroS&P 2019).
+
+    Each class c that the model predicts has a growing set. A query's distance d is the L2 distance to the nearest
+    member of its class's set; it joins where d > T_c, and then T_c = max(T_c, mean − deviation of the members' d).
+    After every 10 queries the distances of all classes with at least 10 of them are pooled, those 3 deviations from
+    the mean dropped, and where more than 100 are left, W is their Shapiro–Wilk statistic:
+
+        evidence = max over the tests so far of (1 − W) / (1 − delta), at least 1 when some W ≤ delta
+
+    `delta` is to be tuned on honest clients (published values are 0.9 to 0.96); nothing else is learned. Chosen here:
+    the first member of a set counts with distance 0 in T_c; and after `window` queries of a client its sets and
+    distances begin anew, which bounds its memory to `window` inputs. Replicas that share a ledger are one detector.
+    Ledgers that were apart are merged by appending their rows: distances between the halves were never measured, so
+    the merged statistic is that of both halves' distances pooled, and the same only where they share no class.
+    """
+
+    cite: ClassVar[str] = "juuti2019prada"
+    delta: float = 0.9
+    window: int = 5000
+
+    def __post_init__(self) -> None:
+        if not 0 < self.delta < 1:
+            raise BadRecipe(f"delta={self.delta}", "a W between 0 and 1, as 0.9", "tune it on honest clients")
+        if self.window <= LEAST:
+            raise BadRecipe(f"window={self.window}", f"more than {LEAST} queries", "remember more")
+
+    def observe(self, query: Query, z: Tensor, account: Account) -> float:
+        """Remember the query's inputs, which the model takes for the classes of `z` (N, K); the evidence so far."""
+        x, predicted = query.x.flatten(1).cpu(), z.argmax(-1).cpu()
+        for before, piece in pieces(account, "PRADA", len(query), window=self.window):
+            stops = self._remember(x[piece], predicted[piece], before, account)
+            account.add("PRADA", 0.0, floor=self._evidence(account.rows("PRADA").tensor, stops))
+        return account.total("PRADA")
+
+    def _remember(self, x: Tensor, predicted: Tensor, before: int, account: Account) -> list[int]:
+        """Write members and distances; how many distances were known after every tenth of the client's queries."""
+        nearest = torch.empty(len(x))
+        for c in predicted.unique().tolist():
+            mine, members = predicted == c, account.rows(f"PRADA {c}")
+            nearest[mine], joins = grow(members.tensor, x[mine])
+            entries = torch.cat([nearest[mine, None].nan_to_num(posinf=0.0), x[mine]], -1)
+            members.append(entries[joins], most=self.window)
+        measured, log = nearest.isfinite(), account.rows("PRADA")  # the first of a class has no distance
+        known = len(log) + measured.cumsum(0)
+        log.append(torch.stack([predicted, nearest], -1)[measured], most=self.window)
+        return known[(before + 1 + torch.arange(len(x))) % EVERY == 0].tolist()
+
+    def _evidence(self, log: Tensor, stops: list[int]) -> float:
+        """The greatest evidence of the first so many rows of the log (n, 2) of classes and distances."""
+        if not stops or len(log) <= LEAST:
+            return 0.0
+        order = log[:, 1].argsort()
+        values, counted = log[order, 1].double().numpy(), counted_from(log[:, 0])[order].numpy()
+        pools = (within(values[counted < stop]) for stop in sorted(set(stops)))
+        worst = min((shapiro_w(pool) for pool in pools if len(pool) > LEAST), default=1.0)
+        return (1 - worst) / (1 - self.delta)
+
+
+def counted_from(classes: Tensor) -> Tensor:
+    """For each row the index of the row with which it begins to count: itself, or the tenth of its class if later."""
+    since = torch.arange(len(classes))
+    for c in classes.unique():
+        mine = (classes == c).nonzero()[:, 0]
+        since[mine[:ENOUGH]] = mine[ENOUGH - 1] if len(mine) >= ENOUGH else len(classes)
+    return since
+
+
+def within(values: np.ndarray) -> np.ndarray:
+    """The `values`, given from least to largest, that are less than 3 deviations from their mean."""
+    if not len(values):
+        return values
+    mean, reach = values.mean(), 3 * values.std()
+    return values[np.searchsorted(values, mean - reach, "right") : np.searchsorted(values, mean + reach)]
+
+
+def grow(members: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The distance of each row of `x` (n, d) to the set before it (inf to an empty one), and which rows join it.
+
+    `members` (m, 1 + d) are the set's rows behind the distance at which each joined. The set changes from row to
+    row, but distances do not: one matrix product measures them all, and each row that joins lowers those after it.
+    """
+    rows, past = x.double(), members[:, 1:].double() if len(members) else x[:0].double()
+    nearest = distances(rows, past).amin(-1).numpy() if len(past) else np.full(len(x), np.inf, np.float32)
+    among, joins = distances(rows, rows).numpy(), np.zeros(len(x), bool)
+    threshold = Threshold(members[:, 0].tolist() if len(members) else ())
+    for i in range(len(x)):
+        d = nearest.item(i)
+        if d > threshold.value or not threshold.count:
+            joins[i] = True
+            threshold.add(d if threshold.count else 0.0)
+            np.minimum(nearest[i + 1 :], among[i, i + 1 :], out=nearest[i + 1 :])
+    return torch.from_numpy(nearest), torch.from_numpy(joins)
+
+
+class Threshold:
+    """T_c = max over all additions of mean − deviation of the distances at which the members joined."""
+
+    def __init__(self, joined: Iterable[float]) -> None:
+        self.value, self.count, self._total, self._squares = 0.0, 0, 0.0, 0.0
+        for d in joined:
+            self.add(d)
+
+    def add(self, d: float) -> None:
+        self.count, self._total, self._squares = self.count + 1, self._total + d, self._squares + d * d
+        mean = self._total / self.count
+        self.value = max(self.value, mean - math.sqrt(max(self._squares / self.count - mean * mean, 0.0)))
+
+
+def distances(a: Tensor, b: Tensor) -> Tensor:
+    """The L2 distances (n, m), in float32, between rows of `a` and `b` in float64: exactly 0 between equal ones."""
+    lengths = a.square().sum(-1)[:, None] + b.square().sum(-1)
+    squares = torch.addmm(lengths, a, b.T, alpha=-2)
+    return torch.where(squares > SAME * lengths, squares, 0.0).sqrt_().float()

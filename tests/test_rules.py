@@ -1,0 +1,92 @@
+"""Access rules beside the obvious slow way to decide the same."""
+
+import pickle
+import threading
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feint.defenses.access import Budget, GlobalBudget, RateLimit
+from feint.errors import OverBudget, RateLimited, Refused
+from feint.ledger import Account, Ledger
+from feint.query import Query
+
+
+def query(n: int, time: float = 0.0, client: str = "a") -> Query:
+    return Query(torch.zeros(n, 2), client, time=time)
+
+
+def admitted(rule, query: Query, account: Account) -> bool:
+    try:
+        rule.admit(query, account)
+    except Refused:
+        return False
+    return True
+
+
+NOW = 1.8e9  # where a double tells apart a quarter of a microsecond
+
+
+@given(
+    rate=st.sampled_from([0.1, 1 / 3, 3.0, 1000.0]),
+    burst=st.integers(1, 40),
+    requests=st.lists(st.tuples(st.floats(0.0, 2.0), st.integers(1, 9)), max_size=60),
+)
+def test_the_rate_limit_is_a_bucket_of_tokens(rate, burst, requests):
+    rule, account, tokens, now = RateLimit(rate, burst), Account("a"), float(burst), NOW
+    for pause, n in requests:
+        now, before = now + pause, now
+        tokens = min(burst, tokens + (now - before) * rate)
+        if abs(tokens - n) < 0.01:  # too close to call in doubles
+            continue
+        assert admitted(rule, query(n, now), account) == (n < tokens)
+        tokens -= n * (n < tokens)
+
+
+@pytest.mark.parametrize("rate", [1 / 3, 0.7, 10.0, 3333.0])
+def test_a_burst_is_had_to_the_last_query(rate):
+    account = Account("a")
+    assert [admitted(RateLimit(rate, 30), query(1, NOW), account) for _ in range(31)] == [True] * 30 + [False]
+
+
+def test_after_the_seconds_named_the_same_query_passes():
+    rule, account = RateLimit(0.5, burst=4), Account("a")
+    rule.admit(query(3, NOW), account)
+    with pytest.raises(RateLimited, match="wait 4 seconds") as caught:
+        rule.admit(query(3, NOW), account)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert again.retry_after == caught.value.retry_after == pytest.approx(4.0, abs=1e-5)
+    assert again.args == caught.value.args
+    assert not admitted(rule, query(3, NOW + 3.99), account)
+    assert admitted(rule, query(3, NOW + again.retry_after), account)
+
+
+def test_more_than_a_burst_is_never_had():
+    with pytest.raises(RateLimited, match="smaller requests") as caught:
+        RateLimit(10, burst=4).admit(query(5, NOW), Account("a"))
+    assert caught.value.retry_after == float("inf")
+
+
+def test_many_threads_never_exceed_the_rate():
+    rule, account, passed = RateLimit(1.0, burst=100), Account("a"), []
+
+    def ask() -> None:
+        passed.extend(admitted(rule, query(1, NOW + i / 100), account) for i in range(200))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 100 <= sum(passed) <= 102
+
+
+def test_a_global_budget_is_one_for_all():
+    ledger, rule = Ledger(), GlobalBudget(10)
+    rule.admit(query(6, client="a"), ledger["a"])
+    with pytest.raises(OverBudget, match="4 more of 10"):
+        rule.admit(query(5, client="b"), ledger["b"])
+    rule.admit(query(4, client="b"), ledger["b"])
+    Budget(6).admit(query(6, client="c"), ledger["c"])  # its own account is another
