@@ -10,7 +10,8 @@
     ├── DamagedFile       a stored recipe or its tensors are broken, foreign or incomplete
     └── Refused           the service will not answer this client
         ├── OverBudget    … because no queries are left
-        └── RateLimited   … before `retry_after` seconds have passed
+        ├── RateLimited   … before `retry_after` seconds have passed
+        └── ProofRequired … without a stamp that solves its `puzzle`
 
 Each says in one line what came, what was expected and what to do about it.
 """
@@ -18,6 +19,10 @@ Each says in one line what came, what was expected and what to do about it.
 import difflib
 import math
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from feint.hashcash import Puzzle
 
 
 class FeintError(Exception):
@@ -85,3 +90,11 @@ class RateLimited(Refused):
     def __init__(self, got: str, expected: str, remedy: str, retry_after: float = math.inf) -> None:
         super().__init__(got, expected, remedy)
         self.retry_after = retry_after  # beside `args`, so that the pickle carries it in the state
+
+
+class ProofRequired(Refused):
+    """The query carries no valid proof of work: `feint.hashcash.solve(puzzle)` makes the stamp that does."""
+
+    def __init__(self, got: str, expected: str, remedy: str, puzzle: "Puzzle | None" = None) -> None:
+        super().__init__(got, expected, remedy)
+        self.puzzle = puzzle

@@ -2,23 +2,28 @@
 
 import threading
 
+import numpy as np
 import pytest
 import torch
 from tests.problems import Linear
 
+from feint.data import Split
 from feint.defenses import access
-from feint.defenses.access import Budget, GlobalBudget, RateLimit
+from feint.defenses.access import Budget, GlobalBudget, PrivacyCost, ProofOfWork, RateLimit
 from feint.errors import Refused
 from feint.ledger import Ledger
 from feint.query import Query
 from feint.service import Defense, Service
 
+NOISE = Split.of(np.random.default_rng(0).integers(0, 256, (20, 1, 2, 2), np.uint8), np.arange(20) % 3)
 CASES = {  # one line of test for a new rule: each refuses somebody who asks 100 times
     "Budget": Budget(25),
     "GlobalBudget": GlobalBudget(25),
     "RateLimit": RateLimit(0.001, burst=25),
+    "ProofOfWork": ProofOfWork(cost=PrivacyCost(teachers=2).fit(Linear(), NOISE)),
 }
 SHARED = {"GlobalBudget"}  # what these count is all clients' together
+STAMPED = {"ProofOfWork"}  # what these admit carries a stamp
 X = torch.rand(100, 4, generator=torch.Generator().manual_seed(0))
 
 
@@ -40,7 +45,7 @@ def test_it_raises_nothing_but_refused_and_says_what_to_do(name):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", sorted(CASES.keys() - SHARED))
+@pytest.mark.parametrize("name", sorted(CASES.keys() - SHARED - STAMPED))
 def test_one_clients_asking_never_changes_anothers_answer(name):
     service = Service(Linear(), Defense(access=[CASES[name]]))
     with pytest.raises(Refused):

@@ -9,7 +9,7 @@ from tests.problems import Linear
 
 from feint.data import Split
 from feint.defenses import access
-from feint.defenses.access import PRADA, SequentialTest
+from feint.defenses.access import PRADA, PrivacyCost, SequentialTest
 from feint.errors import BadInput, NotFitted
 from feint.ledger import Account, Ledger
 from feint.query import Query
@@ -46,9 +46,13 @@ def dark(n: int, seed: int) -> torch.Tensor:
 WINDOW = 300  # far below the queries asked here
 CASES = {  # one line of test for a new detector
     "PRADA": PRADA(window=WINDOW),
+    "PrivacyCost": PrivacyCost(teachers=50, sigma=2.0, tolerance=0.2),
     "SequentialTest": SequentialTest(),
 }
-THIEVES = {"SequentialTest": dark}  # whom a detector is made for; the others accuse one who sends `copies`
+THIEVES = {
+    "PrivacyCost": dark,
+    "SequentialTest": dark,
+}  # the others accuse one who sends `copies`
 SHAPELESS = {"SequentialTest"}  # a score of any model is a number
 LEARN = [name for name, case in CASES.items() if hasattr(case, "fit")]
 

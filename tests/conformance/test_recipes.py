@@ -9,7 +9,7 @@ import feint
 from feint import attacks, defenses
 from feint.attacks import Averaged, HardLabels, KnockoffNets, Through
 from feint.data import Split
-from feint.defenses.access import PRADA, Budget, GlobalBudget, RateLimit, SequentialTest
+from feint.defenses.access import PRADA, Budget, GlobalBudget, PrivacyCost, ProofOfWork, RateLimit, SequentialTest
 from feint.defenses.boundary import (
     AdversarialTraining,
     BoundaryConfusion,
@@ -90,6 +90,8 @@ CASES = [
     Ray(overshoot=1.5),
     GlobalBudget(1000),
     RateLimit(0.5, burst=3),
+    PrivacyCost(teachers=50, sigma=2.0, votes=Weights("ab")),
+    ProofOfWork(cost=PrivacyCost(votes=Weights("ab")), base=1.18, table=((10, 0.001), (20, 1.0))),
     PRADA(delta=0.95, window=800),
     HardLabels(),
     Averaged(repeats=4),
@@ -175,6 +177,10 @@ def test_it_is_frozen_and_an_unknown_field_is_refused(case):
         ("GlobalBudget(-1)", BadRecipe, "0 or more"),
         ("RateLimit(0)", BadRecipe, "rate > 0"),
         ("RateLimit(1, burst=0)", BadRecipe, "burst"),
+        ("PrivacyCost(teachers=1)", BadRecipe, "teachers"),
+        ("PrivacyCost(held=0)", BadRecipe, "share"),
+        ("ProofOfWork(base=0.9)", BadRecipe, "base"),
+        ("ProofOfWork(table=((1, 0.1),))", BadRecipe, "two or more"),
         ("PRADA(delta=1)", BadRecipe, "between 0 and 1"),
         ("PRADA(window=100)", BadRecipe, "more than 100"),
         ("Averaged(0)", BadRecipe, "1 or more"),

@@ -6,7 +6,9 @@ Detectors write evidence against a client and refuse nobody: what follows from e
 from feint.defenses.access.budget import Budget
 from feint.defenses.access.global_budget import GlobalBudget
 from feint.defenses.access.prada import PRADA
+from feint.defenses.access.privacy_cost import PrivacyCost
+from feint.defenses.access.proof_of_work import ProofOfWork
 from feint.defenses.access.rate_limit import RateLimit
 from feint.defenses.access.sequential_test import SequentialTest
 
-__all__ = ["PRADA", "Budget", "GlobalBudget", "RateLimit", "SequentialTest"]
+__all__ = ["PRADA", "Budget", "GlobalBudget", "PrivacyCost", "ProofOfWork", "RateLimit", "SequentialTest"]

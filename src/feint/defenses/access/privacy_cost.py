@@ -1,0 +1,117 @@
+"""How much a client's queries give away of the training data, beside what an honest client's do."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from feint.data import Split
+from feint.defenses.access.pate import epsilon
+from feint.errors import BadInput, BadRecipe, NotFitted
+from feint.ledger import Account
+from feint.query import Query
+from feint.store import Weights
+from feint.victims import logits
+from feint.watch import SILENT, Watch
+
+COST, ASKED = "privacy", "privacy queries"
+
+
+@dataclass(frozen=True)
+class PrivacyCost:
+    """Adds up the privacy cost of a client's queries, as PATE counts it (Dziedzic et al., ICLR 2022).
+
+    An input on which teachers disagree gives more away: its cost is the ε, at `delta`, of the label that the teachers'
+    votes and Gaussian noise of deviation `sigma` choose (`pate`). As in the paper each query's ε is added, which is
+    no composed guarantee but a price. Here no teachers are trained (the paper's kNN variant, in a form chosen here):
+    the inputs of `fit` are divided at random into `teachers` parts, and each part votes the label of its nearest
+    neighbour among the model's centred logits, so that one training input moves one vote, as in PATE.
+
+    Another part of the inputs, `held`, is asked as an honest client would, and a line is fitted to its cost:
+    expected(n) = slope · n + intercept. Evidence is the client's cost above that, over `tolerance` times what is
+    expected after max(n, 100) queries. `ProofOfWork` turns the same excess into bits.
+    """
+
+    cite: ClassVar[str] = "dziedzic2022increasing"
+    teachers: int = 250
+    sigma: float = 10.0
+    delta: float = 1e-5
+    tolerance: float = 1.0
+    held: float = 0.2
+    votes: Weights | None = None
+
+    def __post_init__(self) -> None:
+        if self.teachers < 2 or self.sigma <= 0 or not 0 < self.delta < 1 or self.tolerance <= 0:
+            known = "teachers ≥ 2, sigma > 0, 0 < delta < 1, tolerance > 0"
+            raise BadRecipe(repr(self), known, "change it")
+        if not 0 < self.held < 1:
+            raise BadRecipe(f"held={self.held}", "a share between 0 and 1, to measure honest cost on", "change it")
+
+    def fit(
+        self,
+        victim: nn.Module,
+        inputs: Split,
+        *,
+        outliers: Split | None = None,
+        seed: int = 0,
+        watch: Watch = SILENT,
+    ) -> Self:
+        """This recipe with teachers made of the labelled `inputs` and an honest client's curve."""
+        order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed))
+        held = max(2, round(self.held * len(inputs)))
+        each = (len(inputs) - held) // self.teachers
+        if each < 1:
+            raise BadInput(
+                f"{len(inputs)} inputs", f"more than {self.teachers + held}: one a teacher, and others", "give more"
+            )
+        own, honest = order[held : held + each * self.teachers], order[:held]
+        z = torch.cat([centred(logits(victim, inputs.inputs(rows))) for rows in torch.cat([own, honest]).split(500)])
+        tensors = {
+            "points": z[: len(own)].view(self.teachers, each, -1).contiguous(),
+            "labels": inputs.labels[own].view(self.teachers, each),
+        }
+        fitted = replace(self, votes=Weights.of(tensors))
+        curve = fitted.cost(z[len(own) :]).cumsum(0)
+        design = torch.stack([torch.arange(1, held + 1).double(), torch.ones(held).double()], -1)
+        line = torch.linalg.lstsq(design, curve[:, None]).solution[:, 0]
+        return replace(self, votes=Weights.of(tensors | {"line": line}))
+
+    def cost(self, z: Tensor) -> Tensor:
+        """The privacy cost (N,), in float64, of inputs to which the model gives the logits `z` (N, K)."""
+        points, labels = self._learned["points"], self._learned["labels"]
+        teachers, each, classes = points.shape
+        if z.shape[-1] != classes:
+            raise BadInput(f"logits of {z.shape[-1]} classes", f"the {classes} fitted to", "fit it to this victim")
+        if not len(z):
+            return z.new_zeros(0).double()
+        near = torch.cdist(centred(z.cpu()), points.view(-1, classes)).view(-1, teachers, each).argmin(-1)
+        votes = labels[torch.arange(teachers), near]
+        return epsilon(F.one_hot(votes, classes).sum(1), self.sigma, self.delta)
+
+    def excess(self, account: Account) -> float:
+        """The client's cost so far above that of an honest one. Below it is 0: who asks cheaply is not punished,
+        though the paper's absolute value would."""
+        return max(0.0, account.total(COST) - self.expected(account.total(ASKED)))
+
+    def expected(self, queries: float) -> float:
+        """The cost of an honest client's first so many queries."""
+        slope, intercept = self._learned["line"].tolist()
+        return max(0.0, slope * queries + intercept) if queries else 0.0
+
+    def observe(self, query: Query, z: Tensor, account: Account) -> float:
+        """Add the cost of a query with logits `z` (N, K) to the account; the evidence so far."""
+        account.add_all({COST: self.cost(z).sum().item(), ASKED: len(query)})
+        return self.excess(account) / (self.tolerance * self.expected(max(account.total(ASKED), 100)))
+
+    @property
+    def _learned(self) -> dict[str, Tensor]:
+        if self.votes is None or not self.votes.tensors:
+            raise NotFitted(f"{self!r}", "teachers and a curve", "fit it: feint fit, or PrivacyCost(…).fit(…)")
+        return dict(self.votes.tensors)
+
+
+def centred(z: Tensor) -> Tensor:
+    """Logits (N, K) less their mean, which softmax does not see."""
+    return (z - z.mean(-1, keepdim=True)).float()

@@ -1,0 +1,77 @@
+"""Proofs of work in the way of HashCash, with SHA-256: cheap to check, as dear to make as one likes.
+
+A stamp is a line `1:bits:expires:client:query:salt:counter` whose SHA-256 begins with `bits` zero bits. It names the
+client and the query that it was made for, and the second from which it is void. This file needs neither torch nor the
+model: a client can take it along.
+"""
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from itertools import count
+
+from feint.errors import BadInput
+
+FORM = re.compile("1:([0-9]{1,3}):([0-9]{1,12}):([0-9a-f]{32}):([0-9a-f]{32}):[0-9A-Za-z]{1,64}:[0-9a-f]{1,32}")
+SKEW = 60  # seconds by which a stamp may seem to expire too late: two machines' clocks
+
+
+@dataclass(frozen=True)
+class Puzzle:
+    """What a stamp has to prove: 2^`bits` hashes on average, for this `client` and `query` (digests of theirs), before
+    `expires`, in seconds since the epoch."""
+
+    bits: int
+    client: str
+    query: str
+    expires: int
+
+
+def digest(*parts: bytes) -> str:
+    """32 hexadecimal digits that stand for these bytes and for where one part ends."""
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(len(part).to_bytes(8, "big") + part)
+    return whole.hexdigest()[:32]
+
+
+def zero_bits(stamp: str) -> int:
+    """The number of zero bits with which the stamp's hash begins."""
+    return 256 - int.from_bytes(hashlib.sha256(stamp.encode()).digest(), "big").bit_length()
+
+
+def solve(puzzle: Puzzle, *, salt: str = "") -> str:
+    """A stamp for the puzzle, found by trying; without a `salt` a new one is drawn, so that no two stamps are alike."""
+    if not 0 <= puzzle.bits <= 256:
+        raise BadInput(f"a puzzle of {puzzle.bits} bits", "0 to 256", "ask the service for another")
+    prefix = f"1:{puzzle.bits}:{puzzle.expires}:{puzzle.client}:{puzzle.query}:{salt or secrets.token_hex(8)}:"
+    shared, limit = hashlib.sha256(prefix.encode()), (2 ** (256 - puzzle.bits) - 1).to_bytes(32, "big")
+
+    def solves(counter: int) -> bool:
+        tried = shared.copy()  # what all tries have in common is hashed once
+        tried.update(b"%x" % counter)
+        return tried.digest() <= limit
+
+    return f"{prefix}{next(filter(solves, count())):x}"
+
+
+def flaw(stamp: str, puzzle: Puzzle, *, now: float) -> str:
+    """Why the stamp does not prove what the puzzle asks for; nothing where it does. Whether it was used is not seen."""
+    if not stamp:
+        return "no stamp"
+    form = FORM.fullmatch(stamp)
+    if form is None:
+        return "a malformed stamp"
+    bits, expires, client, query = int(form[1]), int(form[2]), form[3], form[4]
+    if client != puzzle.client:
+        return "a stamp of another client"
+    if query != puzzle.query:
+        return "a stamp for another query"
+    if expires <= now:
+        return f"a stale stamp, void for {now - expires:.0f} seconds"
+    if expires > puzzle.expires + SKEW:
+        return "a stamp that is valid for too long"
+    if bits < puzzle.bits:
+        return f"a stamp of {bits} bits, which are too few"
+    return "" if zero_bits(stamp) >= bits else f"a forged stamp: its hash does not begin with {bits} zero bits"
