@@ -1,12 +1,15 @@
-"""What may stand on the line: the types of its steps, which the rooms fill and the service puts in a row."""
+"""What stands on the line: the types of its steps, which the rooms fill, and the recipes that put them in a row."""
 
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Protocol, Self, runtime_checkable
 
 from torch import Tensor, nn
 
+from feint.errors import BadRecipe
 from feint.ledger import Account, Ledger
 from feint.query import Query
+from feint.victims import logits
 
 
 @runtime_checkable
@@ -39,3 +42,65 @@ class Placed(Protocol):
 def place(step: OutputDefense, model: nn.Module, ledger: Ledger) -> OutputDefense:
     """`step` on the line of `model` and `ledger`; as it is, where it leans on neither."""
     return step.placed(model, ledger) if isinstance(step, Placed) else step
+
+
+@dataclass(frozen=True)
+class Defense:
+    """A recipe: what stands on the line before and after the model. `Defense()` is no defense."""
+
+    access: Sequence[Rule] = ()
+    inputs: Sequence[InputDefense] = ()
+    outputs: Sequence[OutputDefense] = ()
+
+    def __post_init__(self) -> None:
+        for field in fields(self):  # tuples, so that a recipe given as lists is frozen as well
+            object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
+
+    def rung(self, query: Query, model: nn.Module, account: Account) -> Self:
+        """The defense that this query meets: a plain one is a ladder of one rung."""
+        return self
+
+    def placed(self, model: nn.Module, ledger: Ledger) -> Self:
+        """This defense on the line of `model` and `ledger`."""
+        return replace(self, outputs=[place(step, model, ledger) for step in self.outputs])
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Defenses from gentle to harsh; the evidence against a client says on which of them it stands.
+
+    `rungs` are tried in order: a client stands on the highest whose entry in `at` its evidence has ever reached, and
+    the first one's entry is 0. Evidence is counted before the answer, a batch's all at once, so that nothing is won by
+    asking in large batches. Everyone's rules, `access`, come first: what they refuse leaves no evidence. In `shadow`
+    all is recorded, and everyone stays on the first rung.
+    """
+
+    detectors: Sequence[Detector]
+    rungs: Sequence[Defense]
+    at: Sequence[float] = (0.0, 1.0)
+    access: Sequence[Rule] = ()
+    shadow: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("detectors", "rungs", "at", "access"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if len(self.at) != len(self.rungs) or not self.at or self.at[0] != 0 or list(self.at) != sorted(set(self.at)):
+            raise BadRecipe(
+                f"{len(self.rungs)} rungs at {self.at}", "an entry for each rung, rising from 0", "change `at`"
+            )
+
+    def rung(self, query: Query, model: nn.Module, account: Account) -> Defense:
+        """Let the detectors look, and find the rung for the evidence that this client has ever reached."""
+        for rule in self.access:
+            rule.admit(query, account)
+        z = logits(model, query.x)
+        for detector in self.detectors:
+            account.add("evidence", 0.0, floor=detector.observe(query, z, account))
+        reached = account.total("evidence")
+        highest = max(i for i, entry in enumerate(self.at) if entry <= reached)
+        account.add("rung", 0.0, floor=highest)
+        return self.rungs[0 if self.shadow else highest]
+
+    def placed(self, model: nn.Module, ledger: Ledger) -> Self:
+        """This ladder on the line of `model` and `ledger`."""
+        return replace(self, rungs=[rung.placed(model, ledger) for rung in self.rungs])
