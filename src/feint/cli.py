@@ -271,11 +271,12 @@ def evaluate(surrogate: Path, /, *, victim: Path, data: str, defense: Defenses =
 
 
 def _words() -> dict[str, Any]:
-    from feint import attacks, data, defenses, networks, training
+    from feint import attacks, data, defenses, networks, training, victims
     from feint.recipe import vocabulary
 
     rooms = vocabulary(attacks, defenses.access, defenses.boundary, defenses.inputs, defenses.outputs, defenses.scores)
-    return {**rooms, "Split": data.Split, "Network": networks.Network, "Training": training.Training}
+    handles = {"Split": data.Split, "Network": networks.Network, "Training": training.Training}
+    return {**rooms, **handles, "Trained": victims.Trained}
 
 
 def _parse(text: str, **given: object) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,15 +14,18 @@ from torch import Tensor
 from feint.defenses import outputs
 from feint.defenses.outputs import (
     APGP,
+    EDM,
     KL,
     L1,
     L2,
+    AdaptiveMisinformation,
     APGPClosedForm,
     Cosine,
     Gated,
     GaussianNoise,
     HighConfidence,
     LabelOnly,
+    Misinformation,
     ModelGuardS,
     ModelGuardW,
     Output,
@@ -36,8 +40,16 @@ from feint.defenses.scores import MaxProbability
 from feint.errors import BadInput, BadRecipe
 from feint.ledger import Ledger
 from feint.line import Placed
+from feint.networks import Network
+from feint.victims import Trained
 
 SIZES = 2, 3, 10, 100, 1000
+
+
+def own_network(classes: int, seed: int = 0) -> Trained:
+    """A network that a defense brings along, for the inputs of these tests."""
+    return Trained.of(Network("mlp", (1, 2, 2), classes).build(seed))
+
 
 CASES: dict[str, Output] = {  # one line of test for a new method
     "APGP": APGP(steps=60),
@@ -51,6 +63,7 @@ CASES: dict[str, Output] = {  # one line of test for a new method
     "APGPClosedForm top-3": APGPClosedForm(top=3, distance=L2()),
     "APGPClosedForm floor": APGPClosedForm(top=1, distance=ReverseKL(floor=1e-5)),
     "APGPClosedForm cosine": APGPClosedForm(distance=Cosine(), strength=0.3),
+    "Misinformation": Misinformation(),
     "ModelGuardS": ModelGuardS(),
     "ModelGuardS full": ModelGuardS(0.1, most=2),
     "ModelGuardW": ModelGuardW(),
@@ -60,6 +73,9 @@ CASES: dict[str, Output] = {  # one line of test for a new method
     "Gated softly": Gated(APGPClosedForm(), APGPClosedForm(strength=0.1), MaxProbability(), width=0.2, threshold=0.5),
     "GaussianNoise": GaussianNoise("secret"),
     "GaussianNoise loud": GaussianNoise("secret", scale=5.0),
+    "AdaptiveMisinformation": AdaptiveMisinformation(),
+    "AdaptiveMisinformation softly": AdaptiveMisinformation(tau=0.5, nu=3.0),
+    "EDM": EDM(members=3),
     "HighConfidence": HighConfidence(),
     "HighConfidence most": HighConfidence(threshold=0.9),
     "HighConfidence least": HighConfidence(threshold=1e-6),
@@ -82,6 +98,7 @@ IDENTITIES = {
     "APGP": APGP(strength=0),
     "APGPClosedForm": APGPClosedForm(strength=0),
     "GaussianNoise": GaussianNoise("secret", scale=0),
+    "AdaptiveMisinformation": AdaptiveMisinformation(tau=-1, misinformation=own_network(10)),
     "HighConfidence": HighConfidence(threshold=0),
     "ReverseSigmoid": ReverseSigmoid(beta=0),
     "ModelGuardS": ModelGuardS(epsilon=0.0),
@@ -89,7 +106,7 @@ IDENTITIES = {
     "Temperature": Temperature(temperature=1),
     "UniformNoise": UniformNoise("secret", scale=0),
 }
-WITHOUT_STRENGTH = {Gated, LabelOnly, Rounding, TopK}  # no value of their fields is the identity
+WITHOUT_STRENGTH = {EDM, Gated, LabelOnly, Misinformation, Rounding, TopK}  # no value of their fields is the identity
 
 fitted_cases: dict[tuple[str, int], Output] = {}
 
@@ -99,6 +116,11 @@ def ready(name: str, classes: int) -> Output:
     if (name, classes) not in fitted_cases:
         case = CASES[name]
         learn = getattr(case, "fit_answers", None)
+        if isinstance(case, AdaptiveMisinformation | Misinformation):
+            case = replace(case, misinformation=own_network(classes))
+        if isinstance(case, EDM):
+            members = tuple(own_network(classes, seed) for seed in range(case.members))
+            case = replace(case, hash_model=own_network(7), ensemble=members)
         fitted_cases[name, classes] = learn(awkward_rows(classes)) if learn else case
     return fitted_cases[name, classes]
 

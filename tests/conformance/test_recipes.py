@@ -20,15 +20,18 @@ from feint.defenses.boundary import (
 from feint.defenses.inputs import APMSA, CW, FGSM, JPEG, PGD, BitDepth, Blur, DeepFool, RandomResize, Ray
 from feint.defenses.outputs import (
     APGP,
+    EDM,
     KL,
     L1,
     L2,
+    AdaptiveMisinformation,
     APGPClosedForm,
     Cosine,
     Gated,
     GaussianNoise,
     HighConfidence,
     LabelOnly,
+    Misinformation,
     ModelGuardS,
     ModelGuardW,
     ReverseKL,
@@ -45,10 +48,12 @@ from feint.recipe import build, from_table, parse, to_table, vocabulary
 from feint.service import Defense, Ladder
 from feint.store import Weights
 from feint.training import Training
+from feint.victims import Trained
 
 POOL = Split("digits", "held_out", "0123456789abcdef")
 NETWORK = Network("mlp", (1, 8, 8), 10)
 KNOCKOFF = KnockoffNets(POOL, NETWORK, Training(epochs=3, holdout=0.1, patience=2))
+TRAINED = Trained(NETWORK, Weights("ab"))
 CASES = [
     KL(),
     ReverseKL(floor=1e-3),
@@ -57,6 +62,9 @@ CASES = [
     Cosine(),
     APGP(top=3, distance=L1(), hidden=(8,), generator=Weights("ab")),
     APGPClosedForm(top=1, distance=ReverseKL(floor=0.001), strength=0.25, epsilon=(0.5, 2.0)),
+    AdaptiveMisinformation(tau=0.9, misinformation=TRAINED),
+    EDM(members=2, hash_model=TRAINED, ensemble=(TRAINED, TRAINED)),
+    Misinformation(Training(epochs=1)),
     ModelGuardS(epsilon=0.5, most=100),
     ModelGuardW(epsilon=0.5, margin=1e-3),
     Gated(LabelOnly(), TopK(3), MaxProbability(), width=0.5, threshold=0.3),
@@ -102,6 +110,7 @@ CASES = [
     NETWORK,
     POOL,
     Weights("ab"),
+    TRAINED,
 ]
 WORDS = {type(case).__name__: type(case) for case in CASES}
 
@@ -183,6 +192,9 @@ def test_it_is_frozen_and_an_unknown_field_is_refused(case):
         ("ProofOfWork(table=((1, 0.1),))", BadRecipe, "two or more"),
         ("PRADA(delta=1)", BadRecipe, "between 0 and 1"),
         ("PRADA(window=100)", BadRecipe, "more than 100"),
+        ("AdaptiveMisinformation(tau=3)", BadRecipe, "largest probability"),
+        ("AdaptiveMisinformation(nu=0)", BadRecipe, "nu > 0"),
+        ("EDM(members=1)", BadRecipe, "members ≥ 2"),
         ("Averaged(0)", BadRecipe, "1 or more"),
         ("Training(patience=1)", BadRecipe, "holdout"),
         ("Training(epochs=-1)", BadRecipe, "epochs"),

@@ -1,12 +1,15 @@
 """Output perturbation: `(p, x) -> p`, rows on the simplex in and out."""
 
+from feint.defenses.outputs.adaptive_misinformation import AdaptiveMisinformation
 from feint.defenses.outputs.apgp import APGP
 from feint.defenses.outputs.apgp_closed_form import APGPClosedForm
 from feint.defenses.outputs.distances import KL, L1, L2, Cosine, ReverseKL
+from feint.defenses.outputs.edm import EDM
 from feint.defenses.outputs.gated import Gated
 from feint.defenses.outputs.gaussian_noise import GaussianNoise
 from feint.defenses.outputs.high_confidence import HighConfidence
 from feint.defenses.outputs.label_only import LabelOnly
+from feint.defenses.outputs.misinformation import Misinformation
 from feint.defenses.outputs.modelguard_s import ModelGuardS
 from feint.defenses.outputs.modelguard_w import ModelGuardW
 from feint.defenses.outputs.output import Output
@@ -18,15 +21,18 @@ from feint.defenses.outputs.uniform_noise import UniformNoise
 
 __all__ = [
     "APGP",
+    "EDM",
     "KL",
     "L1",
     "L2",
     "APGPClosedForm",
+    "AdaptiveMisinformation",
     "Cosine",
     "Gated",
     "GaussianNoise",
     "HighConfidence",
     "LabelOnly",
+    "Misinformation",
     "ModelGuardS",
     "ModelGuardW",
     "Output",

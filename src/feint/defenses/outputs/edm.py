@@ -5,7 +5,7 @@ from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from feint.data import Split
 from feint.defenses.boundary.boundary import images, required
@@ -73,7 +73,7 @@ class EDM(Output):
         code = train(network, outliers, training=self.training, seed=seed, watch=watch)
         return replace(self, hash_model=Trained.of(code), ensemble=tuple(map(Trained.of, ensemble.classifiers)))
 
-    def loss(self, model: Ensemble, batch: Batch) -> Tensor:
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """The objective above."""
         assert batch.outliers is not None
         z = model(torch.cat([batch.x, batch.outliers])).float()

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from feint.data import Split
 from feint.defenses.boundary.boundary import both, images, required
@@ -58,7 +58,7 @@ class Misinformation(Output):
         return answers_of(self.misinformation, p, x)
 
 
-def misled(model: Classifier, batch: Batch) -> Tensor:
+def misled(model: nn.Module, batch: Batch) -> Tensor:
     """−log of the probability that the answer is not the target, the mean over inputs plus the mean over outliers."""
     inside, outside = both(model, batch)
     assert batch.outlier_targets is not None
