@@ -24,6 +24,7 @@ from feint.defenses.outputs import (
     Gated,
     GaussianNoise,
     HighConfidence,
+    LabelFlip,
     LabelOnly,
     Misinformation,
     ModelGuardS,
@@ -79,6 +80,7 @@ CASES: dict[str, Output] = {  # one line of test for a new method
     "HighConfidence": HighConfidence(),
     "HighConfidence most": HighConfidence(threshold=0.9),
     "HighConfidence least": HighConfidence(threshold=1e-6),
+    "LabelFlip": LabelFlip("secret"),
     "LabelOnly": LabelOnly(),
     "ReverseSigmoid": ReverseSigmoid(),
     "ReverseSigmoid harsh": ReverseSigmoid(beta=40.0, gamma=3.0),
@@ -106,7 +108,15 @@ IDENTITIES = {
     "Temperature": Temperature(temperature=1),
     "UniformNoise": UniformNoise("secret", scale=0),
 }
-WITHOUT_STRENGTH = {EDM, Gated, LabelOnly, Misinformation, Rounding, TopK}  # no value of their fields is the identity
+WITHOUT_STRENGTH = {
+    EDM,
+    Gated,
+    LabelFlip,
+    LabelOnly,
+    Misinformation,
+    Rounding,
+    TopK,
+}  # no value of their fields is the identity
 
 fitted_cases: dict[tuple[str, int], Output] = {}
 

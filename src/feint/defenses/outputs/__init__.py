@@ -8,6 +8,7 @@ from feint.defenses.outputs.edm import EDM
 from feint.defenses.outputs.gated import Gated
 from feint.defenses.outputs.gaussian_noise import GaussianNoise
 from feint.defenses.outputs.high_confidence import HighConfidence
+from feint.defenses.outputs.label_flip import LabelFlip
 from feint.defenses.outputs.label_only import LabelOnly
 from feint.defenses.outputs.misinformation import Misinformation
 from feint.defenses.outputs.modelguard_s import ModelGuardS
@@ -31,6 +32,7 @@ __all__ = [
     "Gated",
     "GaussianNoise",
     "HighConfidence",
+    "LabelFlip",
     "LabelOnly",
     "Misinformation",
     "ModelGuardS",
