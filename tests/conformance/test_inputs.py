@@ -7,7 +7,19 @@ import torch
 from torch import nn
 
 from feint.defenses import inputs
-from feint.defenses.inputs import APMSA, CW, FGSM, JPEG, PGD, BitDepth, Blur, DeepFool, Input, RandomResize
+from feint.defenses.inputs import (
+    APMSA,
+    CW,
+    FGSM,
+    JPEG,
+    PGD,
+    BitDepth,
+    Blur,
+    DeepFool,
+    Input,
+    InputLaundering,
+    RandomResize,
+)
 from feint.errors import BadInput
 from feint.query import Query
 from feint.service import Defense, Service
@@ -22,6 +34,7 @@ CASES: dict[str, Input] = {  # one line of test for a new method
     "APMSA constant": APMSA(steps=8, refinements=10, constant_time=True),
     "BitDepth": BitDepth(bits=2),
     "Blur": Blur(sigma=1.0),
+    "InputLaundering": InputLaundering("secret").fit_inputs(torch.linspace(0, 1, 100)[None]),
     "JPEG": JPEG(quality=50),
     "RandomResize": RandomResize(key="secret", least=0.5),
 }
@@ -29,6 +42,7 @@ IDENTITIES = {
     "APMSA": APMSA(steps=0),
     "BitDepth": BitDepth(bits=8),  # on images of 256 levels
     "Blur": Blur(sigma=0),
+    "InputLaundering": InputLaundering("secret", price=0.0),
     "RandomResize": RandomResize(key="secret", least=1.0),
 }
 WITHOUT_IDENTITY = {JPEG}

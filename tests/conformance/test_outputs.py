@@ -24,6 +24,7 @@ from feint.defenses.outputs import (
     Gated,
     GaussianNoise,
     HighConfidence,
+    InformationLaundering,
     LabelFlip,
     LabelOnly,
     Misinformation,
@@ -81,6 +82,8 @@ CASES: dict[str, Output] = {  # one line of test for a new method
     "HighConfidence most": HighConfidence(threshold=0.9),
     "HighConfidence least": HighConfidence(threshold=1e-6),
     "LabelFlip": LabelFlip("secret"),
+    "InformationLaundering": InformationLaundering(),
+    "InformationLaundering dear": InformationLaundering(price=5.0),
     "LabelOnly": LabelOnly(),
     "ReverseSigmoid": ReverseSigmoid(),
     "ReverseSigmoid harsh": ReverseSigmoid(beta=40.0, gamma=3.0),
@@ -97,6 +100,7 @@ CASES: dict[str, Output] = {  # one line of test for a new method
     "UniformNoise loud": UniformNoise("secret", scale=5.0),
 }
 IDENTITIES = {
+    "InformationLaundering": InformationLaundering(price=0.0),
     "APGP": APGP(strength=0),
     "APGPClosedForm": APGPClosedForm(strength=0),
     "GaussianNoise": GaussianNoise("secret", scale=0),

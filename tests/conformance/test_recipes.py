@@ -17,7 +17,19 @@ from feint.defenses.boundary import (
     NastyTeacher,
     OutlierExposure,
 )
-from feint.defenses.inputs import APMSA, CW, FGSM, JPEG, PGD, BitDepth, Blur, DeepFool, RandomResize, Ray
+from feint.defenses.inputs import (
+    APMSA,
+    CW,
+    FGSM,
+    JPEG,
+    PGD,
+    BitDepth,
+    Blur,
+    DeepFool,
+    InputLaundering,
+    RandomResize,
+    Ray,
+)
 from feint.defenses.outputs import (
     APGP,
     EDM,
@@ -30,6 +42,7 @@ from feint.defenses.outputs import (
     Gated,
     GaussianNoise,
     HighConfidence,
+    InformationLaundering,
     LabelFlip,
     LabelOnly,
     Misinformation,
@@ -72,6 +85,8 @@ CASES = [
     GaussianNoise("secret", scale=0.1),
     HighConfidence(threshold=0.5),
     LabelFlip("secret", near=2),
+    InformationLaundering(price=0.3, kernel=Weights("ab")),
+    InputLaundering("secret", levels=4),
     LabelOnly(),
     ReverseSigmoid(beta=0.5, gamma=0.2),
     Rounding(decimals=2),
@@ -183,6 +198,8 @@ def test_it_is_frozen_and_an_unknown_field_is_refused(case):
         ("JPEG(0)", BadRecipe, "1 \\(coarse"),
         ("RandomResize('')", BadRecipe, "empty key"),
         ("RandomResize('k', 0)", BadRecipe, "identity"),
+        ("InformationLaundering(-1)", BadRecipe, "identity"),
+        ("InputLaundering('k', 1)", BadRecipe, "2 to 256"),
         ("FGSM(0)", BadRecipe, "above 0"),
         ("CW(weight=-1)", BadRecipe, "0 or more"),
         ("GlobalBudget(-1)", BadRecipe, "0 or more"),

@@ -4,6 +4,7 @@ from feint.defenses.inputs.apmsa import APMSA
 from feint.defenses.inputs.bit_depth import BitDepth
 from feint.defenses.inputs.blur import Blur
 from feint.defenses.inputs.input import Input
+from feint.defenses.inputs.input_laundering import InputLaundering
 from feint.defenses.inputs.jpeg import JPEG
 from feint.defenses.inputs.random_resize import RandomResize
 from feint.defenses.inputs.steps import CW, FGSM, PGD, DeepFool, Ray, Step
@@ -18,6 +19,7 @@ __all__ = [
     "Blur",
     "DeepFool",
     "Input",
+    "InputLaundering",
     "RandomResize",
     "Ray",
     "Step",

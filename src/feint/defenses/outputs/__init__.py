@@ -8,6 +8,7 @@ from feint.defenses.outputs.edm import EDM
 from feint.defenses.outputs.gated import Gated
 from feint.defenses.outputs.gaussian_noise import GaussianNoise
 from feint.defenses.outputs.high_confidence import HighConfidence
+from feint.defenses.outputs.information_laundering import InformationLaundering
 from feint.defenses.outputs.label_flip import LabelFlip
 from feint.defenses.outputs.label_only import LabelOnly
 from feint.defenses.outputs.misinformation import Misinformation
@@ -32,6 +33,7 @@ __all__ = [
     "Gated",
     "GaussianNoise",
     "HighConfidence",
+    "InformationLaundering",
     "LabelFlip",
     "LabelOnly",
     "Misinformation",

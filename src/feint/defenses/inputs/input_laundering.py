@@ -1,0 +1,84 @@
+"""Information laundering of the queries."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from feint.data import Split
+from feint.defenses.inputs.input import Input
+from feint.defenses.keyed import check_key, uniforms
+from feint.defenses.laundering import Problem, launder
+from feint.errors import BadInput, BadRecipe, NotFitted
+from feint.store import Weights
+from feint.watch import SILENT, Watch
+
+
+@dataclass(frozen=True)
+class InputLaundering(Input):
+    """Each pixel is replaced by another level now and then, so that the model sees less of the query (Wang et al.,
+    ICLR 2021).
+
+        x̃ ~ a(·|x),   a minimises  E_x KL(g(·|x) ‖ Σ_x̃ a(x̃|x) g(·|x̃)) + price · I(X; X̃)
+
+    x: (N, …) in [0, 1], each value rounded to one of `levels`. The paper lets the model itself be p*; over single
+    pixels there is no such thing, so here g(·|x) reads a level with a Gaussian error of `reading` levels, a choice of
+    ours: confusing neighbours is cheap, and black with white dear. The levels' frequencies are fitted. The draw is
+    keyed: the same query gets the same noise on every replica. `price` 0 is the identity. Nothing is kept.
+    """
+
+    cite: ClassVar[str] = "wang2021information"
+    key: str
+    levels: int = 16
+    price: float = 0.05
+    reading: float = 1.0
+    kernel: Weights | None = None
+
+    def __post_init__(self) -> None:
+        check_key(self.key)
+        if not 2 <= self.levels <= 256:
+            raise BadRecipe(f"{self.levels} levels", "2 to 256", "change it")
+        if not 0 <= self.price <= 1e6 or not 0.1 <= self.reading <= 256:
+            raise BadRecipe(repr(self), "a price of 0 (the identity) to 1e6 and a reading of 0.1 to 256", "change it")
+
+    def fit(
+        self,
+        victim: nn.Module,
+        inputs: Split,
+        *,
+        outliers: Split | None = None,
+        seed: int = 0,
+        watch: Watch = SILENT,
+    ) -> Self:
+        """This recipe with the kernel for the levels in the first 1,000 of `inputs`."""
+        return self.fit_inputs(inputs.inputs(slice(0, 1000)))
+
+    def fit_inputs(self, x: Tensor) -> Self:
+        """This recipe with the kernel for the levels in the inputs `x` (N, …)."""
+        if not x.numel():
+            raise BadInput("no inputs to learn from", "at least one", "give it some")
+        counts = self._level(x).flatten().bincount(minlength=self.levels).double() + 1
+        at = torch.arange(self.levels, dtype=torch.float64)
+        reads = (-(((at[:, None] - at) / self.reading) ** 2) / 2).softmax(-1)
+        problem = Problem(reads, counts / counts.sum(), self.price, 0.0)
+        kernel = launder(problem).input
+        kernel = torch.eye(self.levels, dtype=torch.float64) if kernel is None else kernel  # at price 0
+        return replace(self, kernel=Weights.of({"input": kernel}))
+
+    def _level(self, x: Tensor) -> Tensor:
+        return (x * (self.levels - 1)).round().long()
+
+    def perturb(self, x: Tensor, model: nn.Module) -> Tensor:
+        if self.price == 0:
+            return x
+        if self.kernel is None or not self.kernel.tensors:
+            raise NotFitted(f"{self!r}", "a fitted kernel", "fit it first: feint fit, or InputLaundering(…).fit(…)")
+        upto = self.kernel.tensors["input"].to(x.device).cumsum(-1)
+        upto[:, -1] = 1.0
+        drawn = uniforms(self.key, x, x[0].numel()).to(x.device).reshape(-1)
+        # the rows' cumulative sums, one above the other, are one rising sequence: one search finds all levels
+        ladder = (upto + torch.arange(self.levels, device=x.device)[:, None]).reshape(-1)
+        level = self._level(x).reshape(-1)
+        found = torch.searchsorted(ladder, drawn + level) - level * self.levels
+        return (found.clamp_(0, self.levels - 1) / (self.levels - 1)).to(x.dtype).reshape(x.shape)

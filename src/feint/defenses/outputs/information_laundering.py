@@ -1,0 +1,77 @@
+"""Information laundering of the answers."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from feint.data import Split
+from feint.defenses.laundering import Problem, launder
+from feint.defenses.outputs.output import Output, check_simplex
+from feint.errors import BadInput, BadRecipe, NotFitted
+from feint.store import Weights
+from feint.victims import answers
+from feint.watch import SILENT, Watch
+
+MOST = 2000  # answers that a kernel is fitted to: 0.01 s for 10 classes, 6 s for 1,000
+
+
+@dataclass(frozen=True)
+class InformationLaundering(Output):
+    """Each label is replaced by another now and then, so that answers tell less (Wang et al., ICLR 2021).
+
+        q(y|x) = Σ_y′ p(y′|x) b(y|y′),   b minimises  E_x KL(p(·|x) ‖ q(·|x)) + price · I(Y′; Y)
+
+    p, q: (N, K) rows on the simplex; `price` in nats of loss for a nat told: 0 is the identity, and with a high one
+    every answer is the average one. `kernel` is the K × K table b, fitted to the victim's answers. The paper's service
+    draws a label from q; this one answers with q itself, its expectation, so that asking again tells nothing new. The
+    fixed point is derived in `feint.defenses.laundering`; the paper's settings are unknown to us. Nothing is kept.
+    """
+
+    cite: ClassVar[str] = "wang2021information"
+    price: float = 0.5
+    kernel: Weights | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.price <= 1e6:
+            raise BadRecipe(f"a price of {self.price}", "0 (the identity) to 1e6", "change it")
+
+    @property
+    def preserves(self) -> str:
+        return ""
+
+    def fit(
+        self,
+        victim: nn.Module,
+        inputs: Split,
+        *,
+        outliers: Split | None = None,
+        seed: int = 0,
+        watch: Watch = SILENT,
+    ) -> Self:
+        """This recipe with the kernel for the victim's answers to `inputs`."""
+        return self.fit_answers(answers(victim, inputs), seed=seed, watch=watch)
+
+    def fit_answers(self, p: Tensor, *, seed: int = 0, watch: Watch = SILENT) -> Self:
+        """This recipe with the kernel for the answers `p` (N, K), of which at most `MOST` are drawn by `seed`."""
+        check_simplex(p)
+        if not len(p):
+            raise BadInput("no answers to learn from", "at least one row", "give the victim some inputs")
+        drawn = p[torch.randperm(len(p), generator=torch.Generator().manual_seed(seed))[:MOST]]
+        even = torch.full((len(drawn),), 1 / len(drawn))
+        found = launder(Problem(drawn, even, 0.0, self.price), rounds=200, tolerance=1e-6)
+        watch.step("fitting", 1, 1)
+        return replace(self, kernel=Weights.of({"output": found.output}))
+
+    def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
+        if self.price == 0:
+            return p
+        if self.kernel is None or not self.kernel.tensors:
+            raise NotFitted(f"{self!r}", "a fitted kernel", "fit it to a victim first: feint fit, or ….fit(…)")
+        table = self.kernel.tensors["output"]
+        if len(table) != p.shape[-1]:
+            raise BadInput(
+                f"answers of {p.shape[-1]} classes", f"the {len(table)} that it was fitted to", "fit it to this victim"
+            )
+        return (p.double() @ table).to(p.dtype)

@@ -1,0 +1,84 @@
+"""Information laundering: a case done by hand, and what must hold of every solution."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from tests.problems import awkward_rows
+from torch import nn
+
+from feint.defenses.inputs import InputLaundering
+from feint.defenses.laundering import Problem, divergence, launder, objective
+from feint.defenses.outputs import InformationLaundering
+from feint.errors import BadInput, NotFitted
+
+EVEN = torch.tensor([0.5, 0.5])
+PRICE = 4 / (3 * math.log(3))
+
+
+def rows(n: int, k: int, seed: int) -> torch.Tensor:
+    return (torch.randn(n, k, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 2).softmax(-1)
+
+
+@pytest.mark.parametrize("side", ["input", "output"])
+def test_two_symbols_by_hand(side):
+    """Two even symbols with certain labels; by symmetry the kernel confuses them with some probability e, and
+    L = −log(1 − e) + β (log 2 − H(e)) is least where (1 − e)/e = exp(1 / (β (1 − e))): e = 1/4 at β = 4 / (3 log 3).
+    """
+    prices = {"input": (PRICE, 0.0), "output": (0.0, PRICE)}[side]
+    found = launder(Problem(torch.eye(2), EVEN, *prices))
+    kernel = found.input if side == "input" else found.output
+    torch.testing.assert_close(kernel, torch.tensor([[0.75, 0.25], [0.25, 0.75]]).double(), atol=1e-5, rtol=0)
+    entropy = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
+    assert found.objective[-1] == pytest.approx(-math.log(0.75) + PRICE * (math.log(2) - entropy), abs=1e-9)
+
+
+@pytest.mark.parametrize("prices", [(0.3, 0.0), (0.0, 0.3), (0.2, 0.4), (5.0, 5.0), (0.01, 0.01)], ids=str)
+def test_the_objective_never_rises_and_no_neighbour_is_better(prices):
+    problem = Problem(rows(6, 4, 0), rows(1, 6, 1)[0], *prices)
+    found = launder(problem)
+    assert all(after <= before for before, after in pairwise(found.objective))
+    assert found.objective[-1] < found.objective[0]
+    least, g = found.objective[-1], torch.Generator().manual_seed(2)
+    for _ in range(50):
+        for size in (1e-3, 0.1):
+            moved = []
+            for kernel in (found.input, found.output):
+                if kernel is not None:
+                    noise = torch.rand(kernel.shape, generator=g, dtype=torch.float64)
+                    kernel = torch.lerp(kernel, noise / noise.sum(-1, keepdim=True), size)
+                moved.append(kernel)
+            a, b = moved[0], moved[1] if prices[1] else found.output
+            assert objective(problem, a, found.output) >= least - 1e-7
+            assert objective(problem, found.input, b) >= least - 1e-7
+
+
+def test_a_higher_price_tells_less():
+    p = awkward_rows(6)
+    told = []
+    for price in (0.01, 0.1, 1.0, 10.0):
+        b = InformationLaundering(price).fit_answers(p).kernel.tensors["output"]
+        middle = p.double().mean(0)
+        told.append((middle @ divergence(b, middle @ b)).item())
+    assert all(after < before for before, after in pairwise(told))
+    q = InformationLaundering(1e6).fit_answers(p)(p)
+    torch.testing.assert_close(q, p.mean(0).expand_as(q), atol=2e-3, rtol=0)
+
+
+def test_the_input_kernel_is_drawn_with_its_frequencies():
+    x = torch.full((1, 1, 300, 300), 0.2)
+    defense = InputLaundering("secret", levels=6, price=0.02).fit_inputs(torch.linspace(0, 1, 60)[None])
+    y = defense(x, nn.Identity().eval())
+    share = (y * 5).round().long().flatten().bincount(minlength=6) / y.numel()
+    torch.testing.assert_close(share.double(), defense.kernel.tensors["input"][1], atol=0.01, rtol=0)
+    assert share.argmax() == 1
+
+
+def test_unfitted_or_for_other_classes_it_answers_nothing():
+    with pytest.raises(NotFitted, match="fit"):
+        InformationLaundering()(awkward_rows(3))
+    with pytest.raises(NotFitted, match="fit"):
+        InputLaundering("k")(torch.rand(2, 4), nn.Identity().eval())
+    with pytest.raises(BadInput, match="the 5 that"):
+        InformationLaundering().fit_answers(torch.eye(5))(awkward_rows(3))
