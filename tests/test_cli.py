@@ -72,6 +72,13 @@ def test_a_boundary_defense_makes_a_victim_that_is_used_as_any_other(trained):
     assert (code, "new victim" in out) == (0, True), err
     notes = victims.notes("nasty")
     assert (notes["method"].startswith("NastyTeacher"), len(notes["losses"]), notes["seed"]) == (True, 1, 0)
+    code, _, err = feint(
+        'fit "BoundaryConfusion(training=Training(epochs=1))" --victim victim --data digits/train:0/2 '
+        "--outliers digits/pool:1/3 --out confused"
+    )
+    assert code == 0, err
+    assert "train:0/2" in victims.notes("confused")["inputs"]
+    assert "held_out:1/3" in victims.notes("confused")["outliers"]
     assert feint(f'steal --victim nasty --pool digits --budget 50 --training "{QUICK}" --out stolen')[0] == 0
     code, out, _ = feint("evaluate stolen --victim nasty --data digits --json")
     assert (code, json.loads(out)["defender_accuracy"] > 0.8) == (0, True)
@@ -128,6 +135,7 @@ def test_a_mistake_is_one_line_and_exit_code_two(feint, tmp_path, line, says):
         ("fit 'APGPClosedForm(top=1)' --victim victim --data digits --out apgp", "nothing to fit"),
         ("fit 'OutlierExposure()' --victim victim --data digits --out exposed", "--outliers"),
         ("fit 'OutlierExposure()' --victim victim --data digits/val --out exposed", "NAME/pool"),
+        ("fit 'OutlierExposure()' --victim victim --data digits/pool:3/3 --out exposed", "of a whole part"),
         ("fit 'ReverseKL()' --victim victim --data digits --out apgp", "without limit"),
         ("fit 'APGP(top=1)' --victim victim --data digits --out victim", "which exists"),
         ("steal --victim victim --pool digits --budget 9999 --out stolen", "a pool of 719"),

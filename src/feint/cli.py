@@ -128,7 +128,8 @@ def fit(method: str, /, *, victim: Path, data: str, out: Path, outliers: str | N
     victim
         The directory of a trained victim.
     data
-        The data set on whose training inputs the defense is fitted. NAME/pool or NAME/test names another part.
+        The data set on whose training inputs the defense is fitted. NAME/pool or NAME/test names another
+        part, and NAME/test:0/2 the first of its two halves.
     out
         The directory to write: a recipe and what was learned.
     outliers
@@ -320,13 +321,18 @@ def _pool(name: str) -> "Split":
 
 
 def _part(name: str) -> "Split":
-    """The inputs that an owner names: the training part, unless it is NAME/PART."""
+    """The inputs that an owner names: the training part, unless it is NAME/PART or, of that, NAME/PART:I/OF."""
+    import re
+
     from feint import data
 
     name, _, part = name.partition("/")
-    if part not in ("", "train", "pool", "test"):
-        raise BadInput(f"the part {part!r} of {name}", "NAME, NAME/train, NAME/pool or NAME/test", "name one of these")
-    return getattr(data.load(name), part or "train")
+    found = re.fullmatch(r"(train|pool|test)(?::(\d+)/(\d+))?", part or "train")
+    if found is None:
+        known = "NAME, NAME/train, NAME/pool or NAME/test, or a share of one like NAME/test:0/2"
+        raise BadInput(f"the part {part!r} of {name}", known, "name one of these")
+    split: Split = getattr(data.load(name), found[1])
+    return split.share(int(found[2]), int(found[3])) if found[2] else split
 
 
 def _free(out: Path) -> None:

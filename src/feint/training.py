@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from feint import store, victims
+from feint.checkpoint import Progress
 from feint.data import Split, decode
-from feint.errors import BadInput, BadRecipe, DamagedFile
+from feint.errors import BadInput, BadRecipe
 from feint.networks import Classifier, Ensemble, Network
-from feint.store import fingerprint, under, written
+from feint.store import fingerprint
 from feint.watch import SILENT, Watch
 
 
@@ -202,7 +201,7 @@ def _fit(model: Model, task: _Task, watch: Watch, checkpoint: Path | None) -> tu
         weight_decay=recipe.weight_decay,
         nesterov=recipe.momentum > 0,
     )
-    progress = _Progress.resume(checkpoint, model, optimizer)
+    progress = Progress.resume(checkpoint, model, optimizer)
     # Casts are not kept from one forward pass to the next: one made without gradients would be found by one with them.
     half = torch.autocast(
         device.type, torch.bfloat16, enabled=recipe.bfloat16 and _has_bfloat16(device), cache_enabled=False
@@ -283,67 +282,3 @@ def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return torch.cpu._is_avx512_bf16_supported()  # the one place that asks: the name is private
-
-
-class _Progress:
-    """How far a training is, the loss of each epoch, and the best weights on the holdout so far."""
-
-    def __init__(self) -> None:
-        self.epoch, self.least, self.waited = 0, math.inf, 0
-        self.best: dict[str, Tensor] | None = None
-        self.losses: list[float] = []
-
-    def patience_ended(self, patience: int | None) -> bool:
-        """Whether the last `patience` epochs brought no smaller loss on the holdout."""
-        return patience is not None and self.waited >= patience
-
-    def judge(self, model: nn.Module, x: Tensor, targets: Tensor) -> None:
-        """Compare the loss on the holdout `x` with that of the best epoch."""
-        model.eval()
-        device = next(model.parameters()).device
-        with torch.no_grad():
-            losses = [
-                F.cross_entropy(model(decode(a).to(device)).float(), b.to(device), reduction="sum").item()
-                for a, b in zip(x.split(500), targets.split(500), strict=True)
-            ]
-        model.train()
-        if sum(losses) < self.least:
-            self.least, self.waited, self.best = sum(losses), 0, copy.deepcopy(model.state_dict())
-        else:
-            self.waited += 1
-
-    def keep(self, model: nn.Module, optimizer: torch.optim.Optimizer, path: Path) -> None:
-        """Write everything that the next epoch needs to `path`."""
-        tensors = {f"model.{name}": it for name, it in model.state_dict().items()}
-        momenta = (optimizer.state[it].get("momentum_buffer") for it in model.parameters())
-        tensors |= {f"momentum.{i}": it for i, it in enumerate(momenta) if it is not None}
-        tensors |= {f"best.{name}": it for name, it in (self.best or {}).items()}
-        tensors["progress"] = torch.tensor([self.epoch, self.least, self.waited], dtype=torch.float64)
-        tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
-        with written(path) as partial:
-            safetensors.torch.save_file({name: it.contiguous() for name, it in tensors.items()}, partial)
-
-    @classmethod
-    def resume(cls, path: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer) -> "_Progress":
-        """The progress kept at `path`, model and optimizer brought to it; a new one where there is none."""
-        progress = cls()
-        if path is None or not path.exists():
-            return progress
-        try:
-            tensors = safetensors.torch.load_file(path)
-            epoch, progress.least, waited = tensors["progress"].tolist()
-            progress.epoch, progress.waited = int(epoch), int(waited)
-            progress.losses = tensors["losses"].tolist()
-            model.load_state_dict(under("model.", tensors))
-            progress.best = under("best.", tensors) or None
-        except (OSError, KeyError, RuntimeError, ValueError, safetensors.SafetensorError) as error:
-            raise DamagedFile(
-                f"{path} ({error})", "a checkpoint of this training", "delete it to begin anew"
-            ) from error
-        for i, parameter in enumerate(model.parameters()):
-            if f"momentum.{i}" in tensors:
-                momentum = tensors[f"momentum.{i}"].to(parameter.device)
-                optimizer.state[parameter]["momentum_buffer"] = momentum.contiguous(
-                    memory_format=torch.channels_last if momentum.ndim == 4 else torch.contiguous_format
-                )
-        return progress
