@@ -44,19 +44,12 @@ def stream(scores: torch.Tensor) -> tuple[Query, torch.Tensor]:
     return Query(torch.rand(len(scores), 9), "c", time=0.0), torch.stack([scores, torch.zeros_like(scores)], -1)
 
 
-def evidence(test: SequentialTest, scores: torch.Tensor) -> torch.Tensor:
-    """The evidence after each query of streams (streams, length): the definition, without an account or blocks."""
-    won, weights = _games(test)
-    sums = won[torch.searchsorted(test.benign.tensors["inputs"], scores, right=True)].cumsum(1)
-    return ((sums + weights.log()).logsumexp(-1) + math.log(0.5)) / -math.log(test.alpha)
-
-
 @pytest.mark.parametrize("outliers", [None, 1.0])
 def test_honest_clients_are_accused_at_most_as_often_as_promised(outliers):
     accused = []
     for _ in range(6):  # calibration sets: the promise is for the one that an owner has, not on average
         test = calibrated(300, outliers, alpha=0.05)
-        accused.append((evidence(test, torch.randn(300, 500, generator=GENERATOR)) >= 1).any(1).double().mean().item())
+        accused.append((test.replay(torch.randn(300, 500, generator=GENERATOR)) >= 1).any(1).double().mean().item())
     assert max(accused) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)
 
 
@@ -68,7 +61,7 @@ def test_without_a_price_for_the_calibration_set_they_are_accused_more_often(mon
     for _ in range(4):
         _games.cache_clear()
         test = calibrated(40, alpha=0.05)
-        accused.append((evidence(test, torch.randn(200, 1000, generator=GENERATOR)) >= 1).any(1).double().mean().item())
+        accused.append((test.replay(torch.randn(200, 1000, generator=GENERATOR)) >= 1).any(1).double().mean().item())
     _games.cache_clear()
     assert max(accused) > 0.1
 
@@ -80,7 +73,7 @@ def test_out_of_place_queries_are_accused_soon_and_those_who_mix_them_in_later(o
     for share in (1.0, 0.3):
         odd = torch.rand(50, 2000, generator=GENERATOR) < share
         scores = torch.randn(50, 2000, generator=GENERATOR) - 2 * odd
-        over = evidence(test, scores) >= 1
+        over = test.replay(scores) >= 1
         assert over.any(1).all()
         delays.append(over.double().argmax(1).median().item())
     assert delays[0] < 20 < delays[1] < 200
@@ -88,14 +81,26 @@ def test_out_of_place_queries_are_accused_soon_and_those_who_mix_them_in_later(o
 
 @pytest.mark.parametrize("sizes", [[1] * 700, [700], [3, 200, 497]])
 def test_the_accounts_sums_say_the_same_as_the_stream_however_it_is_cut(sizes):
-    test, scores = calibrated(outliers=1.0, block=10_000), torch.randn(700, generator=GENERATOR) - 0.8
+    test, scores = calibrated(outliers=1.0, block=250), torch.randn(700, generator=GENERATOR) - 0.8
     query, z = stream(scores)
     account, start, last = Ledger()["c"], 0, 0.0
     for size in sizes:
         part = Query(query.x[start : start + size], "c", time=0.0)
         last = test.observe(part, z[start : start + size], account)
         start += size
-    assert last == pytest.approx(max(0.0, evidence(test, scores[None]).max().item()), abs=1e-6)
+    assert last == pytest.approx(max(0.0, test.replay(scores[None]).max().item()), abs=1e-6)
+
+
+def test_a_replay_is_the_definition_written_out():
+    test, scores = calibrated(block=3), torch.randn(8, generator=GENERATOR)
+    wins, weights = test.wins(scores)
+    for t in range(8):
+        terms = [
+            weights[b].item() / ((j + 1) * (j + 2)) * math.exp(wins[3 * j : t + 1, b].sum().item())
+            for j in range(t // 3 + 1)
+            for b in range(len(weights))
+        ]
+        assert test.replay(scores[None])[0, t].item() == pytest.approx(math.log(sum(terms)) / -math.log(test.alpha))
 
 
 def test_blocks_keep_the_power_against_a_client_that_turns_bad_late():
@@ -129,7 +134,7 @@ def test_two_replicas_with_one_ledger_see_all_that_one_would():
 def test_a_tolerance_covers_drift_and_costs_power():
     drifted = torch.randn(100, 1000, generator=GENERATOR) - 0.5  # in the lower 0.1 % nearly five times as often
     test = calibrated(1000)
-    shares = [(evidence(replace(test, tolerance=t), drifted) >= 1).any(1).double().mean().item() for t in (1.0, 8.0)]
+    shares = [(replace(test, tolerance=t).replay(drifted) >= 1).any(1).double().mean().item() for t in (1.0, 8.0)]
     assert shares[0] > 0.5
     assert shares[1] <= 0.01
 

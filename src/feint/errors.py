@@ -11,7 +11,8 @@
     └── Refused           the service will not answer this client
         ├── OverBudget    … because no queries are left
         ├── RateLimited   … before `retry_after` seconds have passed
-        └── ProofRequired … without a stamp that solves its `puzzle`
+        ├── ProofRequired … without a stamp that solves its `puzzle`
+        └── Suspected     … because of the evidence against it
 
 Each says in one line what came, what was expected and what to do about it.
 """
@@ -98,3 +99,7 @@ class ProofRequired(Refused):
     def __init__(self, got: str, expected: str, remedy: str, puzzle: "Puzzle | None" = None) -> None:
         super().__init__(got, expected, remedy)
         self.puzzle = puzzle
+
+
+class Suspected(Refused):
+    """The evidence against the client is too strong."""

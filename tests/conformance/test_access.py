@@ -9,7 +9,7 @@ from tests.problems import Linear
 
 from feint.data import Split
 from feint.defenses import access
-from feint.defenses.access import Budget, GlobalBudget, PrivacyCost, ProofOfWork, RateLimit
+from feint.defenses.access import Budget, GlobalBudget, PrivacyCost, ProofOfWork, RateLimit, Refuse
 from feint.errors import Refused
 from feint.ledger import Ledger
 from feint.query import Query
@@ -20,9 +20,10 @@ CASES = {  # one line of test for a new rule: each refuses somebody who asks 100
     "Budget": Budget(25),
     "GlobalBudget": GlobalBudget(25),
     "RateLimit": RateLimit(0.001, burst=25),
+    "Refuse": Refuse(),
     "ProofOfWork": ProofOfWork(cost=PrivacyCost(teachers=2).fit(Linear(), NOISE)),
 }
-SHARED = {"GlobalBudget"}  # what these count is all clients' together
+SHARED = {"GlobalBudget", "Refuse"}  # these treat all clients as one
 STAMPED = {"ProofOfWork"}  # what these admit carries a stamp
 X = torch.rand(100, 4, generator=torch.Generator().manual_seed(0))
 

@@ -9,7 +9,16 @@ import feint
 from feint import attacks, defenses
 from feint.attacks import Averaged, HardLabels, KnockoffNets, Through
 from feint.data import Split
-from feint.defenses.access import PRADA, Budget, GlobalBudget, PrivacyCost, ProofOfWork, RateLimit, SequentialTest
+from feint.defenses.access import (
+    PRADA,
+    Budget,
+    GlobalBudget,
+    PrivacyCost,
+    ProofOfWork,
+    RateLimit,
+    Refuse,
+    SequentialTest,
+)
 from feint.defenses.boundary import (
     AdversarialTraining,
     BoundaryConfusion,
@@ -94,10 +103,11 @@ CASES = [
     TopK(k=5),
     UniformNoise("secret", scale=0.1),
     Budget(10),
+    Refuse(),
     SequentialTest(score=Energy(2.0), alpha=0.01, benign=Weights("ab")),
     Energy(),
     MaxProbability(),
-    Ladder([SequentialTest()], [Defense(), Defense(access=[Budget(0)])]),
+    Ladder([SequentialTest()], [Defense(), Defense(access=[Refuse()])]),
     OutlierExposure(weight=0.5),
     AdversarialTraining(radius=0.1, steps=1),
     BoundaryConfusion(clusters=7),

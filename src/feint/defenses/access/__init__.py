@@ -9,6 +9,7 @@ from feint.defenses.access.prada import PRADA
 from feint.defenses.access.privacy_cost import PrivacyCost
 from feint.defenses.access.proof_of_work import ProofOfWork
 from feint.defenses.access.rate_limit import RateLimit
+from feint.defenses.access.refuse import Refuse
 from feint.defenses.access.sequential_test import SequentialTest
 
-__all__ = ["PRADA", "Budget", "GlobalBudget", "PrivacyCost", "ProofOfWork", "RateLimit", "SequentialTest"]
+__all__ = ["PRADA", "Budget", "GlobalBudget", "PrivacyCost", "ProofOfWork", "RateLimit", "Refuse", "SequentialTest"]

@@ -82,12 +82,30 @@ class SequentialTest:
             watch.step("calibrating", int(rows[-1]) + 1, len(inputs))
         return torch.cat(found).sort().values
 
-    def observe(self, query: Query, z: Tensor, account: Account) -> float:
-        """Bet on each input, and return the most evidence that there was on the way. Raises `NotFitted`."""
+    def wins(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """The logarithm of what each bet wins at each of the `scores` (…), (…, bets), and the bets' weights.
+
+        Raises `NotFitted`.
+        """
         if self.benign is None or not self.benign.tensors:
             raise NotFitted(f"{self!r}", "a calibrated test", "fit it to a victim and benign inputs first: feint fit")
         won, weights = _games(self)
-        wins = won[torch.searchsorted(self.benign.tensors["inputs"], self.score(query.x, z), right=True)]
+        return won[torch.searchsorted(self.benign.tensors["inputs"], scores.contiguous(), right=True)], weights
+
+    def replay(self, scores: Tensor) -> Tensor:
+        """The evidence (N, T) after each query of clients who send queries with these `scores` (N, T), none twice."""
+        wins, weights = self.wins(scores)
+        sums = wins.cumsum(1)
+        found = torch.full_like(sums[..., 0], -math.inf)
+        for j, start in enumerate(range(0, scores.shape[1], self.block)):
+            since = sums[:, start:] - (sums[:, start - 1 : start] if start else 0.0)
+            begun = (since + weights.log()).logsumexp(-1) - math.log((j + 1) * (j + 2))
+            found[:, start:] = torch.logaddexp(found[:, start:], begun)
+        return found / -math.log(self.alpha)
+
+    def observe(self, query: Query, z: Tensor, account: Account) -> float:
+        """Bet on each input, and return the most evidence that there was on the way. Raises `NotFitted`."""
+        wins, weights = self.wins(self.score(query.x, z))
         wins = wins[_first_times(query, account)]
         most = account.total("test/most")
         while len(wins):  # block by block: most queries lie within one

@@ -1,0 +1,22 @@
+"""The last rung."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from feint.errors import Suspected
+from feint.ledger import Account
+from feint.query import Query
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """No answer at all: what a ladder does with clients against whom the evidence is strong.
+
+    Banning an account on an alarm is the response of Zhang, Chen and Wagner (AISec 2021).
+    """
+
+    cite: ClassVar[str] = "zhang2021seat"
+
+    def admit(self, query: Query, account: Account) -> None:
+        """Raises `Suspected`."""
+        raise Suspected(f"a query of {account.client!r}", "a client without evidence against it", "talk to the owner")
