@@ -1,0 +1,209 @@
+"""The sequential test on CIFAR-10: how soon it accuses, whom it never should, and what a ladder with it leaves a thief.
+
+    python -m experiments.evidence --weights FILE.npz [streams] [ladder]
+
+The victim is the published ResNet-20. Half of the test images calibrate the test; honest clients draw from the other
+half, thieves from CIFAR-100. Rows go to results/evidence/; what is there is not made again.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from feint import data, networks, victims
+from feint.data import Split
+from feint.defenses.access import Refuse, SequentialTest
+from feint.defenses.outputs import APGPClosedForm, LabelFlip
+from feint.demo import SETTINGS
+from feint.errors import Refused
+from feint.evaluation import metrics
+from feint.evaluation.provenance import provenance
+from feint.ledger import Ledger
+from feint.line import Defense, Ladder
+from feint.networks import Classifier
+from feint.progress import bars
+from feint.query import Query
+from feint.service import Service
+from feint.store import written
+from feint.training import learn
+from feint.watch import Watch
+
+OUT = Path(__file__).parents[1] / "results" / "evidence"
+SHARES = 1.0, 0.5, 0.25, 0.1, 0.05
+BUDGET = 10_000
+POLICIES = {
+    "flipped labels": Defense(outputs=[LabelFlip(key="an experiment's, not a secret")]),
+    "APGP top-1": Defense(outputs=[APGPClosedForm(top=1)]),
+    "refusal": Defense(access=[Refuse()]),
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The victim, and who draws from what."""
+
+    victim: Classifier
+    calibration: Split
+    honest: Split
+    pool: Split
+    outliers: Split
+
+    def fit(self, *, learned: bool = False, **fields: float) -> SequentialTest:
+        return SequentialTest(**fields).fit(  # pyright: ignore[reportArgumentType]
+            self.victim, self.calibration, outliers=self.outliers if learned else None
+        )
+
+    def scores(self, test: SequentialTest, x: Tensor) -> Tensor:
+        return torch.cat([test.score(part, victims.logits(self.victim, part)) for part in x.split(500)])
+
+
+def streams(setting: Setting) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+    """How many queries until the accusation, by the share of attack queries; and how many honest clients are accused."""
+    generator = torch.Generator().manual_seed(0)
+    kinds = {"energy": {}, "energy, a bet learned from GTSRB": {"learned": True}}
+    for name, how in kinds.items():
+        for alpha in (1e-3, 1e-4):
+            for share in SHARES:
+                yield f"delay-{name}-{alpha}-{share}", partial(delay, setting, how, alpha, share, generator)
+            yield f"honest-{name}-{alpha}", partial(honest, setting, how, alpha, "none", 1.0, generator)
+    for drift in DRIFTS:
+        for tolerance in (1.0, 1.5, 2.0):
+            yield f"drift-{drift}-{tolerance}", partial(honest, setting, {}, 1e-3, drift, tolerance, generator)
+    for tolerance in (1.5, 2.0):
+        yield f"delay-tolerant-{tolerance}", partial(delay, setting, {"tolerance": tolerance}, 1e-3, 1.0, generator)
+
+
+def delay(
+    setting: Setting, how: dict[str, Any], alpha: float, share: float, generator: torch.Generator
+) -> dict[str, Any]:
+    test = setting.fit(alpha=alpha, **how)
+    ordinary, odd = (setting.scores(test, it.inputs(slice(0, 5000))) for it in (setting.honest, setting.pool))
+    n, length = 200, 3000
+    attack = torch.rand(n, length, generator=generator) < share
+    drawn = torch.randint(5000, (2, n, length), generator=generator)
+    accused = test.replay(torch.where(attack, odd[drawn[0]], ordinary[drawn[1]])) >= 1
+    first = torch.where(accused.any(1), accused.double().argmax(1) + 1, torch.inf)
+    median = first.median().item()
+    return {
+        "alpha": alpha, "share": share, "streams": n, "length": length,
+        "accused": accused.any(1).double().mean().item(), "median_queries": median if median <= length else None,
+    }  # fmt: skip
+
+
+def honest(
+    setting: Setting, how: dict[str, Any], alpha: float, drift: str, tolerance: float, generator: torch.Generator
+) -> dict[str, Any]:
+    test = setting.fit(alpha=alpha, tolerance=tolerance, **how)
+    scores = setting.scores(test, DRIFTS[drift](setting.honest.inputs()))
+    n, length = 1000, 2000
+    drawn = torch.stack([torch.randperm(len(scores), generator=generator)[:length] for _ in range(n)])
+    accused = sum((test.replay(scores[part]) >= 1).any(1).sum().item() for part in drawn.split(50))
+    return {
+        "alpha": alpha,
+        "drift": drift,
+        "tolerance": tolerance,
+        "streams": n,
+        "length": length,
+        "accused": accused / n,
+    }
+
+
+DRIFTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "noise of 0.02": lambda x: (x + 0.02 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))).clamp(
+        0, 1
+    ),
+    "a tenth darker": lambda x: x * 0.9,
+    "shifted by 2 pixels": lambda x: x.roll((2, 2), (2, 3)),
+}
+
+
+class Remembered(nn.Module):
+    """A model that looks its logits up, for inputs that it was shown before: thousands of queries one by one."""
+
+    def __init__(self, model: nn.Module, x: Tensor) -> None:
+        super().__init__()
+        z = torch.cat([victims.logits(model, part) for part in x.split(500)])
+        self.known = {row.numpy().tobytes(): it for row, it in zip(x, z, strict=True)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([self.known[row.contiguous().numpy().tobytes()] for row in x])
+
+
+def ladder(setting: Setting, watch: Watch) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+    """What a labels-only thief gets who asks 10,000 CIFAR-100 images as 1 to 1,000 clients, or the task's own images."""
+    for clients in (1, 10, 100, 1000):
+        for policy in POLICIES:
+            yield f"ladder-{policy}-{clients}", partial(theft, setting, policy, clients, setting.pool, watch)
+    for policy in POLICIES:
+        yield f"ladder-own-{policy}", partial(theft, setting, policy, 1, setting.honest, watch)
+
+
+def theft(setting: Setting, policy: str, clients: int, pool: Split, watch: Watch) -> dict[str, Any]:
+    chosen = torch.randperm(len(pool), generator=torch.Generator().manual_seed(0))[:BUDGET]
+    x = pool.inputs(chosen)
+    ledger = Ledger()
+    service = Service(
+        Remembered(setting.victim, x), Ladder([setting.fit()], [Defense(), POLICIES[policy]]), ledger=ledger
+    )
+    learned: list[tuple[int, int]] = []
+    for row in range(len(x)):  # clients take turns, one query each
+        client = f"thief-{row % clients}"
+        try:
+            label = service(Query(x[row : row + 1], client)).p.argmax().item()
+        except Refused:
+            continue
+        learned.append((row, int(label)))
+    rows, labels = (torch.tensor(it) for it in zip(*learned, strict=True))
+    clean = victims.predict(setting.victim, x[:1]).shape[1]
+    images = torch.from_numpy(pool.images[chosen[rows].numpy()])
+    targets = nn.functional.one_hot(labels, clean).float()
+    stolen = learn(setting.victim.network, images, targets, SETTINGS["cifar10"].surrogate, watch=watch)
+    names = [f"thief-{i}" for i in range(min(clients, len(x)))]
+    judged = setting.calibration  # the half that no thief owns
+    answers = victims.answers(stolen, judged)
+    return {
+        "policy": policy, "clients": clients, "pool": f"{pool.name}/{pool.part}", "attack": "KnockoffNets, labels only",
+        "asked": len(x), "answered": len(rows), "accused": sum(ledger[it].total("rung") > 0 for it in names),
+        "stealer_accuracy": metrics.accuracy(answers, judged.labels), "n_test": len(judged), "seed": 0,
+        "defender_accuracy": metrics.accuracy(victims.answers(setting.victim, judged), judged.labels),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", type=Path, required=True, help="the published ResNet-20, an .npz file")
+    parser.add_argument("--work", type=Path, default=Path("feint-experiments"), help="where trainings are kept")
+    parser.add_argument("parts", nargs="*", default=["streams", "ladder"])
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    images = data.load("cifar10")
+    victim = victims.load_published(options.weights, networks.get("resnet20", images))
+    halves = [images.test.share(i, 2) for i in range(2)]
+    setting = Setting(victim, *halves, images.pool, data.load("gtsrb").train.share(0, 4))
+    with bars() as watch:
+        watch.folder = options.work / "trainings"
+        jobs = {"streams": partial(streams, setting), "ladder": partial(ladder, setting, watch)}
+        for part in options.parts:
+            for name, job in jobs[part]():
+                keep(name.replace(" ", "-").replace(",", ""), job, f"python -m experiments.evidence {part}")
+
+
+def keep(name: str, job: Callable[[], dict[str, Any]], command: str) -> None:
+    """The row of `job`, written when it is not there yet."""
+    file = OUT / f"{name}.json"
+    if not file.exists():
+        row = {"name": name, "command": command, **job(), "provenance": provenance()}
+        with written(file) as partial_file:
+            partial_file.write_text(json.dumps(row, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
