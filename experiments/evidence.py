@@ -7,9 +7,10 @@ half, thieves from CIFAR-100. Rows go to results/evidence/; what is there is not
 """
 
 import argparse
+import functools
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from feint.watch import Watch
 OUT = Path(__file__).parents[1] / "results" / "evidence"
 SHARES = 1.0, 0.5, 0.25, 0.1, 0.05
 BUDGET = 10_000
+Jobs = Iterator[tuple[str, Callable[[], dict[str, Any]]]]
 POLICIES = {
     "flipped labels": Defense(outputs=[LabelFlip(key="an experiment's, not a secret")]),
     "APGP top-1": Defense(outputs=[APGPClosedForm(top=1)]),
@@ -45,74 +47,72 @@ POLICIES = {
 }
 
 
-@dataclass(frozen=True)
 class Setting:
-    """The victim, and who draws from what."""
+    """The victim, and who draws from what: each set's logits are computed once."""
 
-    victim: Classifier
-    calibration: Split
-    honest: Split
-    pool: Split
-    outliers: Split
+    def __init__(self, victim: Classifier, calibration: Split, honest: Split, pool: Split, outliers: Split) -> None:
+        self.victim, self.calibration, self.honest, self.pool = victim, calibration, honest, pool
+        self.plain = SequentialTest().fit(victim, calibration)
+        self.learned = SequentialTest().fit(victim, calibration, outliers=outliers)
 
-    def fit(self, *, learned: bool = False, **fields: float) -> SequentialTest:
-        return SequentialTest(**fields).fit(  # pyright: ignore[reportArgumentType]
-            self.victim, self.calibration, outliers=self.outliers if learned else None
-        )
+    @functools.cache  # noqa: B019, one setting lives as long as the process
+    def scores(self, drift: str) -> Tensor:
+        """The scores of honest inputs that drifted."""
+        return self._scores(DRIFTS[drift](self.honest.inputs()))
 
-    def scores(self, test: SequentialTest, x: Tensor) -> Tensor:
-        return torch.cat([test.score(part, victims.logits(self.victim, part)) for part in x.split(500)])
+    @functools.cached_property
+    def odd(self) -> Tensor:
+        """The scores of 5,000 inputs of the pool."""
+        return self._scores(self.pool.inputs(slice(0, 5000)))
+
+    def _scores(self, x: Tensor) -> Tensor:
+        return torch.cat([self.plain.score(part, victims.logits(self.victim, part)) for part in x.split(500)])
 
 
-def streams(setting: Setting) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
-    """How many queries until the accusation, by the share of attack queries; and how many honest clients are accused."""
+def streams(setting: Setting) -> Jobs:
+    """How many queries until the accusation, by the share of attack queries, and how many honest clients are accused."""
     generator = torch.Generator().manual_seed(0)
-    kinds = {"energy": {}, "energy, a bet learned from GTSRB": {"learned": True}}
-    for name, how in kinds.items():
+    for name, test in {"energy": setting.plain, "energy, a bet learned from GTSRB": setting.learned}.items():
         for alpha in (1e-3, 1e-4):
+            at = replace(test, alpha=alpha)
             for share in SHARES:
-                yield f"delay-{name}-{alpha}-{share}", partial(delay, setting, how, alpha, share, generator)
-            yield f"honest-{name}-{alpha}", partial(honest, setting, how, alpha, "none", 1.0, generator)
-    for drift in DRIFTS:
-        for tolerance in (1.0, 1.5, 2.0):
-            yield f"drift-{drift}-{tolerance}", partial(honest, setting, {}, 1e-3, drift, tolerance, generator)
-    for tolerance in (1.5, 2.0):
-        yield f"delay-tolerant-{tolerance}", partial(delay, setting, {"tolerance": tolerance}, 1e-3, 1.0, generator)
+                yield f"delay-{name}-{alpha}-{share}", partial(delay, setting, at, share, generator)
+            yield f"honest-{name}-{alpha}", partial(honest, setting, at, "none", generator)
+    for tolerance in (1.0, 1.5, 2.0):
+        at = replace(setting.plain, tolerance=tolerance)
+        for drift in DRIFTS:
+            yield f"drift-{drift}-{tolerance}", partial(honest, setting, at, drift, generator)
+        yield f"delay-tolerant-{tolerance}", partial(delay, setting, at, 1.0, generator)
 
 
-def delay(
-    setting: Setting, how: dict[str, Any], alpha: float, share: float, generator: torch.Generator
-) -> dict[str, Any]:
-    test = setting.fit(alpha=alpha, **how)
-    ordinary, odd = (setting.scores(test, it.inputs(slice(0, 5000))) for it in (setting.honest, setting.pool))
+def delay(setting: Setting, test: SequentialTest, share: float, generator: torch.Generator) -> dict[str, Any]:
+    ordinary, odd = setting.scores("none"), setting.odd
     n, length = 200, 3000
     attack = torch.rand(n, length, generator=generator) < share
     drawn = torch.randint(5000, (2, n, length), generator=generator)
-    accused = test.replay(torch.where(attack, odd[drawn[0]], ordinary[drawn[1]])) >= 1
+    mixed = torch.where(attack, odd[drawn[0]], ordinary[drawn[1]])
+    accused = torch.cat([test.replay(part) >= 1 for part in mixed.split(50)])
     first = torch.where(accused.any(1), accused.double().argmax(1) + 1, torch.inf)
     median = first.median().item()
     return {
-        "alpha": alpha, "share": share, "streams": n, "length": length,
+        "alpha": test.alpha, "tolerance": test.tolerance, "share": share, "streams": n, "length": length,
         "accused": accused.any(1).double().mean().item(), "median_queries": median if median <= length else None,
     }  # fmt: skip
 
 
-def honest(
-    setting: Setting, how: dict[str, Any], alpha: float, drift: str, tolerance: float, generator: torch.Generator
-) -> dict[str, Any]:
-    test = setting.fit(alpha=alpha, tolerance=tolerance, **how)
-    scores = setting.scores(test, DRIFTS[drift](setting.honest.inputs()))
+def honest(setting: Setting, test: SequentialTest, drift: str, generator: torch.Generator) -> dict[str, Any]:
+    scores = setting.scores(drift)
     n, length = 1000, 2000
     drawn = torch.stack([torch.randperm(len(scores), generator=generator)[:length] for _ in range(n)])
     accused = sum((test.replay(scores[part]) >= 1).any(1).sum().item() for part in drawn.split(50))
     return {
-        "alpha": alpha,
-        "drift": drift,
-        "tolerance": tolerance,
-        "streams": n,
-        "length": length,
+        "alpha": test.alpha, "tolerance": test.tolerance, "drift": drift, "streams": n, "length": length,
         "accused": accused / n,
-    }
+    }  # fmt: skip
+
+
+def noisy(x: Tensor) -> Tensor:
+    return (x + 0.02 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
 
 
 DRIFTS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -137,8 +137,8 @@ class Remembered(nn.Module):
         return torch.stack([self.known[row.contiguous().numpy().tobytes()] for row in x])
 
 
-def ladder(setting: Setting, watch: Watch) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
-    """What a labels-only thief gets who asks 10,000 CIFAR-100 images as 1 to 1,000 clients, or the task's own images."""
+def ladder(setting: Setting, watch: Watch) -> Jobs:
+    """What a thief gets with labels only: 10,000 CIFAR-100 images as 1 to 1,000 clients, or the task's own images."""
     for clients in (1, 10, 100, 1000):
         for policy in POLICIES:
             yield f"ladder-{policy}-{clients}", partial(theft, setting, policy, clients, setting.pool, watch)
@@ -151,7 +151,7 @@ def theft(setting: Setting, policy: str, clients: int, pool: Split, watch: Watch
     x = pool.inputs(chosen)
     ledger = Ledger()
     service = Service(
-        Remembered(setting.victim, x), Ladder([setting.fit()], [Defense(), POLICIES[policy]]), ledger=ledger
+        Remembered(setting.victim, x), Ladder([setting.plain], [Defense(), POLICIES[policy]]), ledger=ledger
     )
     learned: list[tuple[int, int]] = []
     for row in range(len(x)):  # clients take turns, one query each
@@ -187,7 +187,7 @@ def main() -> None:
     images = data.load("cifar10")
     victim = victims.load_published(options.weights, networks.get("resnet20", images))
     halves = [images.test.share(i, 2) for i in range(2)]
-    setting = Setting(victim, *halves, images.pool, data.load("gtsrb").train.share(0, 4))
+    setting = Setting(victim, halves[0], halves[1], images.pool, data.load("gtsrb").train.share(0, 4))
     with bars() as watch:
         watch.folder = options.work / "trainings"
         jobs = {"streams": partial(streams, setting), "ladder": partial(ladder, setting, watch)}
