@@ -54,6 +54,28 @@ def test_the_objective_never_rises_and_no_neighbour_is_better(prices):
             assert objective(problem, found.input, b) >= least - 1e-7
 
 
+def slow(p: torch.Tensor, weight: torch.Tensor, a: torch.Tensor, b: torch.Tensor, prices: tuple) -> torch.Tensor:
+    """L, summed symbol by symbol from its definition."""
+    service = torch.einsum("xz,zm,my->xy", a, p, b)
+    loss = (weight[:, None] * p * (p / service).log()).sum()
+    joint, seen = weight[:, None] * a, torch.einsum("x,xz,zm->m", weight, a, p)
+    told = (joint * (joint / (weight[:, None] * joint.sum(0))).log()).sum()
+    pair = seen[:, None] * b
+    return loss + prices[0] * told + prices[1] * (pair * (pair / (seen[:, None] * pair.sum(0))).log()).sum()
+
+
+def test_where_it_ends_the_objective_is_level_in_both_kernels():
+    """Its derivative, taken by autograd from the definition, is the same for all entries of a row."""
+    p, weight, prices = rows(6, 4, 0), rows(1, 6, 1)[0], (0.2, 0.2)
+    found = launder(Problem(p, weight, *prices), rounds=5000, tolerance=1e-15)
+    a, b = found.input.clone().requires_grad_(), found.output.clone().requires_grad_()
+    value = slow(p, weight, a, b, prices)
+    assert value.item() == pytest.approx(found.objective[-1], abs=1e-9)
+    for slope, kernel in zip(torch.autograd.grad(value, (a, b)), (a, b), strict=True):
+        spread = slope - (slope * kernel).sum(-1, keepdim=True)
+        assert (spread * kernel).abs().max() < 1e-4
+
+
 def test_a_higher_price_tells_less():
     p = awkward_rows(6)
     told = []

@@ -52,7 +52,7 @@ def test_random_resize_shrinks_whole_images_and_fills_up_with_black():
     white = torch.ones(200, 1, 16, 24)
     white += torch.rand(200, 1, 16, 24, generator=torch.Generator().manual_seed(1)) * -0.2
     y = RandomResize("secret", least=0.5)(white, MODEL)
-    sizes, corners = set(), set()
+    sizes, corners, ends = set(), set(), set()
     for image in y[:, 0]:
         rows, columns = image.amax(1).nonzero()[:, 0], image.amax(0).nonzero()[:, 0]
         top, left, height, width = rows[0].item(), columns[0].item(), len(rows), len(columns)
@@ -60,8 +60,11 @@ def test_random_resize_shrinks_whole_images_and_fills_up_with_black():
         assert abs(height / 16 - width / 24) <= 0.5 / 16 + 0.5 / 24
         sizes.add(height)
         corners.add((top, left))
+        if height < 16:
+            ends.add(top + height == 16)
     assert (min(sizes), max(sizes)) == (8, 16)
     assert len(corners) > 30
+    assert ends == {False, True}  # the far edges are reached as well
 
 
 def test_random_resize_is_drawn_by_the_key_and_the_image_alone():
