@@ -1,5 +1,7 @@
 """Linear programs of the output defenses, written the slow way: one row at a time, given to a solver."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,8 @@ def least_within(cost, p, epsilon: float, *, top: int | None = None, margin: flo
 
     Where the margin asks for more than ε, ε is raised to the least that is feasible. (p, cost: float64 arrays of K)
     """
-    linprog = pytest.importorskip("scipy.optimize").linprog
+    options = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+    linprog = partial(pytest.importorskip("scipy.optimize").linprog, options=options)
     k = len(p)
     one, none = np.eye(k), np.zeros(k)
     below, above = [np.hstack([one, -one]), np.hstack([-one, -one])], [p, -p]  # the variables: q and |q − p|

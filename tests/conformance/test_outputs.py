@@ -15,6 +15,7 @@ from feint.defenses import outputs
 from feint.defenses.outputs import (
     APGP,
     EDM,
+    GRAD2,
     KL,
     L1,
     L2,
@@ -27,6 +28,7 @@ from feint.defenses.outputs import (
     InformationLaundering,
     LabelFlip,
     LabelOnly,
+    MinInnerProduct,
     Misinformation,
     ModelGuardS,
     ModelGuardW,
@@ -37,6 +39,7 @@ from feint.defenses.outputs import (
     Temperature,
     TopK,
     UniformNoise,
+    Watermark,
 )
 from feint.defenses.scores import MaxProbability
 from feint.errors import BadInput, BadRecipe
@@ -66,6 +69,10 @@ CASES: dict[str, Output] = {  # one line of test for a new method
     "APGPClosedForm floor": APGPClosedForm(top=1, distance=ReverseKL(floor=1e-5)),
     "APGPClosedForm cosine": APGPClosedForm(distance=Cosine(), strength=0.3),
     "Misinformation": Misinformation(),
+    "GRAD2": GRAD2(),
+    "GRAD2 label": GRAD2(keep_label=True),
+    "GRAD2 uncoordinated": GRAD2(0.1, MinInnerProduct(), keep_label=True),
+    "GRAD2 watermark": GRAD2(2.0, Watermark(1), keep_label=True),
     "ModelGuardS": ModelGuardS(),
     "ModelGuardS full": ModelGuardS(0.1, most=2),
     "ModelGuardW": ModelGuardW(),
@@ -107,6 +114,7 @@ IDENTITIES = {
     "AdaptiveMisinformation": AdaptiveMisinformation(tau=-1, misinformation=own_network(10)),
     "HighConfidence": HighConfidence(threshold=0),
     "ReverseSigmoid": ReverseSigmoid(beta=0),
+    "GRAD2": GRAD2(epsilon=0.0),
     "ModelGuardS": ModelGuardS(epsilon=0.0),
     "ModelGuardW": ModelGuardW(epsilon=0.0),
     "Temperature": Temperature(temperature=1),
@@ -132,6 +140,8 @@ def ready(name: str, classes: int) -> Output:
         learn = getattr(case, "fit_answers", None)
         if isinstance(case, AdaptiveMisinformation | Misinformation):
             case = replace(case, misinformation=own_network(classes))
+        if isinstance(case, GRAD2):
+            case = replace(case, surrogate=own_network(classes, 1))
         if isinstance(case, EDM):
             members = tuple(own_network(classes, seed) for seed in range(case.members))
             case = replace(case, hash_model=own_network(7), ensemble=members)

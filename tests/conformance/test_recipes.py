@@ -42,10 +42,12 @@ from feint.defenses.inputs import (
 from feint.defenses.outputs import (
     APGP,
     EDM,
+    GRAD2,
     KL,
     L1,
     L2,
     AdaptiveMisinformation,
+    AllOnes,
     APGPClosedForm,
     Cosine,
     Gated,
@@ -54,6 +56,7 @@ from feint.defenses.outputs import (
     InformationLaundering,
     LabelFlip,
     LabelOnly,
+    MinInnerProduct,
     Misinformation,
     ModelGuardS,
     ModelGuardW,
@@ -63,6 +66,7 @@ from feint.defenses.outputs import (
     Temperature,
     TopK,
     UniformNoise,
+    Watermark,
 )
 from feint.defenses.scores import Energy, MaxProbability
 from feint.errors import BadRecipe, UnknownName
@@ -88,6 +92,10 @@ CASES = [
     AdaptiveMisinformation(tau=0.9, misinformation=TRAINED),
     EDM(members=2, hash_model=TRAINED, ensemble=(TRAINED, TRAINED)),
     Misinformation(Training(epochs=1)),
+    AllOnes(),
+    MinInnerProduct(),
+    Watermark(seed=7),
+    GRAD2(0.5, Watermark(1), network=NETWORK, surrogate=TRAINED),
     ModelGuardS(epsilon=0.5, most=100),
     ModelGuardW(epsilon=0.5, margin=1e-3),
     Gated(LabelOnly(), TopK(3), MaxProbability(), width=0.5, threshold=0.3),

@@ -7,6 +7,7 @@ from feint.defenses.outputs.distances import KL, L1, L2, Cosine, ReverseKL
 from feint.defenses.outputs.edm import EDM
 from feint.defenses.outputs.gated import Gated
 from feint.defenses.outputs.gaussian_noise import GaussianNoise
+from feint.defenses.outputs.grad2 import GRAD2, AllOnes, MinInnerProduct, Watermark
 from feint.defenses.outputs.high_confidence import HighConfidence
 from feint.defenses.outputs.information_laundering import InformationLaundering
 from feint.defenses.outputs.label_flip import LabelFlip
@@ -24,11 +25,13 @@ from feint.defenses.outputs.uniform_noise import UniformNoise
 __all__ = [
     "APGP",
     "EDM",
+    "GRAD2",
     "KL",
     "L1",
     "L2",
     "APGPClosedForm",
     "AdaptiveMisinformation",
+    "AllOnes",
     "Cosine",
     "Gated",
     "GaussianNoise",
@@ -36,6 +39,7 @@ __all__ = [
     "InformationLaundering",
     "LabelFlip",
     "LabelOnly",
+    "MinInnerProduct",
     "Misinformation",
     "ModelGuardS",
     "ModelGuardW",
@@ -46,4 +50,5 @@ __all__ = [
     "Temperature",
     "TopK",
     "UniformNoise",
+    "Watermark",
 ]
