@@ -19,6 +19,7 @@ from feint.defenses.outputs import (
     KL,
     L1,
     L2,
+    MAD,
     AdaptiveMisinformation,
     APGPClosedForm,
     Cosine,
@@ -28,6 +29,7 @@ from feint.defenses.outputs import (
     InformationLaundering,
     LabelFlip,
     LabelOnly,
+    MADArgmax,
     MinInnerProduct,
     Misinformation,
     ModelGuardS,
@@ -69,6 +71,10 @@ CASES: dict[str, Output] = {  # one line of test for a new method
     "APGPClosedForm floor": APGPClosedForm(top=1, distance=ReverseKL(floor=1e-5)),
     "APGPClosedForm cosine": APGPClosedForm(distance=Cosine(), strength=0.3),
     "Misinformation": Misinformation(),
+    "MAD": MAD(),
+    "MADArgmax": MADArgmax(),
+    "MADArgmax 2": MADArgmax(2.0),
+    "MADArgmax 0.1": MADArgmax(0.1),
     "GRAD2": GRAD2(),
     "GRAD2 label": GRAD2(keep_label=True),
     "GRAD2 uncoordinated": GRAD2(0.1, MinInnerProduct(), keep_label=True),
@@ -115,6 +121,8 @@ IDENTITIES = {
     "HighConfidence": HighConfidence(threshold=0),
     "ReverseSigmoid": ReverseSigmoid(beta=0),
     "GRAD2": GRAD2(epsilon=0.0),
+    "MAD": MAD(epsilon=0.0),
+    "MADArgmax": MADArgmax(epsilon=0.0),
     "ModelGuardS": ModelGuardS(epsilon=0.0),
     "ModelGuardW": ModelGuardW(epsilon=0.0),
     "Temperature": Temperature(temperature=1),
@@ -140,7 +148,7 @@ def ready(name: str, classes: int) -> Output:
         learn = getattr(case, "fit_answers", None)
         if isinstance(case, AdaptiveMisinformation | Misinformation):
             case = replace(case, misinformation=own_network(classes))
-        if isinstance(case, GRAD2):
+        if isinstance(case, GRAD2 | MAD | MADArgmax):
             case = replace(case, surrogate=own_network(classes, 1))
         if isinstance(case, EDM):
             members = tuple(own_network(classes, seed) for seed in range(case.members))

@@ -3,6 +3,7 @@
 from feint.defenses.outputs.adaptive_misinformation import AdaptiveMisinformation
 from feint.defenses.outputs.apgp import APGP
 from feint.defenses.outputs.apgp_closed_form import APGPClosedForm
+from feint.defenses.outputs.corners import AllParameters, LastLayer
 from feint.defenses.outputs.distances import KL, L1, L2, Cosine, ReverseKL
 from feint.defenses.outputs.edm import EDM
 from feint.defenses.outputs.gated import Gated
@@ -12,6 +13,8 @@ from feint.defenses.outputs.high_confidence import HighConfidence
 from feint.defenses.outputs.information_laundering import InformationLaundering
 from feint.defenses.outputs.label_flip import LabelFlip
 from feint.defenses.outputs.label_only import LabelOnly
+from feint.defenses.outputs.mad import MAD
+from feint.defenses.outputs.mad_argmax import MADArgmax
 from feint.defenses.outputs.misinformation import Misinformation
 from feint.defenses.outputs.modelguard_s import ModelGuardS
 from feint.defenses.outputs.modelguard_w import ModelGuardW
@@ -29,9 +32,11 @@ __all__ = [
     "KL",
     "L1",
     "L2",
+    "MAD",
     "APGPClosedForm",
     "AdaptiveMisinformation",
     "AllOnes",
+    "AllParameters",
     "Cosine",
     "Gated",
     "GaussianNoise",
@@ -39,6 +44,8 @@ __all__ = [
     "InformationLaundering",
     "LabelFlip",
     "LabelOnly",
+    "LastLayer",
+    "MADArgmax",
     "MinInnerProduct",
     "Misinformation",
     "ModelGuardS",

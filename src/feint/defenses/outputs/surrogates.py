@@ -19,6 +19,7 @@ from feint.victims import Trained, answers
 from feint.watch import SILENT, Watch
 
 Tensors = dict[str, Tensor]
+NUMBERS = 2**24  # of a gradient matrix that are held at once
 AT_ONCE = 32  # inputs whose own gradients are held at once: all parameters for each
 
 
@@ -102,7 +103,9 @@ def gram(model: nn.Module, x: Tensor) -> Tensor:
         rows = torch.cat([it.flatten(1) for it in g.values()], -1)
         return rows @ rows.T
 
-    return vmap(one, chunk_size=AT_ONCE)(x)
+    classes = _log_answers(model, parameters, x[:1]).shape[-1]
+    held = classes * sum(it.numel() for it in parameters.values())
+    return vmap(one, chunk_size=max(1, NUMBERS // held))(x)
 
 
 def last_layer(model: Classifier, x: Tensor) -> Tensor:
