@@ -10,7 +10,7 @@ warnings.filterwarnings("ignore")  # ART and its dependencies warn of much that 
 
 import torch  # noqa: E402
 
-from benchmarks import apgp, apmsa, knockoff, vectors, wall  # noqa: E402
+from benchmarks import apgp, apmsa, detectors, knockoff, vectors, wall  # noqa: E402
 from feint.evaluation.provenance import provenance  # noqa: E402
 
 BENCHMARKS = {
@@ -21,6 +21,7 @@ BENCHMARKS = {
     "wall": wall.cost,
     "imports": wall.imports,
     "loading": wall.loading,
+    "detectors": detectors.speed,
     "knockoff": knockoff.lenet,
     "knockoff_resnet20": knockoff.resnet20,
 }

@@ -9,10 +9,11 @@ from tests.problems import Linear
 
 from feint.data import Split
 from feint.defenses import access
-from feint.defenses.access import PRADA, PrivacyCost, SequentialTest
+from feint.defenses.access import PRADA, SEAT, PrivacyCost, SequentialTest, TwoSample
 from feint.errors import BadInput, NotFitted
 from feint.ledger import Account, Ledger
 from feint.query import Query
+from feint.training import Training
 
 VICTIM = Linear(64, 10)
 
@@ -47,11 +48,14 @@ WINDOW = 300  # far below the queries asked here
 CASES = {  # one line of test for a new detector
     "PRADA": PRADA(window=WINDOW),
     "PrivacyCost": PrivacyCost(teachers=50, sigma=2.0, tolerance=0.2),
+    "SEAT": SEAT(network="mlp", training=Training(least_steps=150, epochs=1, batch_size=64), memory=WINDOW, allowed=20),
     "SequentialTest": SequentialTest(),
+    "TwoSample": TwoSample(window=60, reference=300, draws=200),
 }
 THIEVES = {
     "PrivacyCost": dark,
     "SequentialTest": dark,
+    "TwoSample": dark,
 }  # the others accuse one who sends `copies`
 SHAPELESS = {"SequentialTest"}  # a score of any model is a number
 LEARN = [name for name, case in CASES.items() if hasattr(case, "fit")]
@@ -63,9 +67,8 @@ def ready(name: str):
     return CASES[name].fit(VICTIM, split(1200, 1)) if name in LEARN else CASES[name]
 
 
-@torch.no_grad()
 def observe(name: str, x: torch.Tensor, account: Account) -> float:
-    return ready(name).observe(Query(x, account.client), VICTIM(x), account)
+    return ready(name).observe(Query(x, account.client), VICTIM(x).detach(), account)
 
 
 def test_every_detector_has_a_case():

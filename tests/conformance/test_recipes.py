@@ -11,6 +11,7 @@ from feint.attacks import Averaged, HardLabels, KnockoffNets, Through
 from feint.data import Split
 from feint.defenses.access import (
     PRADA,
+    SEAT,
     Budget,
     GlobalBudget,
     PrivacyCost,
@@ -18,6 +19,7 @@ from feint.defenses.access import (
     RateLimit,
     Refuse,
     SequentialTest,
+    TwoSample,
 )
 from feint.defenses.boundary import (
     AdversarialTraining,
@@ -144,6 +146,9 @@ CASES = [
     PrivacyCost(teachers=50, sigma=2.0, votes=Weights("ab")),
     ProofOfWork(cost=PrivacyCost(votes=Weights("ab")), base=1.18, table=((10, 0.001), (20, 1.0))),
     PRADA(delta=0.95, window=800),
+    SEAT(memory=100, encoder=Trained(NETWORK, Weights("ab")), calibration=Weights("ab")),
+    TwoSample(window=50, benign=Weights("ab")),
+    Trained(NETWORK, Weights("ab")),
     HardLabels(),
     Averaged(repeats=4),
     KNOCKOFF,
@@ -235,6 +240,9 @@ def test_it_is_frozen_and_an_unknown_field_is_refused(case):
         ("PrivacyCost(held=0)", BadRecipe, "share"),
         ("ProofOfWork(base=0.9)", BadRecipe, "base"),
         ("ProofOfWork(table=((1, 0.1),))", BadRecipe, "two or more"),
+        ("SEAT(quantile=0)", BadRecipe, "quantile"),
+        ("SEAT(radius=2)", BadRecipe, "radius"),
+        ("TwoSample(window=1)", BadRecipe, "window"),
         ("PRADA(delta=1)", BadRecipe, "between 0 and 1"),
         ("PRADA(window=100)", BadRecipe, "more than 100"),
         ("AdaptiveMisinformation(tau=3)", BadRecipe, "largest probability"),

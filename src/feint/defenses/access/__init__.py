@@ -10,6 +10,19 @@ from feint.defenses.access.privacy_cost import PrivacyCost
 from feint.defenses.access.proof_of_work import ProofOfWork
 from feint.defenses.access.rate_limit import RateLimit
 from feint.defenses.access.refuse import Refuse
+from feint.defenses.access.seat import SEAT
 from feint.defenses.access.sequential_test import SequentialTest
+from feint.defenses.access.two_sample import TwoSample
 
-__all__ = ["PRADA", "Budget", "GlobalBudget", "PrivacyCost", "ProofOfWork", "RateLimit", "Refuse", "SequentialTest"]
+__all__ = [
+    "PRADA",
+    "SEAT",
+    "Budget",
+    "GlobalBudget",
+    "PrivacyCost",
+    "ProofOfWork",
+    "RateLimit",
+    "Refuse",
+    "SequentialTest",
+    "TwoSample",
+]

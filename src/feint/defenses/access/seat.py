@@ -1,0 +1,130 @@
+"""Queries that resemble a client's own earlier ones: what synthesis by small steps leaves behind."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from feint.data import Split
+from feint.defenses.access.windows import pieces
+from feint.errors import BadInput, BadRecipe, NotFitted
+from feint.ledger import Account
+from feint.networks import Network
+from feint.query import Query
+from feint.store import Weights
+from feint.training import Batch, Training, refine
+from feint.victims import Trained
+from feint.watch import SILENT, Watch
+
+HELD = 1 / 3  # of the inputs of `fit`, to calibrate on
+
+
+@dataclass(frozen=True)
+class SEAT:
+    """Accuses a client of whose queries many are near copies of its own (Zhang, Chen and Wagner, AISec 2021).
+
+    An encoder e, a small network named `network` with `dimensions` outputs, learns that an input and a slightly
+    changed one are alike and two inputs are not, with a margin m² and d the mean squared difference:
+
+        d(e(x), e(x⁺)) + max(0, m² − d(e(x), e(x⁻)))
+
+    x⁺ is the worst of `steps` gradient steps within ‖x⁺ − x‖∞ ≤ `radius`, x⁻ another input of the batch. A query is a
+    hit when its distance to the nearest earlier one is below that of all but a `quantile` of benign queries to theirs;
+    evidence = hits / `allowed`. Chosen here, where the paper's values are unknown to us: network, dimensions, radius,
+    steps and training; and that a client's memory, and its hits, begin anew after `memory` queries, or as many as
+    there were to calibrate on if these are fewer: more memory makes for nearer neighbours than those of calibration,
+    and hits of honest clients, a `quantile` of their queries, would add up to an accusation in the end.
+    """
+
+    cite: ClassVar[str] = "zhang2021seat"
+    network: str = "lenet"
+    dimensions: int = 32
+    margin: float = 10.0**0.5
+    radius: float = 8 / 255
+    steps: int = 3
+    training: Training = Training(epochs=10, least_steps=1000)
+    quantile: float = 0.001
+    allowed: int = 50
+    memory: int = 5000
+    encoder: Trained | None = None
+    calibration: Weights | None = None
+
+    def __post_init__(self) -> None:
+        if self.dimensions < 2 or self.margin <= 0 or self.steps < 0 or not 0 <= self.radius <= 1:
+            raise BadRecipe(repr(self), "dimensions ≥ 2, margin > 0, steps ≥ 0, radius in [0, 1]", "change it")
+        if not 0 < self.quantile < 1 or self.allowed < 1 or self.memory < 2:
+            raise BadRecipe(repr(self), "0 < quantile < 1, allowed ≥ 1, memory ≥ 2", "change it")
+
+    def fit(
+        self,
+        victim: nn.Module,
+        inputs: Split,
+        *,
+        outliers: Split | None = None,
+        seed: int = 0,
+        watch: Watch = SILENT,
+    ) -> Self:
+        """This recipe with an encoder and the benign distances of `inputs`; the victim is not asked."""
+        held = round(HELD * len(inputs))
+        if held < 2:
+            raise BadInput(f"{len(inputs)} inputs", "6 or more, a third to calibrate on", "give more")
+        order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed))
+        x = torch.from_numpy(np.array(inputs.images[order[held:].numpy()]))
+        start = Network(self.network, inputs.shape, self.dimensions).build(seed)
+        told = repr((self.margin, self.radius, self.steps))
+        nothing = torch.zeros(len(x), dtype=torch.int64)
+        model, _ = refine(start, x, nothing, self.training, loss=self.loss, name=told, seed=seed, watch=watch)
+        fitted = replace(self, encoder=Trained.of(model))
+        e = torch.cat([fitted.encode(inputs.inputs(rows)) for rows in order[:held].split(500)])
+        blocks = torch.arange(held).split(500)
+        nearest = torch.cat([distances(e[i], e).scatter_(1, i[:, None], torch.inf).amin(-1) for i in blocks])
+        threshold = nearest.sort().values[int(self.quantile * held)]
+        return replace(fitted, calibration=Weights.of({"threshold": threshold, "held": torch.tensor(held)}))
+
+    def loss(self, encoder: nn.Module, batch: Batch) -> Tensor:
+        """The margin loss on a batch: each input, the worst of its neighbourhood, and the next input of the batch."""
+        x = batch.x
+        near = (x + self.radius * torch.empty_like(x).uniform_(-1, 1)).clamp(0, 1)
+        anchor = encoder(x).float()
+        for _ in range(self.steps):
+            near = near.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(F.mse_loss(encoder(near).float(), anchor.detach()), near)
+            near = near + self.radius / self.steps * 2 * slope.sign()
+            near = torch.minimum(torch.maximum(near, x - self.radius), x + self.radius).clamp(0, 1)
+        alike = F.mse_loss(encoder(near.detach()).float(), anchor)
+        apart = (anchor - anchor.roll(1, 0)).square().mean(-1)
+        return alike + F.relu(self.margin**2 - apart).mean()
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """The embeddings (N, dimensions) of inputs `x`."""
+        if self.encoder is None:
+            raise NotFitted(f"{self!r}", "an encoder", "fit it first: feint fit, or SEAT(…).fit(…)")
+        return self.encoder.model(x.cpu())
+
+    def observe(self, query: Query, z: Tensor, account: Account) -> float:
+        """Remember the query's embeddings; the evidence of the window with the most hits so far."""
+        e = self.encode(query.x)
+        if self.calibration is None or not self.calibration.tensors:
+            raise NotFitted(f"{self!r}", "benign distances", "fit it first: feint fit, or SEAT(…).fit(…)")
+        window = min(self.memory, int(self.calibration.tensors["held"]))
+        for _, piece in pieces(account, "SEAT", len(query), window=window):
+            past = account.rows("SEAT")
+            hits = nearest_before(past.tensor[:, 1:], e[piece]) < self.calibration.tensors["threshold"]
+            past.append(torch.cat([hits[:, None].float(), e[piece]], -1), most=window)
+            account.add("SEAT", 0.0, floor=past.tensor[:, 0].sum().item() / self.allowed)
+        return account.total("SEAT")
+
+
+def nearest_before(past: Tensor, e: Tensor) -> Tensor:
+    """The distance of each row of `e` to the nearest of the rows of `past` and those above it; inf where none is."""
+    among = distances(e, e).masked_fill(torch.ones(len(e), len(e)).triu().bool(), torch.inf).amin(-1)
+    return torch.minimum(among, distances(e, past).amin(-1)) if len(past) else among
+
+
+def distances(a: Tensor, b: Tensor) -> Tensor:
+    """The distances (n, m) between rows, exactly 0 between equal ones."""
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
