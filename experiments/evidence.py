@@ -70,7 +70,7 @@ class Setting:
 
 
 def streams(setting: Setting) -> Jobs:
-    """How many queries until the accusation, by the share of attack queries, and how many honest clients are accused."""
+    """How many queries until the accusation, by the share of attack queries; how many honest clients are accused."""
     generator = torch.Generator().manual_seed(0)
     for name, test in {"energy": setting.plain, "energy, a bet learned from GTSRB": setting.learned}.items():
         for alpha in (1e-3, 1e-4):
