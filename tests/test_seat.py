@@ -39,7 +39,7 @@ def test_small_steps_are_near_and_other_inputs_are_far(fitted):
 def test_hits_are_those_of_the_loop(fitted):
     x = torch.cat([blocks(60, 2), (blocks(60, 2) + 0.004).clamp(0, 1), blocks(60, 3), blocks(60, 3)])
     account, threshold = Account("a"), fitted.calibration.tensors["threshold"].item()
-    for part in x.split(47):
+    for part in x.split(101):
         evidence = fitted.observe(Query(part), torch.zeros(len(part), 2), account)
     e, most = fitted.encode(x), 0
     for start in (0, 120):  # the windows
