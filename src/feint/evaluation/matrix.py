@@ -122,7 +122,7 @@ class Matrix:
                 "n_test": len(self.test),
             }
         else:
-            scores = metrics.utility(service, self.test)
+            scores = metrics.utility(service, self.test, clean=self._clean)
         return Row(
             fingerprint=self.fingerprint(cell),
             defense=cell.defense,

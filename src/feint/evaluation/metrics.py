@@ -89,17 +89,20 @@ def fidelity(surrogate: nn.Module, victim: nn.Module, test: Split) -> float:
     return label_kept(answers(surrogate, test), answers(victim, test))
 
 
-def utility(service: Service, test: Split, *, decimals: int = DECIMALS) -> dict[str, float]:
+def utility(
+    service: Service, test: Split, *, clean: Tensor | None = None, decimals: int = DECIMALS
+) -> dict[str, float]:
     """What the defense of `service`, its access rules left out, leaves to an honest client who reads `decimals`.
 
     Defender accuracy, the distortion between clean and defended answers (KL, L1, cosine), label and order kept, ECE and
     AUROC of the confidence before and after, and the milliseconds and the peak memory (MiB, where Linux tells it) that
-    the defense adds for 1,000 queries. A score that has no value here is left out.
+    the defense adds for 1,000 queries. A score that has no value here is left out. `clean` are the undefended answers,
+    where they are known.
     """
     service = Service(service.model, replace(service.defense, access=()))
     asked = [Query(test.inputs(rows), client="honest") for rows in torch.arange(len(test)).split(500)]
     q = torch.cat([service(query).p for query in asked])
-    p, y = answers(service.model, test), test.labels
+    p, y = answers(service.model, test) if clean is None else clean, test.labels
     seen = rounded(q, decimals)
     scores = {
         "defender_accuracy": accuracy(seen, y),
