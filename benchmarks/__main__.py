@@ -10,13 +10,14 @@ warnings.filterwarnings("ignore")  # ART and its dependencies warn of much that 
 
 import torch  # noqa: E402
 
-from benchmarks import apgp, apmsa, detectors, knockoff, vectors, wall  # noqa: E402
+from benchmarks import apgp, apmsa, detectors, knockoff, poisoning, vectors, wall  # noqa: E402
 from feint.evaluation.provenance import provenance  # noqa: E402
 
 BENCHMARKS = {
     "apgp": apgp.speed,
     "apgp_optimum": apgp.optimum,
     "apmsa": apmsa.speed,
+    "poisoning": poisoning.cost,
     "vectors": vectors.speed,
     "wall": wall.cost,
     "imports": wall.imports,

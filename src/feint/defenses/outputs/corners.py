@@ -113,9 +113,10 @@ def _enumerated(p: Tensor, s: Tensor) -> Tensor:
     inner = away @ inverse - (s * away).sum(-1, keepdim=True)
     squared = torch.addmm(1 / sets.sum(-1)[None] + norm, s, inverse, alpha=-2)
     cosine = inner.mul_(squared.clamp_min_(1e-300).rsqrt_())
-    least = cosine.amin(-1, keepdim=True)
-    # The first of the least: with two classes all u − s are parallel, and the last bit must not choose among them.
-    return sets[(cosine <= least + 1e-9 * least.abs()).to(torch.uint8).argmax(-1)].bool()
+    if p.shape[-1] == 2:  # all u − s are parallel: the last bit must not choose among them
+        least = cosine.amin(-1, keepdim=True)
+        cosine = -(cosine <= least + 1e-9 * least.abs()).double()
+    return sets[cosine.argmin(-1)].bool()
 
 
 def _swept(p: Tensor, s: Tensor) -> Tensor:
