@@ -99,6 +99,135 @@ def optimum() -> str:
     return grid(rows)
 
 
+def spelled(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    unit, scale = next((unit, scale) for unit, scale in (("s", 1), ("ms", 1e3), ("µs", 1e6)) if seconds * scale >= 1)
+    return f"{seconds * scale:.3g} {unit}" if seconds * scale < 1000 else f"{seconds * scale:,.0f} {unit}"
+
+
+def instead(what: str, ours: float, theirs: float | None, whose: str) -> list[str]:
+    """One line of a speed table, in seconds; `theirs` is None where there is nothing to compare with."""
+    if theirs is None:
+        return [what, spelled(ours), "", ""]
+    return [what, spelled(ours), f"{spelled(theirs)} ({whose})", f"{ours / theirs:.2g}"]
+
+
+VECTORS = {  # what ART calls the same
+    "ReverseSigmoid": "ReverseSigmoid",
+    "Rounding": "Rounded",
+    "GaussianNoise": "GaussianNoise",
+    "HighConfidence": "HighConfidence",
+    "LabelOnly": "ClassLabels",
+}
+
+
+def defenses_speed() -> str:
+    """The defenses beside what one would use instead, each pair timed in one run."""
+    rows = [["What", "Feint", "Instead", "Ratio"]]
+    vectors = {row["defense"]: row["ms_10000_rows"] / 1e3 for row in bench_rows("vectors")}
+    for name in (it for it in vectors if not it.startswith("ART")):
+        other = f"ART {VECTORS.get(name)}"
+        rows.append(instead(f"{name}, 10,000 answers of 10 classes", vectors[name], vectors.get(other), other))
+    for row in bench_rows("poisoning"):
+        what = f"{row['what']}, {row['rows']:,} answers of {row['classes']:,} classes"
+        whose = f"the published way, from {row.get('published_rows_measured')} rows"
+        rows.append(instead(what, row["seconds"], row.get("published_seconds"), whose))
+    timed = [row for row in bench_rows("detectors") if not row["what"].startswith("the procedure")]
+    loop = next((row["seconds"] for row in bench_rows("detectors") if row not in timed), None)
+    for row in timed:
+        seconds = row["seconds"] if "seconds" in row else row["microseconds"] / 1e6
+        rows.append(instead(row["what"], seconds, loop if "PRADA" in row["what"] else None, "the published procedure"))
+    return grid(rows)
+
+
+def apmsa() -> str:
+    rows = [["Method", "Forward", "Backward", "Gap, mean", "Gap, largest", "Label kept", "No flip", "CPU ms a query"]]
+    for row in bench_rows("apmsa"):
+        short = re.sub(r"APMSA\(step=(\w+)\(.*constant_time=(\w+)\)", r"APMSA, \1, constant time \2", row["method"])
+        rows.append(
+            [
+                short.replace(", constant time False", "").replace("time True", "time"),
+                *(f"{row[it]:.1f}" for it in ("forwards", "backwards")),
+                *(f"{row[it]:.2g}" for it in ("mean_gap", "largest_gap")),
+                *(f"{row[it]:.0%}" for it in ("label_kept", "no_flip")),
+                f"{row['cpu_ms_a_query']:.0f}",
+            ]
+        )
+    return grid(rows)
+
+
+def natural(text: str) -> list[tuple[int, float, str]]:
+    """A key that sorts numbers within text by their value."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", text.lower())
+    return [(0, float(it), "") if i % 2 else (1, 0.0, it) for i, it in enumerate(parts)]
+
+
+def every_defense() -> str:
+    """What each defense leaves to an honest client, and to a thief: one line for each strength."""
+    results = Results.load(RESULTS / "defenses")
+    scores = "defender_accuracy", "label_kept", "l1", "kl", "ece", "auroc", "added_ms_per_1000", "added_mb_per_1000"
+    heads = "Defense|Defender accuracy|Label kept|L1|KL|ECE|AUROC|ms|MiB|Stealer, probabilities|Stealer, labels only"
+    rows = [[*heads.split("|"), "Worst case"]]
+    stolen = {(it.defense, it.attack): it.scores["stealer_accuracy"] for it in results.lines()}
+    for name in sorted(results.names("defense"), key=lambda it: (it != "none", natural(it))):
+        utility = results.utility(name)
+        shares = [f"{100 * utility[it]:.2f}" for it in scores[:2]]
+        numbers = [f"{utility[it]:.2f}" if it in utility else "" for it in scores[2:6]]
+        costs = [f"{utility[it]:.3g}" if it in utility else "" for it in scores[6:]]
+        thefts = [stolen.get((name, attack)) for attack in ("probabilities", "labels only")]
+        worst = max(thefts) if None not in thefts else None  # pyright: ignore[reportArgumentType]
+        shown = ["" if it is None else f"{100 * it:.1f}" for it in (*thefts, worst)]
+        rows.append([name, *shares, *numbers, *costs, *shown])
+    return grid(rows)
+
+
+def evidence_rows() -> list[dict[str, Any]]:
+    return [json.loads(file.read_text()) for file in sorted((RESULTS / "evidence").glob("*.json"))]
+
+
+def delays() -> str:
+    found = [row for row in evidence_rows() if row["name"].startswith("delay") and "tolerant" not in row["name"]]
+    shares = sorted({row["share"] for row in found}, reverse=True)
+    rows = [["Bets", "α", *(f"{share:.0%} attack queries" for share in shares), "honest clients accused"]]
+    for name in ("energy", "energy, a bet learned from GTSRB"):
+        for alpha in (1e-3, 1e-4):
+            at = {row["share"]: row for row in found if row["name"].startswith(f"delay-{name}-{alpha}-")}
+            cells = [_delay(at.get(share)) for share in shares]
+            kept = next((it for it in evidence_rows() if it["name"] == f"honest-{name}-{alpha}"), None)
+            honest = f"{kept['accused'] * kept['streams']:.0f} of {kept['streams']:,}" if kept else ""
+            rows.append([name, f"{alpha:g}", *cells, honest])
+    return grid(rows)
+
+
+def _delay(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    median = row["median_queries"]
+    return f"{row['accused']:.0%} ever" if median is None else f"{median:.0f} ({row['accused']:.0%})"
+
+
+def drift() -> str:
+    found = [row for row in evidence_rows() if row["name"].startswith("drift")]
+    tolerances = sorted({row["tolerance"] for row in found})
+    rows = [["Honest clients whose images have", *(f"tolerance {it:g}" for it in tolerances)]]
+    for kind in dict.fromkeys(row["drift"] for row in found):
+        at = {row["tolerance"]: f"{row['accused']:.1%}" for row in found if row["drift"] == kind}
+        rows.append([kind.replace("none", "no drift"), *(at.get(it, "") for it in tolerances)])
+    late = {row["tolerance"]: _delay(row) for row in evidence_rows() if "tolerant" in row["name"]}
+    return grid([*rows, ["median queries until a thief is accused", *(late.get(it, "") for it in tolerances)]])
+
+
+def ladder() -> str:
+    rows = [["Policy", "Pool", "Clients", "Answered", "Clients accused", "Stealer accuracy, labels only"]]
+    order = {"flipped labels": 0, "APGP top-1": 1, "refusal": 2}
+    found = [row for row in evidence_rows() if row["name"].startswith("ladder")]
+    for row in sorted(found, key=lambda it: (it["pool"], it["clients"], order[it["policy"]])):
+        stolen = f"{100 * row['stealer_accuracy']:.1f}"
+        counts = [f"{row[it]:,}" for it in ("clients", "answered", "accused")]
+        rows.append([row["policy"], row["pool"].split(":")[0], *counts, stolen])
+    return grid(rows)
+
+
 def recipes() -> str:
     rows = [["Training of the thief", "Stealer accuracy"]]
     for row in json.loads((RESULTS / "cifar10_recipes.json").read_text())["rows"]:
@@ -112,6 +241,12 @@ TABLES = {
     "cifar10": lambda: matrix("cifar10"),
     "bench": bench,
     "optimum": optimum,
+    "defenses_speed": defenses_speed,
+    "apmsa": apmsa,
+    "every_defense": every_defense,
+    "delays": delays,
+    "drift": drift,
+    "ladder": ladder,
 }
 
 
