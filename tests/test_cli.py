@@ -7,17 +7,16 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from feint import cli, store, victims
-from feint.defenses.access import Budget
+from feint import cli, store, victims, words
+from feint.defenses.access import PRADA, Budget, Refuse
 from feint.defenses.inputs import APMSA
 from feint.defenses.outputs import APGPClosedForm
-from feint.errors import BadInput, MissingData
+from feint.errors import BadInput, DamagedFile, MissingData
 from feint.oracle import Transcript
-from feint.service import Defense
+from feint.service import Defense, Ladder
 
 QUICK = "Training(epochs=15)"
 
@@ -226,9 +225,40 @@ def test_an_interrupted_theft_asks_nothing_twice(trained, tmp_path):
 
 def test_a_defense_stands_in_its_room_whether_it_is_a_directory_or_a_recipe(tmp_path):
     store.save(tmp_path / "apgp", APGPClosedForm(top=1))
-    line = cli._defense((tmp_path / "apgp", Path("APMSA(gap=0.1)"), Path("Budget(5)"), Path("APMSA")))
+    line = words.defense([str(tmp_path / "apgp"), "APMSA(gap=0.1)", "Budget(5)", "APMSA"])
     assert line == Defense(access=[Budget(5)], inputs=[APMSA(gap=0.1), APMSA()], outputs=[APGPClosedForm(top=1)])
     with pytest.raises(BadInput, match="an input defense"):
-        cli._defense((Path("Ray()"),))
+        words.defense(["Ray()"])
     with pytest.raises(MissingData, match="does not exist"):
-        cli._defense((tmp_path / "typo",))
+        words.defense([str(tmp_path / "typo")])
+
+
+LADDER = """
+kind = "Ladder"
+at = [0, 1]
+detectors = [{ kind = "PRADA" }]
+[[rungs]]
+kind = "Defense"
+outputs = [{ kind = "Kept", folder = "FOLDER" }]
+[[rungs]]
+kind = "Defense"
+access = [{ kind = "Refuse" }]
+"""
+
+
+def test_a_ladder_is_composed_in_toml_or_text_of_what_was_kept(tmp_path):
+    folder, policy = tmp_path / "apgp", tmp_path / "policy.toml"
+    store.save(folder, APGPClosedForm(top=1))
+    policy.write_text(LADDER.replace("FOLDER", str(folder)))
+    ladder = Ladder([PRADA()], [Defense(outputs=[APGPClosedForm(top=1)]), Defense(access=[Refuse()])], at=[0, 1])
+    rungs = f"rungs=[Defense(outputs=[Kept('{folder}')]), Defense(access=[Refuse()])]"
+    assert words.defense([str(policy)]) == words.defense([f"Ladder([PRADA()], {rungs}, at=[0, 1])"]) == ladder
+    store.save(tmp_path / "ladder", ladder)
+    assert words.defense([str(tmp_path / "ladder")]) == ladder
+    with pytest.raises(BadInput, match="Ladder alone"):
+        words.defense([str(policy), "Budget(5)"])
+    with pytest.raises(BadInput, match="belongs into a Ladder"):
+        words.defense(["PRADA()"])
+    policy.write_text("kind = ")
+    with pytest.raises(DamagedFile, match="that line"):
+        words.defense([str(policy)])

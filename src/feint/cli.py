@@ -13,7 +13,6 @@ from feint.errors import BadInput, FeintError
 
 if TYPE_CHECKING:
     from feint.data import Split
-    from feint.service import Defense
 
 app = App(
     name="feint",
@@ -24,7 +23,7 @@ app = App(
     result_action="return_value",
 )
 
-Defenses = Annotated[tuple[Path, ...], Parameter(name="--defense", negative=(), consume_multiple=False)]
+Defenses = Annotated[tuple[str, ...], Parameter(name="--defense", negative=(), consume_multiple=False)]
 Lenses = Annotated[tuple[str, ...], Parameter(name="--lens", negative=(), consume_multiple=False)]
 
 
@@ -205,7 +204,7 @@ def steal(
         Same seed, same surrogate.
     """
     import feint
-    from feint import victims
+    from feint import victims, words
     from feint.oracle import Transcript
     from feint.progress import bars
     from feint.service import Service
@@ -214,7 +213,7 @@ def steal(
     network = feint.networks.Network(surrogate or model.network.name, model.network.shape, model.network.classes)
     recipe = _parse(attack, pool=_pool(pool), surrogate=network, training=_parse(training))
     recipe = recipe.through(*map(_parse, lens)) if lens else recipe
-    service = Service(model, _defense(defense))
+    service = Service(model, words.defense(defense))
     _free(out)
     with bars() as watch, _working(out) as watch.folder:
         kept = watch.folder / "transcript.safetensors"
@@ -253,14 +252,14 @@ def evaluate(surrogate: Path, /, *, victim: Path, data: str, defense: Defenses =
     import json as writer
 
     import feint
-    from feint import victims
+    from feint import victims, words
     from feint.evaluation import metrics
     from feint.service import Service
 
     stolen, model, test = victims.load(surrogate), victims.load(victim), feint.data.load(data).test
     scores = {"stealer_accuracy": metrics.stealer_accuracy(stolen, test), "n_test": len(test)}
     scores |= {"fidelity": metrics.fidelity(stolen, model, test)}
-    scores |= metrics.utility(Service(model, _defense(defense)), test)
+    scores |= metrics.utility(Service(model, words.defense(defense)), test)
     if json:
         print(writer.dumps(scores, indent=1))
         return
@@ -271,43 +270,10 @@ def evaluate(surrogate: Path, /, *, victim: Path, data: str, defense: Defenses =
         print(f"{name.replace('_', ' '):22} {score:8.4g}")
 
 
-def _words() -> dict[str, Any]:
-    from feint import attacks, data, defenses, networks, training, victims
-    from feint.recipe import vocabulary
-
-    rooms = vocabulary(attacks, defenses.access, defenses.boundary, defenses.inputs, defenses.outputs, defenses.scores)
-    handles = {"Split": data.Split, "Network": networks.Network, "Training": training.Training}
-    return {**rooms, **handles, "Trained": victims.Trained}
-
-
 def _parse(text: str, **given: object) -> Any:
-    from feint.recipe import parse
+    from feint import words
 
-    return parse(text, _words(), **given)
-
-
-def _defense(folders: tuple[Path, ...]) -> "Defense":
-    """The defenses in these directories, each in its room on the line, in the order given."""
-    from feint import store
-    from feint.defenses.inputs import Input
-    from feint.defenses.outputs import Output
-    from feint.line import Rule
-    from feint.service import Defense
-
-    rooms: dict[str, list[Any]] = {"access": [], "inputs": [], "outputs": []}
-    kinds = {"access": Rule, "inputs": Input, "outputs": Output}
-    for folder in folders:
-        recipe = _parse(str(folder)) if _is_recipe(folder) else store.load(folder, _words()).recipe
-        room = next((room for room, kind in kinds.items() if isinstance(recipe, kind)), None)
-        if room is None:
-            raise BadInput(f"{recipe!r}", "an access rule, an input defense or an output defense", "name one of these")
-        rooms[room].append(recipe)
-    return Defense(**rooms)
-
-
-def _is_recipe(text: Path) -> bool:
-    """Whether this is a defense as it is written in Python, and no directory: there is nothing to fit in some."""
-    return not text.exists() and (text.name.endswith(")") or str(text) in _words())
+    return words.parse(text, **given)
 
 
 def _pool(name: str) -> "Split":

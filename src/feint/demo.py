@@ -4,14 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from feint import data, defenses, networks, store, victims
+from feint import data, networks, store, victims, words
 from feint.attacks import HardLabels, KnockoffNets
 from feint.defenses.outputs import APGP
 from feint.errors import UnknownName
 from feint.evaluation.matrix import Matrix
 from feint.evaluation.results import Results
 from feint.networks import Classifier
-from feint.recipe import vocabulary
 from feint.service import Defense
 from feint.training import Training, train
 from feint.watch import SILENT, Watch
@@ -91,7 +90,7 @@ def run(
         place = folder / "defenses" / str(method.preserves)
         if not place.exists():
             store.save(place, method.fit(victim, images.train, watch=watch), data=name)
-        defended[title] = Defense(outputs=[store.load(place, vocabulary(defenses.outputs)).recipe])
+        defended[title] = Defense(outputs=[words.kept(str(place))])
     knockoff = KnockoffNets(images.pool, network, setting.surrogate)
     matrix = Matrix(
         victim,

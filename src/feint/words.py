@@ -1,0 +1,64 @@
+"""Every word that a recipe may be made of, and the places where recipes are found: text, a TOML file, a directory."""
+
+import functools
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from feint import attacks, data, defenses, networks, store, training, victims
+from feint.defenses.inputs import Input
+from feint.defenses.outputs import Output
+from feint.errors import BadInput, DamagedFile
+from feint.line import Defense, Ladder, Rule
+from feint.recipe import from_table, vocabulary
+from feint.recipe import parse as parse_text
+
+
+@functools.cache
+def words() -> dict[str, Any]:
+    """Attacks, lenses, defenses, scores, and what they are made of. `Kept("DIR")` is the recipe in a directory."""
+    rooms = vocabulary(attacks, defenses.access, defenses.boundary, defenses.inputs, defenses.outputs, defenses.scores)
+    parts = [Defense, Ladder, data.Split, networks.Network, training.Training, victims.Trained]
+    return rooms | {part.__name__: part for part in parts} | {"Kept": kept}
+
+
+def kept(folder: str) -> Any:
+    """The recipe that a directory holds. Raises `MissingData` or `DamagedFile`."""
+    return store.load(folder, words()).recipe
+
+
+def parse(text: str, **given: object) -> Any:
+    """The recipe that `text` spells as in Python. Raises `UnknownName` or `BadRecipe`."""
+    return parse_text(text, words(), **given)
+
+
+def found(place: str) -> Any:
+    """The recipe in a directory, in a TOML file, or as `place` itself spells it."""
+    path = Path(place)
+    if path.suffix == ".toml" and path.is_file():
+        try:
+            return from_table(tomllib.loads(path.read_text()), words())
+        except tomllib.TOMLDecodeError as error:
+            raise DamagedFile(f"{path} ({error})", "a recipe in TOML, with its kind", "mend that line") from error
+    spelled = not path.exists() and (place.endswith(")") or place in words())
+    return parse(place) if spelled else kept(place)
+
+
+def defense(places: Sequence[str]) -> Defense | Ladder:
+    """The defenses in these places, each in its room on the line in the order given; or one whole ladder."""
+    recipes = [found(place) for place in places]
+    if len(recipes) == 1 and isinstance(recipes[0], (Defense, Ladder)):
+        return recipes[0]
+    rooms: dict[str, list[Any]] = {"access": [], "inputs": [], "outputs": []}
+    kinds = {"access": Rule, "inputs": Input, "outputs": Output}
+    for recipe in recipes:
+        room = next((room for room, kind in kinds.items() if isinstance(recipe, kind)), None)
+        if room is None:
+            raise BadInput(
+                f"{recipe!r}",
+                "an access rule, an input defense or an output defense, or one Defense or Ladder alone",
+                "name one of these; a detector belongs into a Ladder",
+            )
+        rooms[room].append(recipe)
+    return Defense(**rooms)
