@@ -36,6 +36,9 @@ def test_python_examples_run(page, prints, capsys):
 @pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
 def test_commands_run(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    for block in blocks(page, "toml"):
+        name = block.splitlines()[0].removeprefix("# ")
+        (tmp_path / name).write_text(block)
     lines = [line for block in blocks(page, "sh") for line in block.splitlines() if line.startswith("feint ")]
     assert len(lines) >= 4
     for line in lines:
