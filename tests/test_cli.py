@@ -189,7 +189,7 @@ def interrupt(line: list[str], ready) -> tuple[int, str]:
     while not ready() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=90)
     return process.returncode, err
 
 

@@ -1,27 +1,18 @@
 """Maximising angular deviation: prediction poisoning that keeps the label."""
 
-from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from feint.data import Split
-from feint.defenses.outputs.corners import Gradients, LastLayer
-from feint.defenses.outputs.mad import towards
-from feint.defenses.outputs.output import Output
+from feint.defenses.outputs.angular_deviation import AngularDeviation
 from feint.defenses.outputs.ranks import SLACK
-from feint.defenses.outputs.surrogates import drawn, ready
-from feint.errors import BadRecipe
-from feint.networks import Network
-from feint.victims import Trained
-from feint.watch import SILENT, Watch
 
 STEP = SLACK * 1e-6  # by which the label stands above the others, so that it survives rounding to 6 decimals
 
 
 @dataclass(frozen=True)
-class MADArgmax(Output):
+class MADArgmax(AngularDeviation):
     """MAD with the label kept, MAD-argmax (Orekondy, Schiele and Fritz, ICLR 2020).
 
         max_q ‖Gᵀq/|Gᵀq| − Gᵀp/|Gᵀp|‖²   s.t.  q on the simplex,  ‖q − p‖₁ ≤ ε,  argmax q = argmax p
@@ -36,37 +27,11 @@ class MADArgmax(Output):
     Raises `NotFitted` without a surrogate, `BadInput` without `x` or for inputs of another shape or another K.
     """
 
-    cite: ClassVar[str] = "orekondy2020prediction"
-    epsilon: float = 1.0
-    gradients: Gradients = LastLayer()
-    network: Network | None = None
-    surrogate: Trained | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.epsilon <= 2:
-            raise BadRecipe(f"epsilon={self.epsilon}", "0 (the identity) to 2, the largest L1 distance", "change it")
-
     @property
     def preserves(self) -> str:
         return "label"
 
-    def fit(
-        self,
-        victim: nn.Module,
-        inputs: Split,
-        *,
-        outliers: Split | None = None,
-        seed: int = 0,
-        watch: Watch = SILENT,
-    ) -> Self:
-        """This recipe with a surrogate of random weights; the data are not looked at."""
-        return replace(self, surrogate=drawn(victim, self.network, seed))
-
-    def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
-        if self.epsilon == 0:
-            return p
-        model = ready(self.surrogate, p, x)
-        assert x is not None  # `ready` saw to it
+    def deviate(self, model: nn.Module, x: Tensor, p: Tensor) -> Tensor:
         chosen = self.gradients.uniform(model, x, p).to(p)
-        q = towards(p, chosen / chosen.sum(-1, keepdim=True), self.epsilon) * (1 - STEP)
+        q = self.towards(chosen / chosen.sum(-1, keepdim=True), p) * (1 - STEP)
         return q.scatter_add_(-1, p.argmax(-1, keepdim=True), torch.full_like(q[:, :1], STEP))
