@@ -233,6 +233,16 @@ def test_a_defense_stands_in_its_room_whether_it_is_a_directory_or_a_recipe(tmp_
         words.defense([str(tmp_path / "typo")])
 
 
+def test_a_defense_that_was_fitted_to_another_victim_is_refused(tmp_path, victim):
+    own = victims.fingerprint(victim)
+    store.save(tmp_path / "apgp", APGPClosedForm(top=1), victim="another")
+    store.save(tmp_path / "mine", APGPClosedForm(top=1), victim=own)
+    assert words.defense([str(tmp_path / "mine")], victim=own) == Defense(outputs=[APGPClosedForm(top=1)])
+    for place in (tmp_path / "apgp", f"Defense(outputs=[Kept('{tmp_path / 'apgp'}')])"):
+        with pytest.raises(BadInput, match="fit it to this victim"):
+            words.defense([str(place)], victim=own)
+
+
 LADDER = """
 kind = "Ladder"
 at = [0, 1]

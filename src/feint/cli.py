@@ -213,7 +213,7 @@ def steal(
     network = feint.networks.Network(surrogate or model.network.name, model.network.shape, model.network.classes)
     recipe = _parse(attack, pool=_pool(pool), surrogate=network, training=_parse(training))
     recipe = recipe.through(*map(_parse, lens)) if lens else recipe
-    service = Service(model, words.defense(defense))
+    service = Service(model, words.defense(defense, victim=victims.fingerprint(model)))
     _free(out)
     with bars() as watch, _working(out) as watch.folder:
         kept = watch.folder / "transcript.safetensors"
@@ -259,7 +259,7 @@ def evaluate(surrogate: Path, /, *, victim: Path, data: str, defense: Defenses =
     stolen, model, test = victims.load(surrogate), victims.load(victim), feint.data.load(data).test
     scores = {"stealer_accuracy": metrics.stealer_accuracy(stolen, test), "n_test": len(test)}
     scores |= {"fidelity": metrics.fidelity(stolen, model, test)}
-    scores |= metrics.utility(Service(model, words.defense(defense)), test)
+    scores |= metrics.utility(Service(model, words.defense(defense, victim=victims.fingerprint(model))), test)
     if json:
         print(writer.dumps(scores, indent=1))
         return

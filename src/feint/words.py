@@ -16,16 +16,25 @@ from feint.recipe import parse as parse_text
 
 
 @functools.cache
-def words() -> dict[str, Any]:
+def words(victim: str | None = None) -> dict[str, Any]:
     """Attacks, lenses, defenses, scores, and what they are made of. `Kept("DIR")` is the recipe in a directory."""
     rooms = vocabulary(attacks, defenses.access, defenses.boundary, defenses.inputs, defenses.outputs, defenses.scores)
     parts = [Defense, Ladder, data.Split, networks.Network, training.Training, victims.Trained]
-    return rooms | {part.__name__: part for part in parts} | {"Kept": kept}
+    return rooms | {part.__name__: part for part in parts} | {"Kept": lambda folder: kept(folder, victim=victim)}
 
 
-def kept(folder: str) -> Any:
-    """The recipe that a directory holds. Raises `MissingData` or `DamagedFile`."""
-    return store.load(folder, words()).recipe
+def kept(folder: str, *, victim: str | None = None) -> Any:
+    """The recipe that a directory holds; with the fingerprint of a `victim`, only if it was fitted to that or to none.
+
+    Raises `MissingData`, `DamagedFile` or `BadInput`.
+    """
+    stored = store.load(folder, words(victim))
+    fitted = stored.about.get("victim")
+    if victim is not None and fitted not in (None, victim):
+        raise BadInput(
+            f"{folder}, which was fitted to the victim {fitted}", f"a defense of {victim}", "fit it to this victim"
+        )
+    return stored.recipe
 
 
 def parse(text: str, **given: object) -> Any:
@@ -33,21 +42,24 @@ def parse(text: str, **given: object) -> Any:
     return parse_text(text, words(), **given)
 
 
-def found(place: str) -> Any:
+def found(place: str, *, victim: str | None = None) -> Any:
     """The recipe in a directory, in a TOML file, or as `place` itself spells it."""
-    path = Path(place)
+    path, known = Path(place), words(victim)
     if path.suffix == ".toml" and path.is_file():
         try:
-            return from_table(tomllib.loads(path.read_text()), words())
+            return from_table(tomllib.loads(path.read_text()), known)
         except tomllib.TOMLDecodeError as error:
             raise DamagedFile(f"{path} ({error})", "a recipe in TOML, with its kind", "mend that line") from error
-    spelled = not path.exists() and (place.endswith(")") or place in words())
-    return parse(place) if spelled else kept(place)
+    spelled = not path.exists() and (place.endswith(")") or place in known)
+    return parse_text(place, known) if spelled else kept(place, victim=victim)
 
 
-def defense(places: Sequence[str]) -> Defense | Ladder:
-    """The defenses in these places, each in its room on the line in the order given; or one whole ladder."""
-    recipes = [found(place) for place in places]
+def defense(places: Sequence[str], *, victim: str | None = None) -> Defense | Ladder:
+    """The defenses in these places, each in its room on the line in the order given; or one whole ladder.
+
+    `victim` is the fingerprint of the model that they will stand before.
+    """
+    recipes = [found(place, victim=victim) for place in places]
     if len(recipes) == 1 and isinstance(recipes[0], (Defense, Ladder)):
         return recipes[0]
     rooms: dict[str, list[Any]] = {"access": [], "inputs": [], "outputs": []}
