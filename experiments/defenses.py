@@ -61,9 +61,9 @@ def methods(victim: Classifier, images: Dataset, watch: Watch) -> dict[str, Call
     def fitted(recipe: Any, inputs: Split = few) -> Any:
         return recipe.fit(victim, inputs, outliers=outliers, watch=watch)
 
-    def poisoned(method: Any) -> Steps:
+    def poisoned(method: Any, *epsilons: float) -> Steps:
         drawn = fitted(method)  # the strength plays no part in what is learned
-        return {f"ε {it}": replace(drawn, epsilon=it) for it in (0.5, 1.0, 2.0)}
+        return {f"ε {it}": replace(drawn, epsilon=it) for it in epsilons}
 
     def misled() -> Steps:
         misinformation = fitted(AdaptiveMisinformation(training=Training(epochs=4, learning_rate=0.01)))
@@ -81,9 +81,10 @@ def methods(victim: Classifier, images: Dataset, watch: Watch) -> dict[str, Call
             "β 1, γ 0.1": ReverseSigmoid(1.0, 0.1),
             "β 1, γ 0.4": ReverseSigmoid(1.0, 0.4),
         },
-        "MAD": lambda: poisoned(MAD()),
-        "MAD-argmax": lambda: poisoned(MADArgmax()),
-        "GRAD²": lambda: poisoned(GRAD2()),
+        "MAD": lambda: poisoned(MAD(), 0.5, 0.9, 1.0),  # from 1.0 on the label of a sure answer is lost
+        "MAD-argmax": lambda: poisoned(MADArgmax(), 0.5, 1.0, 2.0),
+        "GRAD²": lambda: poisoned(GRAD2(), 0.5, 0.9, 1.0),
+        "GRAD², label kept": lambda: poisoned(GRAD2(keep_label=True), 0.5, 1.0, 2.0),
         "ModelGuard-W": lambda: {f"ε {it}": ModelGuardW(it) for it in (0.5, 1.0, 2.0)},
         "ModelGuard-S": lambda: {f"ε {it}": ModelGuardS(it) for it in (0.5, 1.0, 2.0)},
         "adaptive misinformation": misled,
