@@ -56,6 +56,7 @@ class Account:
         self._totals: dict[str, float] = defaultdict(float)
         self._rows: dict[str, Rows] = {}
         self._used: dict[str, float] = {}
+        self._full = 1000
         self._lock = threading.Lock()
 
     def total(self, name: str) -> float:
@@ -84,8 +85,9 @@ class Account:
     def once(self, token: str, *, expires: float, now: float) -> bool:
         """Whether `token` is used for the first time; it is remembered until `expires`, in seconds as `now`."""
         with self._lock:
-            if len(self._used) > 1000:  # looking for expired ones costs time: not at every call
+            if len(self._used) >= self._full:  # seldom enough that looking for expired ones costs little a call
                 self._used = {token: until for token, until in self._used.items() if until > now}
+                self._full = max(1000, 2 * len(self._used))
             first = self._used.get(token, -math.inf) <= now
             if first:
                 self._used[token] = expires
