@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from feint.defenses.access import SequentialTest
-from feint.defenses.access.sequential_test import DRAWS, _games, learned, prices
+from feint.defenses.access.sequential_test import DRAWS, _games, falling, prices
 from feint.defenses.scores import MaxProbability
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.ledger import Ledger
@@ -33,7 +33,7 @@ class First:
 
 def calibrated(n: int = 300, outliers: float | None = None, **fields) -> SequentialTest:
     """A test whose benign scores are normal, and whose outliers are `outliers` deviations below them."""
-    scores = {"inputs": torch.randn(n, generator=GENERATOR).sort().values}
+    scores = {"inputs": torch.randn(n, generator=GENERATOR).sort().values, "classes": torch.tensor(2)}
     if outliers is not None:
         scores["outliers"] = (torch.randn(n, generator=GENERATOR) - outliers).sort().values
     return SequentialTest(score=First(), benign=Weights.of(scores), **fields)
@@ -151,7 +151,7 @@ def test_prices_are_upper_quantiles_of_what_bets_pay():
 
 def test_a_learned_bet_falls_and_integrates_to_one():
     p = torch.arange(1, 2002, dtype=torch.float64) / 2001
-    density = learned(p, (torch.rand(500, generator=GENERATOR).double().square() * 2000).long())
+    density = falling(p, (torch.rand(500, generator=GENERATOR).double().square() * 2000).long())
     assert (density.diff() <= 1e-12).all()
     assert density.mean() <= 1.02
     assert density[0] > 3 > 1 > density[-1]

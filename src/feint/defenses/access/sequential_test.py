@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -45,7 +46,8 @@ class SequentialTest:
     to t times as often as the calibration set's.
 
     It assumes that honest queries are exchangeable with the calibration set, which the victim must not have been
-    trained on. Repeats within an hour count once. In the account are sums of logarithms: replicas share by adding.
+    trained on. Repeats within an hour count once. In the account is a sum of logarithms for each bet and block, which
+    replicas share by adding: 19 numbers for every 500 queries.
     Composed for this project (docs/design/evidence.md) from conformal test martingales (Vovk, Nouretdinov and
     Gammerman, ICML 2003); it is not a method of that paper.
     """
@@ -66,7 +68,8 @@ class SequentialTest:
         self, victim: nn.Module, inputs: Split, *, outliers: Split | None = None, seed: int = 0, watch: Watch = SILENT
     ) -> Self:
         """This test calibrated on benign `inputs`; `outliers`, if there are any, teach it one more bet."""
-        scores = {"inputs": self._scores(victim, inputs, watch)}
+        classes = logits(victim.eval(), inputs.inputs(slice(0, 1))).shape[1]
+        scores = {"inputs": self._scores(victim, inputs, watch), "classes": torch.tensor(classes)}
         if len(inputs) < 100:
             raise BadInput(f"{len(inputs)} benign inputs", "100 or more, better thousands", "give it more")
         if outliers is not None:
@@ -87,10 +90,16 @@ class SequentialTest:
 
         Raises `NotFitted`.
         """
+        places = torch.searchsorted(self.learned["inputs"], scores.contiguous(), right=True)
+        won, weights = _games(self)
+        return won[places], weights
+
+    @property
+    def learned(self) -> Mapping[str, Tensor]:
+        """The scores of `inputs` and perhaps `outliers`, rising, and the number of classes. Raises `NotFitted`."""
         if self.benign is None or not self.benign.tensors:
             raise NotFitted(f"{self!r}", "a calibrated test", "fit it to a victim and benign inputs first: feint fit")
-        won, weights = _games(self)
-        return won[torch.searchsorted(self.benign.tensors["inputs"], scores.contiguous(), right=True)], weights
+        return self.benign.tensors
 
     def replay(self, scores: Tensor) -> Tensor:
         """The evidence (N, T) after each query of clients who send queries with these `scores` (N, T), none twice."""
@@ -104,7 +113,13 @@ class SequentialTest:
         return found / -math.log(self.alpha)
 
     def observe(self, query: Query, z: Tensor, account: Account) -> float:
-        """Bet on each input, and return the most evidence that there was on the way. Raises `NotFitted`."""
+        """Bet on each input, and return the most evidence that there was on the way.
+
+        Raises `NotFitted`, or `BadInput` for logits of another number of classes.
+        """
+        if z.shape[-1] != int(self.learned["classes"]):
+            fitted = f"the {int(self.learned['classes'])} fitted to"
+            raise BadInput(f"logits of {z.shape[-1]} classes", fitted, "fit it to this victim")
         wins, weights = self.wins(self.score(query.x, z))
         wins = wins[_first_times(query, account)]
         most = account.total("test/most")
@@ -141,13 +156,13 @@ def _first_times(query: Query, account: Account) -> Tensor:
 @functools.lru_cache(maxsize=8)
 def _games(test: SequentialTest) -> tuple[Tensor, Tensor]:
     """The logarithm of what each bet pays for its price at each of the n + 1 p-values, (n + 1, bets); their weights."""
-    tensors = test.benign.tensors if test.benign is not None else {}
+    tensors = test.learned
     n = len(tensors["inputs"])
     p = (torch.arange(1, n + 2, dtype=torch.float64) / (n + 1) * test.tolerance).clamp_max(1)
     bets = [power * p ** (power - 1) for power in POWERS]
     weights = torch.full((len(POWERS),), 1 / len(POWERS), dtype=torch.float64)
     if "outliers" in tensors:
-        density = learned(p, torch.searchsorted(tensors["inputs"], tensors["outliers"], right=True))
+        density = falling(p, torch.searchsorted(tensors["inputs"], tensors["outliers"], right=True))
         bets += [1 - share + share * density for share in SHARES]
         weights = torch.cat([weights, torch.full((len(SHARES),), 1 / len(SHARES), dtype=torch.float64)]) / 2
     paid = torch.stack(bets, -1)
@@ -178,7 +193,7 @@ def prices(paid: Tensor, delta: float, tolerance: float = 1.0) -> Tensor:
     return ordered[worst]
 
 
-def learned(p: Tensor, places: Tensor) -> Tensor:
+def falling(p: Tensor, places: Tensor) -> Tensor:
     """A falling density at the p-values `p` (n + 1,) from the `places` of outliers among them: Grenander's estimate.
 
     That is the slope of the least concave majorant of the outliers' distribution function, here on BINS bins.
