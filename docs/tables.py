@@ -27,6 +27,12 @@ CHINESE = {
     "Feint": "Feint",
     "Instead": "替代品",
     "Ratio": "比值",
+    "Policy": "对被指控者的处置",
+    "Pool": "图像来源",
+    "Clients": "客户数",
+    "Answered": "得到回答的查询",
+    "Clients accused": "被指控的客户",
+    "Stealer accuracy, labels only": "窃取准确率(仅用标签)",
 }
 
 

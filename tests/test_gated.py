@@ -61,6 +61,13 @@ def test_the_threshold_is_the_quantile_of_ordinary_scores(victim, digits):
     assert 0.08 < touched <= 0.1
 
 
+def test_a_width_is_in_deviations_of_ordinary_scores(victim, digits):
+    gate = Gated(LabelOnly(), APGPClosedForm(), MaxProbability(), width=0.5).fit(victim, digits.test)
+    deviation = answers(victim, digits.test).amax(-1).double().std().item()
+    share = torch.sigmoid((gate.threshold - P.amax(-1)) / (0.5 * deviation))[:, None]
+    torch.testing.assert_close(gate(P), (1 - share) * APGPClosedForm()(P) + share * LabelOnly()(P))
+
+
 def test_without_a_threshold_or_with_an_impossible_share_there_is_no_answer():
     with pytest.raises(NotFitted, match="threshold"):
         Gated(LabelOnly(), score=MaxProbability())(P)
