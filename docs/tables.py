@@ -179,12 +179,16 @@ def every_defense() -> str:
         utility = results.utility(name)
         shares = [f"{100 * utility[it]:.2f}" for it in scores[:2]]
         numbers = [f"{utility[it]:.2f}" if it in utility else "" for it in scores[2:6]]
-        costs = [f"{utility[it]:.3g}" if it in utility else "" for it in scores[6:]]
+        costs = [_short(utility[it]) if it in utility else "" for it in scores[6:]]
         thefts = [stolen.get((name, attack)) for attack in ("probabilities", "labels only")]
         worst = max(thefts) if None not in thefts else None  # pyright: ignore[reportArgumentType]
         shown = ["" if it is None else f"{100 * it:.1f}" for it in (*thefts, worst)]
         rows.append([name, *shares, *numbers, *costs, *shown])
     return grid(rows)
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number >= 10 or number < 0.05 else f"{number:.2g}"
 
 
 def evidence_rows() -> list[dict[str, Any]]:
