@@ -231,7 +231,7 @@ def ladder() -> str:
     rows = [["Policy", "Pool", "Clients", "Answered", "Clients accused", "Stealer accuracy, labels only"]]
     order = {"flipped labels": 0, "APGP top-1": 1, "refusal": 2}
     found = [row for row in evidence_rows() if row["name"].startswith("ladder")]
-    for row in sorted(found, key=lambda it: (it["pool"], it["clients"], order[it["policy"]])):
+    for row in sorted(found, key=lambda it: ("own" in it["name"], it["clients"], order[it["policy"]])):
         stolen = f"{100 * row['stealer_accuracy']:.1f}"
         counts = [f"{row[it]:,}" for it in ("clients", "answered", "accused")]
         rows.append([row["policy"], row["pool"].split(":")[0], *counts, stolen])
