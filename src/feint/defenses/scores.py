@@ -7,9 +7,13 @@ the harsh answer. `of_probabilities` says that a score is the same for `z` and f
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from feint.data import Split
 from feint.errors import BadRecipe
+from feint.victims import logits
+from feint.watch import Watch
 
 __all__ = ["Energy", "MaxProbability"]
 
@@ -47,3 +51,13 @@ class MaxProbability:
 
     def __call__(self, x: Tensor, z: Tensor) -> Tensor:
         return z.softmax(-1).amax(-1)
+
+
+def scores(score: Score, victim: nn.Module, inputs: Split, watch: Watch) -> Tensor:
+    """The scores (N,) of all `inputs`, as `victim` sees them: what a threshold or a test is calibrated on."""
+    found = []
+    for rows in torch.arange(len(inputs)).split(500):
+        x = inputs.inputs(rows)
+        found.append(score(x, logits(victim.eval(), x)))
+        watch.step("calibrating", int(rows[-1]) + 1, len(inputs))
+    return torch.cat(found)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from feint.data import Split
-from feint.defenses.scores import Energy, Score
+from feint.defenses.scores import Energy, Score, scores
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.ledger import Account
 from feint.query import Query
@@ -69,21 +69,12 @@ class SequentialTest:
     ) -> Self:
         """This test calibrated on benign `inputs`; `outliers`, if there are any, teach it one more bet."""
         classes = logits(victim.eval(), inputs.inputs(slice(0, 1))).shape[1]
-        scores = {"inputs": self._scores(victim, inputs, watch), "classes": torch.tensor(classes)}
+        learned = {"inputs": scores(self.score, victim, inputs, watch).sort().values, "classes": torch.tensor(classes)}
         if len(inputs) < 100:
             raise BadInput(f"{len(inputs)} benign inputs", "100 or more, better thousands", "give it more")
         if outliers is not None:
-            scores["outliers"] = self._scores(victim, outliers, watch)
-        return replace(self, benign=Weights.of(scores))
-
-    def _scores(self, victim: nn.Module, inputs: Split, watch: Watch) -> Tensor:
-        """The scores of `inputs`, rising."""
-        found = []
-        for rows in torch.arange(len(inputs)).split(500):
-            x = inputs.inputs(rows)
-            found.append(self.score(x, logits(victim.eval(), x)))
-            watch.step("calibrating", int(rows[-1]) + 1, len(inputs))
-        return torch.cat(found).sort().values
+            learned["outliers"] = scores(self.score, victim, outliers, watch).sort().values
+        return replace(self, benign=Weights.of(learned))
 
     def wins(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """The logarithm of what each bet wins at each of the `scores` (…), (…, bets), and the bets' weights.

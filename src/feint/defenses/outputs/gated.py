@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from feint.data import Split
 from feint.defenses.outputs.output import Output, check_simplex
 from feint.defenses.outputs.rounding import Rounding
-from feint.defenses.scores import Energy, Score
+from feint.defenses.scores import Energy, Score, scores
 from feint.errors import BadRecipe, NotFitted
 from feint.ledger import Ledger
 from feint.line import OutputDefense, place
@@ -53,12 +53,7 @@ class Gated(Output):
         self, victim: nn.Module, inputs: Split, *, outliers: Split | None = None, seed: int = 0, watch: Watch = SILENT
     ) -> Self:
         """This gate with the threshold for benign `inputs`, which the victim was not trained on."""
-        scores = []
-        for rows in torch.arange(len(inputs)).split(500):
-            x = inputs.inputs(rows)
-            scores.append(self.score(x, logits(victim.eval(), x)))
-            watch.step("calibrating", int(rows[-1]) + 1, len(inputs))
-        ordinary = torch.cat(scores).double()
+        ordinary = scores(self.score, victim, inputs, watch).double()
         cut = torch.quantile(ordinary, self.share, interpolation="lower")
         return replace(self, threshold=cut.item(), scale=max(ordinary.std().item(), 1e-12))
 
