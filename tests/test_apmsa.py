@@ -8,10 +8,11 @@ from torch import nn
 
 from feint.defenses.inputs import APMSA, CW, FGSM, PGD, DeepFool, Ray, bracket
 from feint.defenses.inputs.apmsa import approach_boundary
-from feint.defenses.inputs.margins import Seen, forward, margin_of
+from feint.defenses.inputs.margins import Seen, forward
 from feint.errors import BadInput
 from feint.query import Query
 from feint.service import Defense, Service
+from feint.steps import margin_of
 from feint.victims import predict
 
 X = torch.rand(24, 6, generator=torch.Generator().manual_seed(0))

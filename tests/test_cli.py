@@ -15,8 +15,8 @@ from feint.defenses.access import PRADA, Budget, Refuse
 from feint.defenses.inputs import APMSA
 from feint.defenses.outputs import APGPClosedForm
 from feint.errors import BadInput, DamagedFile, MissingData
-from feint.oracle import Transcript
 from feint.service import Defense, Ladder
+from feint.transcript import Transcript
 
 QUICK = "Training(epochs=15)"
 

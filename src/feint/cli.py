@@ -205,9 +205,9 @@ def steal(
     """
     import feint
     from feint import victims, words
-    from feint.oracle import Transcript
     from feint.progress import bars
     from feint.service import Service
+    from feint.transcript import Transcript
 
     model = victims.load(victim)
     network = feint.networks.Network(surrogate or model.network.name, model.network.shape, model.network.classes)

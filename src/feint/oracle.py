@@ -3,60 +3,18 @@
 It answers, shows the bill and keeps the transcript. 1 query = 1 input, repeats and augmentations included.
 """
 
+import math
+import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
-from feint.errors import BadInput, DamagedFile, OverBudget, Refused
-from feint.store import written
-
-
-class Transcript:
-    """Every input that was answered, and its answer, in the order of asking."""
-
-    def __init__(self) -> None:
-        self._x: list[Tensor] = []
-        self._p: list[Tensor] = []
-
-    def record(self, x: Tensor, p: Tensor) -> None:
-        """Add the inputs `x` (N, …) and their answers `p` (N, K)."""
-        if len(p):
-            self._x.append(x.detach())
-            self._p.append(p.detach())
-
-    def __len__(self) -> int:
-        return sum(len(p) for p in self._p)
-
-    @property
-    def x(self) -> Tensor:
-        """The inputs, (N, …)."""
-        return torch.cat(self._x)
-
-    @property
-    def p(self) -> Tensor:
-        """The answers, (N, K)."""
-        return torch.cat(self._p)
-
-    def save(self, path: Path) -> None:
-        """Write it as safetensors, whole or not at all."""
-        with written(path) as partial:
-            safetensors.torch.save_file({"x": self.x.contiguous(), "p": self.p.contiguous()}, partial)
-
-    @classmethod
-    def load(cls, path: Path) -> "Transcript":
-        """Read what `save` wrote. Raises `DamagedFile`."""
-        try:
-            tensors = safetensors.torch.load_file(path)
-            transcript = cls()
-            transcript.record(tensors["x"], tensors["p"])
-        except (OSError, KeyError, safetensors.SafetensorError) as error:
-            raise DamagedFile(f"{path} ({error})", "a transcript with x and p", "delete it and steal again") from error
-        return transcript
+from feint import hashcash
+from feint.errors import BadInput, OverBudget, ProofRequired, RateLimited, Refused
+from feint.query import Answer, Query
+from feint.transcript import Transcript
 
 
 class Oracle(Protocol):
@@ -77,6 +35,16 @@ class Oracle(Protocol):
         """How many more inputs the budget pays for."""
         ...
 
+    @property
+    def waited(self) -> float:
+        """How many seconds were spent waiting so far."""
+        ...
+
+    @property
+    def refusal(self) -> Refused | None:
+        """The last refusal of the service, if there was one."""
+        ...
+
     def ask(self, x: Tensor) -> Tensor:
         """Answers `p` (N, K) to the inputs `x` (N, …) in [0, 1].
 
@@ -88,23 +56,47 @@ class Oracle(Protocol):
         """Answers to the first rows of `x` that could be had, and the refusal that ended them, if any."""
         ...
 
+    def sign_in(self, account: int) -> None:
+        """Ask as another client from now on: the attacker's account of this number, of which 0 is the first."""
+        ...
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass before the next query."""
+        ...
+
+    def keep_answers_only(self) -> None:
+        """Keep a checksum for each input of the transcript: an attack that asks millions never looks back at them."""
+        ...
+
 
 class Meter:
     """The oracle that counts: it sends in batches, stops at the budget and keeps every answer.
 
-    `past` is a transcript that the same attack left when it was interrupted: what it holds is paid for
-    and is answered from it, so that an attack continues by starting again.
+    `send` answers a query: a service in this process, or a connection to one. Account n of `client` asks under the
+    name client-n. The clock is the attacker's: `wait` moves it on, and a query says when it is sent, so that time costs
+    nothing where the service is in this process. Like any client it waits where it is asked to, up to `patience`
+    seconds in all, and does the work that is asked for. `past` is a transcript that the same attack left when it was
+    interrupted: what it holds is paid for and is answered from it, so that an attack continues by starting again.
     """
 
     def __init__(
-        self, send: Callable[[Tensor], Tensor], *, budget: int, batch_size: int = 256, past: Transcript | None = None
+        self,
+        send: Callable[[Query], Answer],
+        *,
+        budget: int,
+        client: str = "anonymous",
+        batch_size: int = 256,
+        patience: float = math.inf,
+        past: Transcript | None = None,
     ) -> None:
         if budget < 1:
             raise BadInput(f"a budget of {budget} queries", "at least 1", "raise the budget")
-        self.budget = budget
+        self.budget, self.client = budget, client
         self.transcript = Transcript()
-        self._send, self._batch_size = send, batch_size
-        self._past = (past.x, past.p) if past is not None and len(past) else None
+        self.waited = 0.0
+        self.refusal: Refused | None = None
+        self._send, self._batch_size, self._patience, self._past = send, batch_size, patience, past
+        self._account, self._clock = client, 0.0
 
     @property
     def asked(self) -> int:
@@ -114,28 +106,37 @@ class Meter:
     def left(self) -> int:
         return self.budget - self.asked
 
+    def sign_in(self, account: int) -> None:
+        self._account = f"{self.client}-{account}" if account else self.client
+
+    def wait(self, seconds: float) -> None:
+        self._clock = max(self._clock, time.time()) + seconds
+        self.waited += seconds
+
+    def keep_answers_only(self) -> None:
+        self.transcript.keep_answers_only()
+
     def ask(self, x: Tensor) -> Tensor:
         return whole(*self.try_ask(x))
 
     def try_ask(self, x: Tensor) -> tuple[Tensor, Refused | None]:
         if not len(x):
-            return self._send(x), None
+            return self._send(self._query(x)).p, None
         granted, answers, size, refusal = x[: self.left], [], self._batch_size, None
         while len(granted) and refusal is None:
             batch = granted[:size]
             try:
-                p = self._remembered(batch)
-                p = self._send(batch) if p is None else p
-            except OverBudget as error:  # the service's own budget: ask for less until it is used up
+                p = self._answer(batch)
+            except (OverBudget, RateLimited) as error:  # the service's own limits: ask for less until nothing is had
                 size //= 2
                 refusal = None if size else error
-                continue
             except Refused as error:
                 refusal = error
-                continue
-            self.transcript.record(batch[: len(p)], p)
-            answers.append(p)
-            granted = granted[len(p) :]
+            else:
+                self.transcript.record(batch[: len(p)], p)
+                answers.append(p)
+                granted = granted[len(p) :]
+        self.refusal = refusal or self.refusal
         if refusal is None and sum(map(len, answers)) < len(x):
             refusal = OverBudget(
                 f"{len(x)} more queries after {self.asked - sum(map(len, answers))}",
@@ -144,14 +145,68 @@ class Meter:
             )
         return torch.cat(answers) if answers else x.new_empty(0, 0), refusal
 
-    def _remembered(self, x: Tensor) -> Tensor | None:
-        """The past answers to the first rows of `x`, or None where there are none."""
-        if self._past is None:
-            return None
-        asked, answered = (it[self.asked : self.asked + len(x)] for it in self._past)
-        if not torch.equal(asked, x[: len(asked)]):
-            raise BadInput("another attack's transcript", "the one that this attack left", "delete it and steal again")
-        return answered if len(answered) else None
+    def _answer(self, x: Tensor) -> Tensor:
+        """The answers to the first rows of `x`: those of the past, or new ones, waiting and working as told."""
+        known = self._past.remembered(x, self.asked) if self._past is not None else None
+        if known is not None:
+            return known
+        stamp = ""
+        while True:
+            try:
+                return self._send(self._query(x, stamp)).p
+            except ProofRequired as demand:
+                if demand.puzzle is None or stamp:
+                    raise
+                stamp = hashcash.solve(demand.puzzle)
+            except RateLimited as demand:
+                if self.waited + demand.retry_after > self._patience or demand.retry_after == math.inf:
+                    raise
+                self.wait(demand.retry_after)
+
+    def _query(self, x: Tensor, stamp: str = "") -> Query:
+        return Query(x, self._account, stamp, max(self._clock, time.time()))
+
+
+class Relay:
+    """An oracle with another one behind it: what a lens or a tactic does not change goes through as it is."""
+
+    def __init__(self, oracle: Oracle) -> None:
+        self._oracle = oracle
+
+    @property
+    def transcript(self) -> Transcript:
+        return self._oracle.transcript
+
+    @property
+    def asked(self) -> int:
+        return self._oracle.asked
+
+    @property
+    def left(self) -> int:
+        return self._oracle.left
+
+    @property
+    def waited(self) -> float:
+        return self._oracle.waited
+
+    @property
+    def refusal(self) -> Refused | None:
+        return self._oracle.refusal
+
+    def ask(self, x: Tensor) -> Tensor:
+        return whole(*self.try_ask(x))
+
+    def try_ask(self, x: Tensor) -> tuple[Tensor, Refused | None]:
+        return self._oracle.try_ask(x)
+
+    def sign_in(self, account: int) -> None:
+        self._oracle.sign_in(account)
+
+    def wait(self, seconds: float) -> None:
+        self._oracle.wait(seconds)
+
+    def keep_answers_only(self) -> None:
+        self._oracle.keep_answers_only()
 
 
 def whole(p: Tensor, refusal: Refused | None) -> Tensor:

@@ -8,8 +8,9 @@ from torch import nn
 
 from feint.ledger import Ledger
 from feint.line import Defense, Ladder
-from feint.oracle import Meter, Oracle, Transcript
+from feint.oracle import Meter, Oracle
 from feint.query import Answer, Query
+from feint.transcript import Transcript
 from feint.victims import Once, predict
 
 __all__ = ["Defense", "Ladder", "Service"]
@@ -45,4 +46,4 @@ class Service:
 
     def oracle(self, *, client: str, budget: int, past: Transcript | None = None) -> Oracle:
         """What an attacker who is `client` holds of this service, for `budget` queries, going on from the `past`."""
-        return Meter(lambda x: self(Query(x, client)).p, budget=budget, past=past)
+        return Meter(lambda query: self(query), budget=budget, client=client, past=past)  # nothing leads from it here

@@ -1,18 +1,22 @@
 """The contracts of the attacks room, over everything that it exports."""
 
+import inspect
 import pickle
+from itertools import pairwise
+from typing import ClassVar
 
 import pytest
 import torch
 from tests.problems import Linear
 
 from feint import attacks
-from feint.attacks import Attack, Averaged, HardLabels, KnockoffNets, Lens, Through
+from feint.attacks import Attack, Averaged, HardLabels, KnockoffNets, Lens, LowAndSlow, Sybil, Through
 from feint.data import Split
-from feint.defenses.access import Budget
-from feint.errors import BadInput, OverBudget, Refused
+from feint.defenses.access import Budget, RateLimit
+from feint.errors import BadInput, OverBudget, Refused, Suspected
 from feint.networks import Network
 from feint.oracle import Meter
+from feint.query import Answer
 from feint.service import Defense, Service
 from feint.training import Training
 from feint.victims import answers
@@ -31,12 +35,17 @@ CASES: dict[str, Attack] = {  # one line of test for a new method
     "KnockoffNets": KnockoffNets(pool(), NETWORK, TRAINING),
     "Through": KnockoffNets(pool(), NETWORK, TRAINING).through(HardLabels(), Averaged(repeats=2)),
 }
-LENSES: dict[str, Lens] = {"HardLabels": HardLabels(), "Averaged": Averaged(repeats=3)}
+LENSES: dict[str, Lens] = {
+    "Averaged": Averaged(repeats=3),
+    "HardLabels": HardLabels(),
+    "LowAndSlow": LowAndSlow(per_second=100.0, burst=5),
+    "Sybil": Sybil(clients=3, burst=2),
+}
 
 
 def exported(kind: type) -> set[type]:
     found = {getattr(attacks, name) for name in attacks.__all__}
-    return {it for it in found if issubclass(it, kind) and it is not kind}
+    return {it for it in found if issubclass(it, kind) and not inspect.isabstract(it)}
 
 
 def test_every_method_has_a_case():
@@ -97,7 +106,8 @@ def test_a_lensed_oracle_is_an_oracle(name):
     x = pool().inputs(slice(0, 16))
     assert clear.left == 50 // lens.cost
     p = clear.ask(x)
-    assert clear.asked == service.ledger["a"].queries == 16 * lens.cost
+    accounts = [service.ledger[client].queries for client in ("a", "a-1", "a-2")]
+    assert clear.asked == sum(accounts) == 16 * lens.cost
     assert torch.equal(clear.transcript.p, p)
     assert torch.equal(clear.transcript.x, x)
     assert (p.sum(-1) - 1).abs().max() < 1e-5
@@ -107,10 +117,10 @@ def test_a_lensed_oracle_is_an_oracle(name):
 
 
 def test_averaging_sees_through_noise_that_is_drawn_anew():
-    def noisy(x):
-        p = Linear()(x).softmax(-1)
+    def noisy(query):
+        p = Linear()(query.x).softmax(-1)
         p = (p + 0.2 * torch.rand_like(p)).clamp_min(0)
-        return (p / p.sum(-1, keepdim=True)).detach()
+        return Answer((p / p.sum(-1, keepdim=True)).detach())
 
     torch.manual_seed(0)
     x, clean = pool().inputs(slice(0, 20)), Linear()(pool().inputs(slice(0, 20))).softmax(-1)
@@ -133,6 +143,60 @@ def test_through_a_lens_that_repeats_the_budget_pays_for_fewer_inputs():
     oracle = Service(Linear()).oracle(client="a", budget=90)
     KnockoffNets(pool(), NETWORK, TRAINING).through(Averaged(repeats=3)).steal(oracle)
     assert oracle.asked == 90
+
+
+def test_a_pool_of_another_shape_is_refused():
+    oracle = Service(Linear()).oracle(client="a", budget=10)
+    with pytest.raises(BadInput, match="surrogate takes"):
+        KnockoffNets(pool(), Network("mlp", (1, 4, 4), 3)).steal(oracle)
+    assert oracle.asked == 0
+
+
+def test_sybils_share_the_queries_and_outlive_a_budget_for_each():
+    x = pool().inputs(slice(0, 100))
+    service = Service(Linear(), Defense(access=[Budget(20)]))
+    oracle = Sybil(clients=4, burst=3)(service.oracle(client="a", budget=90))
+    first = oracle.ask(x[:30])
+    assert [service.ledger[f"a{i}"].queries for i in ("", "-1", "-2", "-3")] == [9, 9, 6, 6]
+    p, refusal = oracle.try_ask(x[30:])
+    assert len(first) + len(p) == oracle.asked == 80
+    assert isinstance(refusal, OverBudget)
+    assert torch.equal(oracle.transcript.p, Linear()(x[:80]).softmax(-1))
+
+
+def test_one_accused_account_does_not_end_the_others():
+    """Whoever asks for a bright input is refused from then on."""
+
+    class Dark:
+        def admit(self, query, account):
+            if query.x.max() > 0.5 or account.total("bright"):
+                account.add("bright", 1)
+                raise Suspected("a bright input", "dark ones", "go away")
+
+    x = torch.full((12, 1, 2, 2), 0.1)
+    x[2] = 0.9
+    oracle = Sybil(clients=4)(Service(Linear(), Defense(access=[Dark()])).oracle(client="a", budget=12))
+    p, refusal = oracle.try_ask(x)
+    assert len(p) == 2  # nobody gets an answer to the bright one: every account is lost on it
+    assert isinstance(refusal, Suspected)
+    oracle = Sybil(clients=4)(Service(Linear(), Defense(access=[Dark()])).oracle(client="a", budget=12))
+    oracle.try_ask(x[2:3])
+    assert len(oracle.try_ask(x[:2])[0]) == 0
+
+
+def test_low_and_slow_stays_under_a_rate():
+    class Times:
+        seen: ClassVar[list[float]] = []
+
+        def admit(self, query, account):
+            self.seen.append(query.time)
+
+    service = Service(Linear(), Defense(access=[RateLimit(2.0, burst=3), Times()]))
+    oracle = service.oracle(client="a", budget=30)
+    LowAndSlow(per_second=2.0, burst=3)(oracle).ask(pool().inputs(slice(0, 10)))
+    assert oracle.refusal is None
+    assert [round(b - a, 1) for a, b in pairwise(Times.seen)] == [1.5, 1.5, 0.5]
+    assert oracle.waited == pytest.approx(3.5)
 
 
 def test_attacks_hold_recipes_only():

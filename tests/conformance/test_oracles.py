@@ -8,10 +8,12 @@ from tests.problems import Linear
 from torch import nn
 
 from feint.attacks import Averaged, HardLabels
-from feint.defenses.access import Budget
-from feint.errors import BadInput, OverBudget
-from feint.oracle import Meter, Transcript
+from feint.defenses.access import Budget, RateLimit
+from feint.errors import BadInput, OverBudget, ProofRequired, RateLimited
+from feint.hashcash import Puzzle, digest, flaw
+from feint.oracle import Meter
 from feint.service import Defense, Service
+from feint.transcript import Transcript
 
 X = torch.rand(600, 4, generator=torch.Generator().manual_seed(0))
 
@@ -61,6 +63,48 @@ def test_an_interrupted_attack_goes_on_from_its_transcript(tmp_path):
     assert torch.equal(p, Service(Linear()).oracle(client="b", budget=400).ask(X[:400]))
     with pytest.raises(BadInput, match="another attack"):
         service.oracle(client="mallory", budget=400, past=past).ask(X[1:])
+
+
+def test_a_rate_is_waited_for_and_a_proof_is_worked_for():
+    class Price:
+        def admit(self, query, account):
+            puzzle = Puzzle(6, digest(query.client.encode()), digest(query.x.numpy().tobytes()), int(query.time) + 60)
+            if wrong := flaw(query.stamp, puzzle, now=query.time):
+                raise ProofRequired(wrong, "work", "solve the puzzle", puzzle=puzzle)
+
+    service, held = oracle(100, Defense(access=[Price(), RateLimit(10.0, burst=20)]))
+    assert torch.equal(held.ask(X[:100]), oracle(100)[1].ask(X[:100]))
+    assert service.ledger["mallory"].queries == 100
+    assert held.waited == pytest.approx(8, abs=0.5)  # 20 at once, 80 more at ten a second
+    assert held.refusal is None
+
+
+def test_patience_ends():
+    service = Service(Linear(), Defense(access=[RateLimit(1.0, burst=5)]))
+    impatient = Meter(lambda query: service(query), budget=100, patience=7.5)
+    p, refusal = impatient.try_ask(X[:100])
+    assert isinstance(refusal, RateLimited)
+    assert 10 <= len(p) <= 12
+    assert impatient.waited <= 7.5
+
+
+def test_answers_alone_are_enough_to_continue(tmp_path):
+    _, first = oracle()
+    first.ask(X[:100])
+    first.keep_answers_only()
+    first.ask(X[100:300])
+    with pytest.raises(BadInput, match="answers only"):
+        _ = first.transcript.x
+    first.transcript.save(tmp_path / "t.safetensors")
+    assert (tmp_path / "t.safetensors").stat().st_size < 300 * (8 + 12) + 500
+    service = Service(Linear())
+    again = service.oracle(client="mallory", budget=400, past=Transcript.load(tmp_path / "t.safetensors"))
+    assert torch.equal(again.ask(X[:400]), Service(Linear()).oracle(client="b", budget=400).ask(X[:400]))
+    assert service.ledger["mallory"].queries == 100
+    changed = X[:400].clone()
+    changed[250, 3] = torch.nextafter(changed[250, 3], torch.tensor(1.0))
+    with pytest.raises(BadInput, match="another attack"):
+        service.oracle(client="m", budget=400, past=Transcript.load(tmp_path / "t.safetensors")).ask(changed)
 
 
 def test_a_budget_below_one_is_refused():

@@ -7,7 +7,7 @@ import pytest
 
 import feint
 from feint import attacks, defenses
-from feint.attacks import Averaged, HardLabels, KnockoffNets, Through
+from feint.attacks import Averaged, HardLabels, KnockoffNets, LowAndSlow, Sybil, Through
 from feint.data import Split
 from feint.defenses.access import (
     PRADA,
@@ -151,6 +151,8 @@ CASES = [
     Trained(NETWORK, Weights("ab")),
     HardLabels(),
     Averaged(repeats=4),
+    LowAndSlow(per_second=0.5, burst=3),
+    Sybil(clients=7),
     KNOCKOFF,
     KNOCKOFF.through(HardLabels(), Averaged()),
     Defense(access=[Budget(3)], outputs=[APGP(), APGPClosedForm(top=2)]),
@@ -249,6 +251,8 @@ def test_it_is_frozen_and_an_unknown_field_is_refused(case):
         ("AdaptiveMisinformation(nu=0)", BadRecipe, "nu > 0"),
         ("EDM(members=1)", BadRecipe, "members ≥ 2"),
         ("Averaged(0)", BadRecipe, "1 or more"),
+        ("LowAndSlow(0)", BadRecipe, "above 0"),
+        ("Sybil(0)", BadRecipe, "one or more clients"),
         ("Training(patience=1)", BadRecipe, "holdout"),
         ("Training(epochs=-1)", BadRecipe, "epochs"),
     ],

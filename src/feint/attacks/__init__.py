@@ -2,6 +2,7 @@
 
 from feint.attacks.attack import Attack, Through
 from feint.attacks.knockoff import KnockoffNets
-from feint.attacks.lenses import Averaged, HardLabels, Lens
+from feint.attacks.lenses import Averaged, HardLabels, Lens, Pointwise
+from feint.attacks.tactics import LowAndSlow, Sybil
 
-__all__ = ["Attack", "Averaged", "HardLabels", "KnockoffNets", "Lens", "Through"]
+__all__ = ["Attack", "Averaged", "HardLabels", "KnockoffNets", "Lens", "LowAndSlow", "Pointwise", "Sybil", "Through"]

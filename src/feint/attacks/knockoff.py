@@ -3,17 +3,13 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
+from feint.attacks.asking import ask_all, check, drawn, in_batches
 from feint.attacks.attack import Attack
 from feint.data import Split
-from feint.errors import BadInput
 from feint.networks import Classifier, Network
 from feint.oracle import Oracle
 from feint.training import Training, learn
 from feint.watch import SILENT, Watch
-
-BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -30,24 +26,8 @@ class KnockoffNets(Attack):
     training: Training = Training()
 
     def steal(self, oracle: Oracle, *, seed: int = 0, watch: Watch = SILENT) -> Classifier:
-        if oracle.left > len(self.pool):
-            raise BadInput(
-                f"a budget for {oracle.left} inputs and a pool of {len(self.pool)}",
-                "a pool at least as large as the budget",
-                "lower the budget or bring a larger pool",
-            )
-        if not oracle.left:
-            oracle.ask(self.pool.inputs(slice(0, 1)))  # raises the refusal
-        refusal = None
-        chosen = torch.randperm(len(self.pool), generator=torch.Generator().manual_seed(seed))[: oracle.left]
-        asked = 0
-        for rows in chosen.split(BATCH):
-            p, refusal = oracle.try_ask(self.pool.inputs(rows))
-            asked += len(p)
-            watch.step("asking", asked, len(chosen))
-            if refusal is not None:
-                break
-        if refusal is not None and not len(oracle.transcript):
-            raise refusal
+        check(oracle, self.pool, self.surrogate)
+        rows = drawn(self.pool, oracle.left, seed)
+        ask_all(oracle, in_batches(self.pool, rows), len(rows), watch)
         transcript = oracle.transcript
         return learn(self.surrogate, transcript.x, transcript.p, self.training, seed=seed, watch=watch)

@@ -11,14 +11,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from feint.errors import BadRecipe, Refused
-from feint.oracle import Oracle, Transcript, whole
+from feint.oracle import Oracle, Relay
+from feint.transcript import Transcript
 
 
 class Lens(ABC):
-    """A lens is a frozen dataclass that defines `read`, and `send` where it asks more than once."""
+    """A lens is a frozen dataclass that defines `__call__`."""
 
     cite: ClassVar[str]
     cost: int = 1  # queries for each input
+
+    @abstractmethod
+    def __call__(self, oracle: Oracle) -> Oracle:
+        """`oracle`, seen through this lens."""
+
+
+class Pointwise(Lens):
+    """A lens that reads the answers to each input by themselves: it defines `send` and `read`."""
 
     @abstractmethod
     def send(self, x: Tensor) -> Tensor:
@@ -29,38 +38,38 @@ class Lens(ABC):
         """The clearer answers (N, K) that the answers `p` (N · cost, K) to `send(x)` amount to."""
 
     def __call__(self, oracle: Oracle) -> Oracle:
-        """`oracle`, seen through this lens."""
         return Lensed(oracle, self)
 
 
-class Lensed:
-    """An oracle seen through a lens: its own transcript of clear answers, the bill of the oracle behind it."""
+class Lensed(Relay):
+    """An oracle seen through a pointwise lens: its own transcript of clear answers, the bill of the oracle behind."""
 
-    def __init__(self, oracle: Oracle, lens: Lens) -> None:
-        self._oracle, self._lens = oracle, lens
-        self.transcript = Transcript()
+    def __init__(self, oracle: Oracle, lens: Pointwise) -> None:
+        super().__init__(oracle)
+        self._lens, self._clear = lens, Transcript()
 
     @property
-    def asked(self) -> int:
-        return self._oracle.asked
+    def transcript(self) -> Transcript:
+        return self._clear
 
     @property
     def left(self) -> int:
         return self._oracle.left // self._lens.cost
 
-    def ask(self, x: Tensor) -> Tensor:
-        return whole(*self.try_ask(x))
-
     def try_ask(self, x: Tensor) -> tuple[Tensor, Refused | None]:
         p, refusal = self._oracle.try_ask(self._lens.send(x))
         complete = len(p) // self._lens.cost
         clear = self._lens.read(p[: complete * self._lens.cost]) if complete else p[:0]
-        self.transcript.record(x[:complete], clear)
+        self._clear.record(x[:complete], clear)
         return clear, refusal
+
+    def keep_answers_only(self) -> None:
+        self._oracle.keep_answers_only()
+        self._clear.keep_answers_only()
 
 
 @dataclass(frozen=True)
-class HardLabels(Lens):
+class HardLabels(Pointwise):
     """The label alone, as a one-hot row: what no defense that keeps the label can take away.
 
     The argmax attack on label-preserving defenses (Orekondy et al., ICLR 2020, §5.2).
@@ -76,7 +85,7 @@ class HardLabels(Lens):
 
 
 @dataclass(frozen=True)
-class Averaged(Lens):
+class Averaged(Pointwise):
     """The mean of the answers to `repeats` askings of the same input: noise drawn anew for each query averages out.
 
     The n-query attack on randomised defenses (Tang et al., USENIX Security 2024).

@@ -7,7 +7,7 @@ from feint.defenses.inputs.input import Input
 from feint.defenses.inputs.input_laundering import InputLaundering
 from feint.defenses.inputs.jpeg import JPEG
 from feint.defenses.inputs.random_resize import RandomResize
-from feint.defenses.inputs.steps import CW, FGSM, PGD, DeepFool, Ray, Step
+from feint.steps import CW, FGSM, PGD, DeepFool, Ray, Step
 
 __all__ = [
     "APMSA",

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from feint.defenses.inputs import bracket
-from feint.defenses.inputs.input import Input, per_row
-from feint.defenses.inputs.margins import Seen, forward, slope
-from feint.defenses.inputs.steps import Memory, Place, Ray, Step
+from feint.defenses.inputs.input import Input
+from feint.defenses.inputs.margins import Seen, forward
 from feint.errors import BadRecipe
+from feint.steps import Memory, Place, Ray, Step, per_row, slope
 
 
 @dataclass(frozen=True)

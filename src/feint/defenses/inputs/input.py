@@ -55,11 +55,6 @@ def _check(x: Tensor) -> None:
         raise BadInput(f"inputs from {low:.3g} to {high:.3g}", "values in [0, 1]", "send plain pixels")
 
 
-def per_row(values: Tensor, x: Tensor) -> Tensor:
-    """`values` (N,) in a shape that multiplies the rows of `x` (N, …)."""
-    return values.view(-1, *[1] * (x.ndim - 1))
-
-
 def check_images(x: Tensor) -> None:
     """Raise `BadInput` unless `x` is (N, C, H, W)."""
     if x.ndim != 4:

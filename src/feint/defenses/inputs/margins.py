@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from feint.errors import BadInput
 from feint.query import channels_last
+from feint.steps import margin_of
 
 # Logits of one input differ with the batch it is in: on ResNet-20 by 1.1e-5 where the largest is 38, which is 2.5 units
 # in the last place of float32. The margin, a difference of two, is held at least 8 units away from zero.
@@ -58,20 +59,3 @@ class Seen:
             near = kept & ((apart <= gap) | (margin <= 2 * floor))
             aim = (1.5 * floor).clamp_min(1.2 * gap)
         return cls(margin, kept, near, (margin - aim).detach())
-
-
-def margin_of(z: Tensor, label: Tensor) -> Tensor:
-    """The logit of `label` (N,) less the largest of the others, for `z` (N, K)."""
-    own = label[:, None]
-    return (z.gather(1, own) - z.scatter(1, own, -torch.inf).amax(-1, keepdim=True))[:, 0]
-
-
-def slope(margin: Tensor, leaf: Tensor) -> Tensor:
-    """The gradient (N, …) of each row's margin in its own input. Raises `BadInput` where the model has none: an input
-    that nothing leads away from would be answered undefended."""
-    found = torch.autograd.grad(margin.sum(), leaf, allow_unused=True)[0] if margin.requires_grad else None
-    if found is None:
-        raise BadInput(
-            "a model without gradients", "logits that torch can differentiate", "use an output defense instead"
-        )
-    return found

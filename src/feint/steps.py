@@ -12,8 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from feint.defenses.inputs.input import per_row
-from feint.errors import BadRecipe
+from feint.errors import BadInput, BadRecipe
 
 FAR = 1e9  # a length at which every pixel that can move is black or white
 Memory = tuple[Tensor, ...]  # what a step remembers of each row; () before its first move
@@ -156,3 +155,25 @@ def downhill(gradient: Tensor) -> tuple[Tensor, Tensor]:
     """The direction (N, …) of length 1 that goes down a margin, and how steep it is (N,)."""
     steepness = gradient.flatten(1).norm(dim=1).clamp_min(torch.finfo(gradient.dtype).tiny)
     return -gradient / per_row(steepness, gradient), steepness
+
+
+def per_row(values: Tensor, x: Tensor) -> Tensor:
+    """`values` (N,) in a shape that multiplies the rows of `x` (N, …)."""
+    return values.view(-1, *[1] * (x.ndim - 1))
+
+
+def margin_of(z: Tensor, label: Tensor) -> Tensor:
+    """The logit of `label` (N,) less the largest of the others, for `z` (N, K)."""
+    own = label[:, None]
+    return (z.gather(1, own) - z.scatter(1, own, -torch.inf).amax(-1, keepdim=True))[:, 0]
+
+
+def slope(margin: Tensor, leaf: Tensor) -> Tensor:
+    """The gradient (N, …) of each row's margin in its own input. Raises `BadInput` where the model has none: an input
+    that nothing leads away from would be answered undefended."""
+    found = torch.autograd.grad(margin.sum(), leaf, allow_unused=True)[0] if margin.requires_grad else None
+    if found is None:
+        raise BadInput(
+            "a model without gradients", "logits that torch can differentiate", "use an output defense instead"
+        )
+    return found

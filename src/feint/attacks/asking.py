@@ -1,0 +1,66 @@
+"""How attacks ask: what they check before the first query, and how they go through many."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from feint.data import Split
+from feint.errors import BadInput, Refused
+from feint.networks import Network
+from feint.oracle import Oracle
+from feint.watch import Watch
+
+BATCH = 500
+
+
+def check(oracle: Oracle, pool: Split, surrogate: Network, *, least: int = 1, most: int | None = None) -> None:
+    """Raise `BadInput` before anything is asked: the pool does not fit the surrogate, or holds fewer inputs than the
+    `most` that will be asked (by default all that the budget pays for), or the budget does not pay for `least`. Raises
+    the refusal where the budget pays for nothing at all."""
+    if not oracle.left:
+        oracle.ask(pool.inputs(slice(0, 1)))
+    if pool.shape != tuple(surrogate.shape):
+        raise BadInput(
+            f"a pool of inputs {pool.shape}", f"{tuple(surrogate.shape)}, which the surrogate takes", "change either"
+        )
+    if oracle.left < least:
+        raise BadInput(f"a budget for {oracle.left} inputs", f"at least {least}", "raise the budget")
+    most = oracle.left if most is None else most
+    if most > len(pool):
+        raise BadInput(
+            f"a budget for {most} inputs and a pool of {len(pool)}",
+            "a pool at least as large as the budget",
+            "lower the budget or bring a larger pool",
+        )
+
+
+def drawn(pool: Split, count: int, seed: int) -> Tensor:
+    """`count` rows of the pool, none twice, in a random order."""
+    return torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))[:count]
+
+
+def ask_all(oracle: Oracle, batches: Iterable[Tensor], total: int, watch: Watch) -> Refused | None:
+    """Ask every batch of inputs, `total` in all, until one is refused; the answers are in the transcript.
+
+    Returns the refusal, if any, and raises it where the transcript is empty.
+    """
+    for x in batches:
+        _, refusal = oracle.try_ask(x)
+        watch.step("asking", len(oracle.transcript), total)
+        if refusal is not None:
+            if not len(oracle.transcript):
+                raise refusal
+            return refusal
+    return None
+
+
+def in_batches(pool: Split, rows: Tensor) -> Iterable[Tensor]:
+    """The chosen inputs of the pool, decoded a batch at a time."""
+    return (pool.inputs(batch) for batch in rows.split(BATCH))
+
+
+def need_probabilities(p: Tensor, instead: str) -> None:
+    """Raise `BadInput` where the answers `p` (N, K) are labels only; `instead` names what works on those."""
+    if len(p) and ((p == 0) | (p == 1)).all():
+        raise BadInput("answers that are labels only", "probabilities", instead)
