@@ -8,7 +8,7 @@ import torch
 
 from feint.defenses.access import Budget
 from feint.defenses.outputs import APGPClosedForm
-from feint.evaluation import metrics
+from feint.evaluation import memory, metrics
 from feint.service import Defense, Service
 
 P = torch.tensor([[0.5, 0.5, 0.0], [0.2, 0.3, 0.5]])
@@ -79,5 +79,5 @@ def test_auroc_is_the_share_of_pairs_in_the_right_order():
 
 
 def test_added_memory_is_seen():
-    grown = metrics.added_mb(lambda: torch.ones(30_000_000))
+    grown = memory.added_mb(lambda: torch.ones(30_000_000))
     assert math.isnan(grown) or grown > 100

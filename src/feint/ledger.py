@@ -127,3 +127,9 @@ class Ledger:
             if client not in self._accounts:
                 self._accounts[client] = Account(client, self.shared)
             return self._accounts[client]
+
+    @property
+    def queries(self) -> int:
+        """Queries answered so far, to all clients together."""
+        with self._lock:
+            return sum(account.queries for account in self._accounts.values())

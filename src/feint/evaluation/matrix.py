@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from feint import victims
 from feint.attacks import Attack
 from feint.data import Split
 from feint.errors import BadInput
-from feint.evaluation import metrics
+from feint.evaluation import memory, metrics
 from feint.evaluation.provenance import provenance
 from feint.evaluation.results import Results, Row
 from feint.recipe import to_table
@@ -112,6 +113,7 @@ class Matrix:
     def row(self, cell: Cell, *, watch: Watch = SILENT) -> Row:
         """Run one cell."""
         started = time.perf_counter()
+        memory.forget_peak()
         service = Service(self.victim, self.defenses[cell.defense])
         if cell.attack:
             oracle = service.oracle(client="thief", budget=cell.budget)
@@ -130,8 +132,9 @@ class Matrix:
             budget=cell.budget,
             seed=cell.seed,
             scores={name: round(score, 6) for name, score in scores.items()},
-            asked=service.ledger["thief"].queries,  # as counted at the victim
+            asked=service.ledger.queries if cell.attack else 0,  # as counted at the victim, over all of its clients
             seconds=round(time.perf_counter() - started, 3),
             recipe=self.recipe(cell),
             provenance=provenance(),
+            peak_mb=None if math.isnan(peak := memory.peak_mb()) else round(peak),
         )

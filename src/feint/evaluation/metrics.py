@@ -7,13 +7,13 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from feint.data import Split
+from feint.evaluation.memory import added_mb
 from feint.query import Query
 from feint.service import Service
 from feint.victims import answers, predict
@@ -151,22 +151,6 @@ def added_ms_per_1000(service: Service, test: Split, *, batch: int = 250, least:
         steps()
         times.append(time.perf_counter() - started)
     return min(times) * 1e6 / min(batch, len(test))
-
-
-def added_mb(job: Callable[[], object]) -> float:
-    """MiB by which the process grows at most while `job` runs; NaN where the system does not tell."""
-    status, peak = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    try:
-        peak.write_text("5")  # forget the highest memory use so far
-    except OSError:
-        return math.nan
-    before = _kib(status.read_text(), "VmRSS")
-    job()
-    return max(0.0, (_kib(status.read_text(), "VmHWM") - before) / 1024)
-
-
-def _kib(status: str, name: str) -> int:
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(f"{name}:"))
 
 
 def interval(shares: Sequence[float], n: int, *, level: float = 0.95, draws: int = 20_000) -> tuple[float, float]:

@@ -28,6 +28,7 @@ class Row:
     seconds: float
     recipe: dict[str, Any] = field(repr=False)
     provenance: dict[str, Any] = field(repr=False)
+    peak_mb: float | None = None  # the most memory that the process ever took, where the system tells
 
     @property
     def file(self) -> str:

@@ -1,0 +1,99 @@
+"""Every attack on the same three undefended victims, with 1,000, 5,000 and 10,000 queries.
+
+    python -m experiments.attacks [digits] [fashion_mnist] [cifar10 --weights FILE.npz] [--attack EXPRESSION] [--most N]
+
+The victims are an MLP on digits, a LeNet on Fashion-MNIST and the published ResNet-20 on CIFAR-10; the thief's network
+is the victim's. His images are Fashion-MNIST's for digits, scaled to 8×8 pixels, the held-out part for Fashion-MNIST
+itself, and CIFAR-100's for CIFAR-10. Rows go to results/attacks/; what is there is not made again, so that several
+runs, two side by side too, may share the work. Attacks on linear models and trees have experiments/equations.py.
+"""
+
+import argparse
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from feint import data, networks, train, victims
+from feint.attacks import Attack, HardLabels, KnockoffNets
+from feint.data import Dataset, Split
+from feint.demo import SETTINGS
+from feint.evaluation.matrix import Matrix
+from feint.networks import Classifier, Network
+from feint.progress import bars
+from feint.service import Defense
+from feint.training import Training
+from feint.watch import Watch
+
+OUT = Path(__file__).parents[1] / "results" / "attacks"
+BUDGETS = 1000, 5000, 10_000
+SEEDS = {"digits": 3, "fashion_mnist": 1, "cifar10": 1}
+
+
+@dataclass(frozen=True)
+class Theft:
+    """Who is attacked, and what the thief owns."""
+
+    victim: Classifier
+    images: Dataset
+    pool: Split
+    training: Training
+
+    def attacks(self) -> Mapping[str, Attack]:
+        """All of them by name; those that go in rounds train briefly in all but the last."""
+        common = {"pool": self.pool, "surrogate": self.victim.network, "training": self.training}
+        knockoff = KnockoffNets(**common)
+        return {
+            "KnockoffNets": knockoff,
+            "KnockoffNets, labels only": knockoff.through(HardLabels()),
+        }
+
+
+def small_fashion() -> Split:
+    """Fashion-MNIST in 8×8 pixels: images that have nothing to do with digits."""
+    pool = data.load("fashion_mnist").train
+    small = F.interpolate(pool.inputs(), size=(8, 8), mode="area").mul(255).round().to(torch.uint8)
+    return Split.of(small.numpy(), pool.arrays[1], name="fashion_mnist_8x8", part="train")
+
+
+def theft(name: str, weights: Path | None, watch: Watch) -> Theft:
+    """The setting `name`, its victim trained or loaded."""
+    setting, images = SETTINGS[name], data.load(name)
+    network: Network = networks.get(setting.network, images)
+    if weights is not None:
+        victim = victims.load_published(weights, network)
+    else:
+        victim = train(network, images.train, training=setting.victim, watch=watch)
+    return Theft(victim, images, small_fashion() if name == "digits" else images.pool, setting.surrogate)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=list(SEEDS), help="digits, fashion_mnist, cifar10")
+    parser.add_argument("--weights", type=Path, help="the published ResNet-20 for cifar10, an .npz file")
+    parser.add_argument("--work", type=Path, default=Path("feint-experiments"), help="where trainings are kept")
+    parser.add_argument("--attack", default="", help="attacks whose name has a match for this expression")
+    parser.add_argument("--most", type=int, default=BUDGETS[-1], help="leave out larger budgets")
+    options = parser.parse_args()
+    with bars() as watch:
+        for name in options.names:
+            watch.folder = options.work / "trainings"
+            setting = theft(name, options.weights if name == "cifar10" else None, watch)
+            watch.folder = None  # from here on every second counts: no training is taken over from another theft
+            chosen = {title: it for title, it in setting.attacks().items() if re.search(options.attack, title)}
+            matrix = Matrix(
+                setting.victim,
+                setting.images.test,
+                attacks=chosen,
+                defenses={"none": Defense()},
+                budgets=[budget for budget in BUDGETS if budget <= options.most],
+                seeds=range(SEEDS[name]),
+            )
+            matrix.run(folder=OUT / name, watch=watch)
+
+
+if __name__ == "__main__":
+    main()
