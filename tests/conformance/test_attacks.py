@@ -10,7 +10,7 @@ import torch
 from tests.problems import Linear
 
 from feint import attacks
-from feint.attacks import Attack, Averaged, HardLabels, KnockoffNets, Lens, LowAndSlow, Sybil, Through
+from feint.attacks import Attack, Averaged, HardLabels, KnockoffNets, Lens, LowAndSlow, Sybil, Through, Tuned
 from feint.data import Split
 from feint.defenses.access import Budget, RateLimit
 from feint.errors import BadInput, OverBudget, Refused, Suspected
@@ -34,6 +34,7 @@ TRAINING = Training(epochs=40, batch_size=32)
 CASES: dict[str, Attack] = {  # one line of test for a new method
     "KnockoffNets": KnockoffNets(pool(), NETWORK, TRAINING),
     "Through": KnockoffNets(pool(), NETWORK, TRAINING).through(HardLabels(), Averaged(repeats=2)),
+    "Tuned": Tuned(pool(), NETWORK, TRAINING, temperatures=(0.1,), learning_rates=(0.3,), augmentations=()),
 }
 LENSES: dict[str, Lens] = {
     "Averaged": Averaged(repeats=3),

@@ -7,7 +7,7 @@ import pytest
 
 import feint
 from feint import attacks, defenses
-from feint.attacks import Averaged, HardLabels, KnockoffNets, LowAndSlow, Sybil, Through
+from feint.attacks import Averaged, HardLabels, KnockoffNets, LowAndSlow, Sybil, Through, Tuned
 from feint.data import Split
 from feint.defenses.access import (
     PRADA,
@@ -155,6 +155,7 @@ CASES = [
     Sybil(clients=7),
     KNOCKOFF,
     KNOCKOFF.through(HardLabels(), Averaged()),
+    Tuned(POOL, NETWORK, Training(epochs=2), temperatures=(0.5, 0.0), augmentations=((1, True),), trial=0.5),
     Defense(access=[Budget(3)], outputs=[APGP(), APGPClosedForm(top=2)]),
     Training(),
     NETWORK,
@@ -253,6 +254,10 @@ def test_it_is_frozen_and_an_unknown_field_is_refused(case):
         ("Averaged(0)", BadRecipe, "1 or more"),
         ("LowAndSlow(0)", BadRecipe, "above 0"),
         ("Sybil(0)", BadRecipe, "one or more clients"),
+        ("Tuned(1, 1, holdout=1.0)", BadRecipe, "holdout < 1"),
+        ("Tuned(1, 1, trial=0)", BadRecipe, "trial ≤ 1"),
+        ("Tuned(1, 1, temperatures=(-1,))", BadRecipe, "label alone"),
+        ("Tuned(1, 1, learning_rates=(0,))", BadRecipe, "above 0"),
         ("Training(patience=1)", BadRecipe, "holdout"),
         ("Training(epochs=-1)", BadRecipe, "epochs"),
     ],

@@ -1,0 +1,107 @@
+"""The attacker who tunes his training to the answers: never behind the one who does not."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.conformance.test_attacks import NETWORK, pool
+from tests.problems import Linear, awkward_rows
+
+from feint import Defense, Service
+from feint.attacks import HardLabels, KnockoffNets, Tuned
+from feint.attacks.tuned import sharpened, shortened
+from feint.training import Training, learn
+from feint.victims import answers
+from feint.watch import Watch
+
+TRAINING = Training(epochs=10, batch_size=32, learning_rate=0.05)
+
+
+def near_uniform(p, x=None):
+    """95 % of every answer is uniform: the order is kept, and all gradients are a twentieth."""
+    return 0.05 * p + 0.95 / p.shape[-1]
+
+
+class Heard(Watch):
+    def __init__(self):
+        super().__init__()
+        self.said, self.epochs = [], 0
+
+    def step(self, what, done, total):
+        self.said.append(what)
+        self.epochs += what == "training"
+
+
+def fidelity(attack, defense, seed):
+    surrogate = attack.steal(Service(Linear(), defense).oracle(client="thief", budget=200), seed=seed)
+    test = pool(1000)
+    return (answers(surrogate, test).argmax(-1) == answers(Linear(), test).argmax(-1)).float().mean().item()
+
+
+@pytest.mark.parametrize("defense", [Defense(), Defense(outputs=[near_uniform])], ids=["none", "near uniform"])
+def test_it_is_at_least_as_good_as_a_thief_who_does_not_tune(defense):
+    plain, tuned = (
+        sum(fidelity(attack(pool(), NETWORK, TRAINING), defense, seed) for seed in range(2)) / 2
+        for attack in (KnockoffNets, Tuned)
+    )
+    assert tuned > plain - 0.01
+    if defense.outputs:
+        assert tuned > plain + 0.02
+
+
+def test_the_choice_is_made_again_from_the_transcript_and_told():
+    attack, oracle, watch = Tuned(pool(), NETWORK, TRAINING), Service(Linear()).oracle(client="a", budget=100), Heard()
+    surrogate = attack.steal(oracle, seed=3, watch=watch)
+    x, p = oracle.transcript.x, oracle.transcript.p
+    choice = attack.choose(x, p, seed=3)
+    assert f"chosen: {choice}" in watch.said
+    again = learn(NETWORK, x, sharpened(p, choice.temperature), choice.training, seed=3)
+    assert all(torch.equal(a, b) for a, b in zip(surrogate.parameters(), again.parameters(), strict=True))
+
+
+def test_nothing_to_try_is_knockoffnets():
+    one = Tuned(pool(), NETWORK, TRAINING, temperatures=(), learning_rates=(0.05,), augmentations=((0, False),))
+    watch = Heard()
+    a, b = (it.steal(Service(Linear()).oracle(client="a", budget=60), watch=watch) for it in (one, plain(one)))
+    assert watch.epochs == 2 * TRAINING.epochs
+    assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def plain(tuned):
+    return KnockoffNets(tuned.pool, tuned.surrogate, tuned.training)
+
+
+@pytest.mark.parametrize("budget", [1, 2])
+def test_too_few_answers_to_set_one_aside(budget):
+    watch, attack = Heard(), Tuned(pool(), NETWORK, TRAINING)
+    attack.steal(Service(Linear()).oracle(client="a", budget=budget), watch=watch)
+    assert watch.epochs == TRAINING.epochs
+
+
+def test_labels_are_as_sharp_as_they_can_be():
+    watch = Heard()
+    attack = Tuned(pool(), NETWORK, TRAINING, learning_rates=(), augmentations=())
+    attack.through(HardLabels()).steal(Service(Linear()).oracle(client="a", budget=60), watch=watch)
+    assert watch.epochs == TRAINING.epochs
+
+
+def test_a_trial_costs_what_is_said():
+    training = Training(epochs=20, batch_size=50, least_steps=300)
+    assert shortened(training, 0.3, 10_000) == replace(training, epochs=60 // 10, least_steps=0)
+    assert shortened(training, 0.3, 500).epochs == 200 // 10  # of the 300 steps of the training
+    assert shortened(replace(training, least_steps=0), 0.3, 500).epochs == 20  # it has no more
+    assert shortened(training, 0.3, 10).epochs == 200
+
+
+@pytest.mark.parametrize("temperature", [2.0, 1.0, 0.3, 0.01, 0.0])
+def test_sharpening_is_the_power_normalised_and_keeps_order_and_ties(temperature):
+    p = awkward_rows(5)
+    q = sharpened(p, temperature)
+    torch.testing.assert_close(q.sum(-1), torch.ones(len(p)))
+    assert (q.isfinite() & (q >= 0)).all()
+    assert ((p[:, :, None] <= p[:, None]) <= (q[:, :, None] <= q[:, None])).all()
+    if temperature >= 0.3:
+        power = p.double() ** (1 / temperature)
+        torch.testing.assert_close(q.double(), power / power.sum(-1, keepdim=True), rtol=1e-4, atol=1e-7)
+    if not temperature:
+        assert torch.equal(q > 0, p == p.amax(-1, keepdim=True))
