@@ -4,6 +4,7 @@ The forms for 32×32 images are written here: the one kept library that has them
 no build beside a CPU torch (docs/design/networks.md). Parameter counts are those of the literature and are tested.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -139,6 +140,22 @@ def head(channels: int, classes: int) -> list[nn.Module]:
     return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)]
 
 
+def linear(network: Network) -> nn.Module:
+    """Softmax regression: one linear layer."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(network.shape), network.classes))
+
+
+def one_vs_rest(network: Network) -> nn.Module:
+    """A logistic regression for each class against the rest: the softmax of log σ(z) is σ(z) / Σσ(z)."""
+    return nn.Sequential(linear(network), nn.LogSigmoid())
+
+
+def mlp20(network: Network) -> nn.Module:
+    """One hidden layer of 20, as Tramèr et al. steal it."""
+    hidden = nn.Linear(math.prod(network.shape), 20)
+    return nn.Sequential(nn.Flatten(), hidden, nn.ReLU(inplace=True), nn.Linear(20, network.classes))
+
+
 def mlp(network: Network) -> nn.Module:
     """Two hidden layers of 128."""
     channels, height, width = network.shape
@@ -236,6 +253,9 @@ def vgg16(network: Network) -> nn.Module:
 
 
 BODIES: dict[str, Callable[[Network], nn.Module]] = {
+    "linear": linear,
+    "one_vs_rest": one_vs_rest,
+    "mlp20": mlp20,
     "mlp": mlp,
     "lenet": lenet,
     "resnet20": cifar_resnet(20),

@@ -10,7 +10,19 @@ import torch
 from tests.problems import Linear
 
 from feint import attacks
-from feint.attacks import Attack, Averaged, HardLabels, KnockoffNets, Lens, LowAndSlow, Sybil, Through, Tuned
+from feint.attacks import (
+    Attack,
+    Averaged,
+    EquationSolving,
+    HardLabels,
+    KnockoffNets,
+    Lens,
+    LowAndSlow,
+    Retraining,
+    Sybil,
+    Through,
+    Tuned,
+)
 from feint.data import Split
 from feint.defenses.access import Budget, RateLimit
 from feint.errors import BadInput, OverBudget, Refused, Suspected
@@ -22,6 +34,7 @@ from feint.training import Training
 from feint.victims import answers
 
 NETWORK = Network("mlp", (1, 2, 2), 3)
+SOFTMAX_REGRESSION = Network("linear", (1, 2, 2), 3)
 FLOOR = 0.8  # fidelity on the toy
 
 
@@ -32,7 +45,9 @@ def pool(n: int = 300) -> Split:
 
 TRAINING = Training(epochs=40, batch_size=32)
 CASES: dict[str, Attack] = {  # one line of test for a new method
+    "EquationSolving": EquationSolving(SOFTMAX_REGRESSION),
     "KnockoffNets": KnockoffNets(pool(), NETWORK, TRAINING),
+    "Retraining": Retraining(SOFTMAX_REGRESSION, iterations=20),
     "Through": KnockoffNets(pool(), NETWORK, TRAINING).through(HardLabels(), Averaged(repeats=2)),
     "Tuned": Tuned(pool(), NETWORK, TRAINING, temperatures=(0.1,), learning_rates=(0.3,), augmentations=()),
 }

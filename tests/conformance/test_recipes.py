@@ -7,7 +7,17 @@ import pytest
 
 import feint
 from feint import attacks, defenses
-from feint.attacks import Averaged, HardLabels, KnockoffNets, LowAndSlow, Sybil, Through, Tuned
+from feint.attacks import (
+    Averaged,
+    EquationSolving,
+    HardLabels,
+    KnockoffNets,
+    LowAndSlow,
+    Retraining,
+    Sybil,
+    Through,
+    Tuned,
+)
 from feint.data import Split
 from feint.defenses.access import (
     PRADA,
@@ -153,6 +163,8 @@ CASES = [
     Averaged(repeats=4),
     LowAndSlow(per_second=0.5, burst=3),
     Sybil(clients=7),
+    EquationSolving(Network("linear", (1, 8, 8), 10)),
+    Retraining(NETWORK, iterations=7, decay=0.1),
     KNOCKOFF,
     KNOCKOFF.through(HardLabels(), Averaged()),
     Tuned(POOL, NETWORK, Training(epochs=2), temperatures=(0.5, 0.0), augmentations=((1, True),), trial=0.5),
@@ -258,6 +270,8 @@ def test_it_is_frozen_and_an_unknown_field_is_refused(case):
         ("Tuned(1, 1, trial=0)", BadRecipe, "trial ≤ 1"),
         ("Tuned(1, 1, temperatures=(-1,))", BadRecipe, "label alone"),
         ("Tuned(1, 1, learning_rates=(0,))", BadRecipe, "above 0"),
+        ("EquationSolving(Network('mlp', (1, 8, 8), 10))", BadRecipe, "'linear'"),
+        ("Retraining(Network('mlp', (1, 8, 8), 10), 0)", BadRecipe, "iterations"),
         ("Training(patience=1)", BadRecipe, "holdout"),
         ("Training(epochs=-1)", BadRecipe, "epochs"),
     ],

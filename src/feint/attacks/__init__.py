@@ -1,19 +1,23 @@
 """Attacks: they hold an oracle and inputs of their own, and return the surrogate that they trained."""
 
 from feint.attacks.attack import Attack, Through
+from feint.attacks.equation_solving import EquationSolving
 from feint.attacks.knockoff import KnockoffNets
 from feint.attacks.lenses import Averaged, HardLabels, Lens, Pointwise
+from feint.attacks.retraining import Retraining
 from feint.attacks.tactics import LowAndSlow, Sybil
 from feint.attacks.tuned import Tuned
 
 __all__ = [
     "Attack",
     "Averaged",
+    "EquationSolving",
     "HardLabels",
     "KnockoffNets",
     "Lens",
     "LowAndSlow",
     "Pointwise",
+    "Retraining",
     "Sybil",
     "Through",
     "Tuned",
