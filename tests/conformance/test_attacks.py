@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+from dataclasses import replace
 from itertools import pairwise
 from typing import ClassVar
 
@@ -11,9 +12,14 @@ from tests.problems import Linear
 
 from feint import attacks
 from feint.attacks import (
+    DFME,
+    DFMSHL,
+    MAZE,
     Attack,
     Averaged,
+    Differences,
     EquationSolving,
+    Game,
     HardLabels,
     KnockoffNets,
     Lens,
@@ -44,7 +50,11 @@ def pool(n: int = 300) -> Split:
 
 
 TRAINING = Training(epochs=40, batch_size=32)
+SMALL = Game(4, latent=8, width=8, replay_steps=40, surrogate_rate=0.03)
 CASES: dict[str, Attack] = {  # one line of test for a new method
+    "DFME": DFME(NETWORK, SMALL),
+    "DFMSHL": DFMSHL(NETWORK, replace(SMALL, replay_steps=10, surrogate_rate=0.1), warm_up=3),
+    "MAZE": MAZE(NETWORK, replace(SMALL, replay_steps=20, surrogate_rate=0.2), Differences(directions=2)),
     "EquationSolving": EquationSolving(SOFTMAX_REGRESSION),
     "KnockoffNets": KnockoffNets(pool(), NETWORK, TRAINING),
     "Retraining": Retraining(SOFTMAX_REGRESSION, iterations=20),

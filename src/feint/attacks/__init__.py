@@ -1,6 +1,9 @@
 """Attacks: they hold an oracle and inputs of their own, and return the surrogate that they trained."""
 
+from feint.attacks.adversarial import Game, HalfCosine, MultiStep
 from feint.attacks.attack import Attack, Through
+from feint.attacks.data_free import DFME, MAZE, Differences
+from feint.attacks.dfms import DFMSHL
 from feint.attacks.equation_solving import EquationSolving
 from feint.attacks.knockoff import KnockoffNets
 from feint.attacks.lenses import Averaged, HardLabels, Lens, Pointwise
@@ -9,13 +12,20 @@ from feint.attacks.tactics import LowAndSlow, Sybil
 from feint.attacks.tuned import Tuned
 
 __all__ = [
+    "DFME",
+    "DFMSHL",
+    "MAZE",
     "Attack",
     "Averaged",
+    "Differences",
     "EquationSolving",
+    "Game",
+    "HalfCosine",
     "HardLabels",
     "KnockoffNets",
     "Lens",
     "LowAndSlow",
+    "MultiStep",
     "Pointwise",
     "Retraining",
     "Sybil",

@@ -1,0 +1,210 @@
+"""The data-free attacks: their slopes, their bill, their memory, and going on after an interruption."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tests.conformance.test_attacks import CASES, NETWORK, SMALL
+from tests.problems import Linear
+from torch import Tensor
+
+from feint.attacks import DFME, DFMSHL, MAZE, Differences, Game, HalfCosine, HardLabels, MultiStep
+from feint.attacks.adversarial import Table
+from feint.attacks.data_free import divergence, l1_of_logits
+from feint.attacks.players import Discriminator, ImageGenerator, squash, synthetic
+from feint.attacks.zeroth_order import forward_differences, on_the_sphere
+from feint.defenses.access import Budget
+from feint.defenses.outputs import Rounding
+from feint.errors import BadInput, Refused
+from feint.oracle import Meter
+from feint.service import Defense, Service
+from feint.transcript import Transcript
+
+DATA_FREE = ["DFME", "DFMSHL", "MAZE"]
+THREE = replace(SMALL, surrogate_steps=3, replay_steps=1)
+SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (2, 5, 7)]
+
+
+def random(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def bumpy(x: Tensor) -> Tensor:
+    return (x.flatten(1).sin().cumsum(1) ** 2).sum(1)
+
+
+def test_forward_differences_converge_to_the_gradient():
+    x = torch.randn(3, 1, 2, 3, dtype=torch.float64, generator=random(), requires_grad=True)
+    (exact,) = torch.autograd.grad(bumpy(x).sum(), x)
+    for directions in (100, 10_000):
+        found = forward_differences(bumpy, x.detach(), directions=directions, step=1e-6, random=random())
+        expected = ((6 - 1) / directions) ** 0.5  # E ‖d (g·u) u − g‖² = (d − 1) ‖g‖², d = 6
+        assert expected / 4 < (found - exact).norm() / exact.norm() < 2 * expected
+
+
+def test_for_a_linear_function_any_step_gives_the_slope_in_the_directions_that_were_drawn():
+    slope, x = torch.randn(2, 5, dtype=torch.float64, generator=random()), torch.zeros(2, 5, dtype=torch.float64)
+    u = on_the_sphere(x, directions=4, random=random(1))
+    expected = 5 / 4 * torch.einsum("mnd,nd,mne->ne", u, slope, u)
+    for step in (1e-3, 10.0):
+        found = forward_differences(
+            lambda it: (it * slope.repeat(5, 1)).sum(1) + 7, x, directions=4, step=step, random=random(1)
+        )
+        assert torch.allclose(found, expected)
+    line = forward_differences(lambda it: 3 * it[:, 0], x[:, :1], directions=1, step=0.5, random=random())
+    assert torch.allclose(line, torch.full_like(line, 3))  # in one dimension there is only one direction
+
+
+def test_all_directions_go_out_as_one_batch_the_inputs_themselves_first():
+    asked = []
+    x = torch.rand(3, 1, 2, 2, generator=random())
+    forward_differences(lambda it: asked.append(it) or it.sum((1, 2, 3)), x, directions=4, step=0.1, random=random())
+    (batch,) = asked
+    assert batch.shape == (15, 1, 2, 2)
+    assert torch.equal(batch[:3], x)
+    assert torch.allclose((batch[3:] - x.repeat(4, 1, 1, 1)).flatten(1).norm(dim=1), torch.tensor(0.1))
+
+
+def test_logits_are_recovered_up_to_a_shift_and_an_answer_of_zero_is_floored():
+    z = torch.randn(6, 4, dtype=torch.float64, generator=random())
+    centred = z - z.mean(-1, keepdim=True)
+    assert l1_of_logits((z + 5).softmax(-1), centred, floor=1e-9).abs().max() < 1e-9
+    assert torch.allclose(l1_of_logits(z.softmax(-1), centred + 2, floor=1e-9), torch.tensor(2.0, dtype=torch.float64))
+    certain = torch.tensor([[1.0, 0.0, 0.0]])
+    assert l1_of_logits(certain, torch.zeros(1, 3), floor=1e-4).isfinite().all()
+    assert torch.allclose(divergence(certain, torch.zeros(1, 3), floor=1e-4), torch.tensor(3.0).log())
+    p = z.softmax(-1)
+    expected = F.kl_div(z.log_softmax(-1).roll(1, 0), p, reduction="none").sum(1)
+    assert torch.allclose(divergence(p, z.roll(1, 0), floor=1e-9), expected)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_images_of_any_shape_are_made_judged_and_drawn(shape):
+    with torch.random.fork_rng(devices=[]):
+        generator, judge = ImageGenerator(shape, latent=5, width=4), Discriminator(shape, width=4)
+    x = squash(generator(torch.randn(6, 5, generator=random())))
+    drawn = synthetic(6, shape, random=random())
+    for images in (x, drawn):
+        assert images.shape == (6, *shape)
+        assert images.min() >= 0
+        assert images.max() <= 1
+        assert images.flatten(1).var(0).mean() > 1e-3
+    assert judge(x).shape == (6,)
+    assert torch.equal(drawn, synthetic(6, shape, random=random()))
+
+
+@pytest.mark.parametrize(
+    ("attack", "turn"),
+    [
+        (
+            DFME(NETWORK, replace(SMALL, surrogate_steps=3, generator_steps=2), Differences(directions=4)),
+            4 * (2 * 5 + 3),
+        ),
+        (MAZE(NETWORK, replace(SMALL, surrogate_steps=3), Differences(directions=4)), 4 * (5 + 2)),
+        (DFMSHL(NETWORK, replace(SMALL, surrogate_steps=3), warm_up=0, start=0), 4 * 3),
+    ],
+)
+def test_a_turn_costs_what_the_formula_says(attack, turn):
+    with pytest.raises(BadInput, match=f"at least {turn}, one turn"):
+        attack.steal(oracle := Service(Linear()).oracle(client="a", budget=turn - 1))
+    assert oracle.asked == 0
+    for budget in (turn, 2 * turn - 1):
+        attack.steal(oracle := Service(Linear()).oracle(client="a", budget=budget))
+        assert oracle.asked == turn
+        assert oracle.refusal is None
+
+
+@pytest.mark.parametrize("name", DATA_FREE)
+def test_interrupted_it_goes_on_from_what_was_answered(name, tmp_path):
+    service, sent = Service(Linear()), []
+
+    def until(limit):
+        def send(query):
+            sent.append(len(query))
+            if sum(sent) > limit:
+                raise KeyboardInterrupt
+            return service(query)
+
+        return send
+
+    oracle = Meter(until(70), budget=120)
+    with pytest.raises(KeyboardInterrupt):
+        CASES[name].steal(oracle)
+    oracle.transcript.save(tmp_path / "transcript.safetensors")
+    past = Transcript.load(tmp_path / "transcript.safetensors")
+    assert 0 < len(past) <= 70
+    sent.clear()
+    resumed = CASES[name].steal(Meter(until(120 - len(past)), budget=120, past=past))
+    whole = CASES[name].steal(Service(Linear()).oracle(client="a", budget=120))
+    assert all(
+        torch.equal(a, b) for a, b in zip(resumed.state_dict().values(), whole.state_dict().values(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("name", DATA_FREE)
+def test_it_keeps_no_inputs_and_leaves_the_random_state_alone(name):
+    state = torch.get_rng_state()
+    oracle = Service(Linear()).oracle(client="a", budget=60)
+    CASES[name].steal(oracle)
+    assert torch.equal(torch.get_rng_state(), state)
+    with pytest.raises(BadInput, match="answers only"):
+        _ = oracle.transcript.x
+
+
+def test_the_memory_keeps_a_fair_choice_and_no_more():
+    table = Table(replace(SMALL, memory=40), NETWORK, distance=lambda p, z: z.sum(1), seed=0)
+    kept = torch.zeros(100)
+    for seed in range(200):
+        table.random.manual_seed(seed)
+        table._memory, table._remembered = [], 0
+        for i in range(100):
+            table._remember((torch.tensor(i), torch.tensor(0)))
+        assert len(table._memory) == 10
+        kept[[int(x) for x, _ in table._memory]] += 1
+    assert (kept.view(10, 10).sum(1) / 2000 - 0.1).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("name", ["DFME", "MAZE"])
+def test_labels_alone_are_refused_by_name_and_rounded_answers_are_not(name):
+    oracle = Service(Linear()).oracle(client="a", budget=60)
+    with pytest.raises(BadInput, match="DFMSHL"):
+        CASES[name].through(HardLabels()).steal(oracle)
+    rounded = Service(Linear(), Defense(outputs=[Rounding(1)])).oracle(client="a", budget=60)
+    assert all(it.isfinite().all() for it in CASES[name].steal(rounded).state_dict().values())
+
+
+def test_labels_alone_are_enough_for_dfms():
+    probabilities, labels = (
+        attack.steal(Service(Linear()).oracle(client="a", budget=60)).state_dict()
+        for attack in (CASES["DFMSHL"], CASES["DFMSHL"].through(HardLabels()))
+    )
+    assert all(torch.equal(a, b) for a, b in zip(probabilities.values(), labels.values(), strict=True))
+
+
+@pytest.mark.parametrize("name", DATA_FREE)
+def test_what_a_refused_batch_still_brought_is_learned(name):
+    def stolen(limit):
+        service = Service(Linear(), Defense(access=[Budget(limit)]))
+        return CASES[name].steal(service.oracle(client="a", budget=200)).state_dict()
+
+    few, more = stolen(30), stolen(31)
+    assert not all(torch.equal(few[key], more[key]) for key in few)
+
+
+@pytest.mark.parametrize("name", DATA_FREE)
+def test_a_budget_of_nothing_and_a_spent_one(name):
+    oracle = Service(Linear()).oracle(client="a", budget=5)
+    oracle.ask(torch.rand(5, 1, 2, 2, generator=random()))
+    with pytest.raises(Refused):
+        CASES[name].steal(oracle)
+
+
+def test_schedules_fall_with_the_budget_that_is_spent():
+    steps = MultiStep((0.1, 0.5), by=0.3)
+    assert [steps.factor(it) for it in (0.0, 0.1, 0.49, 0.5)] == pytest.approx([1, 0.3, 0.3, 0.09])
+    assert [HalfCosine().factor(it) for it in (0.0, 0.5, 1.0)] == pytest.approx([1, 0.5, 0])
+    table = Table(Game(2, memory=2, schedule=steps), NETWORK, distance=lambda p, z: z.sum(1), seed=0)
+    table.slow_down(0.6)
+    assert table.towards.param_groups[0]["lr"] == pytest.approx(0.1 * 0.09)
+    assert table.against.param_groups[0]["lr"] == pytest.approx(1e-4 * 0.09)
