@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from feint import attacks
 from feint.evaluation import figures
 from feint.evaluation.results import Results
 from feint.evaluation.summary import markdown
@@ -187,6 +188,24 @@ def every_defense() -> str:
     return grid(rows)
 
 
+def lenses() -> str:
+    """What a thief gets through every lens: one column for each defense. Empty where nothing was run."""
+    rows = list(Results.load(RESULTS / "lenses"))
+    stolen = {(row.attack, row.defense): row.scores["stealer_accuracy"] for row in rows}
+    bounds = {row.attack for row in rows if any(map(_upper_bound, row.recipe["attack"].get("lenses", ())))}
+    names = sorted({name for _, name in stolen}, key=lambda it: (it != "none", it.lower()))
+    worst = [max((it for (lens, at), it in stolen.items() if at == name and lens not in bounds)) for name in names]
+    shown = [["Lens", *names]]
+    for lens in sorted({lens for lens, _ in stolen}, key=lambda it: (it != "as they are", it != "labels only", it)):
+        cells = [f"{100 * stolen[lens, it]:.1f}" if (lens, it) in stolen else "" for it in names]
+        shown.append([f"{lens}, an upper bound" if lens in bounds else lens, *cells])
+    return grid([*shown, ["worst case", *(f"{100 * it:.1f}" for it in worst)]])
+
+
+def _upper_bound(lens: dict[str, Any]) -> bool:
+    return getattr(attacks, lens["kind"]).upper_bound
+
+
 def _short(number: float) -> str:
     return f"{number:,.0f}" if number >= 10 or number < 0.05 else f"{number:.2g}"
 
@@ -254,6 +273,7 @@ TABLES = {
     "defenses_speed": defenses_speed,
     "apmsa": apmsa,
     "every_defense": every_defense,
+    "lenses": lenses,
     "delays": delays,
     "drift": drift,
     "ladder": ladder,

@@ -24,7 +24,10 @@ from feint.attacks import (
     KnockoffNets,
     Lens,
     LowAndSlow,
+    RankTargets,
     Retraining,
+    Sharpened,
+    Smoothed,
     Sybil,
     Through,
     Tuned,
@@ -65,6 +68,9 @@ LENSES: dict[str, Lens] = {
     "Averaged": Averaged(repeats=3),
     "HardLabels": HardLabels(),
     "LowAndSlow": LowAndSlow(per_second=100.0, burst=5),
+    "RankTargets": RankTargets(concentration=3.0),
+    "Sharpened": Sharpened(temperature=0.5),
+    "Smoothed": Smoothed(repeats=2, crop=1),
     "Sybil": Sybil(clients=3, burst=2),
 }
 
@@ -140,6 +146,14 @@ def test_a_lensed_oracle_is_an_oracle(name):
     with pytest.raises(OverBudget):
         clear.ask(pool().inputs(slice(16, 80)))
     assert len(clear.transcript) == 50 // lens.cost
+
+
+@pytest.mark.parametrize("name", [name for name, lens in LENSES.items() if lens.cost > 1])
+def test_a_budget_below_a_lens_s_cost_is_refused_before_the_first_query(name):
+    lens, service = LENSES[name], Service(Linear())
+    with pytest.raises(BadInput, match="for each input"):
+        CASES["KnockoffNets"].through(lens).steal(service.oracle(client="a", budget=lens.cost - 1))
+    assert service.ledger["a"].queries == 0
 
 
 def test_averaging_sees_through_noise_that_is_drawn_anew():

@@ -6,7 +6,9 @@ from feint.attacks.data_free import DFME, MAZE, Differences
 from feint.attacks.dfms import DFMSHL
 from feint.attacks.equation_solving import EquationSolving
 from feint.attacks.knockoff import KnockoffNets
-from feint.attacks.lenses import Averaged, HardLabels, Lens, Pointwise
+from feint.attacks.lenses import Lens, Pointwise
+from feint.attacks.readings import HardLabels, RankTargets, Sharpened
+from feint.attacks.repeats import Averaged, Smoothed
 from feint.attacks.retraining import Retraining
 from feint.attacks.tactics import LowAndSlow, Sybil
 from feint.attacks.tuned import Tuned
@@ -27,7 +29,10 @@ __all__ = [
     "LowAndSlow",
     "MultiStep",
     "Pointwise",
+    "RankTargets",
     "Retraining",
+    "Sharpened",
+    "Smoothed",
     "Sybil",
     "Through",
     "Tuned",

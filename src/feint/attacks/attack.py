@@ -40,5 +40,5 @@ class Through(Attack):
 
     def steal(self, oracle: Oracle, *, seed: int = 0, watch: Watch = SILENT) -> Classifier:
         for lens in reversed(self.lenses):
-            oracle = lens(oracle)
+            oracle = lens(oracle, watch=watch)
         return self.attack.steal(oracle, seed=seed, watch=watch)

@@ -4,26 +4,29 @@ A lens says what to send for an input and how to read what comes back; it pays f
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import ClassVar
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from feint.errors import BadRecipe, Refused
+from feint.errors import BadInput, Refused
 from feint.oracle import Oracle, Relay
 from feint.transcript import Transcript
+from feint.watch import SILENT, Watch
 
 
 class Lens(ABC):
     """A lens is a frozen dataclass that defines `__call__`."""
 
     cite: ClassVar[str]
+    upper_bound: ClassVar[bool] = False  # whether it holds what no real attacker has
     cost: int = 1  # queries for each input
 
     @abstractmethod
-    def __call__(self, oracle: Oracle) -> Oracle:
-        """`oracle`, seen through this lens."""
+    def __call__(self, oracle: Oracle, *, watch: Watch = SILENT) -> Oracle:
+        """`oracle`, seen through this lens; `watch` is for those that train models of their own.
+
+        Raises `BadInput` where what is left of the budget does not pay for one input.
+        """
 
 
 class Pointwise(Lens):
@@ -37,7 +40,7 @@ class Pointwise(Lens):
     def read(self, p: Tensor) -> Tensor:
         """The clearer answers (N, K) that the answers `p` (N · cost, K) to `send(x)` amount to."""
 
-    def __call__(self, oracle: Oracle) -> Oracle:
+    def __call__(self, oracle: Oracle, *, watch: Watch = SILENT) -> Oracle:
         return Lensed(oracle, self)
 
 
@@ -46,6 +49,7 @@ class Lensed(Relay):
 
     def __init__(self, oracle: Oracle, lens: Pointwise) -> None:
         super().__init__(oracle)
+        affordable(oracle, lens)
         self._lens, self._clear = lens, Transcript()
 
     @property
@@ -68,42 +72,11 @@ class Lensed(Relay):
         self._clear.keep_answers_only()
 
 
-@dataclass(frozen=True)
-class HardLabels(Pointwise):
-    """The label alone, as a one-hot row: what no defense that keeps the label can take away.
-
-    The argmax attack on label-preserving defenses (Orekondy et al., ICLR 2020, §5.2).
-    """
-
-    cite: ClassVar[str] = "orekondy2020prediction"
-
-    def send(self, x: Tensor) -> Tensor:
-        return x
-
-    def read(self, p: Tensor) -> Tensor:
-        return F.one_hot(p.argmax(-1), p.shape[-1]).to(p.dtype)
-
-
-@dataclass(frozen=True)
-class Averaged(Pointwise):
-    """The mean of the answers to `repeats` askings of the same input: noise drawn anew for each query averages out.
-
-    The n-query attack on randomised defenses (Tang et al., USENIX Security 2024).
-    """
-
-    cite: ClassVar[str] = "tang2024modelguard"
-    repeats: int = 3
-
-    def __post_init__(self) -> None:
-        if self.repeats < 1:
-            raise BadRecipe(f"repeats={self.repeats}", "1 or more", "change it")
-
-    @property
-    def cost(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.repeats
-
-    def send(self, x: Tensor) -> Tensor:
-        return x.repeat_interleave(self.repeats, 0)
-
-    def read(self, p: Tensor) -> Tensor:
-        return p.unflatten(0, (-1, self.repeats)).mean(1)
+def affordable(oracle: Oracle, lens: Lens) -> None:
+    """Raise `BadInput` where what is left of the budget does not pay for one input through `lens`."""
+    if oracle.left < lens.cost:
+        raise BadInput(
+            f"{oracle.left} queries left and {lens!r}",
+            f"{lens.cost} for each input",
+            "raise the budget, or repeat less",
+        )

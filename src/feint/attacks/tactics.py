@@ -12,6 +12,7 @@ from torch import Tensor
 from feint.attacks.lenses import Lens
 from feint.errors import BadRecipe, Refused
 from feint.oracle import Oracle, Relay
+from feint.watch import SILENT, Watch
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Sybil(Lens):
         if self.clients < 1 or self.burst < 1:
             raise BadRecipe(repr(self), "one or more clients, and one or more queries in a row", "change it")
 
-    def __call__(self, oracle: Oracle) -> Oracle:
+    def __call__(self, oracle: Oracle, *, watch: Watch = SILENT) -> Oracle:
         return _TakingTurns(oracle, self)
 
 
@@ -74,7 +75,7 @@ class LowAndSlow(Lens):
         if not self.per_second > 0 or self.burst < 1:
             raise BadRecipe(repr(self), "a rate above 0 and one or more queries at once", "change it")
 
-    def __call__(self, oracle: Oracle) -> Oracle:
+    def __call__(self, oracle: Oracle, *, watch: Watch = SILENT) -> Oracle:
         return _Pausing(oracle, self)
 
 

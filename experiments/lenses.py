@@ -1,0 +1,166 @@
+"""Every lens against eight defenses on CIFAR-10: which way of looking at the answers wins against which defense.
+
+    python -m experiments.lenses --weights FILE.npz [--defense EXPRESSION] [--lens EXPRESSION] [--only EXPRESSION]
+
+The victim is the published ResNet-20. The thief has 5,000 queries in all, asks CIFAR-100 images and trains a ResNet-20;
+one seed. Lenses that repeat a query pay for it from the same 5,000. Rows go to results/lenses/; what is there is not
+made again, so that several runs, two side by side too, may share the work. Thieves who read the same are trained once.
+The first rows are the most telling: answers as they are, labels, then the lens that was made for each defense.
+"""
+
+import argparse
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from feint import data, networks, victims
+from feint.attacks import (
+    Averaged,
+    HardLabels,
+    KnockoffNets,
+    Lens,
+    RankTargets,
+    Sharpened,
+    Smoothed,
+)
+from feint.data import Dataset
+from feint.defenses.inputs import APMSA
+from feint.defenses.outputs import (
+    APGP,
+    MAD,
+    AdaptiveMisinformation,
+    MADArgmax,
+    ModelGuardS,
+    ModelGuardW,
+    ReverseSigmoid,
+)
+from feint.demo import SETTINGS
+from feint.evaluation.matrix import Cell, Matrix
+from feint.evaluation.results import Results
+from feint.networks import Classifier
+from feint.progress import bars
+from feint.service import Defense
+from feint.training import Training
+from feint.watch import Watch
+
+OUT = Path(__file__).parents[1] / "results" / "lenses"
+QUERIES = 5000
+DEFENSES = (
+    "none",
+    "reverse sigmoid",
+    "APGP top-1",
+    "APGP all-order",
+    "APMSA",
+    "ModelGuard-W",
+    "ModelGuard-S",
+    "MAD-argmax",
+    "MAD",
+    "adaptive misinformation",
+)
+BRIEF = Training(epochs=4, learning_rate=0.01)
+MADE_FOR = {
+    "APGP top-1": ("sharpened, T 0.01",),
+    "APGP all-order": ("rank targets",),
+    "APMSA": ("sharpened, T 0.1",),
+    "MAD": ("averaged over 3",),
+    "adaptive misinformation": ("smoothed over 3",),
+}
+
+
+@dataclass(frozen=True)
+class Theft:
+    """Who is attacked, and what the thief owns."""
+
+    victim: Classifier
+    images: Dataset
+    training: Training
+
+    @property
+    def knockoff(self) -> KnockoffNets:
+        return KnockoffNets(self.images.pool, self.victim.network, self.training)
+
+    def defense(self, name: str, watch: Watch) -> Defense:
+        """The defense of this name, fitted to the victim."""
+        few, outliers = self.images.train.share(0, 10), data.load("gtsrb").train.share(0, 10)
+
+        def fitted(recipe: Any) -> Defense:
+            return Defense(outputs=[recipe.fit(self.victim, few, outliers=outliers, watch=watch)])
+
+        made: Mapping[str, Callable[[], Defense]] = {
+            "none": Defense,
+            "reverse sigmoid": lambda: Defense(outputs=[ReverseSigmoid(beta=1.0, gamma=0.1)]),
+            "APGP top-1": lambda: fitted(APGP(top=1)),
+            "APGP all-order": lambda: fitted(APGP()),
+            "APMSA": lambda: Defense(inputs=[APMSA()]),
+            "ModelGuard-W": lambda: Defense(outputs=[ModelGuardW(1.0)]),
+            "ModelGuard-S": lambda: Defense(outputs=[ModelGuardS(1.0)]),
+            "MAD-argmax": lambda: fitted(MADArgmax(1.0)),
+            "MAD": lambda: fitted(MAD(0.9)),  # from 1.0 on the label of a sure answer is lost
+            "adaptive misinformation": lambda: fitted(AdaptiveMisinformation(0.7, training=BRIEF)),
+        }
+        return made[name]()
+
+    def lenses(self, defense: Defense) -> dict[str, tuple[Lens, ...]]:
+        """All ways to look at the answers of `defense`, by name."""
+        return {
+            "as they are": (),
+            "labels only": (HardLabels(),),
+            "sharpened, T 0.1": (Sharpened(0.1),),
+            "sharpened, T 0.01": (Sharpened(0.01),),
+            "rank targets": (RankTargets(),),
+            "averaged over 3": (Averaged(3),),
+            "smoothed over 3": (Smoothed(3),),
+            "smoothed over 3, labels only": (HardLabels(), Smoothed(3)),
+        }
+
+    def matrix(self, name: str, watch: Watch) -> Matrix:
+        """Every lens against the defense of this name."""
+        defense = self.defense(name, watch)
+        attacks = {
+            title: self.knockoff.through(*lenses) if lenses else self.knockoff
+            for title, lenses in self.lenses(defense).items()
+        }
+        return Matrix(
+            self.victim, self.images.test, attacks=attacks, defenses={name: defense}, budgets=[QUERIES], seeds=[0]
+        )
+
+
+def soon(matrix: Matrix, cell: Cell) -> int:
+    """Which cells are run first: those with the smallest number."""
+    place = list(matrix.attacks).index(cell.attack)
+    return 1 if cell.attack in MADE_FOR.get(cell.defense, ()) else place
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", type=Path, required=True, help="the published ResNet-20, an .npz file")
+    parser.add_argument("--work", type=Path, default=Path("feint-experiments"), help="where trainings are kept")
+    parser.add_argument("--defense", default="", help="defenses whose name has a match for this expression")
+    parser.add_argument("--lens", default="", help="lenses whose name has a match for this expression")
+    parser.add_argument("--only", default="", help="rows whose “defense, lens” has a match for this expression")
+    options = parser.parse_args()
+    images = data.load("cifar10")
+    victim = victims.load_published(options.weights, networks.get("resnet20", images))
+    theft = Theft(victim, images, replace(SETTINGS["cifar10"].surrogate, batch_size=64))
+    with bars() as watch:
+        watch.folder = options.work / "trainings"
+        names = [name for name in DEFENSES if re.search(options.defense, name)]
+        matrices = [theft.matrix(name, watch) for name in names]
+        cells = [
+            (matrix, cell)
+            for matrix in matrices
+            for cell in matrix.cells()
+            if re.search(options.lens, cell.attack) and re.search(options.only, f"{cell.defense}, {cell.attack}")
+        ]
+        cells = sorted([it for it in cells if it[1].attack], key=lambda it: soon(*it))
+        for done, (matrix, cell) in enumerate(cells):
+            watch.step("lenses", done, len(cells))
+            if matrix.fingerprint(cell) not in Results.load(OUT):  # another run may have made it by now
+                Results().add(matrix.row(cell, watch=watch), OUT)
+        watch.step("lenses", len(cells), len(cells))
+
+
+if __name__ == "__main__":
+    main()
