@@ -9,7 +9,7 @@ import pytest
 
 import feint
 from feint import attacks, defenses
-from feint.attacks import Attack, Lens, Pointwise, Through
+from feint.attacks import Attack, Augmentation, Lens, Pointwise, Through
 from feint.defenses.boundary import Boundary
 from feint.defenses.inputs import Input
 from feint.defenses.outputs import Output
@@ -27,8 +27,12 @@ def methods():
     return [
         pytest.param(it, room, id=it.__name__)
         for it, room in found.items()
-        if it not in (Attack, Boundary, Input, Lens, Pointwise, Through, Output)
-        and (issubclass(it, (Attack, Boundary, Input, Lens, Output)) or hasattr(it, "admit") or hasattr(it, "observe"))
+        if it not in (Attack, Augmentation, Boundary, Input, Lens, Pointwise, Through, Output)
+        and (
+            issubclass(it, (Attack, Augmentation, Boundary, Input, Lens, Output))
+            or hasattr(it, "admit")
+            or hasattr(it, "observe")
+        )
     ]
 
 

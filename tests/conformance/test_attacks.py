@@ -14,6 +14,7 @@ from feint import attacks
 from feint.attacks import (
     DFME,
     DFMSHL,
+    JBDA,
     MAZE,
     Attack,
     Averaged,
@@ -26,6 +27,7 @@ from feint.attacks import (
     LowAndSlow,
     RankTargets,
     Retraining,
+    SeedSamples,
     Sharpened,
     Smoothed,
     Sybil,
@@ -39,6 +41,7 @@ from feint.networks import Network
 from feint.oracle import Meter
 from feint.query import Answer
 from feint.service import Defense, Service
+from feint.steps import FGSM
 from feint.training import Training
 from feint.victims import answers
 
@@ -53,6 +56,7 @@ def pool(n: int = 300) -> Split:
 
 
 TRAINING = Training(epochs=40, batch_size=32)
+SHORT = Training(epochs=15, batch_size=32)  # of attacks that train in every round
 SMALL = Game(4, latent=8, width=8, replay_steps=40, surrogate_rate=0.03)
 CASES: dict[str, Attack] = {  # one line of test for a new method
     "DFME": DFME(NETWORK, SMALL),
@@ -61,6 +65,8 @@ CASES: dict[str, Attack] = {  # one line of test for a new method
     "EquationSolving": EquationSolving(SOFTMAX_REGRESSION),
     "KnockoffNets": KnockoffNets(pool(), NETWORK, TRAINING),
     "Retraining": Retraining(SOFTMAX_REGRESSION, iterations=20),
+    "JBDA": JBDA(pool(), NETWORK, SHORT, seeds=30),
+    "SeedSamples": SeedSamples(pool(), NETWORK, SHORT, step=FGSM(8 / 255), chunk=60),
     "Through": KnockoffNets(pool(), NETWORK, TRAINING).through(HardLabels(), Averaged(repeats=2)),
     "Tuned": Tuned(pool(), NETWORK, TRAINING, temperatures=(0.1,), learning_rates=(0.3,), augmentations=()),
 }

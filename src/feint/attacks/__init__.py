@@ -2,35 +2,53 @@
 
 from feint.attacks.adversarial import Game, HalfCosine, MultiStep
 from feint.attacks.attack import Attack, Through
+from feint.attacks.augmentations import (
+    Augmentation,
+    AwayFromLabel,
+    JacobianRow,
+    LogitRow,
+    NextClasses,
+    RandomTargets,
+)
 from feint.attacks.data_free import DFME, MAZE, Differences
 from feint.attacks.dfms import DFMSHL
 from feint.attacks.equation_solving import EquationSolving
+from feint.attacks.jbda import JBDA
 from feint.attacks.knockoff import KnockoffNets
 from feint.attacks.lenses import Lens, Pointwise
 from feint.attacks.readings import HardLabels, RankTargets, Sharpened
 from feint.attacks.repeats import Averaged, Smoothed
 from feint.attacks.retraining import Retraining
+from feint.attacks.seed_samples import SeedSamples
 from feint.attacks.tactics import LowAndSlow, Sybil
 from feint.attacks.tuned import Tuned
 
 __all__ = [
     "DFME",
     "DFMSHL",
+    "JBDA",
     "MAZE",
     "Attack",
+    "Augmentation",
     "Averaged",
+    "AwayFromLabel",
     "Differences",
     "EquationSolving",
     "Game",
     "HalfCosine",
     "HardLabels",
+    "JacobianRow",
     "KnockoffNets",
     "Lens",
+    "LogitRow",
     "LowAndSlow",
     "MultiStep",
+    "NextClasses",
     "Pointwise",
+    "RandomTargets",
     "RankTargets",
     "Retraining",
+    "SeedSamples",
     "Sharpened",
     "Smoothed",
     "Sybil",
