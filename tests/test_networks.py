@@ -22,6 +22,7 @@ PARAMETERS = {  # He et al. 2016 (0.27, 0.46, 0.85 M), Ma et al. 2021 (11.17, 23
     "lenet": 136_886,
     "mlp": 411_146,
     "mlp20": 61_670,
+    "tree": 0,
     "linear": 30_730,
     "one_vs_rest": 30_730,
 }

@@ -13,6 +13,8 @@ from feint.errors import BadInput, FeintError
 
 if TYPE_CHECKING:
     from feint.data import Split
+    from feint.networks import Classifier, Network
+    from feint.victims import FromEstimator
 
 app = App(
     name="feint",
@@ -184,7 +186,7 @@ def steal(
     attack
         A recipe; its pool, surrogate and training are those given here unless it names its own.
     victim
-        The directory of a trained victim.
+        The directory of a trained victim, or a scikit-learn classifier that skops wrote, NAME.skops.
     pool
         The data set whose victim is attacked: its pool is asked about. NAME/train names a part of a set.
     budget
@@ -197,21 +199,20 @@ def steal(
     lens
         How the attacker looks at the answers, like HardLabels or "Averaged(repeats=3)". Can be given several times.
     surrogate
-        The surrogate's network (default: the victim's).
+        The surrogate's network (default: the victim's; an estimator has none).
     training
         How the surrogate is trained, like "Training(epochs=20)".
     seed
         Same seed, same surrogate.
     """
-    import feint
     from feint import victims, words
     from feint.progress import bars
     from feint.service import Service
     from feint.transcript import Transcript
 
-    model = victims.load(victim)
-    network = feint.networks.Network(surrogate or model.network.name, model.network.shape, model.network.classes)
-    recipe = _parse(attack, pool=_pool(pool), surrogate=network, training=_parse(training))
+    model, inputs = victims.load_any(victim), _pool(pool)
+    network = _network(surrogate, model, inputs)
+    recipe = _parse(attack, pool=inputs, surrogate=network, training=_parse(training))
     recipe = recipe.through(*map(_parse, lens)) if lens else recipe
     service = Service(model, words.defense(defense, victim=victims.fingerprint(model)))
     _free(out)
@@ -241,7 +242,7 @@ def evaluate(surrogate: Path, /, *, victim: Path, data: str, defense: Defenses =
     surrogate
         The directory of a stolen copy.
     victim
-        The directory of the victim.
+        The directory of the victim, or a scikit-learn classifier that skops wrote, NAME.skops.
     data
         The data set on whose test part both are judged.
     defense
@@ -256,7 +257,7 @@ def evaluate(surrogate: Path, /, *, victim: Path, data: str, defense: Defenses =
     from feint.evaluation import metrics
     from feint.service import Service
 
-    stolen, model, test = victims.load(surrogate), victims.load(victim), feint.data.load(data).test
+    stolen, model, test = victims.load(surrogate), victims.load_any(victim), feint.data.load(data).test
     scores = {"stealer_accuracy": metrics.stealer_accuracy(stolen, test), "n_test": len(test)}
     scores |= {"fidelity": metrics.fidelity(stolen, model, test)}
     scores |= metrics.utility(Service(model, words.defense(defense, victim=victims.fingerprint(model))), test)
@@ -268,6 +269,19 @@ def evaluate(surrogate: Path, /, *, victim: Path, data: str, defense: Defenses =
         print(f"{name.replace('_', ' '):22} {scores.pop(name):8.2%}   ({low:.2%} to {high:.2%}, n = {len(test):,})")
     for name, score in scores.items():
         print(f"{name.replace('_', ' '):22} {score:8.4g}")
+
+
+def _network(name: str | None, model: "Classifier | FromEstimator", pool: "Split") -> "Network":
+    """The surrogate's network: the victim's own, where it is one, unless it is named."""
+    from feint.networks import Classifier, Network
+
+    if isinstance(model, Classifier):
+        return Network(name or model.network.name, model.network.shape, model.network.classes)
+    if name is None:
+        raise BadInput(
+            "an estimator as the victim", "the surrogate's network", "name it: --surrogate linear, tree, mlp …"
+        )
+    return Network(name, pool.shape, model.classes)
 
 
 def _parse(text: str, **given: object) -> Any:

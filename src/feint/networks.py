@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from feint.errors import BadInput, UnknownName
+from feint.trees import Tree
 
 if TYPE_CHECKING:
     from feint.data import Dataset
@@ -150,6 +151,11 @@ def one_vs_rest(network: Network) -> nn.Module:
     return nn.Sequential(linear(network), nn.LogSigmoid())
 
 
+def tree(network: Network) -> nn.Module:
+    """A decision tree: no training fits it, and its nodes come with its weights."""
+    return Tree(math.prod(network.shape), network.classes)
+
+
 def mlp20(network: Network) -> nn.Module:
     """One hidden layer of 20, as Tramèr et al. steal it."""
     hidden = nn.Linear(math.prod(network.shape), 20)
@@ -255,6 +261,7 @@ def vgg16(network: Network) -> nn.Module:
 BODIES: dict[str, Callable[[Network], nn.Module]] = {
     "linear": linear,
     "one_vs_rest": one_vs_rest,
+    "tree": tree,
     "mlp20": mlp20,
     "mlp": mlp,
     "lenet": lenet,

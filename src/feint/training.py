@@ -105,8 +105,11 @@ def learn(
     `targets` are classes (N,) or rows (N, K) on the simplex. Raises `BadInput` where they do not belong together.
     """
     check_targets(network, x, targets)
+    model = network.build(seed)
+    if next(model.parameters(), None) is None:
+        raise BadInput(f"the network {network.name!r}", "one with weights to train", "PathFinding makes trees")
     task = _Task(x, targets, training, seed)
-    return _once(network.build(seed), task, watch, repr((network, training, seed)))[0]
+    return _once(model, task, watch, repr((network, training, seed)))[0]
 
 
 def refine(

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 import pytest
 import torch
-from tests.problems import Linear
+from tests.problems import Linear, Steps
+from torch import nn
 
 from feint import attacks
 from feint.attacks import (
@@ -23,8 +24,10 @@ from feint.attacks import (
     Game,
     HardLabels,
     KnockoffNets,
+    LabelPathFinding,
     Lens,
     LowAndSlow,
+    PathFinding,
     RankTargets,
     Retraining,
     SeedSamples,
@@ -46,6 +49,7 @@ from feint.training import Training
 from feint.victims import answers
 
 NETWORK = Network("mlp", (1, 2, 2), 3)
+TREE = Network("tree", (1, 2, 2), 3)
 SOFTMAX_REGRESSION = Network("linear", (1, 2, 2), 3)
 FLOOR = 0.8  # fidelity on the toy
 
@@ -64,12 +68,15 @@ CASES: dict[str, Attack] = {  # one line of test for a new method
     "MAZE": MAZE(NETWORK, replace(SMALL, replay_steps=20, surrogate_rate=0.2), Differences(directions=2)),
     "EquationSolving": EquationSolving(SOFTMAX_REGRESSION),
     "KnockoffNets": KnockoffNets(pool(), NETWORK, TRAINING),
+    "LabelPathFinding": LabelPathFinding(pool(), TREE, epsilon=0.01, seeds=5),
+    "PathFinding": PathFinding(TREE, epsilon=0.01),
     "Retraining": Retraining(SOFTMAX_REGRESSION, iterations=20),
     "JBDA": JBDA(pool(), NETWORK, SHORT, seeds=30),
     "SeedSamples": SeedSamples(pool(), NETWORK, SHORT, step=FGSM(8 / 255), chunk=60),
     "Through": KnockoffNets(pool(), NETWORK, TRAINING).through(HardLabels(), Averaged(repeats=2)),
     "Tuned": Tuned(pool(), NETWORK, TRAINING, temperatures=(0.1,), learning_rates=(0.3,), augmentations=()),
 }
+TREES = {"LabelPathFinding", "PathFinding"}
 LENSES: dict[str, Lens] = {
     "Averaged": Averaged(repeats=3),
     "HardLabels": HardLabels(),
@@ -79,6 +86,11 @@ LENSES: dict[str, Lens] = {
     "Smoothed": Smoothed(repeats=2, crop=1),
     "Sybil": Sybil(clients=3, burst=2),
 }
+
+
+def victim_of(name: str) -> nn.Module:
+    """The toy that this attack can steal: a softmax regression, or a decision tree."""
+    return Steps() if name in TREES else Linear()
 
 
 def exported(kind: type) -> set[type]:
@@ -93,7 +105,7 @@ def test_every_method_has_a_case():
 
 @pytest.mark.parametrize("name", CASES)
 def test_it_steals_the_toy_within_its_budget(name):
-    victim = Linear()
+    victim = victim_of(name)
     service = Service(victim)
     oracle = service.oracle(client="thief", budget=240)
     surrogate = CASES[name].steal(oracle)
@@ -105,7 +117,8 @@ def test_it_steals_the_toy_within_its_budget(name):
 @pytest.mark.parametrize("name", CASES)
 def test_same_seed_same_weights(name):
     first, again, other = (
-        CASES[name].steal(Service(Linear()).oracle(client="a", budget=60), seed=seed).state_dict() for seed in (5, 5, 6)
+        CASES[name].steal(Service(victim_of(name)).oracle(client="a", budget=60), seed=seed).state_dict()
+        for seed in (5, 5, 6)
     )
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not all(torch.equal(first[key], other[key]) for key in first)
@@ -113,12 +126,12 @@ def test_same_seed_same_weights(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_refused_at_k_it_learns_from_k(name):
-    service = Service(Linear(), Defense(access=[Budget(37)]))
+    service = Service(victim_of(name), Defense(access=[Budget(37)]))
     oracle = service.oracle(client="thief", budget=200)
     surrogate = CASES[name].steal(oracle)
     assert oracle.asked == service.ledger["thief"].queries == 37
     cost = 2 if name == "Through" else 1
-    alone = CASES[name].steal(Service(Linear()).oracle(client="thief", budget=37 // cost * cost))
+    alone = CASES[name].steal(Service(victim_of(name)).oracle(client="thief", budget=37 // cost * cost))
     if name == "KnockoffNets":  # with the same budget from the start it draws the same inputs
         assert all(
             torch.equal(a, b) for a, b in zip(surrogate.state_dict().values(), alone.state_dict().values(), strict=True)
@@ -127,7 +140,7 @@ def test_refused_at_k_it_learns_from_k(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_refused_at_once_the_refusal_is_raised(name):
-    service = Service(Linear(), Defense(access=[Budget(0)]))
+    service = Service(victim_of(name), Defense(access=[Budget(0)]))
     with pytest.raises(Refused, match="queries"):
         CASES[name].steal(service.oracle(client="thief", budget=200))
 

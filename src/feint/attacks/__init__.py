@@ -15,7 +15,9 @@ from feint.attacks.dfms import DFMSHL
 from feint.attacks.equation_solving import EquationSolving
 from feint.attacks.jbda import JBDA
 from feint.attacks.knockoff import KnockoffNets
+from feint.attacks.label_path_finding import LabelPathFinding
 from feint.attacks.lenses import Lens, Pointwise
+from feint.attacks.path_finding import PathFinding
 from feint.attacks.readings import HardLabels, RankTargets, Sharpened
 from feint.attacks.repeats import Averaged, Smoothed
 from feint.attacks.retraining import Retraining
@@ -39,11 +41,13 @@ __all__ = [
     "HardLabels",
     "JacobianRow",
     "KnockoffNets",
+    "LabelPathFinding",
     "Lens",
     "LogitRow",
     "LowAndSlow",
     "MultiStep",
     "NextClasses",
+    "PathFinding",
     "Pointwise",
     "RandomTargets",
     "RankTargets",

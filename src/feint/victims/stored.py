@@ -10,6 +10,7 @@ from torch import nn
 from feint import store
 from feint.errors import DamagedFile, NotFitted
 from feint.networks import Classifier, Network
+from feint.victims.estimator import FromEstimator, load_estimator
 
 
 def save(path: Path | str, model: Classifier, **about: object) -> None:
@@ -28,6 +29,11 @@ def load(path: Path | str) -> Classifier:
     except RuntimeError as error:
         raise DamagedFile(f"{path} ({error})", f"the weights of {stored.recipe.name}", "train it again") from error
     return model.eval()
+
+
+def load_any(path: Path | str) -> Classifier | FromEstimator:
+    """The victim in a directory, or the estimator in a file of scikit-learn's, NAME.skops. Errors as those have."""
+    return load_estimator(path) if Path(path).suffix == ".skops" else load(path)
 
 
 def notes(path: Path | str) -> dict[str, Any]:
