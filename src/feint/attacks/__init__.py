@@ -17,6 +17,7 @@ from feint.attacks.jbda import JBDA
 from feint.attacks.knockoff import KnockoffNets
 from feint.attacks.label_path_finding import LabelPathFinding
 from feint.attacks.lenses import Lens, Pointwise
+from feint.attacks.lowd_meek import LowdMeek
 from feint.attacks.path_finding import PathFinding
 from feint.attacks.readings import HardLabels, RankTargets, Sharpened
 from feint.attacks.repeats import Averaged, Smoothed
@@ -45,6 +46,7 @@ __all__ = [
     "Lens",
     "LogitRow",
     "LowAndSlow",
+    "LowdMeek",
     "MultiStep",
     "NextClasses",
     "PathFinding",

@@ -1,0 +1,89 @@
+"""Line search: a linear model's parameters from labels alone, up to a factor."""
+
+import numpy as np
+import pytest
+import torch
+
+from feint.attacks import HardLabels, LowdMeek
+from feint.attacks.parameters import classifier, parameters
+from feint.data import Split
+from feint.defenses.access import Budget
+from feint.defenses.outputs import APGPClosedForm, LabelOnly, ReverseSigmoid
+from feint.errors import BadInput
+from feint.networks import Network
+from feint.service import Defense, Service
+
+POOL = Split.of(np.random.default_rng(0).integers(0, 256, (300, 1, 4, 4)).astype(np.uint8), np.zeros(300, np.int64))
+
+
+def victim(classes=3):
+    """A softmax regression with every class somewhere near the middle of the cube."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(classes, 16, generator=generator).double()
+    return classifier(Network("linear", (1, 4, 4), classes), weight, -weight.sum(1) / 2)
+
+
+def angle(found, true):
+    """Between all parameters, up to a shift that the classes share and a positive factor."""
+    a, b = (torch.cat([weight, bias[:, None]], 1) for weight, bias in (parameters(found), parameters(true)))
+    a, b = a - a.mean(0), b - b.mean(0)
+    return (a / a.norm() - b / b.norm()).norm().item()
+
+
+@pytest.mark.parametrize("classes", [2, 3, 6])
+def test_the_parameters_are_found_from_labels_in_as_many_lines_as_there_are_unknowns(classes):
+    true = victim(classes=classes)
+    unknowns = (classes - 1) * 17 - 1
+    budget = 100 + (2 * unknowns + 50) * 17  # 50 lines are searched at once
+    service = Service(true, Defense(outputs=[LabelOnly()]))
+    stolen = LowdMeek(POOL, Network("linear", (1, 4, 4), classes), seeds=100).steal(
+        service.oracle(client="a", budget=budget)
+    )
+    assert angle(stolen, true) < 1e-3
+    x = POOL.inputs()
+    assert (stolen(x).argmax(-1) == true(x).argmax(-1)).double().mean() > 0.99
+
+
+def test_a_smaller_epsilon_finds_them_better():
+    errors = []
+    for epsilon in (1e-2, 1e-4):
+        oracle = Service(victim()).oracle(client="a", budget=4000)
+        attack = LowdMeek(POOL, Network("linear", (1, 4, 4), 3), epsilon=epsilon)
+        errors.append(angle(attack.through(HardLabels()).steal(oracle), victim()))
+    assert errors[1] < errors[0] / 10
+
+
+@pytest.mark.parametrize("defense", [APGPClosedForm(top=1), ReverseSigmoid(beta=0.5, gamma=0.2)], ids=repr)
+def test_a_defense_that_keeps_the_label_does_not_hinder_it(defense):
+    oracle = Service(victim(), Defense(outputs=[defense])).oracle(client="a", budget=4000)
+    assert angle(LowdMeek(POOL, Network("linear", (1, 4, 4), 3)).steal(oracle), victim()) < 1e-3
+
+
+def test_fewer_points_tell_less_but_something():
+    errors = []
+    for budget in (200, 400, 2000):
+        service = Service(victim(), Defense(access=[Budget(budget)]))
+        oracle = service.oracle(client="a", budget=3000)
+        errors.append(angle(LowdMeek(POOL, Network("linear", (1, 4, 4), 3)).steal(oracle), victim()))
+        assert oracle.asked == budget
+    assert errors[0] > errors[1] > 10 * errors[2]
+    assert errors[0] < 1  # 1.41 is a right angle
+
+
+def test_one_label_everywhere_is_the_answer():
+    model = victim()
+    state = model.state_dict()
+    state["body.1.bias"][2] += 1e4
+    oracle = Service(model).oracle(client="a", budget=500)
+    stolen = LowdMeek(POOL, Network("linear", (1, 4, 4), 3)).steal(oracle)
+    assert oracle.asked == 200
+    assert (stolen(POOL.inputs()).argmax(-1) == 2).all()
+
+
+def test_a_budget_below_the_seeds_is_refused_before_the_first_query():
+    oracle = Service(victim()).oracle(client="a", budget=199)
+    with pytest.raises(BadInput, match="at least 200"):
+        LowdMeek(POOL, Network("linear", (1, 4, 4), 3)).steal(oracle)
+    with pytest.raises(BadInput, match="surrogate takes"):
+        LowdMeek(POOL, Network("linear", (1, 3, 3), 3)).steal(Service(victim()).oracle(client="a", budget=500))
+    assert oracle.asked == 0
