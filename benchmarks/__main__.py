@@ -10,7 +10,7 @@ warnings.filterwarnings("ignore")  # ART and its dependencies warn of much that 
 
 import torch  # noqa: E402
 
-from benchmarks import apgp, apmsa, detectors, knockoff, poisoning, vectors, wall  # noqa: E402
+from benchmarks import apgp, apmsa, data_free, detectors, knockoff, poisoning, vectors, wall  # noqa: E402
 from feint.evaluation.provenance import provenance  # noqa: E402
 
 BENCHMARKS = {
@@ -22,6 +22,7 @@ BENCHMARKS = {
     "wall": wall.cost,
     "imports": wall.imports,
     "loading": wall.loading,
+    "data_free": data_free.speed,
     "detectors": detectors.speed,
     "knockoff": knockoff.lenet,
     "knockoff_resnet20": knockoff.resnet20,

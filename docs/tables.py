@@ -92,9 +92,25 @@ def bench() -> str:
         ratio = f"{loads[name] / loads['torch']:.2f}"
         rows.append([f"import {name}", f"{loads[name]:.2f} s", f"{loads['torch']:.2f} s (import torch)", ratio])
     rows += [[f"load {row['data']}", f"{row['seconds']:.3f} s", "", ""] for row in bench_rows("loading")]
+    rows += turns()
     for thefts in (bench_rows("knockoff"), bench_rows("knockoff_resnet20")):
         rows += [knockoff(thefts)] if thefts else []
     return grid(rows)
+
+
+def turns() -> list[list[str]]:
+    """The turns of the data-free attacks, and of ports of their published loops."""
+    timed = {(row["attack"], row["tool"]): 1 / row["turns_a_second"] for row in bench_rows("data_free")}
+    batches = {row["attack"]: row["batch"] for row in bench_rows("data_free")}
+    return [
+        instead(
+            f"{attack}, a turn in batches of {batch}, LeNet, CPU time",
+            timed[attack, "Feint"],
+            timed[attack, "direct port"],
+            "direct port",
+        )
+        for attack, batch in batches.items()
+    ]
 
 
 def optimum() -> str:
@@ -257,6 +273,39 @@ def ladder() -> str:
     return grid(rows)
 
 
+def data_free() -> str:
+    """The thefts without images: what they asked, and what they got."""
+    rows = [
+        [
+            "Victim",
+            "Attack",
+            "Queries",
+            "Seeds",
+            "Stealer accuracy",
+            "of the victim's",
+            "Fidelity",
+            "Minutes",
+            "Peak MiB",
+        ]
+    ]
+    for name in ("digits", "fashion_mnist"):
+        results = Results.load(RESULTS / "data_free" / name)
+        victim = results.utility("none")["victim_accuracy"]
+        for line in results.lines():
+            of = [row for row in results if (row.attack, row.budget) == (line.attack, line.budget)]
+            shares = [
+                line.scores["stealer_accuracy"],
+                line.scores["stealer_accuracy"] / victim,
+                line.scores["fidelity"],
+            ]
+            minutes = sum(row.seconds for row in of) / len(of) / 60
+            peak = max(row.peak_mb or 0 for row in of)
+            asked = f"{max(row.asked for row in of):,}"
+            shown = [f"{100 * it:.1f}" for it in shares]
+            rows.append([name, line.attack, asked, f"{line.seeds}", *shown, f"{minutes:.1f}", f"{peak:,.0f}"])
+    return grid(rows)
+
+
 def recipes() -> str:
     rows = [["Training of the thief", "Stealer accuracy"]]
     for row in json.loads((RESULTS / "cifar10_recipes.json").read_text())["rows"]:
@@ -277,6 +326,7 @@ TABLES = {
     "delays": delays,
     "drift": drift,
     "ladder": ladder,
+    "data_free": data_free,
 }
 
 
