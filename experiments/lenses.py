@@ -11,7 +11,7 @@ The first rows are the most telling: answers as they are, labels, then the lens 
 import argparse
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,10 @@ from feint.attacks import (
     HardLabels,
     KnockoffNets,
     Lens,
+    PartialBayes,
+    PartialBayesBound,
     RankTargets,
+    Recovered,
     Sharpened,
     Smoothed,
 )
@@ -41,8 +44,9 @@ from feint.evaluation.matrix import Cell, Matrix
 from feint.evaluation.results import Results
 from feint.networks import Classifier
 from feint.progress import bars
-from feint.service import Defense
+from feint.service import Defense, Rehearsal
 from feint.training import Training
+from feint.victims import Trained
 from feint.watch import Watch
 
 OUT = Path(__file__).parents[1] / "results" / "lenses"
@@ -59,6 +63,7 @@ DEFENSES = (
     "MAD",
     "adaptive misinformation",
 )
+LEARNED = "generator", "surrogate", "misinformation"  # the fields of the methods here that hold what they learn
 BRIEF = Training(epochs=4, learning_rate=0.01)
 MADE_FOR = {
     "APGP top-1": ("sharpened, T 0.01",),
@@ -104,9 +109,15 @@ class Theft:
 
     def lenses(self, defense: Defense) -> dict[str, tuple[Lens, ...]]:
         """All ways to look at the answers of `defense`, by name."""
-        return {
+        pool, network = self.images.pool, self.victim.network
+        suspected, known = Rehearsal(unfitted(defense)), Rehearsal(defense, leaked=True)
+        brief = replace(self.training, epochs=10, least_steps=0)
+        ways: dict[str, tuple[Lens, ...]] = {
             "as they are": (),
             "labels only": (HardLabels(),),
+            "recovered": (Recovered(suspected, pool, network, brief, first=QUERIES, pairs=10_000),),
+            "partial Bayes": (PartialBayes(suspected, pool, network, brief, first=QUERIES, samples=10),),
+            "partial Bayes, published": (PartialBayesBound(known, Trained.of(self.victim), first=QUERIES, samples=10),),
             "sharpened, T 0.1": (Sharpened(0.1),),
             "sharpened, T 0.01": (Sharpened(0.01),),
             "rank targets": (RankTargets(),),
@@ -114,6 +125,11 @@ class Theft:
             "smoothed over 3": (Smoothed(3),),
             "smoothed over 3, labels only": (HardLabels(), Smoothed(3)),
         }
+        if not (defense.inputs or defense.outputs):
+            return {name: ways[name] for name in ("as they are", "labels only", "smoothed over 3")}
+        if defense.inputs:  # no clean answer tells what becomes of it
+            return {name: way for name, way in ways.items() if not name.startswith("partial Bayes")}
+        return ways
 
     def matrix(self, name: str, watch: Watch) -> Matrix:
         """Every lens against the defense of this name."""
@@ -125,6 +141,15 @@ class Theft:
         return Matrix(
             self.victim, self.images.test, attacks=attacks, defenses={name: defense}, budgets=[QUERIES], seeds=[0]
         )
+
+
+def unfitted(defense: Defense) -> Defense:
+    """The defense as a recipe: what the attacker knows of it before he fits its parts himself."""
+
+    def emptied(step: Any) -> Any:
+        return replace(step, **{field.name: None for field in fields(step) if field.name in LEARNED})
+
+    return replace(defense, outputs=[emptied(step) for step in defense.outputs])
 
 
 def soon(matrix: Matrix, cell: Cell) -> int:

@@ -5,10 +5,17 @@ import torch
 from hypothesis import given
 from tests.problems import Linear, awkward_rows, order, simplex_rows
 
-from feint.attacks import HardLabels, RankTargets, Sharpened, Smoothed
-from feint.defenses.outputs import APGPClosedForm, GaussianNoise
+from feint.attacks import HardLabels, PartialBayes, PartialBayesBound, RankTargets, Recovered, Sharpened, Smoothed
+from feint.attacks.partial_bayes import look_up
+from feint.attacks.rehearsals import Studied
+from feint.data import Split
+from feint.defenses.inputs import Blur
+from feint.defenses.outputs import APGP, APGPClosedForm, GaussianNoise, LabelOnly, Temperature
 from feint.errors import BadInput
-from feint.service import Defense, Service
+from feint.networks import Network
+from feint.service import Defense, Rehearsal, Service
+from feint.training import Training
+from feint.victims import Trained
 
 
 def images(n: int, size: int = 4, seed: int = 0) -> torch.Tensor:
@@ -96,3 +103,105 @@ def test_what_a_lens_reads_goes_into_its_transcript():
     oracle = Sharpened(0.5)(Service(Linear()).oracle(client="a", budget=9))
     p = oracle.ask(torch.rand(4, 1, 2, 2))
     assert torch.equal(oracle.transcript.p, p)
+
+
+NETWORK = Network("mlp", (1, 2, 2), 3)
+TRAINING = Training(epochs=15, batch_size=32)
+
+
+def noise(n: int = 300) -> Split:
+    pixels = torch.randint(0, 256, (n, 1, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return Split.of(pixels.numpy(), (torch.arange(n) % 5).numpy(), name="noise")
+
+
+def suspect(*steps) -> Rehearsal:
+    return Rehearsal(Defense(outputs=steps))
+
+
+def recovered(rehearsal, **more) -> Recovered:
+    return Recovered(rehearsal, noise(), NETWORK, TRAINING, pairs=300, **{"steps": 100} | more)
+
+
+def mean_distance(lens, defense, n=200):
+    pool, victim = noise(), Linear()
+    x = pool.inputs(slice(0, n))
+    oracle = lens(Service(victim, defense).oracle(client="a", budget=n))
+    oracle.ask(x)
+    return (oracle.transcript.p - victim(x).softmax(-1)).abs().sum(-1).mean().item()
+
+
+@pytest.mark.parametrize("step", [Temperature(8.0), APGP(top=1, steps=50)], ids=["temperature", "learned"])
+def test_what_learns_on_models_of_its_own_undoes_the_defense(step):
+    suspected, defense = suspect(step), Defense(outputs=[step]).fit(Linear(), noise())
+    raw = mean_distance(Sharpened(1.0), defense)
+    for lens in (recovered(suspected, steps=300), PartialBayes(suspected, noise(), NETWORK, TRAINING)):
+        assert mean_distance(lens, defense) < 0.6 * raw
+    assert mean_distance(PartialBayesBound(suspected, trained()), defense) < 2  # a victim of its own: any rows
+
+
+def trained() -> Trained:
+    return Trained.of(NETWORK.build())
+
+
+def test_an_input_defense_is_rehearsed_too_and_has_no_table():
+    suspected = Rehearsal(Defense(inputs=[Blur(0.5)]))
+    assert mean_distance(recovered(suspected), Defense()) < 2
+    with pytest.raises(BadInput, match="Recovered"):
+        mean_distance(PartialBayes(suspected, noise(), NETWORK, TRAINING), Defense())
+
+
+def test_looking_up_is_the_mean_over_all_near_samples_of_the_same_label():
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.rand(300, 3, generator=generator)
+    clean /= clean.sum(1, keepdim=True)
+    perturbed = clean.sqrt() / clean.sqrt().sum(1, keepdim=True)
+    answers = torch.rand(20, 3, generator=generator)
+    answers /= answers.sum(1, keepdim=True)
+    for answer, found in zip(answers, look_up(answers, perturbed, clean), strict=True):
+        rows = [i for i in range(300) if perturbed[i].argmax() == answer.argmax()]
+        distance = [(perturbed[i] - answer).abs().sum().item() for i in rows]
+        near = [i for i, d in zip(rows, distance, strict=True) if d <= max(0.01, min(distance)) + 1e-7]
+        assert torch.allclose(found, clean[near].mean(0), atol=1e-5)
+    assert torch.equal(look_up(answers, perturbed[:0], clean[:0]), answers)
+
+
+def test_lenses_that_learn_read_as_they_are_until_they_know_and_learn_once():
+    learned = []
+
+    def learn(x, p):
+        learned.append(len(x))
+        return lambda q: q.flip(-1)
+
+    oracle = Studied(Service(Linear()).oracle(client="a", budget=100), Sharpened(), 20, learn)
+    x = noise().inputs(slice(0, 60))
+    clean = Linear()(x).softmax(-1).detach()
+    assert torch.allclose(oracle.ask(x[:10]), clean[:10])
+    assert len(oracle.transcript) == 10
+    assert not learned
+    assert torch.allclose(oracle.transcript.p, clean[:10].flip(-1))
+    oracle.keep_answers_only()
+    assert torch.allclose(oracle.ask(x[10:30]), clean[10:30].flip(-1))
+    assert torch.allclose(oracle.ask(x[30:]), clean[30:].flip(-1))
+    assert torch.allclose(oracle.transcript.p, clean.flip(-1))
+    assert learned == [10, 20]
+
+
+def test_lenses_that_learn_are_deterministic_in_their_seed():
+    first, again, other = (mean_distance(recovered(suspect(Temperature(4.0)), seed=it), Defense()) for it in (1, 1, 2))
+    assert first == again != other
+
+
+def test_bad_input_to_lenses_that_learn():
+    lens = recovered(suspect(Temperature(4.0)))
+    with pytest.raises(BadInput, match="HardLabels"):
+        mean_distance(lens, Defense(outputs=[LabelOnly()]))
+    with pytest.raises(BadInput, match="at least 8"):
+        mean_distance(lens, Defense(), n=7)
+    four = Recovered(suspect(Temperature(4.0)), noise(), Network("mlp", (1, 2, 2), 4), TRAINING)
+    with pytest.raises(BadInput, match="3 classes and a surrogate of 4"):
+        mean_distance(four, Defense())
+
+
+def test_only_what_looks_at_the_victim_is_an_upper_bound():
+    assert PartialBayesBound.upper_bound
+    assert not any(it.upper_bound for it in (HardLabels, PartialBayes, Recovered, Sharpened, Smoothed))

@@ -198,6 +198,7 @@ def steal(
         given several times, in the order on the line.
     lens
         How the attacker looks at the answers, like HardLabels or "Averaged(repeats=3)". Can be given several times.
+        A lens that trains models uses the pool, surrogate and training given here unless it names its own.
     surrogate
         The surrogate's network (default: the victim's; an estimator has none).
     training
@@ -212,8 +213,9 @@ def steal(
 
     model, inputs = victims.load_any(victim), _pool(pool)
     network = _network(surrogate, model, inputs)
-    recipe = _parse(attack, pool=inputs, surrogate=network, training=_parse(training))
-    recipe = recipe.through(*map(_parse, lens)) if lens else recipe
+    own = {"pool": inputs, "surrogate": network, "training": _parse(training)}
+    recipe = _parse(attack, **own)
+    recipe = recipe.through(*(_parse(text, **own) for text in lens)) if lens else recipe
     service = Service(model, words.defense(defense, victim=victims.fingerprint(model)))
     _free(out)
     with bars() as watch, _working(out) as watch.folder:

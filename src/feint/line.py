@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 from torch import Tensor, nn
 
+from feint.data import Split
 from feint.errors import BadRecipe
 from feint.ledger import Account, Ledger
 from feint.query import Query
 from feint.victims import logits
+from feint.watch import SILENT, Watch
 
 
 @runtime_checkable
@@ -44,6 +46,15 @@ def place(step: OutputDefense, model: nn.Module, ledger: Ledger) -> OutputDefens
     return step.placed(model, ledger) if isinstance(step, Placed) else step
 
 
+@runtime_checkable
+class Learns(Protocol):
+    """A step that learns from a victim and its inputs before it can stand on the line."""
+
+    def fit(
+        self, victim: Any, inputs: Split, *, outliers: Split | None = None, seed: int = 0, watch: Watch = SILENT
+    ) -> Self: ...
+
+
 @dataclass(frozen=True)
 class Defense:
     """A recipe: what stands on the line before and after the model. `Defense()` is no defense."""
@@ -63,6 +74,17 @@ class Defense:
     def placed(self, model: nn.Module, ledger: Ledger) -> Self:
         """This defense on the line of `model` and `ledger`."""
         return replace(self, outputs=[place(step, model, ledger) for step in self.outputs])
+
+    def fit(
+        self, victim: nn.Module, inputs: Split, *, outliers: Split | None = None, seed: int = 0, watch: Watch = SILENT
+    ) -> Self:
+        """This defense with every part that learns fitted to `victim`, each on its own."""
+        given = {"outliers": outliers, "seed": seed, "watch": watch}
+        return replace(self, **{
+            field.name: [step.fit(victim, inputs, **given) if isinstance(step, Learns) else step for step in steps]
+            for field in fields(self)
+            for steps in [getattr(self, field.name)]
+        })  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,22 @@
 query ─▶ access ─▶ inputs ─▶ model ─▶ outputs ─▶ answer
 """
 
-import torch
-from torch import nn
+from dataclasses import dataclass, replace
 
+import torch
+from torch import Tensor, nn
+
+from feint.data import Split
+from feint.errors import BadInput
 from feint.ledger import Ledger
 from feint.line import Defense, Ladder
 from feint.oracle import Meter, Oracle
 from feint.query import Answer, Query
 from feint.transcript import Transcript
 from feint.victims import Once, predict
+from feint.watch import SILENT, Watch
 
-__all__ = ["Defense", "Ladder", "Service"]
+__all__ = ["Defense", "Ladder", "Rehearsal", "Service"]
 
 
 class Service:
@@ -47,3 +52,45 @@ class Service:
     def oracle(self, *, client: str, budget: int, past: Transcript | None = None) -> Oracle:
         """What an attacker who is `client` holds of this service, for `budget` queries, going on from the `past`."""
         return Meter(lambda query: self(query), budget=budget, client=client, past=past)  # nothing leads from it here
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A defense that an attacker suspects, for him to run on models of his own: what a lens holds of it.
+
+    The parts that learn are fitted to his model and his inputs: he knows the method and its numbers. With `leaked` they
+    are left as they are: what the owner's have learned is known too. Access rules play no part.
+    """
+
+    defense: Defense
+    leaked: bool = False
+
+    def on(
+        self, model: nn.Module, inputs: Split, *, outliers: Split | None = None, seed: int = 0, watch: Watch = SILENT
+    ) -> "Rehearsed":
+        """The defense before `model`; what learns does so on `inputs`, and on `outliers` where it needs them."""
+        defense = replace(self.defense, access=())
+        if not self.leaked:
+            defense = defense.fit(model, inputs, outliers=outliers, seed=seed, watch=watch)
+        return Rehearsed(model, defense)
+
+
+class Rehearsed:
+    """A service that its attacker runs himself: he sees what a step makes of any answer."""
+
+    def __init__(self, model: nn.Module, defense: Defense) -> None:
+        self._service = Service(model, defense)
+        self._line = defense.placed(model, Ledger())
+
+    def answer(self, x: Tensor) -> Tensor:
+        """The defended answers (N, K) to the inputs `x` (N, …)."""
+        return torch.cat([self._service(Query(batch)).p for batch in x.split(250)])
+
+    def perturb(self, p: Tensor, x: Tensor) -> Tensor:
+        """What the output defenses make of the clean answers `p` (N, K) to `x` (N, …). Raises `BadInput` where there
+        are input defenses, whose answers no clean answer tells."""
+        if self._line.inputs:
+            raise BadInput("an input defense", "output defenses alone", "look through Recovered instead")
+        for step in self._line.outputs:
+            p = step(p, x)
+        return p

@@ -1,5 +1,6 @@
 """What an attacker keeps: every input that was answered, and its answer."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import safetensors
@@ -35,6 +36,7 @@ class Transcript:
     def __init__(self) -> None:
         self._x: list[Tensor] = []
         self._p: list[Tensor] = []
+        self._later: Callable[[], Tensor] | None = None
         self._count = 0
         self.light = False
 
@@ -62,7 +64,16 @@ class Transcript:
     @property
     def p(self) -> Tensor:
         """The answers, (N, K)."""
+        if self._later is not None:
+            self._p, self._later = [self._later()], None
         return _joined(self._p)
+
+    def reread(self, read: Callable[[Tensor], Tensor]) -> "Transcript":
+        """The same inputs, with what `read` makes of the answers (N, K): when they are first looked at, and once."""
+        view, count = Transcript(), self._count
+        view._x, view._count, view.light = list(self._x), count, self.light
+        view._later = lambda: read(self.p[:count])
+        return view
 
     def remembered(self, x: Tensor, start: int) -> Tensor | None:
         """The answers to the inputs `x` where they stand in this transcript from row `start` on, or to as many of them

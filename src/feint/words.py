@@ -13,13 +13,14 @@ from feint.errors import BadInput, DamagedFile
 from feint.line import Defense, Ladder, Rule
 from feint.recipe import from_table, vocabulary
 from feint.recipe import parse as parse_text
+from feint.service import Rehearsal
 
 
 @functools.cache
 def words(victim: str | None = None) -> dict[str, Any]:
     """Attacks, lenses, defenses, scores, and what they are made of. `Kept("DIR")` is the recipe in a directory."""
     rooms = vocabulary(attacks, defenses.access, defenses.boundary, defenses.inputs, defenses.outputs, defenses.scores)
-    parts = [Defense, Ladder, data.Split, networks.Network, training.Training, victims.Trained]
+    parts = [Defense, Ladder, Rehearsal, data.Split, networks.Network, training.Training, victims.Trained]
     return rooms | {part.__name__: part for part in parts} | {"Kept": lambda folder: kept(folder, victim=victim)}
 
 

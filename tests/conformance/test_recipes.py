@@ -27,9 +27,12 @@ from feint.attacks import (
     LowdMeek,
     MultiStep,
     NextClasses,
+    PartialBayes,
+    PartialBayesBound,
     PathFinding,
     RandomTargets,
     RankTargets,
+    Recovered,
     Retraining,
     SeedSamples,
     Sharpened,
@@ -108,7 +111,7 @@ from feint.defenses.scores import Energy, MaxProbability
 from feint.errors import BadRecipe, UnknownName
 from feint.networks import Network
 from feint.recipe import build, from_table, parse, to_table, vocabulary
-from feint.service import Defense, Ladder
+from feint.service import Defense, Ladder, Rehearsal
 from feint.store import Weights
 from feint.training import Training
 from feint.victims import Trained
@@ -181,6 +184,10 @@ CASES = [
     Trained(NETWORK, Weights("ab")),
     HardLabels(),
     Averaged(repeats=4),
+    Rehearsal(Defense(outputs=[APGP(top=1)]), leaked=True),
+    PartialBayes(Rehearsal(Defense(outputs=[APGP()])), POOL, NETWORK, samples=3),
+    PartialBayesBound(Rehearsal(Defense(outputs=[APGP()])), TRAINED, concentration=4.0),
+    Recovered(Rehearsal(Defense(inputs=[APMSA()])), POOL, NETWORK, Training(epochs=3), shadows=3),
     RankTargets(concentration=2.0),
     Sharpened(temperature=0.01),
     Smoothed(repeats=2, crop=2, flip=False, seed=3),
@@ -309,6 +316,9 @@ def test_it_is_frozen_and_an_unknown_field_is_refused(case):
         ("RandomTargets(copies=0)", BadRecipe, "1 copy"),
         ("NextClasses(radius=0)", BadRecipe, "a radius"),
         ("Averaged(0)", BadRecipe, "1 or more"),
+        ("Recovered(Rehearsal(Defense()), 0, 0, shadows=0)", BadRecipe, "shadows and steps"),
+        ("PartialBayes(Rehearsal(Defense()), 0, 0, samples=0)", BadRecipe, "samples"),
+        ("PartialBayesBound(Rehearsal(Defense()), 0, samples=0)", BadRecipe, "samples"),
         ("RankTargets(0)", BadRecipe, "one-hot"),
         ("Sharpened(0)", BadRecipe, "1e-6 or more"),
         ("Smoothed(0)", BadRecipe, "1 repeat or more"),

@@ -18,8 +18,10 @@ from feint.attacks.knockoff import KnockoffNets
 from feint.attacks.label_path_finding import LabelPathFinding
 from feint.attacks.lenses import Lens, Pointwise
 from feint.attacks.lowd_meek import LowdMeek
+from feint.attacks.partial_bayes import PartialBayes, PartialBayesBound
 from feint.attacks.path_finding import PathFinding
 from feint.attacks.readings import HardLabels, RankTargets, Sharpened
+from feint.attacks.recovered import Recovered
 from feint.attacks.repeats import Averaged, Smoothed
 from feint.attacks.retraining import Retraining
 from feint.attacks.seed_samples import SeedSamples
@@ -49,10 +51,13 @@ __all__ = [
     "LowdMeek",
     "MultiStep",
     "NextClasses",
+    "PartialBayes",
+    "PartialBayesBound",
     "PathFinding",
     "Pointwise",
     "RandomTargets",
     "RankTargets",
+    "Recovered",
     "Retraining",
     "SeedSamples",
     "Sharpened",
