@@ -1,5 +1,6 @@
 """Attacks: they hold an oracle and inputs of their own, and return the surrogate that they trained."""
 
+from feint.attacks.active_thief import ActiveThief
 from feint.attacks.adversarial import Game, HalfCosine, MultiStep
 from feint.attacks.attack import Attack, Through
 from feint.attacks.augmentations import (
@@ -15,6 +16,7 @@ from feint.attacks.dfms import DFMSHL
 from feint.attacks.equation_solving import EquationSolving
 from feint.attacks.jbda import JBDA
 from feint.attacks.knockoff import KnockoffNets
+from feint.attacks.knockoff_adaptive import KnockoffNetsAdaptive
 from feint.attacks.label_path_finding import LabelPathFinding
 from feint.attacks.lenses import Lens, Pointwise
 from feint.attacks.lowd_meek import LowdMeek
@@ -25,25 +27,31 @@ from feint.attacks.recovered import Recovered
 from feint.attacks.repeats import Averaged, Smoothed
 from feint.attacks.retraining import Retraining
 from feint.attacks.seed_samples import SeedSamples
+from feint.attacks.selection import DFAL, DFALThenKCentre, KCentre, Selection, Uncertainty
 from feint.attacks.tactics import LowAndSlow, Sybil
 from feint.attacks.tuned import Tuned
 
 __all__ = [
+    "DFAL",
     "DFME",
     "DFMSHL",
     "JBDA",
     "MAZE",
+    "ActiveThief",
     "Attack",
     "Augmentation",
     "Averaged",
     "AwayFromLabel",
+    "DFALThenKCentre",
     "Differences",
     "EquationSolving",
     "Game",
     "HalfCosine",
     "HardLabels",
     "JacobianRow",
+    "KCentre",
     "KnockoffNets",
+    "KnockoffNetsAdaptive",
     "LabelPathFinding",
     "Lens",
     "LogitRow",
@@ -60,9 +68,11 @@ __all__ = [
     "Recovered",
     "Retraining",
     "SeedSamples",
+    "Selection",
     "Sharpened",
     "Smoothed",
     "Sybil",
     "Through",
     "Tuned",
+    "Uncertainty",
 ]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from feint.attacks.asking import ask_all, check, drawn, in_batches
 from feint.attacks.attack import Attack
+from feint.attacks.readings import HardLabels, Sharpened
 from feint.attacks.surrogates import logits
 from feint.data import Split
 from feint.errors import BadRecipe
@@ -65,8 +66,10 @@ class Tuned(Attack):
             raise BadRecipe(
                 f"holdout={self.holdout}, trial={self.trial}", "0 < holdout < 1, 0 < trial ≤ 1", "change it"
             )
-        if not all(0 <= it < math.inf for it in self.temperatures):
-            raise BadRecipe(f"temperatures={self.temperatures}", "each 0, for the label alone, or more", "change them")
+        if not all(it == 0 or 1e-6 <= it < math.inf for it in self.temperatures):
+            raise BadRecipe(
+                f"temperatures={self.temperatures}", "each 0, for the label alone, or 1e-6 or more", "change them"
+            )
         if not all(0 < it < math.inf for it in self.learning_rates) or any(it[0] < 0 for it in self.augmentations):
             raise BadRecipe(repr(self), "learning rates above 0, augmentations (pixels, mirrored)", "change them")
 
@@ -130,12 +133,10 @@ def shortened(training: Training, share: float, rows: int) -> Training:
 
 
 def sharpened(p: Tensor, temperature: float) -> Tensor:
-    """`p` (N, K) to the power of 1 / `temperature`, normalised; at 0 its largest entries share each row."""
+    """`p` (N, K) to the power of 1 / `temperature`, normalised; at 0 the label alone."""
     if temperature == 1:
         return p
-    relative = p / p.amax(-1, keepdim=True)  # the largest is 1, whatever the power: nothing overflows or vanishes
-    powers = relative ** (1 / temperature) if temperature else (relative == 1).to(p.dtype)
-    return powers / powers.sum(-1, keepdim=True)
+    return Sharpened(temperature).read(p) if temperature else HardLabels().read(p)
 
 
 def _same_targets(p: Tensor, one: Choice, other: Choice) -> bool:
