@@ -9,13 +9,14 @@ import sys
 import time
 
 import pytest
+from tests.open_inference import served
 
 from feint import cli, store, victims, words
 from feint.defenses.access import PRADA, Budget, Refuse
 from feint.defenses.inputs import APMSA
 from feint.defenses.outputs import APGPClosedForm
 from feint.errors import BadInput, DamagedFile, MissingData
-from feint.service import Defense, Ladder
+from feint.service import Defense, Ladder, Service
 from feint.transcript import Transcript
 
 QUICK = "Training(epochs=15)"
@@ -63,6 +64,34 @@ def test_the_commands_that_the_demo_is_made_of(trained):
     assert accuracy["fooled"] < min(accuracy["stolen"], accuracy["labels"]) - 0.2
     code, out, _ = feint("evaluate stolen --victim victim --data digits")
     assert re.search(r"stealer accuracy +\d\d\.\d\d%   \(\d\d\.\d\d% to \d\d\.\d\d%, n = 359\)", out)
+
+
+def test_a_model_behind_a_url_is_stolen_as_one_here(trained):
+    feint, model = trained, victims.load("victim")
+    steal = f'steal --pool digits --training "{QUICK}" --budget 300 --surrogate mlp'
+    with served(Service(model), shape=(1, 8, 8), classes=10) as server:
+        server.dies_after = 1
+        there = f"{steal} --url {server.url} --model toy"
+        code, _, err = feint(f"{there} --out there")
+        assert (code, "what was answered is kept" in err) == (2, True)
+        server.dies_after = -1
+        assert feint(f"{there} --out there")[0] == 0
+        assert server.service.ledger.queries == 300
+        code, _, err = feint(f"{there} --defense APMSA --out neither")
+        assert (code, "name one" in err) == (2, True)
+    assert feint(f"{steal} --victim victim --out here")[0] == 0
+    assert victims.fingerprint(victims.load("there")) == victims.fingerprint(victims.load("here"))
+    code, out, _ = feint(f'{steal} --victim victim --defense "Budget(queries=120)" --out refused')
+    assert (code, "120 of 300" in out, "refused on the way" in out) == (0, True, True)
+
+
+def test_an_attack_from_a_file(trained, tmp_path):
+    (tmp_path / "attack.toml").write_text(
+        'kind = "Through"\nlenses = [{kind = "HardLabels"}]\n[attack]\nkind = "KnockoffNets"\n'
+    )
+    code, _, err = trained("steal attack.toml --victim victim --pool digits --budget 60 --out stolen")
+    assert code == 0, err
+    assert "HardLabels" in victims.notes("stolen")["attack"]
 
 
 def test_a_boundary_defense_makes_a_victim_that_is_used_as_any_other(trained):

@@ -17,7 +17,7 @@ from feint.defenses.outputs import Output
 ROOT = Path(__file__).parents[1]
 PUBLIC = [
     "Answer", "Defense", "Matrix", "Oracle", "Query", "Service", "Training",
-    "attacks", "data", "defenses", "metrics", "networks", "train", "victims",
+    "attacks", "connect", "data", "defenses", "metrics", "networks", "train", "victims",
 ]  # fmt: skip
 
 
@@ -75,7 +75,17 @@ def test_the_command_line_starts_without_torch():
 def test_nothing_heavy_comes_with_the_public_names():
     code = f"import sys, feint; [getattr(feint, name) for name in {PUBLIC}]; print(*sys.modules)"
     loaded = set(run(code).split())
-    assert not loaded & {"sklearn", "matplotlib", "datasets", "pandas", "jinja2", "torchvision", "cyclopts", "ray"}
+    assert not loaded & {
+        "sklearn",
+        "matplotlib",
+        "datasets",
+        "pandas",
+        "httpx",
+        "jinja2",
+        "torchvision",
+        "cyclopts",
+        "ray",
+    }
 
 
 def test_no_pickle_is_loaded_anywhere():

@@ -5,6 +5,7 @@ from . import networks as networks
 from . import victims as victims
 from .evaluation import metrics as metrics
 from .evaluation.matrix import Matrix as Matrix
+from .gateway import connect as connect
 from .oracle import Oracle as Oracle
 from .query import Answer as Answer
 from .query import Query as Query

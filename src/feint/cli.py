@@ -1,9 +1,9 @@
 """The commands: each a few lines over the library. Nothing heavy is imported before a command runs."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import cyclopts
 from cyclopts import App, Parameter
@@ -13,8 +13,9 @@ from feint.errors import BadInput, FeintError
 
 if TYPE_CHECKING:
     from feint.data import Split
-    from feint.networks import Classifier, Network
-    from feint.victims import FromEstimator
+    from feint.networks import Network
+    from feint.oracle import Oracle
+    from feint.transcript import Transcript
 
 app = App(
     name="feint",
@@ -165,7 +166,10 @@ def steal(
     attack: str = "KnockoffNets",
     /,
     *,
-    victim: Path,
+    victim: Path | None = None,
+    url: str | None = None,
+    model: str | None = None,
+    key: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=False, env_var="FEINT_KEY")] = (),
     pool: str,
     budget: int,
     out: Path,
@@ -184,9 +188,17 @@ def steal(
     Parameters
     ----------
     attack
-        A recipe; its pool, surrogate and training are those given here unless it names its own.
+        A recipe, or a TOML file with one; its pool, surrogate and training are those given here unless it names its
+        own.
     victim
-        The directory of a trained victim, or a scikit-learn classifier that skops wrote, NAME.skops.
+        The directory of a trained victim, or a scikit-learn classifier that skops wrote, NAME.skops, to be attacked
+        in this process.
+    url
+        Instead of a victim, an Open Inference Protocol v2 server, like http://localhost:8080, and its
+    model
+        by its name there. You may only attack what is yours, or whose owner asked you to.
+    key
+        An API key of the server; several are the attacker's accounts. FEINT_KEY in the environment says the same.
     pool
         The data set whose victim is attacked: its pool is asked about. NAME/train names a part of a set.
     budget
@@ -200,7 +212,7 @@ def steal(
         How the attacker looks at the answers, like HardLabels or "Averaged(repeats=3)". Can be given several times.
         A lens that trains models uses the pool, surrogate and training given here unless it names its own.
     surrogate
-        The surrogate's network (default: the victim's; an estimator has none).
+        The surrogate's network (default: the victim's, where that is known).
     training
         How the surrogate is trained, like "Training(epochs=20)".
     seed
@@ -208,29 +220,29 @@ def steal(
     """
     from feint import victims, words
     from feint.progress import bars
-    from feint.service import Service
     from feint.transcript import Transcript
 
-    model, inputs = victims.load_any(victim), _pool(pool)
-    network = _network(surrogate, model, inputs)
-    own = {"pool": inputs, "surrogate": network, "training": _parse(training)}
-    recipe = _parse(attack, **own)
-    recipe = recipe.through(*(_parse(text, **own) for text in lens)) if lens else recipe
-    service = Service(model, words.defense(defense, victim=victims.fingerprint(model)))
+    images = _pool(pool)
+    target = _target(victim, url, model, defense, key)
+    network = _network(surrogate or target.network, target.shape or images.shape, target.classes)
+    given = {"pool": images, "surrogate": network, "training": _parse(training)}
+    recipe = (words.found if Path(attack).exists() else words.parse)(attack, **given)
+    recipe = recipe.through(*(_parse(it, **given) for it in lens)) if lens else recipe
     _free(out)
     with bars() as watch, _working(out) as watch.folder:
         kept = watch.folder / "transcript.safetensors"
-        past = Transcript.load(kept) if kept.exists() else None
-        oracle = service.oracle(client="thief", budget=budget, past=past)
+        oracle = target.oracle(budget, Transcript.load(kept) if kept.exists() else None)
         try:
             stolen = recipe.steal(oracle, seed=seed, watch=watch)
         except BaseException:
             if len(oracle.transcript):
                 oracle.transcript.save(kept)
             raise
-        victims.save(out, stolen, attack=repr(recipe), defense=repr(service.defense), asked=oracle.asked, seed=seed)
+        victims.save(out, stolen, attack=repr(recipe), asked=oracle.asked, seed=seed, **target.about)
         oracle.transcript.save(out / kept.name)
-    print(f"{out}: {network.name}, learned from {oracle.asked:,} of {budget:,} queries")
+    if oracle.refusal is not None:
+        print(f"refused on the way: {oracle.refusal}")
+    print(f"{out}: {stolen.network.name}, learned from {oracle.asked:,} of {budget:,} queries")
 
 
 @app.command
@@ -273,17 +285,13 @@ def evaluate(surrogate: Path, /, *, victim: Path, data: str, defense: Defenses =
         print(f"{name.replace('_', ' '):22} {score:8.4g}")
 
 
-def _network(name: str | None, model: "Classifier | FromEstimator", pool: "Split") -> "Network":
-    """The surrogate's network: the victim's own, where it is one, unless it is named."""
-    from feint.networks import Classifier, Network
+def _network(name: str | None, shape: tuple[int, int, int], classes: int) -> "Network":
+    from feint.networks import Network
 
-    if isinstance(model, Classifier):
-        return Network(name or model.network.name, model.network.shape, model.network.classes)
     if name is None:
-        raise BadInput(
-            "an estimator as the victim", "the surrogate's network", "name it: --surrogate linear, tree, mlp …"
-        )
-    return Network(name, pool.shape, model.classes)
+        known = "the surrogate's, for a victim whose own is not known"
+        raise BadInput("no network", known, "name it: --surrogate lenet, mlp, linear, tree …")
+    return Network(name, shape, classes)
 
 
 def _parse(text: str, **given: object) -> Any:
@@ -315,6 +323,52 @@ def _part(name: str) -> "Split":
         raise BadInput(f"the part {part!r} of {name}", known, "name one of these")
     split: Split = getattr(data.load(name), found[1])
     return split.share(int(found[2]), int(found[3])) if found[2] else split
+
+
+class _Target(NamedTuple):
+    """What is stolen: an oracle for a budget and a past, what is known of the model, and how the victim is called."""
+
+    oracle: "Callable[[int, Transcript | None], Oracle]"
+    network: str | None
+    shape: tuple[int, int, int] | None
+    classes: int
+    about: dict[str, str]
+
+
+def _target(
+    victim: Path | None, url: str | None, model: str | None, defense: Sequence[str], keys: Sequence[str]
+) -> _Target:
+    if url is not None and model is not None and victim is None and not defense:
+        return _behind(url, model, keys)
+    if victim is not None and url is None and model is None:
+        return _here(victim, defense)
+    known = "--victim DIR, with a --defense or without, or --url URL --model NAME"
+    raise BadInput("no victim" if victim is None else "two victims", known, "name one of them, whole")
+
+
+def _behind(url: str, model: str, keys: Sequence[str]) -> _Target:
+    from feint.gateway import Connection
+
+    server = Connection(url, model=model, keys=keys)
+    about = {"victim": f"{server.url}, {model}"}
+    return _Target(lambda budget, past: server.oracle(budget=budget, past=past), None, None, server.classes, about)
+
+
+def _here(victim: Path, defense: Sequence[str]) -> _Target:
+    from feint import victims, words
+    from feint.networks import Classifier
+    from feint.service import Service
+
+    model = victims.load_any(victim)
+    service = Service(model, words.defense(defense, victim=victims.fingerprint(model)))
+    known = (model.network.name, model.network.shape) if isinstance(model, Classifier) else (None, None)
+    classes = model.network.classes if isinstance(model, Classifier) else model.classes
+    return _Target(
+        lambda budget, past: service.oracle(client="thief", budget=budget, past=past),
+        *known,
+        classes,
+        {"defense": repr(service.defense)},
+    )
 
 
 def _free(out: Path) -> None:

@@ -7,6 +7,7 @@
     ├── MissingData       a data set, file or optional package is not there
     ├── NotFitted         a defense that learns is on the line before it has learned
     ├── NotWritten        a file or directory could not be written: a full disk, no permission
+    ├── Unreachable       a server does not answer, or fails
     ├── DamagedFile       a stored recipe or its tensors are broken, foreign or incomplete
     └── Refused           the service will not answer this client
         ├── OverBudget    … because no queries are left
@@ -71,6 +72,10 @@ class NotFitted(FeintError):
 
 class NotWritten(FeintError):
     """A file or directory could not be written."""
+
+
+class Unreachable(FeintError):
+    """A server does not answer, or fails."""
 
 
 class DamagedFile(FeintError):

@@ -56,7 +56,7 @@ class Oracle(Protocol):
         """Answers to the first rows of `x` that could be had, and the refusal that ended them, if any."""
         ...
 
-    def sign_in(self, account: int) -> None:
+    def sign_in(self, number: int) -> None:
         """Ask as another client from now on: the attacker's account of this number, of which 0 is the first."""
         ...
 
@@ -72,11 +72,11 @@ class Oracle(Protocol):
 class Meter:
     """The oracle that counts: it sends in batches, stops at the budget and keeps every answer.
 
-    `send` answers a query: a service in this process, or a connection to one. Account n of `client` asks under the
-    name client-n. The clock is the attacker's: `wait` moves it on, and a query says when it is sent, so that time costs
-    nothing where the service is in this process. Like any client it waits where it is asked to, up to `patience`
-    seconds in all, and does the work that is asked for. `past` is a transcript that the same attack left when it was
-    interrupted: what it holds is paid for and is answered from it, so that an attack continues by starting again.
+    `send` answers a query: a service in this process, or a connection to one. `account` says under which names. The
+    clock is the attacker's: `wait` moves it on, and a query says when it is sent, so that time costs nothing where the
+    service is in this process. Like any client it waits where it is asked to, up to `patience` seconds in all, and does
+    the work that is asked for. `past` is a transcript that the same attack left when it was interrupted: what it holds
+    is paid for and is answered from it, so that an attack continues by starting again.
     """
 
     def __init__(
@@ -106,8 +106,8 @@ class Meter:
     def left(self) -> int:
         return self.budget - self.asked
 
-    def sign_in(self, account: int) -> None:
-        self._account = f"{self.client}-{account}" if account else self.client
+    def sign_in(self, number: int) -> None:
+        self._account = account(self.client, number)
 
     def wait(self, seconds: float) -> None:
         self._clock = max(self._clock, time.time()) + seconds
@@ -167,6 +167,11 @@ class Meter:
         return Query(x, self._account, stamp, max(self._clock, time.time()))
 
 
+def account(client: str, number: int) -> str:
+    """The name under which the attacker `client` asks from his account of this number."""
+    return f"{client}-{number}" if number else client
+
+
 class Relay:
     """An oracle with another one behind it: what a lens or a tactic does not change goes through as it is."""
 
@@ -199,8 +204,8 @@ class Relay:
     def try_ask(self, x: Tensor) -> tuple[Tensor, Refused | None]:
         return self._oracle.try_ask(x)
 
-    def sign_in(self, account: int) -> None:
-        self._oracle.sign_in(account)
+    def sign_in(self, number: int) -> None:
+        self._oracle.sign_in(number)
 
     def wait(self, seconds: float) -> None:
         self._oracle.wait(seconds)

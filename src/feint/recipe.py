@@ -59,21 +59,31 @@ def to_table(recipe: object) -> Any:
     raise BadRecipe(f"a {type(recipe).__name__} in a recipe", "plain values and recipes", "hold data by a handle")
 
 
-def from_table(table: Any, words: Vocabulary) -> Any:
-    """The recipe that `to_table` wrote."""
-    if isinstance(table, list):
-        return tuple(from_table(item, words) for item in table)
-    if isinstance(table, dict):
-        given = {name: from_table(value, words) for name, value in table.items() if name != "kind"}
-        return build(str(table.get("kind")), given, words)
-    return table
+def from_table(table: Any, words: Vocabulary, **given: object) -> Any:
+    """The recipe that `to_table` wrote; fields `given` fill its gaps as in `parse`."""
+
+    def value(item: Any) -> Any:
+        if isinstance(item, list):
+            return tuple(map(value, item))
+        if isinstance(item, dict):
+            kind, own = str(item.get("kind")), {name: value(it) for name, it in item.items() if name != "kind"}
+            return build(kind, _gaps(kind, words, given, outermost=item is table) | own, words)
+        return item
+
+    return value(table)
+
+
+def _gaps(name: str, words: Vocabulary, given: Mapping[str, object], *, outermost: bool) -> dict[str, object]:
+    """Those of the fields `given` that the recipe `name` has, or, inside another, that it cannot do without."""
+    known = inspect.signature(words[name]).parameters if name in words else {}
+    return {it: v for it, v in given.items() if it in known and (outermost or known[it].default is known[it].empty)}
 
 
 def parse(text: str, words: Vocabulary, **given: object) -> Any:
     """The recipe that `text` spells as its `repr` does, like `APGP(top=1, distance=L1())`.
 
-    Fields `given` are used where the text is silent and the recipe has them. Names and plain values only:
-    nothing is evaluated.
+    Fields `given` are used where the text is silent and the recipe has them; for recipes inside it, where they must
+    have them. Names and plain values only: nothing is evaluated.
     """
     try:
         tree = ast.parse(text.strip(), mode="eval").body
@@ -96,9 +106,7 @@ def parse(text: str, words: Vocabulary, **given: object) -> Any:
                     raise BadRecipe(f"{len(args)} values for {name}", f"at most {len(known)}", "leave some out")
                 here = dict(zip(known, map(value, args), strict=False))
                 here |= {str(keyword.arg): value(keyword.value) for keyword in keywords}
-                if node is tree:
-                    here = {field: it for field, it in given.items() if field in known} | here
-                return build(name, here, words)
+                return build(name, _gaps(name, words, given, outermost=node is tree) | here, words)
         raise BadRecipe(repr(ast.unparse(node)), "names of recipes and plain values", "write it as in 'APGP(top=1)'")
 
     return value(tree)

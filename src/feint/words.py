@@ -43,16 +43,16 @@ def parse(text: str, **given: object) -> Any:
     return parse_text(text, words(), **given)
 
 
-def found(place: str, *, victim: str | None = None) -> Any:
-    """The recipe in a directory, in a TOML file, or as `place` itself spells it."""
+def found(place: str, *, victim: str | None = None, **given: object) -> Any:
+    """The recipe in a directory, in a TOML file, or as `place` itself spells it; fields `given` fill its gaps."""
     path, known = Path(place), words(victim)
     if path.suffix == ".toml" and path.is_file():
         try:
-            return from_table(tomllib.loads(path.read_text()), known)
+            return from_table(tomllib.loads(path.read_text()), known, **given)
         except tomllib.TOMLDecodeError as error:
             raise DamagedFile(f"{path} ({error})", "a recipe in TOML, with its kind", "mend that line") from error
     spelled = not path.exists() and (place.endswith(")") or place in known)
-    return parse_text(place, known) if spelled else kept(place, victim=victim)
+    return parse_text(place, known, **given) if spelled else kept(place, victim=victim)
 
 
 def defense(places: Sequence[str], *, victim: str | None = None) -> Defense | Ladder:
