@@ -21,6 +21,7 @@ BENCHMARKS = {
     "vectors": vectors.speed,
     "wall": wall.cost,
     "imports": wall.imports,
+    "memory": wall.memory,
     "loading": wall.loading,
     "data_free": data_free.speed,
     "detectors": detectors.speed,
