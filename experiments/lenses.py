@@ -2,8 +2,8 @@
 
     python -m experiments.lenses --weights FILE.npz [--defense EXPRESSION] [--lens EXPRESSION] [--only EXPRESSION]
 
-The victim is the published ResNet-20. The thief has 5,000 queries in all, asks CIFAR-100 images and trains a ResNet-20;
-one seed. Lenses that repeat a query pay for it from the same 5,000. Rows go to results/lenses/; what is there is not
+The victim is the published ResNet-20. The thief has 2,500 queries in all, asks CIFAR-100 images and trains a ResNet-20;
+one seed. Lenses that repeat a query pay for it from the same 2,500. Rows go to results/lenses/; what is there is not
 made again, so that several runs, two side by side too, may share the work. Thieves who read the same are trained once.
 The first rows are the most telling: answers as they are, labels, then the lens that was made for each defense.
 """
@@ -50,7 +50,7 @@ from feint.victims import Trained
 from feint.watch import Watch
 
 OUT = Path(__file__).parents[1] / "results" / "lenses"
-QUERIES = 5000
+QUERIES = 2500
 DEFENSES = (
     "none",
     "reverse sigmoid",
