@@ -44,6 +44,11 @@ def test_the_parameters_are_found_from_labels_in_as_many_lines_as_there_are_unkn
     assert (stolen(x).argmax(-1) == true(x).argmax(-1)).double().mean() > 0.99
 
 
+def test_few_seeds_do_not_confine_the_points():
+    oracle = Service(victim()).oracle(client="a", budget=4000)
+    assert angle(LowdMeek(POOL, Network("linear", (1, 4, 4), 3), seeds=9).steal(oracle), victim()) < 1e-3
+
+
 def test_a_smaller_epsilon_finds_them_better():
     errors = []
     for epsilon in (1e-2, 1e-4):

@@ -7,7 +7,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from feint.attacks.asking import drawn
 from feint.attacks.attack import Attack
 from feint.attacks.parameters import classifier, need_budget, need_linear
 from feint.data import Split
@@ -27,11 +26,11 @@ class LowdMeek(Attack):
 
     Between two inputs of different labels, bisection finds where the line between them leaves the first one's class, to
     within `epsilon` of its length; there (w_i − w_j)·x + b_i − b_j = 0 for the labels i and j on either side. The
-    original moves along one feature at a time, from one boundary point, which a box like [0, 1]^d cuts short; here the
-    lines lead between `seeds` inputs of `pool`, mixed with as much noise, so that the points spread over the
-    boundary. A binary model with d features takes d such points, (K − 1)(d + 1) − 1 unknowns of K classes as many:
-    about d · log2(1/epsilon) queries for each class but one. A budget for less tells less: what the points leave
-    open is as in a least-squares fit to the labels that were seen.
+    original moves along one feature at a time, from one boundary point, which a box like [0, 1]^d cuts short; here
+    lines lead from inputs of `pool`, mixed with as much noise and new for each line, to others, of which the first
+    `seeds` are asked at once, so that the points spread over the boundary. A binary model with d features takes d such
+    points, K classes take (K − 1)(d + 1) − 1: about d · log2(1/epsilon) queries for each class but one. A budget for
+    less tells less: what the points leave open is as in a least-squares fit to the labels that were seen.
 
     All equations are homogeneous: the parameters are found up to a shift that the classes share and a positive factor,
     so the labels are right and the confidence is not. For a model that is not linear, the points are on its
@@ -53,27 +52,39 @@ class LowdMeek(Attack):
     def steal(self, oracle: Oracle, *, seed: int = 0, watch: Watch = SILENT) -> Classifier:
         need_budget(oracle, self.surrogate, self.seeds, self.pool)
         oracle.keep_answers_only()
-        generator = torch.Generator().manual_seed(seed)
-        x = self.pool.inputs(drawn(self.pool, self.seeds, seed)).flatten(1)
-        x = torch.lerp(x, torch.rand(x.shape, generator=generator), NOISE)
-        p, refusal = oracle.try_ask(x.view(-1, *self.surrogate.shape))
-        if not len(p) and refusal is not None:
-            raise refusal
+        generator, total = torch.Generator().manual_seed(seed), oracle.left
         fit = _Boundaries(prod(self.surrogate.shape), self.surrogate.classes)
-        x, labels, total = x[: len(p)], p.argmax(-1), oracle.left
+        x, labels, refusal = self._ends(oracle, self.seeds, generator)
+        if not len(x) and refusal is not None:
+            raise refusal
         fit.seen(x, labels)
         while refusal is None and oracle.left and len(labels.unique()) > 1:
-            refusal = self._lines(oracle, x, labels, fit, generator)
+            count = max(1, min(LINES, oracle.left // (self._steps() + 1)))
+            new, found, refusal = self._ends(oracle, count, generator)  # always the same ones span too little
+            fit.seen(new, found)
+            first = torch.arange(len(x), len(x) + len(new))
+            x, labels = torch.cat([x, new]), torch.cat([labels, found])
+            if refusal is None and oracle.left:
+                refusal = self._lines(oracle, x, labels, first, fit, generator)
             watch.step(f"asking ({fit.points} boundary points)", total - oracle.left, total)
         return classifier(self.surrogate, *fit.parameters())
 
+    def _steps(self) -> int:
+        return ceil(log2(1 / self.epsilon))
+
+    def _ends(self, oracle: Oracle, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Refused | None]:
+        """`count` inputs (n, d) of the pool mixed with noise, their labels (n,), as far as they come."""
+        rows = torch.randint(len(self.pool), (count,), generator=generator)
+        x = self.pool.inputs(rows).flatten(1)
+        x = torch.lerp(x, torch.rand(x.shape, generator=generator), NOISE)
+        p, refusal = oracle.try_ask(x.view(-1, *self.surrogate.shape))
+        return x[: len(p)], p.argmax(-1) if len(p) else torch.empty(0, dtype=torch.int64), refusal
+
     def _lines(
-        self, oracle: Oracle, x: Tensor, labels: Tensor, fit: "_Boundaries", generator: torch.Generator
+        self, oracle: Oracle, x: Tensor, labels: Tensor, first: Tensor, fit: "_Boundaries", generator: torch.Generator
     ) -> Refused | None:
-        """Search lines between inputs `x` (n, d) of different labels (n,), and write down what is on them."""
-        steps = ceil(log2(1 / self.epsilon))
-        count = max(1, min(LINES, oracle.left // steps))
-        first = torch.randint(len(x), (count,), generator=generator)
+        """Search the lines from the inputs `first` of all `x` (n, d) to others of another label, and write down what
+        is on them."""
         differ = (labels != labels[first][:, None]).double()
         second = torch.multinomial(differ, 1, generator=generator)[:, 0]
         inside, outside, mine, other = x[first], x[second], labels[first], labels[second]
