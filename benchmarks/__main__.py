@@ -10,7 +10,7 @@ warnings.filterwarnings("ignore")  # ART and its dependencies warn of much that 
 
 import torch  # noqa: E402
 
-from benchmarks import apgp, apmsa, data_free, detectors, knockoff, poisoning, vectors, wall  # noqa: E402
+from benchmarks import apgp, apmsa, data_free, detectors, equations, knockoff, poisoning, vectors, wall  # noqa: E402
 from feint.evaluation.provenance import provenance  # noqa: E402
 
 BENCHMARKS = {
@@ -25,6 +25,7 @@ BENCHMARKS = {
     "loading": wall.loading,
     "data_free": data_free.speed,
     "detectors": detectors.speed,
+    "equations": equations.speed,
     "knockoff": knockoff.lenet,
     "knockoff_resnet20": knockoff.resnet20,
 }
