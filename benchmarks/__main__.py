@@ -28,6 +28,7 @@ BENCHMARKS = {
     "equations": equations.speed,
     "knockoff": knockoff.lenet,
     "knockoff_resnet20": knockoff.resnet20,
+    "copycat": knockoff.copycat,
 }
 OUT = Path(__file__).parents[1] / "results" / "bench.json"
 

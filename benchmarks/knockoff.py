@@ -1,20 +1,26 @@
-"""KnockoffNets beside that of ART: 5,000 queries to a Fashion-MNIST victim, same network, optimiser and epochs."""
+"""KnockoffNets and CopycatCNN beside those of ART: 5,000 queries to a Fashion-MNIST victim, with the same network,
+optimiser and epochs."""
 
 import functools
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
+from art.attacks.extraction import CopycatCNN as ArtCopycatCNN
 from art.attacks.extraction import KnockoffNets as ArtKnockoffNets
 from art.estimators.classification import PyTorchClassifier
 
 import feint
 from benchmarks.clock import processor_seconds
 from feint import Service, Training
-from feint.attacks import KnockoffNets
+from feint.attacks import HardLabels, KnockoffNets, Lens
 
 QUERIES, BATCH, RATE = 5000, 128, 0.05
 Row = dict[str, str | float]
+ArtAttack = Callable[..., Any]
+ART_RANDOM = partial(ArtKnockoffNets, sampling_strategy="random", use_probability=True, verbose=False)
 
 
 def lenet() -> list[Row]:
@@ -27,6 +33,11 @@ def resnet20() -> list[Row]:
     return compare("resnet20", epochs=3, seeds=range(1))
 
 
+def copycat() -> list[Row]:
+    """The same with labels only: CopycatCNN (Correia-Silva et al., IJCNN 2018) is KnockoffNets through HardLabels."""
+    return compare("lenet", epochs=10, seeds=range(3), lenses=(HardLabels(),), art_attack=ArtCopycatCNN)
+
+
 @functools.cache
 def victim_and_data():
     images = feint.data.load("fashion_mnist")
@@ -34,15 +45,17 @@ def victim_and_data():
     return feint.train(network, images.train, training=Training(epochs=5, learning_rate=RATE)), images
 
 
-def compare(name: str, *, epochs: int, seeds: range) -> list[Row]:
+def compare(
+    name: str, *, epochs: int, seeds: range, lenses: tuple[Lens, ...] = (), art_attack: ArtAttack = ART_RANDOM
+) -> list[Row]:
     """Processor seconds, accuracy of the surrogate and queries counted at the victim, one row for each run."""
     torch.set_num_threads(2)
     victim, images = victim_and_data()
     network = feint.networks.get(name, images)
     measured: list[Row] = []
     for seed in seeds:
-        thefts = {"Feint": partial(ours, victim, network, images, epochs, seed)}
-        thefts["ART 1.20.1"] = partial(art, victim, network, images, epochs, seed)
+        thefts = {"Feint": partial(ours, victim, network, images, epochs, seed, lenses)}
+        thefts["ART 1.20.1"] = partial(art, victim, network, images, epochs, seed, art_attack)
         for tool, theft in thefts.items():
             seconds, surrogate, asked = theft()
             accuracy = feint.metrics.stealer_accuracy(surrogate, images.test)
@@ -53,12 +66,12 @@ def compare(name: str, *, epochs: int, seeds: range) -> list[Row]:
     return measured
 
 
-def ours(victim, network, images, epochs: int, seed: int):
+def ours(victim, network, images, epochs: int, seed: int, lenses: tuple[Lens, ...]):
     """The theft with Feint."""
     service = Service(victim)
     oracle = service.oracle(client="thief", budget=QUERIES)
     attack = KnockoffNets(images.pool, network, Training(epochs=epochs, batch_size=BATCH, learning_rate=RATE))
-    seconds, surrogate = processor_seconds(partial(attack.steal, oracle, seed=seed))
+    seconds, surrogate = processor_seconds(partial(attack.through(*lenses).steal, oracle, seed=seed))
     return seconds, surrogate, service.ledger["thief"].queries
 
 
@@ -74,7 +87,7 @@ class Counted(torch.nn.Module):
         return self.model(x).softmax(-1)
 
 
-def art(victim, network, images, epochs: int, seed: int):
+def art(victim, network, images, epochs: int, seed: int, attack: ArtAttack):
     """The same theft with ART."""
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -93,10 +106,7 @@ def art(victim, network, images, epochs: int, seed: int):
 
     surrogate = network.build(seed)
     optimizer = torch.optim.SGD(surrogate.parameters(), lr=RATE, momentum=0.9, weight_decay=5e-4, nesterov=True)
-    thief = ArtKnockoffNets(
-        classifier(counted), batch_size_fit=BATCH, batch_size_query=256, nb_epochs=epochs, nb_stolen=QUERIES,
-        sampling_strategy="random", use_probability=True, verbose=False,
-    )  # fmt: skip
+    thief = attack(classifier(counted), batch_size_fit=BATCH, batch_size_query=256, nb_epochs=epochs, nb_stolen=QUERIES)
     pool = images.pool.inputs().numpy()
     seconds, _ = processor_seconds(
         lambda: thief.extract(pool, thieved_classifier=classifier(surrogate, optimizer=optimizer))
