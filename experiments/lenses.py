@@ -20,6 +20,7 @@ from feint.attacks import (
     Averaged,
     HardLabels,
     KnockoffNets,
+    KnownParameters,
     Lens,
     PartialBayes,
     PartialBayesBound,
@@ -27,6 +28,7 @@ from feint.attacks import (
     Recovered,
     Sharpened,
     Smoothed,
+    Timing,
 )
 from feint.data import Dataset
 from feint.defenses.inputs import APMSA
@@ -63,12 +65,14 @@ DEFENSES = (
     "MAD",
     "adaptive misinformation",
 )
+SIGMOID = ReverseSigmoid(beta=1.0, gamma=0.1)
 LEARNED = "generator", "surrogate", "misinformation"  # the fields of the methods here that hold what they learn
 BRIEF = Training(epochs=4, learning_rate=0.01)
 MADE_FOR = {
+    "reverse sigmoid": ("known parameters",),
     "APGP top-1": ("sharpened, T 0.01",),
     "APGP all-order": ("rank targets",),
-    "APMSA": ("sharpened, T 0.1",),
+    "APMSA": ("timing", "sharpened, T 0.1"),
     "MAD": ("averaged over 3",),
     "adaptive misinformation": ("smoothed over 3",),
 }
@@ -95,7 +99,7 @@ class Theft:
 
         made: Mapping[str, Callable[[], Defense]] = {
             "none": Defense,
-            "reverse sigmoid": lambda: Defense(outputs=[ReverseSigmoid(beta=1.0, gamma=0.1)]),
+            "reverse sigmoid": lambda: Defense(outputs=[SIGMOID]),
             "APGP top-1": lambda: fitted(APGP(top=1)),
             "APGP all-order": lambda: fitted(APGP()),
             "APMSA": lambda: Defense(inputs=[APMSA()]),
@@ -115,6 +119,8 @@ class Theft:
         ways: dict[str, tuple[Lens, ...]] = {
             "as they are": (),
             "labels only": (HardLabels(),),
+            "known parameters": (KnownParameters(SIGMOID),),
+            "timing": (Timing(),),
             "recovered": (Recovered(suspected, pool, network, brief, first=QUERIES, pairs=10_000),),
             "partial Bayes": (PartialBayes(suspected, pool, network, brief, first=QUERIES, samples=10),),
             "partial Bayes, published": (PartialBayesBound(known, Trained.of(self.victim), first=QUERIES, samples=10),),
@@ -125,6 +131,10 @@ class Theft:
             "smoothed over 3": (Smoothed(3),),
             "smoothed over 3, labels only": (HardLabels(), Smoothed(3)),
         }
+        if defense.outputs[:1] != (SIGMOID,):
+            del ways["known parameters"]  # what is not a map of single probabilities
+        if not defense.inputs:
+            del ways["timing"]  # what takes every answer as long
         if not (defense.inputs or defense.outputs):
             return {name: ways[name] for name in ("as they are", "labels only", "smoothed over 3")}
         if defense.inputs:  # no clean answer tells what becomes of it

@@ -1,18 +1,33 @@
 """What each lens sees: against properties, brute force and defenses with known answers."""
 
+import time
+
 import pytest
 import torch
 from hypothesis import given
 from tests.problems import Linear, awkward_rows, order, simplex_rows
 
-from feint.attacks import HardLabels, PartialBayes, PartialBayesBound, RankTargets, Recovered, Sharpened, Smoothed
+from feint.attacks import (
+    HardLabels,
+    KnownParameters,
+    PartialBayes,
+    PartialBayesBound,
+    RankTargets,
+    Recovered,
+    Sharpened,
+    Smoothed,
+    Timing,
+)
+from feint.attacks.known_parameters import Curve
 from feint.attacks.partial_bayes import look_up
 from feint.attacks.rehearsals import Studied
 from feint.data import Split
 from feint.defenses.inputs import Blur
-from feint.defenses.outputs import APGP, APGPClosedForm, GaussianNoise, LabelOnly, Temperature
+from feint.defenses.outputs import APGP, APGPClosedForm, GaussianNoise, LabelOnly, ReverseSigmoid, Temperature
 from feint.errors import BadInput
 from feint.networks import Network
+from feint.oracle import Meter
+from feint.query import Answer
 from feint.service import Defense, Rehearsal, Service
 from feint.training import Training
 from feint.victims import Trained
@@ -205,3 +220,88 @@ def test_bad_input_to_lenses_that_learn():
 def test_only_what_looks_at_the_victim_is_an_upper_bound():
     assert PartialBayesBound.upper_bound
     assert not any(it.upper_bound for it in (HardLabels, PartialBayes, Recovered, Sharpened, Smoothed))
+
+
+@pytest.mark.parametrize(
+    "defense", [Temperature(5.0), Temperature(0.5), ReverseSigmoid(0.5, 1.0), ReverseSigmoid(0.4, 2.0)]
+)
+@pytest.mark.parametrize("classes", [2, 10, 100])
+def test_known_parameters_undo_a_map_that_is_one_to_one(defense, classes):
+    p = (torch.randn(60, classes, generator=torch.Generator().manual_seed(0)) * 4).softmax(-1)
+    assert (KnownParameters(defense).read(defense(p)) - p).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(("beta", "gamma"), [(1.0, 0.1), (0.21, 0.2)])
+def test_where_several_answers_explain_a_row_a_likely_one_is_found(beta, gamma):
+    defense = ReverseSigmoid(beta, gamma)
+    p = (torch.randn(60, 10, generator=torch.Generator().manual_seed(0)) * 4).softmax(-1)
+    q = defense(p)
+    found = KnownParameters(defense).read(q)
+    assert ((defense(found) - q).abs().amax(-1) < 1e-3).float().mean() > 0.9
+    assert (found.argmax(-1) == p.argmax(-1)).float().mean() > 0.9
+    assert (found - p).abs().sum(-1).mean() < 0.4 * (q - p).abs().sum(-1).mean()
+
+
+def test_of_two_classes_the_branch_is_that_of_the_prior():
+    """By hand: of all (a, 1 − a) that the defense maps to one answer, the likeliest by prior and stretch."""
+    defense = ReverseSigmoid(1.0, 0.1)
+    a = torch.linspace(1e-6, 1 - 1e-6, 400_001, dtype=torch.float64)
+    q = defense(torch.stack([a, 1 - a], 1))[:, 0]
+    for answer in (0.2, 0.3, 0.42, 0.77):
+        crossings = ((q[:-1] - answer) * (q[1:] - answer) <= 0).nonzero()[:, 0]
+        stretch = ((q[crossings + 1] - q[crossings]) / (a[1] - a[0])).abs()
+        weight = (a[crossings] * (1 - a[crossings])) ** (0.5 - 1) / stretch
+        found = KnownParameters(defense).read(torch.tensor([[answer, 1 - answer]], dtype=torch.float64))[0, 0]
+        assert found == pytest.approx(a[crossings[weight.argmax()]].item(), abs=1e-3)
+
+
+def test_the_weight_of_a_solution_is_the_prior_by_the_volume_that_the_map_stretches():
+    defense = ReverseSigmoid(1.0, 0.4)
+    curve = Curve.of(defense)
+    for row in (torch.randn(8, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 2).softmax(-1):
+
+        def mapped(free):
+            q = defense.elementwise(torch.cat([free, 1 - free.sum(0, keepdim=True)]))
+            return (q / q.sum())[:-1]
+
+        steps = torch.eye(4, dtype=torch.float64) * 1e-7
+        jacobian = torch.stack([(mapped(row[:-1] + it) - mapped(row[:-1] - it)) / 2e-7 for it in steps])
+        expected = (2 / 5 - 1) * row.log().sum() - jacobian.det().abs().log()
+        f = defense.elementwise(row)
+        weight = curve.weight(row[None].numpy(), (f / f.sum()).numpy(), f.sum()[None].numpy(), 2.0)
+        assert weight[0] == pytest.approx(expected.item(), abs=0.02)
+
+
+def test_bad_input_to_known_parameters():
+    class Zigzag:
+        def elementwise(self, p):
+            return 1.1 * p + (30 * p).sin() / 10
+
+    with pytest.raises(BadInput, match="PartialBayes"):
+        KnownParameters(Zigzag()).read(torch.tensor([[0.4, 0.6]]))
+    with pytest.raises(BadInput, match="HardLabels"):
+        KnownParameters(Temperature()).read(torch.eye(3))
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_the_clock_tells_what_takes_long_and_nothing_where_all_takes_as_long(constant):
+    def slow(query):
+        time.sleep(0.012 if constant or query.x.mean() > 0.5 else 0.0)
+        return Answer(torch.tensor([[0.5, 0.3, 0.2]]).expand(len(query.x), -1))
+
+    x = torch.tensor([0.2, 0.8] * 20).view(-1, 1, 1, 1).expand(-1, 1, 2, 2).contiguous()
+    oracle = Timing(repeats=2)(Meter(slow, budget=100))
+    oracle.ask(x)
+    p = oracle.transcript.p
+    assert oracle.asked == 80
+    assert (p.argmax(-1) == 0).all()
+    gap = (p[1::2, 0].mean() - p[::2, 0].mean()).item()
+    assert abs(gap) < 0.08 if constant else gap > 0.12  # 1/6 where every rank is right
+
+
+def test_the_clock_reads_all_answers_anew_and_stops_at_a_refusal():
+    oracle = Timing(repeats=2)(Service(Linear(), Defense()).oracle(client="a", budget=11))
+    p, refusal = oracle.try_ask(noise().inputs(slice(0, 9)))
+    assert refusal is not None
+    assert len(p) == len(oracle.transcript) == 5
+    assert oracle.try_ask(noise().inputs(slice(0, 0)))[0].shape[0] == 0

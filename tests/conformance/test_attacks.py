@@ -27,6 +27,7 @@ from feint.attacks import (
     KCentre,
     KnockoffNets,
     KnockoffNetsAdaptive,
+    KnownParameters,
     LabelPathFinding,
     Lens,
     LowAndSlow,
@@ -42,6 +43,7 @@ from feint.attacks import (
     Smoothed,
     Sybil,
     Through,
+    Timing,
     Tuned,
 )
 from feint.data import Split
@@ -90,10 +92,12 @@ CASES: dict[str, Attack] = {  # one line of test for a new method
 TREES = {"LabelPathFinding", "PathFinding"}
 SUSPECTED = Rehearsal(Defense(outputs=[Temperature(3.0)]))
 BRIEF = Training(epochs=2, batch_size=32)
-LEARN = {"PartialBayes", "PartialBayesBound", "Recovered"}  # lenses that read all answers anew
+LEARN = {"PartialBayes", "PartialBayesBound", "Recovered", "Timing"}  # lenses that read all answers anew
 LENSES: dict[str, Lens] = {
     "Averaged": Averaged(repeats=3),
     "HardLabels": HardLabels(),
+    "KnownParameters": KnownParameters(Temperature(3.0)),
+    "Timing": Timing(repeats=2),
     "LowAndSlow": LowAndSlow(per_second=100.0, burst=5),
     "PartialBayes": PartialBayes(SUSPECTED, pool(), NETWORK, BRIEF),
     "PartialBayesBound": PartialBayesBound(SUSPECTED, Trained.of(NETWORK.build())),

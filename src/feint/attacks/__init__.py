@@ -17,6 +17,7 @@ from feint.attacks.equation_solving import EquationSolving
 from feint.attacks.jbda import JBDA
 from feint.attacks.knockoff import KnockoffNets
 from feint.attacks.knockoff_adaptive import KnockoffNetsAdaptive
+from feint.attacks.known_parameters import KnownParameters
 from feint.attacks.label_path_finding import LabelPathFinding
 from feint.attacks.lenses import Lens, Pointwise
 from feint.attacks.lowd_meek import LowdMeek
@@ -29,6 +30,7 @@ from feint.attacks.retraining import Retraining
 from feint.attacks.seed_samples import SeedSamples
 from feint.attacks.selection import DFAL, DFALThenKCentre, KCentre, Selection, Uncertainty
 from feint.attacks.tactics import LowAndSlow, Sybil
+from feint.attacks.timing import Timing
 from feint.attacks.tuned import Tuned
 
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     "KCentre",
     "KnockoffNets",
     "KnockoffNetsAdaptive",
+    "KnownParameters",
     "LabelPathFinding",
     "Lens",
     "LogitRow",
@@ -73,6 +76,7 @@ __all__ = [
     "Smoothed",
     "Sybil",
     "Through",
+    "Timing",
     "Tuned",
     "Uncertainty",
 ]

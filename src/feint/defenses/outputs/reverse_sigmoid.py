@@ -40,7 +40,10 @@ class ReverseSigmoid(Output):
     def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
         if self.beta == 0:
             return p
-        # Never a row of zeros: a class below one half rises, and a row without one is (½, ½), which stays.
+        q = self.elementwise(p)
+        return q.div_(q.sum(-1, keepdim=True))  # never a row of zeros: a class below ½ rises, and (½, ½) stays
+
+    def elementwise(self, p: Tensor) -> Tensor:
+        """clip(f(p), 0, 1) of each probability by itself: the map without its scale, as someone who knows it has it."""
         pull = p.logit().clamp_(-LOGIT, LOGIT).mul_(self.gamma).sigmoid_().sub_(0.5)
-        q = pull.mul_(-self.beta).add_(p).clamp_(0, 1)
-        return q.div_(q.sum(-1, keepdim=True))
+        return pull.mul_(-self.beta).add_(p).clamp_(0, 1)
