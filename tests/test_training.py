@@ -2,14 +2,17 @@
 
 import inspect
 from dataclasses import replace
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
 from feint import training
-from feint.errors import BadInput, DamagedFile
-from feint.networks import Network
-from feint.training import Batch, Training, _beside, augment, cross_entropy, learn, refine
+from feint.errors import BadInput, BadRecipe, DamagedFile
+from feint.networks import Classifier, Network
+from feint.rotation import WithRotations, s4l
+from feint.training import Batch, Training, _beside, _fit, _Task, augment, cross_entropy, learn, refine
 from feint.watch import Watch
 
 NETWORK = Network("lenet", (1, 8, 8), 3)
@@ -193,3 +196,50 @@ def test_augmentation_shifts_and_mirrors_whole_images():
 
 def test_the_loop_takes_no_test_set():
     assert not {name for name in inspect.signature(training.learn).parameters if "test" in name}
+
+
+TURNING = replace(RECIPE, rotation=1.0)
+
+
+def test_with_a_rotation_loss_it_continues_to_the_same_weights_and_the_head_is_gone(tmp_path):
+    whole = learn(NETWORK, X, Y, TURNING)
+    with pytest.raises(KeyboardInterrupt):
+        learn(NETWORK, X, Y, TURNING, watch=Stop(tmp_path, 2))
+    for _ in range(2):  # continued, then loaded
+        again = learn(NETWORK, X, Y, TURNING, watch=Watch(tmp_path))
+        assert same(whole, again)
+        assert isinstance(again, Classifier)
+        assert not again.training
+        assert again.state_dict().keys() == NETWORK.build().state_dict().keys()
+    assert not same(whole, learn(NETWORK, X, Y, RECIPE))
+
+
+def test_the_rotation_loss_is_that_of_the_four_turns():
+    model = WithRotations(NETWORK.build(2), 0).eval()
+    batch = Batch(X[:9].float() / 255, Y[:9])
+    z, slow = cross_entropy(model, batch), 0.0
+    torch.testing.assert_close(model(batch.x), model.both(batch.x)[0])
+    for turn in range(4):
+        turned = torch.stack([torch.from_numpy(np.rot90(it.numpy(), turn, (1, 2)).copy()) for it in batch.x])
+        slow += torch.nn.functional.cross_entropy(model.both(turned)[1], torch.full((9,), turn)) / 4
+    torch.testing.assert_close(s4l(model, batch, weight=0.5), z + 0.5 * slow)
+
+
+def test_the_turns_are_learned():
+    """Images that are bright at the top: how they were turned is plain to see."""
+    x = torch.zeros(60, 1, 8, 8, dtype=torch.uint8)
+    x[:, :, :3] = 255
+    model = WithRotations(NETWORK.build(), 0)
+    recipe = Training(epochs=20, batch_size=20, rotation=1.0)
+    _fit(model, _Task(x, Y[:60], recipe, 0, partial(s4l, weight=1.0)), Watch(), None)
+    for turn in range(4):
+        assert (model.both(x.float().rot90(turn, (2, 3)) / 255)[1].argmax(-1) == turn).all()
+
+
+def test_what_cannot_turn_is_refused():
+    with pytest.raises(BadInput, match="square"):
+        learn(Network("mlp", (1, 4, 8), 3), X[:, :, :4], Y, TURNING)
+    with pytest.raises(BadInput, match="ends in a linear layer"):
+        learn(Network("one_vs_rest", (1, 8, 8), 3), X, Y, TURNING)
+    with pytest.raises(BadRecipe, match="rotation"):
+        refine(NETWORK.build(), X, Y, Training(rotation=1.0), loss=cross_entropy, name="")

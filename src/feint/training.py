@@ -9,15 +9,16 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from feint import store, victims
+from feint import rotation, store, victims
 from feint.checkpoint import Progress
 from feint.data import Split, decode
 from feint.errors import BadInput, BadRecipe
@@ -33,7 +34,8 @@ class Training:
     `epochs` over the data, or more until `least_steps` batches were seen: few answers need many epochs to be learned.
     `crop` pixels of padding for random crops and `flip` for mirroring are drawn anew for every batch. `holdout` is the
     share of the given data that is not trained on: the weights of the epoch with the least loss there are kept, and
-    with `patience` the training ends after so many epochs without a smaller one.
+    with `patience` the training ends after so many epochs without a smaller one. `rotation` is the weight of S4L's
+    loss beside the cross-entropy (`feint.rotation`), for few answers to square images; 1.0 is the published one.
     """
 
     epochs: int = 30
@@ -47,8 +49,11 @@ class Training:
     holdout: float = 0.0
     patience: int | None = None
     bfloat16: bool = True
+    rotation: float | None = None
 
     def __post_init__(self) -> None:
+        if self.rotation is not None and not 0 < self.rotation < math.inf:
+            raise BadRecipe(f"rotation={self.rotation}", "a weight above 0, or None", "change it")
         if (
             min(self.epochs, self.least_steps) < 0
             or self.batch_size < 2
@@ -72,8 +77,8 @@ class Batch:
     outlier_targets: Tensor | None = None
 
 
-Model = TypeVar("Model", Classifier, Ensemble)
-Loss = Callable[[nn.Module, Batch], Tensor]  # the scalar that a training makes smaller
+Model = TypeVar("Model", Classifier, Ensemble, rotation.WithRotations)
+Loss = Callable[[Any, Batch], Tensor]  # the scalar of a model and a batch that a training makes smaller
 
 
 def cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
@@ -108,8 +113,11 @@ def learn(
     model = network.build(seed)
     if next(model.parameters(), None) is None:
         raise BadInput(f"the network {network.name!r}", "one with weights to train", "PathFinding makes trees")
-    task = _Task(x, targets, training, seed)
-    return _once(model, task, watch, repr((network, training, seed)))[0]
+    name = repr((network, training, seed))
+    if training.rotation is None:
+        return _once(model, _Task(x, targets, training, seed), watch, name)[0]
+    task = _Task(x, targets, training, seed, partial(rotation.s4l, weight=training.rotation))
+    return _once(rotation.WithRotations(model, seed), task, watch, name)[0].model
 
 
 def refine(
@@ -135,6 +143,8 @@ def refine(
         check_targets(model.network, outliers[0], outliers[1])
     if training.holdout:
         raise BadRecipe("a holdout under a loss of its own", "holdout=0", "the epochs are judged by cross-entropy")
+    if training.rotation is not None:
+        raise BadRecipe("a rotation loss beside a loss of its own", "rotation=None", "leave it out")
     task = _Task(x, targets, training, seed, loss, outliers)
     start = victims.fingerprint(model)
     return _once(copy.deepcopy(model), task, watch, repr((name, start, model.network, training, seed)))

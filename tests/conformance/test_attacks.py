@@ -22,6 +22,7 @@ from feint.attacks import (
     Averaged,
     Differences,
     EquationSolving,
+    Evasive,
     Game,
     HardLabels,
     KCentre,
@@ -69,6 +70,7 @@ def pool(n: int = 300) -> Split:
     return Split.of(images.numpy(), torch.zeros(n, dtype=torch.int64).numpy(), name="noise")
 
 
+NATURAL = Split.of(255 - pool().images, torch.zeros(300, dtype=torch.int64).numpy(), name="natural")
 TRAINING = Training(epochs=40, batch_size=32)
 SHORT = Training(epochs=15, batch_size=32)  # of attacks that train in every round
 SMALL = Game(4, latent=8, width=8, replay_steps=40, surrogate_rate=0.03)
@@ -78,6 +80,7 @@ CASES: dict[str, Attack] = {  # one line of test for a new method
     "MAZE": MAZE(NETWORK, replace(SMALL, replay_steps=20, surrogate_rate=0.2), Differences(directions=2)),
     "EquationSolving": EquationSolving(SOFTMAX_REGRESSION),
     "ActiveThief": ActiveThief(pool(), NETWORK, TRAINING, KCentre(), rounds=1),
+    "Evasive": Evasive(pool(), NETWORK, TRAINING, NATURAL, share=0.3, rounds=1),
     "KnockoffNets": KnockoffNets(pool(), NETWORK, TRAINING),
     "LabelPathFinding": LabelPathFinding(pool(), TREE, epsilon=0.01, seeds=5),
     "LowdMeek": LowdMeek(pool(), SOFTMAX_REGRESSION, epsilon=0.01, seeds=20),

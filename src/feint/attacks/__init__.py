@@ -14,6 +14,7 @@ from feint.attacks.augmentations import (
 from feint.attacks.data_free import DFME, MAZE, Differences
 from feint.attacks.dfms import DFMSHL
 from feint.attacks.equation_solving import EquationSolving
+from feint.attacks.evasive import Evasive
 from feint.attacks.jbda import JBDA
 from feint.attacks.knockoff import KnockoffNets
 from feint.attacks.knockoff_adaptive import KnockoffNetsAdaptive
@@ -47,6 +48,7 @@ __all__ = [
     "DFALThenKCentre",
     "Differences",
     "EquationSolving",
+    "Evasive",
     "Game",
     "HalfCosine",
     "HardLabels",
