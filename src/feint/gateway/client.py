@@ -31,8 +31,8 @@ class Connection:
     ) -> None:
         self.url, self.model = url.rstrip("/"), model
         self._keys = {account(CLIENT, n): key for n, key in enumerate(keys)} or {CLIENT: ""}
-        self._httpx = need("httpx", "remote")
-        self._client = self._httpx.Client(timeout=timeout)
+        self._http = need("httpx2", "remote")
+        self._client = self._http.Client(timeout=timeout)
         weakref.finalize(self, self._client.close)  # an oracle has no end that one could wait for
         server, about = self._call("GET", "/v2"), self._call("GET", f"/v2/models/{model}")
         self._binary = protocol.BINARY in _json(server).get("extensions", [])
@@ -59,7 +59,7 @@ class Connection:
         bearer = {"Authorization": f"Bearer {key}"} if key else {}
         try:
             sent = self._client.request(verb, self.url + path, headers=(headers or {}) | bearer, content=content)
-        except (self._httpx.HTTPError, self._httpx.InvalidURL) as error:
+        except (self._http.HTTPError, self._http.InvalidURL) as error:
             raise Unreachable(
                 f"{self.url} ({type(error).__name__}: {error})",
                 "a server that answers",
