@@ -115,7 +115,7 @@ def test_a_tree_is_saved_and_loaded_as_any_network_is(tmp_path):
     assert torch.equal(again(x), stolen(x))
     assert victims.fingerprint(again) == victims.fingerprint(stolen)
     state = stolen.state_dict()
-    for name, value in (("left", 0), ("right", 99), ("feature", 4), ("feature", -1)):
+    for name, value in (("left", 0), ("right", 0), ("right", 99), ("feature", 4), ("feature", -1)):
         broken = {key: it.clone() for key, it in state.items()}
         broken[f"body.{name}"][0] = value
         if name == "left":

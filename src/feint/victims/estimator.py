@@ -141,11 +141,6 @@ def _check_tree(tree: Any) -> None:
     inner, count = left != -1, tree.node_count
     nodes = np.arange(count)[inner]
     children = np.stack([left, right])[:, inner]
-    features = feature[inner]
-    if (
-        (children <= nodes).any()
-        or (children >= count).any()
-        or (features < 0).any()
-        or (features >= tree.n_features).any()
-    ):
+    astray = (children <= nodes) | (children >= count) | (feature[inner] < 0) | (feature[inner] >= tree.n_features)
+    if astray.any():
         raise ValueError("a tree whose nodes lead out of it")
