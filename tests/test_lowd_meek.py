@@ -8,7 +8,7 @@ from feint.attacks import HardLabels, LowdMeek
 from feint.attacks.parameters import classifier, parameters
 from feint.data import Split
 from feint.defenses.access import Budget
-from feint.defenses.outputs import APGPClosedForm, LabelOnly, ReverseSigmoid
+from feint.defenses.outputs import APGPClosedForm, GaussianNoise, LabelOnly, ReverseSigmoid
 from feint.errors import BadInput
 from feint.networks import Network
 from feint.service import Defense, Service
@@ -62,6 +62,14 @@ def test_a_smaller_epsilon_finds_them_better():
 def test_a_defense_that_keeps_the_label_does_not_hinder_it(defense):
     oracle = Service(victim(), Defense(outputs=[defense])).oracle(client="a", budget=4000)
     assert angle(LowdMeek(POOL, Network("linear", (1, 4, 4), 3)).steal(oracle), victim()) < 1e-3
+
+
+def test_labels_that_noise_has_turned_leave_a_fit():
+    service = Service(victim(), Defense(outputs=[GaussianNoise("key", scale=0.02)]))
+    stolen = LowdMeek(POOL, Network("linear", (1, 4, 4), 3)).steal(service.oracle(client="a", budget=4000))
+    assert angle(stolen, victim()) < 0.3
+    weight, _ = parameters(stolen)
+    assert weight.mean(0).norm() < 1e-6 * weight.norm()  # a shift solves all equations, and must not crowd out the rest
 
 
 def test_fewer_points_tell_less_but_something():

@@ -68,6 +68,14 @@ def test_images_are_no_different():
     assert torch.allclose(stolen(test), victim(test), atol=1e-5)
 
 
+def test_an_input_on_a_threshold_goes_left_as_the_victims_does():
+    x = torch.rand(200, 1, 2, 2, generator=torch.Generator().manual_seed(2))
+    x[:100, 0, 0, 0], x[100:, 0, 0, 1] = 0.6, 0.7
+    for seed in range(4):
+        stolen = PathFinding(TREE).steal(Service(Steps()).oracle(client="a", budget=1500), seed=seed)
+        assert torch.equal(stolen(x).argmax(-1), Steps()(x).argmax(-1))
+
+
 def test_labels_alone_are_enough_from_the_root():
     oracle = Service(Steps()).oracle(client="a", budget=1500)
     stolen = LabelPathFinding(noise(), TREE).through(HardLabels()).steal(oracle)

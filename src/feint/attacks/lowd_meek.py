@@ -144,6 +144,8 @@ class _Boundaries:
             factor = torch.linalg.cholesky(self._gram + level * torch.eye(len(found), dtype=torch.float64))
             for _ in range(5):
                 found = torch.cholesky_solve(found[:, None], factor)[:, 0]
+                # a shift of all classes solves the equations however noisy they are, and would crowd out the rest
+                found = (found.view(self._classes, -1) - found.view(self._classes, -1).mean(0)).flatten()
                 found = found * (start.norm() / found.norm())
         both = found.view(self._classes, -1)
         return both[:, :-1], both[:, -1]

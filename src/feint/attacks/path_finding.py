@@ -103,7 +103,7 @@ class _Search:
             beyond = beyond.clone()
             beyond[:n] = torch.where(same[:n, None], beyond[:n], answered)
         face = ends.clone().double()
-        face[side] = (inside.double() + outside.double()) / 2
+        face[side] = torch.maximum(inside, outside).double()  # so that what lies on a threshold goes left, as theirs
         self.low.append(face[0::2])
         self.high.append(face[1::2])
         self.p.append(p)
