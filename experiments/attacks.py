@@ -11,26 +11,46 @@ runs, two side by side too, may share the work. Attacks on linear models and tre
 import argparse
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
 from feint import data, networks, train, victims
-from feint.attacks import Attack, HardLabels, KnockoffNets
+from feint.attacks import (
+    DFAL,
+    DFME,
+    DFMSHL,
+    JBDA,
+    MAZE,
+    ActiveThief,
+    Attack,
+    AwayFromLabel,
+    Evasive,
+    Game,
+    HardLabels,
+    KCentre,
+    KnockoffNets,
+    KnockoffNetsAdaptive,
+    NextClasses,
+    RandomTargets,
+    SeedSamples,
+    Tuned,
+)
 from feint.data import Dataset, Split
 from feint.demo import SETTINGS
 from feint.evaluation.matrix import Matrix
 from feint.networks import Classifier, Network
 from feint.progress import bars
 from feint.service import Defense
+from feint.steps import CW, FGSM, PGD
 from feint.training import Training
 from feint.watch import Watch
 
 OUT = Path(__file__).parents[1] / "results" / "attacks"
 BUDGETS = 1000, 5000, 10_000
-SEEDS = {"digits": 3, "fashion_mnist": 1, "cifar10": 1}
+SEEDS = {"digits": 1, "fashion_mnist": 1, "cifar10": 1}
 
 
 @dataclass(frozen=True)
@@ -44,11 +64,32 @@ class Theft:
 
     def attacks(self) -> Mapping[str, Attack]:
         """All of them by name; those that go in rounds train briefly in all but the last."""
-        common = {"pool": self.pool, "surrogate": self.victim.network, "training": self.training}
+        network = self.victim.network
+        common = {"pool": self.pool, "surrogate": network, "training": self.training}
+        brief = {"between": replace(self.training, epochs=2, least_steps=60, learning_rate=0.01)}
+        chunk = {"chunk": 500}  # half of the smallest budget: the first chunk is random
         knockoff = KnockoffNets(**common)
+        few = Game(batch_size=32, latent=64, width=16)  # a few thousand queries are not many turns
         return {
             "KnockoffNets": knockoff,
             "KnockoffNets, labels only": knockoff.through(HardLabels()),
+            "KnockoffNets, S4L": replace(knockoff, training=replace(self.training, rotation=1.0)),
+            "KnockoffNets, adaptive": KnockoffNetsAdaptive(**common),
+            "Tuned": Tuned(**common),
+            "ActiveThief, uncertainty": ActiveThief(**common, rounds=4),
+            "ActiveThief, k-centre": ActiveThief(**common, rounds=4, selection=KCentre()),
+            "ActiveThief, DFAL": ActiveThief(**common, rounds=4, selection=DFAL(), among=5000),
+            "Evasive": Evasive(**common),
+            "FGSM": SeedSamples(**common, **brief, **chunk, step=FGSM(8 / 255)),
+            "PGD": SeedSamples(**common, **brief, **chunk, step=PGD(2 / 255, 8 / 255), steps=10, start=8 / 255),
+            "CW": SeedSamples(**common, **brief, **chunk, step=CW(0.01, weight=1.0), steps=30),
+            "JBDA": JBDA(**common, **brief),
+            "JBDA-TR": JBDA(**common, **brief, augmentation=RandomTargets()),
+            "JBDA, away from the label": JBDA(**common, **brief, augmentation=AwayFromLabel()),
+            "jb-top3": JBDA(**common, **brief, augmentation=NextClasses()),
+            "DFME": DFME(network, few),
+            "MAZE": MAZE(network, few),
+            "DFMS-HL": DFMSHL(network, replace(few, surrogate_steps=1), start=500, warm_up=100),
         }
 
 
