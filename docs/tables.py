@@ -204,6 +204,23 @@ def every_defense() -> str:
     return grid(rows)
 
 
+def attacks_on(name: str) -> str:
+    """Every attack on one undefended victim: accuracy (fidelity) for each budget; the rest for the largest there is."""
+    results = Results.load(RESULTS / "attacks" / name)
+    thefts = {(row.attack, row.budget): row for row in results if row.attack}
+    budgets = sorted({budget for _, budget in thefts})
+    rows = [["Attack", *(f"{budget:,} queries" for budget in budgets), "Counted at the victim", "Seconds", "Peak MiB"]]
+    for attack in results.names("attack"):
+        cells = [thefts.get((attack, budget)) for budget in budgets]
+        last = next(row for row in reversed(cells) if row is not None)
+        shares = [
+            "" if row is None else "{stealer_accuracy:.1%} ({fidelity:.1%})".format(**row.scores) for row in cells
+        ]
+        peak = "" if last.peak_mb is None else f"{last.peak_mb:,}"
+        rows.append([attack, *shares, f"{last.asked:,}", f"{last.seconds:,.0f}", peak])
+    return grid([rows[0], *sorted(rows[1:], key=lambda row: natural(row[0]))])
+
+
 def lenses() -> str:
     """What a thief gets through every lens: one column for each defense. Empty where nothing was run."""
     rows = list(Results.load(RESULTS / "lenses"))
@@ -236,9 +253,10 @@ def delays() -> str:
     rows = [["Bets", "α", *(f"{share:.0%} attack queries" for share in shares), "honest clients accused"]]
     for name in ("energy", "energy, a bet learned from GTSRB"):
         for alpha in (1e-3, 1e-4):
-            at = {row["share"]: row for row in found if row["name"].startswith(f"delay-{name}-{alpha}-")}
+            run = f"{re.sub('[^A-Za-z]+', '-', name)}-{alpha}"
+            at = {row["share"]: row for row in found if row["name"].startswith(f"delay-{run}-")}
             cells = [_delay(at.get(share)) for share in shares]
-            kept = next((it for it in evidence_rows() if it["name"] == f"honest-{name}-{alpha}"), None)
+            kept = next((it for it in evidence_rows() if it["name"] == f"honest-{run}"), None)
             honest = f"{kept['accused'] * kept['streams']:.0f} of {kept['streams']:,}" if kept else ""
             rows.append([name, f"{alpha:g}", *cells, honest])
     return grid(rows)
@@ -311,6 +329,9 @@ TABLES = {
     "defenses_speed": defenses_speed,
     "apmsa": apmsa,
     "every_defense": every_defense,
+    "attacks_digits": lambda: attacks_on("digits"),
+    "attacks_fashion_mnist": lambda: attacks_on("fashion_mnist"),
+    "attacks_cifar10": lambda: attacks_on("cifar10"),
     "lenses": lenses,
     "delays": delays,
     "drift": drift,

@@ -87,7 +87,7 @@ class _Pausing(Relay):
     def try_ask(self, x: Tensor) -> tuple[Tensor, Refused | None]:
         answers = []
         for batch in x.split(self._pace.burst):
-            if self._oracle.asked:
+            if self._oracle.asked and len(batch):
                 self._oracle.wait(len(batch) / self._pace.per_second)
             p, refusal = self._oracle.try_ask(batch)
             answers.append(p)
