@@ -27,6 +27,7 @@ BENCHMARKS = {
     "detectors": detectors.speed,
     "equations": equations.speed,
     "knockoff": knockoff.lenet,
+    "knockoff_adaptive": knockoff.adaptive,
     "knockoff_resnet20": knockoff.resnet20,
     "copycat": knockoff.copycat,
 }

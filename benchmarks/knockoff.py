@@ -15,12 +15,14 @@ from art.estimators.classification import PyTorchClassifier
 import feint
 from benchmarks.clock import processor_seconds
 from feint import Service, Training
-from feint.attacks import HardLabels, KnockoffNets, Lens
+from feint.attacks import HardLabels, KnockoffNets, KnockoffNetsAdaptive, Lens
 
 QUERIES, BATCH, RATE = 5000, 128, 0.05
 Row = dict[str, str | float]
 ArtAttack = Callable[..., Any]
 ART_RANDOM = partial(ArtKnockoffNets, sampling_strategy="random", use_probability=True, verbose=False)
+ART_ADAPTIVE = partial(ArtKnockoffNets, sampling_strategy="adaptive", use_probability=True, verbose=False)
+Method = type[KnockoffNets] | type[KnockoffNetsAdaptive]
 
 
 def lenet() -> list[Row]:
@@ -38,6 +40,11 @@ def copycat() -> list[Row]:
     return compare("lenet", epochs=10, seeds=range(3), lenses=(HardLabels(),), art_attack=ArtCopycatCNN)
 
 
+def adaptive() -> list[Row]:
+    """The adaptive policies: a round of 64 queries at a time, and one query at a time."""
+    return compare("lenet", epochs=10, seeds=range(1), method=KnockoffNetsAdaptive, art_attack=ART_ADAPTIVE)
+
+
 @functools.cache
 def victim_and_data():
     images = feint.data.load("fashion_mnist")
@@ -46,7 +53,13 @@ def victim_and_data():
 
 
 def compare(
-    name: str, *, epochs: int, seeds: range, lenses: tuple[Lens, ...] = (), art_attack: ArtAttack = ART_RANDOM
+    name: str,
+    *,
+    epochs: int,
+    seeds: range,
+    method: Method = KnockoffNets,
+    lenses: tuple[Lens, ...] = (),
+    art_attack: ArtAttack = ART_RANDOM,
 ) -> list[Row]:
     """Processor seconds, accuracy of the surrogate and queries counted at the victim, one row for each run."""
     torch.set_num_threads(2)
@@ -54,7 +67,7 @@ def compare(
     network = feint.networks.get(name, images)
     measured: list[Row] = []
     for seed in seeds:
-        thefts = {"Feint": partial(ours, victim, network, images, epochs, seed, lenses)}
+        thefts = {"Feint": partial(ours, victim, network, images, epochs, seed, method, lenses)}
         thefts["ART 1.20.1"] = partial(art, victim, network, images, epochs, seed, art_attack)
         for tool, theft in thefts.items():
             seconds, surrogate, asked = theft()
@@ -66,11 +79,11 @@ def compare(
     return measured
 
 
-def ours(victim, network, images, epochs: int, seed: int, lenses: tuple[Lens, ...]):
+def ours(victim, network, images, epochs: int, seed: int, method: Method, lenses: tuple[Lens, ...]):
     """The theft with Feint."""
     service = Service(victim)
     oracle = service.oracle(client="thief", budget=QUERIES)
-    attack = KnockoffNets(images.pool, network, Training(epochs=epochs, batch_size=BATCH, learning_rate=RATE))
+    attack = method(images.pool, network, Training(epochs=epochs, batch_size=BATCH, learning_rate=RATE))
     seconds, surrogate = processor_seconds(partial(attack.through(*lenses).steal, oracle, seed=seed))
     return seconds, surrogate, service.ledger["thief"].queries
 
@@ -107,8 +120,8 @@ def art(victim, network, images, epochs: int, seed: int, attack: ArtAttack):
     surrogate = network.build(seed)
     optimizer = torch.optim.SGD(surrogate.parameters(), lr=RATE, momentum=0.9, weight_decay=5e-4, nesterov=True)
     thief = attack(classifier(counted), batch_size_fit=BATCH, batch_size_query=256, nb_epochs=epochs, nb_stolen=QUERIES)
-    pool = images.pool.inputs().numpy()
+    pool, labels = images.pool.inputs().numpy(), images.pool.labels.numpy()  # its labels are what adaptive ones draw
     seconds, _ = processor_seconds(
-        lambda: thief.extract(pool, thieved_classifier=classifier(surrogate, optimizer=optimizer))
+        lambda: thief.extract(pool, labels, thieved_classifier=classifier(surrogate, optimizer=optimizer))
     )
     return seconds, surrogate, counted.asked

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from feint import attacks
@@ -50,7 +51,7 @@ def bench_rows(name: str) -> list[dict[str, Any]]:
     return json.loads(file.read_text()).get(name, {}).get("rows", []) if file.exists() else []
 
 
-def knockoff(thefts: list[dict[str, Any]]) -> list[str]:
+def knockoff(thefts: list[dict[str, Any]], name: str = "KnockoffNets") -> list[str]:
     """One theft with both tools, averaged over seeds: processor time and accuracy of the surrogate."""
     tools = {row["tool"] for row in thefts}
     runs = {tool: [row for row in thefts if row["tool"] == tool] for tool in tools}
@@ -59,7 +60,7 @@ def knockoff(thefts: list[dict[str, Any]]) -> list[str]:
     ours, theirs = mean["Feint"], mean["ART 1.20.1"]
     first = thefts[0]
     setting = f"{first['network']}, {first['epochs']} epochs"
-    what = f"KnockoffNets, {first['asked']:,} queries, Fashion-MNIST, {setting}, CPU time"
+    what = f"{name}, {first['asked']:,} queries, Fashion-MNIST, {setting}, CPU time"
     shown = [f"{it['cpu_seconds']:.1f} s, {it['stealer_accuracy']:.1%}" for it in (ours, theirs)]
     return [what, shown[0], f"{shown[1]} (ART 1.20.1)", f"{ours['cpu_seconds'] / theirs['cpu_seconds']:.2f}"]
 
@@ -95,6 +96,8 @@ def bench() -> str:
     rows += turns()
     for thefts in (bench_rows("knockoff"), bench_rows("knockoff_resnet20")):
         rows += [knockoff(thefts)] if thefts else []
+    thefts = bench_rows("knockoff_adaptive")
+    rows += [knockoff(thefts, "KnockoffNets adaptive")] if thefts else []
     return grid(rows)
 
 
@@ -320,7 +323,24 @@ def recipes() -> str:
     return grid(rows)
 
 
+def adaptive() -> str:
+    """KnockoffNets adaptive beside random, on pools of which most classes are useless."""
+    found = [json.loads(file.read_text()) for file in sorted((RESULTS / "adaptive").glob("*.json"))]
+    rows = [["Pool", "Useful in the pool", "Policy", "Useful queries", "Stealer accuracy, each seed", "Mean", "CPU s"]]
+    for pool in ("natural", "signs"):
+        for attack in ("random", "adaptive"):
+            here = [row for row in found if (row["pool"], row["attack"]) == (pool, attack)]
+            if here:
+                accuracies = [100 * row["stealer_accuracy"] for row in here]
+                shares, seconds = ([row[it] for row in here] for it in ("useful_share", "cpu_seconds"))
+                each = ", ".join(f"{it:.1f}" for it in accuracies)
+                cells = f"{here[0]['useful_in_pool']:.0%}", attack, f"{mean(shares):.0%}", each
+                rows.append([pool, *cells, f"{mean(accuracies):.1f}", f"{mean(seconds):.0f}"])
+    return grid(rows)
+
+
 TABLES = {
+    "adaptive": adaptive,
     "recipes": recipes,
     "digits": lambda: matrix("digits"),
     "cifar10": lambda: matrix("cifar10"),

@@ -1,0 +1,125 @@
+"""KnockoffNets adaptive beside random, on pools of which most classes are of no use to the thief.
+
+    python -m experiments.adaptive --weights FILE.npz
+
+The victim is the published CIFAR-10 ResNet-20; LeNets are trained on 5,000 answers. The pools: CIFAR-100 in its 20
+superclasses, and CIFAR-100's five superclasses of vehicles and large animals with the 43 traffic signs of GTSRB, each
+a group of its own. Rows go to results/adaptive/; what is there is not made again.
+"""
+
+import argparse
+import json
+import time
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from feint import Service, data, networks, victims
+from feint.attacks import KnockoffNets, KnockoffNetsAdaptive
+from feint.data import Split
+from feint.evaluation import metrics
+from feint.evaluation.provenance import provenance
+from feint.store import written
+from feint.training import Training
+from feint.transcript import checksums
+
+OUT = Path(__file__).parents[1] / "results" / "adaptive"
+SUPERCLASSES = {
+    "aquatic mammals": "beaver dolphin otter seal whale",
+    "fish": "aquarium_fish flatfish ray shark trout",
+    "flowers": "orchid poppy rose sunflower tulip",
+    "food containers": "bottle bowl can cup plate",
+    "fruit and vegetables": "apple mushroom orange pear sweet_pepper",
+    "household electrical devices": "clock keyboard lamp telephone television",
+    "household furniture": "bed chair couch table wardrobe",
+    "insects": "bee beetle butterfly caterpillar cockroach",
+    "large carnivores": "bear leopard lion tiger wolf",
+    "large man-made outdoor things": "bridge castle house road skyscraper",
+    "large natural outdoor scenes": "cloud forest mountain plain sea",
+    "large omnivores and herbivores": "camel cattle chimpanzee elephant kangaroo",
+    "medium-sized mammals": "fox porcupine possum raccoon skunk",
+    "non-insect invertebrates": "crab lobster snail spider worm",
+    "people": "baby boy girl man woman",
+    "reptiles": "crocodile dinosaur lizard snake turtle",
+    "small mammals": "hamster mouse rabbit shrew squirrel",
+    "trees": "maple_tree oak_tree palm_tree pine_tree willow_tree",
+    "vehicles 1": "bicycle bus motorcycle pickup_truck train",
+    "vehicles 2": "lawn_mower rocket streetcar tank tractor",
+}
+USEFUL = (
+    "large carnivores",
+    "large omnivores and herbivores",
+    "medium-sized mammals",
+    "vehicles 1",
+    "vehicles 2",
+)
+BUDGET, SEEDS = 5000, range(3)
+TRAINING = Training(epochs=20, batch_size=32, learning_rate=0.02, flip=True)
+Pool = tuple[Split, tuple[int, ...], int]  # inputs with their classes, the group of each, how many groups are useful
+
+
+def natural() -> Pool:
+    """All of CIFAR-100; the useful superclasses are the first groups."""
+    images = data.load("cifar100")
+    names = [*USEFUL, *(name for name in SUPERCLASSES if name not in USEFUL)]
+    groups = {word: names.index(name) for name, words in SUPERCLASSES.items() for word in words.split()}
+    return images.train, tuple(groups[name] for name in images.classes), len(USEFUL)
+
+
+def signs() -> Pool:
+    """The useful superclasses, and traffic signs."""
+    (images, groups, useful), other = natural(), data.load("gtsrb").train
+    classes = [i for i, group in enumerate(groups) if group < useful]
+    kept = np.isin(images.arrays[1], classes)
+    labels = np.concatenate([np.searchsorted(classes, images.arrays[1][kept]), other.arrays[1] + len(classes)])
+    pool = Split.of(np.concatenate([images.images[kept], other.images]), labels)
+    kinds = int(other.labels.max()) + 1
+    return pool, (*(groups[i] for i in classes), *range(useful, useful + kinds)), useful
+
+
+POOLS = {"natural": natural, "signs": signs}
+
+
+def row(pool: str, attack: str, seed: int, victim: networks.Classifier) -> dict[str, Any]:
+    """One theft: where its queries went, what it brought, and what it cost."""
+    inputs, hierarchy, useful = POOLS[pool]()
+    test = data.load("cifar10").test
+    surrogate = networks.get("lenet", data.load("cifar10"))
+    attacks = {
+        "random": KnockoffNets(inputs, surrogate, TRAINING),
+        "adaptive": KnockoffNetsAdaptive(inputs, surrogate, TRAINING, hierarchy),
+    }
+    oracle, started = Service(victim).oracle(client="thief", budget=BUDGET), time.process_time()
+    stolen = attacks[attack].steal(oracle, seed=seed)
+    seconds = time.process_time() - started
+    known = {
+        checksum: hierarchy[label] < useful
+        for checksum, label in zip(checksums(inputs.inputs()).tolist(), inputs.labels.tolist(), strict=True)
+    }
+    asked = [known[it] for it in checksums(oracle.transcript.x).tolist()]
+    return {
+        "pool": pool, "attack": attack, "seed": seed, "asked": oracle.asked, "cpu_seconds": seconds,
+        "useful_share": sum(asked) / len(asked), "useful_in_pool": sum(known.values()) / len(known),
+        "stealer_accuracy": metrics.stealer_accuracy(stolen, test),
+        "fidelity": metrics.fidelity(stolen, victim, test), "n_test": len(test),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", type=Path, required=True, help="the published ResNet-20, an .npz file")
+    options = parser.parse_args()
+    victim = victims.load_published(options.weights, networks.get("resnet20", data.load("cifar10")))
+    for pool, seed, attack in product(POOLS, SEEDS, ("random", "adaptive")):
+        file = OUT / f"{pool}-{attack}-{seed}.json"
+        if file.exists():
+            continue
+        found = row(pool, attack, seed, victim)
+        with written(file) as partial:
+            partial.write_text(json.dumps(found | {"provenance": provenance()}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
