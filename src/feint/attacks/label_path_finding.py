@@ -151,7 +151,7 @@ class _Search:
         for _ in range(ceil(log2(1 / self._recipe.epsilon))):
             middle = (inside + outside) / 2
             inside, outside = self._halved(mixed.scatter(1, feature, middle), p, middle, inside, outside)
-        found = torch.maximum(inside, outside).double()[:, 0]  # so that what lies on a threshold goes left, as theirs
+        found = ((inside.double() + outside.double()) / 2)[:, 0]
         return list(zip(feature[:, 0].tolist(), found.tolist(), strict=True)) if self._refusal is None else []
 
     def _halved(self, x: Tensor, p: Tensor, middle: Tensor, same: Tensor, differs: Tensor) -> tuple[Tensor, Tensor]:

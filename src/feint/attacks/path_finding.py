@@ -76,10 +76,11 @@ class _Search:
                 watch.step(f"asking ({len(self.p)} leaves)", self._oracle.asked, total)
 
     def _known(self, x: Tensor, p: Tensor) -> bool:
-        """Whether `x` lies in a box of its own answer."""
+        """Whether `x` lies in a box of its own answer, whose faces are known to within epsilon."""
         if not self.p:
             return False
-        inside = ((torch.stack(self.low) <= x) & (x <= torch.stack(self.high))).all(1)
+        low, high = torch.stack(self.low) - self._epsilon, torch.stack(self.high) + self._epsilon
+        inside = ((low <= x) & (x <= high)).all(1)
         return bool((inside & (torch.stack(self.p) == p).all(1)).any())
 
     def _box(self, x: Tensor, p: Tensor) -> list[tuple[Tensor, int, Tensor, Tensor]]:
