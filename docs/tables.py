@@ -94,6 +94,13 @@ def bench() -> str:
         rows.append([f"import {name}", f"{loads[name]:.2f} s", f"{loads['torch']:.2f} s (import torch)", ratio])
     rows += [[f"load {row['data']}", f"{row['seconds']:.3f} s", "", ""] for row in bench_rows("loading")]
     rows += turns()
+    solved = {row["tool"]: row for row in bench_rows("equations")}
+    if solved:
+        ours, theirs = solved["Feint"], solved["random inputs, torch.linalg.solve"]
+        what = f"EquationSolving, d = {ours['features']:,}, {ours['asked']:,} queries (the least there can be)"
+        cells = [f"{it['seconds']:.2g} s, error {it['relative_error']:.0e}" for it in (ours, theirs)]
+        ratio = f"{ours['seconds'] / theirs['seconds']:.2f}"
+        rows.append([what, cells[0], f"{cells[1]} (random inputs, torch.linalg.solve)", ratio])
     for thefts in (bench_rows("knockoff"), bench_rows("knockoff_resnet20")):
         rows += [knockoff(thefts)] if thefts else []
     thefts = bench_rows("knockoff_adaptive")
@@ -316,6 +323,57 @@ def data_free() -> str:
     return grid(rows)
 
 
+def equation_rows() -> list[dict[str, Any]]:
+    return [json.loads(file.read_text()) for file in sorted((RESULTS / "equations").glob("*.json"))]
+
+
+def mean_of(rows: list[dict[str, Any]], key: str) -> float:
+    return sum(row[key] for row in rows) / len(rows)
+
+
+def equations() -> str:
+    """Undefended victims: what is stolen by the form of the model, beside the least that any method needs."""
+    heads = "Victim|Data|Attack|Queries|The least|Seeds|Relative error|Fidelity|on random inputs"
+    rows = [heads.split("|")]
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in equation_rows():
+        if "defense" not in row:
+            groups.setdefault((row["data"], row["victim"], row["budget"]), []).append(row)
+    for (name, victim, _), found in sorted(groups.items()):
+        error = "angle" if "labels" in victim else "relative_error"
+        rows.append([
+            victim, name, f"`{found[0]['recipe']}`", f"{mean_of(found, 'asked'):,.0f}",
+            _least(found[0]), f"{len(found)}",
+            f"{mean_of(found, error):.1e}" if error in found[0] else "",
+            *(f"{mean_of(found, it):.2%}" for it in ("fidelity", "fidelity_random")),
+        ])  # fmt: skip
+    return grid(rows)
+
+
+def _least(row: dict[str, Any]) -> str:
+    if row["least"] is None:
+        return ""
+    return f"{row['least']:,} points" if "labels" in row["victim"] else f"{row['least']:,}"
+
+
+def equations_defended() -> str:
+    """Softmax regression on digits behind each defense: the relative error of the parameters, and the fidelity."""
+    found = [row for row in equation_rows() if "defense" in row]
+    attacks = sorted({row["attack"] for row in found}, key=lambda it: ("labels" in it, it.startswith("r"), "100" in it))
+    rows = [["Defense", *attacks]]
+    names = dict.fromkeys(row["defense"] for row in found)
+    for name in sorted(names, key=lambda it: (it != "none", natural(it))):
+        cells = []
+        for attack in attacks:
+            here = [row for row in found if (row["defense"], row["attack"]) == (name, attack)]
+            error = "angle" if "labels" in attack else "relative_error"
+            done = [row for row in here if "refused" not in row]
+            shown = f"{mean_of(done, error):.1e}, {mean_of(done, 'fidelity'):.1%}" if done else ""
+            cells.append(shown or ("refused: labels only" if here else ""))
+        rows.append([name, *cells])
+    return grid(rows)
+
+
 def recipes() -> str:
     rows = [["Training of the thief", "Stealer accuracy"]]
     for row in json.loads((RESULTS / "cifar10_recipes.json").read_text())["rows"]:
@@ -342,6 +400,8 @@ def adaptive() -> str:
 TABLES = {
     "adaptive": adaptive,
     "recipes": recipes,
+    "equations": equations,
+    "equations_defended": equations_defended,
     "digits": lambda: matrix("digits"),
     "cifar10": lambda: matrix("cifar10"),
     "bench": bench,
