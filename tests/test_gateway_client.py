@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests.conformance.test_attacks import CASES, victim_of
 from tests.open_inference import served
 from tests.problems import Linear
 
@@ -42,6 +43,18 @@ def test_the_same_surrogate_query_for_query(attack, binary):
         theirs, ours = (attack.steal(oracle).state_dict() for oracle in (there, here))
         assert server.service.ledger.queries == there.asked == here.asked == 280
     assert torch.equal(there.transcript.x, here.transcript.x)
+    assert torch.equal(there.transcript.p, here.transcript.p)
+    assert all(torch.equal(theirs[name], ours[name]) for name in ours)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_attack_asks_and_learns_the_same_there(name):
+    here = Service(victim_of(name)).oracle(client="a", budget=120)
+    ours = CASES[name].steal(here).state_dict()
+    with served(Service(victim_of(name)), shape=SHAPE, classes=3) as server:
+        there = connect(server.url, model="toy", budget=120)
+        theirs = CASES[name].steal(there).state_dict()
+    assert there.asked == here.asked
     assert torch.equal(there.transcript.p, here.transcript.p)
     assert all(torch.equal(theirs[name], ours[name]) for name in ours)
 

@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 import feint
-from feint import attacks, defenses
+from feint import attacks, defenses, words
 from feint.attacks import (
     DFAL,
     DFME,
@@ -14,6 +14,7 @@ from feint.attacks import (
     JBDA,
     MAZE,
     ActiveThief,
+    Attack,
     Averaged,
     AwayFromLabel,
     DFALThenKCentre,
@@ -387,6 +388,17 @@ def test_given_fields_fill_the_gaps_and_no_more():
     )
     assert knockoff == KnockoffNets(POOL, NETWORK, Training(epochs=1))
     assert parse("HardLabels", WORDS, pool=POOL) == HardLabels()
+
+
+@pytest.mark.parametrize("name", [it for it in attacks.__all__ if issubclass(getattr(attacks, it), Attack)])
+def test_the_command_line_completes_every_attack(name):
+    if name in ("Attack", "Through"):
+        return
+    body = {"EquationSolving": "linear", "LowdMeek": "linear", "PathFinding": "tree", "LabelPathFinding": "tree"}
+    network = Network(body.get(name, "mlp"), (1, 8, 8), 10)
+    made = words.parse(name, pool=POOL, surrogate=network, training=Training(epochs=3))
+    assert (type(made).__name__, made.surrogate) == (name, network)
+    assert getattr(made, "training", Training(epochs=3)) == Training(epochs=3)
 
 
 def test_data_in_a_recipe_is_a_handle():
