@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from feint.attacks.asking import drawn
+from feint.attacks.asking import drawn, in_batches
 from feint.attacks.lenses import Lens
 from feint.attacks.rehearsals import Reader, Rehearses, Studied, clean, labelled, part, same_classes
 from feint.data import Split
@@ -73,8 +73,8 @@ class Recovered(Lens):
         shadow = learn(self.surrogate, own, known, self.training, seed=seed, watch=watch)
         outliers = part(self.pool, len(half), seed)
         line = self.rehearsal.on(shadow, labelled(own, known), outliers=outliers, seed=seed, watch=watch)
-        batches = drawn(self.pool, self.pairs // self.shadows, seed).split(500)
-        pairs = [(line.answer(it), clean(shadow, it)) for it in map(self.pool.inputs, batches)]
+        batches = in_batches(self.pool, drawn(self.pool, self.pairs // self.shadows, seed))
+        pairs = [(line.answer(it), clean(shadow, it)) for it in batches]
         perturbed, truth = zip(*pairs, strict=True)
         return torch.cat(perturbed), torch.cat(truth)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from feint.attacks.asking import need_probabilities
 from feint.attacks.lenses import Lens, affordable
+from feint.attacks.surrogates import logits
 from feint.data import Split
 from feint.errors import BadInput, Refused
 from feint.oracle import Oracle, Relay
@@ -16,7 +17,6 @@ from feint.transcript import Transcript
 from feint.watch import SILENT, Watch
 
 Reader = Callable[[Tensor], Tensor]  # answers (N, K) to clearer ones
-BATCH = 500
 
 
 class Rehearsed(Protocol):
@@ -96,7 +96,6 @@ def part(pool: Split, count: int, seed: int) -> Split:
     return Split.of(pool.images[rows], pool.arrays[1][rows], name=pool.name, part="drawn")
 
 
-@torch.no_grad()
 def clean(model: nn.Module, x: Tensor) -> Tensor:
     """The answers (N, K) of a model of one's own."""
-    return torch.cat([model(batch).float().softmax(-1) for batch in x.split(BATCH)])
+    return logits(model, x).float().softmax(-1)

@@ -10,6 +10,7 @@ from feint.attacks.asking import BATCH, check, drawn
 from feint.attacks.attack import Attack
 from feint.attacks.descent import descend
 from feint.attacks.rounds import check_between, train_in_rounds
+from feint.attacks.surrogates import logits
 from feint.data import Split
 from feint.errors import BadRecipe
 from feint.networks import Classifier, Network
@@ -102,6 +103,5 @@ def least_confident(surrogate: Classifier, x: Tensor, count: int) -> Tensor:
     """The `count` inputs of `x` (N, …) of which the surrogate is least sure, in their order there."""
     if count >= len(x):
         return x
-    with torch.no_grad():
-        sure = torch.cat([surrogate(batch).softmax(-1).amax(-1) for batch in x.split(BATCH)])
+    sure = logits(surrogate, x).softmax(-1).amax(-1)
     return x[sure.topk(count, largest=False).indices.sort().values]

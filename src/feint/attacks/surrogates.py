@@ -1,7 +1,7 @@
-"""What an attacker asks his own surrogate, for nothing."""
+"""What an attacker asks models of his own, for nothing."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from feint.attacks.asking import BATCH, in_batches
 from feint.data import Split
@@ -9,7 +9,7 @@ from feint.networks import Classifier
 
 
 @torch.no_grad()
-def logits(surrogate: Classifier, x: Tensor) -> Tensor:
+def logits(surrogate: nn.Module, x: Tensor) -> Tensor:
     """The logits (N, K) of inputs `x` (N, C, H, W), a batch at a time."""
     return torch.cat([surrogate(part) for part in x.split(BATCH)])
 
