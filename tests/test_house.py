@@ -46,6 +46,12 @@ def test_every_method_cites_its_paper_and_has_a_docs_row(method, room):
     assert re.search(r"\d{4}", method.__doc__) or "not a method of that paper" in method.__doc__
 
 
+def test_every_reference_begins_and_ends():
+    lines = (ROOT / "docs" / "references.bib").read_text().splitlines()
+    marks = [line[0] for line in lines if line.startswith(("@", "}"))]
+    assert marks == ["@", "}"] * (len(marks) // 2)
+
+
 def test_every_reference_is_cited_and_every_citation_is_there():
     bibliography = set(re.findall(r"^@\w+{(\w+),$", (ROOT / "docs" / "references.bib").read_text(), re.MULTILINE))
     text = "\n".join(file.read_text() for file in [*ROOT.glob("docs/**/*.md"), *ROOT.glob("src/**/*.py")])
