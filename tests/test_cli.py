@@ -77,6 +77,10 @@ def test_a_model_behind_a_url_is_stolen_as_one_here(trained):
         server.dies_after = -1
         assert feint(f"{there} --out there")[0] == 0
         assert server.service.ledger.queries == 300
+        data_free = "DFME(game=Game(batch_size=8, latent=8, width=8))"
+        no_pool = f'steal "{data_free}" --budget 60 --surrogate mlp --url {server.url} --model toy --out dreamt'
+        code, out, err = feint(no_pool)
+        assert (code, "of 60 queries" in out) == (0, True), err
         code, _, err = feint(f"{there} --defense APMSA --out neither")
         assert (code, "name one" in err) == (2, True)
     assert feint(f"{steal} --victim victim --out here")[0] == 0
@@ -172,6 +176,7 @@ def test_a_mistake_is_one_line_and_exit_code_two(feint, tmp_path, line, says):
         ("steal Knockoff --victim victim --pool digits --budget 10 --out stolen", "did you mean 'KnockoffNets'"),
         ("steal --victim victim --pool digits --budget 10 --defense victim --out stolen", "expected"),
         ("steal --victim victim --pool digits --budget 10 --surrogate resnet --out stolen", "did you mean"),
+        ("steal --victim victim --budget 10 --out stolen", "without pool"),
     ],
 )
 def test_a_mistake_with_a_victim_at_hand(trained, tmp_path, line, says):

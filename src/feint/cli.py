@@ -170,7 +170,7 @@ def steal(
     url: str | None = None,
     model: str | None = None,
     key: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=False, env_var="FEINT_KEY")] = (),
-    pool: str,
+    pool: str | None = None,
     budget: int,
     out: Path,
     defense: Defenses = (),
@@ -200,7 +200,8 @@ def steal(
     key
         An API key of the server; several are the attacker's accounts. FEINT_KEY in the environment says the same.
     pool
-        The data set whose victim is attacked: its pool is asked about. NAME/train names a part of a set.
+        The data set whose victim is attacked: its pool is asked about. NAME/train names a part of a set. Attacks
+        without images, like DFME, need none.
     budget
         How many queries may be asked.
     out
@@ -222,10 +223,12 @@ def steal(
     from feint.progress import bars
     from feint.transcript import Transcript
 
-    images = _pool(pool)
     target = _target(victim, url, model, defense, key)
-    network = _network(surrogate or target.network, target.shape or images.shape, target.classes)
-    given = {"pool": images, "surrogate": network, "training": _parse(training)}
+    own = {"pool": _pool(pool)} if pool is not None else {}
+    network = _network(
+        surrogate or target.network, target.shape or (own["pool"].shape if own else None), target.classes
+    )
+    given = {**own, "surrogate": network, "training": _parse(training)}
     recipe = (words.found if Path(attack).exists() else words.parse)(attack, **given)
     recipe = recipe.through(*(_parse(it, **given) for it in lens)) if lens else recipe
     _free(out)
@@ -285,12 +288,14 @@ def evaluate(surrogate: Path, /, *, victim: Path, data: str, defense: Defenses =
         print(f"{name.replace('_', ' '):22} {score:8.4g}")
 
 
-def _network(name: str | None, shape: tuple[int, int, int], classes: int) -> "Network":
+def _network(name: str | None, shape: tuple[int, int, int] | None, classes: int) -> "Network":
     from feint.networks import Network
 
-    if name is None:
-        known = "the surrogate's, for a victim whose own is not known"
-        raise BadInput("no network", known, "name it: --surrogate lenet, mlp, linear, tree …")
+    if name is None or shape is None:
+        got = "a victim whose network is not known" if name is None else "a victim whose inputs are not known"
+        raise BadInput(
+            got, "the surrogate's and a pool", "name them: --surrogate lenet, mlp, linear, tree …, --pool NAME"
+        )
     return Network(name, shape, classes)
 
 
@@ -350,8 +355,14 @@ def _behind(url: str, model: str, keys: Sequence[str]) -> _Target:
     from feint.gateway import Connection
 
     server = Connection(url, model=model, keys=keys)
-    about = {"victim": f"{server.url}, {model}"}
-    return _Target(lambda budget, past: server.oracle(budget=budget, past=past), None, None, server.classes, about)
+    channels, height, width = server.shape
+    return _Target(
+        lambda budget, past: server.oracle(budget=budget, past=past),
+        None,
+        (channels, height, width),
+        server.classes,
+        {"victim": f"{server.url}, {model}"},
+    )
 
 
 def _here(victim: Path, defense: Sequence[str]) -> _Target:

@@ -30,27 +30,27 @@ LENGTH = "Inference-Header-Content-Length"
 
 @dataclass(frozen=True)
 class Model:
-    """What a server says of a model: the input's name and `shape` without the batch, the output's name and classes."""
+    """What a server says of a model: the input's name and `shape` (C, H, W), the output's name and classes."""
 
     input: str
-    shape: tuple[int, ...]
+    shape: tuple[int, int, int]
     output: str
     classes: int
 
 
 def model(metadata: Any, output: str | None = None) -> Model:
-    """Read a model's metadata. Raises `BadInput` unless it has one FP32 input, and one FP32 output (N, K) so named."""
+    """Read a model's metadata. Raises `BadInput` unless it has one FP32 image input, and one FP32 output (N, K)."""
     try:
         inputs = [it for it in metadata["inputs"] if it["datatype"] == "FP32"]
         outputs = [it for it in metadata["outputs"] if it["datatype"] == "FP32" and len(it["shape"]) == 2]
         chosen = [it for it in outputs if output in (None, it["name"])]
         (given,), (answer,) = inputs, chosen
-        shape = tuple(map(int, given["shape"]))[1:]
-        return Model(str(given["name"]), shape, str(answer["name"]), int(answer["shape"][1]))
+        _, channels, height, width = map(int, given["shape"])
+        return Model(str(given["name"]), (channels, height, width), str(answer["name"]), int(answer["shape"][1]))
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(
             f"a model with the metadata {json.dumps(metadata)[:300]}",
-            "one FP32 input and one FP32 output (N, K)",
+            "one FP32 input (N, C, H, W) and one FP32 output (N, K)",
             "name the output that holds the probabilities",
         ) from error
 
