@@ -1,14 +1,16 @@
 """The matrix: a row for every cell, each run once, the same alone and together."""
 
 import json
+import math
 
 import pytest
 
 from feint import Defense, Matrix, Training
-from feint.attacks import HardLabels, KnockoffNets
+from feint.attacks import HardLabels, KnockoffNets, Sybil
 from feint.defenses.access import Budget
 from feint.defenses.outputs import APGPClosedForm
 from feint.errors import BadInput, DamagedFile
+from feint.evaluation import memory
 from feint.evaluation.results import Results
 from feint.evaluation.summary import markdown, sentences, worst_case
 from feint.watch import Watch
@@ -39,6 +41,16 @@ def test_every_cell_has_a_row_and_none_is_run_twice(matrix, tmp_path):
     again = matrix.run(folder=tmp_path, map=lambda run, cells: pytest.fail("ran") if list(cells) else [])
     assert list(again) == list(results)
     assert {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()} == before
+
+
+def test_a_row_counts_the_queries_of_every_client_and_tells_the_memory(victim, digits, knockoff, tmp_path):
+    attacks = {"sybils": knockoff.through(Sybil(clients=3))}
+    matrix = Matrix(victim, digits.test, attacks=attacks, defenses={"none": Defense()}, budgets=[50], seeds=[0])
+    (row,) = [row for row in matrix.run(folder=tmp_path) if row.attack]
+    assert row.asked == 50
+    assert row.peak_mb is None or 50 < row.peak_mb < 10_000
+    assert (row.peak_mb is None) == math.isnan(memory.peak_mb())
+    assert list(Results.load(tmp_path))[-1].peak_mb == row.peak_mb
 
 
 def test_an_interrupted_matrix_continues(matrix, tmp_path):

@@ -401,6 +401,16 @@ def test_the_command_line_completes_every_attack(name):
     assert getattr(made, "training", Training(epochs=3)) == Training(epochs=3)
 
 
+def test_inside_a_recipe_given_fields_fill_only_what_must_be_there():
+    given = {"pool": POOL, "surrogate": NETWORK, "training": Training(epochs=9)}
+    text = "Through(KnockoffNets(), (HardLabels(),))"
+    expected = KnockoffNets(POOL, NETWORK).through(HardLabels())
+    assert parse(text, WORDS | {"Through": Through}, **given) == expected
+    table = {"kind": "Through", "attack": {"kind": "KnockoffNets"}, "lenses": [{"kind": "HardLabels"}]}
+    assert from_table(table, WORDS | {"Through": Through}, **given) == expected
+    assert from_table(table["attack"], WORDS, **given) == KnockoffNets(POOL, NETWORK, Training(epochs=9))
+
+
 def test_data_in_a_recipe_is_a_handle():
     with pytest.raises(BadRecipe, match="handle"):
         to_table(build("Defense", {"outputs": [lambda p, x: p]}, WORDS))
