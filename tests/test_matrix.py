@@ -50,7 +50,7 @@ def test_a_row_counts_the_queries_of_every_client_and_tells_the_memory(victim, d
     assert row.asked == 50
     assert row.peak_mb is None or 50 < row.peak_mb < 10_000
     assert (row.peak_mb is None) == math.isnan(memory.peak_mb())
-    assert list(Results.load(tmp_path))[-1].peak_mb == row.peak_mb
+    assert row.peak_mb in [it.peak_mb for it in Results.load(tmp_path) if it.attack]
 
 
 def test_an_interrupted_matrix_continues(matrix, tmp_path):
