@@ -237,12 +237,15 @@ def lenses() -> str:
     stolen = {(row.attack, row.defense): row.scores["stealer_accuracy"] for row in rows}
     bounds = {row.attack for row in rows if any(map(_upper_bound, row.recipe["attack"].get("lenses", ())))}
     names = sorted({name for _, name in stolen}, key=lambda it: (it != "none", it.lower()))
-    worst = [max((it for (lens, at), it in stolen.items() if at == name and lens not in bounds)) for name in names]
+    ways = {
+        name: {lens: it for (lens, at), it in stolen.items() if at == name and lens not in bounds} for name in names
+    }
+    worst = [f"{100 * max(it.values()):.1f}" if "labels only" in it else "" for it in ways.values()]
     shown = [["Lens", *names]]
     for lens in sorted({lens for lens, _ in stolen}, key=lambda it: (it != "as they are", it != "labels only", it)):
         cells = [f"{100 * stolen[lens, it]:.1f}" if (lens, it) in stolen else "" for it in names]
         shown.append([f"{lens}, an upper bound" if lens in bounds else lens, *cells])
-    return grid([*shown, ["worst case", *(f"{100 * it:.1f}" for it in worst)]])
+    return grid([*shown, ["worst case", *worst]])
 
 
 def _upper_bound(lens: dict[str, Any]) -> bool:
