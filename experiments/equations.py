@@ -8,7 +8,6 @@ parameters are relative, in the Euclidean norm over all of them, up to the shift
 
 import argparse
 import functools
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor, nn
 
 import feint
+from experiments.rows import keep
 from feint import data, victims
 from feint.attacks import Attack, EquationSolving, HardLabels, LabelPathFinding, LowdMeek, PathFinding, Retraining
 from feint.attacks.parameters import parameters
@@ -38,11 +38,9 @@ from feint.defenses.outputs import (
 )
 from feint.errors import BadInput
 from feint.evaluation import metrics
-from feint.evaluation.provenance import provenance
 from feint.networks import Network
 from feint.progress import bars
 from feint.service import Defense, Service
-from feint.store import written
 from feint.training import Training
 
 OUT = Path(__file__).parents[1] / "results" / "equations"
@@ -205,20 +203,12 @@ def main() -> None:
             for done, (name, job) in enumerate(jobs):
                 watch.step(part, done, len(jobs))
                 keep(
+                    OUT,
                     name.replace(" ", "-").replace(",", "").replace("(", "").replace(")", "").replace("+", "and"),
                     job,
                     f"python -m experiments.equations {part}",
                 )
             watch.step(part, len(jobs), len(jobs))
-
-
-def keep(name: str, job: Callable[[], dict[str, Any]], command: str) -> None:
-    """The row of `job`, written when it is not there yet."""
-    file = OUT / f"{name}.json"
-    if not file.exists():
-        row = {"name": name, "command": command, **job(), "provenance": provenance()}
-        with written(file) as partial_file:
-            partial_file.write_text(json.dumps(row, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ half, thieves from CIFAR-100. Rows go to results/evidence/; what is there is not
 
 import argparse
 import functools
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from experiments.rows import keep
 from feint import data, networks, victims
 from feint.data import Split
 from feint.defenses.access import Refuse, SequentialTest
@@ -25,14 +25,12 @@ from feint.defenses.outputs import APGPClosedForm, LabelFlip
 from feint.demo import SETTINGS
 from feint.errors import Refused
 from feint.evaluation import metrics
-from feint.evaluation.provenance import provenance
 from feint.ledger import Ledger
 from feint.line import Defense, Ladder
 from feint.networks import Classifier
 from feint.progress import bars
 from feint.query import Query
 from feint.service import Service
-from feint.store import written
 from feint.training import learn
 from feint.watch import Watch
 
@@ -193,16 +191,7 @@ def main() -> None:
         jobs = {"streams": partial(streams, setting), "ladder": partial(ladder, setting, watch)}
         for part in options.parts:
             for name, job in jobs[part]():
-                keep(name.replace(" ", "-").replace(",", ""), job, f"python -m experiments.evidence {part}")
-
-
-def keep(name: str, job: Callable[[], dict[str, Any]], command: str) -> None:
-    """The row of `job`, written when it is not there yet."""
-    file = OUT / f"{name}.json"
-    if not file.exists():
-        row = {"name": name, "command": command, **job(), "provenance": provenance()}
-        with written(file) as partial_file:
-            partial_file.write_text(json.dumps(row, indent=1) + "\n")
+                keep(OUT, name.replace(" ", "-").replace(",", ""), job, f"python -m experiments.evidence {part}")
 
 
 if __name__ == "__main__":
