@@ -103,8 +103,10 @@ def bench() -> str:
         rows.append([what, cells[0], f"{cells[1]} (random inputs, torch.linalg.solve)", ratio])
     for thefts in (bench_rows("knockoff"), bench_rows("knockoff_resnet20")):
         rows += [knockoff(thefts)] if thefts else []
-    thefts = bench_rows("knockoff_adaptive")
-    rows += [knockoff(thefts, "KnockoffNets adaptive")] if thefts else []
+    for name, attack in (("knockoff_adaptive", "KnockoffNets adaptive"), ("copycat", "CopycatCNN")):
+        rows += [knockoff(bench_rows(name), attack)] if bench_rows(name) else []
+    for row in bench_rows("memory"):
+        rows.append([f"{row['attack']}, {row['asked']:,} queries, peak memory", f"{row['peak_mb']:,.0f} MiB", "", ""])
     return grid(rows)
 
 
