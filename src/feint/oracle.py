@@ -5,7 +5,7 @@ It answers, shows the bill and keeps the transcript. 1 query = 1 input, repeats 
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -143,7 +143,7 @@ class Meter:
                 f"at most {self.budget} in all",
                 "raise the budget, or learn from the transcript",
             )
-        return torch.cat(answers) if answers else x.new_empty(0, 0), refusal
+        return together(answers), refusal
 
     def _answer(self, x: Tensor) -> Tensor:
         """The answers to the first rows of `x`: those of the past, or new ones, waiting and working as told."""
@@ -219,3 +219,8 @@ def whole(p: Tensor, refusal: Refused | None) -> Tensor:
     if refusal is not None:
         raise refusal
     return p
+
+
+def together(answers: Sequence[Tensor]) -> Tensor:
+    """Answers (n, K) that came in parts, as one tensor; (0, 0) where none came."""
+    return torch.cat([p for p in answers if len(p)] or [torch.empty(0, 0)])

@@ -9,15 +9,14 @@ from torch import Tensor
 
 from feint.attacks.asking import check, drawn
 from feint.attacks.attack import Attack
-from feint.attacks.rounds import in_rounds
+from feint.attacks.rounds import train_in_rounds
 from feint.attacks.selection import Candidates, Selection, Uncertainty
 from feint.attacks.surrogates import logits, logits_of_rows
 from feint.data import Split
 from feint.errors import BadRecipe
 from feint.networks import Classifier, Network
 from feint.oracle import Oracle
-from feint.training import Training, learn
-from feint.transcript import Transcript
+from feint.training import Training
 from feint.watch import SILENT, Watch
 
 
@@ -54,9 +53,6 @@ class ActiveThief(Attack):
         count = max(1, round(oracle.left * self.first))
         waiting, rest = _Waiting(order[count:]), oracle.left - count
 
-        def learned(transcript: Transcript) -> Classifier:
-            return learn(self.surrogate, transcript.x, transcript.p, self.training, seed=seed, watch=watch)
-
         def proposed(surrogate: Classifier, left: int) -> Tensor:
             count = min(left, math.ceil(rest / self.rounds))
             seen = waiting.rows[: max(self.among, count)]
@@ -65,7 +61,15 @@ class ActiveThief(Attack):
             return self.pool.inputs(waiting.take(self.selection.choose(count, candidates), len(seen)))
 
         first = self.pool.inputs(order[:count])
-        return in_rounds(oracle, first, learn=learned, propose=proposed, watch=watch)
+        return train_in_rounds(
+            oracle,
+            first,
+            network=self.surrogate,
+            training=self.training,
+            propose=proposed,
+            seed=seed,
+            watch=watch,
+        )
 
 
 class _Waiting:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from feint.attacks.asking import need_budget
 from feint.attacks.players import ImageGenerator, squash
-from feint.errors import BadInput, BadRecipe, Refused
+from feint.errors import BadRecipe, Refused
 from feint.networks import Classifier, Network
 from feint.oracle import Oracle
 from feint.watch import Watch
@@ -171,14 +172,8 @@ class Table:
 
 
 def afford(oracle: Oracle, network: Network, cost: int) -> None:
-    """Raise `BadInput` before anything is asked where the budget does not pay for one turn, of `cost` queries; the
-    refusal, where it pays for nothing at all."""
-    if not oracle.left:
-        oracle.ask(torch.zeros(1, *network.shape))
-    if oracle.left < cost:
-        raise BadInput(
-            f"a budget for {oracle.left} inputs", f"at least {cost}, one turn", "raise the budget, or lower batch_size"
-        )
+    """Raise as `need_budget` does where the budget does not pay for one turn, of `cost` queries."""
+    need_budget(oracle, network, cost, what=", one turn", remedy="raise the budget, or lower batch_size")
 
 
 def play(oracle: Oracle, table: Table, outwit: Callable[[], list[Batch]], *, cost: int, watch: Watch) -> Classifier:

@@ -14,18 +14,25 @@ from feint.watch import Watch
 BATCH = 500
 
 
-def check(oracle: Oracle, pool: Split, surrogate: Network, *, least: int = 1, most: int | None = None) -> None:
-    """Raise `BadInput` before anything is asked: the pool does not fit the surrogate, or holds fewer inputs than the
-    `most` that will be asked (by default all that the budget pays for), or the budget does not pay for `least`. Raises
-    the refusal where the budget pays for nothing at all."""
+def need_budget(
+    oracle: Oracle, surrogate: Network, least: int, *, what: str = "", remedy: str = "raise the budget"
+) -> None:
+    """Raise `BadInput` before anything is asked where the budget does not pay for `least` inputs, which are `what`; the
+    refusal, where it pays for nothing at all."""
     if not oracle.left:
-        oracle.ask(pool.inputs(slice(0, 1)))
+        oracle.ask(torch.zeros(1, *surrogate.shape))
+    if oracle.left < least:
+        raise BadInput(f"a budget for {oracle.left} inputs", f"at least {least:,}{what}", remedy)
+
+
+def check(oracle: Oracle, pool: Split, surrogate: Network, *, least: int = 1, most: int | None = None) -> None:
+    """Raise as `need_budget` does, and `BadInput` where the pool does not fit the surrogate, or holds fewer inputs than
+    the `most` that will be asked (by default all that the budget pays for)."""
+    need_budget(oracle, surrogate, least)
     if pool.shape != tuple(surrogate.shape):
         raise BadInput(
             f"a pool of inputs {pool.shape}", f"{tuple(surrogate.shape)}, which the surrogate takes", "change either"
         )
-    if oracle.left < least:
-        raise BadInput(f"a budget for {oracle.left} inputs", f"at least {least}", "raise the budget")
     most = oracle.left if most is None else most
     if most > len(pool):
         raise BadInput(

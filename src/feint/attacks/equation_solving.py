@@ -7,13 +7,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from feint.attacks.asking import BATCH, need_probabilities
+from feint.attacks.asking import BATCH, need_budget, need_probabilities
 from feint.attacks.attack import Attack
-from feint.attacks.parameters import classifier, need_budget, need_linear
+from feint.attacks.parameters import classifier, need_linear
 from feint.attacks.weighing import Design
 from feint.errors import Refused
 from feint.networks import Classifier, Network
-from feint.oracle import Oracle
+from feint.oracle import Oracle, together
 from feint.watch import SILENT, Watch
 
 SCALES = 1.0, 1 / 8, 1 / 64  # of the inputs, the next one where answers saturate
@@ -82,7 +82,7 @@ class EquationSolving(Attack):
                 break
         else:
             refusal = None
-        return torch.cat([it for it in answers if len(it)] or [torch.empty(0, 0)]), refusal
+        return together(answers), refusal
 
 
 def log_ratios(p: Tensor) -> Tensor:

@@ -8,14 +8,13 @@ from torch import Tensor
 
 from feint.attacks.asking import check, drawn
 from feint.attacks.attack import Attack
-from feint.attacks.rounds import in_rounds
+from feint.attacks.rounds import train_in_rounds
 from feint.attacks.surrogates import logits_of_rows
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
 from feint.networks import Classifier, Network
 from feint.oracle import Oracle
-from feint.training import Training, learn
-from feint.transcript import Transcript
+from feint.training import Training
 from feint.watch import SILENT, Watch
 
 
@@ -55,13 +54,18 @@ class Evasive(Attack):
         ordinary = odd[:0] if self.natural is None else drawn(self.natural, len(self.natural), seed + 1)
         deck = _Deck(self, ordinary, odd, torch.Generator().manual_seed(seed))
 
-        def learned(transcript: Transcript) -> Classifier:
-            return learn(self.surrogate, transcript.x, transcript.p, self.training, seed=seed, watch=watch)
-
         def proposed(surrogate: Classifier, left: int) -> Tensor:
             return deck.deal(surrogate, min(size, left))
 
-        return in_rounds(oracle, deck.first(size), learn=learned, propose=proposed, watch=watch)
+        return train_in_rounds(
+            oracle,
+            deck.first(size),
+            network=self.surrogate,
+            training=self.training,
+            propose=proposed,
+            seed=seed,
+            watch=watch,
+        )
 
     def _check_natural(self, budget: int, size: int) -> None:
         needed = min(budget, size) + self.rounds * round(size * self.share)

@@ -8,10 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from feint.attacks.asking import drawn
+from feint.attacks.asking import check, drawn
 from feint.attacks.attack import Attack
 from feint.attacks.boxes import Nodes, classifier, need_tree
-from feint.attacks.parameters import need_budget
 from feint.data import Split
 from feint.errors import BadRecipe, Refused
 from feint.networks import Classifier, Network
@@ -53,7 +52,7 @@ class LabelPathFinding(Attack):
             raise BadRecipe(repr(self), "seeds, probes and searches ≥ 1", "change it")
 
     def steal(self, oracle: Oracle, *, seed: int = 0, watch: Watch = SILENT) -> Classifier:
-        need_budget(oracle, self.surrogate, 1, self.pool)
+        check(oracle, self.pool, self.surrogate, most=1)
         oracle.keep_answers_only()
         search = _Search(oracle, self, torch.Generator().manual_seed(seed))
         rows = drawn(self.pool, self.seeds, seed)

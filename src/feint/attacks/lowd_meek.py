@@ -7,8 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from feint.attacks.asking import check
 from feint.attacks.attack import Attack
-from feint.attacks.parameters import classifier, need_budget, need_linear
+from feint.attacks.parameters import classifier, need_linear
 from feint.data import Split
 from feint.errors import BadRecipe, Refused
 from feint.networks import Classifier, Network
@@ -50,7 +51,7 @@ class LowdMeek(Attack):
             raise BadRecipe(repr(self), "an epsilon of 1e-6 to 0.5, and seeds ≥ 2", "change it")
 
     def steal(self, oracle: Oracle, *, seed: int = 0, watch: Watch = SILENT) -> Classifier:
-        need_budget(oracle, self.surrogate, self.seeds, self.pool)
+        check(oracle, self.pool, self.surrogate, least=self.seeds, most=1)
         oracle.keep_answers_only()
         generator, total = torch.Generator().manual_seed(seed), oracle.left
         fit = _Boundaries(prod(self.surrogate.shape), self.surrogate.classes)

@@ -3,28 +3,14 @@
 import torch
 from torch import Tensor
 
-from feint.attacks.asking import check
-from feint.data import Split
-from feint.errors import BadInput, BadRecipe
+from feint.errors import BadRecipe
 from feint.networks import Classifier, Network
-from feint.oracle import Oracle
 
 
 def need_linear(surrogate: Network) -> None:
     """Raise `BadRecipe` unless the surrogate is a softmax regression."""
     if surrogate.name != "linear":
         raise BadRecipe(f"the surrogate {surrogate.name!r}", "'linear'", "name it: Retraining takes other networks")
-
-
-def need_budget(oracle: Oracle, surrogate: Network, least: int, pool: Split | None = None) -> None:
-    """Raise `BadInput` before anything is asked where the budget does not pay for `least`, or the pool has inputs of
-    another shape; where the budget pays for nothing at all, the refusal."""
-    if not oracle.left:
-        oracle.ask(torch.zeros(1, *surrogate.shape))
-    if oracle.left < least:
-        raise BadInput(f"a budget for {oracle.left} inputs", f"at least {least:,}", "raise the budget")
-    if pool is not None:
-        check(oracle, pool, surrogate, most=1)
 
 
 def classifier(surrogate: Network, weight: Tensor, bias: Tensor) -> Classifier:

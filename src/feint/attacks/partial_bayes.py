@@ -7,13 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from feint.attacks.lenses import Lens
 from feint.attacks.recovered import LEAST
-from feint.attacks.rehearsals import Reader, Rehearsed, Rehearses, Studied, clean, labelled, part, same_classes
+from feint.attacks.rehearsals import Reader, Rehearsed, Rehearses, Study, clean, labelled, part, same_classes
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
 from feint.networks import Network
-from feint.oracle import Oracle
 from feint.training import Training, learn
 from feint.watch import SILENT, Watch
 
@@ -25,7 +23,7 @@ AT_ONCE = 2**24  # distances in memory at a time, 64 MiB
 
 
 @dataclass(frozen=True)
-class PartialBayes(Lens):
+class PartialBayes(Study):
     """An answer becomes the mean of the clean ones that are perturbed to it (Tang et al., USENIX Security 2024).
 
         q̂ = mean of all p with |D(p) − q|₁ ≤ max(0.01, the least such distance) and argmax D(p) = argmax q
@@ -54,9 +52,6 @@ class PartialBayes(Lens):
         if self.samples < 1 or self.first < LEAST or self.concentration <= 0:
             raise BadRecipe(repr(self), f"samples ≥ 1, first ≥ {LEAST} and concentration > 0", "change it")
 
-    def __call__(self, oracle: Oracle, *, watch: Watch = SILENT) -> Oracle:
-        return Studied(oracle, self, self.first, lambda x, p: self.study(x, p, watch=watch))
-
     def study(self, x: Tensor, p: Tensor, *, watch: Watch = SILENT) -> Reader:
         """The table, made of what the answers `p` (N, K) to `x` (N, C, H, W) tell."""
         same_classes(p, self.surrogate.classes, "a surrogate")
@@ -77,7 +72,7 @@ class PartialBayes(Lens):
 
 
 @dataclass(frozen=True)
-class PartialBayesBound(Lens):
+class PartialBayesBound(Study):
     """`PartialBayes` in its published form (Tang et al., USENIX Security 2024): an upper bound, no attack.
 
     The centres are the clean answers of the `victim` itself, and the suspected defense is run on the victim.
@@ -95,9 +90,6 @@ class PartialBayesBound(Lens):
     def __post_init__(self) -> None:
         if self.samples < 1 or self.first < 1 or self.concentration <= 0:
             raise BadRecipe(repr(self), "samples ≥ 1, first ≥ 1 and concentration > 0", "change it")
-
-    def __call__(self, oracle: Oracle, *, watch: Watch = SILENT) -> Oracle:
-        return Studied(oracle, self, self.first, lambda x, p: self.study(x, p, watch=watch))
 
     def study(self, x: Tensor, p: Tensor, *, watch: Watch = SILENT) -> Reader:
         """The table, made of the victim's clean answers to `x` (N, …)."""

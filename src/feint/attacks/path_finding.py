@@ -7,10 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from feint.attacks.asking import need_probabilities
+from feint.attacks.asking import need_budget, need_probabilities
 from feint.attacks.attack import Attack
 from feint.attacks.boxes import classifier, need_tree, snapped, tree_of
-from feint.attacks.parameters import need_budget
 from feint.errors import Refused
 from feint.networks import Classifier, Network
 from feint.oracle import Oracle

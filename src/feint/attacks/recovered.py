@@ -8,12 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from feint.attacks.asking import drawn, in_batches
-from feint.attacks.lenses import Lens
-from feint.attacks.rehearsals import Reader, Rehearses, Studied, clean, labelled, part, same_classes
+from feint.attacks.rehearsals import Reader, Rehearses, Study, clean, labelled, part, same_classes
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
 from feint.networks import Network
-from feint.oracle import Oracle
 from feint.training import Training, learn
 from feint.watch import SILENT, Watch
 
@@ -21,7 +19,7 @@ LEAST = 8  # answers: fewer make no two halves to train and to look at
 
 
 @dataclass(frozen=True)
-class Recovered(Lens):
+class Recovered(Study):
     """D-DAE: a restorer that was trained to undo the suspected defense (Chen et al., IEEE S&P 2023).
 
         minimise  mean |R(D(f(x))) − f(x)|₁   over shadow models f and inputs x of the pool
@@ -53,9 +51,6 @@ class Recovered(Lens):
         if min(self.shadows, self.steps) < 1 or self.first < LEAST or self.pairs < 2 * self.shadows:
             known = f"shadows and steps ≥ 1, first ≥ {LEAST}, and two or more pairs for each shadow"
             raise BadRecipe(repr(self), known, "change it")
-
-    def __call__(self, oracle: Oracle, *, watch: Watch = SILENT) -> Oracle:
-        return Studied(oracle, self, self.first, lambda x, p: self.study(x, p, watch=watch))
 
     def study(self, x: Tensor, p: Tensor, *, watch: Watch = SILENT) -> Reader:
         """The restorer, learned from the answers `p` (N, K) to `x` (N, C, H, W)."""

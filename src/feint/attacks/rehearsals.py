@@ -1,5 +1,6 @@
 """What lenses that learn share: a suspected defense, by value, and an oracle whose answers are read anew."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
@@ -33,6 +34,19 @@ class Rehearses(Protocol):
     def on(
         self, model: nn.Module, inputs: Split, *, outliers: Split | None = None, seed: int = 0, watch: Watch = SILENT
     ) -> Rehearsed: ...
+
+
+class Study(Lens):
+    """A lens that learns how to read from the `first` answers: it defines `study`."""
+
+    first: int
+
+    @abstractmethod
+    def study(self, x: Tensor, p: Tensor, *, watch: Watch = SILENT) -> Reader:
+        """What reads answers, learned from the answers `p` (N, K) to the inputs `x` (N, …)."""
+
+    def __call__(self, oracle: Oracle, *, watch: Watch = SILENT) -> Oracle:
+        return Studied(oracle, self, self.first, lambda x, p: self.study(x, p, watch=watch))
 
 
 class Studied(Relay):

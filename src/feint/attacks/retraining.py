@@ -7,9 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from feint.attacks.asking import BATCH, ask_all
+from feint.attacks.asking import BATCH, ask_all, need_budget
 from feint.attacks.attack import Attack
-from feint.attacks.parameters import need_budget
 from feint.errors import BadRecipe
 from feint.networks import Classifier, Network
 from feint.oracle import Oracle

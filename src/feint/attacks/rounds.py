@@ -9,30 +9,7 @@ from feint.errors import BadRecipe
 from feint.networks import Classifier, Network
 from feint.oracle import Oracle
 from feint.training import Training, cross_entropy, learn, refine
-from feint.transcript import Transcript
 from feint.watch import Watch
-
-
-def in_rounds(
-    oracle: Oracle,
-    first: Tensor,
-    *,
-    learn: Callable[[Transcript], Classifier],
-    propose: Callable[[Classifier, int], Tensor],
-    watch: Watch,
-) -> Classifier:
-    """The surrogate that `learn` makes of the transcript after the last round.
-
-    The first round asks the inputs `first` (n, …), each other one what `propose` returns for the surrogate so far and
-    the number of queries that are left: at most as many inputs, and none to end the attack. A refusal ends it too.
-    """
-    total, x = oracle.left, first
-    while True:
-        refusal = ask_all(oracle, x.split(BATCH), total, watch)
-        surrogate = learn(oracle.transcript)
-        x = propose(surrogate, oracle.left) if refusal is None and oracle.left else x[:0]
-        if not len(x):
-            return surrogate
 
 
 def train_in_rounds(
@@ -41,32 +18,30 @@ def train_in_rounds(
     *,
     network: Network,
     training: Training,
-    between: Training | None,
     propose: Callable[[Classifier, int], Tensor],
+    between: Training | None = None,
     seed: int,
     watch: Watch,
 ) -> Classifier:
-    """`in_rounds`, with a new `network` trained on all answers after every round.
+    """A new `network`, trained on all answers after the last round, and after each to choose what comes next.
+
+    The first round asks the inputs `first` (n, …), each other one what `propose` returns for the surrogate so far and
+    the number of queries that are left: at most as many inputs, and none to end the attack. A refusal ends it too.
 
     With `between`, the surrogates that only choose what to ask cost less: each but the first starts from the one before
     and is trained by this recipe. The one that is returned is always trained from scratch, by `training`.
     """
-    before: Classifier | None = None
-
-    def anew(transcript: Transcript) -> Classifier:
-        return learn(network, transcript.x, transcript.p, training, seed=seed, watch=watch)
-
-    def onward(transcript: Transcript) -> Classifier:
-        nonlocal before
-        if before is None or between is None:
-            before = anew(transcript)
+    total, x, surrogate = oracle.left, first, None
+    while True:
+        refusal = ask_all(oracle, x.split(BATCH), total, watch)
+        seen, p, name = oracle.transcript.x, oracle.transcript.p, "cross-entropy to the answers"
+        if surrogate is None or between is None:
+            surrogate = learn(network, seen, p, training, seed=seed, watch=watch)
         else:
-            x, p, name = transcript.x, transcript.p, "cross-entropy to the answers"
-            before = refine(before, x, p, between, loss=cross_entropy, name=name, seed=seed, watch=watch)[0]
-        return before
-
-    surrogate = in_rounds(oracle, first, learn=onward, propose=propose, watch=watch)
-    return surrogate if between is None else anew(oracle.transcript)
+            surrogate = refine(surrogate, seen, p, between, loss=cross_entropy, name=name, seed=seed, watch=watch)[0]
+        x = propose(surrogate, oracle.left) if refusal is None and oracle.left else x[:0]
+        if not len(x):
+            return surrogate if between is None else learn(network, seen, p, training, seed=seed, watch=watch)
 
 
 def check_between(between: Training | None) -> None:

@@ -6,12 +6,11 @@ They are lenses that read the answers as they are.
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from feint.attacks.lenses import Lens
 from feint.errors import BadRecipe, Refused
-from feint.oracle import Oracle, Relay
+from feint.oracle import Oracle, Relay, together
 from feint.watch import SILENT, Watch
 
 
@@ -55,8 +54,7 @@ class _TakingTurns(Relay):
                 self._inside = 0
             elif self._inside == self._burst:
                 self._turn, self._inside = self._turn + 1, 0
-        got = [p for p in answers if len(p)]
-        return (torch.cat(got) if got else x.new_empty(0, 0)), refusal if len(rest) else None
+        return together(answers), refusal if len(rest) else None
 
 
 @dataclass(frozen=True)
@@ -95,5 +93,4 @@ class _Pausing(Relay):
                 break
         else:
             refusal = None
-        got = [p for p in answers if len(p)]
-        return (torch.cat(got) if got else x.new_empty(0, 0)), refusal
+        return together(answers), refusal
