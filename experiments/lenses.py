@@ -42,8 +42,8 @@ from feint.defenses.outputs import (
     ReverseSigmoid,
 )
 from feint.demo import SETTINGS
-from feint.evaluation.matrix import Cell, Matrix
-from feint.evaluation.results import Results
+from feint.evaluation.matrix import Matrix
+from feint.evaluation.results import Cell, Results
 from feint.networks import Classifier
 from feint.progress import bars
 from feint.service import Defense, Rehearsal
@@ -164,7 +164,7 @@ def unfitted(defense: Defense) -> Defense:
 
 def soon(matrix: Matrix, cell: Cell) -> int:
     """Which cells are run first: those with the smallest number."""
-    place = list(matrix.attacks).index(cell.attack)
+    place = list(matrix.attacks[cell.defense]).index(cell.attack)
     return 1 if cell.attack in MADE_FOR.get(cell.defense, ()) else place
 
 

@@ -61,7 +61,7 @@ def test_an_interrupted_matrix_continues(matrix, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         matrix.run(folder=tmp_path, watch=Stop())
-    assert len(list(tmp_path.iterdir())) == 7
+    assert len(list(tmp_path.iterdir())) == 7  # and no lease is left
     ran = []
     results = matrix.run(folder=tmp_path, map=lambda run, cells: (ran.append(cell) or run(cell) for cell in cells))
     assert len(ran) == len(results) - 7
@@ -103,7 +103,7 @@ def test_another_recipe_is_another_cell(matrix, victim, digits, knockoff):
     other = Matrix(
         victim,
         digits.test,
-        attacks=matrix.attacks,
+        attacks=matrix.attacks["none"],
         defenses={"closed form": Defense(outputs=[APGPClosedForm(top=2)])},
         budgets=[50],
         seeds=[0],

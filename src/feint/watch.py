@@ -13,5 +13,9 @@ class Watch:
     def step(self, what: str, done: int, total: int) -> None:
         """`done` of `total` steps of `what` are behind us."""
 
+    def cells(self, done: int, total: int, *, running: int, failed: int, left: float | None) -> None:
+        """How a bench stands: cells `done` of `total`, `running`, `failed`, and seconds `left`, where that is known."""
+        self.step("cells", done, total)
+
 
 SILENT = Watch()

@@ -1,44 +1,42 @@
-"""The matrix: attacks × defenses × budgets × seeds on one victim, a row for every cell."""
+"""The matrix: defenses × attacks × lenses × budgets × seeds on one victim, a row for every cell."""
 
 import functools
 import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from feint import victims
-from feint.attacks import Attack
+from feint.attacks import Attack, Lens
 from feint.data import Split
 from feint.errors import BadInput
-from feint.evaluation import memory, metrics
+from feint.evaluation import bench, memory, metrics
 from feint.evaluation.provenance import provenance
-from feint.evaluation.results import Results, Row
+from feint.evaluation.remembered import Remembered, keepable
+from feint.evaluation.results import FORMAT, Cell, Results, Row
+from feint.line import Ladder
+from feint.oracle import Meter
+from feint.query import Answer, Query
 from feint.recipe import to_table
+from feint.runners import Runner
 from feint.service import Defense, Service
 from feint.watch import SILENT, Watch
 
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell: a theft, or without an attack the utility of a defense."""
-
-    defense: str
-    attack: str = ""
-    budget: int = 0
-    seed: int = 0
+Defended = Defense | Ladder | Service  # a service stands for a defense that made a new victim of the old one
+Lenses = Mapping[str, Sequence[Lens]]
 
 
 class Matrix:
-    """Every attack on every defense of `victim` with every budget and seed, judged on `test`.
+    """Every attack through every lens on every defense of `victim` with every budget and seed, judged on `test`.
 
-    `attacks` and `defenses` have names of your choice. Seeds are the outermost loop: a matrix that is interrupted has
-    a first look at everything.
+    `attacks`, `lenses` and `defenses` have names of your choice; each attack also looks at the answers as they are.
+    `made_for` has more lenses for single defenses, by the defense's name. Seeds are the outermost loop: a matrix that
+    is interrupted has a first look at everything. `name` is the victim's, where there are several.
     """
 
     def __init__(
@@ -47,63 +45,50 @@ class Matrix:
         test: Split,
         *,
         attacks: Mapping[str, Attack],
-        defenses: Mapping[str, Defense],
+        defenses: Mapping[str, Defended],
         budgets: Sequence[int],
         seeds: Iterable[int] = range(3),
+        lenses: Lenses | None = None,
+        made_for: Mapping[str, Lenses] | None = None,
+        name: str = "",
     ) -> None:
-        if "" in attacks or "" in defenses:
-            raise BadInput("an attack or a defense without a name", "a name for each", "give it one")
-        self.victim, self.test = victim, test
-        self.attacks, self.defenses = dict(attacks), dict(defenses)
+        if any("" in names for names in (attacks, defenses, lenses or {})):
+            raise BadInput("an attack, a lens or a defense without a name", "a name for each", "give it one")
+        self.name, self.victim, self.test = name, victim, test
+        self.defenses = dict(defenses)
+        self.attacks = {it: _through(attacks, {**(lenses or {}), **(made_for or {}).get(it, {})}) for it in defenses}
         self.budgets, self.seeds = list(budgets), list(seeds)
         self._victim_fingerprint = victims.fingerprint(victim)
 
     def cells(self) -> list[Cell]:
         """All cells, in the order in which they are run."""
-        utilities = [Cell(defense) for defense in self.defenses]
+        utilities = [Cell(defense, victim=self.name) for defense in self.defenses]
         thefts = [
-            Cell(defense, attack, budget, seed)
+            Cell(defense, attack, budget, seed, self.name)
             for seed in self.seeds
             for budget in self.budgets
             for defense in self.defenses
-            for attack in self.attacks
+            for attack in self.attacks[defense]
         ]
         return utilities + thefts
 
     def recipe(self, cell: Cell) -> dict[str, Any]:
         """Everything that the row of `cell` depends on, as plain values."""
-        attack = {"attack": to_table(self.attacks[cell.attack]), "budget": cell.budget} if cell.attack else {}
-        return {
-            "victim": self._victim_fingerprint,
-            "test": to_table(self.test),
-            "defense": to_table(self.defenses[cell.defense]),
-            "seed": cell.seed,
-            **attack,
-        }
+        defended, theft = self.defenses[cell.defense], {}
+        if cell.attack:
+            theft = {"attack": to_table(self.attacks[cell.defense][cell.attack]), "budget": cell.budget}
+        line = {"defense": to_table(defended)}
+        if isinstance(defended, Service):
+            line = {"defense": to_table(defended.defense), "model": victims.fingerprint(defended.model)}
+        return {"victim": self._victim_fingerprint, "test": to_table(self.test), **line, "seed": cell.seed, **theft}
 
     def fingerprint(self, cell: Cell) -> str:
         """16 hexadecimal digits that stand for the cell's recipe."""
         return hashlib.sha256(json.dumps(self.recipe(cell), sort_keys=True).encode()).hexdigest()[:16]
 
-    def run(
-        self,
-        *,
-        folder: Path | str | None = None,
-        map: Callable[[Callable[[Cell], Row], Iterable[Cell]], Iterable[Row]] = map,
-        watch: Watch = SILENT,
-    ) -> Results:
-        """The rows of all cells. Those in `folder` are not run again, and new ones are written there as they end.
-
-        `map` may run cells elsewhere, as long as it returns their rows in order.
-        """
-        results = Results.load(folder) if folder is not None else Results()
-        cells = {self.fingerprint(cell): cell for cell in self.cells()}
-        missing = [cell for fingerprint, cell in cells.items() if fingerprint not in results]
-        watch.step("cells", len(cells) - len(missing), len(cells))
-        for done, row in enumerate(map(functools.partial(self.row, watch=watch), missing), start=1):
-            results.add(row, folder)
-            watch.step("cells", len(cells) - len(missing) + done, len(cells))
-        return results.of(cells)
+    def run(self, *, folder: Path | str | None = None, map: Runner = map, watch: Watch = SILENT) -> Results:
+        """The rows of all cells, as `feint.evaluation.bench.run` makes them."""
+        return bench.run([self], folder=folder, map=map, watch=watch)
 
     @functools.cached_property
     def _clean(self) -> Tensor:
@@ -111,30 +96,77 @@ class Matrix:
         return victims.answers(self.victim, self.test)
 
     def row(self, cell: Cell, *, watch: Watch = SILENT) -> Row:
-        """Run one cell."""
+        """Run one cell. With a folder to its `watch`, batches of answers are kept there, and asked once."""
         started = time.perf_counter()
         memory.forget_peak()
-        service = Service(self.victim, self.defenses[cell.defense])
+        defended = self.defenses[cell.defense]
+        if not isinstance(defended, Service):
+            defended = Service(self.victim, defended)
+        service = Service(defended.model, defended.defense)
         if cell.attack:
-            oracle = service.oracle(client="thief", budget=cell.budget)
-            stolen = victims.answers(self.attacks[cell.attack].steal(oracle, seed=cell.seed, watch=watch), self.test)
-            scores = {
-                "stealer_accuracy": metrics.accuracy(stolen, self.test.labels),
-                "fidelity": metrics.label_kept(stolen, self._clean),
-                "n_test": len(self.test),
-            }
+            scores, phases = self._theft(cell, service, watch)
         else:
-            scores = metrics.utility(service, self.test, clean=self._clean)
+            scores, phases = metrics.utility(service, self.test, clean=self._clean), {}
+        seconds = time.perf_counter() - started
+        return self._row(
+            cell,
+            scores={name: round(score, 6) for name, score in scores.items()},
+            asked=service.ledger.queries if cell.attack else 0,  # as counted at the victim, over all of its clients
+            seconds=round(seconds, 3),
+            phases={name: round(it, 3) for name, it in phases.items()},
+        )
+
+    def failed(self, cell: Cell, error: str) -> Row:
+        """The row of a cell that has no scores because of an `error`."""
+        return self._row(cell, scores={}, asked=0, seconds=0.0, phases={}, error=error)
+
+    def _theft(self, cell: Cell, service: Service, watch: Watch) -> tuple[dict[str, float], dict[str, float]]:
+        """The scores of a theft, and its seconds by phase."""
+        attack = self.attacks[cell.defense][cell.attack]
+        clock = _Clock(Remembered(service, watch.folder / "answers") if watch.folder and keepable(service) else service)
+        started = time.perf_counter()
+        surrogate = attack.steal(Meter(clock, budget=cell.budget, client="thief"), seed=cell.seed, watch=watch)
+        learned = time.perf_counter()
+        stolen = victims.answers(surrogate, self.test)
+        scores = {
+            "stealer_accuracy": metrics.accuracy(stolen, self.test.labels),
+            "fidelity": metrics.label_kept(stolen, self._clean),
+            "n_test": len(self.test),
+        }
+        judging = time.perf_counter() - learned
+        return scores, {"asking": clock.seconds, "learning": learned - started - clock.seconds, "judging": judging}
+
+    def _row(self, cell: Cell, **measured: Any) -> Row:
         return Row(
             fingerprint=self.fingerprint(cell),
             defense=cell.defense,
             attack=cell.attack,
             budget=cell.budget,
             seed=cell.seed,
-            scores={name: round(score, 6) for name, score in scores.items()},
-            asked=service.ledger.queries if cell.attack else 0,  # as counted at the victim, over all of its clients
-            seconds=round(time.perf_counter() - started, 3),
             recipe=self.recipe(cell),
             provenance=provenance(),
             peak_mb=None if math.isnan(peak := memory.peak_mb()) else round(peak),
+            victim=self.name,
+            format=FORMAT,
+            **measured,
         )
+
+
+class _Clock:
+    """What answers queries, and how many seconds that took."""
+
+    def __init__(self, send: Service | Remembered) -> None:
+        self._send, self.seconds = send, 0.0
+
+    def __call__(self, query: Query) -> Answer:
+        started = time.perf_counter()
+        try:
+            return self._send(query)
+        finally:
+            self.seconds += time.perf_counter() - started
+
+
+def _through(attacks: Mapping[str, Attack], lenses: Lenses) -> dict[str, Attack]:
+    """Every attack as it is, then through every lens."""
+    seen = {f"{name}, {lens}": it.through(*steps) for name, it in attacks.items() for lens, steps in lenses.items()}
+    return {**attacks, **seen}

@@ -1,4 +1,4 @@
-"""Rows, one JSON file each: written whole, never run twice, averaged over their seeds for a table."""
+"""Rows, one JSON file each: written whole, never overwritten, averaged over their seeds for a table."""
 
 import json
 import re
@@ -12,6 +12,19 @@ import numpy as np
 from feint.errors import DamagedFile
 from feint.evaluation.metrics import interval
 from feint.store import written
+
+FORMAT = 2  # 2 brought victim, phases, error and flags
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a matrix: a theft, or without an attack the utility of a defense."""
+
+    defense: str
+    attack: str = ""
+    budget: int = 0
+    seed: int = 0
+    victim: str = ""
 
 
 @dataclass(frozen=True)
@@ -29,11 +42,17 @@ class Row:
     recipe: dict[str, Any] = field(repr=False)
     provenance: dict[str, Any] = field(repr=False)
     peak_mb: float | None = None  # the most memory that the process ever took, where the system tells
+    victim: str = ""
+    phases: dict[str, float] = field(default_factory=dict)  # seconds of asking, learning and judging
+    error: str = ""  # why there are no scores
+    flags: list[str] = field(default_factory=list)  # what speaks against this row by itself (feint.evaluation.checks)
+    format: int = 1
 
     @property
     def file(self) -> str:
         """The name of its file, for people and for `Results` to find it by."""
-        words = [self.defense, self.attack, f"{self.budget}" if self.attack else "utility", f"s{self.seed}"]
+        budget = f"{self.budget}" if self.attack else "utility"
+        words = [self.victim, self.defense, self.attack, budget, f"s{self.seed}"]
         name = "-".join(re.sub(r"[^a-z0-9]+", "-", word.lower()).strip("-") for word in words if word)
         return f"{name}-{self.fingerprint[:8]}.json"
 
@@ -60,20 +79,34 @@ class Results:
     @classmethod
     def load(cls, folder: Path | str) -> "Results":
         """All rows in a folder, the undefended ones first. Raises `DamagedFile` for a file that is not a row."""
-        rows = []
-        for file in sorted(Path(folder).glob("*.json")):
-            try:
-                rows.append(Row(**json.loads(file.read_text())))
-            except (ValueError, TypeError) as error:
-                raise DamagedFile(f"{file} ({error})", "a row of results", "delete that file and run again") from error
+        rows = [read(file) for file in sorted(Path(folder).glob("*.json"))]
         return cls(sorted(rows, key=lambda row: any(map(row.recipe["defense"].get, ("access", "inputs", "outputs")))))
 
+    @staticmethod
+    def find(folder: Path | str, fingerprint: str) -> Row | None:
+        """The row of this fingerprint in a folder, if it is there. Raises `DamagedFile`."""
+        rows = (read(file) for file in Path(folder).glob(f"*-{fingerprint[:8]}.json"))
+        return next((row for row in rows if row.fingerprint == fingerprint), None)
+
     def add(self, row: Row, folder: Path | str | None = None) -> None:
-        """Add a row, and write it to the folder."""
-        self._rows[row.fingerprint] = row
+        """Add a row, and write it to the folder. What is there stays: only a row with an error gives way."""
+        held = self._rows.get(row.fingerprint)
+        kept = row if held is None or held.error else held
         if folder is not None:
-            with written(Path(folder) / row.file) as partial:
-                partial.write_text(json.dumps(asdict(row), indent=1, ensure_ascii=False) + "\n")
+            there = self.find(folder, row.fingerprint)
+            if there is None or there.error:
+                with written(Path(folder) / row.file) as partial:
+                    partial.write_text(json.dumps(asdict(kept), indent=1, ensure_ascii=False) + "\n")
+            else:
+                kept = there
+        self._rows[row.fingerprint] = kept
+
+    def merge(self, others: Iterable[Row]) -> "Results":
+        """These rows and those of `others` that are not among them, or failed here and not there."""
+        merged = Results(self)
+        for row in others:
+            merged.add(row)
+        return merged
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self._rows.values())
@@ -81,12 +114,20 @@ class Results:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def __getitem__(self, fingerprint: str) -> Row:
+        return self._rows[fingerprint]
+
     def __contains__(self, fingerprint: str) -> bool:
         return fingerprint in self._rows
 
     def of(self, fingerprints: Iterable[str]) -> "Results":
         """The rows with these fingerprints, in their order."""
         return Results(self._rows[fingerprint] for fingerprint in fingerprints if fingerprint in self)
+
+    @property
+    def failed(self) -> list[Row]:
+        """The rows of cells that failed."""
+        return [row for row in self if row.error]
 
     def utility(self, defense: str) -> dict[str, float]:
         """The utility that a defense leaves; empty where it was not measured."""
@@ -96,7 +137,7 @@ class Results:
         """The thefts, each averaged over its seeds."""
         thefts: dict[tuple[str, str, int], list[Row]] = {}
         for row in self:
-            if row.attack:
+            if row.attack and not row.error:
                 thefts.setdefault((row.defense, row.attack, row.budget), []).append(row)
         return [
             Line(*key, len(rows), *_over_seeds(rows), self.utility(key[0]))
@@ -123,6 +164,22 @@ class Results:
             shown = (f"{cells[row, head]:.1%}" if (row, head) in cells else "" for head in heads)
             text.append(f"| {row} | " + " | ".join(shown) + " |")
         return "\n".join(text)
+
+
+def read(file: Path) -> Row:
+    """The row in a file. Raises `DamagedFile` where it is truncated, foreign or of another version."""
+    try:
+        table = json.loads(file.read_text())
+        form = table.get("format", 1)
+        if form > FORMAT:
+            raise DamagedFile(
+                f"{file}, a row in format {form} by Feint {table['provenance']['feint']}",
+                f"format {FORMAT} or older",
+                "read it with that version",
+            )
+        return Row(**table)
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise DamagedFile(f"{file} ({error})", "a row of results", "delete that file and run again") from error
 
 
 def _over_seeds(rows: list[Row]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:

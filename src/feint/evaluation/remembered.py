@@ -1,0 +1,56 @@
+"""Answers that are asked once: a batch that was answered by the same victim behind the same defense is looked up."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from feint.evaluation.provenance import provenance
+from feint.line import Defense, Placed
+from feint.query import Answer, Query
+from feint.recipe import to_table
+from feint.service import Service
+from feint.store import written
+from feint.victims import fingerprint
+
+LEAST = 32  # inputs in a batch that is worth a file; a lens that times single answers is to time the service
+
+
+class Remembered:
+    """`service`, whose answers to batches are kept in `folder`, memory-mapped; the ledger counts them all the same.
+
+    A batch is found by all of its bits: its answers are what the service would say, whoever asked first. Batches of
+    another composition, as an attack with another seed asks them, are new: a model's last bits depend on who is in a
+    batch, and a training on them ends elsewhere. So a transcript serves every theft that asks the same, in all of its
+    budgets. For services whose answers depend on nothing but the query (`keepable`).
+    """
+
+    def __init__(self, service: Service, folder: Path) -> None:
+        self._service = service
+        what = [fingerprint(service.model), to_table(service.defense), provenance()["feint"], provenance()["revision"]]
+        self._folder = folder / hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+
+    def __call__(self, query: Query) -> Answer:
+        if len(query) < LEAST:
+            return self._service(query)
+        x = query.x.contiguous()
+        file = self._folder / f"{hashlib.sha256(x.numpy().data).hexdigest()[:24]}.npy"
+        if file.exists():
+            p = torch.from_numpy(np.load(file, mmap_mode="c"))
+            return self._service.ledger[query.client].write(query, Answer(p))
+        answer = self._service(query)
+        with written(file) as partial:
+            np.save(partial, answer.p.numpy())
+        return answer
+
+
+def keepable(service: Service) -> bool:
+    """Whether an answer depends on nothing but the query: no rule, ladder or step that remembers who asked what."""
+    defense = service.defense
+    return (
+        isinstance(defense, Defense)
+        and not defense.access
+        and not any(isinstance(it, Placed) for it in defense.outputs)
+    )
