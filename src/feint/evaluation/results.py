@@ -124,6 +124,10 @@ class Results:
         """The rows with these fingerprints, in their order."""
         return Results(self._rows[fingerprint] for fingerprint in fingerprints if fingerprint in self)
 
+    def on(self, victim: str) -> "Results":
+        """The rows of one victim."""
+        return Results(row for row in self if row.victim == victim)
+
     @property
     def failed(self) -> list[Row]:
         """The rows of cells that failed."""
@@ -150,7 +154,7 @@ class Results:
         return self.names("defense").index(defense), self.names("attack").index(attack), budget
 
     def names(self, what: str) -> list[str]:
-        """The defenses or attacks in the order in which they were first seen."""
+        """The defenses, attacks or victims in the order in which they were first seen."""
         return list(dict.fromkeys(name for row in self if (name := getattr(row, what))))
 
     def table(self, *, rows: str, columns: str, value: str, budget: int | None = None) -> str:

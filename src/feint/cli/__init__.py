@@ -1,0 +1,28 @@
+"""The commands: each a few lines over the library. Nothing heavy is imported before a command runs."""
+
+import sys
+from collections.abc import Sequence
+
+import cyclopts
+
+from feint.cli import demo, evaluate, fit, steal, train
+from feint.cli.app import app
+from feint.errors import FeintError
+
+__all__ = ["app", "demo", "evaluate", "fit", "main", "steal", "train"]
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the command line: exit code 0, 2 for an error that is said in one line, 130 for Ctrl-C."""
+    try:
+        app(sys.argv[1:] if words is None else words, exit_on_error=False, print_error=False)
+    except (FeintError, cyclopts.CycloptsError) as error:
+        _fail(" ".join(str(error).split()))
+    except KeyboardInterrupt:
+        print("\nfeint: interrupted. What was finished is kept; the same command continues.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _fail(reason: str) -> None:
+    print(f"feint: {reason}", file=sys.stderr)
+    sys.exit(2)

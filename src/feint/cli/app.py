@@ -1,0 +1,18 @@
+"""The command line's root: every command is a module beside this one, and says itself to `app`."""
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from feint import __version__
+
+app = App(
+    name="feint",
+    version=__version__,
+    help="How easily is a classifier behind a prediction API stolen, and what stops it?",
+    help_format="markdown",
+    suppress_keyboard_interrupt=False,
+    result_action="return_value",
+)
+
+Defenses = Annotated[tuple[str, ...], Parameter(name="--defense", negative=(), consume_multiple=False)]

@@ -1,0 +1,44 @@
+"""`feint demo`."""
+
+from pathlib import Path
+
+from feint.cli.app import app
+from feint.cli.places import at_least
+
+
+@app.command
+def demo(*, data: str = "digits", out: Path | None = None, weights: Path | None = None, seeds: int = 3) -> None:
+    """Train a victim, defend it, steal it, and see what came of it: a table here and a report to open.
+
+    Example: `feint demo`
+
+    Parameters
+    ----------
+    data
+        digits (ships with Feint), fashion_mnist or cifar10.
+    out
+        Where everything is kept (default: feint-demo/DATA). What is there is not made again.
+    weights
+        An .npz of published weights for the victim, instead of training one.
+    seeds
+        How many times each theft is repeated.
+    """
+    from feint import demo
+    from feint.evaluation import report
+    from feint.evaluation.summary import sentences
+    from feint.progress import bars, print_results
+    from feint.service import Service
+
+    report.check()
+    out = out or Path("feint-demo") / data
+    with bars() as watch:
+        done = demo.run(data, out, weights=weights, seeds=range(at_least(1, seeds, "seeds")), watch=watch)
+        watch.step("report", 0, 1)
+        services = {name: Service(done.victim, defense) for name, defense in done.defenses.items()}
+        title = f"What a thief gets: {done.setting.network} on {data}"
+        report.write(out / "report.html", done.results, services, done.data.test, title=title)
+        watch.step("report", 1, 1)
+    print_results(done.results)
+    for sentence in sentences(done.results):
+        print(f"\n{sentence}")
+    print(f"\nThe report, with curves, pictures and every recipe: {out / 'report.html'}")

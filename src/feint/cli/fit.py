@@ -1,0 +1,51 @@
+"""`feint fit`."""
+
+from pathlib import Path
+
+from feint.cli.app import app
+from feint.cli.places import free, part_of, working
+from feint.errors import BadInput
+
+
+@app.command
+def fit(method: str, /, *, victim: Path, data: str, out: Path, outliers: str | None = None, seed: int = 0) -> None:
+    """Fit a defense to a victim. A defense of the decision boundary makes a new victim, to be used in its place.
+
+    Example: `feint fit "APGP(top=1)" --victim runs/victim --data digits --out runs/apgp`
+
+    Parameters
+    ----------
+    method
+        A recipe, as it is written in Python.
+    victim
+        The directory of a trained victim.
+    data
+        The data set on whose training inputs the defense is fitted. NAME/pool or NAME/test names another
+        part, and NAME/test:0/2 the first of its two halves.
+    out
+        The directory to write: a recipe and what was learned.
+    outliers
+        A data set of another task, with images of the same shape, for the methods that learn what is out of place.
+    seed
+        Same seed, same defense.
+    """
+    import feint
+    from feint import store, words
+    from feint.defenses.boundary import Boundary
+    from feint.progress import bars
+
+    recipe = words.parse(method)
+    if not isinstance(recipe, Boundary) and not hasattr(recipe, "fit"):
+        raise BadInput(f"{recipe!r}", "a defense that learns, like APGP(top=1)", "use it as it is: nothing to fit")
+    model, inputs = feint.victims.load(victim), part_of(data)
+    given = {"outliers": part_of(outliers) if outliers else None, "seed": seed}
+    free(out)
+    with bars() as watch, working(out) as watch.folder:
+        if isinstance(recipe, Boundary):
+            new, record = recipe.retrain(model, inputs, **given, watch=watch)
+            feint.victims.save(out, new, data=data, **record)
+            print(f"{out}: a new victim by {recipe!r}")
+        else:
+            fitted = recipe.fit(model, inputs, **given, watch=watch)
+            store.save(out, fitted, data=data, outliers=outliers, victim=feint.victims.fingerprint(model))
+            print(f"{out}: {fitted!r}")

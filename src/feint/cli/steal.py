@@ -1,0 +1,168 @@
+"""`feint steal`."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+from cyclopts import Parameter
+
+from feint.cli.app import Defenses, app
+from feint.cli.places import free, pool_of, working
+from feint.errors import BadInput
+
+if TYPE_CHECKING:
+    from feint.networks import Network
+    from feint.oracle import Oracle
+    from feint.transcript import Transcript
+
+Lenses = Annotated[tuple[str, ...], Parameter(name="--lens", negative=(), consume_multiple=False)]
+
+
+@app.command
+def steal(
+    attack: str = "KnockoffNets",
+    /,
+    *,
+    victim: Path | None = None,
+    url: str | None = None,
+    model: str | None = None,
+    key: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=False, env_var="FEINT_KEY")] = (),
+    pool: str | None = None,
+    budget: int,
+    out: Path,
+    defense: Defenses = (),
+    lens: Lenses = (),
+    surrogate: str | None = None,
+    training: str = "Training",
+    seed: int = 0,
+) -> None:
+    """Steal a victim: ask it, train a surrogate on the answers, and keep both.
+
+    Interrupted, the same command continues: what was asked is not asked again.
+
+    Example: `feint steal --victim runs/victim --pool digits --budget 600 --lens HardLabels --out runs/stolen`
+
+    Parameters
+    ----------
+    attack
+        A recipe, or a TOML file with one; its pool, surrogate and training are those given here unless it names its
+        own.
+    victim
+        The directory of a trained victim, or a scikit-learn classifier that skops wrote, NAME.skops, to be attacked
+        in this process.
+    url
+        Instead of a victim, an Open Inference Protocol v2 server, like http://localhost:8080, and its
+    model
+        by its name there. You may only attack what is yours, or whose owner asked you to.
+    key
+        An API key of the server; several are the attacker's accounts. FEINT_KEY in the environment says the same.
+    pool
+        The data set whose victim is attacked: its pool is asked about. NAME/train names a part of a set. Attacks
+        without images, like DFME, need none.
+    budget
+        How many queries may be asked.
+    out
+        The directory to write: the surrogate, and the transcript of what was asked and answered.
+    defense
+        The directory of a fitted defense, or a recipe of one that needs no fitting, like "APMSA(gap=0.01)". Can be
+        given several times, in the order on the line.
+    lens
+        How the attacker looks at the answers, like HardLabels or "Averaged(repeats=3)". Can be given several times.
+        A lens that trains models uses the pool, surrogate and training given here unless it names its own.
+    surrogate
+        The surrogate's network (default: the victim's, where that is known).
+    training
+        How the surrogate is trained, like "Training(epochs=20)".
+    seed
+        Same seed, same surrogate.
+    """
+    from feint import victims, words
+    from feint.progress import bars
+    from feint.transcript import Transcript
+
+    target = _target(victim, url, model, defense, key)
+    own = {"pool": pool_of(pool)} if pool is not None else {}
+    network = _network(
+        surrogate or target.network, target.shape or (own["pool"].shape if own else None), target.classes
+    )
+    given = {**own, "surrogate": network, "training": words.parse(training)}
+    recipe = (words.found if Path(attack).exists() else words.parse)(attack, **given)
+    recipe = recipe.through(*(words.parse(it, **given) for it in lens)) if lens else recipe
+    free(out)
+    with bars() as watch, working(out) as watch.folder:
+        kept = watch.folder / "transcript.safetensors"
+        oracle = target.oracle(budget, Transcript.load(kept) if kept.exists() else None)
+        try:
+            stolen = recipe.steal(oracle, seed=seed, watch=watch)
+        except BaseException:
+            if len(oracle.transcript):
+                oracle.transcript.save(kept)
+            raise
+        victims.save(out, stolen, attack=repr(recipe), asked=oracle.asked, seed=seed, **target.about)
+        oracle.transcript.save(out / kept.name)
+    if oracle.refusal is not None:
+        print(f"refused on the way: {oracle.refusal}")
+    print(f"{out}: {stolen.network.name}, learned from {oracle.asked:,} of {budget:,} queries")
+
+
+def _network(name: str | None, shape: tuple[int, int, int] | None, classes: int) -> "Network":
+    from feint.networks import Network
+
+    if name is None or shape is None:
+        got = "a victim whose network is not known" if name is None else "a victim whose inputs are not known"
+        raise BadInput(
+            got, "the surrogate's and a pool", "name them: --surrogate lenet, mlp, linear, tree …, --pool NAME"
+        )
+    return Network(name, shape, classes)
+
+
+class _Target(NamedTuple):
+    """What is stolen: an oracle for a budget and a past, what is known of the model, and how the victim is called."""
+
+    oracle: "Callable[[int, Transcript | None], Oracle]"
+    network: str | None
+    shape: tuple[int, int, int] | None
+    classes: int
+    about: dict[str, str]
+
+
+def _target(
+    victim: Path | None, url: str | None, model: str | None, defense: Sequence[str], keys: Sequence[str]
+) -> _Target:
+    if url is not None and model is not None and victim is None and not defense:
+        return _behind(url, model, keys)
+    if victim is not None and url is None and model is None:
+        return _here(victim, defense)
+    known = "--victim DIR, with a --defense or without, or --url URL --model NAME"
+    raise BadInput("no victim" if victim is None else "two victims", known, "name one of them, whole")
+
+
+def _behind(url: str, model: str, keys: Sequence[str]) -> _Target:
+    from feint.gateway import Connection
+
+    server = Connection(url, model=model, keys=keys)
+    channels, height, width = server.shape
+    return _Target(
+        lambda budget, past: server.oracle(budget=budget, past=past),
+        None,
+        (channels, height, width),
+        server.classes,
+        {"victim": f"{server.url}, {model}"},
+    )
+
+
+def _here(victim: Path, defense: Sequence[str]) -> _Target:
+    from feint import victims, words
+    from feint.networks import Classifier
+    from feint.service import Service
+
+    model = victims.load_any(victim)
+    service = Service(model, words.defense(defense, victim=victims.fingerprint(model)))
+    known = (model.network.name, model.network.shape) if isinstance(model, Classifier) else (None, None)
+    classes = model.network.classes if isinstance(model, Classifier) else model.classes
+    return _Target(
+        lambda budget, past: service.oracle(client="thief", budget=budget, past=past),
+        *known,
+        classes,
+        {"defense": repr(service.defense)},
+    )

@@ -1,0 +1,55 @@
+"""`feint train`."""
+
+from pathlib import Path
+
+from feint.cli.app import app
+from feint.cli.places import free, working
+
+
+@app.command
+def train(
+    *,
+    data: str,
+    network: str,
+    out: Path,
+    training: str = "Training",
+    weights: Path | None = None,
+    seed: int = 0,
+) -> None:
+    """Train a victim, or take published weights for one.
+
+    Interrupted, the same command continues with the epoch that it was in.
+
+    Example: `feint train --data digits --network mlp --out runs/victim`
+
+    Parameters
+    ----------
+    data
+        A named data set, or a directory of that name under FEINT_DATA.
+    network
+        mlp, lenet, resnet20, resnet18, …
+    out
+        The directory to write: a recipe and the weights.
+    training
+        A recipe, like "Training(epochs=30, crop=4, flip=True)".
+    weights
+        An .npz of published weights; nothing is trained then.
+    seed
+        Same seed, same weights.
+    """
+    import feint
+    from feint import networks, victims, words
+    from feint.evaluation import metrics
+    from feint.progress import bars
+
+    images = feint.data.load(data)
+    net = networks.get(network, images)
+    recipe = words.parse(training)
+    free(out)
+    if weights is not None:
+        victim = victims.load_published(weights, net)
+    else:
+        with bars() as watch, working(out) as watch.folder:
+            victim = feint.train(net, images.train, training=recipe, seed=seed, watch=watch)
+    victims.save(out, victim, data=data, **({"weights": weights.name} if weights else {"training": repr(recipe)}))
+    print(f"{out}: {network}, right on {metrics.stealer_accuracy(victim, images.test):.2%} of the test set")
