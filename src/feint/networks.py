@@ -66,6 +66,11 @@ class Classifier(nn.Module):
         self.body = BODIES[network.name](network)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of an input."""
+        return self.network.shape
+
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1:] != torch.Size(self.network.shape):
             raise BadInput(

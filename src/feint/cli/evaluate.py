@@ -3,10 +3,21 @@
 from pathlib import Path
 
 from feint.cli.app import Defenses, app
+from feint.cli.places import victim_of
 
 
 @app.command
-def evaluate(surrogate: Path, /, *, victim: Path, data: str, defense: Defenses = (), json: bool = False) -> None:
+def evaluate(
+    surrogate: Path,
+    /,
+    *,
+    victim: str,
+    data: str,
+    network: str | None = None,
+    probabilities: bool = False,
+    defense: Defenses = (),
+    json: bool = False,
+) -> None:
     """Say how good a surrogate is, and what the defense leaves to an honest client.
 
     Example: `feint evaluate runs/stolen --victim runs/victim --data digits`
@@ -16,9 +27,14 @@ def evaluate(surrogate: Path, /, *, victim: Path, data: str, defense: Defenses =
     surrogate
         The directory of a stolen copy.
     victim
-        The directory of the victim, or a scikit-learn classifier that skops wrote, NAME.skops.
+        The directory of the victim, NAME.onnx, NAME.skops (scikit-learn), NAME.safetensors with its --network, or
+        package.module:factory.
     data
         The data set on whose test part both are judged.
+    network
+        The network that weights in a .safetensors file belong to.
+    probabilities
+        The victim returns probabilities, not logits.
     defense
         The directory of a fitted defense, or a recipe. Can be given several times.
     json
@@ -31,7 +47,11 @@ def evaluate(surrogate: Path, /, *, victim: Path, data: str, defense: Defenses =
     from feint.evaluation import metrics
     from feint.service import Service
 
-    stolen, model, test = victims.load(surrogate), victims.load_any(victim), feint.data.load(data).test
+    stolen, model, test = (
+        victims.load(surrogate),
+        victim_of(victim, data, network, probabilities),
+        feint.data.load(data).test,
+    )
     scores = {"stealer_accuracy": metrics.stealer_accuracy(stolen, test), "n_test": len(test)}
     scores |= {"fidelity": metrics.fidelity(stolen, model, test)}
     scores |= metrics.utility(Service(model, words.defense(defense, victim=victims.fingerprint(model))), test)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from feint.data import Split
 
 
@@ -59,3 +61,12 @@ def part_of(name: str) -> "Split":
         raise BadInput(f"the part {part!r} of {name}", known, "name one of these")
     split: Split = getattr(data.load(name), found[1])
     return split.share(int(found[2]), int(found[3])) if found[2] else split
+
+
+def victim_of(place: str, data: str | None, network: str | None, probabilities: bool) -> "nn.Module":
+    """The victim at a place; `network` is that of its weights where they come alone, for the images of `data`."""
+    from feint import networks, victims
+    from feint.data import load
+
+    known = networks.get(network, load(data.partition("/")[0])) if network and data else None
+    return victims.load_any(place, network=known, probabilities=probabilities)

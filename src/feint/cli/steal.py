@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 from cyclopts import Parameter
 
 from feint.cli.app import Defenses, app
-from feint.cli.places import free, pool_of, working
+from feint.cli.places import free, pool_of, victim_of, working
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from feint.data import Split
     from feint.networks import Network
     from feint.oracle import Oracle
     from feint.transcript import Transcript
@@ -23,7 +26,9 @@ def steal(
     attack: str = "KnockoffNets",
     /,
     *,
-    victim: Path | None = None,
+    victim: str | None = None,
+    network: str | None = None,
+    probabilities: bool = False,
     url: str | None = None,
     model: str | None = None,
     key: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=False, env_var="FEINT_KEY")] = (),
@@ -48,8 +53,12 @@ def steal(
         A recipe, or a TOML file with one; its pool, surrogate and training are those given here unless it names its
         own.
     victim
-        The directory of a trained victim, or a scikit-learn classifier that skops wrote, NAME.skops, to be attacked
-        in this process.
+        The directory of a trained victim, NAME.onnx, NAME.skops (scikit-learn), NAME.safetensors with its --network, or
+        package.module:factory, to be attacked in this process.
+    network
+        The network that weights in a .safetensors file belong to.
+    probabilities
+        The victim returns probabilities, not logits.
     url
         Instead of a victim, an Open Inference Protocol v2 server, like http://localhost:8080, and its
     model
@@ -80,12 +89,15 @@ def steal(
     from feint.progress import bars
     from feint.transcript import Transcript
 
-    target = _target(victim, url, model, defense, key)
     own = {"pool": pool_of(pool)} if pool is not None else {}
-    network = _network(
+    if victim is not None and url is None and model is None:
+        target = _here(victim_of(victim, pool, network, probabilities), own.get("pool"), defense)
+    else:
+        target = _behind(victim, url, model, defense, key)
+    learned = _network(
         surrogate or target.network, target.shape or (own["pool"].shape if own else None), target.classes
     )
-    given = {**own, "surrogate": network, "training": words.parse(training)}
+    given = {**own, "surrogate": learned, "training": words.parse(training)}
     recipe = (words.found if Path(attack).exists() else words.parse)(attack, **given)
     recipe = recipe.through(*(words.parse(it, **given) for it in lens)) if lens else recipe
     free(out)
@@ -126,20 +138,14 @@ class _Target(NamedTuple):
     about: dict[str, str]
 
 
-def _target(
-    victim: Path | None, url: str | None, model: str | None, defense: Sequence[str], keys: Sequence[str]
+def _behind(
+    victim: str | None, url: str | None, model: str | None, defense: Sequence[str], keys: Sequence[str]
 ) -> _Target:
-    if url is not None and model is not None and victim is None and not defense:
-        return _behind(url, model, keys)
-    if victim is not None and url is None and model is None:
-        return _here(victim, defense)
-    known = "--victim DIR, with a --defense or without, or --url URL --model NAME"
-    raise BadInput("no victim" if victim is None else "two victims", known, "name one of them, whole")
-
-
-def _behind(url: str, model: str, keys: Sequence[str]) -> _Target:
     from feint.gateway import Connection
 
+    if url is None or model is None or victim is not None or defense:
+        known = "--victim, with a --defense or without, or --url URL --model NAME"
+        raise BadInput("no victim" if victim is None else "two victims", known, "name one of them, whole")
     server = Connection(url, model=model, keys=keys)
     channels, height, width = server.shape
     return _Target(
@@ -151,18 +157,19 @@ def _behind(url: str, model: str, keys: Sequence[str]) -> _Target:
     )
 
 
-def _here(victim: Path, defense: Sequence[str]) -> _Target:
+def _here(model: "nn.Module", pool: "Split | None", defense: Sequence[str]) -> _Target:
     from feint import victims, words
     from feint.networks import Classifier
     from feint.service import Service
 
-    model = victims.load_any(victim)
     service = Service(model, words.defense(defense, victim=victims.fingerprint(model)))
-    known = (model.network.name, model.network.shape) if isinstance(model, Classifier) else (None, None)
-    classes = model.network.classes if isinstance(model, Classifier) else model.classes
+    shape = victims.shape_of(model) or (pool.shape if pool else None)
+    if shape is None:
+        raise BadInput("a victim whose inputs are not known", "a pool that shows them", "name one: --pool NAME")
     return _Target(
         lambda budget, past: service.oracle(client="thief", budget=budget, past=past),
-        *known,
-        classes,
+        model.network.name if isinstance(model, Classifier) else None,
+        shape,
+        victims.classes_of(model, shape),
         {"defense": repr(service.defense)},
     )

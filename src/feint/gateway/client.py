@@ -35,8 +35,12 @@ class Connection:
         self._client = self._http.Client(timeout=timeout)
         weakref.finalize(self, self._client.close)  # an oracle has no end that one could wait for
         server, about = self._call("GET", "/v2"), self._call("GET", f"/v2/models/{model}")
-        self._binary = protocol.BINARY in _json(server).get("extensions", [])
-        self._about = protocol.model(_json(about), output)
+        said, told = _json(server), _json(about)
+        self._binary = protocol.BINARY in said.get("extensions", [])
+        self._about = protocol.model(told, output)
+        self.name = (
+            f"{self.url}, {model}, {said.get('version', '')}, {told.get('versions', '')}"  # what answers, in a word
+        )
         self.shape, self.classes = self._about.shape, self._about.classes
 
     def __call__(self, query: Query) -> Answer:

@@ -29,8 +29,9 @@ def logits(model: nn.Module, x: Tensor) -> Tensor:
         raise BadInput("logits that are not finite", "finite logits", "look for an overflow in the model")
     if z.amin() >= 0 and ((z.sum(-1) - 1).abs() < 1e-4).all():
         raise BadInput(
-            "a model that returns probabilities", "logits", "wrap it: feint.victims.FromProbabilities(model)"
-        )
+            "a model that returns probabilities", "logits",
+            "wrap it: feint.victims.FromProbabilities(model), on the command line --probabilities",
+        )  # fmt: skip
     return z
 
 
@@ -70,7 +71,10 @@ def answers(model: nn.Module, split: Split, *, batch_size: int = 500) -> Tensor:
 
 
 class FromProbabilities(nn.Module):
-    """A model that returns probabilities, as one that returns logits: their logarithm, which softmax undoes."""
+    """A model that returns probabilities, as one that returns logits: their logarithm, which softmax undoes.
+
+    Raises `BadInput` for rows off the simplex: the logarithm of logits would be noise.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -78,4 +82,10 @@ class FromProbabilities(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         p = self.model(x)
+        if len(p) and not (p.amin() >= 0 and ((p.sum(-1) - 1).abs() < 1e-3).all()):  # so that NaN is refused as well
+            low, high = (value.item() for value in p.detach().aminmax())
+            raise BadInput(
+                f"rows from {low:.3g} to {high:.3g}, which are no probabilities", "rows on the simplex",
+                "leave FromProbabilities out, on the command line --probabilities: these may be logits",
+            )  # fmt: skip
         return p.clamp_min(torch.finfo(p.dtype).tiny).log()

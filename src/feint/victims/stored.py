@@ -5,12 +5,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+import safetensors
+import safetensors.torch
 from torch import nn
 
 from feint import store
-from feint.errors import DamagedFile, NotFitted
+from feint.errors import DamagedFile, MissingData, NotFitted
 from feint.networks import Classifier, Network
-from feint.victims.estimator import FromEstimator, load_estimator
 
 
 def save(path: Path | str, model: Classifier, **about: object) -> None:
@@ -31,9 +32,23 @@ def load(path: Path | str) -> Classifier:
     return model.eval()
 
 
-def load_any(path: Path | str) -> Classifier | FromEstimator:
-    """The victim in a directory, or the estimator in a file of scikit-learn's, NAME.skops. Errors as those have."""
-    return load_estimator(path) if Path(path).suffix == ".skops" else load(path)
+def load_weights(path: Path | str, network: Network) -> Classifier:
+    """`network` with the weights in the safetensors file `path`. Raises `MissingData` or `DamagedFile`."""
+    path = Path(path)
+    if not path.is_file():
+        raise MissingData(f"{path}, which is not there", "a safetensors file of weights", "check the path")
+    model = network.build()
+    try:
+        model.load_state_dict(safetensors.torch.load_file(path))
+    except (OSError, safetensors.SafetensorError) as error:
+        raise DamagedFile(f"{path} ({error})", "a safetensors file", "write it again") from error
+    except RuntimeError as error:  # torch's word for names and shapes that do not fit
+        raise DamagedFile(
+            f"{path}, whose tensors do not fit ({' '.join(str(error).split())[:160]} …)",
+            f"those of Feint's {network.name} for inputs {network.shape} and {network.classes} classes",
+            "check --network; a network of your own comes as package.module:factory or as an ONNX file",
+        ) from error
+    return model.eval()
 
 
 def notes(path: Path | str) -> dict[str, Any]:

@@ -1,0 +1,73 @@
+"""A torch module of the owner's own code on the line."""
+
+import importlib
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from feint.errors import BadInput, MissingData
+
+
+def from_factory(place: str) -> nn.Module:
+    """The module that `package.module:factory` makes, or is; the current directory is searched as well.
+
+    Raises `MissingData` where it is not there, and `BadInput` where it needs arguments, fails, or makes no module.
+    """
+    package, _, name = place.partition(":")
+    made = _called(place, _found(place, package, name))
+    if not isinstance(made, nn.Module):
+        raise BadInput(
+            f"{place}, which makes a {type(made).__name__}", "a torch module from pixels in [0, 1] to logits (N, K)",
+            "return the module itself" if isinstance(made, (tuple, list, dict)) else "wrap it in a torch.nn.Module",
+        )  # fmt: skip
+    return made
+
+
+def _found(place: str, package: str, name: str) -> Any:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise MissingData(
+            f"{place}, but no module {error.name!r}", "package.module:factory, here or installed", "check the name"
+        ) from error
+    except Exception as error:  # the owner's own code, whatever it raises
+        raise BadInput(
+            f"{package}, which fails ({_line(error)})", "a module that can be imported", "mend it"
+        ) from error
+    known = [it for it, value in vars(module).items() if callable(value) and not it.startswith("_")]
+    if name not in vars(module):
+        raise MissingData(
+            f"{place}, but {package} has no {name!r}", f"one of {', '.join(known) or 'none'}", "check the name"
+        )
+    return vars(module)[name]
+
+
+def _called(place: str, factory: Any) -> Any:
+    """What the factory returns; a module that was made already is as good."""
+    if isinstance(factory, nn.Module) or not callable(factory):
+        return factory
+    try:
+        inspect.signature(factory).bind()
+    except TypeError as error:
+        raise BadInput(
+            f"{place}{inspect.signature(factory)}, which needs arguments", "a factory without any",
+            "write one that fills them in and loads the weights",
+        ) from error  # fmt: skip
+    except ValueError:
+        pass  # a builtin that does not say what it takes
+    try:
+        return factory()
+    except Exception as error:  # the owner's own code, whatever it raises
+        raise BadInput(
+            f"{place}, which fails ({_line(error)})", "a factory that makes the module", "mend it"
+        ) from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
