@@ -6,9 +6,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from feint import attacks
-from feint.evaluation import figures
+from feint.evaluation import declared, figures
 from feint.evaluation.results import Results
+from feint.evaluation.robust import robust
 from feint.evaluation.summary import markdown
 
 ROOT = Path(__file__).parents[1]
@@ -210,9 +210,8 @@ def every_defense() -> str:
         numbers = [f"{utility[it]:.2f}" if it in utility else "" for it in scores[2:6]]
         costs = [_short(utility[it]) if it in utility else "" for it in scores[6:]]
         thefts = [stolen.get((name, attack)) for attack in ("probabilities", "labels only")]
-        worst = max(thefts) if None not in thefts else None  # pyright: ignore[reportArgumentType]
-        shown = ["" if it is None else f"{100 * it:.1f}" for it in (*thefts, worst)]
-        rows.append([name, *shares, *numbers, *costs, *shown])
+        shown = ["" if it is None else f"{100 * it:.1f}" for it in thefts]
+        rows.append([name, *shares, *numbers, *costs, *shown, worst_case(results, name)])
     return grid(rows)
 
 
@@ -233,25 +232,22 @@ def attacks_on(name: str) -> str:
     return grid([rows[0], *sorted(rows[1:], key=lambda row: natural(row[0]))])
 
 
+def worst_case(results: Results, defense: str) -> str:
+    worst = robust(results, defense)
+    return "" if worst is None else f"{100 * worst.share:.1f}"
+
+
 def lenses() -> str:
     """What a thief gets through every lens: one column for each defense. Empty where nothing was run."""
-    rows = list(Results.load(RESULTS / "lenses"))
-    stolen = {(row.attack, row.defense): row.scores["stealer_accuracy"] for row in rows}
-    bounds = {row.attack for row in rows if any(map(_upper_bound, row.recipe["attack"].get("lenses", ())))}
+    results = Results.load(RESULTS / "lenses")
+    stolen = {(row.attack, row.defense): row.scores["stealer_accuracy"] for row in results}
+    bounds = {row.attack for row in results if declared.upper_bound(row)}
     names = sorted({name for _, name in stolen}, key=lambda it: (it != "none", it.lower()))
-    ways = {
-        name: {lens: it for (lens, at), it in stolen.items() if at == name and lens not in bounds} for name in names
-    }
-    worst = [f"{100 * max(it.values()):.1f}" if "labels only" in it else "" for it in ways.values()]
     shown = [["Lens", *names]]
     for lens in sorted({lens for lens, _ in stolen}, key=lambda it: (it != "as they are", it != "labels only", it)):
         cells = [f"{100 * stolen[lens, it]:.1f}" if (lens, it) in stolen else "" for it in names]
         shown.append([f"{lens}, an upper bound" if lens in bounds else lens, *cells])
-    return grid([*shown, ["worst case", *worst]])
-
-
-def _upper_bound(lens: dict[str, Any]) -> bool:
-    return getattr(attacks, lens["kind"]).upper_bound
+    return grid([*shown, ["worst case", *(worst_case(results, it) for it in names)]])
 
 
 def _short(number: float) -> str:

@@ -1,6 +1,7 @@
 """Results in words: the table that is printed everywhere, and what it means."""
 
 from feint.evaluation.results import Line, Results
+from feint.evaluation.robust import robust
 
 HEADS = (  # accuracies in percent with 95 % intervals, KL in nats, added milliseconds per 1,000 queries
     "Defense",
@@ -45,11 +46,13 @@ def markdown(results: Results, heads: tuple[str, ...] = HEADS) -> str:
 
 
 def worst_case(results: Results, defense: str) -> Line | None:
-    """The attack that gets most from a defense at the largest budget."""
-    lines = results.lines()
-    largest = max((line.budget for line in lines), default=0)
-    against = [line for line in lines if line.defense == defense and line.budget == largest]
-    return max(against, key=lambda line: line.scores["stealer_accuracy"], default=None)
+    """The attack that gets most from a defense at the largest budget of all; None where `robust.attackers` has none."""
+    largest = max((row.budget for row in results if row.attack and not row.error), default=0)
+    worst = robust(results, defense, largest)
+    if worst is None:
+        return None
+    where = defense, worst.attack, worst.budget
+    return next(line for line in results.lines() if (line.defense, line.attack, line.budget) == where)
 
 
 def sentences(results: Results) -> list[str]:
