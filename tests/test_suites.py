@@ -1,23 +1,250 @@
-"""The suites: each is a recipe that can be read today."""
+"""The suites: what ships can be read and planned, what is wrong is said before anything runs, and one runs."""
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from feint import data, suite
 from feint.attacks import Attack
+from feint.errors import BadInput, BadRecipe, DamagedFile, FeintError, UnknownName
+from feint.evaluation import bench
+from feint.evaluation.leases import Leases
+from feint.evaluation.results import Results
 from feint.recipe import from_table, to_table
+from feint.service import Rehearsal, Service
+from feint.suite import making, plan
+from feint.watch import Watch
 from feint.words import found, words
 
-SUITES = sorted((Path(__file__).parents[1] / "suites").glob("*.toml"))
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted((ROOT / "src" / "feint" / "suites" / "attacks").glob("*.toml"))
+SMALL = """
+title = "Two small victims"
+budgets = [40, 80]
+seeds = 1
+training = { epochs = 3 }
+
+[victims.wide]
+data = "digits"
+network = "mlp"
+training = { epochs = 3 }
+
+[victims.narrow]
+data = "digits"
+network = "mlp20"
+training = { epochs = 2 }
+surrogate = "linear"
+
+[defenses.none]
+
+[defenses.sigmoid]
+outputs = [{ kind = "ReverseSigmoid" }]
+
+[defenses.APGP]
+outputs = [{ kind = "APGP", steps = 20 }]
+victims = ["wide"]
+
+[defenses."nasty teacher"]
+boundary = [{ kind = "NastyTeacher", training = { kind = "Training", epochs = 1 } }]
+victims = ["narrow"]
+
+[defenses."nasty teacher".recipe]
+kind = "Defense"
+outputs = [{ kind = "Rounding", decimals = 2 }]
+
+[attacks.KnockoffNets]
+kind = "KnockoffNets"
+
+[attacks.RS]
+kind = "SeedSamples"
+chunk = 40
+only = ["none"]
+
+[lenses."labels only"]
+steps = [{ kind = "HardLabels" }]
+
+[lenses.D-DAE]
+steps = [{ kind = "Recovered", shadows = 1, first = 40, pairs = 100, steps = 10 }]
+attacks = ["KnockoffNets"]
+only = ["sigmoid", "APGP"]
+
+[lenses."known parameters"]
+steps = [{ kind = "KnownParameters" }]
+
+[[expected]]
+victim = "wide"
+defense = "none"
+score = "victim_accuracy"
+value = 0.9
+source = "ma2021undistillable"
+"""
 
 
-@pytest.mark.parametrize("file", SUITES, ids=lambda file: file.stem)
-def test_a_suite_is_an_attack_and_says_what_it_needs(file):
+@pytest.fixture
+def small(tmp_path, _cache):
+    def read(text: str = SMALL) -> suite.Suite:
+        (tmp_path / "small.toml").write_text(text)
+        return suite.load(tmp_path / "small.toml")
+
+    return read
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
+def test_a_recipe_is_an_attack_and_says_what_it_needs(file):
     attack = found(str(file))
     assert isinstance(attack, Attack)
     assert from_table(to_table(attack), words()) == attack
     assert "It needs" in file.read_text()
 
 
-def test_there_are_suites():
-    assert {"dfme_cifar10", "dfmshl_cifar10", "maze_cifar10"} <= {file.stem for file in SUITES}
+def test_there_are_suites_and_recipes():
+    assert {"dfme_cifar10", "dfmshl_cifar10", "maze_cifar10"} <= {file.stem for file in RECIPES}
+    assert {"quick"} <= set(suite.shipped())
+
+
+@pytest.mark.parametrize("name", suite.shipped())
+def test_what_ships_can_be_read_and_planned_without_data(name, monkeypatch):
+    monkeypatch.setattr(data, "load", lambda *_, **__: pytest.fail("read data"))
+    read = suite.load(name)
+    said = plan.lines(read, read.cells())
+    assert f"{len(read.cells()):,} cells" in "\n".join(said)
+    cited = set(re.findall(r"@\w+\{(\w+),", (ROOT / "docs" / "references.bib").read_text()))
+    assert {row.source for row in read.expected} <= cited
+
+
+def test_cells_by_name_are_those_of_the_matrices(small, tmp_path):
+    read = small()
+    matrices = read.matrices(tmp_path / "work")
+    assert [it.name for it in matrices] == ["wide", "narrow"]
+    assert [cell for it in matrices for cell in it.cells()] == read.cells()
+    assert {it.attack for it in read.cells() if it.defense == "APGP"} == {
+        "", "KnockoffNets", "KnockoffNets, labels only", "KnockoffNets, D-DAE",
+    }  # fmt: skip
+    assert {it.victim for it in read.cells() if it.attack == "RS"} == {"wide", "narrow"}
+    assert {it.defense for it in read.cells() if it.attack.startswith("RS")} == {"none"}
+    assert {it.defense for it in read.cells() if "known parameters" in it.attack} == {"sigmoid"}
+
+
+def test_gaps_are_what_the_thief_of_each_victim_owns(small, tmp_path):
+    wide, narrow = small().matrices(tmp_path / "work")
+    assert (wide.attacks["none"]["KnockoffNets"].surrogate.name, narrow.attacks["none"]["RS"].surrogate.name) == (
+        "mlp", "linear",
+    )  # fmt: skip
+    (restored,) = wide.attacks["APGP"]["KnockoffNets, D-DAE"].lenses
+    assert isinstance(restored.rehearsal, Rehearsal)
+    assert not restored.rehearsal.leaked
+    assert restored.rehearsal.defense.outputs[0].generator is None  # he knows the method, not what it learned
+    assert wide.defenses["APGP"].outputs[0].generator is not None
+    nasty = narrow.defenses["nasty teacher"]
+    assert isinstance(nasty, Service)
+    assert nasty.defense.outputs[0].decimals == 2
+
+
+def test_what_was_made_is_not_made_again_unless_the_suite_says_otherwise(small, tmp_path, monkeypatch):
+    made = []
+    keep = making.Shelf.keep
+    monkeypatch.setattr(making.Shelf, "keep", lambda shelf, it: (made.append(it.name), keep(shelf, it)))
+    small().matrices(tmp_path / "work")
+    assert sorted(made) == sorted([
+        ("wide",), ("narrow",), ("wide", "none"), ("wide", "sigmoid"), ("wide", "APGP"),
+        ("narrow", "none"), ("narrow", "sigmoid"), ("narrow", "nasty teacher"),
+    ])  # fmt: skip
+    made.clear()
+    small().matrices(tmp_path / "work")
+    assert made == []
+    small(SMALL.replace("steps = 20", "steps = 21")).matrices(tmp_path / "work")
+    assert made == [("wide", "APGP")]
+    made.clear()
+    small(SMALL.replace("steps = 20", "steps = 21").replace("epochs = 2 }", "epochs = 1 }")).matrices(tmp_path / "work")
+    assert {it[0] for it in made} == {"narrow"}
+
+
+def test_what_another_process_makes_is_waited_for(small, tmp_path, monkeypatch):
+    read, work = small(), tmp_path / "work"
+    read.matrices(work)
+    other = Leases(work / ".leases")
+    monkeypatch.setattr(making.Shelf, "has", lambda shelf, name, has=making.Shelf.has: other.done and has(shelf, name))
+    other.done = False
+    waited = []
+
+    def finish(seconds: float) -> None:
+        waited.append(seconds)
+        other.done = True
+
+    monkeypatch.setattr(making.time, "sleep", finish)
+    monkeypatch.setattr(making.Leases, "claim", lambda *_: False)
+    read.matrices(work)
+    assert waited == [making.LOOK]
+
+
+def test_a_victim_that_cannot_be_made_is_an_error_after_the_others(small, tmp_path):
+    text = SMALL.replace('network = "mlp"\ntraining = { epochs = 3 }', 'network = "mlp"\nweights = "nowhere.npz"')
+    with pytest.raises(FeintError, match=r"nowhere\.npz"):
+        small(text).matrices(tmp_path / "work")
+    assert (tmp_path / "work" / "victims" / "narrow").exists()
+
+
+def test_a_suite_runs_and_continues(small, tmp_path):
+    read, watch = small(), Watch(tmp_path / "trainings")
+    some = bench.run(read.matrices(tmp_path / "work", watch=watch, only="wide, none, .*, 40"), folder=tmp_path / "out")
+    assert [(row.attack, row.budget) for row in some] == [
+        ("", 0), ("KnockoffNets", 40), ("RS", 40), ("KnockoffNets, labels only", 40), ("RS, labels only", 40),
+    ]  # fmt: skip
+    assert not some.failed
+    results = bench.run(read.matrices(tmp_path / "work", watch=watch), folder=tmp_path / "out", watch=watch)
+    assert len(results) == len(read.cells()) == len(Results.load(tmp_path / "out"))
+    assert not results.failed
+    assert results.names("victim") == ["wide", "narrow"]
+    (nasty,) = [row for row in results if row.defense == "nasty teacher" and not row.attack]
+    assert nasty.scores["label_kept"] < 1 or nasty.scores["kl"] > 0  # judged beside the old victim's answers
+    assert nasty.recipe["model"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kind", "says"),
+    [
+        ('network = "mlp"', 'network = "mpl"', UnknownName, "did you mean 'mlp'"),
+        ('network = "mlp"', 'netwrok = "mlp"', BadRecipe, "did you mean 'network'"),
+        ('data = "digits"', 'data = "digit"', UnknownName, "did you mean 'digits'"),
+        ("budgets =", "budget =", BadRecipe, "did you mean 'budgets'"),
+        ('"ReverseSigmoid"', '"ReverseSigmoids"', UnknownName, "did you mean 'ReverseSigmoid'"),
+        ("steps = 20", "stepz = 20", BadRecipe, "did you mean 'steps'"),
+        ('kind = "KnockoffNets"', 'kind = "KnockofNets"', UnknownName, "did you mean 'KnockoffNets'"),
+        ('kind = "KnockoffNets"', 'kind = "HardLabels"', BadRecipe, "expected an Attack"),
+        ('only = ["none"]', 'only = ["nonne"]', UnknownName, "did you mean 'none'"),
+        ('victims = ["wide"]', 'victims = ["wild"]', UnknownName, "did you mean 'wide'"),
+        ('only = ["sigmoid", "APGP"]', 'only = ["none"]', BadRecipe, "could be rehearsed"),
+        ('outputs = [{ kind = "ReverseSigmoid" }]', 'inputs = [{ kind = "ReverseSigmoid" }]', BadRecipe, "an Input"),
+        ("training = { epochs = 3 }", "training = { epoch = 3 }", BadRecipe, "did you mean 'epochs'"),
+        ("[victims.wide]", "[victims.wide", DamagedFile, "in TOML"),
+        ("seeds = 1", "seeds = 0", BadRecipe, "at least one"),
+        ('defense = "none"', 'defense = "nine"', UnknownName, "did you mean 'none'"),
+    ],
+)
+def test_what_nobody_knows_is_said_with_the_nearest_that_is_known(small, old, new, kind, says):
+    assert old in SMALL
+    with pytest.raises(kind, match=says):
+        small(SMALL.replace(old, new, 1))
+
+
+def test_a_suite_of_no_such_name_is_an_error():
+    with pytest.raises(UnknownName, match="did you mean 'quick'"):
+        suite.load("quik")
+
+
+def test_expected_rows_and_weights_are_read(small, tmp_path, monkeypatch):
+    (row,) = small().expected
+    assert (row.value, row.source) == (0.9, "ma2021undistillable")
+    monkeypatch.setenv("FEINT_DATA", str(tmp_path))
+    (tmp_path / "published.npz").touch()
+    assert making.weights("published.npz") == tmp_path / "published.npz"
+    assert making.weights("elsewhere.npz") == Path("elsewhere.npz")
+    with pytest.raises(BadInput, match="one of them"):
+        small(SMALL.replace("training = { epochs = 2 }", 'training = { epochs = 2 }\nweights = "published.npz"'))
+
+
+def test_the_package_carries_its_suites():
+    for file in suite.shipped().values():
+        assert tomllib.loads(file.read_text())["title"]

@@ -152,6 +152,12 @@ Parts = dict[str, tuple[np.ndarray, np.ndarray]]
 Reader = Callable[[], tuple[Parts, tuple[str, ...]]]
 
 
+def known() -> list[str]:
+    """The names of all data sets: those that Feint knows, and those in the directory FEINT_DATA."""
+    root = os.environ.get("FEINT_DATA")
+    return sorted({*SOURCES, *(it.name for it in Path(root or ".").expanduser().glob("*/") if root)})
+
+
 @functools.cache
 def load(name: str, *, size: int | None = None) -> Dataset:
     """The data set `name`; `size` scales its images to size×size pixels.
@@ -184,8 +190,7 @@ def _find(name: str, source: Source, size: int | None) -> tuple[Reader, object]:
     if name == "fashion_mnist" and DEBIAN_FASHION.is_dir():
         return _read_debian_fashion, str(DEBIAN_FASHION)
     if source.hub is None:
-        known = sorted({*SOURCES, *(it.name for it in Path(root or ".").glob("*/") if root)})
-        raise UnknownName.among("data set", name, known)
+        raise UnknownName.among("data set", name, known())
     return lambda: _read_hub(name, str(source.hub), size), source.hub
 
 

@@ -1,7 +1,11 @@
 """What the commands show in a terminal: progress while they run, and tables."""
 
-from collections.abc import Iterator
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich import box
 from rich.console import Console
@@ -9,10 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from feint.evaluation.results import Results
+from feint.evaluation.robust import robust
 from feint.evaluation.summary import HEADS, cells, worst_case
 from feint.watch import Watch
 
 WIDTH = 124  # of a table where the output is no terminal
+OFTEN = 30.0  # seconds between two lines of a log
 
 
 class Bars(Watch):
@@ -25,27 +31,72 @@ class Bars(Watch):
 
     def step(self, what: str, done: int, total: int) -> None:
         if what not in self._tasks:
-            self._tasks[what] = self._progress.add_task(what, total=total)
+            self._tasks[what] = self._progress.add_task(what, total=total, state="")
         self._progress.update(self._tasks[what], completed=done, total=total)
+
+    def cells(self, done: int, total: int, *, running: int, failed: int, left: float | None) -> None:
+        self.step("cells", done, total)
+        self._progress.update(self._tasks["cells"], state=_state(running, failed, left))
+
+
+class Lines(Watch):
+    """A line on standard error now and then, for logs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = -math.inf
+
+    def cells(self, done: int, total: int, *, running: int, failed: int, left: float | None) -> None:
+        if done == total or time.monotonic() - self._last >= OFTEN:
+            self._last = time.monotonic()
+            state = _state(running, failed, left)
+            sys.stderr.write(f"cells: {done:,} of {total:,} done{state and f', {state}'}\n")
+
+
+def _state(running: int, failed: int, left: float | None) -> str:
+    said = [f"{running:,} running"] * bool(running) + [f"{failed:,} failed"] * bool(failed)
+    return ", ".join(said + [f"{timedelta(seconds=round(left or 0))} left"] * bool(left))
 
 
 @contextmanager
-def bars() -> Iterator[Watch]:
-    """A watch that shows progress bars on standard error; a silent one where that is no terminal."""
+def bars(elsewhere: Callable[[], Watch] = Watch) -> Iterator[Watch]:
+    """A watch that shows progress bars on standard error; where that is no terminal, one that is made `elsewhere`."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield Watch()
+        yield elsewhere()
         return
-    columns = TextColumn("{task.description:>9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    state = TextColumn("{task.fields[state]}")
+    columns = TextColumn("{task.description:>9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), state
     with Progress(*columns, console=console) as progress:
         yield Bars(progress)
 
 
+def print_robust(results: Results) -> None:
+    """Robust stealer accuracy, a line for each defense of one victim, in percent; empty where it was not measured."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    heads = "Defense", "Queries", "Robust stealer accuracy", "by", "Seeds", "Naive", "Defender accuracy"
+    for head in heads:
+        table.add_column(head, justify="left" if head in ("Defense", "by") else "right")
+    for defense in results.names("defense"):
+        worst, utility = robust(results, defense), results.utility(defense)
+        kept = f"{100 * utility['defender_accuracy']:.2f}" if utility else ""
+        if worst is None:
+            table.add_row(defense, "", "", "", "", "", kept)
+            continue
+        shown = f"{100 * worst.share:.1f} ({100 * worst.low:.1f}–{100 * worst.high:.1f})"
+        naive = "" if worst.naive is None else f"{100 * worst.naive:.1f}"
+        table.add_row(defense, f"{worst.budget:,}", shown, worst.attack, f"{worst.seeds}", naive, kept)
+    _console().print(table)
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH)
+
+
 def print_results(results: Results) -> None:
     """The table of all thefts, the worst case for each defense in bold."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH)
+    console = _console()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, head in enumerate(HEADS):
         table.add_column(head, justify="left" if i < 2 else "right")

@@ -1,6 +1,7 @@
 """Every word that a recipe may be made of, and the places where recipes are found: text, a TOML file, a directory."""
 
 import functools
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from feint.line import Defense, Ladder, Rule
 from feint.recipe import from_table, vocabulary
 from feint.recipe import parse as parse_text
 from feint.service import Rehearsal
+
+ROOMS: dict[str, Any] = {"access": Rule, "inputs": Input, "outputs": Output}  # what stands where on the line
 
 
 @functools.cache
@@ -63,10 +66,9 @@ def defense(places: Sequence[str], *, victim: str | None = None) -> Defense | La
     recipes = [found(place, victim=victim) for place in places]
     if len(recipes) == 1 and isinstance(recipes[0], (Defense, Ladder)):
         return recipes[0]
-    rooms: dict[str, list[Any]] = {"access": [], "inputs": [], "outputs": []}
-    kinds = {"access": Rule, "inputs": Input, "outputs": Output}
+    rooms: dict[str, list[Any]] = {room: [] for room in ROOMS}
     for recipe in recipes:
-        room = next((room for room, kind in kinds.items() if isinstance(recipe, kind)), None)
+        room = next((room for room, kind in ROOMS.items() if isinstance(recipe, kind)), None)
         if room is None:
             raise BadInput(
                 f"{recipe!r}",
@@ -75,3 +77,23 @@ def defense(places: Sequence[str], *, victim: str | None = None) -> Defense | La
             )
         rooms[room].append(recipe)
     return Defense(**rooms)
+
+
+def pool_of(name: str) -> data.Split:
+    """The inputs that a thief owns: the pool of a data set, or NAME/train. Raises `UnknownName` or `BadInput`."""
+    name, _, part = name.partition("/")
+    images = data.load(name)
+    if part not in ("", "train", "pool"):
+        raise BadInput(f"the part {part!r} of {name}", "NAME, NAME/train or NAME/pool", "a thief has no test set")
+    return images.train if part == "train" else images.pool
+
+
+def part_of(name: str) -> data.Split:
+    """The inputs that an owner names: the training part, unless it is NAME/PART or, of that, NAME/PART:I/OF."""
+    name, _, part = name.partition("/")
+    found = re.fullmatch(r"(train|pool|test)(?::(\d+)/(\d+))?", part or "train")
+    if found is None:
+        known = "NAME, NAME/train, NAME/pool or NAME/test, or a share of one like NAME/test:0/2"
+        raise BadInput(f"the part {part!r} of {name}", known, "name one of these")
+    split: data.Split = getattr(data.load(name), found[1])
+    return split.share(int(found[2]), int(found[3])) if found[2] else split

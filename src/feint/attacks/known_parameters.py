@@ -4,7 +4,7 @@ import functools
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ OPEN = 7  # beside the largest entry, how many of the next largest may lie on ei
 AT_ONCE = 32  # rows
 
 
+@runtime_checkable
 class Elementwise(Protocol):
     """A defense that maps each probability by itself and then scales the row to sum to 1."""
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from feint.cli.app import app
-from feint.cli.places import free, part_of, working
+from feint.cli.places import free, working
 from feint.errors import BadInput
 
 
@@ -37,8 +37,8 @@ def fit(method: str, /, *, victim: Path, data: str, out: Path, outliers: str | N
     recipe = words.parse(method)
     if not isinstance(recipe, Boundary) and not hasattr(recipe, "fit"):
         raise BadInput(f"{recipe!r}", "a defense that learns, like APGP(top=1)", "use it as it is: nothing to fit")
-    model, inputs = feint.victims.load(victim), part_of(data)
-    given = {"outliers": part_of(outliers) if outliers else None, "seed": seed}
+    model, inputs = feint.victims.load(victim), words.part_of(data)
+    given = {"outliers": words.part_of(outliers) if outliers else None, "seed": seed}
     free(out)
     with bars() as watch, working(out) as watch.folder:
         if isinstance(recipe, Boundary):

@@ -1,4 +1,4 @@
-"""What commands share: where results go, and which part of a data set is meant."""
+"""What commands share: where results go, and how many of a thing there must be."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,8 +7,6 @@ from feint.errors import BadInput
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from feint.data import Split
 
 
 def free(out: Path) -> None:
@@ -36,31 +34,6 @@ class working:  # noqa: N801
 
         if kind is None:
             shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def pool_of(name: str) -> "Split":
-    from feint import data
-
-    name, _, part = name.partition("/")
-    images = data.load(name)
-    if part not in ("", "train", "pool"):
-        raise BadInput(f"the part {part!r} of {name}", "NAME, NAME/train or NAME/pool", "a thief has no test set")
-    return images.train if part == "train" else images.pool
-
-
-def part_of(name: str) -> "Split":
-    """The inputs that an owner names: the training part, unless it is NAME/PART or, of that, NAME/PART:I/OF."""
-    import re
-
-    from feint import data
-
-    name, _, part = name.partition("/")
-    found = re.fullmatch(r"(train|pool|test)(?::(\d+)/(\d+))?", part or "train")
-    if found is None:
-        known = "NAME, NAME/train, NAME/pool or NAME/test, or a share of one like NAME/test:0/2"
-        raise BadInput(f"the part {part!r} of {name}", known, "name one of these")
-    split: Split = getattr(data.load(name), found[1])
-    return split.share(int(found[2]), int(found[3])) if found[2] else split
 
 
 def victim_of(place: str, data: str | None, network: str | None, probabilities: bool) -> "nn.Module":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 from cyclopts import Parameter
 
 from feint.cli.app import Defenses, app
-from feint.cli.places import free, pool_of, victim_of, working
+from feint.cli.places import free, victim_of, working
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def steal(
     from feint.progress import bars
     from feint.transcript import Transcript
 
-    own = {"pool": pool_of(pool)} if pool is not None else {}
+    own = {"pool": words.pool_of(pool)} if pool is not None else {}
     if victim is not None and url is None and model is None:
         target = _here(victim_of(victim, pool, network, probabilities), own.get("pool"), defense)
     else:

@@ -4,8 +4,9 @@ import functools
 import hashlib
 import json
 import math
+import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,10 @@ class Matrix:
     """Every attack through every lens on every defense of `victim` with every budget and seed, judged on `test`.
 
     `attacks`, `lenses` and `defenses` have names of your choice; each attack also looks at the answers as they are.
-    `made_for` has more lenses for single defenses, by the defense's name. Seeds are the outermost loop: a matrix that
-    is interrupted has a first look at everything. `name` is the victim's, where there are several.
+    `made_for` has more lenses and `against` more attacks for single defenses, by the defense's name; these look at it
+    as they are. Seeds are the outermost loop: a matrix that is interrupted has a first look at everything. `name` is
+    the victim's, where there are several. With an expression `only`, the cells are those whose “victim, defense,
+    attack, budget” has a match for it, and the utility of their defenses.
     """
 
     def __init__(
@@ -50,36 +53,34 @@ class Matrix:
         seeds: Iterable[int] = range(3),
         lenses: Lenses | None = None,
         made_for: Mapping[str, Lenses] | None = None,
+        against: Mapping[str, Mapping[str, Attack]] | None = None,
         name: str = "",
+        only: str = "",
     ) -> None:
         if any("" in names for names in (attacks, defenses, lenses or {})):
             raise BadInput("an attack, a lens or a defense without a name", "a name for each", "give it one")
-        self.name, self.victim, self.test = name, victim, test
+        self.name, self.victim, self.test, self.only = name, victim, test, only
         self.defenses = dict(defenses)
-        self.attacks = {it: _through(attacks, {**(lenses or {}), **(made_for or {}).get(it, {})}) for it in defenses}
+        self.attacks = {
+            it: through(attacks, {**(lenses or {}), **(made_for or {}).get(it, {})}) | dict((against or {}).get(it, {}))
+            for it in defenses
+        }
         self.budgets, self.seeds = list(budgets), list(seeds)
         self._victim_fingerprint = victims.fingerprint(victim)
 
     def cells(self) -> list[Cell]:
         """All cells, in the order in which they are run."""
-        utilities = [Cell(defense, victim=self.name) for defense in self.defenses]
-        thefts = [
-            Cell(defense, attack, budget, seed, self.name)
-            for seed in self.seeds
-            for budget in self.budgets
-            for defense in self.defenses
-            for attack in self.attacks[defense]
-        ]
-        return utilities + thefts
+        return cells(self.name, self.attacks, self.budgets, self.seeds, only=self.only)
 
     def recipe(self, cell: Cell) -> dict[str, Any]:
         """Everything that the row of `cell` depends on, as plain values."""
         defended, theft = self.defenses[cell.defense], {}
         if cell.attack:
             theft = {"attack": to_table(self.attacks[cell.defense][cell.attack]), "budget": cell.budget}
-        line = {"defense": to_table(defended)}
         if isinstance(defended, Service):
             line = {"defense": to_table(defended.defense), "model": victims.fingerprint(defended.model)}
+        else:
+            line = {"defense": to_table(defended)}
         return {"victim": self._victim_fingerprint, "test": to_table(self.test), **line, "seed": cell.seed, **theft}
 
     def fingerprint(self, cell: Cell) -> str:
@@ -166,7 +167,36 @@ class _Clock:
             self.seconds += time.perf_counter() - started
 
 
-def _through(attacks: Mapping[str, Attack], lenses: Lenses) -> dict[str, Attack]:
-    """Every attack as it is, then through every lens."""
-    seen = {f"{name}, {lens}": it.through(*steps) for name, it in attacks.items() for lens, steps in lenses.items()}
+def through(
+    attacks: Mapping[str, Attack], lenses: Lenses, combined: Mapping[str, Collection[str]] | None = None
+) -> dict[str, Attack]:
+    """Every attack as it is, then through every lens; `combined` names the attacks of lenses that are not for all."""
+    seen = {
+        f"{name}, {lens}": it.through(*steps)
+        for name, it in attacks.items()
+        for lens, steps in lenses.items()
+        if name in (combined or {}).get(lens, attacks)
+    }
     return {**attacks, **seen}
+
+
+def cells(
+    victim: str,
+    attacks: Mapping[str, Iterable[str]],
+    budgets: Sequence[int],
+    seeds: Iterable[int],
+    *,
+    only: str = "",
+) -> list[Cell]:
+    """The cells of a victim, by the names of the `attacks` on each of its defenses, in the order they are run."""
+    thefts = [
+        Cell(defense, attack, budget, seed, victim)
+        for seed in seeds
+        for budget in budgets
+        for defense in attacks
+        for attack in attacks[defense]
+        if re.search(only, f"{victim}, {defense}, {attack}, {budget}")
+    ]
+    needed = {it.defense for it in thefts}
+    utilities = [Cell(it, victim=victim) for it in attacks if it in needed or re.search(only, f"{victim}, {it}")]
+    return utilities + thefts

@@ -1,0 +1,217 @@
+"""What a suite needs before its cells run: victims trained and defenses fitted, each once, and kept."""
+
+import functools
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from feint import data, networks, store, victims, words
+from feint.errors import BadInput
+from feint.evaluation.leases import Leases
+from feint.evaluation.matrix import Defended, Matrix, through
+from feint.line import Defense, Ladder
+from feint.networks import Classifier
+from feint.recipe import to_table
+from feint.runners import Runner
+from feint.service import Service
+from feint.suite.suite import Owned, Suite
+from feint.training import Training, train
+from feint.watch import SILENT, Watch
+
+LOOK = 1.0  # seconds after which to look again whether others have made something
+Name = tuple[str, ...]  # (victim,) or (victim, defense)
+
+
+class Made(NamedTuple):
+    """What a name came to: a victim, a defense with the victim that it made, or an error."""
+
+    name: Name
+    model: Classifier | None = None
+    defense: Defense | Ladder | None = None
+    error: Exception | None = None
+
+
+@dataclass(frozen=True)
+class Making:
+    """How a victim is trained and a defense is fitted, wherever that is done."""
+
+    suite: Suite
+    watch: Watch
+    models: Mapping[str, Classifier] = field(default_factory=dict)
+
+    def __call__(self, item: Name) -> Made:
+        try:
+            return self._defense(*item) if len(item) == 2 else self._victim(*item)
+        except Exception as error:  # the others are made first
+            return Made(item, error=error)
+
+    def lost(self, item: Name, reason: str) -> Made:
+        """What is said of a name whose process ended."""
+        return Made(item, error=BadInput(f"{', '.join(item)}: {reason}", "a process that lives", "run it again"))
+
+    def __getstate__(self) -> dict[str, object]:
+        """What a pickle carries: a watch that only knows its folder, since no one looks at a worker."""
+        return {"suite": self.suite, "watch": Watch(self.watch.folder), "models": self.models}
+
+    def _victim(self, name: str) -> Made:
+        entry, images = self.suite.victims[name], data.load(self.suite.victims[name].data)
+        network = networks.get(entry.network, images)
+        if entry.weights is not None:
+            return Made((name,), victims.load_published(weights(entry.weights), network))
+        training = entry.training or Training()
+        return Made((name,), train(network, images.train, training=training, watch=self.watch))
+
+    def _defense(self, victim: str, name: str) -> Made:
+        entry, model = self.suite.defenses[name], self.models[victim]
+        inputs = words.part_of(f"{self.suite.victims[victim].data}/{entry.learns_from}")
+        given = {"outliers": entry.outliers and words.part_of(entry.outliers), "watch": self.watch}
+        for boundary in self.suite.boundary(name):
+            model = boundary.retrain(model, inputs, **given).model
+        recipe = self.suite.recipe(name)
+        made = model if entry.boundary else None
+        return Made((victim, name), made, recipe.fit(model, inputs, **given) if isinstance(recipe, Defense) else recipe)
+
+
+class Shelf:
+    """Where victims and defenses are kept: a thing that was made of something else is not there."""
+
+    def __init__(self, suite: Suite, work: Path) -> None:
+        self._suite, self._work = suite, work
+
+    def has(self, name: Name) -> bool:
+        """Whether it is there, and was made of what the suite says now."""
+        place = self._line(name) if len(name) == 2 else self._model(name)
+        if not place.exists():
+            return False
+        return store.load(place, {**words.words(), "Network": networks.Network}).about.get("made_of") == self.made_of(
+            name
+        )
+
+    def keep(self, made: Made) -> None:
+        """Put it there; the defense comes last, and stands for both."""
+        images, made_of = self._suite.victims[made.name[0]].data, self.made_of(made.name)
+        if made.model is not None:
+            victims.save(self._model(made.name), made.model, data=images, made_of=made_of)
+        if made.defense is not None:
+            store.save(self._line(made.name), made.defense, data=images, made_of=made_of)
+
+    def victim(self, name: str) -> Classifier:
+        """The victim of this name."""
+        return victims.load(self._model((name,)))
+
+    def defense(self, victim: str, name: str) -> Defended:
+        """The fitted defense; before the victim that it made, if it made one."""
+        recipe = words.kept(str(self._line((victim, name))))
+        if not self._suite.defenses[name].boundary:
+            return recipe
+        return Service(victims.load(self._model((victim, name))), recipe)
+
+    def made_of(self, name: Name) -> str:
+        """What stands for all that it depends on."""
+        victim = self._suite.victims[name[0]]
+        what: list[Any] = [asdict(victim), victim.weights and _digest(weights(victim.weights))]
+        what += [data.load(victim.data).train.fingerprint]
+        if len(name) == 2:
+            entry = self._suite.defenses[name[1]]
+            what += [to_table(self._suite.recipe(name[1])), to_table(self._suite.boundary(name[1]))]
+            what += [entry.learns_from, entry.outliers]
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _model(self, name: Name) -> Path:
+        return self._work / "victims" / _file(" behind ".join(name))
+
+    def _line(self, name: Name) -> Path:
+        return self._work / "defenses" / _file(name[0]) / _file(name[1])
+
+
+def matrices(suite: Suite, work: Path, *, watch: Watch = SILENT, map: Runner = map, only: str = "") -> list[Matrix]:
+    """See `Suite.matrices`."""
+    watch.folder = watch.folder or work / "trainings"
+    shelf, needed = Shelf(suite, work), {}
+    for cell in suite.cells(only):
+        needed.setdefault(cell.victim, {})[cell.defense] = True
+    make(shelf, [(it,) for it in needed], Making(suite, watch), work, map)
+    models = {name: shelf.victim(name) for name in needed}
+    pairs = [(victim, it) for victim, defenses in needed.items() for it in defenses]
+    make(shelf, pairs, Making(suite, watch, models), work, map)
+    return [_matrix(suite, shelf, name, models[name], list(needed[name]), only) for name in needed]
+
+
+def make(shelf: Shelf, names: Sequence[Name], job: Making, work: Path, map: Runner) -> None:
+    """Make what the shelf does not have; what another process makes is waited for. Raises the first error."""
+    errors: dict[Name, Exception] = {}
+    left = [it for it in names if not shelf.has(it)]
+    if not left:
+        return
+    with Leases(work / ".leases") as leases:
+        while left := [it for it in left if it not in errors and not shelf.has(it)]:
+            before = len(errors)
+            for made in map(job, _claimed(left, shelf, leases)):
+                if made.error is None:
+                    shelf.keep(made)
+                else:
+                    errors[made.name] = made.error
+                leases.release(_lease(made.name))
+                job.watch.step("preparing", len(names) - len(left) + 1, len(names))
+            if len(errors) == before and any(not shelf.has(it) for it in left):
+                time.sleep(LOOK)
+    for error in errors.values():
+        raise error
+
+
+def _claimed(names: Iterable[Name], shelf: Shelf, leases: Leases) -> Iterator[Name]:
+    """Those that no other is making, each claimed when there is room for it."""
+    for name in names:
+        if leases.claim(_lease(name)):
+            if shelf.has(name):  # made in the meantime
+                leases.release(_lease(name))
+            else:
+                yield name
+
+
+def _matrix(suite: Suite, shelf: Shelf, name: str, victim: Classifier, defenses: list[str], only: str) -> Matrix:
+    entry = suite.victims[name]
+    images = data.load(entry.data)
+    pool = images.pool if entry.pool is None else words.pool_of(entry.pool)
+    owned = Owned(pool, networks.get(entry.surrogate or entry.network, images), suite.training)
+    return Matrix(
+        victim,
+        images.test,
+        attacks={},
+        against={
+            it: through(suite.attacks_on(it, owned), suite.lenses_on(it, owned), suite.combined()) for it in defenses
+        },
+        defenses={it: shelf.defense(name, it) for it in defenses},
+        budgets=suite.budgets,
+        seeds=range(suite.seeds),
+        name=name,
+        only=only,
+    )
+
+
+def weights(name: str) -> Path:
+    """The file of published weights: as it is named, or under FEINT_DATA."""
+    beside = Path(os.environ.get("FEINT_DATA", "")).expanduser() / name
+    return beside if not Path(name).is_file() and beside.is_file() else Path(name)
+
+
+@functools.cache
+def _digest(file: Path) -> str:
+    if not file.is_file():
+        return ""  # loading it will say so
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+
+
+def _lease(name: Name) -> str:
+    return hashlib.sha256("\0".join(name).encode()).hexdigest()[:16]
+
+
+def _file(name: str) -> str:
+    """A name of a file that no two names share."""
+    return quote(name, safe=" ,+()=").replace(".", "%2E")
