@@ -17,7 +17,7 @@ from feint.defenses.outputs import Output
 ROOT = Path(__file__).parents[1]
 PUBLIC = [
     "Answer", "Defense", "Matrix", "Oracle", "Query", "Service", "Training",
-    "attacks", "connect", "data", "defenses", "metrics", "networks", "train", "victims",
+    "attacks", "connect", "data", "defenses", "metrics", "networks", "runners", "train", "victims",
 ]  # fmt: skip
 
 
@@ -94,10 +94,11 @@ def test_nothing_heavy_comes_with_the_public_names():
     }
 
 
-def test_no_pickle_is_loaded_anywhere():
+def test_no_pickle_is_loaded_from_anywhere_but_the_own_processes():
     for file in (ROOT / "src").rglob("*.py"):
         text = file.read_text()
-        assert not re.search(r"torch\.load\(|import pickle|allow_pickle=True|(?<![.\w])eval\(|\bexec\(", text), file
+        assert not re.search(r"torch\.load\(|allow_pickle=True|(?<![.\w])eval\(|\bexec\(", text), file
+        assert ("import pickle" in text) == (file.parent.name == "runners" and file.name == "local.py"), file
 
 
 def test_the_product_knows_nothing_of_its_workshop():

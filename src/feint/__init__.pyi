@@ -2,6 +2,7 @@ from . import attacks as attacks
 from . import data as data
 from . import defenses as defenses
 from . import networks as networks
+from . import runners as runners
 from . import victims as victims
 from .evaluation import metrics as metrics
 from .evaluation.matrix import Matrix as Matrix

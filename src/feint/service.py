@@ -49,6 +49,10 @@ class Service:
             p = perturb(p, x)
         return account.write(query, Answer(p.detach()))
 
+    def __reduce__(self) -> tuple[type, tuple[nn.Module, Defense | Ladder]]:
+        """A pickle carries model and defense: what is remembered of clients stays where they ask."""
+        return Service, (self.model, self.defense)
+
     def oracle(self, *, client: str, budget: int, past: Transcript | None = None) -> Oracle:
         """What an attacker who is `client` holds of this service, for `budget` queries, going on from the `past`."""
         return Meter(lambda query: self(query), budget=budget, client=client, past=past)  # nothing leads from it here

@@ -1,9 +1,7 @@
-"""How jobs are mapped: here one after the other, in processes of this machine, or on Ray.
+"""What a runner runs, and what it is."""
 
-Each runner takes a job and the items that it is to be run on, and yields what comes of them as it comes, in any order;
-Python's own `map` is one. Items are taken one by one, as there is room for them: whoever hands them out decides late.
-"""
-
+import os
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
@@ -22,3 +20,10 @@ class Job(Protocol[Item, Result]):
 
 
 Runner = Callable[[Job[Any, Any], Iterable[Any]], Iterable[Any]]
+
+
+def use_threads(count: int) -> None:
+    """Let this worker compute with `count` threads: those of all workers together are as many as the cores."""
+    os.environ["OMP_NUM_THREADS"] = str(count)  # for what is yet to be imported: a worker that needs no torch has none
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)

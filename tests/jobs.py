@@ -1,0 +1,108 @@
+"""Jobs for runners, in a module that fresh processes can load."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Lost:
+    item: object
+    reason: str
+
+
+class Job:
+    """`run` on each item, and what was lost."""
+
+    def lost(self, item, reason):
+        return Lost(item, reason)
+
+
+class Double(Job):
+    def __call__(self, item):
+        return 2 * item
+
+
+@dataclass(frozen=True)
+class Threads(Job):
+    """How many threads torch and numpy's libraries have here, and in which process."""
+
+    def __call__(self, item):
+        import torch
+
+        return torch.get_num_threads(), os.environ["OMP_NUM_THREADS"], os.getpid()
+
+
+@dataclass
+class Loaded(Job):
+    """A job that notes in a folder whenever it is loaded."""
+
+    folder: Path
+
+    def __setstate__(self, state):
+        self.__dict__ = state
+        (self.folder / f"{os.getpid()}-{time.monotonic_ns()}").touch()
+
+    def __call__(self, item):
+        return item
+
+
+@dataclass(frozen=True)
+class Dies(Job):
+    """An item kills its process as often as it says, leaving a note each time."""
+
+    folder: Path
+    number: int = signal.SIGKILL
+
+    def __call__(self, item):
+        name, times = item
+        notes = len(list(self.folder.glob(f"{name}-*")))
+        (self.folder / f"{name}-{notes}").touch()
+        if notes < times:
+            os.kill(os.getpid(), self.number)
+            time.sleep(60)
+        return name
+
+
+class Sleeps(Job):
+    """An item is how many seconds to sleep; it comes back with the process."""
+
+    def __call__(self, item):
+        time.sleep(item)
+        return item, os.getpid()
+
+
+class Raises(Job):
+    """A job that no process can load."""
+
+    def __setstate__(self, state):
+        raise ModuleNotFoundError("no such module there")
+
+    def __getstate__(self):
+        return {"so that": "it is called"}
+
+    def __call__(self, item):
+        return item
+
+
+@dataclass(frozen=True)
+class WaitsElsewhere(Job):
+    """`job`, which on every Ray node but the head waits for a file called go; each beginning is noted in `folder`."""
+
+    job: Job
+    folder: Path
+    head: str
+
+    def __call__(self, item):
+        import ray
+
+        elsewhere = ray.get_runtime_context().get_node_id() != self.head
+        (self.folder / f"{'elsewhere' if elsewhere else 'head'}-{time.monotonic_ns()}").touch()
+        while elsewhere and not (self.folder / "go").exists():
+            time.sleep(0.05)
+        return self.job(item)
+
+    def lost(self, item, reason):
+        return self.job.lost(item, reason)
