@@ -27,7 +27,7 @@ def matrix(victim, network, digits):
         victim,
         digits.test,
         attacks={"knockoff": knockoff, "labels": knockoff.through(HardLabels())},
-        defenses={"none": Defense(), "closed": Defense(outputs=[APGPClosedForm(top=1)]), "service": Service(victim)},
+        defenses={"none": Defense(), "service": Service(victim, Defense(outputs=[APGPClosedForm(top=1)]))},
         budgets=[50],
         seeds=[0],
     )
@@ -214,18 +214,19 @@ def test_a_node_may_die_and_another_join(two_nodes, matrix, alone, tmp_path):
 
     notes = tmp_path / "notes"
     notes.mkdir()
+    head = ray.get_runtime_context().get_node_id()
+    (doomed,) = {node["NodeID"] for node in ray.nodes() if node["Alive"]} - {head}
 
     def changing(job, items):
         """The second node dies in the middle of its first cell; another one joins."""
-        rows = runners.ray(jobs.WaitsElsewhere(job, notes, ray.get_runtime_context().get_node_id()), items)
+        rows = runners.ray(jobs.EndlessThere(job, notes, doomed), items)
         yield next(rows)
-        assert wait_until(lambda: any(notes.glob("elsewhere-*")))
+        assert wait_until(lambda: any(notes.glob(f"{doomed}-*")))
         two_nodes.remove_node(two_nodes.worker_nodes.copy().pop(), allow_graceful=False)
-        (notes / "go").touch()
         yield next(rows)
         two_nodes.add_node(num_cpus=1)
         yield from rows
 
     assert plain(matrix.run(map=changing, folder=tmp_path / "rows")) == alone
-    assert len(list(notes.glob("*-*"))) == len(alone) + 1  # what was running there was begun once more
+    assert len(list(notes.iterdir())) == len(alone) + 1  # what was running there was begun once more
     assert [node["Alive"] for node in ray.nodes()].count(True) == 2 < len(ray.nodes())
