@@ -229,4 +229,3 @@ def test_a_node_may_die_and_another_join(two_nodes, matrix, alone, tmp_path):
 
     assert plain(matrix.run(map=changing, folder=tmp_path / "rows")) == alone
     assert len(list(notes.iterdir())) == len(alone) + 1  # what was running there was begun once more
-    assert [node["Alive"] for node in ray.nodes()].count(True) == 2 < len(ray.nodes())
