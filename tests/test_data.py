@@ -194,3 +194,11 @@ def test_a_share_of_a_part_is_a_handle_too(digits):
     assert np.array_equal(again.images, halves[1].images)
     with pytest.raises(BadInput, match="share 2 of 2"):
         digits.test.share(2, 2)
+
+
+def test_a_size_is_a_part_of_the_name(root):
+    parquet(root / "mine", size=7)
+    small = data.load("mine@4")
+    assert small.shape[1:] == (4, 4)
+    assert small.train == data.load("mine", size=4).train != data.load("mine").train
+    assert np.array_equal(pickle.loads(pickle.dumps(small.train)).images, small.train.images)

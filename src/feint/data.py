@@ -145,7 +145,7 @@ class Dataset:
     @cached_property
     def pool(self) -> Split:
         """Images that the victim was not trained on: held out here, or the training part of another set."""
-        return self.held_out or load(SOURCES[self.name].pool or "").train
+        return self.held_out or load(SOURCES[self.name.partition("@")[0]].pool or "").train
 
 
 Parts = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -160,11 +160,14 @@ def known() -> list[str]:
 
 @functools.cache
 def load(name: str, *, size: int | None = None) -> Dataset:
-    """The data set `name`; `size` scales its images to size×size pixels.
+    """The data set `name`; `size`, or NAME@SIZE, scales its images to size×size pixels.
 
     Raises `UnknownName`, `MissingData` (what to install, download or set) or `BadInput`.
     """
-    source = SOURCES.get(name, Source())
+    name, _, scaled = name.partition("@")
+    if size is None and scaled.isdigit():
+        size = int(scaled)
+    source, title = SOURCES.get(name, Source()), name if size is None else f"{name}@{size}"
     size = size or source.size
     reader, origin = _find(name, source, size)
     key = hashlib.sha256(json.dumps([1, origin, size]).encode()).hexdigest()[:12]
@@ -174,7 +177,7 @@ def load(name: str, *, size: int | None = None) -> Dataset:
         if source.pool is None:
             parts["train"], parts["held_out"] = _divide(*parts["train"], HELD_OUT.get(name, HELD_OUT_DEFAULT))
         _keep(folder, parts, classes)
-    return _open(name, folder)
+    return _open(title, folder)
 
 
 def _find(name: str, source: Source, size: int | None) -> tuple[Reader, object]:

@@ -40,17 +40,26 @@ class Bars(Watch):
 
 
 class Lines(Watch):
-    """A line on standard error now and then, for logs."""
+    """A line on standard error now and then, for logs: of single steps until cells are run, then of these alone."""
 
     def __init__(self) -> None:
         super().__init__()
         self._last = -math.inf
+        self._running = False
+
+    def step(self, what: str, done: int, total: int) -> None:
+        if not self._running:
+            self._say(f"{what}: {done:,} of {total:,}")
 
     def cells(self, done: int, total: int, *, running: int, failed: int, left: float | None) -> None:
-        if done == total or time.monotonic() - self._last >= OFTEN:
+        state = _state(running, failed, left)
+        self._say(f"cells: {done:,} of {total:,} done{state and f', {state}'}", now=done == total or not self._running)
+        self._running = True
+
+    def _say(self, line: str, *, now: bool = False) -> None:
+        if now or time.monotonic() - self._last >= OFTEN:
             self._last = time.monotonic()
-            state = _state(running, failed, left)
-            sys.stderr.write(f"cells: {done:,} of {total:,} done{state and f', {state}'}\n")
+            sys.stderr.write(f"{line}\n")
 
 
 def _state(running: int, failed: int, left: float | None) -> str:

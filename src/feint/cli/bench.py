@@ -20,7 +20,7 @@ def bench(
     /,
     *,
     out: Path | None = None,
-    runner: str = "here",
+    runner: str = "processes",
     workers: int | None = None,
     gpus: float = 0.0,
     address: str | None = None,
@@ -78,9 +78,13 @@ def _runner(name: str, workers: int | None, gpus: float, address: str | None) ->
     """The runner of this name, with what was said of it. Raises `UnknownName` or `BadInput`."""
     from functools import partial
 
+    from feint import runners
+
     given = {"workers": workers, "gpus": gpus or None, "address": address}
     known: dict[str, tuple[Runner, tuple[str, ...]]] = {
         "here": (map, ()),
+        "processes": (runners.processes, ("workers",)),
+        "ray": (runners.ray, ("gpus", "address")),
     }
     if name not in known:
         raise UnknownName.among("runner", name, known)
@@ -132,10 +136,26 @@ def _print_end(results: "Results", suite: "Suite", out: Path) -> None:
         print(f"{suite.title}: {victim}")
         print_robust(results.on(victim))
         print_results(results.on(victim))
+    for line in _beside(results, suite):
+        print(line)
     for row in results.failed:
         named = ", ".join(it for it in (row.victim, row.defense, row.attack, f"{row.budget} queries") if it)
         print(f"feint: failed: {named}, seed {row.seed}: {row.error}", file=sys.stderr)
     print(f"\n{len(results)} rows in {out}. Next: feint report {out}")
     if results.failed:
-        print(f"feint: {len(results.failed)} cells failed; the same command tries them again.", file=sys.stderr)
+        count = f"{len(results.failed)} cell{'' if len(results.failed) == 1 else 's'}"
+        print(f"feint: {count} failed; the same command tries them again.", file=sys.stderr)
         sys.exit(1)
+
+
+def _beside(results: "Results", suite: "Suite") -> list[str]:
+    """What was published beside what was measured here, where there is both."""
+    said = []
+    for row in suite.expected:
+        here = results.on(row.victim)
+        lines = {(it.defense, it.attack, it.budget): it.scores for it in here.lines()}
+        scores = lines.get((row.defense, row.attack, row.budget), {}) if row.attack else here.utility(row.defense)
+        if row.score in scores:
+            of = ", ".join([row.victim, row.defense, *([row.attack, f"{row.budget:,} queries"] if row.attack else [])])
+            said.append(f"  {row.score} of {of}: {scores[row.score]:.4f} here, {row.value:.4f} in {row.source}")
+    return ["Published beside measured:", *said] if said else []

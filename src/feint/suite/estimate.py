@@ -32,7 +32,9 @@ def estimate(suite: Suite, cells: Iterable[Cell], results: Results) -> Estimate:
     known = _seconds_a_query(results)
     new = [it for it in left if (it.victim, it.attack) not in known]
     seconds = sum(known[it.victim, it.attack] * it.budget for it in left if (it.victim, it.attack) in known)
-    rests_on = [f"{len(left) - len(new):,} thefts from rows of the same attack that are there"] if known else []
+    rests_on = (
+        [f"{_thefts(len(left) - len(new))} from rows of the same attack that are there"] if len(left) > len(new) else []
+    )
     if new:
         try:
             speeds = {victim: speed(suite, victim) for victim in dict.fromkeys(it.victim for it in new)}
@@ -41,7 +43,7 @@ def estimate(suite: Suite, cells: Iterable[Cell], results: Results) -> Estimate:
         seconds += sum(images(suite, it.budget) / speeds[it.victim] for it in new)
         said = ", ".join(f"{victim}: {it:,.0f} images/s" for victim, it in speeds.items())
         rests_on.append(
-            f"{len(new):,} thefts from how fast the surrogate trains here in one thread ({said}), once for each theft: "
+            f"{_thefts(len(new))} from how fast the surrogate trains here in one thread ({said}), once for each theft: "
             "attacks in rounds, with trials, and lenses that train take longer"
         )
     return Estimate(seconds, "; ".join(rests_on) or "everything is there")
@@ -80,3 +82,7 @@ def _seconds_a_query(results: Results) -> Mapping[tuple[str, str], float]:
         if row.attack and not row.error:
             found.setdefault((row.victim, row.attack), []).append(row.seconds / row.budget)
     return {key: sum(it) / len(it) for key, it in found.items()}
+
+
+def _thefts(number: int) -> str:
+    return f"{number:,} theft{'' if number == 1 else 's'}"

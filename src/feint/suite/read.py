@@ -58,17 +58,15 @@ def parse(table: Table) -> Suite:
 def check(suite: Suite) -> None:
     """Raise unless all that a suite names is there, and every recipe can be built."""
     for name, victim in suite.victims.items():
-        _known("data set", victim.data.partition("/")[0], data.known())
+        _data(victim.data)
         for network in filter(None, (victim.network, victim.surrogate)):
             _known("network", network, networks.BODIES)
-        if victim.pool is not None:
-            _known("data set", victim.pool.partition("/")[0], data.known())
+        _data(victim.pool)
         if not any(suite.on(name)):
             raise BadRecipe(f"no defense for the victim {name!r}", "at least one", "add [defenses.none]")
     for defense in suite.defenses.values():
         _all_known("victim", defense.victims, suite.victims)
-        if defense.outliers is not None:
-            _known("data set", defense.outliers.partition("/")[0], data.known())
+        _data(defense.outliers)
     for theft in suite.attacks.values():
         _all_known("defense", theft.only, suite.defenses)
     for looks in suite.lenses.values():
@@ -85,6 +83,12 @@ def check(suite: Suite) -> None:
             if defense in (suite.lenses[lens].only or ()):
                 raise BadRecipe(f"the lens {lens!r} on the defense {defense!r}", "one that it can read", why)
     suite.cells()
+
+
+def _data(part: str | None) -> None:
+    """A part of a data set, like NAME/train or NAME@32/train."""
+    if part is not None:
+        _known("data set", part.partition("/")[0].partition("@")[0], data.known())
 
 
 def _known(kind: str, name: str, known: Iterable[str]) -> None:

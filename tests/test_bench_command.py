@@ -1,0 +1,121 @@
+"""`feint bench` as its user meets it: a plan, a run that continues, failures that are said, and what is unknown."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from tests.test_suites import SMALL
+
+from feint import cli, suite
+from feint.evaluation.matrix import Matrix
+from feint.evaluation.results import Results
+from feint.suite.estimate import estimate
+from feint.suite.plan import spoken
+
+
+@pytest.fixture
+def feint(monkeypatch, capsys, tmp_path, _cache):
+    """Run a command line in a directory with a small suite; returns its exit code and what it printed."""
+    monkeypatch.chdir(tmp_path)
+    Path("small.toml").write_text(SMALL)
+
+    def run(line: str) -> tuple[int, str, str]:
+        code = 0
+        try:
+            cli.main(shlex.split(line))
+        except SystemExit as error:
+            code = int(error.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_a_dry_run_plans_and_makes_nothing(feint):
+    code, out, _ = feint("bench small.toml --dry-run --out rows")
+    cells = suite.load("small.toml").cells()
+    asked = sum(it.budget for it in cells)
+    assert code == 0
+    assert f"{len(cells)} cells: 6 utilities and {len(cells) - 6} thefts" in out
+    assert f"{asked:,} queries in all: budgets 40, 80; 1 seed" in out
+    assert "known parameters, not on none · APGP · nasty teacher: it is not one map of single probabilities" in out
+    assert "how fast the surrogate trains here in one thread (wide: " in out
+    assert not Path("rows").exists()
+
+
+def test_a_bench_runs_continues_and_says_what_was_published(feint, monkeypatch):
+    code, out, err = feint("bench small.toml --out rows --runner here --only 'wide, (none|sigmoid), .*, 40'")
+    assert code == 0
+    assert "Robust stealer accuracy" in out
+    assert "victim_accuracy of wide, none: 0." in out
+    assert "in ma2021undistillable" in out
+    assert "Next: feint report rows" in out
+    assert "cells: 0 of 10 done" in err
+    assert Path("rows/suite.toml").read_text() == SMALL
+    assert len(list(Path("rows").glob("*.json"))) == len(Results.load("rows")) == 10
+    monkeypatch.setattr(Matrix, "row", lambda *_, **__: pytest.fail("ran again"))
+    assert feint("bench small.toml --out rows --runner here --only 'wide, (none|sigmoid), .*, 40'")[0] == 0
+    _, out, _ = feint("bench small.toml --dry-run --out rows --only 'wide, none, KnockoffNets$|wide, none, RS, '")
+    assert "from rows of the same attack that are there" in out
+
+
+def test_processes_make_the_same_victims_defenses_and_rows(feint):
+    for out, runner in (("here", "here"), ("apart", "processes --workers 1")):
+        assert (
+            feint(f"bench small.toml --out {out} --runner {runner} --only 'narrow, nasty.*, KnockoffNets, 40'")[0] == 0
+        )
+    here, apart = (
+        {row.fingerprint: row.scores.get("fidelity") for row in Results.load(it)} for it in ("here", "apart")
+    )
+    assert here == apart
+    assert len(here) == 2
+
+
+def test_a_cell_that_fails_is_said_and_the_exit_code_is_1(feint, monkeypatch):
+    row = Matrix.row
+    monkeypatch.setattr(Matrix, "row", lambda it, cell, **more: 1 / 0 if cell.attack == "RS" else row(it, cell, **more))
+    code, out, err = feint("bench small.toml --out rows --runner here --only 'narrow, none, (RS|KnockoffNets), 40'")
+    assert code == 1
+    assert "failed: narrow, none, RS, 40 queries, seed 0: ZeroDivisionError" in err
+    assert "1 cell failed" in err
+    assert "KnockoffNets" in out
+    (file,) = Path("rows").glob("*-rs-*.json")
+    assert json.loads(file.read_text())["error"].startswith("ZeroDivisionError")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("bench smol.toml", "the suite 'smol.toml'"),
+        ("bench quik", "did you mean 'quick'"),
+        ("bench small.toml --only nothing_of_this", "finds no cell"),
+        ("bench small.toml --runner raye", "the runner 'raye'"),
+        ("bench small.toml --runner here --workers 2", "--workers with the runner here"),
+        ("bench small.toml --seeds 0", "0 seeds"),
+    ],
+)
+def test_what_is_unknown_is_said_in_one_line_and_exits_with_2(feint, line, says):
+    code, _, err = feint(f"{line} --dry-run")
+    assert code == 2
+    assert says in err
+    assert len(err.splitlines()) == 1
+
+
+def test_an_estimate_is_made_of_rows_where_there_are_some(feint):
+    read = suite.load("small.toml")
+    cells = [it for it in read.cells("narrow, none, RS") if it.attack]
+    assert [it.budget for it in cells if it.attack == "RS"] == [40, 80]
+    feint("bench small.toml --out rows --runner here --only 'narrow, none, RS, 40'")
+    results = Results.load("rows")
+    (row,) = [it for it in results if it.attack]
+    only = [it for it in cells if it.attack == "RS"]
+    found = estimate(read, only, results)
+    assert found.seconds == pytest.approx(2 * row.seconds)  # twice the queries; the row that is there costs nothing
+    assert found.rests_on == "1 theft from rows of the same attack that are there"
+
+
+def test_times_are_spoken_as_people_say_them():
+    assert [spoken(it) for it in (59, 150, 3600, 9000, 90_000)] == [
+        "59 seconds", "2.5 minutes", "60 minutes", "2.5 hours", "25 hours",
+    ]  # fmt: skip
