@@ -7,6 +7,7 @@ from statistics import mean
 from typing import Any
 
 from feint.evaluation import declared, figures
+from feint.evaluation.checks import suspicions, verdict
 from feint.evaluation.results import Results
 from feint.evaluation.robust import robust
 from feint.evaluation.summary import markdown
@@ -398,7 +399,32 @@ def adaptive() -> str:
     return grid(rows)
 
 
+def springboard(name: str) -> str:
+    """What each defense leaves of a theft's uses: shares in percent, means over seeds; first the victim itself."""
+    heads = (
+        "Defense|Answers|Seeds|Stealer accuracy|Random signs|FGSM|PGD|Membership AUROC|found at 1 % false alarms|Flags"
+    )
+    scores = "transfer_random", "transfer_fgsm", "transfer_pgd"
+    results = Results.load(RESULTS / "springboard" / name)
+    flags = suspicions(results)
+    own = json.loads((RESULTS / "springboard" / "victims" / f"{name}.json").read_text())
+
+    def shown(of: list[dict[str, Any]]) -> list[str]:
+        shares = [f"{100 * mean_of(of, it):.1f}" for it in scores]
+        return [*shares, f"{mean_of(of, 'membership_auroc'):.3f}", f"{100 * mean_of(of, 'membership_tpr'):.1f}"]
+
+    rows = [heads.split("|"), ["the victim itself", "", "", "", *shown([own]), ""]]
+    for line in results.lines():
+        of = [row for row in results if (row.defense, row.attack) == (line.defense, line.attack)]
+        named = verdict([flag for row in of for flag in flags[row.fingerprint]])
+        stolen = f"{100 * line.scores['stealer_accuracy']:.1f}"
+        rows.append([line.defense, line.attack, f"{line.seeds}", stolen, *shown([row.scores for row in of]), named])
+    return grid(rows)
+
+
 TABLES = {
+    "springboard_digits": lambda: springboard("digits"),
+    "springboard_fashion_mnist": lambda: springboard("fashion_mnist"),
     "adaptive": adaptive,
     "recipes": recipes,
     "equations": equations,

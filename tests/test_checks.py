@@ -1,24 +1,31 @@
 """The evaluation suspects itself: each flag is raised by a minimal set of rows, and not by its neighbour."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feint import Defense
-from feint.attacks import PartialBayesBound
+from feint import Defense, Matrix, Training
+from feint.attacks import HardLabels, KnockoffNets, PartialBayesBound
+from feint.data import Split
 from feint.defenses.outputs import APGPClosedForm, GaussianNoise, LabelOnly, Rounding
-from feint.evaluation import declared
+from feint.evaluation import checks, declared, facts
 from feint.evaluation.checks import suspicions, verdict
 from feint.evaluation.noise import noise
 from feint.evaluation.results import Results, Row
 from feint.evaluation.robust import interval_of_maximum, robust
+from feint.evaluation.springboard import Springboard
 from feint.evaluation.summary import worst_case
 from feint.line import Ladder
 from feint.recipe import to_table
+from feint.service import Service
+from feint.transcript import Transcript
+from feint.victims import predict
 
 ROOT = Path(__file__).parents[1]
 TEST = {"kind": "Split", "name": "digits", "part": "test", "fingerprint": "t"}
@@ -85,7 +92,10 @@ CASES = {  # the flag, rows that raise it, and neighbours that do not
         cell(0.5) + cell(0.6, defense=NOISE, named=APGP),
         cell(0.6) + cell(0.5, defense=NOISE, named=APGP),
     ),
-    "not-converged": (cell(0.5, scores={"explained": 0.2}), cell(0.5, scores={"explained": 0.99})),
+    "not-converged": (
+        cell(0.5, scores={"explained": 0.2}),
+        cell(0.5, scores={"explained": 0.99}) + cell(0.5, defense=NOISE, named=APGP, scores={"explained": 0.2}),
+    ),
     "averaging-missing": (
         BARE + cell(0.1, defense=NOISE, named=APGP, attack=through({"kind": "Averaged"})),
         BARE + cell(0.1, defense=NOISE, named=APGP, attack=through({"kind": "Smoothed"})),
@@ -113,6 +123,13 @@ def test_a_flag_is_raised_and_its_neighbour_is_not(flag):
     raised, not_raised = CASES[flag]
     assert flag in names(raised)
     assert flag not in names(not_raised)
+
+
+def test_every_flag_is_explained():
+    page = (ROOT / "docs" / "checks.md").read_text()
+    assert {*CASES} == set(re.findall(r"^## (\S+)$", page, re.MULTILINE))
+    source = Path(checks.__file__).read_text()
+    assert all(f'"{flag}"' in source for flag in CASES)
 
 
 def test_the_best_of_several_trainings_is_tuned_on_test_data():
@@ -179,6 +196,7 @@ def test_no_worst_case_is_shown_that_has_not_seen_labels_only():
 shares = st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=4), min_size=1, max_size=4)
 
 
+@settings(max_examples=20)
 @given(shares, st.integers(50, 5000))
 def test_the_interval_of_the_maximum_is_that_of_a_plain_loop(shares, n):
     cells = {
@@ -198,6 +216,7 @@ def test_the_interval_of_the_maximum_is_that_of_a_plain_loop(shares, n):
     assert abs(high - np.quantile(drawn, 0.975)) < slack
 
 
+@settings(max_examples=20)
 @given(st.lists(st.floats(0.05, 0.95), min_size=1, max_size=6), st.integers(100, 2000))
 def test_more_attackers_never_make_a_defense_look_better(means, n):
     rows, before = [], None
@@ -249,3 +268,78 @@ def test_a_verdict_in_words():
     assert verdict([]) == "trusted"
     noted = replace(row, flags=["of-tomorrow: something new", *map(str, flags)])
     assert verdict(suspicions(Results([noted]))[row.fingerprint]) == "not-converged, of-tomorrow, few-seeds"
+
+
+@pytest.fixture(scope="module")
+def results(victim, digits, network):
+    """A tiny matrix whose rows are as suspicious as can be, and some that are not."""
+    brief = Training(epochs=1, least_steps=10)
+    knockoff = KnockoffNets(digits.pool, network, Training(epochs=5, least_steps=200))
+    matrix = Matrix(
+        victim,
+        digits.test,
+        attacks={
+            "knockoff": knockoff,
+            "brief": KnockoffNets(digits.pool, network, brief),
+            "cheat": KnockoffNets(digits.test, network, brief),
+            "knockoff, labels": knockoff.through(HardLabels()),
+        },
+        defenses={"none": Defense(), "closed form": Defense(outputs=[APGPClosedForm(top=1)])},
+        budgets=[100],
+        seeds=[0],
+        springboard=Springboard(digits.train, radius=32, steps=3, most=100),
+    )
+    return matrix.run()
+
+
+def test_a_row_carries_its_own_flags(results):
+    flags = {(row.defense, row.attack): verdict(checks.own(row)) for row in results}
+    assert flags["none", "knockoff"] == flags["closed form", "knockoff, labels"] == flags["none", ""] == "trusted"
+    assert flags["none", "brief"] == "not-converged"
+    assert flags["none", "cheat"] == "not-converged, tuned-on-test, pool-overlaps-test"
+    for row in results:
+        assert row.flags == [str(flag) for flag in checks.own(row)]
+        assert len(row.flags) == len(checks.own(row))
+    found = suspicions(results)
+    assert all(len({flag.name for flag in it}) == len(it) for it in found.values())  # what was noted is not found twice
+    assert results.failed == []
+
+
+def test_a_witness_changes_nothing(victim, digits, network):
+    knockoff = KnockoffNets(digits.pool, network, Training(epochs=2)).through(HardLabels())
+    witness, oracles = facts.Witness(), [Service(victim).oracle(client="thief", budget=50) for _ in range(2)]
+    one, other = knockoff.steal(oracles[0]), witness.through(knockoff).steal(oracles[1])
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    assert set(witness.seen.transcript.p.unique().tolist()) == {0.0, 1.0}  # what the attack saw: labels
+
+
+def test_what_is_explained(victim, digits):
+    x = digits.test.inputs()
+    transcript = Transcript()
+    transcript.record(x, predict(victim, x))
+    assert facts.explained(victim, transcript) == pytest.approx(1, abs=1e-6)
+    assert facts.explained(Constant(predict(victim, x).mean(0)), transcript) == pytest.approx(0, abs=1e-5)
+    same = Transcript()
+    same.record(x, torch.full((len(x), 10), 0.1))
+    assert facts.explained(victim, same) is None  # nothing was told
+    transcript.keep_answers_only()
+    assert facts.explained(victim, transcript) is None
+    assert facts.explained(victim, Transcript()) is None
+
+
+def test_overlap_counts_what_a_plain_loop_counts(digits):
+    rows = np.concatenate([digits.test.images[:7], digits.test.images[:3], digits.pool.images[:5]])
+    pool = Split.of(rows, np.zeros(len(rows), int))
+    plain = sum(any((image == other).all() for other in rows) for image in digits.test.images)
+    assert facts.overlap(pool, digits.test) == plain == 7
+    assert facts.overlap(digits.pool, digits.test) == 0
+    assert facts.overlap(Training(), digits.test) == 0
+
+
+class Constant(torch.nn.Module):
+    def __init__(self, p):
+        super().__init__()
+        self.z = torch.nn.Parameter(p.log())
+
+    def forward(self, x):
+        return self.z.expand(len(x), -1)

@@ -12,7 +12,7 @@ from feint.evaluation.results import Results, Row
 from feint.evaluation.robust import Cells, attackers, lacks_labels_only
 
 SEEDS = 3  # fewer say nothing of the spread between them
-EXPLAINED = 0.5  # of what the answers tell; a surrogate that reproduces less was not trained to its end
+EXPLAINED = 0.85  # of what was read; measured in docs/checks.md
 OVERLAP = 0.001  # of the test set
 
 
@@ -54,9 +54,9 @@ def own(row: Row) -> list[Flag]:
 
 def _own(row: Row) -> Iterator[Flag]:
     n, explained, overlap = row.scores["n_test"], row.scores.get("explained"), row.scores.get("overlap", 0)
-    if explained is not None and explained < EXPLAINED:
+    if explained is not None and explained < EXPLAINED and not declared.noisy(row):
         yield Flag(
-            "not-converged", f"the surrogate explains {explained:.0%} of its own transcript (of ≥ {EXPLAINED:.0%})"
+            "not-converged", f"the surrogate explains {explained:.0%} of what it read, less than {EXPLAINED:.0%}"
         )
     if declared.holds_test_data(row):
         yield Flag("tuned-on-test", "the attack's recipe holds a part of the test set")

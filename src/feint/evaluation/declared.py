@@ -47,6 +47,11 @@ def draws(row: Row) -> bool:
     return any("key" in table for table in tables(row.recipe["defense"]))
 
 
+def noisy(row: Row) -> bool:
+    """Whether what the thief read holds noise, which a good surrogate does not reproduce."""
+    return draws(row) or "Smoothed" in lenses(row)
+
+
 def lenses(row: Row) -> tuple[str, ...]:
     """The names of the lenses that the attack looks through; none for a naive one."""
     return tuple(lens["kind"] for lens in row.recipe["attack"].get("lenses", ()))

@@ -7,6 +7,7 @@ import math
 import re
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from feint import victims
 from feint.attacks import Attack, Lens
 from feint.data import Split
 from feint.errors import BadInput
-from feint.evaluation import bench, memory, metrics
+from feint.evaluation import bench, checks, facts, memory, metrics
 from feint.evaluation.provenance import provenance
 from feint.evaluation.remembered import Remembered, keepable
 from feint.evaluation.results import FORMAT, Cell, Results, Row
+from feint.evaluation.springboard import Springboard
 from feint.line import Ladder
 from feint.oracle import Meter
 from feint.query import Answer, Query
@@ -39,7 +41,8 @@ class Matrix:
     `made_for` has more lenses and `against` more attacks for single defenses, by the defense's name; these look at it
     as they are. Seeds are the outermost loop: a matrix that is interrupted has a first look at everything. `name` is
     the victim's, where there are several. With an expression `only`, the cells are those whose “victim, defense,
-    attack, budget” has a match for it, and the utility of their defenses.
+    attack, budget” has a match for it, and the utility of their defenses. With a `springboard` every surrogate is also
+    judged by what it enables.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Matrix:
         against: Mapping[str, Mapping[str, Attack]] | None = None,
         name: str = "",
         only: str = "",
+        springboard: Springboard | None = None,
     ) -> None:
         if any("" in names for names in (attacks, defenses, lenses or {})):
             raise BadInput("an attack, a lens or a defense without a name", "a name for each", "give it one")
@@ -65,7 +69,7 @@ class Matrix:
             it: through(attacks, {**(lenses or {}), **(made_for or {}).get(it, {})}) | dict((against or {}).get(it, {}))
             for it in defenses
         }
-        self.budgets, self.seeds = list(budgets), list(seeds)
+        self.budgets, self.seeds, self.springboard = list(budgets), list(seeds), springboard
         self._victim_fingerprint = victims.fingerprint(victim)
 
     def cells(self) -> list[Cell]:
@@ -77,6 +81,8 @@ class Matrix:
         defended, theft = self.defenses[cell.defense], {}
         if cell.attack:
             theft = {"attack": to_table(self.attacks[cell.defense][cell.attack]), "budget": cell.budget}
+            if self.springboard is not None:  # scores of another radius are other scores; without, nothing changes
+                theft["springboard"] = to_table(self.springboard)
         if isinstance(defended, Service):
             line = {"defense": to_table(defended.defense), "model": victims.fingerprint(defended.model)}
         else:
@@ -109,13 +115,14 @@ class Matrix:
         else:
             scores, phases = metrics.utility(service, self.test, clean=self._clean), {}
         seconds = time.perf_counter() - started
-        return self._row(
+        row = self._row(
             cell,
             scores={name: round(score, 6) for name, score in scores.items()},
             asked=service.ledger.queries if cell.attack else 0,  # as counted at the victim, over all of its clients
             seconds=round(seconds, 3),
             phases={name: round(it, 3) for name, it in phases.items()},
         )
+        return replace(row, flags=[str(flag) for flag in checks.own(row)])
 
     def failed(self, cell: Cell, error: str) -> Row:
         """The row of a cell that has no scores because of an `error`."""
@@ -126,14 +133,20 @@ class Matrix:
         attack = self.attacks[cell.defense][cell.attack]
         clock = _Clock(Remembered(service, watch.folder / "answers") if watch.folder and keepable(service) else service)
         started = time.perf_counter()
-        surrogate = attack.steal(Meter(clock, budget=cell.budget, client="thief"), seed=cell.seed, watch=watch)
+        witness = facts.Witness()
+        surrogate = witness.through(attack).steal(
+            Meter(clock, budget=cell.budget, client="thief"), seed=cell.seed, watch=watch
+        )
         learned = time.perf_counter()
         stolen = victims.answers(surrogate, self.test)
         scores = {
             "stealer_accuracy": metrics.accuracy(stolen, self.test.labels),
             "fidelity": metrics.label_kept(stolen, self._clean),
             "n_test": len(self.test),
+            **facts.of(attack, surrogate, witness, self.test),
         }
+        if self.springboard is not None:
+            scores |= self.springboard.scores(surrogate, service, self.test)
         judging = time.perf_counter() - learned
         return scores, {"asking": clock.seconds, "learning": learned - started - clock.seconds, "judging": judging}
 
