@@ -86,7 +86,9 @@ def test_the_service_is_not_billed_and_its_defense_counts(springboard, victim, d
 )
 def test_true_positives_are_those_of_the_best_threshold(inside, outside, rate):
     best = max(
-        float((inside > cut).mean()) for cut in [-9.0, *inside, *outside] if (outside > cut).mean() <= rate + 1e-12
+        float((inside > cut).mean())
+        for cut in [-9.0, *inside, *outside]
+        if (outside > cut).sum() <= rate * len(outside) + 1e-9
     )
     assert true_positives(torch.tensor(inside), torch.tensor(outside), rate) == pytest.approx(best)
 
