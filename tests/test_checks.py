@@ -171,6 +171,19 @@ def test_what_a_recipe_declares():
     assert declared.tells_labels_alone(cell(0.5, defense=to_table(Defense(outputs=[LabelOnly()])))[0])
 
 
+def test_data_in_memory_are_told_apart_by_their_fingerprint():
+    memory = TEST | {"name": "memory", "part": "all"}
+    for fingerprint in ("t", "other"):
+        (row,) = cell(0.5, seeds=1, attack=KNOCKOFF | {"pool": memory | {"fingerprint": fingerprint}})
+        row.recipe["test"] = memory
+        assert declared.holds_test_data(row) == (fingerprint == "t")
+
+
+def test_an_interval_holds_its_share_where_all_attacks_are_equal():
+    worst = robust(Results([row for i in range(20) for row in cell(0.5, n=200, named=("none", f"{i}"))]), "none")
+    assert worst.low <= worst.share <= worst.high
+
+
 def test_an_upper_bound_is_no_attacker():
     assert PartialBayesBound.upper_bound
     bound = cell(0.99, named=("none", "bound"), attack=through({"kind": "PartialBayesBound"}))
