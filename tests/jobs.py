@@ -1,10 +1,15 @@
 """Jobs for runners, in a module that fresh processes can load."""
 
+import collections
+import hashlib
 import os
 import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from feint.evaluation.results import FORMAT, Cell, Row
+from feint.watch import SILENT
 
 
 @dataclass(frozen=True)
@@ -106,3 +111,38 @@ class EndlessThere(Job):
 
     def lost(self, item, reason):
         return self.job.lost(item, reason)
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A matrix whose cells note in `notes` when they begin; those named in a file called failing there fail."""
+
+    notes: Path
+    count: int = 6
+    seconds: float = 0.0
+    name: str = ""
+
+    def cells(self):
+        return [Cell("none", "toy", 1, seed, self.name) for seed in range(self.count)]
+
+    def fingerprint(self, cell):
+        return hashlib.sha256(f"{cell.seed}".encode()).hexdigest()[:16]
+
+    def row(self, cell, *, watch=SILENT):
+        (self.notes / f"{cell.seed}-{os.getpid()}-{time.monotonic_ns()}").touch()
+        time.sleep(self.seconds)
+        if f"{cell.seed}" in (self.notes / "failing").read_text().split():
+            raise ValueError("no luck\nwith this one")
+        return self._row(cell, scores={"stealer_accuracy": cell.seed / 100, "fidelity": 0.5, "n_test": 100})
+
+    def failed(self, cell, error):
+        return self._row(cell, scores={}, error=error)
+
+    def _row(self, cell, scores, error=""):
+        recipe = {"defense": {}, "attack": {"kind": "Toy"}}
+        given = {"asked": 1, "seconds": 0.0, "recipe": recipe, "provenance": {"feint": "0"}, "format": FORMAT}
+        return Row(self.fingerprint(cell), *("none", "toy", 1, cell.seed), scores=scores, error=error, **given)
+
+    def begun(self):
+        """How often each cell was begun, by its seed."""
+        return collections.Counter(int(it.name.split("-")[0]) for it in self.notes.glob("*-*"))

@@ -59,9 +59,9 @@ def alive(process):
 
 def wait_until(true, seconds=30):
     end = time.monotonic() + seconds
-    while not true() and time.monotonic() < end:
-        time.sleep(0.05)
-    return true()
+    while not (is_true := true()) and time.monotonic() < end:
+        time.sleep(0.02)
+    return is_true
 
 
 def test_processes_make_the_same_rows(matrix, alone, tmp_path):

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from feint.errors import NotWritten
+
 BEAT, PATIENCE = 5.0, 30.0  # seconds
 
 
@@ -29,7 +31,6 @@ class Leases:
         self._thread = threading.Thread(target=self._keep_alive, daemon=True)
 
     def __enter__(self) -> "Leases":
-        self._folder.mkdir(parents=True, exist_ok=True)
         self._thread.start()
         return self
 
@@ -51,8 +52,12 @@ class Leases:
             self._folder.mkdir(parents=True, exist_ok=True)
             with file.open("x") as lease:
                 json.dump({"host": _host(), "process": os.getpid()}, lease)
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):  # another was first, or took the folder away, being the last
             return False
+        except OSError as error:
+            raise NotWritten(
+                f"{file}: {error}", "room and permission to write it", "free some space or go elsewhere"
+            ) from error
         with self._lock:
             self._held[name] = file
         for old in files:
@@ -99,9 +104,10 @@ def _number(file: Path) -> int:
 
 
 def _host() -> str:
-    """This machine since it was started: a process number means nothing elsewhere."""
+    """This machine since it was started, and this container on it: a process number means nothing elsewhere."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        room = Path("/proc/self/ns/pid").readlink()
     except OSError:
-        boot = ""
-    return f"{socket.gethostname()} {boot}"
+        boot, room = "", ""
+    return f"{socket.gethostname()} {boot} {room}"

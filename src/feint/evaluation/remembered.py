@@ -1,12 +1,15 @@
 """Answers that are asked once: a batch that was answered by the same victim behind the same defense is looked up."""
 
+import functools
 import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from feint.errors import DamagedFile
 from feint.evaluation.provenance import provenance
 from feint.line import Defense, Placed
 from feint.query import Answer, Query
@@ -21,7 +24,8 @@ LEAST = 32  # inputs in a batch that is worth a file; a lens that times single a
 class Remembered:
     """`service`, whose answers to batches are kept in `folder`, memory-mapped; the ledger counts them all the same.
 
-    A batch is found by all of its bits: its answers are what the service would say, whoever asked first. Batches of
+    A batch is found by all of its bits, and by the machine, versions and code that answer: its answers are what the
+    service would say, whoever asked first. Batches of
     another composition, as an attack with another seed asks them, are new: a model's last bits depend on who is in a
     batch, and a training on them ends elsewhere. So a transcript serves every theft that asks the same, in all of its
     budgets. For services whose answers depend on nothing but the query (`keepable`).
@@ -29,7 +33,7 @@ class Remembered:
 
     def __init__(self, service: Service, folder: Path) -> None:
         self._service = service
-        what = [fingerprint(service.model), to_table(service.defense), provenance()["feint"], provenance()["revision"]]
+        what = [fingerprint(service.model), to_table(service.defense), provenance(), _code()]
         self._folder = folder / hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
     def __call__(self, query: Query) -> Answer:
@@ -38,12 +42,29 @@ class Remembered:
         x = query.x.contiguous()
         file = self._folder / f"{hashlib.sha256(x.numpy().data).hexdigest()[:24]}.npy"
         if file.exists():
-            p = torch.from_numpy(np.load(file, mmap_mode="c"))
-            return self._service.ledger[query.client].write(query, Answer(p))
+            return self._service.ledger[query.client].write(query, Answer(_kept(file)))
         answer = self._service(query)
         with written(file) as partial:
             np.save(partial, answer.p.numpy())
         return answer
+
+
+def _kept(file: Path) -> Tensor:
+    try:
+        return torch.from_numpy(np.load(file, mmap_mode="c"))
+    except (ValueError, EOFError) as error:
+        raise DamagedFile(
+            f"{file} ({error})", "answers as Feint keeps them", "delete that file and run again"
+        ) from error
+
+
+@functools.cache
+def _code() -> str:
+    """What stands for the code of Feint: its revision does not tell one unfinished change from the next."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def keepable(service: Service) -> bool:

@@ -74,7 +74,9 @@ class Results:
     """Rows in the order in which they were added."""
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
-        self._rows = {row.fingerprint: row for row in rows}
+        self._rows: dict[str, Row] = {}
+        for row in rows:
+            self.add(row)
 
     @classmethod
     def load(cls, folder: Path | str) -> "Results":
