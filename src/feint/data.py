@@ -250,29 +250,34 @@ def _read_hub(name: str, hub: str, size: int | None) -> tuple[Parts, tuple[str, 
 
 
 def _decode(parts: Any, size: int | None) -> tuple[Parts, tuple[str, ...]]:
-    """Arrays of a `datasets` dictionary of splits: its image column and its label column, whatever their names."""
+    """Arrays of a `datasets` dictionary of splits, and the classes."""
+    train, names = decode_part(parts["train"], size)
+    test, _ = decode_part(parts["test"] if "test" in parts else parts["validation"], size)
+    return {"train": train, "test": test}, names or tuple(str(i) for i in range(train[1].max() + 1))
+
+
+def decode_part(
+    part: Any, size: int | None, *, labelled: bool = True
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[str, ...]]:
+    """Arrays of one split of `datasets`: its image column and its label column, whatever their names, and the classes
+    where it names them. Without labels, where none are needed, they are 0. Raises `BadInput`."""
     datasets = need("datasets", "data")
-    train = parts["train"]
-    test = parts["test"] if "test" in parts else parts["validation"]
-    features = train.features
+    features = part.features
     image = next((name for name, it in features.items() if isinstance(it, datasets.Image)), None)
     image = image or next((name for name in ("image", "img") if name in features), None)
     label = next((name for name in LABELS if name in features), None)
-    if image is None or label is None:
+    if image is None or (label is None and labelled):
         raise BadInput(f"columns {', '.join(features)}", "an image and a label", "rename them to image and label")
-
-    def arrays(part: Any) -> tuple[np.ndarray, np.ndarray]:
-        rows = part.cast_column(image, datasets.Image())
-        pairs = [(_pixels(row[image], size), row[label]) for row in rows]
-        if len({pixels.shape for pixels, _ in pairs}) > 1:
-            raise BadInput("images of several sizes", "one size", "load the set with a size, in pixels")
-        images = np.stack([pixels for pixels, _ in pairs])
-        images = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
-        return np.ascontiguousarray(images), np.array([label for _, label in pairs], np.int64)
-
-    read = {"train": arrays(train), "test": arrays(test)}
-    names = getattr(features[label], "names", None) or [str(i) for i in range(read["train"][1].max() + 1)]
-    return read, tuple(names)
+    rows = part.cast_column(image, datasets.Image())
+    pairs = [(_pixels(row[image], size), row[label] if label else 0) for row in rows]
+    if len({pixels.shape for pixels, _ in pairs}) > 1:
+        raise BadInput("images of several sizes", "one size", "load the set with a size, in pixels")
+    if not pairs:
+        raise BadInput("no images", "one at least", "check the directory")
+    images = np.stack([pixels for pixels, _ in pairs])
+    images = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+    names = tuple(getattr(features[label], "names", None) or ()) if label else ()
+    return (np.ascontiguousarray(images), np.array([label for _, label in pairs], np.int64)), names
 
 
 def _pixels(image: Any, size: int | None) -> np.ndarray:

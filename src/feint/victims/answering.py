@@ -23,23 +23,25 @@ class FromAnswers(nn.Module):
 
     Every input is asked once, and what came back is kept, in `folder` too where there is one: a defense that is tried
     in front costs no query. So an answer that changes from time to time looks as if it did not. `name` stands for what
-    is asked, in its `state_dict`; `asked` counts the inputs that were sent. A refusal is raised, and so is
-    `Unreachable`: from then on every call raises it at once, since all that would follow would wait as long.
+    is asked, in its `state_dict`; `asked` counts the inputs that were sent, now or before. A refusal is raised, and so
+    is `Unreachable`: from then on it is `gone`, and every call raises that at once instead of waiting as long again.
     """
 
     digest: Tensor
 
     def __init__(self, ask: Ask, *, name: str, shape: Sequence[int], classes: int, folder: Path | None = None) -> None:
         super().__init__()
-        self._ask, self.classes, self.asked = ask, classes, 0
+        self._ask, self.classes = ask, classes
         channels, height, width = shape
         self.shape = channels, height, width
-        self._folder, self._gone = folder, None
+        self._folder = folder
+        self.gone: Unreachable | None = None
         digest = bytearray(hashlib.sha256(name.encode()).digest())
         self.register_buffer("digest", torch.frombuffer(digest, dtype=torch.uint8))
         self._known: dict[int, Tensor] = {}
         for file in sorted(folder.glob("*.safetensors")) if folder is not None else ():
             self._known |= _read(file)
+        self.asked = len(self._known)
 
     def forward(self, x: Tensor) -> Tensor:
         if not len(x):
@@ -53,14 +55,14 @@ class FromAnswers(nn.Module):
 
     def _learn(self, x: Tensor, marks: Tensor) -> None:
         """Ask, and keep what came."""
-        if self._gone is not None:
-            raise self._gone
+        if self.gone is not None:
+            raise self.gone
         if not len(x):
             return
         try:
             p, refusal = self._ask(x)
         except Unreachable as error:
-            self._gone = error
+            self.gone = error
             raise
         self.asked += len(p)
         if len(p):

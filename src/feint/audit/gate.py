@@ -1,0 +1,64 @@
+"""The gate of a build: scores at budgets that must not be above a limit."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from feint.audit.candidates import NONE
+from feint.errors import BadInput, FeintError
+from feint.evaluation.results import Results
+from feint.evaluation.robust import robust
+
+SCORES = "stealer_accuracy", "fidelity"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A `score` that the worst case at a `budget` must not be above."""
+
+    score: str
+    budget: int
+    most: float
+
+    @classmethod
+    def parse(cls, text: str) -> "Limit":
+        """The limit that is written as `fidelity@5000=0.85`. Raises `BadInput`."""
+        match = re.fullmatch(r"\s*(\w+)\s*@\s*([\d_,]+)\s*=\s*(\d*\.?\d+)\s*", text)
+        if match is None or match[1] not in SCORES or not 0 <= float(match[3]) <= 1:
+            raise BadInput(
+                f"--fail-above {text!r}",
+                f"SCORE@QUERIES=SHARE, SCORE {' or '.join(SCORES)}",
+                'like "fidelity@5000=0.85"',
+            )
+        return cls(match[1], int(re.sub("[_,]", "", match[2])), float(match[3]))
+
+
+class NotRun(FeintError):
+    """A limit is set at a budget that was not run, or not by all attackers."""
+
+
+def above(limits: Sequence[Limit], results: Results, defenses: Sequence[str]) -> list[str]:
+    """What is above its limit, a line each: every one of the `defenses` given is judged, or none where none was given.
+
+    Raises `NotRun` where nothing is above, and something was not measured.
+    """
+    lines, unknown = [], []
+    for limit in limits:
+        for defense in defenses or (NONE,):
+            case = robust(results, defense, limit.budget, limit.score)
+            if case is not None and case.share > limit.most:
+                lines.append(
+                    f"{limit.score}@{limit.budget} is {case.share:.3f} ({case.attack}, {defense}), above {limit.most:g}"
+                )
+            elif case is None or _incomplete(results, defense, limit.budget):
+                unknown.append(f"{limit.score}@{limit.budget} ({defense})")
+    if unknown and not lines:
+        raise NotRun(
+            f"no complete result for {', '.join(unknown)}", "a budget that was run by all attackers",
+            "bring a pool that is larger, or run the same command again",
+        )  # fmt: skip
+    return lines
+
+
+def _incomplete(results: Results, defense: str, budget: int) -> bool:
+    return any(row.defense == defense and row.budget == budget for row in results.failed)

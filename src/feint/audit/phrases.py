@@ -1,0 +1,59 @@
+"""The words of an audit, in English and Chinese."""
+
+import functools
+import importlib.resources
+import tomllib
+from typing import TYPE_CHECKING
+
+from feint.errors import UnknownName
+
+if TYPE_CHECKING:
+    from feint.audit.findings import Findings
+
+LANGUAGES = "en", "zh"
+
+
+class Phrases:
+    """Every phrase in one language: `say("limit", queries="500", …)`."""
+
+    def __init__(self, lang: str = "en") -> None:
+        if lang not in LANGUAGES:
+            raise UnknownName.among("language", lang, LANGUAGES)
+        self.lang = lang
+
+    def __call__(self, phrase: str, /, **values: object) -> str:
+        return texts()[phrase][self.lang].format(**values)
+
+    def limit(self, found: "Findings") -> str:
+        """The budget for each client that the curve suggests, in a sentence."""
+        thefts = found.deploy.thefts if found.deploy else found.thefts
+        if not thefts or not found.utility:
+            return self("limit unknown")
+        accuracy = f"{found.utility['victim_accuracy']:.1%}"
+        if found.limit is None:
+            return self("limit none", queries=f"{thefts[0].budget:,}", accuracy=accuracy)
+        return self("limit", queries=f"{found.limit:,}", accuracy=accuracy)
+
+    def decision(self, found: "Findings") -> str:
+        """Which defense to deploy, or none, in a sentence."""
+        if not found.changes:
+            return self("deploy nothing tried")
+        if found.deploy is None:
+            worst = {it.thefts[-1].stealer_accuracy.attack for it in found.changes}
+            labels = any(it.endswith("labels only") for it in worst)
+            return self("deploy none") if labels else self("deploy none of", attack=", ".join(sorted(worst)))
+        last = found.deploy.thefts[-1]
+        before = next(it for it in found.thefts if it.budget == last.budget)
+        return self(
+            "deploy",
+            name=found.deploy.candidate.name,
+            budget=f"{last.budget:,}",
+            before=f"{before.stealer_accuracy.share:.1%}",
+            after=f"{last.stealer_accuracy.share:.1%}",
+        )
+
+
+@functools.cache
+def texts() -> dict[str, dict[str, str]]:
+    """All phrases, by name and language."""
+    return tomllib.loads(importlib.resources.files("feint.audit").joinpath("texts.toml").read_text("utf-8"))

@@ -1,0 +1,117 @@
+"""The run of an audit: samples, candidates, a plan that fits the minutes, and the rows that come of it."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from feint import victims
+from feint.audit.candidates import Candidate, candidates
+from feint.audit.plan import Plan, Size, planned, timed
+from feint.audit.samples import Samples, gathered
+from feint.errors import BadInput
+from feint.evaluation.matrix import Matrix
+from feint.evaluation.results import Results
+from feint.networks import Network
+from feint.store import written
+from feint.training import Training
+from feint.watch import Watch
+
+
+@dataclass(frozen=True)
+class Request:
+    """What an owner asks for: where his samples are, and what the audit may take."""
+
+    data: str
+    pool: str | None = None
+    defenses: tuple[str, ...] = ()
+    minutes: float = 10.0
+    budgets: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.minutes < float("inf"):
+            raise BadInput(f"{self.minutes} minutes", "more than 0", "raise it")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is going to be run: a plan, on these samples, with these candidates; so many cells."""
+
+    plan: Plan
+    samples: Samples
+    tried: Mapping[str, Candidate]
+    cells: int
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What a run left: its results, complete or not, and what they were made with."""
+
+    victim: nn.Module
+    work: Work
+    results: Results
+    interrupted: bool = False
+
+    @property
+    def missing(self) -> int:
+        """The cells that have no scores."""
+        return self.work.cells - len(self.results) + len(self.results.failed)
+
+
+def run(victim: nn.Module, request: Request, folder: Path, *, told: Callable[[Work], None], watch: Watch) -> Audit:
+    """Audit `victim`, keeping everything in `folder`; what is there is not made again. `told` hears what is
+    going to be run. Ctrl-C leaves what was finished, as an audit that was `interrupted`."""
+    watch.folder = folder / ".work"
+    samples = gathered(request.data, request.pool, victims.shape_of(victim))
+    classes = victims.classes_of(victim, samples.judge.shape)
+    _, answer = timed(victim, samples.judge)
+    tried = candidates(request.defenses, victim, samples.fit, folder / "defenses", watch)
+    given = {"classes": classes, "minutes": request.minutes, "answer": answer, "budgets": request.budgets}
+    key = _key(victim, samples, tried, request)
+    plan = _kept(folder / "plan.json", key) or planned(victim, samples, tried, **given)
+    _keep(folder / "plan.json", key, plan)
+    matrix = plan.matrix(victim, samples, tried)
+    work = Work(plan, samples, tried, len(matrix.cells()))
+    told(work)
+    interrupted = False
+    try:
+        results = matrix.run(folder=folder / "rows", watch=watch)
+    except KeyboardInterrupt:
+        results, interrupted = _finished(matrix, folder / "rows"), True
+    return Audit(victim, work, results, interrupted)
+
+
+def _finished(matrix: Matrix, rows: Path) -> Results:
+    return Results.load(rows).of(map(matrix.fingerprint, matrix.cells()))
+
+
+def _key(victim: nn.Module, samples: Samples, tried: Mapping[str, Candidate], request: Request) -> list[Any]:
+    """What a plan was made for: with anything else, another one is made."""
+    images = [it.fingerprint for it in (samples.fit, samples.judge, samples.pool)]
+    return [victims.fingerprint(victim), images, list(tried), request.minutes, list(request.budgets)]
+
+
+def _kept(file: Path, key: list[Any]) -> Plan | None:
+    """The plan that was made before for the same: the speed measured today would make another one of it."""
+    try:
+        held = json.loads(file.read_text())
+        if held["for"] != key:
+            return None
+        network, size = held["surrogate"], held["size"]
+        return Plan(
+            Network(network["name"], tuple(network["shape"]), network["classes"]),
+            Training(**held["training"]),
+            Size(**{**size, "budgets": tuple(size["budgets"])}),
+            held["seconds"],
+            tuple(held["notes"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _keep(file: Path, key: list[Any], plan: Plan) -> None:
+    with written(file) as partial:
+        partial.write_text(json.dumps({"for": key, **asdict(plan)}, indent=1))
