@@ -1,6 +1,7 @@
 """What all tests share: the embedded data, a small victim, and a cache of their own."""
 
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,22 @@ def real_data() -> Path:
     if "FEINT_DATA" not in os.environ:
         pytest.skip("FEINT_DATA is not set: no real data sets here")
     return Path(os.environ["FEINT_DATA"])
+
+
+@pytest.fixture
+def feint(monkeypatch, capsys, tmp_path, _cache):
+    """Run a command line in an empty directory; returns its exit code and what it printed on both streams."""
+    from feint.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(line: str) -> tuple[int, str, str]:
+        code = 0
+        try:
+            main(shlex.split(line))
+        except SystemExit as error:
+            code = int(error.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

@@ -11,8 +11,9 @@ from feint.defenses.access import Budget
 from feint.defenses.outputs import APGPClosedForm
 from feint.errors import BadInput, DamagedFile
 from feint.evaluation import memory
+from feint.evaluation.report import sentences
 from feint.evaluation.results import Results
-from feint.evaluation.summary import markdown, sentences, worst_case
+from feint.evaluation.summary import markdown, worst_case
 from feint.watch import Watch
 
 

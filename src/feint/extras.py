@@ -1,6 +1,7 @@
 """Packages that come with an extra, imported when they are first needed."""
 
 import importlib
+import importlib.util
 from typing import Any
 
 from feint.errors import MissingData
@@ -11,5 +12,15 @@ def need(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        name = module.partition(".")[0]
-        raise MissingData(f"no package {name!r}", "it, for this job", f'pip install "feint[{extra}]"') from error
+        raise _missing(module, extra) from error
+
+
+def there(module: str, extra: str) -> None:
+    """Raise `MissingData` as `need` does, without importing: scikit-learn takes a second of processor time."""
+    if importlib.util.find_spec(module) is None:
+        raise _missing(module, extra)
+
+
+def _missing(module: str, extra: str) -> MissingData:
+    name = module.partition(".")[0]
+    return MissingData(f"no package {name!r}", "it, for this job", f'pip install "feint[{extra}]"')

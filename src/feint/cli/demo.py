@@ -25,7 +25,6 @@ def demo(*, data: str = "digits", out: Path | None = None, weights: Path | None 
     """
     from feint import demo
     from feint.evaluation import report
-    from feint.evaluation.summary import sentences
     from feint.progress import bars, print_results
     from feint.service import Service
 
@@ -39,6 +38,6 @@ def demo(*, data: str = "digits", out: Path | None = None, weights: Path | None 
         report.write(out / "report.html", done.results, services, done.data.test, title=title)
         watch.step("report", 1, 1)
     print_results(done.results)
-    for sentence in sentences(done.results):
+    for sentence in report.sentences(done.results):
         print(f"\n{sentence}")
     print(f"\nThe report, with curves, pictures and every recipe: {out / 'report.html'}")

@@ -1,4 +1,4 @@
-"""Results in words: the table that is printed everywhere, and what it means."""
+"""The table of results that is printed everywhere."""
 
 from feint.evaluation.results import Line, Results
 from feint.evaluation.robust import robust
@@ -53,35 +53,3 @@ def worst_case(results: Results, defense: str) -> Line | None:
         return None
     where = defense, worst.attack, worst.budget
     return next(line for line in results.lines() if (line.defense, line.attack, line.budget) == where)
-
-
-def sentences(results: Results) -> list[str]:
-    """What the rows say, in plain words, the bad news included. The first defense is taken to be none."""
-    names = results.names("defense")
-    bare = worst_case(results, names[0]) if names else None
-    if bare is None:
-        return []
-    victim = results.utility(bare.defense)["victim_accuracy"]
-    said = [
-        f"Without a defense, {bare.budget:,} queries buy a copy that is right on "
-        f"{bare.scores['stealer_accuracy']:.1%} of the test set; the victim itself is right on {victim:.1%}."
-    ]
-    for defense in names[1:]:
-        worst, utility = worst_case(results, defense), results.utility(defense)
-        naive = next((it for it in results.lines() if (it.defense, it.budget) == (defense, bare.budget)), None)
-        if worst is None or naive is None:
-            continue
-        lost = victim - utility["defender_accuracy"]
-        said.append(
-            f"{defense}: a thief who believes the answers ends at {naive.scores['stealer_accuracy']:.1%}, but the "
-            f"worst case is {worst.scores['stealer_accuracy']:.1%} ({worst.attack}), and that is the number to judge "
-            f"it by. An honest client's accuracy is {'unchanged' if lost == 0 else f'{lost:.2%} lower'}; his "
-            f"probabilities mean little, with an L1 distortion of {utility['l1']:.2f} (of at most 2) and a calibration "
-            f"error of {utility['ece']:.2f} instead of {utility['victim_ece']:.2f}."
-        )
-    said.append(
-        "The bad news: a defense that keeps the label cannot do better than an API that returns labels only. Whoever "
-        "keeps the label and throws the rest away trains on exactly what an undefended label-only API would have told "
-        "him. The rows “labels only” are the line that such a defense is judged by."
-    )
-    return said

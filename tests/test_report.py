@@ -1,0 +1,296 @@
+"""The report: it says what the rows say, in both languages, and keeps victims, missing cells and failures apart."""
+
+import json
+import re
+import string
+from dataclasses import asdict, replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.test_checks import KEEPS, LABELS, NOISE, cell, through
+
+from feint.defenses.inputs import BitDepth
+from feint.defenses.outputs import LabelOnly
+from feint.errors import MissingData, UnknownName
+from feint.evaluation.language import LANGUAGES, Language, texts
+from feint.evaluation.report import Looks, Report, heat, tables
+from feint.evaluation.report.plots import spread
+from feint.evaluation.report.section import Section, sections
+from feint.evaluation.results import Results
+from feint.service import Defense, Service
+
+ROOM = "feint.evaluation.report"
+MACHINE = {"feint": "0.1.0", "torch": "2.13.0", "device": "a processor", "threads": 1, "revision": None}
+UTILITY = {
+    "defender_accuracy": 0.9, "victim_accuracy": 0.92, "label_kept": 1.0, "kl": 1.5, "l1": 0.5, "ece": 0.4,
+    "victim_ece": 0.05, "auroc": 0.7, "added_ms_per_1000": 1.25, "added_mb_per_1000": 3.0,
+}  # fmt: skip
+
+
+def some(victim="digits", **more):
+    """Rows of one victim: no defense, one that keeps the label, and one that no one read the label of."""
+    rows = [
+        *cell(0.0, seeds=1, named=("none", ""), budget=0, scores=UTILITY | {"defender_accuracy": 0.92}),
+        *cell(0.0, seeds=1, named=("APGP", ""), budget=0, defense=KEEPS, scores=UTILITY),
+        *(row for budget, share in ((100, 0.5), (1000, 0.8)) for row in cell(share, budget=budget)),
+        *cell(0.78, named=("none", "knockoff, labels"), attack=through(LABELS)),
+        *(row for budget in (100, 1000) for row in cell(0.1, defense=KEEPS, named=("APGP", "knockoff"), budget=budget)),
+        *cell(0.75, defense=KEEPS, named=("APGP", "knockoff, labels"), attack=through(LABELS)),
+        *cell(0.3, defense=NOISE, named=("noise", "knockoff"), scores={"transfer_fgsm": 0.25}),
+        *cell(0.0, seeds=1, named=("noise", "broken"), defense=NOISE, error="ValueError: it <broke> | here"),
+    ]
+    named = ({**row.recipe, "victim": f"{victim} weights"} for row in rows)
+    return [
+        replace(row, victim=victim, provenance=MACHINE, recipe=recipe, fingerprint=f"{victim}{i:08}", **more)
+        for i, (row, recipe) in enumerate(zip(rows, named, strict=True))
+    ]
+
+
+def page(tmp_path, language="en", rows=None, **more):
+    report = Report(Results(rows or some()), "A title", Language(language), **more)
+    report.write(tmp_path / "report.html")
+    return (tmp_path / "report.html").read_text("utf-8")
+
+
+def fields(text):
+    return sorted(name for _, name, _, _ in string.Formatter().parse(text) if name)
+
+
+def test_every_word_is_there_in_every_language():
+    for name, said in texts(ROOM).items():
+        assert sorted(said) == sorted(LANGUAGES), name
+        assert fields(said["en"]) == fields(said["zh"]), name
+
+
+def test_every_flag_has_words():
+    import inspect
+
+    from feint.evaluation import checks
+
+    flags = set(re.findall(r'Flag\(\s*"([a-z-]+)"', inspect.getsource(checks)))
+    assert len(flags) > 5
+    assert {f"flag {it}" for it in flags} <= set(texts(ROOM))
+
+
+def test_an_unknown_language_is_named():
+    with pytest.raises(UnknownName, match="did you mean 'en'"):
+        Language("eng")
+
+
+class Words(HTMLParser):
+    """The words that a reader of the page's own language sees, without what a program said."""
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.open = [], []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in ("meta", "link", "br", "circle", "line"):
+            self.open.append((tag, dict(attrs).get("lang") == "en" or tag in ("style", "script")))
+
+    def handle_endtag(self, tag):
+        while self.open and self.open.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data):
+        if not any(foreign for _, foreign in self.open):
+            self.found.append(data)
+
+
+def test_no_english_is_left_on_the_chinese_page(tmp_path):
+    reader = Words()
+    reader.feed(page(tmp_path, "zh"))
+    text = " ".join(reader.found)
+    assert "最坏情况" in text
+    assert "帕累托前沿" in text
+    known = {*re.findall("[A-Za-z]+", "A title none APGP noise knockoff labels broken Feint torch processor t SNE")}
+    known |= {*re.findall("[A-Za-z]+", "KL L ECE AUROC MiB FGSM PGD feint bench DIR work docs checks md a digits")}
+    known |= {word for flag in texts(ROOM) if flag.startswith("flag ") for word in flag.split()[1].split("-")}
+    assert {*re.findall("[A-Za-z]+", text)} - known == set()
+
+
+def test_the_page_leads_with_the_worst_case(tmp_path):
+    rows = some()
+    table = tables.headline(Section("digits", rows), Language())
+    shown = {row[0]: row for row in table.rows}
+    assert shown["APGP"][1].startswith("75.0 (")
+    assert shown["APGP"][2] == "10.0"
+    assert shown["APGP"][6] == "knockoff, labels"
+    assert shown["none"][1].startswith("80.0 (")
+    assert "averaging-missing" in shown["noise"][-1]
+
+
+def test_missing_cells_failed_ones_and_the_worst_are_marked():
+    found = heat.heat_map(Section("digits", some()), 1000, Language())
+    kinds = {(name, head): cell.kind for name, cells in found.rows
+             for head, cell in zip(found.heads[1:], cells, strict=True)}  # fmt: skip
+    assert kinds["knockoff, labels", "APGP"] == "worst"
+    assert kinds["knockoff", "APGP"] == ""
+    assert kinds["knockoff, labels", "noise"] == "missing"
+    assert kinds["broken", "noise"] == "failed"
+
+
+def test_victims_are_kept_apart_by_name_data_and_weights(tmp_path):
+    rows = some("one") + some("two")
+    again = [
+        replace(row, fingerprint=f"again{i}", recipe={**row.recipe, "victim": "trained elsewhere"})
+        for i, row in enumerate(some("two"))
+    ]
+    found = sections(Results(rows + again))
+    assert [section.name for section in found] == ["one", "two two weig", "two trained "]
+    assert [len(section.results) for section in found] == [len(some())] * 3
+    html = page(tmp_path, rows=rows)
+    assert html.count("Victim: one") == 2  # in the table of contents, and above its section
+    assert html.count("<h2>") == 2
+
+
+def test_a_price_says_what_the_thief_pays(tmp_path):
+    table = tables.price(Section("digits", some()), 2.5, Language())
+    assert [row[:2] for row in table.rows] == [["100", "0.25"], ["1,000", "2.50"]]
+    assert table.rows[1][3].startswith("75.0")
+    assert "The thief pays" in page(tmp_path, price=2.5)
+    assert "The thief pays" not in page(tmp_path)
+
+
+def test_published_numbers_stand_beside_measured_ones():
+    from feint.suite.tables import Expected
+
+    expected = [
+        Expected("digits", "APGP", "stealer_accuracy", 0.7, "cheng2023apgp", "knockoff, labels", 1000),
+        Expected("digits", "APGP", "stealer_accuracy", 0.6, "cheng2023apgp", "knockoff, labels", 5000),
+        Expected("digits", "APGP", "defender_accuracy", 0.95, "cheng2023apgp"),
+    ]
+    table = tables.published(Section("digits", some()), expected, Language())
+    assert [row[-2] for row in table.rows] == ["0.75", "", "0.9"]
+
+
+def test_nothing_is_closed_that_the_rows_did_not_open(tmp_path):
+    html = page(tmp_path)
+    assert "it &lt;broke&gt; | here" in html
+    assert "<broke>" not in html
+    report = Report(Results(some()), "A title")
+    assert r"it <broke> \| here" in report.markdown()
+    assert len({line.count("|") - line.count(r"\|") for line in report.markdown().splitlines()
+                if line.startswith("| noise") and "broken" in line}) == 1  # fmt: skip
+
+
+def test_every_row_has_its_recipe(tmp_path):
+    import html
+
+    text = page(tmp_path)
+    found = [json.loads(html.unescape(it)) for it in re.findall(r"<pre[^>]*>(.*?)</pre>", text, re.DOTALL)]
+    assert sorted(json.dumps(it["recipe"], sort_keys=True) for it in found) == sorted(
+        json.dumps(row.recipe, sort_keys=True) for row in some()
+    )
+
+
+def test_markdown_has_the_tables_of_the_page(tmp_path):
+    for language in LANGUAGES:
+        say = Language(language)
+        said = Report(Results(some()), "A title", say).markdown()
+        for word in ("robust title", "matrix title", "utility title", "cost title", "thefts title", "flags title"):
+            assert f"### {say(word)}" in said
+        assert "0.25" not in said.split(f"### {say('springboard title')}")[0]
+        assert "25.0" in said.split(f"### {say('springboard title')}")[1]
+
+
+def test_pictures_of_answers_and_of_input_features(tmp_path, victim, digits):
+    lines = {"": Defense(), "APGP": Defense(outputs=[LabelOnly()]), "bits": Defense(inputs=[BitDepth(bits=1)])}
+    looks = Looks({name: Service(victim, it) for name, it in lines.items()}, digits.test.share(0, 12))
+    html = page(tmp_path, looks={"digits": looks})
+    titles = re.findall(r"<h3[^>]*>((?:Answers|Input features) [^<]*)</h3>", html)
+    assert titles == [
+        "Answers before and after: APGP",
+        "Answers before and after: bits",
+        "Input features before and after: bits",
+    ]
+    assert "need the victim and the defenses" not in html
+    assert "need the victim and the defenses" in page(tmp_path)
+
+
+def test_the_pareto_front_is_what_no_other_beats():
+    section = Section("digits", some())
+    places = section.places()
+    beaten = {
+        a for a, (kept, stolen) in places.items() for k, s in places.values()
+        if k >= kept and s <= stolen and (k > kept or s < stolen)
+    }  # fmt: skip
+    assert section.pareto() == set(places) - beaten == {"none", "APGP"}
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=30))
+def test_labels_are_spread_in_order(heights):
+    placed = spread(np.array(heights))
+    order = np.argsort(heights, kind="stable")
+    gap = min(5.0, 100 / len(heights))
+    assert (np.diff(placed[order]) >= gap - 1e-9).all()
+    assert placed.max() <= 100 + 1e-9
+
+
+def test_rows_without_an_undefended_victim_or_a_utility_have_a_report(tmp_path):
+    rows = [row for row in some() if row.defense == "APGP" and row.attack]
+    html = page(tmp_path, rows=rows)
+    assert "75.0 (" in html
+    failed = [row for row in some() if row.error]
+    assert "it &lt;broke&gt;" in page(tmp_path, rows=failed)
+
+
+def test_the_command_merges_folders_and_prints_markdown(feint, tmp_path):
+    for name, rows in (("one", some("a")[:8]), ("two", some("a"))):
+        results = Results()
+        for row in rows:
+            results.add(row, tmp_path / name)
+    code, out, err = feint("report one two --lang zh --price-per-1000 2")
+    assert code == 0, err
+    assert out.count("### 鲁棒窃取准确率") == 1
+    assert (tmp_path / "one/report.html").read_text("utf-8").count('<details class="recipe">') == len(some())
+    assert err == "\none/report.html\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("report empty", "without a row"),
+        ("report nowhere", "without a row"),
+        ("report rows --lang cn", "one of en, zh"),
+        ("report rows --price-per-1000 -1", "0 or more"),
+        ("report broken", "broken/cut.json"),
+        ("report newer", "format 99"),
+    ],
+)
+def test_a_mistake_is_one_line(feint, tmp_path, line, says):
+    row = some()[0]
+    for name in ("empty", "rows", "broken", "newer"):
+        (tmp_path / name).mkdir()
+    text = json.dumps(asdict(row))
+    (tmp_path / "rows/row.json").write_text(text)
+    (tmp_path / "broken/cut.json").write_text(text[:100])
+    (tmp_path / "newer/row.json").write_text(json.dumps(asdict(replace(row, format=99))))
+    code, out, err = feint(line)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert says in err
+    assert not list(tmp_path.glob("*/report.html"))
+
+
+def test_a_missing_package_is_said_before_anything_is_run(monkeypatch):
+    import importlib.util
+
+    from feint.evaluation import report
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingData, match=r'pip install "feint\[report\]"'):
+        report.check()
+
+
+def test_the_documented_example_runs(tmp_path, monkeypatch, capsys):
+    root = Path(__file__).parents[1]
+    (tmp_path / "results").symlink_to(root / "results")
+    monkeypatch.chdir(tmp_path)
+    [code] = re.findall(r"^```python\n(.*?)^```", (root / "docs/report.md").read_text(), re.DOTALL | re.MULTILINE)
+    exec(compile(code, "docs/report.md", "exec"), {})
+    assert "| APGP top-1 |" in capsys.readouterr().out
+    assert "受害模型" in Path("report.html").read_text("utf-8")
