@@ -51,9 +51,9 @@ def test_a_bench_runs_continues_and_says_what_was_published(feint, monkeypatch):
     assert "victim_accuracy of wide, none: 0." in out
     assert "in ma2021undistillable" in out
     assert "Next: feint report rows" in out
-    assert "cells: 0 of 10 done" in err
+    assert "cells: 0 of 13 done" in err
     assert Path("rows/suite.toml").read_text() == SMALL
-    assert len(list(Path("rows").glob("*.json"))) == len(Results.load("rows")) == 10
+    assert len(list(Path("rows").glob("*.json"))) == len(Results.load("rows")) == 13
     monkeypatch.setattr(Matrix, "row", lambda *_, **__: pytest.fail("ran again"))
     assert feint("bench small.toml --out rows --runner here --only 'wide, (none|sigmoid), .*, 40'")[0] == 0
     _, out, _ = feint("bench small.toml --dry-run --out rows --only 'wide, none, KnockoffNets$|wide, none, RS, '")

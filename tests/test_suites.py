@@ -40,6 +40,7 @@ surrogate = "linear"
 [defenses.none]
 
 [defenses.sigmoid]
+access = [{ kind = "Budget", queries = 100 }]
 outputs = [{ kind = "ReverseSigmoid" }]
 
 [defenses.APGP]
@@ -60,7 +61,7 @@ kind = "KnockoffNets"
 [attacks.RS]
 kind = "SeedSamples"
 chunk = 40
-only = ["none"]
+only = ["none", "sigmoid"]
 
 [lenses."labels only"]
 steps = [{ kind = "HardLabels" }]
@@ -123,7 +124,8 @@ def test_cells_by_name_are_those_of_the_matrices(small, tmp_path):
         "", "KnockoffNets", "KnockoffNets, labels only", "KnockoffNets, D-DAE",
     }  # fmt: skip
     assert {it.victim for it in read.cells() if it.attack == "RS"} == {"wide", "narrow"}
-    assert {it.defense for it in read.cells() if it.attack.startswith("RS")} == {"none"}
+    assert {it.defense for it in read.cells() if it.attack.startswith("RS")} == {"none", "sigmoid"}
+    assert not {it for it in read.cells() if it.attack == "RS, D-DAE"}  # it is KnockoffNets' alone
     assert {it.defense for it in read.cells() if "known parameters" in it.attack} == {"sigmoid"}
 
 
@@ -137,6 +139,8 @@ def test_gaps_are_what_the_thief_of_each_victim_owns(small, tmp_path):
     assert not restored.rehearsal.leaked
     assert restored.rehearsal.defense.outputs[0].generator is None  # he knows the method, not what it learned
     assert wide.defenses["APGP"].outputs[0].generator is not None
+    assert wide.attacks["sigmoid"]["KnockoffNets, D-DAE"].lenses[0].rehearsal.defense.access == ()
+    assert wide.springboard is None
     nasty = narrow.defenses["nasty teacher"]
     assert isinstance(nasty, Service)
     assert nasty.defense.outputs[0].decimals == 2
@@ -213,12 +217,13 @@ def test_a_suite_runs_and_continues(small, tmp_path):
         ("steps = 20", "stepz = 20", BadRecipe, "did you mean 'steps'"),
         ('kind = "KnockoffNets"', 'kind = "KnockofNets"', UnknownName, "did you mean 'KnockoffNets'"),
         ('kind = "KnockoffNets"', 'kind = "HardLabels"', BadRecipe, "expected an Attack"),
-        ('only = ["none"]', 'only = ["nonne"]', UnknownName, "did you mean 'none'"),
+        ('only = ["none", "sigmoid"]', 'only = ["nonne"]', UnknownName, "did you mean 'none'"),
         ('victims = ["wide"]', 'victims = ["wild"]', UnknownName, "did you mean 'wide'"),
         ('only = ["sigmoid", "APGP"]', 'only = ["none"]', BadRecipe, "could be rehearsed"),
         ('outputs = [{ kind = "ReverseSigmoid" }]', 'inputs = [{ kind = "ReverseSigmoid" }]', BadRecipe, "an Input"),
         ("training = { epochs = 3 }", "training = { epoch = 3 }", BadRecipe, "did you mean 'epochs'"),
         ("[victims.wide]", "[victims.wide", DamagedFile, "in TOML"),
+        ("seeds = 1", "springboard = 1", BadRecipe, "true or false"),
         ("seeds = 1", "seeds = 0", BadRecipe, "at least one"),
         ('defense = "none"', 'defense = "nine"', UnknownName, "did you mean 'none'"),
     ],
@@ -232,6 +237,15 @@ def test_what_nobody_knows_is_said_with_the_nearest_that_is_known(small, old, ne
 def test_a_suite_of_no_such_name_is_an_error():
     with pytest.raises(UnknownName, match="did you mean 'quick'"):
         suite.load("quik")
+
+
+def test_a_springboard_is_what_the_victim_was_trained_on(small, tmp_path, digits):
+    read = small(SMALL.replace("seeds = 1", "seeds = 1\nspringboard = true"))
+    (narrow,) = read.matrices(tmp_path / "work", only="narrow, none, KnockoffNets, 40")
+    assert narrow.springboard is not None
+    assert narrow.springboard.members == digits.train
+    (row,) = [narrow.row(cell) for cell in narrow.cells() if cell.attack == "KnockoffNets"]
+    assert {"transfer_fgsm", "transfer_pgd", "membership_auroc"} <= set(row.scores)
 
 
 def test_expected_rows_and_weights_are_read(small, tmp_path, monkeypatch):

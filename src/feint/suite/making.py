@@ -15,6 +15,7 @@ from feint import data, networks, store, victims, words
 from feint.errors import BadInput
 from feint.evaluation.leases import Leases
 from feint.evaluation.matrix import Defended, Matrix, through
+from feint.evaluation.springboard import Springboard
 from feint.line import Defense, Ladder
 from feint.networks import Classifier
 from feint.recipe import to_table
@@ -192,6 +193,7 @@ def _matrix(suite: Suite, shelf: Shelf, name: str, victim: Classifier, defenses:
         seeds=range(suite.seeds),
         name=name,
         only=only,
+        springboard=Springboard(images.train) if suite.springboard else None,
     )
 
 

@@ -88,7 +88,8 @@ class Expected:
 
 @dataclass(frozen=True)
 class Tables:
-    """A whole suite. `training` is the surrogate's, and fills the gaps of attacks and lenses."""
+    """A whole suite. `training` is the surrogate's, and fills the gaps of attacks and lenses. With `springboard`, every
+    surrogate is also looked at for what a theft enables (`feint.evaluation.springboard`)."""
 
     title: str
     budgets: tuple[int, ...]
@@ -99,8 +100,11 @@ class Tables:
     training: Training = Training()
     lenses: Mapping[str, Looks] = field(default_factory=dict)
     expected: tuple[Expected, ...] = ()
+    springboard: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.springboard, bool):
+            raise BadRecipe(f"springboard = {self.springboard!r}", "true or false", "change it")
         if self.seeds < 1 or not self.budgets or min(self.budgets) < 1 or not self.victims or not self.defenses:
             raise BadRecipe(
                 f"{self.seeds} seeds, budgets {list(self.budgets)}, {len(self.victims)} victims and "
