@@ -3,6 +3,8 @@
 import json
 import re
 import string
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,6 +20,7 @@ from feint.defenses.outputs import LabelOnly
 from feint.errors import MissingData, UnknownName
 from feint.evaluation.language import LANGUAGES, Language, texts
 from feint.evaluation.report import Looks, Report, heat, tables
+from feint.evaluation.report.drawing import ticks
 from feint.evaluation.report.plots import spread
 from feint.evaluation.report.section import Section, sections
 from feint.evaluation.results import Results
@@ -294,3 +297,22 @@ def test_the_documented_example_runs(tmp_path, monkeypatch, capsys):
     exec(compile(code, "docs/report.md", "exec"), {})
     assert "| APGP top-1 |" in capsys.readouterr().out
     assert "受害模型" in Path("report.html").read_text("utf-8")
+
+
+@given(st.floats(-1, 101), st.floats(10, 120))
+def test_ticks_are_round_and_inside(low, span):
+    found = ticks(low, low + span)
+    assert 2 <= len(found) <= 7
+    assert all(low - 1e-6 <= value <= low + span + 1e-6 for value in found)
+    assert all(float(text) == pytest.approx(value) for value, text in found.items())
+
+
+def test_lines_are_drawn_without_what_takes_a_second_to_import(tmp_path):
+    for row in some():
+        Results().add(row, tmp_path / "rows")
+    code = (
+        "import sys; from feint.cli import main; main(['report', 'rows']); "
+        "assert not {'matplotlib', 'sklearn', 'scipy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+    assert "<circle" in (tmp_path / "rows/report.html").read_text("utf-8")

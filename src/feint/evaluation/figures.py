@@ -18,15 +18,12 @@ DASHES = "-", "--", ":", "-."
 STYLE = {"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": "feint"}  # small, and the same each time
 
 
-def new_figure(
-    width: float, height: float, *, box: tuple[float, float, float, float] | None = None, **grid: Any
-) -> tuple["Figure", Any]:
-    """An empty figure and its axes, which fill the `box` (left, bottom, width, height), or are laid out by themselves,
-    which takes 50 ms more. Raises `MissingData` without the package that draws."""
+def new_figure(width: float, height: float, **grid: Any) -> tuple["Figure", Any]:
+    """An empty figure and its axes. Raises `MissingData` without the package that draws."""
     need("matplotlib", "report").rcParams.update(STYLE)
     Figure = need("matplotlib.figure", "report").Figure  # noqa: N806
-    figure = Figure(figsize=(width, height), layout=None if box or grid else "constrained")
-    axes = figure.add_axes(box) if box else figure.subplots(**grid)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(**grid)
     for ax in np.ravel(np.array(axes, dtype=object)):
         ax.spines[["top", "right"]].set_visible(False)
     return figure, axes

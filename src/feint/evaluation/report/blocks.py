@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from feint.evaluation.checks import verdict
-from feint.evaluation.figures import svg
 from feint.evaluation.language import Language
 from feint.evaluation.report import heat, plots, tables
 from feint.evaluation.report.expected import Published
@@ -116,16 +115,14 @@ def _pareto(section: Section, say: Language) -> Block:
         for name, (kept, stolen) in places.items()
     ]
     alt = say("alt pareto", front=", ".join(name for name in places if name in front))
-    figure = Figure("", svg(plots.pareto(section, say)), "", alt)
+    figure = Figure("", plots.pareto(section, say), "", alt)
     note = say("pareto note", budget=f"{section.budgets[-1]:,}")
     return Block(say("pareto title"), note, kind="plane", figures=[figure], listed=listed)
 
 
 def _curves(section: Section, say: Language) -> Block:
     stolen = [name for name in section.defenses if section.largest(name)]
-    figures = [
-        Figure(name, svg(plots.curve(section, name, say)), name, _curve_alt(section, name, say)) for name in stolen
-    ]
+    figures = [Figure(name, plots.curve(section, name, say), name, _curve_alt(section, name, say)) for name in stolen]
     return Block(say("curves title"), say("curves note"), kind="panels", figures=figures)
 
 

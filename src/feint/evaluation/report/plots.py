@@ -7,6 +7,7 @@ from torch import Tensor
 
 from feint.evaluation.figures import new_figure
 from feint.evaluation.language import Language
+from feint.evaluation.report.drawing import Drawing, ticks
 from feint.evaluation.report.section import Section
 
 if TYPE_CHECKING:
@@ -18,56 +19,54 @@ MARKS = "o^sDvP"  # with the colours, 48 classes that can be told apart without 
 LEAST = 10.0  # percentage points that an axis shows, so that noise does not look like much
 
 
-def curve(section: Section, defense: str, say: Language) -> "Figure":
+def curve(section: Section, defense: str, say: Language) -> str:
     """Stealer accuracy of one defense against queries: worst case, naive, and the worst case without a defense."""
-    figure, ax = new_figure(3.4, 2.5, box=(0.13, 0.19, 0.83, 0.77))
-    if section.bare and section.bare != defense:
-        bare = [(b, it.share) for b in section.budgets if (it := section.robust(section.bare, b))]
-        ax.plot([b for b, _ in bare], [100 * share for _, share in bare], "-", color=GREY, lw=1)
-    worst = [(b, it.share, it.low, it.high) for b in section.budgets if (it := section.robust(defense, b))]
-    naive = [
-        (it.budget, it.scores["stealer_accuracy"], *it.intervals["stealer_accuracy"])
-        for b in section.budgets
-        if (it := section.naive(defense, b))
-    ]
-    for points, colour, dash, mark in ((naive, NAIVE, "--", "s"), (worst, WORST, "-", "o")):
-        if points:
-            x, shares, low, high = np.array(points).T
-            ax.fill_between(x, 100 * low, 100 * high, color=colour, alpha=0.15, lw=0)
-            ax.plot(x, 100 * shares, dash, marker=mark, ms=4, color=colour)
-            ax.errorbar(x, 100 * shares, 100 * np.array([np.maximum(shares - low, 0), np.maximum(high - shares, 0)]),
-                        fmt="none", ecolor=colour, elinewidth=0.8)  # fmt: skip
+    least, most = section.budgets[0], section.budgets[-1]
+    drawing = Drawing(300, 215, (least / 1.25, most * 1.25), (0, 104), logarithmic=True)
+    few = -(-len(section.budgets) // 4)
+    shown = {float(budget): f"{budget:,}" for budget in section.budgets[::-few][::-1]}
+    drawing.axes(shown, ticks(0, 100), below=say("axis queries"))
     if section.victim_accuracy is not None:
-        ax.axhline(100 * section.victim_accuracy, color=GREY, lw=0.8, ls=":")
-    ax.set(xscale="log", xlabel=say("axis queries"), ylim=(0, 104))
-    shown = section.budgets if len(section.budgets) <= 4 else section.budgets[:: -(-len(section.budgets) // 4)]
-    ax.set_xticks(shown, [f"{budget:,}" for budget in shown])
-    ax.minorticks_off()
-    ax.set_xlim(section.budgets[0] / 1.25, section.budgets[-1] * 1.25)
-    ax.grid(axis="y", color="#e6e9ee", lw=0.6)
-    return figure
+        accuracy = 100 * section.victim_accuracy
+        drawing.line([(least / 1.25, accuracy), (most * 1.25, accuracy)], GREY, width=1, dashes="1 3")
+    worst = {b: it for b in section.budgets if (it := section.robust(defense, b))}
+    naive = {b: it for b in section.budgets if (it := section.naive(defense, b))}
+    if section.bare and section.bare != defense:
+        bare = [(b, 100 * it.share) for b in section.budgets if (it := section.robust(section.bare, b))]
+        if bare:
+            drawing.line(bare, GREY, width=1.2)
+    scores = {b: (it.scores["stealer_accuracy"], *it.intervals["stealer_accuracy"]) for b, it in naive.items()}
+    _run(drawing, scores, NAIVE, "6 4")
+    _run(drawing, {b: (it.share, it.low, it.high) for b, it in worst.items()}, WORST, "")
+    return drawing.svg
 
 
-def pareto(section: Section, say: Language) -> "Figure":
+def _run(drawing: Drawing, shares: dict[int, tuple[float, float, float]], colour: str, dashes: str) -> None:
+    """A line through shares with their intervals (share, low, high), by budget."""
+    if not shares:
+        return
+    middle, low, high = ([(b, 100 * it[i]) for b, it in shares.items()] for i in range(3))
+    drawing.band(low, high, colour)
+    drawing.line(middle, colour, dashes=dashes)
+    for point in middle:
+        drawing.dot(point, colour, radius=4.5 if dashes else 3, hollow=bool(dashes))
+
+
+def pareto(section: Section, say: Language) -> str:
     """Robust stealer accuracy against defender accuracy, numbered as in `section.places`; the front is a line."""
-    figure, ax = new_figure(4.6, 3.4, box=(0.13, 0.14, 0.76, 0.83))
     places, front = section.places(), section.pareto()
     points = 100 * np.array(list(places.values()))
-    (low, high), (bottom, top) = (_around(values) for values in points.T)
-    order = sorted(tuple(100 * np.array(places[name])) for name in front)
-    ax.plot([it[0] for it in order], [it[1] for it in order], "-", color=WORST, lw=1, zorder=1)
-    for name, (kept, stolen) in zip(places, points, strict=True):
-        face = WORST if name in front else "white"
-        ax.plot(kept, stolen, "o", ms=7, color=WORST, mfc=face, zorder=2)
-    ax.locator_params(axis="x", nbins=5)
-    ax.set(xlabel=say("axis defender"), ylabel=say("axis stealer"), xlim=(low, high), ylim=(bottom, top))
+    x, (bottom, top) = (_around(values) for values in points.T)
+    drawing = Drawing(480, 340, x, (bottom, top), margin=34)
+    drawing.axes(ticks(*x), ticks(bottom, top), below=say("axis defender"), beside=say("axis stealer"))
     heights = bottom + (top - bottom) / 100 * spread(100 * (points[:, 1] - bottom) / (top - bottom))
-    for number, ((kept, stolen), height) in enumerate(zip(points, heights, strict=True), 1):
-        ends = (high, high + 0.035 * (high - low))
-        ax.plot([kept, ends[0], ends[1]], [stolen, height, height], "-", color=GREY, lw=0.5, clip_on=False, zorder=0)
-        ax.text(high + 0.045 * (high - low), height, str(number), va="center", fontsize=9)
-    ax.grid(color="#e6e9ee", lw=0.6)
-    return figure
+    for number, (point, height) in enumerate(zip(points.tolist(), heights.tolist(), strict=True), 1):
+        drawing.beside((point[0], point[1]), height, str(number), GREY)
+    on_front = sorted((100 * kept, 100 * stolen) for name, (kept, stolen) in places.items() if name in front)
+    drawing.line(on_front, WORST, width=1.2)
+    for name, (kept, stolen) in places.items():
+        drawing.dot((100 * kept, 100 * stolen), WORST, radius=5, hollow=name not in front)
+    return drawing.svg
 
 
 def _around(values: np.ndarray) -> tuple[float, float]:
@@ -95,7 +94,6 @@ def spread(heights: np.ndarray, *, gap: float = 5.0, top: float = 100.0) -> np.n
 def clouds(before: np.ndarray, after: np.ndarray, labels: Tensor, say: Language) -> "Figure":
     """Two maps (N, 2) beside each other, coloured by labels (N,)."""
     figure, axes = new_figure(6.4, 3.2, ncols=2)
-    figure.subplots_adjust(0.01, 0.01, 0.99, 0.92, wspace=0.04)
     for ax, places, name in zip(axes, (before, after), (say("before"), say("after")), strict=True):
         for label in labels.unique().tolist():
             points, mark = places[labels.numpy() == label], MARKS[label // len(CLASSES) % len(MARKS)]
