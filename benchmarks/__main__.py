@@ -10,7 +10,18 @@ warnings.filterwarnings("ignore")  # ART and its dependencies warn of much that 
 
 import torch  # noqa: E402
 
-from benchmarks import apgp, apmsa, data_free, detectors, equations, knockoff, poisoning, vectors, wall  # noqa: E402
+from benchmarks import (  # noqa: E402
+    apgp,
+    apmsa,
+    cells,
+    data_free,
+    detectors,
+    equations,
+    knockoff,
+    poisoning,
+    vectors,
+    wall,
+)
 from feint.evaluation.provenance import provenance  # noqa: E402
 
 BENCHMARKS = {
@@ -30,6 +41,9 @@ BENCHMARKS = {
     "knockoff_adaptive": knockoff.adaptive,
     "knockoff_resnet20": knockoff.resnet20,
     "copycat": knockoff.copycat,
+    "reopening": cells.reopening,
+    "scheduling": cells.scheduling,
+    "scaling": cells.scaling,
 }
 OUT = Path(__file__).parents[1] / "results" / "bench.json"
 

@@ -112,6 +112,9 @@ def test_a_lease_whose_heart_stopped_is_taken_over_after_the_patience(tmp_path):
         assert not silent.claim("cell")  # of the two, one has it
         silent.release("cell")  # it wakes up, and takes nothing away from the other
         assert not Leases(tmp_path).claim("cell")
+        third = Leases(tmp_path, patience=0.2)
+        other._over.set()  # its heart stops as well
+        assert wait_until(lambda: third.claim("cell"), seconds=5)
 
 
 def test_a_lease_of_a_process_that_ended_here_is_free_at_once(tmp_path):
