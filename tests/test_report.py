@@ -231,7 +231,7 @@ def test_labels_are_spread_in_order(heights):
     order = np.argsort(heights, kind="stable")
     gap = min(5.0, 100 / len(heights))
     assert (np.diff(placed[order]) >= gap - 1e-9).all()
-    assert placed.max() <= 100 + 1e-9
+    assert -1e-9 <= placed.min() <= placed.max() <= 100 + 1e-9
 
 
 def test_rows_without_an_undefended_victim_or_a_utility_have_a_report(tmp_path):
