@@ -8,6 +8,9 @@ from typing import Any
 
 from feint.evaluation import declared, figures
 from feint.evaluation.checks import suspicions, verdict
+from feint.evaluation.language import Language
+from feint.evaluation.report.section import sections
+from feint.evaluation.report.tables import headline
 from feint.evaluation.results import Results
 from feint.evaluation.robust import robust
 from feint.evaluation.summary import markdown
@@ -32,6 +35,11 @@ CHINESE = {
     "Ratio": "比值",
     "Policy": "对被指控者的处置",
     "Pool": "图像来源",
+    "Robust (worst case)": "最坏情况",
+    "Worst case": "最坏情况",
+    "Naive": "轻信者",
+    "Got by": "由谁得到",
+    "Verdict": "结论",
     "Clients": "客户数",
     "Answered": "得到回答的查询",
     "Clients accused": "被指控的客户",
@@ -325,6 +333,14 @@ def data_free() -> str:
     return grid(rows)
 
 
+def suite(name: str) -> str:
+    """What a suite says of every defense: the worst case first. Empty where nothing was run."""
+    say, rows = Language(), Results.load(RESULTS / "suites" / name)
+    shown = [headline(section, say) for section in sections(rows)]
+    heads = ["Got by" if it == "by" else it for it in shown[0].heads] if shown else ["Defense"]
+    return grid([heads, *(list(row) for table in shown for row in table.rows)])
+
+
 def equation_rows() -> list[dict[str, Any]]:
     return [json.loads(file.read_text()) for file in sorted((RESULTS / "equations").glob("*.json"))]
 
@@ -423,6 +439,10 @@ def springboard(name: str) -> str:
 
 
 TABLES = {
+    "suite_quick": lambda: suite("quick"),
+    "suite_fashion_mnist": lambda: suite("fashion_mnist"),
+    "suite_cifar10": lambda: suite("cifar10"),
+    "suite_gtsrb": lambda: suite("gtsrb"),
     "springboard_digits": lambda: springboard("digits"),
     "springboard_fashion_mnist": lambda: springboard("fashion_mnist"),
     "adaptive": adaptive,

@@ -206,6 +206,13 @@ def test_no_worst_case_is_shown_that_has_not_seen_labels_only():
     assert robust(seen, "unheard of") is None
 
 
+def test_a_thief_who_makes_something_else_of_the_answers_is_not_naive():
+    tuned = cell(0.9, defense=KEEPS, named=("APGP", "tuned"), attack=KNOCKOFF | {"kind": "Tuned"})
+    rows = cell(0.1, defense=KEEPS, named=APGP) + cell(0.5, defense=KEEPS, named=APGP_LABELS, attack=through(LABELS))
+    worst = robust(Results(BARE + rows + tuned), "APGP")
+    assert (worst.attack, worst.naive) == ("tuned", pytest.approx(0.1))
+
+
 shares = st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=4), min_size=1, max_size=4)
 
 

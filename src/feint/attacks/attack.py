@@ -14,6 +14,7 @@ class Attack(ABC):
     """An attack is a frozen dataclass that defines `steal`."""
 
     cite: ClassVar[str]
+    believes: ClassVar[bool] = True  # whether it learns from the answers as they are: the naive thief
 
     @abstractmethod
     def steal(self, oracle: Oracle, *, seed: int = 0, watch: Watch = SILENT) -> Classifier:

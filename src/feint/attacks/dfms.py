@@ -35,6 +35,7 @@ class DFMSHL(Attack):
     """
 
     cite: ClassVar[str] = "sanyal2022towards"
+    believes: ClassVar[bool] = False
     surrogate: Network
     game: Game = Game(128, surrogate_steps=1, latent=100, generator_rate=2e-4, schedule=HalfCosine())
     diversity: float = 500.0

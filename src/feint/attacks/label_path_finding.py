@@ -39,6 +39,7 @@ class LabelPathFinding(Attack):
     """
 
     cite: ClassVar[str] = "tramer2016stealing"
+    believes: ClassVar[bool] = False
     pool: Split
     surrogate: Network
     epsilon: float = 1e-4

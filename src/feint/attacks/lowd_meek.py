@@ -40,6 +40,7 @@ class LowdMeek(Attack):
     """
 
     cite: ClassVar[str] = "lowd2005adversarial"
+    believes: ClassVar[bool] = False
     pool: Split
     surrogate: Network
     epsilon: float = 1e-5

@@ -52,6 +52,7 @@ class Tuned(Attack):
     """
 
     cite: ClassVar[str] = "orekondy2019knockoff"
+    believes: ClassVar[bool] = False
     pool: Split
     surrogate: Network
     training: Training = Training()

@@ -53,13 +53,14 @@ def noisy(row: Row) -> bool:
 
 
 def lenses(row: Row) -> tuple[str, ...]:
-    """The names of the lenses that the attack looks through; none for a naive one."""
+    """The names of the lenses that the attack looks through."""
     return tuple(lens["kind"] for lens in row.recipe["attack"].get("lenses", ()))
 
 
 def naive(row: Row) -> bool:
-    """Whether the thief believes the answers as they are."""
-    return not lenses(row)
+    """Whether the thief believes the answers as they are: no lens, and an attack that makes nothing else of them."""
+    kind = vocabulary(attacks).get(row.recipe["attack"]["kind"])
+    return not lenses(row) and getattr(kind, "believes", True)
 
 
 def labels_only(row: Row) -> bool:
