@@ -41,7 +41,7 @@ class Phrases:
         if found.deploy is None:
             worst = {it.thefts[-1].stealer_accuracy.attack for it in found.changes}
             labels = any(it.endswith("labels only") for it in worst)
-            return self("deploy none") if labels else self("deploy none of", attack=", ".join(sorted(worst)))
+            return self("deploy none") if labels else self("deploy none of", attack="; ".join(sorted(worst)))
         last = found.deploy.thefts[-1]
         before = next(it for it in found.thefts if it.budget == last.budget)
         return self(
