@@ -12,7 +12,8 @@ from feint import Defense, Matrix, Training, runners
 from feint.attacks import HardLabels, KnockoffNets
 from feint.defenses.outputs import APGPClosedForm, ReverseSigmoid
 from feint.evaluation.results import Cell
-from feint.evaluation.summary import markdown, sentences
+from feint.evaluation.report.sentences import sentences
+from feint.evaluation.summary import markdown
 from feint.watch import Watch
 
 Row = dict[str, str | float]
