@@ -11,8 +11,8 @@ import feint
 from feint import Defense, Matrix, Training, runners
 from feint.attacks import HardLabels, KnockoffNets
 from feint.defenses.outputs import APGPClosedForm, ReverseSigmoid
-from feint.evaluation.results import Cell
 from feint.evaluation.report.sentences import sentences
+from feint.evaluation.results import Cell
 from feint.evaluation.summary import markdown
 from feint.watch import Watch
 
