@@ -7,9 +7,13 @@
     ├── MissingData       a data set, file or optional package is not there
     ├── NotFitted         a defense that learns is on the line before it has learned
     ├── NotWritten        a file or directory could not be written: a full disk, no permission
+    ├── NotExportable     a member of a recipe, or a model, cannot go into an ONNX graph
     ├── Unreachable       a server does not answer, or fails
+    │   └── StoreLost     … and it is the one that holds the ledger
+    ├── Failed            a step of the line failed: nothing was answered
     ├── DamagedFile       a stored recipe or its tensors are broken, foreign or incomplete
     └── Refused           the service will not answer this client
+        ├── NoKey         … without an API key that it knows
         ├── OverBudget    … because no queries are left
         ├── RateLimited   … before `retry_after` seconds have passed
         ├── ProofRequired … without a stamp that solves its `puzzle`
@@ -78,12 +82,28 @@ class Unreachable(FeintError):
     """A server does not answer, or fails."""
 
 
+class StoreLost(Unreachable):
+    """The store that holds the ledger does not answer, or its disk is full."""
+
+
+class Failed(FeintError):
+    """A step of the line failed: nothing was answered."""
+
+
+class NotExportable(FeintError):
+    """A member of a recipe, or a model, cannot go into an ONNX graph."""
+
+
 class DamagedFile(FeintError):
     """A stored recipe or its tensors are broken, foreign or incomplete."""
 
 
 class Refused(FeintError):
     """The service will not answer this client."""
+
+
+class NoKey(Refused):
+    """The request carries no API key that the service knows, or one without the role that it takes."""
 
 
 class OverBudget(Refused):

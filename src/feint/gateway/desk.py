@@ -1,0 +1,141 @@
+"""The line on the wire: the one way from what was asked over HTTP or gRPC to an answer.
+
+asked ─▶ access ─▶ model ─▶ evidence, rung ─▶ outputs ─▶ ledger ─▶ answer
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from feint.errors import Failed, FeintError, Refused, StoreLost
+from feint.gateway.asked import Array, Asked
+from feint.gateway.decision import Decision, Record
+from feint.gateway.drafts import Draft, Drafts
+
+ATTEMPTS = 50  # after the first conflict a client's requests take turns here: only other replicas can still interfere
+
+
+@dataclass(frozen=True)
+class About:
+    """A model as clients see it: one input (N, `shape`…) FP32 in [0, 1], one output (N, `classes`) FP32."""
+
+    name: str
+    input: str
+    shape: tuple[int, ...]
+    output: str
+    classes: int
+    version: str = "1"
+
+
+class Line(Protocol):
+    """A defended model. What `compute` returns never leaves the desk; `answer` makes of it what may."""
+
+    def admit(self, asked: Asked, account: Draft) -> None:
+        """Everybody's access rules, before the model runs. Raises `Refused`."""
+        ...
+
+    async def compute(self, asked: Asked) -> Any:
+        """Run the model. Raises `FeintError` where it, or the server that holds it, fails."""
+        ...
+
+    def answer(self, asked: Asked, computed: Any, account: Draft, decision: Decision, *, shadow: bool) -> Array:
+        """The defended answer (N, K): evidence, the rung, its rules and its outputs. Raises `Refused`."""
+        ...
+
+    def strongest(self, asked: Asked, computed: Any) -> Array:
+        """The harshest answer that asks no account, for when the ledger is lost. Raises `Refused`."""
+        ...
+
+
+class Desk:
+    """One model behind its line and its ledger. `open_when_lost` answers with the strongest output defense alone where
+    the ledger's store is lost; otherwise nobody is answered then."""
+
+    def __init__(
+        self,
+        about: About,
+        line: Line,
+        drafts: Drafts,
+        *,
+        record: Record = lambda decision: None,
+        shadow: bool = False,
+        open_when_lost: bool = False,
+    ) -> None:
+        self.about, self.line, self.drafts, self.record = about, line, drafts, record
+        self.shadow, self.open_when_lost = shadow, open_when_lost
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def answer(self, asked: Asked) -> Array:
+        """The defended answer (N, K) float32. Raises `Refused`; anything that fails on the way is `Failed`,
+        `Unreachable` or `StoreLost`, and nothing is answered."""
+        decision = Decision(self.about.name, asked.client, len(asked), asked.time)
+        try:
+            q = self._checked(await self._decide(asked, decision), len(asked))
+            decision.outcome = "answered"
+            return q
+        except FeintError as error:
+            decision.outcome = "refused" if isinstance(error, Refused) else "failed"
+            decision.reason = type(error).__name__
+            raise
+        finally:
+            self.record(decision)
+
+    async def _decide(self, asked: Asked, decision: Decision) -> Array:
+        computed = None
+        async with contextlib.AsyncExitStack() as turn:
+            for attempt in range(ATTEMPTS):
+                draft, q, ended = self.drafts.draft(asked.client), None, None
+                try:
+                    with _timed(decision, "access"):
+                        self.line.admit(asked, draft)
+                    if computed is None:
+                        with _timed(decision, "model"):
+                            computed = await self.line.compute(asked)
+                    with _timed(decision, "outputs"):
+                        q = self.line.answer(asked, computed, draft, decision, shadow=self.shadow)
+                    draft.add("queries", len(asked))  # the same entry as a service makes
+                except FeintError as error:  # what was charged or found out until then is kept
+                    ended = error
+                except Exception as error:
+                    ended = Failed("a failure on the line", "an answer", "try again, or tell the operator")
+                    ended.__cause__ = error
+                try:
+                    with _timed(decision, "ledger"):
+                        agreed = await self.drafts.commit(draft)
+                except StoreLost:
+                    if not self.open_when_lost:
+                        raise
+                    computed = await self.line.compute(asked) if computed is None else computed
+                    return self.line.strongest(asked, computed)
+                if agreed and ended is not None:
+                    raise ended
+                if agreed and q is not None:
+                    decision.asked = draft.total("queries")
+                    return q
+                decision.conflicts = attempt + 1
+                if attempt == 0:
+                    await turn.enter_async_context(self._turns.setdefault(asked.client, asyncio.Lock()))
+        raise StoreLost("an account that changes all the time", "a moment without changes", "try again")
+
+    def _checked(self, q: Array, rows: int) -> Array:
+        """`q` if it is what may leave: rows on the simplex, one for each input. Raises `Failed`."""
+        fine = q.shape == (rows, self.about.classes) and bool(np.isfinite(q).all())
+        if not (fine and (not rows or (q.min() >= 0 and np.abs(q.sum(-1) - 1).max() < 1e-3))):
+            raise Failed("an answer that is off the simplex", "probabilities", "tell the operator")
+        return q.astype(np.float32, copy=False)
+
+
+@contextlib.contextmanager
+def _timed(decision: Decision, stage: str) -> Iterator[None]:
+    """Add the seconds that the block takes to a stage."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        decision.seconds[stage] = decision.seconds.get(stage, 0.0) + time.perf_counter() - start
