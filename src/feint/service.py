@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from feint.data import Split
 from feint.errors import BadInput
-from feint.ledger import Ledger
+from feint.ledger import Account, Ledger
 from feint.line import Defense, Ladder
 from feint.oracle import Meter, Oracle
 from feint.query import Answer, Query
@@ -33,11 +33,15 @@ class Service:
         self._model = Once(self.model)
         self.line = self.defense.placed(self._model, self.ledger)
 
-    @torch.enable_grad()  # an attack's no_grad() must not switch a defense off
     def __call__(self, query: Query) -> Answer:
         """Answer a query, or raise: `Refused` by an access rule, `BadInput` where a step fails."""
-        self._model.forget()
         account = self.ledger[query.client]
+        return account.write(query, self.answer(query, account))
+
+    @torch.enable_grad()  # an attack's no_grad() must not switch a defense off
+    def answer(self, query: Query, account: Account) -> Answer:
+        """The line itself, for whoever has the client's `account` and enters the answer there; errors as above."""
+        self._model.forget()
         defense = self.line.rung(query, self._model, account)
         for rule in defense.access:
             rule.admit(query, account)
@@ -47,7 +51,7 @@ class Service:
         p = predict(self._model, x)
         for perturb in defense.outputs:
             p = perturb(p, x)
-        return account.write(query, Answer(p.detach()))
+        return Answer(p.detach())
 
     def __reduce__(self) -> tuple[type, tuple[nn.Module, Defense | Ladder]]:
         """A pickle carries model and defense: what is remembered of clients stays where they ask."""

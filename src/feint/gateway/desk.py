@@ -44,11 +44,11 @@ class Line(Protocol):
         """Run the model. Raises `FeintError` where it, or the server that holds it, fails."""
         ...
 
-    def answer(self, asked: Asked, computed: Any, account: Draft, decision: Decision, *, shadow: bool) -> Array:
+    async def answer(self, asked: Asked, computed: Any, account: Draft, decision: Decision, *, shadow: bool) -> Array:
         """The defended answer (N, K): evidence, the rung, its rules and its outputs. Raises `Refused`."""
         ...
 
-    def strongest(self, asked: Asked, computed: Any) -> Array:
+    async def strongest(self, asked: Asked, computed: Any) -> Array:
         """The harshest answer that asks no account, for when the ledger is lost. Raises `Refused`."""
         ...
 
@@ -98,7 +98,7 @@ class Desk:
                         with _timed(decision, "model"):
                             computed = await self.line.compute(asked)
                     with _timed(decision, "outputs"):
-                        q = self.line.answer(asked, computed, draft, decision, shadow=self.shadow)
+                        q = await self.line.answer(asked, computed, draft, decision, shadow=self.shadow)
                     draft.add("queries", len(asked))  # the same entry as a service makes
                 except FeintError as error:  # what was charged or found out until then is kept
                     ended = error
@@ -112,7 +112,7 @@ class Desk:
                     if not self.open_when_lost:
                         raise
                     computed = await self.line.compute(asked) if computed is None else computed
-                    return self.line.strongest(asked, computed)
+                    return await self.line.strongest(asked, computed)
                 if agreed and ended is not None:
                     raise ended
                 if agreed and q is not None:
