@@ -3,17 +3,21 @@
     FeintError
     ├── BadInput          a tensor, file or number is not what the callee takes
     │   ├── UnknownName   no method, network or data set of that name; the nearest one is named
-    │   └── BadRecipe     a recipe with an unknown field or a value outside its range
+    │   ├── BadRecipe     a recipe with an unknown field or a value outside its range
+    │   ├── TooLarge      a request with more bytes or more inputs than a gateway takes
+    │   └── TooSlow       a request that did not arrive in time
     ├── MissingData       a data set, file or optional package is not there
     ├── NotFitted         a defense that learns is on the line before it has learned
     ├── NotWritten        a file or directory could not be written: a full disk, no permission
     ├── NotExportable     a member of a recipe, or a model, cannot go into an ONNX graph
     ├── Unreachable       a server does not answer, or fails
+    │   ├── TimedOut      … in the time that it is given
     │   └── StoreLost     … and it is the one that holds the ledger
     ├── Failed            a step of the line failed: nothing was answered
     ├── DamagedFile       a stored recipe or its tensors are broken, foreign or incomplete
     └── Refused           the service will not answer this client
         ├── NoKey         … without an API key that it knows
+        │   └── NoRole    … with one that it knows, which does not open this
         ├── OverBudget    … because no queries are left
         ├── RateLimited   … before `retry_after` seconds have passed
         ├── ProofRequired … without a stamp that solves its `puzzle`
@@ -66,6 +70,14 @@ class BadRecipe(BadInput):
     """A recipe has an unknown field, or a value outside its range."""
 
 
+class TooLarge(BadInput):
+    """A request has more bytes, or more inputs, than the gateway takes at once."""
+
+
+class TooSlow(BadInput):
+    """A request did not arrive in the time that the gateway gives it."""
+
+
 class MissingData(FeintError):
     """A data set, a file or an optional package is not there."""
 
@@ -80,6 +92,10 @@ class NotWritten(FeintError):
 
 class Unreachable(FeintError):
     """A server does not answer, or fails."""
+
+
+class TimedOut(Unreachable):
+    """A server, or a model, does not answer in the time that it is given."""
 
 
 class StoreLost(Unreachable):
@@ -103,7 +119,11 @@ class Refused(FeintError):
 
 
 class NoKey(Refused):
-    """The request carries no API key that the service knows, or one without the role that it takes."""
+    """The request carries no API key that the service knows."""
+
+
+class NoRole(NoKey):
+    """The API key is known, and lacks the role that the request takes."""
 
 
 class OverBudget(Refused):

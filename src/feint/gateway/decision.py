@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 class Decision:
     """One request's way along the line; it holds neither inputs nor probabilities.
 
-    `outcome` is answered, refused or failed; `reason` the name of the error's class, or "". `seconds` are those of each
-    stage (access, model, ledger). `rung` is where the client stands, `applied` the rung whose answer it got (0 in
-    shadow mode). `moved` is the mean L1 distance between undefended and defended rows, None where it is not known.
+    `outcome` is answered, refused or failed; `reason` the name of the error's class, or "". `client` is "" where nobody
+    was let in: for want of a key, say. `seconds` are those of each stage (access, model, outputs, ledger). `rung` is
+    where the client stands, `applied` the rung whose answer it got (0 in shadow mode). `moved` is the mean L1 distance
+    between undefended and defended rows, None where it is not known.
     """
 
     model: str

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from feint.errors import Failed, FeintError, Refused, StoreLost
+from feint.errors import Failed, FeintError, Refused, StoreLost, Unreachable
 from feint.gateway.asked import Array, Asked
 from feint.gateway.decision import Decision, Record
 from feint.gateway.drafts import Draft, Drafts
@@ -83,6 +83,9 @@ class Desk:
             decision.outcome = "refused" if isinstance(error, Refused) else "failed"
             decision.reason = type(error).__name__
             raise
+        except asyncio.CancelledError:  # the gateway's own limit of time, or a client that hung up
+            decision.outcome, decision.reason = "failed", "TimedOut"
+            raise
         finally:
             self.record(decision)
 
@@ -100,9 +103,9 @@ class Desk:
                     with _timed(decision, "outputs"):
                         q = await self.line.answer(asked, computed, draft, decision, shadow=self.shadow)
                     draft.add("queries", len(asked))  # the same entry as a service makes
-                except FeintError as error:  # what was charged or found out until then is kept
+                except (Refused, Unreachable) as error:  # what was charged or found out until then is kept
                     ended = error
-                except Exception as error:
+                except Exception as error:  # nothing else is the client's to read: it may name files or hosts
                     ended = Failed("a failure on the line", "an answer", "try again, or tell the operator")
                     ended.__cause__ = error
                 try:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from feint.errors import UnknownName
+from feint.errors import NoRole, UnknownName
 from feint.gateway.desk import Desk
 
 
@@ -44,8 +44,16 @@ class Gateway:
     limits: Limits = Limits()
     ready: bool = True
 
-    def desk(self, name: str) -> Desk:
-        """The desk of a model. Raises `UnknownName`."""
-        if name not in self.desks:
-            raise UnknownName("the model " + repr(name)[:80], "one that is served here", "ask /v2/models")
-        return self.desks[name]
+    def caller(self, key: str, *, role: str = "infer") -> Caller:
+        """Who has this key ("" for none). Raises `NoKey`, or `NoRole` where it does not open what takes this role."""
+        caller = self.door.caller(key)
+        if role not in caller.roles:
+            raise NoRole("a key without the role " + repr(role), "one that has it", "ask the operator")
+        return caller
+
+    def desk(self, name: str, version: str = "") -> Desk:
+        """The desk of a model, of this version where one is named. Raises `UnknownName`."""
+        desk = self.desks.get(name)
+        if desk is None or version not in ("", desk.about.version):
+            raise UnknownName("a model or version that is not served", "one that is", "ask /v2/models")
+        return desk

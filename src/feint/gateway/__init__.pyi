@@ -1,0 +1,2 @@
+from .client import Connection as Connection
+from .client import connect as connect

@@ -1,0 +1,101 @@
+"""Tensors as they travel in Open Inference Protocol v2, and inputs as a model takes them: float32 in [0, 1]."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from feint.errors import BadInput, TooLarge
+
+Array = np.ndarray
+SMALL = 2**20  # bytes of JSON below which a list of numbers is read without counting it first
+
+
+@dataclass(frozen=True)
+class Datatype:
+    """`raw` is how its numbers lie in memory, `number` what they are in JSON; divided by `levels` they are inputs."""
+
+    raw: np.dtype
+    number: type
+    levels: int = 1
+
+
+DATATYPES = {
+    "FP32": Datatype(np.dtype("<f4"), float),
+    "FP64": Datatype(np.dtype("<f8"), float),
+    "FP16": Datatype(np.dtype("<f2"), float),
+    "UINT8": Datatype(np.dtype("u1"), int, 255),  # pixels as files hold them, read as `feint.data` reads them
+}
+
+
+def datatype(name: str) -> Datatype:
+    """The datatype of this name. Raises `BadInput` for one that is no image's."""
+    if name not in DATATYPES:
+        raise BadInput("a tensor of another datatype", f"one of {', '.join(DATATYPES)}", "convert the inputs")
+    return DATATYPES[name]
+
+
+def sized(shape: Sequence[int], row: tuple[int, ...], most: int) -> int:
+    """How many numbers a tensor of this shape (N, *row) holds, for at most so many inputs N.
+
+    Raises `BadInput`, or `TooLarge`.
+    """
+    if len(shape) != len(row) + 1 or tuple(shape[1:]) != row or shape[0] < 0:
+        raise BadInput(f"inputs of shape {list(shape)[:8]}", f"{[-1, *row]}", "ask the model's metadata")
+    if shape[0] > most:
+        raise TooLarge(f"{shape[0]} inputs", f"at most {most} in one request", "send smaller batches")
+    return math.prod(shape)
+
+
+def from_raw(raw: Any, kind: Datatype, shape: Sequence[int]) -> Array:
+    """Inputs from little-endian bytes. Raises `BadInput` unless they are as many as the shape says, and in range."""
+    expected = math.prod(shape) * kind.raw.itemsize
+    if len(raw) != expected:
+        raise BadInput(f"a tensor of {len(raw)} bytes", f"{expected} for this shape and datatype", "send it whole")
+    return in_range(np.frombuffer(raw, kind.raw).reshape(shape), kind)
+
+
+def from_json(raw: bytes | memoryview, kind: Datatype, shape: Sequence[int]) -> Array:
+    """Inputs from a JSON list, flat in row-major order or nested as the shape is. Raises `BadInput`."""
+    count = math.prod(shape)
+    if len(raw) > SMALL and np.count_nonzero(np.frombuffer(raw, np.uint8) == ord(",")) > max(0, count - 1):
+        raise BadInput(
+            "more numbers than the shape holds", f"{count}", "send the tensor whole"
+        )  # 28 bytes each, unread
+    nested = bytes(raw[:64])[1:].lstrip()[:1] == b"["
+    try:
+        values = _decoder(kind.number, len(shape) if nested else 1).decode(raw)
+        x = np.array(values, np.float64 if kind.levels == 1 else np.int64)
+    except (msgspec.MsgspecError, RecursionError, ValueError, OverflowError) as error:
+        raise BadInput(
+            "data that are no list of numbers of one shape", "them flat, or nested as the shape", "see the datatype"
+        ) from error
+    if x.size != count or (nested and x.shape != tuple(shape)):
+        raise BadInput(f"{x.size} numbers", f"{count}, flat or nested as the shape", "send the tensor whole")
+    return in_range(x.reshape(shape), kind)
+
+
+def in_range(x: Array, kind: Datatype) -> Array:
+    """Numbers of a datatype as inputs (N, …) float32 in [0, 1], in memory of their own. Raises `BadInput`."""
+    if x.size:
+        low, high = x.min(), x.max()
+        if not (low >= 0 and high <= kind.levels):  # written so that NaN is refused as well
+            raise BadInput(
+                "inputs that are not numbers in the range",
+                f"values in [0, {kind.levels}]",
+                "send plain pixels: normalisation is a part of the model",
+            )
+    inputs = x.astype(np.float32, order="C")
+    return inputs if kind.levels == 1 else np.divide(inputs, np.float32(kind.levels), out=inputs)
+
+
+@cache
+def _decoder(number: type, depth: int) -> msgspec.json.Decoder[Any]:
+    kind: Any = number
+    for _ in range(depth):
+        kind = list[kind]
+    return msgspec.json.Decoder(kind)

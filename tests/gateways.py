@@ -1,0 +1,111 @@
+"""A gateway whose models are a function each and whose ledger is this process: what the tests of the wire serve."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import uvicorn
+
+from feint.errors import NoKey
+from feint.gateway import rest
+from feint.gateway.desk import About, Desk
+from feint.gateway.gateway import Caller, Gateway, Limits
+
+SHAPE, CLASSES = (1, 2, 2), 3
+WEIGHTS = np.random.default_rng(0).normal(size=(4, CLASSES)).astype(np.float32)
+
+
+def linear(x: np.ndarray) -> np.ndarray:
+    """softmax(x W), rows on the simplex (N, 3) float32."""
+    z = x.reshape(len(x), 4) @ WEIGHTS
+    e = np.exp(z - z.max(-1, keepdims=True, initial=-np.inf))
+    return e / e.sum(-1, keepdims=True)
+
+
+class Straight:
+    """A line without defense: `admit` and `model` are what a test puts there."""
+
+    def __init__(self, model=linear, admit=lambda asked, account: None) -> None:
+        self.model, self._admit = model, admit
+        self.seen = []
+
+    def admit(self, asked, account):
+        self.seen.append(asked)
+        self._admit(asked, account)
+
+    async def compute(self, asked):
+        result = self.model(asked.x)
+        return await result if asyncio.iscoroutine(result) else result
+
+    def answer(self, asked, computed, account, decision, *, shadow):
+        return computed
+
+    def strongest(self, asked, computed):
+        return computed
+
+
+class Book:
+    """Accounts in a dictionary: every draft is agreed to."""
+
+    def __init__(self) -> None:
+        self.accounts = {}
+
+    def draft(self, client):
+        from feint.ledger import Account
+
+        return self.accounts.setdefault(client, Account(client))
+
+    async def commit(self, draft):
+        return True
+
+
+@dataclass
+class Door:
+    """Callers by their keys; "" is the key of who has none."""
+
+    keys: Mapping[str, Caller]
+
+    def caller(self, key):
+        if key not in self.keys:
+            raise NoKey("no API key that is known here" if key else "no API key", "one", "ask the operator for a key")
+        return self.keys[key]
+
+
+KEYS = {"k": Caller("ann"), "looker": Caller("eve", roles=frozenset({"metrics"}))}
+LIMITS = Limits()
+
+
+def gateway(
+    line=None, *, keys=KEYS, limits=LIMITS, names=("toy",), shape=SHAPE, classes=CLASSES, input="pixels", record=None
+) -> Gateway:
+    desks = {
+        name: Desk(
+            About(name, input, shape, "p", classes),
+            line or Straight(),
+            Book(),
+            record=record or (lambda decision: None),
+        )
+        for name in names
+    }
+    return Gateway(desks, Door(keys), limits)
+
+
+@contextmanager
+def running(gateway: Gateway, app: Callable | None = None) -> Iterator[str]:
+    """The URL of a gateway that runs in a thread of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(app or rest.app(gateway), log_level="critical", ws="none", lifespan="off")
+        server = uvicorn.Server(config)
+        free.listen(512)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [free]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{free.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
