@@ -1,0 +1,83 @@
+"""The door: who has this API key, answered from memory in microseconds."""
+
+import hmac
+import sqlite3
+import time
+from pathlib import Path
+
+from feint.errors import FeintError, NoKey, StoreLost
+from feint.gateway.gateway import Caller
+from feint.gateway.keyfile import FORM, Key, hashed, opened
+
+FRESH = 0.5  # seconds between two looks at the file: each takes 6 µs
+NOBODY = bytes(32)
+
+
+class Door:
+    """A `Doorkeeper` over such a file: all its keys are held in memory, and read again within a second of a change.
+
+    Nothing is remembered of keys that it does not know. Where the file cannot be read any more nobody is let in.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._looked, self._inode, self._version = -FRESH, 0, 0
+        self._file: sqlite3.Connection | None = None
+        self._known: dict[str, tuple[Key, Caller]] = {}
+        self._look()
+
+    def caller(self, key: str) -> Caller:
+        """Who has this key. Raises `NoKey`, or `StoreLost` where the file is gone."""
+        if time.monotonic() - self._looked >= FRESH:
+            self._look()
+        form = FORM.fullmatch(key)
+        if form is None:
+            raise NoKey("no API key" if not key else "a malformed API key", "one that is known here", "ask for a key")
+        known = self._known.get(form[1])
+        if not hmac.compare_digest(hashed(form[2]), known[0].hash if known else NOBODY) or known is None:
+            raise NoKey("an API key that is not known here", "one that is", "ask for a key")
+        if (state := known[0].state(time.time())) != "active":
+            raise NoKey(f"an API key that is {state}", "one that is valid", "ask for a new key")
+        return known[1]
+
+    def _look(self) -> None:
+        """Read the file again where it was changed or replaced."""
+        try:
+            if (inode := self.path.stat().st_ino) != self._inode or self._file is None:
+                self.close()
+                self._file, self._inode, self._version = opened(self.path, "ro"), inode, 0
+            version = self._file.execute("PRAGMA data_version").fetchone()[0]
+            if version != self._version:
+                keys = [Key.of(row) for row in self._file.execute("SELECT * FROM keys")]
+                self._known = {it.id: (it, Caller(it.client, it.tenant, it.roles)) for it in keys}
+                self._version = version
+        except (OSError, sqlite3.Error, FeintError) as error:
+            raise StoreLost(
+                "no file of keys any more", f"{self.path.name}", "bring it back: nobody is let in"
+            ) from error
+        self._looked = time.monotonic()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class Anonymous:
+    """A `Doorkeeper` who lets those without a key in as one client, "anonymous"; a key that is given has to be good."""
+
+    def __init__(self, door: Door | None = None) -> None:
+        self.door, self._nobody = door, Caller("anonymous")
+
+    def caller(self, key: str) -> Caller:
+        """Who has this key. Raises `NoKey`."""
+        if not key or self.door is None:
+            return self._nobody
+        return self.door.caller(key)
+
+
+def open(path: Path | str) -> Door:
+    """The doorkeeper over the file of keys at `path`. Raises `MissingData` or `DamagedFile`."""
+    opened(Path(path), "ro").close()
+    return Door(path)

@@ -1,0 +1,1 @@
+"""What an operator sees of a gateway: metrics, traces, logs, an audit log and a page, all told by decisions."""

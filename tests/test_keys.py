@@ -1,0 +1,202 @@
+"""API keys: shown once, kept as hashes, and void within a second of being revoked."""
+
+import gc
+import re
+import sqlite3
+import subprocess
+import sys
+import time
+import tracemalloc
+
+import pytest
+
+from feint.errors import BadInput, DamagedFile, MissingData, NoKey, StoreLost, UnknownName
+from feint.gateway import keys
+from feint.gateway.keyfile import Keys
+
+
+@pytest.fixture
+def file(tmp_path):
+    return Keys(tmp_path / "keys.db", new=True)
+
+
+def soon(attempt, *, within=1.0):
+    """Whether `attempt` fails with `NoKey` within so many seconds."""
+    end = time.monotonic() + within
+    while time.monotonic() < end:
+        try:
+            attempt()
+        except NoKey:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_a_key_says_who_asks(file):
+    text, key = file.add("ann", tenant="acme", roles=("infer", "admin"))
+    caller = keys.open(file.path).caller(text)
+    assert (caller.client, caller.tenant, caller.roles) == ("ann", "acme", {"infer", "admin"})
+    assert text.startswith(f"feint_{key.id}_")
+
+
+def test_nothing_that_opens_the_door_is_in_the_file(file):
+    text, _ = file.add("ann")
+    assert text.rpartition("_")[2].encode()[:20] not in file.path.read_bytes()
+    assert file.path.stat().st_mode & 0o077 == 0
+    assert [it.name for it in file.path.parent.iterdir()] == ["keys.db"]
+
+
+def test_any_other_key_opens_nothing(file):
+    text, _ = file.add("ann")
+    other, _ = file.add("bob")
+    door = keys.open(file.path)
+    mixed = text[:19] + other[19:]
+    assert len(mixed) == len(text)
+    changed = text[:-1] + ("A" if text[-1] != "A" else "B")
+    for wrong in ("", "x", mixed, changed, text + "A", text[:-1], text.upper(), "feint_" + "0" * 12 + text[18:]):
+        with pytest.raises(NoKey) as caught:
+            door.caller(wrong)
+        assert wrong not in str(caught.value) or len(wrong) < 2
+    with pytest.raises(NoKey, match="no API key"):
+        door.caller("")
+
+
+def test_a_running_door_sees_what_another_process_does(file):
+    text, key = file.add("ann")
+    door = keys.open(file.path)
+    door.caller(text)
+    code = f"from feint.gateway.keyfile import Keys; Keys({str(file.path)!r}).revoke({key.id!r})"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert soon(lambda: door.caller(text))
+    newer, _ = file.add("ann")
+    time.sleep(keys.FRESH)
+    assert door.caller(newer).client == "ann"
+    with pytest.raises(NoKey, match="revoked"):
+        door.caller(text)
+
+
+def test_a_key_expires_while_the_door_stands_open(file):
+    text, _ = file.add("ann", expires=time.time() + 0.3)
+    door = keys.open(file.path)
+    door.caller(text)
+    assert soon(lambda: door.caller(text))
+
+
+def test_rotated_both_keys_are_valid_for_the_grace(file):
+    old, _ = file.add("ann", tenant="acme")
+    new, _, _ = file.rotate("ann", grace=0.4)
+    door = keys.open(file.path)
+    assert door.caller(old) == door.caller(new)
+    assert soon(lambda: door.caller(old))
+    assert door.caller(new).client == "ann"
+    file.add("ann", tenant="acme")
+    with pytest.raises(BadInput, match="2 active keys"):
+        file.rotate("ann", grace=0)
+
+
+def test_a_key_never_outlives_its_own_end_by_being_rotated(file):
+    end = time.time() + 60
+    _, key = file.add("ann", expires=end)
+    file.rotate("ann", grace=3600)
+    assert next(it for it in file.all() if it.id == key.id).expires == end
+
+
+def test_a_file_that_is_replaced_is_read_and_one_that_is_gone_lets_nobody_in(file, tmp_path):
+    text, _ = file.add("ann")
+    door = keys.open(file.path)
+    other = Keys(tmp_path / "other.db", new=True)
+    theirs, _ = other.add("bob")
+    other.path.replace(file.path)
+    assert soon(lambda: door.caller(text))
+    assert door.caller(theirs).client == "bob"
+    file.path.unlink()
+    time.sleep(keys.FRESH)
+    for _ in range(2):
+        with pytest.raises(StoreLost):
+            door.caller(theirs)
+
+
+def test_ten_thousand_bad_keys_leave_nothing_behind(file):
+    text, _ = file.add("ann")
+    door = keys.open(file.path)
+
+    def wave():
+        for i in range(10_000):
+            with pytest.raises(NoKey):
+                door.caller(f"feint_{i:012x}_{text[19:]}")
+
+    for _ in range(500):  # what Python and pytest keep for themselves
+        with pytest.raises(NoKey):
+            door.caller(text[:-1] + "~")
+    gc.collect()
+    tracemalloc.start()
+    wave()
+    gc.collect()
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 20_000  # bytes; remembered keys would take a megabyte
+
+
+def test_a_look_up_takes_microseconds(file):
+    texts = [file.add(f"client-{i}")[0] for i in range(50)]
+    door = keys.open(file.path)
+    start = time.process_time()
+    for _ in range(100):
+        for text in texts:
+            door.caller(text)
+    assert (time.process_time() - start) / 5000 < 50e-6  # 3 µs on a quiet core
+
+
+def test_without_a_key_only_where_that_is_said(file):
+    text, _ = file.add("ann")
+    door = keys.Anonymous(keys.open(file.path))
+    assert door.caller("").client == "anonymous"
+    assert door.caller(text).client == "ann"
+    with pytest.raises(NoKey):
+        door.caller(text[:-3] + "abc")
+    assert keys.Anonymous().caller("anything").roles == {"infer"}
+
+
+def test_names_and_files_that_are_none(file, tmp_path):
+    for name in ("", " ", "a b", "-x", "a\nb", "a" * 129, '"'):
+        with pytest.raises(BadInput):
+            file.add(name)
+    with pytest.raises(UnknownName, match="admin"):
+        file.add("ann", roles=["admn"])
+    file.add("ann", tenant="acme")
+    with pytest.raises(BadInput, match="acme"):
+        file.add("ann", tenant="other")
+    with pytest.raises(UnknownName):
+        file.revoke("bob")
+    with pytest.raises(MissingData, match="feint keys add"):
+        keys.open(tmp_path / "none.db")
+    (tmp_path / "text.db").write_text("no database at all, but long enough to be one" * 30)
+    sqlite3.connect(tmp_path / "empty.db").close()
+    for wrong in ("text.db", "empty.db"):
+        with pytest.raises(DamagedFile):
+            keys.open(tmp_path / wrong)
+
+
+def test_the_commands(feint):
+    code, out, err = feint("keys add ann --tenant acme --role infer --role admin --expires 90d")
+    assert (code, keys.open("keys.db").caller(out.strip()).roles) == (0, {"infer", "admin"})
+    assert "not shown again" in err
+    code, out, err = feint("keys rotate ann --grace 1h")
+    assert (code, "stays valid for 1:00:00" in err) == (0, True)
+    assert keys.open("keys.db").caller(out.strip()).tenant == "acme"
+    code, out, _ = feint("keys list")
+    assert (code, len(re.findall(r"^\w{12}  ann +acme +admin infer  active", out, re.MULTILINE))) == (0, 2)
+    code, out, _ = feint("keys revoke ann")
+    assert (code, out.count("is revoked")) == (0, 2)
+    assert feint("keys list")[1].count("revoked") == 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["keys revoke ann", "keys add 'a b'", "keys add ann --role boss", "keys add ann --expires 0s",
+     "keys rotate ann --grace -1h", "keys add ann --file /proc/none/keys.db", "keys list"],
+)  # fmt: skip
+def test_an_error_is_one_line_and_exit_code_2(feint, line):
+    code, out, err = feint(line)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "Traceback" not in err
