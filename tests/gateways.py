@@ -41,10 +41,10 @@ class Straight:
         result = self.model(asked.x)
         return await result if asyncio.iscoroutine(result) else result
 
-    def answer(self, asked, computed, account, decision, *, shadow):
+    async def answer(self, asked, computed, account, decision, *, shadow):
         return computed
 
-    def strongest(self, asked, computed):
+    async def strongest(self, asked, computed):
         return computed
 
 
