@@ -8,29 +8,36 @@ import math
 import threading
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from feint.query import Answer, Query
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from feint.query import Answer, Query
 
 
 class Rows:
-    """Rows of equal length in the order in which they came: the first `most` are kept, and none is ever changed."""
+    """Rows of equal length in the order in which they came: the first `most` are kept, and none is ever changed.
 
-    def __init__(self) -> None:
-        self._rows = torch.empty(0, 0)
-        self._count = 0
+    `start` (n, d) float32 is what is there already; it is never written to.
+    """
+
+    def __init__(self, start: np.ndarray | None = None) -> None:
+        self._rows = np.empty((0, 0), np.float32) if start is None else start
+        self._count = len(self._rows)
         self._lock = threading.Lock()
 
-    def append(self, new: Tensor, *, most: int) -> int:
+    def append(self, new: "Tensor | np.ndarray", *, most: int) -> int:
         """Add the rows `new` (m, d) as long as there are fewer than `most`; return how many were added."""
+        new = np.asarray(new, np.float32)
         with self._lock:
             added = max(0, min(len(new), most - self._count))
             if added:
                 if self._count + added > len(self._rows):  # doubled, so that adding one by one stays linear
                     room = min(max(2 * len(self._rows), self._count + added, 16), most)
-                    grown = torch.empty(room, new.shape[-1])
+                    grown = np.empty((room, new.shape[-1]), np.float32)
                     if self._count:
                         grown[: self._count] = self._rows[: self._count]
                     self._rows = grown
@@ -39,9 +46,16 @@ class Rows:
             return added
 
     @property
-    def tensor(self) -> Tensor:
+    def array(self) -> np.ndarray:
         """The rows so far, (n, d) float32; (0, 0) when there is none."""
         return self._rows[: self._count]
+
+    @property
+    def tensor(self) -> "Tensor":
+        """`array` as a tensor, which shares its memory."""
+        import torch  # here alone: a gateway without torch keeps a ledger too
+
+        return torch.from_numpy(self.array)
 
     def __len__(self) -> int:
         return self._count
@@ -103,7 +117,7 @@ class Account:
         with self._lock:
             self._rows = {name: rows for name, rows in self._rows.items() if not name.startswith(prefix)}
 
-    def write(self, query: Query, answer: Answer) -> Answer:
+    def write(self, query: "Query", answer: "Answer") -> "Answer":
         """Enter an answered query, and hand the answer on."""
         self.add("queries", len(query))
         return answer

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, float32
 
@@ -44,6 +45,11 @@ class Query:
                 "values in [0, 1]",
                 "send plain pixels: normalisation is a part of the model",
             )
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """The inputs (N, …) as an array: what access rules may look at, here and on the wire."""
+        return self.x.cpu().contiguous().numpy()
 
     def __len__(self) -> int:
         return len(self.x)

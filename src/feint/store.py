@@ -8,15 +8,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors
-import safetensors.torch
 import tomli_w
-from torch import Tensor
 
 from feint import recipe as recipes
 from feint.errors import BadInput, BadRecipe, DamagedFile, MissingData, NotWritten
+
+if TYPE_CHECKING:
+    from torch import Tensor  # the tensors bring torch along: a recipe without any does without
 
 FORMAT = 1
 RECIPE, TENSORS = "recipe.toml", "tensors.safetensors"
@@ -27,20 +28,20 @@ class Weights:
     """What a method has learned, held by its fingerprint; the tensors are along for the ride."""
 
     fingerprint: str
-    tensors: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    tensors: "Mapping[str, Tensor]" = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Tensor]) -> "Weights":
+    def of(cls, tensors: "Mapping[str, Tensor]") -> "Weights":
         """The weights made of these tensors."""
         return cls(fingerprint(tensors), {name: tensor.detach() for name, tensor in tensors.items()})
 
 
-def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def under(prefix: str, tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
     """The tensors whose names begin with `prefix`, which is taken off."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+def fingerprint(tensors: "Mapping[str, Tensor]") -> str:
     """16 hexadecimal digits that stand for these tensors: names, types, shapes and every byte."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
@@ -78,11 +79,11 @@ class Stored:
     """What a directory holds: the recipe, its tensors, and notes about their making."""
 
     recipe: Any
-    tensors: dict[str, Tensor]
+    tensors: "dict[str, Tensor]"
     about: dict[str, Any]
 
 
-def weights_of(recipe: object) -> dict[str, Tensor]:
+def weights_of(recipe: object) -> "dict[str, Tensor]":
     """The tensors of all `Weights` that a recipe holds, under their fingerprints."""
     if isinstance(recipe, Weights):
         return {f"{recipe.fingerprint}/{name}": tensor for name, tensor in recipe.tensors.items()}
@@ -93,8 +94,10 @@ def weights_of(recipe: object) -> dict[str, Tensor]:
     return {name: tensor for part in parts for name, tensor in weights_of(part).items()}
 
 
-def save(path: Path | str, recipe: object, tensors: Mapping[str, Tensor] | None = None, **about: object) -> None:
+def save(path: Path | str, recipe: object, tensors: "Mapping[str, Tensor] | None" = None, **about: object) -> None:
     """Write a recipe, its tensors (by default those of the `Weights` in it) and notes to the directory `path`."""
+    from safetensors.torch import save_file
+
     path = Path(path)
     tensors = weights_of(recipe) if tensors is None else tensors
     foreign = path.exists() and not (path / RECIPE).exists() and not (path.is_dir() and not any(path.iterdir()))
@@ -108,7 +111,7 @@ def save(path: Path | str, recipe: object, tensors: Mapping[str, Tensor] | None 
     with written(path) as partial:
         partial.mkdir()
         (partial / RECIPE).write_text(tomli_w.dumps(table))
-        safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial / TENSORS)
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial / TENSORS)
 
 
 def load(path: Path | str, words: recipes.Vocabulary) -> Stored:
@@ -116,12 +119,14 @@ def load(path: Path | str, words: recipes.Vocabulary) -> Stored:
 
     Raises `MissingData` where there is nothing, `DamagedFile` where it is broken, foreign or incomplete.
     """
+    from safetensors.torch import load_file
+
     path = Path(path)
     if not path.exists():
         raise MissingData(f"{path}, which does not exist", f"a directory with {RECIPE} and {TENSORS}", "make it first")
     try:
         table = tomllib.loads((path / RECIPE).read_text())
-        tensors = safetensors.torch.load_file(path / TENSORS)
+        tensors = load_file(path / TENSORS)
         form, expected = table["feint"]["format"], table["feint"]["fingerprint"]
         known = {**words, "Weights": lambda fingerprint: Weights(fingerprint, under(f"{fingerprint}/", tensors))}
         recipe = recipes.from_table(table["recipe"], known) if form == FORMAT else None

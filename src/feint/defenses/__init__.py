@@ -1,6 +1,6 @@
 """The rooms on the line: `access` (may you ask?), `inputs` and `outputs` (input and output perturbation), and beside it
 `boundary` (a new model)."""
 
-from feint.defenses import access, boundary, inputs, outputs, scores
+import lazy_loader
 
-__all__ = ["access", "boundary", "inputs", "outputs", "scores"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

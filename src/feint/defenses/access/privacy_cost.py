@@ -1,20 +1,18 @@
 """How much a client's queries give away of the training data, beside what an honest client's do."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
-from feint.data import Split
-from feint.defenses.access.pate import epsilon
+from feint.asking import Asking
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.ledger import Account
-from feint.query import Query
 from feint.store import Weights
-from feint.victims import logits
 from feint.watch import SILENT, Watch
+
+if TYPE_CHECKING:  # what looks at logits imports torch itself: `ProofOfWork` reads an account, which needs none of it
+    from torch import Tensor, nn
+
+    from feint.data import Split
 
 COST, ASKED = "privacy", "privacy queries"
 
@@ -51,14 +49,16 @@ class PrivacyCost:
 
     def fit(
         self,
-        victim: nn.Module,
-        inputs: Split,
+        victim: "nn.Module",
+        inputs: "Split",
         *,
-        outliers: Split | None = None,
+        outliers: "Split | None" = None,
         seed: int = 0,
         watch: Watch = SILENT,
     ) -> Self:
         """This recipe with teachers made of the labelled `inputs` and an honest client's curve."""
+        import torch
+
         order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed))
         held = max(2, round(self.held * len(inputs)))
         each = (len(inputs) - held) // self.teachers
@@ -80,8 +80,12 @@ class PrivacyCost:
         line = torch.stack([slope, curve.mean() - slope * asked.mean()]).round(decimals=9)  # the same on every machine
         return replace(self, votes=Weights.of(tensors | {"line": line}))
 
-    def cost(self, z: Tensor) -> Tensor:
+    def cost(self, z: "Tensor") -> "Tensor":
         """The privacy cost (N,), in float64, of inputs to which the model gives the logits `z` (N, K)."""
+        import torch
+
+        from feint.defenses.access.pate import epsilon
+
         points, labels = self._learned["points"], self._learned["labels"]
         teachers, each, classes = points.shape
         if z.shape[-1] != classes:
@@ -90,7 +94,7 @@ class PrivacyCost:
             return z.new_zeros(0).double()
         near = torch.cdist(centred(z.cpu()), points.view(-1, classes)).view(-1, teachers, each).argmin(-1)
         votes = labels[torch.arange(teachers), near]
-        return epsilon(F.one_hot(votes, classes).sum(1), self.sigma, self.delta)
+        return epsilon(torch.nn.functional.one_hot(votes, classes).sum(1), self.sigma, self.delta)
 
     def excess(self, account: Account) -> float:
         """The client's cost so far above that of an honest one. Below it is 0: who asks cheaply is not punished,
@@ -102,18 +106,18 @@ class PrivacyCost:
         slope, intercept = self._learned["line"].tolist()
         return max(0.0, slope * queries + intercept) if queries else 0.0
 
-    def observe(self, query: Query, z: Tensor, account: Account) -> float:
+    def observe(self, query: Asking, z: "Tensor", account: Account) -> float:
         """Add the cost of a query with logits `z` (N, K) to the account; the evidence so far."""
         account.add_all({COST: self.cost(z).sum().item(), ASKED: len(query)})
         return self.excess(account) / (self.tolerance * self.expected(max(account.total(ASKED), 100)))
 
     @property
-    def _learned(self) -> dict[str, Tensor]:
+    def _learned(self) -> "dict[str, Tensor]":
         if self.votes is None or not self.votes.tensors:
             raise NotFitted(f"{self!r}", "teachers and a curve", "fit it: feint fit, or PrivacyCost(…).fit(…)")
         return dict(self.votes.tensors)
 
 
-def centred(z: Tensor) -> Tensor:
+def centred(z: "Tensor") -> "Tensor":
     """Logits (N, K) less their mean, which softmax does not see."""
     return (z - z.mean(-1, keepdim=True)).float()

@@ -2,18 +2,21 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
-from torch import nn
 
-from feint.data import Split
+from feint.asking import Asking
 from feint.defenses.access.privacy_cost import PrivacyCost
 from feint.errors import BadRecipe, ProofRequired
 from feint.hashcash import SKEW, Puzzle, digest, flaw
 from feint.ledger import Account
-from feint.query import Query
 from feint.watch import SILENT, Watch
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from feint.data import Split
 
 TABLE = (10, 0.00079), (16, 0.050), (20, 0.81), (24, 12.9)  # at 1.3 million hashes a second, one core, in Python
 
@@ -52,17 +55,17 @@ class ProofOfWork:
 
     def fit(
         self,
-        victim: nn.Module,
-        inputs: Split,
+        victim: "nn.Module",
+        inputs: "Split",
         *,
-        outliers: Split | None = None,
+        outliers: "Split | None" = None,
         seed: int = 0,
         watch: Watch = SILENT,
     ) -> Self:
         """This recipe with `cost` fitted; the same fitted `cost` belongs among the detectors."""
         return replace(self, cost=self.cost.fit(victim, inputs, outliers=outliers, seed=seed, watch=watch))
 
-    def admit(self, query: Query, account: Account) -> None:
+    def admit(self, query: Asking, account: Account) -> None:
         """Let a query with a valid, unused stamp pass; raise `ProofRequired` for any other."""
         puzzle = self.puzzle(query, account)
         if not puzzle.bits:
@@ -78,9 +81,9 @@ class ProofOfWork:
                 puzzle=puzzle,
             )
 
-    def puzzle(self, query: Query, account: Account) -> Puzzle:
+    def puzzle(self, query: Asking, account: Account) -> Puzzle:
         """What this query of this client has to prove now."""
-        x = query.x.cpu().contiguous().numpy()
+        x = query.pixels
         return Puzzle(
             bits=self.bits(len(query), self.cost.excess(account)),
             client=digest(account.client.encode()),

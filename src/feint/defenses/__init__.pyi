@@ -1,0 +1,5 @@
+from . import access as access
+from . import boundary as boundary
+from . import inputs as inputs
+from . import outputs as outputs
+from . import scores as scores

@@ -1,0 +1,10 @@
+from .budget import Budget as Budget
+from .global_budget import GlobalBudget as GlobalBudget
+from .prada import PRADA as PRADA
+from .privacy_cost import PrivacyCost as PrivacyCost
+from .proof_of_work import ProofOfWork as ProofOfWork
+from .rate_limit import RateLimit as RateLimit
+from .refuse import Refuse as Refuse
+from .seat import SEAT as SEAT
+from .sequential_test import SequentialTest as SequentialTest
+from .two_sample import TwoSample as TwoSample
