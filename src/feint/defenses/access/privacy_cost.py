@@ -59,6 +59,8 @@ class PrivacyCost:
         """This recipe with teachers made of the labelled `inputs` and an honest client's curve."""
         import torch
 
+        from feint.victims import logits
+
         order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed))
         held = max(2, round(self.held * len(inputs)))
         each = (len(inputs) - held) // self.teachers
