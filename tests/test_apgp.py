@@ -8,7 +8,8 @@ from tests.problems import awkward_rows
 
 from feint.defenses.outputs import APGP, KL, L1, L2, APGPClosedForm, Cosine, ReverseKL
 from feint.defenses.outputs.apgp import _project
-from feint.defenses.outputs.ranks import ranking, staircase, unrank
+from feint.defenses.outputs.ranks import staircase
+from feint.defenses.outputs.rows import ranking, unrank
 
 
 def test_the_projection_is_the_cumulative_maximum_written_as_a_loop():

@@ -1,6 +1,7 @@
 from . import attacks as attacks
 from . import data as data
 from . import defenses as defenses
+from . import export as export
 from . import networks as networks
 from . import runners as runners
 from . import victims as victims

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from feint.errors import BadInput, BadRecipe
+from feint.errors import BadInput, BadRecipe, NotExportable
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)
 
@@ -25,6 +25,8 @@ def check_key(key: str) -> None:
 
 def digests(key: str, x: Tensor | None) -> np.ndarray:
     """The HMAC-SHA256 of each input of `x` (N, …) in 256 levels, as (N, 4) uint64."""
+    if torch.compiler.is_exporting():
+        raise NotExportable("HMAC-SHA256", "arithmetic on numbers", "serve it with torch")
     if x is None:
         raise BadInput(
             "answers without their inputs", "the inputs x (N, …), which decide the draw", "call it as (p, x)"

@@ -19,6 +19,8 @@ def logits(model: nn.Module, x: Tensor) -> Tensor:
     """
     device = next((parameter.device for parameter in model.parameters()), x.device)
     z = model(channels_last(x).to(device)).float()
+    if torch.compiler.is_exporting():  # a graph cannot raise: what it says is checked when it is written
+        return z
     if z.ndim != 2 or len(z) != len(x) or z.shape[1] < 2:
         raise BadInput(
             f"outputs of shape {tuple(z.shape)} for {len(x)} inputs", "(N, K) logits, K ≥ 2", "wrap the model"
@@ -82,7 +84,10 @@ class FromProbabilities(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         p = self.model(x)
-        if len(p) and not (p.amin() >= 0 and ((p.sum(-1) - 1).abs() < 1e-3).all()):  # so that NaN is refused as well
+        tracing = torch.compiler.is_exporting()  # a graph cannot raise
+        if (
+            not tracing and len(p) and not (p.amin() >= 0 and ((p.sum(-1) - 1).abs() < 1e-3).all())
+        ):  # so that NaN is refused as well
             low, high = (value.item() for value in p.detach().aminmax())
             raise BadInput(
                 f"rows from {low:.3g} to {high:.3g}, which are no probabilities", "rows on the simplex",

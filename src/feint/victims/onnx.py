@@ -45,10 +45,10 @@ class FromONNX(nn.Module):
         if not self.path.is_file():
             raise MissingData(f"{self.path}, which is not there", "an ONNX file", "check the path")
         need("onnxruntime", "onnx")
-        self._graph = _read(self.path, self._session)
-        self.shape = self._graph.shape
+        self.graph = _read(self.path, self._session)
+        self.shape = self.graph.shape
         self.register_buffer("digest", torch.frombuffer(bytearray(_digest(self.path)), dtype=torch.uint8))
-        self.classes = self._graph.classes or self._probed()
+        self.classes = self.graph.classes or self._probed()
 
     @cached_property
     def _session(self) -> Any:
@@ -72,14 +72,14 @@ class FromONNX(nn.Module):
             raise BadInput(
                 f"inputs of shape {tuple(x.shape[1:])}", f"{self.shape}, which {self.path} takes", "resize them"
             )
-        size = self._graph.batch or len(pixels)
+        size = self.graph.batch or len(pixels)
         return torch.cat([self._run(pixels[start : start + size], size) for start in range(0, len(pixels), size)])
 
     def _run(self, pixels: np.ndarray, size: int) -> Tensor:
         """The outputs (n, K) for up to `size` inputs, repeated where the file wants exactly so many."""
         padded = pixels if len(pixels) == size else np.resize(pixels, (size, *pixels.shape[1:]))
         try:
-            (out,) = self._session.run([self._graph.output], {self._graph.input: padded})
+            (out,) = self._session.run([self.graph.output], {self.graph.input: padded})
         except Exception as error:  # as above
             raise BadInput(
                 f"inputs of shape {pixels.shape[1:]} ({_line(error)})", f"inputs that {self.path} takes", "resize them"
@@ -93,7 +93,7 @@ class FromONNX(nn.Module):
                 f"{self.path}, which says neither its input's size nor its classes", "one of them",
                 "export it with a fixed size",
             )  # fmt: skip
-        return self._run(np.zeros((1, *self.shape), np.float32), self._graph.batch or 1).shape[-1]
+        return self._run(np.zeros((1, *self.shape), np.float32), self.graph.batch or 1).shape[-1]
 
     def __getstate__(self) -> dict[str, Any]:
         """What a pickle carries: the session is opened again on the other side."""

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from feint.data import Split
 from feint.defenses.outputs.distances import TINY
 from feint.defenses.outputs.output import check_simplex
-from feint.defenses.outputs.ranks import OrderPreserving, ranking
+from feint.defenses.outputs.ranks import OrderPreserving
+from feint.defenses.outputs.rows import ranking, running_maximum
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.store import Weights
 from feint.victims import answers
@@ -115,5 +116,5 @@ def _project(generated: Tensor, log_margin: Tensor, top: int) -> Tensor:
     head, rest = generated[:, :top], generated[:, top:]
     rising = torch.arange(top + 1, dtype=generated.dtype, device=generated.device) * log_margin.exp()
     worst_first = torch.cat([rest.amax(-1, keepdim=True), head.flip(-1)], -1) - rising
-    head = (worst_first.cummax(-1).values + rising)[:, 1:].flip(-1)
+    head = (running_maximum(worst_first) + rising)[:, 1:].flip(-1)
     return torch.cat([head, rest], -1).softmax(-1)

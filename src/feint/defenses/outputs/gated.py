@@ -47,7 +47,7 @@ class Gated(Output):
 
     @property
     def preserves(self) -> str:
-        return min(self.gentle.preserves, self.harsh.preserves, key=_ranks_kept)
+        return min(self.gentle.preserves, self.harsh.preserves, key=ranks_kept)
 
     def fit(
         self, victim: nn.Module, inputs: Split, *, outliers: Split | None = None, seed: int = 0, watch: Watch = SILENT
@@ -70,13 +70,16 @@ class Gated(Output):
         @torch.no_grad()
         def perturb(p: Tensor, x: Tensor) -> Tensor:
             check_simplex(p)
-            return self._mixed(p, x, logits(model, x), gentle, harsh) if len(p) else p
+            empty = not torch.compiler.is_exporting() and not len(p)
+            return p if empty else self._mixed(p, x, logits(model, x), gentle, harsh)
 
         return perturb
 
     def _mixed(self, p: Tensor, x: Tensor, z: Tensor, gentle: OutputDefense, harsh: OutputDefense) -> Tensor:
         """Each row by its share; a defense sees only the rows in which it has one."""
         share = self._suspicion(self.score(x, z)).to(p.dtype)[:, None]
+        if torch.compiler.is_exporting():  # a graph has no branches
+            return (1 - share) * gentle(p, x) + share * harsh(p, x)
         q = torch.zeros_like(p)
         for step, part in ((gentle, 1 - share), (harsh, share)):
             rows = part[:, 0].nonzero()[:, 0]
@@ -93,7 +96,7 @@ class Gated(Output):
         return ((self.threshold - score) / (self.width * self.scale)).sigmoid()
 
 
-def _ranks_kept(preserves: str) -> float:
+def ranks_kept(preserves: str) -> float:
     """How many of the first ranks a promise covers."""
     known = {"": 0.0, "label": 1.0, "order": float("inf")}
     return known[preserves] if preserves in known else float(preserves.removeprefix("top-"))

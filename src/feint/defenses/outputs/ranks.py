@@ -14,20 +14,10 @@ from torch import Tensor
 
 from feint.defenses.outputs.distances import KL, TINY, Distance
 from feint.defenses.outputs.output import Output
+from feint.defenses.outputs.rows import mended, ranking, running_maximum, unrank
 from feint.errors import BadInput, BadRecipe
 
 SLACK = 1.1  # in units of the last decimal: rounding moves two values together by up to one unit, float32 adds a little
-
-
-def ranking(p: Tensor) -> tuple[Tensor, Tensor]:
-    """Each row's values from the largest to the least, and their indices: the lowest one first among equals."""
-    ranked, order = p.sort(dim=-1, descending=True, stable=True)
-    return ranked, order
-
-
-def unrank(ranked: Tensor, order: Tensor) -> Tensor:
-    """Rows given best first, put back in the order of the classes: what `ranking` took apart."""
-    return torch.empty_like(ranked).scatter_(-1, order, ranked)
 
 
 @functools.lru_cache(maxsize=64)
@@ -49,21 +39,12 @@ def staircase(classes: int, top: int, decimals: int, floor: float, dtype: torch.
     return scale, steps.to(dtype)
 
 
-def leaders(p: Tensor, top: int) -> tuple[Tensor, Tensor]:
-    """What `ranking` says of the first `top` ranks, without sorting the others."""
-    ranked, order = p.topk(top + 1 if top < p.shape[-1] else top)
-    tied = (ranked[:, 1:] == ranked[:, :-1]).any(-1).nonzero()[:, 0]  # topk breaks ties as it likes
-    if len(tied):
-        ranked[tied], order[tied] = (it[:, : ranked.shape[-1]] for it in ranking(p[tied]))
-    return ranked[:, :top], order[:, :top]
-
-
 def apart(ranked: Tensor) -> Tensor:
     """Rows, best first, scaled to sum to 1, each value raised where it must be to exceed the next in six decimals."""
     ranked = ranked / ranked.sum(-1, keepdim=True)
     scale, steps = staircase(ranked.shape[-1], ranked.shape[-1] - 1, 6, 0.0, ranked.dtype)
     rising = (SLACK / scale) * steps.to(ranked.device)  # `scale` for the sum that they may reach, SLACK for float32
-    raised = (ranked - rising).flip(-1).cummax(-1).values.flip(-1).add_(rising)
+    raised = running_maximum((ranked - rising).flip(-1)).flip(-1).add_(rising)
     return raised.div_(raised.sum(-1, keepdim=True))
 
 
@@ -74,13 +55,15 @@ def lead(q: Tensor, p: Tensor) -> Tensor:
     """
     total = q.sum(-1, keepdim=True)
     # Σ q² > ½ (Σ q)² proves that one value holds more than half: nothing else comes near. Cheaper than a maximum.
-    close = (q.square().sum(-1, keepdim=True) <= 0.51 * total.square()).nonzero()[:, 0]
-    if len(close):
-        label, rows, sums = p[close].argmax(-1, keepdim=True), q[close], total[close]
-        own, rival = rows.gather(-1, label), rows.scatter(-1, label, 0).amax(-1, keepdim=True)
-        rows.scatter_(-1, label, own.maximum(rival + sums.clamp_min(TINY) * (SLACK**2 * 1e-6)))
-        q[close], total[close] = rows, rows.sum(-1, keepdim=True)
-    return q.div_(total)
+    close = q.square().sum(-1) <= 0.51 * total[:, 0].square()
+    return mended(q.div_(total.clamp_min(TINY)), close, _raised, p)
+
+
+def _raised(q: Tensor, p: Tensor) -> Tensor:
+    label = p.argmax(-1, keepdim=True)
+    own, rival = q.gather(-1, label), q.scatter(-1, label, 0).amax(-1, keepdim=True)
+    q = q.scatter(-1, label, own.maximum(rival + SLACK**2 * 1e-6))
+    return q.div_(q.sum(-1, keepdim=True))
 
 
 @dataclass(frozen=True)
@@ -145,11 +128,11 @@ class OrderPreserving(Output):
         budgets = torch.tensor(self._budgets, dtype=ranked.dtype, device=ranked.device)
         if len(budgets) not in (1, ranked.shape[-1]):
             raise BadInput(f"{len(budgets)} budgets for {ranked.shape[-1]} classes", "one, or one a class", "change it")
-        left = (budgets.expand(ranked.shape[-1])[label] - 2 * (1 - scale)) / scale
-        if left.numel() and left.amin() < 0:
+        if min(self._budgets) < 2 * (1 - scale):
             raise BadRecipe(
                 f"epsilon={self.epsilon} where the steps that keep the order need {2 * (1 - scale):.2g}",
                 "a larger budget",
                 "raise epsilon, return more decimals or keep fewer ranks",
             )
+        left = (budgets.expand(ranked.shape[-1])[label] - 2 * (1 - scale)) / scale
         return (left / (far - ranked).abs().sum(-1).clamp_min(1e-12)).clamp_max(1)[:, None]

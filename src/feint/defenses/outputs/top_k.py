@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from feint.defenses.outputs.output import Output
-from feint.defenses.outputs.ranks import apart, leaders
+from feint.defenses.outputs.ranks import apart
+from feint.defenses.outputs.rows import leaders
 from feint.errors import BadRecipe
 
 

@@ -1,0 +1,58 @@
+"""What torch does at once and an ONNX graph has no operator for: each written once for both.
+
+While a graph is traced (`torch.compiler.is_exporting`) the form of the graph is taken; it gives the same numbers.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def ranking(p: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row's values from the largest to the least, and their indices: the lowest one first among equals."""
+    if torch.compiler.is_exporting():
+        return p.topk(p.shape[-1])  # of ONNX's TopK that is said too, of torch's it is not
+    ranked, order = p.sort(dim=-1, descending=True, stable=True)
+    return ranked, order
+
+
+def leaders(p: Tensor, top: int) -> tuple[Tensor, Tensor]:
+    """What `ranking` says of the first `top` ranks, without sorting the others."""
+    if torch.compiler.is_exporting():
+        return p.topk(top)
+    ranked, order = p.topk(top + 1 if top < p.shape[-1] else top)
+    tied = (ranked[:, 1:] == ranked[:, :-1]).any(-1).nonzero()[:, 0]  # topk breaks ties as it likes
+    if len(tied):
+        ranked[tied], order[tied] = (it[:, : ranked.shape[-1]] for it in ranking(p[tied]))
+    return ranked[:, :top], order[:, :top]
+
+
+def unrank(ranked: Tensor, order: Tensor) -> Tensor:
+    """Rows given best first, put back in the order of the classes: what `ranking` took apart."""
+    return torch.empty_like(ranked).scatter_(-1, order, ranked)
+
+
+def running_maximum(values: Tensor) -> Tensor:
+    """The largest value so far along each row (N, m)."""
+    if not torch.compiler.is_exporting():
+        return values.cummax(-1).values
+    reach = 1  # each value has seen so many; ONNX has no running maximum, and a mask would take m² a row
+    while reach < values.shape[-1]:
+        seen = torch.maximum(values[:, reach:], values[:, :-reach])
+        values = torch.cat([values[:, :reach], seen], -1)
+        reach *= 2
+    return values
+
+
+def mended(rows: Tensor, broken: Tensor, mend: Callable[..., Tensor], *given: Tensor) -> Tensor:
+    """`rows` (N, …), in place, with `mend(rows, *given)` in those that are `broken` (N,): few, as a rule.
+
+    A graph mends all of them and takes what is needed.
+    """
+    if torch.compiler.is_exporting():
+        return torch.where(broken[:, None], mend(rows, *given), rows)
+    which = broken.nonzero()[:, 0]
+    if len(which):
+        rows[which] = mend(rows[which], *(it[which] for it in given))
+    return rows

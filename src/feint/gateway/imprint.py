@@ -1,0 +1,130 @@
+"""What an ONNX file of Feint's says of itself in its metadata: recipe, digest, and what of it runs beside the graph."""
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from feint import __version__
+from feint.errors import BadRecipe
+from feint.recipe import build, from_table
+
+FORMAT = "1"
+RULES = "Budget", "GlobalBudget", "PrivacyCost", "ProofOfWork", "RateLimit", "Refuse"  # all that need no torch
+DIGEST = re.compile(rb"sha256:[0-9a-f]{64}")  # of the file, in which this digest itself counts as zeros
+NO_DIGEST = "sha256:" + "0" * 64
+
+Array = np.ndarray
+
+
+class Learned(NamedTuple):
+    """What an access rule has learned, under its fingerprint: `feint.store.Weights` without torch."""
+
+    fingerprint: str
+    tensors: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A rung of an exported ladder: the evidence from which a client stands on it, and its access rules."""
+
+    at: float = 0.0
+    access: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Imprint:
+    """`takes` is "x" for inputs or "p" for undefended answers; `recipe` the table of the Defense or Ladder;
+    `fingerprint` that of the victim, or of what the defense learned where there is no victim.
+
+    `access` are everybody's rules, `rungs` those of a ladder (a plain defense has one), `detectors` the martingales
+    that turn its scores into evidence.
+    """
+
+    takes: str = "x"
+    fingerprint: str = ""
+    version: str = ""
+    recipe: Mapping[str, Any] | None = None
+    access: tuple[Any, ...] = ()
+    rungs: tuple[Step, ...] = (Step(),)
+    detectors: tuple[Any, ...] = ()
+
+
+def written(*, takes: str, fingerprint: str, recipe: Mapping[str, Any], learned: Mapping[str, Array]) -> dict[str, str]:
+    """The metadata that `read` takes apart, with a digest that is still to be computed: `stamped`."""
+    return {
+        "feint.format": FORMAT,
+        "feint.version": __version__,
+        "feint.takes": takes,
+        "feint.fingerprint": fingerprint,
+        "feint.recipe": json.dumps(recipe),
+        "feint.learned": base64.b64encode(safetensors.numpy.save(dict(learned))).decode(),
+        "feint.digest": NO_DIGEST,
+    }
+
+
+def read(metadata: Mapping[str, str]) -> Imprint:
+    """What the metadata say. Raises `ValueError` where they are not as `written`."""
+    try:
+        if metadata["feint.format"] != FORMAT:
+            raise ValueError(f"format {metadata['feint.format']}, not {FORMAT}")
+        recipe = json.loads(metadata["feint.recipe"])
+        learned = safetensors.numpy.load(base64.b64decode(metadata["feint.learned"], validate=True))
+        ladder = recipe["kind"] == "Ladder"
+        own = _rules(recipe, learned)
+        pairs = zip(recipe["at"], recipe["rungs"], strict=True) if ladder else ()
+        return Imprint(
+            metadata["feint.takes"],
+            metadata["feint.fingerprint"],
+            metadata["feint.version"],
+            recipe,
+            own if ladder else (),
+            tuple(Step(float(at), _rules(rung, learned)) for at, rung in pairs) or (Step(0.0, own),),
+            tuple(_martingale(i, learned) for i in range(len(recipe.get("detectors", ())))),
+        )
+    except (KeyError, TypeError, AttributeError, BadRecipe, binascii.Error, safetensors.SafetensorError) as error:
+        raise ValueError(f"metadata that say nothing ({type(error).__name__}: {error})") from error
+
+
+def stamped(content: bytes) -> bytes:
+    """A file's content with its digest filled in."""
+    return content.replace(NO_DIGEST.encode(), digest(content), 1)
+
+
+def whole(content: bytes) -> bool:
+    """Whether a file is byte for byte as it was stamped."""
+    return DIGEST.findall(content) == [digest(content)]
+
+
+def digest(content: bytes) -> bytes:
+    """What stands in a file for all the rest of it."""
+    return b"sha256:" + hashlib.sha256(DIGEST.sub(NO_DIGEST.encode(), content)).hexdigest().encode()
+
+
+def _rules(table: Mapping[str, Any], learned: Mapping[str, Array]) -> tuple[Any, ...]:
+    """The access rules in the table of a defense or a ladder."""
+    from feint.defenses import access
+
+    words: dict[str, Callable[..., Any]] = {name: getattr(access, name) for name in RULES}
+    words["Weights"] = lambda fingerprint: Learned(fingerprint, _under(f"{fingerprint}/", learned))
+    return tuple(from_table(rule, words) for rule in table["access"])
+
+
+def _martingale(i: int, learned: Mapping[str, Array]) -> Any:
+    """The martingale of the i-th detector."""
+    from feint.martingale import Martingale  # pyright: ignore[reportMissingImports]
+
+    fields = {name: it if it.ndim else it.item() for name, it in _under(f"detector_{i}/", learned).items()}
+    return build("Martingale", fields, {"Martingale": Martingale})
+
+
+def _under(prefix: str, learned: Mapping[str, Array]) -> dict[str, Array]:
+    return {name.removeprefix(prefix): it for name, it in learned.items() if name.startswith(prefix)}
