@@ -17,7 +17,7 @@ from feint.defenses.outputs import Output
 ROOT = Path(__file__).parents[1]
 PUBLIC = [
     "Answer", "Defense", "Matrix", "Oracle", "Query", "Service", "Training",
-    "attacks", "connect", "data", "defenses", "metrics", "networks", "runners", "train", "victims",
+    "attacks", "connect", "data", "defenses", "export", "metrics", "networks", "runners", "train", "victims",
 ]  # fmt: skip
 
 
