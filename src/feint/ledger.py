@@ -7,7 +7,7 @@ change is one atomic step, so that a store shared by many replicas can offer the
 import math
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,6 +95,13 @@ class Account:
             for name, amount in amounts.items():
                 self._totals[name] += amount
             return {name: self._totals[name] for name in amounts}
+
+    def change(self, names: Sequence[str], to: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Make the totals called `names` what `to` says of them, float64 in their order, in one step; return them."""
+        with self._lock:
+            changed = to(np.array([self._totals.get(name, 0.0) for name in names]))
+            self._totals.update(zip(names, changed.tolist(), strict=True))
+            return changed
 
     def once(self, token: str, *, expires: float, now: float) -> bool:
         """Whether `token` is used for the first time; it is remembered until `expires`, in seconds as `now`."""

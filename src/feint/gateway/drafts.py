@@ -6,7 +6,7 @@ only have to come out alike.
 """
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -135,6 +135,10 @@ class SharedDraft(Draft):
     def add_all(self, amounts: Mapping[str, float]) -> dict[str, float]:
         self.looked = True
         return super().add_all(amounts)
+
+    def change(self, names: Sequence[str], to: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        self.looked = True
+        return super().change(names, to)
 
     def once(self, token: str, *, expires: float, now: float) -> bool:
         self.looked = True

@@ -1,7 +1,6 @@
 """Evidence against a client that may be looked at after every query, for as long as the client stays."""
 
 import functools
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from feint.data import Split
 from feint.defenses.scores import Energy, Score, scores
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.ledger import Account
+from feint.martingale import Martingale
 from feint.query import Query
 from feint.store import Weights
 from feint.victims import logits
@@ -23,7 +23,6 @@ POWERS = tuple(i / 20 for i in range(1, 20))
 SHARES = 1.0, 0.5, 0.25, 0.1, 0.05  # of suspicious queries, for the learned bets
 BINS = 40  # of the learned bet, each a fixed part narrower than the next
 DRAWS = 10_000  # simulated calibration sets
-MEMORY = 3600.0  # seconds for which a query is known as a repeat
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,7 @@ class SequentialTest:
     to t times as often as the calibration set's.
 
     It assumes that honest queries are exchangeable with the calibration set, which the victim must not have been
-    trained on. Repeats within an hour count once. In the account is a sum of logarithms for each bet and block, which
-    replicas share by adding: 19 numbers for every 500 queries.
+    trained on. Repeats within an hour count once. What runs is a `Martingale`: two numbers a bet in the account.
     Composed for this project (docs/design/evidence.md) from conformal test martingales (Vovk, Nouretdinov and
     Gammerman, ICML 2003); it is not a method of that paper.
     """
@@ -111,37 +109,12 @@ class SequentialTest:
         if z.shape[-1] != int(self.learned["classes"]):
             fitted = f"the {int(self.learned['classes'])} fitted to"
             raise BadInput(f"logits of {z.shape[-1]} classes", fitted, "fit it to this victim")
-        wins, weights = self.wins(self.score(query.x, z))
-        wins = wins[_first_times(query, account)]
-        most = account.total("test/most")
-        while len(wins):  # block by block: most queries lie within one
-            block, done = divmod(int(account.total("test/queries")), self.block)
-            now, wins = wins[: self.block - done], wins[self.block - done :]
-            names = [f"test/{block}/{i}" for i in range(now.shape[1])]
-            sums = account.add_all(dict(zip(names, now.sum(0).tolist(), strict=True)) | {"test/queries": len(now)})
-            before = torch.tensor([sums[name] for name in names], dtype=torch.float64) - now.sum(0)
-            most = max(most, _most_won(account, block, before + now.cumsum(0), weights) / -math.log(self.alpha))
-        account.add("test/most", 0.0, floor=most)
-        return most
+        return self.martingale().observe(self.score(query.x, z).cpu().numpy(), query, account)
 
-
-def _most_won(account: Account, block: int, current: Tensor, weights: Tensor) -> float:
-    """The most of log M over the rows of `current` (n, bets), the sums of logarithms since this block began."""
-    past = [[account.total(f"test/{b}/{i}") for i in range(len(weights))] for b in range(block)]
-    since = torch.tensor([*past, [0.0] * len(weights)], dtype=torch.float64).flip(0).cumsum(0).flip(0)
-    starts = torch.arange(1, block + 2, dtype=torch.float64)
-    starts = -(starts * (starts + 1)).log()  # 1/2 + 1/6 + 1/12 + … = 1
-    mixed = (since + starts[:, None]).logsumexp(0) + weights.log()
-    return (current + mixed).logsumexp(-1).max().item()
-
-
-def _first_times(query: Query, account: Account) -> Tensor:
-    """Which inputs this client has not sent in the last hour, in 256 levels as `keyed` takes them: (N,) of bool."""
-    levels = query.x.mul(255).round_().to(torch.uint8).flatten(1).cpu().numpy()
-    marks = [hashlib.blake2b(row.tobytes(), digest_size=12).hexdigest() for row in levels]
-    return torch.tensor(
-        [account.once(it, expires=query.time + MEMORY, now=query.time) for it in marks], dtype=torch.bool
-    )
+    def martingale(self) -> Martingale:
+        """The bets at their prices, as arrays: what a service runs, with or without torch. Raises `NotFitted`."""
+        won, weights = _games(self)
+        return Martingale(self.learned["inputs"].numpy(), won.numpy(), weights.numpy(), self.alpha, self.block)
 
 
 @functools.lru_cache(maxsize=8)

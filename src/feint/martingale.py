@@ -1,0 +1,75 @@
+"""The running part of a sequential test: what bets on the scores of a client's queries have won, without torch."""
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from feint.asking import Asking
+from feint.ledger import Account
+
+MEMORY = 3600.0  # seconds for which a query is known as a repeat
+
+
+@dataclass(frozen=True, eq=False)
+class Martingale:
+    """Bets on the place of a score among those of benign `inputs` (n,), rising.
+
+    `won` (n + 1, bets) is the logarithm of what each bet wins at each place, `weights` (bets,) is what is staked on
+    each. With S_i the sum of logarithms over the i-th block of `block` queries, and w_j = 1 / ((j + 1)(j + 2)),
+
+        M_t = Σ_bets weight · Σ_j w_j exp(Σ_(i ≥ j) S_i),    evidence = log max M / log(1/alpha).
+
+    An account holds, for each bet, the present block's sum and the logarithm of what all blocks before it make of the
+    inner sum, past := log(exp(past) + w) + S when a block ends: two numbers a bet, however long a client stays.
+    """
+
+    inputs: np.ndarray
+    won: np.ndarray
+    weights: np.ndarray
+    alpha: float
+    block: int
+
+    def observe(self, scores: np.ndarray, query: Asking, account: Account) -> float:
+        """Bet on each of the `scores` (N,), repeats aside, and return the most evidence that there ever was."""
+        new = _first_times(query, account)
+        wins = self.won[np.searchsorted(self.inputs, scores[new], side="right")]
+        names = _names(len(self.weights))
+        if not len(wins):
+            return account.total(names[0])
+        return account.change(names, lambda totals: self._bet(wins, totals))[0]
+
+    def _bet(self, wins: np.ndarray, totals: np.ndarray) -> np.ndarray:
+        """The totals (most, queries, present sums, past) after the bets `wins` (m, bets)."""
+        (most, queries), (now, past) = totals[:2], totals[2:].reshape(2, -1)
+        while len(wins):  # block by block: most queries lie within one
+            begun, done = divmod(int(queries), self.block)
+            if begun and not done:
+                past, now = np.logaddexp(_before(past, begun - 1), _stake(begun - 1)) + now, np.zeros_like(now)
+            here, wins = wins[: self.block - done], wins[self.block - done :]
+            current = now + here.cumsum(0)
+            mixed = np.logaddexp(_before(past, begun), _stake(begun)) + np.log(self.weights)
+            most = max(most, np.logaddexp.reduce(current + mixed, axis=1).max() / -math.log(self.alpha))
+            now, queries = current[-1], queries + len(here)
+        return np.concatenate([[most, queries], now, past])
+
+
+def _before(past: np.ndarray, begun: int) -> np.ndarray:
+    """What all blocks before the one with this number come to; nothing before the first."""
+    return past if begun else np.full_like(past, -np.inf)
+
+
+def _stake(block: int) -> float:
+    return -math.log((block + 1) * (block + 2))  # 1/2 + 1/6 + 1/12 + … = 1
+
+
+def _names(bets: int) -> list[str]:
+    return ["test/most", "test/queries", *(f"test/{kept}/{i}" for kept in ("now", "past") for i in range(bets))]
+
+
+def _first_times(query: Asking, account: Account) -> np.ndarray:
+    """Which inputs this client has not sent in the last hour, in 256 levels as `keyed` takes them: (N,) of bool."""
+    levels = np.rint(query.pixels * np.float32(255)).astype(np.uint8)
+    marks = [hashlib.blake2b(row.tobytes(), digest_size=12).hexdigest() for row in levels]
+    return np.array([account.once(it, expires=query.time + MEMORY, now=query.time) for it in marks], bool)
