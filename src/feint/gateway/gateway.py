@@ -1,10 +1,15 @@
 """What a gateway serves, to whom, and within which limits: what the REST and the gRPC side share."""
 
+import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from feint.errors import NoRole, UnknownName
+from feint.errors import BadInput, NoRole, Refused, TimedOut, UnknownName
+from feint.gateway import refusals
+from feint.gateway.asked import Array, Asked
+from feint.gateway.decision import Decision
 from feint.gateway.desk import Desk
 
 
@@ -57,3 +62,18 @@ class Gateway:
         if desk is None or version not in ("", desk.about.version):
             raise UnknownName("a model or version that is not served", "one that is", "ask /v2/models")
         return desk
+
+    async def answer(self, desk: Desk, asked: Asked) -> Array:
+        """The desk's answer. Raises what it does, and `TimedOut`."""
+        seconds = self.limits.answer
+        try:
+            async with asyncio.timeout(seconds):
+                return await desk.answer(asked)
+        except TimeoutError as error:
+            raise TimedOut(f"no answer in {seconds:g} seconds", "one", "try again later") from error
+
+    def turned_away(self, model: str, client: str, error: Exception) -> None:
+        """Record a request that never came to a desk, where there is a desk of that name."""
+        if model in self.desks:
+            outcome = "refused" if isinstance(error, Refused | BadInput) else "failed"
+            self.desks[model].record(Decision(model, client, 0, time.time(), outcome, refusals.reason(error)))

@@ -1,7 +1,6 @@
 """Open Inference Protocol v2 over HTTP: an ASGI application."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,10 +12,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from feint.errors import BadInput, FeintError, Refused, TimedOut, TooLarge, TooSlow, UnknownName
+from feint.errors import BadInput, FeintError, TooLarge, TooSlow, UnknownName
 from feint.gateway import refusals
-from feint.gateway.decision import Decision
-from feint.gateway.desk import Desk
 from feint.gateway.gateway import Gateway
 from feint.gateway.metadata import PAGES, Page
 from feint.gateway.wire import LENGTH, wire
@@ -82,23 +79,14 @@ async def answered(gateway: Gateway, name: tuple[str, str], headers: dict[bytes,
         body = await arrived(headers, receive, most=codec.most, seconds=gateway.limits.arrive)
         request = codec.read(body, headers.get(LENGTH.encode(), b"").decode("latin-1"), client)
         asked = True
-        q = await in_time(desk, request.asked, gateway.limits.answer)
+        q = await gateway.answer(desk, request.asked)
         return 200, *codec.write(request, q)
     except HungUp:
         raise
     except Exception as error:
         if not asked:
-            turned_away(gateway, name[0], client, error)
+            gateway.turned_away(name[0], client, error)
         return told(error)
-
-
-async def in_time(desk: Desk, asked: Any, seconds: float) -> Any:
-    """The desk's answer. Raises what it does, and `TimedOut`."""
-    try:
-        async with asyncio.timeout(seconds):
-            return await desk.answer(asked)
-    except TimeoutError as error:
-        raise TimedOut(f"no answer in {seconds:g} seconds", "one", "try again later") from error
 
 
 async def arrived(headers: dict[bytes, bytes], receive: Receive, *, most: int, seconds: float) -> bytes | bytearray:
@@ -144,13 +132,6 @@ def key_in(authorization: bytes) -> str:
     """The API key in a header `Bearer KEY`; "" where there is none."""
     scheme, _, key = authorization.partition(b" ")
     return key.strip().decode("latin-1") if scheme.lower() == b"bearer" else ""
-
-
-def turned_away(gateway: Gateway, model: str, client: str, error: Exception) -> None:
-    """Record a request that never came to a desk, where there is a desk of that name."""
-    if model in gateway.desks:
-        outcome = "refused" if isinstance(error, Refused | BadInput) else "failed"
-        gateway.desks[model].record(Decision(model, client, 0, time.time(), outcome, refusals.reason(error)))
 
 
 def told(error: Exception) -> Reply:

@@ -17,18 +17,22 @@ SMALL = 2**20  # bytes of JSON below which a list of numbers is read without cou
 
 @dataclass(frozen=True)
 class Datatype:
-    """`raw` is how its numbers lie in memory, `number` what they are in JSON; divided by `levels` they are inputs."""
+    """`raw` is how its numbers lie in memory, `number` what they are in JSON, `contents` where they are in a message of
+    gRPC ("": only raw); divided by `levels` they are inputs."""
 
     raw: np.dtype
     number: type
+    contents: str = ""
     levels: int = 1
 
 
 DATATYPES = {
-    "FP32": Datatype(np.dtype("<f4"), float),
-    "FP64": Datatype(np.dtype("<f8"), float),
+    "FP32": Datatype(np.dtype("<f4"), float, "fp32_contents"),
+    "FP64": Datatype(np.dtype("<f8"), float, "fp64_contents"),
     "FP16": Datatype(np.dtype("<f2"), float),
-    "UINT8": Datatype(np.dtype("u1"), int, 255),  # pixels as files hold them, read as `feint.data` reads them
+    "UINT8": Datatype(
+        np.dtype("u1"), int, "uint_contents", 255
+    ),  # pixels as files hold them, read as `feint.data` reads them
 }
 
 
@@ -76,6 +80,17 @@ def from_json(raw: bytes | memoryview, kind: Datatype, shape: Sequence[int]) -> 
         ) from error
     if x.size != count or (nested and x.shape != tuple(shape)):
         raise BadInput(f"{x.size} numbers", f"{count}, flat or nested as the shape", "send the tensor whole")
+    return in_range(x.reshape(shape), kind)
+
+
+def from_contents(contents: Any, kind: Datatype, shape: Sequence[int]) -> Array:
+    """Inputs from the typed contents of a message. Raises `BadInput`."""
+    filled = [field.name for field, _ in contents.ListFields()]
+    if not kind.contents or filled not in ([], [kind.contents]):
+        raise BadInput("contents of another datatype", kind.contents or "raw contents", "see the datatype")
+    x = np.array(getattr(contents, kind.contents), np.int64 if kind.number is int else kind.raw)
+    if x.size != math.prod(shape):
+        raise BadInput(f"{x.size} numbers", f"{math.prod(shape)}", "send the tensor whole")
     return in_range(x.reshape(shape), kind)
 
 

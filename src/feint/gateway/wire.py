@@ -98,16 +98,24 @@ class Wire:
         """The request in a body; `length` is the header that tells JSON from binary tensors. Raises `BadInput`."""
         head, rest = split(body, length)
         it = parsed(head)
-        given, extras = _one(it.inputs), it.parameters or Extras()
+        given, extras = only(it.inputs), it.parameters or Extras()
+        kind = self.kind(given)
+        binary = _binary(it.outputs or (), self.about.output, extras.binary_data_output)
+        return self.request(_tensor(given, kind, rest), client, it.id or "", extras.stamp, binary=binary)
+
+    def kind(self, given: Any) -> tensors.Datatype:
+        """The datatype of an input whose name, datatype and shape are this model's. Raises `BadInput`."""
         if given.name != self.about.input:
             raise BadInput("an input of another name", repr(self.about.input), "ask the model's metadata")
-        if len(extras.stamp) > TEXT or len(it.id or "") > TEXT:
-            raise TooLarge("a long id or stamp", f"at most {TEXT} characters", "shorten it")
-        binary = _binary(it.outputs or (), self.about.output, extras.binary_data_output)
         kind = tensors.datatype(given.datatype)
         tensors.sized(given.shape, self.about.shape, self.limits.batch)
-        x = _tensor(given, kind, rest)
-        return Request(Asked(x, client, extras.stamp), it.id or "", binary)
+        return kind
+
+    def request(self, x: Array, client: str, id: str, stamp: str, *, binary: bool) -> Request:
+        """The request for the inputs `x`. Raises `TooLarge` for an endless id or stamp."""
+        if max(len(stamp), len(id)) > TEXT:
+            raise TooLarge("a long id or stamp", f"at most {TEXT} characters", "shorten it")
+        return Request(Asked(x, client, stamp), id, binary)
 
     def write(self, request: Request, q: Array) -> tuple[list[tuple[bytes, bytes]], bytes]:
         """The headers and the body of an answer `q` (N, K) float32."""
@@ -152,16 +160,22 @@ def parsed(head: memoryview) -> Head:
         raise BadInput(f"no request ({said[:200]})", "an inference request in JSON", "see the protocol") from error
 
 
-def _one(inputs: list[Given]) -> Given:
+def only(inputs: Any) -> Any:
+    """The one input of a request. Raises `BadInput`."""
     if len(inputs) != 1:
         raise BadInput(f"{len(inputs)} inputs", "the model's one input", "ask the model's metadata")
     return inputs[0]
 
 
-def _binary(wanted: Any, name: str, default: bool) -> bool:
-    """Whether the answer is wanted as bytes. Raises `BadInput` for an output, or a form of it, that does not leave."""
+def served(wanted: Any, name: str) -> None:
+    """Raise `BadInput` where an output is wanted that does not leave."""
     if len(wanted) > 1 or any(it.name != name for it in wanted):
         raise BadInput("an output that is not served", f"{name!r} alone", "ask the model's metadata")
+
+
+def _binary(wanted: Any, name: str, default: bool) -> bool:
+    """Whether the answer is wanted as bytes. Raises `BadInput` for an output, or a form of it, that does not leave."""
+    served(wanted, name)
     how = (wanted[0].parameters if wanted else None) or How()
     if how.classification is not None or how.shared_memory_region is not None:
         raise BadInput("a form of output that is not served", "JSON or binary data", "ask for the tensor itself")

@@ -1,0 +1,148 @@
+"""Open Inference Protocol v2 over gRPC."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from feint.errors import BadInput
+from feint.gateway import metadata, oip, refusals, tensors
+from feint.gateway.desk import About
+from feint.gateway.gateway import Gateway
+from feint.gateway.rest import key_in
+from feint.gateway.wire import Request, Wire, only, served, wire
+
+DOMAIN = "feint"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that says something of the server or a model: `answer` makes the fields of its response."""
+
+    name: str
+    answer: Callable[[Gateway, Any], dict[str, Any]]
+    keyed: bool = True
+
+
+def _about(gateway: Gateway, request: Any) -> About:
+    return gateway.desk(request.name, request.version).about
+
+
+def _model_ready(gateway: Gateway, request: Any) -> dict[str, Any]:
+    _about(gateway, request)
+    return {"ready": gateway.ready}
+
+
+CALLS = [
+    Call("ServerLive", lambda gateway, request: {"live": True}, keyed=False),
+    Call("ServerReady", lambda gateway, request: {"ready": gateway.ready}, keyed=False),
+    Call("ModelReady", _model_ready, keyed=False),
+    Call("ServerMetadata", lambda gateway, request: metadata.server_metadata(gateway)),
+    Call("ModelMetadata", lambda gateway, request: metadata.model_metadata(_about(gateway, request))),
+    Call(
+        "ModelConfig",
+        lambda gateway, request: {"config": metadata.model_config(_about(gateway, request), gateway.limits.batch)},
+    ),
+    Call("RepositoryIndex", lambda gateway, request: {"models": metadata.repository_index(gateway)}),
+]
+
+
+def add(gateway: Gateway, server: grpc.aio.Server) -> None:
+    """Serve the models of `gateway` on a server of gRPC. Its largest message is the server's own option."""
+    handlers = {call.name: _handler(call.name, _told(gateway, call)) for call in CALLS}
+    handlers["ModelInfer"] = _handler("ModelInfer", _infer(gateway))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(oip.SERVICE, handlers),))
+
+
+def _handler(name: str, answer: Any) -> Any:
+    decode, response = oip.MESSAGES[f"{name}Request"].FromString, oip.MESSAGES[f"{name}Response"]
+    return grpc.unary_unary_rpc_method_handler(answer, decode, response.SerializeToString)
+
+
+def _told(gateway: Gateway, call: Call) -> Any:
+    response = oip.MESSAGES[f"{call.name}Response"]
+
+    async def answer(request: Any, context: Any) -> Any:
+        try:
+            if call.keyed:
+                gateway.caller(key_of(context))
+            return response(**call.answer(gateway, request))
+        except Exception as error:
+            failure = error
+        return await refuse(context, failure)
+
+    return answer
+
+
+def _infer(gateway: Gateway) -> Any:
+    async def infer(message: Any, context: Any) -> Any:
+        client, asked = "", False
+        try:
+            client = gateway.caller(key_of(context)).client
+            desk = gateway.desk(message.model_name, message.model_version)
+            codec = wire(desk.about, gateway.limits)
+            request = read(codec, message, client)
+            asked = True
+            return write(codec, request, await gateway.answer(desk, request.asked))
+        except Exception as error:
+            failure = error
+        if not asked:
+            gateway.turned_away(message.model_name, client, failure)
+        return await refuse(context, failure)
+
+    return infer
+
+
+def read(codec: Wire, message: Any, client: str) -> Request:
+    """The request in a message: its numbers raw or typed. Raises `BadInput`."""
+    given, raw = only(message.inputs), message.raw_input_contents
+    kind = codec.kind(given)
+    served(message.outputs, codec.about.output)
+    if len(raw) > 1 or (raw and given.HasField("contents")):
+        raise BadInput("a tensor with more than one form of contents", "raw or typed contents", "send one")
+    x = tensors.from_raw(raw[0], kind, given.shape) if raw else tensors.from_contents(given.contents, kind, given.shape)
+    stamp = message.parameters["stamp"].string_param if "stamp" in message.parameters else ""
+    return codec.request(x, client, message.id, stamp, binary=bool(raw))
+
+
+def write(codec: Wire, request: Request, q: tensors.Array) -> Any:
+    """The message of an answer `q` (N, K) float32, in the form in which the inputs came."""
+    about = codec.about
+    response = oip.ModelInferResponse(model_name=about.name, model_version=about.version, id=request.id)
+    output = response.outputs.add(name=about.output, datatype="FP32", shape=q.shape)
+    if request.binary:
+        response.raw_output_contents.append(q.astype("<f4", copy=False).tobytes())
+    else:
+        output.contents.fp32_contents.extend(q.ravel().tolist())
+    return response
+
+
+def key_of(context: Any) -> str:
+    """The API key in the call's metadata `authorization: Bearer KEY`; "" where there is none."""
+    sent = next((value for name, value in context.invocation_metadata() or () if name == "authorization"), "")
+    return key_in(sent.encode() if isinstance(sent, str) else sent)
+
+
+async def refuse(context: Any, error: Exception) -> None:
+    """End the call with what the error is to a client: code, one line, and details in the trailing metadata.
+
+    `grpc-status-details-bin` holds google.rpc.Status with an ErrorInfo, and a RetryInfo where waiting helps;
+    `feint-puzzle` the puzzle in JSON; `retry-after` seconds.
+    """
+    refusals.logged(error)
+    code, line, told = grpc.StatusCode[refusals.kind(error).code], refusals.line(error), refusals.details(error)
+    info = oip.ErrorInfo(reason=refusals.reason(error), domain=DOMAIN)
+    status = oip.Status(code=code.value[0], message=line)
+    trailing = []
+    if "retry_after" in told:
+        trailing.append(("retry-after", f"{told['retry_after']:.9g}"))
+        retry = oip.RetryInfo()
+        retry.retry_delay.FromNanoseconds(round(told["retry_after"] * 1e9))
+        status.details.add(type_url="type.googleapis.com/google.rpc.RetryInfo", value=retry.SerializeToString())
+    if "puzzle" in told:
+        trailing.append(("feint-puzzle", json.dumps(told["puzzle"])))
+    status.details.add(type_url="type.googleapis.com/google.rpc.ErrorInfo", value=info.SerializeToString())
+    trailing.append(("grpc-status-details-bin", status.SerializeToString()))
+    await context.abort(code, line, tuple(trailing))

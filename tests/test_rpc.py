@@ -1,0 +1,195 @@
+"""The gRPC side of the gateway, call by call, over a socket."""
+
+import asyncio
+import json
+
+import grpc
+import numpy as np
+import pytest
+from tests.gateways import CLASSES, SHAPE, Straight, gateway, linear
+from tests.test_rest import SECRET
+
+from feint.errors import Failed, OverBudget, ProofRequired, RateLimited, StoreLost, Suspected, Unreachable
+from feint.gateway import oip, rpc
+from feint.gateway.gateway import Limits
+from feint.hashcash import Puzzle
+
+X = np.random.default_rng(1).random((2, *SHAPE)).astype(np.float32)
+KEY = (("authorization", "Bearer k"),)
+
+
+def call(served, name, *requests, metadata=KEY, timeout=10.0):
+    """The responses to some requests, one after the other; an error of gRPC is a response too."""
+
+    async def once():
+        server = grpc.aio.server()
+        rpc.add(served, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                stub = channel.unary_unary(
+                    f"/{oip.SERVICE}/{name}",
+                    oip.MESSAGES[f"{name}Request"].SerializeToString,
+                    oip.MESSAGES[f"{name}Response"].FromString,
+                )
+                return [await tried(stub(it, metadata=metadata, timeout=timeout)) for it in requests]
+        finally:
+            await server.stop(0)
+
+    async def tried(calling):
+        try:
+            return await calling
+        except grpc.aio.AioRpcError as error:
+            return error
+
+    return asyncio.run(once())
+
+
+def ask(x=X, *, datatype="FP32", raw=True, contents=None, **more):
+    request = oip.ModelInferRequest(model_name="toy", **more)
+    given = request.inputs.add(name="pixels", datatype=datatype, shape=x.shape)
+    if raw:
+        request.raw_input_contents.append(x.tobytes())
+    else:
+        name = contents or {"FP32": "fp32_contents", "FP64": "fp64_contents", "UINT8": "uint_contents"}[datatype]
+        getattr(given.contents, name).extend(x.ravel().tolist())
+    return request
+
+
+def infer(served, *requests, **how):
+    return call(served, "ModelInfer", *requests, **how)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "dtype", "raw"),
+    [("FP32", "<f4", True), ("FP32", "<f4", False), ("FP64", "<f8", True), ("FP64", "<f8", False),
+     ("FP16", "<f2", True), ("UINT8", "u1", True), ("UINT8", "u1", False)],
+)  # fmt: skip
+def test_raw_and_typed_contents(datatype, dtype, raw):
+    levels = 255 if datatype == "UINT8" else 1
+    x = np.rint(X * 255).astype(dtype) if levels == 255 else X.astype(dtype)
+    line = Straight()
+    request = ask(x, datatype=datatype, raw=raw, id="seven", outputs=[{"name": "p"}])
+    request.parameters["stamp"].string_param = "1:5"
+    (told,) = infer(gateway(line), request)
+    (output,) = told.outputs
+    assert (told.model_name, told.model_version, told.id) == ("toy", "1", "seven")
+    assert (output.name, output.datatype, list(output.shape)) == ("p", "FP32", [2, CLASSES])
+    assert bool(told.raw_output_contents) == raw
+    p = np.frombuffer(told.raw_output_contents[0], "<f4") if raw else np.array(output.contents.fp32_contents)
+    (asked,) = line.seen
+    np.testing.assert_array_equal(asked.x, x.astype(np.float32) / np.float32(levels))
+    np.testing.assert_array_equal(p.reshape(2, CLASSES).astype(np.float32), linear(asked.x))
+    assert (asked.client, asked.stamp) == ("ann", "1:5")
+
+
+def twice(request):
+    request.raw_input_contents.append(b"")
+    return request
+
+
+def both(request):
+    request.inputs[0].contents.fp32_contents.extend([0.5])
+    return request
+
+
+BAD = {
+    "short": ask(X[:1]),
+    "name": ask(),
+    "datatype": ask(),
+    "NaN": ask(np.full_like(X, np.nan)),
+    "range": ask(X * 300, raw=False),
+    "twice": twice(ask()),
+    "both": both(ask()),
+    "other contents": ask(raw=False, contents="fp64_contents"),
+    "no contents": oip.ModelInferRequest(model_name="toy", inputs=[ask().inputs[0]]),
+    "half": ask(X.astype("<f2"), datatype="FP16", raw=False, contents="fp32_contents"),
+    "nothing": oip.ModelInferRequest(model_name="toy"),
+    "output": ask(outputs=[{"name": "logits"}]),
+    "batch": ask(np.zeros((9, *SHAPE), np.float32)),
+    "id": ask(id="x" * 2000),
+}
+BAD["short"].inputs[0].shape[0] = 2
+BAD["name"].inputs[0].name = "x"
+BAD["datatype"].inputs[0].datatype = "BYTES"
+
+
+def test_bad_messages():
+    line = Straight()
+    for name, error in zip(BAD, infer(gateway(line, limits=Limits(batch=8)), *BAD.values()), strict=True):
+        assert error.code() == grpc.StatusCode.INVALID_ARGUMENT, name
+        assert "expected" in error.details()
+    assert not line.seen
+
+
+def details(error):
+    """What is in the status of google.rpc: details by their type."""
+    (packed,) = [value for name, value in error.trailing_metadata() if name == "grpc-status-details-bin"]
+    status = oip.Status.FromString(packed)
+    assert (status.code, status.message) == (error.code().value[0], error.details())
+    kinds = {it.type_url.rpartition(".")[2]: it.value for it in status.details}
+    assert oip.ErrorInfo.FromString(kinds["ErrorInfo"]).domain == "feint"
+    return kinds
+
+
+@pytest.mark.parametrize(("error", "code"), [
+    (Suspected("evidence", "none", "talk"), "PERMISSION_DENIED"), (OverBudget("2", "1", "x"), "RESOURCE_EXHAUSTED"),
+    (RateLimited("2", "1", "wait", 1.25), "RESOURCE_EXHAUSTED"),
+    (ProofRequired("none", "work", "solve", puzzle=Puzzle(5, "a", "b", 9)), "FAILED_PRECONDITION"),
+    (Unreachable(SECRET, "x", "y"), "UNAVAILABLE"), (StoreLost(SECRET, "x", "y"), "UNAVAILABLE"),
+    (Failed(SECRET, "x", "y"), "INTERNAL"), (ValueError(SECRET), "INTERNAL"),
+], ids=repr)  # fmt: skip
+def test_refusals_and_failures(error, code):
+    def admit(asked, account):
+        raise error
+
+    (told,) = infer(gateway(Straight(admit=admit)), ask())
+    assert told.code().name == code
+    assert "secret" not in str(told.details()) + str(told.trailing_metadata())
+    trailing, kinds = dict(told.trailing_metadata()), details(told)
+    assert ("RetryInfo" in kinds) == ("retry-after" in trailing) == isinstance(error, RateLimited)
+    if "RetryInfo" in kinds:
+        assert oip.RetryInfo.FromString(kinds["RetryInfo"]).retry_delay.ToNanoseconds() == 1_250_000_000
+        assert trailing["retry-after"] == "1.25"
+    if isinstance(error, ProofRequired):
+        assert json.loads(trailing["feint-puzzle"]) == {"bits": 5, "client": "a", "query": "b", "expires": 9}
+
+
+def test_who_may_ask_and_what_is_not_there():
+    for metadata in ((), (("authorization", "Bearer wrong"),), (("authorization", "k"),)):
+        (told,) = infer(gateway(), ask(), metadata=metadata)
+        assert told.code() == grpc.StatusCode.UNAUTHENTICATED
+        (told,) = call(gateway(), "ModelMetadata", oip.ModelMetadataRequest(name="toy"), metadata=metadata)
+        assert told.code() == grpc.StatusCode.UNAUTHENTICATED
+        (told,) = call(gateway(), "ServerLive", oip.ServerLiveRequest(), metadata=metadata)
+        assert told.live
+    (told,) = infer(gateway(), ask(), metadata=(("authorization", "Bearer looker"),))
+    assert told.code() == grpc.StatusCode.PERMISSION_DENIED
+    for told in infer(gateway(names=("other",)), ask(), ask(model_version="2")):
+        assert told.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_deadlines():
+    async def model(x):
+        await asyncio.sleep(60)
+
+    (told,) = infer(gateway(Straight(model)), ask(), timeout=0.1)
+    assert told.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    (told,) = infer(gateway(Straight(model), limits=Limits(answer=0.05)), ask())
+    assert (told.code(), "no answer in time" in told.details()) == (grpc.StatusCode.DEADLINE_EXCEEDED, True)
+
+
+def test_metadata():
+    served = gateway()
+    (told,) = call(served, "ServerMetadata", oip.ServerMetadataRequest())
+    assert told.name == "feint"
+    (told,) = call(served, "ModelMetadata", oip.ModelMetadataRequest(name="toy"))
+    assert [list(it.shape) for it in (*told.inputs, *told.outputs)] == [[-1, 1, 2, 2], [-1, 3]]
+    (told,) = call(served, "ModelConfig", oip.ModelConfigRequest(name="toy"))
+    assert (list(told.config.input[0].dims), told.config.input[0].data_type) == ([1, 2, 2], 11)
+    (told,) = call(served, "RepositoryIndex", oip.RepositoryIndexRequest())
+    assert [(it.name, it.state) for it in told.models] == [("toy", "READY")]
+    served.ready = False
+    assert not call(served, "ServerReady", oip.ServerReadyRequest())[0].ready
+    assert not call(served, "ModelReady", oip.ModelReadyRequest(name="toy"))[0].ready
