@@ -1,5 +1,6 @@
 """The running part of a sequential test: what bets on the scores of a client's queries have won, without torch."""
 
+import functools
 import hashlib
 import math
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ def _stake(block: int) -> float:
     return -math.log((block + 1) * (block + 2))  # 1/2 + 1/6 + 1/12 + … = 1
 
 
+@functools.cache
 def _names(bets: int) -> list[str]:
     return ["test/most", "test/queries", *(f"test/{kept}/{i}" for kept in ("now", "past") for i in range(bets))]
 

@@ -1,6 +1,7 @@
 """A ledger in this process: gone when it ends."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -39,11 +40,11 @@ def _agrees(account: Known, part: Part) -> bool:
     return account.version == part.version and not any(account.used.get(it, 0.0) > part.now for it in part.tokens)
 
 
-def repeated(totals: "dict[str, float] | object", part: Part) -> dict[str, float] | None:
+def repeated(totals: Mapping[str, float], part: Part) -> dict[str, float] | None:
     """The shared totals that change when the additions are repeated; None where one comes out otherwise."""
     changed: dict[str, float] = {}
     for it in part.added:
-        raised = max(changed.get(it.name, totals.get(it.name, 0.0)), it.floor) + it.amount  # pyright: ignore
+        raised = max(changed.get(it.name, totals.get(it.name, 0.0)), it.floor) + it.amount
         if (raised <= it.limit) != it.done:
             return None
         if it.done:
@@ -59,8 +60,16 @@ def _changed(account: Known, part: Part) -> Known:
     for name, (dropped, new) in part.rows.items():
         before = rows.get(name)
         rows[name] = new if dropped or before is None else np.concatenate([before, new])
-    used = {it: until for it, until in account.used.items() if until > part.now} if part.tokens else account.used
-    return Known(account.version + 1, dict(part.totals), rows, {**used, **part.tokens})
+    account.used.update(part.tokens)
+    used = _unexpired(account.used, part.now)
+    return Known(account.version + 1, dict(part.totals), rows, used)
+
+
+def _unexpired(used: dict[str, float], now: float) -> dict[str, float]:
+    """`used` without what is void at `now`, looked through each time that it has doubled."""
+    if len(used) < 1024 or len(used) & (len(used) - 1):
+        return used
+    return {token: until for token, until in used.items() if until > now}
 
 
 def _told(account: Known, part: Part | None) -> Known:
