@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import numpy as np
@@ -17,10 +18,6 @@ from feint.gateway.drafts import Known, Other, Part
 
 FORMAT = b"1"
 SCRIPT = Path(__file__).with_suffix(".lua").read_text()
-TAG = "{feint}:"  # one hash slot: an atomic step over a client's account and the shared one needs a single shard
-SHARED = (TAG + "shared", TAG + "shared:tokens", TAG + "shared:rows")
-EVIDENCE = TAG + "evidence"
-
 _pack, _unpack = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(dict[str, float]).decode
 
 
@@ -28,10 +25,14 @@ class RedisStore:
     """`url` as redis-py takes it, "redis://…" or "rediss://…". A command may take `timeout` seconds.
 
     No command is sent twice: where the connection breaks nobody knows whether it was done, and `StoreLost` is raised.
-    A client's totals are doubles in msgpack, the shared ones decimal text of 17 digits: both come back to the bit.
+    A client's totals are doubles in msgpack, the shared ones decimal text of 17 digits: both come back to the bit. All
+    keys of a `model` are in one hash slot, as an atomic step over a client's account and the shared one needs them.
     """
 
-    def __init__(self, url: str, *, timeout: float = 2.0, connections: int = 32) -> None:
+    def __init__(self, url: str, model: str = "", *, timeout: float = 2.0, connections: int = 32) -> None:
+        self._tag = f"{{feint:{quote(model, safe='')}}}:"
+        self._shared = [self._tag + "shared", self._tag + "shared:tokens", self._tag + "shared:rows"]
+        self._evidence = self._tag + "evidence"
         pool = redis.asyncio.BlockingConnectionPool.from_url(
             url,
             max_connections=connections,
@@ -49,7 +50,11 @@ class RedisStore:
         own_part, common = _part(own), shared and _part(shared)
         if common is not None and shared is not None and shared.version is not None:
             common["totals"] = dict(shared.totals)
-        keys = (f"{TAG}client:{client}", f"{TAG}tokens:{client}", f"{TAG}rows:{client}", *SHARED, EVIDENCE)
+        keys = (
+            *(f"{self._tag}{kind}:{client}" for kind in ("client", "tokens", "rows")),
+            *self._shared,
+            self._evidence,
+        )
         told = await self._run(
             *keys,
             _pack((own_part, common)),
@@ -64,10 +69,10 @@ class RedisStore:
     async def clients(self, most: int = 100) -> list[tuple[str, dict[str, float]]]:
         """As `Store.clients`."""
         with _lost():
-            names = [it.decode() for it in await self._redis.zrevrange(EVIDENCE, 0, most - 1)]
+            names = [it.decode() for it in await self._redis.zrevrange(self._evidence, 0, most - 1)]
             async with self._redis.pipeline(transaction=False) as pipe:
                 for name in names:
-                    pipe.hget(f"{TAG}client:{name}", "totals")
+                    pipe.hget(f"{self._tag}client:{name}", "totals")
                 found = await pipe.execute()
         return [(name, _unpack(totals)) for name, totals in zip(names, found, strict=True)]
 
@@ -84,8 +89,8 @@ class RedisStore:
                 return await self._redis.execute_command("EVALSHA", await self._load(), 7, *arguments)
 
     async def _load(self) -> str:
-        await self._redis.set(TAG + "format", FORMAT, nx=True)
-        if (form := await self._redis.get(TAG + "format")) != FORMAT:
+        await self._redis.set(self._tag + "format", FORMAT, nx=True)
+        if (form := await self._redis.get(self._tag + "format")) != FORMAT:
             raise StoreLost(f"a ledger of format {form!r}", f"format {FORMAT!r}", "use another database number")
         self._sha = await self._redis.script_load(SCRIPT)
         return self._sha
