@@ -77,9 +77,9 @@ local changed = shared and repeated(4, shared.added)
 if not agrees(1, own) or (shared and not (changed and agrees(4, shared))) then
   return {told(1, own), told(4, shared)}
 end
+redis.call('ZADD', KEYS[7], ARGV[4], ARGV[3]) -- first: NaN is an error here, and then nothing is written
 change(1, own)
 redis.call('HSET', KEYS[1], 'totals', ARGV[2])
-redis.call('ZADD', KEYS[7], ARGV[4], ARGV[3])
 if shared then
   change(4, shared)
   for name, value in pairs(changed) do

@@ -69,7 +69,8 @@ class RedisStore:
     async def clients(self, most: int = 100) -> list[tuple[str, dict[str, float]]]:
         """As `Store.clients`."""
         with _lost():
-            names = [it.decode() for it in await self._redis.zrevrange(self._evidence, 0, most - 1)]
+            told: Any = await self._redis.zrevrange(self._evidence, 0, most - 1)
+            names = [name.decode() for name in told]
             async with self._redis.pipeline(transaction=False) as pipe:
                 for name in names:
                     pipe.hget(f"{self._tag}client:{name}", "totals")
