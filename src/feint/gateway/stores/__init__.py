@@ -2,22 +2,33 @@
 
 from collections.abc import Callable
 
-from feint.errors import BadRecipe
+from feint.errors import UnknownName
+from feint.extras import need
 from feint.gateway.drafts import Store
+from feint.gateway.stores.memory import MemoryStore
 
 
-def _memory(place: str, model: str) -> Store:
-    from feint.gateway.stores.memory import MemoryStore
+def open_store(url: str, model: str = "") -> Store:
+    """The ledger of a model at "memory:", "sqlite:PATH", "redis://HOST:PORT/NUMBER" or "rediss://…".
 
+    Raises `UnknownName` for another kind of URL, `MissingData` where an extra is not installed, and what the store
+    raises when it is opened.
+    """
+    scheme = url.partition(":")[0]
+    if scheme not in KINDS:
+        raise UnknownName.among("ledger's store", url.partition("@")[2] or url, (f"{kind}:" for kind in KINDS))
+    return KINDS[scheme](url, model)
+
+
+def _memory(url: str, model: str) -> Store:
     return MemoryStore()
 
 
-KINDS: dict[str, Callable[[str, str], Store]] = {"memory": _memory}
+def _redis(url: str, model: str) -> Store:
+    need("redis", "redis")
+    from feint.gateway.stores.redis import RedisStore
+
+    return RedisStore(url, model)
 
 
-def open_store(url: str, model: str) -> Store:
-    """The ledger of a `model` at a URL: each model has accounts of its own there. Raises `StoreLost` or `BadRecipe`."""
-    kind, _, place = url.partition(":")
-    if kind not in KINDS:
-        raise BadRecipe(f"the ledger {url!r}", f"one of {', '.join(f'{it}:' for it in KINDS)}", "choose one of these")
-    return KINDS[kind](place, model)
+KINDS: dict[str, Callable[[str, str], Store]] = {"memory": _memory, "redis": _redis, "rediss": _redis}
