@@ -8,12 +8,12 @@ from typing import Any
 
 from feint.evaluation import declared, figures
 from feint.evaluation.checks import suspicions, verdict
-from feint.evaluation.language import Language
 from feint.evaluation.report.section import sections
 from feint.evaluation.report.tables import headline
 from feint.evaluation.results import Results
 from feint.evaluation.robust import robust
 from feint.evaluation.summary import markdown
+from feint.language import Language
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"

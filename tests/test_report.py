@@ -18,12 +18,12 @@ from tests.test_checks import KEEPS, LABELS, NOISE, cell, through
 from feint.defenses.inputs import BitDepth
 from feint.defenses.outputs import LabelOnly
 from feint.errors import MissingData, UnknownName
-from feint.evaluation.language import LANGUAGES, Language, texts
 from feint.evaluation.report import Looks, Report, heat, tables
 from feint.evaluation.report.drawing import ticks
 from feint.evaluation.report.plots import spread
 from feint.evaluation.report.section import Section, sections
 from feint.evaluation.results import Results
+from feint.language import LANGUAGES, Language, texts
 from feint.service import Defense, Service
 
 ROOM = "feint.evaluation.report"

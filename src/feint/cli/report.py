@@ -46,7 +46,7 @@ def report(
         the rows. Use --no-pictures to leave them out.
     """
     from feint.evaluation import report
-    from feint.evaluation.language import Language
+    from feint.language import Language
 
     folders, say = (folder, *more), Language(lang)
     report.check()

@@ -1,19 +1,20 @@
 """The library's own line in a worker thread: for models and defenses that no graph can hold."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
+from torch import nn
 
 from feint.errors import Failed
 from feint.gateway.asked import Array, Asked
 from feint.gateway.decision import Decision
 from feint.gateway.drafts import Draft
 from feint.ledger import Account, Ledger
-from feint.line import Defense, Ladder
+from feint.line import Defense, Ladder, Rule
 from feint.query import Query
 from feint.service import Service
 from feint.victims import Once, predict
@@ -39,20 +40,23 @@ class Posed(NamedTuple):
 
 
 class TorchLine:
-    """A `Service` whose ledger is the draft of each request: it admits, computes and perturbs, and nothing here does.
+    """A `Service` whose ledger is the draft of each request. `Service` admits, computes and perturbs; nothing here does.
 
     One thread runs it: torch is parallel within.
     """
 
-    def __init__(self, service: Service, access: Sequence[Any] = ()) -> None:
-        self._access = access
+    def __init__(self, service: Service) -> None:
         self.model, self.defense = service.model, service.defense
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="feint-torch")
 
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Everybody's access rules, and those of each rung."""
+        everybody = self.defense.access if isinstance(self.defense, Ladder) else ()
+        return (*everybody, *(rule for rung in rungs(self.defense) for rule in rung.access))
+
     def admit(self, asked: Asked, account: Draft) -> None:
-        """Rules beside those of the service, whose own line begins with them. Raises `Refused`."""
-        for rule in self._access:
-            rule.admit(asked, account)
+        """Nothing: access is the first step of the service's own line."""
 
     async def compute(self, asked: Asked) -> Posed:
         """The query as the service takes it; the model runs when access is granted. Raises `BadInput`."""
@@ -60,7 +64,7 @@ class TorchLine:
         return Posed(Query(x, client=asked.client, stamp=asked.stamp, time=asked.time), Once(self.model))
 
     async def answer(self, asked: Asked, computed: Posed, account: Draft, decision: Decision, *, shadow: bool) -> Array:
-        """The service's answer. Raises `Refused`."""
+        """The service's answer. Raises `Refused`, `BadInput`."""
         try:
             return await self._apart(lambda: self._line(computed, account, decision, shadow=shadow))
         finally:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from feint.data import Split
-from feint.evaluation.language import Language
 from feint.evaluation.report import heat, tables
 from feint.evaluation.report.blocks import Extras, blocks, named, numbers
 from feint.evaluation.report.expected import Published
@@ -18,6 +17,7 @@ from feint.evaluation.report.section import Section, sections
 from feint.evaluation.report.sentences import said, sentences
 from feint.evaluation.results import Results
 from feint.extras import need, there
+from feint.language import Language
 from feint.service import Service
 from feint.store import written
 

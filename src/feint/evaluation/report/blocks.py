@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from feint.evaluation.checks import verdict
-from feint.evaluation.language import Language
 from feint.evaluation.report import heat, plots, tables
 from feint.evaluation.report.expected import Published
 from feint.evaluation.report.pictures import Figure, Looks, pictures
 from feint.evaluation.report.section import Section
 from feint.evaluation.report.tables import Table
 from feint.evaluation.results import Row
+from feint.language import Language
 
 FOLDED = 12  # lines from which a table is folded
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from feint.evaluation.language import Language
 from feint.evaluation.report.section import Section
 from feint.evaluation.report.tables import Table
+from feint.language import Language
 
 
 @dataclass(frozen=True)

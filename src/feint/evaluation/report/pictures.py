@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from feint.data import Split
 from feint.evaluation.figures import svg
-from feint.evaluation.language import Language
 from feint.evaluation.report import plots
 from feint.extras import need
+from feint.language import Language
 from feint.query import Query
 from feint.service import Service
 from feint.victims import predict

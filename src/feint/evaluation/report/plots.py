@@ -6,9 +6,9 @@ import numpy as np
 from torch import Tensor
 
 from feint.evaluation.figures import new_figure
-from feint.evaluation.language import Language
 from feint.evaluation.report.drawing import Drawing, ticks
 from feint.evaluation.report.section import Section
+from feint.language import Language
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

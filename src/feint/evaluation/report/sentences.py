@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from feint.evaluation.language import Language
 from feint.evaluation.report.section import Section
 from feint.evaluation.results import Results
+from feint.language import Language
 
 SPOKEN = 4  # defenses that get a sentence each; the table says it of more
 

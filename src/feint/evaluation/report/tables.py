@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from feint.evaluation.language import Language
 from feint.evaluation.report.expected import Published, measured
 from feint.evaluation.report.section import SPRINGBOARD, Section
 from feint.evaluation.results import Line, Row
 from feint.evaluation.robust import Robust
+from feint.language import Language
 
 UTILITY = {  # score: its head, its factor, its decimals
     "defender_accuracy": ("Defender accuracy", 100, 2),

@@ -108,7 +108,7 @@ class Audited:
         try:
             if self._repeats:
                 self.flush(decision.time)
-            if decision.rung != self._rungs.get(at, 0):
+            if decision.rung > self._rungs.get(at, 0):  # evidence never falls: a lower one was not looked up
                 self._enter("rung", decision, reached=decision.rung, left=self._rungs.get(at, 0))
                 self._remember(at, decision.rung)
             if decision.outcome != "answered":

@@ -1,0 +1,109 @@
+"""Metrics for Prometheus. Labels are models, outcomes, reasons, stages and rungs: never clients, of which there may be
+ten thousand."""
+
+from bisect import bisect_right
+from collections import Counter as Counted
+from collections.abc import Iterator
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from feint.gateway.decision import Decision
+from feint.gateway.operator.audit import AuditLog
+from feint.gateway.operator.seen import Seen
+
+__all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
+
+SECONDS = 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30
+MOVED = 0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.5, 1.8, 2.0
+EVIDENCE = 0.0, 0.25, 0.5, 0.75, 1.0, 2.0  # a client is in the bucket that begins at or below its evidence
+
+
+class Metrics:
+    """A `Record`, and the page that Prometheus reads. Gauges of clients are those that this process has `seen`."""
+
+    def __init__(self, seen: Seen, audit: AuditLog | None = None) -> None:
+        self.registry = CollectorRegistry()
+        told = {"registry": self.registry, "namespace": "feint"}
+        self._requests = Counter("requests", "Requests", ["model", "outcome"], **told)
+        self._queries = Counter("queries", "Queries: 1 query = 1 input", ["model", "outcome"], **told)
+        self._reasons = Counter("refusals", "Requests without an answer", ["model", "reason"], **told)
+        self._conflicts = Counter(
+            "conflicts", "Decisions made again: another had changed the account", ["model"], **told
+        )
+        self._seconds = Histogram("stage_seconds", "Time in a stage", ["model", "stage"], buckets=SECONDS, **told)
+        self._moved = Histogram(
+            "moved", "L1 distance of answers to undefended ones, a request's mean", ["model"], buckets=MOVED, **told
+        )
+        self.registry.register(Clients(seen, audit))
+        self._known: dict[tuple[str, ...], tuple] = {}
+
+    def __call__(self, decision: Decision) -> None:
+        """Count a decision."""
+        model, outcome = decision.model, decision.outcome
+        requests, queries = self._children(model, outcome)
+        requests.inc()
+        if decision.queries:
+            queries.inc(decision.queries)
+        if decision.reason:
+            self._reasons.labels(model, decision.reason).inc()
+        if decision.conflicts:
+            self._conflicts.labels(model).inc(decision.conflicts)
+        if decision.moved is not None:
+            self._moved.labels(model).observe(decision.moved)
+        for stage, seconds in decision.seconds.items():
+            self._stage(model, stage).observe(seconds)
+
+    def _children(self, model: str, outcome: str) -> tuple[Counter, Counter]:
+        """Kept here: `labels` checks its values anew each time, 1 µs each."""
+        known = self._known.get((model, outcome))
+        if known is None:
+            known = self._requests.labels(model, outcome), self._queries.labels(model, outcome)
+            self._known[model, outcome] = known
+        return known
+
+    def _stage(self, model: str, stage: str) -> Histogram:
+        known = self._known.get((model, "", stage))
+        if known is None:
+            known = self._known[model, "", stage] = (self._seconds.labels(model, stage),)
+        return known[0]
+
+    def text(self) -> bytes:
+        """What GET /metrics answers."""
+        return generate_latest(self.registry)
+
+
+class Clients(Collector):
+    """Clients by evidence and by rung, counted when Prometheus asks."""
+
+    def __init__(self, seen: Seen, audit: AuditLog | None) -> None:
+        self._seen, self._audit = seen, audit
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The gauges."""
+        buckets: Counted[tuple[str, float]] = Counted()
+        rungs: Counted[tuple[str, int]] = Counted()
+        for (model, _), client in self._seen.clients.items():
+            buckets[model, EVIDENCE[max(0, bisect_right(EVIDENCE, client.evidence) - 1)]] += 1
+            rungs[model, client.rung] += 1
+        models = {model for model, _ in buckets}
+        evidence = GaugeMetricFamily(
+            "feint_clients_by_evidence", "Recent clients whose evidence is `from` or more", labels=["model", "from"]
+        )
+        for model in sorted(models):
+            for start in EVIDENCE:
+                evidence.add_metric([model, f"{start:g}"], buckets[model, start])
+        yield evidence
+        occupied = GaugeMetricFamily("feint_clients_by_rung", "Recent clients on a rung", labels=["model", "rung"])
+        for (model, rung), count in sorted(rungs.items()):
+            occupied.add_metric([model, str(rung)], count)
+        yield occupied
+        if self._audit is not None:
+            yield GaugeMetricFamily(
+                "feint_audit_lines_lost", "Lines of the audit log that no disk took", self._audit.lost
+            )
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        """Nothing is known before it is collected."""
+        return []

@@ -1,0 +1,102 @@
+"""What this process has seen: recent clients with the curves of their evidence, times of each stage, refusals.
+
+All of it is bounded: at most `CLIENTS` clients with `POINTS` points each, 16 MB, and `TIMES` times a stage.
+"""
+
+import time
+from array import array
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from feint.gateway.decision import Decision
+
+CLIENTS = 10_000
+POINTS = 64
+TIMES = 1000
+WHOLE = "all"  # the stage that all stages are together
+
+
+@dataclass(slots=True)
+class Client:
+    """One client of one model: `evidence` and `rung` are the highest so far, `asked` queries were answered."""
+
+    evidence: float = 0.0
+    rung: int = 0
+    asked: float = 0.0
+    queries: int = 0
+    last: float = 0.0
+    times: array = field(default_factory=lambda: array("d"))
+    levels: array = field(default_factory=lambda: array("f"))
+
+    def write(self, now: float, *, gap: float) -> None:
+        """Put the evidence on the curve: a new point where the last one is `gap` seconds old. A curve that is full is
+        thinned to half, so that it always spans all that was seen."""
+        if self.times and now - self.times[-1] < gap:
+            self.levels[-1] = self.evidence
+            return
+        if len(self.times) >= POINTS:
+            self.times, self.levels = self.times[::2], self.levels[::2]
+        self.times.append(now)
+        self.levels.append(self.evidence)
+
+
+class Seen:
+    """A `Record` that remembers for the page and for the gauges of metrics. `gap` is in seconds."""
+
+    def __init__(self, *, gap: float = 1.0) -> None:
+        self.gap, self.since = gap, time.time()
+        self.clients: OrderedDict[tuple[str, str], Client] = OrderedDict()
+        self.seconds: dict[tuple[str, str], deque[float]] = defaultdict(lambda: deque(maxlen=TIMES))
+        self.outcomes: Counter[tuple[str, str]] = Counter()
+        self.reasons: Counter[tuple[str, str]] = Counter()
+
+    def __call__(self, decision: Decision) -> None:
+        """Remember a decision."""
+        model = decision.model
+        self.outcomes[model, decision.outcome] += 1
+        if decision.reason:
+            self.reasons[model, decision.reason] += 1
+        if decision.seconds:
+            for stage, seconds in decision.seconds.items():
+                self.seconds[model, stage].append(seconds)
+            self.seconds[model, WHOLE].append(sum(decision.seconds.values()))
+        if decision.client:
+            self._client(decision)
+
+    def _client(self, decision: Decision) -> None:
+        at = (decision.model, decision.client)
+        client = self.clients.get(at)
+        if client is None:
+            client = self.clients[at] = Client()
+            if len(self.clients) > CLIENTS:
+                self.clients.popitem(last=False)
+        else:
+            self.clients.move_to_end(at)
+        client.evidence = max(client.evidence, decision.evidence)  # where a rule refused first it was not looked up
+        client.rung = max(client.rung, decision.rung)
+        client.asked = max(client.asked, decision.asked)
+        client.queries += decision.queries
+        client.last = decision.time
+        client.write(decision.time, gap=self.gap)
+
+    def of(self, model: str) -> dict[str, Client]:
+        """The clients of a model by name."""
+        return {name: client for (on, name), client in self.clients.items() if on == model}
+
+    def quantiles(self, model: str) -> dict[str, tuple[float, float]]:
+        """The median and the 99th percentile of the last `TIMES` times of each stage, in seconds."""
+        return {stage: _quantiles(times) for (on, stage), times in self.seconds.items() if on == model}
+
+    def counted(self, model: str) -> tuple[Mapping[str, int], Mapping[str, int]]:
+        """Requests by outcome, and by reason where they were not answered, most frequent first."""
+        return (
+            {outcome: n for (on, outcome), n in self.outcomes.most_common() if on == model},
+            {reason: n for (on, reason), n in self.reasons.most_common() if on == model},
+        )
+
+
+def _quantiles(times: deque[float]) -> tuple[float, float]:
+    ordered = sorted(times)
+    last = len(ordered) - 1
+    return ordered[round(0.5 * last)], ordered[round(0.99 * last)]

@@ -1,0 +1,59 @@
+"""Traces for OpenTelemetry: a span for each sampled request and one for each of its stages, made from its decision."""
+
+import random
+from typing import Any
+
+from feint.extras import need
+from feint.gateway.decision import Decision
+
+SHARE = 0.01
+
+
+class Traces:
+    """A `Record` that hands spans to an `exporter`, in batches and in a thread of its own. `share` of the requests are
+    sampled. A span says the model, outcome, reason, queries and rung; inputs and probabilities are not known here."""
+
+    def __init__(self, exporter: Any, *, share: float = SHARE, version: str = "") -> None:
+        sdk = need("opentelemetry.sdk.trace", "otel")
+        resource = need("opentelemetry.sdk.resources", "otel").Resource.create(
+            {"service.name": "feint", "service.version": version}
+        )
+        self._provider = sdk.TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._provider.add_span_processor(need("opentelemetry.sdk.trace.export", "otel").BatchSpanProcessor(exporter))
+        self._api = need("opentelemetry.trace", "otel")
+        self._tracer, self._share = self._provider.get_tracer("feint.gateway"), share
+
+    def __call__(self, decision: Decision) -> None:
+        """Make the spans of a decision, if it is in the sample; the decision is told its trace."""
+        if random.random() >= self._share:
+            return
+        start = round(1e9 * decision.time)
+        told = {
+            "feint.model": decision.model, "feint.outcome": decision.outcome, "feint.queries": decision.queries,
+            "feint.rung": decision.rung, "feint.applied": decision.applied, "feint.conflicts": decision.conflicts,
+        }  # fmt: skip
+        if decision.reason:
+            told["error.type"] = decision.reason
+        whole = self._tracer.start_span(
+            "infer", context=self._api.set_span_in_context(self._api.INVALID_SPAN), kind=self._api.SpanKind.SERVER,
+            attributes=told, start_time=start,
+        )  # fmt: skip
+        inside, at = self._api.set_span_in_context(whole), start
+        for stage, seconds in decision.seconds.items():  # in the order in which they began
+            span = self._tracer.start_span(stage, context=inside, start_time=at)
+            at += round(1e9 * seconds)
+            span.end(at)
+        if decision.outcome == "failed":
+            whole.set_status(self._api.StatusCode.ERROR)
+        whole.end(at)
+        decision.trace = f"{whole.get_span_context().trace_id:032x}"
+
+    def close(self) -> None:
+        """Hand over what is left."""
+        self._provider.shutdown()
+
+
+def to_collector(endpoint: str, *, share: float = SHARE, version: str = "") -> Traces:
+    """Traces to a collector that takes OTLP over HTTP, like http://localhost:4318/v1/traces. Raises `MissingData`."""
+    otlp = need("opentelemetry.exporter.otlp.proto.http.trace_exporter", "otel")
+    return Traces(otlp.OTLPSpanExporter(endpoint=endpoint), share=share, version=version)

@@ -1,0 +1,268 @@
+"""What an operator is told of decisions: metrics, logs, traces, and no more than their cost."""
+
+import io
+import json
+import logging
+import math
+import re
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from feint.gateway.decision import Decision
+from feint.gateway.operator.board import curve
+from feint.gateway.operator.logs import Handler, Logs
+from feint.gateway.operator.metrics import Metrics
+from feint.gateway.operator.recording import Operator, opened
+from feint.gateway.operator.seen import POINTS, TIMES, Seen
+from feint.gateway.operator.traces import Traces
+
+STAGES = {"access": 1e-5, "model": 3e-4, "outputs": 2e-5, "ledger": 1e-4}
+
+
+def decision(client="ann", outcome="answered", reason="", time=0.0, queries=4, **more):
+    more.setdefault("seconds", dict(STAGES))
+    return Decision("digits", client, queries, time, outcome=outcome, reason=reason, **more)
+
+
+def samples(metrics):
+    found = {}
+    for family in text_string_to_metric_families(metrics.text().decode()):
+        for it in family.samples:
+            found[it.name, *sorted(it.labels.values())] = it.value
+    return found
+
+
+def test_metrics_count_what_was_decided():
+    seen = Seen()
+    metrics = Metrics(seen)
+    for it in [
+        decision(evidence=0.3, moved=0.4, conflicts=2),
+        decision("bob", evidence=1.5, rung=1, moved=0.8),
+        decision("bob", "refused", "OverBudget", seconds={"access": 1e-5}),
+        decision("", "refused", "NoKey", queries=0, seconds={}),
+    ]:
+        seen(it)
+        metrics(it)
+    found = samples(metrics)
+    assert found["feint_requests_total", "answered", "digits"] == 2
+    assert found["feint_requests_total", "digits", "refused"] == 2
+    assert found["feint_queries_total", "answered", "digits"] == 8
+    assert (
+        found["feint_refusals_total", "OverBudget", "digits"] == found["feint_refusals_total", "NoKey", "digits"] == 1
+    )
+    assert found["feint_conflicts_total", "digits"] == 2
+    assert found["feint_moved_count", "digits"] == 2
+    assert found["feint_moved_sum", "digits"] == pytest.approx(1.2)
+    assert found["feint_stage_seconds_count", "access", "digits"] == 3
+    assert found["feint_stage_seconds_sum", "digits", "model"] == pytest.approx(6e-4)
+    assert (
+        found["feint_clients_by_evidence", "0.25", "digits"] == found["feint_clients_by_evidence", "1", "digits"] == 1
+    )
+    assert found["feint_clients_by_rung", "0", "digits"] == found["feint_clients_by_rung", "1", "digits"] == 1
+
+
+def test_labels_are_as_many_whoever_asks():
+    seen = Seen()
+    metrics = Metrics(seen)
+    sizes = []
+    for start in (0, 5000):
+        for i in range(start, start + 5000):
+            it = decision(f"client-{i}", evidence=i % 7 / 3, rung=i % 3)
+            seen(it)
+            metrics(it)
+        sizes.append(len(samples(metrics)))
+    assert sizes[0] == sizes[1] < 150
+    assert b"client-" not in metrics.text()
+
+
+def test_a_page_of_metrics_that_promtool_would_read():
+    metrics = Metrics(Seen())
+    metrics(decision())
+    names = re.findall(r"^# TYPE (\S+) (\w+)$", metrics.text().decode(), re.MULTILINE)
+    assert all(name.startswith("feint_") for name, _ in names)
+    assert all(name.endswith("_total") for name, kind in names if kind == "counter")
+
+
+class Line:
+    def __init__(self):
+        self.to = io.StringIO()
+
+    @property
+    def said(self):
+        return [json.loads(it) for it in self.to.getvalue().split("\n")[:-1]]
+
+
+def test_a_log_line_has_the_fields_of_the_elastic_common_schema():
+    line = Line()
+    logs = Logs("info", version="1.2", to=line.to)
+    logs(decision())
+    logs(decision("bob", "refused", "OverBudget", time=1.7e9, rung=2, evidence=1.23456))
+    (said,) = line.said
+    assert said["@timestamp"] == "2023-11-14T22:13:20.000Z"
+    assert said["event"] == {
+        "action": "infer", "kind": "event", "category": ["api"], "outcome": "failure", "duration": 430_000,
+        "reason": "OverBudget",
+    }  # fmt: skip
+    assert (said["user"], said["service"], said["log"]) == (
+        {"name": "bob"}, {"name": "feint", "version": "1.2"}, {"level": "info"},
+    )  # fmt: skip
+    assert said["http"] == {"response": {"status_code": 429}}
+    assert (said["feint"]["rung"], said["feint"]["evidence"]) == (2, 1.2346)
+    assert said["ecs"]["version"]
+
+
+def test_levels():
+    kinds = [decision(), decision(outcome="refused", reason="NoKey"), decision(outcome="failed", reason="Failed")]
+    for level, lines in {"debug": 3, "info": 2, "warning": 1, "error": 1}.items():
+        line = Line()
+        for it in kinds:
+            Logs(level, to=line.to)(it)
+        assert len(line.said) == lines
+
+
+def test_the_gateways_own_words_are_lines_of_the_same_kind():
+    line = Line()
+    speaker = logging.getLogger("feint.gateway.test")
+    speaker.propagate, speaker.handlers = False, [Handler(Logs("info", to=line.to))]
+    speaker.error('a "quoted"\nline')
+    (said,) = line.said
+    assert (said["message"], said["log"]["level"]) == ('a "quoted"\nline', "error")
+
+
+@given(client=st.text(max_size=20), reason=st.text(max_size=20), evidence=st.floats())
+def test_any_decision_is_one_line_of_json(client, reason, evidence):
+    line = Line()
+    Logs("debug", to=line.to)(decision(client, "refused", reason, evidence=evidence))
+    assert len(line.said) == 1
+
+
+def test_traces_are_spans_of_the_stages_one_after_the_other():
+    exported = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter").InMemorySpanExporter()
+    traces = Traces(exported, share=1.0, version="1.2")
+    told = decision("bob", "failed", "Unreachable", time=100.0)
+    traces(told)
+    traces.close()
+    *stages, whole = exported.get_finished_spans()
+    assert [it.name for it in stages] == list(STAGES)
+    assert all(it.parent.span_id == whole.context.span_id for it in stages)
+    assert whole.start_time == stages[0].start_time == 100_000_000_000
+    assert [it.end_time for it in stages[:-1]] == [it.start_time for it in stages[1:]]
+    assert whole.end_time - whole.start_time == pytest.approx(430_000, abs=5)
+    assert (whole.attributes["error.type"], whole.status.is_ok) == ("Unreachable", False)
+    assert told.trace == f"{whole.context.trace_id:032x}"
+    assert "bob" not in str(whole.to_json())
+
+
+def test_traces_are_sampled():
+    exported = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter").InMemorySpanExporter()
+    traces = Traces(exported, share=0.1)
+    for _ in range(2000):
+        traces(decision(seconds={}))
+    traces.close()
+    assert 120 < len(exported.get_finished_spans()) < 290  # 200 ± 6 standard errors
+
+
+def test_what_is_seen_of_ten_thousand_clients_is_bounded(monkeypatch):
+    monkeypatch.setattr("feint.gateway.operator.seen.CLIENTS", 100)
+    seen = Seen(gap=0.0)
+    for i in range(3000):
+        seen(decision(f"client-{i % 300}", time=float(i), evidence=i / 3000))
+    for i in range(1000):
+        seen(decision("one", time=3000.0 + i, evidence=float(i)))
+    assert len(seen.clients) == 100
+    one = seen.of("digits")["one"]
+    assert len(one.times) == len(one.levels) <= POINTS
+    assert one.times[0] == 3000.0
+    assert one.times[-1] > 3990
+    assert len(seen.seconds["digits", "model"]) == TIMES
+
+
+def test_evidence_that_was_not_looked_up_takes_nothing_back():
+    seen = Seen()
+    seen(decision(evidence=1.5, rung=2, asked=9))
+    seen(decision(outcome="refused", reason="OverBudget"))
+    ann = seen.of("digits")["ann"]
+    assert (ann.evidence, ann.rung, ann.asked) == (1.5, 2, 9)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=200))
+def test_quantiles_are_those_of_numpy_to_a_rank(times):
+    seen = Seen()
+    for it in times:
+        seen(decision(seconds={"model": it}))
+    for found, level in zip(seen.quantiles("digits")["model"], (0.5, 0.99), strict=True):
+        below, above = np.quantile(times, level, method="lower"), np.quantile(times, level, method="higher")
+        assert below <= found <= above
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(-5, 50)), max_size=70))
+def test_a_curve_stays_in_its_box(points):
+    points.sort()
+    path, mark = curve([it for it, _ in points], [it for _, it in points])
+    numbers = [float(it) for it in re.findall(r"[\d.]+", path)]
+    assert all(0 <= x <= 120 for x in numbers[::2])
+    assert all(0 <= y <= 28 for y in numbers[1::2])
+    assert mark is None or 0 <= mark <= 28
+
+
+def test_one_record_that_fails_fails_no_request_and_is_said_once(caplog):
+    operator = Operator(metrics=True)
+    operator._records.insert(0, lambda it: 1 / 0)
+    with caplog.at_level(logging.ERROR, "feint.gateway"):
+        operator(decision())
+        operator(decision())
+    assert sum(operator.seen.outcomes.values()) == 2
+    assert len(caplog.records) == 1
+    operator.close()
+
+
+def test_opened_as_the_settings_say(tmp_path, capsys, monkeypatch):
+    speaker = logging.getLogger("feint.gateway")
+    kept = speaker.handlers, speaker.propagate, speaker.level
+    try:
+        operator = opened(metrics=False, audit_log=tmp_path / "audit.jsonl", log="info")
+        operator(decision("bob", "refused", "OverBudget"))
+        operator.enter("mode enforce", model="digits", by="root")
+        operator.close()
+    finally:
+        speaker.handlers, speaker.propagate, speaker.level = kept
+    assert operator.metrics is None
+    assert [it["action"] for it in map(json.loads, (tmp_path / "audit.jsonl").read_text().splitlines())] == [
+        "refused",
+        "mode enforce",
+    ]
+    refused, entered = map(json.loads, capsys.readouterr().out.splitlines())
+    assert refused["event"]["reason"] == "OverBudget"
+    assert entered["message"] == "mode enforce: model digits, by root"
+
+
+def microseconds(record, *decisions, times=2000):
+    best = math.inf
+    for _ in range(3):
+        start = time.process_time()
+        for _ in range(times):
+            for it in decisions:
+                record(it)
+        best = min(best, (time.process_time() - start) / times / len(decisions))
+    return 1e6 * best
+
+
+def test_metrics_history_and_audit_cost_microseconds(tmp_path):
+    operator = Operator(audit_log=tmp_path / "audit.jsonl", logs=Logs("warning"))
+    answered = decision(evidence=0.3, moved=0.4)
+    refused = decision(outcome="refused", reason="OverBudget", seconds={"access": 1e-5})
+    assert microseconds(operator, answered, answered, answered, refused) < 120  # 13 µs on a quiet core
+    operator.close()
+
+
+def test_neither_the_gateways_page_nor_its_records_import_torch():
+    code = "import sys; sys.modules['torch'] = None; from feint.gateway.operator import opened, routes; print('fine')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("fine\n", "")
