@@ -33,8 +33,14 @@ $(VENV)/demo $(VENV)/dev $(VENV)/bench: $(VENV)/%: lock/%.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
+# Clients and servers of strangers, each in an environment of its own: the tests that talk to them are skipped without.
+$(VENV)/interop: $(VENV)/%: lock/%.txt
+	rm -rf $@ && $(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet --disable-pip-version-check -r $< || (rm -rf $@; exit 1)
+	touch $@
+
 lock:   # resolve anew, each lock in an environment of its own
-	for name in demo dev bench; do $(PYTHON) lock/resolve.py $$name || exit 1; done
+	for name in demo dev bench interop; do $(PYTHON) lock/resolve.py $$name || exit 1; done
 
 clean:
 	rm -rf $(VENV) docs/_build

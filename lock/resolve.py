@@ -1,6 +1,6 @@
 """Write lock/NAME.txt: every package that the job NAME needs, at the version that pip chooses today.
 
-    python lock/resolve.py demo|dev|bench
+    python lock/resolve.py demo|dev|bench|interop
 
 torch is pinned by hand, to the version of which there is a CPU build; its local suffix (+cpu) is left out, so that the
 lock says nothing about the machine it was made on.
@@ -24,10 +24,11 @@ JOBS = {
     "dev": extras["report"] + extras["data"] + groups["test"] + groups["check"] + groups["docs"],
     "bench": extras["report"] + extras["data"] + groups["bench"],
 }
+APART = {"interop": groups["interop"]}  # packages of strangers, in environments without Feint or torch
 
 
 def main(job: str) -> None:
-    wanted = [TORCH, *project["project"]["dependencies"], *BUILD, *JOBS[job]]
+    wanted = APART.get(job) or [TORCH, *project["project"]["dependencies"], *BUILD, *JOBS[job]]
     with tempfile.TemporaryDirectory() as room:
         subprocess.run([sys.executable, "-m", "venv", room], check=True)
         pip = [f"{room}/bin/python", "-m", "pip", "--disable-pip-version-check"]

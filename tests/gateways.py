@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import grpc
 import numpy as np
 import uvicorn
 
 from feint.errors import NoKey
-from feint.gateway import rest
+from feint.gateway import rest, rpc
 from feint.gateway.desk import About, Desk
 from feint.gateway.gateway import Caller, Gateway, Limits
 
@@ -109,3 +110,29 @@ def running(gateway: Gateway, app: Callable | None = None) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+@contextmanager
+def calling(gateway: Gateway) -> Iterator[str]:
+    """The address (host:port) of a gateway's gRPC side, which runs in a thread of its own."""
+    ready, address, loop = threading.Event(), [], asyncio.new_event_loop()
+
+    async def serve():
+        server = grpc.aio.server(options=[("grpc.max_receive_message_length", 2**20)])
+        rpc.add(gateway, server)
+        address.append(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
+        await server.start()
+        ready.set()
+        await stop.wait()
+        await server.stop(0)
+
+    stop = asyncio.Event()
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    thread.start()
+    ready.wait()
+    try:
+        yield address[0]
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()

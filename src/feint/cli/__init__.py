@@ -5,11 +5,25 @@ from collections.abc import Sequence
 
 import cyclopts
 
-from feint.cli import audit, audit_log, bench, demo, evaluate, fit, keys, report, steal, train
+from feint.cli import audit, audit_log, bench, demo, evaluate, fit, keys, report, serve, steal, train
 from feint.cli.app import app
 from feint.errors import FeintError
 
-__all__ = ["app", "audit", "audit_log", "bench", "demo", "evaluate", "fit", "keys", "main", "report", "steal", "train"]
+__all__ = [
+    "app",
+    "audit",
+    "audit_log",
+    "bench",
+    "demo",
+    "evaluate",
+    "fit",
+    "keys",
+    "main",
+    "report",
+    "serve",
+    "steal",
+    "train",
+]
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -86,6 +86,9 @@ class Desk:
         except asyncio.CancelledError:  # the gateway's own limit of time, or a client that hung up
             decision.outcome, decision.reason = "failed", "TimedOut"
             raise
+        except Exception as error:  # of `strongest`, or of a store that breaks its word
+            decision.outcome, decision.reason = "failed", "Failed"
+            raise Failed("a failure on the line", "an answer", "try again, or tell the operator") from error
         finally:
             self.record(decision)
 

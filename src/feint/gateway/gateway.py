@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from feint.errors import BadInput, NoRole, Refused, TimedOut, UnknownName
+from feint.errors import BadInput, NoRole, Refused, TimedOut, UnknownName, Unreachable
 from feint.gateway import refusals
 from feint.gateway.asked import Array, Asked
 from feint.gateway.decision import Decision
@@ -57,10 +57,13 @@ class Gateway:
         return caller
 
     def desk(self, name: str, version: str = "") -> Desk:
-        """The desk of a model, of this version where one is named. Raises `UnknownName`."""
+        """The desk of a model, of this version where one is named. Raises `UnknownName`, or `Unreachable` where its
+        upstream was not seen yet, and nobody knows what it takes."""
         desk = self.desks.get(name)
         if desk is None or version not in ("", desk.about.version):
             raise UnknownName("a model or version that is not served", "one that is", "ask /v2/models")
+        if not desk.about.classes:
+            raise Unreachable("a model that is not there yet", "one that is", "try again later")
         return desk
 
     async def answer(self, desk: Desk, asked: Asked) -> Array:

@@ -6,33 +6,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from feint.errors import BadInput, Failed
+from feint.errors import Failed
 from feint.gateway.asked import Array, Asked
 from feint.gateway.decision import Decision
 from feint.gateway.drafts import Draft
+from feint.gateway.graphs import Outputs
+from feint.gateway.imprint import Step
 
 Source = Callable[[Array], Awaitable[Array]]  # inputs (N, …) to undefended probabilities (N, K): a model elsewhere
-
-
-class Outputs(Protocol):
-    """What one run of a graph gives: a defended answer (N, K) for each rung, a score (N,) for each detector, and how far
-    each rung moved each row (N,), None where there is no rung that moves any."""
-
-    @property
-    def rungs(self) -> Sequence[Array]: ...
-    @property
-    def scores(self) -> Sequence[Array]: ...
-    @property
-    def moved(self) -> Sequence[Array] | None: ...
-
-
-class Step(Protocol):
-    """A rung: the evidence `at` which it begins, and its own access rules."""
-
-    @property
-    def at(self) -> float: ...
-    @property
-    def access(self) -> Sequence[Any]: ...
 
 
 class Graph(Protocol):
@@ -66,7 +47,9 @@ class GraphLine:
         safest: int | None = None,
     ) -> None:
         self.graph, self._run, self._source, self._safest = graph, run, source, safest
-        self._access = (*access, *graph.access)
+        alone = graph.rungs[0].access if len(graph.rungs) == 1 else ()  # a rung that everybody stands on
+        self._everybodys = (*access, *graph.access, *alone)
+        self._rungs = [() if len(graph.rungs) == 1 else rung.access for rung in graph.rungs]
 
     @property
     def rules(self) -> tuple[Any, ...]:
@@ -75,7 +58,7 @@ class GraphLine:
 
     def admit(self, asked: Asked, account: Draft) -> None:
         """Everybody's access rules, before the model runs. Raises `Refused`."""
-        for rule in self._access:
+        for rule in self._everybodys:
             rule.admit(asked, account)
 
     async def compute(self, asked: Asked) -> Outputs:
@@ -92,7 +75,7 @@ class GraphLine:
         decision.rung = max(i for i, rung in enumerate(self.graph.rungs) if rung.at <= decision.evidence)
         account.add("rung", 0.0, floor=decision.rung)
         decision.applied = 0 if shadow else decision.rung
-        for rule in self.graph.rungs[decision.applied].access:
+        for rule in self._rungs[decision.applied]:
             rule.admit(asked, account)
         if computed.moved is not None and len(asked):
             decision.moved = float(np.mean(computed.moved[decision.applied]))

@@ -73,7 +73,9 @@ def from_json(raw: bytes | memoryview, kind: Datatype, shape: Sequence[int]) -> 
     nested = bytes(raw[:64])[1:].lstrip()[:1] == b"["
     try:
         values = _decoder(kind.number, len(shape) if nested else 1).decode(raw)
-        x = np.array(values, np.float64 if kind.levels == 1 else np.int64)
+        dtype = np.int64 if kind.number is int else np.float32
+        with np.errstate(over="ignore"):  # 1e39 becomes infinite, and is refused as such
+            x = np.array(values, dtype) if nested else np.fromiter(values, dtype, len(values))
     except (msgspec.MsgspecError, RecursionError, ValueError, OverflowError) as error:
         raise BadInput(
             "data that are no list of numbers of one shape", "them flat, or nested as the shape", "see the datatype"

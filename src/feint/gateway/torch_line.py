@@ -1,13 +1,12 @@
 """The library's own line in a worker thread: for models and defenses that no graph can hold."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
-from torch import nn
 
 from feint.errors import Failed
 from feint.gateway.asked import Array, Asked
@@ -40,12 +39,13 @@ class Posed(NamedTuple):
 
 
 class TorchLine:
-    """A `Service` whose ledger is the draft of each request. `Service` admits, computes and perturbs; nothing here does.
+    """A `Service` whose ledger is the draft of each request: it admits, computes and perturbs, and nothing here does.
 
     One thread runs it: torch is parallel within.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, access: Sequence[Any] = ()) -> None:
+        self._access = access
         self.model, self.defense = service.model, service.defense
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="feint-torch")
 
@@ -56,7 +56,9 @@ class TorchLine:
         return (*everybody, *(rule for rung in rungs(self.defense) for rule in rung.access))
 
     def admit(self, asked: Asked, account: Draft) -> None:
-        """Nothing: access is the first step of the service's own line."""
+        """Rules beside those of the service, whose own line begins with them. Raises `Refused`."""
+        for rule in self._access:
+            rule.admit(asked, account)
 
     async def compute(self, asked: Asked) -> Posed:
         """The query as the service takes it; the model runs when access is granted. Raises `BadInput`."""
@@ -64,7 +66,7 @@ class TorchLine:
         return Posed(Query(x, client=asked.client, stamp=asked.stamp, time=asked.time), Once(self.model))
 
     async def answer(self, asked: Asked, computed: Posed, account: Draft, decision: Decision, *, shadow: bool) -> Array:
-        """The service's answer. Raises `Refused`, `BadInput`."""
+        """The service's answer. Raises `Refused`."""
         try:
             return await self._apart(lambda: self._line(computed, account, decision, shadow=shadow))
         finally:

@@ -1,7 +1,7 @@
 """Open Inference Protocol v2 over HTTP, the server's side: pure functions between bytes, `Asked` and answers."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import msgspec
@@ -89,7 +89,7 @@ class Wire:
     about: About
     limits: Limits
 
-    @property
+    @cached_property
     def most(self) -> int:
         """The bytes that a request may have: what this model's largest batch takes, if the limit is not below."""
         return min(self.limits.body, 2 * HEAD + NUMBER * self.limits.batch * int(np.prod(self.about.shape)))

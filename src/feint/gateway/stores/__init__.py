@@ -1,1 +1,34 @@
 """Where a gateway's ledger is kept: in this process, in a SQLite file, or in Redis or Valkey for many replicas."""
+
+from collections.abc import Callable
+
+from feint.errors import UnknownName
+from feint.extras import need
+from feint.gateway.drafts import Store
+from feint.gateway.stores.memory import MemoryStore
+
+
+def open_store(url: str, model: str = "") -> Store:
+    """The ledger of a model at "memory:", "sqlite:PATH", "redis://HOST:PORT/NUMBER" or "rediss://…".
+
+    Raises `UnknownName` for another kind of URL, `MissingData` where an extra is not installed, and what the store
+    raises when it is opened.
+    """
+    scheme = url.partition(":")[0]
+    if scheme not in KINDS:
+        raise UnknownName.among("ledger's store", url.partition("@")[2] or url, (f"{kind}:" for kind in KINDS))
+    return KINDS[scheme](url, model)
+
+
+def _memory(url: str, model: str) -> Store:
+    return MemoryStore()
+
+
+def _redis(url: str, model: str) -> Store:
+    need("redis", "redis")
+    from feint.gateway.stores.redis import RedisStore
+
+    return RedisStore(url, model)
+
+
+KINDS: dict[str, Callable[[str, str], Store]] = {"memory": _memory, "redis": _redis, "rediss": _redis}

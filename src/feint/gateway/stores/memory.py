@@ -58,8 +58,8 @@ def _changed(account: Known, part: Part) -> Known:
         return Known(account.version + 1, totals, account.rows, account.used)
     rows = dict(account.rows)
     for name, (dropped, new) in part.rows.items():
-        before = rows.get(name)
-        rows[name] = new if dropped or before is None else np.concatenate([before, new])
+        before = () if dropped else rows.get(name, ())
+        rows[name] = np.concatenate([before, new]) if len(before) else new  # no rows have no length
     account.used.update(part.tokens)
     used = _unexpired(account.used, part.now)
     return Known(account.version + 1, dict(part.totals), rows, used)

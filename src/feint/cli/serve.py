@@ -1,0 +1,171 @@
+"""`feint serve`."""
+
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from feint.cli.app import Defenses, app
+from feint.errors import BadInput
+from feint.extras import there
+
+if TYPE_CHECKING:
+    from feint.gateway.opening import Ledgers, Opened
+    from feint.gateway.server import Make, Running
+    from feint.gateway.settings import Model
+
+
+@app.command
+def serve(
+    what: str,
+    /,
+    *,
+    check: bool = False,
+    name: str = "",
+    defense: Defenses = (),
+    access: tuple[str, ...] = (),
+    logits: bool = False,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    grpc_port: int = 8081,
+    anonymous: bool = False,
+) -> None:
+    """Serve a defended model by the Open Inference Protocol v2, over REST and gRPC.
+
+    With a model it listens on this machine only, makes an API key, prints it once, and keeps the ledger in memory.
+    With a file of settings everything is as that says; SIGHUP reads it anew, and SIGTERM stops gracefully.
+
+    Example: `feint serve digits.onnx`
+
+    Parameters
+    ----------
+    what
+        An ONNX file, as `feint export` writes it or of others; a victim's directory, which torch runs; or a file of
+        settings, NAME.toml, that says all of what follows.
+    check
+        Open and try everything, print what would be served, and stop: exit code 2 where something is wrong.
+    name
+        The model's name (default: that of the file).
+    defense
+        Before a victim's directory: a fitted defense's directory, a TOML file, or a recipe like 'Budget(10000)'.
+    access
+        Access rules before an ONNX file, like 'Budget(10000)'.
+    logits
+        The ONNX file is of others, and gives logits.
+    host
+        The address to listen on.
+    port
+        The port of REST, 0 for none.
+    grpc_port
+        The port of gRPC, 0 for none.
+    anonymous
+        Answer without a key: whoever asks is the same client.
+    """
+    for package in ("msgspec", "uvicorn", "uvloop", "starlette", "grpc", "onnxruntime"):
+        there(package, "serve")
+    if not what.endswith(".toml"):
+        model = _model(what, defense, access, logits)
+        _alone(model, name or Path(what).stem, (host, port, grpc_port), check=check, anonymous=anonymous)
+        return
+    defaults = [name == "", not defense, not access, not logits, host == "127.0.0.1", port == 8080, grpc_port == 8081]
+    if not all(defaults) or anonymous:
+        raise BadInput(f"{what} and options of a model", "one of them", f"say it in {what}, and give --check at most")
+    _settings(Path(what), check=check)
+
+
+def _model(what: str, defense: tuple[str, ...], access: tuple[str, ...], logits: bool) -> "Model":
+    """Where the model is. Raises `BadInput`."""
+    from feint.gateway.settings import Graph, Torch
+
+    graph = what.endswith(".onnx")
+    if graph and defense:
+        raise BadInput(f"--defense with {what}", "--access, or a defense in the file", "feint export --defense …")
+    if not graph and logits:
+        raise BadInput(f"--logits with {what}", "an ONNX file", "leave it out")
+    return (
+        Graph(path=Path(what), access=access, logits=logits)
+        if graph
+        else Torch(torch=what, defense=defense, access=access)
+    )
+
+
+def _settings(file: Path, *, check: bool) -> None:
+    from feint.gateway import server
+    from feint.gateway.opening import opened
+    from feint.gateway.settings_file import read
+
+    async def make(ledgers: "Ledgers | None") -> "Opened":
+        return await opened(read(file), ledgers=ledgers)
+
+    if check:
+        _check(make)
+    else:
+        server.run(make, started=_started)
+
+
+def _alone(model: "Model", name: str, at: tuple[str, int, int], *, check: bool, anonymous: bool) -> None:
+    from feint.gateway import keys, server
+    from feint.gateway.one_key import OneKey
+    from feint.gateway.opening import opened
+    from feint.gateway.settings import Keys, LedgerAt, Server, Settings
+
+    door = keys.Anonymous() if anonymous else OneKey()
+    settings = Settings({name: model}, Server(*at), Keys(anonymous=anonymous), LedgerAt("memory:"))
+
+    async def make(ledgers: "Ledgers | None") -> "Opened":
+        return await opened(settings, door=door, ledgers=ledgers)
+
+    if check:
+        _check(make)
+        return
+
+    def started(running: "Running") -> None:
+        _started(running)
+        if isinstance(door, OneKey):
+            print(f"\nAPI key, made now and never shown again:\n  {door.key}")
+        header = f"-H 'Authorization: Bearer {door.key}' " if isinstance(door, OneKey) else ""
+        print(f"\nTry it with a black input:\n  {_curl(running, name, header)}", flush=True)
+
+    server.run(make, started=started)
+
+
+def _curl(running: "Running", name: str, header: str) -> str:
+    """A line to copy."""
+    about = running.gateway.desks[name].about
+    shape = ",".join(map(str, (1, *about.shape)))
+    zeros = f"$(printf '0,%.0s' $(seq {math.prod(about.shape) - 1}))0"
+    body = f'{{"inputs":[{{"name":"{about.input}","datatype":"FP32","shape":[{shape}],"data":[\'"{zeros}"\']}}]}}'
+    return f"curl -s {header}{running.url}/v2/models/{name}/infer -d '{body}'"
+
+
+def _check(make: "Make") -> None:
+    import asyncio
+
+    from feint.gateway import ports
+
+    async def tried() -> None:
+        it = await make(None)
+        try:
+            at = it.settings.server
+            ports.free(at)
+            _say(it)
+            doors = [f"{kind} on {at.host}:{n}" for kind, n in (("REST", at.rest_port), ("gRPC", at.grpc_port)) if n]
+            print(f"would listen: {', '.join(doors)}, {'with' if at.tls_cert else 'without'} TLS")
+        finally:
+            await it.close()
+
+    asyncio.run(tried())
+
+
+def _started(running: "Running") -> None:
+    _say(running.opened)
+    grpc = f", gRPC on {running.opened.settings.server.host}:{running.grpc_port}" if running.grpc_port else ""
+    print(f"serving {running.url}{grpc}", flush=True)
+
+
+def _say(it: "Opened") -> None:
+    from feint.gateway import opening
+
+    print("\n".join(opening.spoken(it)))
+    for line in it.warnings:
+        print(f"feint: mind: {line}", file=sys.stderr)

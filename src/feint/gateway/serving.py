@@ -1,0 +1,57 @@
+"""A service of this process, served from Python."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from feint.errors import BadInput
+from feint.gateway import server
+from feint.gateway.opening import Ledgers, Opened, assembled, door_of, spoken
+from feint.gateway.settings import LOOPBACK, Keys, LedgerAt, Server, Settings, Torch
+
+if TYPE_CHECKING:
+    from feint.service import Service
+
+
+def serve(
+    service: "Service",
+    *,
+    name: str,
+    port: int = 8080,
+    grpc_port: int = 0,
+    host: str = "127.0.0.1",
+    keys: Path | str | None = None,
+    store: str = "memory:",
+    shape: tuple[int, ...] | None = None,
+) -> None:
+    """Serve a service by the Open Inference Protocol v2 until Ctrl-C or SIGTERM: its line, with a ledger in `store`.
+
+    Without a file of API `keys` anybody on this machine may ask. `shape` is that of an input, where the model does not
+    say it. Raises `FeintError` before anybody is let in.
+    """
+    settings = settings_of(name, Server(host, port, grpc_port), keys, store)
+
+    def started(running: server.Running) -> None:
+        print("\n".join([*spoken(running.opened), f"serving {running.url}"]), flush=True)  # noqa: T201
+
+    async def make(ledgers: Ledgers | None) -> Opened:
+        return over(service, settings, shape=shape, ledgers=ledgers)
+
+    server.run(make, started=started)
+
+
+def settings_of(name: str, at: Server, keys: Path | str | None, store: str) -> Settings:
+    """Settings of one model. Raises `BadInput` where strangers could ask without a key."""
+    if keys is None and at.host not in LOOPBACK:
+        raise BadInput(f"{at.host} without keys", "a file of keys", "feint keys add, or serve on 127.0.0.1")
+    who = Keys(anonymous=True) if keys is None else Keys(Path(keys))
+    return Settings({name: Torch(torch="a service")}, at, who, LedgerAt(store))
+
+
+def over(
+    service: "Service", settings: Settings, *, shape: tuple[int, ...] | None = None, ledgers: Ledgers | None = None
+) -> Opened:
+    """A gateway over `service`, as the only model of the settings. Raises `FeintError`."""
+    from feint.gateway.by_torch import of_service
+
+    (name,) = settings.models
+    return assembled(settings, {name: of_service(service, name, shape=shape)}, door_of(settings), ledgers)

@@ -1,0 +1,160 @@
+"""The settings of a gateway: where it listens, who may ask, where the ledger is, and its models."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from feint.errors import BadRecipe
+from feint.gateway.gateway import Limits
+
+LOOPBACK = "127.0.0.1", "::1", "localhost"
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where it listens: port 0 is none. `drain` seconds pass between "not ready" and closed doors, so that a load
+    balancer sees it; requests in flight then have `stop` seconds. `arrive` and `answer` as in `Limits`."""
+
+    host: str = "127.0.0.1"
+    rest_port: int = 8080
+    grpc_port: int = 8081
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    max_body: int = Limits.body
+    max_batch: int = Limits.batch
+    arrive: float = Limits.arrive
+    answer: float = Limits.answer
+    drain: float = 0.0
+    stop: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.rest_port < 2**16 and 0 <= self.grpc_port < 2**16) or self.rest_port == self.grpc_port:
+            raise BadRecipe(
+                f"the ports {self.rest_port} and {self.grpc_port}", "two ports, 0 for none of this kind", "change one"
+            )
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise BadRecipe("one of tls_cert and tls_key", "both or none", "give the other one")
+        if min(self.max_body, self.max_batch) < 1 or min(self.arrive, self.answer) <= 0:
+            raise BadRecipe("a limit below 1", "limits above 0", "raise it")
+
+    @property
+    def limits(self) -> Limits:
+        """What one request may be."""
+        return Limits(self.max_body, self.max_batch, self.arrive, self.answer)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Who may ask: a `file` of API keys, as `feint keys` writes it; `anonymous` lets in those without one, as one."""
+
+    file: Path | None = None
+    anonymous: bool = False
+
+
+@dataclass(frozen=True)
+class LedgerAt:
+    """Where the ledger is kept, and what happens when it is lost: nobody is answered, or everybody by the strongest
+    output defense."""
+
+    store: str = "sqlite:ledger.db"
+    when_lost: Literal["refuse", "strongest"] = "refuse"
+
+
+@dataclass(frozen=True)
+class Operator:
+    """What an operator sees. Empty is nothing: no audit log, no traces."""
+
+    metrics: bool = True
+    ui: bool = True
+    audit_log: Path | None = None
+    log: Literal["debug", "info", "warning", "error"] = "info"
+    traces: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """What every model may say: `access` are rules for everybody, spelled as in Python, before those of its graph;
+    `shadow` records what would happen and keeps everyone on the first rung."""
+
+    access: tuple[str, ...] = ()
+    shadow: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph(Model):
+    """A model in this process: an ONNX file of `feint export`, or one of others with, perhaps, the file of a defense
+    that takes its `outputs`. `fingerprint` is the only one that will do. `batch` inputs at most are put together, which
+    wait `batch_wait` seconds for each other; 0 is none."""
+
+    path: Path
+    outputs: Path | None = None
+    output: str | None = None
+    logits: bool = False
+    fingerprint: str = ""
+    threads: int = 1
+    batch: int = 0
+    batch_wait: float = 0.002
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upstream(Model):
+    """A model behind another v2 server: `http://`, `https://` or `grpc://HOST:PORT`. All its outputs but `output` are
+    dropped. `input`, `shape` and `classes` are told here where its metadata do not. Times are in seconds."""
+
+    upstream: str
+    upstream_model: str = ""
+    outputs: Path | None = None
+    output: str | None = None
+    logits: bool = False
+    fingerprint: str = ""
+    input: str | None = None
+    datatype: Literal["FP32", "FP64"] = "FP32"
+    shape: tuple[int, ...] | None = None
+    classes: int = 0
+    connect: float = 2.0
+    timeout: float = 30.0
+    connections: int = 64
+
+    def __post_init__(self) -> None:
+        try:
+            parts = urlsplit(self.upstream)
+            fine = parts.scheme in ("http", "https", "grpc") and bool(parts.hostname) and not parts.query
+            fine = fine and (parts.port or 80) > 0
+        except ValueError:  # of an address or a port
+            fine = False
+        if not fine:
+            raise BadRecipe(
+                f"upstream = {self.upstream!r}", "http://HOST:PORT, https://HOST:PORT or grpc://HOST:PORT", "change it"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Torch(Model):
+    """A model that torch runs, for what no graph can hold: a victim's directory or package.module:factory, with the
+    places of its `defense`."""
+
+    torch: str
+    defense: tuple[str, ...] = ()
+    probabilities: bool = False
+    shape: tuple[int, ...] | None = None
+
+
+PLACES: dict[str, type[Model]] = {"path": Graph, "upstream": Upstream, "torch": Torch}  # what a key says of a model
+TABLES: dict[str, type] = {"server": Server, "keys": Keys, "ledger": LedgerAt, "operator": Operator}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All of it."""
+
+    models: Mapping[str, Model]
+    server: Server = Server()
+    keys: Keys = Keys()
+    ledger: LedgerAt = LedgerAt()
+    operator: Operator = Operator()
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise BadRecipe("no model", "a table [models.NAME]", "name what is served")

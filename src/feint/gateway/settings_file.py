@@ -1,0 +1,75 @@
+"""The file of settings: TOML, read whole, in which an unknown key is an error."""
+
+import tomllib
+import types
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from feint.errors import BadInput, BadRecipe, DamagedFile, MissingData
+from feint.gateway.settings import PLACES, TABLES, Model, Settings
+from feint.recipe import build
+
+
+def read(path: Path) -> Settings:
+    """The settings in a TOML file; paths in it begin at its folder. Raises `MissingData`, `DamagedFile`, `BadRecipe`
+    or `UnknownName`."""
+    try:
+        table = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise MissingData(f"{path} ({error.strerror})", "a file of settings", "check the path") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DamagedFile(f"{path} ({error})", "settings in TOML", "mend that line") from error
+    return settings(table, path.parent)
+
+
+def settings(table: Mapping[str, Any], folder: Path) -> Settings:
+    """The settings that a table of plain values says. Errors as `read`."""
+    given: dict[str, Any] = {
+        name: _recipe(kind, f"[{name}]", table[name], folder) for name, kind in TABLES.items() if name in table
+    }
+    models = table.get("models", {})
+    given["models"] = {name: _model(name, it, folder) for name, it in _table("[models]", models).items()}
+    return build("settings", {**table, **given}, {"settings": Settings})
+
+
+def _model(name: str, table: Any, folder: Path) -> Model:
+    where = f"[models.{name}]"
+    said = [place for place in PLACES if place in _table(where, table)]
+    if len(said) != 1:
+        got = f"{where} with {' and '.join(said) or 'none of ' + ', '.join(PLACES)}"
+        raise BadRecipe(got, f"one of {', '.join(PLACES)}", "say where the model is")
+    return _recipe(PLACES[said[0]], where, table, folder)
+
+
+def _recipe(kind: type, where: str, table: Any, folder: Path) -> Any:
+    types = {field.name: field.type for field in fields(kind)}
+    typed = {
+        name: _typed(it, types[name], f"{where} {name}", folder) if name in types else it
+        for name, it in _table(where, table).items()
+    }
+    try:
+        return build(where, typed, {where: kind})
+    except BadInput as error:
+        got, expected, remedy = error.args
+        raise type(error)(got if where in got else f"{where}: {got}", expected, remedy) from error
+
+
+def _typed(value: Any, kind: Any, where: str, folder: Path) -> Any:
+    """The value as its field holds it. Raises `BadRecipe`."""
+    if kind in (Path, Path | None) and isinstance(value, str):
+        return folder / value
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        wanted = kind if isinstance(kind, types.UnionType) else getattr(kind, "__name__", kind)
+        raise BadRecipe(f"{where} = {value!r} ({error})", f"a value of type {wanted}", "change it") from error
+
+
+def _table(where: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise BadRecipe(f"{where} = {value!r}", "a table", f"write {where}")
+    return value

@@ -1,0 +1,86 @@
+"""What a replica does with a ledger, in a process of its own: `python -m tests.askers URL KIND TIMES SEED`.
+
+It asks until it was told no often enough, and prints as JSON what it was granted.
+"""
+
+import asyncio
+import json
+import math
+import random
+import sys
+from collections.abc import Callable
+
+from feint.errors import StoreLost
+from feint.gateway.drafts import Draft, Drafts
+from feint.gateway.stores import open_store
+
+BUDGET = 300
+PIECES = 64.0  # evidence grows in 64ths, whose sums are exact
+
+
+def budget(account: Draft, dice: random.Random) -> float:
+    n = dice.randint(1, 3)
+    return n * account.add("budget", n, limit=BUDGET)
+
+
+def shared_budget(account: Draft, dice: random.Random) -> float:
+    n = dice.randint(1, 3)
+    return n * account.shared.add("budget", n, limit=BUDGET)
+
+
+def rate(account: Draft, dice: random.Random) -> float:
+    """A bucket of 200 at one moment: no more than 200 are ever let through."""
+    return 1.0 * account.add("rate", 1.0, floor=1000.0, limit=1200.0)
+
+
+def tokens(account: Draft, dice: random.Random) -> float:
+    """One of 40 tokens, each of which is to be used once."""
+    return 1.0 * account.once(f"token {dice.randrange(40)}", expires=math.inf, now=0.0)
+
+
+def evidence(account: Draft, dice: random.Random) -> float:
+    """Several sums of a client, and one for all."""
+    amount = dice.randrange(1, 100) / PIECES
+    account.add_all({"a": amount, "b": 2 * amount})
+    account.shared.add("a", amount)
+    return amount
+
+
+def endless(account: Draft, dice: random.Random) -> float:
+    """A count without a limit."""
+    return 1.0 * account.add("budget", 1.0)
+
+
+KINDS: dict[str, Callable[[Draft, random.Random], float]] = {
+    "budget": budget, "shared_budget": shared_budget, "rate": rate, "tokens": tokens, "evidence": evidence,
+    "endless": endless,
+}  # fmt: skip
+
+
+async def ask(url: str, kind: str, times: int, seed: int) -> dict[str, float]:
+    """What `times` requests were granted, and how many of them nobody knows of because the store was lost."""
+    store, dice, granted, lost, conflicts = open_store(url), random.Random(seed), 0.0, 0.0, 0
+    drafts = Drafts(store)
+    for _ in range(times):
+        client = dice.choice("ab") if kind == "shared_budget" else "a"
+        chance = dice.getstate()
+        for attempt in range(1000):
+            dice.setstate(chance)
+            draft = drafts.draft(client)
+            amount = KINDS[kind](draft, dice)
+            try:
+                if await drafts.commit(draft):
+                    granted += amount
+                    break
+                conflicts += 1
+                await asyncio.sleep(dice.random() * 0.001 * min(attempt, 5))
+            except StoreLost:
+                lost += amount
+                await asyncio.sleep(0.05)
+                break
+    await store.close()
+    return {"granted": granted, "lost": lost, "conflicts": conflicts}
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(ask(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))))
