@@ -1,10 +1,12 @@
 """A model behind a URL is attacked as one in this process is."""
 
 import math
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
+from tests import gateways
 from tests.conformance.test_attacks import CASES, victim_of
 from tests.open_inference import served
 from tests.problems import Linear
@@ -14,8 +16,9 @@ from feint.attacks import HardLabels, KnockoffNets, Sybil
 from feint.data import Split
 from feint.defenses.access import Budget, RateLimit, Refuse
 from feint.defenses.outputs import LabelOnly, ReverseSigmoid
-from feint.errors import BadInput, OverBudget, ProofRequired, Refused, Suspected, Unreachable
+from feint.errors import BadInput, OverBudget, ProofRequired, RateLimited, Refused, Suspected, Unreachable
 from feint.gateway import Connection, connect
+from feint.gateway.gateway import Limits
 from feint.hashcash import Puzzle, digest, flaw
 from feint.networks import Network
 from feint.service import Defense, Service
@@ -149,3 +152,70 @@ def test_labels_only_behind_a_url_train_as_labels():
 
 def test_connect_is_a_public_name():
     assert feint.connect is connect
+
+
+def puzzling(bits):
+    def admit(asked, account):
+        puzzle = Puzzle(bits, digest(b"ann"), digest(asked.x.tobytes()), int(asked.time) + 60)
+        if wrong := flaw(asked.stamp, puzzle, now=asked.time):
+            raise ProofRequired(wrong, "work", "solve the puzzle", puzzle=puzzle)
+
+    return admit
+
+
+@contextmanager
+def reached(how, line=None, **more):
+    """The URL of a gateway over HTTP or gRPC."""
+    served = gateways.gateway(line, **more)
+    with (gateways.running if how == "http" else gateways.calling)(served) as url:
+        yield url if how == "http" else f"grpc://{url}"
+
+
+@pytest.mark.parametrize("how", ["http", "grpc"])
+class TestByEitherWay:
+    def test_the_same_answers(self, how):
+        with reached(how) as url:
+            connection = Connection(url, model="toy", keys=["k"])
+            assert (connection.shape, connection.classes) == (SHAPE, 3)
+            oracle = connect(url, model="toy", budget=30, keys=["k"])
+            np.testing.assert_array_equal(oracle.ask(X[:20]).numpy(), gateways.linear(X[:20].numpy()))
+            assert oracle.asked == 20
+            with pytest.raises(Refused, match="API key"):
+                Connection(url, model="toy", keys=["wrong"])
+            with pytest.raises(BadInput, match="not served"):
+                Connection(url, model="toi", keys=["k"])
+
+    def test_puzzles_are_solved_up_to_a_price(self, how):
+        with reached(how, gateways.Straight(admit=puzzling(6))) as url:
+            assert len(connect(url, model="toy", budget=9, keys=["k"]).ask(X[:9])) == 9
+            dear = Connection(url, model="toy", keys=["k"], most_bits=5)
+            with pytest.raises(ProofRequired, match="at most 5"):
+                dear.oracle(budget=9).ask(X[:9])
+
+    def test_waiting_as_told_and_asking_for_less(self, how):
+        waits = iter([0.125, None])
+
+        def admit(asked, account):
+            if wait := next(waits, None):
+                raise RateLimited("2", "1", "wait", wait)
+
+        with reached(how, gateways.Straight(admit=admit), limits=Limits(batch=16)) as url:
+            oracle = connect(url, model="toy", budget=40, keys=["k"])
+            assert len(oracle.ask(X[:40])) == 40
+            assert oracle.waited == 0.125
+            assert oracle.asked == 40
+
+    def test_a_budget_that_ends(self, how):
+        def admit(asked, account):
+            if not account.add("budget", len(asked), limit=21):
+                raise OverBudget(f"{len(asked)} queries", "less", "ask for more")
+
+        with reached(how, gateways.Straight(admit=admit)) as url:
+            p, refusal = connect(url, model="toy", budget=40, keys=["k"]).try_ask(X[:40])
+            assert (len(p), type(refusal)) == (21, OverBudget)
+
+
+def test_no_server_of_grpc():
+    with pytest.raises(Unreachable, match="check the URL") as caught:
+        connect("grpc://127.0.0.1:1", model="toy", budget=1)
+    assert "\n" not in str(caught.value)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from feint import hashcash
-from feint.errors import BadInput, OverBudget, ProofRequired, RateLimited, Refused
+from feint.errors import BadInput, OverBudget, ProofRequired, RateLimited, Refused, TooLarge
 from feint.query import Answer, Query
 from feint.transcript import Transcript
 
@@ -130,6 +130,10 @@ class Meter:
             except (OverBudget, RateLimited) as error:  # the service's own limits: ask for less until nothing is had
                 size //= 2
                 refusal = None if size else error
+            except TooLarge:
+                if len(batch) == 1:
+                    raise
+                size = len(batch) // 2
             except Refused as error:
                 refusal = error
             else:

@@ -20,6 +20,7 @@ from feint.errors import (
     RateLimited,
     Refused,
     Suspected,
+    TooLarge,
     Unreachable,
 )
 from feint.hashcash import Puzzle
@@ -30,27 +31,29 @@ LENGTH = "Inference-Header-Content-Length"
 
 @dataclass(frozen=True)
 class Model:
-    """What a server says of a model: the input's name and `shape` (C, H, W), the output's name and classes."""
+    """What a server says of a model: the input's name and `shape` ((C, H, W), say), the output's name and classes."""
 
     input: str
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     output: str
     classes: int
 
 
 def model(metadata: Any, output: str | None = None) -> Model:
-    """Read a model's metadata. Raises `BadInput` unless it has one FP32 image input, and one FP32 output (N, K)."""
+    """Read a model's metadata. Raises `BadInput` unless it has one FP32 input (N, …), and one FP32 output (N, K)."""
     try:
         inputs = [it for it in metadata["inputs"] if it["datatype"] == "FP32"]
         outputs = [it for it in metadata["outputs"] if it["datatype"] == "FP32" and len(it["shape"]) == 2]
         chosen = [it for it in outputs if output in (None, it["name"])]
         (given,), (answer,) = inputs, chosen
-        _, channels, height, width = map(int, given["shape"])
-        return Model(str(given["name"]), (channels, height, width), str(answer["name"]), int(answer["shape"][1]))
+        shape = tuple(map(int, given["shape"][1:]))
+        if not shape or min(shape) < 1:
+            raise ValueError(shape)
+        return Model(str(given["name"]), shape, str(answer["name"]), int(answer["shape"][1]))
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(
             f"a model with the metadata {json.dumps(metadata)[:300]}",
-            "one FP32 input (N, C, H, W) and one FP32 output (N, K)",
+            "one FP32 input (N, …) and one FP32 output (N, K)",
             "name the output that holds the probabilities",
         ) from error
 
@@ -91,6 +94,11 @@ def answer(model: Model, body: bytes, headers: Mapping[str, str], rows: int) -> 
         raise BadInput(
             f"a response that cannot be read ({error})", f"{model.output}, FP32 ({rows}, {model.classes})", "ask again"
         ) from error
+    return probabilities(p)
+
+
+def probabilities(p: np.ndarray) -> np.ndarray:
+    """`p` (N, K) as an array of its own. Raises `BadInput` unless its rows are on the simplex."""
     if not (np.isfinite(p).all() and (p >= 0).all() and (np.abs(p.sum(-1) - 1) < 1e-3).all()):
         raise BadInput(
             f"rows from {p.min():.3g} to {p.max():.3g}, which are no probabilities",
@@ -104,17 +112,25 @@ def failure(status: int, body: bytes, headers: Mapping[str, str]) -> FeintError:
     """The error that a response of this status stands for; what the server says is cut to a line."""
     try:
         told = json.loads(body)
-        said, details = " ".join(str(told["error"]).split())[:300], told.get("parameters", {})
+        said, details = " ".join(str(told["error"]).split())[:300], dict(told.get("parameters", {}))
     except (ValueError, KeyError, TypeError, AttributeError):
         said, details = f"status {status}", {}
+    if "Retry-After" in headers and "retry_after" not in details:
+        details = {**details, "retry_after": headers["Retry-After"]}
+    return refusal(status, said, details)
+
+
+def refusal(status: int, said: str, details: Mapping[str, Any]) -> FeintError:
+    """The error that a status of HTTP stands for, with what the server says and the details beside it."""
     if status == 428:
         return ProofRequired(said, "a proof of work", "solve the puzzle", puzzle=_puzzle(details))
-    if status == 429 and "Retry-After" in headers:
-        wait = _seconds(headers["Retry-After"])
+    if status == 429 and "retry_after" in details:
+        wait = _seconds(details["retry_after"])
         return RateLimited(said, "fewer queries", f"wait {wait:g} seconds", retry_after=wait)
     kinds: dict[int, tuple[type[FeintError], str, str]] = {
         401: (Refused, "an API key that the service knows", "give a key"),
         403: (Suspected, "a client that may ask", "talk to the owner"),
+        413: (TooLarge, "a request that the server takes", "send smaller batches"),
         429: (OverBudget, "queries that are left", "learn from the transcript"),
     }
     if status in kinds:
@@ -133,8 +149,8 @@ def _puzzle(details: Any) -> Puzzle | None:
         return None
 
 
-def _seconds(text: str) -> float:
+def _seconds(told: Any) -> float:
     try:
-        return max(0.0, float(text))
-    except ValueError:
+        return max(0.0, float(told))
+    except (ValueError, TypeError):
         return math.inf  # a date: the services that we know send seconds
