@@ -101,7 +101,8 @@ class Graph(Model):
 @dataclass(frozen=True, kw_only=True)
 class Upstream(Model):
     """A model behind another v2 server: `http://`, `https://` or `grpc://HOST:PORT`. All its outputs but `output` are
-    dropped. `input`, `shape` and `classes` are told here where its metadata do not. Times are in seconds."""
+    dropped. `input`, `shape` and `classes` are told here where its metadata do not; with `flat` each is
+    sent as one row of numbers. Times are in seconds."""
 
     upstream: str
     upstream_model: str = ""
@@ -112,6 +113,7 @@ class Upstream(Model):
     input: str | None = None
     datatype: Literal["FP32", "FP64"] = "FP32"
     shape: tuple[int, ...] | None = None
+    flat: bool = False
     classes: int = 0
     connect: float = 2.0
     timeout: float = 30.0

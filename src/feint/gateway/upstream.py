@@ -104,6 +104,7 @@ def read(metadata: Mapping[str, Any], at: settings.Upstream) -> Seen:
         outputs = [str(it["name"]) for it in metadata.get("outputs") or ()]
         given = inputs.get(at.input or next(iter(inputs), ""), {})
         inner = tuple(int(it) for it in given.get("shape", (-1, *(at.shape or ())))[1:])
+        inner = (math.prod(inner),) if at.flat else inner
         shape = at.shape or inner
         wanted = at.output or (outputs[0] if len(outputs) == 1 else "")
     except (KeyError, TypeError, ValueError) as error:
