@@ -107,10 +107,12 @@ def _alone(model: "Model", name: str, at: tuple[str, int, int], *, check: bool, 
     from feint.gateway import keys, server
     from feint.gateway.one_key import OneKey
     from feint.gateway.opening import opened
-    from feint.gateway.settings import Keys, LedgerAt, Server, Settings
+    from feint.gateway.settings import Keys, LedgerAt, Operator, Server, Settings
 
     door = keys.Anonymous() if anonymous else OneKey()
-    settings = Settings({name: model}, Server(*at), Keys(anonymous=anonymous), LedgerAt("memory:"))
+    settings = Settings(
+        {name: model}, Server(*at), Keys(anonymous=anonymous), LedgerAt("memory:"), Operator(log="warning")
+    )
 
     async def make(ledgers: "Ledgers | None") -> "Opened":
         return await opened(settings, door=door, ledgers=ledgers)

@@ -54,7 +54,7 @@ class GraphLine:
     @property
     def rules(self) -> tuple[Any, ...]:
         """Everybody's access rules, and those of each rung."""
-        return (*self._access, *(rule for rung in self.graph.rungs for rule in rung.access))
+        return (*self._everybodys, *(rule for rules in self._rungs for rule in rules))
 
     def admit(self, asked: Asked, account: Draft) -> None:
         """Everybody's access rules, before the model runs. Raises `Refused`."""

@@ -2,153 +2,29 @@
 
 import asyncio
 import contextlib
-import logging
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
-import grpc
-import uvicorn
 import uvloop
 
 from feint.errors import FeintError
-from feint.gateway import rest, rpc
+from feint.gateway import operator
 from feint.gateway.gateway import Doorkeeper
-from feint.gateway.opening import Ledgers, Opened, opened, tls
-from feint.gateway.ports import bound, taken
+from feint.gateway.live import Make, Running
+from feint.gateway.opening import Ledgers, Opened, opened
 from feint.gateway.settings import Settings
-
-log = logging.getLogger("feint.gateway")
-
-
-class Quiet(uvicorn.Server):
-    """uvicorn, whose signals are ours: it would stop at the first one before a load balancer knew."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-class Running:
-    """An opened gateway behind its doors."""
-
-    def __init__(self, it: Opened, *, any_port: bool = False) -> None:
-        self.opened, self.gateway = it, it.gateway
-        self._at, self._any = it.settings.server, any_port
-        self._stop, self._reloading, self._rest, self._rpc = asyncio.Event(), asyncio.Lock(), None, None
-        self.rest_port = self.grpc_port = 0
-        self.loop = asyncio.get_running_loop()
-
-    @property
-    def url(self) -> str:
-        """Where clients find it."""
-        host = f"[{self._at.host}]" if ":" in self._at.host else self._at.host
-        return f"{'https' if self._at.tls_cert else 'http'}://{host}:{self.rest_port}"
-
-    async def start(self) -> None:
-        """Open the doors. Raises `BadInput` where a port is taken."""
-        self.opened.watch()
-        if self._at.rest_port or self._any:
-            await self._start_rest()
-        if self._at.grpc_port or self._any:
-            await self._start_rpc()
-
-    async def _start_rest(self) -> None:
-        door = bound(self._at.host, 0 if self._any else self._at.rest_port)
-        self.rest_port = door.getsockname()[1]
-        config = uvicorn.Config(
-            rest.app(self.gateway), http="httptools", ws="none", lifespan="off", log_config=None, access_log=False,
-            server_header=False, timeout_graceful_shutdown=int(self._at.stop) or 1, proxy_headers=False,
-        )  # fmt: skip
-        context = tls(self._at)
-        config.load()
-        config.ssl = context
-        self._rest = Quiet(config)
-        self._serving = asyncio.ensure_future(self._rest.serve([door]))
-        while not self._rest.started and not self._serving.done():
-            await asyncio.sleep(0.005)
-
-    async def _start_rpc(self) -> None:
-        limit = self._at.max_body
-        options = [
-            ("grpc.so_reuseport", 0),
-            ("grpc.max_receive_message_length", limit),
-            ("grpc.max_send_message_length", -1),
-        ]
-        self._rpc = grpc.aio.server(options=options)
-        rpc.add(self.gateway, self._rpc)
-        where = f"{self._at.host}:{0 if self._any else self._at.grpc_port}"
-        try:
-            if self._at.tls_cert is None or self._at.tls_key is None:
-                self.grpc_port = self._rpc.add_insecure_port(where)
-            else:
-                pair = self._at.tls_key.read_bytes(), self._at.tls_cert.read_bytes()
-                self.grpc_port = self._rpc.add_secure_port(where, grpc.ssl_server_credentials([pair]))
-        except RuntimeError as error:
-            raise taken(where) from error
-        await self._rpc.start()
-
-    def stop(self) -> None:
-        """Stop as soon as the requests in flight are done; told again, at once."""
-        if self._stop.is_set() and self._rest is not None:
-            self._rest.force_exit = True
-            if self._rpc is not None:
-                self._last = asyncio.ensure_future(self._rpc.stop(0))
-        self.opened.unwatch()
-        self.gateway.ready = False
-        self._stop.set()
-
-    async def stopped(self) -> None:
-        """Wait until it is told to stop, and then until it has."""
-        await self._stop.wait()
-        await asyncio.sleep(self._at.drain)
-        endings = []
-        if self._rest is not None:
-            self._rest.should_exit = True
-            endings.append(self._serving)
-        if self._rpc is not None:
-            endings.append(self._rpc.stop(self._at.stop))
-        await asyncio.gather(*endings)
-        await self.opened.close()
-
-    async def reload(self, make: "Make") -> None:
-        """Serve what `make` opens now; where that fails all stays as it is. Requests in flight end where they began.
-        Ports, TLS and times stay as they are."""
-        async with self._reloading:
-            try:
-                fresh = await make(self.opened.ledgers)
-            except FeintError as error:
-                log.error("the settings are not taken: %s", " ".join(str(error).split()))
-                return
-            old = self._swapped(fresh)
-        try:
-            await asyncio.sleep(self._at.answer)  # as long as a request may last
-        finally:
-            await old.close(ledgers=old.ledgers is not fresh.ledgers)
-
-    def _swapped(self, fresh: Opened) -> Opened:
-        """What was served until now."""
-        if fresh.settings.server != self._at:
-            log.warning("host, ports, TLS and times of [server] stay as they are until a restart")
-        old, self.opened = self.opened, fresh
-        old.unwatch()
-        it, new = self.gateway, fresh.gateway
-        it.desks, it.door, it.limits, it.ready = new.desks, new.door, new.limits, new.ready
-        fresh.gateway = it
-        fresh.watch()
-        log.warning("the settings are read anew: %s", ", ".join(it.desks))
-        return old
-
-
-Make = Callable[[Ledgers | None], Awaitable[Opened]]  # the ledgers that are open already, to be kept
 
 
 async def serve(make: Make, *, started: Callable[[Running], None] = lambda running: None) -> None:
     """Serve what `make` opens until SIGTERM or SIGINT; a second one stops at once. SIGHUP has it opened anew. Raises
     `FeintError` before anything is served."""
-    running = Running(await make(None))
+    it = await make(None)
+    at = it.settings.operator
+    told = operator.opened(metrics=at.metrics, audit_log=at.audit_log, log=at.log, traces=at.traces)
+    running = Running(it, told=told)
     loop, tasks = asyncio.get_running_loop(), set[asyncio.Task[Any]]()
     try:
         await running.start()
@@ -159,7 +35,10 @@ async def serve(make: Make, *, started: Callable[[Running], None] = lambda runni
         loop.add_signal_handler(number, running.stop)
     loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(asyncio.ensure_future(running.reload(make))))
     started(running)
-    await running.stopped()
+    try:
+        await running.stopped()
+    finally:
+        told.close()
 
 
 def run(make: Make, *, started: Callable[[Running], None] = lambda running: None) -> None:

@@ -13,7 +13,7 @@ from feint.gateway.asked import Array, Asked
 from feint.gateway.decision import Decision
 from feint.gateway.drafts import Draft
 from feint.ledger import Account, Ledger
-from feint.line import Defense, Ladder, Rule
+from feint.line import Defense, Ladder
 from feint.query import Query
 from feint.service import Service
 from feint.victims import Once, predict
@@ -50,10 +50,10 @@ class TorchLine:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="feint-torch")
 
     @property
-    def rules(self) -> tuple[Rule, ...]:
+    def rules(self) -> tuple[Any, ...]:
         """Everybody's access rules, and those of each rung."""
         everybody = self.defense.access if isinstance(self.defense, Ladder) else ()
-        return (*everybody, *(rule for rung in rungs(self.defense) for rule in rung.access))
+        return (*self._access, *everybody, *(rule for rung in rungs(self.defense) for rule in rung.access))
 
     def admit(self, asked: Asked, account: Draft) -> None:
         """Rules beside those of the service, whose own line begins with them. Raises `Refused`."""
