@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import cyclopts
 
-from feint.cli import audit, audit_log, bench, demo, evaluate, fit, keys, report, serve, steal, train
+from feint.cli import audit, audit_log, bench, demo, evaluate, export, fit, keys, report, serve, steal, train
 from feint.cli.app import app
 from feint.errors import FeintError
 
@@ -16,6 +16,7 @@ __all__ = [
     "bench",
     "demo",
     "evaluate",
+    "export",
     "fit",
     "keys",
     "main",

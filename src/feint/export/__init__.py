@@ -1,5 +1,6 @@
 """A model and its output defenses in one ONNX graph, checked against the service before it is written."""
 
+from feint.export.repository import kserve, triton
 from feint.export.write import Written, onnx, outputs
 
-__all__ = ["Written", "onnx", "outputs"]
+__all__ = ["Written", "kserve", "onnx", "outputs", "triton"]

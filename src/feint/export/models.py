@@ -6,8 +6,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from feint.errors import NotExportable
-from feint.export.tracing import OPSET, OfInputs, OfLogits, Parts, reason, traced
+from feint.export.tracing import OPSET, OfInputs, OfLogits, Parts, reason, refused, traced
 from feint.extras import need
+from feint.line import Defense
 from feint.victims import FromAnswers, FromEstimator, FromONNX, FromProbabilities, logits
 
 OTHERS = {  # models that are no arithmetic of torch's: what to do instead
@@ -31,10 +32,23 @@ def graph_of(model: nn.Module, parts: Parts, rows: Tensor, names: Sequence[str])
     except NotExportable:
         raise
     except Exception as error:  # the owner's own code, and whatever the tracer cannot do with it
+        _blame(model, parts, rows)
         raise NotExportable(
             f"{type(inner).__name__} ({reason(error)})", "a model without branches on its data",
             "export it to ONNX your way and name that file, or serve it with torch",
         ) from error  # fmt: skip
+
+
+def _blame(model: nn.Module, parts: Parts, rows: Tensor) -> None:
+    """Raise `NotExportable` for the output defense that cannot be traced behind a model that can, if there is one."""
+    for step in [None, *(step for rung in parts.rungs for step in rung.outputs)]:
+        alone = Parts([Defense(outputs=[step] if step else [])])
+        try:
+            traced(OfInputs(model, alone), ["x"], ["q", "p"], rows)
+        except Exception as error:
+            if step is None:
+                return
+            raise error if isinstance(error, NotExportable) else refused(step, error) from error
 
 
 def _stitched(victim: FromONNX, tail: nn.Module, rows: Tensor, names: Sequence[str]) -> Any:

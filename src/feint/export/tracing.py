@@ -1,7 +1,9 @@
 """The line as one module, and the ONNX graph that torch makes of it: the very code that a service runs is traced."""
 
+import contextlib
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from feint.errors import NotExportable
+from feint.defenses.outputs import Output
+from feint.errors import FeintError, NotExportable
 from feint.extras import need
 from feint.ledger import Ledger
 from feint.line import Defense, OutputDefense, place
@@ -92,7 +95,7 @@ def through(outputs: Sequence[OutputDefense], p: Tensor, x: Tensor | None, z: Te
             placed = step if z is None else place(step, Known(z), Ledger())
             p = placed(p, x)  # pyright: ignore[reportArgumentType]
         except Exception as error:  # whatever the tracer cannot do, in the words of whoever noticed
-            raise NotExportable(f"{step!r} ({reason(error)})", "arithmetic that ONNX knows", SERVE) from error
+            raise refused(step, error) from error
     return p
 
 
@@ -101,8 +104,7 @@ def traced(
 ) -> Any:
     """The ONNX model of `module`, traced on `examples`: a dynamic batch, and these names of inputs and outputs."""
     need("onnxscript", "export")
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch's own parts against each other
+    with quiet():
         batch = Dim("N")
         shapes = tuple({0: batch} for _ in examples)
         program = torch.export.export(module, examples, dynamic_shapes=shapes, strict=False)
@@ -126,7 +128,30 @@ def cleaned(proto: Any) -> Any:
     return proto
 
 
+def refused(step: OutputDefense, error: Exception) -> NotExportable:
+    """The error that names the `step` which cannot be traced, and those within it."""
+    inner = [value for value in vars(step).values() if isinstance(value, Output)]
+    name = type(step).__name__ + (f" of {' and '.join(type(it).__name__ for it in inner)}" if inner else "")
+    return NotExportable(f"{name} ({reason(error)})", "arithmetic that ONNX knows", SERVE)
+
+
 def reason(error: Exception) -> str:
-    """An error in one short line."""
-    said = error.args[0] if isinstance(error, NotExportable) else f"{type(error).__name__}: {error}"
-    return " ".join(said.split())[:200]
+    """An error in one short line; of the tracer's own essays the gist."""
+    if isinstance(error, FeintError):
+        return error.args[0]
+    branches = "data-dependent" in str(error) or "dynamic" in str(error)
+    said = "what it does next depends on the data" if branches else f"{type(error).__name__}: {error}"
+    return " ".join(said.split())[:120]
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No word from torch's exporter: its parts warn of each other, and it logs what it tries."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

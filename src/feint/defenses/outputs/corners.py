@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from feint.defenses.outputs.rows import ranking
 from feint.defenses.outputs.surrogates import gram
+from feint.errors import NotExportable
 
 ENUMERATED = 12  # up to so many classes all 2^(K−1) corners are looked at
 SWEPT = 32  # up to so many classes the thresholds of all pairs are swept; above, the greedy of the paper
@@ -76,7 +78,9 @@ class AllParameters(Gradients):
 def farthest_sets(p: Tensor, s: Tensor) -> Tensor:
     """For rows `p` and `s` (N, K) the sets that hold the label of `p` with the least cos(u_S − s, p − s)."""
     classes = p.shape[-1]
-    order = p.scatter(-1, p.argmax(-1, keepdim=True), 2.0).argsort(dim=-1, descending=True, stable=True)
+    if torch.compiler.is_exporting() and classes > ENUMERATED:
+        raise NotExportable("a search among the sets of many classes", f"at most {ENUMERATED}", "serve it with torch")
+    _, order = ranking(p.scatter(-1, p.argmax(-1, keepdim=True), 2.0))
     p, s = p.gather(-1, order), s.gather(-1, order)  # the label first
     if classes <= ENUMERATED:
         chosen = _parts(_enumerated, p, s, 2 ** (classes - 1))
@@ -88,6 +92,8 @@ def farthest_sets(p: Tensor, s: Tensor) -> Tensor:
 
 
 def _parts(search, p: Tensor, s: Tensor, size: int) -> Tensor:
+    if torch.compiler.is_exporting():
+        return search(p, s)
     rows = max(1, AT_ONCE // size)
     return torch.cat([search(a, b) for a, b in zip(p.split(rows), s.split(rows), strict=True)])
 

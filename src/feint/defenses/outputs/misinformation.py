@@ -86,7 +86,7 @@ def ready(trained: Trained | None, p: Tensor, x: Tensor | None) -> tuple[Classif
     shape, classes = trained.network.shape, trained.network.classes
     if x is None:
         raise BadInput("answers without their inputs", f"the inputs x of shape (N, {shape})", "call it as (p, x)")
-    if x.shape != (len(p), *shape) or p.shape[1] != classes:
+    if x.shape[0] != p.shape[0] or tuple(x.shape[1:]) != tuple(shape) or p.shape[1] != classes:
         raise BadInput(
             f"answers of {p.shape[1]} classes to inputs of shape {tuple(x.shape)}",
             f"{classes} classes and ({len(p)}, {', '.join(map(str, shape))}), those that the defense was fitted for",

@@ -28,7 +28,7 @@ def ready(surrogate: Trained | None, p: Tensor, x: Tensor | None) -> Classifier:
     if surrogate is None:
         raise NotFitted("a defense without its surrogate", "a fitted one", "fit it to a victim: feint fit, or .fit(…)")
     network = surrogate.network
-    if x is None or len(x) != len(p):
+    if x is None or x.shape[0] != p.shape[0]:
         got = "no inputs" if x is None else f"{len(x)} inputs for {len(p)} answers"
         raise BadInput(got, "the inputs x of the answers p", "call it with both: defense(p, x)")
     if tuple(x.shape[1:]) != tuple(network.shape) or p.shape[-1] != network.classes:
