@@ -1,21 +1,28 @@
 """`feint.export`: what the graph says is what the service says, and a file is read as it was written."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from tests.problems import awkward_rows, order
+from sklearn.tree import DecisionTreeClassifier
 
 from feint import Defense, Service, export
-from feint.defenses.access import Budget, RateLimit
-from feint.defenses.outputs import APGP, APGPClosedForm, GaussianNoise
+from feint.defenses.access import PRADA, Budget, RateLimit, Refuse, SequentialTest
+from feint.defenses.inputs import BitDepth
+from feint.defenses.outputs import APGP, APGPClosedForm, GaussianNoise, LabelOnly
 from feint.errors import BadInput, DamagedFile, MissingData, NotExportable
+from feint.export import repository
 from feint.export.tracing import traced
 from feint.gateway.graphs import Exported, softmax
+from feint.ledger import Account
+from feint.line import Ladder
 from feint.query import Query
+from feint.victims import FromEstimator, load_any, save
 
 
 @pytest.fixture(scope="session")
@@ -75,18 +82,6 @@ def test_a_damaged_or_foreign_file_is_a_typed_error(whole, tmp_path):
         Exported(tmp_path / "none.onnx")
 
 
-@pytest.mark.parametrize("classes", [2, 10, 100, 1000])
-def test_the_outputs_alone_keep_the_order_of_awkward_rows(classes, tmp_path):
-    p, defense = awkward_rows(classes), APGPClosedForm()
-    export.outputs(Defense(outputs=[defense]), tmp_path / "q.onnx", classes=classes)
-    graph = Exported(tmp_path / "q.onnx")
-    (q,) = graph.run(p.numpy()).rungs
-    assert np.abs(q - defense(p).numpy()).max() <= 1e-5
-    assert torch.equal(order(torch.from_numpy(q)), order(p))
-    with pytest.raises(BadInput):
-        graph.run(p.numpy() * 2)
-
-
 def test_keyed_noise_is_refused_by_name_and_nothing_is_written(tmp_path):
     defense = Defense(outputs=[APGPClosedForm(), GaussianNoise("secret")])
     with pytest.raises(NotExportable, match="GaussianNoise"):
@@ -110,3 +105,120 @@ def test_a_file_of_others_is_an_undefended_model(victim, digits, tmp_path):
     read = Exported(path, answer=softmax)
     assert not read.defended
     np.testing.assert_allclose(read.run(x.numpy()).rungs[0], victim(x).softmax(-1).detach(), atol=1e-6)
+
+
+@pytest.fixture(scope="session")
+def ladder(victim, apgp, digits, tmp_path_factory):
+    """A ladder, and the file that was made of it for the gateway."""
+    test = SequentialTest().fit(victim, digits.test)
+    rungs = [Defense(), Defense(outputs=[apgp]), Defense(access=[Refuse()])]
+    service = Service(victim, Ladder([test], rungs, at=(0.0, 0.5, 1.0), access=[Budget(100)]))
+    path = tmp_path_factory.mktemp("export") / "ladder.onnx"
+    return service, export.onnx(service, path, inputs=digits.test.inputs(slice(0, 74)), gateway=True)
+
+
+def test_a_ladder_goes_with_its_rungs_scores_and_bets(ladder, digits):
+    service, written = ladder
+    read, x = Exported(written.path), digits.test.inputs(slice(0, 50))
+    assert [(it.at, it.access) for it in read.rungs] == [(0.0, ()), (0.5, ()), (1.0, (Refuse(),))]
+    assert read.access == (Budget(100),)
+    said, z = read.run(x.numpy()), service.model(x)
+    test = service.defense.detectors[0]
+    np.testing.assert_allclose(said.scores[0], test.score(x, z).detach(), rtol=1e-5)
+    here = read.detectors[0].observe(said.scores[0], Query(x, time=0.0), Account("mallory"))
+    assert here == pytest.approx(test.observe(Query(x, time=0.0), z.detach(), Account("mallory")), rel=1e-3)
+    np.testing.assert_allclose(said.rungs[0], z.softmax(-1).detach(), atol=1e-6)
+    np.testing.assert_allclose(said.rungs[1], service.defense.rungs[1].outputs[0](z.softmax(-1)), atol=1e-5)
+    assert said.moved is not None
+    assert said.moved[0].max() == 0 < said.moved[1].min()
+
+
+def test_a_ladder_goes_to_no_other_server(ladder, tmp_path):
+    with pytest.raises(NotExportable, match="--rung"):
+        export.onnx(ladder[0], tmp_path / "any.onnx")
+    defense = Ladder([PRADA()], [Defense(), Defense()])
+    with pytest.raises(NotExportable, match="PRADA"):
+        export.outputs(defense, tmp_path / "any.onnx", classes=10, gateway=True)
+    with pytest.raises(NotExportable, match="BitDepth"):
+        export.outputs(Defense(inputs=[BitDepth()]), tmp_path / "any.onnx", classes=10)
+
+
+def test_a_file_is_read_and_run_without_torch(ladder):
+    code = f"""
+import sys; sys.modules["torch"] = None
+import numpy as np
+from feint.gateway.graphs import Exported
+graph = Exported({str(ladder[1].path)!r})
+print([it.shape for it in graph.run(np.zeros((2, 1, 8, 8), "f4")).rungs], graph.access, graph.detectors[0].alpha)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == "[(2, 10), (2, 10), (2, 10)] (Budget(queries=100),) 0.001"
+
+
+def test_an_onnx_victim_is_stitched_to_its_defense(victim, digits, tmp_path):
+    class Two(torch.nn.Module):  # it tells more than its answer, which must not come out
+        def forward(self, x):
+            return victim(x).softmax(-1), x.flatten(1)[:, None].expand(-1, 2, -1)
+
+    x = digits.test.inputs(slice(0, 74))
+    onnx.save(traced(Two(), ["image"], ["answer", "embedding"], x), tmp_path / "victim.onnx")
+    model = load_any(tmp_path / "victim.onnx", probabilities=True)
+    written = export.onnx(Service(model, Defense(outputs=[LabelOnly()])), tmp_path / "q.onnx", inputs=x)
+    read = Exported(written.path)
+    (q,) = read.run(x.numpy()).rungs
+    assert (q.argmax(-1) == victim(x).argmax(-1).numpy()).all()
+    assert sorted(set(q.ravel().tolist())) == [0, 1]
+    assert [it.name for it in onnx.load(written.path).graph.output] == ["probabilities"]
+
+
+def test_what_cannot_be_traced_is_named(tmp_path):
+    class Branching(torch.nn.Module):
+        def forward(self, x):
+            return x.flatten(1) if x.sum() > 0 else -x.flatten(1)
+
+    with pytest.raises(NotExportable, match="Branching"):
+        export.onnx(Service(Branching()), tmp_path / "q.onnx", inputs=torch.rand(5, 4))
+    with pytest.raises(BadInput, match="--data"):
+        export.onnx(Service(Branching()), tmp_path / "q.onnx")
+    model = FromEstimator(DecisionTreeClassifier().fit([[0.0], [1.0]], [0, 1]))
+    with pytest.raises(NotExportable, match="FromEstimator"):
+        export.onnx(Service(model), tmp_path / "q.onnx", inputs=torch.rand(5, 1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_writes_what_servers_read(feint, victim, tmp_path):
+    save("victim", victim)
+    code, out, err = feint("export victim --defense LabelOnly --for kserve --out models/digits")
+    assert (code, err) == (0, ""), err
+    assert "checked  74 rows" in out
+    config = (tmp_path / "models/digits/config.pbtxt").read_text()
+    assert Exported("models/digits/1/model.onnx").shape == (1, 8, 8)
+    assert 'name: "digits"' in config
+    assert "dims: [ 1, 8, 8 ]" in config
+    manifest = (tmp_path / "models/digits.yaml").read_text()
+    assert "name: digits" in manifest
+    for line, word in {
+        'export victim --defense "Budget(5)" --for triton --out models/b': "Budget",
+        "export victim --for tritn --out b": "triton",
+        "export --classes 10 --out b": "VICTIM",
+        "export victim --classes 10 --out b": "VICTIM",
+        "export victim --defense \"GaussianNoise('k')\" --out b": "GaussianNoise",
+        "export victim --for kserve --out Big": "Big",
+    }.items():
+        code, out, err = feint(line)
+        assert (code, out, err.count("\n")) == (2, "", 1), line
+        assert word in err, line
+    assert sorted(it.name for it in tmp_path.iterdir()) == ["models", "victim"]
+
+
+def test_a_triton_repository_is_what_triton_parses(tmp_path):
+    pbtxt = pytest.importorskip("tritonclient.grpc.model_config_pb2", reason="tritonclient is not here")
+    from google.protobuf import text_format
+
+    said = repository.CONFIG.format(name="m", most=8, input="x", shape="3, 4, 4", classes=10)
+    config = text_format.Parse(said, pbtxt.ModelConfig())
+    assert (config.backend, list(config.input[0].dims), config.output[0].name) == (
+        "onnxruntime",
+        [3, 4, 4],
+        "probabilities",
+    )

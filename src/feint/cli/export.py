@@ -90,7 +90,7 @@ def _say(written: "Written") -> None:
     print(f"  outputs  {', '.join(written.outputs)}; {written.classes} classes")
     print(
         f"  checked  {checked.rows} rows in batches of 1, 2, 7 and 64: the service's labels in all of them,"
-        f" probabilities within {max(checked.largest, 1e-9):.1g}"
+        f" probabilities {f'within {checked.largest:.1g}' if checked.largest else 'to the last bit'}"
     )
     if checked.apart:
         print(f"  of these {checked.apart} are near a tie or a threshold, where the last bits of the model decide")

@@ -26,7 +26,7 @@ def check_key(key: str) -> None:
 def digests(key: str, x: Tensor | None) -> np.ndarray:
     """The HMAC-SHA256 of each input of `x` (N, …) in 256 levels, as (N, 4) uint64."""
     if torch.compiler.is_exporting():
-        raise NotExportable("HMAC-SHA256", "arithmetic on numbers", "serve it with torch")
+        raise NotExportable("numbers drawn by HMAC-SHA256", "arithmetic", "serve it with torch")
     if x is None:
         raise BadInput(
             "answers without their inputs", "the inputs x (N, …), which decide the draw", "call it as (p, x)"

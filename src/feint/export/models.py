@@ -9,7 +9,7 @@ from feint.errors import NotExportable
 from feint.export.tracing import OPSET, OfInputs, OfLogits, Parts, reason, refused, traced
 from feint.extras import need
 from feint.line import Defense
-from feint.victims import FromAnswers, FromEstimator, FromONNX, FromProbabilities, logits
+from feint.victims import FromAnswers, FromEstimator, FromONNX, FromProbabilities
 
 OTHERS = {  # models that are no arithmetic of torch's: what to do instead
     FromEstimator: "convert the estimator with skl2onnx and name that file, or serve it with torch",
@@ -60,7 +60,7 @@ def _stitched(victim: FromONNX, tail: nn.Module, rows: Tensor, names: Sequence[s
     opset = max([OPSET, *(it.version for it in first.opset_import if it.domain in ("", "ai.onnx"))])
     if any(it.version < OPSET for it in first.opset_import if it.domain in ("", "ai.onnx")):
         first = onnx.version_converter.convert_version(first, OPSET)
-    second = traced(tail, ["x", "z"], names, rows, logits(victim, rows), opset=opset)
+    second = traced(tail, ["x", "z"], names, rows, victim(rows), opset=opset)
     first = onnx.compose.add_prefix(first, "model/")
     link = onnx.helper.make_node
     nodes = [

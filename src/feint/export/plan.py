@@ -86,7 +86,7 @@ def _scores(defense: Defense | Ladder) -> tuple[Any, ...]:
 def _martingales(defense: Defense | Ladder) -> dict[str, np.ndarray]:
     """What each detector bets, as arrays."""
     detectors = defense.detectors if isinstance(defense, Ladder) else ()
-    martingales = [it.martingale() for it in detectors if isinstance(it, SequentialTest)]  # pyright: ignore[reportAttributeAccessIssue]
+    martingales = [it.martingale() for it in detectors if isinstance(it, SequentialTest)]
     return {
         f"detector_{i}/{name}": np.asarray(getattr(it, name)) for i, it in enumerate(martingales) for name in MARTINGALE
     }

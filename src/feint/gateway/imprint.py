@@ -120,7 +120,7 @@ def _rules(table: Mapping[str, Any], learned: Mapping[str, Array]) -> tuple[Any,
 
 def _martingale(i: int, learned: Mapping[str, Array]) -> Any:
     """The martingale of the i-th detector."""
-    from feint.martingale import Martingale  # pyright: ignore[reportMissingImports]
+    from feint.martingale import Martingale
 
     fields = {name: it if it.ndim else it.item() for name, it in _under(f"detector_{i}/", learned).items()}
     return build("Martingale", fields, {"Martingale": Martingale})

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, jvp, vjp, vmap
 
 from feint.data import Split
-from feint.errors import BadInput, NotFitted
+from feint.errors import BadInput, NotExportable, NotFitted
 from feint.networks import Classifier, Network
 from feint.training import Training, learn
 from feint.victims import Trained, answers
@@ -130,4 +130,6 @@ def _load_forward_mode() -> None:
 
 
 def _log_answers(model: nn.Module, w: Tensors, x: Tensor) -> Tensor:
+    if torch.compiler.is_exporting():
+        raise NotExportable("derivatives of a network", "arithmetic", "serve it with torch")
     return F.log_softmax(functional_call(model, w, (x,)).float(), -1)

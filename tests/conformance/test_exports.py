@@ -1,0 +1,104 @@
+"""Every output defense of the room goes into a graph that says the same, or is refused by its name."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.conformance.test_outputs import CASES, ready
+from tests.problems import awkward_rows, order, simplex_rows
+
+from feint import Defense, Service, export
+from feint.defenses import outputs
+from feint.defenses.outputs import Output
+from feint.defenses.outputs.gated import ranks_kept
+from feint.errors import NotExportable
+from feint.gateway.graphs import Exported
+from feint.line import Ladder
+from feint.networks import Network
+
+STAYS = {"EDM", "GRAD2", "GaussianNoise", "LabelFlip", "ModelGuardS", "ModelGuardW", "UniformNoise"}
+OF_INPUTS = "AdaptiveMisinformation", "MAD", "MADArgmax", "Misinformation"
+FEW = "APGPClosedForm", "Rounding", "TopK"  # what depends on K the most
+MORE = "APGP half the way", "APGP top-3", "APGPClosedForm cosine", "APGPClosedForm little", "APGPClosedForm floor"
+ROOM = {it: getattr(outputs, it) for it in outputs.__all__}
+METHODS = {
+    it: kind for it, kind in ROOM.items() if isinstance(kind, type) and issubclass(kind, Output) and it != "Output"
+}
+
+
+def method(name: str) -> str:
+    return type(CASES[name]).__name__
+
+
+FIRST = {method(name): name for name in reversed(CASES)}  # one case of each method
+ALL = [*MORE, *(name for it, name in FIRST.items() if it not in STAYS | set(map(method, OF_INPUTS)))]
+
+
+def rungs(names, classes: int) -> Ladder:
+    """Many defenses in one graph, which takes seconds to make: a rung for each."""
+    found = [Defense(outputs=[ready(name, classes)]) for name in names]
+    return Ladder([], found, at=range(len(found)))
+
+
+@pytest.fixture(scope="session")
+def graphs(tmp_path_factory):
+    """For each number of classes the names of the defenses in a graph, and the graph."""
+    made, folder = {}, tmp_path_factory.mktemp("graphs")
+
+    def graph(classes: int):
+        if classes not in made:
+            names = ALL if classes == 10 else FEW
+            export.outputs(rungs(names, classes), folder / f"{classes}.onnx", classes=classes, gateway=True)
+            made[classes] = names, Exported(folder / f"{classes}.onnx")
+        return made[classes]
+
+    return graph
+
+
+def check(graph, p: torch.Tensor) -> None:
+    names, exported = graph
+    for name, q in zip(names, map(torch.from_numpy, exported.run(p.numpy()).rungs), strict=True):
+        defense = ready(name, p.shape[-1])
+        assert (q - defense(p)).abs().max() <= 1e-5, name
+        kept = int(min(ranks_kept(defense.preserves), p.shape[-1]))
+        assert torch.equal(order(q)[:, :kept], order(p)[:, :kept]), name
+
+
+@pytest.mark.parametrize("classes", [2, 10, 100, 1000])
+def test_graphs_say_what_defenses_say_of_awkward_rows(graphs, classes):
+    check(graphs(classes), awkward_rows(classes))
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_graphs_say_what_defenses_say_of_tied_rows(graphs, data):
+    p = data.draw(simplex_rows(10))
+    if len(p):
+        check(graphs(10), p)
+
+
+def test_defenses_that_look_at_inputs_go_with_the_model(tmp_path):
+    model = Network("mlp", (1, 2, 2), 10).build(3).eval()
+    service = Service(model, rungs(OF_INPUTS, 10))
+    written = export.onnx(service, tmp_path / "x.onnx", gateway=True)
+    x = torch.rand(9, 1, 2, 2, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        p = model(x).softmax(-1)
+    for name, q in zip(OF_INPUTS, Exported(written.path).run(x.numpy()).rungs, strict=True):
+        np.testing.assert_allclose(q, ready(name, 10)(p, x), atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("name", sorted(STAYS))
+def test_the_others_are_refused_by_name(name, tmp_path):
+    service = Service(Network("mlp", (1, 2, 2), 10).build(3), Defense(outputs=[ready(FIRST[name], 10)]))
+    with pytest.raises(NotExportable, match=name) as refused:
+        export.onnx(service, tmp_path / "x.onnx")
+    assert "torch" in str(refused.value)
+    assert "secret" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_method_is_one_or_the_other():
+    gone = {method(name) for name in CASES if method(name) not in STAYS}
+    assert gone | STAYS == set(METHODS)
