@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
-import numpy as np
-
 from feint.errors import Failed, FeintError, Refused, StoreLost, Unreachable
 from feint.gateway.asked import Array, Asked
 from feint.gateway.decision import Decision, Record
 from feint.gateway.drafts import Draft, Drafts
+from feint.gateway.simplex import probabilities
 
 ATTEMPTS = 50  # after the first conflict a client's requests take turns here: only other replicas can still interfere
 
@@ -76,7 +75,7 @@ class Desk:
         `Unreachable` or `StoreLost`, and nothing is answered."""
         decision = Decision(self.about.name, asked.client, len(asked), asked.time)
         try:
-            q = self._checked(await self._decide(asked, decision), len(asked))
+            q = probabilities(await self._decide(asked, decision), len(asked), self.about.classes)
             decision.outcome = "answered"
             return q
         except FeintError as error:
@@ -92,7 +91,7 @@ class Desk:
         finally:
             self.record(decision)
 
-    async def _decide(self, asked: Asked, decision: Decision) -> Array:
+    async def _decide(self, asked: Asked, decision: Decision) -> Array | None:
         computed = None
         async with contextlib.AsyncExitStack() as turn:
             for attempt in range(ATTEMPTS):
@@ -117,24 +116,18 @@ class Desk:
                 except StoreLost:
                     if not self.open_when_lost:
                         raise
-                    computed = await self.line.compute(asked) if computed is None else computed
+                    if ended is not None:  # who was refused by what was last known of it is refused now
+                        raise ended from None
                     return await self.line.strongest(asked, computed)
-                if agreed and ended is not None:
-                    raise ended
-                if agreed and q is not None:
+                if agreed:
+                    if ended is not None:
+                        raise ended
                     decision.asked = draft.total("queries")
                     return q
                 decision.conflicts = attempt + 1
                 if attempt == 0:
                     await turn.enter_async_context(self._turns.setdefault(asked.client, asyncio.Lock()))
         raise StoreLost("an account that changes all the time", "a moment without changes", "try again")
-
-    def _checked(self, q: Array, rows: int) -> Array:
-        """`q` if it is what may leave: rows on the simplex, one for each input. Raises `Failed`."""
-        fine = q.shape == (rows, self.about.classes) and bool(np.isfinite(q).all())
-        if not (fine and (not rows or (q.min() >= 0 and np.abs(q.sum(-1) - 1).max() < 1e-3))):
-            raise Failed("an answer that is off the simplex", "probabilities", "tell the operator")
-        return q.astype(np.float32, copy=False)
 
 
 @contextlib.contextmanager
