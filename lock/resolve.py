@@ -1,9 +1,9 @@
 """Write lock/NAME.txt: every package that the job NAME needs, at the version that pip chooses today.
 
-    python lock/resolve.py demo|dev|bench|interop
+    python lock/resolve.py demo|dev|bench|serve|interop
 
 torch is pinned by hand, to the version of which there is a CPU build; its local suffix (+cpu) is left out, so that the
-lock says nothing about the machine it was made on.
+lock says nothing about the machine it was made on. The job serve, a gateway of exported graphs, has no torch at all.
 """
 
 import re
@@ -23,12 +23,17 @@ JOBS = {
     "demo": extras["report"],
     "dev": extras["report"] + extras["data"] + groups["test"] + groups["check"] + groups["docs"],
     "bench": extras["report"] + extras["data"] + groups["bench"],
+    "serve": extras["serve"] + extras["redis"] + extras["otel"],
 }
+TORCHLESS = {"serve"}
 APART = {"interop": groups["interop"]}  # packages of strangers, in environments without Feint or torch
 
 
 def main(job: str) -> None:
-    wanted = APART.get(job) or [TORCH, *project["project"]["dependencies"], *BUILD, *JOBS[job]]
+    needed = [TORCH, *project["project"]["dependencies"], *BUILD]
+    if job in TORCHLESS:  # it is installed from a wheel, so it builds nothing either
+        needed = [it for it in project["project"]["dependencies"] if not it.startswith("torch")]
+    wanted = APART.get(job) or [*needed, *JOBS[job]]
     with tempfile.TemporaryDirectory() as room:
         subprocess.run([sys.executable, "-m", "venv", room], check=True)
         pip = [f"{room}/bin/python", "-m", "pip", "--disable-pip-version-check"]
