@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 import numpy as np
 
-from feint.gateway import oip
+from feint.gateway.wire import oip
 
 
 async def started(infer: Callable[[np.ndarray], np.ndarray], name: str, output: str, port: int) -> Any:

@@ -44,9 +44,7 @@ def _measured(name: str, server: Running) -> Iterator[dict[str, Any]]:
     ways = {
         "binary": lambda n: load.rest(server.rest, binary, connections=n, seconds=SECONDS, keys=server.keys),
         "JSON": lambda n: load.rest(server.rest, text, connections=n, seconds=SECONDS, keys=server.keys),
-        "gRPC": lambda n: load.grpc(
-            server.grpc, "victim", x, "x", connections=n, seconds=SECONDS, keys=server.keys
-        ),
+        "gRPC": lambda n: load.grpc(server.grpc, "victim", x, "x", connections=n, seconds=SECONDS, keys=server.keys),
     }
     for protocol, ask in ways.items():
         ask(CONNECTIONS[-1])  # once to get warm

@@ -9,7 +9,7 @@ from typing import Any
 
 import tomli_w
 
-from feint.gateway import keyfile
+from feint.gateway.door import keyfile
 from soak.processes import Server, free_port
 
 

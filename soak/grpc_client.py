@@ -12,7 +12,7 @@ import grpc
 import numpy as np
 import uvloop
 
-from feint.gateway import oip
+from feint.gateway.wire import oip
 
 METHOD = f"/{oip.SERVICE}/ModelInfer"
 
@@ -33,9 +33,7 @@ async def main(room: Path) -> dict[str, Any]:
         )
         while (start := time.perf_counter()) < end:
             first = np.frombuffer(next(numbers).to_bytes(4, "little"), np.uint8).astype("<f4") / np.float32(255)
-            request = oip.ModelInferRequest(
-                model_name=given["model"], raw_input_contents=[first.tobytes() + tail]
-            )
+            request = oip.ModelInferRequest(model_name=given["model"], raw_input_contents=[first.tobytes() + tail])
             request.inputs.add(name=given["input"], datatype="FP32", shape=x.shape)
             key = next(keys)
             try:

@@ -12,9 +12,9 @@ import numpy as np
 import uvicorn
 
 from feint.errors import NoKey
-from feint.gateway import rest, rpc
 from feint.gateway.desk import About, Desk
 from feint.gateway.gateway import Caller, Gateway, Limits
+from feint.gateway.wire import rest, rpc
 
 SHAPE, CLASSES = (1, 2, 2), 3
 WEIGHTS = np.random.default_rng(0).normal(size=(4, CLASSES)).astype(np.float32)

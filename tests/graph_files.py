@@ -3,7 +3,7 @@
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from feint.gateway import imprint
+from feint.gateway.models import imprint
 
 WEIGHTS = (np.arange(12).reshape(4, 3) % 5 - 2.0).astype(np.float32) * 3  # as the upstream of tests/upstreams.py
 

@@ -18,7 +18,7 @@ from feint.defenses.outputs import APGP, APGPClosedForm, GaussianNoise, LabelOnl
 from feint.errors import BadInput, DamagedFile, MissingData, NotExportable
 from feint.export import repository
 from feint.export.tracing import traced
-from feint.gateway.graphs import Exported, softmax
+from feint.gateway.models.graphs import Exported, softmax
 from feint.ledger import Account
 from feint.line import Ladder
 from feint.query import Query
@@ -147,7 +147,7 @@ def test_a_file_is_read_and_run_without_torch(ladder):
     code = f"""
 import sys; sys.modules["torch"] = None
 import numpy as np
-from feint.gateway.graphs import Exported
+from feint.gateway.models.graphs import Exported
 graph = Exported({str(ladder[1].path)!r})
 print([it.shape for it in graph.run(np.zeros((2, 1, 8, 8), "f4")).rungs], graph.access, graph.detectors[0].alpha)
 """

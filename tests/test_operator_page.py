@@ -14,16 +14,17 @@ from tests.gateways import Straight, running
 
 from feint.defenses.access import Budget
 from feint.errors import StoreLost
-from feint.gateway import keys, rest
 from feint.gateway.desk import About, Desk
+from feint.gateway.door import keys
+from feint.gateway.door.keyfile import Keys
 from feint.gateway.drafts import Drafts
 from feint.gateway.gateway import Gateway
-from feint.gateway.keyfile import Keys
 from feint.gateway.operator.audit import verify
 from feint.gateway.operator.board import Language, language, pace
 from feint.gateway.operator.page import routes
 from feint.gateway.operator.recording import Operator
 from feint.gateway.stores.memory import MemoryStore
+from feint.gateway.wire import rest
 from feint.language import texts
 
 ROOM = "feint.gateway.operator"

@@ -21,8 +21,8 @@ from feint.errors import (
     TimedOut,
     Unreachable,
 )
-from feint.gateway import rest
 from feint.gateway.gateway import Limits
+from feint.gateway.wire import rest
 from feint.hashcash import Puzzle
 
 X = np.random.default_rng(1).random((2, *SHAPE)).astype(np.float32)

@@ -10,8 +10,8 @@ from tests.gateways import CLASSES, SHAPE, Straight, gateway, linear
 from tests.test_rest import SECRET
 
 from feint.errors import Failed, OverBudget, ProofRequired, RateLimited, StoreLost, Suspected, Unreachable
-from feint.gateway import oip, rpc
 from feint.gateway.gateway import Limits
+from feint.gateway.wire import oip, rpc
 from feint.hashcash import Puzzle
 
 X = np.random.default_rng(1).random((2, *SHAPE)).astype(np.float32)

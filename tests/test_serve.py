@@ -17,13 +17,13 @@ from feint.defenses.access import Budget, Refuse
 from feint.defenses.outputs import APGP, LabelOnly, ReverseSigmoid
 from feint.errors import BadInput, NotFitted, OverBudget
 from feint.gateway.asked import Asked
-from feint.gateway.batching import Batches
-from feint.gateway.by_torch import of_service
-from feint.gateway.graphs import Outputs
-from feint.gateway.lines import Here
-from feint.gateway.opening import opened
-from feint.gateway.server import running
-from feint.gateway.serving import over
+from feint.gateway.models.batching import Batches
+from feint.gateway.models.by_torch import of_service
+from feint.gateway.models.graphs import Outputs
+from feint.gateway.models.lines import Here
+from feint.gateway.serving.opening import opened
+from feint.gateway.serving.server import running
+from feint.gateway.serving.service import over
 from feint.gateway.settings import Graph, Keys, LedgerAt, Settings, Torch
 from feint.line import Defense, Ladder
 from feint.query import Query
@@ -67,8 +67,8 @@ def test_a_plain_defenses_rules_come_before_the_model(toy):
     class Never:
         pass
 
-    from feint.gateway.graphs import Exported
-    from feint.gateway.lines import GraphLine
+    from feint.gateway.models.graphs import Exported
+    from feint.gateway.models.lines import GraphLine
     from feint.ledger import Account
 
     line = GraphLine(Exported(toy), Never(), access=[Budget(2)])

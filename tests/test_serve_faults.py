@@ -9,10 +9,10 @@ from tests.graph_files import bare, output_defense, undefended
 from tests.test_serve import ANYBODY, SHAPE, answer_of
 
 from feint.errors import StoreLost
-from feint.gateway.graphs import Outputs
-from feint.gateway.server import running
+from feint.gateway.models.graphs import Outputs
+from feint.gateway.serving.server import running
 from feint.gateway.settings import Graph, LedgerAt, Settings
-from feint.gateway.wire import Wire
+from feint.gateway.wire.codec import Wire
 
 X = np.random.default_rng(3).random((4, *SHAPE), np.float32)
 SECRET = "/srv/secret/model.onnx"

@@ -9,7 +9,7 @@ from tests.graph_files import bare, output_defense, whole
 from tests.upstreams import upstream
 
 from feint.errors import BadRecipe, FeintError, UnknownName
-from feint.gateway.recipes import rules
+from feint.gateway.models.recipes import rules
 from feint.gateway.settings import Graph, Keys, LedgerAt, Server, Settings, Torch, Upstream
 from feint.gateway.settings_file import read
 

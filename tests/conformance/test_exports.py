@@ -13,7 +13,7 @@ from feint.defenses import outputs
 from feint.defenses.outputs import Output
 from feint.defenses.outputs.gated import ranks_kept
 from feint.errors import NotExportable
-from feint.gateway.graphs import Exported
+from feint.gateway.models.graphs import Exported
 from feint.line import Ladder
 from feint.networks import Network
 

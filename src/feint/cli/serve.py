@@ -10,8 +10,8 @@ from feint.errors import BadInput
 from feint.extras import there
 
 if TYPE_CHECKING:
-    from feint.gateway.opening import Ledgers, Opened
-    from feint.gateway.server import Make, Running
+    from feint.gateway.serving.opening import Ledgers, Opened
+    from feint.gateway.serving.server import Make, Running
     from feint.gateway.settings import Model
 
 
@@ -90,8 +90,8 @@ def _model(what: str, defense: tuple[str, ...], access: tuple[str, ...], logits:
 
 
 def _settings(file: Path, *, check: bool) -> None:
-    from feint.gateway import server
-    from feint.gateway.opening import opened
+    from feint.gateway.serving import server
+    from feint.gateway.serving.opening import opened
     from feint.gateway.settings_file import read
 
     async def make(ledgers: "Ledgers | None") -> "Opened":
@@ -104,9 +104,10 @@ def _settings(file: Path, *, check: bool) -> None:
 
 
 def _alone(model: "Model", name: str, at: tuple[str, int, int], *, check: bool, anonymous: bool) -> None:
-    from feint.gateway import keys, server
-    from feint.gateway.one_key import OneKey
-    from feint.gateway.opening import opened
+    from feint.gateway.door import keys
+    from feint.gateway.door.one_key import OneKey
+    from feint.gateway.serving import server
+    from feint.gateway.serving.opening import opened
     from feint.gateway.settings import Keys, LedgerAt, Operator, Server, Settings
 
     door = keys.Anonymous() if anonymous else OneKey()
@@ -143,7 +144,7 @@ def _curl(running: "Running", name: str, header: str) -> str:
 def _check(make: "Make") -> None:
     import asyncio
 
-    from feint.gateway import ports
+    from feint.gateway.serving import ports
 
     async def tried() -> None:
         it = await make(None)
@@ -166,7 +167,7 @@ def _started(running: "Running") -> None:
 
 
 def _say(it: "Opened") -> None:
-    from feint.gateway import opening
+    from feint.gateway.serving import opening
 
     print("\n".join(opening.spoken(it)))
     for line in it.warnings:

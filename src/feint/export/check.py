@@ -12,7 +12,7 @@ from feint.defenses.outputs.gated import ranks_kept
 from feint.defenses.outputs.rows import ranking
 from feint.errors import NotExportable
 from feint.export.tracing import Parts, through
-from feint.gateway.graphs import Exported
+from feint.gateway.models.graphs import Exported
 from feint.line import Defense
 from feint.query import Query
 from feint.service import Service

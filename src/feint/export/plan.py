@@ -10,8 +10,8 @@ from feint import store
 from feint.defenses.access import SequentialTest
 from feint.errors import BadInput, NotExportable
 from feint.export.tracing import SERVE, Parts
-from feint.gateway import imprint
-from feint.gateway.graphs import MOVED, PROBABILITIES, SCORE, numbered
+from feint.gateway.models import imprint
+from feint.gateway.models.graphs import MOVED, PROBABILITIES, SCORE, numbered
 from feint.line import Defense, Ladder
 
 MARTINGALE = "inputs", "won", "weights", "alpha", "block"  # the fields of `feint.martingale.Martingale`

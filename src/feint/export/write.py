@@ -16,8 +16,8 @@ from feint.export.models import graph_of
 from feint.export.plan import Plan, planned
 from feint.export.tracing import UNDEFENDED, OfAnswers, traced
 from feint.extras import need
-from feint.gateway import imprint
-from feint.gateway.graphs import Exported
+from feint.gateway.models import imprint
+from feint.gateway.models.graphs import Exported
 from feint.line import Defense, Ladder
 from feint.query import Query
 from feint.service import Service

@@ -1,3 +1,3 @@
-from .client import Connection as Connection
-from .client import connect as connect
-from .serving import serve as serve
+from .client.connection import Connection as Connection
+from .client.connection import connect as connect
+from .serving.service import serve as serve

@@ -9,7 +9,8 @@ import grpc
 import numpy as np
 
 from feint.errors import BadInput, FeintError, Unreachable
-from feint.gateway import oip, protocol
+from feint.gateway.client import protocol
+from feint.gateway.wire import oip
 
 STATUS = {  # the code of gRPC, and the status of HTTP that says the same
     "INVALID_ARGUMENT": 400,

@@ -11,7 +11,7 @@ import torch
 from feint import hashcash
 from feint.errors import BadInput, ProofRequired
 from feint.extras import need
-from feint.gateway import protocol
+from feint.gateway.client import protocol
 from feint.oracle import Meter, Oracle, account
 from feint.query import Answer, Query
 from feint.transcript import Transcript
@@ -105,5 +105,5 @@ def _server(url: str, timeout: float) -> Any:
     """The server of a URL, by its scheme: the packages of gRPC are asked for where they are needed."""
     if url.startswith(("grpc://", "grpcs://")):
         need("grpc", "serve")
-        return importlib.import_module("feint.gateway.by_rpc").Rpc(url, timeout)
-    return importlib.import_module("feint.gateway.by_http").Http(url, timeout)
+        return importlib.import_module("feint.gateway.client.by_rpc").Rpc(url, timeout)
+    return importlib.import_module("feint.gateway.client.by_http").Http(url, timeout)

@@ -10,14 +10,14 @@ from feint.errors import Failed
 from feint.gateway.asked import Array, Asked
 from feint.gateway.decision import Decision
 from feint.gateway.drafts import Draft
-from feint.gateway.graphs import Outputs
-from feint.gateway.imprint import Step
+from feint.gateway.models.graphs import Outputs
+from feint.gateway.models.imprint import Step
 
 Source = Callable[[Array], Awaitable[Array]]  # inputs (N, …) to undefended probabilities (N, K): a model elsewhere
 
 
 class Graph(Protocol):
-    """What `GraphLine` asks of a graph; `feint.gateway.graphs.Exported` is one."""
+    """What `GraphLine` asks of a graph; `feint.gateway.models.graphs.Exported` is one."""
 
     @property
     def access(self) -> Sequence[Any]: ...

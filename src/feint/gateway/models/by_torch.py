@@ -10,9 +10,9 @@ from feint import words
 from feint.errors import BadInput
 from feint.gateway import settings
 from feint.gateway.desk import About
-from feint.gateway.places import OUTPUT, Place
-from feint.gateway.recipes import bare, rules
-from feint.gateway.torch_line import TorchLine, rungs, safest
+from feint.gateway.models.places import OUTPUT, Place
+from feint.gateway.models.recipes import bare, rules
+from feint.gateway.models.torch_line import TorchLine, rungs, safest
 from feint.line import Defense, Ladder
 from feint.query import Query
 from feint.service import Service

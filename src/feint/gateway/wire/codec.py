@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 
 from feint.errors import BadInput, TooLarge
-from feint.gateway import tensors
 from feint.gateway.asked import Array, Asked
 from feint.gateway.desk import About
 from feint.gateway.gateway import Limits
+from feint.gateway.wire import tensors
 
 LENGTH = "inference-header-content-length"
 HEAD = 2**20  # bytes that the JSON of a binary request may have: names and shapes

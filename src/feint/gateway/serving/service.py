@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feint.errors import BadInput
-from feint.gateway import server
-from feint.gateway.opening import Ledgers, Opened, assembled, door_of, spoken
+from feint.gateway.serving import server
+from feint.gateway.serving.opening import Ledgers, Opened, assembled, door_of, spoken
 from feint.gateway.settings import LOOPBACK, Keys, LedgerAt, Server, Settings, Torch
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def over(
     service: "Service", settings: Settings, *, shape: tuple[int, ...] | None = None, ledgers: Ledgers | None = None
 ) -> Opened:
     """A gateway over `service`, as the only model of the settings. Raises `FeintError`."""
-    from feint.gateway.by_torch import of_service
+    from feint.gateway.models.by_torch import of_service
 
     (name,) = settings.models
     return assembled(settings, {name: of_service(service, name, shape=shape)}, door_of(settings), ledgers)

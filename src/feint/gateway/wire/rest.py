@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from feint.errors import BadInput, FeintError, TooLarge, TooSlow, UnknownName
 from feint.gateway import refusals
 from feint.gateway.gateway import Gateway
-from feint.gateway.metadata import PAGES, Page
-from feint.gateway.wire import LENGTH, wire
+from feint.gateway.wire.codec import LENGTH, wire
+from feint.gateway.wire.metadata import PAGES, Page
 
 
 def app(gateway: Gateway, *, routes: Sequence[BaseRoute] = ()) -> Starlette:

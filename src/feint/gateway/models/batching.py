@@ -9,8 +9,8 @@ import asyncio
 import numpy as np
 
 from feint.gateway.asked import Array
-from feint.gateway.graphs import Outputs
-from feint.gateway.lines import Run
+from feint.gateway.models.graphs import Outputs
+from feint.gateway.models.lines import Run
 
 
 class Batches:

@@ -10,10 +10,11 @@ import uvicorn
 from starlette.routing import Route
 
 from feint.errors import FeintError
-from feint.gateway import operator, rest, rpc
-from feint.gateway.opening import Ledgers, Opened, tls
+from feint.gateway import operator
 from feint.gateway.operator import Operator
-from feint.gateway.ports import bound, taken
+from feint.gateway.serving.opening import Ledgers, Opened, tls
+from feint.gateway.serving.ports import bound, taken
+from feint.gateway.wire import rest, rpc
 
 log = logging.getLogger("feint.gateway")
 Make = Callable[[Ledgers | None], Awaitable[Opened]]  # the ledgers that are open already, to be kept

@@ -7,7 +7,7 @@ import numpy as np
 
 from feint.errors import BadInput, Unreachable
 from feint.extras import need
-from feint.gateway import protocol
+from feint.gateway.client import protocol
 
 
 class Http:

@@ -11,8 +11,8 @@ import numpy as np
 from feint.errors import Failed, TimedOut, Unreachable
 from feint.gateway import settings
 from feint.gateway.asked import Array
-from feint.gateway.oip import MESSAGES, SERVICE
-from feint.gateway.upstream import TYPES, Seen
+from feint.gateway.models.upstream import TYPES, Seen
+from feint.gateway.wire.oip import MESSAGES, SERVICE
 
 OPTIONS = [
     ("grpc.max_receive_message_length", 64 * 2**20),

@@ -8,8 +8,8 @@ import numpy as np
 
 from feint.errors import BadInput, DamagedFile, Failed, MissingData
 from feint.extras import need
-from feint.gateway import imprint
-from feint.gateway.imprint import Array, Imprint
+from feint.gateway.models import imprint
+from feint.gateway.models.imprint import Array, Imprint
 
 PROBABILITIES, MOVED, SCORE = "probabilities", "moved", "score"
 

@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from feint.errors import BadRecipe, FeintError, MissingData
-from feint.gateway import keys
 from feint.gateway.desk import About, Desk
+from feint.gateway.door import keys
 from feint.gateway.drafts import Drafts
 from feint.gateway.gateway import Doorkeeper, Gateway
-from feint.gateway.places import OPEN, Place
+from feint.gateway.models.places import OPEN, Place
 from feint.gateway.settings import LOOPBACK, Server, Settings
 from feint.gateway.stores import open_store
 

@@ -8,11 +8,12 @@ from typing import Any
 import grpc
 
 from feint.errors import BadInput
-from feint.gateway import metadata, oip, refusals, tensors
+from feint.gateway import refusals
 from feint.gateway.desk import About
 from feint.gateway.gateway import Gateway
-from feint.gateway.rest import key_in
-from feint.gateway.wire import Request, Wire, only, served, wire
+from feint.gateway.wire import metadata, oip, tensors
+from feint.gateway.wire.codec import Request, Wire, only, served, wire
+from feint.gateway.wire.rest import key_in
 
 DOMAIN = "feint"
 

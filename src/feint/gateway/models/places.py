@@ -11,14 +11,14 @@ import numpy as np
 from feint.errors import BadInput, FeintError, MissingData
 from feint.gateway import settings
 from feint.gateway.asked import Array
-from feint.gateway.batching import Batches
 from feint.gateway.desk import About, Line
-from feint.gateway.graphs import Exported, Outputs, as_they_are, softmax
-from feint.gateway.imprint import Step
-from feint.gateway.lines import GraphLine, Here
-from feint.gateway.recipes import bare, rules, safest, steps
+from feint.gateway.models.batching import Batches
+from feint.gateway.models.graphs import Exported, Outputs, as_they_are, softmax
+from feint.gateway.models.imprint import Step
+from feint.gateway.models.lines import GraphLine, Here
+from feint.gateway.models.recipes import bare, rules, safest, steps
+from feint.gateway.models.upstream import Upstream, upstream_at
 from feint.gateway.simplex import probabilities
-from feint.gateway.upstream import Upstream, upstream_at
 
 OUTPUT = "probabilities"  # the one output that clients see
 
@@ -142,7 +142,7 @@ def _tried(run: Callable[[Array], Outputs], rows: Array, classes: int, where: st
 async def by_torch(at: settings.Torch, name: str) -> Place:
     """A model that torch runs in this process. Raises `FeintError`."""
     try:
-        from feint.gateway.by_torch import opened
+        from feint.gateway.models.by_torch import opened
     except ImportError as error:
         raise MissingData(
             f"no torch, and {at.torch}, which only torch runs", "it, or a graph", "install torch, or feint export"

@@ -13,7 +13,7 @@ import numpy as np
 from feint.errors import BadInput, Failed
 from feint.gateway import settings
 from feint.gateway.asked import Array
-from feint.gateway.graphs import softmax
+from feint.gateway.models.graphs import softmax
 from feint.gateway.simplex import probabilities
 
 TYPES = {"FP32": "<f4", "FP64": "<f8"}
@@ -124,13 +124,13 @@ def read(metadata: Mapping[str, Any], at: settings.Upstream) -> Seen:
 
 
 def _rest(at: settings.Upstream, model: str) -> Wire:
-    from feint.gateway.upstream_rest import Rest
+    from feint.gateway.models.upstream_rest import Rest
 
     return Rest(at, model)
 
 
 def _rpc(at: settings.Upstream, model: str) -> Wire:
-    from feint.gateway.upstream_rpc import Rpc
+    from feint.gateway.models.upstream_rpc import Rpc
 
     return Rpc(at, model)
 

@@ -10,9 +10,9 @@ import numpy as np
 from feint.errors import Failed, Unreachable
 from feint.gateway import settings
 from feint.gateway.asked import Array
-from feint.gateway.http import Pool, Reply
-from feint.gateway.protocol import BINARY, LENGTH
-from feint.gateway.upstream import TYPES, Seen
+from feint.gateway.client.protocol import BINARY, LENGTH
+from feint.gateway.models.http import Pool, Reply
+from feint.gateway.models.upstream import TYPES, Seen
 
 log = logging.getLogger("feint.gateway.upstream")
 

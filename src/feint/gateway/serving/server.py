@@ -13,8 +13,8 @@ import uvloop
 from feint.errors import FeintError
 from feint.gateway import operator
 from feint.gateway.gateway import Doorkeeper
-from feint.gateway.live import Make, Running
-from feint.gateway.opening import Ledgers, Opened, opened
+from feint.gateway.serving.live import Make, Running
+from feint.gateway.serving.opening import Ledgers, Opened, opened
 from feint.gateway.settings import Settings
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from feint.gateway.imprint import RULES
+from feint.gateway.models.imprint import RULES
 from feint.recipe import parse
 
 

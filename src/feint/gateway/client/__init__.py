@@ -1,0 +1,1 @@
+"""A server of Open Inference Protocol v2 as an attack, an audit or a notebook meets it."""
