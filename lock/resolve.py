@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 TORCH = "torch==2.13.0"
@@ -19,11 +20,12 @@ BUILD = ["hatchling", "editables"]  # so that installing Feint itself needs no b
 
 project = tomllib.loads((ROOT / "pyproject.toml").read_text())
 extras, groups = project["project"]["optional-dependencies"], project["dependency-groups"]
+GATEWAY = extras["serve"] + extras["redis"] + extras["otel"]
 JOBS = {
     "demo": extras["report"],
-    "dev": extras["report"] + extras["data"] + groups["test"] + groups["check"] + groups["docs"],
-    "bench": extras["report"] + extras["data"] + groups["bench"],
-    "serve": extras["serve"] + extras["redis"] + extras["otel"],
+    "dev": [*chain(*extras.values()), *groups["test"], *groups["check"], *groups["docs"]],
+    "bench": extras["report"] + extras["data"] + extras["export"] + GATEWAY + groups["bench"],
+    "serve": GATEWAY,
 }
 TORCHLESS = {"serve"}
 APART = {"interop": groups["interop"]}  # packages of strangers, in environments without Feint or torch
