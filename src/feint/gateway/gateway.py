@@ -76,7 +76,9 @@ class Gateway:
             raise TimedOut(f"no answer in {seconds:g} seconds", "one", "try again later") from error
 
     def turned_away(self, model: str, client: str, error: Exception) -> None:
-        """Record a request that never came to a desk, where there is a desk of that name."""
-        if model in self.desks:
+        """Record a request that never came to a desk, where there is a desk of that name, or "" where none was named:
+        names that strangers make up are not kept."""
+        desk = self.desks.get(model) or (None if model else next(iter(self.desks.values()), None))
+        if desk is not None:
             outcome = "refused" if isinstance(error, Refused | BadInput) else "failed"
-            self.desks[model].record(Decision(model, client, 0, time.time(), outcome, refusals.reason(error)))
+            desk.record(Decision(model, client, 0, time.time(), outcome, refusals.reason(error)))

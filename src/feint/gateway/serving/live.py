@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 
@@ -12,9 +13,12 @@ from starlette.routing import Route
 from feint.errors import FeintError
 from feint.gateway import operator
 from feint.gateway.operator import Operator
+from feint.gateway.serving.connection import Connection
 from feint.gateway.serving.opening import Ledgers, Opened, tls
 from feint.gateway.serving.ports import bound, taken
 from feint.gateway.wire import rest, rpc
+
+STREAMS = 128  # calls of one connection at the same time: others wait at the client
 
 log = logging.getLogger("feint.gateway")
 Make = Callable[[Ledgers | None], Awaitable[Opened]]  # the ledgers that are open already, to be kept
@@ -68,13 +72,14 @@ class Running:
         door = bound(self._at.host, 0 if self._any else self._at.rest_port)
         self.rest_port = door.getsockname()[1]
         config = uvicorn.Config(
-            rest.app(self.gateway, routes=self._routes()), http="httptools", ws="none", lifespan="off",
+            rest.app(self.gateway, routes=self._routes()), ws="none", lifespan="off",
             log_config=None, access_log=False, server_header=False, proxy_headers=False,
             timeout_graceful_shutdown=int(self._at.stop) or 1,
         )  # fmt: skip
         context = tls(self._at)
         config.load()
         config.ssl = context
+        config.http_protocol_class = functools.partial(Connection, arrive=self._at.arrive)  # pyright: ignore[reportAttributeAccessIssue]
         self._rest = Quiet(config)
         self._serving = asyncio.ensure_future(self._rest.serve([door]))
         while not self._rest.started and not self._serving.done():
@@ -86,6 +91,7 @@ class Running:
             ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", limit),
             ("grpc.max_send_message_length", -1),
+            ("grpc.max_concurrent_streams", STREAMS),
         ]
         self._rpc = grpc.aio.server(options=options)
         rpc.add(self.gateway, self._rpc)

@@ -31,6 +31,7 @@ def app(gateway: Gateway, *, routes: Sequence[BaseRoute] = ()) -> Starlette:
 
 
 Reply = tuple[int, list[refusals.Header], bytes]
+ONCE = b"authorization", b"content-length", b"content-encoding", LENGTH.encode()
 
 
 class Infer:
@@ -48,7 +49,7 @@ class Infer:
             if scope["method"] != "POST":
                 status, headers, body = unrouted(405, [(b"allow", b"POST")])
             else:
-                status, headers, body = await answered(self._gateway, name, dict(scope["headers"]), receive)
+                status, headers, body = await answered(self._gateway, name, scope["headers"], receive)
         except HungUp:
             return
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -64,15 +65,16 @@ def model_of(path: str) -> tuple[str, str] | None:
     match path.split("/"):
         case ["", "v2", "models", model, "infer"]:
             return model, ""
-        case ["", "v2", "models", model, "versions", version, "infer"]:
+        case ["", "v2", "models", model, "versions", version, "infer"] if version:
             return model, version
     return None
 
 
-async def answered(gateway: Gateway, name: tuple[str, str], headers: dict[bytes, bytes], receive: Receive) -> Reply:
+async def answered(gateway: Gateway, name: tuple[str, str], sent: list[refusals.Header], receive: Receive) -> Reply:
     """Status, headers and body of the response to an infer request. Raises `HungUp`."""
     client, asked = "", False
     try:
+        headers = single(sent)
         client = gateway.caller(key_in(headers.get(b"authorization", b""))).client
         desk = gateway.desk(*name)
         codec = wire(desk.about, gateway.limits)
@@ -89,6 +91,17 @@ async def answered(gateway: Gateway, name: tuple[str, str], headers: dict[bytes,
         return told(error)
 
 
+def single(sent: list[refusals.Header]) -> dict[bytes, bytes]:
+    """Headers by name. Raises `BadInput` where one that counts is sent twice: others on the way may read the other."""
+    headers = dict(sent)
+    if len(headers) < len(sent):
+        names = [name for name, _ in sent]
+        for name in ONCE:
+            if names.count(name) > 1:
+                raise BadInput(f"more than one header {name.decode()}", "one", "send the right one")
+    return headers
+
+
 async def arrived(headers: dict[bytes, bytes], receive: Receive, *, most: int, seconds: float) -> bytes | bytearray:
     """The body of a request of at most so many bytes, which has so many seconds to arrive.
 
@@ -97,7 +110,10 @@ async def arrived(headers: dict[bytes, bytes], receive: Receive, *, most: int, s
     """
     if headers.get(b"content-encoding", b"identity") != b"identity":
         raise BadInput("a compressed body", "a plain one", "send it without Content-Encoding")
-    if int(headers.get(b"content-length", b"0")) > most:
+    length = headers.get(b"content-length", b"0")
+    if not length.isdigit():
+        raise BadInput("a length that is no number", "the body's bytes", "mend Content-Length")
+    if len(length) > 15 or int(length) > most:
         raise _too_large(most)
     try:
         async with asyncio.timeout(seconds):

@@ -1,21 +1,24 @@
 """Open Inference Protocol v2 over gRPC."""
 
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from feint.errors import BadInput
 from feint.gateway import refusals
 from feint.gateway.desk import About
-from feint.gateway.gateway import Gateway
+from feint.gateway.gateway import Caller, Gateway
 from feint.gateway.wire import metadata, oip, tensors
 from feint.gateway.wire.codec import Request, Wire, only, served, wire
 from feint.gateway.wire.rest import key_in
 
 DOMAIN = "feint"
+INFER = f"/{oip.SERVICE}/ModelInfer"
 
 
 @dataclass(frozen=True)
@@ -52,48 +55,73 @@ CALLS = [
 
 def add(gateway: Gateway, server: grpc.aio.Server) -> None:
     """Serve the models of `gateway` on a server of gRPC. Its largest message is the server's own option."""
-    handlers = {call.name: _handler(call.name, _told(gateway, call)) for call in CALLS}
-    handlers["ModelInfer"] = _handler("ModelInfer", _infer(gateway))
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(oip.SERVICE, handlers),))
+    server.add_generic_rpc_handlers((Calls(gateway),))
+
+
+class Calls(grpc.GenericRpcHandler):
+    """The calls by their names. Who may ask is found out before the message is read: many of them, each as large as a
+    message may be, would fill the memory of a gateway without any key."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._calls = {f"/{oip.SERVICE}/{call.name}": call for call in CALLS}
+
+    def service(self, handler_call_details: Any) -> Any:
+        """What handles a call; None for one that is not there."""
+        at = handler_call_details.method
+        call = self._calls.get(at)
+        if at != INFER and call is None:
+            return None
+        try:
+            caller = Caller("") if call and not call.keyed else self._gateway.caller(key_of(handler_call_details))
+        except Exception as error:
+            self._gateway.turned_away("", "", error)
+            return grpc.stream_stream_rpc_method_handler(functools.partial(_refused, error))  # it reads no message
+        if call is None:
+            return _handler("ModelInfer", functools.partial(_infer, self._gateway, caller.client))
+        return _handler(call.name, functools.partial(_told, self._gateway, call))
 
 
 def _handler(name: str, answer: Any) -> Any:
-    decode, response = oip.MESSAGES[f"{name}Request"].FromString, oip.MESSAGES[f"{name}Response"]
-    return grpc.unary_unary_rpc_method_handler(answer, decode, response.SerializeToString)
+    return grpc.unary_unary_rpc_method_handler(answer, None, oip.MESSAGES[f"{name}Response"].SerializeToString)
 
 
-def _told(gateway: Gateway, call: Call) -> Any:
-    response = oip.MESSAGES[f"{call.name}Response"]
-
-    async def answer(request: Any, context: Any) -> Any:
-        try:
-            if call.keyed:
-                gateway.caller(key_of(context))
-            return response(**call.answer(gateway, request))
-        except Exception as error:
-            failure = error
-        return await refuse(context, failure)
-
-    return answer
+async def _refused(error: Exception, messages: Any, context: Any) -> None:
+    await refuse(context, error)
 
 
-def _infer(gateway: Gateway) -> Any:
-    async def infer(message: Any, context: Any) -> Any:
-        client, asked = "", False
-        try:
-            client = gateway.caller(key_of(context)).client
-            desk = gateway.desk(message.model_name, message.model_version)
-            codec = wire(desk.about, gateway.limits)
-            request = read(codec, message, client)
-            asked = True
-            return write(codec, request, await gateway.answer(desk, request.asked))
-        except Exception as error:
-            failure = error
-        if not asked:
-            gateway.turned_away(message.model_name, client, failure)
-        return await refuse(context, failure)
+async def _told(gateway: Gateway, call: Call, message: bytes, context: Any) -> Any:
+    try:
+        request = decoded(f"{call.name}Request", message)
+        return oip.MESSAGES[f"{call.name}Response"](**call.answer(gateway, request))
+    except Exception as error:
+        failure = error
+    return await refuse(context, failure)
 
-    return infer
+
+async def _infer(gateway: Gateway, client: str, message: bytes, context: Any) -> Any:
+    asked, model = False, ""
+    try:
+        it = decoded("ModelInferRequest", message)
+        model = it.model_name
+        desk = gateway.desk(model, it.model_version)
+        codec = wire(desk.about, gateway.limits)
+        request = read(codec, it, client)
+        asked = True
+        return write(codec, request, await gateway.answer(desk, request.asked))
+    except Exception as error:
+        failure = error
+    if not asked:
+        gateway.turned_away(model, client, failure)
+    return await refuse(context, failure)
+
+
+def decoded(kind: str, message: bytes) -> Any:
+    """The message of that kind in its bytes. Raises `BadInput`."""
+    try:
+        return oip.MESSAGES[kind].FromString(message)
+    except DecodeError as error:
+        raise BadInput("bytes that are no message", f"a {kind}", "see the protocol") from error
 
 
 def read(codec: Wire, message: Any, client: str) -> Request:
@@ -120,9 +148,9 @@ def write(codec: Wire, request: Request, q: tensors.Array) -> Any:
     return response
 
 
-def key_of(context: Any) -> str:
-    """The API key in the call's metadata `authorization: Bearer KEY`; "" where there is none."""
-    sent = next((value for name, value in context.invocation_metadata() or () if name == "authorization"), "")
+def key_of(details: Any) -> str:
+    """The API key in a call's metadata `authorization: Bearer KEY`; "" where there is none."""
+    sent = next((value for name, value in details.invocation_metadata or () if name == "authorization"), "")
     return key_in(sent.encode() if isinstance(sent, str) else sent)
 
 
