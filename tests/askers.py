@@ -1,4 +1,4 @@
-"""What a replica does with a ledger, in a process of its own: `python -m tests.askers URL KIND TIMES SEED`.
+"""What a replica does with a ledger, in a process of its own: `python -m tests.askers URL MODEL KIND TIMES SEED`.
 
 It asks until it was told no often enough, and prints as JSON what it was granted.
 """
@@ -57,9 +57,9 @@ KINDS: dict[str, Callable[[Draft, random.Random], float]] = {
 }  # fmt: skip
 
 
-async def ask(url: str, kind: str, times: int, seed: int) -> dict[str, float]:
+async def ask(url: str, model: str, kind: str, times: int, seed: int) -> dict[str, float]:
     """What `times` requests were granted, and how many of them nobody knows of because the store was lost."""
-    store, dice, granted, lost, conflicts = open_store(url), random.Random(seed), 0.0, 0.0, 0
+    store, dice, granted, lost, conflicts = open_store(url, model), random.Random(seed), 0.0, 0.0, 0
     drafts = Drafts(store)
     for _ in range(times):
         client = dice.choice("ab") if kind == "shared_budget" else "a"
@@ -83,4 +83,4 @@ async def ask(url: str, kind: str, times: int, seed: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(ask(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))))
+    print(json.dumps(asyncio.run(ask(*sys.argv[1:4], int(sys.argv[4]), int(sys.argv[5])))))

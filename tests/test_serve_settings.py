@@ -163,6 +163,20 @@ def test_check_opens_keys_and_certificates(check):
     assert (code, "in PEM" in err) == (2, True)
 
 
+@pytest.mark.parametrize("ledger", ["", "[ledger]\nstore = 'sqlite:ledger.db'\n"])
+def test_the_ledger_is_a_file_beside_the_settings(check, folder, ledger):
+    code, out, err = check(MODEL, "[keys]\nanonymous = true\n" + ledger)
+    assert (code, "forgotten" in err) == (0, False)
+    assert f"ledger sqlite:{folder}/ledger.db; if it is lost, then nobody is answered" in out
+    assert (folder / "ledger.db").is_file()
+
+
+def test_a_ledger_where_no_file_can_be_is_named_at_the_start(check, folder):
+    code, out, err = check(MODEL, "[keys]\nanonymous = true\n[ledger]\nstore = 'sqlite:none/ledger.db'\n")
+    assert (code, out) == (2, "")
+    assert f"{folder}/none/ledger.db, whose folder does not exist" in err
+
+
 def test_check_finds_a_port_that_is_taken(check):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -3,14 +3,15 @@
 import tomllib
 import types
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from feint.errors import BadInput, BadRecipe, DamagedFile, MissingData
-from feint.gateway.settings import PLACES, TABLES, Model, Settings
+from feint.gateway.settings import PLACES, TABLES, LedgerAt, Model, Settings
+from feint.gateway.stores import beside
 from feint.recipe import build
 
 
@@ -31,6 +32,8 @@ def settings(table: Mapping[str, Any], folder: Path) -> Settings:
     given: dict[str, Any] = {
         name: _recipe(kind, f"[{name}]", table[name], folder) for name, kind in TABLES.items() if name in table
     }
+    ledger = given.get("ledger", LedgerAt())
+    given["ledger"] = replace(ledger, store=beside(ledger.store, folder))
     models = table.get("models", {})
     given["models"] = {name: _model(name, it, folder) for name, it in _table("[models]", models).items()}
     return build("settings", {**table, **given}, {"settings": Settings})

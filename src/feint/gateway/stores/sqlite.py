@@ -1,0 +1,151 @@
+"""A ledger in a SQLite file, for the processes of one machine: requests that come together share a transaction."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from feint.errors import StoreLost
+from feint.gateway.drafts import Other, Part
+from feint.gateway.stores import sqlite_file
+from feint.gateway.stores.sqlite_accounts import Accounts, pack, unpack
+
+AGAIN = 0.001  # seconds until a file that another process is writing is tried again
+EMPTIED = 1.0  # seconds between two times that the log is emptied
+
+log = logging.getLogger("feint.gateway")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """A commit that waits for its transaction, and who waits for it. The totals of both parts are packed already, so
+    that one which cannot be fails alone."""
+
+    client: str
+    own: Part
+    shared: Part | None
+    packed: tuple[bytes, bytes]
+    told: asyncio.Future[Other | None]
+
+
+class SqliteStore:
+    """The file at `path`, made where there is none; another process may write to it for `timeout` seconds at most.
+
+    All commits of one turn of the loop are one transaction, on the loop: in a thread every statement would wait for
+    the interpreter's lock. Nobody is told before it is done. A killed process loses nothing; a power cut may lose
+    what was committed since the log was last brought to the disk, a second ago, and never damages the file.
+    Raises `MissingData`, `NotWritten` or `DamagedFile`.
+    """
+
+    def __init__(self, path: Path | str, model: str = "", *, timeout: float = 5.0) -> None:
+        self.path, self.model, self._timeout = Path(path), model, timeout
+        sqlite_file.made(self.path)
+        self._file, self._identity = None, (0, 0)
+        self._waiting: list[Asked] = []
+        self._emptied, self._emptying = 0.0, None
+
+    async def commit(self, client: str, own: Part, shared: Part | None) -> Other | None:
+        """As `Store.commit`."""
+        loop = asyncio.get_running_loop()
+        packed = pack(own.totals), b"" if shared is None or shared.version is None else pack(shared.totals)
+        told = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._together, loop, loop.time() + self._timeout)
+        self._waiting.append(Asked(client, own, shared, packed, told))
+        return await told
+
+    async def clients(self, most: int = 100) -> list[tuple[str, dict[str, float]]]:
+        """As `Store.clients`."""
+        try:
+            return await asyncio.to_thread(self._clients, most)
+        except sqlite3.Error as error:
+            raise _lost(error) from error
+
+    async def close(self) -> None:
+        """As `Store.close`."""
+        if self._emptying is not None:
+            await self._emptying
+        if self._file is not None:
+            await asyncio.to_thread(self._file.close)  # the last one to close brings the log to the disk
+            self._file = None
+
+    def _clients(self, most: int) -> list[tuple[str, dict[str, float]]]:
+        with closing(sqlite_file.connected(self.path, wait=self._timeout)) as file:
+            found = file.execute(
+                "SELECT client, totals FROM accounts WHERE model = ? AND NOT shared ORDER BY evidence DESC LIMIT ?",
+                (self.model, most),
+            ).fetchall()
+        return [(client, unpack(totals)) for client, totals in found]
+
+    def _together(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+        """Commit all that wait, or try again soon where another process is writing."""
+        asked = [it for it in self._waiting if not it.told.done()]  # who hung up meanwhile is not charged
+        answers: Sequence[Other | Exception | None]
+        try:
+            answers = self._transaction(asked)
+        except (sqlite3.Error, OSError) as error:
+            if _busy(error) and loop.time() < deadline:
+                loop.call_later(AGAIN, self._together, loop, deadline)
+                return
+            answers = [_lost(error) for _ in asked]
+        except Exception as error:  # of a commit that is none
+            answers = [error for _ in asked]
+        self._waiting = []
+        for it, answer in zip(asked, answers, strict=True):
+            if isinstance(answer, Exception):
+                it.told.set_exception(answer)
+            else:
+                it.told.set_result(answer)
+        self._tidy(loop)
+
+    def _transaction(self, asked: Sequence[Asked]) -> list[Other | None]:
+        """What each is told. Raises `sqlite3.Error` or `OSError`, and then nothing was done."""
+        file = self._open()
+        file.execute("BEGIN IMMEDIATE")
+        try:
+            accounts = Accounts(file, self.model)
+            told = [accounts.commit(it.client, it.own, it.shared, it.packed) for it in asked]
+            accounts.write()
+            file.execute("COMMIT")
+        except BaseException:
+            if file.in_transaction:  # some errors end it themselves
+                file.execute("ROLLBACK")
+            raise
+        return told
+
+    def _open(self) -> sqlite3.Connection:
+        """The file that is at the path now; one that was moved away is not written to."""
+        there = sqlite_file.identity(self.path)
+        if self._file is not None and there != self._identity:
+            self._file.close()
+            self._file = None
+        if self._file is None:
+            self._file, self._identity = sqlite_file.opened(self.path), there
+        return self._file
+
+    def _tidy(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have the log emptied, now and then."""
+        if self._emptying is None and loop.time() - self._emptied > EMPTIED:
+            self._emptied = loop.time()
+            self._emptying = loop.run_in_executor(None, sqlite_file.emptied, self.path)
+            self._emptying.add_done_callback(self._tidied)
+
+    def _tidied(self, done: asyncio.Future[None]) -> None:
+        self._emptying = None
+        if (error := done.exception()) is not None:
+            log.warning("the log of the ledger %s stays as long as it is: %s", self.path, error)
+
+
+def _busy(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _lost(error: Exception) -> StoreLost:
+    """It is told to clients: it names no file."""
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    lost = StoreLost(f"a ledger's file that fails ({name})", "a file that can be written", "try again later")
+    lost.__cause__ = error
+    return lost

@@ -1,0 +1,143 @@
+"""The accounts of a SQLite ledger within one transaction: read once, changed as drafts say, written once."""
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+
+import msgspec
+import numpy as np
+
+from feint.gateway.drafts import Known, Other, Part
+from feint.gateway.stores.memory import repeated
+
+CLEARED = 2  # void tokens that are cleared away for each new one, so that no transaction is ever long
+pack, unpack = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(dict[str, float]).decode
+EMPTY = pack({})
+FIND = "SELECT id, version, evidence, totals FROM accounts WHERE model = ? AND shared = ? AND client = ?"
+MAKE = "INSERT INTO accounts (model, shared, client, version, evidence, totals) VALUES (?, ?, ?, 0, 0, ?)"
+CHANGE = "UPDATE accounts SET version = ?, evidence = ?, totals = ? WHERE id = ?"
+USE = """
+INSERT INTO tokens VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET expires = excluded.expires WHERE tokens.expires <= ?
+"""
+CLEAR = """
+DELETE FROM tokens WHERE (account, token) IN (SELECT account, token FROM tokens WHERE expires <= ? LIMIT ?)
+"""
+
+
+class Entry:
+    """An account as it is in this transaction; the `id` of a new one is 0."""
+
+    __slots__ = "changed", "client", "evidence", "id", "packed", "shared", "version"
+
+    def __init__(self, client: str, shared: bool, row: tuple[int, int, float, bytes] | None) -> None:
+        self.client, self.shared, self.changed = client, shared, False
+        self.id, self.version, self.evidence, self.packed = row or (0, 0, 0.0, EMPTY)
+
+    def put(self, totals: Mapping[str, float], packed: bytes) -> None:
+        """Let it have other totals."""
+        self.version, self.evidence, self.packed = self.version + 1, totals.get("evidence", 0.0), packed
+        self.changed = True
+
+
+class Accounts:
+    """Those of a `model`, in a transaction of `file` that has begun."""
+
+    def __init__(self, file: sqlite3.Connection, model: str) -> None:
+        self._do, self._many, self._model = file.execute, file.executemany, model
+        self._entries: dict[tuple[bool, str], Entry] = {}
+        self._tokens, self._now = 0, np.inf
+
+    def commit(self, client: str, own: Part, shared: Part | None, packed: tuple[bytes, bytes]) -> Other | None:
+        """As `Store.commit`; `packed` are the totals of both parts."""
+        account, common, raised = self._entry(client), None, None
+        agreed = account.version == own.version
+        if agreed and shared is not None:
+            common = self._entry("", shared=True)
+            raised = _raised(common, shared)
+            agreed = raised is not None and shared.version in (None, common.version)
+        agreed = agreed and self._use(account, own.tokens, own.now)
+        if agreed and common is not None and shared is not None and not self._use(common, shared.tokens, shared.now):
+            self._forget(account, own.tokens)
+            agreed = False
+        if not agreed:
+            return self._other(account, own, shared)
+        if common is not None and shared is not None and raised is not None:
+            self._change(common, shared, raised, packed[1] or pack(raised))
+        self._change(account, own, own.totals, packed[0])
+        return None
+
+    def write(self) -> None:
+        """Write what was changed, and clear away some of the tokens that are void."""
+        changed = [(it.version, it.evidence, it.packed, it.id) for it in self._entries.values() if it.changed]
+        self._many(CHANGE, changed)
+        if self._tokens:
+            self._do(CLEAR, (self._now, CLEARED * self._tokens))
+
+    def _entry(self, client: str, *, shared: bool = False) -> Entry:
+        entry = self._entries.get((shared, client))
+        if entry is None:
+            found = self._do(FIND, (self._model, shared, client)).fetchone()
+            entry = self._entries[shared, client] = Entry(client, shared, found)
+        return entry
+
+    def _use(self, account: Entry, tokens: Mapping[str, float], now: float) -> bool:
+        """Enter tokens, unless one of them is in use: then none is."""
+        entered = list[str]()
+        for token, until in tokens.items():
+            if self._do(USE, (self._id(account), token, until, now)).rowcount != 1:
+                self._forget(account, entered)
+                return False
+            entered.append(token)
+        if tokens:
+            self._tokens, self._now = self._tokens + len(tokens), min(self._now, now)
+        return True
+
+    def _forget(self, account: Entry, tokens: Iterable[str]) -> None:
+        self._many("DELETE FROM tokens WHERE account = ? AND token = ?", [(account.id, it) for it in tokens])
+
+    def _used(self, account: Entry, tokens: Iterable[str]) -> dict[str, float]:
+        """When each of the tokens that were used expires."""
+        find = "SELECT expires FROM tokens WHERE account = ? AND token = ?"
+        found = {token: self._do(find, (account.id, token)).fetchone() for token in tokens}
+        return {token: row[0] for token, row in found.items() if row is not None}
+
+    def _id(self, account: Entry) -> int:
+        """The number of the account, which is made where it is new."""
+        if not account.id:
+            made = self._do(MAKE, (self._model, account.shared, account.client, EMPTY))
+            account.id = made.lastrowid or 0
+        return account.id
+
+    def _change(self, account: Entry, part: Part, totals: Mapping[str, float], packed: bytes) -> None:
+        self._id(account)
+        account.put(totals, packed)
+        for name, (dropped, new) in part.rows.items():
+            if dropped:
+                self._do("DELETE FROM rows WHERE account = ? AND name = ?", (account.id, name))
+            if len(new):
+                numbers = np.ascontiguousarray(new, "<f4")
+                self._do(
+                    "INSERT INTO rows (account, name, width, numbers) VALUES (?, ?, ?, ?)",
+                    (account.id, name, numbers.shape[1], numbers.tobytes()),
+                )
+
+    def _other(self, account: Entry, own: Part, shared: Part | None) -> Other:
+        common = self._entry("", shared=True)
+        return Other(self._known(account, own.tokens), self._known(common, () if shared is None else shared.tokens))
+
+    def _known(self, account: Entry, tokens: Iterable[str]) -> Known:
+        rows = dict[str, list[np.ndarray]]()
+        stored = "SELECT name, width, numbers FROM rows WHERE account = ? ORDER BY id"
+        for name, width, numbers in self._do(stored, (account.id,)):
+            rows.setdefault(name, []).append(np.frombuffer(numbers, "<f4").reshape(-1, width))
+        whole = {name: np.concatenate(parts) for name, parts in rows.items()}
+        return Known(account.version, unpack(account.packed), whole, self._used(account, tokens))
+
+
+def _raised(common: Entry, part: Part) -> Mapping[str, float] | None:
+    """The shared totals after the part: what it says where it looked at them, otherwise with its additions repeated;
+    None where one comes out otherwise."""
+    if part.version is not None:
+        return part.totals
+    totals = unpack(common.packed)
+    changed = repeated(totals, part)
+    return None if changed is None else {**totals, **changed}

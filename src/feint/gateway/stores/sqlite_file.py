@@ -1,0 +1,102 @@
+"""The file of a ledger in SQLite: its tables, how it is made, opened, and emptied of what the log holds."""
+
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+from feint.errors import DamagedFile, MissingData, NotWritten
+
+KIND, FORMAT = 0x6665696E, 1  # "fein" in the header: a file of keys is SQLite too
+TABLES = """
+CREATE TABLE accounts (id INTEGER PRIMARY KEY, model TEXT NOT NULL, shared INTEGER NOT NULL, client TEXT NOT NULL,
+                       version INTEGER NOT NULL, evidence REAL, totals BLOB NOT NULL,
+                       UNIQUE (model, shared, client)) STRICT;
+CREATE TABLE tokens (account INTEGER NOT NULL, token TEXT NOT NULL, expires REAL NOT NULL,
+                     PRIMARY KEY (account, token)) STRICT, WITHOUT ROWID;
+CREATE INDEX expiring ON tokens (expires);
+CREATE TABLE rows (id INTEGER PRIMARY KEY, account INTEGER NOT NULL, name TEXT NOT NULL, width INTEGER NOT NULL,
+                   numbers BLOB NOT NULL) STRICT;
+CREATE INDEX named ON rows (account, name);
+"""
+LONG = 4096  # pages of the log from which it is begun anew, although commits must wait for that: 16 MiB
+PATIENCE = 5.0  # seconds for which an opening waits for others that open the same file
+
+
+def made(path: Path) -> None:
+    """Make the file where there is none, readable for its owner alone, and try it. Raises `MissingData`, `NotWritten`
+    or `DamagedFile`."""
+    if not path.parent.is_dir():
+        raise MissingData(f"the ledger {path}, whose folder does not exist", "a folder", f"mkdir -p {path.parent}")
+    try:
+        path.touch(mode=0o600)
+        with closing(connected(path, wait=PATIENCE)) as file:
+            file.execute("BEGIN IMMEDIATE")  # one of those who open it at once makes it
+            if not file.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+                for statement in TABLES.split(";"):
+                    file.execute(statement)
+                file.execute(f"PRAGMA application_id = {KIND}")
+                file.execute(f"PRAGMA user_version = {FORMAT}")
+            if not _ours(file):
+                raise DamagedFile(f"{path}", f"a ledger of format {FORMAT}", "name another file, or move this away")
+            file.execute("COMMIT")
+            _logged(file)
+    except sqlite3.OperationalError as error:
+        raise NotWritten(f"the ledger {path} ({error})", "a file that can be written", "mind its folder") from error
+    except sqlite3.DatabaseError as error:
+        raise DamagedFile(f"{path} ({error})", "a ledger", "move it away, or bring back a copy") from error
+    except OSError as error:
+        raise NotWritten(f"the ledger {path} ({error.strerror})", "a file that can be written", "mind it") from error
+
+
+def opened(path: Path) -> sqlite3.Connection:
+    """A connection to a file that was `made`, which waits for nobody. Raises `sqlite3.Error`."""
+    file = connected(path)
+    try:
+        if not _ours(file):
+            raise sqlite3.DatabaseError("another format")
+        file.execute("PRAGMA synchronous = NORMAL")
+        file.execute("PRAGMA wal_autocheckpoint = 0")  # `emptied` does that, in a thread: it waits for the disk
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def connected(path: Path, *, wait: float = 0.0) -> sqlite3.Connection:
+    """A connection to an existing file, which waits so many seconds for others; transactions are begun by hand."""
+    where = f"{path.absolute().as_uri()}?mode=rw"
+    return sqlite3.connect(where, uri=True, timeout=wait, isolation_level=None, check_same_thread=False)
+
+
+def emptied(path: Path) -> None:
+    """Bring what the log holds to its place in the file, while others go on; begin it anew where it is long, or it
+    would grow as long as somebody writes. Raises `sqlite3.Error`."""
+    with closing(connected(path, wait=PATIENCE)) as file:
+        _, pages, _ = file.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if pages > LONG:
+            file.execute("PRAGMA wal_checkpoint(RESTART)")
+
+
+def identity(path: Path) -> tuple[int, int]:
+    """Which file it is: it may have been moved away, and another one put there. Raises `OSError`."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _ours(file: sqlite3.Connection) -> bool:
+    found = [file.execute(f"PRAGMA {it}").fetchone()[0] for it in ("application_id", "user_version")]
+    return found == [KIND, FORMAT]
+
+
+def _logged(file: sqlite3.Connection) -> None:
+    """Have changes written to a log beside the file; SQLite itself does not wait for others here."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            file.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)

@@ -1,0 +1,27 @@
+"""A replica that is killed some day: `python -m tests.streaming URL MODEL CLIENTS` says each answer as it is given."""
+
+import asyncio
+import os
+import sys
+
+from feint.gateway.drafts import Drafts
+from feint.gateway.stores import open_store
+
+
+async def stream(url: str, model: str, clients: int) -> None:
+    """Each client asks again as soon as it was answered; its name is written when it was."""
+    drafts = Drafts(open_store(url, model))
+
+    async def client(name: str) -> None:
+        while True:
+            draft = drafts.draft(name)
+            draft.add("budget", 1.0)
+            draft.shared.add("budget", 1.0)
+            if await drafts.commit(draft):
+                os.write(1, f"{name}\n".encode())
+
+    await asyncio.gather(*(client(f"client {i}") for i in range(clients)))
+
+
+if __name__ == "__main__":
+    asyncio.run(stream(sys.argv[1], sys.argv[2], int(sys.argv[3])))

@@ -1,0 +1,147 @@
+"""A ledger in SQLite and in Redis: exact, and shared by real processes, as one in memory says."""
+
+import asyncio
+import json
+import math
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.askers import BUDGET
+from tests.redis_servers import redis_server
+
+from feint.gateway.drafts import Draft, Drafts
+from feint.gateway.stores import open_store
+from feint.gateway.stores.memory import MemoryStore
+
+NAMES = st.sampled_from(["a", "b", "evidence"])
+NUMBERS = st.floats(-1e12, 1e12) | st.sampled_from([0.1, 1 / 3, 5e-324, 1e300, 2.0**60])
+OPERATIONS = st.one_of(
+    st.tuples(st.just("add"), NAMES, NUMBERS, NUMBERS | st.just(-math.inf), NUMBERS | st.just(math.inf)),
+    st.tuples(st.just("add_all"), st.dictionaries(NAMES, NUMBERS)),
+    st.tuples(st.just("total"), NAMES),
+    st.tuples(st.just("once"), st.sampled_from("xyz"), st.integers(0, 9)),
+    st.tuples(st.just("append"), NAMES, st.integers(0, 3), st.integers(0, 5)),
+    st.tuples(st.just("length"), NAMES),
+    st.tuples(st.just("drop"), st.sampled_from(["", "a", "b"])),
+)
+REQUESTS = st.lists(
+    st.tuples(st.integers(0, 1), st.sampled_from("cd"), st.lists(st.tuples(st.booleans(), OPERATIONS), max_size=5)),
+    max_size=8,
+)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "redis"])
+def url(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "sqlite":
+        yield f"sqlite:{folder}/ledger.db"
+    else:
+        with redis_server(folder) as running:
+            yield running.url
+
+
+def fresh() -> str:
+    """The name of a model of which no store has heard."""
+    return tempfile.mktemp(prefix="", dir="")
+
+
+def perform(draft: Draft, shared: bool, operation: tuple, now: float) -> object:
+    """What an operation on a draft's own or shared account returns at a time."""
+    account, (kind, *given) = draft.shared if shared else draft, operation
+    if kind == "add":
+        return account.add(given[0], given[1], floor=given[2], limit=given[3])
+    if kind == "once":
+        return account.once(given[0], expires=float(given[1]), now=now)
+    if kind == "append":
+        return account.rows(given[0]).append(np.full((given[1], 2), 1 / 3, np.float32), most=given[2])
+    if kind == "length":
+        return account.rows(given[0]).array.tolist()
+    return getattr(account, kind)(*given)
+
+
+async def played(stores, requests) -> list:
+    """What two replicas that take turns get to see: each outcome, whether each draft was agreed to, how often not."""
+    replicas, seen = [Drafts(store) for store in stores], []
+    for now, (replica, client, operations) in enumerate(requests):
+        for _ in range(2):  # a draft that was refused is tried again on what the store told
+            draft = replicas[replica].draft(client)
+            outcomes = [perform(draft, *operation, float(now)) for operation in operations]
+            seen.append((outcomes, await replicas[replica].commit(draft)))
+            if seen[-1][1]:
+                break
+    seen.append(sorted(await stores[0].clients()))
+    for store in stores:
+        await store.close()
+    return seen
+
+
+@settings(max_examples=80, deadline=None)
+@given(requests=REQUESTS)
+def test_it_means_the_same_as_a_ledger_in_memory(url, requests):
+    memory, name = MemoryStore(), fresh()
+    two = [open_store(url, name) for _ in range(2)]
+    assert asyncio.run(played(two, requests)) == asyncio.run(played([memory, memory], requests))
+
+
+def replicas(url: str, model: str, kind: str, *, times: int, processes: int = 4) -> list[dict[str, float]]:
+    """What so many processes that ask at once were granted."""
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.askers", url, model, kind, f"{times}", f"{i}"], stdout=subprocess.PIPE
+        )
+        for i in range(processes)
+    ]
+    return [json.loads(process.communicate()[0]) for process in running]
+
+
+@pytest.mark.parametrize("kind", ["budget", "shared_budget", "rate", "tokens", "evidence"])
+def test_processes_that_share_it_decide_as_one(url, kind):
+    model = fresh()
+    told = replicas(url, model, kind, times=150)
+    granted = sum(it["granted"] for it in told)
+    draft = asyncio.run(looked(url, model))
+    expected = {"budget": BUDGET, "shared_budget": BUDGET, "rate": 200, "tokens": 40, "evidence": draft["a"]}[kind]
+    assert granted == expected
+    if kind == "evidence":
+        assert draft["shared a"] == granted
+        assert draft["b"] == 2 * granted
+    assert sum(it["conflicts"] for it in told) > 0  # they did ask at once
+
+
+async def looked(url: str, model: str = "") -> dict[str, float]:
+    """The totals of the client "a", and what is shared."""
+    drafts = Drafts(open_store(url, model))
+    for _ in range(2):  # the first look is a guess that the store corrects
+        draft = drafts.draft("a")
+        found = {"a": draft.total("a"), "b": draft.total("b"), "budget": draft.total("budget")}
+        found["shared a"] = draft.shared.total("a")
+        if await drafts.commit(draft):
+            break
+    await drafts.store.close()
+    return found
+
+
+def test_a_process_that_is_killed_takes_back_no_answer_and_charges_none_twice(url):
+    model = fresh()
+    asker = subprocess.Popen([sys.executable, "-m", "tests.streaming", url, model, "16"], stdout=subprocess.PIPE)
+    told = b"".join(asker.stdout.readline() for _ in range(500))
+    asker.kill()
+    told += asker.communicate()[0]
+    answered = [told.count(b"client %d\n" % i) for i in range(16)]
+    kept = {name: totals["budget"] for name, totals in asyncio.run(clients(url, model))}
+    assert min(answered) > 0
+    for i, count in enumerate(answered):  # each has one request in flight
+        assert count <= kept[f"client {i}"] <= count + 1
+
+
+async def clients(url: str, model: str) -> list[tuple[str, dict[str, float]]]:
+    store = open_store(url, model)
+    try:
+        return await store.clients()
+    finally:
+        await store.close()
