@@ -82,3 +82,50 @@ def test_expired_tokens_are_forgotten(server):
         return left
 
     assert asyncio.run(used()) == 5
+
+
+def test_what_is_asked_while_others_are_under_way_is_one_write_and_fails_alone(server):
+    async def scene():
+        store, sizes = RedisStore(server.url, "together"), []
+        piped = store._piped
+
+        async def counted(many, sha):
+            sizes.append(len(many))
+            return await piped(many, sha)
+
+        store._piped = counted
+
+        async def add(client: str, amount: float) -> bool:
+            draft = Drafts(store).draft(client)
+            draft.add("evidence", amount)
+            return await Drafts(store).commit(draft)
+
+        one = asyncio.ensure_future(add("first", 1.0))
+        while not sizes:
+            await asyncio.sleep(0)
+        told = await asyncio.gather(
+            one, *(add(f"{i}", 1.0) for i in range(20)), add("odd", float("nan")), return_exceptions=True
+        )
+        await store.close()
+        return sizes, told
+
+    sizes, told = asyncio.run(scene())
+    assert sizes == [1, 21]
+    assert told[:21] == [True] * 21
+    assert isinstance(told[21], StoreLost)
+
+
+def test_a_server_that_forgot_the_script_is_told_it_again(server):
+    async def scene():
+        store = RedisStore(server.url, "forgetful")
+        for i in range(3):
+            drafts = Drafts(store)
+            draft = drafts.draft(f"{i}")
+            draft.add("budget", 1.0)
+            assert await drafts.commit(draft)
+            await store._redis.script_flush()
+        found = await store.clients()
+        await store.close()
+        return found
+
+    assert len(asyncio.run(scene())) == 3

@@ -39,9 +39,8 @@ class Martingale:
         names = _names(len(self.weights))
         if not len(wins):
             return account.total(names[0])
-        return account.change(names, lambda totals: self._bet(wins, totals)).item(
-            0
-        )  # no numpy scalar: a store packs it
+        # a float: a store cannot pack numpy's scalars
+        return account.change(names, lambda totals: self._bet(wins, totals)).item(0)
 
     def _bet(self, wins: np.ndarray, totals: np.ndarray) -> np.ndarray:
         """The totals (most, queries, present sums, past) after the bets `wins` (m, bets)."""

@@ -12,6 +12,7 @@ from feint.errors import StoreLost
 from feint.gateway.drafts import Other, Part
 from feint.gateway.stores import sqlite_file
 from feint.gateway.stores.sqlite_accounts import Accounts, pack, unpack
+from feint.gateway.stores.waiting import Answer, tell
 
 AGAIN = 0.001  # seconds until a file that another process is writing is tried again
 EMPTIED = 1.0  # seconds between two times that the log is emptied
@@ -83,7 +84,7 @@ class SqliteStore:
     def _together(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
         """Commit all that wait, or try again soon where another process is writing."""
         asked = [it for it in self._waiting if not it.told.done()]  # who hung up meanwhile is not charged
-        answers: Sequence[Other | Exception | None]
+        answers: Sequence[Answer]
         try:
             answers = self._transaction(asked)
         except (sqlite3.Error, OSError) as error:
@@ -94,11 +95,7 @@ class SqliteStore:
         except Exception as error:  # of a commit that is none
             answers = [error for _ in asked]
         self._waiting = []
-        for it, answer in zip(asked, answers, strict=True):
-            if isinstance(answer, Exception):
-                it.told.set_exception(answer)
-            else:
-                it.told.set_result(answer)
+        tell((it.told for it in asked), answers)
         self._tidy(loop)
 
     def _transaction(self, asked: Sequence[Asked]) -> list[Other | None]:
