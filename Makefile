@@ -1,9 +1,9 @@
-# demo · test · check · bench · docs · tables · lock. Each sets up what it needs in .venv, from the pinned locks.
+# demo · test · check · bench · fuzz · docs · tables · lock. Each sets up what it needs in .venv, from the pinned locks.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench docs tables lock clean
+.PHONY: demo test check bench fuzz docs tables lock clean
 
 demo: $(VENV)/demo
 	$(BIN)/feint demo
@@ -20,6 +20,9 @@ check: $(VENV)/dev
 bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks
 
+fuzz: $(VENV)/dev $(VENV)/fuzz   # millions of cases, in minutes: results/fuzz.json
+	$(BIN)/python -m fuzz
+
 docs: $(VENV)/dev
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
@@ -33,14 +36,17 @@ $(VENV)/demo $(VENV)/dev $(VENV)/bench: $(VENV)/%: lock/%.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
+$(VENV)/fuzz: lock/fuzz.txt $(VENV)/dev   # atheris has no build for some systems: there hypothesis fuzzes alone
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $< && touch $@ || echo "no atheris for this system"
+
 # Clients and servers of strangers, each in an environment of its own: the tests that talk to them are skipped without.
-$(VENV)/interop: $(VENV)/%: lock/%.txt
+$(VENV)/interop $(VENV)/mlserver $(VENV)/kserve: $(VENV)/%: lock/%.txt
 	rm -rf $@ && $(PYTHON) -m venv $@
 	$@/bin/python -m pip install --quiet --disable-pip-version-check -r $< || (rm -rf $@; exit 1)
 	touch $@
 
 lock:   # resolve anew, each lock in an environment of its own
-	for name in demo dev bench interop; do $(PYTHON) lock/resolve.py $$name || exit 1; done
+	for name in demo dev bench interop mlserver kserve fuzz; do $(PYTHON) lock/resolve.py $$name || exit 1; done
 
 clean:
 	rm -rf $(VENV) docs/_build

@@ -1,6 +1,6 @@
 """Write lock/NAME.txt: every package that the job NAME needs, at the version that pip chooses today.
 
-    python lock/resolve.py demo|dev|bench|serve|interop
+    python lock/resolve.py demo|dev|bench|serve|interop|mlserver|kserve|fuzz
 
 torch is pinned by hand, to the version of which there is a CPU build; its local suffix (+cpu) is left out, so that the
 lock says nothing about the machine it was made on. The job serve, a gateway of exported graphs, has no torch at all.
@@ -28,7 +28,10 @@ JOBS = {
     "serve": GATEWAY,
 }
 TORCHLESS = {"serve"}
-APART = {"interop": groups["interop"]}  # packages of strangers, in environments without Feint or torch
+STRANGERS = "interop", "mlserver", "kserve"
+APART = {
+    name: groups[name] for name in (*STRANGERS, "fuzz")
+}  # packages of strangers, in environments without Feint or torch
 
 
 def main(job: str) -> None:

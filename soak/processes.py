@@ -50,6 +50,15 @@ class Server:
         self._process.wait()
 
     @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    def wait(self, seconds: float) -> int:
+        """The exit code of a process that ends by itself."""
+        return self._process.wait(seconds)
+
+    @property
     def processor_seconds(self) -> float:
         """Of this process and its children that still run."""
         return sum(_ticks(pid) for pid in [self._process.pid, *_children(self._process.pid)]) / TICK

@@ -1,25 +1,15 @@
 """Other people's clients talk to the gateway, each from an environment of its own."""
 
+import json
 import subprocess
-from pathlib import Path
 
+import httpx2
 import pytest
 from tests.gateways import Straight, calling, gateway, running
+from tests.strangers.environments import stranger, tool
 
 from feint.errors import OverBudget
 from feint.gateway.gateway import Limits
-
-ROOT = Path(__file__).parents[1]
-PYTHON = ROOT / ".venv" / "interop" / "bin" / "python"
-pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="no .venv/interop: make .venv/interop")
-
-
-def stranger(script: str, *arguments: str) -> str:
-    """What a client's script says; it runs where the project is not."""
-    command = [PYTHON, "-I", ROOT / "tests" / "strangers" / script, *arguments]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert run.returncode == 0, run.stdout + run.stderr
-    return run.stdout.strip()
 
 
 def refuse(asked, account):
@@ -35,9 +25,71 @@ def served():
 
 def test_tritonclient_in_every_mix_of_json_and_binary(served):
     with running(served) as url, calling(served) as address:
-        assert stranger("triton.py", url.removeprefix("http://"), address, "k") == "21 8"
+        assert stranger("interop", "triton.py", url.removeprefix("http://"), address, "k") == "21 8"
 
 
 def test_open_inference_openapi(served):
     with running(served) as url:
-        assert stranger("openapi_client.py", url, "k") == "ok"
+        assert stranger("interop", "openapi_client.py", url, "k") == "ok"
+
+
+def test_kserves_client(served):
+    with running(served) as url:
+        assert stranger("kserve", "kserve_client.py", url, "k") == "ok"
+
+
+EMPTY = {
+    "type": ["object", "null"],
+    "properties": {name: {"type": "null"} for name in ("binary_data_size", "shared_memory_region")},
+}
+
+
+def narrowed(document):
+    """The document for the model toy alone: what it says is valid is to be answered, and everything else refused."""
+    request = document["components"]["schemas"]["InferenceRequest"]["properties"]
+    data = {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 1}, "minItems": 8, "maxItems": 8}
+    fields = {"name": {"const": "pixels"}, "shape": {"const": [2, 1, 2, 2]}, "datatype": {"const": "FP32"}}
+    request["inputs"]["items"]["properties"] |= fields | {
+        "data": data,
+        "parameters": EMPTY,
+    }
+    request["inputs"]["items"]["required"].append("data")
+    request["outputs"]["anyOf"][0]["items"]["properties"]["name"] = {"const": "p"}
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            for parameter in operation["parameters"]:
+                parameter["schema"] |= {"model": {"const": "toy"}, "version": {"const": "1"}}.get(parameter["name"], {})
+            if path.endswith("infer"):  # raw bytes have no schema
+                del operation["requestBody"]["content"]["application/octet-stream"]
+                operation["parameters"] = [it for it in operation["parameters"] if it["in"] == "path"]
+    return document
+
+
+def test_schemathesis(served, tmp_path):
+    """As the document says: each status and body, what is valid answered, what is not refused, no key no answer."""
+    command = tool("interop", "schemathesis")
+    with running(served) as url:
+        document = httpx2.get(f"{url}/openapi.json").json()
+        for name, it in (("any", document), ("toy", narrowed(json.loads(json.dumps(document))))):
+            (tmp_path / f"{name}.json").write_text(json.dumps(it))
+            checks = ["--exclude-checks", "positive_data_acceptance"] * (name == "any")  # it knows no model's tensors
+            options = [
+                "--url",
+                url,
+                "-H",
+                "Authorization: Bearer k",
+                "--max-examples",
+                "20",
+                "--seed",
+                "1",
+                "--no-color",
+            ]
+            run = subprocess.run(
+                [command, "run", f"{name}.json", *options, *checks],
+                capture_output=True,
+                text=True,
+                timeout=120,
+                cwd=tmp_path,
+                check=False,
+            )
+            assert run.returncode == 0, run.stdout

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from feint.errors import BadInput, Unreachable
+from feint.errors import Unreachable
 from feint.extras import need
 from feint.gateway.client import protocol
 
@@ -21,7 +21,7 @@ class Http:
 
     def about(self, model: str, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """What the server says of itself and of a model."""
-        said, told = (_json(self._call("GET", path, key)) for path in ("/v2", f"/v2/models/{model}"))
+        said, told = (protocol.parsed(self._call("GET", path, key).content) for path in ("/v2", f"/v2/models/{model}"))
         self._binary = protocol.BINARY in said.get("extensions", [])
         return said, told
 
@@ -44,12 +44,3 @@ class Http:
         if sent.status_code != 200:
             raise protocol.failure(sent.status_code, sent.content, sent.headers)
         return sent
-
-
-def _json(response: Any) -> dict[str, Any]:
-    try:
-        return dict(response.json())
-    except (ValueError, TypeError) as error:
-        raise BadInput(
-            "metadata that are no JSON object", "an Open Inference Protocol v2 server", "check the URL"
-        ) from error

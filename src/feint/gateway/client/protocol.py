@@ -27,6 +27,9 @@ from feint.hashcash import Puzzle
 
 BINARY = "binary_tensor_data"
 LENGTH = "Inference-Header-Content-Length"
+UNREADABLE = (  # what comes of JSON with other values, or of other types, than the protocol says
+    LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, StopIteration,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,16 @@ class Model:
     classes: int
 
 
+def parsed(body: bytes) -> dict[str, Any]:
+    """The JSON object in a body. Raises `BadInput`."""
+    try:
+        return dict(json.loads(body))
+    except UNREADABLE as error:
+        raise BadInput(
+            "metadata that are no JSON object", "an Open Inference Protocol v2 server", "check the URL"
+        ) from error
+
+
 def model(metadata: Any, output: str | None = None) -> Model:
     """Read a model's metadata. Raises `BadInput` unless it has one FP32 input (N, …), and one FP32 output (N, K)."""
     try:
@@ -47,10 +60,11 @@ def model(metadata: Any, output: str | None = None) -> Model:
         chosen = [it for it in outputs if output in (None, it["name"])]
         (given,), (answer,) = inputs, chosen
         shape = tuple(map(int, given["shape"][1:]))
-        if not shape or min(shape) < 1:
-            raise ValueError(shape)
-        return Model(str(given["name"]), shape, str(answer["name"]), int(answer["shape"][1]))
-    except (KeyError, TypeError, ValueError) as error:
+        classes = int(answer["shape"][1])
+        if not shape or min(shape) < 1 or classes < 1:
+            raise ValueError(shape, classes)
+        return Model(str(given["name"]), shape, str(answer["name"]), classes)
+    except UNREADABLE as error:
         raise BadInput(
             f"a model with the metadata {json.dumps(metadata)[:300]}",
             "one FP32 input (N, …) and one FP32 output (N, K)",
@@ -84,22 +98,25 @@ def answer(model: Model, body: bytes, headers: Mapping[str, str], rows: int) -> 
         head, rest = json.loads(body[:length]), body[length:]
         tensor = next(it for it in head["outputs"] if it["name"] == model.output)
         if "data" in tensor:
-            p = np.array(tensor["data"], np.float32)
+            with np.errstate(over="ignore"):  # 1e39 becomes infinite, and is refused as such
+                p = np.array(tensor["data"], np.float32)
         else:
             before = head["outputs"][: head["outputs"].index(tensor)]
             start = sum(it.get("parameters", {}).get("binary_data_size", 0) for it in before)
             p = np.frombuffer(rest[start : start + tensor["parameters"]["binary_data_size"]], "<f4")
         p = p.reshape(rows, model.classes)
-    except (KeyError, TypeError, ValueError, StopIteration) as error:
+    except UNREADABLE as error:
         raise BadInput(
-            f"a response that cannot be read ({error})", f"{model.output}, FP32 ({rows}, {model.classes})", "ask again"
+            f"a response that cannot be read ({str(error)[:200]})",
+            f"{model.output}, FP32 ({rows}, {model.classes})",
+            "ask again",
         ) from error
     return probabilities(p)
 
 
 def probabilities(p: np.ndarray) -> np.ndarray:
     """`p` (N, K) as an array of its own. Raises `BadInput` unless its rows are on the simplex."""
-    if not (np.isfinite(p).all() and (p >= 0).all() and (np.abs(p.sum(-1) - 1) < 1e-3).all()):
+    if not (np.isfinite(p).all() and ((p >= 0) & (p <= 2)).all() and (np.abs(p.sum(-1) - 1) < 1e-3).all()):
         raise BadInput(
             f"rows from {p.min():.3g} to {p.max():.3g}, which are no probabilities",
             "rows on the simplex",
@@ -113,7 +130,7 @@ def failure(status: int, body: bytes, headers: Mapping[str, str]) -> FeintError:
     try:
         told = json.loads(body)
         said, details = " ".join(str(told["error"]).split())[:300], dict(told.get("parameters", {}))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except UNREADABLE:
         said, details = f"status {status}", {}
     if "Retry-After" in headers and "retry_after" not in details:
         details = {**details, "retry_after": headers["Retry-After"]}
@@ -145,12 +162,12 @@ def _puzzle(details: Any) -> Puzzle | None:
     try:
         it = details["puzzle"]
         return Puzzle(int(it["bits"]), str(it["client"]), str(it["query"]), int(it["expires"]))
-    except (KeyError, TypeError, ValueError):
+    except UNREADABLE:
         return None
 
 
 def _seconds(told: Any) -> float:
     try:
         return max(0.0, float(told))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return math.inf  # a date: the services that we know send seconds

@@ -13,6 +13,7 @@ import numpy as np
 from feint.errors import BadInput, Failed
 from feint.gateway import settings
 from feint.gateway.asked import Array
+from feint.gateway.client.protocol import UNREADABLE
 from feint.gateway.models.graphs import softmax
 from feint.gateway.simplex import probabilities
 
@@ -79,6 +80,8 @@ class Upstream:
     async def infer(self, x: Array) -> Array:
         """The undefended probabilities (N, K) of `x` (N, …). Raises `Unreachable` or `Failed`."""
         seen = self._seen or await self.about()
+        if not len(x):  # scikit-learn behind MLServer fails on it
+            return np.zeros((0, seen.classes), np.float32)
         return self._answer(await self._asked(seen, x), len(x))
 
     async def _asked(self, seen: Seen, x: Array) -> Array:
@@ -107,19 +110,20 @@ def read(metadata: Mapping[str, Any], at: settings.Upstream) -> Seen:
         inner = (math.prod(inner),) if at.flat else inner
         shape = at.shape or inner
         wanted = at.output or (outputs[0] if len(outputs) == 1 else "")
-    except (KeyError, TypeError, ValueError) as error:
+        datatype = given.get("datatype", at.datatype)
+        known = datatype if datatype in TYPES else at.datatype
+        fits = min(inner, default=0) < 0 or math.prod(inner) == math.prod(shape)
+    except UNREADABLE as error:
         raise BadInput(
             f"{at.upstream} with metadata that say nothing", "an Open Inference server", "check it"
         ) from error
-    if not shape or min(shape) < 1 or (min(inner) > 0 and math.prod(inner) != math.prod(shape)):
+    if not shape or min(shape) < 1 or not fits:
         raise BadInput(f"{at.upstream}, which takes {inner}", "inputs of a known size", "set shape = [C, H, W]")
     if not wanted:
         raise BadInput(f"{at.upstream} with the outputs {outputs}", "one output", "set output = NAME")
     if len(inputs) > 1 and not at.input:
         raise BadInput(f"{at.upstream} with the inputs {list(inputs)}", "one input", "set input = NAME")
-    datatype = given.get("datatype", at.datatype)
     name = at.input or next(iter(inputs), "x")
-    known = datatype if datatype in TYPES else at.datatype
     return Seen(name, known, shape, inner if min(inner) > 0 else shape, wanted, at.classes)
 
 

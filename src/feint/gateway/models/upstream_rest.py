@@ -10,7 +10,7 @@ import numpy as np
 from feint.errors import Failed, Unreachable
 from feint.gateway import settings
 from feint.gateway.asked import Array
-from feint.gateway.client.protocol import BINARY, LENGTH
+from feint.gateway.client.protocol import BINARY, LENGTH, UNREADABLE
 from feint.gateway.models.http import Pool, Reply
 from feint.gateway.models.upstream import TYPES, Seen
 
@@ -26,9 +26,10 @@ class Rest:
         self.close = self._call.close
 
     async def metadata(self) -> Mapping[str, Any]:
-        server = _json(_fine(await self._call("GET", "/v2")).body)
-        self._binary, self._proved = BINARY in (server.get("extensions") or ()), False
-        return _json(_fine(await self._call("GET", self._model)).body)
+        server = parsed(_fine(await self._call("GET", "/v2")).body)
+        said = server.get("extensions")
+        self._binary, self._proved = isinstance(said, list) and BINARY in said, False
+        return parsed(_fine(await self._call("GET", self._model)).body)
 
     async def ready(self) -> bool:
         try:
@@ -94,15 +95,16 @@ def tensor(reply: Reply, output: str) -> Array:
                     return np.array(it["data"], np.float64).reshape(shape)
                 return np.frombuffer(reply.body[start : start + size], TYPES[it["datatype"]]).reshape(shape)
             start += size
-    except (KeyError, TypeError, ValueError, AttributeError, msgspec.MsgspecError) as error:
+    except (*UNREADABLE, msgspec.MsgspecError) as error:
         raise Failed("an upstream's answer that cannot be read", "a v2 response", "tell the operator") from error
     raise Failed("an upstream's answer without the output that was asked", output, "tell the operator")
 
 
-def _json(body: bytes) -> Mapping[str, Any]:
+def parsed(body: bytes) -> Mapping[str, Any]:
+    """The JSON object in a body. Raises `Unreachable`."""
     try:
         found = msgspec.json.decode(body)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Unreachable("an upstream that does not speak JSON", "an Open Inference server", "check it") from error
     if not isinstance(found, dict):
         raise Unreachable("an upstream whose metadata are none", "an Open Inference server", "check it")

@@ -7,10 +7,12 @@ from typing import Any
 
 import grpc
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from feint.errors import Failed, TimedOut, Unreachable
 from feint.gateway import settings
 from feint.gateway.asked import Array
+from feint.gateway.client.protocol import UNREADABLE
 from feint.gateway.models.upstream import TYPES, Seen
 from feint.gateway.wire.oip import MESSAGES, SERVICE
 
@@ -63,15 +65,19 @@ class Rpc:
         ask = self._channel.unary_unary(
             f"/{SERVICE}/{method}",
             request_serializer=MESSAGES[f"{method}Request"].SerializeToString,
-            response_deserializer=MESSAGES[f"{method}Response"].FromString,
         )
         try:
-            return await ask(MESSAGES[f"{method}Request"](**fields), timeout=timeout or self._timeout)
+            told = await ask(MESSAGES[f"{method}Request"](**fields), timeout=timeout or self._timeout)
+            return MESSAGES[f"{method}Response"].FromString(told)  # gRPC itself would give None for what is none
         except grpc.aio.AioRpcError as error:
             log.warning("the upstream answered with %s", error.code().name)
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise TimedOut("an upstream that takes too long", "an answer in time", "try again") from error
             raise Unreachable("an upstream that does not answer", "a server that answers", "try again") from error
+        except DecodeError as error:
+            raise Unreachable(
+                "an upstream's answer that is no message", "a v2 response", "tell the operator"
+            ) from error
 
     def close(self) -> None:
         """Let go of the connection, when its requests are done."""
@@ -87,5 +93,5 @@ def tensor(told: Any, output: str) -> Array:
         if told.raw_output_contents:
             return np.frombuffer(told.raw_output_contents[at], TYPES[it.datatype]).reshape(tuple(it.shape))
         return np.array(it.contents.fp32_contents or it.contents.fp64_contents, np.float64).reshape(tuple(it.shape))
-    except (StopIteration, IndexError, KeyError, ValueError) as error:
+    except UNREADABLE as error:
         raise Failed("an upstream's answer that cannot be read", output, "tell the operator") from error

@@ -112,9 +112,9 @@ class Wire:
         return kind
 
     def request(self, x: Array, client: str, id: str, stamp: str, *, binary: bool) -> Request:
-        """The request for the inputs `x`. Raises `TooLarge` for an endless id or stamp."""
+        """The request for the inputs `x`. Raises `BadInput` for an endless id or stamp."""
         if max(len(stamp), len(id)) > TEXT:
-            raise TooLarge("a long id or stamp", f"at most {TEXT} characters", "shorten it")
+            raise BadInput("a long id or stamp", f"at most {TEXT} characters", "shorten it")
         return Request(Asked(x, client, stamp), id, binary)
 
     def write(self, request: Request, q: Array) -> tuple[list[tuple[bytes, bytes]], bytes]:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec import json
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -17,12 +18,13 @@ from feint.gateway import refusals
 from feint.gateway.gateway import Gateway
 from feint.gateway.wire.codec import LENGTH, wire
 from feint.gateway.wire.metadata import PAGES, Page
+from feint.gateway.wire.openapi import document
 
 
 def app(gateway: Gateway, *, routes: Sequence[BaseRoute] = ()) -> Starlette:
     """What is served over HTTP: the protocol, and other `routes` beside it."""
     served = Starlette(
-        routes=[*(_route(gateway, page) for page in PAGES), *routes],
+        routes=[*(_route(gateway, page) for page in PAGES), _described(), *routes],
         middleware=[Middleware(Infer, gateway=gateway)],
         exception_handlers={HTTPException: _unrouted, FeintError: _told, Exception: _told},
     )
@@ -164,6 +166,15 @@ def _route(gateway: Gateway, page: Page) -> Route:
         return Response(body, status, media_type="application/json")
 
     return Route(page.path, answer, methods=[page.method], name=page.summary)
+
+
+def _described() -> Route:
+    body = json.encode(document())
+
+    async def answer(request: Request) -> Response:
+        return Response(body, media_type="application/json")
+
+    return Route("/openapi.json", answer, methods=["GET"])
 
 
 async def _told(request: Request, error: Exception) -> Response:

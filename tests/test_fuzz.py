@@ -1,0 +1,22 @@
+"""A short run of `make fuzz`: what reads bytes of others raises nothing unforeseen, and keeps what it takes."""
+
+import pytest
+from fuzz.seeds import BYTES
+from fuzz.structured import run
+from fuzz.targets import ALL
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_few_hundred_cases(name):
+    assert run(name, 150)[2] == ""
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_is_right_is_accepted(name):
+    """Or the cases made of it would all be refused at the door."""
+    assert all(ALL[name](data) for data in BYTES[name])
+
+
+def test_a_fault_is_found(monkeypatch):
+    monkeypatch.setitem(ALL, "tensor_in_bytes", lambda data: 1 // (len(data) - 3) > 9)
+    assert "ZeroDivisionError" in run("tensor_in_bytes", 400)[2]

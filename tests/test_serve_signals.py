@@ -1,0 +1,109 @@
+"""A gateway that is a process of its own, under load: SIGHUP and SIGTERM drop no request and undefend no answer."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+
+import grpc
+import httpx2
+import numpy as np
+from soak.processes import Server, free_port
+from tests.graph_files import bare, defended, output_defense, undefended, whole
+
+from feint.gateway.wire import oip
+
+X = np.random.default_rng(4).random((3, 1, 2, 2), np.float32)
+SETTINGS = """
+server = {{rest_port = {rest}, grpc_port = {rpc}, drain = 0.4}}
+keys = {{anonymous = true}}
+ledger = {{store = "memory:"}}
+models.toy = {{{model}}}
+"""
+MODELS = 'path = "toy.onnx"', 'path = "bare.onnx", outputs = "q.onnx"', 'path = "none.onnx"'
+BODY = json.dumps(
+    {"inputs": [{"name": "x", "shape": list(X.shape), "datatype": "FP32", "data": X.ravel().tolist()}]}
+).encode()
+
+
+class Load:
+    """Threads that ask until they are told to end; what came that is no defended answer is kept in `wrong`."""
+
+    def __init__(self, rest, rpc):
+        self.rest, self.rpc, self.ending = rest, rpc, threading.Event()
+        self.right, self.wrong = {"rest": 0, "rpc": 0}, []
+        self.threads = [threading.Thread(target=it) for it in (self.over_rest, self.over_rest, self.over_rpc)]
+
+    def over_rest(self):
+        with httpx2.Client(base_url=f"http://127.0.0.1:{self.rest}") as client:
+            while not self.ending.is_set():
+                told = client.post("/v2/models/toy/infer", content=BODY)
+                self.saw("rest", told.json()["outputs"][0]["data"] if told.status_code == 200 else told.text)
+
+    def over_rpc(self):
+        with grpc.insecure_channel(f"127.0.0.1:{self.rpc}") as channel:
+            ask = channel.unary_unary(
+                f"/{oip.SERVICE}/ModelInfer",
+                oip.ModelInferRequest.SerializeToString,
+                oip.ModelInferResponse.FromString,
+            )
+            request = oip.ModelInferRequest(model_name="toy", raw_input_contents=[X.tobytes()])
+            request.inputs.add(name="x", datatype="FP32", shape=X.shape)
+            while not self.ending.is_set():
+                try:
+                    self.saw("rpc", np.frombuffer(ask(request, timeout=10).raw_output_contents[0], "<f4"))
+                except grpc.RpcError as error:
+                    self.saw("rpc", str(error))
+
+    def saw(self, wire, answer):
+        expected = defended(undefended(X))
+        if not isinstance(answer, str) and np.allclose(np.reshape(answer, (3, 3)), expected, atol=1e-5):
+            self.right[wire] += 1
+        else:
+            self.wrong.append(answer)
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ending.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def test_signals_under_load(tmp_path):
+    """Settings that change the place of the model, and settings that are wrong; then the end, which a load balancer
+    sees before the doors close."""
+    whole(tmp_path / "toy.onnx"), bare(tmp_path / "bare.onnx"), output_defense(tmp_path / "q.onnx")
+    at = {"rest": free_port(), "rpc": free_port()}
+    settings, log = tmp_path / "gateway.toml", tmp_path / "log"
+    settings.write_text(SETTINGS.format(model=MODELS[0], **at))
+    command = [sys.executable, "-c", "from feint.cli import main; main()", "serve", str(settings)]
+    with (
+        Server(command, at["rest"], log=log) as server,
+        httpx2.Client(base_url=f"http://127.0.0.1:{at['rest']}") as ops,
+    ):
+        with Load(at["rest"], at["rpc"]) as load:
+            for n in range(1, 7):
+                read = log.read_text().count("read anew") + log.read_text().count("not taken")
+                settings.write_text(SETTINGS.format(model=MODELS[n % 3], **at))
+                os.kill(server.pid, signal.SIGHUP)
+                until(lambda read=read: log.read_text().count("read anew") + log.read_text().count("not taken") > read)
+            os.kill(server.pid, signal.SIGTERM)
+            until(lambda: ops.get("/v2/health/ready").status_code == 503)
+        assert not load.wrong
+        assert min(load.right.values()) > 5
+        assert log.read_text().count("read anew") == 4
+        assert server.wait(10) == 0
+    assert "Traceback" not in log.read_text()
+
+
+def until(true, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.02)
