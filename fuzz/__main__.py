@@ -34,7 +34,7 @@ def by_atheris(name: str, cases: int) -> dict[str, Any]:
     run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     ran, accepted, peak = (
         int((re.findall(form, run.stderr, re.M) or ["0"])[-1])
-        for form in (r"number_of_executed_units: *(\d+)", r"^accepted (\d+)$", r"rss: (\d+)Mb")
+        for form in (r"number_of_executed_units: *(\d+)", r"^accepted (\d+)$", r"^peak (\d+)$")
     )
     found = "" if run.returncode == 0 and ran else run.stderr[-2000:]
     return _row(name, "atheris", ran, accepted, time.monotonic() - start, peak, found)

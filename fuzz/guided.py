@@ -4,6 +4,7 @@ libFuzzer ends its process by itself, so that each target has one of its own; on
 than a GiB of memory, or more than ten seconds for a case.
 """
 
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -23,7 +24,9 @@ def main(name: str, cases: str, seed: str) -> None:
         accepted += target(data)
         seen += 1
         if seen == int(cases):  # nothing runs after the last one
-            print(f"accepted {accepted}", file=sys.stderr, flush=True)
+            peak = re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())  # libFuzzer says its parent's
+            assert peak is not None
+            print(f"accepted {accepted}\npeak {int(peak[1]) // 1024}", file=sys.stderr, flush=True)
 
     with tempfile.TemporaryDirectory() as corpus:
         for n, right in enumerate(seeds.BYTES[name]):

@@ -19,7 +19,7 @@ X = np.random.default_rng(4).random((3, 1, 2, 2), np.float32)
 SETTINGS = """
 server = {{rest_port = {rest}, grpc_port = {rpc}, drain = 0.4}}
 keys = {{anonymous = true}}
-ledger = {{store = "memory:"}}
+ledger = {{store = "sqlite:ledger.db"}}
 models.toy = {{{model}}}
 """
 MODELS = 'path = "toy.onnx"', 'path = "bare.onnx", outputs = "q.onnx"', 'path = "none.onnx"'
