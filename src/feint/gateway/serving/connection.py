@@ -1,7 +1,7 @@
 """One connection of HTTP/1.1, with the limits that strangers need and uvicorn does not set.
 
-Without them, measured: a silent connection stays for ever, a header without end takes 1.7 bytes of memory for each that
-is sent, and 12 MB of requests sent at once, without waiting for an answer, take 520 MB. None of it needs a key.
+Without them, measured: a silent connection stays as long as it likes, a header without end takes 1.7 bytes of memory
+for each that is sent, and 12 MB of requests sent at once, without waiting for an answer, take 520 MB. None needs a key.
 """
 
 import asyncio
