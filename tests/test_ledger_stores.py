@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.askers import BUDGET
 from tests.redis_servers import redis_server
 
-from feint.gateway.drafts import Draft, Drafts
+from feint.gateway.drafts import Added, Draft, Drafts, Other, Part
 from feint.gateway.stores import open_store
 from feint.gateway.stores.memory import MemoryStore
 
@@ -86,6 +86,49 @@ def test_it_means_the_same_as_a_ledger_in_memory(url, requests):
     memory, name = MemoryStore(), fresh()
     two = [open_store(url, name) for _ in range(2)]
     assert asyncio.run(played(two, requests)) == asyncio.run(played([memory, memory], requests))
+
+
+@pytest.fixture(params=["memory", "kept"])
+def commit(request, url):
+    """One commit after the other to a store that nobody else knows."""
+    name, memory = fresh(), MemoryStore()
+
+    def committed(own: Part, shared: Part | None = None) -> Other | None:
+        async def scene():
+            store = memory if request.param == "memory" else open_store(url, name)
+            try:
+                return await store.commit("c", own, shared)
+            finally:
+                await store.close()
+
+        return asyncio.run(scene())
+
+    return committed
+
+
+def test_a_token_is_used_once_whatever_a_draft_knew(commit):
+    def part(version: int, now: float, **tokens: float) -> Part:
+        return Part(version, {"queries": float(version)}, tokens, {}, now)
+
+    assert commit(part(0, 0.0, x=10.0)) is None
+    told = commit(part(1, 1.0, y=9.0, x=9.0))
+    assert (told.own.version, told.own.totals, told.own.used) == (1, {"queries": 0.0}, {"x": 10.0})
+    assert commit(part(1, 1.0, y=9.0)) is None  # the refused draft had not used it
+    assert commit(part(2, 11.0, x=20.0)) is None  # void by now
+    assert commit(part(3, 12.0, z=50.0), part(0, 12.0, s=99.0)) is None
+    told = commit(part(4, 13.0, w=50.0), part(1, 13.0, s=99.0))
+    assert (told.own.version, told.own.used, told.shared.used) == (4, {}, {"s": 99.0})
+    assert commit(part(4, 13.0, w=50.0)) is None
+
+
+def test_a_shared_addition_that_comes_out_otherwise_changes_nothing(commit):
+    def shared(done: bool) -> Part:
+        return Part(None, {}, {}, {}, 0.0, [Added("budget", 3.0, -math.inf, 5.0, done)])
+
+    assert commit(Part(0, {}, {}, {}, 0.0), shared(True)) is None
+    told = commit(Part(1, {"queries": 1.0}, {}, {}, 0.0), shared(True))
+    assert (told.own.version, told.own.totals, told.shared.totals) == (1, {}, {"budget": 3.0})
+    assert commit(Part(1, {}, {}, {}, 0.0), shared(False)) is None
 
 
 def replicas(url: str, model: str, kind: str, *, times: int, processes: int = 4) -> list[dict[str, float]]:

@@ -209,3 +209,14 @@ def test_the_log_is_begun_anew_where_it_is_long(path, monkeypatch):
         return path.with_name("ledger.db-wal").stat().st_size
 
     assert in_a_store(path, scene) < 300 * 4096
+
+
+def test_a_commit_that_cannot_be_written_leaves_no_transaction_open(path):
+    async def scene(store):
+        draft = Drafts(store).draft("a")
+        draft.once("\ud800", expires=1.0, now=0.0)
+        with pytest.raises(UnicodeEncodeError):
+            await Drafts(store).commit(draft)
+        return await add(store)
+
+    assert in_a_store(path, scene) == 1
