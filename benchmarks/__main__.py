@@ -18,6 +18,7 @@ from benchmarks import (  # noqa: E402
     detectors,
     equations,
     knockoff,
+    ledgers,
     poisoning,
     vectors,
     wall,
@@ -44,6 +45,7 @@ BENCHMARKS = {
     "reopening": cells.reopening,
     "scheduling": cells.scheduling,
     "scaling": cells.scaling,
+    "ledgers": ledgers.cost,
 }
 OUT = Path(__file__).parents[1] / "results" / "bench.json"
 

@@ -1,0 +1,124 @@
+"""What a commit to the ledger costs: memory, SQLite and Redis, with a typical request."""
+
+import asyncio
+import resource
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import uvloop
+
+from feint.defenses.access import Budget
+from feint.gateway.asked import Asked
+from feint.gateway.drafts import Draft, Drafts
+from feint.gateway.stores import KINDS, open_store
+from feint.martingale import Martingale
+
+Row = dict[str, str | float]
+REQUESTS, CLIENTS, RUNS = 4000, 100, 5
+CALIBRATION = 5000
+BETS = 24
+
+
+def cost() -> list[Row]:
+    """Requests of one 3×32×32 input each by 100 clients, 16 at once: budget, sequential test, token of the repeat.
+
+    Processor time of the asking process, the least of five runs, the stores taking turns: all of a request, and what
+    it is more than the same request on a draft that is thrown away.
+    """
+    found: dict[str, list[tuple[float, float]]] = {}
+    with tempfile.TemporaryDirectory() as folder, redis_server(Path(folder)) as redis:
+        for run in range(RUNS):
+            places = {
+                "draft alone": "memory:",
+                "memory": "memory:",
+                "SQLite": f"sqlite:{folder}/{run}.db",
+                "Redis": redis,
+            }
+            for name, url in places.items():
+                if url.partition(":")[0] in KINDS:
+                    found.setdefault(name, []).append(uvloop.run(run_of(url, run, keep=name != "draft alone")))
+    alone = min(found["draft alone"])[0]
+    return [
+        {
+            "store": name,
+            "cpu_ms": min(cpu for cpu, _ in runs) * 1e3,
+            "cpu_ms_more": (min(cpu for cpu, _ in runs) - alone) * 1e3,
+            "requests_per_second": 1 / min(wall for _, wall in runs),
+        }
+        for name, runs in found.items()
+    ]
+
+
+async def run_of(url: str, run: int, *, keep: bool) -> tuple[float, float]:
+    """Seconds of processor and wall time for each request."""
+    drafts, asked, test, rule = Drafts(open_store(url, f"{run}")), inputs(), martingale(), Budget(10**9)
+
+    async def client(i: int) -> None:
+        for n in range(REQUESTS // 16):
+            it = asked[(16 * n + i) % len(asked)]
+            query = Asked(it, f"client {(16 * n + i) % CLIENTS}", time=float(n))
+            while not await request(drafts, drafts.draft(query.client), query, test, rule, keep=keep):
+                pass
+
+    processor, wall = used(), time.perf_counter()
+    await asyncio.gather(*(client(i) for i in range(16)))
+    seconds = used() - processor, time.perf_counter() - wall
+    await drafts.store.close()
+    return seconds[0] / REQUESTS, seconds[1] / REQUESTS
+
+
+async def request(drafts: Drafts, draft: Draft, query: Asked, test: Martingale, rule: Budget, *, keep: bool) -> bool:
+    rule.admit(query, draft)
+    scores = np.full(len(query), test.inputs[CALIBRATION // 2])
+    draft.add("evidence", 0.0, floor=test.observe(scores, query, draft))
+    draft.add("rung", 0.0, floor=0.0)
+    draft.add("queries", len(query))
+    return await drafts.commit(draft) if keep else True
+
+
+def used() -> float:
+    """Seconds of processor time of this process, in the kernel and out of it, all threads."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def inputs() -> list[np.ndarray]:
+    """Inputs (1, 3, 32, 32) that all differ."""
+    return list(np.random.default_rng(0).random((REQUESTS, 1, 3, 32, 32), np.float32))
+
+
+def martingale() -> Martingale:
+    """A test with as many bets as `SequentialTest` makes where it was given outliers."""
+    generator = np.random.default_rng(0)
+    won = generator.normal(0, 0.1, (CALIBRATION + 1, BETS))
+    return Martingale(np.sort(generator.normal(size=CALIBRATION)), won, np.full(BETS, 1 / BETS), 1e-3, 500)
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[str]:
+    """The URL of a server of one's own, which keeps what it is told as a ledger's should; "" without the program."""
+    if shutil.which("redis-server") is None:
+        yield ""
+        return
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    given = ["--port", f"{port}", "--bind", "127.0.0.1", "--dir", f"{folder}", "--save", "", "--appendonly", "yes"]
+    process = subprocess.Popen(["redis-server", *given], stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            with socket.socket() as tried:
+                if tried.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield f"redis://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
