@@ -16,7 +16,6 @@ from feint.defenses.access import PRADA, Budget, RateLimit, Refuse, SequentialTe
 from feint.defenses.inputs import BitDepth
 from feint.defenses.outputs import APGP, APGPClosedForm, GaussianNoise, LabelOnly
 from feint.errors import BadInput, DamagedFile, MissingData, NotExportable
-from feint.export import repository
 from feint.export.tracing import traced
 from feint.gateway.models.graphs import Exported, softmax
 from feint.ledger import Account
@@ -191,6 +190,7 @@ def test_the_command_writes_what_servers_read(feint, victim, tmp_path):
     code, out, err = feint("export victim --defense LabelOnly --for kserve --out models/digits")
     assert (code, err) == (0, ""), err
     assert "checked  74 rows" in out
+    assert "with     models/digits/config.pbtxt, models/digits.yaml" in out
     config = (tmp_path / "models/digits/config.pbtxt").read_text()
     assert Exported("models/digits/1/model.onnx").shape == (1, 8, 8)
     assert 'name: "digits"' in config
@@ -209,16 +209,3 @@ def test_the_command_writes_what_servers_read(feint, victim, tmp_path):
         assert (code, out, err.count("\n")) == (2, "", 1), line
         assert word in err, line
     assert sorted(it.name for it in tmp_path.iterdir()) == ["models", "victim"]
-
-
-def test_a_triton_repository_is_what_triton_parses(tmp_path):
-    pbtxt = pytest.importorskip("tritonclient.grpc.model_config_pb2", reason="tritonclient is not here")
-    from google.protobuf import text_format
-
-    said = repository.CONFIG.format(name="m", most=8, input="x", shape="3, 4, 4", classes=10)
-    config = text_format.Parse(said, pbtxt.ModelConfig())
-    assert (config.backend, list(config.input[0].dims), config.output[0].name) == (
-        "onnxruntime",
-        [3, 4, 4],
-        "probabilities",
-    )

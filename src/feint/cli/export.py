@@ -94,6 +94,8 @@ def _say(written: "Written") -> None:
     )
     if checked.apart:
         print(f"  of these {checked.apart} are near a tie or a threshold, where the last bits of the model decide")
+    if written.along:
+        print(f"  with     {', '.join(map(str, written.along))}")
     if written.beside:
         rules = ", ".join(map(repr, written.beside))
         print(f"  beside   {rules}: kept by Feint's gateway alone; any other server answers without")

@@ -55,7 +55,7 @@ def triton(folder: Path | str, make: Callable[[Path], Written]) -> Written:
         shape = ", ".join(map(str, written.input[1]))
         said = {"name": folder.name, "most": MOST, "input": written.input[0], "classes": written.classes}
         (partial / "config.pbtxt").write_text(CONFIG.format(**said, shape=shape))
-    return replace(written, path=folder / "1" / "model.onnx")
+    return replace(written, path=folder / "1" / "model.onnx", along=(folder / "config.pbtxt",))
 
 
 def kserve(folder: Path | str, make: Callable[[Path], Written]) -> Written:
@@ -65,6 +65,7 @@ def kserve(folder: Path | str, make: Callable[[Path], Written]) -> Written:
     if not re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", folder.name):
         raise BadInput(f"the name {folder.name!r}", "small letters, digits and dashes, a letter first", "rename it")
     written = triton(folder, make)
-    with store.written(folder.with_suffix(".yaml")) as partial:
+    manifest = folder.with_suffix(".yaml")
+    with store.written(manifest) as partial:
         partial.write_text(MANIFEST.format(name=folder.name))
-    return written
+    return replace(written, along=(*written.along, manifest))

@@ -28,7 +28,8 @@ from feint.victims import fingerprint, shape_of
 class Written:
     """The file, its size in bytes, its input (without the batch) and outputs, and what was checked.
 
-    `beside` are the access rules: they ride in the metadata, and only Feint's gateway enforces them.
+    `beside` are the access rules: they ride in the metadata, and only Feint's gateway enforces them. `along` are the
+    files that other servers want with it.
     """
 
     path: Path
@@ -38,6 +39,7 @@ class Written:
     classes: int
     checked: Checked
     beside: tuple[Any, ...]
+    along: tuple[Path, ...] = ()
 
 
 def onnx(

@@ -12,15 +12,28 @@ from torch import Tensor
 def ranking(p: Tensor) -> tuple[Tensor, Tensor]:
     """Each row's values from the largest to the least, and their indices: the lowest one first among equals."""
     if torch.compiler.is_exporting():
-        return p.topk(p.shape[-1])  # of ONNX's TopK that is said too, of torch's it is not
+        ranked, order = p.topk(p.shape[-1])
+        return ranked, _lowest_first(ranked, order)
     ranked, order = p.sort(dim=-1, descending=True, stable=True)
     return ranked, order
+
+
+def _lowest_first(ranked: Tensor, order: Tensor) -> Tensor:
+    """The indices `order` of values from the largest to the least, with the lowest one first among equals.
+
+    ONNX promises that of its TopK, and OpenVINO 2026.4 does not keep it: ten equal classes came out with label 1. So
+    the graph orders runs of equal values itself, by whole numbers of which no two are equal.
+    """
+    falls = (ranked[:, 1:] < ranked[:, :-1]).long().cumsum(-1)
+    run = ranked.shape[-1] * torch.cat([torch.zeros_like(order[:, :1]), falls], -1)
+    return (run + order).topk(ranked.shape[-1], largest=False).values - run
 
 
 def leaders(p: Tensor, top: int) -> tuple[Tensor, Tensor]:
     """What `ranking` says of the first `top` ranks, without sorting the others."""
     if torch.compiler.is_exporting():
-        return p.topk(top)
+        ranked, order = ranking(p)
+        return ranked[:, :top], order[:, :top]
     ranked, order = p.topk(top + 1 if top < p.shape[-1] else top)
     tied = (ranked[:, 1:] == ranked[:, :-1]).any(-1).nonzero()[:, 0]  # topk breaks ties as it likes
     if len(tied):

@@ -1,0 +1,65 @@
+"""From a service to a server: `feint export`, `feint serve` in a process of its own, `feint.connect`."""
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+import feint
+from feint import export
+from feint.defenses.access import Budget
+from feint.defenses.outputs import APGP
+from feint.errors import OverBudget
+
+ROWS = 40
+
+
+def free_ports(n: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(n)]
+    ports = [it.getsockname()[1] for it in sockets]
+    for it in sockets:
+        it.close()
+    return ports
+
+
+@contextmanager
+def served(file: Path) -> Iterator[tuple[subprocess.Popen, list[str], str]]:
+    """`feint serve FILE` in a process of its own: it, its URLs, and the key that it printed."""
+    rest, rpc = free_ports(2)
+    command = [sys.executable, "-c", "from feint.cli import main; main()", "serve", str(file)]
+    command += ["--port", str(rest), "--grpc-port", str(rpc)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            said = iter(process.stdout or ())
+            assert any(line.startswith(f"serving http://127.0.0.1:{rest}") for line in said)
+            assert any(line.startswith("API key") for line in said)
+            yield process, [f"http://127.0.0.1:{rest}", f"grpc://127.0.0.1:{rpc}"], next(said).strip()
+        finally:
+            process.kill()  # nothing, where it has ended
+
+
+def test_a_service_is_exported_served_and_asked_without_torch(victim, answers, digits, tmp_path):
+    defense = feint.Defense(access=[Budget(2 * ROWS)], outputs=[APGP(top=1, steps=60).fit_answers(answers)])
+    service, x = feint.Service(victim, defense), digits.test.inputs(slice(0, ROWS))
+    written = export.onnx(service, tmp_path / "digits.onnx", inputs=x)
+    expected = service(feint.Query(x, client="here")).p
+    with served(written.path) as (process, urls, key):
+        for url in urls:
+            p = feint.connect(url, model="digits", keys=[key], budget=ROWS).ask(x)
+            assert (p - expected).abs().max() <= 1e-5, url
+            assert torch.equal(p.argmax(-1), expected.argmax(-1)), url
+        loaded = Path(f"/proc/{process.pid}/maps").read_text()
+        assert "onnxruntime" in loaded
+        assert "libtorch" not in loaded
+        with pytest.raises(OverBudget):  # the rule came along in the file
+            feint.connect(urls[0], model="digits", keys=[key], budget=1).ask(x[:1])
+        process.send_signal(signal.SIGTERM)
+        _, complaints = process.communicate(timeout=10)
+    assert process.returncode == 0, complaints
+    assert complaints.splitlines() == [line for line in complaints.splitlines() if line.startswith("feint: mind: ")]

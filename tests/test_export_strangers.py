@@ -1,0 +1,38 @@
+"""What `feint export` writes, in other people's runtimes: each from an environment of its own."""
+
+import json
+from functools import partial
+
+import numpy as np
+from tests.conformance.test_exports import rungs
+from tests.problems import awkward_rows
+from tests.strangers.environments import stranger
+
+from feint import Defense, export
+from feint.defenses.outputs import LabelOnly
+from feint.gateway.models.graphs import MOVED, PROBABILITIES, numbered
+
+
+def test_openvino_says_what_the_service_says_of_tied_rows(tmp_path):
+    names = "APGP", "APGPClosedForm", "TopK"  # whatever looks at ranks
+    ladder, p = rungs(names, 10), awkward_rows(10)
+    answers = [rung.outputs[0](p).numpy() for rung in ladder.rungs]
+    said = dict(zip(numbered(PROBABILITIES, len(names)), answers, strict=True))
+    said |= dict(zip(numbered(MOVED, len(names)), [abs(q - p.numpy()).sum(-1) for q in answers], strict=True))
+    np.savez(tmp_path / "rows.npz", rows=p, **said)
+    export.outputs(ladder, tmp_path / "q.onnx", classes=10, gateway=True)
+    assert stranger("openvino", "openvino_graph.py", str(tmp_path / "q.onnx"), str(tmp_path / "rows.npz")) == str(
+        len(p)
+    )
+
+
+def test_triton_parses_the_repository(tmp_path):
+    make = partial(export.outputs, Defense(outputs=[LabelOnly()]), classes=4)
+    export.triton(tmp_path / "toy", make)
+    config = json.loads(stranger("interop", "triton_repository.py", str(tmp_path / "toy")))
+    assert {key: config[key] for key in ("name", "backend", "maxBatchSize")} == {
+        "name": "toy", "backend": "onnxruntime", "maxBatchSize": 1024,
+    }  # fmt: skip
+    (given,), (told,) = config["input"], config["output"]
+    assert given == {"name": "p", "dataType": "TYPE_FP32", "dims": ["4"]}
+    assert told == {"name": "probabilities", "dataType": "TYPE_FP32", "dims": ["4"]}
