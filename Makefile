@@ -40,13 +40,13 @@ $(VENV)/fuzz: lock/fuzz.txt $(VENV)/dev   # atheris has no build for some system
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $< && touch $@ || echo "no atheris for this system"
 
 # Clients and servers of strangers, each in an environment of its own: the tests that talk to them are skipped without.
-$(VENV)/interop $(VENV)/mlserver $(VENV)/kserve: $(VENV)/%: lock/%.txt
+$(VENV)/interop $(VENV)/mlserver $(VENV)/kserve $(VENV)/openvino: $(VENV)/%: lock/%.txt
 	rm -rf $@ && $(PYTHON) -m venv $@
 	$@/bin/python -m pip install --quiet --disable-pip-version-check -r $< || (rm -rf $@; exit 1)
 	touch $@
 
 lock:   # resolve anew, each lock in an environment of its own
-	for name in demo dev bench interop mlserver kserve fuzz; do $(PYTHON) lock/resolve.py $$name || exit 1; done
+	for name in demo dev bench interop mlserver kserve openvino fuzz; do $(PYTHON) lock/resolve.py $$name || exit 1; done
 
 clean:
 	rm -rf $(VENV) docs/_build

@@ -1,6 +1,6 @@
 """Write lock/NAME.txt: every package that the job NAME needs, at the version that pip chooses today.
 
-    python lock/resolve.py demo|dev|bench|serve|interop|mlserver|kserve|fuzz
+    python lock/resolve.py demo|dev|bench|serve|interop|mlserver|kserve|openvino|fuzz
 
 torch is pinned by hand, to the version of which there is a CPU build; its local suffix (+cpu) is left out, so that the
 lock says nothing about the machine it was made on. The job serve, a gateway of exported graphs, has no torch at all.
@@ -28,7 +28,7 @@ JOBS = {
     "serve": GATEWAY,
 }
 TORCHLESS = {"serve"}
-STRANGERS = "interop", "mlserver", "kserve"
+STRANGERS = "interop", "mlserver", "kserve", "openvino"
 APART = {
     name: groups[name] for name in (*STRANGERS, "fuzz")
 }  # packages of strangers, in environments without Feint or torch
