@@ -1,9 +1,9 @@
-# demo · test · check · bench · fuzz · docs · tables · lock. Each sets up what it needs in .venv, from the pinned locks.
+# demo · test · check · bench · fuzz · soak · docs · tables · lock. Each sets up what it needs in .venv, from the pinned locks.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench fuzz docs tables lock clean
+.PHONY: demo test check bench fuzz soak docs tables lock clean
 
 demo: $(VENV)/demo
 	$(BIN)/feint demo
@@ -23,11 +23,14 @@ bench: $(VENV)/bench
 fuzz: $(VENV)/dev $(VENV)/fuzz   # millions of cases, in minutes: results/fuzz.json
 	$(BIN)/python -m fuzz
 
+soak: $(VENV)/dev $(VENV)/mlserver   # the gateway under load and faults, 20 minutes; needs wrk and redis-server
+	OMP_NUM_THREADS=1 $(BIN)/python -m soak
+
 docs: $(VENV)/dev
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 tables: $(VENV)/dev   # the tables in README, README.zh and docs, from the rows in results/
-	$(BIN)/python docs/tables.py
+	$(BIN)/python -m docs.tables
 
 # Each stamp stands for one lock, installed. torch comes first, alone: where a CPU build is at hand pip takes it.
 $(VENV)/demo $(VENV)/dev $(VENV)/bench: $(VENV)/%: lock/%.txt pyproject.toml

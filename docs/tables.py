@@ -6,6 +6,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from soak import tables as soak_tables
+
 from feint.evaluation import declared, figures
 from feint.evaluation.checks import suspicions, verdict
 from feint.evaluation.report.section import sections
@@ -441,6 +443,7 @@ def springboard(name: str) -> str:
 
 
 TABLES = {
+    **soak_tables.TABLES,
     "suite_quick": lambda: suite("quick"),
     "suite_fashion_mnist": lambda: suite("fashion_mnist"),
     "suite_cifar10": lambda: suite("cifar10"),

@@ -12,15 +12,23 @@ import tomli_w
 from feint.gateway.door import keyfile
 from soak.processes import Server, free_port
 
+MODEL = "victim"
+SERVE = sys.executable, "-c", "from feint.cli import main; main()", "serve"
+
 
 @dataclass(frozen=True)
 class Running:
-    """A server, where it answers, and the keys that open it."""
+    """A server, its address, and the keys that open it."""
 
     process: Server
-    rest: str
+    url: str
     grpc: str
     keys: list[str]
+
+    @property
+    def rest(self) -> str:
+        """Where it is asked over HTTP."""
+        return f"{self.url}/v2/models/{MODEL}/infer"
 
 
 @contextmanager
@@ -29,34 +37,54 @@ def bare(graph: Path, room: Path) -> Iterator[Running]:
     rest, grpc = free_port(), free_port()
     command = [sys.executable, "-m", "soak.bare", str(graph), str(rest), str(grpc)]
     with Server(command, rest, log=room / "bare.log") as process:
-        yield Running(process, f"http://127.0.0.1:{rest}/v2/models/victim/infer", f"127.0.0.1:{grpc}", [])
+        yield Running(process, f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}", [])
 
 
 @contextmanager
 def gateway(model: Mapping[str, Any], room: Path, *, store: str, clients: int = 1) -> Iterator[Running]:
     """A gateway with one model, `victim`, and as many keys as there are clients."""
     rest, grpc = free_port(), free_port()
+    room.mkdir(exist_ok=True)
     issued = issue(room / "keys.db", clients)
     settings = {
         "server": {"rest_port": rest, "grpc_port": grpc},
         "keys": {"file": str(room / "keys.db")},
         "ledger": {"store": store},
         "operator": {"metrics": True, "ui": False, "log": "warning"},
-        "models": {"victim": dict(model)},
+        "models": {MODEL: dict(model)},
     }
-    (room / "gateway.toml").write_text(tomli_w.dumps(settings))
-    command = [sys.executable, "-c", "from feint.cli import main; main()", "serve", str(room / "gateway.toml")]
-    with Server(command, rest, log=room / "gateway.log") as process:
-        yield Running(process, f"http://127.0.0.1:{rest}/v2/models/victim/infer", f"127.0.0.1:{grpc}", issued)
+    with _serving(settings, room, rest) as process:
+        yield Running(process, f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}", issued)
 
 
 @contextmanager
-def redis(room: Path) -> Iterator[str]:
-    """A Redis server of its own; yields its URL."""
+def plain_gateway(graph: Path, room: Path) -> Iterator[Running]:
+    """A v2 server that defends nothing and lets everybody in: what stands behind a gateway."""
+    rest, grpc = free_port(), free_port()
+    room.mkdir(exist_ok=True)
+    settings = {
+        "server": {"rest_port": rest, "grpc_port": grpc},
+        "keys": {"anonymous": True},
+        "ledger": {"store": "memory:"},
+        "operator": {"metrics": False, "ui": False, "log": "warning"},
+        "models": {MODEL: {"path": str(graph)}},
+    }
+    with _serving(settings, room, rest) as process:
+        yield Running(process, f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}", [])
+
+
+def _serving(settings: Mapping[str, Any], room: Path, port: int) -> Server:
+    (room / "gateway.toml").write_text(tomli_w.dumps(settings))
+    return Server([*SERVE, str(room / "gateway.toml")], port, log=room / "gateway.log")
+
+
+@contextmanager
+def redis(room: Path, *options: str) -> Iterator[tuple[str, Server]]:
+    """A Redis server of its own: its URL and its process."""
     port = free_port()
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(room)]
-    with Server(command, port, log=room / "redis.log"):
-        yield f"redis://127.0.0.1:{port}/0"
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(room), *options]
+    with Server(command, port, log=room / "redis.log") as process:
+        yield f"redis://127.0.0.1:{port}/0", process
 
 
 def issue(path: Path, clients: int) -> list[str]:

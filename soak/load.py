@@ -44,29 +44,33 @@ class Body:
     headers: Mapping[str, str]
 
     @classmethod
-    def binary(cls, x: np.ndarray, name: str, output: str | None) -> "Body":
-        """`x` (N, …) by the binary tensor extension, and the answer as well where `output` is named."""
+    def binary(cls, x: np.ndarray, name: str, output: str) -> "Body":
+        """`x` (N, …) by the binary tensor extension, and the `output` as well."""
         tensor = {
             "name": name,
             "shape": list(x.shape),
             "datatype": "FP32",
             "parameters": {"binary_data_size": x.nbytes},
         }
-        asked: dict[str, object] = {"inputs": [tensor]}
-        if output:
-            asked["outputs"] = [{"name": output, "parameters": {"binary_data": True}}]
-        head = json.dumps(asked).encode()
+        wanted = {"name": output, "parameters": {"binary_data": True}}
+        head = json.dumps({"inputs": [tensor], "outputs": [wanted]}).encode()
         headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
         levels = [np.float32(it).tobytes() for it in LEVELS]
         return cls(head, levels, b"", x.astype("<f4").tobytes()[16:], headers)
 
     @classmethod
-    def json(cls, x: np.ndarray, name: str) -> "Body":
-        """`x` (N, …) as JSON."""
+    def json(cls, x: np.ndarray, name: str, output: str) -> "Body":
+        """`x` (N, …) as JSON, and the `output` that is wanted."""
         values = ",".join(repr(float(it)) for it in x.ravel()[4:])
         head = f'{{"inputs":[{{"name":"{name}","shape":{list(x.shape)},"datatype":"FP32","data":['
         levels = [f"{it:.6f}".encode() for it in LEVELS]
-        return cls(head.encode(), levels, b",", f",{values}]}}]}}".encode(), {"Content-Type": "application/json"})
+        return cls(
+            head.encode(),
+            levels,
+            b",",
+            f',{values}]}}],"outputs":[{{"name":"{output}"}}]}}'.encode(),
+            {"Content-Type": "application/json"},
+        )
 
 
 def rest(url: str, body: Body, *, connections: int, seconds: float, keys: Sequence[str] = ()) -> Load:

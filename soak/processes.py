@@ -26,6 +26,11 @@ class Server:
         self.command, self.port, self.log, self.patience = list(command), port, log, patience
 
     def __enter__(self) -> "Server":
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start it, or start it again, and wait until it listens. Raises RuntimeError where it does not."""
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(self.command, stdout=log, stderr=log, env=environment)
@@ -34,7 +39,6 @@ class Server:
             if self._process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"{' '.join(self.command)} does not listen:\n{self.log.read_text()[-2000:]}")
             time.sleep(0.02)
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._process.send_signal(signal.SIGTERM)

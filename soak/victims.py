@@ -1,5 +1,6 @@
 """A small model with everything that an owner would switch on, exported as an owner would."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,12 @@ from feint.data import Split
 from feint.defenses.access import Budget, SequentialTest
 from feint.defenses.outputs import APGP
 from feint.defenses.scores import MaxProbability
+from feint.gateway.models.graphs import Exported
 from feint.line import Ladder
+from soak.askers import Right
 
 SHAPE, CLASSES = (3, 32, 32), 10
+OUTPUTS = "outputs.onnx"
 
 
 def inputs(n: int, seed: int = 0) -> np.ndarray:
@@ -29,15 +33,26 @@ def model() -> nn.Module:
 
 
 def exported(room: Path) -> tuple[Path, Path]:
-    """The bare model, and the one with a budget, evidence and APGP, both as ONNX files in `room`."""
+    """The bare model, and the one with a budget, evidence and APGP, as ONNX files in `room`; beside them `OUTPUTS`,
+    the output defense of the second alone."""
     victim = model()
+    bare, defended = room / "bare.onnx", room / "defended.onnx"
     noise = (255 * inputs(2000)).round().astype(np.uint8)
     split = Split.of(noise, np.zeros(len(noise), np.int64), name="noise")
     apgp = APGP(top=1, steps=300).fit(victim, split)
     test = SequentialTest(MaxProbability()).fit(victim, split)
     rungs = [Defense(outputs=[apgp]), Defense(outputs=[APGP(steps=300).fit(victim, split)])]
     ladder = Ladder([test], rungs, access=[Budget(10**9)])
-    bare, defended = room / "bare.onnx", room / "defended.onnx"
     feint.export.onnx(Service(victim), bare, inputs=split.inputs(slice(0, 128)))
     feint.export.onnx(Service(victim, ladder), defended, inputs=split.inputs(slice(0, 128)), gateway=True)
+    feint.export.outputs(rungs[0], room / OUTPUTS, classes=CLASSES, gateway=True)
     return bare, defended
+
+
+def answers(bare: Path, defended: Path, n: int = 64) -> Right:
+    """Requests, and what each may be answered: what the rungs of `defended`, a model or an output defense, make."""
+    x = inputs(n, seed=2)
+    graph = Exported(defended)
+    out = graph.run(x if graph.takes == "x" else Exported(bare).run(x).rungs[0])
+    tensors = [{"name": "x", "shape": [1, *SHAPE], "datatype": "FP32", "data": it.ravel().tolist()} for it in x]
+    return Right([json.dumps({"inputs": [it]}).encode() for it in tensors], list(zip(*out.rungs, strict=True)))
