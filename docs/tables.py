@@ -8,6 +8,7 @@ from typing import Any
 
 from soak import tables as soak_tables
 
+from feint.errors import FeintError
 from feint.evaluation import declared, figures
 from feint.evaluation.checks import suspicions, verdict
 from feint.evaluation.report.section import sections
@@ -15,11 +16,12 @@ from feint.evaluation.report.tables import headline
 from feint.evaluation.results import Results
 from feint.evaluation.robust import robust
 from feint.evaluation.summary import markdown
+from feint.gateway.refusals import KINDS
 from feint.language import Language
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
-PAGES = "README.md", "README.zh.md", "docs/results.md"
+PAGES = "README.md", "README.zh.md", "docs/results.md", "docs/gateway.md"
 CHINESE = {
     "Defense": "防御",
     "Attack": "攻击",
@@ -442,8 +444,18 @@ def springboard(name: str) -> str:
     return grid(rows)
 
 
+def refused() -> str:
+    """Every error of the gateway as a client is told it."""
+    rows = [["HTTP", "gRPC", "Error", "When"]]
+    for error, kind in sorted(KINDS.items(), key=lambda it: it[1].status):
+        if issubclass(error, FeintError):
+            rows.append([f"{kind.status}", f"`{kind.code}`", f"`{error.__name__}`", str(error.__doc__).splitlines()[0]])
+    return grid(rows)
+
+
 TABLES = {
     **soak_tables.TABLES,
+    "refusals": refused,
     "suite_quick": lambda: suite("quick"),
     "suite_fashion_mnist": lambda: suite("fashion_mnist"),
     "suite_cifar10": lambda: suite("cifar10"),

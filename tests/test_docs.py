@@ -1,11 +1,15 @@
 """What is documented runs as printed, and what is tabled is what was measured."""
 
+import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from docs import tables
+from tests.redis_servers import free_port
 
 from feint import cli
 
@@ -51,6 +55,39 @@ def test_commands_run(page, least, says, tmp_path, monkeypatch, capsys):
     for line in lines:
         cli.main(shlex.split(line)[1:])  # a mistake raises SystemExit
     assert says in capsys.readouterr().out
+
+
+def test_the_gateway_answers_as_its_page_says(tmp_path, monkeypatch, capsys):
+    """In one folder: the commands, the gateway as a process of its own, and then the clients."""
+    page, ports = "docs/gateway.md", {"8080": free_port(), "8081": free_port()}
+    monkeypatch.chdir(tmp_path)
+    for block in blocks(page, "toml"):
+        (tmp_path / block.splitlines()[0].removeprefix("# ")).write_text(with_ports(block, ports))
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    assert lines.pop() == "feint serve gateway.toml"
+    for line in lines:
+        capsys.readouterr()
+        cli.main(shlex.split(line)[1:])
+        if line.startswith("feint keys"):
+            key = capsys.readouterr().out.strip()
+    with subprocess.Popen(
+        [sys.executable, "-c", "from feint.cli import main; main()", "serve", "gateway.toml"], stdout=subprocess.PIPE
+    ) as served:
+        try:
+            assert served.stdout is not None
+            assert any(line.startswith(b"serving") for line in served.stdout)
+            assert "ladder.onnx, in this process" in capsys.readouterr().out  # of --check
+            for block in blocks(page, "python"):
+                exec(compile(with_ports(block, ports), page, "exec"), {"key": key})
+        finally:
+            served.terminate()
+            served.stdout.read()
+    assert served.returncode == 0
+    assert len(json.loads(capsys.readouterr().out)) == 10
+
+
+def with_ports(text: str, ports: dict[str, int]) -> str:
+    return re.sub("|".join(ports), lambda found: f"{ports[found[0]]}", text)
 
 
 def test_both_languages_show_the_same_code_tables_and_pictures():
