@@ -8,10 +8,15 @@ import pytest
 from tests.graph_files import bare, output_defense, whole
 from tests.upstreams import upstream
 
+from feint import Defense
+from feint.defenses.access import RateLimit, Refuse, SequentialTest
+from feint.defenses.outputs import ReverseSigmoid
 from feint.errors import BadRecipe, FeintError, UnknownName
-from feint.gateway.models.recipes import rules
+from feint.gateway.models.recipes import rules, steps
 from feint.gateway.settings import Graph, Keys, LedgerAt, Server, Settings, Torch, Upstream
 from feint.gateway.settings_file import read
+from feint.line import Ladder
+from feint.recipe import to_table
 
 HEAD = '[keys]\nanonymous = true\n[ledger]\nstore = "memory:"\n'
 
@@ -223,3 +228,14 @@ def test_options_of_a_model_and_a_file_of_settings_do_not_go_together(feint, fol
 def test_detectors_are_no_rules():
     with pytest.raises(UnknownName):  # they write evidence: they belong into a ladder
         rules(["SequentialTest()"])
+
+
+def test_a_ladder_is_said_in_words():
+    rungs = [Defense(), Defense(access=[Refuse()], outputs=[ReverseSigmoid()])]
+    table = to_table(Ladder([SequentialTest()], rungs, at=(0.0, 0.5), access=[RateLimit(5.0, burst=9)]))
+    assert steps(table, ["Budget(7)"]) == [
+        "everybody: Budget(7), RateLimit(per_second=5, burst=9)",
+        "evidence: SequentialTest",
+        "from evidence 0: no defense",
+        "from evidence 0.5: Refuse(), ReverseSigmoid",
+    ]

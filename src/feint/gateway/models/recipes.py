@@ -31,10 +31,19 @@ def bare(recipe: Mapping[str, Any] | None) -> list[str]:
 def steps(recipe: Mapping[str, Any], access: Sequence[str]) -> list[str]:
     """What a recipe's table puts on the line, in words; `access` stands before it."""
     ladder = "rungs" in recipe
-    everybodys = [*access, *(it["kind"] for it in recipe.get("access", ()) if ladder)]
+    everybodys = [*access, *(_spelled(it) for it in recipe.get("access", ()) if ladder)]
     said = [f"everybody: {', '.join(everybodys)}"] if everybodys else []
+    if ladder:
+        said.append(f"evidence: {', '.join(it['kind'] for it in recipe['detectors']) or 'none'}")
     rungs = zip(recipe["at"], recipe["rungs"], strict=True) if ladder else [(0.0, recipe)]
     for at, rung in rungs:
-        names = [step["kind"] for room in ("access", "inputs", "outputs") for step in rung.get(room, ())]
+        rules = [_spelled(it) for it in rung.get("access", ())]
+        names = rules + [step["kind"] for room in ("inputs", "outputs") for step in rung.get(room, ())]
         said.append(f"{f'from evidence {at:g}' if ladder else 'line'}: {', '.join(names) or 'no defense'}")
     return said
+
+
+def _spelled(rule: Mapping[str, Any]) -> str:
+    """An access rule with its numbers."""
+    numbers = [f"{name}={value:g}" for name, value in rule.items() if isinstance(value, int | float)]
+    return f"{rule['kind']}({', '.join(numbers)})"
