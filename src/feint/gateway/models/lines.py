@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-import numpy as np
-
 from feint.errors import Failed
 from feint.gateway.asked import Array, Asked
 from feint.gateway.decision import Decision
@@ -78,7 +76,7 @@ class GraphLine:
         for rule in self._rungs[decision.applied]:
             rule.admit(asked, account)
         if computed.moved is not None and len(asked):
-            decision.moved = float(np.mean(computed.moved[decision.applied]))
+            decision.moved = sum(computed.moved[decision.applied].tolist()) / len(asked)
         return computed.rungs[decision.applied]
 
     async def strongest(self, asked: Asked, computed: Outputs) -> Array:
