@@ -55,6 +55,7 @@ class Site:
         file = Keys(folder / "keys.db", new=True)
         self.file = file
         self.admin, self.admin_key = file.add("root", roles=("infer", "admin"))
+        self.reader, _ = file.add("prometheus", roles=("metrics",))
         self.clients = {name: file.add(name)[0] for name in ("ann", "mallory")}
         self.operator = Operator(audit_log=folder / "audit.jsonl")
         self.operator.seen.gap = 0.0
@@ -119,14 +120,21 @@ def test_nobody_but_an_admin_sees_anything(site):
     assert get(site, "/metrics", **bearer(site.admin)).text.startswith("# HELP feint_")
 
 
-def test_open_metrics_are_open_and_name_nobody(tmp_path):
-    site = Site(tmp_path, open_metrics=True, ui=False)
+def test_a_key_for_the_metrics_opens_nothing_else_and_they_name_nobody(site):
+    reader = bearer(site.reader)
+    site.ask(site.url, "ann", 0.3)
+    text = get(site, "/metrics", **reader).text
+    assert 'feint_requests_total{model="digits",outcome="answered"} 1.0' in text
+    assert "ann" not in re.sub(r"# .*", "", text)
+    assert get(site, "/ui", **reader).status_code == 401
+    body = {"inputs": [{"name": "pixels", "shape": [1, 1, 2, 2], "datatype": "FP32", "data": [0, 0, 0, 0]}]}
+    assert httpx2.post(f"{site.url}/v2/models/digits/infer", json=body, headers=reader).status_code == 403
+
+
+def test_without_a_page_there_is_none(tmp_path):
+    site = Site(tmp_path, ui=False)
     with running(site.gateway, site.app) as url:
-        site.ask(url, "ann", 0.3)
-        text = httpx2.get(f"{url}/metrics").text
-        assert 'feint_requests_total{model="digits",outcome="answered"} 1.0' in text
-        assert "ann" not in re.sub(r"# .*", "", text)
-        assert httpx2.get(f"{url}/ui").status_code == 404
+        assert httpx2.get(f"{url}/ui", headers=bearer(site.admin)).status_code == 404
     site.operator.close()
 
 

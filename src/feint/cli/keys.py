@@ -46,7 +46,8 @@ def add(
     tenant
         To whom the client belongs.
     roles
-        infer, or admin, who sees the operator's page and may switch models from shadow to enforce.
+        infer; metrics, which opens /metrics and nothing else; or admin, who sees the operator's page and may switch
+        models from shadow to enforce.
     expires
         After how long it is void, like 90d or 12h (default: never).
     audit_log

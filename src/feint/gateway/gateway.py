@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from feint.gateway.desk import Desk
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks, as its API key says: the `client` of the ledger, its tenant, and its roles ("infer", "admin")."""
+    """Who asks, as its API key says: the `client` of the ledger, its tenant, and its roles (infer, metrics, admin)."""
 
     client: str
     tenant: str = ""
@@ -49,11 +49,11 @@ class Gateway:
     limits: Limits = Limits()
     ready: bool = True
 
-    def caller(self, key: str, *, role: str = "infer") -> Caller:
-        """Who has this key ("" for none). Raises `NoKey`, or `NoRole` where it does not open what takes this role."""
+    def caller(self, key: str, *, roles: Collection[str] = ("infer",)) -> Caller:
+        """Who has this key ("" for none). Raises `NoKey`, or `NoRole` where it has none of the `roles`."""
         caller = self.door.caller(key)
-        if role not in caller.roles:
-            raise NoRole("a key without the role " + repr(role), "one that has it", "ask the operator")
+        if caller.roles.isdisjoint(roles):
+            raise NoRole(f"a key without the role {' or '.join(roles)}", "one that has it", "ask the operator")
         return caller
 
     def desk(self, name: str, version: str = "") -> Desk:

@@ -18,7 +18,7 @@ from typing import Self
 
 from feint.errors import BadInput, DamagedFile, MissingData, NotWritten, UnknownName
 
-ROLES = "infer", "admin"
+ROLES = "infer", "metrics", "admin"
 FORM = re.compile(r"feint_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 NAME = re.compile(r"[^\W_][\w.@:+-]{0,127}")  # clients and tenants: what a log line and a metric can hold
 LAYOUT = 1

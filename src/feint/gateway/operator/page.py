@@ -30,18 +30,17 @@ HEADERS = {
 LANGUAGES = ("en", "English"), ("zh", "中文")
 
 
-def routes(gateway: Gateway, operator: Operator, *, ui: bool = True, open_metrics: bool = False) -> list[Route]:
-    """GET /metrics, unless there are no metrics, and the page under /ui. Both take a key with the role admin; with
-    `open_metrics` anybody may read the metrics, which name no client."""
-    found = [_metrics(gateway, operator, open_metrics)] if operator.metrics is not None else []
+def routes(gateway: Gateway, operator: Operator, *, ui: bool = True) -> list[Route]:
+    """GET /metrics, unless there are no metrics, and the page under /ui. Both take a key with the role admin; for the
+    metrics, which name no client, the role metrics is enough."""
+    found = [_metrics(gateway, operator)] if operator.metrics is not None else []
     return found + (Page(gateway, operator).routes if ui else [])
 
 
-def _metrics(gateway: Gateway, operator: Operator, everybody: bool) -> Route:
+def _metrics(gateway: Gateway, operator: Operator) -> Route:
     async def metrics(request: Request) -> Response:
-        if not everybody:
-            scheme, _, key = request.headers.get("authorization", "").partition(" ")
-            gateway.caller(key.strip() if scheme.lower() == "bearer" else "", role="admin")
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        gateway.caller(key.strip() if scheme.lower() == "bearer" else "", roles=("metrics", "admin"))
         assert operator.metrics is not None
         return Response(operator.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 

@@ -48,7 +48,7 @@ class Sessions:
 
     def begin(self, key: str, *, path: str, secure: bool) -> Response:
         """Set the cookie of a new session on a response. Raises `NoKey` or `NoRole`."""
-        self._gateway.caller(key, role="admin")
+        self._gateway.caller(key, roles=("admin",))
         token = secrets.token_urlsafe(32)
         self._sessions[token] = Session(key, secrets.token_urlsafe(32), time.monotonic() + HOURS * 3600)
         if len(self._sessions) > MOST:
@@ -67,11 +67,11 @@ class Sessions:
         """Whose request this is. Raises `NoKey` or `NoRole`."""
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return Visit(self._gateway.caller(key.strip(), role="admin"), "")
+            return Visit(self._gateway.caller(key.strip(), roles=("admin",)), "")
         session = self._sessions.get(request.cookies.get(COOKIE, ""))
         if session is None or session.ends < time.monotonic():
             raise NoKey("no session", "an admin's key", "sign in at /ui")
-        return Visit(self._gateway.caller(session.key, role="admin"), session.form)
+        return Visit(self._gateway.caller(session.key, roles=("admin",)), session.form)
 
 
 def fitting(visit: Visit, told: str) -> bool:
