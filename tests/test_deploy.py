@@ -1,0 +1,88 @@
+"""What is in deploy/ passes its own linters, and says what the gateway understands."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.test_operator import decision
+
+from feint.gateway.operator import Operator
+from feint.gateway.settings_file import settings
+
+DEPLOY = Path(__file__).parents[1] / "deploy"
+LINTERS = {
+    "hadolint": ["Containerfile"],
+    "yamllint": ["--strict", "."],
+    "check-jsonschema": ["--builtin-schema", "vendor.compose-spec", "compose.yaml"],
+    "kubernetes-validate": ["kubernetes.yaml"],
+}
+
+
+@pytest.mark.parametrize("linter", LINTERS)
+def test_its_linter_finds_nothing(linter):
+    beside = Path(sys.executable).parent / linter  # installed with the tests
+    done = subprocess.run([beside, *LINTERS[linter]], cwd=DEPLOY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("check", [["config", "--syntax-only", "prometheus.yml"], ["rules", "alerts.yml"]])
+def test_prometheus_reads_its_files(check):
+    if shutil.which("promtool") is None:
+        pytest.skip("no promtool here: apt-get install prometheus")
+    done = subprocess.run(["promtool", "check", *check], cwd=DEPLOY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def manifests(name):
+    return list(yaml.safe_load_all((DEPLOY / name).read_text()))
+
+
+def in_kubernetes():
+    (secret,) = [it for it in manifests("kubernetes.yaml") if it["kind"] == "Secret"]
+    return secret["stringData"]["gateway.toml"]
+
+
+TEXTS = {it.name: it.read_text() for it in DEPLOY.glob("*.toml")} | {"kubernetes.yaml": in_kubernetes()}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_gateway_reads_its_settings(name):
+    read = settings(tomllib.loads(TEXTS[name]), DEPLOY)
+    assert read.models
+    assert read.server.host == "0.0.0.0"
+    if name != "upstream.toml":  # which nobody but the gateway reaches
+        assert read.keys.file is not None
+        assert read.ledger.store.startswith("redis://")  # that of all replicas
+
+
+def test_every_metric_that_wakes_somebody_is_there(tmp_path):
+    operator = Operator(audit_log=tmp_path / "audit.jsonl")
+    operator(decision())
+    assert operator.metrics is not None
+    told = set(re.findall(r"^(feint_\w+)", operator.metrics.text().decode(), re.MULTILINE))
+    operator.close()
+    asked = set(re.findall(r"feint_\w+", (DEPLOY / "alerts.yml").read_text()))
+    assert asked
+    assert asked <= told
+
+
+def test_files_that_are_mounted_are_there():
+    (compose,) = manifests("compose.yaml")
+    for service in compose["services"].values():
+        for volume in service.get("volumes", ()):
+            source = volume.partition(":")[0]
+            if source.startswith("./") and "." in source[2:]:
+                assert (DEPLOY / source).is_file(), source
+
+
+def test_kserve_is_given_the_gateway():
+    (service,) = manifests("kserve.yaml")
+    (container,) = service["spec"]["predictor"]["containers"]
+    assert (service["kind"], container["name"]) == ("InferenceService", "kserve-container")
+    volumes = {it["name"] for it in service["spec"]["predictor"]["volumes"]}
+    assert {it["name"] for it in container["volumeMounts"]} == volumes
