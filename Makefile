@@ -48,6 +48,14 @@ $(VENV)/interop $(VENV)/mlserver $(VENV)/kserve $(VENV)/openvino: $(VENV)/%: loc
 	$@/bin/python -m pip install --quiet --disable-pip-version-check -r $< || (rm -rf $@; exit 1)
 	touch $@
 
+# What the container file installs: a gateway without torch.
+$(VENV)/serve: lock/serve.txt pyproject.toml
+	rm -rf $@ && $(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $< || (rm -rf $@; exit 1)
+	$@/bin/python -m pip install --quiet --disable-pip-version-check hatchling editables
+	$@/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
 lock:   # resolve anew, each lock in an environment of its own
 	for name in demo dev bench interop mlserver kserve openvino fuzz; do $(PYTHON) lock/resolve.py $$name || exit 1; done
 

@@ -7,8 +7,11 @@ import sys
 import tomllib
 from pathlib import Path
 
+import httpx2
 import pytest
 import yaml
+from tests.graph_files import whole
+from tests.redis_servers import free_port
 from tests.test_operator import decision
 
 from feint.gateway.operator import Operator
@@ -36,6 +39,45 @@ def test_prometheus_reads_its_files(check):
         pytest.skip("no promtool here: apt-get install prometheus")
     done = subprocess.run(["promtool", "check", *check], cwd=DEPLOY, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+SERVE = Path(__file__).parents[1] / ".venv" / "serve" / "bin" / "feint"
+GATEWAY = """
+[server]
+rest_port = {port}
+grpc_port = 0
+[keys]
+file = "keys.db"
+[models.toy]
+path = "toy.onnx"
+"""
+
+
+@pytest.mark.skipif(not SERVE.exists(), reason="no .venv/serve: make .venv/serve")
+def test_what_the_image_installs_serves_without_torch(tmp_path):
+    def feint(*words):
+        return [SERVE, *words]
+
+    done = subprocess.run(
+        feint("train", "--data", "digits", "--network", "mlp", "--out", "v"), capture_output=True, text=True
+    )
+    assert (done.returncode, "without torch" in done.stderr, "Traceback" in done.stderr) == (2, True, False)
+    whole(tmp_path / "toy.onnx")
+    port = free_port()
+    (tmp_path / "gateway.toml").write_text(GATEWAY.format(port=port))
+    adding = subprocess.run(feint("keys", "add", "ann"), cwd=tmp_path, capture_output=True, text=True, check=True)
+    with subprocess.Popen(feint("serve", "gateway.toml"), cwd=tmp_path, stdout=subprocess.PIPE) as served:
+        try:
+            assert served.stdout is not None
+            assert any(line.startswith(b"serving") for line in served.stdout)
+            body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1, 2, 2], "data": [0.0, 1.0, 0.5, 0.2]}]}
+            key = {"Authorization": f"Bearer {adding.stdout.strip()}"}
+            answer = httpx2.post(f"http://127.0.0.1:{port}/v2/models/toy/infer", json=body, headers=key).json()
+        finally:
+            served.terminate()
+            served.stdout.read()
+    assert served.returncode == 0
+    assert sum(answer["outputs"][0]["data"]) == pytest.approx(1, abs=1e-5)
 
 
 def manifests(name):

@@ -33,6 +33,10 @@ def main(words: Sequence[str] | None = None) -> None:
         app(sys.argv[1:] if words is None else words, exit_on_error=False, print_error=False)
     except (FeintError, cyclopts.CycloptsError) as error:
         _fail(" ".join(str(error).split()))
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        _fail("got an installation without torch, which serves alone; expected torch for this; pip install feint")
     except KeyboardInterrupt:
         print("\nfeint: interrupted. What was finished is kept; the same command continues.", file=sys.stderr)
         sys.exit(130)
