@@ -16,12 +16,14 @@ from feint.evaluation.report.tables import headline
 from feint.evaluation.results import Results
 from feint.evaluation.robust import robust
 from feint.evaluation.summary import markdown
+from feint.gateway.operator.metrics import Metrics
+from feint.gateway.operator.seen import Seen
 from feint.gateway.refusals import KINDS
 from feint.language import Language
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
-PAGES = "README.md", "README.zh.md", "docs/results.md", "docs/gateway.md"
+PAGES = "README.md", "README.zh.md", "docs/results.md", "docs/gateway.md", "docs/operating.md"
 CHINESE = {
     "Defense": "防御",
     "Attack": "攻击",
@@ -453,8 +455,18 @@ def refused() -> str:
     return grid(rows)
 
 
+def metrics() -> str:
+    """What /metrics tells, by the words of the metrics themselves."""
+    told = Metrics(Seen()).text().decode()
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\w+)", told, re.MULTILINE))
+    found = re.findall(r"^# HELP (feint_\S+) (.*)", told, re.MULTILINE)
+    rows = [[f"`{name}`", kinds[name], f"{what}."] for name, what in found if not name.endswith("_created")]
+    return grid([["Metric", "Kind", "What"], *rows])
+
+
 TABLES = {
     **soak_tables.TABLES,
+    "metrics": metrics,
     "refusals": refused,
     "suite_quick": lambda: suite("quick"),
     "suite_fashion_mnist": lambda: suite("fashion_mnist"),
