@@ -57,7 +57,7 @@ $(VENV)/serve: lock/serve.txt pyproject.toml
 	touch $@
 
 lock:   # resolve anew, each lock in an environment of its own
-	for name in demo dev bench interop mlserver kserve openvino fuzz; do $(PYTHON) lock/resolve.py $$name || exit 1; done
+	for name in demo dev bench serve interop mlserver kserve openvino fuzz; do $(PYTHON) lock/resolve.py $$name || exit 1; done
 
 clean:
 	rm -rf $(VENV) docs/_build
