@@ -43,6 +43,7 @@ def test_python_examples_run(page, prints, capsys):
         ("README.md", 4, "stealer accuracy"),
         ("docs/quickstart.md", 4, "stealer accuracy"),
         ("docs/suites.md", 2, "18 cells"),
+        ("docs/export.md", 7, "with     served/digits/config.pbtxt, served/digits.yaml"),
     ],
 )
 def test_commands_run(page, least, says, tmp_path, monkeypatch, capsys):
