@@ -48,8 +48,8 @@ $(VENV)/interop $(VENV)/mlserver $(VENV)/kserve $(VENV)/openvino: $(VENV)/%: loc
 	$@/bin/python -m pip install --quiet --disable-pip-version-check -r $< || (rm -rf $@; exit 1)
 	touch $@
 
-# What the container file installs: a gateway without torch.
-$(VENV)/serve: lock/serve.txt pyproject.toml
+# Gateways without torch: what the container file installs, and the one on Ray Serve.
+$(VENV)/serve $(VENV)/ray-serve: $(VENV)/%: lock/%.txt pyproject.toml
 	rm -rf $@ && $(PYTHON) -m venv $@
 	$@/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $< || (rm -rf $@; exit 1)
 	$@/bin/python -m pip install --quiet --disable-pip-version-check hatchling editables
@@ -57,7 +57,7 @@ $(VENV)/serve: lock/serve.txt pyproject.toml
 	touch $@
 
 lock:   # resolve anew, each lock in an environment of its own
-	for name in demo dev bench serve interop mlserver kserve openvino fuzz; do $(PYTHON) lock/resolve.py $$name || exit 1; done
+	for name in demo dev bench serve ray-serve interop mlserver kserve openvino fuzz; do $(PYTHON) lock/resolve.py $$name || exit 1; done
 
 clean:
 	rm -rf $(VENV) docs/_build

@@ -1,6 +1,6 @@
 """Write lock/NAME.txt: every package that the job NAME needs, at the version that pip chooses today.
 
-    python lock/resolve.py demo|dev|bench|serve|interop|mlserver|kserve|openvino|fuzz
+    python lock/resolve.py demo|dev|bench|serve|ray-serve|…
 
 torch is pinned by hand, to the version of which there is a CPU build; its local suffix (+cpu) is left out, so that the
 lock says nothing about the machine it was made on. The job serve, a gateway of exported graphs, has no torch at all.
@@ -21,13 +21,15 @@ BUILD = ["hatchling", "editables"]  # so that installing Feint itself needs no b
 project = tomllib.loads((ROOT / "pyproject.toml").read_text())
 extras, groups = project["project"]["optional-dependencies"], project["dependency-groups"]
 GATEWAY = extras["serve"] + extras["redis"] + extras["otel"]
+RAY_SERVE = extras.pop("ray-serve")  # forty packages more, of another way to serve
 JOBS = {
     "demo": extras["report"],
     "dev": [*chain(*extras.values()), *groups["test"], *groups["check"], *groups["docs"]],
     "bench": extras["report"] + extras["data"] + extras["export"] + GATEWAY + groups["bench"],
     "serve": GATEWAY,
+    "ray-serve": GATEWAY + RAY_SERVE,
 }
-TORCHLESS = {"serve"}
+TORCHLESS = {"serve", "ray-serve"}
 STRANGERS = "interop", "mlserver", "kserve", "openvino"
 APART = {
     name: groups[name] for name in (*STRANGERS, "fuzz")

@@ -1,0 +1,61 @@
+"""A gateway on Ray Serve, over REST: replicas without a state of their own, which decide as one by their ledger."""
+
+from pathlib import Path
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from feint.errors import BadRecipe, FeintError
+from feint.extras import need
+from feint.gateway import operator
+from feint.gateway.serving.opening import opened
+from feint.gateway.settings_file import read
+from feint.gateway.wire import rest
+
+
+def deployment(file: Path | str, *, replicas: int = 2) -> Any:
+    """The application for `ray.serve.run`: the gateway of a file of settings, which every node reads at this path.
+
+    Ray Serve listens, and its settings say where, with TLS or without; [server] says the limits of a request. Raises
+    `MissingData` without ray[serve], and what reading the file does; `BadRecipe` for replicas that share no ledger.
+    """
+    serve = need("ray.serve", "ray-serve")
+    file = Path(file).absolute()
+    store = read(file).ledger.store
+    if replicas > 1 and not store.startswith("redis"):
+        raise BadRecipe(f"{replicas} replicas and the ledger {store}", "one in Redis or Valkey", "or replicas=1")
+    ingress = serve.ingress(Replica(file))(type("Gateway", (), {}))
+    return serve.deployment(name="feint", num_replicas=replicas)(ingress).bind()
+
+
+class Replica:
+    """The gateway of a file of settings as an ASGI application: it is opened when its lifespan begins."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif self._app is not None:
+            await self._app(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            it = await opened(read(self._file))
+        except FeintError as error:
+            await send({"type": "lifespan.startup.failed", "message": " ".join(str(error).split())})
+            return
+        at = it.settings.operator
+        told = operator.opened(metrics=at.metrics, audit_log=at.audit_log, log=at.log, traces=at.traces)
+        for desk in it.gateway.desks.values():
+            desk.record = told
+        it.watch()
+        self._app = rest.app(it.gateway, routes=operator.routes(it.gateway, told, ui=at.ui))
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await it.close()
+        told.close()
+        await send({"type": "lifespan.shutdown.complete"})
