@@ -23,7 +23,7 @@ from feint.language import Language
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
-PAGES = "README.md", "README.zh.md", "docs/results.md", "docs/gateway.md", "docs/operating.md"
+PAGES = "README.md", "README.zh.md", "docs/results.md", "docs/gateway.md", "docs/operating.md", "docs/export.md"
 CHINESE = {
     "Defense": "防御",
     "Attack": "攻击",
@@ -455,6 +455,18 @@ def refused() -> str:
     return grid(rows)
 
 
+def exported() -> str:
+    """Processor time of the defended graph over the bare one, and of the defense by itself, for each batch."""
+    rows = [["Defense", "Batch 1, ratio", "by itself", "Batch 128, ratio", "by itself"]]
+    measured = bench_rows("exports")
+    for name in dict.fromkeys(it["defense"] for it in measured):
+        shown = [name]
+        for row in (it for it in measured if it["defense"] == name):
+            shown += [f"{row['ratio']:.3f}", f"{1000 * row['alone_ms']:.0f} µs" if "alone_ms" in row else ""]
+        rows.append(shown)
+    return grid(rows)
+
+
 def metrics() -> str:
     """What /metrics tells, by the words of the metrics themselves."""
     told = Metrics(Seen()).text().decode()
@@ -467,6 +479,7 @@ def metrics() -> str:
 TABLES = {
     **soak_tables.TABLES,
     "metrics": metrics,
+    "exported": exported,
     "refusals": refused,
     "suite_quick": lambda: suite("quick"),
     "suite_fashion_mnist": lambda: suite("fashion_mnist"),

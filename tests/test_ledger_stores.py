@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.askers import BUDGET
 from tests.redis_servers import redis_server
 
-from feint.gateway.drafts import Added, Draft, Drafts, Other, Part
+from feint.gateway.drafts import TOKENS, Added, Draft, Drafts, Other, Part
 from feint.gateway.stores import open_store
 from feint.gateway.stores.memory import MemoryStore
 
@@ -188,3 +188,19 @@ async def clients(url: str, model: str) -> list[tuple[str, dict[str, float]]]:
         return await store.clients()
     finally:
         await store.close()
+
+
+def test_a_gateway_remembers_few_tokens_and_lets_none_pass_twice():
+    async def run():
+        drafts, firsts = Drafts(MemoryStore()), []
+        for n in [*range(3 * TOKENS), 0]:  # the first one comes again when it is long forgotten here
+            while True:
+                draft = drafts.draft("ann")
+                first = draft.once(f"{n}", expires=1e9, now=0.0)
+                if await drafts.commit(draft):
+                    break
+            firsts.append(first)
+            assert len(drafts.draft("ann")._known.used) <= TOKENS + 1
+        return firsts
+
+    assert asyncio.run(run()) == [True] * (3 * TOKENS) + [False]
