@@ -14,8 +14,8 @@ import numpy as np
 
 from feint.ledger import Account, Rows
 
-# Tokens that are remembered here for each client: 130 bytes each. The store remembers all, so that one that is forgotten
-# here and comes again costs a conflict; with a thousand, memory grew by 15 MiB a minute under load, to 2 GB in the end.
+# Tokens that are remembered here for each client, 130 bytes each. The store remembers all: one that is forgotten here
+# and comes again costs a conflict. With a thousand, memory grew by 15 MiB a minute under load, and would to 2 GB.
 TOKENS = 32
 
 
