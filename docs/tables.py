@@ -340,10 +340,10 @@ def data_free() -> str:
 
 
 def suite(name: str) -> str:
-    """What a suite says of every defense, at the largest budget that all were run with. Empty where none was."""
+    """What a suite says of every defense, at the largest budget that all which were stolen from were run with."""
     say, rows = Language(), Results.load(RESULTS / "suites" / name)
-    run = {name: {row.budget for row in rows if row.attack and row.defense == name} for name in rows.names("defense")}
-    most = max(set.intersection(*run.values()), default=0) if run else 0
+    run = [{row.budget for row in rows if row.attack and row.defense == name} for name in rows.names("defense")]
+    most = max(set.intersection(*filter(None, run)), default=0) if any(run) else 0
     shown = [headline(section, say) for section in sections(Results(row for row in rows if row.budget <= most))]
     heads = ["Got by" if it == "by" else it for it in shown[0].heads] if shown else ["Defense"]
     return grid([heads, *(list(row) for table in shown for row in table.rows)])
