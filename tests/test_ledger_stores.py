@@ -204,3 +204,15 @@ def test_a_gateway_remembers_few_tokens_and_lets_none_pass_twice():
         return firsts
 
     assert asyncio.run(run()) == [True] * (3 * TOKENS) + [False]
+
+
+def test_a_large_batch_that_comes_again_is_known_at_the_second_look():
+    async def run():
+        drafts, told = Drafts(MemoryStore()), []
+        for _ in range(5):
+            draft = drafts.draft("ann")
+            firsts = sum(draft.once(f"{n}", expires=1e9, now=0.0) for n in range(5 * TOKENS))
+            told.append((firsts, await drafts.commit(draft)))
+        return told
+
+    assert asyncio.run(run()) == [(5 * TOKENS, True), (4 * TOKENS, False), (0, True), (4 * TOKENS, False), (0, True)]

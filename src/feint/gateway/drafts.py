@@ -7,7 +7,8 @@ only have to come out alike.
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -104,13 +105,17 @@ class Draft(Account):
                 found[name] = dropped, rows.array[before:]
         return found
 
+    def learned(self, other: Known) -> Known:
+        """The account as the store says it is. It says no more tokens than this draft used: without those that were
+        known before, the next draft would use them, and so on in turns."""
+        return replace(other, used=self._known.used | other.used)
+
     def known(self) -> Known:
         """The account once the store has agreed."""
         used = self._known.used
-        if self._fresh:
-            used |= self._fresh
-            for token in list(used)[: max(0, len(used) - TOKENS)]:
-                del used[token]
+        used |= self._fresh
+        if len(used) > TOKENS:
+            used = dict(islice(used.items(), len(used) - TOKENS, None))
         rows = (
             self._known.rows if not self._rows else {**self._known.rows, **{k: v.array for k, v in self._rows.items()}}
         )
@@ -203,9 +208,9 @@ class Drafts:
         shared = draft.shared
         assert isinstance(shared, SharedDraft)  # `draft` made it
         other = await self.store.commit(draft.client, draft.part(), shared.part() if shared.touched else None)
-        self._remember(draft.client, draft.known() if other is None else other.own)
+        self._remember(draft.client, draft.known() if other is None else draft.learned(other.own))
         if shared.touched or other is not None:
-            self._shared = shared.known() if other is None else other.shared
+            self._shared = shared.known() if other is None else shared.learned(other.shared)
         return other is None
 
     def _remember(self, client: str, known: Known) -> None:
