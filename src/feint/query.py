@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor, float32
+from torch import Tensor, float32, nn
 
 from feint.errors import BadInput
 
@@ -13,6 +13,14 @@ from feint.errors import BadInput
 def channels_last(x: Tensor) -> Tensor:
     """The same values; images (N, C, H, W) in the memory format in which convolutions are fastest."""
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+
+def ask(model: nn.Module, x: Tensor) -> Tensor:
+    """What `model` makes of the inputs `x` (N, …), wherever it lives: what comes back lies where the inputs do."""
+    device = next((parameter.device for parameter in model.parameters()), x.device)
+    if device == x.device:
+        return model(channels_last(x))
+    return model(channels_last(x).to(device)).to(x.device)
 
 
 @dataclass(frozen=True, eq=False)

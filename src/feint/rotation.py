@@ -28,7 +28,7 @@ class WithRotations(nn.Module):
         self.model = model
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.head = nn.Linear(last.in_features, 4)
+            self.head = nn.Linear(last.in_features, 4).to(model.mean.device)
 
     @property
     def network(self) -> Network:

@@ -33,7 +33,7 @@ class Weights:
     @classmethod
     def of(cls, tensors: "Mapping[str, Tensor]") -> "Weights":
         """The weights made of these tensors."""
-        return cls(fingerprint(tensors), {name: tensor.detach() for name, tensor in tensors.items()})
+        return cls(fingerprint(tensors), {name: tensor.detach().cpu() for name, tensor in tensors.items()})
 
 
 def under(prefix: str, tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":

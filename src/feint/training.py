@@ -16,9 +16,10 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from feint import rotation, store, victims
+from feint.captured import Captured
 from feint.checkpoint import Progress
 from feint.data import Split, decode
 from feint.errors import BadInput, BadRecipe
@@ -81,7 +82,7 @@ Model = TypeVar("Model", Classifier, Ensemble, rotation.WithRotations)
 Loss = Callable[[Any, Batch], Tensor]  # the scalar of a model and a batch that a training makes smaller
 
 
-def cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
+def cross_entropy(model: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
     """The loss of every training that names no other."""
     return F.cross_entropy(model(batch.x).float(), batch.targets)
 
@@ -200,8 +201,8 @@ def _once(model: Model, task: _Task, watch: Watch, name: str) -> tuple[Model, li
 def _fit(model: Model, task: _Task, watch: Watch, checkpoint: Path | None) -> tuple[Model, list[float]]:
     """Train `model` in place, from the start or from the checkpoint."""
     recipe, x, targets = task.training, task.x, task.targets
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(device).train()
+    device = next(model.parameters()).device
+    model.train()
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(task.seed))
     cut = len(x) - round(len(x) * recipe.holdout)
     own, held = order[:cut], order[cut:]
@@ -219,6 +220,8 @@ def _fit(model: Model, task: _Task, watch: Watch, checkpoint: Path | None) -> tu
     half = torch.autocast(
         device.type, torch.bfloat16, enabled=recipe.bfloat16 and _has_bfloat16(device), cache_enabled=False
     )
+    # A loss of its own may ask the model as it likes; the usual one asks it once, for what can be recorded.
+    asked = Captured(model) if device.type == "cuda" and task.loss is cross_entropy else model
     with torch.random.fork_rng(devices=[]):
         while progress.epoch < epochs and not progress.patience_ended(recipe.patience):
             torch.manual_seed(task.seed * 100_003 + progress.epoch)  # an epoch's chances depend on nothing before it
@@ -230,7 +233,7 @@ def _fit(model: Model, task: _Task, watch: Watch, checkpoint: Path | None) -> tu
                     group["lr"] = recipe.learning_rate * _schedule(done)
                 parts = [*_drawn((x, targets), rows, recipe, device), *_drawn(task.outliers, others, recipe, device)]
                 with half:
-                    loss = task.loss(model, Batch(*parts))
+                    loss = task.loss(asked, Batch(*parts))
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
@@ -244,7 +247,7 @@ def _fit(model: Model, task: _Task, watch: Watch, checkpoint: Path | None) -> tu
             watch.step("training", progress.epoch, epochs)
     if progress.best is not None:
         model.load_state_dict(progress.best)
-    return model.cpu().eval(), progress.losses
+    return model.eval(), progress.losses
 
 
 def _beside(steps: Sequence[Tensor], stream: tuple[Tensor, Tensor] | None) -> list[Tensor]:
@@ -262,21 +265,26 @@ def _drawn(
     if stream is None:
         return ()
     x, targets = stream
-    batch = augment(decode(x[rows]), recipe.crop, recipe.flip)
-    return batch.to(device, memory_format=torch.channels_last), targets[rows].to(device)
+    batch = augment(decode(x[rows].to(device)), recipe.crop, recipe.flip)
+    return batch.contiguous(memory_format=torch.channels_last), targets[rows].to(device)
 
 
 def augment(x: Tensor, crop: int, flip: bool) -> Tensor:
-    """Each image shifted by up to `crop` pixels (black comes in) and, with `flip`, mirrored half of the time."""
+    """Each image shifted by up to `crop` pixels (black comes in) and, with `flip`, mirrored half of the time.
+
+    Chances are drawn on the CPU: the same on every device.
+    """
     n, _, height, width = x.shape
     if flip:
-        mirrored = torch.rand(n) < 0.5
+        mirrored = (torch.rand(n) < 0.5).to(x.device)
         x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(-1), x)
     if crop:
         x = F.pad(x, [crop] * 4)
-        shift = torch.randint(0, 2 * crop + 1, (2, n, 1))
-        rows, columns = shift[0] + torch.arange(height), shift[1] + torch.arange(width)
-        x = x[torch.arange(n).view(-1, 1, 1), :, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2)
+        shift = torch.randint(0, 2 * crop + 1, (2, n, 1)).to(x.device)
+        rows = shift[0] + torch.arange(height, device=x.device)
+        columns = shift[1] + torch.arange(width, device=x.device)
+        each = torch.arange(n, device=x.device).view(-1, 1, 1)
+        x = x[each, :, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2)
     return x
 
 

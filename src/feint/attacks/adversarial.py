@@ -11,7 +11,7 @@ from torch import Tensor
 from feint.attacks.asking import need_budget
 from feint.attacks.players import ImageGenerator, squash
 from feint.errors import BadRecipe, Refused
-from feint.networks import Classifier, Network
+from feint.networks import Classifier, Network, home
 from feint.oracle import Oracle
 from feint.watch import Watch
 
@@ -97,9 +97,9 @@ class Table:
         momentum: float = 0.9,
     ) -> None:
         self.game, self.distance = game, distance
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = home()
         self.random = torch.Generator().manual_seed(seed)
-        self.surrogate = surrogate.build(seed).to(self.device)
+        self.surrogate = surrogate.build(seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             generator = ImageGenerator(surrogate.shape, latent=game.latent, width=game.width)
@@ -192,4 +192,4 @@ def play(oracle: Oracle, table: Table, outwit: Callable[[], list[Batch]], *, cos
     except Refused:
         if not len(oracle.transcript):
             raise
-    return table.surrogate.cpu().eval()
+    return table.surrogate.eval()

@@ -61,7 +61,7 @@ class DFMSHL(Attack):
         except Refused:
             if not len(oracle.transcript):
                 raise
-            return table.surrogate.cpu().eval()
+            return table.surrogate.eval()
         return play(oracle, table, lambda: forger.step(self.diversity), cost=cost, watch=watch)
 
 

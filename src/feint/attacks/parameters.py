@@ -29,7 +29,7 @@ def parameters(model: Classifier) -> tuple[Tensor, Tensor]:
     """`weight` (K, d) and `bias` (K,) in float64, as they act on inputs in [0, 1]; what `classifier` was given."""
     need_linear(model.network)
     mean, deviation = normalisation(model)
-    state = {name: it.double() for name, it in model.state_dict().items()}
+    state = {name: it.double().cpu() for name, it in model.state_dict().items()}
     weight = state["body.1.weight"] / deviation
     return weight, state["body.1.bias"] - weight @ mean
 
@@ -37,4 +37,4 @@ def parameters(model: Classifier) -> tuple[Tensor, Tensor]:
 def normalisation(model: Classifier) -> tuple[Tensor, Tensor]:
     """Mean and deviation of each input feature, (d,) float64."""
     whole = torch.zeros(model.network.shape, dtype=torch.float64)
-    return (model.mean + whole).flatten(), (model.deviation + whole).flatten()
+    return (model.mean.cpu() + whole).flatten(), (model.deviation.cpu() + whole).flatten()

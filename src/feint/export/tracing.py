@@ -1,6 +1,7 @@
 """The line as one module, and the ONNX graph that torch makes of it: the very code that a service runs is traced."""
 
 import contextlib
+import copy
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -104,6 +105,8 @@ def traced(
 ) -> Any:
     """The ONNX model of `module`, traced on `examples`: a dynamic batch, and these names of inputs and outputs."""
     need("onnxscript", "export")
+    if any(it.device != examples[0].device for it in module.parameters()):  # a graph names no device
+        module = copy.deepcopy(module).to(examples[0].device)
     with quiet():
         batch = Dim("N")
         shapes = tuple({0: batch} for _ in examples)

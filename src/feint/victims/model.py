@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from feint.data import Split
 from feint.errors import BadInput
-from feint.query import channels_last
+from feint.query import ask
 
 
 @torch.no_grad()
@@ -17,8 +17,7 @@ def logits(model: nn.Module, x: Tensor) -> Tensor:
     Raises `BadInput` where the model returns anything but one row of finite logits for each input: probabilities
     are refused as well, since a second softmax would flatten them unseen.
     """
-    device = next((parameter.device for parameter in model.parameters()), x.device)
-    z = model(channels_last(x).to(device)).float()
+    z = ask(model, x).float()
     if torch.compiler.is_exporting():  # a graph cannot raise: what it says is checked when it is written
         return z
     if z.ndim != 2 or len(z) != len(x) or z.shape[1] < 2:

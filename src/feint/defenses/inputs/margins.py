@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from feint.errors import BadInput
-from feint.query import channels_last
+from feint.query import ask
 from feint.steps import margin_of
 
 # Logits of one input differ with the batch it is in: on ResNet-20 by 1.1e-5 where the largest is 38, which is 2.5 units
@@ -23,9 +23,8 @@ def forward(model: nn.Module, x: Tensor, *, gradient: bool = False) -> tuple[Ten
     Raises `BadInput` where they are not one finite row for each input.
     """
     leaf = x.detach().requires_grad_(gradient)
-    device = next((parameter.device for parameter in model.parameters()), x.device)
     with torch.set_grad_enabled(gradient):
-        z = model(channels_last(leaf).to(device).clone())  # a copy: some models write into their input
+        z = ask(model, leaf.clone())  # a copy: some models write into their input
     if z.ndim != 2 or len(z) != len(x) or z.shape[1] < 2 or not z.isfinite().all():
         raise BadInput(f"outputs of shape {tuple(z.shape)}", "(N, K) finite logits, K ≥ 2", "mend or wrap the model")
     return z, leaf
