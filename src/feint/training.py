@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from feint import rotation, store, victims
-from feint.captured import Captured
 from feint.checkpoint import Progress
 from feint.data import Split, decode
 from feint.errors import BadInput, BadRecipe
@@ -220,8 +219,6 @@ def _fit(model: Model, task: _Task, watch: Watch, checkpoint: Path | None) -> tu
     half = torch.autocast(
         device.type, torch.bfloat16, enabled=recipe.bfloat16 and _has_bfloat16(device), cache_enabled=False
     )
-    # A loss of its own may ask the model as it likes; the usual one asks it once, for what can be recorded.
-    asked = Captured(model) if device.type == "cuda" and task.loss is cross_entropy else model
     with torch.random.fork_rng(devices=[]):
         while progress.epoch < epochs and not progress.patience_ended(recipe.patience):
             torch.manual_seed(task.seed * 100_003 + progress.epoch)  # an epoch's chances depend on nothing before it
@@ -233,7 +230,7 @@ def _fit(model: Model, task: _Task, watch: Watch, checkpoint: Path | None) -> tu
                     group["lr"] = recipe.learning_rate * _schedule(done)
                 parts = [*_drawn((x, targets), rows, recipe, device), *_drawn(task.outliers, others, recipe, device)]
                 with half:
-                    loss = task.loss(asked, Batch(*parts))
+                    loss = task.loss(model, Batch(*parts))
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
