@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from feint import rotation, store, victims
 from feint.checkpoint import Progress
@@ -81,7 +81,7 @@ Model = TypeVar("Model", Classifier, Ensemble, rotation.WithRotations)
 Loss = Callable[[Any, Batch], Tensor]  # the scalar of a model and a batch that a training makes smaller
 
 
-def cross_entropy(model: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
+def cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
     """The loss of every training that names no other."""
     return F.cross_entropy(model(batch.x).float(), batch.targets)
 
