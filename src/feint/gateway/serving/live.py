@@ -19,6 +19,7 @@ from feint.gateway.serving.ports import bound, taken
 from feint.gateway.wire import rest, rpc
 
 STREAMS = 128  # calls of one connection at the same time: others wait at the client
+WINDOW = 2**18  # bytes of a call that are taken in before it is known who asks; 280 MiB without a key then hold 4 MiB
 
 log = logging.getLogger("feint.gateway")
 Make = Callable[[Ledgers | None], Awaitable[Opened]]  # the ledgers that are open already, to be kept
@@ -92,6 +93,8 @@ class Running:
             ("grpc.max_receive_message_length", limit),
             ("grpc.max_send_message_length", -1),
             ("grpc.max_concurrent_streams", STREAMS),
+            ("grpc.http2.bdp_probe", 0),  # or gRPC widens the window to megabytes for who has no key too
+            ("grpc.http2.lookahead_bytes", WINDOW),
         ]
         self._rpc = grpc.aio.server(options=options)
         rpc.add(self.gateway, self._rpc)
