@@ -1,11 +1,12 @@
 """What must hold where there is a GPU; skipped without one."""
 
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
 
-from feint import Service
+from feint import Service, training
 from feint.attacks import DFME, MAZE, ActiveThief, Game, HardLabels, KnockoffNets, SeedSamples
 from feint.data import Split
 from feint.defenses.inputs import APMSA
@@ -43,6 +44,14 @@ def test_networks_live_on_the_gpu_and_answer_where_they_are_asked(gpu_victim, po
 
 def test_the_same_seed_gives_the_same_weights(gpu_victim, pool):
     assert fingerprint(train(NETWORK, pool, training=BRIEF)) == fingerprint(gpu_victim)
+
+
+@pytest.mark.parametrize("rotation", [None, 1.0])
+def test_recorded_passes_train_to_the_same_weights(pool, monkeypatch, rotation):
+    recipe = replace(BRIEF, rotation=rotation, holdout=0.1)
+    recorded = train(NETWORK, pool, training=recipe)
+    monkeypatch.setattr(training, "Recorded", lambda passes, model: passes)
+    assert fingerprint(train(NETWORK, pool, training=recipe)) == fingerprint(recorded)
 
 
 def test_a_pickle_comes_to_life_here(gpu_victim, pool):

@@ -23,6 +23,7 @@ from feint.checkpoint import Progress
 from feint.data import Split, decode
 from feint.errors import BadInput, BadRecipe
 from feint.networks import Classifier, Ensemble, Network
+from feint.recorded import Recorded
 from feint.store import fingerprint
 from feint.watch import SILENT, Watch
 
@@ -145,7 +146,7 @@ def refine(
         raise BadRecipe("a holdout under a loss of its own", "holdout=0", "the epochs are judged by cross-entropy")
     if training.rotation is not None:
         raise BadRecipe("a rotation loss beside a loss of its own", "rotation=None", "leave it out")
-    task = _Task(x, targets, training, seed, loss, outliers)
+    task = _Task(x, targets, training, seed, loss, outliers, recordable=False)
     start = victims.fingerprint(model)
     return _once(copy.deepcopy(model), task, watch, repr((name, start, model.network, training, seed)))
 
@@ -160,6 +161,7 @@ class _Task:
     seed: int
     loss: Loss = cross_entropy
     outliers: tuple[Tensor, Tensor] | None = None
+    recordable: bool = True  # whether the loss does nothing but launch, and asks `model` for nothing that waits
 
     def fingerprint(self) -> str:
         """What stands for the data."""
@@ -219,6 +221,17 @@ def _fit(model: Model, task: _Task, watch: Watch, checkpoint: Path | None) -> tu
     half = torch.autocast(
         device.type, torch.bfloat16, enabled=recipe.bfloat16 and _has_bfloat16(device), cache_enabled=False
     )
+    recorded = task.recordable and device.type == "cuda"
+
+    def passes(*parts: Tensor) -> Tensor:
+        """The loss of a batch, its gradients left at the parameters: in the same place where they are recorded."""
+        optimizer.zero_grad(set_to_none=not recorded)
+        with half:
+            loss = task.loss(model, Batch(*parts))
+        loss.backward()
+        return loss.detach()
+
+    run = Recorded(passes, model) if recorded else passes
     with torch.random.fork_rng(devices=[]):
         while progress.epoch < epochs and not progress.patience_ended(recipe.patience):
             torch.manual_seed(task.seed * 100_003 + progress.epoch)  # an epoch's chances depend on nothing before it
@@ -229,12 +242,8 @@ def _fit(model: Model, task: _Task, watch: Watch, checkpoint: Path | None) -> tu
                 for group in optimizer.param_groups:
                     group["lr"] = recipe.learning_rate * _schedule(done)
                 parts = [*_drawn((x, targets), rows, recipe, device), *_drawn(task.outliers, others, recipe, device)]
-                with half:
-                    loss = task.loss(model, Batch(*parts))
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                losses.append(run(*parts))
                 optimizer.step()
-                losses.append(loss.detach())
             progress.epoch += 1
             progress.losses.append(torch.stack(losses).double().mean().item())
             if len(held):
