@@ -12,6 +12,7 @@ from torch import Tensor
 from feint.attacks import DFME, DFMSHL, MAZE, Differences, Game, HalfCosine, HardLabels, MultiStep
 from feint.attacks.adversarial import Table
 from feint.attacks.data_free import divergence, l1_of_logits
+from feint.attacks.dfms import mean_information
 from feint.attacks.players import Discriminator, ImageGenerator, squash, synthetic
 from feint.attacks.zeroth_order import forward_differences, on_the_sphere
 from feint.defenses.access import Budget
@@ -172,6 +173,16 @@ def test_labels_alone_are_refused_by_name_and_rounded_answers_are_not(name):
         CASES[name].through(HardLabels()).steal(oracle)
     rounded = Service(Linear(), Defense(outputs=[Rounding(1)])).oracle(client="a", budget=60)
     assert all(it.isfinite().all() for it in CASES[name].steal(rounded).state_dict().values())
+
+
+def test_how_unevenly_the_surrogate_sees_classes_has_a_slope_however_sure_it_is():
+    z = torch.randn(6, 4, dtype=torch.float64, generator=random(), requires_grad=True)
+    a = z.softmax(-1).mean(0)
+    assert torch.allclose(mean_information(z), (a * a.log()).sum())
+    assert torch.autograd.gradcheck(mean_information, z)
+    sure = (1000 * F.one_hot(torch.tensor([0, 1, 1]), 4)).float().requires_grad_()  # no share of classes 2 and 3
+    (slope,) = torch.autograd.grad(mean_information(sure), sure)
+    assert slope.isfinite().all()
 
 
 def test_labels_alone_are_enough_for_dfms():

@@ -70,6 +70,13 @@ def cross_entropy(p: Tensor, z: Tensor) -> Tensor:
     return F.cross_entropy(z, p.argmax(-1), reduction="none")
 
 
+def mean_information(z: Tensor) -> Tensor:
+    """Σ_j a_j log a_j of the mean a of the softmaxes of logits `z` (n, K). It is computed from log a: where a class's
+    share is too small for a float, a log a has the slope 0 there, and −∞ if a is 0."""
+    log_a = z.log_softmax(-1).logsumexp(0) - math.log(len(z))
+    return (log_a.exp() * log_a).sum()
+
+
 class _Forger:
     """The generator of a table, learning from a discriminator that is shown synthetic images as well."""
 
@@ -95,8 +102,7 @@ class _Forger:
         loss = F.softplus(-self.discriminator(fake)).mean()
         if diversity:
             table.surrogate.eval()
-            a = table.surrogate(fake).softmax(-1).mean(0)
-            loss = loss + diversity * torch.special.xlogy(a, a).sum()
+            loss = loss + diversity * mean_information(table.surrogate(fake))
         table.against.zero_grad()
         loss.backward()
         table.against.step()
