@@ -11,6 +11,7 @@ from soak import tables as soak_tables
 from feint.errors import FeintError
 from feint.evaluation import declared, figures
 from feint.evaluation.checks import suspicions, verdict
+from feint.evaluation.report.expected import measured
 from feint.evaluation.report.section import sections
 from feint.evaluation.report.tables import headline
 from feint.evaluation.results import Results
@@ -20,6 +21,7 @@ from feint.gateway.operator.metrics import Metrics
 from feint.gateway.operator.seen import Seen
 from feint.gateway.refusals import KINDS
 from feint.language import Language
+from feint.suite import load
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
@@ -349,6 +351,18 @@ def suite(name: str) -> str:
     return grid([heads, *(list(row) for table in shown for row in table.rows)])
 
 
+def published(name: str) -> str:
+    """The papers' numbers beside ours, where there are ours."""
+    kept, found = Results.load(RESULTS / "suites" / name), []
+    for it in load(name).expected:
+        here = measured(kept.on(it.victim), it)
+        if here is not None:
+            queries = f"{it.budget:,}" if it.budget else ""
+            what = it.score.replace("_", " ").capitalize()
+            found.append([it.victim, it.defense, it.attack, queries, what, f"{it.value:.2%}", f"{here:.2%}"])
+    return grid([["Victim", "Defense", "Attack", "Queries", "What", "Published", "Measured"], *found])
+
+
 def equation_rows() -> list[dict[str, Any]]:
     return [json.loads(file.read_text()) for file in sorted((RESULTS / "equations").glob("*.json"))]
 
@@ -485,6 +499,10 @@ TABLES = {
     "suite_fashion_mnist": lambda: suite("fashion_mnist"),
     "suite_cifar10": lambda: suite("cifar10"),
     "suite_gtsrb": lambda: suite("gtsrb"),
+    "suite_apgp2023_table1": lambda: suite("apgp2023_table1"),
+    "published_apgp2023_table1": lambda: published("apgp2023_table1"),
+    "suite_apmsa2023_table2": lambda: suite("apmsa2023_table2"),
+    "published_apmsa2023_table2": lambda: published("apmsa2023_table2"),
     "springboard_digits": lambda: springboard("digits"),
     "springboard_fashion_mnist": lambda: springboard("fashion_mnist"),
     "adaptive": adaptive,

@@ -18,7 +18,7 @@ from tests.test_checks import KEEPS, LABELS, NOISE, cell, through
 from feint.defenses.inputs import BitDepth
 from feint.defenses.outputs import LabelOnly
 from feint.errors import MissingData, UnknownName
-from feint.evaluation.report import Looks, Report, heat, tables
+from feint.evaluation.report import Looks, Report, heat, sentences, tables
 from feint.evaluation.report.drawing import ticks
 from feint.evaluation.report.plots import spread
 from feint.evaluation.report.section import Section, sections
@@ -125,6 +125,17 @@ def test_the_page_leads_with_the_worst_case(tmp_path):
     assert shown["APGP"][6] == "knockoff, labels"
     assert shown["none"][1].startswith("80.0 (")
     assert "averaging-missing" in shown["noise"][-1]
+
+
+def test_a_defense_that_was_not_run_as_far_is_judged_where_it_was():
+    less = [row for row in some() if row.defense == "none" or (row.defense == "APGP" and row.budget != 1000)]
+    reader = next(row for row in some() if (row.defense, row.attack) == ("APGP", "knockoff, labels"))
+    less.append(replace(reader, budget=100))
+    (said,) = (text for text in sentences(Results(less)) if text.startswith("APGP"))
+    assert said.startswith(
+        "APGP, 100 queries: a thief who believes the answers ends at 10.0%, but the worst case is 75"
+    )
+    assert not any(text.startswith("APGP, ") for text in sentences(Results(some())))
 
 
 def test_missing_cells_failed_ones_and_the_worst_are_marked():

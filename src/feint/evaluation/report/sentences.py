@@ -28,16 +28,18 @@ def said(section: Section, say: Language) -> list[str]:
 
 
 def _on(section: Section, defense: str, budget: int, say: Language) -> Iterator[str]:
-    worst, utility = section.robust(defense, budget), section.results.utility(defense)
+    largest, utility = section.largest(defense), section.results.utility(defense)
+    if not largest:
+        return
+    name = defense if largest == budget else say("said at a budget", defense=defense, budget=f"{largest:,}")
+    worst, naive = section.robust(defense), section.naive(defense, largest)
     if worst is None:
-        if section.largest(defense):
-            yield say("said no worst case", defense=defense)
+        yield say("said no worst case", defense=name)
         return
     if not utility:
         return
-    naive = section.naive(defense, budget)
     values = {
-        "defense": defense,
+        "defense": name,
         "worst": f"{worst.share:.1%}",
         "attack": worst.attack,
         "accuracy": _accuracy(utility["defender_accuracy"] - utility["victim_accuracy"], say),
