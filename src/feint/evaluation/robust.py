@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from feint.evaluation import declared
+from feint.evaluation.metrics import DRAWS
 from feint.evaluation.noise import share
 from feint.evaluation.results import Results, Row
 
-DRAWS = 20_000
 Cells = Mapping[str, list[Row]]  # the rows of one defense and budget, by attack
 
 
