@@ -249,6 +249,17 @@ def test_more_minutes_run_more(victim, tmp_path, monkeypatch):
     assert any("labels only" in it for it in made.attacks(Defense(), samples.pool))
 
 
+def test_lenses_that_train_models_are_paid_for_whatever_the_network_is():
+    tried = {it.name: it for it in (
+        candidates.Candidate("label only", "LabelOnly", Defense(outputs=[LabelOnly()])),
+        candidates.Candidate("reverse sigmoid", "ReverseSigmoid", Defense(outputs=[ReverseSigmoid()])),
+    )}  # fmt: skip
+    speed = plan.Speed(answer=0.0, trained={"mlp": 0.0}, restored=7.0)
+    for size, seconds in ((plan.Size((100, 500), 3, lenses=True), 0), (plan.Size((100, 500), 3, thorough=True), 42)):
+        assert plan.estimate(size, tried, Training(), speed, "mlp") == seconds
+    assert 0 < plan.restoring(10) < 600
+
+
 def test_samples_of_every_form_are_the_same(tmp_path, monkeypatch, digits):
     images, labels = digits.test.images, digits.test.arrays[1]
     forms = {"planes": images, "plain": images[:, 0], "last": images.transpose(0, 2, 3, 1)}

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from feint import victims
-from feint.attacks import Attack, KnockoffNets, Tuned
+from feint.attacks import Attack, KnockoffNets, Recovered, Tuned
+from feint.attacks.recovered import restorer
 from feint.audit.candidates import LABELS, NONE, SHARP, Candidate, labels_only, made_for
 from feint.audit.samples import Samples
 from feint.data import Split
@@ -24,6 +25,7 @@ SMALL = "mlp", "lenet", "resnet20"  # what a thief trains who knows nothing of t
 TUNED = 3.7  # trainings of KnockoffNets that tuning one costs (feint.attacks.Tuned)
 SPARE = 0.75  # of the minutes that is planned: the rest is for fitting, judging and the report
 MEASURED = 320  # images in the training that is timed
+STEPS = 100  # of the restorer that is timed
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,12 @@ class Size:
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds, measured here: of an answer of the victim, and of an image in a surrogate's training, by network."""
+    """Seconds, measured here: of an answer of the victim, of an image in a surrogate's training, by network, and of
+    what D-DAE learns to undo a defense with."""
 
     answer: float
     trained: Mapping[str, float]
+    restored: float
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ def planned(
     shape = samples.judge.shape
     networks = [Network(name, shape, classes) for name in _networks(victim, shape)]
     training = replace(TRAINING, crop=2 if min(shape[1:]) >= 24 else 0)
-    speed = Speed(answer, {it.name: measured(it, samples.fit) for it in networks})
+    speed = Speed(answer, {it.name: measured(it, samples.fit) for it in networks}, restoring(classes))
     known, notes = _budgets(len(samples.pool), budgets)
     seconds = minutes * 60 * SPARE
     options = [
@@ -151,7 +155,8 @@ def estimate(size: Size, tried: Mapping[str, Candidate], training: Training, spe
         readings += TUNED * (2 + len(defended))  # of labels too
     images = sum(max(training.epochs * budget, training.least_steps * training.batch_size) for budget in size.budgets)
     asked = sum(size.budgets) * (1 + len(tried))
-    return size.seeds * (images * readings * speed.trained[network] + asked * speed.answer)
+    restored = size.thorough * len(size.budgets) * len(defended)
+    return size.seeds * (images * readings * speed.trained[network] + asked * speed.answer + restored * speed.restored)
 
 
 def measured(network: Network, images: Split) -> float:
@@ -164,6 +169,15 @@ def measured(network: Network, images: Split) -> float:
         learn(network, x, labels, Training(epochs=epochs, batch_size=32))
         seconds = (time.perf_counter() - started) / (epochs * MEASURED)
     return seconds
+
+
+def restoring(classes: int) -> float:
+    """Seconds that D-DAE's restorer takes to learn, whatever the surrogate is."""
+    p = torch.full((STEPS, classes), 1 / classes)
+    restorer(p, p, steps=1)
+    started = time.perf_counter()
+    restorer(p, p, steps=STEPS)
+    return (time.perf_counter() - started) * Recovered.steps / STEPS
 
 
 def timed(victim: nn.Module, images: Split) -> tuple[torch.Tensor, float]:
