@@ -1,5 +1,7 @@
 """Networks: sizes of the literature, and the published victim."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -45,6 +47,14 @@ def test_weights_come_from_the_seed_alone():
     a, b, c = (network.build(seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(a[key], b[key]) for key in a)
     assert not torch.equal(a["body.0.weight"], c["body.0.weight"])
+
+
+def test_a_classifier_goes_to_another_process_as_its_recipe_and_weights():
+    model = Network("lenet", (1, 28, 28), 10).build(seed=3)
+    for mode in (True, False):
+        again = pickle.loads(pickle.dumps(model.train(mode)))
+        assert (again.network, again.training) == (model.network, mode)
+        assert victims.fingerprint(again) == victims.fingerprint(model)
 
 
 def test_an_unknown_network_names_the_nearest():
