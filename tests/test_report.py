@@ -179,7 +179,7 @@ def test_published_numbers_stand_beside_measured_ones():
         Expected("digits", "APGP", "defender_accuracy", 0.95, "cheng2023apgp"),
     ]
     table = tables.published(Section("digits", some()), expected, Language())
-    assert [row[-2] for row in table.rows] == ["0.75", "", "0.9"]
+    assert [row[-1] for row in table.rows] == ["0.75", "", "0.9"]
 
 
 def test_nothing_is_closed_that_the_rows_did_not_open(tmp_path):

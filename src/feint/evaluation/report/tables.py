@@ -122,16 +122,14 @@ def _landing(scores: dict[str, float], name: str) -> str:
 
 def published(section: Section, expected: Iterable[Published], say: Language) -> Table:
     """Published numbers beside what was measured."""
-    heads = [
-        say(it) for it in ("Defense", "Attack", "Queries", "Score", "Published", "Measured", "Source")
-    ]  # fmt: skip
+    heads = [say(it) for it in ("Defense", "Attack", "Score", "Source", "Queries", "Published", "Measured")]
     rows = []
     for it in expected:
         found = measured(section.results, it)
         queries = f"{it.budget:,}" if it.budget else ""
         shown = "" if found is None else f"{found:.4g}"
-        rows.append([it.defense, it.attack, queries, it.score, f"{it.value:.4g}", shown, it.source])
-    return Table(say("expected title"), heads, rows, say("expected note"), words=2)
+        rows.append([it.defense, it.attack, it.score, it.source, queries, f"{it.value:.4g}", shown])
+    return Table(say("expected title"), heads, rows, say("expected note"), words=4)
 
 
 def thefts(section: Section, say: Language) -> Table:
