@@ -150,12 +150,12 @@ def _print_end(results: "Results", suite: "Suite", out: Path) -> None:
 
 def _beside(results: "Results", suite: "Suite") -> list[str]:
     """What was published beside what was measured here, where there is both."""
+    from feint.evaluation.report.expected import measured
+
     said = []
     for row in suite.expected:
-        here = results.on(row.victim)
-        lines = {(it.defense, it.attack, it.budget): it.scores for it in here.lines()}
-        scores = lines.get((row.defense, row.attack, row.budget), {}) if row.attack else here.utility(row.defense)
-        if row.score in scores:
+        found = measured(results.on(row.victim), row)
+        if found is not None:
             of = ", ".join([row.victim, row.defense, *([row.attack, f"{row.budget:,} queries"] if row.attack else [])])
-            said.append(f"  {row.score} of {of}: {scores[row.score]:.4f} here, {row.value:.4f} in {row.source}")
+            said.append(f"  {row.score} of {of}: {found:.4f} here, {row.value:.4f} in {row.source}")
     return ["Published beside measured:", *said] if said else []
