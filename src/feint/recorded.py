@@ -28,10 +28,10 @@ class Recorded:
     """`passes`, a function of tensors on a GPU to one, recorded the first time that inputs have their shapes, and
     replayed from then on.
 
-    Forward and backward pass of a ResNet-20 are some 400 launches, 10 ms on an H200's host for batches of 32 that take
-    the GPU one. What is replayed are the same kernels, so that the weights come out bit for bit as they do without. The
-    gradients of `model` have to stay where they are between the calls. Recording runs the passes a few times: the
-    buffers of `model`, its running statistics, are as before when it is done.
+    A step of ResNet-20 with 32 images took an H200 10.5 ms launched, and 2.6 recorded. What is replayed are the same
+    kernels, so that the weights come out bit for bit as they do without. The gradients of `model` have to stay where
+    they are between the calls. Recording runs the passes a few times: the buffers of `model`, its running statistics,
+    are as before when it is done.
     """
 
     def __init__(self, passes: Callable[..., Tensor], model: nn.Module) -> None:
