@@ -20,12 +20,12 @@ from feint import cli, victims, words
 from feint.audit import candidates, pages, plan
 from feint.audit.findings import limit, recommended
 from feint.audit.gate import Limit, NotRun, above
-from feint.audit.phrases import LANGUAGES, texts
 from feint.audit.samples import gathered
 from feint.defenses.outputs import APGP, AdaptiveMisinformation, LabelOnly, ReverseSigmoid
 from feint.errors import BadInput, DamagedFile, MissingData
 from feint.evaluation.matrix import Matrix
 from feint.evaluation.results import Results, Row
+from feint.language import LANGUAGES, texts
 from feint.line import Defense
 from feint.service import Service
 from feint.training import Training
@@ -133,7 +133,7 @@ def test_it_says_it_on_one_screen_and_again_from_what_it_kept(model, tmp_path, l
 
 
 def test_every_phrase_is_there_in_both_languages():
-    for name, said in texts().items():
+    for name, said in texts("feint.audit").items():
         assert set(said) == set(LANGUAGES), name
         assert len({tuple(sorted(set(re.findall(r"{\w+}", it)))) for it in said.values()}) == 1, name
 

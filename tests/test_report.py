@@ -79,6 +79,20 @@ def test_every_flag_has_words():
     assert {f"flag {it}" for it in flags} <= set(texts(ROOM))
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_flag_is_explained_once_with_the_attacks_that_have_it(tmp_path, language):
+    low = [{"explained": share} for share in (0.2, 0.31, 0.4)]
+    rows = cell(0.5, provenance=MACHINE)
+    slow = [replace(row, scores=row.scores | more) for row, more in zip(rows, low, strict=True)]
+    labels = cell(0.5, named=("none", "knockoff, labels"), attack=through(LABELS), scores=low[0], provenance=MACHINE)
+    (table,) = tables.flags(Section("", slow + labels), Language(language))
+    assert (table.title, "85%" in table.note) == ("not-converged", True)
+    assert table.rows == [["none", "1,000", "knockoff (20.0%, 31.0%, 40.0%); knockoff, labels (20.0%)"]]
+    text = page(tmp_path, language, slow + labels)
+    assert text.count(table.note) == 1
+    assert '"not-converged: 31.0%"' in text.replace("&#34;", '"')
+
+
 def test_an_unknown_language_is_named():
     with pytest.raises(UnknownName, match="did you mean 'en'"):
         Language("eng")

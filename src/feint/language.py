@@ -20,7 +20,7 @@ class Language:
             raise UnknownName.among("language", name, LANGUAGES)
         self.name, self._texts = name, texts(room)
 
-    def __call__(self, word: str, **values: object) -> str:
+    def __call__(self, word: str, /, **values: object) -> str:
         return self._texts[word][self.name].format(**values)
 
     def __contains__(self, word: str) -> bool:

@@ -32,7 +32,7 @@ def document(name: str, audit: Audit, found: Findings, settings: dict[str, Any],
         "recommendation": {"deploy": found.deploy.candidate.name if found.deploy else None,
                            "queries_per_client": found.limit, "settings": settings,
                            "reason": f"{say.decision(found)} {say.limit(found)}"},
-        "flags": [{"name": name, "reason": reason} for name, reason in found.flags.items()],
+        "flags": [{"name": flag, "reason": say.meaning(flag)} for flag in found.flags],
         "standards": [asdict(it) for it in findings(found, say)],
         "provenance": provenance(),
     }  # fmt: skip

@@ -55,7 +55,7 @@ class Findings:
     limit: int | None
     attackers: tuple[str, ...]
     seeds: int
-    flags: dict[str, str]
+    flags: tuple[str, ...]
     failures: tuple[str, ...]
     missing: int
 
@@ -74,7 +74,7 @@ def found(audit: Audit, *, price: float | None) -> Findings:
     deploy = recommended(changes)
     utility = results.utility(NONE)
     behind = deploy.thefts if deploy else thefts
-    flags = {flag.name: flag.reason for it in checks.suspicions(results).values() for flag in it}
+    flags = tuple(dict.fromkeys(flag.name for it in checks.suspicions(results).values() for flag in it))
     return Findings(
         utility,
         len(audit.work.samples.judge),

@@ -67,7 +67,7 @@ def _notes(audit: Audit, found: Findings, say: Phrases) -> list[str]:
     return [
         say("said", n=f"{found.n:,}", count=len(found.attackers), seeds=say("seeds", seeds=found.seeds)),
         f"{say('attackers')}: {'; '.join(found.attackers)}.",
-        *(f"{name}: {reason}" for name, reason in found.flags.items()),
+        *(f"{flag}: {say.meaning(flag)}" for flag in found.flags),
         *audit.work.samples.notes,
         *audit.work.plan.notes,
     ]

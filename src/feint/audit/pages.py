@@ -27,7 +27,7 @@ def write(folder: Path, name: str, audit: Audit, found: Findings, say: Phrases) 
     if found.thefts:
         services = {NONE: Service(audit.victim, Defense())}
         services |= {it.candidate.name: Service(audit.victim, it.candidate.defense) for it in found.changes}
-        report.write(folder / REPORT, audit.results, services, audit.work.samples.judge, title=name, language=say.lang)
+        report.write(folder / REPORT, audit.results, services, audit.work.samples.judge, title=name, language=say.name)
     text = (folder / SETTINGS).read_text()
     with written(folder / PAGE) as partial:
         shown = page.page(name, audit, found, text, say, report=REPORT if found.thefts else "")

@@ -1,28 +1,19 @@
 """The words of an audit, in English and Chinese."""
 
-import functools
-import importlib.resources
-import tomllib
 from typing import TYPE_CHECKING
 
-from feint.errors import UnknownName
+from feint.evaluation.report.tables import meaning
+from feint.language import Language
 
 if TYPE_CHECKING:
     from feint.audit.findings import Findings
 
-LANGUAGES = "en", "zh"
 
-
-class Phrases:
+class Phrases(Language):
     """Every phrase in one language: `say("limit", queries="500", …)`."""
 
-    def __init__(self, lang: str = "en") -> None:
-        if lang not in LANGUAGES:
-            raise UnknownName.among("language", lang, LANGUAGES)
-        self.lang = lang
-
-    def __call__(self, phrase: str, /, **values: object) -> str:
-        return texts()[phrase][self.lang].format(**values)
+    def __init__(self, name: str = "en") -> None:
+        super().__init__(name, room="feint.audit")
 
     def limit(self, found: "Findings") -> str:
         """The budget for each client that the curve suggests, in a sentence."""
@@ -33,6 +24,10 @@ class Phrases:
         if found.limit is None:
             return self("limit none", queries=f"{thefts[0].budget:,}", accuracy=accuracy)
         return self("limit", queries=f"{found.limit:,}", accuracy=accuracy)
+
+    def meaning(self, flag: str) -> str:
+        """What a flag means, in a sentence."""
+        return meaning(flag, Language(self.name))
 
     def decision(self, found: "Findings") -> str:
         """Which defense to deploy, or none, in a sentence."""
@@ -51,9 +46,3 @@ class Phrases:
             before=f"{before.stealer_accuracy.share:.1%}",
             after=f"{last.stealer_accuracy.share:.1%}",
         )
-
-
-@functools.cache
-def texts() -> dict[str, dict[str, str]]:
-    """All phrases, by name and language."""
-    return tomllib.loads(importlib.resources.files("feint.audit").joinpath("texts.toml").read_text("utf-8"))

@@ -14,16 +14,17 @@ from feint.evaluation.robust import Cells, attackers, lacks_labels_only
 SEEDS = 3  # fewer say nothing of the spread between them
 EXPLAINED = 0.85  # of what was read; measured in docs/checks.md
 OVERLAP = 0.001  # of the test set
+ANSWERED = 0.99  # of the budget
 
 
 class Flag(NamedTuple):
-    """Why a row is not to be trusted. `name` is the entry in docs/checks.md, `reason` one line with the numbers."""
+    """Why a row is not to be trusted. `name` is the entry in docs/checks.md, `numbers` are those it was raised by."""
 
     name: str
-    reason: str
+    numbers: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.reason}"
+        return f"{self.name}: {self.numbers}" if self.numbers else self.name
 
 
 Found = Iterator[tuple[Row, Flag]]
@@ -55,21 +56,19 @@ def own(row: Row) -> list[Flag]:
 def _own(row: Row) -> Iterator[Flag]:
     n, explained, overlap = row.scores["n_test"], row.scores.get("explained"), row.scores.get("overlap", 0)
     if explained is not None and explained < EXPLAINED and not declared.noisy(row):
-        yield Flag(
-            "not-converged", f"the surrogate explains {explained:.0%} of what it read, less than {EXPLAINED:.0%}"
-        )
+        yield Flag("not-converged", f"{explained:.1%}")
     if declared.holds_test_data(row):
-        yield Flag("tuned-on-test", "the attack's recipe holds a part of the test set")
+        yield Flag("tuned-on-test")
     if overlap > OVERLAP * n:
-        yield Flag("pool-overlaps-test", f"{overlap:,.0f} of {n:,.0f} test inputs are in the thief's pool, to the bit")
+        yield Flag("pool-overlaps-test", f"{overlap:,.0f}/{n:,.0f}")
     rules = any(map(row.recipe["defense"].get, ("access", "rungs")))
-    if rules and row.asked < 0.99 * row.budget:
-        yield Flag("refused", f"{row.asked:,} of {row.budget:,} queries were answered")
+    if rules and row.asked < ANSWERED * row.budget:
+        yield Flag("refused", f"{row.asked:,}/{row.budget:,}")
 
 
 def _noted(row: Row) -> list[Flag]:
     """What was noted when the row was made, by this version or another, and is not found again from its facts."""
-    noted = (Flag(*text.split(": ", 1)) for text in row.flags if ": " in text)
+    noted = (Flag(*text.split(": ", 1)) for text in row.flags)
     found = {flag.name for flag in own(row)}
     return [flag for flag in noted if flag.name not in found]
 
@@ -106,10 +105,7 @@ def _labels_only_missing(side: _Side) -> Found:
         rows = side.of(defense, budget)
         if lacks_labels_only(rows, side.results.utility(defense)):
             for row in rows:
-                yield (
-                    row,
-                    Flag("labels-only-missing", f"{defense} keeps the label; no thief reads it alone at {budget:,}"),
-                )
+                yield row, Flag("labels-only-missing")
 
 
 def _averaging_missing(side: _Side) -> Found:
@@ -118,7 +114,7 @@ def _averaging_missing(side: _Side) -> Found:
         rows = side.of(defense, budget)
         if declared.draws(rows[0]) and not any("Smoothed" in declared.lenses(row) for row in rows):
             for row in rows:
-                yield row, Flag("averaging-missing", f"{defense} draws its answers; no thief averages at {budget:,}")
+                yield row, Flag("averaging-missing")
 
 
 def _above_undefended(side: _Side) -> Found:
@@ -143,7 +139,7 @@ def _few_seeds(side: _Side) -> Found:
         for rows in cells.values():
             if len(rows) < SEEDS:
                 for row in rows:
-                    yield row, Flag("few-seeds", f"{len(rows)} of at least {SEEDS} seeds")
+                    yield row, Flag("few-seeds", f"{len(rows)}")
 
 
 def _within_noise(side: _Side) -> Found:
@@ -165,8 +161,8 @@ def _differ(some: Sequence[Row], others: Sequence[Row]) -> bool:
 
 
 def _beside(rows: Sequence[Row], others: Sequence[Sequence[Row]]) -> str:
-    them = (f"{it[0].defense}: {100 * share(it):.1f} ({it[0].attack}), ± {100 * noise(rows, it):.1f}" for it in others)
-    return f"{100 * share(rows):.1f} % beside {'; '.join(them)} by chance"
+    them = (f"{it[0].defense} {100 * share(it):.1f} ± {100 * noise(rows, it):.1f}" for it in others)
+    return f"{100 * share(rows):.1f}; {', '.join(them)}"
 
 
 def _best_of_trainings(side: _Side) -> Found:
@@ -178,10 +174,7 @@ def _best_of_trainings(side: _Side) -> Found:
         alike = [it for it in cells.values() if declared.but_for_training(it[0]) == declared.but_for_training(worst[0])]
         if len(alike) > 1:
             for row in worst:
-                yield (
-                    row,
-                    Flag("tuned-on-test", f"the best of {len(alike)} trainings of one attack, by its test accuracy"),
-                )
+                yield row, Flag("tuned-on-test", f"{len(alike)}")
 
 
 CHECKS: tuple[Callable[[_Side], Found], ...] = (

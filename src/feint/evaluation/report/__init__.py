@@ -4,7 +4,7 @@ import functools
 import importlib.resources
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,8 @@ class Report:
             title = f"{say('matrix title')}: {say('matrix caption', budget=f'{budget:,}')}"
             found.append(heat.heat_map(section, budget, say).table(title, ""))
         found += [*numbers(section, self._extras(section), say), tables.thefts(section, say)]
-        found += [tables.flags(section, say), tables.failures(section, say)]
+        found += [replace(it, title=f"{say('flags title')}: {it.title}") for it in tables.flags(section, say)]
+        found.append(tables.failures(section, say))
         return [table for table in found if table.rows]
 
     def _extras(self, section: Section) -> Extras:

@@ -39,6 +39,7 @@ class Block:
     maps: Sequence[heat.HeatMap] = ()
     figures: Sequence[Figure] = ()
     listed: Sequence[str] = ()
+    flags: Sequence[Table] = ()
     recipes: Sequence[Recipe] = ()
     id: str = ""
 
@@ -150,15 +151,16 @@ def _pictures(extras: Extras, say: Language) -> Iterator[Block]:
 
 
 def _flags(section: Section, say: Language) -> Block:
-    table = tables.flags(section, say)
-    note = say("flags note") if table.rows else say("flags none")
-    return Block(table.title, note, table if table.rows else None, "flags")
+    found = tables.flags(section, say)
+    return Block(say("flags title"), say("flags note" if found else "flags none"), flags=found)
 
 
 def _recipe(row: Row, section: Section, say: Language) -> Recipe:
     words = {"defense": row.defense, "attack": row.attack, "budget": f"{row.budget:,}", "seed": row.seed}
-    found = verdict(section.flags[row.fingerprint])
-    text = {"recipe": row.recipe, "asked": row.asked, "seconds": row.seconds, "provenance": row.provenance}
+    flags = section.flags[row.fingerprint]
+    found = verdict(flags)
+    text = {"recipe": row.recipe, "flags": [str(it) for it in flags], "asked": row.asked, "seconds": row.seconds}
+    text["provenance"] = row.provenance
     shown = json.dumps(text, indent=1, ensure_ascii=False)
     title = say("row theft" if row.attack else "row utility", **words)
     return Recipe(title, tables.verdict(found, say), found == "trusted", shown)

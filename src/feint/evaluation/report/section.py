@@ -6,11 +6,13 @@ from collections.abc import Iterable
 import numpy as np
 
 from feint.evaluation import declared
-from feint.evaluation.checks import Flag, suspicions, verdict
+from feint.evaluation.checks import suspicions, verdict
 from feint.evaluation.results import Line, Results, Row
 from feint.evaluation.robust import Robust, robust, thefts
 
 SPRINGBOARD = "transfer_random", "transfer_fgsm", "transfer_pgd", "membership_auroc", "membership_tpr"
+
+Suspected = dict[tuple[str, int], dict[str, list[str]]]  # the attacks on a defense at a budget, and their numbers
 
 
 class Section:
@@ -70,13 +72,14 @@ class Section:
                 found.setdefault((row.defense, row.attack, row.budget), []).append(row)
         return [(*key, _means(rows)) for key, rows in found.items()]
 
-    def suspected(self) -> dict[Flag, list[Row]]:
-        """The rows of every flag, failures apart."""
-        found: dict[Flag, list[Row]] = {}
-        for row in self.results:
+    def suspected(self) -> dict[str, Suspected]:
+        """What each flag is raised on, failures apart."""
+        found: dict[str, Suspected] = {}
+        for row in sorted(self.results, key=lambda row: (self.defenses.index(row.defense), row.budget)):
             for flag in self.flags[row.fingerprint]:
                 if not row.error:
-                    found.setdefault(flag, []).append(row)
+                    attacks = found.setdefault(flag.name, {}).setdefault((row.defense, row.budget), {})
+                    attacks.setdefault(row.attack, []).append(flag.numbers)
         return dict(sorted(found.items()))
 
     def pareto(self) -> set[str]:

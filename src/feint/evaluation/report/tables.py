@@ -1,11 +1,12 @@
 """The tables of a report: what was not measured stays empty."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from feint.evaluation import checks
 from feint.evaluation.report.expected import Published, measured
 from feint.evaluation.report.section import SPRINGBOARD, Section
-from feint.evaluation.results import Line, Row
+from feint.evaluation.results import Line
 from feint.evaluation.robust import Robust
 from feint.language import Language
 
@@ -149,23 +150,28 @@ def failures(section: Section, say: Language) -> Table:
     return Table(say("failed title"), heads, rows, say("failed note"), words=5, english=5)
 
 
-def flags(section: Section, say: Language) -> Table:
-    """Every flag with what it means, its reason, and the rows that have it."""
-    heads = [say(it) for it in ("Flag", "Meaning", "Reason", "Rows")]
-    rows = [
-        [flag.name, meaning(flag.name, say), flag.reason, "; ".join(dict.fromkeys(_named(row) for row in rows))]
-        for flag, rows in section.suspected().items()
-    ]
-    return Table(say("flags title"), heads, rows, words=4, english=3)
+def flags(section: Section, say: Language) -> list[Table]:
+    """For every flag what it means, and the attacks on every defense that have it."""
+    heads = [say(it) for it in ("Defense", "Queries", "Attacks")]
+    return [
+        Table(flag, heads, [[name, f"{budget:,}", _flagged(it)] for (name, budget), it in at.items()],
+              meaning(flag, say), words=3)
+        for flag, at in section.suspected().items()
+    ]  # fmt: skip
 
 
 def meaning(flag: str, say: Language) -> str:
     """What a flag means; a later version's may be unknown here."""
-    return say(f"flag {flag}" if f"flag {flag}" in say else "flag unknown")
+    bounds = {"explained": f"{checks.EXPLAINED:.0%}", "seeds": checks.SEEDS}
+    return say(f"flag {flag}" if f"flag {flag}" in say else "flag unknown", **bounds)
 
 
-def _named(row: Row) -> str:
-    return ", ".join(it for it in (row.defense, row.attack, f"{row.budget:,}" if row.attack else "") if it)
+def _flagged(attacks: Mapping[str, Sequence[str]]) -> str:
+    """Attacks with the numbers of their seeds; those with the same together."""
+    alike: dict[str, list[str]] = {}
+    for attack, numbers in attacks.items():
+        alike.setdefault(", ".join(dict.fromkeys(numbers)), []).append(attack)
+    return "; ".join("; ".join(names) + f" ({told})" * bool(told) for told, names in alike.items())
 
 
 def _share(line: Line, score: str) -> str:
