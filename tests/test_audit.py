@@ -17,14 +17,14 @@ from sklearn.linear_model import LogisticRegression
 from tests.open_inference import served
 
 from feint import cli, victims, words
-from feint.audit import candidates, pages, plan
+from feint.audit import candidates, pages, plan, run
 from feint.audit.findings import limit, recommended
 from feint.audit.gate import Limit, NotRun, above
 from feint.audit.samples import gathered
 from feint.defenses.outputs import APGP, AdaptiveMisinformation, LabelOnly, ReverseSigmoid
 from feint.errors import BadInput, DamagedFile, MissingData
 from feint.evaluation.matrix import Matrix
-from feint.evaluation.results import Results, Row
+from feint.evaluation.results import Cell, Results, Row
 from feint.language import LANGUAGES, texts
 from feint.line import Defense
 from feint.service import Service
@@ -184,10 +184,39 @@ def test_a_gate_is_open_only_where_every_attacker_was_run():
     whole = Results([row("none", "a", 0.5), row("none", "a, labels only", 0.6)])
     assert above([Limit("fidelity", 100, 0.7)], whole, ()) == []
     assert "a, labels only" in above([Limit("fidelity", 100, 0.55)], whole, ())[0]
-    broken = Results([row("none", "a", 0.5), row("none", "a, labels only", 0, error="OSError: no")])
+    missing = [Cell("none", "b", 100), Cell("none", "a", 500)]
+    for without in ([], missing[1:]):
+        assert above([Limit("fidelity", 100, 0.7)], whole, (), without) == []
     with pytest.raises(NotRun, match="no complete result"):
-        above([Limit("fidelity", 100, 0.7)], broken, ())
-    assert above([Limit("fidelity", 100, 0.4)], broken, ())
+        above([Limit("fidelity", 100, 0.7)], whole, (), missing)
+    assert above([Limit("fidelity", 100, 0.4)], whole, (), missing)
+
+
+def test_an_audit_ends_with_its_minutes_and_continues(model, monkeypatch, tmp_path):
+    from feint.evaluation import bench
+
+    class Clock:
+        now, tick = 0.0, 2.0
+
+        @classmethod
+        def monotonic(cls):
+            cls.now += cls.tick
+            return cls.now
+
+    line = "victim --data digits --minutes 1 --defense LabelOnly --out run --fail-above fidelity@20=1"
+    monkeypatch.setattr(plan, "measured", lambda *_: 1e-5)
+    monkeypatch.setattr(plan, "TUNED", 1e9)
+    monkeypatch.setattr(plan, "restoring", lambda *_: 1e9)
+    monkeypatch.setattr(run, "time", Clock)
+    monkeypatch.setattr(bench, "time", Clock)
+    code, out, err = model(line)
+    made = len(list((tmp_path / "run/rows").glob("*.json")))
+    assert (code, "PARTIAL" in out, "no complete result for fidelity@20" in err) == (2, True, True), err
+    assert 5 < made < 60
+    Clock.tick = 0.0
+    code, out, err = model(line)
+    assert (code, "PARTIAL" in out) == (0, False), err
+    assert len(list((tmp_path / "run/rows").glob("*.json"))) > made
 
 
 def test_the_limit_ends_where_a_copy_comes_near_and_what_helps_little_is_not_recommended(victim, digits):

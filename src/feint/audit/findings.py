@@ -86,7 +86,7 @@ def found(audit: Audit, *, price: float | None) -> Findings:
         min((line.seeds for line in results.lines()), default=0),
         flags,
         tuple(dict.fromkeys(row.error for row in results.failed)),
-        audit.missing,
+        len(audit.missing),
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from feint.audit.candidates import NONE
 from feint.errors import BadInput, FeintError
-from feint.evaluation.results import Results
+from feint.evaluation.results import Cell, Results
 from feint.evaluation.robust import robust
 
 SCORES = "stealer_accuracy", "fidelity"
@@ -37,10 +37,12 @@ class NotRun(FeintError):
     """A limit is set at a budget that was not run, or not by all attackers."""
 
 
-def above(limits: Sequence[Limit], results: Results, defenses: Sequence[str]) -> list[str]:
+def above(
+    limits: Sequence[Limit], results: Results, defenses: Sequence[str], missing: Sequence[Cell] = ()
+) -> list[str]:
     """What is above its limit, a line each: every one of the `defenses` given is judged, or none where none was given.
 
-    Raises `NotRun` where nothing is above, and something was not measured.
+    Raises `NotRun` where nothing is above, and something was not measured, or is among the `missing` cells.
     """
     lines, unknown = [], []
     for limit in limits:
@@ -50,7 +52,7 @@ def above(limits: Sequence[Limit], results: Results, defenses: Sequence[str]) ->
                 lines.append(
                     f"{limit.score}@{limit.budget} is {case.share:.3f} ({case.attack}, {defense}), above {limit.most:g}"
                 )
-            elif case is None or _incomplete(results, defense, limit.budget):
+            elif case is None or any((it.defense, it.budget) == (defense, limit.budget) for it in missing):
                 unknown.append(f"{limit.score}@{limit.budget} ({defense})")
     if unknown and not lines:
         raise NotRun(
@@ -58,7 +60,3 @@ def above(limits: Sequence[Limit], results: Results, defenses: Sequence[str]) ->
             "bring a pool that is larger, or run the same command again",
         )  # fmt: skip
     return lines
-
-
-def _incomplete(results: Results, defense: str, budget: int) -> bool:
-    return any(row.defense == defense and row.budget == budget for row in results.failed)

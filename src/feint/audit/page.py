@@ -27,7 +27,7 @@ def page(name: str, audit: Audit, found: Findings, settings: str, say: Phrases, 
     """The HTML; `settings` is the recipe to show, `report` the page with all rows, empty for none."""
     jinja2 = need("jinja2", "report")
     template = importlib.resources.files("feint.audit").joinpath("page.html").read_text("utf-8")
-    partial = say("partial", missing=found.missing, cells=audit.work.cells) if found.missing else ""
+    partial = say("partial", missing=found.missing, cells=len(audit.work.cells)) if found.missing else ""
     return (
         jinja2.Environment(autoescape=True)
         .from_string(template)

@@ -51,13 +51,14 @@ class Speed:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is run, on what surrogate, and how many seconds it should take."""
+    """What is run, on what surrogate, and how many seconds it should take; `least` where less would say nothing."""
 
     surrogate: Network
     training: Training
     size: Size
     seconds: float
     notes: tuple[str, ...]
+    least: bool = False
 
     def matrix(self, victim: nn.Module, samples: Samples, tried: Mapping[str, Candidate]) -> Matrix:
         """The cells of this plan."""
@@ -95,15 +96,16 @@ def planned(
     minutes: float,
     answer: float,
     budgets: Sequence[int] = (),
+    spent: float = 0.0,
 ) -> Plan:
-    """The largest plan that fits into the `minutes`, for a victim that takes `answer` seconds for one; `budgets` are
-    run in any case, where the pool has so many images."""
+    """The largest plan that fits into the `minutes`, of which so many seconds are `spent`, for a victim that takes
+    `answer` seconds for one; `budgets` are run in any case, where the pool has so many images."""
     shape = samples.judge.shape
     networks = [Network(name, shape, classes) for name in _networks(victim, shape)]
     training = replace(TRAINING, crop=2 if min(shape[1:]) >= 24 else 0)
     speed = Speed(answer, {it.name: measured(it, samples.fit) for it in networks}, restoring(classes))
     known, notes = _budgets(len(samples.pool), budgets)
-    seconds = minutes * 60 * SPARE
+    seconds = (minutes * 60 - spent) * SPARE
     options = [
         Plan(network, training, size, estimate(size, tried, training, speed, network.name), tuple(notes))
         for size in sizes(known, budgets)
@@ -113,7 +115,8 @@ def planned(
     if fitting:
         return fitting[0]
     least = min(options, key=lambda it: it.seconds)
-    return replace(least, notes=(*notes, f"The least that says anything takes longer than {minutes:g} minutes."))
+    note = f"The least that says anything takes longer than {minutes:g} minutes, and is run whole."
+    return replace(least, notes=(*notes, note), least=True)
 
 
 def _networks(victim: nn.Module, shape: tuple[int, int, int]) -> list[str]:

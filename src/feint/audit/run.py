@@ -1,7 +1,9 @@
 """The run of an audit: samples, candidates, a plan that fits the minutes, and the rows that come of it."""
 
 import json
-from collections.abc import Callable, Mapping
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from feint.audit.plan import Plan, Size, planned, timed
 from feint.audit.samples import Samples, gathered
 from feint.errors import BadInput
 from feint.evaluation.matrix import Matrix
-from feint.evaluation.results import Results
+from feint.evaluation.results import Cell, Results
 from feint.networks import Network
 from feint.store import written
 from feint.training import Training
@@ -38,12 +40,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Work:
-    """What is going to be run: a plan, on these samples, with these candidates; so many cells."""
+    """What is going to be run: a plan, on these samples, with these candidates."""
 
     plan: Plan
     samples: Samples
     tried: Mapping[str, Candidate]
-    cells: int
+    cells: Sequence[Cell]
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,17 @@ class Audit:
     interrupted: bool = False
 
     @property
-    def missing(self) -> int:
+    def missing(self) -> list[Cell]:
         """The cells that have no scores."""
-        return self.work.cells - len(self.results) + len(self.results.failed)
+        scored = {(row.defense, row.attack, row.budget, row.seed) for row in self.results if not row.error}
+        return [it for it in self.work.cells if (it.defense, it.attack, it.budget, it.seed) not in scored]
 
 
 def run(victim: nn.Module, request: Request, folder: Path, *, told: Callable[[Work], None], watch: Watch) -> Audit:
     """Audit `victim`, keeping everything in `folder`; what is there is not made again. `told` hears what is
-    going to be run. Ctrl-C leaves what was finished, as an audit that was `interrupted`."""
+    going to be run. Ctrl-C leaves what was finished, as an audit that was `interrupted`; no theft is begun when the
+    minutes are over, and the same request continues."""
+    started = time.monotonic()
     watch.folder = folder / ".work"
     samples = gathered(request.data, request.pool, victims.shape_of(victim))
     classes = victims.classes_of(victim, samples.judge.shape)
@@ -71,14 +76,16 @@ def run(victim: nn.Module, request: Request, folder: Path, *, told: Callable[[Wo
     tried = candidates(request.defenses, victim, samples.fit, folder / "defenses", watch)
     given = {"classes": classes, "minutes": request.minutes, "answer": answer, "budgets": request.budgets}
     key = _key(victim, samples, tried, request)
-    plan = _kept(folder / "plan.json", key) or planned(victim, samples, tried, **given)
+    spent = time.monotonic() - started
+    plan = _kept(folder / "plan.json", key) or planned(victim, samples, tried, spent=spent, **given)
     _keep(folder / "plan.json", key, plan)
     matrix = plan.matrix(victim, samples, tried)
-    work = Work(plan, samples, tried, len(matrix.cells()))
+    work = Work(plan, samples, tried, matrix.cells())
     told(work)
     interrupted = False
     try:
-        results = matrix.run(folder=folder / "rows", watch=watch)
+        until = math.inf if plan.least else started + request.minutes * 60
+        results = matrix.run(folder=folder / "rows", watch=watch, until=until)
     except KeyboardInterrupt:
         results, interrupted = _finished(matrix, folder / "rows"), True
     return Audit(victim, work, results, interrupted)
@@ -107,6 +114,7 @@ def _kept(file: Path, key: list[Any]) -> Plan | None:
             Size(**{**size, "budgets": tuple(size["budgets"])}),
             held["seconds"],
             tuple(held["notes"]),
+            held["least"],
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -49,7 +49,7 @@ def plan(work: Work, say: Phrases) -> str:
     size, page = work.plan.size, _Page()
     page.say(
         say(
-            "plan", cells=work.cells, minutes=f"{work.plan.seconds / 60:.1f}", surrogate=work.plan.surrogate.name,
+            "plan", cells=len(work.cells), minutes=f"{work.plan.seconds / 60:.1f}", surrogate=work.plan.surrogate.name,
             budgets=", ".join(f"{it:,}" for it in size.budgets), seeds=say("seeds", seeds=size.seeds),
             tried=", ".join(work.tried),
         )
@@ -64,7 +64,7 @@ def screen(name: str, audit: Audit, found: Findings, say: Phrases, folder: Path)
     page = _Page()
     page.say(title(name, audit, found, say))
     if found.missing:
-        page.say(say("partial", missing=found.missing, cells=audit.work.cells))
+        page.say(say("partial", missing=found.missing, cells=len(audit.work.cells)))
     for error in found.failures[:2]:
         page.line(say("failure", error=error))
     if isinstance(audit.victim, FromAnswers):

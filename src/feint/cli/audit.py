@@ -72,7 +72,7 @@ def audit(
     price_per_1000
         What 1,000 queries cost a client.
     minutes
-        How long it may take here.
+        How long it may take here. No theft is begun when they are over; the same command continues.
     budget
         A number of queries that is tried in any case; several can be given.
     fail_above
@@ -119,7 +119,7 @@ def audit(
         raise KeyboardInterrupt
     if isinstance(target, FromAnswers) and target.gone is not None:
         raise target.gone
-    lines = above(limits, done.results, list(done.work.tried) if defense else ())
+    lines = above(limits, done.results, list(done.work.tried) if defense else (), done.missing)
     for line in lines:
         print(f"feint: {line}", file=sys.stderr)
     if lines:

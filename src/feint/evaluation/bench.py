@@ -1,6 +1,7 @@
 """The bench: the cells of matrices, each run once, by whoever comes first; a row for every cell."""
 
 import contextlib
+import math
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -35,8 +36,10 @@ def run(
     folder: Path | str | None = None,
     map: Runner = map,
     watch: Watch = SILENT,
+    until: float = math.inf,
 ) -> Results:
     """The rows of all cells of `matrices`. Those in `folder` are not run again, and new ones are written there.
+    From `until` on, in seconds of `time.monotonic`, no further cell is begun.
 
     Several processes and machines may share a folder: each takes the cells that no other is running. A cell that fails
     is a row with its error, and is run again by the next call. Raises `NotWritten` where a row cannot be written.
@@ -46,10 +49,10 @@ def run(
     results = Results.load(folder) if folder is not None else Results()
     results = results.of(it for it in cells if it in results and not results[it].error)
     if folder is None:
-        _Run(job, cells, results).over(map)
+        _Run(job, cells, results, until=until).over(map)
     elif len(results) < len(cells):
         with Leases(folder / ".leases") as leases:
-            _Run(job, cells, results, folder, leases).over(map)
+            _Run(job, cells, results, folder, leases, until).over(map)
     return results.of(cells)
 
 
@@ -86,8 +89,10 @@ class _Run:
         results: Results,
         folder: Path | None = None,
         leases: Leases | None = None,
+        until: float = math.inf,
     ) -> None:
         self._job, self._cells, self._results, self._folder, self._leases = job, cells, results, folder, leases
+        self._until = until
         self._running: set[str] = set()
         self._failed = 0
         self._had, self._started = len(results), time.monotonic()
@@ -96,17 +101,22 @@ class _Run:
         """Run all cells; those of others are looked at again until they have a row or no one runs them any more."""
         left = [it for it in self._cells if it not in self._results]
         self._tell()
-        while left:
+        while left and self._in_time():
             with contextlib.closing(_generator(map(self._job, self._mine(left)))) as rows:
                 for row in rows:
                     self._enter(row)
             left = [it for it in left if it not in self._results]
-            if left:
+            if left and self._in_time():
                 time.sleep(LOOK)
+
+    def _in_time(self) -> bool:
+        return time.monotonic() < self._until
 
     def _mine(self, fingerprints: list[str]) -> Iterator[Cell]:
         """Those that no other is running, each claimed when there is room for it."""
         for fingerprint in fingerprints:
+            if not self._in_time():
+                return
             if self._leases is None or self._leases.claim(fingerprint):
                 row = self._elsewhere(fingerprint)
                 if row is None:

@@ -93,9 +93,16 @@ class Matrix:
         """16 hexadecimal digits that stand for the cell's recipe."""
         return hashlib.sha256(json.dumps(self.recipe(cell), sort_keys=True).encode()).hexdigest()[:16]
 
-    def run(self, *, folder: Path | str | None = None, map: Runner = map, watch: Watch = SILENT) -> Results:
+    def run(
+        self,
+        *,
+        folder: Path | str | None = None,
+        map: Runner = map,
+        watch: Watch = SILENT,
+        until: float = math.inf,
+    ) -> Results:
         """The rows of all cells, as `feint.evaluation.bench.run` makes them."""
-        return bench.run([self], folder=folder, map=map, watch=watch)
+        return bench.run([self], folder=folder, map=map, watch=watch, until=until)
 
     @functools.cached_property
     def _clean(self) -> Tensor:
