@@ -240,6 +240,14 @@ def test_pictures_of_answers_and_of_input_features(tmp_path, victim, digits):
     assert "need the victim and the defenses" in page(tmp_path)
 
 
+def test_what_the_pareto_picture_leaves_out_is_said(tmp_path):
+    rows = some()
+    assert "Not shown" not in page(tmp_path, rows=[row for row in rows if row.defense != "noise"])
+    few = cell(0.2, defense=NOISE, named=("few", "knockoff"), budget=100, victim="digits", provenance=MACHINE)
+    few = [replace(row, recipe={**row.recipe, "victim": "digits weights"}) for row in few]
+    assert "no worst case is known at so many: noise, few." in page(tmp_path, rows=rows + few)
+
+
 def test_the_pareto_front_is_what_no_other_beats():
     section = Section("digits", some())
     places = section.places()
