@@ -6,6 +6,7 @@ and a table of plain values for TOML and JSON. An unknown name or field is an er
 
 import ast
 import difflib
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
@@ -23,11 +24,17 @@ def vocabulary(*rooms: ModuleType) -> dict[str, Callable[..., Any]]:
     return {name: thing for name, thing in exported.items() if is_dataclass(thing)}  # pyright: ignore[reportReturnType]
 
 
+@functools.cache  # a suite asks for them a thousand times: most of what reading one took
+def known_fields(kind: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """The constructor fields of a recipe, by name."""
+    return inspect.signature(kind).parameters
+
+
 def build(name: str, given: Mapping[str, object], words: Vocabulary) -> Any:
     """The recipe `name` with the fields `given`. Raises `UnknownName` or `BadRecipe`."""
     if name not in words:
         raise UnknownName.among("name", name, words)
-    known = inspect.signature(words[name]).parameters
+    known = known_fields(words[name])
     for field in given:
         if field not in known:
             near = difflib.get_close_matches(field, known, n=1)
@@ -75,7 +82,7 @@ def from_table(table: Any, words: Vocabulary, **given: object) -> Any:
 
 def _gaps(name: str, words: Vocabulary, given: Mapping[str, object], *, outermost: bool) -> dict[str, object]:
     """Those of the fields `given` that the recipe `name` has, or, inside another, that it cannot do without."""
-    known = inspect.signature(words[name]).parameters if name in words else {}
+    known = known_fields(words[name]) if name in words else {}
     return {it: v for it, v in given.items() if it in known and (outermost or known[it].default is known[it].empty)}
 
 
@@ -101,7 +108,7 @@ def parse(text: str, words: Vocabulary, **given: object) -> Any:
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
                 return -number
             case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords):
-                known = list(inspect.signature(words[name]).parameters) if name in words else []
+                known = list(known_fields(words[name])) if name in words else []
                 if len(args) > len(known) > 0:
                     raise BadRecipe(f"{len(args)} values for {name}", f"at most {len(known)}", "leave some out")
                 here = dict(zip(known, map(value, args), strict=False))

@@ -13,6 +13,7 @@ from feint.recipe import from_table, vocabulary
 
 Table = Mapping[str, Any]
 TACTICS = {"Sybil", "LowAndSlow"}  # lenses that change who asks and when, and no answer
+ATTACKS = vocabulary(attacks)
 METHODS = vocabulary(outputs, scores)  # what an output defense is made of, but for what it has learned
 
 
@@ -59,7 +60,7 @@ def lenses(row: Row) -> tuple[str, ...]:
 
 def naive(row: Row) -> bool:
     """Whether the thief believes the answers as they are: no lens, and an attack that makes nothing else of them."""
-    kind = vocabulary(attacks).get(row.recipe["attack"]["kind"])
+    kind = ATTACKS.get(row.recipe["attack"]["kind"])
     return not lenses(row) and getattr(kind, "believes", True)
 
 
@@ -70,8 +71,7 @@ def labels_only(row: Row) -> bool:
 
 def upper_bound(row: Row) -> bool:
     """Whether a lens holds what no real attacker has. Lenses that Feint does not know are taken to be honest."""
-    known = vocabulary(attacks)
-    return any(getattr(known.get(lens), "upper_bound", False) for lens in lenses(row))
+    return any(getattr(ATTACKS.get(lens), "upper_bound", False) for lens in lenses(row))
 
 
 def attack_alone(row: Row) -> str:

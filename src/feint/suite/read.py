@@ -72,17 +72,17 @@ def check(suite: Suite) -> None:
     for looks in suite.lenses.values():
         _all_known("defense", looks.only, suite.defenses)
         _all_known("attack", looks.attacks, suite.attacks)
+    attacks = {it.attack for it in suite.cells()}
     for row in suite.expected:
         _known("victim", row.victim, suite.victims)
         _known("defense", row.defense, suite.defenses)
         if row.attack:
-            _known("attack", row.attack, {it.attack for it in suite.cells()})
+            _known("attack", row.attack, attacks)
     for defense in suite.defenses:
         suite.recipe(defense)
         for lens, why in suite.hindrances(defense).items():
             if defense in (suite.lenses[lens].only or ()):
                 raise BadRecipe(f"the lens {lens!r} on the defense {defense!r}", "one that it can read", why)
-    suite.cells()
 
 
 def _data(part: str | None) -> None:

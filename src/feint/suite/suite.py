@@ -1,6 +1,5 @@
 """A suite: which victims, defenses, attacks and lenses meet, with which budgets and seeds."""
 
-import inspect
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from feint.evaluation.matrix import Matrix
 from feint.evaluation.results import Cell
 from feint.line import Defense, Ladder
 from feint.networks import Network
-from feint.recipe import from_table
+from feint.recipe import from_table, known_fields
 from feint.runners import Runner
 from feint.service import Rehearsal
 from feint.suite.tables import Table, Tables
@@ -162,7 +161,7 @@ def _missing(steps: tuple[Table, ...], known: Mapping[str, Any]) -> Iterator[str
     """Which of the fields in `NEEDS` a lens cannot do without and nobody fills."""
     for step in steps:
         kind = words.words().get(str(step.get("kind")))
-        fields = inspect.signature(kind).parameters if kind is not None else {}
+        fields = known_fields(kind) if kind is not None else {}
         yield from (it for it in NEEDS if it in fields and it not in step and it not in known)
 
 
