@@ -41,6 +41,7 @@ BENCHMARKS = {
     "equations": equations.speed,
     "exports": exports.cost,
     "knockoff": knockoff.lenet,
+    "knockoff_cells": knockoff.cells,
     "knockoff_adaptive": knockoff.adaptive,
     "knockoff_resnet20": knockoff.resnet20,
     "copycat": knockoff.copycat,

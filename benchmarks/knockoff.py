@@ -2,27 +2,44 @@
 optimiser and epochs."""
 
 import functools
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from art.attacks.extraction import CopycatCNN as ArtCopycatCNN
 from art.attacks.extraction import KnockoffNets as ArtKnockoffNets
+from art.defences import postprocessor
 from art.estimators.classification import PyTorchClassifier
 
 import feint
 from benchmarks.clock import processor_seconds
-from feint import Service, Training
+from feint import Defense, Matrix, Service, Training
 from feint.attacks import HardLabels, KnockoffNets, KnockoffNetsAdaptive, Lens
+from feint.defenses.outputs import GaussianNoise, HighConfidence, LabelOnly, Output, ReverseSigmoid, Rounding
+from feint.watch import Watch
 
 QUERIES, BATCH, RATE = 5000, 128, 0.05
 Row = dict[str, str | float]
 ArtAttack = Callable[..., Any]
 ART_RANDOM = partial(ArtKnockoffNets, sampling_strategy="random", use_probability=True, verbose=False)
 ART_ADAPTIVE = partial(ArtKnockoffNets, sampling_strategy="adaptive", use_probability=True, verbose=False)
+ART_READS = {
+    "as it is": ART_RANDOM,
+    "labels only": partial(ArtKnockoffNets, sampling_strategy="random", use_probability=False, verbose=False),
+}
 Method = type[KnockoffNets] | type[KnockoffNetsAdaptive]
+DEFENSES: dict[str, tuple[list[Output], list[Any]]] = {  # all of ART's output defenses, ours and theirs
+    "none": ([], []),
+    "reverse sigmoid": ([ReverseSigmoid()], [postprocessor.ReverseSigmoid()]),
+    "rounding": ([Rounding()], [postprocessor.Rounded()]),
+    "Gaussian noise": ([GaussianNoise("secret")], [postprocessor.GaussianNoise()]),
+    "high confidence": ([HighConfidence()], [postprocessor.HighConfidence()]),
+    "label only": ([LabelOnly()], [postprocessor.ClassLabels()]),
+}
 
 
 def lenet() -> list[Row]:
@@ -43,6 +60,41 @@ def copycat() -> list[Row]:
 def adaptive() -> list[Row]:
     """The adaptive policies: a round of 64 queries at a time, and one query at a time."""
     return compare("lenet", epochs=10, seeds=range(1), method=KnockoffNetsAdaptive, art_attack=ART_ADAPTIVE)
+
+
+def cells() -> list[Row]:
+    """A matrix: every defense, read as it is and by its labels. Feint trains once where two thieves read the same."""
+    torch.set_num_threads(1)  # processor time counts the waiting of threads, too
+    victim, images = victim_and_data()
+    network = feint.networks.get("lenet", images)
+    knockoff = KnockoffNets(images.pool, network, Training(epochs=10, batch_size=BATCH, learning_rate=RATE))
+    matrix = Matrix(
+        victim,
+        images.test,
+        attacks={"as it is": knockoff, "labels only": knockoff.through(HardLabels())},
+        defenses={name: Defense(outputs=it) for name, (it, _) in DEFENSES.items()},
+        budgets=[QUERIES],
+        seeds=[0],
+    )
+    thefts = [cell for cell in matrix.cells() if cell.attack]
+    with tempfile.TemporaryDirectory() as folder:
+        watch = Watch(Path(folder))
+        ours, rows = processor_seconds(lambda: [matrix.row(cell, watch=watch) for cell in thefts])
+    theirs, shares = 0.0, list[float]()
+    for cell in thefts:
+        seconds, surrogate, _ = art(
+            victim, network, images, 10, 0, ART_READS[cell.attack], after=DEFENSES[cell.defense][1]
+        )
+        judging, share = processor_seconds(partial(feint.metrics.stealer_accuracy, surrogate, images.test))
+        theirs += seconds + judging
+        shares.append(share)
+    return [
+        {"tool": tool, "cells": len(thefts), "cpu_seconds": spent, "stealer_accuracy": float(np.mean(got))}
+        for tool, spent, got in (
+            ("Feint", ours, [row.scores["stealer_accuracy"] for row in rows]),
+            ("ART 1.20.1", theirs, shares),
+        )
+    ]
 
 
 @functools.cache
@@ -100,8 +152,8 @@ class Counted(torch.nn.Module):
         return self.model(x).softmax(-1)
 
 
-def art(victim, network, images, epochs: int, seed: int, attack: ArtAttack):
-    """The same theft with ART."""
+def art(victim, network, images, epochs: int, seed: int, attack: ArtAttack, after: Sequence[Any] = ()):
+    """The same theft with ART, of a victim behind the output defenses `after`."""
     np.random.seed(seed)
     torch.manual_seed(seed)
     counted = Counted(victim)
@@ -119,7 +171,8 @@ def art(victim, network, images, epochs: int, seed: int, attack: ArtAttack):
 
     surrogate = network.build(seed)
     optimizer = torch.optim.SGD(surrogate.parameters(), lr=RATE, momentum=0.9, weight_decay=5e-4, nesterov=True)
-    thief = attack(classifier(counted), batch_size_fit=BATCH, batch_size_query=256, nb_epochs=epochs, nb_stolen=QUERIES)
+    defended = classifier(counted, postprocessing_defences=list(after))
+    thief = attack(defended, batch_size_fit=BATCH, batch_size_query=256, nb_epochs=epochs, nb_stolen=QUERIES)
     pool, labels = images.pool.inputs().numpy(), images.pool.labels.numpy()  # its labels are what adaptive ones draw
     seconds, _ = processor_seconds(
         lambda: thief.extract(pool, labels, thieved_classifier=classifier(surrogate, optimizer=optimizer))
