@@ -114,6 +114,8 @@ def test_it_says_it_on_one_screen_and_again_from_what_it_kept(model, tmp_path, l
     code, out, err = model(line)
     assert code == 0, err
     assert out.count("\n") <= 40
+    assert ("The thief asks about digits/held_out" in out) == (lang == "en")
+    assert ("digits/held_out" in out, "{" in out) == (True, False)
     assert "0.08" in out
     assert "AISVS 11.3.3" in out
     rows = sorted((tmp_path / "feint-audit/victim/rows").glob("*.json"))
@@ -296,7 +298,7 @@ def test_samples_of_every_form_are_the_same(tmp_path, monkeypatch, digits):
     for name, array in forms.items():
         np.savez(tmp_path / f"{name}.npz", images=array, labels=labels)
         samples = gathered(str(tmp_path / f"{name}.npz"), None, (1, 8, 8))
-        assert "No --pool" in samples.notes[0]
+        assert samples.notes[0].phrase == "pool of samples"
         parts = [it.images for it in (samples.fit, samples.judge, samples.pool)]
         joined = np.concatenate(parts).reshape(len(images), -1)
         assert np.array_equal(np.unique(joined, axis=0), np.unique(images.reshape(len(images), -1), axis=0))

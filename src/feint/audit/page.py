@@ -68,6 +68,5 @@ def _notes(audit: Audit, found: Findings, say: Phrases) -> list[str]:
         say("said", n=f"{found.n:,}", count=len(found.attackers), seeds=say("seeds", seeds=found.seeds)),
         f"{say('attackers')}: {'; '.join(found.attackers)}.",
         *(f"{flag}: {say.meaning(flag)}" for flag in found.flags),
-        *audit.work.samples.notes,
-        *audit.work.plan.notes,
+        *map(say.note, audit.work.notes),
     ]

@@ -1,12 +1,20 @@
 """The words of an audit, in English and Chinese."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from feint.evaluation.report.tables import meaning
 from feint.language import Language
 
 if TYPE_CHECKING:
     from feint.audit.findings import Findings
+
+
+class Note(NamedTuple):
+    """What is to be said of samples or a plan: a phrase, and what it is filled with."""
+
+    phrase: str
+    values: Mapping[str, str]
 
 
 class Phrases(Language):
@@ -24,6 +32,10 @@ class Phrases(Language):
         if found.limit is None:
             return self("limit none", queries=f"{thefts[0].budget:,}", accuracy=accuracy)
         return self("limit", queries=f"{found.limit:,}", accuracy=accuracy)
+
+    def note(self, note: Note) -> str:
+        """A note in a sentence."""
+        return self(note.phrase, **note.values)
 
     def meaning(self, flag: str) -> str:
         """What a flag means, in a sentence."""

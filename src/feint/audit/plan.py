@@ -11,6 +11,7 @@ from feint import victims
 from feint.attacks import Attack, KnockoffNets, Recovered, Tuned
 from feint.attacks.recovered import restorer
 from feint.audit.candidates import LABELS, NONE, SHARP, Candidate, labels_only, made_for
+from feint.audit.phrases import Note
 from feint.audit.samples import Samples
 from feint.data import Split
 from feint.errors import BadInput
@@ -57,7 +58,7 @@ class Plan:
     training: Training
     size: Size
     seconds: float
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     least: bool = False
 
     def matrix(self, victim: nn.Module, samples: Samples, tried: Mapping[str, Candidate]) -> Matrix:
@@ -115,8 +116,7 @@ def planned(
     if fitting:
         return fitting[0]
     least = min(options, key=lambda it: it.seconds)
-    note = f"The least that says anything takes longer than {minutes:g} minutes, and is run whole."
-    return replace(least, notes=(*notes, note), least=True)
+    return replace(least, notes=(*notes, Note("plan least", {"minutes": f"{minutes:g}"})), least=True)
 
 
 def _networks(victim: nn.Module, shape: tuple[int, int, int]) -> list[str]:
@@ -128,13 +128,13 @@ def _networks(victim: nn.Module, shape: tuple[int, int, int]) -> list[str]:
     return list(dict.fromkeys([*own, *reversed(small)]))
 
 
-def _budgets(pool: int, wanted: Sequence[int]) -> tuple[tuple[int, ...], list[str]]:
+def _budgets(pool: int, wanted: Sequence[int]) -> tuple[tuple[int, ...], list[Note]]:
     """The budgets that the pool pays for, and what is to be said of those that it does not."""
     known = sorted({it for it in (*BUDGETS, *wanted) if it <= pool} or {pool})
     if pool < BUDGETS[2]:
         known = sorted({*known, pool})
     lost = [it for it in wanted if it > pool]
-    notes = [f"{it:,} queries were not tried: the pool has {pool:,} images." for it in lost]
+    notes = [Note("budget not tried", {"budget": f"{it:,}", "pool": f"{pool:,}"}) for it in lost]
     return tuple(known), notes
 
 

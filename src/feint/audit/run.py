@@ -12,6 +12,7 @@ from torch import nn
 
 from feint import victims
 from feint.audit.candidates import Candidate, candidates
+from feint.audit.phrases import Note
 from feint.audit.plan import Plan, Size, planned, timed
 from feint.audit.samples import Samples, gathered
 from feint.errors import BadInput
@@ -46,6 +47,11 @@ class Work:
     samples: Samples
     tried: Mapping[str, Candidate]
     cells: Sequence[Cell]
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What is to be said of both."""
+        return *self.samples.notes, *self.plan.notes
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,7 @@ def _kept(file: Path, key: list[Any]) -> Plan | None:
             Training(**held["training"]),
             Size(**{**size, "budgets": tuple(size["budgets"])}),
             held["seconds"],
-            tuple(held["notes"]),
+            tuple(Note(*it) for it in held["notes"]),
             held["least"],
         )
     except (OSError, ValueError, KeyError, TypeError):

@@ -6,6 +6,7 @@ import numpy as np
 
 from feint import data
 from feint.audit.images import Shape, is_file, pool_at, samples_at
+from feint.audit.phrases import Note
 from feint.data import Split
 from feint.errors import BadInput, FeintError
 
@@ -21,7 +22,7 @@ class Samples:
     fit: Split
     judge: Split
     pool: Split
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
 
 def gathered(place: str, pool: str | None, shape: Shape) -> Samples:
@@ -30,28 +31,25 @@ def gathered(place: str, pool: str | None, shape: Shape) -> Samples:
     found = samples_at(place, shape)
     _check(f"--data {place}", found, shape)
     rows = np.random.default_rng(0).permutation(len(found))
-    notes = []
+    notes: list[Note] = []
     if pool is not None:
         thieves = pool_at(pool, shape)
-        notes.append(f"The thief asks about images of --pool {pool}.")
+        notes.append(Note("pool given", {"pool": pool}))
     elif (own := _own_pool(place, found.shape)) is not None:
         thieves = own
-        notes.append(f"The thief asks about {own.name}/{own.part}, the pool of that data set.")
+        notes.append(Note("pool of its own", {"pool": f"{own.name}/{own.part}"}))
     else:
         cut = len(rows) // 3
         thieves, rows = _rows(found, rows[:cut], "pool"), rows[cut:]
-        notes.append(
-            f"No --pool: a third of the samples, {cut:,}, is what the thief asks about. That is weaker than a thief "
-            "with many images of his own: larger budgets were not tried. Name a --pool to try them."
-        )
+        notes.append(Note("pool of samples", {"count": f"{cut:,}"}))
     if len(rows) < LEAST:
         raise BadInput(f"{len(rows)} samples", f"{LEAST} or more, half to fit on and half to judge on", "bring more")
     half = len(rows) // 2
     fit, judge = _rows(found, rows[:half], "to fit on"), _rows(found, rows[half:], "to judge on")
     _check(f"--pool {pool}", thieves, found.shape)
     thieves, shared = _apart(thieves, found.images[rows])
-    notes += [f"{shared:,} images of the pool are samples too, and were left out."] * bool(shared)
-    notes.append(f"Half of the samples fit defenses ({len(fit):,}), half judge ({len(judge):,}); no thief sees them.")
+    notes += [Note("samples left out", {"count": f"{shared:,}"})] * bool(shared)
+    notes.append(Note("halves", {"fit": f"{len(fit):,}", "judge": f"{len(judge):,}"}))
     return Samples(fit, judge, thieves, tuple(notes))
 
 

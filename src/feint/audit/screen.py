@@ -54,7 +54,7 @@ def plan(work: Work, say: Phrases) -> str:
             tried=", ".join(work.tried),
         )
     )  # fmt: skip
-    for note in (*work.samples.notes, *work.plan.notes):
+    for note in map(say.note, work.notes):
         page.say(note)
     return page.text
 
