@@ -161,7 +161,9 @@ def optimum() -> str:
 
 def spelled(seconds: float) -> str:
     """A time in the unit that suits it."""
-    unit, scale = next((unit, scale) for unit, scale in (("s", 1), ("ms", 1e3), ("µs", 1e6)) if seconds * scale >= 1)
+    unit, scale = next(
+        (unit, scale) for unit, scale in (("s", 1), ("ms", 1e3), ("µs", 1e6), ("ns", 1e9)) if seconds * scale >= 1
+    )
     return f"{seconds * scale:.3g} {unit}" if seconds * scale < 1000 else f"{seconds * scale:,.0f} {unit}"
 
 
@@ -170,6 +172,22 @@ def instead(what: str, ours: float, theirs: float | None, whose: str) -> list[st
     if theirs is None:
         return [what, spelled(ours), "", ""]
     return [what, spelled(ours), f"{spelled(theirs)} ({whose})", f"{ours / theirs:.2g}"]
+
+
+def cells() -> str:
+    """What the bench itself costs, and what a second worker brings."""
+    rows = [["What", "Feint", "Instead", "Ratio"]]
+    times = {(row["runner"], row["workers"]): row["seconds"] for row in bench_rows("scaling")}
+    count = next((row["cells"] for row in bench_rows("scaling")), 0)
+    for runner in dict.fromkeys(runner for runner, _ in times):
+        what = f"{count} cells of an MLP on digits, two workers of `{runner}`, their start counted"
+        rows.append(instead(what, times[runner, 2], times[runner, 1], "one worker"))
+    for row in bench_rows("scheduling"):
+        rows.append(instead(f"a cell that does nothing, {row['what']}", row["ms"] / 1000, None, ""))
+    for row in bench_rows("reopening"):
+        rows.append(instead(f"{row['cells']} finished cells, opened again", row["open_seconds"], None, ""))
+        rows.append(instead(f"{row['cells']} finished cells, their tables", row["tables_seconds"], None, ""))
+    return grid(rows)
 
 
 VECTORS = {  # what ART calls the same
@@ -520,6 +538,7 @@ TABLES = {
     "digits": lambda: matrix("digits"),
     "cifar10": lambda: matrix("cifar10"),
     "bench": bench,
+    "bench_cells": cells,
     "optimum": optimum,
     "defenses_speed": defenses_speed,
     "apmsa": apmsa,
