@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from art.attacks.extraction import CopycatCNN as ArtCopycatCNN
 from art.attacks.extraction import KnockoffNets as ArtKnockoffNets
-from art.defences import postprocessor
 from art.estimators.classification import PyTorchClassifier
 
 import feint
 from benchmarks.clock import processor_seconds
+from benchmarks.vectors import PAIRS
 from feint import Defense, Matrix, Service, Training
 from feint.attacks import HardLabels, KnockoffNets, KnockoffNetsAdaptive, Lens
-from feint.defenses.outputs import GaussianNoise, HighConfidence, LabelOnly, Output, ReverseSigmoid, Rounding
 from feint.watch import Watch
 
 QUERIES, BATCH, RATE = 5000, 128, 0.05
@@ -32,14 +31,8 @@ ART_READS = {
     "labels only": partial(ArtKnockoffNets, sampling_strategy="random", use_probability=False, verbose=False),
 }
 Method = type[KnockoffNets] | type[KnockoffNetsAdaptive]
-DEFENSES: dict[str, tuple[list[Output], list[Any]]] = {  # all of ART's output defenses, ours and theirs
-    "none": ([], []),
-    "reverse sigmoid": ([ReverseSigmoid()], [postprocessor.ReverseSigmoid()]),
-    "rounding": ([Rounding()], [postprocessor.Rounded()]),
-    "Gaussian noise": ([GaussianNoise("secret")], [postprocessor.GaussianNoise()]),
-    "high confidence": ([HighConfidence()], [postprocessor.HighConfidence()]),
-    "label only": ([LabelOnly()], [postprocessor.ClassLabels()]),
-}
+DEFENSES: dict[str, tuple[list[Any], list[Any]]] = {"none": ([], [])}  # and all output defenses of ART: ours, theirs
+DEFENSES |= {name: ([ours], [theirs]) for name, (ours, theirs) in PAIRS.items() if theirs}
 
 
 def lenet() -> list[Row]:
