@@ -186,6 +186,10 @@ def test_a_gate_is_open_only_where_every_attacker_was_run():
     whole = Results([row("none", "a", 0.5), row("none", "a, labels only", 0.6)])
     assert above([Limit("fidelity", 100, 0.7)], whole, ()) == []
     assert "a, labels only" in above([Limit("fidelity", 100, 0.55)], whole, ())[0]
+    broken = Results([row("none", "a", 0.5), row("none", "a, labels only", 0, error="OSError: no")])
+    with pytest.raises(NotRun, match="no complete result"):
+        above([Limit("fidelity", 100, 0.7)], broken, ())
+    assert above([Limit("fidelity", 100, 0.4)], broken, ())
     missing = [Cell("none", "b", 100), Cell("none", "a", 500)]
     for without in ([], missing[1:]):
         assert above([Limit("fidelity", 100, 0.7)], whole, (), without) == []
@@ -273,6 +277,8 @@ def test_more_minutes_run_more(victim, tmp_path, monkeypatch):
     for minutes in (0.01, 1, 5, 60):
         made = plan.planned(victim, samples, tried, classes=10, minutes=minutes, answer=1e-5)
         assert made.seconds <= minutes * 60 or minutes == 0.01
+        late = plan.planned(victim, samples, tried, classes=10, minutes=minutes, answer=1e-5, spent=minutes * 60)
+        assert (late.least, made.least) == (True, minutes == 0.01)
         assert made.size.budgets[0] == 100
         cells.append(len(made.matrix(victim, samples, tried).cells()))
     assert cells == sorted(set(cells))

@@ -42,9 +42,10 @@ def above(
 ) -> list[str]:
     """What is above its limit, a line each: every one of the `defenses` given is judged, or none where none was given.
 
-    Raises `NotRun` where nothing is above, and something was not measured, or is among the `missing` cells.
+    Raises `NotRun` where nothing is above, and something was not measured, failed, or is among the `missing` cells.
     """
     lines, unknown = [], []
+    incomplete = {(it.defense, it.budget) for it in (*results.failed, *missing)}
     for limit in limits:
         for defense in defenses or (NONE,):
             case = robust(results, defense, limit.budget, limit.score)
@@ -52,7 +53,7 @@ def above(
                 lines.append(
                     f"{limit.score}@{limit.budget} is {case.share:.3f} ({case.attack}, {defense}), above {limit.most:g}"
                 )
-            elif case is None or any((it.defense, it.budget) == (defense, limit.budget) for it in missing):
+            elif case is None or (defense, limit.budget) in incomplete:
                 unknown.append(f"{limit.score}@{limit.budget} ({defense})")
     if unknown and not lines:
         raise NotRun(
