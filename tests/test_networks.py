@@ -1,10 +1,12 @@
 """Networks: sizes of the literature, and the published victim."""
 
+import copy
 import pickle
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from feint import networks, victims
 from feint.errors import BadInput, DamagedFile, MissingData, UnknownName
@@ -95,3 +97,21 @@ def test_the_published_victim_is_as_good_as_it_says(real_data):
     images = data.load("cifar10")
     model = victims.load_published(weights, networks.get("resnet20", images))
     assert stealer_accuracy(model, images.test) == 0.9173
+
+
+def test_lenet_pools_before_relu_and_nothing_is_lost():
+    pooled = Network("lenet", (1, 8, 8), 3).build(0)
+    usual = copy.deepcopy(pooled)
+    layers = list(usual.body)
+    for pool, relu in ((1, 2), (4, 5)):
+        assert isinstance(layers[pool], nn.MaxPool2d)
+        layers[pool], layers[relu] = layers[relu], layers[pool]
+    usual.body = nn.Sequential(*layers)
+    x = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    losses = [model(x).logsumexp(1).sum() for model in (pooled, usual)]
+    for loss in losses:
+        loss.backward()
+    assert torch.equal(*losses)
+    for ours, theirs in zip(pooled.parameters(), usual.parameters(), strict=True):
+        assert ours.grad is not None
+        assert torch.equal(ours.grad, theirs.grad)
