@@ -58,7 +58,7 @@ def speed() -> list[Row]:
     torch.set_num_threads(1)
     cifar = feint.data.load("cifar10")
     weights = Path(os.environ["FEINT_DATA"]) / "weights_cifar10_resnet20.npz"
-    model = load_published(weights, feint.networks.get("resnet20", cifar))
+    model = load_published(weights, feint.models.networks.get("resnet20", cifar))
     x = cifar.test.inputs(slice(0, IMAGES))
     recipes = [
         APMSA(),

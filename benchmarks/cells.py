@@ -11,10 +11,10 @@ import feint
 from feint import Defense, Matrix, Training, runners
 from feint.attacks import HardLabels, KnockoffNets
 from feint.defenses.outputs import APGPClosedForm, ReverseSigmoid
-from feint.evaluation.report.sentences import sentences
 from feint.evaluation.results import Cell
-from feint.evaluation.summary import markdown
-from feint.watch import Watch
+from feint.progress import ProgressCallback
+from feint.report.summary import markdown
+from feint.report.text import sentences
 
 Row = dict[str, str | float]
 ITEMS = 200
@@ -33,7 +33,7 @@ class Nothing:
 class Fast(Matrix):
     """A matrix whose thefts come to something at once."""
 
-    def row(self, cell: Cell, **more: Watch):
+    def row(self, cell: Cell, **more: ProgressCallback):
         if not cell.attack:
             return Matrix.row(self, cell, **more)
         scores = {"stealer_accuracy": 0.5, "fidelity": 0.5, "n_test": 360}
@@ -43,7 +43,7 @@ class Fast(Matrix):
 def digits_matrix(kind: type[Matrix] = Matrix, *, epochs: int = 20, seeds: int = 3) -> Matrix:
     """Thefts of an MLP on digits: two attacks, three defenses, two budgets."""
     images = feint.data.load("digits")
-    network = feint.networks.get("mlp", images)
+    network = feint.models.networks.get("mlp", images)
     victim = feint.train(network, images.train, training=Training(epochs=20))
     knockoff = KnockoffNets(images.pool, network, Training(epochs=epochs))
     return kind(

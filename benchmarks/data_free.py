@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from benchmarks.clock import processor_seconds
 from feint import Service
-from feint.attacks import DFME, MAZE, Differences, Game, HalfCosine
-from feint.attacks.players import ImageGenerator, squash
-from feint.networks import Network
+from feint.attacks import DFME, MAZE, Differences, HalfCosine, LoopConfig
+from feint.attacks.data_free.generators import ImageGenerator, squash
+from feint.models.networks import Network
 
 NETWORK = Network("lenet", (1, 28, 28), 10)
 TURNS, REPEATS = 10, 3
-DFME_GAME = Game(256, latent=64, width=8)
-MAZE_GAME = Game(128, replay_steps=10, latent=64, width=8, schedule=HalfCosine())
+DFME_GAME = LoopConfig(256, latent=64, width=8)
+MAZE_GAME = LoopConfig(128, replay_steps=10, latent=64, width=8, schedule=HalfCosine())
 Row = dict[str, str | float]
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -64,7 +64,7 @@ def kl(t: Tensor, s: Tensor) -> Tensor:
     return (t.exp() * (t - F.log_softmax(s, 1))).sum(1)
 
 
-def port(victim: nn.Module, game: Game, directions: int, loss: Loss) -> None:
+def port(victim: nn.Module, game: LoopConfig, directions: int, loss: Loss) -> None:
     """Ten turns of the published loop: the victim is called for each direction by itself."""
     clone = NETWORK.build(seed=0)
     generator = ImageGenerator(NETWORK.shape, latent=game.latent, width=game.width)

@@ -13,8 +13,8 @@ from feint.defenses.access import PRADA, SEAT, PrivacyCost, ProofOfWork, RateLim
 from feint.defenses.access.shapiro import coefficients, shapiro_w
 from feint.errors import ProofRequired
 from feint.ledger import Account
-from feint.networks import get
-from feint.training import Training, train
+from feint.models.networks import get
+from feint.models.training import Training, train
 from feint.victims import logits
 
 Row = dict[str, str | float]

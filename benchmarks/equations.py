@@ -5,8 +5,8 @@ import time
 import torch
 
 from feint.attacks import EquationSolving
-from feint.attacks.parameters import classifier, parameters
-from feint.networks import Network
+from feint.attacks.parametric.linear_parameters import classifier, parameters
+from feint.models.networks import Network
 from feint.oracle import Oracle
 from feint.service import Service
 

@@ -13,7 +13,7 @@ from feint import Defense, Service, export
 from feint.defenses.outputs import APGP, ReverseSigmoid, Rounding
 from feint.defenses.outputs.output import Output
 from feint.gateway.models.graphs import Exported
-from feint.networks import Network
+from feint.models.networks import Network
 from feint.victims import logits
 
 Row = dict[str, str | float]

@@ -19,7 +19,7 @@ from benchmarks.clock import processor_seconds
 from benchmarks.vectors import PAIRS
 from feint import Defense, Matrix, Service, Training
 from feint.attacks import HardLabels, KnockoffNets, KnockoffNetsAdaptive, Lens
-from feint.watch import Watch
+from feint.progress import ProgressCallback
 
 QUERIES, BATCH, RATE = 5000, 128, 0.05
 Row = dict[str, str | float]
@@ -59,7 +59,7 @@ def cells() -> list[Row]:
     """A matrix: every defense, read as it is and by its labels. Feint trains once where two thieves read the same."""
     torch.set_num_threads(1)  # processor time counts the waiting of threads, too
     victim, images = victim_and_data()
-    network = feint.networks.get("lenet", images)
+    network = feint.models.networks.get("lenet", images)
     knockoff = KnockoffNets(images.pool, network, Training(epochs=10, batch_size=BATCH, learning_rate=RATE))
     matrix = Matrix(
         victim,
@@ -71,8 +71,8 @@ def cells() -> list[Row]:
     )
     thefts = [cell for cell in matrix.cells() if cell.attack]
     with tempfile.TemporaryDirectory() as folder:
-        watch = Watch(Path(folder))
-        ours, rows = processor_seconds(lambda: [matrix.row(cell, watch=watch) for cell in thefts])
+        progress = ProgressCallback(Path(folder))
+        ours, rows = processor_seconds(lambda: [matrix.row(cell, progress=progress) for cell in thefts])
     told = [("Feint", ours, [row.scores["stealer_accuracy"] for row in rows])]
     for tool, layout in (("ART 1.20.1", torch.contiguous_format), ("ART 1.20.1, channels last", torch.channels_last)):
         theirs, shares = 0.0, list[float]()
@@ -92,7 +92,7 @@ def cells() -> list[Row]:
 @functools.cache
 def victim_and_data():
     images = feint.data.load("fashion_mnist")
-    network = feint.networks.get("lenet", images)
+    network = feint.models.networks.get("lenet", images)
     return feint.train(network, images.train, training=Training(epochs=5, learning_rate=RATE)), images
 
 
@@ -108,7 +108,7 @@ def compare(
     """Processor seconds, accuracy of the surrogate and queries counted at the victim, one row for each run."""
     torch.set_num_threads(2)
     victim, images = victim_and_data()
-    network = feint.networks.get(name, images)
+    network = feint.models.networks.get(name, images)
     measured: list[Row] = []
     for seed in seeds:
         thefts = {"Feint": partial(ours, victim, network, images, epochs, seed, method, lenses)}

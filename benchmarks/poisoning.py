@@ -12,7 +12,7 @@ from benchmarks.clock import least
 from feint.defenses.outputs import GRAD2, MAD, MADArgmax, MinInnerProduct, ModelGuardW
 from feint.defenses.outputs.corners import farthest_sets
 from feint.defenses.outputs.surrogates import last_layer
-from feint.networks import Network
+from feint.models.networks import Network
 from feint.victims import Trained
 
 MEASURED = 20  # rows that the published way is timed on; its seconds are scaled to as many as ours

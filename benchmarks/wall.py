@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.clock import least
 from feint import Query, Service
-from feint.networks import Network
+from feint.models.networks import Network
 
 
 def cost() -> list[dict[str, str | float]]:

@@ -8,20 +8,21 @@ from typing import Any
 
 from soak import tables as soak_tables
 
+from feint.bench import load
 from feint.errors import FeintError
-from feint.evaluation import declared, figures
-from feint.evaluation.checks import suspicions, verdict
-from feint.evaluation.report.expected import measured
-from feint.evaluation.report.section import sections
-from feint.evaluation.report.tables import headline
+from feint.evaluation import traits
+from feint.evaluation.checks import find_flags, verdict
 from feint.evaluation.results import Results
 from feint.evaluation.robust import robust
-from feint.evaluation.summary import markdown
 from feint.gateway.operator.metrics import Metrics
 from feint.gateway.operator.seen import Seen
 from feint.gateway.refusals import KINDS
-from feint.language import Language
-from feint.suite import load
+from feint.i18n import Catalog
+from feint.report import figures
+from feint.report.published import measured
+from feint.report.section import sections
+from feint.report.summary import markdown
+from feint.report.tables import headline
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
@@ -284,7 +285,7 @@ def lenses() -> str:
     """What a thief gets through every lens: one column for each defense. Empty where nothing was run."""
     results = Results.load(RESULTS / "lenses")
     stolen = {(row.attack, row.defense): row.scores["stealer_accuracy"] for row in results}
-    bounds = {row.attack for row in results if declared.upper_bound(row)}
+    bounds = {row.attack for row in results if traits.upper_bound(row)}
     names = sorted({name for _, name in stolen}, key=lambda it: (it != "none", it.lower()))
     shown = [["Lens", *names]]
     for lens in sorted({lens for lens, _ in stolen}, key=lambda it: (it != "as they are", it != "labels only", it)):
@@ -369,7 +370,7 @@ def data_free() -> str:
 
 def suite(name: str) -> str:
     """What a suite says of every defense, at the largest budget that all which were stolen from were run with."""
-    say, rows = Language(), Results.load(RESULTS / "suites" / name)
+    say, rows = Catalog(), Results.load(RESULTS / "suites" / name)
     run = [{row.budget for row in rows if row.attack and row.defense == name} for name in rows.names("defense")]
     most = max(set.intersection(*filter(None, run)), default=0) if any(run) else 0
     shown = [headline(section, say) for section in sections(Results(row for row in rows if row.budget <= most))]
@@ -470,7 +471,7 @@ def springboard(name: str) -> str:
     )
     scores = "transfer_random", "transfer_fgsm", "transfer_pgd"
     results = Results.load(RESULTS / "springboard" / name)
-    flags = suspicions(results)
+    flags = find_flags(results)
     own = json.loads((RESULTS / "springboard" / "victims" / f"{name}.json").read_text())
 
     def shown(of: list[dict[str, Any]]) -> list[str]:

@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from feint import Service, data, networks, victims
+from feint import Service, data, victims
 from feint.attacks import KnockoffNets, KnockoffNetsAdaptive
 from feint.data import Split
 from feint.evaluation import metrics
 from feint.evaluation.provenance import provenance
-from feint.store import written
-from feint.training import Training
+from feint.models import networks
+from feint.models.training import Training
+from feint.recipes.store import atomic_write
 from feint.transcript import checksums
 
 OUT = Path(__file__).parents[1] / "results" / "adaptive"
@@ -117,7 +118,7 @@ def main() -> None:
         if file.exists():
             continue
         found = row(pool, attack, seed, victim)
-        with written(file) as partial:
+        with atomic_write(file) as partial:
             partial.write_text(json.dumps(found | {"provenance": provenance()}, indent=1) + "\n")
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from feint import data, networks, train, victims
+from feint import data, train, victims
 from feint.attacks import (
     DFAL,
     DFME,
@@ -28,25 +28,26 @@ from feint.attacks import (
     Attack,
     AwayFromLabel,
     Evasive,
-    Game,
     HardLabels,
     KCentre,
     KnockoffNets,
     KnockoffNetsAdaptive,
+    LoopConfig,
     NextClasses,
     RandomTargets,
     SeedSamples,
     Tuned,
 )
+from feint.bench.matrix import Matrix
+from feint.cli.terminal import bars
 from feint.data import Dataset, Split
 from feint.demo import SETTINGS
-from feint.evaluation.matrix import Matrix
-from feint.networks import Classifier, Network
-from feint.progress import bars
+from feint.models import networks
+from feint.models.networks import Classifier, Network
+from feint.models.perturbation import CW, FGSM, PGD
+from feint.models.training import Training
+from feint.progress import ProgressCallback
 from feint.service import Defense
-from feint.steps import CW, FGSM, PGD
-from feint.training import Training
-from feint.watch import Watch
 
 OUT = Path(__file__).parents[1] / "results" / "attacks"
 BUDGETS = 1000, 5000, 10_000
@@ -69,7 +70,7 @@ class Theft:
         brief = {"between": replace(self.training, epochs=2, least_steps=60, learning_rate=0.01)}
         chunk = {"chunk": 500}  # half of the smallest budget: the first chunk is random
         knockoff = KnockoffNets(**common)
-        few = Game(batch_size=32, latent=64, width=16)  # a few thousand queries are not many turns
+        few = LoopConfig(batch_size=32, latent=64, width=16)  # a few thousand queries are not many turns
         return {
             "KnockoffNets": knockoff,
             "KnockoffNets, labels only": knockoff.through(HardLabels()),
@@ -100,14 +101,14 @@ def small_fashion() -> Split:
     return Split.of(small.numpy(), pool.arrays[1], name="fashion_mnist_8x8", part="train")
 
 
-def theft(name: str, weights: Path | None, watch: Watch) -> Theft:
+def theft(name: str, weights: Path | None, progress: ProgressCallback) -> Theft:
     """The setting `name`, its victim trained or loaded."""
     setting, images = SETTINGS[name], data.load(name)
     network: Network = networks.get(setting.network, images)
     if weights is not None:
         victim = victims.load_published(weights, network)
     else:
-        victim = train(network, images.train, training=setting.victim, watch=watch)
+        victim = train(network, images.train, training=setting.victim, progress=progress)
     return Theft(victim, images, small_fashion() if name == "digits" else images.pool, setting.surrogate)
 
 
@@ -119,11 +120,11 @@ def main() -> None:
     parser.add_argument("--attack", default="", help="attacks whose name has a match for this expression")
     parser.add_argument("--most", type=int, default=BUDGETS[-1], help="leave out larger budgets")
     options = parser.parse_args()
-    with bars() as watch:
+    with bars() as progress:
         for name in options.names:
-            watch.folder = options.work / "trainings"
-            setting = theft(name, options.weights if name == "cifar10" else None, watch)
-            watch.folder = None  # from here on every second counts: no training is taken over from another theft
+            progress.folder = options.work / "trainings"
+            setting = theft(name, options.weights if name == "cifar10" else None, progress)
+            progress.folder = None  # from here on every second counts: no training is taken over from another theft
             chosen = {title: it for title, it in setting.attacks().items() if re.search(options.attack, title)}
             matrix = Matrix(
                 setting.victim,
@@ -133,7 +134,7 @@ def main() -> None:
                 budgets=[budget for budget in BUDGETS if budget <= options.most],
                 seeds=range(SEEDS[name]),
             )
-            matrix.run(folder=OUT / name, watch=watch)
+            matrix.run(folder=OUT / name, progress=progress)
 
 
 if __name__ == "__main__":

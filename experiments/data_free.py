@@ -14,12 +14,13 @@ from pathlib import Path
 
 import torch
 
-from feint import data, networks, train
-from feint.attacks import DFME, DFMSHL, MAZE, Attack, Differences, Game, HalfCosine
+from feint import data, train
+from feint.attacks import DFME, DFMSHL, MAZE, Attack, Differences, HalfCosine, LoopConfig
+from feint.bench.matrix import Matrix
+from feint.cli.terminal import bars
 from feint.demo import SETTINGS
-from feint.evaluation.matrix import Matrix
-from feint.networks import Network
-from feint.progress import bars
+from feint.models import networks
+from feint.models.networks import Network
 from feint.service import Defense
 
 OUT = Path(__file__).parents[1] / "results" / "data_free"
@@ -31,15 +32,17 @@ def attacks(name: str, network: Network) -> Mapping[str, Attack]:
     common = {"latent": 64, "width": 16, "schedule": HalfCosine()}
     if name == "digits":
         return {
-            "DFME": DFME(network, Game(128, latent=64, width=16)),
-            "MAZE": MAZE(network, Game(64, replay_steps=10, **common)),
-            "DFMS-HL": DFMSHL(network, Game(128, surrogate_steps=1, replay_steps=2, generator_rate=2e-4, **common)),
+            "DFME": DFME(network, LoopConfig(128, latent=64, width=16)),
+            "MAZE": MAZE(network, LoopConfig(64, replay_steps=10, **common)),
+            "DFMS-HL": DFMSHL(
+                network, LoopConfig(128, surrogate_steps=1, replay_steps=2, generator_rate=2e-4, **common)
+            ),
         }
     slower = {"surrogate_rate": 0.02, "generator_rate": 5e-4, "replay_steps": 5}  # LeNet does not normalise
-    labels = Game(128, surrogate_steps=1, replay_steps=4, surrogate_rate=0.03, generator_rate=2e-4, **common)
+    labels = LoopConfig(128, surrogate_steps=1, replay_steps=4, surrogate_rate=0.03, generator_rate=2e-4, **common)
     return {
-        "DFME": DFME(network, Game(128, **slower, **common)),
-        "MAZE": MAZE(network, Game(64, **slower, **common), Differences(directions=1)),
+        "DFME": DFME(network, LoopConfig(128, **slower, **common)),
+        "MAZE": MAZE(network, LoopConfig(64, **slower, **common), Differences(directions=1)),
         "DFMS-HL": DFMSHL(network, labels, start=30_000, warm_up=300),
     }
 
@@ -53,13 +56,13 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=5_000_000, help="leave out larger budgets")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    with bars() as watch:
+    with bars() as progress:
         for name in options.names:
             images, setting = data.load(name), SETTINGS[name]
             network = networks.get(setting.network, images)
-            watch.folder = options.work / "trainings"
-            victim = train(network, images.train, training=setting.victim, watch=watch)
-            watch.folder = None
+            progress.folder = options.work / "trainings"
+            victim = train(network, images.train, training=setting.victim, progress=progress)
+            progress.folder = None
             matrix = Matrix(
                 victim,
                 images.test,
@@ -68,7 +71,7 @@ def main() -> None:
                 budgets=[budget for budget in BUDGETS[name] if budget <= options.most],
                 seeds=range(options.seeds),
             )
-            matrix.run(folder=OUT / name, watch=watch)
+            matrix.run(folder=OUT / name, progress=progress)
 
 
 if __name__ == "__main__":

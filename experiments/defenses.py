@@ -14,8 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from feint import data, networks, victims
+from feint import data, victims
 from feint.attacks import HardLabels, KnockoffNets
+from feint.bench.matrix import Matrix
+from feint.cli.terminal import bars
 from feint.data import Dataset, Split
 from feint.defenses.inputs import APMSA, JPEG, BitDepth, Blur, Input, InputLaundering, RandomResize
 from feint.defenses.outputs import (
@@ -40,12 +42,11 @@ from feint.defenses.outputs import (
     UniformNoise,
 )
 from feint.demo import SETTINGS
-from feint.evaluation.matrix import Matrix
-from feint.networks import Classifier
-from feint.progress import bars
+from feint.models import networks
+from feint.models.networks import Classifier
+from feint.models.training import Training
+from feint.progress import ProgressCallback
 from feint.service import Defense
-from feint.training import Training
-from feint.watch import Watch
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,12 +55,12 @@ KEY = "an experiment's, not a secret"
 Steps = dict[str, Any]  # the same method, from gentle to harsh
 
 
-def methods(victim: Classifier, images: Dataset, watch: Watch) -> dict[str, Callable[[], Steps]]:
+def methods(victim: Classifier, images: Dataset, progress: ProgressCallback) -> dict[str, Callable[[], Steps]]:
     """Every method by name; made when it is asked for, since some of them learn."""
     few, outliers = images.train.share(0, 10), data.load("gtsrb").train.share(0, 10)
 
     def fitted(recipe: Any, inputs: Split = few) -> Any:
-        return recipe.fit(victim, inputs, outliers=outliers, watch=watch)
+        return recipe.fit(victim, inputs, outliers=outliers, progress=progress)
 
     def poisoned(method: Any, *epsilons: float) -> Steps:
         drawn = fitted(method)  # the strength plays no part in what is learned
@@ -125,9 +126,9 @@ def main() -> None:
     images = data.load("cifar10")
     network = networks.get("resnet20", images)
     victim = victims.load_published(options.weights, network)
-    with bars() as watch:
-        watch.folder = options.work / "trainings"
-        chosen = methods(victim, images, watch)
+    with bars() as progress:
+        progress.folder = options.work / "trainings"
+        chosen = methods(victim, images, progress)
         if options.method:
             chosen = {options.method: chosen[options.method]}
         steps = {f"{name}, {how}".rstrip(", "): step for name, make in chosen.items() for how, step in make().items()}
@@ -141,9 +142,9 @@ def main() -> None:
         budgets=[10_000],
         seeds=[0],
     )
-    with bars() as watch:
-        watch.folder = options.work / "trainings"
-        matrix.run(folder=ROOT / "results" / "defenses", watch=watch)
+    with bars() as progress:
+        progress.folder = options.work / "trainings"
+        matrix.run(folder=ROOT / "results" / "defenses", progress=progress)
 
 
 if __name__ == "__main__":

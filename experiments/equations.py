@@ -24,7 +24,8 @@ import feint
 from experiments.rows import keep
 from feint import data, victims
 from feint.attacks import Attack, EquationSolving, HardLabels, LabelPathFinding, LowdMeek, PathFinding, Retraining
-from feint.attacks.parameters import parameters
+from feint.attacks.parametric.linear_parameters import parameters
+from feint.cli.terminal import bars
 from feint.data import Dataset, Split
 from feint.defenses.outputs import (
     APGPClosedForm,
@@ -38,10 +39,9 @@ from feint.defenses.outputs import (
 )
 from feint.errors import BadInput
 from feint.evaluation import metrics
-from feint.networks import Network
-from feint.progress import bars
+from feint.models.networks import Network
+from feint.models.training import Training
 from feint.service import Defense, Service
-from feint.training import Training
 
 OUT = Path(__file__).parents[1] / "results" / "equations"
 KEY = "an experiment's, not a secret"
@@ -197,18 +197,18 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", default=["undefended", "defended"])
     options = parser.parse_args()
     torch.set_num_threads(1)
-    with bars() as watch:
+    with bars() as progress:
         for part in options.parts:
             jobs = list({"undefended": undefended, "defended": defended}[part]())
             for done, (name, job) in enumerate(jobs):
-                watch.step(part, done, len(jobs))
+                progress.step(part, done, len(jobs))
                 keep(
                     OUT,
                     name.replace(" ", "-").replace(",", "").replace("(", "").replace(")", "").replace("+", "and"),
                     job,
                     f"python -m experiments.equations {part}",
                 )
-            watch.step(part, len(jobs), len(jobs))
+            progress.step(part, len(jobs), len(jobs))
 
 
 if __name__ == "__main__":

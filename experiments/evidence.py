@@ -18,21 +18,22 @@ import torch
 from torch import Tensor, nn
 
 from experiments.rows import keep
-from feint import data, networks, victims
+from feint import data, victims
+from feint.cli.terminal import bars
 from feint.data import Split
+from feint.defense import Defense, Ladder
 from feint.defenses.access import Refuse, SequentialTest
 from feint.defenses.outputs import APGPClosedForm, LabelFlip
 from feint.demo import SETTINGS
 from feint.errors import Refused
 from feint.evaluation import metrics
 from feint.ledger import Ledger
-from feint.line import Defense, Ladder
-from feint.networks import Classifier
-from feint.progress import bars
+from feint.models import networks
+from feint.models.networks import Classifier
+from feint.models.training import learn
+from feint.progress import ProgressCallback
 from feint.query import Query
 from feint.service import Service
-from feint.training import learn
-from feint.watch import Watch
 
 OUT = Path(__file__).parents[1] / "results" / "evidence"
 SHARES = 1.0, 0.5, 0.25, 0.1, 0.05
@@ -135,16 +136,16 @@ class Remembered(nn.Module):
         return torch.stack([self.known[row.contiguous().numpy().tobytes()] for row in x])
 
 
-def ladder(setting: Setting, watch: Watch) -> Jobs:
+def ladder(setting: Setting, progress: ProgressCallback) -> Jobs:
     """What a thief gets with labels only: 10,000 CIFAR-100 images as 1 to 1,000 clients, or the task's own images."""
     for clients in (1, 10, 100, 1000):
         for policy in POLICIES:
-            yield f"ladder-{policy}-{clients}", partial(theft, setting, policy, clients, setting.pool, watch)
+            yield f"ladder-{policy}-{clients}", partial(theft, setting, policy, clients, setting.pool, progress)
     for policy in POLICIES:
-        yield f"ladder-own-{policy}", partial(theft, setting, policy, 1, setting.honest, watch)
+        yield f"ladder-own-{policy}", partial(theft, setting, policy, 1, setting.honest, progress)
 
 
-def theft(setting: Setting, policy: str, clients: int, pool: Split, watch: Watch) -> dict[str, Any]:
+def theft(setting: Setting, policy: str, clients: int, pool: Split, progress: ProgressCallback) -> dict[str, Any]:
     chosen = torch.randperm(len(pool), generator=torch.Generator().manual_seed(0))[:BUDGET]
     x = pool.inputs(chosen)
     ledger = Ledger()
@@ -163,7 +164,7 @@ def theft(setting: Setting, policy: str, clients: int, pool: Split, watch: Watch
     clean = victims.predict(setting.victim, x[:1]).shape[1]
     images = torch.from_numpy(pool.images[chosen[rows].numpy()])
     targets = nn.functional.one_hot(labels, clean).float()
-    stolen = learn(setting.victim.network, images, targets, SETTINGS["cifar10"].surrogate, watch=watch)
+    stolen = learn(setting.victim.network, images, targets, SETTINGS["cifar10"].surrogate, progress=progress)
     names = [f"thief-{i}" for i in range(min(clients, len(x)))]
     judged = setting.calibration  # the half that no thief owns
     answers = victims.answers(stolen, judged)
@@ -186,9 +187,9 @@ def main() -> None:
     victim = victims.load_published(options.weights, networks.get("resnet20", images))
     halves = [images.test.share(i, 2) for i in range(2)]
     setting = Setting(victim, halves[0], halves[1], images.pool, data.load("gtsrb").train.share(0, 4))
-    with bars() as watch:
-        watch.folder = options.work / "trainings"
-        jobs = {"streams": partial(streams, setting), "ladder": partial(ladder, setting, watch)}
+    with bars() as progress:
+        progress.folder = options.work / "trainings"
+        jobs = {"streams": partial(streams, setting), "ladder": partial(ladder, setting, progress)}
         for part in options.parts:
             for name, job in jobs[part]():
                 keep(OUT, name.replace(" ", "-").replace(",", ""), job, f"python -m experiments.evidence {part}")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from feint import data, networks, victims
+from feint import data, victims
 from feint.attacks import (
     Averaged,
     HardLabels,
@@ -30,6 +30,8 @@ from feint.attacks import (
     Smoothed,
     Timing,
 )
+from feint.bench.matrix import Matrix
+from feint.cli.terminal import bars
 from feint.data import Dataset
 from feint.defenses.inputs import APMSA
 from feint.defenses.outputs import (
@@ -42,14 +44,13 @@ from feint.defenses.outputs import (
     ReverseSigmoid,
 )
 from feint.demo import SETTINGS
-from feint.evaluation.matrix import Matrix
 from feint.evaluation.results import Cell, Results
-from feint.networks import Classifier
-from feint.progress import bars
-from feint.service import Defense, Rehearsal
-from feint.training import Training
+from feint.models import networks
+from feint.models.networks import Classifier
+from feint.models.training import Training
+from feint.progress import ProgressCallback
+from feint.service import Defense, SuspectedDefense
 from feint.victims import Trained
-from feint.watch import Watch
 
 OUT = Path(__file__).parents[1] / "results" / "lenses"
 QUERIES = 2500
@@ -90,12 +91,12 @@ class Theft:
     def knockoff(self) -> KnockoffNets:
         return KnockoffNets(self.images.pool, self.victim.network, self.training)
 
-    def defense(self, name: str, watch: Watch) -> Defense:
+    def defense(self, name: str, progress: ProgressCallback) -> Defense:
         """The defense of this name, fitted to the victim."""
         few, outliers = self.images.train.share(0, 10), data.load("gtsrb").train.share(0, 10)
 
         def fitted(recipe: Any) -> Defense:
-            return Defense(outputs=[recipe.fit(self.victim, few, outliers=outliers, watch=watch)])
+            return Defense(outputs=[recipe.fit(self.victim, few, outliers=outliers, progress=progress)])
 
         made: Mapping[str, Callable[[], Defense]] = {
             "none": Defense,
@@ -114,7 +115,7 @@ class Theft:
     def lenses(self, defense: Defense) -> dict[str, tuple[Lens, ...]]:
         """All ways to look at the answers of `defense`, by name."""
         pool, network = self.images.pool, self.victim.network
-        suspected, known = Rehearsal(unfitted(defense)), Rehearsal(defense, leaked=True)
+        suspected, known = SuspectedDefense(unfitted(defense)), SuspectedDefense(defense, leaked=True)
         brief = replace(self.training, epochs=10, least_steps=0)
         ways: dict[str, tuple[Lens, ...]] = {
             "as they are": (),
@@ -141,9 +142,9 @@ class Theft:
             return {name: way for name, way in ways.items() if not name.startswith("partial Bayes")}
         return ways
 
-    def matrix(self, name: str, watch: Watch) -> Matrix:
+    def matrix(self, name: str, progress: ProgressCallback) -> Matrix:
         """Every lens against the defense of this name."""
-        defense = self.defense(name, watch)
+        defense = self.defense(name, progress)
         attacks = {
             title: self.knockoff.through(*lenses) if lenses else self.knockoff
             for title, lenses in self.lenses(defense).items()
@@ -179,10 +180,10 @@ def main() -> None:
     images = data.load("cifar10")
     victim = victims.load_published(options.weights, networks.get("resnet20", images))
     theft = Theft(victim, images, replace(SETTINGS["cifar10"].surrogate, batch_size=64))
-    with bars() as watch:
-        watch.folder = options.work / "trainings"
+    with bars() as progress:
+        progress.folder = options.work / "trainings"
         names = [name for name in DEFENSES if re.search(options.defense, name)]
-        matrices = [theft.matrix(name, watch) for name in names]
+        matrices = [theft.matrix(name, progress) for name in names]
         cells = [
             (matrix, cell)
             for matrix in matrices
@@ -191,10 +192,10 @@ def main() -> None:
         ]
         cells = sorted([it for it in cells if it[1].attack], key=lambda it: soon(*it))
         for done, (matrix, cell) in enumerate(cells):
-            watch.step("lenses", done, len(cells))
+            progress.step("lenses", done, len(cells))
             if matrix.fingerprint(cell) not in Results.load(OUT):  # another run may have made it by now
-                Results().add(matrix.row(cell, watch=watch), OUT)
-        watch.step("lenses", len(cells), len(cells))
+                Results().add(matrix.row(cell, progress=progress), OUT)
+        progress.step("lenses", len(cells), len(cells))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from feint.evaluation.provenance import provenance
-from feint.store import written
+from feint.recipes.store import atomic_write
 
 
 def keep(folder: Path, name: str, job: Callable[[], dict[str, Any]], command: str) -> None:
@@ -14,5 +14,5 @@ def keep(folder: Path, name: str, job: Callable[[], dict[str, Any]], command: st
     file = folder / f"{name}.json"
     if not file.exists():
         row = {"name": name, "command": command, **job(), "provenance": provenance()}
-        with written(file) as partial_file:
+        with atomic_write(file) as partial_file:
             partial_file.write_text(json.dumps(row, indent=1) + "\n")

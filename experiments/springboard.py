@@ -15,28 +15,29 @@ from pathlib import Path
 import torch
 
 from experiments.rows import keep
-from feint import data, networks, train
+from feint import data, train
 from feint.attacks import HardLabels, KnockoffNets
+from feint.bench.matrix import Matrix
+from feint.cli.terminal import bars
 from feint.data import Dataset
 from feint.defenses.outputs import APGP, LabelOnly, ModelGuardW, ReverseSigmoid
 from feint.demo import SETTINGS
-from feint.evaluation.matrix import Matrix
-from feint.evaluation.springboard import Springboard
-from feint.networks import Classifier
-from feint.progress import bars
+from feint.evaluation.transfer import Springboard
+from feint.models import networks
+from feint.models.networks import Classifier
+from feint.progress import ProgressCallback
 from feint.service import Defense, Service
-from feint.watch import Watch
 
 OUT = Path(__file__).parents[1] / "results" / "springboard"
 QUERIES = {"digits": 700, "fashion_mnist": 10_000}
 RADIUS = {"digits": 32.0, "fashion_mnist": 16.0}  # of 255; digits have 17 levels of grey, 16 apart
 
 
-def defenses(victim: Classifier, images: Dataset, watch: Watch) -> Mapping[str, Defense]:
+def defenses(victim: Classifier, images: Dataset, progress: ProgressCallback) -> Mapping[str, Defense]:
     """The five that are compared."""
     return {
         "none": Defense(),
-        "APGP top-1": Defense(outputs=[APGP(top=1).fit(victim, images.train, watch=watch)]),
+        "APGP top-1": Defense(outputs=[APGP(top=1).fit(victim, images.train, progress=progress)]),
         "label only": Defense(outputs=[LabelOnly()]),
         "reverse sigmoid": Defense(outputs=[ReverseSigmoid(beta=1.0, gamma=0.1)]),
         "ModelGuard-W": Defense(outputs=[ModelGuardW(1.0)]),
@@ -50,19 +51,19 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    with bars() as watch:
-        watch.folder = options.work / "trainings"
+    with bars() as progress:
+        progress.folder = options.work / "trainings"
         for name in options.names:
             images, setting = data.load(name), SETTINGS[name]
             network = networks.get(setting.network, images)
-            victim = train(network, images.train, training=setting.victim, watch=watch)
+            victim = train(network, images.train, training=setting.victim, progress=progress)
             springboard = Springboard(images.train, radius=RADIUS[name])
             knockoff = KnockoffNets(images.pool, network, setting.surrogate)
             matrix = Matrix(
                 victim,
                 images.test,
                 attacks={"as they are": knockoff, "labels only": knockoff.through(HardLabels())},
-                defenses=defenses(victim, images, watch),
+                defenses=defenses(victim, images, progress),
                 budgets=[QUERIES[name]],
                 seeds=range(options.seeds),
                 springboard=springboard,
@@ -73,7 +74,7 @@ def main() -> None:
                 lambda of=(springboard, victim, images): of[0].scores(of[1], Service(of[1]), of[2].test),
                 f"python -m experiments.springboard {name}",
             )
-            matrix.run(folder=OUT / name, watch=watch)
+            matrix.run(folder=OUT / name, progress=progress)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ from torch import nn
 import feint
 from feint import Defense, Service
 from feint.data import Split
+from feint.defense import Ladder
 from feint.defenses.access import Budget, SequentialTest
 from feint.defenses.outputs import APGP
 from feint.defenses.scores import MaxProbability
 from feint.gateway.models.graphs import Exported
-from feint.line import Ladder
 from soak.askers import Right
 
 SHAPE, CLASSES = (3, 32, 32), 10

@@ -27,14 +27,14 @@ def digits(_cache):
 
 @pytest.fixture(scope="session")
 def network(digits):
-    from feint import networks
+    from feint.models import networks
 
     return networks.get("mlp", digits)
 
 
 @pytest.fixture(scope="session")
 def victim(network, digits):
-    from feint.training import Training, train
+    from feint.models.training import Training, train
 
     return train(network, digits.train, training=Training(epochs=8))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from feint.evaluation.results import FORMAT, Cell, Row
-from feint.watch import SILENT
+from feint.progress import NO_PROGRESS
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Toy:
     def fingerprint(self, cell):
         return hashlib.sha256(f"{cell.seed}".encode()).hexdigest()[:16]
 
-    def row(self, cell, *, watch=SILENT):
+    def row(self, cell, *, progress=NO_PROGRESS):
         (self.notes / f"{cell.seed}-{os.getpid()}-{time.monotonic_ns()}").touch()
         time.sleep(self.seconds)
         if f"{cell.seed}" in (self.notes / "failing").read_text().split():

@@ -7,9 +7,9 @@ from tests.problems import Linear
 
 from feint import Defense, Service
 from feint.attacks import DFAL, ActiveThief, DFALThenKCentre, KCentre, Uncertainty
-from feint.attacks.active_thief import _Waiting
-from feint.attacks.selection import Candidates, perturbation
-from feint.training import Training
+from feint.attacks.pool.active_thief import _Waiting
+from feint.attacks.pool.selection import Candidates, perturbation
+from feint.models.training import Training
 
 SELECTIONS = [Uncertainty(), KCentre(), DFAL(), DFALThenKCentre()]
 

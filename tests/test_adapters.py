@@ -12,9 +12,10 @@ import safetensors.torch
 import torch
 from torch.onnx import export
 
-from feint import cli, networks, victims
+from feint import cli, victims
 from feint.defenses.inputs import APMSA
 from feint.errors import BadInput, DamagedFile, MissingData, OverBudget, Unreachable
+from feint.models import networks
 from feint.query import Query
 from feint.service import Defense, Service
 

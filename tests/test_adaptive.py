@@ -7,11 +7,11 @@ from tests.problems import Linear
 
 from feint import Service
 from feint.attacks import KnockoffNetsAdaptive
-from feint.attacks.bandit import Bandit
-from feint.attacks.knockoff_adaptive import Rewards
+from feint.attacks.pool.bandit import Bandit
+from feint.attacks.pool.knockoff_adaptive import Rewards
 from feint.data import Split
 from feint.errors import BadInput
-from feint.training import Training
+from feint.models.training import Training
 
 GROUPS = torch.tensor([0, 1, 0, 2, 1])
 

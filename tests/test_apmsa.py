@@ -8,11 +8,11 @@ from torch import nn
 
 from feint.defenses.inputs import APMSA, CW, FGSM, PGD, DeepFool, Ray, bracket
 from feint.defenses.inputs.apmsa import approach_boundary
-from feint.defenses.inputs.margins import Seen, forward
+from feint.defenses.inputs.margins import MarginModel, forward
 from feint.errors import BadInput
+from feint.models.perturbation import margin_of
 from feint.query import Query
 from feint.service import Defense, Service
-from feint.steps import margin_of
 from feint.victims import predict
 
 X = torch.rand(24, 6, generator=torch.Generator().manual_seed(0))
@@ -174,7 +174,7 @@ def test_the_search_meets_every_crossing(steepest, patience, at_most, monkeypatc
     def look(u, rows):
         asked.append(len(rows))
         f = value(u, rows)
-        return Seen(margin=f + 0.1, kept=f > -0.05, near=(f > -0.05) & (f < 0.05), excess=f)
+        return MarginModel(margin=f + 0.1, kept=f > -0.05, near=(f > -0.05) & (f < 0.05), excess=f)
 
     every = torch.arange(40)
     u, n = bracket.approach(look, value(torch.zeros(40), every), value(torch.ones(40), every), rounds=60)
@@ -186,7 +186,7 @@ def test_the_search_meets_every_crossing(steepest, patience, at_most, monkeypatc
 def test_a_jump_is_met_from_the_kept_side():
     def look(u, rows):
         kept = u < 0.3
-        return Seen(u, kept, torch.zeros_like(kept), torch.where(kept, 5.0, -5.0))
+        return MarginModel(u, kept, torch.zeros_like(kept), torch.where(kept, 5.0, -5.0))
 
     u, n = bracket.approach(look, torch.tensor([5.0]), torch.tensor([-5.0]), rounds=40)
     assert 0.299 < u.item() < 0.3
@@ -202,7 +202,8 @@ def test_a_model_that_returns_no_numbers_is_refused():
 
 def test_cifar_labels_survive_through_resnet20(real_data):
     """The published network, where float32 differs between batches: all labels, in a batch and alone."""
-    from feint import data, networks, victims
+    from feint import data, victims
+    from feint.models import networks
 
     weights = real_data / "weights_cifar10_resnet20.npz"
     if not weights.exists() or not (real_data / "cifar10").is_dir():

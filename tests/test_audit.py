@@ -16,22 +16,23 @@ from onnx import helper, numpy_helper
 from sklearn.linear_model import LogisticRegression
 from tests.open_inference import served
 
-from feint import cli, victims, words
-from feint.audit import candidates, pages, plan, run
+from feint import cli, victims
+from feint.audit import candidates, output, plan, run
 from feint.audit.findings import limit, recommended
-from feint.audit.gate import Limit, NotRun, above
-from feint.audit.samples import gathered
+from feint.audit.gate import GateLimit, NotRun, above
+from feint.audit.samples import gather
+from feint.bench.matrix import Matrix
+from feint.defense import Defense
 from feint.defenses.outputs import APGP, AdaptiveMisinformation, LabelOnly, ReverseSigmoid
 from feint.errors import BadInput, DamagedFile, MissingData
-from feint.evaluation.matrix import Matrix
 from feint.evaluation.results import Cell, Results, Row
-from feint.language import LANGUAGES, texts
-from feint.line import Defense
+from feint.i18n import LANGUAGES, texts
+from feint.models.training import Training
+from feint.recipes import registry
 from feint.service import Service
-from feint.training import Training
 
 QUICK = "--minutes 0.01 --defense LabelOnly --defense ReverseSigmoid"
-REPORT = pages.report.write
+REPORT = output.report.write
 KEYS = {
     "format", "model", "plan", "partial", "missing", "failures", "thefts", "defenses", "recommendation", "flags",
     "standards", "provenance",
@@ -48,7 +49,7 @@ def feint(monkeypatch, capsys, tmp_path, _cache):
     monkeypatch.setattr(
         plan, "measured", lambda *_: 1.0
     )  # a slow machine: the least plan is made, whatever runs beside
-    monkeypatch.setattr(pages.report, "write", lambda path, *_, **__: path.write_text("a page of its own"))
+    monkeypatch.setattr(output.report, "write", lambda path, *_, **__: path.write_text("a page of its own"))
 
     def run(line: str) -> tuple[int, str, str]:
         code = 0
@@ -109,7 +110,7 @@ def test_every_kind_of_model_is_audited_end_to_end(model, digits, victim, tmp_pa
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_it_says_it_on_one_screen_and_again_from_what_it_kept(model, tmp_path, lang, monkeypatch):
     if lang == "zh":  # once is enough: the pictures take seconds
-        monkeypatch.setattr(pages.report, "write", REPORT)
+        monkeypatch.setattr(output.report, "write", REPORT)
     line = f"victim --data digits {QUICK} --price-per-1000 2 --lang {lang}"
     code, out, err = model(line)
     assert code == 0, err
@@ -131,7 +132,7 @@ def test_it_says_it_on_one_screen_and_again_from_what_it_kept(model, tmp_path, l
     assert (
         tomllib.loads((tmp_path / "feint-audit/victim/defense.toml").read_text()) == kept["recommendation"]["settings"]
     )
-    assert isinstance(words.defense(["feint-audit/victim/defense.toml"]), Defense)
+    assert isinstance(registry.parse_defense(["feint-audit/victim/defense.toml"]), Defense)
 
 
 def test_every_phrase_is_there_in_both_languages():
@@ -168,7 +169,7 @@ def test_the_gate_of_a_build(model):
     assert (code, "no complete result for fidelity@5000" in err, "AISVS" in out) == (2, True, True)
     for wrong in ("accuracy@40=0.5", "fidelity=0.5", "fidelity@40=2", "fidelity@x=1"):
         with pytest.raises(BadInput, match="SCORE@QUERIES"):
-            Limit.parse(wrong)
+            GateLimit.parse(wrong)
 
 
 def row(defense: str, attack: str, accuracy: float, *, error: str = "", budget: int = 100) -> Row:
@@ -184,22 +185,22 @@ def row(defense: str, attack: str, accuracy: float, *, error: str = "", budget: 
 
 def test_a_gate_is_open_only_where_every_attacker_was_run():
     whole = Results([row("none", "a", 0.5), row("none", "a, labels only", 0.6)])
-    assert above([Limit("fidelity", 100, 0.7)], whole, ()) == []
-    assert "a, labels only" in above([Limit("fidelity", 100, 0.55)], whole, ())[0]
+    assert above([GateLimit("fidelity", 100, 0.7)], whole, ()) == []
+    assert "a, labels only" in above([GateLimit("fidelity", 100, 0.55)], whole, ())[0]
     broken = Results([row("none", "a", 0.5), row("none", "a, labels only", 0, error="OSError: no")])
     with pytest.raises(NotRun, match="no complete result"):
-        above([Limit("fidelity", 100, 0.7)], broken, ())
-    assert above([Limit("fidelity", 100, 0.4)], broken, ())
+        above([GateLimit("fidelity", 100, 0.7)], broken, ())
+    assert above([GateLimit("fidelity", 100, 0.4)], broken, ())
     missing = [Cell("none", "b", 100), Cell("none", "a", 500)]
     for without in ([], missing[1:]):
-        assert above([Limit("fidelity", 100, 0.7)], whole, (), without) == []
+        assert above([GateLimit("fidelity", 100, 0.7)], whole, (), without) == []
     with pytest.raises(NotRun, match="no complete result"):
-        above([Limit("fidelity", 100, 0.7)], whole, (), missing)
-    assert above([Limit("fidelity", 100, 0.4)], whole, (), missing)
+        above([GateLimit("fidelity", 100, 0.7)], whole, (), missing)
+    assert above([GateLimit("fidelity", 100, 0.4)], whole, (), missing)
 
 
 def test_an_audit_ends_with_its_minutes_and_continues(model, monkeypatch, tmp_path):
-    from feint.evaluation import bench
+    from feint.bench import executor
 
     class Clock:
         now, tick = 0.0, 2.0
@@ -214,7 +215,7 @@ def test_an_audit_ends_with_its_minutes_and_continues(model, monkeypatch, tmp_pa
     monkeypatch.setattr(plan, "TUNED", 1e9)
     monkeypatch.setattr(plan, "restoring", lambda *_: 1e9)
     monkeypatch.setattr(run, "time", Clock)
-    monkeypatch.setattr(bench, "time", Clock)
+    monkeypatch.setattr(executor, "time", Clock)
     code, out, err = model(line)
     made = len(list((tmp_path / "run/rows").glob("*.json")))
     assert (code, "PARTIAL" in out, "no complete result for fidelity@20" in err) == (2, True, True), err
@@ -227,7 +228,7 @@ def test_an_audit_ends_with_its_minutes_and_continues(model, monkeypatch, tmp_pa
 
 def test_the_limit_ends_where_a_copy_comes_near_and_what_helps_little_is_not_recommended(victim, digits):
     rows = Results(row("none", "a", share, budget=budget) for budget, share in ((10, 0.3), (20, 0.7), (30, 0.5)))
-    from feint.audit.findings import Change, worst_cases
+    from feint.audit.findings import DefenseEffect, worst_cases
 
     thefts = worst_cases(rows, "none", (10, 20, 30), 2.0)
     assert [it.price for it in thefts] == [0.02, 0.04, 0.06]
@@ -235,7 +236,7 @@ def test_the_limit_ends_where_a_copy_comes_near_and_what_helps_little_is_not_rec
 
     def change(name, helps, lost, l1=0.5):
         utility = {"victim_accuracy": 0.9, "defender_accuracy": 0.9 - lost, "l1": l1}
-        return Change(candidates.Candidate(name, name, Defense()), thefts, None, helps, utility)
+        return DefenseEffect(candidates.Candidate(name, name, Defense()), thefts, None, helps, utility)
 
     best = recommended(
         [change("no", False, 0), change("dear", True, 0.2), change("far", True, 0), change("near", True, 0, 0.1)]
@@ -256,7 +257,7 @@ def test_what_learns_is_fitted_kept_and_deployed_from_there(model, victim, tmp_p
     told = json.loads(out)
     assert told["recommendation"]["settings"]["outputs"][0]["kind"] == "Kept"
     assert 60 in told["plan"]["budgets"]
-    deployed = words.defense(["run/defense.toml"], victim=victims.fingerprint(victim))
+    deployed = registry.parse_defense(["run/defense.toml"], victim=victims.fingerprint(victim))
     assert isinstance(deployed.outputs[0], APGP)
     assert deployed.outputs[0].generator is not None
 
@@ -271,13 +272,13 @@ def test_an_attacker_knows_the_method_and_not_what_it_learned(victim, digits):
 
 def test_more_minutes_run_more(victim, tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "measured", lambda *_: 1e-4)
-    samples = gathered("digits", None, (1, 8, 8))
+    samples = gather("digits", None, (1, 8, 8))
     tried = {"sigmoid": candidates.Candidate("sigmoid", "", Defense(outputs=[ReverseSigmoid()]))}
     cells = []
     for minutes in (0.01, 1, 5, 60):
-        made = plan.planned(victim, samples, tried, classes=10, minutes=minutes, answer=1e-5)
+        made = plan.make_plan(victim, samples, tried, classes=10, minutes=minutes, answer=1e-5)
         assert made.seconds <= minutes * 60 or minutes == 0.01
-        late = plan.planned(victim, samples, tried, classes=10, minutes=minutes, answer=1e-5, spent=minutes * 60)
+        late = plan.make_plan(victim, samples, tried, classes=10, minutes=minutes, answer=1e-5, spent=minutes * 60)
         assert (late.least, made.least) == (True, minutes == 0.01)
         assert made.size.budgets[0] == 100
         cells.append(len(made.matrix(victim, samples, tried).cells()))
@@ -303,19 +304,19 @@ def test_samples_of_every_form_are_the_same(tmp_path, monkeypatch, digits):
     forms["floats"] = images / np.float32(255)
     for name, array in forms.items():
         np.savez(tmp_path / f"{name}.npz", images=array, labels=labels)
-        samples = gathered(str(tmp_path / f"{name}.npz"), None, (1, 8, 8))
+        samples = gather(str(tmp_path / f"{name}.npz"), None, (1, 8, 8))
         assert samples.notes[0].phrase == "pool of samples"
         parts = [it.images for it in (samples.fit, samples.judge, samples.pool)]
         joined = np.concatenate(parts).reshape(len(images), -1)
         assert np.array_equal(np.unique(joined, axis=0), np.unique(images.reshape(len(images), -1), axis=0))
-    named = gathered("digits", None, (1, 8, 8))
+    named = gather("digits", None, (1, 8, 8))
     assert np.array_equal(named.pool.images, digits.pool.images)
     pool = tmp_path / "pool.npz"
     np.savez(pool, images=digits.pool.images)
-    assert gathered("digits", str(pool), None).pool.fingerprint
+    assert gather("digits", str(pool), None).pool.fingerprint
     few = np.concatenate([digits.pool.images, images[:5]])
     np.savez(pool, images=few)
-    assert len(gathered("digits", str(pool), None).pool) == len(digits.pool)
+    assert len(gather("digits", str(pool), None).pool) == len(digits.pool)
 
 
 def test_a_directory_of_images_is_read(tmp_path, digits):
@@ -325,7 +326,7 @@ def test_a_directory_of_images_is_read(tmp_path, digits):
     for i, (image, label) in enumerate(zip(digits.test.images[:120], digits.test.arrays[1], strict=False)):
         (tmp_path / "images" / str(label)).mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[0]).save(tmp_path / "images" / str(label) / f"{i}.png")
-    samples = gathered(str(tmp_path / "images"), "digits", (1, 8, 8))
+    samples = gather(str(tmp_path / "images"), "digits", (1, 8, 8))
     assert len(samples.fit) + len(samples.judge) == 120
     assert samples.judge.labels.max() == 9
 
@@ -372,13 +373,13 @@ def test_what_cannot_be_audited_is_said_in_one_line(model, digits, tmp_path):
 def test_errors_have_their_kind(tmp_path):
     (tmp_path / "noise.npz").write_bytes(b"noise")
     with pytest.raises(DamagedFile):
-        gathered(str(tmp_path / "noise.npz"), None, None)
+        gather(str(tmp_path / "noise.npz"), None, None)
     with pytest.raises(MissingData):
-        gathered(str(tmp_path / "none.npz"), None, None)
+        gather(str(tmp_path / "none.npz"), None, None)
 
 
 def test_ctrl_c_reports_what_is_there(model, monkeypatch, tmp_path):
-    from feint.evaluation import matrix
+    from feint.bench import matrix
 
     whole, count = matrix.Matrix.row, 0
 

@@ -15,15 +15,15 @@ import torch
 
 from feint import Defense, Matrix, Query, Service, Training
 from feint.attacks import HardLabels, KnockoffNets
+from feint.bench import executor
+from feint.bench.cache import CachedService, is_cacheable
+from feint.bench.locks import Leases
+from feint.defense import Ladder
 from feint.defenses.access import Budget
 from feint.defenses.outputs import APGPClosedForm
 from feint.errors import DamagedFile, NotWritten
-from feint.evaluation import bench
-from feint.evaluation.leases import Leases
-from feint.evaluation.remembered import Remembered, keepable
 from feint.evaluation.results import FORMAT, Results, read
-from feint.line import Ladder
-from feint.watch import Watch
+from feint.progress import ProgressCallback
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_the_cells_of_a_killed_bench_are_taken_over(toy, folder, another):
         assert wait_until(lambda: len(list(folder.glob("*.json"))) >= 2)
         one.kill()  # nearly always in the middle of a cell, whose lease it leaves
     begun, finished = set(toy.begun()), {it.stem for it in folder.glob("*.json")}
-    results = bench.run([dataclasses.replace(toy, count=12)], folder=folder)
+    results = executor.run([dataclasses.replace(toy, count=12)], folder=folder)
     assert len(results) == 12
     assert sum(toy.begun().values()) == 12 + len(begun) - len(finished)
     left = {it.stem[:8] for it in folder.glob(".leases/*")}  # of a row that was written, and killed before letting go
@@ -134,14 +134,14 @@ def test_a_lease_of_a_process_that_ended_here_is_free_at_once(tmp_path):
 
 def test_a_failed_cell_is_a_row_and_is_run_again_by_the_next_call(toy, folder):
     (toy.notes / "failing").write_text("1 4")
-    results = bench.run([toy], folder=folder)
+    results = executor.run([toy], folder=folder)
     assert len(results) == 6
     assert {row.seed: row.error for row in results.failed} == dict.fromkeys((1, 4), "ValueError: no luck with this one")
     assert all(row.scores == {} for row in results.failed)
     assert len(results.lines()) == 1
     assert results.lines()[0].seeds == 4
     (toy.notes / "failing").write_text("4")
-    again = bench.run([toy], folder=folder)
+    again = executor.run([toy], folder=folder)
     assert toy.begun() == {0: 1, 1: 2, 2: 1, 3: 1, 4: 2, 5: 1}
     assert [row.seed for row in again.failed] == [4]
     assert [row.seed for row in Results.load(folder).failed] == [4]
@@ -181,11 +181,11 @@ def test_results_merge(toy):
     ids=["truncated", "empty", "a list", "unknown field", "newer"],
 )  # fmt: skip
 def test_a_row_that_cannot_be_read_is_named_and_nothing_is_run(toy, folder, spoil, said):
-    bench.run([toy], folder=folder)
+    executor.run([toy], folder=folder)
     file = sorted(folder.glob("*.json"))[2]
     file.write_text(spoil(file.read_text()))
     with pytest.raises(DamagedFile, match=said) as error:
-        bench.run([dataclasses.replace(toy, count=9)], folder=folder)
+        executor.run([dataclasses.replace(toy, count=9)], folder=folder)
     assert file.name in str(error.value)
     assert sum(toy.begun().values()) == 6
 
@@ -201,17 +201,17 @@ def test_a_full_disk_loses_nothing_that_was_finished(toy, folder, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", full)
         with pytest.raises(NotWritten, match="No space left"):
-            bench.run([toy], folder=folder)
+            executor.run([toy], folder=folder)
     assert len(Results.load(folder)) == 3
     assert {it.name for it in folder.iterdir() if it.suffix != ".json"} == set()  # no half row, no lease
-    assert len(bench.run([toy], folder=folder)) == 6
+    assert len(executor.run([toy], folder=folder)) == 6
     assert sum(toy.begun().values()) == 7
 
 
 def test_a_folder_that_cannot_be_written_is_told_so(toy, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(NotWritten, match="file"):
-        bench.run([toy], folder=tmp_path / "file" / "rows")
+        executor.run([toy], folder=tmp_path / "file" / "rows")
     assert not toy.begun()
 
 
@@ -245,8 +245,8 @@ def test_kept_answers_are_asked_once_and_change_no_row(knockoffs, tmp_path):
 
     thefts()  # what the matrix works out once
     asked, often = thefts()
-    kept, once = thefts(watch=Watch(tmp_path))
-    again, never = thefts(watch=Watch(tmp_path))
+    kept, once = thefts(progress=ProgressCallback(tmp_path))
+    again, never = thefts(progress=ProgressCallback(tmp_path))
     assert asked == kept == again
     assert all(asked == budget for (_, budget), (_, asked) in kept.items())
     utility = often - 6  # each attack asks one batch with the small budget, and two with the large one
@@ -259,14 +259,14 @@ def test_answers_are_bit_for_bit_those_of_the_service_and_are_billed(victim, dig
     x = digits.test.inputs()[:40]
     defense = Defense(outputs=[APGPClosedForm(top=1)])
     plain, service = Service(victim, defense), Service(victim, defense)
-    kept = Remembered(service, tmp_path)
+    kept = CachedService(service, tmp_path)
     for _ in range(2):
         assert torch.equal(kept(Query(x, "thief")).p, plain(Query(x, "thief")).p)
     assert service.ledger["thief"].queries == plain.ledger["thief"].queries == 80
     assert torch.equal(kept(Query(x[:5])).p, plain(Query(x[:5])).p)
     assert len(list(tmp_path.glob("*/*.npy"))) == 1  # a few inputs are worth no file
     file = next(tmp_path.glob("*/*.npy"))
-    other = Remembered(Service(victim), tmp_path)
+    other = CachedService(Service(victim), tmp_path)
     assert not torch.equal(other(Query(x)).p, plain(Query(x)).p)
     assert len(list(tmp_path.glob("*/*.npy"))) == 2
     file.write_bytes(file.read_bytes()[:100])
@@ -275,11 +275,11 @@ def test_answers_are_bit_for_bit_those_of_the_service_and_are_billed(victim, dig
 
 
 def test_what_remembers_its_clients_is_never_kept(victim):
-    assert keepable(Service(victim, Defense(outputs=[APGPClosedForm(top=1)])))
-    assert not keepable(Service(victim, Defense(access=[Budget(30)])))
-    assert not keepable(Service(victim, Ladder([], [Defense(), Defense()])))
+    assert is_cacheable(Service(victim, Defense(outputs=[APGPClosedForm(top=1)])))
+    assert not is_cacheable(Service(victim, Defense(access=[Budget(30)])))
+    assert not is_cacheable(Service(victim, Ladder([], [Defense(), Defense()])))
 
 
 def test_rows_say_their_format(toy, folder):
-    bench.run([toy], folder=folder)
+    executor.run([toy], folder=folder)
     assert {read(it).format for it in folder.glob("*.json")} == {FORMAT}

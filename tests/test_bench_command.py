@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from tests.test_suites import SMALL
 
-from feint import cli, suite
-from feint.evaluation.matrix import Matrix
+from feint import bench, cli
+from feint.bench.estimate import estimate
+from feint.bench.matrix import Matrix
+from feint.bench.plan import humanize
 from feint.evaluation.results import Results
-from feint.suite.estimate import estimate
-from feint.suite.plan import spoken
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def feint(monkeypatch, capsys, tmp_path, _cache):
 
 def test_a_dry_run_plans_and_makes_nothing(feint):
     code, out, _ = feint("bench small.toml --dry-run --out rows")
-    cells = suite.load("small.toml").cells()
+    cells = bench.load("small.toml").cells()
     asked = sum(it.budget for it in cells)
     assert code == 0
     assert f"{len(cells)} cells: 6 utilities and {len(cells) - 6} thefts" in out
@@ -103,7 +103,7 @@ def test_what_is_unknown_is_said_in_one_line_and_exits_with_2(feint, line, says)
 
 
 def test_an_estimate_is_made_of_rows_where_there_are_some(feint):
-    read = suite.load("small.toml")
+    read = bench.load("small.toml")
     cells = [it for it in read.cells("narrow, none, RS") if it.attack]
     assert [it.budget for it in cells if it.attack == "RS"] == [40, 80]
     feint("bench small.toml --out rows --runner here --only 'narrow, none, RS, 40'")
@@ -116,6 +116,6 @@ def test_an_estimate_is_made_of_rows_where_there_are_some(feint):
 
 
 def test_times_are_spoken_as_people_say_them():
-    assert [spoken(it) for it in (59, 150, 3600, 9000, 90_000)] == [
+    assert [humanize(it) for it in (59, 150, 3600, 9000, 90_000)] == [
         "59 seconds", "2.5 minutes", "60 minutes", "2.5 hours", "25 hours",
     ]  # fmt: skip

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from feint import Defense, Matrix, Training
 from feint.attacks import HardLabels, KnockoffNets, PartialBayesBound
 from feint.data import Split
+from feint.defense import Ladder
 from feint.defenses.outputs import APGPClosedForm, GaussianNoise, LabelOnly, Rounding
-from feint.evaluation import checks, declared, facts
-from feint.evaluation.checks import suspicions, verdict
-from feint.evaluation.noise import noise
+from feint.evaluation import checks, probes, traits
+from feint.evaluation.checks import find_flags, verdict
 from feint.evaluation.results import Results, Row
 from feint.evaluation.robust import interval_of_maximum, robust
-from feint.evaluation.springboard import Springboard
-from feint.evaluation.summary import worst_case
-from feint.line import Ladder
-from feint.recipe import to_table
+from feint.evaluation.significance import noise
+from feint.evaluation.transfer import Springboard
+from feint.recipes.recipe import to_table
+from feint.report.summary import worst_case
 from feint.service import Service
 from feint.transcript import Transcript
 from feint.victims import predict
@@ -70,7 +70,7 @@ def cell(
 
 
 def names(rows):
-    return {flag.name for flags in suspicions(Results(rows)).values() for flag in flags}
+    return {flag.name for flags in find_flags(Results(rows)).values() for flag in flags}
 
 
 APGP = ("APGP", "knockoff")
@@ -157,7 +157,7 @@ def test_a_defense_that_measures_as_keeping_the_label_needs_labels_only_too():
 
 def test_what_a_recipe_declares():
     def keeps(defense):
-        return declared.keeps_label(cell(0.5, defense=to_table(defense))[0], {})
+        return traits.keeps_label(cell(0.5, defense=to_table(defense))[0], {})
 
     gentle, harsh = Rounding(), GaussianNoise("a test's, not a secret", 0.1)
     assert keeps(Defense(outputs=[Rounding(), APGPClosedForm(top=3)]))
@@ -165,10 +165,10 @@ def test_what_a_recipe_declares():
     assert not keeps(Defense(outputs=[gentle, harsh]))
     assert keeps(Ladder([], [Defense(), Defense(outputs=[gentle])]))
     assert not keeps(Ladder([], [Defense(outputs=[gentle]), Defense(outputs=[harsh])]))
-    assert declared.draws(cell(0.5, defense=to_table(Ladder([], [Defense(), Defense(outputs=[harsh])])))[0])
-    assert declared.labels_only(cell(0.5, attack=through(LABELS, {"kind": "Sybil"}))[0])
-    assert not declared.labels_only(cell(0.5, attack=through(LABELS, {"kind": "Smoothed"}))[0])
-    assert declared.tells_labels_alone(cell(0.5, defense=to_table(Defense(outputs=[LabelOnly()])))[0])
+    assert traits.draws(cell(0.5, defense=to_table(Ladder([], [Defense(), Defense(outputs=[harsh])])))[0])
+    assert traits.labels_only(cell(0.5, attack=through(LABELS, {"kind": "Sybil"}))[0])
+    assert not traits.labels_only(cell(0.5, attack=through(LABELS, {"kind": "Smoothed"}))[0])
+    assert traits.tells_labels_alone(cell(0.5, defense=to_table(Defense(outputs=[LabelOnly()])))[0])
 
 
 def test_data_in_memory_are_told_apart_by_their_fingerprint():
@@ -176,7 +176,7 @@ def test_data_in_memory_are_told_apart_by_their_fingerprint():
     for fingerprint in ("t", "other"):
         (row,) = cell(0.5, seeds=1, attack=KNOCKOFF | {"pool": memory | {"fingerprint": fingerprint}})
         row.recipe["test"] = memory
-        assert declared.holds_test_data(row) == (fingerprint == "t")
+        assert traits.holds_test_data(row) == (fingerprint == "t")
 
 
 def test_an_interval_holds_its_share_where_all_attacks_are_equal():
@@ -274,7 +274,7 @@ def test_noise_covers_what_chance_does():
 
 def test_committed_rows_of_the_first_format_are_read():
     results = Results.load(ROOT / "results" / "lenses")
-    flags = suspicions(results)
+    flags = find_flags(results)
     assert flags.keys() == {row.fingerprint for row in results}
     assert all("few-seeds" in verdict(it) for it in flags.values())
     above = {"defense-above-undefended", "lens-above-undefended"}  # 40.1 beside 38.5: one seed cannot tell
@@ -283,11 +283,11 @@ def test_committed_rows_of_the_first_format_are_read():
 
 def test_a_verdict_in_words():
     (row,) = cell(0.5, seeds=1, scores={"explained": 0.1})
-    flags = suspicions(Results([row]))[row.fingerprint]
+    flags = find_flags(Results([row]))[row.fingerprint]
     assert verdict(flags) == "not-converged, few-seeds"
     assert verdict([]) == "trusted"
     noted = replace(row, flags=["of-tomorrow: something new", *map(str, flags)])
-    assert verdict(suspicions(Results([noted]))[row.fingerprint]) == "not-converged, of-tomorrow, few-seeds"
+    assert verdict(find_flags(Results([noted]))[row.fingerprint]) == "not-converged, of-tomorrow, few-seeds"
 
 
 @pytest.fixture(scope="module")
@@ -320,14 +320,14 @@ def test_a_row_carries_its_own_flags(results):
     for row in results:
         assert row.flags == [str(flag) for flag in checks.own(row)]
         assert len(row.flags) == len(checks.own(row))
-    found = suspicions(results)
+    found = find_flags(results)
     assert all(len({flag.name for flag in it}) == len(it) for it in found.values())  # what was noted is not found twice
     assert results.failed == []
 
 
 def test_a_witness_changes_nothing(victim, digits, network):
     knockoff = KnockoffNets(digits.pool, network, Training(epochs=2)).through(HardLabels())
-    witness, oracles = facts.Witness(), [Service(victim).oracle(client="thief", budget=50) for _ in range(2)]
+    witness, oracles = probes.TranscriptProbe(), [Service(victim).oracle(client="thief", budget=50) for _ in range(2)]
     one, other = knockoff.steal(oracles[0]), witness.through(knockoff).steal(oracles[1])
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     assert set(witness.seen.transcript.p.unique().tolist()) == {0.0, 1.0}  # what the attack saw: labels
@@ -337,23 +337,23 @@ def test_what_is_explained(victim, digits):
     x = digits.test.inputs()
     transcript = Transcript()
     transcript.record(x, predict(victim, x))
-    assert facts.explained(victim, transcript) == pytest.approx(1, abs=1e-6)
-    assert facts.explained(Constant(predict(victim, x).mean(0)), transcript) == pytest.approx(0, abs=1e-5)
+    assert probes.explained(victim, transcript) == pytest.approx(1, abs=1e-6)
+    assert probes.explained(Constant(predict(victim, x).mean(0)), transcript) == pytest.approx(0, abs=1e-5)
     same = Transcript()
     same.record(x, torch.full((len(x), 10), 0.1))
-    assert facts.explained(victim, same) is None  # nothing was told
+    assert probes.explained(victim, same) is None  # nothing was told
     transcript.keep_answers_only()
-    assert facts.explained(victim, transcript) is None
-    assert facts.explained(victim, Transcript()) is None
+    assert probes.explained(victim, transcript) is None
+    assert probes.explained(victim, Transcript()) is None
 
 
 def test_overlap_counts_what_a_plain_loop_counts(digits):
     rows = np.concatenate([digits.test.images[:7], digits.test.images[:3], digits.pool.images[:5]])
     pool = Split.of(rows, np.zeros(len(rows), int))
     plain = sum(any((image == other).all() for other in rows) for image in digits.test.images)
-    assert facts.overlap(pool, digits.test) == plain == 7
-    assert facts.overlap(digits.pool, digits.test) == 0
-    assert facts.overlap(Training(), digits.test) == 0
+    assert probes.overlap(pool, digits.test) == plain == 7
+    assert probes.overlap(digits.pool, digits.test) == 0
+    assert probes.overlap(Training(), digits.test) == 0
 
 
 class Constant(torch.nn.Module):

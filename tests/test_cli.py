@@ -11,11 +11,12 @@ import time
 import pytest
 from tests.open_inference import served
 
-from feint import store, victims, words
+from feint import victims
 from feint.defenses.access import PRADA, Budget, Refuse
 from feint.defenses.inputs import APMSA
 from feint.defenses.outputs import APGPClosedForm
 from feint.errors import BadInput, DamagedFile, MissingData
+from feint.recipes import registry, store
 from feint.service import Defense, Ladder, Service
 from feint.transcript import Transcript
 
@@ -242,22 +243,22 @@ def test_an_interrupted_theft_asks_nothing_twice(trained, tmp_path):
 
 def test_a_defense_stands_in_its_room_whether_it_is_a_directory_or_a_recipe(tmp_path):
     store.save(tmp_path / "apgp", APGPClosedForm(top=1))
-    line = words.defense([str(tmp_path / "apgp"), "APMSA(gap=0.1)", "Budget(5)", "APMSA"])
+    line = registry.parse_defense([str(tmp_path / "apgp"), "APMSA(gap=0.1)", "Budget(5)", "APMSA"])
     assert line == Defense(access=[Budget(5)], inputs=[APMSA(gap=0.1), APMSA()], outputs=[APGPClosedForm(top=1)])
     with pytest.raises(BadInput, match="an input defense"):
-        words.defense(["Ray()"])
+        registry.parse_defense(["Ray()"])
     with pytest.raises(MissingData, match="does not exist"):
-        words.defense([str(tmp_path / "typo")])
+        registry.parse_defense([str(tmp_path / "typo")])
 
 
 def test_a_defense_that_was_fitted_to_another_victim_is_refused(tmp_path, victim):
     own = victims.fingerprint(victim)
     store.save(tmp_path / "apgp", APGPClosedForm(top=1), victim="another")
     store.save(tmp_path / "mine", APGPClosedForm(top=1), victim=own)
-    assert words.defense([str(tmp_path / "mine")], victim=own) == Defense(outputs=[APGPClosedForm(top=1)])
+    assert registry.parse_defense([str(tmp_path / "mine")], victim=own) == Defense(outputs=[APGPClosedForm(top=1)])
     for place in (tmp_path / "apgp", f"Defense(outputs=[Kept('{tmp_path / 'apgp'}')])"):
         with pytest.raises(BadInput, match="fit it to this victim"):
-            words.defense([str(place)], victim=own)
+            registry.parse_defense([str(place)], victim=own)
 
 
 LADDER = """
@@ -279,13 +280,17 @@ def test_a_ladder_is_composed_in_toml_or_text_of_what_was_kept(tmp_path):
     policy.write_text(LADDER.replace("FOLDER", str(folder)))
     ladder = Ladder([PRADA()], [Defense(outputs=[APGPClosedForm(top=1)]), Defense(access=[Refuse()])], at=[0, 1])
     rungs = f"rungs=[Defense(outputs=[Kept('{folder}')]), Defense(access=[Refuse()])]"
-    assert words.defense([str(policy)]) == words.defense([f"Ladder([PRADA()], {rungs}, at=[0, 1])"]) == ladder
+    assert (
+        registry.parse_defense([str(policy)])
+        == registry.parse_defense([f"Ladder([PRADA()], {rungs}, at=[0, 1])"])
+        == ladder
+    )
     store.save(tmp_path / "ladder", ladder)
-    assert words.defense([str(tmp_path / "ladder")]) == ladder
+    assert registry.parse_defense([str(tmp_path / "ladder")]) == ladder
     with pytest.raises(BadInput, match="Ladder alone"):
-        words.defense([str(policy), "Budget(5)"])
+        registry.parse_defense([str(policy), "Budget(5)"])
     with pytest.raises(BadInput, match="belongs into a Ladder"):
-        words.defense(["PRADA()"])
+        registry.parse_defense(["PRADA()"])
     policy.write_text("kind = ")
     with pytest.raises(DamagedFile, match="that line"):
-        words.defense([str(policy)])
+        registry.parse_defense([str(policy)])

@@ -17,17 +17,17 @@ from feint.attacks import (
     RandomTargets,
     SeedSamples,
 )
-from feint.attacks.augmentations import Known
-from feint.attacks.descent import descend, log_odds
-from feint.attacks.seed_samples import least_confident
+from feint.attacks.synthetic.augmentations import KnownAnswers
+from feint.attacks.synthetic.descent import descend, log_odds
+from feint.attacks.synthetic.seed_samples import least_confident
 from feint.errors import BadInput, BadRecipe, OverBudget
-from feint.oracle import Meter, Relay
+from feint.models.perturbation import CW, FGSM, PGD, margin_of
+from feint.models.training import Training, learn
+from feint.oracle import CountingOracle, OracleWrapper
+from feint.progress import ProgressCallback
 from feint.query import Answer
 from feint.service import Service
-from feint.steps import CW, FGSM, PGD, margin_of
-from feint.training import Training, learn
 from feint.victims import fingerprint
-from feint.watch import Watch
 
 SURROGATE = NETWORK.build(3)
 X = pool().inputs(slice(0, 40))
@@ -35,7 +35,7 @@ LABEL = torch.randint(0, 3, (40,), generator=torch.Generator().manual_seed(2))
 
 
 def augment(recipe, model=SURROGATE, x=X, label=LABEL, after=0, seed=0):
-    return recipe.augment(model, Known(x, label), after, torch.Generator().manual_seed(seed))
+    return recipe.augment(model, KnownAnswers(x, label), after, torch.Generator().manual_seed(seed))
 
 
 def row_by_row(value, model=SURROGATE):
@@ -128,7 +128,7 @@ def test_steps_begin_where_they_are_told_to():
     assert (found - start).abs().max() <= 0.003 + 1e-6
 
 
-class Strict(Relay):
+class Strict(OracleWrapper):
     """Whoever asks more than is left has miscounted."""
 
     def try_ask(self, x):
@@ -136,7 +136,7 @@ class Strict(Relay):
         return super().try_ask(x)
 
 
-class Recorded(Watch):
+class Recorded(ProgressCallback):
     """Every batch of queries, by its size, and every training, by its epochs."""
 
     def __init__(self):
@@ -151,11 +151,13 @@ class Recorded(Watch):
 
 
 def test_jbda_grows_by_its_rounds_and_then_by_its_reservoir():
-    watch = Recorded()
+    progress = Recorded()
     oracle = Service(Linear()).oracle(client="a", budget=100)
-    JBDA(pool(), NETWORK, Training(epochs=1), seeds=10, reservoir=15, reservoir_after=2).steal(oracle, watch=watch)
-    assert watch.asked == [10, 20, 40, 55, 70, 85, 100]
-    assert len(watch.trained) == 7
+    JBDA(pool(), NETWORK, Training(epochs=1), seeds=10, reservoir=15, reservoir_after=2).steal(
+        oracle, progress=progress
+    )
+    assert progress.asked == [10, 20, 40, 55, 70, 85, 100]
+    assert len(progress.trained) == 7
     x = oracle.transcript.x.flatten(1)
     for start, stop in ((10, 20), (20, 40), (40, 55), (85, 100)):
         nearest = (x[start:stop, None] - x[None, :start]).abs().amax(-1).amin(-1)
@@ -172,10 +174,10 @@ def test_jbda_grows_by_its_rounds_and_then_by_its_reservoir():
     ],
 )
 def test_jbda_ends_with_its_rounds_or_its_budget(recipe, asked):
-    watch = Recorded()
+    progress = Recorded()
     oracle = Strict(Service(Linear()).oracle(client="a", budget=99))
-    JBDA(pool(), NETWORK, Training(epochs=1), seeds=10, **recipe).steal(oracle, watch=watch)
-    assert watch.asked == asked
+    JBDA(pool(), NETWORK, Training(epochs=1), seeds=10, **recipe).steal(oracle, progress=progress)
+    assert progress.asked == asked
 
 
 @pytest.mark.parametrize(("budget", "seeds", "says"), [(9, 10, "at least 10"), (400, 301, "301")])
@@ -250,11 +252,11 @@ def test_of_the_candidates_the_least_confident_are_asked():
 
 def test_surrogates_between_are_trained_further_and_the_last_one_from_scratch():
     between = Training(epochs=2, batch_size=32)
-    watch, oracle = Recorded(), Service(Linear()).oracle(client="a", budget=120)
+    progress, oracle = Recorded(), Service(Linear()).oracle(client="a", budget=120)
     surrogate = SeedSamples(pool(), NETWORK, SHORT, step=FGSM(0.1), chunk=40, between=between).steal(
-        oracle, watch=watch
+        oracle, progress=progress
     )
-    assert watch.trained == [15, 2, 2, 15]
+    assert progress.trained == [15, 2, 2, 15]
     alone = learn(NETWORK, oracle.transcript.x, oracle.transcript.p, SHORT)
     assert fingerprint(surrogate) == fingerprint(alone)
     with pytest.raises(BadRecipe, match="holdout"):
@@ -284,13 +286,15 @@ def test_what_was_interrupted_goes_on_where_it_was(attack):
         return Answer(victim(query.x).softmax(-1).detach())
 
     limit = 1000
-    whole = attack.steal(Meter(send, budget=100), seed=3)
+    whole = attack.steal(CountingOracle(send, budget=100), seed=3)
     counts[0], limit = 0, 61
-    broken = Meter(send, budget=100, batch_size=7)
+    broken = CountingOracle(send, budget=100, batch_size=7)
     with pytest.raises(Gone):
         attack.steal(broken, seed=3)
     counts[0], limit = 0, 1000
-    assert fingerprint(attack.steal(Meter(send, budget=100, past=broken.transcript), seed=3)) == fingerprint(whole)
+    assert fingerprint(attack.steal(CountingOracle(send, budget=100, past=broken.transcript), seed=3)) == fingerprint(
+        whole
+    )
     assert counts[0] == 100 - len(broken.transcript)
 
 

@@ -9,16 +9,16 @@ from tests.conformance.test_attacks import CASES, NETWORK, SMALL
 from tests.problems import Linear
 from torch import Tensor
 
-from feint.attacks import DFME, DFMSHL, MAZE, Differences, Game, HalfCosine, HardLabels, MultiStep
-from feint.attacks.adversarial import Table
-from feint.attacks.data_free import divergence, l1_of_logits
-from feint.attacks.dfms import mean_information
-from feint.attacks.players import Discriminator, ImageGenerator, squash, synthetic
-from feint.attacks.zeroth_order import forward_differences, on_the_sphere
+from feint.attacks import DFME, DFMSHL, MAZE, Differences, HalfCosine, HardLabels, LoopConfig, MultiStep
+from feint.attacks.data_free.dfme import divergence, l1_of_logits
+from feint.attacks.data_free.dfms import mean_information
+from feint.attacks.data_free.generators import Discriminator, ImageGenerator, squash, synthetic
+from feint.attacks.data_free.loop import LoopState
+from feint.attacks.data_free.zeroth_order import forward_differences, on_the_sphere
 from feint.defenses.access import Budget
 from feint.defenses.outputs import Rounding
 from feint.errors import BadInput, Refused
-from feint.oracle import Meter
+from feint.oracle import CountingOracle
 from feint.service import Defense, Service
 from feint.transcript import Transcript
 
@@ -129,14 +129,14 @@ def test_interrupted_it_goes_on_from_what_was_answered(name, tmp_path):
 
         return send
 
-    oracle = Meter(until(70), budget=120)
+    oracle = CountingOracle(until(70), budget=120)
     with pytest.raises(KeyboardInterrupt):
         CASES[name].steal(oracle)
     oracle.transcript.save(tmp_path / "transcript.safetensors")
     past = Transcript.load(tmp_path / "transcript.safetensors")
     assert 0 < len(past) <= 70
     sent.clear()
-    resumed = CASES[name].steal(Meter(until(120 - len(past)), budget=120, past=past))
+    resumed = CASES[name].steal(CountingOracle(until(120 - len(past)), budget=120, past=past))
     whole = CASES[name].steal(Service(Linear()).oracle(client="a", budget=120))
     assert all(
         torch.equal(a, b) for a, b in zip(resumed.state_dict().values(), whole.state_dict().values(), strict=True)
@@ -154,7 +154,7 @@ def test_it_keeps_no_inputs_and_leaves_the_random_state_alone(name):
 
 
 def test_the_memory_keeps_a_fair_choice_and_no_more():
-    table = Table(replace(SMALL, memory=40), NETWORK, distance=lambda p, z: z.sum(1), seed=0)
+    table = LoopState(replace(SMALL, memory=40), NETWORK, distance=lambda p, z: z.sum(1), seed=0)
     kept = torch.zeros(100)
     for seed in range(200):
         table.random.manual_seed(seed)
@@ -215,7 +215,7 @@ def test_schedules_fall_with_the_budget_that_is_spent():
     steps = MultiStep((0.1, 0.5), by=0.3)
     assert [steps.factor(it) for it in (0.0, 0.1, 0.49, 0.5)] == pytest.approx([1, 0.3, 0.3, 0.09])
     assert [HalfCosine().factor(it) for it in (0.0, 0.5, 1.0)] == pytest.approx([1, 0.5, 0])
-    table = Table(Game(2, memory=2, schedule=steps), NETWORK, distance=lambda p, z: z.sum(1), seed=0)
+    table = LoopState(LoopConfig(2, memory=2, schedule=steps), NETWORK, distance=lambda p, z: z.sum(1), seed=0)
     table.slow_down(0.6)
     assert table.towards.param_groups[0]["lr"] == pytest.approx(0.1 * 0.09)
     assert table.against.param_groups[0]["lr"] == pytest.approx(1e-4 * 0.09)

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from tests.problems import Linear
 
 from feint.attacks import EquationSolving, HardLabels, Retraining
-from feint.attacks.parameters import classifier, parameters
-from feint.attacks.weighing import Design, flat_sequence
+from feint.attacks.parametric.experiment_design import WeighingDesign, flat_sequence
+from feint.attacks.parametric.linear_parameters import classifier, parameters
 from feint.defenses.access import Budget
 from feint.defenses.outputs import LabelOnly, Rounding, TopK
 from feint.errors import BadInput, BadRecipe
-from feint.networks import Network
+from feint.models.networks import Network
 from feint.service import Defense, Service
 
 
@@ -45,7 +45,7 @@ def test_softmax_regression_is_recovered_in_d_plus_1_queries(shape, classes):
 @given(d=st.integers(1, 12), n=st.integers(1, 40), size=st.integers(1, 9))
 @settings(max_examples=60, deadline=None)
 def test_the_fast_solution_is_that_of_a_dense_least_squares(d, n, size):
-    design = Design.draw(d, n, 0.5, torch.Generator().manual_seed(d))
+    design = WeighingDesign.draw(d, n, 0.5, torch.Generator().manual_seed(d))
     x = torch.cat(list(design.inputs(size))).double()
     assert x.shape == (n, d)
     assert x.min() >= 0
@@ -86,7 +86,9 @@ def test_refused_below_the_least_it_takes_the_solution_of_least_norm():
     service = Service(victim(), Defense(access=[Budget(9)]))
     oracle = service.oracle(client="a", budget=17)
     stolen = EquationSolving(Network("linear", (1, 4, 4), 3)).steal(oracle)
-    x = torch.cat(list(Design.draw(16, 17, 1.0, torch.Generator().manual_seed(0)).inputs(9)))[:9].view(-1, 1, 4, 4)
+    x = torch.cat(list(WeighingDesign.draw(16, 17, 1.0, torch.Generator().manual_seed(0)).inputs(9)))[:9].view(
+        -1, 1, 4, 4
+    )
     assert torch.allclose(stolen(x).softmax(-1), victim()(x).softmax(-1), atol=1e-5)
     centred = [it - it.mean(0) for it in (parameters(stolen)[0], parameters(victim())[0])]
     assert centred[0].norm() < centred[1].norm()

@@ -18,10 +18,10 @@ from sklearn.tree import DecisionTreeClassifier
 
 from feint import cli, data, victims
 from feint.attacks import EquationSolving
-from feint.attacks.parameters import parameters
+from feint.attacks.parametric.linear_parameters import parameters
 from feint.defenses.inputs import APMSA
 from feint.errors import BadInput, DamagedFile, MissingData
-from feint.networks import Network
+from feint.models.networks import Network
 from feint.service import Defense, Service
 
 RNG = np.random.default_rng(0)

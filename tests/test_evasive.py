@@ -8,11 +8,11 @@ from tests.problems import Linear
 
 from feint import Service
 from feint.attacks import Evasive, KnockoffNets
-from feint.attacks.evasive import ordinariness
+from feint.attacks.pool.evasive import ordinariness
 from feint.data import Split
 from feint.defenses.access import SequentialTest
 from feint.errors import BadInput
-from feint.training import Training
+from feint.models.training import Training
 
 
 class Contrast(Linear):

@@ -12,6 +12,7 @@ import torch
 from sklearn.tree import DecisionTreeClassifier
 
 from feint import Defense, Service, export
+from feint.defense import Ladder
 from feint.defenses.access import PRADA, Budget, RateLimit, Refuse, SequentialTest
 from feint.defenses.inputs import BitDepth
 from feint.defenses.outputs import APGP, APGPClosedForm, GaussianNoise, LabelOnly
@@ -19,7 +20,6 @@ from feint.errors import BadInput, DamagedFile, MissingData, NotExportable
 from feint.export.tracing import traced
 from feint.gateway.models.graphs import Exported, softmax
 from feint.ledger import Account
-from feint.line import Ladder
 from feint.query import Query
 from feint.victims import FromEstimator, load_any, save
 

@@ -20,9 +20,9 @@ from feint.errors import BadInput, OverBudget, ProofRequired, RateLimited, Refus
 from feint.gateway import Connection, connect
 from feint.gateway.gateway import Limits
 from feint.hashcash import Puzzle, digest, flaw
-from feint.networks import Network
+from feint.models.networks import Network
+from feint.models.training import Training
 from feint.service import Defense, Service
-from feint.training import Training
 from feint.transcript import Transcript
 
 SHAPE = (1, 2, 2)

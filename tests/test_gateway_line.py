@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from feint import Defense, Service, export
+from feint.defense import Ladder
 from feint.defenses.access import Budget, RateLimit, Refuse, SequentialTest
 from feint.defenses.outputs import ReverseSigmoid
 from feint.errors import Refused
@@ -17,7 +18,6 @@ from feint.gateway.models.by_torch import of_service
 from feint.gateway.models.places import in_process
 from feint.gateway.settings import Graph
 from feint.gateway.stores.memory import MemoryStore
-from feint.line import Ladder
 from feint.query import Query
 
 CLIENTS = "honest", "thief", "greedy"

@@ -6,16 +6,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from feint import Service, training
-from feint.attacks import DFME, MAZE, ActiveThief, Game, HardLabels, KnockoffNets, SeedSamples
+from feint import Service
+from feint.attacks import DFME, MAZE, ActiveThief, HardLabels, KnockoffNets, LoopConfig, SeedSamples
 from feint.data import Split
 from feint.defenses.inputs import APMSA
 from feint.defenses.outputs import APGP, MADArgmax, ModelGuardW
-from feint.networks import Network, home
+from feint.models import training
+from feint.models.networks import Network, default_device
+from feint.models.perturbation import FGSM
+from feint.models.training import Training, train
 from feint.query import Query
 from feint.service import Defense
-from feint.steps import FGSM
-from feint.training import Training, train
 from feint.victims import fingerprint, logits
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
@@ -37,7 +38,7 @@ def gpu_victim(pool):
 
 
 def test_networks_live_on_the_gpu_and_answer_where_they_are_asked(gpu_victim, pool):
-    assert next(gpu_victim.parameters()).device.type == home().type == "cuda"
+    assert next(gpu_victim.parameters()).device.type == default_device().type == "cuda"
     assert logits(gpu_victim, pool.inputs(slice(0, 5))).device.type == "cpu"
     assert gpu_victim(pool.inputs(slice(0, 5)).cuda()).device.type == "cuda"
 
@@ -89,7 +90,7 @@ def test_defenses_keep_the_label_in_batches_and_alone(gpu_victim, pool, defense)
     assert torch.equal(alone.argmax(-1), p[:20].argmax(-1))
 
 
-FEW = Game(batch_size=16, latent=16, width=8)
+FEW = LoopConfig(batch_size=16, latent=16, width=8)
 ATTACKS = {
     "KnockoffNets": lambda pool: KnockoffNets(pool, NETWORK, BRIEF).through(HardLabels()),
     "SeedSamples": lambda pool: SeedSamples(pool, NETWORK, BRIEF, step=FGSM(8 / 255), chunk=100, between=BRIEF),

@@ -6,15 +6,15 @@ from tests.linear_programs import least_within
 from tests.problems import Linear, awkward_rows
 from torch import Tensor, nn
 
-from feint import store
 from feint.data import Split
 from feint.defenses.outputs import GRAD2, AllOnes, MinInnerProduct, Watermark
 from feint.defenses.outputs.linear_programs import least_cost, least_cost_with_label
 from feint.defenses.outputs.surrogates import along, alongside
 from feint.errors import BadInput, BadRecipe, NotFitted
-from feint.networks import Network
-from feint.recipe import vocabulary
-from feint.training import Training
+from feint.models.networks import Network
+from feint.models.training import Training
+from feint.recipes import store
+from feint.recipes.recipe import exported_recipes
 from feint.victims import Trained
 
 NETWORK = Network("lenet", (1, 8, 8), 5)
@@ -104,7 +104,7 @@ def test_fitting_distils_the_victim_and_can_be_kept(tmp_path):
     store.save(tmp_path / "kept", first)
     from feint.defenses import outputs
 
-    words = vocabulary(outputs) | {"Network": Network, "Training": Training, "Trained": Trained}
+    words = exported_recipes(outputs) | {"Network": Network, "Training": Training, "Trained": Trained}
     assert torch.equal(store.load(tmp_path / "kept", words).recipe(p, x), first(p, x))
     assert recipe.fit(victim, pool(), outliers=pool(50)) != recipe.fit(victim, pool())
     with pytest.raises(BadInput, match="name one"):

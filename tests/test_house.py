@@ -9,7 +9,7 @@ import pytest
 
 import feint
 from feint import attacks, defenses
-from feint.attacks import Attack, Augmentation, Lens, Pointwise, Through
+from feint.attacks import Attack, Augmentation, Lens, LensedAttack, PointwiseLens
 from feint.defenses.boundary import Boundary
 from feint.defenses.inputs import Input
 from feint.defenses.outputs import Output
@@ -27,7 +27,7 @@ def methods():
     return [
         pytest.param(it, room, id=it.__name__)
         for it, room in found.items()
-        if it not in (Attack, Augmentation, Boundary, Input, Lens, Pointwise, Through, Output)
+        if it not in (Attack, Augmentation, Boundary, Input, Lens, PointwiseLens, LensedAttack, Output)
         and (
             issubclass(it, (Attack, Augmentation, Boundary, Input, Lens, Output))
             or hasattr(it, "admit")

@@ -18,18 +18,18 @@ from feint.attacks import (
     Smoothed,
     Timing,
 )
-from feint.attacks.known_parameters import Curve
-from feint.attacks.partial_bayes import look_up
-from feint.attacks.rehearsals import Studied
+from feint.attacks.lenses.fitted_lens import FittedOracle
+from feint.attacks.lenses.known_parameters import Curve
+from feint.attacks.lenses.partial_bayes import look_up
 from feint.data import Split
 from feint.defenses.inputs import Blur
 from feint.defenses.outputs import APGP, APGPClosedForm, GaussianNoise, LabelOnly, ReverseSigmoid, Temperature
 from feint.errors import BadInput
-from feint.networks import Network
-from feint.oracle import Meter
+from feint.models.networks import Network
+from feint.models.training import Training
+from feint.oracle import CountingOracle
 from feint.query import Answer
-from feint.service import Defense, Rehearsal, Service
-from feint.training import Training
+from feint.service import Defense, Service, SuspectedDefense
 from feint.victims import Trained
 
 
@@ -129,8 +129,8 @@ def noise(n: int = 300) -> Split:
     return Split.of(pixels.numpy(), (torch.arange(n) % 5).numpy(), name="noise")
 
 
-def suspect(*steps) -> Rehearsal:
-    return Rehearsal(Defense(outputs=steps))
+def suspect(*steps) -> SuspectedDefense:
+    return SuspectedDefense(Defense(outputs=steps))
 
 
 def recovered(rehearsal, **more) -> Recovered:
@@ -159,7 +159,7 @@ def trained() -> Trained:
 
 
 def test_an_input_defense_is_rehearsed_too_and_has_no_table():
-    suspected = Rehearsal(Defense(inputs=[Blur(0.5)]))
+    suspected = SuspectedDefense(Defense(inputs=[Blur(0.5)]))
     assert mean_distance(recovered(suspected), Defense()) < 2
     with pytest.raises(BadInput, match="Recovered"):
         mean_distance(PartialBayes(suspected, noise(), NETWORK, TRAINING), Defense())
@@ -187,7 +187,7 @@ def test_lenses_that_learn_read_as_they_are_until_they_know_and_learn_once():
         learned.append(len(x))
         return lambda q: q.flip(-1)
 
-    oracle = Studied(Service(Linear()).oracle(client="a", budget=100), Sharpened(), 20, learn)
+    oracle = FittedOracle(Service(Linear()).oracle(client="a", budget=100), Sharpened(), 20, learn)
     x = noise().inputs(slice(0, 60))
     clean = Linear()(x).softmax(-1).detach()
     assert torch.allclose(oracle.ask(x[:10]), clean[:10])
@@ -290,7 +290,7 @@ def test_the_clock_tells_what_takes_long_and_nothing_where_all_takes_as_long(con
         return Answer(torch.tensor([[0.5, 0.3, 0.2]]).expand(len(query.x), -1))
 
     x = torch.tensor([0.2, 0.8] * 20).view(-1, 1, 1, 1).expand(-1, 1, 2, 2).contiguous()
-    oracle = Timing(repeats=2)(Meter(slow, budget=100))
+    oracle = Timing(repeats=2)(CountingOracle(slow, budget=100))
     oracle.ask(x)
     p = oracle.transcript.p
     assert oracle.asked == 80

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from feint.attacks import HardLabels, LowdMeek
-from feint.attacks.parameters import classifier, parameters
+from feint.attacks.parametric.linear_parameters import classifier, parameters
 from feint.data import Split
 from feint.defenses.access import Budget
 from feint.defenses.outputs import APGPClosedForm, GaussianNoise, LabelOnly, ReverseSigmoid
 from feint.errors import BadInput
-from feint.networks import Network
+from feint.models.networks import Network
 from feint.service import Defense, Service
 
 POOL = Split.of(np.random.default_rng(0).integers(0, 256, (300, 1, 4, 4)).astype(np.uint8), np.zeros(300, np.int64))

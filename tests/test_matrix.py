@@ -7,14 +7,14 @@ import pytest
 
 from feint import Defense, Matrix, Training
 from feint.attacks import HardLabels, KnockoffNets, Sybil
+from feint.bench import memory
 from feint.defenses.access import Budget
 from feint.defenses.outputs import APGPClosedForm
 from feint.errors import BadInput, DamagedFile
-from feint.evaluation import memory
-from feint.evaluation.report import sentences
 from feint.evaluation.results import Results
-from feint.evaluation.summary import markdown, worst_case
-from feint.watch import Watch
+from feint.progress import ProgressCallback
+from feint.report import sentences
+from feint.report.summary import markdown, worst_case
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +55,13 @@ def test_a_row_counts_the_queries_of_every_client_and_tells_the_memory(victim, d
 
 
 def test_an_interrupted_matrix_continues(matrix, tmp_path):
-    class Stop(Watch):
+    class Stop(ProgressCallback):
         def step(self, what, done, total):
             if what == "cells" and done == 7:
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        matrix.run(folder=tmp_path, watch=Stop())
+        matrix.run(folder=tmp_path, progress=Stop())
     assert len(list(tmp_path.iterdir())) == 7  # and no lease is left
     ran = []
     results = matrix.run(folder=tmp_path, map=lambda run, cells: (ran.append(cell) or run(cell) for cell in cells))

@@ -9,11 +9,11 @@ from soak.processes import Server, free_port
 from tests.strangers.environments import stranger, tool
 
 from feint import export
+from feint.defense import Defense
 from feint.defenses.outputs import ReverseSigmoid
 from feint.gateway.models.graphs import Exported
 from feint.gateway.serving.server import running
 from feint.gateway.settings import Keys, LedgerAt, Settings, Upstream
-from feint.line import Defense
 
 
 @pytest.fixture(scope="module")

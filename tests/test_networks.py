@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from feint import networks, victims
+from feint import victims
 from feint.errors import BadInput, DamagedFile, MissingData, UnknownName
-from feint.networks import Network
+from feint.models import networks
+from feint.models.networks import Network
 
 PARAMETERS = {  # He et al. 2016 (0.27, 0.46, 0.85 M), Ma et al. 2021 (11.17, 23.52 M), Xie et al. 2017, Zagoruyko 2016
     "resnet20": 269_722,

@@ -20,12 +20,12 @@ from feint.gateway.door.keyfile import Keys
 from feint.gateway.drafts import Drafts
 from feint.gateway.gateway import Gateway
 from feint.gateway.operator.audit import verify
-from feint.gateway.operator.board import Language, language, pace
+from feint.gateway.operator.board import Catalog, language, pace
 from feint.gateway.operator.page import routes
 from feint.gateway.operator.recording import Operator
 from feint.gateway.stores.memory import MemoryStore
 from feint.gateway.wire import rest
-from feint.language import texts
+from feint.i18n import texts
 
 ROOM = "feint.gateway.operator"
 CHROMIUM = Path("/usr/bin/chromium")
@@ -303,7 +303,7 @@ def test_the_language_and_the_pace():
         "en",
     ]
     assert language("zh", ["en"]).name == "zh"
-    assert isinstance(language("xx", []), Language)
+    assert isinstance(language("xx", []), Catalog)
     assert [pace(it) for it in ("", "0", "5", "6", "30", "9" * 50, "-1", "x", "²")] == [
         30,
         0,

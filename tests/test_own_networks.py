@@ -15,10 +15,10 @@ from feint.defenses.outputs.edm import coherence
 from feint.defenses.outputs.misinformation import misled
 from feint.defenses.scores import MaxProbability
 from feint.errors import BadInput, NotFitted
-from feint.networks import Network
+from feint.models.networks import Network
+from feint.models.training import Batch, Training
 from feint.query import Query
 from feint.service import Defense, Service
-from feint.training import Batch, Training
 
 SHORT = Training(epochs=8, batch_size=32)
 
@@ -154,11 +154,11 @@ def test_coherence_is_the_sum_over_pairs():
 
 
 def test_stored_and_loaded_they_answer_the_same_on_a_line(fitted, ensemble, victim, digits, tmp_path):
-    from feint import store, words
+    from feint.recipes import registry, store
 
     query = Query(digits.test.inputs(slice(0, 9)))
     for name, recipe in {"fitted": fitted, "ensemble": ensemble}.items():
         store.save(tmp_path / name, recipe)
-        loaded = words.defense([str(tmp_path / name)])
+        loaded = registry.parse_defense([str(tmp_path / name)])
         assert loaded == Defense(outputs=[recipe])
         assert torch.equal(Service(victim, loaded)(query).p, Service(victim, Defense(outputs=[recipe]))(query).p)

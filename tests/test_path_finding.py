@@ -8,13 +8,13 @@ from tests.problems import Steps
 
 from feint import data, victims
 from feint.attacks import HardLabels, LabelPathFinding, PathFinding
-from feint.attacks.boxes import snapped, tree_of
+from feint.attacks.parametric.axis_boxes import snapped, tree_of
 from feint.data import Split
 from feint.defenses.access import Budget
 from feint.errors import BadInput, DamagedFile
-from feint.networks import Classifier, Network
+from feint.models.networks import Classifier, Network
+from feint.models.training import learn
 from feint.service import Defense, Service
-from feint.training import learn
 
 TREE = Network("tree", (1, 2, 2), 3)
 
@@ -130,7 +130,7 @@ def test_a_tree_is_saved_and_loaded_as_any_network_is(tmp_path):
             broken["body.left"][0] = -1
         with pytest.raises(RuntimeError, match="tree"):
             TREE.build().load_state_dict(broken)
-        from feint import store
+        from feint.recipes import store
 
         store.save(tmp_path / "broken", TREE, broken)
         with pytest.raises(DamagedFile, match="tree"):

@@ -18,15 +18,15 @@ from tests.test_checks import KEEPS, LABELS, NOISE, cell, through
 from feint.defenses.inputs import BitDepth
 from feint.defenses.outputs import LabelOnly
 from feint.errors import MissingData, UnknownName
-from feint.evaluation.report import Looks, Report, heat, sentences, tables
-from feint.evaluation.report.drawing import ticks
-from feint.evaluation.report.plots import spread
-from feint.evaluation.report.section import Section, sections
 from feint.evaluation.results import Results
-from feint.language import LANGUAGES, Language, texts
+from feint.i18n import LANGUAGES, Catalog, texts
+from feint.report import ImageExamples, Report, heatmap, sentences, tables
+from feint.report.plots import spread
+from feint.report.section import Section, sections
+from feint.report.svg import ticks
 from feint.service import Defense, Service
 
-ROOM = "feint.evaluation.report"
+ROOM = "feint.report"
 MACHINE = {"feint": "0.1.0", "torch": "2.13.0", "device": "a processor", "threads": 1, "revision": None}
 UTILITY = {
     "defender_accuracy": 0.9, "victim_accuracy": 0.92, "label_kept": 1.0, "kl": 1.5, "l1": 0.5, "ece": 0.4,
@@ -54,7 +54,7 @@ def some(victim="digits", **more):
 
 
 def page(tmp_path, language="en", rows=None, **more):
-    report = Report(Results(rows or some()), "A title", Language(language), **more)
+    report = Report(Results(rows or some()), "A title", Catalog(language), **more)
     report.write(tmp_path / "report.html")
     return (tmp_path / "report.html").read_text("utf-8")
 
@@ -85,7 +85,7 @@ def test_a_flag_is_explained_once_with_the_attacks_that_have_it(tmp_path, langua
     rows = cell(0.5, provenance=MACHINE)
     slow = [replace(row, scores=row.scores | more) for row, more in zip(rows, low, strict=True)]
     labels = cell(0.5, named=("none", "knockoff, labels"), attack=through(LABELS), scores=low[0], provenance=MACHINE)
-    (table,) = tables.flags(Section("", slow + labels), Language(language))
+    (table,) = tables.flags(Section("", slow + labels), Catalog(language))
     assert (table.title, "85%" in table.note) == ("not-converged", True)
     assert table.rows == [["none", "1,000", "knockoff (20.0%, 31.0%, 40.0%); knockoff, labels (20.0%)"]]
     text = page(tmp_path, language, slow + labels)
@@ -95,7 +95,7 @@ def test_a_flag_is_explained_once_with_the_attacks_that_have_it(tmp_path, langua
 
 def test_an_unknown_language_is_named():
     with pytest.raises(UnknownName, match="did you mean 'en'"):
-        Language("eng")
+        Catalog("eng")
 
 
 class Words(HTMLParser):
@@ -132,7 +132,7 @@ def test_no_english_is_left_on_the_chinese_page(tmp_path):
 
 def test_the_page_leads_with_the_worst_case(tmp_path):
     rows = some()
-    table = tables.headline(Section("digits", rows), Language())
+    table = tables.headline(Section("digits", rows), Catalog())
     shown = {row[0]: row for row in table.rows}
     assert shown["APGP"][1].startswith("75.0 (")
     assert shown["APGP"][2] == "10.0"
@@ -153,7 +153,7 @@ def test_a_defense_that_was_not_run_as_far_is_judged_where_it_was():
 
 
 def test_missing_cells_failed_ones_and_the_worst_are_marked():
-    found = heat.heat_map(Section("digits", some()), 1000, Language())
+    found = heatmap.heat_map(Section("digits", some()), 1000, Catalog())
     kinds = {(name, head): cell.kind for name, cells in found.rows
              for head, cell in zip(found.heads[1:], cells, strict=True)}  # fmt: skip
     assert kinds["knockoff, labels", "APGP"] == "worst"
@@ -177,7 +177,7 @@ def test_victims_are_kept_apart_by_name_data_and_weights(tmp_path):
 
 
 def test_a_price_says_what_the_thief_pays(tmp_path):
-    table = tables.price(Section("digits", some()), 2.5, Language())
+    table = tables.price(Section("digits", some()), 2.5, Catalog())
     assert [row[:2] for row in table.rows] == [["100", "0.25"], ["1,000", "2.50"]]
     assert table.rows[1][3].startswith("75.0")
     assert "The thief pays" in page(tmp_path, price=2.5)
@@ -185,14 +185,14 @@ def test_a_price_says_what_the_thief_pays(tmp_path):
 
 
 def test_published_numbers_stand_beside_measured_ones():
-    from feint.suite.tables import Expected
+    from feint.bench.schema import ExpectedEntry
 
     expected = [
-        Expected("digits", "APGP", "stealer_accuracy", 0.7, "cheng2023apgp", "knockoff, labels", 1000),
-        Expected("digits", "APGP", "stealer_accuracy", 0.6, "cheng2023apgp", "knockoff, labels", 5000),
-        Expected("digits", "APGP", "defender_accuracy", 0.95, "cheng2023apgp"),
+        ExpectedEntry("digits", "APGP", "stealer_accuracy", 0.7, "cheng2023apgp", "knockoff, labels", 1000),
+        ExpectedEntry("digits", "APGP", "stealer_accuracy", 0.6, "cheng2023apgp", "knockoff, labels", 5000),
+        ExpectedEntry("digits", "APGP", "defender_accuracy", 0.95, "cheng2023apgp"),
     ]
-    table = tables.published(Section("digits", some()), expected, Language())
+    table = tables.published(Section("digits", some()), expected, Catalog())
     assert [row[-1] for row in table.rows] == ["0.75", "", "0.9"]
 
 
@@ -218,7 +218,7 @@ def test_every_row_has_its_recipe(tmp_path):
 
 def test_markdown_has_the_tables_of_the_page(tmp_path):
     for language in LANGUAGES:
-        say = Language(language)
+        say = Catalog(language)
         said = Report(Results(some()), "A title", say).markdown()
         for word in ("robust title", "matrix title", "utility title", "cost title", "thefts title", "flags title"):
             assert f"### {say(word)}" in said
@@ -228,7 +228,7 @@ def test_markdown_has_the_tables_of_the_page(tmp_path):
 
 def test_pictures_of_answers_and_of_input_features(tmp_path, victim, digits):
     lines = {"": Defense(), "APGP": Defense(outputs=[LabelOnly()]), "bits": Defense(inputs=[BitDepth(bits=1)])}
-    looks = Looks({name: Service(victim, it) for name, it in lines.items()}, digits.test.share(0, 12))
+    looks = ImageExamples({name: Service(victim, it) for name, it in lines.items()}, digits.test.share(0, 12))
     html = page(tmp_path, looks={"digits": looks})
     titles = re.findall(r"<h3[^>]*>((?:Answers|Input features) [^<]*)</h3>", html)
     assert titles == [
@@ -315,7 +315,7 @@ def test_a_mistake_is_one_line(feint, tmp_path, line, says):
 def test_a_missing_package_is_said_before_anything_is_run(monkeypatch):
     import importlib.util
 
-    from feint.evaluation import report
+    from feint import report
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingData, match=r'pip install "feint\[report\]"'):

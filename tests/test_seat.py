@@ -7,8 +7,8 @@ from feint.data import Split
 from feint.defenses.access import SEAT
 from feint.errors import BadInput
 from feint.ledger import Account
+from feint.models.training import Training
 from feint.query import Query
-from feint.training import Training
 
 
 def blocks(n: int, seed: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ from feint.defenses.scores import MaxProbability
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.ledger import Ledger
 from feint.query import Query
-from feint.store import Weights
+from feint.recipes.store import Weights
 
 GENERATOR = torch.Generator()
 

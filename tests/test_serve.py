@@ -13,6 +13,7 @@ from tests.graph_files import bare, defended, undefended, whole
 from tests.problems import Linear
 
 import feint
+from feint.defense import Defense, Ladder
 from feint.defenses.access import Budget, Refuse
 from feint.defenses.outputs import APGP, LabelOnly, ReverseSigmoid
 from feint.errors import BadInput, NotFitted, OverBudget
@@ -25,7 +26,6 @@ from feint.gateway.serving.opening import opened
 from feint.gateway.serving.server import running
 from feint.gateway.serving.service import over
 from feint.gateway.settings import Graph, Keys, LedgerAt, Settings, Torch
-from feint.line import Defense, Ladder
 from feint.query import Query
 from feint.service import Service
 

@@ -9,14 +9,14 @@ from tests.graph_files import bare, output_defense, whole
 from tests.upstreams import upstream
 
 from feint import Defense
+from feint.defense import Ladder
 from feint.defenses.access import RateLimit, Refuse, SequentialTest
 from feint.defenses.outputs import ReverseSigmoid
 from feint.errors import BadRecipe, FeintError, UnknownName
 from feint.gateway.models.recipes import rules, steps
 from feint.gateway.settings import Graph, Keys, LedgerAt, Server, Settings, Torch, Upstream
 from feint.gateway.settings_file import read
-from feint.line import Ladder
-from feint.recipe import to_table
+from feint.recipes.recipe import to_table
 
 HEAD = '[keys]\nanonymous = true\n[ledger]\nstore = "memory:"\n'
 

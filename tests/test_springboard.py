@@ -12,10 +12,10 @@ from feint.attacks import KnockoffNets
 from feint.defenses.access import Budget
 from feint.defenses.outputs import APGPClosedForm
 from feint.errors import BadRecipe
-from feint.evaluation.springboard import Springboard, adversarial, true_positives
+from feint.evaluation.transfer import Springboard, adversarial, true_positives
+from feint.models.perturbation import FGSM, PGD
+from feint.models.tree import Tree
 from feint.service import Service
-from feint.steps import FGSM, PGD
-from feint.trees import Tree
 
 RADIUS = 32
 

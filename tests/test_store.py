@@ -6,15 +6,16 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from feint import store, victims
+from feint import victims
 from feint.defenses import outputs
 from feint.defenses.outputs import APGP
 from feint.errors import BadInput, DamagedFile, MissingData, NotFitted, NotWritten
-from feint.networks import Network
-from feint.recipe import vocabulary
+from feint.models.networks import Network
+from feint.recipes import store
+from feint.recipes.recipe import exported_recipes
 from feint.victims import Trained
 
-WORDS = vocabulary(outputs)
+WORDS = exported_recipes(outputs)
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_when_writing_fails_the_old_file_stays_and_nothing_half_written_is_left(
     (tmp_path / "file").write_text("old")
 
     def half():
-        with store.written(tmp_path / "file") as partial:
+        with store.atomic_write(tmp_path / "file") as partial:
             partial.write_text("half")
             raise OSError(28, "No space left on device")
 

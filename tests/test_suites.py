@@ -6,17 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from feint import data, suite
+from feint import bench, data
 from feint.attacks import Attack
+from feint.bench import executor, plan, prepare
+from feint.bench.locks import Leases
 from feint.errors import BadInput, BadRecipe, DamagedFile, FeintError, UnknownName
-from feint.evaluation import bench
-from feint.evaluation.leases import Leases
 from feint.evaluation.results import Results
-from feint.recipe import from_table, to_table
-from feint.service import Rehearsal, Service
-from feint.suite import making, plan
-from feint.watch import Watch
-from feint.words import found, words
+from feint.progress import ProgressCallback
+from feint.recipes.recipe import from_table, to_table
+from feint.recipes.registry import resolve, vocabulary
+from feint.service import Service, SuspectedDefense
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "src" / "feint" / "suites" / "attacks").glob("*.toml"))
@@ -85,30 +84,30 @@ source = "ma2021undistillable"
 
 @pytest.fixture
 def small(tmp_path, _cache):
-    def read(text: str = SMALL) -> suite.Suite:
+    def read(text: str = SMALL) -> bench.Suite:
         (tmp_path / "small.toml").write_text(text)
-        return suite.load(tmp_path / "small.toml")
+        return bench.load(tmp_path / "small.toml")
 
     return read
 
 
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
 def test_a_recipe_is_an_attack_and_says_what_it_needs(file):
-    attack = found(str(file))
+    attack = resolve(str(file))
     assert isinstance(attack, Attack)
-    assert from_table(to_table(attack), words()) == attack
+    assert from_table(to_table(attack), vocabulary()) == attack
     assert "It needs" in file.read_text()
 
 
 def test_there_are_suites_and_recipes():
     assert {"dfme_cifar10", "dfmshl_cifar10", "maze_cifar10"} <= {file.stem for file in RECIPES}
-    assert {"quick"} <= set(suite.shipped())
+    assert {"quick"} <= set(bench.shipped())
 
 
-@pytest.mark.parametrize("name", suite.shipped())
+@pytest.mark.parametrize("name", bench.shipped())
 def test_what_ships_can_be_read_and_planned_without_data(name, monkeypatch):
     monkeypatch.setattr(data, "load", lambda *_, **__: pytest.fail("read data"))
-    read = suite.load(name)
+    read = bench.load(name)
     said = plan.lines(read, read.cells())
     assert f"{len(read.cells()):,} cells" in "\n".join(said)
     cited = set(re.findall(r"@\w+\{(\w+),", (ROOT / "docs" / "references.bib").read_text()))
@@ -135,7 +134,7 @@ def test_gaps_are_what_the_thief_of_each_victim_owns(small, tmp_path):
         "mlp", "linear",
     )  # fmt: skip
     (restored,) = wide.attacks["APGP"]["KnockoffNets, D-DAE"].lenses
-    assert isinstance(restored.rehearsal, Rehearsal)
+    assert isinstance(restored.rehearsal, SuspectedDefense)
     assert not restored.rehearsal.leaked
     assert restored.rehearsal.defense.outputs[0].generator is None  # he knows the method, not what it learned
     assert wide.defenses["APGP"].outputs[0].generator is not None
@@ -148,8 +147,8 @@ def test_gaps_are_what_the_thief_of_each_victim_owns(small, tmp_path):
 
 def test_what_was_made_is_not_made_again_unless_the_suite_says_otherwise(small, tmp_path, monkeypatch):
     made = []
-    keep = making.Shelf.keep
-    monkeypatch.setattr(making.Shelf, "keep", lambda shelf, it: (made.append(it.name), keep(shelf, it)))
+    keep = prepare.ArtifactStore.keep
+    monkeypatch.setattr(prepare.ArtifactStore, "keep", lambda shelf, it: (made.append(it.name), keep(shelf, it)))
     small().matrices(tmp_path / "work")
     assert sorted(made) == sorted([
         ("wide",), ("narrow",), ("wide", "none"), ("wide", "sigmoid"), ("wide", "APGP"),
@@ -169,7 +168,9 @@ def test_what_another_process_makes_is_waited_for(small, tmp_path, monkeypatch):
     read, work = small(), tmp_path / "work"
     read.matrices(work)
     other = Leases(work / ".leases")
-    monkeypatch.setattr(making.Shelf, "has", lambda shelf, name, has=making.Shelf.has: other.done and has(shelf, name))
+    monkeypatch.setattr(
+        prepare.ArtifactStore, "has", lambda shelf, name, has=prepare.ArtifactStore.has: other.done and has(shelf, name)
+    )
     other.done = False
     waited = []
 
@@ -177,10 +178,10 @@ def test_what_another_process_makes_is_waited_for(small, tmp_path, monkeypatch):
         waited.append(seconds)
         other.done = True
 
-    monkeypatch.setattr(making.time, "sleep", finish)
-    monkeypatch.setattr(making.Leases, "claim", lambda *_: False)
+    monkeypatch.setattr(prepare.time, "sleep", finish)
+    monkeypatch.setattr(prepare.Leases, "claim", lambda *_: False)
     read.matrices(work)
-    assert waited == [making.LOOK]
+    assert waited == [prepare.LOOK]
 
 
 def test_a_victim_that_cannot_be_made_is_an_error_after_the_others(small, tmp_path):
@@ -191,13 +192,17 @@ def test_a_victim_that_cannot_be_made_is_an_error_after_the_others(small, tmp_pa
 
 
 def test_a_suite_runs_and_continues(small, tmp_path):
-    read, watch = small(), Watch(tmp_path / "trainings")
-    some = bench.run(read.matrices(tmp_path / "work", watch=watch, only="wide, none, .*, 40"), folder=tmp_path / "out")
+    read, progress = small(), ProgressCallback(tmp_path / "trainings")
+    some = executor.run(
+        read.matrices(tmp_path / "work", progress=progress, only="wide, none, .*, 40"), folder=tmp_path / "out"
+    )
     assert [(row.attack, row.budget) for row in some] == [
         ("", 0), ("KnockoffNets", 40), ("RS", 40), ("KnockoffNets, labels only", 40), ("RS, labels only", 40),
     ]  # fmt: skip
     assert not some.failed
-    results = bench.run(read.matrices(tmp_path / "work", watch=watch), folder=tmp_path / "out", watch=watch)
+    results = executor.run(
+        read.matrices(tmp_path / "work", progress=progress), folder=tmp_path / "out", progress=progress
+    )
     assert len(results) == len(read.cells()) == len(Results.load(tmp_path / "out"))
     assert not results.failed
     assert results.names("victim") == ["wide", "narrow"]
@@ -236,7 +241,7 @@ def test_what_nobody_knows_is_said_with_the_nearest_that_is_known(small, old, ne
 
 def test_a_suite_of_no_such_name_is_an_error():
     with pytest.raises(UnknownName, match="did you mean 'quick'"):
-        suite.load("quik")
+        bench.load("quik")
 
 
 def test_a_springboard_is_what_the_victim_was_trained_on(small, tmp_path, digits):
@@ -253,12 +258,12 @@ def test_expected_rows_and_weights_are_read(small, tmp_path, monkeypatch):
     assert (row.value, row.source) == (0.9, "ma2021undistillable")
     monkeypatch.setenv("FEINT_DATA", str(tmp_path))
     (tmp_path / "published.npz").touch()
-    assert making.weights("published.npz") == tmp_path / "published.npz"
-    assert making.weights("elsewhere.npz") == Path("elsewhere.npz")
+    assert prepare.weights("published.npz") == tmp_path / "published.npz"
+    assert prepare.weights("elsewhere.npz") == Path("elsewhere.npz")
     with pytest.raises(BadInput, match="one of them"):
         small(SMALL.replace("training = { epochs = 2 }", 'training = { epochs = 2 }\nweights = "published.npz"'))
 
 
 def test_the_package_carries_its_suites():
-    for file in suite.shipped().values():
+    for file in bench.shipped().values():
         assert tomllib.loads(file.read_text())["title"]

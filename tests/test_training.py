@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from feint import training
 from feint.errors import BadInput, BadRecipe, DamagedFile
-from feint.networks import Classifier, Network
-from feint.rotation import WithRotations, s4l
-from feint.training import Batch, Training, _beside, _fit, _Task, augment, cross_entropy, learn, refine
-from feint.watch import Watch
+from feint.models import training
+from feint.models.networks import Classifier, Network
+from feint.models.self_supervised import WithRotations, s4l
+from feint.models.training import Batch, Training, _beside, _fit, _Task, augment, cross_entropy, learn, refine
+from feint.progress import ProgressCallback
 
 NETWORK = Network("lenet", (1, 8, 8), 3)
 X = torch.randint(0, 256, (101, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -21,7 +21,7 @@ Y = X[:, 0, 0, 0].long() % 3
 RECIPE = Training(epochs=4, batch_size=20, crop=1, flip=True, holdout=0.2)
 
 
-class Stop(Watch):
+class Stop(ProgressCallback):
     """Interrupts after so many epochs."""
 
     def __init__(self, folder, after):
@@ -58,13 +58,13 @@ def test_interrupted_it_continues_to_the_same_weights(tmp_path, after, holdout):
     recipe = replace(RECIPE, holdout=holdout)
     whole = learn(NETWORK, X, Y, recipe)
     with pytest.raises(KeyboardInterrupt):
-        learn(NETWORK, X, Y, recipe, watch=Stop(tmp_path, after))
+        learn(NETWORK, X, Y, recipe, progress=Stop(tmp_path, after))
     epochs = []
-    watch = Watch(tmp_path)
-    watch.step = lambda what, done, total: epochs.append(done)
-    assert same(whole, learn(NETWORK, X, Y, recipe, watch=watch))
+    progress = ProgressCallback(tmp_path)
+    progress.step = lambda what, done, total: epochs.append(done)
+    assert same(whole, learn(NETWORK, X, Y, recipe, progress=progress))
     assert epochs == list(range(after + 1, 5))
-    again = learn(NETWORK, X, Y, recipe, watch=watch)  # done already: loaded, not trained
+    again = learn(NETWORK, X, Y, recipe, progress=progress)  # done already: loaded, not trained
     assert same(whole, again)
     assert epochs == list(range(after + 1, 5))
     assert len(list(tmp_path.iterdir())) == 1  # no checkpoint is left
@@ -72,29 +72,29 @@ def test_interrupted_it_continues_to_the_same_weights(tmp_path, after, holdout):
 
 def test_a_broken_checkpoint_says_so(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        learn(NETWORK, X, Y, RECIPE, watch=Stop(tmp_path, 1))
+        learn(NETWORK, X, Y, RECIPE, progress=Stop(tmp_path, 1))
     (checkpoint,) = tmp_path.iterdir()
     checkpoint.write_bytes(checkpoint.read_bytes()[:100])
     with pytest.raises(DamagedFile, match="begin anew"):
-        learn(NETWORK, X, Y, RECIPE, watch=Watch(tmp_path))
+        learn(NETWORK, X, Y, RECIPE, progress=ProgressCallback(tmp_path))
 
 
 def test_patience_ends_a_training_that_no_longer_improves():
     noise = torch.randint(0, 3, (101,), generator=torch.Generator().manual_seed(1))
     epochs = []
-    watch = Watch()
-    watch.step = lambda what, done, total: epochs.append(done)
-    learn(NETWORK, X, noise, Training(epochs=60, batch_size=20, holdout=0.4, patience=2), watch=watch)
+    progress = ProgressCallback()
+    progress.step = lambda what, done, total: epochs.append(done)
+    learn(NETWORK, X, noise, Training(epochs=60, batch_size=20, holdout=0.4, patience=2), progress=progress)
     assert len(epochs) < 60
 
 
 def test_few_answers_are_seen_often_enough():
     epochs = []
-    watch = Watch()
-    watch.step = lambda what, done, total: epochs.append(done)
-    learn(NETWORK, X[:40], Y[:40], Training(epochs=3, batch_size=20, least_steps=15), watch=watch)
+    progress = ProgressCallback()
+    progress.step = lambda what, done, total: epochs.append(done)
+    learn(NETWORK, X[:40], Y[:40], Training(epochs=3, batch_size=20, least_steps=15), progress=progress)
     assert len(epochs) == 8
-    learn(NETWORK, X, Y, Training(epochs=3, batch_size=20, least_steps=15), watch=watch)
+    learn(NETWORK, X, Y, Training(epochs=3, batch_size=20, least_steps=15), progress=progress)
     assert len(epochs) == 8 + 3
 
 
@@ -144,18 +144,18 @@ def test_a_loss_of_its_own_continues_to_the_same_weights_and_losses(tmp_path):
     recipe, start, beside = replace(RECIPE, holdout=0), NETWORK.build(1), (255 - X[:30], Y[:30])
     before = {name: it.clone() for name, it in start.state_dict().items()}
 
-    def run(watch, name="both"):
-        return refine(start, X, Y, recipe, loss=outlier_loss, name=name, outliers=beside, watch=watch)
+    def run(progress, name="both"):
+        return refine(start, X, Y, recipe, loss=outlier_loss, name=name, outliers=beside, progress=progress)
 
-    whole, losses = run(Watch())
+    whole, losses = run(ProgressCallback())
     with pytest.raises(KeyboardInterrupt):
         run(Stop(tmp_path, 2))
     for _ in range(2):  # continued, then loaded
-        again, same_losses = run(Watch(tmp_path))
+        again, same_losses = run(ProgressCallback(tmp_path))
         assert same(whole, again)
         assert same_losses == losses
     assert (len(losses), losses[-1] < losses[0]) == (4, True)
-    run(Watch(tmp_path), "another loss")
+    run(ProgressCallback(tmp_path), "another loss")
     assert len(list(tmp_path.iterdir())) == 2
     assert all(torch.equal(it, before[name]) for name, it in start.state_dict().items())
 
@@ -204,9 +204,9 @@ TURNING = replace(RECIPE, rotation=1.0)
 def test_with_a_rotation_loss_it_continues_to_the_same_weights_and_the_head_is_gone(tmp_path):
     whole = learn(NETWORK, X, Y, TURNING)
     with pytest.raises(KeyboardInterrupt):
-        learn(NETWORK, X, Y, TURNING, watch=Stop(tmp_path, 2))
+        learn(NETWORK, X, Y, TURNING, progress=Stop(tmp_path, 2))
     for _ in range(2):  # continued, then loaded
-        again = learn(NETWORK, X, Y, TURNING, watch=Watch(tmp_path))
+        again = learn(NETWORK, X, Y, TURNING, progress=ProgressCallback(tmp_path))
         assert same(whole, again)
         assert isinstance(again, Classifier)
         assert not again.training
@@ -231,7 +231,7 @@ def test_the_turns_are_learned():
     x[:, :, :3] = 255
     model = WithRotations(NETWORK.build(), 0)
     recipe = Training(epochs=20, batch_size=20, rotation=1.0)
-    _fit(model, _Task(x, Y[:60], recipe, 0, partial(s4l, weight=1.0)), Watch(), None)
+    _fit(model, _Task(x, Y[:60], recipe, 0, partial(s4l, weight=1.0)), ProgressCallback(), None)
     for turn in range(4):
         assert (model.both(x.float().rot90(turn, (2, 3)) / 255)[1].argmax(-1) == turn).all()
 

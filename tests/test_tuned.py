@@ -9,10 +9,10 @@ from tests.problems import Linear, awkward_rows
 
 from feint import Defense, Service
 from feint.attacks import HardLabels, KnockoffNets, Tuned
-from feint.attacks.tuned import sharpened, shortened
-from feint.training import Training, learn
+from feint.attacks.pool.tuned import sharpened, shortened
+from feint.models.training import Training, learn
+from feint.progress import ProgressCallback
 from feint.victims import answers
-from feint.watch import Watch
 
 TRAINING = Training(epochs=10, batch_size=32, learning_rate=0.05)
 
@@ -22,7 +22,7 @@ def near_uniform(p, x=None):
     return 0.05 * p + 0.95 / p.shape[-1]
 
 
-class Heard(Watch):
+class Heard(ProgressCallback):
     def __init__(self):
         super().__init__()
         self.said, self.epochs = [], 0
@@ -50,20 +50,24 @@ def test_it_is_at_least_as_good_as_a_thief_who_does_not_tune(defense):
 
 
 def test_the_choice_is_made_again_from_the_transcript_and_told():
-    attack, oracle, watch = Tuned(pool(), NETWORK, TRAINING), Service(Linear()).oracle(client="a", budget=100), Heard()
-    surrogate = attack.steal(oracle, seed=3, watch=watch)
+    attack, oracle, progress = (
+        Tuned(pool(), NETWORK, TRAINING),
+        Service(Linear()).oracle(client="a", budget=100),
+        Heard(),
+    )
+    surrogate = attack.steal(oracle, seed=3, progress=progress)
     x, p = oracle.transcript.x, oracle.transcript.p
     choice = attack.choose(x, p, seed=3)
-    assert f"chosen: {choice}" in watch.said
+    assert f"chosen: {choice}" in progress.said
     again = learn(NETWORK, x, sharpened(p, choice.temperature), choice.training, seed=3)
     assert all(torch.equal(a, b) for a, b in zip(surrogate.parameters(), again.parameters(), strict=True))
 
 
 def test_nothing_to_try_is_knockoffnets():
     one = Tuned(pool(), NETWORK, TRAINING, temperatures=(), learning_rates=(0.05,), augmentations=((0, False),))
-    watch = Heard()
-    a, b = (it.steal(Service(Linear()).oracle(client="a", budget=60), watch=watch) for it in (one, plain(one)))
-    assert watch.epochs == 2 * TRAINING.epochs
+    progress = Heard()
+    a, b = (it.steal(Service(Linear()).oracle(client="a", budget=60), progress=progress) for it in (one, plain(one)))
+    assert progress.epochs == 2 * TRAINING.epochs
     assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
 
 
@@ -73,16 +77,16 @@ def plain(tuned):
 
 @pytest.mark.parametrize("budget", [1, 2])
 def test_too_few_answers_to_set_one_aside(budget):
-    watch, attack = Heard(), Tuned(pool(), NETWORK, TRAINING)
-    attack.steal(Service(Linear()).oracle(client="a", budget=budget), watch=watch)
-    assert watch.epochs == TRAINING.epochs
+    progress, attack = Heard(), Tuned(pool(), NETWORK, TRAINING)
+    attack.steal(Service(Linear()).oracle(client="a", budget=budget), progress=progress)
+    assert progress.epochs == TRAINING.epochs
 
 
 def test_labels_are_as_sharp_as_they_can_be():
-    watch = Heard()
+    progress = Heard()
     attack = Tuned(pool(), NETWORK, TRAINING, learning_rates=(), augmentations=())
-    attack.through(HardLabels()).steal(Service(Linear()).oracle(client="a", budget=60), watch=watch)
-    assert watch.epochs == TRAINING.epochs
+    attack.through(HardLabels()).steal(Service(Linear()).oracle(client="a", budget=60), progress=progress)
+    assert progress.epochs == TRAINING.epochs
 
 
 def test_a_trial_costs_what_is_said():

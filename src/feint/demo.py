@@ -4,16 +4,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from feint import data, networks, store, victims, words
+from feint import data, victims
 from feint.attacks import HardLabels, KnockoffNets
+from feint.bench.matrix import Matrix
 from feint.defenses.outputs import APGP
 from feint.errors import UnknownName
-from feint.evaluation.matrix import Matrix
 from feint.evaluation.results import Results
-from feint.networks import Classifier
+from feint.models import networks
+from feint.models.networks import Classifier
+from feint.models.training import Training, train
+from feint.progress import NO_PROGRESS, ProgressCallback
+from feint.recipes import registry, store
 from feint.service import Defense
-from feint.training import Training, train
-from feint.watch import SILENT, Watch
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def run(
     *,
     weights: Path | None = None,
     seeds: Iterable[int] = range(3),
-    watch: Watch = SILENT,
+    progress: ProgressCallback = NO_PROGRESS,
 ) -> Demo:
     """Run the main job on the data set `name`, and keep everything in `folder`; what is there is not made again.
 
@@ -76,21 +78,21 @@ def run(
         raise UnknownName.among("setting", name, SETTINGS)
     setting, images = SETTINGS[name], data.load(name)
     network = networks.get(setting.network, images)
-    watch.folder = folder / "trainings"
+    progress.folder = folder / "trainings"
     if (folder / "victim").exists():
         victim = victims.load(folder / "victim")
     else:
         if weights is not None:
             victim = victims.load_published(weights, network)
         else:
-            victim = train(network, images.train, training=setting.victim, watch=watch)
+            victim = train(network, images.train, training=setting.victim, progress=progress)
         victims.save(folder / "victim", victim, data=name, weights=weights and weights.name)
     defended = {"none": Defense()}
     for title, method in DEFENSES.items():
         place = folder / "defenses" / str(method.preserves)
         if not place.exists():
-            store.save(place, method.fit(victim, images.train, watch=watch), data=name)
-        defended[title] = Defense(outputs=[words.kept(str(place))])
+            store.save(place, method.fit(victim, images.train, progress=progress), data=name)
+        defended[title] = Defense(outputs=[registry.load(str(place))])
     knockoff = KnockoffNets(images.pool, network, setting.surrogate)
     matrix = Matrix(
         victim,
@@ -100,4 +102,4 @@ def run(
         budgets=setting.budgets,
         seeds=seeds,
     )
-    return Demo(setting, images, victim, defended, matrix.run(folder=folder / "rows", watch=watch))
+    return Demo(setting, images, victim, defended, matrix.run(folder=folder / "rows", progress=progress))

@@ -56,7 +56,7 @@ class Oracle(Protocol):
         """Answers to the first rows of `x` that could be had, and the refusal that ended them, if any."""
         ...
 
-    def sign_in(self, number: int) -> None:
+    def use_account(self, number: int) -> None:
         """Ask as another client from now on: the attacker's account of this number, of which 0 is the first."""
         ...
 
@@ -69,7 +69,7 @@ class Oracle(Protocol):
         ...
 
 
-class Meter:
+class CountingOracle:
     """The oracle that counts: it sends in batches, stops at the budget and keeps every answer.
 
     `send` answers a query: a service in this process, or a connection to one. `account` says under which names. The
@@ -106,7 +106,7 @@ class Meter:
     def left(self) -> int:
         return self.budget - self.asked
 
-    def sign_in(self, number: int) -> None:
+    def use_account(self, number: int) -> None:
         self._account = account(self.client, number)
 
     def wait(self, seconds: float) -> None:
@@ -117,7 +117,7 @@ class Meter:
         self.transcript.keep_answers_only()
 
     def ask(self, x: Tensor) -> Tensor:
-        return whole(*self.try_ask(x))
+        return raise_if_refused(*self.try_ask(x))
 
     def try_ask(self, x: Tensor) -> tuple[Tensor, Refused | None]:
         if not len(x):
@@ -147,7 +147,7 @@ class Meter:
                 f"at most {self.budget} in all",
                 "raise the budget, or learn from the transcript",
             )
-        return together(answers), refusal
+        return concatenate(answers), refusal
 
     def _answer(self, x: Tensor) -> Tensor:
         """The answers to the first rows of `x`: those of the past, or new ones, waiting and working as told."""
@@ -176,7 +176,7 @@ def account(client: str, number: int) -> str:
     return f"{client}-{number}" if number else client
 
 
-class Relay:
+class OracleWrapper:
     """An oracle with another one behind it: what a lens or a tactic does not change goes through as it is."""
 
     def __init__(self, oracle: Oracle) -> None:
@@ -203,13 +203,13 @@ class Relay:
         return self._oracle.refusal
 
     def ask(self, x: Tensor) -> Tensor:
-        return whole(*self.try_ask(x))
+        return raise_if_refused(*self.try_ask(x))
 
     def try_ask(self, x: Tensor) -> tuple[Tensor, Refused | None]:
         return self._oracle.try_ask(x)
 
-    def sign_in(self, number: int) -> None:
-        self._oracle.sign_in(number)
+    def use_account(self, number: int) -> None:
+        self._oracle.use_account(number)
 
     def wait(self, seconds: float) -> None:
         self._oracle.wait(seconds)
@@ -218,13 +218,13 @@ class Relay:
         self._oracle.keep_answers_only()
 
 
-def whole(p: Tensor, refusal: Refused | None) -> Tensor:
+def raise_if_refused(p: Tensor, refusal: Refused | None) -> Tensor:
     """The answers `p` if they are complete; else the refusal is raised."""
     if refusal is not None:
         raise refusal
     return p
 
 
-def together(answers: Sequence[Tensor]) -> Tensor:
+def concatenate(answers: Sequence[Tensor]) -> Tensor:
     """Answers (n, K) that came in parts, as one tensor; (0, 0) where none came."""
     return torch.cat([p for p in answers if len(p)] or [torch.empty(0, 0)])

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from feint.data import Split
+from feint.defense import Defense, Ladder
 from feint.errors import BadInput
 from feint.ledger import Account, Ledger
-from feint.line import Defense, Ladder
-from feint.oracle import Meter, Oracle
+from feint.oracle import CountingOracle, Oracle
+from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.query import Answer, Query
 from feint.transcript import Transcript
-from feint.victims import Once, predict
-from feint.watch import SILENT, Watch
+from feint.victims import CachedForward, predict
 
-__all__ = ["Defense", "Ladder", "Rehearsal", "Service"]
+__all__ = ["Defense", "Ladder", "Service", "SuspectedDefense"]
 
 
 class Service:
@@ -30,7 +30,7 @@ class Service:
         self.model = model.eval()
         self.defense = defense or Defense()
         self.ledger = ledger or Ledger()
-        self._model = Once(self.model)
+        self._model = CachedForward(self.model)
         self.line = self.defense.placed(self._model, self.ledger)
 
     def __call__(self, query: Query) -> Answer:
@@ -41,7 +41,7 @@ class Service:
     @torch.enable_grad()  # an attack's no_grad() must not switch a defense off
     def answer(self, query: Query, account: Account) -> Answer:
         """The line itself, for whoever has the client's `account` and enters the answer there; errors as above."""
-        self._model.forget()
+        self._model.clear()
         defense = self.line.rung(query, self._model, account)
         for rule in defense.access:
             rule.admit(query, account)
@@ -59,11 +59,13 @@ class Service:
 
     def oracle(self, *, client: str, budget: int, past: Transcript | None = None) -> Oracle:
         """What an attacker who is `client` holds of this service, for `budget` queries, going on from the `past`."""
-        return Meter(lambda query: self(query), budget=budget, client=client, past=past)  # nothing leads from it here
+        return CountingOracle(
+            lambda query: self(query), budget=budget, client=client, past=past
+        )  # nothing leads from it here
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class SuspectedDefense:
     """A defense that an attacker suspects, for him to run on models of his own: what a lens holds of it.
 
     The parts that learn are fitted to his model and his inputs: he knows the method and its numbers. With `leaked` they
@@ -74,16 +76,22 @@ class Rehearsal:
     leaked: bool = False
 
     def on(
-        self, model: nn.Module, inputs: Split, *, outliers: Split | None = None, seed: int = 0, watch: Watch = SILENT
-    ) -> "Rehearsed":
+        self,
+        model: nn.Module,
+        inputs: Split,
+        *,
+        outliers: Split | None = None,
+        seed: int = 0,
+        progress: ProgressCallback = NO_PROGRESS,
+    ) -> "SimulatedService":
         """The defense before `model`; what learns does so on `inputs`, and on `outliers` where it needs them."""
         defense = replace(self.defense, access=())
         if not self.leaked:
-            defense = defense.fit(model, inputs, outliers=outliers, seed=seed, watch=watch)
-        return Rehearsed(model, defense)
+            defense = defense.fit(model, inputs, outliers=outliers, seed=seed, progress=progress)
+        return SimulatedService(model, defense)
 
 
-class Rehearsed:
+class SimulatedService:
     """A service that its attacker runs himself: he sees what a step makes of any answer."""
 
     def __init__(self, model: nn.Module, defense: Defense) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from feint.errors import BadInput, DamagedFile
-from feint.store import written
+from feint.recipes.store import atomic_write
 
 
 def checksums(x: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class Transcript:
     def save(self, path: Path) -> None:
         """Write it as safetensors, whole or not at all."""
         tensors = {"checksums" if self.light else "x": _joined(self._x), "p": self.p}
-        with written(path) as partial:
+        with atomic_write(path) as partial:
             safetensors.torch.save_file({name: it.contiguous() for name, it in tensors.items()}, partial)
 
     @classmethod

@@ -23,7 +23,6 @@ from feint.attacks import (
     Differences,
     EquationSolving,
     Evasive,
-    Game,
     HardLabels,
     KCentre,
     KnockoffNets,
@@ -31,6 +30,8 @@ from feint.attacks import (
     KnownParameters,
     LabelPathFinding,
     Lens,
+    LensedAttack,
+    LoopConfig,
     LowAndSlow,
     LowdMeek,
     PartialBayes,
@@ -43,7 +44,6 @@ from feint.attacks import (
     Sharpened,
     Smoothed,
     Sybil,
-    Through,
     Timing,
     Tuned,
 )
@@ -51,12 +51,12 @@ from feint.data import Split
 from feint.defenses.access import Budget, RateLimit
 from feint.defenses.outputs import Temperature
 from feint.errors import BadInput, OverBudget, Refused, Suspected
-from feint.networks import Network
-from feint.oracle import Meter
+from feint.models.networks import Network
+from feint.models.perturbation import FGSM
+from feint.models.training import Training
+from feint.oracle import CountingOracle
 from feint.query import Answer
-from feint.service import Defense, Rehearsal, Service
-from feint.steps import FGSM
-from feint.training import Training
+from feint.service import Defense, Service, SuspectedDefense
 from feint.victims import Trained, answers
 
 NETWORK = Network("mlp", (1, 2, 2), 3)
@@ -73,7 +73,7 @@ def pool(n: int = 300) -> Split:
 NATURAL = Split.of(255 - pool().images, torch.zeros(300, dtype=torch.int64).numpy(), name="natural")
 TRAINING = Training(epochs=40, batch_size=32)
 SHORT = Training(epochs=15, batch_size=32)  # of attacks that train in every round
-SMALL = Game(4, latent=8, width=8, replay_steps=40, surrogate_rate=0.03)
+SMALL = LoopConfig(4, latent=8, width=8, replay_steps=40, surrogate_rate=0.03)
 CASES: dict[str, Attack] = {  # one line of test for a new method
     "DFME": DFME(NETWORK, SMALL),
     "DFMSHL": DFMSHL(NETWORK, replace(SMALL, replay_steps=10, surrogate_rate=0.1), warm_up=3),
@@ -93,7 +93,7 @@ CASES: dict[str, Attack] = {  # one line of test for a new method
     "Tuned": Tuned(pool(), NETWORK, TRAINING, temperatures=(0.1,), learning_rates=(0.3,), augmentations=()),
 }
 TREES = {"LabelPathFinding", "PathFinding"}
-SUSPECTED = Rehearsal(Defense(outputs=[Temperature(3.0)]))
+SUSPECTED = SuspectedDefense(Defense(outputs=[Temperature(3.0)]))
 BRIEF = Training(epochs=2, batch_size=32)
 LEARN = {"PartialBayes", "PartialBayesBound", "Recovered", "Timing"}  # lenses that read all answers anew
 LENSES: dict[str, Lens] = {
@@ -208,11 +208,11 @@ def test_averaging_sees_through_noise_that_is_drawn_anew():
 
     torch.manual_seed(0)
     x, clean = pool().inputs(slice(0, 20)), Linear()(pool().inputs(slice(0, 20))).softmax(-1)
-    once = Meter(noisy, budget=2000).ask(x)
-    often = Averaged(repeats=50)(Meter(noisy, budget=2000)).ask(x)
+    once = CountingOracle(noisy, budget=2000).ask(x)
+    often = Averaged(repeats=50)(CountingOracle(noisy, budget=2000)).ask(x)
     assert (often.argmax(-1) == clean.argmax(-1)).all()
     assert (often - often.mean(-1, keepdim=True)).sub(once - once.mean(-1, keepdim=True)).abs().max() > 0.02
-    noise = [(a - Averaged(repeats=50)(Meter(noisy, budget=2000)).ask(x)).abs().mean() for a in (once, often)]
+    noise = [(a - Averaged(repeats=50)(CountingOracle(noisy, budget=2000)).ask(x)).abs().mean() for a in (once, often)]
     assert noise[1] < noise[0] / 3
 
 
@@ -284,5 +284,5 @@ def test_low_and_slow_stays_under_a_rate():
 
 
 def test_attacks_hold_recipes_only():
-    assert isinstance(CASES["Through"], Through)
+    assert isinstance(CASES["Through"], LensedAttack)
     assert eval(repr(HardLabels())) == HardLabels()

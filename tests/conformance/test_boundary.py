@@ -25,8 +25,8 @@ from feint.defenses.boundary.boundary_confusion import k_means
 from feint.defenses.boundary.boundary_protection import transitions
 from feint.defenses.boundary.nasty_teacher import divergence
 from feint.errors import BadInput, BadRecipe
-from feint.networks import Network
-from feint.training import Training
+from feint.models.networks import Network
+from feint.models.training import Training
 
 TINY = Training(epochs=1, batch_size=32, learning_rate=0.02)
 

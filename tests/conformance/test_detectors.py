@@ -12,8 +12,8 @@ from feint.defenses import access
 from feint.defenses.access import PRADA, SEAT, PrivacyCost, SequentialTest, TwoSample
 from feint.errors import BadInput, NotFitted
 from feint.ledger import Account, Ledger
+from feint.models.training import Training
 from feint.query import Query
-from feint.training import Training
 
 VICTIM = Linear(64, 10)
 

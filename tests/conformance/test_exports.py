@@ -9,13 +9,13 @@ from tests.conformance.test_outputs import CASES, ready
 from tests.problems import awkward_rows, order, simplex_rows
 
 from feint import Defense, Service, export
+from feint.defense import Ladder
 from feint.defenses import outputs
 from feint.defenses.outputs import Output
 from feint.defenses.outputs.gated import ranks_kept
 from feint.errors import NotExportable
 from feint.gateway.models.graphs import Exported
-from feint.line import Ladder
-from feint.networks import Network
+from feint.models.networks import Network
 
 STAYS = {"EDM", "GRAD2", "GaussianNoise", "LabelFlip", "ModelGuardS", "ModelGuardW", "UniformNoise"}
 OF_INPUTS = "AdaptiveMisinformation", "MAD", "MADArgmax", "Misinformation"

@@ -11,7 +11,7 @@ from feint.attacks import Averaged, HardLabels
 from feint.defenses.access import Budget, RateLimit
 from feint.errors import BadInput, OverBudget, ProofRequired, RateLimited
 from feint.hashcash import Puzzle, digest, flaw
-from feint.oracle import Meter
+from feint.oracle import CountingOracle
 from feint.service import Defense, Service
 from feint.transcript import Transcript
 
@@ -81,7 +81,7 @@ def test_a_rate_is_waited_for_and_a_proof_is_worked_for():
 
 def test_patience_ends():
     service = Service(Linear(), Defense(access=[RateLimit(1.0, burst=5)]))
-    impatient = Meter(lambda query: service(query), budget=100, patience=7.5)
+    impatient = CountingOracle(lambda query: service(query), budget=100, patience=7.5)
     p, refusal = impatient.try_ask(X[:100])
     assert isinstance(refusal, RateLimited)
     assert 10 <= len(p) <= 12
@@ -109,7 +109,7 @@ def test_answers_alone_are_enough_to_continue(tmp_path):
 
 def test_a_budget_below_one_is_refused():
     with pytest.raises(BadInput, match="at least 1"):
-        Meter(lambda x: x, budget=0)
+        CountingOracle(lambda x: x, budget=0)
 
 
 def test_an_empty_question_gets_an_empty_answer():

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.problems import Linear, awkward_rows, order, simplex_rows
 from torch import Tensor
 
+from feint.defense import Bound
 from feint.defenses import outputs
 from feint.defenses.outputs import (
     APGP,
@@ -46,8 +47,7 @@ from feint.defenses.outputs import (
 from feint.defenses.scores import MaxProbability
 from feint.errors import BadInput, BadRecipe
 from feint.ledger import Ledger
-from feint.line import Placed
-from feint.networks import Network
+from feint.models.networks import Network
 from feint.victims import Trained
 
 SIZES = 2, 3, 10, 100, 1000
@@ -164,7 +164,7 @@ def inputs(p: Tensor) -> Tensor:
 
 def on_a_line(defense: Output):
     """The defense as a service calls it: placed, where it leans on a ledger."""
-    return defense.placed(Linear(), Ledger()) if isinstance(defense, Placed) else defense
+    return defense.placed(Linear(), Ledger()) if isinstance(defense, Bound) else defense
 
 
 def promised_ranks(defense: Output, classes: int) -> int:

@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 import feint
-from feint import attacks, defenses, words
+from feint import attacks, defenses
 from feint.attacks import (
     DFAL,
     DFME,
@@ -21,7 +21,6 @@ from feint.attacks import (
     Differences,
     EquationSolving,
     Evasive,
-    Game,
     HalfCosine,
     HardLabels,
     JacobianRow,
@@ -30,7 +29,9 @@ from feint.attacks import (
     KnockoffNetsAdaptive,
     KnownParameters,
     LabelPathFinding,
+    LensedAttack,
     LogitRow,
+    LoopConfig,
     LowAndSlow,
     LowdMeek,
     MultiStep,
@@ -46,7 +47,6 @@ from feint.attacks import (
     Sharpened,
     Smoothed,
     Sybil,
-    Through,
     Timing,
     Tuned,
     Uncertainty,
@@ -119,11 +119,12 @@ from feint.defenses.outputs import (
 )
 from feint.defenses.scores import Energy, MaxProbability
 from feint.errors import BadRecipe, UnknownName
-from feint.networks import Network
-from feint.recipe import build, from_table, parse, to_table, vocabulary
-from feint.service import Defense, Ladder, Rehearsal
-from feint.store import Weights
-from feint.training import Training
+from feint.models.networks import Network
+from feint.models.training import Training
+from feint.recipes import registry
+from feint.recipes.recipe import build, exported_recipes, from_table, parse, to_table
+from feint.recipes.store import Weights
+from feint.service import Defense, Ladder, SuspectedDefense
 from feint.victims import Trained
 
 POOL = Split("digits", "held_out", "0123456789abcdef")
@@ -196,10 +197,10 @@ CASES = [
     Averaged(repeats=4),
     KnownParameters(ReverseSigmoid(beta=0.2), concentration=3.0),
     Timing(repeats=2, most=0.3),
-    Rehearsal(Defense(outputs=[APGP(top=1)]), leaked=True),
-    PartialBayes(Rehearsal(Defense(outputs=[APGP()])), POOL, NETWORK, samples=3),
-    PartialBayesBound(Rehearsal(Defense(outputs=[APGP()])), TRAINED, concentration=4.0),
-    Recovered(Rehearsal(Defense(inputs=[APMSA()])), POOL, NETWORK, Training(epochs=3), shadows=3),
+    SuspectedDefense(Defense(outputs=[APGP(top=1)]), leaked=True),
+    PartialBayes(SuspectedDefense(Defense(outputs=[APGP()])), POOL, NETWORK, samples=3),
+    PartialBayesBound(SuspectedDefense(Defense(outputs=[APGP()])), TRAINED, concentration=4.0),
+    Recovered(SuspectedDefense(Defense(inputs=[APMSA()])), POOL, NETWORK, Training(epochs=3), shadows=3),
     RankTargets(concentration=2.0),
     Sharpened(temperature=0.01),
     Smoothed(repeats=2, crop=2, flip=False, seed=3),
@@ -210,11 +211,11 @@ CASES = [
     LowdMeek(POOL, Network("linear", (1, 8, 8), 10), epsilon=1e-3, seeds=7),
     PathFinding(Network("tree", (1, 8, 8), 10), epsilon=1e-3),
     Retraining(NETWORK, iterations=7, decay=0.1),
-    DFME(NETWORK, Game(64, schedule=MultiStep((0.2, 0.6))), Differences(floor=1e-4)),
+    DFME(NETWORK, LoopConfig(64, schedule=MultiStep((0.2, 0.6))), Differences(floor=1e-4)),
     DFMSHL(NETWORK, diversity=100.0),
-    MAZE(NETWORK, Game(128, replay_steps=3, schedule=HalfCosine())),
+    MAZE(NETWORK, LoopConfig(128, replay_steps=3, schedule=HalfCosine())),
     Differences(directions=3),
-    Game(latent=10),
+    LoopConfig(latent=10),
     HalfCosine(),
     MultiStep((0.5, 0.8), by=0.1),
     JBDA(POOL, NETWORK, augmentation=JacobianRow(step=0.2, alternate=3), seeds=20, rounds=4),
@@ -245,8 +246,8 @@ WORDS = {type(case).__name__: type(case) for case in CASES}
 
 
 def test_every_recipe_has_a_case():
-    exported = vocabulary(attacks, defenses.access, defenses.boundary, defenses.inputs, defenses.outputs)
-    assert set(exported.values()) - {Through} <= {type(case) for case in CASES}
+    exported = exported_recipes(attacks, defenses.access, defenses.boundary, defenses.inputs, defenses.outputs)
+    assert set(exported.values()) - {LensedAttack} <= {type(case) for case in CASES}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: type(case).__name__)
@@ -396,7 +397,7 @@ def test_the_command_line_completes_every_attack(name):
         return
     body = {"EquationSolving": "linear", "LowdMeek": "linear", "PathFinding": "tree", "LabelPathFinding": "tree"}
     network = Network(body.get(name, "mlp"), (1, 8, 8), 10)
-    made = words.parse(name, pool=POOL, surrogate=network, training=Training(epochs=3))
+    made = registry.parse(name, pool=POOL, surrogate=network, training=Training(epochs=3))
     assert (type(made).__name__, made.surrogate) == (name, network)
     assert getattr(made, "training", Training(epochs=3)) == Training(epochs=3)
 
@@ -405,9 +406,9 @@ def test_inside_a_recipe_given_fields_fill_only_what_must_be_there():
     given = {"pool": POOL, "surrogate": NETWORK, "training": Training(epochs=9)}
     text = "Through(KnockoffNets(), (HardLabels(),))"
     expected = KnockoffNets(POOL, NETWORK).through(HardLabels())
-    assert parse(text, WORDS | {"Through": Through}, **given) == expected
+    assert parse(text, WORDS | {"Through": LensedAttack}, **given) == expected
     table = {"kind": "Through", "attack": {"kind": "KnockoffNets"}, "lenses": [{"kind": "HardLabels"}]}
-    assert from_table(table, WORDS | {"Through": Through}, **given) == expected
+    assert from_table(table, WORDS | {"Through": LensedAttack}, **given) == expected
     assert from_table(table["attack"], WORDS, **given) == KnockoffNets(POOL, NETWORK, Training(epochs=9))
 
 

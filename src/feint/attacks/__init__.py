@@ -1,9 +1,29 @@
 """Attacks: they hold an oracle and inputs of their own, and return the surrogate that they trained."""
 
-from feint.attacks.active_thief import ActiveThief
-from feint.attacks.adversarial import Game, HalfCosine, MultiStep
-from feint.attacks.attack import Attack, Through
-from feint.attacks.augmentations import (
+from feint.attacks.attack import Attack, LensedAttack
+from feint.attacks.data_free.dfme import DFME, MAZE, Differences
+from feint.attacks.data_free.dfms import DFMSHL
+from feint.attacks.data_free.loop import HalfCosine, LoopConfig, MultiStep
+from feint.attacks.lenses.averaging import Averaged, Smoothed
+from feint.attacks.lenses.evasion import LowAndSlow, Sybil
+from feint.attacks.lenses.known_parameters import KnownParameters
+from feint.attacks.lenses.labels import HardLabels, RankTargets, Sharpened
+from feint.attacks.lenses.lens import Lens, PointwiseLens
+from feint.attacks.lenses.partial_bayes import PartialBayes, PartialBayesBound
+from feint.attacks.lenses.recovered import Recovered
+from feint.attacks.lenses.timing import Timing
+from feint.attacks.parametric.equation_solving import EquationSolving
+from feint.attacks.parametric.label_path_finding import LabelPathFinding
+from feint.attacks.parametric.lowd_meek import LowdMeek
+from feint.attacks.parametric.path_finding import PathFinding
+from feint.attacks.parametric.retraining import Retraining
+from feint.attacks.pool.active_thief import ActiveThief
+from feint.attacks.pool.evasive import Evasive
+from feint.attacks.pool.knockoff import KnockoffNets
+from feint.attacks.pool.knockoff_adaptive import KnockoffNetsAdaptive
+from feint.attacks.pool.selection import DFAL, DFALThenKCentre, KCentre, Selection, Uncertainty
+from feint.attacks.pool.tuned import Tuned
+from feint.attacks.synthetic.augmentations import (
     Augmentation,
     AwayFromLabel,
     JacobianRow,
@@ -11,28 +31,8 @@ from feint.attacks.augmentations import (
     NextClasses,
     RandomTargets,
 )
-from feint.attacks.data_free import DFME, MAZE, Differences
-from feint.attacks.dfms import DFMSHL
-from feint.attacks.equation_solving import EquationSolving
-from feint.attacks.evasive import Evasive
-from feint.attacks.jbda import JBDA
-from feint.attacks.knockoff import KnockoffNets
-from feint.attacks.knockoff_adaptive import KnockoffNetsAdaptive
-from feint.attacks.known_parameters import KnownParameters
-from feint.attacks.label_path_finding import LabelPathFinding
-from feint.attacks.lenses import Lens, Pointwise
-from feint.attacks.lowd_meek import LowdMeek
-from feint.attacks.partial_bayes import PartialBayes, PartialBayesBound
-from feint.attacks.path_finding import PathFinding
-from feint.attacks.readings import HardLabels, RankTargets, Sharpened
-from feint.attacks.recovered import Recovered
-from feint.attacks.repeats import Averaged, Smoothed
-from feint.attacks.retraining import Retraining
-from feint.attacks.seed_samples import SeedSamples
-from feint.attacks.selection import DFAL, DFALThenKCentre, KCentre, Selection, Uncertainty
-from feint.attacks.tactics import LowAndSlow, Sybil
-from feint.attacks.timing import Timing
-from feint.attacks.tuned import Tuned
+from feint.attacks.synthetic.jbda import JBDA
+from feint.attacks.synthetic.seed_samples import SeedSamples
 
 __all__ = [
     "DFAL",
@@ -49,7 +49,6 @@ __all__ = [
     "Differences",
     "EquationSolving",
     "Evasive",
-    "Game",
     "HalfCosine",
     "HardLabels",
     "JacobianRow",
@@ -59,7 +58,9 @@ __all__ = [
     "KnownParameters",
     "LabelPathFinding",
     "Lens",
+    "LensedAttack",
     "LogitRow",
+    "LoopConfig",
     "LowAndSlow",
     "LowdMeek",
     "MultiStep",
@@ -67,7 +68,7 @@ __all__ = [
     "PartialBayes",
     "PartialBayesBound",
     "PathFinding",
-    "Pointwise",
+    "PointwiseLens",
     "RandomTargets",
     "RankTargets",
     "Recovered",
@@ -77,7 +78,6 @@ __all__ = [
     "Sharpened",
     "Smoothed",
     "Sybil",
-    "Through",
     "Timing",
     "Tuned",
     "Uncertainty",

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from feint.attacks.asking import BATCH, in_batches
+from feint.attacks.probing import BATCH, in_batches
 from feint.data import Split
-from feint.networks import Classifier
+from feint.models.networks import Classifier
 
 
 @torch.no_grad()

@@ -7,19 +7,20 @@ from typing import Any
 
 from torch import nn
 
-from feint import store, victims, words
+from feint import victims
 from feint.attacks import HardLabels, KnownParameters, Lens, RankTargets, Recovered, Sharpened, Smoothed, Timing
 from feint.data import Split
+from feint.defense import Defense, Ladder
 from feint.defenses.inputs import APMSA
 from feint.defenses.outputs import APGP, APGPClosedForm, LabelOnly, ReverseSigmoid
 from feint.defenses.outputs.noise import Noise
 from feint.errors import FeintError, NotFitted
-from feint.line import Defense, Ladder
-from feint.networks import Network
+from feint.models.networks import Network
+from feint.models.training import Training
+from feint.progress import ProgressCallback
 from feint.query import Query
-from feint.service import Rehearsal, Service
-from feint.training import Training
-from feint.watch import Watch
+from feint.recipes import registry, store
+from feint.service import Service, SuspectedDefense
 
 NONE = "none"
 SHORT_LIST = ("LabelOnly", "Rounding(decimals=1)", "APGP(top=1)", "ReverseSigmoid", "ModelGuardW")
@@ -43,7 +44,7 @@ class Candidate:
 
 
 def candidates(
-    places: Sequence[str], victim: nn.Module, inputs: Split, folder: Path, watch: Watch
+    places: Sequence[str], victim: nn.Module, inputs: Split, folder: Path, progress: ProgressCallback
 ) -> dict[str, Candidate]:
     """The defenses at `places`, by default those of the short list, by name; what learns and has not is fitted to
     `inputs` and kept in `folder`. Each is tried once. Raises what the defense itself does, with its name."""
@@ -51,25 +52,27 @@ def candidates(
     for place in places or SHORT_LIST:
         name = NAMES.get(place, place) if not places else place
         try:
-            found[name] = _ready(name, place, victim, inputs, folder, watch)
+            found[name] = _ready(name, place, victim, inputs, folder, progress)
         except FeintError as error:
             got, expected, remedy = error.args
             raise type(error)(f"--defense {place}: {got}", expected, remedy) from error
     return found
 
 
-def _ready(name: str, place: str, victim: nn.Module, inputs: Split, folder: Path, watch: Watch) -> Candidate:
+def _ready(
+    name: str, place: str, victim: nn.Module, inputs: Split, folder: Path, progress: ProgressCallback
+) -> Candidate:
     fingerprint = victims.fingerprint(victim)
     kept = folder / "".join(it if it.isalnum() else "-" for it in name.lower()).strip("-")
     if kept.exists():
-        return Candidate(name, str(kept), words.defense([str(kept)], victim=fingerprint))
-    defense = words.defense([place], victim=fingerprint)
+        return Candidate(name, str(kept), registry.parse_defense([str(kept)], victim=fingerprint))
+    defense = registry.parse_defense([place], victim=fingerprint)
     try:
         _tried(victim, defense, inputs)
     except NotFitted:
         if isinstance(defense, Ladder):
             raise
-        defense = defense.fit(victim, inputs, watch=watch)
+        defense = defense.fit(victim, inputs, progress=progress)
         _tried(victim, defense, inputs)
         store.save(kept, defense, victim=fingerprint, inputs=repr(inputs))
         place = str(kept)
@@ -92,7 +95,7 @@ def made_for(
             if isinstance(step, kind):
                 ways[name] = (lens(step),)
     if thorough and steps and not any(isinstance(step, LabelOnly) for step in steps):
-        suspected = Rehearsal(unfitted(defense))
+        suspected = SuspectedDefense(unfitted(defense))
         ways["recovered"] = (Recovered(suspected, pool, surrogate, replace(training, epochs=10, least_steps=0)),)
     return ways
 

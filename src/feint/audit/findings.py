@@ -14,7 +14,7 @@ COST = 0.01  # of accuracy: a defense that takes more from honest clients is not
 
 
 @dataclass(frozen=True)
-class Theft:
+class AttackResult:
     """The worst case at one budget: as the copy's accuracy, and as its fidelity."""
 
     budget: int
@@ -24,14 +24,14 @@ class Theft:
 
 
 @dataclass(frozen=True)
-class Change:
+class DefenseEffect:
     """What a candidate would change: the worst cases behind it, `naive` for who believes its answers, and its utility.
 
     `helps` where its worst case at the largest common budget is below that of no defense by more than their intervals.
     """
 
     candidate: Candidate
-    thefts: tuple[Theft, ...]
+    thefts: tuple[AttackResult, ...]
     naive: float | None
     helps: bool
     utility: dict[str, float]
@@ -49,9 +49,9 @@ class Findings:
 
     utility: dict[str, float]
     n: int
-    thefts: tuple[Theft, ...]
-    changes: tuple[Change, ...]
-    deploy: Change | None
+    thefts: tuple[AttackResult, ...]
+    changes: tuple[DefenseEffect, ...]
+    deploy: DefenseEffect | None
     limit: int | None
     attackers: tuple[str, ...]
     seeds: int
@@ -59,14 +59,14 @@ class Findings:
     failures: tuple[str, ...]
     missing: int
 
-    def thefts_behind(self, defense: str) -> tuple[Theft, ...]:
+    def thefts_behind(self, defense: str) -> tuple[AttackResult, ...]:
         """The worst cases behind a defense, by name."""
         return (
             self.thefts if defense == NONE else next(it.thefts for it in self.changes if it.candidate.name == defense)
         )
 
 
-def found(audit: Audit, *, price: float | None) -> Findings:
+def collect(audit: Audit, *, price: float | None) -> Findings:
     """The findings of an audit, for a `price` of 1,000 queries."""
     results, tried, budgets = audit.results, audit.work.tried, audit.work.plan.size.budgets
     thefts = worst_cases(results, NONE, budgets, price)
@@ -74,7 +74,7 @@ def found(audit: Audit, *, price: float | None) -> Findings:
     deploy = recommended(changes)
     utility = results.utility(NONE)
     behind = deploy.thefts if deploy else thefts
-    flags = tuple(dict.fromkeys(flag.name for it in checks.suspicions(results).values() for flag in it))
+    flags = tuple(dict.fromkeys(flag.name for it in checks.find_flags(results).values() for flag in it))
     return Findings(
         utility,
         len(audit.work.samples.judge),
@@ -90,20 +90,22 @@ def found(audit: Audit, *, price: float | None) -> Findings:
     )
 
 
-def worst_cases(results: Results, defense: str, budgets: Sequence[int], price: float | None) -> tuple[Theft, ...]:
+def worst_cases(
+    results: Results, defense: str, budgets: Sequence[int], price: float | None
+) -> tuple[AttackResult, ...]:
     """The worst case at every budget that has been run."""
     cases = []
     for budget in budgets:
         accuracy = robust(results, defense, budget)
         fidelity = robust(results, defense, budget, "fidelity")
         if accuracy and fidelity:
-            cases.append(Theft(budget, None if price is None else price * budget / 1000, accuracy, fidelity))
+            cases.append(AttackResult(budget, None if price is None else price * budget / 1000, accuracy, fidelity))
     return tuple(cases)
 
 
 def _change(
-    results: Results, candidate: Candidate, bare: Sequence[Theft], budgets: Sequence[int], price: float | None
-) -> Change | None:
+    results: Results, candidate: Candidate, bare: Sequence[AttackResult], budgets: Sequence[int], price: float | None
+) -> DefenseEffect | None:
     thefts, utility = worst_cases(results, candidate.name, budgets, price), results.utility(candidate.name)
     common = {it.budget: it for it in bare}
     if not thefts or not utility or thefts[-1].budget not in common:
@@ -112,17 +114,17 @@ def _change(
     believing = [it for it in results.lines() if (it.defense, it.budget) == (candidate.name, last.budget)]
     naive = next((it.scores["stealer_accuracy"] for it in believing if it.attack == "KnockoffNets"), None)
     helps = last.stealer_accuracy.high < common[last.budget].stealer_accuracy.low
-    return Change(candidate, thefts, naive, helps, utility)
+    return DefenseEffect(candidate, thefts, naive, helps, utility)
 
 
-def recommended(changes: Sequence[Change]) -> Change | None:
+def recommended(changes: Sequence[DefenseEffect]) -> DefenseEffect | None:
     """Of those that help and cost little accuracy, the one behind which a thief gets least; among equals, the one that
     distorts least."""
     good = [it for it in changes if it.helps and it.cost <= COST]
     return min(good, key=lambda it: (it.thefts[-1].stealer_accuracy.share, it.utility["l1"]), default=None)
 
 
-def limit(thefts: Sequence[Theft], accuracy: float) -> int | None:
+def limit(thefts: Sequence[AttackResult], accuracy: float) -> int | None:
     """The largest budget that was run whose worst case, with all below it, is not near the victim."""
     far = None
     for theft in thefts:

@@ -13,7 +13,7 @@ SCORES = "stealer_accuracy", "fidelity"
 
 
 @dataclass(frozen=True)
-class Limit:
+class GateLimit:
     """A `score` that the worst case at a `budget` must not be above."""
 
     score: str
@@ -21,7 +21,7 @@ class Limit:
     most: float
 
     @classmethod
-    def parse(cls, text: str) -> "Limit":
+    def parse(cls, text: str) -> "GateLimit":
         """The limit that is written as `fidelity@5000=0.85`. Raises `BadInput`."""
         match = re.fullmatch(r"\s*(\w+)\s*@\s*([\d_,]+)\s*=\s*(\d*\.?\d+)\s*", text)
         if match is None or match[1] not in SCORES or not 0 <= float(match[3]) <= 1:
@@ -38,7 +38,7 @@ class NotRun(FeintError):
 
 
 def above(
-    limits: Sequence[Limit], results: Results, defenses: Sequence[str], missing: Sequence[Cell] = ()
+    limits: Sequence[GateLimit], results: Results, defenses: Sequence[str], missing: Sequence[Cell] = ()
 ) -> list[str]:
     """What is above its limit, a line each: every one of the `defenses` given is judged, or none where none was given.
 

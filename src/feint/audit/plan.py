@@ -9,16 +9,16 @@ from torch import nn
 
 from feint import victims
 from feint.attacks import Attack, KnockoffNets, Recovered, Tuned
-from feint.attacks.recovered import restorer
+from feint.attacks.lenses.recovered import restorer
 from feint.audit.candidates import LABELS, NONE, SHARP, Candidate, labels_only, made_for
-from feint.audit.phrases import Note
 from feint.audit.samples import Samples
+from feint.audit.text import Note
+from feint.bench.matrix import Matrix
 from feint.data import Split
+from feint.defense import Defense, Ladder
 from feint.errors import BadInput
-from feint.evaluation.matrix import Matrix
-from feint.line import Defense, Ladder
-from feint.networks import Classifier, Network
-from feint.training import Training, learn
+from feint.models.networks import Classifier, Network
+from feint.models.training import Training, learn
 
 BUDGETS = 100, 500, 2000, 5000, 10_000
 TRAINING = Training(epochs=20, least_steps=600, batch_size=32, learning_rate=0.05)  # as in feint.demo, the best tried
@@ -51,7 +51,7 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Plan:
+class AuditPlan:
     """What is run, on what surrogate, and how many seconds it should take; `least` where less would say nothing."""
 
     surrogate: Network
@@ -88,7 +88,7 @@ class Plan:
         return {"KnockoffNets": knockoff, **seen, **tuned}
 
 
-def planned(
+def make_plan(
     victim: nn.Module,
     samples: Samples,
     tried: Mapping[str, Candidate],
@@ -98,7 +98,7 @@ def planned(
     answer: float,
     budgets: Sequence[int] = (),
     spent: float = 0.0,
-) -> Plan:
+) -> AuditPlan:
     """The largest plan that fits into the `minutes`, of which so many seconds are `spent`, for a victim that takes
     `answer` seconds for one; `budgets` are run in any case, where the pool has so many images."""
     shape = samples.judge.shape
@@ -108,7 +108,7 @@ def planned(
     known, notes = _budgets(len(samples.pool), budgets)
     seconds = (minutes * 60 - spent) * SPARE
     options = [
-        Plan(network, training, size, estimate(size, tried, training, speed, network.name), tuple(notes))
+        AuditPlan(network, training, size, estimate(size, tried, training, speed, network.name), tuple(notes))
         for size in sizes(known, budgets)
         for network in networks
     ]

@@ -12,20 +12,20 @@ from torch import nn
 
 from feint import victims
 from feint.audit.candidates import Candidate, candidates
-from feint.audit.phrases import Note
-from feint.audit.plan import Plan, Size, planned, timed
-from feint.audit.samples import Samples, gathered
+from feint.audit.plan import AuditPlan, Size, make_plan, timed
+from feint.audit.samples import Samples, gather
+from feint.audit.text import Note
+from feint.bench.matrix import Matrix
 from feint.errors import BadInput
-from feint.evaluation.matrix import Matrix
 from feint.evaluation.results import Cell, Results
-from feint.networks import Network
-from feint.store import written
-from feint.training import Training
-from feint.watch import Watch
+from feint.models.networks import Network
+from feint.models.training import Training
+from feint.progress import ProgressCallback
+from feint.recipes.store import atomic_write
 
 
 @dataclass(frozen=True)
-class Request:
+class AuditRequest:
     """What an owner asks for: where his samples are, and what the audit may take."""
 
     data: str
@@ -43,7 +43,7 @@ class Request:
 class Work:
     """What is going to be run: a plan, on these samples, with these candidates."""
 
-    plan: Plan
+    plan: AuditPlan
     samples: Samples
     tried: Mapping[str, Candidate]
     cells: Sequence[Cell]
@@ -70,20 +70,22 @@ class Audit:
         return [it for it in self.work.cells if (it.defense, it.attack, it.budget, it.seed) not in scored]
 
 
-def run(victim: nn.Module, request: Request, folder: Path, *, told: Callable[[Work], None], watch: Watch) -> Audit:
+def run(
+    victim: nn.Module, request: AuditRequest, folder: Path, *, told: Callable[[Work], None], progress: ProgressCallback
+) -> Audit:
     """Audit `victim`, keeping everything in `folder`; what is there is not made again. `told` hears what is
     going to be run. Ctrl-C leaves what was finished, as an audit that was `interrupted`; no theft is begun when the
     minutes are over, and the same request continues."""
     started = time.monotonic()
-    watch.folder = folder / ".work"
-    samples = gathered(request.data, request.pool, victims.shape_of(victim))
+    progress.folder = folder / ".work"
+    samples = gather(request.data, request.pool, victims.shape_of(victim))
     classes = victims.classes_of(victim, samples.judge.shape)
     _, answer = timed(victim, samples.judge)
-    tried = candidates(request.defenses, victim, samples.fit, folder / "defenses", watch)
+    tried = candidates(request.defenses, victim, samples.fit, folder / "defenses", progress)
     given = {"classes": classes, "minutes": request.minutes, "answer": answer, "budgets": request.budgets}
     key = _key(victim, samples, tried, request)
     spent = time.monotonic() - started
-    plan = _kept(folder / "plan.json", key) or planned(victim, samples, tried, spent=spent, **given)
+    plan = _kept(folder / "plan.json", key) or make_plan(victim, samples, tried, spent=spent, **given)
     _keep(folder / "plan.json", key, plan)
     matrix = plan.matrix(victim, samples, tried)
     work = Work(plan, samples, tried, matrix.cells())
@@ -91,7 +93,7 @@ def run(victim: nn.Module, request: Request, folder: Path, *, told: Callable[[Wo
     interrupted = False
     try:
         until = math.inf if plan.least else started + request.minutes * 60
-        results = matrix.run(folder=folder / "rows", watch=watch, until=until)
+        results = matrix.run(folder=folder / "rows", progress=progress, until=until)
     except KeyboardInterrupt:
         results, interrupted = _finished(matrix, folder / "rows"), True
     return Audit(victim, work, results, interrupted)
@@ -101,20 +103,20 @@ def _finished(matrix: Matrix, rows: Path) -> Results:
     return Results.load(rows).of(map(matrix.fingerprint, matrix.cells()))
 
 
-def _key(victim: nn.Module, samples: Samples, tried: Mapping[str, Candidate], request: Request) -> list[Any]:
+def _key(victim: nn.Module, samples: Samples, tried: Mapping[str, Candidate], request: AuditRequest) -> list[Any]:
     """What a plan was made for: with anything else, another one is made."""
     images = [it.fingerprint for it in (samples.fit, samples.judge, samples.pool)]
     return [victims.fingerprint(victim), images, list(tried), request.minutes, list(request.budgets)]
 
 
-def _kept(file: Path, key: list[Any]) -> Plan | None:
+def _kept(file: Path, key: list[Any]) -> AuditPlan | None:
     """The plan that was made before for the same: the speed measured today would make another one of it."""
     try:
         held = json.loads(file.read_text())
         if held["for"] != key:
             return None
         network, size = held["surrogate"], held["size"]
-        return Plan(
+        return AuditPlan(
             Network(network["name"], tuple(network["shape"]), network["classes"]),
             Training(**held["training"]),
             Size(**{**size, "budgets": tuple(size["budgets"])}),
@@ -126,6 +128,6 @@ def _kept(file: Path, key: list[Any]) -> Plan | None:
         return None
 
 
-def _keep(file: Path, key: list[Any], plan: Plan) -> None:
-    with written(file) as partial:
+def _keep(file: Path, key: list[Any], plan: AuditPlan) -> None:
+    with atomic_write(file) as partial:
         partial.write_text(json.dumps({"for": key, **asdict(plan)}, indent=1))

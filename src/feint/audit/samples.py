@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from feint import data
-from feint.audit.images import Shape, is_file, pool_at, samples_at
-from feint.audit.phrases import Note
+from feint.audit.text import Note
 from feint.data import Split
+from feint.data.files import Shape, is_file, pool_at, samples_at
 from feint.errors import BadInput, FeintError
 
 LEAST = 100  # samples, so that 50 judge: an interval of ± 14 points at worst
@@ -25,7 +25,7 @@ class Samples:
     notes: tuple[Note, ...]
 
 
-def gathered(place: str, pool: str | None, shape: Shape) -> Samples:
+def gather(place: str, pool: str | None, shape: Shape) -> Samples:
     """The samples at `place` in halves, and the pool, for a model that takes `shape`. Raises `BadInput` for too few
     samples, another shape, or a pool that is the samples; and as the readers do."""
     found = samples_at(place, shape)

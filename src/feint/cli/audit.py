@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from feint.cli.app import Defenses, app
-from feint.cli.places import victim_of
+from feint.cli.common import load_victim
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
@@ -87,34 +87,34 @@ def audit(
     """
     import json as writer
 
-    from feint.audit import pages, screen
-    from feint.audit.findings import found
-    from feint.audit.gate import Limit, above
-    from feint.audit.phrases import Phrases
-    from feint.audit.run import Request, run
-    from feint.evaluation import report
-    from feint.progress import bars
+    from feint import report
+    from feint.audit import output, terminal
+    from feint.audit.findings import collect
+    from feint.audit.gate import GateLimit, above
+    from feint.audit.run import AuditRequest, run
+    from feint.audit.text import AuditText
+    from feint.cli.terminal import bars
     from feint.victims import FromAnswers
 
-    say, limits = Phrases(lang), [Limit.parse(it) for it in fail_above]
+    say, limits = AuditText(lang), [GateLimit.parse(it) for it in fail_above]
     report.check()
     name = _name(victim, url, model)
     folder = out or Path("feint-audit") / name
     target = (
         _behind(victim, url, model, key, folder)
         if url or not victim
-        else victim_of(victim, data, network, probabilities)
+        else load_victim(victim, data, network, probabilities)
     )
     budgets = tuple(sorted({*budget, *(it.budget for it in limits)}))
-    request = Request(data, pool, defense, minutes, budgets)
-    with bars() as watch:
+    request = AuditRequest(data, pool, defense, minutes, budgets)
+    with bars() as progress:
         done = run(
-            target, request, folder, watch=watch,
-            told=lambda it: None if json else print(screen.plan(it, say), flush=True),
+            target, request, folder, progress=progress,
+            told=lambda it: None if json else print(terminal.plan(it, say), flush=True),
         )  # fmt: skip
-    findings = found(done, price=price_per_1000)
-    table = pages.write(folder, name, done, findings, say)
-    print(writer.dumps(table, ensure_ascii=False) if json else screen.screen(name, done, findings, say, folder))
+    findings = collect(done, price=price_per_1000)
+    table = output.write(folder, name, done, findings, say)
+    print(writer.dumps(table, ensure_ascii=False) if json else terminal.screen(name, done, findings, say, folder))
     if done.interrupted:
         raise KeyboardInterrupt
     if isinstance(target, FromAnswers) and target.gone is not None:

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feint.cli.app import app
-from feint.cli.places import at_least
+from feint.cli.common import require_at_least
 from feint.errors import BadInput, UnknownName
 
 if TYPE_CHECKING:
+    from feint.bench import Suite
     from feint.evaluation.results import Results
     from feint.runners import Runner
-    from feint.suite import Suite
 
 
 @app.command
@@ -56,11 +56,11 @@ def bench(
     dry_run
         Print the cells, how many queries they ask and how long they may take, and run nothing.
     """
-    from feint import suite as suites
+    from feint import bench as suites
 
     chosen = suites.load(suite)
     if seeds is not None:
-        chosen = chosen.with_seeds(at_least(1, seeds, "seeds"))
+        chosen = chosen.with_seeds(require_at_least(1, seeds, "seeds"))
     out = out or Path("feint-bench") / Path(suite).stem
     mapped = _runner(runner, workers, gpus, address)
     if not chosen.cells(only):
@@ -98,25 +98,25 @@ def _runner(name: str, workers: int | None, gpus: float, address: str | None) ->
 
 
 def _run(suite: "Suite", file: Path, only: str, out: Path, runner: "Runner") -> "Results":
-    from feint.evaluation import bench
-    from feint.progress import Lines, bars
-    from feint.store import written
+    from feint.bench import executor
+    from feint.cli.terminal import Lines, bars
+    from feint.recipes.store import atomic_write
 
     work = out / ".work"
-    with bars(elsewhere=Lines) as watch:
-        watch.folder = work / "trainings"
-        with written(out / "suite.toml") as partial:
+    with bars(elsewhere=Lines) as progress:
+        progress.folder = work / "trainings"
+        with atomic_write(out / "suite.toml") as partial:
             partial.write_text(file.read_text())
-        matrices = suite.matrices(work, watch=watch, map=runner, only=only)
-        return bench.run(matrices, folder=out, map=runner, watch=watch)
+        matrices = suite.matrices(work, progress=progress, map=runner, only=only)
+        return executor.run(matrices, folder=out, map=runner, progress=progress)
 
 
 def _print_plan(suite: "Suite", only: str, out: Path, workers: int | None) -> None:
     import os
 
+    from feint.bench.estimate import estimate
+    from feint.bench.plan import humanize, lines
     from feint.evaluation.results import Results
-    from feint.suite.estimate import estimate
-    from feint.suite.plan import lines, spoken
 
     cells = suite.cells(only)
     print("\n".join(lines(suite, cells)))
@@ -126,11 +126,13 @@ def _print_plan(suite: "Suite", only: str, out: Path, workers: int | None) -> No
         return
     workers = workers or os.cpu_count() or 1
     on = f"{workers} worker{'s' if workers > 1 else ''}"
-    print(f"About {spoken(found.seconds / workers)} on {on}, victims and defenses apart. It rests on: {found.rests_on}")
+    print(
+        f"About {humanize(found.seconds / workers)} on {on}, victims and defenses apart. It rests on: {found.rests_on}"
+    )
 
 
 def _print_end(results: "Results", suite: "Suite", out: Path) -> None:
-    from feint.progress import print_results, print_robust
+    from feint.cli.terminal import print_results, print_robust
 
     for victim in results.names("victim"):
         print(f"{suite.title}: {victim}")
@@ -150,7 +152,7 @@ def _print_end(results: "Results", suite: "Suite", out: Path) -> None:
 
 def _beside(results: "Results", suite: "Suite") -> list[str]:
     """What was published beside what was measured here, where there is both."""
-    from feint.evaluation.report.expected import measured
+    from feint.report.published import measured
 
     said = []
     for row in suite.expected:

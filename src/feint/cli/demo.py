@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from feint.cli.app import app
-from feint.cli.places import at_least
+from feint.cli.common import require_at_least
 
 
 @app.command
@@ -23,20 +23,19 @@ def demo(*, data: str = "digits", out: Path | None = None, weights: Path | None 
     seeds
         How many times each theft is repeated.
     """
-    from feint import demo
-    from feint.evaluation import report
-    from feint.progress import bars, print_results
+    from feint import demo, report
+    from feint.cli.terminal import bars, print_results
     from feint.service import Service
 
     report.check()
     out = out or Path("feint-demo") / data
-    with bars() as watch:
-        done = demo.run(data, out, weights=weights, seeds=range(at_least(1, seeds, "seeds")), watch=watch)
-        watch.step("report", 0, 1)
+    with bars() as progress:
+        done = demo.run(data, out, weights=weights, seeds=range(require_at_least(1, seeds, "seeds")), progress=progress)
+        progress.step("report", 0, 1)
         services = {name: Service(done.victim, defense) for name, defense in done.defenses.items()}
         title = f"What a thief gets: {done.setting.network} on {data}"
         report.write(out / "report.html", done.results, services, done.data.test, title=title)
-        watch.step("report", 1, 1)
+        progress.step("report", 1, 1)
     print_results(done.results)
     for sentence in report.sentences(done.results):
         print(f"\n{sentence}")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from feint.cli.app import Defenses, app
-from feint.cli.places import victim_of
+from feint.cli.common import load_victim
 
 
 @app.command
@@ -43,18 +43,19 @@ def evaluate(
     import json as writer
 
     import feint
-    from feint import victims, words
+    from feint import victims
     from feint.evaluation import metrics
+    from feint.recipes import registry
     from feint.service import Service
 
     stolen, model, test = (
         victims.load(surrogate),
-        victim_of(victim, data, network, probabilities),
+        load_victim(victim, data, network, probabilities),
         feint.data.load(data).test,
     )
     scores = {"stealer_accuracy": metrics.stealer_accuracy(stolen, test), "n_test": len(test)}
     scores |= {"fidelity": metrics.fidelity(stolen, model, test)}
-    scores |= metrics.utility(Service(model, words.defense(defense, victim=victims.fingerprint(model))), test)
+    scores |= metrics.utility(Service(model, registry.parse_defense(defense, victim=victims.fingerprint(model))), test)
     if json:
         print(writer.dumps(scores, indent=1))
         return

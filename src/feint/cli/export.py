@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from feint.cli.app import Defenses, app
-from feint.cli.places import victim_of
+from feint.cli.common import load_victim
 from feint.errors import BadInput, UnknownName
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ def export(
         The victim returns probabilities, not logits.
     """
     from feint import export as library
-    from feint import words
     from feint.data import load
+    from feint.recipes import registry
     from feint.service import Service
     from feint.victims import fingerprint
 
@@ -73,10 +73,10 @@ def export(
         )  # fmt: skip
     how = {"gateway": server == "gateway", "rung": rung}
     if victim is None or classes is not None:
-        make = partial(library.outputs, words.defense(defense), classes=classes or 0, **how)
+        make = partial(library.outputs, registry.parse_defense(defense), classes=classes or 0, **how)
     else:
-        model = victim_of(victim, data, network, probabilities)
-        service = Service(model, words.defense(defense, victim=fingerprint(model)))
+        model = load_victim(victim, data, network, probabilities)
+        service = Service(model, registry.parse_defense(defense, victim=fingerprint(model)))
         inputs = load(data.partition("/")[0]).test.inputs(slice(0, 74)) if data else None
         make = partial(library.onnx, service, inputs=inputs, **how)
     wrap = servers[server] if server else None

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from feint.cli.app import app
-from feint.cli.places import free, working
+from feint.cli.common import WorkDirectory, require_new
 from feint.errors import BadInput
 
 
@@ -30,22 +30,22 @@ def fit(method: str, /, *, victim: Path, data: str, out: Path, outliers: str | N
         Same seed, same defense.
     """
     import feint
-    from feint import store, words
+    from feint.cli.terminal import bars
     from feint.defenses.boundary import Boundary
-    from feint.progress import bars
+    from feint.recipes import registry, store
 
-    recipe = words.parse(method)
+    recipe = registry.parse(method)
     if not isinstance(recipe, Boundary) and not hasattr(recipe, "fit"):
         raise BadInput(f"{recipe!r}", "a defense that learns, like APGP(top=1)", "use it as it is: nothing to fit")
-    model, inputs = feint.victims.load(victim), words.part_of(data)
-    given = {"outliers": words.part_of(outliers) if outliers else None, "seed": seed}
-    free(out)
-    with bars() as watch, working(out) as watch.folder:
+    model, inputs = feint.victims.load(victim), registry.parse_split(data)
+    given = {"outliers": registry.parse_split(outliers) if outliers else None, "seed": seed}
+    require_new(out)
+    with bars() as progress, WorkDirectory(out) as progress.folder:
         if isinstance(recipe, Boundary):
-            new, record = recipe.retrain(model, inputs, **given, watch=watch)
+            new, record = recipe.retrain(model, inputs, **given, progress=progress)
             feint.victims.save(out, new, data=data, **record)
             print(f"{out}: a new victim by {recipe!r}")
         else:
-            fitted = recipe.fit(model, inputs, **given, watch=watch)
+            fitted = recipe.fit(model, inputs, **given, progress=progress)
             store.save(out, fitted, data=data, outliers=outliers, victim=feint.victims.fingerprint(model))
             print(f"{out}: {fitted!r}")

@@ -8,9 +8,9 @@ from feint.cli.app import app
 from feint.errors import BadInput, MissingData
 
 if TYPE_CHECKING:
-    from feint.evaluation.report import Looks
+    from feint.bench import Suite
     from feint.evaluation.results import Results
-    from feint.suite import Suite
+    from feint.report import ImageExamples
 
 
 @app.command
@@ -45,10 +45,10 @@ def report(
         Draw answers and features by t-SNE, some seconds for each defense, where victim and defenses are kept beside
         the rows. Use --no-pictures to leave them out.
     """
-    from feint.evaluation import report
-    from feint.language import Language
+    from feint import report
+    from feint.i18n import Catalog
 
-    folders, say = (folder, *more), Language(lang)
+    folders, say = (folder, *more), Catalog(lang)
     report.check()
     if price_per_1000 is not None and not 0 <= price_per_1000 < float("inf"):
         raise BadInput(f"--price-per-1000 {price_per_1000:g}", "0 or more", "change it")
@@ -88,26 +88,26 @@ def _suite(folder: Path) -> "Suite | None":
     file = folder / "suite.toml"
     if not file.is_file():
         return None
-    from feint import suite
+    from feint import bench
 
-    return suite.load(str(file))
+    return bench.load(str(file))
 
 
 def _title(folders: tuple[Path, ...], suites: "dict[Path, Suite]") -> str:
     return " · ".join(dict.fromkeys(suites[it].title if it in suites else it.resolve().name for it in folders))
 
 
-def _looks(suites: "dict[Path, Suite]", results: "Results") -> "dict[str, Looks]":
+def _looks(suites: "dict[Path, Suite]", results: "Results") -> "dict[str, ImageExamples]":
     """What the pictures of each victim are made of, where its suite still has victim and defenses beside the rows."""
     from feint import data
-    from feint.evaluation.report import Looks
-    from feint.line import Defense, Ladder
+    from feint.bench.prepare import ArtifactStore
+    from feint.defense import Defense, Ladder
+    from feint.report import ImageExamples
     from feint.service import Service
-    from feint.suite.making import Shelf
 
-    found: dict[str, Looks] = {}
+    found: dict[str, ImageExamples] = {}
     for folder, suite in suites.items():
-        shelf = Shelf(suite, folder / ".work")
+        shelf = ArtifactStore(suite, folder / ".work")
         for victim in suite.victims:
             named = [it for it in results.on(victim).names("defense") if it in suite.on(victim)]
             if victim in found or not shelf.has((victim,)) or not all(shelf.has((victim, it)) for it in named):
@@ -119,5 +119,5 @@ def _looks(suites: "dict[Path, Suite]", results: "Results") -> "dict[str, Looks]
                 for it, made in kept.items()
                 if made != Defense()
             }
-            found[victim] = Looks({"": Service(model, Defense()), **services}, test)
+            found[victim] = ImageExamples({"": Service(model, Defense()), **services}, test)
     return found

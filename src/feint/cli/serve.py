@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from feint._optional import available
 from feint.cli.app import Defenses, app
 from feint.errors import BadInput
-from feint.extras import there
 
 if TYPE_CHECKING:
     from feint.gateway.serving.opening import Ledgers, Opened
@@ -62,7 +62,7 @@ def serve(
         Answer without a key: whoever asks is the same client.
     """
     for package in ("msgspec", "uvicorn", "uvloop", "starlette", "grpc", "onnxruntime"):
-        there(package, "serve")
+        available(package, "serve")
     if not what.endswith(".toml"):
         model = _model(what, defense, access, logits)
         _alone(model, name or Path(what).stem, (host, port, grpc_port), check=check, anonymous=anonymous)

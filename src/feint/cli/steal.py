@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 from cyclopts import Parameter
 
 from feint.cli.app import Defenses, app
-from feint.cli.places import free, victim_of, working
+from feint.cli.common import WorkDirectory, load_victim, require_new
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
     from torch import nn
 
     from feint.data import Split
-    from feint.networks import Network
+    from feint.models.networks import Network
     from feint.oracle import Oracle
     from feint.transcript import Transcript
 
@@ -85,27 +85,28 @@ def steal(
     seed
         Same seed, same surrogate.
     """
-    from feint import victims, words
-    from feint.progress import bars
+    from feint import victims
+    from feint.cli.terminal import bars
+    from feint.recipes import registry
     from feint.transcript import Transcript
 
-    own = {"pool": words.pool_of(pool)} if pool is not None else {}
+    own = {"pool": registry.parse_pool(pool)} if pool is not None else {}
     if victim is not None and url is None and model is None:
-        target = _here(victim_of(victim, pool, network, probabilities), own.get("pool"), defense)
+        target = _here(load_victim(victim, pool, network, probabilities), own.get("pool"), defense)
     else:
         target = _behind(victim, url, model, defense, key)
     learned = _network(
         surrogate or target.network, target.shape or (own["pool"].shape if own else None), target.classes
     )
-    given = {**own, "surrogate": learned, "training": words.parse(training)}
-    recipe = (words.found if Path(attack).exists() else words.parse)(attack, **given)
-    recipe = recipe.through(*(words.parse(it, **given) for it in lens)) if lens else recipe
-    free(out)
-    with bars() as watch, working(out) as watch.folder:
-        kept = watch.folder / "transcript.safetensors"
+    given = {**own, "surrogate": learned, "training": registry.parse(training)}
+    recipe = (registry.resolve if Path(attack).exists() else registry.parse)(attack, **given)
+    recipe = recipe.through(*(registry.parse(it, **given) for it in lens)) if lens else recipe
+    require_new(out)
+    with bars() as progress, WorkDirectory(out) as progress.folder:
+        kept = progress.folder / "transcript.safetensors"
         oracle = target.oracle(budget, Transcript.load(kept) if kept.exists() else None)
         try:
-            stolen = recipe.steal(oracle, seed=seed, watch=watch)
+            stolen = recipe.steal(oracle, seed=seed, progress=progress)
         except BaseException:
             if len(oracle.transcript):
                 oracle.transcript.save(kept)
@@ -118,7 +119,7 @@ def steal(
 
 
 def _network(name: str | None, shape: tuple[int, int, int] | None, classes: int) -> "Network":
-    from feint.networks import Network
+    from feint.models.networks import Network
 
     if name is None or shape is None:
         got = "a victim whose network is not known" if name is None else "a victim whose inputs are not known"
@@ -158,11 +159,12 @@ def _behind(
 
 
 def _here(model: "nn.Module", pool: "Split | None", defense: Sequence[str]) -> _Target:
-    from feint import victims, words
-    from feint.networks import Classifier
+    from feint import victims
+    from feint.models.networks import Classifier
+    from feint.recipes import registry
     from feint.service import Service
 
-    service = Service(model, words.defense(defense, victim=victims.fingerprint(model)))
+    service = Service(model, registry.parse_defense(defense, victim=victims.fingerprint(model)))
     shape = victims.shape_of(model) or (pool.shape if pool else None)
     if shape is None:
         raise BadInput("a victim whose inputs are not known", "a pool that shows them", "name one: --pool NAME")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from feint.cli.app import app
-from feint.cli.places import free, working
+from feint.cli.common import WorkDirectory, require_new
 
 
 @app.command
@@ -38,18 +38,20 @@ def train(
         Same seed, same weights.
     """
     import feint
-    from feint import networks, victims, words
+    from feint import victims
+    from feint.cli.terminal import bars
     from feint.evaluation import metrics
-    from feint.progress import bars
+    from feint.models import networks
+    from feint.recipes import registry
 
     images = feint.data.load(data)
     net = networks.get(network, images)
-    recipe = words.parse(training)
-    free(out)
+    recipe = registry.parse(training)
+    require_new(out)
     if weights is not None:
         victim = victims.load_published(weights, net)
     else:
-        with bars() as watch, working(out) as watch.folder:
-            victim = feint.train(net, images.train, training=recipe, seed=seed, watch=watch)
+        with bars() as progress, WorkDirectory(out) as progress.folder:
+            victim = feint.train(net, images.train, training=recipe, seed=seed, progress=progress)
     victims.save(out, victim, data=data, **({"weights": weights.name} if weights else {"training": repr(recipe)}))
     print(f"{out}: {network}, right on {metrics.stealer_accuracy(victim, images.test):.2%} of the test set")

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from feint.defense import Defense, Detector, Ladder
 from feint.defenses.outputs.label_flip import LabelFlip
 from feint.errors import BadInput
 from feint.ledger import Ledger
-from feint.line import Defense, Detector, Ladder
 
 
 def amao(detector: Detector, flip: LabelFlip, *, shadow: bool = False) -> Ladder:

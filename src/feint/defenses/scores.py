@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from feint.data import Split
 from feint.errors import BadRecipe
+from feint.progress import ProgressCallback
 from feint.victims import logits
-from feint.watch import Watch
 
 __all__ = ["Energy", "MaxProbability"]
 
@@ -53,11 +53,11 @@ class MaxProbability:
         return z.softmax(-1).amax(-1)
 
 
-def scores(score: Score, victim: nn.Module, inputs: Split, watch: Watch) -> Tensor:
+def scores(score: Score, victim: nn.Module, inputs: Split, progress: ProgressCallback) -> Tensor:
     """The scores (N,) of all `inputs`, as `victim` sees them: what a threshold or a test is calibrated on."""
     found = []
     for rows in torch.arange(len(inputs)).split(500):
         x = inputs.inputs(rows)
         found.append(score(x, logits(victim.eval(), x)))
-        watch.step("calibrating", int(rows[-1]) + 1, len(inputs))
+        progress.step("calibrating", int(rows[-1]) + 1, len(inputs))
     return torch.cat(found)

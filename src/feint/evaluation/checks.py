@@ -6,10 +6,10 @@ Every flag has an entry in docs/checks.md: what it means, how it is computed, wh
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from feint.evaluation import declared
-from feint.evaluation.noise import noise, share
+from feint.evaluation import traits
 from feint.evaluation.results import Results, Row
 from feint.evaluation.robust import Cells, attackers, lacks_labels_only
+from feint.evaluation.significance import noise, share
 
 SEEDS = 3  # fewer say nothing of the spread between them
 EXPLAINED = 0.85  # of what was read; measured in docs/checks.md
@@ -27,10 +27,10 @@ class Flag(NamedTuple):
         return f"{self.name}: {self.numbers}" if self.numbers else self.name
 
 
-Found = Iterator[tuple[Row, Flag]]
+Finding = Iterator[tuple[Row, Flag]]
 
 
-def suspicions(results: Results) -> dict[str, list[Flag]]:
+def find_flags(results: Results) -> dict[str, list[Flag]]:
     """The flags of every row, by its fingerprint; none for a row to be trusted. Rows of older versions are judged by
     what they tell."""
     found = {row.fingerprint: own(row) + _noted(row) for row in results}
@@ -55,9 +55,9 @@ def own(row: Row) -> list[Flag]:
 
 def _own(row: Row) -> Iterator[Flag]:
     n, explained, overlap = row.scores["n_test"], row.scores.get("explained"), row.scores.get("overlap", 0)
-    if explained is not None and explained < EXPLAINED and not declared.noisy(row):
+    if explained is not None and explained < EXPLAINED and not traits.noisy(row):
         yield Flag("not-converged", f"{explained:.1%}")
-    if declared.holds_test_data(row):
+    if traits.holds_test_data(row):
         yield Flag("tuned-on-test")
     if overlap > OVERLAP * n:
         yield Flag("pool-overlaps-test", f"{overlap:,.0f}/{n:,.0f}")
@@ -97,10 +97,10 @@ class _Side:
     def undefended(self, budget: int) -> list[list[Row]]:
         """The cells without a defense at a budget."""
         found = [rows for (_, b), cells in self.cells.items() if b == budget for rows in cells.values()]
-        return [rows for rows in found if declared.undefended(rows[0])]
+        return [rows for rows in found if traits.undefended(rows[0])]
 
 
-def _labels_only_missing(side: _Side) -> Found:
+def _labels_only_missing(side: _Side) -> Finding:
     for defense, budget in side.cells:
         rows = side.of(defense, budget)
         if lacks_labels_only(rows, side.results.utility(defense)):
@@ -108,33 +108,33 @@ def _labels_only_missing(side: _Side) -> Found:
                 yield row, Flag("labels-only-missing")
 
 
-def _averaging_missing(side: _Side) -> Found:
+def _averaging_missing(side: _Side) -> Finding:
     """Draws are keyed to the query, so that asking it again (`Averaged`) reads the same answer: only copies help."""
     for defense, budget in side.cells:
         rows = side.of(defense, budget)
-        if declared.draws(rows[0]) and not any("Smoothed" in declared.lenses(row) for row in rows):
+        if traits.draws(rows[0]) and not any("Smoothed" in traits.lenses(row) for row in rows):
             for row in rows:
                 yield row, Flag("averaging-missing")
 
 
-def _above_undefended(side: _Side) -> Found:
+def _above_undefended(side: _Side) -> Finding:
     for (_, budget), cells in side.cells.items():
         for rows in cells.values():
-            if declared.undefended(rows[0]) or declared.upper_bound(rows[0]):
+            if traits.undefended(rows[0]) or traits.upper_bound(rows[0]):
                 continue
             bare = [it for it in side.undefended(budget) if _same_attack(it[0], rows[0])]
             best = max(bare, key=share, default=None)
             if best is not None and share(rows) - share(best) > noise(rows, best):
-                name = "defense-above-undefended" if declared.naive(rows[0]) else "lens-above-undefended"
+                name = "defense-above-undefended" if traits.naive(rows[0]) else "lens-above-undefended"
                 for row in rows:
                     yield row, Flag(name, _beside(rows, [best]))
 
 
 def _same_attack(some: Row, other: Row) -> bool:
-    return declared.attack_alone(some) == declared.attack_alone(other)
+    return traits.attack_alone(some) == traits.attack_alone(other)
 
 
-def _few_seeds(side: _Side) -> Found:
+def _few_seeds(side: _Side) -> Finding:
     for cells in side.cells.values():
         for rows in cells.values():
             if len(rows) < SEEDS:
@@ -142,14 +142,14 @@ def _few_seeds(side: _Side) -> Found:
                     yield row, Flag("few-seeds", f"{len(rows)}")
 
 
-def _within_noise(side: _Side) -> Found:
+def _within_noise(side: _Side) -> Finding:
     """Worst cases that differ, and by less than chance may: no claim can be built on which is better."""
     for budget in dict.fromkeys(budget for _, budget in side.cells):
         defenses = [defense for defense, at in side.cells if at == budget]
         worst = [max(cells.values(), key=share) for it in defenses if (cells := attackers(side.results, it, budget))]
         for rows in worst:
             near = [it for it in worst if _differ(rows, it) and abs(share(rows) - share(it)) <= noise(rows, it)]
-            if near and not declared.undefended(rows[0]):
+            if near and not traits.undefended(rows[0]):
                 for row in rows:
                     yield row, Flag("within-noise", _beside(rows, near))
 
@@ -165,19 +165,19 @@ def _beside(rows: Sequence[Row], others: Sequence[Sequence[Row]]) -> str:
     return f"{100 * share(rows):.1f}; {', '.join(them)}"
 
 
-def _best_of_trainings(side: _Side) -> Found:
+def _best_of_trainings(side: _Side) -> Finding:
     for defense, budget in side.cells:
         cells: Cells = attackers(side.results, defense, budget)
         if not cells:
             continue
         worst = max(cells.values(), key=share)
-        alike = [it for it in cells.values() if declared.but_for_training(it[0]) == declared.but_for_training(worst[0])]
+        alike = [it for it in cells.values() if traits.but_for_training(it[0]) == traits.but_for_training(worst[0])]
         if len(alike) > 1:
             for row in worst:
                 yield row, Flag("tuned-on-test", f"{len(alike)}")
 
 
-CHECKS: tuple[Callable[[_Side], Found], ...] = (
+CHECKS: tuple[Callable[[_Side], Finding], ...] = (
     _labels_only_missing,
     _averaging_missing,
     _above_undefended,

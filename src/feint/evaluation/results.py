@@ -11,7 +11,7 @@ import numpy as np
 
 from feint.errors import DamagedFile
 from feint.evaluation.metrics import interval
-from feint.store import written
+from feint.recipes.store import atomic_write
 
 FORMAT = 2  # 2 brought victim, phases, error and flags
 
@@ -58,7 +58,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Line:
+class ResultRow:
     """One line of a table: an attack on a defense with a budget, over all seeds. Means in `scores`, 95 % intervals."""
 
     defense: str
@@ -97,7 +97,7 @@ class Results:
         if folder is not None:
             there = self.find(folder, row.fingerprint)
             if there is None or there.error:
-                with written(Path(folder) / row.file) as partial:
+                with atomic_write(Path(folder) / row.file) as partial:
                     partial.write_text(json.dumps(asdict(kept), indent=1, ensure_ascii=False) + "\n")
             else:
                 kept = there
@@ -139,14 +139,14 @@ class Results:
         """The utility that a defense leaves; empty where it was not measured."""
         return next((row.scores for row in self if row.defense == defense and not row.attack), {})
 
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[ResultRow]:
         """The thefts, each averaged over its seeds."""
         thefts: dict[tuple[str, str, int], list[Row]] = {}
         for row in self:
             if row.attack and not row.error:
                 thefts.setdefault((row.defense, row.attack, row.budget), []).append(row)
         return [
-            Line(*key, len(rows), *_over_seeds(rows), self.utility(key[0]))
+            ResultRow(*key, len(rows), *_over_seeds(rows), self.utility(key[0]))
             for key, rows in sorted(thefts.items(), key=self._place)
         ]
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feint.evaluation import declared
+from feint.evaluation import traits
 from feint.evaluation.metrics import DRAWS
-from feint.evaluation.noise import share
 from feint.evaluation.results import Results, Row
+from feint.evaluation.significance import share
 
 Cells = Mapping[str, list[Row]]  # the rows of one defense and budget, by attack
 
@@ -39,7 +39,7 @@ def robust(results: Results, defense: str, budget: int | None = None, score: str
     if not cells:
         return None
     worst = max(cells, key=lambda attack: share(cells[attack], score))
-    believers = [share(rows, score) for rows in cells.values() if declared.naive(rows[0])]
+    believers = [share(rows, score) for rows in cells.values() if traits.naive(rows[0])]
     low, high = interval_of_maximum(cells, score)
     most = share(cells[worst], score)
     return Robust(
@@ -63,7 +63,7 @@ def attackers(results: Results, defense: str, budget: int | None = None) -> Cell
     rows = [row for cell in cells.values() for row in cell]
     if not rows or lacks_labels_only(rows, results.utility(defense)):
         return {}
-    return {attack: cell for attack, cell in cells.items() if not declared.upper_bound(cell[0])}
+    return {attack: cell for attack, cell in cells.items() if not traits.upper_bound(cell[0])}
 
 
 def thefts(results: Results, defense: str, budget: int | None = None) -> Cells:
@@ -80,9 +80,9 @@ def thefts(results: Results, defense: str, budget: int | None = None) -> Cells:
 def lacks_labels_only(rows: list[Row], utility: Mapping[str, float]) -> bool:
     """Whether a defense keeps the label, and none of its `rows` at one budget is of a thief who reads it alone."""
     return (
-        declared.keeps_label(rows[0], utility)
-        and not declared.tells_labels_alone(rows[0])
-        and not any(map(declared.labels_only, rows))
+        traits.keeps_label(rows[0], utility)
+        and not traits.tells_labels_alone(rows[0])
+        and not any(map(traits.labels_only, rows))
     )
 
 

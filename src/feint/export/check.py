@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from feint.defense import Defense
 from feint.defenses.outputs import Output
 from feint.defenses.outputs.gated import ranks_kept
 from feint.defenses.outputs.rows import ranking
 from feint.errors import NotExportable
 from feint.export.tracing import Parts, through
 from feint.gateway.models.graphs import Exported
-from feint.line import Defense
 from feint.query import Query
 from feint.service import Service
 from feint.victims import logits
@@ -37,7 +37,7 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedOutput:
     """What a service says of one batch of `rows`: for each rung its answers (N, K), and the scores (N,).
 
     `x` and `z` are the inputs and the model's logits, None where the rows are undefended answers.
@@ -68,22 +68,22 @@ def awkward(classes: int) -> Tensor:
     return (rows / rows.sum(-1, keepdim=True)).float()
 
 
-def of_inputs(model: nn.Module, parts: Parts, x: Tensor) -> Expected:
+def of_inputs(model: nn.Module, parts: Parts, x: Tensor) -> ExpectedOutput:
     """What a service of each rung says of the inputs."""
     z = logits(model, x)
     answers = [Service(model, Defense(outputs=rung.outputs))(Query(x)).p for rung in parts.rungs]
-    return Expected(x, answers, [score(x, z) for score in parts.scores], x, z)
+    return ExpectedOutput(x, answers, [score(x, z) for score in parts.scores], x, z)
 
 
-def of_answers(parts: Parts, p: Tensor) -> Expected:
+def of_answers(parts: Parts, p: Tensor) -> ExpectedOutput:
     """What the output defenses of each rung make of undefended answers."""
     z = p.clamp_min(torch.finfo(p.dtype).tiny).log()
     answers = [through(rung.outputs, p, None, None) for rung in parts.rungs]
-    return Expected(p, answers, [score(p, z) for score in parts.scores])
+    return ExpectedOutput(p, answers, [score(p, z) for score in parts.scores])
 
 
 def check(
-    graph: Exported, undefended: Callable[[np.ndarray], Tensor], parts: Parts, expected: Sequence[Expected]
+    graph: Exported, undefended: Callable[[np.ndarray], Tensor], parts: Parts, expected: Sequence[ExpectedOutput]
 ) -> Checked:
     """Run a graph, and a copy of it that tells its `undefended` answers. Raises `NotExportable` where it is wrong."""
     found = []
@@ -102,7 +102,7 @@ def check(
     return Checked(rows, max(it.largest for it in found), sum(it.apart for it in found))
 
 
-def _compared(q: Tensor, batch: Expected, i: int, p: Tensor, rung: Defense) -> Checked:
+def _compared(q: Tensor, batch: ExpectedOutput, i: int, p: Tensor, rung: Defense) -> Checked:
     """The answers `q` of a graph beside the service's; `p` is the graph's own undefended answer."""
     service = batch.answers[i]
     apart = (q - service).abs().amax(-1) > NEAR

@@ -5,10 +5,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from feint._optional import require
+from feint.defense import Defense
 from feint.errors import NotExportable
 from feint.export.tracing import OPSET, OfInputs, OfLogits, Parts, reason, refused, traced
-from feint.extras import need
-from feint.line import Defense
 from feint.victims import FromAnswers, FromEstimator, FromONNX, FromProbabilities
 
 OTHERS = {  # models that are no arithmetic of torch's: what to do instead
@@ -53,7 +53,7 @@ def _blame(model: nn.Module, parts: Parts, rows: Tensor) -> None:
 
 def _stitched(victim: FromONNX, tail: nn.Module, rows: Tensor, names: Sequence[str]) -> Any:
     """The victim's own graph, followed by that of `tail`: (x, z) -> the outputs."""
-    onnx = need("onnx", "export")
+    onnx = require("onnx", "export")
     if victim.graph.batch is not None:
         raise NotExportable(f"{victim.path}, for batches of {victim.graph.batch}", "any batch", "export it so")
     first = onnx.load(victim.path)

@@ -5,20 +5,20 @@ from typing import Any
 
 import numpy as np
 
-from feint import recipe as recipes
-from feint import store
+from feint.defense import Defense, Ladder
 from feint.defenses.access import SequentialTest
 from feint.errors import BadInput, NotExportable
 from feint.export.tracing import SERVE, Parts
 from feint.gateway.models import imprint
 from feint.gateway.models.graphs import MOVED, PROBABILITIES, SCORE, numbered
-from feint.line import Defense, Ladder
+from feint.recipes import recipe as recipes
+from feint.recipes import store
 
 MARTINGALE = "inputs", "won", "weights", "alpha", "block"  # the fields of `feint.martingale.Martingale`
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExportPlan:
     """The `recipe` that a file stands for, the `parts` of its graph, and the access rules that stay outside of it."""
 
     recipe: Defense | Ladder
@@ -46,7 +46,7 @@ class Plan:
         return imprint.written(takes=takes, fingerprint=fingerprint, recipe=table, learned=learned)
 
 
-def planned(defense: Defense | Ladder, *, gateway: bool, rung: int | None) -> Plan:
+def make_plan(defense: Defense | Ladder, *, gateway: bool, rung: int | None) -> ExportPlan:
     """The plan for one file. Raises `NotExportable`, or `BadInput` for a rung that there is not."""
     if rung is not None:
         defense = _rung(defense, rung)
@@ -56,7 +56,7 @@ def planned(defense: Defense | Ladder, *, gateway: bool, rung: int | None) -> Pl
             "stands", f"export one with --rung 0 … {len(defense.rungs) - 1}, or all --for gateway",
         )  # fmt: skip
     rungs = defense.rungs if isinstance(defense, Ladder) else (defense,)
-    plan = Plan(defense, Parts(rungs, _scores(defense), moved=gateway))
+    plan = ExportPlan(defense, Parts(rungs, _scores(defense), moved=gateway))
     for step in [step for it in rungs for step in it.inputs]:
         raise NotExportable(f"{step!r}, an input defense", "defenses that look at answers", SERVE)
     for rule in plan.rules:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from feint import store
 from feint.errors import BadInput, NotExportable
 from feint.export.write import Written
+from feint.recipes import store
 
 MOST = 1024  # rows in a batch; what Triton wants to know
 
@@ -44,7 +44,7 @@ def triton(folder: Path | str, make: Callable[[Path], Written]) -> Written:
     folder = Path(folder)
     if folder.exists():
         raise BadInput(f"{folder}, which exists", "a new directory, named as the model", "choose another")
-    with store.written(folder) as partial:
+    with store.atomic_write(folder) as partial:
         written = make(partial / "1" / "model.onnx")
         if written.beside:
             rules = ", ".join(map(repr, written.beside))
@@ -66,6 +66,6 @@ def kserve(folder: Path | str, make: Callable[[Path], Written]) -> Written:
         raise BadInput(f"the name {folder.name!r}", "small letters, digits and dashes, a letter first", "rename it")
     written = triton(folder, make)
     manifest = folder.with_suffix(".yaml")
-    with store.written(manifest) as partial:
+    with store.atomic_write(manifest) as partial:
         partial.write_text(MANIFEST.format(name=folder.name))
     return replace(written, along=(*written.along, manifest))

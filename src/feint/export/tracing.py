@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from feint._optional import require
+from feint.defense import Defense, OutputDefense, bind
 from feint.defenses.outputs import Output
 from feint.errors import FeintError, NotExportable
-from feint.extras import need
 from feint.ledger import Ledger
-from feint.line import Defense, OutputDefense, place
 
 OPSET = 18
 UNDEFENDED = "undefended"  # an output for the check alone: it is not in the file
@@ -32,7 +32,7 @@ class Parts:
     moved: bool = False
 
 
-class Known(nn.Module):
+class FixedLogits(nn.Module):
     """A model that has answered: whatever leans on the model again sees the logits `z` (N, K) that are there."""
 
     def __init__(self, z: Tensor) -> None:
@@ -93,7 +93,7 @@ def through(outputs: Sequence[OutputDefense], p: Tensor, x: Tensor | None, z: Te
     """`p` (N, K) after the output defenses. Raises `NotExportable`, which names the one that cannot be traced."""
     for step in outputs:
         try:
-            placed = step if z is None else place(step, Known(z), Ledger())
+            placed = step if z is None else bind(step, FixedLogits(z), Ledger())
             p = placed(p, x)  # pyright: ignore[reportArgumentType]
         except Exception as error:  # whatever the tracer cannot do, in the words of whoever noticed
             raise refused(step, error) from error
@@ -104,7 +104,7 @@ def traced(
     module: nn.Module, given: Sequence[str], outputs: Sequence[str], *examples: Tensor, opset: int = OPSET
 ) -> Any:
     """The ONNX model of `module`, traced on `examples`: a dynamic batch, and these names of inputs and outputs."""
-    need("onnxscript", "export")
+    require("onnxscript", "export")
     if any(it.device != examples[0].device for it in module.parameters()):  # a graph names no device
         module = copy.deepcopy(module).to(examples[0].device)
     with quiet():

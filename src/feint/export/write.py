@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from feint import store
+from feint._optional import require
+from feint.defense import Defense, Ladder
 from feint.errors import BadInput
-from feint.export.check import Checked, Expected, awkward, batches, check, of_answers, of_inputs
+from feint.export.check import Checked, ExpectedOutput, awkward, batches, check, of_answers, of_inputs
 from feint.export.models import graph_of
-from feint.export.plan import Plan, planned
+from feint.export.plan import ExportPlan, make_plan
 from feint.export.tracing import UNDEFENDED, OfAnswers, traced
-from feint.extras import need
 from feint.gateway.models import imprint
 from feint.gateway.models.graphs import Exported
-from feint.line import Defense, Ladder
 from feint.query import Query
+from feint.recipes import store
 from feint.service import Service
 from feint.victims import fingerprint, shape_of
 
@@ -52,7 +52,7 @@ def onnx(
     that of `rung` where there are several. Raises `NotExportable`, which names the member that cannot go, with nothing
     written.
     """
-    plan = planned(service.defense, gateway=gateway, rung=rung)
+    plan = make_plan(service.defense, gateway=gateway, rung=rung)
     rows = Query(_noise(service.model) if inputs is None else inputs).x
     # Before tracing: what a defense computes once and keeps must not be a tracer's stand-in for numbers.
     expected = [of_inputs(service.model, plan.parts, x) for x in batches(rows)]
@@ -67,7 +67,7 @@ def outputs(
 
     The gateway runs it in front of a server that has the model. Otherwise as `onnx`.
     """
-    plan = planned(defense, gateway=gateway, rung=rung)
+    plan = make_plan(defense, gateway=gateway, rung=rung)
     expected = [of_answers(plan.parts, p) for p in batches(awkward(classes))]
     graph = traced(OfAnswers(plan.parts), ["p"], plan.names, expected[-1].rows[:3])
     learned = store.fingerprint(store.weights_of(plan.recipe))
@@ -84,15 +84,15 @@ def _noise(model: nn.Module) -> Tensor:
 
 
 def _write(
-    path: Path, graph: Any, plan: Plan, expected: Sequence[Expected], *, takes: str, fingerprint: str
+    path: Path, graph: Any, plan: ExportPlan, expected: Sequence[ExpectedOutput], *, takes: str, fingerprint: str
 ) -> Written:
     """The file, once its graph has passed the check."""
-    helper = need("onnx.helper", "export")
+    helper = require("onnx.helper", "export")
     undefended = _Undefended(graph) if takes == "x" else torch.from_numpy
     if takes == "x":
         del graph.graph.output[-1]
     helper.set_model_props(graph, plan.imprint(takes=takes, fingerprint=fingerprint))
-    with store.written(path) as partial:
+    with store.atomic_write(path) as partial:
         partial.write_bytes(imprint.stamped(graph.SerializeToString()))
         exported = Exported(partial)
         checked = check(exported, undefended, plan.parts, expected)
@@ -105,7 +105,7 @@ class _Undefended:
     """A graph's own undefended answers, which its file does not tell."""
 
     def __init__(self, graph: Any) -> None:
-        runtime = need("onnxruntime", "export")
+        runtime = require("onnxruntime", "export")
         self._session = runtime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
 
     def __call__(self, x: np.ndarray) -> Tensor:

@@ -12,7 +12,7 @@ import msgspec
 from feint.errors import BadInput, BadRecipe, DamagedFile, MissingData
 from feint.gateway.settings import PLACES, TABLES, LedgerAt, Model, Settings
 from feint.gateway.stores import beside
-from feint.recipe import build
+from feint.recipes.recipe import build
 
 
 def read(path: Path) -> Settings:

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any
 
+from feint._optional import require
 from feint.errors import BadInput, Unreachable
-from feint.extras import need
 from feint.runners.job import Job, use_threads
 
 LOOK = 1.0  # seconds after which to look again which nodes there are
@@ -94,7 +94,7 @@ class _Tasks:
 @contextmanager
 def _connected(address: str | None) -> Iterator[Any]:
     """Ray, connected to a cluster; a connection that was there before stays."""
-    cluster = need("ray", "ray")
+    cluster = require("ray", "ray")
     ours = not cluster.is_initialized()
     try:
         if ours:
@@ -115,5 +115,5 @@ def _run(held: list[Any], item: Any, threads: int) -> Any:
 
 @functools.lru_cache(maxsize=1)  # a worker runs many items of one job, and what a job remembers is worth keeping
 def _loaded(held: Any) -> Any:
-    cluster = need("ray", "ray")
+    cluster = require("ray", "ray")
     return cluster.cloudpickle.loads(cluster.get(held))

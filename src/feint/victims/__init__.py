@@ -1,20 +1,20 @@
 """Models on the line: whatever is to be protected or stolen becomes a module from inputs in [0, 1] to logits."""
 
-from feint.victims.answering import FromAnswers
+from feint.models.inference import CachedForward, FromProbabilities, answers, logits, predict
+from feint.models.stored import Trained, fingerprint, load, load_weights, notes, save
+from feint.victims.discovery import classes_of, load_any, shape_of
 from feint.victims.estimator import FromEstimator, load_estimator
 from feint.victims.factory import from_factory
-from feint.victims.found import classes_of, load_any, shape_of
-from feint.victims.model import FromProbabilities, Once, answers, logits, predict
 from feint.victims.onnx import FromONNX
 from feint.victims.published import load_published
-from feint.victims.stored import Trained, fingerprint, load, load_weights, notes, save
+from feint.victims.remote import FromAnswers
 
 __all__ = [
+    "CachedForward",
     "FromAnswers",
     "FromEstimator",
     "FromONNX",
     "FromProbabilities",
-    "Once",
     "Trained",
     "answers",
     "classes_of",

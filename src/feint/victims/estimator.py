@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from feint._optional import require
 from feint.errors import BadInput, DamagedFile, MissingData
-from feint.extras import need
 
 TRUSTED = {  # what skops does not trust by itself and scikit-learn's classifiers are made of; all are data
     "sklearn.tree._tree.Tree",
@@ -75,7 +75,7 @@ def load_estimator(path: Path | str) -> FromEstimator:
     """The classifier in a file that skops wrote. Raises `MissingData`, `DamagedFile`, or `BadInput` for a file that
     holds any type but scikit-learn's classifiers: nothing of it is imported or run then."""
     path = Path(path)
-    skops = need("skops.io", "sklearn")
+    skops = require("skops.io", "sklearn")
     if not path.is_file():
         raise MissingData(f"{path}, which is not there", "a file that skops wrote", "check the path")
     try:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from feint._optional import require
 from feint.errors import BadInput, DamagedFile, MissingData
-from feint.extras import need
 
 ELSEWHERE = re.compile(
     rb"\n\x08location\x12(.)", re.DOTALL
@@ -44,7 +44,7 @@ class FromONNX(nn.Module):
         self.path = Path(path)
         if not self.path.is_file():
             raise MissingData(f"{self.path}, which is not there", "an ONNX file", "check the path")
-        need("onnxruntime", "onnx")
+        require("onnxruntime", "onnx")
         self.graph = _read(self.path, self._session)
         self.shape = self.graph.shape
         self.register_buffer("digest", torch.frombuffer(bytearray(_digest(self.path)), dtype=torch.uint8))
@@ -53,7 +53,7 @@ class FromONNX(nn.Module):
     @cached_property
     def _session(self) -> Any:
         """What runs the file; with as many threads as torch has."""
-        runtime = need("onnxruntime", "onnx")
+        runtime = require("onnxruntime", "onnx")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3  # errors: what exporters leave behind is no concern of an audit

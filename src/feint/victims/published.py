@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from feint.errors import DamagedFile, MissingData
-from feint.networks import Classifier, Network
+from feint.models.networks import Classifier, Network
 
 
 def load_published(path: Path | str, network: Network) -> Classifier:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from feint.asking import Asking
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.ledger import Account
-from feint.store import Weights
-from feint.watch import SILENT, Watch
+from feint.progress import NO_PROGRESS, ProgressCallback
+from feint.recipes.store import Weights
 
 if TYPE_CHECKING:  # what looks at logits imports torch itself: `ProofOfWork` reads an account, which needs none of it
     from torch import Tensor, nn
@@ -54,7 +54,7 @@ class PrivacyCost:
         *,
         outliers: "Split | None" = None,
         seed: int = 0,
-        watch: Watch = SILENT,
+        progress: ProgressCallback = NO_PROGRESS,
     ) -> Self:
         """This recipe with teachers made of the labelled `inputs` and an honest client's curve."""
         import torch

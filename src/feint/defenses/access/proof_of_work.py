@@ -11,7 +11,7 @@ from feint.defenses.access.privacy_cost import PrivacyCost
 from feint.errors import BadRecipe, ProofRequired
 from feint.hashcash import SKEW, Puzzle, digest, flaw
 from feint.ledger import Account
-from feint.watch import SILENT, Watch
+from feint.progress import NO_PROGRESS, ProgressCallback
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,10 +60,10 @@ class ProofOfWork:
         *,
         outliers: "Split | None" = None,
         seed: int = 0,
-        watch: Watch = SILENT,
+        progress: ProgressCallback = NO_PROGRESS,
     ) -> Self:
         """This recipe with `cost` fitted; the same fitted `cost` belongs among the detectors."""
-        return replace(self, cost=self.cost.fit(victim, inputs, outliers=outliers, seed=seed, watch=watch))
+        return replace(self, cost=self.cost.fit(victim, inputs, outliers=outliers, seed=seed, progress=progress))
 
     def admit(self, query: Asking, account: Account) -> None:
         """Let a query with a valid, unused stamp pass; raise `ProofRequired` for any other."""

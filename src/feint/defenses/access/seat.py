@@ -12,12 +12,12 @@ from feint.data import Split
 from feint.defenses.access.windows import pieces
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.ledger import Account
-from feint.networks import Network
+from feint.models.networks import Network
+from feint.models.training import Batch, Training, refine
+from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.query import Query
-from feint.store import Weights
-from feint.training import Batch, Training, refine
+from feint.recipes.store import Weights
 from feint.victims import Trained
-from feint.watch import SILENT, Watch
 
 HELD = 1 / 3  # of the inputs of `fit`, to calibrate on
 
@@ -65,7 +65,7 @@ class SEAT:
         *,
         outliers: Split | None = None,
         seed: int = 0,
-        watch: Watch = SILENT,
+        progress: ProgressCallback = NO_PROGRESS,
     ) -> Self:
         """This recipe with an encoder and the benign distances of `inputs`; the victim is not asked."""
         held = round(HELD * len(inputs))
@@ -76,7 +76,7 @@ class SEAT:
         start = Network(self.network, inputs.shape, self.dimensions).build(seed)
         told = repr((self.margin, self.radius, self.steps))
         nothing = torch.zeros(len(x), dtype=torch.int64)
-        model, _ = refine(start, x, nothing, self.training, loss=self.loss, name=told, seed=seed, watch=watch)
+        model, _ = refine(start, x, nothing, self.training, loss=self.loss, name=told, seed=seed, progress=progress)
         fitted = replace(self, encoder=Trained.of(model))
         e = torch.cat([fitted.encode(inputs.inputs(rows)) for rows in order[:held].split(500)])
         blocks = torch.arange(held).split(500)

@@ -14,10 +14,10 @@ from feint.defenses.scores import Energy, Score, scores
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.ledger import Account
 from feint.martingale import Martingale
+from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.query import Query
-from feint.store import Weights
+from feint.recipes.store import Weights
 from feint.victims import logits
-from feint.watch import SILENT, Watch
 
 POWERS = tuple(i / 20 for i in range(1, 20))
 SHARES = 1.0, 0.5, 0.25, 0.1, 0.05  # of suspicious queries, for the learned bets
@@ -63,15 +63,24 @@ class SequentialTest:
             raise BadRecipe(repr(self), "0 < alpha, delta < 1, tolerance ≥ 1 and block ≥ 1", "change it")
 
     def fit(
-        self, victim: nn.Module, inputs: Split, *, outliers: Split | None = None, seed: int = 0, watch: Watch = SILENT
+        self,
+        victim: nn.Module,
+        inputs: Split,
+        *,
+        outliers: Split | None = None,
+        seed: int = 0,
+        progress: ProgressCallback = NO_PROGRESS,
     ) -> Self:
         """This test calibrated on benign `inputs`; `outliers`, if there are any, teach it one more bet."""
         classes = logits(victim.eval(), inputs.inputs(slice(0, 1))).shape[1]
-        learned = {"inputs": scores(self.score, victim, inputs, watch).sort().values, "classes": torch.tensor(classes)}
+        learned = {
+            "inputs": scores(self.score, victim, inputs, progress).sort().values,
+            "classes": torch.tensor(classes),
+        }
         if len(inputs) < 100:
             raise BadInput(f"{len(inputs)} benign inputs", "100 or more, better thousands", "give it more")
         if outliers is not None:
-            learned["outliers"] = scores(self.score, victim, outliers, watch).sort().values
+            learned["outliers"] = scores(self.score, victim, outliers, progress).sort().values
         return replace(self, benign=Weights.of(learned))
 
     def wins(self, scores: Tensor) -> tuple[Tensor, Tensor]:

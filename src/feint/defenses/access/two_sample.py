@@ -12,10 +12,10 @@ from feint.defenses.access.privacy_cost import centred
 from feint.defenses.access.windows import pieces
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.ledger import Account
+from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.query import Query
-from feint.store import Weights
+from feint.recipes.store import Weights
 from feint.victims import logits
-from feint.watch import SILENT, Watch
 
 NAME = "TwoSample"
 
@@ -58,7 +58,7 @@ class TwoSample:
         *,
         outliers: Split | None = None,
         seed: int = 0,
-        watch: Watch = SILENT,
+        progress: ProgressCallback = NO_PROGRESS,
     ) -> Self:
         """This recipe with benign logits and what honest windows of `inputs` come to. They must be none of the
         victim's training inputs, whose logits are surer than any client's."""

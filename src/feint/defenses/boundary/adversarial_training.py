@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from feint.data import Split
 from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, at_least, retrained
 from feint.errors import BadRecipe
-from feint.networks import Classifier
-from feint.training import Batch, Training
-from feint.watch import SILENT, Watch
+from feint.models.networks import Classifier
+from feint.models.training import Batch, Training
+from feint.progress import NO_PROGRESS, ProgressCallback
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class AdversarialTraining(Boundary):
         *,
         outliers: Split | None = None,
         seed: int = 0,
-        watch: Watch = SILENT,
+        progress: ProgressCallback = NO_PROGRESS,
     ) -> Retrained:
         """See `Boundary.retrain`; outliers are not used."""
-        return retrained(self, model, inputs, self.loss, seed=seed, watch=watch)
+        return retrained(self, model, inputs, self.loss, seed=seed, progress=progress)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """The objective above."""

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
-from feint.networks import Classifier
-from feint.training import Batch, Loss, Training, check_targets, refine
+from feint.models.networks import Classifier
+from feint.models.training import Batch, Loss, Training, check_targets, refine
+from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.victims import fingerprint
-from feint.watch import SILENT, Watch
 
 FINE_TUNING = Training(epochs=10, learning_rate=0.01)
 
@@ -48,7 +48,7 @@ class Boundary(ABC):
         *,
         outliers: Split | None = None,
         seed: int = 0,
-        watch: Watch = SILENT,
+        progress: ProgressCallback = NO_PROGRESS,
     ) -> Retrained:
         """A new model made of `model`, which stays as it was; same arguments, same weights.
 
@@ -67,7 +67,7 @@ def retrained(
     outlier_targets: Tensor | None = None,
     extra_classes: int = 0,
     seed: int = 0,
-    watch: Watch = SILENT,
+    progress: ProgressCallback = NO_PROGRESS,
 ) -> Retrained:
     """A new model that makes `loss` smaller on `inputs` and, beside them, on `outliers`: the loop of all methods here.
 
@@ -84,7 +84,7 @@ def retrained(
     began = time.perf_counter()
     new, losses = refine(
         start, images(inputs), inputs.labels, recipe.training,
-        loss=loss, name=repr((recipe, fingerprint(model))), outliers=beside, seed=seed, watch=watch,
+        loss=loss, name=repr((recipe, fingerprint(model))), outliers=beside, seed=seed, progress=progress,
     )  # fmt: skip
     if not all(map(math.isfinite, losses)):
         raise BadRecipe(f"losses {losses}", "finite ones", "lower the learning rate or the weight of the method's term")

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from feint.data import Split
 from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, at_least, both, required, retrained
-from feint.networks import Classifier
-from feint.training import Batch, Training
+from feint.models.networks import Classifier
+from feint.models.training import Batch, Training
+from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.victims import answers
-from feint.watch import SILENT, Watch
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class BoundaryConfusion(Boundary):
         *,
         outliers: Split | None = None,
         seed: int = 0,
-        watch: Watch = SILENT,
+        progress: ProgressCallback = NO_PROGRESS,
     ) -> Retrained:
         outliers = required(outliers, inputs)
         wrong = self.confused(answers(model, outliers), seed)
         return retrained(
-            self, model, inputs, self.loss, outliers=outliers, outlier_targets=wrong, seed=seed, watch=watch
+            self, model, inputs, self.loss, outliers=outliers, outlier_targets=wrong, seed=seed, progress=progress
         )
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:

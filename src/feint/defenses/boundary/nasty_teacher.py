@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from feint.data import Split
 from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, at_least, retrained
 from feint.errors import BadRecipe
-from feint.networks import Classifier
-from feint.training import Batch, Training
-from feint.watch import SILENT, Watch
+from feint.models.networks import Classifier
+from feint.models.training import Batch, Training
+from feint.progress import NO_PROGRESS, ProgressCallback
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class NastyTeacher(Boundary):
         *,
         outliers: Split | None = None,
         seed: int = 0,
-        watch: Watch = SILENT,
+        progress: ProgressCallback = NO_PROGRESS,
     ) -> Retrained:
         """See `Boundary.retrain`; outliers are not used."""
         adversary = copy.deepcopy(model).eval().requires_grad_(False)
-        return retrained(self, model, inputs, partial(self.loss, adversary), seed=seed, watch=watch)
+        return retrained(self, model, inputs, partial(self.loss, adversary), seed=seed, progress=progress)
 
     def loss(self, adversary: nn.Module, model: nn.Module, batch: Batch) -> Tensor:
         """The objective above."""

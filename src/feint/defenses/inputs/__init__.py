@@ -7,7 +7,7 @@ from feint.defenses.inputs.input import Input
 from feint.defenses.inputs.input_laundering import InputLaundering
 from feint.defenses.inputs.jpeg import JPEG
 from feint.defenses.inputs.random_resize import RandomResize
-from feint.steps import CW, FGSM, PGD, DeepFool, Ray, Step
+from feint.models.perturbation import CW, FGSM, PGD, DeepFool, GradientStep, Ray
 
 __all__ = [
     "APMSA",
@@ -18,9 +18,9 @@ __all__ = [
     "BitDepth",
     "Blur",
     "DeepFool",
+    "GradientStep",
     "Input",
     "InputLaundering",
     "RandomResize",
     "Ray",
-    "Step",
 ]

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from feint.defenses.inputs import bracket
 from feint.defenses.inputs.input import Input
-from feint.defenses.inputs.margins import Seen, forward
+from feint.defenses.inputs.margins import MarginModel, forward
 from feint.errors import BadRecipe
-from feint.steps import Memory, Place, Ray, Step, per_row, slope
+from feint.models.perturbation import GradientStep, Memory, Ray, StepState, margin_gradient, per_row
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class APMSA(Input):
     """
 
     cite: ClassVar[str] = "zhang2023apmsa"
-    step: Step = Ray()
+    step: GradientStep = Ray()
     steps: int = 50
     gap: float = 1e-3
     refinements: int = 50
@@ -73,9 +73,9 @@ def approach_boundary(model: nn.Module, x: Tensor, recipe: APMSA) -> Approach:
     def between(u: Tensor, chosen: Tensor) -> Tensor:
         return torch.lerp(start[chosen], beyond[chosen], per_row(u, x)).clamp(0, 1)
 
-    def look(u: Tensor, chosen: Tensor) -> Seen:
+    def look(u: Tensor, chosen: Tensor) -> MarginModel:
         z, _ = forward(model, between(u, chosen))
-        return Seen.of(z, label[chosen], recipe.gap)
+        return MarginModel.of(z, label[chosen], recipe.gap)
 
     u, evaluations = bracket.approach(
         look,
@@ -111,7 +111,7 @@ def _walk(model: nn.Module, x: Tensor, recipe: APMSA) -> _Way:
     step, n = recipe.step, len(x)
     z, leaf = forward(model, x, gradient=True)
     label = z.argmax(-1)
-    seen = Seen.of(z, label, recipe.gap)
+    seen = MarginModel.of(z, label, recipe.gap)
     way = _Way(
         x=x.clone(),
         beyond=x.clone(),
@@ -129,18 +129,18 @@ def _walk(model: nn.Module, x: Tensor, recipe: APMSA) -> _Way:
         if not (recipe.constant_time or walking.any()):
             break
         if k == 0 or not step.one_gradient:
-            gradient = slope(seen.margin, leaf)
+            gradient = margin_gradient(seen.margin, leaf)
             walking &= gradient.flatten(1).any(-1)  # where nothing leads down, there is nowhere to go
             way.backwards[rows] += 1
         stay = torch.ones_like(walking) if recipe.constant_time else walking
         rows, gradient, margin, walking = rows[stay], gradient[stay], seen.margin.detach()[stay], walking[stay]
         memory: Memory = tuple(it[stay] for it in memory)
         here = way.x[rows]
-        there, memory = step.move(Place(here, origin=x[rows], margin=margin, gradient=gradient), memory)
+        there, memory = step.move(StepState(here, origin=x[rows], margin=margin, gradient=gradient), memory)
         there = torch.where(per_row(walking, x), there, here)
         z, leaf = forward(model, there, gradient=not step.one_gradient)
         way.forwards[rows] += 1
-        seen = Seen.of(z, label[rows], recipe.gap)
+        seen = MarginModel.of(z, label[rows], recipe.gap)
         ahead, lost = walking & seen.kept, walking & ~seen.kept
         way.x[rows[ahead]], way.before[rows[ahead]] = there[ahead], seen.excess[ahead]
         way.beyond[rows[lost]], way.after[rows[lost]] = there[lost], seen.excess[lost]

@@ -5,13 +5,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from feint.defenses.inputs.margins import Seen
+from feint.defenses.inputs.margins import MarginModel
 
 PATIENCE = 16  # rounds of interpolation before plain halving, which cannot be slow
 
 
 def approach(
-    look: Callable[[Tensor, Tensor], Seen],
+    look: Callable[[Tensor, Tensor], MarginModel],
     before: Tensor,
     after: Tensor,
     *,

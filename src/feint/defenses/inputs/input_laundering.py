@@ -11,8 +11,8 @@ from feint.defenses.inputs.input import Input
 from feint.defenses.keyed import check_key, uniforms
 from feint.defenses.laundering import Problem, launder
 from feint.errors import BadInput, BadRecipe, NotFitted
-from feint.store import Weights
-from feint.watch import SILENT, Watch
+from feint.progress import NO_PROGRESS, ProgressCallback
+from feint.recipes.store import Weights
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class InputLaundering(Input):
         *,
         outliers: Split | None = None,
         seed: int = 0,
-        watch: Watch = SILENT,
+        progress: ProgressCallback = NO_PROGRESS,
     ) -> Self:
         """This recipe with the kernel for the levels in the first 1,000 of `inputs`."""
         return self.fit_inputs(inputs.inputs(slice(0, 1000)))

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from feint._optional import require
 from feint.defenses.inputs.input import Input, check_images
 from feint.errors import BadInput, BadRecipe
-from feint.extras import need
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class JPEG(Input):
 
     def _compressed(self, image: np.ndarray) -> np.ndarray:
         """The image (H, W, C) uint8 after the round trip."""
-        pillow = need("PIL.Image", "data")
+        pillow = require("PIL.Image", "data")
         file = io.BytesIO()
         pillow.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).save(file, "JPEG", quality=self.quality)
         return np.asarray(pillow.open(file)).reshape(image.shape)

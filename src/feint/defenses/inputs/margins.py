@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from feint.errors import BadInput
+from feint.models.perturbation import margin_of
 from feint.query import ask
-from feint.steps import margin_of
 
 # Logits of one input differ with the batch it is in: on ResNet-20 by 1.1e-5 where the largest is 38, which is 2.5 units
 # in the last place of float32. The margin, a difference of two, is held at least 8 units away from zero.
@@ -31,7 +31,7 @@ def forward(model: nn.Module, x: Tensor, *, gradient: bool = False) -> tuple[Ten
 
 
 @dataclass(frozen=True)
-class Seen:
+class MarginModel:
     """What a forward pass says of N inputs and the labels to keep.
 
     `margin` (N,): the label's logit less the largest other one. `kept`: the label is safe, also alone or in another

@@ -9,10 +9,10 @@ from feint.data import Split
 from feint.defenses.outputs.misinformation import Misinformation, answers_of
 from feint.defenses.outputs.output import Output
 from feint.errors import BadRecipe
-from feint.networks import Classifier
-from feint.training import Training
+from feint.models.networks import Classifier
+from feint.models.training import Training
+from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.victims import Trained
-from feint.watch import SILENT, Watch
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class AdaptiveMisinformation(Output):
         *,
         outliers: Split | None = None,
         seed: int = 0,
-        watch: Watch = SILENT,
+        progress: ProgressCallback = NO_PROGRESS,
     ) -> Self:
         """This recipe with its misinformation model. Raises `BadInput` without outliers."""
-        fitted = Misinformation(self.training).fit(victim, inputs, outliers=outliers, seed=seed, watch=watch)
+        fitted = Misinformation(self.training).fit(victim, inputs, outliers=outliers, seed=seed, progress=progress)
         return replace(self, misinformation=fitted.misinformation)
 
     def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:

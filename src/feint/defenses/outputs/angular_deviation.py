@@ -12,9 +12,9 @@ from feint.defenses.outputs.corners import Gradients, LastLayer
 from feint.defenses.outputs.output import Output
 from feint.defenses.outputs.surrogates import drawn, ready
 from feint.errors import BadRecipe
-from feint.networks import Network
+from feint.models.networks import Network
+from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.victims import Trained
-from feint.watch import SILENT, Watch
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,13 @@ class AngularDeviation(Output):
             raise BadRecipe(f"epsilon={self.epsilon}", "0 (the identity) to 2, the largest L1 distance", "change it")
 
     def fit(
-        self, victim: nn.Module, inputs: Split, *, outliers: Split | None = None, seed: int = 0, watch: Watch = SILENT
+        self,
+        victim: nn.Module,
+        inputs: Split,
+        *,
+        outliers: Split | None = None,
+        seed: int = 0,
+        progress: ProgressCallback = NO_PROGRESS,
     ) -> Self:
         """This recipe with a surrogate of random weights; the data are not looked at."""
         return replace(self, surrogate=drawn(victim, self.network, seed))

@@ -16,9 +16,9 @@ from feint.defenses.outputs.output import check_simplex
 from feint.defenses.outputs.ranks import OrderPreserving
 from feint.defenses.outputs.rows import ranking, running_maximum
 from feint.errors import BadInput, BadRecipe, NotFitted
-from feint.store import Weights
+from feint.progress import NO_PROGRESS, ProgressCallback
+from feint.recipes.store import Weights
 from feint.victims import answers
-from feint.watch import SILENT, Watch
 
 BATCH = 256
 
@@ -54,13 +54,13 @@ class APGP(OrderPreserving):
         *,
         outliers: Split | None = None,
         seed: int = 0,
-        watch: Watch = SILENT,
+        progress: ProgressCallback = NO_PROGRESS,
     ) -> Self:
         """This recipe with a generator trained on the victim's answers to `inputs` and, where given, to `outliers`."""
         p = [answers(victim, split) for split in (inputs, outliers) if split is not None]
-        return self.fit_answers(torch.cat(p), seed=seed, watch=watch)
+        return self.fit_answers(torch.cat(p), seed=seed, progress=progress)
 
-    def fit_answers(self, p: Tensor, *, seed: int = 0, watch: Watch = SILENT) -> Self:
+    def fit_answers(self, p: Tensor, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Self:
         """This recipe with a generator trained on the answers `p` (N, K). Same arguments, same generator."""
         check_simplex(p)
         if not len(p):
@@ -85,7 +85,7 @@ class APGP(OrderPreserving):
                 optimizer.step()
                 schedule.step()
                 if (step + 1) % 100 == 0 or step + 1 == self.steps:
-                    watch.step("fitting", step + 1, self.steps)
+                    progress.step("fitting", step + 1, self.steps)
         return replace(self, generator=Weights.of(parameters))
 
     def propose(self, ranked: Tensor, top: int) -> Tensor:

@@ -12,10 +12,10 @@ from feint.defenses.boundary.boundary import images, required
 from feint.defenses.outputs.misinformation import ready
 from feint.defenses.outputs.output import Output
 from feint.errors import BadInput, BadRecipe, NotFitted
-from feint.networks import Classifier, Ensemble, Network
-from feint.training import Batch, Training, refine, train
+from feint.models.networks import Classifier, Ensemble, Network
+from feint.models.training import Batch, Training, refine, train
+from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.victims import Trained, predict
-from feint.watch import SILENT, Watch
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class EDM(Output):
         *,
         outliers: Split | None = None,
         seed: int = 0,
-        watch: Watch = SILENT,
+        progress: ProgressCallback = NO_PROGRESS,
     ) -> Self:
         """This recipe with its members and its hash. Raises `BadInput` without outliers of at least two classes."""
         outliers = required(outliers, inputs)
@@ -67,10 +67,10 @@ class EDM(Output):
         ensemble, _ = refine(
             start, images(inputs), inputs.labels, self.training,
             loss=self.loss, name=repr((self.members, self.diversity)),
-            outliers=(images(outliers), torch.zeros(len(outliers))), seed=seed, watch=watch,
+            outliers=(images(outliers), torch.zeros(len(outliers))), seed=seed, progress=progress,
         )  # fmt: skip
         network = Network(self.hash_network, outliers.shape, classes)
-        code = train(network, outliers, training=self.training, seed=seed, watch=watch)
+        code = train(network, outliers, training=self.training, seed=seed, progress=progress)
         return replace(self, hash_model=Trained.of(code), ensemble=tuple(map(Trained.of, ensemble.classifiers)))
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from feint.data import Split
+from feint.defense import OutputDefense, bind
 from feint.defenses.outputs.output import Output, check_simplex
 from feint.defenses.outputs.rounding import Rounding
 from feint.defenses.scores import Energy, Score, scores
 from feint.errors import BadRecipe, NotFitted
 from feint.ledger import Ledger
-from feint.line import OutputDefense, place
+from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.victims import logits
-from feint.watch import SILENT, Watch
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,16 @@ class Gated(Output):
         return min(self.gentle.preserves, self.harsh.preserves, key=ranks_kept)
 
     def fit(
-        self, victim: nn.Module, inputs: Split, *, outliers: Split | None = None, seed: int = 0, watch: Watch = SILENT
+        self,
+        victim: nn.Module,
+        inputs: Split,
+        *,
+        outliers: Split | None = None,
+        seed: int = 0,
+        progress: ProgressCallback = NO_PROGRESS,
     ) -> Self:
         """This gate with the threshold for benign `inputs`, which the victim was not trained on."""
-        ordinary = scores(self.score, victim, inputs, watch).double()
+        ordinary = scores(self.score, victim, inputs, progress).double()
         cut = torch.quantile(ordinary, self.share, interpolation="lower")
         return replace(self, threshold=cut.item(), scale=max(ordinary.std().item(), 1e-12))
 
@@ -65,7 +71,7 @@ class Gated(Output):
 
     def placed(self, model: nn.Module, ledger: Ledger) -> OutputDefense:
         """This gate on the line of `model` and `ledger`, its two defenses placed as well."""
-        gentle, harsh = (place(step, model, ledger) for step in (self.gentle, self.harsh))
+        gentle, harsh = (bind(step, model, ledger) for step in (self.gentle, self.harsh))
 
         @torch.no_grad()
         def perturb(p: Tensor, x: Tensor) -> Tensor:

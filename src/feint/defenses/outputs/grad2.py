@@ -13,10 +13,10 @@ from feint.defenses.outputs.output import Output
 from feint.defenses.outputs.ranks import SLACK
 from feint.defenses.outputs.surrogates import along, alongside, distilled, ready
 from feint.errors import BadRecipe
-from feint.networks import Network
-from feint.training import Training
+from feint.models.networks import Network
+from feint.models.training import Training
+from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.victims import Trained
-from feint.watch import SILENT, Watch
 
 
 class Direction(ABC):
@@ -101,11 +101,13 @@ class GRAD2(Output):
         *,
         outliers: Split | None = None,
         seed: int = 0,
-        watch: Watch = SILENT,
+        progress: ProgressCallback = NO_PROGRESS,
     ) -> Self:
         """This recipe with a surrogate that learned the victim's answers to `inputs` and `outliers`."""
         splits = [inputs] if outliers is None else [inputs, outliers]
-        return replace(self, surrogate=distilled(victim, self.network, self.training, splits, seed=seed, watch=watch))
+        return replace(
+            self, surrogate=distilled(victim, self.network, self.training, splits, seed=seed, progress=progress)
+        )
 
     def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
         if self.epsilon == 0:

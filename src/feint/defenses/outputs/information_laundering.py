@@ -10,9 +10,9 @@ from feint.data import Split
 from feint.defenses.laundering import Problem, launder
 from feint.defenses.outputs.output import Output, check_simplex
 from feint.errors import BadInput, BadRecipe, NotFitted
-from feint.store import Weights
+from feint.progress import NO_PROGRESS, ProgressCallback
+from feint.recipes.store import Weights
 from feint.victims import answers
-from feint.watch import SILENT, Watch
 
 MOST = 2000  # answers that a kernel is fitted to: 0.01 s for 10 classes, 6 s for 1,000
 
@@ -48,12 +48,12 @@ class InformationLaundering(Output):
         *,
         outliers: Split | None = None,
         seed: int = 0,
-        watch: Watch = SILENT,
+        progress: ProgressCallback = NO_PROGRESS,
     ) -> Self:
         """This recipe with the kernel for the victim's answers to `inputs`."""
-        return self.fit_answers(answers(victim, inputs), seed=seed, watch=watch)
+        return self.fit_answers(answers(victim, inputs), seed=seed, progress=progress)
 
-    def fit_answers(self, p: Tensor, *, seed: int = 0, watch: Watch = SILENT) -> Self:
+    def fit_answers(self, p: Tensor, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Self:
         """This recipe with the kernel for the answers `p` (N, K), of which at most `MOST` are drawn by `seed`."""
         check_simplex(p)
         if not len(p):
@@ -61,7 +61,7 @@ class InformationLaundering(Output):
         drawn = p[torch.randperm(len(p), generator=torch.Generator().manual_seed(seed))[:MOST]]
         even = torch.full((len(drawn),), 1 / len(drawn))
         found = launder(Problem(drawn, even, 0.0, self.price), rounds=200, tolerance=1e-6)
-        watch.step("fitting", 1, 1)
+        progress.step("fitting", 1, 1)
         return replace(self, kernel=Weights.of({"output": found.output}))
 
     def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:

@@ -8,11 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from feint.defense import OutputDefense
 from feint.defenses import keyed
 from feint.defenses.outputs.output import Output, check_simplex
 from feint.errors import BadInput, BadRecipe
 from feint.ledger import Ledger, Rows
-from feint.line import OutputDefense
 
 SIZE, FREQUENCIES = 32, 8
 BITS = FREQUENCIES * FREQUENCIES

@@ -10,10 +10,10 @@ from feint.data import Split
 from feint.defenses.boundary.boundary import both, images, required
 from feint.defenses.outputs.output import Output
 from feint.errors import BadInput, NotFitted
-from feint.networks import Classifier
-from feint.training import Batch, Training, refine
+from feint.models.networks import Classifier
+from feint.models.training import Batch, Training, refine
+from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.victims import Trained, answers, predict
-from feint.watch import SILENT, Watch
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Misinformation(Output):
         *,
         outliers: Split | None = None,
         seed: int = 0,
-        watch: Watch = SILENT,
+        progress: ProgressCallback = NO_PROGRESS,
     ) -> Self:
         """This recipe with a model that was trained to be wrong. Raises `BadInput` without outliers."""
         outliers = required(outliers, inputs)
@@ -50,7 +50,7 @@ class Misinformation(Output):
         start = victim.network.build(seed)
         model, _ = refine(
             start, images(inputs), inputs.labels, self.training,
-            loss=misled, name="misinformation", outliers=beside, seed=seed, watch=watch,
+            loss=misled, name="misinformation", outliers=beside, seed=seed, progress=progress,
         )  # fmt: skip
         return replace(self, misinformation=Trained.of(model))
 

@@ -13,10 +13,10 @@ from torch.func import functional_call, jacrev, jvp, vjp, vmap
 
 from feint.data import Split
 from feint.errors import BadInput, NotExportable, NotFitted
-from feint.networks import Classifier, Network
-from feint.training import Training, learn
+from feint.models.networks import Classifier, Network
+from feint.models.training import Training, learn
+from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.victims import Trained, answers
-from feint.watch import SILENT, Watch
 
 Tensors = dict[str, Tensor]
 NUMBERS = 2**24  # of a gradient matrix that are held at once
@@ -56,12 +56,12 @@ def distilled(
     splits: list[Split],
     *,
     seed: int = 0,
-    watch: Watch = SILENT,
+    progress: ProgressCallback = NO_PROGRESS,
 ) -> Trained:
     """A surrogate that learned the victim's answers to all inputs of the `splits`."""
     x = torch.cat([torch.from_numpy(split.images.copy()) for split in splits])
     p = torch.cat([answers(victim, split) for split in splits])
-    return Trained.of(learn(same_network(victim, network), x, p, training, seed=seed, watch=watch))
+    return Trained.of(learn(same_network(victim, network), x, p, training, seed=seed, progress=progress))
 
 
 def drawn(victim: nn.Module, network: Network | None, seed: int) -> Trained:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from feint._optional import require
 from feint.errors import Unreachable
-from feint.extras import need
 from feint.gateway.client import protocol
 
 
@@ -15,7 +15,7 @@ class Http:
 
     def __init__(self, url: str, timeout: float) -> None:
         self.url = url
-        self._http = need("httpx2", "remote")
+        self._http = require("httpx2", "remote")
         self._client = self._http.Client(timeout=timeout)
         weakref.finalize(self, self._client.close)  # an oracle has no end that one could wait for
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from feint import hashcash
+from feint._optional import require
 from feint.errors import BadInput, ProofRequired
-from feint.extras import need
 from feint.gateway.client import protocol
-from feint.oracle import Meter, Oracle, account
+from feint.oracle import CountingOracle, Oracle, account
 from feint.query import Answer, Query
 from feint.transcript import Transcript
 
@@ -81,7 +81,7 @@ class Connection:
 
     def oracle(self, *, budget: int, past: Transcript | None = None) -> Oracle:
         """What an attacker holds of this server, for `budget` queries, going on from the `past`."""
-        return Meter(lambda query: self(query), budget=budget, client=CLIENT, patience=PATIENCE, past=past)
+        return CountingOracle(lambda query: self(query), budget=budget, client=CLIENT, patience=PATIENCE, past=past)
 
 
 def connect(
@@ -104,6 +104,6 @@ def connect(
 def _server(url: str, timeout: float) -> Any:
     """The server of a URL, by its scheme: the packages of gRPC are asked for where they are needed."""
     if url.startswith(("grpc://", "grpcs://")):
-        need("grpc", "serve")
+        require("grpc", "serve")
         return importlib.import_module("feint.gateway.client.by_rpc").Rpc(url, timeout)
     return importlib.import_module("feint.gateway.client.by_http").Http(url, timeout)

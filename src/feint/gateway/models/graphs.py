@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from feint._optional import require
 from feint.errors import BadInput, DamagedFile, Failed, MissingData
-from feint.extras import need
 from feint.gateway.models import imprint
 from feint.gateway.models.imprint import Array, Imprint
 
@@ -94,7 +94,7 @@ def numbered(name: str, n: int) -> list[str]:
 def _session(path: Path, threads: int) -> Any:
     if not path.is_file():
         raise MissingData(f"{path}, which is not there", "an ONNX file", "check the path")
-    runtime = need("onnxruntime", "serve")
+    runtime = require("onnxruntime", "serve")
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3  # errors

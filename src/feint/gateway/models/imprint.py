@@ -15,7 +15,7 @@ import safetensors.numpy
 
 from feint import __version__
 from feint.errors import BadRecipe
-from feint.recipe import build, from_table
+from feint.recipes.recipe import build, from_table
 
 FORMAT = "1"
 RULES = "Budget", "GlobalBudget", "PrivacyCost", "ProofOfWork", "RateLimit", "Refuse"  # all that need no torch
@@ -26,7 +26,7 @@ Array = np.ndarray
 
 
 class Learned(NamedTuple):
-    """What an access rule has learned, under its fingerprint: `feint.store.Weights` without torch."""
+    """What an access rule has learned, under its fingerprint: `feint.recipes.store.Weights` without torch."""
 
     fingerprint: str
     tensors: Mapping[str, Array]
@@ -65,7 +65,7 @@ def written(*, takes: str, fingerprint: str, recipe: Mapping[str, Any], learned:
         "feint.version": __version__,
         "feint.takes": takes,
         "feint.fingerprint": fingerprint,
-        "feint.recipe": json.dumps(recipe),
+        "feint.recipes.recipe": json.dumps(recipe),
         "feint.learned": base64.b64encode(safetensors.numpy.save(dict(learned))).decode(),
         "feint.digest": NO_DIGEST,
     }
@@ -76,7 +76,7 @@ def read(metadata: Mapping[str, str]) -> Imprint:
     try:
         if metadata["feint.format"] != FORMAT:
             raise ValueError(f"format {metadata['feint.format']}, not {FORMAT}")
-        recipe = json.loads(metadata["feint.recipe"])
+        recipe = json.loads(metadata["feint.recipes.recipe"])
         learned = safetensors.numpy.load(base64.b64decode(metadata["feint.learned"], validate=True))
         ladder = recipe["kind"] == "Ladder"
         own = _rules(recipe, learned)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from feint.gateway.models.imprint import RULES
-from feint.recipe import parse
+from feint.recipes.recipe import parse
 
 
 def rules(texts: Sequence[str]) -> tuple[Any, ...]:

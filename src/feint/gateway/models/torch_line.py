@@ -8,15 +8,15 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
+from feint.defense import Defense, Ladder
 from feint.errors import Failed
 from feint.gateway.asked import Array, Asked
 from feint.gateway.decision import Decision
 from feint.gateway.drafts import Draft
 from feint.ledger import Account, Ledger
-from feint.line import Defense, Ladder
 from feint.query import Query
 from feint.service import Service
-from feint.victims import Once, predict
+from feint.victims import CachedForward, predict
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class Posed(NamedTuple):
     """A query, and the model as it answers this one: it computes it once, however often the ledger disagrees."""
 
     query: Query
-    model: Once
+    model: CachedForward
 
 
 class TorchLine:
@@ -63,7 +63,7 @@ class TorchLine:
     async def compute(self, asked: Asked) -> Posed:
         """The query as the service takes it; the model runs when access is granted. Raises `BadInput`."""
         x = torch.from_numpy(asked.x)
-        return Posed(Query(x, client=asked.client, stamp=asked.stamp, time=asked.time), Once(self.model))
+        return Posed(Query(x, client=asked.client, stamp=asked.stamp, time=asked.time), CachedForward(self.model))
 
     async def answer(self, asked: Asked, computed: Posed, account: Draft, decision: Decision, *, shadow: bool) -> Array:
         """The service's answer. Raises `Refused`."""

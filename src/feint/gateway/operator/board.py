@@ -14,7 +14,7 @@ from feint.gateway.desk import Desk
 from feint.gateway.gateway import Gateway
 from feint.gateway.operator.audit import AuditLog
 from feint.gateway.operator.seen import TIMES, WHOLE, Client, Seen
-from feint.language import Language
+from feint.i18n import Catalog
 
 SHOWN = 50  # clients of each model
 WIDE, HIGH = 120.0, 28.0  # pixels of a curve
@@ -72,7 +72,7 @@ class Board:
     paces: Sequence[tuple[int, str]]
 
 
-async def board(gateway: Gateway, seen: Seen, audit: AuditLog | None, say: Language, *, every: int) -> Board:
+async def board(gateway: Gateway, seen: Seen, audit: AuditLog | None, say: Catalog, *, every: int) -> Board:
     """What there is to see now."""
     warnings = [] if gateway.ready else [say("not ready")]
     if audit is not None and audit.lost:
@@ -86,7 +86,7 @@ async def board(gateway: Gateway, seen: Seen, audit: AuditLog | None, say: Langu
     )
 
 
-async def _model(name: str, desk: Desk, seen: Seen, say: Language) -> Model:
+async def _model(name: str, desk: Desk, seen: Seen, say: Catalog) -> Model:
     here, lost = seen.of(name), False
     try:
         told = await desk.drafts.store.clients(SHOWN)
@@ -150,12 +150,12 @@ def pace(told: str) -> int:
     return PACES[min(bisect_left(PACES, int(told[:6])), len(PACES) - 1)]
 
 
-def language(told: str, accepted: Iterable[str]) -> Language:
+def language(told: str, accepted: Iterable[str]) -> Catalog:
     """The language that was told, or the first of those accepted that there is."""
     for name in (told, *(it.split(";")[0].strip()[:2].lower() for it in accepted)):
         if name in ("en", "zh"):
-            return Language(name, room=__package__ or "")
-    return Language("en", room=__package__ or "")
+            return Catalog(name, room=__package__ or "")
+    return Catalog("en", room=__package__ or "")
 
 
 def _clock(seconds: float) -> str:

@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from feint.extras import need
+from feint._optional import require
 from feint.gateway.decision import Decision
 
 SHARE = 0.01
@@ -14,13 +14,15 @@ class Traces:
     sampled. A span says the model, outcome, reason, queries and rung; inputs and probabilities are not known here."""
 
     def __init__(self, exporter: Any, *, share: float = SHARE, version: str = "") -> None:
-        sdk = need("opentelemetry.sdk.trace", "otel")
-        resource = need("opentelemetry.sdk.resources", "otel").Resource.create(
+        sdk = require("opentelemetry.sdk.trace", "otel")
+        resource = require("opentelemetry.sdk.resources", "otel").Resource.create(
             {"service.name": "feint", "service.version": version}
         )
         self._provider = sdk.TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._provider.add_span_processor(need("opentelemetry.sdk.trace.export", "otel").BatchSpanProcessor(exporter))
-        self._api = need("opentelemetry.trace", "otel")
+        self._provider.add_span_processor(
+            require("opentelemetry.sdk.trace.export", "otel").BatchSpanProcessor(exporter)
+        )
+        self._api = require("opentelemetry.trace", "otel")
         self._tracer, self._share = self._provider.get_tracer("feint.gateway"), share
 
     def __call__(self, decision: Decision) -> None:
@@ -55,5 +57,5 @@ class Traces:
 
 def to_collector(endpoint: str, *, share: float = SHARE, version: str = "") -> Traces:
     """Traces to a collector that takes OTLP over HTTP, like http://localhost:4318/v1/traces. Raises `MissingData`."""
-    otlp = need("opentelemetry.exporter.otlp.proto.http.trace_exporter", "otel")
+    otlp = require("opentelemetry.exporter.otlp.proto.http.trace_exporter", "otel")
     return Traces(otlp.OTLPSpanExporter(endpoint=endpoint), share=share, version=version)

@@ -52,7 +52,7 @@ class Running:
     async def start(self) -> None:
         """Open the doors. Raises `BadInput` where a port is taken."""
         self._told(self.opened)
-        self.opened.watch()
+        self.opened.progress()
         if self._at.rest_port or self._any:
             await self._start_rest()
         if self._at.grpc_port or self._any:
@@ -157,6 +157,6 @@ class Running:
         it, new = self.gateway, fresh.gateway
         it.desks, it.door, it.limits, it.ready = new.desks, new.door, new.limits, new.ready
         fresh.gateway = it
-        fresh.watch()
+        fresh.progress()
         log.warning("the settings are read anew: %s", ", ".join(it.desks))
         return old

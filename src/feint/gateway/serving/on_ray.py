@@ -5,8 +5,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from feint._optional import require
 from feint.errors import BadRecipe, FeintError
-from feint.extras import need
 from feint.gateway import operator
 from feint.gateway.serving.opening import opened
 from feint.gateway.settings_file import read
@@ -19,7 +19,7 @@ def deployment(file: Path | str, *, replicas: int = 2) -> Any:
     Ray Serve listens, and its settings say where, with TLS or without; [server] says the limits of a request. Raises
     `MissingData` without ray[serve], and what reading the file does; `BadRecipe` for replicas that share no ledger.
     """
-    serve = need("ray.serve", "ray-serve")
+    serve = require("ray.serve", "ray-serve")
     file = Path(file).absolute()
     store = read(file).ledger.store
     if replicas > 1 and not store.startswith("redis"):
@@ -52,7 +52,7 @@ class Replica:
         told = operator.opened(metrics=at.metrics, audit_log=at.audit_log, log=at.log, traces=at.traces)
         for desk in it.gateway.desks.values():
             desk.record = told
-        it.watch()
+        it.progress()
         self._app = rest.app(it.gateway, routes=operator.routes(it.gateway, told, ui=at.ui))
         await send({"type": "lifespan.startup.complete"})
         await receive()

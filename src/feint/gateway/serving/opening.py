@@ -52,7 +52,7 @@ class Opened:
     away: set[str] = field(default_factory=set)
     _watching: list[asyncio.Task[None]] = field(default_factory=list)
 
-    def watch(self) -> None:
+    def progress(self) -> None:
         """Keep asking upstreams whether they are there, and let in those that come."""
         self._watching = [
             asyncio.ensure_future(self._watch(name, place)) for name, place in self.places.items() if place.upstream

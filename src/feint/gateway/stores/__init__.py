@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from feint._optional import require
 from feint.errors import BadRecipe, UnknownName
-from feint.extras import need
 from feint.gateway.drafts import Store
 from feint.gateway.stores.memory import MemoryStore
 
@@ -41,7 +41,7 @@ def _sqlite(url: str, model: str) -> Store:
 
 
 def _redis(url: str, model: str) -> Store:
-    need("redis", "redis")
+    require("redis", "redis")
     from feint.gateway.stores.redis import RedisStore
 
     return RedisStore(url, model)

@@ -1,0 +1,1 @@
+"""Attacks that query with a generator's output and need no data."""

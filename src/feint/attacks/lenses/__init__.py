@@ -1,0 +1,1 @@
+"""Lenses: an oracle in, a clearer oracle out."""

@@ -1,0 +1,72 @@
+"""Lenses that ask about an input several times, and average what comes back."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from feint.attacks.lenses.lens import PointwiseLens
+from feint.errors import BadInput, BadRecipe
+from feint.models.training import augment
+from feint.transcript import checksums
+
+
+@dataclass(frozen=True)
+class Averaged(PointwiseLens):
+    """The mean of the answers to `repeats` askings of the same input: noise drawn anew for each query averages out.
+
+    The n-query attack on randomised defenses (Tang et al., USENIX Security 2024).
+    """
+
+    cite: ClassVar[str] = "tang2024modelguard"
+    repeats: int = 3
+
+    def __post_init__(self) -> None:
+        if self.repeats < 1:
+            raise BadRecipe(f"repeats={self.repeats}", "1 or more", "change it")
+
+    @property
+    def cost(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.repeats
+
+    def send(self, x: Tensor) -> Tensor:
+        return x.repeat_interleave(self.repeats, 0)
+
+    def read(self, p: Tensor) -> Tensor:
+        return p.unflatten(0, (-1, self.repeats)).mean(1)
+
+
+@dataclass(frozen=True)
+class Smoothed(PointwiseLens):
+    """The mean of the answers to `repeats` augmented copies of an input: what depends on its exact pixels averages out.
+
+    The smoothing attack on defenses that answer the same query alike (Tang et al., USENIX Security 2024): noise that is
+    keyed to the query, misinformation, a search for the boundary. Each copy is shifted by up to `crop` pixels and, with
+    `flip`, mirrored half of the time, as in training. The copies depend on `seed` and on the inputs that are asked
+    together, and on nothing that was asked before.
+    """
+
+    cite: ClassVar[str] = "tang2024modelguard"
+    repeats: int = 3
+    crop: int = 4
+    flip: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.repeats < 1 or self.crop < 0:
+            raise BadRecipe(repr(self), "1 repeat or more, and a crop of 0 pixels or more", "change it")
+
+    @property
+    def cost(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.repeats
+
+    def send(self, x: Tensor) -> Tensor:
+        if x.ndim != 4:
+            raise BadInput(f"inputs of shape {tuple(x.shape)}", "images (N, C, H, W)", "use Averaged instead")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed((self.seed * 1_000_003 + int(checksums(x).sum())) % 2**63)
+            return augment(x.repeat_interleave(self.repeats, 0), self.crop, self.flip)
+
+    def read(self, p: Tensor) -> Tensor:
+        return p.unflatten(0, (-1, self.repeats)).mean(1)

@@ -1,0 +1,99 @@
+"""D-DAE: learn on models of one's own how a defense perturbs, and undo it."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from feint.attacks.lenses.fitted_lens import Decoder, FittedLens, Simulator, clean, labelled, part, same_classes
+from feint.attacks.probing import draw_rows, in_batches
+from feint.data import Split
+from feint.errors import BadInput, BadRecipe
+from feint.models.networks import Network
+from feint.models.training import Training, learn
+from feint.progress import NO_PROGRESS, ProgressCallback
+
+LEAST = 8  # answers: fewer make no two halves to train and to look at
+
+
+@dataclass(frozen=True)
+class Recovered(FittedLens):
+    """D-DAE: a restorer that was trained to undo the suspected defense (Chen et al., IEEE S&P 2023).
+
+        minimise  mean |R(D(f(x))) − f(x)|₁   over shadow models f and inputs x of the pool
+
+    The defense D is run on `shadows` models of the attacker's own, each trained from new weights on a random half of
+    the `first` answers. Where the published attack has labelled data of the victim's task, this attacker has none: he
+    takes the labels that the victim returned, and the inputs of his `pool`. D is `rehearsal`; what learns in it is
+    fitted to each shadow. R is a perceptron K-128-64-K with batch normalisation, LeakyReLU 0.2 and softmax, wider from
+    100 classes on (1024, 512) and from 200 on (2048, 1024); its inputs are standardised, since nearly uniform answers
+    differ by less than what batch normalisation adds to a variance. Trained with Adam for `steps` batches of 256, ours;
+    a third party's port takes 200 epochs over a million pairs. The published attack first finds out which defense it
+    faces, with a classifier of models; here that is given.
+
+    Raises `BadInput` for labels only, fewer than 8 answers, or a surrogate of another number of classes.
+    """
+
+    cite: ClassVar[str] = "chen2023ddae"
+    rehearsal: Simulator
+    pool: Split
+    surrogate: Network
+    training: Training = Training()
+    shadows: int = 2
+    first: int = 1000
+    pairs: int = 20_000
+    steps: int = 3000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.shadows, self.steps) < 1 or self.first < LEAST or self.pairs < 2 * self.shadows:
+            known = f"shadows and steps ≥ 1, first ≥ {LEAST}, and two or more pairs for each shadow"
+            raise BadRecipe(repr(self), known, "change it")
+
+    def study(self, x: Tensor, p: Tensor, *, progress: ProgressCallback = NO_PROGRESS) -> Decoder:
+        """The restorer, learned from the answers `p` (N, K) to `x` (N, C, H, W)."""
+        same_classes(p, self.surrogate.classes, "a surrogate")
+        if len(x) < LEAST:
+            raise BadInput(f"{len(x)} answers", f"at least {LEAST}", "raise the budget")
+        found = [self._pairs(x, p.argmax(-1), self.seed * 1000 + shadow, progress) for shadow in range(self.shadows)]
+        perturbed, truth = (torch.cat(it) for it in zip(*found, strict=True))
+        return restorer(perturbed, truth, steps=self.steps, seed=self.seed)
+
+    def _pairs(self, x: Tensor, labels: Tensor, seed: int, progress: ProgressCallback) -> tuple[Tensor, Tensor]:
+        """Perturbed and clean answers of one shadow to inputs of the pool."""
+        half = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[: len(x) // 2]
+        own, known = x[half], labels[half]
+        shadow = learn(self.surrogate, own, known, self.training, seed=seed, progress=progress)
+        outliers = part(self.pool, len(half), seed)
+        line = self.rehearsal.on(shadow, labelled(own, known), outliers=outliers, seed=seed, progress=progress)
+        batches = in_batches(self.pool, draw_rows(self.pool, self.pairs // self.shadows, seed))
+        pairs = [(line.answer(it), clean(shadow, it)) for it in batches]
+        perturbed, truth = zip(*pairs, strict=True)
+        return torch.cat(perturbed), torch.cat(truth)
+
+
+def restorer(perturbed: Tensor, truth: Tensor, *, steps: int, seed: int = 0) -> Decoder:
+    """A network that was trained to make `truth` (N, K) of `perturbed` (N, K)."""
+    classes = truth.shape[1]
+    wide, narrow = (128, 64) if classes < 100 else (1024, 512) if classes < 200 else (2048, 1024)
+    mean, deviation = perturbed.mean(0), perturbed.std(0).clamp_min(1e-7)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = nn.Sequential(
+            nn.Linear(classes, wide), nn.BatchNorm1d(wide), nn.LeakyReLU(0.2),
+            nn.Linear(wide, narrow), nn.BatchNorm1d(narrow), nn.LeakyReLU(0.2),
+            nn.Linear(narrow, classes), nn.Softmax(-1),
+        )  # fmt: skip
+        optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        for _ in range(steps):
+            rows = torch.randint(len(truth), (256,))
+            loss = F.l1_loss(network((perturbed[rows] - mean) / deviation), truth[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    network.eval().requires_grad_(False)
+    return lambda p: network((p.float() - mean) / deviation).to(p.dtype)

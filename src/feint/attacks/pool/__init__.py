@@ -1,0 +1,1 @@
+"""Attacks that query with real inputs from a pool."""

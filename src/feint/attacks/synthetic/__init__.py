@@ -1,0 +1,1 @@
+"""Attacks that query with inputs synthesised from a few seeds."""

@@ -1,0 +1,100 @@
+"""JBDA: grow a few inputs of one's own along what the surrogate has learned of the victim so far."""
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from feint.attacks.attack import Attack
+from feint.attacks.iterative import check_between, train_in_rounds
+from feint.attacks.probing import BATCH, check, draw_rows
+from feint.attacks.synthetic.augmentations import Augmentation, JacobianRow, KnownAnswers
+from feint.data import Split
+from feint.errors import BadRecipe
+from feint.models.networks import Classifier, Network
+from feint.models.training import Training
+from feint.oracle import Oracle
+from feint.progress import NO_PROGRESS, ProgressCallback
+from feint.transcript import Transcript
+
+
+@dataclass(frozen=True)
+class JBDA(Attack):
+    """Jacobian-based dataset augmentation (Papernot et al., ASIA CCS 2017).
+
+        S_0 = `seeds` inputs from `pool`;  S_(r+1) = S_r ∪ augmentation(a part of S_r, with the surrogate of S_r)
+
+    The part is all of S_r in the first `reservoir_after` rounds (σ), and `reservoir` of it (κ), drawn at random,
+    in those that follow: without it the queries double in every round, as they do where `reservoir_after` is not less
+    than the number of rounds. There are as many `rounds` (ρ) as given, or with None, as in no paper, as many as the
+    budget pays for, and the last one is cut to a random part. Before each round, and after the last one, a new
+    surrogate is trained from scratch on all answers: ρ + 1 trainings, which are 14 for 5,000 queries by default.
+    `between` makes all but the last one cheaper: each goes on from the one before by that recipe.
+
+    The other methods of the family are augmentations: `JacobianRow` (the paper's, and jb-self), `LogitRow`,
+    `AwayFromLabel` (jbda in the code of MAD and ModelGuard), `RandomTargets` (JBDA-TR), `NextClasses` (jb-top3). The
+    settings of others: 150 seeds and 5 augmentations without a reservoir (adaptive misinformation), 100 seeds (MAZE),
+    1,000 seeds up to 50,000 queries (ModelGuard).
+
+    Fewer seeds in the pool or the budget than `seeds` are `BadInput`.
+    """
+
+    cite: ClassVar[str] = "papernot2017practical"
+    pool: Split
+    surrogate: Network
+    training: Training = Training()
+    augmentation: Augmentation = JacobianRow()
+    seeds: int = 150
+    rounds: int | None = None
+    reservoir: int = 400
+    reservoir_after: int = 3
+    between: Training | None = None
+
+    def __post_init__(self) -> None:
+        if self.seeds < 2 or (self.rounds or 0) < 0:
+            raise BadRecipe(repr(self), "2 seeds or more, and 0 rounds or more", "change it")
+        if self.reservoir < 1 or self.reservoir_after < 0:
+            raise BadRecipe(repr(self), "a reservoir of 1 input or more, after 0 rounds or more", "change it")
+        if self.surrogate.classes < self.augmentation.least_classes:
+            least = self.augmentation.least_classes
+            raise BadRecipe(
+                f"{self.augmentation!r} for {self.surrogate.classes} classes", f"at least {least}", "change it"
+            )
+        check_between(self.between)
+
+    def steal(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
+        check(oracle, self.pool, self.surrogate, least=self.seeds, most=self.seeds)
+        generator, rounds = torch.Generator().manual_seed(seed), itertools.count()
+
+        def propose(surrogate: Classifier, left: int) -> Tensor:
+            return self._grown(surrogate, oracle.transcript, next(rounds), left, generator)
+
+        return train_in_rounds(
+            oracle,
+            self.pool.inputs(draw_rows(self.pool, self.seeds, seed)),
+            network=self.surrogate,
+            training=self.training,
+            between=self.between,
+            propose=propose,
+            seed=seed,
+            progress=progress,
+        )
+
+    def _grown(
+        self, surrogate: Classifier, transcript: Transcript, after: int, left: int, generator: torch.Generator
+    ) -> Tensor:
+        """What the round that comes `after` so many asks: at most `left` inputs."""
+        x, copies = transcript.x, self.augmentation.copies
+        if self.rounds is not None and after >= self.rounds:
+            return x[:0]
+        limit = len(x) if after < self.reservoir_after else self.reservoir
+        part = torch.randperm(len(x), generator=generator)[: min(limit, math.ceil(left / copies))]
+        label = transcript.p.argmax(-1)
+        new = [
+            self.augmentation.augment(surrogate, KnownAnswers(x[rows], label[rows]), after, generator)
+            for rows in part.split(math.ceil(BATCH / copies))
+        ]
+        return torch.cat(new)[:left]

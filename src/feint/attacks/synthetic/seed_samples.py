@@ -1,0 +1,107 @@
+"""The seed-sample family: label images of one's own in chunks, moved first toward the surrogate's boundary."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from feint.attacks.attack import Attack
+from feint.attacks.iterative import check_between, train_in_rounds
+from feint.attacks.probing import BATCH, check, draw_rows
+from feint.attacks.surrogates import logits
+from feint.attacks.synthetic.descent import descend
+from feint.data import Split
+from feint.errors import BadRecipe
+from feint.models.networks import Classifier, Network
+from feint.models.perturbation import GradientStep, margin_of
+from feint.models.training import Training
+from feint.oracle import Oracle
+from feint.progress import NO_PROGRESS, ProgressCallback
+
+
+@dataclass(frozen=True)
+class SeedSamples(Attack):
+    """RS, FGSM, PGD and CW, the attacks in the evaluation of APMSA (after Yu et al., NDSS 2020; Zhang et al., IEEE
+    TIFS 2023): one loop, and four values of `step`.
+
+        ask `chunk` random inputs of the pool, train, and again and again: move the next `chunk` with `step` down the
+        surrogate's margin z_m − max_{j≠m} z_j of its own label m until m is lost, ask those, train
+
+    - RS, random samples as they are: no step, the default.
+    - FGSM with ε = 8/255: `FGSM(8/255)`.
+    - PGD: `PGD(2/255, 8/255), steps=10, start=8/255`, which begins at a random point within `start` in every pixel.
+    - CW in L2: `CW(0.01, weight=1.0), steps=200`; weight is 1/c.
+
+    With `candidates` = n, n times a chunk is moved and the chunk with the least largest probability of the surrogate
+    is asked. After every chunk a surrogate is trained from scratch on all answers: together as much as (chunks + 1)/2
+    trainings on everything. `between` makes all but the last one cheaper: each goes on from the one before by that
+    recipe.
+
+    All constants are unknown in APMSA and were chosen here; that a row stops as soon as its label is lost is what code
+    of the field does for PGD, and what CW's κ = 0 means. The pool must hold `candidates` inputs for each query after
+    the first chunk.
+    """
+
+    cite: ClassVar[str] = "yu2020cloudleak"
+    pool: Split
+    surrogate: Network
+    training: Training = Training()
+    step: GradientStep | None = None
+    steps: int = 1
+    start: float = 0.0
+    chunk: int = 1000
+    candidates: int = 1
+    between: Training | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.candidates) < 1 or self.chunk < 2 or not 0 <= self.start <= 1:
+            raise BadRecipe(
+                repr(self), "1 or more steps and candidates, a chunk of 2 or more, a start from 0 to 1", "change it"
+            )
+        check_between(self.between)
+
+    def steal(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
+        first = min(self.chunk, oracle.left)
+        needed = first + (oracle.left - first) * self.candidates
+        check(oracle, self.pool, self.surrogate, most=needed)
+        order, generator = draw_rows(self.pool, needed, seed), torch.Generator().manual_seed(seed)
+        chunks = iter(order[first:].split(self.chunk * self.candidates))
+
+        def propose(surrogate: Classifier, left: int) -> Tensor:
+            rows = next(chunks)
+            moved = [self._moved(surrogate, self.pool.inputs(batch), generator) for batch in rows.split(BATCH)]
+            return least_confident(surrogate, torch.cat(moved), len(rows) // self.candidates)
+
+        return train_in_rounds(
+            oracle,
+            self.pool.inputs(order[:first]),
+            network=self.surrogate,
+            training=self.training,
+            between=self.between,
+            propose=propose,
+            seed=seed,
+            progress=progress,
+        )
+
+    def _moved(self, surrogate: Classifier, x: Tensor, generator: torch.Generator) -> Tensor:
+        """`x` (N, …) as it is asked."""
+        if self.step is None:
+            return x
+        with torch.no_grad():
+            label = surrogate(x).argmax(-1)
+        noise = (torch.rand(x.shape, generator=generator) * 2 - 1) * self.start
+        start = (x + noise).clamp(0, 1)
+
+        def margin(z: Tensor, rows: Tensor) -> Tensor:
+            return margin_of(z, label[rows])
+
+        return descend(surrogate, x, margin, self.step, steps=self.steps, start=start, floor=0.0)
+
+
+def least_confident(surrogate: Classifier, x: Tensor, count: int) -> Tensor:
+    """The `count` inputs of `x` (N, …) of which the surrogate is least sure, in their order there."""
+    if count >= len(x):
+        return x
+    sure = logits(surrogate, x).softmax(-1).amax(-1)
+    return x[sure.topk(count, largest=False).indices.sort().values]

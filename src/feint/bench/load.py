@@ -1,0 +1,135 @@
+"""From a TOML file to a suite: what it names is found, or the nearest known name is said, before anything runs."""
+
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from feint import data
+from feint.bench.schema import AttackEntry, DefenseEntry, ExpectedEntry, LensEntry, Table, VictimEntry
+from feint.bench.suite import Suite
+from feint.errors import BadRecipe, DamagedFile, UnknownName
+from feint.models import networks
+from feint.models.training import Training
+from feint.recipes import registry
+from feint.recipes.recipe import build, from_table
+
+
+def shipped() -> dict[str, Path]:
+    """The suites that come with Feint, by name."""
+    return {file.stem: file for file in sorted(Path(str(files("feint").joinpath("suites"))).glob("*.toml"))}
+
+
+def place(name: Path | str) -> Path:
+    """The file of a suite: one of yours, or the one of that name that comes with Feint. Raises `UnknownName`."""
+    if Path(name).is_file():
+        return Path(name)
+    if str(name) not in shipped():
+        raise UnknownName.among("suite", str(name), shipped())
+    return shipped()[str(name)]
+
+
+def load(name: Path | str) -> Suite:
+    """The suite in a file, or the one of that name that comes with Feint.
+
+    Raises `UnknownName` or `BadRecipe` for what nobody knows, and `DamagedFile` for a file that is no TOML.
+    """
+    file = place(name)
+    try:
+        suite = parse(tomllib.loads(file.read_text()))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DamagedFile(f"{file} ({error})", "a suite in TOML", "mend that line") from error
+    check(suite)
+    return suite
+
+
+def parse(table: Table) -> Suite:
+    """A suite of plain values; its names are not looked at yet."""
+    readers: dict[str, Callable[[Any], Any]] = {
+        "training": _training,
+        "victims": lambda it: _named("victims", it, lambda where, one: _entry(where, _victim(one), VictimEntry)),
+        "defenses": lambda it: _named("defenses", it, lambda where, one: _entry(where, one, DefenseEntry)),
+        "attacks": lambda it: _named("attacks", it, _theft),
+        "lenses": lambda it: _named("lenses", it, lambda where, one: _entry(where, one, LensEntry)),
+        "expected": lambda it: tuple(_entry("expected", one, ExpectedEntry) for one in it),
+    }
+    return _entry("suite", {key: readers.get(key, _frozen)(value) for key, value in table.items()}, Suite)
+
+
+def check(suite: Suite) -> None:
+    """Raise unless all that a suite names is there, and every recipe can be built."""
+    for name, victim in suite.victims.items():
+        _data(victim.data)
+        for network in filter(None, (victim.network, victim.surrogate)):
+            _known("network", network, networks.BODIES)
+        _data(victim.pool)
+        if not any(suite.on(name)):
+            raise BadRecipe(f"no defense for the victim {name!r}", "at least one", "add [defenses.none]")
+    for defense in suite.defenses.values():
+        _all_known("victim", defense.victims, suite.victims)
+        _data(defense.outliers)
+    for theft in suite.attacks.values():
+        _all_known("defense", theft.only, suite.defenses)
+    for looks in suite.lenses.values():
+        _all_known("defense", looks.only, suite.defenses)
+        _all_known("attack", looks.attacks, suite.attacks)
+    attacks = {it.attack for it in suite.cells()}
+    for row in suite.expected:
+        _known("victim", row.victim, suite.victims)
+        _known("defense", row.defense, suite.defenses)
+        if row.attack:
+            _known("attack", row.attack, attacks)
+    for defense in suite.defenses:
+        suite.recipe(defense)
+        for lens, why in suite.hindrances(defense).items():
+            if defense in (suite.lenses[lens].only or ()):
+                raise BadRecipe(f"the lens {lens!r} on the defense {defense!r}", "one that it can read", why)
+
+
+def _data(part: str | None) -> None:
+    """A part of a data set, like NAME/train or NAME@32/train."""
+    if part is not None:
+        _known("data set", part.partition("/")[0].partition("@")[0], data.known())
+
+
+def _known(kind: str, name: str, known: Iterable[str]) -> None:
+    if name not in known:
+        raise UnknownName.among(kind, name, known)
+
+
+def _all_known(kind: str, names: Iterable[str] | None, known: Iterable[str]) -> None:
+    for name in names or ():
+        _known(kind, name, known)
+
+
+def _entry(where: str, table: Any, kind: Callable[..., Any]) -> Any:
+    return build(where, {key: _frozen(value) for key, value in _mapping(where, table).items()}, {where: kind})
+
+
+def _named(where: str, tables: Any, read: Callable[[str, Any], Any]) -> dict[str, Any]:
+    return {name: read(f"{where}.{name}", table) for name, table in _mapping(where, tables).items()}
+
+
+def _mapping(where: str, table: Any) -> Mapping[str, Any]:
+    if not isinstance(table, Mapping):
+        raise BadRecipe(f"{where} = {table!r}", f"a table [{where}]", "write it as one")
+    return table
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _training(table: Any) -> Training:
+    return from_table({"kind": "Training", **_mapping("training", table)}, registry.vocabulary())
+
+
+def _victim(table: Any) -> Any:
+    own = _mapping("victims", table)
+    return {**own, "training": _training(own["training"])} if "training" in own else own
+
+
+def _theft(where: str, table: Any) -> AttackEntry:
+    recipe = dict(_mapping(where, table))
+    return AttackEntry(only=_frozen(recipe.pop("only", None)), recipe=recipe)

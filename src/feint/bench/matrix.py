@@ -1,0 +1,229 @@
+"""The matrix: defenses × attacks × lenses × budgets × seeds on one victim, a row for every cell."""
+
+import functools
+import hashlib
+import json
+import math
+import re
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from feint import victims
+from feint.attacks import Attack, Lens
+from feint.bench import executor, memory
+from feint.bench.cache import CachedService, is_cacheable
+from feint.data import Split
+from feint.defense import Ladder
+from feint.errors import BadInput
+from feint.evaluation import checks, metrics, probes
+from feint.evaluation.provenance import provenance
+from feint.evaluation.results import FORMAT, Cell, Results, Row
+from feint.evaluation.transfer import Springboard
+from feint.oracle import CountingOracle
+from feint.progress import NO_PROGRESS, ProgressCallback
+from feint.query import Answer, Query
+from feint.recipes.recipe import to_table
+from feint.runners import Runner
+from feint.service import Defense, Service
+
+Defended = Defense | Ladder | Service  # a service stands for a defense that made a new victim of the old one
+Lenses = Mapping[str, Sequence[Lens]]
+
+
+class Matrix:
+    """Every attack through every lens on every defense of `victim` with every budget and seed, judged on `test`.
+
+    `attacks`, `lenses` and `defenses` have names of your choice; each attack also looks at the answers as they are.
+    `made_for` has more lenses and `against` more attacks for single defenses, by the defense's name; these look at it
+    as they are. Seeds are the outermost loop: a matrix that is interrupted has a first look at everything. `name` is
+    the victim's, where there are several. With an expression `only`, the cells are those whose “victim, defense,
+    attack, budget” has a match for it, and the utility of their defenses. With a `springboard` every surrogate is also
+    judged by what it enables.
+    """
+
+    def __init__(
+        self,
+        victim: nn.Module,
+        test: Split,
+        *,
+        attacks: Mapping[str, Attack],
+        defenses: Mapping[str, Defended],
+        budgets: Sequence[int],
+        seeds: Iterable[int] = range(3),
+        lenses: Lenses | None = None,
+        made_for: Mapping[str, Lenses] | None = None,
+        against: Mapping[str, Mapping[str, Attack]] | None = None,
+        name: str = "",
+        only: str = "",
+        springboard: Springboard | None = None,
+    ) -> None:
+        if any("" in names for names in (attacks, defenses, lenses or {})):
+            raise BadInput("an attack, a lens or a defense without a name", "a name for each", "give it one")
+        self.name, self.victim, self.test, self.only = name, victim, test, only
+        self.defenses = dict(defenses)
+        self.attacks = {
+            it: through(attacks, {**(lenses or {}), **(made_for or {}).get(it, {})}) | dict((against or {}).get(it, {}))
+            for it in defenses
+        }
+        self.budgets, self.seeds, self.springboard = list(budgets), list(seeds), springboard
+        self._victim_fingerprint = victims.fingerprint(victim)
+
+    def cells(self) -> list[Cell]:
+        """All cells, in the order in which they are run."""
+        return cells(self.name, self.attacks, self.budgets, self.seeds, only=self.only)
+
+    def recipe(self, cell: Cell) -> dict[str, Any]:
+        """Everything that the row of `cell` depends on, as plain values."""
+        defended, theft = self.defenses[cell.defense], {}
+        if cell.attack:
+            theft = {"attack": to_table(self.attacks[cell.defense][cell.attack]), "budget": cell.budget}
+            if self.springboard is not None:  # scores of another radius are other scores; without, nothing changes
+                theft["springboard"] = to_table(self.springboard)
+        if isinstance(defended, Service):
+            line = {"defense": to_table(defended.defense), "model": victims.fingerprint(defended.model)}
+        else:
+            line = {"defense": to_table(defended)}
+        return {"victim": self._victim_fingerprint, "test": to_table(self.test), **line, "seed": cell.seed, **theft}
+
+    def fingerprint(self, cell: Cell) -> str:
+        """16 hexadecimal digits that stand for the cell's recipe."""
+        return hashlib.sha256(json.dumps(self.recipe(cell), sort_keys=True).encode()).hexdigest()[:16]
+
+    def run(
+        self,
+        *,
+        folder: Path | str | None = None,
+        map: Runner = map,
+        progress: ProgressCallback = NO_PROGRESS,
+        until: float = math.inf,
+    ) -> Results:
+        """The rows of all cells, as `feint.bench.executor.run` makes them."""
+        return executor.run([self], folder=folder, map=map, progress=progress, until=until)
+
+    @functools.cached_property
+    def _clean(self) -> Tensor:
+        """The victim's undefended answers to the test set."""
+        return victims.answers(self.victim, self.test)
+
+    def row(self, cell: Cell, *, progress: ProgressCallback = NO_PROGRESS) -> Row:
+        """Run one cell. With a folder to its `progress`, batches of answers are kept there, and asked once."""
+        started = time.perf_counter()
+        memory.forget_peak()
+        defended = self.defenses[cell.defense]
+        if not isinstance(defended, Service):
+            defended = Service(self.victim, defended)
+        service = Service(defended.model, defended.defense)
+        if cell.attack:
+            scores, phases = self._theft(cell, service, progress)
+        else:
+            scores, phases = metrics.utility(service, self.test, clean=self._clean), {}
+        seconds = time.perf_counter() - started
+        row = self._row(
+            cell,
+            scores={name: round(score, 6) for name, score in scores.items()},
+            asked=service.ledger.queries if cell.attack else 0,  # as counted at the victim, over all of its clients
+            seconds=round(seconds, 3),
+            phases={name: round(it, 3) for name, it in phases.items()},
+        )
+        return replace(row, flags=[str(flag) for flag in checks.own(row)])
+
+    def failed(self, cell: Cell, error: str) -> Row:
+        """The row of a cell that has no scores because of an `error`."""
+        return self._row(cell, scores={}, asked=0, seconds=0.0, phases={}, error=error)
+
+    def _theft(
+        self, cell: Cell, service: Service, progress: ProgressCallback
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """The scores of a theft, and its seconds by phase."""
+        attack = self.attacks[cell.defense][cell.attack]
+        clock = _Clock(
+            CachedService(service, progress.folder / "answers")
+            if progress.folder and is_cacheable(service)
+            else service
+        )
+        started = time.perf_counter()
+        witness = probes.TranscriptProbe()
+        surrogate = witness.through(attack).steal(
+            CountingOracle(clock, budget=cell.budget, client="thief"), seed=cell.seed, progress=progress
+        )
+        learned = time.perf_counter()
+        stolen = victims.answers(surrogate, self.test)
+        scores = {
+            "stealer_accuracy": metrics.accuracy(stolen, self.test.labels),
+            "fidelity": metrics.label_kept(stolen, self._clean),
+            "n_test": len(self.test),
+            **probes.of(attack, surrogate, witness, self.test),
+        }
+        if self.springboard is not None:
+            scores |= self.springboard.scores(surrogate, service, self.test)
+        judging = time.perf_counter() - learned
+        return scores, {"asking": clock.seconds, "learning": learned - started - clock.seconds, "judging": judging}
+
+    def _row(self, cell: Cell, **measured: Any) -> Row:
+        return Row(
+            fingerprint=self.fingerprint(cell),
+            defense=cell.defense,
+            attack=cell.attack,
+            budget=cell.budget,
+            seed=cell.seed,
+            recipe=self.recipe(cell),
+            provenance=provenance(),
+            peak_mb=None if math.isnan(peak := memory.peak_mb()) else round(peak),
+            victim=self.name,
+            format=FORMAT,
+            **measured,
+        )
+
+
+class _Clock:
+    """What answers queries, and how many seconds that took."""
+
+    def __init__(self, send: Service | CachedService) -> None:
+        self._send, self.seconds = send, 0.0
+
+    def __call__(self, query: Query) -> Answer:
+        started = time.perf_counter()
+        try:
+            return self._send(query)
+        finally:
+            self.seconds += time.perf_counter() - started
+
+
+def through(
+    attacks: Mapping[str, Attack], lenses: Lenses, combined: Mapping[str, Collection[str]] | None = None
+) -> dict[str, Attack]:
+    """Every attack as it is, then through every lens; `combined` names the attacks of lenses that are not for all."""
+    seen = {
+        f"{name}, {lens}": it.through(*steps)
+        for name, it in attacks.items()
+        for lens, steps in lenses.items()
+        if name in (combined or {}).get(lens, attacks)
+    }
+    return {**attacks, **seen}
+
+
+def cells(
+    victim: str,
+    attacks: Mapping[str, Iterable[str]],
+    budgets: Sequence[int],
+    seeds: Iterable[int],
+    *,
+    only: str = "",
+) -> list[Cell]:
+    """The cells of a victim, by the names of the `attacks` on each of its defenses, in the order they are run."""
+    thefts = [
+        Cell(defense, attack, budget, seed, victim)
+        for seed in seeds
+        for budget in budgets
+        for defense in attacks
+        for attack in attacks[defense]
+        if re.search(only, f"{victim}, {defense}, {attack}, {budget}")
+    ]
+    needed = {it.defense for it in thefts}
+    utilities = [Cell(it, victim=victim) for it in attacks if it in needed or re.search(only, f"{victim}, {it}")]
+    return utilities + thefts

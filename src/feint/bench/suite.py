@@ -1,0 +1,179 @@
+"""A suite: which victims, defenses, attacks and lenses meet, with which budgets and seeds."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from feint.attacks import Attack, Lens, PartialBayes, PartialBayesBound, Timing
+from feint.attacks.lenses.fitted_lens import FittedLens
+from feint.attacks.lenses.known_parameters import Elementwise
+from feint.bench import matrix
+from feint.bench.matrix import Matrix
+from feint.bench.schema import SuiteTables, Table
+from feint.data import Split
+from feint.defense import Defense, Ladder
+from feint.defenses.boundary import Boundary
+from feint.defenses.outputs import LabelOnly
+from feint.errors import BadRecipe
+from feint.evaluation.results import Cell
+from feint.models.networks import Network
+from feint.models.training import Training
+from feint.progress import NO_PROGRESS, ProgressCallback
+from feint.recipes import registry
+from feint.recipes.recipe import from_table, known_fields
+from feint.runners import Runner
+from feint.service import SuspectedDefense
+
+
+@dataclass(frozen=True)
+class Owned:
+    """What the thief of a victim owns: it fills the gaps of attacks and lenses."""
+
+    pool: Split
+    surrogate: Network
+    training: Training
+
+
+@dataclass(frozen=True)
+class Suite(SuiteTables):
+    """A suite, by the names of its tables. Nothing is read, trained or fitted before `matrices`."""
+
+    def on(self, victim: str) -> list[str]:
+        """The defenses that the victim is given."""
+        return [name for name, it in self.defenses.items() if it.victims is None or victim in it.victims]
+
+    def owned(self, victim: str) -> Owned:
+        """A stand-in for what the thief will own: enough to build recipes, without reading data."""
+        entry = self.victims[victim]
+        return Owned(
+            Split(entry.data, "pool", ""), Network(entry.surrogate or entry.network, (3, 32, 32), 10), self.training
+        )
+
+    def recipe(self, defense: str) -> Defense | Ladder:
+        """What stands on the line, before anything in it has learned. Raises `UnknownName` or `BadRecipe`."""
+        entry = self.defenses[defense]
+        for it in self.boundary(defense):
+            _kind(it, Boundary, f"defenses.{defense}.boundary")
+        if entry.recipe is not None:
+            return _kind(
+                from_table(entry.recipe, registry.vocabulary()), (Defense, Ladder), f"defenses.{defense}.recipe"
+            )
+        rooms = {
+            room: [from_table(it, registry.vocabulary()) for it in getattr(entry, room)] for room in registry.ROOMS
+        }
+        for room, steps in rooms.items():
+            for step in steps:
+                _kind(step, registry.ROOMS[room], f"defenses.{defense}.{room}")
+        return Defense(**rooms)
+
+    def boundary(self, defense: str) -> list[Any]:
+        """The recipes that make a new victim."""
+        return [from_table(it, registry.vocabulary()) for it in self.defenses[defense].boundary]
+
+    def attacks_on(self, defense: str, owned: Owned) -> dict[str, Attack]:
+        """The attacks that a defense meets, without a lens."""
+        entries = {name: it for name, it in self.attacks.items() if it.only is None or defense in it.only}
+        built = {name: from_table(it.recipe, registry.vocabulary(), **vars(owned)) for name, it in entries.items()}
+        return {name: _kind(it, Attack, f"attacks.{name}") for name, it in built.items()}
+
+    def lenses_on(self, defense: str, owned: Owned) -> dict[str, tuple[Lens, ...]]:
+        """The lenses that a defense is looked at through."""
+        hindered = self.hindrances(defense)
+        return {
+            name: self._lens(name, defense, owned)
+            for name, entry in self.lenses.items()
+            if name not in hindered and (entry.only is None or defense in entry.only)
+        }
+
+    def hindrances(self, defense: str) -> dict[str, str]:
+        """Why lenses cannot be put before a defense, for those that cannot."""
+        owned = self.owned(next(iter(self.victims)))
+        found = {name: self._hindrance(name, defense, owned) for name in self.lenses}
+        return {name: why for name, why in found.items() if why}
+
+    def combined(self) -> dict[str, tuple[str, ...]]:
+        """The attacks that look through a lens, for the lenses that are not for all."""
+        return {name: it.attacks for name, it in self.lenses.items() if it.attacks is not None}
+
+    def cells(self, only: str = "") -> list[Cell]:
+        """All cells, those of the first victim first; with an expression, those that it finds (`Matrix`)."""
+        return [cell for victim in self.victims for cell in self._cells(victim, only)]
+
+    def _cells(self, victim: str, only: str) -> list[Cell]:
+        owned = self.owned(victim)
+        names = {
+            defense: list(
+                matrix.through(self.attacks_on(defense, owned), self.lenses_on(defense, owned), self.combined())
+            )
+            for defense in self.on(victim)
+        }
+        return matrix.cells(victim, names, self.budgets, range(self.seeds), only=only)
+
+    def matrices(
+        self, work: Path | str, *, progress: ProgressCallback = NO_PROGRESS, map: Runner = map, only: str = ""
+    ) -> list[Matrix]:
+        """A matrix for each victim. Victims are trained and defenses fitted where `work` does not hold them yet.
+
+        Several processes may share `work`: each thing is made once. With `only`, what its cells do not need is left
+        out. Raises what a training or fitting raises, once all others are done.
+        """
+        from feint.bench.prepare import matrices
+
+        return matrices(self, Path(work), progress=progress, map=map, only=only)
+
+    def with_seeds(self, seeds: int) -> "Suite":
+        """The same suite with another number of seeds."""
+        return replace(self, seeds=seeds)
+
+    def _lens(self, name: str, defense: str, owned: Owned) -> tuple[Lens, ...]:
+        given = vars(owned) | _known_of(self.recipe(defense))
+        steps = [from_table(it, registry.vocabulary(), **given) for it in self.lenses[name].steps]
+        return tuple(_kind(it, Lens, f"lenses.{name}.steps") for it in steps)
+
+    def _hindrance(self, name: str, defense: str, owned: Owned) -> str:
+        recipe = self.recipe(defense)
+        for missing in _missing(self.lenses[name].steps, _known_of(recipe)):
+            return NEEDS[missing]
+        lens = self._lens(name, defense, owned)
+        inputs, outputs = (recipe.inputs, recipe.outputs) if isinstance(recipe, Defense) else ((), ())
+        if any(isinstance(it, FittedLens) for it in lens) and any(isinstance(it, LabelOnly) for it in outputs):
+            return "its answers are labels only"
+        if any(isinstance(it, (PartialBayes, PartialBayesBound)) for it in lens) and inputs:
+            return "no clean answer tells what an input defense makes of it"
+        if any(isinstance(it, Timing) for it in lens) and not inputs:
+            return "every answer takes as long"
+        return ""
+
+
+NEEDS = {
+    "rehearsal": "it has no input or output defense that could be rehearsed",
+    "defense": "it is not one map of single probabilities",
+}
+
+
+def _known_of(recipe: Defense | Ladder) -> dict[str, Any]:
+    """What a thief who knows the method and its numbers knows of a defense, by the fields that it fills."""
+    if isinstance(recipe, Ladder) or not (recipe.inputs or recipe.outputs):
+        return {}
+    known: dict[str, Any] = {"rehearsal": SuspectedDefense(replace(recipe, access=()))}
+    if not recipe.inputs and len(recipe.outputs) == 1 and isinstance(recipe.outputs[0], Elementwise):
+        known["defense"] = recipe.outputs[0]
+    return known
+
+
+def _missing(steps: tuple[Table, ...], known: Mapping[str, Any]) -> Iterator[str]:
+    """Which of the fields in `NEEDS` a lens cannot do without and nobody fills."""
+    for step in steps:
+        kind = registry.vocabulary().get(str(step.get("kind")))
+        fields = known_fields(kind) if kind is not None else {}
+        yield from (it for it in NEEDS if it in fields and it not in step and it not in known)
+
+
+def _kind(recipe: Any, kind: Any, where: str) -> Any:
+    if not isinstance(recipe, kind):
+        names = " or ".join(it.__name__ for it in (kind if isinstance(kind, tuple) else (kind,)))
+        article = re.sub(r"^(?=[AEIOU])", "an ", names) if names[0] in "AEIOU" else f"a {names}"
+        raise BadRecipe(f"{where} with {recipe!r}", article, "move it where it belongs")
+    return recipe

@@ -1,0 +1,1 @@
+"""Networks and their training: what victims, surrogates and defenses are made of."""

@@ -1,0 +1,95 @@
+"""What the line asks of a model: probabilities, exact and checked."""
+
+import threading
+
+import torch
+from torch import Tensor, nn
+
+from feint.data import Split
+from feint.errors import BadInput
+from feint.query import ask
+
+
+@torch.no_grad()
+def logits(model: nn.Module, x: Tensor) -> Tensor:
+    """The logits (N, K) that `model` gives to the inputs `x` (N, …), in float32.
+
+    Raises `BadInput` where the model returns anything but one row of finite logits for each input: probabilities
+    are refused as well, since a second softmax would flatten them unseen.
+    """
+    z = ask(model, x).float()
+    if torch.compiler.is_exporting():  # a graph cannot raise: what it says is checked when it is written
+        return z
+    if z.ndim != 2 or len(z) != len(x) or z.shape[1] < 2:
+        raise BadInput(
+            f"outputs of shape {tuple(z.shape)} for {len(x)} inputs", "(N, K) logits, K ≥ 2", "wrap the model"
+        )
+    if not len(z):
+        return z
+    if not z.isfinite().all():
+        raise BadInput("logits that are not finite", "finite logits", "look for an overflow in the model")
+    if z.amin() >= 0 and ((z.sum(-1) - 1).abs() < 1e-4).all():
+        raise BadInput(
+            "a model that returns probabilities", "logits",
+            "wrap it: feint.victims.FromProbabilities(model), on the command line --probabilities",
+        )  # fmt: skip
+    return z
+
+
+def predict(model: nn.Module, x: Tensor) -> Tensor:
+    """The probabilities `p` (N, K) that `model` gives to the inputs `x` (N, …), in float32; errors as `logits`."""
+    return logits(model, x).softmax(-1)
+
+
+class CachedForward(nn.Module):
+    """`model`, computing the same batch only once: asked again for the tensor that it saw last, it remembers.
+
+    A ladder's detectors and an energy gate look at the logits that the line computes anyway. Each thread has its own
+    memory, and `forget` empties it. Inputs that want gradients are always computed.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self._last = threading.local()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            return self.model(x)
+        if getattr(self._last, "x", None) is not x:
+            self._last.z, self._last.x = self.model(x), x
+        return self._last.z
+
+    def clear(self) -> None:
+        """Let the last batch go."""
+        self._last.x = self._last.z = None
+
+
+def answers(model: nn.Module, split: Split, *, batch_size: int = 500) -> Tensor:
+    """The probabilities (N, K) that `model`, in evaluation mode, gives to all inputs of `split`."""
+    model = model.eval()
+    return torch.cat([predict(model, split.inputs(rows)) for rows in torch.arange(len(split)).split(batch_size)])
+
+
+class FromProbabilities(nn.Module):
+    """A model that returns probabilities, as one that returns logits: their logarithm, which softmax undoes.
+
+    Raises `BadInput` for rows off the simplex: the logarithm of logits would be noise.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        p = self.model(x)
+        tracing = torch.compiler.is_exporting()  # a graph cannot raise
+        if (
+            not tracing and len(p) and not (p.amin() >= 0 and ((p.sum(-1) - 1).abs() < 1e-3).all())
+        ):  # so that NaN is refused as well
+            low, high = (value.item() for value in p.detach().aminmax())
+            raise BadInput(
+                f"rows from {low:.3g} to {high:.3g}, which are no probabilities", "rows on the simplex",
+                "leave FromProbabilities out, on the command line --probabilities: these may be logits",
+            )  # fmt: skip
+        return p.clamp_min(torch.finfo(p.dtype).tiny).log()

@@ -1,0 +1,316 @@
+"""Named networks, each from inputs (N, C, H, W) in [0, 1] to logits (N, K). Normalisation is a part of the model.
+
+The forms for 32×32 images are written here: the one kept library that has them needs torchvision, of which there is
+no build beside a CPU torch (docs/design/networks.md). Parameter counts are those of the literature and are tested.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from feint.errors import BadInput, UnknownName
+from feint.models.tree import Tree
+
+if TYPE_CHECKING:
+    from feint.data import Dataset
+
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation, used for every set of colour images
+GREY = (0.5,), (0.5,)
+
+
+@functools.cache
+def default_device() -> torch.device:
+    """Where networks live: on the GPU, where this process has one, or else on the CPU.
+
+    Convolutions there are told to be exact and to come out alike each time: with TF32, 10 bits of a product's 23, a
+    row's answer would differ with the batch it is in by more than the margins that keep its label.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
+    return torch.device("cuda")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A recipe of a network: its `name`, the `shape` (C, H, W) of an input, and the number of `classes`."""
+
+    name: str
+    shape: tuple[int, int, int]
+    classes: int
+
+    def __post_init__(self) -> None:
+        if self.name not in BODIES:
+            raise UnknownName.among("network", self.name, BODIES)
+        if self.classes < 2 or len(self.shape) != 3:
+            raise BadInput(f"shape {self.shape} and {self.classes} classes", "(C, H, W) and ≥ 2", "check the data set")
+
+    def build(self, seed: int = 0) -> "Classifier":
+        """A new network with initial weights drawn from `seed`, the same on every device; the global random state is
+        left as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return Classifier(self).to(default_device())
+
+
+def get(name: str, data: "Dataset") -> Network:
+    """The network `name` for the images and classes of `data`. Raises `UnknownName`."""
+    return Network(name, data.shape, len(data.classes))
+
+
+class Classifier(nn.Module):
+    """A network that knows its recipe: `network`; inputs (N, C, H, W) in [0, 1] to logits (N, K).
+
+    Inputs may lie elsewhere than the weights: the logits come back to where they were.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+        channels = network.shape[0]
+        mean, deviation = IMAGENET if channels == 3 else (GREY[0] * channels, GREY[1] * channels)
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(deviation).view(-1, 1, 1), persistent=False)
+        self.body = BODIES[network.name](network)
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of an input."""
+        return self.network.shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1:] != torch.Size(self.network.shape):
+            raise BadInput(
+                f"inputs of shape {tuple(x.shape)}", f"(N, {', '.join(map(str, self.network.shape))})", "resize them"
+            )
+        if x.device == self.mean.device:
+            return self.body((x - self.mean) / self.deviation)
+        return self(x.to(self.mean.device)).to(x.device)
+
+    def __reduce__(self) -> tuple[Callable[..., "Classifier"], tuple[Network, Mapping[str, Tensor], bool]]:
+        """A pickle carries recipe and weights: it comes to life where networks live there."""
+        return _revived, (self.network, {name: it.cpu() for name, it in self.state_dict().items()}, self.training)
+
+
+def _revived(network: Network, weights: Mapping[str, Tensor], training: bool) -> Classifier:
+    model = network.build()
+    model.load_state_dict(weights)
+    return model.train(training)
+
+
+class Ensemble(nn.Module):
+    """Several networks of one recipe; inputs (N, C, H, W) in [0, 1] to the logits of all of them (members, N, K)."""
+
+    def __init__(self, network: Network, seeds: Sequence[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.classifiers = [network.build(seed) for seed in seeds]
+        self.members = nn.ModuleList(self.classifiers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([member(x) for member in self.classifiers])
+
+
+def conv(inside: int, outside: int, size: int = 3, *, stride: int = 1, groups: int = 1) -> nn.Module:
+    """A convolution that keeps the image's size, with batch normalisation."""
+    layer = nn.Conv2d(inside, outside, size, stride, padding=size // 2, groups=groups, bias=False)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return nn.Sequential(layer, nn.BatchNorm2d(outside))
+
+
+class Shortcut(nn.Module):
+    """The parameter-free shortcut of the CIFAR ResNets (option A): every other pixel, and new channels of zeros."""
+
+    def __init__(self, new_channels: int) -> None:
+        super().__init__()
+        self.new_channels = new_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        half, rest = self.new_channels // 2, self.new_channels - self.new_channels // 2
+        return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, half, rest))
+
+
+class Residual(nn.Module):
+    """`relu(path(x) + shortcut(x))`."""
+
+    def __init__(self, path: nn.Module, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.path, self.shortcut = path, shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.path(x) + self.shortcut(x), inplace=True)
+
+
+class PreActivated(nn.Module):
+    """The block of wide residual networks: normalisation and ReLU come before each convolution."""
+
+    def __init__(self, inside: int, outside: int, stride: int) -> None:
+        super().__init__()
+        self.enter = nn.Sequential(nn.BatchNorm2d(inside), nn.ReLU(inplace=True))
+        self.path = nn.Sequential(
+            conv(inside, outside, stride=stride),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(outside, outside, 3, 1, 1, bias=False),
+        )
+        same = inside == outside and stride == 1
+        self.shortcut = None if same else nn.Conv2d(inside, outside, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        entered = self.enter(x)
+        return self.path(entered) + (x if self.shortcut is None else self.shortcut(entered))
+
+
+def head(channels: int, classes: int) -> list[nn.Module]:
+    """Average over the image, then one linear layer."""
+    return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)]
+
+
+def linear(network: Network) -> nn.Module:
+    """Softmax regression: one linear layer."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(network.shape), network.classes))
+
+
+def one_vs_rest(network: Network) -> nn.Module:
+    """A logistic regression for each class against the rest: the softmax of log σ(z) is σ(z) / Σσ(z)."""
+    return nn.Sequential(linear(network), nn.LogSigmoid())
+
+
+def tree(network: Network) -> nn.Module:
+    """A decision tree: no training fits it, and its nodes come with its weights."""
+    return Tree(math.prod(network.shape), network.classes)
+
+
+def mlp20(network: Network) -> nn.Module:
+    """One hidden layer of 20, as Tramèr et al. steal it."""
+    hidden = nn.Linear(math.prod(network.shape), 20)
+    return nn.Sequential(nn.Flatten(), hidden, nn.ReLU(inplace=True), nn.Linear(20, network.classes))
+
+
+def mlp(network: Network) -> nn.Module:
+    """Two hidden layers of 128."""
+    channels, height, width = network.shape
+    sizes = [channels * height * width, 128, 128]
+    layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU(inplace=True))]
+    return nn.Sequential(nn.Flatten(), *layers, nn.Linear(sizes[-1], network.classes))
+
+
+def lenet(network: Network) -> nn.Module:
+    """LeNet-5 with ReLU, maximum pooling and padded convolutions, so that small images fit too.
+
+    ReLU comes after pooling, on a quarter of the values: the same to the bit, gradients too, and 13 % faster to train.
+    """
+    channels, height, width = network.shape
+    features = []
+    for inside, outside in ((channels, 6), (6, 16)):
+        features += [nn.Conv2d(inside, outside, 5, padding=2), nn.MaxPool2d(2), nn.ReLU(inplace=True)]
+    sizes = [16 * (height // 4) * (width // 4), 120, 84]
+    layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU(inplace=True))]
+    return nn.Sequential(*features, nn.Flatten(), *layers, nn.Linear(sizes[-1], network.classes))
+
+
+def cifar_resnet(depth: int) -> Callable[[Network], nn.Module]:
+    """The ResNets made for CIFAR (He et al., CVPR 2016, §4.2): 16, 32 and 64 channels, depth 6n + 2."""
+
+    def body(network: Network) -> nn.Module:
+        layers, inside = [conv(network.shape[0], 16), nn.ReLU(inplace=True)], 16
+        for outside in (16, 32, 64):
+            for block in range((depth - 2) // 6):
+                grows = block == 0 and outside > 16
+                path = nn.Sequential(
+                    conv(inside, outside, stride=2 if grows else 1), nn.ReLU(inplace=True), conv(outside, outside)
+                )
+                layers.append(Residual(path, Shortcut(outside - inside) if grows else nn.Identity()))
+                inside = outside
+        return nn.Sequential(*layers, *head(inside, network.classes))
+
+    return body
+
+
+def resnet(blocks: tuple[int, ...], *, bottleneck: bool = False, width: int = 64, groups: int = 1, expansion: int = 4):
+    """The ImageNet ResNets and ResNeXts with a 3×3 stem and no pooling, as used on 32×32 images.
+
+    `blocks` in each stage; a bottleneck's middle has `width` channels in the first stage, in `groups`, and its
+    output is `expansion` times 64; a plain block has two 3×3 convolutions of `width`.
+    """
+
+    def body(network: Network) -> nn.Module:
+        layers, inside = [conv(network.shape[0], 64), nn.ReLU(inplace=True)], 64
+        for stage, count in enumerate(blocks):
+            middle = width * 2**stage
+            outside = 64 * expansion * 2**stage if bottleneck else middle
+            for block in range(count):
+                stride = 2 if block == 0 and stage > 0 else 1
+                if bottleneck:
+                    parts = [
+                        conv(inside, middle, 1),
+                        conv(middle, middle, stride=stride, groups=groups),
+                        conv(middle, outside, 1),
+                    ]
+                else:
+                    parts = [conv(inside, outside, stride=stride), conv(outside, outside)]
+                path = nn.Sequential(*[it for part in parts for it in (part, nn.ReLU(inplace=True))][:-1])
+                same = inside == outside and stride == 1
+                layers.append(Residual(path, nn.Identity() if same else conv(inside, outside, 1, stride=stride)))
+                inside = outside
+        return nn.Sequential(*layers, *head(inside, network.classes))
+
+    return body
+
+
+def wide_resnet(depth: int, factor: int) -> Callable[[Network], nn.Module]:
+    """Wide residual networks (Zagoruyko and Komodakis, BMVC 2016): depth 6n + 4, 16·factor channels and up."""
+
+    def body(network: Network) -> nn.Module:
+        layers: list[nn.Module] = [nn.Conv2d(network.shape[0], 16, 3, 1, 1, bias=False)]
+        inside = 16
+        for stage in range(3):
+            for block in range((depth - 4) // 6):
+                outside = 16 * factor * 2**stage
+                layers.append(PreActivated(inside, outside, 2 if block == 0 and stage > 0 else 1))
+                inside = outside
+        return nn.Sequential(*layers, nn.BatchNorm2d(inside), nn.ReLU(inplace=True), *head(inside, network.classes))
+
+    return body
+
+
+def vgg16(network: Network) -> nn.Module:
+    """VGG-16 with batch normalisation and one linear layer, as used on 32×32 images."""
+    layers: list[nn.Module] = []
+    inside = network.shape[0]
+    for stage in ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512)):
+        for outside in stage:
+            layers += [conv(inside, outside), nn.ReLU(inplace=True)]
+            inside = outside
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, *head(inside, network.classes))
+
+
+BODIES: dict[str, Callable[[Network], nn.Module]] = {
+    "linear": linear,
+    "one_vs_rest": one_vs_rest,
+    "tree": tree,
+    "mlp20": mlp20,
+    "mlp": mlp,
+    "lenet": lenet,
+    "resnet20": cifar_resnet(20),
+    "resnet32": cifar_resnet(32),
+    "resnet56": cifar_resnet(56),
+    "resnet18": resnet((2, 2, 2, 2)),
+    "resnet50": resnet((3, 4, 6, 3), bottleneck=True),
+    "resnext29": resnet((3, 3, 3), bottleneck=True, width=128, groups=32),
+    "wrn16_4": wide_resnet(16, 4),
+    "wrn40_2": wide_resnet(40, 2),
+    "wrn28_10": wide_resnet(28, 10),
+    "vgg16_bn": vgg16,
+}

@@ -1,0 +1,54 @@
+"""The rotation loss of S4L: a second head learns by how much an image was turned, and is dropped after the training."""
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from feint.errors import BadInput
+from feint.models.networks import Classifier, Network
+
+if TYPE_CHECKING:
+    from feint.models.training import Batch
+
+
+class WithRotations(nn.Module):
+    """A classifier with a second linear head (N, 4) on the features before its last layer. Called, it is that
+    classifier. Raises `BadInput` where images are not square or the network does not end in a linear layer."""
+
+    def __init__(self, model: Classifier, seed: int) -> None:
+        super().__init__()
+        height, width = model.network.shape[1:]
+        if height != width:
+            raise BadInput(f"images of {height} × {width} pixels", "square ones, which turn", "leave rotation out")
+        body = model.body
+        if not isinstance(body, nn.Sequential) or not isinstance(last := body[-1], nn.Linear):
+            raise BadInput(f"the network {model.network.name}", "one that ends in a linear layer", "leave rotation out")
+        self.model = model
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.head = nn.Linear(last.in_features, 4).to(model.mean.device)
+
+    @property
+    def network(self) -> Network:
+        return self.model.network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+    def both(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits (N, K), and those of the four turns (N, 4)."""
+        *body, last = self.model.body.children()
+        features = nn.Sequential(*body)((x - self.model.mean) / self.model.deviation)
+        return last(features), self.head(features)
+
+
+def s4l(model: WithRotations, batch: "Batch", *, weight: float) -> Tensor:
+    """Cross-entropy to the targets, plus `weight` times that to the turn of each image by 0, 90, 180 and 270 degrees
+    (Zhai et al., ICCV 2019). All four go through the network, so that a step costs four times as much; only the
+    upright ones count for the targets."""
+    turned = torch.cat([batch.x.rot90(turn, (2, 3)) for turn in range(4)]).contiguous(memory_format=torch.channels_last)
+    turns = torch.arange(4, device=batch.x.device).repeat_interleave(len(batch.x))
+    z, guessed = model.both(turned)
+    return F.cross_entropy(z[: len(batch.x)].float(), batch.targets) + weight * F.cross_entropy(guessed.float(), turns)

@@ -1,0 +1,87 @@
+"""Trained networks on disk, victims and surrogates alike."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import safetensors
+import safetensors.torch
+from torch import nn
+
+from feint.errors import DamagedFile, MissingData, NotFitted
+from feint.models.networks import Classifier, Network
+from feint.recipes import store
+
+
+def save(path: Path | str, model: Classifier, **about: object) -> None:
+    """Write `model` to the directory `path`, with notes about its making."""
+    store.save(path, model.network, model.state_dict(), **about)
+
+
+def load(path: Path | str) -> Classifier:
+    """The network that `save` wrote, in evaluation mode. Raises `MissingData` or `DamagedFile`."""
+    stored = store.load(path, {"Network": Network})
+    if not isinstance(stored.recipe, Network):
+        raise DamagedFile(f"{path}, which holds {stored.recipe!r}", "a trained network", "name a victim or a surrogate")
+    model = stored.recipe.build()
+    try:
+        model.load_state_dict(stored.tensors)
+    except RuntimeError as error:
+        raise DamagedFile(f"{path} ({error})", f"the weights of {stored.recipe.name}", "train it again") from error
+    return model.eval()
+
+
+def load_weights(path: Path | str, network: Network) -> Classifier:
+    """`network` with the weights in the safetensors file `path`. Raises `MissingData` or `DamagedFile`."""
+    path = Path(path)
+    if not path.is_file():
+        raise MissingData(f"{path}, which is not there", "a safetensors file of weights", "check the path")
+    model = network.build()
+    try:
+        model.load_state_dict(safetensors.torch.load_file(path))
+    except (OSError, safetensors.SafetensorError) as error:
+        raise DamagedFile(f"{path} ({error})", "a safetensors file", "write it again") from error
+    except RuntimeError as error:  # torch's word for names and shapes that do not fit
+        raise DamagedFile(
+            f"{path}, whose tensors do not fit ({' '.join(str(error).split())[:160]} …)",
+            f"those of Feint's {network.name} for inputs {network.shape} and {network.classes} classes",
+            "check --network; a network of your own comes as package.module:factory or as an ONNX file",
+        ) from error
+    return model.eval()
+
+
+def notes(path: Path | str) -> dict[str, Any]:
+    """What `save` was told about the making of the network at `path`. Raises `MissingData` or `DamagedFile`."""
+    return store.load(path, {"Network": Network}).about
+
+
+def fingerprint(model: nn.Module) -> str:
+    """16 hexadecimal digits that stand for the weights of `model`."""
+    return store.fingerprint(model.state_dict())
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network in a recipe: its `network` and, by handle, its `weights`."""
+
+    network: Network
+    weights: store.Weights
+
+    @classmethod
+    def of(cls, model: Classifier) -> Self:
+        """The handle of `model` as it is now."""
+        return cls(model.network, store.Weights.of({name: it.clone() for name, it in model.state_dict().items()}))
+
+    @cached_property
+    def model(self) -> Classifier:
+        """The network, in evaluation mode. Raises `NotFitted` where the handle came without its tensors."""
+        if not self.weights.tensors:
+            raise NotFitted(f"{self!r}", "the weights themselves", "load the defense from its directory")
+        model = self.network.build()
+        model.load_state_dict(dict(self.weights.tensors))
+        return model.eval().requires_grad_(False)
+
+    def __getstate__(self) -> dict[str, object]:
+        """What a pickle carries: not the network that was built."""
+        return {"network": self.network, "weights": self.weights}

@@ -1,0 +1,1 @@
+"""Recipes: frozen dataclasses, their spelling, registry and storage."""

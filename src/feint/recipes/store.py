@@ -1,0 +1,141 @@
+"""Recipes and tensors on disk: a directory with `recipe.toml` and `tensors.safetensors`, whole or not there at all."""
+
+import hashlib
+import shutil
+import tempfile
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors
+import tomli_w
+
+from feint.errors import BadInput, BadRecipe, DamagedFile, MissingData, NotWritten
+from feint.recipes import recipe as recipes
+
+if TYPE_CHECKING:
+    from torch import Tensor  # the tensors bring torch along: a recipe without any does without
+
+FORMAT = 1
+RECIPE, TENSORS = "recipe.toml", "tensors.safetensors"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a method has learned, held by its fingerprint; the tensors are along for the ride."""
+
+    fingerprint: str
+    tensors: "Mapping[str, Tensor]" = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, tensors: "Mapping[str, Tensor]") -> "Weights":
+        """The weights made of these tensors."""
+        return cls(fingerprint(tensors), {name: tensor.detach().cpu() for name, tensor in tensors.items()})
+
+
+def with_prefix(prefix: str, tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+    """The tensors whose names begin with `prefix`, which is taken off."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def fingerprint(tensors: "Mapping[str, Tensor]") -> str:
+    """16 hexadecimal digits that stand for these tensors: names, types, shapes and every byte."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, for a file or a directory, that becomes `path` when the block ends well.
+
+    Raises `NotWritten`, with `path` as it was, where the disk is full or says no.
+    """
+    room = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        room = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        partial = room / path.name
+        yield partial
+        if path.is_dir():
+            path.rename(room / "replaced")
+        partial.replace(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise NotWritten(
+            f"{path}: {error}", "room and permission to write it", "free some space or go elsewhere"
+        ) from error
+    finally:
+        if room is not None:
+            shutil.rmtree(room, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a directory holds: the recipe, its tensors, and notes about their making."""
+
+    recipe: Any
+    tensors: "dict[str, Tensor]"
+    about: dict[str, Any]
+
+
+def weights_of(recipe: object) -> "dict[str, Tensor]":
+    """The tensors of all `Weights` that a recipe holds, under their fingerprints."""
+    if isinstance(recipe, Weights):
+        return {f"{recipe.fingerprint}/{name}": tensor for name, tensor in recipe.tensors.items()}
+    if is_dataclass(recipe):
+        parts = [getattr(recipe, field.name) for field in fields(recipe)]
+    else:
+        parts = recipe if isinstance(recipe, tuple) else ()
+    return {name: tensor for part in parts for name, tensor in weights_of(part).items()}
+
+
+def save(path: Path | str, recipe: object, tensors: "Mapping[str, Tensor] | None" = None, **about: object) -> None:
+    """Write a recipe, its tensors (by default those of the `Weights` in it) and notes to the directory `path`."""
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    tensors = weights_of(recipe) if tensors is None else tensors
+    foreign = path.exists() and not (path / RECIPE).exists() and not (path.is_dir() and not any(path.iterdir()))
+    if foreign:
+        raise BadInput(f"{path}, which holds something else", "a new directory, or one of Feint's", "choose another")
+    table = {
+        "feint": {"format": FORMAT, "fingerprint": fingerprint(tensors)},
+        "about": {name: value for name, value in about.items() if value is not None},
+        "recipe": recipes.to_table(recipe),
+    }
+    with atomic_write(path) as partial:
+        partial.mkdir()
+        (partial / RECIPE).write_text(tomli_w.dumps(table))
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial / TENSORS)
+
+
+def load(path: Path | str, words: recipes.Vocabulary) -> Stored:
+    """Read what `save` wrote; `words` names what its recipe may be made of.
+
+    Raises `MissingData` where there is nothing, `DamagedFile` where it is broken, foreign or incomplete.
+    """
+    from safetensors.torch import load_file
+
+    path = Path(path)
+    if not path.exists():
+        raise MissingData(f"{path}, which does not exist", f"a directory with {RECIPE} and {TENSORS}", "make it first")
+    try:
+        table = tomllib.loads((path / RECIPE).read_text())
+        tensors = load_file(path / TENSORS)
+        form, expected = table["feint"]["format"], table["feint"]["fingerprint"]
+        known = {**words, "Weights": lambda fingerprint: Weights(fingerprint, with_prefix(f"{fingerprint}/", tensors))}
+        recipe = recipes.from_table(table["recipe"], known) if form == FORMAT else None
+        about = table["about"]
+    except (OSError, ValueError, KeyError, TypeError, BadRecipe, safetensors.SafetensorError) as error:
+        raise DamagedFile(
+            f"{path} ({error})", f"{RECIPE} and {TENSORS} as Feint writes them", "make it again, or name another"
+        ) from error
+    if form != FORMAT or fingerprint(tensors) != expected:
+        what = f"format {form}" if form != FORMAT else "tensors that are not those of the recipe"
+        raise DamagedFile(f"{path} with {what}", f"format {FORMAT}, unchanged since it was written", "make it again")
+    return Stored(recipe, tensors, about)
