@@ -24,11 +24,11 @@ from feint.audit.samples import gather
 from feint.bench.matrix import Matrix
 from feint.defense import Defense
 from feint.defenses.outputs import APGP, AdaptiveMisinformation, LabelOnly, ReverseSigmoid
+from feint.defenses.parsing import parse_defense
 from feint.errors import BadInput, DamagedFile, MissingData
 from feint.evaluation.results import Cell, Results, Row
 from feint.i18n import LANGUAGES, texts
 from feint.models.training import Training
-from feint.recipes import registry
 from feint.service import Service
 
 QUICK = "--minutes 0.01 --defense LabelOnly --defense ReverseSigmoid"
@@ -132,7 +132,7 @@ def test_it_says_it_on_one_screen_and_again_from_what_it_kept(model, tmp_path, l
     assert (
         tomllib.loads((tmp_path / "feint-audit/victim/defense.toml").read_text()) == kept["recommendation"]["settings"]
     )
-    assert isinstance(registry.parse_defense(["feint-audit/victim/defense.toml"]), Defense)
+    assert isinstance(parse_defense(["feint-audit/victim/defense.toml"]), Defense)
 
 
 def test_every_phrase_is_there_in_both_languages():
@@ -177,7 +177,7 @@ def row(defense: str, attack: str, accuracy: float, *, error: str = "", budget: 
     recipe = {
         "victim": "v", "test": {"name": "t", "part": "all", "fingerprint": "f"}, "seed": 0,
         "defense": {"kind": "Defense", "access": [], "inputs": [], "outputs": []},
-        "attack": {"kind": "Through", "attack": {"kind": "KnockoffNets"}, "lenses": lenses},
+        "attack": {"kind": "LensedAttack", "attack": {"kind": "KnockoffNets"}, "lenses": lenses},
     }  # fmt: skip
     scores = {} if error else {"stealer_accuracy": accuracy, "fidelity": accuracy, "n_test": 1000}
     return Row(f"{defense}{attack}{budget}", defense, attack, budget, 0, scores, 100, 1.0, recipe, {}, error=error)
@@ -255,9 +255,9 @@ def test_what_learns_is_fitted_kept_and_deployed_from_there(model, victim, tmp_p
     )
     assert code == 0, err
     told = json.loads(out)
-    assert told["recommendation"]["settings"]["outputs"][0]["kind"] == "Kept"
+    assert told["recommendation"]["settings"]["outputs"][0]["kind"] == "Loaded"
     assert 60 in told["plan"]["budgets"]
-    deployed = registry.parse_defense(["run/defense.toml"], victim=victims.fingerprint(victim))
+    deployed = parse_defense(["run/defense.toml"], victim=victims.fingerprint(victim))
     assert isinstance(deployed.outputs[0], APGP)
     assert deployed.outputs[0].generator is not None
 

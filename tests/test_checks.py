@@ -43,7 +43,7 @@ NONE, KEEPS, NOISE = (
 
 
 def through(*lenses, attack=KNOCKOFF):
-    return {"kind": "Through", "attack": attack, "lenses": list(lenses)}
+    return {"kind": "LensedAttack", "attack": attack, "lenses": list(lenses)}
 
 
 def cell(

@@ -15,8 +15,9 @@ from feint import victims
 from feint.defenses.access import PRADA, Budget, Refuse
 from feint.defenses.inputs import APMSA
 from feint.defenses.outputs import APGPClosedForm
+from feint.defenses.parsing import parse_defense
 from feint.errors import BadInput, DamagedFile, MissingData
-from feint.recipes import registry, store
+from feint.recipes import store
 from feint.service import Defense, Ladder, Service
 from feint.transcript import Transcript
 
@@ -243,22 +244,22 @@ def test_an_interrupted_theft_asks_nothing_twice(trained, tmp_path):
 
 def test_a_defense_stands_in_its_room_whether_it_is_a_directory_or_a_recipe(tmp_path):
     store.save(tmp_path / "apgp", APGPClosedForm(top=1))
-    line = registry.parse_defense([str(tmp_path / "apgp"), "APMSA(gap=0.1)", "Budget(5)", "APMSA"])
+    line = parse_defense([str(tmp_path / "apgp"), "APMSA(gap=0.1)", "Budget(5)", "APMSA"])
     assert line == Defense(access=[Budget(5)], inputs=[APMSA(gap=0.1), APMSA()], outputs=[APGPClosedForm(top=1)])
     with pytest.raises(BadInput, match="an input defense"):
-        registry.parse_defense(["Ray()"])
+        parse_defense(["Ray()"])
     with pytest.raises(MissingData, match="does not exist"):
-        registry.parse_defense([str(tmp_path / "typo")])
+        parse_defense([str(tmp_path / "typo")])
 
 
 def test_a_defense_that_was_fitted_to_another_victim_is_refused(tmp_path, victim):
     own = victims.fingerprint(victim)
     store.save(tmp_path / "apgp", APGPClosedForm(top=1), victim="another")
     store.save(tmp_path / "mine", APGPClosedForm(top=1), victim=own)
-    assert registry.parse_defense([str(tmp_path / "mine")], victim=own) == Defense(outputs=[APGPClosedForm(top=1)])
-    for place in (tmp_path / "apgp", f"Defense(outputs=[Kept('{tmp_path / 'apgp'}')])"):
+    assert parse_defense([str(tmp_path / "mine")], victim=own) == Defense(outputs=[APGPClosedForm(top=1)])
+    for place in (tmp_path / "apgp", f"Defense(outputs=[Loaded('{tmp_path / 'apgp'}')])"):
         with pytest.raises(BadInput, match="fit it to this victim"):
-            registry.parse_defense([str(place)], victim=own)
+            parse_defense([str(place)], victim=own)
 
 
 LADDER = """
@@ -267,7 +268,7 @@ at = [0, 1]
 detectors = [{ kind = "PRADA" }]
 [[rungs]]
 kind = "Defense"
-outputs = [{ kind = "Kept", folder = "FOLDER" }]
+outputs = [{ kind = "Loaded", folder = "FOLDER" }]
 [[rungs]]
 kind = "Defense"
 access = [{ kind = "Refuse" }]
@@ -279,18 +280,14 @@ def test_a_ladder_is_composed_in_toml_or_text_of_what_was_kept(tmp_path):
     store.save(folder, APGPClosedForm(top=1))
     policy.write_text(LADDER.replace("FOLDER", str(folder)))
     ladder = Ladder([PRADA()], [Defense(outputs=[APGPClosedForm(top=1)]), Defense(access=[Refuse()])], at=[0, 1])
-    rungs = f"rungs=[Defense(outputs=[Kept('{folder}')]), Defense(access=[Refuse()])]"
-    assert (
-        registry.parse_defense([str(policy)])
-        == registry.parse_defense([f"Ladder([PRADA()], {rungs}, at=[0, 1])"])
-        == ladder
-    )
+    rungs = f"rungs=[Defense(outputs=[Loaded('{folder}')]), Defense(access=[Refuse()])]"
+    assert parse_defense([str(policy)]) == parse_defense([f"Ladder([PRADA()], {rungs}, at=[0, 1])"]) == ladder
     store.save(tmp_path / "ladder", ladder)
-    assert registry.parse_defense([str(tmp_path / "ladder")]) == ladder
+    assert parse_defense([str(tmp_path / "ladder")]) == ladder
     with pytest.raises(BadInput, match="Ladder alone"):
-        registry.parse_defense([str(policy), "Budget(5)"])
+        parse_defense([str(policy), "Budget(5)"])
     with pytest.raises(BadInput, match="belongs into a Ladder"):
-        registry.parse_defense(["PRADA()"])
+        parse_defense(["PRADA()"])
     policy.write_text("kind = ")
     with pytest.raises(DamagedFile, match="that line"):
-        registry.parse_defense([str(policy)])
+        parse_defense([str(policy)])

@@ -125,7 +125,7 @@ def test_a_missing_set_says_which_things_to_do(root, monkeypatch):
     with pytest.raises(MissingData, match="FEINT_DATA/cifar10/train") as caught:
         data.load("cifar10")
     assert "online" in str(caught.value)
-    monkeypatch.setattr(data, "DEBIAN_FASHION", root / "nowhere")
+    monkeypatch.setattr(data.readers, "DEBIAN_FASHION", root / "nowhere")
     with pytest.raises(MissingData, match="apt-get install dataset-fashion-mnist"):
         data.load("fashion_mnist")
 

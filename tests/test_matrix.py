@@ -7,10 +7,10 @@ import pytest
 
 from feint import Defense, Matrix, Training
 from feint.attacks import HardLabels, KnockoffNets, Sybil
-from feint.bench import memory
 from feint.defenses.access import Budget
 from feint.defenses.outputs import APGPClosedForm
 from feint.errors import BadInput, DamagedFile
+from feint.evaluation import memory
 from feint.evaluation.results import Results
 from feint.progress import ProgressCallback
 from feint.report import sentences
@@ -96,7 +96,7 @@ def test_a_row_says_where_it_comes_from(matrix, tmp_path):
     matrix.run(folder=tmp_path)
     row = json.loads(next(file for file in sorted(tmp_path.iterdir()) if "knockoff" in file.name).read_text())
     assert {"feint", "torch", "python", "device", "cores", "threads", "revision"} <= row["provenance"].keys()
-    assert row["recipe"]["attack"]["kind"] in ("KnockoffNets", "Through")
+    assert row["recipe"]["attack"]["kind"] in ("KnockoffNets", "LensedAttack")
     assert row["recipe"]["budget"] == row["budget"]
 
 

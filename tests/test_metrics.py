@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from feint.bench import memory
 from feint.defenses.access import Budget
 from feint.defenses.outputs import APGPClosedForm
-from feint.evaluation import metrics
+from feint.evaluation import memory, metrics
 from feint.service import Defense, Service
 
 P = torch.tensor([[0.5, 0.5, 0.0], [0.2, 0.3, 0.5]])

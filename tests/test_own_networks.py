@@ -154,11 +154,12 @@ def test_coherence_is_the_sum_over_pairs():
 
 
 def test_stored_and_loaded_they_answer_the_same_on_a_line(fitted, ensemble, victim, digits, tmp_path):
-    from feint.recipes import registry, store
+    from feint.defenses.parsing import parse_defense
+    from feint.recipes import store
 
     query = Query(digits.test.inputs(slice(0, 9)))
     for name, recipe in {"fitted": fitted, "ensemble": ensemble}.items():
         store.save(tmp_path / name, recipe)
-        loaded = registry.parse_defense([str(tmp_path / name)])
+        loaded = parse_defense([str(tmp_path / name)])
         assert loaded == Defense(outputs=[recipe])
         assert torch.equal(Service(victim, loaded)(query).p, Service(victim, Defense(outputs=[recipe]))(query).p)

@@ -116,7 +116,7 @@ def test_what_ships_can_be_read_and_planned_without_data(name, monkeypatch):
 
 def test_cells_by_name_are_those_of_the_matrices(small, tmp_path):
     read = small()
-    matrices = read.matrices(tmp_path / "work")
+    matrices = prepare.matrices(read, tmp_path / "work")
     assert [it.name for it in matrices] == ["wide", "narrow"]
     assert [cell for it in matrices for cell in it.cells()] == read.cells()
     assert {it.attack for it in read.cells() if it.defense == "APGP"} == {
@@ -129,7 +129,7 @@ def test_cells_by_name_are_those_of_the_matrices(small, tmp_path):
 
 
 def test_gaps_are_what_the_thief_of_each_victim_owns(small, tmp_path):
-    wide, narrow = small().matrices(tmp_path / "work")
+    wide, narrow = prepare.matrices(small(), tmp_path / "work")
     assert (wide.attacks["none"]["KnockoffNets"].surrogate.name, narrow.attacks["none"]["RS"].surrogate.name) == (
         "mlp", "linear",
     )  # fmt: skip
@@ -149,24 +149,26 @@ def test_what_was_made_is_not_made_again_unless_the_suite_says_otherwise(small, 
     made = []
     keep = prepare.ArtifactStore.keep
     monkeypatch.setattr(prepare.ArtifactStore, "keep", lambda shelf, it: (made.append(it.name), keep(shelf, it)))
-    small().matrices(tmp_path / "work")
+    prepare.matrices(small(), tmp_path / "work")
     assert sorted(made) == sorted([
         ("wide",), ("narrow",), ("wide", "none"), ("wide", "sigmoid"), ("wide", "APGP"),
         ("narrow", "none"), ("narrow", "sigmoid"), ("narrow", "nasty teacher"),
     ])  # fmt: skip
     made.clear()
-    small().matrices(tmp_path / "work")
+    prepare.matrices(small(), tmp_path / "work")
     assert made == []
-    small(SMALL.replace("steps = 20", "steps = 21")).matrices(tmp_path / "work")
+    prepare.matrices(small(SMALL.replace("steps = 20", "steps = 21")), tmp_path / "work")
     assert made == [("wide", "APGP")]
     made.clear()
-    small(SMALL.replace("steps = 20", "steps = 21").replace("epochs = 2 }", "epochs = 1 }")).matrices(tmp_path / "work")
+    prepare.matrices(
+        small(SMALL.replace("steps = 20", "steps = 21").replace("epochs = 2 }", "epochs = 1 }")), tmp_path / "work"
+    )
     assert {it[0] for it in made} == {"narrow"}
 
 
 def test_what_another_process_makes_is_waited_for(small, tmp_path, monkeypatch):
     read, work = small(), tmp_path / "work"
-    read.matrices(work)
+    prepare.matrices(read, work)
     other = Leases(work / ".leases")
     monkeypatch.setattr(
         prepare.ArtifactStore, "has", lambda shelf, name, has=prepare.ArtifactStore.has: other.done and has(shelf, name)
@@ -180,28 +182,28 @@ def test_what_another_process_makes_is_waited_for(small, tmp_path, monkeypatch):
 
     monkeypatch.setattr(prepare.time, "sleep", finish)
     monkeypatch.setattr(prepare.Leases, "claim", lambda *_: False)
-    read.matrices(work)
+    prepare.matrices(read, work)
     assert waited == [prepare.LOOK]
 
 
 def test_a_victim_that_cannot_be_made_is_an_error_after_the_others(small, tmp_path):
     text = SMALL.replace('network = "mlp"\ntraining = { epochs = 3 }', 'network = "mlp"\nweights = "nowhere.npz"')
     with pytest.raises(FeintError, match=r"nowhere\.npz"):
-        small(text).matrices(tmp_path / "work")
+        prepare.matrices(small(text), tmp_path / "work")
     assert (tmp_path / "work" / "victims" / "narrow").exists()
 
 
 def test_a_suite_runs_and_continues(small, tmp_path):
     read, progress = small(), ProgressCallback(tmp_path / "trainings")
     some = executor.run(
-        read.matrices(tmp_path / "work", progress=progress, only="wide, none, .*, 40"), folder=tmp_path / "out"
+        prepare.matrices(read, tmp_path / "work", progress=progress, only="wide, none, .*, 40"), folder=tmp_path / "out"
     )
     assert [(row.attack, row.budget) for row in some] == [
         ("", 0), ("KnockoffNets", 40), ("RS", 40), ("KnockoffNets, labels only", 40), ("RS, labels only", 40),
     ]  # fmt: skip
     assert not some.failed
     results = executor.run(
-        read.matrices(tmp_path / "work", progress=progress), folder=tmp_path / "out", progress=progress
+        prepare.matrices(read, tmp_path / "work", progress=progress), folder=tmp_path / "out", progress=progress
     )
     assert len(results) == len(read.cells()) == len(Results.load(tmp_path / "out"))
     assert not results.failed
@@ -246,7 +248,7 @@ def test_a_suite_of_no_such_name_is_an_error():
 
 def test_a_springboard_is_what_the_victim_was_trained_on(small, tmp_path, digits):
     read = small(SMALL.replace("seeds = 1", "seeds = 1\nspringboard = true"))
-    (narrow,) = read.matrices(tmp_path / "work", only="narrow, none, KnockoffNets, 40")
+    (narrow,) = prepare.matrices(read, tmp_path / "work", only="narrow, none, KnockoffNets, 40")
     assert narrow.springboard is not None
     assert narrow.springboard.members == digits.train
     (row,) = [narrow.row(cell) for cell in narrow.cells() if cell.attack == "KnockoffNets"]

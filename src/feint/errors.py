@@ -29,10 +29,7 @@ Each says in one line what came, what was expected and what to do about it.
 import difflib
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from feint.hashcash import Puzzle
+from dataclasses import dataclass
 
 
 class FeintError(Exception):
@@ -138,10 +135,21 @@ class RateLimited(Refused):
         self.retry_after = retry_after  # beside `args`, so that the pickle carries it in the state
 
 
+@dataclass(frozen=True)
+class Puzzle:
+    """What a stamp has to prove: 2^`bits` hashes on average, for this `client` and `query` (digests of theirs), before
+    `expires`, in seconds since the epoch."""
+
+    bits: int
+    client: str
+    query: str
+    expires: int
+
+
 class ProofRequired(Refused):
     """The query carries no valid proof of work: `feint.hashcash.solve(puzzle)` makes the stamp that does."""
 
-    def __init__(self, got: str, expected: str, remedy: str, puzzle: "Puzzle | None" = None) -> None:
+    def __init__(self, got: str, expected: str, remedy: str, puzzle: Puzzle | None = None) -> None:
         super().__init__(got, expected, remedy)
         self.puzzle = puzzle
 

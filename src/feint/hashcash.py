@@ -8,24 +8,12 @@ model: a client can take it along.
 import hashlib
 import re
 import secrets
-from dataclasses import dataclass
 from itertools import count
 
-from feint.errors import BadInput
+from feint.errors import BadInput, Puzzle
 
 FORM = re.compile("1:([0-9]{1,3}):([0-9]{1,12}):([0-9a-f]{32}):([0-9a-f]{32}):[0-9A-Za-z]{1,64}:[0-9a-f]{1,32}")
 SKEW = 60  # seconds by which a stamp may seem to expire too late: two machines' clocks
-
-
-@dataclass(frozen=True)
-class Puzzle:
-    """What a stamp has to prove: 2^`bits` hashes on average, for this `client` and `query` (digests of theirs), before
-    `expires`, in seconds since the epoch."""
-
-    bits: int
-    client: str
-    query: str
-    expires: int
 
 
 def digest(*parts: bytes) -> str:

@@ -89,7 +89,7 @@ CASES: dict[str, Attack] = {  # one line of test for a new method
     "JBDA": JBDA(pool(), NETWORK, SHORT, seeds=30),
     "SeedSamples": SeedSamples(pool(), NETWORK, SHORT, step=FGSM(8 / 255), chunk=60),
     "KnockoffNetsAdaptive": KnockoffNetsAdaptive(pool(), NETWORK, TRAINING),
-    "Through": KnockoffNets(pool(), NETWORK, TRAINING).through(HardLabels(), Averaged(repeats=2)),
+    "LensedAttack": KnockoffNets(pool(), NETWORK, TRAINING).through(HardLabels(), Averaged(repeats=2)),
     "Tuned": Tuned(pool(), NETWORK, TRAINING, temperatures=(0.1,), learning_rates=(0.3,), augmentations=()),
 }
 TREES = {"LabelPathFinding", "PathFinding"}
@@ -154,7 +154,7 @@ def test_refused_at_k_it_learns_from_k(name):
     oracle = service.oracle(client="thief", budget=200)
     surrogate = CASES[name].steal(oracle)
     assert oracle.asked == service.ledger["thief"].queries == 37
-    cost = 2 if name == "Through" else 1
+    cost = 2 if name == "LensedAttack" else 1
     alone = CASES[name].steal(Service(victim_of(name)).oracle(client="thief", budget=37 // cost * cost))
     if name == "KnockoffNets":  # with the same budget from the start it draws the same inputs
         assert all(
@@ -284,5 +284,5 @@ def test_low_and_slow_stays_under_a_rate():
 
 
 def test_attacks_hold_recipes_only():
-    assert isinstance(CASES["Through"], LensedAttack)
+    assert isinstance(CASES["LensedAttack"], LensedAttack)
     assert eval(repr(HardLabels())) == HardLabels()

@@ -14,12 +14,13 @@ from feint.defense import Defense, Ladder
 from feint.defenses.inputs import APMSA
 from feint.defenses.outputs import APGP, APGPClosedForm, LabelOnly, ReverseSigmoid
 from feint.defenses.outputs.noise import Noise
+from feint.defenses.parsing import parse_defense
 from feint.errors import FeintError, NotFitted
 from feint.models.networks import Network
 from feint.models.training import Training
 from feint.progress import ProgressCallback
 from feint.query import Query
-from feint.recipes import registry, store
+from feint.recipes import store
 from feint.service import Service, SuspectedDefense
 
 NONE = "none"
@@ -65,8 +66,8 @@ def _ready(
     fingerprint = victims.fingerprint(victim)
     kept = folder / "".join(it if it.isalnum() else "-" for it in name.lower()).strip("-")
     if kept.exists():
-        return Candidate(name, str(kept), registry.parse_defense([str(kept)], victim=fingerprint))
-    defense = registry.parse_defense([place], victim=fingerprint)
+        return Candidate(name, str(kept), parse_defense([str(kept)], victim=fingerprint))
+    defense = parse_defense([place], victim=fingerprint)
     try:
         _tried(victim, defense, inputs)
     except NotFitted:

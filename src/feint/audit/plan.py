@@ -11,8 +11,8 @@ from feint import victims
 from feint.attacks import Attack, KnockoffNets, Recovered, Tuned
 from feint.attacks.lenses.recovered import restorer
 from feint.audit.candidates import LABELS, NONE, SHARP, Candidate, labels_only, made_for
+from feint.audit.notes import Note
 from feint.audit.samples import Samples
-from feint.audit.text import Note
 from feint.bench.matrix import Matrix
 from feint.data import Split
 from feint.defense import Defense, Ladder

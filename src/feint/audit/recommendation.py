@@ -27,10 +27,10 @@ def recommended(found: Findings) -> Defense | Any:
 def table(defense: Defense | Any, keep: SaveDefense) -> dict[str, Any]:
     """The recipe as a table; a step that has learned something is named by its directory, and so is a ladder."""
     if not isinstance(defense, Defense):
-        return {"kind": "Kept", "folder": keep(defense)}
+        return {"kind": "Loaded", "folder": keep(defense)}
     rooms = {room: getattr(defense, room) for room in ("access", "inputs", "outputs")}
     named = {
-        room: [{"kind": "Kept", "folder": keep(step)} if weights_of(step) else to_table(step) for step in steps]
+        room: [{"kind": "Loaded", "folder": keep(step)} if weights_of(step) else to_table(step) for step in steps]
         for room, steps in rooms.items()
         if steps
     }

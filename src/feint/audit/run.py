@@ -12,9 +12,9 @@ from torch import nn
 
 from feint import victims
 from feint.audit.candidates import Candidate, candidates
+from feint.audit.notes import Note
 from feint.audit.plan import AuditPlan, Size, make_plan, timed
 from feint.audit.samples import Samples, gather
-from feint.audit.text import Note
 from feint.bench.matrix import Matrix
 from feint.errors import BadInput
 from feint.evaluation.results import Cell, Results

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from feint import data
-from feint.audit.text import Note
+from feint.audit.notes import Note
 from feint.data import Split
 from feint.data.files import Shape, is_file, pool_at, samples_at
 from feint.errors import BadInput, FeintError

@@ -1,20 +1,9 @@
 """The words of an audit, in English and Chinese."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
-
+from feint.audit.findings import Findings
+from feint.audit.notes import Note
 from feint.i18n import Catalog
 from feint.report.tables import meaning
-
-if TYPE_CHECKING:
-    from feint.audit.findings import Findings
-
-
-class Note(NamedTuple):
-    """What is to be said of samples or a plan: a phrase, and what it is filled with."""
-
-    phrase: str
-    values: Mapping[str, str]
 
 
 class AuditText(Catalog):
@@ -23,7 +12,7 @@ class AuditText(Catalog):
     def __init__(self, name: str = "en") -> None:
         super().__init__(name, room="feint.audit")
 
-    def limit(self, found: "Findings") -> str:
+    def limit(self, found: Findings) -> str:
         """The budget for each client that the curve suggests, in a sentence."""
         thefts = found.deploy.thefts if found.deploy else found.thefts
         if not thefts or not found.utility:
@@ -41,7 +30,7 @@ class AuditText(Catalog):
         """What a flag means, in a sentence."""
         return meaning(flag, Catalog(self.name))
 
-    def decision(self, found: "Findings") -> str:
+    def decision(self, found: Findings) -> str:
         """Which defense to deploy, or none, in a sentence."""
         if not found.changes:
             return self("deploy nothing tried")

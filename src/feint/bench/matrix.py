@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from feint import victims
 from feint.attacks import Attack, Lens
-from feint.bench import executor, memory
+from feint.bench import executor
 from feint.bench.cache import CachedService, is_cacheable
 from feint.data import Split
 from feint.defense import Ladder
 from feint.errors import BadInput
-from feint.evaluation import checks, metrics, probes
+from feint.evaluation import checks, memory, metrics, probes
 from feint.evaluation.provenance import provenance
 from feint.evaluation.results import FORMAT, Cell, Results, Row
 from feint.evaluation.transfer import Springboard

@@ -15,6 +15,7 @@ from feint import data, victims
 from feint.bench.locks import Leases
 from feint.bench.matrix import Defended, Matrix, through
 from feint.bench.suite import Owned, Suite
+from feint.data import pools
 from feint.defense import Defense, Ladder
 from feint.errors import BadInput
 from feint.evaluation.transfer import Springboard
@@ -72,8 +73,8 @@ class PrepareJob:
 
     def _defense(self, victim: str, name: str) -> Artifact:
         entry, model = self.suite.defenses[name], self.models[victim]
-        inputs = registry.parse_split(f"{self.suite.victims[victim].data}/{entry.learns_from}")
-        given = {"outliers": entry.outliers and registry.parse_split(entry.outliers), "progress": self.progress}
+        inputs = pools.parse_split(f"{self.suite.victims[victim].data}/{entry.learns_from}")
+        given = {"outliers": entry.outliers and pools.parse_split(entry.outliers), "progress": self.progress}
         for boundary in self.suite.boundary(name):
             model = boundary.retrain(model, inputs, **given).model
         recipe = self.suite.recipe(name)
@@ -136,9 +137,17 @@ class ArtifactStore:
 
 
 def matrices(
-    suite: Suite, work: Path, *, progress: ProgressCallback = NO_PROGRESS, map: Runner = map, only: str = ""
+    suite: Suite, work: Path | str, *, progress: ProgressCallback = NO_PROGRESS, map: Runner = map, only: str = ""
 ) -> list[Matrix]:
-    """See `Suite.matrices`."""
+    """Build a matrix for each victim of a suite.
+
+    Victims are trained and defenses fitted where `work` does not hold them yet. Several processes may share `work`:
+    each artifact is made once. With `only`, an expression over cells, what its cells do not need is left out.
+
+    Raises:
+        FeintError: the first error of a training or fitting, once all others are done.
+    """
+    work = Path(work)
     progress.folder = progress.folder or work / "trainings"
     shelf, needed = ArtifactStore(suite, work), {}
     for cell in suite.cells(only):
@@ -187,7 +196,7 @@ def _matrix(
 ) -> Matrix:
     entry = suite.victims[name]
     images = data.load(entry.data)
-    pool = images.pool if entry.pool is None else registry.parse_pool(entry.pool)
+    pool = images.pool if entry.pool is None else pools.parse_pool(entry.pool)
     owned = Owned(pool, networks.get(entry.surrogate or entry.network, images), suite.training)
     return Matrix(
         victim,

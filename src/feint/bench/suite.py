@@ -3,27 +3,24 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from feint.attacks import Attack, Lens, PartialBayes, PartialBayesBound, Timing
 from feint.attacks.lenses.fitted_lens import FittedLens
 from feint.attacks.lenses.known_parameters import Elementwise
 from feint.bench import matrix
-from feint.bench.matrix import Matrix
 from feint.bench.schema import SuiteTables, Table
 from feint.data import Split
 from feint.defense import Defense, Ladder
+from feint.defenses import parsing
 from feint.defenses.boundary import Boundary
 from feint.defenses.outputs import LabelOnly
 from feint.errors import BadRecipe
 from feint.evaluation.results import Cell
 from feint.models.networks import Network
 from feint.models.training import Training
-from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.recipes import registry
 from feint.recipes.recipe import from_table, known_fields
-from feint.runners import Runner
 from feint.service import SuspectedDefense
 
 
@@ -38,7 +35,7 @@ class Owned:
 
 @dataclass(frozen=True)
 class Suite(SuiteTables):
-    """A suite, by the names of its tables. Nothing is read, trained or fitted before `matrices`."""
+    """A suite, by the names of its tables. Nothing is read, trained or fitted before `prepare.matrices`."""
 
     def on(self, victim: str) -> list[str]:
         """The defenses that the victim is given."""
@@ -60,12 +57,10 @@ class Suite(SuiteTables):
             return _kind(
                 from_table(entry.recipe, registry.vocabulary()), (Defense, Ladder), f"defenses.{defense}.recipe"
             )
-        rooms = {
-            room: [from_table(it, registry.vocabulary()) for it in getattr(entry, room)] for room in registry.ROOMS
-        }
+        rooms = {room: [from_table(it, registry.vocabulary()) for it in getattr(entry, room)] for room in parsing.ROOMS}
         for room, steps in rooms.items():
             for step in steps:
-                _kind(step, registry.ROOMS[room], f"defenses.{defense}.{room}")
+                _kind(step, parsing.ROOMS[room], f"defenses.{defense}.{room}")
         return Defense(**rooms)
 
     def boundary(self, defense: str) -> list[Any]:
@@ -110,18 +105,6 @@ class Suite(SuiteTables):
             for defense in self.on(victim)
         }
         return matrix.cells(victim, names, self.budgets, range(self.seeds), only=only)
-
-    def matrices(
-        self, work: Path | str, *, progress: ProgressCallback = NO_PROGRESS, map: Runner = map, only: str = ""
-    ) -> list[Matrix]:
-        """A matrix for each victim. Victims are trained and defenses fitted where `work` does not hold them yet.
-
-        Several processes may share `work`: each thing is made once. With `only`, what its cells do not need is left
-        out. Raises what a training or fitting raises, once all others are done.
-        """
-        from feint.bench.prepare import matrices
-
-        return matrices(self, Path(work), progress=progress, map=map, only=only)
 
     def with_seeds(self, seeds: int) -> "Suite":
         """The same suite with another number of seeds."""

@@ -98,7 +98,7 @@ def _runner(name: str, workers: int | None, gpus: float, address: str | None) ->
 
 
 def _run(suite: "Suite", file: Path, only: str, out: Path, runner: "Runner") -> "Results":
-    from feint.bench import executor
+    from feint.bench import executor, prepare
     from feint.cli.terminal import Lines, bars
     from feint.recipes.store import atomic_write
 
@@ -107,7 +107,7 @@ def _run(suite: "Suite", file: Path, only: str, out: Path, runner: "Runner") -> 
         progress.folder = work / "trainings"
         with atomic_write(out / "suite.toml") as partial:
             partial.write_text(file.read_text())
-        matrices = suite.matrices(work, progress=progress, map=runner, only=only)
+        matrices = prepare.matrices(suite, work, progress=progress, map=runner, only=only)
         return executor.run(matrices, folder=out, map=runner, progress=progress)
 
 

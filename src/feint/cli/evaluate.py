@@ -44,8 +44,8 @@ def evaluate(
 
     import feint
     from feint import victims
+    from feint.defenses.parsing import parse_defense
     from feint.evaluation import metrics
-    from feint.recipes import registry
     from feint.service import Service
 
     stolen, model, test = (
@@ -55,7 +55,7 @@ def evaluate(
     )
     scores = {"stealer_accuracy": metrics.stealer_accuracy(stolen, test), "n_test": len(test)}
     scores |= {"fidelity": metrics.fidelity(stolen, model, test)}
-    scores |= metrics.utility(Service(model, registry.parse_defense(defense, victim=victims.fingerprint(model))), test)
+    scores |= metrics.utility(Service(model, parse_defense(defense, victim=victims.fingerprint(model))), test)
     if json:
         print(writer.dumps(scores, indent=1))
         return

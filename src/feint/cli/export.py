@@ -59,7 +59,7 @@ def export(
     """
     from feint import export as library
     from feint.data import load
-    from feint.recipes import registry
+    from feint.defenses.parsing import parse_defense
     from feint.service import Service
     from feint.victims import fingerprint
 
@@ -73,10 +73,10 @@ def export(
         )  # fmt: skip
     how = {"gateway": server == "gateway", "rung": rung}
     if victim is None or classes is not None:
-        make = partial(library.outputs, registry.parse_defense(defense), classes=classes or 0, **how)
+        make = partial(library.outputs, parse_defense(defense), classes=classes or 0, **how)
     else:
         model = load_victim(victim, data, network, probabilities)
-        service = Service(model, registry.parse_defense(defense, victim=fingerprint(model)))
+        service = Service(model, parse_defense(defense, victim=fingerprint(model)))
         inputs = load(data.partition("/")[0]).test.inputs(slice(0, 74)) if data else None
         make = partial(library.onnx, service, inputs=inputs, **how)
     wrap = servers[server] if server else None

@@ -31,14 +31,15 @@ def fit(method: str, /, *, victim: Path, data: str, out: Path, outliers: str | N
     """
     import feint
     from feint.cli.terminal import bars
+    from feint.data import pools
     from feint.defenses.boundary import Boundary
     from feint.recipes import registry, store
 
     recipe = registry.parse(method)
     if not isinstance(recipe, Boundary) and not hasattr(recipe, "fit"):
         raise BadInput(f"{recipe!r}", "a defense that learns, like APGP(top=1)", "use it as it is: nothing to fit")
-    model, inputs = feint.victims.load(victim), registry.parse_split(data)
-    given = {"outliers": registry.parse_split(outliers) if outliers else None, "seed": seed}
+    model, inputs = feint.victims.load(victim), pools.parse_split(data)
+    given = {"outliers": pools.parse_split(outliers) if outliers else None, "seed": seed}
     require_new(out)
     with bars() as progress, WorkDirectory(out) as progress.folder:
         if isinstance(recipe, Boundary):

@@ -87,10 +87,11 @@ def steal(
     """
     from feint import victims
     from feint.cli.terminal import bars
+    from feint.data import pools
     from feint.recipes import registry
     from feint.transcript import Transcript
 
-    own = {"pool": registry.parse_pool(pool)} if pool is not None else {}
+    own = {"pool": pools.parse_pool(pool)} if pool is not None else {}
     if victim is not None and url is None and model is None:
         target = _here(load_victim(victim, pool, network, probabilities), own.get("pool"), defense)
     else:
@@ -160,11 +161,11 @@ def _behind(
 
 def _here(model: "nn.Module", pool: "Split | None", defense: Sequence[str]) -> _Target:
     from feint import victims
+    from feint.defenses.parsing import parse_defense
     from feint.models.networks import Classifier
-    from feint.recipes import registry
     from feint.service import Service
 
-    service = Service(model, registry.parse_defense(defense, victim=victims.fingerprint(model)))
+    service = Service(model, parse_defense(defense, victim=victims.fingerprint(model)))
     shape = victims.shape_of(model) or (pool.shape if pool else None)
     if shape is None:
         raise BadInput("a victim whose inputs are not known", "a pool that shows them", "name one: --pool NAME")

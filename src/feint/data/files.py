@@ -9,8 +9,8 @@ import numpy as np
 from feint import data
 from feint._optional import require
 from feint.data import Split
+from feint.data.pools import parse_pool
 from feint.errors import BadInput, DamagedFile, FeintError, MissingData
-from feint.recipes import registry
 
 Shape = tuple[int, int, int] | None
 KINDS = "a data set, a directory of CLASS/*.png or *.parquet, or an .npz with images and labels"
@@ -27,7 +27,7 @@ def pool_at(place: str, shape: Shape) -> Split:
     NAME/train. Errors as `samples_at`."""
     if is_file(place):
         return _from_file(place, shape, labelled=False)
-    return registry.parse_pool(place)
+    return parse_pool(place)
 
 
 def is_file(place: str) -> bool:

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from feint.bench.memory import added_mb
 from feint.data import Split
+from feint.evaluation.memory import added_mb
 from feint.query import Query
 from feint.service import Service
 from feint.victims import answers, predict

@@ -77,7 +77,7 @@ def upper_bound(row: Row) -> bool:
 def attack_alone(row: Row) -> str:
     """What stands for the attack without its lenses."""
     attack = row.recipe["attack"]
-    return json.dumps(attack["attack"] if attack["kind"] == "Through" else attack, sort_keys=True)
+    return json.dumps(attack.get("attack", attack), sort_keys=True)
 
 
 def but_for_training(row: Row) -> str:

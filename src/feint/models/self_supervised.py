@@ -1,16 +1,12 @@
 """The rotation loss of S4L: a second head learns by how much an image was turned, and is dropped after the training."""
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from feint.errors import BadInput
+from feint.models.batch import Batch
 from feint.models.networks import Classifier, Network
-
-if TYPE_CHECKING:
-    from feint.models.training import Batch
 
 
 class WithRotations(nn.Module):
@@ -44,7 +40,7 @@ class WithRotations(nn.Module):
         return last(features), self.head(features)
 
 
-def s4l(model: WithRotations, batch: "Batch", *, weight: float) -> Tensor:
+def s4l(model: WithRotations, batch: Batch, *, weight: float) -> Tensor:
     """Cross-entropy to the targets, plus `weight` times that to the turn of each image by 0, 90, 180 and 270 degrees
     (Zhai et al., ICCV 2019). All four go through the network, so that a step costs four times as much; only the
     upright ones count for the targets."""

@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from feint import victims
 from feint.data import Split, decode
 from feint.errors import BadInput, BadRecipe
-from feint.models import self_supervised
+from feint.models import self_supervised, stored
+from feint.models.batch import Batch
 from feint.models.checkpoint import TrainingState
 from feint.models.cuda_graph import GraphedStep
 from feint.models.networks import Classifier, Ensemble, Network
@@ -38,7 +38,8 @@ class Training:
     `crop` pixels of padding for random crops and `flip` for mirroring are drawn anew for every batch. `holdout` is the
     share of the given data that is not trained on: the weights of the epoch with the least loss there are kept, and
     with `patience` the training ends after so many epochs without a smaller one. `rotation` is the weight of S4L's
-    loss beside the cross-entropy (`feint.models.self_supervised`), for few answers to square images; 1.0 is the published one.
+    loss beside the cross-entropy (`feint.models.self_supervised`), for few answers to square images; 1.0 is the
+    published one.
     """
 
     epochs: int = 30
@@ -67,17 +68,6 @@ class Training:
             raise BadRecipe(repr(self), known, "change it")
         if self.patience is not None and not self.holdout:
             raise BadRecipe("patience without a holdout", "a share of the data to judge by", "set holdout, say to 0.1")
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What a loss sees of one step: inputs (n, C, H, W) in [0, 1], augmented, and their targets; and, where the
-    training has a second stream of them, as many outliers with theirs."""
-
-    x: Tensor
-    targets: Tensor
-    outliers: Tensor | None = None
-    outlier_targets: Tensor | None = None
 
 
 Model = TypeVar("Model", Classifier, Ensemble, self_supervised.WithRotations)
@@ -155,7 +145,7 @@ def refine(
     if training.rotation is not None:
         raise BadRecipe("a rotation loss beside a loss of its own", "rotation=None", "leave it out")
     task = _Task(x, targets, training, seed, loss, outliers, recordable=False)
-    start = victims.fingerprint(model)
+    start = stored.fingerprint(model)
     return _once(copy.deepcopy(model), task, progress, repr((name, start, model.network, training, seed)))
 
 

@@ -1,34 +1,52 @@
 """Every word that a recipe may be made of, and the places where recipes are found: text, a TOML file, a directory."""
 
 import functools
-import re
 import tomllib
-from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from feint import attacks, data, defenses, victims
-from feint.defense import Defense, Ladder, Rule
-from feint.defenses.inputs import Input
-from feint.defenses.outputs import Output
 from feint.errors import BadInput, DamagedFile
-from feint.models import networks, training
 from feint.recipes import store
 from feint.recipes.recipe import exported_recipes, from_table
 from feint.recipes.recipe import parse as parse_text
-from feint.service import SuspectedDefense
 
-ROOMS: dict[str, Any] = {"access": Rule, "inputs": Input, "outputs": Output}  # what stands where on the line
+# By name, since the registry lies below everything that it lists; imported when a recipe is first read.
+ROOMS = (
+    "feint.attacks",
+    "feint.defenses.access",
+    "feint.defenses.boundary",
+    "feint.defenses.inputs",
+    "feint.defenses.outputs",
+    "feint.defenses.scores",
+)
+PARTS = (
+    "feint.data:Split",
+    "feint.defense:Defense",
+    "feint.defense:Ladder",
+    "feint.models.networks:Network",
+    "feint.models.stored:Trained",
+    "feint.models.training:Training",
+    "feint.service:SuspectedDefense",
+)
+
+ALIASES = {  # how older recipes and result rows spell a class that has another name now
+    "Game": "LoopConfig",
+    "Kept": "Loaded",
+    "Rehearsal": "SuspectedDefense",
+    "Through": "LensedAttack",
+}
 
 
 @functools.cache
 def vocabulary(victim: str | None = None) -> dict[str, Any]:
-    """Attacks, lenses, defenses, scores, and what they are made of. `Kept("DIR")` is the recipe in a directory."""
-    rooms = exported_recipes(
-        attacks, defenses.access, defenses.boundary, defenses.inputs, defenses.outputs, defenses.scores
+    """Attacks, lenses, defenses, scores, and what they are made of. `Loaded("DIR")` is the recipe in a directory."""
+    pairs = [part.split(":") for part in PARTS]
+    parts = {name: getattr(import_module(module), name) for module, name in pairs}
+    known = (
+        exported_recipes(*map(import_module, ROOMS)) | parts | {"Loaded": lambda folder: load(folder, victim=victim)}
     )
-    parts = [Defense, Ladder, SuspectedDefense, data.Split, networks.Network, training.Training, victims.Trained]
-    return rooms | {part.__name__: part for part in parts} | {"Kept": lambda folder: load(folder, victim=victim)}
+    return known | {old: known[new] for old, new in ALIASES.items()}
 
 
 def load(folder: str, *, victim: str | None = None) -> Any:
@@ -60,44 +78,3 @@ def resolve(place: str, *, victim: str | None = None, **given: object) -> Any:
             raise DamagedFile(f"{path} ({error})", "a recipe in TOML, with its kind", "mend that line") from error
     spelled = not path.exists() and (place.endswith(")") or place in known)
     return parse_text(place, known, **given) if spelled else load(place, victim=victim)
-
-
-def parse_defense(places: Sequence[str], *, victim: str | None = None) -> Defense | Ladder:
-    """The defenses in these places, each in its room on the line in the order given; or one whole ladder.
-
-    `victim` is the fingerprint of the model that they will stand before.
-    """
-    recipes = [resolve(place, victim=victim) for place in places]
-    if len(recipes) == 1 and isinstance(recipes[0], (Defense, Ladder)):
-        return recipes[0]
-    rooms: dict[str, list[Any]] = {room: [] for room in ROOMS}
-    for recipe in recipes:
-        room = next((room for room, kind in ROOMS.items() if isinstance(recipe, kind)), None)
-        if room is None:
-            raise BadInput(
-                f"{recipe!r}",
-                "an access rule, an input defense or an output defense, or one Defense or Ladder alone",
-                "name one of these; a detector belongs into a Ladder",
-            )
-        rooms[room].append(recipe)
-    return Defense(**rooms)
-
-
-def parse_pool(name: str) -> data.Split:
-    """The inputs that a thief owns: the pool of a data set, or NAME/train. Raises `UnknownName` or `BadInput`."""
-    name, _, part = name.partition("/")
-    images = data.load(name)
-    if part not in ("", "train", "pool"):
-        raise BadInput(f"the part {part!r} of {name}", "NAME, NAME/train or NAME/pool", "a thief has no test set")
-    return images.train if part == "train" else images.pool
-
-
-def parse_split(name: str) -> data.Split:
-    """The inputs that an owner names: the training part, unless it is NAME/PART or, of that, NAME/PART:I/OF."""
-    name, _, part = name.partition("/")
-    found = re.fullmatch(r"(train|pool|test)(?::(\d+)/(\d+))?", part or "train")
-    if found is None:
-        known = "NAME, NAME/train, NAME/pool or NAME/test, or a share of one like NAME/test:0/2"
-        raise BadInput(f"the part {part!r} of {name}", known, "name one of these")
-    split: data.Split = getattr(data.load(name), found[1])
-    return split.share(int(found[2]), int(found[3])) if found[2] else split

@@ -1,7 +1,7 @@
 """Partial Bayes: which clean answers does the defense turn into what was returned? Their mean, by table look-up."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -21,11 +21,9 @@ from feint.attacks.lenses.recovered import LEAST
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
 from feint.models.networks import Network
+from feint.models.stored import Trained
 from feint.models.training import Training, learn
 from feint.progress import NO_PROGRESS, ProgressCallback
-
-if TYPE_CHECKING:
-    from feint.victims import Trained
 
 NEAR = 0.01  # the L1 distance within which two perturbed answers count as the same
 AT_ONCE = 2**24  # distances in memory at a time, 64 MiB
@@ -90,7 +88,7 @@ class PartialBayesBound(FittedLens):
     cite: ClassVar[str] = "tang2024modelguard"
     upper_bound: ClassVar[bool] = True
     rehearsal: Simulator
-    victim: "Trained"
+    victim: Trained
     samples: int = 20
     concentration: float = 8.0
     first: int = 1000

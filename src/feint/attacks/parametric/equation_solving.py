@@ -28,7 +28,7 @@ class EquationSolving(Attack):
     therefore determine up to a shift that all classes share and no answer shows: the `surrogate`, of the network
     `linear`, has those whose mean over the classes is zero. No pool and no training.
 
-    The paper asks random inputs. Here they are a weighing design (`WeighingDesign`): the answers are float32, and what they
+    The paper asks random inputs. Here they are a `WeighingDesign`: the answers are float32, and what they
     are rounded by is averaged over half of the features in every query. All of the budget is asked, in blocks of
     d + 1 with other inputs each, and the equations are solved by least squares: more of them help against rounding and
     noise. Refused below d + 1, it takes the solution of the least norm.

@@ -65,7 +65,8 @@ class KCentre(Selection):
 @dataclass(frozen=True)
 class DFAL(Selection):
     """The inputs that DeepFool moves over the surrogate's boundary by the least L2 distance (Ducoffe and Precioso,
-    arXiv 2018; in ActiveThief), by up to `steps` of `feint.models.perturbation.DeepFool`. Inputs that do not cross it come last.
+    arXiv 2018; in ActiveThief), by up to `steps` of `feint.models.perturbation.DeepFool`. Inputs that do not cross it
+    come last.
     """
 
     cite: ClassVar[str] = "pal2020activethief"

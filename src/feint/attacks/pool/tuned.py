@@ -47,8 +47,8 @@ class Tuned(Attack):
     be right more often to win: ties leave things as they are, and so do answers too few to set one aside. Last, the
     choice is trained on all answers. With the defaults that costs 1 + 0.3 × 9 trainings of KnockoffNets, fewer where
     a candidate repeats what was tried; where answers are few, trials take up to 200 steps, as short ones tell nothing
-    (3 epochs of 6 steps left the toy of the tests as it was). `progress` is told the choice, and `choose` makes it again
-    from a transcript.
+    (3 epochs of 6 steps left the toy of the tests as it was). `progress` reports the choice, and `choose` makes
+    it again from a transcript.
     """
 
     cite: ClassVar[str] = "orekondy2019knockoff"

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from feint.defense import Defense, Ladder
+from feint.defenses.parsing import parse_defense
 from feint.errors import BadInput
 from feint.gateway import settings
 from feint.gateway.desk import About
@@ -14,7 +15,6 @@ from feint.gateway.models.places import OUTPUT, Place
 from feint.gateway.models.recipes import bare, rules
 from feint.gateway.models.torch_line import TorchLine, rungs, safest
 from feint.query import Query
-from feint.recipes import registry
 from feint.service import Service
 from feint.victims import classes_of, fingerprint, load_any, shape_of
 
@@ -22,7 +22,7 @@ from feint.victims import classes_of, fingerprint, load_any, shape_of
 def opened(at: settings.Torch, name: str) -> Place:
     """The victim and the defenses of the settings. Raises `FeintError`."""
     model = load_any(at.torch, probabilities=at.probabilities)
-    service = Service(model, registry.parse_defense(at.defense, victim=fingerprint(model)))
+    service = Service(model, parse_defense(at.defense, victim=fingerprint(model)))
     return of_service(service, name, shape=at.shape, access=at.access, where=at.torch)
 
 
