@@ -62,7 +62,7 @@ def test_a_model_behind_a_url_is_stolen_as_one_here(trained):
         server.dies_after = -1
         assert feint(f"{there} --out there")[0] == 0
         assert server.service.ledger.queries == 300
-        data_free = "DFME(game=Game(batch_size=8, latent=8, width=8))"
+        data_free = "DFME(game=LoopConfig(batch_size=8, latent=8, width=8))"
         no_pool = f'steal "{data_free}" --budget 60 --surrogate mlp --url {server.url} --model toy --out dreamt'
         code, out, err = feint(no_pool)
         assert (code, "of 60 queries" in out) == (0, True), err
