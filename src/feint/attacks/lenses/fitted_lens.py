@@ -29,7 +29,7 @@ class Simulation(Protocol):
 
 
 class Simulator(Protocol):
-    """A suspected defense, which can be put before any model. `feint.service.Rehearsal` is one."""
+    """A suspected defense, which can be put before any model. `feint.service.SuspectedDefense` is one."""
 
     def on(
         self,
