@@ -31,16 +31,18 @@ def fit(method: str, /, *, victim: Path, data: str, out: Path, outliers: str | N
     """
     import feint
     from feint.cli.terminal import bars
+    from feint.defense import Fittable
     from feint.defenses.boundary import Boundary
     from feint.recipes import registry, store
 
     recipe = registry.parse(method)
-    if not isinstance(recipe, Boundary) and not hasattr(recipe, "fit"):
+    if not isinstance(recipe, (Boundary, Fittable)):
         raise BadInput(f"{recipe!r}", "a defense that learns, like APGP(top=1)", "use it as it is: nothing to fit")
     model, inputs = feint.victims.load(victim), registry.parse_split(data)
     given = {"outliers": registry.parse_split(outliers) if outliers else None, "seed": seed}
     require_new(out)
-    with bars() as progress, WorkDirectory(out) as progress.folder:
+    with bars() as progress, WorkDirectory(out) as folder:
+        progress.folder = folder
         if isinstance(recipe, Boundary):
             new, record = recipe.retrain(model, inputs, **given, progress=progress)
             feint.victims.save(out, new, data=data, **record)

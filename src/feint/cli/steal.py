@@ -102,8 +102,9 @@ def steal(
     recipe = (registry.resolve if Path(attack).exists() else registry.parse)(attack, **given)
     recipe = recipe.through(*(registry.parse(it, **given) for it in lens)) if lens else recipe
     require_new(out)
-    with bars() as progress, WorkDirectory(out) as progress.folder:
-        kept = progress.folder / "transcript.safetensors"
+    with bars() as progress, WorkDirectory(out) as folder:
+        progress.folder = folder
+        kept = folder / "transcript.safetensors"
         oracle = target.oracle(budget, Transcript.load(kept) if kept.exists() else None)
         try:
             stolen = recipe.steal(oracle, seed=seed, progress=progress)

@@ -51,7 +51,8 @@ def train(
     if weights is not None:
         victim = victims.load_published(weights, net)
     else:
-        with bars() as progress, WorkDirectory(out) as progress.folder:
+        with bars() as progress, WorkDirectory(out) as folder:
+            progress.folder = folder
             victim = feint.train(net, images.train, training=recipe, seed=seed, progress=progress)
     victims.save(out, victim, data=data, **({"weights": weights.name} if weights else {"training": repr(recipe)}))
     print(f"{out}: {network}, right on {metrics.stealer_accuracy(victim, images.test):.2%} of the test set")
