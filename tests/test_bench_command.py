@@ -1,6 +1,7 @@
 """`feint bench` as its user meets it: a plan, a run that continues, failures that are said, and what is unknown."""
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -10,7 +11,6 @@ from tests.test_suites import SMALL
 from feint import bench, cli
 from feint.bench.estimate import estimate
 from feint.bench.matrix import Matrix
-from feint.bench.plan import humanize
 from feint.evaluation.results import Results
 
 
@@ -41,6 +41,7 @@ def test_a_dry_run_plans_and_makes_nothing(feint):
     assert f"{asked:,} queries in all: budgets 40, 80; 1 seed" in out
     assert "known parameters, not on none · APGP · nasty teacher: it is not one map of single probabilities" in out
     assert "how fast the surrogate trains here in one thread (wide: " in out
+    assert re.search(r"^About \d:\d\d:\d\d \(h:mm:ss\) on \d+ worker", out, re.MULTILINE)
     assert not Path("rows").exists()
 
 
@@ -113,9 +114,3 @@ def test_an_estimate_is_made_of_rows_where_there_are_some(feint):
     found = estimate(read, only, results)
     assert found.seconds == pytest.approx(2 * row.seconds)  # twice the queries; the row that is there costs nothing
     assert found.rests_on == "1 theft from rows of the same attack that are there"
-
-
-def test_times_are_spoken_as_people_say_them():
-    assert [humanize(it) for it in (59, 150, 3600, 9000, 90_000)] == [
-        "59 seconds", "2.5 minutes", "60 minutes", "2.5 hours", "25 hours",
-    ]  # fmt: skip

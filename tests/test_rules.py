@@ -63,6 +63,15 @@ def test_after_the_seconds_named_the_same_query_passes():
     assert admitted(rule, query(3, NOW + again.retry_after), account)
 
 
+def test_an_error_with_context_carries_all_that_it_carried():
+    error = RateLimited("2 queries", "at most 1 in a second", "wait", retry_after=4.0)
+    named = error.with_context("client 'a'")
+    assert str(named) == "got client 'a': 2 queries; expected at most 1 in a second; wait"
+    assert type(named) is RateLimited
+    assert named.retry_after == 4.0
+    assert str(error).startswith("got 2 queries")
+
+
 def test_more_than_a_burst_is_never_had():
     with pytest.raises(RateLimited, match="smaller requests") as caught:
         RateLimit(10, burst=4).admit(query(5, NOW), Account("a"))

@@ -1,15 +1,20 @@
 """The training loop: same seed same weights, interrupted or not, and no peeking."""
 
 import inspect
+import io
+import resource
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from feint.errors import BadInput, BadRecipe, DamagedFile
+from feint.errors import BadInput, BadRecipe, DamagedFile, NotWritten
+from feint.evaluation.training_time import images_seen
 from feint.models import training
+from feint.models.checkpoint import TrainingState
 from feint.models.networks import Classifier, Network
 from feint.models.self_supervised import WithRotations, s4l
 from feint.models.training import Batch, Training, _beside, _fit, _Task, augment, cross_entropy, learn, refine
@@ -70,13 +75,58 @@ def test_interrupted_it_continues_to_the_same_weights(tmp_path, after, holdout):
     assert len(list(tmp_path.iterdir())) == 1  # no checkpoint is left
 
 
-def test_a_broken_checkpoint_says_so(tmp_path):
+class Planted:
+    """An object whose unpickling runs code, as a pickle from a stranger may."""
+
+    def __reduce__(self):
+        return Path.write_text, (Path("planted"), "")
+
+
+def saved(content):
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda raw: raw[:100],
+        lambda raw: raw[:-100],
+        lambda raw: b"",
+        lambda raw: saved([1]),
+        lambda raw: saved({"model": {}}),
+        lambda raw: saved(torch.load(io.BytesIO(raw)) | {"progress": {"epoch": 1, "steps": 2}}),
+        lambda raw: saved(torch.load(io.BytesIO(raw)) | {"model": Network("mlp", (1, 8, 8), 3).build().state_dict()}),
+        lambda raw: saved(Planted()),
+    ],
+    ids=["head", "no tail", "empty", "a list", "no weights", "another progress", "another network", "code"],
+)
+def test_a_broken_checkpoint_says_so(tmp_path, monkeypatch, spoil):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         learn(NETWORK, X, Y, RECIPE, progress=Stop(tmp_path, 1))
     (checkpoint,) = tmp_path.iterdir()
-    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
-    with pytest.raises(DamagedFile, match="begin anew"):
+    checkpoint.write_bytes(spoil(checkpoint.read_bytes()))
+    with pytest.raises(DamagedFile, match="begin anew") as caught:
         learn(NETWORK, X, Y, RECIPE, progress=ProgressCallback(tmp_path))
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == [checkpoint]  # nothing in it was run
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
+    path, model = tmp_path / "training.pt", NETWORK.build()
+    optimizer = torch.optim.SGD(model.parameters(), momentum=0.9)
+    TrainingState(epoch=1).keep(model, optimizer, path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(NotWritten, match="File too large"):
+            TrainingState(epoch=2).keep(model, optimizer, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert TrainingState.resume(path, model, optimizer).epoch == 1
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_patience_ends_a_training_that_no_longer_improves():
@@ -243,3 +293,11 @@ def test_what_cannot_turn_is_refused():
         learn(Network("one_vs_rest", (1, 8, 8), 3), X, Y, TURNING)
     with pytest.raises(BadRecipe, match="rotation"):
         refine(NETWORK.build(), X, Y, Training(rotation=1.0), loss=cross_entropy, name="")
+
+
+@pytest.mark.parametrize("n", [15, 40, 101])
+def test_the_images_that_a_training_sees_are_known_beforehand(n):
+    epochs, progress, recipe = [], ProgressCallback(), Training(epochs=3, batch_size=20, least_steps=15)
+    progress.step = lambda what, done, total: epochs.append(done)
+    learn(NETWORK, X[:n], Y[:n], recipe, progress=progress)
+    assert images_seen(recipe, n) == pytest.approx(n * len(epochs), rel=0.1)

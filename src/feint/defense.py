@@ -92,11 +92,11 @@ class Defense:
     ) -> Self:
         """This defense with every part that learns fitted to `victim`, each on its own."""
         given = {"outliers": outliers, "seed": seed, "progress": progress}
-        return replace(self, **{
-            field.name: [step.fit(victim, inputs, **given) if isinstance(step, Fittable) else step for step in steps]
-            for field in fields(self)
-            for steps in [getattr(self, field.name)]
-        })  # fmt: skip
+
+        def fitted(steps: Sequence[Any]) -> list[Any]:
+            return [step.fit(victim, inputs, **given) if isinstance(step, Fittable) else step for step in steps]
+
+        return replace(self, access=fitted(self.access), inputs=fitted(self.inputs), outputs=fitted(self.outputs))
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,12 @@
 Each says in one line what came, what was expected and what to do about it.
 """
 
+import copy
 import difflib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Self
 
 
 class FeintError(Exception):
@@ -41,6 +43,13 @@ class FeintError(Exception):
     def __str__(self) -> str:
         got, expected, remedy = self.args
         return f"got {got}; expected {expected}; {remedy}"
+
+    def with_context(self, context: str) -> Self:
+        """Return this error with `context` before what it got, as in "--defense NAME: …"."""
+        got, expected, remedy = self.args
+        error = copy.copy(self)  # with all else that it carries, like `retry_after`
+        error.args = (f"{context}: {got}", expected, remedy)
+        return error
 
 
 class BadInput(FeintError, ValueError):

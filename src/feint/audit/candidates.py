@@ -55,8 +55,7 @@ def candidates(
         try:
             found[name] = _ready(name, place, victim, inputs, folder, progress)
         except FeintError as error:
-            got, expected, remedy = error.args
-            raise type(error)(f"--defense {place}: {got}", expected, remedy) from error
+            raise error.with_context(f"--defense {place}") from error
     return found
 
 

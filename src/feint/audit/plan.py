@@ -17,15 +17,15 @@ from feint.bench.matrix import Matrix
 from feint.data import Split
 from feint.defense import Defense, Ladder
 from feint.errors import BadInput
+from feint.evaluation.training_time import MEASURED, images_seen, seconds_per_image
 from feint.models.networks import Classifier, Network
-from feint.models.training import Training, learn
+from feint.models.training import Training
 
 BUDGETS = 100, 500, 2000, 5000, 10_000
 TRAINING = Training(epochs=20, least_steps=600, batch_size=32, learning_rate=0.05)  # as in feint.demo, the best tried
 SMALL = "mlp", "lenet", "resnet20"  # what a thief trains who knows nothing of the network, from quick to slow
 TUNED = 3.7  # trainings of KnockoffNets that tuning one costs (feint.attacks.Tuned)
 SPARE = 0.75  # of the minutes that is planned: the rest is for fitting, judging and the report
-MEASURED = 320  # images in the training that is timed
 STEPS = 10  # of the restorer that is timed: a step takes 3 ms with 10 classes, and 150 with 1,000
 
 
@@ -104,15 +104,18 @@ def make_plan(
     shape = samples.judge.shape
     networks = [Network(name, shape, classes) for name in _networks(victim, shape)]
     training = replace(TRAINING, crop=2 if min(shape[1:]) >= 24 else 0)
-    speed = Speed(answer, {it.name: measured(it, samples.fit) for it in networks}, restoring(classes))
+    rows = torch.arange(MEASURED)
+    x, labels = samples.fit.inputs(rows % len(samples.fit)), rows % classes
+    seconds = {it.name: seconds_per_image(it, x, labels, training) for it in networks}
+    speed = Speed(answer, seconds, restoring(classes))
     known, notes = _budgets(len(samples.pool), budgets)
-    seconds = (minutes * 60 - spent) * SPARE
+    available = (minutes * 60 - spent) * SPARE
     options = [
         AuditPlan(network, training, size, estimate(size, tried, training, speed, network.name), tuple(notes))
         for size in sizes(known, budgets)
         for network in networks
     ]
-    fitting = [it for it in options if it.seconds <= seconds]
+    fitting = [it for it in options if it.seconds <= available]
     if fitting:
         return fitting[0]
     least = min(options, key=lambda it: it.seconds)
@@ -156,22 +159,10 @@ def estimate(size: Size, tried: Mapping[str, Candidate], training: Training, spe
     readings = 2 + size.lenses + len(defended) * (1 + 2 * size.lenses + 4 * size.thorough)
     if size.tuned:
         readings += TUNED * (2 + len(defended))  # of labels too
-    images = sum(max(training.epochs * budget, training.least_steps * training.batch_size) for budget in size.budgets)
+    images = sum(images_seen(training, budget) for budget in size.budgets)
     asked = sum(size.budgets) * (1 + len(tried))
     restored = size.thorough * len(size.budgets) * len(defended)
     return size.seeds * (images * readings * speed.trained[network] + asked * speed.answer + restored * speed.restored)
-
-
-def measured(network: Network, images: Split) -> float:
-    """Seconds of an image in the training of `network`, the second time: the first one warms up."""
-    rows = torch.arange(MEASURED) % len(images)
-    x, labels = images.inputs(rows), torch.arange(MEASURED) % network.classes
-    seconds = 0.0
-    for epochs in (1, 2):
-        started = time.perf_counter()
-        learn(network, x, labels, Training(epochs=epochs, batch_size=32))
-        seconds = (time.perf_counter() - started) / (epochs * MEASURED)
-    return seconds
 
 
 def restoring(classes: int) -> float:

@@ -48,7 +48,8 @@ def gather(place: str, pool: str | None, shape: Shape) -> Samples:
     fit, judge = _rows(found, rows[:half], "to fit on"), _rows(found, rows[half:], "to judge on")
     _check(f"--pool {pool}", thieves, found.shape)
     thieves, shared = _apart(thieves, found.images[rows])
-    notes += [Note("samples left out", {"count": f"{shared:,}"})] * bool(shared)
+    if shared:
+        notes.append(Note("samples left out", {"count": f"{shared:,}"}))
     notes.append(Note("halves", {"fit": f"{len(fit):,}", "judge": f"{len(judge):,}"}))
     return Samples(fit, judge, thieves, tuple(notes))
 

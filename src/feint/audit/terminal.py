@@ -101,8 +101,8 @@ def _thefts(page: _Page, found: Findings, say: AuditText) -> None:
 
 def theft_heads(found: Findings, say: AuditText) -> list[str]:
     """The heads of the table of thefts."""
-    priced = found.thefts[0].price is not None
-    return [say("queries"), *[say("price")] * priced, say("copy"), say("fidelity"), say("worst")]
+    price = [] if found.thefts[0].price is None else [say("price")]
+    return [say("queries"), *price, say("copy"), say("fidelity"), say("worst")]
 
 
 def theft(it: AttackResult) -> list[str]:

@@ -1,8 +1,7 @@
 """How long a suite takes: from rows that are there, else from how fast its surrogates train here."""
 
-import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -10,11 +9,8 @@ from feint import data
 from feint.bench.suite import Suite
 from feint.errors import MissingData
 from feint.evaluation.results import Cell, Results
+from feint.evaluation.training_time import MEASURED, images_seen, seconds_per_image
 from feint.models import networks
-from feint.models.training import learn
-
-MEASURED = 256  # images, which are trained on again and again
-LEAST = 0.5  # seconds of measuring
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,7 @@ def estimate(suite: Suite, cells: Iterable[Cell], results: Results) -> Estimate:
             speeds = {victim: speed(suite, victim) for victim in dict.fromkeys(it.victim for it in new)}
         except MissingData as error:
             return Estimate(None, f"nothing: {error.args[0]}")
-        seconds += sum(images(suite, it.budget) / speeds[it.victim] for it in new)
+        seconds += sum(images_seen(suite.training, it.budget) / speeds[it.victim] for it in new)
         said = ", ".join(f"{victim}: {it:,.0f} images/s" for victim, it in speeds.items())
         rests_on.append(
             f"{_thefts(len(new))} from how fast the surrogate trains here in one thread ({said}), once for each theft: "
@@ -50,29 +46,16 @@ def estimate(suite: Suite, cells: Iterable[Cell], results: Results) -> Estimate:
     return Estimate(seconds, "; ".join(rests_on) or "everything is there")
 
 
-def images(suite: Suite, budget: int) -> int:
-    """How many images a training on so many answers sees."""
-    return max(suite.training.epochs * budget, suite.training.least_steps * min(suite.training.batch_size, budget))
-
-
 def speed(suite: Suite, victim: str) -> float:
-    """Images a second that the surrogate of a victim trains on in one thread, measured for half a second or more."""
+    """Return how many images a second the surrogate of a victim trains on in one thread, as measured here."""
     entry = suite.victims[victim]
     images = data.load(entry.data)
     network = networks.get(entry.surrogate or entry.network, images)
-    x, y = images.train.inputs(slice(MEASURED)), images.train.labels[:MEASURED]
-    training, threads = (
-        replace(suite.training, epochs=1, least_steps=0, holdout=0, patience=None),
-        torch.get_num_threads(),
-    )
+    x, labels = images.train.inputs(slice(MEASURED)), images.train.labels[:MEASURED]
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        learn(network, x, y, training)  # the first one also sets up
-        started, rounds = time.perf_counter(), 0
-        while time.perf_counter() - started < LEAST:
-            learn(network, x, y, training)
-            rounds += 1
-        return rounds * len(x) / (time.perf_counter() - started)
+        return 1 / seconds_per_image(network, x, labels, suite.training)
     finally:
         torch.set_num_threads(threads)
 

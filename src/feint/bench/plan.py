@@ -26,14 +26,6 @@ def lines(suite: Suite, cells: Sequence[Cell]) -> list[str]:
     return said
 
 
-def humanize(seconds: float) -> str:
-    """A time in the unit that people would say it in."""
-    for unit, size in (("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}" if seconds >= 10 * size else f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} seconds"
-
-
 def _grouped(cells: Iterable[Cell]) -> list[tuple[list[str], tuple[str, ...]]]:
     met: dict[str, dict[str, None]] = {}
     for cell in cells:

@@ -113,9 +113,10 @@ def _run(suite: "Suite", file: Path, only: str, out: Path, runner: "Runner") -> 
 
 def _print_plan(suite: "Suite", only: str, out: Path, workers: int | None) -> None:
     import os
+    from datetime import timedelta
 
     from feint.bench.estimate import estimate
-    from feint.bench.plan import humanize, lines
+    from feint.bench.plan import lines
     from feint.evaluation.results import Results
 
     cells = suite.cells(only)
@@ -126,9 +127,8 @@ def _print_plan(suite: "Suite", only: str, out: Path, workers: int | None) -> No
         return
     workers = workers or os.cpu_count() or 1
     on = f"{workers} worker{'s' if workers > 1 else ''}"
-    print(
-        f"About {humanize(found.seconds / workers)} on {on}, victims and defenses apart. It rests on: {found.rests_on}"
-    )
+    hours = timedelta(seconds=round(found.seconds / workers))
+    print(f"About {hours} (h:mm:ss) on {on}, victims and defenses apart. It rests on: {found.rests_on}")
 
 
 def _print_end(results: "Results", suite: "Suite", out: Path) -> None:

@@ -1,5 +1,7 @@
 """What commands share: where results go, and how many of a thing there must be."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,20 +22,14 @@ def require_at_least(least: int, number: int, name: str) -> int:
     return number
 
 
-class WorkDirectory:
-    """A directory beside `out` for what an interrupted job continues from; it goes when the job is done."""
+@contextmanager
+def work_directory(out: Path) -> Iterator[Path]:
+    """Yield a directory beside `out` for what an interrupted job continues from; delete it when the job is done."""
+    import shutil
 
-    def __init__(self, out: Path) -> None:
-        self.folder = out.with_name(f".{out.name}.partial")
-
-    def __enter__(self) -> Path:
-        return self.folder
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        import shutil
-
-        if kind is None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+    folder = out.with_name(f".{out.name}.partial")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def load_victim(place: str, data: str | None, network: str | None, probabilities: bool) -> "nn.Module":

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from feint.cli.app import app
-from feint.cli.common import WorkDirectory, require_new
+from feint.cli.common import require_new, work_directory
 from feint.errors import BadInput
 
 
@@ -32,16 +32,18 @@ def fit(method: str, /, *, victim: Path, data: str, out: Path, outliers: str | N
     import feint
     from feint.cli.terminal import bars
     from feint.data import pools
+    from feint.defense import Fittable
     from feint.defenses.boundary import Boundary
     from feint.recipes import registry, store
 
     recipe = registry.parse(method)
-    if not isinstance(recipe, Boundary) and not hasattr(recipe, "fit"):
+    if not isinstance(recipe, (Boundary, Fittable)):
         raise BadInput(f"{recipe!r}", "a defense that learns, like APGP(top=1)", "use it as it is: nothing to fit")
     model, inputs = feint.victims.load(victim), pools.parse_split(data)
     given = {"outliers": pools.parse_split(outliers) if outliers else None, "seed": seed}
     require_new(out)
-    with bars() as progress, WorkDirectory(out) as progress.folder:
+    with bars() as progress, work_directory(out) as folder:
+        progress.folder = folder
         if isinstance(recipe, Boundary):
             new, record = recipe.retrain(model, inputs, **given, progress=progress)
             feint.victims.save(out, new, data=data, **record)

@@ -63,8 +63,14 @@ class Lines(ProgressCallback):
 
 
 def _state(running: int, failed: int, left: float | None) -> str:
-    said = [f"{running:,} running"] * bool(running) + [f"{failed:,} failed"] * bool(failed)
-    return ", ".join(said + [f"{timedelta(seconds=round(left or 0))} left"] * bool(left))
+    parts = []
+    if running:
+        parts.append(f"{running:,} running")
+    if failed:
+        parts.append(f"{failed:,} failed")
+    if left:
+        parts.append(f"{timedelta(seconds=round(left))} left")
+    return ", ".join(parts)
 
 
 @contextmanager

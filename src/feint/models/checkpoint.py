@@ -1,30 +1,37 @@
-"""How far a training is, on disk after every epoch, so that an interrupted one continues to the same weights."""
+"""Checkpoints of a training, written after every epoch, so that an interrupted one continues to the same weights."""
 
 import copy
+import io
 import math
+import pickle
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from feint.data import decode
 from feint.errors import DamagedFile
-from feint.recipes.store import atomic_write, with_prefix
+from feint.recipes.store import atomic_write
 
 
+@dataclass
 class TrainingState:
-    """How far a training is, the loss of each epoch, and the best weights on the holdout so far."""
+    """State of a training between two epochs, apart from its model and optimizer.
 
-    def __init__(self) -> None:
-        self.epoch, self.least, self.waited = 0, math.inf, 0
-        self.best: dict[str, Tensor] | None = None
-        self.losses: list[float] = []
+    `losses` has the mean loss of each epoch. `best` has the weights of the epoch with the `least` loss on the
+    holdout, since which `waited` epochs have passed.
+    """
+
+    epoch: int = 0
+    least: float = math.inf
+    waited: int = 0
+    best: dict[str, Tensor] | None = None
+    losses: list[float] = field(default_factory=list)
 
     def patience_ended(self, patience: int | None) -> bool:
-        """Whether the last `patience` epochs brought no smaller loss on the holdout."""
+        """Return whether the last `patience` epochs brought no smaller loss on the holdout."""
         return patience is not None and self.waited >= patience
 
     def judge(self, model: nn.Module, x: Tensor, targets: Tensor) -> None:
@@ -44,36 +51,28 @@ class TrainingState:
 
     def keep(self, model: nn.Module, optimizer: torch.optim.Optimizer, path: Path) -> None:
         """Write everything that the next epoch needs to `path`."""
-        tensors = {f"model.{name}": it for name, it in model.state_dict().items()}
-        momenta = (optimizer.state[it].get("momentum_buffer") for it in model.parameters())
-        tensors |= {f"momentum.{i}": it for i, it in enumerate(momenta) if it is not None}
-        tensors |= {f"best.{name}": it for name, it in (self.best or {}).items()}
-        tensors["progress"] = torch.tensor([self.epoch, self.least, self.waited], dtype=torch.float64)
-        tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "progress": vars(self)}
+        buffer = io.BytesIO()  # torch.save to a file would raise a bare RuntimeError on a full disk
+        torch.save(state, buffer)
         with atomic_write(path) as partial:
-            safetensors.torch.save_file({name: it.contiguous() for name, it in tensors.items()}, partial)
+            partial.write_bytes(buffer.getbuffer())
 
     @classmethod
     def resume(cls, path: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer) -> "TrainingState":
-        """The progress kept at `path`, model and optimizer brought to it; a new one where there is none."""
-        state = cls()
+        """Return the progress stored at `path`, with model and optimizer brought to it; a new one if there is none.
+
+        Raises:
+            DamagedFile: The file is truncated, foreign or of another network.
+        """
         if path is None or not path.exists():
-            return state
+            return cls()
         try:
-            tensors = safetensors.torch.load_file(path)
-            epoch, state.least, waited = tensors["progress"].tolist()
-            state.epoch, state.waited = int(epoch), int(waited)
-            state.losses = tensors["losses"].tolist()
-            model.load_state_dict(with_prefix("model.", tensors))
-            state.best = with_prefix("best.", tensors) or None
-        except (OSError, KeyError, RuntimeError, ValueError, safetensors.SafetensorError) as error:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            return cls(**state["progress"])
+        except (OSError, EOFError, LookupError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError) as error:
+            reason = " ".join(str(error).split())[:200]
             raise DamagedFile(
-                f"{path} ({error})", "a checkpoint of this training", "delete it to begin anew"
+                f"{path} ({reason})", "a checkpoint of this training", "delete it to begin anew"
             ) from error
-        for i, parameter in enumerate(model.parameters()):
-            if f"momentum.{i}" in tensors:
-                momentum = tensors[f"momentum.{i}"].to(parameter.device)
-                optimizer.state[parameter]["momentum_buffer"] = momentum.contiguous(
-                    memory_format=torch.channels_last if momentum.ndim == 4 else torch.contiguous_format
-                )
-        return state

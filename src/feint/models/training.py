@@ -188,7 +188,7 @@ def _once(model: Model, task: _Task, progress: ProgressCallback, name: str) -> t
         return _fit(model, task, progress, None)
     done = progress.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:8]}-{task.fingerprint()}"
     if not done.exists():
-        checkpoint = done.with_suffix(".safetensors")
+        checkpoint = done.with_suffix(".pt")
         fitted, losses = _fit(model, task, progress, checkpoint)
         store.save(done, model.network, fitted.state_dict(), losses=losses)
         checkpoint.unlink(missing_ok=True)

@@ -171,7 +171,7 @@ def _flagged(attacks: Mapping[str, Sequence[str]]) -> str:
     alike: dict[str, list[str]] = {}
     for attack, numbers in attacks.items():
         alike.setdefault(", ".join(dict.fromkeys(numbers)), []).append(attack)
-    return "; ".join("; ".join(names) + f" ({told})" * bool(told) for told, names in alike.items())
+    return "; ".join("; ".join(names) + (f" ({seeds})" if seeds else "") for seeds, names in alike.items())
 
 
 def _share(line: ResultRow, score: str) -> str:
