@@ -119,3 +119,21 @@ def test_times_are_spoken_as_people_say_them():
     assert [humanize(it) for it in (59, 150, 3600, 9000, 90_000)] == [
         "59 seconds", "2.5 minutes", "60 minutes", "2.5 hours", "25 hours",
     ]  # fmt: skip
+
+
+def test_a_bench_is_collected_into_one_file_that_reports_and_benches_read(feint, monkeypatch):
+    line = "bench small.toml --out rows --runner here --only 'narrow, none, KnockoffNets, 40'"
+    code, out, _ = feint(f"{line} --collect")
+    assert code == 0
+    assert "Next: feint report rows.jsonl" in out
+    assert list(Results.load("rows.jsonl")) == list(Results.load("rows"))
+    assert len(Path("rows.jsonl").read_text().splitlines()) == len(list(Path("rows").glob("*.json"))) == 2
+    for file in Path("rows").glob("*.json"):
+        file.unlink()
+    monkeypatch.setattr(Matrix, "row", lambda *_, **__: pytest.fail("ran again"))
+    assert feint(line)[0] == 0
+    reports = [feint(f"report {place} --no-pictures") for place in ("rows", "rows.jsonl")]
+    assert {(code, out.splitlines()[0]) for code, out, _ in reports} == {(0, "# Two small victims")}
+    assert reports[0][1] == reports[1][1]
+    assert [err.strip() for _, _, err in reports] == ["rows/report.html", "rows.html"]
+    assert Path("rows.html").read_bytes() == Path("rows/report.html").read_bytes()
