@@ -10,7 +10,7 @@ from soak import tables as soak_tables
 
 from feint.bench import load
 from feint.errors import FeintError
-from feint.evaluation import traits
+from feint.evaluation import jsonl, traits
 from feint.evaluation.checks import find_flags, verdict
 from feint.evaluation.results import Results
 from feint.evaluation.robust import robust
@@ -56,8 +56,17 @@ CHINESE = {
 }
 
 
+def results_of(name: str) -> Results:
+    return Results.load(RESULTS / f"{name}.jsonl")
+
+
+def rows_of(name: str) -> list[dict[str, Any]]:
+    """Rows that are no cells of a matrix."""
+    return jsonl.read(RESULTS / f"{name}.jsonl")
+
+
 def matrix(name: str) -> str:
-    return markdown(Results.load(RESULTS / name))
+    return markdown(results_of(name))
 
 
 def grid(rows: list[list[str]]) -> str:
@@ -243,7 +252,7 @@ def natural(text: str) -> list[tuple[int, float, str]]:
 
 def every_defense() -> str:
     """What each defense leaves to an honest client, and to a thief: one line for each strength."""
-    results = Results.load(RESULTS / "defenses")
+    results = results_of("defenses")
     scores = "defender_accuracy", "label_kept", "l1", "kl", "ece", "auroc", "added_ms_per_1000", "added_mb_per_1000"
     heads = "Defense|Defender accuracy|Label kept|L1|KL|ECE|AUROC|ms|MiB|Stealer, probabilities|Stealer, labels only"
     rows = [[*heads.split("|"), "Worst case"]]
@@ -261,7 +270,7 @@ def every_defense() -> str:
 
 def attacks_on(name: str) -> str:
     """Every attack on one undefended victim: accuracy (fidelity) for each budget; the rest for the largest there is."""
-    results = Results.load(RESULTS / "attacks" / name)
+    results = results_of("attacks").on(name)
     thefts = {(row.attack, row.budget): row for row in results if row.attack}
     budgets = sorted({budget for _, budget in thefts})
     rows = [["Attack", *(f"{budget:,} queries" for budget in budgets), "Counted at the victim", "Seconds", "Peak MiB"]]
@@ -283,7 +292,7 @@ def worst_case(results: Results, defense: str) -> str:
 
 def lenses() -> str:
     """What a thief gets through every lens: one column for each defense. Empty where nothing was run."""
-    results = Results.load(RESULTS / "lenses")
+    results = results_of("lenses")
     stolen = {(row.attack, row.defense): row.scores["stealer_accuracy"] for row in results}
     bounds = {row.attack for row in results if traits.upper_bound(row)}
     names = sorted({name for _, name in stolen}, key=lambda it: (it != "none", it.lower()))
@@ -298,12 +307,8 @@ def _short(number: float) -> str:
     return f"{number:,.0f}" if number >= 10 or number < 0.05 else f"{number:.2g}"
 
 
-def evidence_rows() -> list[dict[str, Any]]:
-    return [json.loads(file.read_text()) for file in sorted((RESULTS / "evidence").glob("*.json"))]
-
-
 def delays() -> str:
-    found = [row for row in evidence_rows() if row["name"].startswith("delay") and "tolerant" not in row["name"]]
+    found = [row for row in rows_of("evidence") if row["name"].startswith("delay") and "tolerant" not in row["name"]]
     shares = sorted({row["share"] for row in found}, reverse=True)
     rows = [["Bets", "α", *(f"{share:.0%} attack queries" for share in shares), "honest clients accused"]]
     for name in ("energy", "energy, a bet learned from GTSRB"):
@@ -311,7 +316,7 @@ def delays() -> str:
             run = f"{re.sub('[^A-Za-z]+', '-', name)}-{alpha}"
             at = {row["share"]: row for row in found if row["name"].startswith(f"delay-{run}-")}
             cells = [_delay(at.get(share)) for share in shares]
-            kept = next((it for it in evidence_rows() if it["name"] == f"honest-{run}"), None)
+            kept = next((it for it in rows_of("evidence") if it["name"] == f"honest-{run}"), None)
             honest = f"{kept['accused'] * kept['streams']:.0f} of {kept['streams']:,}" if kept else ""
             rows.append([name, f"{alpha:g}", *cells, honest])
     return grid(rows)
@@ -325,20 +330,20 @@ def _delay(row: dict[str, Any] | None) -> str:
 
 
 def drift() -> str:
-    found = [row for row in evidence_rows() if row["name"].startswith("drift")]
+    found = [row for row in rows_of("evidence") if row["name"].startswith("drift")]
     tolerances = sorted({row["tolerance"] for row in found})
     rows = [["Honest clients whose images have", *(f"tolerance {it:g}" for it in tolerances)]]
     for kind in dict.fromkeys(row["drift"] for row in found):
         at = {row["tolerance"]: f"{row['accused']:.1%}" for row in found if row["drift"] == kind}
         rows.append([kind.replace("none", "no drift"), *(at.get(it, "") for it in tolerances)])
-    late = {row["tolerance"]: _delay(row) for row in evidence_rows() if "tolerant" in row["name"]}
+    late = {row["tolerance"]: _delay(row) for row in rows_of("evidence") if "tolerant" in row["name"]}
     return grid([*rows, ["median queries until a thief is accused", *(late.get(it, "") for it in tolerances)]])
 
 
 def ladder() -> str:
     rows = [["Policy", "Pool", "Clients", "Answered", "Clients accused", "Stealer accuracy, labels only"]]
     order = {"flipped labels": 0, "APGP top-1": 1, "refusal": 2}
-    found = [row for row in evidence_rows() if row["name"].startswith("ladder")]
+    found = [row for row in rows_of("evidence") if row["name"].startswith("ladder")]
     for row in sorted(found, key=lambda it: ("own" in it["name"], it["clients"], order[it["policy"]])):
         stolen = f"{100 * row['stealer_accuracy']:.1f}"
         counts = [f"{row[it]:,}" for it in ("clients", "answered", "accused")]
@@ -350,8 +355,8 @@ def data_free() -> str:
     """The thefts without images: what they asked, and what they got."""
     heads = "Victim|Attack|Queries|Seeds|Stealer accuracy|of the victim's|Fidelity|Minutes|Peak MiB"
     rows = [heads.split("|")]
-    for folder in sorted((RESULTS / "data_free").iterdir()):
-        results = Results.load(folder)
+    for name in sorted(results_of("data_free").names("victim")):
+        results = results_of("data_free").on(name)
         victim = results.utility("none")["victim_accuracy"]
         for line in results.lines():
             of = [row for row in results if (row.attack, row.budget) == (line.attack, line.budget)]
@@ -364,13 +369,13 @@ def data_free() -> str:
             peak = max(row.peak_mb or 0 for row in of)
             asked = f"{max(row.asked for row in of):,}"
             shown = [f"{100 * it:.1f}" for it in shares]
-            rows.append([folder.name, line.attack, asked, f"{line.seeds}", *shown, f"{minutes:.1f}", f"{peak:,.0f}"])
+            rows.append([name, line.attack, asked, f"{line.seeds}", *shown, f"{minutes:.1f}", f"{peak:,.0f}"])
     return grid(rows)
 
 
 def suite(name: str) -> str:
     """What a suite says of every defense, at the largest budget that all which were stolen from were run with."""
-    say, rows = Catalog(), Results.load(RESULTS / "suites" / name)
+    say, rows = Catalog(), results_of(name)
     run = [{row.budget for row in rows if row.attack and row.defense == name} for name in rows.names("defense")]
     most = max(set.intersection(*filter(None, run)), default=0) if any(run) else 0
     shown = [headline(section, say) for section in sections(Results(row for row in rows if row.budget <= most))]
@@ -380,7 +385,7 @@ def suite(name: str) -> str:
 
 def published(name: str) -> str:
     """The papers' numbers beside ours, where there are ours."""
-    kept, found = Results.load(RESULTS / "suites" / name), []
+    kept, found = results_of(name), []
     for it in load(name).expected:
         here = measured(kept.on(it.victim), it)
         if here is not None:
@@ -388,10 +393,6 @@ def published(name: str) -> str:
             what = it.score.replace("_", " ").capitalize()
             found.append([it.victim, it.defense, it.attack, queries, what, f"{it.value:.2%}", f"{here:.2%}"])
     return grid([["Victim", "Defense", "Attack", "Queries", "What", "Published", "Measured"], *found])
-
-
-def equation_rows() -> list[dict[str, Any]]:
-    return [json.loads(file.read_text()) for file in sorted((RESULTS / "equations").glob("*.json"))]
 
 
 def mean_of(rows: list[dict[str, Any]], key: str) -> float:
@@ -403,7 +404,7 @@ def equations() -> str:
     heads = "Victim|Data|Attack|Queries|The least|Seeds|Relative error|Fidelity|on random inputs"
     rows = [heads.split("|")]
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for row in equation_rows():
+    for row in rows_of("equations"):
         if "defense" not in row:
             groups.setdefault((row["data"], row["victim"], row["budget"]), []).append(row)
     for (name, victim, _), found in sorted(groups.items()):
@@ -425,7 +426,7 @@ def _least(row: dict[str, Any]) -> str:
 
 def equations_defended() -> str:
     """Softmax regression on digits behind each defense: the relative error of the parameters, and the fidelity."""
-    found = [row for row in equation_rows() if "defense" in row]
+    found = [row for row in rows_of("equations") if "defense" in row]
     attacks = sorted({row["attack"] for row in found}, key=lambda it: ("labels" in it, it.startswith("r"), "100" in it))
     rows = [["Defense", *attacks]]
     names = dict.fromkeys(row["defense"] for row in found)
@@ -450,7 +451,7 @@ def recipes() -> str:
 
 def adaptive() -> str:
     """KnockoffNets adaptive beside random, on pools of which most classes are useless."""
-    found = [json.loads(file.read_text()) for file in sorted((RESULTS / "adaptive").glob("*.json"))]
+    found = rows_of("adaptive")
     rows = [["Pool", "Useful in the pool", "Policy", "Useful queries", "Stealer accuracy, each seed", "Mean", "CPU s"]]
     for pool in ("natural", "signs"):
         for attack in ("random", "adaptive"):
@@ -470,9 +471,9 @@ def springboard(name: str) -> str:
         "Defense|Answers|Seeds|Stealer accuracy|Random signs|FGSM|PGD|Membership AUROC|found at 1 % false alarms|Flags"
     )
     scores = "transfer_random", "transfer_fgsm", "transfer_pgd"
-    results = Results.load(RESULTS / "springboard" / name)
+    results = results_of("springboard").on(name)
     flags = find_flags(results)
-    own = json.loads((RESULTS / "springboard" / "victims" / f"{name}.json").read_text())
+    own = next(row for row in rows_of("springboard_victims") if row["name"] == name)
 
     def shown(of: list[dict[str, Any]]) -> list[str]:
         shares = [f"{100 * mean_of(of, it):.1f}" for it in scores]
@@ -536,8 +537,8 @@ TABLES = {
     "recipes": recipes,
     "equations": equations,
     "equations_defended": equations_defended,
-    "digits": lambda: matrix("digits"),
-    "cifar10": lambda: matrix("cifar10"),
+    "digits": lambda: matrix("demo_digits"),
+    "cifar10": lambda: matrix("demo_cifar10"),
     "bench": bench,
     "bench_cells": cells,
     "optimum": optimum,
@@ -573,7 +574,7 @@ def main() -> None:
         (ROOT / page).write_text(filled(page))
     (ROOT / "docs" / "images").mkdir(exist_ok=True)
     for name in ("digits", "cifar10"):
-        curve = figures.budget_curve(Results.load(RESULTS / name))
+        curve = figures.budget_curve(results_of(f"demo_{name}"))
         (ROOT / "docs" / "images" / f"{name}.svg").write_text(figures.svg(curve))
 
 

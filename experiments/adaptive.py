@@ -4,26 +4,25 @@
 
 The victim is the published CIFAR-10 ResNet-20; LeNets are trained on 5,000 answers. The pools: CIFAR-100 in its 20
 superclasses, and CIFAR-100's five superclasses of vehicles and large animals with the 43 traffic signs of GTSRB, each
-a group of its own. Rows go to results/adaptive/; what is there is not made again.
+a group of its own. Rows go to results/adaptive/ and results/adaptive.jsonl; what is there is not made again.
 """
 
 import argparse
-import json
 import time
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from experiments.rows import keep
 from feint import Service, data, victims
 from feint.attacks import KnockoffNets, KnockoffNetsAdaptive
 from feint.data import Split
-from feint.evaluation import metrics
-from feint.evaluation.provenance import provenance
+from feint.evaluation import jsonl, metrics
 from feint.models import networks
 from feint.models.training import Training
-from feint.recipes.store import atomic_write
 from feint.transcript import checksums
 
 OUT = Path(__file__).parents[1] / "results" / "adaptive"
@@ -114,12 +113,9 @@ def main() -> None:
     options = parser.parse_args()
     victim = victims.load_published(options.weights, networks.get("resnet20", data.load("cifar10")))
     for pool, seed, attack in product(POOLS, SEEDS, ("random", "adaptive")):
-        file = OUT / f"{pool}-{attack}-{seed}.json"
-        if file.exists():
-            continue
-        found = row(pool, attack, seed, victim)
-        with atomic_write(file) as partial:
-            partial.write_text(json.dumps(found | {"provenance": provenance()}, indent=1) + "\n")
+        job = partial(row, pool, attack, seed, victim)
+        keep(OUT, f"{pool}-{attack}-{seed}", job, "python -m experiments.adaptive")
+    jsonl.collect(OUT)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@
 
 The victims are an MLP on digits, a LeNet on Fashion-MNIST and the published ResNet-20 on CIFAR-10; the thief's network
 is the victim's. His images are Fashion-MNIST's for digits, scaled to 8×8 pixels, the held-out part for Fashion-MNIST
-itself, and CIFAR-100's for CIFAR-10. Rows go to results/attacks/; what is there is not made again, so that several
-runs, two side by side too, may share the work. Attacks on linear models and trees have experiments/equations.py.
+itself, and CIFAR-100's for CIFAR-10. Rows go to results/attacks/ and results/attacks.jsonl; what is there is not made
+again, so that several runs, two side by side too, may share the work. Attacks on linear models and trees have
+experiments/equations.py.
 """
 
 import argparse
@@ -42,6 +43,7 @@ from feint.bench.matrix import Matrix
 from feint.cli.terminal import bars
 from feint.data import Dataset, Split
 from feint.demo import SETTINGS
+from feint.evaluation import jsonl
 from feint.models import networks
 from feint.models.networks import Classifier, Network
 from feint.models.perturbation import CW, FGSM, PGD
@@ -133,8 +135,10 @@ def main() -> None:
                 defenses={"none": Defense()},
                 budgets=[budget for budget in BUDGETS if budget <= options.most],
                 seeds=range(SEEDS[name]),
+                name=name,
             )
-            matrix.run(folder=OUT / name, progress=progress)
+            matrix.run(folder=OUT, progress=progress)
+    jsonl.collect(OUT)
 
 
 if __name__ == "__main__":

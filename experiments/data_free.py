@@ -4,7 +4,7 @@
 
 The victims are an MLP on digits and a LeNet on Fashion-MNIST; the thief's network is the victim's, and he owns nothing
 else. Small generators and batches, since two cores have minutes where the papers' GPUs had hours. Rows go to
-results/data_free/; what is there is not made again.
+results/data_free/ and results/data_free.jsonl; what is there is not made again.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from feint.attacks import DFME, DFMSHL, MAZE, Attack, Differences, HalfCosine, L
 from feint.bench.matrix import Matrix
 from feint.cli.terminal import bars
 from feint.demo import SETTINGS
+from feint.evaluation import jsonl
 from feint.models import networks
 from feint.models.networks import Network
 from feint.service import Defense
@@ -70,8 +71,10 @@ def main() -> None:
                 defenses={"none": Defense()},
                 budgets=[budget for budget in BUDGETS[name] if budget <= options.most],
                 seeds=range(options.seeds),
+                name=name,
             )
-            matrix.run(folder=OUT / name, progress=progress)
+            matrix.run(folder=OUT, progress=progress)
+    jsonl.collect(OUT)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
     python -m experiments.defenses --weights FILE.npz [--method NAME] [--only EXPRESSION] [--utility]
 
 The victim is the published ResNet-20. The thief asks 10,000 CIFAR-100 images and trains a ResNet-20, with
-probabilities and with labels only; one seed. Rows go to results/defenses/; what is there is not made again, so that
-several runs, two side by side too, may share the work. Thieves who saw the same answers are trained once.
+probabilities and with labels only; one seed. Rows go to results/defenses/ and results/defenses.jsonl; what is there is
+not made again, so that several runs, two side by side too, may share the work. Thieves who saw the same answers are
+trained once.
 """
 
 import argparse
@@ -42,6 +43,7 @@ from feint.defenses.outputs import (
     UniformNoise,
 )
 from feint.demo import SETTINGS
+from feint.evaluation import jsonl
 from feint.models import networks
 from feint.models.networks import Classifier
 from feint.models.training import Training
@@ -145,6 +147,7 @@ def main() -> None:
     with bars() as progress:
         progress.folder = options.work / "trainings"
         matrix.run(folder=ROOT / "results" / "defenses", progress=progress)
+    jsonl.collect(ROOT / "results" / "defenses")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
     python -m experiments.equations [undefended] [defended]
 
-Victims are fitted to the named data set; rows go to results/equations/; what is there is not made again. Errors of
-parameters are relative, in the Euclidean norm over all of them, up to the shift that the classes share.
+Victims are fitted to the named data set; rows go to results/equations/ and results/equations.jsonl; what is there is
+not made again. Errors of parameters are relative, in the Euclidean norm over all of them, up to the shift that the
+classes share.
 """
 
 import argparse
@@ -38,7 +39,7 @@ from feint.defenses.outputs import (
     TopK,
 )
 from feint.errors import BadInput
-from feint.evaluation import metrics
+from feint.evaluation import jsonl, metrics
 from feint.models.networks import Network
 from feint.models.training import Training
 from feint.service import Defense, Service
@@ -209,6 +210,7 @@ def main() -> None:
                     f"python -m experiments.equations {part}",
                 )
             progress.step(part, len(jobs), len(jobs))
+    jsonl.collect(OUT)
 
 
 if __name__ == "__main__":

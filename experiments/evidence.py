@@ -3,7 +3,8 @@
     python -m experiments.evidence --weights FILE.npz [streams] [ladder]
 
 The victim is the published ResNet-20. Half of the test images calibrate the test; honest clients draw from the other
-half, thieves from CIFAR-100. Rows go to results/evidence/; what is there is not made again.
+half, thieves from CIFAR-100. Rows go to results/evidence/ and results/evidence.jsonl; what is there
+is not made again.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from feint.defenses.access import Refuse, SequentialTest
 from feint.defenses.outputs import APGPClosedForm, LabelFlip
 from feint.demo import SETTINGS
 from feint.errors import Refused
-from feint.evaluation import metrics
+from feint.evaluation import jsonl, metrics
 from feint.ledger import Ledger
 from feint.models import networks
 from feint.models.networks import Classifier
@@ -193,6 +194,7 @@ def main() -> None:
         for part in options.parts:
             for name, job in jobs[part]():
                 keep(OUT, name.replace(" ", "-").replace(",", ""), job, f"python -m experiments.evidence {part}")
+    jsonl.collect(OUT)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
     python -m experiments.lenses --weights FILE.npz [--defense EXPRESSION] [--lens EXPRESSION] [--only EXPRESSION]
 
 The victim is the published ResNet-20. The thief has 2,500 queries in all, asks CIFAR-100 images and trains a ResNet-20;
-one seed. Lenses that repeat a query pay for it from the same 2,500. Rows go to results/lenses/; what is there is not
-made again, so that several runs, two side by side too, may share the work. Thieves who read the same are trained once.
+one seed. Lenses that repeat a query pay for it from the same 2,500. Rows go to results/lenses/ and
+results/lenses.jsonl; what is there is not made again, so that several runs, two side by side too, may share the work.
+Thieves who read the same are trained once.
 The first rows are the most telling: answers as they are, labels, then the lens that was made for each defense.
 """
 
@@ -44,6 +45,7 @@ from feint.defenses.outputs import (
     ReverseSigmoid,
 )
 from feint.demo import SETTINGS
+from feint.evaluation import jsonl
 from feint.evaluation.results import Cell, Results
 from feint.models import networks
 from feint.models.networks import Classifier
@@ -196,6 +198,7 @@ def main() -> None:
             if matrix.fingerprint(cell) not in Results.load(OUT):  # another run may have made it by now
                 Results().add(matrix.row(cell, progress=progress), OUT)
         progress.step("lenses", len(cells), len(cells))
+    jsonl.collect(OUT)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 The victims are an MLP on digits and a LeNet on Fashion-MNIST, trained here; the thief's network is the victim's. He
 asks images of the held-out part, 700 of digits and 10,000 of Fashion-MNIST, and believes the answers or reads labels
 only. What the victim itself betrays, which no thief holds, stands beside it: the best that any copy could do. Rows go
-to results/springboard/; what is there is not made again.
+to results/springboard/ and results/springboard.jsonl, the victims' own to files of lines named springboard_victims;
+what is there is not made again.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from feint.cli.terminal import bars
 from feint.data import Dataset
 from feint.defenses.outputs import APGP, LabelOnly, ModelGuardW, ReverseSigmoid
 from feint.demo import SETTINGS
+from feint.evaluation import jsonl
 from feint.evaluation.transfer import Springboard
 from feint.models import networks
 from feint.models.networks import Classifier
@@ -29,6 +31,7 @@ from feint.progress import ProgressCallback
 from feint.service import Defense, Service
 
 OUT = Path(__file__).parents[1] / "results" / "springboard"
+VICTIMS = OUT.with_name("springboard_victims")
 QUERIES = {"digits": 700, "fashion_mnist": 10_000}
 RADIUS = {"digits": 32.0, "fashion_mnist": 16.0}  # of 255; digits have 17 levels of grey, 16 apart
 
@@ -66,15 +69,18 @@ def main() -> None:
                 defenses=defenses(victim, images, progress),
                 budgets=[QUERIES[name]],
                 seeds=range(options.seeds),
+                name=name,
                 springboard=springboard,
             )
             keep(
-                OUT / "victims",
+                VICTIMS,
                 name,
                 lambda of=(springboard, victim, images): of[0].scores(of[1], Service(of[1]), of[2].test),
                 f"python -m experiments.springboard {name}",
             )
-            matrix.run(folder=OUT / name, progress=progress)
+            matrix.run(folder=OUT, progress=progress)
+    for folder in (OUT, VICTIMS):
+        jsonl.collect(folder)
 
 
 if __name__ == "__main__":

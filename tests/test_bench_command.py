@@ -114,3 +114,21 @@ def test_an_estimate_is_made_of_rows_where_there_are_some(feint):
     found = estimate(read, only, results)
     assert found.seconds == pytest.approx(2 * row.seconds)  # twice the queries; the row that is there costs nothing
     assert found.rests_on == "1 theft from rows of the same attack that are there"
+
+
+def test_a_bench_is_collected_into_one_file_that_reports_and_benches_read(feint, monkeypatch):
+    line = "bench small.toml --out rows --runner here --only 'narrow, none, KnockoffNets, 40'"
+    code, out, _ = feint(f"{line} --collect")
+    assert code == 0
+    assert "Next: feint report rows.jsonl" in out
+    assert list(Results.load("rows.jsonl")) == list(Results.load("rows"))
+    assert len(Path("rows.jsonl").read_text().splitlines()) == len(list(Path("rows").glob("*.json"))) == 2
+    for file in Path("rows").glob("*.json"):
+        file.unlink()
+    monkeypatch.setattr(Matrix, "row", lambda *_, **__: pytest.fail("ran again"))
+    assert feint(line)[0] == 0
+    reports = [feint(f"report {place} --no-pictures") for place in ("rows", "rows.jsonl")]
+    assert {(code, out.splitlines()[0]) for code, out, _ in reports} == {(0, "# Two small victims")}
+    assert reports[0][1] == reports[1][1]
+    assert [err.strip() for _, _, err in reports] == ["rows/report.html", "rows.html"]
+    assert Path("rows.html").read_bytes() == Path("rows/report.html").read_bytes()

@@ -273,7 +273,7 @@ def test_noise_covers_what_chance_does():
 
 
 def test_committed_rows_of_the_first_format_are_read():
-    results = Results.load(ROOT / "results" / "lenses")
+    results = Results.load(ROOT / "results" / "lenses.jsonl")
     flags = find_flags(results)
     assert flags.keys() == {row.fingerprint for row in results}
     assert all("few-seeds" in verdict(it) for it in flags.values())

@@ -104,6 +104,7 @@ def test_a_boundary_defense_makes_a_victim_that_is_used_as_any_other(trained):
 
 def test_the_demo_end_to_end_and_again_from_what_it_kept(feint, tmp_path, monkeypatch):
     from feint import demo
+    from feint.evaluation import jsonl
 
     small = demo.Setting("mlp", demo.Training(epochs=3), demo.Training(epochs=3), (40, 80))
     monkeypatch.setitem(demo.SETTINGS, "digits", small)
@@ -116,9 +117,10 @@ def test_the_demo_end_to_end_and_again_from_what_it_kept(feint, tmp_path, monkey
     assert page.count('<details class="recipe">') == 3 + 2 * 3 * 2
     rows = sorted((tmp_path / "feint-demo/digits/rows").iterdir())
     before = [row.stat().st_mtime_ns for row in rows]
-    code, again, _ = feint("demo --seeds 1")
-    assert (code, again) == (0, out)
+    code, again, _ = feint("demo --seeds 1 --collect")
+    assert (code, again) == (0, f"{out}The rows in one file: feint-demo/digits.jsonl\n")
     assert [row.stat().st_mtime_ns for row in rows] == before
+    assert len(jsonl.read("feint-demo/digits.jsonl")) == len(rows)
 
 
 @pytest.mark.parametrize(

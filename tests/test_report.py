@@ -15,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.test_checks import KEEPS, LABELS, NOISE, cell, through
 
+from feint import bench
 from feint.defenses.inputs import BitDepth
 from feint.defenses.outputs import LabelOnly
 from feint.errors import MissingData, UnknownName
+from feint.evaluation import jsonl
 from feint.evaluation.results import Results
 from feint.i18n import LANGUAGES, Catalog, texts
 from feint.report import ImageExamples, Report, heatmap, sentences, tables
@@ -287,11 +289,26 @@ def test_the_command_merges_folders_and_prints_markdown(feint, tmp_path):
     assert err == "\none/report.html\n"
 
 
+def test_a_file_of_lines_is_of_the_suite_of_its_name_only_where_its_victims_are(feint, tmp_path):
+    root = Path(__file__).parents[1]
+    code, out, err = feint(f"report {root}/results/apgp2023_table1.jsonl --out page.html")
+    assert (code, err) == (0, "\npage.html\n")
+    assert out.startswith(f"# {bench.load('apgp2023_table1').title}\n")
+    assert "published" in out.lower()
+    for row in some("another victim"):
+        Results().add(row, tmp_path / "gtsrb")
+    jsonl.collect(tmp_path / "gtsrb")
+    code, out, err = feint("report gtsrb.jsonl")
+    assert (code, err) == (0, "\ngtsrb.html\n")
+    assert out.startswith("# gtsrb\n")
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
         ("report empty", "without a row"),
         ("report nowhere", "without a row"),
+        ("report nowhere.jsonl", "which does not exist"),
         ("report rows --lang cn", "one of en, zh"),
         ("report rows --price-per-1000 -1", "0 or more"),
         ("report broken", "broken/cut.json"),

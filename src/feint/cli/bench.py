@@ -27,11 +27,12 @@ def bench(
     seeds: int | None = None,
     only: str = "",
     dry_run: bool = False,
+    collect: bool = False,
 ) -> None:
     """Run a suite: every attack through every lens on every defense of every victim, a row for each.
 
     Rows that are there are not made again: the same command continues, and several may share a directory. A cell that
-    fails is a row with its error, the others go on, and the exit code is 1.
+    fails is a row with its error, the others go on, and the exit code is 1. Rows in OUT.jsonl are there, too.
 
     Example: `feint bench quick --seeds 1`
 
@@ -55,6 +56,8 @@ def bench(
         An expression: run the cells whose "victim, defense, attack, budget" has a match for it.
     dry_run
         Print the cells, how many queries they ask and how long they may take, and run nothing.
+    collect
+        At the end, write all rows to OUT.jsonl, one file to publish, with what they share in recipes.json beside it.
     """
     from feint import bench as suites
 
@@ -71,7 +74,7 @@ def bench(
         _print_plan(chosen, only, out, workers if runner == "processes" else 1)
         return
     results = _run(chosen, suites.place(suite), only, out, mapped)
-    _print_end(results, chosen, out)
+    _print_end(results, chosen, _collected(out) if collect else out)
 
 
 def _runner(name: str, workers: int | None, gpus: float, address: str | None) -> "Runner":
@@ -129,6 +132,12 @@ def _print_plan(suite: "Suite", only: str, out: Path, workers: int | None) -> No
     on = f"{workers} worker{'s' if workers > 1 else ''}"
     hours = timedelta(seconds=round(found.seconds / workers))
     print(f"About {hours} (h:mm:ss) on {on}, victims and defenses apart. It rests on: {found.rests_on}")
+
+
+def _collected(out: Path) -> Path:
+    from feint.evaluation import jsonl
+
+    return jsonl.collect(out)
 
 
 def _print_end(results: "Results", suite: "Suite", out: Path) -> None:

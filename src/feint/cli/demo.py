@@ -7,7 +7,9 @@ from feint.cli.common import require_at_least
 
 
 @app.command
-def demo(*, data: str = "digits", out: Path | None = None, weights: Path | None = None, seeds: int = 3) -> None:
+def demo(
+    *, data: str = "digits", out: Path | None = None, weights: Path | None = None, seeds: int = 3, collect: bool = False
+) -> None:
     """Train a victim, defend it, steal it, and see what came of it: a table here and a report to open.
 
     Example: `feint demo`
@@ -22,9 +24,12 @@ def demo(*, data: str = "digits", out: Path | None = None, weights: Path | None 
         An .npz of published weights for the victim, instead of training one.
     seeds
         How many times each theft is repeated.
+    collect
+        At the end, write all rows to OUT.jsonl, one file to publish, with what they share in recipes.json beside it.
     """
     from feint import demo, report
     from feint.cli.terminal import bars, print_results
+    from feint.evaluation import jsonl
     from feint.service import Service
 
     report.check()
@@ -40,3 +45,5 @@ def demo(*, data: str = "digits", out: Path | None = None, weights: Path | None 
     for sentence in report.sentences(done.results):
         print(f"\n{sentence}")
     print(f"\nThe report, with curves, pictures and every recipe: {out / 'report.html'}")
+    if collect:
+        print(f"The rows in one file: {jsonl.collect(out / 'rows', jsonl.beside(out))}")

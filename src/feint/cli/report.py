@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @app.command
 def report(
-    folder: Path,
+    place: Path,
     /,
     *more: Path,
     out: Path | None = None,
@@ -25,18 +25,18 @@ def report(
 ) -> None:
     """Say what the rows of a bench mean: tables in Markdown here, and a page with figures to open.
 
-    Rows of several directories are put together, as those of several machines; each victim has its own section.
+    Rows of several places are put together, as those of several machines; each victim has its own section.
 
     Example: `feint report feint-bench/quick --price-per-1000 1.5`
 
     Parameters
     ----------
-    folder
-        A directory of rows, as feint bench and feint demo write them.
+    place
+        A directory of rows, as feint bench and feint demo write them, or a file NAME.jsonl that --collect made of one.
     more
         More of them.
     out
-        The page to write (default: report.html in the first directory).
+        The page to write (default: report.html in the first directory, or NAME.html beside the file).
     lang
         en or zh.
     price_per_1000
@@ -46,55 +46,64 @@ def report(
         the rows. Use --no-pictures to leave them out.
     """
     from feint import report
+    from feint.evaluation.jsonl import folder_of
+    from feint.evaluation.results import Results
     from feint.i18n import Catalog
 
-    folders, say = (folder, *more), Catalog(lang)
+    places, say = (place, *more), Catalog(lang)
     report.check()
     if price_per_1000 is not None and not 0 <= price_per_1000 < float("inf"):
         raise BadInput(f"--price-per-1000 {price_per_1000:g}", "0 or more", "change it")
-    results = _merged(folders)
-    suites = {it: suite for it in folders if (suite := _suite(it)) is not None}
+    rows = {it: _rows(it) for it in places}
+    results = Results(row for some in rows.values() for row in some)
+    suites = {it: suite for it in places if (suite := _suite(it, rows[it])) is not None}
     made = report.Report(
         results,
-        _title(folders, suites),
+        _title(places, suites),
         say,
         looks=_looks(suites, results) if pictures and suites else {},
         expected=list(dict.fromkeys(row for suite in suites.values() for row in suite.expected)),
         price=price_per_1000,
         pictures=pictures,
     )
-    out = out or folder / "report.html"
+    out = out or (place / "report.html" if folder_of(place) == place else place.with_suffix(".html"))
     made.write(out)
     print(made.markdown())
     print(f"\n{out}", file=sys.stderr)
 
 
-def _merged(folders: tuple[Path, ...]) -> "Results":
-    """The rows of all folders. Raises `MissingData` for one without a row."""
+def _rows(place: Path) -> "Results":
+    """The rows of a place. Raises `MissingData` where there is none."""
     from feint.evaluation.results import Results
 
-    results = Results()
-    for folder in folders:
-        rows = Results.load(folder)
-        if not len(rows):
-            raise MissingData(
-                f"{folder}, without a row", "a directory that feint bench wrote", "name one that has rows"
-            )
-        results = results.merge(rows)
-    return results
+    rows = Results.load(place)
+    if not len(rows):
+        raise MissingData(f"{place}, without a row", "a place that feint bench wrote", "name one that has rows")
+    return rows
 
 
-def _suite(folder: Path) -> "Suite | None":
-    file = folder / "suite.toml"
-    if not file.is_file():
+def _suite(place: Path, rows: "Results") -> "Suite | None":
+    """The suite that a place has rows of: as it was run, else for a file the one of its name that comes with Feint."""
+    from feint.evaluation.jsonl import folder_of
+
+    as_run = folder_of(place) / "suite.toml"
+    if not as_run.is_file() and folder_of(place) == place:
         return None
     from feint import bench
 
-    return bench.load(str(file))
+    if as_run.is_file():
+        return bench.load(str(as_run))
+    if place.stem not in bench.shipped():
+        return None
+    chosen = bench.load(place.stem)
+    return chosen if set(rows.names("victim")) <= set(chosen.victims) else None  # else the name is a coincidence
 
 
-def _title(folders: tuple[Path, ...], suites: "dict[Path, Suite]") -> str:
-    return " · ".join(dict.fromkeys(suites[it].title if it in suites else it.resolve().name for it in folders))
+def _title(places: tuple[Path, ...], suites: "dict[Path, Suite]") -> str:
+    from feint.evaluation.jsonl import folder_of
+
+    names = (suites[place].title if place in suites else folder_of(place).resolve().name for place in places)
+    return " · ".join(dict.fromkeys(names))
 
 
 def _looks(suites: "dict[Path, Suite]", results: "Results") -> "dict[str, ImageExamples]":
@@ -102,12 +111,13 @@ def _looks(suites: "dict[Path, Suite]", results: "Results") -> "dict[str, ImageE
     from feint import data
     from feint.bench.prepare import ArtifactStore
     from feint.defense import Defense, Ladder
+    from feint.evaluation.jsonl import folder_of
     from feint.report import ImageExamples
     from feint.service import Service
 
     found: dict[str, ImageExamples] = {}
-    for folder, suite in suites.items():
-        shelf = ArtifactStore(suite, folder / ".work")
+    for place, suite in suites.items():
+        shelf = ArtifactStore(suite, folder_of(place) / ".work")
         for victim in suite.victims:
             named = [it for it in results.on(victim).names("defense") if it in suite.on(victim)]
             if victim in found or not shelf.has((victim,)) or not all(shelf.has((victim, it)) for it in named):

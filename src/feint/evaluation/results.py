@@ -1,7 +1,6 @@
-"""Rows, one JSON file each: written whole, never overwritten, averaged over their seeds for a table."""
+"""Rows: written whole, never overwritten, averaged over their seeds for a table."""
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from feint.errors import DamagedFile
+from feint.evaluation import jsonl
 from feint.evaluation.metrics import interval
 from feint.recipes.store import atomic_write
 
@@ -51,10 +51,7 @@ class Row:
     @property
     def file(self) -> str:
         """The name of its file, for people and for `Results` to find it by."""
-        budget = f"{self.budget}" if self.attack else "utility"
-        words = [self.victim, self.defense, self.attack, budget, f"s{self.seed}"]
-        name = "-".join(re.sub(r"[^a-z0-9]+", "-", word.lower()).strip("-") for word in words if word)
-        return f"{name}-{self.fingerprint[:8]}.json"
+        return jsonl.file_name(vars(self))
 
 
 @dataclass(frozen=True)
@@ -79,9 +76,12 @@ class Results:
             self.add(row)
 
     @classmethod
-    def load(cls, folder: Path | str) -> "Results":
-        """All rows in a folder, the undefended ones first. Raises `DamagedFile` for a file that is not a row."""
-        rows = [read(file) for file in sorted(Path(folder).glob("*.json"))]
+    def load(cls, place: Path | str) -> "Results":
+        """Return the rows of a file of lines, or of a working directory and the file beside it, undefended ones first.
+
+        Raises `MissingData` where there is no such file, and `DamagedFile` for what is not a row (`jsonl.entries`).
+        """
+        rows = [_row(table, where) for where, table in jsonl.entries(place).values()]
         return cls(sorted(rows, key=lambda row: any(map(row.recipe["defense"].get, ("access", "inputs", "outputs")))))
 
     @staticmethod
@@ -174,18 +174,21 @@ class Results:
 
 def read(file: Path) -> Row:
     """The row in a file. Raises `DamagedFile` where it is truncated, foreign or of another version."""
+    return _row(jsonl.table(file), f"{file}")
+
+
+def _row(table: dict[str, Any], where: str) -> Row:
     try:
-        table = json.loads(file.read_text())
         form = table.get("format", 1)
         if form > FORMAT:
             raise DamagedFile(
-                f"{file}, a row in format {form} by Feint {table['provenance']['feint']}",
+                f"{where}, a row in format {form} by Feint {table['provenance']['feint']}",
                 f"format {FORMAT} or older",
                 "read it with that version",
             )
         return Row(**table)
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise DamagedFile(f"{file} ({error})", "a row of results", "delete that file and run again") from error
+    except (TypeError, KeyError) as error:
+        raise DamagedFile(f"{where} ({error})", "a row of results", "delete that file and run again") from error
 
 
 def _over_seeds(rows: list[Row]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:

@@ -22,9 +22,10 @@ def variance(rows: Sequence[Row], score: str = "stealer_accuracy") -> float:
         max(s², 1.3 · p(1 − p)/b)/S + p(1 − p)/n
 
     s² is the variance between its own seeds, where there are two or more. One seed tells nothing of it and three tell
-    little, so it is taken to be at least what it was in the 18 different cells with three seeds that results/digits and
-    results/cifar10 hold, of 50 to 10,000 queries: there s² is 1.31 times p(1 − p)/b on average. That one law fits them
-    all: the variance of log(s² b/(p(1 − p))) over the cells is 1.50, and chance alone makes it π²/6 = 1.64.
+    little, so it is taken to be at least what it was in the 18 different cells with three seeds that results/ holds in
+    demo_digits.jsonl and demo_cifar10.jsonl, of 50 to 10,000 queries: there s² is 1.31 times p(1 − p)/b on average.
+    That one law fits them all: the variance of log(s² b/(p(1 − p))) over the cells is 1.50, and chance alone makes it
+    π²/6 = 1.64.
     """
     p, n = share(rows, score), rows[0].scores["n_test"]
     binomial = (q := (n * p + 0.5) / (n + 1)) * (1 - q)  # Jeffreys: nothing is certain

@@ -1,0 +1,234 @@
+"""Published rows: JSON Lines, one file for each table or suite, with what its rows share in `recipes.json` beside it.
+
+A line is a row with all of its facts in compact JSON. Where the row has a table as its provenance, or as a member of
+its recipe, the line has "#" and the fingerprint of that table, and `recipes.json` has the table itself, once for all
+files of lines in the directory.
+
+A bench that runs writes one file for each row into a working directory, so that nothing finished is lost. `collect`
+turns the directory NAME into the file NAME.jsonl beside it. From then on both are one place: rows are read from either.
+"""
+
+import functools
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from feint.bench.locks import Leases
+from feint.errors import BadInput, DamagedFile, MissingData
+from feint.recipes.store import atomic_write
+
+SUFFIX, SHARED = ".jsonl", "recipes.json"
+LOOK = 0.05  # seconds after which to look again whether another process has written its lines
+
+Table = dict[str, Any]
+Entries = dict[str, tuple[str, Table]]  # by key: where the row stands, and the row
+
+
+def file_name(row: Mapping[str, Any]) -> str:
+    """Return the name of the file that a row has in a working directory, which is also what lines are sorted by."""
+    if "fingerprint" not in row:
+        return f"{row['name']}.json"
+    budget = f"{row['budget']}" if row["attack"] else "utility"
+    words = [row.get("victim", ""), row["defense"], row["attack"], budget, f"s{row['seed']}"]
+    return "-".join([*(_slug(word) for word in words if word), f"{row['fingerprint'][:8]}.json"])
+
+
+@functools.cache  # the same few names stand in every row
+def _slug(word: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", word.lower()).strip("-")
+
+
+def beside(folder: Path) -> Path:
+    """Return the file of lines of a working directory."""
+    return folder.with_name(f"{folder.name}{SUFFIX}")
+
+
+def folder_of(place: Path) -> Path:
+    """Return the working directory of a place: itself, or that of a file of lines."""
+    return place.with_suffix("") if place.suffix == SUFFIX else place
+
+
+def read(place: Path | str) -> list[Table]:
+    """Return the rows of a place, whole, sorted by the names of their files. See `entries`."""
+    return [row for _, row in entries(place).values()]
+
+
+def entries(place: Path | str) -> Entries:
+    """Return the rows of a file of lines, or of a working directory and the file of lines beside it, by their key.
+
+    The key is the row's fingerprint, or the name of a row that is no cell of a matrix. Of two rows with one key the
+    first stays, unless it has an error.
+
+    Raises:
+        MissingData: There is no such file of lines. A directory that is not there has no rows.
+        DamagedFile: A row is torn, stands in one file twice, or has a fingerprint that `recipes.json` does not know.
+    """
+    place = Path(place)
+    if place.suffix == SUFFIX:
+        return _sorted(_lines(place))
+    file = beside(place)
+    return _sorted(_joined([*(_lines(file).items() if file.exists() else ()), *_files(place)]))
+
+
+def table(file: Path) -> Table:
+    """Return the row in a file of a working directory. Raises `DamagedFile`."""
+    return _parsed(file.read_bytes(), f"{file}", "delete that file and run again")
+
+
+def collect(folder: Path | str, file: Path | str | None = None) -> Path:
+    """Write the rows of a working directory to a file of lines, by default the one of its name beside it.
+
+    What that file already has stays, and so does everything that other files of lines in its directory share. Every
+    file is written whole or not at all, the shared tables before the lines that need them.
+
+    Raises:
+        BadInput: The file is not called .jsonl, or a row holds what only a line may hold.
+        MissingData: There is no row.
+        DamagedFile: Something that is there cannot be read; nothing is written then.
+        NotWritten: The disk is full, or permission is missing.
+    """
+    folder, file = Path(folder), beside(Path(folder)) if file is None else Path(file)
+    if file.suffix != SUFFIX:
+        raise BadInput(f"{file}", f"a file of lines, called *{SUFFIX}", "give it that name")
+    with Leases(file.parent / ".leases") as leases:  # two that write at once would each drop what the other shares
+        while not leases.claim("collect"):
+            time.sleep(LOOK)
+        rows = _joined([*(_lines(file).items() if file.exists() else ()), *entries(folder).items()])
+        if not rows:
+            raise MissingData(f"{folder}, without a row", "a directory that a bench wrote", "run the bench first")
+        _write(file, [row for _, row in _sorted(rows).values()])
+    return file
+
+
+def _write(file: Path, rows: Iterable[Table]) -> None:
+    used: dict[str, Table] = {}
+    lines = [f"{_text(_shortened(row, used))}\n" for row in rows]
+    shared = _shared(file.with_name(SHARED))
+    others = "".join(it.read_text("utf-8", errors="replace") for it in file.parent.glob(f"*{SUFFIX}"))
+    named = set(re.findall('"#([0-9a-f]{16})"', others))  # the old lines of this file included, until it is replaced
+    wanted = sorted(({key: it for key, it in shared.items() if key in named} | used).items())
+    with atomic_write(file.with_name(SHARED)) as partial:
+        partial.write_text("{\n" + ",\n".join(f'"{key}":{_text(it)}' for key, it in wanted) + "\n}\n", "utf-8")
+    with atomic_write(file) as partial:
+        partial.write_text("".join(lines), "utf-8")
+
+
+def _lines(file: Path) -> Entries:
+    """The rows in a file of lines."""
+    remedy = f"restore it, or delete it and collect {file.with_suffix('')} again"
+    try:
+        text = file.read_bytes()
+    except FileNotFoundError as error:
+        raise MissingData(
+            f"{file}, which does not exist", "a file that feint bench --collect wrote", "name one that is there"
+        ) from error
+    *lines, rest = text.split(b"\n")
+    if rest:
+        raise DamagedFile(f"{file}, which ends within line {len(lines) + 1}", "whole lines", remedy)
+    shared, rows = _shared(file.with_name(SHARED)), Entries()
+    for number, line in enumerate(lines, 1):
+        where = f"{file}:{number}"
+        row = _whole(_parsed(line, where, remedy), shared, where)
+        key = _key(row)
+        if key in rows:
+            raise DamagedFile(f"{where} with {key}, as in {rows[key][0]}", "one line for each row", "delete one")
+        rows[key] = where, row
+    return rows
+
+
+def _files(folder: Path) -> Iterator[tuple[str, tuple[str, Table]]]:
+    """The rows in the files of a working directory."""
+    for file in sorted(folder.glob("*.json")):
+        row = table(file)
+        yield _key(row), (f"{file}", row)
+
+
+def _shared(file: Path) -> dict[str, Table]:
+    """The tables that rows share, by their fingerprint; none where nothing was shared yet."""
+    if not file.exists():
+        return {}
+    remedy = "restore it, or collect its tables again"
+    try:
+        shared = json.loads(file.read_bytes())
+        wrong = next((key for key, it in shared.items() if key != _fingerprint(it)), None)
+    except (ValueError, AttributeError) as error:
+        raise DamagedFile(f"{file} ({error})", "the tables that rows share", remedy) from error
+    if wrong is not None:
+        raise DamagedFile(f"{file} with another table than {wrong}", "tables as they were collected", remedy)
+    return shared
+
+
+def _joined(rows: Iterable[tuple[str, tuple[str, Table]]]) -> Entries:
+    """All of them by key: the first of a key stays, and gives way only where it has an error."""
+    joined = Entries()
+    for key, entry in rows:
+        if key not in joined or joined[key][1].get("error"):
+            joined[key] = entry
+    return joined
+
+
+def _sorted(rows: Entries) -> Entries:
+    return dict(sorted(rows.items(), key=lambda item: file_name(item[1][1])))
+
+
+def _parsed(text: bytes, where: str, remedy: str) -> Table:
+    try:
+        row = json.loads(text)
+        file_name(row)  # a row has what it is called by
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise DamagedFile(f"{where} ({error})", "a row of results", remedy) from error
+    return row
+
+
+def _key(row: Table) -> str:
+    return row["fingerprint"] if "fingerprint" in row else row["name"]
+
+
+def _shortened(row: Table, shared: dict[str, Table]) -> Table:
+    """The row as a line has it; its tables are added to those that are `shared`."""
+
+    def short(value: Any) -> Any:
+        if isinstance(value, str) and value.startswith("#"):
+            raise BadInput(f"{file_name(row)} with {value!r}", "a recipe without a leading #", "name that otherwise")
+        if not isinstance(value, dict):
+            return value
+        shared[key := _fingerprint(value)] = value
+        return f"#{key}"
+
+    return _each(row, short)
+
+
+def _whole(row: Table, shared: Mapping[str, Table], where: str) -> Table:
+    """The row of a line."""
+
+    def whole(value: Any) -> Any:
+        if not isinstance(value, str) or not value.startswith("#"):
+            return value
+        if value[1:] not in shared:
+            got = f"{where} with the fingerprint {value[1:]}, which {SHARED} beside it does not know"
+            raise DamagedFile(got, f"{SHARED} as it was written with that file", "restore both files")
+        return shared[value[1:]]
+
+    return _each(row, whole)
+
+
+def _each(row: Table, change: Callable[[Any], Any]) -> Table:
+    """The row with its provenance and the members of its recipe changed."""
+    row = dict(row)
+    if isinstance(row.get("recipe"), dict):  # rows that are no cell of a matrix may have a word there
+        row["recipe"] = {name: change(value) for name, value in row["recipe"].items()}
+    if "provenance" in row:
+        row["provenance"] = change(row["provenance"])
+    return row
+
+
+def _fingerprint(value: Any) -> str:
+    return hashlib.sha256(_text(value).encode()).hexdigest()[:16]
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
