@@ -11,7 +11,7 @@ from feint.bench.suite import Suite
 from feint.errors import MissingData
 from feint.evaluation.results import Cell, Results
 from feint.models import networks
-from feint.models.training import learn
+from feint.models.training import Training, learn
 
 MEASURED = 256  # images, which are trained on again and again
 LEAST = 0.5  # seconds of measuring
@@ -41,7 +41,7 @@ def estimate(suite: Suite, cells: Iterable[Cell], results: Results) -> Estimate:
             speeds = {victim: speed(suite, victim) for victim in dict.fromkeys(it.victim for it in new)}
         except MissingData as error:
             return Estimate(None, f"nothing: {error.args[0]}")
-        seconds += sum(images(suite, it.budget) / speeds[it.victim] for it in new)
+        seconds += sum(images(suite.training_on(it.victim), it.budget) / speeds[it.victim] for it in new)
         said = ", ".join(f"{victim}: {it:,.0f} images/s" for victim, it in speeds.items())
         rests_on.append(
             f"{_thefts(len(new))} from how fast the surrogate trains here in one thread ({said}), once for each theft: "
@@ -50,9 +50,9 @@ def estimate(suite: Suite, cells: Iterable[Cell], results: Results) -> Estimate:
     return Estimate(seconds, "; ".join(rests_on) or "everything is there")
 
 
-def images(suite: Suite, budget: int) -> int:
+def images(training: Training, budget: int) -> int:
     """How many images a training on so many answers sees."""
-    return max(suite.training.epochs * budget, suite.training.least_steps * min(suite.training.batch_size, budget))
+    return max(training.epochs * budget, training.least_steps * min(training.batch_size, budget))
 
 
 def speed(suite: Suite, victim: str) -> float:
@@ -62,7 +62,7 @@ def speed(suite: Suite, victim: str) -> float:
     network = networks.get(entry.surrogate or entry.network, images)
     x, y = images.train.inputs(slice(MEASURED)), images.train.labels[:MEASURED]
     training, threads = (
-        replace(suite.training, epochs=1, least_steps=0, holdout=0, patience=None),
+        replace(suite.training_on(victim), epochs=1, least_steps=0, holdout=0, patience=None),
         torch.get_num_threads(),
     )
     torch.set_num_threads(1)

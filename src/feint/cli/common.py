@@ -20,7 +20,7 @@ def require_at_least(least: int, number: int, name: str) -> int:
     return number
 
 
-class WorkDirectory:  # noqa: N801
+class work_directory:  # noqa: N801
     """A directory beside `out` for what an interrupted job continues from; it goes when the job is done."""
 
     def __init__(self, out: Path) -> None:

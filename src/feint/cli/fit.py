@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from feint.cli.app import app
-from feint.cli.common import WorkDirectory, require_new
+from feint.cli.common import require_new, work_directory
 from feint.errors import BadInput
 
 
@@ -40,7 +40,7 @@ def fit(method: str, /, *, victim: Path, data: str, out: Path, outliers: str | N
     model, inputs = feint.victims.load(victim), registry.parse_split(data)
     given = {"outliers": registry.parse_split(outliers) if outliers else None, "seed": seed}
     require_new(out)
-    with bars() as progress, WorkDirectory(out) as progress.folder:
+    with bars() as progress, work_directory(out) as progress.folder:
         if isinstance(recipe, Boundary):
             new, record = recipe.retrain(model, inputs, **given, progress=progress)
             feint.victims.save(out, new, data=data, **record)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 from cyclopts import Parameter
 
 from feint.cli.app import Defenses, app
-from feint.cli.common import WorkDirectory, load_victim, require_new
+from feint.cli.common import load_victim, require_new, work_directory
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def steal(
     recipe = (registry.resolve if Path(attack).exists() else registry.parse)(attack, **given)
     recipe = recipe.through(*(registry.parse(it, **given) for it in lens)) if lens else recipe
     require_new(out)
-    with bars() as progress, WorkDirectory(out) as progress.folder:
+    with bars() as progress, work_directory(out) as progress.folder:
         kept = progress.folder / "transcript.safetensors"
         oracle = target.oracle(budget, Transcript.load(kept) if kept.exists() else None)
         try:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from feint.cli.app import app
-from feint.cli.common import WorkDirectory, require_new
+from feint.cli.common import require_new, work_directory
 
 
 @app.command
@@ -51,7 +51,7 @@ def train(
     if weights is not None:
         victim = victims.load_published(weights, net)
     else:
-        with bars() as progress, WorkDirectory(out) as progress.folder:
+        with bars() as progress, work_directory(out) as progress.folder:
             victim = feint.train(net, images.train, training=recipe, seed=seed, progress=progress)
     victims.save(out, victim, data=data, **({"weights": weights.name} if weights else {"training": repr(recipe)}))
     print(f"{out}: {network}, right on {metrics.stealer_accuracy(victim, images.test):.2%} of the test set")
