@@ -1,9 +1,9 @@
-# demo · test · check · bench · fuzz · soak · docs · tables · lock. Each sets up what it needs in .venv, from the pinned locks.
+# demo · test · check · bench · fuzz · load · docs · tables · lock. Each sets up what it needs in .venv, from the pinned locks.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench fuzz soak docs tables lock clean
+.PHONY: demo test check bench fuzz load docs tables lock clean
 
 demo: $(VENV)/demo
 	$(BIN)/feint demo
@@ -18,13 +18,13 @@ check: $(VENV)/dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/bench
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.speed
 
 fuzz: $(VENV)/dev $(VENV)/fuzz   # millions of cases, in minutes: results/fuzz.json
-	$(BIN)/python -m fuzz
+	$(BIN)/python -m tests.fuzz
 
-soak: $(VENV)/dev $(VENV)/mlserver   # the gateway under load and faults, 20 minutes; needs wrk and redis-server
-	OMP_NUM_THREADS=1 $(BIN)/python -m soak
+load: $(VENV)/dev $(VENV)/mlserver   # the gateway under load and faults, 20 minutes; needs wrk and redis-server
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.load
 
 docs: $(VENV)/dev
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

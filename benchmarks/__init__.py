@@ -1,1 +1,1 @@
-"""Speed: what a user would pick instead, beside ours, in one run. `make bench` writes results/bench.json."""
+"""Measurements beside the product: its speed, the gateway under load, and tables that no suite can express."""

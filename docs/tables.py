@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from soak import tables as soak_tables
+from benchmarks.load import tables as load_tables
 
 from feint.bench import load
 from feint.errors import FeintError
@@ -519,7 +519,7 @@ def metrics() -> str:
 
 
 TABLES = {
-    **soak_tables.TABLES,
+    **load_tables.TABLES,
     "metrics": metrics,
     "exported": exported,
     "refusals": refused,

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import grpc
 import httpx2
 import pytest
-from soak.processes import Server, free_port
+from benchmarks.load.processes import Server, free_port
 from tests import test_rest, test_rpc
 from tests.graph_files import whole
 

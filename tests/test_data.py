@@ -202,3 +202,15 @@ def test_a_size_is_a_part_of_the_name(root):
     assert small.shape[1:] == (4, 4)
     assert small.train == data.load("mine", size=4).train != data.load("mine").train
     assert np.array_equal(pickle.loads(pickle.dumps(small.train)).images, small.train.images)
+
+
+def test_images_of_another_size_are_scaled_by_the_mean_of_their_areas():
+    images = np.arange(2 * 4 * 4, dtype=np.uint8).reshape(2, 1, 4, 4)
+    split = Split.of(images, np.array([3, 5]), name="signs", part="train")
+    small = split.scaled((1, 2, 2))
+    assert small.images[0, 0].tolist() == [[2, 4], [10, 12]]  # halves are rounded to even
+    assert (small.name, small.part) == ("signs_2x2", "train")
+    assert small.labels.tolist() == [3, 5]
+    assert split.scaled((1, 4, 4)) is split
+    with pytest.raises(BadInput, match="signs of shape"):
+        split.scaled((3, 2, 2))

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx2
 import pytest
 import yaml
+from benchmarks.load.processes import free_port
 from tests.graph_files import whole
-from tests.redis_servers import free_port
 from tests.test_operator import decision
 
 from feint.gateway.operator import Operator

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from benchmarks.load.processes import free_port
 from docs import tables
-from tests.redis_servers import free_port
 
 from feint import cli
 

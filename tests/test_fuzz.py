@@ -1,9 +1,9 @@
 """A short run of `make fuzz`: what reads bytes of others raises nothing unforeseen, and keeps what it takes."""
 
 import pytest
-from fuzz.seeds import BYTES
-from fuzz.structured import run
-from fuzz.targets import ALL
+from tests.fuzz.seeds import BYTES
+from tests.fuzz.structured import run
+from tests.fuzz.targets import ALL
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -5,7 +5,7 @@ import json
 import httpx2
 import numpy as np
 import pytest
-from soak.processes import Server, free_port
+from benchmarks.load.processes import Server, free_port
 from tests.strangers.environments import stranger, tool
 
 from feint import export

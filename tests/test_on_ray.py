@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from benchmarks.load.processes import free_port
 from tests.graph_files import whole
-from tests.redis_servers import free_port, redis_server
+from tests.redis_servers import redis_server
 
 ROOT = Path(__file__).parents[1]
 PYTHON = ROOT / ".venv" / "ray-serve" / "bin" / "python"

@@ -10,7 +10,7 @@ import time
 import grpc
 import httpx2
 import numpy as np
-from soak.processes import Server, free_port
+from benchmarks.load.processes import Server, free_port
 from tests.graph_files import bare, defended, output_defense, undefended, whole
 
 from feint.gateway.wire import oip

@@ -12,10 +12,13 @@ from feint.bench import executor, plan, prepare
 from feint.bench.locks import Leases
 from feint.errors import BadInput, BadRecipe, DamagedFile, FeintError, UnknownName
 from feint.evaluation.results import Results
+from feint.evaluation.transfer import Springboard
+from feint.models.training import Training
 from feint.progress import ProgressCallback
 from feint.recipes.recipe import from_table, to_table
 from feint.recipes.registry import resolve, vocabulary
 from feint.service import Service, SuspectedDefense
+from feint.victims import Trained
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "src" / "feint" / "suites" / "attacks").glob("*.toml"))
@@ -143,6 +146,121 @@ def test_gaps_are_what_the_thief_of_each_victim_owns(small, tmp_path):
     nasty = narrow.defenses["nasty teacher"]
     assert isinstance(nasty, Service)
     assert nasty.defense.outputs[0].decimals == 2
+
+
+OWN = """
+title = "Two attackers"
+budgets = [40]
+seeds = 1
+training = { epochs = 3 }
+
+[victims.wide]
+data = "digits"
+network = "mlp"
+training = { epochs = 3 }
+surrogate_training = { epochs = 2, batch_size = 16 }
+budgets = [50, 60]
+springboard = { radius = 32.0 }
+
+[victims.wide.attacks.RS]
+kind = "SeedSamples"
+chunk = 25
+
+[victims.wide.attacks.KnockoffNets]
+kind = "KnockoffNets"
+training = { kind = "Training", epochs = 1 }
+
+[victims.narrow]
+data = "digits"
+network = "mlp20"
+training = { epochs = 2 }
+
+[defenses.none]
+
+[defenses.APGP]
+outputs = [{ kind = "APGP", steps = 20 }]
+
+[defenses."nasty teacher"]
+boundary = [{ kind = "NastyTeacher", training = { kind = "Training", epochs = 1 } }]
+outputs = [{ kind = "Rounding", decimals = 2 }]
+victims = ["narrow"]
+
+[attacks.Tuned]
+kind = "Tuned"
+only = ["none"]
+
+[attacks.KnockoffNets]
+kind = "KnockoffNets"
+
+[lenses.bound]
+steps = [{ kind = "PartialBayesBound", first = 20, samples = 2 }]
+leaked = true
+attacks = ["KnockoffNets"]
+
+[lenses."labels only"]
+steps = [{ kind = "HardLabels" }]
+attacks = ["RS"]
+"""
+
+
+def test_an_attacker_has_budgets_attacks_and_a_training_of_its_own_on_each_victim(small, tmp_path):
+    read = small(OWN)
+    wide, narrow = read.matrices(tmp_path / "work")
+    assert [cell for it in (wide, narrow) for cell in it.cells()] == read.cells()
+    assert {it.budget for it in wide.cells() if it.attack} == {50, 60}
+    assert {it.budget for it in narrow.cells() if it.attack} == {40}
+    assert list(wide.attacks["none"]) == ["Tuned", "KnockoffNets", "RS", "RS, labels only"]
+    assert list(narrow.attacks["none"]) == ["Tuned", "KnockoffNets"]
+    assert wide.attacks["none"]["RS"].training == Training(epochs=2, batch_size=16)
+    assert wide.attacks["none"]["KnockoffNets"].training == Training(epochs=1)
+    assert narrow.attacks["none"]["KnockoffNets"].training == Training(epochs=3)
+
+
+def test_a_springboard_of_one_victim_has_its_own_radius(small, tmp_path, digits):
+    wide, narrow = small(OWN).matrices(tmp_path / "work")
+    assert wide.springboard == Springboard(digits.train, radius=32.0)
+    assert narrow.springboard is None
+
+
+def test_a_leaked_lens_holds_what_the_owner_has_learned(small, tmp_path):
+    wide, narrow = small(OWN).matrices(tmp_path / "work")
+    assert "KnockoffNets, bound" not in wide.attacks["none"]
+    (bound,) = wide.attacks["APGP"]["KnockoffNets, bound"].lenses
+    assert bound.rehearsal.leaked
+    assert bound.rehearsal.defense == wide.defenses["APGP"]
+    assert bound.victim == Trained.of(wide.victim)
+    (bound,) = narrow.attacks["nasty teacher"]["KnockoffNets, bound"].lenses
+    assert bound.victim == Trained.of(narrow.defenses["nasty teacher"].model)
+    assert bound.victim != Trained.of(narrow.victim)
+    cell = next(it for it in wide.cells() if it.attack == "KnockoffNets, bound" and it.budget == 50)
+    assert wide.row(cell).asked == 50
+
+
+def test_a_victim_is_not_made_again_for_another_attacker(small, tmp_path, monkeypatch):
+    small(OWN).matrices(tmp_path / "work")
+    monkeypatch.setattr(prepare.ArtifactStore, "keep", lambda shelf, it: pytest.fail(f"made {it.name}"))
+    small(OWN.replace("batch_size = 16", "batch_size = 8").replace("[50, 60]", "[70]")).matrices(tmp_path / "work")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kind", "says"),
+    [
+        ("[50, 60]", "[]", BadRecipe, "one or more"),
+        ("[50, 60]", "[50, 0]", BadRecipe, "one or more"),
+        ("radius = 32.0", "radios = 32.0", BadRecipe, "did you mean 'radius'"),
+        ("radius = 32.0", "radius = 0.0", BadRecipe, "0 < radius"),
+        ("radius = 32.0", 'members = "digits"', BadRecipe, "its other fields"),
+        ("chunk = 25", 'only = ["nonne"]', UnknownName, "did you mean 'none'"),
+        ("chunk = 25", "chunks = 25", BadRecipe, "did you mean 'chunk'"),
+        ("surrogate_training = { epochs", "surrogate_training = { epoch", BadRecipe, "did you mean 'epochs'"),
+        ('attacks = ["RS"]', 'attacks = ["RSS"]', UnknownName, "did you mean 'RS'"),
+        ("leaked = true", "leaked = false", BadRecipe, "give victim"),
+    ],
+)
+def test_a_table_of_one_victim_is_checked_before_anything_runs(small, old, new, kind, says):
+    assert old in OWN
+    with pytest.raises(kind, match=says):
+        small(OWN.replace(old, new, 1))
 
 
 def test_what_was_made_is_not_made_again_unless_the_suite_says_otherwise(small, tmp_path, monkeypatch):

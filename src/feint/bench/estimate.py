@@ -37,7 +37,7 @@ def estimate(suite: Suite, cells: Iterable[Cell], results: Results) -> Estimate:
             speeds = {victim: speed(suite, victim) for victim in dict.fromkeys(it.victim for it in new)}
         except MissingData as error:
             return Estimate(None, f"nothing: {error.args[0]}")
-        seconds += sum(images_seen(suite.training, it.budget) / speeds[it.victim] for it in new)
+        seconds += sum(images_seen(suite.training_on(it.victim), it.budget) / speeds[it.victim] for it in new)
         said = ", ".join(f"{victim}: {it:,.0f} images/s" for victim, it in speeds.items())
         rests_on.append(
             f"{_thefts(len(new))} from how fast the surrogate trains here in one thread ({said}), once for each theft: "
@@ -55,7 +55,7 @@ def speed(suite: Suite, victim: str) -> float:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return 1 / seconds_per_image(network, x, labels, suite.training)
+        return 1 / seconds_per_image(network, x, labels, suite.training_on(victim))
     finally:
         torch.set_num_threads(threads)
 

@@ -64,16 +64,18 @@ def check(suite: Suite) -> None:
         for network in filter(None, (victim.network, victim.surrogate)):
             _known("network", network, networks.BODIES)
         _data(victim.pool)
+        suite.springboard_on(name)
         if not any(suite.on(name)):
             raise BadRecipe(f"no defense for the victim {name!r}", "at least one", "add [defenses.none]")
     for defense in suite.defenses.values():
         _all_known("victim", defense.victims, suite.victims)
         _data(defense.outliers)
-    for theft in suite.attacks.values():
+    thefts = [suite.attacks, *(it.attacks for it in suite.victims.values())]
+    for theft in (it for table in thefts for it in table.values()):
         _all_known("defense", theft.only, suite.defenses)
     for looks in suite.lenses.values():
         _all_known("defense", looks.only, suite.defenses)
-        _all_known("attack", looks.attacks, suite.attacks)
+        _all_known("attack", looks.attacks, {name for table in thefts for name in table})
     attacks = {it.attack for it in suite.cells()}
     for row in suite.expected:
         _known("victim", row.victim, suite.victims)
@@ -126,8 +128,10 @@ def _training(table: Any) -> Training:
 
 
 def _victim(table: Any) -> Any:
-    own = _mapping("victims", table)
-    return {**own, "training": _training(own["training"])} if "training" in own else own
+    readers: dict[str, Callable[[Any], Any]] = {"training": _training, "surrogate_training": _training}
+    readers["attacks"] = lambda it: _named("attacks", it, _theft)
+    readers["springboard"] = lambda it: _mapping("springboard", it)
+    return {key: readers.get(key, _frozen)(value) for key, value in _mapping("victims", table).items()}
 
 
 def _theft(where: str, table: Any) -> AttackEntry:

@@ -6,19 +6,18 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import quote
 
 from feint import data, victims
 from feint.bench.locks import Leases
 from feint.bench.matrix import Defended, Matrix, through
-from feint.bench.suite import Owned, Suite
+from feint.bench.suite import Leak, Owned, Suite
 from feint.data import pools
 from feint.defense import Defense, Ladder
 from feint.errors import BadInput
-from feint.evaluation.transfer import Springboard
 from feint.models import networks
 from feint.models.networks import Classifier
 from feint.models.training import Training, train
@@ -121,7 +120,8 @@ class ArtifactStore:
     def made_of(self, name: ArtifactKey) -> str:
         """What stands for all that it depends on."""
         victim = self._suite.victims[name[0]]
-        what: list[Any] = [asdict(victim), victim.weights and _digest(weights(victim.weights))]
+        what: list[Any] = [victim.data, victim.network, victim.training and to_table(victim.training)]
+        what += [victim.weights, victim.weights and _digest(weights(victim.weights))]
         what += [data.load(victim.data).train.fingerprint]
         if len(name) == 2:
             entry = self._suite.defenses[name[1]]
@@ -196,22 +196,35 @@ def _matrix(
 ) -> Matrix:
     entry = suite.victims[name]
     images = data.load(entry.data)
-    pool = images.pool if entry.pool is None else pools.parse_pool(entry.pool)
-    owned = Owned(pool, networks.get(entry.surrogate or entry.network, images), suite.training)
+    pool = images.pool if entry.pool is None else pools.parse_pool(entry.pool).scaled(images.shape)
+    owned = Owned(pool, networks.get(entry.surrogate or entry.network, images), suite.training_on(name))
+    defended = {it: shelf.defense(name, it) for it in defenses}
     return Matrix(
         victim,
         images.test,
         attacks={},
         against={
-            it: through(suite.attacks_on(it, owned), suite.lenses_on(it, owned), suite.combined()) for it in defenses
+            it: through(
+                suite.attacks_on(name, it, owned),
+                suite.lenses_on(it, owned, _leak(defended[it], victim)),
+                suite.combined(),
+            )
+            for it in defenses
         },
-        defenses={it: shelf.defense(name, it) for it in defenses},
-        budgets=suite.budgets,
+        defenses=defended,
+        budgets=suite.budgets_on(name),
         seeds=range(suite.seeds),
         name=name,
         only=only,
-        springboard=Springboard(images.train) if suite.springboard else None,
+        springboard=suite.springboard_on(name, images.train),
     )
+
+
+def _leak(defended: Defended, victim: Classifier) -> Leak:
+    """The secrets of an owner; a boundary defense has a model of its own."""
+    if isinstance(defended, Service):
+        return Leak(defended.defense, cast(Classifier, defended.model))
+    return Leak(defended, victim)
 
 
 def weights(name: str) -> Path:

@@ -11,11 +11,22 @@ Table = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class AttackEntry:
+    """`[attacks.NAME]`: a recipe with its `kind`, and `only` the defenses that it is run on, by default all."""
+
+    recipe: Table
+    only: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class VictimEntry:
     """`[victims.NAME]`: a network on a data set, trained here or with published `weights`.
 
-    `weights` is an .npz file, here or under FEINT_DATA. `pool` is what the thief asks about, like "cifar100/train"; by
-    default the data set's own. `surrogate` is the thief's network; by default the victim's.
+    `weights` is an .npz file, here or under FEINT_DATA. `pool` is what the attacker asks about, like "cifar100/train":
+    by default the data set's own; images of another size are scaled to the victim's. `surrogate` is the attacker's
+    network, by default the victim's, and `surrogate_training` how it is trained, by default the suite's `training`.
+    `budgets` stand in place of the suite's. `attacks` are run on this victim alone, in place of the suite's of the same
+    name. `springboard` has fields of `Springboard`, and turns it on for this victim.
     """
 
     data: str
@@ -24,10 +35,16 @@ class VictimEntry:
     weights: str | None = None
     pool: str | None = None
     surrogate: str | None = None
+    surrogate_training: Training | None = None
+    budgets: tuple[int, ...] | None = None
+    attacks: Mapping[str, AttackEntry] = field(default_factory=dict)
+    springboard: Table | None = None
 
     def __post_init__(self) -> None:
         if self.training is not None and self.weights is not None:
             raise BadRecipe("a victim with training and weights", "one of them", "leave one out")
+        if self.budgets is not None and (not self.budgets or min(self.budgets) < 1):
+            raise BadRecipe(f"a victim with budgets {list(self.budgets)}", "one or more, of 1 or more", "change them")
 
 
 @dataclass(frozen=True)
@@ -53,24 +70,18 @@ class DefenseEntry:
 
 
 @dataclass(frozen=True)
-class AttackEntry:
-    """`[attacks.NAME]`: a recipe with its `kind`, and `only` the defenses that it is run on, by default all."""
-
-    recipe: Table
-    only: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
 class LensEntry:
     """`[lenses.NAME]`: recipes of lenses, the first nearest to the attack.
 
     `only` are the defenses that it looks at, by default all that it can be put before, and `attacks` those that look
-    through it, by default all.
+    through it, by default all. With `leaked` the attacker holds what only the owner has, the fitted defense and the
+    model behind it: for upper bounds.
     """
 
     steps: tuple[Table, ...]
     only: tuple[str, ...] | None = None
     attacks: tuple[str, ...] | None = None
+    leaked: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,7 +106,7 @@ class SuiteTables:
     budgets: tuple[int, ...]
     victims: Mapping[str, VictimEntry]
     defenses: Mapping[str, DefenseEntry]
-    attacks: Mapping[str, AttackEntry]
+    attacks: Mapping[str, AttackEntry] = field(default_factory=dict)
     seeds: int = 3
     training: Training = Training()
     lenses: Mapping[str, LensEntry] = field(default_factory=dict)

@@ -17,11 +17,14 @@ from feint.defenses.boundary import Boundary
 from feint.defenses.outputs import LabelOnly
 from feint.errors import BadRecipe
 from feint.evaluation.results import Cell
-from feint.models.networks import Network
+from feint.evaluation.transfer import Springboard
+from feint.models.networks import Classifier, Network
 from feint.models.training import Training
 from feint.recipes import registry
-from feint.recipes.recipe import from_table, known_fields
+from feint.recipes.recipe import build, from_table, known_fields
+from feint.recipes.store import Weights
 from feint.service import SuspectedDefense
+from feint.victims import Trained
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,14 @@ class Owned:
     pool: Split
     surrogate: Network
     training: Training
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Secrets of an owner, for lenses that are upper bounds: the fitted defense, and the model behind it."""
+
+    defense: Defense | Ladder
+    model: Classifier
 
 
 @dataclass(frozen=True)
@@ -44,9 +55,26 @@ class Suite(SuiteTables):
     def owned(self, victim: str) -> Owned:
         """A stand-in for what the thief will own: enough to build recipes, without reading data."""
         entry = self.victims[victim]
-        return Owned(
-            Split(entry.data, "pool", ""), Network(entry.surrogate or entry.network, (3, 32, 32), 10), self.training
-        )
+        network = Network(entry.surrogate or entry.network, (3, 32, 32), 10)
+        return Owned(Split(entry.data, "pool", ""), network, self.training_on(victim))
+
+    def training_on(self, victim: str) -> Training:
+        """Return how surrogates of this victim are trained."""
+        return self.victims[victim].surrogate_training or self.training
+
+    def budgets_on(self, victim: str) -> tuple[int, ...]:
+        """Return the budgets of the attacks on this victim."""
+        return self.victims[victim].budgets or self.budgets
+
+    def springboard_on(self, victim: str, members: Split | None = None) -> Springboard | None:
+        """Return what surrogates of this victim are tried for, if they are. Raises `BadRecipe`."""
+        fields = self.victims[victim].springboard
+        if fields is None:
+            return Springboard(members) if self.springboard else None
+        if "members" in fields:
+            raise BadRecipe(f"victims.{victim}.springboard with members", "its other fields", "leave them out")
+        where = f"victims.{victim}.springboard"
+        return build(where, {"members": members, **fields}, {where: Springboard})
 
     def recipe(self, defense: str) -> Defense | Ladder:
         """What stands on the line, before anything in it has learned. Raises `UnknownName` or `BadRecipe`."""
@@ -67,17 +95,18 @@ class Suite(SuiteTables):
         """The recipes that make a new victim."""
         return [from_table(it, registry.vocabulary()) for it in self.defenses[defense].boundary]
 
-    def attacks_on(self, defense: str, owned: Owned) -> dict[str, Attack]:
-        """The attacks that a defense meets, without a lens."""
-        entries = {name: it for name, it in self.attacks.items() if it.only is None or defense in it.only}
+    def attacks_on(self, victim: str, defense: str, owned: Owned) -> dict[str, Attack]:
+        """The attacks that a defense of a victim meets, without a lens."""
+        entries = {**self.attacks, **self.victims[victim].attacks}
+        entries = {name: it for name, it in entries.items() if it.only is None or defense in it.only}
         built = {name: from_table(it.recipe, registry.vocabulary(), **vars(owned)) for name, it in entries.items()}
         return {name: _kind(it, Attack, f"attacks.{name}") for name, it in built.items()}
 
-    def lenses_on(self, defense: str, owned: Owned) -> dict[str, tuple[Lens, ...]]:
-        """The lenses that a defense is looked at through."""
+    def lenses_on(self, defense: str, owned: Owned, leak: Leak | None = None) -> dict[str, tuple[Lens, ...]]:
+        """The lenses that a defense is looked at through; without a `leak` those that need it hold a stand-in."""
         hindered = self.hindrances(defense)
         return {
-            name: self._lens(name, defense, owned)
+            name: self._lens(name, defense, owned, leak)
             for name, entry in self.lenses.items()
             if name not in hindered and (entry.only is None or defense in entry.only)
         }
@@ -100,24 +129,32 @@ class Suite(SuiteTables):
         owned = self.owned(victim)
         names = {
             defense: list(
-                matrix.through(self.attacks_on(defense, owned), self.lenses_on(defense, owned), self.combined())
+                matrix.through(self.attacks_on(victim, defense, owned), self.lenses_on(defense, owned), self.combined())
             )
             for defense in self.on(victim)
         }
-        return matrix.cells(victim, names, self.budgets, range(self.seeds), only=only)
+        return matrix.cells(victim, names, self.budgets_on(victim), range(self.seeds), only=only)
 
     def with_seeds(self, seeds: int) -> "Suite":
         """The same suite with another number of seeds."""
         return replace(self, seeds=seeds)
 
-    def _lens(self, name: str, defense: str, owned: Owned) -> tuple[Lens, ...]:
-        given = vars(owned) | _known_of(self.recipe(defense))
+    def _lens(self, name: str, defense: str, owned: Owned, leak: Leak | None = None) -> tuple[Lens, ...]:
+        given = vars(owned) | self._known(name, defense, owned, leak)
         steps = [from_table(it, registry.vocabulary(), **given) for it in self.lenses[name].steps]
         return tuple(_kind(it, Lens, f"lenses.{name}.steps") for it in steps)
 
+    def _known(self, name: str, defense: str, owned: Owned, leak: Leak | None = None) -> dict[str, Any]:
+        """What an attacker who looks through this lens knows of a defense, by the fields that it fills."""
+        if not self.lenses[name].leaked:
+            return _known_of(self.recipe(defense))
+        if leak is None:
+            return _known_of(self.recipe(defense), leaked=True) | {"victim": Trained(owned.surrogate, Weights(""))}
+        return _known_of(leak.defense, leaked=True) | {"victim": Trained.of(leak.model)}
+
     def _hindrance(self, name: str, defense: str, owned: Owned) -> str:
         recipe = self.recipe(defense)
-        for missing in _missing(self.lenses[name].steps, _known_of(recipe)):
+        for missing in _missing(self.lenses[name].steps, self._known(name, defense, owned)):
             return NEEDS[missing]
         lens = self._lens(name, defense, owned)
         inputs, outputs = (recipe.inputs, recipe.outputs) if isinstance(recipe, Defense) else ((), ())
@@ -136,11 +173,11 @@ NEEDS = {
 }
 
 
-def _known_of(recipe: Defense | Ladder) -> dict[str, Any]:
-    """What a thief who knows the method and its numbers knows of a defense, by the fields that it fills."""
+def _known_of(recipe: Defense | Ladder, *, leaked: bool = False) -> dict[str, Any]:
+    """What is known of a defense, by the fields that it fills: the method and its numbers, or all with `leaked`."""
     if isinstance(recipe, Ladder) or not (recipe.inputs or recipe.outputs):
         return {}
-    known: dict[str, Any] = {"rehearsal": SuspectedDefense(replace(recipe, access=()))}
+    known: dict[str, Any] = {"rehearsal": SuspectedDefense(replace(recipe, access=()), leaked)}
     if not recipe.inputs and len(recipe.outputs) == 1 and isinstance(recipe.outputs[0], Elementwise):
         known["defense"] = recipe.outputs[0]
     return known

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from feint.data.readers import Parts, divide
@@ -66,6 +67,16 @@ class Split:
         if not 0 <= i < of or ":" in self.part:
             raise BadInput(f"share {i} of {of} of {self.part}", "0 ≤ i < of, of a whole part", "change it")
         return Split.of(self.images[i::of], self.arrays[1][i::of], name=self.name, part=f"{self.part}:{i}/{of}")
+
+    def scaled(self, shape: tuple[int, int, int]) -> "Split":
+        """The same images in this (C, H, W), each pixel the mean of the area that it covers. Raises `BadInput`."""
+        if self.shape == tuple(shape):
+            return self
+        if self.shape[0] != shape[0]:
+            raise BadInput(f"{self.name} of shape {self.shape}", f"images like {tuple(shape)}", "choose other images")
+        small = F.interpolate(self.inputs(), size=shape[1:], mode="area").mul(255).round().to(torch.uint8)
+        name = f"{self.name}_{shape[2]}x{shape[1]}"
+        return Split.of(small.numpy(), self.arrays[1], name=name, part=self.part)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -1,0 +1,1 @@
+"""The gateway under load and faults: `python -m benchmarks.load [NAME …]` writes results/load.json."""

@@ -1,0 +1,86 @@
+"""In front of another server: MLServer with a model of scikit-learn, asked directly and through the gateway."""
+
+import itertools
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import feint
+from benchmarks.load import load
+from benchmarks.load.gateways import MODEL, Running, gateway
+from benchmarks.load.processes import Server, free_port
+from benchmarks.load.progress import told
+from feint import Defense
+from feint.defenses.outputs import ReverseSigmoid
+
+ROOT = Path(__file__).parents[2]
+MLSERVER = ROOT / ".venv" / "mlserver" / "bin"
+SECONDS, ROUNDS, CONNECTIONS = 2, 2, (1, 8, 16)
+DIRECT = "MLServer"
+FEATURES, CLASSES, WARM = 64, 10, 1
+
+
+def rows(room: Path) -> list[dict[str, Any]]:
+    """A row for each way to ask and number of clients. Raises RuntimeError where MLServer is not installed."""
+    q = feint.export.outputs(Defense(outputs=[ReverseSigmoid()]), room / "q.onnx", classes=CLASSES, gateway=True)
+    with ExitStack() as stack:
+        behind = stack.enter_context(mlserver(room))
+        ways = {
+            DIRECT: behind,
+            "gateway, JSON behind": stack.enter_context(_before(behind.url, q.path, room / "rest")),
+            "gateway, gRPC behind": stack.enter_context(_before(f"grpc://{behind.grpc}", q.path, room / "grpc")),
+        }
+        for server in ways.values():
+            _measured(server)
+        found = []
+        for number, n in itertools.product(range(ROUNDS), CONNECTIONS):
+            for name, server in ways.items():  # beside each other in time: others may use the machine
+                seen = _measured(server, n)
+                told(f"round {number + 1}", name, f"{n} clients", f"{seen.rate:,.0f} a second, {seen.p50_ms:.2f} ms")
+                found.append({"server": name, "clients": n} | load.row(seen, 0.0))
+    return compared(found)
+
+
+def compared(found: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The best round of each, with `throughput` as a share of the direct one and `added_p50_ms`, `added_p99_ms`."""
+    best = dict[tuple[str, int], dict[str, Any]]()
+    for it in found:
+        key = it["server"], it["clients"]
+        if key not in best or it["rate"] > best[key]["rate"]:
+            best[key] = {name: value for name, value in it.items() if name != "cpu_ms"}
+    for it in best.values():
+        direct = best[DIRECT, it["clients"]]
+        it["throughput"] = it["rate"] / direct["rate"]
+        it |= {f"added_{name}": it[name] - direct[name] for name in ("p50_ms", "p99_ms")}
+    return list(best.values())
+
+
+@contextmanager
+def mlserver(room: Path) -> Iterator[Running]:
+    """MLServer with a logistic regression of digits."""
+    if not MLSERVER.exists():
+        raise RuntimeError(f"no {MLSERVER.parent}: make .venv/mlserver")
+    folder, rest, grpc = room / "mlserver", free_port(), free_port()
+    folder.mkdir()
+    script = ROOT / "tests" / "strangers" / "digits_model.py"
+    subprocess.run([MLSERVER / "python", "-I", script, folder, str(rest), str(grpc), MODEL], check=True)
+    with Server([str(MLSERVER / "mlserver"), "start", str(folder)], rest, log=room / "mlserver.log") as process:
+        yield Running(process, f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}", [])
+
+
+def _before(upstream: str, outputs: Path, room: Path) -> Any:
+    told_of_it = {"input": "x", "output": "predict_proba", "shape": [1, 8, 8], "flat": True, "classes": CLASSES}
+    model = {"upstream": upstream, "outputs": str(outputs), "access": ["Budget(1000000000)"]} | told_of_it
+    return gateway(model, room, store=f"sqlite:{room / 'ledger.db'}", clients=CONNECTIONS[-1])
+
+
+def _measured(server: Running, n: int = WARM) -> load.Load:
+    direct = not server.keys
+    shape = (1, FEATURES) if direct else (1, 1, 8, 8)
+    x = (np.random.default_rng(1).integers(0, 17, shape) / 16).astype(np.float32)
+    body = load.Body.json(x, "x", "predict_proba" if direct else "probabilities")
+    return load.rest(server.rest, body, connections=n, seconds=SECONDS, keys=server.keys)

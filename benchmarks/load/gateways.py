@@ -1,0 +1,105 @@
+"""Gateways, bare servers and stores as processes, for the scenes."""
+
+import secrets
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from benchmarks.load.processes import Server, free_port
+from feint.gateway.door import keyfile
+
+MODEL = "victim"
+SERVE = sys.executable, "-c", "from feint.cli import main; main()", "serve"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server, its address, and the keys that open it."""
+
+    process: Server
+    url: str
+    grpc: str
+    keys: list[str]
+
+    @property
+    def rest(self) -> str:
+        """Where it is asked over HTTP."""
+        return f"{self.url}/v2/models/{MODEL}/infer"
+
+
+@contextmanager
+def bare(graph: Path, room: Path) -> Iterator[Running]:
+    """The server that defends nothing."""
+    rest, grpc = free_port(), free_port()
+    command = [sys.executable, "-m", "benchmarks.load.bare", str(graph), str(rest), str(grpc)]
+    with Server(command, rest, log=room / "bare.log") as process:
+        yield Running(process, f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}", [])
+
+
+@contextmanager
+def gateway(model: Mapping[str, Any], room: Path, *, store: str, clients: int = 1) -> Iterator[Running]:
+    """A gateway with one model, `victim`, and as many keys as there are clients."""
+    rest, grpc = free_port(), free_port()
+    room.mkdir(exist_ok=True)
+    issued = issue(room / "keys.db", clients)
+    settings = {
+        "server": {"rest_port": rest, "grpc_port": grpc},
+        "keys": {"file": str(room / "keys.db")},
+        "ledger": {"store": store},
+        "operator": {"metrics": True, "ui": False, "log": "warning"},
+        "models": {MODEL: dict(model)},
+    }
+    with _serving(settings, room, rest) as process:
+        yield Running(process, f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}", issued)
+
+
+@contextmanager
+def plain_gateway(graph: Path, room: Path) -> Iterator[Running]:
+    """A v2 server that defends nothing and lets everybody in: what stands behind a gateway."""
+    rest, grpc = free_port(), free_port()
+    room.mkdir(exist_ok=True)
+    settings = {
+        "server": {"rest_port": rest, "grpc_port": grpc},
+        "keys": {"anonymous": True},
+        "ledger": {"store": "memory:"},
+        "operator": {"metrics": False, "ui": False, "log": "warning"},
+        "models": {MODEL: {"path": str(graph)}},
+    }
+    with _serving(settings, room, rest) as process:
+        yield Running(process, f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}", [])
+
+
+def _serving(settings: Mapping[str, Any], room: Path, port: int) -> Server:
+    (room / "gateway.toml").write_text(tomli_w.dumps(settings))
+    return Server([*SERVE, str(room / "gateway.toml")], port, log=room / "gateway.log")
+
+
+@contextmanager
+def redis(room: Path, *options: str) -> Iterator[tuple[str, Server]]:
+    """A Redis server of its own: its URL and its process."""
+    port = free_port()
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(room), *options]
+    with Server(command, port, log=room / "redis.log") as process:
+        yield f"redis://127.0.0.1:{port}/0", process
+
+
+def issue(path: Path, clients: int) -> list[str]:
+    """New keys for so many clients."""
+    path.unlink(missing_ok=True)
+    keyfile.Keys(path, new=True)
+    names = [f"client-{i}" for i in range(clients)]
+    numbers, secret = [f"{i:012x}" for i in range(clients)], secrets.token_urlsafe(32)
+    rows = [
+        (it, keyfile.hashed(secret), name, "", "infer", time.time(), None, None)
+        for it, name in zip(numbers, names, strict=True)
+    ]
+    with closing(sqlite3.connect(path)) as file, file:  # at once: `Keys.add` looks at all keys before each
+        file.executemany("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    return [f"feint_{it}_{secret}" for it in numbers]

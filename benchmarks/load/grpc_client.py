@@ -1,0 +1,54 @@
+"""A closed loop of gRPC clients in its own process: `python -m benchmarks.load.grpc_client DIR` prints the load."""
+
+import asyncio
+import itertools
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import uvloop
+
+from feint.gateway.wire import oip
+
+METHOD = f"/{oip.SERVICE}/ModelInfer"
+
+
+async def main(room: Path) -> dict[str, Any]:
+    """Ask until the time is over; the first four values of each request are its own."""
+    given, x = json.loads((room / "given.json").read_text()), np.load(room / "x.npy")
+    tail, numbers, taken, failed = x.astype("<f4").tobytes()[16:], itertools.count(time.time_ns() % 2**31), [], 0
+    keys = itertools.cycle(given["keys"] or [""])
+    end = time.perf_counter() + given["seconds"]
+
+    async def client(channel: grpc.aio.Channel) -> None:
+        nonlocal failed
+        ask = channel.unary_unary(
+            METHOD,
+            request_serializer=oip.ModelInferRequest.SerializeToString,
+            response_deserializer=oip.ModelInferResponse.FromString,
+        )
+        while (start := time.perf_counter()) < end:
+            first = np.frombuffer(next(numbers).to_bytes(4, "little"), np.uint8).astype("<f4") / np.float32(255)
+            request = oip.ModelInferRequest(model_name=given["model"], raw_input_contents=[first.tobytes() + tail])
+            request.inputs.add(name=given["input"], datatype="FP32", shape=x.shape)
+            key = next(keys)
+            try:
+                await ask(request, metadata=[("authorization", f"Bearer {key}")] if key else [])
+                taken.append(time.perf_counter() - start)
+            except grpc.aio.AioRpcError:
+                failed += 1
+
+    began = time.perf_counter()
+    async with grpc.aio.insecure_channel(given["address"]) as channel:
+        await asyncio.gather(*(client(channel) for _ in range(given["connections"])))
+    p50, p99 = (1000 * float(it) for it in np.percentile(taken or [np.nan], [50, 99]))
+    seconds = time.perf_counter() - began
+    return {"requests": len(taken), "failed": failed, "seconds": seconds, "p50_ms": p50, "p99_ms": p99}
+
+
+if __name__ == "__main__":
+    print(json.dumps(uvloop.run(main(Path(sys.argv[1])))))

@@ -1,0 +1,106 @@
+"""Closed loops of clients: wrk for REST, and a process of grpc.aio for gRPC."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+SCRIPT = Path(__file__).with_name("vary.lua")
+LEVELS = [k / 255 for k in range(256)]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a run of clients saw: requests answered with 200, those that were not, milliseconds."""
+
+    requests: int
+    failed: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+
+    @property
+    def rate(self) -> float:
+        """Requests a second."""
+        return self.requests / self.seconds
+
+
+@dataclass(frozen=True)
+class Body:
+    """A request whose first four values are written anew each time: none is a repeat.
+
+    `head`, four of `levels`, joined by `between`, and `tail` are one body; every level has the same number of bytes.
+    """
+
+    head: bytes
+    levels: Sequence[bytes]
+    between: bytes
+    tail: bytes
+    headers: Mapping[str, str]
+
+    @classmethod
+    def binary(cls, x: np.ndarray, name: str, output: str) -> "Body":
+        """`x` (N, …) by the binary tensor extension, and the `output` as well."""
+        tensor = {
+            "name": name,
+            "shape": list(x.shape),
+            "datatype": "FP32",
+            "parameters": {"binary_data_size": x.nbytes},
+        }
+        wanted = {"name": output, "parameters": {"binary_data": True}}
+        head = json.dumps({"inputs": [tensor], "outputs": [wanted]}).encode()
+        headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
+        levels = [np.float32(it).tobytes() for it in LEVELS]
+        return cls(head, levels, b"", x.astype("<f4").tobytes()[16:], headers)
+
+    @classmethod
+    def json(cls, x: np.ndarray, name: str, output: str) -> "Body":
+        """`x` (N, …) as JSON, and the `output` that is wanted."""
+        values = ",".join(repr(float(it)) for it in x.ravel()[4:])
+        head = f'{{"inputs":[{{"name":"{name}","shape":{list(x.shape)},"datatype":"FP32","data":['
+        levels = [f"{it:.6f}".encode() for it in LEVELS]
+        return cls(
+            head.encode(),
+            levels,
+            b",",
+            f',{values}]}}],"outputs":[{{"name":"{output}"}}]}}'.encode(),
+            {"Content-Type": "application/json"},
+        )
+
+
+def rest(url: str, body: Body, *, connections: int, seconds: float, keys: Sequence[str] = ()) -> Load:
+    """`connections` clients that ask `url` again and again, with one of `keys` after the other."""
+    with tempfile.TemporaryDirectory() as room:
+        for name in ("head", "between", "tail"):
+            (Path(room) / name).write_bytes(getattr(body, name))
+        (Path(room) / "levels").write_bytes(b"".join(body.levels))
+        (Path(room) / "keys").write_text("\n".join(keys))
+        (Path(room) / "headers").write_text("\n".join(f"{k}: {v}" for k, v in body.headers.items()))
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "-s", str(SCRIPT), url]
+        said = subprocess.run([*command, "--", room], capture_output=True, text=True, check=True).stdout
+    told = json.loads(said[said.rindex("{") :])
+    return Load(**told)
+
+
+def grpc(
+    address: str, model: str, x: np.ndarray, name: str, *, connections: int, seconds: float, keys: Sequence[str] = ()
+) -> Load:
+    """The same over gRPC, with raw contents, from a process of its own."""
+    with tempfile.TemporaryDirectory() as room:
+        np.save(Path(room) / "x.npy", x)
+        given = {"address": address, "model": model, "input": name, "connections": connections, "seconds": seconds}
+        (Path(room) / "given.json").write_text(json.dumps(given | {"keys": list(keys)}))
+        command = [sys.executable, "-m", "benchmarks.load.grpc_client", room]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return Load(**json.loads(said))
+
+
+def row(load: Load, processor_seconds: float) -> dict[str, float]:
+    """A load as figures for results/."""
+    per_request = 1000 * processor_seconds / max(1, load.requests)
+    return asdict(load) | {"rate": load.rate, "cpu_ms": per_request}

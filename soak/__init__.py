@@ -1,1 +1,0 @@
-"""The gateway under load and faults: `python -m soak [NAME …]` writes results/soak.json."""

@@ -1,0 +1,108 @@
+"""The arithmetic of the scenes of `make load`: what they say of a gateway is no better than their sums."""
+
+import json
+import sys
+import time
+
+import numpy as np
+import pytest
+from benchmarks.load import cost, front, load
+from benchmarks.load.askers import Right, Seen
+from benchmarks.load.faults import balance
+from benchmarks.load.processes import Server, free_port
+from benchmarks.record import record
+
+BUSY = """
+import os, socket, sys, time
+it = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+if os.fork() == 0:
+    it.close()
+while time.process_time() < 0.4:
+    pass
+time.sleep(60)
+"""
+
+
+def test_processor_time_is_that_of_the_process_and_its_children_however_long_it_waits(tmp_path):
+    port = free_port()
+    with Server([sys.executable, "-c", BUSY, str(port)], port, log=tmp_path / "log") as it:
+        end = time.monotonic() + 20
+        while it.processor_seconds < 0.75 and time.monotonic() < end:
+            time.sleep(0.05)
+        assert it.processor_seconds == pytest.approx(0.8, abs=0.1)  # two processes of 0.4 s
+        assert 2 < it.memory < 100
+        it.kill()
+
+
+def test_a_request_costs_the_processor_time_of_all_divided_by_their_number():
+    seen = load.Load(requests=2000, failed=3, seconds=4.0, p50_ms=1.0, p99_ms=2.0)
+    told = load.row(seen, processor_seconds=0.5)
+    assert (told["rate"], told["cpu_ms"]) == (500.0, 0.25)
+
+
+def row(server, clients, cpu, rate):
+    return {"server": server, "protocol": "JSON", "clients": clients, "cpu_ms": cpu, "rate": rate}
+
+
+def test_of_the_rounds_the_cheapest_counts_and_it_is_compared_with_as_many_clients():
+    rounds = [row("bare", 1, 0.2, 100.0), row("bare", 1, 0.1, 80.0), row("bare", 8, 0.5, 10.0), row("us", 1, 0.3, 40.0)]
+    told = {(it["server"], it["clients"]): it for it in cost.compared(cost.cheapest([*rounds, row("us", 8, 0.6, 5.0)]))}
+    assert told["us", 1]["added_ms"] == pytest.approx(0.2)
+    assert told["us", 1]["throughput"] == pytest.approx(0.5)
+    assert told["us", 8]["added_ms"] == pytest.approx(0.1)
+    assert told["bare", 1]["added_ms"] == 0
+
+
+def test_in_front_of_a_server_the_best_rounds_are_compared():
+    def seen(server, rate, p50, p99):
+        return {"server": server, "clients": 1, "rate": rate, "p50_ms": p50, "p99_ms": p99}
+
+    found = [seen(front.DIRECT, 90.0, 9.0, 9.0), seen(front.DIRECT, 100.0, 1.0, 3.0), seen("us", 80.0, 1.5, 5.0)]
+    told = front.compared(found)[1]
+    assert (told["throughput"], told["added_p50_ms"], told["added_p99_ms"]) == (0.8, 0.5, 2.0)
+
+
+def test_answers_that_were_not_charged_are_lost_and_no_other_client_makes_up_for_them():
+    seen = [Seen("a", answered=10, times=[1.0, 7.5]), Seen("b", answered=5, in_flight=2, times=[2.0, 8.0])]
+    told = balance(seen, {"a": 9, "b": 6}, again=7.0)
+    assert {key: told[key] for key in ("answered", "charged", "lost", "extra", "in_flight")} == {
+        "answered": 15, "charged": 15, "lost": 1, "extra": 1, "in_flight": 2,
+    }  # fmt: skip
+    assert told["recovery_s"] == 0.5
+    assert balance(seen, {"a": 10, "b": 5}, again=9.0)["recovery_s"] == float("inf")
+
+
+def test_only_the_answer_of_a_rung_may_leave():
+    p = np.array([0.2, 0.8])
+    right = Right([b""], [[p, p[::-1]]])
+    assert right.defended(0, [0.2, 0.8])
+    assert right.defended(0, [0.8, 0.2])
+    assert not right.defended(0, [0.3, 0.7])
+    assert not right.defended(0, [0.2, 0.8, 0.0])
+
+
+@pytest.mark.parametrize("body", [load.Body.binary, load.Body.json])
+def test_a_request_is_whole_with_any_four_levels(body):
+    """As the gateway reads it."""
+    from feint.gateway.desk import About
+    from feint.gateway.gateway import Limits
+    from feint.gateway.wire.codec import Wire
+
+    x = np.full((1, 2, 3), 0.25, np.float32)
+    it = body(x, "x", "p")
+    sent = it.head + it.between.join(it.levels[k] for k in (0, 51, 255, 102)) + it.tail
+    assert len({len(level) for level in it.levels}) == 1
+    wire = Wire(About("m", "x", (2, 3), "p", 2), Limits())
+    asked = wire.read(sent, it.headers.get("Inference-Header-Content-Length", ""), "client").asked
+    np.testing.assert_allclose(asked.x.ravel(), [0, 0.2, 1, 0.4, 0.25, 0.25], atol=1e-6)
+
+
+def test_a_record_replaces_its_own_entry_and_no_other(tmp_path):
+    file = tmp_path / "load.json"
+    for name, rate in (("cost", 1.0), ("front", 2.0), ("cost", 3.0)):
+        record(file, name, f"measure {name}", [{"rate": rate}], packages={"numbers": "numpy"})
+    entries = json.loads(file.read_text())
+    assert entries["cost"]["rows"] == [{"rate": 3.0}]
+    assert entries["front"]["rows"] == [{"rate": 2.0}]
+    assert entries["cost"]["command"] == "measure cost"
+    assert entries["cost"]["provenance"]["numbers"] == np.__version__

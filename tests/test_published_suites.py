@@ -1,0 +1,81 @@
+"""Published tables that a suite makes: every published row is a cell of its suite, with the same recipe.
+
+Recipes are compared without data: what stands for the victim, for its test set, for the attacker's images and for what
+a defense learned is left out of the published recipe.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feint import bench
+from feint.bench import matrix
+from feint.recipes.recipe import to_table
+
+RESULTS = Path(__file__).parents[1] / "results"
+TABLES = {
+    "attacks": ["attacks/digits", "attacks/fashion_mnist", "attacks/cifar10"],
+    "data_free": ["data_free/digits", "data_free/fashion_mnist"],
+    "defenses": ["defenses"],
+    "lenses": ["lenses"],
+    "springboard": ["springboard/digits", "springboard/fashion_mnist"],
+}
+HANDLES = "Split", "Trained", "Weights"  # data and tensors, by their fingerprints
+FITTED = {"Gated": ("threshold", "scale")}  # numbers that a defense learned
+
+
+def rows(table: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return the published rows of a table, each with its victim's name, or "" where one victim has all rows."""
+    files = [(folder, file) for folder in TABLES[table] for file in sorted((RESULTS / folder).glob("*.json"))]
+    return [(folder.partition("/")[2], json.loads(file.read_text())) for folder, file in files]
+
+
+def planned(name: str) -> Iterator[tuple[matrix.Cell, dict[str, Any]]]:
+    """Yield the cells of a suite with their recipes, made of stand-ins."""
+    chosen = bench.load(name)
+    for cell in chosen.cells():
+        owned, theft = chosen.owned(cell.victim), {}
+        if cell.attack:
+            lenses = chosen.lenses_on(cell.defense, owned)
+            attacks = matrix.through(chosen.attacks_on(cell.victim, cell.defense, owned), lenses, chosen.combined())
+            theft = {"attack": to_table(attacks[cell.attack]), "budget": cell.budget}
+            tried = chosen.springboard_on(cell.victim)
+            theft |= {"springboard": to_table(tried)} if tried else {}
+        yield cell, {"defense": to_table(chosen.recipe(cell.defense)), "seed": cell.seed, **theft}
+
+
+def plain(table: Any) -> Any:
+    """Return a recipe without what stands for data and tensors, or was learned."""
+    if isinstance(table, list):
+        return [plain(it) for it in table]
+    if not isinstance(table, dict):
+        return table
+    if table.get("kind") == "Network":  # a stand-in has another shape
+        return {"kind": "Network", "name": table["name"]}
+    hidden = FITTED.get(table.get("kind", ""), ())
+    held = {key: value for key, value in table.items() if key not in hidden}
+    return {
+        key: plain(value)
+        for key, value in held.items()
+        if not (isinstance(value, dict) and value.get("kind") in HANDLES)
+    }
+
+
+def learned_left_out(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return the recipe of a published row in the form of a planned one."""
+    return plain({key: value for key, value in recipe.items() if key not in ("victim", "test", "model")})
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_published_row_is_a_cell_of_its_suite(table):
+    cells: dict[tuple[str, str], list[Any]] = {}
+    for cell, recipe in planned(table):
+        cells.setdefault((cell.victim, cell.defense), []).append(plain(recipe))
+    published = rows(table)
+    assert published
+    (default,) = bench.load(table).victims if len(bench.load(table).victims) == 1 else ("",)
+    for victim, row in published:
+        assert learned_left_out(row["recipe"]) in cells[victim or default, row["defense"]], row["fingerprint"]
