@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from feint.bench.locks import Leases
+from feint.evaluation.locks import Leases
 from feint.evaluation.results import Cell, Results, Row
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.runners import Runner

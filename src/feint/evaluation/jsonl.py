@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from feint.bench.locks import Leases
 from feint.errors import BadInput, DamagedFile, MissingData
+from feint.evaluation.locks import Leases
 from feint.recipes.store import atomic_write
 
 SUFFIX, SHARED = ".jsonl", "recipes.json"
