@@ -9,6 +9,8 @@ import pytest
 from tests.graph_files import whole
 from tests.redis_servers import free_port, redis_server
 
+pytestmark = [pytest.mark.interop, pytest.mark.redis, pytest.mark.slow]
+
 ROOT = Path(__file__).parents[1]
 PYTHON = ROOT / ".venv" / "ray-serve" / "bin" / "python"
 SETTINGS = """
