@@ -1,12 +1,15 @@
-# demo · test · check · bench · fuzz · load · docs · tables · lock. Each sets up what it needs in .venv, from the pinned locks.
+# demo · quick · test · check · bench · fuzz · load · docs · tables · lock. Each sets up what it needs in .venv, from the pinned locks.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench fuzz load docs tables lock clean
+.PHONY: demo quick test check bench fuzz load docs tables lock clean
 
 demo: $(VENV)/demo
 	$(BIN)/feint demo
+
+quick: $(VENV)/dev   # while you work: what takes a second or two is left out
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow"
 
 test: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
@@ -42,18 +45,19 @@ $(VENV)/demo $(VENV)/dev $(VENV)/bench: $(VENV)/%: lock/%.txt pyproject.toml
 $(VENV)/fuzz: lock/fuzz.txt $(VENV)/dev   # atheris has no build for some systems: there hypothesis fuzzes alone
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $< && touch $@ || echo "no atheris for this system"
 
-# Clients and servers of strangers, each in an environment of its own: the tests that talk to them are skipped without.
-$(VENV)/interop $(VENV)/mlserver $(VENV)/kserve $(VENV)/openvino: $(VENV)/%: lock/%.txt
-	rm -rf $@ && $(PYTHON) -m venv $@
-	$@/bin/python -m pip install --quiet --disable-pip-version-check -r $< || (rm -rf $@; exit 1)
-	touch $@
+# Clients and servers of other people, each in an environment of its own that all checkouts share (lock/environment.sh):
+# the tests that talk to them are skipped without.
+$(VENV)/interop $(VENV)/mlserver $(VENV)/kserve $(VENV)/openvino: $(VENV)/%: lock/%.txt lock/environment.sh
+	mkdir -p $(VENV) && rm -rf $@
+	room=$$(PYTHON=$(PYTHON) lock/environment.sh $*) && ln -s "$$room" $@
 
-# Gateways without torch: what the container file installs, and the one on Ray Serve.
-$(VENV)/serve $(VENV)/ray-serve: $(VENV)/%: lock/%.txt pyproject.toml
-	rm -rf $@ && $(PYTHON) -m venv $@
-	$@/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $< || (rm -rf $@; exit 1)
-	$@/bin/python -m pip install --quiet --disable-pip-version-check hatchling editables
-	$@/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+# Gateways without torch: what the container file installs, and the one on Ray Serve. Their packages are shared as well;
+# this checkout's own source stands before them on the path of an environment that is made here.
+$(VENV)/serve $(VENV)/ray-serve: $(VENV)/%: lock/%.txt lock/environment.sh
+	mkdir -p $(VENV) && rm -rf $@
+	room=$$(PYTHON=$(PYTHON) lock/environment.sh $* --no-deps) && $(PYTHON) -m venv --without-pip $@ \
+	    && printf '%s\n' "$(CURDIR)/src" "$$room"/lib/python*/site-packages > "$$(echo $@/lib/python*/site-packages)/feint.pth" \
+	    || (rm -rf $@; exit 1)
 	touch $@
 
 lock:   # resolve anew, each lock in an environment of its own

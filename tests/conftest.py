@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported; a missing set is else looked for for 40 s
 torch.set_num_threads(1)  # pytest-xdist runs one worker for each core
 
 

@@ -2,6 +2,7 @@
 
 import hypothesis.strategies as st
 import torch
+from tests.variance import wobble
 from torch import Tensor, nn
 
 
@@ -25,7 +26,7 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(torch.randn(classes, features, generator=generator) * 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(1) @ self.weight.T
+        return wobble(x.flatten(1) @ self.weight.T)
 
 
 def awkward_rows(classes: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -68,4 +69,4 @@ class Steps(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(1)
-        return self.leaves[torch.where(x[:, 0] <= 0.6, (x[:, 1] > 0.4).long(), 2 + (x[:, 1] > 0.7).long())]
+        return wobble(self.leaves[torch.where(x[:, 0] <= 0.6, (x[:, 1] > 0.4).long(), 2 + (x[:, 1] > 0.7).long())])

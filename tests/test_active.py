@@ -50,6 +50,7 @@ def test_k_centre_of_equal_inputs_takes_none_twice():
     assert sorted(KCentre().choose(9, same).tolist()) == list(range(9))
 
 
+@pytest.mark.slow
 def test_the_distance_to_a_linear_boundary_is_exact():
     """For softmax regression the nearest rival's boundary is margin / ‖w_m − w_r‖ away; DeepFool goes a little past."""
     victim, x = Linear(), pool(50).inputs() * 0.2 + 0.4
@@ -69,6 +70,7 @@ def test_what_was_seen_waits_behind_the_rest():
     assert waiting.rows.tolist() == [15, 16, 17, 18, 19, 11, 12, 14]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("selection", SELECTIONS, ids=lambda it: type(it).__name__)
 def test_the_budget_is_spent_in_rounds_on_different_inputs(selection):
     sizes = []

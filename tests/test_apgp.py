@@ -54,6 +54,7 @@ def test_the_closed_form_is_the_best_of_all_vertices(distance, top):
     assert (reached >= best - 1e-4).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("top", [None, 1, 3])
 def test_the_generator_reaches_the_optimum_on_a_victims_answers(victim, digits, top):
     from feint.victims import answers

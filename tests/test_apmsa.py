@@ -200,6 +200,7 @@ def test_a_model_that_returns_no_numbers_is_refused():
         APMSA()(X, nn.Flatten(0).eval())
 
 
+@pytest.mark.slow
 def test_cifar_labels_survive_through_resnet20(real_data):
     """The published network, where float32 differs between batches: all labels, in a batch and alone."""
     from feint import data, victims
@@ -210,9 +211,9 @@ def test_cifar_labels_survive_through_resnet20(real_data):
         pytest.skip("no published weights here")
     cifar = data.load("cifar10")
     model = victims.load_published(weights, networks.get("resnet20", cifar))
-    x = cifar.test.inputs(slice(0, 12))
+    x = cifar.test.inputs(slice(0, 6))
     service = Service(model, Defense(inputs=[APMSA()]))
     p, label = service(Query(x)).p, predict(model, x).argmax(-1)
     assert torch.equal(p.argmax(-1), label)
     assert gap(p).max() <= 1e-3
-    assert torch.equal(torch.cat([service(Query(it[None])).p for it in x[:4]]).argmax(-1), label[:4])
+    assert torch.equal(torch.cat([service(Query(it[None])).p for it in x[:2]]).argmax(-1), label[:2])

@@ -87,6 +87,7 @@ def linear_graph(victim_path: str, digits) -> LogisticRegression:
     return estimator
 
 
+@pytest.mark.slow
 def test_every_kind_of_model_is_audited_end_to_end(model, digits, victim, tmp_path):
     skops.io.dump(linear_graph("model.onnx", digits), "model.skops")
     safetensors.torch.save_file(victim.state_dict(), "weights.safetensors")
@@ -107,6 +108,7 @@ def test_every_kind_of_model_is_audited_end_to_end(model, digits, victim, tmp_pa
     assert len({json.dumps(told[it]["thefts"]) for it in same}) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_it_says_it_on_one_screen_and_again_from_what_it_kept(model, tmp_path, lang, monkeypatch):
     if lang == "zh":  # once is enough: the pictures take seconds
@@ -141,6 +143,7 @@ def test_every_phrase_is_there_in_both_languages():
         assert len({tuple(sorted(set(re.findall(r"{\w+}", it)))) for it in said.values()}) == 1, name
 
 
+@pytest.mark.slow
 def test_a_url_is_asked_once_for_each_input_and_one_that_goes_away_loses_nothing(model, victim, digits, tmp_path):
     with served(Service(victim), shape=(1, 8, 8), classes=10) as server:
         line = f"--url {server.url} --model toy --data digits {QUICK}"
@@ -160,6 +163,7 @@ def test_a_url_is_asked_once_for_each_input_and_one_that_goes_away_loses_nothing
     assert json.loads((tmp_path / "feint-audit/toy/audit.json").read_text())["partial"] is False
 
 
+@pytest.mark.slow
 def test_the_gate_of_a_build(model):
     line = f"victim --data digits {QUICK} --out run"
     code, _, err = model(f"{line} --fail-above fidelity@40=0.01 --fail-above stealer_accuracy@40=1")
@@ -199,6 +203,7 @@ def test_a_gate_is_open_only_where_every_attacker_was_run():
     assert above([GateLimit("fidelity", 100, 0.4)], whole, (), missing)
 
 
+@pytest.mark.slow
 def test_an_audit_ends_with_its_minutes_and_continues(model, monkeypatch, tmp_path):
     from feint.bench import executor
 
@@ -246,6 +251,7 @@ def test_the_limit_ends_where_a_copy_comes_near_and_what_helps_little_is_not_rec
     assert recommended([change("no", False, 0)]) is None
 
 
+@pytest.mark.slow
 def test_what_learns_is_fitted_kept_and_deployed_from_there(model, victim, tmp_path, monkeypatch):
     from feint.audit import findings
 

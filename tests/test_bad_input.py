@@ -4,7 +4,6 @@ import asyncio
 import json
 import select
 import socket
-import statistics
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ import pytest
 from benchmarks.load.processes import Server, free_port
 from tests import test_rest, test_rpc
 from tests.graph_files import whole
+from tests.waiting import PATIENCE
 
 from feint.gateway.door.keyfile import Keys
 from feint.gateway.serving.connection import AHEAD, HEAD, Connection
@@ -164,15 +164,16 @@ SLOW = {
 }
 
 
+@pytest.mark.slow
 def test_who_trickles_is_hung_up_on(served):
-    """All at once, a byte every 20 ms, so that none of them is ever silent."""
+    """All at once, a byte every 20 ms, so that none of them is ever silent. Who is not hung up on goes on for long."""
 
     def seconds(name):
         parts = [served.post if part == "post" else part for part in SLOW[name]]
         with socket.create_connection(("127.0.0.1", served.rest), timeout=10) as connection:
             start, got = time.monotonic(), b""
             with suppress(OSError):
-                while time.monotonic() - start < 9 and (parts or not SLOW[name]):
+                while time.monotonic() - start < PATIENCE and (parts or not SLOW[name]):
                     if parts:
                         connection.sendall(parts.pop(0))
                     if select.select([connection], [], [], 0.02)[0]:
@@ -185,7 +186,7 @@ def test_who_trickles_is_hung_up_on(served):
     with ThreadPoolExecutor(len(SLOW)) as slow:
         answers = dict(zip(SLOW, slow.map(seconds, SLOW), strict=True))
     for name, (took, got) in answers.items():
-        assert 0.9 * ARRIVE < took < 3 * ARRIVE + 1, name
+        assert 0.9 * ARRIVE < took < PATIENCE / 2, name
         if name in ("a header", "one line", "a body", "chunks", "one chunk's name"):
             assert told(got)[0] == 408, name
     alive(served)
@@ -205,6 +206,7 @@ def flood(it, begin, part, megabytes):
 PIPELINED = b"GET /v2/health/live HTTP/1.1\r\n\r\n"
 
 
+@pytest.mark.slow
 def test_floods_take_no_memory(served):
     it, before = served, served.process.memory
     chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
@@ -228,22 +230,21 @@ def test_floods_take_no_memory(served):
     alive(it)
 
 
+@pytest.mark.slow
 def test_ten_thousand_bad_keys(served):
-    """They take no memory, and the good ones are as fast as before."""
+    """They take no memory, and the good ones cost the gateway as much of its processor as before."""
     with httpx2.Client(base_url=f"http://127.0.0.1:{served.rest}") as client:
 
-        def milliseconds(count):
-            times = []
+        def seconds(count):
+            start = served.process.processor_seconds
             for _ in range(count):
-                start = time.perf_counter()
                 good = client.post(
                     "/v2/models/toy/infer", content=GOOD, headers={"Authorization": f"Bearer {served.key}"}
                 )
-                times.append(1000 * (time.perf_counter() - start))
                 assert good.status_code == 200
-            return statistics.median(times)
+            return served.process.processor_seconds - start
 
-        fast, before = milliseconds(300), served.process.memory
+        spent, before = seconds(300), served.process.memory
         with socket.create_connection(("127.0.0.1", served.rest), timeout=10) as connection:
             for n in range(0, 10_000, 10):
                 keys = [f"feint_{k:012x}_{'A' * 43}" if k % 2 else f"wrong{k}" for k in range(n, n + 10)]
@@ -253,7 +254,7 @@ def test_ten_thousand_bad_keys(served):
                     got += connection.recv(65536)
                 assert got.count(b"HTTP/1.1 401") == 10
         assert served.process.memory - before < 8
-        assert milliseconds(300) < 2 * fast + 1
+        assert seconds(300) < 2 * spent + 0.3
 
 
 def bad_key(key):
@@ -294,6 +295,7 @@ def calls(it, *calling, key=None, name="ModelInfer", together=False):
     return asyncio.run(once())
 
 
+@pytest.mark.slow
 def test_messages_that_are_none(served):
     bad = [b"\xff" * 99, b"\x0a\xff\xff\xff\xff\x0f", b"\x2a\x03\x08", b"\x12" * 3]
     for code, line in calls(served, *bad):
@@ -312,6 +314,7 @@ def test_messages_that_are_none(served):
     alive(served)
 
 
+@pytest.mark.slow
 def test_who_has_no_key_is_refused_before_a_message_is_read(served):
     before, large = served.process.memory, bytes(7 * 2**20)
     answers = calls(served, *[large] * 40, key="wrong", together=True)
@@ -343,7 +346,7 @@ def test_an_answer_that_nobody_takes_is_dropped():
         await asyncio.sleep(0.1)
         assert not aborted.is_set()
         it.pause_writing()
-        await asyncio.wait_for(aborted.wait(), 1)
+        await asyncio.wait_for(aborted.wait(), PATIENCE)
         it.connection_lost(None)
 
     asyncio.run(main())

@@ -12,6 +12,7 @@ from pathlib import Path
 import jobs
 import pytest
 import torch
+from tests.waiting import eventually
 
 from feint import Defense, Matrix, Query, Service, Training
 from feint.attacks import HardLabels, KnockoffNets
@@ -62,13 +63,7 @@ def another(toy, folder):
     return start
 
 
-def wait_until(true, seconds=30):
-    end = time.monotonic() + seconds
-    while not (is_true := true()) and time.monotonic() < end:
-        time.sleep(0.02)
-    return is_true
-
-
+@pytest.mark.slow
 def test_two_benches_on_one_folder_run_every_cell_once(toy, folder, another):
     with another() as one, another() as two:
         assert one.communicate()[0] == two.communicate()[0] == "12 12\n"
@@ -78,9 +73,10 @@ def test_two_benches_on_one_folder_run_every_cell_once(toy, folder, another):
     assert not (folder / ".leases").exists()
 
 
+@pytest.mark.slow
 def test_the_cells_of_a_killed_bench_are_taken_over(toy, folder, another):
     with another() as one:
-        assert wait_until(lambda: len(list(folder.glob("*.json"))) >= 2)
+        eventually(lambda: len(list(folder.glob("*.json"))) >= 2)
         one.kill()  # nearly always in the middle of a cell, whose lease it leaves
     begun, finished = set(toy.begun()), {it.stem for it in folder.glob("*.json")}
     results = executor.run([dataclasses.replace(toy, count=12)], folder=folder)
@@ -90,10 +86,11 @@ def test_the_cells_of_a_killed_bench_are_taken_over(toy, folder, another):
     assert left <= {name.rpartition("-")[2] for name in finished}
 
 
+@pytest.mark.slow
 def test_a_lease_is_taken_over_only_from_the_dead(tmp_path):
-    with Leases(tmp_path, beat=0.05, patience=0.4) as one, Leases(tmp_path, beat=0.05, patience=0.4) as two:
+    with Leases(tmp_path, beat=0.05, patience=1.0) as one, Leases(tmp_path, beat=0.05, patience=1.0) as two:
         assert one.claim("cell")
-        end = time.monotonic() + 1.0
+        end = time.monotonic() + 2.5
         while time.monotonic() < end:  # alive far beyond the patience: its heart beats
             assert not two.claim("cell")
             time.sleep(0.02)
@@ -107,14 +104,14 @@ def test_a_lease_whose_heart_stopped_is_taken_over_after_the_patience(tmp_path):
         assert silent.claim("cell")
         assert not other.claim("cell")
         started = time.monotonic()
-        assert wait_until(lambda: other.claim("cell"), seconds=5)
+        eventually(lambda: other.claim("cell"))
         assert time.monotonic() - started > 0.3
         assert not silent.claim("cell")  # of the two, one has it
         silent.release("cell")  # it wakes up, and takes nothing away from the other
         assert not Leases(tmp_path).claim("cell")
         third = Leases(tmp_path, patience=0.2)
         other._over.set()  # its heart stops as well
-        assert wait_until(lambda: third.claim("cell"), seconds=5)
+        eventually(lambda: third.claim("cell"), seconds=5)
 
 
 def test_a_lease_of_a_process_that_ended_here_is_free_at_once(tmp_path):
@@ -237,6 +234,7 @@ def knockoffs(victim, network, digits):
     return Matrix(Counted(victim), digits.test, attacks=attacks, defenses=defenses, budgets=[256, 512], seeds=[0])
 
 
+@pytest.mark.slow
 def test_kept_answers_are_asked_once_and_change_no_row(knockoffs, tmp_path):
     def thefts(**more):
         before = Counted.batches

@@ -32,6 +32,7 @@ def feint(monkeypatch, capsys, tmp_path, _cache):
     return run
 
 
+@pytest.mark.slow
 def test_a_dry_run_plans_and_makes_nothing(feint):
     code, out, _ = feint("bench small.toml --dry-run --out rows")
     cells = bench.load("small.toml").cells()
@@ -45,6 +46,7 @@ def test_a_dry_run_plans_and_makes_nothing(feint):
     assert not Path("rows").exists()
 
 
+@pytest.mark.slow
 def test_a_bench_runs_continues_and_says_what_was_published(feint, monkeypatch):
     code, out, err = feint("bench small.toml --out rows --runner here --only 'wide, (none|sigmoid), .*, 40'")
     assert code == 0
@@ -61,6 +63,7 @@ def test_a_bench_runs_continues_and_says_what_was_published(feint, monkeypatch):
     assert "from rows of the same attack that are there" in out
 
 
+@pytest.mark.slow
 def test_processes_make_the_same_victims_defenses_and_rows(feint):
     for out, runner in (("here", "here"), ("apart", "processes --workers 1")):
         assert (

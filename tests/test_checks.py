@@ -216,6 +216,7 @@ def test_a_thief_who_makes_something_else_of_the_answers_is_not_naive():
 shares = st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=4), min_size=1, max_size=4)
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(shares, st.integers(50, 5000))
 def test_the_interval_of_the_maximum_is_that_of_a_plain_loop(shares, n):
@@ -236,6 +237,7 @@ def test_the_interval_of_the_maximum_is_that_of_a_plain_loop(shares, n):
     assert abs(high - np.quantile(drawn, 0.975)) < slack
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(st.lists(st.floats(0.05, 0.95), min_size=1, max_size=6), st.integers(100, 2000))
 def test_more_attackers_never_make_a_defense_look_better(means, n):
@@ -248,6 +250,7 @@ def test_more_attackers_never_make_a_defense_look_better(means, n):
         before = worst
 
 
+@pytest.mark.slow
 @given(st.floats(0.02, 0.98), st.integers(1, 5), st.integers(1, 5), st.integers(50, 20_000))
 def test_noise_shrinks_with_seeds_and_queries_and_is_symmetric(p, some, more, budget):
     few, many = cell(p, seeds=some, budget=budget), cell(p, seeds=some + more, budget=budget)
@@ -312,6 +315,7 @@ def results(victim, digits, network):
     return matrix.run()
 
 
+@pytest.mark.slow
 def test_a_row_carries_its_own_flags(results):
     flags = {(row.defense, row.attack): verdict(checks.own(row)) for row in results}
     assert flags["none", "knockoff"] == flags["closed form", "knockoff, labels"] == flags["none", ""] == "trusted"

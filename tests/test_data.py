@@ -121,6 +121,7 @@ def test_arrays_in_memory_travel_with_their_handle():
         Split.of(np.zeros((3, 1, 2, 2)), np.arange(3))
 
 
+@pytest.mark.slow
 def test_a_missing_set_says_which_things_to_do(root, monkeypatch):
     with pytest.raises(MissingData, match="FEINT_DATA/cifar10/train") as caught:
         data.load("cifar10")
@@ -173,6 +174,7 @@ REAL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_real_sets(name, real_data):
     if not (real_data / name).is_dir():

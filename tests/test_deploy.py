@@ -41,7 +41,7 @@ def test_prometheus_reads_its_files(check):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-SERVE = Path(__file__).parents[1] / ".venv" / "serve" / "bin" / "feint"
+SERVE = Path(__file__).parents[1] / ".venv" / "serve" / "bin" / "python"
 GATEWAY = """
 [server]
 rest_port = {port}
@@ -53,10 +53,11 @@ path = "toy.onnx"
 """
 
 
+@pytest.mark.interop
 @pytest.mark.skipif(not SERVE.exists(), reason="no .venv/serve: make .venv/serve")
 def test_what_the_image_installs_serves_without_torch(tmp_path):
     def feint(*words):
-        return [SERVE, *words]
+        return [SERVE, "-c", "from feint.cli import main; main()", *words]
 
     done = subprocess.run(
         feint("train", "--data", "digits", "--network", "mlp", "--out", "v"), capture_output=True, text=True

@@ -24,6 +24,7 @@ def uncommented(code: str) -> str:
     return re.sub(r" *#.*", "", code)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "prints"),
     {
@@ -37,6 +38,7 @@ def test_python_examples_run(page, prints, capsys):
     assert re.search(prints, capsys.readouterr().out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "least", "says"),
     [
@@ -58,6 +60,7 @@ def test_commands_run(page, least, says, tmp_path, monkeypatch, capsys):
     assert says in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_gateway_answers_as_its_page_says(tmp_path, monkeypatch, capsys):
     """In one folder: the commands, the gateway as a process of its own, and then the clients."""
     page, ports = "docs/gateway.md", {"8080": free_port(), "8081": free_port()}
@@ -100,6 +103,7 @@ def test_both_languages_show_the_same_code_tables_and_pictures():
         assert len({len(re.findall(pattern, page, re.MULTILINE)) for page in pages}) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", tables.PAGES)
 def test_tables_are_those_of_the_results(page):
     assert (ROOT / page).read_text() == tables.filled(page), "run `make tables`"

@@ -50,6 +50,7 @@ def evidence(attack, seed: int) -> float:
     return test.replay(test.score(x, victim(x).detach())[None]).max().item()
 
 
+@pytest.mark.slow
 def test_it_leaves_less_evidence_than_random_queries():
     random = [evidence(KnockoffNets(MIXED, NETWORK, TRAINING), seed) for seed in range(3)]
     alone = [evidence(Evasive(MIXED, NETWORK, TRAINING), seed) for seed in range(3)]

@@ -37,6 +37,7 @@ def whole(victim, apgp, digits, tmp_path_factory):
     return service, export.onnx(service, path, inputs=digits.test.inputs(slice(0, 74)), gateway=True)
 
 
+@pytest.mark.slow
 def test_the_graph_says_what_the_service_says(whole, digits):
     service, written = whole
     x = digits.test.inputs(slice(100, 300))
@@ -88,6 +89,7 @@ def test_keyed_noise_is_refused_by_name_and_nothing_is_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_graph_that_differs_is_not_written(monkeypatch, tmp_path):
     from feint.export import check
 
@@ -97,6 +99,7 @@ def test_a_graph_that_differs_is_not_written(monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_file_of_others_is_an_undefended_model(victim, digits, tmp_path):
     path = tmp_path / "bare.onnx"
     x = digits.test.inputs(slice(0, 5))
@@ -116,6 +119,7 @@ def ladder(victim, apgp, digits, tmp_path_factory):
     return service, export.onnx(service, path, inputs=digits.test.inputs(slice(0, 74)), gateway=True)
 
 
+@pytest.mark.slow
 def test_a_ladder_goes_with_its_rungs_scores_and_bets(ladder, digits):
     service, written = ladder
     read, x = Exported(written.path), digits.test.inputs(slice(0, 50))
@@ -154,6 +158,7 @@ print([it.shape for it in graph.run(np.zeros((2, 1, 8, 8), "f4")).rungs], graph.
     assert found.strip() == "[(2, 10), (2, 10), (2, 10)] (Budget(queries=100),) 0.001"
 
 
+@pytest.mark.slow
 def test_an_onnx_victim_is_stitched_to_its_defense(victim, digits, tmp_path):
     class Two(torch.nn.Module):  # it tells more than its answer, which must not come out
         def forward(self, x):
@@ -185,6 +190,7 @@ def test_what_cannot_be_traced_is_named(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_servers_read(feint, victim, tmp_path):
     save("victim", victim)
     code, out, err = feint("export victim --defense LabelOnly --for kserve --out models/digits")

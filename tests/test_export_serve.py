@@ -44,6 +44,7 @@ def served(file: Path) -> Iterator[tuple[subprocess.Popen, list[str], str]]:
             process.kill()  # nothing, where it has ended
 
 
+@pytest.mark.slow
 def test_a_service_is_exported_served_and_asked_without_torch(victim, answers, digits, tmp_path):
     defense = feint.Defense(access=[Budget(2 * ROWS)], outputs=[APGP(top=1, steps=60).fit_answers(answers)])
     service, x = feint.Service(victim, defense), digits.test.inputs(slice(0, ROWS))

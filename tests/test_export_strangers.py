@@ -4,6 +4,7 @@ import json
 from functools import partial
 
 import numpy as np
+import pytest
 from tests.conformance.test_exports import rungs
 from tests.problems import awkward_rows
 from tests.strangers.environments import stranger
@@ -12,7 +13,10 @@ from feint import Defense, export
 from feint.defenses.outputs import LabelOnly
 from feint.gateway.models.graphs import MOVED, PROBABILITIES, numbered
 
+pytestmark = pytest.mark.interop
 
+
+@pytest.mark.slow
 def test_openvino_says_what_the_service_says_of_tied_rows(tmp_path):
     names = "APGP", "APGPClosedForm", "TopK"  # whatever looks at ranks
     ladder, p = rungs(names, 10), awkward_rows(10)
@@ -26,6 +30,7 @@ def test_openvino_says_what_the_service_says_of_tied_rows(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_triton_parses_the_repository(tmp_path):
     make = partial(export.outputs, Defense(outputs=[LabelOnly()]), classes=4)
     export.triton(tmp_path / "toy", make)

@@ -6,6 +6,7 @@ from tests.fuzz.structured import run
 from tests.fuzz.targets import ALL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_a_few_hundred_cases(name):
     assert run(name, 150)[2] == ""
@@ -17,6 +18,7 @@ def test_what_is_right_is_accepted(name):
     assert all(ALL[name](data) for data in BYTES[name])
 
 
+@pytest.mark.slow
 def test_a_fault_is_found(monkeypatch):
     monkeypatch.setitem(ALL, "tensor_in_bytes", lambda data: 1 // (len(data) - 3) > 9)
     assert "ZeroDivisionError" in run("tensor_in_bytes", 400)[2]

@@ -64,6 +64,7 @@ def here(service, digits):
     return told, [(account.total("evidence"), account.total("queries")) for account in accounts]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["graph", "torch"])
 def test_a_ladder_decides_alike_wherever_it_stands(service, place, digits, tmp_path):
     async def run():

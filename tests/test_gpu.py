@@ -19,7 +19,7 @@ from feint.query import Query
 from feint.service import Defense
 from feint.victims import fingerprint, logits
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")]
 
 NETWORK = Network("resnet20", (3, 32, 32), 10)
 BRIEF = Training(epochs=2, batch_size=64, learning_rate=0.05, crop=4, flip=True)

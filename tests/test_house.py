@@ -69,6 +69,7 @@ def run(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["metrics", "Matrix", "train"])
 def test_a_public_name_is_there_in_a_fresh_process(name):
     assert name in run(f"import feint; print(feint.{name})")
@@ -78,6 +79,7 @@ def test_the_command_line_starts_without_torch():
     assert run("import sys, feint.cli; print('torch' in sys.modules)") == "False"
 
 
+@pytest.mark.slow
 def test_nothing_heavy_comes_with_the_public_names():
     code = f"import sys, feint; [getattr(feint, name) for name in {PUBLIC}]; print(*sys.modules)"
     loaded = set(run(code).split())

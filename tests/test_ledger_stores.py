@@ -35,7 +35,7 @@ REQUESTS = st.lists(
 )
 
 
-@pytest.fixture(scope="module", params=["sqlite", "redis"])
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("redis", marks=pytest.mark.redis)])
 def url(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "sqlite":
@@ -80,6 +80,7 @@ async def played(stores, requests) -> list:
     return seen
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(requests=REQUESTS)
 def test_it_means_the_same_as_a_ledger_in_memory(url, requests):
@@ -142,6 +143,7 @@ def replicas(url: str, model: str, kind: str, *, times: int, processes: int = 4)
     return [json.loads(process.communicate()[0]) for process in running]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["budget", "shared_budget", "rate", "tokens", "evidence"])
 def test_processes_that_share_it_decide_as_one(url, kind):
     model = fresh()

@@ -1,6 +1,7 @@
 """What each lens sees: against properties, brute force and defenses with known answers."""
 
-import time
+import random
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -145,6 +146,7 @@ def mean_distance(lens, defense, n=200):
     return (oracle.transcript.p - victim(x).softmax(-1)).abs().sum(-1).mean().item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [Temperature(8.0), APGP(top=1, steps=50)], ids=["temperature", "learned"])
 def test_what_learns_on_models_of_its_own_undoes_the_defense(step):
     suspected, defense = suspect(step), Defense(outputs=[step]).fit(Linear(), noise())
@@ -158,6 +160,7 @@ def trained() -> Trained:
     return Trained.of(NETWORK.build())
 
 
+@pytest.mark.slow
 def test_an_input_defense_is_rehearsed_too_and_has_no_table():
     suspected = SuspectedDefense(Defense(inputs=[Blur(0.5)]))
     assert mean_distance(recovered(suspected), Defense()) < 2
@@ -201,6 +204,7 @@ def test_lenses_that_learn_read_as_they_are_until_they_know_and_learn_once():
     assert learned == [10, 20]
 
 
+@pytest.mark.slow
 def test_lenses_that_learn_are_deterministic_in_their_seed():
     first, again, other = (mean_distance(recovered(suspect(Temperature(4.0)), seed=it), Defense()) for it in (1, 1, 2))
     assert first == again != other
@@ -231,6 +235,7 @@ def test_known_parameters_undo_a_map_that_is_one_to_one(defense, classes):
     assert (KnownParameters(defense).read(defense(p)) - p).abs().max() < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("beta", "gamma"), [(1.0, 0.1), (0.21, 0.2)])
 def test_where_several_answers_explain_a_row_a_likely_one_is_found(beta, gamma):
     defense = ReverseSigmoid(beta, gamma)
@@ -283,10 +288,14 @@ def test_bad_input_to_known_parameters():
         KnownParameters(Temperature()).read(torch.eye(3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("constant", [False, True])
-def test_the_clock_tells_what_takes_long_and_nothing_where_all_takes_as_long(constant):
+def test_the_clock_tells_what_takes_long_and_nothing_where_all_takes_as_long(constant, monkeypatch):
+    clock, dice = [0.0], random.Random(0)
+    monkeypatch.setattr("feint.attacks.lenses.timing.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+
     def slow(query):
-        time.sleep(0.012 if constant or query.x.mean() > 0.5 else 0.0)
+        clock[0] += (0.012 if constant or query.x.mean() > 0.5 else 0.0) + dice.expovariate(1000)
         return Answer(torch.tensor([[0.5, 0.3, 0.2]]).expand(len(query.x), -1))
 
     x = torch.tensor([0.2, 0.8] * 20).view(-1, 1, 1, 1).expand(-1, 1, 2, 2).contiguous()

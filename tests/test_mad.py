@@ -39,6 +39,7 @@ def reached(sets: Tensor, p: Tensor, s: Tensor) -> Tensor:
     return torch.stack([cosines(c[None], a, b)[0] for c, a, b in zip(u, p, s, strict=True)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", [0.1, 1.0, 4.0])
 @pytest.mark.parametrize(("classes", "n"), [(2, 50), (3, 200), (6, 500), (10, 200), (12, 40)])
 def test_up_to_twelve_classes_the_set_is_the_best_of_all(classes, n, spread):

@@ -15,6 +15,8 @@ from feint.gateway.models.graphs import Exported
 from feint.gateway.serving.server import running
 from feint.gateway.settings import Keys, LedgerAt, Settings, Upstream
 
+pytestmark = pytest.mark.interop
+
 
 @pytest.fixture(scope="module")
 def mlserver(tmp_path_factory):

@@ -20,6 +20,7 @@ def some_rows(classes: int, n: int) -> torch.Tensor:
     return torch.cat([awkward_rows(classes, dtype=torch.float64), random])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("classes", "n"), [(2, 2), (3, 8), (5, 8), (10, 8), (100, 1)])
 @pytest.mark.parametrize("epsilon", [1e-5, 0.3, 1.5])
 def test_the_weak_one_is_the_optimum_of_its_linear_program(classes, n, epsilon):

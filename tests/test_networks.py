@@ -33,6 +33,7 @@ PARAMETERS = {  # He et al. 2016 (0.27, 0.46, 0.85 M), Ma et al. 2021 (11.17, 23
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", networks.BODIES)
 def test_sizes_are_those_of_the_literature(name):
     model = Network(name, (3, 32, 32), 10).build()
@@ -88,6 +89,7 @@ def test_a_pickle_is_never_loaded(tmp_path):
         victims.load_published(tmp_path / "pickled.npz", Network("resnet20", (3, 32, 32), 10))
 
 
+@pytest.mark.slow
 def test_the_published_victim_is_as_good_as_it_says(real_data):
     from feint import data
     from feint.evaluation.metrics import stealer_accuracy
@@ -97,7 +99,7 @@ def test_the_published_victim_is_as_good_as_it_says(real_data):
         pytest.skip("FEINT_DATA holds no published victim")
     images = data.load("cifar10")
     model = victims.load_published(weights, networks.get("resnet20", images))
-    assert stealer_accuracy(model, images.test) == 0.9173
+    assert stealer_accuracy(model, images.test) == pytest.approx(0.9173, abs=2e-4)  # 2 of 10,000 may be near ties
 
 
 def test_lenet_pools_before_relu_and_nothing_is_lost():

@@ -10,6 +10,8 @@ from benchmarks.load.processes import free_port
 from tests.graph_files import whole
 from tests.redis_servers import redis_server
 
+pytestmark = [pytest.mark.interop, pytest.mark.redis, pytest.mark.slow]
+
 ROOT = Path(__file__).parents[1]
 PYTHON = ROOT / ".venv" / "ray-serve" / "bin" / "python"
 SETTINGS = """

@@ -134,6 +134,7 @@ def test_the_gateways_own_words_are_lines_of_the_same_kind():
     assert (said["message"], said["log"]["level"]) == ('a "quoted"\nline', "error")
 
 
+@pytest.mark.slow
 @given(client=st.text(max_size=20), reason=st.text(max_size=20), evidence=st.floats())
 def test_any_decision_is_one_line_of_json(client, reason, evidence):
     line = Line()
@@ -241,6 +242,7 @@ def test_opened_as_the_settings_say(tmp_path, capsys, monkeypatch):
     assert entered["message"] == "mode enforce: model digits, by root"
 
 
+@pytest.mark.slow
 def test_neither_the_gateways_page_nor_its_records_import_torch():
     code = "import sys; sys.modules['torch'] = None; from feint.gateway.operator import opened, routes; print('fine')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -105,6 +105,7 @@ def signed_in(site):
     return client, re.search(r'name="form" value="([^"]+)"', page.text)[1]
 
 
+@pytest.mark.slow
 def test_nobody_but_an_admin_sees_anything(site):
     for headers in ({}, bearer(site.clients["ann"]), bearer("nonsense"), {"Cookie": "feint_operator=x"}):
         page = get(site, "/ui", **headers)
@@ -328,6 +329,8 @@ def browser():
         chromium.close()
 
 
+@pytest.mark.slow
+@pytest.mark.browser
 def test_in_a_browser(site, browser, tmp_path):
     for i in range(8):
         site.ask(site.url, "mallory", i / 6, rows=3)
@@ -365,6 +368,8 @@ def test_in_a_browser(site, browser, tmp_path):
     page.get_by_role("button", name="登录").wait_for()
 
 
+@pytest.mark.slow
+@pytest.mark.browser
 def test_another_site_cannot_press_a_button(site, browser, tmp_path):
     context = browser.new_context()
     page = context.new_page()

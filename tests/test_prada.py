@@ -48,6 +48,7 @@ def slow_prada(x: torch.Tensor, predicted: torch.Tensor, delta: float) -> tuple[
     return who, (1 - worst) / (1 - delta)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repeated", [False, True])
 def test_prada_without_its_loop_is_prada(repeated):
     generator = torch.Generator().manual_seed(5)

@@ -11,6 +11,8 @@ from feint.errors import StoreLost
 from feint.gateway.drafts import Drafts
 from feint.gateway.stores.redis import RedisStore
 
+pytestmark = pytest.mark.redis
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
@@ -18,6 +20,7 @@ def server(tmp_path_factory):
         yield running
 
 
+@pytest.mark.slow
 def test_a_server_killed_in_the_middle_loses_no_budget_and_doubles_none(tmp_path):
     with redis_server(tmp_path) as server:
 

@@ -228,6 +228,7 @@ def test_markdown_has_the_tables_of_the_page(tmp_path):
         assert "25.0" in said.split(f"### {say('springboard title')}")[1]
 
 
+@pytest.mark.slow
 def test_pictures_of_answers_and_of_input_features(tmp_path, victim, digits):
     lines = {"": Defense(), "APGP": Defense(outputs=[LabelOnly()]), "bits": Defense(inputs=[BitDepth(bits=1)])}
     looks = ImageExamples({name: Service(victim, it) for name, it in lines.items()}, digits.test.share(0, 12))
@@ -357,6 +358,7 @@ def test_ticks_are_round_and_inside(low, span):
     assert all(float(text) == pytest.approx(value) for value, text in found.items())
 
 
+@pytest.mark.slow
 def test_lines_are_drawn_without_what_takes_a_second_to_import(tmp_path):
     for row in some():
         Results().add(row, tmp_path / "rows")

@@ -6,6 +6,8 @@ import shutil
 import pytest
 from tests.test_report import LANGUAGES, Language, Report, Results, some
 
+pytestmark = pytest.mark.browser
+
 BROWSERS = "chromium", "chromium-browser", "google-chrome"
 
 

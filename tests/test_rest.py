@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.gateways import CLASSES, SHAPE, Straight, gateway, linear
+from tests.variance import assert_close
 
 from feint.errors import (
     BadInput,
@@ -79,7 +80,7 @@ RAW = {"outputs": [{"name": "p", "parameters": {"binary_data": True}}]}
 def test_every_mix_of_json_and_binary_gives_the_same_answer(into, out):
     response = infer(**into(**out))
     assert (LENGTH in response.headers) == (out == RAW or "parameters" in out)
-    np.testing.assert_array_equal(probabilities(response), linear(X))
+    assert_close(probabilities(response), linear(X))
 
 
 @pytest.mark.parametrize(("datatype", "dtype"), [("FP32", "<f4"), ("FP64", "<f8"), ("FP16", "<f2"), ("UINT8", "u1")])
@@ -368,6 +369,7 @@ def test_metadata():
     assert said("/v2/health/live")[0] == 200
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(0, 1, width=32), min_size=4, max_size=4))
 def test_any_float32_keeps_its_value_on_the_way(values):
     x, line = np.array(values, np.float32).reshape(1, *SHAPE), Straight()

@@ -27,6 +27,7 @@ def fitted() -> SEAT:
     return recipe.fit(torch.nn.Identity(), split(900))
 
 
+@pytest.mark.slow
 def test_small_steps_are_near_and_other_inputs_are_far(fitted):
     x = blocks(200, 1)
     steps = (x + fitted.radius * torch.randn(x.shape).sign()).clamp(0, 1)

@@ -44,6 +44,7 @@ def stream(scores: torch.Tensor) -> tuple[Query, torch.Tensor]:
     return Query(torch.rand(len(scores), 9), "c", time=0.0), torch.stack([scores, torch.zeros_like(scores)], -1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outliers", [None, 1.0])
 def test_honest_clients_are_accused_at_most_as_often_as_promised(outliers):
     accused = []
@@ -53,6 +54,7 @@ def test_honest_clients_are_accused_at_most_as_often_as_promised(outliers):
     assert max(accused) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)
 
 
+@pytest.mark.slow
 def test_without_a_price_for_the_calibration_set_they_are_accused_more_often(monkeypatch):
     from feint.defenses.access import sequential_test
 
@@ -66,6 +68,7 @@ def test_without_a_price_for_the_calibration_set_they_are_accused_more_often(mon
     assert max(accused) > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outliers", [None, 1.0])
 def test_out_of_place_queries_are_accused_soon_and_those_who_mix_them_in_later(outliers):
     test = calibrated(400, outliers)
@@ -103,6 +106,7 @@ def test_a_replay_is_the_definition_written_out():
         assert test.replay(scores[None])[0, t].item() == pytest.approx(math.log(sum(terms)) / -math.log(test.alpha))
 
 
+@pytest.mark.slow
 def test_blocks_keep_the_power_against_a_client_that_turns_bad_late():
     scores = torch.cat([torch.randn(3000, generator=GENERATOR), torch.randn(40, generator=GENERATOR) - 2])
     query, z = stream(scores)
@@ -131,6 +135,7 @@ def test_two_replicas_with_one_ledger_see_all_that_one_would():
     assert shared == pytest.approx(test.observe(query, z, alone["c"]), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_tolerance_covers_drift_and_costs_power():
     drifted = torch.randn(100, 1000, generator=GENERATOR) - 0.5  # in the lower 0.1 % nearly five times as often
     test = calibrated(1000)

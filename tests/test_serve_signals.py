@@ -5,13 +5,14 @@ import os
 import signal
 import sys
 import threading
-import time
 
 import grpc
 import httpx2
 import numpy as np
+import pytest
 from benchmarks.load.processes import Server, free_port
 from tests.graph_files import bare, defended, output_defense, undefended, whole
+from tests.waiting import eventually
 
 from feint.gateway.wire import oip
 
@@ -37,7 +38,7 @@ class Load:
         self.threads = [threading.Thread(target=it) for it in (self.over_rest, self.over_rest, self.over_rpc)]
 
     def over_rest(self):
-        with httpx2.Client(base_url=f"http://127.0.0.1:{self.rest}") as client:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{self.rest}", timeout=60) as client:
             while not self.ending.is_set():
                 told = client.post("/v2/models/toy/infer", content=BODY)
                 self.saw("rest", told.json()["outputs"][0]["data"] if told.status_code == 200 else told.text)
@@ -53,7 +54,7 @@ class Load:
             request.inputs.add(name="x", datatype="FP32", shape=X.shape)
             while not self.ending.is_set():
                 try:
-                    self.saw("rpc", np.frombuffer(ask(request, timeout=10).raw_output_contents[0], "<f4"))
+                    self.saw("rpc", np.frombuffer(ask(request, timeout=60).raw_output_contents[0], "<f4"))
                 except grpc.RpcError as error:
                     self.saw("rpc", str(error))
 
@@ -75,6 +76,7 @@ class Load:
             thread.join()
 
 
+@pytest.mark.slow
 def test_signals_under_load(tmp_path):
     """Settings that change the place of the model, and settings that are wrong; then the end, which a load balancer
     sees before the doors close."""
@@ -92,18 +94,16 @@ def test_signals_under_load(tmp_path):
                 read = log.read_text().count("read anew") + log.read_text().count("not taken")
                 settings.write_text(SETTINGS.format(model=MODELS[n % 3], **at))
                 os.kill(server.pid, signal.SIGHUP)
-                until(lambda read=read: log.read_text().count("read anew") + log.read_text().count("not taken") > read)
+                eventually(
+                    lambda read=read: log.read_text().count("read anew") + log.read_text().count("not taken") > read
+                )
+                answered = dict(load.right)
+                eventually(
+                    lambda answered=answered: load.wrong or all(load.right[it] > answered[it] for it in answered)
+                )
             os.kill(server.pid, signal.SIGTERM)
-            until(lambda: ops.get("/v2/health/ready").status_code == 503)
+            eventually(lambda: ops.get("/v2/health/ready").status_code == 503)
         assert not load.wrong
-        assert min(load.right.values()) > 5
         assert log.read_text().count("read anew") == 4
-        assert server.wait(10) == 0
+        assert server.wait(60) == 0
     assert "Traceback" not in log.read_text()
-
-
-def until(true, seconds=10.0):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.02)

@@ -9,6 +9,7 @@ import pytest
 from tests import upstreams
 from tests.graph_files import defended, output_defense
 from tests.upstreams import SECRET, outputs, softmax_of, upstream
+from tests.waiting import eventually
 
 from feint.errors import BadInput, BadRecipe
 from feint.gateway.serving.server import running
@@ -83,6 +84,7 @@ def served(tmp_path_factory):
         yield server, client
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_an_upstream_that_fails_is_an_error_that_says_nothing_of_it(served, name):
     server, client = served
@@ -136,6 +138,7 @@ def test_a_request_is_sent_again_only_on_a_kept_connection_that_ended(tmp_path):
         assert server.asked - before_it - 5 <= 10
 
 
+@pytest.mark.slow
 def test_an_upstream_that_comes_later_and_one_that_comes_back(tmp_path, monkeypatch):
     monkeypatch.setattr("feint.gateway.serving.opening.EVERY", 0.05)
     with upstream() as server:
@@ -149,13 +152,6 @@ def test_an_upstream_that_comes_later_and_one_that_comes_back(tmp_path, monkeypa
                 assert np.allclose(answer_of(ask(client)), defended(softmax_of(X)), atol=1e-6)
             eventually(lambda: client.get("/v2/health/ready").status_code == 503)
             assert ask(client).status_code == 502
-
-
-def eventually(true, seconds=5.0):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.02)
 
 
 def test_an_upstream_needs_a_url(tmp_path):

@@ -79,6 +79,7 @@ def test_the_service_is_not_billed_and_its_defense_counts(springboard, victim, d
     assert scores == springboard.scores(victim, Service(victim), digits.test)  # the label is kept
 
 
+@pytest.mark.slow
 @given(
     arrays.arrays(float, st.integers(1, 60), elements=st.floats(-3, 3, width=16)),
     arrays.arrays(float, st.integers(1, 300), elements=st.floats(-3, 3, width=16)),

@@ -11,6 +11,8 @@ from tests.strangers.environments import stranger, tool
 from feint.errors import OverBudget
 from feint.gateway.gateway import Limits
 
+pytestmark = pytest.mark.interop
+
 
 def refuse(asked, account):
     raise OverBudget(f"{len(asked)} queries", "none", "ask for more")

@@ -311,6 +311,7 @@ def test_a_victim_that_cannot_be_made_is_an_error_after_the_others(small, tmp_pa
     assert (tmp_path / "work" / "victims" / "narrow").exists()
 
 
+@pytest.mark.slow
 def test_a_suite_runs_and_continues(small, tmp_path):
     read, progress = small(), ProgressCallback(tmp_path / "trainings")
     some = executor.run(

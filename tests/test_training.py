@@ -148,6 +148,7 @@ def test_few_answers_are_seen_often_enough():
     assert len(epochs) == 8 + 3
 
 
+@pytest.mark.slow
 def test_the_holdout_keeps_the_best_epoch_not_the_last():
     """On pure noise every epoch makes the holdout worse; with a huge rate the kept weights are still early ones."""
     noise = torch.randint(0, 3, (101,), generator=torch.Generator().manual_seed(1))

@@ -38,6 +38,7 @@ def fidelity(attack, defense, seed):
     return (answers(surrogate, test).argmax(-1) == answers(Linear(), test).argmax(-1)).float().mean().item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("defense", [Defense(), Defense(outputs=[near_uniform])], ids=["none", "near uniform"])
 def test_it_is_at_least_as_good_as_a_thief_who_does_not_tune(defense):
     plain, tuned = (
@@ -49,6 +50,7 @@ def test_it_is_at_least_as_good_as_a_thief_who_does_not_tune(defense):
         assert tuned > plain + 0.02
 
 
+@pytest.mark.slow
 def test_the_choice_is_made_again_from_the_transcript_and_told():
     attack, oracle, progress = (
         Tuned(pool(), NETWORK, TRAINING),

@@ -10,6 +10,7 @@ import numpy as np
 from feint.asking import Asking
 from feint.ledger import Account
 
+LAST_BITS = 1e-5  # share of a score that is no more than the arithmetic of a processor and a batch
 MEMORY = 3600.0  # seconds for which a query is known as a repeat
 
 
@@ -35,7 +36,7 @@ class Martingale:
     def observe(self, scores: np.ndarray, query: Asking, account: Account) -> float:
         """Bet on each of the `scores` (N,), repeats aside, and return the most evidence that there ever was."""
         new = _first_times(query, account)
-        wins = self.won[np.searchsorted(self.inputs, scores[new], side="right")]
+        wins = self.won[places(self.inputs, scores[new])]
         names = _names(len(self.weights))
         if not len(wins):
             return account.total(names[0])
@@ -55,6 +56,15 @@ class Martingale:
             most = max(most, np.logaddexp.reduce(current + mixed, axis=1).max() / -math.log(self.alpha))
             now, queries = current[-1], queries + len(here)
         return np.concatenate([[most, queries], now, past])
+
+
+def places(inputs: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """How many of the benign `inputs` (n,), rising, each of the `scores` (N,) is not below, for (N,).
+
+    Scores that differ by no more than `LAST_BITS` count as equal, in favour of the client: where a model gives many
+    inputs the same score, as trees do, the last bits of an output would else move a query past all of them.
+    """
+    return np.searchsorted(inputs, scores + LAST_BITS * np.maximum(np.abs(scores), 1), side="right")
 
 
 def _before(past: np.ndarray, begun: int) -> np.ndarray:

@@ -65,7 +65,7 @@ class Oracle(Protocol):
         ...
 
     def keep_answers_only(self) -> None:
-        """Keep a checksum for each input of the transcript: an attack that asks millions never looks back at them."""
+        """Keep a sketch of each input of the transcript: an attack that asks millions never looks back at them."""
         ...
 
 
@@ -76,7 +76,8 @@ class CountingOracle:
     clock is the attacker's: `wait` moves it on, and a query says when it is sent, so that time costs nothing where the
     service is in this process. Like any client it waits where it is asked to, up to `patience` seconds in all, and does
     the work that is asked for. `past` is a transcript that the same attack left when it was interrupted: what it holds
-    is paid for and is answered from it, so that an attack continues by starting again.
+    is paid for and is answered from it, so that an attack continues by starting again. `feint.transcript` states which
+    queries count as the recorded ones.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class CountingOracle:
         while len(granted) and refusal is None:
             batch = granted[:size]
             try:
-                p = self._answer(batch)
+                x_answered, p = self._answer(batch)
             except (OverBudget, RateLimited) as error:  # the service's own limits: ask for less until nothing is had
                 size //= 2
                 refusal = None if size else error
@@ -137,7 +138,7 @@ class CountingOracle:
             except Refused as error:
                 refusal = error
             else:
-                self.transcript.record(batch[: len(p)], p)
+                self.transcript.record(x_answered, p)
                 answers.append(p)
                 granted = granted[len(p) :]
         self.refusal = refusal or self.refusal
@@ -149,15 +150,16 @@ class CountingOracle:
             )
         return concatenate(answers), refusal
 
-    def _answer(self, x: Tensor) -> Tensor:
-        """The answers to the first rows of `x`: those of the past, or new ones, waiting and working as told."""
+    def _answer(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the first rows of `x` with their answers: recorded ones, or new ones, waiting and working as told."""
         known = self._past.remembered(x, self.asked) if self._past is not None else None
         if known is not None:
             return known
         stamp = ""
         while True:
             try:
-                return self._send(self._query(x, stamp)).p
+                p = self._send(self._query(x, stamp)).p
+                return x[: len(p)], p
             except ProofRequired as demand:
                 if demand.puzzle is None or stamp:
                     raise

@@ -8,6 +8,7 @@ import pytest
 import tomli_w
 import torch
 import torch.nn.functional as F
+from tests.variance import assert_close
 
 from feint import victims
 from feint.data import Split
@@ -200,7 +201,7 @@ def test_an_extra_class_leaves_the_logits_of_the_others_as_they_are(victim, digi
     x = digits.train.inputs(slice(0, 50))
     wider = with_classes(victim, 11, seed=0)
     assert wider(x).shape == (50, 11)
-    assert torch.equal(wider(x)[:, :10], victim(x))
+    assert_close(wider(x)[:, :10], victim(x))
     assert victims.fingerprint(with_classes(wider, 10, seed=1)) == victims.fingerprint(victim)
 
 
@@ -231,6 +232,7 @@ def test_clusters_that_lie_apart_are_found_and_confused_with_a_class_of_their_ow
     assert torch.equal(labels[0], recipe.confused(p))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_network_with_convolutions_and_batch_normalisation_is_retrained(name, digits, outliers):
     recipe, model = CASES[name][0], Network("resnet20", (1, 8, 8), 10).build()

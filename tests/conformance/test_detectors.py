@@ -75,6 +75,7 @@ def test_every_detector_has_a_case():
     assert {it for it in exported if hasattr(it, "observe")} == {type(case) for case in CASES.values()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_evidence_is_a_finite_number_also_for_no_query(name):
     account = Account("a")
@@ -133,6 +134,7 @@ def test_fitted_for_another_class_count_or_shape_it_never_answers(name):
         ready(name).observe(Query(x[..., :4]), VICTIM(x)[:, :7], Account("a"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LEARN)
 def test_same_seed_same_recipe_and_the_global_random_state_is_left_alone(name):
     state = torch.random.get_rng_state()

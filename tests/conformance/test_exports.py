@@ -65,11 +65,13 @@ def check(graph, p: torch.Tensor) -> None:
         assert torch.equal(order(q)[:, :kept], order(p)[:, :kept]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 10, 100, 1000])
 def test_graphs_say_what_defenses_say_of_awkward_rows(graphs, classes):
     check(graphs(classes), awkward_rows(classes))
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=40, deadline=None)
 def test_graphs_say_what_defenses_say_of_tied_rows(graphs, data):
@@ -78,6 +80,7 @@ def test_graphs_say_what_defenses_say_of_tied_rows(graphs, data):
         check(graphs(10), p)
 
 
+@pytest.mark.slow
 def test_defenses_that_look_at_inputs_go_with_the_model(tmp_path):
     model = Network("mlp", (1, 2, 2), 10).build(3).eval()
     service = Service(model, rungs(OF_INPUTS, 10))
@@ -89,6 +92,7 @@ def test_defenses_that_look_at_inputs_go_with_the_model(tmp_path):
         np.testing.assert_allclose(q, ready(name, 10)(p, x), atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(STAYS))
 def test_the_others_are_refused_by_name(name, tmp_path):
     service = Service(Network("mlp", (1, 2, 2), 10).build(3), Defense(outputs=[ready(FIRST[name], 10)]))

@@ -96,12 +96,14 @@ def test_the_range_shape_and_type_are_kept_and_the_model_is_left_as_it_was(name,
     assert not model.training
 
 
+@pytest.mark.slow
 @every
 def test_a_batch_equals_its_rows_one_by_one(name, kind):
     one_by_one = torch.cat([CASES[name](row[None], MODELS[kind]) for row in X])
     torch.testing.assert_close(CASES[name](X, MODELS[kind]), one_by_one, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 @every
 def test_the_same_query_gets_the_same_answer_whatever_the_caller_switched_off(name, kind):
     defense, model, state = CASES[name], MODELS[kind], torch.get_rng_state()
@@ -125,6 +127,7 @@ def test_strength_zero_is_the_identity(name):
     assert torch.equal(IDENTITIES[name](X, MODELS["CNN"]), X)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("name", KEEP_THE_LABEL)
 def test_the_label_is_kept_on_the_line_in_a_batch_and_alone(name, kind):

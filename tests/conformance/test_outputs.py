@@ -50,7 +50,8 @@ from feint.ledger import Ledger
 from feint.models.networks import Network
 from feint.victims import Trained
 
-SIZES = 2, 3, 10, 100, 1000
+HUNDRED, THOUSAND = (pytest.param(classes, marks=pytest.mark.slow) for classes in (100, 1000))
+SIZES = 2, 3, 10, HUNDRED, THOUSAND
 
 
 def own_network(classes: int, seed: int = 0) -> Trained:
@@ -196,6 +197,7 @@ def test_rows_stay_on_the_simplex_and_what_is_promised_stays_exactly(name, class
         assert torch.equal(order(seen)[:, :top], order(p)[:, :top])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 @given(data=st.data(), classes=st.sampled_from([2, 3, 5]))
 @settings(max_examples=60, deadline=None)
@@ -207,7 +209,7 @@ def test_ties_and_empty_batches(name, data, classes):
     assert torch.equal(order(q)[:, :top], order(p)[:, :top])
 
 
-@pytest.mark.parametrize("classes", [2, 10, 1000])
+@pytest.mark.parametrize("classes", [2, 10, THOUSAND])
 @pytest.mark.parametrize("name", CASES)
 def test_a_batch_equals_its_rows_one_by_one(name, classes):
     p, defense = awkward_rows(classes), ready(name, classes)

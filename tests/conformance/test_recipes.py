@@ -250,6 +250,7 @@ def test_every_recipe_has_a_case():
     assert set(exported.values()) - {LensedAttack} <= {type(case) for case in CASES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: type(case).__name__)
 def test_four_ways_to_say_the_same(case):
     assert pickle.loads(pickle.dumps(case)) == case

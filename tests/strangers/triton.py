@@ -56,7 +56,7 @@ def over_http():
         assert told.get_response()["id"] == "seven"
         p = told.as_numpy("p")
         assert p.shape == (2, CLASSES)
-        np.testing.assert_array_equal(p, rows.setdefault(datatype, p))
+        np.testing.assert_allclose(p, rows.setdefault(datatype, p), rtol=1e-5)
         count += 1
     np.testing.assert_allclose(rows["FP64"], rows["FP32"])
     np.testing.assert_allclose(rows["UINT8"], rows["FP32"], atol=0.02)
@@ -87,7 +87,7 @@ def over_grpc():
         assert told.as_numpy("p").shape == (2, CLASSES)
         count += 1
     web = http.InferenceServerClient(WEB).infer("toy", asked(http, X, "FP32"), headers=dict(SAID)).as_numpy("p")
-    np.testing.assert_array_equal(client.infer("toy", asked(rpc, X, "FP32"), **said).as_numpy("p"), web)
+    np.testing.assert_allclose(client.infer("toy", asked(rpc, X, "FP32"), **said).as_numpy("p"), web, rtol=1e-5)
     raised(lambda: client.infer("toy", asked(rpc, X, "FP32")), "StatusCode.UNAUTHENTICATED")
     raised(lambda: client.infer("nobody", asked(rpc, X, "FP32"), **said), "StatusCode.NOT_FOUND")
     raised(lambda: client.infer("toy", asked(rpc, X.astype("i8"), "INT64"), **said), "StatusCode.INVALID_ARGUMENT")

@@ -44,7 +44,7 @@ class Smoothed(PointwiseLens):
     The smoothing attack on defenses that answer the same query alike (Tang et al., USENIX Security 2024): noise that is
     keyed to the query, misinformation, a search for the boundary. Each copy is shifted by up to `crop` pixels and, with
     `flip`, mirrored half of the time, as in training. The copies depend on `seed` and on the inputs that are asked
-    together, and on nothing that was asked before.
+    together, in 256 levels so that no last bit decides, and on nothing that was asked before.
     """
 
     cite: ClassVar[str] = "tang2024modelguard"
@@ -65,8 +65,13 @@ class Smoothed(PointwiseLens):
         if x.ndim != 4:
             raise BadInput(f"inputs of shape {tuple(x.shape)}", "images (N, C, H, W)", "use Averaged instead")
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed((self.seed * 1_000_003 + int(checksums(x).sum())) % 2**63)
+            torch.manual_seed((self.seed * 1_000_003 + int(checksums(levels(x)).sum())) % 2**63)
             return augment(x.repeat_interleave(self.repeats, 0), self.crop, self.flip)
 
     def read(self, p: Tensor) -> Tensor:
         return p.unflatten(0, (-1, self.repeats)).mean(1)
+
+
+def levels(x: Tensor) -> Tensor:
+    """The inputs `x` (N, …) in [0, 1], each value moved to the nearest of 256 levels."""
+    return x.mul(255).round().div(255)

@@ -1,5 +1,7 @@
 """From boxes of equal answers to the decision tree that they are the leaves of."""
 
+import bisect
+
 import torch
 from torch import Tensor
 
@@ -8,6 +10,33 @@ from feint.errors import BadRecipe
 from feint.models.networks import Classifier, Network
 
 Nodes = list[tuple[int, float, int, int, Tensor]]  # feature, threshold, left, right, answer
+LAST_BITS = 1e-6  # by which two answers of one leaf may differ, from batch to batch
+
+
+class Answers:
+    """The different answers so far: one that differs from an earlier one by last bits alone counts as that."""
+
+    def __init__(self) -> None:
+        self._sums: list[float] = []  # rising, each with its answer
+        self._rows: list[Tensor] = []
+
+    def representatives(self, p: Tensor) -> Tensor:
+        """For each of the answers `p` (N, K) the first one that was equal to it but for its last bits, (N, K)."""
+        weights = torch.arange(1, p.shape[1] + 1, dtype=torch.float64) / p.shape[1]
+        sums = (p.double() @ weights).tolist()
+        return torch.stack([self._first(row, at, LAST_BITS * p.shape[1]) for row, at in zip(p, sums, strict=True)])
+
+    def _first(self, row: Tensor, at: float, reach: float) -> Tensor:
+        """The earlier answer that equals `row`, whose weighted sum is within `reach`; else `row`, from now on known."""
+        i = bisect.bisect_left(self._sums, at - reach)
+        while i < len(self._sums) and self._sums[i] <= at + reach:
+            if (self._rows[i] - row).abs().max() <= LAST_BITS:
+                return self._rows[i]
+            i += 1
+        place = bisect.bisect_left(self._sums, at)
+        self._sums.insert(place, at)
+        self._rows.insert(place, row)
+        return row
 
 
 def require_tree(surrogate: Network, epsilon: float) -> None:

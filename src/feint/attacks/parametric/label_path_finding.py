@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from feint.attacks.attack import Attack
-from feint.attacks.parametric.axis_boxes import Nodes, classifier, require_tree
+from feint.attacks.parametric.axis_boxes import Answers, Nodes, classifier, require_tree
 from feint.attacks.probing import check, draw_rows
 from feint.data import Split
 from feint.errors import BadRecipe, Refused
@@ -77,6 +77,7 @@ class _Region:
 class _Search:
     def __init__(self, oracle: Oracle, recipe: LabelPathFinding, generator: torch.Generator) -> None:
         self._oracle, self._recipe, self._generator = oracle, recipe, generator
+        self._answers = Answers()
         self._refusal: Refused | None = None
         self._waiting: list[tuple[float, int, _Region]] = []
         self.nodes: Nodes = []
@@ -180,4 +181,4 @@ class _Search:
         """Answers to the first rows of `x` (n, d): all of them, or those before a refusal."""
         p, refusal = self._oracle.try_ask(x.view(-1, *self._recipe.surrogate.shape))
         self._refusal = refusal or self._refusal
-        return p if len(p) else x.new_empty(0, self._recipe.surrogate.classes)
+        return self._answers.representatives(p) if len(p) else x.new_empty(0, self._recipe.surrogate.classes)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from feint.attacks.attack import Attack
-from feint.attacks.parametric.axis_boxes import classifier, require_tree, snapped, tree_of
+from feint.attacks.parametric.axis_boxes import Answers, classifier, require_tree, snapped, tree_of
 from feint.attacks.probing import require_budget, require_probabilities
 from feint.errors import Refused
 from feint.models.networks import Classifier, Network
@@ -20,11 +20,12 @@ from feint.progress import NO_PROGRESS, ProgressCallback
 class PathFinding(Attack):
     """Path finding for decision trees with leaf identities (Tramèr et al., USENIX Security 2016, §4.2, Algorithm 1).
 
-    Equal answers are taken for the same leaf. A leaf is a box. From one input in it, each feature alone is set to 0
-    and to 1; where the answer changes, bisection finds the face of the box to within `epsilon`. What was met outside
-    is an input in another leaf, and is gone on from: from any input every leaf is reached that is thicker than
-    `epsilon`. The boxes make a tree, the `surrogate` of the network `tree`, that answers as the victim does but within
-    `epsilon` of a threshold. The paper's features are of any kind; here they are real numbers in [0, 1].
+    Equal answers, but for their last bits, are taken for the same leaf. A leaf is a box. From one input in it, each
+    feature alone is set to 0 and to 1; where the answer changes, bisection finds the face of the box to within
+    `epsilon`. What was met outside is an input in another leaf, and is gone on from: from any input every leaf is
+    reached that is thicker than `epsilon`. The boxes make a tree, the `surrogate` of the network `tree`, that answers
+    as the victim does but within `epsilon` of a threshold. The paper's features are of any kind; here they are real
+    numbers in [0, 1].
 
     A leaf costs 2d queries and log2(1/epsilon) for each of its faces: for L leaves at depth about log2 L, not less than
     L (2d + log2 L · log2(1/epsilon)). Where two leaves give the same answer they are taken for one, which can hide
@@ -54,6 +55,7 @@ class _Search:
 
     def __init__(self, oracle: Oracle, surrogate: Network, epsilon: float) -> None:
         self._oracle, self._network, self._epsilon = oracle, surrogate, epsilon
+        self._answers = Answers()
         self.low: list[Tensor] = []
         self.high: list[Tensor] = []
         self.p: list[Tensor] = []
@@ -119,4 +121,4 @@ class _Search:
         """Answers to the first rows of `x` (n, d): all of them, or those before a refusal."""
         p, refusal = self._oracle.try_ask(x.view(-1, *self._network.shape))
         self._refusal = refusal or self._refusal
-        return p if len(p) else x.new_empty(0, self._network.classes)
+        return self._answers.representatives(p) if len(p) else x.new_empty(0, self._network.classes)

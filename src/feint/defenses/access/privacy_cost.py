@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from feint.asking import Asking
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.ledger import Account
+from feint.martingale import LAST_BITS
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.recipes.store import Weights
 
@@ -25,7 +26,8 @@ class PrivacyCost:
     votes and Gaussian noise of deviation `sigma` choose (`pate`). As in the paper each query's ε is added, which is
     no composed guarantee but a price. Here no teachers are trained (the paper's kNN variant, in a form chosen here):
     the inputs of `fit` are divided at random into `teachers` parts, and each part votes the label of its nearest
-    neighbour among the model's centred logits, so that one training input moves one vote, as in PATE.
+    neighbour among the model's centred logits, the first of equally near ones, so that one training input moves one
+    vote, as in PATE.
 
     Another part of the inputs, `held`, is asked as an honest client would, and a line is fitted to its cost:
     expected(n) = slope · n + intercept. Evidence is the client's cost above that, over `tolerance` times what is
@@ -94,7 +96,11 @@ class PrivacyCost:
             raise BadInput(f"logits of {z.shape[-1]} classes", f"the {classes} fitted to", "fit it to this victim")
         if not len(z):
             return z.new_zeros(0).double()
-        near = torch.cdist(centred(z.cpu()), points.view(-1, classes)).view(-1, teachers, each).argmin(-1)
+        rows = centred(z.cpu())
+        exact = "donot_use_mm_for_euclid_dist"  # a product's distance from a point to itself is 1e-4 of its length
+        apart = torch.cdist(rows, points.view(-1, classes), compute_mode=exact).view(-1, teachers, each)
+        slack = LAST_BITS * rows.abs().amax(-1).clamp_min(1)[:, None, None]
+        near = (apart <= apart.amin(-1, keepdim=True) + slack).int().argmax(-1)  # argmax: the first one
         votes = labels[torch.arange(teachers), near]
         return epsilon(torch.nn.functional.one_hot(votes, classes).sum(1), self.sigma, self.delta)
 

@@ -13,7 +13,7 @@ from feint.data import Split
 from feint.defenses.scores import Energy, Score, scores
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.ledger import Account
-from feint.martingale import Martingale
+from feint.martingale import Martingale, places
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.query import Query
 from feint.recipes.store import Weights
@@ -29,7 +29,8 @@ DRAWS = 10_000  # simulated calibration sets
 class SequentialTest:
     """A test martingale of conformal p-values: an honest client is ever accused with probability at most `alpha`.
 
-    The score s of a query is compared with those of n benign inputs: k = 1 + #{c_i ≤ s}, p = k / (n + 1). A bet is a
+    The score s of a query is compared with those of n benign inputs: k = 1 + #{c_i ≤ s}, p = k / (n + 1), where scores
+    that only the last bits of an output keep apart are equal, so that p is never too small. A bet is a
     falling function b of p, sold at a price that a benign client is expected not to win back; evidence is the mean
     over bets, and over the blocks of `block` queries with which each may have begun, of what was won:
 
@@ -88,9 +89,8 @@ class SequentialTest:
 
         Raises `NotFitted`.
         """
-        places = torch.searchsorted(self.learned["inputs"], scores.contiguous(), right=True)
         won, weights = _games(self)
-        return won[places], weights
+        return won[torch.from_numpy(places(self.learned["inputs"].numpy(), scores.numpy()))], weights
 
     @property
     def learned(self) -> Mapping[str, Tensor]:

@@ -17,6 +17,8 @@ from feint.models.training import Batch, Training, refine, train
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.victims import Trained, predict
 
+SLACK = 1e-5  # at h = 1, where a sure hash network saturates, a last bit below 1 is not another member
+
 
 @dataclass(frozen=True)
 class EDM(Output):
@@ -87,7 +89,7 @@ class EDM(Output):
             raise NotFitted(f"{self!r}", "a fitted hash", "fit it: feint fit … --outliers NAME")
         most, code = predict(self.hash_model.model, x).double().max(-1)
         classes = self.hash_model.network.classes
-        fine = ((most * classes - 1) * self.spread / (classes - 1)).floor().long()
+        fine = ((most * classes - 1) * self.spread / (classes - 1) + SLACK).floor().long()
         return (self.spread * code + fine) % self.members
 
     def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:

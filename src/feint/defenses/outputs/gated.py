@@ -13,6 +13,7 @@ from feint.defenses.outputs.rounding import Rounding
 from feint.defenses.scores import Energy, Score, scores
 from feint.errors import BadRecipe, NotFitted
 from feint.ledger import Ledger
+from feint.martingale import LAST_BITS
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.victims import logits
 
@@ -25,7 +26,8 @@ class Gated(Output):
 
     The score s is low for suspicious queries. `fit` sets the threshold to the quantile of benign scores at `share`, the
     part of ordinary queries that the harsh answer may reach, and the scale of `width` to their standard deviation;
-    width 0 is a switch. The default `gentle` is the answer as it is, in the 6 decimals that an API returns.
+    width 0 is a switch, which a score that equals the threshold but for its last bits leaves as it is. The default
+    `gentle` is the answer as it is, in the 6 decimals that an API returns.
 
     Adaptive misinformation (Kariyappa and Qureshi, CVPR 2020) is one instance: a switch on the largest probability
     before a misleading model. A gate in front of other defenses is of this project and not a method of that paper.
@@ -98,7 +100,7 @@ class Gated(Output):
         if self.threshold is None:
             raise NotFitted(f"{self!r}", "a threshold", "fit it to a victim and benign inputs, or name one")
         if self.width == 0:
-            return (score < self.threshold).to(score.dtype)
+            return (score < self.threshold - LAST_BITS * max(abs(self.threshold), 1)).to(score.dtype)
         return ((self.threshold - score) / (self.width * self.scale)).sigmoid()
 
 

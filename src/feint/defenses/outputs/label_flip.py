@@ -16,6 +16,7 @@ from feint.ledger import Ledger, Rows
 
 SIZE, FREQUENCIES = 32, 8
 BITS = FREQUENCIES * FREQUENCIES
+SLACK = 1e-3  # of coefficients, which are sums of 1,024 pixels in [0, 1], in float32
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ class LabelFlip(Output):
 def hashes(x: Tensor) -> Tensor:
     """Perceptual hashes (N, 64) of 0 and 1 of the images `x` (N, C, H, W); of flat inputs, taken as one line of pixels.
 
-    Grey, scaled to 32×32, the 8×8 lowest frequencies of its cosine transform, each above their median or not.
+    Grey, scaled to 32×32, the 8×8 lowest frequencies of its cosine transform, each above their median or not. Above is
+    by more than `SLACK`: of a symmetric image half of the frequencies are 0 but for the last bits of a matrix product.
     """
     grey = x.mean(1, keepdim=True) if x.ndim == 4 else x.flatten(1)[:, None, None]
     small = nn.functional.interpolate(grey.float(), (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False)[
@@ -97,7 +99,7 @@ def hashes(x: Tensor) -> Tensor:
     lowest = _cosines() @ small @ _cosines().T
     values = lowest.flatten(1)
     median = values[:, 1:].median(-1, keepdim=True).values  # without the mean brightness
-    return (values > median).float()
+    return (values > median + SLACK).float()
 
 
 @lru_cache(maxsize=1)
