@@ -44,8 +44,8 @@ SHARING = """
 import sys
 from pathlib import Path
 import jobs
-from feint.evaluation import bench
-results = bench.run([jobs.Toy(Path(sys.argv[1]), count=12, seconds=0.1)], folder=sys.argv[2])
+from feint.bench import executor
+results = executor.run([jobs.Toy(Path(sys.argv[1]), count=12, seconds=0.1)], folder=sys.argv[2])
 print(len(results), sum(not row.error for row in results))
 """
 

@@ -45,7 +45,7 @@ def test_replicas_with_a_ledger_each_are_refused(tmp_path, monkeypatch):
     from feint.errors import BadRecipe
     from feint.gateway.serving import on_ray
 
-    monkeypatch.setattr(on_ray, "need", lambda package, extra: None)
+    monkeypatch.setattr(on_ray, "require", lambda package, extra: None)
     whole(tmp_path / "toy.onnx")
     (tmp_path / "gateway.toml").write_text(SETTINGS.format(url="sqlite:ledger.db"))
     with pytest.raises(BadRecipe, match="one in Redis"):

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from tests.test_report import LANGUAGES, Language, Report, Results, some
+from tests.test_report import LANGUAGES, Catalog, Report, Results, some
 
 pytestmark = pytest.mark.browser
 
@@ -28,13 +28,13 @@ def browser():
 def opened(request, browser, tmp_path):
     """The page of two victims at 360 pixels, and what it asked for and complained of."""
     rows = Results(some("one") + some("two"))
-    Report(rows, "A title", Language(request.param), price=2.0).write(tmp_path / "report.html")
+    Report(rows, "A title", Catalog(request.param), price=2.0).write(tmp_path / "report.html")
     page, heard = browser.new_page(viewport={"width": 360, "height": 800}), []
     page.on("console", lambda said: heard.append(said.text))
     page.on("pageerror", lambda error: heard.append(str(error)))
     page.on("request", lambda asked: heard.append(asked.url))
     page.goto((tmp_path / "report.html").as_uri())
-    yield page, heard, Language(request.param)
+    yield page, heard, Catalog(request.param)
     page.close()
 
 
