@@ -4,7 +4,6 @@ Recipes are compared without data: what stands for the victim, for its test set,
 a defense learned is left out of the published recipe.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,24 +12,18 @@ import pytest
 
 from feint import bench
 from feint.bench import matrix
+from feint.evaluation import jsonl
 from feint.recipes.recipe import to_table
 
 RESULTS = Path(__file__).parents[1] / "results"
-TABLES = {
-    "attacks": ["attacks/digits", "attacks/fashion_mnist", "attacks/cifar10"],
-    "data_free": ["data_free/digits", "data_free/fashion_mnist"],
-    "defenses": ["defenses"],
-    "lenses": ["lenses"],
-    "springboard": ["springboard/digits", "springboard/fashion_mnist"],
-}
+TABLES = "attacks", "data_free", "defenses", "lenses", "springboard"
 HANDLES = "Split", "Trained", "Weights"  # data and tensors, by their fingerprints
 FITTED = {"Gated": ("threshold", "scale")}  # numbers that a defense learned
 
 
 def rows(table: str) -> list[tuple[str, dict[str, Any]]]:
     """Return the published rows of a table, each with its victim's name, or "" where one victim has all rows."""
-    files = [(folder, file) for folder in TABLES[table] for file in sorted((RESULTS / folder).glob("*.json"))]
-    return [(folder.partition("/")[2], json.loads(file.read_text())) for folder, file in files]
+    return [(row.get("victim", ""), row) for row in jsonl.read(RESULTS / f"{table}.jsonl")]
 
 
 def planned(name: str) -> Iterator[tuple[matrix.Cell, dict[str, Any]]]:
