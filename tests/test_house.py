@@ -99,7 +99,9 @@ def test_nothing_heavy_comes_with_the_public_names():
 def test_no_pickle_is_loaded_from_anywhere_but_the_own_processes():
     for file in (ROOT / "src").rglob("*.py"):
         text = file.read_text()
-        assert not re.search(r"torch\.load\(|allow_pickle=True|(?<![.\w])eval\(|\bexec\(", text), file
+        assert not re.search(
+            r"torch\.load\((?!.*weights_only=True)|allow_pickle=True|(?<![.\w])eval\(|\bexec\(", text
+        ), file
         assert ("import pickle" in text) == (file.parent.name == "runners" and file.name == "local.py"), file
 
 

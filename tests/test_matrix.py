@@ -133,3 +133,22 @@ def test_a_truncated_row_is_named(matrix, tmp_path):
 def test_a_nameless_attack_is_refused(victim, digits, knockoff):
     with pytest.raises(BadInput, match="name"):
         Matrix(victim, digits.test, attacks={"": knockoff}, defenses={}, budgets=[1])
+
+
+def test_lenses_are_before_every_defense_and_what_is_against_one_before_that_one(victim, digits, knockoff):
+    matrix = Matrix(
+        victim,
+        digits.test,
+        attacks={"knockoff": knockoff},
+        lenses={"labels": [HardLabels()]},
+        against={"none": {"sybils": knockoff.through(Sybil(clients=3))}},
+        defenses={"none": Defense(), "closed form": Defense(outputs=[APGPClosedForm(top=1)])},
+        budgets=[50],
+        seeds=[0],
+    )
+    thefts = {(cell.defense, cell.attack) for cell in matrix.cells() if cell.attack}
+    everywhere = {"knockoff", "knockoff, labels"}
+    assert thefts == {("none", name) for name in [*everywhere, "sybils"]} | {
+        ("closed form", name) for name in everywhere
+    }
+    assert matrix.attacks["closed form"]["knockoff, labels"] == knockoff.through(HardLabels())

@@ -3,8 +3,6 @@
 import json
 import re
 import string
-import subprocess
-import sys
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,10 +20,9 @@ from feint.errors import MissingData, UnknownName
 from feint.evaluation import jsonl
 from feint.evaluation.results import Results
 from feint.i18n import LANGUAGES, Catalog, texts
-from feint.report import ImageExamples, Report, heatmap, sentences, tables
+from feint.report import ImageExamples, Report, heatmap, plots, sentences, tables
 from feint.report.plots import spread
 from feint.report.section import Section, sections
-from feint.report.svg import ticks
 from feint.service import Defense, Service
 
 ROOM = "feint.report"
@@ -350,21 +347,10 @@ def test_the_documented_example_runs(tmp_path, monkeypatch, capsys):
     assert "受害模型" in Path("report.html").read_text("utf-8")
 
 
-@given(st.floats(-1, 101), st.floats(10, 120))
-def test_ticks_are_round_and_inside(low, span):
-    found = ticks(low, low + span)
-    assert 2 <= len(found) <= 7
-    assert all(low - 1e-6 <= value <= low + span + 1e-6 for value in found)
-    assert all(float(text) == pytest.approx(value) for value, text in found.items())
-
-
-@pytest.mark.slow
-def test_lines_are_drawn_without_what_takes_a_second_to_import(tmp_path):
-    for row in some():
-        Results().add(row, tmp_path / "rows")
-    code = (
-        "import sys; from feint.cli import main; main(['report', 'rows']); "
-        "assert not {'matplotlib', 'sklearn', 'scipy'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
-    assert "<circle" in (tmp_path / "rows/report.html").read_text("utf-8")
+def test_figures_show_budgets_and_numbers_and_are_the_same_each_time():
+    section, say = Section("digits", some()), Catalog("en")
+    curve, pareto = plots.curve(section, "APGP", say), plots.pareto(section, say)
+    texts = [re.findall(r"<text[^>]*>([^<]*)</text>", it) for it in (curve, pareto)]
+    assert {f"{budget:,}" for budget in section.budgets} <= set(texts[0])
+    assert {str(number) for number in range(1, len(section.places()) + 1)} <= set(texts[1])
+    assert (curve, pareto) == (plots.curve(section, "APGP", say), plots.pareto(section, say))

@@ -106,7 +106,7 @@ def make_plan(
     training = replace(TRAINING, crop=2 if min(shape[1:]) >= 24 else 0)
     rows = torch.arange(MEASURED)
     x, labels = samples.fit.inputs(rows % len(samples.fit)), rows % classes
-    seconds = {it.name: seconds_per_image(it, x, labels, training) for it in networks}
+    seconds = {network.name: seconds_per_image(network, x, labels, training) for network in networks}
     speed = Speed(answer, seconds, restoring(classes))
     known, notes = _budgets(len(samples.pool), budgets)
     available = (minutes * 60 - spent) * SPARE

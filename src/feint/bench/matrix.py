@@ -39,11 +39,10 @@ class Matrix:
     """Every attack through every lens on every defense of `victim` with every budget and seed, judged on `test`.
 
     `attacks`, `lenses` and `defenses` have names of your choice; each attack also looks at the answers as they are.
-    `made_for` has more lenses and `against` more attacks for single defenses, by the defense's name; these look at it
-    as they are. Seeds are the outermost loop: a matrix that is interrupted has a first look at everything. `name` is
-    the victim's, where there are several. With an expression `only`, the cells are those whose “victim, defense,
-    attack, budget” has a match for it, and the utility of their defenses. With a `springboard` every surrogate is also
-    judged by what it enables.
+    `against` has more attacks for single defenses, by the defense's name; these look at it as they are. Seeds are the
+    outermost loop: a matrix that is interrupted has a first look at everything. `name` is the victim's, where there are
+    several. With an expression `only`, the cells are those whose “victim, defense, attack, budget” has a match for it,
+    and the utility of their defenses. With a `springboard` every surrogate is also judged by what it enables.
     """
 
     def __init__(
@@ -56,7 +55,6 @@ class Matrix:
         budgets: Sequence[int],
         seeds: Iterable[int] = range(3),
         lenses: Lenses | None = None,
-        made_for: Mapping[str, Lenses] | None = None,
         against: Mapping[str, Mapping[str, Attack]] | None = None,
         name: str = "",
         only: str = "",
@@ -66,10 +64,8 @@ class Matrix:
             raise BadInput("an attack, a lens or a defense without a name", "a name for each", "give it one")
         self.name, self.victim, self.test, self.only = name, victim, test, only
         self.defenses = dict(defenses)
-        self.attacks = {
-            it: through(attacks, {**(lenses or {}), **(made_for or {}).get(it, {})}) | dict((against or {}).get(it, {}))
-            for it in defenses
-        }
+        everywhere = through(attacks, lenses or {})
+        self.attacks = {name: {**everywhere, **(against or {}).get(name, {})} for name in defenses}
         self.budgets, self.seeds, self.springboard = list(budgets), list(seeds), springboard
         self._victim_fingerprint = victims.fingerprint(victim)
 

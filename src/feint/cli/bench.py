@@ -130,8 +130,8 @@ def _print_plan(suite: "Suite", only: str, out: Path, workers: int | None) -> No
         return
     workers = workers or os.cpu_count() or 1
     on = f"{workers} worker{'s' if workers > 1 else ''}"
-    hours = timedelta(seconds=round(found.seconds / workers))
-    print(f"About {hours} (h:mm:ss) on {on}, victims and defenses apart. It rests on: {found.rests_on}")
+    duration = timedelta(seconds=round(found.seconds / workers))
+    print(f"About {duration} (h:mm:ss) on {on}, victims and defenses apart. It rests on: {found.rests_on}")
 
 
 def _collected(out: Path) -> Path:

@@ -1,4 +1,8 @@
-"""How much memory a job takes, as Linux tells it; NaN on systems that do not."""
+"""How much memory a job takes, as Linux tells it; NaN on systems that do not.
+
+psutil knows what a process holds now, and no peak on Linux; `resource.getrusage` knows the peak of its whole life, and
+cannot start anew.
+"""
 
 import ctypes
 import math

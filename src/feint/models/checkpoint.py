@@ -3,9 +3,9 @@
 import copy
 import io
 import math
-import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 import torch.nn.functional as F
@@ -71,7 +71,7 @@ class TrainingState:
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
             return cls(**state["progress"])
-        except (OSError, EOFError, LookupError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        except (OSError, EOFError, LookupError, RuntimeError, TypeError, ValueError, UnpicklingError) as error:
             reason = " ".join(str(error).split())[:200]
             raise DamagedFile(
                 f"{path} ({reason})", "a checkpoint of this training", "delete it to begin anew"

@@ -1,72 +1,76 @@
 """The figures of a report: small, so that they can be read on a phone; names stand beside them, not in them."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
 from feint.i18n import Catalog
-from feint.report.figures import new_figure
+from feint.report.figures import new_figure, svg
 from feint.report.section import Section
-from feint.report.svg import Drawing, ticks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WORST, NAIVE, GREY = "#0072b2", "#d55e00", "#8a93a3"  # Okabe and Ito's blue and vermilion
+GRID = "#e6e9ee"
 CLASSES = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#9a8c00"
 MARKS = "o^sDvP"  # with the colours, 48 classes that can be told apart without seeing colours alone
 LEAST = 10.0  # percentage points that an axis shows, so that noise does not look like much
 
 
 def curve(section: Section, defense: str, say: Catalog) -> str:
-    """Stealer accuracy of one defense against queries: worst case, naive, and the worst case without a defense."""
+    """Draw stealer accuracy of one defense against queries: worst case, naive, and the worst case without a defense."""
     least, most = section.budgets[0], section.budgets[-1]
-    drawing = Drawing(300, 215, (least / 1.25, most * 1.25), (0, 104), logarithmic=True)
-    few = -(-len(section.budgets) // 4)
-    shown = {float(budget): f"{budget:,}" for budget in section.budgets[::-few][::-1]}
-    drawing.axes(shown, ticks(0, 100), below=say("axis queries"))
+    figure, ax = new_figure(3.0, 2.15)
     if section.victim_accuracy is not None:
-        accuracy = 100 * section.victim_accuracy
-        drawing.line([(least / 1.25, accuracy), (most * 1.25, accuracy)], GREY, width=1, dashes="1 3")
-    worst = {b: it for b in section.budgets if (it := section.robust(defense, b))}
-    naive = {b: it for b in section.budgets if (it := section.naive(defense, b))}
+        ax.axhline(100 * section.victim_accuracy, color=GREY, lw=1, ls=":")
     if section.bare and section.bare != defense:
-        bare = [(b, 100 * it.share) for b in section.budgets if (it := section.robust(section.bare, b))]
-        if bare:
-            drawing.line(bare, GREY, width=1.2)
-    scores = {b: (it.scores["stealer_accuracy"], *it.intervals["stealer_accuracy"]) for b, it in naive.items()}
-    _run(drawing, scores, NAIVE, "6 4")
-    _run(drawing, {b: (it.share, it.low, it.high) for b, it in worst.items()}, WORST, "")
-    return drawing.svg
+        bare = {b: 100 * case.share for b in section.budgets if (case := section.robust(section.bare, b))}
+        ax.plot(list(bare), list(bare.values()), color=GREY, lw=1.2)
+    lines = [(b, line) for b in section.budgets if (line := section.naive(defense, b))]
+    naive = {b: (line.scores["stealer_accuracy"], *line.intervals["stealer_accuracy"]) for b, line in lines}
+    cases = [(b, case) for b in section.budgets if (case := section.robust(defense, b))]
+    worst = {b: (case.share, case.low, case.high) for b, case in cases}
+    _run(ax, naive, "--o", color=NAIVE, markersize=6.5, markerfacecolor="white")
+    _run(ax, worst, "-o", color=WORST, markersize=4.5)
+    ax.set(xscale="log", xlim=(least / 1.25, most * 1.25), ylim=(0, 104), xlabel=say("axis queries"))
+    few = -(-len(section.budgets) // 4)
+    shown = section.budgets[::-few]
+    ax.set_xticks(shown, [f"{budget:,}" for budget in shown])
+    ax.set_yticks(range(0, 101, 20))
+    ax.minorticks_off()
+    ax.grid(axis="y", color=GRID)
+    return svg(figure)
 
 
-def _run(drawing: Drawing, shares: dict[int, tuple[float, float, float]], colour: str, dashes: str) -> None:
-    """A line through shares with their intervals (share, low, high), by budget."""
+def _run(ax: Any, shares: dict[int, tuple[float, float, float]], style: str, *, color: str, **marker: Any) -> None:
+    """Draw a line through shares with their intervals (share, low, high), by budget."""
     if not shares:
         return
-    middle, low, high = ([(b, 100 * it[i]) for b, it in shares.items()] for i in range(3))
-    drawing.band(low, high, colour)
-    drawing.line(middle, colour, dashes=dashes)
-    for point in middle:
-        drawing.dot(point, colour, radius=4.5 if dashes else 3, hollow=bool(dashes))
+    middle, low, high = 100 * np.array(list(shares.values())).T
+    ax.fill_between(list(shares), low, high, color=color, alpha=0.15, lw=1)
+    ax.plot(list(shares), middle, style, color=color, lw=1.8, **marker)
 
 
 def pareto(section: Section, say: Catalog) -> str:
-    """Robust stealer accuracy against defender accuracy, numbered as in `section.places`; the front is a line."""
+    """Draw robust stealer accuracy against defender accuracy, numbered as in `section.places`, the front as a line."""
     places, front = section.places(), section.pareto()
     points = 100 * np.array(list(places.values()))
-    x, (bottom, top) = (_around(values) for values in points.T)
-    drawing = Drawing(480, 340, x, (bottom, top), margin=34)
-    drawing.axes(ticks(*x), ticks(bottom, top), below=say("axis defender"), beside=say("axis stealer"))
+    (left, right), (bottom, top) = (_around(values) for values in points.T)
+    figure, ax = new_figure(4.8, 3.4)
     heights = bottom + (top - bottom) / 100 * spread(100 * (points[:, 1] - bottom) / (top - bottom))
-    for number, (point, height) in enumerate(zip(points.tolist(), heights.tolist(), strict=True), 1):
-        drawing.beside((point[0], point[1]), height, str(number), GREY)
-    on_front = sorted((100 * kept, 100 * stolen) for name, (kept, stolen) in places.items() if name in front)
-    drawing.line(on_front, WORST, width=1.2)
-    for name, (kept, stolen) in places.items():
-        drawing.dot((100 * kept, 100 * stolen), WORST, radius=5, hollow=name not in front)
-    return drawing.svg
+    for number, (point, height) in enumerate(zip(points, heights, strict=True), 1):
+        beside = right + (right - left) / 25, height
+        line = {"arrowstyle": "-", "color": GREY, "lw": 0.8, "relpos": (0, 0.5)}
+        ax.annotate(str(number), point, beside, va="center", annotation_clip=False, arrowprops=line)
+    on_front = np.array([name in front for name in places])
+    line = points[on_front]
+    ax.plot(*points[~on_front].T, "o", color=WORST, markersize=7, markerfacecolor="white")
+    ax.plot(*line[line[:, 0].argsort()].T, "-o", color=WORST, markersize=7, lw=1.2)
+    ax.set(xlim=(left, right), ylim=(bottom, top), xlabel=say("axis defender"), ylabel=say("axis stealer"))
+    ax.grid(axis="y", color=GRID)
+    return svg(figure)
 
 
 def _around(values: np.ndarray) -> tuple[float, float]:
