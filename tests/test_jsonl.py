@@ -191,6 +191,23 @@ def test_collecting_again_keeps_what_the_file_has(collected):
     assert sorted(jsonl.read(collected), key=str) == sorted([*before, fresh], key=str)
 
 
+def test_a_directory_is_known_by_whatever_leads_to_it(tmp_path, monkeypatch):
+    rows = [measured("a"), measured("b")]
+    file = jsonl.collect(written(tmp_path / "rows", rows[:1]))
+    written(tmp_path / "rows" / "sub", [])
+    for place, path in [(tmp_path / "rows", "."), (tmp_path / "rows" / "sub", ".."), (tmp_path, "rows/")]:
+        monkeypatch.chdir(place)
+        (tmp_path / "rows" / "a.json").unlink(missing_ok=True)
+        assert jsonl.read(path) == rows[:1]
+    written(tmp_path / "rows", rows[1:])
+    monkeypatch.chdir(tmp_path / "rows")
+    assert jsonl.collect(".") == file
+    assert jsonl.read(file) == rows
+    assert jsonl.read(written(tmp_path / "odd.jsonl", rows)) == rows  # a directory, whatever it is called
+    assert jsonl.read("/nowhere") == []
+    assert jsonl.beside(Path("/")) == Path("/.jsonl")
+
+
 def test_a_row_with_an_error_gives_way(tmp_path):
     bad, good = cell(error="late"), cell(error="", asked=100)
     jsonl.collect(written(tmp_path / "rows", [bad]))

@@ -44,12 +44,13 @@ def _slug(word: str) -> str:
 
 def beside(folder: Path) -> Path:
     """Return the file of lines of a working directory."""
-    return folder.with_name(f"{folder.name}{SUFFIX}")
+    folder = folder.resolve() if folder.name in ("", "..") else folder  # what "." is called
+    return folder.parent / f"{folder.name}{SUFFIX}"
 
 
 def folder_of(place: Path) -> Path:
     """Return the working directory of a place: itself, or that of a file of lines."""
-    return place.with_suffix("") if place.suffix == SUFFIX else place
+    return place.with_suffix("") if place.suffix == SUFFIX and not place.is_dir() else place
 
 
 def read(place: Path | str) -> list[Table]:
@@ -68,7 +69,7 @@ def entries(place: Path | str) -> Entries:
         DamagedFile: A row is torn, stands in one file twice, or has a fingerprint that `recipes.json` does not know.
     """
     place = Path(place)
-    if place.suffix == SUFFIX:
+    if folder_of(place) != place:
         return _sorted(_lines(place))
     file = beside(place)
     return _sorted(_joined([*(_lines(file).items() if file.exists() else ()), *_files(place)]))
