@@ -16,8 +16,8 @@ from feint.evaluation.results import Results
 from feint.evaluation.robust import robust
 from feint.gateway.operator.metrics import Metrics
 from feint.gateway.operator.seen import Seen
-from feint.gateway.refusals import KINDS
 from feint.i18n import Catalog
+from feint.openinference.status import ERROR_STATUSES
 from feint.report import figures
 from feint.report.published import measured
 from feint.report.section import sections
@@ -491,9 +491,11 @@ def springboard(name: str) -> str:
 def refused() -> str:
     """Every error of the gateway as a client is told it."""
     rows = [["HTTP", "gRPC", "Error", "When"]]
-    for error, kind in sorted(KINDS.items(), key=lambda it: it[1].status):
+    for error, status in sorted(ERROR_STATUSES.items(), key=lambda pair: pair[1].http):
         if issubclass(error, FeintError):
-            rows.append([f"{kind.status}", f"`{kind.code}`", f"`{error.__name__}`", str(error.__doc__).splitlines()[0]])
+            rows.append(
+                [f"{status.http}", f"`{status.grpc}`", f"`{error.__name__}`", str(error.__doc__).splitlines()[0]]
+            )
     return grid(rows)
 
 

@@ -13,9 +13,10 @@ import uvicorn
 from tests.variance import moved
 
 from feint.errors import NoKey
-from feint.gateway.desk import About, Desk
+from feint.gateway import routes, rpc
+from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.gateway import Caller, Gateway, Limits
-from feint.gateway.wire import rest, rpc
+from feint.openinference.model_spec import ModelSpec
 
 SHAPE, CLASSES = (1, 2, 2), 3
 WEIGHTS = np.random.default_rng(0).normal(size=(4, CLASSES)).astype(np.float32)
@@ -85,8 +86,8 @@ def gateway(
     line=None, *, keys=KEYS, limits=LIMITS, names=("toy",), shape=SHAPE, classes=CLASSES, input="pixels", record=None
 ) -> Gateway:
     desks = {
-        name: Desk(
-            About(name, input, shape, "p", classes),
+        name: ModelEndpoint(
+            ModelSpec(name, input, shape, "p", classes),
             line or Straight(),
             Book(),
             record=record or (lambda decision: None),
@@ -101,7 +102,7 @@ def running(gateway: Gateway, app: Callable | None = None) -> Iterator[str]:
     """The URL of a gateway that runs in a thread of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app or rest.app(gateway), log_level="critical", ws="none", lifespan="off")
+        config = uvicorn.Config(app or routes.app(gateway), log_level="critical", ws="none", lifespan="off")
         server = uvicorn.Server(config)
         free.listen(512)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [free]})

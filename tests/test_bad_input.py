@@ -20,7 +20,7 @@ from tests.waiting import PATIENCE
 
 from feint.gateway.door.keyfile import Keys
 from feint.gateway.serving.connection import AHEAD, HEAD, Connection
-from feint.gateway.wire import oip
+from feint.openinference import proto
 
 ARRIVE = 0.6  # seconds
 SETTINGS = """
@@ -279,7 +279,7 @@ def calls(it, *calling, key=None, name="ModelInfer", together=False):
     async def once():
         options = [("grpc.max_send_message_length", -1)]
         async with grpc.aio.insecure_channel(f"127.0.0.1:{it.rpc}", options=options) as channel:
-            ask = channel.unary_unary(f"/{oip.SERVICE}/{name}")
+            ask = channel.unary_unary(f"/{proto.SERVICE}/{name}")
             said = (("authorization", f"Bearer {it.key if key is None else key}"),)
 
             async def tried(raw):

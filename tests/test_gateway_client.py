@@ -14,11 +14,11 @@ from tests.variance import assert_close, assert_weights_close
 
 import feint
 from feint.attacks import HardLabels, KnockoffNets, Sybil
+from feint.client import RemoteService, connect
 from feint.data import Split
 from feint.defenses.access import Budget, RateLimit, Refuse
 from feint.defenses.outputs import LabelOnly, ReverseSigmoid
 from feint.errors import BadInput, OverBudget, ProofRequired, RateLimited, Refused, Suspected, Unreachable
-from feint.gateway import Connection, connect
 from feint.gateway.gateway import Limits
 from feint.hashcash import Puzzle, digest, flaw
 from feint.models.networks import Network
@@ -143,10 +143,10 @@ def test_garbage_is_no_answer(instead, says, binary):
 def test_an_unknown_model_or_output():
     with toy() as server:
         with pytest.raises(BadInput, match="check the model"):
-            Connection(server.url, model="toi")
+            RemoteService(server.url, model="toi")
         with pytest.raises(BadInput, match="name the output"):
-            Connection(server.url, model="toy", output="label")
-        assert Connection(server.url, model="toy", output="p").classes == 3
+            RemoteService(server.url, model="toy", output="label")
+        assert RemoteService(server.url, model="toy", output="p").classes == 3
 
 
 def test_labels_only_behind_a_url_train_as_labels():
@@ -180,20 +180,20 @@ def reached(how, line=None, **more):
 class TestByEitherWay:
     def test_the_same_answers(self, how):
         with reached(how) as url:
-            connection = Connection(url, model="toy", keys=["k"])
+            connection = RemoteService(url, model="toy", keys=["k"])
             assert (connection.shape, connection.classes) == (SHAPE, 3)
             oracle = connect(url, model="toy", budget=30, keys=["k"])
             assert_close(oracle.ask(X[:20]), gateways.linear(X[:20].numpy()))
             assert oracle.asked == 20
             with pytest.raises(Refused, match="API key"):
-                Connection(url, model="toy", keys=["wrong"])
+                RemoteService(url, model="toy", keys=["wrong"])
             with pytest.raises(BadInput, match="not served"):
-                Connection(url, model="toi", keys=["k"])
+                RemoteService(url, model="toi", keys=["k"])
 
     def test_puzzles_are_solved_up_to_a_price(self, how):
         with reached(how, gateways.Straight(admit=puzzling(6))) as url:
             assert len(connect(url, model="toy", budget=9, keys=["k"]).ask(X[:9])) == 9
-            dear = Connection(url, model="toy", keys=["k"], most_bits=5)
+            dear = RemoteService(url, model="toy", keys=["k"], most_bits=5)
             with pytest.raises(ProofRequired, match="at most 5"):
                 dear.oracle(budget=9).ask(X[:9])
 

@@ -83,17 +83,16 @@ def test_only_the_answer_of_a_rung_may_leave():
 @pytest.mark.parametrize("body", [load.Body.binary, load.Body.json])
 def test_a_request_is_whole_with_any_four_levels(body):
     """As the gateway reads it."""
-    from feint.gateway.desk import About
-    from feint.gateway.gateway import Limits
-    from feint.gateway.wire.codec import Wire
+    from feint.openinference.json_codec import RequestCodec
+    from feint.openinference.model_spec import ModelSpec
 
     x = np.full((1, 2, 3), 0.25, np.float32)
     it = body(x, "x", "p")
     sent = it.head + it.between.join(it.levels[k] for k in (0, 51, 255, 102)) + it.tail
     assert len({len(level) for level in it.levels}) == 1
-    wire = Wire(About("m", "x", (2, 3), "p", 2), Limits())
-    asked = wire.read(sent, it.headers.get("Inference-Header-Content-Length", ""), "client").asked
-    np.testing.assert_allclose(asked.x.ravel(), [0, 0.2, 1, 0.4, 0.25, 0.25], atol=1e-6)
+    codec = RequestCodec(ModelSpec("m", "x", (2, 3), "p", 2), max_batch=1024, max_body=2**26)
+    request = codec.read(sent, it.headers.get("Inference-Header-Content-Length", ""))
+    np.testing.assert_allclose(request.x.ravel(), [0, 0.2, 1, 0.4, 0.25, 0.25], atol=1e-6)
 
 
 def test_a_record_replaces_its_own_entry_and_no_other(tmp_path):

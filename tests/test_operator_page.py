@@ -14,18 +14,19 @@ from tests.gateways import Straight, running
 
 from feint.defenses.access import Budget
 from feint.errors import StoreLost
-from feint.gateway.desk import About, Desk
 from feint.gateway.door import keys
 from feint.gateway.door.keyfile import Keys
 from feint.gateway.drafts import Drafts
+from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.gateway import Gateway
 from feint.gateway.operator.audit import verify
 from feint.gateway.operator.board import Catalog, language, pace
 from feint.gateway.operator.page import routes
 from feint.gateway.operator.recording import Operator
+from feint.gateway.routes import app
 from feint.gateway.stores.memory import MemoryStore
-from feint.gateway.wire import rest
 from feint.i18n import texts
+from feint.openinference.model_spec import ModelSpec
 
 ROOM = "feint.gateway.operator"
 CHROMIUM = Path("/usr/bin/chromium")
@@ -60,14 +61,14 @@ class Site:
         self.operator = Operator(audit_log=folder / "audit.jsonl")
         self.operator.seen.gap = 0.0
         self.desks = {
-            name: Desk(
-                About(name, "pixels", (1, 2, 2), "p", 3), Watched(), Drafts(MemoryStore()), record=self.operator,
+            name: ModelEndpoint(
+                ModelSpec(name, "pixels", (1, 2, 2), "p", 3), Watched(), Drafts(MemoryStore()), record=self.operator,
                 shadow=True,
             )
             for name in ("digits", "a b")
         }  # fmt: skip
         self.gateway = Gateway(self.desks, keys.open(file.path))
-        self.app = rest.app(self.gateway, routes=routes(self.gateway, self.operator, **how))
+        self.app = app(self.gateway, routes=routes(self.gateway, self.operator, **how))
         self.audit, self.browsing = folder / "audit.jsonl", contextlib.ExitStack()
 
     def ask(self, url, client, level, times=1, rows=2):

@@ -22,8 +22,8 @@ from feint.errors import (
     TimedOut,
     Unreachable,
 )
+from feint.gateway import routes
 from feint.gateway.gateway import Limits
-from feint.gateway.wire import rest
 from feint.hashcash import Puzzle
 
 X = np.random.default_rng(1).random((2, *SHAPE)).astype(np.float32)
@@ -35,7 +35,7 @@ def ask(served, verb, path, *, headers=KEY, content=None):
     """One request to an application without a socket."""
 
     async def once():
-        transport = httpx2.ASGITransport(app=rest.app(served), raise_app_exceptions=False)
+        transport = httpx2.ASGITransport(app=routes.app(served), raise_app_exceptions=False)
         async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
             return await client.request(verb, path, headers=headers, content=content)
 
@@ -223,7 +223,7 @@ def received(served, *messages, headers=()):
 
     scope = {"type": "http", "method": "POST", "path": "/v2/models/toy/infer"}
     scope["headers"] = [(b"authorization", b"Bearer k"), *headers]
-    asyncio.run(rest.app(served)(scope, receive, send))
+    asyncio.run(routes.app(served)(scope, receive, send))
     return (sent[0]["status"] if sent else None), taken
 
 

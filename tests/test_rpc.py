@@ -11,9 +11,10 @@ from tests.test_rest import SECRET
 from tests.variance import assert_close
 
 from feint.errors import Failed, OverBudget, ProofRequired, RateLimited, StoreLost, Suspected, Unreachable
+from feint.gateway import rpc
 from feint.gateway.gateway import Limits
-from feint.gateway.wire import oip, rpc
 from feint.hashcash import Puzzle
+from feint.openinference import proto
 
 X = np.random.default_rng(1).random((2, *SHAPE)).astype(np.float32)
 KEY = (("authorization", "Bearer k"),)
@@ -30,9 +31,9 @@ def call(served, name, *requests, metadata=KEY, timeout=10.0):
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
                 stub = channel.unary_unary(
-                    f"/{oip.SERVICE}/{name}",
-                    oip.MESSAGES[f"{name}Request"].SerializeToString,
-                    oip.MESSAGES[f"{name}Response"].FromString,
+                    f"/{proto.SERVICE}/{name}",
+                    proto.MESSAGES[f"{name}Request"].SerializeToString,
+                    proto.MESSAGES[f"{name}Response"].FromString,
                 )
                 return [await tried(stub(it, metadata=metadata, timeout=timeout)) for it in requests]
         finally:
@@ -48,7 +49,7 @@ def call(served, name, *requests, metadata=KEY, timeout=10.0):
 
 
 def ask(x=X, *, datatype="FP32", raw=True, contents=None, **more):
-    request = oip.ModelInferRequest(model_name="toy", **more)
+    request = proto.ModelInferRequest(model_name="toy", **more)
     given = request.inputs.add(name="pixels", datatype=datatype, shape=x.shape)
     if raw:
         request.raw_input_contents.append(x.tobytes())
@@ -104,9 +105,9 @@ BAD = {
     "twice": twice(ask()),
     "both": both(ask()),
     "other contents": ask(raw=False, contents="fp64_contents"),
-    "no contents": oip.ModelInferRequest(model_name="toy", inputs=[ask().inputs[0]]),
+    "no contents": proto.ModelInferRequest(model_name="toy", inputs=[ask().inputs[0]]),
     "half": ask(X.astype("<f2"), datatype="FP16", raw=False, contents="fp32_contents"),
-    "nothing": oip.ModelInferRequest(model_name="toy"),
+    "nothing": proto.ModelInferRequest(model_name="toy"),
     "output": ask(outputs=[{"name": "logits"}]),
     "batch": ask(np.zeros((9, *SHAPE), np.float32)),
     "id": ask(id="x" * 2000),
@@ -127,10 +128,10 @@ def test_bad_messages():
 def details(error):
     """What is in the status of google.rpc: details by their type."""
     (packed,) = [value for name, value in error.trailing_metadata() if name == "grpc-status-details-bin"]
-    status = oip.Status.FromString(packed)
+    status = proto.Status.FromString(packed)
     assert (status.code, status.message) == (error.code().value[0], error.details())
     kinds = {it.type_url.rpartition(".")[2]: it.value for it in status.details}
-    assert oip.ErrorInfo.FromString(kinds["ErrorInfo"]).domain == "feint"
+    assert proto.ErrorInfo.FromString(kinds["ErrorInfo"]).domain == "feint"
     return kinds
 
 
@@ -151,7 +152,7 @@ def test_refusals_and_failures(error, code):
     trailing, kinds = dict(told.trailing_metadata()), details(told)
     assert ("RetryInfo" in kinds) == ("retry-after" in trailing) == isinstance(error, RateLimited)
     if "RetryInfo" in kinds:
-        assert oip.RetryInfo.FromString(kinds["RetryInfo"]).retry_delay.ToNanoseconds() == 1_250_000_000
+        assert proto.RetryInfo.FromString(kinds["RetryInfo"]).retry_delay.ToNanoseconds() == 1_250_000_000
         assert trailing["retry-after"] == "1.25"
     if isinstance(error, ProofRequired):
         assert json.loads(trailing["feint-puzzle"]) == {"bits": 5, "client": "a", "query": "b", "expires": 9}
@@ -161,9 +162,9 @@ def test_who_may_ask_and_what_is_not_there():
     for metadata in ((), (("authorization", "Bearer wrong"),), (("authorization", "k"),)):
         (told,) = infer(gateway(), ask(), metadata=metadata)
         assert told.code() == grpc.StatusCode.UNAUTHENTICATED
-        (told,) = call(gateway(), "ModelMetadata", oip.ModelMetadataRequest(name="toy"), metadata=metadata)
+        (told,) = call(gateway(), "ModelMetadata", proto.ModelMetadataRequest(name="toy"), metadata=metadata)
         assert told.code() == grpc.StatusCode.UNAUTHENTICATED
-        (told,) = call(gateway(), "ServerLive", oip.ServerLiveRequest(), metadata=metadata)
+        (told,) = call(gateway(), "ServerLive", proto.ServerLiveRequest(), metadata=metadata)
         assert told.live
     (told,) = infer(gateway(), ask(), metadata=(("authorization", "Bearer looker"),))
     assert told.code() == grpc.StatusCode.PERMISSION_DENIED
@@ -183,14 +184,14 @@ def test_deadlines():
 
 def test_metadata():
     served = gateway()
-    (told,) = call(served, "ServerMetadata", oip.ServerMetadataRequest())
+    (told,) = call(served, "ServerMetadata", proto.ServerMetadataRequest())
     assert told.name == "feint"
-    (told,) = call(served, "ModelMetadata", oip.ModelMetadataRequest(name="toy"))
+    (told,) = call(served, "ModelMetadata", proto.ModelMetadataRequest(name="toy"))
     assert [list(it.shape) for it in (*told.inputs, *told.outputs)] == [[-1, 1, 2, 2], [-1, 3]]
-    (told,) = call(served, "ModelConfig", oip.ModelConfigRequest(name="toy"))
+    (told,) = call(served, "ModelConfig", proto.ModelConfigRequest(name="toy"))
     assert (list(told.config.input[0].dims), told.config.input[0].data_type) == ([1, 2, 2], 11)
-    (told,) = call(served, "RepositoryIndex", oip.RepositoryIndexRequest())
+    (told,) = call(served, "RepositoryIndex", proto.RepositoryIndexRequest())
     assert [(it.name, it.state) for it in told.models] == [("toy", "READY")]
     served.ready = False
-    assert not call(served, "ServerReady", oip.ServerReadyRequest())[0].ready
-    assert not call(served, "ModelReady", oip.ModelReadyRequest(name="toy"))[0].ready
+    assert not call(served, "ServerReady", proto.ServerReadyRequest())[0].ready
+    assert not call(served, "ModelReady", proto.ModelReadyRequest(name="toy"))[0].ready

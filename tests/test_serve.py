@@ -18,11 +18,11 @@ from feint.defense import Defense, Ladder
 from feint.defenses.access import Budget, Refuse
 from feint.defenses.outputs import APGP, LabelOnly, ReverseSigmoid
 from feint.errors import BadInput, NotFitted, OverBudget
-from feint.gateway.asked import Asked
+from feint.gateway.array_query import ArrayQuery
 from feint.gateway.models.batching import Batches
 from feint.gateway.models.by_torch import of_service
 from feint.gateway.models.graphs import Outputs
-from feint.gateway.models.lines import Here
+from feint.gateway.models.onnx_pipeline import InlineOrThread
 from feint.gateway.serving.opening import opened
 from feint.gateway.serving.server import running
 from feint.gateway.serving.service import over
@@ -69,12 +69,12 @@ def test_a_plain_defenses_rules_come_before_the_model(toy):
         pass
 
     from feint.gateway.models.graphs import Exported
-    from feint.gateway.models.lines import GraphLine
+    from feint.gateway.models.onnx_pipeline import OnnxPipeline
     from feint.ledger import Account
 
-    line = GraphLine(Exported(toy), Never(), access=[Budget(2)])
+    line = OnnxPipeline(Exported(toy), Never(), access=[Budget(2)])
     with pytest.raises(OverBudget):
-        line.admit(Asked(X, "ann"), Account("ann"))
+        line.admit(ArrayQuery(X, "ann"), Account("ann"))
 
 
 @pytest.mark.parametrize("batch", [0, 8], ids=["one by one", "in batches"])
@@ -114,8 +114,8 @@ def test_a_batch_waits_for_others_and_fails_together():
 def test_what_takes_long_runs_in_a_thread():
     async def main():
         here = threading.get_ident()
-        assert await Here(lambda x: threading.get_ident(), 0.0001)(X) == here
-        assert await Here(lambda x: threading.get_ident(), 0.01)(X) != here
+        assert await InlineOrThread(lambda x: threading.get_ident(), 0.0001)(X) == here
+        assert await InlineOrThread(lambda x: threading.get_ident(), 0.01)(X) != here
 
     asyncio.run(main())
 

@@ -12,7 +12,7 @@ from feint.errors import StoreLost
 from feint.gateway.models.graphs import Outputs
 from feint.gateway.serving.server import running
 from feint.gateway.settings import Graph, LedgerAt, Settings
-from feint.gateway.wire.codec import Wire
+from feint.openinference.json_codec import RequestCodec
 
 X = np.random.default_rng(3).random((4, *SHAPE), np.float32)
 SECRET = "/srv/secret/model.onnx"
@@ -48,22 +48,22 @@ def gives(outputs):
 # What is broken, and the status that tells it; `it` is the gateway, `desk` that of the model.
 FAULTS = {
     "door": (lambda it, desk: (it, "door", Broken), 500),
-    "decode": (lambda it, desk: (Wire, "read", broken), 500),
-    "admit": (lambda it, desk: (desk.line, "_everybodys", (Broken,)), 500),
-    "compute": (lambda it, desk: (desk.line, "_run", broken_later), 500),
-    "NaN": (lambda it, desk: (desk.line, "_run", gives(lambda p: p * np.nan)), 500),
-    "wrong shape": (lambda it, desk: (desk.line, "_run", gives(lambda p: p[:, :2])), 500),
-    "too many rows": (lambda it, desk: (desk.line, "_run", gives(lambda p: np.concatenate([p, p]))), 500),
-    "logits": (lambda it, desk: (desk.line, "_run", gives(np.log)), 500),
-    "no answer": (lambda it, desk: (desk.line, "_run", gives(lambda p: None)), 500),
-    "evidence": (lambda it, desk: (desk.line, "graph", SimpleNamespace(detectors=(Broken,), rungs=())), 500),
-    "rung": (lambda it, desk: (desk.line, "graph", SimpleNamespace(detectors=(), rungs=())), 500),
-    "rung's rules": (lambda it, desk: (desk.line, "_rungs", [(Broken,)]), 500),
-    "outputs": (lambda it, desk: (desk.line, "answer", broken_later), 500),
+    "decode": (lambda it, desk: (RequestCodec, "read", broken), 500),
+    "admit": (lambda it, desk: (desk.pipeline, "_everybodys", (Broken,)), 500),
+    "compute": (lambda it, desk: (desk.pipeline, "_run", broken_later), 500),
+    "NaN": (lambda it, desk: (desk.pipeline, "_run", gives(lambda p: p * np.nan)), 500),
+    "wrong shape": (lambda it, desk: (desk.pipeline, "_run", gives(lambda p: p[:, :2])), 500),
+    "too many rows": (lambda it, desk: (desk.pipeline, "_run", gives(lambda p: np.concatenate([p, p]))), 500),
+    "logits": (lambda it, desk: (desk.pipeline, "_run", gives(np.log)), 500),
+    "no answer": (lambda it, desk: (desk.pipeline, "_run", gives(lambda p: None)), 500),
+    "evidence": (lambda it, desk: (desk.pipeline, "graph", SimpleNamespace(detectors=(Broken,), rungs=())), 500),
+    "rung": (lambda it, desk: (desk.pipeline, "graph", SimpleNamespace(detectors=(), rungs=())), 500),
+    "rung's rules": (lambda it, desk: (desk.pipeline, "_rungs", [(Broken,)]), 500),
+    "outputs": (lambda it, desk: (desk.pipeline, "answer", broken_later), 500),
     "draft": (lambda it, desk: (desk.drafts, "draft", broken), 500),
     "commit": (lambda it, desk: (desk.drafts, "commit", broken_later), 500),
     "store": (lambda it, desk: (desk.drafts.store, "commit", lost), 503),
-    "encode": (lambda it, desk: (Wire, "write", broken), 500),
+    "encode": (lambda it, desk: (RequestCodec, "write", broken), 500),
 }
 
 
@@ -137,6 +137,6 @@ def test_a_line_that_answers_nothing_is_charged_once(tmp_path, monkeypatch):
     settings = Settings({"toy": Graph(path=bare(tmp_path / "bare.onnx"), access=("Budget(9)",))}, **ANYBODY)
     with running(settings) as gateway, httpx2.Client(base_url=gateway.url) as client:
         with monkeypatch.context() as patch:
-            patch.setattr(gateway.gateway.desks["toy"].line, "_run", gives(lambda p: None))
+            patch.setattr(gateway.gateway.desks["toy"].pipeline, "_run", gives(lambda p: None))
             assert ask(client).status_code == 500
         assert [ask(client).status_code for _ in range(2)] == [200, 429]

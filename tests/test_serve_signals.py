@@ -14,7 +14,7 @@ from benchmarks.load.processes import Server, free_port
 from tests.graph_files import bare, defended, output_defense, undefended, whole
 from tests.waiting import eventually
 
-from feint.gateway.wire import oip
+from feint.openinference import proto
 
 X = np.random.default_rng(4).random((3, 1, 2, 2), np.float32)
 SETTINGS = """
@@ -46,11 +46,11 @@ class Load:
     def over_rpc(self):
         with grpc.insecure_channel(f"127.0.0.1:{self.rpc}") as channel:
             ask = channel.unary_unary(
-                f"/{oip.SERVICE}/ModelInfer",
-                oip.ModelInferRequest.SerializeToString,
-                oip.ModelInferResponse.FromString,
+                f"/{proto.SERVICE}/ModelInfer",
+                proto.ModelInferRequest.SerializeToString,
+                proto.ModelInferResponse.FromString,
             )
-            request = oip.ModelInferRequest(model_name="toy", raw_input_contents=[X.tobytes()])
+            request = proto.ModelInferRequest(model_name="toy", raw_input_contents=[X.tobytes()])
             request.inputs.add(name="x", datatype="FP32", shape=X.shape)
             while not self.ending.is_set():
                 try:

@@ -48,15 +48,12 @@ EMPTY = {
 
 def narrowed(document):
     """The document for the model toy alone: what it says is valid is to be answered, and everything else refused."""
-    request = document["components"]["schemas"]["InferenceRequest"]["properties"]
+    schemas = document["components"]["schemas"]
     data = {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 1}, "minItems": 8, "maxItems": 8}
     fields = {"name": {"const": "pixels"}, "shape": {"const": [2, 1, 2, 2]}, "datatype": {"const": "FP32"}}
-    request["inputs"]["items"]["properties"] |= fields | {
-        "data": data,
-        "parameters": EMPTY,
-    }
-    request["inputs"]["items"]["required"].append("data")
-    request["outputs"]["anyOf"][0]["items"]["properties"]["name"] = {"const": "p"}
+    schemas["InputTensor"]["properties"] |= fields | {"data": data, "parameters": EMPTY}
+    schemas["InputTensor"]["required"].append("data")
+    schemas["RequestedOutput"]["properties"]["name"] = {"const": "p"}
     for path, operations in document["paths"].items():
         for operation in operations.values():
             for parameter in operation["parameters"]:

@@ -21,7 +21,7 @@ from feint.gateway.models.http import Reply
 from feint.gateway.models.upstream import upstream_at
 from feint.gateway.serving.server import running
 from feint.gateway.settings import Keys, LedgerAt, Settings, Upstream
-from feint.gateway.wire import oip
+from feint.openinference import proto
 
 X = np.random.default_rng(0).random((5, 1, 2, 2), np.float32)
 TIMEOUT = 0.5
@@ -37,10 +37,10 @@ class Served:
     def metadata(self, request, context):
         side = {"name": "pixels", "datatype": "FP32", "shape": [-1, 1, 2, 2]}
         out = {"name": "p", "datatype": "FP32", "shape": [-1, 3]}
-        return oip.MESSAGES["ModelMetadataResponse"](name="toy", inputs=[side], outputs=[out]).SerializeToString()
+        return proto.MESSAGES["ModelMetadataResponse"](name="toy", inputs=[side], outputs=[out]).SerializeToString()
 
     def ready(self, request, context):
-        return oip.MESSAGES["ModelReadyResponse"](ready=True).SerializeToString()
+        return proto.MESSAGES["ModelReadyResponse"](ready=True).SerializeToString()
 
     def infer(self, request, context):
         self.asked += 1
@@ -54,10 +54,10 @@ class Served:
         server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
         calls = {"ModelMetadata": self.metadata, "ModelReady": self.ready, "ModelInfer": self.infer}
         handlers = {
-            name: grpc.unary_unary_rpc_method_handler(answer, oip.MESSAGES[f"{name}Request"].FromString)
+            name: grpc.unary_unary_rpc_method_handler(answer, proto.MESSAGES[f"{name}Request"].FromString)
             for name, answer in calls.items()
         }
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(oip.SERVICE, handlers),))
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(proto.SERVICE, handlers),))
         self.port = server.add_insecure_port(f"127.0.0.1:{port}")
         server.start()
         try:
@@ -68,7 +68,7 @@ class Served:
 
 def message(p, *, datatype="FP32", name="p", shape=None):
     """An answer that holds these numbers as raw bytes."""
-    response = oip.ModelInferResponse(model_name="toy")
+    response = proto.ModelInferResponse(model_name="toy")
     response.outputs.add(name=name, datatype=datatype, shape=p.shape if shape is None else shape)
     response.raw_output_contents.append(p.astype("<f4").tobytes())
     return response.SerializeToString()
@@ -180,7 +180,7 @@ def before(folder, url, port):
         httpx2.Client(base_url=gateway.url, timeout=20) as client,
         grpc.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel,
     ):
-        call = channel.unary_unary(f"/{oip.SERVICE}/ModelInfer", None, oip.ModelInferResponse.FromString)
+        call = channel.unary_unary(f"/{proto.SERVICE}/ModelInfer", None, proto.ModelInferResponse.FromString)
 
         def by_rest(model):
             tensor = {"name": "pixels", "datatype": "FP32", "shape": list(X.shape), "data": X.ravel().tolist()}
@@ -191,7 +191,7 @@ def before(folder, url, port):
             return 200, np.array(told.json()["outputs"][0]["data"]).reshape(5, 3), told.text
 
         def by_rpc(model):
-            request = oip.ModelInferRequest(model_name=model, raw_input_contents=[X.tobytes()])
+            request = proto.ModelInferRequest(model_name=model, raw_input_contents=[X.tobytes()])
             request.inputs.add(name="pixels", datatype="FP32", shape=X.shape)
             try:
                 told = call(request.SerializeToString(), timeout=20)
@@ -232,7 +232,7 @@ def test_metadata_that_are_none(body):
 
     async def about():
         it = upstream_at(Upstream(upstream="http://127.0.0.1:9"), "toy")
-        it._wire._call = answered
+        it._transport._call = answered
         await it.about()
 
     async def answered(*_):

@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 import numpy as np
 
-from feint.gateway.wire import oip
+from feint.openinference import proto
 
 
 async def started(infer: Callable[[np.ndarray], np.ndarray], name: str, output: str, port: int) -> Any:
@@ -15,17 +15,17 @@ async def started(infer: Callable[[np.ndarray], np.ndarray], name: str, output: 
     async def answer(request: Any, context: Any) -> Any:
         x = np.frombuffer(request.raw_input_contents[0], "<f4").reshape(list(request.inputs[0].shape))
         p = infer(x)
-        told = oip.ModelInferResponse(model_name=request.model_name, raw_output_contents=[p.tobytes()])
+        told = proto.ModelInferResponse(model_name=request.model_name, raw_output_contents=[p.tobytes()])
         told.outputs.add(name=output, datatype="FP32", shape=list(p.shape))
         return told
 
     handler = grpc.unary_unary_rpc_method_handler(
         answer,
-        request_deserializer=oip.ModelInferRequest.FromString,
+        request_deserializer=proto.ModelInferRequest.FromString,
         response_serializer=lambda message: message.SerializeToString(),
     )
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(oip.SERVICE, {"ModelInfer": handler})])
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(proto.SERVICE, {"ModelInfer": handler})])
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     return server

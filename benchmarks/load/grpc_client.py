@@ -12,9 +12,9 @@ import grpc
 import numpy as np
 import uvloop
 
-from feint.gateway.wire import oip
+from feint.openinference import proto
 
-METHOD = f"/{oip.SERVICE}/ModelInfer"
+METHOD = f"/{proto.SERVICE}/ModelInfer"
 
 
 async def main(room: Path) -> dict[str, Any]:
@@ -28,12 +28,12 @@ async def main(room: Path) -> dict[str, Any]:
         nonlocal failed
         ask = channel.unary_unary(
             METHOD,
-            request_serializer=oip.ModelInferRequest.SerializeToString,
-            response_deserializer=oip.ModelInferResponse.FromString,
+            request_serializer=proto.ModelInferRequest.SerializeToString,
+            response_deserializer=proto.ModelInferResponse.FromString,
         )
         while (start := time.perf_counter()) < end:
             first = np.frombuffer(next(numbers).to_bytes(4, "little"), np.uint8).astype("<f4") / np.float32(255)
-            request = oip.ModelInferRequest(model_name=given["model"], raw_input_contents=[first.tobytes() + tail])
+            request = proto.ModelInferRequest(model_name=given["model"], raw_input_contents=[first.tobytes() + tail])
             request.inputs.add(name=given["input"], datatype="FP32", shape=x.shape)
             key = next(keys)
             try:

@@ -15,7 +15,7 @@ import numpy as np
 import uvloop
 
 from feint.defenses.access import Budget
-from feint.gateway.asked import Asked
+from feint.gateway.array_query import ArrayQuery
 from feint.gateway.drafts import Draft, Drafts
 from feint.gateway.stores import KINDS, open_store
 from feint.martingale import Martingale
@@ -63,7 +63,7 @@ async def run_of(url: str, run: int, *, keep: bool) -> tuple[float, float]:
     async def client(i: int) -> None:
         for n in range(REQUESTS // 16):
             it = asked[(16 * n + i) % len(asked)]
-            query = Asked(it, f"client {(16 * n + i) % CLIENTS}", time=float(n))
+            query = ArrayQuery(it, f"client {(16 * n + i) % CLIENTS}", time=float(n))
             while not await request(drafts, drafts.draft(query.client), query, test, rule, keep=keep):
                 pass
 
@@ -74,7 +74,9 @@ async def run_of(url: str, run: int, *, keep: bool) -> tuple[float, float]:
     return seconds[0] / REQUESTS, seconds[1] / REQUESTS
 
 
-async def request(drafts: Drafts, draft: Draft, query: Asked, test: Martingale, rule: Budget, *, keep: bool) -> bool:
+async def request(
+    drafts: Drafts, draft: Draft, query: ArrayQuery, test: Martingale, rule: Budget, *, keep: bool
+) -> bool:
     rule.admit(query, draft)
     scores = np.full(len(query), test.inputs[CALIBRATION // 2])
     draft.add("evidence", 0.0, floor=test.observe(scores, query, draft))

@@ -5,8 +5,8 @@ from . import export as export
 from . import runners as runners
 from . import victims as victims
 from .bench.matrix import Matrix as Matrix
+from .client import connect as connect
 from .evaluation import metrics as metrics
-from .gateway import connect as connect
 from .models import networks as networks
 from .models.training import Training as Training
 from .models.training import train as train

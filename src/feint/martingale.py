@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feint.asking import Asking
 from feint.ledger import Account
+from feint.pipeline import QueryLike
 
 LAST_BITS = 1e-5  # share of a score that is no more than the arithmetic of a processor and a batch
 MEMORY = 3600.0  # seconds for which a query is known as a repeat
@@ -33,7 +33,7 @@ class Martingale:
     alpha: float
     block: int
 
-    def observe(self, scores: np.ndarray, query: Asking, account: Account) -> float:
+    def observe(self, scores: np.ndarray, query: QueryLike, account: Account) -> float:
         """Bet on each of the `scores` (N,), repeats aside, and return the most evidence that there ever was."""
         new = _first_times(query, account)
         wins = self.won[places(self.inputs, scores[new])]
@@ -81,7 +81,7 @@ def _names(bets: int) -> list[str]:
     return ["test/most", "test/queries", *(f"test/{kept}/{i}" for kept in ("now", "past") for i in range(bets))]
 
 
-def _first_times(query: Asking, account: Account) -> np.ndarray:
+def _first_times(query: QueryLike, account: Account) -> np.ndarray:
     """Which inputs this client has not sent in the last hour, in 256 levels as `keyed` takes them: (N,) of bool."""
     levels = np.rint(query.pixels * np.float32(255)).astype(np.uint8)
     marks = [hashlib.blake2b(row.tobytes(), digest_size=12).hexdigest() for row in levels]

@@ -1,4 +1,4 @@
-"""The line: the one way from a query to an answer.
+"""The one way from a query to an answer.
 
 query ─▶ access ─▶ inputs ─▶ model ─▶ outputs ─▶ answer
 """
@@ -13,6 +13,7 @@ from feint.defense import Defense, Ladder
 from feint.errors import BadInput
 from feint.ledger import Account, Ledger
 from feint.oracle import CountingOracle, Oracle
+from feint.pipeline import Pipeline
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.query import Answer, Query
 from feint.transcript import Transcript
@@ -21,8 +22,8 @@ from feint.victims import CachedForward, predict
 __all__ = ["Defense", "Ladder", "Service", "SuspectedDefense"]
 
 
-class Service:
-    """A victim behind a defense. The model, from inputs in [0, 1] to logits, is put in evaluation mode."""
+class Service(Pipeline[Query]):
+    """Victim behind a defense. The model, from inputs in [0, 1] to logits, is put in evaluation mode."""
 
     def __init__(
         self, model: nn.Module, defense: Defense | Ladder | None = None, *, ledger: Ledger | None = None
@@ -34,21 +35,36 @@ class Service:
         self.line = self.defense.placed(self._model, self.ledger)
 
     def __call__(self, query: Query) -> Answer:
-        """Answer a query, or raise: `Refused` by an access rule, `BadInput` where a step fails."""
+        """Return the answer to a query.
+
+        Raises:
+            Refused: By an access rule.
+            BadInput: Where a step fails.
+        """
         account = self.ledger[query.client]
-        return account.write(query, self.answer(query, account))
+        self.admit(query, account)
+        return account.write(query, self.answer(query, self.compute(query), account))
+
+    def admit(self, query: Query, account: Account) -> None:
+        """Apply everybody's access rules: those of a plain defense, or those of the ladder."""
+        for rule in self.line.access:
+            rule.admit(query, account)
+
+    def compute(self, query: Query) -> CachedForward:
+        """Return the model for one query: it runs when it is first needed, and once for the same inputs."""
+        self._model.clear()
+        return self._model
 
     @torch.enable_grad()  # an attack's no_grad() must not switch a defense off
-    def answer(self, query: Query, account: Account) -> Answer:
-        """The line itself, for whoever has the client's `account` and enters the answer there; errors as above."""
-        self._model.clear()
-        defense = self.line.rung(query, self._model, account)
-        for rule in defense.access:
+    def answer(self, query: Query, computed: CachedForward, account: Account) -> Answer:
+        """Return the defended answer: evidence, the rung and its rules, inputs, model, outputs."""
+        defense = self.line.rung(query, computed, account)
+        for rule in defense.access if defense is not self.line else ():  # a plain defense's rules are everybody's
             rule.admit(query, account)
         x = query.x
         for perturb in defense.inputs:
             x = perturb(x, self.model)
-        p = predict(self._model, x)
+        p = predict(computed, x)
         for perturb in defense.outputs:
             p = perturb(p, x)
         return Answer(p.detach())

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from feint.gateway.wire import oip
+from feint.openinference import proto
 
 X = [0.0, 0.25, 0.5, 1.0]
 RAW = np.array(X, "<f4").tobytes()
@@ -32,7 +32,7 @@ def lined(value: Any, line: str = "", raw: bytes = b"") -> bytes:
 
 def request(**fields: Any) -> bytes:
     """A request of gRPC."""
-    message = oip.ModelInferRequest(model_name="toy", id="7", outputs=[{"name": "p"}])
+    message = proto.ModelInferRequest(model_name="toy", id="7", outputs=[{"name": "p"}])
     message.inputs.add(name="pixels", datatype="FP32", shape=[1, 1, 2, 2], **fields)
     if not fields:
         message.raw_input_contents.append(RAW)
@@ -42,7 +42,7 @@ def request(**fields: Any) -> bytes:
 
 def response(*, raw: bool) -> bytes:
     """An answer of gRPC."""
-    message = oip.ModelInferResponse(model_name="toy")
+    message = proto.ModelInferResponse(model_name="toy")
     out = message.outputs.add(name="p", datatype="FP32", shape=[2, 3])
     if raw:
         message.raw_output_contents.append(np.array(Q, "<f4").tobytes())

@@ -11,18 +11,19 @@ import httptools
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from feint.errors import BadInput, Failed, FeintError, Unreachable
-from feint.gateway.client import by_rpc, protocol
-from feint.gateway.desk import About
-from feint.gateway.gateway import Limits
-from feint.gateway.models import upstream, upstream_rest, upstream_rpc
+from feint.client import remote_service
+from feint.errors import BadInput, Failed, FeintError
+from feint.gateway.models import upstream
 from feint.gateway.models.http import Reply, Stale, _Connection
 from feint.gateway.settings import Upstream
-from feint.gateway.wire import oip, rpc, tensors
-from feint.gateway.wire.codec import Request, Wire
+from feint.openinference import grpc_codec, json_codec, proto, tensors
+from feint.openinference.json_codec import DecodedRequest, RequestCodec
+from feint.openinference.model_spec import ModelSpec, spec_from_metadata
+from feint.openinference.status import error_of_http
 
-CODEC = Wire(About("toy", "pixels", (1, 2, 2), "p", 3), Limits(batch=4))
-MODEL = protocol.Model("pixels", (1, 2, 2), "p", 3)
+MODEL = ModelSpec("toy", "pixels", (1, 2, 2), "p", 3)
+CODEC = RequestCodec(MODEL, max_batch=4, max_body=2**26)
+LENGTH = "inference-header-content-length"
 ROWS = 2
 KINDS = list(tensors.DATATYPES.values())
 
@@ -37,43 +38,44 @@ def rest_request(data: bytes) -> bool:
     """A body of REST, as the gateway reads it."""
     length, body = header(data)
     try:
-        request = CODEC.read(body, length, "ann")
+        request = CODEC.read(body, length)
     except BadInput:
         return False
     _kept(request)
-    q = _answer(len(request.asked))
-    headers, body = CODEC.write(request, q)
-    told = {name.decode().title(): value.decode() for name, value in headers}
-    np.testing.assert_array_equal(protocol.answer(MODEL, body, told, len(q)), q)
+    q = _answer(len(request.x))
+    written, body = CODEC.write(request, q)
+    headers = {name.decode(): value.decode() for name, value in written}
+    np.testing.assert_array_equal(json_codec.decode_response(body, headers, MODEL, len(q)), q)
     return True
 
 
 def rpc_request(data: bytes) -> bool:
     """A message of gRPC, as the gateway reads it."""
     try:
-        request = rpc.read(CODEC, rpc.decoded("ModelInferRequest", data), "ann")
+        request = grpc_codec.read_request(CODEC, grpc_codec.decode("ModelInferRequest", data))
     except BadInput:
         return False
     _kept(request)
-    q = _answer(len(request.asked))
-    np.testing.assert_array_equal(by_rpc.answer(MODEL, rpc.write(CODEC, request, q), len(q)), q)
+    q = _answer(len(request.x))
+    response = grpc_codec.write_response(MODEL, request, q)
+    np.testing.assert_array_equal(grpc_codec.decode_response(response, MODEL, len(q)), q)
     return True
 
 
-def _kept(request: Request) -> None:
+def _kept(request: DecodedRequest) -> None:
     """The inputs are what a model takes, and come through again to the last bit, in each form."""
-    x = request.asked.x
+    x = request.x
     assert x.dtype == np.float32
-    assert x.shape == (len(x), *CODEC.about.shape)
-    assert len(x) <= CODEC.limits.batch
+    assert x.shape == (len(x), *MODEL.shape)
+    assert len(x) <= CODEC.max_batch
     assert x.flags.owndata or x.base is not None
     assert ((x >= 0) & (x <= 1)).all()
-    assert max(len(request.id), len(request.asked.stamp)) <= 1024
+    assert max(len(request.id), len(request.stamp)) <= 1024
     for binary in (False, True):
-        body, headers = protocol.request(MODEL, x, stamp=request.asked.stamp, binary=binary)
-        again = CODEC.read(body, headers.get("Inference-Header-Content-Length", ""), "ann")
-        assert again.asked.x.tobytes() == x.tobytes()
-        assert (again.asked.stamp, again.binary) == (request.asked.stamp, binary)
+        body, headers = json_codec.encode_request(MODEL, x, stamp=request.stamp, binary=binary)
+        again = CODEC.read(body, headers.get("Inference-Header-Content-Length", ""))
+        assert again.x.tobytes() == x.tobytes()
+        assert (again.stamp, again.binary) == (request.stamp, binary)
 
 
 def _answer(rows: int) -> np.ndarray:
@@ -111,7 +113,8 @@ def answer_to_client(data: bytes) -> bool:
     """An answer, as the client of the library reads it."""
     length, body = header(data)
     try:
-        p = protocol.answer(MODEL, body, {"Inference-Header-Content-Length": length} if length else {}, ROWS)
+        output = json_codec.decode_response(body, {LENGTH: length} if length else {}, MODEL, ROWS)
+        p = remote_service.probabilities(output, MODEL, ROWS)
     except BadInput:
         return False
     _rows(p)
@@ -121,7 +124,8 @@ def answer_to_client(data: bytes) -> bool:
 def message_to_client(data: bytes) -> bool:
     """An answer of gRPC, as the client of the library reads it."""
     try:
-        p = by_rpc.answer(MODEL, oip.MESSAGES["ModelInferResponse"].FromString(data), ROWS)
+        output = grpc_codec.decode_response(proto.MESSAGES["ModelInferResponse"].FromString(data), MODEL, ROWS)
+        p = remote_service.probabilities(output, MODEL, ROWS)
     except (BadInput, DecodeError):
         return False
     _rows(p)
@@ -131,11 +135,11 @@ def message_to_client(data: bytes) -> bool:
 def metadata_to_client(data: bytes) -> bool:
     """A model's metadata, as the client of the library reads them."""
     try:
-        found = protocol.model(protocol.parsed(data))
+        spec = spec_from_metadata("toy", json_codec.decode_object(data))
     except BadInput:
         return False
-    assert min(found.shape) > 0
-    assert found.classes > 0
+    assert min(spec.shape) > 0
+    assert spec.classes > 0
     return True
 
 
@@ -143,7 +147,7 @@ def failure_to_client(data: bytes) -> bool:
     """An answer that is none: its first line is a status and what Retry-After says."""
     told, body = header(data)
     status = 400 + len(told) % 105
-    error = protocol.failure(status, body, {"Retry-After": told} if told else {})
+    error = error_of_http(status, body, {"retry-after": told} if told else {})
     assert isinstance(error, FeintError)
     assert len(str(error)) < 2000
     return True
@@ -153,9 +157,9 @@ def answer_of_upstream(data: bytes) -> bool:
     """An answer, as the gateway reads it from a server behind it."""
     length, body = header(data)
     try:
-        raw = upstream_rest.tensor(Reply(200, {"inference-header-content-length": length} if length else {}, body), "p")
-        p = _behind()._answer(raw, ROWS)
-    except Failed:
+        output = json_codec.decode_response(body, {LENGTH: length} if length else {}, MODEL, ROWS)
+        p = _behind()._probabilities(output, ROWS)
+    except (Failed, json_codec.UnreadableResponse):
         return False
     _rows(p)
     return True
@@ -164,9 +168,9 @@ def answer_of_upstream(data: bytes) -> bool:
 def message_of_upstream(data: bytes) -> bool:
     """An answer of gRPC, as the gateway reads it from a server behind it."""
     try:
-        raw = upstream_rpc.tensor(oip.MESSAGES["ModelInferResponse"].FromString(data), "p")
-        p = _behind()._answer(raw, ROWS)
-    except (Failed, DecodeError):
+        output = grpc_codec.decode_response(proto.MESSAGES["ModelInferResponse"].FromString(data), MODEL, ROWS)
+        p = _behind()._probabilities(output, ROWS)
+    except (Failed, json_codec.UnreadableResponse, DecodeError):
         return False
     _rows(p)
     return True
@@ -183,12 +187,12 @@ def metadata_of_upstream(data: bytes) -> bool:
     """A model's metadata, as the gateway reads them; the first line chooses what the settings say."""
     choice, body = header(data)
     try:
-        seen = upstream.read(upstream_rest.parsed(body), PLACES[len(choice) % len(PLACES)])
-    except (BadInput, Unreachable):
+        spec = upstream.read_spec(json_codec.decode_object(body), PLACES[len(choice) % len(PLACES)], "toy")
+    except BadInput:
         return False
-    assert min(seen.shape) > 0
-    assert min(seen.inner) > 0
-    assert seen.datatype in upstream.TYPES
+    assert min(spec.shape) > 0
+    assert min(spec.model.shape) > 0
+    assert spec.model.datatype in tensors.FLOAT_DTYPES
     return True
 
 
@@ -225,8 +229,8 @@ class _Future:
 
 
 def _behind() -> Any:
-    it = upstream.Upstream.__new__(upstream.Upstream)
-    it.at, it._seen = PLACES[0], upstream.Seen("pixels", "FP32", (1, 2, 2), (1, 2, 2), "p", 3)
+    it = upstream.UpstreamModel.__new__(upstream.UpstreamModel)
+    it.at, it._spec = PLACES[0], upstream.UpstreamSpec(MODEL, (1, 2, 2))
     return it
 
 

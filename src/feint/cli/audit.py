@@ -135,13 +135,13 @@ def _behind(
     victim: str | None, url: str | None, model: str | None, keys: tuple[str, ...], folder: Path
 ) -> "FromAnswers":
     """The model of a server; what it answered is kept in the audit's directory."""
-    from feint.gateway import Connection
+    from feint.client import RemoteService
     from feint.victims import FromAnswers
 
     if url is None or model is None or victim is not None:
         known = "a model, or --url URL --model NAME"
         raise BadInput("no model" if victim is None else "two models", known, "name one of them, whole")
-    server = Connection(url, model=model, keys=keys)
+    server = RemoteService(url, model=model, keys=keys)
     ask = server.oracle(budget=sys.maxsize).try_ask
     kept = folder / ".work" / "endpoint" / hashlib.sha256(server.name.encode()).hexdigest()[:16]
     return FromAnswers(ask, name=server.name, shape=server.shape, classes=server.classes, folder=kept)

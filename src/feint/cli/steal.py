@@ -144,12 +144,12 @@ class _Target(NamedTuple):
 def _behind(
     victim: str | None, url: str | None, model: str | None, defense: Sequence[str], keys: Sequence[str]
 ) -> _Target:
-    from feint.gateway import Connection
+    from feint.client import RemoteService
 
     if url is None or model is None or victim is not None or defense:
         known = "--victim, with a --defense or without, or --url URL --model NAME"
         raise BadInput("no victim" if victim is None else "two victims", known, "name one of them, whole")
-    server = Connection(url, model=model, keys=keys)
+    server = RemoteService(url, model=model, keys=keys)
     channels, height, width = server.shape
     return _Target(
         lambda budget, past: server.oracle(budget=budget, past=past),

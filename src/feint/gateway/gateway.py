@@ -8,9 +8,9 @@ from typing import Protocol
 
 from feint.errors import BadInput, NoRole, Refused, TimedOut, UnknownName, Unreachable
 from feint.gateway import refusals
-from feint.gateway.asked import Array, Asked
+from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.decision import Decision
-from feint.gateway.desk import Desk
+from feint.gateway.endpoint import ModelEndpoint
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Limits:
 class Gateway:
     """The models by name, and the door. `ready` says whether all of them can answer."""
 
-    desks: Mapping[str, Desk]
+    desks: Mapping[str, ModelEndpoint]
     door: Doorkeeper
     limits: Limits = Limits()
     ready: bool = True
@@ -56,7 +56,7 @@ class Gateway:
             raise NoRole(f"a key without the role {' or '.join(roles)}", "one that has it", "ask the operator")
         return caller
 
-    def desk(self, name: str, version: str = "") -> Desk:
+    def desk(self, name: str, version: str = "") -> ModelEndpoint:
         """The desk of a model, of this version where one is named. Raises `UnknownName`, or `Unreachable` where its
         upstream was not seen yet, and nobody knows what it takes."""
         desk = self.desks.get(name)
@@ -66,7 +66,7 @@ class Gateway:
             raise Unreachable("a model that is not there yet", "one that is", "try again later")
         return desk
 
-    async def answer(self, desk: Desk, asked: Asked) -> Array:
+    async def answer(self, desk: ModelEndpoint, asked: ArrayQuery) -> Array:
         """The desk's answer. Raises what it does, and `TimedOut`."""
         seconds = self.limits.answer
         try:

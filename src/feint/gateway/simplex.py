@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from feint.errors import Failed
-from feint.gateway.asked import Array
+from feint.gateway.array_query import Array
 
 
 def probabilities(p: Any, rows: int, classes: int) -> Array:

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from feint.asking import Asking
 from feint.errors import BadRecipe, OverBudget
 from feint.ledger import Account
+from feint.pipeline import QueryLike
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Budget:
         if self.queries < 0:
             raise BadRecipe(f"a budget of {self.queries}", "0 or more queries", "raise it")
 
-    def admit(self, query: Asking, account: Account) -> None:
+    def admit(self, query: QueryLike, account: Account) -> None:
         """Charge the query. Raises `OverBudget`, and charges nothing, where it would not be paid in full."""
         charge(account, len(query), self.queries)
 

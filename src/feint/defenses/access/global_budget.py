@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from feint.asking import Asking
 from feint.defenses.access.budget import charge
 from feint.errors import BadRecipe
 from feint.ledger import Account
+from feint.pipeline import QueryLike
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,6 @@ class GlobalBudget:
         if self.queries < 0:
             raise BadRecipe(f"a budget of {self.queries}", "0 or more queries", "raise it")
 
-    def admit(self, query: Asking, account: Account) -> None:
+    def admit(self, query: QueryLike, account: Account) -> None:
         """Charge the query to what all clients share. Raises `OverBudget`, and charges nothing, where it is used up."""
         charge(account.shared, len(query), self.queries)

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from feint.asking import Asking
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.ledger import Account
 from feint.martingale import LAST_BITS
+from feint.pipeline import QueryLike
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.recipes.store import Weights
 
@@ -114,7 +114,7 @@ class PrivacyCost:
         slope, intercept = self._learned["line"].tolist()
         return max(0.0, slope * queries + intercept) if queries else 0.0
 
-    def observe(self, query: Asking, z: "Tensor", account: Account) -> float:
+    def observe(self, query: QueryLike, z: "Tensor", account: Account) -> float:
         """Add the cost of a query with logits `z` (N, K) to the account; the evidence so far."""
         account.add_all({COST: self.cost(z).sum().item(), ASKED: len(query)})
         return self.excess(account) / (self.tolerance * self.expected(max(account.total(ASKED), 100)))

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from feint.asking import Asking
 from feint.defenses.access.privacy_cost import PrivacyCost
 from feint.errors import BadRecipe, ProofRequired
 from feint.hashcash import SKEW, Puzzle, digest, flaw
 from feint.ledger import Account
+from feint.pipeline import QueryLike
 from feint.progress import NO_PROGRESS, ProgressCallback
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class ProofOfWork:
         """This recipe with `cost` fitted; the same fitted `cost` belongs among the detectors."""
         return replace(self, cost=self.cost.fit(victim, inputs, outliers=outliers, seed=seed, progress=progress))
 
-    def admit(self, query: Asking, account: Account) -> None:
+    def admit(self, query: QueryLike, account: Account) -> None:
         """Let a query with a valid, unused stamp pass; raise `ProofRequired` for any other."""
         puzzle = self.puzzle(query, account)
         if not puzzle.bits:
@@ -81,7 +81,7 @@ class ProofOfWork:
                 puzzle=puzzle,
             )
 
-    def puzzle(self, query: Asking, account: Account) -> Puzzle:
+    def puzzle(self, query: QueryLike, account: Account) -> Puzzle:
         """What this query of this client has to prove now."""
         x = query.pixels
         return Puzzle(

@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from feint.asking import Asking
 from feint.errors import BadRecipe, RateLimited
 from feint.ledger import Account
+from feint.pipeline import QueryLike
 
 STEP = 2.0**-22  # seconds: what a double tells apart at today's epoch, so that a burst of thirds is still a burst
 
@@ -32,7 +32,7 @@ class RateLimit:
         if not 0 < self.per_second < math.inf or self.burst < 1:
             raise BadRecipe(repr(self), "a finite rate > 0 and a burst of 1 or more queries", "change it")
 
-    def admit(self, query: Asking, account: Account) -> None:
+    def admit(self, query: QueryLike, account: Account) -> None:
         """Let the query pass, or raise `RateLimited`, which says how many seconds to wait."""
         cost, room = len(query) / self.per_second, self.burst * (1 / self.per_second + STEP)
         if len(query) > self.burst:

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from feint.asking import Asking
 from feint.errors import Suspected
 from feint.ledger import Account
+from feint.pipeline import QueryLike
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,6 @@ class Refuse:
 
     cite: ClassVar[str] = "zhang2021seat"
 
-    def admit(self, query: Asking, account: Account) -> None:
+    def admit(self, query: QueryLike, account: Account) -> None:
         """Raises `Suspected`."""
         raise Suspected(f"a query of {account.client!r}", "a client without evidence against it", "talk to the owner")

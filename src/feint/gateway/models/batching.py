@@ -8,9 +8,9 @@ import asyncio
 
 import numpy as np
 
-from feint.gateway.asked import Array
+from feint.gateway.array_query import Array
 from feint.gateway.models.graphs import Outputs
-from feint.gateway.models.lines import Run
+from feint.gateway.models.onnx_pipeline import Run
 
 
 class Batches:

@@ -10,10 +10,10 @@ from feint.defense import Defense, Ladder
 from feint.defenses.parsing import parse_defense
 from feint.errors import BadInput
 from feint.gateway import settings
-from feint.gateway.desk import About
 from feint.gateway.models.places import OUTPUT, Place
 from feint.gateway.models.recipes import bare, rules
-from feint.gateway.models.torch_line import TorchLine, rungs, safest
+from feint.gateway.models.torch_pipeline import TorchPipeline, rungs, safest
+from feint.openinference.model_spec import ModelSpec
 from feint.query import Query
 from feint.service import Service
 from feint.victims import classes_of, fingerprint, load_any, shape_of
@@ -39,9 +39,9 @@ def of_service(
     if shape is None:
         raise BadInput(f"{name}, which does not say what it takes", "its shape (C, H, W)", "give the shape")
     seconds = _each_rung_tried(service, tuple(shape))
-    line = TorchLine(service, rules(access))
+    line = TorchPipeline(service, rules(access))
     safe = safest(service.defense)
-    about = About(name, "x", tuple(shape), OUTPUT, classes_of(service.model, tuple(shape)))
+    about = ModelSpec(name, "x", tuple(shape), OUTPUT, classes_of(service.model, tuple(shape)))
     said = [f"{where}, by torch: {1000 * seconds:.2g} ms for one input", *_spoken(service.defense, access)]
     return Place(about, line, said, bare({"outputs": safe is not None}), safe, close=line.close)
 

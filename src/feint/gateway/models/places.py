@@ -10,15 +10,16 @@ import numpy as np
 
 from feint.errors import BadInput, FeintError, MissingData
 from feint.gateway import settings
-from feint.gateway.asked import Array
-from feint.gateway.desk import About, Line
+from feint.gateway.array_query import Array
+from feint.gateway.endpoint import ServedPipeline
 from feint.gateway.models.batching import Batches
 from feint.gateway.models.graphs import Exported, Outputs, as_they_are, softmax
 from feint.gateway.models.imprint import Step
-from feint.gateway.models.lines import GraphLine, Here
+from feint.gateway.models.onnx_pipeline import InlineOrThread, OnnxPipeline
 from feint.gateway.models.recipes import bare, rules, safest, steps
-from feint.gateway.models.upstream import Upstream, upstream_at
+from feint.gateway.models.upstream import UpstreamModel, upstream_at
 from feint.gateway.simplex import probabilities
+from feint.openinference.model_spec import ModelSpec
 
 OUTPUT = "probabilities"  # the one output that clients see
 
@@ -32,13 +33,13 @@ class Place:
     """An opened model: its line, what it is in words, what is worth a warning, and the rung that answers without a
     ledger, if any defends. `about` is None while an upstream was not seen; `come` tells when it is."""
 
-    about: About | None
-    line: Line
+    about: ModelSpec | None
+    line: ServedPipeline
     said: Sequence[str]
     warnings: Sequence[str] = ()
     safest: int | None = None
-    upstream: Upstream | None = None
-    come: Callable[[], Awaitable[About]] | None = None
+    upstream: UpstreamModel | None = None
+    come: Callable[[], Awaitable[ModelSpec]] | None = None
     close: Callable[[], None] = nothing
 
 
@@ -68,15 +69,15 @@ async def in_process(at: settings.Graph, name: str) -> Place:
         return out if graph is model else graph.run(probabilities(out.rungs[0], len(x), model.classes))
 
     seconds = _tried(whole, np.zeros((1, *model.shape), np.float32), model.classes, str(at.path))
-    run = Here(whole, seconds)
-    line = GraphLine(
+    run = InlineOrThread(whole, seconds)
+    line = OnnxPipeline(
         graph,
         Batches(run, most=at.batch, wait=at.batch_wait) if at.batch else run,
         access=rules(at.access),
         safest=safest(graph.recipe),
     )
     return Place(
-        About(name, model.input, model.shape, OUTPUT, model.classes),
+        ModelSpec(name, model.input, model.shape, OUTPUT, model.classes),
         line,
         [f"{at.path}, in this process: {1000 * seconds:.2g} ms for one input", *steps(graph.recipe or {}, at.access)],
         bare(graph.recipe),
@@ -91,14 +92,19 @@ async def behind(at: settings.Upstream, name: str) -> Place:
         _pinned(at.fingerprint, graph.fingerprint, at.outputs)
     upstream = upstream_at(at, at.upstream_model or name)
 
-    async def come() -> About:
-        seen = await upstream.about()
-        if isinstance(graph, Exported) and seen.classes != graph.classes:
-            raise BadInput(f"{at.upstream} with {seen.classes} classes", f"{graph.classes}, as {at.outputs}", "fit it")
-        return About(name, seen.input, seen.shape, OUTPUT, seen.classes)
+    async def come() -> ModelSpec:
+        spec = await upstream.about()
+        classes = spec.model.classes
+        if isinstance(graph, Exported) and classes != graph.classes:
+            raise BadInput(f"{at.upstream} with {classes} classes", f"{graph.classes}, as {at.outputs}", "fit it")
+        return ModelSpec(name, spec.model.input, spec.shape, OUTPUT, classes)
 
-    line = GraphLine(
-        graph, Here(graph.run, 0.0), source=upstream.infer, access=rules(at.access), safest=safest(graph.recipe)
+    line = OnnxPipeline(
+        graph,
+        InlineOrThread(graph.run, 0.0),
+        source=upstream.infer,
+        access=rules(at.access),
+        safest=safest(graph.recipe),
     )
     warnings, about = bare(graph.recipe), None
     try:

@@ -1,147 +1,170 @@
-"""A model that another Open Inference Protocol v2 server runs, asked over REST or gRPC.
+"""A model that another Open Inference Protocol v2 server runs.
 
-Whatever it says beside the one output is dropped, and what it says of its failures stays here.
+Outputs beside the one that is served are dropped, and the text of the server's failures stays here.
 """
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
-from feint.errors import BadInput, Failed
+from feint.errors import BadInput, Failed, Unreachable
 from feint.gateway import settings
-from feint.gateway.asked import Array
-from feint.gateway.client.protocol import UNREADABLE
 from feint.gateway.models.graphs import softmax
 from feint.gateway.simplex import probabilities
-
-TYPES = {"FP32": "<f4", "FP64": "<f8"}
+from feint.openinference.json_codec import MissingOutput, UnreadableResponse
+from feint.openinference.model_spec import MALFORMED, ModelSpec
+from feint.openinference.tensors import FLOAT_DTYPES, Array
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What is known of the upstream's model: the `shape` that clients send, and `inner`, the upstream's own."""
+class UpstreamSpec:
+    """An upstream's `model` as its server has it, and the `shape` of an input that the gateway's clients send."""
 
-    input: str
-    datatype: str
+    model: ModelSpec
     shape: tuple[int, ...]
-    inner: tuple[int, ...]
-    output: str
-    classes: int
 
 
-class Wire(Protocol):
-    """How an upstream is talked to. All raise `Unreachable`."""
+class UpstreamTransport(Protocol):
+    """Transport to an upstream's model. All methods raise `Unreachable`, and `UnreadableResponse`."""
 
     async def metadata(self) -> Mapping[str, Any]:
-        """The model's metadata, as in the protocol's JSON."""
+        """Return the model's metadata, as in the protocol's JSON."""
         ...
 
-    async def infer(self, seen: Seen, x: Array) -> Array:
-        """The chosen output for `x` (N, …) in the upstream's own shape and type. Raises `Failed` too."""
+    async def infer(self, model: ModelSpec, x: Array) -> Array:
+        """Return the model's output for `x` (N, …) in the upstream's own shape and type."""
         ...
 
     async def ready(self) -> bool:
         """Whether the model can answer."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of the connections."""
+        ...
 
 
-class Upstream:
-    """One model of a v2 server. `about` reads what it is, and tries it once, before `infer` is called."""
+class UpstreamModel:
+    """One model of another server. `about` reads what it is, and tries it once, before `infer` is called."""
 
-    def __init__(self, at: settings.Upstream, wire: Wire) -> None:
-        self.at, self._wire = at, wire
-        self._seen: Seen | None = None
-        self.ready, self.close = wire.ready, wire.close
+    def __init__(self, at: settings.Upstream, name: str, transport: UpstreamTransport) -> None:
+        self.at, self.name, self._transport = at, name, transport
+        self._spec: UpstreamSpec | None = None
+        self.ready, self.close = transport.ready, transport.close
 
-    async def about(self) -> Seen:
-        """What the upstream's metadata and one black input tell. Raises `Unreachable`, or `BadInput` where it is no
-        classifier that can stand here."""
-        seen = read(await self._wire.metadata(), self.at)
-        black = np.zeros((1, *seen.shape), np.float32)
+    async def about(self) -> UpstreamSpec:
+        """Return what the upstream's metadata describe, after trying it with one black input.
+
+        Raises:
+            Unreachable: Where it does not answer.
+            BadInput: Where it is no classifier that can stand here.
+        """
         try:
-            raw = await self._asked(seen, black)
-            self._seen = Seen(**{**_fields(seen), "classes": raw.shape[-1] if raw.ndim == 2 else 0})
-            self._answer(raw, 1)
+            metadata = await self._transport.metadata()
+        except UnreadableResponse as error:
+            raise Unreachable("an upstream whose metadata are none", "an Open Inference server", "check it") from error
+        spec = read_spec(metadata, self.at, self.name)
+        try:
+            output = await self._output(spec, np.zeros((1, *spec.shape), np.float32))
+            self._spec = replace(spec, model=replace(spec.model, classes=output.shape[-1] if output.ndim == 2 else 0))
+            self._probabilities(output, 1)
         except Failed as error:
-            self._seen = None
+            self._spec = None
             raise BadInput(
                 f"{self.at.upstream}, for a black input: {error.args[0]}", "probabilities",
                 "set output, or logits = true, shape or datatype",
             ) from error  # fmt: skip
-        if self.at.classes not in (0, self._seen.classes):
-            raise BadInput(f"{self._seen.classes} classes of {self.at.upstream}", str(self.at.classes), "mend classes")
-        return self._seen
+        classes = self._spec.model.classes
+        if self.at.classes not in (0, classes):
+            raise BadInput(f"{classes} classes of {self.at.upstream}", str(self.at.classes), "mend classes")
+        return self._spec
 
     async def infer(self, x: Array) -> Array:
-        """The undefended probabilities (N, K) of `x` (N, …). Raises `Unreachable` or `Failed`."""
-        seen = self._seen or await self.about()
+        """Return the undefended probabilities (N, K) of `x` (N, …).
+
+        Raises:
+            Unreachable: Where the upstream does not answer.
+            Failed: Where its answer is none.
+        """
+        spec = self._spec or await self.about()
         if not len(x):  # scikit-learn behind MLServer fails on it
-            return np.zeros((0, seen.classes), np.float32)
-        return self._answer(await self._asked(seen, x), len(x))
+            return np.zeros((0, spec.model.classes), np.float32)
+        return self._probabilities(await self._output(spec, x), len(x))
 
-    async def _asked(self, seen: Seen, x: Array) -> Array:
-        return await self._wire.infer(seen, x.reshape(len(x), *seen.inner).astype(TYPES[seen.datatype], copy=False))
+    async def _output(self, spec: UpstreamSpec, x: Array) -> Array:
+        """Return the upstream's output. Raises `Unreachable`, or `Failed` where it cannot be read."""
+        rows = x.reshape(len(x), *spec.model.shape).astype(FLOAT_DTYPES[spec.model.datatype], copy=False)
+        try:
+            return await self._transport.infer(spec.model, rows)
+        except MissingOutput as error:
+            name = spec.model.output
+            raise Failed("an upstream's answer without the output that was asked", name, "tell the operator") from error
+        except UnreadableResponse as error:
+            raise Failed("an upstream's answer that cannot be read", "a v2 response", "tell the operator") from error
 
-    def _answer(self, raw: Array, rows: int) -> Array:
-        """Probabilities of what came. Raises `Failed`."""
-        seen = self._seen
-        if seen is None or raw.shape != (rows, seen.classes) or seen.classes < 2 or not np.isfinite(raw).all():
+    def _probabilities(self, output: Array, rows: int) -> Array:
+        """Return the probabilities of an output. Raises `Failed`."""
+        classes = self._spec.model.classes if self._spec else 0
+        if output.shape != (rows, classes) or classes < 2 or not np.isfinite(output).all():
             raise Failed("an upstream's answer that is none", "finite rows, one for each input", "tell the operator")
-        p = softmax(raw.astype(np.float64)) if self.at.logits else raw
-        return probabilities(p, rows, seen.classes)
+        p = softmax(output.astype(np.float64)) if self.at.logits else output
+        return probabilities(p, rows, classes)
 
 
-def _fields(seen: Seen) -> dict[str, Any]:
-    return {name: getattr(seen, name) for name in seen.__dataclass_fields__}
+def read_spec(metadata: Mapping[str, Any], at: settings.Upstream, name: str) -> UpstreamSpec:
+    """Return the input and the output of the metadata, where the settings do not name them.
 
-
-def read(metadata: Mapping[str, Any], at: settings.Upstream) -> Seen:
-    """What the metadata say of the input and the output, where the settings do not. Raises `BadInput`."""
+    Raises:
+        BadInput: Where neither does.
+    """
     try:
-        inputs = {str(it["name"]): it for it in metadata.get("inputs") or ()}
-        outputs = [str(it["name"]) for it in metadata.get("outputs") or ()]
-        given = inputs.get(at.input or next(iter(inputs), ""), {})
-        inner = tuple(int(it) for it in given.get("shape", (-1, *(at.shape or ())))[1:])
+        inputs = {str(tensor["name"]): tensor for tensor in metadata.get("inputs") or ()}
+        outputs = [str(tensor["name"]) for tensor in metadata.get("outputs") or ()]
+        chosen = inputs.get(at.input or next(iter(inputs), ""), {})
+        inner = tuple(int(side) for side in chosen.get("shape", (-1, *(at.shape or ())))[1:])
         inner = (math.prod(inner),) if at.flat else inner
         shape = at.shape or inner
-        wanted = at.output or (outputs[0] if len(outputs) == 1 else "")
-        datatype = given.get("datatype", at.datatype)
-        known = datatype if datatype in TYPES else at.datatype
+        output = at.output or (outputs[0] if len(outputs) == 1 else "")
+        datatype = chosen.get("datatype", at.datatype)
+        known = datatype if datatype in FLOAT_DTYPES else at.datatype
         fits = min(inner, default=0) < 0 or math.prod(inner) == math.prod(shape)
-    except UNREADABLE as error:
+    except MALFORMED as error:
         raise BadInput(
             f"{at.upstream} with metadata that say nothing", "an Open Inference server", "check it"
         ) from error
     if not shape or min(shape) < 1 or not fits:
         raise BadInput(f"{at.upstream}, which takes {inner}", "inputs of a known size", "set shape = [C, H, W]")
-    if not wanted:
+    if not output:
         raise BadInput(f"{at.upstream} with the outputs {outputs}", "one output", "set output = NAME")
     if len(inputs) > 1 and not at.input:
         raise BadInput(f"{at.upstream} with the inputs {list(inputs)}", "one input", "set input = NAME")
-    name = at.input or next(iter(inputs), "x")
-    return Seen(name, known, shape, inner if min(inner) > 0 else shape, wanted, at.classes)
+    input_name = at.input or next(iter(inputs), "x")
+    inner = inner if min(inner) > 0 else shape
+    return UpstreamSpec(ModelSpec(name, input_name, inner, output, at.classes, datatype=known), shape)
 
 
-def _rest(at: settings.Upstream, model: str) -> Wire:
-    from feint.gateway.models.upstream_rest import Rest
+def _http(at: settings.Upstream, model: str) -> UpstreamTransport:
+    from feint.gateway.models.upstream_http import HttpUpstream
 
-    return Rest(at, model)
-
-
-def _rpc(at: settings.Upstream, model: str) -> Wire:
-    from feint.gateway.models.upstream_rpc import Rpc
-
-    return Rpc(at, model)
+    return HttpUpstream(at, model)
 
 
-WIRES: dict[str, Callable[[settings.Upstream, str], Wire]] = {"http": _rest, "https": _rest, "grpc": _rpc}
+def _grpc(at: settings.Upstream, model: str) -> UpstreamTransport:
+    from feint.gateway.models.upstream_grpc import GrpcUpstream
+
+    return GrpcUpstream(at, model)
 
 
-def upstream_at(at: settings.Upstream, model: str) -> Upstream:
-    """The model of that name there, not yet asked."""
-    return Upstream(at, WIRES[at.upstream.partition("://")[0]](at, model))
+TRANSPORTS: dict[str, Callable[[settings.Upstream, str], UpstreamTransport]] = {
+    "http": _http,
+    "https": _http,
+    "grpc": _grpc,
+}
+
+
+def upstream_at(at: settings.Upstream, model: str) -> UpstreamModel:
+    """Return the model of that name at an upstream, which was not asked yet."""
+    return UpstreamModel(at, model, TRANSPORTS[at.upstream.partition("://")[0]](at, model))

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from feint import __version__
 from feint.defenses.access import Budget
 from feint.errors import StoreLost
-from feint.gateway.desk import Desk
+from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.gateway import Gateway
 from feint.gateway.operator.audit import AuditLog
 from feint.gateway.operator.seen import TIMES, WHOLE, Client, Seen
@@ -86,7 +86,7 @@ async def board(gateway: Gateway, seen: Seen, audit: AuditLog | None, say: Catal
     )
 
 
-async def _model(name: str, desk: Desk, seen: Seen, say: Catalog) -> Model:
+async def _model(name: str, desk: ModelEndpoint, seen: Seen, say: Catalog) -> Model:
     here, lost = seen.of(name), False
     try:
         told = await desk.drafts.store.clients(SHOWN)
@@ -121,9 +121,9 @@ def _person(name: str, totals: Mapping[str, float], seen: Client | None, budget:
     )  # fmt: skip
 
 
-def _budget(desk: Desk) -> int | None:
+def _budget(desk: ModelEndpoint) -> int | None:
     """The least budget that a client of this desk has, if any."""
-    rules = desk.line.rules if isinstance(desk.line, Ruled) else ()
+    rules = desk.pipeline.rules if isinstance(desk.pipeline, Ruled) else ()
     return min((rule.queries for rule in rules if isinstance(rule, Budget)), default=None)
 
 

@@ -6,14 +6,14 @@ from typing import Any, TextIO
 
 import msgspec
 
-from feint.gateway import refusals
 from feint.gateway.decision import Decision
 from feint.gateway.operator.audit import moment
+from feint.openinference.status import ERROR_STATUSES
 
 ECS = "8.11"
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 # What HTTP tells; gRPC has codes of its own for the same reasons.
-STATUS = {kind.__name__: told.status for kind, told in refusals.KINDS.items()} | {"": 200}
+STATUS = {kind.__name__: status.http for kind, status in ERROR_STATUSES.items()} | {"": 200}
 OUTCOMES = {"answered": "success", "refused": "failure", "failed": "failure"}
 
 

@@ -11,12 +11,11 @@ import uvicorn
 from starlette.routing import Route
 
 from feint.errors import FeintError
-from feint.gateway import operator
+from feint.gateway import operator, routes, rpc
 from feint.gateway.operator import Operator
 from feint.gateway.serving.connection import Connection
 from feint.gateway.serving.opening import Ledgers, Opened, tls
 from feint.gateway.serving.ports import bound, taken
-from feint.gateway.wire import rest, rpc
 
 STREAMS = 128  # calls of one connection at the same time: others wait at the client
 WINDOW = 2**18  # bytes of a call that are taken in before it is known who asks; 280 MiB without a key then hold 4 MiB
@@ -73,7 +72,7 @@ class Running:
         door = bound(self._at.host, 0 if self._any else self._at.rest_port)
         self.rest_port = door.getsockname()[1]
         config = uvicorn.Config(
-            rest.app(self.gateway, routes=self._routes()), ws="none", lifespan="off",
+            routes.app(self.gateway, routes=self._routes()), ws="none", lifespan="off",
             log_config=None, access_log=False, server_header=False, proxy_headers=False,
             timeout_graceful_shutdown=int(self._at.stop) or 1,
         )  # fmt: skip

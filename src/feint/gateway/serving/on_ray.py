@@ -7,10 +7,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from feint._optional import require
 from feint.errors import BadRecipe, FeintError
-from feint.gateway import operator
+from feint.gateway import operator, routes
 from feint.gateway.serving.opening import opened
 from feint.gateway.settings_file import read
-from feint.gateway.wire import rest
 
 
 def deployment(file: Path | str, *, replicas: int = 2) -> Any:
@@ -53,7 +52,7 @@ class Replica:
         for desk in it.gateway.desks.values():
             desk.record = told
         it.progress()
-        self._app = rest.app(it.gateway, routes=operator.routes(it.gateway, told, ui=at.ui))
+        self._app = routes.app(it.gateway, routes=operator.routes(it.gateway, told, ui=at.ui))
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await it.close()

@@ -8,13 +8,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from feint.errors import BadRecipe, FeintError, MissingData
-from feint.gateway.desk import About, Desk
 from feint.gateway.door import keys
 from feint.gateway.drafts import Drafts
+from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.gateway import Doorkeeper, Gateway
 from feint.gateway.models.places import OPEN, Place
 from feint.gateway.settings import LOOPBACK, Server, Settings
 from feint.gateway.stores import open_store
+from feint.openinference.model_spec import ModelSpec
 
 EVERY = 2.0  # seconds between two looks at an upstream
 
@@ -69,7 +70,7 @@ class Opened:
             (self.away.discard if there else self.away.add)(name)
             self.gateway.ready = not self.away
 
-    async def _comes(self, name: str, come: Callable[[], Awaitable[About]]) -> bool:
+    async def _comes(self, name: str, come: Callable[[], Awaitable[ModelSpec]]) -> bool:
         try:
             about = await come()
         except FeintError as error:
@@ -129,14 +130,14 @@ async def _opened(name: str, place: Awaitable[Place]) -> Place:
         raise type(error)(f"the model {name}: {got}", expected, remedy) from error
 
 
-def _desk(settings: Settings, name: str, place: Place, ledgers: Ledgers) -> Desk:
+def _desk(settings: Settings, name: str, place: Place, ledgers: Ledgers) -> ModelEndpoint:
     lost = settings.ledger.when_lost == "strongest"
     if lost and place.safest is None:
         raise BadRecipe(
             f'when_lost = "strongest" and {name}, which has no output defense', "one", 'when_lost = "refuse"'
         )
-    about = place.about or About(name, "", (), "", 0)
-    return Desk(about, place.line, ledgers[name], shadow=settings.models[name].shadow, open_when_lost=lost)
+    about = place.about or ModelSpec(name, "", (), "", 0)
+    return ModelEndpoint(about, place.line, ledgers[name], shadow=settings.models[name].shadow, open_when_lost=lost)
 
 
 def door_of(settings: Settings) -> Doorkeeper:

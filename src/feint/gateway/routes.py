@@ -1,4 +1,4 @@
-"""Open Inference Protocol v2 over HTTP: an ASGI application."""
+"""The gateway's routes of the Open Inference Protocol v2 over HTTP: an ASGI application."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,36 +13,41 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from feint import __version__
 from feint.errors import BadInput, FeintError, TooLarge, TooSlow, UnknownName
 from feint.gateway import refusals
+from feint.gateway.array_query import ArrayQuery
 from feint.gateway.gateway import Gateway
-from feint.gateway.wire.codec import LENGTH, wire
-from feint.gateway.wire.metadata import PAGES, Page
-from feint.gateway.wire.openapi import document
+from feint.gateway.metadata import PAGES, ProtocolPage
+from feint.openinference.json_codec import LENGTH_HEADER, request_codec
+from feint.openinference.openapi import document
+
+TITLE = "Feint, a gateway of the Open Inference Protocol v2"
 
 
 def app(gateway: Gateway, *, routes: Sequence[BaseRoute] = ()) -> Starlette:
-    """What is served over HTTP: the protocol, and other `routes` beside it."""
-    served = Starlette(
-        routes=[*(_route(gateway, page) for page in PAGES), _described(), *routes],
-        middleware=[Middleware(Infer, gateway=gateway)],
-        exception_handlers={HTTPException: _unrouted, FeintError: _told, Exception: _told},
+    """Return the application that serves the protocol, and other `routes` beside it."""
+    application = Starlette(
+        routes=[*(_route(gateway, page) for page in PAGES), _openapi_route(), *routes],
+        middleware=[Middleware(InferenceMiddleware, gateway=gateway)],
+        exception_handlers={HTTPException: _on_unrouted, FeintError: _on_error, Exception: _on_error},
     )
-    served.router.redirect_slashes = False  # /v2/ is not /v2: nobody is sent anywhere
-    return served
+    application.router.redirect_slashes = False  # /v2/ is not /v2: nobody is sent anywhere
+    return application
 
 
 Reply = tuple[int, list[refusals.Header], bytes]
-ONCE = b"authorization", b"content-length", b"content-encoding", LENGTH.encode()
+ONCE = b"authorization", b"content-length", b"content-encoding", LENGTH_HEADER.encode()
 
 
-class Infer:
-    """The infer request, in front of the router: it is nearly all that is asked, and the router is not free."""
+class InferenceMiddleware:
+    """Inference in front of the router: it is nearly all of the traffic, and the router is not free."""
 
     def __init__(self, app: ASGIApp, *, gateway: Gateway) -> None:
         self._app, self._gateway = app, gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer inference requests, and pass all others on."""
         name = model_of(scope["path"]) if scope["type"] == "http" else None
         if name is None:
             await self._app(scope, receive, send)
@@ -51,19 +56,19 @@ class Infer:
             if scope["method"] != "POST":
                 status, headers, body = unrouted(405, [(b"allow", b"POST")])
             else:
-                status, headers, body = await answered(self._gateway, name, scope["headers"], receive)
-        except HungUp:
+                status, headers, body = await handle(self._gateway, name, scope["headers"], receive)
+        except ClientDisconnect:
             return
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
 
-class HungUp(Exception):
-    """The client went away before its request was whole."""
+class ClientDisconnect(Exception):
+    """Raised where the client goes away before its request is complete."""
 
 
 def model_of(path: str) -> tuple[str, str] | None:
-    """Model and version ("" for any) in the path of an infer request; None for another path."""
+    """Return model and version ("" for any) in the path of an inference request; None for another path."""
     match path.split("/"):
         case ["", "v2", "models", model, "infer"]:
             return model, ""
@@ -72,29 +77,37 @@ def model_of(path: str) -> tuple[str, str] | None:
     return None
 
 
-async def answered(gateway: Gateway, name: tuple[str, str], sent: list[refusals.Header], receive: Receive) -> Reply:
-    """Status, headers and body of the response to an infer request. Raises `HungUp`."""
-    client, asked = "", False
+async def handle(gateway: Gateway, name: tuple[str, str], sent: list[refusals.Header], receive: Receive) -> Reply:
+    """Return status, headers and body of the response to an inference request.
+
+    Raises:
+        ClientDisconnect: Where nobody waits for the response.
+    """
+    client, reached = "", False
     try:
-        headers = single(sent)
-        client = gateway.caller(key_in(headers.get(b"authorization", b""))).client
-        desk = gateway.desk(*name)
-        codec = wire(desk.about, gateway.limits)
-        body = await arrived(headers, receive, most=codec.most, seconds=gateway.limits.arrive)
-        request = codec.read(body, headers.get(LENGTH.encode(), b"").decode("latin-1"), client)
-        asked = True
-        q = await gateway.answer(desk, request.asked)
+        headers = unique_headers(sent)
+        client = gateway.caller(bearer_key(headers.get(b"authorization", b""))).client
+        endpoint = gateway.desk(*name)
+        codec = request_codec(endpoint.about, gateway.limits.batch, gateway.limits.body)
+        body = await read_body(headers, receive, most=codec.body_limit, seconds=gateway.limits.arrive)
+        request = codec.read(body, headers.get(LENGTH_HEADER.encode(), b"").decode("latin-1"))
+        reached = True
+        q = await gateway.answer(endpoint, ArrayQuery(request.x, client, request.stamp))
         return 200, *codec.write(request, q)
-    except HungUp:
+    except ClientDisconnect:
         raise
     except Exception as error:
-        if not asked:
+        if not reached:
             gateway.turned_away(name[0], client, error)
-        return told(error)
+        return error_response(error)
 
 
-def single(sent: list[refusals.Header]) -> dict[bytes, bytes]:
-    """Headers by name. Raises `BadInput` where one that counts is sent twice: others on the way may read the other."""
+def unique_headers(sent: list[refusals.Header]) -> dict[bytes, bytes]:
+    """Return the headers by name.
+
+    Raises:
+        BadInput: Where one that counts is sent twice: others on the way may read the other.
+    """
     headers = dict(sent)
     if len(headers) < len(sent):
         names = [name for name, _ in sent]
@@ -104,11 +117,14 @@ def single(sent: list[refusals.Header]) -> dict[bytes, bytes]:
     return headers
 
 
-async def arrived(headers: dict[bytes, bytes], receive: Receive, *, most: int, seconds: float) -> bytes | bytearray:
-    """The body of a request of at most so many bytes, which has so many seconds to arrive.
+async def read_body(headers: dict[bytes, bytes], receive: Receive, *, most: int, seconds: float) -> bytes | bytearray:
+    """Return a request's body of at most so many bytes, which has so many seconds to arrive.
 
-    Raises `TooLarge` before it is read, where the headers say so, or at the first byte that is too much; `TooSlow`;
-    `BadInput` for a compressed one, which says nothing of its size; `HungUp`.
+    Raises:
+        TooLarge: Before the body is read where the headers give its size, or at the first byte that is too much.
+        TooSlow: Where it does not arrive in time.
+        BadInput: For a compressed body, whose size is unknown.
+        ClientDisconnect: Where the client goes away.
     """
     if headers.get(b"content-encoding", b"identity") != b"identity":
         raise BadInput("a compressed body", "a plain one", "send it without Content-Encoding")
@@ -138,7 +154,7 @@ async def arrived(headers: dict[bytes, bytes], receive: Receive, *, most: int, s
 async def _chunk(receive: Receive) -> Any:
     message = await receive()
     if message["type"] == "http.disconnect":
-        raise HungUp
+        raise ClientDisconnect
     return message
 
 
@@ -146,30 +162,30 @@ def _too_large(most: int) -> TooLarge:
     return TooLarge("a body that is too large", f"at most {most} bytes", "send smaller batches")
 
 
-def key_in(authorization: bytes) -> str:
-    """The API key in a header `Bearer KEY`; "" where there is none."""
+def bearer_key(authorization: bytes) -> str:
+    """Return the API key in a header `Bearer KEY`; "" where there is none."""
     scheme, _, key = authorization.partition(b" ")
     return key.strip().decode("latin-1") if scheme.lower() == b"bearer" else ""
 
 
-def told(error: Exception) -> Reply:
-    """The response that tells an error."""
+def error_response(error: Exception) -> Reply:
+    """Return the response that reports an error, after logging it."""
     refusals.logged(error)
     return refusals.reply(error)
 
 
-def _route(gateway: Gateway, page: Page) -> Route:
+def _route(gateway: Gateway, page: ProtocolPage) -> Route:
     async def answer(request: Request) -> Response:
         if page.keyed:
-            gateway.caller(key_in(request.headers.get("authorization", "").encode("latin-1")))
+            gateway.caller(bearer_key(request.headers.get("authorization", "").encode("latin-1")))
         status, body = page.answer(gateway, **request.path_params)
         return Response(body, status, media_type="application/json")
 
     return Route(page.path, answer, methods=[page.method], name=page.summary)
 
 
-def _described() -> Route:
-    body = json.encode(document())
+def _openapi_route() -> Route:
+    body = json.encode(document(PAGES, title=TITLE, version=__version__))
 
     async def answer(request: Request) -> Response:
         return Response(body, media_type="application/json")
@@ -177,18 +193,18 @@ def _described() -> Route:
     return Route("/openapi.json", answer, methods=["GET"])
 
 
-async def _told(request: Request, error: Exception) -> Response:
-    return _raw(*told(error))
+async def _on_error(request: Request, error: Exception) -> Response:
+    return _raw(*error_response(error))
 
 
-async def _unrouted(request: Request, error: Exception) -> Response:
+async def _on_unrouted(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     allowed = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
     return _raw(*unrouted(error.status_code, allowed))
 
 
 def unrouted(status: int, allowed: list[refusals.Header]) -> Reply:
-    """The response for a path, or a method, that is not there."""
+    """Return the response for a path, or a method, that is not there."""
     missing = UnknownName("this path, or this method on it", "one of the protocol's", "see /openapi.json")
     _, headers, body = refusals.reply(missing)
     return status, headers + allowed, body

@@ -1,4 +1,4 @@
-"""Tensors as they travel in Open Inference Protocol v2, and inputs as a model takes them: float32 in [0, 1]."""
+"""Tensors as they travel in the protocol, and inputs as a model takes them: float32 in [0, 1]."""
 
 import math
 from collections.abc import Sequence
@@ -17,8 +17,14 @@ SMALL = 2**20  # bytes of JSON below which a list of numbers is read without cou
 
 @dataclass(frozen=True)
 class Datatype:
-    """`raw` is how its numbers lie in memory, `number` what they are in JSON, `contents` where they are in a message of
-    gRPC ("": only raw); divided by `levels` they are inputs."""
+    """Numeric type of an input.
+
+    Attributes:
+        raw: How its numbers lie in memory.
+        number: What they are in JSON.
+        contents: Field of a gRPC message that holds them; "" for raw bytes only.
+        levels: What they are divided by to become inputs.
+    """
 
     raw: np.dtype
     number: type
@@ -30,33 +36,42 @@ DATATYPES = {
     "FP32": Datatype(np.dtype("<f4"), float, "fp32_contents"),
     "FP64": Datatype(np.dtype("<f8"), float, "fp64_contents"),
     "FP16": Datatype(np.dtype("<f2"), float),
-    "UINT8": Datatype(
-        np.dtype("u1"), int, "uint_contents", 255
-    ),  # pixels as files hold them, read as `feint.data` reads them
+    # pixels as files hold them, read as `feint.data` reads them
+    "UINT8": Datatype(np.dtype("u1"), int, "uint_contents", 255),
 }
+FLOAT_DTYPES = {name: DATATYPES[name].raw for name in ("FP32", "FP64")}  # of the servers that a client asks
 
 
 def datatype(name: str) -> Datatype:
-    """The datatype of this name. Raises `BadInput` for one that is no image's."""
+    """Return the datatype of this name.
+
+    Raises:
+        BadInput: For one that no image has.
+    """
     if name not in DATATYPES:
         raise BadInput("a tensor of another datatype", f"one of {', '.join(DATATYPES)}", "convert the inputs")
     return DATATYPES[name]
 
 
-def sized(shape: Sequence[int], row: tuple[int, ...], most: int) -> int:
-    """How many numbers a tensor of this shape (N, *row) holds, for at most so many inputs N.
+def check_shape(shape: Sequence[int], row: tuple[int, ...], most: int) -> None:
+    """Check that a tensor's shape is (N, *row) for at most so many inputs N.
 
-    Raises `BadInput`, or `TooLarge`.
+    Raises:
+        BadInput: For another shape.
+        TooLarge: For more inputs.
     """
     if len(shape) != len(row) + 1 or tuple(shape[1:]) != row or shape[0] < 0:
         raise BadInput(f"inputs of shape {list(shape)[:8]}", f"{[-1, *row]}", "ask the model's metadata")
     if shape[0] > most:
         raise TooLarge(f"{shape[0]} inputs", f"at most {most} in one request", "send smaller batches")
-    return math.prod(shape)
 
 
 def from_raw(raw: Any, kind: Datatype, shape: Sequence[int]) -> Array:
-    """Inputs from little-endian bytes. Raises `BadInput` unless they are as many as the shape says, and in range."""
+    """Return inputs from little-endian bytes.
+
+    Raises:
+        BadInput: Unless they are as many as the shape holds, and in range.
+    """
     expected = math.prod(shape) * kind.raw.itemsize
     if len(raw) != expected:
         raise BadInput(f"a tensor of {len(raw)} bytes", f"{expected} for this shape and datatype", "send it whole")
@@ -64,12 +79,15 @@ def from_raw(raw: Any, kind: Datatype, shape: Sequence[int]) -> Array:
 
 
 def from_json(raw: bytes | memoryview, kind: Datatype, shape: Sequence[int]) -> Array:
-    """Inputs from a JSON list, flat in row-major order or nested as the shape is. Raises `BadInput`."""
+    """Return inputs from a JSON list, flat in row-major order or nested as the shape is.
+
+    Raises:
+        BadInput: For anything else.
+    """
     count = math.prod(shape)
     if len(raw) > SMALL and np.count_nonzero(np.frombuffer(raw, np.uint8) == ord(",")) > max(0, count - 1):
-        raise BadInput(
-            "more numbers than the shape holds", f"{count}", "send the tensor whole"
-        )  # 28 bytes each, unread
+        # 28 bytes each, unread
+        raise BadInput("more numbers than the shape holds", f"{count}", "send the tensor whole")
     nested = bytes(raw[:64])[1:].lstrip()[:1] == b"["
     try:
         values = _decoder(kind.number, len(shape) if nested else 1).decode(raw)
@@ -86,7 +104,11 @@ def from_json(raw: bytes | memoryview, kind: Datatype, shape: Sequence[int]) -> 
 
 
 def from_contents(contents: Any, kind: Datatype, shape: Sequence[int]) -> Array:
-    """Inputs from the typed contents of a message. Raises `BadInput`."""
+    """Return inputs from the typed contents of a gRPC message.
+
+    Raises:
+        BadInput: For contents of another type or number.
+    """
     filled = [field.name for field, _ in contents.ListFields()]
     if not kind.contents or filled not in ([], [kind.contents]):
         raise BadInput("contents of another datatype", kind.contents or "raw contents", "see the datatype")
@@ -97,7 +119,11 @@ def from_contents(contents: Any, kind: Datatype, shape: Sequence[int]) -> Array:
 
 
 def in_range(x: Array, kind: Datatype) -> Array:
-    """Numbers of a datatype as inputs (N, …) float32 in [0, 1], in memory of their own. Raises `BadInput`."""
+    """Return numbers of a datatype as inputs (N, …) float32 in [0, 1], in memory of their own.
+
+    Raises:
+        BadInput: For numbers outside the datatype's range.
+    """
     if x.size:
         low, high = x.min(), x.max()
         if not (low >= 0 and high <= kind.levels):  # written so that NaN is refused as well

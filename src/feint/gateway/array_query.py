@@ -1,4 +1,4 @@
-"""What came over the wire for one model: a query whose inputs are an array, so that nothing here needs torch."""
+"""A query whose inputs are an array, so that a gateway needs no torch."""
 
 import time
 from dataclasses import dataclass, field
@@ -9,10 +9,10 @@ Array = np.ndarray
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Asked:
-    """`x` (N, …) float32 in [0, 1], N inputs, which count as N queries; the rest as in `feint.Query`.
+class ArrayQuery:
+    """Query with the inputs `x` (N, …) float32 in [0, 1], which count as N queries; the rest as in `feint.Query`.
 
-    Access rules and detectors take either one: they read `client`, `stamp`, `time`, `pixels` and the length.
+    Access rules and detectors take either: they read `client`, `stamp`, `time`, `pixels` and the length.
     """
 
     x: Array
@@ -26,4 +26,5 @@ class Asked:
         return self.x
 
     def __len__(self) -> int:
+        """The number of inputs."""
         return len(self.x)

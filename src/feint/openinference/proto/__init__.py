@@ -1,8 +1,8 @@
-"""The messages of Open Inference Protocol v2 over gRPC, as open_inference.proto declares them.
+"""Messages of the Open Inference Protocol v2 over gRPC, as open_inference.proto declares them.
 
 They live in a pool of their own: the packages of other clients of the protocol declare the same names, and a process
 that loads both into protobuf's default pool is refused. A descriptor (open_inference.binpb, made by
-`python -m grpc_tools.protoc --include_imports --descriptor_set_out=…`) says the same to every protobuf from 6.33 on,
+`python -m grpc_tools.protoc --include_imports --descriptor_set_out=…`) serves every protobuf from 6.33 on,
 where generated code is tied to the version that made it.
 """
 

@@ -1,0 +1,166 @@
+"""The one way from a query over HTTP or gRPC to an answer.
+
+query ─▶ access ─▶ model ─▶ evidence, rung ─▶ outputs ─▶ ledger ─▶ answer
+"""
+
+import asyncio
+import contextlib
+import time
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
+
+from feint.errors import Failed, FeintError, Refused, StoreLost, Unreachable
+from feint.gateway.array_query import Array, ArrayQuery
+from feint.gateway.decision import Decision, Record
+from feint.gateway.drafts import Drafts
+from feint.gateway.simplex import probabilities
+from feint.ledger import Account
+from feint.openinference.model_spec import ModelSpec
+from feint.pipeline import Pipeline
+
+ATTEMPTS = 50  # after the first conflict a client's requests take turns here: only other replicas can still interfere
+
+
+class ServedPipeline(Pipeline[ArrayQuery], Protocol):
+    """Pipeline on an event loop, which also records what became of a request, and answers without a ledger."""
+
+    async def compute(self, query: ArrayQuery) -> Any:
+        """Compute the undefended output.
+
+        Raises:
+            FeintError: Where the model, or the server that holds it, fails.
+        """
+        ...
+
+    async def answer(
+        self,
+        query: ArrayQuery,
+        computed: Any,
+        account: Account,
+        decision: Decision | None = None,
+        *,
+        shadow: bool = False,
+    ) -> Array:
+        """Return the defended answer (N, K), and record evidence, rung and change in the `decision`.
+
+        In `shadow` mode all is recorded, and everyone stays on the first rung.
+
+        Raises:
+            Refused: By a rule of the client's rung.
+        """
+        ...
+
+    async def strongest(self, query: ArrayQuery, computed: Any) -> Array:
+        """Return the answer of the strongest defense that needs no account, for when the ledger is lost.
+
+        Raises:
+            Failed: Where there is none.
+        """
+        ...
+
+
+class ModelEndpoint:
+    """A model behind its pipeline and its ledger.
+
+    Args:
+        about: Model as clients see it.
+        pipeline: Defended model.
+        drafts: Ledger.
+        record: Observer of what became of each request.
+        shadow: Whether everyone stays on the first rung.
+        open_when_lost: Whether clients are answered by the strongest output defense alone where the ledger's store is
+            lost. Otherwise nobody is answered then.
+    """
+
+    def __init__(
+        self,
+        about: ModelSpec,
+        pipeline: ServedPipeline,
+        drafts: Drafts,
+        *,
+        record: Record = lambda decision: None,
+        shadow: bool = False,
+        open_when_lost: bool = False,
+    ) -> None:
+        self.about, self.pipeline, self.drafts, self.record = about, pipeline, drafts, record
+        self.shadow, self.open_when_lost = shadow, open_when_lost
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def answer(self, query: ArrayQuery) -> Array:
+        """Return the defended answer (N, K) float32.
+
+        Raises:
+            Refused: By an access rule.
+            FeintError: `Failed`, `Unreachable` or `StoreLost` for any other failure; nothing is answered then.
+        """
+        decision = Decision(self.about.name, query.client, len(query), query.time)
+        try:
+            q = probabilities(await self._decide(query, decision), len(query), self.about.classes)
+            decision.outcome = "answered"
+            return q
+        except FeintError as error:
+            decision.outcome = "refused" if isinstance(error, Refused) else "failed"
+            decision.reason = type(error).__name__
+            raise
+        except asyncio.CancelledError:  # the gateway's own limit of time, or a client that hung up
+            decision.outcome, decision.reason = "failed", "TimedOut"
+            raise
+        except Exception as error:  # of `strongest`, or of a store that breaks its contract
+            decision.outcome, decision.reason = "failed", "Failed"
+            raise Failed("a failure on the line", "an answer", "try again, or tell the operator") from error
+        finally:
+            self.record(decision)
+
+    async def _decide(self, query: ArrayQuery, decision: Decision) -> Array | None:
+        computed = None
+        async with contextlib.AsyncExitStack() as turn:
+            for attempt in range(ATTEMPTS):
+                draft, q, ended = self.drafts.draft(query.client), None, None
+                try:
+                    with _Timed(decision, "access"):
+                        self.pipeline.admit(query, draft)
+                    if computed is None:
+                        with _Timed(decision, "model"):
+                            computed = await self.pipeline.compute(query)
+                    with _Timed(decision, "outputs"):
+                        q = await self.pipeline.answer(query, computed, draft, decision, shadow=self.shadow)
+                    draft.add("queries", len(query))  # the same entry as a service makes
+                except (Refused, Unreachable) as error:  # charges and evidence until then stay
+                    ended = error
+                except Exception as error:  # nothing else is the client's to read: it may name files or hosts
+                    ended = Failed("a failure on the line", "an answer", "try again, or tell the operator")
+                    ended.__cause__ = error
+                try:
+                    with _Timed(decision, "ledger"):
+                        agreed = await self.drafts.commit(draft)
+                except StoreLost:
+                    if not self.open_when_lost:
+                        raise
+                    if ended is not None:  # refusals by the last known state of the ledger stand
+                        raise ended from None
+                    return await self.pipeline.strongest(query, computed)
+                if agreed:
+                    if ended is not None:
+                        raise ended
+                    decision.asked = draft.total("queries")
+                    return q
+                decision.conflicts = attempt + 1
+                if attempt == 0:
+                    await turn.enter_async_context(self._turns.setdefault(query.client, asyncio.Lock()))
+        raise StoreLost("an account that changes all the time", "a moment without changes", "try again")
+
+
+class _Timed:
+    """Context manager that adds the seconds of its block to a stage of the decision."""
+
+    __slots__ = ("_decision", "_stage", "_start")
+
+    def __init__(self, decision: Decision, stage: str) -> None:
+        self._decision, self._stage = decision, stage
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        seconds = self._decision.seconds
+        seconds[self._stage] = seconds.get(self._stage, 0.0) + time.perf_counter() - self._start

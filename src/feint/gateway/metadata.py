@@ -1,0 +1,98 @@
+"""Pages of the protocol other than inference: health, metadata, configuration and the repository's index."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from feint import __version__
+from feint.gateway.gateway import Gateway
+from feint.openinference import messages
+from feint.openinference.openapi import Operation
+
+Reply = tuple[int, bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolPage(Operation):
+    """ProtocolPage of the gateway, whose `answer` takes the gateway and the path's parameters."""
+
+    answer: Callable[..., Reply]
+
+
+def server_metadata() -> messages.ServerMetadata:
+    """Return the server's name, version and extensions."""
+    extensions = [messages.BINARY_EXTENSION, "model_repository(index)"]
+    return messages.ServerMetadata("feint", __version__, extensions)
+
+
+def repository_index(gateway: Gateway) -> list[messages.RepositoryModel]:
+    """Return all models, as Triton lists them."""
+    state = "READY" if gateway.ready else "UNAVAILABLE"
+    return [messages.RepositoryModel(name, endpoint.about.version, state) for name, endpoint in gateway.desks.items()]
+
+
+def _reply(body: Any, *, ready: bool = True) -> Reply:
+    return 200 if ready else 503, msgspec.json.encode(body)
+
+
+def _models(gateway: Gateway) -> Reply:
+    return _reply(messages.ModelNames(list(gateway.desks)))
+
+
+def _model_ready(gateway: Gateway, *, model: str, version: str = "") -> Reply:
+    name = gateway.desk(model, version).about.name
+    return _reply(messages.ModelReady(name, gateway.ready), ready=gateway.ready)
+
+
+def _model(gateway: Gateway, *, model: str, version: str = "") -> Reply:
+    return _reply(gateway.desk(model, version).about.metadata())
+
+
+def _config(gateway: Gateway, *, model: str, version: str = "") -> Reply:
+    return _reply(gateway.desk(model, version).about.config(gateway.limits.batch))
+
+
+MODEL_PAGES = [
+    ("", "Model metadata", messages.ModelMetadata, _model, True),
+    ("/ready", "Model readiness", messages.ModelReady, _model_ready, False),
+    ("/config", "Model configuration, as Triton has it", messages.ModelConfig, _config, True),
+]
+PAGES = [
+    ProtocolPage(
+        path="/v2",
+        summary="Server metadata",
+        response=messages.ServerMetadata,
+        answer=lambda gateway: _reply(server_metadata()),
+    ),
+    ProtocolPage(
+        path="/v2/health/live",
+        summary="Server liveness",
+        response=messages.ServerLive,
+        answer=lambda gateway: _reply(messages.ServerLive(True)),
+        keyed=False,
+    ),
+    ProtocolPage(
+        path="/v2/health/ready",
+        summary="Server readiness",
+        response=messages.ServerReady,
+        answer=lambda gateway: _reply(messages.ServerReady(gateway.ready), ready=gateway.ready),
+        keyed=False,
+    ),
+    ProtocolPage(path="/v2/models", summary="The models' names", response=messages.ModelNames, answer=_models),
+    ProtocolPage(
+        path="/v2/repository/index",
+        summary="The models, as Triton lists them",
+        response=list[messages.RepositoryModel],
+        answer=lambda gateway: _reply(repository_index(gateway)),
+        method="POST",
+    ),
+    *(
+        ProtocolPage(
+            path=f"/v2/models/{{model}}{version}{end}", summary=summary, response=response, answer=answer, keyed=keyed
+        )
+        for version in ("", "/versions/{version}")
+        for end, summary, response, answer, keyed in MODEL_PAGES
+    ),
+]

@@ -1,0 +1,133 @@
+"""The gateway's calls of the Open Inference Protocol v2 over gRPC."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import msgspec
+
+from feint.gateway import metadata, refusals
+from feint.gateway.array_query import ArrayQuery
+from feint.gateway.gateway import Caller, Gateway
+from feint.gateway.routes import bearer_key
+from feint.openinference import grpc_codec, proto
+from feint.openinference.json_codec import request_codec
+from feint.openinference.model_spec import ModelSpec
+
+INFER = f"/{proto.SERVICE}/ModelInfer"
+
+
+@dataclass(frozen=True)
+class Call:
+    """Call other than inference: `answer` returns the fields of its response."""
+
+    name: str
+    answer: Callable[[Gateway, Any], dict[str, Any]]
+    keyed: bool = True
+
+
+def _spec(gateway: Gateway, request: Any) -> ModelSpec:
+    return gateway.desk(request.name, request.version).about
+
+
+def _model_ready(gateway: Gateway, request: Any) -> dict[str, Any]:
+    _spec(gateway, request)
+    return {"ready": gateway.ready}
+
+
+def _config(gateway: Gateway, request: Any) -> dict[str, Any]:
+    return {"config": msgspec.to_builtins(_spec(gateway, request).config(gateway.limits.batch))}
+
+
+CALLS = [
+    Call("ServerLive", lambda gateway, request: {"live": True}, keyed=False),
+    Call("ServerReady", lambda gateway, request: {"ready": gateway.ready}, keyed=False),
+    Call("ModelReady", _model_ready, keyed=False),
+    Call("ServerMetadata", lambda gateway, request: msgspec.to_builtins(metadata.server_metadata())),
+    Call("ModelMetadata", lambda gateway, request: msgspec.to_builtins(_spec(gateway, request).metadata())),
+    Call("ModelConfig", _config),
+    Call(
+        "RepositoryIndex", lambda gateway, request: {"models": msgspec.to_builtins(metadata.repository_index(gateway))}
+    ),
+]
+
+
+def add(gateway: Gateway, server: grpc.aio.Server) -> None:
+    """Serve the models of `gateway` on a server of gRPC. Its largest message is the server's own option."""
+    server.add_generic_rpc_handlers((Calls(gateway),))
+
+
+class Calls(grpc.GenericRpcHandler):
+    """Calls by their names.
+
+    A client is authenticated before the message is read: many messages, each as large as one may be, would fill the
+    memory of a gateway without any key.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._calls = {f"/{proto.SERVICE}/{call.name}": call for call in CALLS}
+
+    def service(self, handler_call_details: Any) -> Any:
+        """Return the handler of a call; None for one that is not there."""
+        name = handler_call_details.method
+        call = self._calls.get(name)
+        if name != INFER and call is None:
+            return None
+        try:
+            caller = Caller("") if call and not call.keyed else self._gateway.caller(key_of(handler_call_details))
+        except Exception as error:
+            self._gateway.turned_away("", "", error)
+            return grpc.stream_stream_rpc_method_handler(functools.partial(_rejected, error))  # it reads no message
+        if call is None:
+            return _handler("ModelInfer", functools.partial(_infer, self._gateway, caller.client))
+        return _handler(call.name, functools.partial(_answered, self._gateway, call))
+
+
+def _handler(name: str, answer: Any) -> Any:
+    return grpc.unary_unary_rpc_method_handler(answer, None, proto.MESSAGES[f"{name}Response"].SerializeToString)
+
+
+async def _rejected(error: Exception, messages: Any, context: Any) -> None:
+    await abort(context, error)
+
+
+async def _answered(gateway: Gateway, call: Call, message: bytes, context: Any) -> Any:
+    try:
+        request = grpc_codec.decode(f"{call.name}Request", message)
+        return proto.MESSAGES[f"{call.name}Response"](**call.answer(gateway, request))
+    except Exception as error:
+        failure = error
+    return await abort(context, failure)
+
+
+async def _infer(gateway: Gateway, client: str, message: bytes, context: Any) -> Any:
+    reached, model = False, ""
+    try:
+        decoded = grpc_codec.decode("ModelInferRequest", message)
+        model = decoded.model_name
+        endpoint = gateway.desk(model, decoded.model_version)
+        codec = request_codec(endpoint.about, gateway.limits.batch, gateway.limits.body)
+        request = grpc_codec.read_request(codec, decoded)
+        reached = True
+        q = await gateway.answer(endpoint, ArrayQuery(request.x, client, request.stamp))
+        return grpc_codec.write_response(endpoint.about, request, q)
+    except Exception as error:
+        failure = error
+    if not reached:
+        gateway.turned_away(model, client, failure)
+    return await abort(context, failure)
+
+
+def key_of(details: Any) -> str:
+    """Return the API key in a call's metadata `authorization: Bearer KEY`; "" where there is none."""
+    sent = next((value for name, value in details.invocation_metadata or () if name == "authorization"), "")
+    return bearer_key(sent.encode() if isinstance(sent, str) else sent)
+
+
+async def abort(context: Any, error: Exception) -> None:
+    """Log an error, and end the call with the code, the line and the trailing metadata that stand for it."""
+    refusals.logged(error)
+    await context.abort(*grpc_codec.encode_error(error, refusals.reason(error)))

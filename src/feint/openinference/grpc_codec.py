@@ -1,0 +1,127 @@
+"""Codec of the protocol over gRPC: pure functions between messages and arrays, for servers and clients."""
+
+import json
+from typing import Any
+
+import grpc
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from feint.errors import BadInput
+from feint.openinference import proto, status, tensors
+from feint.openinference.json_codec import (
+    DecodedRequest,
+    RequestCodec,
+    check_outputs,
+    missing,
+    one_input,
+    unreadable,
+)
+from feint.openinference.model_spec import MALFORMED, ModelSpec
+from feint.openinference.tensors import FLOAT_DTYPES, Array
+
+DOMAIN = "feint"  # of the errors' reasons
+TYPE_URL = "type.googleapis.com/google.rpc."
+
+
+def decode(kind: str, message: bytes) -> Any:
+    """Return the message of this kind in its bytes.
+
+    Raises:
+        BadInput: For bytes that are none.
+    """
+    try:
+        return proto.MESSAGES[kind].FromString(message)
+    except DecodeError as error:
+        raise BadInput("bytes that are no message", f"a {kind}", "see the protocol") from error
+
+
+def read_request(codec: RequestCodec, message: Any) -> DecodedRequest:
+    """Return the request in a message, its numbers raw or typed.
+
+    Raises:
+        BadInput: For anything but a request to the codec's model.
+    """
+    tensor, raw = one_input(message.inputs), message.raw_input_contents
+    datatype = codec.datatype(tensor)
+    check_outputs(message.outputs, codec.model.output)
+    if len(raw) > 1 or (raw and tensor.HasField("contents")):
+        raise BadInput("a tensor with more than one form of contents", "raw or typed contents", "send one")
+    if raw:
+        x = tensors.from_raw(raw[0], datatype, tensor.shape)
+    else:
+        x = tensors.from_contents(tensor.contents, datatype, tensor.shape)
+    stamp = message.parameters["stamp"].string_param if "stamp" in message.parameters else ""
+    return codec.request(x, message.id, stamp, binary=bool(raw))
+
+
+def write_response(model: ModelSpec, request: DecodedRequest, q: Array) -> Any:
+    """Return the message of the answer `q` (N, K) float32, in the form in which the inputs came."""
+    response = proto.ModelInferResponse(model_name=model.name, model_version=model.version, id=request.id)
+    output = response.outputs.add(name=model.output, datatype="FP32", shape=q.shape)
+    if request.binary:
+        response.raw_output_contents.append(q.astype("<f4", copy=False).tobytes())
+    else:
+        output.contents.fp32_contents.extend(q.ravel().tolist())
+    return response
+
+
+def encode_request(model: ModelSpec, x: Array, *, stamp: str = "") -> Any:
+    """Return the message that requests the answers to `x` (N, …)."""
+    request = proto.ModelInferRequest(model_name=model.name, outputs=[{"name": model.output}])
+    request.inputs.add(name=model.input, datatype=model.datatype, shape=x.shape)
+    request.raw_input_contents.append(np.ascontiguousarray(x, FLOAT_DTYPES[model.datatype]).tobytes())
+    if stamp:
+        request.parameters["stamp"].string_param = stamp
+    return request
+
+
+def decode_response(response: Any, model: ModelSpec, rows: int) -> Array:
+    """Return the model's output for so many inputs, in the shape that the response gives it.
+
+    Raises:
+        UnreadableResponse: For anything else; `MissingOutput` for a response without the output.
+    """
+    try:
+        for index, output in enumerate(response.outputs):
+            if output.name == model.output:
+                shape = tuple(output.shape)
+                if response.raw_output_contents:
+                    raw = response.raw_output_contents[index]
+                    return np.frombuffer(raw, FLOAT_DTYPES[output.datatype]).reshape(shape)
+                typed = output.contents.fp32_contents or output.contents.fp64_contents
+                return np.array(typed, np.float64).reshape(shape)
+    except MALFORMED as error:
+        raise unreadable(model, rows, error) from error
+    raise missing(model, rows)
+
+
+def metadata_of(response: Any) -> dict[str, Any]:
+    """Return a model's metadata as in the protocol's JSON."""
+    sides = {
+        side: [{"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)} for tensor in tensors]
+        for side, tensors in (("inputs", response.inputs), ("outputs", response.outputs))
+    }
+    return {"versions": list(response.versions)} | sides
+
+
+def encode_error(error: BaseException, reason: str) -> tuple[grpc.StatusCode, str, tuple[tuple[str, Any], ...]]:
+    """Return the code, the line and the trailing metadata of an error.
+
+    `grpc-status-details-bin` holds google.rpc.Status with an ErrorInfo, and a RetryInfo where waiting helps;
+    `feint-puzzle` the puzzle in JSON; `retry-after` seconds.
+    """
+    code, line, details = grpc.StatusCode[status.status_of(error).grpc], status.line(error), status.details(error)
+    message = proto.Status(code=code.value[0], message=line)
+    trailing: list[tuple[str, Any]] = []
+    if "retry_after" in details:
+        trailing.append(("retry-after", f"{details['retry_after']:.9g}"))
+        retry = proto.RetryInfo()
+        retry.retry_delay.FromNanoseconds(round(details["retry_after"] * 1e9))
+        message.details.add(type_url=f"{TYPE_URL}RetryInfo", value=retry.SerializeToString())
+    if "puzzle" in details:
+        trailing.append(("feint-puzzle", json.dumps(details["puzzle"])))
+    info = proto.ErrorInfo(reason=reason, domain=DOMAIN)
+    message.details.add(type_url=f"{TYPE_URL}ErrorInfo", value=info.SerializeToString())
+    trailing.append(("grpc-status-details-bin", message.SerializeToString()))
+    return code, line, tuple(trailing)

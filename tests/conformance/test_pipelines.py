@@ -1,0 +1,204 @@
+"""The contract of pipelines: to the same clients all give the same answers, refusals and evidence."""
+
+import asyncio
+import inspect
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+import torch
+
+from feint import Defense, Service, export
+from feint.defense import Ladder
+from feint.defenses.access import Budget, PrivacyCost, ProofOfWork, RateLimit, Refuse, SequentialTest
+from feint.defenses.outputs import ReverseSigmoid
+from feint.errors import ProofRequired, Refused
+from feint.gateway.array_query import ArrayQuery
+from feint.gateway.drafts import Drafts
+from feint.gateway.endpoint import ModelEndpoint
+from feint.gateway.models.by_torch import of_service
+from feint.gateway.models.places import in_process
+from feint.gateway.settings import Graph
+from feint.gateway.stores.memory import MemoryStore
+from feint.hashcash import solve
+from feint.ledger import Ledger
+from feint.pipeline import Pipeline
+from feint.query import Query
+
+CLIENTS = "honest", "attacker", "greedy", "replayer"
+TOTALS = "evidence", "rung", "queries"
+MARGIN = 1e-3  # between a query's score and any calibration score: no last bit decides which is greater
+
+
+@pytest.fixture(scope="module")
+def ladder(victim, digits):
+    test = SequentialTest().fit(victim, digits.test)
+    rungs = [Defense(), Defense(outputs=[ReverseSigmoid()]), Defense(access=[Refuse()])]
+    return Ladder([test], rungs, at=(0.0, 0.5, 1.0), access=[Budget(60), RateLimit(10.0, burst=15)])
+
+
+@pytest.fixture(scope="module")
+def services(victim, digits, ladder):
+    cost = PrivacyCost(teachers=2).fit(victim, digits.test)
+    rules = [ProofOfWork(cost=cost, least=1e-4), Budget(60)]
+    return {
+        "ladder": Service(victim, ladder),
+        "plain": Service(victim, Defense(access=rules, outputs=[ReverseSigmoid()])),
+        "none": Service(victim),
+    }
+
+
+@pytest.fixture(scope="module")
+def graphs(services, tmp_path_factory):
+    """Each service as an ONNX file."""
+    folder = tmp_path_factory.mktemp("graphs")
+    return {
+        name: export.onnx(service, folder / f"{name}.onnx", gateway=True).path for name, service in services.items()
+    }
+
+
+REFUSALS = {
+    "ladder": {"OverBudget", "RateLimited", "Suspected"},
+    "plain": {"OverBudget", "ProofRequired"},
+    "none": set(),
+}
+
+
+@pytest.fixture(scope="module")
+def script(victim, digits, ladder):
+    """(client, second, inputs): one asks about digits, one about noise, one too much at once, one the same again."""
+    (test,) = ladder.detectors
+    generator = np.random.default_rng(0)
+    images = clear_of_ties(test, victim, digits.train.inputs(slice(0, 400)))
+    noise = clear_of_ties(test, victim, torch.from_numpy(generator.random((400, 1, 8, 8), np.float32)))
+    assert min(len(images), len(noise)) > 250
+    queries = []
+    for n in range(120):
+        client = CLIENTS[n % 4]
+        pool, start = noise if client == "attacker" else images, 2 * n if client != "replayer" else 0
+        rows = 9 if client == "greedy" else int(generator.integers(1, 4))
+        queries.append((client, n / 10, pool[start : start + rows]))
+    return queries
+
+
+def clear_of_ties(test, victim, x):
+    """The inputs whose score is the same on any machine, as far as the test looks at it."""
+    with torch.no_grad():
+        scores = test.score(x, victim(x))
+    calibration = test.learned["inputs"]
+    return x[(scores[:, None] - calibration).abs().amin(1) > MARGIN].numpy()
+
+
+async def outcome(ask, query_type, client, second, x):
+    """The answer of a client that solves the puzzle it gets, or the refusal; the replayer has one stamp for all."""
+    try:
+        return await ask(query_type(x, client, time=second))
+    except ProofRequired as demand:
+        stamp = solve(demand.puzzle, salt="0")
+        late = second + 4000 if client == "replayer" and int(second) % 2 else second
+        try:
+            return await ask(query_type(x, client, stamp, late))
+        except Refused as error:
+            return type(error).__name__, str(error)
+    except Refused as error:
+        return type(error).__name__, str(error)
+
+
+def tensor_query(x, client, stamp="", time=0.0):
+    return Query(torch.from_numpy(x), client, stamp, time)
+
+
+async def value(result):
+    return await result if inspect.isawaitable(result) else result
+
+
+def by_steps(pipeline: Pipeline, ledger):
+    """Runs the three steps of any pipeline."""
+
+    async def ask(query):
+        account = ledger[query.client]
+        pipeline.admit(query, account)
+        answer = await value(pipeline.answer(query, await value(pipeline.compute(query)), account))
+        account.add("queries", len(query))
+        return answer.p.numpy() if isinstance(pipeline, Service) else answer
+
+    return ask
+
+
+@asynccontextmanager
+async def served(name, service, graph):
+    """A pipeline of the gateway over the service or its graph, and the model as its clients see it."""
+    at = await in_process(Graph(path=graph), "digits") if name == "onnx" else of_service(service, "digits")
+    try:
+        yield at
+    finally:
+        at.close()
+
+
+async def reference(service, script):
+    """The outcomes and the accounts of the service as it is called."""
+    service = Service(service.model, service.defense)
+
+    async def ask(query):
+        return service(query).p.numpy()
+
+    return [await outcome(ask, tensor_query, *step) for step in script], totals(service.ledger.__getitem__)
+
+
+def totals(account):
+    return {client: [account(client).total(name) for name in TOTALS] for client in CLIENTS}
+
+
+def refusals(outcomes):
+    return [outcome for outcome in outcomes if isinstance(outcome, tuple)]
+
+
+async def run(name, service, script, graph):
+    """The outcomes and the accounts of a pipeline."""
+    kind, _, how = name.partition(" ")
+    if kind == "service":
+        ledger = Ledger()
+        ask = by_steps(Service(service.model, service.defense), ledger)
+        return [await outcome(ask, tensor_query, *step) for step in script], totals(ledger.__getitem__)
+    async with served(kind, service, graph) as at:
+        if how == "endpoint":
+            endpoint = ModelEndpoint(at.about, at.line, Drafts(MemoryStore()))
+            outcomes = [await outcome(endpoint.answer, ArrayQuery, *step) for step in script]
+            return outcomes, totals(endpoint.drafts.draft)
+        ledger = Ledger()
+        ask = by_steps(at.line, ledger)
+        return [await outcome(ask, ArrayQuery, *step) for step in script], totals(ledger.__getitem__)
+
+
+@pytest.mark.parametrize("name", ["service", "onnx", "torch", "onnx endpoint", "torch endpoint"])
+@pytest.mark.parametrize("defense", ["ladder", "plain", "none"])
+def test_same_answers_refusals_and_evidence(name, defense, services, graphs, script):
+    expected, accounts = asyncio.run(reference(services[defense], script))
+    outcomes, ledger = asyncio.run(run(name, services[defense], script, graphs[defense]))
+    assert refusals(outcomes) == refusals(expected)
+    for q, p in zip(outcomes, expected, strict=True):
+        assert isinstance(q, tuple) == isinstance(p, tuple)
+        if not isinstance(p, tuple):
+            np.testing.assert_allclose(q, p, atol=1e-5)
+            np.testing.assert_array_equal(q.argmax(-1), p.argmax(-1))
+    assert ledger == accounts
+    assert {name for name, _ in refusals(outcomes)} == REFUSALS[defense]
+
+
+def test_script_reaches_every_rung(services, script):
+    _, accounts = asyncio.run(reference(services["ladder"], script))
+    assert accounts["attacker"][TOTALS.index("rung")] == 2
+    assert accounts["honest"][TOTALS.index("rung")] == 0
+    assert accounts["honest"][TOTALS.index("queries")] > 20
+
+
+def test_pipeline_without_a_step_is_none():
+    class Lacking(Pipeline[Query]):
+        def admit(self, query, account):
+            pass
+
+        def compute(self, query):
+            pass
+
+    with pytest.raises(TypeError, match="answer"):
+        Lacking()

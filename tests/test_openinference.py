@@ -1,0 +1,114 @@
+"""The protocol by itself: what the codec writes is what the document describes, and one client serves both."""
+
+import asyncio
+import subprocess
+import sys
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import pytest
+
+from feint.errors import BadInput, Unreachable
+from feint.openinference import grpc_codec, json_codec, messages, proto
+from feint.openinference.client import GrpcClient, HttpClient, run_sync
+from feint.openinference.json_codec import MissingOutput, RequestCodec, UnreadableResponse
+from feint.openinference.model_spec import ModelSpec
+
+MODEL = ModelSpec("toy", "pixels", (1, 2, 2), "p", 3)
+CODEC = RequestCodec(MODEL, max_batch=8, max_body=2**20)
+X = np.random.default_rng(0).random((2, 1, 2, 2), np.float32)
+Q = np.array([[0.5, 0.25, 0.25], [0.1, 0.2, 0.7]], np.float32)
+
+
+class Reply(NamedTuple):
+    body: bytes
+    headers: dict[str, str]
+
+
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize("id", ["", 'se"ven'])
+def test_response_is_the_message_that_the_document_describes(binary, id):
+    headers, body = CODEC.write(CODEC.request(X, id, "", binary=binary), Q)
+    length = int(dict(headers).get(b"inference-header-content-length", len(body)))
+    response = msgspec.json.decode(body[:length], type=messages.InferResponse)
+    (output,) = response.outputs
+    assert (response.model_name, response.id or "") == ("toy", id)
+    assert output.shape == [2, 3]
+    assert (output.data is msgspec.UNSET) == binary
+
+
+def http_server(path_to_reply, *, waits):
+    """A `send` that answers as a gateway does; with `waits` on an event loop."""
+    asked = []
+
+    async def send(method, path, body, headers):
+        if waits:
+            await asyncio.sleep(0)
+        asked.append((method, path, headers))
+        if path in path_to_reply:
+            return Reply(path_to_reply[path], {})
+        request = CODEC.read(body, headers.get("Inference-Header-Content-Length", ""))
+        np.testing.assert_array_equal(request.x, X)
+        written, response = CODEC.write(request, Q)
+        return Reply(response, {name.decode(): value.decode() for name, value in written})
+
+    return send, asked
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("extensions", [["binary_tensor_data"], [], 5, None])
+def test_client_over_http(extensions, waits):
+    send, asked = http_server({"/v2": msgspec.json.encode({"version": "1", "extensions": extensions})}, waits=waits)
+    client, run = HttpClient(send), asyncio.run if waits else run_sync
+    assert run(client.server_metadata())["version"] == "1"
+    np.testing.assert_array_equal(run(client.infer(MODEL, X, stamp="s", key="k")), Q)
+    assert client.binary == (extensions == ["binary_tensor_data"])
+    assert asked[1][:2] == ("POST", "/v2/models/toy/infer")
+    assert asked[1][2]["Authorization"] == "Bearer k"
+    assert "Authorization" not in asked[0][2]
+
+
+def test_client_over_grpc():
+    async def send(call, request, key):
+        decoded = grpc_codec.read_request(CODEC, request)
+        assert (call, key, decoded.stamp) == ("ModelInfer", "k", "s")
+        np.testing.assert_array_equal(decoded.x, X)
+        return grpc_codec.write_response(MODEL, decoded, Q)
+
+    np.testing.assert_array_equal(run_sync(GrpcClient(send).infer(MODEL, X, stamp="s", key="k")), Q)
+
+
+def test_coroutine_that_waits_needs_an_event_loop():
+    send, _ = http_server({"/v2": b"{}"}, waits=True)
+    with pytest.raises(RuntimeError, match="event loop"):
+        run_sync(HttpClient(send).server_metadata())
+
+
+def test_errors_of_the_transport_pass_through():
+    async def send(*_):
+        raise Unreachable("a server", "an answer", "try again")
+
+    with pytest.raises(Unreachable):
+        run_sync(HttpClient(send).model_metadata("toy"))
+
+
+def test_response_without_the_output():
+    named = {"outputs": [{"name": "q", "shape": [2, 3], "datatype": "FP32", "data": Q.ravel().tolist()}]}
+    with pytest.raises(MissingOutput, match="p, FP32"):
+        json_codec.decode_response(msgspec.json.encode(named), {}, MODEL, 2)
+    with pytest.raises(MissingOutput, match="p, FP32"):
+        grpc_codec.decode_response(proto.ModelInferResponse(outputs=[{"name": "q"}]), MODEL, 2)
+
+
+@pytest.mark.parametrize("body", [b"", b"5", b"[" * 10**5, b"\xff", b'{"outputs": 1}'])
+def test_response_that_cannot_be_read(body):
+    with pytest.raises(UnreadableResponse, match="cannot be read") as caught:
+        json_codec.decode_response(body, {}, MODEL, 2)
+    assert isinstance(caught.value, BadInput)
+
+
+def test_protocol_needs_no_torch():
+    rooms = "client, grpc_codec, json_codec, messages, openapi, proto, status, tensors"
+    code = f"import sys; from feint.openinference import {rooms}; import feint.pipeline; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
