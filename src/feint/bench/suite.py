@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from feint.attacks import Attack, Lens, PartialBayes, PartialBayesBound, Timing
-from feint.attacks.lenses.fitted_lens import FittedLens
+from feint.attacks import Attack, Lens
 from feint.attacks.lenses.known_parameters import Elementwise
 from feint.bench import matrix
 from feint.bench.matrix import Matrix
@@ -15,14 +14,13 @@ from feint.bench.schema import SuiteTables, Table
 from feint.data import Split
 from feint.defense import Defense, Ladder
 from feint.defenses.boundary import Boundary
-from feint.defenses.outputs import LabelOnly
 from feint.errors import BadRecipe
 from feint.evaluation.results import Cell
 from feint.models.networks import Network
 from feint.models.training import Training
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.recipes import registry
-from feint.recipes.recipe import from_table, known_fields
+from feint.recipes.recipe import from_table
 from feint.runners import Runner
 from feint.service import SuspectedDefense
 
@@ -134,23 +132,11 @@ class Suite(SuiteTables):
 
     def _hindrance(self, name: str, defense: str, owned: Owned) -> str:
         recipe = self.recipe(defense)
-        for missing in _missing(self.lenses[name].steps, _known_of(recipe)):
-            return NEEDS[missing]
-        lens = self._lens(name, defense, owned)
-        inputs, outputs = (recipe.inputs, recipe.outputs) if isinstance(recipe, Defense) else ((), ())
-        if any(isinstance(it, FittedLens) for it in lens) and any(isinstance(it, LabelOnly) for it in outputs):
-            return "its answers are labels only"
-        if any(isinstance(it, (PartialBayes, PartialBayesBound)) for it in lens) and inputs:
-            return "no clean answer tells what an input defense makes of it"
-        if any(isinstance(it, Timing) for it in lens) and not inputs:
-            return "every answer takes as long"
-        return ""
-
-
-NEEDS = {
-    "rehearsal": "it has no input or output defense that could be rehearsed",
-    "defense": "it is not one map of single probabilities",
-}
+        for reason in _missing(self.lenses[name].steps, _known_of(recipe)):
+            return reason
+        suspected = recipe if isinstance(recipe, Defense) else Defense()  # which rung of a ladder answers is not known
+        reasons = (lens.incompatible(suspected) for lens in self._lens(name, defense, owned))
+        return next(filter(None, reasons), "")
 
 
 def _known_of(recipe: Defense | Ladder) -> dict[str, Any]:
@@ -164,11 +150,10 @@ def _known_of(recipe: Defense | Ladder) -> dict[str, Any]:
 
 
 def _missing(steps: tuple[Table, ...], known: Mapping[str, Any]) -> Iterator[str]:
-    """Which of the fields in `NEEDS` a lens cannot do without and nobody fills."""
+    """Why the defense does not fill the fields that these lenses need and leave open."""
     for step in steps:
-        kind = registry.vocabulary().get(str(step.get("kind")))
-        fields = known_fields(kind) if kind is not None else {}
-        yield from (it for it in NEEDS if it in fields and it not in step and it not in known)
+        needs: Mapping[str, str] = getattr(registry.vocabulary().get(str(step.get("kind"))), "needs", {})
+        yield from (reason for field, reason in needs.items() if field not in step and field not in known)
 
 
 def _kind(recipe: Any, kind: Any, where: str) -> Any:

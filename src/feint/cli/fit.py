@@ -31,11 +31,13 @@ def fit(method: str, /, *, victim: Path, data: str, out: Path, outliers: str | N
     """
     import feint
     from feint.cli.terminal import bars
+    from feint.defense import Defense
     from feint.defenses.boundary import Boundary
+    from feint.fitting import Fittable
     from feint.recipes import registry, store
 
     recipe = registry.parse(method)
-    if not isinstance(recipe, Boundary) and not hasattr(recipe, "fit"):
+    if not isinstance(recipe, Boundary | Defense | Fittable):
         raise BadInput(f"{recipe!r}", "a defense that learns, like APGP(top=1)", "use it as it is: nothing to fit")
     model, inputs = feint.victims.load(victim), registry.parse_split(data)
     given = {"outliers": registry.parse_split(outliers) if outliers else None, "seed": seed}

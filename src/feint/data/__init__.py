@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from feint._optional import require
-from feint.errors import BadInput, DamagedFile, FeintError, MissingData, UnknownName
+from feint.errors import BadInput, DamagedFile, FeintError, MissingData, MixedSizes, UnknownName
+from feint.recipes.recipe import fingerprint
 from feint.recipes.store import atomic_write
 
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # from the package dataset-fashion-mnist
@@ -170,7 +171,7 @@ def load(name: str, *, size: int | None = None) -> Dataset:
     source, title = SOURCES.get(name, Source()), name if size is None else f"{name}@{size}"
     size = size or source.size
     reader, origin = _find(name, source, size)
-    key = hashlib.sha256(json.dumps([1, origin, size]).encode()).hexdigest()[:12]
+    key = fingerprint([1, origin, size], 12)
     folder = Path(os.environ.get("FEINT_CACHE", Path.home() / ".cache" / "feint")) / f"{name}-{key}"
     if not (folder / "about.json").exists():
         parts, classes = reader()
@@ -271,7 +272,7 @@ def decode_part(
     rows = part.cast_column(image, datasets.Image())
     pairs = [(_pixels(row[image], size), row[label] if label else 0) for row in rows]
     if len({pixels.shape for pixels, _ in pairs}) > 1:
-        raise BadInput("images of several sizes", "one size", "load the set with a size, in pixels")
+        raise MixedSizes("images of several sizes", "one size", "load the set with a size, in pixels")
     if not pairs:
         raise BadInput("no images", "one at least", "check the directory")
     images = np.stack([pixels for pixels, _ in pairs])

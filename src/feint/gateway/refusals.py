@@ -29,6 +29,7 @@ from feint.errors import (
     TooSlow,
     UnknownName,
     Unreachable,
+    one_line,
 )
 
 log = logging.getLogger("feint.gateway")
@@ -72,7 +73,7 @@ def kind(error: BaseException) -> Kind:
 
 def line(error: BaseException) -> str:
     """The one line that the client reads."""
-    return kind(error).line or " ".join(str(error).split())
+    return kind(error).line or one_line(error)
 
 
 def details(error: BaseException) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import functools
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,10 @@ from feint import attacks, data, defenses, victims
 from feint.defense import Defense, Ladder, Rule
 from feint.defenses.inputs import Input
 from feint.defenses.outputs import Output
-from feint.errors import BadInput, DamagedFile
+from feint.errors import BadInput, BadRecipe, DamagedFile
 from feint.models import networks, training
 from feint.recipes import store
-from feint.recipes.recipe import exported_recipes, from_table
+from feint.recipes.recipe import PLUGINS, exported_recipes, from_table, joined
 from feint.recipes.recipe import parse as parse_text
 from feint.service import SuspectedDefense
 
@@ -22,13 +22,19 @@ ROOMS: dict[str, Any] = {"access": Rule, "inputs": Input, "outputs": Output}  # 
 
 
 @functools.cache
-def vocabulary(victim: str | None = None) -> dict[str, Any]:
-    """Attacks, lenses, defenses, scores, and what they are made of. `Kept("DIR")` is the recipe in a directory."""
+def vocabulary(victim: str | None = None) -> Mapping[str, Any]:
+    """Attacks, lenses, defenses, scores, and what they are made of. `Kept("DIR")` is the recipe in a directory.
+
+    Methods of other packages follow (`feint.recipes.recipe.Plugins`). Raises `BadRecipe` where one takes a name of Feint's.
+    """
     rooms = exported_recipes(
         attacks, defenses.access, defenses.boundary, defenses.inputs, defenses.outputs, defenses.scores
     )
     parts = [Defense, Ladder, SuspectedDefense, data.Split, networks.Network, training.Training, victims.Trained]
-    return rooms | {part.__name__: part for part in parts} | {"Kept": lambda folder: load(folder, victim=victim)}
+    known = rooms | {part.__name__: part for part in parts} | {"Kept": lambda folder: load(folder, victim=victim)}
+    if taken := known.keys() & PLUGINS.keys():
+        raise BadRecipe(f"a package's method called {min(taken)}", "a name that Feint does not use", "rename the class")
+    return joined(known, PLUGINS)
 
 
 def load(folder: str, *, victim: str | None = None) -> Any:

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from feint.asking import Asking
 from feint.defenses.access.budget import charge
-from feint.errors import BadRecipe
+from feint.errors import in_range
 from feint.ledger import Account
 
 
@@ -18,11 +18,11 @@ class GlobalBudget:
     """
 
     cite: ClassVar[str] = "tramer2016stealing"
+    servable: ClassVar[bool] = True
     queries: int
 
     def __post_init__(self) -> None:
-        if self.queries < 0:
-            raise BadRecipe(f"a budget of {self.queries}", "0 or more queries", "raise it")
+        in_range(self, "queries", "0 or more queries", 0)
 
     def admit(self, query: Asking, account: Account) -> None:
         """Charge the query to what all clients share. Raises `OverBudget`, and charges nothing, where it is used up."""

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import numpy as np
 
-from feint.errors import BadInput, FeintError, Unreachable
+from feint.errors import BadInput, FeintError, Unreachable, one_line
 from feint.gateway.client import protocol
 from feint.gateway.wire import oip
 
@@ -81,7 +81,7 @@ def answer(model: protocol.Model, told: Any, rows: int) -> np.ndarray:
 
 def failure(url: str, error: Any) -> FeintError:
     """The error that a failed call stands for; what the server says is cut to a line."""
-    said, trailing = " ".join(str(error.details()).split())[:300], dict(error.trailing_metadata() or ())
+    said, trailing = one_line(error.details(), 300), dict(error.trailing_metadata() or ())
     if error.code().name not in STATUS:
         return Unreachable(
             f"{url} ({error.code().name}: {said})",

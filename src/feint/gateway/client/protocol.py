@@ -22,8 +22,10 @@ from feint.errors import (
     Suspected,
     TooLarge,
     Unreachable,
+    one_line,
 )
 from feint.hashcash import Puzzle
+from feint.probabilities import on_simplex
 
 BINARY = "binary_tensor_data"
 LENGTH = "Inference-Header-Content-Length"
@@ -116,7 +118,7 @@ def answer(model: Model, body: bytes, headers: Mapping[str, str], rows: int) -> 
 
 def probabilities(p: np.ndarray) -> np.ndarray:
     """`p` (N, K) as an array of its own. Raises `BadInput` unless its rows are on the simplex."""
-    if not (np.isfinite(p).all() and ((p >= 0) & (p <= 2)).all() and (np.abs(p.sum(-1) - 1) < 1e-3).all()):
+    if not on_simplex(p):
         raise BadInput(
             f"rows from {p.min():.3g} to {p.max():.3g}, which are no probabilities",
             "rows on the simplex",
@@ -129,7 +131,7 @@ def failure(status: int, body: bytes, headers: Mapping[str, str]) -> FeintError:
     """The error that a response of this status stands for; what the server says is cut to a line."""
     try:
         told = json.loads(body)
-        said, details = " ".join(str(told["error"]).split())[:300], dict(told.get("parameters", {}))
+        said, details = one_line(told["error"], 300), dict(told.get("parameters", {}))
     except UNREADABLE:
         said, details = f"status {status}", {}
     if "Retry-After" in headers and "retry_after" not in details:
