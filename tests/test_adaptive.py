@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tests.conformance.test_attacks import NETWORK, pool
+from tests.examples import NETWORK, pool
 from tests.problems import Linear
 
 from feint import Service

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.conformance.test_attacks import NETWORK, SHORT, pool
+from tests.examples import NETWORK, SHORT, pool
 from tests.problems import Linear
 from tests.variance import assert_weights_close
 

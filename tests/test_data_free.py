@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.conformance.test_attacks import CASES, NETWORK, SMALL
+from tests import examples
+from tests.examples import NETWORK, SMALL
 from tests.problems import Linear
 from tests.variance import assert_weights_close
 from torch import Tensor
@@ -134,15 +135,15 @@ def test_interrupted_it_goes_on_from_what_was_answered(name, tmp_path):
 
     oracle = CountingOracle(until(70), budget=120)
     with pytest.raises(KeyboardInterrupt):
-        CASES[name].steal(oracle)
+        examples.ATTACKS[name].recipe.steal(oracle)
     oracle.transcript.save(tmp_path / "transcript.safetensors")
     past = Transcript.load(tmp_path / "transcript.safetensors")
     assert 0 < len(past) <= 70
     sent.clear()
     again = CountingOracle(until(120 - len(past)), budget=120, past=past)
-    resumed = CASES[name].steal(again)
+    resumed = examples.ATTACKS[name].recipe.steal(again)
     assert sum(sent) == again.asked - len(past)
-    whole = CASES[name].steal(Service(Linear()).oracle(client="a", budget=120))
+    whole = examples.ATTACKS[name].recipe.steal(Service(Linear()).oracle(client="a", budget=120))
     assert_weights_close(resumed.state_dict(), whole.state_dict())
 
 
@@ -150,7 +151,7 @@ def test_interrupted_it_goes_on_from_what_was_answered(name, tmp_path):
 def test_it_keeps_no_inputs_and_leaves_the_random_state_alone(name):
     state = torch.get_rng_state()
     oracle = Service(Linear()).oracle(client="a", budget=60)
-    CASES[name].steal(oracle)
+    examples.ATTACKS[name].recipe.steal(oracle)
     assert torch.equal(torch.get_rng_state(), state)
     with pytest.raises(BadInput, match="answers only"):
         _ = oracle.transcript.x
@@ -173,9 +174,9 @@ def test_the_memory_keeps_a_fair_choice_and_no_more():
 def test_labels_alone_are_refused_by_name_and_rounded_answers_are_not(name):
     oracle = Service(Linear()).oracle(client="a", budget=60)
     with pytest.raises(BadInput, match="DFMSHL"):
-        CASES[name].through(HardLabels()).steal(oracle)
+        examples.ATTACKS[name].recipe.through(HardLabels()).steal(oracle)
     rounded = Service(Linear(), Defense(outputs=[Rounding(1)])).oracle(client="a", budget=60)
-    assert all(it.isfinite().all() for it in CASES[name].steal(rounded).state_dict().values())
+    assert all(it.isfinite().all() for it in examples.ATTACKS[name].recipe.steal(rounded).state_dict().values())
 
 
 def test_how_unevenly_the_surrogate_sees_classes_has_a_slope_however_sure_it_is():
@@ -191,7 +192,7 @@ def test_how_unevenly_the_surrogate_sees_classes_has_a_slope_however_sure_it_is(
 def test_labels_alone_are_enough_for_dfms():
     probabilities, labels = (
         attack.steal(Service(Linear()).oracle(client="a", budget=60)).state_dict()
-        for attack in (CASES["DFMSHL"], CASES["DFMSHL"].through(HardLabels()))
+        for attack in (examples.ATTACKS["DFMSHL"].recipe, examples.ATTACKS["DFMSHL"].recipe.through(HardLabels()))
     )
     assert all(torch.equal(a, b) for a, b in zip(probabilities.values(), labels.values(), strict=True))
 
@@ -200,7 +201,7 @@ def test_labels_alone_are_enough_for_dfms():
 def test_what_a_refused_batch_still_brought_is_learned(name):
     def stolen(limit):
         service = Service(Linear(), Defense(access=[Budget(limit)]))
-        return CASES[name].steal(service.oracle(client="a", budget=200)).state_dict()
+        return examples.ATTACKS[name].recipe.steal(service.oracle(client="a", budget=200)).state_dict()
 
     few, more = stolen(30), stolen(31)
     assert not all(torch.equal(few[key], more[key]) for key in few)
@@ -211,7 +212,7 @@ def test_a_budget_of_nothing_and_a_spent_one(name):
     oracle = Service(Linear()).oracle(client="a", budget=5)
     oracle.ask(torch.rand(5, 1, 2, 2, generator=random()))
     with pytest.raises(Refused):
-        CASES[name].steal(oracle)
+        examples.ATTACKS[name].recipe.steal(oracle)
 
 
 def test_schedules_fall_with_the_budget_that_is_spent():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tests.conformance.test_attacks import NETWORK
+from tests.examples import NETWORK
 from tests.problems import Linear
 
 from feint import Service

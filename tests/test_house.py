@@ -6,13 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests import examples
 
 import feint
 from feint import attacks, defenses
-from feint.attacks import Attack, Augmentation, Lens, LensedAttack, PointwiseLens
+from feint.attacks import Attack, Augmentation, Lens, LensedAttack
 from feint.defenses.boundary import Boundary
 from feint.defenses.inputs import Input
 from feint.defenses.outputs import Output
+from feint.recipes.recipe import exported_recipes
 
 ROOT = Path(__file__).parents[1]
 PUBLIC = [
@@ -22,25 +24,44 @@ PUBLIC = [
 
 
 def methods():
-    rooms = (attacks, defenses.access, defenses.boundary, defenses.inputs, defenses.outputs)
-    found = {getattr(room, name): room for room in rooms for name in room.__all__}
+    in_rooms = [(example.recipe, examples.page_of(room)) for room in examples.ROOMS for example in room.values()]
+    augmentations = [(part, "attacks") for part in examples.PARTS if isinstance(part, Augmentation)]
     return [
-        pytest.param(it, room, id=it.__name__)
-        for it, room in found.items()
-        if it not in (Attack, Augmentation, Boundary, Input, Lens, PointwiseLens, LensedAttack, Output)
-        and (
-            issubclass(it, (Attack, Augmentation, Boundary, Input, Lens, Output))
-            or hasattr(it, "admit")
-            or hasattr(it, "observe")
-        )
+        pytest.param(type(recipe), page, id=type(recipe).__name__)
+        for recipe, page in in_rooms + augmentations
+        if not isinstance(recipe, LensedAttack)
     ]
 
 
-@pytest.mark.parametrize(("method", "room"), methods())
-def test_every_method_cites_its_paper_and_has_a_docs_row(method, room):
+def exported():
+    return exported_recipes(attacks, defenses.access, defenses.boundary, defenses.inputs, defenses.outputs)
+
+
+def test_everything_exported_has_an_example():
+    recipes = [*examples.every_recipe(), *(example.recipe for room in examples.ROOMS for example in room.values())]
+    assert set(exported().values()) <= {type(recipe) for recipe in recipes}
+
+
+@pytest.mark.parametrize(
+    ("room", "is_method"),
+    [
+        (examples.ATTACKS, lambda kind: issubclass(kind, Attack)),
+        (examples.LENSES, lambda kind: issubclass(kind, Lens)),
+        (examples.BOUNDARY, lambda kind: issubclass(kind, Boundary)),
+        (examples.INPUTS, lambda kind: issubclass(kind, Input)),
+        (examples.OUTPUTS, lambda kind: issubclass(kind, Output)),
+        (examples.RULES, lambda kind: hasattr(kind, "admit")),
+        (examples.DETECTORS, lambda kind: hasattr(kind, "observe")),
+    ],
+)
+def test_every_method_is_tested_in_its_room(room, is_method):
+    assert {name for name, kind in exported().items() if is_method(kind)} == room.keys()
+
+
+@pytest.mark.parametrize(("method", "page"), methods())
+def test_every_method_cites_its_paper_and_has_a_docs_row(method, page):
     bibliography = (ROOT / "docs" / "references.bib").read_text()
     assert re.search(rf"^@\w+{{{method.cite},$", bibliography, re.MULTILINE), f"{method.cite} is not in references.bib"
-    page = "attacks" if room is attacks else "defenses"
     assert re.search(rf"^\| `{method.__name__}", (ROOT / "docs" / f"{page}.md").read_text(), re.MULTILINE)
     assert method.__doc__
     assert re.search(r"\d{4}", method.__doc__) or "not a method of that paper" in method.__doc__

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.conformance.test_attacks import NETWORK, pool
+from tests.examples import NETWORK, pool
 from tests.problems import Linear, awkward_rows
 
 from feint import Defense, Service

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from feint.data import Split
 from feint.errors import BadRecipe
+from feint.fitting import FitContext, Fittable
 from feint.ledger import Account, Ledger
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.query import Query
@@ -16,7 +17,10 @@ from feint.victims import logits
 
 @runtime_checkable
 class Rule(Protocol):
-    """An access rule: it lets a query pass, or raises `Refused`."""
+    """An access rule: it lets a query pass, or raises `Refused`.
+
+    A rule of which the class has `servable = True` runs without torch, beside an exported graph in the gateway.
+    """
 
     def admit(self, query: Query, account: Account) -> None: ...
 
@@ -24,7 +28,9 @@ class Rule(Protocol):
 class Detector(Protocol):
     """It looks at a query and the model's undefended logits `z` (N, K), and writes what it remembers to the account.
 
-    The evidence that it returns is the client's so far, 1 where the detector would accuse at its own level.
+    The evidence that it returns is the client's so far, 1 where the detector would accuse at its own level. One of
+    which the class has `exportable = True` needs a single number of each query: it has a `score`, which goes into a
+    graph, and `martingale()`, which makes the evidence of it.
     """
 
     def observe(self, query: Query, z: Tensor, account: Account) -> float: ...
@@ -44,21 +50,6 @@ class Bound(Protocol):
 def bind(step: OutputDefense, model: nn.Module, ledger: Ledger) -> OutputDefense:
     """`step` on the line of `model` and `ledger`; as it is, where it leans on neither."""
     return step.placed(model, ledger) if isinstance(step, Bound) else step
-
-
-@runtime_checkable
-class Fittable(Protocol):
-    """A step that learns from a victim and its inputs before it can stand on the line."""
-
-    def fit(
-        self,
-        victim: Any,
-        inputs: Split,
-        *,
-        outliers: Split | None = None,
-        seed: int = 0,
-        progress: ProgressCallback = NO_PROGRESS,
-    ) -> Self: ...
 
 
 @dataclass(frozen=True)
@@ -91,10 +82,13 @@ class Defense:
         progress: ProgressCallback = NO_PROGRESS,
     ) -> Self:
         """This defense with every part that learns fitted to `victim`, each on its own."""
-        given = {"outliers": outliers, "seed": seed, "progress": progress}
+        return self.fit_from(FitContext(victim, inputs, outliers, seed, progress))
+
+    def fit_from(self, context: FitContext) -> Self:
+        """Return this defense with every part that learns fitted in the same context."""
 
         def fitted(steps: Sequence[Any]) -> list[Any]:
-            return [step.fit(victim, inputs, **given) if isinstance(step, Fittable) else step for step in steps]
+            return [step.fit_from(context) if isinstance(step, Fittable) else step for step in steps]
 
         return replace(self, access=fitted(self.access), inputs=fitted(self.inputs), outputs=fitted(self.outputs))
 

@@ -4,6 +4,7 @@
     ├── BadInput          a tensor, file or number is not what the callee takes
     │   ├── UnknownName   no method, network or data set of that name; the nearest one is named
     │   ├── BadRecipe     a recipe with an unknown field or a value outside its range
+    │   ├── MixedSizes    images of several sizes where one is expected
     │   ├── TooLarge      a request with more bytes or more inputs than a gateway takes
     │   └── TooSlow       a request that did not arrive in time
     ├── MissingData       a data set, file or optional package is not there
@@ -32,6 +33,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
+
+
+def one_line(error: object, most: int | None = None) -> str:
+    """Return the text of an error on one line, cut after `most` characters."""
+    return " ".join(str(error).split())[:most]
 
 
 class FeintError(Exception):
@@ -74,6 +80,20 @@ class UnknownName(BadInput):
 
 class BadRecipe(BadInput):
     """A recipe has an unknown field, or a value outside its range."""
+
+
+def in_range(recipe: object, field: str, expected: str, least: float, most: float = math.inf) -> None:
+    """Check one number of a recipe when it is made.
+
+    Raises:
+        BadRecipe: unless `least` ≤ the value of `field` ≤ `most`; NaN is outside of every range.
+    """
+    if not least <= getattr(recipe, field) <= most:
+        raise BadRecipe(f"{field}={getattr(recipe, field)}", expected, "change it")
+
+
+class MixedSizes(BadInput):
+    """A data set holds images of several sizes, and none was named."""
 
 
 class TooLarge(BadInput):

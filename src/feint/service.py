@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from feint.data import Split
 from feint.defense import Defense, Ladder
 from feint.errors import BadInput
+from feint.fitting import FitContext
 from feint.ledger import Account, Ledger
 from feint.oracle import CountingOracle, Oracle
 from feint.pipeline import Pipeline
-from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.query import Answer, Query
 from feint.transcript import Transcript
 from feint.victims import CachedForward, predict
@@ -91,20 +90,12 @@ class SuspectedDefense:
     defense: Defense
     leaked: bool = False
 
-    def on(
-        self,
-        model: nn.Module,
-        inputs: Split,
-        *,
-        outliers: Split | None = None,
-        seed: int = 0,
-        progress: ProgressCallback = NO_PROGRESS,
-    ) -> "SimulatedService":
-        """The defense before `model`; what learns does so on `inputs`, and on `outliers` where it needs them."""
+    def on(self, context: FitContext) -> "SimulatedService":
+        """Put the defense before the context's model; parts that learn are fitted in this context."""
         defense = replace(self.defense, access=())
         if not self.leaked:
-            defense = defense.fit(model, inputs, outliers=outliers, seed=seed, progress=progress)
-        return SimulatedService(model, defense)
+            defense = defense.fit_from(context)
+        return SimulatedService(context.victim, defense)
 
 
 class SimulatedService:

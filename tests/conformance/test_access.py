@@ -2,40 +2,25 @@
 
 import threading
 
-import numpy as np
 import pytest
 import torch
+from tests import examples
 from tests.problems import Linear
 
-from feint.data import Split
-from feint.defenses import access
-from feint.defenses.access import Budget, GlobalBudget, PrivacyCost, ProofOfWork, RateLimit, Refuse
+from feint.defenses.access import Budget
 from feint.errors import Refused
 from feint.ledger import Ledger
 from feint.query import Query
 from feint.service import Defense, Service
 
-NOISE = Split.of(np.random.default_rng(0).integers(0, 256, (20, 1, 2, 2), np.uint8), np.arange(20) % 3)
-CASES = {  # one line of test for a new rule: each refuses somebody who asks 100 times
-    "Budget": Budget(25),
-    "GlobalBudget": GlobalBudget(25),
-    "RateLimit": RateLimit(0.001, burst=25),
-    "Refuse": Refuse(),
-    "ProofOfWork": ProofOfWork(cost=PrivacyCost(teachers=2).fit(Linear(), NOISE)),
-}
-SHARED = {"GlobalBudget", "Refuse"}  # these treat all clients as one
-STAMPED = {"ProofOfWork"}  # what these admit carries a stamp
+CASES = examples.cases(examples.RULES)
+
 X = torch.rand(100, 4, generator=torch.Generator().manual_seed(0))
 
 
 def ask_for_all(service: Service) -> None:
     for x in X:
         service(Query(x[None], "greedy"))
-
-
-def test_every_rule_has_a_case():
-    rules = {it for it in map(access.__dict__.get, access.__all__) if hasattr(it, "admit")}
-    assert rules == {type(case) for case in CASES.values()}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -46,7 +31,7 @@ def test_it_raises_nothing_but_refused_and_says_what_to_do(name):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", sorted(CASES.keys() - SHARED - STAMPED))
+@pytest.mark.parametrize("name", [name for name, it in examples.RULES.items() if not (it.shared or it.stamped)])
 def test_one_clients_asking_never_changes_anothers_answer(name):
     service = Service(Linear(), Defense(access=[CASES[name]]))
     with pytest.raises(Refused):

@@ -1,131 +1,34 @@
 """The contracts of the attacks room, over everything that it exports."""
 
-import inspect
 import pickle
-from dataclasses import replace
 from itertools import pairwise
 from typing import ClassVar
 
 import pytest
 import torch
+from tests import examples
+from tests.examples import NETWORK, TRAINING, pool
 from tests.problems import Linear, Steps
 from tests.variance import assert_close, assert_weights_close, same_bits
 from torch import nn
 
-from feint import attacks
-from feint.attacks import (
-    DFME,
-    DFMSHL,
-    JBDA,
-    MAZE,
-    ActiveThief,
-    Attack,
-    Averaged,
-    Differences,
-    EquationSolving,
-    Evasive,
-    HardLabels,
-    KCentre,
-    KnockoffNets,
-    KnockoffNetsAdaptive,
-    KnownParameters,
-    LabelPathFinding,
-    Lens,
-    LensedAttack,
-    LoopConfig,
-    LowAndSlow,
-    LowdMeek,
-    PartialBayes,
-    PartialBayesBound,
-    PathFinding,
-    RankTargets,
-    Recovered,
-    Retraining,
-    SeedSamples,
-    Sharpened,
-    Smoothed,
-    Sybil,
-    Timing,
-    Tuned,
-)
-from feint.data import Split
+from feint.attacks import Averaged, HardLabels, KnockoffNets, LensedAttack, LowAndSlow, Sybil
 from feint.defenses.access import Budget, RateLimit
-from feint.defenses.outputs import Temperature
 from feint.errors import BadInput, OverBudget, Refused, Suspected
 from feint.models.networks import Network
-from feint.models.perturbation import FGSM
-from feint.models.training import Training
 from feint.oracle import CountingOracle
 from feint.query import Answer
-from feint.service import Defense, Service, SuspectedDefense
-from feint.victims import Trained, answers
+from feint.service import Defense, Service
+from feint.victims import answers
 
-NETWORK = Network("mlp", (1, 2, 2), 3)
-TREE = Network("tree", (1, 2, 2), 3)
-SOFTMAX_REGRESSION = Network("linear", (1, 2, 2), 3)
+CASES, LENSES = examples.cases(examples.ATTACKS), examples.cases(examples.LENSES)
+
 FLOOR = 0.8  # fidelity on the toy
-
-
-def pool(n: int = 300) -> Split:
-    images = torch.randint(0, 256, (n, 1, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    return Split.of(images.numpy(), torch.zeros(n, dtype=torch.int64).numpy(), name="noise")
-
-
-NATURAL = Split.of(255 - pool().images, torch.zeros(300, dtype=torch.int64).numpy(), name="natural")
-TRAINING = Training(epochs=40, batch_size=32)
-SHORT = Training(epochs=15, batch_size=32)  # of attacks that train in every round
-SMALL = LoopConfig(4, latent=8, width=8, replay_steps=40, surrogate_rate=0.03)
-CASES: dict[str, Attack] = {  # one line of test for a new method
-    "DFME": DFME(NETWORK, SMALL),
-    "DFMSHL": DFMSHL(NETWORK, replace(SMALL, replay_steps=10, surrogate_rate=0.1), warm_up=3),
-    "MAZE": MAZE(NETWORK, replace(SMALL, replay_steps=20, surrogate_rate=0.2), Differences(directions=2)),
-    "EquationSolving": EquationSolving(SOFTMAX_REGRESSION),
-    "ActiveThief": ActiveThief(pool(), NETWORK, TRAINING, KCentre(), rounds=1),
-    "Evasive": Evasive(pool(), NETWORK, TRAINING, NATURAL, share=0.3, rounds=1),
-    "KnockoffNets": KnockoffNets(pool(), NETWORK, TRAINING),
-    "LabelPathFinding": LabelPathFinding(pool(), TREE, epsilon=0.01, seeds=5),
-    "LowdMeek": LowdMeek(pool(), SOFTMAX_REGRESSION, epsilon=0.01, seeds=20),
-    "PathFinding": PathFinding(TREE, epsilon=0.01),
-    "Retraining": Retraining(SOFTMAX_REGRESSION, iterations=20),
-    "JBDA": JBDA(pool(), NETWORK, SHORT, seeds=30),
-    "SeedSamples": SeedSamples(pool(), NETWORK, SHORT, step=FGSM(8 / 255), chunk=60),
-    "KnockoffNetsAdaptive": KnockoffNetsAdaptive(pool(), NETWORK, TRAINING),
-    "LensedAttack": KnockoffNets(pool(), NETWORK, TRAINING).through(HardLabels(), Averaged(repeats=2)),
-    "Tuned": Tuned(pool(), NETWORK, TRAINING, temperatures=(0.1,), learning_rates=(0.3,), augmentations=()),
-}
-TREES = {"LabelPathFinding", "PathFinding"}
-SUSPECTED = SuspectedDefense(Defense(outputs=[Temperature(3.0)]))
-BRIEF = Training(epochs=2, batch_size=32)
-LEARN = {"PartialBayes", "PartialBayesBound", "Recovered", "Timing"}  # lenses that read all answers anew
-LENSES: dict[str, Lens] = {
-    "Averaged": Averaged(repeats=3),
-    "HardLabels": HardLabels(),
-    "KnownParameters": KnownParameters(Temperature(3.0)),
-    "Timing": Timing(repeats=2),
-    "LowAndSlow": LowAndSlow(per_second=100.0, burst=5),
-    "PartialBayes": PartialBayes(SUSPECTED, pool(), NETWORK, BRIEF),
-    "PartialBayesBound": PartialBayesBound(SUSPECTED, Trained.of(NETWORK.build())),
-    "Recovered": Recovered(SUSPECTED, pool(), NETWORK, BRIEF, shadows=1, pairs=100, steps=20),
-    "RankTargets": RankTargets(concentration=3.0),
-    "Sharpened": Sharpened(temperature=0.5),
-    "Smoothed": Smoothed(repeats=2, crop=1),
-    "Sybil": Sybil(clients=3, burst=2),
-}
 
 
 def victim_of(name: str) -> nn.Module:
     """The toy that this attack can steal: a softmax regression, or a decision tree."""
-    return Steps() if name in TREES else Linear()
-
-
-def exported(kind: type) -> set[type]:
-    found = {getattr(attacks, name) for name in attacks.__all__}
-    return {it for it in found if issubclass(it, kind) and not inspect.isabstract(it)}
-
-
-def test_every_method_has_a_case():
-    assert exported(Attack) == {type(case) for case in CASES.values()}
-    assert exported(Lens) == {type(case) for case in LENSES.values()}
+    return Steps() if examples.ATTACKS[name].tree else Linear()
 
 
 @pytest.mark.slow
@@ -184,7 +87,7 @@ def test_a_lensed_oracle_is_an_oracle(name):
     p = clear.ask(x)
     accounts = [service.ledger[client].queries for client in ("a", "a-1", "a-2")]
     assert clear.asked == sum(accounts) == 16 * lens.cost
-    assert name in LEARN or torch.equal(clear.transcript.p, p)
+    assert examples.LENSES[name].rereads_all or torch.equal(clear.transcript.p, p)
     assert (clear.transcript.p.sum(-1) - 1).abs().max() < 1e-5
     assert torch.equal(clear.transcript.x, x)
     assert (p.sum(-1) - 1).abs().max() < 1e-5

@@ -8,18 +8,16 @@ import pytest
 import tomli_w
 import torch
 import torch.nn.functional as F
+from tests import examples
+from tests.examples import TINY
 from tests.variance import assert_close
 
 from feint import victims
 from feint.data import Split
-from feint.defenses import boundary
 from feint.defenses.boundary import (
-    AdversarialTraining,
-    Boundary,
     BoundaryConfusion,
     BoundaryProtection,
     NastyTeacher,
-    OutlierExposure,
 )
 from feint.defenses.boundary.boundary import with_classes
 from feint.defenses.boundary.boundary_confusion import k_means
@@ -27,51 +25,8 @@ from feint.defenses.boundary.boundary_protection import transitions
 from feint.defenses.boundary.nasty_teacher import divergence
 from feint.errors import BadInput, BadRecipe
 from feint.models.networks import Network
-from feint.models.training import Training
 
-TINY = Training(epochs=1, batch_size=32, learning_rate=0.02)
-
-
-def unsure_of_outliers(model, old, inputs, outliers):
-    return -victims.answers(model, outliers).max(-1).values.mean()
-
-
-def away_from_the_old_model(model, old, inputs, outliers):
-    with torch.no_grad():
-        return divergence(model(inputs.inputs()), old(inputs.inputs()), 4.0)
-
-
-def right_all_around(model, old, inputs, outliers):
-    x, y = inputs.inputs(), inputs.labels
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        near = STURDY.worst(model, x, y)
-    assert (near - x).abs().max() <= STURDY.radius + 1e-6
-    assert near.amin() >= 0
-    assert near.amax() <= 1
-    return (model(near).argmax(-1) == y).float().mean()
-
-
-def elsewhere_on_outliers(model, old, inputs, outliers):
-    before, now = (victims.answers(it, outliers).argmax(-1) for it in (old, model))
-    return (before != now).float().mean()
-
-
-def flat(model, old, inputs, outliers):
-    x = inputs.inputs().requires_grad_()
-    (slope,) = torch.autograd.grad(F.cross_entropy(model(x), inputs.labels, reduction="sum"), x)
-    return -slope.flatten(1).norm(dim=-1).mean()
-
-
-STURDY = AdversarialTraining(radius=0.15, step=0.1, steps=2, training=TINY)
-CASES = {  # one line for a new method: the recipe, what it is to raise, and the same recipe without its own term
-    "OutlierExposure": (OutlierExposure(training=TINY), unsure_of_outliers, {"weight": 0}),
-    "NastyTeacher": (NastyTeacher(weight=0.1, training=TINY), away_from_the_old_model, {"weight": 0}),
-    "AdversarialTraining": (STURDY, right_all_around, {"radius": 0}),
-    "AdversarialTraining one step": (replace(STURDY, steps=1), right_all_around, {"radius": 0}),
-    "BoundaryConfusion": (BoundaryConfusion(clusters=5, training=TINY), elsewhere_on_outliers, {"weight": 0}),
-    "BoundaryProtection": (BoundaryProtection(training=TINY), flat, {"penalty": 0}),
-}
+CASES = examples.cases(examples.BOUNDARY)
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +43,9 @@ def results():
 @pytest.fixture
 def ready(request, results, victim, digits, outliers):
     """The recipe, its objective, and what one training made of the victim: one for all tests of a case."""
-    recipe, objective, plain = CASES[request.param]
+    recipe = CASES[request.param]
+    example = examples.BOUNDARY[type(recipe).__name__]
+    objective, plain = example.raises, example.without
     if request.param not in results:
         results[request.param] = recipe.retrain(victim, digits.train, outliers=outliers)
     return recipe, (objective, replace(recipe, **plain)), results[request.param]
@@ -101,16 +58,9 @@ def accuracy(model, split):
     return (victims.answers(model, split).argmax(-1) == split.labels).float().mean().item()
 
 
-def test_every_method_has_a_case():
-    exported = {getattr(boundary, name) for name in boundary.__all__}
-    assert {it for it in exported if issubclass(it, Boundary) and it is not Boundary} == {
-        type(case[0]) for case in CASES.values()
-    }
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_a_new_model_comes_back_and_the_old_one_is_as_it_was(name, victim, digits, outliers):
-    recipe = CASES[name][0]
+    recipe = CASES[name]
     before, training, state = victims.fingerprint(victim), victim.training, torch.random.get_rng_state()
     new, _ = recipe.retrain(victim, digits.train, outliers=outliers)
     assert (victims.fingerprint(victim), victim.training) == (before, training)
@@ -178,7 +128,7 @@ def test_data_of_another_task_is_refused(ready, victim, digits, outliers):
 
 @pytest.mark.parametrize("name", ["BoundaryConfusion", "OutlierExposure"])
 def test_without_outliers_it_says_what_to_give(name, victim, digits):
-    recipe = CASES[name][0]
+    recipe = CASES[name]
     with pytest.raises(BadInput, match="--outliers"):
         recipe.retrain(victim, digits.train)
     with pytest.raises(BadInput, match=r"\(3, 8, 8\)"):
@@ -235,7 +185,7 @@ def test_clusters_that_lie_apart_are_found_and_confused_with_a_class_of_their_ow
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_network_with_convolutions_and_batch_normalisation_is_retrained(name, digits, outliers):
-    recipe, model = CASES[name][0], Network("resnet20", (1, 8, 8), 10).build()
+    recipe, model = CASES[name], Network("resnet20", (1, 8, 8), 10).build()
     inputs = Split.of(digits.train.images[:40], digits.train.labels[:40].numpy())
     new, record = recipe.retrain(model.eval(), inputs, outliers=outliers)
     assert victims.fingerprint(new) != victims.fingerprint(model)

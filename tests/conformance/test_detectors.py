@@ -5,15 +5,18 @@ import math
 
 import pytest
 import torch
+from tests import examples
+from tests.examples import WINDOW
 from tests.problems import Linear
 
 from feint.data import Split
-from feint.defenses import access
-from feint.defenses.access import PRADA, SEAT, PrivacyCost, SequentialTest, TwoSample
 from feint.errors import BadInput, NotFitted
+from feint.fitting import Fittable
 from feint.ledger import Account, Ledger
-from feint.models.training import Training
 from feint.query import Query
+
+CASES = examples.cases(examples.DETECTORS)
+LEARN = [name for name, case in CASES.items() if isinstance(case, Fittable)]
 
 VICTIM = Linear(64, 10)
 
@@ -44,22 +47,6 @@ def dark(n: int, seed: int) -> torch.Tensor:
     return 0.02 * torch.rand(n, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
 
 
-WINDOW = 300  # far below the queries asked here
-CASES = {  # one line of test for a new detector
-    "PRADA": PRADA(window=WINDOW),
-    "PrivacyCost": PrivacyCost(teachers=50, sigma=2.0, tolerance=0.2),
-    "SEAT": SEAT(network="mlp", training=Training(least_steps=150, epochs=1, batch_size=64), memory=WINDOW, allowed=20),
-    "SequentialTest": SequentialTest(),
-    "TwoSample": TwoSample(window=60, reference=300, draws=200),
-}
-THIEVES = {
-    "PrivacyCost": dark,
-    "SequentialTest": dark,
-    "TwoSample": dark,
-}  # the others accuse one who sends `copies`
-LEARN = [name for name, case in CASES.items() if hasattr(case, "fit")]
-
-
 @functools.cache
 def ready(name: str):
     """The case, fitted if it learns."""
@@ -68,11 +55,6 @@ def ready(name: str):
 
 def observe(name: str, x: torch.Tensor, account: Account) -> float:
     return ready(name).observe(Query(x, account.client), VICTIM(x).detach(), account)
-
-
-def test_every_detector_has_a_case():
-    exported = {getattr(access, name) for name in access.__all__}
-    assert {it for it in exported if hasattr(it, "observe")} == {type(case) for case in CASES.values()}
 
 
 @pytest.mark.slow
@@ -116,7 +98,8 @@ def test_memory_is_bounded(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_it_accuses_a_thief_and_spares_honest_clients(name):
-    assert observe(name, THIEVES.get(name, copies)(300, 4), Account("thief")) >= 1
+    queries = {"copies": copies, "dark": dark}[examples.DETECTORS[name].accused](300, 4)
+    assert observe(name, queries, Account("thief")) >= 1
     for seed in range(100, 105):
         assert observe(name, images(400, seed), Account("honest")) < 1
 

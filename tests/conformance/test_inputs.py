@@ -4,48 +4,20 @@ import math
 
 import pytest
 import torch
+from tests import examples
 from torch import nn
 
-from feint.defenses import inputs
 from feint.defenses.inputs import (
     APMSA,
-    CW,
-    FGSM,
-    JPEG,
-    PGD,
-    BitDepth,
-    Blur,
-    DeepFool,
     Input,
-    InputLaundering,
-    RandomResize,
 )
 from feint.errors import BadInput
 from feint.query import Query
 from feint.service import Defense, Service
 from feint.victims import predict
 
-CASES: dict[str, Input] = {  # one line of test for a new method
-    "APMSA": APMSA(),
-    "APMSA FGSM": APMSA(step=FGSM(step=0.05)),
-    "APMSA PGD": APMSA(step=PGD(step=0.05, radius=0.5)),
-    "APMSA CW": APMSA(step=CW(learning_rate=0.05)),
-    "APMSA DeepFool": APMSA(step=DeepFool(), gap=0.1),
-    "APMSA constant": APMSA(steps=8, refinements=10, constant_time=True),
-    "BitDepth": BitDepth(bits=2),
-    "Blur": Blur(sigma=1.0),
-    "InputLaundering": InputLaundering("secret").fit_inputs(torch.linspace(0, 1, 100)[None]),
-    "JPEG": JPEG(quality=50),
-    "RandomResize": RandomResize(key="secret", least=0.5),
-}
-IDENTITIES = {
-    "APMSA": APMSA(steps=0),
-    "BitDepth": BitDepth(bits=8),  # on images of 256 levels
-    "Blur": Blur(sigma=0),
-    "InputLaundering": InputLaundering("secret", price=0.0),
-    "RandomResize": RandomResize(key="secret", least=1.0),
-}
-WITHOUT_IDENTITY = {JPEG}
+CASES, IDENTITIES = examples.cases(examples.INPUTS), examples.identities(examples.INPUTS)
+
 KEEP_THE_LABEL = [name for name, case in CASES.items() if isinstance(case, APMSA)]
 
 
@@ -69,12 +41,6 @@ DRAWN = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0)).mul(2
 X = torch.cat([DRAWN, DRAWN[:1].round(), torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8)])
 
 every = pytest.mark.parametrize(("name", "kind"), [(name, kind) for name in CASES for kind in MODELS])
-
-
-def test_every_method_has_a_case():
-    methods = {it for it in map(inputs.__dict__.get, inputs.__all__) if issubclass(it, Input) and it is not Input}
-    assert methods == {type(case) for case in CASES.values()}
-    assert methods - WITHOUT_IDENTITY == {type(case) for case in IDENTITIES.values()}
 
 
 @every

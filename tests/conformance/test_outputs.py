@@ -2,142 +2,34 @@
 
 import json
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests import examples
 from tests.problems import Linear, awkward_rows, order, simplex_rows
 from torch import Tensor
 
 from feint.defense import Bound
-from feint.defenses import outputs
 from feint.defenses.outputs import (
     APGP,
-    EDM,
-    GRAD2,
     KL,
     L1,
     L2,
-    MAD,
-    AdaptiveMisinformation,
     APGPClosedForm,
     Cosine,
-    Gated,
-    GaussianNoise,
-    HighConfidence,
-    InformationLaundering,
-    LabelFlip,
-    LabelOnly,
-    MADArgmax,
-    MinInnerProduct,
-    Misinformation,
-    ModelGuardS,
-    ModelGuardW,
     Output,
     ReverseKL,
-    ReverseSigmoid,
-    Rounding,
-    Temperature,
-    TopK,
-    UniformNoise,
-    Watermark,
 )
-from feint.defenses.scores import MaxProbability
 from feint.errors import BadInput, BadRecipe
 from feint.ledger import Ledger
-from feint.models.networks import Network
-from feint.victims import Trained
+
+CASES, IDENTITIES = examples.cases(examples.OUTPUTS), examples.identities(examples.OUTPUTS)
 
 HUNDRED, THOUSAND = (pytest.param(classes, marks=pytest.mark.slow) for classes in (100, 1000))
 SIZES = 2, 3, 10, HUNDRED, THOUSAND
 
-
-def own_network(classes: int, seed: int = 0) -> Trained:
-    """A network that a defense brings along, for the inputs of these tests."""
-    return Trained.of(Network("mlp", (1, 2, 2), classes).build(seed))
-
-
-CASES: dict[str, Output] = {  # one line of test for a new method
-    "APGP": APGP(steps=60),
-    "APGP top-1": APGP(top=1, steps=60),
-    "APGP top-3": APGP(top=3, distance=L1(), steps=60),
-    "APGP half": APGP(strength=0.5, steps=60),
-    "APGP half the way": APGP(top=1, steps=60, epsilon=0.5),
-    "APGPClosedForm": APGPClosedForm(),
-    "APGPClosedForm little": APGPClosedForm(top=1, epsilon=0.05),
-    "APGPClosedForm top-1": APGPClosedForm(top=1),
-    "APGPClosedForm top-3": APGPClosedForm(top=3, distance=L2()),
-    "APGPClosedForm floor": APGPClosedForm(top=1, distance=ReverseKL(floor=1e-5)),
-    "APGPClosedForm cosine": APGPClosedForm(distance=Cosine(), strength=0.3),
-    "Misinformation": Misinformation(),
-    "MAD": MAD(),
-    "MADArgmax": MADArgmax(),
-    "MADArgmax 2": MADArgmax(2.0),
-    "MADArgmax 0.1": MADArgmax(0.1),
-    "GRAD2": GRAD2(),
-    "GRAD2 label": GRAD2(keep_label=True),
-    "GRAD2 uncoordinated": GRAD2(0.1, MinInnerProduct(), keep_label=True),
-    "GRAD2 watermark": GRAD2(2.0, Watermark(1), keep_label=True),
-    "ModelGuardS": ModelGuardS(),
-    "ModelGuardS full": ModelGuardS(0.1, most=2),
-    "ModelGuardW": ModelGuardW(),
-    "ModelGuardW 2": ModelGuardW(epsilon=2.0, margin=2e-6),
-    "ModelGuardW 0.01": ModelGuardW(epsilon=0.01),
-    "Gated": Gated(APGPClosedForm(top=1), score=MaxProbability(), threshold=0.5),
-    "Gated softly": Gated(APGPClosedForm(), APGPClosedForm(strength=0.1), MaxProbability(), width=0.2, threshold=0.5),
-    "GaussianNoise": GaussianNoise("secret"),
-    "GaussianNoise loud": GaussianNoise("secret", scale=5.0),
-    "AdaptiveMisinformation": AdaptiveMisinformation(),
-    "AdaptiveMisinformation softly": AdaptiveMisinformation(tau=0.5, nu=3.0),
-    "EDM": EDM(members=3),
-    "HighConfidence": HighConfidence(),
-    "HighConfidence most": HighConfidence(threshold=0.9),
-    "HighConfidence least": HighConfidence(threshold=1e-6),
-    "LabelFlip": LabelFlip("secret"),
-    "InformationLaundering": InformationLaundering(),
-    "InformationLaundering dear": InformationLaundering(price=5.0),
-    "LabelOnly": LabelOnly(),
-    "ReverseSigmoid": ReverseSigmoid(),
-    "ReverseSigmoid harsh": ReverseSigmoid(beta=40.0, gamma=3.0),
-    "Rounding": Rounding(),
-    "Rounding 1": Rounding(decimals=1),
-    "Rounding 6": Rounding(decimals=6),
-    "Temperature": Temperature(),
-    "Temperature 100": Temperature(temperature=100.0),
-    "Temperature 0.01": Temperature(temperature=0.01),
-    "TopK": TopK(),
-    "TopK 1": TopK(k=1),
-    "TopK 1000": TopK(k=1000),
-    "UniformNoise": UniformNoise("secret"),
-    "UniformNoise loud": UniformNoise("secret", scale=5.0),
-}
-IDENTITIES = {
-    "InformationLaundering": InformationLaundering(price=0.0),
-    "APGP": APGP(strength=0),
-    "APGPClosedForm": APGPClosedForm(strength=0),
-    "GaussianNoise": GaussianNoise("secret", scale=0),
-    "AdaptiveMisinformation": AdaptiveMisinformation(tau=-1, misinformation=own_network(10)),
-    "HighConfidence": HighConfidence(threshold=0),
-    "ReverseSigmoid": ReverseSigmoid(beta=0),
-    "GRAD2": GRAD2(epsilon=0.0),
-    "MAD": MAD(epsilon=0.0),
-    "MADArgmax": MADArgmax(epsilon=0.0),
-    "ModelGuardS": ModelGuardS(epsilon=0.0),
-    "ModelGuardW": ModelGuardW(epsilon=0.0),
-    "Temperature": Temperature(temperature=1),
-    "UniformNoise": UniformNoise("secret", scale=0),
-}
-WITHOUT_STRENGTH = {
-    EDM,
-    Gated,
-    LabelFlip,
-    LabelOnly,
-    Misinformation,
-    Rounding,
-    TopK,
-}  # no value of their fields is the identity
 
 fitted_cases: dict[tuple[str, int], Output] = {}
 
@@ -146,15 +38,8 @@ def ready(name: str, classes: int) -> Output:
     """The case, fitted to rows of so many classes if it learns."""
     if (name, classes) not in fitted_cases:
         case = CASES[name]
-        learn = getattr(case, "fit_answers", None)
-        if isinstance(case, AdaptiveMisinformation | Misinformation):
-            case = replace(case, misinformation=own_network(classes))
-        if isinstance(case, GRAD2 | MAD | MADArgmax):
-            case = replace(case, surrogate=own_network(classes, 1))
-        if isinstance(case, EDM):
-            members = tuple(own_network(classes, seed) for seed in range(case.members))
-            case = replace(case, hash_model=own_network(7), ensemble=members)
-        fitted_cases[name, classes] = learn(awkward_rows(classes)) if learn else case
+        fitted = examples.OUTPUTS[type(case).__name__].fitted
+        fitted_cases[name, classes] = fitted(case, classes) if fitted else case
     return fitted_cases[name, classes]
 
 
@@ -170,12 +55,6 @@ def on_a_line(defense: Output):
 
 def promised_ranks(defense: Output, classes: int) -> int:
     return {"order": classes, "label": 1, "": 0}.get(defense.preserves) or int(defense.preserves.partition("-")[2] or 0)
-
-
-def test_every_method_has_a_case():
-    methods = {it for it in map(outputs.__dict__.get, outputs.__all__) if issubclass(it, Output) and it is not Output}
-    assert methods == {type(case) for case in CASES.values()}
-    assert methods - WITHOUT_STRENGTH == {type(case) for case in IDENTITIES.values()}
 
 
 @pytest.mark.parametrize("classes", SIZES)

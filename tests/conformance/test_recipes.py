@@ -4,250 +4,21 @@ import dataclasses
 import pickle
 
 import pytest
+from tests import examples
+from tests.examples import DIGITS, POOL
 
 import feint
-from feint import attacks, defenses
-from feint.attacks import (
-    DFAL,
-    DFME,
-    DFMSHL,
-    JBDA,
-    MAZE,
-    ActiveThief,
-    Attack,
-    Averaged,
-    AwayFromLabel,
-    DFALThenKCentre,
-    Differences,
-    EquationSolving,
-    Evasive,
-    HalfCosine,
-    HardLabels,
-    JacobianRow,
-    KCentre,
-    KnockoffNets,
-    KnockoffNetsAdaptive,
-    KnownParameters,
-    LabelPathFinding,
-    LensedAttack,
-    LogitRow,
-    LoopConfig,
-    LowAndSlow,
-    LowdMeek,
-    MultiStep,
-    NextClasses,
-    PartialBayes,
-    PartialBayesBound,
-    PathFinding,
-    RandomTargets,
-    RankTargets,
-    Recovered,
-    Retraining,
-    SeedSamples,
-    Sharpened,
-    Smoothed,
-    Sybil,
-    Timing,
-    Tuned,
-    Uncertainty,
-)
-from feint.data import Split
-from feint.defenses.access import (
-    PRADA,
-    SEAT,
-    Budget,
-    GlobalBudget,
-    PrivacyCost,
-    ProofOfWork,
-    RateLimit,
-    Refuse,
-    SequentialTest,
-    TwoSample,
-)
-from feint.defenses.boundary import (
-    AdversarialTraining,
-    BoundaryConfusion,
-    BoundaryProtection,
-    NastyTeacher,
-    OutlierExposure,
-)
-from feint.defenses.inputs import (
-    APMSA,
-    CW,
-    FGSM,
-    JPEG,
-    PGD,
-    BitDepth,
-    Blur,
-    DeepFool,
-    InputLaundering,
-    RandomResize,
-    Ray,
-)
-from feint.defenses.outputs import (
-    APGP,
-    EDM,
-    GRAD2,
-    KL,
-    L1,
-    L2,
-    MAD,
-    AdaptiveMisinformation,
-    AllOnes,
-    AllParameters,
-    APGPClosedForm,
-    Cosine,
-    Gated,
-    GaussianNoise,
-    HighConfidence,
-    InformationLaundering,
-    LabelFlip,
-    LabelOnly,
-    LastLayer,
-    MADArgmax,
-    MinInnerProduct,
-    Misinformation,
-    ModelGuardS,
-    ModelGuardW,
-    ReverseKL,
-    ReverseSigmoid,
-    Rounding,
-    Temperature,
-    TopK,
-    UniformNoise,
-    Watermark,
-)
-from feint.defenses.scores import Energy, MaxProbability
+from feint import attacks
+from feint.attacks import Attack, HardLabels, KnockoffNets, LensedAttack
 from feint.errors import BadRecipe, UnknownName
 from feint.models.networks import Network
 from feint.models.training import Training
 from feint.recipes import registry
-from feint.recipes.recipe import build, exported_recipes, from_table, parse, to_table
-from feint.recipes.store import Weights
-from feint.service import Defense, Ladder, SuspectedDefense
-from feint.victims import Trained
+from feint.recipes.recipe import build, from_table, parse, to_table
 
-POOL = Split("digits", "held_out", "0123456789abcdef")
-NETWORK = Network("mlp", (1, 8, 8), 10)
-KNOCKOFF = KnockoffNets(POOL, NETWORK, Training(epochs=3, holdout=0.1, patience=2))
-TRAINED = Trained(NETWORK, Weights("ab"))
-CASES = [
-    KL(),
-    ReverseKL(floor=1e-3),
-    L1(),
-    L2(),
-    Cosine(),
-    APGP(top=3, distance=L1(), hidden=(8,), generator=Weights("ab")),
-    APGPClosedForm(top=1, distance=ReverseKL(floor=0.001), strength=0.25, epsilon=(0.5, 2.0)),
-    AdaptiveMisinformation(tau=0.9, misinformation=TRAINED),
-    EDM(members=2, hash_model=TRAINED, ensemble=(TRAINED, TRAINED)),
-    Misinformation(Training(epochs=1)),
-    AllOnes(),
-    AllParameters(),
-    LastLayer(),
-    MAD(0.5, AllParameters(), network=NETWORK),
-    MADArgmax(0.5, surrogate=TRAINED),
-    MinInnerProduct(),
-    Watermark(seed=7),
-    GRAD2(0.5, Watermark(1), network=NETWORK, surrogate=TRAINED),
-    ModelGuardS(epsilon=0.5, most=100),
-    ModelGuardW(epsilon=0.5, margin=1e-3),
-    Gated(LabelOnly(), TopK(3), MaxProbability(), width=0.5, threshold=0.3),
-    GaussianNoise("secret", scale=0.1),
-    HighConfidence(threshold=0.5),
-    LabelFlip("secret", near=2),
-    InformationLaundering(price=0.3, kernel=Weights("ab")),
-    InputLaundering("secret", levels=4),
-    LabelOnly(),
-    ReverseSigmoid(beta=0.5, gamma=0.2),
-    Rounding(decimals=2),
-    Temperature(temperature=4.0),
-    TopK(k=5),
-    UniformNoise("secret", scale=0.1),
-    Budget(10),
-    Refuse(),
-    SequentialTest(score=Energy(2.0), alpha=0.01, benign=Weights("ab")),
-    Energy(),
-    MaxProbability(),
-    Ladder([SequentialTest()], [Defense(), Defense(access=[Refuse()])]),
-    OutlierExposure(weight=0.5),
-    AdversarialTraining(radius=0.1, steps=1),
-    BoundaryConfusion(clusters=7),
-    BoundaryProtection(penalty=0.5),
-    NastyTeacher(temperature=20.0, training=Training(epochs=1), from_scratch=True),
-    APMSA(step=PGD(step=0.01), steps=9, constant_time=True),
-    BitDepth(bits=4),
-    Blur(sigma=0.8),
-    CW(weight=0.5),
-    DeepFool(),
-    FGSM(step=0.25),
-    JPEG(quality=50),
-    PGD(radius=0.1),
-    RandomResize(key="secret", least=0.7),
-    Ray(overshoot=1.5),
-    GlobalBudget(1000),
-    RateLimit(0.5, burst=3),
-    PrivacyCost(teachers=50, sigma=2.0, votes=Weights("ab")),
-    ProofOfWork(cost=PrivacyCost(votes=Weights("ab")), base=1.18, table=((10, 0.001), (20, 1.0))),
-    PRADA(delta=0.95, window=800),
-    SEAT(memory=100, encoder=Trained(NETWORK, Weights("ab")), calibration=Weights("ab")),
-    TwoSample(window=50, benign=Weights("ab")),
-    Trained(NETWORK, Weights("ab")),
-    HardLabels(),
-    Averaged(repeats=4),
-    KnownParameters(ReverseSigmoid(beta=0.2), concentration=3.0),
-    Timing(repeats=2, most=0.3),
-    SuspectedDefense(Defense(outputs=[APGP(top=1)]), leaked=True),
-    PartialBayes(SuspectedDefense(Defense(outputs=[APGP()])), POOL, NETWORK, samples=3),
-    PartialBayesBound(SuspectedDefense(Defense(outputs=[APGP()])), TRAINED, concentration=4.0),
-    Recovered(SuspectedDefense(Defense(inputs=[APMSA()])), POOL, NETWORK, Training(epochs=3), shadows=3),
-    RankTargets(concentration=2.0),
-    Sharpened(temperature=0.01),
-    Smoothed(repeats=2, crop=2, flip=False, seed=3),
-    LowAndSlow(per_second=0.5, burst=3),
-    Sybil(clients=7),
-    EquationSolving(Network("linear", (1, 8, 8), 10)),
-    LabelPathFinding(POOL, Network("tree", (1, 8, 8), 10), epsilon=1e-3, seeds=7),
-    LowdMeek(POOL, Network("linear", (1, 8, 8), 10), epsilon=1e-3, seeds=7),
-    PathFinding(Network("tree", (1, 8, 8), 10), epsilon=1e-3),
-    Retraining(NETWORK, iterations=7, decay=0.1),
-    DFME(NETWORK, LoopConfig(64, schedule=MultiStep((0.2, 0.6))), Differences(floor=1e-4)),
-    DFMSHL(NETWORK, diversity=100.0),
-    MAZE(NETWORK, LoopConfig(128, replay_steps=3, schedule=HalfCosine())),
-    Differences(directions=3),
-    LoopConfig(latent=10),
-    HalfCosine(),
-    MultiStep((0.5, 0.8), by=0.1),
-    JBDA(POOL, NETWORK, augmentation=JacobianRow(step=0.2, alternate=3), seeds=20, rounds=4),
-    AwayFromLabel(step=0.05),
-    JacobianRow(),
-    LogitRow(alternate=1),
-    NextClasses(copies=2),
-    RandomTargets(radius=0.2, steps=3),
-    SeedSamples(POOL, NETWORK, step=CW(learning_rate=0.01), steps=200, between=Training(epochs=1)),
-    KNOCKOFF,
-    KNOCKOFF.through(HardLabels(), Averaged()),
-    ActiveThief(POOL, NETWORK, selection=DFALThenKCentre(DFAL(steps=3), factor=2), first=0.2, rounds=4, among=100),
-    DFAL(steps=2),
-    DFALThenKCentre(factor=3),
-    KCentre(),
-    KnockoffNetsAdaptive(POOL, NETWORK, hierarchy=(0, 0, 1), decay=1.0, round=32),
-    Uncertainty(),
-    Evasive(POOL, NETWORK, natural=POOL, share=0.25, rounds=3, among=5),
-    Tuned(POOL, NETWORK, Training(epochs=2), temperatures=(0.5, 0.0), augmentations=((1, True),), trial=0.5),
-    Defense(access=[Budget(3)], outputs=[APGP(), APGPClosedForm(top=2)]),
-    Training(rotation=1.0),
-    NETWORK,
-    POOL,
-    Weights("ab"),
-    TRAINED,
-]
+CASES = examples.every_recipe()
+
 WORDS = {type(case).__name__: type(case) for case in CASES}
-
-
-def test_every_recipe_has_a_case():
-    exported = exported_recipes(attacks, defenses.access, defenses.boundary, defenses.inputs, defenses.outputs)
-    assert set(exported.values()) - {LensedAttack} <= {type(case) for case in CASES}
 
 
 @pytest.mark.slow
@@ -386,9 +157,9 @@ def test_a_wrong_recipe_says_what_to_do(text, error, says):
 
 def test_given_fields_fill_the_gaps_and_no_more():
     knockoff = parse(
-        "KnockoffNets(training=Training(epochs=1))", WORDS, pool=POOL, surrogate=NETWORK, training=Training()
+        "KnockoffNets(training=Training(epochs=1))", WORDS, pool=POOL, surrogate=DIGITS, training=Training()
     )
-    assert knockoff == KnockoffNets(POOL, NETWORK, Training(epochs=1))
+    assert knockoff == KnockoffNets(POOL, DIGITS, Training(epochs=1))
     assert parse("HardLabels", WORDS, pool=POOL) == HardLabels()
 
 
@@ -404,13 +175,13 @@ def test_the_command_line_completes_every_attack(name):
 
 
 def test_inside_a_recipe_given_fields_fill_only_what_must_be_there():
-    given = {"pool": POOL, "surrogate": NETWORK, "training": Training(epochs=9)}
+    given = {"pool": POOL, "surrogate": DIGITS, "training": Training(epochs=9)}
     text = "LensedAttack(KnockoffNets(), (HardLabels(),))"
-    expected = KnockoffNets(POOL, NETWORK).through(HardLabels())
+    expected = KnockoffNets(POOL, DIGITS).through(HardLabels())
     assert parse(text, WORDS | {"LensedAttack": LensedAttack}, **given) == expected
     table = {"kind": "LensedAttack", "attack": {"kind": "KnockoffNets"}, "lenses": [{"kind": "HardLabels"}]}
     assert from_table(table, WORDS | {"LensedAttack": LensedAttack}, **given) == expected
-    assert from_table(table["attack"], WORDS, **given) == KnockoffNets(POOL, NETWORK, Training(epochs=9))
+    assert from_table(table["attack"], WORDS, **given) == KnockoffNets(POOL, DIGITS, Training(epochs=9))
 
 
 def test_data_in_a_recipe_is_a_handle():

@@ -8,19 +8,16 @@ from typing import Any
 from torch import nn
 
 from feint import victims
-from feint.attacks import HardLabels, KnownParameters, Lens, RankTargets, Recovered, Sharpened, Smoothed, Timing
+from feint.attacks import HardLabels, Lens, Recovered, Sharpened
 from feint.data import Split
 from feint.defense import Defense, Ladder
-from feint.defenses.inputs import APMSA
-from feint.defenses.outputs import APGP, APGPClosedForm, LabelOnly, ReverseSigmoid
-from feint.defenses.outputs.noise import Noise
 from feint.defenses.parsing import parse_defense
 from feint.errors import FeintError, NotFitted
 from feint.models.networks import Network
 from feint.models.training import Training
 from feint.progress import ProgressCallback
 from feint.query import Query
-from feint.recipes import store
+from feint.recipes import registry, store
 from feint.service import Service, SuspectedDefense
 
 NONE = "none"
@@ -91,24 +88,12 @@ def made_for(
     steps = [*defense.outputs, *defense.inputs] if isinstance(defense, Defense) else []
     ways: dict[str, tuple[Lens, ...]] = {}
     for step in steps:
-        for kind, name, lens in MADE_FOR:
-            if isinstance(step, kind):
-                ways[name] = (lens(step),)
-    if thorough and steps and not any(isinstance(step, LabelOnly) for step in steps):
+        for name, lens in getattr(step, "countermeasures", {}).items():
+            ways[name] = (registry.parse(lens, defense=step),)
+    if thorough and steps and not labels_only(defense):
         suspected = SuspectedDefense(unfitted(defense))
         ways["recovered"] = (Recovered(suspected, pool, surrogate, replace(training, epochs=10, least_steps=0)),)
     return ways
-
-
-MADE_FOR: tuple[tuple[type, str, Any], ...] = (  # a defense, and the lens of who knows it
-    (ReverseSigmoid, "known parameters", lambda step: KnownParameters(step)),
-    (APGP, "sharpened, T 0.01", lambda step: Sharpened(0.01)),
-    (APGPClosedForm, "sharpened, T 0.01", lambda step: Sharpened(0.01)),
-    (APGP, "rank targets", lambda step: RankTargets()),
-    (APGPClosedForm, "rank targets", lambda step: RankTargets()),
-    (APMSA, "timing", lambda step: Timing()),
-    (Noise, "smoothed over 3", lambda step: Smoothed(3)),
-)
 
 
 def unfitted(recipe: Any) -> Any:
@@ -124,7 +109,7 @@ def unfitted(recipe: Any) -> Any:
 
 def labels_only(defense: Defense | Ladder) -> bool:
     """Whether this defense gives labels alone, so that every lens reads the same."""
-    return isinstance(defense, Defense) and any(isinstance(it, LabelOnly) for it in defense.outputs)
+    return isinstance(defense, Defense) and any(getattr(it, "labels_only", False) for it in defense.outputs)
 
 
 LABELS: dict[str, tuple[Lens, ...]] = {"labels only": (HardLabels(),)}

@@ -111,10 +111,8 @@ def _change(
     if not thefts or not utility or thefts[-1].budget not in common:
         return None
     last = thefts[-1]
-    believing = [it for it in results.lines() if (it.defense, it.budget) == (candidate.name, last.budget)]
-    naive = next((it.scores["stealer_accuracy"] for it in believing if it.attack == "KnockoffNets"), None)
     helps = last.stealer_accuracy.high < common[last.budget].stealer_accuracy.low
-    return DefenseEffect(candidate, thefts, naive, helps, utility)
+    return DefenseEffect(candidate, thefts, last.stealer_accuracy.naive, helps, utility)
 
 
 def recommended(changes: Sequence[DefenseEffect]) -> DefenseEffect | None:

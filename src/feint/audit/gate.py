@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from feint.audit.candidates import NONE
 from feint.errors import BadInput, FeintError
+from feint.evaluation.metrics import group
 from feint.evaluation.results import Cell, Results
 from feint.evaluation.robust import robust
 
-SCORES = "stealer_accuracy", "fidelity"
+SCORES = tuple(known.name for known in group("theft"))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from feint.attacks.lenses.recovered import restorer
 from feint.audit.candidates import LABELS, NONE, SHARP, Candidate, labels_only, made_for
 from feint.audit.notes import Note
 from feint.audit.samples import Samples
-from feint.bench.matrix import Matrix
+from feint.bench.matrix import Matrix, through
 from feint.data import Split
 from feint.defense import Defense, Ladder
 from feint.errors import BadInput
@@ -84,8 +84,7 @@ class AuditPlan:
         if self.size.lenses:
             lenses |= SHARP
             lenses |= made_for(defense, pool, self.surrogate, self.training, thorough=self.size.thorough)
-        seen = {f"KnockoffNets, {name}": knockoff.through(*steps) for name, steps in lenses.items()}
-        return {"KnockoffNets": knockoff, **seen, **tuned}
+        return {**through({"KnockoffNets": knockoff}, lenses), **tuned}
 
 
 def make_plan(

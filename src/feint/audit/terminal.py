@@ -12,6 +12,7 @@ from feint.audit.findings import AttackResult, DefenseEffect, Findings
 from feint.audit.run import Audit, Work
 from feint.audit.standards import findings
 from feint.audit.text import AuditText
+from feint.bench.matrix import lens_of
 from feint.evaluation.robust import Robust
 from feint.victims import FromAnswers
 
@@ -130,7 +131,7 @@ def change(it: DefenseEffect) -> list[str]:
         it.candidate.name,
         "" if it.naive is None else f"{100 * it.naive:.1f}",
         _case(last),
-        last.attack.removeprefix("KnockoffNets, "),
+        lens_of(last.attack),
         "±0" if it.cost == 0 else f"{-100 * it.cost:+.1f}",
         f"{utility['ece']:.3f}",
         "" if latency is None else f"{latency:.1f}",

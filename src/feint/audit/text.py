@@ -35,9 +35,10 @@ class AuditText(Catalog):
         if not found.changes:
             return self("deploy nothing tried")
         if found.deploy is None:
-            worst = {it.thefts[-1].stealer_accuracy.attack for it in found.changes}
-            labels = any(it.endswith("labels only") for it in worst)
-            return self("deploy none") if labels else self("deploy none of", attack="; ".join(sorted(worst)))
+            worst = [it.thefts[-1].stealer_accuracy for it in found.changes]
+            if any(case.labels_only for case in worst):
+                return self("deploy none")
+            return self("deploy none of", attack="; ".join(sorted({case.attack for case in worst})))
         last = found.deploy.thefts[-1]
         before = next(it for it in found.thefts if it.budget == last.budget)
         return self(

@@ -13,7 +13,7 @@ from feint.defense import Bound, Defense
 from feint.errors import DamagedFile
 from feint.evaluation.provenance import provenance
 from feint.query import Answer, Query
-from feint.recipes.recipe import to_table
+from feint.recipes.recipe import short_hash, to_table
 from feint.recipes.store import atomic_write
 from feint.service import Service
 from feint.victims import fingerprint
@@ -34,13 +34,13 @@ class CachedService:
     def __init__(self, service: Service, folder: Path) -> None:
         self._service = service
         what = [fingerprint(service.model), to_table(service.defense), provenance(), _code()]
-        self._folder = folder / hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+        self._folder = folder / short_hash(json.dumps(what))
 
     def __call__(self, query: Query) -> Answer:
         if len(query) < LEAST:
             return self._service(query)
         x = query.x.contiguous()
-        file = self._folder / f"{hashlib.sha256(x.numpy().data).hexdigest()[:24]}.npy"
+        file = self._folder / f"{short_hash(x.numpy().data, 24)}.npy"
         if file.exists():
             return self._service.ledger[query.client].write(query, Answer(_kept(file)))
         answer = self._service(query)

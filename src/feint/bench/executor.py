@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from feint.errors import one_line
 from feint.evaluation.locks import Leases
 from feint.evaluation.results import Cell, Results, Row
 from feint.progress import NO_PROGRESS, ProgressCallback
@@ -71,7 +72,7 @@ class CellJob:
         try:
             return matrix.row(item, progress=self.progress)
         except Exception as error:  # whatever it is: the other cells go on, and the row says it
-            return matrix.failed(item, f"{type(error).__name__}: {' '.join(str(error).split())}")
+            return matrix.failed(item, f"{type(error).__name__}: {one_line(error)}")
 
     def lost(self, item: Cell, reason: str) -> Row:
         """The row of a cell whose process ended without one."""

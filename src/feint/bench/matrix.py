@@ -1,8 +1,6 @@
 """The matrix: defenses × attacks × lenses × budgets × seeds on one victim, a row for every cell."""
 
 import functools
-import hashlib
-import json
 import math
 import re
 import time
@@ -27,7 +25,7 @@ from feint.evaluation.transfer import Springboard
 from feint.oracle import CountingOracle
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.query import Answer, Query
-from feint.recipes.recipe import to_table
+from feint.recipes.recipe import fingerprint, to_table
 from feint.runners import Runner
 from feint.service import Defense, Service
 
@@ -88,7 +86,7 @@ class Matrix:
 
     def fingerprint(self, cell: Cell) -> str:
         """16 hexadecimal digits that stand for the cell's recipe."""
-        return hashlib.sha256(json.dumps(self.recipe(cell), sort_keys=True).encode()).hexdigest()[:16]
+        return fingerprint(self.recipe(cell))
 
     def run(
         self,
@@ -201,6 +199,11 @@ def through(
         if name in (combined or {}).get(lens, attacks)
     }
     return {**attacks, **seen}
+
+
+def lens_of(name: str) -> str:
+    """Return the lens's part of a name that `through` gave; the whole name of an attack without a lens."""
+    return name.partition(", ")[2] or name
 
 
 def cells(

@@ -1,8 +1,6 @@
 """What a suite needs before its cells run: victims trained and defenses fitted, each once, and kept."""
 
 import functools
-import hashlib
-import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +21,7 @@ from feint.models.networks import Classifier
 from feint.models.training import Training, train
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.recipes import registry, store
-from feint.recipes.recipe import to_table
+from feint.recipes.recipe import fingerprint, short_hash, to_table
 from feint.runners import Runner
 from feint.service import Service
 
@@ -94,9 +92,7 @@ class ArtifactStore:
         place = self._line(name) if len(name) == 2 else self._model(name)
         if not place.exists():
             return False
-        return store.load(place, {**registry.vocabulary(), "Network": networks.Network}).about.get(
-            "made_of"
-        ) == self.made_of(name)
+        return store.load(place, registry.vocabulary()).about.get("made_of") == self.made_of(name)
 
     def keep(self, made: Artifact) -> None:
         """Put it there; the defense comes last, and stands for both."""
@@ -127,7 +123,7 @@ class ArtifactStore:
             entry = self._suite.defenses[name[1]]
             what += [to_table(self._suite.recipe(name[1])), to_table(self._suite.boundary(name[1]))]
             what += [entry.learns_from, entry.outliers]
-        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+        return fingerprint(what)
 
     def _model(self, name: ArtifactKey) -> Path:
         return self._work / "victims" / _file(" behind ".join(name))
@@ -237,11 +233,11 @@ def weights(name: str) -> Path:
 def _digest(file: Path) -> str:
     if not file.is_file():
         return ""  # loading it will say so
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    return short_hash(file.read_bytes())
 
 
 def _lease(name: ArtifactKey) -> str:
-    return hashlib.sha256("\0".join(name).encode()).hexdigest()[:16]
+    return short_hash("\0".join(name))
 
 
 def _file(name: str) -> str:

@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from feint.attacks import Attack, Lens, PartialBayes, PartialBayesBound, Timing
-from feint.attacks.lenses.fitted_lens import FittedLens
+from feint.attacks import Attack, Lens
 from feint.attacks.lenses.known_parameters import Elementwise
 from feint.bench import matrix
 from feint.bench.schema import SuiteTables, Table
@@ -14,14 +13,13 @@ from feint.data import Split
 from feint.defense import Defense, Ladder
 from feint.defenses import parsing
 from feint.defenses.boundary import Boundary
-from feint.defenses.outputs import LabelOnly
 from feint.errors import BadRecipe
 from feint.evaluation.results import Cell
 from feint.evaluation.transfer import Springboard
 from feint.models.networks import Classifier, Network
 from feint.models.training import Training
 from feint.recipes import registry
-from feint.recipes.recipe import build, from_table, known_fields
+from feint.recipes.recipe import build, from_table
 from feint.recipes.store import Weights
 from feint.service import SuspectedDefense
 from feint.victims import Trained
@@ -154,23 +152,11 @@ class Suite(SuiteTables):
 
     def _hindrance(self, name: str, defense: str, owned: Owned) -> str:
         recipe = self.recipe(defense)
-        for missing in _missing(self.lenses[name].steps, self._known(name, defense, owned)):
-            return NEEDS[missing]
-        lens = self._lens(name, defense, owned)
-        inputs, outputs = (recipe.inputs, recipe.outputs) if isinstance(recipe, Defense) else ((), ())
-        if any(isinstance(it, FittedLens) for it in lens) and any(isinstance(it, LabelOnly) for it in outputs):
-            return "its answers are labels only"
-        if any(isinstance(it, (PartialBayes, PartialBayesBound)) for it in lens) and inputs:
-            return "no clean answer tells what an input defense makes of it"
-        if any(isinstance(it, Timing) for it in lens) and not inputs:
-            return "every answer takes as long"
-        return ""
-
-
-NEEDS = {
-    "rehearsal": "it has no input or output defense that could be rehearsed",
-    "defense": "it is not one map of single probabilities",
-}
+        for reason in _missing(self.lenses[name].steps, self._known(name, defense, owned)):
+            return reason
+        suspected = recipe if isinstance(recipe, Defense) else Defense()  # which rung of a ladder answers is not known
+        reasons = (lens.incompatible(suspected) for lens in self._lens(name, defense, owned))
+        return next(filter(None, reasons), "")
 
 
 def _known_of(recipe: Defense | Ladder, *, leaked: bool = False) -> dict[str, Any]:
@@ -184,11 +170,10 @@ def _known_of(recipe: Defense | Ladder, *, leaked: bool = False) -> dict[str, An
 
 
 def _missing(steps: tuple[Table, ...], known: Mapping[str, Any]) -> Iterator[str]:
-    """Which of the fields in `NEEDS` a lens cannot do without and nobody fills."""
+    """Why the defense does not fill the fields that these lenses need and leave open."""
     for step in steps:
-        kind = registry.vocabulary().get(str(step.get("kind")))
-        fields = known_fields(kind) if kind is not None else {}
-        yield from (it for it in NEEDS if it in fields and it not in step and it not in known)
+        needs: Mapping[str, str] = getattr(registry.vocabulary().get(str(step.get("kind"))), "needs", {})
+        yield from (reason for field, reason in needs.items() if field not in step and field not in known)
 
 
 def _kind(recipe: Any, kind: Any, where: str) -> Any:

@@ -7,7 +7,7 @@ import cyclopts
 
 from feint.cli import audit, audit_log, bench, demo, evaluate, export, fit, keys, report, serve, steal, train
 from feint.cli.app import app
-from feint.errors import FeintError
+from feint.errors import FeintError, one_line
 
 __all__ = [
     "app",
@@ -32,7 +32,7 @@ def main(words: Sequence[str] | None = None) -> None:
     try:
         app(sys.argv[1:] if words is None else words, exit_on_error=False, print_error=False)
     except (FeintError, cyclopts.CycloptsError) as error:
-        _fail(" ".join(str(error).split()))
+        _fail(one_line(error))
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise

@@ -1,6 +1,5 @@
 """`feint audit`."""
 
-import hashlib
 import re
 import sys
 from pathlib import Path
@@ -136,6 +135,7 @@ def _behind(
 ) -> "FromAnswers":
     """The model of a server; what it answered is kept in the audit's directory."""
     from feint.client import RemoteService
+    from feint.recipes.recipe import short_hash
     from feint.victims import FromAnswers
 
     if url is None or model is None or victim is not None:
@@ -143,5 +143,5 @@ def _behind(
         raise BadInput("no model" if victim is None else "two models", known, "name one of them, whole")
     server = RemoteService(url, model=model, keys=keys)
     ask = server.oracle(budget=sys.maxsize).try_ask
-    kept = folder / ".work" / "endpoint" / hashlib.sha256(server.name.encode()).hexdigest()[:16]
+    kept = folder / ".work" / "endpoint" / short_hash(server.name)
     return FromAnswers(ask, name=server.name, shape=server.shape, classes=server.classes, folder=kept)

@@ -32,12 +32,13 @@ def fit(method: str, /, *, victim: Path, data: str, out: Path, outliers: str | N
     import feint
     from feint.cli.terminal import bars
     from feint.data import pools
-    from feint.defense import Fittable
+    from feint.defense import Defense
     from feint.defenses.boundary import Boundary
+    from feint.fitting import Fittable
     from feint.recipes import registry, store
 
     recipe = registry.parse(method)
-    if not isinstance(recipe, (Boundary, Fittable)):
+    if not isinstance(recipe, Boundary | Defense | Fittable):
         raise BadInput(f"{recipe!r}", "a defense that learns, like APGP(top=1)", "use it as it is: nothing to fit")
     model, inputs = feint.victims.load(victim), pools.parse_split(data)
     given = {"outliers": pools.parse_split(outliers) if outliers else None, "seed": seed}

@@ -16,6 +16,7 @@ from torch import Tensor
 from feint.data.readers import Parts, divide
 from feint.data.sources import HELD_OUT, HELD_OUT_DEFAULT, SOURCES, Source, find
 from feint.errors import BadInput, DamagedFile
+from feint.recipes.recipe import fingerprint
 from feint.recipes.store import atomic_write
 
 
@@ -135,7 +136,7 @@ def load(name: str, *, size: int | None = None) -> Dataset:
     source, title = SOURCES.get(name, Source()), name if size is None else f"{name}@{size}"
     size = size or source.size
     reader, origin = find(name, source, size)
-    key = hashlib.sha256(json.dumps([1, origin, size]).encode()).hexdigest()[:12]
+    key = fingerprint([1, origin, size], 12)
     folder = Path(os.environ.get("FEINT_CACHE", Path.home() / ".cache" / "feint")) / f"{name}-{key}"
     if not (folder / "about.json").exists():
         parts, classes = reader()

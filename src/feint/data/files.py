@@ -10,7 +10,7 @@ from feint import data
 from feint._optional import require
 from feint.data import Split
 from feint.data.pools import parse_pool
-from feint.errors import BadInput, DamagedFile, FeintError, MissingData
+from feint.errors import BadInput, DamagedFile, FeintError, MissingData, MixedSizes, one_line
 
 Shape = tuple[int, int, int] | None
 KINDS = "a data set, a directory of CLASS/*.png or *.parquet, or an .npz with images and labels"
@@ -94,8 +94,8 @@ def _from_folder(path: Path, shape: Shape, labelled: bool) -> tuple[np.ndarray, 
     part = found["test" if "test" in found else next(iter(found))]
     try:
         (images, labels), _ = data.decode_part(part, None, labelled=labelled)
-    except BadInput as error:
-        if shape is None or "several sizes" not in str(error):
+    except MixedSizes:
+        if shape is None:
             raise
         (images, labels), _ = data.decode_part(part, shape[1], labelled=labelled)
     return images, labels
@@ -114,6 +114,4 @@ def _opened(path: Path) -> Any:
     except (OSError, ValueError, RuntimeError) as error:
         if isinstance(error, FeintError):
             raise
-        raise DamagedFile(
-            f"{path} ({' '.join(str(error).split())[:160]})", KINDS, "bring the data into that form"
-        ) from error
+        raise DamagedFile(f"{path} ({one_line(error, 160)})", KINDS, "bring the data into that form") from error

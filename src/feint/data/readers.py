@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from feint._optional import require
-from feint.errors import BadInput, DamagedFile, FeintError, MissingData
+from feint.errors import BadInput, DamagedFile, FeintError, MissingData, MixedSizes
 
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # from the package dataset-fashion-mnist
 FASHION = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
@@ -93,7 +93,7 @@ def decode_part(
     rows = part.cast_column(image, datasets.Image())
     pairs = [(_pixels(row[image], size), row[label] if label else 0) for row in rows]
     if len({pixels.shape for pixels, _ in pairs}) > 1:
-        raise BadInput("images of several sizes", "one size", "load the set with a size, in pixels")
+        raise MixedSizes("images of several sizes", "one size", "load the set with a size, in pixels")
     if not pairs:
         raise BadInput("no images", "one at least", "check the directory")
     images = np.stack([pixels for pixels, _ in pairs])

@@ -112,7 +112,7 @@ def _averaging_missing(side: _Side) -> Finding:
     """Draws are keyed to the query, so that asking it again (`Averaged`) reads the same answer: only copies help."""
     for defense, budget in side.cells:
         rows = side.of(defense, budget)
-        if traits.draws(rows[0]) and not any("Smoothed" in traits.lenses(row) for row in rows):
+        if traits.draws(rows[0]) and not any(map(traits.averages_copies, rows)):
             for row in rows:
                 yield row, Flag("averaging-missing")
 

@@ -6,8 +6,8 @@
 import functools
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from feint.data import Split
 from feint.evaluation.memory import added_mb
+from feint.i18n import LANGUAGES
 from feint.query import Query
 from feint.service import Service
 from feint.victims import answers, predict
@@ -76,6 +77,11 @@ def auroc(confidence: Tensor, right: Tensor) -> float:
     return (won / (hits.sum() * misses.sum())).item()
 
 
+def confidence_auroc(p: Tensor, y: Tensor) -> float:
+    """Return the AUROC of the largest probability as a sign of a right answer."""
+    return auroc(p.amax(-1), p.argmax(-1) == y)
+
+
 def rounded(p: Tensor, decimals: int = DECIMALS) -> Tensor:
     """The answers as a client reads them from an API that returns so many decimals."""
     return p.double().round(decimals=decimals)
@@ -89,6 +95,97 @@ def stealer_accuracy(surrogate: nn.Module, test: Split) -> float:
 def fidelity(surrogate: nn.Module, victim: nn.Module, test: Split) -> float:
     """Share of the test set on which surrogate and undefended victim agree."""
     return label_kept(answers(surrogate, test), answers(victim, test))
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The answers to a test set: clean `p`, defended `q`, `seen` as an API rounds them, and the true classes `y`."""
+
+    p: Tensor
+    q: Tensor
+    seen: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score of a row: how it is measured, and how tables show it.
+
+    Attributes:
+        name: Key of the score in a row.
+        group: "theft" (a surrogate), "utility" (honest clients), "cost" (the owner) or "springboard" (later attacks).
+        unit: "%" for shares, which tables show times 100.
+        decimals: As tables show it.
+        labels: Head of its column in English and Chinese; empty for a score that no table shows.
+        measure: The score of a defense's answers; None where it takes more than answers.
+        in_summary: Whether the table that a bench prints has it.
+    """
+
+    name: str
+    group: str
+    unit: str
+    decimals: int
+    labels: tuple[str, ...] = ()
+    measure: Callable[[Answered], float] | None = None
+    in_summary: bool = False
+
+    def label(self, language: str = "en") -> str:
+        """Return the head of its column."""
+        return self.labels[LANGUAGES.index(language)]
+
+    def shown(self, scores: Mapping[str, float]) -> str:
+        """Return the score as a table shows it; empty where it was not measured."""
+        factor = 100 if self.unit == "%" else 1
+        return f"{factor * scores[self.name]:.{self.decimals}f}" if self.name in scores else ""
+
+
+METRICS = (
+    Metric("stealer_accuracy", "theft", "%", 1, ("Stealer accuracy", "窃取准确率")),
+    Metric("fidelity", "theft", "%", 1, ("Fidelity", "保真度")),
+    Metric(
+        "defender_accuracy",
+        "utility",
+        "%",
+        2,
+        ("Defender accuracy", "防御后准确率"),
+        measure=lambda of: accuracy(of.seen, of.y),
+        in_summary=True,
+    ),
+    Metric(
+        "victim_accuracy",
+        "utility",
+        "%",
+        2,
+        ("Victim accuracy", "受害模型准确率"),
+        measure=lambda of: accuracy(of.p, of.y),
+    ),
+    Metric("label_kept", "utility", "%", 2, ("Label kept", "标签保持率"), measure=lambda of: label_kept(of.seen, of.p)),
+    Metric("order_kept", "utility", "%", 2, measure=lambda of: order_kept(of.seen, of.p)),
+    Metric("kl", "utility", "nats", 2, ("KL", "KL 散度"), measure=lambda of: kl(of.q, of.p), in_summary=True),
+    Metric("l1", "utility", "", 2, ("L1", "L1 距离"), measure=lambda of: l1(of.q, of.p), in_summary=True),
+    Metric("cosine", "utility", "", 2, measure=lambda of: cosine(of.q, of.p)),
+    Metric("ece", "utility", "", 3, ("ECE", "校准误差（ECE）"), measure=lambda of: ece(of.seen, of.y)),
+    Metric("victim_ece", "utility", "", 3, measure=lambda of: ece(of.p, of.y)),
+    Metric("auroc", "utility", "", 3, ("AUROC", "AUROC"), measure=lambda of: confidence_auroc(of.seen, of.y)),
+    Metric("victim_auroc", "utility", "", 3, measure=lambda of: confidence_auroc(of.p, of.y)),
+    Metric("added_ms_per_1000", "cost", "ms", 2, ("Added ms", "附加毫秒"), in_summary=True),
+    Metric("added_mb_per_1000", "cost", "MiB", 2, ("Added MiB", "附加内存（MiB）")),
+    Metric("transfer_random", "springboard", "%", 1, ("Random signs", "随机扰动")),
+    Metric("transfer_fgsm", "springboard", "%", 1, ("Transfer, FGSM", "FGSM 迁移率")),
+    Metric("transfer_pgd", "springboard", "%", 1, ("Transfer, PGD", "PGD 迁移率")),
+    Metric("membership_auroc", "springboard", "", 3, ("Membership, AUROC", "成员推断 AUROC")),
+    Metric("membership_tpr", "springboard", "%", 1, ("Membership, found at 1% false", "误报率 1% 时的成员检出率")),
+)
+
+
+def metric(name: str) -> Metric:
+    """Return the metric of this name."""
+    return next(known for known in METRICS if known.name == name)
+
+
+def group(name: str) -> list[Metric]:
+    """Return the metrics of a group that tables show, in their order."""
+    return [known for known in METRICS if known.group == name and known.labels]
 
 
 def utility(
@@ -105,22 +202,10 @@ def utility(
     asked = [Query(test.inputs(rows), client="honest") for rows in torch.arange(len(test)).split(500)]
     q = torch.cat([service(query).p for query in asked])
     p, y = answers(service.model, test) if clean is None else clean, test.labels
-    seen = rounded(q, decimals)
-    scores = {
-        "defender_accuracy": accuracy(seen, y),
-        "victim_accuracy": accuracy(p, y),
-        "label_kept": label_kept(seen, p),
-        "order_kept": order_kept(seen, p),
-        "kl": kl(q, p),
-        "l1": l1(q, p),
-        "cosine": cosine(q, p),
-        "ece": ece(seen, y),
-        "victim_ece": ece(p, y),
-        "auroc": auroc(seen.amax(-1), seen.argmax(-1) == y),
-        "victim_auroc": auroc(p.amax(-1), p.argmax(-1) == y),
-        "added_mb_per_1000": added_mb(_steps(service, test, 1000)),
-        "added_ms_per_1000": added_ms_per_1000(service, test),
-    }
+    answered = Answered(p, q, rounded(q, decimals), y)
+    scores = {known.name: known.measure(answered) for known in METRICS if known.measure is not None}
+    scores["added_mb_per_1000"] = added_mb(_steps(service, test, 1000))
+    scores["added_ms_per_1000"] = added_ms_per_1000(service, test)
     return {name: score for name, score in scores.items() if not math.isnan(score)}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from feint.errors import DamagedFile
 from feint.evaluation import jsonl
-from feint.evaluation.metrics import interval
+from feint.evaluation.metrics import group, interval
 from feint.recipes.store import atomic_write
 
 FORMAT = 2  # 2 brought victim, phases, error and flags
@@ -193,6 +193,6 @@ def _row(table: dict[str, Any], where: str) -> Row:
 
 def _over_seeds(rows: list[Row]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     n = int(rows[0].scores["n_test"])
-    shares = {name: [row.scores[name] for row in rows] for name in ("stealer_accuracy", "fidelity")}
+    shares = {name: [row.scores[name] for row in rows] for name in (known.name for known in group("theft"))}
     means = {name: float(np.mean(values)) for name, values in shares.items()}
     return means, {name: interval(values, n) for name, values in shares.items()}

@@ -17,8 +17,8 @@ Cells = Mapping[str, list[Row]]  # the rows of one defense and budget, by attack
 class Robust:
     """The worst case of a defense over all attacks and lenses, with a 95 % interval.
 
-    `attack` is the one that got the share, over so many `seeds`; `naive` is the best share of those who believe the
-    answers as they are, None where none was run.
+    `attack` is the one that got the share, over so many `seeds`, and `labels_only` whether it reads labels alone;
+    `naive` is the best share of those who believe the answers as they are, None where none was run.
     """
 
     share: float
@@ -28,6 +28,7 @@ class Robust:
     budget: int
     seeds: int
     naive: float | None
+    labels_only: bool = False
 
 
 def robust(results: Results, defense: str, budget: int | None = None, score: str = "stealer_accuracy") -> Robust | None:
@@ -50,6 +51,7 @@ def robust(results: Results, defense: str, budget: int | None = None, score: str
         cells[worst][0].budget,
         len(cells[worst]),
         max(believers, default=None),
+        traits.labels_only(cells[worst][0]),
     )
 
 

@@ -5,16 +5,14 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from feint import attacks
 from feint.defenses import outputs, scores
 from feint.errors import FeintError
 from feint.evaluation.results import Row
-from feint.recipes.recipe import exported_recipes, from_table
+from feint.recipes.recipe import PLUGINS, exported_recipes, from_table, joined
+from feint.recipes.registry import vocabulary
 
 Table = Mapping[str, Any]
-TACTICS = {"Sybil", "LowAndSlow"}  # lenses that change who asks and when, and no answer
-ATTACKS = exported_recipes(attacks)
-METHODS = exported_recipes(outputs, scores)  # what an output defense is made of, but for what it has learned
+METHODS = joined(exported_recipes(outputs, scores), PLUGINS)  # parts of an output defense, but for what it has learned
 
 
 def undefended(row: Row) -> bool:
@@ -40,38 +38,48 @@ def keeps_label(row: Row, utility: Mapping[str, float]) -> bool:
 
 def tells_labels_alone(row: Row) -> bool:
     """Whether the defense answers with labels, so that every thief sees these alone."""
-    return all("LabelOnly" in (it["kind"] for it in rung["outputs"]) for rung in rungs(row))
+    return all(any(trait(step, "labels_only") for step in rung["outputs"]) for rung in rungs(row))
 
 
 def draws(row: Row) -> bool:
-    """Whether the defense's answers are randomised: some part of it has a `key`, which decides the draw."""
-    return any("key" in table for table in tables(row.recipe["defense"]))
+    """Whether the defense's answers are randomised, by any part of it."""
+    return any(trait(table, "randomised") for table in tables(row.recipe["defense"]))
 
 
 def noisy(row: Row) -> bool:
     """Whether what the thief read holds noise, which a good surrogate does not reproduce."""
-    return draws(row) or "Smoothed" in lenses(row)
+    return draws(row) or averages_copies(row)
 
 
-def lenses(row: Row) -> tuple[str, ...]:
-    """The names of the lenses that the attack looks through."""
-    return tuple(lens["kind"] for lens in row.recipe["attack"].get("lenses", ()))
+def averages_copies(row: Row) -> bool:
+    """Whether the attack asks altered copies of each input, through some lens."""
+    return any(trait(lens, "randomised") for lens in lenses(row))
+
+
+def lenses(row: Row) -> tuple[Table, ...]:
+    """The lenses that the attack looks through."""
+    return tuple(row.recipe["attack"].get("lenses", ()))
+
+
+def trait(step: Table, name: str, default: bool = False) -> bool:
+    """Whether the class of a method declares the trait `name`; the `default` where the class is not known here."""
+    return getattr(vocabulary().get(step.get("kind", "")), name, default)
 
 
 def naive(row: Row) -> bool:
     """Whether the thief believes the answers as they are: no lens, and an attack that makes nothing else of them."""
-    kind = ATTACKS.get(row.recipe["attack"]["kind"])
-    return not lenses(row) and getattr(kind, "is_naive", True)
+    return not lenses(row) and trait(row.recipe["attack"], "is_naive", default=True)
 
 
 def labels_only(row: Row) -> bool:
     """Whether the thief reads the label of each answer and nothing else."""
-    return {"HardLabels"} == set(lenses(row)) - TACTICS
+    reading = [lens for lens in lenses(row) if trait(lens, "rereads", default=True)]
+    return bool(reading) and all(trait(lens, "labels_only") for lens in reading)
 
 
 def upper_bound(row: Row) -> bool:
     """Whether a lens holds what no real attacker has. Lenses that Feint does not know are taken to be honest."""
-    return any(getattr(ATTACKS.get(lens), "upper_bound", False) for lens in lenses(row))
+    return any(trait(lens, "upper_bound") for lens in lenses(row))
 
 
 def attack_alone(row: Row) -> str:

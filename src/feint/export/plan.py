@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from feint.defense import Defense, Ladder
-from feint.defenses.access import SequentialTest
 from feint.errors import BadInput, NotExportable
 from feint.export.tracing import SERVE, Parts
 from feint.gateway.models import imprint
@@ -60,8 +59,8 @@ def make_plan(defense: Defense | Ladder, *, gateway: bool, rung: int | None) -> 
     for step in [step for it in rungs for step in it.inputs]:
         raise NotExportable(f"{step!r}, an input defense", "defenses that look at answers", SERVE)
     for rule in plan.rules:
-        if type(rule).__name__ not in imprint.RULES:
-            raise NotExportable(f"{rule!r}", f"one of {', '.join(imprint.RULES)}, which run without torch", SERVE)
+        if not getattr(rule, "servable", False):
+            raise NotExportable(f"{rule!r}", "an access rule that runs without torch (servable = True)", SERVE)
     return plan
 
 
@@ -76,17 +75,17 @@ def _rung(defense: Defense | Ladder, rung: int) -> Defense:
 
 def _scores(defense: Defense | Ladder) -> tuple[Any, ...]:
     """What the detectors look at."""
-    detectors = defense.detectors if isinstance(defense, Ladder) else ()
+    detectors: tuple[Any, ...] = tuple(defense.detectors) if isinstance(defense, Ladder) else ()
     for detector in detectors:
-        if not isinstance(detector, SequentialTest):
-            raise NotExportable(f"{detector!r}", "SequentialTest, the detector that needs one number a query", SERVE)
-    return tuple(detector.score for detector in detectors if isinstance(detector, SequentialTest))
+        if not getattr(detector, "exportable", False):
+            raise NotExportable(f"{detector!r}", "a detector that needs one number a query, as SequentialTest", SERVE)
+    return tuple(detector.score for detector in detectors)
 
 
 def _martingales(defense: Defense | Ladder) -> dict[str, np.ndarray]:
     """What each detector bets, as arrays."""
-    detectors = defense.detectors if isinstance(defense, Ladder) else ()
-    martingales = [it.martingale() for it in detectors if isinstance(it, SequentialTest)]
+    detectors: tuple[Any, ...] = tuple(defense.detectors) if isinstance(defense, Ladder) else ()
+    martingales = [it.martingale() for it in detectors]
     return {
         f"detector_{i}/{name}": np.asarray(getattr(it, name)) for i, it in enumerate(martingales) for name in MARTINGALE
     }

@@ -15,7 +15,7 @@ from torch.export import Dim
 from feint._optional import require
 from feint.defense import Defense, OutputDefense, bind
 from feint.defenses.outputs import Output
-from feint.errors import FeintError, NotExportable
+from feint.errors import FeintError, NotExportable, one_line
 from feint.ledger import Ledger
 
 OPSET = 18
@@ -144,7 +144,7 @@ def reason(error: Exception) -> str:
         return error.args[0]
     branches = "data-dependent" in str(error) or "dynamic" in str(error)
     said = "what it does next depends on the data" if branches else f"{type(error).__name__}: {error}"
-    return " ".join(said.split())[:120]
+    return one_line(said, 120)
 
 
 @contextlib.contextmanager

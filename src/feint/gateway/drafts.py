@@ -9,7 +9,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -174,7 +174,33 @@ class SharedDraft(Draft):
 
 
 class Store(Protocol):
-    """Where a ledger is kept. Every method raises `StoreLost` where that does not answer."""
+    """Storage of a ledger: the accounts of one model's clients, and one account that all of them share.
+
+    An account has a version, which every change raises by 1, totals by name, rows by name, and used tokens until they
+    expire. A store changes accounts by `commit` alone, with optimistic concurrency: a `Part` states the version that it
+    was made for, and is committed whole or not at all.
+
+    - Both accounts change in one atomic step, or neither does. Commits of all processes that use one URL are in one
+      order; only a store with `shared` may be used by processes on several machines.
+    - A part whose `version` is not the account's, or of whose `tokens` one was used and has not expired at `now`, is a
+      conflict: nothing changes, and both accounts come back as `Other`, with those of the part's tokens that are used.
+    - Of a part without a version (the shared account, where nothing was read of it) `added` is repeated in its order:
+      each total becomes max(total, floor) + amount where that is within `limit`. It is a conflict unless each addition
+      is possible exactly where its `done` says.
+    - Otherwise totals are replaced, tokens are remembered until they expire, and rows are appended, after those before
+      were dropped where the part says so.
+
+    `MemoryStore` is the reference: tests/test_ledger_stores.py holds every other store to its answers. Every method
+    raises `StoreLost` where the storage does not answer. A class is found by the scheme of a URL: Feint's own in
+    `feint.gateway.stores.STORES`, others as entry points of the group `feint.stores`.
+    """
+
+    shared: ClassVar[bool]
+
+    @classmethod
+    def open(cls, url: str, model: str) -> "Store":
+        """Return the ledger of a model at a URL. Raises `BadRecipe` for a URL that is not one of this store's."""
+        ...
 
     async def commit(self, client: str, own: Part, shared: Part | None) -> Other | None:
         """Change both accounts in one atomic step: None where that was done. `Other` where anything was otherwise than

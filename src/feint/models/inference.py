@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from feint.data import Split
 from feint.errors import BadInput
+from feint.probabilities import on_simplex
 from feint.query import ask
 
 
@@ -28,7 +29,7 @@ def logits(model: nn.Module, x: Tensor) -> Tensor:
         return z
     if not z.isfinite().all():
         raise BadInput("logits that are not finite", "finite logits", "look for an overflow in the model")
-    if z.amin() >= 0 and ((z.sum(-1) - 1).abs() < 1e-4).all():
+    if on_simplex(z, 1e-4):
         raise BadInput(
             "a model that returns probabilities", "logits",
             "wrap it: feint.victims.FromProbabilities(model), on the command line --probabilities",
@@ -84,9 +85,7 @@ class FromProbabilities(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         p = self.model(x)
         tracing = torch.compiler.is_exporting()  # a graph cannot raise
-        if (
-            not tracing and len(p) and not (p.amin() >= 0 and ((p.sum(-1) - 1).abs() < 1e-3).all())
-        ):  # so that NaN is refused as well
+        if not tracing and not on_simplex(p):
             low, high = (value.item() for value in p.detach().aminmax())
             raise BadInput(
                 f"rows from {low:.3g} to {high:.3g}, which are no probabilities", "rows on the simplex",

@@ -9,7 +9,7 @@ import safetensors
 import safetensors.torch
 from torch import nn
 
-from feint.errors import DamagedFile, MissingData, NotFitted
+from feint.errors import DamagedFile, MissingData, NotFitted, one_line
 from feint.models.networks import Classifier, Network
 from feint.recipes import store
 
@@ -44,7 +44,7 @@ def load_weights(path: Path | str, network: Network) -> Classifier:
         raise DamagedFile(f"{path} ({error})", "a safetensors file", "write it again") from error
     except RuntimeError as error:  # torch's word for names and shapes that do not fit
         raise DamagedFile(
-            f"{path}, whose tensors do not fit ({' '.join(str(error).split())[:160]} …)",
+            f"{path}, whose tensors do not fit ({one_line(error, 160)} …)",
             f"those of Feint's {network.name} for inputs {network.shape} and {network.classes} classes",
             "check --network; a network of your own comes as package.module:factory or as an ONNX file",
         ) from error

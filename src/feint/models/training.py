@@ -5,7 +5,6 @@ as plain float32 (500 → 1,500 images/s on two cores); on a GPU the same two li
 """
 
 import copy
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from feint.models.cuda_graph import GraphedStep
 from feint.models.networks import Classifier, Ensemble, Network
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.recipes import store
+from feint.recipes.recipe import short_hash
 from feint.recipes.store import fingerprint
 
 
@@ -186,7 +186,7 @@ def _once(model: Model, task: _Task, progress: ProgressCallback, name: str) -> t
     """`model` trained, and the losses of its epochs: from the watch's folder where that was done before."""
     if progress.folder is None:
         return _fit(model, task, progress, None)
-    done = progress.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:8]}-{task.fingerprint()}"
+    done = progress.folder / f"{short_hash(name, 8)}-{task.fingerprint()}"
     if not done.exists():
         checkpoint = done.with_suffix(".pt")
         fitted, losses = _fit(model, task, progress, checkpoint)

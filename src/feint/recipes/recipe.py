@@ -7,13 +7,28 @@ and a table of plain values for TOML and JSON. An unknown name or field is an er
 import ast
 import difflib
 import functools
+import hashlib
 import inspect
-from collections.abc import Callable, Mapping
+import json
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from importlib import metadata
 from types import ModuleType
 from typing import Any
 
-from feint.errors import BadRecipe, UnknownName
+from feint.errors import BadRecipe, UnknownName, one_line
+
+
+def short_hash(content: str | bytes | memoryview, digits: int = 16) -> str:
+    """Return the first hexadecimal digits of the SHA-256 of text, in UTF-8, or bytes."""
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[:digits]
+
+
+def fingerprint(plain: object, digits: int = 16) -> str:
+    """Return the first hexadecimal digits of the SHA-256 of plain values, written as JSON with sorted keys."""
+    return short_hash(json.dumps(plain, sort_keys=True), digits)
+
 
 Vocabulary = Mapping[str, Callable[..., Any]]
 
@@ -22,6 +37,66 @@ def exported_recipes(*rooms: ModuleType) -> dict[str, Callable[..., Any]]:
     """Every recipe that the rooms export, by name."""
     exported: dict[str, Any] = {name: getattr(room, name) for room in rooms for name in room.__all__}
     return {name: thing for name, thing in exported.items() if is_dataclass(thing)}  # pyright: ignore[reportReturnType]
+
+
+class Plugins(Mapping[str, Callable[..., Any]]):
+    """Recipes of other installed packages, by class name; a class is imported when it is asked for.
+
+    A package names its classes as entry points of the group `feint.methods`: `Halved = "package.module:Halved"`. A file
+    can therefore import nothing but what the owner of the machine has installed as methods of Feint.
+    """
+
+    group = "feint.methods"
+
+    def __getitem__(self, name: str) -> Callable[..., Any]:
+        """Return the class. Raises `KeyError` for an unknown name, and `BadRecipe` for a class that is no recipe."""
+        if name not in self._classes:
+            entry = self._entries[name]
+            try:
+                kind = entry.load()
+            except Exception as error:  # a stranger's module may raise anything
+                raise BadRecipe(
+                    f"{name} of {entry.value}, which fails ({one_line(error, 160)})", "a class", "mend that package"
+                ) from error
+            if not (isinstance(kind, type) and is_dataclass(kind) and kind.__name__ == name):
+                raise BadRecipe(f"{name} of {entry.value}", f"a frozen dataclass called {name}", "mend its entry point")
+            self._classes[name] = kind
+        return self._classes[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @functools.cached_property
+    def _classes(self) -> dict[str, Callable[..., Any]]:
+        return {}
+
+    @functools.cached_property
+    def _entries(self) -> dict[str, metadata.EntryPoint]:
+        known: dict[str, metadata.EntryPoint] = {}
+        for entry in metadata.entry_points(group=self.group):
+            if known.setdefault(entry.name, entry).value != entry.value:
+                two = f"{known[entry.name].value} and {entry.value}"
+                raise BadRecipe(f"two methods called {entry.name}, {two}", "one", "uninstall one of the packages")
+        return known
+
+    def clear(self) -> None:
+        """Look again for installed packages when the next name is asked for."""
+        for name in ("_classes", "_entries"):
+            vars(self).pop(name, None)
+
+
+PLUGINS = Plugins()
+
+
+def joined(*words: Vocabulary) -> Vocabulary:
+    """Return all of these words; of those with one name the first counts."""
+    return ChainMap(*words)  # pyright: ignore[reportArgumentType]  # it is only read
 
 
 @functools.cache  # a suite asks for them a thousand times: most of what reading one took

@@ -2,13 +2,14 @@
 
 import functools
 import tomllib
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from feint.errors import BadInput, DamagedFile
+from feint.errors import BadInput, BadRecipe, DamagedFile
 from feint.recipes import store
-from feint.recipes.recipe import exported_recipes, from_table
+from feint.recipes.recipe import PLUGINS, exported_recipes, from_table, joined
 from feint.recipes.recipe import parse as parse_text
 
 # By name, since the registry lies below everything that it lists; imported when a recipe is first read.
@@ -39,14 +40,23 @@ ALIASES = {  # how older recipes and result rows spell a class that has another 
 
 
 @functools.cache
-def vocabulary(victim: str | None = None) -> dict[str, Any]:
-    """Attacks, lenses, defenses, scores, and what they are made of. `Loaded("DIR")` is the recipe in a directory."""
+def vocabulary(victim: str | None = None) -> Mapping[str, Any]:
+    """Return everything that a recipe may be made of, by name.
+
+    Attacks, lenses, defenses, scores and their parts, then the methods of other packages (`recipe.Plugins`).
+    `Loaded("DIR")` is the recipe in a directory.
+
+    Raises:
+        BadRecipe: a package's method takes a name of Feint's.
+    """
     pairs = [part.split(":") for part in PARTS]
     parts = {name: getattr(import_module(module), name) for module, name in pairs}
-    known = (
-        exported_recipes(*map(import_module, ROOMS)) | parts | {"Loaded": lambda folder: load(folder, victim=victim)}
-    )
-    return known | {old: known[new] for old, new in ALIASES.items()}
+    rooms = exported_recipes(*map(import_module, ROOMS))
+    known = rooms | parts | {"Loaded": lambda folder: load(folder, victim=victim)}
+    known |= {old: known[new] for old, new in ALIASES.items()}
+    if taken := known.keys() & PLUGINS.keys():
+        raise BadRecipe(f"a package's method called {min(taken)}", "a name that Feint does not use", "rename the class")
+    return joined(known, PLUGINS)
 
 
 def load(folder: str, *, victim: str | None = None) -> Any:

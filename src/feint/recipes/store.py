@@ -128,7 +128,8 @@ def load(path: Path | str, words: recipes.Vocabulary) -> Stored:
         table = tomllib.loads((path / RECIPE).read_text())
         tensors = load_file(path / TENSORS)
         form, expected = table["feint"]["format"], table["feint"]["fingerprint"]
-        known = {**words, "Weights": lambda fingerprint: Weights(fingerprint, with_prefix(f"{fingerprint}/", tensors))}
+        weights = {"Weights": lambda fingerprint: Weights(fingerprint, with_prefix(f"{fingerprint}/", tensors))}
+        known = recipes.joined(weights, words)
         recipe = recipes.from_table(table["recipe"], known) if form == FORMAT else None
         about = table["about"]
     except (OSError, ValueError, KeyError, TypeError, BadRecipe, safetensors.SafetensorError) as error:

@@ -7,10 +7,11 @@ import numpy as np
 
 from feint.evaluation import traits
 from feint.evaluation.checks import find_flags, verdict
+from feint.evaluation.metrics import group
 from feint.evaluation.results import ResultRow, Results, Row
 from feint.evaluation.robust import Robust, robust, thefts
 
-SPRINGBOARD = "transfer_random", "transfer_fgsm", "transfer_pgd", "membership_auroc", "membership_tpr"
+SPRINGBOARD = [known.name for known in group("springboard")]
 
 FlaggedFigure = dict[tuple[str, int], dict[str, list[str]]]  # the attacks on a defense at a budget, and their numbers
 

@@ -1,37 +1,19 @@
 """The table of results that is printed everywhere."""
 
+from feint.evaluation.metrics import METRICS, group
 from feint.evaluation.results import ResultRow, Results
 from feint.evaluation.robust import robust
 
-HEADS = (  # accuracies in percent with 95 % intervals, KL in nats, added milliseconds per 1,000 queries
-    "Defense",
-    "Attack",
-    "Queries",
-    "Seeds",
-    "Stealer accuracy",
-    "Fidelity",
-    "Defender accuracy",
-    "KL",
-    "L1",
-    "Added ms",
-)
+SHARES, UTILITY = group("theft"), [known for known in METRICS if known.in_summary]
+# accuracies in percent with 95 % intervals, KL in nats, added milliseconds per 1,000 queries
+HEADS = ("Defense", "Attack", "Queries", "Seeds", *(known.label() for known in [*SHARES, *UTILITY]))
 
 
 def cells(line: ResultRow) -> list[str]:
     """One line of the table; what was not measured stays empty."""
-    utility = line.utility
-    return [
-        line.defense,
-        line.attack,
-        f"{line.budget:,}",
-        f"{line.seeds}",
-        _share(line, "stealer_accuracy"),
-        _share(line, "fidelity"),
-        f"{100 * utility['defender_accuracy']:.2f}" if utility else "",
-        f"{utility['kl']:.2f}" if utility else "",
-        f"{utility['l1']:.2f}" if utility else "",
-        f"{utility['added_ms_per_1000']:.2f}" if utility else "",
-    ]
+    shares = (_share(line, known.name) for known in SHARES)
+    utility = (known.shown(line.utility) for known in UTILITY)
+    return [line.defense, line.attack, f"{line.budget:,}", f"{line.seeds}", *shares, *utility]
 
 
 def _share(line: ResultRow, score: str) -> str:

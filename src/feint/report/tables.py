@@ -4,24 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from feint.evaluation import checks
+from feint.evaluation.metrics import group, metric
 from feint.evaluation.results import ResultRow
 from feint.evaluation.robust import Robust
 from feint.i18n import Catalog
 from feint.report.published import PublishedValue, measured
-from feint.report.section import SPRINGBOARD, Section
-
-UTILITY = {  # score: its head, its factor, its decimals
-    "defender_accuracy": ("Defender accuracy", 100, 2),
-    "victim_accuracy": ("Victim accuracy", 100, 2),
-    "label_kept": ("Label kept", 100, 2),
-    "kl": ("KL", 1, 2),
-    "l1": ("L1", 1, 2),
-    "ece": ("ECE", 1, 3),
-    "auroc": ("AUROC", 1, 3),
-}
-LANDING = dict(zip(
-    SPRINGBOARD, ("Transfer random", "Transfer FGSM", "Transfer PGD", "Membership AUROC", "Membership TPR"), strict=True
-))  # fmt: skip
+from feint.report.section import Section
 
 
 @dataclass(frozen=True)
@@ -51,7 +39,7 @@ def interval(worst: Robust) -> str:
 
 def headline(section: Section, say: Catalog) -> Table:
     """Robust stealer accuracy beside the naive number, for each defense."""
-    heads = "Defense", "Worst case", "Naive", "Defender accuracy", "Queries", "Seeds", "by", "Verdict"
+    heads = "Defense", "Worst case", "Naive", "", "Queries", "Seeds", "by", "Verdict"
     rows = []
     for name in section.defenses:
         worst, utility, largest = section.robust(name), section.results.utility(name), section.largest(name)
@@ -60,13 +48,15 @@ def headline(section: Section, say: Catalog) -> Table:
             name,
             interval(worst) if worst else "",
             f"{100 * naive.scores['stealer_accuracy']:.1f}" if naive else "",
-            _number(utility, "defender_accuracy", 100, 2),
+            metric("defender_accuracy").shown(utility),
             f"{largest:,}" if largest else "",
             f"{worst.seeds}" if worst else "",
             worst.attack if worst else "",
             verdict(section.verdict(name), say) if largest else "",
         ])  # fmt: skip
-    return Table(say("robust title"), [say(head) for head in heads], rows, say("robust note"))
+    accuracy = metric("defender_accuracy").label(say.name)
+    shown = [say(head) if head else accuracy for head in heads]
+    return Table(say("robust title"), shown, rows, say("robust note"))
 
 
 def verdict(text: str, say: Catalog) -> str:
@@ -76,24 +66,19 @@ def verdict(text: str, say: Catalog) -> str:
 
 def utility(section: Section, say: Catalog) -> Table:
     """What each defense leaves to honest clients."""
-    scores = [name for name in UTILITY if any(name in section.results.utility(it) for it in section.defenses)]
-    heads = [say("Defense"), *(say(UTILITY[name][0]) for name in scores)]
-    rows = [
-        [it, *(_number(section.results.utility(it), name, *UTILITY[name][1:]) for name in scores)]
-        for it in section.defenses
-        if section.results.utility(it)
-    ]
+    measured = {it: section.results.utility(it) for it in section.defenses if section.results.utility(it)}
+    metrics = [known for known in group("utility") if any(known.name in scores for scores in measured.values())]
+    heads = [say("Defense"), *(known.label(say.name) for known in metrics)]
+    rows = [[name, *(known.shown(scores) for known in metrics)] for name, scores in measured.items()]
     return Table(say("utility title"), heads, rows, say("utility note"))
 
 
 def cost(section: Section, say: Catalog) -> Table:
     """What 1,000 queries cost the owner."""
     measured = {it: section.results.utility(it) for it in section.defenses if section.results.utility(it)}
-    rows = [
-        [name, *(_short(scores.get(f"added_{unit}_per_1000")) for unit in ("ms", "mb"))]
-        for name, scores in measured.items()
-    ]
-    return Table(say("cost title"), [say(it) for it in ("Defense", "Added ms", "Added MiB")], rows, say("cost note"))
+    rows = [[name, *(_short(scores.get(known.name)) for known in group("cost"))] for name, scores in measured.items()]
+    heads = [say("Defense"), *(known.label(say.name) for known in group("cost"))]
+    return Table(say("cost title"), heads, rows, say("cost note"))
 
 
 def price(section: Section, per_1000: float, say: Catalog) -> Table:
@@ -109,16 +94,13 @@ def price(section: Section, per_1000: float, say: Catalog) -> Table:
 
 def springboard(section: Section, say: Catalog) -> Table:
     """What the surrogates make possible, where that was measured."""
-    heads = [say(it) for it in ("Defense", "Attack", "Queries", *LANDING.values())]
+    landing = group("springboard")
+    heads = [*map(say, ("Defense", "Attack", "Queries")), *(known.label(say.name) for known in landing)]
     rows = [
-        [defense, attack, f"{budget:,}", *(_landing(scores, name) for name in LANDING)]
+        [defense, attack, f"{budget:,}", *(known.shown(scores) for known in landing)]
         for defense, attack, budget, scores in section.springboard()
     ]
     return Table(say("springboard title"), heads, rows, say("springboard note"), words=2)
-
-
-def _landing(scores: dict[str, float], name: str) -> str:
-    return _number(scores, name, 1, 3) if name.endswith("auroc") else _number(scores, name, 100, 1)
 
 
 def published(section: Section, expected: Iterable[PublishedValue], say: Catalog) -> Table:
@@ -135,9 +117,10 @@ def published(section: Section, expected: Iterable[PublishedValue], say: Catalog
 
 def thefts(section: Section, say: Catalog) -> Table:
     """All thefts, averaged over seeds."""
-    heads = [say(it) for it in ("Defense", "Attack", "Queries", "Seeds", "Stealer accuracy", "Fidelity")]
+    shares = group("theft")
+    heads = [*map(say, ("Defense", "Attack", "Queries", "Seeds")), *(known.label(say.name) for known in shares)]
     rows = [
-        [it.defense, it.attack, f"{it.budget:,}", f"{it.seeds}", _share(it, "stealer_accuracy"), _share(it, "fidelity")]
+        [it.defense, it.attack, f"{it.budget:,}", f"{it.seeds}", *(_share(it, known.name) for known in shares)]
         for it in section.lines
     ]
     return Table(say("thefts title"), heads, rows, say("thefts note"), words=2)
@@ -177,10 +160,6 @@ def _flagged(attacks: Mapping[str, Sequence[str]]) -> str:
 def _share(line: ResultRow, score: str) -> str:
     low, high = line.intervals[score]
     return f"{100 * line.scores[score]:.1f} ({100 * low:.1f}–{100 * high:.1f})"
-
-
-def _number(scores: dict[str, float], name: str, factor: float, decimals: int) -> str:
-    return f"{factor * scores[name]:.{decimals}f}" if name in scores else ""
 
 
 def _short(number: float | None) -> str:

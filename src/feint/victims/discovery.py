@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from feint.errors import BadInput, MissingData
+from feint.errors import BadInput, MissingData, one_line
 from feint.models.inference import FromProbabilities, logits
 from feint.models.networks import Network
 from feint.models.stored import load, load_weights
@@ -73,6 +73,6 @@ def classes_of(model: nn.Module, shape: tuple[int, ...]) -> int:
         if isinstance(error, BadInput):
             raise
         raise BadInput(
-            f"inputs of shape {tuple(shape)} ({' '.join(str(error).split())[:160]})", "inputs that the model takes",
+            f"inputs of shape {tuple(shape)} ({one_line(error, 160)})", "inputs that the model takes",
             "check the data's size and channels",
         ) from error  # fmt: skip

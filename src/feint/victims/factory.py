@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from feint.errors import BadInput, MissingData
+from feint.errors import BadInput, MissingData, one_line
 
 
 def from_factory(place: str) -> nn.Module:
@@ -70,4 +70,4 @@ def _called(place: str, factory: Any) -> Any:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return one_line(f"{type(error).__name__}: {error}", 200)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from feint._optional import require
-from feint.errors import BadInput, DamagedFile, MissingData
+from feint.errors import BadInput, DamagedFile, MissingData, one_line
 
 ELSEWHERE = re.compile(
     rb"\n\x08location\x12(.)", re.DOTALL
@@ -135,4 +135,4 @@ def _digest(path: Path) -> bytes:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    return one_line(error, 200)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from feint.errors import DamagedFile, Refused, Unreachable
+from feint.recipes.recipe import short_hash
 from feint.recipes.store import atomic_write
 from feint.transcript import checksums
 
@@ -74,7 +75,7 @@ class FromAnswers(nn.Module):
     def _write(self, marks: Tensor, p: Tensor) -> None:
         if self._folder is None:
             return
-        name = hashlib.sha256(marks.numpy().tobytes()).hexdigest()[:16]
+        name = short_hash(marks.numpy().tobytes())
         with atomic_write(self._folder / f"{name}.safetensors") as partial:
             safetensors.torch.save_file({"inputs": marks.contiguous(), "p": p.contiguous()}, partial)
 

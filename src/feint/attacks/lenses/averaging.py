@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from feint.attacks.lenses.lens import PointwiseLens
-from feint.errors import BadInput, BadRecipe
+from feint.errors import BadInput, BadRecipe, in_range
 from feint.models.training import augment
 from feint.transcript import checksums
 
@@ -23,8 +23,7 @@ class Averaged(PointwiseLens):
     repeats: int = 3
 
     def __post_init__(self) -> None:
-        if self.repeats < 1:
-            raise BadRecipe(f"repeats={self.repeats}", "1 or more", "change it")
+        in_range(self, "repeats", "1 or more", 1)
 
     @property
     def cost(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -48,6 +47,7 @@ class Smoothed(PointwiseLens):
     """
 
     cite: ClassVar[str] = "tang2024modelguard"
+    randomised: ClassVar[bool] = True
     repeats: int = 3
     crop: int = 4
     flip: bool = True

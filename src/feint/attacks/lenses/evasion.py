@@ -23,6 +23,7 @@ class Sybil(Lens):
     """
 
     cite: ClassVar[str] = "douceur2002sybil"
+    rereads: ClassVar[bool] = False
     clients: int = 10
     burst: int = 1
 
@@ -66,6 +67,7 @@ class LowAndSlow(Lens):
     """
 
     cite: ClassVar[str] = "turner1986directions"
+    rereads: ClassVar[bool] = False
     per_second: float = 1.0
     burst: int = 1
 

@@ -1,18 +1,19 @@
 """What lenses that learn share: a suspected defense, by value, and an oracle whose answers are read anew."""
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from feint.attacks.lenses.lens import Lens, affordable
+from feint.attacks.lenses.lens import Lens, Suspected, affordable
 from feint.attacks.probing import require_probabilities
 from feint.attacks.surrogates import logits
 from feint.data import Split
 from feint.errors import BadInput, Refused
+from feint.fitting import FitContext
 from feint.oracle import Oracle, OracleWrapper
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.transcript import Transcript
@@ -31,21 +32,19 @@ class Simulation(Protocol):
 class Simulator(Protocol):
     """A suspected defense, which can be put before any model. `feint.service.SuspectedDefense` is one."""
 
-    def on(
-        self,
-        model: nn.Module,
-        inputs: Split,
-        *,
-        outliers: Split | None = None,
-        seed: int = 0,
-        progress: ProgressCallback = NO_PROGRESS,
-    ) -> Simulation: ...
+    def on(self, context: FitContext) -> Simulation: ...
 
 
 class FittedLens(Lens):
     """A lens that learns how to read from the `first` answers: it defines `study`."""
 
+    needs: ClassVar[Mapping[str, str]] = {"rehearsal": "it has no input or output defense that could be rehearsed"}
     first: int
+
+    def incompatible(self, defense: Suspected) -> str | None:
+        return (
+            "its answers are labels only" if any(getattr(it, "labels_only", False) for it in defense.outputs) else None
+        )
 
     @abstractmethod
     def study(self, x: Tensor, p: Tensor, *, progress: ProgressCallback = NO_PROGRESS) -> Decoder:

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, Protocol, runtime_checkable
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from feint.attacks.lenses.lens import PointwiseLens
 from feint.attacks.probing import require_probabilities
-from feint.errors import BadInput, BadRecipe
+from feint.errors import BadInput, in_range
 
 EDGE = math.log((1 - 1e-9) / 1e-9)  # probabilities are told apart down to 1e-9
 SCALES = 600  # how many scales of the answer are tried
@@ -53,12 +54,12 @@ class KnownParameters(PointwiseLens):
     """
 
     cite: ClassVar[str] = "lee2019defending"
+    needs: ClassVar[Mapping[str, str]] = {"defense": "it is not one map of single probabilities"}
     defense: Elementwise
     concentration: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0.01 <= self.concentration <= 1e6:
-            raise BadRecipe(f"concentration={self.concentration}", "0.01 (one-hot) to 1e6 (uniform)", "change it")
+        in_range(self, "concentration", "0.01 (one-hot) to 1e6 (uniform)", 0.01, 1e6)
 
     def send(self, x: Tensor) -> Tensor:
         return x

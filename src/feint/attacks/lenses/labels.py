@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from feint.attacks.lenses.lens import PointwiseLens
-from feint.errors import BadRecipe
+from feint.errors import BadRecipe, in_range
 
 DRAWN = 4_000_000  # numbers, over which the expected order statistics are averaged: 400,000 rows of 10 classes
 
@@ -24,6 +24,7 @@ class HardLabels(PointwiseLens):
     """
 
     cite: ClassVar[str] = "orekondy2020prediction"
+    labels_only: ClassVar[bool] = True
 
     def send(self, x: Tensor) -> Tensor:
         return x
@@ -71,8 +72,7 @@ class RankTargets(PointwiseLens):
     concentration: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0.01 <= self.concentration <= 1e6:
-            raise BadRecipe(f"concentration={self.concentration}", "0.01 (one-hot) to 1e6 (uniform)", "change it")
+        in_range(self, "concentration", "0.01 (one-hot) to 1e6 (uniform)", 0.01, 1e6)
 
     def send(self, x: Tensor) -> Tensor:
         return x

@@ -4,7 +4,8 @@ A lens says what to send for an input and how to read what comes back; it pays f
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
@@ -14,12 +15,40 @@ from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.transcript import Transcript
 
 
+class Suspected(Protocol):
+    """A defense, as far as a lens asks what stands before the model and after it."""
+
+    @property
+    def inputs(self) -> Sequence[Any]: ...
+
+    @property
+    def outputs(self) -> Sequence[Any]: ...
+
+
 class Lens(ABC):
-    """A lens is a frozen dataclass that defines `__call__`."""
+    """A lens is a frozen dataclass that defines `__call__`.
+
+    Attributes:
+        cite: Key of the paper in docs/references.bib.
+        upper_bound: Whether it holds what no real attacker has.
+        labels_only: Whether it reads the label of an answer and nothing else.
+        rereads: Whether it changes what an answer is taken for; False where it changes who asks, and when.
+        randomised: Whether it asks copies that are altered at random.
+        needs: Fields that are filled with what is known of the defense, each with why a defense may not tell it.
+        cost: Queries for each input.
+    """
 
     cite: ClassVar[str]
-    upper_bound: ClassVar[bool] = False  # whether it holds what no real attacker has
-    cost: int = 1  # queries for each input
+    upper_bound: ClassVar[bool] = False
+    labels_only: ClassVar[bool] = False
+    rereads: ClassVar[bool] = True
+    randomised: ClassVar[bool] = False
+    needs: ClassVar[Mapping[str, str]] = {}
+    cost: int = 1
+
+    def incompatible(self, defense: Suspected) -> str | None:
+        """Return why this lens cannot be put before the defense; None if it can."""
+        return None
 
     @abstractmethod
     def __call__(self, oracle: Oracle, *, progress: ProgressCallback = NO_PROGRESS) -> Oracle:

@@ -17,9 +17,11 @@ from feint.attacks.lenses.fitted_lens import (
     part,
     same_classes,
 )
+from feint.attacks.lenses.lens import Suspected
 from feint.attacks.lenses.recovered import LEAST
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
+from feint.fitting import FitContext
 from feint.models.networks import Network
 from feint.models.stored import Trained
 from feint.models.training import Training, learn
@@ -59,6 +61,9 @@ class PartialBayes(FittedLens):
         if self.samples < 1 or self.first < LEAST or self.concentration <= 0:
             raise BadRecipe(repr(self), f"samples ≥ 1, first ≥ {LEAST} and concentration > 0", "change it")
 
+    def incompatible(self, defense: Suspected) -> str | None:
+        return super().incompatible(defense) or no_inputs(defense)
+
     def study(self, x: Tensor, p: Tensor, *, progress: ProgressCallback = NO_PROGRESS) -> Decoder:
         """The table, made of what the answers `p` (N, K) to `x` (N, C, H, W) tell."""
         same_classes(p, self.surrogate.classes, "a surrogate")
@@ -70,10 +75,8 @@ class PartialBayes(FittedLens):
         for own, other in (halves, halves[::-1]):
             model = learn(self.surrogate, x[own], labels[own], self.training, seed=self.seed, progress=progress)
             centres[other] = clean(model, x[other])
-            line = self.rehearsal.on(
-                model, labelled(x[own], labels[own]), outliers=part(self.pool, len(own), self.seed), seed=self.seed,
-                progress=progress,
-            )  # fmt: skip
+            outliers = part(self.pool, len(own), self.seed)
+            line = self.rehearsal.on(FitContext(model, labelled(x[own], labels[own]), outliers, self.seed, progress))
         assert line is not None
         return table(line, x, centres, samples=self.samples, concentration=self.concentration, seed=self.seed)
 
@@ -98,13 +101,21 @@ class PartialBayesBound(FittedLens):
         if self.samples < 1 or self.first < 1 or self.concentration <= 0:
             raise BadRecipe(repr(self), "samples ≥ 1, first ≥ 1 and concentration > 0", "change it")
 
+    def incompatible(self, defense: Suspected) -> str | None:
+        return super().incompatible(defense) or no_inputs(defense)
+
     def study(self, x: Tensor, p: Tensor, *, progress: ProgressCallback = NO_PROGRESS) -> Decoder:
         """The table, made of the victim's clean answers to `x` (N, …)."""
         same_classes(p, self.victim.network.classes, "a victim")
         model = self.victim.model
-        line = self.rehearsal.on(model, labelled(x, p.argmax(-1)), seed=self.seed, progress=progress)
+        line = self.rehearsal.on(FitContext(model, labelled(x, p.argmax(-1)), seed=self.seed, progress=progress))
         centres = clean(model, x)
         return table(line, x, centres, samples=self.samples, concentration=self.concentration, seed=self.seed)
+
+
+def no_inputs(defense: Suspected) -> str | None:
+    """Return why input defenses cannot be read through a table of answers; None where there are none."""
+    return "no clean answer tells what an input defense makes of it" if defense.inputs else None
 
 
 def table(line: Simulation, x: Tensor, centres: Tensor, *, samples: int, concentration: float, seed: int) -> Decoder:

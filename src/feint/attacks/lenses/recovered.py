@@ -11,6 +11,7 @@ from feint.attacks.lenses.fitted_lens import Decoder, FittedLens, Simulator, cle
 from feint.attacks.probing import draw_rows, in_batches
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
+from feint.fitting import FitContext
 from feint.models.networks import Network
 from feint.models.training import Training, learn
 from feint.progress import NO_PROGRESS, ProgressCallback
@@ -67,7 +68,7 @@ class Recovered(FittedLens):
         own, known = x[half], labels[half]
         shadow = learn(self.surrogate, own, known, self.training, seed=seed, progress=progress)
         outliers = part(self.pool, len(half), seed)
-        line = self.rehearsal.on(shadow, labelled(own, known), outliers=outliers, seed=seed, progress=progress)
+        line = self.rehearsal.on(FitContext(shadow, labelled(own, known), outliers, seed, progress))
         batches = in_batches(self.pool, draw_rows(self.pool, self.pairs // self.shadows, seed))
         pairs = [(line.answer(it), clean(shadow, it)) for it in batches]
         perturbed, truth = zip(*pairs, strict=True)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from feint.attacks.lenses.lens import Lens, affordable
+from feint.attacks.lenses.lens import Lens, Suspected, affordable
 from feint.errors import BadRecipe, Refused
 from feint.oracle import Oracle, OracleWrapper
 from feint.progress import NO_PROGRESS, ProgressCallback
@@ -37,6 +37,9 @@ class Timing(Lens):
     def __post_init__(self) -> None:
         if self.repeats < 1 or not 0 <= self.most <= 1:
             raise BadRecipe(repr(self), "1 repeat or more, and most from 0 (labels alone) to 1", "change it")
+
+    def incompatible(self, defense: Suspected) -> str | None:
+        return None if defense.inputs else "every answer takes as long"
 
     @property
     def cost(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from feint.errors import BadRecipe, OverBudget
+from feint.errors import OverBudget, in_range
 from feint.ledger import Account
 from feint.pipeline import QueryLike
 
@@ -16,11 +16,11 @@ class Budget:
     """
 
     cite: ClassVar[str] = "tramer2016stealing"
+    servable: ClassVar[bool] = True
     queries: int
 
     def __post_init__(self) -> None:
-        if self.queries < 0:
-            raise BadRecipe(f"a budget of {self.queries}", "0 or more queries", "raise it")
+        in_range(self, "queries", "0 or more queries", 0)
 
     def admit(self, query: QueryLike, account: Account) -> None:
         """Charge the query. Raises `OverBudget`, and charges nothing, where it would not be paid in full."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from feint.defenses.access.budget import charge
-from feint.errors import BadRecipe
+from feint.errors import in_range
 from feint.ledger import Account
 from feint.pipeline import QueryLike
 
@@ -18,11 +18,11 @@ class GlobalBudget:
     """
 
     cite: ClassVar[str] = "tramer2016stealing"
+    servable: ClassVar[bool] = True
     queries: int
 
     def __post_init__(self) -> None:
-        if self.queries < 0:
-            raise BadRecipe(f"a budget of {self.queries}", "0 or more queries", "raise it")
+        in_range(self, "queries", "0 or more queries", 0)
 
     def admit(self, query: QueryLike, account: Account) -> None:
         """Charge the query to what all clients share. Raises `OverBudget`, and charges nothing, where it is used up."""

@@ -4,22 +4,20 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from feint.errors import BadInput, BadRecipe, NotFitted
+from feint.fitting import FitContext, Fittable
 from feint.ledger import Account
 from feint.martingale import LAST_BITS
 from feint.pipeline import QueryLike
-from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.recipes.store import Weights
 
 if TYPE_CHECKING:  # what looks at logits imports torch itself: `ProofOfWork` reads an account, which needs none of it
-    from torch import Tensor, nn
-
-    from feint.data import Split
+    from torch import Tensor
 
 COST, ASKED = "privacy", "privacy queries"
 
 
 @dataclass(frozen=True)
-class PrivacyCost:
+class PrivacyCost(Fittable):
     """Adds up the privacy cost of a client's queries, as PATE counts it (Dziedzic et al., ICLR 2022).
 
     An input on which teachers disagree gives more away: its cost is the ε, at `delta`, of the label that the teachers'
@@ -35,6 +33,7 @@ class PrivacyCost:
     """
 
     cite: ClassVar[str] = "dziedzic2022increasing"
+    servable: ClassVar[bool] = True
     teachers: int = 250
     sigma: float = 10.0
     delta: float = 1e-5
@@ -49,21 +48,14 @@ class PrivacyCost:
         if not 0 < self.held < 1:
             raise BadRecipe(f"held={self.held}", "a share between 0 and 1, to measure honest cost on", "change it")
 
-    def fit(
-        self,
-        victim: "nn.Module",
-        inputs: "Split",
-        *,
-        outliers: "Split | None" = None,
-        seed: int = 0,
-        progress: ProgressCallback = NO_PROGRESS,
-    ) -> Self:
+    def fit_from(self, context: FitContext) -> Self:
         """This recipe with teachers made of the labelled `inputs` and an honest client's curve."""
         import torch
 
         from feint.victims import logits
 
-        order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed))
+        inputs = context.inputs
+        order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(context.seed))
         held = max(2, round(self.held * len(inputs)))
         each = (len(inputs) - held) // self.teachers
         if each < 1:
@@ -71,7 +63,9 @@ class PrivacyCost:
                 f"{len(inputs)} inputs", f"more than {self.teachers + held}: one a teacher, and others", "give more"
             )
         own, honest = order[held : held + each * self.teachers], order[:held]
-        z = torch.cat([centred(logits(victim, inputs.inputs(rows))) for rows in torch.cat([own, honest]).split(500)])
+        z = torch.cat(
+            [centred(logits(context.victim, inputs.inputs(rows))) for rows in torch.cat([own, honest]).split(500)]
+        )
         tensors = {
             "points": z[: len(own)].view(self.teachers, each, -1).contiguous(),
             "labels": inputs.labels[own].view(self.teachers, each),

@@ -2,27 +2,22 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
 from feint.defenses.access.privacy_cost import PrivacyCost
 from feint.errors import BadRecipe, ProofRequired
+from feint.fitting import FitContext, Fittable
 from feint.hashcash import SKEW, Puzzle, digest, flaw
 from feint.ledger import Account
 from feint.pipeline import QueryLike
-from feint.progress import NO_PROGRESS, ProgressCallback
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from feint.data import Split
 
 TABLE = (10, 0.00079), (16, 0.050), (20, 0.81), (24, 12.9)  # at 1.3 million hashes a second, one core, in Python
 
 
 @dataclass(frozen=True)
-class ProofOfWork:
+class ProofOfWork(Fittable):
     """A query is answered when it carries proof of work, calibrated by privacy cost (Dziedzic et al., ICLR 2022).
 
         seconds = min(most, n · least · base^excess)   for a request of n queries
@@ -39,6 +34,7 @@ class ProofOfWork:
     """
 
     cite: ClassVar[str] = "dziedzic2022increasing"
+    servable: ClassVar[bool] = True
     cost: PrivacyCost = PrivacyCost()
     least: float = 0.01
     most: float = 2948.0
@@ -53,17 +49,9 @@ class ProofOfWork:
         if len({bits for bits, _ in self.table}) < 2 or min(seconds for _, seconds in self.table) <= 0:
             raise BadRecipe(f"table={self.table}", "two or more measured pairs (bits, seconds > 0)", "measure more")
 
-    def fit(
-        self,
-        victim: "nn.Module",
-        inputs: "Split",
-        *,
-        outliers: "Split | None" = None,
-        seed: int = 0,
-        progress: ProgressCallback = NO_PROGRESS,
-    ) -> Self:
+    def fit_from(self, context: FitContext) -> Self:
         """This recipe with `cost` fitted; the same fitted `cost` belongs among the detectors."""
-        return replace(self, cost=self.cost.fit(victim, inputs, outliers=outliers, seed=seed, progress=progress))
+        return replace(self, cost=self.cost.fit_from(context))
 
     def admit(self, query: QueryLike, account: Account) -> None:
         """Let a query with a valid, unused stamp pass; raise `ProofRequired` for any other."""

@@ -25,6 +25,7 @@ class RateLimit:
     """
 
     cite: ClassVar[str] = "turner1986directions"
+    servable: ClassVar[bool] = True
     per_second: float
     burst: int = 1
 

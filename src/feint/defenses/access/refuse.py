@@ -16,6 +16,7 @@ class Refuse:
     """
 
     cite: ClassVar[str] = "zhang2021seat"
+    servable: ClassVar[bool] = True
 
     def admit(self, query: QueryLike, account: Account) -> None:
         """Raises `Suspected`."""

@@ -8,13 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from feint.data import Split
 from feint.defenses.access.windows import pieces
 from feint.errors import BadInput, BadRecipe, NotFitted
+from feint.fitting import FitContext, Fittable
 from feint.ledger import Account
 from feint.models.networks import Network
 from feint.models.training import Batch, Training, refine
-from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.query import Query
 from feint.recipes.store import Weights
 from feint.victims import Trained
@@ -23,7 +22,7 @@ HELD = 1 / 3  # of the inputs of `fit`, to calibrate on
 
 
 @dataclass(frozen=True)
-class SEAT:
+class SEAT(Fittable):
     """Accuses a client of whose queries many are near copies of its own (Zhang, Chen and Wagner, AISec 2021).
 
     An encoder e, a small network named `network` with `dimensions` outputs, learns that an input and a slightly
@@ -58,27 +57,21 @@ class SEAT:
         if not 0 < self.quantile < 1 or self.allowed < 1 or self.memory < 2:
             raise BadRecipe(repr(self), "0 < quantile < 1, allowed ≥ 1, memory ≥ 2", "change it")
 
-    def fit(
-        self,
-        victim: nn.Module,
-        inputs: Split,
-        *,
-        outliers: Split | None = None,
-        seed: int = 0,
-        progress: ProgressCallback = NO_PROGRESS,
-    ) -> Self:
+    def fit_from(self, context: FitContext) -> Self:
         """This recipe with an encoder and the benign distances of `inputs`; the victim is not asked."""
-        held = round(HELD * len(inputs))
+        held = round(HELD * len(context.inputs))
         if held < 2:
-            raise BadInput(f"{len(inputs)} inputs", "6 or more, a third to calibrate on", "give more")
-        order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed))
-        x = torch.from_numpy(np.array(inputs.images[order[held:].numpy()]))
-        start = Network(self.network, inputs.shape, self.dimensions).build(seed)
+            raise BadInput(f"{len(context.inputs)} inputs", "6 or more, a third to calibrate on", "give more")
+        order = torch.randperm(len(context.inputs), generator=torch.Generator().manual_seed(context.seed))
+        x = torch.from_numpy(np.array(context.inputs.images[order[held:].numpy()]))
+        start = Network(self.network, context.inputs.shape, self.dimensions).build(context.seed)
         told = repr((self.margin, self.radius, self.steps))
         nothing = torch.zeros(len(x), dtype=torch.int64)
-        model, _ = refine(start, x, nothing, self.training, loss=self.loss, name=told, seed=seed, progress=progress)
+        model, _ = refine(
+            start, x, nothing, self.training, loss=self.loss, name=told, seed=context.seed, progress=context.progress
+        )
         fitted = replace(self, encoder=Trained.of(model))
-        e = torch.cat([fitted.encode(inputs.inputs(rows)) for rows in order[:held].split(500)])
+        e = torch.cat([fitted.encode(context.inputs.inputs(rows)) for rows in order[:held].split(500)])
         blocks = torch.arange(held).split(500)
         nearest = torch.cat([distances(e[i], e).scatter_(1, i[:, None], torch.inf).amin(-1) for i in blocks])
         threshold = nearest.sort().values[int(self.quantile * held)]

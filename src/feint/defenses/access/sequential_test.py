@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from feint.data import Split
 from feint.defenses.scores import Energy, Score, scores
 from feint.errors import BadInput, BadRecipe, NotFitted
+from feint.fitting import FitContext, Fittable
 from feint.ledger import Account
 from feint.martingale import Martingale, places
-from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.query import Query
 from feint.recipes.store import Weights
 from feint.victims import logits
@@ -26,7 +25,7 @@ DRAWS = 10_000  # simulated calibration sets
 
 
 @dataclass(frozen=True)
-class SequentialTest:
+class SequentialTest(Fittable):
     """A test martingale of conformal p-values: an honest client is ever accused with probability at most `alpha`.
 
     The score s of a query is compared with those of n benign inputs: k = 1 + #{c_i ≤ s}, p = k / (n + 1), where scores
@@ -52,6 +51,7 @@ class SequentialTest:
     """
 
     cite: ClassVar[str] = "vovk2003testing"
+    exportable: ClassVar[bool] = True
     score: Score = Energy()
     alpha: float = 1e-3
     delta: float = 5e-3
@@ -63,25 +63,17 @@ class SequentialTest:
         if not (0 < self.alpha < 1 and 0 < self.delta < 1 and self.tolerance >= 1 and self.block >= 1):
             raise BadRecipe(repr(self), "0 < alpha, delta < 1, tolerance ≥ 1 and block ≥ 1", "change it")
 
-    def fit(
-        self,
-        victim: nn.Module,
-        inputs: Split,
-        *,
-        outliers: Split | None = None,
-        seed: int = 0,
-        progress: ProgressCallback = NO_PROGRESS,
-    ) -> Self:
+    def fit_from(self, context: FitContext) -> Self:
         """This test calibrated on benign `inputs`; `outliers`, if there are any, teach it one more bet."""
-        classes = logits(victim.eval(), inputs.inputs(slice(0, 1))).shape[1]
+        classes = logits(context.victim.eval(), context.inputs.inputs(slice(0, 1))).shape[1]
         learned = {
-            "inputs": scores(self.score, victim, inputs, progress).sort().values,
+            "inputs": scores(self.score, context.victim, context.inputs, context.progress).sort().values,
             "classes": torch.tensor(classes),
         }
-        if len(inputs) < 100:
-            raise BadInput(f"{len(inputs)} benign inputs", "100 or more, better thousands", "give it more")
-        if outliers is not None:
-            learned["outliers"] = scores(self.score, victim, outliers, progress).sort().values
+        if len(context.inputs) < 100:
+            raise BadInput(f"{len(context.inputs)} benign inputs", "100 or more, better thousands", "give it more")
+        if context.outliers is not None:
+            learned["outliers"] = scores(self.score, context.victim, context.outliers, context.progress).sort().values
         return replace(self, benign=Weights.of(learned))
 
     def wins(self, scores: Tensor) -> tuple[Tensor, Tensor]:

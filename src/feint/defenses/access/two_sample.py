@@ -5,14 +5,13 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from feint.data import Split
 from feint.defenses.access.privacy_cost import centred
 from feint.defenses.access.windows import pieces
 from feint.errors import BadInput, BadRecipe, NotFitted
+from feint.fitting import FitContext, Fittable
 from feint.ledger import Account
-from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.query import Query
 from feint.recipes.store import Weights
 from feint.victims import logits
@@ -21,7 +20,7 @@ NAME = "TwoSample"
 
 
 @dataclass(frozen=True)
-class TwoSample:
+class TwoSample(Fittable):
     """A two-sample test of each window of a client's queries against benign ones (Gretton et al., JMLR 2012).
 
     The statistic is the squared maximum mean discrepancy between a window's logits W, less their mean, and those of
@@ -51,23 +50,15 @@ class TwoSample:
         if min(self.window, self.reference) < 2 or self.draws < 1 or not 0 < self.alpha < 1:
             raise BadRecipe(repr(self), "window and reference ≥ 2, draws ≥ 1, 0 < alpha < 1", "change it")
 
-    def fit(
-        self,
-        victim: nn.Module,
-        inputs: Split,
-        *,
-        outliers: Split | None = None,
-        seed: int = 0,
-        progress: ProgressCallback = NO_PROGRESS,
-    ) -> Self:
+    def fit_from(self, context: FitContext) -> Self:
         """This recipe with benign logits and what honest windows of `inputs` come to. They must be none of the
         victim's training inputs, whose logits are surer than any client's."""
-        if len(inputs) < 6 * self.window:
-            raise BadInput(f"{len(inputs)} inputs", f"6 windows of {self.window} or more", "give more")
-        generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(len(inputs), generator=generator)
-        chosen = order[: min(len(inputs), self.reference + max(2 * self.reference, 4 * self.window))]
-        z = torch.cat([centred(logits(victim, inputs.inputs(rows))) for rows in chosen.split(500)])
+        if len(context.inputs) < 6 * self.window:
+            raise BadInput(f"{len(context.inputs)} inputs", f"6 windows of {self.window} or more", "give more")
+        generator = torch.Generator().manual_seed(context.seed)
+        order = torch.randperm(len(context.inputs), generator=generator)
+        chosen = order[: min(len(context.inputs), self.reference + max(2 * self.reference, 4 * self.window))]
+        z = torch.cat([centred(logits(context.victim, context.inputs.inputs(rows))) for rows in chosen.split(500)])
         known = min(self.reference, len(z) // 3)
         points, honest = z[:known], z[known:]
         width = torch.pdist(points).median().clamp_min(1e-6)

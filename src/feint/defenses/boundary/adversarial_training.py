@@ -7,12 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from feint.data import Split
 from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, at_least, retrained
 from feint.errors import BadRecipe
-from feint.models.networks import Classifier
+from feint.fitting import FitContext
 from feint.models.training import Batch, Training
-from feint.progress import NO_PROGRESS, ProgressCallback
 
 
 @dataclass(frozen=True)
@@ -40,17 +38,9 @@ class AdversarialTraining(Boundary):
         if not (self.radius <= 1 and self.step > 0):
             raise BadRecipe(repr(self), "a radius of at most 1 and a step of more than 0", "inputs are in [0, 1]")
 
-    def retrain(
-        self,
-        model: Classifier,
-        inputs: Split,
-        *,
-        outliers: Split | None = None,
-        seed: int = 0,
-        progress: ProgressCallback = NO_PROGRESS,
-    ) -> Retrained:
+    def retrain_from(self, context: FitContext) -> Retrained:
         """See `Boundary.retrain`; outliers are not used."""
-        return retrained(self, model, inputs, self.loss, seed=seed, progress=progress)
+        return retrained(self, context, self.loss)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """The objective above."""

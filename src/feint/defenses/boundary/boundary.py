@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
+from feint.fitting import FitContext
 from feint.models.networks import Classifier
 from feint.models.training import Batch, Loss, Training, check_targets, refine
 from feint.progress import NO_PROGRESS, ProgressCallback
@@ -31,7 +32,7 @@ class Retrained(NamedTuple):
 
 
 class Boundary(ABC):
-    """A boundary defense, `(model, data) -> model`. A method is a frozen dataclass that defines `retrain`.
+    """A boundary defense, `(model, data) -> model`. A method is a frozen dataclass that defines `retrain_from`.
 
     Each has a field `training`, and `from_scratch`: whether to begin with new weights instead of the model's own.
     """
@@ -40,7 +41,6 @@ class Boundary(ABC):
     training: Training
     from_scratch: bool
 
-    @abstractmethod
     def retrain(
         self,
         model: Classifier,
@@ -55,25 +55,27 @@ class Boundary(ABC):
         `inputs` are those that the model was trained on, with labels, and `outliers` other images of their shape,
         whose labels are not looked at. Raises `BadInput` where the data do not belong to the model.
         """
+        return self.retrain_from(FitContext(model, inputs, outliers, seed, progress))
+
+    @abstractmethod
+    def retrain_from(self, context: FitContext) -> Retrained: ...
 
 
 def retrained(
     recipe: Boundary,
-    model: Classifier,
-    inputs: Split,
+    context: FitContext,
     loss: Loss,
     *,
     outliers: Split | None = None,
     outlier_targets: Tensor | None = None,
     extra_classes: int = 0,
-    seed: int = 0,
-    progress: ProgressCallback = NO_PROGRESS,
 ) -> Retrained:
-    """A new model that makes `loss` smaller on `inputs` and, beside them, on `outliers`: the loop of all methods here.
+    """A new model that makes `loss` smaller on inputs and, beside them, `outliers`: the loop of all methods here.
 
     `extra_classes` are there while it trains, and no longer in what comes back.
     Raises `BadRecipe` where the loss is no number any more: the model that diverged is not handed out.
     """
+    model, inputs, seed = context.victim, context.inputs, context.seed
     classes = model.network.classes
     check_targets(model.network, inputs.labels, inputs.labels)
     start = model.network.build(seed) if recipe.from_scratch else model
@@ -84,7 +86,7 @@ def retrained(
     began = time.perf_counter()
     new, losses = refine(
         start, images(inputs), inputs.labels, recipe.training,
-        loss=loss, name=repr((recipe, fingerprint(model))), outliers=beside, seed=seed, progress=progress,
+        loss=loss, name=repr((recipe, fingerprint(model))), outliers=beside, seed=seed, progress=context.progress,
     )  # fmt: skip
     if not all(map(math.isfinite, losses)):
         raise BadRecipe(f"losses {losses}", "finite ones", "lower the learning rate or the weight of the method's term")

@@ -7,11 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from feint.data import Split
 from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, at_least, both, required, retrained
-from feint.models.networks import Classifier
+from feint.fitting import FitContext
 from feint.models.training import Batch, Training
-from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.victims import answers
 
 
@@ -38,20 +36,10 @@ class BoundaryConfusion(Boundary):
         at_least(self, 0, self.weight)
         at_least(self, 1, self.clusters)
 
-    def retrain(
-        self,
-        model: Classifier,
-        inputs: Split,
-        *,
-        outliers: Split | None = None,
-        seed: int = 0,
-        progress: ProgressCallback = NO_PROGRESS,
-    ) -> Retrained:
-        outliers = required(outliers, inputs)
-        wrong = self.confused(answers(model, outliers), seed)
-        return retrained(
-            self, model, inputs, self.loss, outliers=outliers, outlier_targets=wrong, seed=seed, progress=progress
-        )
+    def retrain_from(self, context: FitContext) -> Retrained:
+        outliers = required(context.outliers, context.inputs)
+        wrong = self.confused(answers(context.victim, outliers), context.seed)
+        return retrained(self, context, self.loss, outliers=outliers, outlier_targets=wrong)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """The objective above."""

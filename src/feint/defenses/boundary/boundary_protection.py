@@ -7,11 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from feint.data import Split
 from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, at_least, retrained
-from feint.models.networks import Classifier
+from feint.fitting import FitContext
 from feint.models.training import Batch, Training
-from feint.progress import NO_PROGRESS, ProgressCallback
 
 
 @dataclass(frozen=True)
@@ -37,17 +35,9 @@ class BoundaryProtection(Boundary):
     def __post_init__(self) -> None:
         at_least(self, 0, self.penalty, self.weight)
 
-    def retrain(
-        self,
-        model: Classifier,
-        inputs: Split,
-        *,
-        outliers: Split | None = None,
-        seed: int = 0,
-        progress: ProgressCallback = NO_PROGRESS,
-    ) -> Retrained:
+    def retrain_from(self, context: FitContext) -> Retrained:
         """See `Boundary.retrain`; outliers are not used."""
-        return retrained(self, model, inputs, self.loss, extra_classes=1, seed=seed, progress=progress)
+        return retrained(self, context, self.loss, extra_classes=1)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """The objective above."""

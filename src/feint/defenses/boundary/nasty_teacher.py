@@ -9,12 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from feint.data import Split
 from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, at_least, retrained
 from feint.errors import BadRecipe
-from feint.models.networks import Classifier
+from feint.fitting import FitContext
 from feint.models.training import Batch, Training
-from feint.progress import NO_PROGRESS, ProgressCallback
 
 
 @dataclass(frozen=True)
@@ -40,18 +38,10 @@ class NastyTeacher(Boundary):
         if not self.temperature > 0:
             raise BadRecipe(f"a temperature of {self.temperature}", "more than 0", "raise it")
 
-    def retrain(
-        self,
-        model: Classifier,
-        inputs: Split,
-        *,
-        outliers: Split | None = None,
-        seed: int = 0,
-        progress: ProgressCallback = NO_PROGRESS,
-    ) -> Retrained:
+    def retrain_from(self, context: FitContext) -> Retrained:
         """See `Boundary.retrain`; outliers are not used."""
-        adversary = copy.deepcopy(model).eval().requires_grad_(False)
-        return retrained(self, model, inputs, partial(self.loss, adversary), seed=seed, progress=progress)
+        adversary = copy.deepcopy(context.victim).eval().requires_grad_(False)
+        return retrained(self, context, partial(self.loss, adversary))
 
     def loss(self, adversary: nn.Module, model: nn.Module, batch: Batch) -> Tensor:
         """The objective above."""

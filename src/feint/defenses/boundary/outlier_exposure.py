@@ -5,11 +5,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from feint.data import Split
 from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, at_least, both, required, retrained
-from feint.models.networks import Classifier
+from feint.fitting import FitContext
 from feint.models.training import Batch, Training
-from feint.progress import NO_PROGRESS, ProgressCallback
 
 
 @dataclass(frozen=True)
@@ -35,17 +33,9 @@ class OutlierExposure(Boundary):
     def __post_init__(self) -> None:
         at_least(self, 0, self.weight)
 
-    def retrain(
-        self,
-        model: Classifier,
-        inputs: Split,
-        *,
-        outliers: Split | None = None,
-        seed: int = 0,
-        progress: ProgressCallback = NO_PROGRESS,
-    ) -> Retrained:
-        outliers = required(outliers, inputs)
-        return retrained(self, model, inputs, self.loss, outliers=outliers, seed=seed, progress=progress)
+    def retrain_from(self, context: FitContext) -> Retrained:
+        outliers = required(context.outliers, context.inputs)
+        return retrained(self, context, self.loss, outliers=outliers)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """The objective above."""

@@ -1,5 +1,6 @@
 """Adversarial perturbation against model stealing attacks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -35,6 +36,7 @@ class APMSA(Input):
     """
 
     cite: ClassVar[str] = "zhang2023apmsa"
+    countermeasures: ClassVar[Mapping[str, str]] = {"timing": "Timing()"}
     step: GradientStep = Ray()
     steps: int = 50
     gap: float = 1e-3

@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from feint.defenses.inputs.input import Input
-from feint.errors import BadRecipe
+from feint.errors import in_range
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,7 @@ class BitDepth(Input):
     bits: int = 3
 
     def __post_init__(self) -> None:
-        if not 1 <= self.bits <= 16:
-            raise BadRecipe(f"{self.bits} bits", "1 to 16; 8 are those of an ordinary image", "change it")
+        in_range(self, "bits", "1 to 16; 8 are those of an ordinary image", 1, 16)
 
     def perturb(self, x: Tensor, model: nn.Module) -> Tensor:
         highest = 2**self.bits - 1

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from feint.defenses.inputs.input import Input, check_images
-from feint.errors import BadRecipe
+from feint.errors import in_range
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,7 @@ class Blur(Input):
     sigma: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 <= self.sigma <= 100:
-            raise BadRecipe(f"sigma={self.sigma}", "0 (the identity) to 100 pixels", "change it")
+        in_range(self, "sigma", "0 (the identity) to 100 pixels", 0, 100)
 
     def perturb(self, x: Tensor, model: nn.Module) -> Tensor:
         check_images(x)

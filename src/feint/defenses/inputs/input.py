@@ -1,6 +1,7 @@
 """What every input defense is: a map of inputs in [0, 1] that may look at the model and leaves it as it is."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar, final
 
 import torch
@@ -13,6 +14,8 @@ class Input(ABC):
     """An input defense, `(x, model) -> x`. A method is a frozen dataclass that defines `perturb`."""
 
     cite: ClassVar[str]
+    randomised: ClassVar[bool] = False  # whether it draws at random, keyed by the input
+    countermeasures: ClassVar[Mapping[str, str]] = {}  # see `feint.defenses.outputs.Output`
 
     @abstractmethod
     def perturb(self, x: Tensor, model: nn.Module) -> Tensor:

@@ -6,17 +6,16 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from feint.data import Split
 from feint.defenses.inputs.input import Input
 from feint.defenses.keyed import check_key, uniforms
 from feint.defenses.laundering import Problem, launder
-from feint.errors import BadInput, BadRecipe, NotFitted
-from feint.progress import NO_PROGRESS, ProgressCallback
+from feint.errors import BadInput, BadRecipe, NotFitted, in_range
+from feint.fitting import FitContext, Fittable
 from feint.recipes.store import Weights
 
 
 @dataclass(frozen=True)
-class InputLaundering(Input):
+class InputLaundering(Input, Fittable):
     """Each pixel is replaced by another level now and then, so that the model sees less of the query (Wang et al.,
     ICLR 2021).
 
@@ -29,6 +28,7 @@ class InputLaundering(Input):
     """
 
     cite: ClassVar[str] = "wang2021information"
+    randomised: ClassVar[bool] = True
     key: str
     levels: int = 16
     price: float = 0.05
@@ -37,22 +37,13 @@ class InputLaundering(Input):
 
     def __post_init__(self) -> None:
         check_key(self.key)
-        if not 2 <= self.levels <= 256:
-            raise BadRecipe(f"{self.levels} levels", "2 to 256", "change it")
+        in_range(self, "levels", "2 to 256", 2, 256)
         if not 0 <= self.price <= 1e6 or not 0.1 <= self.reading <= 256:
             raise BadRecipe(repr(self), "a price of 0 (the identity) to 1e6 and a reading of 0.1 to 256", "change it")
 
-    def fit(
-        self,
-        victim: nn.Module,
-        inputs: Split,
-        *,
-        outliers: Split | None = None,
-        seed: int = 0,
-        progress: ProgressCallback = NO_PROGRESS,
-    ) -> Self:
+    def fit_from(self, context: FitContext) -> Self:
         """This recipe with the kernel for the levels in the first 1,000 of `inputs`."""
-        return self.fit_inputs(inputs.inputs(slice(0, 1000)))
+        return self.fit_inputs(context.inputs.inputs(slice(0, 1000)))
 
     def fit_inputs(self, x: Tensor) -> Self:
         """This recipe with the kernel for the levels in the inputs `x` (N, …)."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from feint._optional import require
 from feint.defenses.inputs.input import Input, check_images
-from feint.errors import BadInput, BadRecipe
+from feint.errors import BadInput, in_range
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,7 @@ class JPEG(Input):
     quality: int = 75
 
     def __post_init__(self) -> None:
-        if not 1 <= self.quality <= 100:
-            raise BadRecipe(f"a quality of {self.quality}", "1 (coarse) to 100", "change it")
+        in_range(self, "quality", "1 (coarse) to 100", 1, 100)
 
     def perturb(self, x: Tensor, model: nn.Module) -> Tensor:
         check_images(x)

@@ -23,6 +23,7 @@ class RandomResize(Input):
     """
 
     cite: ClassVar[str] = "xie2018mitigating"
+    randomised: ClassVar[bool] = True
     key: str
     least: float = 0.85
 

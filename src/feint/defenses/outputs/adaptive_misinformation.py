@@ -5,18 +5,16 @@ from typing import ClassVar, Self
 
 from torch import Tensor
 
-from feint.data import Split
 from feint.defenses.outputs.misinformation import Misinformation, answers_of
 from feint.defenses.outputs.output import Output
 from feint.errors import BadRecipe
-from feint.models.networks import Classifier
+from feint.fitting import FitContext, Fittable
 from feint.models.training import Training
-from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.victims import Trained
 
 
 @dataclass(frozen=True)
-class AdaptiveMisinformation(Output):
+class AdaptiveMisinformation(Output, Fittable):
     """Wrong answers where the victim is unsure (Kariyappa and Qureshi, CVPR 2020).
 
         q = (1 − a) p + a f̂(x),    a = 1 / (1 + exp(ν (max p − τ))),    τ = `tau`, ν = `nu`
@@ -40,17 +38,9 @@ class AdaptiveMisinformation(Output):
     def preserves(self) -> str:
         return ""
 
-    def fit(
-        self,
-        victim: Classifier,
-        inputs: Split,
-        *,
-        outliers: Split | None = None,
-        seed: int = 0,
-        progress: ProgressCallback = NO_PROGRESS,
-    ) -> Self:
+    def fit_from(self, context: FitContext) -> Self:
         """This recipe with its misinformation model. Raises `BadInput` without outliers."""
-        fitted = Misinformation(self.training).fit(victim, inputs, outliers=outliers, seed=seed, progress=progress)
+        fitted = Misinformation(self.training).fit_from(context)
         return replace(self, misinformation=fitted.misinformation)
 
     def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:

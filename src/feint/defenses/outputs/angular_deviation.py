@@ -7,18 +7,17 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from feint.data import Split
 from feint.defenses.outputs.corners import Gradients, LastLayer
 from feint.defenses.outputs.output import Output
 from feint.defenses.outputs.surrogates import drawn, ready
-from feint.errors import BadRecipe
+from feint.errors import in_range
+from feint.fitting import FitContext, Fittable
 from feint.models.networks import Network
-from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.victims import Trained
 
 
 @dataclass(frozen=True)
-class AngularDeviation(Output):
+class AngularDeviation(Output, Fittable):
     """A defense that turns the direction in which an answer pulls the attacker's weights (Orekondy et al., ICLR 2020).
 
     F is a fixed network with random weights: the victim's architecture, drawn from the seed of `fit`. `gradients` names
@@ -32,20 +31,11 @@ class AngularDeviation(Output):
     surrogate: Trained | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.epsilon <= 2:
-            raise BadRecipe(f"epsilon={self.epsilon}", "0 (the identity) to 2, the largest L1 distance", "change it")
+        in_range(self, "epsilon", "0 (the identity) to 2, the largest L1 distance", 0, 2)
 
-    def fit(
-        self,
-        victim: nn.Module,
-        inputs: Split,
-        *,
-        outliers: Split | None = None,
-        seed: int = 0,
-        progress: ProgressCallback = NO_PROGRESS,
-    ) -> Self:
+    def fit_from(self, context: FitContext) -> Self:
         """This recipe with a surrogate of random weights; the data are not looked at."""
-        return replace(self, surrogate=drawn(victim, self.network, seed))
+        return replace(self, surrogate=drawn(context.victim, self.network, context.seed))
 
     @abstractmethod
     def deviate(self, model: nn.Module, x: Tensor, p: Tensor) -> Tensor:

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from feint.data import Split
 from feint.defenses.outputs.distances import TINY
 from feint.defenses.outputs.output import check_simplex
 from feint.defenses.outputs.ranks import OrderPreserving
 from feint.defenses.outputs.rows import ranking, running_maximum
 from feint.errors import BadInput, BadRecipe, NotFitted
+from feint.fitting import FitContext, Fittable
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.recipes.store import Weights
 from feint.victims import answers
@@ -24,7 +24,7 @@ BATCH = 256
 
 
 @dataclass(frozen=True)
-class APGP(OrderPreserving):
+class APGP(OrderPreserving, Fittable):
     """A generator that learns to move answers as far as their order allows (Cheng and Cheng, ICASSP 2023).
 
         max_G  mean d(q, p),   q = softmax(projection of G(log p)),
@@ -47,18 +47,10 @@ class APGP(OrderPreserving):
         if self.steps < 1 or not self.hidden or min(self.hidden) < 1 or self.learning_rate <= 0:
             raise BadRecipe(repr(self), "steps ≥ 1, hidden sizes ≥ 1 and a learning rate > 0", "change it")
 
-    def fit(
-        self,
-        victim: nn.Module,
-        inputs: Split,
-        *,
-        outliers: Split | None = None,
-        seed: int = 0,
-        progress: ProgressCallback = NO_PROGRESS,
-    ) -> Self:
+    def fit_from(self, context: FitContext) -> Self:
         """This recipe with a generator trained on the victim's answers to `inputs` and, where given, to `outliers`."""
-        p = [answers(victim, split) for split in (inputs, outliers) if split is not None]
-        return self.fit_answers(torch.cat(p), seed=seed, progress=progress)
+        p = [answers(context.victim, split) for split in (context.inputs, context.outliers) if split is not None]
+        return self.fit_answers(torch.cat(p), seed=context.seed, progress=context.progress)
 
     def fit_answers(self, p: Tensor, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Self:
         """This recipe with a generator trained on the answers `p` (N, K). Same arguments, same generator."""

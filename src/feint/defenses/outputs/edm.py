@@ -7,21 +7,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from feint.data import Split
 from feint.defenses.boundary.boundary import images, required
 from feint.defenses.outputs.misinformation import ready
 from feint.defenses.outputs.output import Output
 from feint.errors import BadInput, BadRecipe, NotFitted
-from feint.models.networks import Classifier, Ensemble, Network
+from feint.fitting import FitContext, Fittable
+from feint.models.networks import Ensemble, Network
 from feint.models.training import Batch, Training, refine, train
-from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.victims import Trained, predict
 
 SLACK = 1e-5  # at h = 1, where a sure hash network saturates, a last bit below 1 is not another member
 
 
 @dataclass(frozen=True)
-class EDM(Output):
+class EDM(Output, Fittable):
     """Each query is answered by one of several networks that disagree outside the task (Kariyappa et al., ICLR 2021).
 
         minimise   mean_a CE(f_a(x), y) + diversity · mean log Σ_(a<b) exp cos(f_a(o), f_b(o))
@@ -51,28 +50,22 @@ class EDM(Output):
     def preserves(self) -> str:
         return ""
 
-    def fit(
-        self,
-        victim: Classifier,
-        inputs: Split,
-        *,
-        outliers: Split | None = None,
-        seed: int = 0,
-        progress: ProgressCallback = NO_PROGRESS,
-    ) -> Self:
+    def fit_from(self, context: FitContext) -> Self:
         """This recipe with its members and its hash. Raises `BadInput` without outliers of at least two classes."""
-        outliers = required(outliers, inputs)
+        outliers = required(context.outliers, context.inputs)
         classes = int(outliers.labels.max()) + 1
         if classes < 2:
             raise BadInput("outliers of one class", "two or more, which the hash is to tell apart", "name another set")
-        start = Ensemble(victim.network, [seed * self.members + member for member in range(self.members)])
+        start = Ensemble(
+            context.victim.network, [context.seed * self.members + member for member in range(self.members)]
+        )
         ensemble, _ = refine(
-            start, images(inputs), inputs.labels, self.training,
+            start, images(context.inputs), context.inputs.labels, self.training,
             loss=self.loss, name=repr((self.members, self.diversity)),
-            outliers=(images(outliers), torch.zeros(len(outliers))), seed=seed, progress=progress,
+            outliers=(images(outliers), torch.zeros(len(outliers))), seed=context.seed, progress=context.progress,
         )  # fmt: skip
         network = Network(self.hash_network, outliers.shape, classes)
-        code = train(network, outliers, training=self.training, seed=seed, progress=progress)
+        code = train(network, outliers, training=self.training, seed=context.seed, progress=context.progress)
         return replace(self, hash_model=Trained.of(code), ensemble=tuple(map(Trained.of, ensemble.classifiers)))
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:

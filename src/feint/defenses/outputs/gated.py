@@ -6,20 +6,19 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from feint.data import Split
 from feint.defense import OutputDefense, bind
 from feint.defenses.outputs.output import Output, check_simplex
 from feint.defenses.outputs.rounding import Rounding
 from feint.defenses.scores import Energy, Score, scores
 from feint.errors import BadRecipe, NotFitted
+from feint.fitting import FitContext, Fittable
 from feint.ledger import Ledger
 from feint.martingale import LAST_BITS
-from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.victims import logits
 
 
 @dataclass(frozen=True)
-class Gated(Output):
+class Gated(Output, Fittable):
     """Answers of `gentle` and `harsh`, mixed by how suspicious a query looks.
 
         q = (1 − a) gentle(p) + a harsh(p),    a = 1 / (1 + exp((s(x) − threshold) / width))
@@ -51,17 +50,9 @@ class Gated(Output):
     def preserves(self) -> str:
         return min(self.gentle.preserves, self.harsh.preserves, key=ranks_kept)
 
-    def fit(
-        self,
-        victim: nn.Module,
-        inputs: Split,
-        *,
-        outliers: Split | None = None,
-        seed: int = 0,
-        progress: ProgressCallback = NO_PROGRESS,
-    ) -> Self:
+    def fit_from(self, context: FitContext) -> Self:
         """This gate with the threshold for benign `inputs`, which the victim was not trained on."""
-        ordinary = scores(self.score, victim, inputs, progress).double()
+        ordinary = scores(self.score, context.victim, context.inputs, context.progress).double()
         cut = torch.quantile(ordinary, self.share, interpolation="lower")
         return replace(self, threshold=cut.item(), scale=max(ordinary.std().item(), 1e-12))
 

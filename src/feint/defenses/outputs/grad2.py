@@ -7,15 +7,14 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from feint.data import Split
 from feint.defenses.outputs.linear_programs import least_cost, least_cost_with_label
 from feint.defenses.outputs.output import Output
 from feint.defenses.outputs.ranks import SLACK
 from feint.defenses.outputs.surrogates import along, alongside, distilled, ready
-from feint.errors import BadRecipe
+from feint.errors import in_range
+from feint.fitting import FitContext, Fittable
 from feint.models.networks import Network
 from feint.models.training import Training
-from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.victims import Trained
 
 
@@ -63,7 +62,7 @@ class Watermark(Direction):
 
 
 @dataclass(frozen=True)
-class GRAD2(Output):
+class GRAD2(Output, Fittable):
     """Gradient redirection, GRAD² (Mazeika, Li and Forsyth, ICML 2022).
 
         max_q ⟨Gᵀq, v⟩   s.t.  q on the simplex,  ‖q − p‖₁ ≤ ε,   G = ∂ log F(x; w) / ∂w in all parameters w
@@ -87,26 +86,20 @@ class GRAD2(Output):
     surrogate: Trained | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.epsilon <= 2:
-            raise BadRecipe(f"epsilon={self.epsilon}", "0 (the identity) to 2, the largest L1 distance", "change it")
+        in_range(self, "epsilon", "0 (the identity) to 2, the largest L1 distance", 0, 2)
 
     @property
     def preserves(self) -> str:
         return "label" if self.keep_label else ""
 
-    def fit(
-        self,
-        victim: nn.Module,
-        inputs: Split,
-        *,
-        outliers: Split | None = None,
-        seed: int = 0,
-        progress: ProgressCallback = NO_PROGRESS,
-    ) -> Self:
+    def fit_from(self, context: FitContext) -> Self:
         """This recipe with a surrogate that learned the victim's answers to `inputs` and `outliers`."""
-        splits = [inputs] if outliers is None else [inputs, outliers]
+        splits = [context.inputs] if context.outliers is None else [context.inputs, context.outliers]
         return replace(
-            self, surrogate=distilled(victim, self.network, self.training, splits, seed=seed, progress=progress)
+            self,
+            surrogate=distilled(
+                context.victim, self.network, self.training, splits, seed=context.seed, progress=context.progress
+            ),
         )
 
     def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:

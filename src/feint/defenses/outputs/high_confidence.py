@@ -7,7 +7,7 @@ from torch import Tensor
 
 from feint.defenses.outputs.output import Output
 from feint.defenses.outputs.ranks import lead
-from feint.errors import BadRecipe
+from feint.errors import in_range
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,7 @@ class HighConfidence(Output):
     threshold: float = 0.25
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threshold <= 1:
-            raise BadRecipe(f"threshold={self.threshold}", "a probability from 0 (the identity) to 1", "change it")
+        in_range(self, "threshold", "a probability from 0 (the identity) to 1", 0, 1)
 
     @property
     def preserves(self) -> str:

@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from feint.data import Split
 from feint.defenses.laundering import Problem, launder
 from feint.defenses.outputs.output import Output, check_simplex
-from feint.errors import BadInput, BadRecipe, NotFitted
+from feint.errors import BadInput, NotFitted, in_range
+from feint.fitting import FitContext, Fittable
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.recipes.store import Weights
 from feint.victims import answers
@@ -18,7 +18,7 @@ MOST = 2000  # answers that a kernel is fitted to: 0.01 s for 10 classes, 6 s fo
 
 
 @dataclass(frozen=True)
-class InformationLaundering(Output):
+class InformationLaundering(Output, Fittable):
     """Each label is replaced by another now and then, so that answers tell less (Wang et al., ICLR 2021).
 
         q(y|x) = Σ_y′ p(y′|x) b(y|y′),   b minimises  E_x KL(p(·|x) ‖ q(·|x)) + price · I(Y′; Y)
@@ -34,24 +34,15 @@ class InformationLaundering(Output):
     kernel: Weights | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.price <= 1e6:
-            raise BadRecipe(f"a price of {self.price}", "0 (the identity) to 1e6", "change it")
+        in_range(self, "price", "0 (the identity) to 1e6", 0, 1e6)
 
     @property
     def preserves(self) -> str:
         return ""
 
-    def fit(
-        self,
-        victim: nn.Module,
-        inputs: Split,
-        *,
-        outliers: Split | None = None,
-        seed: int = 0,
-        progress: ProgressCallback = NO_PROGRESS,
-    ) -> Self:
+    def fit_from(self, context: FitContext) -> Self:
         """This recipe with the kernel for the victim's answers to `inputs`."""
-        return self.fit_answers(answers(victim, inputs), seed=seed, progress=progress)
+        return self.fit_answers(answers(context.victim, context.inputs), seed=context.seed, progress=context.progress)
 
     def fit_answers(self, p: Tensor, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Self:
         """This recipe with the kernel for the answers `p` (N, K), of which at most `MOST` are drawn by `seed`."""

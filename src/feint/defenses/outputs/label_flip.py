@@ -34,6 +34,7 @@ class LabelFlip(Output):
     """
 
     cite: ClassVar[str] = "jiang2024comprehensive"
+    randomised: ClassVar[bool] = True
     key: str
     near: int = 4
     most: int = 2000

@@ -18,6 +18,7 @@ class LabelOnly(Output):
     """
 
     cite: ClassVar[str] = "tramer2016stealing"
+    labels_only: ClassVar[bool] = True
 
     @property
     def preserves(self) -> str:

@@ -6,18 +6,17 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from feint.data import Split
 from feint.defenses.boundary.boundary import both, images, required
 from feint.defenses.outputs.output import Output
 from feint.errors import BadInput, NotFitted
+from feint.fitting import FitContext, Fittable
 from feint.models.networks import Classifier
 from feint.models.training import Batch, Training, refine
-from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.victims import Trained, answers, predict
 
 
 @dataclass(frozen=True)
-class Misinformation(Output):
+class Misinformation(Output, Fittable):
     """What the misinformation model f̂ says, whatever was asked: the harsh half of adaptive misinformation.
 
         minimise   −log(1 − f̂(x)_y) − log(1 − f̂(o)_v(o))   over inputs x with labels y, and outliers o
@@ -35,22 +34,14 @@ class Misinformation(Output):
     def preserves(self) -> str:
         return ""
 
-    def fit(
-        self,
-        victim: Classifier,
-        inputs: Split,
-        *,
-        outliers: Split | None = None,
-        seed: int = 0,
-        progress: ProgressCallback = NO_PROGRESS,
-    ) -> Self:
+    def fit_from(self, context: FitContext) -> Self:
         """This recipe with a model that was trained to be wrong. Raises `BadInput` without outliers."""
-        outliers = required(outliers, inputs)
-        beside = images(outliers), answers(victim, outliers).argmax(-1)
-        start = victim.network.build(seed)
+        outliers = required(context.outliers, context.inputs)
+        beside = images(outliers), answers(context.victim, outliers).argmax(-1)
+        start = context.victim.network.build(context.seed)
         model, _ = refine(
-            start, images(inputs), inputs.labels, self.training,
-            loss=misled, name="misinformation", outliers=beside, seed=seed, progress=progress,
+            start, images(context.inputs), context.inputs.labels, self.training,
+            loss=misled, name="misinformation", outliers=beside, seed=context.seed, progress=context.progress,
         )  # fmt: skip
         return replace(self, misinformation=Trained.of(model))
 

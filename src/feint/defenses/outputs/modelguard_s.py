@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from feint.defenses.outputs.output import Output, check_simplex
 from feint.defenses.outputs.ranks import SLACK
-from feint.errors import BadRecipe
+from feint.errors import in_range
 from feint.ledger import Ledger, Rows
 
 CHUNK = 1000  # rows looked up at once: with a full codebook the distances take 40 MB
@@ -36,10 +36,8 @@ class ModelGuardS(Output):
     most: int = 10_000
 
     def __post_init__(self) -> None:
-        if not 0 <= self.epsilon <= 2:
-            raise BadRecipe(f"epsilon={self.epsilon}", "0 (the identity) to 2, the largest L1 distance", "change it")
-        if self.most < 0:
-            raise BadRecipe(f"most={self.most}", "0 centroids (labels alone) or more", "change it")
+        in_range(self, "epsilon", "0 (the identity) to 2, the largest L1 distance", 0, 2)
+        in_range(self, "most", "0 centroids (labels alone) or more", 0)
 
     @property
     def preserves(self) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor
 from feint.defenses.outputs.linear_programs import least_cost_with_label
 from feint.defenses.outputs.output import Output
 from feint.defenses.outputs.ranks import SLACK
-from feint.errors import BadRecipe
+from feint.errors import BadRecipe, in_range
 
 UNIT = 1e-6  # the last decimal that must still show the label
 
@@ -31,8 +31,7 @@ class ModelGuardW(Output):
     margin: float = 1e-4
 
     def __post_init__(self) -> None:
-        if not 0 <= self.epsilon <= 2:
-            raise BadRecipe(f"epsilon={self.epsilon}", "0 (the identity) to 2, the largest L1 distance", "change it")
+        in_range(self, "epsilon", "0 (the identity) to 2, the largest L1 distance", 0, 2)
         if not SLACK * UNIT <= self.margin < 0.5:
             known = f"{SLACK * UNIT:.2g}, what 6 decimals can show, to 0.5"
             raise BadRecipe(f"margin={self.margin}", known, "change it")

@@ -2,7 +2,9 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -20,6 +22,8 @@ class Noise(Output):
     `BadInput` without `x`.
     """
 
+    randomised: ClassVar[bool] = True
+    countermeasures: ClassVar[Mapping[str, str]] = {"smoothed over 3": "Smoothed(3)"}
     key: str
     scale: float = 0.2
 

@@ -1,6 +1,7 @@
 """What every output defense is: a map of the simplex that checks what it is given."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -10,9 +11,20 @@ from feint.errors import BadInput
 
 
 class Output(ABC):
-    """An output defense, `(p, x) -> p`. A method is a frozen dataclass that defines `perturb`."""
+    """An output defense, `(p, x) -> p`. A method is a frozen dataclass that defines `perturb`.
+
+    Attributes:
+        cite: Key of the paper in docs/references.bib.
+        randomised: Whether an answer is drawn at random, keyed by the input.
+        labels_only: Whether answers hold the label and nothing else.
+        countermeasures: Lenses of attackers who know the method, as recipes by the names that an audit gives them; a
+            lens's missing field `defense` is filled with the defense itself.
+    """
 
     cite: ClassVar[str]
+    randomised: ClassVar[bool] = False
+    labels_only: ClassVar[bool] = False
+    countermeasures: ClassVar[Mapping[str, str]] = {}
 
     @property
     @abstractmethod

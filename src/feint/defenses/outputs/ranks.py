@@ -7,7 +7,9 @@ staircase of that height is mixed into the row (docs/design/order.md says why th
 
 import functools
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,7 +17,7 @@ from torch import Tensor
 from feint.defenses.outputs.distances import KL, TINY, Distance
 from feint.defenses.outputs.output import Output
 from feint.defenses.outputs.rows import mended, ranking, running_maximum, unrank
-from feint.errors import BadInput, BadRecipe
+from feint.errors import BadInput, BadRecipe, in_range
 
 SLACK = 1.1  # in units of the last decimal: rounding moves two values together by up to one unit, float32 adds a little
 
@@ -77,6 +79,10 @@ class OrderPreserving(Output):
     which does not cover it is refused.
     """
 
+    countermeasures: ClassVar[Mapping[str, str]] = {
+        "sharpened, T 0.01": "Sharpened(0.01)",
+        "rank targets": "RankTargets()",
+    }
     top: int | None = None
     distance: Distance = KL()
     decimals: int = 6
@@ -88,10 +94,8 @@ class OrderPreserving(Output):
             raise BadRecipe(f"epsilon={self.epsilon}", "above 0, and at most 2, the largest L1 distance", "change it")
         if self.top is not None and self.top < 1:
             raise BadRecipe(f"top={self.top}", "None for the whole order, or 1 (the label) and more", "change it")
-        if not 1 <= self.decimals <= 6:
-            raise BadRecipe(f"decimals={self.decimals}", "1 to 6, what float32 can tell apart near 1", "change it")
-        if not 0 <= self.strength <= 1:
-            raise BadRecipe(f"strength={self.strength}", "0 (the identity) to 1", "change it")
+        in_range(self, "decimals", "1 to 6, what float32 can tell apart near 1", 1, 6)
+        in_range(self, "strength", "0 (the identity) to 1", 0, 1)
 
     @property
     def _budgets(self) -> tuple[float, ...]:

@@ -1,6 +1,7 @@
 """Reverse sigmoid: deceptive perturbation of the probabilities."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,6 +27,7 @@ class ReverseSigmoid(Output):
     """
 
     cite: ClassVar[str] = "lee2019defending"
+    countermeasures: ClassVar[Mapping[str, str]] = {"known parameters": "KnownParameters"}
     beta: float = 1.0
     gamma: float = 0.1
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from feint.defenses.outputs.output import Output
 from feint.defenses.outputs.rows import mended, ranking
-from feint.errors import BadRecipe
+from feint.errors import in_range
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,7 @@ class Rounding(Output):
     decimals: int = 3
 
     def __post_init__(self) -> None:
-        if not 1 <= self.decimals <= 6:
-            raise BadRecipe(f"decimals={self.decimals}", "1 to 6, what float32 can tell apart near 1", "change it")
+        in_range(self, "decimals", "1 to 6, what float32 can tell apart near 1", 1, 6)
 
     @property
     def preserves(self) -> str:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from feint.defenses.outputs.output import Output
 from feint.defenses.outputs.ranks import lead
-from feint.errors import BadRecipe
+from feint.errors import in_range
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,7 @@ class Temperature(Output):
     temperature: float = 2.0
 
     def __post_init__(self) -> None:
-        if not 0.01 <= self.temperature <= 100:
-            raise BadRecipe(f"temperature={self.temperature}", "0.01 to 100, where 1 is the identity", "change it")
+        in_range(self, "temperature", "0.01 to 100, where 1 is the identity", 0.01, 100)
 
     @property
     def preserves(self) -> str:

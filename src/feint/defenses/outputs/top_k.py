@@ -9,7 +9,7 @@ from torch import Tensor
 from feint.defenses.outputs.output import Output
 from feint.defenses.outputs.ranks import apart
 from feint.defenses.outputs.rows import leaders
-from feint.errors import BadRecipe
+from feint.errors import in_range
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,7 @@ class TopK(Output):
     k: int = 3
 
     def __post_init__(self) -> None:
-        if self.k < 1:
-            raise BadRecipe(f"k={self.k}", "1 (the label) or more classes to show", "change it")
+        in_range(self, "k", "1 (the label) or more classes to show", 1)
 
     @property
     def preserves(self) -> str:

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from feint._optional import require
-from feint.errors import BadInput, DamagedFile, Failed, MissingData
+from feint.errors import BadInput, DamagedFile, Failed, MissingData, one_line
 from feint.gateway.models import imprint
 from feint.gateway.models.imprint import Array, Imprint
+from feint.probabilities import on_simplex
 
 PROBABILITIES, MOVED, SCORE = "probabilities", "moved", "score"
 
@@ -68,7 +69,7 @@ class Exported:
             raise BadInput(
                 f"inputs of shape {rows.shape[1:]}", f"(N, {', '.join(map(str, self.shape))})", "resize them"
             )
-        if self.takes == "p" and not _on_simplex(rows):
+        if self.takes == "p" and not on_simplex(rows, 1e-4):
             raise BadInput("rows off the simplex", "undefended probabilities", "apply softmax to logits first")
         try:
             batch = np.ascontiguousarray(rows if len(rows) else np.zeros((1, *self.shape)), np.float32)
@@ -79,11 +80,6 @@ class Exported:
             return Outputs([self._answer(found[0])], [], None)
         rungs, detectors = len(self.rungs), len(self.detectors)
         return Outputs(found[:rungs], found[rungs : rungs + detectors], found[rungs + detectors :] or None)
-
-
-def _on_simplex(p: Array) -> bool:
-    """Whether rows (N, K) are what an output defense takes."""
-    return bool((p >= 0).all() and (np.abs(p.sum(-1) - 1) <= 1e-4).all())  # written so that NaN is refused as well
 
 
 def numbered(name: str, n: int) -> list[str]:
@@ -146,5 +142,5 @@ def _only(path: Path, there: dict[str, list[Any]], output: str | None) -> list[s
 
 
 def _damaged(path: Path, reason: object) -> DamagedFile:
-    said = " ".join(str(reason).split())[:200]
+    said = one_line(reason, 200)
     return DamagedFile(f"{path} ({said})", "an ONNX file, whole and unchanged", "export it again")

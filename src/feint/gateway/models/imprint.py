@@ -2,10 +2,11 @@
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,14 +16,45 @@ import safetensors.numpy
 
 from feint import __version__
 from feint.errors import BadRecipe
-from feint.recipes.recipe import build, from_table
+from feint.recipes.recipe import PLUGINS, build, from_table, joined
 
 FORMAT = "1"
-RULES = "Budget", "GlobalBudget", "PrivacyCost", "ProofOfWork", "RateLimit", "Refuse"  # all that need no torch
 DIGEST = re.compile(rb"sha256:[0-9a-f]{64}")  # of the file, in which this digest itself counts as zeros
 NO_DIGEST = "sha256:" + "0" * 64
 
 Array = np.ndarray
+
+
+class ServableRules(Mapping[str, Callable[..., Any]]):
+    """Access rules that run without torch, by name: Feint's own and those of other packages with `servable = True`."""
+
+    def __getitem__(self, name: str) -> Callable[..., Any]:
+        from feint.defenses import access
+
+        if name not in self._names:
+            raise KeyError(name)
+        try:
+            kind = getattr(access, name, None) or PLUGINS[name]
+        except ModuleNotFoundError as error:  # torch, where a gateway is installed without it
+            raise KeyError(name) from error
+        if not getattr(kind, "servable", False):
+            raise KeyError(name)
+        return kind
+
+    def __iter__(self) -> Iterator[str]:
+        for name in self._names:
+            with contextlib.suppress(KeyError, BadRecipe):  # a package whose class does not load
+                self[name]
+                yield name
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    @property
+    def _names(self) -> list[str]:
+        from feint.defenses import access
+
+        return [*dir(access), *PLUGINS]
 
 
 class Learned(NamedTuple):
@@ -111,10 +143,8 @@ def digest(content: bytes) -> bytes:
 
 def _rules(table: Mapping[str, Any], learned: Mapping[str, Array]) -> tuple[Any, ...]:
     """The access rules in the table of a defense or a ladder."""
-    from feint.defenses import access
-
-    words: dict[str, Callable[..., Any]] = {name: getattr(access, name) for name in RULES}
-    words["Weights"] = lambda fingerprint: Learned(fingerprint, _under(f"{fingerprint}/", learned))
+    weights = {"Weights": lambda fingerprint: Learned(fingerprint, _under(f"{fingerprint}/", learned))}
+    words = joined(weights, ServableRules())
     return tuple(from_table(rule, words) for rule in table["access"])
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from feint.gateway.models.imprint import RULES
+from feint.gateway.models.imprint import ServableRules
 from feint.recipes.recipe import parse
 
 
@@ -11,10 +11,7 @@ def rules(texts: Sequence[str]) -> tuple[Any, ...]:
     """The access rules that texts spell. Raises `UnknownName` or `BadRecipe`."""
     if not texts:
         return ()
-    from feint.defenses import access
-
-    words = {name: getattr(access, name) for name in RULES}
-    return tuple(parse(text, words) for text in texts)
+    return tuple(parse(text, ServableRules()) for text in texts)
 
 
 def safest(recipe: Mapping[str, Any] | None) -> int | None:

@@ -10,7 +10,7 @@ import grpc
 import uvicorn
 from starlette.routing import Route
 
-from feint.errors import FeintError
+from feint.errors import FeintError, one_line
 from feint.gateway import operator, routes, rpc
 from feint.gateway.operator import Operator
 from feint.gateway.serving.connection import Connection
@@ -138,7 +138,7 @@ class Running:
             try:
                 fresh = await make(self.opened.ledgers)
             except FeintError as error:
-                log.error("the settings are not taken: %s", " ".join(str(error).split()))
+                log.error("the settings are not taken: %s", one_line(error))
                 return
             old = self._swapped(fresh)
         try:

@@ -6,10 +6,11 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from feint._optional import require
-from feint.errors import BadRecipe, FeintError
+from feint.errors import BadRecipe, FeintError, one_line
 from feint.gateway import operator, routes
 from feint.gateway.serving.opening import opened
 from feint.gateway.settings_file import read
+from feint.gateway.stores import store_class
 
 
 def deployment(file: Path | str, *, replicas: int = 2) -> Any:
@@ -21,8 +22,12 @@ def deployment(file: Path | str, *, replicas: int = 2) -> Any:
     serve = require("ray.serve", "ray-serve")
     file = Path(file).absolute()
     store = read(file).ledger.store
-    if replicas > 1 and not store.startswith("redis"):
-        raise BadRecipe(f"{replicas} replicas and the ledger {store}", "one in Redis or Valkey", "or replicas=1")
+    if replicas > 1 and not store_class(store).shared:
+        raise BadRecipe(
+            f"{replicas} replicas and the ledger {store}",
+            "one in Redis or Valkey",
+            "or replicas=1",
+        )
     ingress = serve.ingress(Replica(file))(type("Gateway", (), {}))
     return serve.deployment(name="feint", num_replicas=replicas)(ingress).bind()
 
@@ -45,7 +50,7 @@ class Replica:
         try:
             it = await opened(read(self._file))
         except FeintError as error:
-            await send({"type": "lifespan.startup.failed", "message": " ".join(str(error).split())})
+            await send({"type": "lifespan.startup.failed", "message": one_line(error)})
             return
         at = it.settings.operator
         told = operator.opened(metrics=at.metrics, audit_log=at.audit_log, log=at.log, traces=at.traces)

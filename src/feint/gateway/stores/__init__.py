@@ -1,52 +1,49 @@
 """Where a gateway's ledger is kept: in this process, in a SQLite file, or in Redis or Valkey for many replicas."""
 
-from collections.abc import Callable
+from importlib import import_module, metadata
 from pathlib import Path
 
 from feint._optional import require
-from feint.errors import BadRecipe, UnknownName
+from feint.errors import UnknownName
 from feint.gateway.drafts import Store
-from feint.gateway.stores.memory import MemoryStore
+
+STORES = {  # scheme of a URL: module, class and the extra that it takes
+    "memory": ("memory", "MemoryStore", ""),
+    "sqlite": ("sqlite", "SqliteStore", ""),
+    "redis": ("redis", "RedisStore", "redis"),
+    "rediss": ("redis", "RedisStore", "redis"),
+}
+GROUP = "feint.stores"  # entry points of other packages, by scheme
+
+
+def store_class(url: str) -> type[Store]:
+    """Return the class of the store at a URL. Raises `UnknownName`, or `MissingData` without its extra."""
+    scheme = url.partition(":")[0]
+    if scheme in STORES:
+        module, name, extra = STORES[scheme]
+        if extra:
+            require(extra, extra)
+        return getattr(import_module(f"{__name__}.{module}"), name)
+    others = {entry.name: entry for entry in metadata.entry_points(group=GROUP)}
+    if scheme not in others:
+        raise UnknownName.among(
+            "ledger's store", url.partition("@")[2] or url, (f"{known}:" for known in [*STORES, *others])
+        )
+    return others[scheme].load()
 
 
 def open_store(url: str, model: str = "") -> Store:
-    """The ledger of a model at "memory:", "sqlite:PATH", "redis://HOST:PORT/NUMBER" or "rediss://…".
+    """Return the ledger of a model at "memory:", "sqlite:PATH", "redis://HOST:PORT/NUMBER" or "rediss://…".
 
-    Raises `UnknownName` for another kind of URL, `BadRecipe` for one without a path, `MissingData` where an extra is
-    not installed, and what the store raises when it is opened.
+    Raises:
+        UnknownName: for another scheme, which no installed package names in the group `feint.stores` either.
+        BadRecipe: for a URL without a path.
+        MissingData: where an extra is not installed.
     """
-    scheme = url.partition(":")[0]
-    if scheme not in KINDS:
-        raise UnknownName.among("ledger's store", url.partition("@")[2] or url, (f"{kind}:" for kind in KINDS))
-    return KINDS[scheme](url, model)
+    return store_class(url).open(url, model)
 
 
 def beside(url: str, folder: Path) -> str:
     """The same store, the path of a file in it beginning at `folder`."""
     scheme, _, path = url.partition(":")
     return f"{scheme}:{folder / path}" if scheme == "sqlite" and path else url
-
-
-def _memory(url: str, model: str) -> Store:
-    return MemoryStore()
-
-
-def _sqlite(url: str, model: str) -> Store:
-    from feint.gateway.stores.sqlite import SqliteStore
-
-    path = url.partition(":")[2]
-    if not path:
-        raise BadRecipe(f"the store {url!r}", "sqlite:PATH", "name a file")
-    return SqliteStore(path, model)
-
-
-def _redis(url: str, model: str) -> Store:
-    require("redis", "redis")
-    from feint.gateway.stores.redis import RedisStore
-
-    return RedisStore(url, model)
-
-
-KINDS: dict[str, Callable[[str, str], Store]] = {
-    "memory": _memory, "sqlite": _sqlite, "redis": _redis, "rediss": _redis,
-}  # fmt: skip

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -10,6 +11,13 @@ from feint.gateway.drafts import Known, Other, Part
 
 class MemoryStore:
     """For trials and tests, and the meaning of every other store."""
+
+    shared: ClassVar[bool] = False
+
+    @classmethod
+    def open(cls, url: str, model: str) -> Self:
+        """As `Store.open`; the URL holds nothing but the scheme."""
+        return cls()
 
     def __init__(self) -> None:
         self._own: dict[str, Known] = defaultdict(Known)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 from urllib.parse import quote
 
 import msgspec
@@ -32,6 +32,13 @@ class RedisStore:
     A client's totals are doubles in msgpack, the shared ones decimal text of 17 digits: both come back to the bit. All
     keys of a `model` are in one hash slot, as an atomic step over a client's account and the shared one needs them.
     """
+
+    shared: ClassVar[bool] = True
+
+    @classmethod
+    def open(cls, url: str, model: str) -> Self:
+        """As `Store.open`, for redis:// and rediss://."""
+        return cls(url, model)
 
     def __init__(self, url: str, model: str = "", *, timeout: float = 2.0) -> None:
         self._tag = f"{{feint:{quote(model, safe='')}}}:"

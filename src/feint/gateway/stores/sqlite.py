@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Self
 
-from feint.errors import StoreLost
+from feint.errors import BadRecipe, StoreLost
 from feint.gateway.drafts import Other, Part
 from feint.gateway.stores import sqlite_file
 from feint.gateway.stores.sqlite_accounts import Accounts, pack, unpack
@@ -40,6 +41,16 @@ class SqliteStore:
     what was committed since the log was last brought to the disk, a second ago, and never damages the file.
     Raises `MissingData`, `NotWritten` or `DamagedFile`.
     """
+
+    shared: ClassVar[bool] = False
+
+    @classmethod
+    def open(cls, url: str, model: str) -> Self:
+        """As `Store.open`, for sqlite:PATH."""
+        path = url.partition(":")[2]
+        if not path:
+            raise BadRecipe(f"the store {url!r}", "sqlite:PATH", "name a file")
+        return cls(path, model)
 
     def __init__(self, path: Path | str, model: str = "", *, timeout: float = 5.0) -> None:
         self.path, self.model, self._timeout = Path(path), model, timeout

@@ -1,0 +1,1 @@
+"""A package of somebody else's, whose methods Feint finds by its entry points."""
