@@ -14,7 +14,7 @@ from tests.graph_files import whole
 from tests.redis_servers import free_port
 from tests.test_operator import decision
 
-from feint.gateway.operator import Operator
+from feint.gateway.operator.recording import Operator
 from feint.gateway.settings_file import settings
 
 DEPLOY = Path(__file__).parents[1] / "deploy"

@@ -1,7 +1,7 @@
-"""What an error is to a client: a status of HTTP or of gRPC, one line, and what helps to ask again.
+"""Error responses: a status of HTTP or of gRPC, one line, and what helps to ask again.
 
-Refusals and errors of the request say themselves what came and what was expected. Anything else is told by its kind
-alone: what failed inside may name files, hosts, or what an upstream said.
+Refusals and errors of the request have lines that are sent as they are. Anything else is sent as its kind alone: what
+failed inside may name files, hosts, or an upstream's text.
 """
 
 import logging
@@ -38,7 +38,7 @@ CLOSE = (b"connection", b"close")
 
 @dataclass(frozen=True)
 class Kind:
-    """How errors of one class are told: `status` of HTTP, `code` of gRPC by its name; `line` instead of their own."""
+    """Response to errors of one class: `status` of HTTP, `code` of gRPC by its name, `line` in place of its own."""
 
     status: int
     code: str
@@ -66,17 +66,17 @@ KINDS: dict[type[BaseException], Kind] = {
 
 
 def kind(error: BaseException) -> Kind:
-    """How this error is told: as the nearest of its classes that is in the table."""
-    return next((KINDS[it] for it in type(error).__mro__ if it in KINDS), KINDS[Exception])
+    """Return the response to an error: that of the nearest of its classes in the table."""
+    return next((KINDS[cls] for cls in type(error).__mro__ if cls in KINDS), KINDS[Exception])
 
 
 def line(error: BaseException) -> str:
-    """The one line that the client reads."""
+    """Return the one line that the client reads."""
     return kind(error).line or " ".join(str(error).split())
 
 
 def details(error: BaseException) -> dict[str, Any]:
-    """What helps to ask again: the puzzle to solve, or the seconds to wait."""
+    """Return what helps to ask again: the puzzle to solve, or the seconds to wait."""
     if isinstance(error, ProofRequired) and error.puzzle is not None:
         return {"puzzle": asdict(error.puzzle)}
     if isinstance(error, RateLimited) and math.isfinite(error.retry_after):
@@ -85,32 +85,32 @@ def details(error: BaseException) -> dict[str, Any]:
 
 
 def reply(error: BaseException) -> tuple[int, list[Header], bytes]:
-    """Status, headers and body of the response that tells an error over HTTP."""
-    told = details(error)
-    body = msgspec.json.encode({"error": line(error)} | ({"parameters": told} if told else {}))
+    """Return status, headers and body of the response over HTTP."""
+    parameters = details(error)
+    body = msgspec.json.encode({"error": line(error)} | ({"parameters": parameters} if parameters else {}))
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    return kind(error).status, headers + _hints(error, told), body
+    return kind(error).status, headers + _hints(error, parameters), body
 
 
-def _hints(error: BaseException, told: dict[str, Any]) -> list[Header]:
-    found = []
-    if "retry_after" in told:  # in whole seconds, says RFC 9110: the exact number is in the body
-        found.append((b"retry-after", b"%d" % max(1, math.ceil(told["retry_after"]))))
+def _hints(error: BaseException, parameters: dict[str, Any]) -> list[Header]:
+    headers = []
+    if "retry_after" in parameters:  # whole seconds, by RFC 9110; the exact number is in the body
+        headers.append((b"retry-after", b"%d" % max(1, math.ceil(parameters["retry_after"]))))
     if isinstance(error, NoKey) and not isinstance(error, NoRole):
-        found.append((b"www-authenticate", b"Bearer"))
+        headers.append((b"www-authenticate", b"Bearer"))
     if isinstance(error, TooLarge | TooSlow):  # the rest of the body is not read
-        found.append(CLOSE)
-    return found
+        headers.append(CLOSE)
+    return headers
 
 
 def reason(error: BaseException) -> str:
-    """The name of the error's class, for who counts and logs."""
+    """Return the name of the error's class, for metrics and logs."""
     return type(error).__name__ if isinstance(error, FeintError) else "Failed"
 
 
 def logged(error: BaseException) -> None:
-    """Tell the operator what the client is not told. Of an exception that nobody raised on purpose the log gets the
-    place alone: its text might be an input."""
+    """Log what the client does not get. Of an unexpected exception the log gets the place alone: its text might be an
+    input."""
     if kind(error).line:
         log.error("%s", error if isinstance(error, FeintError) else "an exception in the gateway")
     cause = error.__cause__ if isinstance(error, FeintError) else error

@@ -31,7 +31,7 @@ Run = Callable[[Array], Awaitable[Outputs]]
 class GraphLine:
     """A graph from inputs to defended answers, or, behind a `source`, from probabilities to them.
 
-    `run` runs the graph, here, in a thread or in batches; `safest` is the rung of which `strongest` answers, None where
+    `run` runs the graph, here or in a thread; `safest` is the rung of which `strongest` answers, None where
     no rung defends its answers. `access` are rules before those of the graph.
     """
 

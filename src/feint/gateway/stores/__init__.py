@@ -1,7 +1,8 @@
-"""Where a gateway's ledger is kept: in this process, in a SQLite file, or in Redis or Valkey for many replicas."""
+"""Stores of a gateway's ledger: in this process, in a SQLite file, or in Redis or Valkey for many replicas."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from feint._optional import require
 from feint.errors import BadRecipe, UnknownName
@@ -10,19 +11,35 @@ from feint.gateway.stores.memory import MemoryStore
 
 
 def open_store(url: str, model: str = "") -> Store:
-    """The ledger of a model at "memory:", "sqlite:PATH", "redis://HOST:PORT/NUMBER" or "rediss://…".
+    """Open the ledger of a model.
 
-    Raises `UnknownName` for another kind of URL, `BadRecipe` for one without a path, `MissingData` where an extra is
-    not installed, and what the store raises when it is opened.
+    Args:
+        url: "memory:", "sqlite:PATH", "redis://HOST:PORT/NUMBER" or "rediss://…".
+        model: The model's name.
+
+    Raises:
+        UnknownName: If the URL is of another kind.
+        BadRecipe: If it lacks a path.
+        MissingData: If an extra is not installed.
+        StoreLost: If the storage does not answer.
     """
+    return _kind(url).open(url, model)
+
+
+def is_shared(url: str) -> bool:
+    """Return whether replicas on several machines can share the ledger at `url`; raise `UnknownName`."""
+    return _kind(url).shared
+
+
+def _kind(url: str) -> "StoreKind":
     scheme = url.partition(":")[0]
     if scheme not in KINDS:
         raise UnknownName.among("ledger's store", url.partition("@")[2] or url, (f"{kind}:" for kind in KINDS))
-    return KINDS[scheme](url, model)
+    return KINDS[scheme]
 
 
 def beside(url: str, folder: Path) -> str:
-    """The same store, the path of a file in it beginning at `folder`."""
+    """Return the same URL, the path of a file in it beginning at `folder`."""
     scheme, _, path = url.partition(":")
     return f"{scheme}:{folder / path}" if scheme == "sqlite" and path else url
 
@@ -47,6 +64,16 @@ def _redis(url: str, model: str) -> Store:
     return RedisStore(url, model)
 
 
-KINDS: dict[str, Callable[[str, str], Store]] = {
-    "memory": _memory, "sqlite": _sqlite, "redis": _redis, "rediss": _redis,
-}  # fmt: skip
+class StoreKind(NamedTuple):
+    """A kind of store: how it is opened, and whether replicas on several machines can share it."""
+
+    open: Callable[[str, str], Store]
+    shared: bool
+
+
+KINDS = {
+    "memory": StoreKind(_memory, shared=False),
+    "sqlite": StoreKind(_sqlite, shared=False),
+    "redis": StoreKind(_redis, shared=True),
+    "rediss": StoreKind(_redis, shared=True),
+}
