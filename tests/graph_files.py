@@ -75,3 +75,16 @@ def whole(path, *, access=()):
     constants = {}
     nodes = [*_model(constants), helper.make_node("Softmax", ["z"], ["p"], axis=-1), *_halfway(constants)]
     return _saved(path, nodes, {"x": [1, 2, 2]}, {"probabilities": [3]}, constants, metadata("x", access))
+
+
+def ladder(path, *, access=()):
+    """A model behind a ladder: every client stands on the second rung, which refuses."""
+    constants = {}
+    nodes = [*_model(constants), helper.make_node("Softmax", ["z"], ["p"], axis=-1), *_halfway(constants)]
+    nodes.append(helper.make_node("Identity", ["probabilities"], ["probabilities_1"]))
+    rungs = [{"kind": "Defense", "access": list(rules), "inputs": [], "outputs": [{"kind": "Smoothing"}]}
+             for rules in ((), ({"kind": "Refuse"},))]  # fmt: skip
+    recipe = {"kind": "Ladder", "detectors": [], "at": [0.0, 0.0], "rungs": rungs, "access": list(access)}
+    properties = imprint.written(takes="x", fingerprint="0123456789abcdef", recipe=recipe, learned={})
+    gives = {"probabilities": [3], "probabilities_1": [3]}
+    return _saved(path, nodes, {"x": [1, 2, 2]}, gives, constants, properties)

@@ -70,23 +70,40 @@ def test_many_processes_write_one_chain(path):
     assert verify([path]).lines == 600
 
 
-def test_a_log_that_is_moved_away_is_begun_anew_and_goes_on(path):
-    with AuditLog(path) as log:
-        log.enter("refused")
-        path.rename(path.with_suffix(".1"))
-        log.enter("refused")
-        path.unlink()
-        log.enter("refused")
-    assert verify([path]).lines == 1
-    path.unlink()
+def test_a_log_that_is_renamed_goes_on_in_a_new_file_once_it_is_opened_again(path):
+    old = path.with_suffix(".1")
     with AuditLog(path) as log:
         log.enter("a")
-        path.rename(path.with_suffix(".2"))
+        path.rename(old)
         log.enter("b")
-    assert verify([path.with_suffix(".2"), path]).lines == 2
-    assert verify([path]).follows == verify([path.with_suffix(".2")]).last
+        assert not path.exists()
+        log.reopen()
+        log.enter("c")
+    assert [line["action"] for line in said(old) + said(path)] == ["a", "b", "c"]
+    assert verify([old, path]).lines == 3
+    assert verify([path]).follows == verify([old]).last
     with pytest.raises(DamagedFile):
-        verify([path, path.with_suffix(".2")])
+        verify([path, old])
+
+
+def test_a_log_that_cannot_be_opened_again_goes_on_in_the_old_file(path):
+    old = path.with_suffix(".1")
+    with AuditLog(path) as log:
+        path.rename(old)
+        path.mkdir()
+        with pytest.raises(NotWritten):
+            log.reopen()
+        log.enter("a")
+    assert verify([old]).lines == 1
+
+
+def test_a_log_that_is_copied_and_truncated_goes_on(path):
+    with AuditLog(path) as log:
+        log.enter("a")
+        path.with_suffix(".1").write_bytes(path.read_bytes())
+        os.truncate(path, 0)
+        log.enter("b")
+    assert verify([path.with_suffix(".1"), path]).lines == 2
 
 
 def test_a_torn_line_is_counted_and_the_chain_goes_on(path):
@@ -102,13 +119,12 @@ def test_a_full_disk_loses_lines_and_says_how_many(path):
         log.enter("refused")
         here = log._file
         log._file = os.open("/dev/full", os.O_RDWR | os.O_APPEND)
-        log._moved = lambda: False
         record = Audited(log)
         record(decision())  # a decision stands though its line is lost
         with pytest.raises(NotWritten):
             log.enter("enforced")
         os.close(log._file)
-        log._file, log._size = here, -1
+        log._file = here
         log.enter("refused")
     assert said(path)[-1]["lost"] == 2
     assert verify([path]).lines == 2

@@ -14,7 +14,7 @@ from benchmarks.load.processes import free_port
 from tests.graph_files import whole
 from tests.test_operator import decision
 
-from feint.gateway.operator import Operator
+from feint.gateway.operator.recording import Operator
 from feint.gateway.settings_file import settings
 
 DEPLOY = Path(__file__).parents[1] / "deploy"

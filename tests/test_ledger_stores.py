@@ -94,11 +94,11 @@ def commit(request, url):
     """One commit after the other to a store that nobody else knows."""
     name, memory = fresh(), MemoryStore()
 
-    def committed(own: Part, shared: Part | None = None) -> Other | None:
+    def committed(changes: Part, shared: Part | None = None) -> Other | None:
         async def scene():
             store = memory if request.param == "memory" else open_store(url, name)
             try:
-                return await store.commit("c", own, shared)
+                return await store.commit("c", changes, shared)
             finally:
                 await store.close()
 
@@ -113,12 +113,12 @@ def test_a_token_is_used_once_whatever_a_draft_knew(commit):
 
     assert commit(part(0, 0.0, x=10.0)) is None
     told = commit(part(1, 1.0, y=9.0, x=9.0))
-    assert (told.own.version, told.own.totals, told.own.used) == (1, {"queries": 0.0}, {"x": 10.0})
+    assert (told.account.version, told.account.totals, told.account.used) == (1, {"queries": 0.0}, {"x": 10.0})
     assert commit(part(1, 1.0, y=9.0)) is None  # the refused draft had not used it
     assert commit(part(2, 11.0, x=20.0)) is None  # void by now
     assert commit(part(3, 12.0, z=50.0), part(0, 12.0, s=99.0)) is None
     told = commit(part(4, 13.0, w=50.0), part(1, 13.0, s=99.0))
-    assert (told.own.version, told.own.used, told.shared.used) == (4, {}, {"s": 99.0})
+    assert (told.account.version, told.account.used, told.shared.used) == (4, {}, {"s": 99.0})
     assert commit(part(4, 13.0, w=50.0)) is None
 
 
@@ -128,7 +128,7 @@ def test_a_shared_addition_that_comes_out_otherwise_changes_nothing(commit):
 
     assert commit(Part(0, {}, {}, {}, 0.0), shared(True)) is None
     told = commit(Part(1, {"queries": 1.0}, {}, {}, 0.0), shared(True))
-    assert (told.own.version, told.own.totals, told.shared.totals) == (1, {}, {"budget": 3.0})
+    assert (told.account.version, told.account.totals, told.shared.totals) == (1, {}, {"budget": 3.0})
     assert commit(Part(1, {}, {}, {}, 0.0), shared(False)) is None
 
 
@@ -202,7 +202,7 @@ def test_a_gateway_remembers_few_tokens_and_lets_none_pass_twice():
                 if await drafts.commit(draft):
                     break
             firsts.append(first)
-            assert len(drafts.draft("ann")._known.used) <= TOKENS + 1
+            assert len(drafts.draft("ann")._snapshot.used) <= TOKENS + 1
         return firsts
 
     assert asyncio.run(run()) == [True] * (3 * TOKENS) + [False]

@@ -244,6 +244,6 @@ def test_opened_as_the_settings_say(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.slow
 def test_neither_the_gateways_page_nor_its_records_import_torch():
-    code = "import sys; sys.modules['torch'] = None; from feint.gateway.operator import opened, routes; print('fine')"
+    code = "import sys; sys.modules['torch'] = None; from feint.gateway.operator import page, recording; print('fine')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("fine\n", "")

@@ -19,9 +19,7 @@ from feint.defenses.access import Budget, Refuse
 from feint.defenses.outputs import APGP, LabelOnly, ReverseSigmoid
 from feint.errors import BadInput, NotFitted, OverBudget
 from feint.gateway.array_query import ArrayQuery
-from feint.gateway.models.batching import Batches
 from feint.gateway.models.by_torch import of_service
-from feint.gateway.models.graphs import Outputs
 from feint.gateway.models.onnx_pipeline import InlineOrThread
 from feint.gateway.serving.opening import opened
 from feint.gateway.serving.server import running
@@ -77,38 +75,12 @@ def test_a_plain_defenses_rules_come_before_the_model(toy):
         line.admit(ArrayQuery(X, "ann"), Account("ann"))
 
 
-@pytest.mark.parametrize("batch", [0, 8], ids=["one by one", "in batches"])
-def test_many_clients_at_once_get_their_own_rows(toy, batch):
-    settings = Settings({"toy": Graph(path=toy, batch=batch)}, **ANYBODY)
+def test_many_clients_at_once_get_their_own_rows(toy):
+    settings = Settings({"toy": Graph(path=toy)}, **ANYBODY)
     inputs = [np.random.default_rng(n).random((n % 4, *SHAPE), np.float32) for n in range(80)]
     with running(settings) as gateway, httpx2.Client(base_url=gateway.url) as client, ThreadPoolExecutor(8) as clients:
         answers = list(clients.map(lambda x: answer_of(ask(client, x)), inputs))
     assert all(np.allclose(q, defended(undefended(x)), atol=1e-6) for q, x in zip(answers, inputs, strict=True))
-
-
-def test_a_batch_waits_for_others_and_fails_together():
-    sizes = []
-
-    async def run(x):
-        sizes.append(len(x))
-        await asyncio.sleep(0)
-        if (x < 0).any():
-            raise ValueError("no")
-        return Outputs([x * 2], [x[:, 0]], None)
-
-    async def main():
-        batches = Batches(run, most=4, wait=0.01)
-        rows = [np.full((n, 1), n, np.float32) for n in (1, 2, 1, 3, 9)]
-        outs = await asyncio.gather(*map(batches, rows))
-        assert all(np.array_equal(out.rungs[0], x * 2) for out, x in zip(outs, rows, strict=True))
-        assert all(np.array_equal(out.scores[0], x[:, 0]) for out, x in zip(outs, rows, strict=True))
-        assert sizes == [4, 3, 9]  # 1 + 2 + 1; 3 waited until 9 came, which is too large for anybody
-        bad = await asyncio.gather(*(batches(x) for x in (rows[0], -rows[0])), return_exceptions=True)
-        assert [type(it) for it in bad] == [ValueError, ValueError]
-        alone = await asyncio.wait_for(batches(rows[0]), PATIENCE)  # nobody comes: it goes alone
-        assert np.array_equal(alone.rungs[0], rows[0] * 2)
-
-    asyncio.run(main())
 
 
 def test_what_takes_long_runs_in_a_thread():

@@ -85,6 +85,7 @@ WRONG = {
     "[models.a]\npath = 'toy.onnx'\nupstream = 'http://x'": r"\[models.a\] with path and upstream",
     "[models.a]\nshadow = true": r"\[models.a\] with none of path, upstream, torch",
     "[models.a]\npath = 'toy.onnx'\ndefense = ['x']": r"'defense' of \[models.a\]",
+    "[models.a]\npath = 'toy.onnx'\nbatch = 8": r"'batch' of \[models.a\]; expected one of .*'path'",
     "[models.a]\npath = 'toy.onnx'\nshadows = true": r"did you mean 'shadow'",
     "[models.a]\nupstream = 'localhost:80'": r"grpc://HOST:PORT",
     "models = 5": r"\[models\] = 5",

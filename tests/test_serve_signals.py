@@ -11,9 +11,10 @@ import httpx2
 import numpy as np
 import pytest
 from benchmarks.load.processes import Server, free_port
-from tests.graph_files import bare, defended, output_defense, undefended, whole
+from tests.graph_files import bare, defended, ladder, output_defense, undefended, whole
 from tests.waiting import eventually
 
+from feint.gateway.operator.audit import verify
 from feint.openinference import proto
 
 X = np.random.default_rng(4).random((3, 1, 2, 2), np.float32)
@@ -27,6 +28,10 @@ MODELS = 'path = "toy.onnx"', 'path = "bare.onnx", outputs = "q.onnx"', 'path = 
 BODY = json.dumps(
     {"inputs": [{"name": "x", "shape": list(X.shape), "datatype": "FP32", "data": X.ravel().tolist()}]}
 ).encode()
+
+
+INPUTS_OF_5 = [{"name": "x", "shape": [5, 1, 2, 2], "datatype": "FP32", "data": [0.5] * 20}]
+BODY_OF_5 = json.dumps({"inputs": INPUTS_OF_5}).encode()
 
 
 class Load:
@@ -107,3 +112,47 @@ def test_signals_under_load(tmp_path):
         assert log.read_text().count("read anew") == 4
         assert server.wait(60) == 0
     assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.slow
+def test_sighup_changes_the_mode_and_keeps_the_ledger(tmp_path):
+    """One budget of 12 queries in a ledger in memory, through shadow, enforce and shadow again; every change is entered
+    in the audit log, whose file is another one after each SIGHUP. Where no line can be entered no mode changes."""
+    ladder(tmp_path / "toy.onnx", access=[{"kind": "Budget", "queries": 12}])
+    port, settings, audit = free_port(), tmp_path / "gateway.toml", tmp_path / "audit.jsonl"
+    log, statuses = tmp_path / "log", []
+
+    def write(shadow):
+        settings.write_text(
+            f"server = {{rest_port = {port}, grpc_port = 0}}\nkeys = {{anonymous = true}}\n"
+            f'ledger = {{store = "memory:"}}\noperator = {{audit_log = "{audit.name}"}}\n'
+            f'models.toy = {{path = "toy.onnx", shadow = {str(shadow).lower()}}}\n'
+        )
+
+    def reload(shadow, expected):
+        write(shadow)
+        before = log.read_text().count(expected)
+        os.kill(server.pid, signal.SIGHUP)
+        eventually(lambda: log.read_text().count(expected) > before)
+
+    def ask():
+        statuses.append(httpx2.post(f"http://127.0.0.1:{port}/v2/models/toy/infer", content=BODY_OF_5).status_code)
+
+    write(True)
+    command = [sys.executable, "-c", "from feint.cli import main; main()", "serve", str(settings)]
+    with Server(command, port, log=log) as server:
+        ask()
+        audit.rename(tmp_path / "audit.1")
+        reload(False, "read anew")
+        ask()
+        audit.rename(tmp_path / "audit.2")
+        reload(True, "read anew")
+        ask()
+        audit.rename(tmp_path / "audit.3")
+        audit.symlink_to("/dev/full")
+        reload(False, "not taken")
+    assert statuses == [200, 403, 429]  # 5 queries each: of the last 5 only 2 are left
+    files = [tmp_path / f"audit.{number}" for number in (1, 2, 3)]
+    entered = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    assert [line["action"] for line in entered] == ["rung", "mode enforce", "refused", "mode shadow", "refused"]
+    assert verify(files).lines == 5

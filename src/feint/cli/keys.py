@@ -46,8 +46,7 @@ def add(
     tenant
         To whom the client belongs.
     roles
-        infer; metrics, which opens /metrics and nothing else; or admin, who sees the operator's page and may switch
-        models from shadow to enforce.
+        infer; metrics, which opens /metrics and nothing else; or admin, which opens the operator's page as well.
     expires
         After how long it is void, like 90d or 12h (default: never).
     audit_log

@@ -1,4 +1,4 @@
-"""What became of one request: the only thing that metrics, logs, traces and the page are told."""
+"""The record of one request, from which metrics, logs, traces, the audit log and the page are made."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,11 +8,21 @@ from dataclasses import dataclass, field
 class Decision:
     """One request's way along the line; it holds neither inputs nor probabilities.
 
-    `outcome` is answered, refused or failed; `reason` the name of the error's class, or "". `client` is "" where nobody
-    was let in: for want of a key, say. `seconds` are those of each stage (access, model, outputs, ledger). `rung` is
-    where the client stands, `applied` the rung whose answer it got (0 in shadow mode). `moved` is the mean L1 distance
-    between undefended and defended rows, None where it is not known. `trace` is the
-    id of its trace, "" for none.
+    Attributes:
+        model: The model's name.
+        client: The client's name; "" where nobody was let in, for want of a key, say.
+        queries: How many inputs the request has.
+        time: When it came.
+        outcome: answered, refused or failed.
+        reason: The name of the error's class, or "".
+        rung: The rung that the client stands on.
+        applied: The rung whose answer the client got: 0 in shadow mode.
+        evidence: The evidence against the client.
+        asked: The queries that the client has been answered so far, those of this request among them.
+        moved: The mean L1 distance between undefended and defended rows, None where it is not known.
+        conflicts: How often the decision was made again, because the account had changed.
+        trace: The id of its trace, "" for none.
+        seconds: The seconds of each stage: access, model, outputs, ledger.
     """
 
     model: str
@@ -24,7 +34,7 @@ class Decision:
     rung: int = 0
     applied: int = 0
     evidence: float = 0.0
-    asked: float = 0.0  # queries that this client has been answered so far, this one among them
+    asked: float = 0.0
     moved: float | None = None
     conflicts: int = 0
     trace: str = ""

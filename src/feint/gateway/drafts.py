@@ -1,8 +1,8 @@
-"""Drafts: an account as it was last known here, on which a request's rules are tried before a store agrees.
+"""Optimistic transactions on the ledger: a request's rules run on a snapshot, and a store commits their changes.
 
-A store commits a draft in one atomic step if the account is still as it was; otherwise it changes nothing and says how
-it is. What all clients share changes far more often, so that additions to it are repeated by the store instead, and
-only have to come out alike.
+A store commits a draft in one atomic step if the account still has the version of the snapshot. Otherwise it changes
+nothing and returns the accounts as they are. The account that all clients share changes far more often, so the store
+repeats additions to it, which only have to come out alike.
 """
 
 from collections import OrderedDict, defaultdict
@@ -22,8 +22,14 @@ TOKENS = 32
 
 @dataclass(slots=True)
 class Known:
-    """An account as a store last said it is: its version, totals and rows, and some of its used tokens (when each
-    expires)."""
+    """Account as a store last returned it.
+
+    Attributes:
+        version: How often it was changed.
+        totals: Its totals by name.
+        rows: Its arrays by name.
+        used: Some of its used tokens, with the time at which each expires.
+    """
 
     version: int = 0
     totals: Mapping[str, float] = field(default_factory=dict)
@@ -33,7 +39,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """One addition to a shared total, and whether it was possible."""
+    """One addition to a shared total; `done` where it was within its bounds."""
 
     name: str
     amount: float
@@ -44,10 +50,16 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a draft makes of one account that had `version`: `totals` as they are then, `tokens` that must be new (each
-    with when it expires; `now` is the query's time), and `rows` to append, after forgetting those before where True.
+    """Changes to one account.
 
-    Of the shared account `version` is None where nothing was looked at: then `added` alone is repeated.
+    Attributes:
+        version: The version that the account must still have; None where a shared account was only added to, and the
+            store repeats `added`.
+        totals: All totals afterwards.
+        tokens: Tokens that must be new, with the time at which each expires.
+        rows: Rows to append by name, after forgetting those before where the flag is True.
+        now: The time of the query.
+        added: The additions to a shared account.
     """
 
     version: int | None
@@ -60,73 +72,86 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Other:
-    """What a store says when it was otherwise: both accounts, with those of the draft's tokens that were used."""
+    """Returned by `Store.commit` on a version conflict.
 
-    own: Known
+    Attributes:
+        account: The client's account as it is.
+        shared: The shared account as it is. Of used tokens both hold only those of the draft.
+    """
+
+    account: Known
     shared: Known
 
 
 class Draft(Account):
-    """An account that can be tried on: what becomes of it is a `Part` for the store."""
+    """Account of one client within a transaction; `changes` are what a store commits."""
 
-    def __init__(self, client: str, known: Known, shared: "Draft | None" = None) -> None:
+    def __init__(self, client: str, snapshot: Known, shared: "Draft | None" = None) -> None:
         super().__init__(client, shared)
-        self._totals = defaultdict(float, known.totals)
-        self._known, self._fresh, self._dropped = known, dict[str, float](), set[str]()
+        self._totals = defaultdict(float, snapshot.totals)
+        self._snapshot, self._fresh, self._dropped = snapshot, dict[str, float](), set[str]()
         self._now = 0.0
 
     def once(self, token: str, *, expires: float, now: float) -> bool:
         self._now = max(self._now, now)
-        if max(self._known.used.get(token, now), self._fresh.get(token, now)) > now:
+        if max(self._snapshot.used.get(token, now), self._fresh.get(token, now)) > now:
             return False
         self._fresh[token] = expires
         return True
 
     def rows(self, name: str) -> Rows:
         if name not in self._rows:
-            self._rows[name] = Rows(self._known.rows.get(name))
+            self._rows[name] = Rows(self._snapshot.rows.get(name))
         return self._rows[name]
 
     def drop(self, prefix: str) -> None:
-        for name in [it for it in {*self._known.rows, *self._rows} if it.startswith(prefix)]:
+        for name in [name for name in {*self._snapshot.rows, *self._rows} if name.startswith(prefix)]:
             self._dropped.add(name)
             self._rows[name] = Rows()
 
-    def part(self) -> Part:
-        """The changes, for a store."""
-        return Part(self._known.version, self._totals, self._fresh, self._new_rows(), self._now)
+    def changes(self) -> Part:
+        """Return the changes, for a store."""
+        return Part(self._snapshot.version, self._totals, self._fresh, self._new_rows(), self._now)
 
     def _new_rows(self) -> dict[str, tuple[bool, np.ndarray]]:
-        found = dict[str, tuple[bool, np.ndarray]]()
+        changes = dict[str, tuple[bool, np.ndarray]]()
         for name, rows in self._rows.items():
             dropped = name in self._dropped
-            before = 0 if dropped else len(self._known.rows.get(name, ()))
+            before = 0 if dropped else len(self._snapshot.rows.get(name, ()))
             if dropped or len(rows) > before:
-                found[name] = dropped, rows.array[before:]
-        return found
+                changes[name] = dropped, rows.array[before:]
+        return changes
 
-    def learned(self, other: Known) -> Known:
-        """The account as the store says it is. It says no more tokens than this draft used: without those that were
-        known before, the next draft would use them, and so on in turns."""
-        return replace(other, used=self._known.used | other.used)
+    def rebased(self, other: Known) -> Known:
+        """Return the account of a conflict, with the tokens that were known before.
 
-    def known(self) -> Known:
-        """The account once the store has agreed."""
-        used = self._known.used
+        A conflict holds only the tokens of this draft. Without the earlier ones the next attempt would use one of
+        them, conflict, and so on.
+        """
+        return replace(other, used=self._snapshot.used | other.used)
+
+    def committed(self) -> Known:
+        """Return the account as it is once the store has committed."""
+        used = self._snapshot.used
         used |= self._fresh
         if len(used) > TOKENS:
             used = dict(islice(used.items(), len(used) - TOKENS, None))
-        rows = (
-            self._known.rows if not self._rows else {**self._known.rows, **{k: v.array for k, v in self._rows.items()}}
-        )
-        return Known(self._known.version + 1, self._totals, rows, used)
+        rows = self._snapshot.rows
+        if self._rows:
+            rows = {**rows, **{name: changed.array for name, changed in self._rows.items()}}
+        return Known(self._snapshot.version + 1, self._totals, rows, used)
 
 
 class SharedDraft(Draft):
-    """The account that all have in common: additions are kept one by one, and whether anything was looked at."""
+    """The account that all clients share, within a transaction.
 
-    def __init__(self, known: Known) -> None:
-        super().__init__("", known)
+    Attributes:
+        added: The additions, one by one.
+        looked: Whether anything was read; then additions cannot be repeated, and the version has to be the same.
+    """
+
+    def __init__(self, snapshot: Known) -> None:
+        super().__init__("", snapshot)
         self.added: list[Added] = []
         self.looked = False
 
@@ -161,16 +186,16 @@ class SharedDraft(Draft):
 
     @property
     def touched(self) -> bool:
-        """Whether anything was looked at or added."""
+        """Whether anything was read or added."""
         return self.looked or bool(self.added)
 
-    def part(self) -> Part:
+    def changes(self) -> Part:
         if not self.looked:
             return Part(None, {}, {}, {}, self._now, self.added)
-        return super().part()
+        return super().changes()
 
-    def known(self) -> Known:
-        return super().known() if self.looked else Known(self._known.version, self._totals, self._known.rows)
+    def committed(self) -> Known:
+        return super().committed() if self.looked else Known(self._snapshot.version, self._totals, self._snapshot.rows)
 
 
 class Store(Protocol):
@@ -202,45 +227,66 @@ class Store(Protocol):
         """Return the ledger of a model at a URL. Raises `BadRecipe` for a URL that is not one of this store's."""
         ...
 
-    async def commit(self, client: str, own: Part, shared: Part | None) -> Other | None:
-        """Change both accounts in one atomic step: None where that was done. `Other` where anything was otherwise than
-        in the draft, and nothing was changed."""
+    async def commit(self, client: str, changes: Part, shared: Part | None) -> Other | None:
+        """Change both accounts in one atomic step.
+
+        Args:
+            client: The client whose account is changed.
+            changes: The changes to the client's account.
+            shared: The changes to the shared account, if any.
+
+        Returns:
+            None if both were changed; the accounts as they are if one was otherwise than in its snapshot, and nothing
+            was changed.
+        """
         ...
 
     async def clients(self, most: int = 100) -> list[tuple[str, dict[str, float]]]:
-        """The clients against whom there is most evidence, with their totals."""
+        """Return the clients against whom there is most evidence, with their totals."""
         ...
 
     async def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
         ...
 
 
 class Drafts:
-    """The ledger of a gateway: drafts out, decisions in. Of the last `most` clients it knows what the store said."""
+    """Ledger of a gateway: opens transactions on the last known accounts, and commits them to a store.
+
+    Args:
+        store: Where the ledger is kept.
+        most: The number of clients whose accounts are remembered here, the most recent ones.
+    """
 
     def __init__(self, store: Store, *, most: int = 20_000) -> None:
         self.store, self._most = store, most
-        self._known: OrderedDict[str, Known] = OrderedDict()
+        self._snapshots: OrderedDict[str, Known] = OrderedDict()
         self._shared = Known()
 
     def draft(self, client: str) -> Draft:
-        """The account of `client` as it was last known here."""
-        return Draft(client, self._known.get(client) or Known(), SharedDraft(self._shared))
+        """Return a transaction on the account of `client` as it was last known here."""
+        return Draft(client, self._snapshots.get(client) or Known(), SharedDraft(self._shared))
 
     async def commit(self, draft: Draft) -> bool:
-        """Whether the store agreed, and the draft is the account now. Otherwise nothing was changed, and the next draft
-        knows how it is. Raises `StoreLost`."""
+        """Commit a transaction.
+
+        Returns:
+            Whether the store took it. Otherwise nothing was changed, and the next transaction begins with the accounts
+            as they are.
+
+        Raises:
+            StoreLost: If the store does not answer.
+        """
         shared = draft.shared
         assert isinstance(shared, SharedDraft)  # `draft` made it
-        other = await self.store.commit(draft.client, draft.part(), shared.part() if shared.touched else None)
-        self._remember(draft.client, draft.known() if other is None else draft.learned(other.own))
+        other = await self.store.commit(draft.client, draft.changes(), shared.changes() if shared.touched else None)
+        self._remember(draft.client, draft.committed() if other is None else draft.rebased(other.account))
         if shared.touched or other is not None:
-            self._shared = shared.known() if other is None else shared.learned(other.shared)
+            self._shared = shared.committed() if other is None else shared.rebased(other.shared)
         return other is None
 
-    def _remember(self, client: str, known: Known) -> None:
-        self._known[client] = known
-        self._known.move_to_end(client)
-        if len(self._known) > self._most:
-            self._known.popitem(last=False)
+    def _remember(self, client: str, snapshot: Known) -> None:
+        self._snapshots[client] = snapshot
+        self._snapshots.move_to_end(client)
+        if len(self._snapshots) > self._most:
+            self._snapshots.popitem(last=False)

@@ -1,4 +1,4 @@
-"""What a gateway serves, to whom, and within which limits: what the REST and the gRPC side share."""
+"""The gateway: what the REST and the gRPC side share."""
 
 import asyncio
 import time
@@ -15,7 +15,13 @@ from feint.gateway.endpoint import ModelEndpoint
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks, as its API key says: the `client` of the ledger, its tenant, and its roles (infer, metrics, admin)."""
+    """Owner of an API key.
+
+    Attributes:
+        client: The name in the ledger.
+        tenant: To whom the client belongs.
+        roles: Some of infer, metrics and admin.
+    """
 
     client: str
     tenant: str = ""
@@ -23,16 +29,23 @@ class Caller:
 
 
 class Doorkeeper(Protocol):
-    """It knows API keys."""
+    """Authenticates clients by API keys."""
 
     def caller(self, key: str) -> Caller:
-        """Who has this key. Raises `NoKey`."""
+        """Return the owner of a key; raise `NoKey`."""
         ...
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may be: bytes of its body, inputs in it, seconds it may take to arrive and to be answered."""
+    """Limits of one request.
+
+    Attributes:
+        body: The bytes of its body.
+        batch: Its inputs.
+        arrive: The seconds that it may take to arrive.
+        answer: The seconds that its answer may take.
+    """
 
     body: int = 64 * 2**20
     batch: int = 1024
@@ -42,7 +55,14 @@ class Limits:
 
 @dataclass
 class Gateway:
-    """The models by name, and the door. `ready` says whether all of them can answer."""
+    """Models behind keys.
+
+    Attributes:
+        desks: The models by name.
+        door: Authenticates clients.
+        limits: The limits of a request.
+        ready: Whether all models can answer.
+    """
 
     desks: Mapping[str, ModelEndpoint]
     door: Doorkeeper
@@ -50,15 +70,23 @@ class Gateway:
     ready: bool = True
 
     def caller(self, key: str, *, roles: Collection[str] = ("infer",)) -> Caller:
-        """Who has this key ("" for none). Raises `NoKey`, or `NoRole` where it has none of the `roles`."""
+        """Return the owner of a key ("" for none); raise `NoKey`, or `NoRole` where it has none of the `roles`."""
         caller = self.door.caller(key)
         if caller.roles.isdisjoint(roles):
             raise NoRole(f"a key without the role {' or '.join(roles)}", "one that has it", "ask the operator")
         return caller
 
     def desk(self, name: str, version: str = "") -> ModelEndpoint:
-        """The desk of a model, of this version where one is named. Raises `UnknownName`, or `Unreachable` where its
-        upstream was not seen yet, and nobody knows what it takes."""
+        """Return a model.
+
+        Args:
+            name: Its name.
+            version: Its version, "" for any.
+
+        Raises:
+            UnknownName: If it is not served.
+            Unreachable: If its upstream never answered, so that its inputs are not known yet.
+        """
         desk = self.desks.get(name)
         if desk is None or version not in ("", desk.about.version):
             raise UnknownName("a model or version that is not served", "one that is", "ask /v2/models")
@@ -67,7 +95,7 @@ class Gateway:
         return desk
 
     async def answer(self, desk: ModelEndpoint, asked: ArrayQuery) -> Array:
-        """The desk's answer. Raises what it does, and `TimedOut`."""
+        """Return the model's answer; raise what the model raises, or `TimedOut`."""
         seconds = self.limits.answer
         try:
             async with asyncio.timeout(seconds):
@@ -76,8 +104,14 @@ class Gateway:
             raise TimedOut(f"no answer in {seconds:g} seconds", "one", "try again later") from error
 
     def turned_away(self, model: str, client: str, error: Exception) -> None:
-        """Record a request that never came to a desk, where there is a desk of that name, or "" where none was named:
-        names that strangers make up are not kept."""
+        """Record a request that never came to a model.
+
+        Args:
+            model: The model's name, "" where the request names none. A name that is not served is not recorded: it may
+                be made up.
+            client: The client's name, "" where there is no good key.
+            error: What the client got.
+        """
         desk = self.desks.get(model) or (None if model else next(iter(self.desks.values()), None))
         if desk is not None:
             outcome = "refused" if isinstance(error, Refused | BadInput) else "failed"

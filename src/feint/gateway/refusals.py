@@ -36,12 +36,12 @@ def _hints(error: BaseException, hints: dict[str, Any]) -> list[Header]:
 
 
 def reason(error: BaseException) -> str:
-    """Return the name of the error's class, for counters and logs."""
+    """Return the name of the error's class, for metrics and logs."""
     return type(error).__name__ if isinstance(error, FeintError) else "Failed"
 
 
 def logged(error: BaseException) -> None:
-    """Log what the client is not told.
+    """Log what the client does not get.
 
     Of an exception that nobody raised on purpose the log gets the place alone: its text might be an input.
     """

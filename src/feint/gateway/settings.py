@@ -14,8 +14,11 @@ LOOPBACK = "127.0.0.1", "::1", "localhost"
 
 @dataclass(frozen=True)
 class Server:
-    """Where it listens: port 0 is none. `drain` seconds pass between "not ready" and closed doors, so that a load
-    balancer sees it; requests in flight then have `stop` seconds. `arrive` and `answer` as in `Limits`."""
+    """Where the gateway listens, and the limits of requests; port 0 is none.
+
+    `drain` seconds pass between "not ready" and closed ports, so that a load balancer sees it; requests in flight then
+    have `stop` seconds. `arrive` and `answer` are those of `Limits`.
+    """
 
     host: str = "127.0.0.1"
     rest_port: int = 8080
@@ -41,13 +44,13 @@ class Server:
 
     @property
     def limits(self) -> Limits:
-        """What one request may be."""
+        """Limits of one request."""
         return Limits(self.max_body, self.max_batch, self.arrive, self.answer)
 
 
 @dataclass(frozen=True)
 class Keys:
-    """Who may ask: a `file` of API keys, as `feint keys` writes it; `anonymous` lets in those without one, as one."""
+    """Who may ask: a `file` of API keys, as `feint keys` writes it; `anonymous` lets in all others as one client."""
 
     file: Path | None = None
     anonymous: bool = False
@@ -55,8 +58,7 @@ class Keys:
 
 @dataclass(frozen=True)
 class LedgerAt:
-    """Where the ledger is kept, and what happens when it is lost: nobody is answered, or everybody by the strongest
-    output defense."""
+    """Where the ledger is kept. When it is lost nobody is answered, or everybody by the strongest output defense."""
 
     store: str = "sqlite:ledger.db"
     when_lost: Literal["refuse", "strongest"] = "refuse"
@@ -64,7 +66,7 @@ class LedgerAt:
 
 @dataclass(frozen=True)
 class Operator:
-    """What an operator sees. Empty is nothing: no audit log, no traces."""
+    """What an operator sees, and whether there is a page (`ui`). Empty is nothing: no audit log, no traces."""
 
     metrics: bool = True
     ui: bool = True
@@ -75,8 +77,11 @@ class Operator:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """What every model may say: `access` are rules for everybody, spelled as in Python, before those of its graph;
-    `shadow` records what would happen and keeps everyone on the first rung."""
+    """Settings of every model.
+
+    `access` are rules for everybody, spelled as in Python, before those of its graph. With `shadow` everyone stays on
+    the first rung, and what would happen is recorded.
+    """
 
     access: tuple[str, ...] = ()
     shadow: bool = False
@@ -84,9 +89,8 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Graph(Model):
-    """A model in this process: an ONNX file of `feint export`, or one of others with, perhaps, the file of a defense
-    that takes its `outputs`. `fingerprint` is the only one that will do. `batch` inputs at most are put together, which
-    wait `batch_wait` seconds for each other; 0 is none."""
+    """A model in this process: an ONNX file of `feint export`, or one of others, perhaps before the exported output
+    defense in `outputs`. A file with another fingerprint than `fingerprint` is refused."""
 
     path: Path
     outputs: Path | None = None
@@ -94,15 +98,15 @@ class Graph(Model):
     logits: bool = False
     fingerprint: str = ""
     threads: int = 1
-    batch: int = 0
-    batch_wait: float = 0.002
 
 
 @dataclass(frozen=True, kw_only=True)
 class Upstream(Model):
-    """A model behind another v2 server: `http://`, `https://` or `grpc://HOST:PORT`. All its outputs but `output` are
-    dropped. `input`, `shape` and `classes` are told here where its metadata do not; with `flat` each is
-    sent as one row of numbers. Times are in seconds."""
+    """A model behind another v2 server at `http://`, `https://` or `grpc://HOST:PORT`.
+
+    All its outputs but `output` are dropped. `input`, `shape` and `classes` are for servers whose metadata lack them;
+    with `flat` each input is sent as one row of numbers. Times are in seconds.
+    """
 
     upstream: str
     upstream_model: str = ""
@@ -134,8 +138,8 @@ class Upstream(Model):
 
 @dataclass(frozen=True, kw_only=True)
 class Torch(Model):
-    """A model that torch runs, for what no graph can hold: a victim's directory or package.module:factory, with the
-    places of its `defense`."""
+    """A model that torch runs, for what no graph can hold: a victim's directory or package.module:factory, behind the
+    steps in `defense`."""
 
     torch: str
     defense: tuple[str, ...] = ()
@@ -143,13 +147,17 @@ class Torch(Model):
     shape: tuple[int, ...] | None = None
 
 
-PLACES: dict[str, type[Model]] = {"path": Graph, "upstream": Upstream, "torch": Torch}  # what a key says of a model
+PLACES: dict[str, type[Model]] = {
+    "path": Graph,
+    "upstream": Upstream,
+    "torch": Torch,
+}  # by the key that every model has one of
 TABLES: dict[str, type] = {"server": Server, "keys": Keys, "ledger": LedgerAt, "operator": Operator}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All of it."""
+    """All settings of a gateway."""
 
     models: Mapping[str, Model]
     server: Server = Server()

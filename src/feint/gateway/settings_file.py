@@ -1,4 +1,4 @@
-"""The file of settings: TOML, read whole, in which an unknown key is an error."""
+"""Settings from a TOML file, in which an unknown key is an error."""
 
 import tomllib
 import types
@@ -16,8 +16,14 @@ from feint.recipes.recipe import build
 
 
 def read(path: Path) -> Settings:
-    """The settings in a TOML file; paths in it begin at its folder. Raises `MissingData`, `DamagedFile`, `BadRecipe`
-    or `UnknownName`."""
+    """Read settings from a TOML file; paths in it begin at its folder.
+
+    Raises:
+        MissingData: If there is no such file.
+        DamagedFile: If it is not TOML.
+        BadRecipe: If a key or a value is wrong.
+        UnknownName: If a name is unknown.
+    """
     try:
         table = tomllib.loads(path.read_text())
     except OSError as error:
@@ -28,31 +34,31 @@ def read(path: Path) -> Settings:
 
 
 def settings(table: Mapping[str, Any], folder: Path) -> Settings:
-    """The settings that a table of plain values says. Errors as `read`."""
-    given: dict[str, Any] = {
+    """Return the settings in a table of plain values; errors are those of `read`."""
+    values: dict[str, Any] = {
         name: _recipe(kind, f"[{name}]", table[name], folder) for name, kind in TABLES.items() if name in table
     }
-    ledger = given.get("ledger", LedgerAt())
-    given["ledger"] = replace(ledger, store=beside(ledger.store, folder))
+    ledger = values.get("ledger", LedgerAt())
+    values["ledger"] = replace(ledger, store=beside(ledger.store, folder))
     models = table.get("models", {})
-    given["models"] = {name: _model(name, it, folder) for name, it in _table("[models]", models).items()}
-    return build("settings", {**table, **given}, {"settings": Settings})
+    values["models"] = {name: _model(name, model, folder) for name, model in _table("[models]", models).items()}
+    return build("settings", {**table, **values}, {"settings": Settings})
 
 
 def _model(name: str, table: Any, folder: Path) -> Model:
     where = f"[models.{name}]"
-    said = [place for place in PLACES if place in _table(where, table)]
-    if len(said) != 1:
-        got = f"{where} with {' and '.join(said) or 'none of ' + ', '.join(PLACES)}"
+    named = [place for place in PLACES if place in _table(where, table)]
+    if len(named) != 1:
+        got = f"{where} with {' and '.join(named) or 'none of ' + ', '.join(PLACES)}"
         raise BadRecipe(got, f"one of {', '.join(PLACES)}", "say where the model is")
-    return _recipe(PLACES[said[0]], where, table, folder)
+    return _recipe(PLACES[named[0]], where, table, folder)
 
 
 def _recipe(kind: type, where: str, table: Any, folder: Path) -> Any:
     types = {field.name: field.type for field in fields(kind)}
     typed = {
-        name: _typed(it, types[name], f"{where} {name}", folder) if name in types else it
-        for name, it in _table(where, table).items()
+        name: _typed(value, types[name], f"{where} {name}", folder) if name in types else value
+        for name, value in _table(where, table).items()
     }
     try:
         return build(where, typed, {where: kind})
@@ -62,7 +68,7 @@ def _recipe(kind: type, where: str, table: Any, folder: Path) -> Any:
 
 
 def _typed(value: Any, kind: Any, where: str, folder: Path) -> Any:
-    """The value as its field holds it. Raises `BadRecipe`."""
+    """Return the value as its field holds it; raise `BadRecipe`."""
     if kind in (Path, Path | None) and isinstance(value, str):
         return folder / value
     try:

@@ -1,4 +1,4 @@
-"""Whether an array is what a model's answer has to be."""
+"""Validation of what a model or a defense returns."""
 
 from typing import Any
 
@@ -10,7 +10,19 @@ from feint.probabilities import on_simplex
 
 
 def probabilities(p: Any, rows: int, classes: int) -> Array:
-    """`p` (N, K) in float32, where its rows are on the simplex. Raises `Failed`, which holds none of its values."""
+    """Check that an answer is probabilities.
+
+    Args:
+        p: The answer, an array (N, K).
+        rows: N.
+        classes: K.
+
+    Returns:
+        `p` in float32.
+
+    Raises:
+        Failed: If its shape is another one, or a row is not on the simplex; the error holds none of its values.
+    """
     if getattr(p, "shape", None) != (rows, classes):
         raise Failed("an answer of another shape", f"({rows}, {classes})", "tell the operator")
     if not on_simplex(p):

@@ -30,7 +30,7 @@ CREATE TABLE keys (id TEXT PRIMARY KEY, hash BLOB NOT NULL, client TEXT NOT NULL
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is known of a key: all but its secret. Times are in seconds since the epoch, None where there is none."""
+    """An API key without its secret. Times are in seconds since the epoch, None where there is none."""
 
     id: str
     hash: bytes
@@ -42,20 +42,20 @@ class Key:
     revoked: float | None = None
 
     def state(self, now: float) -> str:
-        """What it is good for: "active", "expired" or "revoked"."""
+        """Return "active", "expired" or "revoked"."""
         if self.revoked is not None:
             return "revoked"
         return "expired" if self.expires is not None and self.expires <= now else "active"
 
     @classmethod
     def of(cls, row: tuple) -> Self:
-        """The key in a row of the table."""
-        given, digest, client, tenant, roles, *times = row
-        return cls(given, digest, client, tenant, frozenset(roles.split()), *times)
+        """Return the key in a row of the table."""
+        number, digest, client, tenant, roles, *times = row
+        return cls(number, digest, client, tenant, frozenset(roles.split()), *times)
 
 
 class Keys:
-    """The same file for those who administer it; it is made, readable for its owner alone, where there is none."""
+    """The file of keys, for administration. A new one is readable for its owner alone."""
 
     def __init__(self, path: Path | str, *, new: bool = False) -> None:
         self.path = Path(path)
@@ -66,7 +66,21 @@ class Keys:
     def add(
         self, client: str, *, tenant: str = "", roles: Iterable[str] = ("infer",), expires: float | None = None
     ) -> tuple[str, Key]:
-        """A new key for `client`, which is shown only now. A client belongs to one tenant. Raises `BadInput`."""
+        """Make a key.
+
+        Args:
+            client: Whose key it is: the name in the ledger.
+            tenant: To whom the client belongs; a client belongs to one tenant.
+            roles: Some of `ROLES`.
+            expires: When it expires, if ever.
+
+        Returns:
+            The key's text, which is nowhere else, and the key.
+
+        Raises:
+            BadInput: If a name cannot be used, or the client belongs to another tenant.
+            UnknownName: If a role is unknown.
+        """
         for name in filter(None, (client, tenant)):
             if not NAME.fullmatch(name):
                 raise BadInput(f"the name {name!r}", "letters, digits and . _ @ : + -, 128 at most", "choose another")
@@ -86,28 +100,28 @@ class Keys:
         return f"feint_{number}_{secret}", key
 
     def all(self) -> list[Key]:
-        """Every key, the oldest first."""
+        """Return every key, the oldest first."""
         with closing(opened(self.path, "ro")) as file:
             return [Key.of(row) for row in file.execute("SELECT * FROM keys ORDER BY created, id")]
 
     def named(self, name: str) -> list[Key]:
-        """The active key with this id, or the active keys of this client. Raises `UnknownName`."""
+        """Return the active key with this id, or the active keys of this client; raise `UnknownName`."""
         now = time.time()
         active = [key for key in self.all() if key.state(now) == "active"]
-        found = [key for key in active if key.id == name] or [key for key in active if key.client == name]
-        if not found:
+        keys = [key for key in active if key.id == name] or [key for key in active if key.client == name]
+        if not keys:
             raise UnknownName(f"{name!r}", "the id of an active key, or a client who has one", "see feint keys list")
-        return found
+        return keys
 
     def revoke(self, name: str) -> list[Key]:
-        """Make the key with this id void at once, or all keys of this client. Raises `UnknownName`."""
-        found = self.named(name)
-        for key in found:
+        """Revoke the key with this id, or all keys of this client, at once; raise `UnknownName`."""
+        keys = self.named(name)
+        for key in keys:
             self._do("UPDATE keys SET revoked = ? WHERE id = ?", (time.time(), key.id))
-        return found
+        return keys
 
     def rotate(self, name: str, *, grace: float, expires: float | None = None) -> tuple[str, Key, Key]:
-        """A new key in place of one, which stays valid for `grace` seconds: the new key, as text too, and the old."""
+        """Replace a key, which stays valid for `grace` seconds; return the new text, the new key and the old one."""
         old, *more = self.named(name)
         if more:
             ids = ", ".join(key.id for key in (old, *more))
@@ -130,7 +144,7 @@ def hashed(secret: str) -> bytes:
 
 
 def opened(path: Path, mode: str) -> sqlite3.Connection:
-    """A connection to an existing file of keys. Raises `MissingData` or `DamagedFile`."""
+    """Connect to an existing file of keys; raise `MissingData` or `DamagedFile`."""
     if not path.is_file():
         raise MissingData(f"{path}, which does not exist", "a file of keys", "make one: feint keys add CLIENT")
     file = None
@@ -147,7 +161,7 @@ def opened(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _make(path: Path) -> None:
-    """A new file, whole from the moment at which it is there."""
+    """Make a new file, which is complete as soon as it exists."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         partial.touch(mode=0o600)

@@ -1,4 +1,4 @@
-"""The door: who has this API key, answered from memory in microseconds."""
+"""Authentication by a file of API keys, answered from memory in microseconds."""
 
 import hmac
 import sqlite3
@@ -14,9 +14,9 @@ NOBODY = bytes(32)
 
 
 class Door:
-    """A `Doorkeeper` over such a file: all its keys are held in memory, and read again within a second of a change.
+    """Authenticator over a file of keys, all of which are held in memory and read again within a second of a change.
 
-    Nothing is remembered of keys that it does not know. Where the file cannot be read any more nobody is let in.
+    Unknown keys leave no trace in memory. Where the file cannot be read any more nobody is let in.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -27,7 +27,12 @@ class Door:
         self._look()
 
     def caller(self, key: str) -> Caller:
-        """Who has this key. Raises `NoKey`, or `StoreLost` where the file is gone."""
+        """Return the client of a key.
+
+        Raises:
+            NoKey: If the key is unknown, expired or revoked.
+            StoreLost: If the file is gone.
+        """
         if time.monotonic() - self._looked >= FRESH:
             self._look()
         form = FORM.fullmatch(key)
@@ -49,7 +54,7 @@ class Door:
             version = self._file.execute("PRAGMA data_version").fetchone()[0]
             if version != self._version:
                 keys = [Key.of(row) for row in self._file.execute("SELECT * FROM keys")]
-                self._known = {it.id: (it, Caller(it.client, it.tenant, it.roles)) for it in keys}
+                self._known = {key.id: (key, Caller(key.client, key.tenant, key.roles)) for key in keys}
                 self._version = version
         except (OSError, sqlite3.Error, FeintError) as error:
             raise StoreLost(
@@ -58,26 +63,35 @@ class Door:
         self._looked = time.monotonic()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
 
 class Anonymous:
-    """A `Doorkeeper` who lets those without a key in as one client, "anonymous"; a key that is given has to be good."""
+    """Authenticator for whom clients without a key are one client, "anonymous"; a key that is sent has to be good.
+
+    Args:
+        door: The authenticator of keys; without one every key is ignored.
+    """
 
     def __init__(self, door: Door | None = None) -> None:
         self.door, self._nobody = door, Caller("anonymous")
 
     def caller(self, key: str) -> Caller:
-        """Who has this key. Raises `NoKey`."""
+        """Return the client of a key; raise `NoKey` for one that is not good."""
         if not key or self.door is None:
             return self._nobody
         return self.door.caller(key)
 
 
 def open(path: Path | str) -> Door:
-    """The doorkeeper over the file of keys at `path`. Raises `MissingData` or `DamagedFile`."""
+    """Open a file of keys.
+
+    Raises:
+        MissingData: If there is none.
+        DamagedFile: If it is no file of keys.
+    """
     opened(Path(path), "ro").close()
     return Door(path)

@@ -1,4 +1,4 @@
-"""The door of a gateway that is tried out: one key, made when it starts and known only to whoever saw it then."""
+"""Authentication of a gateway that is tried out: one key, made at the start and printed once."""
 
 import hmac
 import secrets
@@ -8,14 +8,22 @@ from feint.gateway.gateway import Caller
 
 
 class OneKey:
-    """A `Doorkeeper` with a single `key`, which opens everything."""
+    """Authenticator with a single random key, which has all roles of inference and administration.
+
+    Attributes:
+        key: The key.
+    """
 
     def __init__(self) -> None:
         self.key = secrets.token_urlsafe(24)
         self._caller = Caller("first", roles=frozenset({"infer", "admin"}))
 
     def caller(self, key: str) -> Caller:
-        """Who has this key. Raises `NoKey`."""
+        """Return the client of a key.
+
+        Raises:
+            NoKey: If it is another key.
+        """
         if not hmac.compare_digest(key.encode(), self.key.encode()):
             raise NoKey("no API key" if not key else "an API key that is not known here", "the one", "give it")
         return self._caller

@@ -8,16 +8,20 @@ import numpy as np
 
 from feint._optional import require
 from feint.errors import BadInput, DamagedFile, Failed, MissingData, one_line
-from feint.gateway.models import imprint
-from feint.gateway.models.imprint import Array, Imprint
+from feint.gateway.models.imprint import Array, Imprint, read, whole
 from feint.probabilities import on_simplex
 
 PROBABILITIES, MOVED, SCORE = "probabilities", "moved", "score"
 
 
 class Outputs(NamedTuple):
-    """What a graph says of N rows: an answer (N, K) for each rung, a score (N,) for each detector, and for each rung
-    how far its answers are from the undefended ones in L1, (N,), where the file tells."""
+    """Outputs of a graph for N rows.
+
+    Attributes:
+        rungs: An answer (N, K) for each rung.
+        scores: A score (N,) for each detector.
+        moved: For each rung the L1 distance (N,) of its answers from the undefended ones, where the file has it.
+    """
 
     rungs: list[Array]
     scores: list[Array]
@@ -25,21 +29,31 @@ class Outputs(NamedTuple):
 
 
 def softmax(z: Array) -> Array:
-    """The rows of logits (N, K) on the simplex."""
+    """Return the rows of logits (N, K) on the simplex."""
     e = np.exp(z - z.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
 
 
-def as_they_are(p: Array) -> Array:
-    """The rows of a file whose output is probabilities already."""
+def identity(p: Array) -> Array:
+    """Return rows that are probabilities already."""
     return p
 
 
 class Exported:
-    """The ONNX file at `path`, with one float32 input of any batch, run on `threads` threads.
+    """Model or output defense in an ONNX file with one float32 input of any batch.
 
-    A file of others is an undefended model: `answer` makes probabilities of its one output (N, K), or of the one called
-    `output`: `softmax` where it holds logits. Raises `MissingData`, `DamagedFile` or `BadInput`.
+    A file that Feint did not write is an undefended model.
+
+    Args:
+        path: The file.
+        threads: The threads on which it runs.
+        output: The name of the output that holds the answers, where a file of others has several.
+        answer: Makes probabilities of the output (N, K) of a file of others: `softmax` where it holds logits.
+
+    Raises:
+        MissingData: If there is no such file.
+        DamagedFile: If it is no ONNX file, or was changed since Feint wrote it.
+        BadInput: If its inputs or outputs are others.
     """
 
     def __init__(
@@ -48,23 +62,23 @@ class Exported:
         *,
         threads: int = 1,
         output: str | None = None,
-        answer: Callable[[Array], Array] = as_they_are,
+        answer: Callable[[Array], Array] = identity,
     ) -> None:
         self.path, self._answer = Path(path), answer
         self._session = _session(self.path, threads)
-        found = _imprint(self.path, self._session)
-        self.defended = found is not None  # whether Feint wrote it
-        about = found or Imprint()
+        imprint = _imprint(self.path, self._session)
+        self.defended = imprint is not None  # whether Feint wrote it
+        about = imprint or Imprint()
         self.takes, self.fingerprint = about.takes, about.fingerprint
         self.version, self.recipe = about.version, about.recipe
         self.access, self.rungs, self.detectors = about.access, about.rungs, about.detectors
         self.input, self.shape = _input(self.path, self._session)
-        there = {it.name: it.shape for it in self._session.get_outputs()}
-        self._names = _declared(self.path, there, about) if self.defended else _only(self.path, there, output)
-        self.classes = int(there[self._names[0]][1])
+        shapes = {node.name: node.shape for node in self._session.get_outputs()}
+        self._names = _declared(self.path, shapes, about) if self.defended else _only(self.path, shapes, output)
+        self.classes = int(shapes[self._names[0]][1])
 
     def run(self, rows: Array) -> Outputs:
-        """The answers to `rows` (N, …). Raises `BadInput` for another shape, `Failed` where onnxruntime fails."""
+        """Return the answers to `rows` (N, …); raise `BadInput` for another shape, `Failed` where onnxruntime fails."""
         if rows.shape[1:] != self.shape:
             raise BadInput(
                 f"inputs of shape {rows.shape[1:]}", f"(N, {', '.join(map(str, self.shape))})", "resize them"
@@ -73,17 +87,17 @@ class Exported:
             raise BadInput("rows off the simplex", "undefended probabilities", "apply softmax to logits first")
         try:
             batch = np.ascontiguousarray(rows if len(rows) else np.zeros((1, *self.shape)), np.float32)
-            found = [it[: len(rows)] for it in self._session.run(self._names, {self.input: batch})]
+            arrays = [array[: len(rows)] for array in self._session.run(self._names, {self.input: batch})]
         except Exception as error:  # onnxruntime's own exceptions share no other base
             raise Failed("a failure of the model", "an answer", "try again, or tell the operator") from error
         if not self.defended:
-            return Outputs([self._answer(found[0])], [], None)
+            return Outputs([self._answer(arrays[0])], [], None)
         rungs, detectors = len(self.rungs), len(self.detectors)
-        return Outputs(found[:rungs], found[rungs : rungs + detectors], found[rungs + detectors :] or None)
+        return Outputs(arrays[:rungs], arrays[rungs : rungs + detectors], arrays[rungs + detectors :] or None)
 
 
 def numbered(name: str, n: int) -> list[str]:
-    """`name`, `name_1`, … for n rungs."""
+    """Return `name`, `name_1`, … for n rungs."""
     return [f"{name}_{i}" if i else name for i in range(n)]
 
 
@@ -101,46 +115,46 @@ def _session(path: Path, threads: int) -> Any:
 
 
 def _imprint(path: Path, session: Any) -> Imprint | None:
-    """What Feint wrote into the file; None where it did not write it. Raises `DamagedFile`."""
+    """Return what Feint wrote into the file, None where it did not write it; raise `DamagedFile`."""
     metadata = session.get_modelmeta().custom_metadata_map
     if "feint.format" not in metadata:
         return None
     try:
-        if not imprint.whole(path.read_bytes()):
+        if not whole(path.read_bytes()):
             raise ValueError("changed since it was written")
-        return imprint.read(metadata)
+        return read(metadata)
     except ValueError as error:
         raise _damaged(path, error) from error
 
 
 def _input(path: Path, session: Any) -> tuple[str, tuple[int, ...]]:
-    """The one input's name and the shape of a row of it. Raises `BadInput`."""
-    given = session.get_inputs()
-    fine = len(given) == 1 and given[0].type == "tensor(float)" and len(given[0].shape) > 1
-    if not fine or isinstance(given[0].shape[0], int) or not all(isinstance(it, int) for it in given[0].shape[1:]):
-        said = ", ".join(f"{it.name}: {it.type} {it.shape}" for it in given)
-        raise BadInput(f"{path} with {said}", "one float32 input (N, …), any N and all else fixed", "export it so")
-    return given[0].name, tuple(given[0].shape[1:])
+    """Return the one input's name and the shape of a row of it; raise `BadInput`."""
+    nodes = session.get_inputs()
+    fine = len(nodes) == 1 and nodes[0].type == "tensor(float)" and len(nodes[0].shape) > 1
+    if not fine or isinstance(nodes[0].shape[0], int) or not all(isinstance(side, int) for side in nodes[0].shape[1:]):
+        inputs = ", ".join(f"{node.name}: {node.type} {node.shape}" for node in nodes)
+        raise BadInput(f"{path} with {inputs}", "one float32 input (N, …), any N and all else fixed", "export it so")
+    return nodes[0].name, tuple(nodes[0].shape[1:])
 
 
-def _declared(path: Path, there: dict[str, list[Any]], about: Imprint) -> list[str]:
-    """The outputs of a file of Feint's, in the order of `Outputs`. Raises `DamagedFile`."""
+def _declared(path: Path, shapes: dict[str, list[Any]], about: Imprint) -> list[str]:
+    """Return the outputs of a file of Feint's, in the order of `Outputs`; raise `DamagedFile`."""
     names = numbered(PROBABILITIES, len(about.rungs)) + [f"{SCORE}_{i}" for i in range(len(about.detectors))]
-    names += numbered(MOVED, len(about.rungs)) if MOVED in there else []
-    if set(names) != set(there):
-        raise _damaged(path, f"the outputs {', '.join(there)}, not {', '.join(names)}")
+    names += numbered(MOVED, len(about.rungs)) if MOVED in shapes else []
+    if set(names) != set(shapes):
+        raise _damaged(path, f"the outputs {', '.join(shapes)}, not {', '.join(names)}")
     return names
 
 
-def _only(path: Path, there: dict[str, list[Any]], output: str | None) -> list[str]:
-    """The one output (N, K) of a file of others, or the one called `output`. Raises `BadInput`."""
-    fits = [it for it, shape in there.items() if len(shape) == 2 and isinstance(shape[1], int) and output in (None, it)]
+def _only(path: Path, shapes: dict[str, list[Any]], output: str | None) -> list[str]:
+    """Return the one output (N, K) of a file of others, or the one called `output`; raise `BadInput`."""
+    two = [name for name, shape in shapes.items() if len(shape) == 2 and isinstance(shape[1], int)]
+    fits = [name for name in two if output in (None, name)]
     if len(fits) != 1:
-        said = ", ".join(f"{name} {shape}" for name, shape in there.items())
-        raise BadInput(f"{path} with the outputs {said}", "one output (N, K)", "name the one that holds the answers")
+        outputs = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise BadInput(f"{path} with the outputs {outputs}", "one output (N, K)", "name the one that holds the answers")
     return fits
 
 
 def _damaged(path: Path, reason: object) -> DamagedFile:
-    said = one_line(reason, 200)
-    return DamagedFile(f"{path} ({said})", "an ONNX file, whole and unchanged", "export it again")
+    return DamagedFile(f"{path} ({one_line(reason, 200)})", "an ONNX file, whole and unchanged", "export it again")

@@ -1,7 +1,15 @@
 """A small HTTP/1.1 client for one server: kept connections, time-outs, and no request that could count twice.
 
-A general client takes 0.4 ms of processor time for a request, as much as MLServer for a whole inference; this one
-takes 0.05.
+Processor time of one request in ms, median of 5 runs of 2,000 (httpx2: 1,000) on two cores under uvloop, with 3 KB sent
+to a bare local server and 0.6 KB received:
+
+| requests at once | this module | aiohttp 3.14 | httpx2 2.16 |
+| --- | --- | --- | --- |
+| 1 | 0.075 (0.063 to 0.101) | 0.168 (0.134 to 0.199) | 0.576 (0.504 to 0.618) |
+| 8 | 0.027 (0.025 to 0.034) | 0.090 (0.075 to 0.120) | 0.494 (0.467 to 0.670) |
+
+aiohttp is not used: it takes twice as long, eight more packages of 12 MB, and does not report whether a connection that
+ended was a kept one, on which the rule for sending a request again depends.
 """
 
 import asyncio
@@ -19,7 +27,7 @@ ATTEMPTS = 2
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back; names of headers in lower case."""
+    """A server's reply; names of headers in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -31,8 +39,14 @@ class Stale(ConnectionError):
 
 
 class Pool:
-    """Up to `connections` kept connections to the server of `url`. `connect` and `timeout` are in seconds, `most` the
-    bytes that a reply may have.
+    """Kept connections to one server.
+
+    Args:
+        url: The server, with the path that all requests begin with.
+        connect: The seconds that opening a connection may take.
+        timeout: The seconds that a request may take.
+        connections: How many there may be at the same time.
+        most: The bytes that the body of a reply may have.
 
     A request is sent again, once and on a new connection, only where a kept one had ended before any byte of the reply
     came: servers end idle ones. To compute the same twice harms no model, and the ledger is charged after the answer.
@@ -53,9 +67,17 @@ class Pool:
     async def __call__(
         self, verb: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None, *, timeout: float = 0.0
     ) -> Reply:
-        """The reply. Raises `Unreachable` or `TimedOut`, which say nothing of what the server said."""
-        said = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
-        head = f"{verb} {self._prefix}{path} HTTP/1.1\r\n{self._head}{said}Content-Length: {len(body)}\r\n\r\n"
+        """Send a request.
+
+        Returns:
+            The reply, whatever its status.
+
+        Raises:
+            Unreachable: If there is no connection, or no reply of HTTP; the text holds nothing of the server's.
+            TimedOut: If the time is over.
+        """
+        lines = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+        head = f"{verb} {self._prefix}{path} HTTP/1.1\r\n{self._head}{lines}Content-Length: {len(body)}\r\n\r\n"
         try:
             async with asyncio.timeout(timeout or self._timeout), self._free:
                 return await self._sent(head.encode() + body)
@@ -66,12 +88,12 @@ class Pool:
 
     async def _sent(self, request: bytes) -> Reply:
         for _ in range(ATTEMPTS):
-            kept = self._idle()
-            connection = kept or await self._opened()
+            idle = self._idle()
+            connection = idle or await self._opened()
             try:
                 reply = await connection.ask(request)
             except Stale:
-                if kept is None:
+                if idle is None:
                     raise
                 self.drop()  # the others are as old, and a server that was started again has ended all
                 continue
@@ -95,18 +117,18 @@ class Pool:
     async def _opened(self) -> "_Connection":
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._connect):
-            _, made = await loop.create_connection(
+            _, connection = await loop.create_connection(
                 lambda: _Connection(self._most), self._host, self._port, ssl=self._tls
             )
-        return made
+        return connection
 
     def drop(self) -> None:
-        """Let go of the connections that wait."""
+        """Close the idle connections."""
         while self._kept:
             self._kept.pop().close()
 
     def close(self) -> None:
-        """Keep no connection any more: those in use are closed when their request is done."""
+        """Keep no connection any more; those in use are closed when their request is done."""
         self._closed = True
         self.drop()
 
@@ -129,7 +151,7 @@ class _Connection(asyncio.Protocol):
         self._transport = transport  # pyright: ignore[reportAttributeAccessIssue]
 
     async def ask(self, request: bytes) -> Reply:
-        """Send, and wait for the reply. Raises `Stale`, `OSError` or `HttpParserError`."""
+        """Send a request and wait for the reply; raise `Stale`, `OSError` or `HttpParserError`."""
         if self.lost or self._transport is None:
             raise Stale("lost")
         self._reply = asyncio.get_running_loop().create_future()
@@ -172,7 +194,7 @@ class _Connection(asyncio.Protocol):
         self.close()
 
     def close(self) -> None:
-        """End it."""
+        """Close the connection at once."""
         self.lost = True
         if self._transport is not None:
             self._transport.abort()

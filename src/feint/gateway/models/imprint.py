@@ -58,7 +58,7 @@ class ServableRules(Mapping[str, Callable[..., Any]]):
 
 
 class Learned(NamedTuple):
-    """What an access rule has learned, under its fingerprint: `feint.recipes.store.Weights` without torch."""
+    """Tensors that an access rule has learned, under their fingerprint: `feint.recipes.store.Weights` without torch."""
 
     fingerprint: str
     tensors: Mapping[str, Array]
@@ -66,7 +66,12 @@ class Learned(NamedTuple):
 
 @dataclass(frozen=True)
 class Step:
-    """A rung of an exported ladder: the evidence from which a client stands on it, and its access rules."""
+    """Rung of an exported ladder.
+
+    Attributes:
+        at: The evidence from which a client stands on it.
+        access: Its access rules.
+    """
 
     at: float = 0.0
     access: tuple[Any, ...] = ()
@@ -74,11 +79,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Imprint:
-    """`takes` is "x" for inputs or "p" for undefended answers; `recipe` the table of the Defense or Ladder;
-    `fingerprint` that of the victim, or of what the defense learned where there is no victim.
+    """Metadata of an exported file.
 
-    `access` are everybody's rules, `rungs` those of a ladder (a plain defense has one), `detectors` the martingales
-    that turn its scores into evidence.
+    Attributes:
+        takes: "x" for inputs, "p" for undefended answers.
+        fingerprint: That of the victim, or of what the defense learned where there is no victim.
+        version: The version of Feint that wrote the file.
+        recipe: The table of the Defense or Ladder.
+        access: Access rules for everybody.
+        rungs: The rungs of a ladder; a plain defense has one.
+        detectors: The martingales that turn scores into evidence.
     """
 
     takes: str = "x"
@@ -91,7 +101,7 @@ class Imprint:
 
 
 def written(*, takes: str, fingerprint: str, recipe: Mapping[str, Any], learned: Mapping[str, Array]) -> dict[str, str]:
-    """The metadata that `read` takes apart, with a digest that is still to be computed: `stamped`."""
+    """Return the metadata that `read` takes apart, with a digest that `stamped` fills in."""
     return {
         "feint.format": FORMAT,
         "feint.version": __version__,
@@ -104,22 +114,22 @@ def written(*, takes: str, fingerprint: str, recipe: Mapping[str, Any], learned:
 
 
 def read(metadata: Mapping[str, str]) -> Imprint:
-    """What the metadata say. Raises `ValueError` where they are not as `written`."""
+    """Return what metadata hold; raise `ValueError` where they are not as `written`."""
     try:
         if metadata["feint.format"] != FORMAT:
             raise ValueError(f"format {metadata['feint.format']}, not {FORMAT}")
         recipe = json.loads(metadata["feint.recipes.recipe"])
         learned = safetensors.numpy.load(base64.b64decode(metadata["feint.learned"], validate=True))
         ladder = recipe["kind"] == "Ladder"
-        own = _rules(recipe, learned)
+        access = _rules(recipe, learned)
         pairs = zip(recipe["at"], recipe["rungs"], strict=True) if ladder else ()
         return Imprint(
             metadata["feint.takes"],
             metadata["feint.fingerprint"],
             metadata["feint.version"],
             recipe,
-            own if ladder else (),
-            tuple(Step(float(at), _rules(rung, learned)) for at, rung in pairs) or (Step(0.0, own),),
+            access if ladder else (),
+            tuple(Step(float(at), _rules(rung, learned)) for at, rung in pairs) or (Step(0.0, access),),
             tuple(_martingale(i, learned) for i in range(len(recipe.get("detectors", ())))),
         )
     except (KeyError, TypeError, AttributeError, BadRecipe, binascii.Error, safetensors.SafetensorError) as error:
@@ -127,34 +137,34 @@ def read(metadata: Mapping[str, str]) -> Imprint:
 
 
 def stamped(content: bytes) -> bytes:
-    """A file's content with its digest filled in."""
+    """Return a file's content with its digest filled in."""
     return content.replace(NO_DIGEST.encode(), digest(content), 1)
 
 
 def whole(content: bytes) -> bool:
-    """Whether a file is byte for byte as it was stamped."""
+    """Return whether a file is byte for byte as it was stamped."""
     return DIGEST.findall(content) == [digest(content)]
 
 
 def digest(content: bytes) -> bytes:
-    """What stands in a file for all the rest of it."""
+    """Return what stands in a file for all the rest of it."""
     return b"sha256:" + hashlib.sha256(DIGEST.sub(NO_DIGEST.encode(), content)).hexdigest().encode()
 
 
 def _rules(table: Mapping[str, Any], learned: Mapping[str, Array]) -> tuple[Any, ...]:
-    """The access rules in the table of a defense or a ladder."""
+    """Return the access rules in the table of a defense or a ladder."""
     weights = {"Weights": lambda fingerprint: Learned(fingerprint, _under(f"{fingerprint}/", learned))}
     words = joined(weights, ServableRules())
     return tuple(from_table(rule, words) for rule in table["access"])
 
 
 def _martingale(i: int, learned: Mapping[str, Array]) -> Any:
-    """The martingale of the i-th detector."""
+    """Return the martingale of the i-th detector."""
     from feint.martingale import Martingale
 
-    fields = {name: it if it.ndim else it.item() for name, it in _under(f"detector_{i}/", learned).items()}
+    fields = {name: array if array.ndim else array.item() for name, array in _under(f"detector_{i}/", learned).items()}
     return build("Martingale", fields, {"Martingale": Martingale})
 
 
 def _under(prefix: str, learned: Mapping[str, Array]) -> dict[str, Array]:
-    return {name.removeprefix(prefix): it for name, it in learned.items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): array for name, array in learned.items() if name.startswith(prefix)}

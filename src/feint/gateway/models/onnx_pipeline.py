@@ -42,7 +42,7 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
 
     Args:
         graph: Rules, rungs and detectors of the recipe.
-        run: Runs the graph, here, in a thread or in batches.
+        run: Runs the graph, here or in a thread.
         source: Model elsewhere, from inputs (N, …) to undefended probabilities (N, K).
         access: Rules before those of the graph.
         safest: Rung whose answer is the `strongest`; None where no rung defends its answers.

@@ -1,9 +1,8 @@
-"""Where models are: each place of the settings, opened and tried, becomes a line behind a name."""
+"""Registry of backends: what opens and tries each kind of model that the settings can name."""
 
 import asyncio
 import timeit
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
@@ -11,99 +10,74 @@ import numpy as np
 from feint.errors import BadInput, FeintError, MissingData
 from feint.gateway import settings
 from feint.gateway.array_query import Array
-from feint.gateway.endpoint import ServedPipeline
-from feint.gateway.models.batching import Batches
-from feint.gateway.models.graphs import Exported, Outputs, as_they_are, softmax
+from feint.gateway.models.base import OUTPUT, Place
+from feint.gateway.models.graphs import Exported, Outputs, identity, softmax
 from feint.gateway.models.imprint import Step
 from feint.gateway.models.onnx_pipeline import InlineOrThread, OnnxPipeline
 from feint.gateway.models.recipes import bare, rules, safest, steps
-from feint.gateway.models.upstream import UpstreamModel, upstream_at
+from feint.gateway.models.upstream import upstream_at
 from feint.gateway.simplex import probabilities
 from feint.openinference.model_spec import ModelSpec
 
-OUTPUT = "probabilities"  # the one output that clients see
-
-
-def nothing() -> None:
-    """Nothing is to be closed."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """An opened model: its line, what it is in words, what is worth a warning, and the rung that answers without a
-    ledger, if any defends. `about` is None while an upstream was not seen; `come` tells when it is."""
-
-    about: ModelSpec | None
-    line: ServedPipeline
-    said: Sequence[str]
-    warnings: Sequence[str] = ()
-    safest: int | None = None
-    upstream: UpstreamModel | None = None
-    come: Callable[[], Awaitable[ModelSpec]] | None = None
-    close: Callable[[], None] = nothing
-
 
 class Plain:
-    """No graph: answers leave as they come, after the access rules."""
+    """Stands for a graph where there is no output defense: answers leave as they come, after the access rules."""
 
     access, rungs, detectors, recipe = (), (Step(),), (), None
 
     def run(self, p: Array) -> Outputs:
-        """The rows as they came."""
+        """Return the rows."""
         return Outputs([p], [], None)
 
 
-async def in_process(at: settings.Graph, name: str) -> Place:
-    """A graph that this process runs. Raises `FeintError`."""
-    answer = softmax if at.logits else as_they_are
-    model = await asyncio.to_thread(Exported, at.path, threads=at.threads, output=at.output, answer=answer)
+async def in_process(table: settings.Graph, name: str) -> Place:
+    """Load a graph that this process runs; raise `FeintError`."""
+    answer = softmax if table.logits else identity
+    model = await asyncio.to_thread(Exported, table.path, threads=table.threads, output=table.output, answer=answer)
     if model.takes != "x":
-        raise BadInput(f"{at.path}, an output defense alone", "a model", "path = MODEL, outputs = this file")
-    if at.outputs is not None and model.defended:
-        raise BadInput(f"{at.path}, which is defended", "a bare model before `outputs`", "leave one of them out")
-    graph = _output_defense(at.outputs, model.classes) if at.outputs else model
-    _pinned(at.fingerprint, graph.fingerprint, at.outputs or at.path)
+        raise BadInput(f"{table.path}, an output defense alone", "a model", "path = MODEL, outputs = this file")
+    if table.outputs is not None and model.defended:
+        raise BadInput(f"{table.path}, which is defended", "a bare model before `outputs`", "leave one of them out")
+    graph = _output_defense(table.outputs, model.classes) if table.outputs else model
+    _pinned(table.fingerprint, graph.fingerprint, table.outputs or table.path)
 
-    def whole(x: Array) -> Outputs:
+    def run(x: Array) -> Outputs:
         out = model.run(x)
         return out if graph is model else graph.run(probabilities(out.rungs[0], len(x), model.classes))
 
-    seconds = _tried(whole, np.zeros((1, *model.shape), np.float32), model.classes, str(at.path))
-    run = InlineOrThread(whole, seconds)
-    line = OnnxPipeline(
-        graph,
-        Batches(run, most=at.batch, wait=at.batch_wait) if at.batch else run,
-        access=rules(at.access),
-        safest=safest(graph.recipe),
-    )
+    seconds = _tried(run, np.zeros((1, *model.shape), np.float32), model.classes, str(table.path))
+    line = OnnxPipeline(graph, InlineOrThread(run, seconds), access=rules(table.access), safest=safest(graph.recipe))
     return Place(
         ModelSpec(name, model.input, model.shape, OUTPUT, model.classes),
         line,
-        [f"{at.path}, in this process: {1000 * seconds:.2g} ms for one input", *steps(graph.recipe or {}, at.access)],
+        [
+            f"{table.path}, in this process: {1000 * seconds:.2g} ms for one input",
+            *steps(graph.recipe or {}, table.access),
+        ],
         bare(graph.recipe),
         safest(graph.recipe),
     )
 
 
-async def behind(at: settings.Upstream, name: str) -> Place:
-    """A model that another server runs. Raises `FeintError`, but not where that server is away."""
-    graph = _output_defense(at.outputs, at.classes) if at.outputs else Plain()
+async def behind(table: settings.Upstream, name: str) -> Place:
+    """Load a model that another server runs; raise `FeintError`, but not where that server does not answer."""
+    graph = _output_defense(table.outputs, table.classes) if table.outputs else Plain()
     if isinstance(graph, Exported):
-        _pinned(at.fingerprint, graph.fingerprint, at.outputs)
-    upstream = upstream_at(at, at.upstream_model or name)
+        _pinned(table.fingerprint, graph.fingerprint, table.outputs)
+    upstream = upstream_at(table, table.upstream_model or name)
 
     async def come() -> ModelSpec:
         spec = await upstream.about()
         classes = spec.model.classes
         if isinstance(graph, Exported) and classes != graph.classes:
-            raise BadInput(f"{at.upstream} with {classes} classes", f"{graph.classes}, as {at.outputs}", "fit it")
+            raise BadInput(f"{table.upstream} with {classes} classes", f"{graph.classes}, as {table.outputs}", "fit it")
         return ModelSpec(name, spec.model.input, spec.shape, OUTPUT, classes)
 
     line = OnnxPipeline(
         graph,
         InlineOrThread(graph.run, 0.0),
         source=upstream.infer,
-        access=rules(at.access),
+        access=rules(table.access),
         safest=safest(graph.recipe),
     )
     warnings, about = bare(graph.recipe), None
@@ -114,12 +88,15 @@ async def behind(at: settings.Upstream, name: str) -> Place:
         raise
     except FeintError as error:
         warnings.append(f"{error.args[0]}; it is served as soon as it comes")
-    said = [f"upstream {at.upstream}, model {at.upstream_model or name}", *steps(graph.recipe or {}, at.access)]
-    return Place(about, line, said, warnings, safest(graph.recipe), upstream, come, upstream.close)
+    notes = [
+        f"upstream {table.upstream}, model {table.upstream_model or name}",
+        *steps(graph.recipe or {}, table.access),
+    ]
+    return Place(about, line, notes, warnings, safest(graph.recipe), upstream, come, upstream.close)
 
 
 def _output_defense(path: Any, classes: int) -> Exported:
-    """The exported output defense at `path`, for so many classes (0: any), tried once. Raises `BadInput`."""
+    """Load an exported output defense for so many classes (0: any), and try it once; raise `BadInput`."""
     graph = Exported(path)
     if graph.takes != "p":
         raise BadInput(f"{path}, a model", "an output defense alone", "feint export --outputs-only")
@@ -130,13 +107,15 @@ def _output_defense(path: Any, classes: int) -> Exported:
     return graph
 
 
-def _pinned(wanted: str, found: str, path: Any) -> None:
-    if wanted and wanted != found:
-        raise BadInput(f"{path} with the fingerprint {found or 'of nobody'}", wanted, "serve the file that it names")
+def _pinned(wanted: str, fingerprint: str, path: Any) -> None:
+    if wanted and wanted != fingerprint:
+        raise BadInput(
+            f"{path} with the fingerprint {fingerprint or 'of nobody'}", wanted, "serve the file that it names"
+        )
 
 
 def _tried(run: Callable[[Array], Outputs], rows: Array, classes: int, where: str) -> float:
-    """The seconds that one row takes, at best. Raises `BadInput` where what comes is not probabilities."""
+    """Return the seconds that one row takes, at best; raise `BadInput` where the answers are not probabilities."""
     try:
         for q in run(rows).rungs:
             probabilities(q, len(rows), classes)
@@ -145,15 +124,15 @@ def _tried(run: Callable[[Array], Outputs], rows: Array, classes: int, where: st
     return min(timeit.repeat(lambda: run(rows), number=1, repeat=3))
 
 
-async def by_torch(at: settings.Torch, name: str) -> Place:
-    """A model that torch runs in this process. Raises `FeintError`."""
+async def by_torch(table: settings.Torch, name: str) -> Place:
+    """Load a model that torch runs in this process; raise `FeintError`."""
     try:
         from feint.gateway.models.by_torch import opened
     except ImportError as error:
         raise MissingData(
-            f"no torch, and {at.torch}, which only torch runs", "it, or a graph", "install torch, or feint export"
+            f"no torch, and {table.torch}, which only torch runs", "it, or a graph", "install torch, or feint export"
         ) from error
-    return await asyncio.to_thread(opened, at, name)  # others are served meanwhile
+    return await asyncio.to_thread(opened, table, name)  # others are served meanwhile
 
 
 OPEN: dict[type, Callable[[Any, str], Awaitable[Place]]] = {

@@ -1,4 +1,4 @@
-"""What a recipe's table says to whoever has no torch: its rules, what stands where, and which rung is the safest."""
+"""Recipes' tables, read without torch: access rules, the steps in words, and the safest rung."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,39 +8,39 @@ from feint.recipes.recipe import parse
 
 
 def rules(texts: Sequence[str]) -> tuple[Any, ...]:
-    """The access rules that texts spell. Raises `UnknownName` or `BadRecipe`."""
+    """Return the access rules that texts spell; raise `UnknownName` or `BadRecipe`."""
     if not texts:
         return ()
     return tuple(parse(text, ServableRules()) for text in texts)
 
 
 def safest(recipe: Mapping[str, Any] | None) -> int | None:
-    """The last rung of a recipe's table that has an output defense, if any has."""
+    """Return the last rung of a recipe's table that has an output defense, if any has."""
     rungs = recipe.get("rungs", [recipe]) if recipe else []
     return max((i for i, rung in enumerate(rungs) if rung.get("outputs") or rung.get("inputs")), default=None)
 
 
 def bare(recipe: Mapping[str, Any] | None) -> list[str]:
-    """A warning, where nothing defends what leaves."""
+    """Return a warning where no step defends the answers."""
     return [] if safest(recipe) is not None else ["no output defense: probabilities leave as the model gives them"]
 
 
 def steps(recipe: Mapping[str, Any], access: Sequence[str]) -> list[str]:
-    """What a recipe's table puts on the line, in words; `access` stands before it."""
+    """Return the steps of a recipe's table in words, after the rules in `access`."""
     ladder = "rungs" in recipe
-    everybodys = [*access, *(_spelled(it) for it in recipe.get("access", ()) if ladder)]
-    said = [f"everybody: {', '.join(everybodys)}"] if everybodys else []
+    everybodys = [*access, *(_spelled(rule) for rule in recipe.get("access", ()) if ladder)]
+    lines = [f"everybody: {', '.join(everybodys)}"] if everybodys else []
     if ladder:
-        said.append(f"evidence: {', '.join(it['kind'] for it in recipe['detectors']) or 'none'}")
+        lines.append(f"evidence: {', '.join(detector['kind'] for detector in recipe['detectors']) or 'none'}")
     rungs = zip(recipe["at"], recipe["rungs"], strict=True) if ladder else [(0.0, recipe)]
     for at, rung in rungs:
         rules = [_spelled(it) for it in rung.get("access", ())]
         names = rules + [step["kind"] for room in ("inputs", "outputs") for step in rung.get(room, ())]
-        said.append(f"{f'from evidence {at:g}' if ladder else 'line'}: {', '.join(names) or 'no defense'}")
-    return said
+        lines.append(f"{f'from evidence {at:g}' if ladder else 'line'}: {', '.join(names) or 'no defense'}")
+    return lines
 
 
 def _spelled(rule: Mapping[str, Any]) -> str:
-    """An access rule with its numbers."""
+    """Return an access rule with its numbers."""
     numbers = [f"{name}={value:g}" for name, value in rule.items() if isinstance(value, int | float)]
     return f"{rule['kind']}({', '.join(numbers)})"

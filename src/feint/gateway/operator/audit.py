@@ -1,7 +1,8 @@
 """The audit log: JSON lines that are only ever appended, each with the hash of the line before it.
 
 A line that is changed, taken out or put in breaks the chain at the next one. A cut end, or a log written anew as a
-whole, does not show in the file itself: keep the last hash that `verify` tells somewhere else.
+whole, does not show in the file itself: keep the last hash that `verify` returns somewhere else. Rotation is left to
+logrotate: rename the file, send SIGHUP, and the chain goes on in a new file.
 """
 
 import fcntl
@@ -25,63 +26,72 @@ CLIENTS = 20_000
 
 
 class AuditLog:
-    """One file, which several processes may write. Moved away, it is begun anew at its old place by the next line."""
+    """One file, to which several processes may append.
+
+    Attributes:
+        path: Where the file is.
+        lost: How many lines could not be written since the last one that could.
+    """
 
     def __init__(self, path: Path | str) -> None:
-        self.path, self.lost = Path(path), 0
-        self._file, self._size, self._before = -1, -1, ""
-        try:
-            self._open()
-        except OSError as error:
-            raise NotWritten(f"{path} ({error.strerror})", "a file that can be written", "choose another") from error
+        self.path, self.lost, self._before = Path(path), 0, ""
+        self._file = self._open()
 
-    def enter(self, action: str, *, durable: bool = False, **told: Any) -> None:
-        """Append a line; `durable`, it is on the disk before this returns. Raises `NotWritten`."""
+    def _open(self) -> int:
+        try:
+            return os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise NotWritten(
+                f"{self.path} ({error.strerror})", "a file that can be written", "choose another"
+            ) from error
+
+    def reopen(self) -> None:
+        """Open the file at `path` again, after it was renamed; a new file continues the chain.
+
+        Raises:
+            NotWritten: If there can be no file; the log goes on in the old one.
+        """
+        fresh = self._open()
+        self.close()
+        self._file = fresh
+
+    def enter(self, action: str, *, durable: bool = False, **values: Any) -> None:
+        """Append a line.
+
+        Args:
+            action: What happened.
+            durable: Whether the line has to be on the disk before this returns.
+            **values: The other fields of the line.
+
+        Raises:
+            NotWritten: If the line could not be written as a whole.
+        """
         lost = {"lost": self.lost} if self.lost else {}
         try:
-            if self._moved():
-                self._open()
             fcntl.flock(self._file, fcntl.LOCK_EX)
             try:
-                self._append({"time": moment(time.time()), "action": action, **told, **lost})
+                self._append({"time": rfc3339(time.time()), "action": action, **values, **lost})
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
             if durable:
                 os.fsync(self._file)
         except OSError as error:
-            self.lost += 1  # the next line that can be written says how many could not
+            self.lost += 1  # the next line that can be written holds this number
             raise NotWritten(f"{self.path.name} ({error.strerror})", "room for a line", "make room") from error
         self.lost = 0
 
-    def _append(self, told: dict[str, Any]) -> None:
-        size = os.fstat(self._file).st_size
-        torn = False
-        if size != self._size:  # another process wrote, or a line was torn
-            rest = os.pread(self._file, TAIL, max(0, size - TAIL))
-            torn = bool(rest) and not rest.endswith(b"\n")
-            self._before = digest(rest.removesuffix(b"\n").rpartition(b"\n")[2]) if rest else self._before
-        line = json.dumps(told | {"before": self._before}, ensure_ascii=False, separators=(",", ":")).encode()
-        whole = (b"\n" if torn else b"") + line + b"\n"
-        written = os.write(self._file, whole)
-        if written < len(whole):
-            self._size = -1
+    def _append(self, values: dict[str, Any]) -> None:
+        """Append a line after the one that is the last now, perhaps another process's, perhaps a torn one."""
+        end = os.pread(self._file, TAIL, max(0, os.fstat(self._file).st_size - TAIL))
+        before = digest(end.removesuffix(b"\n").rpartition(b"\n")[2]) if end else self._before
+        line = json.dumps(values | {"before": before}, ensure_ascii=False, separators=(",", ":")).encode()
+        content = (b"\n" if end and not end.endswith(b"\n") else b"") + line + b"\n"
+        if os.write(self._file, content) < len(content):
             raise OSError(0, "a line was torn")
-        self._size, self._before = size + written, digest(line)
-
-    def _moved(self) -> bool:
-        try:
-            return self.path.stat().st_ino != os.fstat(self._file).st_ino
-        except OSError:
-            return True
-
-    def _open(self) -> None:
-        """Open the file; a new one goes on with the chain of the one that this log had before."""
-        new = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self.close()
-        self._file, self._size = new, -1
+        self._before = digest(line)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -94,8 +104,11 @@ class AuditLog:
 
 
 class Audited:
-    """A `Record` that enters refusals, failures and changes of rung. A client's refusals of one model for one reason
-    within `WINDOW` are one line at their beginning and one, with their number, after their end."""
+    """Observer that enters refusals, failures and changes of rung.
+
+    A client's refusals of one model for one reason within `WINDOW` are one line at their beginning, and one with their
+    number after their end. A line that cannot be written is counted in `AuditLog.lost`, never raised.
+    """
 
     def __init__(self, log: AuditLog) -> None:
         self.log = log
@@ -103,57 +116,58 @@ class Audited:
         self._repeats: OrderedDict[tuple[str, str, str], list[float]] = OrderedDict()  # since when, how many
 
     def __call__(self, decision: Decision) -> None:
-        """Enter what this decision changes. What cannot be written is counted in `log.lost`, never raised."""
-        at = (decision.model, decision.client)
+        """Enter what a request changed."""
+        client = decision.model, decision.client
         try:
-            if self._repeats:
-                self.flush(decision.time)
-            if decision.rung > self._rungs.get(at, 0):  # evidence never falls: a lower one was not looked up
-                self._enter("rung", decision, reached=decision.rung, left=self._rungs.get(at, 0))
-                self._remember(at, decision.rung)
+            self.flush(decision.time)
+            if decision.rung > self._rungs.get(client, 0):  # evidence never falls: a lower one was not looked up
+                self._enter("rung", decision, reached=decision.rung, left=self._rungs.pop(client, 0))
+                self._rungs[client] = decision.rung
+                if len(self._rungs) > CLIENTS:
+                    self._rungs.popitem(last=False)
             if decision.outcome != "answered":
-                self._ended(decision)
+                self._count(decision)
         except NotWritten:
             return
 
-    def _ended(self, decision: Decision) -> None:
-        kind = (decision.model, decision.client, decision.reason)
+    def _count(self, decision: Decision) -> None:
+        kind = decision.model, decision.client, decision.reason
         if kind in self._repeats:
             self._repeats[kind][1] += 1
             return
         self._repeats[kind] = [decision.time, 0]
         self._enter(decision.outcome, decision, reason=decision.reason, queries=decision.queries)
 
-    def flush(self, now: float, *, window: float = WINDOW) -> None:
-        """Enter the refusals that were counted and whose window is over, the oldest first."""
+    def flush(self, now: float) -> None:
+        """Enter the number of refusals in every window that is over at `now`, the oldest first."""
         while self._repeats:
             (model, client, reason), (since, times) = next(iter(self._repeats.items()))
-            if now - since < window and len(self._repeats) < CLIENTS:
+            if now - since < WINDOW and len(self._repeats) < CLIENTS:
                 return
             self._repeats.popitem(last=False)
             if times:
                 self.log.enter("repeated", model=model, client=client, reason=reason, times=int(times))
 
-    def _enter(self, action: str, decision: Decision, **told: Any) -> None:
+    def _enter(self, action: str, decision: Decision, **values: Any) -> None:
         evidence = round(decision.evidence, 4)
-        self.log.enter(action, model=decision.model, client=decision.client, evidence=evidence, **told)
-
-    def _remember(self, at: tuple[str, str], rung: int) -> None:
-        self._rungs[at] = rung
-        self._rungs.move_to_end(at)
-        if len(self._rungs) > CLIENTS:
-            self._rungs.popitem(last=False)
+        self.log.enter(action, model=decision.model, client=decision.client, evidence=evidence, **values)
 
     def close(self) -> None:
-        """Enter what is still only counted, and let go of the file."""
+        """Enter what is still only counted, and close the file."""
         self.flush(float("inf"))
         self.log.close()
 
 
 @dataclass(frozen=True)
 class Verified:
-    """A log that is whole: its `lines`, those `torn` by a full disk or a lost machine, the `last` line's hash, and the
-    one that its first line `follows`, "" where that is the first of all."""
+    """An unbroken chain.
+
+    Attributes:
+        lines: How many lines there are.
+        torn: How many of them were torn by a full disk or a lost machine.
+        last: The hash of the last line.
+        follows: The hash that the first line follows, "" where that is the first of all.
+    """
 
     lines: int
     torn: int
@@ -162,31 +176,41 @@ class Verified:
 
 
 def verify(paths: Iterable[Path | str]) -> Verified:
-    """Check the chain through these files, the oldest first. Raises `DamagedFile`, which names the line."""
-    lines, torn, before, follows = 0, 0, "", ""
+    """Check the chain through some files.
+
+    Args:
+        paths: The files, the oldest first.
+
+    Returns:
+        The chain's length and ends.
+
+    Raises:
+        MissingData: If a file does not exist.
+        DamagedFile: If the chain is broken; the error names the line.
+    """
+    lines, torn, last, first = 0, 0, "", ""
     for path in map(Path, paths):
         if not path.is_file():
             raise MissingData(f"{path}, which does not exist", "an audit log", "name another")
         with path.open("rb") as file:
-            for number, raw in enumerate(file, 1):
-                line = raw.rstrip(b"\n")
+            for number, line in enumerate((line.rstrip(b"\n") for line in file), 1):
                 try:
-                    said = json.loads(line)["before"]
+                    before = json.loads(line)["before"]
                 except (ValueError, KeyError, TypeError):
-                    said, torn = before, torn + 1
-                follows = follows if lines else said
-                if said != before and lines:
-                    where = f"{path}, line {number}, which does not follow the line before it"
-                    raise DamagedFile(where, "an unbroken chain", "lines were changed, taken out or put in")
-                lines, before = lines + 1, digest(line)
-    return Verified(lines, torn, before, follows)
+                    before, torn = last, torn + 1
+                first = first if lines else before
+                if before != last and lines:
+                    got = f"{path}, line {number}, which does not follow the line before it"
+                    raise DamagedFile(got, "an unbroken chain", "lines were changed, taken out or put in")
+                lines, last = lines + 1, digest(line)
+    return Verified(lines, torn, last, first)
 
 
 def digest(line: bytes) -> str:
-    """The hash of a line, without its end: 32 hexadecimal digits of BLAKE2b."""
+    """Return the hash of a line, without its end: 32 hexadecimal digits of BLAKE2b."""
     return hashlib.blake2b(line, digest_size=16).hexdigest()
 
 
-def moment(seconds: float) -> str:
-    """A time in UTC as RFC 3339 writes it, to the millisecond."""
+def rfc3339(seconds: float) -> str:
+    """Return a time in UTC as RFC 3339 writes it, to the millisecond."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""What the operator's page shows: the ledger's clients and this process's recent past, as plain texts."""
+"""The data of the operator's page: the ledger's clients and this process's recent past, as plain texts."""
 
 import time
 from bisect import bisect_left
@@ -26,7 +26,7 @@ DASH = "–"
 
 @runtime_checkable
 class Ruled(Protocol):
-    """A line that says its access rules, those of its rungs among them."""
+    """A pipeline that lists its access rules, those of its rungs among them."""
 
     @property
     def rules(self) -> Sequence[Any]: ...
@@ -34,7 +34,7 @@ class Ruled(Protocol):
 
 @dataclass(frozen=True)
 class Person:
-    """A client as a row of the table; `path` is its curve, `mark` where evidence is 1, in pixels from the top."""
+    """A client as a row of the table; `path` is its curve, `mark` the height of evidence 1 in pixels from the top."""
 
     name: str
     evidence: str
@@ -48,7 +48,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Model:
-    """A model as a section of the page; `lost` where its ledger cannot be read."""
+    """A model as a section of the page; `lost` if its ledger cannot be read."""
 
     name: str
     shadow: bool
@@ -63,7 +63,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Board:
-    """All of the page but its words; it is loaded again after `every` seconds, 0 for never."""
+    """All of the page but its words. The page is loaded again after `every` seconds, 0 for never."""
 
     subtitle: str
     warnings: Sequence[str]
@@ -73,7 +73,7 @@ class Board:
 
 
 async def board(gateway: Gateway, seen: Seen, audit: AuditLog | None, say: Catalog, *, every: int) -> Board:
-    """What there is to see now."""
+    """Return the data of the page as they are now."""
     warnings = [] if gateway.ready else [say("not ready")]
     if audit is not None and audit.lost:
         warnings.append(say("audit lost", lost=audit.lost))
@@ -89,48 +89,61 @@ async def board(gateway: Gateway, seen: Seen, audit: AuditLog | None, say: Catal
 async def _model(name: str, desk: ModelEndpoint, seen: Seen, say: Catalog) -> Model:
     here, lost = seen.of(name), False
     try:
-        told = await desk.drafts.store.clients(SHOWN)
+        clients = await desk.drafts.store.clients(SHOWN)
     except StoreLost:
-        told, lost = _only_seen(here), True
+        clients, lost = _only_seen(here), True
     outcomes, reasons = seen.counted(name)
     quantiles = seen.quantiles(name)
     return Model(
         name,
         desk.shadow,
         lost,
-        f"{max(len(here), len(told)):,}",
-        [_person(client, totals, here.get(client), _budget(desk)) for client, totals in told],
+        f"{max(len(here), len(clients)):,}",
+        [_person(client, totals, here.get(client), _budget(desk)) for client, totals in clients],
         f"{min(TIMES, sum(outcomes.values())):,}",
-        [(say(f"stage {it}"), *(f"{1000 * s:.2f}" for s in quantiles[it])) for it in STAGES if it in quantiles],
-        [(say(f"outcome {it}"), f"{outcomes.get(it, 0):,}") for it in OUTCOMES],
+        [
+            (say(f"stage {stage}"), *(f"{1000 * s:.2f}" for s in quantiles[stage]))
+            for stage in STAGES
+            if stage in quantiles
+        ],
+        [(say(f"outcome {outcome}"), f"{outcomes.get(outcome, 0):,}") for outcome in OUTCOMES],
         [(reason, f"{count:,}") for reason, count in reasons.items()],
     )
 
 
 def _only_seen(here: Mapping[str, Client]) -> list[tuple[str, dict[str, float]]]:
-    most = sorted(here.items(), key=lambda it: -it[1].evidence)[:SHOWN]
-    return [(name, {"evidence": it.evidence, "rung": it.rung, "queries": it.asked}) for name, it in most]
+    most = sorted(here.items(), key=lambda entry: -entry[1].evidence)[:SHOWN]
+    return [
+        (name, {"evidence": client.evidence, "rung": client.rung, "queries": client.asked}) for name, client in most
+    ]
 
 
-def _person(name: str, totals: Mapping[str, float], seen: Client | None, budget: int | None) -> Person:
-    path, mark = curve(seen.times, seen.levels) if seen else ("", None)
+def _person(name: str, totals: Mapping[str, float], recent: Client | None, budget: int | None) -> Person:
+    path, mark = curve(recent.times, recent.levels) if recent else ("", None)
     left = DASH if budget is None or "budget" not in totals else f"{max(0, budget - int(totals['budget'])):,}"
     return Person(
         name, f"{totals.get('evidence', 0.0):.2f}", int(totals.get("rung", 0)), f"{int(totals.get('queries', 0)):,}",
-        left, _clock(seen.last) if seen else DASH, path, mark,
+        left, _clock(recent.last) if recent else DASH, path, mark,
     )  # fmt: skip
 
 
 def _budget(desk: ModelEndpoint) -> int | None:
-    """The least budget that a client of this desk has, if any."""
+    """Return the least budget that a client of this model has, if any."""
     rules = desk.pipeline.rules if isinstance(desk.pipeline, Ruled) else ()
     return min((rule.queries for rule in rules if isinstance(rule, Budget)), default=None)
 
 
 def curve(times: Sequence[float], levels: Sequence[float]) -> tuple[str, float | None]:
-    """The path of a line through evidence `levels` at `times`, and the height of evidence 1 where it is in sight.
+    """Draw the curve of a client's evidence.
 
-    The line runs over the whole width in time; it reaches to the top where evidence is 1 or its own most.
+    The curve runs over the whole width in time. Its highest point, or evidence 1, is at the top.
+
+    Args:
+        times: When the evidence was written down.
+        levels: The evidence then.
+
+    Returns:
+        The path in SVG, and the height of evidence 1; "" and None for fewer than two points.
     """
     if len(times) < 2 or times[-1] <= times[0]:
         return "", None
@@ -143,16 +156,16 @@ def curve(times: Sequence[float], levels: Sequence[float]) -> tuple[str, float |
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points), round(1 + (HIGH - 2) * (1 - 1 / top), 1)
 
 
-def pace(told: str) -> int:
-    """The seconds after which the page is loaded again: the nearest of `PACES` that is no less than what was told."""
-    if not told.isdecimal():
-        return PACES[-1]  # a page that is loaded anew unticks the box beside a button
-    return PACES[min(bisect_left(PACES, int(told[:6])), len(PACES) - 1)]
+def pace(seconds: str) -> int:
+    """Return the seconds after which the page is loaded again: the least of `PACES` that is not below `seconds`."""
+    if not seconds.isdecimal():
+        return PACES[-1]
+    return PACES[min(bisect_left(PACES, int(seconds[:6])), len(PACES) - 1)]
 
 
-def language(told: str, accepted: Iterable[str]) -> Catalog:
-    """The language that was told, or the first of those accepted that there is."""
-    for name in (told, *(it.split(";")[0].strip()[:2].lower() for it in accepted)):
+def language(wanted: str, accepted: Iterable[str]) -> Catalog:
+    """Return the catalogue of the wanted language, or of the first of those accepted that exists, or English."""
+    for name in (wanted, *(tag.split(";")[0].strip()[:2].lower() for tag in accepted)):
         if name in ("en", "zh"):
             return Catalog(name, room=__package__ or "")
     return Catalog("en", room=__package__ or "")

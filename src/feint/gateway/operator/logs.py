@@ -1,4 +1,4 @@
-"""JSON logs with the field names of the Elastic Common Schema: a line for each decision that is worth one."""
+"""JSON logs with the field names of the Elastic Common Schema."""
 
 import logging
 import sys
@@ -7,26 +7,32 @@ from typing import Any, TextIO
 import msgspec
 
 from feint.gateway.decision import Decision
-from feint.gateway.operator.audit import moment
+from feint.gateway.operator.audit import rfc3339
 from feint.openinference.status import ERROR_STATUSES
 
 ECS = "8.11"
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-# What HTTP tells; gRPC has codes of its own for the same reasons.
+# The status of HTTP; gRPC has other codes for the same reasons.
 STATUS = {kind.__name__: status.http for kind, status in ERROR_STATUSES.items()} | {"": 200}
 OUTCOMES = {"answered": "success", "refused": "failure", "failed": "failure"}
 
 
 class Logs:
-    """A `Record` that writes a line: for every decision at level debug, for refusals and failures at info, for failures
-    at warning and error. Inputs and probabilities are in no decision, so they are in no line."""
+    """Observer that writes lines: of every request at level debug, of refusals and failures at info, of failures alone
+    at warning and error. Records hold no inputs and no probabilities, so no line does.
+
+    Args:
+        level: The least level that is written.
+        version: The version of Feint.
+        to: Where lines go; otherwise standard output.
+    """
 
     def __init__(self, level: str = "info", *, version: str = "", to: TextIO | None = None) -> None:
         self._level, self._to = LEVELS[level], to or sys.stdout
         self._service = {"name": "feint", "version": version}
 
     def __call__(self, decision: Decision) -> None:
-        """Write the line of a decision, where there is one at this level."""
+        """Write the line of a request, where there is one at this level."""
         answered, refused = decision.outcome == "answered", decision.outcome == "refused"
         level = logging.DEBUG if answered else logging.INFO if refused else logging.ERROR
         if level >= self._level:
@@ -44,27 +50,27 @@ class Logs:
             "model": decision.model, "queries": decision.queries, "rung": decision.rung, "applied": decision.applied,
             "evidence": round(decision.evidence, 4), "conflicts": decision.conflicts,
         }  # fmt: skip
-        told: dict[str, Any] = {"event": event, "http": http, "feint": feint}
+        values: dict[str, Any] = {"event": event, "http": http, "feint": feint}
         if decision.client:
-            told["user"] = {"name": decision.client}
+            values["user"] = {"name": decision.client}
         if decision.trace:
-            told["trace"] = {"id": decision.trace}
-        return told
+            values["trace"] = {"id": decision.trace}
+        return values
 
     def say(self, level: str, message: str, seconds: float) -> None:
-        """Write a line of another kind: what a logger of the gateway says."""
+        """Write a line of one of the gateway's loggers."""
         if LEVELS.get(level, logging.ERROR) >= self._level:
             self._write(seconds, level, {"message": message})
 
-    def _write(self, seconds: float, level: str, told: dict[str, Any]) -> None:
-        head = {"@timestamp": moment(seconds), "log": {"level": level}, "service": self._service}
-        line = msgspec.json.encode(head | told | {"ecs": {"version": ECS}})
+    def _write(self, seconds: float, level: str, values: dict[str, Any]) -> None:
+        head = {"@timestamp": rfc3339(seconds), "log": {"level": level}, "service": self._service}
+        line = msgspec.json.encode(head | values | {"ecs": {"version": ECS}})
         self._to.write(line.decode() + "\n")
         self._to.flush()
 
 
 class Handler(logging.Handler):
-    """What the gateway's loggers say, as lines of the same kind."""
+    """Handler that writes the gateway's loggers as lines of the same kind."""
 
     def __init__(self, logs: Logs) -> None:
         super().__init__()

@@ -21,26 +21,26 @@ EVIDENCE = 0.0, 0.25, 0.5, 0.75, 1.0, 2.0  # a client is in the bucket that begi
 
 
 class Metrics:
-    """A `Record`, and the page that Prometheus reads. Gauges of clients are those that this process has `seen`."""
+    """Observer, and the page that Prometheus reads. The gauges of clients count those that this process has `seen`."""
 
     def __init__(self, seen: Seen, audit: AuditLog | None = None) -> None:
         self.registry = CollectorRegistry()
-        told = {"registry": self.registry, "namespace": "feint"}
-        self._requests = Counter("requests", "Requests", ["model", "outcome"], **told)
-        self._queries = Counter("queries", "Queries: 1 query = 1 input", ["model", "outcome"], **told)
-        self._reasons = Counter("refusals", "Requests without an answer", ["model", "reason"], **told)
+        options = {"registry": self.registry, "namespace": "feint"}
+        self._requests = Counter("requests", "Requests", ["model", "outcome"], **options)
+        self._queries = Counter("queries", "Queries: 1 query = 1 input", ["model", "outcome"], **options)
+        self._reasons = Counter("refusals", "Requests without an answer", ["model", "reason"], **options)
         self._conflicts = Counter(
-            "conflicts", "Decisions made again: another had changed the account", ["model"], **told
+            "conflicts", "Decisions made again: another had changed the account", ["model"], **options
         )
-        self._seconds = Histogram("stage_seconds", "Time in a stage", ["model", "stage"], buckets=SECONDS, **told)
+        self._seconds = Histogram("stage_seconds", "Time in a stage", ["model", "stage"], buckets=SECONDS, **options)
         self._moved = Histogram(
-            "moved", "L1 distance of answers to undefended ones, a request's mean", ["model"], buckets=MOVED, **told
+            "moved", "L1 distance of answers to undefended ones, a request's mean", ["model"], buckets=MOVED, **options
         )
         self.registry.register(Clients(seen, audit))
         self._known: dict[tuple[str, ...], tuple] = {}
 
     def __call__(self, decision: Decision) -> None:
-        """Count a decision."""
+        """Count a request."""
         model, outcome = decision.model, decision.outcome
         requests, queries = self._children(model, outcome)
         requests.inc()
@@ -56,7 +56,7 @@ class Metrics:
             self._stage(model, stage).observe(seconds)
 
     def _children(self, model: str, outcome: str) -> tuple[Counter, Counter]:
-        """Kept here: `labels` checks its values anew each time, 1 µs each."""
+        """Return the counters of an outcome; `labels` would check its values again each time, 1 µs each."""
         known = self._known.get((model, outcome))
         if known is None:
             known = self._requests.labels(model, outcome), self._queries.labels(model, outcome)
@@ -70,18 +70,18 @@ class Metrics:
         return known[0]
 
     def text(self) -> bytes:
-        """What GET /metrics answers."""
+        """Return the answer of GET /metrics."""
         return generate_latest(self.registry)
 
 
 class Clients(Collector):
-    """Clients by evidence and by rung, counted when Prometheus asks."""
+    """Collector of clients by evidence and by rung, counted when Prometheus asks."""
 
     def __init__(self, seen: Seen, audit: AuditLog | None) -> None:
         self._seen, self._audit = seen, audit
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The gauges."""
+        """Yield the gauges."""
         buckets: Counted[tuple[str, float]] = Counted()
         rungs: Counted[tuple[str, int]] = Counted()
         for (model, _), client in self._seen.clients.items():
@@ -105,5 +105,5 @@ class Clients(Collector):
             )
 
     def describe(self) -> list[GaugeMetricFamily]:
-        """Nothing is known before it is collected."""
+        """Return nothing: no gauge is known before it is collected."""
         return []

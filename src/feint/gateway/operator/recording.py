@@ -1,4 +1,4 @@
-"""All that is told of decisions, put together: it outlives a reload of the settings."""
+"""All observers of requests together; they outlive a reload of the settings."""
 
 import logging
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from feint import __version__
+from feint.errors import NotWritten
 from feint.gateway.decision import Decision, Record
 from feint.gateway.operator.audit import Audited, AuditLog
 from feint.gateway.operator.logs import Handler, Logs
@@ -17,7 +18,13 @@ log = logging.getLogger("feint.gateway")
 
 
 class Operator:
-    """A `Record` that tells every other one. What one of them fails at is logged once, and fails no request."""
+    """Observer that passes every record on to all others. A failure of one is logged once, and fails no request.
+
+    Attributes:
+        seen: The recent past, for the page and the gauges.
+        audit: The audit log, if there is one.
+        metrics: The metrics, if there are any.
+    """
 
     def __init__(
         self,
@@ -32,12 +39,12 @@ class Operator:
         self.metrics = Metrics(self.seen, self.audit) if metrics else None
         self._audited = Audited(self.audit) if self.audit is not None else None
         self._traces = traces
-        told: Sequence[Record | None] = (traces, self.seen, self.metrics, self._audited, logs)  # logs name the trace
-        self._records = [record for record in told if record is not None]
+        every: Sequence[Record | None] = (traces, self.seen, self.metrics, self._audited, logs)  # logs name the trace
+        self._records = [record for record in every if record is not None]
         self._failed = set[type]()
 
     def __call__(self, decision: Decision) -> None:
-        """Tell a decision."""
+        """Pass a record on."""
         for record in self._records:
             try:
                 record(decision)
@@ -46,14 +53,26 @@ class Operator:
                     self._failed.add(type(record))
                     log.error("%s fails to record: %s", type(record).__name__, type(error).__name__)
 
-    def enter(self, action: str, **told: Any) -> None:
-        """Enter what an admin does, on the disk before this returns, and say it in the log. Raises `NotWritten`."""
+    def enter(self, action: str, **values: Any) -> None:
+        """Write what an operator changed into the audit log, on the disk before this returns, and into the log.
+
+        Raises:
+            NotWritten: If the audit log takes no line.
+        """
         if self.audit is not None:
-            self.audit.enter(action, durable=True, **told)
-        log.warning("%s: %s", action, ", ".join(f"{name} {value}" for name, value in told.items()))
+            self.audit.enter(action, durable=True, **values)
+        log.warning("%s: %s", action, ", ".join(f"{name} {value}" for name, value in values.items()))
+
+    def reopen(self) -> None:
+        """Open the audit log again after logrotate; where that fails it goes on in the old file."""
+        try:
+            if self.audit is not None:
+                self.audit.reopen()
+        except NotWritten as error:
+            log.error("the audit log is not opened again: %s", " ".join(str(error).split()))
 
     def close(self) -> None:
-        """Hand over and write down what is left."""
+        """Write what is still buffered, and close."""
         if self._traces is not None:
             self._traces.close()
         if self._audited is not None:
@@ -63,16 +82,27 @@ class Operator:
 def opened(
     *, metrics: bool = True, audit_log: Path | None = None, log: str = "info", traces: str = ""
 ) -> Operator:  # the names are those of the settings' table [operator]
-    """What the settings say; from here on the gateway's loggers write lines of the same kind. `traces` is where a
-    collector takes OTLP over HTTP, "" for none. Raises `NotWritten` or `MissingData`."""
+    """Open the observers of the settings, and let the gateway's loggers write JSON lines from here on.
+
+    Args:
+        metrics: Whether there are metrics.
+        audit_log: The audit log's file, if there is one.
+        log: The least level that is logged.
+        traces: Where a collector takes OTLP over HTTP, "" for none.
+
+    Raises:
+        NotWritten: If the audit log cannot be opened.
+        MissingData: If OpenTelemetry is not installed.
+    """
     logs = Logs(log, version=__version__)
-    made = Operator(
+    operator = Operator(
         metrics=metrics,
         audit_log=audit_log,
         logs=logs,
         traces=to_collector(traces, version=__version__) if traces else None,
     )
-    speaker = logging.getLogger("feint.gateway")
-    speaker.handlers, speaker.propagate = [Handler(logs)], False
-    speaker.setLevel(log.upper())
-    return made
+    logger = logging.getLogger("feint.gateway")
+    logger.handlers = [Handler(logs)]
+    logger.propagate = False
+    logger.setLevel(log.upper())
+    return operator

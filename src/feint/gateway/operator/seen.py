@@ -1,4 +1,4 @@
-"""What this process has seen: recent clients with the curves of their evidence, times of each stage, refusals.
+"""The recent past of this process: clients with the curves of their evidence, times of each stage, refusals.
 
 All of it is bounded: at most `CLIENTS` clients with `POINTS` points each, 16 MB, and `TIMES` times a stage.
 """
@@ -19,7 +19,7 @@ WHOLE = "all"  # the stage that all stages are together
 
 @dataclass(slots=True)
 class Client:
-    """One client of one model: `evidence` and `rung` are the highest so far, `asked` queries were answered."""
+    """One client of one model. `evidence` and `rung` are the highest so far; `asked` queries were answered."""
 
     evidence: float = 0.0
     rung: int = 0
@@ -30,8 +30,8 @@ class Client:
     levels: array = field(default_factory=lambda: array("f"))
 
     def write(self, now: float, *, gap: float) -> None:
-        """Put the evidence on the curve: a new point where the last one is `gap` seconds old. A curve that is full is
-        thinned to half, so that it always spans all that was seen."""
+        """Add the evidence to the curve: a new point where the last one is `gap` seconds old. A full curve is thinned
+        to half, so that it always spans the whole past."""
         if self.times and now - self.times[-1] < gap:
             self.levels[-1] = self.evidence
             return
@@ -42,7 +42,7 @@ class Client:
 
 
 class Seen:
-    """A `Record` that remembers for the page and for the gauges of metrics. `gap` is in seconds."""
+    """Observer that remembers clients for the page and for the gauges; points of a curve are `gap` seconds apart."""
 
     def __init__(self, *, gap: float = 1.0) -> None:
         self.gap, self.since = gap, time.time()
@@ -52,7 +52,7 @@ class Seen:
         self.reasons: Counter[tuple[str, str]] = Counter()
 
     def __call__(self, decision: Decision) -> None:
-        """Remember a decision."""
+        """Remember a request."""
         model = decision.model
         self.outcomes[model, decision.outcome] += 1
         if decision.reason:
@@ -81,15 +81,15 @@ class Seen:
         client.write(decision.time, gap=self.gap)
 
     def of(self, model: str) -> dict[str, Client]:
-        """The clients of a model by name."""
+        """Return the clients of a model by name."""
         return {name: client for (on, name), client in self.clients.items() if on == model}
 
     def quantiles(self, model: str) -> dict[str, tuple[float, float]]:
-        """The median and the 99th percentile of the last `TIMES` times of each stage, in seconds."""
+        """Return the median and the 99th percentile of the last `TIMES` times of each stage, in seconds."""
         return {stage: _quantiles(times) for (on, stage), times in self.seconds.items() if on == model}
 
     def counted(self, model: str) -> tuple[Mapping[str, int], Mapping[str, int]]:
-        """Requests by outcome, and by reason where they were not answered, most frequent first."""
+        """Return requests by outcome, and by reason where they were not answered, most frequent first."""
         return (
             {outcome: n for (on, outcome), n in self.outcomes.most_common() if on == model},
             {reason: n for (on, reason), n in self.reasons.most_common() if on == model},

@@ -1,4 +1,4 @@
-"""Traces for OpenTelemetry: a span for each sampled request and one for each of its stages, made from its decision."""
+"""Traces for OpenTelemetry: a span for each sampled request, and one for each of its stages."""
 
 import random
 from typing import Any
@@ -10,8 +10,15 @@ SHARE = 0.01
 
 
 class Traces:
-    """A `Record` that hands spans to an `exporter`, in batches and in a thread of its own. `share` of the requests are
-    sampled. A span says the model, outcome, reason, queries and rung; inputs and probabilities are not known here."""
+    """Observer that passes spans to an exporter, in batches and from another thread.
+
+    A span holds the model, outcome, reason, queries and rung; inputs and probabilities are not known here.
+
+    Args:
+        exporter: Where spans go.
+        share: The share of requests that are sampled.
+        version: The version of Feint.
+    """
 
     def __init__(self, exporter: Any, *, share: float = SHARE, version: str = "") -> None:
         sdk = require("opentelemetry.sdk.trace", "otel")
@@ -26,19 +33,19 @@ class Traces:
         self._tracer, self._share = self._provider.get_tracer("feint.gateway"), share
 
     def __call__(self, decision: Decision) -> None:
-        """Make the spans of a decision, if it is in the sample; the decision is told its trace."""
+        """Make the spans of a request, if it is in the sample, and note its trace on the record."""
         if random.random() >= self._share:
             return
         start = round(1e9 * decision.time)
-        told = {
+        attributes = {
             "feint.model": decision.model, "feint.outcome": decision.outcome, "feint.queries": decision.queries,
             "feint.rung": decision.rung, "feint.applied": decision.applied, "feint.conflicts": decision.conflicts,
         }  # fmt: skip
         if decision.reason:
-            told["error.type"] = decision.reason
+            attributes["error.type"] = decision.reason
         whole = self._tracer.start_span(
             "infer", context=self._api.set_span_in_context(self._api.INVALID_SPAN), kind=self._api.SpanKind.SERVER,
-            attributes=told, start_time=start,
+            attributes=attributes, start_time=start,
         )  # fmt: skip
         inside, at = self._api.set_span_in_context(whole), start
         for stage, seconds in decision.seconds.items():  # in the order in which they began
@@ -51,11 +58,11 @@ class Traces:
         decision.trace = f"{whole.get_span_context().trace_id:032x}"
 
     def close(self) -> None:
-        """Hand over what is left."""
+        """Export what is left."""
         self._provider.shutdown()
 
 
 def to_collector(endpoint: str, *, share: float = SHARE, version: str = "") -> Traces:
-    """Traces to a collector that takes OTLP over HTTP, like http://localhost:4318/v1/traces. Raises `MissingData`."""
+    """Return traces to a collector of OTLP over HTTP, like http://localhost:4318/v1/traces; raise `MissingData`."""
     otlp = require("opentelemetry.exporter.otlp.proto.http.trace_exporter", "otel")
     return Traces(otlp.OTLPSpanExporter(endpoint=endpoint), share=share, version=version)

@@ -20,10 +20,14 @@ log = logging.getLogger("feint.gateway")
 
 
 class Connection(HttpToolsProtocol):
-    """A request has `arrive` seconds from its first byte to its last, and its answer as many to be taken."""
+    """Connection with bounds on the size of a header, on requests ahead of their answers, and on time.
 
-    def __init__(self, *given: Any, arrive: float, **named: Any) -> None:
-        super().__init__(*given, **named)
+    Args:
+        arrive: The seconds from a request's first byte to its last, and those that its answer may stay unread.
+    """
+
+    def __init__(self, *args: Any, arrive: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.logger = log
         self._arrive, self._beside, self._begun, self._whole = arrive, 0, False, False
         self._late: asyncio.TimerHandle | None = None
@@ -80,9 +84,9 @@ class Connection(HttpToolsProtocol):
         """Refuse what is no request, and hang up."""
         error = self._wrong or BadInput("no request of HTTP/1.1", "one", "see RFC 9112")
         status, headers, body = refusals.reply(error)
-        told = [*self.server_state.default_headers, *dict([*headers, refusals.CLOSE]).items()]
-        lines = b"".join(b"%s: %s\r\n" % header for header in told)
-        self.transport.write(STATUS_LINE[status] + lines + b"\r\n" + body)
+        lines = [*self.server_state.default_headers, *dict([*headers, refusals.CLOSE]).items()]
+        head = b"".join(b"%s: %s\r\n" % header for header in lines)
+        self.transport.write(STATUS_LINE[status] + head + b"\r\n" + body)
         self.transport.close()
 
     def _answered(self) -> bool:

@@ -1,4 +1,4 @@
-"""An opened gateway behind its doors: REST and gRPC on one loop."""
+"""A running server: REST and gRPC of one gateway on one loop."""
 
 import asyncio
 import contextlib
@@ -11,8 +11,9 @@ import uvicorn
 from starlette.routing import Route
 
 from feint.errors import FeintError, one_line
-from feint.gateway import operator, routes, rpc
-from feint.gateway.operator import Operator
+from feint.gateway import routes, rpc
+from feint.gateway.operator import page
+from feint.gateway.operator.recording import Operator
 from feint.gateway.serving.connection import Connection
 from feint.gateway.serving.opening import Ledgers, Opened, tls
 from feint.gateway.serving.ports import bound, taken
@@ -25,7 +26,7 @@ Make = Callable[[Ledgers | None], Awaitable[Opened]]  # the ledgers that are ope
 
 
 class Quiet(uvicorn.Server):
-    """uvicorn, whose signals are ours: it would stop at the first one before a load balancer knew."""
+    """uvicorn without its signal handlers: it would stop at the first one before a load balancer knew."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -33,55 +34,59 @@ class Quiet(uvicorn.Server):
 
 
 class Running:
-    """An opened gateway behind its doors."""
+    """An opened gateway that listens.
 
-    def __init__(self, it: Opened, *, told: Operator | None = None, any_port: bool = False) -> None:
-        self.opened, self.gateway, self._operator = it, it.gateway, told
-        self._at, self._any = it.settings.server, any_port
+    Args:
+        state: The gateway; a reload replaces it.
+        operator: Where requests are recorded, if anywhere.
+        any_port: Whether free ports are chosen in place of those of the settings.
+    """
+
+    def __init__(self, state: Opened, *, operator: Operator | None = None, any_port: bool = False) -> None:
+        self.opened, self.gateway, self._operator = state, state.gateway, operator
+        self._at, self._any = state.settings.server, any_port
         self._stop, self._reloading, self._rest, self._rpc = asyncio.Event(), asyncio.Lock(), None, None
         self.rest_port = self.grpc_port = 0
         self.loop = asyncio.get_running_loop()
 
     @property
     def url(self) -> str:
-        """Where clients find it."""
+        """The URL of the REST side."""
         host = f"[{self._at.host}]" if ":" in self._at.host else self._at.host
         return f"{'https' if self._at.tls_cert else 'http'}://{host}:{self.rest_port}"
 
     async def start(self) -> None:
-        """Open the doors. Raises `BadInput` where a port is taken."""
-        self._told(self.opened)
+        """Listen; raise `BadInput` where a port is taken."""
+        self._observe(self.opened)
         self.opened.progress()
         if self._at.rest_port or self._any:
             await self._start_rest()
         if self._at.grpc_port or self._any:
             await self._start_rpc()
 
-    def _told(self, it: Opened) -> None:
-        """Have the operator told of every decision from now on."""
-        for desk in it.gateway.desks.values() if self._operator is not None else ():
+    def _observe(self, state: Opened) -> None:
+        """Record every request from now on."""
+        for desk in state.gateway.desks.values() if self._operator is not None else ():
             desk.record = self._operator  # pyright: ignore[reportAttributeAccessIssue]
 
     def _routes(self) -> list[Route]:
-        """The operator's pages."""
         if self._operator is None:
             return []
-        return operator.routes(self.gateway, self._operator, ui=self.opened.settings.operator.ui)
+        return page.routes(self.gateway, self._operator, ui=self.opened.settings.operator.ui)
 
     async def _start_rest(self) -> None:
-        door = bound(self._at.host, 0 if self._any else self._at.rest_port)
-        self.rest_port = door.getsockname()[1]
+        listener = bound(self._at.host, 0 if self._any else self._at.rest_port)
+        self.rest_port = listener.getsockname()[1]
+        context = tls(self._at)
         config = uvicorn.Config(
             routes.app(self.gateway, routes=self._routes()), ws="none", lifespan="off",
+            http=functools.partial(Connection, arrive=self._at.arrive),  # pyright: ignore[reportArgumentType]
+            ssl_context_factory=None if context is None else lambda config, default: context,
             log_config=None, access_log=False, server_header=False, proxy_headers=False,
             timeout_graceful_shutdown=int(self._at.stop) or 1,
         )  # fmt: skip
-        context = tls(self._at)
-        config.load()
-        config.ssl = context
-        config.http_protocol_class = functools.partial(Connection, arrive=self._at.arrive)  # pyright: ignore[reportAttributeAccessIssue]
         self._rest = Quiet(config)
-        self._serving = asyncio.ensure_future(self._rest.serve([door]))
+        self._serving = asyncio.ensure_future(self._rest.serve([listener]))
         while not self._rest.started and not self._serving.done():
             await asyncio.sleep(0.005)
 
@@ -109,7 +114,7 @@ class Running:
         await self._rpc.start()
 
     def stop(self) -> None:
-        """Stop as soon as the requests in flight are done; told again, at once."""
+        """Stop as soon as the requests in flight are done; at the second call, at once."""
         if self._stop.is_set() and self._rest is not None:
             self._rest.force_exit = True
             if self._rpc is not None:
@@ -119,7 +124,7 @@ class Running:
         self._stop.set()
 
     async def stopped(self) -> None:
-        """Wait until it is told to stop, and then until it has."""
+        """Wait until `stop` is called, and then until all has stopped."""
         await self._stop.wait()
         await asyncio.sleep(self._at.drain)
         endings = []
@@ -132,13 +137,25 @@ class Running:
         await self.opened.close()
 
     async def reload(self, make: Make) -> None:
-        """Serve what `make` opens now; where that fails all stays as it is. Requests in flight end where they began.
-        Ports, TLS and times stay as they are."""
+        """Serve what `make` opens now, and open the audit log's file again.
+
+        Where anything fails all stays as it is. Requests in flight end where they began; the ledgers, and what was
+        recorded of clients, are kept. Ports, TLS and times stay as they are.
+
+        Args:
+            make: Opens the settings; called with the ledgers that are open.
+        """
         async with self._reloading:
+            if self._operator is not None:
+                self._operator.reopen()
+            fresh = None
             try:
                 fresh = await make(self.opened.ledgers)
+                self._enter_modes(fresh)
             except FeintError as error:
                 log.error("the settings are not taken: %s", one_line(error))
+                if fresh is not None:
+                    await fresh.close(ledgers=fresh.ledgers is not self.opened.ledgers)
                 return
             old = self._swapped(fresh)
         try:
@@ -146,16 +163,27 @@ class Running:
         finally:
             await old.close(ledgers=old.ledgers is not fresh.ledgers)
 
+    def _enter_modes(self, fresh: Opened) -> None:
+        """Enter which models are to change between shadow and enforce, so that none does that is not entered.
+
+        Raises:
+            NotWritten: If the audit log takes no line.
+        """
+        for name, model in fresh.settings.models.items():
+            before = self.opened.settings.models.get(name, model)
+            if self._operator is not None and before.shadow != model.shadow:
+                self._operator.enter(f"mode {'shadow' if model.shadow else 'enforce'}", model=name, by="settings")
+
     def _swapped(self, fresh: Opened) -> Opened:
-        """What was served until now."""
+        """Serve `fresh`, and return what was served until now."""
         if fresh.settings.server != self._at:
             log.warning("host, ports, TLS and times of [server] stay as they are until a restart")
         old, self.opened = self.opened, fresh
-        self._told(fresh)
+        self._observe(fresh)
         old.unwatch()
-        it, new = self.gateway, fresh.gateway
-        it.desks, it.door, it.limits, it.ready = new.desks, new.door, new.limits, new.ready
-        fresh.gateway = it
+        gateway, new = self.gateway, fresh.gateway
+        gateway.desks, gateway.door, gateway.limits, gateway.ready = new.desks, new.door, new.limits, new.ready
+        fresh.gateway = gateway
         fresh.progress()
-        log.warning("the settings are read anew: %s", ", ".join(it.desks))
+        log.warning("the settings are read anew: %s", ", ".join(gateway.desks))
         return old

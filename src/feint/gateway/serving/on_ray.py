@@ -7,27 +7,31 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from feint._optional import require
 from feint.errors import BadRecipe, FeintError, one_line
-from feint.gateway import operator, routes
+from feint.gateway import routes
+from feint.gateway.operator import page, recording
 from feint.gateway.serving.opening import opened
 from feint.gateway.settings_file import read
 from feint.gateway.stores import store_class
 
 
 def deployment(file: Path | str, *, replicas: int = 2) -> Any:
-    """The application for `ray.serve.run`: the gateway of a file of settings, which every node reads at this path.
+    """Return the application for `ray.serve.run`.
 
-    Ray Serve listens, and its settings say where, with TLS or without; [server] says the limits of a request. Raises
-    `MissingData` without ray[serve], and what reading the file does; `BadRecipe` for replicas that share no ledger.
+    Ray Serve listens, by its own settings; [server] holds the limits of a request.
+
+    Args:
+        file: The gateway's settings, which every node reads at this path.
+        replicas: How many there are.
+
+    Raises:
+        MissingData: If ray[serve] is not installed, or there is no such file.
+        BadRecipe: If several replicas share no ledger, or the settings are wrong.
     """
     serve = require("ray.serve", "ray-serve")
     file = Path(file).absolute()
     store = read(file).ledger.store
     if replicas > 1 and not store_class(store).shared:
-        raise BadRecipe(
-            f"{replicas} replicas and the ledger {store}",
-            "one in Redis or Valkey",
-            "or replicas=1",
-        )
+        raise BadRecipe(f"{replicas} replicas and the ledger {store}", "one in Redis or Valkey", "or replicas=1")
     ingress = serve.ingress(Replica(file))(type("Gateway", (), {}))
     return serve.deployment(name="feint", num_replicas=replicas)(ingress).bind()
 
@@ -48,18 +52,20 @@ class Replica:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            it = await opened(read(self._file))
+            state = await opened(read(self._file))
         except FeintError as error:
             await send({"type": "lifespan.startup.failed", "message": one_line(error)})
             return
-        at = it.settings.operator
-        told = operator.opened(metrics=at.metrics, audit_log=at.audit_log, log=at.log, traces=at.traces)
-        for desk in it.gateway.desks.values():
-            desk.record = told
-        it.progress()
-        self._app = routes.app(it.gateway, routes=operator.routes(it.gateway, told, ui=at.ui))
+        table = state.settings.operator
+        observers = recording.opened(
+            metrics=table.metrics, audit_log=table.audit_log, log=table.log, traces=table.traces
+        )
+        for desk in state.gateway.desks.values():
+            desk.record = observers
+        state.progress()
+        self._app = routes.app(state.gateway, routes=page.routes(state.gateway, observers, ui=table.ui))
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await it.close()
-        told.close()
+        await state.close()
+        observers.close()
         await send({"type": "lifespan.shutdown.complete"})

@@ -1,4 +1,4 @@
-"""From settings to a gateway: everything is opened and tried before anybody is let in."""
+"""From settings to a gateway: everything is opened and tried before any client is let in."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,8 @@ from feint.gateway.door import keys
 from feint.gateway.drafts import Drafts
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.gateway import Doorkeeper, Gateway
-from feint.gateway.models.places import OPEN, Place
+from feint.gateway.models.base import Place
+from feint.gateway.models.places import OPEN
 from feint.gateway.settings import LOOPBACK, Server, Settings
 from feint.gateway.stores import open_store
 from feint.openinference.model_spec import ModelSpec
@@ -24,26 +25,35 @@ log = logging.getLogger("feint.gateway")
 
 @dataclass
 class Ledgers:
-    """A ledger for each model at one `url`: what a client did to one says nothing of another."""
+    """A ledger for each model at one `url`: what a client did to one model is no evidence for another."""
 
     url: str
     _drafts: dict[str, Drafts] = field(default_factory=dict)
 
     def __getitem__(self, model: str) -> Drafts:
-        """The ledger of a model, opened when it is first named. Raises `StoreLost` or `BadInput`."""
+        """Return the ledger of a model, opened at its first use; raise `StoreLost` or `BadInput`."""
         if model not in self._drafts:
             self._drafts[model] = Drafts(open_store(self.url, model))
         return self._drafts[model]
 
     async def close(self) -> None:
-        """Let go of all of them."""
+        """Close all of them."""
         for drafts in self._drafts.values():
             await drafts.store.close()
 
 
 @dataclass
 class Opened:
-    """A gateway and what it holds: `said` is what there is to say of each model, `warnings` what is to be minded."""
+    """A gateway and all that it holds.
+
+    Attributes:
+        settings: What was opened.
+        gateway: What answers.
+        places: The models by name.
+        ledgers: Their ledgers.
+        warnings: Problems that the operator should fix.
+        away: The models whose upstream does not answer now.
+    """
 
     settings: Settings
     gateway: Gateway
@@ -54,7 +64,7 @@ class Opened:
     _watching: list[asyncio.Task[None]] = field(default_factory=list)
 
     def progress(self) -> None:
-        """Keep asking upstreams whether they are there, and let in those that come."""
+        """Keep asking whether upstreams are ready, and serve those that become so."""
         self._watching = [
             asyncio.ensure_future(self._watch(name, place)) for name, place in self.places.items() if place.upstream
         ]
@@ -64,13 +74,16 @@ class Opened:
         assert place.come is not None
         while True:
             await asyncio.sleep(EVERY)
-            there = await place.upstream.ready()
-            if there and name in self.away:  # it is new, or it was started again, perhaps with another model
-                there = await self._comes(name, place.come)
-            (self.away.discard if there else self.away.add)(name)
+            ready = await place.upstream.ready()
+            if ready and name in self.away:  # it is new, or it was started again, perhaps with another model
+                ready = await self._connect(name, place.come)
+            if ready:
+                self.away.discard(name)
+            else:
+                self.away.add(name)
             self.gateway.ready = not self.away
 
-    async def _comes(self, name: str, come: Callable[[], Awaitable[ModelSpec]]) -> bool:
+    async def _connect(self, name: str, come: Callable[[], Awaitable[ModelSpec]]) -> bool:
         try:
             about = await come()
         except FeintError as error:
@@ -84,12 +97,12 @@ class Opened:
         return True
 
     def unwatch(self) -> None:
-        """Ask no more."""
+        """Stop asking upstreams."""
         for task in self._watching:
             task.cancel()
 
     async def close(self, *, ledgers: bool = True) -> None:
-        """Let go of models and upstreams; of the ledgers too, unless others still hold them."""
+        """Close models and upstreams, and the ledgers unless they are still used elsewhere."""
         self.unwatch()
         for place in self.places.values():
             place.close()
@@ -98,23 +111,35 @@ class Opened:
 
 
 async def opened(settings: Settings, *, door: Doorkeeper | None = None, ledgers: Ledgers | None = None) -> Opened:
-    """What the settings say, opened and tried. The `door` and the `ledgers` may be given. Raises `FeintError`."""
+    """Open and try what the settings name.
+
+    Args:
+        settings: The models, and how they are served.
+        door: Who lets clients in; otherwise the settings' keys.
+        ledgers: Ledgers that are open already, used where they are those of the settings.
+
+    Returns:
+        The gateway, not yet listening.
+
+    Raises:
+        FeintError: If anything cannot be opened; nothing stays open then.
+    """
     tls(settings.server)
     door = door or door_of(settings)
     places: dict[str, Place] = {}
     with contextlib.ExitStack() as failed:
-        for name, at in settings.models.items():
-            places[name] = await _opened(name, OPEN[type(at)](at, name))
+        for name, model in settings.models.items():
+            places[name] = await _opened(name, OPEN[type(model)](model, name))
             failed.callback(places[name].close)
-        it = assembled(settings, places, door, ledgers)
+        state = assembled(settings, places, door, ledgers)
         failed.pop_all()
-    return it
+    return state
 
 
 def assembled(
     settings: Settings, places: Mapping[str, Place], door: Doorkeeper, ledgers: Ledgers | None = None
 ) -> Opened:
-    """A gateway of opened places. The `ledgers` are kept where they are those of the settings. Raises `FeintError`."""
+    """Build a gateway of opened models; arguments, result and errors are those of `opened`."""
     held = ledgers if ledgers and ledgers.url == settings.ledger.store else Ledgers(settings.ledger.store)
     desks = {name: _desk(settings, name, place, held) for name, place in places.items()}
     away = {name for name, place in places.items() if place.about is None}
@@ -141,7 +166,7 @@ def _desk(settings: Settings, name: str, place: Place, ledgers: Ledgers) -> Mode
 
 
 def door_of(settings: Settings) -> Doorkeeper:
-    """Who lets clients in. Raises `MissingData` or `BadRecipe`."""
+    """Return what authenticates clients; raise `MissingData` or `BadRecipe`."""
     if settings.keys.file is None and not settings.keys.anonymous:
         raise BadRecipe(
             "settings without keys", '[keys] with file = "keys.db"', "feint keys add, or anonymous = true for anybody"
@@ -151,7 +176,7 @@ def door_of(settings: Settings) -> Doorkeeper:
 
 
 def tls(server: Server) -> ssl.SSLContext | None:
-    """What proves who the server is, if anything does. Raises `MissingData`."""
+    """Return the server's certificate, if it has one; raise `MissingData`."""
     if server.tls_cert is None or server.tls_key is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -165,30 +190,31 @@ def tls(server: Server) -> ssl.SSLContext | None:
 
 
 def _warnings(settings: Settings, places: Mapping[str, Place]) -> list[str]:
-    """What an owner should know before anybody else does."""
-    found = [f"{name}: {said}" for name, place in places.items() for said in place.warnings]
+    warnings = [f"{name}: {warning}" for name, place in places.items() for warning in place.warnings]
     public = settings.server.host not in LOOPBACK
     if public and settings.server.tls_cert is None:
-        found.append(f"{settings.server.host} without TLS: keys and inputs can be read on the way")
+        warnings.append(f"{settings.server.host} without TLS: keys and inputs can be read on the way")
     if public and settings.keys.anonymous:
-        found.append("anybody may ask, and all of them are one client of the ledger")
+        warnings.append("anybody may ask, and all of them are one client of the ledger")
     if settings.ledger.store == "memory:":
-        found.append("the ledger is in memory: budgets and evidence are forgotten when the gateway stops")
-    return found
+        warnings.append("the ledger is in memory: budgets and evidence are forgotten when the gateway stops")
+    return warnings
 
 
-def spoken(it: Opened) -> list[str]:
-    """What is served, line by line."""
-    settings = it.settings
+def spoken(state: Opened) -> list[str]:
+    """Return what is served, as lines of text."""
+    settings = state.settings
     who = [f"keys in {settings.keys.file}"] if settings.keys.file else []
+    if settings.keys.anonymous:
+        who.append("anybody")
     lines = []
-    for name, place in it.places.items():
+    for name, place in state.places.items():
         shape = f"{place.about.shape} → {place.about.classes} classes" if place.about else "not there yet"
         shadow = ", in shadow mode" if settings.models[name].shadow else ""
-        lines += [f"model {name}: {shape}{shadow}", *(f"  {said}" for said in place.said)]
+        lines += [f"model {name}: {shape}{shadow}", *(f"  {note}" for note in place.notes)]
     lost = "then nobody is answered" if settings.ledger.when_lost == "refuse" else "then the strongest defense answers"
     return [
         *lines,
         f"ledger {settings.ledger.store}; if it is lost, {lost}",
-        f"who may ask: {', '.join(who + ['anybody'] * settings.keys.anonymous) or 'who has the key'}",
+        f"who may ask: {', '.join(who) or 'who has the key'}",
     ]

@@ -1,4 +1,4 @@
-"""The doors of a gateway: whether its ports are to be had."""
+"""The ports of a gateway: whether they are free."""
 
 import socket
 
@@ -7,23 +7,23 @@ from feint.gateway.settings import Server
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket that listens there as soon as it is served. Raises `BadInput` where the port is taken."""
-    door = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    """Return a socket that is bound there; raise `BadInput` where the port is in use."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        door.bind((host, port))
+        listener.bind((host, port))
     except OSError as error:
-        door.close()
+        listener.close()
         raise taken(f"{host}:{port}", error.strerror or "in use") from error
-    return door
+    return listener
 
 
 def taken(where: str, reason: str = "in use") -> BadInput:
-    """The error for a port that is not to be had."""
+    """Return the error for a port that is in use."""
     return BadInput(f"{where} ({reason})", "a free port", "choose another, or stop what listens there")
 
 
 def free(server: Server) -> None:
-    """Raise `BadInput` unless the ports are to be had now."""
+    """Check that the ports are free now; raise `BadInput`."""
     for port in filter(None, (server.rest_port, server.grpc_port)):
         bound(server.host, port).close()

@@ -1,4 +1,4 @@
-"""A running gateway: REST and gRPC in one process, on one loop, until it is told to stop."""
+"""Entry points of the server: in this process until a signal, or in a thread for tests and notebooks."""
 
 import asyncio
 import contextlib
@@ -12,20 +12,27 @@ from typing import Any
 import uvloop
 
 from feint.errors import FeintError
-from feint.gateway import operator
 from feint.gateway.gateway import Doorkeeper
+from feint.gateway.operator import recording
 from feint.gateway.serving.live import Make, Running
 from feint.gateway.serving.opening import Ledgers, Opened, opened
 from feint.gateway.settings import Settings
 
 
 async def serve(make: Make, *, started: Callable[[Running], None] = lambda running: None) -> None:
-    """Serve what `make` opens until SIGTERM or SIGINT; a second one stops at once. SIGHUP has it opened anew. Raises
-    `FeintError` before anything is served."""
-    it = await make(None)
-    at = it.settings.operator
-    told = operator.opened(metrics=at.metrics, audit_log=at.audit_log, log=at.log, traces=at.traces)
-    running = Running(it, told=told)
+    """Serve until SIGTERM or SIGINT; a second one stops at once. SIGHUP opens the settings and the audit log again.
+
+    Args:
+        make: Opens the settings.
+        started: Called once the server listens.
+
+    Raises:
+        FeintError: Before anything is served.
+    """
+    state = await make(None)
+    table = state.settings.operator
+    observers = recording.opened(metrics=table.metrics, audit_log=table.audit_log, log=table.log, traces=table.traces)
+    running = Running(state, operator=observers)
     loop, tasks = asyncio.get_running_loop(), set[asyncio.Task[Any]]()
     try:
         await running.start()
@@ -44,11 +51,11 @@ async def serve(make: Make, *, started: Callable[[Running], None] = lambda runni
     try:
         await running.stopped()
     finally:
-        told.close()
+        observers.close()
 
 
 def run(make: Make, *, started: Callable[[Running], None] = lambda running: None) -> None:
-    """`serve`, on a loop of its own."""
+    """Run `serve` on a loop of its own."""
     uvloop.run(serve(make, started=started))
 
 
@@ -56,9 +63,18 @@ def run(make: Make, *, started: Callable[[Running], None] = lambda running: None
 def running(
     settings: Settings | None = None, *, make: Make | None = None, door: Doorkeeper | None = None
 ) -> Iterator[Running]:
-    """A gateway in a thread of this process, on free ports, until the block ends: for tests and notebooks.
+    """Serve in a thread of this process, on free ports, until the block ends: for tests and notebooks.
 
-    `make` opens something other than settings. Raises `FeintError`.
+    Args:
+        settings: What is served.
+        make: Opens something other than settings.
+        door: Who lets clients in; otherwise the settings' keys.
+
+    Yields:
+        The server.
+
+    Raises:
+        FeintError: If the gateway cannot be opened.
     """
     up: Future[Running] = Future()
 
@@ -68,22 +84,22 @@ def running(
 
     async def live() -> None:
         try:
-            it = Running(await (make or opening)(None), any_port=True)
-            await it.start()
+            server = Running(await (make or opening)(None), any_port=True)
+            await server.start()
         except BaseException as error:
             up.set_exception(error)
             return
-        up.set_result(it)
-        await it.stopped()
+        up.set_result(server)
+        await server.stopped()
 
     thread = threading.Thread(target=lambda: uvloop.run(live()), name="feint-gateway")
     thread.start()
     try:
-        it = up.result()
+        server = up.result()
         try:
-            yield it
+            yield server
         finally:
-            if not it.loop.is_closed():  # it may have been stopped already
-                it.loop.call_soon_threadsafe(it.stop)
+            if not server.loop.is_closed():  # it may have been stopped already
+                server.loop.call_soon_threadsafe(server.stop)
     finally:
         thread.join()

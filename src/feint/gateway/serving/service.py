@@ -23,10 +23,20 @@ def serve(
     store: str = "memory:",
     shape: tuple[int, ...] | None = None,
 ) -> None:
-    """Serve a service by the Open Inference Protocol v2 until Ctrl-C or SIGTERM: its line, with a ledger in `store`.
+    """Serve a service by the Open Inference Protocol v2 until Ctrl-C or SIGTERM.
 
-    Without a file of API `keys` anybody on this machine may ask. `shape` is that of an input, where the model does not
-    say it. Raises `FeintError` before anybody is let in.
+    Args:
+        service: The model and its defense.
+        name: The model's name.
+        port: The port of REST, 0 for none.
+        grpc_port: The port of gRPC, 0 for none.
+        host: The address to listen on.
+        keys: The file of API keys. Without one anybody on this machine may ask.
+        store: Where the ledger is kept.
+        shape: The shape of an input, where the model does not hold it.
+
+    Raises:
+        FeintError: Before any client is let in.
     """
     settings = settings_of(name, Server(host, port, grpc_port), keys, store)
 
@@ -40,7 +50,7 @@ def serve(
 
 
 def settings_of(name: str, at: Server, keys: Path | str | None, store: str) -> Settings:
-    """Settings of one model. Raises `BadInput` where strangers could ask without a key."""
+    """Return the settings of one model; raise `BadInput` where strangers could ask without a key."""
     if keys is None and at.host not in LOOPBACK:
         raise BadInput(f"{at.host} without keys", "a file of keys", "feint keys add, or serve on 127.0.0.1")
     who = Keys(anonymous=True) if keys is None else Keys(Path(keys))
@@ -50,7 +60,7 @@ def settings_of(name: str, at: Server, keys: Path | str | None, store: str) -> S
 def over(
     service: "Service", settings: Settings, *, shape: tuple[int, ...] | None = None, ledgers: Ledgers | None = None
 ) -> Opened:
-    """A gateway over `service`, as the only model of the settings. Raises `FeintError`."""
+    """Open a gateway over `service`, the only model of the settings; raise `FeintError`."""
     from feint.gateway.models.by_torch import of_service
 
     (name,) = settings.models

@@ -1,4 +1,4 @@
-"""Where a gateway's ledger is kept: in this process, in a SQLite file, or in Redis or Valkey for many replicas."""
+"""Stores of a gateway's ledger: in this process, in a SQLite file, or in Redis or Valkey for many replicas."""
 
 from importlib import import_module, metadata
 from pathlib import Path
@@ -39,11 +39,12 @@ def open_store(url: str, model: str = "") -> Store:
         UnknownName: for another scheme, which no installed package names in the group `feint.stores` either.
         BadRecipe: for a URL without a path.
         MissingData: where an extra is not installed.
+        StoreLost: where the storage does not answer.
     """
     return store_class(url).open(url, model)
 
 
 def beside(url: str, folder: Path) -> str:
-    """The same store, the path of a file in it beginning at `folder`."""
+    """Return the same URL, the path of a file in it beginning at `folder`."""
     scheme, _, path = url.partition(":")
     return f"{scheme}:{folder / path}" if scheme == "sqlite" and path else url

@@ -24,13 +24,18 @@ _pack, _unpack = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(dict[
 
 
 class RedisStore:
-    """`url` as redis-py takes it, "redis://…" or "rediss://…". A command may take `timeout` seconds.
+    """Ledger of a model in Redis or Valkey.
 
     All commits of one turn of the loop, and all that come while others are under way, are one write: redis-py takes
     0.1 ms of processor time to send a command and to read its answer, whether it is one script or sixteen.
     No command is sent twice: where the connection breaks nobody knows whether it was done, and `StoreLost` is raised.
     A client's totals are doubles in msgpack, the shared ones decimal text of 17 digits: both come back to the bit. All
     keys of a `model` are in one hash slot, as an atomic step over a client's account and the shared one needs them.
+
+    Args:
+        url: The server as redis-py takes it, "redis://…" or "rediss://…".
+        model: The model's name.
+        timeout: The seconds that a command may take.
     """
 
     shared: ClassVar[bool] = True
@@ -50,9 +55,9 @@ class RedisStore:
         self._waiting: list[tuple[tuple[Any, ...], asyncio.Future[Other | None]]] = []
         self._sending: asyncio.Task[None] | None = None
 
-    async def commit(self, client: str, own: Part, shared: Part | None) -> Other | None:
-        """As `Store.commit`."""
-        own_part, common = _part(own), shared and _part(shared)
+    async def commit(self, client: str, changes: Part, shared: Part | None) -> Other | None:
+        """Commit, as `Store.commit`."""
+        table, common = _part(changes), shared and _part(shared)
         if common is not None and shared is not None and shared.version is not None:
             common["totals"] = dict(shared.totals)
         keys = (
@@ -62,37 +67,37 @@ class RedisStore:
         )
         arguments = (
             *keys,
-            _pack((own_part, common)),
-            _pack(own.totals),
+            _pack((table, common)),
+            _pack(changes.totals),
             client,
-            repr(own.totals.get("evidence", 0.0)),
-            *_rows(own),
+            repr(changes.totals.get("evidence", 0.0)),
+            *_rows(changes),
             *(() if shared is None else _rows(shared)),
         )
         loop = asyncio.get_running_loop()
-        told: asyncio.Future[Other | None] = loop.create_future()
-        self._waiting.append((arguments, told))
+        result: asyncio.Future[Other | None] = loop.create_future()
+        self._waiting.append((arguments, result))
         if self._sending is None:
             self._sending = loop.create_task(self._send())
-        return await told
+        return await result
 
     async def clients(self, most: int = 100) -> list[tuple[str, dict[str, float]]]:
-        """As `Store.clients`."""
+        """Return clients, as `Store.clients`."""
         with _lost():
             async with asyncio.timeout(self._timeout):
                 return await self._clients(most)
 
     async def _clients(self, most: int) -> list[tuple[str, dict[str, float]]]:
-        told: Any = await self._redis.zrevrange(self._evidence, 0, most - 1)
-        names = [name.decode() for name in told]
+        members: Any = await self._redis.zrevrange(self._evidence, 0, most - 1)
+        names = [name.decode() for name in members]
         pipe = self._redis.pipeline(transaction=False)
         for name in names:
             pipe.hget(f"{self._tag}client:{name}", "totals")
-        found = await pipe.execute()
-        return [(name, _unpack(totals)) for name, totals in zip(names, found, strict=True)]
+        packed = await pipe.execute()
+        return [(name, _unpack(totals)) for name, totals in zip(names, packed, strict=True)]
 
     async def close(self) -> None:
-        """As `Store.close`."""
+        """Close, as `Store.close`."""
         if self._sending is not None:
             await self._sending
         await self._redis.aclose()
@@ -100,26 +105,30 @@ class RedisStore:
 
     async def _send(self) -> None:
         """Send all that wait in one write, then all that came meanwhile, until nobody waits."""
-        while waiting := [it for it in self._waiting if not it[1].done()]:
+        while waiting := [entry for entry in self._waiting if not entry[1].done()]:
             self._waiting = []
             answers: Sequence[Answer]
             try:
                 async with asyncio.timeout(self._timeout):
-                    answers = [_answer(it) for it in await self._run([arguments for arguments, _ in waiting])]
+                    answers = [_answer(reply) for reply in await self._run([arguments for arguments, _ in waiting])]
             except Exception as error:
                 answers = [_why(error) for _ in waiting]
-            tell((told for _, told in waiting), answers)
+            tell((result for _, result in waiting), answers)
         self._waiting, self._sending = [], None
 
     async def _run(self, many: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """What the script says to each of these arguments, or the error that it made of them."""
-        told = await self._piped(many, self._sha or await self._load())
-        if any(isinstance(it, NoScriptError) for it in told):  # the server began anew: it has done none of these
+        """Return the script's reply to each of these arguments, or the error that it made of them."""
+        replies = await self._piped(many, self._sha or await self._load())
+        if any(
+            isinstance(reply, NoScriptError) for reply in replies
+        ):  # the server began anew: it has done none of these
             await self._load()
-            again = [isinstance(it, NoScriptError) for it in told]
-            fresh = iter(await self._piped([it for it, void in zip(many, again, strict=True) if void], self._sha))
-            told = [next(fresh) if void else it for it, void in zip(told, again, strict=True)]
-        return told
+            again = [isinstance(reply, NoScriptError) for reply in replies]
+            fresh = iter(
+                await self._piped([arguments for arguments, void in zip(many, again, strict=True) if void], self._sha)
+            )
+            replies = [next(fresh) if void else reply for reply, void in zip(replies, again, strict=True)]
+        return replies
 
     async def _piped(self, many: Sequence[tuple[Any, ...]], sha: str) -> list[Any]:
         pipe = self._redis.pipeline(transaction=False)
@@ -137,7 +146,7 @@ class RedisStore:
 
 @contextlib.contextmanager
 def _lost() -> Iterator[None]:
-    """What goes wrong with the server is `StoreLost`."""
+    """Turn a failure of the server into `StoreLost`."""
     try:
         yield
     except Exception as error:
@@ -145,7 +154,7 @@ def _lost() -> Iterator[None]:
 
 
 def _why(error: Exception) -> Exception:
-    """It is told to clients: it names neither URL nor password."""
+    """Return the error for clients, which names neither URL nor password."""
     if not isinstance(error, (RedisError, OSError, TimeoutError)):
         return error
     lost = StoreLost(
@@ -155,27 +164,27 @@ def _why(error: Exception) -> Exception:
     return lost
 
 
-def _answer(told: Any) -> Answer:
-    if isinstance(told, Exception):
-        return _why(told)
-    return None if told is None else Other(_own(told[0]), _common(told[1]))
+def _answer(reply: Any) -> Answer:
+    if isinstance(reply, Exception):
+        return _why(reply)
+    return None if reply is None else Other(_clients_account(reply[0]), _shared_account(reply[1]))
 
 
-def _part(part: Part) -> dict[str, Any]:
-    """A part as the script takes it; the rows themselves are arguments of their own."""
+def _part(changes: Part) -> dict[str, Any]:
+    """Return changes as the script takes them; the rows themselves are further arguments."""
     return {
-        "version": part.version,
-        "now": part.now,
-        "tokens": list(part.tokens),
-        "expires": list(part.tokens.values()),
-        "rows": [(name, dropped, len(new)) for name, (dropped, new) in part.rows.items()],
-        "added": [(it.name, it.amount, it.floor, it.limit, it.done) for it in part.added],
+        "version": changes.version,
+        "now": changes.now,
+        "tokens": list(changes.tokens),
+        "expires": list(changes.tokens.values()),
+        "rows": [(name, dropped, len(new)) for name, (dropped, new) in changes.rows.items()],
+        "added": [(entry.name, entry.amount, entry.floor, entry.limit, entry.done) for entry in changes.added],
         "totals": {},
     }
 
 
-def _rows(part: Part) -> Iterable[bytes]:
-    return (row.tobytes() for _, new in part.rows.values() for row in np.asarray(new, "<f4"))
+def _rows(changes: Part) -> Iterable[bytes]:
+    return (row.tobytes() for _, new in changes.rows.values() for row in np.asarray(new, "<f4"))
 
 
 def _pairs(flat: Sequence[Any]) -> dict[str, Any]:
@@ -184,15 +193,15 @@ def _pairs(flat: Sequence[Any]) -> dict[str, Any]:
 
 def _known(version: bytes | None, totals: dict[str, float], rows: Sequence[Any], used: Sequence[Any]) -> Known:
     arrays = {name: np.stack([np.frombuffer(row, "<f4") for row in many]) for name, many in _pairs(rows).items()}
-    return Known(int(version or 0), totals, arrays, {it: float(until) for it, until in _pairs(used).items()})
+    return Known(int(version or 0), totals, arrays, {token: float(until) for token, until in _pairs(used).items()})
 
 
-def _own(told: Sequence[Any]) -> Known:
-    fields = _pairs(told[0])
-    return _known(fields.get("version"), _unpack(fields["totals"]) if fields else {}, *told[1:])
+def _clients_account(reply: Sequence[Any]) -> Known:
+    fields = _pairs(reply[0])
+    return _known(fields.get("version"), _unpack(fields["totals"]) if fields else {}, *reply[1:])
 
 
-def _common(told: Sequence[Any]) -> Known:
-    fields = _pairs(told[0])
+def _shared_account(reply: Sequence[Any]) -> Known:
+    fields = _pairs(reply[0])
     totals = {name[1:]: float(value) for name, value in fields.items() if name.startswith("=")}
-    return _known(fields.get("version"), totals, *told[1:])
+    return _known(fields.get("version"), totals, *reply[1:])

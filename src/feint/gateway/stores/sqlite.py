@@ -22,22 +22,24 @@ log = logging.getLogger("feint.gateway")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
-    """A commit that waits for its transaction, and who waits for it. The totals of both parts are packed already, so
-    that one which cannot be fails alone."""
+class Pending:
+    """A commit that waits for its transaction. The totals of both accounts are packed already, so that one which cannot
+    be fails alone."""
 
     client: str
-    own: Part
+    changes: Part
     shared: Part | None
     packed: tuple[bytes, bytes]
-    told: asyncio.Future[Other | None]
+    result: asyncio.Future[Other | None]
 
 
 class SqliteStore:
-    """The file at `path`, made where there is none; another process may write to it for `timeout` seconds at most.
+    """Ledger of a model in the file at `path`, which is made where there is none.
+
+    Another process may write to it for `timeout` seconds at most.
 
     All commits of one turn of the loop are one transaction, on the loop: in a thread every statement would wait for
-    the interpreter's lock. Nobody is told before it is done. A killed process loses nothing; a power cut may lose
+    the interpreter's lock. No result is set before it is done. A killed process loses nothing; a power cut may lose
     what was committed since the log was last brought to the disk, a second ago, and never damages the file.
     Raises `MissingData`, `NotWritten` or `DamagedFile`.
     """
@@ -56,28 +58,28 @@ class SqliteStore:
         self.path, self.model, self._timeout = Path(path), model, timeout
         sqlite_file.made(self.path)
         self._file, self._identity = None, (0, 0)
-        self._waiting: list[Asked] = []
+        self._waiting: list[Pending] = []
         self._emptied, self._emptying = 0.0, None
 
-    async def commit(self, client: str, own: Part, shared: Part | None) -> Other | None:
-        """As `Store.commit`."""
+    async def commit(self, client: str, changes: Part, shared: Part | None) -> Other | None:
+        """Commit, as `Store.commit`."""
         loop = asyncio.get_running_loop()
-        packed = pack(own.totals), b"" if shared is None or shared.version is None else pack(shared.totals)
-        told = loop.create_future()
+        packed = pack(changes.totals), b"" if shared is None or shared.version is None else pack(shared.totals)
+        result = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._together, loop, loop.time() + self._timeout)
-        self._waiting.append(Asked(client, own, shared, packed, told))
-        return await told
+        self._waiting.append(Pending(client, changes, shared, packed, result))
+        return await result
 
     async def clients(self, most: int = 100) -> list[tuple[str, dict[str, float]]]:
-        """As `Store.clients`."""
+        """Return clients, as `Store.clients`."""
         try:
             return await asyncio.to_thread(self._clients, most)
         except sqlite3.Error as error:
             raise _lost(error) from error
 
     async def close(self) -> None:
-        """As `Store.close`."""
+        """Close, as `Store.close`."""
         if self._emptying is not None:
             await self._emptying
         if self._file is not None:
@@ -86,46 +88,50 @@ class SqliteStore:
 
     def _clients(self, most: int) -> list[tuple[str, dict[str, float]]]:
         with closing(sqlite_file.connected(self.path, wait=self._timeout)) as file:
-            found = file.execute(
+            rows = file.execute(
                 "SELECT client, totals FROM accounts WHERE model = ? AND NOT shared ORDER BY evidence DESC LIMIT ?",
                 (self.model, most),
             ).fetchall()
-        return [(client, unpack(totals)) for client, totals in found]
+        return [(client, unpack(totals)) for client, totals in rows]
 
     def _together(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
         """Commit all that wait, or try again soon where another process is writing."""
-        asked = [it for it in self._waiting if not it.told.done()]  # who hung up meanwhile is not charged
+        pending = [
+            commit for commit in self._waiting if not commit.result.done()
+        ]  # who hung up meanwhile is not charged
         answers: Sequence[Answer]
         try:
-            answers = self._transaction(asked)
+            answers = self._transaction(pending)
         except (sqlite3.Error, OSError) as error:
             if _busy(error) and loop.time() < deadline:
                 loop.call_later(AGAIN, self._together, loop, deadline)
                 return
-            answers = [_lost(error) for _ in asked]
+            answers = [_lost(error) for _ in pending]
         except Exception as error:  # of a commit that is none
-            answers = [error for _ in asked]
+            answers = [error for _ in pending]
         self._waiting = []
-        tell((it.told for it in asked), answers)
+        tell((commit.result for commit in pending), answers)
         self._tidy(loop)
 
-    def _transaction(self, asked: Sequence[Asked]) -> list[Other | None]:
-        """What each is told. Raises `sqlite3.Error` or `OSError`, and then nothing was done."""
+    def _transaction(self, pending: Sequence[Pending]) -> list[Other | None]:
+        """Return the result of each commit; raise `sqlite3.Error` or `OSError`, and then nothing was done."""
         file = self._open()
         file.execute("BEGIN IMMEDIATE")
         try:
             accounts = Accounts(file, self.model)
-            told = [accounts.commit(it.client, it.own, it.shared, it.packed) for it in asked]
+            results = [
+                accounts.commit(commit.client, commit.changes, commit.shared, commit.packed) for commit in pending
+            ]
             accounts.write()
             file.execute("COMMIT")
         except BaseException:
             if file.in_transaction:  # some errors end it themselves
                 file.execute("ROLLBACK")
             raise
-        return told
+        return results
 
     def _open(self) -> sqlite3.Connection:
-        """The file that is at the path now; one that was moved away is not written to."""
+        """Return the file that is at the path now; one that was moved away is not written to."""
         there = sqlite_file.identity(self.path)
         if self._file is not None and there != self._identity:
             self._file.close()
@@ -135,7 +141,7 @@ class SqliteStore:
         return self._file
 
     def _tidy(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have the log emptied, now and then."""
+        """Empty the log, now and then."""
         if self._emptying is None and loop.time() - self._emptied > EMPTIED:
             self._emptied = loop.time()
             self._emptying = loop.run_in_executor(None, sqlite_file.emptied, self.path)
@@ -152,7 +158,7 @@ def _busy(error: Exception) -> bool:
 
 
 def _lost(error: Exception) -> StoreLost:
-    """It is told to clients: it names no file."""
+    """Return the error for clients, which names no file."""
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     lost = StoreLost(f"a ledger's file that fails ({name})", "a file that can be written", "try again later")
     lost.__cause__ = error

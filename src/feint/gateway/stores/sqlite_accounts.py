@@ -1,4 +1,4 @@
-"""The accounts of a SQLite ledger within one transaction: read once, changed as drafts say, written once."""
+"""The accounts of a SQLite ledger within one transaction of SQLite: read once, changed, written once."""
 
 import sqlite3
 from collections.abc import Iterable, Mapping
@@ -33,41 +33,43 @@ class Entry:
         self.id, self.version, self.evidence, self.packed = row or (0, 0, 0.0, EMPTY)
 
     def put(self, totals: Mapping[str, float], packed: bytes) -> None:
-        """Let it have other totals."""
+        """Set other totals."""
         self.version, self.evidence, self.packed = self.version + 1, totals.get("evidence", 0.0), packed
         self.changed = True
 
 
 class Accounts:
-    """Those of a `model`, in a transaction of `file` that has begun."""
+    """Accounts of a `model`, in a transaction of `file` that has begun."""
 
     def __init__(self, file: sqlite3.Connection, model: str) -> None:
         self._do, self._many, self._model = file.execute, file.executemany, model
         self._entries: dict[tuple[bool, str], Entry] = {}
         self._tokens, self._now = 0, np.inf
 
-    def commit(self, client: str, own: Part, shared: Part | None, packed: tuple[bytes, bytes]) -> Other | None:
-        """As `Store.commit`; `packed` are the totals of both parts."""
+    def commit(self, client: str, changes: Part, shared: Part | None, packed: tuple[bytes, bytes]) -> Other | None:
+        """Commit, as `Store.commit`; `packed` are the totals of both accounts."""
         account, common, raised = self._entry(client), None, None
-        agreed = account.version == own.version
+        agreed = account.version == changes.version
         if agreed and shared is not None:
             common = self._entry("", shared=True)
             raised = _raised(common, shared)
             agreed = raised is not None and shared.version in (None, common.version)
-        agreed = agreed and self._use(account, own.tokens, own.now)
+        agreed = agreed and self._use(account, changes.tokens, changes.now)
         if agreed and common is not None and shared is not None and not self._use(common, shared.tokens, shared.now):
-            self._forget(account, own.tokens)
+            self._forget(account, changes.tokens)
             agreed = False
         if not agreed:
-            return self._other(account, own, shared)
+            return self._other(account, changes, shared)
         if common is not None and shared is not None and raised is not None:
             self._change(common, shared, raised, packed[1] or pack(raised))
-        self._change(account, own, own.totals, packed[0])
+        self._change(account, changes, changes.totals, packed[0])
         return None
 
     def write(self) -> None:
         """Write what was changed, and clear away some of the tokens that are void."""
-        changed = [(it.version, it.evidence, it.packed, it.id) for it in self._entries.values() if it.changed]
+        changed = [
+            (entry.version, entry.evidence, entry.packed, entry.id) for entry in self._entries.values() if entry.changed
+        ]
         self._many(CHANGE, changed)
         if self._tokens:
             self._do(CLEAR, (self._now, CLEARED * self._tokens))
@@ -75,8 +77,8 @@ class Accounts:
     def _entry(self, client: str, *, shared: bool = False) -> Entry:
         entry = self._entries.get((shared, client))
         if entry is None:
-            found = self._do(FIND, (self._model, shared, client)).fetchone()
-            entry = self._entries[shared, client] = Entry(client, shared, found)
+            row = self._do(FIND, (self._model, shared, client)).fetchone()
+            entry = self._entries[shared, client] = Entry(client, shared, row)
         return entry
 
     def _use(self, account: Entry, tokens: Mapping[str, float], now: float) -> bool:
@@ -92,25 +94,25 @@ class Accounts:
         return True
 
     def _forget(self, account: Entry, tokens: Iterable[str]) -> None:
-        self._many("DELETE FROM tokens WHERE account = ? AND token = ?", [(account.id, it) for it in tokens])
+        self._many("DELETE FROM tokens WHERE account = ? AND token = ?", [(account.id, token) for token in tokens])
 
     def _used(self, account: Entry, tokens: Iterable[str]) -> dict[str, float]:
-        """When each of the tokens that were used expires."""
+        """Return when each of the tokens that were used expires."""
         find = "SELECT expires FROM tokens WHERE account = ? AND token = ?"
-        found = {token: self._do(find, (account.id, token)).fetchone() for token in tokens}
-        return {token: row[0] for token, row in found.items() if row is not None}
+        rows = {token: self._do(find, (account.id, token)).fetchone() for token in tokens}
+        return {token: row[0] for token, row in rows.items() if row is not None}
 
     def _id(self, account: Entry) -> int:
-        """The number of the account, which is made where it is new."""
+        """Return the number of the account, which is made where it is new."""
         if not account.id:
             made = self._do(MAKE, (self._model, account.shared, account.client, EMPTY))
             account.id = made.lastrowid or 0
         return account.id
 
-    def _change(self, account: Entry, part: Part, totals: Mapping[str, float], packed: bytes) -> None:
+    def _change(self, account: Entry, changes: Part, totals: Mapping[str, float], packed: bytes) -> None:
         self._id(account)
         account.put(totals, packed)
-        for name, (dropped, new) in part.rows.items():
+        for name, (dropped, new) in changes.rows.items():
             if dropped:
                 self._do("DELETE FROM rows WHERE account = ? AND name = ?", (account.id, name))
             if len(new):
@@ -120,9 +122,9 @@ class Accounts:
                     (account.id, name, numbers.shape[1], numbers.tobytes()),
                 )
 
-    def _other(self, account: Entry, own: Part, shared: Part | None) -> Other:
+    def _other(self, account: Entry, changes: Part, shared: Part | None) -> Other:
         common = self._entry("", shared=True)
-        return Other(self._known(account, own.tokens), self._known(common, () if shared is None else shared.tokens))
+        return Other(self._known(account, changes.tokens), self._known(common, () if shared is None else shared.tokens))
 
     def _known(self, account: Entry, tokens: Iterable[str]) -> Known:
         rows = dict[str, list[np.ndarray]]()
@@ -133,11 +135,11 @@ class Accounts:
         return Known(account.version, unpack(account.packed), whole, self._used(account, tokens))
 
 
-def _raised(common: Entry, part: Part) -> Mapping[str, float] | None:
-    """The shared totals after the part: what it says where it looked at them, otherwise with its additions repeated;
-    None where one comes out otherwise."""
-    if part.version is not None:
-        return part.totals
+def _raised(common: Entry, changes: Part) -> Mapping[str, float] | None:
+    """Return the shared totals after a commit: those of the transaction where it read any, otherwise with its additions
+    repeated; None where one comes out otherwise."""
+    if changes.version is not None:
+        return changes.totals
     totals = unpack(common.packed)
-    changed = repeated(totals, part)
+    changed = repeated(totals, changes)
     return None if changed is None else {**totals, **changed}

@@ -1,15 +1,15 @@
-"""Requests that wait for a store: those that come together are committed together, and each is told for itself."""
+"""Commits that wait for a store: those of one turn are made together, and each has a result of its own."""
 
 import asyncio
 from collections.abc import Iterable
 
 from feint.gateway.drafts import Other
 
-Answer = Other | Exception | None  # what a commit is told
+Answer = Other | Exception | None  # the result of a commit
 
 
 def tell(waiting: Iterable[asyncio.Future[Other | None]], answers: Iterable[Answer]) -> None:
-    """Tell each its answer; who hung up meanwhile is told nothing."""
+    """Set the result of every future that is not done; a client may have hung up meanwhile."""
     for future, answer in zip(waiting, answers, strict=True):
         if future.done():
             continue

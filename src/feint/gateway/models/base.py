@@ -1,0 +1,39 @@
+"""A loaded model, wherever it runs."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from feint.gateway.endpoint import ServedPipeline
+from feint.gateway.models.upstream import UpstreamModel
+from feint.openinference.model_spec import ModelSpec
+
+OUTPUT = "probabilities"  # the one output that clients see
+
+
+def noop() -> None:
+    """Close nothing."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A loaded model.
+
+    Attributes:
+        about: The model as clients see it; None while its upstream never answered.
+        line: Its defended pipeline.
+        notes: Lines that are printed at the start.
+        warnings: Problems that the operator should fix.
+        safest: The rung that answers while the ledger is lost, None if no rung defends its answers.
+        upstream: The server that runs it, if another one does.
+        come: Asks the upstream for `about`.
+        close: Closes what is open.
+    """
+
+    about: ModelSpec | None
+    line: ServedPipeline
+    notes: Sequence[str]
+    warnings: Sequence[str] = ()
+    safest: int | None = None
+    upstream: UpstreamModel | None = None
+    come: Callable[[], Awaitable[ModelSpec]] | None = None
+    close: Callable[[], None] = noop

@@ -1,3 +1,0 @@
-from .page import routes as routes
-from .recording import Operator as Operator
-from .recording import opened as opened
