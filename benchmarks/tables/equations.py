@@ -1,20 +1,14 @@
 """Equation solving, path finding and line search: how near they come, in how many queries, and what defenses do.
 
-    python -m experiments.equations [undefended] [defended]
-
-Victims are fitted to the named data set; rows go to results/equations/ and results/equations.jsonl; what is there is
-not made again. Errors of parameters are relative, in the Euclidean norm over all of them, up to the shift that the
-classes share.
+No suite: the victims are made for the attacks, and what counts is how near their parameters are. Errors of parameters
+are relative, in the Euclidean norm over all of them, up to the shift that the classes share.
 """
 
-import argparse
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,11 +16,10 @@ from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor, nn
 
 import feint
-from experiments.rows import keep
+from benchmarks.tables.rows import Jobs, Row
 from feint import data, victims
 from feint.attacks import Attack, EquationSolving, HardLabels, LabelPathFinding, LowdMeek, PathFinding, Retraining
 from feint.attacks.parametric.linear_parameters import parameters
-from feint.cli.terminal import bars
 from feint.data import Dataset, Split
 from feint.defenses.outputs import (
     APGPClosedForm,
@@ -39,15 +32,14 @@ from feint.defenses.outputs import (
     TopK,
 )
 from feint.errors import BadInput
-from feint.evaluation import jsonl, metrics
+from feint.evaluation import metrics
 from feint.models.networks import Network
 from feint.models.training import Training
+from feint.progress import ProgressCallback
 from feint.service import Defense, Service
 
-OUT = Path(__file__).parents[1] / "results" / "equations"
 KEY = "an experiment's, not a secret"
 SEEDS = range(3)
-Jobs = Iterator[tuple[str, Callable[[], dict[str, Any]]]]
 DEFENSES: dict[str, Defense] = {
     "none": Defense(),
     **{f"{decimals} decimals": Defense(outputs=[Rounding(decimals=decimals)]) for decimals in (5, 4, 3, 2)},
@@ -81,7 +73,7 @@ def grown(images: Dataset, leaves: int, *, distinct: bool) -> nn.Module:
     return victims.FromEstimator(tree.fit(x, labels, weight))
 
 
-def undefended() -> Jobs:
+def undefended(progress: ProgressCallback) -> Jobs:
     """Every method against the form that it is made for."""
     digits, fashion = data.load("digits"), data.load("fashion_mnist")
     for images in (digits, fashion):
@@ -139,7 +131,7 @@ def thefts(
             )
 
 
-def defended() -> Jobs:
+def defended(progress: ProgressCallback) -> Jobs:
     """Softmax regression on digits behind each output defense: by equations, from many more answers, from labels."""
     digits = data.load("digits")
     network = Network("linear", digits.shape, 10)
@@ -160,9 +152,7 @@ def defended() -> Jobs:
                 )  # fmt: skip
 
 
-def theft(
-    images: Dataset, attack: Attack, victim: nn.Module, defense: Defense, budget: int, seed: int
-) -> dict[str, Any]:
+def theft(images: Dataset, attack: Attack, victim: nn.Module, defense: Defense, budget: int, seed: int) -> Row:
     service = Service(victim, defense)
     oracle = service.oracle(client="thief", budget=budget)
     began = time.perf_counter()
@@ -191,27 +181,3 @@ def errors(found: tuple[Tensor, Tensor], true: tuple[Tensor, Tensor]) -> tuple[f
     a, b = (torch.cat([weight, bias[:, None]], 1) for weight, bias in (found, true))
     a, b = a - a.mean(0), b - b.mean(0)
     return float((a - b).norm() / b.norm()), float((a / a.norm() - b / b.norm()).norm())
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["undefended", "defended"])
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    with bars() as progress:
-        for part in options.parts:
-            jobs = list({"undefended": undefended, "defended": defended}[part]())
-            for done, (name, job) in enumerate(jobs):
-                progress.step(part, done, len(jobs))
-                keep(
-                    OUT,
-                    name.replace(" ", "-").replace(",", "").replace("(", "").replace(")", "").replace("+", "and"),
-                    job,
-                    f"python -m experiments.equations {part}",
-                )
-            progress.step(part, len(jobs), len(jobs))
-    jsonl.collect(OUT)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,45 +1,38 @@
 """The sequential test on CIFAR-10: how soon it accuses, whom it never should, and what a ladder with it leaves a thief.
 
-    python -m experiments.evidence --weights FILE.npz [streams] [ladder]
+No suite: streams of queries are drawn from scores, thousands of clients at once, and honest clients steal nothing.
 
 The victim is the published ResNet-20. Half of the test images calibrate the test; honest clients draw from the other
-half, thieves from CIFAR-100. Rows go to results/evidence/ and results/evidence.jsonl; what is there
-is not made again.
+half, attackers from CIFAR-100.
 """
 
-import argparse
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from experiments.rows import keep
+from benchmarks.tables.rows import Jobs, Row, published_resnet20
 from feint import data, victims
-from feint.cli.terminal import bars
 from feint.data import Split
 from feint.defense import Defense, Ladder
 from feint.defenses.access import Refuse, SequentialTest
 from feint.defenses.outputs import APGPClosedForm, LabelFlip
 from feint.demo import SETTINGS
 from feint.errors import Refused
-from feint.evaluation import jsonl, metrics
+from feint.evaluation import metrics
 from feint.ledger import Ledger
-from feint.models import networks
 from feint.models.networks import Classifier
 from feint.models.training import learn
 from feint.progress import ProgressCallback
 from feint.query import Query
 from feint.service import Service
 
-OUT = Path(__file__).parents[1] / "results" / "evidence"
 SHARES = 1.0, 0.5, 0.25, 0.1, 0.05
 BUDGET = 10_000
-Jobs = Iterator[tuple[str, Callable[[], dict[str, Any]]]]
+Test = Callable[[], SequentialTest]
 POLICIES = {
     "flipped labels": Defense(outputs=[LabelFlip(key="an experiment's, not a secret")]),
     "APGP top-1": Defense(outputs=[APGPClosedForm(top=1)]),
@@ -51,9 +44,22 @@ class Setting:
     """The victim, and who draws from what: each set's logits are computed once."""
 
     def __init__(self, victim: Classifier, calibration: Split, honest: Split, pool: Split, outliers: Split) -> None:
-        self.victim, self.calibration, self.honest, self.pool = victim, calibration, honest, pool
-        self.plain = SequentialTest().fit(victim, calibration)
-        self.learned = SequentialTest().fit(victim, calibration, outliers=outliers)
+        self.victim, self.calibration, self.honest = victim, calibration, honest
+        self.pool, self.outliers = pool, outliers
+
+    @functools.cached_property
+    def plain(self) -> SequentialTest:
+        """The test with bets that are set."""
+        return SequentialTest().fit(self.victim, self.calibration)
+
+    @functools.cached_property
+    def learned(self) -> SequentialTest:
+        """The test with a bet that was learned from outliers."""
+        return SequentialTest().fit(self.victim, self.calibration, outliers=self.outliers)
+
+    def test(self, bets: str, **numbers: float) -> SequentialTest:
+        """Return the test with these `bets`, plain or learned, and other numbers."""
+        return replace(getattr(self, bets), **numbers)
 
     @functools.cache  # noqa: B019, one setting lives as long as the process
     def scores(self, drift: str) -> Tensor:
@@ -69,24 +75,32 @@ class Setting:
         return torch.cat([self.plain.score(part, victims.logits(self.victim, part)) for part in x.split(500)])
 
 
-def streams(setting: Setting) -> Jobs:
+@functools.cache
+def setting_of_cifar10() -> Setting:
+    """Return the published victim, with each half of the test images in its part."""
+    images = data.load("cifar10")
+    calibration, honest = (images.test.share(i, 2) for i in range(2))
+    return Setting(published_resnet20(), calibration, honest, images.pool, data.load("gtsrb").train.share(0, 4))
+
+
+def streams(progress: ProgressCallback) -> Jobs:
     """How many queries until the accusation, by the share of attack queries; how many honest clients are accused."""
-    generator = torch.Generator().manual_seed(0)
-    for name, test in {"energy": setting.plain, "energy, a bet learned from GTSRB": setting.learned}.items():
+    setting, generator = setting_of_cifar10(), torch.Generator().manual_seed(0)
+    for name, bets in {"energy": "plain", "energy, a bet learned from GTSRB": "learned"}.items():
         for alpha in (1e-3, 1e-4):
-            at = replace(test, alpha=alpha)
+            at = partial(setting.test, bets, alpha=alpha)
             for share in SHARES:
                 yield f"delay-{name}-{alpha}-{share}", partial(delay, setting, at, share, generator)
             yield f"honest-{name}-{alpha}", partial(honest, setting, at, "none", generator)
     for tolerance in (1.0, 1.5, 2.0):
-        at = replace(setting.plain, tolerance=tolerance)
+        at = partial(setting.test, "plain", tolerance=tolerance)
         for drift in DRIFTS:
             yield f"drift-{drift}-{tolerance}", partial(honest, setting, at, drift, generator)
         yield f"delay-tolerant-{tolerance}", partial(delay, setting, at, 1.0, generator)
 
 
-def delay(setting: Setting, test: SequentialTest, share: float, generator: torch.Generator) -> dict[str, Any]:
-    ordinary, odd = setting.scores("none"), setting.odd
+def delay(setting: Setting, make: Test, share: float, generator: torch.Generator) -> Row:
+    test, ordinary, odd = make(), setting.scores("none"), setting.odd
     n, length = 200, 3000
     attack = torch.rand(n, length, generator=generator) < share
     drawn = torch.randint(5000, (2, n, length), generator=generator)
@@ -100,8 +114,8 @@ def delay(setting: Setting, test: SequentialTest, share: float, generator: torch
     }  # fmt: skip
 
 
-def honest(setting: Setting, test: SequentialTest, drift: str, generator: torch.Generator) -> dict[str, Any]:
-    scores = setting.scores(drift)
+def honest(setting: Setting, make: Test, drift: str, generator: torch.Generator) -> Row:
+    test, scores = make(), setting.scores(drift)
     n, length = 1000, 2000
     drawn = torch.stack([torch.randperm(len(scores), generator=generator)[:length] for _ in range(n)])
     accused = sum((test.replay(scores[part]) >= 1).any(1).sum().item() for part in drawn.split(50))
@@ -117,9 +131,7 @@ def noisy(x: Tensor) -> Tensor:
 
 DRIFTS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
-    "noise of 0.02": lambda x: (x + 0.02 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))).clamp(
-        0, 1
-    ),
+    "noise of 0.02": noisy,
     "a tenth darker": lambda x: x * 0.9,
     "shifted by 2 pixels": lambda x: x.roll((2, 2), (2, 3)),
 }
@@ -137,8 +149,9 @@ class Remembered(nn.Module):
         return torch.stack([self.known[row.contiguous().numpy().tobytes()] for row in x])
 
 
-def ladder(setting: Setting, progress: ProgressCallback) -> Jobs:
-    """What a thief gets with labels only: 10,000 CIFAR-100 images as 1 to 1,000 clients, or the task's own images."""
+def ladder(progress: ProgressCallback) -> Jobs:
+    """What an attacker gets from labels: 10,000 CIFAR-100 images as 1 to 1,000 clients, or the task's own images."""
+    setting = setting_of_cifar10()
     for clients in (1, 10, 100, 1000):
         for policy in POLICIES:
             yield f"ladder-{policy}-{clients}", partial(theft, setting, policy, clients, setting.pool, progress)
@@ -146,7 +159,7 @@ def ladder(setting: Setting, progress: ProgressCallback) -> Jobs:
         yield f"ladder-own-{policy}", partial(theft, setting, policy, 1, setting.honest, progress)
 
 
-def theft(setting: Setting, policy: str, clients: int, pool: Split, progress: ProgressCallback) -> dict[str, Any]:
+def theft(setting: Setting, policy: str, clients: int, pool: Split, progress: ProgressCallback) -> Row:
     chosen = torch.randperm(len(pool), generator=torch.Generator().manual_seed(0))[:BUDGET]
     x = pool.inputs(chosen)
     ledger = Ledger()
@@ -175,27 +188,3 @@ def theft(setting: Setting, policy: str, clients: int, pool: Split, progress: Pr
         "stealer_accuracy": metrics.accuracy(answers, judged.labels), "n_test": len(judged), "seed": 0,
         "defender_accuracy": metrics.accuracy(victims.answers(setting.victim, judged), judged.labels),
     }  # fmt: skip
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", type=Path, required=True, help="the published ResNet-20, an .npz file")
-    parser.add_argument("--work", type=Path, default=Path("feint-experiments"), help="where trainings are kept")
-    parser.add_argument("parts", nargs="*", default=["streams", "ladder"])
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    images = data.load("cifar10")
-    victim = victims.load_published(options.weights, networks.get("resnet20", images))
-    halves = [images.test.share(i, 2) for i in range(2)]
-    setting = Setting(victim, halves[0], halves[1], images.pool, data.load("gtsrb").train.share(0, 4))
-    with bars() as progress:
-        progress.folder = options.work / "trainings"
-        jobs = {"streams": partial(streams, setting), "ladder": partial(ladder, setting, progress)}
-        for part in options.parts:
-            for name, job in jobs[part]():
-                keep(OUT, name.replace(" ", "-").replace(",", ""), job, f"python -m experiments.evidence {part}")
-    jsonl.collect(OUT)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,31 +1,28 @@
-"""KnockoffNets adaptive beside random, on pools of which most classes are of no use to the thief.
+"""KnockoffNets adaptive beside random, on pools of which most classes are of no use to the attacker.
 
-    python -m experiments.adaptive --weights FILE.npz
+No suite: the pool is put together of two sets, and a row says where the queries went.
 
 The victim is the published CIFAR-10 ResNet-20; LeNets are trained on 5,000 answers. The pools: CIFAR-100 in its 20
 superclasses, and CIFAR-100's five superclasses of vehicles and large animals with the 43 traffic signs of GTSRB, each
-a group of its own. Rows go to results/adaptive/ and results/adaptive.jsonl; what is there is not made again.
+a group of its own.
 """
 
-import argparse
 import time
 from functools import partial
 from itertools import product
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from experiments.rows import keep
-from feint import Service, data, victims
+from benchmarks.tables.rows import Jobs, Row, published_resnet20
+from feint import Service, data
 from feint.attacks import KnockoffNets, KnockoffNetsAdaptive
 from feint.data import Split
-from feint.evaluation import jsonl, metrics
+from feint.evaluation import metrics
 from feint.models import networks
 from feint.models.training import Training
+from feint.progress import ProgressCallback
 from feint.transcript import checksums
 
-OUT = Path(__file__).parents[1] / "results" / "adaptive"
 SUPERCLASSES = {
     "aquatic mammals": "beaver dolphin otter seal whale",
     "fish": "aquarium_fish flatfish ray shark trout",
@@ -82,9 +79,10 @@ def signs() -> Pool:
 POOLS = {"natural": natural, "signs": signs}
 
 
-def row(pool: str, attack: str, seed: int, victim: networks.Classifier) -> dict[str, Any]:
+def row(pool: str, attack: str, seed: int) -> Row:
     """One theft: where its queries went, what it brought, and what it cost."""
     inputs, hierarchy, useful = POOLS[pool]()
+    victim = published_resnet20()
     test = data.load("cifar10").test
     surrogate = networks.get("lenet", data.load("cifar10"))
     attacks = {
@@ -107,16 +105,7 @@ def row(pool: str, attack: str, seed: int, victim: networks.Classifier) -> dict[
     }  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", type=Path, required=True, help="the published ResNet-20, an .npz file")
-    options = parser.parse_args()
-    victim = victims.load_published(options.weights, networks.get("resnet20", data.load("cifar10")))
+def jobs(progress: ProgressCallback) -> Jobs:
+    """Yield one job for each theft."""
     for pool, seed, attack in product(POOLS, SEEDS, ("random", "adaptive")):
-        job = partial(row, pool, attack, seed, victim)
-        keep(OUT, f"{pool}-{attack}-{seed}", job, "python -m experiments.adaptive")
-    jsonl.collect(OUT)
-
-
-if __name__ == "__main__":
-    main()
+        yield f"{pool}-{attack}-{seed}", partial(row, pool, attack, seed)

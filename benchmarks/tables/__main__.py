@@ -1,0 +1,57 @@
+"""Make the rows of all tables, or of those named, in results/: `python -m benchmarks.tables [TABLE ...]`.
+
+Rows that are there are not made again. The tables about CIFAR-10 need FEINT_DATA with weights_cifar10_resnet20.npz
+beside cifar10/, cifar100/ and gtsrb/.
+"""
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from benchmarks.record import RESULTS
+from benchmarks.tables import adaptive, equations, evidence, springboard
+from benchmarks.tables.rows import Jobs, keep, slug
+from feint.cli.terminal import bars
+from feint.evaluation import jsonl
+from feint.progress import ProgressCallback
+
+TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the folder in results/, and what makes the rows
+    "adaptive": ("adaptive", adaptive.jobs),
+    "equations": ("equations", equations.undefended),
+    "equations_defended": ("equations", equations.defended),
+    "evidence": ("evidence", evidence.streams),
+    "ladder": ("evidence", evidence.ladder),
+    "springboard_victims": ("springboard_victims", springboard.jobs),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tables", description=__doc__)
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=", ".join(TABLES))
+    options = parser.parse_args()
+    if unknown := set(options.tables) - set(TABLES):
+        parser.error(f"{', '.join(sorted(unknown))}: no table; there are {', '.join(TABLES)}")
+    torch.set_num_threads(1)
+    with bars() as progress:
+        progress.folder = Path("feint-bench") / "tables" / "trainings"
+        for table in options.tables or TABLES:
+            folder, make = TABLES[table]
+            run(table, RESULTS / folder, partial(make, progress), progress)
+
+
+def run(table: str, folder: Path, make: Callable[[], Jobs], progress: ProgressCallback) -> None:
+    """Run the jobs of a table whose rows are not in `folder` or the file of lines beside it, and collect them there."""
+    jobs = list(make())
+    for done, (name, job) in enumerate(jobs):
+        progress.step(table, done, len(jobs))
+        keep(folder, slug(name), job, f"python -m benchmarks.tables {table}")
+    progress.step(table, len(jobs), len(jobs))
+    if folder.exists():  # there is a row that was made now
+        jsonl.collect(folder)
+
+
+if __name__ == "__main__":
+    main()

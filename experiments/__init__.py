@@ -1,1 +1,0 @@
-"""Experiments: the commands that make the published tables, their rows kept in results/."""
