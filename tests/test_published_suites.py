@@ -4,6 +4,7 @@ Recipes are compared without data: what stands for the victim, for its test set,
 a defense learned is left out of the published recipe.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from feint import bench
 from feint.bench import matrix
 from feint.evaluation import jsonl
 from feint.recipes.recipe import to_table
+from feint.recipes.registry import parse
 
 RESULTS = Path(__file__).parents[1] / "results"
 TABLES = "attacks", "data_free", "defenses", "lenses", "springboard"
@@ -72,3 +74,10 @@ def test_every_published_row_is_a_cell_of_its_suite(table):
     (default,) = bench.load(table).victims if len(bench.load(table).victims) == 1 else ("",)
     for victim, row in published:
         assert learned_left_out(row["recipe"]) in cells[victim or default, row["defense"]], row["fingerprint"]
+
+
+def test_every_published_training_is_an_attack_of_its_suite():
+    published = json.loads((RESULTS / "cifar10_recipes.json").read_text())["rows"]
+    chosen = bench.load("trainings")
+    attacks = chosen.attacks_on("cifar10", "none", chosen.owned("cifar10"))
+    assert [it.training for it in attacks.values()] == [parse(row["training"]) for row in published]
