@@ -252,8 +252,7 @@ def natural(text: str) -> list[tuple[int, float, str]]:
 
 def reading(attack: str) -> str:
     """Return how an attack by KnockoffNets reads the answers, as a cell of a table."""
-    lens = attack.removeprefix("KnockoffNets").removeprefix(", ")
-    return "as they are" if lens in ("", "probabilities") else lens
+    return attack.removeprefix("KnockoffNets").removeprefix(", ") or "as they are"
 
 
 def every_defense() -> str:
