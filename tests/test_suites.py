@@ -205,7 +205,7 @@ attacks = ["RS"]
 
 def test_an_attacker_has_budgets_attacks_and_a_training_of_its_own_on_each_victim(small, tmp_path):
     read = small(OWN)
-    wide, narrow = read.matrices(tmp_path / "work")
+    wide, narrow = prepare.matrices(read, tmp_path / "work")
     assert [cell for it in (wide, narrow) for cell in it.cells()] == read.cells()
     assert {it.budget for it in wide.cells() if it.attack} == {50, 60}
     assert {it.budget for it in narrow.cells() if it.attack} == {40}
@@ -217,13 +217,13 @@ def test_an_attacker_has_budgets_attacks_and_a_training_of_its_own_on_each_victi
 
 
 def test_a_springboard_of_one_victim_has_its_own_radius(small, tmp_path, digits):
-    wide, narrow = small(OWN).matrices(tmp_path / "work")
+    wide, narrow = prepare.matrices(small(OWN), tmp_path / "work")
     assert wide.springboard == Springboard(digits.train, radius=32.0)
     assert narrow.springboard is None
 
 
 def test_a_leaked_lens_holds_what_the_owner_has_learned(small, tmp_path):
-    wide, narrow = small(OWN).matrices(tmp_path / "work")
+    wide, narrow = prepare.matrices(small(OWN), tmp_path / "work")
     assert "KnockoffNets, bound" not in wide.attacks["none"]
     (bound,) = wide.attacks["APGP"]["KnockoffNets, bound"].lenses
     assert bound.rehearsal.leaked
@@ -237,9 +237,11 @@ def test_a_leaked_lens_holds_what_the_owner_has_learned(small, tmp_path):
 
 
 def test_a_victim_is_not_made_again_for_another_attacker(small, tmp_path, monkeypatch):
-    small(OWN).matrices(tmp_path / "work")
+    prepare.matrices(small(OWN), tmp_path / "work")
     monkeypatch.setattr(prepare.ArtifactStore, "keep", lambda shelf, it: pytest.fail(f"made {it.name}"))
-    small(OWN.replace("batch_size = 16", "batch_size = 8").replace("[50, 60]", "[70]")).matrices(tmp_path / "work")
+    prepare.matrices(
+        small(OWN.replace("batch_size = 16", "batch_size = 8").replace("[50, 60]", "[70]")), tmp_path / "work"
+    )
 
 
 @pytest.mark.parametrize(
