@@ -1,5 +1,7 @@
 """The house keeps its own rules: every method has a citation and a docs row, and what is public is on the list."""
 
+import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from feint.defenses.outputs import Output
 from feint.recipes.recipe import exported_recipes
 
 ROOT = Path(__file__).parents[1]
+BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 PUBLIC = [
     "Answer", "Defense", "Matrix", "Oracle", "Query", "Service", "Training",
     "attacks", "connect", "data", "defenses", "export", "metrics", "networks", "runners", "train", "victims",
@@ -130,3 +133,16 @@ def test_the_product_knows_nothing_of_its_workshop():
     for file in [*(ROOT / "src").rglob("*.*"), *(ROOT / "docs").glob("**/*.md"), *ROOT.glob("*.md"), ROOT / "Makefile"]:
         if file.suffix in (".py", ".md", ".html", ".toml", ""):
             assert "shared/" not in file.read_text(), file
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "benchmarks").rglob("*.py")), ids=lambda file: "/".join(file.parts[-2:])
+)
+def test_a_benchmark_imports_what_there_is(file):
+    """Imports are looked up one by one, since most benchmarks need tools that the tests do not have."""
+    statements = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+    for node in (node for node in statements if str(node.module).partition(".")[0] == "feint"):
+        module = importlib.import_module(str(node.module))
+        for alias in node.names:
+            if not hasattr(module, alias.name):
+                importlib.import_module(f"{node.module}.{alias.name}")

@@ -17,7 +17,7 @@ import uvloop
 from feint.defenses.access import Budget
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.drafts import Draft, Drafts
-from feint.gateway.stores import KINDS, open_store
+from feint.gateway.stores import STORES, open_store
 from feint.martingale import Martingale
 
 Row = dict[str, str | float]
@@ -42,7 +42,7 @@ def cost() -> list[Row]:
                 "Redis": redis,
             }
             for name, url in places.items():
-                if url.partition(":")[0] in KINDS:
+                if url.partition(":")[0] in STORES:
                     found.setdefault(name, []).append(uvloop.run(run_of(url, run, keep=name != "draft alone")))
     alone = min(found["draft alone"])[0]
     return [
