@@ -26,7 +26,14 @@ from feint.report.tables import headline
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
-PAGES = "README.md", "README.zh.md", "docs/results.md", "docs/gateway.md", "docs/operating.md", "docs/export.md"
+PAGES = (
+    "README.md",
+    "README.zh.md",
+    "docs/background/results/index.md",
+    "docs/guides/serve.md",
+    "docs/guides/operate.md",
+    "docs/guides/export.md",
+)
 CHINESE = {
     "Defense": "防御",
     "Attack": "攻击",

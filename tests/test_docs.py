@@ -28,7 +28,7 @@ def uncommented(code: str) -> str:
     ("page", "prints"),
     {
         "README.md": r"600 queries bought 9\d\.\d% fidelity",  # through labels only
-        "docs/quickstart.md": r"600 queries bought \d\d?\.\d% fidelity\n\| attack \| none \| apgp \|",
+        "docs/start/quickstart.md": r"600 queries bought \d\d?\.\d% fidelity\n\| attack \| none \| apgp \|",
     }.items(),
 )
 def test_python_examples_run(page, prints, capsys):
@@ -41,9 +41,9 @@ def test_python_examples_run(page, prints, capsys):
     ("page", "least", "says"),
     [
         ("README.md", 4, "stealer accuracy"),
-        ("docs/quickstart.md", 4, "stealer accuracy"),
-        ("docs/suites.md", 2, "18 cells"),
-        ("docs/export.md", 7, "with     served/digits/config.pbtxt, served/digits.yaml"),
+        ("docs/start/quickstart.md", 4, "stealer accuracy"),
+        ("docs/reference/suites.md", 2, "18 cells"),
+        ("docs/guides/export.md", 7, "with     served/digits/config.pbtxt, served/digits.yaml"),
     ],
 )
 def test_commands_run(page, least, says, tmp_path, monkeypatch, capsys):
@@ -60,7 +60,7 @@ def test_commands_run(page, least, says, tmp_path, monkeypatch, capsys):
 
 def test_the_gateway_answers_as_its_page_says(tmp_path, monkeypatch, capsys):
     """In one folder: the commands, the gateway as a process of its own, and then the clients."""
-    page, ports = "docs/gateway.md", {"8080": free_port(), "8081": free_port()}
+    page, ports = "docs/guides/serve.md", {"8080": free_port(), "8081": free_port()}
     monkeypatch.chdir(tmp_path)
     for block in blocks(page, "toml"):
         (tmp_path / block.splitlines()[0].removeprefix("# ")).write_text(with_ports(block, ports))

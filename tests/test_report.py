@@ -326,8 +326,9 @@ def test_the_documented_example_runs(tmp_path, monkeypatch, capsys):
     root = Path(__file__).parents[1]
     (tmp_path / "results").symlink_to(root / "results")
     monkeypatch.chdir(tmp_path)
-    [code] = re.findall(r"^```python\n(.*?)^```", (root / "docs/report.md").read_text(), re.DOTALL | re.MULTILINE)
-    exec(compile(code, "docs/report.md", "exec"), {})
+    page = root / "docs" / "guides" / "report.md"
+    [code] = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    exec(compile(code, "docs/guides/report.md", "exec"), {})
     assert "| APGP top-1 |" in capsys.readouterr().out
     assert "受害模型" in Path("report.html").read_text("utf-8")
 
