@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import textwrap
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, fields
@@ -52,15 +53,20 @@ def tree() -> str:
     lines = ["feint/", *_wrapped("├── ", loose)]
     for i, room in enumerate(rooms()):
         last = i == len(rooms()) - 1
-        lines.append(f"{'└── ' if last else '├── '}{room.name + '/':<14}{docstring_of(room / '__init__.py')}")
+        lines.append(_branch("└── " if last else "├── ", room))
         inner = sorted(file.parent for file in room.glob("*/__init__.py"))
         for sub in inner:
             stem = f"{'    ' if last else '│   '}{'└── ' if sub == inner[-1] else '├── '}"
-            lines.append(f"{stem}{sub.name + '/':<14}{docstring_of(sub / '__init__.py')}")
+            lines.append(_branch(stem, sub))
     return "```text\n" + "\n".join(lines) + "\n```"
 
 
-def _wrapped(stem: str, names: list[str], width: int = 100) -> Iterator[str]:
+def _branch(stem: str, room: Path) -> str:
+    text = textwrap.shorten(docstring_of(room / "__init__.py"), 88 - len(stem) - 14, placeholder=" …")
+    return f"{stem}{room.name + '/':<14}{text}"
+
+
+def _wrapped(stem: str, names: list[str], width: int = 80) -> Iterator[str]:
     line = ""
     for name in names:
         if line and len(line) + len(name) > width:

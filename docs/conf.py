@@ -18,12 +18,16 @@ myst_heading_anchors = 3
 bibtex_bibfiles = ["references.bib"]
 html_theme = "furo"
 html_title = f"Feint {__version__}"
+html_show_copyright = False
 exclude_patterns = ["_build", "_templates"]
 templates_path = ["_templates"]
 
 autosummary_generate = True  # a page for each module, from its docstrings
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+add_module_names = False
+smartquotes = False  # two hyphens are an option of a command
 default_role = "code"  # docstrings quote code in single backticks
 
 
