@@ -144,7 +144,7 @@ def test_a_table_cell_holds_a_line():
     for page in PAGES:
         for line in page.read_text().splitlines():
             cells = re.split(r"(?<!\\)\|", line) if line.startswith("| ") else []
-            assert max(map(len, cells), default=0) <= 180, f"{page.name}: {max(cells, key=len)}"
+            assert max(map(len, cells), default=0) <= 160, f"{page.name}: {max(cells, key=len)}"
 
 
 def test_the_guides_speak_of_attackers():
