@@ -12,6 +12,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
 from feint import attacks, defenses
+from feint.cli import app
 from feint.gateway import settings
 
 ROOT = Path(__file__).parents[1]
@@ -119,6 +120,13 @@ def access(method: str) -> list[type]:
     return [it for it in exported(defenses.access) if hasattr(it, method)]
 
 
+def commands() -> str:
+    """Every command of the command line with its options, from its own help."""
+    text = app.generate_docs(output_format="markdown", usage_name="feint")
+    text = re.sub(r" *\*\[default: (?:\(\)|\"\"|False)\]\*", "", text[text.index("## feint audit") :])
+    return text.strip()
+
+
 def setting(kind: type) -> str:
     """The keys of one table of the gateway's settings, with their types and defaults."""
     rows = [[f"`{it.name}`", _type(it.type), _default(it.default)] for it in fields(kind)]
@@ -144,6 +152,7 @@ TABLES = {
     "rooms": tree,
     "floors": floors,
     "modules": modules,
+    "commands": commands,
     "attacks": lambda: methods(exported(attacks, base=attacks.Attack, without=(attacks.LensedAttack,))),
     "augmentations": lambda: methods(exported(attacks, base=attacks.Augmentation)),
     "lens_methods": lambda: methods(lenses(evasion=False)),
