@@ -122,8 +122,9 @@ def access(method: str) -> list[type]:
 
 def commands() -> str:
     """Every command of the command line with its options, from its own help."""
-    text = app.generate_docs(output_format="markdown", usage_name="feint")
+    text = app.generate_docs(output_format="markdown")
     text = re.sub(r" *\*\[default: (?:\(\)|\"\"|False)\]\*", "", text[text.index("## feint audit") :])
+    text = re.sub(r"^(feint[a-z -]*?) -m [\w.]+", r"\1", text, flags=re.MULTILINE)  # what Python was started with
     return text.strip()
 
 
