@@ -1,6 +1,7 @@
 """How Sphinx builds these pages: `make docs`."""
 
 import re
+from pathlib import Path
 
 from feint import __version__
 
@@ -20,6 +21,12 @@ html_title = f"Feint {__version__}"
 html_show_copyright = False
 exclude_patterns = ["_build", "_templates"]
 templates_path = ["_templates"]
+
+HERE = Path(__file__).parent
+for stub in (HERE / "reference" / "api").glob("*.rst"):  # of modules that are gone
+    module = HERE.parent / "src" / stub.stem.replace(".", "/")
+    if not (module.is_dir() or module.with_suffix(".py").is_file()):
+        stub.unlink()
 
 autosummary_generate = True  # a page for each module, from its docstrings
 autodoc_typehints = "none"
