@@ -126,12 +126,12 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in headings(there), f"{target}#{anchor}"
 
 
-def test_the_readme_is_one_screen_after_another_not_a_book():
+def test_readme_has_at_most_120_lines():
     for page in ("README.md", "README.zh.md"):
         assert len((ROOT / page).read_text().splitlines()) <= 120
 
 
-def test_the_architecture_page_names_every_module():
+def test_architecture_page_names_every_module():
     text = (ROOT / "docs" / "reference" / "architecture.md").read_text()
     source = ROOT / "src"
     for file in (source / "feint").rglob("*.py"):
@@ -140,14 +140,14 @@ def test_the_architecture_page_names_every_module():
         assert f"| `{name}` |" in text, f"{name}: run `make tables`"
 
 
-def test_a_table_cell_holds_a_line():
+def test_table_cells_hold_one_line():
     for page in PAGES:
         for line in page.read_text().splitlines():
             cells = re.split(r"(?<!\\)\|", line) if line.startswith("| ") else []
             assert max(map(len, cells), default=0) <= 160, f"{page.name}: {max(cells, key=len)}"
 
 
-def test_the_guides_speak_of_attackers():
+def test_pages_say_attacker():
     for page in PAGES:
         written = re.sub(r"<!-- table: .*?<!-- /table -->", "", page.read_text(), flags=re.DOTALL)
         assert not re.search(r"\b(thief|thieves|he|him|his)\b", written, re.IGNORECASE), page.name
