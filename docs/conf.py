@@ -32,6 +32,7 @@ autosummary_generate = True  # a page for each module, from its docstrings
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+napoleon_use_ivar = True  # autodoc documents attributes itself
 add_module_names = False
 smartquotes = False  # two hyphens are an option of a command
 default_role = "code"  # docstrings quote code in single backticks
