@@ -32,7 +32,7 @@ load: $(VENV)/dev $(VENV)/mlserver   # the gateway under load and faults, 20 min
 docs: $(VENV)/dev
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
-tables: $(VENV)/dev   # the tables in README, README.zh and docs, from the rows in results/
+tables: $(VENV)/dev   # the tables in README, README.zh and docs, from the rows in results/ and from the code
 	$(BIN)/python -m docs.tables
 
 # Each stamp stands for one lock, installed. torch comes first, alone: where a CPU build is at hand pip takes it.
@@ -64,4 +64,4 @@ lock:   # resolve anew, each lock in an environment of its own
 	for name in demo dev bench serve ray-serve interop mlserver kserve openvino fuzz; do $(PYTHON) lock/resolve.py $$name || exit 1; done
 
 clean:
-	rm -rf $(VENV) docs/_build
+	rm -rf $(VENV) docs/_build docs/reference/api

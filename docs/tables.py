@@ -4,16 +4,17 @@ import json
 import re
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.load import tables as load_tables
+from docs import code_tables
 
 from feint.bench import load
-from feint.errors import FeintError
+from feint.errors import FeintError, MissingData
 from feint.evaluation import jsonl, traits
 from feint.evaluation.checks import find_flags, verdict
 from feint.evaluation.results import Results
-from feint.evaluation.robust import robust
+from feint.evaluation.robust import Robust, robust
 from feint.gateway.operator.metrics import Metrics
 from feint.gateway.operator.seen import Seen
 from feint.i18n import Catalog
@@ -24,35 +25,28 @@ from feint.report.section import sections
 from feint.report.summary import markdown
 from feint.report.tables import headline
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
-PAGES = "README.md", "README.zh.md", "docs/results.md", "docs/gateway.md", "docs/operating.md", "docs/export.md"
+MARK = "<!-- table: "
+PAGES = [
+    "README.md",
+    "README.zh.md",
+    *sorted(
+        f"{page.relative_to(ROOT)}"
+        for page in (ROOT / "docs").rglob("*.md")
+        if "_build" not in page.parts and MARK in page.read_text()
+    ),
+]
+CLAIM = "none", "reverse sigmoid", "ModelGuard-W", "APGP top-1", "adaptive misinformation"  # of `fashion_mnist`
 CHINESE = {
     "Defense": "防御",
-    "Attack": "攻击",
-    "Queries": "查询次数",
-    "Seeds": "种子数",
-    "Stealer accuracy": "窃取准确率",
-    "Fidelity": "保真度",
-    "Defender accuracy": "防御后准确率",
-    "KL": "KL",
-    "L1": "L1",
-    "Added ms": "附加毫秒",
-    "What": "内容",
-    "Feint": "Feint",
-    "Instead": "替代品",
-    "Ratio": "比值",
-    "Policy": "对被指控者的处置",
-    "Pool": "图像来源",
-    "Robust (worst case)": "最坏情况",
+    "Naive attacker": "轻信的攻击者",
     "Worst case": "最坏情况",
-    "Naive": "轻信者",
-    "Got by": "由谁得到",
-    "Verdict": "结论",
-    "Clients": "客户数",
-    "Answered": "得到回答的查询",
-    "Clients accused": "被指控的客户",
-    "Stealer accuracy, labels only": "窃取准确率(仅用标签)",
+    "Accuracy for honest clients": "正常客户得到的准确率",
+    "Answers moved (L1)": "回答的偏移(L1)",
 }
 
 
@@ -389,6 +383,48 @@ def suite(name: str) -> str:
     return grid([heads, *(list(row) for table in shown for row in table.rows)])
 
 
+def claim(results: Results) -> str:
+    """Five defenses at one budget: who believes the answers, who does not, and what honest clients pay."""
+    rows = [["Defense", "Naive attacker", "Worst case", "Accuracy for honest clients", "Answers moved (L1)"]]
+    for name, naive, worst, utility in claims(results):
+        share = f"{100 * worst.share:.1f} ({100 * worst.low:.1f}–{100 * worst.high:.1f})"
+        rows.append([
+            name, f"{100 * naive:.1f}", share, f"{100 * utility['defender_accuracy']:.1f}", f"{utility['l1']:.2f}",
+        ])  # fmt: skip
+    return grid(rows)
+
+
+def claims(results: Results) -> list[tuple[str, float, Robust, dict[str, float]]]:
+    """For each defense of the claim: the naive share, the worst case, and the utility that it leaves."""
+    [section] = sections(results)
+    shown = []
+    for name in CLAIM:
+        naive, worst = section.naive(name, section.largest(name)), section.robust(name)
+        if naive is None or worst is None:
+            raise MissingData(f"no worst case of {name}", "a row for each attack of the suite", "run the suite")
+        shown.append((name, naive.scores["stealer_accuracy"], worst, section.results.utility(name)))
+    return shown
+
+
+def claim_figure(results: Results) -> "Figure":
+    """The same five defenses as a picture: from the naive number to the worst case."""
+    figure, ax = figures.new_figure(8, 2.9)
+    for i, (_, naive, worst, utility) in enumerate(claims(results)):
+        ax.plot([100 * naive, 100 * worst.share], [i, i], color="#9aa3b2", lw=2, zorder=1)
+        ax.scatter(100 * naive, i, s=60, color="white", edgecolor="#c4621b", lw=2, zorder=2)
+        ax.scatter(100 * worst.share, i, s=60, color="#3566b8", zorder=3)
+        ax.plot([100 * utility["defender_accuracy"]] * 2, [i - 0.3, i + 0.3], color="#4c566a", lw=2)
+    ax.scatter([], [], s=60, color="white", edgecolor="#c4621b", lw=2, label="copy, naive attacker")
+    ax.scatter([], [], s=60, color="#3566b8", label="copy, worst case")
+    ax.plot([], [], color="#4c566a", lw=2, label="service, honest clients")
+    ax.set_yticks(range(len(CLAIM)), CLAIM)
+    ax.invert_yaxis()
+    ax.set_xlim(0, 100)
+    ax.set_xlabel("accuracy on Fashion-MNIST, %")
+    ax.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+    return figure
+
+
 def published(name: str) -> str:
     """The papers' numbers beside ours, where there are ours."""
     kept, found = results_of(name), []
@@ -529,6 +565,8 @@ def metrics() -> str:
 
 
 TABLES = {
+    **code_tables.TABLES,
+    "claim": lambda: claim(results_of("fashion_mnist")),
     **load_tables.TABLES,
     "metrics": metrics,
     "exported": exported,
@@ -586,6 +624,8 @@ def main() -> None:
     for name in ("digits", "cifar10"):
         curve = figures.budget_curve(results_of(f"demo_{name}"))
         (ROOT / "docs" / "images" / f"{name}.svg").write_text(figures.svg(curve))
+    picture = claim_figure(results_of("fashion_mnist"))
+    (ROOT / "docs" / "images" / "claim.svg").write_text(figures.svg(picture))
 
 
 if __name__ == "__main__":

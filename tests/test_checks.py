@@ -126,7 +126,7 @@ def test_a_flag_is_raised_and_its_neighbour_is_not(flag):
 
 
 def test_every_flag_is_explained():
-    page = (ROOT / "docs" / "checks.md").read_text()
+    page = (ROOT / "docs" / "reference" / "checks.md").read_text()
     assert {*CASES} == set(re.findall(r"^## (\S+)$", page, re.MULTILINE))
     source = Path(checks.__file__).read_text()
     assert all(f'"{flag}"' in source for flag in CASES)

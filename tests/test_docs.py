@@ -29,10 +29,12 @@ def uncommented(code: str) -> str:
     ("page", "prints"),
     {
         "README.md": r"600 queries bought 9\d\.\d% fidelity",  # through labels only
-        "docs/quickstart.md": r"600 queries bought \d\d?\.\d% fidelity\n\| attack \| none \| apgp \|",
+        "docs/start/quickstart.md": r"600 queries bought \d\d?\.\d% fidelity\n\| attack \| none \| apgp \|",
+        "docs/guides/research.md": r"\| attack \| none \| ModelGuard-W \|",
     }.items(),
 )
-def test_python_examples_run(page, prints, capsys):
+def test_python_examples_run(page, prints, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     for block in blocks(page, "python"):
         exec(compile(block, page, "exec"), {})
     assert re.search(prints, capsys.readouterr().out)
@@ -42,10 +44,12 @@ def test_python_examples_run(page, prints, capsys):
 @pytest.mark.parametrize(
     ("page", "least", "says"),
     [
-        ("README.md", 4, "stealer accuracy"),
-        ("docs/quickstart.md", 4, "stealer accuracy"),
-        ("docs/suites.md", 2, "18 cells"),
-        ("docs/export.md", 7, "with     served/digits/config.pbtxt, served/digits.yaml"),
+        ("README.md", 5, "digits.onnx, in this process"),
+        ("docs/start/quickstart.md", 6, "stealer accuracy"),
+        ("docs/guides/defend.md", 9, "stealer accuracy"),
+        ("docs/guides/research.md", 1, "cells"),
+        ("docs/reference/suites.md", 2, "18 cells"),
+        ("docs/guides/export.md", 7, "with     served/digits/config.pbtxt, served/digits.yaml"),
     ],
 )
 def test_commands_run(page, least, says, tmp_path, monkeypatch, capsys):
@@ -63,7 +67,7 @@ def test_commands_run(page, least, says, tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_the_gateway_answers_as_its_page_says(tmp_path, monkeypatch, capsys):
     """In one folder: the commands, the gateway as a process of its own, and then the clients."""
-    page, ports = "docs/gateway.md", {"8080": free_port(), "8081": free_port()}
+    page, ports = "docs/guides/serve.md", {"8080": free_port(), "8081": free_port()}
     monkeypatch.chdir(tmp_path)
     for block in blocks(page, "toml"):
         (tmp_path / block.splitlines()[0].removeprefix("# ")).write_text(with_ports(block, ports))
@@ -109,7 +113,45 @@ def test_tables_are_those_of_the_results(page):
     assert (ROOT / page).read_text() == tables.filled(page), "run `make tables`"
 
 
-def test_links_lead_somewhere():
-    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "results" / "README.md"]:
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+PAGES = [*ROOT.glob("*.md"), *(page for page in ROOT.glob("docs/**/*.md") if "_build" not in page.parts)]
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page, as Markdown readers make them of its headings."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "results" / "README.md"], ids=lambda it: f"{it.relative_to(ROOT)}")
+def test_links_lead_somewhere(page):
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text()):
+        there = page.parent / target if target else page
+        assert there.exists(), target
+        assert not anchor or anchor in headings(there), f"{target}#{anchor}"
+
+
+def test_readme_has_at_most_120_lines():
+    for page in ("README.md", "README.zh.md"):
+        assert len((ROOT / page).read_text().splitlines()) <= 120
+
+
+def test_architecture_page_names_every_module():
+    text = (ROOT / "docs" / "reference" / "architecture.md").read_text()
+    source = ROOT / "src"
+    for file in (source / "feint").rglob("*.py"):
+        parts = file.relative_to(source).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        assert f"| `{name}` |" in text, f"{name}: run `make tables`"
+
+
+def test_table_cells_hold_one_line():
+    for page in PAGES:
+        for line in page.read_text().splitlines():
+            cells = re.split(r"(?<!\\)\|", line) if line.startswith("| ") else []
+            assert max(map(len, cells), default=0) <= 160, f"{page.name}: {max(cells, key=len)}"
+
+
+def test_pages_say_attacker():
+    for page in PAGES:
+        written = re.sub(r"<!-- table: .*?<!-- /table -->", "", page.read_text(), flags=re.DOTALL)
+        assert not re.search(r"\b(thief|thieves|he|him|his)\b", written, re.IGNORECASE), page.name

@@ -65,7 +65,7 @@ def test_every_method_is_tested_in_its_room(room, is_method):
 def test_every_method_cites_its_paper_and_has_a_docs_row(method, page):
     bibliography = (ROOT / "docs" / "references.bib").read_text()
     assert re.search(rf"^@\w+{{{method.cite},$", bibliography, re.MULTILINE), f"{method.cite} is not in references.bib"
-    assert re.search(rf"^\| `{method.__name__}", (ROOT / "docs" / f"{page}.md").read_text(), re.MULTILINE)
+    assert re.search(rf"^\| `{method.__name__}", (ROOT / "docs" / "reference" / f"{page}.md").read_text(), re.MULTILINE)
     assert method.__doc__
     assert re.search(r"\d{4}", method.__doc__) or "not a method of that paper" in method.__doc__
 

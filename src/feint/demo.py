@@ -41,7 +41,7 @@ SETTINGS = {
         Training(epochs=20, least_steps=600, batch_size=32, learning_rate=0.05, crop=2, flip=True),
         (500, 2000, 10_000),
     ),
-    "cifar10": Setting(  # of the thieves that were tried with 20 epochs, the small batch got most (docs/results.md)
+    "cifar10": Setting(  # best of those tried with 20 epochs: a small batch (docs/background/results/cifar10.md)
         "resnet20",
         Training(epochs=40, crop=4, flip=True),
         Training(epochs=20, least_steps=600, batch_size=32, learning_rate=0.05, crop=4, flip=True),

@@ -1,4 +1,4 @@
-"""An audit for machines: a table of plain values whose keys stay (docs/audit.md)."""
+"""An audit for machines: a table of plain values whose keys stay (docs/guides/audit.md)."""
 
 from dataclasses import asdict
 from typing import Any

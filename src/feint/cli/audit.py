@@ -50,8 +50,8 @@ def audit(
         The model: a victim's directory, NAME.onnx, NAME.skops (scikit-learn), NAME.safetensors with its --network, or
         package.module:factory, which makes a torch module; from pixels in [0, 1] to logits.
     data
-        Labelled samples that the model was not trained on: a data set, a directory of CLASS/*.png or *.parquet, or an
-        .npz with images and labels. Half of them fit defenses, half judge.
+        Labelled samples that the model was not trained on: a data set, a directory of `CLASS/*.png` or `*.parquet`, or
+        an .npz with images and labels. Half of them fit defenses, half judge.
     pool
         What a thief would ask about, as --data, with labels or without (default: the data set's pool, or a third of the
         samples).

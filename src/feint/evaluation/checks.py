@@ -1,6 +1,7 @@
 """The evaluation suspects itself: what speaks against a row, or against what would be concluded from it.
 
-Every flag has an entry in docs/checks.md: what it means, how it is computed, why at that threshold, what to do.
+Every flag has an entry in docs/reference/checks.md: what it means, how it is computed, why at that threshold,
+what to do.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,13 +13,13 @@ from feint.evaluation.robust import Cells, attackers, lacks_labels_only
 from feint.evaluation.significance import noise, share
 
 SEEDS = 3  # fewer say nothing of the spread between them
-EXPLAINED = 0.85  # of what was read; measured in docs/checks.md
+EXPLAINED = 0.85  # of what was read; measured in docs/reference/checks.md
 OVERLAP = 0.001  # of the test set
 ANSWERED = 0.99  # of the budget
 
 
 class Flag(NamedTuple):
-    """Why a row is not to be trusted. `name` is the entry in docs/checks.md, `numbers` are those it was raised by."""
+    """Why a row is not to be trusted. `name` is its section in docs/reference/checks.md; `numbers` raised it."""
 
     name: str
     numbers: str = ""

@@ -1,7 +1,8 @@
 """Named networks, each from inputs (N, C, H, W) in [0, 1] to logits (N, K). Normalisation is a part of the model.
 
 The forms for 32×32 images are written here: the one kept library that has them needs torchvision, of which there is
-no build beside a CPU torch (docs/design/networks.md). Parameter counts are those of the literature and are tested.
+no build beside a CPU torch (docs/background/design/networks.md). Parameter counts are those of the literature and are
+tested.
 """
 
 import functools

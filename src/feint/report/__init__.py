@@ -133,8 +133,8 @@ def _file(name: str) -> str:
 
 
 def _docs_from(path: Path) -> str:
-    """Where the page at `path` finds docs/checks.md, if it lies in a checkout; nothing elsewhere."""
+    """Where the page at `path` finds docs/reference/checks.md, if it lies in a checkout; nothing elsewhere."""
     for up, folder in enumerate(path.resolve().parents):
-        if (folder / "docs" / "checks.md").is_file():
-            return "../" * up + "docs/checks.md"
+        if (folder / "docs" / "reference" / "checks.md").is_file():
+            return "../" * up + "docs/reference/checks.md"
     return ""

@@ -46,8 +46,8 @@ class SequentialTest(Fittable):
 
     It assumes that honest queries are exchangeable with the calibration set, which the victim must not have been
     trained on. Repeats within an hour count once. What runs is a `Martingale`: two numbers a bet in the account.
-    Composed for this project (docs/design/evidence.md) from conformal test martingales (Vovk, Nouretdinov and
-    Gammerman, ICML 2003); it is not a method of that paper.
+    Composed for this project (docs/background/design/evidence.md) from conformal test martingales (Vovk, Nouretdinov
+    and Gammerman, ICML 2003); it is not a method of that paper.
     """
 
     cite: ClassVar[str] = "vovk2003testing"

@@ -1,7 +1,7 @@
 """The Shapiro–Wilk statistic: how nearly normal a sample is, 1 for a perfect fit (Shapiro and Wilk, Biometrika 1965).
 
 W alone, with Royston's approximate coefficients (algorithm AS R94, Applied Statistics 1995); no p-value is needed here.
-docs/design/detectors.md says why this is not SciPy's.
+docs/background/design/detectors.md says why this is not SciPy's.
 """
 
 import functools

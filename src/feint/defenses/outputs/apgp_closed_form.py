@@ -20,8 +20,9 @@ class APGPClosedForm(OrderPreserving):
 
         q* = uniform on the first n* of the sequence,   n* = argmax_n d(q_n, p),
 
-    up to the staircase that keeps ties apart. Derived for this project (docs/design/apgp.md) from the objective of
-    Cheng and Cheng (ICASSP 2023); it is not a method of that paper. A confident victim's answer becomes nearly uniform.
+    up to the staircase that keeps ties apart. Derived for this project (docs/background/design/apgp.md) from the
+    objective of Cheng and Cheng (ICASSP 2023); it is not a method of that paper. A confident victim's answer becomes
+    nearly uniform.
     """
 
     cite: ClassVar[str] = "cheng2023apgp"

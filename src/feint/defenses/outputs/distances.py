@@ -1,8 +1,8 @@
 """How far a perturbed answer `q` is from the clean answer `p`: what APGP makes as large as it can.
 
 Each distance offers two views: of any two rows, and of the rows that are uniform on the first n classes of `p` in a
-given sequence, for all n at once. The second is where the optimum lies (docs/design/apgp.md): each distance but one is
-convex in `q`, the cosine quasi-convex, so that the largest value is at a vertex of what the order allows.
+given sequence, for all n at once. The second is where the optimum lies (docs/background/design/apgp.md): each distance
+but one is convex in `q`, the cosine quasi-convex, so that the largest value is at a vertex of what the order allows.
 """
 
 import functools

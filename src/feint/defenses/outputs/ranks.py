@@ -2,7 +2,7 @@
 
 Best first; among equals the lowest index is first, as with `argmax` and a stable sort. A row keeps its order through
 float32, JSON and rounding to `decimals` when each rank exceeds the next by more than one unit of the last decimal: a
-staircase of that height is mixed into the row (docs/design/order.md says why the margin is in probability).
+staircase of that height is mixed into the row (docs/background/design/order.md says why the margin is in probability).
 """
 
 import functools
