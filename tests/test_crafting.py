@@ -125,8 +125,8 @@ def test_next_classes_come_nearer_in_their_order():
 
 def test_steps_begin_where_they_are_told_to():
     start = (X + 0.05).clamp(0, 1)
-    found = descend(SURROGATE, X, lambda z, i: log_odds(z, LABEL[i]), PGD(0.001, 0.5), steps=3, start=start)
-    assert (found - start).abs().max() <= 0.003 + 1e-6
+    moved = descend(SURROGATE, X, lambda z, i: log_odds(z, LABEL[i]), PGD(0.001, 0.5), steps=3, start=start)
+    assert (moved - start).abs().max() <= 0.003 + 1e-6
 
 
 class Strict(OracleWrapper):
@@ -219,7 +219,7 @@ def test_samples_are_moved_from_the_pool_after_the_first_chunk(recipe, radius):
     assert moved.max() <= radius + 1e-6
     if radius == 1:  # as little beyond the first surrogate's boundary as a step of Adam goes
         surrogate = KnockoffNets(pool(), NETWORK, SHORT).steal(Service(Linear()).oracle(client="a", budget=40), seed=2)
-        before, after = (surrogate(it[40:]) for it in (random.transcript.x, oracle.transcript.x))
+        before, after = (surrogate(x[40:]) for x in (random.transcript.x, oracle.transcript.x))
         assert (before.argmax(-1) != after.argmax(-1)).float().mean() > 0.9
         assert margin_of(after, before.argmax(-1)).mean() > -0.3 * margin_of(before, before.argmax(-1)).mean()
 
@@ -227,7 +227,7 @@ def test_samples_are_moved_from_the_pool_after_the_first_chunk(recipe, radius):
 def test_a_row_that_has_arrived_stays_where_it_is():
     """Each row ends where it would alone, walked by a loop that anyone can read."""
     label = SURROGATE(X).argmax(-1)
-    found = descend(SURROGATE, X, lambda z, i: margin_of(z, label[i]), PGD(0.03, 0.9), steps=12, floor=0.0)
+    moved = descend(SURROGATE, X, lambda z, i: margin_of(z, label[i]), PGD(0.03, 0.9), steps=12, floor=0.0)
     for row in range(len(X)):
         x = X[row : row + 1].clone()
         for _ in range(12):
@@ -237,7 +237,7 @@ def test_a_row_that_has_arrived_stays_where_it_is():
             if z[label[row]] < others.max():
                 break
             x = (x - 0.03 * torch.autograd.grad(z[label[row]] - others.max(), x)[0].sign()).clamp(0, 1)
-        assert torch.allclose(found[row], x[0], atol=1e-5)
+        assert torch.allclose(moved[row], x[0], atol=1e-5)
 
 
 def test_of_the_candidates_the_least_confident_are_asked():

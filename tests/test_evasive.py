@@ -1,4 +1,4 @@
-"""The evasive attacker: fewer accusations than random queries bring, for the same number of answers."""
+"""Evasive: less evidence than random queries leave, for the same number of answers."""
 
 import numpy as np
 import pytest
@@ -40,9 +40,9 @@ MIXED = Split.of(np.concatenate([FLAT.images, SHARP.images]), np.zeros(1200, np.
 
 
 def evidence(attack, seed: int) -> float:
-    """The most evidence that a sequential test, calibrated on honest clients, had against the thief."""
+    """The most evidence that a sequential test, calibrated on honest clients, had against the attacker."""
     test, victim = SequentialTest(alpha=0.01).fit(Contrast(), HONEST), Contrast()
-    oracle = Service(victim).oracle(client="thief", budget=120)
+    oracle = Service(victim).oracle(client="attacker", budget=120)
     attack.steal(oracle, seed=seed)
     assert oracle.asked == 120
     x = oracle.transcript.x
