@@ -23,9 +23,9 @@ def victim(classes=3):
     return classifier(Network("linear", (1, 4, 4), classes), weight, -weight.sum(1) / 2)
 
 
-def angle(found, true):
+def angle(stolen, true):
     """Between all parameters, up to a shift that the classes share and a positive factor."""
-    a, b = (torch.cat([weight, bias[:, None]], 1) for weight, bias in (parameters(found), parameters(true)))
+    a, b = (torch.cat([weight, bias[:, None]], 1) for weight, bias in (parameters(stolen), parameters(true)))
     a, b = a - a.mean(0), b - b.mean(0)
     return (a / a.norm() - b / b.norm()).norm().item()
 
