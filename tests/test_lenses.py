@@ -175,11 +175,11 @@ def test_looking_up_is_the_mean_over_all_near_samples_of_the_same_label():
     perturbed = clean.sqrt() / clean.sqrt().sum(1, keepdim=True)
     answers = torch.rand(20, 3, generator=generator)
     answers /= answers.sum(1, keepdim=True)
-    for answer, found in zip(answers, look_up(answers, perturbed, clean), strict=True):
+    for answer, mean in zip(answers, look_up(answers, perturbed, clean), strict=True):
         rows = [i for i in range(300) if perturbed[i].argmax() == answer.argmax()]
         distance = [(perturbed[i] - answer).abs().sum().item() for i in rows]
         near = [i for i, d in zip(rows, distance, strict=True) if d <= max(0.01, min(distance)) + 1e-7]
-        assert torch.allclose(found, clean[near].mean(0), atol=1e-5)
+        assert torch.allclose(mean, clean[near].mean(0), atol=1e-5)
     assert torch.equal(look_up(answers, perturbed[:0], clean[:0]), answers)
 
 
@@ -206,7 +206,7 @@ def test_lenses_that_learn_read_as_they_are_until_they_know_and_learn_once():
 
 @pytest.mark.slow
 def test_lenses_that_learn_are_deterministic_in_their_seed():
-    first, again, other = (mean_distance(recovered(suspect(Temperature(4.0)), seed=it), Defense()) for it in (1, 1, 2))
+    first, again, other = (mean_distance(recovered(suspect(Temperature(4.0)), seed=s), Defense()) for s in (1, 1, 2))
     assert first == again != other
 
 
@@ -223,7 +223,7 @@ def test_bad_input_to_lenses_that_learn():
 
 def test_only_what_looks_at_the_victim_is_an_upper_bound():
     assert PartialBayesBound.upper_bound
-    assert not any(it.upper_bound for it in (HardLabels, PartialBayes, Recovered, Sharpened, Smoothed))
+    assert not any(lens.upper_bound for lens in (HardLabels, PartialBayes, Recovered, Sharpened, Smoothed))
 
 
 @pytest.mark.parametrize(
@@ -241,10 +241,10 @@ def test_where_several_answers_explain_a_row_a_likely_one_is_found(beta, gamma):
     defense = ReverseSigmoid(beta, gamma)
     p = (torch.randn(60, 10, generator=torch.Generator().manual_seed(0)) * 4).softmax(-1)
     q = defense(p)
-    found = KnownParameters(defense).read(q)
-    assert ((defense(found) - q).abs().amax(-1) < 1e-3).float().mean() > 0.9
-    assert (found.argmax(-1) == p.argmax(-1)).float().mean() > 0.9
-    assert (found - p).abs().sum(-1).mean() < 0.4 * (q - p).abs().sum(-1).mean()
+    estimate = KnownParameters(defense).read(q)
+    assert ((defense(estimate) - q).abs().amax(-1) < 1e-3).float().mean() > 0.9
+    assert (estimate.argmax(-1) == p.argmax(-1)).float().mean() > 0.9
+    assert (estimate - p).abs().sum(-1).mean() < 0.4 * (q - p).abs().sum(-1).mean()
 
 
 def test_of_two_classes_the_branch_is_that_of_the_prior():
@@ -256,8 +256,8 @@ def test_of_two_classes_the_branch_is_that_of_the_prior():
         crossings = ((q[:-1] - answer) * (q[1:] - answer) <= 0).nonzero()[:, 0]
         stretch = ((q[crossings + 1] - q[crossings]) / (a[1] - a[0])).abs()
         weight = (a[crossings] * (1 - a[crossings])) ** (0.5 - 1) / stretch
-        found = KnownParameters(defense).read(torch.tensor([[answer, 1 - answer]], dtype=torch.float64))[0, 0]
-        assert found == pytest.approx(a[crossings[weight.argmax()]].item(), abs=1e-3)
+        estimate = KnownParameters(defense).read(torch.tensor([[answer, 1 - answer]], dtype=torch.float64))[0, 0]
+        assert estimate == pytest.approx(a[crossings[weight.argmax()]].item(), abs=1e-3)
 
 
 def test_the_weight_of_a_solution_is_the_prior_by_the_volume_that_the_map_stretches():
@@ -270,10 +270,10 @@ def test_the_weight_of_a_solution_is_the_prior_by_the_volume_that_the_map_stretc
             return (q / q.sum())[:-1]
 
         steps = torch.eye(4, dtype=torch.float64) * 1e-7
-        jacobian = torch.stack([(mapped(row[:-1] + it) - mapped(row[:-1] - it)) / 2e-7 for it in steps])
+        jacobian = torch.stack([(mapped(row[:-1] + step) - mapped(row[:-1] - step)) / 2e-7 for step in steps])
         expected = (2 / 5 - 1) * row.log().sum() - jacobian.det().abs().log()
         f = defense.elementwise(row)
-        weight = curve.weight(row[None].numpy(), (f / f.sum()).numpy(), f.sum()[None].numpy(), 2.0)
+        weight = curve.log_weight(row[None].numpy(), (f / f.sum()).numpy(), f.sum()[None].numpy(), 2.0)
         assert weight[0] == pytest.approx(expected.item(), abs=0.02)
 
 

@@ -103,7 +103,7 @@ class LowdMeek(Attack):
     def _search_lines(
         self, oracle: Oracle, x: Tensor, labels: Tensor, first: Tensor, fit: "_Boundaries", generator: torch.Generator
     ) -> Refused | None:
-        """Search the lines from the rows `first` of `x` (n, d) to rows of other labels, and add their points to `fit`."""
+        """Search lines from the rows `first` of `x` (n, d) to rows of other labels, and add their points to `fit`."""
         differ = (labels != labels[first][:, None]).double()
         second = torch.multinomial(differ, 1, generator=generator)[:, 0]
         inside, outside, inside_label, outside_label = x[first], x[second], labels[first], labels[second]
