@@ -181,10 +181,10 @@ def test_jbda_ends_with_its_rounds_or_its_budget(recipe, asked):
     assert progress.asked == asked
 
 
-@pytest.mark.parametrize(("budget", "seeds", "says"), [(9, 10, "at least 10"), (400, 301, "301")])
-def test_too_few_seeds_are_refused_before_the_first_query(budget, seeds, says):
+@pytest.mark.parametrize(("budget", "seeds", "message"), [(9, 10, "at least 10"), (400, 301, "301")])
+def test_too_few_seeds_are_refused_before_the_first_query(budget, seeds, message):
     oracle = Service(Linear()).oracle(client="a", budget=budget)
-    with pytest.raises(BadInput, match=says):
+    with pytest.raises(BadInput, match=message):
         JBDA(pool(), NETWORK, seeds=seeds).steal(oracle)
     assert oracle.asked == 0
 

@@ -90,7 +90,7 @@ def test_refused_below_the_least_it_takes_the_solution_of_least_norm():
         -1, 1, 4, 4
     )
     assert torch.allclose(stolen(x).softmax(-1), victim()(x).softmax(-1), atol=1e-5)
-    centred = [it - it.mean(0) for it in (parameters(stolen)[0], parameters(victim())[0])]
+    centred = [weight - weight.mean(0) for weight in (parameters(stolen)[0], parameters(victim())[0])]
     assert centred[0].norm() < centred[1].norm()
 
 

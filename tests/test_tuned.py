@@ -33,7 +33,7 @@ class Steps(ProgressCallback):
 
 
 def fidelity(attack, defense, seed):
-    surrogate = attack.steal(Service(Linear(), defense).oracle(client="thief", budget=200), seed=seed)
+    surrogate = attack.steal(Service(Linear(), defense).oracle(client="attacker", budget=200), seed=seed)
     test = pool(1000)
     return (answers(surrogate, test).argmax(-1) == answers(Linear(), test).argmax(-1)).float().mean().item()
 

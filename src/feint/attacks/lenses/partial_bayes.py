@@ -36,7 +36,7 @@ class PartialBayes(FittedLens):
     """Mean of the clean answers that are perturbed to the returned one (Tang et al., USENIX Security 2024).
 
         q̂ = mean of all p with |D(p) − q|₁ ≤ max(0.01, the least such distance) and argmax D(p) = argmax q
-        p ~ Dirichlet(concentration · K · centre),  `samples` around each centre
+        p ~ Dirichlet(concentration · K · centre),  several around each centre
 
     In the published code the centres are the victim's own clean answers, which no attacker has: `PartialBayesBound`.
     Here they are those of the attacker's surrogate, trained on the labels of the `first` answers; on one half for the
@@ -141,7 +141,7 @@ class PartialBayesBound(FittedLens):
 
 def input_defense_conflict(defense: DefenseLike) -> str | None:
     """Return why input defenses cannot be read through a table of answers; None if there are none."""
-    return "no clean answer tells what an input defense makes of it" if defense.inputs else None
+    return "a table of clean answers cannot show what an input defense changes" if defense.inputs else None
 
 
 def table_decoder(

@@ -44,7 +44,7 @@ class Timing(Lens):
             raise BadRecipe(repr(self), "1 repeat or more, and most from 0 (labels alone) to 1", "change it")
 
     def incompatible(self, defense: DefenseLike) -> str | None:
-        return None if defense.inputs else "every answer takes as long"
+        return None if defense.inputs else "every answer takes the same time"
 
     @property
     def cost(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]

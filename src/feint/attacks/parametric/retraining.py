@@ -22,7 +22,7 @@ class Retraining(Attack):
     The attack asks uniformly random inputs, as many as the budget pays for. It minimises, over all of them at once and
     in float64,
 
-        mean KL(answer ‖ surrogate) + `decay` · ‖θ‖² / 2
+        mean KL(answer ‖ surrogate) + decay · ‖θ‖² / 2
 
     by at most `iterations` steps of L-BFGS. The paper's budget is α times the number of parameters, α from 1/2 to 5;
     that is left to the budget here. The paper's optimiser, a batch one, is not named.

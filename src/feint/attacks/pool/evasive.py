@@ -20,14 +20,14 @@ from feint.progress import NO_PROGRESS, ProgressCallback
 
 @dataclass(frozen=True)
 class Evasive(Attack):
-    """Pool inputs that the attacker's surrogate finds ordinary, mixed with natural queries. Not a method of that paper.
+    """Pool inputs that look ordinary to the attacker's surrogate, mixed with natural queries.
 
-    It evades detectors that look for queries of low energy or confidence (Liu et al., NeurIPS 2020). The first round
-    asks `natural` inputs only, so that there is a surrogate. In each of `rounds` rounds after that, a `share` of the
-    queries is `natural` again. The rest are the most ordinary of unasked inputs of `pool`, drawn at random, `among`
-    times as many as needed. They are ranked by the worse of two ranks: by energy log Σ exp z_k and by the largest
-    probability, of the surrogate's logits z. Both kinds are shuffled, and the surrogate is trained anew on all answers
-    after each round.
+    It evades detectors that look for queries of low energy or confidence (Liu et al., NeurIPS 2020); not a method of
+    that paper. The first round asks `natural` inputs only, so that there is a surrogate. In each of `rounds` rounds
+    after that, a `share` of the queries is `natural` again. The rest are the most ordinary of unasked inputs of `pool`,
+    drawn at random, `among` times as many as needed. They are ranked by the worse of two ranks: by energy log Σ exp z_k
+    and by the largest probability, of the surrogate's logits z. Both kinds are shuffled, and the surrogate is trained
+    anew on all answers after each round.
 
     Without `natural` the first round asks random inputs of `pool`, and all later queries are ordinary ones of `pool`.
     Raises `BadInput` if `natural` has too few inputs: one that is asked twice counts once for a detector, and teaches

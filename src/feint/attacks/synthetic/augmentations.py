@@ -138,7 +138,7 @@ class AwayFromLabel(Augmentation):
 class RandomTargets(Augmentation):
     """JBDA-TR (Juuti et al., EuroS&P 2019): I-FGSM toward a new random class in each step.
 
-        x ← clip(x − α · sgn(∂CE(F(x), t)/∂x)), α = 1.85 · radius / steps, within `radius` of the input in every pixel
+        x ← clip(x − α · sgn(∂CE(F(x), t)/∂x)), α = 1.85 · radius / steps, within the radius of the input in every pixel
 
     That t is never the oracle's label is our choice.
 
@@ -173,8 +173,9 @@ class RandomTargets(Augmentation):
 class NextClasses(Augmentation):
     """The jb-topk of MAD's code (Orekondy et al., ICLR 2020): PGD toward each of the next likeliest classes.
 
-    The order of the classes is that of the surrogate at the input, since labels have none. The length of a step is that
-    of `RandomTargets`. What MAD used is unknown to us.
+    The targets are the classes that come next to the oracle's label, in the surrogate's order at the input, since
+    labels have no order. Radius, steps and the length of a step are those of `RandomTargets`. What MAD used is unknown
+    to us.
 
     Args:
         copies: Number of target classes, and new inputs for each known one.

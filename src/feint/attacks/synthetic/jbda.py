@@ -25,11 +25,12 @@ from feint.transcript import Transcript
 class JBDA(Attack):
     """Jacobian-based dataset augmentation (Papernot et al., ASIA CCS 2017).
 
-        S_0 = `seeds` inputs from `pool`;  S_(r+1) = S_r ∪ augmentation(a part of S_r, with the surrogate of S_r)
+        S_0 = seeds from the pool;  S_(r+1) = S_r ∪ augmentation(a part of S_r, with the surrogate of S_r)
 
     The part is all of S_r in the first `reservoir_after` rounds, and a random choice of `reservoir` inputs in those
-    that follow. Without the reservoir the queries double in every round. Before each round, and after the last one, a
-    new surrogate is trained from scratch on all answers: ρ + 1 trainings, which are 14 for 5,000 queries by default.
+    that follow. Without the reservoir the queries double in every round, as they do if `reservoir_after` is at least
+    the number of rounds. Before each round, and after the last one, a new surrogate is trained from scratch on all
+    answers: ρ + 1 trainings, which are 14 for 5,000 queries by default.
 
     The other methods of the family are augmentations: `JacobianRow` (the paper's, and jb-self), `LogitRow`,
     `AwayFromLabel` (jbda in the code of MAD and ModelGuard), `RandomTargets` (JBDA-TR), `NextClasses` (jb-top3). The

@@ -26,7 +26,7 @@ class SeedSamples(Attack):
 
     They are one loop with four values of `step` (after Yu et al., NDSS 2020; Zhang et al., IEEE TIFS 2023):
 
-        ask `chunk` random inputs of the pool and train; then, again and again, move the next `chunk` by `step` down the
+        ask a chunk of random inputs of the pool, and train; again and again: move the next chunk by steps down the
         surrogate's margin z_m − max_{j≠m} z_j of its label m until m is lost, ask those, and train
 
     - RS, random samples as they are: no step, the default.
