@@ -1,4 +1,4 @@
-"""Active learning: each selection beside its definition written the slow way."""
+"""Selections of active learning, each against a slow form of its definition."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def candidates(n: int = 60) -> Candidates:
 
 
 @pytest.mark.parametrize("selection", SELECTIONS, ids=lambda selection: type(selection).__name__)
-def test_it_chooses_as_many_as_asked_none_twice(selection):
+def test_a_selection_returns_distinct_rows(selection):
     for count in (1, 20, 60):
         chosen = selection.choose(count, candidates())
         assert len(chosen.unique()) == len(chosen) == count
@@ -64,7 +64,7 @@ def test_the_distance_to_a_linear_boundary_is_exact():
     torch.testing.assert_close(distance[near], 1.3 * exact[near], rtol=1e-3, atol=1e-5)
 
 
-def test_what_was_seen_waits_behind_the_rest():
+def test_rows_not_chosen_move_behind_the_rest():
     unasked = _UnaskedRows(torch.arange(10, 20))
     assert unasked.take(torch.tensor([3, 0]), 5).tolist() == [13, 10]
     assert unasked.rows.tolist() == [15, 16, 17, 18, 19, 11, 12, 14]

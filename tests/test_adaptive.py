@@ -1,4 +1,4 @@
-"""The gradient bandit over a pool's classes, beside its formulas."""
+"""The gradient bandit over a pool's classes, against its formulas."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def test_a_step_of_the_policy_is_the_formula():
         torch.testing.assert_close(single.policy(), h.softmax(0))
 
 
-def test_it_goes_where_the_reward_is_and_takes_no_row_twice():
+def test_the_bandit_prefers_rewarded_arms_and_draws_no_row_twice():
     one, drawn = bandit(decay=0.5), []
     for _ in range(5):
         rows, arms = one.draw(40)

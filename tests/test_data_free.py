@@ -1,4 +1,4 @@
-"""The data-free attacks: their slopes, their bill, their memory, and going on after an interruption."""
+"""The data-free attacks: gradients, cost in queries, replay memory, and resuming."""
 
 from dataclasses import replace
 
@@ -60,7 +60,7 @@ def test_for_a_linear_function_any_step_gives_the_slope_in_the_directions_that_w
     assert torch.allclose(line, torch.full_like(line, 3))  # in one dimension there is only one direction
 
 
-def test_all_directions_go_out_as_one_batch_the_inputs_themselves_first():
+def test_all_directions_are_one_batch_after_the_inputs_themselves():
     asked = []
     x = torch.rand(3, 1, 2, 2, generator=random())
     forward_differences(lambda z: asked.append(z) or z.sum((1, 2, 3)), x, directions=4, step=0.1, random=random())
@@ -84,7 +84,7 @@ def test_logits_are_recovered_up_to_a_shift_and_an_answer_of_zero_is_floored():
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_images_of_any_shape_are_made_judged_and_drawn(shape):
+def test_generator_discriminator_and_synthetic_images_take_any_shape(shape):
     with torch.random.fork_rng(devices=[]):
         generator, judge = ImageGenerator(shape, latent=5, width=4), Discriminator(shape, width=4)
     x = squash(generator(torch.randn(6, 5, generator=random())))
@@ -121,7 +121,7 @@ def test_a_turn_costs_what_the_formula_says(attack, turn):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DATA_FREE)
-def test_interrupted_it_goes_on_from_what_was_answered(name, tmp_path):
+def test_an_interrupted_attack_resumes_from_its_transcript(name, tmp_path):
     service, sent = Service(Linear()), []
 
     def until(limit):
@@ -148,7 +148,7 @@ def test_interrupted_it_goes_on_from_what_was_answered(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", DATA_FREE)
-def test_it_keeps_no_inputs_and_leaves_the_random_state_alone(name):
+def test_no_inputs_are_kept_and_the_random_state_is_unchanged(name):
     state = torch.get_rng_state()
     oracle = Service(Linear()).oracle(client="a", budget=60)
     examples.ATTACKS[name].recipe.steal(oracle)
@@ -157,7 +157,7 @@ def test_it_keeps_no_inputs_and_leaves_the_random_state_alone(name):
         _ = oracle.transcript.x
 
 
-def test_the_memory_keeps_a_fair_choice_and_no_more():
+def test_the_memory_is_a_uniform_sample_of_bounded_size():
     state = LoopState(replace(SMALL, memory=40), NETWORK, distance=lambda p, z: z.sum(1), seed=0)
     counts = torch.zeros(100)
     for seed in range(200):
@@ -179,7 +179,7 @@ def test_labels_alone_are_refused_by_name_and_rounded_answers_are_not(name):
     assert all(weight.isfinite().all() for weight in examples.ATTACKS[name].recipe.steal(rounded).state_dict().values())
 
 
-def test_how_unevenly_the_surrogate_sees_classes_has_a_slope_however_sure_it_is():
+def test_mean_information_has_a_finite_slope_at_saturated_logits():
     z = torch.randn(6, 4, dtype=torch.float64, generator=random(), requires_grad=True)
     a = z.softmax(-1).mean(0)
     assert torch.allclose(mean_information(z), (a * a.log()).sum())
@@ -198,7 +198,7 @@ def test_labels_alone_are_enough_for_dfms():
 
 
 @pytest.mark.parametrize("name", DATA_FREE)
-def test_what_a_refused_batch_still_brought_is_learned(name):
+def test_answers_of_a_refused_batch_are_learned(name):
     def stolen(limit):
         service = Service(Linear(), Defense(access=[Budget(limit)]))
         return examples.ATTACKS[name].recipe.steal(service.oracle(client="a", budget=200)).state_dict()
@@ -208,7 +208,7 @@ def test_what_a_refused_batch_still_brought_is_learned(name):
 
 
 @pytest.mark.parametrize("name", DATA_FREE)
-def test_a_budget_of_nothing_and_a_spent_one(name):
+def test_a_spent_budget_is_refused(name):
     oracle = Service(Linear()).oracle(client="a", budget=5)
     oracle.ask(torch.rand(5, 1, 2, 2, generator=random()))
     with pytest.raises(Refused):

@@ -1,4 +1,4 @@
-"""Equation solving: parameters to the last digits in d + 1 queries, and what is done where there are no digits."""
+"""Equation solving in d + 1 queries, and on answers without digits; retraining."""
 
 import math
 
@@ -82,7 +82,7 @@ def test_a_budget_below_the_least_is_refused_before_the_first_query():
     assert oracle.asked == 0
 
 
-def test_refused_below_the_least_it_takes_the_solution_of_least_norm():
+def test_a_refusal_below_the_least_gives_the_solution_of_least_norm():
     service = Service(victim(), Defense(access=[Budget(9)]))
     oracle = service.oracle(client="a", budget=17)
     stolen = EquationSolving(Network("linear", (1, 4, 4), 3)).steal(oracle)

@@ -51,7 +51,7 @@ def evidence(attack, seed: int) -> float:
 
 
 @pytest.mark.slow
-def test_it_leaves_less_evidence_than_random_queries():
+def test_evasive_leaves_less_evidence_than_random_queries():
     random = [evidence(KnockoffNets(MIXED, NETWORK, TRAINING), seed) for seed in range(3)]
     alone = [evidence(Evasive(MIXED, NETWORK, TRAINING), seed) for seed in range(3)]
     hidden = [evidence(Evasive(MIXED, NETWORK, TRAINING, NATURAL), seed) for seed in range(3)]
@@ -69,7 +69,7 @@ def test_natural_queries_have_their_share_in_every_round():
     assert not natural[25:33].all()  # shuffled
 
 
-def test_the_most_ordinary_are_so_by_energy_and_by_confidence():
+def test_ordinariness_is_the_worse_rank_by_energy_and_confidence():
     z = torch.tensor([[9.0, 0, 0], [9.0, 9.0, 0], [2.0, 0, 0], [0.0, 0, 0]])
     assert ordinariness(z).argsort(stable=True)[0] == 0
     assert ordinariness(z)[3] == 3

@@ -1,4 +1,4 @@
-"""Path finding: every leaf of a tree and every threshold, from its answers alone."""
+"""Path finding: every leaf and threshold of a tree, from answers or from labels."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_every_leaf_and_every_threshold_of_a_tree_is_found(leaves):
     assert torch.allclose(stolen(x[away]), victim(x[away]), atol=1e-5)
 
 
-def test_images_are_no_different():
+def test_a_tree_over_images_is_recovered():
     images = data.load("digits")
     x, y = images.train.inputs().flatten(1).numpy(), np.random.default_rng(1).integers(0, 10, len(images.train))
     weight = np.random.default_rng(0).random(len(x))
@@ -91,7 +91,7 @@ def test_labels_alone_are_enough_from_the_root():
 @pytest.mark.parametrize(
     "attack", [PathFinding(TREE), LabelPathFinding(noise(), TREE)], ids=lambda attack: type(attack).__name__
 )
-def test_refused_anywhere_it_makes_a_tree_of_what_it_has(attack, budget):
+def test_a_refusal_anywhere_leaves_a_tree(attack, budget):
     for service in (Service(Steps()), Service(Steps(), Defense(access=[Budget(budget)]))):
         oracle = service.oracle(client="a", budget=budget if not service.defense.access else 1000)
         stolen = attack.steal(oracle)

@@ -40,7 +40,7 @@ def fidelity(attack, defense, seed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("defense", [Defense(), Defense(outputs=[near_uniform])], ids=["none", "near uniform"])
-def test_it_is_at_least_as_good_as_without_tuning(defense):
+def test_tuning_is_never_worse_than_no_tuning(defense):
     plain, tuned = (
         sum(fidelity(attack(pool(), NETWORK, TRAINING), defense, seed) for seed in range(2)) / 2
         for attack in (KnockoffNets, Tuned)
@@ -51,7 +51,7 @@ def test_it_is_at_least_as_good_as_without_tuning(defense):
 
 
 @pytest.mark.slow
-def test_the_choice_is_made_again_from_the_transcript_and_told():
+def test_the_choice_is_reported_and_reproduced_from_the_transcript():
     attack, oracle, progress = (
         Tuned(pool(), NETWORK, TRAINING),
         Service(Linear()).oracle(client="a", budget=100),
@@ -65,7 +65,7 @@ def test_the_choice_is_made_again_from_the_transcript_and_told():
     assert all(torch.equal(a, b) for a, b in zip(surrogate.parameters(), again.parameters(), strict=True))
 
 
-def test_nothing_to_try_is_knockoffnets():
+def test_without_candidates_tuned_is_knockoffnets():
     one = Tuned(pool(), NETWORK, TRAINING, temperatures=(), learning_rates=(0.05,), augmentations=((0, False),))
     progress = Steps()
     a, b = (
@@ -86,7 +86,7 @@ def test_too_few_answers_to_set_one_aside(budget):
     assert progress.epochs == TRAINING.epochs
 
 
-def test_labels_are_as_sharp_as_they_can_be():
+def test_labels_are_not_sharpened():
     progress = Steps()
     attack = Tuned(pool(), NETWORK, TRAINING, learning_rates=(), augmentations=())
     attack.through(HardLabels()).steal(Service(Linear()).oracle(client="a", budget=60), progress=progress)

@@ -1,4 +1,4 @@
-"""The contracts of the attacks room, over everything that it exports."""
+"""Contracts of all exported attacks and lenses."""
 
 import pickle
 from itertools import pairwise
@@ -33,7 +33,7 @@ def victim_of(name: str) -> nn.Module:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_it_steals_the_toy_within_its_budget(name):
+def test_an_attack_steals_the_toy_within_its_budget(name):
     victim = victim_of(name)
     service = Service(victim)
     oracle = service.oracle(client="attacker", budget=240)
@@ -55,7 +55,7 @@ def test_same_seed_same_weights(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_refused_at_k_it_learns_from_k(name):
+def test_an_attack_refused_at_k_learns_from_k(name):
     service = Service(victim_of(name), Defense(access=[Budget(37)]))
     oracle = service.oracle(client="attacker", budget=200)
     surrogate = CASES[name].steal(oracle)
@@ -67,7 +67,7 @@ def test_refused_at_k_it_learns_from_k(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_refused_at_once_the_refusal_is_raised(name):
+def test_a_refusal_of_the_first_query_is_raised(name):
     service = Service(victim_of(name), Defense(access=[Budget(0)]))
     with pytest.raises(Refused, match="queries"):
         CASES[name].steal(service.oracle(client="attacker", budget=200))

@@ -79,11 +79,13 @@ class Recovered(FittedLens):
         require_classes(p, self.surrogate.classes, "a surrogate")
         if len(x) < LEAST:
             raise BadInput(f"{len(x)} answers", f"at least {LEAST}", "raise the budget")
-        pairs = [self._pairs(x, p.argmax(-1), self.seed * 1000 + shadow, progress) for shadow in range(self.shadows)]
+        pairs = [
+            self._shadow_pairs(x, p.argmax(-1), self.seed * 1000 + shadow, progress) for shadow in range(self.shadows)
+        ]
         perturbed, truth = (torch.cat(answers) for answers in zip(*pairs, strict=True))
         return restorer(perturbed, truth, steps=self.steps, seed=self.seed)
 
-    def _pairs(self, x: Tensor, labels: Tensor, seed: int, progress: ProgressCallback) -> tuple[Tensor, Tensor]:
+    def _shadow_pairs(self, x: Tensor, labels: Tensor, seed: int, progress: ProgressCallback) -> tuple[Tensor, Tensor]:
         """Return perturbed and clean answers of one shadow to inputs of the pool."""
         half = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[: len(x) // 2]
         x, labels = x[half], labels[half]

@@ -62,21 +62,21 @@ class LowdMeek(Attack):
         check(oracle, self.pool, self.surrogate, least=self.seeds, most=1)
         oracle.keep_answers_only()
         generator, total = torch.Generator().manual_seed(seed), oracle.left
-        fit = _Boundaries(prod(self.surrogate.shape), self.surrogate.classes)
+        boundaries = _Boundaries(prod(self.surrogate.shape), self.surrogate.classes)
         x, labels, refusal = self._ask_inputs(oracle, self.seeds, generator)
         if not len(x) and refusal is not None:
             raise refusal
-        fit.add_labels(x, labels)
+        boundaries.add_labels(x, labels)
         while refusal is None and oracle.left and len(labels.unique()) > 1:
             count = max(1, min(LINES, oracle.left // (self._steps() + 1)))
             new, new_labels, refusal = self._ask_inputs(oracle, count, generator)  # the same ones span too little
-            fit.add_labels(new, new_labels)
+            boundaries.add_labels(new, new_labels)
             first = torch.arange(len(x), len(x) + len(new))
             x, labels = torch.cat([x, new]), torch.cat([labels, new_labels])
             if refusal is None and oracle.left:
-                refusal = self._search_lines(oracle, x, labels, first, fit, generator)
-            progress.step(f"asking ({fit.points} boundary points)", total - oracle.left, total)
-        return classifier(self.surrogate, *fit.parameters())
+                refusal = self._search_lines(oracle, x, labels, first, boundaries, generator)
+            progress.step(f"asking ({boundaries.points} boundary points)", total - oracle.left, total)
+        return classifier(self.surrogate, *boundaries.parameters())
 
     def _steps(self) -> int:
         return ceil(log2(1 / self.epsilon))
@@ -101,9 +101,15 @@ class LowdMeek(Attack):
         return x[: len(p)], p.argmax(-1) if len(p) else torch.empty(0, dtype=torch.int64), refusal
 
     def _search_lines(
-        self, oracle: Oracle, x: Tensor, labels: Tensor, first: Tensor, fit: "_Boundaries", generator: torch.Generator
+        self,
+        oracle: Oracle,
+        x: Tensor,
+        labels: Tensor,
+        first: Tensor,
+        boundaries: "_Boundaries",
+        generator: torch.Generator,
     ) -> Refused | None:
-        """Search lines from the rows `first` of `x` (n, d) to rows of other labels, and add their points to `fit`."""
+        """Search lines from the rows `first` of `x` (n, d) to rows of other labels, and add their boundary points."""
         differ = (labels != labels[first][:, None]).double()
         second = torch.multinomial(differ, 1, generator=generator)[:, 0]
         inside, outside, inside_label, outside_label = x[first], x[second], labels[first], labels[second]
@@ -117,8 +123,8 @@ class LowdMeek(Attack):
                 inside = torch.where(same[:, None], middle, inside)
                 outside = torch.where(same[:, None], outside, middle)
                 outside_label = torch.where(same, outside_label, label)
-        fit.add_boundary_points((inside.double() + outside.double()) / 2, inside_label, outside_label, width)
-        fit.add_labels(torch.cat([inside, outside]), torch.cat([inside_label, outside_label]))
+        boundaries.add_boundary_points((inside.double() + outside.double()) / 2, inside_label, outside_label, width)
+        boundaries.add_labels(torch.cat([inside, outside]), torch.cat([inside_label, outside_label]))
         return refusal
 
 
