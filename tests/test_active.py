@@ -1,4 +1,4 @@
-"""Active learning: each selection beside its definition written the slow way."""
+"""Selections of active learning, each against a slow form of its definition."""
 
 import pytest
 import torch
@@ -7,8 +7,8 @@ from tests.problems import Linear
 
 from feint import Defense, Service
 from feint.attacks import DFAL, ActiveThief, DFALThenKCentre, KCentre, Uncertainty
-from feint.attacks.pool.active_thief import _Waiting
-from feint.attacks.pool.selection import Candidates, perturbation
+from feint.attacks.pool.active_thief import _UnaskedRows
+from feint.attacks.pool.selection import Candidates, deepfool_distance
 from feint.models.training import Training
 
 SELECTIONS = [Uncertainty(), KCentre(), DFAL(), DFALThenKCentre()]
@@ -21,8 +21,8 @@ def candidates(n: int = 60) -> Candidates:
     return Candidates(surrogate, p[10:], p[:10], lambda rows: split.inputs(rows + 10))
 
 
-@pytest.mark.parametrize("selection", SELECTIONS, ids=lambda it: type(it).__name__)
-def test_it_chooses_as_many_as_asked_none_twice(selection):
+@pytest.mark.parametrize("selection", SELECTIONS, ids=lambda selection: type(selection).__name__)
+def test_a_selection_returns_distinct_rows(selection):
     for count in (1, 20, 60):
         chosen = selection.choose(count, candidates())
         assert len(chosen.unique()) == len(chosen) == count
@@ -38,7 +38,7 @@ def test_k_centre_takes_the_furthest_from_all_so_far():
     among = candidates()
     centres, slow = list(among.asked), []
     for _ in range(15):
-        distance = torch.stack([torch.stack([(row - it).norm() for it in centres]).min() for row in among.p])
+        distance = torch.stack([torch.stack([(row - centre).norm() for centre in centres]).min() for row in among.p])
         slow.append(int(distance.argmax()))
         centres.append(among.p[slow[-1]])
     assert KCentre().choose(15, among).tolist() == slow
@@ -58,20 +58,20 @@ def test_the_distance_to_a_linear_boundary_is_exact():
     best = z.topk(2).indices
     between = victim.weight[best[:, 0]] - victim.weight[best[:, 1]]
     exact = (z.topk(2).values @ torch.tensor([1.0, -1.0])) / between.norm(dim=1)
-    found = perturbation(victim, x, 5)  # pyright: ignore[reportArgumentType]
+    distance = deepfool_distance(victim, x, 5)  # pyright: ignore[reportArgumentType]
     near = exact < 0.1  # so near that no pixel becomes black or white on the way
     assert near.sum() > 5
-    torch.testing.assert_close(found[near], 1.3 * exact[near], rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(distance[near], 1.3 * exact[near], rtol=1e-3, atol=1e-5)
 
 
-def test_what_was_seen_waits_behind_the_rest():
-    waiting = _Waiting(torch.arange(10, 20))
-    assert waiting.take(torch.tensor([3, 0]), 5).tolist() == [13, 10]
-    assert waiting.rows.tolist() == [15, 16, 17, 18, 19, 11, 12, 14]
+def test_rows_not_chosen_move_behind_the_rest():
+    unasked = _UnaskedRows(torch.arange(10, 20))
+    assert unasked.take(torch.tensor([3, 0]), 5).tolist() == [13, 10]
+    assert unasked.rows.tolist() == [15, 16, 17, 18, 19, 11, 12, 14]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("selection", SELECTIONS, ids=lambda it: type(it).__name__)
+@pytest.mark.parametrize("selection", SELECTIONS, ids=lambda selection: type(selection).__name__)
 def test_the_budget_is_spent_in_rounds_on_different_inputs(selection):
     sizes = []
 

@@ -1,4 +1,4 @@
-"""The gradient bandit over a pool's classes, beside its formulas."""
+"""The gradient bandit over a pool's classes, against its formulas."""
 
 import pytest
 import torch
@@ -16,8 +16,8 @@ from feint.models.training import Training
 GROUPS = torch.tensor([0, 1, 0, 2, 1])
 
 
-def bandit(n: int = 1000, **given) -> Bandit:
-    return Bandit(torch.arange(n) % 5, GROUPS, **{"decay": 1.0, "seed": 0} | given)
+def bandit(n: int = 1000, **options) -> Bandit:
+    return Bandit(torch.arange(n) % 5, GROUPS, **{"decay": 1.0, "seed": 0} | options)
 
 
 def test_an_unrewarded_policy_is_uniform_over_groups_and_within_them():
@@ -39,7 +39,7 @@ def test_a_step_of_the_policy_is_the_formula():
         torch.testing.assert_close(single.policy(), h.softmax(0))
 
 
-def test_it_goes_where_the_reward_is_and_takes_no_row_twice():
+def test_the_bandit_prefers_rewarded_arms_and_draws_no_row_twice():
     one, drawn = bandit(decay=0.5), []
     for _ in range(5):
         rows, arms = one.draw(40)
@@ -63,9 +63,9 @@ def test_rewards_are_those_of_the_paper():
     p = torch.rand(250, 3, generator=torch.Generator().manual_seed(0)).softmax(-1)
     rewards = Rewards(KnockoffNetsAdaptive(pool(), NETWORK), 0)
     x = pool().inputs(slice(0, 250))
-    given = [rewards.diversity(part) for part in p.split(64)]
+    diversities = [rewards.diversity(part) for part in p.split(64)]
     slow = [(p[t] - p[max(0, t - 99) : t + 1].mean(0)).clamp_min(0).sum() for t in range(250)]
-    torch.testing.assert_close(torch.cat(given), torch.stack(slow))
+    torch.testing.assert_close(torch.cat(diversities), torch.stack(slow))
     scaled = torch.cat([rewards(*part) for part in zip(x.split(50), p.split(50), strict=True)])
     assert ((scaled >= 0) & (scaled <= 1)).all()
 

@@ -1,4 +1,4 @@
-"""The attacks that craft their queries: JBDA and its augmentations, and the seed-sample family."""
+"""JBDA with its augmentations, and the seed-sample family."""
 
 import pytest
 import torch
@@ -58,7 +58,7 @@ def row_by_row(value, model=SURROGATE):
         (AwayFromLabel(), F.cross_entropy),
     ],
 )
-def test_a_row_goes_along_the_signs_of_its_gradient(recipe, value):
+def test_a_row_moves_along_the_signs_of_its_gradient(recipe, value):
     expected = (X + 0.1 * row_by_row(value).sign()).clamp(0, 1)
     assert torch.allclose(augment(recipe), expected.float(), atol=1e-6)
 
@@ -70,7 +70,7 @@ def test_the_sign_alternates_after_every_so_many_rounds():
     assert not torch.equal(augment(LogitRow(alternate=1), after=1), augment(LogitRow(alternate=1), after=2))
 
 
-def test_a_row_goes_on_where_the_probability_rounds_to_one():
+def test_a_row_moves_where_the_probability_rounds_to_one():
     sure = Linear()
     with torch.no_grad():
         sure.weight *= 1000
@@ -111,7 +111,7 @@ def test_of_two_classes_the_next_one_is_the_only_random_target():
     )
 
 
-def test_next_classes_come_nearer_in_their_order():
+def test_next_classes_gain_probability_in_their_order():
     model = Linear()
     before = model(X).softmax(-1)
     after = model(augment(NextClasses(copies=2), model)).softmax(-1).unflatten(0, (-1, 2))
@@ -123,10 +123,10 @@ def test_next_classes_come_nearer_in_their_order():
         JBDA(pool(), NETWORK, augmentation=NextClasses(copies=3))
 
 
-def test_steps_begin_where_they_are_told_to():
+def test_descent_begins_at_start():
     start = (X + 0.05).clamp(0, 1)
-    found = descend(SURROGATE, X, lambda z, i: log_odds(z, LABEL[i]), PGD(0.001, 0.5), steps=3, start=start)
-    assert (found - start).abs().max() <= 0.003 + 1e-6
+    moved = descend(SURROGATE, X, lambda z, i: log_odds(z, LABEL[i]), PGD(0.001, 0.5), steps=3, start=start)
+    assert (moved - start).abs().max() <= 0.003 + 1e-6
 
 
 class Strict(OracleWrapper):
@@ -181,10 +181,10 @@ def test_jbda_ends_with_its_rounds_or_its_budget(recipe, asked):
     assert progress.asked == asked
 
 
-@pytest.mark.parametrize(("budget", "seeds", "says"), [(9, 10, "at least 10"), (400, 301, "301")])
-def test_too_few_seeds_are_refused_before_the_first_query(budget, seeds, says):
+@pytest.mark.parametrize(("budget", "seeds", "message"), [(9, 10, "at least 10"), (400, 301, "301")])
+def test_too_few_seeds_are_refused_before_the_first_query(budget, seeds, message):
     oracle = Service(Linear()).oracle(client="a", budget=budget)
-    with pytest.raises(BadInput, match=says):
+    with pytest.raises(BadInput, match=message):
         JBDA(pool(), NETWORK, seeds=seeds).steal(oracle)
     assert oracle.asked == 0
 
@@ -219,15 +219,15 @@ def test_samples_are_moved_from_the_pool_after_the_first_chunk(recipe, radius):
     assert moved.max() <= radius + 1e-6
     if radius == 1:  # as little beyond the first surrogate's boundary as a step of Adam goes
         surrogate = KnockoffNets(pool(), NETWORK, SHORT).steal(Service(Linear()).oracle(client="a", budget=40), seed=2)
-        before, after = (surrogate(it[40:]) for it in (random.transcript.x, oracle.transcript.x))
+        before, after = (surrogate(x[40:]) for x in (random.transcript.x, oracle.transcript.x))
         assert (before.argmax(-1) != after.argmax(-1)).float().mean() > 0.9
         assert margin_of(after, before.argmax(-1)).mean() > -0.3 * margin_of(before, before.argmax(-1)).mean()
 
 
-def test_a_row_that_has_arrived_stays_where_it_is():
+def test_a_row_below_the_floor_stops():
     """Each row ends where it would alone, walked by a loop that anyone can read."""
     label = SURROGATE(X).argmax(-1)
-    found = descend(SURROGATE, X, lambda z, i: margin_of(z, label[i]), PGD(0.03, 0.9), steps=12, floor=0.0)
+    moved = descend(SURROGATE, X, lambda z, i: margin_of(z, label[i]), PGD(0.03, 0.9), steps=12, floor=0.0)
     for row in range(len(X)):
         x = X[row : row + 1].clone()
         for _ in range(12):
@@ -237,7 +237,7 @@ def test_a_row_that_has_arrived_stays_where_it_is():
             if z[label[row]] < others.max():
                 break
             x = (x - 0.03 * torch.autograd.grad(z[label[row]] - others.max(), x)[0].sign()).clamp(0, 1)
-        assert torch.allclose(found[row], x[0], atol=1e-5)
+        assert torch.allclose(moved[row], x[0], atol=1e-5)
 
 
 def test_of_the_candidates_the_least_confident_are_asked():
@@ -255,7 +255,7 @@ def test_of_the_candidates_the_least_confident_are_asked():
 
 
 @pytest.mark.slow
-def test_surrogates_between_are_trained_further_and_the_last_one_from_scratch():
+def test_surrogates_between_continue_and_the_last_is_trained_from_scratch():
     between = Training(epochs=2, batch_size=32)
     progress, oracle = Recorded(), Service(Linear()).oracle(client="a", budget=120)
     surrogate = SeedSamples(pool(), NETWORK, SHORT, step=FGSM(0.1), chunk=40, between=between).steal(
@@ -282,7 +282,7 @@ class Gone(Exception):
     ],
     ids=["JBDA", "SeedSamples", "Through"],
 )
-def test_what_was_interrupted_goes_on_where_it_was(attack):
+def test_an_interrupted_attack_resumes_from_its_transcript(attack):
     """It asks only what was not answered. Where signs of gradients decide the queries, the last bits of the answers
     that came in other batches can move one: the same answers make the same weights, others nearly the same model."""
     counts, victim = [0], Linear()

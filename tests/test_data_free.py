@@ -1,4 +1,4 @@
-"""The data-free attacks: their slopes, their bill, their memory, and going on after an interruption."""
+"""The data-free attacks: gradients, cost in queries, replay memory, and resuming."""
 
 from dataclasses import replace
 
@@ -14,9 +14,9 @@ from torch import Tensor
 from feint.attacks import DFME, DFMSHL, MAZE, Differences, HalfCosine, HardLabels, LoopConfig, MultiStep
 from feint.attacks.data_free.dfme import divergence, l1_of_logits
 from feint.attacks.data_free.dfms import mean_information
-from feint.attacks.data_free.generators import Discriminator, ImageGenerator, squash, synthetic
+from feint.attacks.data_free.generators import Discriminator, ImageGenerator, squash, synthetic_images
 from feint.attacks.data_free.loop import LoopState
-from feint.attacks.data_free.zeroth_order import forward_differences, on_the_sphere
+from feint.attacks.data_free.zeroth_order import forward_differences, unit_directions
 from feint.defenses.access import Budget
 from feint.defenses.outputs import Rounding
 from feint.errors import BadInput, Refused
@@ -42,28 +42,28 @@ def test_forward_differences_converge_to_the_gradient():
     x = torch.randn(3, 1, 2, 3, dtype=torch.float64, generator=random(), requires_grad=True)
     (exact,) = torch.autograd.grad(bumpy(x).sum(), x)
     for directions in (100, 10_000):
-        found = forward_differences(bumpy, x.detach(), directions=directions, step=1e-6, random=random())
+        estimate = forward_differences(bumpy, x.detach(), directions=directions, step=1e-6, random=random())
         expected = ((6 - 1) / directions) ** 0.5  # E ‖d (g·u) u − g‖² = (d − 1) ‖g‖², d = 6
-        assert expected / 4 < (found - exact).norm() / exact.norm() < 2 * expected
+        assert expected / 4 < (estimate - exact).norm() / exact.norm() < 2 * expected
 
 
 def test_for_a_linear_function_any_step_gives_the_slope_in_the_directions_that_were_drawn():
     slope, x = torch.randn(2, 5, dtype=torch.float64, generator=random()), torch.zeros(2, 5, dtype=torch.float64)
-    u = on_the_sphere(x, directions=4, random=random(1))
+    u = unit_directions(x, directions=4, random=random(1))
     expected = 5 / 4 * torch.einsum("mnd,nd,mne->ne", u, slope, u)
     for step in (1e-3, 10.0):
-        found = forward_differences(
-            lambda it: (it * slope.repeat(5, 1)).sum(1) + 7, x, directions=4, step=step, random=random(1)
+        estimate = forward_differences(
+            lambda z: (z * slope.repeat(5, 1)).sum(1) + 7, x, directions=4, step=step, random=random(1)
         )
-        assert torch.allclose(found, expected)
-    line = forward_differences(lambda it: 3 * it[:, 0], x[:, :1], directions=1, step=0.5, random=random())
+        assert torch.allclose(estimate, expected)
+    line = forward_differences(lambda z: 3 * z[:, 0], x[:, :1], directions=1, step=0.5, random=random())
     assert torch.allclose(line, torch.full_like(line, 3))  # in one dimension there is only one direction
 
 
-def test_all_directions_go_out_as_one_batch_the_inputs_themselves_first():
+def test_all_directions_are_one_batch_after_the_inputs_themselves():
     asked = []
     x = torch.rand(3, 1, 2, 2, generator=random())
-    forward_differences(lambda it: asked.append(it) or it.sum((1, 2, 3)), x, directions=4, step=0.1, random=random())
+    forward_differences(lambda z: asked.append(z) or z.sum((1, 2, 3)), x, directions=4, step=0.1, random=random())
     (batch,) = asked
     assert batch.shape == (15, 1, 2, 2)
     assert torch.equal(batch[:3], x)
@@ -84,18 +84,18 @@ def test_logits_are_recovered_up_to_a_shift_and_an_answer_of_zero_is_floored():
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_images_of_any_shape_are_made_judged_and_drawn(shape):
+def test_generator_discriminator_and_synthetic_images_take_any_shape(shape):
     with torch.random.fork_rng(devices=[]):
         generator, judge = ImageGenerator(shape, latent=5, width=4), Discriminator(shape, width=4)
     x = squash(generator(torch.randn(6, 5, generator=random())))
-    drawn = synthetic(6, shape, random=random())
-    for images in (x, drawn):
+    synthetic = synthetic_images(6, shape, random=random())
+    for images in (x, synthetic):
         assert images.shape == (6, *shape)
         assert images.min() >= 0
         assert images.max() <= 1
         assert images.flatten(1).var(0).mean() > 1e-3
     assert judge(x).shape == (6,)
-    assert torch.equal(drawn, synthetic(6, shape, random=random()))
+    assert torch.equal(synthetic, synthetic_images(6, shape, random=random()))
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_turn_costs_what_the_formula_says(attack, turn):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DATA_FREE)
-def test_interrupted_it_goes_on_from_what_was_answered(name, tmp_path):
+def test_an_interrupted_attack_resumes_from_its_transcript(name, tmp_path):
     service, sent = Service(Linear()), []
 
     def until(limit):
@@ -148,7 +148,7 @@ def test_interrupted_it_goes_on_from_what_was_answered(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", DATA_FREE)
-def test_it_keeps_no_inputs_and_leaves_the_random_state_alone(name):
+def test_no_inputs_are_kept_and_the_random_state_is_unchanged(name):
     state = torch.get_rng_state()
     oracle = Service(Linear()).oracle(client="a", budget=60)
     examples.ATTACKS[name].recipe.steal(oracle)
@@ -157,17 +157,17 @@ def test_it_keeps_no_inputs_and_leaves_the_random_state_alone(name):
         _ = oracle.transcript.x
 
 
-def test_the_memory_keeps_a_fair_choice_and_no_more():
-    table = LoopState(replace(SMALL, memory=40), NETWORK, distance=lambda p, z: z.sum(1), seed=0)
-    kept = torch.zeros(100)
+def test_the_memory_is_a_uniform_sample_of_bounded_size():
+    state = LoopState(replace(SMALL, memory=40), NETWORK, distance=lambda p, z: z.sum(1), seed=0)
+    counts = torch.zeros(100)
     for seed in range(200):
-        table.random.manual_seed(seed)
-        table._memory, table._remembered = [], 0
+        state.random.manual_seed(seed)
+        state._memory, state._offered = [], 0
         for i in range(100):
-            table._remember((torch.tensor(i), torch.tensor(0)))
-        assert len(table._memory) == 10
-        kept[[int(x) for x, _ in table._memory]] += 1
-    assert (kept.view(10, 10).sum(1) / 2000 - 0.1).abs().max() < 0.02
+            state._offer((torch.tensor(i), torch.tensor(0)))
+        assert len(state._memory) == 10
+        counts[[int(x) for x, _ in state._memory]] += 1
+    assert (counts.view(10, 10).sum(1) / 2000 - 0.1).abs().max() < 0.02
 
 
 @pytest.mark.parametrize("name", ["DFME", "MAZE"])
@@ -176,10 +176,10 @@ def test_labels_alone_are_refused_by_name_and_rounded_answers_are_not(name):
     with pytest.raises(BadInput, match="DFMSHL"):
         examples.ATTACKS[name].recipe.through(HardLabels()).steal(oracle)
     rounded = Service(Linear(), Defense(outputs=[Rounding(1)])).oracle(client="a", budget=60)
-    assert all(it.isfinite().all() for it in examples.ATTACKS[name].recipe.steal(rounded).state_dict().values())
+    assert all(weight.isfinite().all() for weight in examples.ATTACKS[name].recipe.steal(rounded).state_dict().values())
 
 
-def test_how_unevenly_the_surrogate_sees_classes_has_a_slope_however_sure_it_is():
+def test_mean_information_has_a_finite_slope_at_saturated_logits():
     z = torch.randn(6, 4, dtype=torch.float64, generator=random(), requires_grad=True)
     a = z.softmax(-1).mean(0)
     assert torch.allclose(mean_information(z), (a * a.log()).sum())
@@ -198,7 +198,7 @@ def test_labels_alone_are_enough_for_dfms():
 
 
 @pytest.mark.parametrize("name", DATA_FREE)
-def test_what_a_refused_batch_still_brought_is_learned(name):
+def test_answers_of_a_refused_batch_are_learned(name):
     def stolen(limit):
         service = Service(Linear(), Defense(access=[Budget(limit)]))
         return examples.ATTACKS[name].recipe.steal(service.oracle(client="a", budget=200)).state_dict()
@@ -208,7 +208,7 @@ def test_what_a_refused_batch_still_brought_is_learned(name):
 
 
 @pytest.mark.parametrize("name", DATA_FREE)
-def test_a_budget_of_nothing_and_a_spent_one(name):
+def test_a_spent_budget_is_refused(name):
     oracle = Service(Linear()).oracle(client="a", budget=5)
     oracle.ask(torch.rand(5, 1, 2, 2, generator=random()))
     with pytest.raises(Refused):
@@ -217,9 +217,9 @@ def test_a_budget_of_nothing_and_a_spent_one(name):
 
 def test_schedules_fall_with_the_budget_that_is_spent():
     steps = MultiStep((0.1, 0.5), by=0.3)
-    assert [steps.factor(it) for it in (0.0, 0.1, 0.49, 0.5)] == pytest.approx([1, 0.3, 0.3, 0.09])
-    assert [HalfCosine().factor(it) for it in (0.0, 0.5, 1.0)] == pytest.approx([1, 0.5, 0])
-    table = LoopState(LoopConfig(2, memory=2, schedule=steps), NETWORK, distance=lambda p, z: z.sum(1), seed=0)
-    table.slow_down(0.6)
-    assert table.towards.param_groups[0]["lr"] == pytest.approx(0.1 * 0.09)
-    assert table.against.param_groups[0]["lr"] == pytest.approx(1e-4 * 0.09)
+    assert [steps.factor(spent) for spent in (0.0, 0.1, 0.49, 0.5)] == pytest.approx([1, 0.3, 0.3, 0.09])
+    assert [HalfCosine().factor(spent) for spent in (0.0, 0.5, 1.0)] == pytest.approx([1, 0.5, 0])
+    state = LoopState(LoopConfig(2, memory=2, schedule=steps), NETWORK, distance=lambda p, z: z.sum(1), seed=0)
+    state.set_learning_rates(0.6)
+    assert state.surrogate_optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * 0.09)
+    assert state.generator_optimizer.param_groups[0]["lr"] == pytest.approx(1e-4 * 0.09)

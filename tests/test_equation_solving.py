@@ -1,4 +1,4 @@
-"""Equation solving: parameters to the last digits in d + 1 queries, and what is done where there are no digits."""
+"""Equation solving in d + 1 queries, and on answers without digits; retraining."""
 
 import math
 
@@ -26,9 +26,9 @@ def victim(shape=(1, 4, 4), classes=3, *, size=5.0, seed=0, name="linear"):
     return classifier(Network("linear", shape, classes), weight, torch.randn(classes, generator=generator).double())
 
 
-def relative_error(found, true):
+def relative_error(stolen, true):
     """Of all parameters, up to the shift that the classes share."""
-    a, b = (torch.cat([weight, bias[:, None]], 1) for weight, bias in (parameters(found), parameters(true)))
+    a, b = (torch.cat([weight, bias[:, None]], 1) for weight, bias in (parameters(stolen), parameters(true)))
     a, b = a - a.mean(0), b - b.mean(0)
     return ((a - b).norm() / b.norm()).item()
 
@@ -82,7 +82,7 @@ def test_a_budget_below_the_least_is_refused_before_the_first_query():
     assert oracle.asked == 0
 
 
-def test_refused_below_the_least_it_takes_the_solution_of_least_norm():
+def test_a_refusal_below_the_least_gives_the_solution_of_least_norm():
     service = Service(victim(), Defense(access=[Budget(9)]))
     oracle = service.oracle(client="a", budget=17)
     stolen = EquationSolving(Network("linear", (1, 4, 4), 3)).steal(oracle)
@@ -90,7 +90,7 @@ def test_refused_below_the_least_it_takes_the_solution_of_least_norm():
         -1, 1, 4, 4
     )
     assert torch.allclose(stolen(x).softmax(-1), victim()(x).softmax(-1), atol=1e-5)
-    centred = [it - it.mean(0) for it in (parameters(stolen)[0], parameters(victim())[0])]
+    centred = [weight - weight.mean(0) for weight in (parameters(stolen)[0], parameters(victim())[0])]
     assert centred[0].norm() < centred[1].norm()
 
 
@@ -109,7 +109,7 @@ def test_labels_only_are_refused_by_name():
 def test_zeros_leave_finite_parameters(defense):
     oracle = Service(victim(size=40.0), Defense(outputs=[defense])).oracle(client="a", budget=17)
     stolen = EquationSolving(Network("linear", (1, 4, 4), 3)).steal(oracle)
-    assert all(it.isfinite().all() for it in stolen.state_dict().values())
+    assert all(tensor.isfinite().all() for tensor in stolen.state_dict().values())
 
 
 def test_saturated_answers_are_asked_anew_with_smaller_inputs():
@@ -143,23 +143,22 @@ def test_another_network_is_named():
 def test_retraining_finds_the_parameters_of_models_of_its_own_form(name):
     network = Network(name, (1, 2, 2), 3)
     model = network.build(7).eval()
-    model.load_state_dict({key: it * 6 for key, it in model.state_dict().items()})
+    model.load_state_dict({key: tensor * 6 for key, tensor in model.state_dict().items()})
     oracle = Service(model).oracle(client="a", budget=60)
     stolen = Retraining(network).steal(oracle)
     x = torch.rand(500, 1, 2, 2, generator=torch.Generator().manual_seed(3))
     assert (stolen(x).softmax(-1) - model(x).softmax(-1)).abs().max() < 1e-5
     key = "body.0.1.weight" if name == "one_vs_rest" else "body.1.weight"
-    found, true = (
-        it.state_dict()[key] - (0 if name == "one_vs_rest" else it.state_dict()[key].mean(0)) for it in (stolen, model)
-    )
-    assert (found - true).norm() / true.norm() < 1e-4
+    states = (stolen.state_dict()[key], model.state_dict()[key])
+    estimate, true = (weight - (0 if name == "one_vs_rest" else weight.mean(0)) for weight in states)
+    assert (estimate - true).norm() / true.norm() < 1e-4
 
 
 def test_retraining_a_perceptron_agrees_with_it():
     network = Network("mlp20", (1, 2, 2), 3)
     model = network.build(1).eval()
-    model.load_state_dict({key: it * 3 for key, it in model.state_dict().items()})
-    count = sum(it.numel() for it in model.parameters())
+    model.load_state_dict({key: tensor * 3 for key, tensor in model.state_dict().items()})
+    count = sum(weight.numel() for weight in model.parameters())
     stolen = Retraining(network, iterations=200).steal(Service(model).oracle(client="a", budget=2 * count))
     x = torch.rand(1000, 1, 2, 2, generator=torch.Generator().manual_seed(3))
     assert (stolen(x).argmax(-1) == model(x).argmax(-1)).double().mean() > 0.95

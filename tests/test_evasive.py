@@ -1,4 +1,4 @@
-"""The evasive attacker: fewer accusations than random queries bring, for the same number of answers."""
+"""Evasive: less evidence than random queries leave, for the same number of answers."""
 
 import numpy as np
 import pytest
@@ -40,9 +40,9 @@ MIXED = Split.of(np.concatenate([FLAT.images, SHARP.images]), np.zeros(1200, np.
 
 
 def evidence(attack, seed: int) -> float:
-    """The most evidence that a sequential test, calibrated on honest clients, had against the thief."""
+    """The most evidence that a sequential test, calibrated on honest clients, had against the attacker."""
     test, victim = SequentialTest(alpha=0.01).fit(Contrast(), HONEST), Contrast()
-    oracle = Service(victim).oracle(client="thief", budget=120)
+    oracle = Service(victim).oracle(client="attacker", budget=120)
     attack.steal(oracle, seed=seed)
     assert oracle.asked == 120
     x = oracle.transcript.x
@@ -51,7 +51,7 @@ def evidence(attack, seed: int) -> float:
 
 
 @pytest.mark.slow
-def test_it_leaves_less_evidence_than_random_queries():
+def test_evasive_leaves_less_evidence_than_random_queries():
     random = [evidence(KnockoffNets(MIXED, NETWORK, TRAINING), seed) for seed in range(3)]
     alone = [evidence(Evasive(MIXED, NETWORK, TRAINING), seed) for seed in range(3)]
     hidden = [evidence(Evasive(MIXED, NETWORK, TRAINING, NATURAL), seed) for seed in range(3)]
@@ -69,7 +69,7 @@ def test_natural_queries_have_their_share_in_every_round():
     assert not natural[25:33].all()  # shuffled
 
 
-def test_the_most_ordinary_are_so_by_energy_and_by_confidence():
+def test_ordinariness_is_the_worse_rank_by_energy_and_confidence():
     z = torch.tensor([[9.0, 0, 0], [9.0, 9.0, 0], [2.0, 0, 0], [0.0, 0, 0]])
     assert ordinariness(z).argsort(stable=True)[0] == 0
     assert ordinariness(z)[3] == 3

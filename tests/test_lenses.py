@@ -1,4 +1,4 @@
-"""What each lens sees: against properties, brute force and defenses with known answers."""
+"""Lenses, against properties, brute force and defenses with known answers."""
 
 import random
 from types import SimpleNamespace
@@ -48,7 +48,7 @@ def test_sharpening_keeps_the_order_and_approaches_the_label(p):
     assert torch.allclose(Sharpened(0.001).read(p)[alone], HardLabels().read(p)[alone], atol=1e-6)
 
 
-def test_a_low_temperature_tells_nearly_uniform_answers_apart():
+def test_a_low_temperature_separates_nearly_uniform_answers():
     p = torch.tensor([[0.10002, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.09998]])
     assert Sharpened(1e-5).read(p)[0, 0] > 0.999
 
@@ -84,7 +84,7 @@ def test_rank_targets_undo_what_an_order_preserving_defense_erased():
     assert after < labels < before
 
 
-def test_smoothing_averages_augmented_copies_and_leaves_the_global_chances_alone():
+def test_smoothing_averages_augmented_copies_and_keeps_the_global_random_state():
     x, state = images(6), torch.get_rng_state()
     sent = Smoothed(repeats=3, crop=1).send(x)
     assert torch.equal(torch.get_rng_state(), state)
@@ -115,7 +115,7 @@ def test_smoothing_sees_through_noise_that_is_keyed_to_the_query():
     assert (smooth - both).abs().mean() < (smooth - once).abs().mean()
 
 
-def test_what_a_lens_reads_goes_into_its_transcript():
+def test_the_transcript_of_a_lens_holds_its_answers():
     oracle = Sharpened(0.5)(Service(Linear()).oracle(client="a", budget=9))
     p = oracle.ask(torch.rand(4, 1, 2, 2))
     assert torch.equal(oracle.transcript.p, p)
@@ -148,7 +148,7 @@ def mean_distance(lens, defense, n=200):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [Temperature(8.0), APGP(top=1, steps=50)], ids=["temperature", "learned"])
-def test_what_learns_on_models_of_its_own_undoes_the_defense(step):
+def test_fitted_lenses_undo_the_defense(step):
     suspected, defense = suspect(step), Defense(outputs=[step]).fit(Linear(), noise())
     raw = mean_distance(Sharpened(1.0), defense)
     for lens in (recovered(suspected, steps=300), PartialBayes(suspected, noise(), NETWORK, TRAINING)):
@@ -161,29 +161,29 @@ def trained() -> Trained:
 
 
 @pytest.mark.slow
-def test_an_input_defense_is_rehearsed_too_and_has_no_table():
+def test_input_defenses_are_simulated_for_recovered_and_refused_by_partial_bayes():
     suspected = SuspectedDefense(Defense(inputs=[Blur(0.5)]))
     assert mean_distance(recovered(suspected), Defense()) < 2
     with pytest.raises(BadInput, match="Recovered"):
         mean_distance(PartialBayes(suspected, noise(), NETWORK, TRAINING), Defense())
 
 
-def test_looking_up_is_the_mean_over_all_near_samples_of_the_same_label():
+def test_look_up_is_the_mean_over_all_near_samples_of_the_same_label():
     generator = torch.Generator().manual_seed(0)
     clean = torch.rand(300, 3, generator=generator)
     clean /= clean.sum(1, keepdim=True)
     perturbed = clean.sqrt() / clean.sqrt().sum(1, keepdim=True)
     answers = torch.rand(20, 3, generator=generator)
     answers /= answers.sum(1, keepdim=True)
-    for answer, found in zip(answers, look_up(answers, perturbed, clean), strict=True):
+    for answer, mean in zip(answers, look_up(answers, perturbed, clean), strict=True):
         rows = [i for i in range(300) if perturbed[i].argmax() == answer.argmax()]
         distance = [(perturbed[i] - answer).abs().sum().item() for i in rows]
         near = [i for i, d in zip(rows, distance, strict=True) if d <= max(0.01, min(distance)) + 1e-7]
-        assert torch.allclose(found, clean[near].mean(0), atol=1e-5)
+        assert torch.allclose(mean, clean[near].mean(0), atol=1e-5)
     assert torch.equal(look_up(answers, perturbed[:0], clean[:0]), answers)
 
 
-def test_lenses_that_learn_read_as_they_are_until_they_know_and_learn_once():
+def test_a_fitted_oracle_passes_answers_through_until_it_has_fitted_once():
     learned = []
 
     def learn(x, p):
@@ -205,12 +205,12 @@ def test_lenses_that_learn_read_as_they_are_until_they_know_and_learn_once():
 
 
 @pytest.mark.slow
-def test_lenses_that_learn_are_deterministic_in_their_seed():
-    first, again, other = (mean_distance(recovered(suspect(Temperature(4.0)), seed=it), Defense()) for it in (1, 1, 2))
+def test_fitted_lenses_are_deterministic_in_their_seed():
+    first, again, other = (mean_distance(recovered(suspect(Temperature(4.0)), seed=s), Defense()) for s in (1, 1, 2))
     assert first == again != other
 
 
-def test_bad_input_to_lenses_that_learn():
+def test_bad_input_to_fitted_lenses():
     lens = recovered(suspect(Temperature(4.0)))
     with pytest.raises(BadInput, match="HardLabels"):
         mean_distance(lens, Defense(outputs=[LabelOnly()]))
@@ -221,9 +221,9 @@ def test_bad_input_to_lenses_that_learn():
         mean_distance(four, Defense())
 
 
-def test_only_what_looks_at_the_victim_is_an_upper_bound():
+def test_only_a_lens_with_the_victim_is_an_upper_bound():
     assert PartialBayesBound.upper_bound
-    assert not any(it.upper_bound for it in (HardLabels, PartialBayes, Recovered, Sharpened, Smoothed))
+    assert not any(lens.upper_bound for lens in (HardLabels, PartialBayes, Recovered, Sharpened, Smoothed))
 
 
 @pytest.mark.parametrize(
@@ -241,10 +241,10 @@ def test_where_several_answers_explain_a_row_a_likely_one_is_found(beta, gamma):
     defense = ReverseSigmoid(beta, gamma)
     p = (torch.randn(60, 10, generator=torch.Generator().manual_seed(0)) * 4).softmax(-1)
     q = defense(p)
-    found = KnownParameters(defense).read(q)
-    assert ((defense(found) - q).abs().amax(-1) < 1e-3).float().mean() > 0.9
-    assert (found.argmax(-1) == p.argmax(-1)).float().mean() > 0.9
-    assert (found - p).abs().sum(-1).mean() < 0.4 * (q - p).abs().sum(-1).mean()
+    estimate = KnownParameters(defense).read(q)
+    assert ((defense(estimate) - q).abs().amax(-1) < 1e-3).float().mean() > 0.9
+    assert (estimate.argmax(-1) == p.argmax(-1)).float().mean() > 0.9
+    assert (estimate - p).abs().sum(-1).mean() < 0.4 * (q - p).abs().sum(-1).mean()
 
 
 def test_of_two_classes_the_branch_is_that_of_the_prior():
@@ -256,8 +256,8 @@ def test_of_two_classes_the_branch_is_that_of_the_prior():
         crossings = ((q[:-1] - answer) * (q[1:] - answer) <= 0).nonzero()[:, 0]
         stretch = ((q[crossings + 1] - q[crossings]) / (a[1] - a[0])).abs()
         weight = (a[crossings] * (1 - a[crossings])) ** (0.5 - 1) / stretch
-        found = KnownParameters(defense).read(torch.tensor([[answer, 1 - answer]], dtype=torch.float64))[0, 0]
-        assert found == pytest.approx(a[crossings[weight.argmax()]].item(), abs=1e-3)
+        estimate = KnownParameters(defense).read(torch.tensor([[answer, 1 - answer]], dtype=torch.float64))[0, 0]
+        assert estimate == pytest.approx(a[crossings[weight.argmax()]].item(), abs=1e-3)
 
 
 def test_the_weight_of_a_solution_is_the_prior_by_the_volume_that_the_map_stretches():
@@ -270,10 +270,10 @@ def test_the_weight_of_a_solution_is_the_prior_by_the_volume_that_the_map_stretc
             return (q / q.sum())[:-1]
 
         steps = torch.eye(4, dtype=torch.float64) * 1e-7
-        jacobian = torch.stack([(mapped(row[:-1] + it) - mapped(row[:-1] - it)) / 2e-7 for it in steps])
+        jacobian = torch.stack([(mapped(row[:-1] + step) - mapped(row[:-1] - step)) / 2e-7 for step in steps])
         expected = (2 / 5 - 1) * row.log().sum() - jacobian.det().abs().log()
         f = defense.elementwise(row)
-        weight = curve.weight(row[None].numpy(), (f / f.sum()).numpy(), f.sum()[None].numpy(), 2.0)
+        weight = curve.log_weight(row[None].numpy(), (f / f.sum()).numpy(), f.sum()[None].numpy(), 2.0)
         assert weight[0] == pytest.approx(expected.item(), abs=0.02)
 
 
@@ -290,7 +290,7 @@ def test_bad_input_to_known_parameters():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("constant", [False, True])
-def test_the_clock_tells_what_takes_long_and_nothing_where_all_takes_as_long(constant, monkeypatch):
+def test_timing_separates_slow_answers_and_nothing_at_constant_time(constant, monkeypatch):
     clock, dice = [0.0], random.Random(0)
     monkeypatch.setattr("feint.attacks.lenses.timing.time", SimpleNamespace(perf_counter=lambda: clock[0]))
 
@@ -308,7 +308,7 @@ def test_the_clock_tells_what_takes_long_and_nothing_where_all_takes_as_long(con
     assert abs(gap) < 0.08 if constant else gap > 0.12  # 1/6 where every rank is right
 
 
-def test_the_clock_reads_all_answers_anew_and_stops_at_a_refusal():
+def test_timing_rereads_all_answers_and_stops_at_a_refusal():
     oracle = Timing(repeats=2)(Service(Linear(), Defense()).oracle(client="a", budget=11))
     p, refusal = oracle.try_ask(noise().inputs(slice(0, 9)))
     assert refusal is not None

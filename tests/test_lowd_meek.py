@@ -23,9 +23,9 @@ def victim(classes=3):
     return classifier(Network("linear", (1, 4, 4), classes), weight, -weight.sum(1) / 2)
 
 
-def angle(found, true):
+def angle(stolen, true):
     """Between all parameters, up to a shift that the classes share and a positive factor."""
-    a, b = (torch.cat([weight, bias[:, None]], 1) for weight, bias in (parameters(found), parameters(true)))
+    a, b = (torch.cat([weight, bias[:, None]], 1) for weight, bias in (parameters(stolen), parameters(true)))
     a, b = a - a.mean(0), b - b.mean(0)
     return (a / a.norm() - b / b.norm()).norm().item()
 
@@ -59,12 +59,12 @@ def test_a_smaller_epsilon_finds_them_better():
 
 
 @pytest.mark.parametrize("defense", [APGPClosedForm(top=1), ReverseSigmoid(beta=0.5, gamma=0.2)], ids=repr)
-def test_a_defense_that_keeps_the_label_does_not_hinder_it(defense):
+def test_a_defense_that_keeps_the_label_changes_nothing(defense):
     oracle = Service(victim(), Defense(outputs=[defense])).oracle(client="a", budget=4000)
     assert angle(LowdMeek(POOL, Network("linear", (1, 4, 4), 3)).steal(oracle), victim()) < 1e-3
 
 
-def test_labels_that_noise_has_turned_leave_a_fit():
+def test_noisy_labels_leave_a_fit():
     service = Service(victim(), Defense(outputs=[GaussianNoise("key", scale=0.02)]))
     stolen = LowdMeek(POOL, Network("linear", (1, 4, 4), 3)).steal(service.oracle(client="a", budget=4000))
     assert angle(stolen, victim()) < 0.3
@@ -72,7 +72,7 @@ def test_labels_that_noise_has_turned_leave_a_fit():
     assert weight.mean(0).norm() < 1e-6 * weight.norm()  # a shift solves all equations, and must not crowd out the rest
 
 
-def test_fewer_points_tell_less_but_something():
+def test_more_points_determine_the_parameters_better():
     errors = []
     for budget in (200, 400, 2000):
         service = Service(victim(), Defense(access=[Budget(budget)]))

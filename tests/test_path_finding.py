@@ -1,4 +1,4 @@
-"""Path finding: every leaf of a tree and every threshold, from its answers alone."""
+"""Path finding: every leaf and threshold of a tree, from answers or from labels."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from tests.problems import Steps
 
 from feint import data, victims
 from feint.attacks import HardLabels, LabelPathFinding, PathFinding
-from feint.attacks.parametric.axis_boxes import snapped, tree_of
+from feint.attacks.parametric.axis_boxes import build_tree, snap_faces
 from feint.data import Split
 from feint.defenses.access import Budget
 from feint.errors import BadInput, DamagedFile
@@ -54,7 +54,7 @@ def test_every_leaf_and_every_threshold_of_a_tree_is_found(leaves):
     assert torch.allclose(stolen(x[away]), victim(x[away]), atol=1e-5)
 
 
-def test_images_are_no_different():
+def test_a_tree_over_images_is_recovered():
     images = data.load("digits")
     x, y = images.train.inputs().flatten(1).numpy(), np.random.default_rng(1).integers(0, 10, len(images.train))
     weight = np.random.default_rng(0).random(len(x))
@@ -89,9 +89,9 @@ def test_labels_alone_are_enough_from_the_root():
 
 @pytest.mark.parametrize("budget", [1, 5, 9, 20, 60])
 @pytest.mark.parametrize(
-    "attack", [PathFinding(TREE), LabelPathFinding(noise(), TREE)], ids=lambda it: type(it).__name__
+    "attack", [PathFinding(TREE), LabelPathFinding(noise(), TREE)], ids=lambda attack: type(attack).__name__
 )
-def test_refused_anywhere_it_makes_a_tree_of_what_it_has(attack, budget):
+def test_a_refusal_anywhere_leaves_a_tree(attack, budget):
     for service in (Service(Steps()), Service(Steps(), Defense(access=[Budget(budget)]))):
         oracle = service.oracle(client="a", budget=budget if not service.defense.access else 1000)
         stolen = attack.steal(oracle)
@@ -101,18 +101,18 @@ def test_refused_anywhere_it_makes_a_tree_of_what_it_has(attack, budget):
 
 def test_a_tree_of_boxes_answers_as_the_boxes_do():
     edges = torch.tensor([0.0, 0.3, 0.8, 1.0], dtype=torch.float64)
-    low = torch.stack([it.flatten() for it in torch.meshgrid(edges[:3], edges[:3], indexing="ij")], 1)
-    high = torch.stack([it.flatten() for it in torch.meshgrid(edges[1:], edges[1:], indexing="ij")], 1)
+    low = torch.stack([grid.flatten() for grid in torch.meshgrid(edges[:3], edges[:3], indexing="ij")], 1)
+    high = torch.stack([grid.flatten() for grid in torch.meshgrid(edges[1:], edges[1:], indexing="ij")], 1)
     shaken = (high + 1e-6 * torch.rand(9, 2, generator=torch.Generator().manual_seed(0))).clamp(max=1)
-    low, high = snapped(low, shaken, 1e-5)
+    low, high = snap_faces(low, shaken, 1e-5)
     p = torch.rand(9, 3, generator=torch.Generator().manual_seed(1))
-    nodes = tree_of(low, high, p)
+    nodes = build_tree(low, high, p)
     assert sum(left == 0 for _, _, left, _, _ in nodes) == 9
     for middle, answer in zip((low + high) / 2, p, strict=True):
-        feature, threshold, left, right, found = nodes[0]
+        feature, threshold, left, right, leaf = nodes[0]
         while left:
-            feature, threshold, left, right, found = nodes[left if middle[feature] <= threshold else right]
-        assert torch.equal(found, answer)
+            feature, threshold, left, right, leaf = nodes[left if middle[feature] <= threshold else right]
+        assert torch.equal(leaf, answer)
 
 
 def test_a_tree_is_saved_and_loaded_as_any_network_is(tmp_path):
@@ -124,7 +124,7 @@ def test_a_tree_is_saved_and_loaded_as_any_network_is(tmp_path):
     assert victims.fingerprint(again) == victims.fingerprint(stolen)
     state = stolen.state_dict()
     for name, value in (("left", 0), ("right", 0), ("right", 99), ("feature", 4), ("feature", -1)):
-        broken = {key: it.clone() for key, it in state.items()}
+        broken = {key: tensor.clone() for key, tensor in state.items()}
         broken[f"body.{name}"][0] = value
         if name == "left":
             broken["body.left"][0] = -1

@@ -1,4 +1,4 @@
-"""The attacker who tunes his training to the answers: never behind the one who does not."""
+"""Tuned: never behind the same attack without tuning."""
 
 from dataclasses import replace
 
@@ -22,25 +22,25 @@ def near_uniform(p, x=None):
     return 0.05 * p + 0.95 / p.shape[-1]
 
 
-class Heard(ProgressCallback):
+class Steps(ProgressCallback):
     def __init__(self):
         super().__init__()
-        self.said, self.epochs = [], 0
+        self.steps, self.epochs = [], 0
 
     def step(self, what, done, total):
-        self.said.append(what)
+        self.steps.append(what)
         self.epochs += what == "training"
 
 
 def fidelity(attack, defense, seed):
-    surrogate = attack.steal(Service(Linear(), defense).oracle(client="thief", budget=200), seed=seed)
+    surrogate = attack.steal(Service(Linear(), defense).oracle(client="attacker", budget=200), seed=seed)
     test = pool(1000)
     return (answers(surrogate, test).argmax(-1) == answers(Linear(), test).argmax(-1)).float().mean().item()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("defense", [Defense(), Defense(outputs=[near_uniform])], ids=["none", "near uniform"])
-def test_it_is_at_least_as_good_as_a_thief_who_does_not_tune(defense):
+def test_tuning_is_never_worse_than_no_tuning(defense):
     plain, tuned = (
         sum(fidelity(attack(pool(), NETWORK, TRAINING), defense, seed) for seed in range(2)) / 2
         for attack in (KnockoffNets, Tuned)
@@ -51,24 +51,26 @@ def test_it_is_at_least_as_good_as_a_thief_who_does_not_tune(defense):
 
 
 @pytest.mark.slow
-def test_the_choice_is_made_again_from_the_transcript_and_told():
+def test_the_choice_is_reported_and_reproduced_from_the_transcript():
     attack, oracle, progress = (
         Tuned(pool(), NETWORK, TRAINING),
         Service(Linear()).oracle(client="a", budget=100),
-        Heard(),
+        Steps(),
     )
     surrogate = attack.steal(oracle, seed=3, progress=progress)
     x, p = oracle.transcript.x, oracle.transcript.p
     choice = attack.choose(x, p, seed=3)
-    assert f"chosen: {choice}" in progress.said
+    assert f"chosen: {choice}" in progress.steps
     again = learn(NETWORK, x, sharpened(p, choice.temperature), choice.training, seed=3)
     assert all(torch.equal(a, b) for a, b in zip(surrogate.parameters(), again.parameters(), strict=True))
 
 
-def test_nothing_to_try_is_knockoffnets():
+def test_without_candidates_tuned_is_knockoffnets():
     one = Tuned(pool(), NETWORK, TRAINING, temperatures=(), learning_rates=(0.05,), augmentations=((0, False),))
-    progress = Heard()
-    a, b = (it.steal(Service(Linear()).oracle(client="a", budget=60), progress=progress) for it in (one, plain(one)))
+    progress = Steps()
+    a, b = (
+        attack.steal(Service(Linear()).oracle(client="a", budget=60), progress=progress) for attack in (one, plain(one))
+    )
     assert progress.epochs == 2 * TRAINING.epochs
     assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
 
@@ -79,19 +81,19 @@ def plain(tuned):
 
 @pytest.mark.parametrize("budget", [1, 2])
 def test_too_few_answers_to_set_one_aside(budget):
-    progress, attack = Heard(), Tuned(pool(), NETWORK, TRAINING)
+    progress, attack = Steps(), Tuned(pool(), NETWORK, TRAINING)
     attack.steal(Service(Linear()).oracle(client="a", budget=budget), progress=progress)
     assert progress.epochs == TRAINING.epochs
 
 
-def test_labels_are_as_sharp_as_they_can_be():
-    progress = Heard()
+def test_labels_are_not_sharpened():
+    progress = Steps()
     attack = Tuned(pool(), NETWORK, TRAINING, learning_rates=(), augmentations=())
     attack.through(HardLabels()).steal(Service(Linear()).oracle(client="a", budget=60), progress=progress)
     assert progress.epochs == TRAINING.epochs
 
 
-def test_a_trial_costs_what_is_said():
+def test_a_trial_takes_its_share_of_the_steps():
     training = Training(epochs=20, batch_size=50, least_steps=300)
     assert shortened(training, 0.3, 10_000) == replace(training, epochs=60 // 10, least_steps=0)
     assert shortened(training, 0.3, 500).epochs == 200 // 10  # of the 300 steps of the training

@@ -1,4 +1,4 @@
-"""The contracts of the attacks room, over everything that it exports."""
+"""Contracts of all exported attacks and lenses."""
 
 import pickle
 from itertools import pairwise
@@ -33,12 +33,12 @@ def victim_of(name: str) -> nn.Module:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_it_steals_the_toy_within_its_budget(name):
+def test_an_attack_steals_the_toy_within_its_budget(name):
     victim = victim_of(name)
     service = Service(victim)
-    oracle = service.oracle(client="thief", budget=240)
+    oracle = service.oracle(client="attacker", budget=240)
     surrogate = CASES[name].steal(oracle)
-    assert oracle.asked == service.ledger["thief"].queries <= 240
+    assert oracle.asked == service.ledger["attacker"].queries <= 240
     test = pool(400)
     assert (answers(surrogate, test).argmax(-1) == answers(victim, test).argmax(-1)).float().mean() > FLOOR
 
@@ -55,22 +55,22 @@ def test_same_seed_same_weights(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_refused_at_k_it_learns_from_k(name):
+def test_an_attack_refused_at_k_learns_from_k(name):
     service = Service(victim_of(name), Defense(access=[Budget(37)]))
-    oracle = service.oracle(client="thief", budget=200)
+    oracle = service.oracle(client="attacker", budget=200)
     surrogate = CASES[name].steal(oracle)
-    assert oracle.asked == service.ledger["thief"].queries == 37
+    assert oracle.asked == service.ledger["attacker"].queries == 37
     cost = 2 if name == "LensedAttack" else 1
-    alone = CASES[name].steal(Service(victim_of(name)).oracle(client="thief", budget=37 // cost * cost))
+    alone = CASES[name].steal(Service(victim_of(name)).oracle(client="attacker", budget=37 // cost * cost))
     if name == "KnockoffNets":  # with the same budget from the start it draws the same inputs
         assert_weights_close(surrogate.state_dict(), alone.state_dict())
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_refused_at_once_the_refusal_is_raised(name):
+def test_a_refusal_of_the_first_query_is_raised(name):
     service = Service(victim_of(name), Defense(access=[Budget(0)]))
     with pytest.raises(Refused, match="queries"):
-        CASES[name].steal(service.oracle(client="thief", budget=200))
+        CASES[name].steal(service.oracle(client="attacker", budget=200))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -174,16 +174,16 @@ def test_one_accused_account_does_not_end_the_others():
 
 def test_low_and_slow_stays_under_a_rate():
     class Times:
-        seen: ClassVar[list[float]] = []
+        times: ClassVar[list[float]] = []
 
         def admit(self, query, account):
-            self.seen.append(query.time)
+            self.times.append(query.time)
 
     service = Service(Linear(), Defense(access=[RateLimit(2.0, burst=3), Times()]))
     oracle = service.oracle(client="a", budget=30)
     LowAndSlow(per_second=2.0, burst=3)(oracle).ask(pool().inputs(slice(0, 10)))
     assert oracle.refusal is None
-    assert [round(b - a, 1) for a, b in pairwise(Times.seen)] == [1.5, 1.5, 0.5]
+    assert [round(b - a, 1) for a, b in pairwise(Times.times)] == [1.5, 1.5, 0.5]
     assert oracle.waited == pytest.approx(3.5)
 
 

@@ -1,4 +1,4 @@
-"""Attacks: they hold an oracle and inputs of their own, and return the surrogate that they trained."""
+"""Attacks, which query an oracle and return the surrogate that they train, and the lenses that they look through."""
 
 from feint.attacks.attack import Attack, LensedAttack
 from feint.attacks.data_free.dfme import DFME, MAZE, Differences

@@ -1,4 +1,4 @@
-"""What every attack is, and how it looks through lenses."""
+"""The interface of attacks, and attacks that look through lenses."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -11,26 +11,48 @@ from feint.progress import NO_PROGRESS, ProgressCallback
 
 
 class Attack(ABC):
-    """An attack is a frozen dataclass that defines `steal`."""
+    """Model-stealing attack: a frozen dataclass that defines `steal`.
+
+    Attributes:
+        cite: Key of the paper in docs/references.bib.
+        is_naive: Whether the attack learns from the answers as they are.
+    """
 
     cite: ClassVar[str]
-    is_naive: ClassVar[bool] = True  # whether it learns from the answers as they are: the naive thief
+    is_naive: ClassVar[bool] = True
 
     @abstractmethod
     def steal(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
-        """A surrogate learned from what the oracle answers within its budget. Same seed, same weights.
+        """Query the oracle within its budget and return the surrogate trained on the answers.
 
-        A refused attack learns from what it got; the refusal is raised where that is nothing.
+        The same seed gives the same weights. An attack that is refused part-way learns from the answers so far.
+
+        Args:
+            oracle: The victim behind its budget; all that the attacker knows of it.
+            seed: Seed of every random choice: queries, initial weights, batches.
+            progress: Callback for the steps of asking and training.
+
+        Returns:
+            The surrogate, in evaluation mode.
+
+        Raises:
+            Refused: If the service refuses before it has answered anything.
+            BadInput: If the budget, the pool and the surrogate do not fit each other, before the first query.
         """
 
     def through(self, *lenses: Lens) -> "LensedAttack":
-        """This attack, looking at the oracle through `lenses`: the first one is nearest to the attack."""
+        """Return this attack with its oracle seen through `lenses`, of which the first is nearest to the attack."""
         return LensedAttack(self, lenses)
 
 
 @dataclass(frozen=True)
 class LensedAttack(Attack):
-    """An attack that looks through lenses."""
+    """Attack whose oracle is seen through lenses.
+
+    Args:
+        attack: The attack.
+        lenses: The lenses, of which the first is nearest to the attack and the last nearest to the service.
+    """
 
     attack: Attack
     lenses: tuple[Lens, ...]

@@ -1,4 +1,4 @@
-"""The loop of all attacks that go in rounds: ask, learn from all answers so far, choose with that what to ask next."""
+"""Training loop of attacks that ask in rounds."""
 
 from collections.abc import Callable
 
@@ -23,30 +23,42 @@ def train_in_rounds(
     seed: int,
     progress: ProgressCallback,
 ) -> Classifier:
-    """A new `network`, trained on all answers after the last round, and after each to choose what comes next.
+    """Ask in rounds, and train a surrogate after each on all answers so far.
 
-    The first round asks the inputs `first` (n, …), each other one what `propose` returns for the surrogate so far and
-    the number of queries that are left: at most as many inputs, and none to end the attack. A refusal ends it too.
+    The surrogate of one round chooses the inputs of the next. Asking ends with the budget, with a refusal, or with an
+    empty proposal.
 
-    With `between`, the surrogates that only choose what to ask cost less: each but the first starts from the one before
-    and is trained by this recipe. The one that is returned is always trained from scratch, by `training`.
+    Args:
+        oracle: The victim behind its budget.
+        first: Inputs (n, …) of the first round.
+        network: Architecture of the surrogate.
+        training: Recipe by which the returned surrogate is trained, always from new weights.
+        propose: Returns the inputs of the next round for the surrogate so far and the number of queries left: at most
+            that many, and none to end the attack.
+        between: Cheaper recipe for the surrogates that only choose inputs. With it, each of these but the first
+            continues from the weights of the one before; without it, each is trained from new weights by `training`.
+        seed: Seed of initial weights and batches.
+        progress: Callback for the steps of asking and training.
+
+    Returns:
+        The surrogate trained on all answers.
     """
     total, x, surrogate = oracle.left, first, None
     while True:
         refusal = ask_all(oracle, x.split(BATCH), total, progress)
-        seen, p, name = oracle.transcript.x, oracle.transcript.p, "cross-entropy to the answers"
+        inputs, p, name = oracle.transcript.x, oracle.transcript.p, "cross-entropy to the answers"
         if surrogate is None or between is None:
-            surrogate = learn(network, seen, p, training, seed=seed, progress=progress)
+            surrogate = learn(network, inputs, p, training, seed=seed, progress=progress)
         else:
             surrogate = refine(
-                surrogate, seen, p, between, loss=cross_entropy, name=name, seed=seed, progress=progress
+                surrogate, inputs, p, between, loss=cross_entropy, name=name, seed=seed, progress=progress
             )[0]
         x = propose(surrogate, oracle.left) if refusal is None and oracle.left else x[:0]
         if not len(x):
-            return surrogate if between is None else learn(network, seen, p, training, seed=seed, progress=progress)
+            return surrogate if between is None else learn(network, inputs, p, training, seed=seed, progress=progress)
 
 
 def check_between(between: Training | None) -> None:
-    """Raise `BadRecipe` for a holdout: a training that goes on from the weights of another one has none."""
+    """Raise `BadRecipe` if `between` has a holdout: a training that continues from earlier weights has none."""
     if between is not None and between.holdout:
         raise BadRecipe("between with a holdout", "holdout=0", "judge the epochs in training instead")

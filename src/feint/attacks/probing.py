@@ -1,4 +1,4 @@
-"""How attacks ask: what they check before the first query, and how they go through many."""
+"""Checks before the first query, and queries in batches."""
 
 from collections.abc import Iterable
 
@@ -17,8 +17,20 @@ BATCH = 500
 def require_budget(
     oracle: Oracle, surrogate: Network, least: int, *, what: str = "", remedy: str = "raise the budget"
 ) -> None:
-    """Raise `BadInput` before anything is asked where the budget does not pay for `least` inputs, which are `what`; the
-    refusal, where it pays for nothing at all."""
+    """Check, before anything is asked, that the budget pays for `least` inputs.
+
+    A spent budget raises the refusal of the oracle instead.
+
+    Args:
+        oracle: The victim behind its budget.
+        surrogate: Network whose input shape the queries have.
+        least: Number of inputs that the attack needs.
+        what: What these inputs are, appended to the number in the message.
+        remedy: What to do about it, in the message.
+
+    Raises:
+        BadInput: If the budget pays for fewer inputs.
+    """
     if not oracle.left:
         oracle.ask(torch.zeros(1, *surrogate.shape))
     if oracle.left < least:
@@ -26,8 +38,19 @@ def require_budget(
 
 
 def check(oracle: Oracle, pool: Split, surrogate: Network, *, least: int = 1, most: int | None = None) -> None:
-    """Raise as `need_budget` does, and `BadInput` where the pool does not fit the surrogate, or holds fewer inputs than
-    the `most` that will be asked (by default all that the budget pays for)."""
+    """Check, before anything is asked, that budget, pool and surrogate fit each other.
+
+    Args:
+        oracle: The victim behind its budget.
+        pool: Inputs to ask.
+        surrogate: Network to train on the answers.
+        least: Number of inputs that the budget must pay for.
+        most: Number of pool inputs that will be asked; by default all that the budget pays for.
+
+    Raises:
+        BadInput: If the budget pays for fewer than `least` inputs, if the pool has another shape than the surrogate
+            takes, or if it holds fewer than `most` inputs.
+    """
     require_budget(oracle, surrogate, least)
     if pool.shape != tuple(surrogate.shape):
         raise BadInput(
@@ -43,14 +66,23 @@ def check(oracle: Oracle, pool: Split, surrogate: Network, *, least: int = 1, mo
 
 
 def draw_rows(pool: Split, count: int, seed: int) -> Tensor:
-    """`count` rows of the pool, none twice, in a random order."""
+    """Draw `count` distinct rows of the pool in random order."""
     return torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))[:count]
 
 
 def ask_all(oracle: Oracle, batches: Iterable[Tensor], total: int, progress: ProgressCallback) -> Refused | None:
-    """Ask every batch of inputs, `total` in all, until one is refused; the answers are in the transcript.
+    """Ask every batch of inputs until one is refused; the oracle's transcript holds the answers.
 
-    Returns the refusal, if any, and raises it where the transcript is empty.
+    The refusal is raised if the transcript is empty, since there is nothing to learn from.
+
+    Args:
+        oracle: The victim behind its budget.
+        batches: Batches of inputs (n, …).
+        total: Number of inputs in all batches, for `progress`.
+        progress: Callback for each batch.
+
+    Returns:
+        The refusal that ended it, or None.
     """
     for x in batches:
         _, refusal = oracle.try_ask(x)
@@ -63,11 +95,11 @@ def ask_all(oracle: Oracle, batches: Iterable[Tensor], total: int, progress: Pro
 
 
 def in_batches(pool: Split, rows: Tensor) -> Iterable[Tensor]:
-    """The chosen inputs of the pool, decoded a batch at a time."""
+    """Decode the chosen inputs of the pool, one batch at a time."""
     return (pool.inputs(batch) for batch in rows.split(BATCH))
 
 
 def require_probabilities(p: Tensor, instead: str) -> None:
-    """Raise `BadInput` where the answers `p` (N, K) are labels only; `instead` names what works on those."""
+    """Raise `BadInput` if the answers `p` (N, K) are labels only; `instead` names what works on labels."""
     if len(p) and ((p == 0) | (p == 1)).all():
         raise BadInput("answers that are labels only", "probabilities", instead)

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 from torch import Tensor
 
 from feint.attacks import PointwiseLens
-from feint.attacks.lenses.lens import Suspected
+from feint.attacks.lenses.lens import DefenseLike
 from feint.defenses.outputs import Output
 from feint.errors import NotFitted, in_range
 from feint.fitting import FitContext, Fittable
@@ -46,7 +46,7 @@ class Squared(PointwiseLens):
 
     cite: ClassVar[str] = "example2026averaging"
 
-    def incompatible(self, defense: Suspected) -> str | None:
+    def incompatible(self, defense: DefenseLike) -> str | None:
         return "squares of labels are labels" if any(step.labels_only for step in defense.outputs) else None
 
     def send(self, x: Tensor) -> Tensor:

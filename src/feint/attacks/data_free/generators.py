@@ -1,4 +1,4 @@
-"""Who plays in a data-free attack: a generator of images, a discriminator where there is one, and synthetic images."""
+"""Networks of the data-free attacks: image generator and discriminator, and synthetic images without any data."""
 
 import math
 
@@ -8,15 +8,23 @@ from torch import Tensor, nn
 
 
 class ImageGenerator(nn.Module):
-    """Noise (N, latent) to images before the squashing (N, C, H, W): a linear layer, then three 3×3 convolutions at a
-    quarter, a half and the whole of the size, nearest neighbours between them (the generator of DFME). The last
-    normalisation has no weights, so that no image can leave the range in which `squash` has a slope."""
+    """Generator of DFME, from noise (N, latent) to images before squashing (N, C, H, W).
+
+    A linear layer is followed by three 3×3 convolutions at a quarter, a half and the whole of the size, with
+    nearest-neighbour upsampling between them. The last normalisation has no weights, so that no image can leave the
+    range in which `squash` has a slope.
+
+    Args:
+        shape: (C, H, W) of an image.
+        latent: Length of a noise vector.
+        width: Channels of the last hidden convolution; those before it have twice as many.
+    """
 
     def __init__(self, shape: tuple[int, int, int], *, latent: int, width: int) -> None:
         super().__init__()
         channels, height, width_of_image = shape
         sizes = [(math.ceil(height / k), math.ceil(width_of_image / k)) for k in (4, 2, 1)]
-        self.enter = nn.Linear(latent, 2 * width * math.prod(sizes[0]))
+        self.linear = nn.Linear(latent, 2 * width * math.prod(sizes[0]))
         self.body = nn.Sequential(
             nn.Unflatten(1, (2 * width, *sizes[0])),
             nn.BatchNorm2d(2 * width),
@@ -30,16 +38,19 @@ class ImageGenerator(nn.Module):
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, noise: Tensor) -> Tensor:
-        return self.body(self.enter(noise))
+        return self.body(self.linear(noise))
 
 
 def squash(x: Tensor) -> Tensor:
-    """The images in [0, 1]: (1 + tanh x) / 2."""
+    """Map the generator's output into [0, 1]: (1 + tanh x) / 2."""
     return (x.tanh() + 1) / 2
 
 
 class Discriminator(nn.Module):
-    """Images (N, C, H, W) in [0, 1] to logits (N,) for being no generator's: two strided convolutions, one layer."""
+    """Discriminator of real from generated images: two strided convolutions and a linear layer.
+
+    Maps images (N, C, H, W) in [0, 1] to logits (N,) of being real.
+    """
 
     def __init__(self, shape: tuple[int, int, int], *, width: int) -> None:
         super().__init__()
@@ -58,9 +69,20 @@ class Discriminator(nn.Module):
         return self.body(2 * x - 1)[:, 0]
 
 
-def synthetic(count: int, shape: tuple[int, int, int], *, shapes: int = 4, random: torch.Generator) -> Tensor:
-    """Images (count, C, H, W) in [0, 1] that show no data: up to `shapes` rectangles and ellipses of random places,
-    sizes, angles and colours, on a plain ground, smoothed by a pixel."""
+def synthetic_images(count: int, shape: tuple[int, int, int], *, shapes: int = 4, random: torch.Generator) -> Tensor:
+    """Draw images that show no data: rectangles and ellipses on a plain ground, smoothed by a pixel.
+
+    Places, sizes, angles and colours are random.
+
+    Args:
+        count: Number of images.
+        shape: (C, H, W) of an image.
+        shapes: Most rectangles and ellipses in an image.
+        random: Generator of the images.
+
+    Returns:
+        Images (count, C, H, W) in [0, 1].
+    """
     channels, height, width = shape
 
     def uniform(low: float, high: float) -> Tensor:
@@ -71,8 +93,8 @@ def synthetic(count: int, shape: tuple[int, int, int], *, shapes: int = 4, rando
     angle, rows, columns = uniform(0, math.pi), rows - uniform(-0.8, 0.8), columns - uniform(-0.8, 0.8)
     along = (angle.cos() * rows + angle.sin() * columns).abs() / uniform(0.1, 0.9)
     across = (angle.cos() * columns - angle.sin() * rows).abs() / uniform(0.1, 0.9)
-    round_ones = uniform(0, 1) < 0.5
-    inside = torch.where(round_ones, along**2 + across**2, torch.maximum(along, across)) < 1
+    is_ellipse = uniform(0, 1) < 0.5
+    inside = torch.where(is_ellipse, along**2 + across**2, torch.maximum(along, across)) < 1
     inside &= uniform(0, 1) < 0.7
     colours = torch.rand(count, shapes + 1, channels, 1, 1, generator=random)
     x = colours[:, 0].expand(count, channels, height, width)
@@ -81,9 +103,9 @@ def synthetic(count: int, shape: tuple[int, int, int], *, shapes: int = 4, rando
     return F.avg_pool2d(F.pad(x, [1] * 4, mode="replicate"), 3, 1) if min(height, width) > 2 else x.contiguous()
 
 
-def _convolution(inside: int, outside: int) -> list[nn.Module]:
+def _convolution(in_channels: int, out_channels: int) -> list[nn.Module]:
     return [
-        nn.Conv2d(inside, outside, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outside),
+        nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(out_channels),
         nn.LeakyReLU(0.2, inplace=True),
     ]

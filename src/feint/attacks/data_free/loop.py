@@ -1,4 +1,4 @@
-"""The loop of all data-free attacks: a generator makes the inputs, and plays against the surrogate that learns them."""
+"""Training loop of the data-free attacks: a generator makes the queries, and a surrogate learns from the answers."""
 
 import math
 from abc import ABC, abstractmethod
@@ -20,45 +20,62 @@ Distance = Callable[[Tensor, Tensor], Tensor]  # answers p and logits (n, K) to 
 
 
 class Schedule(ABC):
-    """What the learning rates are multiplied by: a frozen dataclass that defines `factor`."""
+    """Schedule of the learning rates: a frozen dataclass that defines `factor`."""
 
     @abstractmethod
-    def factor(self, done: float) -> float:
-        """The factor when this share of the budget is spent."""
+    def factor(self, spent: float) -> float:
+        """Return the factor of the learning rates once this share of the budget is spent."""
 
 
 @dataclass(frozen=True)
 class MultiStep(Schedule):
-    """Times `by` whenever one of the shares `at` of the budget is spent."""
+    """Step schedule: the factor is multiplied by `by` at each of the shares `at` of the budget.
+
+    Args:
+        at: Shares of the budget, between 0 and 1.
+        by: Factor of one step, above 0 and at most 1.
+    """
 
     at: tuple[float, ...] = (0.1, 0.3, 0.5)
     by: float = 0.3
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "at", tuple(self.at))
-        if not all(0 < it < 1 for it in self.at) or not 0 < self.by <= 1:
+        if not all(0 < share < 1 for share in self.at) or not 0 < self.by <= 1:
             raise BadRecipe(repr(self), "shares between 0 and 1, and a factor above 0, at most 1", "change it")
 
-    def factor(self, done: float) -> float:
-        return self.by ** sum(done >= it for it in self.at)
+    def factor(self, spent: float) -> float:
+        return self.by ** sum(spent >= share for share in self.at)
 
 
 @dataclass(frozen=True)
 class HalfCosine(Schedule):
-    """Down to 0 along half a cosine."""
+    """Cosine schedule: the factor falls from 1 to 0 along half a cosine."""
 
-    def factor(self, done: float) -> float:
-        return 0.5 * (1 + math.cos(math.pi * done))
+    def factor(self, spent: float) -> float:
+        return 0.5 * (1 + math.cos(math.pi * spent))
 
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """How the generator and the surrogate take turns, in batches of `batch_size` images.
+    """Settings of the loop in which the generator and the surrogate take turns.
 
-    A turn is `generator_steps` of the generator (Adam), then `surrogate_steps` of the surrogate (SGD with momentum) on
-    what the generator makes and the victim answers, then `replay_steps` on batches of earlier turns, of which a memory
-    of about `memory` images keeps a random choice. The generator turns `latent` random numbers into an image, with
-    2 · `width` and `width` channels on the way. Both learning rates follow the `schedule`.
+    A turn is `generator_steps` of the generator (Adam), `surrogate_steps` of the surrogate (SGD with momentum) on new
+    images and the victim's answers, and `replay_steps` of the surrogate on batches of earlier turns.
+
+    Args:
+        batch_size: Images in a batch, at least 2.
+        generator_steps: Steps of the generator in a turn.
+        surrogate_steps: Steps of the surrogate on new answers in a turn.
+        replay_steps: Steps of the surrogate on remembered answers in a turn.
+        memory: About how many images the replay memory holds, a random choice of all so far.
+        latent: Length of the generator's noise vectors.
+        width: Channels of the generator's last hidden convolution; those before it have twice as many.
+        generator_rate: Learning rate of the generator.
+        surrogate_rate: Learning rate of the surrogate.
+        momentum: Momentum of the surrogate's SGD.
+        weight_decay: Weight decay of the surrogate's SGD.
+        schedule: Schedule of both learning rates over the share of the budget that is spent.
     """
 
     batch_size: int = 256
@@ -80,118 +97,157 @@ class LoopConfig:
             known = "batch_size ≥ 2, replay_steps ≥ 0, memory ≥ batch_size, other counts ≥ 1"
             raise BadRecipe(repr(self), known, "change it")
         rates = self.generator_rate, self.surrogate_rate
-        if not (all(0 < it < math.inf for it in rates) and 0 <= self.momentum < 1 and 0 <= self.weight_decay < 1):
+        if not (all(0 < rate < math.inf for rate in rates) and 0 <= self.momentum < 1 and 0 <= self.weight_decay < 1):
             raise BadRecipe(repr(self), "learning rates above 0, 0 ≤ momentum < 1, 0 ≤ weight_decay < 1", "change it")
 
 
 class LoopState:
-    """The players of one game, and all that changes while they play."""
+    """Generator, surrogate, their optimizers, and the replay memory of one run.
+
+    Args:
+        config: Settings of the loop.
+        surrogate: Architecture of the surrogate.
+        distance: Loss of the surrogate's logits z (n, K) against the answers p (n, K).
+        seed: Seed of the initial weights, of the noise and of the memory.
+        momentum: β₁ of the generator's Adam.
+    """
 
     def __init__(
         self,
-        game: LoopConfig,
+        config: LoopConfig,
         surrogate: Network,
         *,
         distance: Distance,
         seed: int,
         momentum: float = 0.9,
     ) -> None:
-        self.game, self.distance = game, distance
+        self.config, self.distance = config, distance
         self.device = default_device()
         self.random = torch.Generator().manual_seed(seed)
         self.surrogate = surrogate.build(seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            generator = ImageGenerator(surrogate.shape, latent=game.latent, width=game.width)
+            generator = ImageGenerator(surrogate.shape, latent=config.latent, width=config.width)
         self.generator = generator.to(self.device).train()
-        self.against = torch.optim.Adam(generator.parameters(), lr=game.generator_rate, betas=(momentum, 0.999))
-        self.towards = torch.optim.SGD(
-            self.surrogate.parameters(), lr=game.surrogate_rate, momentum=game.momentum, weight_decay=game.weight_decay
+        self.generator_optimizer = torch.optim.Adam(
+            generator.parameters(), lr=config.generator_rate, betas=(momentum, 0.999)
+        )
+        self.surrogate_optimizer = torch.optim.SGD(
+            self.surrogate.parameters(),
+            lr=config.surrogate_rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
         )
         self._memory: list[LoopBatch] = []
-        self._remembered = 0
+        self._offered = 0
 
-    def made(self) -> Tensor:
-        """New images before the squashing (n, C, H, W), through which the generator can learn."""
+    def generate(self) -> Tensor:
+        """Return new images before squashing (n, C, H, W), through which the generator can learn."""
         return self.generator(
-            torch.randn(self.game.batch_size, self.game.latent, generator=self.random).to(self.device)
+            torch.randn(self.config.batch_size, self.config.latent, generator=self.random).to(self.device)
         )
 
     def ask(self, oracle: Oracle, x: Tensor) -> Tensor:
-        """The answers to `x`. Where not all are answered, what was is learned from, and the refusal is raised."""
+        """Ask the images of a batch. If not all are answered, learn from those that are and raise the refusal.
+
+        Args:
+            oracle: The victim behind its budget.
+            x: Images (n, C, H, W) in [0, 1].
+
+        Returns:
+            The answers (n, K), on the device of the surrogate.
+        """
         p, refusal = oracle.try_ask(x.cpu())
         if refusal is not None:
-            self.learn(x[: len(p)], p)
+            self.surrogate_step(x[: len(p)], p)
             raise refusal
         return p.to(self.device)
 
     @torch.enable_grad()  # a refusal can come amid the generator's differences, which need none
-    def learn(self, x: Tensor, p: Tensor) -> None:
-        """One step of the surrogate; a single image is left out, which batch normalisation cannot take."""
+    def surrogate_step(self, x: Tensor, p: Tensor) -> None:
+        """Take one step of the surrogate; a single image is left out, since batch normalisation cannot take it."""
         if len(x) > 1:
             self.surrogate.train()
             loss = self.distance(p.to(self.device), self.surrogate(x.to(self.device))).mean()
-            self.towards.zero_grad()
+            self.surrogate_optimizer.zero_grad()
             loss.backward()
-            self.towards.step()
+            self.surrogate_optimizer.step()
             self.surrogate.eval()
 
-    def turn(self, oracle: Oracle, paid: list[LoopBatch]) -> None:
-        """The surrogate's part of a turn; it learns from the batches that the generator `paid` for first."""
-        for i in range(self.game.surrogate_steps):
-            if i < len(paid):
-                x, p = paid[i]
+    def train_surrogate(self, oracle: Oracle, batches: list[LoopBatch]) -> None:
+        """Take the surrogate's steps of a turn, first on the `batches` that the generator has asked already."""
+        for i in range(self.config.surrogate_steps):
+            if i < len(batches):
+                x, p = batches[i]
             else:
                 with torch.no_grad():
-                    x = squash(self.made())
+                    x = squash(self.generate())
                 p = self.ask(oracle, x)
-            self.learn(x, p)
-            self._remember((x, p))
-        for _ in range(self.game.replay_steps):
-            self.learn(*self._memory[self._drawn(len(self._memory))])
+            self.surrogate_step(x, p)
+            self._offer((x, p))
+        for _ in range(self.config.replay_steps):
+            self.surrogate_step(*self._memory[self._draw_index(len(self._memory))])
 
-    def slow_down(self, done: float) -> None:
-        """The learning rates when this share of the budget is spent."""
-        factor = self.game.schedule.factor(done)
-        for optimizer, rate in ((self.against, self.game.generator_rate), (self.towards, self.game.surrogate_rate)):
+    def set_learning_rates(self, spent: float) -> None:
+        """Set both learning rates for this share of the budget spent."""
+        factor = self.config.schedule.factor(spent)
+        for optimizer, rate in (
+            (self.generator_optimizer, self.config.generator_rate),
+            (self.surrogate_optimizer, self.config.surrogate_rate),
+        ):
             for group in optimizer.param_groups:
                 group["lr"] = rate * factor
 
-    def _remember(self, batch: LoopBatch) -> None:
+    def _offer(self, batch: LoopBatch) -> None:
         """Reservoir sampling: each batch so far is in the memory with the same probability."""
-        if not self.game.replay_steps:
+        if not self.config.replay_steps:
             return
-        self._remembered += 1
-        if len(self._memory) < self.game.memory // self.game.batch_size:
+        self._offered += 1
+        if len(self._memory) < self.config.memory // self.config.batch_size:
             self._memory.append(batch)
-        elif (place := self._drawn(self._remembered)) < len(self._memory):
+        elif (place := self._draw_index(self._offered)) < len(self._memory):
             self._memory[place] = batch
 
-    def _drawn(self, below: int) -> int:
+    def _draw_index(self, below: int) -> int:
         return int(torch.randint(below, (), generator=self.random))
 
 
-def afford(oracle: Oracle, network: Network, cost: int) -> None:
-    """Raise as `need_budget` does where the budget does not pay for one turn, of `cost` queries."""
+def require_turn(oracle: Oracle, network: Network, cost: int) -> None:
+    """Raise as `require_budget` does if the budget does not pay for one turn of `cost` queries."""
     require_budget(oracle, network, cost, what=", one turn", remedy="raise the budget, or lower batch_size")
 
 
 def train(
-    oracle: Oracle, table: LoopState, outwit: Callable[[], list[LoopBatch]], *, cost: int, progress: ProgressCallback
+    oracle: Oracle,
+    state: LoopState,
+    generator_step: Callable[[], list[LoopBatch]],
+    *,
+    cost: int,
+    progress: ProgressCallback,
 ) -> Classifier:
-    """The surrogate when the budget is spent, or the victim refuses. The refusal is raised where nothing was answered.
+    """Alternate the generator's and the surrogate's steps until the budget is spent or the victim refuses.
 
-    `outwit` is a step of the generator, and returns what it asked that the surrogate may learn from. A turn costs
-    `cost` queries.
+    Args:
+        oracle: The victim behind its budget.
+        state: Networks and optimizers of the run.
+        generator_step: Takes one step of the generator. Returns the batches it asked that the surrogate may learn from.
+        cost: Queries of a turn.
+        progress: Callback for each turn.
+
+    Returns:
+        The surrogate, in evaluation mode.
+
+    Raises:
+        Refused: If the victim refuses before it has answered anything.
     """
     total = oracle.left
     try:
         while oracle.left >= cost:
-            table.slow_down(1 - oracle.left / total)
-            paid = [batch for _ in range(table.game.generator_steps) for batch in outwit()]
-            table.turn(oracle, paid)
+            state.set_learning_rates(1 - oracle.left / total)
+            batches = [batch for _ in range(state.config.generator_steps) for batch in generator_step()]
+            state.train_surrogate(oracle, batches)
             progress.step("asking", total - oracle.left, total)
     except Refused:
         if not len(oracle.transcript):
             raise
-    return table.surrogate.eval()
+    return state.surrogate.eval()

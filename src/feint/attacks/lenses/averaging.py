@@ -1,4 +1,4 @@
-"""Lenses that ask about an input several times, and average what comes back."""
+"""Lenses that ask about an input several times, and average the answers."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,9 +14,12 @@ from feint.transcript import checksums
 
 @dataclass(frozen=True)
 class Averaged(PointwiseLens):
-    """The mean of the answers to `repeats` askings of the same input: noise drawn anew for each query averages out.
+    """Mean of the answers to repeated queries of the same input, in which noise drawn anew for each query averages out.
 
     The n-query attack on randomised defenses (Tang et al., USENIX Security 2024).
+
+    Args:
+        repeats: Queries for each input, 1 or more.
     """
 
     cite: ClassVar[str] = "tang2024modelguard"
@@ -38,12 +41,17 @@ class Averaged(PointwiseLens):
 
 @dataclass(frozen=True)
 class Smoothed(PointwiseLens):
-    """The mean of the answers to `repeats` augmented copies of an input: what depends on its exact pixels averages out.
+    """Mean of the answers to augmented copies of an input, in which what depends on its exact pixels averages out.
 
     The smoothing attack on defenses that answer the same query alike (Tang et al., USENIX Security 2024): noise that is
-    keyed to the query, misinformation, a search for the boundary. Each copy is shifted by up to `crop` pixels and, with
-    `flip`, mirrored half of the time, as in training. The copies depend on `seed` and on the inputs that are asked
-    together, in 256 levels so that no last bit decides, and on nothing that was asked before.
+    keyed to the query, misinformation, a search for the boundary. The copies depend on `seed` and on the inputs that
+    are asked together, in 256 levels so that no last bit decides, and on nothing that was asked before.
+
+    Args:
+        repeats: Copies of each input, 1 or more.
+        crop: Most pixels by which a copy is shifted.
+        flip: Whether half of the copies are mirrored, as in training.
+        seed: Seed of the augmentations.
     """
 
     cite: ClassVar[str] = "tang2024modelguard"
@@ -65,13 +73,13 @@ class Smoothed(PointwiseLens):
         if x.ndim != 4:
             raise BadInput(f"inputs of shape {tuple(x.shape)}", "images (N, C, H, W)", "use Averaged instead")
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed((self.seed * 1_000_003 + int(checksums(levels(x)).sum())) % 2**63)
+            torch.manual_seed((self.seed * 1_000_003 + int(checksums(quantise(x)).sum())) % 2**63)
             return augment(x.repeat_interleave(self.repeats, 0), self.crop, self.flip)
 
     def read(self, p: Tensor) -> Tensor:
         return p.unflatten(0, (-1, self.repeats)).mean(1)
 
 
-def levels(x: Tensor) -> Tensor:
-    """The inputs `x` (N, …) in [0, 1], each value moved to the nearest of 256 levels."""
+def quantise(x: Tensor) -> Tensor:
+    """Round the inputs `x` (N, …) in [0, 1] to the nearest of 256 levels."""
     return x.mul(255).round().div(255)

@@ -1,6 +1,6 @@
-"""Tactics against services that remember their clients: who asks, and when. Any attack can use any of them.
+"""Lenses that evade services which remember their clients, by which account asks, and when.
 
-They are lenses that read the answers as they are.
+They leave the answers as they are.
 """
 
 from dataclasses import dataclass
@@ -16,10 +16,14 @@ from feint.progress import NO_PROGRESS, ProgressCallback
 
 @dataclass(frozen=True)
 class Sybil(Lens):
-    """The queries are spread over `clients` accounts, which take turns (Douceur, IPTPS 2002).
+    """Queries spread over several accounts, which take turns (Douceur, IPTPS 2002).
 
-    Each account asks the same share, `burst` queries in a row, so that what a service remembers of a single client
-    stays small. An account that is refused is given up, and the others go on.
+    Each account asks the same share, so that what a service remembers of a single client stays small. An account that
+    is refused is given up, and the others go on.
+
+    Args:
+        clients: Number of accounts.
+        burst: Queries that an account asks in a row.
     """
 
     cite: ClassVar[str] = "douceur2002sybil"
@@ -32,10 +36,10 @@ class Sybil(Lens):
             raise BadRecipe(repr(self), "one or more clients, and one or more queries in a row", "change it")
 
     def __call__(self, oracle: Oracle, *, progress: ProgressCallback = NO_PROGRESS) -> Oracle:
-        return _TakingTurns(oracle, self)
+        return _RoundRobinOracle(oracle, self)
 
 
-class _TakingTurns(OracleWrapper):
+class _RoundRobinOracle(OracleWrapper):
     def __init__(self, oracle: Oracle, sybil: Sybil) -> None:
         super().__init__(oracle)
         self._burst, self._accounts, self._turn, self._inside = sybil.burst, list(range(sybil.clients)), 0, 0
@@ -49,7 +53,7 @@ class _TakingTurns(OracleWrapper):
             answers.append(p)
             rest, self._inside = rest[len(p) :], self._inside + len(p)
             if refusal is not None:
-                if not self._oracle.left:  # it was the budget: no other account would get more
+                if not self._oracle.left:  # the budget is spent: no other account would get more
                     break
                 del self._accounts[self._turn]
                 self._inside = 0
@@ -60,10 +64,14 @@ class _TakingTurns(OracleWrapper):
 
 @dataclass(frozen=True)
 class LowAndSlow(Lens):
-    """Never more than `burst` queries at once, and `per_second` in the long run: under what a rule or a window allows.
+    """Queries paced below the limit of a rate rule or a window.
 
-    Waiting is free where the service is in this process, and real against a URL. Not a method of that paper, which
-    describes the token bucket that it stays under (Turner, IEEE Communications Magazine 1986).
+    Waiting is free if the service is in this process, and real against a URL. Not a method of that paper, which
+    describes the token bucket that the lens stays under (Turner, IEEE Communications Magazine 1986).
+
+    Args:
+        per_second: Queries a second in the long run.
+        burst: Most queries at once.
     """
 
     cite: ClassVar[str] = "turner1986directions"
@@ -76,10 +84,10 @@ class LowAndSlow(Lens):
             raise BadRecipe(repr(self), "a rate above 0 and one or more queries at once", "change it")
 
     def __call__(self, oracle: Oracle, *, progress: ProgressCallback = NO_PROGRESS) -> Oracle:
-        return _Pausing(oracle, self)
+        return _PacedOracle(oracle, self)
 
 
-class _Pausing(OracleWrapper):
+class _PacedOracle(OracleWrapper):
     def __init__(self, oracle: Oracle, pace: LowAndSlow) -> None:
         super().__init__(oracle)
         self._pace = pace

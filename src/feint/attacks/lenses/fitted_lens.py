@@ -1,4 +1,4 @@
-"""What lenses that learn share: a suspected defense, by value, and an oracle whose answers are read anew."""
+"""The interface of lenses that learn: a suspected defense, and an oracle whose answers pass a fitted decoder."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from feint.attacks.lenses.lens import Lens, Suspected, affordable
+from feint.attacks.lenses.lens import DefenseLike, Lens, require_cost
 from feint.attacks.probing import require_probabilities
 from feint.attacks.surrogates import logits
 from feint.data import Split
@@ -22,99 +22,116 @@ Decoder = Callable[[Tensor], Tensor]  # answers (N, K) to clearer ones
 
 
 class Simulation(Protocol):
-    """A suspected defense before a model of the attacker's own."""
+    """A suspected defense before a model of the attacker."""
 
-    def answer(self, x: Tensor) -> Tensor: ...
+    def answer(self, x: Tensor) -> Tensor:
+        """Return the defended answers (N, K) to the inputs `x` (N, …)."""
+        ...
 
-    def perturb(self, p: Tensor, x: Tensor) -> Tensor: ...
+    def perturb(self, p: Tensor, x: Tensor) -> Tensor:
+        """Return what the output defenses make of the clean answers `p` (N, K) to `x` (N, …)."""
+        ...
 
 
 class Simulator(Protocol):
-    """A suspected defense, which can be put before any model. `feint.service.SuspectedDefense` is one."""
+    """A suspected defense that can be put before any model, such as `feint.service.SuspectedDefense`."""
 
-    def on(self, context: FitContext) -> Simulation: ...
+    def on(self, context: FitContext) -> Simulation:
+        """Return the defense before the model of the context, fitted to it."""
+        ...
 
 
 class FittedLens(Lens):
-    """A lens that learns how to read from the `first` answers: it defines `study`."""
+    """Lens that fits a decoder to the `first` answers: it defines `fit_decoder`."""
 
     needs: ClassVar[Mapping[str, str]] = {"rehearsal": "it has no input or output defense that could be rehearsed"}
     first: int
 
-    def incompatible(self, defense: Suspected) -> str | None:
+    def incompatible(self, defense: DefenseLike) -> str | None:
         return (
-            "its answers are labels only" if any(getattr(it, "labels_only", False) for it in defense.outputs) else None
+            "its answers are labels only"
+            if any(getattr(step, "labels_only", False) for step in defense.outputs)
+            else None
         )
 
     @abstractmethod
-    def study(self, x: Tensor, p: Tensor, *, progress: ProgressCallback = NO_PROGRESS) -> Decoder:
-        """What reads answers, learned from the answers `p` (N, K) to the inputs `x` (N, …)."""
+    def fit_decoder(self, x: Tensor, p: Tensor, *, progress: ProgressCallback = NO_PROGRESS) -> Decoder:
+        """Fit a decoder to answers.
+
+        Args:
+            x: Inputs (N, …).
+            p: Answers (N, K) to them.
+            progress: Callback for the trainings.
+
+        Returns:
+            The decoder, from answers (n, K) to clearer ones (n, K).
+        """
 
     def __call__(self, oracle: Oracle, *, progress: ProgressCallback = NO_PROGRESS) -> Oracle:
-        return FittedOracle(oracle, self, self.first, lambda x, p: self.study(x, p, progress=progress))
+        return FittedOracle(oracle, self, self.first, lambda x, p: self.fit_decoder(x, p, progress=progress))
 
 
 class FittedOracle(OracleWrapper):
-    """An oracle whose answers are read with what was learned from the `first` of them.
+    """Oracle whose answers pass a decoder fitted to the `first` of them.
 
-    `try_ask` returns answers as they are until so many have come. The transcript is read anew as a whole, when its
-    answers are looked at; with what fewer answers teach, where there are no more.
+    `try_ask` returns answers as they are until there are so many. The transcript is decoded as a whole when its answers
+    are read; with a decoder fitted to fewer answers, if there are no more.
     """
 
-    def __init__(self, oracle: Oracle, lens: Lens, first: int, learn: Callable[[Tensor, Tensor], Decoder]) -> None:
+    def __init__(self, oracle: Oracle, lens: Lens, first: int, fit: Callable[[Tensor, Tensor], Decoder]) -> None:
         super().__init__(oracle)
-        affordable(oracle, lens)
-        self._first, self._learn, self._raw, self._view = first, learn, Transcript(), Transcript()
-        self._known: Decoder | None = None
-        self._learned_from, self._light = 0, False
+        require_cost(oracle, lens)
+        self._first, self._fit, self._raw, self._view = first, fit, Transcript(), Transcript()
+        self._fitted: Decoder | None = None
+        self._fitted_on, self._answers_only = 0, False
 
     @property
     def transcript(self) -> Transcript:
         if len(self._view) != len(self._raw):
-            self._view = self._raw.reread(lambda p: self._reader()(p))
+            self._view = self._raw.reread(lambda p: self._decoder()(p))
         return self._view
 
     def try_ask(self, x: Tensor) -> tuple[Tensor, Refused | None]:
         p, refusal = self._oracle.try_ask(x)
         self._raw.record(x[: len(p)], p)
-        return (self._reader()(p) if len(p) and len(self._raw) >= self._first else p), refusal
+        return (self._decoder()(p) if len(p) and len(self._raw) >= self._first else p), refusal
 
     def keep_answers_only(self) -> None:
         self._oracle.keep_answers_only()
-        self._light = True
-        if self._learned_from == self._first:
+        self._answers_only = True
+        if self._fitted_on == self._first:
             self._raw.keep_answers_only()
 
-    def _reader(self) -> Decoder:
+    def _decoder(self) -> Decoder:
         count = min(len(self._raw), self._first)
-        if self._known is None or self._learned_from != count:
+        if self._fitted is None or self._fitted_on != count:
             x, p = self._raw.x[:count], self._raw.p[:count]
             require_probabilities(p, "HardLabels reads them as they are")
-            self._known, self._learned_from = self._learn(x, p), count
-            if self._light and count == self._first:  # until here the inputs were needed
+            self._fitted, self._fitted_on = self._fit(x, p), count
+            if self._answers_only and count == self._first:  # until here the inputs were needed
                 self._raw.keep_answers_only()
-        return self._known
+        return self._fitted
 
 
-def same_classes(p: Tensor, classes: int, whose: str) -> None:
-    """Raise `BadInput` unless the answers `p` (N, K) are of as many classes."""
+def require_classes(p: Tensor, classes: int, whose: str) -> None:
+    """Raise `BadInput` unless the answers `p` (N, K) have as many classes."""
     if p.shape[1] != classes:
         raise BadInput(
             f"answers of {p.shape[1]} classes and {whose} of {classes}", "the same number", "change the lens"
         )
 
 
-def labelled(x: Tensor, labels: Tensor) -> Split:
-    """Inputs `x` (N, C, H, W) in [0, 1] and labels (N,) as a split."""
+def labelled_split(x: Tensor, labels: Tensor) -> Split:
+    """Return inputs `x` (N, C, H, W) in [0, 1] and labels (N,) as a split."""
     return Split.of(x.mul(255).round().to(torch.uint8).numpy(), labels.numpy(), name="asked")
 
 
-def part(pool: Split, count: int, seed: int) -> Split:
-    """`count` rows of the pool, with the labels of its own classes: inputs of another task, for what needs outliers."""
+def random_subset(pool: Split, count: int, seed: int) -> Split:
+    """Draw `count` rows of the pool with their labels: inputs of another task, for defenses that need outliers."""
     rows = np.random.default_rng(seed).permutation(len(pool))[:count]
     return Split.of(pool.images[rows], pool.arrays[1][rows], name=pool.name, part="drawn")
 
 
-def clean(model: nn.Module, x: Tensor) -> Tensor:
-    """The answers (N, K) of a model of one's own."""
+def clean_answers(model: nn.Module, x: Tensor) -> Tensor:
+    """Return the probabilities (N, K) of a model of the attacker."""
     return logits(model, x).float().softmax(-1)

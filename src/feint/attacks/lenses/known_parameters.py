@@ -1,4 +1,4 @@
-"""Undo a defense that changes each class by itself, and whose parameters leaked."""
+"""KnownParameters: the inverse of a defense that maps each probability by itself, for leaked parameters."""
 
 import functools
 import math
@@ -15,42 +15,46 @@ from feint.attacks.lenses.lens import PointwiseLens
 from feint.attacks.probing import require_probabilities
 from feint.errors import BadInput, in_range
 
-EDGE = math.log((1 - 1e-9) / 1e-9)  # probabilities are told apart down to 1e-9
-SCALES = 600  # how many scales of the answer are tried
-OPEN = 7  # beside the largest entry, how many of the next largest may lie on either branch
-AT_ONCE = 32  # rows
+EDGE = math.log((1 - 1e-9) / 1e-9)  # logit of the grid's ends: probabilities are resolved down to 1e-9
+SCALES = 600  # scales of the answer on the grid
+FREE = 7  # entries after the largest that may lie on either branch
+CHUNK = 32  # rows at a time
 
 
 @runtime_checkable
 class Elementwise(Protocol):
-    """A defense that maps each probability by itself and then scales the row to sum to 1."""
+    """Defense that maps each probability by itself and then scales the row to sum to 1."""
 
     def elementwise(self, p: Tensor) -> Tensor:
-        """What becomes of the probabilities `p`, before the row is scaled."""
+        """Return the map of the probabilities `p`, before the row is scaled."""
         ...
 
 
 @dataclass(frozen=True)
 class KnownParameters(PointwiseLens):
-    """The inverse of q = f(p) / Σ f(p), for a map f of single probabilities that is known: `defense`.
+    """The inverse of q = f(p) / Σ f(p), for a known map f of single probabilities.
 
     The model case is the reverse sigmoid (Lee et al., IEEE SPW 2019; not a method of that paper, which describes the
-    defense). The scale S = Σ f(p) is the one unknown: f⁻¹(S·q) must sum to 1. Where f rises throughout, such as a
-    temperature or γ ≥ 1 and βγ ≤ 1, that has one solution, found by bisection, and p is recovered to about 1e-4.
+    defense). The scale S = Σ f(p) is the one unknown: f⁻¹(S·q) must sum to 1. If f rises throughout, such as a
+    temperature or γ ≥ 1 and βγ ≤ 1, there is one solution, found by bisection, and p is recovered to about 1e-4.
 
     The reverse sigmoid with γ < 1 falls near 0 and near 1, and rises between: an entry of q can come from a tiny
     probability or from a larger one. Every choice of branches for the 8 largest entries, the largest also above the
-    upper turn, has its own S, if any; smaller entries, whose branches lie close together, are on the lower branch where
-    that is possible. Of all solutions the likeliest is taken: p ~ Dirichlet(concentration/K, …), divided by the factor
-    by which p ↦ q stretches volume there,
+    upper turning point, has its own S, if any; smaller entries, whose branches lie close together, are on the lower
+    branch if that is possible. Of all solutions the likeliest is taken: p ~ Dirichlet(concentration/K, …), divided by
+    the factor by which p ↦ q stretches volume there,
 
         log w = (concentration/K − 1) Σ log p_i − Σ log |f′(p_i)| − log |Σ q_i/f′(p_i)| + (K − 1) log S
 
-    and of a row that none explains, say after rounding, the one that comes closest. Often several explain a row equally
-    well, and no one could tell: on softmax answers over 10 classes from Gaussian logits of deviation 4, the mean L1
-    distance falls from 1.13 to 0.27 with β 1, γ 0.1, and from 0.64 to 0.09 with β 0.21, γ 0.2 (n = 200).
+    For a row that no solution explains, for example after rounding, the closest one is taken. Often several explain a
+    row equally well. On softmax answers over 10 classes from Gaussian logits of deviation 4, the mean L1 distance falls
+    from 1.13 to 0.27 with β 1, γ 0.1, and from 0.64 to 0.09 with β 0.21, γ 0.2 (n = 200).
 
-    Raises `BadInput` for labels only, and for a map that has other turns.
+    Raises `BadInput` for labels only, and for a map that has other turning points.
+
+    Args:
+        defense: The defense with its parameters.
+        concentration: Concentration of the prior, 0.01 (one-hot) to 1e6 (uniform).
     """
 
     cite: ClassVar[str] = "lee2019defending"
@@ -68,16 +72,23 @@ class KnownParameters(PointwiseLens):
         require_probabilities(p, "HardLabels reads them as they are")
         curve, q = Curve.of(self.defense), p.double().numpy()
         if len(curve.pieces) == 1:
-            found = curve.rising(q)
+            estimate = curve.invert_monotone(q)
         else:
-            chunks = np.array_split(q, math.ceil(len(q) / AT_ONCE))
-            found = np.concatenate([curve.branching(rows, self.concentration) for rows in chunks])
-        return torch.from_numpy(found / found.sum(1, keepdims=True)).to(p.dtype)
+            chunks = np.array_split(q, math.ceil(len(q) / CHUNK))
+            estimate = np.concatenate([curve.invert_branches(rows, self.concentration) for rows in chunks])
+        return torch.from_numpy(estimate / estimate.sum(1, keepdims=True)).to(p.dtype)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """f on a grid of probabilities, with its slope, and the `pieces` between its turns, as slices of the grid."""
+    """The map f on a grid of probabilities.
+
+    Attributes:
+        p: The grid (n,).
+        f: The map's values (n,).
+        slope: The map's slope (n,).
+        pieces: Slices of the grid between the turning points of f.
+    """
 
     p: np.ndarray
     f: np.ndarray
@@ -87,6 +98,17 @@ class Curve:
     @classmethod
     @functools.cache
     def of(cls, defense: Elementwise) -> "Curve":
+        """Return the curve of a defense.
+
+        Args:
+            defense: The defense with its parameters.
+
+        Returns:
+            The curve, which has one piece or three.
+
+        Raises:
+            BadInput: If the map neither rises throughout nor has two turning points, near 0 and 1.
+        """
         p = torch.linspace(-EDGE, EDGE, 16_001, dtype=torch.float64).sigmoid()
         f = defense.elementwise(p).numpy()
         signs = np.sign(np.diff(f))
@@ -97,13 +119,13 @@ class Curve:
         return cls(p.numpy(), f, np.gradient(f, p.numpy()), tuple(slice(a, b + 1) for a, b in pairwise(turns)))
 
     def inverse(self, piece: int, y: np.ndarray, outside: float | None = None) -> np.ndarray:
-        """The probabilities on this piece that f maps to `y`; where there are none, `outside` or the nearest."""
+        """Return the probabilities on this piece that f maps to `y`; beyond the piece, `outside` or the nearest one."""
         f, p = self.f[self.pieces[piece]], self.p[self.pieces[piece]]
         order = 1 if f[-1] >= f[0] else -1
         return np.interp(y, f[::order], p[::order], left=outside, right=outside)
 
-    def rising(self, q: np.ndarray) -> np.ndarray:
-        """The one solution for each row of `q` (N, K)."""
+    def invert_monotone(self, q: np.ndarray) -> np.ndarray:
+        """Return the one solution for each row of `q` (N, K)."""
         high = np.log(self.f.max() / q.max(1, keepdims=True))
         low = high - 60
         for _ in range(80):
@@ -112,8 +134,8 @@ class Curve:
             low, high = np.where(over, low, middle), np.where(over, middle, high)
         return self.inverse(0, np.exp(high) * q)
 
-    def branching(self, q: np.ndarray, concentration: float) -> np.ndarray:
-        """The likeliest solution for each row of `q` (N, K)."""
+    def invert_branches(self, q: np.ndarray, concentration: float) -> np.ndarray:
+        """Return the likeliest solution for each row of `q` (N, K)."""
         q = q.clip(1e-12)
         order = np.argsort(-q, 1)
         q = np.take_along_axis(q, order, 1)
@@ -121,7 +143,7 @@ class Curve:
         scale = first * (np.maximum(last, first) / first) ** np.linspace(0, 1, SCALES)  # (N, SCALES)
         y = scale[..., None] * q[:, None]
         branches = np.stack([self.inverse(piece, y, np.nan) for piece in range(3)], -1)  # (N, SCALES, K, 3)
-        choices = _choices(q.shape[1])  # (C, open)
+        choices = _branch_choices(q.shape[1])  # (C, free)
         free = choices.shape[1]
         rest = np.where(np.isnan(branches[..., 0]), branches[..., 1], branches[..., 0])[..., free:].sum(-1)
         total = rest[..., None] + sum(branches[:, :, i, choices[:, i]] for i in range(free)) - 1  # (N, SCALES, C)
@@ -136,7 +158,7 @@ class Curve:
         at, choice = np.nonzero(total[:-1] * total[1:] <= 0)
         if not len(at):
             near = np.nan_to_num(np.abs(total), nan=np.inf)
-            at, choice = (np.array([it]) for it in divmod(int(near.argmin()), near.shape[1]))
+            at, choice = (np.array([index]) for index in divmod(int(near.argmin()), near.shape[1]))
             low = high = scale[at]
         else:
             low, high = scale[at], scale[at + 1]
@@ -146,26 +168,26 @@ class Curve:
             same = np.sign(self._solution(q, middle, choices[choice]).sum(1) - 1) == signs
             low, high = np.where(same, middle, low), np.where(same, high, middle)
         p = self._solution(q, low, choices[choice])
-        return p[self.weight(p, q, low, concentration).argmax()]
+        return p[self.log_weight(p, q, low, concentration).argmax()]
 
-    def weight(self, p: np.ndarray, q: np.ndarray, scale: np.ndarray, concentration: float) -> np.ndarray:
-        """How likely each of the solutions `p` (M, K) of one row is, log w (M,) up to a constant."""
+    def log_weight(self, p: np.ndarray, q: np.ndarray, scale: np.ndarray, concentration: float) -> np.ndarray:
+        """Return how likely each of the solutions `p` (M, K) of one row is, log w (M,) up to a constant."""
         slope, classes = np.interp(p, self.p, self.slope), p.shape[1]
         slope = np.where(np.abs(slope) < 1e-9, 1e-9, slope)
         stretch = np.log(np.abs(slope)).sum(1) + np.log(np.abs((q / slope).sum(1)) + 1e-12)
         return (concentration / classes - 1) * np.log(p).sum(1) - stretch + (classes - 1) * np.log(scale)
 
     def _solution(self, q: np.ndarray, scale: np.ndarray, choices: np.ndarray) -> np.ndarray:
-        """The rows (M, K) that the scales (M,) and choices of branches (M, open) lead to."""
+        """Return the rows (M, K) that follow from the scales (M,) and choices of branches (M, free)."""
         y, free = scale[:, None] * q, choices.shape[1]
         branches = np.stack([self.inverse(piece, y) for piece in range(3)], -1)
         low = self.f[self.pieces[0]].max()
-        taken = np.concatenate([choices, (y[:, free:] > low).astype(int)], 1)
-        return np.take_along_axis(branches, taken[..., None], -1)[..., 0]
+        branch = np.concatenate([choices, (y[:, free:] > low).astype(int)], 1)
+        return np.take_along_axis(branches, branch[..., None], -1)[..., 0]
 
 
 @functools.cache
-def _choices(classes: int) -> np.ndarray:
-    """Every choice of branches (C, open): 0, 1 or 2 for the largest entry, 0 or 1 for the next ones."""
-    free = min(OPEN, classes - 1)
+def _branch_choices(classes: int) -> np.ndarray:
+    """Return every choice of branches (C, free): 0, 1 or 2 for the largest entry, 0 or 1 for the next ones."""
+    free = min(FREE, classes - 1)
     return np.stack(np.meshgrid(range(3), *[range(2)] * free, indexing="ij"), -1).reshape(-1, free + 1)

@@ -1,4 +1,7 @@
-"""Lenses that read each answer anew, from what a defense cannot take away: its label, its order, its shape."""
+"""Lenses that replace each answer by a function of its label, its ranking or its fitted temperature.
+
+Defenses that preserve the label or the order leave these intact.
+"""
 
 import functools
 import math
@@ -13,12 +16,12 @@ from torch import Tensor
 from feint.attacks.lenses.lens import PointwiseLens
 from feint.errors import BadRecipe, in_range
 
-DRAWN = 4_000_000  # numbers, over which the expected order statistics are averaged: 400,000 rows of 10 classes
+SAMPLED = 4_000_000  # numbers drawn for the expected order statistics: 400,000 rows of 10 classes
 
 
 @dataclass(frozen=True)
 class HardLabels(PointwiseLens):
-    """The label alone, as a one-hot row: what no defense that keeps the label can take away.
+    """The label alone, as a one-hot row, which no label-preserving defense can take away.
 
     The argmax attack on label-preserving defenses (Orekondy et al., ICLR 2020, §5.2).
     """
@@ -35,11 +38,14 @@ class HardLabels(PointwiseLens):
 
 @dataclass(frozen=True)
 class Sharpened(PointwiseLens):
-    """p^(1/temperature), scaled to sum to 1 (the sharpening of Berthelot et al., NeurIPS 2019).
+    """Answers sharpened to p^(1/temperature), scaled to sum to 1 (Berthelot et al., NeurIPS 2019).
 
     Computed on logarithms in float64: answers that differ in their fifth decimal, like those of a defense that makes
-    them nearly uniform, take a temperature of 0.01 or less, and 1/0.01 powers would underflow. A class of probability
-    0 stays 0. Tied classes stay tied. `temperature=1` is the identity, above 1 answers are flattened.
+    them nearly uniform, take a temperature of 0.01 or less, and powers of 1/0.01 would underflow. A class of
+    probability 0 stays 0. Tied classes stay tied.
+
+    Args:
+        temperature: 1e-6 or more; 1 is the identity, and above 1 answers are flattened.
     """
 
     cite: ClassVar[str] = "berthelot2019mixmatch"
@@ -58,14 +64,17 @@ class Sharpened(PointwiseLens):
 
 @dataclass(frozen=True)
 class RankTargets(PointwiseLens):
-    """The expected answer given the order of its classes, and nothing else of it.
+    """The expected answer given the order of its classes.
 
         target of the class of rank r  =  E p_(r),   p ~ Dirichlet(concentration/K, …), p_(1) ≥ p_(2) ≥ … ≥ p_(K)
 
     Against defenses that keep the order and erase the rest, like that of Cheng and Cheng (ICASSP 2023); not a method of
-    that paper. Under a prior that treats all classes alike, it is the mean of the posterior, the best in squared error.
-    A `concentration` of 1 expects a sure victim: 0.66, 0.21, 0.08, … with ten classes, 0.63, 0.21, 0.09, … with a
-    hundred; K is the uniform prior. Classes whose answers are equal share the mean of their ranks' targets.
+    that paper. Under a prior that treats all classes alike, the target is the mean of the posterior, the best in
+    squared error. Classes whose answers are equal share the mean of their ranks' targets.
+
+    Args:
+        concentration: Concentration of the prior, 0.01 (one-hot) to 1e6 (uniform). 1 expects a sure victim: 0.66, 0.21,
+            0.08, … with ten classes, 0.63, 0.21, 0.09, … with a hundred; K is the uniform prior.
     """
 
     cite: ClassVar[str] = "cheng2023apgp"
@@ -88,8 +97,16 @@ class RankTargets(PointwiseLens):
 
 @functools.cache
 def expected_sorted(classes: int, concentration: float) -> Tensor:
-    """The expected entries (classes,), largest first, of a symmetric Dirichlet vector: the mean of many, in float64."""
-    generator, rows = np.random.default_rng(0), max(100, DRAWN // classes)
+    """Return the expected entries, largest first, of a symmetric Dirichlet vector: the mean of many, in float64.
+
+    Args:
+        classes: K, entries of the vector.
+        concentration: Sum of the parameters of the distribution.
+
+    Returns:
+        The expected entries (K,).
+    """
+    generator, rows = np.random.default_rng(0), max(100, SAMPLED // classes)
     total, done = np.zeros(classes), 0
     while done < rows:
         drawn = generator.standard_gamma(concentration / classes, (min(10_000, rows - done), classes))

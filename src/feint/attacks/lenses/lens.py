@@ -1,7 +1,4 @@
-"""Lenses: how attackers who know the defense look at its answers. An oracle in, a clearer oracle out.
-
-A lens says what to send for an input and how to read what comes back; it pays for every query it sends.
-"""
+"""The interface of lenses, through which attackers who know the defense look at its answers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -15,8 +12,13 @@ from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.transcript import Transcript
 
 
-class Suspected(Protocol):
-    """A defense, as far as a lens asks what stands before the model and after it."""
+class DefenseLike(Protocol):
+    """A defense, as far as a lens asks for its steps before and after the model.
+
+    Attributes:
+        inputs: Input defenses, before the model.
+        outputs: Output defenses, after the model.
+    """
 
     @property
     def inputs(self) -> Sequence[Any]: ...
@@ -26,15 +28,17 @@ class Suspected(Protocol):
 
 
 class Lens(ABC):
-    """A lens is a frozen dataclass that defines `__call__`.
+    """Lens, which turns an oracle into a clearer one: a frozen dataclass that defines `__call__`.
+
+    Every query that a lens sends is paid for.
 
     Attributes:
         cite: Key of the paper in docs/references.bib.
-        upper_bound: Whether it holds what no real attacker has.
-        labels_only: Whether it reads the label of an answer and nothing else.
-        rereads: Whether it changes what an answer is taken for; False where it changes who asks, and when.
-        randomised: Whether it asks copies that are altered at random.
-        needs: Fields that are filled with what is known of the defense, each with why a defense may not tell it.
+        upper_bound: Whether the lens holds what no real attacker has.
+        labels_only: Whether the lens reads the label of an answer and nothing else.
+        rereads: Whether the lens changes answers; False if it changes only which account asks, and when.
+        randomised: Whether the lens asks copies that are altered at random.
+        needs: Fields that are filled from the defense, each with the reason why a defense may not provide it.
         cost: Queries for each input.
     """
 
@@ -46,44 +50,49 @@ class Lens(ABC):
     needs: ClassVar[Mapping[str, str]] = {}
     cost: int = 1
 
-    def incompatible(self, defense: Suspected) -> str | None:
-        """Return why this lens cannot be put before the defense; None if it can."""
+    def incompatible(self, defense: DefenseLike) -> str | None:
+        """Return why this lens cannot be used against the defense; None if it can."""
         return None
 
     @abstractmethod
     def __call__(self, oracle: Oracle, *, progress: ProgressCallback = NO_PROGRESS) -> Oracle:
-        """`oracle`, seen through this lens; `progress` is for those that train models of their own.
+        """Return the oracle, seen through this lens.
 
-        Raises `BadInput` where what is left of the budget does not pay for one input.
+        Args:
+            oracle: The oracle behind.
+            progress: Callback for lenses that train models of their own.
+
+        Raises:
+            BadInput: If the rest of the budget does not pay for one input.
         """
 
 
 class PointwiseLens(Lens):
-    """A lens that reads the answers to each input by themselves: it defines `send` and `read`."""
+    """Lens that reads the answers to each input by themselves: it defines `send` and `read`."""
 
     @abstractmethod
     def send(self, x: Tensor) -> Tensor:
-        """What to ask for the inputs `x` (N, …): (N · cost, …), all that belongs to an input side by side."""
+        """Return the queries (N · cost, …) for the inputs `x` (N, …); those of one input are neighbours."""
 
     @abstractmethod
     def read(self, p: Tensor) -> Tensor:
-        """The clearer answers (N, K) that the answers `p` (N · cost, K) to `send(x)` amount to."""
+        """Return the clearer answers (N, K) that follow from the answers `p` (N · cost, K) to `send(x)`."""
 
     def __call__(self, oracle: Oracle, *, progress: ProgressCallback = NO_PROGRESS) -> Oracle:
         return LensedOracle(oracle, self)
 
 
 class LensedOracle(OracleWrapper):
-    """An oracle seen through a pointwise lens: its own transcript of clear answers, the bill of the oracle behind."""
+    """Oracle seen through a pointwise lens, with a transcript of clearer answers and the bill of the oracle behind."""
 
     def __init__(self, oracle: Oracle, lens: PointwiseLens) -> None:
         super().__init__(oracle)
-        affordable(oracle, lens)
-        self._lens, self._clear = lens, Transcript()
+        require_cost(oracle, lens)
+        self._lens, self._transcript = lens, Transcript()
 
     @property
     def transcript(self) -> Transcript:
-        return self._clear
+        return self._transcript
 
     @property
     def left(self) -> int:
@@ -92,17 +101,17 @@ class LensedOracle(OracleWrapper):
     def try_ask(self, x: Tensor) -> tuple[Tensor, Refused | None]:
         p, refusal = self._oracle.try_ask(self._lens.send(x))
         complete = len(p) // self._lens.cost
-        clear = self._lens.read(p[: complete * self._lens.cost]) if complete else p[:0]
-        self._clear.record(x[:complete], clear)
-        return clear, refusal
+        answers = self._lens.read(p[: complete * self._lens.cost]) if complete else p[:0]
+        self._transcript.record(x[:complete], answers)
+        return answers, refusal
 
     def keep_answers_only(self) -> None:
         self._oracle.keep_answers_only()
-        self._clear.keep_answers_only()
+        self._transcript.keep_answers_only()
 
 
-def affordable(oracle: Oracle, lens: Lens) -> None:
-    """Raise `BadInput` where what is left of the budget does not pay for one input through `lens`."""
+def require_cost(oracle: Oracle, lens: Lens) -> None:
+    """Raise `BadInput` if the rest of the budget does not pay for one input through `lens`."""
     if oracle.left < lens.cost:
         raise BadInput(
             f"{oracle.left} queries left and {lens!r}",

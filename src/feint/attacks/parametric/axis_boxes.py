@@ -1,4 +1,4 @@
-"""From boxes of equal answers to the decision tree that they are the leaves of."""
+"""Decision trees built of axis-aligned boxes of equal answers."""
 
 import bisect
 
@@ -10,37 +10,39 @@ from feint.errors import BadRecipe
 from feint.models.networks import Classifier, Network
 
 Nodes = list[tuple[int, float, int, int, Tensor]]  # feature, threshold, left, right, answer
-LAST_BITS = 1e-6  # by which two answers of one leaf may differ, from batch to batch
+LAST_BITS = 1e-6  # most that two answers of one leaf differ by, since last bits vary from batch to batch
 
 
-class Answers:
-    """The different answers so far: one that differs from an earlier one by last bits alone counts as that."""
+class DistinctAnswers:
+    """Distinct answers so far; one that differs from an earlier one by last bits alone counts as that."""
 
     def __init__(self) -> None:
         self._sums: list[float] = []  # rising, each with its answer
         self._rows: list[Tensor] = []
 
     def representatives(self, p: Tensor) -> Tensor:
-        """For each of the answers `p` (N, K) the first one that was equal to it but for its last bits, (N, K)."""
+        """Return, for each of the answers `p` (N, K), the first one that was equal to it but for last bits, (N, K)."""
         weights = torch.arange(1, p.shape[1] + 1, dtype=torch.float64) / p.shape[1]
         sums = (p.double() @ weights).tolist()
-        return torch.stack([self._first(row, at, LAST_BITS * p.shape[1]) for row, at in zip(p, sums, strict=True)])
+        return torch.stack(
+            [self._representative(row, total, LAST_BITS * p.shape[1]) for row, total in zip(p, sums, strict=True)]
+        )
 
-    def _first(self, row: Tensor, at: float, reach: float) -> Tensor:
-        """The earlier answer that equals `row`, whose weighted sum is within `reach`; else `row`, from now on known."""
-        i = bisect.bisect_left(self._sums, at - reach)
-        while i < len(self._sums) and self._sums[i] <= at + reach:
+    def _representative(self, row: Tensor, total: float, radius: float) -> Tensor:
+        """Return an earlier answer that equals `row`, with a weighted sum within `radius`; without one, store `row`."""
+        i = bisect.bisect_left(self._sums, total - radius)
+        while i < len(self._sums) and self._sums[i] <= total + radius:
             if (self._rows[i] - row).abs().max() <= LAST_BITS:
                 return self._rows[i]
             i += 1
-        place = bisect.bisect_left(self._sums, at)
-        self._sums.insert(place, at)
+        place = bisect.bisect_left(self._sums, total)
+        self._sums.insert(place, total)
         self._rows.insert(place, row)
         return row
 
 
 def require_tree(surrogate: Network, epsilon: float) -> None:
-    """Raise `BadRecipe` unless the surrogate is a decision tree and `epsilon` a distance that float32 can tell."""
+    """Raise `BadRecipe` unless the surrogate is a decision tree and `epsilon` a distance that float32 resolves."""
     if surrogate.name != "tree":
         raise BadRecipe(f"the surrogate {surrogate.name!r}", "'tree'", "name it")
     if not 1e-6 <= epsilon <= 0.5:
@@ -48,23 +50,32 @@ def require_tree(surrogate: Network, epsilon: float) -> None:
 
 
 def classifier(surrogate: Network, nodes: Nodes) -> Classifier:
-    """The tree `surrogate` of these nodes, whose thresholds are for inputs in [0, 1]."""
+    """Return the tree `surrogate` made of these nodes, whose thresholds are for inputs in [0, 1]."""
     model = surrogate.build().eval()
     mean, deviation = normalisation(model)
     feature, threshold, left, right, answer = zip(*nodes, strict=True)
     features = torch.tensor(feature)
-    at = (torch.tensor(threshold, dtype=torch.float64) - mean[features]) / deviation[features]
+    normalised = (torch.tensor(threshold, dtype=torch.float64) - mean[features]) / deviation[features]
     p = torch.stack(answer)
     state = {
-        "feature": features, "threshold": at.float(), "left": torch.tensor(left), "right": torch.tensor(right),
+        "feature": features, "threshold": normalised.float(), "left": torch.tensor(left), "right": torch.tensor(right),
         "logits": p.clamp_min(torch.finfo(p.dtype).tiny).log().float(),
     }  # fmt: skip
-    model.load_state_dict({f"body.{name}": it for name, it in state.items()})
+    model.load_state_dict({f"body.{name}": tensor for name, tensor in state.items()})
     return model
 
 
-def snapped(low: Tensor, high: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """The boxes with faces closer than `epsilon` to each other, which are one threshold found twice, made equal."""
+def snap_faces(low: Tensor, high: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """Merge faces closer than `epsilon` to each other, which are one threshold found twice.
+
+    Args:
+        low: Lower corners (n, d) of the boxes.
+        high: Upper corners (n, d) of the boxes.
+        epsilon: Largest distance of faces that are merged, and of faces from 0 and 1 that are moved there.
+
+    Returns:
+        The corners of the boxes with equal faces, lower and upper.
+    """
     low, high = low.clone(), high.clone()
     for i in range(low.shape[1]):
         values, where = torch.cat([low[:, i], high[:, i]]).unique(return_inverse=True)
@@ -76,21 +87,29 @@ def snapped(low: Tensor, high: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     return low, high
 
 
-def tree_of(low: Tensor, high: Tensor, p: Tensor) -> Nodes:
-    """A tree whose leaves are the boxes from `low` to `high` (n, d), with the answers `p` (n, K).
+def build_tree(low: Tensor, high: Tensor, p: Tensor) -> Nodes:
+    """Build a tree whose leaves are boxes.
 
-    The leaves of a tree can be parted by a threshold that cuts none of them, and so can those on either side. Where
-    boxes are missing or contradict each other, the threshold that cuts the fewest parts them, and each of the pieces
-    keeps its answer.
+    The leaves of a tree can be separated by a threshold that cuts none of them, and so can those on either side. Where
+    boxes are missing or contradict each other, the threshold that cuts the fewest separates them, and each of the
+    pieces keeps its answer.
+
+    Args:
+        low: Lower corners (n, d) of the boxes.
+        high: Upper corners (n, d) of the boxes.
+        p: Answers (n, K) in the boxes.
+
+    Returns:
+        The nodes of the tree, the root first; leaves have no children.
     """
     nodes: Nodes = []
-    waiting = [(torch.arange(len(p)), low, high, -1, False)]
-    while waiting:
-        rows, low, high, parent, is_right = waiting.pop(0)
-        here = len(nodes)
+    queue = [(torch.arange(len(p)), low, high, -1, False)]
+    while queue:
+        rows, low, high, parent, is_right = queue.pop(0)
+        node = len(nodes)
         if parent >= 0:
             feature, threshold, left, right, answer = nodes[parent]
-            nodes[parent] = (feature, threshold, *((left, here) if is_right else (here, right)), answer)
+            nodes[parent] = (feature, threshold, *((left, node) if is_right else (node, right)), answer)
         cut = None if (p[rows] == p[rows[0]]).all() else _best_cut(low, high)
         i, t = cut or (0, 0.0)
         nodes.append((i, t, 0, 0, p[rows[0]]))
@@ -103,12 +122,20 @@ def tree_of(low: Tensor, high: Tensor, p: Tensor) -> Nodes:
                 part_low[:, i].clamp_(min=t)
             else:
                 part_high[:, i].clamp_(max=t)
-            waiting.append((rows[inside], part_low, part_high, here, is_right))
+            queue.append((rows[inside], part_low, part_high, node, is_right))
     return nodes
 
 
 def _best_cut(low: Tensor, high: Tensor) -> tuple[int, float] | None:
-    """The feature and threshold that cuts the fewest boxes, and of these the most even one; None where all overlap."""
+    """Return the feature and threshold that cuts the fewest boxes, and of these the most even one.
+
+    Args:
+        low: Lower corners (n, d) of the boxes.
+        high: Upper corners (n, d) of the boxes.
+
+    Returns:
+        The feature and its threshold, or None if all boxes overlap.
+    """
     inside = (high < high.amax(0)) & (high > low.amin(0))
     box, feature = inside.nonzero(as_tuple=True)
     if not len(box):

@@ -1,4 +1,4 @@
-"""Equation solving: the answers of a linear model are equations in its parameters."""
+"""Equation solving: the parameters of a linear model from a linear system."""
 
 from dataclasses import dataclass
 from math import prod
@@ -16,27 +16,33 @@ from feint.models.networks import Classifier, Network
 from feint.oracle import Oracle, concatenate
 from feint.progress import NO_PROGRESS, ProgressCallback
 
-SCALES = 1.0, 1 / 8, 1 / 64  # of the inputs, the next one where answers saturate
-TINY = torch.finfo(torch.float32).tiny  # below it, a probability has lost digits
+SCALES = 1.0, 1 / 8, 1 / 64  # of the inputs: the next one is used if answers saturate
+TINY = torch.finfo(torch.float32).tiny  # a probability below it has lost digits
 
 
 @dataclass(frozen=True)
 class EquationSolving(Attack):
     """Equation solving for binary and softmax regression (Tramèr et al., USENIX Security 2016, §4.1).
 
-    For d features, log p_k − mean_j log p_j = (w_k − w̄)·x + b_k − b̄ is linear in the parameters, which d + 1 answers
-    therefore determine up to a shift that all classes share and no answer shows: the `surrogate`, of the network
-    `linear`, has those whose mean over the classes is zero. No pool and no training.
+    For d features,
 
-    The paper asks random inputs. Here they are a `WeighingDesign`: the answers are float32, and what they
-    are rounded by is averaged over half of the features in every query. All of the budget is asked, in blocks of
-    d + 1 with other inputs each, and the equations are solved by least squares: more of them help against rounding and
-    noise. Refused below d + 1, it takes the solution of the least norm.
+        log p_k − mean_j log p_j = (w_k − w̄)·x + b_k − b̄
 
-    Answers of zero have no logarithm. They come from saturation, so the inputs are scaled down and asked anew, where
-    the budget still pays for d + 1; else, or where that does not help (top-k), half of the smallest probability above
-    zero that was answered stands for them, and the parameters are approximate. Raises `BadInput` for a budget
-    below d + 1, and for answers that are labels only.
+    is linear in the parameters. Therefore d + 1 answers determine them up to a shift that all classes share and no
+    answer shows: the surrogate has those whose mean over the classes is zero. No pool and no training.
+
+    The paper asks random inputs. Here they are a `WeighingDesign`: the answers are float32, and their rounding is
+    averaged over half of the features in every query. All of the budget is asked, in blocks of d + 1 with other inputs
+    each, and the equations are solved by least squares: more of them help against rounding and noise. Refused below d +
+    1, the attack takes the solution of the least norm.
+
+    Answers of zero have no logarithm. They come from saturation, so the inputs are scaled down and asked anew if the
+    budget still pays for d + 1. Otherwise, or if that does not help (top-k), half of the smallest positive probability
+    in the answers stands for them, and the parameters are approximate. Raises `BadInput` for a budget below d + 1, and
+    for answers that are labels only.
+
+    Args:
+        surrogate: The network `linear`.
     """
 
     cite: ClassVar[str] = "tramer2016stealing"
@@ -56,31 +62,40 @@ class EquationSolving(Attack):
     def _answers(
         self, oracle: Oracle, features: int, generator: torch.Generator, progress: ProgressCallback
     ) -> tuple[WeighingDesign, Tensor]:
-        """The design that was asked last, and its answers (n, K)."""
-        got: list[tuple[WeighingDesign, Tensor]] = []
+        """Return the design that was asked last, and its answers (n, K)."""
+        answered: list[tuple[WeighingDesign, Tensor]] = []
         for scale in SCALES:
             design = WeighingDesign.draw(features, oracle.left, scale, generator)
             p, refusal = self._ask(oracle, design, progress, last=scale == SCALES[-1])
-            got += [(design, p)] if len(p) else []
-            if refusal is not None and not got:
+            answered += [(design, p)] if len(p) else []
+            if refusal is not None and not answered:
                 raise refusal
             if refusal is not None or not oracle.left or (p >= TINY).all():
                 break
-        return got[-1]
+        return answered[-1]
 
     def _ask(
         self, oracle: Oracle, design: WeighingDesign, progress: ProgressCallback, *, last: bool
     ) -> tuple[Tensor, Refused | None]:
-        """The answers to the design, as far as they come: until a refusal, or until one saturates that can be asked
-        anew with smaller inputs."""
+        """Ask the inputs of a design until a refusal, or until saturated answers call for smaller inputs.
+
+        Args:
+            oracle: The victim behind its budget.
+            design: The inputs.
+            progress: Callback for each batch.
+            last: Whether no smaller inputs follow.
+
+        Returns:
+            The answers (n, K), and the refusal if there was one.
+        """
         answers: list[Tensor] = []
         least, total = len(design.g) + 1, design.count
         for x in design.inputs(BATCH):
             p, refusal = oracle.try_ask(x.view(-1, *self.surrogate.shape))
             answers.append(p)
             progress.step(f"asking (the least is {least:,})", sum(map(len, answers)), total)
-            anew = not last and oracle.left >= least and len(p) and (p < TINY).any()
-            if refusal is not None or anew:
+            rescale = not last and oracle.left >= least and len(p) and (p < TINY).any()
+            if refusal is not None or rescale:
                 break
         else:
             refusal = None
@@ -88,7 +103,14 @@ class EquationSolving(Attack):
 
 
 def log_ratios(p: Tensor) -> Tensor:
-    """log p_k − mean_j log p_j in float64, for answers `p` (N, K); zeros count as half of the least probability."""
+    """Return the log ratios log p_k − mean_j log p_j in float64.
+
+    Args:
+        p: Answers (N, K); zeros count as half of the least positive probability.
+
+    Returns:
+        The log ratios (N, K).
+    """
     p = p.double()
     floor = p[p > 0].min() / 2
     logs = p.clamp_min(floor).log()

@@ -1,4 +1,4 @@
-"""The parameters of a linear classifier as they act on inputs in [0, 1], for attacks that compute them."""
+"""Parameters of linear classifiers as they act on inputs in [0, 1]."""
 
 import torch
 from torch import Tensor
@@ -14,27 +14,42 @@ def require_linear(surrogate: Network) -> None:
 
 
 def classifier(surrogate: Network, weight: Tensor, bias: Tensor) -> Classifier:
-    """The linear `surrogate` whose logits are `weight` (K, d) · x + `bias` (K,), for flattened inputs x in [0, 1].
+    """Build a linear classifier with given parameters.
 
-    A classifier normalises what it sees, (x − mean) / deviation, so its own parameters are other numbers.
+    A classifier normalises its inputs, (x − mean) / deviation, so its stored parameters are other numbers.
+
+    Args:
+        surrogate: The network `linear`.
+        weight: Weights (K, d) of flattened inputs in [0, 1].
+        bias: Biases (K,).
+
+    Returns:
+        The classifier whose logits are `weight` · x + `bias`.
     """
     model = surrogate.build().eval()
     mean, deviation = normalisation(model)
-    own = {"body.1.weight": weight * deviation, "body.1.bias": bias + weight @ mean}
-    model.load_state_dict({name: it.float() for name, it in own.items()})
+    state = {"body.1.weight": weight * deviation, "body.1.bias": bias + weight @ mean}
+    model.load_state_dict({name: tensor.float() for name, tensor in state.items()})
     return model
 
 
 def parameters(model: Classifier) -> tuple[Tensor, Tensor]:
-    """`weight` (K, d) and `bias` (K,) in float64, as they act on inputs in [0, 1]; what `classifier` was given."""
+    """Return the parameters of a linear classifier as they act on inputs in [0, 1]: the inverse of `classifier`.
+
+    Args:
+        model: A classifier of the network `linear`.
+
+    Returns:
+        `weight` (K, d) and `bias` (K,) in float64.
+    """
     require_linear(model.network)
     mean, deviation = normalisation(model)
-    state = {name: it.double().cpu() for name, it in model.state_dict().items()}
+    state = {name: tensor.double().cpu() for name, tensor in model.state_dict().items()}
     weight = state["body.1.weight"] / deviation
     return weight, state["body.1.bias"] - weight @ mean
 
 
 def normalisation(model: Classifier) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each input feature, (d,) float64."""
-    whole = torch.zeros(model.network.shape, dtype=torch.float64)
-    return (model.mean.cpu() + whole).flatten(), (model.deviation.cpu() + whole).flatten()
+    """Return mean and deviation of each input feature, both (d,) float64."""
+    zeros = torch.zeros(model.network.shape, dtype=torch.float64)
+    return (model.mean.cpu() + zeros).flatten(), (model.deviation.cpu() + zeros).flatten()

@@ -1,4 +1,4 @@
-"""Retraining: fit a model of the victim's own form to its answers, to the last digit."""
+"""Retraining: a model of the victim's own form, fitted to its answers to the last digit."""
 
 from dataclasses import dataclass
 from math import prod
@@ -17,16 +17,24 @@ from feint.progress import NO_PROGRESS, ProgressCallback
 
 @dataclass(frozen=True)
 class Retraining(Attack):
-    """Equations without a closed solution, solved by making a loss small (Tramèr et al., USENIX Security 2016, §4.1.3).
+    """Equations without a closed solution, solved by minimising a loss (Tramèr et al., USENIX Security 2016, §4.1.3).
 
-    Asks uniformly random inputs, as many as the budget pays for, and minimises the mean of KL(answer ‖ surrogate) +
-    `decay` · ‖θ‖² / 2 over all of them at once, in float64, by at most `iterations` steps of L-BFGS. The paper's budget
-    is α times the number of parameters, α from 1/2 to 5; that is left to the budget here. The paper's optimiser, a
-    batch one, is not named.
+    The attack asks uniformly random inputs, as many as the budget pays for. It minimises, over all of them at once and
+    in float64,
+
+        mean KL(answer ‖ surrogate) + decay · ‖θ‖² / 2
+
+    by at most `iterations` steps of L-BFGS. The paper's budget is α times the number of parameters, α from 1/2 to 5;
+    that is left to the budget here. The paper's optimiser, a batch one, is not named.
 
     It is how one-vs-rest models are stolen (`one_vs_rest`): once normalised, p_k = σ(z_k) / Σσ(z_j) shows no single
     σ(z_k), so nothing is linear; K(d + 1) unknowns take (d + 1) · K / (K − 1) answers of K − 1 free numbers. A small
     perceptron (`mlp20`) is found up to its symmetries, or up to a local minimum. The seed draws inputs and the start.
+
+    Args:
+        surrogate: Architecture of the victim, with weights.
+        iterations: Most steps of the optimiser.
+        decay: Weight of the squared norm of the parameters θ, 0 or more.
     """
 
     cite: ClassVar[str] = "tramer2016stealing"
@@ -50,10 +58,10 @@ class Retraining(Attack):
             total,
             progress,
         )
-        return self._fitted(oracle.transcript.x, oracle.transcript.p, seed, progress)
+        return self._fit(oracle.transcript.x, oracle.transcript.p, seed, progress)
 
-    def _fitted(self, x: Tensor, p: Tensor, seed: int, progress: ProgressCallback) -> Classifier:
-        """The surrogate that minimises the loss on inputs `x` (N, …) and answers `p` (N, K)."""
+    def _fit(self, x: Tensor, p: Tensor, seed: int, progress: ProgressCallback) -> Classifier:
+        """Return the surrogate that minimises the loss on inputs `x` (N, …) and answers `p` (N, K)."""
         model = self.surrogate.build(seed).double().train()
         weights = list(model.parameters())
         if not weights:
@@ -61,7 +69,7 @@ class Retraining(Attack):
                 f"the surrogate {self.surrogate.name!r}", "a network with weights", "PathFinding makes trees"
             )
         x, p = x.double(), p.double()
-        entropy = torch.special.entr(p).sum(-1).mean()  # taken off, so that the end of the descent is not rounded away
+        entropy = torch.special.entr(p).sum(-1).mean()  # subtracted, so that the end of the descent is not rounded away
         optimizer = torch.optim.LBFGS(
             weights, max_iter=self.iterations, history_size=50, line_search_fn="strong_wolfe",
             tolerance_grad=1e-13, tolerance_change=1e-16,
@@ -73,7 +81,7 @@ class Retraining(Attack):
             optimizer.zero_grad()
             value = -(p * model(x).log_softmax(-1)).sum(-1).mean() - entropy
             if self.decay:
-                value = value + self.decay / 2 * torch.stack([it.square().sum() for it in weights]).sum()
+                value = value + self.decay / 2 * torch.stack([weight.square().sum() for weight in weights]).sum()
             value.backward()
             progress.step("fitting", step := min(step + 1, self.iterations), self.iterations)
             return value

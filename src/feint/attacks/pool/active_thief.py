@@ -1,4 +1,4 @@
-"""ActiveThief: ask a few inputs, and let the surrogate choose which of the pool to ask next."""
+"""ActiveThief: active learning, in which the surrogate selects the inputs of a pool to ask next."""
 
 import math
 from dataclasses import dataclass
@@ -24,14 +24,22 @@ from feint.progress import NO_PROGRESS, ProgressCallback
 class ActiveThief(Attack):
     """ActiveThief (Pal et al., AAAI 2020): pool-based active learning with the victim as the annotator.
 
-    Asks a random share `first` of the budget, trains `surrogate` on the answers, and in each of `rounds` more rounds
-    asks as many inputs of `pool` as its share of the rest, which `selection` chooses by what the surrogate says of
-    them; each surrogate is trained anew, on all answers so far, by their cross-entropy. `selection` is `Uncertainty()`,
-    `KCentre()`, `DFAL()` or `DFALThenKCentre()`.
+    The attack asks a random share `first` of the budget and trains a surrogate on the answers. In each of `rounds` more
+    rounds, `selection` chooses the next inputs by the surrogate's probabilities, and a new surrogate is trained on all
+    answers so far with their cross-entropy. The rounds share the rest of the budget equally.
 
-    Selection looks at `among` inputs of the pool in each round, drawn from those not yet asked (at least as many as it
-    must choose): a pass over a million images would cost more than the training. The paper has 10 rounds after 10 %
-    at first, and holds a fifth of the answers out to end the training, which `Training(holdout=0.2)` does here.
+    The paper has 10 rounds after 10 % at first. It holds a fifth of the answers out to end the training, which
+    `Training(holdout=0.2)` does here.
+
+    Args:
+        pool: Inputs of the attacker.
+        surrogate: Architecture of the surrogate.
+        training: Recipe of the surrogate's training.
+        selection: `Uncertainty()`, `KCentre()`, `DFAL()` or `DFALThenKCentre()`.
+        first: Share of the budget in the first round, between 0 and 1.
+        rounds: Number of rounds after the first.
+        among: Number of unasked inputs among which a round selects, or as many as it must choose, if those are more. A
+            pass over a million images would cost more than the training.
     """
 
     cite: ClassVar[str] = "pal2020activethief"
@@ -51,14 +59,14 @@ class ActiveThief(Attack):
         check(oracle, self.pool, self.surrogate)
         order = draw_rows(self.pool, len(self.pool), seed)
         count = max(1, round(oracle.left * self.first))
-        waiting, rest = _Waiting(order[count:]), oracle.left - count
+        unasked, rest = _UnaskedRows(order[count:]), oracle.left - count
 
-        def proposed(surrogate: Classifier, left: int) -> Tensor:
+        def propose(surrogate: Classifier, left: int) -> Tensor:
             count = min(left, math.ceil(rest / self.rounds))
-            seen = waiting.rows[: max(self.among, count)]
-            asked, p = logits(surrogate, oracle.transcript.x), logits_of_rows(surrogate, self.pool, seen)
-            candidates = Candidates(surrogate, p.softmax(-1), asked.softmax(-1), lambda it: self.pool.inputs(seen[it]))
-            return self.pool.inputs(waiting.take(self.selection.choose(count, candidates), len(seen)))
+            rows = unasked.rows[: max(self.among, count)]
+            asked, p = logits(surrogate, oracle.transcript.x), logits_of_rows(surrogate, self.pool, rows)
+            candidates = Candidates(surrogate, p.softmax(-1), asked.softmax(-1), lambda i: self.pool.inputs(rows[i]))
+            return self.pool.inputs(unasked.take(self.selection.choose(count, candidates), len(rows)))
 
         first = self.pool.inputs(order[:count])
         return train_in_rounds(
@@ -66,21 +74,21 @@ class ActiveThief(Attack):
             first,
             network=self.surrogate,
             training=self.training,
-            propose=proposed,
+            propose=propose,
             seed=seed,
             progress=progress,
         )
 
 
-class _Waiting:
-    """The rows that were not yet asked, in the order in which they are looked at."""
+class _UnaskedRows:
+    """Rows of the pool that were not yet asked, in the order in which they are considered."""
 
     def __init__(self, rows: Tensor) -> None:
         self.rows = rows
 
-    def take(self, places: Tensor, seen: int) -> Tensor:
-        """The rows at these of the first `seen` places, which are gone then; the other ones seen go to the end."""
-        taken, others = self.rows[places], torch.ones(seen, dtype=torch.bool)
-        others[places] = False
-        self.rows = torch.cat([self.rows[seen:], self.rows[:seen][others]])
-        return taken
+    def take(self, chosen: Tensor, considered: int) -> Tensor:
+        """Remove and return the `chosen` of the first `considered` rows; the other considered ones go to the end."""
+        rows, others = self.rows[chosen], torch.ones(considered, dtype=torch.bool)
+        others[chosen] = False
+        self.rows = torch.cat([self.rows[considered:], self.rows[:considered][others]])
+        return rows

@@ -1,4 +1,4 @@
-"""The evasive attacker: he asks what looks ordinary, and hides it among natural queries."""
+"""Evasive: queries that look ordinary, mixed with natural ones."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -20,17 +20,27 @@ from feint.progress import NO_PROGRESS, ProgressCallback
 
 @dataclass(frozen=True)
 class Evasive(Attack):
-    """Pool inputs that the attacker's own surrogate finds ordinary, mixed with natural queries: against detectors that
-    look for queries of low energy or confidence (Liu et al., NeurIPS 2020). Not a method of that paper.
+    """Pool inputs that look ordinary to the attacker's surrogate, mixed with natural queries.
 
-    The first round asks as many inputs of `natural`, which are like those of honest clients, as a round has, so that
-    there is a surrogate to ask. In each of `rounds` rounds after that, a `share` of the queries is of `natural` again,
-    and the rest is what looks most ordinary among unasked inputs of `pool`, drawn at random, `among` times as many as
-    are needed: by the worse of their two ranks, by energy log Σ exp z_k and by the largest probability, of the
-    surrogate's logits z. Both kinds are shuffled, and the surrogate is trained anew on all answers after each round.
-    Without `natural` inputs the first round is of random ones of `pool`, and nothing hides the others. Raises
-    `BadInput` where `natural` has fewer inputs than that takes: one that is asked twice counts once for a detector,
-    and teaches nothing.
+    It evades detectors that look for queries of low energy or confidence (Liu et al., NeurIPS 2020); not a method of
+    that paper. The first round asks `natural` inputs only, so that there is a surrogate. In each of `rounds` rounds
+    after that, a `share` of the queries is `natural` again. The rest are the most ordinary of unasked inputs of `pool`,
+    drawn at random, `among` times as many as needed. They are ranked by the worse of two ranks: by energy log Σ exp z_k
+    and by the largest probability, of the surrogate's logits z. Both kinds are shuffled, and the surrogate is trained
+    anew on all answers after each round.
+
+    Without `natural` the first round asks random inputs of `pool`, and all later queries are ordinary ones of `pool`.
+    Raises `BadInput` if `natural` has too few inputs: one that is asked twice counts once for a detector, and teaches
+    nothing.
+
+    Args:
+        pool: Inputs of the attacker.
+        surrogate: Architecture of the surrogate.
+        training: Recipe of the surrogate's training.
+        natural: Inputs like those of honest clients, or None.
+        share: Share of natural queries in a round, at least 0 and below 1.
+        rounds: Number of rounds after the first.
+        among: Candidates for each query on the pool.
     """
 
     cite: ClassVar[str] = "liu2020energy"
@@ -50,19 +60,19 @@ class Evasive(Attack):
         check(oracle, self.pool, self.surrogate)
         size = -(-oracle.left // (self.rounds + 1))
         self._check_natural(oracle.left, size)
-        odd = draw_rows(self.pool, len(self.pool), seed)
-        ordinary = odd[:0] if self.natural is None else draw_rows(self.natural, len(self.natural), seed + 1)
-        deck = _Deck(self, ordinary, odd, torch.Generator().manual_seed(seed))
+        rows = draw_rows(self.pool, len(self.pool), seed)
+        natural = rows[:0] if self.natural is None else draw_rows(self.natural, len(self.natural), seed + 1)
+        unasked = _Pool(self, natural, rows, torch.Generator().manual_seed(seed))
 
-        def proposed(surrogate: Classifier, left: int) -> Tensor:
-            return deck.deal(surrogate, min(size, left))
+        def propose(surrogate: Classifier, left: int) -> Tensor:
+            return unasked.draw(surrogate, min(size, left))
 
         return train_in_rounds(
             oracle,
-            deck.first(size),
+            unasked.draw_first(size),
             network=self.surrogate,
             training=self.training,
-            propose=proposed,
+            propose=propose,
             seed=seed,
             progress=progress,
         )
@@ -77,31 +87,31 @@ class Evasive(Attack):
             )
 
 
-class _Deck:
-    """What was not asked yet: natural rows, and rows of the pool."""
+class _Pool:
+    """Rows that were not yet asked, of the natural inputs and of the pool."""
 
-    def __init__(self, attack: Evasive, natural: Tensor, odd: Tensor, generator: torch.Generator) -> None:
-        self._attack, self._natural, self._odd, self._generator = attack, natural, odd, generator
+    def __init__(self, attack: Evasive, natural: Tensor, rows: Tensor, generator: torch.Generator) -> None:
+        self._attack, self._natural, self._rows, self._generator = attack, natural, rows, generator
 
-    def first(self, count: int) -> Tensor:
-        """The inputs of the first round: natural ones, where there are any."""
+    def draw_first(self, count: int) -> Tensor:
+        """Return the inputs of the first round: natural ones if there are any."""
         if self._attack.natural is not None:
-            return self._ordinary(count)
-        taken, self._odd = self._odd[:count], self._odd[count:]
+            return self._draw_natural(count)
+        taken, self._rows = self._rows[:count], self._rows[count:]
         return self._attack.pool.inputs(taken)
 
-    def deal(self, surrogate: Classifier, count: int) -> Tensor:
-        """The inputs of a round of `count` queries."""
-        natural = self._ordinary(round(count * self._attack.share))
-        wanted = count - len(natural)
-        seen, rest = self._odd[: wanted * self._attack.among], self._odd[wanted * self._attack.among :]
-        order = ordinariness(logits_of_rows(surrogate, self._attack.pool, seen)).argsort(stable=True)
-        self._odd = torch.cat([rest, seen[order[wanted:]]])  # what was seen waits behind the rest
-        x = torch.cat([natural, self._attack.pool.inputs(seen[order[:wanted]])])
+    def draw(self, surrogate: Classifier, count: int) -> Tensor:
+        """Return the inputs of a round of `count` queries."""
+        natural = self._draw_natural(round(count * self._attack.share))
+        needed = count - len(natural)
+        rows, rest = self._rows[: needed * self._attack.among], self._rows[needed * self._attack.among :]
+        order = ordinariness(logits_of_rows(surrogate, self._attack.pool, rows)).argsort(stable=True)
+        self._rows = torch.cat([rest, rows[order[needed:]]])  # the ones not chosen come up again after the rest
+        x = torch.cat([natural, self._attack.pool.inputs(rows[order[:needed]])])
         return x[torch.randperm(len(x), generator=self._generator)]
 
-    def _ordinary(self, count: int) -> Tensor:
-        """Natural inputs: `count` of them, where there are any at all."""
+    def _draw_natural(self, count: int) -> Tensor:
+        """Return `count` natural inputs; none without a set of natural ones."""
         if self._attack.natural is None:
             return self._attack.pool.inputs(slice(0, 0))
         taken, self._natural = self._natural[:count], self._natural[count:]
@@ -109,7 +119,13 @@ class _Deck:
 
 
 def ordinariness(z: Tensor) -> Tensor:
-    """The place (n,) of each row of logits `z` (n, K), 0 the most ordinary: the worse of its ranks by energy and by the
-    largest probability."""
+    """Rank inputs by how ordinary they look to the surrogate, 0 the most ordinary.
+
+    Args:
+        z: Logits (n, K).
+
+    Returns:
+        The worse (n,) of the ranks by energy log Σ exp z_k and by the largest probability.
+    """
     scores = z.logsumexp(-1), z.softmax(-1).amax(-1)
-    return torch.maximum(*(it.argsort(descending=True, stable=True).argsort() for it in scores))
+    return torch.maximum(*(score.argsort(descending=True, stable=True).argsort() for score in scores))

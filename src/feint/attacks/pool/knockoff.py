@@ -1,4 +1,4 @@
-"""KnockoffNets: label images of one's own with the victim, and train on the answers."""
+"""KnockoffNets: random inputs of a pool, and a surrogate trained on the answers."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,8 +16,13 @@ from feint.progress import NO_PROGRESS, ProgressCallback
 class KnockoffNets(Attack):
     """KnockoffNets with the random policy (Orekondy et al., CVPR 2019).
 
-    Draws as many inputs from `pool` as the budget pays for, asks each of them once, and trains `surrogate` with the
+    The attack asks as many random inputs of `pool` as the budget pays for, each once. It trains the surrogate with the
     cross-entropy to the answers as they are: on probabilities, or on one-hot rows through `HardLabels`.
+
+    Args:
+        pool: Inputs of the attacker.
+        surrogate: Architecture of the surrogate.
+        training: Recipe of the surrogate's training.
     """
 
     cite: ClassVar[str] = "orekondy2019knockoff"

@@ -1,4 +1,4 @@
-"""KnockoffNets adaptive: learn while asking which classes of the pool teach most, and ask more of those."""
+"""KnockoffNets adaptive: a bandit that asks more of those classes of the pool whose answers teach most."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -23,21 +23,31 @@ from feint.progress import NO_PROGRESS, ProgressCallback
 class KnockoffNetsAdaptive(Attack):
     """KnockoffNets with the adaptive policy (Orekondy et al., CVPR 2019).
 
-    The classes of `pool` are the arms of a gradient bandit, whose policy has two levels where `hierarchy` names the
-    group of each class. The reward of an answer y is the mean of three, each rescaled to [0, 1]:
+    The classes of `pool` are the arms of a gradient bandit, whose policy has two levels if `hierarchy` names the group
+    of each class. The reward of an answer y is the mean of three terms, each rescaled to [0, 1]:
 
     - certainty: y₍₁₎ − y₍₂₎, the largest probability less the second;
     - diversity: Σ_k max(0, y_k − ȳ_k), ȳ the mean of the last 100 answers;
     - loss: the cross-entropy −Σ_k y_k log f(x)_k of an online surrogate f before it learns from y.
 
     The paper asks one query at a time, and so do its ports, at 23 times the cost of random ones. Here `round` inputs
-    are drawn, asked and rewarded at once, from the policy as it was; f is a second network of the surrogate's kind,
+    are drawn, asked and rewarded at once, from the policy before them; f is a second network of the surrogate's kind,
     which takes one step of SGD on each round, so that all of it costs one epoch. A step of the policy shrinks with how
-    often an arm was drawn, N^−decay. The paper's decay of 1 hardly leaves the uniform policy in 5,000 queries: of
+    often an arm was drawn, N^−decay. The paper's decay of 1 hardly leaves the uniform policy in 5,000 queries. Of
     CIFAR-100, a quarter of it useful against a CIFAR-10 victim, 30 % of the queries went there with one seed, and 44 %
-    with 0.5, the mean of three.
-    The paper does not say how rewards are rescaled: here by the least and the largest so far. Raises `BadInput` where
-    the hierarchy lacks a class of the pool.
+    with 0.5, the mean of three. The paper leaves open how rewards are rescaled: here by the least and the largest so
+    far.
+
+    Raises `BadInput` if the hierarchy lacks a class of the pool.
+
+    Args:
+        pool: Inputs of the attacker, with the labels of their classes.
+        surrogate: Architecture of the surrogate.
+        training: Recipe of the surrogate's training.
+        hierarchy: Group of each class, counted from 0, or None for one level.
+        decay: Exponent of the step size N^−decay, 0 or more.
+        round: Queries in a round, 2 or more.
+        learning_rate: Learning rate of the online surrogate.
     """
 
     cite: ClassVar[str] = "orekondy2019knockoff"
@@ -62,7 +72,7 @@ class KnockoffNetsAdaptive(Attack):
             rows, arms = bandit.draw(min(self.round, oracle.left))
             x = self.pool.inputs(rows)
             p, refusal = oracle.try_ask(x)
-            if len(p) == self.round:  # the rest of an incomplete round has nothing to be drawn for
+            if len(p) == self.round:  # an incomplete round is the last one: nothing is drawn after it
                 bandit.learn(arms, rewards(x, p))
             progress.step("asking", len(oracle.transcript), total)
         if refusal is not None and not len(oracle.transcript):
@@ -71,7 +81,11 @@ class KnockoffNetsAdaptive(Attack):
         return learn(self.surrogate, transcript.x, transcript.p, self.training, seed=seed, progress=progress)
 
     def groups(self) -> Tensor:
-        """The group of each class of the pool."""
+        """Return the group (classes,) of each class of the pool.
+
+        Raises:
+            BadInput: If the hierarchy lacks a class of the pool.
+        """
         classes = int(self.pool.labels.max()) + 1
         if self.hierarchy is None:
             return torch.arange(classes)
@@ -85,7 +99,7 @@ class KnockoffNetsAdaptive(Attack):
 
 
 class Rewards:
-    """What answers were worth: it remembers those before, and learns from each round."""
+    """Rewards of answers, with the running mean of the answers and an online surrogate."""
 
     def __init__(self, attack: KnockoffNetsAdaptive, seed: int) -> None:
         self._model = attack.surrogate.build(seed).train()
@@ -94,21 +108,21 @@ class Rewards:
         self._least, self._largest = torch.full((3,), torch.inf), torch.full((3,), -torch.inf)
 
     def __call__(self, x: Tensor, p: Tensor) -> Tensor:
-        """The rewards (n,) of the answers `p` (n, K), n ≥ 2, to the inputs `x` (n, …)."""
+        """Return the rewards (n,) of the answers `p` (n, K), n ≥ 2, to the inputs `x` (n, …), and learn from them."""
         first, second = p.topk(2, dim=-1).values.unbind(-1)
-        each = torch.stack([first - second, self.diversity(p), self._learn(x, p)], 1)
-        self._least = torch.minimum(self._least, each.amin(0))
-        self._largest = torch.maximum(self._largest, each.amax(0))
-        spread = (self._largest - self._least).clamp_min(torch.finfo(each.dtype).tiny)
-        return ((each - self._least) / spread).mean(1)
+        terms = torch.stack([first - second, self.diversity(p), self._learn(x, p)], 1)
+        self._least = torch.minimum(self._least, terms.amin(0))
+        self._largest = torch.maximum(self._largest, terms.amax(0))
+        spread = (self._largest - self._least).clamp_min(torch.finfo(terms.dtype).tiny)
+        return ((terms - self._least) / spread).mean(1)
 
     def diversity(self, p: Tensor) -> Tensor:
-        """Σ_k max(0, p_k − ȳ_k) (n,), ȳ the mean of the last 100 answers up to each."""
-        found = []
+        """Return Σ_k max(0, p_k − ȳ_k) (n,), where ȳ is the mean of the last 100 answers up to each."""
+        gains = []
         for row in p:
             self._answers.append(row)
-            found.append((row - torch.stack(list(self._answers)).mean(0)).clamp_min(0).sum())
-        return torch.stack(found)
+            gains.append((row - torch.stack(list(self._answers)).mean(0)).clamp_min(0).sum())
+        return torch.stack(gains)
 
     def _learn(self, x: Tensor, p: Tensor) -> Tensor:
         losses = F.cross_entropy(self._model(x), p, reduction="none")

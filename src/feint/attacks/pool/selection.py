@@ -1,4 +1,4 @@
-"""Which inputs of a pool an attacker asks next, by what his surrogate says of them."""
+"""Selections of active learning: the inputs of a pool to ask next, by the surrogate's probabilities."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -15,8 +15,14 @@ from feint.models.perturbation import DeepFool, StepState, margin_gradient, marg
 
 @dataclass(frozen=True)
 class Candidates:
-    """What can be chosen from: the surrogate's probabilities `p` (N, K) of N inputs, those of the inputs asked so far,
-    `asked` (M, K), and `inputs`, which decodes rows of the N."""
+    """Inputs to select from.
+
+    Attributes:
+        surrogate: The surrogate so far.
+        p: Its probabilities (N, K) of the N candidates.
+        asked: Its probabilities (M, K) of the inputs asked so far.
+        inputs: Decodes rows (n,) of the candidates to inputs (n, …).
+    """
 
     surrogate: Classifier
     p: Tensor
@@ -25,13 +31,13 @@ class Candidates:
 
 
 class Selection(ABC):
-    """A recipe of a choice."""
+    """Selection of candidates: a frozen dataclass that defines `choose`."""
 
     cite: ClassVar[str]
 
     @abstractmethod
     def choose(self, count: int, among: Candidates) -> Tensor:
-        """`count` rows (n,) of the candidates, none twice."""
+        """Return `count` distinct rows (count,) of the candidates."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +52,10 @@ class Uncertainty(Selection):
 
 @dataclass(frozen=True)
 class KCentre(Selection):
-    """Greedy k-centre (Sener and Savarese, ICLR 2018; in ActiveThief): again and again the input that is furthest, in
-    the surrogate's probabilities, from all that were asked or chosen. Each choice costs one pass over the candidates.
+    """Greedy k-centre (Sener and Savarese, ICLR 2018; in ActiveThief).
+
+    Each choice is the input that is furthest, in the surrogate's probabilities, from all that were asked or chosen. It
+    costs one pass over the candidates.
     """
 
     cite: ClassVar[str] = "pal2020activethief"
@@ -64,9 +72,14 @@ class KCentre(Selection):
 
 @dataclass(frozen=True)
 class DFAL(Selection):
-    """The inputs that DeepFool moves over the surrogate's boundary by the least L2 distance (Ducoffe and Precioso,
-    arXiv 2018; in ActiveThief), by up to `steps` of `feint.models.perturbation.DeepFool`. Inputs that do not cross it
-    come last.
+    """The inputs nearest to the surrogate's boundary, by DeepFool (Ducoffe and Precioso, arXiv 2018; in ActiveThief).
+
+    The distance is the L2 length of the way that up to `steps` of `feint.models.perturbation.DeepFool` take over the
+    boundary. Inputs that do not cross it come last.
+
+    Args:
+        steps: Most steps of DeepFool.
+        batch: Inputs in a batch.
     """
 
     cite: ClassVar[str] = "pal2020activethief"
@@ -79,14 +92,21 @@ class DFAL(Selection):
 
     def choose(self, count: int, among: Candidates) -> Tensor:
         rows = torch.arange(len(among.p)).split(self.batch)
-        distance = torch.cat([perturbation(among.surrogate, among.inputs(it), self.steps) for it in rows])
+        distance = torch.cat([deepfool_distance(among.surrogate, among.inputs(batch), self.steps) for batch in rows])
         return distance.topk(count, largest=False).indices
 
 
 @dataclass(frozen=True)
 class DFALThenKCentre(Selection):
-    """DFAL chooses `factor` times as many as are asked, and k-centre those that are asked among them (ActiveThief,
-    Pal et al., AAAI 2020, whose first choice is as large as the whole budget)."""
+    """DFAL followed by k-centre (ActiveThief, Pal et al., AAAI 2020).
+
+    DFAL chooses `factor` times as many inputs as are asked, and k-centre chooses among them. In the paper the first
+    choice is as large as the whole budget.
+
+    Args:
+        dfal: The first selection.
+        factor: Candidates of the second selection for each input to choose.
+    """
 
     cite: ClassVar[str] = "pal2020activethief"
     dfal: DFAL = DFAL()
@@ -102,9 +122,18 @@ class DFALThenKCentre(Selection):
         return first[KCentre().choose(count, near)]
 
 
-def perturbation(surrogate: Classifier, x: Tensor, steps: int) -> Tensor:
-    """How far (n,) DeepFool goes from inputs `x` (n, …) until the surrogate's label changes; ∞ where it does not."""
-    origin, found = x, torch.full((len(x),), torch.inf)
+def deepfool_distance(surrogate: Classifier, x: Tensor, steps: int) -> Tensor:
+    """Return how far DeepFool moves inputs until the surrogate's label changes.
+
+    Args:
+        surrogate: Model from inputs (n, …) to logits (n, K).
+        x: Inputs (n, …) in [0, 1].
+        steps: Most steps of DeepFool.
+
+    Returns:
+        L2 distances (n,), ∞ where the label does not change.
+    """
+    origin, distance = x, torch.full((len(x),), torch.inf)
     with torch.no_grad():
         label = surrogate(x).argmax(-1)
     for _ in range(steps):
@@ -113,7 +142,7 @@ def perturbation(surrogate: Classifier, x: Tensor, steps: int) -> Tensor:
         gradient = margin_gradient(margin, leaf)
         x, _ = DeepFool().move(StepState(x, origin, margin.detach(), gradient), ())
         with torch.no_grad():
-            over = (margin_of(surrogate(x), label) < 0) & found.isinf()
-        found[over] = (x - origin)[over].flatten(1).norm(dim=1)
-        x = torch.where(per_row(found.isinf(), x), x, origin)
-    return found
+            crossed = (margin_of(surrogate(x), label) < 0) & distance.isinf()
+        distance[crossed] = (x - origin)[crossed].flatten(1).norm(dim=1)
+        x = torch.where(per_row(distance.isinf(), x), x, origin)
+    return distance

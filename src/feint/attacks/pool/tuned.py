@@ -1,4 +1,4 @@
-"""The strong simple attacker: random images of a pool, and a training that is chosen for the answers that came back."""
+"""Tuned: random inputs of a pool, and a training chosen for the answers."""
 
 import math
 from dataclasses import dataclass, replace
@@ -18,12 +18,17 @@ from feint.models.training import Training, learn
 from feint.oracle import Oracle
 from feint.progress import NO_PROGRESS, ProgressCallback
 
-ENOUGH = 200  # steps of a trial
+TRIAL_STEPS = 200  # least steps of a trial, where the training has so many: shorter ones decide nothing
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a trial tries: the temperature that the answers are sharpened by, and the training."""
+    """Candidate of the tuning.
+
+    Attributes:
+        temperature: Temperature that sharpens the answers.
+        training: Recipe of the surrogate's training.
+    """
 
     temperature: float
     training: Training
@@ -31,24 +36,36 @@ class Choice:
 
 @dataclass(frozen=True)
 class Tuned(Attack):
-    """KnockoffNets (Orekondy et al., CVPR 2019) with its training tuned to the defense. The tuning is not a method of
-    that paper: near-uniform answers make gradients about ten times smaller, so that an attacker who trains as if there
-    were no defense overstates it.
+    """KnockoffNets (Orekondy et al., CVPR 2019) with its training tuned to the defense.
 
-    Asks random inputs of `pool`, as many as the budget pays for. Then `holdout` of the answers are set aside, and short
-    trainings on the rest, of `trial` of the epochs, try one after the other
+    The tuning is not a method of that paper. Near-uniform answers make gradients about ten times smaller, so that an
+    attacker who trains as if there were no defense overstates it.
+
+    The attack asks random inputs of `pool`, as many as the budget pays for. Then a share `holdout` of the answers is
+    set aside, and short trainings on the rest, of a share `trial` of the epochs, try one after the other
 
     - `temperatures` T that sharpen the answers to p^(1/T), normalised; 0 is the limit, the label alone;
     - `learning_rates`;
     - `augmentations`, each (crop, flip),
 
-    each beside the value that is best so far, starting from `training` as it is and T = 1. A trial is judged by how
-    often its label is the returned one on the answers set aside, which can be compared across temperatures, and must
-    be right more often to win: ties leave things as they are, and so do answers too few to set one aside. Last, the
-    choice is trained on all answers. With the defaults that costs 1 + 0.3 × 9 trainings of KnockoffNets, fewer where
-    a candidate repeats what was tried; where answers are few, trials take up to 200 steps, as short ones tell nothing
-    (3 epochs of 6 steps left the toy of the tests as it was). `progress` reports the choice, and `choose` makes
-    it again from a transcript.
+    each beside the value that is best so far, starting from `training` as it is and T = 1. The score of a trial is how
+    often its label is the returned one on the answers set aside, which can be compared across temperatures. A candidate
+    must score more to win: ties change nothing, and neither do answers too few to set one aside. Last, the choice is
+    trained on all answers.
+
+    With the defaults that costs 1 + 0.3 × 9 trainings of KnockoffNets, fewer where a candidate repeats an earlier one.
+    Where answers are few, trials take up to 200 steps, since short ones decide nothing (3 epochs of 6 steps left the
+    toy of the tests as it was). `progress` reports the choice, and `choose` makes it again from a transcript.
+
+    Args:
+        pool: Inputs of the attacker.
+        surrogate: Architecture of the surrogate.
+        training: Recipe from which the tuning starts.
+        temperatures: Temperatures to try, each 0 or at least 1e-6.
+        learning_rates: Learning rates to try.
+        augmentations: Pairs of crop in pixels and mirroring to try.
+        holdout: Share of the answers on which trials are scored, between 0 and 1.
+        trial: Share of the training's epochs that a trial takes, above 0 and at most 1.
     """
 
     cite: ClassVar[str] = "orekondy2019knockoff"
@@ -67,11 +84,13 @@ class Tuned(Attack):
             raise BadRecipe(
                 f"holdout={self.holdout}, trial={self.trial}", "0 < holdout < 1, 0 < trial ≤ 1", "change it"
             )
-        if not all(it == 0 or 1e-6 <= it < math.inf for it in self.temperatures):
+        if not all(value == 0 or 1e-6 <= value < math.inf for value in self.temperatures):
             raise BadRecipe(
                 f"temperatures={self.temperatures}", "each 0, for the label alone, or 1e-6 or more", "change them"
             )
-        if not all(0 < it < math.inf for it in self.learning_rates) or any(it[0] < 0 for it in self.augmentations):
+        if not all(0 < rate < math.inf for rate in self.learning_rates) or any(
+            crop < 0 for crop, _ in self.augmentations
+        ):
             raise BadRecipe(repr(self), "learning rates above 0, augmentations (pixels, mirrored)", "change them")
 
     def steal(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
@@ -83,7 +102,17 @@ class Tuned(Attack):
         return learn(self.surrogate, x, sharpened(p, choice.temperature), choice.training, seed=seed, progress=progress)
 
     def choose(self, x: Tensor, p: Tensor, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Choice:
-        """The choice that the answers `p` (N, K) to the inputs `x` (N, …) lead to."""
+        """Tune the training on answers.
+
+        Args:
+            x: Inputs (N, …).
+            p: Answers (N, K) to them.
+            seed: Seed of the split and of the trials.
+            progress: Callback for the trials and for the choice.
+
+        Returns:
+            The temperature and the training that scored best.
+        """
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
         cut = len(x) - round(len(x) * self.holdout)
         trials = _Trials(
@@ -103,47 +132,54 @@ class Tuned(Attack):
 
 
 class _Trials:
-    """Short trainings on one part of the answers, judged on the other; each choice is tried once."""
+    """Short trainings on one part of the answers, scored on the other; each choice is tried once."""
 
     def __init__(
-        self, tuned: Tuned, x: Tensor, p: Tensor, held: Tensor, labels: Tensor, seed: int, progress: ProgressCallback
+        self,
+        tuned: Tuned,
+        x: Tensor,
+        p: Tensor,
+        held_out: Tensor,
+        labels: Tensor,
+        seed: int,
+        progress: ProgressCallback,
     ) -> None:
-        self._tuned, self._x, self._p, self._held, self._labels = tuned, x, p, held, labels
-        self._seed, self._watch = seed, progress
-        self._known: dict[Choice, int] = {}
+        self._tuned, self._x, self._p, self._held_out, self._labels = tuned, x, p, held_out, labels
+        self._seed, self._progress = seed, progress
+        self._scores: dict[Choice, int] = {}
 
     def better(self, best: Choice, other: Choice) -> Choice:
-        """`other` where it is right more often than `best`, else `best`."""
+        """Return `other` if it scores more than `best`, else `best`."""
         if other == best or _same_targets(self._p, best, other):
             return best
-        return other if self._right(other) > self._right(best) else best
+        return other if self._score(other) > self._score(best) else best
 
-    def _right(self, choice: Choice) -> int:
-        """For how many of the inputs set aside a short training by `choice` gives the returned label."""
-        if choice not in self._known:
+    def _score(self, choice: Choice) -> int:
+        """Return for how many of the inputs set aside a short training by `choice` gives the returned label."""
+        if choice not in self._scores:
             short = shortened(choice.training, self._tuned.trial, len(self._x))
             targets = sharpened(self._p, choice.temperature)
-            model = learn(self._tuned.surrogate, self._x, targets, short, seed=self._seed, progress=self._watch)
-            self._known[choice] = int((logits(model, self._held).argmax(-1) == self._labels).sum())
-        return self._known[choice]
+            model = learn(self._tuned.surrogate, self._x, targets, short, seed=self._seed, progress=self._progress)
+            self._scores[choice] = int((logits(model, self._held_out).argmax(-1) == self._labels).sum())
+        return self._scores[choice]
 
 
 def shortened(training: Training, share: float, rows: int) -> Training:
-    """A training on `rows` inputs of `share` of the steps, but of `ENOUGH` where it has so many."""
+    """Return `training` with a `share` of its steps on `rows` inputs, at least `TRIAL_STEPS` if it has so many."""
     batches = math.ceil(rows / training.batch_size)
     steps = max(training.epochs * batches, training.least_steps)
-    return replace(training, epochs=math.ceil(max(steps * share, min(steps, ENOUGH)) / batches), least_steps=0)
+    return replace(training, epochs=math.ceil(max(steps * share, min(steps, TRIAL_STEPS)) / batches), least_steps=0)
 
 
 def sharpened(p: Tensor, temperature: float) -> Tensor:
-    """`p` (N, K) to the power of 1 / `temperature`, normalised; at 0 the label alone."""
+    """Return the answers `p` (N, K) to the power of 1 / `temperature`, normalised; at 0 the label alone."""
     if temperature == 1:
         return p
     return Sharpened(temperature).read(p) if temperature else HardLabels().read(p)
 
 
 def _same_targets(p: Tensor, one: Choice, other: Choice) -> bool:
-    """Whether the two differ in temperature alone, and that changes nothing: the answers are labels."""
+    """Return whether the two differ in temperature alone without effect, since the answers are labels."""
     return one.training == other.training and torch.equal(
         sharpened(p, one.temperature), sharpened(p, other.temperature)
     )

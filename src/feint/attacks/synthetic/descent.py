@@ -1,4 +1,4 @@
-"""How attacks craft what they ask: from inputs of their own, down a value of the surrogate's logits."""
+"""Gradient descent of inputs on a value of the surrogate's logits."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from feint.models.perturbation import GradientStep, Memory, StepState, margin_gradient
 from feint.query import channels_last
 
-Value = Callable[[Tensor, Tensor], Tensor]  # (logits (n, K), which rows (n,)) to what is to become smaller, (n,)
+Value = Callable[[Tensor, Tensor], Tensor]  # logits (n, K) and their rows (n,) in the batch to values (n,) to minimise
 
 
 def descend(
@@ -22,35 +22,53 @@ def descend(
     start: Tensor | None = None,
     floor: float = -math.inf,
 ) -> Tensor:
-    """Where `steps` steps lead from `x` (N, …) in [0, 1], down `value`: one forward and one backward pass for each.
+    """Move inputs down a value of the surrogate's logits; each step costs one forward and one backward pass.
 
-    `start` (N, …) is where they begin, if not at `x` itself. A row whose value is below `floor` has arrived: it leaves
-    the batch and stays where it is.
+    Args:
+        surrogate: Model from inputs (n, …) to logits (n, K).
+        x: Inputs (N, …) in [0, 1].
+        value: Value (n,) to minimise, of the logits (n, K) of the rows (n,).
+        step: Recipe of one step.
+        steps: Most steps for a row.
+        start: Points (N, …) at which the descent begins; by default `x` itself.
+        floor: A row whose value is below `floor` takes no further step, and leaves the batch.
+
+    Returns:
+        The points (N, …) in [0, 1] that are reached.
     """
-    here = (x if start is None else start).clone()
+    moved = (x if start is None else start).clone()
     rows, memory = torch.arange(len(x), device=x.device), ()
     for _ in range(steps):
-        leaf = here[rows].requires_grad_()
+        leaf = moved[rows].requires_grad_()
         with torch.enable_grad():
             values = value(surrogate(channels_last(leaf)), rows)
-        going = values.detach() >= floor
-        if not going.any():
+        active = values.detach() >= floor
+        if not active.any():
             break
-        gradient, values = margin_gradient(values, leaf)[going], values.detach()[going]
-        rows, memory = rows[going], _kept(memory, going)
-        here[rows], memory = step.move(StepState(here[rows], origin=x[rows], margin=values, gradient=gradient), memory)
-    return here
+        gradient, values = margin_gradient(values, leaf)[active], values.detach()[active]
+        rows, memory = rows[active], _select(memory, active)
+        moved[rows], memory = step.move(
+            StepState(moved[rows], origin=x[rows], margin=values, gradient=gradient), memory
+        )
+    return moved
 
 
-def _kept(memory: Memory, going: Tensor) -> Memory:
-    return tuple(it[going] for it in memory)
+def _select(memory: Memory, active: Tensor) -> Memory:
+    return tuple(tensor[active] for tensor in memory)
 
 
 def log_odds(z: Tensor, label: Tensor) -> Tensor:
-    """log p_y / (1 − p_y) (N,) of `label` y under the logits `z` (N, K).
+    """Return the log odds log p_y / (1 − p_y) of each row's label.
 
-    The probability p_y rises with it and the cross-entropy −log p_y falls, so its gradient has the signs of theirs. It
-    has them too where p_y rounds to 1 and both of their gradients are zero in float32.
+    The probability p_y rises with them and the cross-entropy −log p_y falls, so their gradient has the signs of both
+    gradients. It keeps them where p_y rounds to 1 and both gradients are zero in float32.
+
+    Args:
+        z: Logits (N, K).
+        label: Labels y (N,).
+
+    Returns:
+        The log odds (N,).
     """
-    own = label[:, None]
-    return z.gather(1, own)[:, 0] - z.scatter(1, own, -torch.inf).logsumexp(-1)
+    column = label[:, None]
+    return z.gather(1, column)[:, 0] - z.scatter(1, column, -torch.inf).logsumexp(-1)

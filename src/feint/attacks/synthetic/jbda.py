@@ -1,4 +1,4 @@
-"""JBDA: grow a few inputs of one's own along what the surrogate has learned of the victim so far."""
+"""JBDA: a few inputs, augmented along the gradients of the surrogate so far."""
 
 import itertools
 import math
@@ -25,14 +25,12 @@ from feint.transcript import Transcript
 class JBDA(Attack):
     """Jacobian-based dataset augmentation (Papernot et al., ASIA CCS 2017).
 
-        S_0 = `seeds` inputs from `pool`;  S_(r+1) = S_r ∪ augmentation(a part of S_r, with the surrogate of S_r)
+        S_0 = seeds from the pool;  S_(r+1) = S_r ∪ augmentation(a part of S_r, with the surrogate of S_r)
 
-    The part is all of S_r in the first `reservoir_after` rounds (σ), and `reservoir` of it (κ), drawn at random,
-    in those that follow: without it the queries double in every round, as they do where `reservoir_after` is not less
-    than the number of rounds. There are as many `rounds` (ρ) as given, or with None, as in no paper, as many as the
-    budget pays for, and the last one is cut to a random part. Before each round, and after the last one, a new
-    surrogate is trained from scratch on all answers: ρ + 1 trainings, which are 14 for 5,000 queries by default.
-    `between` makes all but the last one cheaper: each goes on from the one before by that recipe.
+    The part is all of S_r in the first `reservoir_after` rounds, and a random choice of `reservoir` inputs in those
+    that follow. Without the reservoir the queries double in every round, as they do if `reservoir_after` is at least
+    the number of rounds. Before each round, and after the last one, a new surrogate is trained from scratch on all
+    answers: ρ + 1 trainings, which are 14 for 5,000 queries by default.
 
     The other methods of the family are augmentations: `JacobianRow` (the paper's, and jb-self), `LogitRow`,
     `AwayFromLabel` (jbda in the code of MAD and ModelGuard), `RandomTargets` (JBDA-TR), `NextClasses` (jb-top3). The
@@ -40,6 +38,18 @@ class JBDA(Attack):
     1,000 seeds up to 50,000 queries (ModelGuard).
 
     Fewer seeds in the pool or the budget than `seeds` are `BadInput`.
+
+    Args:
+        pool: Inputs of the attacker, from which the seeds are drawn.
+        surrogate: Architecture of the surrogate.
+        training: Recipe of the surrogate's training.
+        augmentation: Recipe of the new inputs.
+        seeds: Number of seeds, 2 or more.
+        rounds: ρ, the number of rounds. None, as in no paper, means as many as the budget pays for; the last one is
+            then cut to a random part.
+        reservoir: κ, inputs that are augmented in a round once the reservoir is in use.
+        reservoir_after: σ, rounds before the reservoir is in use.
+        between: Cheaper recipe for all surrogates but the last: each continues from the one before.
     """
 
     cite: ClassVar[str] = "papernot2017practical"
@@ -70,7 +80,7 @@ class JBDA(Attack):
         generator, rounds = torch.Generator().manual_seed(seed), itertools.count()
 
         def propose(surrogate: Classifier, left: int) -> Tensor:
-            return self._grown(surrogate, oracle.transcript, next(rounds), left, generator)
+            return self._augment(surrogate, oracle.transcript, next(rounds), left, generator)
 
         return train_in_rounds(
             oracle,
@@ -83,18 +93,18 @@ class JBDA(Attack):
             progress=progress,
         )
 
-    def _grown(
-        self, surrogate: Classifier, transcript: Transcript, after: int, left: int, generator: torch.Generator
+    def _augment(
+        self, surrogate: Classifier, transcript: Transcript, rounds_done: int, left: int, generator: torch.Generator
     ) -> Tensor:
-        """What the round that comes `after` so many asks: at most `left` inputs."""
+        """Return the inputs of the next round, at most `left` of them."""
         x, copies = transcript.x, self.augmentation.copies
-        if self.rounds is not None and after >= self.rounds:
+        if self.rounds is not None and rounds_done >= self.rounds:
             return x[:0]
-        limit = len(x) if after < self.reservoir_after else self.reservoir
+        limit = len(x) if rounds_done < self.reservoir_after else self.reservoir
         part = torch.randperm(len(x), generator=generator)[: min(limit, math.ceil(left / copies))]
         label = transcript.p.argmax(-1)
         new = [
-            self.augmentation.augment(surrogate, KnownAnswers(x[rows], label[rows]), after, generator)
+            self.augmentation.augment(surrogate, KnownAnswers(x[rows], label[rows]), rounds_done, generator)
             for rows in part.split(math.ceil(BATCH / copies))
         ]
         return torch.cat(new)[:left]

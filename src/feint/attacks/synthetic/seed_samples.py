@@ -1,4 +1,4 @@
-"""The seed-sample family: label images of one's own in chunks, moved first toward the surrogate's boundary."""
+"""The seed-sample family: inputs of a pool, asked in chunks and moved toward the surrogate's boundary first."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -22,25 +22,36 @@ from feint.progress import NO_PROGRESS, ProgressCallback
 
 @dataclass(frozen=True)
 class SeedSamples(Attack):
-    """RS, FGSM, PGD and CW, the attacks in the evaluation of APMSA (after Yu et al., NDSS 2020; Zhang et al., IEEE
-    TIFS 2023): one loop, and four values of `step`.
+    """RS, FGSM, PGD and CW, the attacks in the evaluation of APMSA.
 
-        ask `chunk` random inputs of the pool, train, and again and again: move the next `chunk` with `step` down the
-        surrogate's margin z_m − max_{j≠m} z_j of its own label m until m is lost, ask those, train
+    They are one loop with four values of `step` (after Yu et al., NDSS 2020; Zhang et al., IEEE TIFS 2023):
+
+        ask a chunk of random inputs of the pool, and train; again and again: move the next chunk by steps down the
+        surrogate's margin z_m − max_{j≠m} z_j of its label m until m is lost, ask those, and train
 
     - RS, random samples as they are: no step, the default.
     - FGSM with ε = 8/255: `FGSM(8/255)`.
     - PGD: `PGD(2/255, 8/255), steps=10, start=8/255`, which begins at a random point within `start` in every pixel.
     - CW in L2: `CW(0.01, weight=1.0), steps=200`; weight is 1/c.
 
-    With `candidates` = n, n times a chunk is moved and the chunk with the least largest probability of the surrogate
-    is asked. After every chunk a surrogate is trained from scratch on all answers: together as much as (chunks + 1)/2
-    trainings on everything. `between` makes all but the last one cheaper: each goes on from the one before by that
-    recipe.
+    After every chunk a surrogate is trained from scratch on all answers: together as much as (chunks + 1)/2 trainings
+    on everything.
 
-    All constants are unknown in APMSA and were chosen here; that a row stops as soon as its label is lost is what code
+    All constants are unknown in APMSA and were chosen here. That a row stops as soon as its label is lost is what code
     of the field does for PGD, and what CW's κ = 0 means. The pool must hold `candidates` inputs for each query after
     the first chunk.
+
+    Args:
+        pool: Inputs of the attacker.
+        surrogate: Architecture of the surrogate.
+        training: Recipe of the surrogate's training.
+        step: Recipe of one step toward the boundary, or None.
+        steps: Most steps for an input.
+        start: Largest random change of a pixel before the first step, 0 to 1.
+        chunk: Queries in a round, 2 or more.
+        candidates: Inputs that are moved for each query. With more than 1, those are asked of which the surrogate is
+            least confident.
+        between: Cheaper recipe for all surrogates but the last: each continues from the one before.
     """
 
     cite: ClassVar[str] = "yu2020cloudleak"
@@ -70,7 +81,7 @@ class SeedSamples(Attack):
 
         def propose(surrogate: Classifier, left: int) -> Tensor:
             rows = next(chunks)
-            moved = [self._moved(surrogate, self.pool.inputs(batch), generator) for batch in rows.split(BATCH)]
+            moved = [self._perturb(surrogate, self.pool.inputs(batch), generator) for batch in rows.split(BATCH)]
             return least_confident(surrogate, torch.cat(moved), len(rows) // self.candidates)
 
         return train_in_rounds(
@@ -84,8 +95,8 @@ class SeedSamples(Attack):
             progress=progress,
         )
 
-    def _moved(self, surrogate: Classifier, x: Tensor, generator: torch.Generator) -> Tensor:
-        """`x` (N, …) as it is asked."""
+    def _perturb(self, surrogate: Classifier, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the queries that are made of the pool inputs `x` (N, …)."""
         if self.step is None:
             return x
         with torch.no_grad():
@@ -100,8 +111,8 @@ class SeedSamples(Attack):
 
 
 def least_confident(surrogate: Classifier, x: Tensor, count: int) -> Tensor:
-    """The `count` inputs of `x` (N, …) of which the surrogate is least sure, in their order there."""
+    """Return the `count` inputs of `x` (N, …) of which the surrogate is least confident, in their order there."""
     if count >= len(x):
         return x
-    sure = logits(surrogate, x).softmax(-1).amax(-1)
-    return x[sure.topk(count, largest=False).indices.sort().values]
+    confidence = logits(surrogate, x).softmax(-1).amax(-1)
+    return x[confidence.topk(count, largest=False).indices.sort().values]
