@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from tests.problems import Fixed, Linear
 from torch import nn
 
-from feint.defenses.inputs import APMSA, CW, FGSM, PGD, DeepFool, Ray, bracket
+from feint.defenses.inputs import APMSA, CW, FGSM, PGD, DeepFool, Ray, _root_finding
+from feint.defenses.inputs._margins import MarginModel, forward
 from feint.defenses.inputs.apmsa import approach_boundary
-from feint.defenses.inputs.margins import MarginModel, forward
 from feint.errors import BadInput
 from feint.models.perturbation import margin_of
 from feint.query import Query
@@ -164,7 +164,7 @@ def test_ray_needs_few_evaluations():
 @pytest.mark.parametrize(("steepest", "patience", "at_most"), [(9.0, 0, 12), (9.0, 16, 12), (2.0, 16, 5)])
 def test_the_search_meets_every_crossing(steepest, patience, at_most, monkeypatch):
     """Bent functions of u; halving takes 8.5 evaluations, interpolation fewer where they are not bent too much."""
-    monkeypatch.setattr(bracket, "PATIENCE", patience)
+    monkeypatch.setattr(_root_finding, "PATIENCE", patience)
     root, power = torch.linspace(0.01, 0.99, 40), torch.linspace(1 / steepest, steepest, 40).flip(0)
     asked = []
 
@@ -177,7 +177,7 @@ def test_the_search_meets_every_crossing(steepest, patience, at_most, monkeypatc
         return MarginModel(margin=f + 0.1, kept=f > -0.05, near=(f > -0.05) & (f < 0.05), excess=f)
 
     every = torch.arange(40)
-    u, n = bracket.approach(look, value(torch.zeros(40), every), value(torch.ones(40), every), rounds=60)
+    u, n = _root_finding.regula_falsi(look, value(torch.zeros(40), every), value(torch.ones(40), every), rounds=60)
     assert (value(u, every).abs() < 0.0501).all()
     assert n.sum() == sum(asked)
     assert n.float().mean() < at_most
@@ -188,7 +188,7 @@ def test_a_jump_is_met_from_the_kept_side():
         kept = u < 0.3
         return MarginModel(u, kept, torch.zeros_like(kept), torch.where(kept, 5.0, -5.0))
 
-    u, n = bracket.approach(look, torch.tensor([5.0]), torch.tensor([-5.0]), rounds=40)
+    u, n = _root_finding.regula_falsi(look, torch.tensor([5.0]), torch.tensor([-5.0]), rounds=40)
     assert 0.299 < u.item() < 0.3
     assert n.item() == 40
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from feint.data import Split
 from feint.defenses.outputs import GRAD2, AllOnes, MinInnerProduct, Watermark
-from feint.defenses.outputs.linear_programs import least_cost, least_cost_with_label
-from feint.defenses.outputs.surrogates import along, alongside
+from feint.defenses.outputs._linear_programs import least_cost, least_cost_with_label
+from feint.defenses.outputs._surrogates import along, alongside
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.models.networks import Network
 from feint.models.training import Training

@@ -7,8 +7,8 @@ from tests.test_gradients import NETWORK, SURROGATE, gradient_matrix, pool, some
 from torch import Tensor
 
 from feint.defenses.outputs import MAD, AllParameters, LastLayer, MADArgmax
+from feint.defenses.outputs._surrogates import gram, last_layer
 from feint.defenses.outputs.corners import _greedy_two_sums, _swept, farthest_sets
-from feint.defenses.outputs.surrogates import gram, last_layer
 from feint.errors import BadInput, BadRecipe, NotFitted
 
 

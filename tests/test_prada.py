@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from feint.defenses.access import PRADA
-from feint.defenses.access.shapiro import shapiro_w
+from feint.defenses.access._shapiro import shapiro_w
 from feint.ledger import Account
 from feint.query import Query
 

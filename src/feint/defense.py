@@ -44,12 +44,12 @@ OutputDefense = Callable[[Tensor, Tensor], Tensor]  # (p, x) -> p
 class Bound(Protocol):
     """An output defense that leans on the model or the ledger: a service places it on its line when it is made."""
 
-    def placed(self, model: nn.Module, ledger: Ledger) -> OutputDefense: ...
+    def bind(self, model: nn.Module, ledger: Ledger) -> OutputDefense: ...
 
 
 def bind(step: OutputDefense, model: nn.Module, ledger: Ledger) -> OutputDefense:
     """`step` on the line of `model` and `ledger`; as it is, where it leans on neither."""
-    return step.placed(model, ledger) if isinstance(step, Bound) else step
+    return step.bind(model, ledger) if isinstance(step, Bound) else step
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Defense:
         """The defense that this query meets: a plain one is a ladder of one rung."""
         return self
 
-    def placed(self, model: nn.Module, ledger: Ledger) -> Self:
+    def bind(self, model: nn.Module, ledger: Ledger) -> Self:
         """This defense on the line of `model` and `ledger`."""
         return replace(self, outputs=[bind(step, model, ledger) for step in self.outputs])
 
@@ -127,6 +127,6 @@ class Ladder:
         account.add("rung", 0.0, floor=highest)
         return self.rungs[0 if self.shadow else highest]
 
-    def placed(self, model: nn.Module, ledger: Ledger) -> Self:
+    def bind(self, model: nn.Module, ledger: Ledger) -> Self:
         """This ladder on the line of `model` and `ledger`."""
-        return replace(self, rungs=[rung.placed(model, ledger) for rung in self.rungs])
+        return replace(self, rungs=[rung.bind(model, ledger) for rung in self.rungs])

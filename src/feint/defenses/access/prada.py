@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from feint.defenses.access.shapiro import shapiro_w
-from feint.defenses.access.windows import pieces
+from feint.defenses.access._shapiro import shapiro_w
+from feint.defenses.access._windows import pieces
 from feint.errors import BadRecipe
 from feint.ledger import Account
 from feint.query import Query

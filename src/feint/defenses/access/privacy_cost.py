@@ -82,7 +82,7 @@ class PrivacyCost(Fittable):
         """The privacy cost (N,), in float64, of inputs to which the model gives the logits `z` (N, K)."""
         import torch
 
-        from feint.defenses.access.pate import epsilon
+        from feint.defenses.access._pate import epsilon
 
         points, labels = self._learned["points"], self._learned["labels"]
         teachers, each, classes = points.shape

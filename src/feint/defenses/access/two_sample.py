@@ -7,8 +7,8 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
+from feint.defenses.access._windows import pieces
 from feint.defenses.access.privacy_cost import centred
-from feint.defenses.access.windows import pieces
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.fitting import FitContext, Fittable
 from feint.ledger import Account

@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from feint.defenses.inputs import bracket
+from feint.defenses.inputs._margins import MarginModel, forward
+from feint.defenses.inputs._root_finding import regula_falsi
 from feint.defenses.inputs.input import Input
-from feint.defenses.inputs.margins import MarginModel, forward
 from feint.errors import BadRecipe
 from feint.models.perturbation import GradientStep, Memory, Ray, StepState, margin_gradient, per_row
 
@@ -22,7 +22,7 @@ class APMSA(Input):
         then the point between the last two, still labelled m, where the two largest probabilities differ by ≤ gap.
 
     x: (N, …) in [0, 1]. The label is kept for every input, by a margin that holds in any batch that the deployed model
-    computes it in (`margins.UNITS`; measured for float32 on a CPU). Inputs without such a margin are returned as they
+    computes it in (`_margins.UNITS`; measured for float32 on a CPU). Inputs without such a margin are returned as they
     are. One that loses no label in `steps` returns its last iterate: `approach_boundary` counts these.
 
     In the paper the answer is that of the last iterate before the flip, after up to tens of steps and with whatever
@@ -79,7 +79,7 @@ def approach_boundary(model: nn.Module, x: Tensor, recipe: APMSA) -> Approach:
         z, _ = forward(model, between(u, chosen))
         return MarginModel.of(z, label[chosen], recipe.gap)
 
-    u, evaluations = bracket.approach(
+    u, evaluations = regula_falsi(
         look,
         way.before[rows],
         way.after[rows],

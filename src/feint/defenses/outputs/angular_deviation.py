@@ -7,9 +7,9 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from feint.defenses.outputs._surrogates import drawn, ready
 from feint.defenses.outputs.corners import Gradients, LastLayer
 from feint.defenses.outputs.output import Output
-from feint.defenses.outputs.surrogates import drawn, ready
 from feint.errors import in_range
 from feint.fitting import FitContext, Fittable
 from feint.models.networks import Network

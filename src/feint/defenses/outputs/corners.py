@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from feint.defenses.outputs._surrogates import gram
 from feint.defenses.outputs.rows import ranking
-from feint.defenses.outputs.surrogates import gram
 from feint.errors import NotExportable
 
 ENUMERATED = 12  # up to so many classes all 2^(K−1) corners are looked at

@@ -7,10 +7,10 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from feint.defenses.outputs.linear_programs import least_cost, least_cost_with_label
+from feint.defenses.outputs._linear_programs import least_cost, least_cost_with_label
+from feint.defenses.outputs._surrogates import along, alongside, distilled, ready
 from feint.defenses.outputs.output import Output
 from feint.defenses.outputs.ranks import SLACK
-from feint.defenses.outputs.surrogates import along, alongside, distilled, ready
 from feint.errors import in_range
 from feint.fitting import FitContext, Fittable
 from feint.models.networks import Network

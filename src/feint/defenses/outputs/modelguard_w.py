@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from feint.defenses.outputs.linear_programs import least_cost_with_label
+from feint.defenses.outputs._linear_programs import least_cost_with_label
 from feint.defenses.outputs.output import Output
 from feint.defenses.outputs.ranks import SLACK
 from feint.errors import BadRecipe, in_range

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from feint.defenses.inputs.margins import MarginModel
+from feint.defenses.inputs._margins import MarginModel
 
 PATIENCE = 16  # rounds of interpolation before plain halving, which cannot be slow
 
 
-def approach(
+def regula_falsi(
     look: Callable[[Tensor, Tensor], MarginModel],
     before: Tensor,
     after: Tensor,
