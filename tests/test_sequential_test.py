@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from feint.defenses.access import SequentialTest
-from feint.defenses.access.sequential_test import DRAWS, _games, falling, prices
+from feint.defenses.access.sequential_test import DRAWS, _log_wins, falling, prices
 from feint.defenses.scores import MaxProbability
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.ledger import Ledger
@@ -61,10 +61,10 @@ def test_without_a_price_for_the_calibration_set_they_are_accused_more_often(mon
     monkeypatch.setattr(sequential_test, "prices", lambda paid, *_: paid.mean(0))  # right on average over sets
     accused = []
     for _ in range(4):
-        _games.cache_clear()
+        _log_wins.cache_clear()
         test = calibrated(40, alpha=0.05)
         accused.append((test.replay(torch.randn(200, 1000, generator=GENERATOR)) >= 1).any(1).double().mean().item())
-    _games.cache_clear()
+    _log_wins.cache_clear()
     assert max(accused) > 0.1
 
 

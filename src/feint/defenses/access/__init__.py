@@ -1,6 +1,6 @@
-"""Access rules: may you ask, and at what price? `(query, account) -> None`, or raises `Refused`.
+"""Access rules and detectors: `(query, account) -> None`, or `Refused` is raised.
 
-Detectors write evidence against a client and refuse nobody: what follows from evidence is a ladder's to say.
+Detectors write evidence against a client and refuse nobody; a ladder decides what follows from evidence.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""Windows of a client's queries: what a detector remembers ends with them, and so does the memory that it takes."""
+"""Windows of a client's queries, with which a detector's state ends and its memory is bounded."""
 
 from collections.abc import Iterator
 
@@ -8,10 +8,19 @@ BLOCK = 1024  # queries worked on at once: the distances among them take 8 MiB
 
 
 def pieces(account: Account, name: str, n: int, *, window: int) -> Iterator[tuple[int, slice]]:
-    """The client's next `n` queries in pieces that cross no end of a window, each with the number of queries before.
+    """Divide the client's next `n` queries into pieces that cross no end of a window.
 
-    Windows are of `window` queries each; the rows whose names begin with `name` are dropped when one begins. Replicas
-    that share the ledger number their queries without gaps, in one atomic step.
+    The rows whose names begin with `name` are dropped when a window begins. Replicas that share the ledger number their
+    queries without gaps, in one atomic step.
+
+    Args:
+        account: The client's account.
+        name: The detector's name.
+        n: Number of new queries.
+        window: Queries in a window.
+
+    Yields:
+        The number of queries before the piece, and the piece as a slice of the `n` queries.
     """
     total = f"{name} queries"
     start, done = int(account.add_all({total: n})[total]) - n, 0
