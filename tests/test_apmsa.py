@@ -174,7 +174,7 @@ def test_the_search_meets_every_crossing(steepest, patience, at_most, monkeypatc
     def look(u, rows):
         asked.append(len(rows))
         f = value(u, rows)
-        return MarginModel(margin=f + 0.1, kept=f > -0.05, near=(f > -0.05) & (f < 0.05), excess=f)
+        return MarginModel(margin=f + 0.1, safe=f > -0.05, near=(f > -0.05) & (f < 0.05), excess=f)
 
     every = torch.arange(40)
     u, n = _root_finding.regula_falsi(look, value(torch.zeros(40), every), value(torch.ones(40), every), rounds=60)
@@ -183,10 +183,10 @@ def test_the_search_meets_every_crossing(steepest, patience, at_most, monkeypatc
     assert n.float().mean() < at_most
 
 
-def test_a_jump_is_met_from_the_kept_side():
+def test_a_jump_is_met_from_the_safe_side():
     def look(u, rows):
-        kept = u < 0.3
-        return MarginModel(u, kept, torch.zeros_like(kept), torch.where(kept, 5.0, -5.0))
+        safe = u < 0.3
+        return MarginModel(u, safe, torch.zeros_like(safe), torch.where(safe, 5.0, -5.0))
 
     u, n = _root_finding.regula_falsi(look, torch.tensor([5.0]), torch.tensor([-5.0]), rounds=40)
     assert 0.299 < u.item() < 0.3

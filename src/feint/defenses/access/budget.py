@@ -29,8 +29,7 @@ class Budget:
     def admit(self, query: QueryLike, account: Account) -> None:
         """Charge the query to the client.
 
-        Raises:
-            OverBudget: if the budget does not cover the whole query. Nothing is charged then.
+        `OverBudget` is raised, and nothing charged, where the budget does not cover the whole query.
         """
         charge(account, len(query), self.queries)
 

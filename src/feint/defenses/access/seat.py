@@ -128,10 +128,18 @@ class SEAT(Fittable):
         return self.encoder.model(x.cpu())
 
     def observe(self, query: Query, z: Tensor, account: Account) -> float:
-        """Record the query's embeddings, and return the evidence of the window with the most hits so far.
+        """Record the query's embeddings, and count the hits among them.
+
+        Args:
+            query: The query.
+            z: Its undefended logits, which are not used.
+            account: The client's account.
+
+        Returns:
+            The evidence of the window with the most hits so far.
 
         Raises:
-            NotFitted: without benign distances.
+            NotFitted: without an encoder or benign distances.
         """
         e = self.encode(query.x)
         if self.calibration is None or not self.calibration.tensors:

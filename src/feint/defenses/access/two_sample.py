@@ -81,7 +81,15 @@ class TwoSample(Fittable):
         return replace(self, benign=Weights.of({"points": points.clone(), "width": width, "ranked": ranked}))
 
     def observe(self, query: Query, z: Tensor, account: Account) -> float:
-        """Record the logits `z` (N, K) of the query, and return the evidence of all windows that are full.
+        """Record the logits of a query, and bet on the windows that it completes.
+
+        Args:
+            query: The query.
+            z: Its undefended logits, (N, K).
+            account: The client's account.
+
+        Returns:
+            The evidence of all complete windows.
 
         Raises:
             BadInput: if the number of classes is not the fitted one.
@@ -99,7 +107,14 @@ class TwoSample(Fittable):
         return account.total(NAME)
 
     def p_value(self, rows: Tensor) -> float:
-        """Return the share of honest windows, this one among them, that deviate as much as `rows` (w, K)."""
+        """Return the p-value of a window.
+
+        Args:
+            rows: Centred logits of the window, (w, K).
+
+        Returns:
+            The share of honest windows, this one among them, that differ from benign logits at least as much.
+        """
         points, width, ranked = (self._learned[name] for name in ("points", "width", "ranked"))
         statistic = discrepancy(kernel(rows, rows, width), kernel(rows, points, width).mean(-1))
         above = len(ranked) - int(torch.searchsorted(ranked, statistic))

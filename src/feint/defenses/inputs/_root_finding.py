@@ -1,4 +1,4 @@
-"""Where a function of one variable crosses zero: one search for each row, all in step."""
+"""Root finding for functions of one variable: one search for each row, all in step."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from feint.defenses.inputs._margins import MarginModel
 
-PATIENCE = 16  # rounds of interpolation before plain halving, which cannot be slow
+PATIENCE = 16  # rounds of interpolation before plain halving, whose cost is bounded
 
 
 def regula_falsi(
@@ -18,14 +18,22 @@ def regula_falsi(
     rounds: int,
     constant_time: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """The point u (N,) in [0, 1) of each row that is kept and, after at most `rounds` evaluations, near; and the
-    number of evaluations (N,).
+    """Search each row for a point that is safe and near.
 
-    `look(u, rows)` says what is at the points `u` of the chosen rows; `before` (N,) > 0 is the excess at u = 0, which
-    is kept, and `after` (N,) < 0 that at u = 1, which is not. The regula falsi of Anderson and Björck (BIT 1973):
-    between the two ends by the secant, where an end that stays twice is weighed down. On ResNet-20 to a gap of 1e-3 it
-    takes 3.0 evaluations, the Illinois method 3.6, ITP 4.2 and halving 9.4. With `constant_time` all rows take all
-    rounds.
+    The method is the regula falsi of Anderson and Björck (BIT 1973): the secant between the two ends, where an end that
+    stays twice gets less weight. On ResNet-20 to a gap of 1e-3 it takes 3.0 evaluations, the Illinois method 3.6, ITP
+    4.2 and halving 9.4.
+
+    Args:
+        look: Function that returns the margins at the points u (n,) of the chosen rows.
+        before: Excess at u = 0, (N,) above 0, where the label is safe.
+        after: Excess at u = 1, (N,) below 0, where it is not.
+        rounds: Most evaluations for each row.
+        constant_time: Whether all rows take all rounds.
+
+    Returns:
+        The point u of each row in [0, 1), (N,), which is safe and, if `rounds` sufficed, near; and the evaluations,
+        (N,).
     """
     n = len(before)
     low, high = torch.zeros_like(before), torch.ones_like(before)
@@ -39,17 +47,17 @@ def regula_falsi(
         width = high[rows] - low[rows]
         share = before[rows] / (before[rows] - after[rows]) if k < PATIENCE else torch.full_like(width, 0.5)
         u = low[rows] + width * share.clamp(1e-3, 1 - 1e-3)
-        seen = look(u, rows)
+        margins = look(u, rows)
         evaluations[rows] += 1
-        for kept, near_end, excess, other, sign in (
-            (seen.kept, low, before, after, 1.0),
-            (~seen.kept, high, after, before, -1.0),
+        for inside, end, excess, other, sign in (
+            (margins.safe, low, before, after, 1.0),
+            (~margins.safe, high, after, before, -1.0),
         ):
-            here = kept & open_[rows]
+            here = inside & open_[rows]
             moved = rows[here]
-            ratio = 1 - seen.excess[here] / excess[moved]
+            ratio = 1 - margins.excess[here] / excess[moved]
             weight = torch.where(side[moved] == sign, torch.where(ratio > 0, ratio, 0.5), 1.0)
             other[moved] *= weight
-            near_end[moved], excess[moved], side[moved] = u[here], seen.excess[here], sign
-        open_[rows] &= ~seen.near
+            end[moved], excess[moved], side[moved] = u[here], margins.excess[here], sign
+        open_[rows] &= ~margins.near
     return low, evaluations
