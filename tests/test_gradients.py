@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from feint.data import Split
 from feint.defenses.outputs import GRAD2, AllOnes, MinInnerProduct, Watermark
 from feint.defenses.outputs._linear_programs import least_cost, least_cost_with_label
-from feint.defenses.outputs._surrogates import along, alongside
+from feint.defenses.outputs._surrogates import directional_derivatives, gradient_products
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.models.networks import Network
 from feint.models.training import Training
@@ -44,9 +44,11 @@ def test_coefficients_are_those_of_k_backward_passes(network):
     generator = torch.Generator().manual_seed(1)
     v = {name: torch.randn(it.shape, generator=generator) for name, it in model.named_parameters()}
     flat = torch.cat([it.flatten() for it in v.values()])
-    torch.testing.assert_close(along(model, x, v), torch.stack([g @ flat for g in matrices]), atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(
+        directional_derivatives(model, x, v), torch.stack([g @ flat for g in matrices]), atol=1e-3, rtol=1e-4
+    )
     own = torch.stack([g @ (g.T @ row) for g, row in zip(matrices, p, strict=True)])
-    torch.testing.assert_close(alongside(model, x, p), own, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(gradient_products(model, x, p), own, atol=1e-3, rtol=1e-4)
 
 
 def test_directions_are_what_they_say():

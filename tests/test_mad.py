@@ -8,7 +8,7 @@ from torch import Tensor
 
 from feint.defenses.outputs import MAD, AllParameters, LastLayer, MADArgmax
 from feint.defenses.outputs._surrogates import gram, last_layer
-from feint.defenses.outputs.corners import _greedy_two_sums, _swept, farthest_sets
+from feint.defenses.outputs.corners import _greedy_two_sums, _sweep, farthest_sets
 from feint.errors import BadInput, BadRecipe, NotFitted
 
 
@@ -56,7 +56,7 @@ def test_the_sweep_is_exact_where_the_gradient_turns_by_more_than_a_right_angle(
     p, s = instances(classes, n, spread)
     order = p.argsort(dim=-1, descending=True)
     p, s = p.gather(-1, order), s.gather(-1, order)
-    swept, best = reached(_swept(p, s), p, s), least(p, s)
+    swept, best = reached(_sweep(p, s), p, s), least(p, s)
     obtuse = best < 0
     assert obtuse.any()
     torch.testing.assert_close(swept[obtuse], best[obtuse], atol=1e-12, rtol=0)

@@ -28,6 +28,7 @@ class Rule(Protocol):
         Raises:
             Refused: if the query is not to be answered.
         """
+        ...
 
 
 class Detector(Protocol):
@@ -48,6 +49,7 @@ class Detector(Protocol):
         Returns:
             The client's evidence so far; 1 is where the detector would accuse at its own level.
         """
+        ...
 
 
 InputDefense = Callable[[Tensor, nn.Module], Tensor]  # (x, model) -> x
@@ -60,6 +62,7 @@ class Bound(Protocol):
 
     def bind(self, model: nn.Module, ledger: Ledger) -> OutputDefense:
         """Return the function `(p, x) -> p` that uses `model` and `ledger`."""
+        ...
 
 
 def bind(step: OutputDefense, model: nn.Module, ledger: Ledger) -> OutputDefense:

@@ -25,6 +25,7 @@ class Score(Protocol):
 
     def __call__(self, x: Tensor, z: Tensor) -> Tensor:
         """Return the scores (N,) of inputs `x` (N, …) with undefended logits `z` (N, K)."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, at_least, retrained
+from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, check_at_least, train_model
 from feint.errors import BadRecipe
 from feint.fitting import FitContext
 from feint.models.training import Batch, Training
@@ -42,14 +42,14 @@ class AdversarialTraining(Boundary):
     from_scratch: bool = False
 
     def __post_init__(self) -> None:
-        at_least(self, 0, self.radius)
-        at_least(self, 1, self.steps)
+        check_at_least(self, 0, self.radius)
+        check_at_least(self, 1, self.steps)
         if not (self.radius <= 1 and self.step > 0):
             raise BadRecipe(repr(self), "a radius of at most 1 and a step of more than 0", "inputs are in [0, 1]")
 
     def retrain_from(self, context: FitContext) -> Retrained:
         """See `Boundary.retrain`; outliers are not used."""
-        return retrained(self, context, self.loss)
+        return train_model(self, context, self.loss)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the objective above on a batch."""

@@ -77,7 +77,7 @@ class Boundary(ABC):
         """Return a new model made of the victim in `context`. See `retrain`."""
 
 
-def retrained(
+def train_model(
     recipe: Boundary,
     context: FitContext,
     loss: Loss,
@@ -137,7 +137,7 @@ def with_classes(model: Classifier, classes: int, seed: int) -> Classifier:
     return new.train(model.training)
 
 
-def required(outliers: Split | None, inputs: Split) -> Split:
+def require_outliers(outliers: Split | None, inputs: Split) -> Split:
     """Return the outliers; raise `BadInput` where there are none, or their shape is not that of the inputs."""
     if outliers is None or not len(outliers) or outliers.shape != inputs.shape:
         raise BadInput(
@@ -148,9 +148,9 @@ def required(outliers: Split | None, inputs: Split) -> Split:
     return outliers
 
 
-def both(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+def joint_logits(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     """Return the logits of inputs and outliers in one batch, so that batch normalisation cannot tell them apart."""
-    assert batch.outliers is not None  # `required` saw to it
+    assert batch.outliers is not None  # `require_outliers` checked it
     inside, outside = model(torch.cat([batch.x, batch.outliers])).float().split([len(batch.x), len(batch.outliers)])
     return inside, outside
 
@@ -160,7 +160,7 @@ def images(split: Split) -> Tensor:
     return torch.from_numpy(np.array(split.images))
 
 
-def at_least(recipe: Boundary, least: float, *values: float) -> None:
+def check_at_least(recipe: Boundary, least: float, *values: float) -> None:
     """Raise `BadRecipe` where one of the values is smaller than `least`, or NaN."""
     if not all(value >= least for value in values):
         raise BadRecipe(repr(recipe), f"values of at least {least:g}", "raise them")

@@ -7,7 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, at_least, both, required, retrained
+from feint.defenses.boundary.boundary import (
+    FINE_TUNING,
+    Boundary,
+    Retrained,
+    check_at_least,
+    joint_logits,
+    require_outliers,
+    train_model,
+)
 from feint.fitting import FitContext
 from feint.models.training import Batch, Training
 from feint.victims import answers
@@ -43,17 +51,17 @@ class BoundaryConfusion(Boundary):
     from_scratch: bool = False
 
     def __post_init__(self) -> None:
-        at_least(self, 0, self.weight)
-        at_least(self, 1, self.clusters)
+        check_at_least(self, 0, self.weight)
+        check_at_least(self, 1, self.clusters)
 
     def retrain_from(self, context: FitContext) -> Retrained:
-        outliers = required(context.outliers, context.inputs)
+        outliers = require_outliers(context.outliers, context.inputs)
         wrong = self.confused(answers(context.victim, outliers), context.seed)
-        return retrained(self, context, self.loss, outliers=outliers, outlier_targets=wrong)
+        return train_model(self, context, self.loss, outliers=outliers, outlier_targets=wrong)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the objective above on a batch."""
-        inside, outside = both(model, batch)
+        inside, outside = joint_logits(model, batch)
         assert batch.outlier_targets is not None
         return F.cross_entropy(inside, batch.targets) + self.weight * F.cross_entropy(outside, batch.outlier_targets)
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, at_least, retrained
+from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, check_at_least, train_model
 from feint.fitting import FitContext
 from feint.models.training import Batch, Training
 
@@ -43,11 +43,11 @@ class BoundaryProtection(Boundary):
     from_scratch: bool = False
 
     def __post_init__(self) -> None:
-        at_least(self, 0, self.penalty, self.weight)
+        check_at_least(self, 0, self.penalty, self.weight)
 
     def retrain_from(self, context: FitContext) -> Retrained:
         """See `Boundary.retrain`; outliers are not used."""
-        return retrained(self, context, self.loss, extra_classes=1)
+        return train_model(self, context, self.loss, extra_classes=1)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the objective above on a batch."""

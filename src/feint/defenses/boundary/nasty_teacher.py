@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, at_least, retrained
+from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, check_at_least, train_model
 from feint.errors import BadRecipe
 from feint.fitting import FitContext
 from feint.models.training import Batch, Training
@@ -42,14 +42,14 @@ class NastyTeacher(Boundary):
     from_scratch: bool = False
 
     def __post_init__(self) -> None:
-        at_least(self, 0, self.weight)
+        check_at_least(self, 0, self.weight)
         if not self.temperature > 0:
             raise BadRecipe(f"a temperature of {self.temperature}", "more than 0", "raise it")
 
     def retrain_from(self, context: FitContext) -> Retrained:
         """See `Boundary.retrain`; outliers are not used."""
         adversary = copy.deepcopy(context.victim).eval().requires_grad_(False)
-        return retrained(self, context, partial(self.loss, adversary))
+        return train_model(self, context, partial(self.loss, adversary))
 
     def loss(self, adversary: nn.Module, model: nn.Module, batch: Batch) -> Tensor:
         """Return the objective above on a batch, with `adversary` as a."""

@@ -5,7 +5,15 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, at_least, both, required, retrained
+from feint.defenses.boundary.boundary import (
+    FINE_TUNING,
+    Boundary,
+    Retrained,
+    check_at_least,
+    joint_logits,
+    require_outliers,
+    train_model,
+)
 from feint.fitting import FitContext
 from feint.models.training import Batch, Training
 
@@ -41,14 +49,14 @@ class OutlierExposure(Boundary):
     from_scratch: bool = False
 
     def __post_init__(self) -> None:
-        at_least(self, 0, self.weight)
+        check_at_least(self, 0, self.weight)
 
     def retrain_from(self, context: FitContext) -> Retrained:
-        outliers = required(context.outliers, context.inputs)
-        return retrained(self, context, self.loss, outliers=outliers)
+        outliers = require_outliers(context.outliers, context.inputs)
+        return train_model(self, context, self.loss, outliers=outliers)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the objective above on a batch."""
-        inside, outside = both(model, batch)
+        inside, outside = joint_logits(model, batch)
         ordinary = nn.functional.cross_entropy(inside, batch.targets)
         return ordinary - self.weight * outside.log_softmax(-1).mean()
