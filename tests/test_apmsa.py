@@ -1,4 +1,4 @@
-"""APMSA: to the edge of the class, on the right side of it, and no further than asked."""
+"""APMSA: inputs reach the edge of their class, keep their label, and go no further than the gap."""
 
 import pytest
 import torch
@@ -40,16 +40,16 @@ def gap(p: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: type(step).__name__)
-@pytest.mark.parametrize("asked", [1e-3, 0.5])
-def test_the_gap_is_what_was_asked_for_whatever_the_step(step, asked):
+@pytest.mark.parametrize("target", [1e-3, 0.5])
+def test_the_gap_meets_its_target_whatever_the_step(step, target):
     model = Confident(3.0).eval()
     before = predict(model, X)
-    done = approach_boundary(model, X, APMSA(step=step, gap=asked))
+    done = approach_boundary(model, X, APMSA(step=step, gap=target))
     p = predict(model, done.x)
-    assert done.arrived[gap(before) > asked].float().mean() > 0.9
-    assert (gap(p)[done.arrived] <= asked).all()
+    assert done.arrived[gap(before) > target].float().mean() > 0.9
+    assert (gap(p)[done.arrived] <= target).all()
     assert torch.equal(p.argmax(-1), before.argmax(-1))
-    calm = gap(before) <= asked
+    calm = gap(before) <= target
     assert torch.equal(done.x[calm], X[calm])  # what is near already is not moved
 
 
@@ -96,7 +96,7 @@ def test_ties_are_left_as_they_are_and_the_lowest_index_wins():
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: type(step).__name__)
-def test_who_never_loses_the_label_returns_the_last_iterate_and_is_counted(step):
+def test_an_input_that_never_loses_its_label_returns_the_last_iterate_and_is_counted(step):
     model = Linear(6, 3)
     model.register_forward_hook(lambda _, __, z: z + torch.tensor([1e3, 0.0, 0.0]))
     done = approach_boundary(model.eval(), X, APMSA(step=step, steps=5))
@@ -216,4 +216,4 @@ def test_cifar_labels_survive_through_resnet20(real_data):
     p, label = service(Query(x)).p, predict(model, x).argmax(-1)
     assert torch.equal(p.argmax(-1), label)
     assert gap(p).max() <= 1e-3
-    assert torch.equal(torch.cat([service(Query(it[None])).p for it in x[:2]]).argmax(-1), label[:2])
+    assert torch.equal(torch.cat([service(Query(row[None])).p for row in x[:2]]).argmax(-1), label[:2])
