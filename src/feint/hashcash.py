@@ -13,7 +13,7 @@ from itertools import count
 from feint.errors import BadInput, Puzzle
 
 FORM = re.compile("1:([0-9]{1,3}):([0-9]{1,12}):([0-9a-f]{32}):([0-9a-f]{32}):[0-9A-Za-z]{1,64}:[0-9a-f]{1,32}")
-SKEW = 60  # seconds by which a stamp may seem to expire too late: two machines' clocks
+SKEW = 60  # seconds by which a stamp may seem to expire too late, since two clocks differ
 
 
 def digest(*parts: bytes) -> str:

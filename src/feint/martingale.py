@@ -10,8 +10,8 @@ import numpy as np
 from feint.ledger import Account
 from feint.pipeline import QueryLike
 
-LAST_BITS = 1e-5  # share of a score that is no more than the arithmetic of a processor and a batch
-MEMORY = 3600.0  # seconds for which a query is known as a repeat
+LAST_BITS = 1e-5  # relative difference of scores that processor and batch size alone can cause
+MEMORY = 3600.0  # seconds for which a repeated input is recognised
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class Martingale:
         names = _names(len(self.weights))
         if not len(wins):
             return account.total(names[0])
-        # a float: a store cannot pack numpy's scalars
+        # a float: a store cannot pack NumPy scalars
         return account.change(names, lambda totals: self._bet(wins, totals)).item(0)
 
     def _bet(self, wins: np.ndarray, totals: np.ndarray) -> np.ndarray:

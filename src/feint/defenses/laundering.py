@@ -1,9 +1,10 @@
 """Information laundering on discrete alphabets: two kernels around a model that leak least at a given loss.
 
-A query x passes a ↦ x̃ before the model and its answer y′ passes b ↦ y after it, so that the service is p_K(y|x) = Σ_x̃
-a(x̃|x) Σ_y′ p*(y′|x̃) b(y|y′). The kernels minimise (Wang, Xiang, Gao and Ding, ICLR 2021)::
+A query x passes a ↦ x̃ before the model and its answer y′ passes b ↦ y after it. The service p_K and the objective,
+which the kernels minimise (Wang, Xiang, Gao and Ding, ICLR 2021), are::
 
-    L(a, b) = E_x KL(p*(·|x) ‖ p_K(·|x)) + β₁ I(X; X̃) + β₂ I(Y′; Y)
+    p_K(y|x) = Σ_x̃ a(x̃|x) Σ_y′ p*(y′|x̃) b(y|y′)
+    L(a, b)  = E_x KL(p*(·|x) ‖ p_K(·|x)) + β₁ I(X; X̃) + β₂ I(Y′; Y)
 
 The paper's own updates were not at hand; these are derived here. With s, r the marginals of x̃ and y, π that of y′, and
 B(y|x̃) = Σ_y′ p*(y′|x̃) b(y|y′), the derivatives of L vanish where::

@@ -5,5 +5,5 @@ Detectors write evidence against a client and refuse nobody; a ladder decides wh
 
 import lazy_loader
 
-# Budgets, rates and proofs of work stand in a gateway that has no torch; detectors bring it along.
+# Lazy: a gateway without torch uses budgets, rate limits and proofs of work; detectors import torch.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

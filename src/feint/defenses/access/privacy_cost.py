@@ -28,9 +28,12 @@ class PrivacyCost(Fittable):
     random into `teachers` parts, and each part votes the label of its nearest neighbour among the model's centred
     logits, the first of equally near ones. So one training input moves one vote, as in PATE.
 
-    Another part of the inputs is queried as an honest client would, and a line is fitted to its cost: expected(n) =
-    slope · n + intercept. Evidence is the client's cost above that, over `tolerance` times the cost expected after
-    max(n, 100) queries. `ProofOfWork` turns the same excess into bits.
+    Another part of the inputs is queried as an honest client would, and a line is fitted to its cost::
+
+        expected(n) = slope · n + intercept
+        evidence    = (cost − expected(n)) / (tolerance · expected(max(n, 100)))    after n queries, at least 0
+
+    `ProofOfWork` turns the same excess into bits.
 
     Attributes:
         teachers: Parts that vote, 2 or more.

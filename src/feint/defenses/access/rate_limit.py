@@ -8,7 +8,7 @@ from feint.errors import BadRecipe, RateLimited
 from feint.ledger import Account
 from feint.pipeline import QueryLike
 
-STEP = 2.0**-22  # seconds: what a double tells apart at today's epoch, so that a burst of thirds is still a burst
+STEP = 2.0**-22  # seconds: resolution of a double at today's epoch, so that a burst of thirds is still a burst
 
 
 @dataclass(frozen=True)

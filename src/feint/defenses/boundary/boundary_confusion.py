@@ -23,19 +23,18 @@ from feint.victims import answers
 
 @dataclass(frozen=True)
 class BoundaryConfusion(Boundary):
-    """Confident wrong answers outside the task, after a paper of Liang (2024).
+    """Confident wrong answers outside the task, a reconstruction of a method by Liang (2024).
 
-    The paper is "OOD feature learning and decision boundary confusion". Over inputs x with labels y, and auxiliary
-    inputs o::
+    Only the abstract of "OOD feature learning and decision boundary confusion" is known; the paper's loss, auxiliary
+    data and tables are UNKNOWN. Over inputs x with labels y, and auxiliary inputs o::
 
         minimise   CE(f(x), y) + weight · CE(f(o), c(o))
 
-    A reconstruction from the abstract: the paper's loss, auxiliary data and tables are UNKNOWN. Chosen here: the
-    auxiliary inputs are the outliers, put into `clusters` by k-means on the log-probabilities of the original model. c
-    is one class for each cluster, drawn once among those that the model does not give to most of it. So an attacker
-    learns regions that are consistent and wrong. The paper's extra output for detection is left out: a detector's
-    score, like the energy, does that on the line. `BadInput` is raised without outliers, or for outliers of another
-    shape.
+    Chosen here: the auxiliary inputs are the outliers, put into `clusters` by k-means on the log-probabilities of the
+    original model. c is one class for each cluster, drawn once among those that the model does not give to most of it.
+    So an attacker learns regions that are consistent and wrong. The paper's extra output for detection is left out: a
+    detector's score, like the energy, does that on the line. `BadInput` is raised without outliers, or for outliers of
+    another shape.
 
     Attributes:
         clusters: Number of clusters, 1 or more.

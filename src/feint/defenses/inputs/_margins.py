@@ -11,7 +11,7 @@ from feint.models.perturbation import margin_of
 from feint.query import ask
 
 # Logits of one input differ with the batch it is in: on ResNet-20 by 1.1e-5 where the largest is 38, which is 2.5 units
-# in the last place of float32. The margin, a difference of two, is held at least 8 units away from zero.
+# in the last place of float32. The margin, a difference of two, stays at least 8 units away from zero.
 UNITS = 8
 # The two probabilities are also far enough apart to differ after rounding to 6 decimals.
 APART = 3e-6

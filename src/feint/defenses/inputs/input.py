@@ -20,8 +20,8 @@ class Input(ABC):
     """
 
     cite: ClassVar[str]
-    randomised: ClassVar[bool] = False  # whether it draws at random, keyed by the input
-    countermeasures: ClassVar[Mapping[str, str]] = {}  # see `feint.defenses.outputs.Output`
+    randomised: ClassVar[bool] = False
+    countermeasures: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def perturb(self, x: Tensor, model: nn.Module) -> Tensor:

@@ -121,10 +121,7 @@ class _Problem(NamedTuple):
         moved = wanted.minimum(self.move)
         take = (moved - gained)[:, None]
         give = (moved - lost - (self.rest - rest).sum(-1)).clamp_min(0)[:, None]
-        drained, filled = (
-            rest.cumsum(-1),
-            (cap - rest).flip(-1).cumsum(-1).flip(-1),
-        )  # from either end
+        drained, filled = rest.cumsum(-1), (cap - rest).flip(-1).cumsum(-1).flip(-1)  # from either end
         q = rest + (take - filled + cap - rest).clamp_min(0).minimum(cap - rest)
         q -= (give - drained + rest).clamp_min(0).minimum(rest)
         # The prices of one more unit taken and given: those of the class that is only partly filled, partly drained.

@@ -1,7 +1,8 @@
 """Corners of the simplex that turn an attacker's gradient farthest, for MAD and MAD-argmax.
 
-The gradient of an answer q is Gᵀq. The angle between those of a corner u and of p depends on A = G Gᵀ alone: cos = uᵀAp
-/ √(uᵀAu · pᵀAp), and the objective ‖Gᵀu/|Gᵀu| − Gᵀp/|Gᵀp|‖² is 2 − 2 cos.
+The gradient of an answer q is Gᵀq. The angle between those of a corner u and of p depends on A = G Gᵀ alone::
+
+    cos = uᵀAp / √(uᵀAu · pᵀAp),   and the objective is  ‖Gᵀu/|Gᵀu| − Gᵀp/|Gᵀp|‖² = 2 − 2 cos
 """
 
 import functools

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from feint.errors import BadRecipe
 
-TINY = 1e-12  # below this a probability counts as this: a logarithm of 0 would hide every other class
+TINY = 1e-12  # least probability in a logarithm: that of 0 would hide every other class
 
 
 class Distance(ABC):

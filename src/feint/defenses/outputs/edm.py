@@ -16,7 +16,7 @@ from feint.models.networks import Ensemble, Network
 from feint.models.training import Batch, Training, refine, train
 from feint.victims import Trained, predict
 
-SLACK = 1e-5  # at h = 1, where a sure hash network saturates, a last bit below 1 is not another member
+SLACK = 1e-5  # at h = 1, where a confident hash network saturates, a last bit below 1 must not select another member
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def check_simplex(p: Tensor) -> None:
         raise BadInput(
             f"answers of shape {tuple(p.shape)} and type {p.dtype}", "(N, K) in float32 or float64, K ≥ 2", "convert"
         )
-    if torch.compiler.is_exporting() or not len(p):  # a graph cannot raise: who feeds it checks
+    if torch.compiler.is_exporting() or not len(p):  # a graph cannot raise: its caller checks
         return
     low = p.amin().item()
     least, most = (total.item() for total in p.sum(-1).aminmax())
