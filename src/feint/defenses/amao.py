@@ -54,7 +54,7 @@ def ownership(suspect: Callable[[Tensor], Tensor], ledger: Ledger, shape: tuple[
     """Test a suspect for the flipped labels that a ledger stores.
 
     Args:
-        suspect: Model from inputs (N, *shape) in [0, 1] to answers or logits (N, K).
+        suspect: Model from inputs ``(N, *shape)`` in [0, 1] to answers or logits (N, K).
         ledger: The ledger of the service whose `LabelFlip` stored the pairs.
         shape: Shape of one input, (C, H, W).
 

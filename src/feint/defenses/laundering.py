@@ -7,7 +7,7 @@ which the kernels minimise (Wang, Xiang, Gao and Ding, ICLR 2021), are::
     L(a, b)  = E_x KL(p*(·|x) ‖ p_K(·|x)) + β₁ I(X; X̃) + β₂ I(Y′; Y)
 
 The paper's own updates were not at hand; these are derived here. With s, r the marginals of x̃ and y, π that of y′, and
-B(y|x̃) = Σ_y′ p*(y′|x̃) b(y|y′), the derivatives of L vanish where::
+``B(y|x̃) = Σ_y′ p*(y′|x̃) b(y|y′)``, the derivatives of L vanish where::
 
     b(y|y′) ∝ r(y) exp( E_x̃x[ p*(y|x) p*(y′|x̃) / p_K(y|x) ] / (β₂ π(y′)) )
     a(x̃|x) ∝ s(x̃) exp( ( Σ_y p*(y|x) B(y|x̃) / p_K(y|x) − β₂ Σ_y′ p*(y′|x̃) KL(b(·|y′) ‖ r) ) / β₁ )
@@ -48,8 +48,8 @@ class Kernels:
     """Solution of a laundering problem.
 
     Attributes:
-        input: Rows a(·|x), (X, X), or None for the identity.
-        output: Rows b(·|y′), (K, K).
+        input: Rows ``a(·|x)``, (X, X), or None for the identity.
+        output: Rows ``b(·|y′)``, (K, K).
         objective: L at the start and after each round.
     """
 
@@ -64,7 +64,7 @@ def divergence(p: Tensor, q: Tensor) -> Tensor:
 
 
 def through(a: Tensor | None, p: Tensor) -> Tensor:
-    """Return Σ_x̃ a(x̃|x) p(·|x̃)."""
+    """Return ``Σ_x̃ a(x̃|x) p(·|x̃)``."""
     return p if a is None else a @ p
 
 

@@ -17,7 +17,7 @@ from feint.models.training import Batch, Training
 class AdversarialTraining(Boundary):
     """Training for correct answers all around an input (Madry, Makelov, Schmidt, Tsipras and Vladu, ICLR 2018).
 
-    The objective, with |x' − x| in every value of x in [0, 1], is::
+    The objective, with the largest change of a value in [0, 1] as the norm, is::
 
         minimise   CE(f(x'), y),   x' ≈ argmax CE(f(x'), y) over |x' − x| ≤ radius
 

@@ -22,8 +22,8 @@ class InputLaundering(Input, Fittable):
 
         x̃ ~ a(·|x),   a minimises  E_x KL(g(·|x) ‖ Σ_x̃ a(x̃|x) g(·|x̃)) + price · I(X; X̃)
 
-    The paper lets the model itself be p*. Over single pixels there is no such thing, so here g(·|x) reads a level with
-    a Gaussian error of `reading` levels, a choice of ours: confusing neighbours is cheap, and black with white
+    The paper lets the model itself be p*. Over single pixels there is no such thing, so here ``g(·|x)`` reads a level
+    with a Gaussian error of `reading` levels, a choice of ours: confusing neighbours is cheap, and black with white
     expensive. The levels' frequencies are fitted. The draw is keyed: the same query gets the same noise on every
     replica. No state is stored.
 

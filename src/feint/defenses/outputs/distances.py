@@ -93,7 +93,7 @@ class ReverseKL(Distance):
 
 @dataclass(frozen=True)
 class L1(Distance):
-    """Sum of absolute differences, Σ |q − p|, at most 2."""
+    """Sum of absolute differences, ``Σ |q − p|``, at most 2."""
 
     def __call__(self, q: Tensor, p: Tensor) -> Tensor:
         return (q - p).abs().sum(-1)

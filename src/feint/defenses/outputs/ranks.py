@@ -99,8 +99,8 @@ class OrderPreserving(Output):
         distance: Distance that is maximised.
         decimals: Decimals of the API, 1 to 6, in which the order must still show.
         strength: Share of the way from the clean answer, 0 (the identity) to 1.
-        epsilon: Largest distortion Σ |q − p| of a row, above 0 and up to 2; one number, or a tuple with one for each
-            label.
+        epsilon: Largest distortion ``Σ |q − p|`` of a row, above 0 and up to 2; one number, or a tuple with one for
+            each label.
     """
 
     countermeasures: ClassVar[Mapping[str, str]] = {
