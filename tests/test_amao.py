@@ -1,4 +1,4 @@
-"""Label flips keyed by what an image looks like, and whoever copied them recognised."""
+"""AMAO: label flips keyed by the appearance of an image, and the test that recognises a copy of them."""
 
 import pytest
 import torch
@@ -55,11 +55,11 @@ def test_on_a_line_a_slightly_changed_image_gets_the_same_wrong_label():
     x = X[:50]
     first = service(Query(x)).p.argmax(-1)
     noisy = (x + 0.005 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1)
-    kept = predict(MODEL, noisy).argmax(-1) == predict(MODEL, x).argmax(-1)
+    same_label = predict(MODEL, noisy).argmax(-1) == predict(MODEL, x).argmax(-1)
     near = (hashes(noisy) - hashes(x)).abs().sum(-1) <= FLIP.near
     again = service(Query(noisy)).p.argmax(-1)
-    assert (kept & near).sum() > 25
-    assert torch.equal(again[kept & near], first[kept & near])
+    assert (same_label & near).sum() > 25
+    assert torch.equal(again[same_label & near], first[same_label & near])
 
 
 def test_a_marked_user_meets_flips_and_an_unmarked_one_does_not():
@@ -72,7 +72,7 @@ def test_a_marked_user_meets_flips_and_an_unmarked_one_does_not():
     assert (service(Query(X, "mallory")).p.argmax(-1) != predict(MODEL, X).argmax(-1)).all()
 
 
-def test_who_copied_the_flips_is_recognised_and_who_did_not_is_not():
+def test_only_a_model_that_copied_the_flips_is_recognised():
     ledger = Ledger()
     service = Service(MODEL, Defense(outputs=[FLIP]), ledger=ledger)
     stolen = {tuple(x.flatten().tolist()): p for x, p in zip(X, service(Query(X)).p, strict=True)}

@@ -1,4 +1,4 @@
-"""APGP against what is known of it: its projection, its optimum, its errata."""
+"""APGP: its projection, its optimum, and the errors of its paper."""
 
 import itertools
 
@@ -32,7 +32,7 @@ def test_the_projection_as_printed_would_lose_the_order():
 
 
 @pytest.mark.parametrize(
-    "distance", [KL(), ReverseKL(floor=1e-4), L1(), L2(), Cosine()], ids=lambda it: type(it).__name__
+    "distance", [KL(), ReverseKL(floor=1e-4), L1(), L2(), Cosine()], ids=lambda distance: type(distance).__name__
 )
 @pytest.mark.parametrize("top", [1, 2, 4])
 def test_the_closed_form_is_the_best_of_all_vertices(distance, top):

@@ -1,4 +1,4 @@
-"""APMSA: to the edge of the class, on the right side of it, and no further than asked."""
+"""APMSA: inputs reach the edge of their class, keep their label, and go no further than the gap."""
 
 import pytest
 import torch
@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from tests.problems import Fixed, Linear
 from torch import nn
 
-from feint.defenses.inputs import APMSA, CW, FGSM, PGD, DeepFool, Ray, bracket
+from feint.defenses.inputs import APMSA, CW, FGSM, PGD, DeepFool, Ray, _root_finding
+from feint.defenses.inputs._margins import MarginModel, forward
 from feint.defenses.inputs.apmsa import approach_boundary
-from feint.defenses.inputs.margins import MarginModel, forward
 from feint.errors import BadInput
 from feint.models.perturbation import margin_of
 from feint.query import Query
@@ -40,16 +40,16 @@ def gap(p: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: type(step).__name__)
-@pytest.mark.parametrize("asked", [1e-3, 0.5])
-def test_the_gap_is_what_was_asked_for_whatever_the_step(step, asked):
+@pytest.mark.parametrize("target", [1e-3, 0.5])
+def test_the_gap_meets_its_target_whatever_the_step(step, target):
     model = Confident(3.0).eval()
     before = predict(model, X)
-    done = approach_boundary(model, X, APMSA(step=step, gap=asked))
+    done = approach_boundary(model, X, APMSA(step=step, gap=target))
     p = predict(model, done.x)
-    assert done.arrived[gap(before) > asked].float().mean() > 0.9
-    assert (gap(p)[done.arrived] <= asked).all()
+    assert done.arrived[gap(before) > target].float().mean() > 0.9
+    assert (gap(p)[done.arrived] <= target).all()
     assert torch.equal(p.argmax(-1), before.argmax(-1))
-    calm = gap(before) <= asked
+    calm = gap(before) <= target
     assert torch.equal(done.x[calm], X[calm])  # what is near already is not moved
 
 
@@ -96,7 +96,7 @@ def test_ties_are_left_as_they_are_and_the_lowest_index_wins():
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: type(step).__name__)
-def test_who_never_loses_the_label_returns_the_last_iterate_and_is_counted(step):
+def test_an_input_that_never_loses_its_label_returns_the_last_iterate_and_is_counted(step):
     model = Linear(6, 3)
     model.register_forward_hook(lambda _, __, z: z + torch.tensor([1e3, 0.0, 0.0]))
     done = approach_boundary(model.eval(), X, APMSA(step=step, steps=5))
@@ -164,7 +164,7 @@ def test_ray_needs_few_evaluations():
 @pytest.mark.parametrize(("steepest", "patience", "at_most"), [(9.0, 0, 12), (9.0, 16, 12), (2.0, 16, 5)])
 def test_the_search_meets_every_crossing(steepest, patience, at_most, monkeypatch):
     """Bent functions of u; halving takes 8.5 evaluations, interpolation fewer where they are not bent too much."""
-    monkeypatch.setattr(bracket, "PATIENCE", patience)
+    monkeypatch.setattr(_root_finding, "PATIENCE", patience)
     root, power = torch.linspace(0.01, 0.99, 40), torch.linspace(1 / steepest, steepest, 40).flip(0)
     asked = []
 
@@ -174,21 +174,21 @@ def test_the_search_meets_every_crossing(steepest, patience, at_most, monkeypatc
     def look(u, rows):
         asked.append(len(rows))
         f = value(u, rows)
-        return MarginModel(margin=f + 0.1, kept=f > -0.05, near=(f > -0.05) & (f < 0.05), excess=f)
+        return MarginModel(margin=f + 0.1, safe=f > -0.05, near=(f > -0.05) & (f < 0.05), excess=f)
 
     every = torch.arange(40)
-    u, n = bracket.approach(look, value(torch.zeros(40), every), value(torch.ones(40), every), rounds=60)
+    u, n = _root_finding.regula_falsi(look, value(torch.zeros(40), every), value(torch.ones(40), every), rounds=60)
     assert (value(u, every).abs() < 0.0501).all()
     assert n.sum() == sum(asked)
     assert n.float().mean() < at_most
 
 
-def test_a_jump_is_met_from_the_kept_side():
+def test_a_jump_is_met_from_the_safe_side():
     def look(u, rows):
-        kept = u < 0.3
-        return MarginModel(u, kept, torch.zeros_like(kept), torch.where(kept, 5.0, -5.0))
+        safe = u < 0.3
+        return MarginModel(u, safe, torch.zeros_like(safe), torch.where(safe, 5.0, -5.0))
 
-    u, n = bracket.approach(look, torch.tensor([5.0]), torch.tensor([-5.0]), rounds=40)
+    u, n = _root_finding.regula_falsi(look, torch.tensor([5.0]), torch.tensor([-5.0]), rounds=40)
     assert 0.299 < u.item() < 0.3
     assert n.item() == 40
 
@@ -216,4 +216,4 @@ def test_cifar_labels_survive_through_resnet20(real_data):
     p, label = service(Query(x)).p, predict(model, x).argmax(-1)
     assert torch.equal(p.argmax(-1), label)
     assert gap(p).max() <= 1e-3
-    assert torch.equal(torch.cat([service(Query(it[None])).p for it in x[:2]]).argmax(-1), label[:2])
+    assert torch.equal(torch.cat([service(Query(row[None])).p for row in x[:2]]).argmax(-1), label[:2])

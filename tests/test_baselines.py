@@ -1,4 +1,4 @@
-"""The baselines of the outputs room, each against its rule written the slow way."""
+"""Baselines of the outputs room, each against a slow implementation of its rule."""
 
 import itertools
 
@@ -54,11 +54,11 @@ def test_below_the_threshold_nothing_shows_and_no_row_is_empty(classes, threshol
 def test_the_k_best_show_and_no_other(k):
     p = torch.cat([awkward_rows(10), many_rows(50, 10)])
     q = TopK(k=k)(p)
-    kept = torch.zeros_like(p)
-    for shown, row, best in zip(kept, p, order(p)[:, :k].tolist(), strict=True):
+    expected = torch.zeros_like(p)
+    for shown, row, best in zip(expected, p, order(p)[:, :k].tolist(), strict=True):
         shown[best] = row[best]
-    torch.testing.assert_close(q, kept / kept.sum(-1, keepdim=True), atol=1e-4, rtol=0)
-    assert (q[kept == 0] <= 1.3e-6 * k).all()  # what keeps the shown ones apart when they are 0
+    torch.testing.assert_close(q, expected / expected.sum(-1, keepdim=True), atol=1e-4, rtol=0)
+    assert (q[expected == 0] <= 1.3e-6 * k).all()  # keeps the shown ones apart when they are 0
     assert ((q > 0).sum(-1) <= k).all()
 
 
@@ -100,7 +100,7 @@ def test_the_label_leads_by_a_last_bit_and_two_units_are_missing():
 @pytest.mark.parametrize("classes", [2, 3, 4])
 def test_no_other_rounded_row_is_nearer_unless_it_loses_the_label(classes):
     every = itertools.product(range(11), repeat=classes)
-    every = torch.tensor([it for it in every if sum(it) == 10], dtype=torch.float64)
+    every = torch.tensor([counts for counts in every if sum(counts) == 10], dtype=torch.float64)
     p = torch.cat([awkward_rows(classes), many_rows(300, classes, deviation=1.0)])
     counts = (Rounding(decimals=1)(p).double() * 10).round()
     tight = 0
@@ -130,9 +130,9 @@ def test_reversed_a_label_with_more_than_half_survives(beta, gamma, classes):
 
 def test_reversed_at_the_defaults_a_label_above_0376_survives_and_some_below_are_lost():
     p = many_rows(50_000, 10, deviation=6.0)
-    kept = ReverseSigmoid()(p).argmax(-1) == p.argmax(-1)
-    assert kept[p.amax(-1) > 0.376].all()
-    assert 0.99 < kept.float().mean() < 1
+    preserved = ReverseSigmoid()(p).argmax(-1) == p.argmax(-1)
+    assert preserved[p.amax(-1) > 0.376].all()
+    assert 0.99 < preserved.float().mean() < 1
 
 
 def images(n: int) -> Tensor:
@@ -140,7 +140,7 @@ def images(n: int) -> Tensor:
 
 
 def drawn_anew(p: Tensor, x: Tensor) -> Tensor:
-    """What GaussianNoise would be without a key."""
+    """Gaussian noise without a key."""
     q = (p + 0.5 * torch.randn_like(p)).clamp_min(0) + 1e-9
     return q / q.sum(-1, keepdim=True)
 

@@ -1,4 +1,4 @@
-"""The gate: who gets the gentle answer and who the harsh one."""
+"""Gate: which queries get the gentle answer and which the harsh one."""
 
 import pytest
 import torch
@@ -30,15 +30,15 @@ def test_with_a_width_the_share_of_the_harsh_answer_rises_as_the_score_falls():
 
 
 @pytest.mark.parametrize(
-    ("gentle", "harsh", "kept"),
+    ("gentle", "harsh", "preserved"),
     [
         (Rounding(6), APGPClosedForm(top=1), "label"),
         (APGPClosedForm(top=3), APGPClosedForm(), "top-3"),
         (TopK(2), ReverseSigmoid(), ""),
     ],
 )
-def test_it_keeps_what_both_keep(gentle, harsh, kept):
-    assert Gated(harsh, gentle).preserves == kept
+def test_a_gate_preserves_what_both_answers_preserve(gentle, harsh, preserved):
+    assert Gated(harsh, gentle).preserves == preserved
 
 
 def test_an_energy_gate_takes_the_models_own_logits_on_the_line():

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from feint.data import Split
 from feint.defenses.outputs import GRAD2, AllOnes, MinInnerProduct, Watermark
-from feint.defenses.outputs.linear_programs import least_cost, least_cost_with_label
-from feint.defenses.outputs.surrogates import along, alongside
+from feint.defenses.outputs._linear_programs import least_cost, least_cost_with_label
+from feint.defenses.outputs._surrogates import directional_derivatives, gradient_products
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.models.networks import Network
 from feint.models.training import Training
@@ -29,29 +29,31 @@ def some(n: int) -> tuple[Tensor, Tensor]:
 
 def gradient_matrix(model: nn.Module, x: Tensor) -> Tensor:
     """G (K, D) of one input, by K backward passes."""
-    parameters = [it.requires_grad_() for it in model.parameters()]
+    parameters = [w.requires_grad_() for w in model.parameters()]
     logs = model(x[None]).log_softmax(-1)[0]
-    rows = [torch.autograd.grad(it, parameters, retain_graph=True) for it in logs]
+    rows = [torch.autograd.grad(log, parameters, retain_graph=True) for log in logs]
     model.requires_grad_(False)
-    return torch.stack([torch.cat([it.flatten() for it in row]) for row in rows])
+    return torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
 
 
-@pytest.mark.parametrize("network", [NETWORK, Network("resnet20", (1, 8, 8), 5)], ids=lambda it: it.name)
+@pytest.mark.parametrize("network", [NETWORK, Network("resnet20", (1, 8, 8), 5)], ids=lambda network: network.name)
 def test_coefficients_are_those_of_k_backward_passes(network):
     model = network.build(0).eval().requires_grad_(False)
     p, x = some(4)
-    matrices = [gradient_matrix(model, it) for it in x]
+    matrices = [gradient_matrix(model, row) for row in x]
     generator = torch.Generator().manual_seed(1)
-    v = {name: torch.randn(it.shape, generator=generator) for name, it in model.named_parameters()}
-    flat = torch.cat([it.flatten() for it in v.values()])
-    torch.testing.assert_close(along(model, x, v), torch.stack([g @ flat for g in matrices]), atol=1e-3, rtol=1e-4)
-    own = torch.stack([g @ (g.T @ row) for g, row in zip(matrices, p, strict=True)])
-    torch.testing.assert_close(alongside(model, x, p), own, atol=1e-3, rtol=1e-4)
+    v = {name: torch.randn(w.shape, generator=generator) for name, w in model.named_parameters()}
+    flat = torch.cat([part.flatten() for part in v.values()])
+    torch.testing.assert_close(
+        directional_derivatives(model, x, v), torch.stack([g @ flat for g in matrices]), atol=1e-3, rtol=1e-4
+    )
+    products = torch.stack([g @ (g.T @ row) for g, row in zip(matrices, p, strict=True)])
+    torch.testing.assert_close(gradient_products(model, x, p), products, atol=1e-3, rtol=1e-4)
 
 
-def test_directions_are_what_they_say():
+def test_directions_follow_their_definitions():
     model, (p, x) = SURROGATE.model, some(3)
-    matrices = [gradient_matrix(model, it) for it in x]
+    matrices = [gradient_matrix(model, row) for row in x]
     ones = torch.stack([g.sum(-1) for g in matrices])
     torch.testing.assert_close(AllOnes().coefficients(model, x, p), ones, atol=1e-3, rtol=1e-4)
     away = torch.stack([-g @ (g.T @ row) for g, row in zip(matrices, p, strict=True)])
@@ -70,8 +72,8 @@ def test_the_greedy_optima_are_those_of_the_linear_programs(classes, n, epsilon)
     p = p / p.sum(-1, keepdim=True)
     cost = torch.rand(p.shape, generator=generator, dtype=torch.float64)
     cost[::3] = (3 * cost[::3]).round() / 3  # with ties
-    free, kept = least_cost(cost, p, epsilon), least_cost_with_label(cost, p, epsilon, 1e-5)
-    for c, row, q, labelled in zip(cost.numpy(), p.numpy(), free.numpy(), kept.numpy(), strict=True):
+    free, constrained = least_cost(cost, p, epsilon), least_cost_with_label(cost, p, epsilon, 1e-5)
+    for c, row, q, labelled in zip(cost.numpy(), p.numpy(), free.numpy(), constrained.numpy(), strict=True):
         assert abs(c @ q - least_within(c, row, epsilon)) < 1e-6
         assert abs(c @ labelled - least_within(c, row, epsilon, top=int(row.argmax()), margin=1e-5)) < 1e-6
 
@@ -95,7 +97,7 @@ def pool(n: int = 40) -> Split:
     return Split.of(images.numpy(), torch.zeros(n, dtype=torch.int64).numpy(), name="noise")
 
 
-def test_fitting_distils_the_victim_and_can_be_kept(tmp_path):
+def test_fitting_distils_the_victim_and_can_be_stored(tmp_path):
     victim = NETWORK.build(3)
     recipe = GRAD2(training=Training(epochs=20, batch_size=16, learning_rate=0.05))
     first, again = (recipe.fit(victim, pool(), seed=1) for _ in range(2))

@@ -1,4 +1,4 @@
-"""Keyed randomness: an input and a secret decide it."""
+"""Keyed randomness: a function of an input and a secret."""
 
 import hmac
 

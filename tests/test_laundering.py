@@ -27,63 +27,64 @@ def test_two_symbols_by_hand(side):
     L = −log(1 − e) + β (log 2 − H(e)) is least where (1 − e)/e = exp(1 / (β (1 − e))): e = 1/4 at β = 4 / (3 log 3).
     """
     prices = {"input": (PRICE, 0.0), "output": (0.0, PRICE)}[side]
-    found = launder(Problem(torch.eye(2), EVEN, *prices))
-    kernel = found.input if side == "input" else found.output
+    kernels = launder(Problem(torch.eye(2), EVEN, *prices))
+    kernel = kernels.input if side == "input" else kernels.output
     torch.testing.assert_close(kernel, torch.tensor([[0.75, 0.25], [0.25, 0.75]]).double(), atol=1e-5, rtol=0)
     entropy = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
-    assert found.objective[-1] == pytest.approx(-math.log(0.75) + PRICE * (math.log(2) - entropy), abs=1e-9)
+    assert kernels.objective[-1] == pytest.approx(-math.log(0.75) + PRICE * (math.log(2) - entropy), abs=1e-9)
 
 
 @pytest.mark.parametrize("prices", [(0.3, 0.0), (0.0, 0.3), (0.2, 0.4), (5.0, 5.0), (0.01, 0.01)], ids=str)
 def test_the_objective_never_rises_and_no_neighbour_is_better(prices):
     problem = Problem(rows(6, 4, 0), rows(1, 6, 1)[0], *prices)
-    found = launder(problem)
-    assert all(after <= before for before, after in pairwise(found.objective))
-    assert found.objective[-1] < found.objective[0]
-    least, g = found.objective[-1], torch.Generator().manual_seed(2)
+    kernels = launder(problem)
+    assert all(after <= before for before, after in pairwise(kernels.objective))
+    assert kernels.objective[-1] < kernels.objective[0]
+    least, g = kernels.objective[-1], torch.Generator().manual_seed(2)
     for _ in range(50):
         for size in (1e-3, 0.1):
             moved = []
-            for kernel in (found.input, found.output):
+            for kernel in (kernels.input, kernels.output):
                 if kernel is not None:
                     noise = torch.rand(kernel.shape, generator=g, dtype=torch.float64)
                     kernel = torch.lerp(kernel, noise / noise.sum(-1, keepdim=True), size)
                 moved.append(kernel)
-            a, b = moved[0], moved[1] if prices[1] else found.output
-            assert objective(problem, a, found.output) >= least - 1e-7
-            assert objective(problem, found.input, b) >= least - 1e-7
+            a, b = moved[0], moved[1] if prices[1] else kernels.output
+            assert objective(problem, a, kernels.output) >= least - 1e-7
+            assert objective(problem, kernels.input, b) >= least - 1e-7
 
 
 def slow(p: torch.Tensor, weight: torch.Tensor, a: torch.Tensor, b: torch.Tensor, prices: tuple) -> torch.Tensor:
     """L, summed symbol by symbol from its definition."""
     service = torch.einsum("xz,zm,my->xy", a, p, b)
     loss = (weight[:, None] * p * (p / service).log()).sum()
-    joint, seen = weight[:, None] * a, torch.einsum("x,xz,zm->m", weight, a, p)
-    told = (joint * (joint / (weight[:, None] * joint.sum(0))).log()).sum()
-    pair = seen[:, None] * b
-    return loss + prices[0] * told + prices[1] * (pair * (pair / (seen[:, None] * pair.sum(0))).log()).sum()
+    joint, middle = weight[:, None] * a, torch.einsum("x,xz,zm->m", weight, a, p)
+    input_nats = (joint * (joint / (weight[:, None] * joint.sum(0))).log()).sum()
+    pair = middle[:, None] * b
+    output_nats = (pair * (pair / (middle[:, None] * pair.sum(0))).log()).sum()
+    return loss + prices[0] * input_nats + prices[1] * output_nats
 
 
-def test_where_it_ends_the_objective_is_level_in_both_kernels():
+def test_the_objective_is_stationary_in_both_kernels_at_the_end():
     """Its derivative, taken by autograd from the definition, is the same for all entries of a row."""
     p, weight, prices = rows(6, 4, 0), rows(1, 6, 1)[0], (0.2, 0.2)
-    found = launder(Problem(p, weight, *prices), rounds=5000, tolerance=1e-15)
-    a, b = found.input.clone().requires_grad_(), found.output.clone().requires_grad_()
+    kernels = launder(Problem(p, weight, *prices), rounds=5000, tolerance=1e-15)
+    a, b = kernels.input.clone().requires_grad_(), kernels.output.clone().requires_grad_()
     value = slow(p, weight, a, b, prices)
-    assert value.item() == pytest.approx(found.objective[-1], abs=1e-9)
+    assert value.item() == pytest.approx(kernels.objective[-1], abs=1e-9)
     for slope, kernel in zip(torch.autograd.grad(value, (a, b)), (a, b), strict=True):
         spread = slope - (slope * kernel).sum(-1, keepdim=True)
         assert (spread * kernel).abs().max() < 1e-4
 
 
-def test_a_higher_price_tells_less():
+def test_a_higher_price_leaks_less():
     p = awkward_rows(6)
-    told = []
+    nats = []
     for price in (0.01, 0.1, 1.0, 10.0):
         b = InformationLaundering(price).fit_answers(p).kernel.tensors["output"]
         middle = p.double().mean(0)
-        told.append((middle @ divergence(b, middle @ b)).item())
-    assert all(after < before for before, after in pairwise(told))
+        nats.append((middle @ divergence(b, middle @ b)).item())
+    assert all(after < before for before, after in pairwise(nats))
     q = InformationLaundering(1e6).fit_answers(p)(p)
     torch.testing.assert_close(q, p.mean(0).expand_as(q), atol=2e-3, rtol=0)
 
@@ -97,7 +98,7 @@ def test_the_input_kernel_is_drawn_with_its_frequencies():
     assert share.argmax() == 1
 
 
-def test_unfitted_or_for_other_classes_it_answers_nothing():
+def test_an_unfitted_or_foreign_kernel_answers_nothing():
     with pytest.raises(NotFitted, match="fit"):
         InformationLaundering()(awkward_rows(3))
     with pytest.raises(NotFitted, match="fit"):

@@ -7,8 +7,8 @@ from tests.test_gradients import NETWORK, SURROGATE, gradient_matrix, pool, some
 from torch import Tensor
 
 from feint.defenses.outputs import MAD, AllParameters, LastLayer, MADArgmax
-from feint.defenses.outputs.corners import _greedy_two_sums, _swept, farthest_sets
-from feint.defenses.outputs.surrogates import gram, last_layer
+from feint.defenses.outputs._surrogates import gram, last_layer
+from feint.defenses.outputs.corners import _greedy_two_sums, _sweep, farthest_sets
 from feint.errors import BadInput, BadRecipe, NotFitted
 
 
@@ -56,7 +56,7 @@ def test_the_sweep_is_exact_where_the_gradient_turns_by_more_than_a_right_angle(
     p, s = instances(classes, n, spread)
     order = p.argsort(dim=-1, descending=True)
     p, s = p.gather(-1, order), s.gather(-1, order)
-    swept, best = reached(_swept(p, s), p, s), least(p, s)
+    swept, best = reached(_sweep(p, s), p, s), least(p, s)
     obtuse = best < 0
     assert obtuse.any()
     torch.testing.assert_close(swept[obtuse], best[obtuse], atol=1e-12, rtol=0)
@@ -67,9 +67,9 @@ def test_the_sweep_is_exact_where_the_gradient_turns_by_more_than_a_right_angle(
 @pytest.mark.parametrize("classes", [20, 32, 100, 1000])
 def test_above_twelve_classes_no_corner_of_a_crowd_is_better(classes):
     p, s = instances(classes, 3, 1.0)
-    found = reached(farthest_sets(p, s), p, s)
+    values = reached(farthest_sets(p, s), p, s)
     generator = torch.Generator().manual_seed(0)
-    for value, a, b in zip(found, p, s, strict=True):
+    for value, a, b in zip(values, p, s, strict=True):
         crowd = (torch.rand(500, classes, generator=generator) < torch.rand(500, 1, generator=generator)).double()
         crowd[:, a.argmax()] = 1
         assert value <= cosines(crowd / crowd.sum(-1, keepdim=True), a, b).min() + 1e-12
@@ -81,10 +81,10 @@ def deviation(q: Tensor, p: Tensor, g: Tensor) -> Tensor:
     return (a / a.norm() - b / b.norm()).square().sum()
 
 
-@pytest.mark.parametrize("gradients", [LastLayer(), AllParameters()], ids=lambda it: type(it).__name__)
+@pytest.mark.parametrize("gradients", [LastLayer(), AllParameters()], ids=lambda gradients: type(gradients).__name__)
 def test_the_corner_is_the_best_by_the_papers_definition(gradients):
     model, (p, x) = SURROGATE.model, some(6)
-    full = torch.stack([gradient_matrix(model, it) for it in x]).double()
+    full = torch.stack([gradient_matrix(model, row) for row in x]).double()
     if gradients == LastLayer():
         full = last_layer(model, x).flatten(2).double()
     labels, sets = gradients.one_hot(model, x, p), gradients.uniform(model, x, p)
@@ -99,7 +99,7 @@ def test_the_corner_is_the_best_by_the_papers_definition(gradients):
 
 def test_gradient_matrices_are_those_of_k_backward_passes():
     model, (_, x) = SURROGATE.model, some(3)
-    full = [gradient_matrix(model, it) for it in x]
+    full = [gradient_matrix(model, row) for row in x]
     torch.testing.assert_close(gram(model, x), torch.stack([g @ g.T for g in full]), atol=1e-3, rtol=1e-4)
     size = 5 * 84  # the last layer's weights, before its 5 biases
     torch.testing.assert_close(

@@ -23,7 +23,7 @@ def some_rows(classes: int, n: int) -> torch.Tensor:
 @pytest.mark.slow
 @pytest.mark.parametrize(("classes", "n"), [(2, 2), (3, 8), (5, 8), (10, 8), (100, 1)])
 @pytest.mark.parametrize("epsilon", [1e-5, 0.3, 1.5])
-def test_the_weak_one_is_the_optimum_of_its_linear_program(classes, n, epsilon):
+def test_modelguard_w_is_the_optimum_of_its_linear_program(classes, n, epsilon):
     p = some_rows(classes, n)
     q = ModelGuardW(epsilon)(p).numpy()
     for clean, answer in zip(p.numpy(), q, strict=True):
@@ -33,7 +33,7 @@ def test_the_weak_one_is_the_optimum_of_its_linear_program(classes, n, epsilon):
 
 
 @pytest.mark.parametrize("classes", [2, 10, 1000])
-def test_the_weak_one_keeps_its_budget_and_the_label_wins_where_the_two_conflict(classes):
+def test_modelguard_w_keeps_its_budget_and_the_label_wins_where_the_two_conflict(classes):
     p = some_rows(classes, 50)
     top = order(p)[:, :1]
     for epsilon in (1e-6, 0.5, 2.0):
@@ -79,19 +79,19 @@ def test_a_margin_that_so_many_classes_have_no_room_for_is_refused():
 
 
 def one_by_one(p, epsilon, most=10**9):
-    """The quantiser as its paper tells it: lists, and a loop over rows."""
+    """Quantise as in the paper: lists, and a loop over rows."""
     centroids, answers = [], []
     for row in p.double().tolist():
         label = row.index(max(row))
-        mine = [it for it in centroids if it.index(max(it)) == label]
-        gaps = [sum(abs(a - b) for a, b in zip(row, it, strict=True)) for it in mine]
-        found = next((it for it, gap in zip(mine, gaps, strict=True) if gap <= epsilon), None)
-        if found is None and len(centroids) < most:
+        mine = [c for c in centroids if c.index(max(c)) == label]
+        gaps = [sum(abs(a - b) for a, b in zip(row, c, strict=True)) for c in mine]
+        answer = next((c for c, gap in zip(mine, gaps, strict=True) if gap <= epsilon), None)
+        if answer is None and len(centroids) < most:
             centroids.append(row)
-            found = row
-        if found is None:
-            found = mine[gaps.index(min(gaps))] if mine else [float(i == label) for i in range(len(row))]
-        answers.append(found)
+            answer = row
+        if answer is None:
+            answer = mine[gaps.index(min(gaps))] if mine else [float(i == label) for i in range(len(row))]
+        answers.append(answer)
     return torch.tensor(answers)
 
 
@@ -102,23 +102,23 @@ def many_rows(n=150, classes=5):
 
 @pytest.mark.parametrize("epsilon", [0.11, 0.52, 1.03])
 @pytest.mark.parametrize("most", [0, 3, 40, 10_000])
-def test_the_strong_one_equals_its_loop_over_rows(epsilon, most):
+def test_modelguard_s_equals_its_loop_over_rows(epsilon, most):
     p = many_rows()
     expected = one_by_one(p, epsilon, most)
     torch.testing.assert_close(ModelGuardS(epsilon, most)(p), expected, atol=1e-5, rtol=0)
-    line = ModelGuardS(epsilon, most).placed(Linear(), Ledger())
+    line = ModelGuardS(epsilon, most).bind(Linear(), Ledger())
     parts = torch.cat([line(rows) for rows in p.split([1, 1, 50, 7, len(p) - 59])])
     torch.testing.assert_close(parts, expected, atol=1e-5, rtol=0)
 
 
 def test_the_codebook_is_bounded_shared_and_answers_a_repeated_query_as_before():
     p, ledger = many_rows(), Ledger()
-    first, second = (ModelGuardS(0.2, 30).placed(Linear(), ledger) for _ in range(2))
+    first, second = (ModelGuardS(0.2, 30).bind(Linear(), ledger) for _ in range(2))
     answers = first(p)
     assert torch.equal(first(p), answers)
     assert torch.equal(second(p.flip(0)).flip(0), answers)
     assert len(ledger.shared.rows("ModelGuardS 0.2 5")) == 30
-    coarse = ModelGuardS(1.0).placed(Linear(), ledger)
+    coarse = ModelGuardS(1.0).bind(Linear(), ledger)
     assert ((coarse(p) - p).abs().sum(-1) <= 1 + 3e-6).all()  # its own codebook, not that of another ε
 
 

@@ -13,7 +13,7 @@ from feint import victims
 from feint.data import Split
 from feint.defenses.outputs import EDM, AdaptiveMisinformation, Gated, Misinformation
 from feint.defenses.outputs.edm import coherence
-from feint.defenses.outputs.misinformation import misled
+from feint.defenses.outputs.misinformation import misinformation_loss
 from feint.defenses.scores import MaxProbability
 from feint.errors import BadInput, NotFitted
 from feint.models.networks import Network
@@ -78,7 +78,7 @@ def test_a_steep_switch_is_a_number(fitted, digits, victim):
 def test_certain_logits_overflow_nothing():
     """−log(1 − p) with p = 1 in float32 is infinite; in logits it is the distance to the runner-up."""
     z = torch.tensor([[300.0, 0.0, -5.0]], requires_grad=True)
-    loss = misled(
+    loss = misinformation_loss(
         lambda x: z.expand(2, 3), Batch(torch.zeros(1, 1), torch.tensor([0]), torch.zeros(1, 1), torch.tensor([1]))
     )
     loss.backward()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from feint.defenses.access import PRADA
-from feint.defenses.access.shapiro import shapiro_w
+from feint.defenses.access._shapiro import shapiro_w
 from feint.ledger import Account
 from feint.query import Query
 
@@ -25,13 +25,13 @@ def test_equal_values_accuse_no_one():
 
 
 def slow_prada(x: torch.Tensor, predicted: torch.Tensor, delta: float) -> tuple[list[int], float]:
-    """The published procedure, query by query: which ones became members, and the evidence."""
+    """Return the members and the evidence of the published procedure, query by query."""
     members, joined, threshold, distances = {}, {}, {}, {}
-    who, worst = [], 1.0
+    joins, worst = [], 1.0
     for i, (row, c) in enumerate(zip(x.flatten(1).double().numpy(), predicted.tolist(), strict=True)):
         if c not in members:
             members[c], joined[c], threshold[c], distances[c] = [row], [0.0], 0.0, []
-            who.append(i)
+            joins.append(i)
         else:
             d = float(np.float32(min(np.linalg.norm(row - other) for other in members[c])))
             distances[c].append(d)
@@ -39,34 +39,34 @@ def slow_prada(x: torch.Tensor, predicted: torch.Tensor, delta: float) -> tuple[
                 members[c].append(row)
                 joined[c].append(d)
                 threshold[c] = max(threshold[c], np.mean(joined[c]) - np.std(joined[c]))
-                who.append(i)
+                joins.append(i)
         if (i + 1) % 10 == 0:
-            pool = np.array([d for own in distances.values() if len(own) >= 10 for d in own])
+            pool = np.array([d for group in distances.values() if len(group) >= 10 for d in group])
             pool = pool[np.abs(pool - pool.mean()) < 3 * pool.std()] if len(pool) else pool
             if len(pool) > 100:
                 worst = min(worst, shapiro_w(np.sort(pool)))
-    return who, (1 - worst) / (1 - delta)
+    return joins, (1 - worst) / (1 - delta)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("repeated", [False, True])
-def test_prada_without_its_loop_is_prada(repeated):
+def test_prada_equals_the_published_loop(repeated):
     generator = torch.Generator().manual_seed(5)
     x = torch.rand(900, 1, 5, 5, generator=generator).mul(255).round().div(255)
     if repeated:  # equal inputs lie at distance 0, exactly
         x = x[torch.randint(0, 300, (900,), generator=generator)]
     z = torch.randn(900, 4, generator=generator) + torch.tensor([2.0, 1.0, 0.0, -2.5])
-    who, evidence = slow_prada(x, z.argmax(-1), 0.9)
+    joins, evidence = slow_prada(x, z.argmax(-1), 0.9)
     account, ends = Account("a"), [0, 1, 2, 300, 777, 900]
     for start, end in pairwise(ends):
-        found = PRADA(0.9).observe(Query(x[start:end]), z[start:end], account)
-    assert found == pytest.approx(evidence, rel=1e-6)
+        observed = PRADA(0.9).observe(Query(x[start:end]), z[start:end], account)
+    assert observed == pytest.approx(evidence, rel=1e-6)
     for c in range(4):
-        members, expected = account.rows(f"PRADA {c}").tensor, x[[i for i in who if z[i].argmax() == c]]
+        members, expected = account.rows(f"PRADA {c}").tensor, x[[i for i in joins if z[i].argmax() == c]]
         assert torch.equal(members[:, 1:].flatten(), expected.flatten())
 
 
-def test_one_input_asked_again_and_again_is_one_member():
+def test_a_repeated_input_is_one_member():
     account, x = Account("a"), torch.rand(1, 784, generator=torch.Generator().manual_seed(8)).repeat(50, 1)
     PRADA().observe(Query(x), torch.eye(2)[[0] * 50], account)
     assert len(account.rows("PRADA 0")) == 1

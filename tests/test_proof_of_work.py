@@ -11,7 +11,7 @@ from tests.problems import Linear
 
 from feint.data import Split
 from feint.defenses.access import PrivacyCost, ProofOfWork
-from feint.defenses.access.pate import ORDERS, epsilon, log_flip, renyi
+from feint.defenses.access._pate import ORDERS, epsilon, log_flip, renyi
 from feint.errors import BadInput, NotFitted, ProofRequired
 from feint.hashcash import Puzzle, digest, solve, zero_bits
 from feint.ledger import Account, Ledger

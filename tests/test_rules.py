@@ -1,4 +1,4 @@
-"""Access rules beside the obvious slow way to decide the same."""
+"""Access rules against slow and obvious implementations."""
 
 import pickle
 import threading
@@ -46,7 +46,7 @@ def test_the_rate_limit_is_a_bucket_of_tokens(rate, burst, requests):
 
 
 @pytest.mark.parametrize("rate", [1 / 3, 0.7, 10.0, 3333.0])
-def test_a_burst_is_had_to_the_last_query(rate):
+def test_a_burst_is_answered_to_the_last_query(rate):
     account = Account("a")
     assert [admitted(RateLimit(rate, 30), query(1, NOW), account) for _ in range(31)] == [True] * 30 + [False]
 
@@ -72,7 +72,7 @@ def test_an_error_with_context_carries_all_that_it_carried():
     assert str(error).startswith("got 2 queries")
 
 
-def test_more_than_a_burst_is_never_had():
+def test_more_than_a_burst_is_never_answered():
     with pytest.raises(RateLimited, match="smaller requests") as caught:
         RateLimit(10, burst=4).admit(query(5, NOW), Account("a"))
     assert caught.value.retry_after == float("inf")

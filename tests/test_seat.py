@@ -1,4 +1,4 @@
-"""SEAT: what its encoder learns, and its hits beside the obvious loop."""
+"""SEAT: distances of its encoder, and its hits against a loop."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Evidence per client: what it is worth by simulation, and that the account's sums say the same as the whole stream."""
+"""Sequential test: its error rates by simulation, and the account's sums against the whole stream."""
 
 import math
 from dataclasses import replace
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from feint.defenses.access import SequentialTest
-from feint.defenses.access.sequential_test import DRAWS, _games, falling, prices
+from feint.defenses.access.sequential_test import DRAWS, _log_wins, falling, prices
 from feint.defenses.scores import MaxProbability
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.ledger import Ledger
@@ -61,10 +61,10 @@ def test_without_a_price_for_the_calibration_set_they_are_accused_more_often(mon
     monkeypatch.setattr(sequential_test, "prices", lambda paid, *_: paid.mean(0))  # right on average over sets
     accused = []
     for _ in range(4):
-        _games.cache_clear()
+        _log_wins.cache_clear()
         test = calibrated(40, alpha=0.05)
         accused.append((test.replay(torch.randn(200, 1000, generator=GENERATOR)) >= 1).any(1).double().mean().item())
-    _games.cache_clear()
+    _log_wins.cache_clear()
     assert max(accused) > 0.1
 
 
@@ -83,7 +83,7 @@ def test_out_of_place_queries_are_accused_soon_and_those_who_mix_them_in_later(o
 
 
 @pytest.mark.parametrize("sizes", [[1] * 700, [700], [3, 200, 497]])
-def test_the_accounts_sums_say_the_same_as_the_stream_however_it_is_cut(sizes):
+def test_the_accounts_sums_equal_the_evidence_of_the_stream_however_it_is_divided(sizes):
     test, scores = calibrated(outliers=1.0, block=250), torch.randn(700, generator=GENERATOR) - 0.8
     query, z = stream(scores)
     account, start, last = Ledger()["c"], 0, 0.0
@@ -129,7 +129,7 @@ def test_two_replicas_with_one_ledger_see_all_that_one_would():
     test, scores = calibrated(), torch.randn(60, generator=GENERATOR) - 0.5
     query, z = stream(scores)
     together, alone = Ledger(), Ledger()
-    for i in range(60):  # the two take turns; what they share is the account
+    for i in range(60):  # the two take turns and share the account
         one = Query(query.x[i : i + 1], "c", time=0.0)
         shared = test.observe(one, z[i : i + 1], together["c"])
     assert shared == pytest.approx(test.observe(query, z, alone["c"]), abs=1e-6)
@@ -162,7 +162,7 @@ def test_a_learned_bet_falls_and_integrates_to_one():
     assert density[0] > 3 > 1 > density[-1]
 
 
-def test_where_nothing_is_learned_nothing_is_said():
+def test_without_calibration_there_is_no_evidence():
     query, z = stream(torch.zeros(3))
     with pytest.raises(NotFitted, match="feint fit"):
         SequentialTest().observe(query, z, Ledger()["c"])
@@ -170,7 +170,7 @@ def test_where_nothing_is_learned_nothing_is_said():
         SequentialTest(tolerance=0.5)
 
 
-def test_it_is_fitted_on_scores_of_benign_inputs(victim, digits):
+def test_fitting_stores_scores_of_benign_inputs(victim, digits):
     test = SequentialTest(score=MaxProbability()).fit(victim, digits.test, outliers=digits.train)
     assert len(test.benign.tensors["inputs"]) == len(digits.test)
     with pytest.raises(BadInput, match="100 or more"):

@@ -1,4 +1,4 @@
-"""The fixed transforms of inputs, each against the slow and obvious way."""
+"""Fixed transforms of inputs, each against a slow and obvious implementation."""
 
 import io
 import math
@@ -75,8 +75,8 @@ def test_random_resize_is_drawn_by_the_key_and_the_image_alone():
     assert not torch.equal(one(X, MODEL), other(X, MODEL))
 
 
-@pytest.mark.parametrize("defense", [Blur(), JPEG(), RandomResize("k")], ids=lambda it: type(it).__name__)
-def test_what_is_no_image_is_refused(defense):
+@pytest.mark.parametrize("defense", [Blur(), JPEG(), RandomResize("k")], ids=lambda defense: type(defense).__name__)
+def test_inputs_that_are_no_images_are_refused(defense):
     with pytest.raises(BadInput, match="images"):
         defense(torch.rand(4, 12), MODEL)
 

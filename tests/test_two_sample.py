@@ -24,7 +24,7 @@ def fitted() -> TwoSample:
 
 
 def slow_discrepancy(w: torch.Tensor, r: torch.Tensor, width: float) -> float:
-    """The statistic, pair by pair."""
+    """Compute the statistic pair by pair."""
 
     def k(a: torch.Tensor, b: torch.Tensor) -> float:
         return math.exp(-(a - b).square().sum().item() / (2 * width**2))
@@ -37,8 +37,8 @@ def slow_discrepancy(w: torch.Tensor, r: torch.Tensor, width: float) -> float:
 def test_the_p_value_is_the_rank_of_the_discrepancy(fitted):
     learned = fitted.benign.tensors
     for rows in (torch.randn(12, 3), learned["points"][:12]):
-        found = slow_discrepancy(rows, learned["points"], learned["width"].item())
-        above = (learned["ranked"] >= found).sum().item()
+        statistic = slow_discrepancy(rows, learned["points"], learned["width"].item())
+        above = (learned["ranked"] >= statistic).sum().item()
         assert fitted.p_value(rows) == pytest.approx((1 + above) / (1 + len(learned["ranked"])), abs=0.003)
     points = learned["points"]
     assert learned["width"].item() == pytest.approx(torch.pdist(points).median().item())

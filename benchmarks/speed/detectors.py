@@ -10,7 +10,7 @@ import torch
 from benchmarks.speed.clock import least
 from feint import Query, data, hashcash
 from feint.defenses.access import PRADA, SEAT, PrivacyCost, ProofOfWork, RateLimit, TwoSample
-from feint.defenses.access.shapiro import coefficients, shapiro_w
+from feint.defenses.access._shapiro import coefficients, shapiro_w
 from feint.errors import ProofRequired
 from feint.ledger import Account
 from feint.models.networks import get

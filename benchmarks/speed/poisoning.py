@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from benchmarks.speed.apgp import Row, rows
 from benchmarks.speed.clock import least
 from feint.defenses.outputs import GRAD2, MAD, MADArgmax, MinInnerProduct, ModelGuardW
+from feint.defenses.outputs._surrogates import last_layer
 from feint.defenses.outputs.corners import farthest_sets
-from feint.defenses.outputs.surrogates import last_layer
 from feint.models.networks import Network
 from feint.victims import Trained
 

@@ -1,4 +1,4 @@
-"""What stands on the line: the types of its steps, which the rooms fill, and the recipes that put them in a row."""
+"""Defenses as recipes: the types of their steps, the defense that puts steps in a row, and the ladder of defenses."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -17,23 +17,39 @@ from feint.victims import logits
 
 @runtime_checkable
 class Rule(Protocol):
-    """An access rule: it lets a query pass, or raises `Refused`.
+    """Access rule, which admits a query or raises `Refused`.
 
-    A rule of which the class has `servable = True` runs without torch, beside an exported graph in the gateway.
+    A rule whose class has `servable = True` runs without torch, beside an exported graph in the gateway.
     """
 
-    def admit(self, query: Query, account: Account) -> None: ...
+    def admit(self, query: Query, account: Account) -> None:
+        """Admit `query` of the client with this `account`.
+
+        Raises:
+            Refused: if the query is not to be answered.
+        """
+        ...
 
 
 class Detector(Protocol):
-    """It looks at a query and the model's undefended logits `z` (N, K), and writes what it remembers to the account.
+    """Detector, which turns the queries of a client into evidence against it and refuses nobody.
 
-    The evidence that it returns is the client's so far, 1 where the detector would accuse at its own level. One of
-    which the class has `exportable = True` needs a single number of each query: it has a `score`, which goes into a
-    graph, and `martingale()`, which makes the evidence of it.
+    A detector whose class has `exportable = True` needs a single number for each query. It has a `score`, which goes
+    into a graph, and `martingale()`, which turns the scores into evidence.
     """
 
-    def observe(self, query: Query, z: Tensor, account: Account) -> float: ...
+    def observe(self, query: Query, z: Tensor, account: Account) -> float:
+        """Record a query and return the client's evidence.
+
+        Args:
+            query: The query.
+            z: The model's undefended logits for it, (N, K).
+            account: The client's account, in which the detector stores its state.
+
+        Returns:
+            The client's evidence so far; 1 is where the detector would accuse at its own level.
+        """
+        ...
 
 
 InputDefense = Callable[[Tensor, nn.Module], Tensor]  # (x, model) -> x
@@ -42,34 +58,42 @@ OutputDefense = Callable[[Tensor, Tensor], Tensor]  # (p, x) -> p
 
 @runtime_checkable
 class Bound(Protocol):
-    """An output defense that leans on the model or the ledger: a service places it on its line when it is made."""
+    """Output defense that depends on the model or the ledger, and is bound to both when a service is made."""
 
-    def placed(self, model: nn.Module, ledger: Ledger) -> OutputDefense: ...
+    def bind(self, model: nn.Module, ledger: Ledger) -> OutputDefense:
+        """Return the function `(p, x) -> p` that uses `model` and `ledger`."""
+        ...
 
 
 def bind(step: OutputDefense, model: nn.Module, ledger: Ledger) -> OutputDefense:
-    """`step` on the line of `model` and `ledger`; as it is, where it leans on neither."""
-    return step.placed(model, ledger) if isinstance(step, Bound) else step
+    """Return `step` bound to `model` and `ledger`, or `step` itself where it depends on neither."""
+    return step.bind(model, ledger) if isinstance(step, Bound) else step
 
 
 @dataclass(frozen=True)
 class Defense:
-    """A recipe: what stands on the line before and after the model. `Defense()` is no defense."""
+    """Recipe of a defense: the steps before and after the model. `Defense()` is no defense.
+
+    Attributes:
+        access: Access rules, which admit or refuse a query.
+        inputs: Input defenses `(x, model) -> x`, applied in order before the model.
+        outputs: Output defenses `(p, x) -> p`, applied in order after it.
+    """
 
     access: Sequence[Rule] = ()
     inputs: Sequence[InputDefense] = ()
     outputs: Sequence[OutputDefense] = ()
 
     def __post_init__(self) -> None:
-        for field in fields(self):  # tuples, so that a recipe given as lists is frozen as well
+        for field in fields(self):  # tuples, so that a recipe made of lists is frozen as well
             object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
 
     def rung(self, query: Query, model: nn.Module, account: Account) -> Self:
-        """The defense that this query meets: a plain one is a ladder of one rung."""
+        """Return the defense that answers this query: a plain defense is a ladder of one rung."""
         return self
 
-    def placed(self, model: nn.Module, ledger: Ledger) -> Self:
-        """This defense on the line of `model` and `ledger`."""
+    def bind(self, model: nn.Module, ledger: Ledger) -> Self:
+        """Return this defense bound to `model` and `ledger`."""
         return replace(self, outputs=[bind(step, model, ledger) for step in self.outputs])
 
     def fit(
@@ -81,11 +105,11 @@ class Defense:
         seed: int = 0,
         progress: ProgressCallback = NO_PROGRESS,
     ) -> Self:
-        """This defense with every part that learns fitted to `victim`, each on its own."""
+        """Return this defense with every part that learns fitted to `victim`. See `Fittable.fit`."""
         return self.fit_from(FitContext(victim, inputs, outliers, seed, progress))
 
     def fit_from(self, context: FitContext) -> Self:
-        """Return this defense with every part that learns fitted in the same context."""
+        """Return this defense with every part that learns fitted in the same context, each independently."""
 
         def fitted(steps: Sequence[Any]) -> list[Any]:
             return [step.fit_from(context) if isinstance(step, Fittable) else step for step in steps]
@@ -95,12 +119,17 @@ class Defense:
 
 @dataclass(frozen=True)
 class Ladder:
-    """Defenses from gentle to harsh; the evidence against a client says on which of them it stands.
+    """Defenses from gentle to harsh, of which the evidence against a client selects one.
 
-    `rungs` are tried in order: a client stands on the highest whose entry in `at` its evidence has ever reached, and
-    the first one's entry is 0. Evidence is counted before the answer, a batch's all at once, so that nothing is won by
-    asking in large batches. Everyone's rules, `access`, come first: what they refuse leaves no evidence. In `shadow`
-    all is recorded, and everyone stays on the first rung.
+    A client stands on the highest rung whose threshold its evidence has ever reached. Evidence is counted before the
+    answer, for all inputs of a batch at once, so that large batches gain nothing.
+
+    Attributes:
+        detectors: Detectors, of which the one with the most evidence counts.
+        rungs: Defenses from gentle to harsh.
+        at: Thresholds of evidence, one for each rung, rising from 0.
+        access: Access rules for every client, applied first: a query that they refuse leaves no evidence.
+        shadow: Whether evidence is recorded only, and every client stays on the first rung.
     """
 
     detectors: Sequence[Detector]
@@ -118,7 +147,7 @@ class Ladder:
             )
 
     def rung(self, query: Query, model: nn.Module, account: Account) -> Defense:
-        """Let the detectors look, and find the rung for the evidence that this client has ever reached."""
+        """Collect the detectors' evidence for this query, and return the client's rung."""
         z = logits(model, query.x)
         for detector in self.detectors:
             account.add("evidence", 0.0, floor=detector.observe(query, z, account))
@@ -127,6 +156,6 @@ class Ladder:
         account.add("rung", 0.0, floor=highest)
         return self.rungs[0 if self.shadow else highest]
 
-    def placed(self, model: nn.Module, ledger: Ledger) -> Self:
-        """This ladder on the line of `model` and `ledger`."""
-        return replace(self, rungs=[rung.placed(model, ledger) for rung in self.rungs])
+    def bind(self, model: nn.Module, ledger: Ledger) -> Self:
+        """Return this ladder with every rung bound to `model` and `ledger`."""
+        return replace(self, rungs=[rung.bind(model, ledger) for rung in self.rungs])

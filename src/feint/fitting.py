@@ -1,4 +1,4 @@
-"""Fitting a defense: the context that it learns from, and the base of all steps that learn."""
+"""Fitting of defenses: the context that a step learns from, and the base class of all steps that learn."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ if TYPE_CHECKING:  # rules without torch are fitted as well
 
 @dataclass(frozen=True, eq=False)
 class FitContext:
-    """Everything that a step may learn from.
+    """Data and settings of a fit.
 
     Attributes:
         victim: The model to defend, a torch module from inputs to logits. Methods that build a network like it require
             a `feint.models.networks.Classifier`.
         inputs: Labelled inputs of the victim's task.
         outliers: Inputs of another task, of the same shape; None where there are none.
-        seed: Same context and seed, same result on one machine.
-        watch: Progress callback, and the directory in which trainings keep their checkpoints.
+        seed: Seed of all randomness. Same context and seed, same result on one machine.
+        progress: Progress callback, and the directory in which trainings keep their checkpoints.
     """
 
     victim: Any
@@ -31,7 +31,7 @@ class FitContext:
 
 
 class Fittable(ABC):
-    """A step that learns from a victim and its inputs before it answers. A method defines `fit_from`."""
+    """Step that learns from a victim and its inputs before it answers. A method defines `fit_from`."""
 
     def fit(
         self,
@@ -42,12 +42,23 @@ class Fittable(ABC):
         seed: int = 0,
         progress: ProgressCallback = NO_PROGRESS,
     ) -> Self:
-        """Return a copy of this recipe that holds what it learned. See `FitContext` for the arguments.
+        """Return a copy of this recipe that holds what it learned.
 
-        Raises:
-            BadInput: if the data do not belong to the victim, or outliers are required and missing.
+        `BadInput` is raised where the data do not belong to the victim, or where outliers are required and missing.
+
+        Args:
+            victim: The model to defend, a torch module from inputs to logits.
+            inputs: Labelled inputs of the victim's task. See each method for which ones: a detector or a gate needs
+                inputs that the victim was not trained on.
+            outliers: Inputs of another task, of the same shape.
+            seed: Same arguments and seed, same result on one machine.
+            progress: Progress callback, and the directory for checkpoints.
+
+        Returns:
+            The fitted recipe. The original stays as it is.
         """
         return self.fit_from(FitContext(victim, inputs, outliers, seed, progress))
 
     @abstractmethod
-    def fit_from(self, context: FitContext) -> Self: ...
+    def fit_from(self, context: FitContext) -> Self:
+        """Return a copy of this recipe fitted in `context`."""

@@ -1,8 +1,8 @@
-"""Proofs of work in the way of HashCash, with SHA-256: cheap to check, as dear to make as one likes.
+"""Proofs of work after HashCash, with SHA-256: cheap to check, and as expensive to make as the service likes.
 
 A stamp is a line `1:bits:expires:client:query:salt:counter` whose SHA-256 begins with `bits` zero bits. It names the
-client and the query that it was made for, and the second from which it is void. This file needs neither torch nor the
-model: a client can take it along.
+client and the query that it was made for, and the time in seconds at which it expires. This module needs neither torch
+nor the model, so that a client can use it.
 """
 
 import hashlib
@@ -13,11 +13,11 @@ from itertools import count
 from feint.errors import BadInput, Puzzle
 
 FORM = re.compile("1:([0-9]{1,3}):([0-9]{1,12}):([0-9a-f]{32}):([0-9a-f]{32}):[0-9A-Za-z]{1,64}:[0-9a-f]{1,32}")
-SKEW = 60  # seconds by which a stamp may seem to expire too late: two machines' clocks
+SKEW = 60  # seconds by which a stamp may seem to expire too late, since two clocks differ
 
 
 def digest(*parts: bytes) -> str:
-    """32 hexadecimal digits that stand for these bytes and for where one part ends."""
+    """Return 32 hexadecimal digits of SHA-256 over these parts and their lengths."""
     whole = hashlib.sha256()
     for part in parts:
         whole.update(len(part).to_bytes(8, "big") + part)
@@ -25,12 +25,23 @@ def digest(*parts: bytes) -> str:
 
 
 def zero_bits(stamp: str) -> int:
-    """The number of zero bits with which the stamp's hash begins."""
+    """Return the number of zero bits with which the stamp's hash begins."""
     return 256 - int.from_bytes(hashlib.sha256(stamp.encode()).digest(), "big").bit_length()
 
 
 def solve(puzzle: Puzzle, *, salt: str = "") -> str:
-    """A stamp for the puzzle, found by trying; without a `salt` a new one is drawn, so that no two stamps are alike."""
+    """Find a stamp for the puzzle by trying counters.
+
+    Args:
+        puzzle: The puzzle that a service returned.
+        salt: Salt of the stamp. Without one a new salt is drawn, so that no two stamps are equal.
+
+    Returns:
+        The stamp, after 2^bits tries on average.
+
+    Raises:
+        BadInput: if the puzzle asks for fewer than 0 or more than 256 bits.
+    """
     if not 0 <= puzzle.bits <= 256:
         raise BadInput(f"a puzzle of {puzzle.bits} bits", "0 to 256", "ask the service for another")
     prefix = f"1:{puzzle.bits}:{puzzle.expires}:{puzzle.client}:{puzzle.query}:{salt or secrets.token_hex(8)}:"
@@ -45,7 +56,10 @@ def solve(puzzle: Puzzle, *, salt: str = "") -> str:
 
 
 def flaw(stamp: str, puzzle: Puzzle, *, now: float) -> str:
-    """Why the stamp does not prove what the puzzle asks for; nothing where it does. Whether it was used is not seen."""
+    """Return the reason why the stamp does not solve the puzzle, or "" where it does.
+
+    Whether the stamp was used before is not checked here.
+    """
     if not stamp:
         return "no stamp"
     form = FORM.fullmatch(stamp)

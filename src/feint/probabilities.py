@@ -1,4 +1,4 @@
-"""Rows of probabilities, as NumPy arrays or torch tensors."""
+"""Checks of probabilities, given as NumPy arrays or torch tensors."""
 
 from typing import Any
 

@@ -31,7 +31,7 @@ class Service(Pipeline[Query]):
         self.defense = defense or Defense()
         self.ledger = ledger or Ledger()
         self._model = CachedForward(self.model)
-        self.line = self.defense.placed(self._model, self.ledger)
+        self.line = self.defense.bind(self._model, self.ledger)
 
     def __call__(self, query: Query) -> Answer:
         """Return the answer to a query.
@@ -103,7 +103,7 @@ class SimulatedService:
 
     def __init__(self, model: nn.Module, defense: Defense) -> None:
         self._service = Service(model, defense)
-        self._line = defense.placed(model, Ledger())
+        self._line = defense.bind(model, Ledger())
 
     def answer(self, x: Tensor) -> Tensor:
         """The defended answers (N, K) to the inputs `x` (N, …)."""

@@ -1,4 +1,4 @@
-"""The contracts of access rules, over everything that the room exports."""
+"""Contracts of access rules, over everything that the room exports."""
 
 import threading
 
@@ -24,15 +24,15 @@ def ask_for_all(service: Service) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_it_raises_nothing_but_refused_and_says_what_to_do(name):
+def test_a_rule_raises_only_refused_with_a_remedy(name):
     service = Service(Linear(), Defense(access=[CASES[name]]))
     with pytest.raises(Refused, match="expected") as caught:
         ask_for_all(service)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", [name for name, it in examples.RULES.items() if not (it.shared or it.stamped)])
-def test_one_clients_asking_never_changes_anothers_answer(name):
+@pytest.mark.parametrize("name", [name for name, rule in examples.RULES.items() if not (rule.shared or rule.stamped)])
+def test_the_queries_of_one_client_never_change_anothers_answer(name):
     service = Service(Linear(), Defense(access=[CASES[name]]))
     with pytest.raises(Refused):
         ask_for_all(service)

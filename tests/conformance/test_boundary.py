@@ -1,4 +1,4 @@
-"""The contracts of the boundary room, over everything that it exports."""
+"""Contracts of boundary defenses, over everything that the room exports."""
 
 import tomllib
 from dataclasses import replace
@@ -42,7 +42,7 @@ def results():
 
 @pytest.fixture
 def ready(request, results, victim, digits, outliers):
-    """The recipe, its objective, and what one training made of the victim: one for all tests of a case."""
+    """The recipe, its objective, and the result of one training, shared by all tests of a case."""
     recipe = CASES[request.param]
     example = examples.BOUNDARY[type(recipe).__name__]
     objective, plain = example.raises, example.without
@@ -64,12 +64,12 @@ def test_a_new_model_comes_back_and_the_old_one_is_as_it_was(name, victim, digit
     before, training, state = victims.fingerprint(victim), victim.training, torch.random.get_rng_state()
     new, _ = recipe.retrain(victim, digits.train, outliers=outliers)
     assert (victims.fingerprint(victim), victim.training) == (before, training)
-    assert all(it.requires_grad for it in victim.parameters())
+    assert all(w.requires_grad for w in victim.parameters())
     assert torch.equal(torch.random.get_rng_state(), state)
     assert victims.fingerprint(new) != before
     assert not new.training
     assert new.network == victim.network
-    assert not {it.data_ptr() for it in new.parameters()} & {it.data_ptr() for it in victim.parameters()}
+    assert not {w.data_ptr() for w in new.parameters()} & {w.data_ptr() for w in victim.parameters()}
 
 
 @every_case
@@ -99,7 +99,7 @@ def test_the_task_is_still_learned_and_the_objective_moved_further_than_without_
     _, (objective, without), (new, _) = ready
     plain, _ = without.retrain(victim, digits.train, outliers=outliers)
     assert accuracy(new, digits.train) > accuracy(victim, digits.train) - 0.05
-    before, ordinarily, now = (objective(it, victim, digits.train, outliers) for it in (victim, plain, new))
+    before, ordinarily, now = (objective(model, victim, digits.train, outliers) for model in (victim, plain, new))
     assert now > max(before, ordinarily) + 1e-3
 
 
@@ -107,9 +107,9 @@ def test_the_task_is_still_learned_and_the_objective_moved_further_than_without_
 def test_from_scratch_the_old_weights_are_not_the_start(ready, victim, digits, outliers):
     recipe, _, _ = ready
     none = replace(recipe, training=replace(TINY, epochs=0))
-    kept, _ = none.retrain(victim, digits.train, outliers=outliers, seed=3)
+    same, _ = none.retrain(victim, digits.train, outliers=outliers, seed=3)
     new, _ = replace(none, from_scratch=True).retrain(victim, digits.train, outliers=outliers, seed=3)
-    assert victims.fingerprint(kept) == victims.fingerprint(victim)
+    assert victims.fingerprint(same) == victims.fingerprint(victim)
     assert victims.fingerprint(new) == victims.fingerprint(victim.network.build(3))
 
 
@@ -127,7 +127,7 @@ def test_data_of_another_task_is_refused(ready, victim, digits, outliers):
 
 
 @pytest.mark.parametrize("name", ["BoundaryConfusion", "OutlierExposure"])
-def test_without_outliers_it_says_what_to_give(name, victim, digits):
+def test_missing_outliers_are_refused_with_a_remedy(name, victim, digits):
     recipe = CASES[name]
     with pytest.raises(BadInput, match="--outliers"):
         recipe.retrain(victim, digits.train)
@@ -135,7 +135,7 @@ def test_without_outliers_it_says_what_to_give(name, victim, digits):
         recipe.retrain(victim, digits.train, outliers=Split.of(np.zeros((9, 3, 8, 8), np.uint8), np.zeros(9)))
 
 
-def test_a_training_that_diverges_is_not_handed_out(victim, digits):
+def test_a_diverged_training_is_refused(victim, digits):
     with pytest.raises(BadRecipe, match="lower"):
         NastyTeacher(weight=1e6, training=replace(TINY, learning_rate=1e9)).retrain(victim, digits.train)
 
@@ -173,8 +173,8 @@ def test_clusters_that_lie_apart_are_found_and_confused_with_a_class_of_their_ow
     generator = torch.Generator().manual_seed(1)
     truth = torch.randint(0, 3, (200,), generator=generator)
     points = torch.eye(3)[truth] * 20 + torch.randn(200, 3, generator=generator)
-    found = k_means(points, 12, generator)
-    assert all(len(truth[found == cluster].unique()) == 1 for cluster in found.unique())
+    clusters = k_means(points, 12, generator)
+    assert all(len(truth[clusters == cluster].unique()) == 1 for cluster in clusters.unique())
     recipe, p = BoundaryConfusion(clusters=12), points.softmax(-1)
     labels = torch.stack([recipe.confused(p, seed) for seed in range(10)])
     assert (labels != p.argmax(-1)).all()

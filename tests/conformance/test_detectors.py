@@ -1,4 +1,4 @@
-"""The contracts of detectors, over everything that the access room exports."""
+"""Contracts of detectors, over everything that the access room exports."""
 
 import functools
 import math
@@ -36,14 +36,14 @@ def split(n: int, seed: int) -> Split:
 
 
 def copies(n: int, seed: int) -> torch.Tensor:
-    """A thief's queries: honest ones, and steps of one size from them, as Jacobian augmentation makes them."""
+    """An attacker's queries: honest ones, and steps of one size from them, as Jacobian augmentation makes them."""
     seeds = images(math.ceil(n / 2), seed)
     signs = torch.rand(seeds.shape, generator=torch.Generator().manual_seed(seed)) < 0.5
     return torch.cat([seeds, (seeds + torch.where(signs, 0.02, -0.02)).clamp(0, 1)])[:n]
 
 
 def dark(n: int, seed: int) -> torch.Tensor:
-    """A thief's queries: images so dark that they are nothing to the model."""
+    """An attacker's queries: images so dark that the model sees nothing in them."""
     return 0.02 * torch.rand(n, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
 
 
@@ -68,10 +68,10 @@ def test_evidence_is_a_finite_number_also_for_no_query(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_one_clients_asking_never_changes_anothers_evidence(name):
+def test_the_queries_of_one_client_never_change_anothers_evidence(name):
     ledger, alone = Ledger(), Account("honest")
     for part in range(4):
-        observe(name, copies(60, part), ledger["thief"])
+        observe(name, copies(60, part), ledger["attacker"])
         x = images(60, 50 + part)
         assert observe(name, x, ledger["honest"]) == observe(name, x, alone)
 
@@ -97,21 +97,21 @@ def test_memory_is_bounded(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_it_accuses_a_thief_and_spares_honest_clients(name):
+def test_attackers_are_accused_and_honest_clients_are_not(name):
     queries = {"copies": copies, "dark": dark}[examples.DETECTORS[name].accused](300, 4)
-    assert observe(name, queries, Account("thief")) >= 1
+    assert observe(name, queries, Account("attacker")) >= 1
     for seed in range(100, 105):
         assert observe(name, images(400, seed), Account("honest")) < 1
 
 
 @pytest.mark.parametrize("name", LEARN)
-def test_unfitted_it_says_what_to_do(name):
+def test_an_unfitted_detector_is_refused_with_a_remedy(name):
     with pytest.raises(NotFitted, match="fit"):
         CASES[name].observe(Query(images(3, 0)), VICTIM(images(3, 0)), Account("a"))
 
 
 @pytest.mark.parametrize("name", LEARN)
-def test_fitted_for_another_class_count_or_shape_it_never_answers(name):
+def test_a_detector_of_another_class_count_or_shape_never_answers(name):
     x = images(3, 0)
     with pytest.raises(BadInput, match="expected"):
         ready(name).observe(Query(x[..., :4]), VICTIM(x)[:, :7], Account("a"))

@@ -1,4 +1,4 @@
-"""The contracts of the inputs room, over everything that it exports."""
+"""Contracts of input defenses, over everything that the room exports."""
 
 import math
 
@@ -48,7 +48,7 @@ def test_the_range_shape_and_type_are_kept_and_the_model_is_left_as_it_was(name,
     model = network(kind)
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
-    before = {key: it.clone() for key, it in model.state_dict().items()}
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     sent = X.clone()
     x = CASES[name](sent, model)
     assert torch.equal(sent, X)
@@ -57,8 +57,8 @@ def test_the_range_shape_and_type_are_kept_and_the_model_is_left_as_it_was(name,
     assert (x >= 0).all()
     assert (x <= 1).all()
     assert not torch.equal(x, X)
-    assert all(torch.equal(before[key], it) for key, it in model.state_dict().items())
-    assert all(torch.equal(it.grad, torch.ones_like(it)) and it.requires_grad for it in model.parameters())
+    assert all(torch.equal(before[key], tensor) for key, tensor in model.state_dict().items())
+    assert all(torch.equal(w.grad, torch.ones_like(w)) and w.requires_grad for w in model.parameters())
     assert not model.training
 
 

@@ -1,4 +1,4 @@
-"""The contracts of the outputs room, over everything that it exports."""
+"""Contracts of output defenses, over everything that the room exports."""
 
 import json
 import math
@@ -49,8 +49,8 @@ def inputs(p: Tensor) -> Tensor:
 
 
 def on_a_line(defense: Output):
-    """The defense as a service calls it: placed, where it leans on a ledger."""
-    return defense.placed(Linear(), Ledger()) if isinstance(defense, Bound) else defense
+    """The defense as a service calls it: bound, where it depends on a ledger."""
+    return defense.bind(Linear(), Ledger()) if isinstance(defense, Bound) else defense
 
 
 def promised_ranks(defense: Output, classes: int) -> int:
@@ -72,8 +72,8 @@ def test_rows_stay_on_the_simplex_and_what_is_promised_stays_exactly(name, class
     top = promised_ranks(defense, classes)
     read = torch.tensor(json.loads(json.dumps(q.float().tolist())), dtype=torch.float32)
     decimals = torch.tensor([[round(value, 6) for value in row] for row in read.tolist()], dtype=torch.float64)
-    for seen in (q, read, decimals):
-        assert torch.equal(order(seen)[:, :top], order(p)[:, :top])
+    for rows in (q, read, decimals):
+        assert torch.equal(order(rows)[:, :top], order(p)[:, :top])
 
 
 @pytest.mark.slow
@@ -137,8 +137,8 @@ def test_the_order_shows_in_as_many_decimals_as_the_api_returns(decimals):
     classes = 4 if decimals == 1 else 10
     p = awkward_rows(classes)
     q = APGPClosedForm(decimals=decimals)(p)
-    seen = torch.tensor([[round(value, decimals) for value in row] for row in q.tolist()])
-    assert torch.equal(order(seen), order(p))
+    rounded = torch.tensor([[round(value, decimals) for value in row] for row in q.tolist()])
+    assert torch.equal(order(rounded), order(p))
 
 
 def test_distances_agree_with_their_prefix_view():

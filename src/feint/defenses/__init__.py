@@ -1,5 +1,7 @@
-"""The rooms on the line: `access` (may you ask?), `inputs` and `outputs` (input and output perturbation), and beside it
-`boundary` (a new model)."""
+"""Defenses by their place on the line: `access`, `inputs` and `outputs`, and `boundary`, which makes a new model.
+
+`access` admits or refuses a query, `inputs` perturbs it, and `outputs` perturbs the answer.
+"""
 
 import lazy_loader
 

@@ -1,8 +1,8 @@
-"""AMAO: one method from all four rooms (Jiang, Li, Xu, Zhang and Lu, IEEE TDSC 2024).
+"""AMAO, one method from all four rooms (Jiang, Li, Xu, Zhang and Lu, IEEE TDSC 2024).
 
-Adversarial training makes the victim (`boundary.AdversarialTraining`), a detector marks users, marked users get flipped
-labels that depend on what an image looks like (`outputs.LabelFlip`), and who copied them is recognised by them
-(`ownership`).
+Adversarial training makes the victim (`boundary.AdversarialTraining`), and a detector marks clients. Marked clients get
+flipped labels that depend on the image's appearance (`outputs.LabelFlip`). A copy of these answers is recognised by the
+flips (`ownership`).
 """
 
 import math
@@ -19,19 +19,30 @@ from feint.ledger import Ledger
 
 
 def amao(detector: Detector, flip: LabelFlip, *, shadow: bool = False) -> Ladder:
-    """The ladder of AMAO: clean answers until the `detector` accuses, flipped labels from then on.
+    """Return the ladder of AMAO: clean answers until the detector accuses, flipped labels from then on.
 
     The model behind it is the adversarially trained one: `AdversarialTraining().retrain(victim, data.train).model`.
+
+    Args:
+        detector: Source of the evidence.
+        flip: The harsh answer.
+        shadow: Whether evidence is recorded only, and every answer stays clean.
+
+    Returns:
+        A ladder of two rungs.
     """
     return Ladder([detector], [Defense(), Defense(outputs=[flip])], shadow=shadow)
 
 
 @dataclass(frozen=True)
 class Ownership:
-    """What a suspect says of flipped inputs: it `agreed` with the wrong label of so many of `pairs`.
+    """Result of an ownership test: how often a suspect repeats the flipped labels.
 
-    `p_value` is the probability of so much agreement for a model that never saw the flips. They are uniform over the
-    other classes and secret, so each agrees with probability at most 1 / (K − 1).
+    Attributes:
+        agreed: Number of flipped inputs for which the suspect gives the wrong label that the service gave.
+        pairs: Number of flipped inputs that were tested.
+        p_value: Probability of so much agreement for a model that never saw the flips. They are secret and uniform over
+            the other classes, so that each agrees with probability at most 1 / (K − 1).
     """
 
     agreed: int
@@ -40,9 +51,18 @@ class Ownership:
 
 
 def ownership(suspect: Callable[[Tensor], Tensor], ledger: Ledger, shape: tuple[int, ...]) -> Ownership:
-    """Ask the `suspect` (inputs (N, *shape) to answers or logits (N, K)) about the flips that a ledger keeps.
+    """Test a suspect for the flipped labels that a ledger stores.
 
-    Raises `BadInput` where it keeps none.
+    Args:
+        suspect: Model from inputs ``(N, *shape)`` in [0, 1] to answers or logits (N, K).
+        ledger: The ledger of the service whose `LabelFlip` stored the pairs.
+        shape: Shape of one input, (C, H, W).
+
+    Returns:
+        The agreement and its p-value.
+
+    Raises:
+        BadInput: if the ledger holds no flipped pairs.
     """
     pairs = ledger.shared.rows("flips/pairs").tensor
     if not len(pairs):
@@ -54,7 +74,7 @@ def ownership(suspect: Callable[[Tensor], Tensor], ledger: Ledger, shape: tuple[
 
 
 def _binomial_tail(k: int, n: int, p: float) -> float:
-    """P(X ≥ k) for X binomial."""
+    """Return P(X ≥ k) for X binomial."""
     if p >= 1 or k == 0:
         return 1.0
     i = torch.arange(k, n + 1, dtype=torch.float64)

@@ -1,8 +1,8 @@
-"""Randomness that an input and the owner's secret key decide: the same query draws the same numbers on every replica.
+"""Random numbers keyed by an input and the owner's secret: the same query draws the same numbers on every replica.
 
-So repeats reveal nothing: whoever averages a hundred answers to one input has one answer. Inputs are taken in 256
-levels, so that a change below half a level draws nothing new either; a visible change does, and an attacker who
-averages over augmented copies still gains (the lens for it belongs to the attacks).
+Repeats reveal nothing: the mean of a hundred answers to one input is one answer. Inputs are taken in 256 levels, so
+that a change below half a level draws nothing new either. A visible change does, and an attacker who averages over
+augmented copies still gains; the attacks have a lens for it.
 """
 
 import hmac
@@ -24,7 +24,19 @@ def check_key(key: str) -> None:
 
 
 def digests(key: str, x: Tensor | None) -> np.ndarray:
-    """The HMAC-SHA256 of each input of `x` (N, …) in 256 levels, as (N, 4) uint64."""
+    """Return the HMAC-SHA256 of each input, taken in 256 levels.
+
+    Args:
+        key: The owner's secret.
+        x: Inputs, (N, …) in [0, 1].
+
+    Returns:
+        Digests, (N, 4) uint64.
+
+    Raises:
+        NotExportable: while a graph is traced.
+        BadInput: if `x` is None.
+    """
     if torch.compiler.is_exporting():
         raise NotExportable("numbers drawn by HMAC-SHA256", "arithmetic", "serve it with torch")
     if x is None:
@@ -41,7 +53,16 @@ def digests(key: str, x: Tensor | None) -> np.ndarray:
 
 
 def uniforms(key: str, x: Tensor | None, n: int) -> Tensor:
-    """`n` numbers in (0, 1) for each input of `x` (N, …), float64 (N, n)."""
+    """Return `n` numbers in (0, 1) for each input, by SplitMix64 seeded with the input's digest.
+
+    Args:
+        key: The owner's secret.
+        x: Inputs, (N, …) in [0, 1].
+        n: Numbers for each input.
+
+    Returns:
+        Numbers, (N, n) float64 on the CPU.
+    """
     state = digests(key, x)[:, :1] + np.arange(1, n + 1, dtype=np.uint64) * GOLDEN
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

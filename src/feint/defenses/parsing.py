@@ -1,4 +1,4 @@
-"""Defenses as commands and suites name them: each step by its place, or one whole defense or ladder."""
+"""Parsing of defenses as commands and suites name them: steps sorted into their rooms, or one whole defense."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,17 +9,22 @@ from feint.defenses.outputs import Output
 from feint.errors import BadInput
 from feint.recipes.registry import resolve
 
-ROOMS: dict[str, Any] = {
-    "access": Rule,
-    "inputs": Input,
-    "outputs": Output,
-}  # the steps of the line
+ROOMS: dict[str, Any] = {"access": Rule, "inputs": Input, "outputs": Output}
 
 
 def parse_defense(places: Sequence[str], *, victim: str | None = None) -> Defense | Ladder:
-    """The defenses in these places, each in its room on the line in the order given; or one whole ladder.
+    """Resolve a defense from the names, files or recipes of its steps.
 
-    `victim` is the fingerprint of the model that they will stand before.
+    Args:
+        places: Recipes, paths or package names of the steps, each applied in its room in this order; or one whole
+            `Defense` or `Ladder`.
+        victim: Fingerprint of the model that the defense is for.
+
+    Returns:
+        The defense.
+
+    Raises:
+        BadInput: if a recipe is no step of a defense.
     """
     recipes = [resolve(place, victim=victim) for place in places]
     if len(recipes) == 1 and isinstance(recipes[0], (Defense, Ladder)):

@@ -1,7 +1,7 @@
-"""How ordinary a query looks: functions `(x, z) -> (N,)` of inputs and undefended logits; low is suspicious.
+"""Scores of how ordinary a query looks: functions `(x, z) -> (N,)` of inputs and undefended logits; low is suspicious.
 
-A detector of the access room turns them into evidence against a client, a gate of the outputs room into the share of
-the harsh answer. `of_probabilities` says that a score is the same for `z` and for log softmax(z).
+A detector of the access room turns scores into evidence against a client. A gate of the outputs room turns them into
+the share of the harsh answer. `of_probabilities` marks a score that is the same for `z` and for log softmax(z).
 """
 
 from dataclasses import dataclass
@@ -19,16 +19,22 @@ __all__ = ["Energy", "MaxProbability"]
 
 
 class Score(Protocol):
-    """Low is suspicious."""
+    """Score of queries, of which low values are suspicious."""
 
     of_probabilities: ClassVar[bool]
 
-    def __call__(self, x: Tensor, z: Tensor) -> Tensor: ...
+    def __call__(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return the scores (N,) of inputs `x` (N, …) with undefended logits `z` (N, K)."""
+        ...
 
 
 @dataclass(frozen=True)
 class Energy:
-    """T log Σ exp(z_k / T), the negative free energy (Liu, Wang, Owens and Li, NeurIPS 2020)."""
+    """Negative free energy, T log Σ exp(z_k / T) (Liu, Wang, Owens and Li, NeurIPS 2020).
+
+    Attributes:
+        temperature: T, above 0.
+    """
 
     of_probabilities: ClassVar[bool] = False
     cite: ClassVar[str] = "liu2020energy"
@@ -44,7 +50,7 @@ class Energy:
 
 @dataclass(frozen=True)
 class MaxProbability:
-    """The largest probability (Hendrycks and Gimpel, ICLR 2017)."""
+    """Largest probability of the answer (Hendrycks and Gimpel, ICLR 2017)."""
 
     of_probabilities: ClassVar[bool] = True
     cite: ClassVar[str] = "hendrycks2017baseline"
@@ -54,10 +60,10 @@ class MaxProbability:
 
 
 def scores(score: Score, victim: nn.Module, inputs: Split, progress: ProgressCallback) -> Tensor:
-    """The scores (N,) of all `inputs`, as `victim` sees them: what a threshold or a test is calibrated on."""
-    found = []
+    """Return the scores (N,) of all `inputs` under `victim`, on which a threshold or a test is calibrated."""
+    parts = []
     for rows in torch.arange(len(inputs)).split(500):
         x = inputs.inputs(rows)
-        found.append(score(x, logits(victim.eval(), x)))
+        parts.append(score(x, logits(victim.eval(), x)))
         progress.step("calibrating", int(rows[-1]) + 1, len(inputs))
-    return torch.cat(found)
+    return torch.cat(parts)

@@ -1,6 +1,7 @@
 """Processes of this machine, each of one torch thread: one that dies takes nothing along but its own item.
 
-Neither `ProcessPoolExecutor` nor loky keeps that promise by itself: see docs/design/runners.md for what was tried.
+Neither `ProcessPoolExecutor` nor loky keeps that promise by itself: see docs/background/design/runners.md for what was
+tried.
 """
 
 import contextlib

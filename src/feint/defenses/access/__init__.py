@@ -1,9 +1,9 @@
-"""Access rules: may you ask, and at what price? `(query, account) -> None`, or raises `Refused`.
+"""Access rules and detectors: `(query, account) -> None`, or `Refused` is raised.
 
-Detectors write evidence against a client and refuse nobody: what follows from evidence is a ladder's to say.
+Detectors write evidence against a client and refuse nobody; a ladder decides what follows from evidence.
 """
 
 import lazy_loader
 
-# Budgets, rates and proofs of work stand in a gateway that has no torch; detectors bring it along.
+# Lazy: a gateway without torch uses budgets, rate limits and proofs of work; detectors import torch.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

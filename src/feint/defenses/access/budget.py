@@ -1,4 +1,4 @@
-"""A fixed number of queries for every client."""
+"""Query budget for each client."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,9 +10,13 @@ from feint.pipeline import QueryLike
 
 @dataclass(frozen=True)
 class Budget:
-    """Each client gets `queries` answers and no more; what is charged is not given back when the line fails later.
+    """Fixed number of queries for each client (Tramèr et al., USENIX Security 2016, §7).
 
-    The cheapest defense there is (Tramèr et al., USENIX Security 2016, §7), and blind to clients with many names.
+    It is the cheapest defense, and blind to an attacker with many client names. A charge is not refunded when a later
+    step of the line fails.
+
+    Attributes:
+        queries: Queries that each client may send in all, 0 or more.
     """
 
     cite: ClassVar[str] = "tramer2016stealing"
@@ -23,12 +27,19 @@ class Budget:
         in_range(self, "queries", "0 or more queries", 0)
 
     def admit(self, query: QueryLike, account: Account) -> None:
-        """Charge the query. Raises `OverBudget`, and charges nothing, where it would not be paid in full."""
+        """Charge the query to the client.
+
+        `OverBudget` is raised, and nothing charged, where the budget does not cover the whole query.
+        """
         charge(account, len(query), self.queries)
 
 
 def charge(account: Account, n: int, budget: int) -> None:
-    """Charge `n` queries to the account, or raise `OverBudget`."""
+    """Charge `n` queries to the account.
+
+    Raises:
+        OverBudget: if fewer than `n` queries are left. Nothing is charged then.
+    """
     if not account.add("budget", n, limit=budget):
         left = budget - int(account.total("budget"))
         raise OverBudget(f"{n} queries", f"at most {left} more of {budget}", "ask for a larger budget")

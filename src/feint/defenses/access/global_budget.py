@@ -1,4 +1,4 @@
-"""A fixed number of queries for all clients together."""
+"""Query budget for all clients together."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,10 +11,13 @@ from feint.pipeline import QueryLike
 
 @dataclass(frozen=True)
 class GlobalBudget:
-    """All clients together get `queries` answers and no more (the limit of Tramèr et al., USENIX Security 2016, §7).
+    """Fixed number of queries for all clients together (the limit of Tramèr et al., USENIX Security 2016, §7).
 
-    What many names do to a `Budget` they do not do to this one, but one greedy client uses up everybody's answers:
-    place it after the rules for one client, which then refuse him first.
+    Many client names do not evade it, as they do a `Budget`, but one greedy client uses up everybody's answers. Place
+    it after the rules for single clients, which then refuse that client first.
+
+    Attributes:
+        queries: Queries that all clients may send in all, 0 or more.
     """
 
     cite: ClassVar[str] = "tramer2016stealing"
@@ -25,5 +28,8 @@ class GlobalBudget:
         in_range(self, "queries", "0 or more queries", 0)
 
     def admit(self, query: QueryLike, account: Account) -> None:
-        """Charge the query to what all clients share. Raises `OverBudget`, and charges nothing, where it is used up."""
+        """Charge the query to the account that all clients share.
+
+        `OverBudget` is raised, and nothing charged, where the budget does not cover the whole query.
+        """
         charge(account.shared, len(query), self.queries)

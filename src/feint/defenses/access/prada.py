@@ -1,4 +1,4 @@
-"""The distances between a client's own queries: a normal distribution for honest clients, another for synthesis."""
+"""PRADA: normality of the distances between a client's queries, which synthetic queries lack."""
 
 import math
 from collections.abc import Iterable
@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from feint.defenses.access.shapiro import shapiro_w
-from feint.defenses.access.windows import pieces
+from feint.defenses.access._shapiro import shapiro_w
+from feint.defenses.access._windows import pieces
 from feint.errors import BadRecipe
 from feint.ledger import Account
 from feint.query import Query
@@ -21,20 +21,26 @@ SAME = 1e-12  # squared distance, of the squared lengths, under which two inputs
 
 @dataclass(frozen=True)
 class PRADA:
-    """Accuses a client whose queries lie at distances that are not normally distributed (Juuti et al., EuroS&P 2019).
+    """Detector of query distances that are not normally distributed (Juuti et al., EuroS&P 2019).
 
     Each class c that the model predicts has a growing set. A query's distance d is the L2 distance to the nearest
-    member of its class's set; it joins where d > T_c, and then T_c = max(T_c, mean − deviation of the members' d).
-    After every 10 queries the distances of all classes with at least 10 of them are pooled, those 3 deviations from
-    the mean dropped, and where more than 100 are left, W is their Shapiro–Wilk statistic:
+    member of its class's set. The query joins the set where d > T_c, and then T_c = max(T_c, mean − deviation of the
+    members' d). After every 10 queries the distances of all classes with at least 10 of them are pooled, and those 3
+    deviations from the mean are dropped. Where more than 100 are left, W is their Shapiro–Wilk statistic::
 
         evidence = max over the tests so far of (1 − W) / (1 − delta), at least 1 when some W ≤ delta
 
-    `delta` is to be tuned on honest clients (published values are 0.9 to 0.96); nothing else is learned. Chosen here:
-    the first member of a set counts with distance 0 in T_c; and after `window` queries of a client its sets and
-    distances begin anew, which bounds its memory to `window` inputs. Replicas that share a ledger are one detector.
-    Ledgers that were apart are merged by appending their rows: distances between the halves were never measured, so
-    the merged statistic is that of both halves' distances pooled, and the same only where they share no class.
+    Two rules were chosen here. The first member of a set counts with distance 0 in T_c. After `window` queries of a
+    client its sets and distances begin anew, which bounds its memory to `window` inputs.
+
+    Replicas that share a ledger are one detector. Ledgers that were apart are merged by appending their rows. Distances
+    between the halves were never measured, so the merged statistic is that of both halves' distances pooled. It is the
+    same only where they share no class.
+
+    Attributes:
+        delta: Largest W that accuses, between 0 and 1, to be tuned on honest clients; published values are 0.9 to 0.96.
+            Nothing else is learned.
+        window: Queries of a client after which its sets begin anew, more than 100.
     """
 
     cite: ClassVar[str] = "juuti2019prada"
@@ -48,7 +54,7 @@ class PRADA:
             raise BadRecipe(f"window={self.window}", f"more than {LEAST} queries", "remember more")
 
     def observe(self, query: Query, z: Tensor, account: Account) -> float:
-        """Remember the query's inputs, which the model takes for the classes of `z` (N, K); the evidence so far."""
+        """Record the query's inputs under the classes that `z` (N, K) predicts, and return the evidence."""
         x, predicted = query.x.flatten(1).cpu(), z.argmax(-1).cpu()
         for before, piece in pieces(account, "PRADA", len(query), window=self.window):
             stops = self._remember(x[piece], predicted[piece], before, account)
@@ -56,7 +62,11 @@ class PRADA:
         return account.total("PRADA")
 
     def _remember(self, x: Tensor, predicted: Tensor, before: int, account: Account) -> list[int]:
-        """Write members and distances; how many distances were known after every tenth of the client's queries."""
+        """Store members and distances of the queries `x` (n, d) after the first `before`.
+
+        Returns:
+            The number of known distances after each tenth of the client's queries.
+        """
         nearest = torch.empty(len(x))
         for c in predicted.unique().tolist():
             mine, members = predicted == c, account.rows(f"PRADA {c}")
@@ -69,7 +79,7 @@ class PRADA:
         return known[(before + 1 + torch.arange(len(x))) % EVERY == 0].tolist()
 
     def _evidence(self, log: Tensor, stops: list[int]) -> float:
-        """The greatest evidence of the first so many rows of the log (n, 2) of classes and distances."""
+        """Return the largest evidence over the first `stops` rows of the log (n, 2) of classes and distances."""
         if not stops or len(log) <= LEAST:
             return 0.0
         order = log[:, 1].argsort()
@@ -80,7 +90,10 @@ class PRADA:
 
 
 def counted_from(classes: Tensor) -> Tensor:
-    """For each row the index of the row with which it begins to count: itself, or the tenth of its class if later."""
+    """Return for each row the index of the row from which on it counts.
+
+    A row counts from itself on, or from the tenth row of its class where that is later.
+    """
     since = torch.arange(len(classes))
     for c in classes.unique():
         mine = (classes == c).nonzero()[:, 0]
@@ -89,7 +102,7 @@ def counted_from(classes: Tensor) -> Tensor:
 
 
 def within(values: np.ndarray) -> np.ndarray:
-    """The `values`, given from least to largest, that are less than 3 deviations from their mean."""
+    """Return the `values`, rising, that are less than 3 deviations from their mean."""
     if not len(values):
         return values
     mean, reach = values.mean(), 3 * values.std()
@@ -97,10 +110,17 @@ def within(values: np.ndarray) -> np.ndarray:
 
 
 def grow(members: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The distance of each row of `x` (n, d) to the set before it (inf to an empty one), and which rows join it.
+    """Measure the distance of each row to the set before it, and select the rows that join the set.
 
-    `members` (m, 1 + d) are the set's rows behind the distance at which each joined. The set changes from row to
-    row, but distances do not: one matrix product measures them all, and each row that joins lowers those after it.
+    The set changes from row to row, but distances do not: one matrix product measures them all, and each row that joins
+    lowers those after it.
+
+    Args:
+        members: Rows of the set behind the distance at which each joined, (m, 1 + d).
+        x: New rows, (n, d), in their order.
+
+    Returns:
+        The distances (n,), infinite to an empty set, and which rows join (n,) bool.
     """
     rows, past = x.double(), members[:, 1:].double() if len(members) else x[:0].double()
     nearest = distances(rows, past).amin(-1).numpy() if len(past) else np.full(len(x), np.inf, np.float32)
@@ -124,13 +144,14 @@ class Threshold:
             self.add(d)
 
     def add(self, d: float) -> None:
+        """Add the distance of a member that joined."""
         self.count, self._total, self._squares = self.count + 1, self._total + d, self._squares + d * d
         mean = self._total / self.count
         self.value = max(self.value, mean - math.sqrt(max(self._squares / self.count - mean * mean, 0.0)))
 
 
 def distances(a: Tensor, b: Tensor) -> Tensor:
-    """The L2 distances (n, m), in float32, between rows of `a` and `b` in float64: exactly 0 between equal ones."""
+    """Return the L2 distances (n, m) float32 between rows of `a` and `b` in float64: exactly 0 between equal rows."""
     lengths = a.square().sum(-1)[:, None] + b.square().sum(-1)
     squares = torch.addmm(lengths, a, b.T, alpha=-2)
     return torch.where(squares > SAME * lengths, squares, 0.0).sqrt_().float()

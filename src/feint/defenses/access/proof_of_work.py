@@ -1,4 +1,4 @@
-"""Work for answers: the more a client's queries have given away, the more."""
+"""Proofs of work, priced by what a client's queries have revealed."""
 
 import math
 from dataclasses import dataclass, replace
@@ -18,19 +18,32 @@ TABLE = (10, 0.00079), (16, 0.050), (20, 0.81), (24, 12.9)  # at 1.3 million has
 
 @dataclass(frozen=True)
 class ProofOfWork(Fittable):
-    """A query is answered when it carries proof of work, calibrated by privacy cost (Dziedzic et al., ICLR 2022).
+    """Access rule that asks for proof of work, calibrated by privacy cost (Dziedzic et al., ICLR 2022).
 
-        seconds = min(most, n · least · base^excess)   for a request of n queries
+    The price of a request of n queries is::
+
+        seconds = min(most, n · least · base^excess)
         bits    = the line through log₂ of the seconds in `table`, rounded up
 
-    `excess` is the cost of the client's earlier queries above an honest client's (`PrivacyCost`, which has to stand
-    among the detectors of the `Ladder`, or the price stays `least`). Chosen here: the excess where the paper takes its
-    absolute value, which makes the cheap pay too; the seconds for each query where it prices a request, so that large
-    requests save nothing; `least` seconds for an honest query. `table` holds (bits, seconds) as `solve` took them on
-    one core; a client with better hardware is that much faster.
+    The excess is the cost of the client's earlier queries above an honest client's. `PrivacyCost` measures it and has
+    to be among the detectors of the `Ladder`; otherwise the price stays `least`.
 
-    Stamps are HashCash with SHA-256 (`feint.hashcash`), bound to client and query, used once, void after `lifetime`
-    seconds. Raises `ProofRequired`, which carries the puzzle. Answers stay exact, and thieves who can pay get them.
+    Three rules were chosen here. The excess replaces the paper's absolute value, which makes cheap clients pay too.
+    Seconds are priced for each query, not for a request, so that large requests save nothing. An honest query costs
+    `least`.
+
+    Stamps are HashCash with SHA-256 (`feint.hashcash`). They are bound to client and query, used once, and expire after
+    `lifetime` seconds. Answers stay exact, and attackers who can pay get them. `ProofRequired` is raised with the
+    puzzle.
+
+    Attributes:
+        cost: The detector whose excess sets the price.
+        least: Seconds of work for an honest query, above 0.
+        most: Most seconds of work for a request.
+        base: Growth of the price with each unit of excess, at least 1.
+        lifetime: Seconds for which a stamp is valid.
+        table: Pairs (bits, seconds) as `feint.hashcash.solve` took them on one core. A client with better hardware is
+            that much faster.
     """
 
     cite: ClassVar[str] = "dziedzic2022increasing"
@@ -50,27 +63,31 @@ class ProofOfWork(Fittable):
             raise BadRecipe(f"table={self.table}", "two or more measured pairs (bits, seconds > 0)", "measure more")
 
     def fit_from(self, context: FitContext) -> Self:
-        """This recipe with `cost` fitted; the same fitted `cost` belongs among the detectors."""
+        """Return this recipe with `cost` fitted; the same fitted `cost` belongs among the detectors."""
         return replace(self, cost=self.cost.fit_from(context))
 
     def admit(self, query: QueryLike, account: Account) -> None:
-        """Let a query with a valid, unused stamp pass; raise `ProofRequired` for any other."""
+        """Admit a query with a valid, unused stamp.
+
+        Raises:
+            ProofRequired: for any other query, with the puzzle to solve.
+        """
         puzzle = self.puzzle(query, account)
         if not puzzle.bits:
             return
-        found = flaw(query.stamp, puzzle, now=query.time)
-        if not found and not account.once(query.stamp, expires=puzzle.expires + SKEW, now=query.time):
-            found = "a stamp that was used before"
-        if found:
+        reason = flaw(query.stamp, puzzle, now=query.time)
+        if not reason and not account.once(query.stamp, expires=puzzle.expires + SKEW, now=query.time):
+            reason = "a stamp that was used before"
+        if reason:
             raise ProofRequired(
-                found,
+                reason,
                 f"proof of {puzzle.bits} bits of work for this query",
                 "solve the puzzle: feint.hashcash.solve(error.puzzle)",
                 puzzle=puzzle,
             )
 
     def puzzle(self, query: QueryLike, account: Account) -> Puzzle:
-        """What this query of this client has to prove now."""
+        """Return the puzzle that this query of this client has to solve now."""
         x = query.pixels
         return Puzzle(
             bits=self.bits(len(query), self.cost.excess(account)),
@@ -80,7 +97,7 @@ class ProofOfWork(Fittable):
         )
 
     def bits(self, n: int, excess: float) -> int:
-        """The difficulty of a request of `n` queries after such an excess."""
+        """Return the difficulty of a request of `n` queries after `excess`."""
         log_seconds = math.log2(max(n, 1) * self.least) + excess * math.log2(self.base)
         bits, seconds = np.array(self.table).T
         slope, intercept = np.polyfit(np.log2(seconds), bits, 1)

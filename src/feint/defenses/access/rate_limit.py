@@ -1,4 +1,4 @@
-"""A steady rate of queries for every client, with room for a burst."""
+"""Rate limit for each client, with room for a burst."""
 
 import math
 from dataclasses import dataclass
@@ -8,20 +8,24 @@ from feint.errors import BadRecipe, RateLimited
 from feint.ledger import Account
 from feint.pipeline import QueryLike
 
-STEP = 2.0**-22  # seconds: what a double tells apart at today's epoch, so that a burst of thirds is still a burst
+STEP = 2.0**-22  # seconds: resolution of a double at today's epoch, so that a burst of thirds is still a burst
 
 
 @dataclass(frozen=True)
 class RateLimit:
-    """Each client gets `per_second` answers a second in the long run, and `burst` at once after a pause.
+    """Token bucket for each client (Turner, IEEE Communications Magazine 1986).
 
-    The token bucket (Turner, IEEE Communications Magazine 1986), kept as one number, the theoretical arrival time of
-    the generic cell rate algorithm: a request of n queries at time t sets
+    It is stored as one number, the theoretical arrival time T of the generic cell rate algorithm. A request of n
+    queries at time t sets, in one atomic step of the ledger::
 
         T := max(T, t) + n / per_second     and is refused where that exceeds  t + burst / per_second
 
-    in one atomic step of the ledger. Time is the query's: one whose clock went back waits for it to come again. More
-    than `burst` queries in one request can never be had (`retry_after` is inf). Raises `RateLimited`.
+    Time is the query's: a client whose clock went back waits until that time comes again. More than `burst` queries in
+    one request are never admitted (`retry_after` is inf).
+
+    Attributes:
+        per_second: Answers a second in the long run, finite and above 0.
+        burst: Answers at once after a pause, 1 or more.
     """
 
     cite: ClassVar[str] = "turner1986directions"
@@ -34,7 +38,11 @@ class RateLimit:
             raise BadRecipe(repr(self), "a finite rate > 0 and a burst of 1 or more queries", "change it")
 
     def admit(self, query: QueryLike, account: Account) -> None:
-        """Let the query pass, or raise `RateLimited`, which says how many seconds to wait."""
+        """Admit the query.
+
+        Raises:
+            RateLimited: if the query comes too early; its `retry_after` is the number of seconds to wait.
+        """
         cost, room = len(query) / self.per_second, self.burst * (1 / self.per_second + STEP)
         if len(query) > self.burst:
             raise RateLimited(f"{len(query)} queries at once", f"at most {self.burst}", "send smaller requests")

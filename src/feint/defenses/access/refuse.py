@@ -1,4 +1,4 @@
-"""The last rung."""
+"""Refusal of every query, for a ladder's last rung."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,7 +10,7 @@ from feint.pipeline import QueryLike
 
 @dataclass(frozen=True)
 class Refuse:
-    """No answer at all: what a ladder does with clients against whom the evidence is strong.
+    """Access rule that refuses every query, for clients against whom the evidence is strong.
 
     Banning an account on an alarm is the response of Zhang, Chen and Wagner (AISec 2021).
     """
@@ -19,5 +19,9 @@ class Refuse:
     servable: ClassVar[bool] = True
 
     def admit(self, query: QueryLike, account: Account) -> None:
-        """Raises `Suspected`."""
+        """Refuse the query.
+
+        Raises:
+            Suspected: always.
+        """
         raise Suspected(f"a query of {account.client!r}", "a client without evidence against it", "talk to the owner")

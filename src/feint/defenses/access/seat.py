@@ -1,4 +1,4 @@
-"""Queries that resemble a client's own earlier ones: what synthesis by small steps leaves behind."""
+"""SEAT: similarity of a query to the client's earlier ones, which synthesis by small steps leaves behind."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from feint.defenses.access.windows import pieces
+from feint.defenses.access._windows import pieces
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.fitting import FitContext, Fittable
 from feint.ledger import Account
@@ -23,19 +23,34 @@ HELD = 1 / 3  # of the inputs of `fit`, to calibrate on
 
 @dataclass(frozen=True)
 class SEAT(Fittable):
-    """Accuses a client of whose queries many are near copies of its own (Zhang, Chen and Wagner, AISec 2021).
+    """Detector of clients many of whose queries are near copies of each other (Zhang, Chen and Wagner, AISec 2021).
 
-    An encoder e, a small network named `network` with `dimensions` outputs, learns that an input and a slightly
-    changed one are alike and two inputs are not, with a margin m² and d the mean squared difference:
+    An encoder e learns that an input and a slightly changed one are alike and two inputs are not. With a margin m² and
+    the mean squared difference d it minimises::
 
         d(e(x), e(x⁺)) + max(0, m² − d(e(x), e(x⁻)))
 
-    x⁺ is the worst of `steps` gradient steps within ‖x⁺ − x‖∞ ≤ `radius`, x⁻ another input of the batch. A query is a
-    hit when its distance to the nearest earlier one is below that of all but a `quantile` of benign queries to theirs;
-    evidence = hits / `allowed`. Chosen here, where the paper's values are unknown to us: network, dimensions, radius,
-    steps and training; and that a client's memory, and its hits, begin anew after `memory` queries, or as many as
-    there were to calibrate on if these are fewer: more memory makes for nearer neighbours than those of calibration,
-    and hits of honest clients, a `quantile` of their queries, would add up to an accusation in the end.
+    x⁺ is the worst of `steps` gradient steps within ‖x⁺ − x‖∞ ≤ `radius`, and x⁻ another input of the batch. A query is
+    a hit when its distance to the nearest earlier one is below that of all but a `quantile` of benign queries to
+    theirs. Evidence = hits / `allowed`.
+
+    The paper's network, dimensions, radius, steps and training are unknown to us and were chosen here. So was the
+    memory: a client's embeddings and hits begin anew after `memory` queries, or after as many as there were to
+    calibrate on if these are fewer. More memory makes for nearer neighbours than those of calibration, and hits of
+    honest clients, a `quantile` of their queries, would add up to an accusation in the end.
+
+    Attributes:
+        network: Name of the encoder's network.
+        dimensions: Outputs of the encoder, 2 or more.
+        margin: m, above 0.
+        radius: Largest change of x⁺ in the maximum norm, in [0, 1].
+        steps: Gradient steps towards x⁺, 0 or more.
+        training: Training of the encoder.
+        quantile: Share of honest queries that are hits, between 0 and 1.
+        allowed: Hits that accuse, 1 or more.
+        memory: Queries of a client after which its memory begins anew, 2 or more.
+        encoder: The trained encoder, set by `fit`.
+        calibration: The threshold of a hit and the number of inputs behind it, set by `fit`.
     """
 
     cite: ClassVar[str] = "zhang2021seat"
@@ -58,17 +73,21 @@ class SEAT(Fittable):
             raise BadRecipe(repr(self), "0 < quantile < 1, allowed ≥ 1, memory ≥ 2", "change it")
 
     def fit_from(self, context: FitContext) -> Self:
-        """This recipe with an encoder and the benign distances of `inputs`; the victim is not asked."""
+        """Return this recipe with an encoder and the benign distances of the inputs. The victim is not queried.
+
+        Raises:
+            BadInput: if there are too few inputs to calibrate on.
+        """
         held = round(HELD * len(context.inputs))
         if held < 2:
             raise BadInput(f"{len(context.inputs)} inputs", "6 or more, a third to calibrate on", "give more")
         order = torch.randperm(len(context.inputs), generator=torch.Generator().manual_seed(context.seed))
         x = torch.from_numpy(np.array(context.inputs.images[order[held:].numpy()]))
         start = Network(self.network, context.inputs.shape, self.dimensions).build(context.seed)
-        told = repr((self.margin, self.radius, self.steps))
-        nothing = torch.zeros(len(x), dtype=torch.int64)
+        name = repr((self.margin, self.radius, self.steps))
+        no_targets = torch.zeros(len(x), dtype=torch.int64)
         model, _ = refine(
-            start, x, nothing, self.training, loss=self.loss, name=told, seed=context.seed, progress=context.progress
+            start, x, no_targets, self.training, loss=self.loss, name=name, seed=context.seed, progress=context.progress
         )
         fitted = replace(self, encoder=Trained.of(model))
         e = torch.cat([fitted.encode(context.inputs.inputs(rows)) for rows in order[:held].split(500)])
@@ -78,7 +97,7 @@ class SEAT(Fittable):
         return replace(fitted, calibration=Weights.of({"threshold": threshold, "held": torch.tensor(held)}))
 
     def loss(self, encoder: nn.Module, batch: Batch) -> Tensor:
-        """The margin loss on a batch: each input, the worst of its neighbourhood, and the next input of the batch."""
+        """Return the margin loss of a batch, with the next input of the batch as x⁻."""
         x = batch.x
         near = (x + self.radius * torch.empty_like(x).uniform_(-1, 1)).clamp(0, 1)
         anchor = encoder(x).float()
@@ -93,13 +112,35 @@ class SEAT(Fittable):
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """The embeddings (N, dimensions) of inputs `x`."""
+        """Return the embeddings of inputs.
+
+        Args:
+            x: Inputs, (N, C, H, W) in [0, 1].
+
+        Returns:
+            Embeddings, (N, dimensions).
+
+        Raises:
+            NotFitted: without an encoder.
+        """
         if self.encoder is None:
             raise NotFitted(f"{self!r}", "an encoder", "fit it first: feint fit, or SEAT(…).fit(…)")
         return self.encoder.model(x.cpu())
 
     def observe(self, query: Query, z: Tensor, account: Account) -> float:
-        """Remember the query's embeddings; the evidence of the window with the most hits so far."""
+        """Record the query's embeddings, and count the hits among them.
+
+        Args:
+            query: The query.
+            z: Its undefended logits, which are not used.
+            account: The client's account.
+
+        Returns:
+            The evidence of the window with the most hits so far.
+
+        Raises:
+            NotFitted: without an encoder or benign distances.
+        """
         e = self.encode(query.x)
         if self.calibration is None or not self.calibration.tensors:
             raise NotFitted(f"{self!r}", "benign distances", "fit it first: feint fit, or SEAT(…).fit(…)")
@@ -113,11 +154,11 @@ class SEAT(Fittable):
 
 
 def nearest_before(past: Tensor, e: Tensor) -> Tensor:
-    """The distance of each row of `e` to the nearest of the rows of `past` and those above it; inf where none is."""
+    """Return the distance of each row of `e` to the nearest row of `past` or above it in `e`; inf without any."""
     among = distances(e, e).masked_fill(torch.ones(len(e), len(e)).triu().bool(), torch.inf).amin(-1)
     return torch.minimum(among, distances(e, past).amin(-1)) if len(past) else among
 
 
 def distances(a: Tensor, b: Tensor) -> Tensor:
-    """The distances (n, m) between rows, exactly 0 between equal ones."""
+    """Return the distances (n, m) between rows, exactly 0 between equal rows."""
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")

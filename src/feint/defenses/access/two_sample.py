@@ -1,4 +1,4 @@
-"""Whether a client's recent queries look, to the model, like those of honest clients."""
+"""Two-sample test of a client's recent queries against benign inputs, on the model's logits."""
 
 import math
 from dataclasses import dataclass, replace
@@ -7,8 +7,8 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
+from feint.defenses.access._windows import pieces
 from feint.defenses.access.privacy_cost import centred
-from feint.defenses.access.windows import pieces
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.fitting import FitContext, Fittable
 from feint.ledger import Account
@@ -21,22 +21,30 @@ NAME = "TwoSample"
 
 @dataclass(frozen=True)
 class TwoSample(Fittable):
-    """A two-sample test of each window of a client's queries against benign ones (Gretton et al., JMLR 2012).
+    """Kernel two-sample test of each window of a client's queries against benign ones (Gretton et al., JMLR 2012).
 
     The statistic is the squared maximum mean discrepancy between a window's logits W, less their mean, and those of
-    benign inputs R, with k(a, b) = exp(−‖a − b‖² / 2σ²) and σ the median distance between benign ones:
+    benign inputs R. With k(a, b) = exp(−‖a − b‖² / 2σ²) and σ the median distance between benign ones it is, up to a
+    constant::
 
-        mean over i ≠ j of k(w_i, w_j)  −  2 mean k(w_i, r_j)      (what R alone gives is the same for all windows)
+        mean over i ≠ j of k(w_i, w_j)  −  2 mean k(w_i, r_j)
 
-    `fit` computes it for `draws` windows of other benign inputs, and p is the rank among them. A test repeated at
-    each window is wrong more and more often, so windows are disjoint and bets are made on their p-values: M is the
+    `fit` computes it for `draws` windows of other benign inputs, and p is the rank among them. A test repeated at each
+    window is wrong more and more often. Windows are therefore disjoint and bets are made on their p-values: M is the
     product of p^(−1/2) / 2 so far, and evidence = log max M / log(1/alpha). If p-values of honest windows are
     independent and at least uniform, an honest client is ever accused with probability ≤ alpha (Ville's inequality).
-    That holds on average over sets of benign inputs; the owner's one set is not corrected for, and drawn windows
-    overlap: `SequentialTest` makes that promise properly, and also sees what happens inside a window. The features,
-    the bets and the defaults were chosen here.
 
-    A client's memory is `window` rows of logits. Evidence changes when a window is full.
+    That holds on average over sets of benign inputs. The owner's one set is not corrected for, and drawn windows
+    overlap: `SequentialTest` makes that promise properly, and also sees what happens inside a window. The features, the
+    bets and the defaults were chosen here. A client's memory is `window` rows of logits. Evidence changes when a window
+    is full.
+
+    Attributes:
+        window: Queries in a window, 2 or more.
+        alpha: Probability with which an honest client may ever be accused.
+        reference: Benign logits R that are stored, 2 or more.
+        draws: Windows from which p-values are ranked, 1 or more.
+        benign: The benign logits, σ and the ranked statistics, set by `fit`.
     """
 
     cite: ClassVar[str] = "gretton2012kernel"
@@ -51,8 +59,13 @@ class TwoSample(Fittable):
             raise BadRecipe(repr(self), "window and reference ≥ 2, draws ≥ 1, 0 < alpha < 1", "change it")
 
     def fit_from(self, context: FitContext) -> Self:
-        """This recipe with benign logits and what honest windows of `inputs` come to. They must be none of the
-        victim's training inputs, whose logits are surer than any client's."""
+        """Return this recipe with benign logits and the statistics of honest windows.
+
+        The inputs must be none of the victim's training inputs, whose logits are surer than any client's.
+
+        Raises:
+            BadInput: if there are fewer than 6 windows of inputs.
+        """
         if len(context.inputs) < 6 * self.window:
             raise BadInput(f"{len(context.inputs)} inputs", f"6 windows of {self.window} or more", "give more")
         generator = torch.Generator().manual_seed(context.seed)
@@ -68,7 +81,19 @@ class TwoSample(Fittable):
         return replace(self, benign=Weights.of({"points": points.clone(), "width": width, "ranked": ranked}))
 
     def observe(self, query: Query, z: Tensor, account: Account) -> float:
-        """Remember the logits `z` (N, K) of the query; the evidence of all windows that are full."""
+        """Record the logits of a query, and bet on the windows that it completes.
+
+        Args:
+            query: The query.
+            z: Its undefended logits, (N, K).
+            account: The client's account.
+
+        Returns:
+            The evidence of all complete windows.
+
+        Raises:
+            BadInput: if the number of classes is not the fitted one.
+        """
         points = self._learned["points"]
         if z.shape[-1] != points.shape[-1]:
             raise BadInput(f"logits of {z.shape[-1]} classes", f"{points.shape[-1]}", "fit it to this victim")
@@ -82,10 +107,17 @@ class TwoSample(Fittable):
         return account.total(NAME)
 
     def p_value(self, rows: Tensor) -> float:
-        """The share of honest windows, this one among them, that differ as much from benign logits as `rows` do."""
+        """Return the p-value of a window.
+
+        Args:
+            rows: Centred logits of the window, (w, K).
+
+        Returns:
+            The share of honest windows, this one among them, that differ from benign logits at least as much.
+        """
         points, width, ranked = (self._learned[name] for name in ("points", "width", "ranked"))
-        found = discrepancy(kernel(rows, rows, width), kernel(rows, points, width).mean(-1))
-        above = len(ranked) - int(torch.searchsorted(ranked, found))
+        statistic = discrepancy(kernel(rows, rows, width), kernel(rows, points, width).mean(-1))
+        above = len(ranked) - int(torch.searchsorted(ranked, statistic))
         return (1 + above) / (1 + len(ranked))
 
     @property
@@ -96,12 +128,19 @@ class TwoSample(Fittable):
 
 
 def kernel(a: Tensor, b: Tensor, width: Tensor) -> Tensor:
-    """exp(−‖a_i − b_j‖² / 2σ²), (n, m)."""
+    """Return exp(−‖a_i − b_j‖² / 2σ²), (n, m)."""
     return torch.cdist(a, b).div(width).square().div(-2).exp()
 
 
 def discrepancy(among: Tensor, beside: Tensor) -> Tensor:
-    """The squared discrepancy, but for a constant, from the kernel among a window's rows (w, w) and each row's mean
-    kernel (w,) with the benign ones."""
+    """Return the squared discrepancy, up to a constant.
+
+    Args:
+        among: Kernel among a window's rows, (w, w).
+        beside: Mean kernel of each row with the benign ones, (w,).
+
+    Returns:
+        The statistic, a scalar.
+    """
     n = len(among)
     return (among.sum() - among.diagonal().sum()) / (n * (n - 1)) - 2 * beside.mean()

@@ -1,4 +1,4 @@
-"""Decision-boundary perturbation: `(model, data) -> model`, offline; what comes back is served in its place."""
+"""Decision-boundary perturbation: `(model, data) -> model`, offline; the new model is served in place of the old."""
 
 from feint.defenses.boundary.adversarial_training import AdversarialTraining
 from feint.defenses.boundary.boundary import Boundary, Retrained

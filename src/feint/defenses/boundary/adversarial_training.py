@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, at_least, retrained
+from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, check_at_least, train_model
 from feint.errors import BadRecipe
 from feint.fitting import FitContext
 from feint.models.training import Batch, Training
@@ -15,14 +15,23 @@ from feint.models.training import Batch, Training
 
 @dataclass(frozen=True)
 class AdversarialTraining(Boundary):
-    """Right answers all around an input (Madry, Makelov, Schmidt, Tsipras and Vladu, ICLR 2018).
+    """Training for correct answers all around an input (Madry, Makelov, Schmidt, Tsipras and Vladu, ICLR 2018).
 
-        minimise   CE(f(x'), y),   x' ≈ argmax CE(f(x'), y) over |x' − x| ≤ `radius` in every value of x in [0, 1]
+    The objective, with the largest change of a value in [0, 1] as the norm, is::
 
-    with x' by projected gradient ascent: `steps` steps of size `step` along the sign of the gradient from a random
-    start. One step is FGSM with a random start. The first phase of AMAO (Jiang et al., TDSC 2024). Defaults are those
-    of the original for CIFAR-10. Here the steps see the network in evaluation mode, so that its batch statistics are
-    those of the training alone. Each epoch costs `steps` + 1 ordinary ones.
+        minimise   CE(f(x'), y),   x' ≈ argmax CE(f(x'), y) over |x' − x| ≤ radius
+
+    x' comes from projected gradient ascent: `steps` steps of size `step` along the sign of the gradient from a random
+    start. One step is FGSM with a random start. It is the first phase of AMAO (Jiang et al., TDSC 2024). Defaults are
+    those of the original for CIFAR-10. Here the steps see the network in evaluation mode, so that its batch statistics
+    are those of the training alone. Each epoch costs `steps` + 1 ordinary ones.
+
+    Attributes:
+        radius: Largest change of a value, in [0, 1].
+        step: Size of a step, above 0.
+        steps: Steps for each batch, 1 or more.
+        training: Length and learning rate of the training.
+        from_scratch: Whether to begin with new weights.
     """
 
     cite: ClassVar[str] = "madry2018towards"
@@ -33,22 +42,31 @@ class AdversarialTraining(Boundary):
     from_scratch: bool = False
 
     def __post_init__(self) -> None:
-        at_least(self, 0, self.radius)
-        at_least(self, 1, self.steps)
+        check_at_least(self, 0, self.radius)
+        check_at_least(self, 1, self.steps)
         if not (self.radius <= 1 and self.step > 0):
             raise BadRecipe(repr(self), "a radius of at most 1 and a step of more than 0", "inputs are in [0, 1]")
 
     def retrain_from(self, context: FitContext) -> Retrained:
         """See `Boundary.retrain`; outliers are not used."""
-        return retrained(self, context, self.loss)
+        return train_model(self, context, self.loss)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The objective above."""
+        """Return the objective above on a batch."""
         return F.cross_entropy(model(self.worst(model, batch.x, batch.targets)).float(), batch.targets)
 
     @torch.enable_grad()
     def worst(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        """Inputs near `x` (N, C, H, W) that `model` finds hard to give the class `y` (N,); the model stays as it is."""
+        """Return inputs near `x` that the model finds hard to classify.
+
+        Args:
+            model: The model, which stays as it is.
+            x: Inputs, (N, C, H, W) in [0, 1].
+            y: Their classes, (N,).
+
+        Returns:
+            Inputs of the same shape, within `radius`.
+        """
         training = model.training
         model.eval()
         low, high = (x - self.radius).clamp_min(0), (x + self.radius).clamp_max(1)

@@ -1,4 +1,4 @@
-"""What every boundary defense is: a training that makes a new model of an old one."""
+"""Base of the boundary defenses: trainings that make a new model of an old one."""
 
 import math
 import time
@@ -22,9 +22,12 @@ FINE_TUNING = Training(epochs=10, learning_rate=0.01)
 
 
 class Retrained(NamedTuple):
-    """A new model in evaluation mode, and the record of its training: method, data, seed, loss of each epoch, seconds.
+    """Retrained model and the record of its training.
 
-    The record holds plain values only, so that it can be kept as the notes of a stored victim.
+    Attributes:
+        model: The new model, in evaluation mode.
+        record: Method, data, seed, loss of each epoch and seconds. Plain values only, so that the record can be stored
+            as the notes of a victim.
     """
 
     model: Classifier
@@ -32,9 +35,12 @@ class Retrained(NamedTuple):
 
 
 class Boundary(ABC):
-    """A boundary defense, `(model, data) -> model`. A method is a frozen dataclass that defines `retrain_from`.
+    """Boundary defense, `(model, data) -> model`. A method is a frozen dataclass that defines `retrain_from`.
 
-    Each has a field `training`, and `from_scratch`: whether to begin with new weights instead of the model's own.
+    Attributes:
+        cite: Key of the paper in docs/references.bib.
+        training: Length and learning rate of the training.
+        from_scratch: Whether to begin with new weights instead of the model's.
     """
 
     cite: ClassVar[str]
@@ -50,18 +56,28 @@ class Boundary(ABC):
         seed: int = 0,
         progress: ProgressCallback = NO_PROGRESS,
     ) -> Retrained:
-        """A new model made of `model`, which stays as it was; same arguments, same weights.
+        """Return a new model made of `model`, which stays as it was.
 
-        `inputs` are those that the model was trained on, with labels, and `outliers` other images of their shape,
-        whose labels are not looked at. Raises `BadInput` where the data do not belong to the model.
+        `BadInput` is raised where the data do not belong to the model, or where outliers are required and missing.
+
+        Args:
+            model: The model to defend.
+            inputs: The inputs that the model was trained on, with labels.
+            outliers: Other images of the same shape, whose labels are not used.
+            seed: Same arguments and seed, same weights.
+            progress: Progress callback, and the directory for checkpoints.
+
+        Returns:
+            The new model and the record of its training.
         """
         return self.retrain_from(FitContext(model, inputs, outliers, seed, progress))
 
     @abstractmethod
-    def retrain_from(self, context: FitContext) -> Retrained: ...
+    def retrain_from(self, context: FitContext) -> Retrained:
+        """Return a new model made of the victim in `context`. See `retrain`."""
 
 
-def retrained(
+def train_model(
     recipe: Boundary,
     context: FitContext,
     loss: Loss,
@@ -70,10 +86,21 @@ def retrained(
     outlier_targets: Tensor | None = None,
     extra_classes: int = 0,
 ) -> Retrained:
-    """A new model that makes `loss` smaller on inputs and, beside them, `outliers`: the loop of all methods here.
+    """Train a new model that lowers `loss` on inputs and outliers: the training loop of all boundary defenses.
 
-    `extra_classes` are there while it trains, and no longer in what comes back.
-    Raises `BadRecipe` where the loss is no number any more: the model that diverged is not handed out.
+    Args:
+        recipe: The method.
+        context: The model to start from, and its data.
+        loss: Loss of a batch.
+        outliers: Inputs of another task, half of each batch.
+        outlier_targets: Target of each outlier, (N,); zeros where there are none.
+        extra_classes: Classes that the network has during training, and not in the result.
+
+    Returns:
+        The new model and the record of its training.
+
+    Raises:
+        BadRecipe: if the loss is not finite any more. The diverged model is not returned.
     """
     model, inputs, seed = context.victim, context.inputs, context.seed
     classes = model.network.classes
@@ -99,7 +126,7 @@ def retrained(
 
 
 def with_classes(model: Classifier, classes: int, seed: int) -> Classifier:
-    """`model` with so many classes: the first ones are its own, those that it did not have start from new weights."""
+    """Return `model` with this number of classes: the first keep their weights, added ones start from new weights."""
     new = replace(model.network, classes=classes).build(seed)
     for name, tensor in new.state_dict().items():
         old = model.state_dict()[name]
@@ -110,8 +137,8 @@ def with_classes(model: Classifier, classes: int, seed: int) -> Classifier:
     return new.train(model.training)
 
 
-def required(outliers: Split | None, inputs: Split) -> Split:
-    """The outliers. Raises `BadInput` where there are none, or of another shape than the inputs."""
+def require_outliers(outliers: Split | None, inputs: Split) -> Split:
+    """Return the outliers; raise `BadInput` where there are none, or their shape is not that of the inputs."""
     if outliers is None or not len(outliers) or outliers.shape != inputs.shape:
         raise BadInput(
             "no outliers" if outliers is None or not len(outliers) else f"outliers of shape {outliers.shape}",
@@ -121,19 +148,19 @@ def required(outliers: Split | None, inputs: Split) -> Split:
     return outliers
 
 
-def both(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """The logits of inputs and outliers. They share a batch, so that batch normalisation cannot tell them apart."""
-    assert batch.outliers is not None  # `required` saw to it
+def joint_logits(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the logits of inputs and outliers in one batch, so that batch normalisation cannot tell them apart."""
+    assert batch.outliers is not None  # `require_outliers` checked it
     inside, outside = model(torch.cat([batch.x, batch.outliers])).float().split([len(batch.x), len(batch.outliers)])
     return inside, outside
 
 
 def images(split: Split) -> Tensor:
-    """All inputs of a split, as the training loop takes them: (N, C, H, W) uint8."""
+    """Return all inputs of a split as the training loop takes them: (N, C, H, W) uint8."""
     return torch.from_numpy(np.array(split.images))
 
 
-def at_least(recipe: Boundary, least: float, *values: float) -> None:
-    """Raise `BadRecipe` where one of the values is smaller, or no number."""
+def check_at_least(recipe: Boundary, least: float, *values: float) -> None:
+    """Raise `BadRecipe` where one of the values is smaller than `least`, or NaN."""
     if not all(value >= least for value in values):
         raise BadRecipe(repr(recipe), f"values of at least {least:g}", "raise them")

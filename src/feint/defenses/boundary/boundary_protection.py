@@ -7,23 +7,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, at_least, retrained
+from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, check_at_least, train_model
 from feint.fitting import FitContext
 from feint.models.training import Batch, Training
 
 
 @dataclass(frozen=True)
 class BoundaryProtection(Boundary):
-    """A boundary that queries do not find: after "PDB" (Zhang, Luo, Pan et al., Neurocomputing 2026).
+    """Boundary away from the inputs, after "PDB" (Zhang, Luo, Pan et al., Neurocomputing 2026).
+
+    With the transition samples t and an extra class K::
 
         minimise   CE(f(x), y) + penalty · mean ‖∇_x CE(f(x), y)‖² + weight · CE(f(t), K)
 
-    A reconstruction from the abstract, which names a penalty on the input gradient, to move the boundaries away from
-    the inputs, an output more for "transition samples" near them, and flipped labels for a few queries; all else is
-    UNKNOWN. Chosen here: while it trains the network has the classes 0 … K, and the transition samples t = (x + x') / 2
-    are the midpoints of two inputs of a batch with different classes. What comes back has K classes, so that no label
-    is flipped: a query that the extra class would have taken gets the next one, from a network that was never taught to
-    take a side there. The norm is over all values of an input in [0, 1].
+    A reconstruction from the abstract. It names a penalty on the input gradient, which moves the boundaries away from
+    the inputs, an extra output for "transition samples" near them, and flipped labels for a few queries; all else is
+    UNKNOWN.
+
+    Chosen here: during training the network has the classes 0 … K, and the transition samples t = (x + x') / 2 are the
+    midpoints of two inputs of a batch with different classes. The result has K classes, so that no label is flipped. A
+    query that the extra class would have taken gets the next one, from a network that was never taught to take a side
+    there. The norm is over all values of an input in [0, 1].
+
+    Attributes:
+        penalty: Weight of the input gradient, 0 or more.
+        weight: Weight of the transition samples, 0 or more.
+        training: Length and learning rate of the training.
+        from_scratch: Whether to begin with new weights.
     """
 
     cite: ClassVar[str] = "zhang2026retraining"
@@ -33,14 +43,14 @@ class BoundaryProtection(Boundary):
     from_scratch: bool = False
 
     def __post_init__(self) -> None:
-        at_least(self, 0, self.penalty, self.weight)
+        check_at_least(self, 0, self.penalty, self.weight)
 
     def retrain_from(self, context: FitContext) -> Retrained:
         """See `Boundary.retrain`; outliers are not used."""
-        return retrained(self, context, self.loss, extra_classes=1)
+        return train_model(self, context, self.loss, extra_classes=1)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The objective above."""
+        """Return the objective above on a batch."""
         x, between = batch.x.clone().requires_grad_(), transitions(batch.x, batch.targets)
         logits, apart = model(torch.cat([x, between])).float().split([len(x), len(between)])
         losses = F.cross_entropy(logits, batch.targets, reduction="none")
@@ -52,5 +62,5 @@ class BoundaryProtection(Boundary):
 
 
 def transitions(x: Tensor, y: Tensor) -> Tensor:
-    """The midpoints (n, C, H, W) of each input and the next one in the batch, where their classes `y` (N,) differ."""
+    """Return the midpoints (n, C, H, W) of each input and the next one where their classes `y` (N,) differ."""
     return ((x + x.roll(1, 0)) / 2)[y != y.roll(1, 0)]

@@ -1,4 +1,4 @@
-"""The nasty teacher."""
+"""Nasty teacher."""
 
 import copy
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, at_least, retrained
+from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, check_at_least, train_model
 from feint.errors import BadRecipe
 from feint.fitting import FitContext
 from feint.models.training import Batch, Training
@@ -17,14 +17,22 @@ from feint.models.training import Batch, Training
 
 @dataclass(frozen=True)
 class NastyTeacher(Boundary):
-    """A teacher from whom nothing is learned (Ma, Chen, Hu, You, Xie and Wang, ICLR 2021).
+    """Teacher from which students learn little (Ma, Chen, Hu, You, Xie and Wang, ICLR 2021).
 
-        minimise   CE(f(x), y) − weight · T² · KL(softmax(f(x) / T) ‖ softmax(a(x) / T)),   T = `temperature`
+    With T = `temperature`::
 
-    where a is the adversarial network, an ordinarily trained one of the same architecture that is not changed: here the
-    model that is given. The label stays right while the rest of the answer moves away from what an honest network
-    says. T = 4 and 0.04 are the paper's for CIFAR-10, T = 20 and 0.005 for CIFAR-100. The paper trains from new weights
-    for 160 epochs (`from_scratch`); fine-tuning begins where the divergence is 0, so it grows from small differences.
+        minimise   CE(f(x), y) − weight · T² · KL(softmax(f(x) / T) ‖ softmax(a(x) / T))
+
+    a is the adversarial network, an ordinarily trained one of the same architecture that is not changed: here the model
+    to defend. The label stays right while the rest of the answer moves away from that of an honest network. T = 4 and
+    0.04 are the paper's for CIFAR-10, T = 20 and 0.005 for CIFAR-100. The paper trains from new weights for 160 epochs
+    (`from_scratch`). Fine-tuning begins where the divergence is 0, so that it grows from small differences.
+
+    Attributes:
+        temperature: T, above 0.
+        weight: Weight of the divergence, 0 or more.
+        training: Length and learning rate of the training.
+        from_scratch: Whether to begin with new weights.
     """
 
     cite: ClassVar[str] = "ma2021undistillable"
@@ -34,17 +42,17 @@ class NastyTeacher(Boundary):
     from_scratch: bool = False
 
     def __post_init__(self) -> None:
-        at_least(self, 0, self.weight)
+        check_at_least(self, 0, self.weight)
         if not self.temperature > 0:
             raise BadRecipe(f"a temperature of {self.temperature}", "more than 0", "raise it")
 
     def retrain_from(self, context: FitContext) -> Retrained:
         """See `Boundary.retrain`; outliers are not used."""
         adversary = copy.deepcopy(context.victim).eval().requires_grad_(False)
-        return retrained(self, context, partial(self.loss, adversary))
+        return train_model(self, context, partial(self.loss, adversary))
 
     def loss(self, adversary: nn.Module, model: nn.Module, batch: Batch) -> Tensor:
-        """The objective above."""
+        """Return the objective above on a batch, with `adversary` as a."""
         logits = model(batch.x).float()
         with torch.no_grad():
             others = adversary.to(batch.x.device)(batch.x).float()
@@ -52,6 +60,6 @@ class NastyTeacher(Boundary):
 
 
 def divergence(logits: Tensor, others: Tensor, temperature: float) -> Tensor:
-    """T² times the mean KL divergence of the answers to `logits` (N, K) from those to `others`, at this temperature."""
+    """Return T² times the mean KL divergence of softmax(`logits` / T) from softmax(`others` / T), both (N, K)."""
     log_p, log_q = ((z / temperature).log_softmax(-1) for z in (logits, others))
     return temperature**2 * (log_p.exp() * (log_p - log_q)).sum(-1).mean()

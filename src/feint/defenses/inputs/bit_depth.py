@@ -1,4 +1,4 @@
-"""Fewer levels for every value."""
+"""Bit depth reduction."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,11 +11,14 @@ from feint.errors import in_range
 
 @dataclass(frozen=True)
 class BitDepth(Input):
-    """Round every value to one of 2^bits levels: round(x · (2^bits − 1)) / (2^bits − 1) (Xu et al., NDSS 2018).
+    """Rounds every value to one of 2^bits levels (Xu et al., NDSS 2018).
 
-    x: (N, …) in [0, 1]. Images of 256 levels pass unchanged with `bits=8`. Against theft it takes from an attacker the
-    differences smaller than a level, with which gradients are estimated and boundaries searched for. Raises `BadRecipe`
-    for less than 1 bit or more than 16.
+    x ↦ round(x · (2^bits − 1)) / (2^bits − 1) for inputs (N, …) in [0, 1]. Images of 256 levels pass unchanged with
+    `bits=8`. The defense hides differences smaller than a level, with which an attacker estimates gradients and
+    searches for boundaries.
+
+    Attributes:
+        bits: Bits of a value, 1 to 16.
     """
 
     cite: ClassVar[str] = "xu2018feature"

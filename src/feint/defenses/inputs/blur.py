@@ -1,4 +1,4 @@
-"""A Gaussian blur."""
+"""Gaussian blur."""
 
 import math
 from dataclasses import dataclass
@@ -14,11 +14,13 @@ from feint.errors import in_range
 
 @dataclass(frozen=True)
 class Blur(Input):
-    """Replace every pixel by the mean around it, weighted exp(−d² / 2σ²) (after Xu et al., NDSS 2018, whose smoothing
-    is a median).
+    """Replaces every pixel by the mean around it, weighted exp(−d² / 2σ²) (Xu et al., NDSS 2018).
 
-    x: images (N, C, H, W) in [0, 1]; `sigma` in pixels, and 0 is the identity. The window reaches 3σ, and the border
-    pixels continue outside. It hides what is finer than σ from the model, and with it part of the accuracy.
+    The paper smooths with a median. Inputs are images (N, C, H, W) in [0, 1]. The window reaches 3σ, and the border
+    pixels continue outside. Structure finer than σ is hidden from the model, and with it part of the accuracy.
+
+    Attributes:
+        sigma: σ in pixels, 0 (the identity) to 100.
     """
 
     cite: ClassVar[str] = "xu2018feature"

@@ -1,4 +1,4 @@
-"""What every input defense is: a map of inputs in [0, 1] that may look at the model and leaves it as it is."""
+"""Base of the input defenses: maps of inputs in [0, 1] that may use the model and leave it as it is."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -11,22 +11,46 @@ from feint.errors import BadInput
 
 
 class Input(ABC):
-    """An input defense, `(x, model) -> x`. A method is a frozen dataclass that defines `perturb`."""
+    """Input defense, `(x, model) -> x`. A method is a frozen dataclass that defines `perturb`.
+
+    Attributes:
+        cite: Key of the paper in docs/references.bib.
+        randomised: Whether the perturbation is drawn at random, keyed by the input.
+        countermeasures: Lenses of attackers who know the method; see `feint.defenses.outputs.Output`.
+    """
 
     cite: ClassVar[str]
-    randomised: ClassVar[bool] = False  # whether it draws at random, keyed by the input
-    countermeasures: ClassVar[Mapping[str, str]] = {}  # see `feint.defenses.outputs.Output`
+    randomised: ClassVar[bool] = False
+    countermeasures: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def perturb(self, x: Tensor, model: nn.Module) -> Tensor:
-        """The perturbed inputs for `x` (N, …) in [0, 1], N ≥ 1, in the same shape and type, each row on its own.
+        """Return the perturbed inputs, each row on its own.
 
-        Gradients may be taken of inputs (`torch.autograd.grad`), and never land in the model's parameters.
+        Gradients may be taken of inputs (`torch.autograd.grad`), and never accumulate in the model's parameters.
+
+        Args:
+            x: Inputs, (N, …) in [0, 1], N ≥ 1.
+            model: The model in evaluation mode, from inputs to logits.
+
+        Returns:
+            Inputs in [0, 1] of the same shape and type.
         """
 
     @final
     def __call__(self, x: Tensor, model: nn.Module) -> Tensor:
-        """Perturb `x`. Raises `BadInput` for anything but inputs in [0, 1] and a model in evaluation mode."""
+        """Perturb `x` and check the result.
+
+        Args:
+            x: Inputs, (N, …) in [0, 1].
+            model: The model in evaluation mode.
+
+        Returns:
+            The perturbed inputs, of the same shape and type.
+
+        Raises:
+            BadInput: for anything but inputs in [0, 1] and a model in evaluation mode.
+        """
         _check(x)
         if model.training:
             raise BadInput("a model in training mode", "one in evaluation mode, as it is served", "call model.eval()")

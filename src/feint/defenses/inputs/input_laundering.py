@@ -16,15 +16,23 @@ from feint.recipes.store import Weights
 
 @dataclass(frozen=True)
 class InputLaundering(Input, Fittable):
-    """Each pixel is replaced by another level now and then, so that the model sees less of the query (Wang et al.,
-    ICLR 2021).
+    """Random replacement of pixel levels, so that the model sees less of the query (Wang et al., ICLR 2021).
+
+    Each value of the inputs (N, …) in [0, 1] is rounded to one of `levels` x and replaced by a level x̃::
 
         x̃ ~ a(·|x),   a minimises  E_x KL(g(·|x) ‖ Σ_x̃ a(x̃|x) g(·|x̃)) + price · I(X; X̃)
 
-    x: (N, …) in [0, 1], each value rounded to one of `levels`. The paper lets the model itself be p*; over single
-    pixels there is no such thing, so here g(·|x) reads a level with a Gaussian error of `reading` levels, a choice of
-    ours: confusing neighbours is cheap, and black with white dear. The levels' frequencies are fitted. The draw is
-    keyed: the same query gets the same noise on every replica. `price` 0 is the identity. Nothing is kept.
+    The paper lets the model itself be p*. Over single pixels there is no such thing, so here ``g(·|x)`` reads a level
+    with a Gaussian error of `reading` levels, a choice of ours: confusing neighbours is cheap, and black with white
+    expensive. The levels' frequencies are fitted. The draw is keyed: the same query gets the same noise on every
+    replica. No state is stored.
+
+    Attributes:
+        key: The owner's secret.
+        levels: Levels of a value, 2 to 256.
+        price: Price of a nat of I(X; X̃), 0 (the identity) to 1e6.
+        reading: Error of g in levels, 0.1 to 256.
+        kernel: The kernel a, set by `fit`.
     """
 
     cite: ClassVar[str] = "wang2021information"
@@ -42,11 +50,21 @@ class InputLaundering(Input, Fittable):
             raise BadRecipe(repr(self), "a price of 0 (the identity) to 1e6 and a reading of 0.1 to 256", "change it")
 
     def fit_from(self, context: FitContext) -> Self:
-        """This recipe with the kernel for the levels in the first 1,000 of `inputs`."""
+        """Return this recipe with the kernel for the levels in the first 1,000 of `inputs`."""
         return self.fit_inputs(context.inputs.inputs(slice(0, 1000)))
 
     def fit_inputs(self, x: Tensor) -> Self:
-        """This recipe with the kernel for the levels in the inputs `x` (N, …)."""
+        """Return this recipe with the kernel for the levels in inputs.
+
+        Args:
+            x: Inputs, (N, …) in [0, 1].
+
+        Returns:
+            The fitted recipe.
+
+        Raises:
+            BadInput: if there are no inputs.
+        """
         if not x.numel():
             raise BadInput("no inputs to learn from", "at least one", "give it some")
         counts = self._level(x).flatten().bincount(minlength=self.levels).double() + 1
@@ -71,5 +89,5 @@ class InputLaundering(Input, Fittable):
         # the rows' cumulative sums, one above the other, are one rising sequence: one search finds all levels
         ladder = (upto + torch.arange(self.levels, device=x.device)[:, None]).reshape(-1)
         level = self._level(x).reshape(-1)
-        found = torch.searchsorted(ladder, drawn + level) - level * self.levels
-        return (found.clamp_(0, self.levels - 1) / (self.levels - 1)).to(x.dtype).reshape(x.shape)
+        replaced = torch.searchsorted(ladder, drawn + level) - level * self.levels
+        return (replaced.clamp_(0, self.levels - 1) / (self.levels - 1)).to(x.dtype).reshape(x.shape)

@@ -15,11 +15,14 @@ from feint.errors import BadInput, in_range
 
 @dataclass(frozen=True)
 class JPEG(Input):
-    """Write every image as JPEG of a `quality` from 1 to 100 and read it back (Guo et al., ICLR 2018).
+    """Writes every image as JPEG and reads it back (Guo et al., ICLR 2018).
 
-    x: images (N, 1 or 3, H, W) in [0, 1], rounded to 256 levels first; no quality is the identity. Like all fixed
-    transforms it takes the finest structure, where adversarial and synthetic queries differ from photographs, and it
-    is known to whoever tries it: an attacker who compresses his own images loses nothing.
+    Inputs are images (N, 1 or 3, H, W) in [0, 1], rounded to 256 levels first; no quality is the identity. Like all
+    fixed transforms it removes the finest structure, where adversarial and synthetic queries differ from photographs.
+    It is easily discovered: an attacker who compresses their own images loses nothing.
+
+    Attributes:
+        quality: Quality of the JPEG, 1 (coarse) to 100.
     """
 
     cite: ClassVar[str] = "guo2018countering"
@@ -37,7 +40,7 @@ class JPEG(Input):
         return torch.from_numpy(read).permute(0, 3, 1, 2).to(x).div_(255)
 
     def _compressed(self, image: np.ndarray) -> np.ndarray:
-        """The image (H, W, C) uint8 after the round trip."""
+        """Return the image (H, W, C) uint8 after the round trip."""
         pillow = require("PIL.Image", "data")
         file = io.BytesIO()
         pillow.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).save(file, "JPEG", quality=self.quality)

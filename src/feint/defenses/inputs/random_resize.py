@@ -1,4 +1,4 @@
-"""Another size and place for every image, drawn by the owner's key."""
+"""Random size and place of every image, drawn by the owner's key."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,12 +14,15 @@ from feint.errors import BadRecipe
 
 @dataclass(frozen=True)
 class RandomResize(Input):
-    """Shrink every image to a random share of its sides, put it at a random place, and fill up with black (Xie et al.,
-    ICLR 2018, who enlarge instead).
+    """Shrinks every image by a random factor and pads it with black at a random place (Xie et al., ICLR 2018).
 
-    x: images (N, C, H, W) in [0, 1]. The share is uniform in [`least`, 1], one for both sides, bilinear; 1 is the
-    identity. Share and place are drawn by the `key` and the image: the same query is answered alike on every replica,
-    and asking it again shows nothing new. A visible change of the image draws anew.
+    The paper enlarges instead. Inputs are images (N, C, H, W) in [0, 1]. The factor is uniform in [`least`, 1], one for
+    both sides, bilinear. Factor and place are drawn by the `key` and the image: the same query is answered alike on
+    every replica, and repeating it reveals nothing new. A visible change of the image draws anew.
+
+    Attributes:
+        key: The owner's secret.
+        least: Least factor, above 0 and up to 1 (the identity).
     """
 
     cite: ClassVar[str] = "xie2018mitigating"

@@ -5,7 +5,7 @@ from typing import ClassVar, Self
 
 from torch import Tensor
 
-from feint.defenses.outputs.misinformation import Misinformation, answers_of
+from feint.defenses.outputs.misinformation import Misinformation, model_answers
 from feint.defenses.outputs.output import Output
 from feint.errors import BadRecipe
 from feint.fitting import FitContext, Fittable
@@ -17,11 +17,18 @@ from feint.victims import Trained
 class AdaptiveMisinformation(Output, Fittable):
     """Wrong answers where the victim is unsure (Kariyappa and Qureshi, CVPR 2020).
 
-        q = (1 − a) p + a f̂(x),    a = 1 / (1 + exp(ν (max p − τ))),    τ = `tau`, ν = `nu`
+    With the misinformation model f̂ of `Misinformation`::
 
-    with the misinformation model f̂ of `Misinformation`. The victim is to be trained with `OutlierExposure` first, so
-    that it is unsure of outliers and of little else. ν = 1000 as in later work, 10,000 in the authors' code: a switch.
-    τ = 0.7 is what others use for CIFAR-10. With τ ≤ −1 no answer is touched, with τ ≥ 2 every one is f̂'s.
+        q = (1 − a) p + a f̂(x),    a = 1 / (1 + exp(ν (max p − τ)))
+
+    The victim is to be trained with `OutlierExposure` first, so that it is unsure of outliers and of little else.
+
+    Attributes:
+        tau: τ, compared with the largest probability, −1 to 2. 0.7 is usual for CIFAR-10. With τ ≤ −1 no answer is
+            changed, with τ ≥ 2 every answer is f̂'s.
+        nu: ν, above 0: 1000 as in later work, 10,000 in the authors' code, a switch.
+        training: Training of f̂.
+        misinformation: f̂, set by `fit`.
     """
 
     cite: ClassVar[str] = "kariyappa2020defending"
@@ -39,11 +46,11 @@ class AdaptiveMisinformation(Output, Fittable):
         return ""
 
     def fit_from(self, context: FitContext) -> Self:
-        """This recipe with its misinformation model. Raises `BadInput` without outliers."""
+        """Return this recipe with its misinformation model. `BadInput` is raised without outliers."""
         fitted = Misinformation(self.training).fit_from(context)
         return replace(self, misinformation=fitted.misinformation)
 
     def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
-        wrong = answers_of(self.misinformation, p, x)
+        wrong = model_answers(self.misinformation, p, x)
         a = (self.nu * (self.tau - p.double().amax(-1, keepdim=True))).sigmoid()
         return ((1 - a) * p + a * wrong).to(p)

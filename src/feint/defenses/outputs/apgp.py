@@ -25,15 +25,28 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class APGP(OrderPreserving, Fittable):
-    """A generator that learns to move answers as far as their order allows (Cheng and Cheng, ICASSP 2023).
+    """Generator that moves answers as far as their order allows (Cheng and Cheng, ICASSP 2023).
+
+    For the last `top` ranks r, worst first::
 
         max_G  mean d(q, p),   q = softmax(projection of G(log p)),
-        q_(r_i) = max(G_(r_i), max_(j<i) q_(r_j) + exp δ)   for the last `top` ranks r, worst first
+        q_(r_i) = max(G_(r_i), max_(j<i) q_(r_j) + exp δ)
 
     The projection printed in the literature compares with G instead of q, which does not keep the order; this is the
-    cumulative maximum. δ is learned with the generator; ties are kept apart by the staircase of `OrderPreserving`.
-    The paper's architecture and training are unknown: the generator is a plain network of `hidden` layers on centred
+    cumulative maximum. δ is learned with the generator; ties are kept apart by the staircase of `OrderPreserving`. The
+    paper's architecture and training are unknown: the generator is a plain network of `hidden` layers on centred
     log-probabilities, trained for `steps` batches of 256 with Adam. Its optimum is known: `APGPClosedForm`.
+
+    Attributes:
+        top: Ranks whose order is preserved; None for all, 1 for the label alone.
+        distance: d.
+        decimals: Decimals of the API, 1 to 6, in which the order must still show.
+        strength: Share of the way from the clean answer, 0 (the identity) to 1.
+        epsilon: Largest L1 distance of an answer, up to 2; one number, or one for each label.
+        hidden: Sizes of the hidden layers.
+        steps: Training steps.
+        learning_rate: Learning rate of Adam.
+        generator: The generator's weights, set by `fit`.
     """
 
     cite: ClassVar[str] = "cheng2023apgp"
@@ -48,12 +61,24 @@ class APGP(OrderPreserving, Fittable):
             raise BadRecipe(repr(self), "steps ≥ 1, hidden sizes ≥ 1 and a learning rate > 0", "change it")
 
     def fit_from(self, context: FitContext) -> Self:
-        """This recipe with a generator trained on the victim's answers to `inputs` and, where given, to `outliers`."""
+        """Return this recipe with a generator trained on the victim's answers to `inputs` and `outliers`, if any."""
         p = [answers(context.victim, split) for split in (context.inputs, context.outliers) if split is not None]
         return self.fit_answers(torch.cat(p), seed=context.seed, progress=context.progress)
 
     def fit_answers(self, p: Tensor, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Self:
-        """This recipe with a generator trained on the answers `p` (N, K). Same arguments, same generator."""
+        """Return this recipe with a generator trained on answers.
+
+        Args:
+            p: Answers of the victim, (N, K).
+            seed: Same answers and seed, same generator.
+            progress: Progress callback.
+
+        Returns:
+            The fitted recipe.
+
+        Raises:
+            BadInput: if there are no answers.
+        """
         check_simplex(p)
         if not len(p):
             raise BadInput("no answers to learn from", "at least one row", "give the victim some inputs")
@@ -65,7 +90,7 @@ class APGP(OrderPreserving, Fittable):
             torch.manual_seed(seed)
             layers = [nn.Linear(a, b) for a, b in pairwise(sizes)]
             parameters = {"margin": nn.Parameter(torch.tensor(-math.log(classes)))}  # all K margins together are 1
-            parameters |= {f"{i}.{name}": it for i, layer in enumerate(layers) for name, it in layer.named_parameters()}
+            parameters |= {f"{i}.{name}": w for i, layer in enumerate(layers) for name, w in layer.named_parameters()}
             optimizer = torch.optim.Adam(parameters.values(), lr=self.learning_rate)
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps)
             for step in range(self.steps):
@@ -94,7 +119,7 @@ class APGP(OrderPreserving, Fittable):
 
 
 def _generate(weights: Mapping[str, Tensor], ranked: Tensor) -> Tensor:
-    """The generator's output (N, K) for answers best first, before the projection."""
+    """Return the generator's output (N, K) before the projection for answers sorted best first."""
     z = ranked.clamp_min(TINY).log_()
     z = (z - z.mean(-1, keepdim=True)).div_(10)  # a confident victim's logits spread over tens
     layers = (len(weights) - 1) // 2
@@ -104,7 +129,7 @@ def _generate(weights: Mapping[str, Tensor], ranked: Tensor) -> Tensor:
 
 
 def _project(generated: Tensor, log_margin: Tensor, top: int) -> Tensor:
-    """softmax of the values, best first, with each of the first `top` raised above all that come after it."""
+    """Return the softmax of values, best first, with each of the first `top` raised above all that come after it."""
     head, rest = generated[:, :top], generated[:, top:]
     rising = torch.arange(top + 1, dtype=generated.dtype, device=generated.device) * log_margin.exp()
     worst_first = torch.cat([rest.amax(-1, keepdim=True), head.flip(-1)], -1) - rising

@@ -1,7 +1,8 @@
-"""The corners of the simplex that turn an attacker's gradient farthest: what MAD and MAD-argmax search for.
+"""Corners of the simplex that turn an attacker's gradient farthest, for MAD and MAD-argmax.
 
-The gradient of an answer q is Gᵀq. The angle between those of a corner u and of p is seen in A = G Gᵀ alone:
-cos = uᵀAp / √(uᵀAu · pᵀAp), and the objective ‖Gᵀu/|Gᵀu| − Gᵀp/|Gᵀp|‖² is 2 − 2 cos.
+The gradient of an answer q is Gᵀq. The angle between those of a corner u and of p depends on A = G Gᵀ alone::
+
+    cos = uᵀAp / √(uᵀAu · pᵀAp),   and the objective is  ‖Gᵀu/|Gᵀu| − Gᵀp/|Gᵀp|‖² = 2 − 2 cos
 """
 
 import functools
@@ -12,36 +13,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from feint.defenses.outputs._surrogates import gram
 from feint.defenses.outputs.rows import ranking
-from feint.defenses.outputs.surrogates import gram
 from feint.errors import NotExportable
 
-ENUMERATED = 12  # up to so many classes all 2^(K−1) corners are looked at
-SWEPT = 32  # up to so many classes the thresholds of all pairs are swept; above, the greedy of the paper
+ENUMERATED = 12  # up to so many classes all 2^(K−1) corners are compared
+SWEPT = 32  # up to so many classes the thresholds of all pairs are swept; above, the paper's greedy search
 AT_ONCE = 2**16  # numbers worked on at once: 10,000 rows of 10 classes take 33 ms, 60 with 2**14, 41 with 2**18
 
 
 class Gradients(ABC):
-    """The parameters of the surrogate in which angles are measured."""
+    """Parameters of the surrogate in which angles are measured."""
 
     @abstractmethod
     def one_hot(self, model: nn.Module, x: Tensor, p: Tensor) -> Tensor:
-        """The class (N,) whose one-hot answer is farthest."""
+        """Return the class (N,) whose one-hot answer turns the gradient farthest."""
 
     @abstractmethod
     def uniform(self, model: nn.Module, x: Tensor, p: Tensor) -> Tensor:
-        """The set (N, K) of classes, with the label of `p` among them, whose uniform answer is farthest."""
+        """Return the set (N, K) of classes, the label of `p` among them, whose uniform answer turns it farthest."""
 
 
 @dataclass(frozen=True)
 class LastLayer(Gradients):
-    """The last linear layer alone, as in the published code: Gᵀq = (q − s) ⊗ h, where s are the surrogate's answers.
+    """Last linear layer alone, as in the published code: Gᵀq = (q − s) ⊗ h, where s are the surrogate's answers.
 
-    Only q − s matters then, and a corner u_S is seen through |S|, Σ_S (p − s) and Σ_S s: no gradient is computed.
-    Up to 12 classes all corners are compared. Up to 32, for each size, all sets that are extreme in these two sums (the
-    least of p − μs, for every threshold μ) and those of the greedy: that holds the optimum wherever some corner turns
-    the gradient by more than 90°, since the objective is then quasi-convex in the two sums; elsewhere it is the best of
-    these. Above 32 classes it is the paper's greedy.
+    Only q − s matters then. A corner u_S enters through the size of S, Σ_S (p − s) and Σ_S s: no gradient is computed.
+
+    Up to 12 classes all corners are compared. Up to 32, these are compared for each size: all sets that are extreme in
+    the two sums (the least of p − μs, for every threshold μ), and those of the greedy search. They hold the optimum
+    wherever some corner turns the gradient by more than 90°, since the objective is then quasi-convex in the two sums;
+    elsewhere the result is the best of these. Above 32 classes it is the paper's greedy search.
     """
 
     def one_hot(self, model: nn.Module, x: Tensor, p: Tensor) -> Tensor:
@@ -56,7 +58,7 @@ class LastLayer(Gradients):
 
 @dataclass(frozen=True)
 class AllParameters(Gradients):
-    """All parameters, for small networks: K backward passes an input. Up to 12 classes enumerated, then greedy."""
+    """All parameters, for small networks: K backward passes an input; enumerated up to 12 classes, then greedy."""
 
     def one_hot(self, model: nn.Module, x: Tensor, p: Tensor) -> Tensor:
         a = gram(model, x).double()
@@ -68,51 +70,75 @@ class AllParameters(Gradients):
         if p.shape[-1] > ENUMERATED:
             return _greedy(label, inner, a)
         sets, best = _subsets(p.shape[-1]), []
-        for row, matrix, own in zip(inner, a, label, strict=True):
-            allowed = sets[sets[:, own] > 0]
+        for row, matrix, first in zip(inner, a, label, strict=True):
+            allowed = sets[sets[:, first] > 0]
             cosine = (allowed @ row) / ((allowed @ matrix) * allowed).sum(-1).clamp_min(1e-300).sqrt()
             best.append(allowed[cosine.argmin()])
         return torch.stack(best).bool()
 
 
 def farthest_sets(p: Tensor, s: Tensor) -> Tensor:
-    """For rows `p` and `s` (N, K) the sets that hold the label of `p` with the least cos(u_S − s, p − s)."""
+    """Find for each row the set with the label of `p` and the least cos(u_S − s, p − s).
+
+    Args:
+        p: Clean answers, (N, K).
+        s: The surrogate's answers, (N, K).
+
+    Returns:
+        The sets, (N, K) bool.
+
+    Raises:
+        NotExportable: while a graph of more than 12 classes is traced.
+    """
     classes = p.shape[-1]
     if torch.compiler.is_exporting() and classes > ENUMERATED:
         raise NotExportable("a search among the sets of many classes", f"at most {ENUMERATED}", "serve it with torch")
     _, order = ranking(p.scatter(-1, p.argmax(-1, keepdim=True), 2.0))
     p, s = p.gather(-1, order), s.gather(-1, order)  # the label first
     if classes <= ENUMERATED:
-        chosen = _parts(_enumerated, p, s, 2 ** (classes - 1))
+        chosen = _by_chunks(_enumerate, p, s, 2 ** (classes - 1))
     elif classes <= SWEPT:
-        chosen = _parts(_swept, p, s, classes**3)
+        chosen = _by_chunks(_sweep, p, s, classes**3)
     else:
-        chosen = _parts(_greedy_two_sums, p, s, classes)
+        chosen = _by_chunks(_greedy_two_sums, p, s, classes)
     return torch.zeros_like(chosen).scatter_(-1, order, chosen)
 
 
-def _parts(search, p: Tensor, s: Tensor, size: int) -> Tensor:
+def _by_chunks(search, p: Tensor, s: Tensor, size: int) -> Tensor:
+    """Return `search(p, s)`, computed for chunks of rows of which each needs `size` numbers."""
     if torch.compiler.is_exporting():
         return search(p, s)
     rows = max(1, AT_ONCE // size)
     return torch.cat([search(a, b) for a, b in zip(p.split(rows), s.split(rows), strict=True)])
 
 
-def _cosine(m: Tensor, inside: Tensor, own: Tensor, p: Tensor, s: Tensor) -> Tensor:
-    """The cosine up to 1/|p − s| of sets of `m` classes with Σ_S (p − s) = `inside` and Σ_S s = `own`, (N, …)."""
-    shape = (-1, *[1] * (inside.ndim - 1))
+def _cosine(m: Tensor, away_sum: Tensor, s_sum: Tensor, p: Tensor, s: Tensor) -> Tensor:
+    """Return the cosine, up to 1/|p − s|, of sets of classes.
+
+    Args:
+        m: Size of the sets.
+        away_sum: Σ_S (p − s), (N, …).
+        s_sum: Σ_S s, (N, …).
+        p: Clean answers, (N, K).
+        s: The surrogate's answers, (N, K).
+
+    Returns:
+        Cosines, (N, …).
+    """
+    shape = (-1, *[1] * (away_sum.ndim - 1))
     mean, norm = (s * (p - s)).sum(-1).view(shape), s.square().sum(-1).view(shape)
-    return (inside / m - mean) * ((1 - 2 * own) / m + norm).clamp_min(1e-300).rsqrt()
+    return (away_sum / m - mean) * ((1 - 2 * s_sum) / m + norm).clamp_min(1e-300).rsqrt()
 
 
 @functools.lru_cache(maxsize=16)
 def _subsets(classes: int) -> Tensor:
-    """All sets of the classes but the empty one, (2^K − 1, K)."""
+    """Return all sets of the classes but the empty one, (2^K − 1, K)."""
     numbers = torch.arange(1, 2**classes)[:, None]
     return (numbers >> torch.arange(classes) & 1).double()
 
 
-def _enumerated(p: Tensor, s: Tensor) -> Tensor:
+def _enumerate(p: Tensor, s: Tensor) -> Tensor:
+    """Return the best of all sets with the first class."""
     sets = _subsets(p.shape[-1])[::2]  # those with the first class
     inverse = (sets / sets.sum(-1, keepdim=True)).T
     away, norm = p - s, s.square().sum(-1, keepdim=True)
@@ -125,8 +151,8 @@ def _enumerated(p: Tensor, s: Tensor) -> Tensor:
     return sets[cosine.argmin(-1)].bool()
 
 
-def _swept(p: Tensor, s: Tensor) -> Tensor:
-    """The best of the sets that some threshold μ makes extreme, and of the greedy ones."""
+def _sweep(p: Tensor, s: Tensor) -> Tensor:
+    """Return the best of the sets that some threshold μ makes extreme, and of the greedy ones."""
     others, shares = p[:, 1:], s[:, 1:]
     first, second = torch.triu_indices(others.shape[-1], others.shape[-1], 1)
     gap = shares[:, first] - shares[:, second]
@@ -146,28 +172,29 @@ def _swept(p: Tensor, s: Tensor) -> Tensor:
     rank = order[torch.arange(len(p)), which].argsort(-1)
     chosen = torch.cat([torch.ones(len(p), 1, dtype=torch.bool), rank < size[:, None]], -1)
     greedy = _greedy_two_sums(p, s)
-    better = _of(greedy, p, s) < _of(chosen, p, s)
+    better = _set_cosine(greedy, p, s) < _set_cosine(chosen, p, s)
     return torch.where(better[:, None], greedy, chosen)
 
 
-def _of(chosen: Tensor, p: Tensor, s: Tensor) -> Tensor:
+def _set_cosine(chosen: Tensor, p: Tensor, s: Tensor) -> Tensor:
+    """Return the cosine (N,), up to 1/|p − s|, of one set for each row."""
     return _cosine(chosen.sum(-1), ((p - s) * chosen).sum(-1), (s * chosen).sum(-1), p, s)
 
 
 def _greedy_two_sums(p: Tensor, s: Tensor) -> Tensor:
-    """The paper's greedy: from the label alone, add the class that turns the gradient farthest; keep the best."""
+    """Return the paper's greedy set: from the label alone, add the class that turns farthest; keep the best."""
     away = p - s
     chosen = torch.zeros_like(p, dtype=torch.bool)
     chosen[:, 0] = True
-    inside, own = away[:, 0].clone(), s[:, 0].clone()
-    least, best, rows = _of(chosen, p, s), chosen.clone(), torch.arange(len(p))
+    away_sum, s_sum = away[:, 0].clone(), s[:, 0].clone()
+    least, best, rows = _set_cosine(chosen, p, s), chosen.clone(), torch.arange(len(p))
     for m in range(2, p.shape[-1] + 1):
         size = torch.tensor(float(m), dtype=p.dtype)
-        cosine = _cosine(size, inside[:, None] + away, own[:, None] + s, p, s).masked_fill_(chosen, torch.inf)
+        cosine = _cosine(size, away_sum[:, None] + away, s_sum[:, None] + s, p, s).masked_fill_(chosen, torch.inf)
         value, added = cosine.min(-1)
         chosen[rows, added] = True
-        inside += away[rows, added]
-        own += s[rows, added]
+        away_sum += away[rows, added]
+        s_sum += s[rows, added]
         better = value < least
         least = torch.where(better, value, least)
         best[better] = chosen[better]
@@ -175,7 +202,7 @@ def _greedy_two_sums(p: Tensor, s: Tensor) -> Tensor:
 
 
 def _greedy(label: Tensor, inner: Tensor, a: Tensor) -> Tensor:
-    """The same for any A = G Gᵀ (N, K, K), with `inner` = A p."""
+    """Return the paper's greedy set for any A = G Gᵀ (N, K, K), with `inner` = A p."""
     rows, diagonal = torch.arange(len(inner)), a.diagonal(dim1=1, dim2=2)
     chosen = torch.zeros_like(inner, dtype=torch.bool)
     chosen[rows, label] = True
@@ -195,4 +222,5 @@ def _greedy(label: Tensor, inner: Tensor, a: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _answers(model: nn.Module, x: Tensor, p: Tensor) -> Tensor:
+    """Return the surrogate's answers (N, K) in float64."""
     return F.softmax(model(x).double(), -1).to(p.device)

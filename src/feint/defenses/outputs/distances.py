@@ -1,8 +1,9 @@
-"""How far a perturbed answer `q` is from the clean answer `p`: what APGP makes as large as it can.
+"""Distances of a perturbed answer `q` from the clean answer `p`, which APGP maximises.
 
-Each distance offers two views: of any two rows, and of the rows that are uniform on the first n classes of `p` in a
-given sequence, for all n at once. The second is where the optimum lies (docs/background/design/apgp.md): each distance
-but one is convex in `q`, the cosine quasi-convex, so that the largest value is at a vertex of what the order allows.
+Each distance has two forms: between any two rows, and to the rows that are uniform on the first n classes of `p` in a
+sequence, for all n at once. The optimum lies among the latter (docs/background/design/apgp.md): each distance but one
+is convex in `q`, the cosine quasi-convex, so that the largest value is at a vertex of the polytope that the order
+allows.
 """
 
 import functools
@@ -15,29 +16,39 @@ from torch import Tensor
 
 from feint.errors import BadRecipe
 
-TINY = 1e-12  # below this a probability counts as this: a logarithm of 0 would hide every other class
+TINY = 1e-12  # least probability in a logarithm: that of 0 would hide every other class
 
 
 class Distance(ABC):
-    """A distance between rows of probabilities, and the least probability (`floor`) that keeps it finite."""
+    """Distance between rows of probabilities.
+
+    Attributes:
+        floor: Least probability that keeps the distance finite.
+    """
 
     floor: float = 0.0
 
     @abstractmethod
     def __call__(self, q: Tensor, p: Tensor) -> Tensor:
-        """The distance (N,) of every row of `q` (N, K) from that of `p` (N, K). Differentiable in `q`."""
+        """Return the distance (N,) of every row of `q` (N, K) from that of `p` (N, K), differentiable in `q`."""
 
     @abstractmethod
     def of_prefixes(self, p: Tensor) -> Tensor:
-        """For n = 1 … K the distance (N, K) from `p` of the row that is 1/n on the first n classes.
+        """Return the distances of the rows that are 1/n on the first n classes.
 
-        Up to an increasing function that is the same for all n, which the largest one does not depend on.
+        They hold up to an increasing function that is the same for all n, on which the largest one does not depend.
+
+        Args:
+            p: Answers in the sequence, (N, K).
+
+        Returns:
+            Distances for n = 1 … K, (N, K).
         """
 
 
 @functools.lru_cache(maxsize=16)
 def _counts(classes: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """n = 1 … K, and log n."""
+    """Return n = 1 … K, and log n."""
     n = torch.arange(1, classes + 1, dtype=dtype, device=device)
     return n, n.log()
 
@@ -56,7 +67,11 @@ class KL(Distance):
 
 @dataclass(frozen=True)
 class ReverseKL(Distance):
-    """KL(p ‖ q) in nats, where every class is given at least `floor`. Raises `BadRecipe` without one."""
+    """KL(p ‖ q) in nats, where every class gets at least `floor`.
+
+    Attributes:
+        floor: Least probability, above 0 and below 0.5; `BadRecipe` is raised without it.
+    """
 
     floor: float = 0.0
 
@@ -79,7 +94,7 @@ class ReverseKL(Distance):
 
 @dataclass(frozen=True)
 class L1(Distance):
-    """Σ |q − p|, at most 2."""
+    """Sum of absolute differences, ``Σ |q − p|``, at most 2."""
 
     def __call__(self, q: Tensor, p: Tensor) -> Tensor:
         return (q - p).abs().sum(-1)
@@ -92,7 +107,7 @@ class L1(Distance):
 
 @dataclass(frozen=True)
 class L2(Distance):
-    """Σ (q − p)², squared so that its gradient is smooth; at most 2."""
+    """Sum of squared differences, Σ (q − p)², squared so that its gradient is smooth; at most 2."""
 
     def __call__(self, q: Tensor, p: Tensor) -> Tensor:
         return (q - p).square().sum(-1)
@@ -104,7 +119,7 @@ class L2(Distance):
 
 @dataclass(frozen=True)
 class Cosine(Distance):
-    """1 − cos(q, p), at most 1."""
+    """Cosine distance, 1 − cos(q, p), at most 1."""
 
     def __call__(self, q: Tensor, p: Tensor) -> Tensor:
         return 1 - torch.cosine_similarity(q, p, dim=-1)

@@ -1,4 +1,4 @@
-"""An ensemble of diverse models."""
+"""Ensemble of diverse models."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from feint.defenses.boundary.boundary import images, required
-from feint.defenses.outputs.misinformation import ready
+from feint.defenses.boundary.boundary import images, require_outliers
+from feint.defenses.outputs.misinformation import require_model
 from feint.defenses.outputs.output import Output
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.fitting import FitContext, Fittable
@@ -16,21 +16,34 @@ from feint.models.networks import Ensemble, Network
 from feint.models.training import Batch, Training, refine, train
 from feint.victims import Trained, predict
 
-SLACK = 1e-5  # at h = 1, where a sure hash network saturates, a last bit below 1 is not another member
+SLACK = 1e-5  # at h = 1, where a confident hash network saturates, a last bit below 1 must not select another member
 
 
 @dataclass(frozen=True)
 class EDM(Output, Fittable):
-    """Each query is answered by one of several networks that disagree outside the task (Kariyappa et al., ICLR 2021).
+    """Ensemble of networks that disagree outside the task (Kariyappa et al., ICLR 2021).
+
+    One of them answers each query. Over inputs x with labels y and outliers o, with cos between two answers::
 
         minimise   mean_a CE(f_a(x), y) + diversity · mean log Σ_(a<b) exp cos(f_a(o), f_b(o))
         member     i = (spread · c + ⌊(h − 1/M) spread · M / (M − 1)⌋) mod members,   h = max h(x), c = argmax h(x)
 
-    over inputs x with labels y and outliers o; cos is that of two answers. The hash h is a small network that was
-    trained to tell the M classes of the outliers apart: near-identical inputs get the same member, while outside the
-    task the members, and with them the answers, change from input to input. The victim's own answer is not used.
+    The hash h is a small network that was trained to tell the M classes of the outliers apart. Near-identical inputs
+    get the same member, while outside the task the members, and with them the answers, change from input to input. The
+    victim's answer is not used.
+
     The loss is written from memory of the paper and the member's rule after a third party's code; training, and the
-    hash network's size, are chosen here. The members are trained together from new weights. Costs two forward passes.
+    hash network's size, are chosen here. The members are trained together from new weights. An answer costs two forward
+    passes.
+
+    Attributes:
+        members: Networks of the ensemble, 2 or more.
+        diversity: Weight of the outliers' term, 0 or more.
+        spread: Members over which the confidence of h moves an input, 1 or more.
+        training: Training of the members and of h.
+        hash_network: Name of h's network.
+        hash_model: h, set by `fit`.
+        ensemble: The members, set by `fit`.
     """
 
     cite: ClassVar[str] = "kariyappa2021protecting"
@@ -51,8 +64,12 @@ class EDM(Output, Fittable):
         return ""
 
     def fit_from(self, context: FitContext) -> Self:
-        """This recipe with its members and its hash. Raises `BadInput` without outliers of at least two classes."""
-        outliers = required(context.outliers, context.inputs)
+        """Return this recipe with its members and its hash.
+
+        Raises:
+            BadInput: without outliers of at least two classes.
+        """
+        outliers = require_outliers(context.outliers, context.inputs)
         classes = int(outliers.labels.max()) + 1
         if classes < 2:
             raise BadInput("outliers of one class", "two or more, which the hash is to tell apart", "name another set")
@@ -69,7 +86,7 @@ class EDM(Output, Fittable):
         return replace(self, hash_model=Trained.of(code), ensemble=tuple(map(Trained.of, ensemble.classifiers)))
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The objective above."""
+        """Return the objective above on a batch."""
         assert batch.outliers is not None
         z = model(torch.cat([batch.x, batch.outliers])).float()
         inside, outside = z[:, : len(batch.x)], z[:, len(batch.x) :]
@@ -77,7 +94,17 @@ class EDM(Output, Fittable):
         return ordinary + self.diversity * coherence(outside.softmax(-1))
 
     def member(self, x: Tensor) -> Tensor:
-        """Which member (N,) answers the inputs `x` (N, C, H, W)."""
+        """Return the index of the member that answers each input.
+
+        Args:
+            x: Inputs, (N, C, H, W).
+
+        Returns:
+            Indices, (N,).
+
+        Raises:
+            NotFitted: without a hash.
+        """
         if self.hash_model is None:
             raise NotFitted(f"{self!r}", "a fitted hash", "fit it: feint fit … --outliers NAME")
         most, code = predict(self.hash_model.model, x).double().max(-1)
@@ -86,7 +113,7 @@ class EDM(Output, Fittable):
         return (self.spread * code + fine) % self.members
 
     def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
-        _, x = ready(self.ensemble[0] if self.ensemble else None, p, x)
+        _, x = require_model(self.ensemble[0] if self.ensemble else None, p, x)
         q, member = torch.empty_like(p), self.member(x)
         for i in member.unique().tolist():
             q[member == i] = predict(self.ensemble[i].model, x[member == i]).to(p)
@@ -94,7 +121,7 @@ class EDM(Output, Fittable):
 
 
 def coherence(p: Tensor) -> Tensor:
-    """log Σ_(a<b) exp cos(p_a, p_b) of the answers `p` (members, N, K) to one input, the mean over inputs."""
+    """Return log Σ_(a<b) exp cos(p_a, p_b) of answers (members, N, K) to one input, the mean over inputs."""
     unit = F.normalize(p, dim=-1)
     a, b = torch.triu_indices(len(p), len(p), 1)
     return (unit[a] * unit[b]).sum(-1).logsumexp(0).mean()

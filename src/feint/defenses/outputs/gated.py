@@ -1,4 +1,4 @@
-"""Two output defenses and a gate: gentle for ordinary queries, harsh for suspicious ones."""
+"""Gate between two output defenses: gentle for ordinary queries, harsh for suspicious ones."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
@@ -21,16 +21,26 @@ from feint.victims import logits
 class Gated(Output, Fittable):
     """Answers of `gentle` and `harsh`, mixed by how suspicious a query looks.
 
+    The score s is low for suspicious queries::
+
         q = (1 − a) gentle(p) + a harsh(p),    a = 1 / (1 + exp((s(x) − threshold) / width))
 
-    The score s is low for suspicious queries. `fit` sets the threshold to the quantile of benign scores at `share`, the
-    part of ordinary queries that the harsh answer may reach, and the scale of `width` to their standard deviation;
-    width 0 is a switch, which a score that equals the threshold but for its last bits leaves as it is. The default
-    `gentle` is the answer as it is, in the 6 decimals that an API returns.
+    `fit` sets the threshold to the quantile of benign scores at `share`, and the scale of `width` to their standard
+    deviation.
 
     Adaptive misinformation (Kariyappa and Qureshi, CVPR 2020) is one instance: a switch on the largest probability
-    before a misleading model. A gate in front of other defenses is of this project and not a method of that paper.
-    A score of logits, such as the energy, needs the model: the gate is then used on a line (`placed`).
+    before a misleading model. A gate in front of other defenses is of this project and not a method of that paper. A
+    score of logits, such as the energy, needs the model: the gate then has to be bound by a service (`bind`).
+
+    Attributes:
+        harsh: Defense for suspicious queries.
+        gentle: Defense for ordinary ones. The default is the clean answer in the 6 decimals that an API returns.
+        score: Score of a query.
+        share: Share of ordinary queries that the harsh answer may reach, in [0, 1].
+        width: Width of the transition in standard deviations. 0 is a switch; a score that equals the threshold but for
+            its last bits counts as ordinary.
+        threshold: Score at which a is ½, set by `fit`.
+        scale: Unit of `width`, set by `fit`.
     """
 
     cite: ClassVar[str] = "kariyappa2020defending"
@@ -51,7 +61,7 @@ class Gated(Output, Fittable):
         return min(self.gentle.preserves, self.harsh.preserves, key=ranks_kept)
 
     def fit_from(self, context: FitContext) -> Self:
-        """This gate with the threshold for benign `inputs`, which the victim was not trained on."""
+        """Return this gate with the threshold for benign `inputs`, on which the victim was not trained."""
         ordinary = scores(self.score, context.victim, context.inputs, context.progress).double()
         cut = torch.quantile(ordinary, self.share, interpolation="lower")
         return replace(self, threshold=cut.item(), scale=max(ordinary.std().item(), 1e-12))
@@ -60,22 +70,22 @@ class Gated(Output, Fittable):
         if not self.score.of_probabilities:
             raise NotFitted(f"{self.score!r} without the model's logits", "a gate on a line", "give it to a Service")
         z = p.clamp_min(torch.finfo(p.dtype).tiny).log()
-        return self._mixed(p, p if x is None else x, z, self.gentle, self.harsh)
+        return self._mix(p, p if x is None else x, z, self.gentle, self.harsh)
 
-    def placed(self, model: nn.Module, ledger: Ledger) -> OutputDefense:
-        """This gate on the line of `model` and `ledger`, its two defenses placed as well."""
+    def bind(self, model: nn.Module, ledger: Ledger) -> OutputDefense:
+        """Return this gate bound to `model` and `ledger`, with its two defenses bound as well."""
         gentle, harsh = (bind(step, model, ledger) for step in (self.gentle, self.harsh))
 
         @torch.no_grad()
         def perturb(p: Tensor, x: Tensor) -> Tensor:
             check_simplex(p)
             empty = not torch.compiler.is_exporting() and not len(p)
-            return p if empty else self._mixed(p, x, logits(model, x), gentle, harsh)
+            return p if empty else self._mix(p, x, logits(model, x), gentle, harsh)
 
         return perturb
 
-    def _mixed(self, p: Tensor, x: Tensor, z: Tensor, gentle: OutputDefense, harsh: OutputDefense) -> Tensor:
-        """Each row by its share; a defense sees only the rows in which it has one."""
+    def _mix(self, p: Tensor, x: Tensor, z: Tensor, gentle: OutputDefense, harsh: OutputDefense) -> Tensor:
+        """Return each row mixed by its share; a defense sees only the rows in which it has a share."""
         share = self._suspicion(self.score(x, z)).to(p.dtype)[:, None]
         if torch.compiler.is_exporting():  # a graph has no branches
             return (1 - share) * gentle(p, x) + share * harsh(p, x)
@@ -87,7 +97,17 @@ class Gated(Output, Fittable):
         return q
 
     def _suspicion(self, score: Tensor) -> Tensor:
-        """a (N,), from 0 for ordinary to 1 for suspicious queries. Raises `NotFitted` without a threshold."""
+        """Return a for each score, from 0 for ordinary to 1 for suspicious queries.
+
+        Args:
+            score: Scores, (N,).
+
+        Returns:
+            The share of the harsh answer, (N,).
+
+        Raises:
+            NotFitted: without a threshold.
+        """
         if self.threshold is None:
             raise NotFitted(f"{self!r}", "a threshold", "fit it to a victim and benign inputs, or name one")
         if self.width == 0:
@@ -96,6 +116,6 @@ class Gated(Output, Fittable):
 
 
 def ranks_kept(preserves: str) -> float:
-    """How many of the first ranks a promise covers."""
+    """Return how many of the first ranks the promise `preserves` covers."""
     known = {"": 0.0, "label": 1.0, "order": float("inf")}
     return known[preserves] if preserves in known else float(preserves.removeprefix("top-"))

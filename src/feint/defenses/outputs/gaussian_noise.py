@@ -1,4 +1,4 @@
-"""Gaussian noise that an input always gets the same."""
+"""Gaussian noise, keyed by the input."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,12 +11,16 @@ from feint.defenses.outputs.noise import Noise
 
 @dataclass(frozen=True)
 class GaussianNoise(Noise):
-    """normalise(max(p + scale · N(0, 1), 0)) with noise drawn from the input and the owner's `key`, as `Noise` says.
+    """Gaussian noise keyed by the input: normalise(max(p + scale · N(0, 1), 0)). See `Noise`.
 
     The noise of ART (Nicolae et al. 2018) is drawn anew for each answer, and the mean over repeats removes it.
+
+    Attributes:
+        key: The owner's secret.
+        scale: Deviation of the noise, 0 (the identity) or more.
     """
 
     cite: ClassVar[str] = "nicolae2018adversarial"
 
-    def of(self, uniform: Tensor) -> Tensor:
+    def from_uniform(self, uniform: Tensor) -> Tensor:
         return torch.special.ndtri(uniform)

@@ -1,4 +1,4 @@
-"""Gradient redirection: the answer that steers an attacker's parameters in a direction of the owner's choice."""
+"""Gradient redirection: answers that steer an attacker's parameters in a direction of the owner's choice."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
@@ -7,10 +7,15 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from feint.defenses.outputs.linear_programs import least_cost, least_cost_with_label
+from feint.defenses.outputs._linear_programs import least_cost, least_cost_with_label
+from feint.defenses.outputs._surrogates import (
+    directional_derivatives,
+    distil_surrogate,
+    gradient_products,
+    require_surrogate,
+)
 from feint.defenses.outputs.output import Output
 from feint.defenses.outputs.ranks import SLACK
-from feint.defenses.outputs.surrogates import along, alongside, distilled, ready
 from feint.errors import in_range
 from feint.fitting import FitContext, Fittable
 from feint.models.networks import Network
@@ -19,11 +24,20 @@ from feint.victims import Trained
 
 
 class Direction(ABC):
-    """Where the attacker is to be steered: a direction `v` in the surrogate's parameters."""
+    """Direction `v` in the surrogate's parameters, in which the attacker is to be steered."""
 
     @abstractmethod
     def coefficients(self, model: nn.Module, x: Tensor, p: Tensor) -> Tensor:
-        """g = G v (N, K): how far each unit of probability moves the attacker along `v`."""
+        """Return g = G v, how far each unit of probability moves the attacker along `v`.
+
+        Args:
+            model: The surrogate.
+            x: Inputs, (N, C, H, W).
+            p: Clean answers, (N, K).
+
+        Returns:
+            Coefficients, (N, K).
+        """
 
 
 @dataclass(frozen=True)
@@ -31,23 +45,26 @@ class AllOnes(Direction):
     """v = 1 in all parameters: every answer pulls the same way, so that the errors add up ("coordinated")."""
 
     def coefficients(self, model: nn.Module, x: Tensor, p: Tensor) -> Tensor:
-        return along(model, x, {name: torch.ones_like(it) for name, it in model.named_parameters()})
+        return directional_derivatives(model, x, {name: torch.ones_like(w) for name, w in model.named_parameters()})
 
 
 @dataclass(frozen=True)
 class MinInnerProduct(Direction):
-    """v = −Gᵀp, away from what the clean answer teaches, for each input on its own ("uncoordinated")."""
+    """v = −Gᵀp, away from the gradient of the clean answer, for each input on its own ("uncoordinated")."""
 
     def coefficients(self, model: nn.Module, x: Tensor, p: Tensor) -> Tensor:
-        return -alongside(model, x, p.float())
+        return -gradient_products(model, x, p.float())
 
 
 @dataclass(frozen=True)
 class Watermark(Direction):
-    """v = ±1 in each parameter, drawn from `seed`, which the owner keeps to himself.
+    """v = ±1 in each parameter, drawn from a seed that the owner keeps secret.
 
     The paper's watermark is a gradient that plants a behaviour; a random direction is a stand-in that only the owner
     can look for.
+
+    Attributes:
+        seed: The secret seed.
     """
 
     seed: int = 0
@@ -55,26 +72,35 @@ class Watermark(Direction):
     def coefficients(self, model: nn.Module, x: Tensor, p: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed)
         signs = {
-            name: torch.randint(0, 2, it.shape, generator=generator).mul_(2).sub_(1).to(it)
-            for name, it in model.named_parameters()
+            name: torch.randint(0, 2, w.shape, generator=generator).mul_(2).sub_(1).to(w)
+            for name, w in model.named_parameters()
         }
-        return along(model, x, signs)
+        return directional_derivatives(model, x, signs)
 
 
 @dataclass(frozen=True)
 class GRAD2(Output, Fittable):
     """Gradient redirection, GRAD² (Mazeika, Li and Forsyth, ICML 2022).
 
-        max_q ⟨Gᵀq, v⟩   s.t.  q on the simplex,  ‖q − p‖₁ ≤ ε,   G = ∂ log F(x; w) / ∂w in all parameters w
+    With a surrogate F of the attacker, all its parameters w, and v = `direction`::
 
-    of a surrogate F of the attacker, with v = `direction`. The objective is g · q with g = G v, which one forward-mode
-    derivative of the batch gives for all classes, and the optimum is greedy: ε/2 goes to the class of the largest g,
-    taken from those of the least. With `keep_label` the label stays above all others by 1.1·10⁻⁶, which is another
-    linear program, exact as well, and wins where ties and a tiny ε conflict. `epsilon` in [0, 2]; 0 is the identity.
+        max_q ⟨Gᵀq, v⟩   s.t.  q on the simplex,  ‖q − p‖₁ ≤ ε,   G = ∂ log F(x; w) / ∂w
 
-    The surrogate is distilled by `fit` on the victim's answers to `inputs`, and to `outliers` where they are given; the
-    paper distils on the attacker's own queries, which an owner does not know. Its network is the victim's unless
-    `network` names one. Raises `NotFitted` without a surrogate, `BadInput` without `x` or for another shape or K.
+    The objective is g · q with g = G v, which one forward-mode derivative of the batch gives for all classes. The
+    optimum is greedy: ε/2 goes to the class of the largest g, taken from those of the least.
+
+    The surrogate is distilled by `fit` on the victim's answers to `inputs`, and to `outliers` if there are any; the
+    paper distils on the attacker's own queries, which an owner does not know. `NotFitted` is raised without a
+    surrogate, and `BadInput` without `x` or for another shape or K.
+
+    Attributes:
+        epsilon: ε, the largest L1 distance of an answer, 0 (the identity) to 2.
+        direction: v.
+        keep_label: Whether the label stays above all others by 1.1·10⁻⁶. That is another linear program, exact as well.
+            The label wins where ties and a tiny ε conflict.
+        network: Architecture of F; the victim's where it is None.
+        training: Training of F.
+        surrogate: F, set by `fit`.
     """
 
     cite: ClassVar[str] = "mazeika2022steer"
@@ -93,11 +119,11 @@ class GRAD2(Output, Fittable):
         return "label" if self.keep_label else ""
 
     def fit_from(self, context: FitContext) -> Self:
-        """This recipe with a surrogate that learned the victim's answers to `inputs` and `outliers`."""
+        """Return this recipe with a surrogate that learned the victim's answers to `inputs` and `outliers`."""
         splits = [context.inputs] if context.outliers is None else [context.inputs, context.outliers]
         return replace(
             self,
-            surrogate=distilled(
+            surrogate=distil_surrogate(
                 context.victim, self.network, self.training, splits, seed=context.seed, progress=context.progress
             ),
         )
@@ -105,8 +131,8 @@ class GRAD2(Output, Fittable):
     def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
         if self.epsilon == 0:
             return p
-        model = ready(self.surrogate, p, x)
-        assert x is not None  # `ready` saw to it
+        model = require_surrogate(self.surrogate, p, x)
+        assert x is not None  # `require_surrogate` checked it
         g = self.direction.coefficients(model, x, p).to(p.device).double()
         low, high = g.aminmax(dim=-1, keepdim=True)
         cost = (high - g) / (high - low).clamp_min(torch.finfo(torch.float64).tiny)  # in [0, 1], whatever the network

@@ -1,4 +1,4 @@
-"""The high-confidence cut-off."""
+"""High-confidence cut-off."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from feint.defenses.outputs.output import Output
-from feint.defenses.outputs.ranks import lead
+from feint.defenses.outputs.ranks import raise_label
 from feint.errors import in_range
 
 
@@ -15,7 +15,10 @@ class HighConfidence(Output):
     """Shows only probabilities of `threshold` and more; the others become 0 (ART, Nicolae et al. 2018).
 
     ART leaves rows that no longer sum to 1, or hold nothing but zeros. Here the rest is scaled to sum to 1, and where
-    nothing reaches the threshold the label alone is shown. `threshold=0` is the identity.
+    nothing reaches the threshold the label alone is shown.
+
+    Attributes:
+        threshold: Least probability that is shown, 0 (the identity) to 1.
     """
 
     cite: ClassVar[str] = "nicolae2018adversarial"
@@ -31,4 +34,4 @@ class HighConfidence(Output):
     def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
         if self.threshold == 0:
             return p
-        return lead(p * (p >= self.threshold), p)
+        return raise_label(p * (p >= self.threshold), p)

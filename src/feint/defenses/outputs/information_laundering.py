@@ -19,14 +19,20 @@ MOST = 2000  # answers that a kernel is fitted to: 0.01 s for 10 classes, 6 s fo
 
 @dataclass(frozen=True)
 class InformationLaundering(Output, Fittable):
-    """Each label is replaced by another now and then, so that answers tell less (Wang et al., ICLR 2021).
+    """Random replacement of labels, so that answers leak less (Wang et al., ICLR 2021).
+
+    For rows p, q (N, K) on the simplex::
 
         q(y|x) = Σ_y′ p(y′|x) b(y|y′),   b minimises  E_x KL(p(·|x) ‖ q(·|x)) + price · I(Y′; Y)
 
-    p, q: (N, K) rows on the simplex; `price` in nats of loss for a nat told: 0 is the identity, and with a high one
-    every answer is the average one. `kernel` is the K × K table b, fitted to the victim's answers. The paper's service
-    draws a label from q; this one answers with q itself, its expectation, so that asking again tells nothing new. The
-    fixed point is derived in `feint.defenses.laundering`; the paper's settings are unknown to us. Nothing is kept.
+    The paper's service draws a label from q. This one answers with q itself, its expectation, so that repeats reveal
+    nothing new. The fixed point is derived in `feint.defenses.laundering`; the paper's settings are unknown to us. No
+    state is stored.
+
+    Attributes:
+        price: Nats of loss for a nat of I(Y′; Y), 0 (the identity) to 1e6. With a high price every answer is the
+            average.
+        kernel: The table b, (K, K), set by `fit`.
     """
 
     cite: ClassVar[str] = "wang2021information"
@@ -41,19 +47,31 @@ class InformationLaundering(Output, Fittable):
         return ""
 
     def fit_from(self, context: FitContext) -> Self:
-        """This recipe with the kernel for the victim's answers to `inputs`."""
+        """Return this recipe with the kernel for the victim's answers to `inputs`."""
         return self.fit_answers(answers(context.victim, context.inputs), seed=context.seed, progress=context.progress)
 
     def fit_answers(self, p: Tensor, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Self:
-        """This recipe with the kernel for the answers `p` (N, K), of which at most `MOST` are drawn by `seed`."""
+        """Return this recipe with the kernel for answers.
+
+        Args:
+            p: Answers of the victim, (N, K), of which at most `MOST` are drawn.
+            seed: Seed of that draw.
+            progress: Progress callback.
+
+        Returns:
+            The fitted recipe.
+
+        Raises:
+            BadInput: if there are no answers.
+        """
         check_simplex(p)
         if not len(p):
             raise BadInput("no answers to learn from", "at least one row", "give the victim some inputs")
-        drawn = p[torch.randperm(len(p), generator=torch.Generator().manual_seed(seed))[:MOST]]
-        even = torch.full((len(drawn),), 1 / len(drawn))
-        found = launder(Problem(drawn, even, 0.0, self.price), rounds=200, tolerance=1e-6)
+        sample = p[torch.randperm(len(p), generator=torch.Generator().manual_seed(seed))[:MOST]]
+        even = torch.full((len(sample),), 1 / len(sample))
+        kernels = launder(Problem(sample, even, 0.0, self.price), rounds=200, tolerance=1e-6)
         progress.step("fitting", 1, 1)
-        return replace(self, kernel=Weights.of({"output": found.output}))
+        return replace(self, kernel=Weights.of({"output": kernels.output}))
 
     def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
         if self.price == 0:

@@ -1,4 +1,4 @@
-"""Wrong labels for those who are marked, the same ones for inputs that look the same."""
+"""Wrong labels for marked clients, the same ones for inputs that look alike."""
 
 import math
 from dataclasses import dataclass
@@ -21,16 +21,22 @@ SLACK = 1e-3  # of coefficients, which are sums of 1,024 pixels in [0, 1], in fl
 
 @dataclass(frozen=True)
 class LabelFlip(Output):
-    """The label's probability changes places with that of another class (AMAO: Jiang et al., IEEE TDSC 2024).
+    """Swap of the label's probability with that of another class (AMAO: Jiang et al., IEEE TDSC 2024).
 
-    Which other class is decided by `key` and the input's perceptual hash: 64 bits, the signs of its lowest frequencies
-    against their median. On a line, a hash within `near` bits of an earlier one counts as that one, so that an attacker
-    who changes an image a little gets the same wrong label again; the hashes of all clients, the first `most`, are rows
-    of the shared account. An honest client must never meet this defense: it belongs on a high rung of a ladder.
+    `key` and the input's perceptual hash decide the other class. The hash is 64 bits, the signs of the lowest
+    frequencies against their median. On a line, a hash within `near` bits of an earlier one counts as that one, so that
+    an attacker who changes an image a little gets the same wrong label again. The hashes of all clients, the first
+    `most`, are rows of the shared account. An honest client must never meet this defense: it belongs on a high rung of
+    a ladder.
 
-    The first `most` flipped inputs are kept with their wrong labels in the shared account: who copies the answers
+    The first `most` flipped inputs are stored with their wrong labels in the shared account. A copy of the answers
     copies the flips, and `amao.ownership` tests a suspect for them. The paper's detector, thresholds and flip rule are
     unknown; these were chosen here.
+
+    Attributes:
+        key: The owner's secret.
+        near: Bits by which two hashes of one image may differ, 0 to 31.
+        most: Hashes and flipped inputs that are stored, 1 or more.
     """
 
     cite: ClassVar[str] = "jiang2024comprehensive"
@@ -53,10 +59,10 @@ class LabelFlip(Output):
             raise BadInput(
                 "answers without their inputs", "the inputs x (N, …), whose hashes decide", "call it as (p, x)"
             )
-        return self._flipped(p, hashes(x))
+        return self._flip(p, hashes(x))
 
-    def placed(self, model: nn.Module, ledger: Ledger) -> OutputDefense:
-        """This defense with the hashes and the flipped pairs of the `ledger`."""
+    def bind(self, model: nn.Module, ledger: Ledger) -> OutputDefense:
+        """Return this defense with the hashes and the flipped pairs of the `ledger`."""
         known, pairs = ledger.shared.rows("flips/hashes"), ledger.shared.rows("flips/pairs")
 
         @torch.no_grad()
@@ -64,23 +70,24 @@ class LabelFlip(Output):
             check_simplex(p)
             if not len(p):
                 return p
-            seen, new = zip(*(self._known(it, known) for it in hashes(x)), strict=True)
-            q = self._flipped(p, torch.stack(seen))
-            kept = torch.cat([x.flatten(1), q.argmax(-1, keepdim=True).float()], -1)[torch.tensor(new)]
-            pairs.append(kept, most=self.most)  # one for each look: pairs that share their draw prove nothing more
+            matched, new = zip(*(self._match(code, known) for code in hashes(x)), strict=True)
+            q = self._flip(p, torch.stack(matched))
+            flipped = torch.cat([x.flatten(1), q.argmax(-1, keepdim=True).float()], -1)[torch.tensor(new)]
+            pairs.append(flipped, most=self.most)  # one for each hash: pairs that share their draw prove nothing more
             return q
 
         return perturb
 
-    def _known(self, own: Tensor, known: Rows) -> tuple[Tensor, bool]:
-        """The first hash so far that is near this one; else itself, which is new and known from now on."""
-        near = ((known.tensor - own).abs().sum(-1) <= self.near).nonzero() if len(known) else own[:0]
+    def _match(self, code: Tensor, known: Rows) -> tuple[Tensor, bool]:
+        """Return the first stored hash near this one and False; else store the hash, and return it and True."""
+        near = ((known.tensor - code).abs().sum(-1) <= self.near).nonzero() if len(known) else code[:0]
         if len(near):
             return known.tensor[int(near[0])], False
-        known.append(own[None], most=self.most)
-        return own, True
+        known.append(code[None], most=self.most)
+        return code, True
 
-    def _flipped(self, p: Tensor, bits: Tensor) -> Tensor:
+    def _flip(self, p: Tensor, bits: Tensor) -> Tensor:
+        """Return the answers with the label's probability and that of the class drawn from `bits` swapped."""
         label = p.argmax(-1, keepdim=True)
         drawn = keyed.uniforms(self.key, bits, 1)
         other = (label + 1 + (drawn * (p.shape[-1] - 1)).long()) % p.shape[-1]
@@ -88,10 +95,17 @@ class LabelFlip(Output):
 
 
 def hashes(x: Tensor) -> Tensor:
-    """Perceptual hashes (N, 64) of 0 and 1 of the images `x` (N, C, H, W); of flat inputs, taken as one line of pixels.
+    """Return perceptual hashes of images.
 
-    Grey, scaled to 32×32, the 8×8 lowest frequencies of its cosine transform, each above their median or not. Above is
-    by more than `SLACK`: of a symmetric image half of the frequencies are 0 but for the last bits of a matrix product.
+    An image is made grey and scaled to 32×32. Each of the 8×8 lowest frequencies of its cosine transform is above their
+    median or not. Above is by more than `SLACK`: half of the frequencies of a symmetric image are 0 but for the last
+    bits of a matrix product.
+
+    Args:
+        x: Images, (N, C, H, W); flat inputs are taken as one line of pixels.
+
+    Returns:
+        Hashes of 0 and 1, (N, 64).
     """
     grey = x.mean(1, keepdim=True) if x.ndim == 4 else x.flatten(1)[:, None, None]
     small = nn.functional.interpolate(grey.float(), (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False)[
@@ -105,6 +119,6 @@ def hashes(x: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _cosines() -> Tensor:
-    """The lowest rows of the cosine transform, (8, 32)."""
+    """Return the lowest rows of the cosine transform, (8, 32)."""
     frequency, place = torch.arange(FREQUENCIES)[:, None], torch.arange(SIZE)[None]
     return torch.cos(math.pi * frequency * (2 * place + 1) / (2 * SIZE))

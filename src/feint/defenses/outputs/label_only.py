@@ -1,4 +1,4 @@
-"""The label and nothing else."""
+"""Label without confidences."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,10 +11,10 @@ from feint.defenses.outputs.output import Output
 
 @dataclass(frozen=True)
 class LabelOnly(Output):
-    """1 for the label and 0 for every other class: a prediction API without confidences (Tramèr et al., USENIX 2016).
+    """Label alone: 1 for it and 0 for every other class (Tramèr et al., USENIX 2016).
 
-    The label is the class with the largest probability, the lowest index among equals. There is no strength: either
-    the confidences are shown or they are not.
+    The label is the class with the largest probability, the lowest index among equals. There is no strength: the
+    confidences are either shown or not.
     """
 
     cite: ClassVar[str] = "tramer2016stealing"

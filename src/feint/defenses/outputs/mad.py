@@ -1,4 +1,4 @@
-"""Maximising angular deviation: prediction poisoning, with any label."""
+"""Maximising angular deviation, prediction poisoning with any label."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,19 @@ from feint.defenses.outputs.angular_deviation import AngularDeviation
 class MAD(AngularDeviation):
     """Maximising angular deviation, MAD (Orekondy, Schiele and Fritz, ICLR 2020).
 
+    With a surrogate F of random weights::
+
         max_q ‖Gᵀq/|Gᵀq| − Gᵀp/|Gᵀp|‖²   s.t.  q on the simplex,  ‖q − p‖₁ ≤ ε,   G = ∂ log F(x; w) / ∂w
 
-    as in the paper: the best corner u of the simplex, a one-hot answer, and q = (1 − a)p + a·u with a = ε/‖p − u‖₁, at
-    most 1. F is a fixed network with random weights: the victim's architecture, drawn from the seed of `fit`.
-    `gradients` names the parameters w: the last layer alone, as in the published code, or all of them.
-    `epsilon` in [0, 2]; 0 is the identity.
+    As in the paper the answer goes towards the best corner u of the simplex, a one-hot answer: q = (1 − a)p + a·u with
+    a = ε/‖p − u‖₁, at most 1. F has the victim's architecture and is drawn from the seed of `fit`. `NotFitted` is
+    raised without a surrogate, and `BadInput` without `x` or for inputs of another shape or another K.
 
-    Raises `NotFitted` without a surrogate, `BadInput` without `x` or for inputs of another shape or another K.
+    Attributes:
+        epsilon: ε, 0 (the identity) to 2.
+        gradients: The parameters w: the last layer alone, as in the published code, or all of them.
+        network: Architecture of F; the victim's where it is None.
+        surrogate: F, set by `fit`.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""Maximising angular deviation: prediction poisoning that keeps the label."""
+"""Maximising angular deviation, prediction poisoning that keeps the label."""
 
 from dataclasses import dataclass
 
@@ -13,18 +13,26 @@ STEP = SLACK * 1e-6  # by which the label stands above the others, so that it su
 
 @dataclass(frozen=True)
 class MADArgmax(AngularDeviation):
-    """MAD with the label kept, MAD-argmax (Orekondy, Schiele and Fritz, ICLR 2020).
+    """MAD that keeps the label, MAD-argmax (Orekondy, Schiele and Fritz, ICLR 2020).
+
+    With a surrogate F of random weights and G = ∂ log F(x; w) / ∂w::
 
         max_q ‖Gᵀq/|Gᵀq| − Gᵀp/|Gᵀp|‖²   s.t.  q on the simplex,  ‖q − p‖₁ ≤ ε,  argmax q = argmax p
 
-    as in the paper: the best corner of the answers with this label, which is uniform on a set S that holds it, and
-    q = (1 − a)p + a·u_S with a = ε/‖p − u_S‖₁, at most 1. The published code looks at all 2^(K−1) sets one by one up to
-    10 classes and is greedy above. `gradients` says how S is found here: `LastLayer` (exact up to 12 classes, see
-    there), `AllParameters`. 1.1·10⁻⁶ of q goes to the label, so that ties keep it (the paper's bonus is 10⁻⁵).
-    `epsilon` in [0, 2]; 0 is the identity.
+    As in the paper the answer goes towards the best corner of the answers with this label, which is uniform on a set S
+    that holds it: q = (1 − a)p + a·u_S with a = ε/‖p − u_S‖₁, at most 1. The published code compares all 2^(K−1) sets
+    one by one up to 10 classes and is greedy above. 1.1·10⁻⁶ of q goes to the label, so that ties keep it (the paper's
+    bonus is 10⁻⁵).
 
-    F is a fixed network with random weights: the victim's architecture, drawn from the seed of `fit`.
-    Raises `NotFitted` without a surrogate, `BadInput` without `x` or for inputs of another shape or another K.
+    F has the victim's architecture and is drawn from the seed of `fit`. `NotFitted` is raised without a surrogate, and
+    `BadInput` without `x` or for inputs of another shape or another K.
+
+    Attributes:
+        epsilon: ε, 0 (the identity) to 2.
+        gradients: The parameters w, and the search for S: `LastLayer`, which is exact up to 12 classes, or
+            `AllParameters`.
+        network: Architecture of F; the victim's where it is None.
+        surrogate: F, set by `fit`.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""Answers of a network that was trained to be wrong."""
+"""Misinformation: answers of a network that was trained to be wrong."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from feint.defenses.boundary.boundary import both, images, required
+from feint.defenses.boundary.boundary import images, joint_logits, require_outliers
 from feint.defenses.outputs.output import Output
 from feint.errors import BadInput, NotFitted
 from feint.fitting import FitContext, Fittable
@@ -17,13 +17,19 @@ from feint.victims import Trained, answers, predict
 
 @dataclass(frozen=True)
 class Misinformation(Output, Fittable):
-    """What the misinformation model f̂ says, whatever was asked: the harsh half of adaptive misinformation.
+    """Answers of the misinformation model f̂ to every query: the harsh half of adaptive misinformation.
 
-        minimise   −log(1 − f̂(x)_y) − log(1 − f̂(o)_v(o))   over inputs x with labels y, and outliers o
+    Over inputs x with labels y, and outliers o (Kariyappa and Qureshi, CVPR 2020)::
 
-    where v(o) is the victim's own label of an outlier (Kariyappa and Qureshi, CVPR 2020): f̂ is as unlike the victim on
-    both as it can be, in the probability of one class. It has the victim's architecture and starts from new weights.
-    Its logarithm is taken as logsumexp of all logits minus that of the others, which no confidence can overflow.
+        minimise   −log(1 − f̂(x)_y) − log(1 − f̂(o)_v(o))
+
+    v(o) is the victim's own label of an outlier. f̂ is as unlike the victim on both as it can be, in the probability of
+    one class. It has the victim's architecture and starts from new weights. The logarithm is the logsumexp of all
+    logits minus that of the others, which no confidence can overflow.
+
+    Attributes:
+        training: Training of f̂.
+        misinformation: f̂, set by `fit`.
     """
 
     cite: ClassVar[str] = "kariyappa2020defending"
@@ -35,42 +41,54 @@ class Misinformation(Output, Fittable):
         return ""
 
     def fit_from(self, context: FitContext) -> Self:
-        """This recipe with a model that was trained to be wrong. Raises `BadInput` without outliers."""
-        outliers = required(context.outliers, context.inputs)
+        """Return this recipe with a model that was trained to be wrong. `BadInput` is raised without outliers."""
+        outliers = require_outliers(context.outliers, context.inputs)
         beside = images(outliers), answers(context.victim, outliers).argmax(-1)
         start = context.victim.network.build(context.seed)
         model, _ = refine(
             start, images(context.inputs), context.inputs.labels, self.training,
-            loss=misled, name="misinformation", outliers=beside, seed=context.seed, progress=context.progress,
+            loss=misinformation_loss, name="misinformation", outliers=beside,
+            seed=context.seed, progress=context.progress,
         )  # fmt: skip
         return replace(self, misinformation=Trained.of(model))
 
     def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
-        return answers_of(self.misinformation, p, x)
+        return model_answers(self.misinformation, p, x)
 
 
-def misled(model: nn.Module, batch: Batch) -> Tensor:
-    """−log of the probability that the answer is not the target, the mean over inputs plus the mean over outliers."""
-    inside, outside = both(model, batch)
+def misinformation_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """Return −log(1 − f̂(·)_target), the mean over inputs plus the mean over outliers."""
+    inside, outside = joint_logits(model, batch)
     assert batch.outlier_targets is not None
     return _avoid(inside, batch.targets) + _avoid(outside, batch.outlier_targets)
 
 
 def _avoid(z: Tensor, target: Tensor) -> Tensor:
+    """Return the mean of −log(1 − softmax(z)_target)."""
     others = z.scatter(-1, target.unsqueeze(-1), -torch.inf)
     return (z.logsumexp(-1) - others.logsumexp(-1)).mean()
 
 
-def answers_of(trained: Trained | None, p: Tensor, x: Tensor | None) -> Tensor:
-    """The rows (N, K) of another model for the inputs `x` of the rows `p` (N, K), in the type of `p`."""
-    model, x = ready(trained, p, x)
+def model_answers(trained: Trained | None, p: Tensor, x: Tensor | None) -> Tensor:
+    """Return the rows (N, K) of another model for the inputs `x` of the rows `p` (N, K), in the type of `p`."""
+    model, x = require_model(trained, p, x)
     return predict(model, x).to(p)
 
 
-def ready(trained: Trained | None, p: Tensor, x: Tensor | None) -> tuple[Classifier, Tensor]:
-    """The model, and the inputs `x` of the rows `p` (N, K), where it can answer them.
+def require_model(trained: Trained | None, p: Tensor, x: Tensor | None) -> tuple[Classifier, Tensor]:
+    """Return the model and the inputs that it can answer.
 
-    Raises `NotFitted` without a model, and `BadInput` without inputs or for those of another victim.
+    Args:
+        trained: The defense's own model.
+        p: Answers of the victim, (N, K).
+        x: Their inputs, (N, C, H, W).
+
+    Returns:
+        The model, and `x`.
+
+    Raises:
+        NotFitted: without a model.
+        BadInput: without inputs, or for those of another victim.
     """
     if trained is None:
         raise NotFitted("a defense without its own model", "a fitted one", "fit it: feint fit … --outliers NAME")

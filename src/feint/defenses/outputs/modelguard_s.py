@@ -18,17 +18,21 @@ STEP = SLACK * 1e-6  # by which a label stands above the others, so that it surv
 
 @dataclass(frozen=True)
 class ModelGuardS(Output):
-    """An ordered incremental vector quantiser: few answers for many queries (Tang et al., USENIX Security 2024).
+    """Ordered incremental vector quantiser: few answers for many queries (Tang et al., USENIX Security 2024).
 
     Each class has a list of centroids. An answer `p` becomes the *first* centroid of its label within `epsilon` in L1;
     where there is none, `p` itself is appended to the list and returned. An attacker learns about each answer only in
-    which cell it lies. `epsilon` in [0, 2]; 0 is the identity. Centroids are kept in float32, with 1.1·10⁻⁶ moved to
-    the label, so that ties show the same label to everyone; by up to twice that an answer may be farther than ε.
+    which cell it lies. Centroids are stored in float32, with 1.1·10⁻⁶ moved to the label, so that ties show the same
+    label to everyone; by up to twice that an answer may be farther than ε.
 
-    The codebook is a part of the ledger: the same for all clients and replicas, in the order in which they asked, and
-    only ever appended to, so that a repeated query is answered as before. It holds at most `most` centroids, a number
-    chosen here. When it is full, a query without a centroid near it gets the nearest one of its label, farther than ε,
-    or the label alone: never the clean answer. Called without a service, each call begins with an empty codebook.
+    The codebook is a part of the ledger. It is the same for all clients and replicas, in the order of their queries,
+    and only ever appended to, so that a repeated query is answered as before. When it is full, a query without a
+    centroid near it gets the nearest one of its label, farther than ε, or the label alone: never the clean answer.
+    Called without a service, each call begins with an empty codebook.
+
+    Attributes:
+        epsilon: ε, 0 (the identity) to 2.
+        most: Centroids that the codebook holds, 0 (labels alone) or more; the number was chosen here.
     """
 
     cite: ClassVar[str] = "tang2024modelguard"
@@ -43,8 +47,8 @@ class ModelGuardS(Output):
     def preserves(self) -> str:
         return "label"
 
-    def placed(self, model: nn.Module, ledger: Ledger) -> Callable[[Tensor, Tensor | None], Tensor]:
-        """This defense with the codebook that `ledger` keeps for its `epsilon`."""
+    def bind(self, model: nn.Module, ledger: Ledger) -> Callable[[Tensor, Tensor | None], Tensor]:
+        """Return this defense with the codebook that `ledger` stores for its `epsilon`."""
 
         @torch.no_grad()
         def answer(p: Tensor, x: Tensor | None = None) -> Tensor:
@@ -57,15 +61,16 @@ class ModelGuardS(Output):
         return self._look_up(p, Rows())
 
     def _look_up(self, p: Tensor, codebook: Rows) -> Tensor:
-        """The answers (N, K) to the rows `p` (N, K), in their order; new ones are appended to the codebook."""
+        """Return the answers (N, K) to the rows `p` (N, K), in their order, and append new ones to the codebook."""
         if self.epsilon == 0 or not len(p):
             return p
-        looked_up = [self._quantised(_labelled(rows), codebook) for rows in p.split(CHUNK)]
+        looked_up = [self._quantise(_with_single_label(rows), codebook) for rows in p.split(CHUNK)]
         return torch.cat(looked_up).to(p)
 
-    def _quantised(self, rows: Tensor, codebook: Rows) -> Tensor:
-        seen = codebook.tensor
-        distance = _distance(rows, seen)
+    def _quantise(self, rows: Tensor, codebook: Rows) -> Tensor:
+        """Return the centroids of `rows`, and append those without one."""
+        earlier = codebook.tensor
+        distance = _distance(rows, earlier)
         new = rows[(distance > self.epsilon).all(-1)]
         if len(new):
             codebook.append(new[_leaders(new, self.epsilon)], most=self.most)
@@ -73,26 +78,27 @@ class ModelGuardS(Output):
         centroids = codebook.tensor
         if not len(centroids):
             return _one_hot(rows)
-        distance = torch.cat([distance, _distance(rows, centroids[len(seen) :])], -1)
+        distance = torch.cat([distance, _distance(rows, centroids[len(earlier) :])], -1)
         near = distance <= self.epsilon
         chosen = torch.where(near.any(-1), near.int().argmax(-1), distance.argmin(-1))  # argmax: the first one
         known = distance.gather(-1, chosen[:, None]).isfinite()
         return torch.where(known, centroids[chosen], _one_hot(rows))
 
 
-def _labelled(p: Tensor) -> Tensor:
-    """Rows in float32 whose largest value is alone: the first of the largest in `p`."""
+def _with_single_label(p: Tensor) -> Tensor:
+    """Return rows in float32 whose largest value is alone: the first of the largest in `p`."""
     raised = (1 - STEP) * p.cpu()
     raised.scatter_add_(-1, p.cpu().argmax(-1, keepdim=True), torch.full_like(raised[:, :1], STEP))
     return raised.float()
 
 
 def _one_hot(rows: Tensor) -> Tensor:
+    """Return the one-hot rows of the labels."""
     return torch.zeros_like(rows).scatter_(-1, rows.argmax(-1, keepdim=True), 1.0)
 
 
 def _distance(rows: Tensor, centroids: Tensor) -> Tensor:
-    """L1 (N, n) between rows and centroids; infinite where their labels differ."""
+    """Return the L1 distances (N, n) between rows and centroids; infinite where their labels differ."""
     distance = torch.full((len(rows), len(centroids)), torch.inf)
     if len(centroids):
         labels, theirs = rows.argmax(-1), centroids.argmax(-1)
@@ -103,7 +109,7 @@ def _distance(rows: Tensor, centroids: Tensor) -> Tensor:
 
 
 def _leaders(rows: Tensor, epsilon: float) -> list[int]:
-    """The rows that none before them is near to, which one by one would be appended. A loop over these alone."""
+    """Return the rows that no row before them is near to, which one by one would be appended."""
     near, free = _distance(rows, rows) <= epsilon, torch.ones(len(rows), dtype=torch.bool)
     leaders: list[int] = []
     while free.any():

@@ -1,11 +1,11 @@
-"""ModelGuard-W: the answer that tells an attacker least, for a distortion that the owner caps."""
+"""ModelGuard-W: the least informative answer at a capped distortion."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
-from feint.defenses.outputs.linear_programs import least_cost_with_label
+from feint.defenses.outputs._linear_programs import least_cost_with_label
 from feint.defenses.outputs.output import Output
 from feint.defenses.outputs.ranks import SLACK
 from feint.errors import BadRecipe, in_range
@@ -15,15 +15,19 @@ UNIT = 1e-6  # the last decimal that must still show the label
 
 @dataclass(frozen=True)
 class ModelGuardW(Output):
-    """The answer of least information within an L1 budget that keeps the label (Tang et al., USENIX Security 2024).
+    """Answer of least information within an L1 budget that keeps the label (Tang et al., USENIX Security 2024).
+
+    The answer solves::
 
         min_q  Σ q_i log(p_i + 10⁻⁶)   s.t.  q on the simplex,  ‖q − p‖₁ ≤ ε,  q_top − q_j ≥ margin for all j ≠ top
 
-    `epsilon` in [0, 2]; 0 is the identity. The published code gives each row to a solver of linear programs;
-    here all rows are solved at once and exactly (`least_cost_with_label`).
-
+    The published code passes each row to a solver of linear programs; here all rows are solved at once and exactly.
     Where the two constraints conflict, because `p` is tied or nearly tied at its top, the label wins: ε is exceeded by
-    as little as the margin asks for, at most 2 · margin. Raises `BadRecipe` where K classes leave no room for it.
+    as little as the margin needs, at most 2 · margin. `BadRecipe` is raised where K classes leave no room for it.
+
+    Attributes:
+        epsilon: ε, 0 (the identity) to 2.
+        margin: Lead of the label, from 1.1·10⁻⁶, which 6 decimals can show, to below 0.5.
     """
 
     cite: ClassVar[str] = "tang2024modelguard"

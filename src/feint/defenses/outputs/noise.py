@@ -1,4 +1,4 @@
-"""Noise that an input always gets the same."""
+"""Base of the noise defenses: noise keyed by the input."""
 
 import math
 from abc import abstractmethod
@@ -15,11 +15,15 @@ from feint.errors import BadRecipe
 
 @dataclass(frozen=True)
 class Noise(Output):
-    """normalise(max(p + scale · noise, 0)), the noise drawn from the input and the owner's `key` (`defenses.keyed`).
+    """Noise drawn from the input and the owner's `key`: normalise(max(p + scale · noise, 0)).
 
-    The same input gets the same answer, on every replica, so the mean over repeats tells nothing. Nothing is kept.
-    Where no class stays above 0, the one with the largest value is shown alone. `scale=0` is the identity. Raises
-    `BadInput` without `x`.
+    The same input gets the same answer on every replica, so that the mean over repeats reveals nothing. No state is
+    stored. Where no class stays above 0, the one with the largest value is shown alone. `BadInput` is raised without
+    `x`.
+
+    Attributes:
+        key: The owner's secret.
+        scale: Scale of the noise, 0 (the identity) or more.
     """
 
     randomised: ClassVar[bool] = True
@@ -37,11 +41,11 @@ class Noise(Output):
         return ""
 
     @abstractmethod
-    def of(self, uniform: Tensor) -> Tensor:
-        """The noise, in units of `scale`, that numbers (N, K) uniform in (0, 1) become."""
+    def from_uniform(self, uniform: Tensor) -> Tensor:
+        """Return the noise, in units of `scale`, for numbers (N, K) uniform in (0, 1), which may be overwritten."""
 
     def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
         if self.scale == 0:
             return p
-        noise = self.of(uniforms(self.key, x, p.shape[-1])).mul_(self.scale)
+        noise = self.from_uniform(uniforms(self.key, x, p.shape[-1])).mul_(self.scale)
         return onto_simplex(p + noise.to(p))

@@ -1,4 +1,4 @@
-"""What every output defense is: a map of the simplex that checks what it is given."""
+"""Base of the output defenses: maps of the simplex that check their arguments."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from feint.errors import BadInput
 
 
 class Output(ABC):
-    """An output defense, `(p, x) -> p`. A method is a frozen dataclass that defines `perturb`.
+    """Output defense, `(p, x) -> p`. A method is a frozen dataclass that defines `preserves` and `perturb`.
 
     Attributes:
         cite: Key of the paper in docs/references.bib.
@@ -33,11 +33,19 @@ class Output(ABC):
 
     @abstractmethod
     def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
-        """The perturbed rows (N, K) for the rows `p` (N, K), N ≥ 1, of the inputs `x` (N, …), in the same type."""
+        """Return the perturbed answers.
+
+        Args:
+            p: Answers, (N, K), N ≥ 1, on the simplex.
+            x: Their inputs, (N, …) in [0, 1], or None.
+
+        Returns:
+            Answers on the simplex, (N, K), in the type of `p`.
+        """
 
     @torch.no_grad()
     def __call__(self, p: Tensor, x: Tensor | None = None) -> Tensor:
-        """Perturb `p`. Raises `BadInput` for anything but rows on the simplex."""
+        """Check and perturb `p`. `BadInput` is raised for anything but rows on the simplex."""
         check_simplex(p)
         return self.perturb(p, x) if torch.compiler.is_exporting() or len(p) else p
 
@@ -48,7 +56,7 @@ def check_simplex(p: Tensor) -> None:
         raise BadInput(
             f"answers of shape {tuple(p.shape)} and type {p.dtype}", "(N, K) in float32 or float64, K ≥ 2", "convert"
         )
-    if torch.compiler.is_exporting() or not len(p):  # a graph cannot raise: who feeds it checks
+    if torch.compiler.is_exporting() or not len(p):  # a graph cannot raise: its caller checks
         return
     low = p.amin().item()
     least, most = (total.item() for total in p.sum(-1).aminmax())
@@ -61,7 +69,7 @@ def check_simplex(p: Tensor) -> None:
 
 
 def onto_simplex(values: Tensor) -> Tensor:
-    """`values` (N, K), in place, clipped at 0 and scaled to sum to 1; the largest alone where none is above 0."""
+    """Return `values` (N, K), in place, clipped at 0 and scaled to sum to 1; else the largest alone."""
     empty = (values.amax(-1) <= 0).nonzero()[:, 0]
     if len(empty):
         values[empty] = torch.zeros_like(values[empty]).scatter_(-1, values[empty].argmax(-1, keepdim=True), 1.0)

@@ -1,8 +1,9 @@
-"""The order of a row of probabilities, and output defenses that keep it exactly.
+"""Order of a row of probabilities, and the base of output defenses that keep it exactly.
 
-Best first; among equals the lowest index is first, as with `argmax` and a stable sort. A row keeps its order through
-float32, JSON and rounding to `decimals` when each rank exceeds the next by more than one unit of the last decimal: a
-staircase of that height is mixed into the row (docs/background/design/order.md says why the margin is in probability).
+Ranks are best first; among equals the lowest index is first, as with `argmax` and a stable sort. A row keeps its order
+through float32, JSON and rounding to `decimals` when each rank exceeds the next by more than one unit of the last
+decimal. A staircase of that height is mixed into the row; docs/background/design/order.md has the reason why the margin
+is in probability.
 """
 
 import functools
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from feint.defenses.outputs.distances import KL, TINY, Distance
 from feint.defenses.outputs.output import Output
-from feint.defenses.outputs.rows import mended, ranking, running_maximum, unrank
+from feint.defenses.outputs.rows import ranking, replace_rows, running_maximum, unrank
 from feint.errors import BadInput, BadRecipe, in_range
 
 SLACK = 1.1  # in units of the last decimal: rounding moves two values together by up to one unit, float32 adds a little
@@ -24,10 +25,22 @@ SLACK = 1.1  # in units of the last decimal: rounding moves two values together 
 
 @functools.lru_cache(maxsize=64)
 def staircase(classes: int, top: int, decimals: int, floor: float, dtype: torch.dtype) -> tuple[float, Tensor]:
-    """What makes rows `v`, best first, strict in their first `top` ranks: (scale, steps) for `scale * v + steps`.
+    """Compute the steps that make rows `v`, best first, strict in their first `top` ranks: scale · v + steps.
 
-    Every value is then at least `floor`, and each of these ranks exceeds the next by `SLACK` units of the last
-    decimal. Raises `BadRecipe` where so many classes do not fit into so few decimals.
+    Every value is then at least `floor`, and each of these ranks exceeds the next by `SLACK` units of the last decimal.
+
+    Args:
+        classes: K.
+        top: Ranks to keep apart.
+        decimals: Decimals of the API.
+        floor: Least probability.
+        dtype: Type of the steps.
+
+    Returns:
+        The scale, and the steps (K,).
+
+    Raises:
+        BadRecipe: if the steps of so many classes do not fit into so few decimals.
     """
     unit = SLACK * 10.0**-decimals
     steps = unit * (top - torch.arange(classes, dtype=torch.float64)).clamp_min(0) + floor
@@ -41,8 +54,8 @@ def staircase(classes: int, top: int, decimals: int, floor: float, dtype: torch.
     return scale, steps.to(dtype)
 
 
-def apart(ranked: Tensor) -> Tensor:
-    """Rows, best first, scaled to sum to 1, each value raised where it must be to exceed the next in six decimals."""
+def separate(ranked: Tensor) -> Tensor:
+    """Return rows, best first, scaled to sum to 1, each value raised to exceed the next in six decimals."""
     ranked = ranked / ranked.sum(-1, keepdim=True)
     scale, steps = staircase(ranked.shape[-1], ranked.shape[-1] - 1, 6, 0.0, ranked.dtype)
     rising = (SLACK / scale) * steps.to(ranked.device)  # `scale` for the sum that they may reach, SLACK for float32
@@ -50,33 +63,44 @@ def apart(ranked: Tensor) -> Tensor:
     return raised.div_(raised.sum(-1, keepdim=True))
 
 
-def lead(q: Tensor, p: Tensor) -> Tensor:
-    """Rows `q` ≥ 0, in place, scaled to sum to 1, in which the label of `p` exceeds all others in six decimals.
+def raise_label(q: Tensor, p: Tensor) -> Tensor:
+    """Scale rows to sum to 1, with the label of `p` above all others in six decimals.
 
-    `q` does not invert the order of `p`; a row of zeros becomes the label alone.
+    Args:
+        q: Rows ≥ 0, (N, K), changed in place, which do not invert the order of `p`. A row of zeros becomes the label
+            alone.
+        p: Clean answers, (N, K).
+
+    Returns:
+        The rows `q`.
     """
     total = q.sum(-1, keepdim=True)
     # Σ q² > ½ (Σ q)² proves that one value holds more than half: nothing else comes near. Cheaper than a maximum.
     close = q.square().sum(-1) <= 0.51 * total[:, 0].square()
-    return mended(q.div_(total.clamp_min(TINY)), close, _raised, p)
+    return replace_rows(q.div_(total.clamp_min(TINY)), close, _raise_label, p)
 
 
-def _raised(q: Tensor, p: Tensor) -> Tensor:
+def _raise_label(q: Tensor, p: Tensor) -> Tensor:
     label = p.argmax(-1, keepdim=True)
-    own, rival = q.gather(-1, label), q.scatter(-1, label, 0).amax(-1, keepdim=True)
-    q = q.scatter(-1, label, own.maximum(rival + SLACK**2 * 1e-6))
+    leader, rival = q.gather(-1, label), q.scatter(-1, label, 0).amax(-1, keepdim=True)
+    q = q.scatter(-1, label, leader.maximum(rival + SLACK**2 * 1e-6))
     return q.div_(q.sum(-1, keepdim=True))
 
 
 @dataclass(frozen=True)
 class OrderPreserving(Output):
-    """A defense that moves an answer far away by `distance` and keeps the order of its first `top` ranks exactly.
+    """Defense that moves an answer far away by `distance` and keeps the order of its first `top` ranks exactly.
 
-    `top` is None for the whole order and 1 for the label alone; `decimals` is what the API returns, in which the
-    order must still show; `strength` in [0, 1] mixes clean and perturbed answer, and 0 is the identity. `epsilon` caps
-    the distortion Σ |q − p| of every row, one number for all classes or a tuple with one for each label: the row goes
-    from the clean answer towards the far one until it is used up. The staircase is paid from it first, so that a budget
-    which does not cover it is refused.
+    The row goes from the clean answer towards the far one until its budget `epsilon` is used up. The staircase is paid
+    from the budget first, so that a budget which does not cover it is refused.
+
+    Attributes:
+        top: Ranks whose order is preserved; None for all, 1 for the label alone.
+        distance: Distance that is maximised.
+        decimals: Decimals of the API, 1 to 6, in which the order must still show.
+        strength: Share of the way from the clean answer, 0 (the identity) to 1.
+        epsilon: Largest distortion ``Σ |q − p|`` of a row, above 0 and up to 2; one number, or a tuple with one for
+            each label.
     """
 
     countermeasures: ClassVar[Mapping[str, str]] = {
@@ -90,7 +114,7 @@ class OrderPreserving(Output):
     epsilon: float | tuple[float, ...] = 2.0
 
     def __post_init__(self) -> None:
-        if not all(0 < it <= 2 for it in self._budgets):
+        if not all(0 < budget <= 2 for budget in self._budgets):
             raise BadRecipe(f"epsilon={self.epsilon}", "above 0, and at most 2, the largest L1 distance", "change it")
         if self.top is not None and self.top < 1:
             raise BadRecipe(f"top={self.top}", "None for the whole order, or 1 (the label) and more", "change it")
@@ -107,8 +131,15 @@ class OrderPreserving(Output):
 
     @abstractmethod
     def propose(self, ranked: Tensor, top: int) -> Tensor:
-        """A far answer (N, K) to `ranked` (N, K), both best first: its first `top` values never rise, and none of
-        those after them is larger."""
+        """Return a far answer.
+
+        Args:
+            ranked: Clean answers, best first, (N, K).
+            top: Ranks to keep.
+
+        Returns:
+            Answers, best first, (N, K): the first `top` values never rise, and none of those after them is larger.
+        """
 
     def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
         if self.strength == 0:
@@ -125,9 +156,22 @@ class OrderPreserving(Output):
         return unrank(torch.add(steps.to(p.device), far, alpha=scale), order)
 
     def _share(self, ranked: Tensor, far: Tensor, label: Tensor, scale: float) -> Tensor:
-        """How far (N, 1) of the way from `ranked` to `far` each row may go within its budget.
+        """Return how far of the way from `ranked` to `far` each row may go within its budget.
 
         ‖scale · v + steps − p‖₁ ≤ scale · ‖v − p‖₁ + 2 (1 − scale), since the steps sum to 1 − scale.
+
+        Args:
+            ranked: Clean answers, best first, (N, K).
+            far: Far answers, (N, K).
+            label: Labels, (N,).
+            scale: Scale of the staircase.
+
+        Returns:
+            Shares in [0, 1], (N, 1).
+
+        Raises:
+            BadInput: if there are several budgets, and not one for each class.
+            BadRecipe: if a budget does not cover the staircase.
         """
         budgets = torch.tensor(self._budgets, dtype=ranked.dtype, device=ranked.device)
         if len(budgets) not in (1, ranked.shape[-1]):

@@ -1,4 +1,4 @@
-"""Few decimals."""
+"""Rounding to few decimals."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -7,20 +7,24 @@ import torch
 from torch import Tensor
 
 from feint.defenses.outputs.output import Output
-from feint.defenses.outputs.rows import mended, ranking
+from feint.defenses.outputs.rows import ranking, replace_rows
 from feint.errors import in_range
 
 
 @dataclass(frozen=True)
 class Rounding(Output):
-    """Probabilities in so many `decimals`, which still sum to 1 (rounding: Tramèr et al., USENIX 2016).
+    """Rounding to `decimals` with rows that still sum to 1 (rounding: Tramèr et al., USENIX 2016).
 
-    Largest remainders: each class gets its probability in units of the last decimal, rounded; what the sum then lacks
-    (or exceeds) is given to (taken from) the classes that rounding moved down (up) the farthest, one unit each. The
-    label is kept: rounding never inverts two classes, and of two with equal counts the better one has the larger
-    remainder; all it can do is make them equal. Where the label would then not be first, a unit passes to it from the
-    class that is. So a value is within one unit of the clean one, or two where a unit passed. There is no strength: no
-    number of decimals is the identity.
+    The method is largest remainders. Each class gets its probability in units of the last decimal, rounded. Units that
+    the sum then lacks go to the classes that rounding moved down the farthest, one each; units in excess are taken from
+    those that it moved up the farthest.
+
+    The label is kept. Rounding never inverts two classes, and of two with equal counts the better one has the larger
+    remainder; it can only make them equal. Where the label would then not be first, a unit passes to it from the class
+    that is. So a value is within one unit of the clean one, or two where a unit passed.
+
+    Attributes:
+        decimals: Decimals of an answer, 1 to 6; no number is the identity.
     """
 
     cite: ClassVar[str] = "tramer2016stealing"
@@ -38,11 +42,11 @@ class Rounding(Output):
         counts = (p * units).round_()
         # Where the sum is right and Σ n² shows that one class has more than half, rounding was enough, 8 times faster.
         enough = (counts.sum(-1) == units).logical_and_(counts.square().sum(-1) > 0.51 * units**2)
-        return mended(counts, enough.logical_not_(), lambda _, p: _apportion(p, units), p).div_(units)
+        return replace_rows(counts, enough.logical_not_(), lambda _, p: _apportion(p, units), p).div_(units)
 
 
 def _apportion(p: Tensor, units: float) -> Tensor:
-    """Whole numbers (N, K) that sum to `units` in the proportions of `p`, the label of `p` first among the largest."""
+    """Return whole numbers (N, K) that sum to `units` in the proportions of `p`, its label first among the largest."""
     label = p.argmax(-1, keepdim=True)
     exact = p.double()
     exact.mul_(units / exact.sum(-1, keepdim=True))

@@ -1,4 +1,4 @@
-"""What torch does at once and an ONNX graph has no operator for: each written once for both.
+"""Operations on rows for which an ONNX graph has no operator, each written once for torch and for the graph.
 
 While a graph is traced (`torch.compiler.is_exporting`) the form of the graph is taken; it gives the same numbers.
 """
@@ -13,7 +13,7 @@ POOLED = 64  # ONNX has no running maximum: a pool takes m² steps a row in 4 no
 
 
 def ranking(p: Tensor) -> tuple[Tensor, Tensor]:
-    """Each row's values from the largest to the least, and their indices: the lowest one first among equals."""
+    """Return each row's values from the largest to the least, and their indices: the lowest one first among equals."""
     if torch.compiler.is_exporting():
         ranked, order = p.topk(p.shape[-1])
         return ranked, _lowest_first(ranked, order)
@@ -22,7 +22,7 @@ def ranking(p: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _lowest_first(ranked: Tensor, order: Tensor) -> Tensor:
-    """The indices `order` of values from the largest to the least, with the lowest one first among equals.
+    """Return the indices `order` of values sorted from the largest, with the lowest one first among equals.
 
     ONNX promises that of its TopK, and OpenVINO 2026.4 does not keep it: ten equal classes came out with label 1. So
     the graph orders runs of equal values itself, by whole numbers of which no two are equal.
@@ -32,46 +32,61 @@ def _lowest_first(ranked: Tensor, order: Tensor) -> Tensor:
     return (run + order).topk(ranked.shape[-1], largest=False).values - run
 
 
-def leaders(p: Tensor, top: int) -> tuple[Tensor, Tensor]:
-    """What `ranking` says of the first `top` ranks, without sorting the others."""
+def top_ranks(p: Tensor, top: int) -> tuple[Tensor, Tensor]:
+    """Return the first `top` ranks of `ranking`, without sorting the others.
+
+    Args:
+        p: Rows, (N, K).
+        top: Number of ranks, at most K.
+
+    Returns:
+        Values and indices, both (N, top).
+    """
     if torch.compiler.is_exporting():
         ranked, order = ranking(p)
         return ranked[:, :top], order[:, :top]
     ranked, order = p.topk(top + 1 if top < p.shape[-1] else top)
-    tied = (ranked[:, 1:] == ranked[:, :-1]).any(-1).nonzero()[:, 0]  # topk breaks ties as it likes
+    tied = (ranked[:, 1:] == ranked[:, :-1]).any(-1).nonzero()[:, 0]  # topk breaks ties arbitrarily
     if len(tied):
-        ranked[tied], order[tied] = (it[:, : ranked.shape[-1]] for it in ranking(p[tied]))
+        ranked[tied], order[tied] = (part[:, : ranked.shape[-1]] for part in ranking(p[tied]))
     return ranked[:, :top], order[:, :top]
 
 
 def unrank(ranked: Tensor, order: Tensor) -> Tensor:
-    """Rows given best first, put back in the order of the classes: what `ranking` took apart."""
+    """Return rows sorted best first in the order of the classes: the inverse of `ranking`."""
     return torch.empty_like(ranked).scatter_(-1, order, ranked)
 
 
 def running_maximum(values: Tensor) -> Tensor:
-    """The largest value so far along each row (N, m)."""
+    """Return the largest value so far along each row (N, m)."""
     if not torch.compiler.is_exporting():
         return values.cummax(-1).values
     m = values.shape[-1]
     if m <= POOLED:
         return F.max_pool1d(F.pad(values[:, None], (m - 1, 0), value=-torch.inf), m, stride=1)[:, 0]
-    reach = 1  # each value has seen so many
+    reach = 1  # values that each maximum covers so far
     while reach < values.shape[-1]:
-        seen = torch.maximum(values[:, reach:], values[:, :-reach])
-        values = torch.cat([values[:, :reach], seen], -1)
+        wider = torch.maximum(values[:, reach:], values[:, :-reach])
+        values = torch.cat([values[:, :reach], wider], -1)
         reach *= 2
     return values
 
 
-def mended(rows: Tensor, broken: Tensor, mend: Callable[..., Tensor], *given: Tensor) -> Tensor:
-    """`rows` (N, …), in place, with `mend(rows, *given)` in those that are `broken` (N,): few, as a rule.
+def replace_rows(rows: Tensor, chosen: Tensor, compute: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
+    """Replace some rows in place; they are few, as a rule. A graph computes all of them and selects.
 
-    A graph mends all of them and takes what is needed.
+    Args:
+        rows: The rows, (N, …).
+        chosen: Which rows to replace, (N,) bool.
+        compute: Function of the rows and `arguments` that returns the new rows.
+        *arguments: Tensors with N rows.
+
+    Returns:
+        The rows.
     """
     if torch.compiler.is_exporting():
-        return torch.where(broken[:, None], mend(rows, *given), rows)
-    which = broken.nonzero()[:, 0]
+        return torch.where(chosen[:, None], compute(rows, *arguments), rows)
+    which = chosen.nonzero()[:, 0]
     if len(which):
-        rows[which] = mend(rows[which], *(it[which] for it in given))
+        rows[which] = compute(rows[which], *(argument[which] for argument in arguments))
     return rows

@@ -6,17 +6,20 @@ from typing import ClassVar
 from torch import Tensor
 
 from feint.defenses.outputs.output import Output
-from feint.defenses.outputs.ranks import lead
+from feint.defenses.outputs.ranks import raise_label
 from feint.errors import in_range
 
 
 @dataclass(frozen=True)
 class Temperature(Output):
-    """softmax(log p / temperature): flatter above 1, sharper below (Guo et al., ICML 2017, there to calibrate).
+    """Temperature scaling, softmax(log p / temperature) (Guo et al., ICML 2017, there to calibrate).
 
-    Computed as (p / max p)^(1/temperature), scaled to sum to 1, which does not underflow; a class of probability 0
-    stays 0. The map rises, but probabilities that it moves together look equal after rounding, so that of the order
-    only the label is promised. Anyone who knows the temperature can undo it. `temperature=1` is the identity.
+    It is computed as (p / max p)^(1/temperature), scaled to sum to 1, which does not underflow; a class of probability
+    0 stays 0. The map rises, but probabilities that it moves together look equal after rounding, so that of the order
+    only the label is promised. An attacker who knows the temperature can invert it.
+
+    Attributes:
+        temperature: 0.01 to 100: flatter above 1, sharper below, and 1 is the identity.
     """
 
     cite: ClassVar[str] = "guo2017calibration"
@@ -32,8 +35,8 @@ class Temperature(Output):
     def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
         if self.temperature == 1:
             return p
-        return lead((p / p.amax(-1, keepdim=True)).pow_(1 / self.temperature), p)
+        return raise_label((p / p.amax(-1, keepdim=True)).pow_(1 / self.temperature), p)
 
     def elementwise(self, p: Tensor) -> Tensor:
-        """p^(1/temperature) of each probability by itself: the map without its scale, for someone who knows it."""
+        """Return p^(1/temperature) of each probability: the map without its scale, as an attacker knows it."""
         return p.pow(1 / self.temperature)

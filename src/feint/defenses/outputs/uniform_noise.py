@@ -1,4 +1,4 @@
-"""Uniform noise that an input always gets the same."""
+"""Uniform noise, keyed by the input."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,13 +10,17 @@ from feint.defenses.outputs.noise import Noise
 
 @dataclass(frozen=True)
 class UniformNoise(Noise):
-    """normalise(max(p + U(−scale, scale), 0)) with noise drawn from the input and the owner's `key`, as `Noise` says.
+    """Uniform noise keyed by the input: normalise(max(p + U(−scale, scale), 0)). See `Noise`.
 
     The random-noise baseline of Orekondy et al. (ICLR 2020), there on logits. No probability moves by more than `scale`
-    before the row is scaled, so a label that leads by more than twice that is kept.
+    before the row is scaled, so that a label which leads by more than twice that is kept.
+
+    Attributes:
+        key: The owner's secret.
+        scale: Largest change of a probability, 0 (the identity) or more.
     """
 
     cite: ClassVar[str] = "orekondy2020prediction"
 
-    def of(self, uniform: Tensor) -> Tensor:
+    def from_uniform(self, uniform: Tensor) -> Tensor:
         return uniform.mul_(2).sub_(1)

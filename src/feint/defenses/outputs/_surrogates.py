@@ -1,4 +1,4 @@
-"""The surrogate that an owner trains or draws to foresee an attacker's gradients, and derivatives in its parameters.
+"""Surrogate with which an owner foresees an attacker's gradients, and derivatives in its parameters.
 
 G = ∂ log F(x; w) / ∂w, one row for each class: an attacker who learns from the answer q moves along Gᵀq.
 """
@@ -23,8 +23,21 @@ NUMBERS = 2**24  # of a gradient matrix that are held at once
 AT_ONCE = 32  # inputs whose own gradients are held at once: all parameters for each
 
 
-def ready(surrogate: Trained | None, p: Tensor, x: Tensor | None) -> Classifier:
-    """The surrogate's network. Raises `NotFitted` without one, `BadInput` where it is not for `p` (N, K) and `x`."""
+def require_surrogate(surrogate: Trained | None, p: Tensor, x: Tensor | None) -> Classifier:
+    """Return the surrogate's network.
+
+    Args:
+        surrogate: The surrogate.
+        p: Answers of the victim, (N, K).
+        x: Their inputs, (N, C, H, W).
+
+    Returns:
+        The network, on the device of `x`.
+
+    Raises:
+        NotFitted: without a surrogate.
+        BadInput: if it is not for `p` and `x`.
+    """
     if surrogate is None:
         raise NotFitted("a defense without its surrogate", "a fitted one", "fit it to a victim: feint fit, or .fit(…)")
     network = surrogate.network
@@ -40,8 +53,8 @@ def ready(surrogate: Trained | None, p: Tensor, x: Tensor | None) -> Classifier:
     return surrogate.model.to(x.device)
 
 
-def same_network(victim: nn.Module, network: Network | None) -> Network:
-    """`network`, or the victim's own where it is None. Raises `BadInput` where that is not known by a name."""
+def network_of(victim: nn.Module, network: Network | None) -> Network:
+    """Return `network`, or the victim's own where it is None; raise `BadInput` where that has no name."""
     if network is None and not isinstance(victim, Classifier):
         raise BadInput(
             f"a victim of type {type(victim).__name__}", "a named network", "name one: network=Network('resnet20', …)"
@@ -49,7 +62,7 @@ def same_network(victim: nn.Module, network: Network | None) -> Network:
     return network or victim.network  # pyright: ignore[reportAttributeAccessIssue, reportReturnType]
 
 
-def distilled(
+def distil_surrogate(
     victim: nn.Module,
     network: Network | None,
     training: Training,
@@ -58,31 +71,48 @@ def distilled(
     seed: int = 0,
     progress: ProgressCallback = NO_PROGRESS,
 ) -> Trained:
-    """A surrogate that learned the victim's answers to all inputs of the `splits`."""
+    """Return a surrogate that learned the victim's answers to all inputs of the `splits`."""
     x = torch.cat([torch.from_numpy(split.images.copy()) for split in splits])
     p = torch.cat([answers(victim, split) for split in splits])
-    return Trained.of(learn(same_network(victim, network), x, p, training, seed=seed, progress=progress))
+    return Trained.of(learn(network_of(victim, network), x, p, training, seed=seed, progress=progress))
 
 
-def drawn(victim: nn.Module, network: Network | None, seed: int) -> Trained:
-    """A surrogate with random weights drawn from `seed`."""
-    return Trained.of(same_network(victim, network).build(seed))
+def random_surrogate(victim: nn.Module, network: Network | None, seed: int) -> Trained:
+    """Return a surrogate with random weights drawn from `seed`."""
+    return Trained.of(network_of(victim, network).build(seed))
 
 
-def along(model: nn.Module, x: Tensor, direction: Tensors) -> Tensor:
-    """The coefficients g_k = ⟨∂ log F(x)_k / ∂w, v⟩ (N, K) for one direction `v` in all parameters.
+def directional_derivatives(model: nn.Module, x: Tensor, direction: Tensors) -> Tensor:
+    """Compute G v for one direction v in all parameters.
 
     One forward-mode derivative of the whole batch: all K at once, exact, at about the cost of two forward passes.
+
+    Args:
+        model: The surrogate.
+        x: Inputs, (N, C, H, W).
+        direction: v, by the parameters' names.
+
+    Returns:
+        The coefficients ⟨∂ log F(x)_k / ∂w, v⟩, (N, K).
     """
     _load_forward_mode()
-    parameters = {name: it.detach() for name, it in model.named_parameters()}
+    parameters = {name: w.detach() for name, w in model.named_parameters()}
     return jvp(lambda w: _log_answers(model, w, x), (parameters,), (direction,))[1]
 
 
-def alongside(model: nn.Module, x: Tensor, p: Tensor) -> Tensor:
-    """The coefficients G Gᵀ p (N, K): each input's own gradient Gᵀp is its direction, backward and then forward."""
+def gradient_products(model: nn.Module, x: Tensor, p: Tensor) -> Tensor:
+    """Compute G Gᵀ p: each input's own gradient Gᵀp is its direction.
+
+    Args:
+        model: The surrogate.
+        x: Inputs, (N, C, H, W).
+        p: Answers, (N, K).
+
+    Returns:
+        The coefficients, (N, K), by one backward and one forward derivative.
+    """
     _load_forward_mode()
-    parameters = {name: it.detach() for name, it in model.named_parameters()}
+    parameters = {name: w.detach() for name, w in model.named_parameters()}
 
     def one(x: Tensor, p: Tensor) -> Tensor:
         def log_answer(w: Tensors) -> Tensor:
@@ -95,30 +125,30 @@ def alongside(model: nn.Module, x: Tensor, p: Tensor) -> Tensor:
 
 
 def gram(model: nn.Module, x: Tensor) -> Tensor:
-    """A = G Gᵀ (N, K, K) over all parameters: K backward passes for each input."""
-    parameters = {name: it.detach() for name, it in model.named_parameters()}
+    """Return A = G Gᵀ (N, K, K) over all parameters: K backward passes for each input."""
+    parameters = {name: w.detach() for name, w in model.named_parameters()}
 
     def one(x: Tensor) -> Tensor:
         g = jacrev(lambda w: _log_answers(model, w, x[None])[0])(parameters)
-        rows = torch.cat([it.flatten(1) for it in g.values()], -1)
+        rows = torch.cat([part.flatten(1) for part in g.values()], -1)
         return rows @ rows.T
 
     classes = _log_answers(model, parameters, x[:1]).shape[-1]
-    held = classes * sum(it.numel() for it in parameters.values())
-    return vmap(one, chunk_size=max(1, NUMBERS // held))(x)
+    size = classes * sum(w.numel() for w in parameters.values())
+    return vmap(one, chunk_size=max(1, NUMBERS // size))(x)
 
 
 def last_layer(model: Classifier, x: Tensor) -> Tensor:
-    """G (N, K, K, H) in the weights of the last linear layer, of H inputs: G_k = (e_k − s) ⊗ h, in one forward pass."""
-    layer = [it for it in model.modules() if isinstance(it, nn.Linear)][-1]
-    seen: list[Tensor] = []
-    hook = layer.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    """Return G (N, K, K, H) in the weights of the last linear layer: G_k = (e_k − s) ⊗ h, in one forward pass."""
+    layer = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+    hidden: list[Tensor] = []
+    hook = layer.register_forward_hook(lambda _, inputs, __: hidden.append(inputs[0]))
     try:
         s = model(x).softmax(-1)
     finally:
         hook.remove()
     difference = torch.eye(s.shape[-1], dtype=s.dtype, device=s.device) - s[:, None]
-    return difference[..., None] * seen[0][:, None, None]
+    return difference[..., None] * hidden[0][:, None, None]
 
 
 @functools.cache
@@ -130,6 +160,7 @@ def _load_forward_mode() -> None:
 
 
 def _log_answers(model: nn.Module, w: Tensors, x: Tensor) -> Tensor:
+    """Return log F(x; w), (N, K)."""
     if torch.compiler.is_exporting():
         raise NotExportable("derivatives of a network", "arithmetic", "serve it with torch")
     return F.log_softmax(functional_call(model, w, (x,)).float(), -1)

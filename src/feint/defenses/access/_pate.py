@@ -1,8 +1,8 @@
-"""What an answer gives away of the training data: the privacy cost of a vote, by the analysis of PATE.
+"""Privacy cost of a vote, by the analysis of PATE: what an answer reveals of the training data.
 
-GNMax: M classes, votes n in N^M, the label argmax(n + Gaussian noise of deviation σ) is published. The cost is a
+GNMax: of M classes with votes n in N^M, the label argmax(n + Gaussian noise of deviation σ) is published. The cost is a
 Rényi differential privacy bound that depends on how clear the vote is (Papernot et al., ICLR 2018, Theorem 6 and
-Proposition 10), turned into ε at a given δ.
+Proposition 10), converted to ε at a given δ.
 """
 
 import torch
@@ -12,9 +12,18 @@ ORDERS = torch.cat([torch.arange(2, 100, 0.5, dtype=torch.float64), torch.logspa
 
 
 def log_flip(votes: Tensor, sigma: float) -> Tensor:
-    """log q (N,) for votes (N, M): a bound on the probability that noise makes another class than the first win.
+    """Bound the probability q that noise makes another class than the first win.
 
-    q = min(Σ_j≠j* Φ((n_j − n_j*) / (√2 σ)),  1 − 1/M)
+    The bound is::
+
+        q = min(Σ_j≠j* Φ((n_j − n_j*) / (√2 σ)),  1 − 1/M)
+
+    Args:
+        votes: Votes, (N, M).
+        sigma: Deviation σ of the noise.
+
+    Returns:
+        log q, (N,) float64.
     """
     ranked = votes.double().sort(-1, descending=True).values
     others = torch.special.log_ndtr((ranked[:, 1:] - ranked[:, :1]) / (2**0.5 * sigma)).logsumexp(-1)
@@ -22,12 +31,19 @@ def log_flip(votes: Tensor, sigma: float) -> Tensor:
 
 
 def renyi(log_q: Tensor, sigma: float) -> Tensor:
-    """The Rényi divergence bound (N, orders) of votes with these log q (N,), in float64.
+    """Bound the Rényi divergence of votes at each of `ORDERS`.
 
-    Always λ/σ². Where the vote is clear (μ₂ = σ √(−log q) > 1, μ₁ = μ₂ + 1 ≥ λ, and q is small enough),
-    log((1 − q) A^(λ−1) + q B^(λ−1)) / (λ − 1), if that is less, with ε_i = μ_i / σ² and
+    The bound is λ/σ². Where the vote is clear (μ₂ = σ √(−log q) > 1, μ₁ = μ₂ + 1 ≥ λ, and q is small enough), it is
+    log((1 − q) A^(λ−1) + q B^(λ−1)) / (λ − 1), if that is less. With ε_i = μ_i / σ²::
 
         A = (1 − q) / (1 − (q e^ε₂)^((μ₂−1)/μ₂)),   B = e^ε₁ / q^(1/(μ₁−1))
+
+    Args:
+        log_q: Logarithms of the flip probabilities, (N,).
+        sigma: Deviation σ of the noise.
+
+    Returns:
+        Bounds, (N, orders) float64.
     """
     log_q, orders = log_q.double()[:, None], ORDERS
     mu2 = sigma * (-log_q).sqrt()
@@ -43,6 +59,6 @@ def renyi(log_q: Tensor, sigma: float) -> Tensor:
 
 
 def epsilon(votes: Tensor, sigma: float, delta: float) -> Tensor:
-    """The cost ε (N,) of each of the votes (N, M): the least over the orders λ of renyi(λ) − log δ / (λ − 1)."""
+    """Return the cost ε (N,) of each vote (N, M): the least over the orders λ of renyi(λ) − log δ / (λ − 1)."""
     delta_term = torch.tensor(delta, dtype=torch.float64).log() / (ORDERS - 1)
     return (renyi(log_flip(votes, sigma), sigma) - delta_term).amin(-1)

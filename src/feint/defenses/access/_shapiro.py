@@ -1,7 +1,7 @@
-"""The Shapiro–Wilk statistic: how nearly normal a sample is, 1 for a perfect fit (Shapiro and Wilk, Biometrika 1965).
+"""Shapiro–Wilk statistic of normality, 1 for a perfect fit (Shapiro and Wilk, Biometrika 1965).
 
 W alone, with Royston's approximate coefficients (algorithm AS R94, Applied Statistics 1995); no p-value is needed here.
-docs/background/design/detectors.md says why this is not SciPy's.
+docs/background/design/detectors.md gives the reason why this is not SciPy's.
 """
 
 import functools
@@ -16,7 +16,7 @@ NEXT = -3.582633, 5.682633, -1.752461, -0.293762, 0.042981, 0.0
 
 @functools.lru_cache(maxsize=1024)
 def coefficients(n: int) -> np.ndarray:
-    """The weights (n // 2,) of the differences between the i-th largest and the i-th least of `n` ≥ 6 values."""
+    """Return the weights (n // 2,) of the differences between the i-th largest and the i-th least of `n` ≥ 6 values."""
     ranks = torch.arange(n, n - n // 2, -1, dtype=torch.float64)
     normal = torch.special.ndtri((ranks - 0.375) / (n + 0.25)).numpy()  # expected order statistics, largest first
     square = 2 * (normal @ normal)
@@ -26,7 +26,7 @@ def coefficients(n: int) -> np.ndarray:
 
 
 def shapiro_w(values: np.ndarray) -> float:
-    """W of `values` (n,) float64, n ≥ 6, given from least to largest; 1.0 where all are equal, which tells nothing."""
+    """Return W of `values` (n,) float64, n ≥ 6, rising; 1.0 where all are equal, which is no evidence."""
     if values[0] == values[-1]:
         return 1.0
     half, centred = len(values) // 2, values - values.mean()

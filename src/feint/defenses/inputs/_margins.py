@@ -1,4 +1,4 @@
-"""How far an input is from losing its label, seen by the forward pass that will answer it."""
+"""Margin of an input's label, as the forward pass that will answer it computes it."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -11,16 +11,25 @@ from feint.models.perturbation import margin_of
 from feint.query import ask
 
 # Logits of one input differ with the batch it is in: on ResNet-20 by 1.1e-5 where the largest is 38, which is 2.5 units
-# in the last place of float32. The margin, a difference of two, is held at least 8 units away from zero.
+# in the last place of float32. The margin, a difference of two, stays at least 8 units away from zero.
 UNITS = 8
-# … and the two probabilities far enough apart to differ after rounding to 6 decimals.
+# The two probabilities are also far enough apart to differ after rounding to 6 decimals.
 APART = 3e-6
 
 
 def forward(model: nn.Module, x: Tensor, *, gradient: bool = False) -> tuple[Tensor, Tensor]:
-    """The logits (N, K) that the line will compute from `x`, and the inputs that a gradient can be taken of.
+    """Compute the logits that the line will compute from `x`.
 
-    Raises `BadInput` where they are not one finite row for each input.
+    Args:
+        model: The model.
+        x: Inputs, (N, …).
+        gradient: Whether a gradient will be taken.
+
+    Returns:
+        The logits, (N, K), and the inputs by which to differentiate them.
+
+    Raises:
+        BadInput: if the outputs are not one finite row for each input.
     """
     leaf = x.detach().requires_grad_(gradient)
     with torch.set_grad_enabled(gradient):
@@ -32,21 +41,24 @@ def forward(model: nn.Module, x: Tensor, *, gradient: bool = False) -> tuple[Ten
 
 @dataclass(frozen=True)
 class MarginModel:
-    """What a forward pass says of N inputs and the labels to keep.
+    """Margins of N inputs whose labels are to be preserved.
 
-    `margin` (N,): the label's logit less the largest other one. `kept`: the label is safe, also alone or in another
-    batch. `near`: safe, and the two largest probabilities are no further apart than asked. `excess`: the margin less
-    the one aimed at; negative where it is not kept, positive where it is kept and not near.
+    Attributes:
+        margin: The label's logit less the largest other one, (N,).
+        safe: Whether the label is safe, also alone or in another batch, (N,).
+        near: Whether the label is safe, and the two largest probabilities are at most the gap apart, (N,).
+        excess: The margin less the target margin, (N,): negative where the label is not safe, positive where it is safe
+            and not near.
     """
 
     margin: Tensor
-    kept: Tensor
+    safe: Tensor
     near: Tensor
     excess: Tensor
 
     @classmethod
     def of(cls, z: Tensor, label: Tensor, gap: float) -> Self:
-        """The view of the logits `z` (N, K); probabilities at most `gap` apart are near."""
+        """Return the margins for the logits `z` (N, K); probabilities at most `gap` apart are near."""
         eps = torch.finfo(z.dtype).eps
         z = z.float()
         margin = margin_of(z, label)
@@ -54,7 +66,7 @@ class MarginModel:
             p = z.softmax(-1).gather(1, label[:, None])[:, 0]
             apart = -(p * torch.expm1(-margin))  # p - p exp(-margin): the gap between the two, without cancellation
             floor = (UNITS * eps * z.abs().amax(-1)).maximum(APART / p).clamp_min(gap / 2)
-            kept = margin >= floor
-            near = kept & ((apart <= gap) | (margin <= 2 * floor))
+            safe = margin >= floor
+            near = safe & ((apart <= gap) | (margin <= 2 * floor))
             aim = (1.5 * floor).clamp_min(1.2 * gap)
-        return cls(margin, kept, near, (margin - aim).detach())
+        return cls(margin, safe, near, (margin - aim).detach())
