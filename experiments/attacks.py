@@ -39,10 +39,10 @@ from feint.attacks import (
     SeedSamples,
     Tuned,
 )
+from feint.bench.demo import SETTINGS
 from feint.bench.matrix import Matrix
 from feint.cli.terminal import bars
 from feint.data import Dataset, Split
-from feint.demo import SETTINGS
 from feint.evaluation import jsonl
 from feint.models import networks
 from feint.models.networks import Classifier, Network

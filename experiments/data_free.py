@@ -16,9 +16,9 @@ import torch
 
 from feint import data, train
 from feint.attacks import DFME, DFMSHL, MAZE, Attack, Differences, HalfCosine, LoopConfig
+from feint.bench.demo import SETTINGS
 from feint.bench.matrix import Matrix
 from feint.cli.terminal import bars
-from feint.demo import SETTINGS
 from feint.evaluation import jsonl
 from feint.models import networks
 from feint.models.networks import Network

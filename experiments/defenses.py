@@ -17,6 +17,7 @@ from typing import Any
 
 from feint import data, victims
 from feint.attacks import HardLabels, KnockoffNets
+from feint.bench.demo import SETTINGS
 from feint.bench.matrix import Matrix
 from feint.cli.terminal import bars
 from feint.data import Dataset, Split
@@ -42,7 +43,6 @@ from feint.defenses.outputs import (
     TopK,
     UniformNoise,
 )
-from feint.demo import SETTINGS
 from feint.evaluation import jsonl
 from feint.models import networks
 from feint.models.networks import Classifier

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from experiments.rows import keep
 from feint import data, victims
+from feint.bench.demo import SETTINGS
 from feint.cli.terminal import bars
 from feint.data import Split
 from feint.defense import Defense, Ladder
 from feint.defenses.access import Refuse, SequentialTest
 from feint.defenses.outputs import APGPClosedForm, LabelFlip
-from feint.demo import SETTINGS
 from feint.errors import Refused
 from feint.evaluation import jsonl, metrics
 from feint.ledger import Ledger

@@ -31,6 +31,7 @@ from feint.attacks import (
     Smoothed,
     Timing,
 )
+from feint.bench.demo import SETTINGS
 from feint.bench.matrix import Matrix
 from feint.cli.terminal import bars
 from feint.data import Dataset
@@ -44,7 +45,6 @@ from feint.defenses.outputs import (
     ModelGuardW,
     ReverseSigmoid,
 )
-from feint.demo import SETTINGS
 from feint.evaluation import jsonl
 from feint.evaluation.results import Cell, Results
 from feint.models import networks

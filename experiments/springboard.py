@@ -18,11 +18,11 @@ import torch
 from experiments.rows import keep
 from feint import data, train
 from feint.attacks import HardLabels, KnockoffNets
+from feint.bench.demo import SETTINGS
 from feint.bench.matrix import Matrix
 from feint.cli.terminal import bars
 from feint.data import Dataset
 from feint.defenses.outputs import APGP, LabelOnly, ModelGuardW, ReverseSigmoid
-from feint.demo import SETTINGS
 from feint.evaluation import jsonl
 from feint.evaluation.transfer import Springboard
 from feint.models import networks

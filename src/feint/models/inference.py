@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from feint.data import Split
 from feint.errors import BadInput
-from feint.probabilities import on_simplex
+from feint.models.simplex import on_simplex
 from feint.query import ask
 
 

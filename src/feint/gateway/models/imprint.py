@@ -160,7 +160,7 @@ def _rules(table: Mapping[str, Any], learned: Mapping[str, Array]) -> tuple[Any,
 
 def _martingale(i: int, learned: Mapping[str, Array]) -> Any:
     """Return the martingale of the i-th detector."""
-    from feint.martingale import Martingale
+    from feint.defenses.access.martingale import Martingale
 
     fields = {name: array if array.ndim else array.item() for name, array in _under(f"detector_{i}/", learned).items()}
     return build("Martingale", fields, {"Martingale": Martingale})
