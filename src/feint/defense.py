@@ -1,4 +1,4 @@
-"""What stands on the line: the types of its steps, which the rooms fill, and the recipes that put them in a row."""
+"""Interfaces of the steps of a defense, and the recipes that compose them: `Defense` and `Ladder`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -17,23 +17,32 @@ from feint.victims import logits
 
 @runtime_checkable
 class Rule(Protocol):
-    """An access rule: it lets a query pass, or raises `Refused`.
+    """Access rule: admits a query or raises `Refused`.
 
-    A rule of which the class has `servable = True` runs without torch, beside an exported graph in the gateway.
+    A class with `servable = True` runs without torch, beside an exported graph in the gateway.
     """
 
-    def admit(self, query: Query, account: Account) -> None: ...
+    def admit(self, query: Query, account: Account) -> None:
+        """Admit `query`, or raise `Refused`; the rule's state is in `account`."""
+        ...
 
 
 class Detector(Protocol):
-    """It looks at a query and the model's undefended logits `z` (N, K), and writes what it remembers to the account.
+    """Detector of suspicious clients. Its state is in the client's account.
 
-    The evidence that it returns is the client's so far, 1 where the detector would accuse at its own level. One of
-    which the class has `exportable = True` needs a single number of each query: it has a `score`, which goes into a
-    graph, and `martingale()`, which makes the evidence of it.
+    A class with `exportable = True` needs a single number of each query: its `score` goes into a graph, and
+    `martingale()` turns scores into evidence.
     """
 
-    def observe(self, query: Query, z: Tensor, account: Account) -> float: ...
+    def observe(self, query: Query, z: Tensor, account: Account) -> float:
+        """Return the evidence against the client so far; 1 is the detector's own level for an accusation.
+
+        Args:
+            query: Query of N inputs.
+            z: The model's undefended logits (N, K).
+            account: The client's account, which is updated.
+        """
+        ...
 
 
 InputDefense = Callable[[Tensor, nn.Module], Tensor]  # (x, model) -> x
@@ -42,19 +51,27 @@ OutputDefense = Callable[[Tensor, Tensor], Tensor]  # (p, x) -> p
 
 @runtime_checkable
 class Bound(Protocol):
-    """An output defense that leans on the model or the ledger: a service places it on its line when it is made."""
+    """Output defense that needs the model or the ledger: a new service calls `placed` once."""
 
-    def placed(self, model: nn.Module, ledger: Ledger) -> OutputDefense: ...
+    def placed(self, model: nn.Module, ledger: Ledger) -> OutputDefense:
+        """Return the output defense for `model` and `ledger`."""
+        ...
 
 
 def bind(step: OutputDefense, model: nn.Module, ledger: Ledger) -> OutputDefense:
-    """`step` on the line of `model` and `ledger`; as it is, where it leans on neither."""
+    """Return `step` bound to `model` and `ledger`, or `step` itself where it needs neither."""
     return step.placed(model, ledger) if isinstance(step, Bound) else step
 
 
 @dataclass(frozen=True)
 class Defense:
-    """A recipe: what stands on the line before and after the model. `Defense()` is no defense."""
+    """Recipe of a defense: the steps before and after the model. `Defense()` is no defense.
+
+    Attributes:
+        access: Rules that admit or refuse a query.
+        inputs: Perturbations (x, model) → x of the inputs (N, …) in [0, 1].
+        outputs: Perturbations (p, x) → p of the probabilities (N, K) on the simplex.
+    """
 
     access: Sequence[Rule] = ()
     inputs: Sequence[InputDefense] = ()
@@ -65,11 +82,11 @@ class Defense:
             object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
 
     def rung(self, query: Query, model: nn.Module, account: Account) -> Self:
-        """The defense that this query meets: a plain one is a ladder of one rung."""
+        """Return the defense that applies to this query: a plain one is a ladder of one rung."""
         return self
 
     def placed(self, model: nn.Module, ledger: Ledger) -> Self:
-        """This defense on the line of `model` and `ledger`."""
+        """Return this defense bound to `model` and `ledger`."""
         return replace(self, outputs=[bind(step, model, ledger) for step in self.outputs])
 
     def fit(
@@ -81,11 +98,19 @@ class Defense:
         seed: int = 0,
         progress: ProgressCallback = NO_PROGRESS,
     ) -> Self:
-        """This defense with every part that learns fitted to `victim`, each on its own."""
+        """Return this defense with every step that learns fitted to `victim`, each by itself.
+
+        Args:
+            victim: Model from inputs (N, …) in [0, 1] to logits (N, K).
+            inputs: Labelled inputs of the victim's task.
+            outliers: Inputs of another task, for the methods that need them.
+            seed: Same arguments and seed, same result on one machine.
+            progress: Progress callback.
+        """
         return self.fit_from(FitContext(victim, inputs, outliers, seed, progress))
 
     def fit_from(self, context: FitContext) -> Self:
-        """Return this defense with every part that learns fitted in the same context."""
+        """Return this defense with every step that learns fitted in the same context."""
 
         def fitted(steps: Sequence[Any]) -> list[Any]:
             return [step.fit_from(context) if isinstance(step, Fittable) else step for step in steps]
@@ -95,12 +120,19 @@ class Defense:
 
 @dataclass(frozen=True)
 class Ladder:
-    """Defenses from gentle to harsh; the evidence against a client says on which of them it stands.
+    """Recipe of an adaptive defense: several defenses from gentle to harsh, chosen by the evidence against the client.
 
-    `rungs` are tried in order: a client stands on the highest whose entry in `at` its evidence has ever reached, and
-    the first one's entry is 0. Evidence is counted before the answer, a batch's all at once, so that nothing is won by
-    asking in large batches. Everyone's rules, `access`, come first: what they refuse leaves no evidence. In `shadow`
-    all is recorded, and everyone stays on the first rung.
+    Evidence is updated before the answer, for a whole batch at once, so that large batches gain nothing.
+
+    Attributes:
+        detectors: Sources of evidence. The largest evidence counts.
+        rungs: Defenses from gentle to harsh. A client gets the highest rung whose entry its evidence has ever reached.
+        at: Evidence at which each rung is entered, rising from 0.
+        access: Rules for every client. They come first, and a query that they refuse leaves no evidence.
+        shadow: Whether evidence and rung are recorded while every client stays on the first rung.
+
+    Raises:
+        BadRecipe: The entries do not rise from 0, or their number is not that of the rungs.
     """
 
     detectors: Sequence[Detector]
@@ -118,7 +150,7 @@ class Ladder:
             )
 
     def rung(self, query: Query, model: nn.Module, account: Account) -> Defense:
-        """Let the detectors look, and find the rung for the evidence that this client has ever reached."""
+        """Update the evidence, and return the rung for the largest that this client has ever reached."""
         z = logits(model, query.x)
         for detector in self.detectors:
             account.add("evidence", 0.0, floor=detector.observe(query, z, account))
@@ -128,5 +160,5 @@ class Ladder:
         return self.rungs[0 if self.shadow else highest]
 
     def placed(self, model: nn.Module, ledger: Ledger) -> Self:
-        """This ladder on the line of `model` and `ledger`."""
+        """Return this ladder bound to `model` and `ledger`."""
         return replace(self, rungs=[rung.placed(model, ledger) for rung in self.rungs])

@@ -1,4 +1,4 @@
-"""Fitting a defense: the context that it learns from, and the base of all steps that learn."""
+"""Fitting context, and the base class of the steps that learn."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # rules without torch are fitted as well
 
 @dataclass(frozen=True, eq=False)
 class FitContext:
-    """Everything that a step may learn from.
+    """Model, data and seed that a step learns from.
 
     Attributes:
         victim: The model to defend, a torch module from inputs to logits. Methods that build a network like it require
@@ -20,7 +20,7 @@ class FitContext:
         inputs: Labelled inputs of the victim's task.
         outliers: Inputs of another task, of the same shape; None where there are none.
         seed: Same context and seed, same result on one machine.
-        watch: Progress callback, and the directory in which trainings keep their checkpoints.
+        progress: Progress callback, with the directory in which trainings keep their checkpoints.
     """
 
     victim: Any
@@ -31,7 +31,7 @@ class FitContext:
 
 
 class Fittable(ABC):
-    """A step that learns from a victim and its inputs before it answers. A method defines `fit_from`."""
+    """Base class of the steps that learn from a victim before they answer. A method defines `fit_from`."""
 
     def fit(
         self,
@@ -42,12 +42,12 @@ class Fittable(ABC):
         seed: int = 0,
         progress: ProgressCallback = NO_PROGRESS,
     ) -> Self:
-        """Return a copy of this recipe that holds what it learned. See `FitContext` for the arguments.
+        """Return a copy of this recipe with its learned tensors. See `FitContext` for the arguments.
 
-        Raises:
-            BadInput: if the data do not belong to the victim, or outliers are required and missing.
+        The data must belong to the victim. Methods that need outliers raise `BadInput` without them.
         """
         return self.fit_from(FitContext(victim, inputs, outliers, seed, progress))
 
     @abstractmethod
-    def fit_from(self, context: FitContext) -> Self: ...
+    def fit_from(self, context: FitContext) -> Self:
+        """Return a copy of this recipe, fitted in `context`."""

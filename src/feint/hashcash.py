@@ -1,8 +1,8 @@
-"""Proofs of work in the way of HashCash, with SHA-256: cheap to check, as dear to make as one likes.
+"""Proofs of work after HashCash, with SHA-256: cheap to check, at an adjustable cost to make.
 
-A stamp is a line `1:bits:expires:client:query:salt:counter` whose SHA-256 begins with `bits` zero bits. It names the
-client and the query that it was made for, and the second from which it is void. This file needs neither torch nor the
-model: a client can take it along.
+A stamp is a line `1:bits:expires:client:query:salt:counter` whose SHA-256 begins with `bits` zero bits. It names its
+client, its query and the second from which it is void. This module needs neither torch nor the model, so that a client
+can copy it.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ SKEW = 60  # seconds by which a stamp may seem to expire too late: two machines'
 
 
 def digest(*parts: bytes) -> str:
-    """32 hexadecimal digits that stand for these bytes and for where one part ends."""
+    """Return a digest of 32 hexadecimal digits of the parts; each part's length is hashed, too."""
     whole = hashlib.sha256()
     for part in parts:
         whole.update(len(part).to_bytes(8, "big") + part)
@@ -25,19 +25,27 @@ def digest(*parts: bytes) -> str:
 
 
 def zero_bits(stamp: str) -> int:
-    """The number of zero bits with which the stamp's hash begins."""
+    """Return the number of leading zero bits of the stamp's hash."""
     return 256 - int.from_bytes(hashlib.sha256(stamp.encode()).digest(), "big").bit_length()
 
 
 def solve(puzzle: Puzzle, *, salt: str = "") -> str:
-    """A stamp for the puzzle, found by trying; without a `salt` a new one is drawn, so that no two stamps are alike."""
+    """Return a stamp for the puzzle, found by trial: 2^bits hashes on average.
+
+    Args:
+        puzzle: The puzzle of a `ProofRequired` error.
+        salt: Letters and digits; "" draws a new salt, so that no two stamps are alike.
+
+    Raises:
+        BadInput: The puzzle asks for less than 0 or more than 256 bits.
+    """
     if not 0 <= puzzle.bits <= 256:
         raise BadInput(f"a puzzle of {puzzle.bits} bits", "0 to 256", "ask the service for another")
     prefix = f"1:{puzzle.bits}:{puzzle.expires}:{puzzle.client}:{puzzle.query}:{salt or secrets.token_hex(8)}:"
     shared, limit = hashlib.sha256(prefix.encode()), (2 ** (256 - puzzle.bits) - 1).to_bytes(32, "big")
 
     def solves(counter: int) -> bool:
-        tried = shared.copy()  # what all tries have in common is hashed once
+        tried = shared.copy()  # the common prefix is hashed once
         tried.update(b"%x" % counter)
         return tried.digest() <= limit
 
@@ -45,7 +53,10 @@ def solve(puzzle: Puzzle, *, salt: str = "") -> str:
 
 
 def flaw(stamp: str, puzzle: Puzzle, *, now: float) -> str:
-    """Why the stamp does not prove what the puzzle asks for; nothing where it does. Whether it was used is not seen."""
+    """Return the reason for which the stamp does not solve the puzzle, or "" where it does.
+
+    Whether the stamp was used before is not checked.
+    """
     if not stamp:
         return "no stamp"
     form = FORM.fullmatch(stamp)

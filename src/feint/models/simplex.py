@@ -1,4 +1,4 @@
-"""Rows of probabilities, as NumPy arrays or torch tensors."""
+"""Simplex check for NumPy arrays and torch tensors, without torch."""
 
 from typing import Any
 

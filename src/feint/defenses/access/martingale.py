@@ -1,4 +1,4 @@
-"""The running part of a sequential test: what bets on the scores of a client's queries have won, without torch."""
+"""Running part of a sequential test, without torch: the winnings of bets on the scores of a client's queries."""
 
 import functools
 import hashlib
@@ -10,21 +10,27 @@ import numpy as np
 from feint.ledger import Account
 from feint.pipeline import QueryLike
 
-LAST_BITS = 1e-5  # share of a score that is no more than the arithmetic of a processor and a batch
-MEMORY = 3600.0  # seconds for which a query is known as a repeat
+LAST_BITS = 1e-5  # relative difference of scores that the arithmetic of a processor and a batch explains
+MEMORY = 3600.0  # seconds in which the same query counts as a repeat
 
 
 @dataclass(frozen=True, eq=False)
 class Martingale:
-    """Bets on the place of a score among those of benign `inputs` (n,), rising.
+    """Bets on the place of a score among the scores of benign inputs.
 
-    `won` (n + 1, bets) is the logarithm of what each bet wins at each place, `weights` (bets,) is what is staked on
-    each. With S_i the sum of logarithms over the i-th block of `block` queries, and w_j = 1 / ((j + 1)(j + 2)),
+    With S_i the sum of logarithms over the i-th block of `block` queries, and w_j = 1 / ((j + 1)(j + 2)),
 
         M_t = Σ_bets weight · Σ_j w_j exp(Σ_(i ≥ j) S_i),    evidence = log max M / log(1/alpha).
 
-    An account holds, for each bet, the present block's sum and the logarithm of what all blocks before it make of the
-    inner sum, past := log(exp(past) + w) + S when a block ends: two numbers a bet, however long a client stays.
+    An account has two numbers for each bet, however long a client stays: the present block's sum, and the logarithm of
+    the inner sum over all blocks before it, past := log(exp(past) + w) + S at the end of a block.
+
+    Attributes:
+        inputs: Scores of benign inputs (n,), rising.
+        won: Logarithm (n + 1, bets) of each bet's win at each place.
+        weights: Stake (bets,) on each bet; they sum to 1.
+        alpha: Level of the test, in (0, 1).
+        block: Queries in a block.
     """
 
     inputs: np.ndarray
@@ -34,7 +40,7 @@ class Martingale:
     block: int
 
     def observe(self, scores: np.ndarray, query: QueryLike, account: Account) -> float:
-        """Bet on each of the `scores` (N,), repeats aside, and return the most evidence that there ever was."""
+        """Bet on each of the `scores` (N,) except those of repeats, and return the largest evidence so far."""
         new = _first_times(query, account)
         wins = self.won[places(self.inputs, scores[new])]
         names = _names(len(self.weights))
@@ -44,7 +50,7 @@ class Martingale:
         return account.change(names, lambda totals: self._bet(wins, totals)).item(0)
 
     def _bet(self, wins: np.ndarray, totals: np.ndarray) -> np.ndarray:
-        """The totals (most, queries, present sums, past) after the bets `wins` (m, bets)."""
+        """Return the totals (most, queries, present sums, past) after the bets `wins` (m, bets)."""
         (most, queries), (now, past) = totals[:2], totals[2:].reshape(2, -1)
         while len(wins):  # block by block: most queries lie within one
             begun, done = divmod(int(queries), self.block)
@@ -59,16 +65,23 @@ class Martingale:
 
 
 def places(inputs: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """How many of the benign `inputs` (n,), rising, each of the `scores` (N,) is not below, for (N,).
+    """Return the place of each score among benign ones: the number of `inputs` that are at most the score.
 
     Scores that differ by no more than `LAST_BITS` count as equal, in favour of the client: where a model gives many
-    inputs the same score, as trees do, the last bits of an output would else move a query past all of them.
+    inputs the same score, as trees do, the last bits of an output would otherwise move a query past all of them.
+
+    Args:
+        inputs: Benign scores (n,), rising.
+        scores: Scores (N,).
+
+    Returns:
+        Places (N,) of integers from 0 to n.
     """
     return np.searchsorted(inputs, scores + LAST_BITS * np.maximum(np.abs(scores), 1), side="right")
 
 
 def _before(past: np.ndarray, begun: int) -> np.ndarray:
-    """What all blocks before the one with this number come to; nothing before the first."""
+    """Return the logarithm over all blocks before the one with this number; -inf before the first."""
     return past if begun else np.full_like(past, -np.inf)
 
 
@@ -78,11 +91,11 @@ def _stake(block: int) -> float:
 
 @functools.cache
 def _names(bets: int) -> list[str]:
-    return ["test/most", "test/queries", *(f"test/{kept}/{i}" for kept in ("now", "past") for i in range(bets))]
+    return ["test/most", "test/queries", *(f"test/{part}/{i}" for part in ("now", "past") for i in range(bets))]
 
 
 def _first_times(query: QueryLike, account: Account) -> np.ndarray:
-    """Which inputs this client has not sent in the last hour, in 256 levels as `keyed` takes them: (N,) of bool."""
+    """Return (N,) of bool: the inputs that the client has not sent in the last hour, in 256 levels as in `keyed`."""
     levels = np.rint(query.pixels * np.float32(255)).astype(np.uint8)
     marks = [hashlib.blake2b(row.tobytes(), digest_size=12).hexdigest() for row in levels]
-    return np.array([account.once(it, expires=query.time + MEMORY, now=query.time) for it in marks], bool)
+    return np.array([account.once(mark, expires=query.time + MEMORY, now=query.time) for mark in marks], bool)
