@@ -17,7 +17,7 @@ from feint.models import training
 from feint.models.checkpoint import TrainingState
 from feint.models.networks import Classifier, Network
 from feint.models.self_supervised import WithRotations, s4l
-from feint.models.training import Batch, Training, _beside, _fit, _Task, augment, cross_entropy, learn, refine
+from feint.models.training import Batch, Training, _outlier_rows, _fit, _Task, augment, cross_entropy, learn, refine
 from feint.progress import ProgressCallback
 
 NETWORK = Network("lenet", (1, 8, 8), 3)
@@ -117,12 +117,12 @@ def test_a_broken_checkpoint_says_so(tmp_path, monkeypatch, spoil):
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
     path, model = tmp_path / "training.pt", NETWORK.build()
     optimizer = torch.optim.SGD(model.parameters(), momentum=0.9)
-    TrainingState(epoch=1).keep(model, optimizer, path)
+    TrainingState(epoch=1).save(model, optimizer, path)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
     try:
         with pytest.raises(NotWritten, match="File too large"):
-            TrainingState(epoch=2).keep(model, optimizer, path)
+            TrainingState(epoch=2).save(model, optimizer, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert TrainingState.resume(path, model, optimizer).epoch == 1
@@ -219,10 +219,10 @@ def test_the_plain_loss_refines_new_weights_as_learn_does():
 
 def test_the_shorter_stream_goes_round_evenly():
     steps = torch.arange(101).tensor_split(6)
-    rows = _beside(steps, (X[:30], Y[:30]))
+    rows = _outlier_rows(steps, (X[:30], Y[:30]))
     assert [len(it) for it in rows] == [len(it) for it in steps]
     assert set(torch.cat(rows).bincount(minlength=30).tolist()) == {3, 4}
-    assert len(torch.cat(_beside(steps, (X.repeat(5, 1, 1, 1), Y))).unique()) == 101
+    assert len(torch.cat(_outlier_rows(steps, (X.repeat(5, 1, 1, 1), Y))).unique()) == 101
 
 
 def test_outliers_of_another_size_are_refused():

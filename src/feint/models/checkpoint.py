@@ -38,7 +38,7 @@ class TrainingState:
         """Return whether the last `patience` epochs brought no smaller loss on the holdout."""
         return patience is not None and self.waited >= patience
 
-    def judge(self, model: nn.Module, x: Tensor, targets: Tensor) -> None:
+    def update_best(self, model: nn.Module, x: Tensor, targets: Tensor) -> None:
         """Compare the loss on the holdout `x` (N, C, H, W) and its `targets` with that of the best epoch."""
         model.eval()
         device = next(model.parameters()).device
@@ -53,7 +53,7 @@ class TrainingState:
         else:
             self.waited += 1
 
-    def keep(self, model: nn.Module, optimizer: torch.optim.Optimizer, path: Path) -> None:
+    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, path: Path) -> None:
         """Write model, optimizer and this state to `path`, atomically."""
         state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "progress": vars(self)}
         buffer = io.BytesIO()  # torch.save to a file would raise a bare RuntimeError on a full disk
