@@ -17,7 +17,7 @@ from feint.models import training
 from feint.models.checkpoint import TrainingState
 from feint.models.networks import Classifier, Network
 from feint.models.self_supervised import WithRotations, s4l
-from feint.models.training import Batch, Training, _outlier_rows, _fit, _Task, augment, cross_entropy, learn, refine
+from feint.models.training import Batch, Training, _fit, _outlier_rows, _Task, augment, cross_entropy, learn, refine
 from feint.progress import ProgressCallback
 
 NETWORK = Network("lenet", (1, 8, 8), 3)
