@@ -10,7 +10,7 @@ from tests.test_serve import ask
 
 from feint import Defense, Query, Service, bench, export
 from feint.audit.candidates import made_for
-from feint.bench import executor
+from feint.bench import executor, prepare
 from feint.defenses.outputs import LabelOnly
 from feint.defenses.parsing import parse_defense
 from feint.errors import BadRecipe, NotExportable, NotFitted, UnknownName
@@ -103,7 +103,7 @@ def test_a_suite_of_such_methods_runs_and_is_reported(feint, tmp_path):
     (tmp_path / "others.toml").write_text(SUITE)
     read = bench.load(tmp_path / "others.toml")
     assert read.hindrances("label only") == {"squared": "squares of labels are labels"}
-    results = executor.run(read.matrices(tmp_path / "work"), folder=tmp_path / "out")
+    results = executor.run(prepare.matrices(read, tmp_path / "work"), folder=tmp_path / "out")
     assert not results.failed
     assert {(row.defense, row.attack) for row in results if row.attack} == {
         (defense, attack)
