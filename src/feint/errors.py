@@ -93,7 +93,7 @@ def in_range(recipe: object, field: str, expected: str, least: float, most: floa
 
 
 class MixedSizes(BadInput):
-    """A data set holds images of several sizes, and none was named."""
+    """A data set has images of several sizes, and no size was given."""
 
 
 class TooLarge(BadInput):

@@ -59,10 +59,9 @@ class Service(Pipeline[Query]):
     def answer(self, query: Query, computed: CachedForward, account: Account) -> Answer:
         """Return the defended answer: evidence, the rung and its rules, inputs, model, outputs."""
         defense = self.line.rung(query, computed, account)
-        for rule in (
-            defense.access if defense is not self.line else ()
-        ):  # those of a plain defense were applied in `admit`
-            rule.admit(query, account)
+        if defense is not self.line:  # the rules of a plain defense were applied in `admit`
+            for rule in defense.access:
+                rule.admit(query, account)
         x = query.x
         for perturb in defense.inputs:
             x = perturb(x, self.model)

@@ -229,4 +229,4 @@ def _open(name: str, folder: Path) -> Dataset:
             split.__dict__["arrays"] = tuple(np.load(file, mmap_mode="r") for file in files)
         return Dataset(name, tuple(about["classes"]), **splits)
     except (OSError, ValueError, KeyError, EOFError) as error:
-        raise DamagedFile(f"{folder} ({error})", "decoded data as Feint keeps it", "delete that directory") from error
+        raise DamagedFile(f"{folder} ({error})", "decoded data that Feint cached", "delete that directory") from error

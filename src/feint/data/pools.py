@@ -21,7 +21,7 @@ def parse_pool(name: str) -> Split:
     name, _, part = name.partition("/")
     images = load(name)
     if part not in ("", "train", "pool"):
-        raise BadInput(f"the part {part!r} of {name}", "NAME, NAME/train or NAME/pool", "a thief has no test set")
+        raise BadInput(f"the part {part!r} of {name}", "NAME, NAME/train or NAME/pool", "an attacker has no test set")
     return images.train if part == "train" else images.pool
 
 

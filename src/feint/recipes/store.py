@@ -25,7 +25,7 @@ RECIPE, TENSORS = "recipe.toml", "tensors.safetensors"
 
 @dataclass(frozen=True)
 class Weights:
-    """Tensors that a method has learned, identified by their fingerprint.
+    """Tensors that a method has learned. Equality and hash depend on their fingerprint alone.
 
     Attributes:
         fingerprint: 16 hexadecimal digits of their SHA-256.

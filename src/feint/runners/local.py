@@ -83,9 +83,9 @@ class _WorkerPool:
         end = worker.end()
         if end == "exit code 1" and not worker.ready:
             raise BadInput(
-                "a worker that could not start, as it says above",
+                "a worker that could not start; its error is above",
                 "a job that a fresh process can load",
-                'guard the script by `if __name__ == "__main__":`, and define in modules what the job is made of',
+                'guard the script by `if __name__ == "__main__":`, and define the parts of the job in modules',
             )
         if worker.tries < TRIES:
             self.submit(worker.item, worker.tries + 1)

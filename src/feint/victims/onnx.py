@@ -100,7 +100,7 @@ class FromONNX(nn.Module):
         """Return the number of classes of a graph without a fixed K, from its answer to one input."""
         if self.shape is None:
             raise BadInput(
-                f"{self.path}, which says neither its input's size nor its classes", "one of them",
+                f"{self.path}, without a fixed input size and number of classes", "one of them",
                 "export it with a fixed size",
             )  # fmt: skip
         return self._run(np.zeros((1, *self.shape), np.float32), self.graph.batch or 1).shape[-1]

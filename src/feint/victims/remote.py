@@ -98,5 +98,5 @@ def _read(file: Path) -> dict[int, Tensor]:
         return dict(zip(tensors["inputs"].tolist(), tensors["p"], strict=True))
     except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
         raise DamagedFile(
-            f"{file} ({error})", "answers as Feint keeps them", "delete it: they are asked again"
+            f"{file} ({error})", "answers that Feint stored", "delete it: these inputs are sent again"
         ) from error
