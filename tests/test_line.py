@@ -236,7 +236,7 @@ def test_the_model_computes_a_batch_once_however_many_look():
 class LooksAgain:
     """An output defense that looks at the model through the place that the service gives it."""
 
-    def placed(self, model, ledger):
+    def bind(self, model, ledger):
         def perturb(p, x):
             with torch.no_grad():
                 assert torch.equal(model(x).softmax(-1), p)

@@ -106,19 +106,19 @@ def test_the_strong_one_equals_its_loop_over_rows(epsilon, most):
     p = many_rows()
     expected = one_by_one(p, epsilon, most)
     torch.testing.assert_close(ModelGuardS(epsilon, most)(p), expected, atol=1e-5, rtol=0)
-    line = ModelGuardS(epsilon, most).placed(Linear(), Ledger())
+    line = ModelGuardS(epsilon, most).bind(Linear(), Ledger())
     parts = torch.cat([line(rows) for rows in p.split([1, 1, 50, 7, len(p) - 59])])
     torch.testing.assert_close(parts, expected, atol=1e-5, rtol=0)
 
 
 def test_the_codebook_is_bounded_shared_and_answers_a_repeated_query_as_before():
     p, ledger = many_rows(), Ledger()
-    first, second = (ModelGuardS(0.2, 30).placed(Linear(), ledger) for _ in range(2))
+    first, second = (ModelGuardS(0.2, 30).bind(Linear(), ledger) for _ in range(2))
     answers = first(p)
     assert torch.equal(first(p), answers)
     assert torch.equal(second(p.flip(0)).flip(0), answers)
     assert len(ledger.shared.rows("ModelGuardS 0.2 5")) == 30
-    coarse = ModelGuardS(1.0).placed(Linear(), ledger)
+    coarse = ModelGuardS(1.0).bind(Linear(), ledger)
     assert ((coarse(p) - p).abs().sum(-1) <= 1 + 3e-6).all()  # its own codebook, not that of another ε
 
 

@@ -51,16 +51,16 @@ OutputDefense = Callable[[Tensor, Tensor], Tensor]  # (p, x) -> p
 
 @runtime_checkable
 class Bound(Protocol):
-    """Output defense that needs the model or the ledger: a new service calls `placed` once."""
+    """Output defense that needs the model or the ledger: a new service calls `bind` once."""
 
-    def placed(self, model: nn.Module, ledger: Ledger) -> OutputDefense:
+    def bind(self, model: nn.Module, ledger: Ledger) -> OutputDefense:
         """Return the output defense for `model` and `ledger`."""
         ...
 
 
 def bind(step: OutputDefense, model: nn.Module, ledger: Ledger) -> OutputDefense:
     """Return `step` bound to `model` and `ledger`, or `step` itself where it needs neither."""
-    return step.placed(model, ledger) if isinstance(step, Bound) else step
+    return step.bind(model, ledger) if isinstance(step, Bound) else step
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Defense:
         """Return the defense that applies to this query: a plain one is a ladder of one rung."""
         return self
 
-    def placed(self, model: nn.Module, ledger: Ledger) -> Self:
+    def bind(self, model: nn.Module, ledger: Ledger) -> Self:
         """Return this defense bound to `model` and `ledger`."""
         return replace(self, outputs=[bind(step, model, ledger) for step in self.outputs])
 
@@ -159,6 +159,6 @@ class Ladder:
         account.add("rung", 0.0, floor=highest)
         return self.rungs[0 if self.shadow else highest]
 
-    def placed(self, model: nn.Module, ledger: Ledger) -> Self:
+    def bind(self, model: nn.Module, ledger: Ledger) -> Self:
         """Return this ladder bound to `model` and `ledger`."""
-        return replace(self, rungs=[rung.placed(model, ledger) for rung in self.rungs])
+        return replace(self, rungs=[rung.bind(model, ledger) for rung in self.rungs])

@@ -37,7 +37,7 @@ class Service(Pipeline[Query]):
         self.defense = defense or Defense()
         self.ledger = ledger or Ledger()
         self._model = CachedForward(self.model)
-        self.line = self.defense.placed(self._model, self.ledger)
+        self.line = self.defense.bind(self._model, self.ledger)
 
     def __call__(self, query: Query) -> Answer:
         """Return the answer to a query. Access rules raise `Refused`, steps raise `BadInput`."""
@@ -114,7 +114,7 @@ class SimulatedService:
 
     def __init__(self, model: nn.Module, defense: Defense) -> None:
         self._service = Service(model, defense)
-        self._line = defense.placed(model, Ledger())
+        self._line = defense.bind(model, Ledger())
 
     def answer(self, x: Tensor) -> Tensor:
         """Return the defended answers (N, K) to the inputs `x` (N, …)."""

@@ -49,8 +49,8 @@ def inputs(p: Tensor) -> Tensor:
 
 
 def on_a_line(defense: Output):
-    """The defense as a service calls it: placed, where it leans on a ledger."""
-    return defense.placed(Linear(), Ledger()) if isinstance(defense, Bound) else defense
+    """The defense as a service calls it: bound, where it needs a ledger."""
+    return defense.bind(Linear(), Ledger()) if isinstance(defense, Bound) else defense
 
 
 def promised_ranks(defense: Output, classes: int) -> int:

@@ -30,7 +30,7 @@ class Gated(Output, Fittable):
 
     Adaptive misinformation (Kariyappa and Qureshi, CVPR 2020) is one instance: a switch on the largest probability
     before a misleading model. A gate in front of other defenses is of this project and not a method of that paper.
-    A score of logits, such as the energy, needs the model: the gate is then used on a line (`placed`).
+    A score of logits, such as the energy, needs the model: the gate is then used on a line (`bind`).
     """
 
     cite: ClassVar[str] = "kariyappa2020defending"
@@ -62,8 +62,8 @@ class Gated(Output, Fittable):
         z = p.clamp_min(torch.finfo(p.dtype).tiny).log()
         return self._mixed(p, p if x is None else x, z, self.gentle, self.harsh)
 
-    def placed(self, model: nn.Module, ledger: Ledger) -> OutputDefense:
-        """This gate on the line of `model` and `ledger`, its two defenses placed as well."""
+    def bind(self, model: nn.Module, ledger: Ledger) -> OutputDefense:
+        """This gate on the line of `model` and `ledger`, its two defenses bound as well."""
         gentle, harsh = (bind(step, model, ledger) for step in (self.gentle, self.harsh))
 
         @torch.no_grad()

@@ -55,7 +55,7 @@ class LabelFlip(Output):
             )
         return self._flipped(p, hashes(x))
 
-    def placed(self, model: nn.Module, ledger: Ledger) -> OutputDefense:
+    def bind(self, model: nn.Module, ledger: Ledger) -> OutputDefense:
         """This defense with the hashes and the flipped pairs of the `ledger`."""
         known, pairs = ledger.shared.rows("flips/hashes"), ledger.shared.rows("flips/pairs")
 

@@ -43,7 +43,7 @@ class ModelGuardS(Output):
     def preserves(self) -> str:
         return "label"
 
-    def placed(self, model: nn.Module, ledger: Ledger) -> Callable[[Tensor, Tensor | None], Tensor]:
+    def bind(self, model: nn.Module, ledger: Ledger) -> Callable[[Tensor, Tensor | None], Tensor]:
         """This defense with the codebook that `ledger` keeps for its `epsilon`."""
 
         @torch.no_grad()
