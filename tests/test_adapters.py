@@ -55,7 +55,7 @@ def test_an_onnx_file_answers_as_the_model_did(files, victim, name, rows):
 
 
 def test_the_fingerprint_of_an_onnx_file_is_its_bytes_wherever_they_lie(files, tmp_path):
-    prints = {victims.fingerprint(victims.load_any(it)) for it in files.glob("*.onnx")}
+    prints = {victims.fingerprint(victims.load_any(file)) for file in files.glob("*.onnx")}
     assert len(prints) == 4
     for file in (files / "beside.onnx", files / "weights.bin"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
@@ -159,15 +159,15 @@ def test_a_factory_is_found_here_and_says_what_is_wrong_with_it(tmp_path, monkey
 
 def test_what_answers_is_asked_once_and_is_remembered(tmp_path, victim):
     oracle = Service(victim).oracle(client="a", budget=30)
-    given = {"name": "server, toy, 1", "shape": (1, 8, 8), "classes": 10, "folder": tmp_path}
-    model, x = victims.FromAnswers(oracle.try_ask, **given), torch.rand(20, 1, 8, 8)
+    options = {"name": "server, toy, 1", "shape": (1, 8, 8), "classes": 10, "folder": tmp_path}
+    model, x = victims.FromAnswers(oracle.try_ask, **options), torch.rand(20, 1, 8, 8)
     assert torch.allclose(victims.predict(model, x), victims.predict(victim, x), atol=1e-6)
     victims.predict(model, torch.cat([x.flip(0), x[:3]]))
     assert (model.asked, oracle.asked) == (20, 20)
-    again = victims.FromAnswers(oracle.try_ask, **given)
+    again = victims.FromAnswers(oracle.try_ask, **options)
     assert torch.equal(victims.predict(again, x), victims.predict(model, x))
     assert (oracle.asked, again.asked, victims.fingerprint(again)) == (20, 20, victims.fingerprint(model))
-    assert victims.fingerprint(victims.FromAnswers(oracle.try_ask, **{**given, "name": "2"})) != victims.fingerprint(
+    assert victims.fingerprint(victims.FromAnswers(oracle.try_ask, **{**options, "name": "2"})) != victims.fingerprint(
         model
     )
     more = torch.rand(20, 1, 8, 8)
@@ -177,7 +177,7 @@ def test_what_answers_is_asked_once_and_is_remembered(tmp_path, victim):
     again(more[:10])
     next(tmp_path.glob("*.safetensors")).write_bytes(b"noise")
     with pytest.raises(DamagedFile):
-        victims.FromAnswers(oracle.try_ask, **given)
+        victims.FromAnswers(oracle.try_ask, **options)
 
 
 def test_a_server_that_went_away_is_not_waited_for_again():

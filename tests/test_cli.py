@@ -123,7 +123,7 @@ def test_a_boundary_defense_makes_a_victim_that_is_used_as_any_other(trained):
 
 @pytest.mark.slow
 def test_the_demo_end_to_end_and_again_from_what_it_kept(feint, tmp_path, monkeypatch):
-    from feint import demo
+    from feint.bench import demo
     from feint.evaluation import jsonl
 
     small = demo.Setting("mlp", demo.Training(epochs=3), demo.Training(epochs=3), (40, 80))

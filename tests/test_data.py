@@ -39,7 +39,10 @@ def parquet(folder, *, size=6, image="img", label="label", features=True):
     folder.mkdir()
     for part, n in (("train", 12), ("test", 4)):
         pixels = [np.full((size, size, 3), i, np.uint8) for i in range(n)]
-        columns = {image: [{"bytes": png(it), "path": None} for it in pixels], label: [i % 2 for i in range(n)]}
+        columns = {
+            image: [{"bytes": png(array), "path": None} for array in pixels],
+            label: [i % 2 for i in range(n)],
+        }
         kinds = datasets.Features({image: datasets.Image(), label: datasets.ClassLabel(names=["cat", "dog"])})
         table = datasets.Dataset.from_dict(columns, features=kinds if features else None)
         table.to_parquet(str(folder / f"{part}-00000-of-00001.parquet"))
@@ -51,14 +54,14 @@ def test_digits_are_those_of_scikit_learn():
     digits, theirs = data.load("digits"), load_digits()
     assert (len(digits.train), len(digits.pool), len(digits.test)) == (719, 719, 359)
     assert digits.shape == (1, 8, 8)
-    ours = torch.cat([it.inputs() for it in (digits.train, digits.pool, digits.test)]).flatten(1)
+    ours = torch.cat([split.inputs() for split in (digits.train, digits.pool, digits.test)]).flatten(1)
     assert (ours.min(), ours.max()) == (0, 1)
     rows = {tuple(row) for row in (ours * 16).round().int().tolist()}
     assert rows == {tuple(row) for row in theirs.data.astype(int).tolist()}
 
 
 def test_parts_do_not_overlap(digits):
-    parts = [{row.tobytes() for row in it.images} for it in (digits.train, digits.pool, digits.test)]
+    parts = [{row.tobytes() for row in split.images} for split in (digits.train, digits.pool, digits.test)]
     assert len(set().union(*parts)) == sum(map(len, parts)) == 1797
 
 

@@ -36,7 +36,7 @@ MODELS = [
 ]
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda it: type(it).__name__)
+@pytest.mark.parametrize("model", MODELS, ids=lambda estimator: type(estimator).__name__)
 def test_it_answers_with_the_estimators_probabilities_also_from_a_file(model, tmp_path):
     model.fit(X, Y)
     x = torch.rand(20, 1, 2, 2, generator=torch.Generator().manual_seed(0))

@@ -22,13 +22,13 @@ class Note:
     """A step that notes in `seen` that it was passed, and changes nothing."""
 
     name: str
-    seen: list
+    calls: list
 
     def admit(self, query, account):
-        self.seen.append(self.name)
+        self.calls.append(self.name)
 
     def __call__(self, first, second):
-        self.seen.append(self.name)
+        self.calls.append(self.name)
         return first
 
 
@@ -44,16 +44,16 @@ class Fails:
 
 
 def test_a_query_passes_access_inputs_model_outputs_in_order():
-    seen = []
+    calls = []
     service = Service(
         Linear(),
         Defense(
-            access=[Note("access", seen)], inputs=[Note("inputs", seen)], outputs=[Note("1", seen), Note("2", seen)]
+            access=[Note("access", calls)], inputs=[Note("inputs", calls)], outputs=[Note("1", calls), Note("2", calls)]
         ),
     )
-    service.model.register_forward_hook(lambda *_: seen.append("model"))
+    service.model.register_forward_hook(lambda *_: calls.append("model"))
     answer = service(Query(X, "alice"))
-    assert seen == ["access", "inputs", "model", "1", "2"]
+    assert calls == ["access", "inputs", "model", "1", "2"]
     assert torch.equal(answer.p, Linear()(X).softmax(-1))
     assert service.ledger["alice"].queries == len(X)
 
@@ -79,11 +79,11 @@ def test_where_the_ledger_fails_there_is_no_answer():
 
 
 def test_an_attackers_no_grad_does_not_switch_a_defense_off():
-    seen = []
-    service = Service(Linear(), Defense(inputs=[lambda x, model: seen.append(torch.is_grad_enabled()) or x]))
+    enabled = []
+    service = Service(Linear(), Defense(inputs=[lambda x, model: enabled.append(torch.is_grad_enabled()) or x]))
     with torch.no_grad():
         answer = service(Query(X))
-    assert seen == [True]
+    assert enabled == [True]
     assert not answer.p.requires_grad
 
 
@@ -153,9 +153,9 @@ def test_asking_does_not_change_anothers_answer():
 
 def test_a_service_evaluates_and_leaves_its_model_as_it_was():
     model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
-    state = {name: it.clone() for name, it in model.state_dict().items()}
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     Service(model)(Query(X))
-    assert all(torch.equal(state[name], it) for name, it in model.state_dict().items())
+    assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
 
 
 @dataclass(frozen=True)

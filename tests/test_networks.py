@@ -37,7 +37,7 @@ PARAMETERS = {  # He et al. 2016 (0.27, 0.46, 0.85 M), Ma et al. 2021 (11.17, 23
 @pytest.mark.parametrize("name", networks.BODIES)
 def test_sizes_are_those_of_the_literature(name):
     model = Network(name, (3, 32, 32), 10).build()
-    assert sum(it.numel() for it in model.parameters()) == PARAMETERS[name]
+    assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[name]
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64)], ids=str)

@@ -141,9 +141,9 @@ def test_members_agree_on_the_task_and_less_on_outliers_than_without_diversity(e
     alike = replace(ensemble, diversity=0.0, hash_model=None, ensemble=()).fit(victim, digits.train, outliers=outliers)
     measured = []
     for recipe in (ensemble, alike):
-        for it in recipe.ensemble:
-            assert (victims.answers(it.model, digits.train).argmax(-1) == digits.train.labels).float().mean() > 0.85
-        measured.append(coherence(torch.stack([victims.answers(it.model, outliers) for it in recipe.ensemble])))
+        for member in recipe.ensemble:
+            assert (victims.answers(member.model, digits.train).argmax(-1) == digits.train.labels).float().mean() > 0.85
+        measured.append(coherence(torch.stack([victims.answers(member.model, outliers) for member in recipe.ensemble])))
     assert measured[0] < measured[1] - 0.1
 
 

@@ -58,7 +58,7 @@ def package(monkeypatch):
     yield
     PLUGINS.clear()
     registry.vocabulary.cache_clear()
-    for name in [it for it in sys.modules if it.startswith("feint_example")]:
+    for name in [module for module in sys.modules if module.startswith("feint_example")]:
         del sys.modules[name]
 
 
@@ -110,10 +110,10 @@ def test_a_suite_of_such_methods_runs_and_is_reported(feint, tmp_path):
         for defense in ("none", "averaging", "label only")
         for attack in ("KnockoffNets", "KnockoffNets, squared")
     } - {("label only", "KnockoffNets, squared")}
-    code, told, _ = feint("report out")
+    code, output, _ = feint("report out")
     assert code == 0
-    assert "averaging" in told
-    assert "KnockoffNets, squared" in told
+    assert "averaging" in output
+    assert "KnockoffNets, squared" in output
 
 
 def test_an_audit_looks_through_the_lens_that_undoes_it(fitted, digits):

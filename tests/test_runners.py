@@ -44,13 +44,13 @@ def alone(matrix):
 def plain(results):
     """What of the rows must not depend on who ran them: all but time and memory."""
     return {
-        it.fingerprint: (
-            it.recipe,
-            it.asked,
-            it.error,
-            {k: v for k, v in it.scores.items() if not k.startswith("added_")},
+        row.fingerprint: (
+            row.recipe,
+            row.asked,
+            row.error,
+            {k: v for k, v in row.scores.items() if not k.startswith("added_")},
         )
-        for it in results
+        for row in results
     }
 
 
@@ -67,7 +67,7 @@ def test_processes_make_the_same_rows(matrix, alone, tmp_path):
 
 def test_results_come_from_processes_of_one_thread_that_load_the_job_once(tmp_path):
     threads = list(TWO(jobs.Threads(), range(4)))
-    assert {it[:2] for it in threads} == {(1, "1")}
+    assert {record[:2] for record in threads} == {(1, "1")}
     assert os.getpid() not in {process for *_, process in threads}
     assert sorted(TWO(jobs.Loaded(tmp_path), range(20))) == list(range(20))
     assert len(list(tmp_path.iterdir())) <= 2
@@ -75,7 +75,7 @@ def test_results_come_from_processes_of_one_thread_that_load_the_job_once(tmp_pa
 
 def test_items_are_taken_when_there_is_room_for_them():
     taken = []
-    results = TWO(jobs.Double(), (taken.append(it) or it for it in range(6)))
+    results = TWO(jobs.Double(), (taken.append(item) or item for item in range(6)))
     assert not taken
     for finished, _ in enumerate(results, start=1):
         assert len(taken) <= finished + 1
@@ -85,10 +85,10 @@ def test_items_are_taken_when_there_is_room_for_them():
 
 def test_a_killed_process_costs_no_item(tmp_path):
     items = [("fine", 0), ("once", 1), ("too", 0), ("always", 9), ("last", 0)]
-    *names, lost = sorted(TWO(jobs.Dies(tmp_path), items), key=lambda it: isinstance(it, jobs.Lost))
+    *names, lost = sorted(TWO(jobs.Dies(tmp_path), items), key=lambda result: isinstance(result, jobs.Lost))
     assert sorted(names) == ["fine", "last", "once", "too"]
     assert lost == jobs.Lost(("always", 9), "its process ended with signal 9 (out of memory?), twice")
-    assert sorted(it.name for it in tmp_path.glob("always*")) == ["always-0", "always-1"]
+    assert sorted(file.name for file in tmp_path.glob("always*")) == ["always-0", "always-1"]
     assert len(list(tmp_path.glob("fine*"))) == 1
 
 
@@ -191,7 +191,7 @@ def test_ray_makes_the_same_rows(two_nodes, matrix, alone):
 def test_ray_loads_the_job_once_a_worker_and_has_its_threads(two_nodes, tmp_path):
     assert sorted(runners.ray(jobs.Loaded(tmp_path), range(30), cpus=0.5)) == list(range(30))
     assert 1 <= len(list(tmp_path.iterdir())) <= 8
-    assert {it[:2] for it in runners.ray(jobs.Threads(), range(2))} == {(1, "1")}
+    assert {record[:2] for record in runners.ray(jobs.Threads(), range(2))} == {(1, "1")}
 
 
 def test_what_ray_cannot_run_is_named_or_lost(two_nodes, tmp_path):

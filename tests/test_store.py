@@ -39,17 +39,17 @@ def test_what_was_saved_comes_back(fitted, tmp_path):
 @pytest.mark.parametrize(
     "damage",
     {
-        "no tensors": lambda it: (it / "tensors.safetensors").unlink(),
-        "no recipe": lambda it: (it / "recipe.toml").unlink(),
-        "truncated tensors": lambda it: (it / "tensors.safetensors").write_bytes(b"123"),
-        "changed tensors": lambda it: _flip_last_byte(it / "tensors.safetensors"),
-        "broken toml": lambda it: (it / "recipe.toml").write_text("= 1"),
-        "unknown field": lambda it: _replace(it / "recipe.toml", "top = 2", "tpo = 2"),
-        "unknown method": lambda it: _replace(it / "recipe.toml", '"APGP"', '"Magic"'),
-        "other format": lambda it: _replace(it / "recipe.toml", "format = 1", "format = 99"),
-        "another's": lambda it: (it / "recipe.toml").write_text("[tool]\nname = 'x'\n"),
+        "no tensors": lambda folder: (folder / "tensors.safetensors").unlink(),
+        "no recipe": lambda folder: (folder / "recipe.toml").unlink(),
+        "truncated tensors": lambda folder: (folder / "tensors.safetensors").write_bytes(b"123"),
+        "changed tensors": lambda folder: _flip_last_byte(folder / "tensors.safetensors"),
+        "broken toml": lambda folder: (folder / "recipe.toml").write_text("= 1"),
+        "unknown field": lambda folder: _replace(folder / "recipe.toml", "top = 2", "tpo = 2"),
+        "unknown method": lambda folder: _replace(folder / "recipe.toml", '"APGP"', '"Magic"'),
+        "other format": lambda folder: _replace(folder / "recipe.toml", "format = 1", "format = 99"),
+        "another's": lambda folder: (folder / "recipe.toml").write_text("[tool]\nname = 'x'\n"),
     }.items(),
-    ids=lambda it: it[0],
+    ids=lambda fault: fault[0],
 )
 def test_a_damaged_directory_is_refused(fitted, tmp_path, damage):
     store.save(tmp_path / "apgp", fitted)
@@ -112,10 +112,10 @@ def test_a_trained_network_in_a_recipe_comes_back_from_disk(tmp_path, victim):
 
     trained = Trained.of(victim)
     store.save(tmp_path / "kept", Holds(trained))
-    found = store.load(tmp_path / "kept", {"Holds": Holds, "Trained": Trained, "Network": Network}).recipe
-    assert found == Holds(trained)
+    loaded = store.load(tmp_path / "kept", {"Holds": Holds, "Trained": Trained, "Network": Network}).recipe
+    assert loaded == Holds(trained)
     x = torch.rand(5, *victim.network.shape)
-    assert_close(found.inside.model(x), victim(x))
+    assert_close(loaded.inside.model(x), victim(x))
     assert pickle.loads(pickle.dumps(trained)) == trained
     with pytest.raises(NotFitted, match="directory"):
         Trained(victim.network, store.Weights("ab")).model  # noqa: B018

@@ -17,7 +17,7 @@ from feint.models import training
 from feint.models.checkpoint import TrainingState
 from feint.models.networks import Classifier, Network
 from feint.models.self_supervised import WithRotations, s4l
-from feint.models.training import Batch, Training, _beside, _fit, _Task, augment, cross_entropy, learn, refine
+from feint.models.training import Batch, Training, _fit, _outlier_rows, _Task, augment, cross_entropy, learn, refine
 from feint.progress import ProgressCallback
 
 NETWORK = Network("lenet", (1, 8, 8), 3)
@@ -117,12 +117,12 @@ def test_a_broken_checkpoint_says_so(tmp_path, monkeypatch, spoil):
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
     path, model = tmp_path / "training.pt", NETWORK.build()
     optimizer = torch.optim.SGD(model.parameters(), momentum=0.9)
-    TrainingState(epoch=1).keep(model, optimizer, path)
+    TrainingState(epoch=1).save(model, optimizer, path)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
     try:
         with pytest.raises(NotWritten, match="File too large"):
-            TrainingState(epoch=2).keep(model, optimizer, path)
+            TrainingState(epoch=2).save(model, optimizer, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert TrainingState.resume(path, model, optimizer).epoch == 1
@@ -153,11 +153,11 @@ def test_the_holdout_keeps_the_best_epoch_not_the_last():
     """On pure noise every epoch makes the holdout worse; with a huge rate the kept weights are still early ones."""
     noise = torch.randint(0, 3, (101,), generator=torch.Generator().manual_seed(1))
     recipe = Training(epochs=30, batch_size=20, holdout=0.4, learning_rate=0.2)
-    kept, last = (
+    best, last = (
         learn(NETWORK, X, noise, recipe),
         learn(NETWORK, X, noise, Training(epochs=30, batch_size=20, learning_rate=0.2)),
     )
-    spread = [model(X.float() / 255).softmax(-1).max(-1).values.mean().item() for model in (kept, last)]
+    spread = [model(X.float() / 255).softmax(-1).max(-1).values.mean().item() for model in (best, last)]
     assert spread[0] < spread[1]
 
 
@@ -193,7 +193,7 @@ def outlier_loss(model, batch: Batch):
 
 def test_a_loss_of_its_own_continues_to_the_same_weights_and_losses(tmp_path):
     recipe, start, beside = replace(RECIPE, holdout=0), NETWORK.build(1), (255 - X[:30], Y[:30])
-    before = {name: it.clone() for name, it in start.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in start.state_dict().items()}
 
     def run(progress, name="both"):
         return refine(start, X, Y, recipe, loss=outlier_loss, name=name, outliers=beside, progress=progress)
@@ -208,7 +208,7 @@ def test_a_loss_of_its_own_continues_to_the_same_weights_and_losses(tmp_path):
     assert (len(losses), losses[-1] < losses[0]) == (4, True)
     run(ProgressCallback(tmp_path), "another loss")
     assert len(list(tmp_path.iterdir())) == 2
-    assert all(torch.equal(it, before[name]) for name, it in start.state_dict().items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in start.state_dict().items())
 
 
 def test_the_plain_loss_refines_new_weights_as_learn_does():
@@ -219,10 +219,10 @@ def test_the_plain_loss_refines_new_weights_as_learn_does():
 
 def test_the_shorter_stream_goes_round_evenly():
     steps = torch.arange(101).tensor_split(6)
-    rows = _beside(steps, (X[:30], Y[:30]))
-    assert [len(it) for it in rows] == [len(it) for it in steps]
+    rows = _outlier_rows(steps, (X[:30], Y[:30]))
+    assert [len(part) for part in rows] == [len(part) for part in steps]
     assert set(torch.cat(rows).bincount(minlength=30).tolist()) == {3, 4}
-    assert len(torch.cat(_beside(steps, (X.repeat(5, 1, 1, 1), Y))).unique()) == 101
+    assert len(torch.cat(_outlier_rows(steps, (X.repeat(5, 1, 1, 1), Y))).unique()) == 101
 
 
 def test_outliers_of_another_size_are_refused():
@@ -236,7 +236,7 @@ def test_augmentation_shifts_and_mirrors_whole_images():
     shifted = augment(image, 2, False)
     assert shifted.shape == image.shape
     assert shifted.amin() == 0  # black came in
-    assert {tuple(it.flatten().tolist()) for it in augment(image, 0, True)} == {
+    assert {tuple(image.flatten().tolist()) for image in augment(image, 0, True)} == {
         tuple(image[0].flatten().tolist()),
         tuple(image[0].flip(-1).flatten().tolist()),
     }
@@ -271,7 +271,7 @@ def test_the_rotation_loss_is_that_of_the_four_turns():
     z, slow = cross_entropy(model, batch), 0.0
     torch.testing.assert_close(model(batch.x), model.both(batch.x)[0])
     for turn in range(4):
-        turned = torch.stack([torch.from_numpy(np.rot90(it.numpy(), turn, (1, 2)).copy()) for it in batch.x])
+        turned = torch.stack([torch.from_numpy(np.rot90(image.numpy(), turn, (1, 2)).copy()) for image in batch.x])
         slow += torch.nn.functional.cross_entropy(model.both(turned)[1], torch.full((9,), turn)) / 4
     torch.testing.assert_close(s4l(model, batch, weight=0.5), z + 0.5 * slow)
 

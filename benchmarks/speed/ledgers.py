@@ -15,10 +15,10 @@ import numpy as np
 import uvloop
 
 from feint.defenses.access import Budget
+from feint.defenses.access.martingale import Martingale
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.drafts import Draft, Drafts
 from feint.gateway.stores import STORES, open_store
-from feint.martingale import Martingale
 
 Row = dict[str, str | float]
 REQUESTS, CLIENTS, RUNS = 4000, 100, 5

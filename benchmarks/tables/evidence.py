@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from benchmarks.tables.rows import Jobs, Row, published_resnet20
 from feint import data, victims
+from feint.bench.demo import SETTINGS
 from feint.data import Split
 from feint.defense import Defense, Ladder
 from feint.defenses.access import Refuse, SequentialTest
 from feint.defenses.outputs import APGPClosedForm, LabelFlip
-from feint.demo import SETTINGS
 from feint.errors import Refused
 from feint.evaluation import metrics
 from feint.ledger import Ledger

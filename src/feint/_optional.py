@@ -8,7 +8,7 @@ from feint.errors import MissingData
 
 
 def require(module: str, extra: str) -> Any:
-    """The imported `module`. Raises `MissingData`, which names the extra to install, where it is not there."""
+    """Import `module`, or raise `MissingData` with the extra to install."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -16,7 +16,7 @@ def require(module: str, extra: str) -> Any:
 
 
 def available(module: str, extra: str) -> None:
-    """Raise `MissingData` as `need` does, without importing: scikit-learn takes a second of processor time."""
+    """Raise `MissingData` as `require` does, without importing: scikit-learn takes a second of processor time."""
     if importlib.util.find_spec(module) is None:
         raise _missing(module, extra)
 

@@ -1,30 +1,30 @@
 """Every error that Feint raises on purpose.
 
     FeintError
-    ├── BadInput          a tensor, file or number is not what the callee takes
+    ├── BadInput          an argument of the wrong type, shape or range
     │   ├── UnknownName   no method, network or data set of that name; the nearest one is named
     │   ├── BadRecipe     a recipe with an unknown field or a value outside its range
     │   ├── MixedSizes    images of several sizes where one is expected
-    │   ├── TooLarge      a request with more bytes or more inputs than a gateway takes
+    │   ├── TooLarge      a request with more bytes or more inputs than a gateway accepts
     │   └── TooSlow       a request that did not arrive in time
     ├── MissingData       a data set, file or optional package is not there
-    ├── NotFitted         a defense that learns is on the line before it has learned
+    ├── NotFitted         a defense that learns is used before it was fitted
     ├── NotWritten        a file or directory could not be written: a full disk, no permission
     ├── NotExportable     a member of a recipe, or a model, cannot go into an ONNX graph
     ├── Unreachable       a server does not answer, or fails
-    │   ├── TimedOut      … in the time that it is given
-    │   └── StoreLost     … and it is the one that holds the ledger
+    │   ├── TimedOut      … within its time limit
+    │   └── StoreLost     … and it is the store that holds the ledger
     ├── Failed            a step of the line failed: nothing was answered
     ├── DamagedFile       a stored recipe or its tensors are broken, foreign or incomplete
     └── Refused           the service will not answer this client
-        ├── NoKey         … without an API key that it knows
-        │   └── NoRole    … with one that it knows, which does not open this
+        ├── NoKey         … without a known API key
+        │   └── NoRole    … with a known key that lacks the role
         ├── OverBudget    … because no queries are left
         ├── RateLimited   … before `retry_after` seconds have passed
         ├── ProofRequired … without a stamp that solves its `puzzle`
-        └── Suspected     … because of the evidence against it
+        └── Suspected     … because of the evidence against the client
 
-Each says in one line what came, what was expected and what to do about it.
+Each message is one line: what was got, what was expected, and the remedy.
 """
 
 import copy
@@ -41,7 +41,7 @@ def one_line(error: object, most: int | None = None) -> str:
 
 
 class FeintError(Exception):
-    """The root: `got` something, `expected` something else, and a `remedy`."""
+    """Root of all errors: what was `got`, what was `expected`, and a `remedy`."""
 
     def __init__(self, got: str, expected: str, remedy: str) -> None:
         super().__init__(got, expected, remedy)  # all three, so that the error survives a pickle
@@ -51,15 +51,15 @@ class FeintError(Exception):
         return f"got {got}; expected {expected}; {remedy}"
 
     def with_context(self, context: str) -> Self:
-        """Return this error with `context` before what it got, as in "--defense NAME: …"."""
+        """Return this error with `context` before its `got`, as in "--defense NAME: …"."""
         got, expected, remedy = self.args
-        error = copy.copy(self)  # with all else that it carries, like `retry_after`
+        error = copy.copy(self)  # with further attributes, like `retry_after`
         error.args = (f"{context}: {got}", expected, remedy)
         return error
 
 
 class BadInput(FeintError, ValueError):
-    """A tensor, file or number is not what the callee takes."""
+    """An argument has the wrong type, shape or range."""
 
 
 class UnknownName(BadInput):
@@ -67,7 +67,7 @@ class UnknownName(BadInput):
 
     @classmethod
     def among(cls, kind: str, name: str, known: Iterable[str]) -> "UnknownName":
-        """The error for `name`, which is not one of the `known` names of a `kind`; it names the nearest."""
+        """Return the error for `name`, which is not among the `known` names of a `kind`; its remedy is the nearest."""
         names = sorted(known)
         near = difflib.get_close_matches(name.lower(), [known.lower() for known in names], n=1, cutoff=0.5)
         nearest = next((known for known in names if near and known.lower() == near[0]), None)
@@ -86,22 +86,22 @@ def in_range(recipe: object, field: str, expected: str, least: float, most: floa
     """Check one number of a recipe when it is made.
 
     Raises:
-        BadRecipe: unless `least` ≤ the value of `field` ≤ `most`; NaN is outside of every range.
+        BadRecipe: Unless `least` ≤ the value of `field` ≤ `most`; NaN is outside of every range.
     """
     if not least <= getattr(recipe, field) <= most:
         raise BadRecipe(f"{field}={getattr(recipe, field)}", expected, "change it")
 
 
 class MixedSizes(BadInput):
-    """A data set holds images of several sizes, and none was named."""
+    """A data set has images of several sizes, and no size was given."""
 
 
 class TooLarge(BadInput):
-    """A request has more bytes, or more inputs, than the gateway takes at once."""
+    """A request has more bytes, or more inputs, than the gateway accepts at once."""
 
 
 class TooSlow(BadInput):
-    """A request did not arrive in the time that the gateway gives it."""
+    """A request did not arrive within the gateway's time limit."""
 
 
 class MissingData(FeintError):
@@ -109,7 +109,7 @@ class MissingData(FeintError):
 
 
 class NotFitted(FeintError):
-    """A defense that learns is on the line before it has learned."""
+    """A defense that learns is used before it was fitted."""
 
 
 class NotWritten(FeintError):
@@ -121,7 +121,7 @@ class Unreachable(FeintError):
 
 
 class TimedOut(Unreachable):
-    """A server, or a model, does not answer in the time that it is given."""
+    """A server, or a model, does not answer within its time limit."""
 
 
 class StoreLost(Unreachable):
@@ -157,17 +157,23 @@ class OverBudget(Refused):
 
 
 class RateLimited(Refused):
-    """The client asks too fast: it may ask the same again after `retry_after` seconds (inf: never)."""
+    """The client asks too fast: the same query may be sent again after `retry_after` seconds (inf: never)."""
 
     def __init__(self, got: str, expected: str, remedy: str, retry_after: float = math.inf) -> None:
         super().__init__(got, expected, remedy)
-        self.retry_after = retry_after  # beside `args`, so that the pickle carries it in the state
+        self.retry_after = retry_after  # beside `args`, so that a pickle carries it in the state
 
 
 @dataclass(frozen=True)
 class Puzzle:
-    """What a stamp has to prove: 2^`bits` hashes on average, for this `client` and `query` (digests of theirs), before
-    `expires`, in seconds since the epoch."""
+    """Proof of work that a client has to solve.
+
+    Attributes:
+        bits: Leading zero bits of the stamp's hash: 2^bits hashes on average.
+        client: Digest of the client's name.
+        query: Digest of the query.
+        expires: Second since the epoch from which the puzzle is void.
+    """
 
     bits: int
     client: str
@@ -176,7 +182,7 @@ class Puzzle:
 
 
 class ProofRequired(Refused):
-    """The query carries no valid proof of work: `feint.hashcash.solve(puzzle)` makes the stamp that does."""
+    """The query carries no valid proof of work: `feint.hashcash.solve(puzzle)` makes the stamp."""
 
     def __init__(self, got: str, expected: str, remedy: str, puzzle: Puzzle | None = None) -> None:
         super().__init__(got, expected, remedy)

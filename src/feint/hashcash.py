@@ -48,7 +48,7 @@ def solve(puzzle: Puzzle, *, salt: str = "") -> str:
     shared, limit = hashlib.sha256(prefix.encode()), (2 ** (256 - puzzle.bits) - 1).to_bytes(32, "big")
 
     def solves(counter: int) -> bool:
-        tried = shared.copy()  # what all tries have in common is hashed once
+        tried = shared.copy()  # the common prefix is hashed once
         tried.update(b"%x" % counter)
         return tried.digest() <= limit
 

@@ -1,4 +1,4 @@
-"""A catalogue of words: each by its name, in every language."""
+"""Catalogues of translated texts."""
 
 import functools
 import importlib.resources
@@ -10,9 +10,12 @@ LANGUAGES = "en", "zh"
 
 
 class Catalog:
-    """The words of a TOML file beside the modules of `room`, in one language: `say("thefts", budget="500")`.
+    """Texts of one package in one language: `catalog("thefts", budget="500")`.
 
-    The file has a table for each name, with a text for each of `LANGUAGES`. Raises `UnknownName`.
+    The texts are in `texts.toml` beside the modules of `room`: a table for each key, a text for each of `LANGUAGES`.
+
+    Raises:
+        UnknownName: There is no such language.
     """
 
     def __init__(self, name: str = "en", *, room: str = "feint.report") -> None:
@@ -29,5 +32,5 @@ class Catalog:
 
 @functools.cache
 def texts(room: str) -> dict[str, dict[str, str]]:
-    """All words of a room, by name and language."""
+    """Return all texts of the package `room`, by key and language."""
     return tomllib.loads(importlib.resources.files(room).joinpath("texts.toml").read_text("utf-8"))

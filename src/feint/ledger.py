@@ -1,7 +1,7 @@
-"""The ledger: all that a service remembers of its clients, and the only thing that changes while it serves.
+"""Ledger of client accounts: the only state of a service that changes while it serves.
 
-An account holds named totals, tokens that were used once, and rows of numbers in the order in which they came. Each
-change is one atomic step, so that a store shared by many replicas can offer the same.
+An account has named totals, tokens that were used once, and rows of numbers in order of arrival. Each change is one
+atomic step, so that a store shared by many replicas can implement the same interface.
 """
 
 import math
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 
 class Rows:
-    """Rows of equal length in the order in which they came: the first `most` are kept, and none is ever changed.
+    """Append-only rows of equal length, in order of arrival and bounded in number. No row ever changes.
 
-    `start` (n, d) float32 is what is there already; it is never written to.
+    Args:
+        start: First rows (n, d) float32. They are never written to.
     """
 
     def __init__(self, start: np.ndarray | None = None) -> None:
@@ -30,14 +31,14 @@ class Rows:
         self._lock = threading.Lock()
 
     def append(self, new: "Tensor | np.ndarray", *, most: int) -> int:
-        """Add the rows `new` (m, d) as long as there are fewer than `most`; return how many were added."""
+        """Append the rows `new` (m, d) up to `most` rows in all; return how many were appended."""
         new = np.asarray(new, np.float32)
         with self._lock:
             added = max(0, min(len(new), most - self._count))
             if added:
                 if self._count + added > len(self._rows):  # doubled, so that adding one by one stays linear
-                    room = min(max(2 * len(self._rows), self._count + added, 16), most)
-                    grown = np.empty((room, new.shape[-1]), np.float32)
+                    capacity = min(max(2 * len(self._rows), self._count + added, 16), most)
+                    grown = np.empty((capacity, new.shape[-1]), np.float32)
                     if self._count:
                         grown[: self._count] = self._rows[: self._count]
                     self._rows = grown
@@ -52,8 +53,8 @@ class Rows:
 
     @property
     def tensor(self) -> "Tensor":
-        """`array` as a tensor, which shares its memory."""
-        import torch  # here alone: a gateway without torch keeps a ledger too
+        """`array` as a tensor that shares its memory."""
+        import torch  # imported only here: a gateway without torch has a ledger, too
 
         return torch.from_numpy(self.array)
 
@@ -62,7 +63,12 @@ class Rows:
 
 
 class Account:
-    """What is remembered of one client, in memory; `shared` is what all clients of the ledger have in common."""
+    """Account of one client, in memory.
+
+    Attributes:
+        client: The client's name.
+        shared: Account that all clients of the ledger have in common.
+    """
 
     def __init__(self, client: str, shared: "Account | None" = None) -> None:
         self.client = client
@@ -74,13 +80,14 @@ class Account:
         self._lock = threading.Lock()
 
     def total(self, name: str) -> float:
-        """The total called `name`; 0 when nothing was ever added to it."""
+        """Return the total called `name`; 0 where nothing was ever added to it."""
         return self._totals.get(name, 0.0)
 
     def add(self, name: str, amount: float, *, floor: float = -math.inf, limit: float = math.inf) -> bool:
-        """Add `amount` to the total `name`, raised to `floor` first, unless that would bring it above `limit`.
+        """Add `amount` to the total `name`, raised to `floor` first, unless the result exceeds `limit`.
 
-        Says whether it was added; a total that was refused is left as it was.
+        Returns:
+            Whether the amount was added. Otherwise the total is unchanged.
         """
         with self._lock:
             raised = max(self._totals[name], floor) + amount
@@ -90,23 +97,23 @@ class Account:
             return True
 
     def add_all(self, amounts: Mapping[str, float]) -> dict[str, float]:
-        """Add to many totals in one step, and return them as they are then."""
+        """Add to many totals in one step, and return their new values."""
         with self._lock:
             for name, amount in amounts.items():
                 self._totals[name] += amount
             return {name: self._totals[name] for name in amounts}
 
     def change(self, names: Sequence[str], to: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Make the totals called `names` what `to` says of them, float64 in their order, in one step; return them."""
+        """Replace the totals called `names`, float64 in this order, by `to(totals)` in one step; return them."""
         with self._lock:
             changed = to(np.array([self._totals.get(name, 0.0) for name in names]))
             self._totals.update(zip(names, changed.tolist(), strict=True))
             return changed
 
     def once(self, token: str, *, expires: float, now: float) -> bool:
-        """Whether `token` is used for the first time; it is remembered until `expires`, in seconds as `now`."""
+        """Mark `token` as used until `expires`, in seconds as `now`; return whether this is its first use."""
         with self._lock:
-            if len(self._used) >= self._full:  # seldom enough that looking for expired ones costs little a call
+            if len(self._used) >= self._full:  # rare enough that the search for expired tokens costs little a call
                 self._used = {token: until for token, until in self._used.items() if until > now}
                 self._full = max(1000, 2 * len(self._used))
             first = self._used.get(token, -math.inf) <= now
@@ -115,28 +122,32 @@ class Account:
             return first
 
     def rows(self, name: str) -> Rows:
-        """The rows called `name`, for reading and appending."""
+        """Return the rows called `name`, for reading and appending."""
         with self._lock:
             return self._rows.setdefault(name, Rows())
 
     def drop(self, prefix: str) -> None:
-        """Forget all rows whose names begin with `prefix`: a window is over, and memory stays bounded."""
+        """Delete all rows whose names begin with `prefix`: a window is over, and memory stays bounded."""
         with self._lock:
             self._rows = {name: rows for name, rows in self._rows.items() if not name.startswith(prefix)}
 
     def write(self, query: "Query", answer: "Answer") -> "Answer":
-        """Enter an answered query, and hand the answer on."""
+        """Count an answered query, and return its answer."""
         self.add("queries", len(query))
         return answer
 
     @property
     def queries(self) -> int:
-        """Queries answered so far: 1 query = 1 input."""
+        """Number of queries answered so far: 1 query = 1 input."""
         return int(self.total("queries"))
 
 
 class Ledger:
-    """One account for every client, opened when the client first asks, and a `shared` one for all together."""
+    """Accounts by client name. An account is opened at the client's first query.
+
+    Attributes:
+        shared: Account that all clients have in common.
+    """
 
     def __init__(self) -> None:
         self.shared = Account("")
@@ -151,6 +162,6 @@ class Ledger:
 
     @property
     def queries(self) -> int:
-        """Queries answered so far, to all clients together."""
+        """Number of queries answered so far, to all clients together."""
         with self._lock:
             return sum(account.queries for account in self._accounts.values())

@@ -1,6 +1,6 @@
-"""The wall: an attack holds an `Oracle`, and nothing else.
+"""The wall: an attack has an `Oracle`, and nothing else.
 
-It answers, shows the bill and keeps the transcript. 1 query = 1 input, repeats and augmentations included.
+The oracle answers, counts the queries and keeps the transcript. 1 query = 1 input, repeats and augmentations included.
 """
 
 import math
@@ -18,66 +18,74 @@ from feint.transcript import Transcript
 
 
 class Oracle(Protocol):
-    """All that an attacker holds."""
+    """The attacker's only access to a victim."""
 
     @property
     def transcript(self) -> Transcript:
-        """What was asked so far, and what came back."""
+        """Answered inputs so far, and their answers."""
         ...
 
     @property
     def asked(self) -> int:
-        """The bill: queries sent to the victim so far."""
+        """Number of queries answered so far: the cost of the attack."""
         ...
 
     @property
     def left(self) -> int:
-        """How many more inputs the budget pays for."""
+        """Number of queries that are left of the budget."""
         ...
 
     @property
     def waited(self) -> float:
-        """How many seconds were spent waiting so far."""
+        """Seconds spent waiting so far."""
         ...
 
     @property
     def refusal(self) -> Refused | None:
-        """The last refusal of the service, if there was one."""
+        """Last refusal of the service, or None."""
         ...
 
     def ask(self, x: Tensor) -> Tensor:
-        """Answers `p` (N, K) to the inputs `x` (N, …) in [0, 1].
+        """Return the answers `p` (N, K) to the inputs `x` (N, …) in [0, 1].
 
-        Raises `Refused` when not all could be answered; those that were are in the transcript.
+        Raises `Refused` where not all were answered; the answered ones are in the transcript.
         """
         ...
 
     def try_ask(self, x: Tensor) -> tuple[Tensor, Refused | None]:
-        """Answers to the first rows of `x` that could be had, and the refusal that ended them, if any."""
+        """Return the answers (n, K) to the first n ≤ N rows of `x`, and the refusal of the others or None."""
         ...
 
     def use_account(self, number: int) -> None:
-        """Ask as another client from now on: the attacker's account of this number, of which 0 is the first."""
+        """Send the next queries as another client: the attacker's account of this number, counted from 0."""
         ...
 
     def wait(self, seconds: float) -> None:
-        """Let time pass before the next query."""
+        """Wait before the next query."""
         ...
 
     def keep_answers_only(self) -> None:
-        """Keep a sketch of each input of the transcript: an attack that asks millions never looks back at them."""
+        """Keep a sketch of each input in the transcript: for attacks that send millions and never read them again."""
         ...
 
 
 class CountingOracle:
-    """The oracle that counts: it sends in batches, stops at the budget and keeps every answer.
+    """Oracle that sends queries in batches, stops at the budget and keeps every answer.
 
-    `send` answers a query: a service in this process, or a connection to one. `account` says under which names. The
-    clock is the attacker's: `wait` moves it on, and a query says when it is sent, so that time costs nothing where the
-    service is in this process. Like any client it waits where it is asked to, up to `patience` seconds in all, and does
-    the work that is asked for. `past` is a transcript that the same attack left when it was interrupted: what it holds
-    is paid for and is answered from it, so that an attack continues by starting again. `feint.transcript` states which
-    queries count as the recorded ones.
+    Time is simulated: `wait` advances the clock without sleeping, and every query carries a timestamp. Like any client,
+    the oracle waits after a `RateLimited` and solves the puzzle of a `ProofRequired`.
+
+    Args:
+        send: Function that answers a query: a service in this process, or a connection to one.
+        budget: Number of queries in all.
+        client: Name of the attacker's first account; `account` names the others.
+        batch_size: Largest number of inputs in a query.
+        patience: Seconds that the oracle waits in all before a `RateLimited` is final.
+        past: Transcript of the same attack, interrupted. Its queries are paid for and are answered from it, so that an
+            attack continues by starting again. `feint.transcript` defines which queries count as the recorded ones.
+
+    Raises:
+        BadInput: The budget is less than 1.
     """
 
     def __init__(
@@ -128,7 +136,10 @@ class CountingOracle:
             batch = granted[:size]
             try:
                 x_answered, p = self._answer(batch)
-            except (OverBudget, RateLimited) as error:  # the service's own limits: ask for less until nothing is had
+            except (
+                OverBudget,
+                RateLimited,
+            ) as error:  # the service's limits: halve the batch until nothing is answered
                 size //= 2
                 refusal = None if size else error
             except TooLarge:
@@ -151,7 +162,7 @@ class CountingOracle:
         return concatenate(answers), refusal
 
     def _answer(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the first rows of `x` with their answers: recorded ones, or new ones, waiting and working as told."""
+        """Return the first rows of `x` with their answers, recorded or new; wait and solve puzzles on demand."""
         known = self._past.remembered(x, self.asked) if self._past is not None else None
         if known is not None:
             return known
@@ -174,12 +185,12 @@ class CountingOracle:
 
 
 def account(client: str, number: int) -> str:
-    """The name under which the attacker `client` asks from his account of this number."""
+    """Return the name of the account of this number of the attacker `client`."""
     return f"{client}-{number}" if number else client
 
 
 class OracleWrapper:
-    """An oracle with another one behind it: what a lens or a tactic does not change goes through as it is."""
+    """Base class of oracles that wrap another one: a lens or a tactic overrides the methods that it changes."""
 
     def __init__(self, oracle: Oracle) -> None:
         self._oracle = oracle
@@ -221,12 +232,12 @@ class OracleWrapper:
 
 
 def raise_if_refused(p: Tensor, refusal: Refused | None) -> Tensor:
-    """The answers `p` if they are complete; else the refusal is raised."""
+    """Return the answers `p`, or raise the refusal where there is one."""
     if refusal is not None:
         raise refusal
     return p
 
 
 def concatenate(answers: Sequence[Tensor]) -> Tensor:
-    """Answers (n, K) that came in parts, as one tensor; (0, 0) where none came."""
+    """Return partial answers (n, K) as one tensor; (0, 0) where there are none."""
     return torch.cat([p for p in answers if len(p)] or [torch.empty(0, 0)])

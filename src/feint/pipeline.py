@@ -1,9 +1,9 @@
-"""The pipeline from a query to a defended answer, as protocols: what everything that answers queries has in common.
+"""Protocols of the pipeline from a query to a defended answer.
 
 query ─▶ admit ─▶ compute ─▶ answer
 
 `feint.Service` is one implementation. The gateway's `OnnxPipeline` and `TorchPipeline` are the others. To the same
-clients they give the same answers, refusals and evidence. Nothing here needs torch.
+clients they give the same answers, refusals and evidence. This module needs no torch.
 """
 
 from abc import abstractmethod
@@ -15,7 +15,7 @@ from feint.ledger import Account
 
 
 class QueryLike(Protocol):
-    """What access rules and detectors read of a query: `feint.Query` is one, and so is the gateway's `ArrayQuery`."""
+    """Query as access rules and detectors read it: `feint.Query`, or the gateway's `ArrayQuery`."""
 
     @property
     def client(self) -> str:
@@ -29,16 +29,16 @@ class QueryLike(Protocol):
 
     @property
     def time(self) -> float:
-        """When the query came, in seconds since the epoch."""
+        """Time of arrival, in seconds since the epoch."""
         ...
 
     @property
     def pixels(self) -> np.ndarray:
-        """The inputs (N, …) float32."""
+        """Inputs (N, …) float32 in [0, 1]."""
         ...
 
     def __len__(self) -> int:
-        """The number of inputs, each of which is a query."""
+        """Number of inputs, each of which is one query."""
         ...
 
 
@@ -49,12 +49,12 @@ class Pipeline(Protocol[Q]):
     """Defended model, in three steps.
 
     `compute` and `answer` return their result, or an awaitable of it where the model runs in a thread or elsewhere.
-    Whoever runs the steps enters the answered queries in the account, and drops the answer where that fails.
+    The caller of the steps counts the answered queries in the account, and drops the answer where that fails.
     """
 
     @abstractmethod
     def admit(self, query: Q, account: Account) -> None:
-        """Apply everybody's access rules, before the model runs.
+        """Apply the access rules for every client, before the model runs.
 
         Raises:
             Refused: By a rule.

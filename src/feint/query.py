@@ -1,4 +1,4 @@
-"""Query and Answer: all that crosses the wall between a client and a service."""
+"""Query and Answer: the only objects that cross the wall between a client and a service."""
 
 import time
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ from feint.errors import BadInput
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """The same values; images (N, C, H, W) in the memory format in which convolutions are fastest."""
+    """Return the same values; images (N, C, H, W) in the memory format in which convolutions are fastest."""
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
 def ask(model: nn.Module, x: Tensor) -> Tensor:
-    """What `model` makes of the inputs `x` (N, …), wherever it lives: what comes back lies where the inputs do."""
+    """Return `model(x)` for inputs `x` (N, …), computed on the model's device and returned on that of `x`."""
     device = next((parameter.device for parameter in model.parameters()), x.device)
     if device == x.device:
         return model(channels_last(x))
@@ -25,10 +25,16 @@ def ask(model: nn.Module, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """What a client sends: `x` (N, …) float32 in [0, 1], N inputs, which count as N queries; it is held detached.
+    """Batch of inputs that a client sends. N inputs count as N queries.
 
-    `stamp` is a proof of work, where one is asked for; `time` is when the query came, in seconds since the epoch: the
-    line reads no clock. Raises `BadInput` for an empty shape, a value outside [0, 1] or NaN.
+    Attributes:
+        x: Inputs (N, …) float32 in [0, 1], detached from any graph of gradients.
+        client: Name of the client's account.
+        stamp: Proof of work, where the service demands one.
+        time: Time of arrival, in seconds since the epoch. Rules use it instead of a clock.
+
+    Raises:
+        BadInput: The shape has no batch dimension, the type is not float32, or a value is NaN or outside [0, 1].
     """
 
     x: Tensor
@@ -56,7 +62,7 @@ class Query:
 
     @property
     def pixels(self) -> np.ndarray:
-        """The inputs (N, …) as an array: what access rules may look at, here and on the wire."""
+        """Inputs (N, …) float32 as an array: access rules read these, in this process and in the gateway."""
         return self.x.cpu().contiguous().numpy()
 
     def __len__(self) -> int:
@@ -65,7 +71,11 @@ class Query:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What a client gets: `p` (N, K), rows on the simplex."""
+    """Answer to a query.
+
+    Attributes:
+        p: Probabilities (N, K), rows on the simplex.
+    """
 
     p: Tensor
 

@@ -1,4 +1,4 @@
-"""The one way from a query to an answer.
+"""Service: the only path from a query to an answer.
 
 query ─▶ access ─▶ inputs ─▶ model ─▶ outputs ─▶ answer
 """
@@ -22,7 +22,13 @@ __all__ = ["Defense", "Ladder", "Service", "SuspectedDefense"]
 
 
 class Service(Pipeline[Query]):
-    """Victim behind a defense. The model, from inputs in [0, 1] to logits, is put in evaluation mode."""
+    """Victim behind a defense.
+
+    Args:
+        model: Module from inputs (N, …) in [0, 1] to logits (N, K); it is put in evaluation mode.
+        defense: Defense, or ladder of defenses; None is no defense.
+        ledger: Accounts of the clients; a new ledger by default.
+    """
 
     def __init__(
         self, model: nn.Module, defense: Defense | Ladder | None = None, *, ledger: Ledger | None = None
@@ -34,23 +40,18 @@ class Service(Pipeline[Query]):
         self.line = self.defense.bind(self._model, self.ledger)
 
     def __call__(self, query: Query) -> Answer:
-        """Return the answer to a query.
-
-        Raises:
-            Refused: By an access rule.
-            BadInput: Where a step fails.
-        """
+        """Return the answer to a query. Access rules raise `Refused`, steps raise `BadInput`."""
         account = self.ledger[query.client]
         self.admit(query, account)
         return account.write(query, self.answer(query, self.compute(query), account))
 
     def admit(self, query: Query, account: Account) -> None:
-        """Apply everybody's access rules: those of a plain defense, or those of the ladder."""
+        """Apply the access rules for every client: those of a plain defense, or those of the ladder."""
         for rule in self.line.access:
             rule.admit(query, account)
 
     def compute(self, query: Query) -> CachedForward:
-        """Return the model for one query: it runs when it is first needed, and once for the same inputs."""
+        """Return the model for one query: it runs at its first call, and once for the same inputs."""
         self._model.clear()
         return self._model
 
@@ -58,8 +59,9 @@ class Service(Pipeline[Query]):
     def answer(self, query: Query, computed: CachedForward, account: Account) -> Answer:
         """Return the defended answer: evidence, the rung and its rules, inputs, model, outputs."""
         defense = self.line.rung(query, computed, account)
-        for rule in defense.access if defense is not self.line else ():  # a plain defense's rules are everybody's
-            rule.admit(query, account)
+        if defense is not self.line:  # the rules of a plain defense were applied in `admit`
+            for rule in defense.access:
+                rule.admit(query, account)
         x = query.x
         for perturb in defense.inputs:
             x = perturb(x, self.model)
@@ -69,29 +71,38 @@ class Service(Pipeline[Query]):
         return Answer(p.detach())
 
     def __reduce__(self) -> tuple[type, tuple[nn.Module, Defense | Ladder]]:
-        """A pickle carries model and defense: what is remembered of clients stays where they ask."""
+        """A pickle has the model and the defense; the ledger stays in this process."""
         return Service, (self.model, self.defense)
 
     def oracle(self, *, client: str, budget: int, past: Transcript | None = None) -> Oracle:
-        """What an attacker who is `client` holds of this service, for `budget` queries, going on from the `past`."""
-        return CountingOracle(
-            lambda query: self(query), budget=budget, client=client, past=past
-        )  # nothing leads from it here
+        """Return the attacker's only access to this service.
+
+        Args:
+            client: Name of the attacker's account.
+            budget: Number of queries that the attacker pays for; 1 query = 1 input.
+            past: Transcript of the same attack, interrupted, to continue from.
+        """
+        # a closure: no attribute of the oracle leads to the service
+        return CountingOracle(lambda query: self(query), budget=budget, client=client, past=past)
 
 
 @dataclass(frozen=True)
 class SuspectedDefense:
-    """A defense that an attacker suspects, for him to run on models of his own: what a lens holds of it.
+    """Defense that an attacker suspects, to simulate on models of their own. Lenses use it.
 
-    The parts that learn are fitted to his model and his inputs: he knows the method and its numbers. With `leaked` they
-    are left as they are: what the owner's have learned is known too. Access rules play no part.
+    Access rules are left out.
+
+    Attributes:
+        defense: The suspected method and its parameters, which the attacker knows.
+        leaked: Whether the attacker also knows the owner's learned tensors. Otherwise the steps that learn are fitted
+            to the attacker's model and inputs.
     """
 
     defense: Defense
     leaked: bool = False
 
     def on(self, context: FitContext) -> "SimulatedService":
-        """Put the defense before the context's model; parts that learn are fitted in this context."""
+        """Return the defended model of `context`; steps that learn are fitted in this context."""
         defense = replace(self.defense, access=())
         if not self.leaked:
             defense = defense.fit_from(context)
@@ -99,19 +110,22 @@ class SuspectedDefense:
 
 
 class SimulatedService:
-    """A service that its attacker runs himself: he sees what a step makes of any answer."""
+    """Service that the attacker runs: the output defenses can be applied to any answer."""
 
     def __init__(self, model: nn.Module, defense: Defense) -> None:
         self._service = Service(model, defense)
         self._line = defense.bind(model, Ledger())
 
     def answer(self, x: Tensor) -> Tensor:
-        """The defended answers (N, K) to the inputs `x` (N, …)."""
+        """Return the defended answers (N, K) to the inputs `x` (N, …)."""
         return torch.cat([self._service(Query(batch)).p for batch in x.split(250)])
 
     def perturb(self, p: Tensor, x: Tensor) -> Tensor:
-        """What the output defenses make of the clean answers `p` (N, K) to `x` (N, …). Raises `BadInput` where there
-        are input defenses, whose answers no clean answer tells."""
+        """Return the clean answers `p` (N, K) to `x` (N, …) after the output defenses.
+
+        Raises:
+            BadInput: The defense perturbs inputs, so that its answers are no function of the clean ones.
+        """
         if self._line.inputs:
             raise BadInput("an input defense", "output defenses alone", "look through Recovered instead")
         for step in self._line.outputs:

@@ -1,10 +1,10 @@
-"""What an attacker keeps: every input that was answered, and its answer.
+"""Transcript of an attack: every answered input, and its answer.
 
-An interrupted attack starts again and is answered from the transcript that it left: row i answers its i-th query. It
-computes that query anew, from surrogates trained on the recorded answers, and so the last bits of the input may differ
-where the processor, the number of threads or a library does. The rule: a query is the recorded one where it differs
-from that by no more than `NEAR`, or its sketch by no more than `NEAR_SKETCH`. The attack then learns from the recorded
-input, which is the one that was answered. Anything else is an error before a query is sent: nothing is paid for twice.
+An interrupted attack starts again and is answered from its transcript: row i answers the i-th query. It computes
+that query again, from surrogates trained on the recorded answers. The last bits of the input may therefore differ where
+the processor, the number of threads or a library does. A query counts as the recorded one where it differs by no more
+than `NEAR`, or its sketch by no more than `NEAR_SKETCH`. The attack then learns from the recorded input, since that one
+was answered. Any other query is an error before it is sent: nothing is paid for twice.
 """
 
 from collections.abc import Callable
@@ -24,17 +24,17 @@ SKETCH = 2  # numbers in a sketch
 
 
 def checksums(x: Tensor) -> Tensor:
-    """A number (N,) int64 for each input of `x` (N, …) float32, which any changed bit changes."""
+    """Return checksums (N,) int64 of the inputs `x` (N, …) float32; every bit counts."""
     bits = x.detach().contiguous().flatten(1).view(torch.int32).long()
     odd = torch.randint(-(2**62), 2**62, (bits.shape[1],), generator=torch.Generator().manual_seed(0)) * 2 + 1
     return (bits * odd).sum(1)
 
 
 def sketches(x: Tensor) -> Tensor:
-    """Sketches (N, 2) float32 of the inputs `x` (N, …) float32: sums over all features, each with a random sign.
+    """Return sketches (N, 2) float32 of the inputs `x` (N, …) float32: scaled sums of all features with random signs.
 
-    The root mean square of the difference between two inputs is the deviation of that between their sketches, so that a
-    last bit changes a sketch as little as the input.
+    The root mean square difference of two inputs is the standard deviation of the difference of their sketches, so that
+    a last bit changes a sketch as little as the input.
     """
     rows = x.detach().cpu().flatten(1).double()
     drawn = torch.randint(2, (rows.shape[1], SKETCH), generator=torch.Generator().manual_seed(0)).double()
@@ -42,17 +42,20 @@ def sketches(x: Tensor) -> Tensor:
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
-    """The parts as one tensor, which takes their place: asked for again, nothing is copied."""
+    """Return the parts as one tensor, which replaces them in the list: the next call copies nothing."""
     if len(parts) > 1:
         parts[:] = [torch.cat(parts)]
     return parts[0]
 
 
 class Transcript:
-    """Every input that was answered, and its answer, in the order of asking.
+    """Answered inputs and their answers, in the order of the queries.
 
-    An attack that asks millions of inputs and never looks back at them calls `keep_answers_only`: then a sketch, two
-    numbers, stands for each input, and is enough to continue an attack that was interrupted.
+    An attack that sends millions of inputs and never reads them again calls `keep_answers_only`. A sketch of two
+    numbers then replaces each input, which is enough to continue an interrupted attack.
+
+    Attributes:
+        light: Whether sketches replace the inputs.
     """
 
     def __init__(self) -> None:
@@ -63,11 +66,11 @@ class Transcript:
         self.light = False
 
     def keep_answers_only(self) -> None:
-        """From now on a sketch stands for each input."""
+        """Replace each input, recorded or future, by its sketch."""
         self._x, self.light = [sketches(x) for x in self._x] if not self.light else self._x, True
 
     def record(self, x: Tensor, p: Tensor) -> None:
-        """Add the inputs `x` (N, …) and their answers `p` (N, K)."""
+        """Append the inputs `x` (N, …) and their answers `p` (N, K)."""
         if len(p):
             self._x.append(sketches(x) if self.light else x.detach())
             self._p.append(p.detach())
@@ -78,30 +81,42 @@ class Transcript:
 
     @property
     def x(self) -> Tensor:
-        """The inputs, (N, …). Raises `BadInput` where only answers were kept."""
+        """Inputs (N, …).
+
+        Raises:
+            BadInput: The transcript is light: it has sketches instead.
+        """
         if self.light:
             raise BadInput("a transcript that kept answers only", "the inputs", "take the answers as they come")
         return _joined(self._x)
 
     @property
     def p(self) -> Tensor:
-        """The answers, (N, K)."""
+        """Answers (N, K)."""
         if self._later is not None:
             self._p, self._later = [self._later()], None
         return _joined(self._p)
 
     def reread(self, read: Callable[[Tensor], Tensor]) -> "Transcript":
-        """The same inputs, with what `read` makes of the answers (N, K): when they are first looked at, and once."""
+        """Return a view with the same inputs and the answers `read(p)` (N, K), computed once, at their first use."""
         view, count = Transcript(), self._count
         view._x, view._count, view.light = list(self._x), count, self.light
         view._later = lambda: read(self.p[:count])
         return view
 
     def remembered(self, x: Tensor, start: int) -> tuple[Tensor, Tensor] | None:
-        """The recorded inputs and answers from row `start` on, as many as `x` has rows or as there are.
+        """Return the recorded inputs and answers to the queries `x` (N, …).
 
-        None where the transcript has ended; of a transcript of answers only, the inputs are those of `x`. Raises
-        `BadInput` where the recorded inputs are not `x`, by the rule at the top of this module.
+        Args:
+            x: Queries of the repeated attack.
+            start: Row of the transcript at which they begin.
+
+        Returns:
+            Inputs (n, …) and answers (n, K) with n ≤ N rows, as far as the transcript goes, or None at its end. A light
+            transcript returns the inputs of `x`.
+
+        Raises:
+            BadInput: The recorded inputs are not `x`, by the rule of this module.
         """
         if start >= len(self):
             return None
@@ -117,14 +132,14 @@ class Transcript:
         return (x if self.light else recorded), answered
 
     def save(self, path: Path) -> None:
-        """Write it as safetensors, whole or not at all."""
+        """Write the transcript as safetensors, atomically."""
         tensors = {"sketches" if self.light else "x": _joined(self._x), "p": self.p}
         with atomic_write(path) as partial:
-            safetensors.torch.save_file({name: it.contiguous() for name, it in tensors.items()}, partial)
+            safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
 
     @classmethod
     def load(cls, path: Path) -> "Transcript":
-        """Read what `save` wrote. Raises `DamagedFile`."""
+        """Return the transcript that `save` wrote. Raises `DamagedFile` for a missing, truncated or foreign file."""
         transcript = cls()
         try:
             tensors = safetensors.torch.load_file(path)
@@ -137,7 +152,7 @@ class Transcript:
 
 
 def _differing(recorded: Tensor, x: Tensor, *, sketched: bool) -> int | None:
-    """The first row in which the inputs `x` are not the recorded ones, by their values or by their sketches."""
+    """Return the first row in which `x` differs from the recorded values or sketches, or None."""
     values = sketches(x) if sketched else x
     if values.shape != recorded.shape:
         return 0

@@ -148,15 +148,15 @@ def test_nothing_that_an_oracle_shows_leads_to_the_victim(look):
     _, held = oracle()
     held = look(held)
     held.ask(X[:3])
-    seen, queue = set(), [held]
+    visited, queue = set(), [held]
     while queue:
         thing = queue.pop()
-        if id(thing) in seen or isinstance(thing, (types.FunctionType, type, str, torch.Tensor)):
+        if id(thing) in visited or isinstance(thing, (types.FunctionType, type, str, torch.Tensor)):
             continue
-        seen.add(id(thing))
+        visited.add(id(thing))
         assert not isinstance(thing, (nn.Module, Service, Defense))
         queue += list(getattr(thing, "__dict__", {}).values())
         queue += (
             list(thing.values()) if isinstance(thing, dict) else list(thing) if isinstance(thing, (list, tuple)) else []
         )
-    assert len(seen) > 3
+    assert len(visited) > 3

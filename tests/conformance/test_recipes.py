@@ -163,7 +163,7 @@ def test_given_fields_fill_the_gaps_and_no_more():
     assert parse("HardLabels", WORDS, pool=POOL) == HardLabels()
 
 
-@pytest.mark.parametrize("name", [it for it in attacks.__all__ if issubclass(getattr(attacks, it), Attack)])
+@pytest.mark.parametrize("name", [name for name in attacks.__all__ if issubclass(getattr(attacks, name), Attack)])
 def test_the_command_line_completes_every_attack(name):
     if name in ("Attack", "LensedAttack"):
         return
@@ -175,13 +175,13 @@ def test_the_command_line_completes_every_attack(name):
 
 
 def test_inside_a_recipe_given_fields_fill_only_what_must_be_there():
-    given = {"pool": POOL, "surrogate": DIGITS, "training": Training(epochs=9)}
+    defaults = {"pool": POOL, "surrogate": DIGITS, "training": Training(epochs=9)}
     text = "LensedAttack(KnockoffNets(), (HardLabels(),))"
     expected = KnockoffNets(POOL, DIGITS).through(HardLabels())
-    assert parse(text, WORDS | {"LensedAttack": LensedAttack}, **given) == expected
+    assert parse(text, WORDS | {"LensedAttack": LensedAttack}, **defaults) == expected
     table = {"kind": "LensedAttack", "attack": {"kind": "KnockoffNets"}, "lenses": [{"kind": "HardLabels"}]}
-    assert from_table(table, WORDS | {"LensedAttack": LensedAttack}, **given) == expected
-    assert from_table(table["attack"], WORDS, **given) == KnockoffNets(POOL, DIGITS, Training(epochs=9))
+    assert from_table(table, WORDS | {"LensedAttack": LensedAttack}, **defaults) == expected
+    assert from_table(table["attack"], WORDS, **defaults) == KnockoffNets(POOL, DIGITS, Training(epochs=9))
 
 
 def test_data_in_a_recipe_is_a_handle():

@@ -22,7 +22,7 @@ from feint.models.networks import Classifier, Network
 from feint.models.training import Training
 
 BUDGETS = 100, 500, 2000, 5000, 10_000
-TRAINING = Training(epochs=20, least_steps=600, batch_size=32, learning_rate=0.05)  # as in feint.demo, the best tried
+TRAINING = Training(epochs=20, least_steps=600, batch_size=32, learning_rate=0.05)  # as in bench.demo: the best tried
 SMALL = "mlp", "lenet", "resnet20"  # what a thief trains who knows nothing of the network, from quick to slow
 TUNED = 3.7  # trainings of KnockoffNets that tuning one costs (feint.attacks.Tuned)
 SPARE = 0.75  # of the minutes that is planned: the rest is for fitting, judging and the report

@@ -27,7 +27,8 @@ def demo(
     collect
         At the end, write all rows to OUT.jsonl, one file to publish, with what they share in recipes.json beside it.
     """
-    from feint import demo, report
+    from feint import report
+    from feint.bench import demo
     from feint.cli.terminal import bars, print_results
     from feint.evaluation import jsonl
     from feint.service import Service

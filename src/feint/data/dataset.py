@@ -1,4 +1,4 @@
-"""Data sets and their parts, held by name and fingerprint; decoded arrays are kept under `FEINT_CACHE`."""
+"""Data sets and their splits, identified by name and fingerprint; decoded arrays are cached under `FEINT_CACHE`."""
 
 import functools
 import hashlib
@@ -22,9 +22,16 @@ from feint.recipes.store import atomic_write
 
 @dataclass(frozen=True)
 class Split:
-    """A part of a data set, by handle: `Split("digits", "pool", fingerprint=…)` is found again by its name.
+    """Labelled images, as a handle: `Split("digits", "pool", fingerprint=…)` reads its arrays at their first use.
 
-    `images` (N, C, H, W) uint8 and `labels` (N,) int64 are read when they are first used.
+    A recipe that has a split stores the handle alone.
+
+    Attributes:
+        name: Name of the data set, or a title for arrays in memory.
+        part: "train", "test", "pool" or "held_out"; a share of one is "PART:I/OF".
+        fingerprint: 16 hexadecimal digits of the SHA-256 of images and labels.
+        images: Pixels (N, C, H, W) uint8, 0 to 255.
+        labels: Class indices (N,) int64, 0 to K − 1.
     """
 
     name: str
@@ -33,7 +40,20 @@ class Split:
 
     @classmethod
     def of(cls, images: np.ndarray, labels: np.ndarray, *, name: str = "memory", part: str = "all") -> "Split":
-        """A split of arrays in memory: images (N, C, H, W) uint8, labels (N,) integers."""
+        """Return a split of arrays in memory.
+
+        Args:
+            images: Pixels (N, C, H, W) uint8, 0 to 255.
+            labels: Class indices (N,), integers from 0.
+            name: Title of the data.
+            part: Title of the part.
+
+        Returns:
+            The split, with the fingerprint of the arrays.
+
+        Raises:
+            BadInput: Shape, type or number of the arrays is another.
+        """
         if images.ndim != 4 or images.dtype != np.uint8 or len(images) != len(labels):
             raise BadInput(
                 f"images of shape {images.shape} and type {images.dtype} with {len(labels)} labels",
@@ -46,31 +66,50 @@ class Split:
 
     @cached_property
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """The images and labels; raises `MissingData` or `DamagedFile` where they are no longer those of the handle."""
+        """Images (N, C, H, W) uint8 and labels (N,) int64.
+
+        A data set that cannot be found raises `MissingData` or `UnknownName`.
+
+        Raises:
+            DamagedFile: The data set of this name is another one by its fingerprint.
+        """
         part, _, share = self.part.partition(":")
-        found: Split = getattr(load(self.name), part)
+        split: Split = getattr(load(self.name), part)
         if share:
-            found = found.share(*map(int, share.split("/")))
-        if found.fingerprint != self.fingerprint:
-            raise DamagedFile(f"{found!r}", f"{self!r}", "find the data that the recipe was made with")
-        return found.arrays
+            split = split.share(*map(int, share.split("/")))
+        if split.fingerprint != self.fingerprint:
+            raise DamagedFile(f"{split!r}", f"{self!r}", "find the data that the recipe was made with")
+        return split.arrays
 
     @property
     def images(self) -> np.ndarray:
+        """Pixels (N, C, H, W) uint8, 0 to 255."""
         return self.arrays[0]
 
     @property
     def labels(self) -> Tensor:
+        """Class indices (N,) int64."""
         return torch.from_numpy(np.array(self.arrays[1]))
 
     def share(self, i: int, of: int) -> "Split":
-        """Every `of`-th row from row `i` on: `share(0, 2)` and `share(1, 2)` are the two halves."""
+        """Return every `of`-th row from row `i` on: `share(0, 2)` and `share(1, 2)` are two halves.
+
+        Raises:
+            BadInput: Not 0 ≤ i < of, or this split is itself a share.
+        """
         if not 0 <= i < of or ":" in self.part:
             raise BadInput(f"share {i} of {of} of {self.part}", "0 ≤ i < of, of a whole part", "change it")
         return Split.of(self.images[i::of], self.arrays[1][i::of], name=self.name, part=f"{self.part}:{i}/{of}")
 
     def scaled(self, shape: tuple[int, int, int]) -> "Split":
-        """The same images in this (C, H, W), each pixel the mean of the area that it covers. Raises `BadInput`."""
+        """Return the same images in another height and width; each pixel is the mean of the area that it covers.
+
+        Args:
+            shape: (C, H, W) of the result.
+
+        Raises:
+            BadInput: The number of channels differs.
+        """
         if self.shape == tuple(shape):
             return self
         if self.shape[0] != shape[0]:
@@ -81,31 +120,41 @@ class Split:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of an input."""
+        """Shape (C, H, W) of an image."""
         return self.images.shape[1:]
 
     def __len__(self) -> int:
         return len(self.images)
 
     def inputs(self, rows: Tensor | slice = slice(None)) -> Tensor:
-        """The chosen inputs (n, C, H, W), float32 in [0, 1]."""
+        """Return the inputs (n, C, H, W), float32 in [0, 1], of these `rows`; all by default."""
         chosen = rows.numpy() if isinstance(rows, Tensor) else rows
         return decode(torch.from_numpy(np.array(self.images[chosen])))
 
     def __getstate__(self) -> dict[str, object]:
-        """What a pickle carries: the handle alone where the arrays are files, which the other side maps for itself."""
+        """A pickle has the handle alone where the arrays are files, which the receiving process maps itself."""
         mapped = isinstance(self.__dict__.get("arrays", (None,))[0], np.memmap)
         return {name: value for name, value in self.__dict__.items() if not (mapped and name == "arrays")}
 
 
 def decode(images: Tensor) -> Tensor:
-    """uint8 images as float32 in [0, 1]; floating-point ones as they are."""
+    """Return uint8 images as float32 in [0, 1]; floating-point images are returned unchanged."""
     return images if images.is_floating_point() else images.float().div_(255)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A named classification set: `train` and `test`, and the `pool` of inputs that an attacker of it would own."""
+    """Named data set for classification.
+
+    All images have one shape (C, H, W). Labels are indices into `classes`.
+
+    Attributes:
+        name: Name of the data set; NAME@SIZE where its images are scaled to SIZE×SIZE pixels.
+        classes: Names of the K classes.
+        train: Split that victims are trained on.
+        test: Split that nothing is trained on.
+        held_out: Split that was cut off the training images as the attacker's pool; None where another set is the pool.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -115,20 +164,28 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of an input."""
+        """Shape (C, H, W) of an image."""
         return self.train.shape
 
     @cached_property
     def pool(self) -> Split:
-        """Images that the victim was not trained on: held out here, or the training part of another set."""
+        """The attacker's images, unseen in the victim's training: held out, or the training split of another set."""
         return self.held_out or load(SOURCES[self.name.partition("@")[0]].pool or "").train
 
 
 @functools.cache
 def load(name: str, *, size: int | None = None) -> Dataset:
-    """The data set `name`; `size`, or NAME@SIZE, scales its images to size×size pixels.
+    """Load a named data set. The first load decodes and caches it.
 
-    Raises `UnknownName`, `MissingData` (what to install, download or set) or `BadInput`.
+    An unknown name raises `UnknownName`. Data that are not there raise `MissingData`, whose remedy names what to
+    install, download or set. Data that cannot be read raise `BadInput` or `DamagedFile`.
+
+    Args:
+        name: One of `known()`; NAME@SIZE is the same as `size=SIZE`.
+        size: Height and width in pixels; by default those of the images.
+
+    Returns:
+        The data set, with its arrays mapped from files.
     """
     name, _, scaled = name.partition("@")
     if size is None and scaled.isdigit():
@@ -142,7 +199,7 @@ def load(name: str, *, size: int | None = None) -> Dataset:
         parts, classes = reader()
         if source.pool is None:
             parts["train"], parts["held_out"] = divide(*parts["train"], HELD_OUT.get(name, HELD_OUT_DEFAULT))
-        _keep(folder, parts, classes)
+        _save(folder, parts, classes)
     return _open(title, folder)
 
 
@@ -152,7 +209,7 @@ def _digest(images: np.ndarray, labels: np.ndarray) -> str:
     return digest.hexdigest()[:16]
 
 
-def _keep(folder: Path, parts: Parts, classes: tuple[str, ...]) -> None:
+def _save(folder: Path, parts: Parts, classes: tuple[str, ...]) -> None:
     with atomic_write(folder) as partial:
         partial.mkdir()
         for part, (images, labels) in parts.items():
@@ -172,4 +229,4 @@ def _open(name: str, folder: Path) -> Dataset:
             split.__dict__["arrays"] = tuple(np.load(file, mmap_mode="r") for file in files)
         return Dataset(name, tuple(about["classes"]), **splits)
     except (OSError, ValueError, KeyError, EOFError) as error:
-        raise DamagedFile(f"{folder} ({error})", "decoded data as Feint keeps it", "delete that directory") from error
+        raise DamagedFile(f"{folder} ({error})", "decoded data that Feint cached", "delete that directory") from error

@@ -1,4 +1,4 @@
-"""Images of an owner, wherever they are: a named data set, a directory, or an .npz file."""
+"""Images by place: a named data set, a directory, or an .npz file."""
 
 import zipfile
 from pathlib import Path
@@ -17,21 +17,37 @@ KINDS = "a data set, a directory of CLASS/*.png or *.parquet, or an .npz with im
 
 
 def samples_at(place: str, shape: Shape) -> Split:
-    """The labelled samples at a place; of a data set and of a directory with both, the test part, which the model was
-    not trained on. Raises `MissingData`, `DamagedFile` or `BadInput`."""
+    """Load labelled samples that the model was not trained on.
+
+    Absent files raise `MissingData`, unreadable ones `DamagedFile`, and others than images `BadInput`.
+
+    Args:
+        place: Data set, directory or .npz file. Of a data set, and of a directory with two parts, the test part counts.
+        shape: (C, H, W) that images of several sizes are scaled to.
+
+    Returns:
+        Images (N, C, H, W) and labels (N,).
+    """
     return _from_file(place, shape, labelled=True) if is_file(place) else data.load(place).test
 
 
 def pool_at(place: str, shape: Shape) -> Split:
-    """The images at a place that a thief would ask about, with labels or without; of a data set its pool, unless it is
-    NAME/train. Errors as `samples_at`."""
+    """Load the attacker's pool, with or without labels. Errors as in `samples_at`.
+
+    Args:
+        place: Data set, NAME/train, directory or .npz file. Of a data set its pool counts.
+        shape: (C, H, W) that images of several sizes are scaled to.
+
+    Returns:
+        Images (N, C, H, W); missing labels are 0.
+    """
     if is_file(place):
         return _from_file(place, shape, labelled=False)
     return parse_pool(place)
 
 
 def is_file(place: str) -> bool:
-    """Whether a place is a path: no data set's name, and it exists here or ends as a file does."""
+    """Return whether `place` is a path: not the name of a data set, and an existing path or an .npz file."""
     return place not in data.SOURCES and (Path(place).exists() or Path(place).suffix == ".npz")
 
 
@@ -51,16 +67,16 @@ def _from_npz(path: Path, labelled: bool) -> tuple[np.ndarray, np.ndarray]:
         raise MissingData(f"{path}, which is not there", "an .npz file with images and labels", "check the path")
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            held = {name: arrays[name] for name in arrays.files}
+            members = {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DamagedFile(f"{path} ({error})", "an .npz file without pickles", "write it again: numpy.savez") from error
-    if "images" not in held or (labelled and "labels" not in held):
+    if "images" not in members or (labelled and "labels" not in members):
         raise BadInput(
-            f"{path} with {', '.join(held) or 'nothing'}", "images and labels" if labelled else "images",
+            f"{path} with {', '.join(members) or 'nothing'}", "images and labels" if labelled else "images",
             "name the arrays so: numpy.savez(path, images=…, labels=…)",
         )  # fmt: skip
-    images = _planes(path, held["images"])
-    labels = held.get("labels", np.zeros(len(images), np.int64)).reshape(-1)
+    images = _to_nchw(path, members["images"])
+    labels = members.get("labels", np.zeros(len(images), np.int64)).reshape(-1)
     if len(labels) != len(images) or labels.dtype.kind not in "iu":
         raise BadInput(
             f"{len(labels)} labels of type {labels.dtype} for {len(images)} images", "an integer each", "mend the file"
@@ -68,8 +84,8 @@ def _from_npz(path: Path, labelled: bool) -> tuple[np.ndarray, np.ndarray]:
     return images, labels
 
 
-def _planes(path: Path, images: np.ndarray) -> np.ndarray:
-    """The images as (N, C, H, W) uint8: grey ones without a channel, and those with the channels last, are turned."""
+def _to_nchw(path: Path, images: np.ndarray) -> np.ndarray:
+    """Return the images as (N, C, H, W) uint8; (N, H, W) and (N, H, W, C) are transposed."""
     if images.ndim == 3:
         images = images[:, None]
     if images.ndim == 4 and images.shape[3] in (1, 3) and images.shape[1] not in (1, 3):
@@ -89,9 +105,9 @@ def _planes(path: Path, images: np.ndarray) -> np.ndarray:
 
 
 def _from_folder(path: Path, shape: Shape, labelled: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The images of a directory; where they differ in size, scaled to what the model takes."""
-    found = _opened(path)
-    part = found["test" if "test" in found else next(iter(found))]
+    """Return the images of a directory; those of several sizes are scaled to `shape`."""
+    parts = _open_folder(path)
+    part = parts["test" if "test" in parts else next(iter(parts))]
     try:
         (images, labels), _ = data.decode_part(part, None, labelled=labelled)
     except MixedSizes:
@@ -101,17 +117,17 @@ def _from_folder(path: Path, shape: Shape, labelled: bool) -> tuple[np.ndarray, 
     return images, labels
 
 
-def _opened(path: Path) -> Any:
-    """The parts of a directory, as `datasets` reads them."""
+def _open_folder(path: Path) -> Any:
+    """Return the parts of a directory as `datasets` reads them."""
     datasets = require("datasets", "data")
     parquet = sorted(map(str, path.rglob("*.parquet")))
-    parts = {part: [it for it in parquet if Path(it).name.startswith(part)] for part in ("train", "test")}
-    files: Any = {part: its for part, its in parts.items() if its} or {"train": parquet}
+    parts = {part: [file for file in parquet if Path(file).name.startswith(part)] for part in ("train", "test")}
+    files: Any = {part: paths for part, paths in parts.items() if paths} or {"train": parquet}
     try:
         if parquet:
             return datasets.load_dataset("parquet", data_files=files, streaming=True)
         return datasets.load_dataset("imagefolder", data_dir=str(path), streaming=True)
+    except FeintError:
+        raise
     except (OSError, ValueError, RuntimeError) as error:
-        if isinstance(error, FeintError):
-            raise
         raise DamagedFile(f"{path} ({one_line(error, 160)})", KINDS, "bring the data into that form") from error

@@ -1,4 +1,4 @@
-"""Parts of data sets as commands and suites name them."""
+"""Splits of data sets as commands and suites spell them."""
 
 import re
 
@@ -7,16 +7,36 @@ from feint.errors import BadInput
 
 
 def parse_pool(name: str) -> Split:
-    """The inputs that a thief owns: the pool of a data set, or NAME/train. Raises `UnknownName` or `BadInput`."""
+    """Load the attacker's inputs by name. An unknown name raises `UnknownName`.
+
+    Args:
+        name: NAME or NAME/pool for the pool of a data set, NAME/train for its training split.
+
+    Returns:
+        The split.
+
+    Raises:
+        BadInput: Another part is named.
+    """
     name, _, part = name.partition("/")
     images = load(name)
     if part not in ("", "train", "pool"):
-        raise BadInput(f"the part {part!r} of {name}", "NAME, NAME/train or NAME/pool", "a thief has no test set")
+        raise BadInput(f"the part {part!r} of {name}", "NAME, NAME/train or NAME/pool", "an attacker has no test set")
     return images.train if part == "train" else images.pool
 
 
 def parse_split(name: str) -> Split:
-    """The inputs that an owner names: the training part, unless it is NAME/PART or, of that, NAME/PART:I/OF."""
+    """Load the owner's inputs by name. An unknown name raises `UnknownName`.
+
+    Args:
+        name: NAME for the training split of a data set, NAME/PART for another one, NAME/PART:I/OF for a share of it.
+
+    Returns:
+        The split.
+
+    Raises:
+        BadInput: There is no such part.
+    """
     name, _, part = name.partition("/")
     match = re.fullmatch(r"(train|pool|test)(?::(\d+)/(\d+))?", part or "train")
     if match is None:

@@ -1,4 +1,4 @@
-"""Readers of image data: the digits that ship with Feint, Debian's package, Parquet files, image folders, the hub."""
+"""Readers of image data: the bundled digits, Debian's package, Parquet files, image folders, and the hub."""
 
 import gzip
 import importlib.resources
@@ -20,7 +20,7 @@ Reader = Callable[[], tuple[Parts, tuple[str, ...]]]
 
 
 def read_digits() -> tuple[Parts, tuple[str, ...]]:
-    """1,797 handwritten digits of 8×8 pixels and 17 grey levels (UCI, CC BY 4.0); a fifth of them for testing."""
+    """Read 1,797 handwritten digits of 8×8 pixels and 17 grey levels (UCI, CC BY 4.0), a fifth of them for testing."""
     with importlib.resources.files("feint.data").joinpath("digits.npz").open("rb") as file, np.load(file) as arrays:
         images, labels = np.round(arrays["images"] * (255 / 16)).astype(np.uint8)[:, None], arrays["labels"]
     train, test = divide(images, labels, 0.2)
@@ -28,6 +28,8 @@ def read_digits() -> tuple[Parts, tuple[str, ...]]:
 
 
 def read_debian_fashion() -> tuple[Parts, tuple[str, ...]]:
+    """Read Fashion-MNIST as Debian packages it."""
+
     def array(file: str, header: int) -> np.ndarray:
         return np.frombuffer(gzip.decompress((DEBIAN_FASHION / file).read_bytes()), np.uint8, offset=header)
 
@@ -39,6 +41,20 @@ def read_debian_fashion() -> tuple[Parts, tuple[str, ...]]:
 
 
 def read_folder(folder: Path, size: int | None) -> tuple[Parts, tuple[str, ...]]:
+    """Read train and test parts of a directory of Parquet files or images.
+
+    Args:
+        folder: Directory with train*.parquet and test*.parquet, or with train/CLASS/* and test/CLASS/*.
+        size: Height and width in pixels that images are scaled to; None leaves them as they are.
+
+    Returns:
+        Images (N, C, H, W) uint8 and labels (N,) int64 by part, and the names of the classes.
+
+    Raises:
+        FeintError: The images or columns are not those that `decode_part` takes.
+        DamagedFile: The files are unreadable.
+        MissingData: A part is missing.
+    """
     datasets = require("datasets", "data")
     files = {part: sorted(map(str, folder.rglob(f"{part}*.parquet"))) for part in ("train", "test")}
     try:
@@ -46,9 +62,9 @@ def read_folder(folder: Path, size: int | None) -> tuple[Parts, tuple[str, ...]]
             return _decode(datasets.load_dataset("parquet", data_files=files, streaming=True), size)
         if all((folder / part).is_dir() for part in files):
             return _decode(datasets.load_dataset("imagefolder", data_dir=str(folder), streaming=True), size)
-    except (OSError, ValueError, RuntimeError) as error:  # what the readers of Parquet and images raise
-        if isinstance(error, FeintError):
-            raise
+    except FeintError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:  # those of the readers of Parquet and images
         raise DamagedFile(f"{folder} ({error})", "readable Parquet or image files", "fetch them again") from error
     raise MissingData(
         f"{folder} without both parts", "train-*.parquet and test-*.parquet, or train/CLASS/*.jpg and test/CLASS/*.jpg",
@@ -57,6 +73,19 @@ def read_folder(folder: Path, size: int | None) -> tuple[Parts, tuple[str, ...]]
 
 
 def read_hub(name: str, hub: str, size: int | None) -> tuple[Parts, tuple[str, ...]]:
+    """Read a data set of the Hugging Face hub.
+
+    Args:
+        name: Feint's name of the data set, for the error.
+        hub: The hub's name.
+        size: Height and width in pixels that images are scaled to; None leaves them as they are.
+
+    Returns:
+        As `read_folder`.
+
+    Raises:
+        MissingData: The hub cannot be reached, or has no such set.
+    """
     datasets = require("datasets", "data")
     try:
         return _decode(datasets.load_dataset(hub, streaming=True), size)
@@ -72,7 +101,7 @@ def read_hub(name: str, hub: str, size: int | None) -> tuple[Parts, tuple[str, .
 
 
 def _decode(parts: Any, size: int | None) -> tuple[Parts, tuple[str, ...]]:
-    """Arrays of a `datasets` dictionary of splits, and the classes."""
+    """Return the arrays of a dictionary of splits of `datasets`, and the names of the classes."""
     train, names = decode_part(parts["train"], size)
     test, _ = decode_part(parts["test"] if "test" in parts else parts["validation"], size)
     return {"train": train, "test": test}, names or tuple(str(i) for i in range(train[1].max() + 1))
@@ -81,11 +110,23 @@ def _decode(parts: Any, size: int | None) -> tuple[Parts, tuple[str, ...]]:
 def decode_part(
     part: Any, size: int | None, *, labelled: bool = True
 ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[str, ...]]:
-    """Arrays of one split of `datasets`: its image column and its label column, whatever their names, and the classes
-    where it names them. Without labels, where none are needed, they are 0. Raises `BadInput`."""
+    """Decode one split of the library `datasets`.
+
+    Args:
+        part: The split. The first column of images and the first of `LABELS` count.
+        size: Height and width in pixels that images are scaled to; None leaves them as they are.
+        labelled: Whether labels are required. Missing ones are 0 otherwise.
+
+    Returns:
+        Images (N, C, H, W) uint8 with labels (N,) int64, and the names of the classes where the split has them.
+
+    Raises:
+        BadInput: There is no image, or no column of images or labels.
+        MixedSizes: The images have several sizes, and no `size` is given.
+    """
     datasets = require("datasets", "data")
     features = part.features
-    image = next((name for name, it in features.items() if isinstance(it, datasets.Image)), None)
+    image = next((name for name, feature in features.items() if isinstance(feature, datasets.Image)), None)
     image = image or next((name for name in ("image", "img") if name in features), None)
     label = next((name for name in LABELS if name in features), None)
     if image is None or (label is None and labelled):
@@ -103,7 +144,7 @@ def decode_part(
 
 
 def _pixels(image: Any, size: int | None) -> np.ndarray:
-    """A Pillow image as (H, W) or (H, W, 3) uint8; with a size, its centre square scaled to that."""
+    """Return a Pillow image as (H, W) or (H, W, 3) uint8; a `size` scales its centre square."""
     image = image if image.mode in ("L", "RGB") else image.convert("RGB")
     if size is not None and image.size != (size, size):
         from PIL import Image, ImageOps
@@ -113,7 +154,7 @@ def _pixels(image: Any, size: int | None) -> np.ndarray:
 
 
 def divide(images: np.ndarray, labels: np.ndarray, share: float) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """Two parts, the second with `share` of the rows; always the same ones."""
+    """Return two parts, the second with `share` of the rows; the choice of rows is always the same."""
     order = np.random.default_rng(0).permutation(len(images))
     cut = len(images) - round(len(images) * share)
     first, second = np.sort(order[:cut]), np.sort(order[cut:])

@@ -1,4 +1,4 @@
-"""Where named data sets come from."""
+"""Sources of named data sets."""
 
 import os
 from dataclasses import dataclass
@@ -10,11 +10,17 @@ from feint.errors import UnknownName
 
 @dataclass(frozen=True)
 class Source:
-    """Where a named set comes from, and what an attacker would ask about when he steals a model of it."""
+    """Source of a named data set.
+
+    Attributes:
+        hub: Name on the Hugging Face hub.
+        size: Height and width, for sets of images of many sizes: their centre squares are scaled.
+        pool: Data set whose training images are the attacker's pool. None holds out a share of the training images.
+    """
 
     hub: str | None = None
-    size: int | None = None  # images of many sizes are cut to their centre square and scaled to this
-    pool: str | None = None  # the set whose training images are the pool; None: a part of its own is held out
+    size: int | None = None
+    pool: str | None = None
 
 
 SOURCES = {
@@ -27,18 +33,18 @@ SOURCES = {
     "caltech256": Source("ilee0022/Caltech-256", size=64),
     "cub200": Source("bentrevett/caltech-ucsd-birds-200-2011", size=64),
 }
-HELD_OUT = {"digits": 0.5}  # share of the training images that becomes the pool where no other set is named
+HELD_OUT = {"digits": 0.5}  # share of the training images that becomes the pool where no other set does
 HELD_OUT_DEFAULT = 1 / 6
 
 
 def known() -> list[str]:
-    """The names of all data sets: those that Feint knows, and those in the directory FEINT_DATA."""
+    """Return the names of all data sets: Feint's own, and those in the directory FEINT_DATA."""
     root = os.environ.get("FEINT_DATA")
-    return sorted({*SOURCES, *(it.name for it in Path(root or ".").expanduser().glob("*/") if root)})
+    return sorted({*SOURCES, *(folder.name for folder in Path(root or ".").expanduser().glob("*/") if root)})
 
 
 def find(name: str, source: Source, size: int | None) -> tuple[readers.Reader, object]:
-    """How to read the set `name`, and what stands for its origin: a change there makes a new cache."""
+    """Return the reader of the data set `name`, and a description of its origin, on which the cache depends."""
     root = os.environ.get("FEINT_DATA")
     folder = Path(root).expanduser() / name if root else None
     if name == "digits":

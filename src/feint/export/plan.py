@@ -13,7 +13,7 @@ from feint.gateway.models.graphs import MOVED, PROBABILITIES, SCORE, numbered
 from feint.recipes import recipe as recipes
 from feint.recipes import store
 
-MARTINGALE = "inputs", "won", "weights", "alpha", "block"  # the fields of `feint.martingale.Martingale`
+MARTINGALE = "inputs", "won", "weights", "alpha", "block"  # the fields of `feint.defenses.access.martingale.Martingale`
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from feint.errors import Failed
 from feint.gateway.array_query import Array
-from feint.probabilities import on_simplex
+from feint.models.simplex import on_simplex
 
 
 def probabilities(p: Any, rows: int, classes: int) -> Array:

@@ -1,1 +1,1 @@
-"""Networks and their training: what victims, surrogates and defenses are made of."""
+"""Networks, their training, and their storage, for victims, surrogates and defenses alike."""

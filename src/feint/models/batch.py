@@ -1,4 +1,4 @@
-"""The batch of one training step, which every loss takes."""
+"""Batch of a training step, the argument of every loss."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """What a loss sees of one step: inputs (n, C, H, W) in [0, 1], augmented, and their targets; and, where the
-    training has a second stream of them, as many outliers with theirs."""
+    """Inputs and targets of one training step.
+
+    Attributes:
+        x: Augmented inputs (n, C, H, W) in [0, 1].
+        targets: Classes (n,) or rows (n, K) on the simplex.
+        outliers: As many inputs of a second stream; None where the training has none.
+        outlier_targets: Their targets.
+    """
 
     x: Tensor
     targets: Tensor

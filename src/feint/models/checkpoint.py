@@ -20,8 +20,12 @@ from feint.recipes.store import atomic_write
 class TrainingState:
     """State of a training between two epochs, apart from its model and optimizer.
 
-    `losses` has the mean loss of each epoch. `best` has the weights of the epoch with the `least` loss on the
-    holdout, since which `waited` epochs have passed.
+    Attributes:
+        epoch: Number of completed epochs.
+        least: Smallest loss on the holdout so far.
+        waited: Epochs since then.
+        best: Weights after that epoch; None without a holdout.
+        losses: Mean training loss of each epoch.
     """
 
     epoch: int = 0
@@ -34,8 +38,8 @@ class TrainingState:
         """Return whether the last `patience` epochs brought no smaller loss on the holdout."""
         return patience is not None and self.waited >= patience
 
-    def judge(self, model: nn.Module, x: Tensor, targets: Tensor) -> None:
-        """Compare the loss on the holdout `x` with that of the best epoch."""
+    def update_best(self, model: nn.Module, x: Tensor, targets: Tensor) -> None:
+        """Compare the loss on the holdout `x` (N, C, H, W) and its `targets` with that of the best epoch."""
         model.eval()
         device = next(model.parameters()).device
         with torch.no_grad():
@@ -49,8 +53,8 @@ class TrainingState:
         else:
             self.waited += 1
 
-    def keep(self, model: nn.Module, optimizer: torch.optim.Optimizer, path: Path) -> None:
-        """Write everything that the next epoch needs to `path`."""
+    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, path: Path) -> None:
+        """Write model, optimizer and this state to `path`, atomically."""
         state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "progress": vars(self)}
         buffer = io.BytesIO()  # torch.save to a file would raise a bare RuntimeError on a full disk
         torch.save(state, buffer)
@@ -59,7 +63,10 @@ class TrainingState:
 
     @classmethod
     def resume(cls, path: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer) -> "TrainingState":
-        """Return the progress stored at `path`, with model and optimizer brought to it; a new one if there is none.
+        """Load the state at `path`, and model and optimizer with it; a new state where there is no file.
+
+        Returns:
+            The state.
 
         Raises:
             DamagedFile: The file is truncated, foreign or of another network.

@@ -1,7 +1,7 @@
-"""A training step's passes as one launch, on a GPU: small networks wait there for launches, not for arithmetic.
+"""CUDA graph of a training step: on a GPU, small networks wait for launches, not for arithmetic.
 
-`torch.cuda.make_graphed_callables` and `torch.compile(mode="reduce-overhead")` would be less code; neither has been
-compared with this yet, which takes a GPU.
+`torch.cuda.make_graphed_callables` and `torch.compile(mode="reduce-overhead")` would be less code. Neither has been
+compared with this module yet.
 """
 
 from collections.abc import Callable
@@ -10,54 +10,56 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-WARM_UP = 3  # runs before a recording, in which cuDNN and autograd set themselves up
+WARM_UP = 3  # runs before a recording, in which cuDNN and autograd initialize
 
 
 @dataclass(frozen=True)
 class _Recording:
-    """What was recorded, where it reads its inputs, and where it leaves its result."""
+    """Recorded graph, with the tensors of its inputs and its result."""
 
     graph: torch.cuda.CUDAGraph
     inputs: tuple[Tensor, ...]
     result: Tensor
 
-    def __call__(self, given: tuple[Tensor, ...]) -> Tensor:
-        for own, it in zip(self.inputs, given, strict=True):
-            own.copy_(it)
+    def __call__(self, parts: tuple[Tensor, ...]) -> Tensor:
+        for recorded, part in zip(self.inputs, parts, strict=True):
+            recorded.copy_(part)
         self.graph.replay()
         return self.result.clone()
 
 
 class GraphedStep:
-    """`passes`, a function of tensors on a GPU to one, recorded the first time that inputs have their shapes, and
-    replayed from then on.
+    """Function of tensors on a GPU that is recorded once for each tuple of shapes, and then replayed.
 
-    A step of ResNet-20 with 32 images took an H200 10.5 ms launched, and 2.6 recorded. What is replayed are the same
-    kernels, so that the weights come out bit for bit as they do without. The gradients of `model` have to stay where
-    they are between the calls. Recording runs the passes a few times: the buffers of `model`, its running statistics,
-    are as before when it is done.
+    A step of ResNet-20 with 32 images took an H200 10.5 ms launched, and 2.6 ms recorded. A replay runs the same
+    kernels, so that the weights are the same bit for bit. Recording runs the function a few times; the buffers of the
+    model, its running statistics, are restored afterwards.
+
+    Args:
+        passes: Function of tensors to one tensor. It leaves gradients at the parameters.
+        model: Model whose parameters and buffers the function uses. Its gradients must keep their memory between calls.
     """
 
     def __init__(self, passes: Callable[..., Tensor], model: nn.Module) -> None:
         self._passes, self._model = passes, model
         self._recordings: dict[tuple[torch.Size, ...], _Recording] = {}
 
-    def __call__(self, *given: Tensor) -> Tensor:
-        shapes = tuple(it.shape for it in given)
+    def __call__(self, *parts: Tensor) -> Tensor:
+        shapes = tuple(part.shape for part in parts)
         if shapes not in self._recordings:
-            self._recordings[shapes] = self._record(given)
-        return self._recordings[shapes](given)
+            self._recordings[shapes] = self._record(parts)
+        return self._recordings[shapes](parts)
 
-    def _record(self, given: tuple[Tensor, ...]) -> _Recording:
-        inputs, buffers = tuple(it.clone() for it in given), list(self._model.buffers())
-        before, stream = [it.clone() for it in buffers], torch.cuda.Stream()
+    def _record(self, parts: tuple[Tensor, ...]) -> _Recording:
+        inputs, buffers = tuple(part.clone() for part in parts), list(self._model.buffers())
+        before, stream = [buffer.clone() for buffer in buffers], torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARM_UP):
                 self._passes(*inputs)
         torch.cuda.current_stream().wait_stream(stream)
-        for it, was in zip(buffers, before, strict=True):
-            it.copy_(was)
+        for buffer, original in zip(buffers, before, strict=True):
+            buffer.copy_(original)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             result = self._passes(*inputs)

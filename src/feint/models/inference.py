@@ -1,4 +1,4 @@
-"""What the line asks of a model: probabilities, exact and checked."""
+"""Checked inference: logits and probabilities of a model."""
 
 import threading
 
@@ -7,19 +7,23 @@ from torch import Tensor, nn
 
 from feint.data import Split
 from feint.errors import BadInput
-from feint.probabilities import on_simplex
+from feint.models.simplex import on_simplex
 from feint.query import ask
 
 
 @torch.no_grad()
 def logits(model: nn.Module, x: Tensor) -> Tensor:
-    """The logits (N, K) that `model` gives to the inputs `x` (N, …), in float32.
+    """Return the logits (N, K) of `model` for the inputs `x` (N, …), in float32.
 
-    Raises `BadInput` where the model returns anything but one row of finite logits for each input: probabilities
-    are refused as well, since a second softmax would flatten them unseen.
+    Returns:
+        Finite logits (N, K), K ≥ 2.
+
+    Raises:
+        BadInput: The model returns other than one row of finite logits for each input. Probabilities are rejected as
+            well, since a second softmax would flatten them unnoticed.
     """
     z = ask(model, x).float()
-    if torch.compiler.is_exporting():  # a graph cannot raise: what it says is checked when it is written
+    if torch.compiler.is_exporting():  # a graph cannot raise: its outputs are checked when it is written
         return z
     if z.ndim != 2 or len(z) != len(x) or z.shape[1] < 2:
         raise BadInput(
@@ -38,15 +42,15 @@ def logits(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def predict(model: nn.Module, x: Tensor) -> Tensor:
-    """The probabilities `p` (N, K) that `model` gives to the inputs `x` (N, …), in float32; errors as `logits`."""
+    """Return the probabilities (N, K) of `model` for the inputs `x` (N, …), in float32; errors as in `logits`."""
     return logits(model, x).softmax(-1)
 
 
 class CachedForward(nn.Module):
-    """`model`, computing the same batch only once: asked again for the tensor that it saw last, it remembers.
+    """Model that caches its logits for the last tensor of inputs.
 
-    A ladder's detectors and an energy gate look at the logits that the line computes anyway. Each thread has its own
-    memory, and `forget` empties it. Inputs that want gradients are always computed.
+    The detectors of a ladder and an energy gate need the logits that the service computes anyway. Each thread has its
+    own cache, and `clear` empties it. With gradients enabled, nothing is cached.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -62,20 +66,20 @@ class CachedForward(nn.Module):
         return self._last.z
 
     def clear(self) -> None:
-        """Let the last batch go."""
+        """Release the last batch."""
         self._last.x = self._last.z = None
 
 
 def answers(model: nn.Module, split: Split, *, batch_size: int = 500) -> Tensor:
-    """The probabilities (N, K) that `model`, in evaluation mode, gives to all inputs of `split`."""
+    """Return the probabilities (N, K) of `model`, in evaluation mode, for all inputs of `split`."""
     model = model.eval()
     return torch.cat([predict(model, split.inputs(rows)) for rows in torch.arange(len(split)).split(batch_size)])
 
 
 class FromProbabilities(nn.Module):
-    """A model that returns probabilities, as one that returns logits: their logarithm, which softmax undoes.
+    """Adapter of a model that returns probabilities: returns their logarithms, which softmax inverts.
 
-    Raises `BadInput` for rows off the simplex: the logarithm of logits would be noise.
+    A call raises `BadInput` for rows off the simplex, since the logarithm of logits would be noise.
     """
 
     def __init__(self, model: nn.Module) -> None:

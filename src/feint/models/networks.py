@@ -1,8 +1,8 @@
-"""Named networks, each from inputs (N, C, H, W) in [0, 1] to logits (N, K). Normalisation is a part of the model.
+"""Named networks, each from inputs (N, C, H, W) in [0, 1] to logits (N, K). Normalisation is part of the model.
 
-The forms for 32×32 images are written here: the one kept library that has them needs torchvision, of which there is
-no build beside a CPU torch (docs/background/design/networks.md). Parameter counts are those of the literature and are
-tested.
+The variants for 32×32 images are defined here: the one maintained library that has them needs torchvision, of which
+there is no build beside a CPU torch (docs/background/design/networks.md). Parameter counts are those of the literature
+and are tested.
 """
 
 import functools
@@ -28,10 +28,10 @@ GREY = (0.5,), (0.5,)
 
 @functools.cache
 def default_device() -> torch.device:
-    """Where networks live: on the GPU, where this process has one, or else on the CPU.
+    """Return the device of new networks: the GPU where this process has one, otherwise the CPU.
 
-    Convolutions there are told to be exact and to come out alike each time: with TF32, 10 bits of a product's 23, a
-    row's answer would differ with the batch it is in by more than the margins that keep its label.
+    Convolutions on a GPU are set to exact and deterministic. With TF32, which keeps 10 bits of a product's 23, the
+    answer to an input would differ between batches by more than the margins that preserve its label.
     """
     if not torch.cuda.is_available():
         return torch.device("cpu")
@@ -41,7 +41,17 @@ def default_device() -> torch.device:
 
 @dataclass(frozen=True)
 class Network:
-    """A recipe of a network: its `name`, the `shape` (C, H, W) of an input, and the number of `classes`."""
+    """Recipe of a network.
+
+    Attributes:
+        name: One of `BODIES`, like "resnet20".
+        shape: (C, H, W) of an input.
+        classes: Number K of classes, at least 2.
+
+    Raises:
+        UnknownName: There is no such network.
+        BadInput: The shape has not three numbers, or there are fewer than two classes.
+    """
 
     name: str
     shape: tuple[int, int, int]
@@ -54,22 +64,27 @@ class Network:
             raise BadInput(f"shape {self.shape} and {self.classes} classes", "(C, H, W) and ≥ 2", "check the data set")
 
     def build(self, seed: int = 0) -> "Classifier":
-        """A new network with initial weights drawn from `seed`, the same on every device; the global random state is
-        left as it was."""
+        """Return a new network with initial weights drawn from `seed`, the same on every device.
+
+        The global random state is unchanged.
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return Classifier(self).to(default_device())
 
 
 def get(name: str, data: "Dataset") -> Network:
-    """The network `name` for the images and classes of `data`. Raises `UnknownName`."""
+    """Return the network `name` for the images and classes of `data`. Raises `UnknownName`."""
     return Network(name, data.shape, len(data.classes))
 
 
 class Classifier(nn.Module):
-    """A network that knows its recipe: `network`; inputs (N, C, H, W) in [0, 1] to logits (N, K).
+    """Network from inputs (N, C, H, W) in [0, 1] to logits (N, K), built from a recipe.
 
-    Inputs may lie elsewhere than the weights: the logits come back to where they were.
+    Inputs may be on another device than the weights: the logits are returned on the device of the inputs.
+
+    Attributes:
+        network: The recipe.
     """
 
     mean: Tensor
@@ -87,7 +102,7 @@ class Classifier(nn.Module):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of an input."""
+        """Shape (C, H, W) of an input."""
         return self.network.shape
 
     def forward(self, x: Tensor) -> Tensor:
@@ -100,18 +115,19 @@ class Classifier(nn.Module):
         return self(x.to(self.mean.device)).to(x.device)
 
     def __reduce__(self) -> tuple[Callable[..., "Classifier"], tuple[Network, Mapping[str, Tensor], bool]]:
-        """A pickle carries recipe and weights: it comes to life where networks live there."""
-        return _revived, (self.network, {name: it.cpu() for name, it in self.state_dict().items()}, self.training)
+        """A pickle has recipe and weights; the receiving process builds the network on its own device."""
+        weights = {name: tensor.cpu() for name, tensor in self.state_dict().items()}
+        return _unpickle, (self.network, weights, self.training)
 
 
-def _revived(network: Network, weights: Mapping[str, Tensor], training: bool) -> Classifier:
+def _unpickle(network: Network, weights: Mapping[str, Tensor], training: bool) -> Classifier:
     model = network.build()
     model.load_state_dict(weights)
     return model.train(training)
 
 
 class Ensemble(nn.Module):
-    """Several networks of one recipe; inputs (N, C, H, W) in [0, 1] to the logits of all of them (members, N, K)."""
+    """Several networks of one recipe, from inputs (N, C, H, W) in [0, 1] to all their logits (members, N, K)."""
 
     def __init__(self, network: Network, seeds: Sequence[int]) -> None:
         super().__init__()
@@ -124,14 +140,14 @@ class Ensemble(nn.Module):
 
 
 def conv(inside: int, outside: int, size: int = 3, *, stride: int = 1, groups: int = 1) -> nn.Module:
-    """A convolution that keeps the image's size, with batch normalisation."""
+    """Return a padded convolution, which preserves the image's size, with batch normalisation."""
     layer = nn.Conv2d(inside, outside, size, stride, padding=size // 2, groups=groups, bias=False)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     return nn.Sequential(layer, nn.BatchNorm2d(outside))
 
 
 class Shortcut(nn.Module):
-    """The parameter-free shortcut of the CIFAR ResNets (option A): every other pixel, and new channels of zeros."""
+    """Parameter-free shortcut of the CIFAR ResNets (option A): every other pixel, and new channels of zeros."""
 
     def __init__(self, new_channels: int) -> None:
         super().__init__()
@@ -143,7 +159,7 @@ class Shortcut(nn.Module):
 
 
 class Residual(nn.Module):
-    """`relu(path(x) + shortcut(x))`."""
+    """Residual block, `relu(path(x) + shortcut(x))`."""
 
     def __init__(self, path: nn.Module, shortcut: nn.Module) -> None:
         super().__init__()
@@ -154,7 +170,7 @@ class Residual(nn.Module):
 
 
 class PreActivated(nn.Module):
-    """The block of wide residual networks: normalisation and ReLU come before each convolution."""
+    """Block of wide residual networks: normalisation and ReLU before each convolution."""
 
     def __init__(self, inside: int, outside: int, stride: int) -> None:
         super().__init__()
@@ -173,33 +189,33 @@ class PreActivated(nn.Module):
 
 
 def head(channels: int, classes: int) -> list[nn.Module]:
-    """Average over the image, then one linear layer."""
+    """Return the layers of a head: an average over the image, then one linear layer."""
     return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)]
 
 
 def linear(network: Network) -> nn.Module:
-    """Softmax regression: one linear layer."""
+    """Return a softmax regression: one linear layer."""
     return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(network.shape), network.classes))
 
 
 def one_vs_rest(network: Network) -> nn.Module:
-    """A logistic regression for each class against the rest: the softmax of log σ(z) is σ(z) / Σσ(z)."""
+    """Return a logistic regression for each class against the rest: the softmax of log σ(z) is σ(z) / Σσ(z)."""
     return nn.Sequential(linear(network), nn.LogSigmoid())
 
 
 def tree(network: Network) -> nn.Module:
-    """A decision tree: no training fits it, and its nodes come with its weights."""
+    """Return a decision tree: no training fits it, and its nodes are loaded with its weights."""
     return Tree(math.prod(network.shape), network.classes)
 
 
 def mlp20(network: Network) -> nn.Module:
-    """One hidden layer of 20, as Tramèr et al. steal it."""
+    """Return a network with one hidden layer of 20 (Tramèr et al., USENIX Security 2016)."""
     hidden = nn.Linear(math.prod(network.shape), 20)
     return nn.Sequential(nn.Flatten(), hidden, nn.ReLU(inplace=True), nn.Linear(20, network.classes))
 
 
 def mlp(network: Network) -> nn.Module:
-    """Two hidden layers of 128."""
+    """Return a network with two hidden layers of 128."""
     channels, height, width = network.shape
     sizes = [channels * height * width, 128, 128]
     layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU(inplace=True))]
@@ -207,9 +223,10 @@ def mlp(network: Network) -> nn.Module:
 
 
 def lenet(network: Network) -> nn.Module:
-    """LeNet-5 with ReLU, maximum pooling and padded convolutions, so that small images fit too.
+    """Return LeNet-5 with ReLU, maximum pooling and padded convolutions, so that small images fit, too.
 
-    ReLU comes after pooling, on a quarter of the values: the same to the bit, gradients too, and 13 % faster to train.
+    ReLU is applied after pooling, to a quarter of the values: bit for bit the same, with its gradients, and training is
+    13 % faster.
     """
     channels, height, width = network.shape
     features = []
@@ -221,7 +238,7 @@ def lenet(network: Network) -> nn.Module:
 
 
 def cifar_resnet(depth: int) -> Callable[[Network], nn.Module]:
-    """The ResNets made for CIFAR (He et al., CVPR 2016, §4.2): 16, 32 and 64 channels, depth 6n + 2."""
+    """Return a ResNet for CIFAR (He et al., CVPR 2016, §4.2): 16, 32 and 64 channels, depth 6n + 2."""
 
     def body(network: Network) -> nn.Module:
         layers, inside = [conv(network.shape[0], 16), nn.ReLU(inplace=True)], 16
@@ -238,11 +255,17 @@ def cifar_resnet(depth: int) -> Callable[[Network], nn.Module]:
     return body
 
 
-def resnet(blocks: tuple[int, ...], *, bottleneck: bool = False, width: int = 64, groups: int = 1, expansion: int = 4):
-    """The ImageNet ResNets and ResNeXts with a 3×3 stem and no pooling, as used on 32×32 images.
+def resnet(
+    blocks: tuple[int, ...], *, bottleneck: bool = False, width: int = 64, groups: int = 1, expansion: int = 4
+) -> Callable[[Network], nn.Module]:
+    """Return an ImageNet ResNet or ResNeXt with a 3×3 stem and no pooling, as used on 32×32 images.
 
-    `blocks` in each stage; a bottleneck's middle has `width` channels in the first stage, in `groups`, and its
-    output is `expansion` times 64; a plain block has two 3×3 convolutions of `width`.
+    Args:
+        blocks: Number of blocks in each stage.
+        bottleneck: Whether a block is 1×1, 3×3 and 1×1 convolutions, rather than two of 3×3.
+        width: Channels of the 3×3 convolutions in the first stage; each further stage doubles them.
+        groups: Groups of a bottleneck's 3×3 convolution.
+        expansion: Output channels of a bottleneck in the first stage, as a multiple of 64.
     """
 
     def body(network: Network) -> nn.Module:
@@ -260,7 +283,7 @@ def resnet(blocks: tuple[int, ...], *, bottleneck: bool = False, width: int = 64
                     ]
                 else:
                     parts = [conv(inside, outside, stride=stride), conv(outside, outside)]
-                path = nn.Sequential(*[it for part in parts for it in (part, nn.ReLU(inplace=True))][:-1])
+                path = nn.Sequential(*[layer for part in parts for layer in (part, nn.ReLU(inplace=True))][:-1])
                 same = inside == outside and stride == 1
                 layers.append(Residual(path, nn.Identity() if same else conv(inside, outside, 1, stride=stride)))
                 inside = outside
@@ -270,7 +293,7 @@ def resnet(blocks: tuple[int, ...], *, bottleneck: bool = False, width: int = 64
 
 
 def wide_resnet(depth: int, factor: int) -> Callable[[Network], nn.Module]:
-    """Wide residual networks (Zagoruyko and Komodakis, BMVC 2016): depth 6n + 4, 16·factor channels and up."""
+    """Return a wide residual network (Zagoruyko and Komodakis, BMVC 2016): depth 6n + 4, 16·factor channels and up."""
 
     def body(network: Network) -> nn.Module:
         layers: list[nn.Module] = [nn.Conv2d(network.shape[0], 16, 3, 1, 1, bias=False)]
@@ -286,7 +309,7 @@ def wide_resnet(depth: int, factor: int) -> Callable[[Network], nn.Module]:
 
 
 def vgg16(network: Network) -> nn.Module:
-    """VGG-16 with batch normalisation and one linear layer, as used on 32×32 images."""
+    """Return VGG-16 with batch normalisation and one linear layer, as used on 32×32 images."""
     layers: list[nn.Module] = []
     inside = network.shape[0]
     for stage in ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512)):

@@ -1,7 +1,7 @@
-"""How to go from an input towards the boundary of its class: one step of the attacks of the field.
+"""Adversarial perturbation: steps from an input towards the boundary of its class.
 
-All go down the margin z_m − max_{j≠m} z_j. The gradient of the cross-entropy, which the literature uses, is zero in
-float32 as soon as the label's probability rounds to 1.
+All steps descend the margin z_m − max_{j≠m} z_j. The gradient of the cross-entropy, which the literature uses, is zero
+in float32 as soon as the label's probability rounds to 1.
 """
 
 import math
@@ -15,14 +15,18 @@ from torch import Tensor
 from feint.errors import BadInput, BadRecipe
 
 FAR = 1e9  # a length at which every pixel that can move is black or white
-Memory = tuple[Tensor, ...]  # what a step remembers of each row; () before its first move
+Memory = tuple[Tensor, ...]  # state of a step for each row; () before its first move
 
 
 @dataclass(frozen=True)
 class StepState:
-    """Where N rows are: `x` (N, …), the `origin` they came from, the `margin` (N,) there and its `gradient` (N, …).
+    """Present inputs of N rows, with their margins and gradients.
 
-    For a step that takes one gradient, it is that at the origin throughout.
+    Attributes:
+        x: Present inputs (N, …).
+        origin: Inputs (N, …) at the start.
+        margin: Margins (N,) at `x`.
+        gradient: Gradients (N, …) of the margins at `x`; at the origin throughout for a step with `one_gradient`.
     """
 
     x: Tensor
@@ -32,14 +36,19 @@ class StepState:
 
 
 class GradientStep(ABC):
-    """A recipe of a step. It holds no state: what it must remember of a row goes in and out of `move`."""
+    """Recipe of a step. It is stateless: `move` takes and returns the state of each row.
+
+    Attributes:
+        cite: Key of the source in the bibliography.
+        one_gradient: Whether the step needs the gradient at the origin alone.
+    """
 
     cite: ClassVar[str]
     one_gradient: ClassVar[bool] = False
 
     @abstractmethod
     def move(self, at: StepState, memory: Memory) -> tuple[Tensor, Memory]:
-        """The next inputs (N, …) in [0, 1], and what to remember."""
+        """Return the next inputs (N, …) in [0, 1], and the next state of the rows."""
 
 
 def _positive(recipe: object, *values: float) -> None:
@@ -49,8 +58,14 @@ def _positive(recipe: object, *values: float) -> None:
 
 @dataclass(frozen=True)
 class PGD(GradientStep):
-    """A step of `step` along the gradient's sign, kept within `radius` of the input in every pixel (Madry et al.,
-    ICLR 2018); without the random start, since the same query must get the same answer."""
+    """Projected gradient descent (Madry et al., ICLR 2018): a step along the gradient's sign, then a projection.
+
+    The random start is left out, since the same query must get the same answer.
+
+    Attributes:
+        step: Change of each pixel in one step.
+        radius: Largest change of each pixel in all.
+    """
 
     cite: ClassVar[str] = "madry2018towards"
     step: float = 1 / 255
@@ -66,7 +81,7 @@ class PGD(GradientStep):
 
 @dataclass(frozen=True)
 class FGSM(GradientStep):
-    """A step of `step` along the gradient's sign (Goodfellow et al., ICLR 2015): PGD without limits."""
+    """Fast gradient sign method (Goodfellow et al., ICLR 2015): a step of `step` along the sign, without a radius."""
 
     cite: ClassVar[str] = "goodfellow2015explaining"
     step: float = 1 / 255
@@ -82,7 +97,7 @@ class FGSM(GradientStep):
 class CW(GradientStep):
     """A step of Adam on margin + weight · ‖x − origin‖² (after Carlini and Wagner, S&P 2017).
 
-    In pixels, clipped to [0, 1]: their change of variables, tanh, has no gradient at black and white.
+    The variables are pixels, clipped to [0, 1]: the paper's tanh has no gradient at black and white.
     """
 
     cite: ClassVar[str] = "carlini2017towards"
@@ -105,8 +120,10 @@ class CW(GradientStep):
 
 @dataclass(frozen=True)
 class DeepFool(GradientStep):
-    """Newton's step on the margin, with a new gradient each time (after Moosavi-Dezfooli et al., CVPR 2016):
-    x − overshoot · margin · g / ‖g‖². The rival class is the nearest in logits, not in distance."""
+    """Newton's step on the margin, with a new gradient each time (after Moosavi-Dezfooli et al., CVPR 2016).
+
+    The step is x − overshoot · margin · g / ‖g‖². The rival class is the nearest in logits, not in distance.
+    """
 
     cite: ClassVar[str] = "moosavi2016deepfool"
     overshoot: float = 1.3
@@ -122,13 +139,12 @@ class DeepFool(GradientStep):
 
 @dataclass(frozen=True)
 class Ray(GradientStep):
-    """One gradient gives the direction; from then on the ray is followed by forward passes alone.
+    """Line search along one gradient, with forward passes alone after the first step.
 
-    The first length is DeepFool's; the next ones follow the secant of the last two margins, `overshoot` times as far
-    and never less than 1.3 or more than 4 times the length. A method of this project: the cheapest one, since a
-    backward pass costs two forward ones and the boundary is met after 2.2 of these on ResNet-20. The direction is the
-    gradient itself, not its sign: a sign jumps where a component is nearly zero, and with it the answer to a query
-    whose batch is another one.
+    The first length is that of `DeepFool`. The next lengths follow the secant of the last two margins, `overshoot`
+    times as far, and between 1.3 and 4 times the last length. This method of the project is the cheapest: a backward
+    pass costs two forward passes, and ResNet-20 reaches the boundary after 2.2 of these. The direction is the gradient
+    itself: its sign would jump where a component is nearly zero, and the answer to a query would depend on its batch.
     """
 
     cite: ClassVar[str] = "moosavi2016deepfool"
@@ -152,28 +168,38 @@ class Ray(GradientStep):
 
 
 def descent_direction(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """The direction (N, …) of length 1 that goes down a margin, and how steep it is (N,)."""
+    """Return the direction (N, …) of length 1 in which a margin falls, and the gradient's norm (N,)."""
     steepness = gradient.flatten(1).norm(dim=1).clamp_min(torch.finfo(gradient.dtype).tiny)
     return -gradient / per_row(steepness, gradient), steepness
 
 
 def per_row(values: Tensor, x: Tensor) -> Tensor:
-    """`values` (N,) in a shape that multiplies the rows of `x` (N, …)."""
+    """Return `values` (N,) in a shape that multiplies the rows of `x` (N, …)."""
     return values.view(-1, *[1] * (x.ndim - 1))
 
 
 def margin_of(z: Tensor, label: Tensor) -> Tensor:
-    """The logit of `label` (N,) less the largest of the others, for `z` (N, K)."""
-    own = label[:, None]
-    return (z.gather(1, own) - z.scatter(1, own, -torch.inf).amax(-1, keepdim=True))[:, 0]
+    """Return the margins (N,) of logits `z` (N, K): the logit of `label` (N,) minus the largest of the others."""
+    index = label[:, None]
+    return (z.gather(1, index) - z.scatter(1, index, -torch.inf).amax(-1, keepdim=True))[:, 0]
 
 
 def margin_gradient(margin: Tensor, leaf: Tensor) -> Tensor:
-    """The gradient (N, …) of each row's margin in its own input. Raises `BadInput` where the model has none: an input
-    that nothing leads away from would be answered undefended."""
-    found = torch.autograd.grad(margin.sum(), leaf, allow_unused=True)[0] if margin.requires_grad else None
-    if found is None:
+    """Compute the gradient of each row's margin in its input.
+
+    Args:
+        margin: Margins (N,).
+        leaf: Inputs (N, …), a leaf of their graph.
+
+    Returns:
+        Gradients (N, …).
+
+    Raises:
+        BadInput: The model has no gradient. Its inputs would otherwise be answered undefended.
+    """
+    gradient = torch.autograd.grad(margin.sum(), leaf, allow_unused=True)[0] if margin.requires_grad else None
+    if gradient is None:
         raise BadInput(
             "a model without gradients", "logits that torch can differentiate", "use an output defense instead"
         )
-    return found
+    return gradient

@@ -1,4 +1,4 @@
-"""The rotation loss of S4L: a second head learns by how much an image was turned, and is dropped after the training."""
+"""Rotation loss of S4L: a second head predicts the rotation of an image, and is dropped after the training."""
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +10,15 @@ from feint.models.networks import Classifier, Network
 
 
 class WithRotations(nn.Module):
-    """A classifier with a second linear head (N, 4) on the features before its last layer. Called, it is that
-    classifier. Raises `BadInput` where images are not square or the network does not end in a linear layer."""
+    """Classifier with a second linear head (N, 4) on the features before its last layer. A call returns class logits.
+
+    Args:
+        model: The classifier.
+        seed: Seed of the second head's initial weights.
+
+    Raises:
+        BadInput: The images are not square, or the network does not end in a linear layer.
+    """
 
     def __init__(self, model: Classifier, seed: int) -> None:
         super().__init__()
@@ -28,23 +35,29 @@ class WithRotations(nn.Module):
 
     @property
     def network(self) -> Network:
+        """Recipe of the classifier."""
         return self.model.network
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)
 
     def both(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The logits (N, K), and those of the four turns (N, 4)."""
+        """Return the class logits (N, K) and the rotation logits (N, 4) of inputs `x` (N, C, H, W)."""
         *body, last = self.model.body.children()
         features = nn.Sequential(*body)((x - self.model.mean) / self.model.deviation)
         return last(features), self.head(features)
 
 
 def s4l(model: WithRotations, batch: Batch, *, weight: float) -> Tensor:
-    """Cross-entropy to the targets, plus `weight` times that to the turn of each image by 0, 90, 180 and 270 degrees
-    (Zhai et al., ICCV 2019). All four go through the network, so that a step costs four times as much; only the
-    upright ones count for the targets."""
+    """Return the loss of S4L (Zhai et al., ICCV 2019).
+
+    It is the cross-entropy to the targets, plus `weight` times that to the rotation of each image by 0, 90, 180 and 270
+    degrees. A step costs four times as much, since all four go through the network. Only the upright images count for
+    the targets.
+    """
     turned = torch.cat([batch.x.rot90(turn, (2, 3)) for turn in range(4)]).contiguous(memory_format=torch.channels_last)
     turns = torch.arange(4, device=batch.x.device).repeat_interleave(len(batch.x))
-    z, guessed = model.both(turned)
-    return F.cross_entropy(z[: len(batch.x)].float(), batch.targets) + weight * F.cross_entropy(guessed.float(), turns)
+    z, rotations = model.both(turned)
+    return F.cross_entropy(z[: len(batch.x)].float(), batch.targets) + weight * F.cross_entropy(
+        rotations.float(), turns
+    )

@@ -1,4 +1,4 @@
-"""Trained networks on disk, victims and surrogates alike."""
+"""Storage of trained networks, victims and surrogates alike."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,12 +15,16 @@ from feint.recipes import store
 
 
 def save(path: Path | str, model: Classifier, **about: object) -> None:
-    """Write `model` to the directory `path`, with notes about its making."""
+    """Write `model` to the directory `path`, with the notes `about`: plain values, like the name of the data."""
     store.save(path, model.network, model.state_dict(), **about)
 
 
 def load(path: Path | str) -> Classifier:
-    """The network that `save` wrote, in evaluation mode. Raises `MissingData` or `DamagedFile`."""
+    """Return the network that `save` wrote, in evaluation mode. A missing directory raises `MissingData`.
+
+    Raises:
+        DamagedFile: The directory is broken, or has no trained network.
+    """
     stored = store.load(path, {"Network": Network})
     if not isinstance(stored.recipe, Network):
         raise DamagedFile(f"{path}, which holds {stored.recipe!r}", "a trained network", "name a victim or a surrogate")
@@ -33,7 +37,16 @@ def load(path: Path | str) -> Classifier:
 
 
 def load_weights(path: Path | str, network: Network) -> Classifier:
-    """`network` with the weights in the safetensors file `path`. Raises `MissingData` or `DamagedFile`."""
+    """Return `network` with the weights of a safetensors file, in evaluation mode.
+
+    Args:
+        path: The file, with the tensors of the network's `state_dict`.
+        network: The network.
+
+    Raises:
+        MissingData: There is no such file.
+        DamagedFile: The file is broken, or its tensors are those of another network.
+    """
     path = Path(path)
     if not path.is_file():
         raise MissingData(f"{path}, which is not there", "a safetensors file of weights", "check the path")
@@ -42,7 +55,7 @@ def load_weights(path: Path | str, network: Network) -> Classifier:
         model.load_state_dict(safetensors.torch.load_file(path))
     except (OSError, safetensors.SafetensorError) as error:
         raise DamagedFile(f"{path} ({error})", "a safetensors file", "write it again") from error
-    except RuntimeError as error:  # torch's word for names and shapes that do not fit
+    except RuntimeError as error:  # torch's error for names and shapes that do not fit
         raise DamagedFile(
             f"{path}, whose tensors do not fit ({one_line(error, 160)} …)",
             f"those of Feint's {network.name} for inputs {network.shape} and {network.classes} classes",
@@ -52,30 +65,41 @@ def load_weights(path: Path | str, network: Network) -> Classifier:
 
 
 def notes(path: Path | str) -> dict[str, Any]:
-    """What `save` was told about the making of the network at `path`. Raises `MissingData` or `DamagedFile`."""
+    """Return the notes that `save` wrote to the directory `path`. Raises `MissingData` or `DamagedFile`."""
     return store.load(path, {"Network": Network}).about
 
 
 def fingerprint(model: nn.Module) -> str:
-    """16 hexadecimal digits that stand for the weights of `model`."""
+    """Return 16 hexadecimal digits of the SHA-256 of the weights of `model`."""
     return store.fingerprint(model.state_dict())
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network in a recipe: its `network` and, by handle, its `weights`."""
+    """Trained network within a recipe.
+
+    Attributes:
+        network: Recipe of the network.
+        weights: Handle of its tensors.
+    """
 
     network: Network
     weights: store.Weights
 
     @classmethod
     def of(cls, model: Classifier) -> Self:
-        """The handle of `model` as it is now."""
-        return cls(model.network, store.Weights.of({name: it.clone() for name, it in model.state_dict().items()}))
+        """Return `model` with a copy of its present weights."""
+        return cls(
+            model.network, store.Weights.of({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        )
 
     @cached_property
     def model(self) -> Classifier:
-        """The network, in evaluation mode. Raises `NotFitted` where the handle came without its tensors."""
+        """The network, in evaluation mode.
+
+        Raises:
+            NotFitted: The handle has no tensors, since it was read from text.
+        """
         if not self.weights.tensors:
             raise NotFitted(f"{self!r}", "the weights themselves", "load the defense from its directory")
         model = self.network.build()
@@ -83,5 +107,5 @@ class Trained:
         return model.eval().requires_grad_(False)
 
     def __getstate__(self) -> dict[str, object]:
-        """What a pickle carries: not the network that was built."""
+        """A pickle has recipe and weights, without the network that was built from them."""
         return {"network": self.network, "weights": self.weights}

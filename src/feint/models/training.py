@@ -1,7 +1,7 @@
-"""One training loop, for victims and surrogates. It sees inputs and targets, and no test set.
+"""Training loop for victims and surrogates. It has inputs and targets, and no test set.
 
 On a CPU with bfloat16 instructions, channels-last and bfloat16 autocast together train ResNet-20 three times as fast
-as plain float32 (500 → 1,500 images/s on two cores); on a GPU the same two lines choose its own formats.
+as plain float32 (500 → 1,500 images/s on two cores); on a GPU the same two lines select its own formats.
 """
 
 import copy
@@ -32,14 +32,26 @@ from feint.recipes.store import fingerprint
 
 @dataclass(frozen=True)
 class Training:
-    """How to train: SGD with Nesterov momentum, a linear warm-up over a tenth of the steps, then a cosine to zero.
+    """Recipe of a training by SGD with Nesterov momentum: a linear warm-up over a tenth of the steps, then a cosine.
 
-    `epochs` over the data, or more until `least_steps` batches were seen: few answers need many epochs to be learned.
-    `crop` pixels of padding for random crops and `flip` for mirroring are drawn anew for every batch. `holdout` is the
-    share of the given data that is not trained on: the weights of the epoch with the least loss there are kept, and
-    with `patience` the training ends after so many epochs without a smaller one. `rotation` is the weight of S4L's
-    loss beside the cross-entropy (`feint.models.self_supervised`), for few answers to square images; 1.0 is the
-    published one.
+    Attributes:
+        epochs: Passes over the data.
+        least_steps: Least number of batches; it adds epochs, since few answers need many of them.
+        batch_size: Rows in a batch, at least 2.
+        learning_rate: Largest learning rate, above 0.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of SGD.
+        crop: Pixels of padding for random crops, drawn anew for every batch.
+        flip: Whether images are mirrored at random, drawn anew for every batch.
+        holdout: Share of the data, below 1, that is not trained on. The weights after the epoch with the smallest loss
+            on it are the result.
+        patience: Number of epochs without a smaller loss on the holdout after which the training ends.
+        bfloat16: Whether autocast is used where the hardware computes in bfloat16.
+        rotation: Weight of S4L's loss beside the cross-entropy (`feint.models.self_supervised`), for few answers to
+            square images; 1.0 is the published weight, None leaves it out.
+
+    Raises:
+        BadRecipe: A number is outside its range, or there is `patience` without a `holdout`.
     """
 
     epochs: int = 30
@@ -71,11 +83,11 @@ class Training:
 
 
 Model = TypeVar("Model", Classifier, Ensemble, self_supervised.WithRotations)
-Loss = Callable[[Any, Batch], Tensor]  # the scalar of a model and a batch that a training makes smaller
+Loss = Callable[[Any, Batch], Tensor]  # (model, batch) -> the scalar to minimize
 
 
 def cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
-    """The loss of every training that names no other."""
+    """Return the mean cross-entropy of a batch, the default loss."""
     return F.cross_entropy(model(batch.x).float(), batch.targets)
 
 
@@ -88,7 +100,21 @@ def train(
     seed: int = 0,
     progress: ProgressCallback = NO_PROGRESS,
 ) -> Classifier:
-    """A new `network` trained on `data`, to its labels or to `targets` (N, K) on the simplex; in evaluation mode."""
+    """Train a new network on a split.
+
+    Targets that do not belong to the data raise `BadInput`.
+
+    Args:
+        network: Recipe of the network.
+        data: Inputs (N, C, H, W) and labels (N,).
+        training: Recipe of the training; the default one if None.
+        targets: Rows (N, K) on the simplex that replace the labels.
+        seed: Seed of weights, order and augmentations. Same arguments, same weights on one machine.
+        progress: Progress callback.
+
+    Returns:
+        The trained network, in evaluation mode.
+    """
     x = torch.from_numpy(np.array(data.images))
     return learn(
         network, x, data.labels if targets is None else targets, training or Training(), seed=seed, progress=progress
@@ -104,9 +130,21 @@ def learn(
     seed: int = 0,
     progress: ProgressCallback = NO_PROGRESS,
 ) -> Classifier:
-    """A new `network` trained on inputs `x` (N, C, H, W), uint8 or float32 in [0, 1]; same arguments, same weights.
+    """Train a new network on tensors. Same arguments, same weights.
 
-    `targets` are classes (N,) or rows (N, K) on the simplex. Raises `BadInput` where they do not belong together.
+    Args:
+        network: Recipe of the network.
+        x: Inputs (N, C, H, W), uint8 or float32 in [0, 1].
+        targets: Classes (N,) or rows (N, K) on the simplex.
+        training: Recipe of the training.
+        seed: Seed of weights, order and augmentations.
+        progress: Progress callback.
+
+    Returns:
+        The trained network, in evaluation mode.
+
+    Raises:
+        BadInput: Inputs and targets do not belong together, or the network has no weights to train.
     """
     check_targets(network, x, targets)
     model = network.build(seed)
@@ -114,9 +152,9 @@ def learn(
         raise BadInput(f"the network {network.name!r}", "one with weights to train", "PathFinding makes trees")
     name = repr((network, training, seed))
     if training.rotation is None:
-        return _once(model, _Task(x, targets, training, seed), progress, name)[0]
+        return _train_or_load(model, _Task(x, targets, training, seed), progress, name)[0]
     task = _Task(x, targets, training, seed, partial(self_supervised.s4l, weight=training.rotation))
-    return _once(self_supervised.WithRotations(model, seed), task, progress, name)[0].model
+    return _train_or_load(self_supervised.WithRotations(model, seed), task, progress, name)[0].model
 
 
 def refine(
@@ -131,11 +169,25 @@ def refine(
     seed: int = 0,
     progress: ProgressCallback = NO_PROGRESS,
 ) -> tuple[Model, list[float]]:
-    """A new network that starts from the weights of `model` and makes `loss` smaller, and the mean loss of each epoch.
+    """Train a copy of `model` with another loss. Inputs and targets that do not belong together raise `BadInput`.
 
-    `outliers` are inputs and targets of a second stream, of which each batch takes as many rows. `name` says which
-    loss it is, with its parameters: an interrupted training continues where name, data, weights and seed are the same.
-    Raises `BadInput` as `learn` does, and `BadRecipe` for a holdout, which is judged by cross-entropy.
+    Args:
+        model: Model whose weights are the start. It is not changed.
+        x: Inputs (N, C, H, W), uint8 or float32 in [0, 1].
+        targets: Classes (N,) or rows (N, K) on the simplex.
+        training: Recipe of the training, without holdout and rotation.
+        loss: Function of a model and a batch to the scalar to minimize.
+        name: Name of the loss with its parameters. An interrupted training continues where name, data, weights and seed
+            are the same.
+        outliers: Inputs and targets of a second stream. Each batch has as many rows of it.
+        seed: Seed of order and augmentations.
+        progress: Progress callback.
+
+    Returns:
+        The trained model, in evaluation mode, and the mean loss of each epoch.
+
+    Raises:
+        BadRecipe: The training has a holdout, which is evaluated by cross-entropy, or a rotation loss.
     """
     check_targets(model.network, x, targets)
     if outliers is not None:
@@ -146,12 +198,12 @@ def refine(
         raise BadRecipe("a rotation loss beside a loss of its own", "rotation=None", "leave it out")
     task = _Task(x, targets, training, seed, loss, outliers, recordable=False)
     start = stored.fingerprint(model)
-    return _once(copy.deepcopy(model), task, progress, repr((name, start, model.network, training, seed)))
+    return _train_or_load(copy.deepcopy(model), task, progress, repr((name, start, model.network, training, seed)))
 
 
 @dataclass(frozen=True)
 class _Task:
-    """All that a training depends on, but for the weights that it starts from."""
+    """Arguments on which a training depends, apart from the initial weights."""
 
     x: Tensor
     targets: Tensor
@@ -159,16 +211,16 @@ class _Task:
     seed: int
     loss: Loss = cross_entropy
     outliers: tuple[Tensor, Tensor] | None = None
-    recordable: bool = True  # whether the loss does nothing but launch, and asks `model` for nothing that waits
+    recordable: bool = True  # whether the loss only launches kernels, and never waits for a value of them
 
     def fingerprint(self) -> str:
-        """What stands for the data."""
+        """Return a fingerprint of the data."""
         others = {} if self.outliers is None else {"outliers": self.outliers[0], "outlier_targets": self.outliers[1]}
         return fingerprint({"x": self.x, "targets": self.targets} | others)
 
 
 def check_targets(network: Network, x: Tensor, targets: Tensor) -> None:
-    """Raise `BadInput` unless there is a target for each input, a class of the network or a row of all of them."""
+    """Raise `BadInput` unless each input has a target: a class of the network, or a row with all classes."""
     if (
         len(x) != len(targets)
         or not len(x)
@@ -182,8 +234,8 @@ def check_targets(network: Network, x: Tensor, targets: Tensor) -> None:
         )
 
 
-def _once(model: Model, task: _Task, progress: ProgressCallback, name: str) -> tuple[Model, list[float]]:
-    """`model` trained, and the losses of its epochs: from the watch's folder where that was done before."""
+def _train_or_load(model: Model, task: _Task, progress: ProgressCallback, name: str) -> tuple[Model, list[float]]:
+    """Return `model` trained, and the losses of its epochs, from the cache of trainings where it has them."""
     if progress.folder is None:
         return _fit(model, task, progress, None)
     done = progress.folder / f"{short_hash(name, 8)}-{task.fingerprint()}"
@@ -192,9 +244,9 @@ def _once(model: Model, task: _Task, progress: ProgressCallback, name: str) -> t
         fitted, losses = _fit(model, task, progress, checkpoint)
         store.save(done, model.network, fitted.state_dict(), losses=losses)
         checkpoint.unlink(missing_ok=True)
-    kept = store.load(done, {"Network": Network})
-    model.load_state_dict(kept.tensors)
-    return model.eval(), kept.about.get("losses", [])
+    cached = store.load(done, {"Network": Network})
+    model.load_state_dict(cached.tensors)
+    return model.eval(), cached.about.get("losses", [])
 
 
 def _fit(model: Model, task: _Task, progress: ProgressCallback, checkpoint: Path | None) -> tuple[Model, list[float]]:
@@ -204,8 +256,8 @@ def _fit(model: Model, task: _Task, progress: ProgressCallback, checkpoint: Path
     model.train()
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(task.seed))
     cut = len(x) - round(len(x) * recipe.holdout)
-    own, held = order[:cut], order[cut:]
-    batches = _batches(len(own), recipe.batch_size)
+    fitted, holdout = order[:cut], order[cut:]
+    batches = _batch_count(len(fitted), recipe.batch_size)
     epochs = max(recipe.epochs, math.ceil(recipe.least_steps / batches))
     optimizer = torch.optim.SGD(
         model.parameters(),
@@ -215,14 +267,14 @@ def _fit(model: Model, task: _Task, progress: ProgressCallback, checkpoint: Path
         nesterov=recipe.momentum > 0,
     )
     state = TrainingState.resume(checkpoint, model, optimizer)
-    # Casts are not kept from one forward pass to the next: one made without gradients would be found by one with them.
+    # No cache of casts: a forward pass with gradients would otherwise use a cast that was made without them.
     half = torch.autocast(
         device.type, torch.bfloat16, enabled=recipe.bfloat16 and _has_bfloat16(device), cache_enabled=False
     )
     recorded = task.recordable and device.type == "cuda"
 
     def passes(*parts: Tensor) -> Tensor:
-        """The loss of a batch, its gradients left at the parameters: in the same place where they are recorded."""
+        """Return the loss of a batch; its gradients are at the parameters, in the same memory if recorded."""
         optimizer.zero_grad(set_to_none=not recorded)
         with half:
             loss = task.loss(model, Batch(*parts))
@@ -232,40 +284,43 @@ def _fit(model: Model, task: _Task, progress: ProgressCallback, checkpoint: Path
     run = GraphedStep(passes, model) if recorded else passes
     with torch.random.fork_rng(devices=[]):
         while state.epoch < epochs and not state.patience_ended(recipe.patience):
-            torch.manual_seed(task.seed * 100_003 + state.epoch)  # an epoch's chances depend on nothing before it
+            torch.manual_seed(task.seed * 100_003 + state.epoch)  # an epoch's random numbers depend on no earlier epoch
             losses: list[Tensor] = []
-            steps = own[torch.randperm(len(own))].tensor_split(batches)
-            for step, (rows, others) in enumerate(zip(steps, _beside(steps, task.outliers), strict=True)):
+            steps = fitted[torch.randperm(len(fitted))].tensor_split(batches)
+            for step, (rows, others) in enumerate(zip(steps, _outlier_rows(steps, task.outliers), strict=True)):
                 done = (state.epoch + step / batches) / epochs
                 for group in optimizer.param_groups:
                     group["lr"] = recipe.learning_rate * _schedule(done)
-                parts = [*_drawn((x, targets), rows, recipe, device), *_drawn(task.outliers, others, recipe, device)]
+                parts = [
+                    *_augmented((x, targets), rows, recipe, device),
+                    *_augmented(task.outliers, others, recipe, device),
+                ]
                 losses.append(run(*parts))
                 optimizer.step()
             state.epoch += 1
             state.losses.append(torch.stack(losses).double().mean().item())
-            if len(held):
-                state.judge(model, x[held], targets[held])
+            if len(holdout):
+                state.update_best(model, x[holdout], targets[holdout])
             if checkpoint is not None:
-                state.keep(model, optimizer, checkpoint)
+                state.save(model, optimizer, checkpoint)
             progress.step("training", state.epoch, epochs)
     if state.best is not None:
         model.load_state_dict(state.best)
     return model.eval(), state.losses
 
 
-def _beside(steps: Sequence[Tensor], stream: tuple[Tensor, Tensor] | None) -> list[Tensor]:
-    """For each step as many rows of the second stream, in a new order, and round again where it is the shorter one."""
+def _outlier_rows(steps: Sequence[Tensor], stream: tuple[Tensor, Tensor] | None) -> list[Tensor]:
+    """Return as many rows of the second stream for each step, in random order; a shorter stream is repeated."""
     if stream is None:
         return [torch.empty(0, dtype=torch.long)] * len(steps)
     order, needed = torch.randperm(len(stream[0])), sum(map(len, steps))
     return list(order.repeat(math.ceil(needed / len(order)))[:needed].split([len(step) for step in steps]))
 
 
-def _drawn(
+def _augmented(
     stream: tuple[Tensor, Tensor] | None, rows: Tensor, recipe: Training, device: torch.device
 ) -> tuple[Tensor, Tensor] | tuple[()]:
-    """These rows of a stream, augmented."""
+    """Return these rows of a stream, augmented, and their targets; () where there is no stream."""
     if stream is None:
         return ()
     x, targets = stream
@@ -274,9 +329,17 @@ def _drawn(
 
 
 def augment(x: Tensor, crop: int, flip: bool) -> Tensor:
-    """Each image shifted by up to `crop` pixels (black comes in) and, with `flip`, mirrored half of the time.
+    """Shift each image at random, and mirror it at random.
 
-    Chances are drawn on the CPU: the same on every device.
+    Random numbers are drawn on the CPU, so that they are the same on every device.
+
+    Args:
+        x: Images (N, C, H, W).
+        crop: Largest shift in pixels; black pixels fill the border.
+        flip: Whether half of the images are mirrored.
+
+    Returns:
+        Images (N, C, H, W).
     """
     n, _, height, width = x.shape
     if flip:
@@ -292,18 +355,18 @@ def augment(x: Tensor, crop: int, flip: bool) -> Tensor:
     return x
 
 
-def _batches(rows: int, size: int) -> int:
-    """Into how many nearly equal batches the rows go: none of a single row, which batch normalisation cannot take."""
+def _batch_count(rows: int, size: int) -> int:
+    """Return the number of nearly equal batches, none of a single row, on which batch normalisation fails."""
     return max(1, min(math.ceil(rows / size), rows // 2))
 
 
 def _schedule(done: float) -> float:
-    """The factor on the learning rate when this share of the steps is done."""
+    """Return the factor on the learning rate after this share of the steps."""
     return min(done / 0.1, 1.0) * 0.5 * (1 + math.cos(math.pi * done)) if done else 0.01
 
 
 def _has_bfloat16(device: torch.device) -> bool:
-    """Whether the hardware computes in bfloat16; where it only emulates it, autocast is slower than float32."""
+    """Return whether the hardware computes in bfloat16; where it is emulated, autocast is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    return torch.cpu._is_avx512_bf16_supported()  # the one place that asks: the name is private
+    return torch.cpu._is_avx512_bf16_supported()  # the name is private: this is its only use

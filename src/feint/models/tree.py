@@ -1,4 +1,4 @@
-"""A decision tree as a module: a body of a network whose size is that of the weights that are loaded into it."""
+"""Decision tree as a torch module. Its size is that of the weights that are loaded."""
 
 from typing import Any
 
@@ -9,10 +9,14 @@ NODES = "feature", "threshold", "left", "right", "logits"
 
 
 class Tree(nn.Module):
-    """Inputs (N, …) to the logits (N, K) of the leaf that each of them falls into. New, it is a single leaf.
+    """Decision tree from inputs (N, …) to the logits (N, K) of their leaves, without a gradient.
 
     Node n sends an input to `left[n]` where its feature `feature[n]` is at most `threshold[n]`, and to `right[n]`
-    elsewhere; it is a leaf where `left[n]` is 0. Children come after their parents. There is no gradient.
+    otherwise. It is a leaf where `left[n]` is 0. Children come after their parents. A new tree is a single leaf.
+
+    Args:
+        features: Number of features of an input.
+        classes: Number K of classes.
     """
 
     feature: Tensor
@@ -34,7 +38,7 @@ class Tree(nn.Module):
         return self.logits[self.leaves(x)]
 
     def leaves(self, x: Tensor) -> Tensor:
-        """The leaf (N,) of each input."""
+        """Return the leaf (N,) of each input of `x` (N, …)."""
         x = x.flatten(1)
         node = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         while (inner := self.left[node] > 0).any():
@@ -44,14 +48,14 @@ class Tree(nn.Module):
 
 
 def _grow(tree: Any, state: dict[str, Tensor], prefix: str, *others: Any) -> None:
-    """Before weights are loaded: as many nodes as they have, and an error where they are no tree."""
-    given = {name: state[prefix + name] for name in NODES if prefix + name in state}
-    if len(given) < len(NODES):
+    """Resize the tree to the weights that are about to be loaded; append an error where they are no tree."""
+    nodes = {name: state[prefix + name] for name in NODES if prefix + name in state}
+    if len(nodes) < len(NODES):
         return  # load_state_dict names what is missing
-    count, errors = len(given["left"]), others[-1]
-    left, right, feature = given["left"], given["right"], given["feature"]
-    sizes = {len(it) for it in given.values()}
-    if sizes != {count} or not count or any(it.is_floating_point() for it in (left, right, feature)):
+    count, errors = len(nodes["left"]), others[-1]
+    left, right, feature = nodes["left"], nodes["right"], nodes["feature"]
+    sizes = {len(tensor) for tensor in nodes.values()}
+    if sizes != {count} or not count or any(tensor.is_floating_point() for tensor in (left, right, feature)):
         errors.append("nodes that do not belong together")
         return
     inner, parents = left > 0, torch.arange(count)
@@ -63,5 +67,5 @@ def _grow(tree: Any, state: dict[str, Tensor], prefix: str, *others: Any) -> Non
         errors.append("a tree of other inputs")
         return
     for name in NODES:
-        mine = getattr(tree, name)
-        setattr(tree, name, mine.new_zeros(count, *mine.shape[1:]))
+        buffer = getattr(tree, name)
+        setattr(tree, name, buffer.new_zeros(count, *buffer.shape[1:]))

@@ -1,1 +1,1 @@
-"""Recipes: frozen dataclasses, their spelling, registry and storage."""
+"""Recipes: frozen dataclasses, their text form, registry and storage."""

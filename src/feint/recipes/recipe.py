@@ -1,7 +1,7 @@
 """Recipes: frozen dataclasses whose constructor fields are the whole configuration.
 
-A recipe has three forms that say the same: the object, its `repr` (which `parse` reads back without `eval`),
-and a table of plain values for TOML and JSON. An unknown name or field is an error that names the nearest known one.
+A recipe has three equivalent forms: the object, its `repr`, which `parse` reads without `eval`, and a table of plain
+values for TOML and JSON. An unknown name or field is an error that names the nearest known one.
 """
 
 import ast
@@ -34,16 +34,16 @@ Vocabulary = Mapping[str, Callable[..., Any]]
 
 
 def exported_recipes(*rooms: ModuleType) -> dict[str, Callable[..., Any]]:
-    """Every recipe that the rooms export, by name."""
+    """Return every recipe that these packages export, by name."""
     exported: dict[str, Any] = {name: getattr(room, name) for room in rooms for name in room.__all__}
-    return {name: thing for name, thing in exported.items() if is_dataclass(thing)}  # pyright: ignore[reportReturnType]
+    return {name: kind for name, kind in exported.items() if is_dataclass(kind)}  # pyright: ignore[reportReturnType]
 
 
 class Plugins(Mapping[str, Callable[..., Any]]):
-    """Recipes of other installed packages, by class name; a class is imported when it is asked for.
+    """Recipes of other installed packages, by class name; a class is imported at its first use.
 
-    A package names its classes as entry points of the group `feint.methods`: `Halved = "package.module:Halved"`. A file
-    can therefore import nothing but what the owner of the machine has installed as methods of Feint.
+    A package names its classes as entry points of the group `feint.methods`: `Halved = "package.module:Halved"`. A
+    recipe file can therefore import nothing but methods that the owner of the machine has installed.
     """
 
     group = "feint.methods"
@@ -54,7 +54,7 @@ class Plugins(Mapping[str, Callable[..., Any]]):
             entry = self._entries[name]
             try:
                 kind = entry.load()
-            except Exception as error:  # a stranger's module may raise anything
+            except Exception as error:  # another package's module may raise any error
                 raise BadRecipe(
                     f"{name} of {entry.value}, which fails ({one_line(error, 160)})", "a class", "mend that package"
                 ) from error
@@ -86,7 +86,7 @@ class Plugins(Mapping[str, Callable[..., Any]]):
         return known
 
     def clear(self) -> None:
-        """Look again for installed packages when the next name is asked for."""
+        """Empty the cache: the next use looks for installed packages again."""
         for name in ("_classes", "_entries"):
             vars(self).pop(name, None)
 
@@ -95,22 +95,22 @@ PLUGINS = Plugins()
 
 
 def joined(*words: Vocabulary) -> Vocabulary:
-    """Return all of these words; of those with one name the first counts."""
+    """Return the union of these vocabularies; the first one with a name counts."""
     return ChainMap(*words)  # pyright: ignore[reportArgumentType]  # it is only read
 
 
-@functools.cache  # a suite asks for them a thousand times: most of what reading one took
+@functools.cache  # reading a suite needs them a thousand times, which took most of its time
 def known_fields(kind: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """The constructor fields of a recipe, by name."""
+    """Return the constructor fields of a recipe, by name."""
     return inspect.signature(kind).parameters
 
 
-def build(name: str, given: Mapping[str, object], words: Vocabulary) -> Any:
-    """The recipe `name` with the fields `given`. Raises `UnknownName` or `BadRecipe`."""
+def build(name: str, values: Mapping[str, object], words: Vocabulary) -> Any:
+    """Build the recipe `name` with these `values` of its fields. Raises `UnknownName` or `BadRecipe`."""
     if name not in words:
         raise UnknownName.among("name", name, words)
     known = known_fields(words[name])
-    for field in given:
+    for field in values:
         if field not in known:
             near = difflib.get_close_matches(field, known, n=1)
             raise BadRecipe(
@@ -118,22 +118,32 @@ def build(name: str, given: Mapping[str, object], words: Vocabulary) -> Any:
                 f"one of {', '.join(known)}" if known else "no field at all",
                 f"did you mean {near[0]!r}?" if near else "leave it out",
             )
-    missing = [field for field, it in known.items() if it.default is it.empty and field not in given]
+    missing = [field for field, entry in known.items() if entry.default is entry.empty and field not in values]
     if missing:
         raise BadRecipe(f"{name} without {', '.join(missing)}", f"{name}({', '.join(known)})", f"give {missing[0]}")
     try:
-        return words[name](**given)
+        return words[name](**values)
     except TypeError as error:  # a value of another type than its field
         raise BadRecipe(
-            f"{name} with {dict(given)!r} ({error})", "values of the fields' types", "change them"
+            f"{name} with {dict(values)!r} ({error})", "values of the fields' types", "change them"
         ) from error
 
 
 def to_table(recipe: object) -> Any:
-    """Plain values for TOML and JSON: a recipe becomes a table with its `kind` and the fields that are not None."""
+    """Convert a recipe to plain values for TOML and JSON.
+
+    Args:
+        recipe: A recipe, or a value or sequence within one.
+
+    Returns:
+        A table with the recipe's `kind` and the fields that are not None.
+
+    Raises:
+        BadRecipe: A field has another value than numbers, strings, sequences and recipes.
+    """
     if is_dataclass(recipe) and not isinstance(recipe, type):
-        held = {field.name: getattr(recipe, field.name) for field in fields(recipe) if field.init and field.repr}
-        return {"kind": type(recipe).__name__} | {k: to_table(v) for k, v in held.items() if v is not None}
+        values = {field.name: getattr(recipe, field.name) for field in fields(recipe) if field.init and field.repr}
+        return {"kind": type(recipe).__name__} | {k: to_table(v) for k, v in values.items() if v is not None}
     if isinstance(recipe, (tuple, list)):
         return [to_table(item) for item in recipe]
     if isinstance(recipe, (str, int, float, bool)):
@@ -141,37 +151,47 @@ def to_table(recipe: object) -> Any:
     raise BadRecipe(f"a {type(recipe).__name__} in a recipe", "plain values and recipes", "hold data by a handle")
 
 
-def from_table(table: Any, words: Vocabulary, **given: object) -> Any:
-    """The recipe that `to_table` wrote; fields `given` fill its gaps as in `parse`."""
+def from_table(table: Any, words: Vocabulary, **defaults: object) -> Any:
+    """Build the recipe of a table that `to_table` wrote; `defaults` complete its fields as in `parse`."""
 
     def value(item: Any) -> Any:
         if isinstance(item, list):
             return tuple(map(value, item))
         if isinstance(item, dict):
-            kind, own = str(item.get("kind")), {name: value(it) for name, it in item.items() if name != "kind"}
-            return build(kind, _gaps(kind, words, given, outermost=item is table) | own, words)
+            kind, values = str(item.get("kind")), {name: value(part) for name, part in item.items() if name != "kind"}
+            return build(kind, _defaults(kind, words, defaults, outermost=item is table) | values, words)
         return item
 
     return value(table)
 
 
-def _gaps(name: str, words: Vocabulary, given: Mapping[str, object], *, outermost: bool) -> dict[str, object]:
-    """Those of the fields `given` that the recipe `name` has, or, inside another, that it cannot do without."""
+def _defaults(name: str, words: Vocabulary, defaults: Mapping[str, object], *, outermost: bool) -> dict[str, object]:
+    """Return those of the `defaults` that are fields of the recipe `name`; within another recipe, required fields."""
     known = known_fields(words[name]) if name in words else {}
-    return {it: v for it, v in given.items() if it in known and (outermost or known[it].default is known[it].empty)}
+    required = {field for field, entry in known.items() if entry.default is entry.empty}
+    return {field: v for field, v in defaults.items() if field in (known if outermost else required)}
 
 
-def parse(text: str, words: Vocabulary, **given: object) -> Any:
-    """The recipe that `text` spells as its `repr` does, like `APGP(top=1, distance=L1())`.
+def parse(text: str, words: Vocabulary, **defaults: object) -> Any:
+    """Build a recipe from its `repr`. Nothing is evaluated. Unknown names raise `UnknownName`.
 
-    Fields `given` are used where the text is silent and the recipe has them; for recipes inside it, where they must
-    have them. Names and plain values only: nothing is evaluated.
+    Args:
+        text: A recipe like `APGP(top=1, distance=L1())`, of names and plain values.
+        words: Recipes by name.
+        **defaults: Values of fields that the text leaves out, where the recipe has these fields. Recipes within it get
+            their required fields alone.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        BadRecipe: The text is no recipe, or a field or value of it is unknown.
     """
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
         raise BadRecipe(repr(text), "a recipe like 'APGP(top=1)'", "check brackets and quotes") from error
-    if isinstance(tree, ast.Name):  # `APGP` says the same as `APGP()`
+    if isinstance(tree, ast.Name):  # `APGP` is short for `APGP()`
         tree = ast.Call(tree, [], [])
 
     def value(node: ast.expr) -> Any:
@@ -188,7 +208,7 @@ def parse(text: str, words: Vocabulary, **given: object) -> Any:
                     raise BadRecipe(f"{len(args)} values for {name}", f"at most {len(known)}", "leave some out")
                 here = dict(zip(known, map(value, args), strict=False))
                 here |= {str(keyword.arg): value(keyword.value) for keyword in keywords}
-                return build(name, _gaps(name, words, given, outermost=node is tree) | here, words)
+                return build(name, _defaults(name, words, defaults, outermost=node is tree) | here, words)
         raise BadRecipe(repr(ast.unparse(node)), "names of recipes and plain values", "write it as in 'APGP(top=1)'")
 
     return value(tree)

@@ -1,4 +1,4 @@
-"""Every word that a recipe may be made of, and the places where recipes are found: text, a TOML file, a directory."""
+"""Registry of all recipes by name, and loaders from text, a TOML file or a directory."""
 
 import functools
 import tomllib
@@ -12,7 +12,7 @@ from feint.recipes import store
 from feint.recipes.recipe import PLUGINS, exported_recipes, from_table, joined
 from feint.recipes.recipe import parse as parse_text
 
-# By name, since the registry lies below everything that it lists; imported when a recipe is first read.
+# By name, since the registry is below the packages that it lists; they are imported with the first recipe.
 ROOMS = (
     "feint.attacks",
     "feint.defenses.access",
@@ -31,7 +31,7 @@ PARTS = (
     "feint.service:SuspectedDefense",
 )
 
-ALIASES = {  # how older recipes and result rows spell a class that has another name now
+ALIASES = {  # names of classes in older recipes and result rows
     "Game": "LoopConfig",
     "Kept": "Loaded",
     "Rehearsal": "SuspectedDefense",
@@ -41,13 +41,19 @@ ALIASES = {  # how older recipes and result rows spell a class that has another 
 
 @functools.cache
 def vocabulary(victim: str | None = None) -> Mapping[str, Any]:
-    """Return everything that a recipe may be made of, by name.
+    """Return the vocabulary of recipes: every class by its name.
 
     Attacks, lenses, defenses, scores and their parts, then the methods of other packages (`recipe.Plugins`).
     `Loaded("DIR")` is the recipe in a directory.
 
+    Args:
+        victim: Fingerprint of the victim that a `Loaded` recipe must have been fitted to, if to any.
+
+    Returns:
+        The vocabulary.
+
     Raises:
-        BadRecipe: a package's method takes a name of Feint's.
+        BadRecipe: A package's method has a name of Feint's.
     """
     pairs = [part.split(":") for part in PARTS]
     parts = {name: getattr(import_module(module), name) for module, name in pairs}
@@ -60,9 +66,17 @@ def vocabulary(victim: str | None = None) -> Mapping[str, Any]:
 
 
 def load(folder: str, *, victim: str | None = None) -> Any:
-    """The recipe that a directory holds; with the fingerprint of a `victim`, only if it was fitted to that or to none.
+    """Load the recipe in a directory. A missing one raises `MissingData`, a broken one `DamagedFile`.
 
-    Raises `MissingData`, `DamagedFile` or `BadInput`.
+    Args:
+        folder: Directory that `store.save` wrote.
+        victim: Fingerprint of the victim that the recipe must have been fitted to, if to any.
+
+    Returns:
+        The recipe, with its tensors.
+
+    Raises:
+        BadInput: The recipe was fitted to another victim.
     """
     stored = store.load(folder, vocabulary(victim))
     fitted = stored.about.get("victim")
@@ -73,18 +87,32 @@ def load(folder: str, *, victim: str | None = None) -> Any:
     return stored.recipe
 
 
-def parse(text: str, **given: object) -> Any:
-    """The recipe that `text` spells as in Python. Raises `UnknownName` or `BadRecipe`."""
-    return parse_text(text, vocabulary(), **given)
+def parse(text: str, **defaults: object) -> Any:
+    """Build a recipe from its `repr`, as `recipe.parse` does. Raises `UnknownName` or `BadRecipe`."""
+    return parse_text(text, vocabulary(), **defaults)
 
 
-def resolve(place: str, *, victim: str | None = None, **given: object) -> Any:
-    """The recipe in a directory, in a TOML file, or as `place` itself spells it; fields `given` fill its gaps."""
+def resolve(place: str, *, victim: str | None = None, **defaults: object) -> Any:
+    """Load a recipe from a directory or a TOML file, or build it from text.
+
+    Errors as in `parse` and `load`.
+
+    Args:
+        place: Directory, NAME.toml, or a recipe's `repr`.
+        victim: Fingerprint of the victim that a stored recipe must have been fitted to, if to any.
+        **defaults: Values of fields that the recipe leaves out, as in `recipe.parse`.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        DamagedFile: The file is no TOML.
+    """
     path, known = Path(place), vocabulary(victim)
     if path.suffix == ".toml" and path.is_file():
         try:
-            return from_table(tomllib.loads(path.read_text()), known, **given)
+            return from_table(tomllib.loads(path.read_text()), known, **defaults)
         except tomllib.TOMLDecodeError as error:
             raise DamagedFile(f"{path} ({error})", "a recipe in TOML, with its kind", "mend that line") from error
     spelled = not path.exists() and (place.endswith(")") or place in known)
-    return parse_text(place, known, **given) if spelled else load(place, victim=victim)
+    return parse_text(place, known, **defaults) if spelled else load(place, victim=victim)

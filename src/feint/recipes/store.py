@@ -1,4 +1,4 @@
-"""Recipes and tensors on disk: a directory with `recipe.toml` and `tensors.safetensors`, whole or not there at all."""
+"""Storage of recipes and tensors: a directory with `recipe.toml` and `tensors.safetensors`, written atomically."""
 
 import hashlib
 import shutil
@@ -17,7 +17,7 @@ from feint.errors import BadInput, BadRecipe, DamagedFile, MissingData, NotWritt
 from feint.recipes import recipe as recipes
 
 if TYPE_CHECKING:
-    from torch import Tensor  # the tensors bring torch along: a recipe without any does without
+    from torch import Tensor  # for types alone: a recipe without tensors needs no torch
 
 FORMAT = 1
 RECIPE, TENSORS = "recipe.toml", "tensors.safetensors"
@@ -25,24 +25,29 @@ RECIPE, TENSORS = "recipe.toml", "tensors.safetensors"
 
 @dataclass(frozen=True)
 class Weights:
-    """What a method has learned, held by its fingerprint; the tensors are along for the ride."""
+    """Tensors that a method has learned. Equality and hash depend on their fingerprint alone.
+
+    Attributes:
+        fingerprint: 16 hexadecimal digits of their SHA-256.
+        tensors: Tensors by name; empty where the recipe was read from text.
+    """
 
     fingerprint: str
     tensors: "Mapping[str, Tensor]" = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, tensors: "Mapping[str, Tensor]") -> "Weights":
-        """The weights made of these tensors."""
+        """Return the handle of these tensors, which are moved to the CPU."""
         return cls(fingerprint(tensors), {name: tensor.detach().cpu() for name, tensor in tensors.items()})
 
 
 def with_prefix(prefix: str, tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
-    """The tensors whose names begin with `prefix`, which is taken off."""
+    """Return the tensors whose names begin with `prefix`, which is removed."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def fingerprint(tensors: "Mapping[str, Tensor]") -> str:
-    """16 hexadecimal digits that stand for these tensors: names, types, shapes and every byte."""
+    """Return 16 hexadecimal digits of the SHA-256 of tensors: names, types, shapes and every byte."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -52,31 +57,41 @@ def fingerprint(tensors: "Mapping[str, Tensor]") -> str:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, for a file or a directory, that becomes `path` when the block ends well.
+    """Write a file or a directory atomically.
 
-    Raises `NotWritten`, with `path` as it was, where the disk is full or says no.
+    Yields:
+        A temporary path beside `path`. It replaces `path` when the block ends without an error.
+
+    Raises:
+        NotWritten: The disk is full, or permission is missing. `path` is unchanged.
     """
-    room = None
+    parent = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        room = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        partial = room / path.name
+        parent = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        partial = parent / path.name
         yield partial
         if path.is_dir():
-            path.rename(room / "replaced")
+            path.rename(parent / "replaced")
         partial.replace(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise NotWritten(
             f"{path}: {error}", "room and permission to write it", "free some space or go elsewhere"
         ) from error
     finally:
-        if room is not None:
-            shutil.rmtree(room, ignore_errors=True)
+        if parent is not None:
+            shutil.rmtree(parent, ignore_errors=True)
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What a directory holds: the recipe, its tensors, and notes about their making."""
+    """Content of a directory.
+
+    Attributes:
+        recipe: The recipe.
+        tensors: All tensors by name.
+        about: Notes of `save`: plain values, like the name of the data.
+    """
 
     recipe: Any
     tensors: "dict[str, Tensor]"
@@ -84,7 +99,7 @@ class Stored:
 
 
 def weights_of(recipe: object) -> "dict[str, Tensor]":
-    """The tensors of all `Weights` that a recipe holds, under their fingerprints."""
+    """Return the tensors of all `Weights` in a recipe, named FINGERPRINT/NAME."""
     if isinstance(recipe, Weights):
         return {f"{recipe.fingerprint}/{name}": tensor for name, tensor in recipe.tensors.items()}
     if is_dataclass(recipe):
@@ -95,7 +110,17 @@ def weights_of(recipe: object) -> "dict[str, Tensor]":
 
 
 def save(path: Path | str, recipe: object, tensors: "Mapping[str, Tensor] | None" = None, **about: object) -> None:
-    """Write a recipe, its tensors (by default those of the `Weights` in it) and notes to the directory `path`."""
+    """Write a recipe and its tensors to a directory. Failures to write raise `NotWritten`.
+
+    Args:
+        path: Directory, new or Feint's.
+        recipe: The recipe.
+        tensors: Tensors by name; by default those of the `Weights` in the recipe.
+        **about: Notes, as plain values; None is left out.
+
+    Raises:
+        BadInput: The directory has other files.
+    """
     from safetensors.torch import save_file
 
     path = Path(path)
@@ -115,9 +140,18 @@ def save(path: Path | str, recipe: object, tensors: "Mapping[str, Tensor] | None
 
 
 def load(path: Path | str, words: recipes.Vocabulary) -> Stored:
-    """Read what `save` wrote; `words` names what its recipe may be made of.
+    """Read a directory that `save` wrote.
 
-    Raises `MissingData` where there is nothing, `DamagedFile` where it is broken, foreign or incomplete.
+    Args:
+        path: The directory.
+        words: Recipes by name that the stored one may be made of.
+
+    Returns:
+        Recipe, tensors and notes.
+
+    Raises:
+        MissingData: There is no such directory.
+        DamagedFile: The directory is broken, foreign or incomplete.
     """
     from safetensors.torch import load_file
 

@@ -1,7 +1,7 @@
-"""How jobs are mapped: here one after the other, in processes of this machine, or on Ray.
+"""Runners that map a job over items: in this process, in processes of this machine, or on Ray.
 
-Each runner takes a job and the items that it is to be run on, and yields what comes of them as it comes, in any order;
-Python's own `map` is one. Items are taken one by one, as there is room for them: whoever hands them out decides late.
+A runner takes a job and its items, and yields the results in order of completion. Python's `map` is one. Items are
+taken one by one, as workers become free, so that the caller can decide late which item comes next.
 """
 
 from feint.runners.cluster import ray

@@ -1,4 +1,4 @@
-"""Ray: a cluster of one machine or many, whose nodes may come and go."""
+"""Runner on a Ray cluster of one machine or many, whose nodes may join and leave."""
 
 import functools
 from collections.abc import Generator, Iterable, Iterator
@@ -10,23 +10,34 @@ from feint._optional import require
 from feint.errors import BadInput, Unreachable
 from feint.runners.job import Job, use_threads
 
-LOOK = 1.0  # seconds after which to look again which nodes there are
-RETRIES = 3  # Ray's own number: a node that is taken away says nothing about the item
+POLL = 1.0  # seconds between two looks at the nodes of the cluster
+RETRIES = 3  # Ray's own default: a node that leaves is not the item's fault
 
 
 def ray(
     job: Job[Any, Any], items: Iterable[Any], *, address: str | None = None, cpus: float = 1, gpus: float = 0
 ) -> Generator[Any]:
-    """What `job` makes of `items` on the Ray cluster at `address`, each with so many cores and GPUs, or parts of one.
+    """Map a job over items on a Ray cluster.
 
-    Without an address it is the cluster that this process is connected to, that of RAY_ADDRESS, or one that is started
-    on this machine and ended with the generator. As many items are taken as the nodes have room for. One whose process
-    or node dies is tried again elsewhere, three times; then it is lost, and the others go on. Closing the generator
-    cancels what it started. Raises `MissingData` without Ray, `Unreachable` without a cluster or where a node cannot
-    load the job, `BadInput` where no node has room for an item.
+    The item of a process or node that dies is tried again elsewhere, three times. Then it is lost, and the others
+    continue. Closing the generator cancels its tasks.
+
+    `MissingData` is raised without Ray, `Unreachable` without a cluster or where a node cannot load the job, and
+    `BadInput` where no node has the cores or GPUs for an item.
+
+    Args:
+        job: The job.
+        items: Items, taken as nodes have room for them.
+        address: Address of the cluster. By default it is the one that this process is connected to, that of
+            RAY_ADDRESS, or a new one on this machine that ends with the generator.
+        cpus: Cores for each item, or a fraction of one.
+        gpus: GPUs for each item, or a fraction of one.
+
+    Yields:
+        Results in order of completion.
     """
     items = iter(items)
-    for first in items:  # none left: no cluster is started to find that out
+    for first in items:  # no cluster is started without an item
         with _connected(address) as cluster:
             tasks = _Tasks(cluster, job, {"CPU": cpus, "GPU": gpus})
             try:
@@ -36,17 +47,17 @@ def ray(
 
 
 class _Tasks:
-    """The items of one job that are on their way."""
+    """Running items of one job."""
 
     def __init__(self, cluster: Any, job: Job[Any, Any], needs: dict[str, float]) -> None:
         self._cluster, self._job = cluster, job
         self._needs = {what: amount for what, amount in needs.items() if amount}
         self._threads = max(1, int(needs["CPU"]))
-        self._held = cluster.put(cluster.cloudpickle.dumps(job))  # once, for every node to fetch once
+        self._job_ref = cluster.put(cluster.cloudpickle.dumps(job))  # each node fetches it once
         options = {"num_cpus": needs["CPU"], "num_gpus": needs["GPU"], "max_retries": RETRIES}
         self._run = cluster.remote(**options)(_run)
         self._running: dict[Any, Any] = {}
-        if not self._room():
+        if not self._capacity():
             raise BadInput(
                 f"{self._needs} for each item, which no node of the cluster has",
                 f"at most what one of {[node['Resources'] for node in cluster.nodes() if node['Alive']]} has",
@@ -54,18 +65,18 @@ class _Tasks:
             )
 
     def over(self, items: Iterator[Any]) -> Iterator[Any]:
-        """The results, as they come."""
+        """Yield the results in order of completion."""
         while True:
-            for item in islice(items, max(0, self._room() - len(self._running))):
-                self._running[self._run.remote([self._held], item, self._threads)] = item
+            for item in islice(items, max(0, self._capacity() - len(self._running))):
+                self._running[self._run.remote([self._job_ref], item, self._threads)] = item
             if not self._running:
                 return
-            done, _ = self._cluster.wait(list(self._running), timeout=LOOK)
+            done, _ = self._cluster.wait(list(self._running), timeout=POLL)
             for task in done:
                 yield self._result(task, self._running.pop(task))
 
     def cancel(self) -> None:
-        """End what is running."""
+        """Cancel the running items."""
         for task in self._running:
             self._cluster.cancel(task, force=True)
 
@@ -73,7 +84,7 @@ class _Tasks:
         errors = self._cluster.exceptions
         try:
             return self._cluster.get(task)
-        except errors.RayTaskError as error:  # a job raises nothing: this node could not even load it
+        except errors.RayTaskError as error:  # a job raises no error: this node could not load it
             raise Unreachable(
                 f"a node that cannot run the job ({error.cause!r})",
                 "the same Feint, and all that it needs, on every node",
@@ -82,8 +93,8 @@ class _Tasks:
         except errors.RayError as error:
             return self._job.lost(item, f"its process or node died {RETRIES + 1} times on Ray ({type(error).__name__})")
 
-    def _room(self) -> int:
-        """How many items fit on the nodes that there are now; an item is never spread over two."""
+    def _capacity(self) -> int:
+        """Return the number of items for which the present nodes have room; an item is never split over two nodes."""
         return sum(
             min(int(node["Resources"].get(what, 0) / amount + 1e-6) for what, amount in self._needs.items())
             for node in self._cluster.nodes()
@@ -93,7 +104,7 @@ class _Tasks:
 
 @contextmanager
 def _connected(address: str | None) -> Iterator[Any]:
-    """Ray, connected to a cluster; a connection that was there before stays."""
+    """Yield Ray, connected to a cluster; an earlier connection stays open."""
     cluster = require("ray", "ray")
     ours = not cluster.is_initialized()
     try:
@@ -107,13 +118,13 @@ def _connected(address: str | None) -> Iterator[Any]:
             cluster.shutdown()
 
 
-def _run(held: list[Any], item: Any, threads: int) -> Any:
-    """What happens on a node. The job's reference is in a list, since Ray would load it again for every item."""
+def _run(job_refs: list[Any], item: Any, threads: int) -> Any:
+    """Run an item on a node. The job's reference is in a list, since Ray would load it again for every item."""
     use_threads(threads)
-    return _loaded(held[0])(item)
+    return _load_job(job_refs[0])(item)
 
 
-@functools.lru_cache(maxsize=1)  # a worker runs many items of one job, and what a job remembers is worth keeping
-def _loaded(held: Any) -> Any:
+@functools.lru_cache(maxsize=1)  # a worker runs many items of one job, whose own caches are worth keeping
+def _load_job(job_ref: Any) -> Any:
     cluster = require("ray", "ray")
-    return cluster.cloudpickle.loads(cluster.get(held))
+    return cluster.cloudpickle.loads(cluster.get(job_ref))

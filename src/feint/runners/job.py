@@ -1,4 +1,4 @@
-"""What a runner runs, and what it is."""
+"""Interfaces of jobs and runners."""
 
 import os
 import sys
@@ -10,12 +10,14 @@ Result = TypeVar("Result", covariant=True)
 
 
 class Job(Protocol[Item, Result]):
-    """What is run on every item. It raises nothing: what fails is a result, too."""
+    """Function of one item. It raises no error: a failure is a result, too."""
 
-    def __call__(self, item: Item) -> Result: ...
+    def __call__(self, item: Item) -> Result:
+        """Return the result for `item`."""
+        ...
 
     def lost(self, item: Item, reason: str) -> Result:
-        """The result for an item whose process ended without one."""
+        """Return the result for an item whose process ended without one, for this `reason`."""
         ...
 
 
@@ -23,7 +25,7 @@ Runner = Callable[[Job[Any, Any], Iterable[Any]], Iterable[Any]]
 
 
 def use_threads(count: int) -> None:
-    """Let this worker compute with `count` threads: those of all workers together are as many as the cores."""
-    os.environ["OMP_NUM_THREADS"] = str(count)  # for what is yet to be imported: a worker that needs no torch has none
+    """Limit this worker to `count` threads, so that all workers together have one for each core."""
+    os.environ["OMP_NUM_THREADS"] = str(count)  # for later imports: a worker may need no torch
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(count)

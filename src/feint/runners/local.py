@@ -1,7 +1,6 @@
-"""Processes of this machine, each of one torch thread: one that dies takes nothing along but its own item.
+"""Runner with processes of this machine, of one torch thread each. A process that dies loses its own item alone.
 
-Neither `ProcessPoolExecutor` nor loky keeps that promise by itself: see docs/background/design/runners.md for what was
-tried.
+Neither `ProcessPoolExecutor` nor loky guarantees that: docs/background/design/runners.md compares them.
 """
 
 import contextlib
@@ -18,98 +17,106 @@ from typing import Any
 from feint.errors import BadInput
 from feint.runners.job import Job, use_threads
 
-SPAWN = multiprocessing.get_context("spawn")  # never forked: torch's threads do not survive that
+SPAWN = multiprocessing.get_context("spawn")  # never fork: torch's threads do not survive it
 TRIES = 2
 GRACE = 5.0  # seconds until a worker that should end is killed
 READY = b""
 
 
 def processes(job: Job[Any, Any], items: Iterable[Any], *, workers: int | None = None) -> Generator[Any]:
-    """What `job` makes of `items`, in so many processes; in as many as there are cores, if it is not said.
+    """Map a job over items in processes. Raises `BadInput` where no process can start or load the job.
 
-    A process that dies has its item tried once more in a fresh one; then the item is lost, and the others go on.
-    Closing the generator ends its processes. Raises `BadInput` where no process can start, or take the job.
+    The item of a process that dies is tried once more in a new process. Then it is lost, and the others continue.
+    Closing the generator ends its processes.
+
+    Args:
+        job: The job; it must be picklable.
+        items: Items, taken as workers become free.
+        workers: Number of processes; by default that of the cores.
+
+    Yields:
+        Results in order of completion.
     """
-    room = workers or os.cpu_count() or 1
-    items, team = iter(items), _Team(job)
+    count = workers or os.cpu_count() or 1
+    items, pool = iter(items), _WorkerPool(job)
     try:
         while True:
-            for item in islice(items, room - len(team.busy)):
-                team.give(item)
-            if not team.busy:
+            for item in islice(items, count - len(pool.busy)):
+                pool.submit(item)
+            if not pool.busy:
                 return
-            yield from team.results()
+            yield from pool.results()
     finally:
-        team.end()
+        pool.end()
 
 
-class _Team:
-    """Workers that were sent the same job, and what they are at."""
+class _WorkerPool:
+    """Workers with the same job, idle or busy."""
 
     def __init__(self, job: Job[Any, Any]) -> None:
-        self._job, self._packed = job, _packed(job)
+        self._job, self._pickled = job, _pickle(job)
         self._idle: list[_Worker] = []
         self.busy: dict[Any, _Worker] = {}
 
-    def give(self, item: Any, tries: int = 1) -> None:
-        """Have an item run, in a fresh process if none is idle."""
-        worker = self._idle.pop() if self._idle else _Worker(self._packed)
-        worker.take(item, tries)
+    def submit(self, item: Any, tries: int = 1) -> None:
+        """Run an item in an idle worker, or in a new one."""
+        worker = self._idle.pop() if self._idle else _Worker(self._pickled)
+        worker.run(item, tries)
         self.busy[worker.pipe] = worker
 
     def results(self) -> Iterator[Any]:
-        """What the next to be heard of have to tell: results, or that they are no more."""
+        """Wait for the next workers that finish or die, and yield the results."""
         for pipe in wait(list(self.busy)):
             worker = self.busy[pipe]
             try:
                 message = worker.pipe.recv_bytes()
             except (EOFError, OSError):
-                yield from self._died(self.busy.pop(pipe))
+                yield from self._retry(self.busy.pop(pipe))
             else:
                 worker.ready = True
                 if message != READY:
                     self._idle.append(self.busy.pop(pipe))
                     yield pickle.loads(message)
 
-    def _died(self, worker: "_Worker") -> Iterator[Any]:
-        """Try the item of a dead worker once more; if that was done, it is lost."""
+    def _retry(self, worker: "_Worker") -> Iterator[Any]:
+        """Run the item of a dead worker once more, or yield it as lost after the last try."""
         end = worker.end()
         if end == "exit code 1" and not worker.ready:
             raise BadInput(
-                "a worker that could not start, as it says above",
+                "a worker that could not start; its error is above",
                 "a job that a fresh process can load",
-                'guard the script by `if __name__ == "__main__":`, and define in modules what the job is made of',
+                'guard the script by `if __name__ == "__main__":`, and define the parts of the job in modules',
             )
         if worker.tries < TRIES:
-            self.give(worker.item, worker.tries + 1)
+            self.submit(worker.item, worker.tries + 1)
         else:
             yield self._job.lost(worker.item, f"its process ended with {end}, twice")
 
     def end(self) -> None:
-        """End all processes, whatever they are at."""
+        """End all processes, idle or busy."""
         for worker in [*self._idle, *self.busy.values()]:
             worker.end()
 
 
 class _Worker:
-    """A process that runs one item after the other."""
+    """Process that runs one item after the other."""
 
-    def __init__(self, packed: bytes) -> None:
-        self.pipe, theirs = SPAWN.Pipe()
+    def __init__(self, pickled: bytes) -> None:
+        self.pipe, child_pipe = SPAWN.Pipe()
         self.ready = False
-        self._process = SPAWN.Process(target=_work, args=(packed, theirs), daemon=True)
+        self._process = SPAWN.Process(target=_work, args=(pickled, child_pipe), daemon=True)
         self._process.start()
-        theirs.close()
+        child_pipe.close()
 
-    def take(self, item: Any, tries: int) -> None:
-        """Run an item; what comes of it, or the end, is heard from the pipe."""
+    def run(self, item: Any, tries: int) -> None:
+        """Start an item; the pipe receives its result, or is closed where the process dies."""
         self.item, self.tries = item, tries
-        with contextlib.suppress(OSError):  # it is dead already, which the pipe will tell
+        with contextlib.suppress(OSError):  # a dead process: reading the pipe reports it
             self.pipe.send_bytes(pickle.dumps(item))
 
     def end(self) -> str:
-        """End the process, if it has not ended by itself, and say how it did."""
-        if self.pipe.poll():  # its end of the pipe is closed: it is about to be gone by itself
+        """End the process where it has not ended by itself, and return its exit code or signal as text."""
+        if self.pipe.poll():  # the process closed its end of the pipe, and is about to exit
             self._process.join(GRACE)
         self._process.terminate()
         self._process.join(GRACE)
@@ -120,12 +127,12 @@ class _Worker:
         return f"exit code {code}" if code >= 0 else _signal(-code)
 
 
-def _work(packed: bytes, pipe: Connection) -> None:
-    """What a worker does, as long as there are items and the process that started it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the first one decides
+def _work(pickled: bytes, pipe: Connection) -> None:
+    """Run items in a worker until its pipe is closed or its parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the parent handles it
     threading.Thread(target=_end_with_parent, daemon=True).start()
     use_threads(1)
-    job = pickle.loads(packed)
+    job = pickle.loads(pickled)
     pipe.send_bytes(READY)
     with contextlib.suppress(EOFError):
         while True:
@@ -133,15 +140,15 @@ def _work(packed: bytes, pipe: Connection) -> None:
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed would go on with an item that others have taken over."""
+    """Exit with the parent: an orphan would continue an item that other workers have taken over."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
         os._exit(1)
 
 
-def _packed(job: Job[Any, Any]) -> bytes:
-    """The job as bytes: torch's own way would share the memory of its tensors."""
+def _pickle(job: Job[Any, Any]) -> bytes:
+    """Return the job as bytes: torch's own pickler for processes would share the memory of its tensors."""
     try:
         return pickle.dumps(job)
     except (pickle.PicklingError, AttributeError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""Models on the line: whatever is to be protected or stolen becomes a module from inputs in [0, 1] to logits."""
+"""Victims: adapters of models of any kind to torch modules from inputs (N, …) in [0, 1] to logits (N, K)."""
 
 from feint.models.inference import CachedForward, FromProbabilities, answers, logits, predict
 from feint.models.stored import Trained, fingerprint, load, load_weights, notes, save

@@ -1,4 +1,4 @@
-"""Victims wherever they are: a directory, a file of weights, an ONNX graph, an estimator, or code that makes one."""
+"""Victims by place: a directory, a file of weights, an ONNX graph, an estimator, or a factory in code."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,29 +15,36 @@ from feint.victims.estimator import load_estimator
 from feint.victims.factory import from_factory
 from feint.victims.onnx import FromONNX
 
-FILES: dict[str, Callable[[str], nn.Module]] = {".skops": load_estimator, ".onnx": FromONNX}  # what a suffix stands for
+FILES: dict[str, Callable[[str], nn.Module]] = {".skops": load_estimator, ".onnx": FromONNX}  # loaders by suffix
 KINDS = "a victim's directory, NAME.safetensors with its --network, NAME.onnx, NAME.skops or package.module:factory"
 
 
 @runtime_checkable
 class Shaped(Protocol):
-    """A model that knows the shape (C, H, W) of its inputs; None is any height and width."""
+    """Model with the shape (C, H, W) of its inputs; None is any height and width."""
 
     shape: tuple[int, int, int] | None
 
 
 def load_any(place: Path | str, *, network: Network | None = None, probabilities: bool = False) -> nn.Module:
-    """The victim at `place`: a directory of Feint's, NAME.skops, NAME.onnx, NAME.safetensors, which needs its
-    `network`, or `package.module:factory`. With `probabilities`, one that returns them. In evaluation mode.
+    """Load a victim of any kind.
 
-    Raises `MissingData`, `DamagedFile` or `BadInput`.
+    A missing place raises `MissingData`, a broken one `DamagedFile`, and one of no known kind `BadInput`.
+
+    Args:
+        place: Directory that `save` wrote, NAME.skops, NAME.onnx, NAME.safetensors, or `package.module:factory`.
+        network: Network of NAME.safetensors, which needs one; None for all others.
+        probabilities: Whether the model returns probabilities instead of logits.
+
+    Returns:
+        A module from inputs (N, …) in [0, 1] to logits (N, K), in evaluation mode.
     """
     place = str(place)
-    model = _loaded(place, network).eval()
+    model = _load(place, network).eval()
     return FromProbabilities(model) if probabilities else model
 
 
-def _loaded(place: str, network: Network | None) -> nn.Module:
+def _load(place: str, network: Network | None) -> nn.Module:
     suffix = Path(place).suffix
     if suffix == ".safetensors":
         if network is None:
@@ -57,21 +64,29 @@ def _loaded(place: str, network: Network | None) -> nn.Module:
 
 
 def shape_of(model: nn.Module) -> tuple[int, int, int] | None:
-    """The shape (C, H, W) that `model` takes, where it says so."""
+    """Return the shape (C, H, W) of the inputs of `model`, or None where the model does not have it."""
     inner = model.model if isinstance(model, FromProbabilities) else model
     return inner.shape if isinstance(inner, Shaped) else None
 
 
 def classes_of(model: nn.Module, shape: tuple[int, ...]) -> int:
-    """The number of classes that `model` answers with, found by asking it a black input of `shape` (C, H, W).
+    """Determine the number of classes of a model by a query.
 
-    Raises `BadInput` where it does not take that, or its answer is none.
+    Args:
+        model: Module to logits.
+        shape: Shape (C, H, W) of the query, a black image.
+
+    Returns:
+        The number K of its logits.
+
+    Raises:
+        BadInput: The model does not take such an input, or its output is not a row of logits.
     """
     try:
         return logits(model, torch.zeros(1, *shape)).shape[1]
+    except BadInput:
+        raise
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        if isinstance(error, BadInput):
-            raise
         raise BadInput(
             f"inputs of shape {tuple(shape)} ({one_line(error, 160)})", "inputs that the model takes",
             "check the data's size and channels",

@@ -1,4 +1,4 @@
-"""Classifiers of scikit-learn on the line: fitted in this process, or read from a file that is not run."""
+"""Classifiers of scikit-learn as victims, from this process or from a file of skops."""
 
 import hashlib
 import zipfile
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from feint._optional import require
 from feint.errors import BadInput, DamagedFile, MissingData
 
-TRUSTED = {  # what skops does not trust by itself and scikit-learn's classifiers are made of; all are data
+TRUSTED = {  # types that scikit-learn's classifiers need and skops does not trust by default; all are data
     "sklearn.tree._tree.Tree",
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
@@ -21,20 +21,29 @@ TRUSTED = {  # what skops does not trust by itself and scikit-learn's classifier
 
 
 class Estimator(Protocol):
-    """What is asked of a classifier of scikit-learn, or of anything that is used like one."""
+    """Interface of a classifier of scikit-learn, or of any object that is used like one."""
 
     @property
-    def classes_(self) -> Any: ...
+    def classes_(self) -> Any:
+        """Class labels (K,)."""
+        ...
 
-    def predict_proba(self, X: Any) -> Any: ...  # noqa: N803, the name is scikit-learn's
+    def predict_proba(self, X: Any) -> Any:  # noqa: N803, the name is scikit-learn's
+        """Return probabilities (N, K) of inputs (N, features)."""
+        ...
 
 
 class FromEstimator(nn.Module):
-    """A fitted classifier of scikit-learn as a model: inputs (N, C, H, W) in [0, 1], which it sees flattened and in
-    float64, to logits (N, K), the logarithms of `predict_proba`, which softmax undoes. There is no gradient.
+    """Adapter of a fitted classifier of scikit-learn, without a gradient.
 
-    Class k is the k-th of `classes_`; whole numbers must be 0 … K − 1, so that class k is label k. Its `state_dict`
-    holds a digest of all that the estimator learned. Raises `BadInput`.
+    Inputs (N, C, H, W) in [0, 1] are flattened to float64. Logits (N, K) are the logarithms of `predict_proba`, which
+    softmax inverts. Class k is the k-th of `classes_`. The `state_dict` has a digest of all that the estimator learned.
+
+    Args:
+        estimator: The classifier. Classes that are numbers must be 0 to K − 1, so that class k is label k.
+
+    Raises:
+        BadInput: The classifier is not fitted, has no probabilities, or has other classes.
     """
 
     digest: Tensor
@@ -55,16 +64,16 @@ class FromEstimator(nn.Module):
                 f"classes {labels.tolist()}", f"0 … {len(labels) - 1}", "fit it to numbered labels, or to names"
             )
         self.estimator, self.classes = estimator, len(labels)
-        found = hashlib.sha256()
-        _digest(estimator, found, set())
-        self.register_buffer("digest", torch.frombuffer(bytearray(found.digest()), dtype=torch.uint8))
+        digest = hashlib.sha256()
+        _update_digest(digest, estimator, set())
+        self.register_buffer("digest", torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8))
 
     def forward(self, x: Tensor) -> Tensor:
         if not len(x):
             return torch.zeros(0, self.classes)
         try:
             p = torch.from_numpy(np.array(self.estimator.predict_proba(x.detach().cpu().flatten(1).double().numpy())))
-        except ValueError as error:  # scikit-learn's word for inputs of another size
+        except ValueError as error:  # scikit-learn's error for inputs of another size
             raise BadInput(
                 f"inputs of shape {tuple(x.shape[1:])} ({error})", "as many features", "resize them"
             ) from error
@@ -72,8 +81,19 @@ class FromEstimator(nn.Module):
 
 
 def load_estimator(path: Path | str) -> FromEstimator:
-    """The classifier in a file that skops wrote. Raises `MissingData`, `DamagedFile`, or `BadInput` for a file that
-    holds any type but scikit-learn's classifiers: nothing of it is imported or run then."""
+    """Load a classifier of scikit-learn from a file of skops.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The classifier as a model.
+
+    Raises:
+        MissingData: There is no such file, or skops is not installed.
+        DamagedFile: The file is broken, or a tree in it has nodes that lead out of it.
+        BadInput: The file has types that are not scikit-learn's. None of them is imported or run.
+    """
     path = Path(path)
     skops = require("skops.io", "sklearn")
     if not path.is_file():
@@ -89,33 +109,33 @@ def load_estimator(path: Path | str) -> FromEstimator:
         for tree in _trees(estimator, set()):
             _check_tree(tree)
         return FromEstimator(estimator)
+    except BadInput:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, zipfile.BadZipFile) as error:
-        if isinstance(error, BadInput):
-            raise
         raise DamagedFile(
             f"{path} ({error})", "a classifier that skops wrote", "write it again: skops.io.dump"
         ) from error
 
 
-def _digest(value: Any, found: Any, above: set[int]) -> None:
-    """Feed all that `value` holds to the hash `found`, with no address and no padding; `above` guards against rings."""
+def _update_digest(digest: Any, value: Any, above: set[int]) -> None:
+    """Add all content of `value` to the hash, without addresses and padding; `above` guards against cycles."""
     if isinstance(value, np.ndarray) and value.dtype.names:
-        value = {name: value[name] for name in value.dtype.names}  # whatever lies between the fields is not theirs
+        value = {name: value[name] for name in value.dtype.names}  # without the padding between the fields
     if isinstance(value, np.ndarray) and value.dtype != object:
-        found.update(f"{value.dtype} {value.shape}".encode() + value.tobytes())
+        digest.update(f"{value.dtype} {value.shape}".encode() + value.tobytes())
     elif isinstance(value, (str, bytes, int, float, complex, bool, type(None), np.generic, type)):
-        found.update(f"{type(value).__name__} {value!r};".encode())
+        digest.update(f"{type(value).__name__} {value!r};".encode())
     elif id(value) not in above:
-        found.update(f"{type(value).__qualname__}(".encode())
+        digest.update(f"{type(value).__qualname__}(".encode())
         for part in _parts(value):
-            _digest(part, found, above | {id(value)})
-        found.update(b")")
+            _update_digest(digest, part, above | {id(value)})
+        digest.update(b")")
 
 
 def _parts(value: Any) -> Iterable[Any]:
-    """What an object is made of: the items of a container, or its state as a copy would take it."""
+    """Return the items of a container, or the state of an object as `copy` reads it."""
     if isinstance(value, dict):
-        return [it for pair in sorted(value.items(), key=lambda pair: str(pair[0])) for it in pair]
+        return [part for pair in sorted(value.items(), key=lambda pair: str(pair[0])) for part in pair]
     if isinstance(value, (set, frozenset)):
         return sorted(value, key=str)
     if isinstance(value, (list, tuple, np.ndarray)):
@@ -123,24 +143,24 @@ def _parts(value: Any) -> Iterable[Any]:
     return [value.__getstate__()]
 
 
-def _trees(value: Any, seen: set[int]) -> Iterable[Any]:
-    """Every tree of scikit-learn within `value`."""
-    if id(value) in seen or isinstance(value, (str, bytes, int, float, type(None), np.generic, type)):
+def _trees(value: Any, visited: set[int]) -> Iterable[Any]:
+    """Yield every tree of scikit-learn within `value`."""
+    if id(value) in visited or isinstance(value, (str, bytes, int, float, type(None), np.generic, type)):
         return
-    seen.add(id(value))
+    visited.add(id(value))
     if type(value).__name__ == "Tree":
         yield value
     elif not (isinstance(value, np.ndarray) and value.dtype != object):
         for part in _parts(value):
-            yield from _trees(part, seen)
+            yield from _trees(part, visited)
 
 
 def _check_tree(tree: Any) -> None:
-    """Raise `ValueError` where a node leads out of the tree or back: scikit-learn would follow it unchecked."""
+    """Raise `ValueError` where a node leads out of the tree or back: scikit-learn follows nodes unchecked."""
     left, right, feature = tree.children_left, tree.children_right, tree.feature
     inner, count = left != -1, tree.node_count
     nodes = np.arange(count)[inner]
     children = np.stack([left, right])[:, inner]
-    astray = (children <= nodes) | (children >= count) | (feature[inner] < 0) | (feature[inner] >= tree.n_features)
-    if astray.any():
+    invalid = (children <= nodes) | (children >= count) | (feature[inner] < 0) | (feature[inner] >= tree.n_features)
+    if invalid.any():
         raise ValueError("a tree whose nodes lead out of it")

@@ -1,4 +1,4 @@
-"""A torch module of the owner's own code on the line."""
+"""Torch modules from the owner's own code as victims."""
 
 import importlib
 import inspect
@@ -12,21 +12,28 @@ from feint.errors import BadInput, MissingData, one_line
 
 
 def from_factory(place: str) -> nn.Module:
-    """The module that `package.module:factory` makes, or is; the current directory is searched as well.
+    """Import and call a factory of a torch module. A missing one raises `MissingData`.
 
-    Raises `MissingData` where it is not there, and `BadInput` where it needs arguments, fails, or makes no module.
+    Args:
+        place: `package.module:factory`, installed or in the current directory. A module object is accepted, too.
+
+    Returns:
+        The module.
+
+    Raises:
+        BadInput: The factory needs arguments, fails, or returns no torch module.
     """
     package, _, name = place.partition(":")
-    made = _called(place, _found(place, package, name))
-    if not isinstance(made, nn.Module):
+    model = _call(place, _import(place, package, name))
+    if not isinstance(model, nn.Module):
         raise BadInput(
-            f"{place}, which makes a {type(made).__name__}", "a torch module from pixels in [0, 1] to logits (N, K)",
-            "return the module itself" if isinstance(made, (tuple, list, dict)) else "wrap it in a torch.nn.Module",
+            f"{place}, which makes a {type(model).__name__}", "a torch module from pixels in [0, 1] to logits (N, K)",
+            "return the module itself" if isinstance(model, (tuple, list, dict)) else "wrap it in a torch.nn.Module",
         )  # fmt: skip
-    return made
+    return model
 
 
-def _found(place: str, package: str, name: str) -> Any:
+def _import(place: str, package: str, name: str) -> Any:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -40,7 +47,7 @@ def _found(place: str, package: str, name: str) -> Any:
         raise BadInput(
             f"{package}, which fails ({_line(error)})", "a module that can be imported", "mend it"
         ) from error
-    known = [it for it, value in vars(module).items() if callable(value) and not it.startswith("_")]
+    known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
     if name not in vars(module):
         raise MissingData(
             f"{place}, but {package} has no {name!r}", f"one of {', '.join(known) or 'none'}", "check the name"
@@ -48,8 +55,8 @@ def _found(place: str, package: str, name: str) -> Any:
     return vars(module)[name]
 
 
-def _called(place: str, factory: Any) -> Any:
-    """What the factory returns; a module that was made already is as good."""
+def _call(place: str, factory: Any) -> Any:
+    """Return what the factory returns, or the object itself where it is a module already."""
     if isinstance(factory, nn.Module) or not callable(factory):
         return factory
     try:
@@ -60,7 +67,7 @@ def _called(place: str, factory: Any) -> Any:
             "write one that fills them in and loads the weights",
         ) from error  # fmt: skip
     except ValueError:
-        pass  # a builtin that does not say what it takes
+        pass  # a builtin without a signature
     try:
         return factory()
     except Exception as error:  # the owner's own code, whatever it raises

@@ -1,4 +1,4 @@
-"""A model in an ONNX file on the line, run by onnxruntime."""
+"""ONNX files as victims, run by onnxruntime."""
 
 import hashlib
 import re
@@ -13,13 +13,12 @@ from torch import Tensor, nn
 from feint._optional import require
 from feint.errors import BadInput, DamagedFile, MissingData, one_line
 
-ELSEWHERE = re.compile(
-    rb"\n\x08location\x12(.)", re.DOTALL
-)  # a tensor whose bytes lie in a file of their own, in protobuf
+# In protobuf, a tensor whose bytes are in another file; the last byte is the length of that file's name.
+EXTERNAL_DATA = re.compile(rb"\n\x08location\x12(.)", re.DOTALL)
 
 
 class _Graph(NamedTuple):
-    """What is known of the one input and the one output; None is any number."""
+    """Names and sizes of the one input and the one output; None is any size."""
 
     input: str
     batch: int | None
@@ -29,12 +28,23 @@ class _Graph(NamedTuple):
 
 
 class FromONNX(nn.Module):
-    """An ONNX file as a model: one input (N, C, H, W) float32 in [0, 1], one output (N, K) of logits, or, within
-    `FromProbabilities`, of probabilities. There is no gradient.
+    """Adapter of an ONNX file, without a gradient.
 
-    A file with a fixed N is run on so many inputs at a time, the last of them repeated. `shape` is None where the file
-    takes any height and width. Its `state_dict` holds a digest of the file and of the files that hold its tensors.
-    Raises `MissingData`, `DamagedFile`, or `BadInput` for other inputs and outputs.
+    The graph has one input (N, C, H, W) float32 in [0, 1] and one output (N, K) of logits, or of probabilities within
+    `FromProbabilities`. A graph with a fixed N runs on batches of that size; inputs are repeated to fill the last one.
+    The `state_dict` has a digest of the file and of the files with its tensors.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        shape: Shape (C, H, W) of an input, or None where the graph takes any height and width.
+        classes: Number K of classes.
+
+    Raises:
+        MissingData: There is no such file, or onnxruntime is not installed.
+        DamagedFile: onnxruntime cannot run the file.
+        BadInput: The graph has other inputs and outputs.
     """
 
     digest: Tensor
@@ -45,18 +55,18 @@ class FromONNX(nn.Module):
         if not self.path.is_file():
             raise MissingData(f"{self.path}, which is not there", "an ONNX file", "check the path")
         require("onnxruntime", "onnx")
-        self.graph = _read(self.path, self._session)
+        self.graph = _signature(self.path, self._session)
         self.shape = self.graph.shape
         self.register_buffer("digest", torch.frombuffer(bytearray(_digest(self.path)), dtype=torch.uint8))
-        self.classes = self.graph.classes or self._probed()
+        self.classes = self.graph.classes or self._count_classes()
 
     @cached_property
     def _session(self) -> Any:
-        """What runs the file; with as many threads as torch has."""
+        """Session of onnxruntime, with as many threads as torch has."""
         runtime = require("onnxruntime", "onnx")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3  # errors: what exporters leave behind is no concern of an audit
+        options.log_severity_level = 3  # errors only: an audit does not report warnings about the exporter
         try:
             return runtime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exceptions share no other base
@@ -76,7 +86,7 @@ class FromONNX(nn.Module):
         return torch.cat([self._run(pixels[start : start + size], size) for start in range(0, len(pixels), size)])
 
     def _run(self, pixels: np.ndarray, size: int) -> Tensor:
-        """The outputs (n, K) for up to `size` inputs, repeated where the file wants exactly so many."""
+        """Return the outputs (n, K) for n ≤ `size` inputs, which are repeated up to exactly `size`."""
         padded = pixels if len(pixels) == size else np.resize(pixels, (size, *pixels.shape[1:]))
         try:
             (out,) = self._session.run([self.graph.output], {self.graph.input: padded})
@@ -86,35 +96,35 @@ class FromONNX(nn.Module):
             ) from error
         return torch.from_numpy(np.array(out[: len(pixels)]))
 
-    def _probed(self) -> int:
-        """The number of classes of a file that does not say it."""
+    def _count_classes(self) -> int:
+        """Return the number of classes of a graph without a fixed K, from its answer to one input."""
         if self.shape is None:
             raise BadInput(
-                f"{self.path}, which says neither its input's size nor its classes", "one of them",
+                f"{self.path}, without a fixed input size and number of classes", "one of them",
                 "export it with a fixed size",
             )  # fmt: skip
         return self._run(np.zeros((1, *self.shape), np.float32), self.graph.batch or 1).shape[-1]
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a pickle carries: the session is opened again on the other side."""
+        """A pickle has no session: the receiving process opens one."""
         return {name: value for name, value in self.__dict__.items() if name != "_session"}
 
 
-def _read(path: Path, session: Any) -> _Graph:
-    """The one image input and the one float output (N, K) of a session. Raises `BadInput`."""
-    given = session.get_inputs()
-    outputs = [it for it in session.get_outputs() if it.type == "tensor(float)" and len(it.shape) == 2]
-    if len(given) != 1 or given[0].type != "tensor(float)" or len(given[0].shape) != 4 or len(outputs) != 1:
-        said = ", ".join(f"{it.name}: {it.type} {it.shape}" for it in [*given, *session.get_outputs()])
+def _signature(path: Path, session: Any) -> _Graph:
+    """Return the one image input and the one float output (N, K) of a session, or raise `BadInput`."""
+    inputs = session.get_inputs()
+    outputs = [node for node in session.get_outputs() if node.type == "tensor(float)" and len(node.shape) == 2]
+    if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4 or len(outputs) != 1:
+        nodes = ", ".join(f"{node.name}: {node.type} {node.shape}" for node in [*inputs, *session.get_outputs()])
         raise BadInput(
-            f"{path} with {said}", "one input (N, C, H, W) and one output (N, K), both float32",
+            f"{path} with {nodes}", "one input (N, C, H, W) and one output (N, K), both float32",
             "export the model by itself, from pixels to logits",
         )  # fmt: skip
-    batch, *shape = (it if isinstance(it, int) and it > 0 else None for it in given[0].shape)
-    known = tuple(it for it in shape if it is not None)
+    batch, *shape = (size if isinstance(size, int) and size > 0 else None for size in inputs[0].shape)
+    known = tuple(size for size in shape if size is not None)
     classes = outputs[0].shape[1]
     return _Graph(
-        given[0].name,
+        inputs[0].name,
         batch,
         (known[0], known[1], known[2]) if len(known) == 3 else None,
         outputs[0].name,
@@ -123,15 +133,15 @@ def _read(path: Path, session: Any) -> _Graph:
 
 
 def _digest(path: Path) -> bytes:
-    """SHA-256 of the file and of all files beside it that hold tensors of it."""
+    """Return the SHA-256 of the file and of all files beside it with tensors of it."""
     content = path.read_bytes()
-    found = hashlib.sha256(content)
-    names = {content[it.end() : it.end() + it[1][0]] for it in ELSEWHERE.finditer(content)}
+    digest = hashlib.sha256(content)
+    names = {content[match.end() : match.end() + match[1][0]] for match in EXTERNAL_DATA.finditer(content)}
     for beside in sorted(path.parent / name.decode(errors="replace") for name in names if b"\0" not in name):
         if beside.is_file():
             with beside.open("rb") as file:
-                found.update(hashlib.file_digest(file, "sha256").digest())
-    return found.digest()
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.digest()
 
 
 def _line(error: Exception) -> str:

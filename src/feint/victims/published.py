@@ -1,7 +1,7 @@
-"""Published weights of the CIFAR ResNets, as a plain .npz of their arrays in the order of the layers.
+"""Published weights of the CIFAR ResNets, from an .npz file of their arrays in the order of the layers.
 
 The arrays are those of github.com/akamaster/pytorch_resnet_cifar10 (option-A shortcuts, inputs normalised with the
-ImageNet constants). They are matched with our layers by order and shape, so no names are carried over.
+ImageNet constants). They are matched with Feint's layers by order and shape, since the names differ.
 """
 
 import zipfile
@@ -15,12 +15,21 @@ from feint.models.networks import Classifier, Network
 
 
 def load_published(path: Path | str, network: Network) -> Classifier:
-    """`network` with the weights in the .npz file `path`, in evaluation mode. Raises `MissingData` or `DamagedFile`."""
+    """Return `network` with the weights of an .npz file, in evaluation mode.
+
+    Args:
+        path: File with one array for each tensor of the network, in the order of the layers.
+        network: The network.
+
+    Raises:
+        MissingData: There is no such file.
+        DamagedFile: The file is broken, or its arrays have other shapes.
+    """
     path = Path(path)
     if not path.is_file():
         raise MissingData(f"{path}, which is not there", "an .npz file of weights", "check the path")
     model = network.build()
-    layers = {name: it for name, it in model.state_dict().items() if not name.endswith("num_batches_tracked")}
+    layers = {name: layer for name, layer in model.state_dict().items() if not name.endswith("num_batches_tracked")}
     try:
         with np.load(path, allow_pickle=False) as arrays:
             published = [arrays[name] for name in arrays.files]

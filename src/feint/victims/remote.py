@@ -1,4 +1,4 @@
-"""Whatever answers to inputs, such as a server, as a model on the line."""
+"""Remote predictors, like servers, as victims."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -14,18 +14,30 @@ from feint.recipes.recipe import short_hash
 from feint.recipes.store import atomic_write
 from feint.transcript import checksums
 
-AT_ONCE = 500  # inputs in a request
+BATCH_SIZE = 500  # inputs in a request
 
-Ask = Callable[[Tensor], tuple[Tensor, Refused | None]]  # an oracle's try_ask: answers as far as they came, and why not
+Ask = Callable[
+    [Tensor], tuple[Tensor, Refused | None]
+]  # an oracle's try_ask: answers (n, K) and the refusal of the others
 
 
 class FromAnswers(nn.Module):
-    """What answers inputs (N, C, H, W) with probabilities (N, K), as a model: their logarithms, without a gradient.
+    """Adapter of a remote predictor that returns probabilities: returns their logarithms, without a gradient.
 
-    Every input is asked once, and what came back is kept, in `folder` too where there is one: a defense that is tried
-    in front costs no query. So an answer that changes from time to time looks as if it did not. `name` stands for what
-    is asked, in its `state_dict`; `asked` counts the inputs that were sent, now or before. A refusal is raised, and so
-    is `Unreachable`: from then on it is `gone`, and every call raises that at once instead of waiting as long again.
+    Every input is sent once, and its answer is cached: a defense in front of the adapter costs no further query. A
+    predictor whose answers vary therefore looks deterministic. A call raises the predictor's refusal. After an
+    `Unreachable` every call raises the same error at once, instead of waiting again.
+
+    Args:
+        ask: Function of inputs (N, C, H, W) to answers (n, K) and a refusal or None, like `Oracle.try_ask`.
+        name: Name of the predictor, whose digest is in the `state_dict`.
+        shape: Shape (C, H, W) of an input.
+        classes: Number K of classes.
+        folder: Directory in which the answers are stored as well; None keeps them in memory.
+
+    Attributes:
+        asked: Number of inputs with an answer, now or in an earlier process.
+        gone: The `Unreachable` of the predictor, or None.
     """
 
     digest: Tensor
@@ -49,13 +61,13 @@ class FromAnswers(nn.Module):
             return torch.zeros(0, self.classes)
         marks = checksums(x.float())
         first = {mark: row for row, mark in enumerate(marks.tolist()) if mark not in self._known}
-        for rows in torch.tensor(sorted(first.values()), dtype=torch.long).split(AT_ONCE):
-            self._learn(x[rows], marks[rows])
+        for rows in torch.tensor(sorted(first.values()), dtype=torch.long).split(BATCH_SIZE):
+            self._fetch(x[rows], marks[rows])
         p = torch.stack([self._known[mark] for mark in marks.tolist()])
         return p.clamp_min(torch.finfo(p.dtype).tiny).log()
 
-    def _learn(self, x: Tensor, marks: Tensor) -> None:
-        """Ask, and keep what came."""
+    def _fetch(self, x: Tensor, marks: Tensor) -> None:
+        """Send inputs, and cache the answers."""
         if self.gone is not None:
             raise self.gone
         if not len(x):
@@ -86,5 +98,5 @@ def _read(file: Path) -> dict[int, Tensor]:
         return dict(zip(tensors["inputs"].tolist(), tensors["p"], strict=True))
     except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
         raise DamagedFile(
-            f"{file} ({error})", "answers as Feint keeps them", "delete it: they are asked again"
+            f"{file} ({error})", "answers that Feint stored", "delete it: these inputs are sent again"
         ) from error

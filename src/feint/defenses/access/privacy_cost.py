@@ -3,10 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from feint.defenses.access.martingale import LAST_BITS
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.fitting import FitContext, Fittable
 from feint.ledger import Account
-from feint.martingale import LAST_BITS
 from feint.pipeline import QueryLike
 from feint.recipes.store import Weights
 

@@ -9,11 +9,11 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
+from feint.defenses.access.martingale import Martingale, places
 from feint.defenses.scores import Energy, Score, scores
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.fitting import FitContext, Fittable
 from feint.ledger import Account
-from feint.martingale import Martingale, places
 from feint.query import Query
 from feint.recipes.store import Weights
 from feint.victims import logits

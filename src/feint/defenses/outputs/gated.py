@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from feint.defense import OutputDefense, bind
+from feint.defenses.access.martingale import LAST_BITS
 from feint.defenses.outputs.output import Output, check_simplex
 from feint.defenses.outputs.rounding import Rounding
 from feint.defenses.scores import Energy, Score, scores
 from feint.errors import BadRecipe, NotFitted
 from feint.fitting import FitContext, Fittable
 from feint.ledger import Ledger
-from feint.martingale import LAST_BITS
 from feint.victims import logits
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from feint._optional import require
 from feint.errors import BadInput, DamagedFile, Failed, MissingData, one_line
 from feint.gateway.models.imprint import Array, Imprint, read, whole
-from feint.probabilities import on_simplex
+from feint.models.simplex import on_simplex
 
 PROBABILITIES, MOVED, SCORE = "probabilities", "moved", "score"
 

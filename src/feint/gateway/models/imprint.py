@@ -107,7 +107,7 @@ def written(*, takes: str, fingerprint: str, recipe: Mapping[str, Any], learned:
         "feint.version": __version__,
         "feint.takes": takes,
         "feint.fingerprint": fingerprint,
-        "feint.recipes.recipe": json.dumps(recipe),
+        "feint.recipe": json.dumps(recipe),
         "feint.learned": base64.b64encode(safetensors.numpy.save(dict(learned))).decode(),
         "feint.digest": NO_DIGEST,
     }
@@ -118,7 +118,7 @@ def read(metadata: Mapping[str, str]) -> Imprint:
     try:
         if metadata["feint.format"] != FORMAT:
             raise ValueError(f"format {metadata['feint.format']}, not {FORMAT}")
-        recipe = json.loads(metadata["feint.recipes.recipe"])
+        recipe = json.loads(metadata["feint.recipe"])
         learned = safetensors.numpy.load(base64.b64decode(metadata["feint.learned"], validate=True))
         ladder = recipe["kind"] == "Ladder"
         access = _rules(recipe, learned)
@@ -160,7 +160,7 @@ def _rules(table: Mapping[str, Any], learned: Mapping[str, Array]) -> tuple[Any,
 
 def _martingale(i: int, learned: Mapping[str, Array]) -> Any:
     """Return the martingale of the i-th detector."""
-    from feint.martingale import Martingale
+    from feint.defenses.access.martingale import Martingale
 
     fields = {name: array if array.ndim else array.item() for name, array in _under(f"detector_{i}/", learned).items()}
     return build("Martingale", fields, {"Martingale": Martingale})

@@ -1,4 +1,4 @@
-"""The main job, end to end: train a victim, defend it, steal it, and say what came of it."""
+"""Demo, end to end: train a victim, defend it, steal it and compare the results."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,7 +20,14 @@ from feint.service import Defense
 
 @dataclass(frozen=True)
 class Setting:
-    """The same job for one data set: the network of victim and thief, how each trains, and what the thief may ask."""
+    """Settings of the demo for one data set.
+
+    Attributes:
+        network: Name of the network of victim and surrogate.
+        victim: Training of the victim.
+        surrogate: Training of the surrogate.
+        budgets: Numbers of queries that the attacker may send.
+    """
 
     network: str
     victim: Training
@@ -41,7 +48,7 @@ SETTINGS = {
         Training(epochs=20, least_steps=600, batch_size=32, learning_rate=0.05, crop=2, flip=True),
         (500, 2000, 10_000),
     ),
-    "cifar10": Setting(  # best of those tried with 20 epochs: a small batch (docs/background/results/cifar10.md)
+    "cifar10": Setting(  # small batches did best in 20 epochs (docs/background/results/cifar10.md)
         "resnet20",
         Training(epochs=40, crop=4, flip=True),
         Training(epochs=20, least_steps=600, batch_size=32, learning_rate=0.05, crop=4, flip=True),
@@ -53,7 +60,7 @@ DEFENSES = {"APGP all-order": APGP(), "APGP top-1": APGP(top=1)}
 
 @dataclass(frozen=True)
 class Demo:
-    """What a run left: the rows, the victim, and the defenses by name."""
+    """Outcome of a run: the rows, the victim, and the defenses by name."""
 
     setting: Setting
     data: data.Dataset
@@ -70,13 +77,21 @@ def run(
     seeds: Iterable[int] = range(3),
     progress: ProgressCallback = NO_PROGRESS,
 ) -> Demo:
-    """Run the main job on the data set `name`, and keep everything in `folder`; what is there is not made again.
+    """Run the demo and keep everything in `folder`; an interrupted run continues from there.
 
-    `weights` is an .npz of a published victim, used instead of training one.
+    An unknown name raises `UnknownName`.
+
+    Args:
+        name: Data set, one of `SETTINGS`.
+        folder: Directory of victim, defenses and rows.
+        weights: An .npz file of a published victim, used instead of training one.
+        seeds: Seeds, for each of which every attack is repeated.
+        progress: Progress callback.
+
+    Returns:
+        The settings, the data, the victim, the defenses and the rows.
     """
-    if name not in SETTINGS:
-        raise UnknownName.among("setting", name, SETTINGS)
-    setting, images = SETTINGS[name], data.load(name)
+    setting, images = _setting(name), data.load(name)
     network = networks.get(setting.network, images)
     progress.folder = folder / "trainings"
     if (folder / "victim").exists():
@@ -103,3 +118,9 @@ def run(
         seeds=seeds,
     )
     return Demo(setting, images, victim, defended, matrix.run(folder=folder / "rows", progress=progress))
+
+
+def _setting(name: str) -> Setting:
+    if name not in SETTINGS:
+        raise UnknownName.among("setting", name, SETTINGS)
+    return SETTINGS[name]
