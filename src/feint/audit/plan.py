@@ -34,7 +34,7 @@ class Size:
 
     Attributes:
         budgets: Numbers of queries, ascending.
-        seeds: Seeds of each theft.
+        seeds: Number of seeds of each theft.
         lenses: Whether sharpened answers and the lens made for each defense are run.
         tuned: Whether the tuned attack is run.
         thorough: Whether lenses that train models are run.

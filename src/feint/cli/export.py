@@ -101,4 +101,4 @@ def _print(written: "Written") -> None:
         print(f"  with     {', '.join(map(str, written.along))}")
     if written.beside:
         rules = ", ".join(map(repr, written.beside))
-        print(f"  beside   {rules}: kept by Feint's gateway alone; any other server answers without")
+        print(f"  beside   {rules}: enforced by Feint's gateway only; other servers ignore them")
