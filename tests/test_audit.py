@@ -1,4 +1,4 @@
-"""The audit: what it says of every kind of model, what it keeps, where it fails a build, and what it refuses."""
+"""The audit: every kind of model, the files, the gate of a build, and refusals."""
 
 import json
 import re
@@ -18,9 +18,9 @@ from tests.open_inference import served
 
 from feint import cli, victims
 from feint.audit import candidates, output, plan, run
-from feint.audit.findings import limit, recommended
-from feint.audit.gate import GateLimit, NotRun, above
-from feint.audit.samples import gather
+from feint.audit.findings import DefenseEffect, query_limit, recommend, worst_cases
+from feint.audit.gate import GateLimit, NotRun, violations
+from feint.audit.samples import load_samples
 from feint.bench.matrix import Matrix
 from feint.defense import Defense
 from feint.defenses.outputs import APGP, AdaptiveMisinformation, LabelOnly, ReverseSigmoid
@@ -92,20 +92,20 @@ def test_every_kind_of_model_is_audited_end_to_end(model, digits, victim, tmp_pa
     skops.io.dump(linear_graph("model.onnx", digits), "model.skops")
     safetensors.torch.save_file(victim.state_dict(), "weights.safetensors")
     (tmp_path / "owners_audit.py").write_text("from feint import victims\ndef make(): return victims.load('victim')\n")
-    told = {}
+    reports = {}
     for place in (
         "victim", "model.onnx --probabilities", "model.skops", "weights.safetensors --network mlp", "owners_audit:make",
     ):  # fmt: skip
         code, out, err = model(f"{place} --data digits {QUICK} --json --out {place[:6]}")
         assert code == 0, err
-        told[place] = json.loads(out)
-        assert set(told[place]) == KEYS
-        assert told[place]["thefts"][-1]["queries"] == 40
-        assert [it["name"] for it in told[place]["defenses"]] == ["LabelOnly", "ReverseSigmoid"]
-    assert np.isclose(*(told[it]["model"]["accuracy"] for it in ("model.onnx --probabilities", "model.skops")))
+        reports[place] = json.loads(out)
+        assert set(reports[place]) == KEYS
+        assert reports[place]["thefts"][-1]["queries"] == 40
+        assert [defense["name"] for defense in reports[place]["defenses"]] == ["LabelOnly", "ReverseSigmoid"]
+    assert np.isclose(*(reports[name]["model"]["accuracy"] for name in ("model.onnx --probabilities", "model.skops")))
     same = ("victim", "weights.safetensors --network mlp", "owners_audit:make")
-    assert len({told[it]["model"]["fingerprint"] for it in same}) == 1
-    assert len({json.dumps(told[it]["thefts"]) for it in same}) == 1
+    assert len({reports[name]["model"]["fingerprint"] for name in same}) == 1
+    assert len({json.dumps(reports[name]["thefts"]) for name in same}) == 1
 
 
 @pytest.mark.slow
@@ -117,7 +117,7 @@ def test_it_says_it_on_one_screen_and_again_from_what_it_kept(model, tmp_path, l
     code, out, err = model(line)
     assert code == 0, err
     assert out.count("\n") <= 40
-    assert ("The thief asks about digits/held_out" in out) == (lang == "en")
+    assert ("The attacker asks about digits/held_out" in out) == (lang == "en")
     assert ("digits/held_out" in out, "{" in out) == (True, False)
     assert "0.08" in out
     assert "AISVS 11.3.3" in out
@@ -130,17 +130,18 @@ def test_it_says_it_on_one_screen_and_again_from_what_it_kept(model, tmp_path, l
     rows_page = (tmp_path / "feint-audit/victim/report.html").read_text("utf-8")
     assert rows_page.count("t-SNE") >= (2 if lang == "zh" else 0)
     assert ('lang="zh' in rows_page) == (lang == "zh")
-    kept = json.loads((tmp_path / "feint-audit/victim/audit.json").read_text())
+    stored = json.loads((tmp_path / "feint-audit/victim/audit.json").read_text())
     assert (
-        tomllib.loads((tmp_path / "feint-audit/victim/defense.toml").read_text()) == kept["recommendation"]["settings"]
+        tomllib.loads((tmp_path / "feint-audit/victim/defense.toml").read_text())
+        == stored["recommendation"]["settings"]
     )
     assert isinstance(parse_defense(["feint-audit/victim/defense.toml"]), Defense)
 
 
 def test_every_phrase_is_there_in_both_languages():
-    for name, said in texts("feint.audit").items():
-        assert set(said) == set(LANGUAGES), name
-        assert len({tuple(sorted(set(re.findall(r"{\w+}", it)))) for it in said.values()}) == 1, name
+    for name, translations in texts("feint.audit").items():
+        assert set(translations) == set(LANGUAGES), name
+        assert len({tuple(sorted(set(re.findall(r"{\w+}", text)))) for text in translations.values()}) == 1, name
 
 
 @pytest.mark.slow
@@ -153,7 +154,7 @@ def test_a_url_is_asked_once_for_each_input_and_one_that_goes_away_loses_nothing
         asked = server.service.ledger.queries
         server.dies_after = -1
         code, out, err = model(line)
-        assert (code, "PARTIAL" in out, "simulated here in front" in out) == (0, False, True), err
+        assert (code, "PARTIAL" in out, "simulated in front" in out) == (0, False, True), err
         sent = server.service.ledger.queries
         inputs = 1 + 180 + 8 + 40  # the first look, the judging half, the trial of candidates, and the pool's images
         assert asked < sent <= inputs
@@ -189,18 +190,18 @@ def row(defense: str, attack: str, accuracy: float, *, error: str = "", budget: 
 
 def test_a_gate_is_open_only_where_every_attacker_was_run():
     whole = Results([row("none", "a", 0.5), row("none", "a, labels only", 0.6)])
-    assert above([GateLimit("fidelity", 100, 0.7)], whole, ()) == []
-    assert "a, labels only" in above([GateLimit("fidelity", 100, 0.55)], whole, ())[0]
+    assert violations([GateLimit("fidelity", 100, 0.7)], whole, ()) == []
+    assert "a, labels only" in violations([GateLimit("fidelity", 100, 0.55)], whole, ())[0]
     broken = Results([row("none", "a", 0.5), row("none", "a, labels only", 0, error="OSError: no")])
     with pytest.raises(NotRun, match="no complete result"):
-        above([GateLimit("fidelity", 100, 0.7)], broken, ())
-    assert above([GateLimit("fidelity", 100, 0.4)], broken, ())
+        violations([GateLimit("fidelity", 100, 0.7)], broken, ())
+    assert violations([GateLimit("fidelity", 100, 0.4)], broken, ())
     missing = [Cell("none", "b", 100), Cell("none", "a", 500)]
     for without in ([], missing[1:]):
-        assert above([GateLimit("fidelity", 100, 0.7)], whole, (), without) == []
+        assert violations([GateLimit("fidelity", 100, 0.7)], whole, (), without) == []
     with pytest.raises(NotRun, match="no complete result"):
-        above([GateLimit("fidelity", 100, 0.7)], whole, (), missing)
-    assert above([GateLimit("fidelity", 100, 0.4)], whole, (), missing)
+        violations([GateLimit("fidelity", 100, 0.7)], whole, (), missing)
+    assert violations([GateLimit("fidelity", 100, 0.4)], whole, (), missing)
 
 
 @pytest.mark.slow
@@ -218,7 +219,7 @@ def test_an_audit_ends_with_its_minutes_and_continues(model, monkeypatch, tmp_pa
     line = "victim --data digits --minutes 1 --defense LabelOnly --out run --fail-above fidelity@20=1"
     monkeypatch.setattr(plan, "seconds_per_image", lambda *_: 1e-5)
     monkeypatch.setattr(plan, "TUNED", 1e9)
-    monkeypatch.setattr(plan, "restoring", lambda *_: 1e9)
+    monkeypatch.setattr(plan, "restorer_seconds", lambda *_: 1e9)
     monkeypatch.setattr(run, "time", Clock)
     monkeypatch.setattr(executor, "time", Clock)
     code, out, err = model(line)
@@ -233,36 +234,34 @@ def test_an_audit_ends_with_its_minutes_and_continues(model, monkeypatch, tmp_pa
 
 def test_the_limit_ends_where_a_copy_comes_near_and_what_helps_little_is_not_recommended(victim, digits):
     rows = Results(row("none", "a", share, budget=budget) for budget, share in ((10, 0.3), (20, 0.7), (30, 0.5)))
-    from feint.audit.findings import DefenseEffect, worst_cases
+    cases = worst_cases(rows, "none", (10, 20, 30), 2.0)
+    assert [case.price for case in cases] == [0.02, 0.04, 0.06]
+    assert (query_limit(cases, 0.95), query_limit(cases, 0.79), query_limit(cases, 0.35)) == (30, 10, None)
 
-    thefts = worst_cases(rows, "none", (10, 20, 30), 2.0)
-    assert [it.price for it in thefts] == [0.02, 0.04, 0.06]
-    assert (limit(thefts, 0.95), limit(thefts, 0.79), limit(thefts, 0.35)) == (30, 10, None)
-
-    def change(name, helps, lost, l1=0.5):
+    def effect(name, helps, lost, l1=0.5):
         utility = {"victim_accuracy": 0.9, "defender_accuracy": 0.9 - lost, "l1": l1}
-        return DefenseEffect(candidates.Candidate(name, name, Defense()), thefts, None, helps, utility)
+        return DefenseEffect(candidates.Candidate(name, name, Defense()), cases, None, helps, utility)
 
-    best = recommended(
-        [change("no", False, 0), change("dear", True, 0.2), change("far", True, 0), change("near", True, 0, 0.1)]
+    best = recommend(
+        [effect("no", False, 0), effect("dear", True, 0.2), effect("far", True, 0), effect("near", True, 0, 0.1)]
     )
     assert best is not None
     assert best.candidate.name == "near"
-    assert recommended([change("no", False, 0)]) is None
+    assert recommend([effect("no", False, 0)]) is None
 
 
 @pytest.mark.slow
 def test_what_learns_is_fitted_kept_and_deployed_from_there(model, victim, tmp_path, monkeypatch):
     from feint.audit import findings
 
-    monkeypatch.setattr(findings, "recommended", lambda changes: changes[0])
+    monkeypatch.setattr(findings, "recommend", lambda effects: effects[0])
     code, out, err = model(
         "victim --data digits --minutes 0.01 --defense 'APGP(top=1, steps=50)' --budget 60 --json --out run"
     )
     assert code == 0, err
-    told = json.loads(out)
-    assert told["recommendation"]["settings"]["outputs"][0]["kind"] == "Loaded"
-    assert 60 in told["plan"]["budgets"]
+    report = json.loads(out)
+    assert report["recommendation"]["settings"]["outputs"][0]["kind"] == "Loaded"
+    assert 60 in report["plan"]["budgets"]
     deployed = parse_defense(["run/defense.toml"], victim=victims.fingerprint(victim))
     assert isinstance(deployed.outputs[0], APGP)
     assert deployed.outputs[0].generator is not None
@@ -278,30 +277,32 @@ def test_an_attacker_knows_the_method_and_not_what_it_learned(victim, digits):
 
 def test_more_minutes_run_more(victim, tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "seconds_per_image", lambda *_: 1e-4)
-    samples = gather("digits", None, (1, 8, 8))
+    samples = load_samples("digits", None, (1, 8, 8))
     tried = {"sigmoid": candidates.Candidate("sigmoid", "", Defense(outputs=[ReverseSigmoid()]))}
     cells = []
     for minutes in (0.01, 1, 5, 60):
-        made = plan.make_plan(victim, samples, tried, classes=10, minutes=minutes, answer=1e-5)
+        made = plan.make_plan(victim, samples, tried, classes=10, minutes=minutes, seconds_per_answer=1e-5)
         assert made.seconds <= minutes * 60 or minutes == 0.01
-        late = plan.make_plan(victim, samples, tried, classes=10, minutes=minutes, answer=1e-5, spent=minutes * 60)
+        late = plan.make_plan(
+            victim, samples, tried, classes=10, minutes=minutes, seconds_per_answer=1e-5, spent=minutes * 60
+        )
         assert (late.least, made.least) == (True, minutes == 0.01)
         assert made.size.budgets[0] == 100
         cells.append(len(made.matrix(victim, samples, tried).cells()))
     assert cells == sorted(set(cells))
     assert isinstance(made.matrix(victim, samples, tried), Matrix)
-    assert any("labels only" in it for it in made.attacks(Defense(), samples.pool))
+    assert any("labels only" in name for name in made.attacks(Defense(), samples.pool))
 
 
 def test_lenses_that_train_models_are_paid_for_whatever_the_network_is():
-    tried = {it.name: it for it in (
+    tried = {candidate.name: candidate for candidate in (
         candidates.Candidate("label only", "LabelOnly", Defense(outputs=[LabelOnly()])),
         candidates.Candidate("reverse sigmoid", "ReverseSigmoid", Defense(outputs=[ReverseSigmoid()])),
     )}  # fmt: skip
-    speed = plan.Speed(answer=0.0, trained={"mlp": 0.0}, restored=7.0)
+    speed = plan.Speed(answer=0.0, image={"mlp": 0.0}, restorer=7.0)
     for size, seconds in ((plan.Size((100, 500), 3, lenses=True), 0), (plan.Size((100, 500), 3, thorough=True), 42)):
         assert plan.estimate(size, tried, Training(), speed, "mlp") == seconds
-    assert 0 < plan.restoring(10) < 600
+    assert 0 < plan.restorer_seconds(10) < 600
 
 
 def test_samples_of_every_form_are_the_same(tmp_path, monkeypatch, digits):
@@ -310,19 +311,19 @@ def test_samples_of_every_form_are_the_same(tmp_path, monkeypatch, digits):
     forms["floats"] = images / np.float32(255)
     for name, array in forms.items():
         np.savez(tmp_path / f"{name}.npz", images=array, labels=labels)
-        samples = gather(str(tmp_path / f"{name}.npz"), None, (1, 8, 8))
+        samples = load_samples(str(tmp_path / f"{name}.npz"), None, (1, 8, 8))
         assert samples.notes[0].phrase == "pool of samples"
-        parts = [it.images for it in (samples.fit, samples.judge, samples.pool)]
+        parts = [split.images for split in (samples.fit, samples.judge, samples.pool)]
         joined = np.concatenate(parts).reshape(len(images), -1)
         assert np.array_equal(np.unique(joined, axis=0), np.unique(images.reshape(len(images), -1), axis=0))
-    named = gather("digits", None, (1, 8, 8))
+    named = load_samples("digits", None, (1, 8, 8))
     assert np.array_equal(named.pool.images, digits.pool.images)
     pool = tmp_path / "pool.npz"
     np.savez(pool, images=digits.pool.images)
-    assert gather("digits", str(pool), None).pool.fingerprint
+    assert load_samples("digits", str(pool), None).pool.fingerprint
     few = np.concatenate([digits.pool.images, images[:5]])
     np.savez(pool, images=few)
-    assert len(gather("digits", str(pool), None).pool) == len(digits.pool)
+    assert len(load_samples("digits", str(pool), None).pool) == len(digits.pool)
 
 
 def test_a_directory_of_images_is_read(tmp_path, digits):
@@ -332,7 +333,7 @@ def test_a_directory_of_images_is_read(tmp_path, digits):
     for i, (image, label) in enumerate(zip(digits.test.images[:120], digits.test.arrays[1], strict=False)):
         (tmp_path / "images" / str(label)).mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[0]).save(tmp_path / "images" / str(label) / f"{i}.png")
-    samples = gather(str(tmp_path / "images"), "digits", (1, 8, 8))
+    samples = load_samples(str(tmp_path / "images"), "digits", (1, 8, 8))
     assert len(samples.fit) + len(samples.judge) == 120
     assert samples.judge.labels.max() == 9
 
@@ -346,8 +347,8 @@ def test_what_cannot_be_audited_is_said_in_one_line(model, digits, tmp_path):
         "beyond": {"images": images, "labels": labels + 5}, "short": {"images": images, "labels": labels[:9]},
         "pool": {"images": images},
     }  # fmt: skip
-    for name, held in arrays.items():
-        np.savez(tmp_path / f"{name}.npz", **held)
+    for name, content in arrays.items():
+        np.savez(tmp_path / f"{name}.npz", **content)
     linear_graph("model.onnx", digits)
     for line, says in (
         ("victim --data bare.npz", "images and labels"),
@@ -379,9 +380,9 @@ def test_what_cannot_be_audited_is_said_in_one_line(model, digits, tmp_path):
 def test_errors_have_their_kind(tmp_path):
     (tmp_path / "noise.npz").write_bytes(b"noise")
     with pytest.raises(DamagedFile):
-        gather(str(tmp_path / "noise.npz"), None, None)
+        load_samples(str(tmp_path / "noise.npz"), None, None)
     with pytest.raises(MissingData):
-        gather(str(tmp_path / "none.npz"), None, None)
+        load_samples(str(tmp_path / "none.npz"), None, None)
 
 
 def test_ctrl_c_reports_what_is_there(model, monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""The commands as a user meets them: what they print, how they fail, and how they go on after Ctrl-C."""
+"""The commands: their output, their errors, and their continuation after Ctrl-C."""
 
 import contextlib
 import json
@@ -128,7 +128,9 @@ def test_the_demo_end_to_end_and_again_from_what_it_kept(feint, tmp_path, monkey
 
     small = demo.Setting("mlp", demo.Training(epochs=3), demo.Training(epochs=3), (40, 80))
     monkeypatch.setitem(demo.SETTINGS, "digits", small)
-    monkeypatch.setattr(demo, "DEFENSES", {name: replace(it, steps=200) for name, it in demo.DEFENSES.items()})
+    monkeypatch.setattr(
+        demo, "DEFENSES", {name: replace(defense, steps=200) for name, defense in demo.DEFENSES.items()}
+    )
     code, out, _ = feint("demo --seeds 1")
     assert code == 0
     assert "The bad news" in out
@@ -189,10 +191,10 @@ def test_a_mistake_is_one_line_and_exit_code_two(feint, tmp_path, line, says):
     ],
 )
 def test_a_mistake_with_a_victim_at_hand(trained, tmp_path, line, says):
-    before = {it.name for it in tmp_path.iterdir()}
+    before = {path.name for path in tmp_path.iterdir()}
     code, _, err = trained(line)
     assert (code, says in err, err.count("\n")) == (2, True, 1), err
-    assert {it.name for it in tmp_path.iterdir() if not it.name.startswith(".stolen")} == before
+    assert {path.name for path in tmp_path.iterdir() if not path.name.startswith(".stolen")} == before
 
 
 @pytest.mark.slow
@@ -244,7 +246,7 @@ def test_ctrl_c_leaves_no_broken_file_and_the_same_command_continues(trained, tm
     line = ["train", "--data", "digits", "--network", "mlp", "--training", "Training(epochs=150)", "--out", "long"]
     code, err = interrupt(line, lambda: list(working.glob("*.pt")))
     assert code == 130, err
-    assert "continues" in err
+    assert "to continue" in err
     assert "Traceback" not in err
     assert not (tmp_path / "long").exists()
     (checkpoint,) = working.glob("*.pt")
@@ -279,13 +281,13 @@ def test_a_defense_stands_in_its_room_whether_it_is_a_directory_or_a_recipe(tmp_
 
 
 def test_a_defense_that_was_fitted_to_another_victim_is_refused(tmp_path, victim):
-    own = victims.fingerprint(victim)
+    fingerprint = victims.fingerprint(victim)
     store.save(tmp_path / "apgp", APGPClosedForm(top=1), victim="another")
-    store.save(tmp_path / "mine", APGPClosedForm(top=1), victim=own)
-    assert parse_defense([str(tmp_path / "mine")], victim=own) == Defense(outputs=[APGPClosedForm(top=1)])
+    store.save(tmp_path / "mine", APGPClosedForm(top=1), victim=fingerprint)
+    assert parse_defense([str(tmp_path / "mine")], victim=fingerprint) == Defense(outputs=[APGPClosedForm(top=1)])
     for place in (tmp_path / "apgp", f"Defense(outputs=[Loaded('{tmp_path / 'apgp'}')])"):
         with pytest.raises(BadInput, match="fit it to this victim"):
-            parse_defense([str(place)], victim=own)
+            parse_defense([str(place)], victim=fingerprint)
 
 
 LADDER = """

@@ -100,7 +100,9 @@ def with_ports(text: str, ports: dict[str, int]) -> str:
 
 def test_both_languages_show_the_same_code_tables_and_pictures():
     for language in ("sh", "python"):
-        ours, theirs = ([uncommented(it) for it in blocks(page, language)] for page in ("README.md", "README.zh.md"))
+        ours, theirs = (
+            [uncommented(block) for block in blocks(page, language)] for page in ("README.md", "README.zh.md")
+        )
         assert ours == theirs
     pages = [(ROOT / page).read_text() for page in ("README.md", "README.zh.md")]
     for pattern in (r"<!-- table: (\w+) -->", r"\]\((docs/\S+)\)", r"^## "):

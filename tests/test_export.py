@@ -1,4 +1,4 @@
-"""`feint.export`: what the graph says is what the service says, and a file is read as it was written."""
+"""`feint.export`: graphs that equal their service, files, and refusals."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ from feint.defenses.access import PRADA, Budget, RateLimit, Refuse, SequentialTe
 from feint.defenses.inputs import BitDepth
 from feint.defenses.outputs import APGP, APGPClosedForm, GaussianNoise, LabelOnly
 from feint.errors import BadInput, DamagedFile, MissingData, NotExportable
-from feint.export.tracing import traced
+from feint.export.tracing import trace
 from feint.gateway.models.graphs import Exported, softmax
 from feint.ledger import Account
 from feint.query import Query
@@ -41,14 +41,14 @@ def whole(victim, apgp, digits, tmp_path_factory):
 def test_the_graph_says_what_the_service_says(whole, digits):
     service, written = whole
     x = digits.test.inputs(slice(100, 300))
-    said = Exported(written.path).run(x.numpy())
+    output = Exported(written.path).run(x.numpy())
     expected = Service(service.model, replace(service.defense, access=()))(Query(x)).p
-    assert np.abs(said.rungs[0] - expected.numpy()).max() <= 1e-5
-    assert (said.rungs[0].argmax(-1) == expected.argmax(-1).numpy()).all()
+    assert np.abs(output.rungs[0] - expected.numpy()).max() <= 1e-5
+    assert (output.rungs[0].argmax(-1) == expected.argmax(-1).numpy()).all()
     undefended = service.model(x).softmax(-1)
-    assert said.moved is not None
-    np.testing.assert_allclose(said.moved[0], (expected - undefended).abs().sum(-1).detach(), atol=1e-4)
-    assert [len(it) for it in Exported(written.path).run(x[:0].numpy()).rungs] == [0]
+    assert output.moved is not None
+    np.testing.assert_allclose(output.moved[0], (expected - undefended).abs().sum(-1).detach(), atol=1e-4)
+    assert [len(rows) for rows in Exported(written.path).run(x[:0].numpy()).rungs] == [0]
 
 
 def test_a_file_says_what_it_is(whole):
@@ -63,7 +63,7 @@ def test_a_file_says_what_it_is(whole):
 
 def test_nothing_undefended_and_nothing_of_the_maker_is_in_the_file(whole):
     model = onnx.load(whole[1].path)
-    assert [it.name for it in model.graph.output] == ["probabilities", "moved"]
+    assert [output.name for output in model.graph.output] == ["probabilities", "moved"]
     assert b".py" not in whole[1].path.read_bytes()
 
 
@@ -93,9 +93,9 @@ def test_keyed_noise_is_refused_by_name_and_nothing_is_written(tmp_path):
 def test_a_graph_that_differs_is_not_written(monkeypatch, tmp_path):
     from feint.export import check
 
-    monkeypatch.setattr(check, "through", lambda outputs, p, x, z: p.flip(-1))
+    monkeypatch.setattr(check, "apply_outputs", lambda outputs, p, x, z: p.flip(-1))
     with pytest.raises(NotExportable, match="from the service"):
-        export.outputs(Defense(outputs=[APGPClosedForm()]), tmp_path / "q.onnx", classes=10)
+        export.outputs(Defense(outputs=[LabelOnly()]), tmp_path / "q.onnx", classes=10)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -103,7 +103,7 @@ def test_a_graph_that_differs_is_not_written(monkeypatch, tmp_path):
 def test_a_file_of_others_is_an_undefended_model(victim, digits, tmp_path):
     path = tmp_path / "bare.onnx"
     x = digits.test.inputs(slice(0, 5))
-    onnx.save(traced(victim, ["x"], ["z"], x), path)
+    onnx.save(trace(victim, ["x"], ["z"], x), path)
     read = Exported(path, answer=softmax)
     assert not read.defended
     np.testing.assert_allclose(read.run(x.numpy()).rungs[0], victim(x).softmax(-1).detach(), atol=1e-6)
@@ -123,17 +123,17 @@ def ladder(victim, apgp, digits, tmp_path_factory):
 def test_a_ladder_goes_with_its_rungs_scores_and_bets(ladder, digits):
     service, written = ladder
     read, x = Exported(written.path), digits.test.inputs(slice(0, 50))
-    assert [(it.at, it.access) for it in read.rungs] == [(0.0, ()), (0.5, ()), (1.0, (Refuse(),))]
+    assert [(rung.at, rung.access) for rung in read.rungs] == [(0.0, ()), (0.5, ()), (1.0, (Refuse(),))]
     assert read.access == (Budget(100),)
-    said, z = read.run(x.numpy()), service.model(x)
+    output, z = read.run(x.numpy()), service.model(x)
     test = service.defense.detectors[0]
-    np.testing.assert_allclose(said.scores[0], test.score(x, z).detach(), rtol=1e-5)
-    here = read.detectors[0].observe(said.scores[0], Query(x, time=0.0), Account("mallory"))
+    np.testing.assert_allclose(output.scores[0], test.score(x, z).detach(), rtol=1e-5)
+    here = read.detectors[0].observe(output.scores[0], Query(x, time=0.0), Account("mallory"))
     assert here == pytest.approx(test.observe(Query(x, time=0.0), z.detach(), Account("mallory")), rel=1e-3)
-    np.testing.assert_allclose(said.rungs[0], z.softmax(-1).detach(), atol=1e-6)
-    np.testing.assert_allclose(said.rungs[1], service.defense.rungs[1].outputs[0](z.softmax(-1)), atol=1e-5)
-    assert said.moved is not None
-    assert said.moved[0].max() == 0 < said.moved[1].min()
+    np.testing.assert_allclose(output.rungs[0], z.softmax(-1).detach(), atol=1e-6)
+    np.testing.assert_allclose(output.rungs[1], service.defense.rungs[1].outputs[0](z.softmax(-1)), atol=1e-5)
+    assert output.moved is not None
+    assert output.moved[0].max() == 0 < output.moved[1].min()
 
 
 def test_a_ladder_goes_to_no_other_server(ladder, tmp_path):
@@ -152,27 +152,27 @@ import sys; sys.modules["torch"] = None
 import numpy as np
 from feint.gateway.models.graphs import Exported
 graph = Exported({str(ladder[1].path)!r})
-print([it.shape for it in graph.run(np.zeros((2, 1, 8, 8), "f4")).rungs], graph.access, graph.detectors[0].alpha)
+print([rung.shape for rung in graph.run(np.zeros((2, 1, 8, 8), "f4")).rungs], graph.access, graph.detectors[0].alpha)
 """
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert found.strip() == "[(2, 10), (2, 10), (2, 10)] (Budget(queries=100),) 0.001"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "[(2, 10), (2, 10), (2, 10)] (Budget(queries=100),) 0.001"
 
 
 @pytest.mark.slow
 def test_an_onnx_victim_is_stitched_to_its_defense(victim, digits, tmp_path):
-    class Two(torch.nn.Module):  # it tells more than its answer, which must not come out
+    class Two(torch.nn.Module):  # its second output must not be exported
         def forward(self, x):
             return victim(x).softmax(-1), x.flatten(1)[:, None].expand(-1, 2, -1)
 
     x = digits.test.inputs(slice(0, 74))
-    onnx.save(traced(Two(), ["image"], ["answer", "embedding"], x), tmp_path / "victim.onnx")
+    onnx.save(trace(Two(), ["image"], ["answer", "embedding"], x), tmp_path / "victim.onnx")
     model = load_any(tmp_path / "victim.onnx", probabilities=True)
     written = export.onnx(Service(model, Defense(outputs=[LabelOnly()])), tmp_path / "q.onnx", inputs=x)
     read = Exported(written.path)
     (q,) = read.run(x.numpy()).rungs
     assert (q.argmax(-1) == victim(x).argmax(-1).numpy()).all()
     assert sorted(set(q.ravel().tolist())) == [0, 1]
-    assert [it.name for it in onnx.load(written.path).graph.output] == ["probabilities"]
+    assert [output.name for output in onnx.load(written.path).graph.output] == ["probabilities"]
 
 
 def test_what_cannot_be_traced_is_named(tmp_path):
@@ -214,4 +214,4 @@ def test_the_command_writes_what_servers_read(feint, victim, tmp_path):
         code, out, err = feint(line)
         assert (code, out, err.count("\n")) == (2, "", 1), line
         assert word in err, line
-    assert sorted(it.name for it in tmp_path.iterdir()) == ["models", "victim"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["models", "victim"]

@@ -1,4 +1,4 @@
-"""From a service to a server: `feint export`, `feint serve` in a process of its own, `feint.connect`."""
+"""From a service to a server: `feint export`, `feint serve` in another process, `feint.connect`."""
 
 import signal
 import socket
@@ -22,24 +22,24 @@ ROWS = 40
 
 def free_ports(n: int) -> list[int]:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(n)]
-    ports = [it.getsockname()[1] for it in sockets]
-    for it in sockets:
-        it.close()
+    ports = [opened.getsockname()[1] for opened in sockets]
+    for opened in sockets:
+        opened.close()
     return ports
 
 
 @contextmanager
 def served(file: Path) -> Iterator[tuple[subprocess.Popen, list[str], str]]:
-    """`feint serve FILE` in a process of its own: it, its URLs, and the key that it printed."""
+    """Yield the process of `feint serve FILE`, its URLs, and the key that it prints."""
     rest, rpc = free_ports(2)
     command = [sys.executable, "-c", "from feint.cli import main; main()", "serve", str(file)]
     command += ["--port", str(rest), "--grpc-port", str(rpc)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
-            said = iter(process.stdout or ())
-            assert any(line.startswith(f"serving http://127.0.0.1:{rest}") for line in said)
-            assert any(line.startswith("API key") for line in said)
-            yield process, [f"http://127.0.0.1:{rest}", f"grpc://127.0.0.1:{rpc}"], next(said).strip()
+            lines = iter(process.stdout or ())
+            assert any(line.startswith(f"serving http://127.0.0.1:{rest}") for line in lines)
+            assert any(line.startswith("API key") for line in lines)
+            yield process, [f"http://127.0.0.1:{rest}", f"grpc://127.0.0.1:{rpc}"], next(lines).strip()
         finally:
             process.kill()  # nothing, where it has ended
 
@@ -58,7 +58,7 @@ def test_a_service_is_exported_served_and_asked_without_torch(victim, answers, d
         loaded = Path(f"/proc/{process.pid}/maps").read_text()
         assert "onnxruntime" in loaded
         assert "libtorch" not in loaded
-        with pytest.raises(OverBudget):  # the rule came along in the file
+        with pytest.raises(OverBudget):  # the file holds the rule
             feint.connect(urls[0], model="digits", keys=[key], budget=1).ask(x[:1])
         process.send_signal(signal.SIGTERM)
         _, complaints = process.communicate(timeout=10)

@@ -1,4 +1,4 @@
-"""What `feint export` writes, in other people's runtimes: each from an environment of its own."""
+"""Files of `feint export` in other runtimes, each in its own environment."""
 
 import json
 from functools import partial
@@ -17,13 +17,13 @@ pytestmark = pytest.mark.interop
 
 
 @pytest.mark.slow
-def test_openvino_says_what_the_service_says_of_tied_rows(tmp_path):
-    names = "APGP", "APGPClosedForm", "TopK"  # whatever looks at ranks
+def test_openvino_answers_tied_rows_as_the_service_does(tmp_path):
+    names = "APGP", "APGPClosedForm", "TopK"  # defenses that use ranks
     ladder, p = rungs(names, 10), awkward_rows(10)
     answers = [rung.outputs[0](p).numpy() for rung in ladder.rungs]
-    said = dict(zip(numbered(PROBABILITIES, len(names)), answers, strict=True))
-    said |= dict(zip(numbered(MOVED, len(names)), [abs(q - p.numpy()).sum(-1) for q in answers], strict=True))
-    np.savez(tmp_path / "rows.npz", rows=p, **said)
+    outputs = dict(zip(numbered(PROBABILITIES, len(names)), answers, strict=True))
+    outputs |= dict(zip(numbered(MOVED, len(names)), [abs(q - p.numpy()).sum(-1) for q in answers], strict=True))
+    np.savez(tmp_path / "rows.npz", rows=p, **outputs)
     export.outputs(ladder, tmp_path / "q.onnx", classes=10, gateway=True)
     assert stranger("openvino", "openvino_graph.py", str(tmp_path / "q.onnx"), str(tmp_path / "rows.npz")) == str(
         len(p)
@@ -38,6 +38,6 @@ def test_triton_parses_the_repository(tmp_path):
     assert {key: config[key] for key in ("name", "backend", "maxBatchSize")} == {
         "name": "toy", "backend": "onnxruntime", "maxBatchSize": 1024,
     }  # fmt: skip
-    (given,), (told,) = config["input"], config["output"]
-    assert given == {"name": "p", "dataType": "TYPE_FP32", "dims": ["4"]}
-    assert told == {"name": "probabilities", "dataType": "TYPE_FP32", "dims": ["4"]}
+    (graph_input,), (graph_output,) = config["input"], config["output"]
+    assert graph_input == {"name": "p", "dataType": "TYPE_FP32", "dims": ["4"]}
+    assert graph_output == {"name": "probabilities", "dataType": "TYPE_FP32", "dims": ["4"]}

@@ -9,7 +9,7 @@ import torch
 from tests.test_serve import ask
 
 from feint import Defense, Query, Service, bench, export
-from feint.audit.candidates import made_for
+from feint.audit.candidates import adaptive_lenses
 from feint.bench import executor, prepare
 from feint.defenses.outputs import LabelOnly
 from feint.defenses.parsing import parse_defense
@@ -117,7 +117,7 @@ def test_a_suite_of_such_methods_runs_and_is_reported(feint, tmp_path):
 
 
 def test_an_audit_looks_through_the_lens_that_undoes_it(fitted, digits):
-    ways = made_for(Defense(outputs=[fitted]), digits.pool, None, None, thorough=False)
+    ways = adaptive_lenses(Defense(outputs=[fitted]), digits.pool, None, None, thorough=False)
     assert ways == {"squared": (registry.parse("Squared"),)}
 
 

@@ -1,4 +1,4 @@
-"""Every output defense of the room goes into a graph that says the same, or is refused by its name."""
+"""Every output defense is exported to a graph that answers the same, or is refused by its name."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from feint.models.networks import Network
 
 STAYS = {name for name, example in examples.OUTPUTS.items() if not example.exports}
 OF_INPUTS = [name for name, example in examples.OUTPUTS.items() if example.exports == "with its model"]
-FEW = "APGPClosedForm", "Rounding", "TopK"  # what depends on K the most
+FEW = "APGPClosedForm", "Rounding", "TopK"  # depend most on K
 MORE = "APGP half the way", "APGP top-3", "APGPClosedForm cosine", "APGPClosedForm little", "APGPClosedForm floor"
 
 
@@ -27,18 +27,18 @@ def method(name: str) -> str:
 
 
 FIRST = {method(name): name for name in reversed(CASES)}  # one case of each method
-ALL = [*MORE, *(name for it, name in FIRST.items() if it not in STAYS | set(map(method, OF_INPUTS)))]
+ALL = [*MORE, *(name for kind, name in FIRST.items() if kind not in STAYS | set(map(method, OF_INPUTS)))]
 
 
 def rungs(names, classes: int) -> Ladder:
-    """Many defenses in one graph, which takes seconds to make: a rung for each."""
-    found = [Defense(outputs=[ready(name, classes)]) for name in names]
-    return Ladder([], found, at=range(len(found)))
+    """Return many defenses as rungs of one graph, since each graph takes seconds to make."""
+    defenses = [Defense(outputs=[ready(name, classes)]) for name in names]
+    return Ladder([], defenses, at=range(len(defenses)))
 
 
 @pytest.fixture(scope="session")
 def graphs(tmp_path_factory):
-    """For each number of classes the names of the defenses in a graph, and the graph."""
+    """Return a function from a number of classes to the names of a graph's defenses and the graph."""
     made, folder = {}, tmp_path_factory.mktemp("graphs")
 
     def graph(classes: int):
@@ -56,8 +56,8 @@ def check(graph, p: torch.Tensor) -> None:
     for name, q in zip(names, map(torch.from_numpy, exported.run(p.numpy()).rungs), strict=True):
         defense = ready(name, p.shape[-1])
         assert (q - defense(p)).abs().max() <= 1e-5, name
-        kept = int(min(ranks_kept(defense.preserves), p.shape[-1]))
-        assert torch.equal(order(q)[:, :kept], order(p)[:, :kept]), name
+        ranks = int(min(ranks_kept(defense.preserves), p.shape[-1]))
+        assert torch.equal(order(q)[:, :ranks], order(p)[:, :ranks]), name
 
 
 @pytest.mark.slow

@@ -1,1 +1,1 @@
-"""The audit: what a thief gets of a model, what each defense changes, and which to deploy."""
+"""Audit of a model: worst-case theft by query budget, the effect of each defense, and a recommendation."""

@@ -1,4 +1,4 @@
-"""The defenses that an audit tries, and the lens that was made for each."""
+"""Candidate defenses of an audit, and the lenses of attackers who know each defense."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -29,88 +29,105 @@ NAMES = {
     "ReverseSigmoid": "reverse sigmoid",
     "ModelGuardW": "ModelGuard-W",
 }
-AT_ONCE = 8  # inputs that a candidate is tried on before the run
+TRIAL_INPUTS = 8  # on which a candidate is tried before the run
+
+LABELS: dict[str, tuple[Lens, ...]] = {"labels only": (HardLabels(),)}
+SHARPENED: dict[str, tuple[Lens, ...]] = {"sharpened": (Sharpened(0.1),)}
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A defense by name, and the place from where it is deployed: a recipe, a TOML file or a directory."""
+    """Named defense of an audit.
+
+    Attributes:
+        name: Name in tables.
+        source: What deploys the defense: a recipe, a TOML file or a directory.
+        defense: The defense itself.
+    """
 
     name: str
-    place: str
+    source: str
     defense: Defense | Ladder
 
 
-def candidates(
-    places: Sequence[str], victim: nn.Module, inputs: Split, folder: Path, progress: ProgressCallback
+def load_candidates(
+    sources: Sequence[str], victim: nn.Module, inputs: Split, folder: Path, progress: ProgressCallback
 ) -> dict[str, Candidate]:
-    """The defenses at `places`, by default those of the short list, by name; what learns and has not is fitted to
-    `inputs` and kept in `folder`. Each is tried once. Raises what the defense itself does, with its name."""
-    found = {}
-    for place in places or SHORT_LIST:
-        name = NAMES.get(place, place) if not places else place
+    """Load the candidates by name, fit those that need it, and try each on a few inputs.
+
+    Args:
+        sources: Recipes, TOML files or directories; the short list where there is none.
+        victim: Model to defend.
+        inputs: Split to which an unfitted defense is fitted.
+        folder: Directory in which fitted defenses are stored and from which they are loaded again.
+        progress: Callback of the fits.
+
+    Returns:
+        The candidates in the order of `sources`. An error of a defense is raised with its source as context.
+    """
+    candidates = {}
+    for source in sources or SHORT_LIST:
+        name = NAMES.get(source, source) if not sources else source
         try:
-            found[name] = _ready(name, place, victim, inputs, folder, progress)
+            candidates[name] = _prepare(name, source, victim, inputs, folder, progress)
         except FeintError as error:
-            raise error.with_context(f"--defense {place}") from error
-    return found
+            raise error.with_context(f"--defense {source}") from error
+    return candidates
 
 
-def _ready(
-    name: str, place: str, victim: nn.Module, inputs: Split, folder: Path, progress: ProgressCallback
+def _prepare(
+    name: str, source: str, victim: nn.Module, inputs: Split, folder: Path, progress: ProgressCallback
 ) -> Candidate:
     fingerprint = victims.fingerprint(victim)
-    kept = folder / "".join(it if it.isalnum() else "-" for it in name.lower()).strip("-")
-    if kept.exists():
-        return Candidate(name, str(kept), parse_defense([str(kept)], victim=fingerprint))
-    defense = parse_defense([place], victim=fingerprint)
+    stored = folder / "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-")
+    if stored.exists():
+        return Candidate(name, str(stored), parse_defense([str(stored)], victim=fingerprint))
+    defense = parse_defense([source], victim=fingerprint)
     try:
-        _tried(victim, defense, inputs)
+        _try_once(victim, defense, inputs)
     except NotFitted:
         if isinstance(defense, Ladder):
             raise
         defense = defense.fit(victim, inputs, progress=progress)
-        _tried(victim, defense, inputs)
-        store.save(kept, defense, victim=fingerprint, inputs=repr(inputs))
-        place = str(kept)
-    return Candidate(name, place, defense)
+        _try_once(victim, defense, inputs)
+        store.save(stored, defense, victim=fingerprint, inputs=repr(inputs))
+        source = str(stored)
+    return Candidate(name, source, defense)
 
 
-def _tried(victim: nn.Module, defense: Defense | Ladder, inputs: Split) -> None:
-    open_to_all = replace(defense, access=())
-    Service(victim, open_to_all)(Query(inputs.inputs(slice(0, AT_ONCE)), client="audit"))
+def _try_once(victim: nn.Module, defense: Defense | Ladder, inputs: Split) -> None:
+    without_rules = replace(defense, access=())
+    Service(victim, without_rules)(Query(inputs.inputs(slice(0, TRIAL_INPUTS)), client="audit"))
 
 
-def made_for(
+def adaptive_lenses(
     defense: Defense | Ladder, pool: Split, surrogate: Network, training: Training, *, thorough: bool
 ) -> dict[str, tuple[Lens, ...]]:
-    """The lenses of attackers who know this defense; the thorough ones also train models to undo it."""
+    """Return the lenses of attackers who know this defense; `thorough` adds one that trains models to undo it."""
     steps = [*defense.outputs, *defense.inputs] if isinstance(defense, Defense) else []
-    ways: dict[str, tuple[Lens, ...]] = {}
+    lenses: dict[str, tuple[Lens, ...]] = {}
     for step in steps:
         for name, lens in getattr(step, "countermeasures", {}).items():
-            ways[name] = (registry.parse(lens, defense=step),)
+            lenses[name] = (registry.parse(lens, defense=step),)
     if thorough and steps and not labels_only(defense):
         suspected = SuspectedDefense(unfitted(defense))
-        ways["recovered"] = (Recovered(suspected, pool, surrogate, replace(training, epochs=10, least_steps=0)),)
-    return ways
+        lenses["recovered"] = (Recovered(suspected, pool, surrogate, replace(training, epochs=10, least_steps=0)),)
+    return lenses
 
 
 def unfitted(recipe: Any) -> Any:
-    """A recipe without what it has learned: what an attacker knows before he fits its parts himself."""
+    """Return the recipe without learned weights: what attackers know before they fit its parts themselves."""
     if isinstance(recipe, tuple):
         return tuple(map(unfitted, recipe))
     if not is_dataclass(recipe) or isinstance(recipe, type):
         return recipe
     parts = {field: getattr(recipe, field.name) for field in fields(recipe) if field.init}
     learned = {field.name for field, value in parts.items() if field.default is None and store.weights_of(value)}
-    return replace(recipe, **{it.name: None if it.name in learned else unfitted(value) for it, value in parts.items()})
+    return replace(
+        recipe, **{field.name: None if field.name in learned else unfitted(value) for field, value in parts.items()}
+    )
 
 
 def labels_only(defense: Defense | Ladder) -> bool:
-    """Whether this defense gives labels alone, so that every lens reads the same."""
-    return isinstance(defense, Defense) and any(getattr(it, "labels_only", False) for it in defense.outputs)
-
-
-LABELS: dict[str, tuple[Lens, ...]] = {"labels only": (HardLabels(),)}
-SHARP: dict[str, tuple[Lens, ...]] = {"sharpened": (Sharpened(0.1),)}
+    """Return whether the defense answers with labels alone, so that all lenses are equal."""
+    return isinstance(defense, Defense) and any(getattr(step, "labels_only", False) for step in defense.outputs)

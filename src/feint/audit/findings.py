@@ -1,4 +1,4 @@
-"""What the rows of an audit amount to: what a thief gets, what each defense changes, and which to deploy."""
+"""Findings of an audit: the worst case by budget, the effect of each defense, and the recommended one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,20 @@ from feint.evaluation import checks
 from feint.evaluation.results import Results
 from feint.evaluation.robust import Robust, robust
 
-NEAR = 0.10  # below the victim's accuracy: a copy that is still this far off is worth less than the model
-COST = 0.01  # of accuracy: a defense that takes more from honest clients is not recommended
+MARGIN = 0.10  # below the victim's accuracy: a copy that is still this far off is worth less than the model
+MAX_COST = 0.01  # of accuracy: a defense that takes more from honest clients is not recommended
 
 
 @dataclass(frozen=True)
 class AttackResult:
-    """The worst case at one budget: as the copy's accuracy, and as its fidelity."""
+    """Worst case over the attackers at one budget, by the copy's accuracy and by its fidelity.
+
+    Attributes:
+        budget: Number of queries.
+        price: Cost of the queries, None where no price is known.
+        stealer_accuracy: Worst case by accuracy.
+        fidelity: Worst case by fidelity.
+    """
 
     budget: int
     price: float | None
@@ -25,63 +32,77 @@ class AttackResult:
 
 @dataclass(frozen=True)
 class DefenseEffect:
-    """What a candidate would change: the worst cases behind it, `naive` for who believes its answers, and its utility.
+    """Effect of one candidate.
 
-    `helps` where its worst case at the largest common budget is below that of no defense by more than their intervals.
+    Attributes:
+        candidate: The defense.
+        worst_cases: Worst case behind the defense at each budget that was run.
+        naive: Accuracy of the copy of an attacker who takes the answers at face value, None where not measured.
+        helps: Whether the worst case at the largest common budget is below that without a defense, and the 95 %
+            intervals of the two are apart.
+        utility: Scores of honest clients, by name.
     """
 
     candidate: Candidate
-    thefts: tuple[AttackResult, ...]
+    worst_cases: tuple[AttackResult, ...]
     naive: float | None
     helps: bool
     utility: dict[str, float]
 
     @property
     def cost(self) -> float:
-        """The accuracy that honest clients lose."""
+        """Accuracy lost by honest clients, a share."""
         return self.utility["victim_accuracy"] - self.utility["defender_accuracy"]
 
 
 @dataclass(frozen=True)
 class Findings:
-    """All that an audit says. `deploy` is one of the changes, None for none of them; `limit` a number of queries for
-    each client, None where even the least budget buys a copy near the victim; `flags` what speaks against it."""
+    """Findings of one audit.
+
+    Attributes:
+        utility: Scores of the undefended model, by name.
+        n: Number of samples on which models are judged.
+        worst_cases: Worst case without a defense at each budget that was run.
+        effects: Effect of each candidate that was measured.
+        recommended: The effect of the recommended candidate, None where none is recommended.
+        query_limit: Recommended budget of each client, None where the smallest budget already buys a good copy.
+        attackers: Names of the attackers that were run.
+        seeds: Seeds of each theft, the smallest number over all thefts.
+        flags: Names of the flags raised by the evaluation's checks.
+        failures: Errors of failed cells, each once.
+        missing: Number of cells without scores.
+    """
 
     utility: dict[str, float]
     n: int
-    thefts: tuple[AttackResult, ...]
-    changes: tuple[DefenseEffect, ...]
-    deploy: DefenseEffect | None
-    limit: int | None
+    worst_cases: tuple[AttackResult, ...]
+    effects: tuple[DefenseEffect, ...]
+    recommended: DefenseEffect | None
+    query_limit: int | None
     attackers: tuple[str, ...]
     seeds: int
     flags: tuple[str, ...]
     failures: tuple[str, ...]
     missing: int
 
-    def thefts_behind(self, defense: str) -> tuple[AttackResult, ...]:
-        """The worst cases behind a defense, by name."""
-        return (
-            self.thefts if defense == NONE else next(it.thefts for it in self.changes if it.candidate.name == defense)
-        )
-
 
 def collect(audit: Audit, *, price: float | None) -> Findings:
-    """The findings of an audit, for a `price` of 1,000 queries."""
-    results, tried, budgets = audit.results, audit.work.tried, audit.work.plan.size.budgets
-    thefts = worst_cases(results, NONE, budgets, price)
-    changes = tuple(it for candidate in tried.values() if (it := _change(results, candidate, thefts, budgets, price)))
-    deploy = recommended(changes)
+    """Collect the findings of an audit, for a `price` of 1,000 queries."""
+    results, candidates, budgets = audit.results, audit.setup.candidates, audit.setup.plan.size.budgets
+    undefended = worst_cases(results, NONE, budgets, price)
+    measured = [_effect(results, candidate, undefended, budgets, price) for candidate in candidates.values()]
+    effects = tuple(effect for effect in measured if effect is not None)
+    recommended = recommend(effects)
     utility = results.utility(NONE)
-    behind = deploy.thefts if deploy else thefts
-    flags = tuple(dict.fromkeys(flag.name for it in checks.find_flags(results).values() for flag in it))
+    deployed = recommended.worst_cases if recommended else undefended
+    flags = tuple(dict.fromkeys(flag.name for flags in checks.find_flags(results).values() for flag in flags))
     return Findings(
         utility,
-        len(audit.work.samples.judge),
-        thefts,
-        changes,
-        deploy,
-        limit(behind, utility.get("victim_accuracy", 0.0)),
+        len(audit.setup.samples.judge),
+        undefended,
+        effects,
+        recommended,
+        query_limit(deployed, utility.get("victim_accuracy", 0.0)),
         tuple(results.names("attack")),
         min((line.seeds for line in results.lines()), default=0),
         flags,
@@ -93,7 +114,7 @@ def collect(audit: Audit, *, price: float | None) -> Findings:
 def worst_cases(
     results: Results, defense: str, budgets: Sequence[int], price: float | None
 ) -> tuple[AttackResult, ...]:
-    """The worst case at every budget that has been run."""
+    """Return the worst case at every budget that has been run, for a `price` of 1,000 queries."""
     cases = []
     for budget in budgets:
         accuracy = robust(results, defense, budget)
@@ -103,30 +124,39 @@ def worst_cases(
     return tuple(cases)
 
 
-def _change(
-    results: Results, candidate: Candidate, bare: Sequence[AttackResult], budgets: Sequence[int], price: float | None
+def _effect(
+    results: Results,
+    candidate: Candidate,
+    undefended: Sequence[AttackResult],
+    budgets: Sequence[int],
+    price: float | None,
 ) -> DefenseEffect | None:
-    thefts, utility = worst_cases(results, candidate.name, budgets, price), results.utility(candidate.name)
-    common = {it.budget: it for it in bare}
-    if not thefts or not utility or thefts[-1].budget not in common:
+    cases, utility = worst_cases(results, candidate.name, budgets, price), results.utility(candidate.name)
+    common = {case.budget: case for case in undefended}
+    if not cases or not utility or cases[-1].budget not in common:
         return None
-    last = thefts[-1]
+    last = cases[-1]
     helps = last.stealer_accuracy.high < common[last.budget].stealer_accuracy.low
-    return DefenseEffect(candidate, thefts, last.stealer_accuracy.naive, helps, utility)
+    return DefenseEffect(candidate, cases, last.stealer_accuracy.naive, helps, utility)
 
 
-def recommended(changes: Sequence[DefenseEffect]) -> DefenseEffect | None:
-    """Of those that help and cost little accuracy, the one behind which a thief gets least; among equals, the one that
-    distorts least."""
-    good = [it for it in changes if it.helps and it.cost <= COST]
-    return min(good, key=lambda it: (it.thefts[-1].stealer_accuracy.share, it.utility["l1"]), default=None)
+def recommend(effects: Sequence[DefenseEffect]) -> DefenseEffect | None:
+    """Choose the effect with the lowest worst case among those that help and cost at most one point of accuracy.
+
+    Returns:
+        The effect; among equals the one that moves probabilities least (L1), and None where nothing helps.
+    """
+    good = [effect for effect in effects if effect.helps and effect.cost <= MAX_COST]
+    return min(
+        good, key=lambda effect: (effect.worst_cases[-1].stealer_accuracy.share, effect.utility["l1"]), default=None
+    )
 
 
-def limit(thefts: Sequence[AttackResult], accuracy: float) -> int | None:
-    """The largest budget that was run whose worst case, with all below it, is not near the victim."""
-    far = None
-    for theft in thefts:
-        if theft.stealer_accuracy.high > accuracy - NEAR:
+def query_limit(cases: Sequence[AttackResult], accuracy: float) -> int | None:
+    """Return the largest budget up to which every worst case stays ten points below the victim's `accuracy`."""
+    largest = None
+    for case in cases:
+        if case.stealer_accuracy.high > accuracy - MARGIN:
             break
-        far = theft.budget
-    return far
+        largest = case.budget
+    return largest

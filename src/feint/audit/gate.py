@@ -1,4 +1,4 @@
-"""The gate of a build: scores at budgets that must not be above a limit."""
+"""Gate of a build: upper limits of scores at given budgets."""
 
 import re
 from collections.abc import Sequence
@@ -10,20 +10,33 @@ from feint.evaluation.metrics import group
 from feint.evaluation.results import Cell, Results
 from feint.evaluation.robust import robust
 
-SCORES = tuple(known.name for known in group("theft"))
+SCORES = tuple(metric.name for metric in group("theft"))
 
 
 @dataclass(frozen=True)
 class GateLimit:
-    """A `score` that the worst case at a `budget` must not be above."""
+    """Upper limit of a score's worst case at one budget.
+
+    Attributes:
+        score: Name of the score, one of `SCORES`.
+        budget: Number of queries.
+        maximum: Largest share that passes, in [0, 1].
+    """
 
     score: str
     budget: int
-    most: float
+    maximum: float
 
     @classmethod
     def parse(cls, text: str) -> "GateLimit":
-        """The limit that is written as `fidelity@5000=0.85`. Raises `BadInput`."""
+        """Parse a limit like `fidelity@5000=0.85`.
+
+        Returns:
+            The limit.
+
+        Raises:
+            BadInput: For another form, an unknown score, or a share outside [0, 1].
+        """
         match = re.fullmatch(r"\s*(\w+)\s*@\s*([\d_,]+)\s*=\s*(\d*\.?\d+)\s*", text)
         if match is None or match[1] not in SCORES or not 0 <= float(match[3]) <= 1:
             raise BadInput(
@@ -35,30 +48,39 @@ class GateLimit:
 
 
 class NotRun(FeintError):
-    """A limit is set at a budget that was not run, or not by all attackers."""
+    """Raised for a limit at a budget that was not run, or not by all attackers."""
 
 
-def above(
+def violations(
     limits: Sequence[GateLimit], results: Results, defenses: Sequence[str], missing: Sequence[Cell] = ()
 ) -> list[str]:
-    """What is above its limit, a line each: every one of the `defenses` given is judged, or none where none was given.
+    """Describe every worst case above its limit.
 
-    Raises `NotRun` where nothing is above, and something was not measured, failed, or is among the `missing` cells.
+    Args:
+        limits: Limits to check.
+        results: Rows of the audit.
+        defenses: Names of the defenses, each of which must hold every limit; without names, the undefended model.
+        missing: Cells that were not run.
+
+    Returns:
+        A line for each violation.
+
+    Raises:
+        NotRun: If nothing is above its limit, but a result is not measured, failed or among the `missing` cells.
     """
     lines, unknown = [], []
-    incomplete = {(it.defense, it.budget) for it in (*results.failed, *missing)}
+    incomplete = {(cell.defense, cell.budget) for cell in (*results.failed, *missing)}
     for limit in limits:
         for defense in defenses or (NONE,):
             case = robust(results, defense, limit.budget, limit.score)
-            if case is not None and case.share > limit.most:
-                lines.append(
-                    f"{limit.score}@{limit.budget} is {case.share:.3f} ({case.attack}, {defense}), above {limit.most:g}"
-                )
+            if case is not None and case.share > limit.maximum:
+                score = f"{limit.score}@{limit.budget}"
+                lines.append(f"{score} is {case.share:.3f} ({case.attack}, {defense}), above {limit.maximum:g}")
             elif case is None or (defense, limit.budget) in incomplete:
                 unknown.append(f"{limit.score}@{limit.budget} ({defense})")
     if unknown and not lines:
         raise NotRun(
             f"no complete result for {', '.join(unknown)}", "a budget that was run by all attackers",
-            "bring a pool that is larger, or run the same command again",
+            "give a larger pool, or run the same command again",
         )  # fmt: skip
     return lines

@@ -1,14 +1,13 @@
-"""The findings of an audit as one page: what the screen says, with nothing cut off."""
+"""HTML page of an audit: the content of the terminal, with nothing cut off."""
 
 import importlib.resources
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from feint._optional import require
-from feint.audit import terminal
 from feint.audit.findings import Findings
 from feint.audit.run import Audit
-from feint.audit.standards import findings
+from feint.audit.standards import standard_checks
 from feint.audit.text import AuditText
 
 
@@ -23,50 +22,62 @@ class _Table(NamedTuple):
     rows: Sequence[_Row]
 
 
-def page(name: str, audit: Audit, found: Findings, settings: str, say: AuditText, *, report: str) -> str:
-    """The HTML; `settings` is the recipe to show, `report` the page with all rows, empty for none."""
+def render(name: str, audit: Audit, findings: Findings, settings: str, text: AuditText, *, report: str) -> str:
+    """Render the page.
+
+    Args:
+        name: Name of the model.
+        audit: The run.
+        findings: Its findings.
+        settings: Recommended recipe, as TOML.
+        text: Texts in the page's language.
+        report: Address of the page with all rows, empty for none.
+
+    Returns:
+        The HTML.
+    """
     jinja2 = require("jinja2", "report")
     template = importlib.resources.files("feint.audit").joinpath("page.html").read_text("utf-8")
-    partial = say("partial", missing=found.missing, cells=len(audit.work.cells)) if found.missing else ""
+    partial = text("partial", missing=findings.missing, cells=len(audit.setup.cells)) if findings.missing else ""
     return (
         jinja2.Environment(autoescape=True)
         .from_string(template)
         .render(
-            say=say,
+            text=text,
             name=name,
-            title=terminal.title(name, audit, found, say),
-            partial=" ".join([partial, *(say("failure", error=it) for it in found.failures)]).strip(),
-            decision=say.decision(found),
-            limit=say.limit(found),
+            title=text.title(name, audit, findings),
+            partial=" ".join([partial, *(text("failure", error=error) for error in findings.failures)]).strip(),
+            decision=text.decision(findings),
+            limit=text.limit(findings),
             settings=settings,
-            tables=_tables(found, say),
-            notes=_notes(audit, found, say),
+            tables=_tables(findings, text),
+            notes=_notes(audit, findings, text),
             report=report,
         )
     )
 
 
-def _tables(found: Findings, say: AuditText) -> list[_Table]:
-    best = found.deploy.candidate.name if found.deploy else ""
+def _tables(findings: Findings, text: AuditText) -> list[_Table]:
     tables = []
-    if found.thefts:
-        rows = [_Row(terminal.theft(it)) for it in found.thefts]
-        tables.append(_Table(say("thefts", count=len(found.attackers)), terminal.theft_heads(found, say), rows))
-    if found.changes:
-        rows = [_Row(terminal.change(it), it.candidate.name == best) for it in found.changes]
-        budget = f"{found.changes[0].thefts[-1].budget:,}"
-        tables.append(_Table(say("changes", budget=budget), terminal.change_heads(say), rows))
-    heads = ["", say("requirement"), say("evidenced"), say("not evidenced")]
+    if findings.worst_cases:
+        heads, rows = text.attack_table(findings)
+        tables.append(_Table(text("attacks", count=len(findings.attackers)), heads, [_Row(row) for row in rows]))
+    if findings.effects:
+        heads, rows = text.effect_table(findings)
+        marked = [_Row(row, effect is findings.recommended) for row, effect in zip(rows, findings.effects, strict=True)]
+        tables.append(_Table(text.effects_title(findings), heads, marked))
+    heads = ["", text("requirement"), text("evidenced"), text("not evidenced")]
     rows = [
-        _Row([it.id, it.requirement, it.evidenced or say("nothing"), it.not_evidenced]) for it in findings(found, say)
+        _Row([check.id, check.requirement, check.evidenced or text("nothing"), check.not_evidenced])
+        for check in standard_checks(findings, text)
     ]
-    return [*tables, _Table(say("standards"), heads, rows)]
+    return [*tables, _Table(text("standards"), heads, rows)]
 
 
-def _notes(audit: Audit, found: Findings, say: AuditText) -> list[str]:
+def _notes(audit: Audit, findings: Findings, text: AuditText) -> list[str]:
     return [
-        say("said", n=f"{found.n:,}", count=len(found.attackers), seeds=say("seeds", seeds=found.seeds)),
-        f"{say('attackers')}: {'; '.join(found.attackers)}.",
-        *(f"{flag}: {say.meaning(flag)}" for flag in found.flags),
-        *map(say.note, audit.work.notes),
+        text.basis(findings),
+        f"{text('attackers')}: {'; '.join(findings.attackers)}.",
+        *(f"{flag}: {text.meaning(flag)}" for flag in findings.flags),
+        *map(text.note, audit.setup.notes),
     ]

@@ -1,47 +1,48 @@
-"""An audit for machines: a table of plain values whose keys stay (docs/guides/audit.md)."""
+"""JSON of an audit: plain values under stable keys (docs/guides/audit.md)."""
 
 from dataclasses import asdict
 from typing import Any
 
 from feint.audit.findings import AttackResult, DefenseEffect, Findings
 from feint.audit.run import Audit
-from feint.audit.standards import findings
+from feint.audit.standards import standard_checks
 from feint.audit.text import AuditText
 from feint.evaluation.provenance import provenance
 from feint.evaluation.robust import Robust
 from feint.victims import fingerprint
 
 FORMAT = 1
+UTILITY = "defender_accuracy", "kl", "l1", "ece", "added_ms_per_1000"
 
 
-def document(name: str, audit: Audit, found: Findings, settings: dict[str, Any], say: AuditText) -> dict[str, Any]:
-    """The JSON of an audit."""
-    plan, samples = audit.work.plan, audit.work.samples
+def to_json(name: str, audit: Audit, findings: Findings, settings: dict[str, Any], text: AuditText) -> dict[str, Any]:
+    """Return the JSON of an audit; `settings` is the recommended recipe as a table."""
+    plan, samples, recommended = audit.setup.plan, audit.setup.samples, findings.recommended
     return {
         "format": FORMAT,
         "model": {"name": name, "fingerprint": fingerprint(audit.victim), "classes": plan.surrogate.classes,
-                  "accuracy": found.utility.get("victim_accuracy"), "n": found.n},
+                  "accuracy": findings.utility.get("victim_accuracy"), "n": findings.n},
         "plan": {"budgets": list(plan.size.budgets), "seeds": plan.size.seeds, "surrogate": plan.surrogate.name,
-                 "attackers": list(found.attackers), "seconds_estimated": round(plan.seconds),
-                 "cells": len(audit.work.cells), "pool": len(samples.pool),
-                 "notes": [*map(say.note, audit.work.notes)]},
-        "partial": bool(found.missing),
-        "missing": found.missing,
-        "failures": list(found.failures),
-        "thefts": [_theft(it) for it in found.thefts],
-        "defenses": [_change(it) for it in found.changes],
-        "recommendation": {"deploy": found.deploy.candidate.name if found.deploy else None,
-                           "queries_per_client": found.limit, "settings": settings,
-                           "reason": f"{say.decision(found)} {say.limit(found)}"},
-        "flags": [{"name": flag, "reason": say.meaning(flag)} for flag in found.flags],
-        "standards": [asdict(it) for it in findings(found, say)],
+                 "attackers": list(findings.attackers), "seconds_estimated": round(plan.seconds),
+                 "cells": len(audit.setup.cells), "pool": len(samples.pool),
+                 "notes": [*map(text.note, audit.setup.notes)]},
+        "partial": bool(findings.missing),
+        "missing": findings.missing,
+        "failures": list(findings.failures),
+        "thefts": [_attack(result) for result in findings.worst_cases],
+        "defenses": [_effect(effect) for effect in findings.effects],
+        "recommendation": {"deploy": recommended.candidate.name if recommended else None,
+                           "queries_per_client": findings.query_limit, "settings": settings,
+                           "reason": f"{text.decision(findings)} {text.limit(findings)}"},
+        "flags": [{"name": flag, "reason": text.meaning(flag)} for flag in findings.flags],
+        "standards": [asdict(check) for check in standard_checks(findings, text)],
         "provenance": provenance(),
     }  # fmt: skip
 
 
-def _theft(theft: AttackResult) -> dict[str, Any]:
-    scores = {"stealer_accuracy": _case(theft.stealer_accuracy), "fidelity": _case(theft.fidelity)}
-    return {"queries": theft.budget, "price": theft.price, **scores}
+def _attack(result: AttackResult) -> dict[str, Any]:
+    scores = {"stealer_accuracy": _case(result.stealer_accuracy), "fidelity": _case(result.fidelity)}
+    return {"queries": result.budget, "price": result.price, **scores}
 
 
 def _case(case: Robust) -> dict[str, Any]:
@@ -49,16 +50,14 @@ def _case(case: Robust) -> dict[str, Any]:
     return {**shares, "attack": case.attack, "seeds": case.seeds}
 
 
-def _change(change: DefenseEffect) -> dict[str, Any]:
-    utility = change.utility
+def _effect(effect: DefenseEffect) -> dict[str, Any]:
+    utility = effect.utility
     return {
-        "name": change.candidate.name,
-        "recipe": change.candidate.place,
-        "helps": change.helps,
-        "naive_stealer_accuracy": change.naive,
-        "thefts": [_theft(it) for it in change.thefts],
-        "accuracy_lost": round(change.cost, 6),
-        "utility": {
-            it: utility[it] for it in ("defender_accuracy", "kl", "l1", "ece", "added_ms_per_1000") if it in utility
-        },
+        "name": effect.candidate.name,
+        "recipe": effect.candidate.source,
+        "helps": effect.helps,
+        "naive_stealer_accuracy": effect.naive,
+        "thefts": [_attack(result) for result in effect.worst_cases],
+        "accuracy_lost": round(effect.cost, 6),
+        "utility": {name: utility[name] for name in UTILITY if name in utility},
     }

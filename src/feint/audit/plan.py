@@ -1,4 +1,4 @@
-"""How much an audit runs: as much as fits into its minutes, by what was measured here."""
+"""Plan of an audit: as many attacks, seeds and budgets as fit into its minutes, by speeds measured here."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,9 +10,8 @@ from torch import nn
 from feint import victims
 from feint.attacks import Attack, KnockoffNets, Recovered, Tuned
 from feint.attacks.lenses.recovered import restorer
-from feint.audit.candidates import LABELS, NONE, SHARP, Candidate, labels_only, made_for
-from feint.audit.notes import Note
-from feint.audit.samples import Samples
+from feint.audit.candidates import LABELS, NONE, SHARPENED, Candidate, adaptive_lenses, labels_only
+from feint.audit.samples import Note, Samples
 from feint.bench.matrix import Matrix, through
 from feint.data import Split
 from feint.defense import Defense, Ladder
@@ -22,16 +21,24 @@ from feint.models.networks import Classifier, Network
 from feint.models.training import Training
 
 BUDGETS = 100, 500, 2000, 5000, 10_000
-TRAINING = Training(epochs=20, least_steps=600, batch_size=32, learning_rate=0.05)  # as in bench.demo: the best tried
-SMALL = "mlp", "lenet", "resnet20"  # what a thief trains who knows nothing of the network, from quick to slow
-TUNED = 3.7  # trainings of KnockoffNets that tuning one costs (feint.attacks.Tuned)
-SPARE = 0.75  # of the minutes that is planned: the rest is for fitting, judging and the report
-STEPS = 10  # of the restorer that is timed: a step takes 3 ms with 10 classes, and 150 with 1,000
+TRAINING = Training(epochs=20, least_steps=600, batch_size=32, learning_rate=0.05)  # as in bench.demo, the best tried
+SURROGATES = "mlp", "lenet", "resnet20"  # of attackers who do not know the network, from quick to slow
+TUNED = 3.7  # cost of a tuned attack, in trainings of KnockoffNets (feint.attacks.Tuned)
+PLANNED = 0.75  # share of the minutes for attacks; the rest is for fitting, judging and the report
+TIMED_STEPS = 10  # of the restorer: a step takes 3 ms with 10 classes, and 150 with 1,000
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is run: budgets and seeds, and whether lenses, tuning, and lenses that train models are."""
+    """Size of a run.
+
+    Attributes:
+        budgets: Numbers of queries, ascending.
+        seeds: Number of seeds of each theft.
+        lenses: Whether sharpened answers and the lens made for each defense are run.
+        tuned: Whether the tuned attack is run.
+        thorough: Whether lenses that train models are run.
+    """
 
     budgets: tuple[int, ...]
     seeds: int = 1
@@ -42,17 +49,31 @@ class Size:
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds, measured here: of an answer of the victim, of an image in a surrogate's training, by network, and of
-    what D-DAE learns to undo a defense with."""
+    """Seconds measured on this machine.
+
+    Attributes:
+        answer: Seconds of one answer of the victim.
+        image: Seconds of one image in a surrogate's training, by network.
+        restorer: Seconds in which D-DAE trains the restorer that undoes a defense.
+    """
 
     answer: float
-    trained: Mapping[str, float]
-    restored: float
+    image: Mapping[str, float]
+    restorer: float
 
 
 @dataclass(frozen=True)
 class AuditPlan:
-    """What is run, on what surrogate, and how many seconds it should take; `least` where less would say nothing."""
+    """Plan of one run.
+
+    Attributes:
+        surrogate: Network that attackers train.
+        training: Training of the surrogate.
+        size: Size of the run.
+        seconds: Estimate of its time.
+        notes: Remarks on what was left out.
+        least: Whether this is the smallest plan, which is run whole even if it takes longer than the minutes.
+    """
 
     surrogate: Network
     training: Training
@@ -61,120 +82,152 @@ class AuditPlan:
     notes: tuple[Note, ...]
     least: bool = False
 
-    def matrix(self, victim: nn.Module, samples: Samples, tried: Mapping[str, Candidate]) -> Matrix:
-        """The cells of this plan."""
-        defenses = {NONE: Defense()} | {name: it.defense for name, it in tried.items()}
+    def matrix(self, victim: nn.Module, samples: Samples, candidates: Mapping[str, Candidate]) -> Matrix:
+        """Return the matrix of this plan's cells."""
+        defenses = {NONE: Defense()} | {name: candidate.defense for name, candidate in candidates.items()}
         return Matrix(
             victim,
             samples.judge,
             attacks={},
-            against={name: self.attacks(it, samples.pool) for name, it in defenses.items()},
+            against={name: self.attacks(defense, samples.pool) for name, defense in defenses.items()},
             defenses=defenses,
             budgets=self.size.budgets,
             seeds=range(self.size.seeds),
         )
 
     def attacks(self, defense: Defense | Ladder, pool: Split) -> dict[str, Attack]:
-        """The attackers of one defense. One that answers with labels alone is asked as it is: all lenses read it so."""
+        """Return the attackers of one defense. All lenses read labels alone alike."""
         knockoff = KnockoffNets(pool, self.surrogate, self.training)
         tuned: dict[str, Attack] = {"Tuned": Tuned(pool, self.surrogate, self.training)} if self.size.tuned else {}
         if labels_only(defense):
             return {"KnockoffNets": knockoff, **tuned}
         lenses = dict(LABELS)
         if self.size.lenses:
-            lenses |= SHARP
-            lenses |= made_for(defense, pool, self.surrogate, self.training, thorough=self.size.thorough)
+            lenses |= SHARPENED
+            lenses |= adaptive_lenses(defense, pool, self.surrogate, self.training, thorough=self.size.thorough)
         return {**through({"KnockoffNets": knockoff}, lenses), **tuned}
 
 
 def make_plan(
     victim: nn.Module,
     samples: Samples,
-    tried: Mapping[str, Candidate],
+    candidates: Mapping[str, Candidate],
     *,
     classes: int,
     minutes: float,
-    answer: float,
+    seconds_per_answer: float,
     budgets: Sequence[int] = (),
     spent: float = 0.0,
 ) -> AuditPlan:
-    """The largest plan that fits into the `minutes`, of which so many seconds are `spent`, for a victim that takes
-    `answer` seconds for one; `budgets` are run in any case, where the pool has so many images."""
+    """Return the largest plan that fits into the `minutes`.
+
+    Args:
+        victim: Model to audit.
+        samples: Samples of the audit.
+        candidates: Defenses to run, by name.
+        classes: Number of classes.
+        minutes: Time that the whole audit may take.
+        seconds_per_answer: Seconds of one answer of the victim, measured here.
+        budgets: Budgets that are run in any case, where the pool has so many images.
+        spent: Seconds of the minutes that have passed.
+
+    Returns:
+        The first plan that fits, from rich to poor; the smallest one, marked `least`, where none does.
+    """
     shape = samples.judge.shape
     networks = [Network(name, shape, classes) for name in _networks(victim, shape)]
     training = replace(TRAINING, crop=2 if min(shape[1:]) >= 24 else 0)
     rows = torch.arange(MEASURED)
     x, labels = samples.fit.inputs(rows % len(samples.fit)), rows % classes
     seconds = {network.name: seconds_per_image(network, x, labels, training) for network in networks}
-    speed = Speed(answer, seconds, restoring(classes))
-    known, notes = _budgets(len(samples.pool), budgets)
-    available = (minutes * 60 - spent) * SPARE
+    speed = Speed(seconds_per_answer, seconds, restorer_seconds(classes))
+    affordable, notes = _budgets(len(samples.pool), budgets)
+    available = (minutes * 60 - spent) * PLANNED
     options = [
-        AuditPlan(network, training, size, estimate(size, tried, training, speed, network.name), tuple(notes))
-        for size in sizes(known, budgets)
+        AuditPlan(network, training, size, estimate(size, candidates, training, speed, network.name), tuple(notes))
+        for size in sizes(affordable, budgets)
         for network in networks
     ]
-    fitting = [it for it in options if it.seconds <= available]
+    fitting = [option for option in options if option.seconds <= available]
     if fitting:
         return fitting[0]
-    least = min(options, key=lambda it: it.seconds)
+    least = min(options, key=lambda option: option.seconds)
     return replace(least, notes=(*notes, Note("plan least", {"minutes": f"{minutes:g}"})), least=True)
 
 
 def _networks(victim: nn.Module, shape: tuple[int, int, int]) -> list[str]:
-    """The networks that a thief might train, the victim's own first, where it is known and can be trained."""
-    own = (
-        [victim.network.name] if isinstance(victim, Classifier) and next(victim.parameters(), None) is not None else []
-    )
-    small = SMALL[:1] if min(shape[1:]) < 16 else SMALL[:2] if shape[0] == 1 else SMALL
-    return list(dict.fromkeys([*own, *reversed(small)]))
+    """Return the networks that attackers might train, first the victim's where it is known and can be trained."""
+    small = SURROGATES[:1] if min(shape[1:]) < 16 else SURROGATES[:2] if shape[0] == 1 else SURROGATES
+    names: list[str] = [*reversed(small)]
+    if isinstance(victim, Classifier) and next(victim.parameters(), None) is not None:
+        names.insert(0, victim.network.name)
+    return list(dict.fromkeys(names))
 
 
 def _budgets(pool: int, wanted: Sequence[int]) -> tuple[tuple[int, ...], list[Note]]:
-    """The budgets that the pool pays for, and what is to be said of those that it does not."""
-    known = sorted({it for it in (*BUDGETS, *wanted) if it <= pool} or {pool})
+    """Return the budgets for which the pool has enough images, and a note on each wanted one for which it has not."""
+    affordable = sorted({budget for budget in (*BUDGETS, *wanted) if budget <= pool} or {pool})
     if pool < BUDGETS[2]:
-        known = sorted({*known, pool})
-    lost = [it for it in wanted if it > pool]
-    notes = [Note("budget not tried", {"budget": f"{it:,}", "pool": f"{pool:,}"}) for it in lost]
-    return tuple(known), notes
+        affordable = sorted({*affordable, pool})
+    skipped = [budget for budget in wanted if budget > pool]
+    notes = [Note("budget not tried", {"budget": f"{budget:,}", "pool": f"{pool:,}"}) for budget in skipped]
+    return tuple(affordable), notes
 
 
-def sizes(known: tuple[int, ...], wanted: Sequence[int]) -> Iterable[Size]:
-    """All sizes, the richest first: more seeds and attacks go before larger budgets, since one theft says little."""
-    fixed = {it for it in wanted if it in known}
-    steps = [tuple(sorted({*known[:count], *fixed})) for count in range(len(known), 0, -1)]
-    steps = list(dict.fromkeys(it for it in steps if len(it) >= min(3, len(known)))) or [known]
-    two = tuple(sorted({*known[:2], *fixed}))
-    rich = [Size(it, 3, lenses=True, tuned=True, thorough=True) for it in steps]
-    middle = [Size(it, 3, lenses=True, tuned=True) for it in steps] + [Size(it, 3, lenses=True) for it in steps]
-    poor = [Size(it, 1, lenses=True) for it in [*steps, two]] + [Size(it) for it in [*steps, two]]
-    return [*rich, *middle, *poor]
+def sizes(affordable: tuple[int, ...], wanted: Sequence[int]) -> Iterable[Size]:
+    """Return all sizes, the richest first: seeds and attacks come before larger budgets, since one theft shows little.
+
+    Args:
+        affordable: Budgets for which the pool has enough images, ascending.
+        wanted: Budgets that every size includes if they are affordable.
+    """
+    fixed = {budget for budget in wanted if budget in affordable}
+    prefixes = [tuple(sorted({*affordable[:count], *fixed})) for count in range(len(affordable), 0, -1)]
+    steps = [budgets for budgets in dict.fromkeys(prefixes) if len(budgets) >= min(3, len(affordable))] or [affordable]
+    poorest = [*steps, tuple(sorted({*affordable[:2], *fixed}))]
+    return [
+        *(Size(budgets, 3, lenses=True, tuned=True, thorough=True) for budgets in steps),
+        *(Size(budgets, 3, lenses=True, tuned=True) for budgets in steps),
+        *(Size(budgets, 3, lenses=True) for budgets in steps),
+        *(Size(budgets, 1, lenses=True) for budgets in poorest),
+        *(Size(budgets) for budgets in poorest),
+    ]
 
 
-def estimate(size: Size, tried: Mapping[str, Candidate], training: Training, speed: Speed, network: str) -> float:
-    """Seconds of all thefts. Thieves who read the same are trained once: labels only cost nothing behind a defense."""
-    defended = [it for it in tried.values() if not labels_only(it.defense)]
-    readings = 2 + size.lenses + len(defended) * (1 + 2 * size.lenses + 4 * size.thorough)
+def estimate(size: Size, candidates: Mapping[str, Candidate], training: Training, speed: Speed, network: str) -> float:
+    """Return the estimated seconds of all thefts.
+
+    Attackers who read the same answers are trained once: one who reads labels only costs nothing more behind a defense.
+    """
+    defended = [candidate for candidate in candidates.values() if not labels_only(candidate.defense)]
+    trainings = 2 + size.lenses + len(defended) * (1 + 2 * size.lenses + 4 * size.thorough)
     if size.tuned:
-        readings += TUNED * (2 + len(defended))  # of labels too
+        trainings += TUNED * (2 + len(defended))  # of labels too
     images = sum(images_seen(training, budget) for budget in size.budgets)
-    asked = sum(size.budgets) * (1 + len(tried))
-    restored = size.thorough * len(size.budgets) * len(defended)
-    return size.seeds * (images * readings * speed.trained[network] + asked * speed.answer + restored * speed.restored)
+    queries = sum(size.budgets) * (1 + len(candidates))
+    restorers = size.thorough * len(size.budgets) * len(defended)
+    seconds = images * trainings * speed.image[network] + queries * speed.answer + restorers * speed.restorer
+    return size.seeds * seconds
 
 
-def restoring(classes: int) -> float:
-    """Seconds that D-DAE's restorer takes to learn, whatever the surrogate is."""
-    p = torch.full((STEPS, classes), 1 / classes)
+def restorer_seconds(classes: int) -> float:
+    """Measure the seconds in which D-DAE trains its restorer, which do not depend on the surrogate."""
+    p = torch.full((TIMED_STEPS, classes), 1 / classes)
     restorer(p, p, steps=1)
     started = time.perf_counter()
-    restorer(p, p, steps=STEPS)
-    return (time.perf_counter() - started) * Recovered.steps / STEPS
+    restorer(p, p, steps=TIMED_STEPS)
+    return (time.perf_counter() - started) * Recovered.steps / TIMED_STEPS
 
 
-def timed(victim: nn.Module, images: Split) -> tuple[torch.Tensor, float]:
-    """The victim's answers to `images`, and the seconds that one took. Raises `BadInput` for labels it cannot give."""
+def time_answers(victim: nn.Module, images: Split) -> float:
+    """Measure the seconds of one answer of the victim to `images`.
+
+    Returns:
+        Seconds, the mean over all images.
+
+    Raises:
+        BadInput: For labels that the victim cannot answer.
+    """
     started = time.perf_counter()
     p = victims.answers(victim, images)
     seconds = (time.perf_counter() - started) / len(images)
@@ -183,4 +236,4 @@ def timed(victim: nn.Module, images: Split) -> tuple[torch.Tensor, float]:
             f"labels up to {int(images.labels.max())} and answers of {p.shape[1]} classes",
             "labels that the model can give", "check the order of the classes",
         )  # fmt: skip
-    return p, seconds
+    return seconds

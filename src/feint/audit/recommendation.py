@@ -1,4 +1,4 @@
-"""What an audit recommends as a recipe that `feint` reads: a defense in TOML."""
+"""Recommended defense of an audit as a recipe in TOML, for every command that takes `--defense`."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,41 +14,50 @@ from feint.recipes import store
 from feint.recipes.recipe import to_table
 from feint.recipes.store import atomic_write, weights_of
 
-SaveDefense = Callable[[object], str]  # it puts what has learned something into a directory, and says where
+SaveStep = Callable[[object], str]  # stores a fitted step in a directory and returns its path
 
 
-def recommended(found: Findings) -> Defense | Any:
-    """The recommended defense, with the recommended budget for each client where there is one."""
-    defense = found.deploy.candidate.defense if found.deploy else Defense()
-    rules = [Budget(found.limit)] if found.limit is not None else []
+def recommended_defense(findings: Findings) -> Defense | Any:
+    """Return the recommended defense, with the recommended budget of each client where there is one."""
+    defense = findings.recommended.candidate.defense if findings.recommended else Defense()
+    rules = [Budget(findings.query_limit)] if findings.query_limit is not None else []
     return replace(defense, access=[*defense.access, *rules])
 
 
-def table(defense: Defense | Any, keep: SaveDefense) -> dict[str, Any]:
-    """The recipe as a table; a step that has learned something is named by its directory, and so is a ladder."""
+def table(defense: Defense | Any, save: SaveStep) -> dict[str, Any]:
+    """Return the recipe as a table, in which a fitted step or a ladder is named by the directory of `save`."""
     if not isinstance(defense, Defense):
-        return {"kind": "Loaded", "folder": keep(defense)}
+        return {"kind": "Loaded", "folder": save(defense)}
     rooms = {room: getattr(defense, room) for room in ("access", "inputs", "outputs")}
-    named = {
-        room: [{"kind": "Loaded", "folder": keep(step)} if weights_of(step) else to_table(step) for step in steps]
+    tables = {
+        room: [{"kind": "Loaded", "folder": save(step)} if weights_of(step) else to_table(step) for step in steps]
         for room, steps in rooms.items()
         if steps
     }
-    return {"kind": "Defense", **named}
+    return {"kind": "Defense", **tables}
 
 
-def write(file: Path, found: Findings, victim: str) -> dict[str, Any]:
-    """Write the recommendation to a TOML file, and what has learned something into directories beside it."""
+def write(file: Path, findings: Findings, victim: str) -> dict[str, Any]:
+    """Write the recommendation to a TOML file, and its fitted steps to directories beside the file.
+
+    Args:
+        file: TOML file to write.
+        findings: Findings of the audit.
+        victim: Fingerprint of the victim to which the steps are fitted.
+
+    Returns:
+        The table that the file holds.
+    """
     count = 0
 
-    def keep(step: object) -> str:
+    def save(step: object) -> str:
         nonlocal count
         count += 1
         folder = file.parent / "deploy" / f"{type(step).__name__.lower()}-{count}"
         store.save(folder, step, victim=victim)
         return str(folder.resolve())
 
-    made = table(recommended(found), keep)
+    settings = table(recommended_defense(findings), save)
     with atomic_write(file) as partial:
-        partial.write_text(tomli_w.dumps(made))
-    return made
+        partial.write_text(tomli_w.dumps(settings))
+    return settings

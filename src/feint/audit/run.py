@@ -1,4 +1,4 @@
-"""The run of an audit: samples, candidates, a plan that fits the minutes, and the rows that come of it."""
+"""Run of an audit: samples, candidates, a plan that fits the minutes, and the rows of its cells."""
 
 import json
 import math
@@ -11,10 +11,9 @@ from typing import Any
 from torch import nn
 
 from feint import victims
-from feint.audit.candidates import Candidate, candidates
-from feint.audit.notes import Note
-from feint.audit.plan import AuditPlan, Size, make_plan, timed
-from feint.audit.samples import Samples, gather
+from feint.audit.candidates import Candidate, load_candidates
+from feint.audit.plan import AuditPlan, Size, make_plan, time_answers
+from feint.audit.samples import Note, Samples, load_samples
 from feint.bench.matrix import Matrix
 from feint.errors import BadInput
 from feint.evaluation.results import Cell, Results
@@ -26,7 +25,15 @@ from feint.recipes.store import atomic_write
 
 @dataclass(frozen=True)
 class AuditRequest:
-    """What an owner asks for: where his samples are, and what the audit may take."""
+    """Request of a model's owner.
+
+    Attributes:
+        data: Data set, directory or file of labelled samples.
+        pool: The same of the images about which attackers ask, None for the default.
+        defenses: Sources of the candidates, the short list where there are none.
+        minutes: Time that the audit may take.
+        budgets: Numbers of queries that are run in any case.
+    """
 
     data: str
     pool: str | None = None
@@ -40,94 +47,114 @@ class AuditRequest:
 
 
 @dataclass(frozen=True)
-class Work:
-    """What is going to be run: a plan, on these samples, with these candidates."""
+class AuditSetup:
+    """Setup of a run: a plan with its samples, its candidates by name, and its cells."""
 
     plan: AuditPlan
     samples: Samples
-    tried: Mapping[str, Candidate]
+    candidates: Mapping[str, Candidate]
     cells: Sequence[Cell]
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        """What is to be said of both."""
+        """Notes on samples and plan."""
         return *self.samples.notes, *self.plan.notes
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What a run left: its results, complete or not, and what they were made with."""
+    """Outcome of a run: the victim, the setup, and the results, complete or not."""
 
     victim: nn.Module
-    work: Work
+    setup: AuditSetup
     results: Results
     interrupted: bool = False
 
     @property
     def missing(self) -> list[Cell]:
-        """The cells that have no scores."""
+        """Cells without scores."""
         scored = {(row.defense, row.attack, row.budget, row.seed) for row in self.results if not row.error}
-        return [it for it in self.work.cells if (it.defense, it.attack, it.budget, it.seed) not in scored]
+        return [cell for cell in self.setup.cells if (cell.defense, cell.attack, cell.budget, cell.seed) not in scored]
 
 
 def run(
-    victim: nn.Module, request: AuditRequest, folder: Path, *, told: Callable[[Work], None], progress: ProgressCallback
+    victim: nn.Module,
+    request: AuditRequest,
+    folder: Path,
+    *,
+    on_setup: Callable[[AuditSetup], None],
+    progress: ProgressCallback,
 ) -> Audit:
-    """Audit `victim`, keeping everything in `folder`; what is there is not made again. `told` hears what is
-    going to be run. Ctrl-C leaves what was finished, as an audit that was `interrupted`; no theft is begun when the
-    minutes are over, and the same request continues."""
+    """Audit `victim`. The same request in the same folder continues: finished cells are not run again.
+
+    No theft is begun when the minutes are over. Ctrl-C ends the run as well, with `interrupted` set.
+
+    Args:
+        victim: Model to audit.
+        request: Samples, candidates and time.
+        folder: Directory of rows, plan and fitted defenses.
+        on_setup: Called with the setup before the first theft.
+        progress: Callback of the trainings and the cells.
+
+    Returns:
+        The outcome.
+    """
     started = time.monotonic()
     progress.folder = folder / ".work"
-    samples = gather(request.data, request.pool, victims.shape_of(victim))
+    samples = load_samples(request.data, request.pool, victims.shape_of(victim))
     classes = victims.classes_of(victim, samples.judge.shape)
-    _, answer = timed(victim, samples.judge)
-    tried = candidates(request.defenses, victim, samples.fit, folder / "defenses", progress)
-    given = {"classes": classes, "minutes": request.minutes, "answer": answer, "budgets": request.budgets}
-    key = _key(victim, samples, tried, request)
+    answer_seconds = time_answers(victim, samples.judge)
+    candidates = load_candidates(request.defenses, victim, samples.fit, folder / "defenses", progress)
+    key = _plan_key(victim, samples, candidates, request)
     spent = time.monotonic() - started
-    plan = _kept(folder / "plan.json", key) or make_plan(victim, samples, tried, spent=spent, **given)
-    _keep(folder / "plan.json", key, plan)
-    matrix = plan.matrix(victim, samples, tried)
-    work = Work(plan, samples, tried, matrix.cells())
-    told(work)
+    plan = _load_plan(folder / "plan.json", key) or make_plan(
+        victim, samples, candidates, classes=classes, minutes=request.minutes, seconds_per_answer=answer_seconds,
+        budgets=request.budgets, spent=spent,
+    )  # fmt: skip
+    _save_plan(folder / "plan.json", key, plan)
+    matrix = plan.matrix(victim, samples, candidates)
+    setup = AuditSetup(plan, samples, candidates, matrix.cells())
+    on_setup(setup)
     interrupted = False
     try:
         until = math.inf if plan.least else started + request.minutes * 60
         results = matrix.run(folder=folder / "rows", progress=progress, until=until)
     except KeyboardInterrupt:
-        results, interrupted = _finished(matrix, folder / "rows"), True
-    return Audit(victim, work, results, interrupted)
+        results, interrupted = _finished_rows(matrix, folder / "rows"), True
+    return Audit(victim, setup, results, interrupted)
 
 
-def _finished(matrix: Matrix, rows: Path) -> Results:
+def _finished_rows(matrix: Matrix, rows: Path) -> Results:
     return Results.load(rows).of(map(matrix.fingerprint, matrix.cells()))
 
 
-def _key(victim: nn.Module, samples: Samples, tried: Mapping[str, Candidate], request: AuditRequest) -> list[Any]:
-    """What a plan was made for: with anything else, another one is made."""
-    images = [it.fingerprint for it in (samples.fit, samples.judge, samples.pool)]
-    return [victims.fingerprint(victim), images, list(tried), request.minutes, list(request.budgets)]
+def _plan_key(
+    victim: nn.Module, samples: Samples, candidates: Mapping[str, Candidate], request: AuditRequest
+) -> list[Any]:
+    """Return the inputs of a plan: a stored plan with other inputs is made anew."""
+    images = [split.fingerprint for split in (samples.fit, samples.judge, samples.pool)]
+    return [victims.fingerprint(victim), images, list(candidates), request.minutes, list(request.budgets)]
 
 
-def _kept(file: Path, key: list[Any]) -> AuditPlan | None:
-    """The plan that was made before for the same: the speed measured today would make another one of it."""
+def _load_plan(file: Path, key: list[Any]) -> AuditPlan | None:
+    """Return the stored plan for `key`, None where there is none: speeds measured today would give another plan."""
     try:
-        held = json.loads(file.read_text())
-        if held["for"] != key:
+        stored = json.loads(file.read_text())
+        if stored["for"] != key:
             return None
-        network, size = held["surrogate"], held["size"]
+        network, size = stored["surrogate"], stored["size"]
         return AuditPlan(
             Network(network["name"], tuple(network["shape"]), network["classes"]),
-            Training(**held["training"]),
+            Training(**stored["training"]),
             Size(**{**size, "budgets": tuple(size["budgets"])}),
-            held["seconds"],
-            tuple(Note(*it) for it in held["notes"]),
-            held["least"],
+            stored["seconds"],
+            tuple(Note(*note) for note in stored["notes"]),
+            stored["least"],
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _keep(file: Path, key: list[Any], plan: AuditPlan) -> None:
+def _save_plan(file: Path, key: list[Any], plan: AuditPlan) -> None:
     with atomic_write(file) as partial:
         partial.write_text(json.dumps({"for": key, **asdict(plan)}, indent=1))

@@ -1,23 +1,42 @@
-"""What an audit is made on: samples to fit on, samples to judge on, and what a thief would ask about."""
+"""Samples of an audit: to fit defenses on, to judge models on, and the attacker's pool."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from feint import data
-from feint.audit.notes import Note
 from feint.data import Split
 from feint.data.files import Shape, is_file, pool_at, samples_at
 from feint.errors import BadInput, FeintError
 
-LEAST = 100  # samples, so that 50 judge: an interval of ± 14 points at worst
-SHARED = 0.02  # of a pool; published sets have so many duplicates, and more is a mistake
+MIN_SAMPLES = 100  # so that 50 judge: an interval of ± 14 points at worst
+MAX_SHARED = 0.02  # of a pool; published sets have so many duplicates, and more is a mistake
+
+
+class Note(NamedTuple):
+    """Remark on samples or a plan, not yet in a language.
+
+    Attributes:
+        phrase: Name of the phrase in texts.toml.
+        values: Values that fill the phrase.
+    """
+
+    phrase: str
+    values: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Samples:
-    """`fit` is for defenses that learn, `judge` for what is measured, and `pool` for the thief; `notes` say how they
-    came to be. No image is in two of them."""
+    """Disjoint sets of images for one audit.
+
+    Attributes:
+        fit: Labelled samples to which defenses are fitted.
+        judge: Labelled samples on which victims and copies are judged.
+        pool: Images about which attackers ask.
+        notes: Remarks on where the three come from.
+    """
 
     fit: Split
     judge: Split
@@ -25,37 +44,49 @@ class Samples:
     notes: tuple[Note, ...]
 
 
-def gather(place: str, pool: str | None, shape: Shape) -> Samples:
-    """The samples at `place` in halves, and the pool, for a model that takes `shape`. Raises `BadInput` for too few
-    samples, another shape, or a pool that is the samples; and as the readers do."""
-    found = samples_at(place, shape)
-    _check(f"--data {place}", found, shape)
-    rows = np.random.default_rng(0).permutation(len(found))
+def load_samples(place: str, pool: str | None, shape: Shape) -> Samples:
+    """Load the samples, halve them, and load the attacker's pool.
+
+    Args:
+        place: Data set, directory or file of the labelled samples.
+        pool: The same of the pool; None for the data set's own pool, or else a third of the samples.
+        shape: Image shape (C, H, W) that the model takes, None where it is unknown.
+
+    Returns:
+        The samples. Images of the pool that are samples too are left out.
+
+    Raises:
+        BadInput: For fewer than 100 samples, another shape, or a pool of which more than 2 % are samples.
+    """
+    labelled = samples_at(place, shape)
+    _check_shape(f"--data {place}", labelled, shape)
+    rows = np.random.default_rng(0).permutation(len(labelled))
     notes: list[Note] = []
     if pool is not None:
-        thieves = pool_at(pool, shape)
+        queries = pool_at(pool, shape)
         notes.append(Note("pool given", {"pool": pool}))
-    elif (own := _own_pool(place, found.shape)) is not None:
-        thieves = own
-        notes.append(Note("pool of its own", {"pool": f"{own.name}/{own.part}"}))
+    elif (default := _default_pool(place, labelled.shape)) is not None:
+        queries = default
+        notes.append(Note("pool of its own", {"pool": f"{default.name}/{default.part}"}))
     else:
         cut = len(rows) // 3
-        thieves, rows = _rows(found, rows[:cut], "pool"), rows[cut:]
+        queries, rows = _select(labelled, rows[:cut], "pool"), rows[cut:]
         notes.append(Note("pool of samples", {"count": f"{cut:,}"}))
-    if len(rows) < LEAST:
-        raise BadInput(f"{len(rows)} samples", f"{LEAST} or more, half to fit on and half to judge on", "bring more")
+    if len(rows) < MIN_SAMPLES:
+        half_each = f"{MIN_SAMPLES} or more, half to fit on and half to judge on"
+        raise BadInput(f"{len(rows)} samples", half_each, "provide more")
     half = len(rows) // 2
-    fit, judge = _rows(found, rows[:half], "to fit on"), _rows(found, rows[half:], "to judge on")
-    _check(f"--pool {pool}", thieves, found.shape)
-    thieves, shared = _apart(thieves, found.images[rows])
+    fit, judge = _select(labelled, rows[:half], "to fit on"), _select(labelled, rows[half:], "to judge on")
+    _check_shape(f"--pool {pool}", queries, labelled.shape)
+    queries, shared = _without_shared(queries, labelled.images[rows])
     if shared:
         notes.append(Note("samples left out", {"count": f"{shared:,}"}))
     notes.append(Note("halves", {"fit": f"{len(fit):,}", "judge": f"{len(judge):,}"}))
-    return Samples(fit, judge, thieves, tuple(notes))
+    return Samples(fit, judge, queries, tuple(notes))
 
 
-def _own_pool(place: str, shape: tuple[int, int, int]) -> Split | None:
-    """The pool of the data set `place`, where it is one and its pool is here and of the same shape."""
+def _default_pool(place: str, shape: tuple[int, int, int]) -> Split | None:
+    """Return the pool of the data set `place`, None for a file, a missing pool or another shape."""
     if is_file(place):
         return None
     try:
@@ -65,24 +96,28 @@ def _own_pool(place: str, shape: tuple[int, int, int]) -> Split | None:
     return pool if pool.shape == shape else None
 
 
-def _rows(split: Split, rows: np.ndarray, part: str) -> Split:
+def _select(split: Split, rows: np.ndarray, part: str) -> Split:
     rows = np.sort(rows)
     return Split.of(split.images[rows], split.arrays[1][rows], name=split.name, part=f"{split.part}, {part}")
 
 
-def _check(name: str, split: Split, shape: Shape) -> None:
+def _check_shape(name: str, split: Split, shape: Shape) -> None:
     if shape is not None and split.shape != tuple(shape):
         raise BadInput(f"{name}, images {split.shape}", f"{tuple(shape)}, what the model takes", "resize them")
 
 
-def _apart(pool: Split, samples: np.ndarray) -> tuple[Split, int]:
-    """The pool without the images that are among the samples, and how many those were. Raises `BadInput` for many."""
-    held = {it.tobytes() for it in np.ascontiguousarray(samples)}
-    shared = np.array([it.tobytes() in held for it in np.ascontiguousarray(pool.images)])
+def _without_shared(pool: Split, samples: np.ndarray) -> tuple[Split, int]:
+    """Return the pool without the images that are samples too, and the number of those.
+
+    Raises:
+        BadInput: If more than 2 % of the pool are samples.
+    """
+    sample_bytes = {image.tobytes() for image in np.ascontiguousarray(samples)}
+    shared = np.array([image.tobytes() in sample_bytes for image in np.ascontiguousarray(pool.images)])
     count = int(shared.sum())
-    if count > SHARED * len(pool):
+    if count > MAX_SHARED * len(pool):
         raise BadInput(
             f"a pool of {len(pool):,} images, of which {count:,} are samples", "images that no sample is among",
-            "give the thief a pool of his own: what he trains on must not judge him",
+            "give the attacker a separate pool: samples that train a copy cannot judge it",
         )  # fmt: skip
-    return (pool, 0) if not count else (_rows(pool, np.flatnonzero(~shared), "apart"), count)
+    return (pool, 0) if not count else (_select(pool, np.flatnonzero(~shared), "apart"), count)

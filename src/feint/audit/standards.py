@@ -1,4 +1,4 @@
-"""What an audit is evidence of, in the words of two catalogues, and what it is not. It is no claim of compliance.
+"""Evidence of an audit for two catalogues of requirements. It is no claim of compliance.
 
 The requirements of OWASP AISVS 1.0 and the technique of MITRE ATLAS are named by their number and paraphrased.
 """
@@ -13,7 +13,14 @@ from feint.defense import Ladder
 
 @dataclass(frozen=True)
 class StandardCheck:
-    """One requirement: what this run evidences of it, empty for nothing, and what it does not."""
+    """Evidence of one run for one requirement.
+
+    Attributes:
+        id: Number of the requirement in its catalogue.
+        requirement: Paraphrase of the requirement.
+        evidenced: What the run evidences, empty for nothing.
+        not_evidenced: What the run does not evidence.
+    """
 
     id: str
     requirement: str
@@ -21,66 +28,72 @@ class StandardCheck:
     not_evidenced: str
 
 
-def findings(found: Findings, say: AuditText) -> list[StandardCheck]:
-    """The findings by requirement, in the language of `say`."""
+def standard_checks(findings: Findings, text: AuditText) -> list[StandardCheck]:
+    """Return the evidence for each requirement, in the language of `text`."""
     evidence = {
-        "AISVS 11.2.2": _limits(found, say),
-        "AISVS 11.2.3": _calibration(found, say),
-        "AISVS 11.3.1": _detection(found, say),
-        "AISVS 11.3.2": _outputs(found, say),
+        "AISVS 11.2.2": _limits(findings, text),
+        "AISVS 11.2.3": _calibration(findings, text),
+        "AISVS 11.3.1": _detection(findings, text),
+        "AISVS 11.3.2": _outputs(findings, text),
         "AISVS 11.3.3": "",
-        "AISVS 11.3.4": _response(found, say),
-        "ATLAS AML.T0024.002": _extraction(found, say),
+        "AISVS 11.3.4": _response(findings, text),
+        "ATLAS AML.T0024.002": _extraction(findings, text),
     }
-    return [StandardCheck(id, say(f"{id} asks"), said, say(f"{id} lacks")) for id, said in evidence.items()]
+    return [
+        StandardCheck(id, text(f"{id} requirement"), evidenced, text(f"{id} gaps"))
+        for id, evidenced in evidence.items()
+    ]
 
 
-def _limits(found: Findings, say: AuditText) -> str:
-    curve = ", ".join(f"{it.budget:,} → {it.stealer_accuracy.share:.1%}" for it in found.thefts)
+def _limits(findings: Findings, text: AuditText) -> str:
+    curve = ", ".join(f"{case.budget:,} → {case.stealer_accuracy.share:.1%}" for case in findings.worst_cases)
     if not curve:
         return ""
-    return say("evidence limits", curve=curve, limit=say.limit(found))
+    return text("evidence limits", curve=curve, limit=text.limit(findings))
 
 
-def _calibration(found: Findings, say: AuditText) -> str:
-    if not found.utility:
+def _calibration(findings: Findings, text: AuditText) -> str:
+    if not findings.utility:
         return ""
-    after = ", ".join(f"{it.candidate.name} {it.utility['ece']:.3f}" for it in found.changes)
-    return say("evidence calibration", before=f"{found.utility['ece']:.3f}", after=after or "–", n=f"{found.n:,}")
+    after = ", ".join(f"{effect.candidate.name} {effect.utility['ece']:.3f}" for effect in findings.effects)
+    before = f"{findings.utility['ece']:.3f}"
+    return text("evidence calibration", before=before, after=after or "–", n=f"{findings.n:,}")
 
 
-def _ladders(found: Findings) -> list[tuple[str, AttackResult]]:
-    return [(it.candidate.name, it.thefts[-1]) for it in found.changes if isinstance(it.candidate.defense, Ladder)]
+def _ladders(findings: Findings) -> list[tuple[str, AttackResult]]:
+    ladders = [effect for effect in findings.effects if isinstance(effect.candidate.defense, Ladder)]
+    return [(effect.candidate.name, effect.worst_cases[-1]) for effect in ladders]
 
 
-def _detection(found: Findings, say: AuditText) -> str:
+def _detection(findings: Findings, text: AuditText) -> str:
     return " ".join(
-        say("evidence detection", name=name, budget=f"{it.budget:,}", share=f"{it.stealer_accuracy.share:.1%}")
-        for name, it in _ladders(found)
+        text("evidence detection", name=name, budget=f"{last.budget:,}", share=f"{last.stealer_accuracy.share:.1%}")
+        for name, last in _ladders(findings)
     )
 
 
-def _response(found: Findings, say: AuditText) -> str:
-    return " ".join(say("evidence response", name=name) for name, _ in _ladders(found))
+def _response(findings: Findings, text: AuditText) -> str:
+    return " ".join(text("evidence response", name=name) for name, _ in _ladders(findings))
 
 
-def _outputs(found: Findings, say: AuditText) -> str:
-    if not found.thefts:
+def _outputs(findings: Findings, text: AuditText) -> str:
+    if not findings.worst_cases:
         return ""
-    behind = [(NONE, found.thefts[-1]), *((it.candidate.name, it.thefts[-1]) for it in found.changes)]
-    leaks = ", ".join(f"{name} {it.stealer_accuracy.share:.1%}" for name, it in behind)
-    return say("evidence outputs", budget=f"{found.thefts[-1].budget:,}", leaks=leaks)
+    last = findings.worst_cases[-1]
+    behind = [(NONE, last), *((effect.candidate.name, effect.worst_cases[-1]) for effect in findings.effects)]
+    leaks = ", ".join(f"{name} {case.stealer_accuracy.share:.1%}" for name, case in behind)
+    return text("evidence outputs", budget=f"{last.budget:,}", leaks=leaks)
 
 
-def _extraction(found: Findings, say: AuditText) -> str:
-    if not found.thefts:
+def _extraction(findings: Findings, text: AuditText) -> str:
+    if not findings.worst_cases:
         return ""
-    worst = found.thefts[-1]
-    return say(
+    last = findings.worst_cases[-1]
+    return text(
         "evidence extraction",
-        count=len(found.attackers),
-        attack=worst.stealer_accuracy.attack,
-        budget=f"{worst.budget:,}",
-        accuracy=f"{worst.stealer_accuracy.share:.1%}",
-        fidelity=f"{worst.fidelity.share:.1%}",
+        count=len(findings.attackers),
+        attack=last.stealer_accuracy.attack,
+        budget=f"{last.budget:,}",
+        accuracy=f"{last.stealer_accuracy.share:.1%}",
+        fidelity=f"{last.fidelity.share:.1%}",
     )

@@ -1,4 +1,4 @@
-"""The commands: each a few lines over the library. Nothing heavy is imported before a command runs."""
+"""Command line: a module for each command. Nothing heavy is imported before a command runs."""
 
 import sys
 from collections.abc import Sequence
@@ -27,18 +27,18 @@ __all__ = [
 ]
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    """Run the command line: exit code 0, 2 for an error that is said in one line, 130 for Ctrl-C."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line, with exit code 2 after an error in one line, and 130 after Ctrl-C."""
     try:
-        app(sys.argv[1:] if words is None else words, exit_on_error=False, print_error=False)
+        app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
     except (FeintError, cyclopts.CycloptsError) as error:
         _fail(one_line(error))
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        _fail("got an installation without torch, which serves alone; expected torch for this; pip install feint")
+        _fail("got an installation without torch, which can only serve; expected torch; run pip install feint")
     except KeyboardInterrupt:
-        print("\nfeint: interrupted. What was finished is kept; the same command continues.", file=sys.stderr)
+        print("\nfeint: interrupted. Finished work is stored; run the same command again to continue.", file=sys.stderr)
         sys.exit(130)
 
 

@@ -1,4 +1,4 @@
-"""The command line's root: every command is a module beside this one, and says itself to `app`."""
+"""Root of the command line. Every command is a module of this package and registers itself with `app`."""
 
 from typing import Annotated
 

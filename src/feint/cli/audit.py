@@ -1,4 +1,4 @@
-"""`feint audit`."""
+"""Command `feint audit`."""
 
 import re
 import sys
@@ -38,87 +38,77 @@ def audit(
     lang: str = "en",
     json: bool = False,
 ) -> None:
-    """What a thief gets of a model, what each defense would change, and which to deploy.
+    """Measure what an attacker gets of a model and what each defense changes, and recommend a defense.
 
-    Interrupted, the same command continues. You may only audit what is yours, or whose owner asked you to.
+    Run the same command again to continue after an interruption. Audit only models of your own, or with their owner's
+    permission.
 
     Example: `feint audit runs/victim --data digits --minutes 1`
 
-    Parameters
-    ----------
-    victim
-        The model: a victim's directory, NAME.onnx, NAME.skops (scikit-learn), NAME.safetensors with its --network, or
-        package.module:factory, which makes a torch module; from pixels in [0, 1] to logits.
-    data
-        Labelled samples that the model was not trained on: a data set, a directory of `CLASS/*.png` or `*.parquet`, or
-        an .npz with images and labels. Half of them fit defenses, half judge.
-    pool
-        What a thief would ask about, as --data, with labels or without (default: the data set's pool, or a third of the
-        samples).
-    defense
-        A candidate: the directory of a fitted defense, a TOML file or a recipe; several can be given, each is tried
-        by itself (default: a short list).
-    network
-        The network that weights in a .safetensors file belong to.
-    probabilities
-        The model returns probabilities, not logits.
-    url
-        Instead of a model, an Open Inference Protocol v2 server, like http://localhost:8080, and its
-    model
-        by its name there.
-    key
-        An API key of the server. FEINT_KEY in the environment says the same.
-    price_per_1000
-        What 1,000 queries cost a client.
-    minutes
-        How long it may take here. No theft is begun when they are over; the same command continues.
-    budget
-        A number of queries that is tried in any case; several can be given.
-    fail_above
-        Exit with code 1 where the worst case is above, like "fidelity@5000=0.85". Judged behind every --defense, or
-        without one where none is given; several can be given.
-    out
-        Where everything is kept (default: feint-audit/NAME).
-    lang
-        en or zh.
-    json
-        Print JSON for machines.
+    Args:
+        victim: Model to audit: a victim's directory, NAME.onnx, NAME.skops (scikit-learn), NAME.safetensors with its
+            --network, or package.module:factory, which makes a torch module; from pixels in [0, 1] to logits.
+        data: Labelled samples on which the model was not trained: a data set, a directory of CLASS/*.png or *.parquet,
+            or an .npz with images and labels. Half of them fit defenses, half judge models.
+        pool: Images about which the attacker asks, in the forms of --data, with or without labels (default: the data
+            set's pool, or a third of the samples).
+        defense: Candidate: the directory of a fitted defense, a TOML file or a recipe. Repeat the option for several;
+            each is tried alone (default: a short list).
+        network: Network of the weights in a .safetensors file.
+        probabilities: The model returns probabilities, not logits.
+        url: Address of an Open Inference Protocol v2 server, like http://localhost:8080, instead of a model.
+        model: Name of the model at --url.
+        key: API key of the server (default: FEINT_KEY in the environment).
+        price_per_1000: Price of 1,000 queries, in any currency.
+        minutes: Time that the audit may take. No theft is begun when it is over; run the same command again to
+            continue.
+        budget: Number of queries that is tried in any case. Repeat the option for several.
+        fail_above: Limit like "fidelity@5000=0.85": exit with code 1 if the worst case is above. Checked behind every
+            --defense, or without a defense if none is given. Repeat the option for several.
+        out: Directory of all results (default: feint-audit/NAME).
+        lang: Language, en or zh.
+        json: Print JSON.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C, once the partial findings are written.
     """
     import json as writer
 
     from feint import report
     from feint.audit import output, terminal
     from feint.audit.findings import collect
-    from feint.audit.gate import GateLimit, above
+    from feint.audit.gate import GateLimit, violations
     from feint.audit.run import AuditRequest, run
     from feint.audit.text import AuditText
     from feint.cli.terminal import bars
     from feint.victims import FromAnswers
 
-    say, limits = AuditText(lang), [GateLimit.parse(it) for it in fail_above]
+    text, limits = AuditText(lang), [GateLimit.parse(limit) for limit in fail_above]
     report.check()
     name = _name(victim, url, model)
     folder = out or Path("feint-audit") / name
     target = (
-        _behind(victim, url, model, key, folder)
+        _remote_victim(victim, url, model, key, folder)
         if url or not victim
         else load_victim(victim, data, network, probabilities)
     )
-    budgets = tuple(sorted({*budget, *(it.budget for it in limits)}))
+    budgets = tuple(sorted({*budget, *(limit.budget for limit in limits)}))
     request = AuditRequest(data, pool, defense, minutes, budgets)
     with bars() as progress:
         done = run(
             target, request, folder, progress=progress,
-            told=lambda it: None if json else print(terminal.plan(it, say), flush=True),
+            on_setup=lambda setup: None if json else print(terminal.format_plan(setup, text), flush=True),
         )  # fmt: skip
     findings = collect(done, price=price_per_1000)
-    table = output.write(folder, name, done, findings, say)
-    print(writer.dumps(table, ensure_ascii=False) if json else terminal.screen(name, done, findings, say, folder))
+    table = output.write(folder, name, done, findings, text)
+    print(
+        writer.dumps(table, ensure_ascii=False) if json else terminal.format_audit(name, done, findings, text, folder)
+    )
     if done.interrupted:
         raise KeyboardInterrupt
     if isinstance(target, FromAnswers) and target.gone is not None:
         raise target.gone
-    lines = above(limits, done.results, list(done.work.tried) if defense else (), done.missing)
+    lines = violations(limits, done.results, list(done.setup.candidates) if defense else (), done.missing)
     for line in lines:
         print(f"feint: {line}", file=sys.stderr)
     if lines:
@@ -126,22 +116,22 @@ def audit(
 
 
 def _name(victim: str | None, url: str | None, model: str | None) -> str:
-    """What the audit and its directory are called."""
+    """Return the name of the audit and of its directory."""
     return re.sub(r"[^\w.-]+", "-", Path(victim).name if victim and not url else f"{model}").strip("-.")
 
 
-def _behind(
+def _remote_victim(
     victim: str | None, url: str | None, model: str | None, keys: tuple[str, ...], folder: Path
 ) -> "FromAnswers":
-    """The model of a server; what it answered is kept in the audit's directory."""
+    """Return the model of a server, whose answers are stored in the audit's directory."""
     from feint.client import RemoteService
     from feint.recipes.recipe import short_hash
     from feint.victims import FromAnswers
 
     if url is None or model is None or victim is not None:
-        known = "a model, or --url URL --model NAME"
-        raise BadInput("no model" if victim is None else "two models", known, "name one of them, whole")
+        expected = "a model, or --url URL --model NAME"
+        raise BadInput("no model" if victim is None else "two models", expected, "name one of them, whole")
     server = RemoteService(url, model=model, keys=keys)
     ask = server.oracle(budget=sys.maxsize).try_ask
-    kept = folder / ".work" / "endpoint" / short_hash(server.name)
-    return FromAnswers(ask, name=server.name, shape=server.shape, classes=server.classes, folder=kept)
+    answers = folder / ".work" / "endpoint" / short_hash(server.name)
+    return FromAnswers(ask, name=server.name, shape=server.shape, classes=server.classes, folder=answers)

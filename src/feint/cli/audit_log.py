@@ -1,4 +1,4 @@
-"""`feint audit-log`."""
+"""Command `feint audit-log`."""
 
 from pathlib import Path
 
@@ -7,21 +7,18 @@ from feint.cli.app import app
 
 @app.command
 def audit_log(file: Path, /, *more: Path) -> None:
-    """Check that a gateway's audit log is whole: no line changed, taken out or put in.
+    """Check that no line of a gateway's audit log was changed, removed or inserted.
 
     Example: `feint audit-log audit.jsonl.1 audit.jsonl`
 
-    Parameters
-    ----------
-    file
-        The log, or the oldest of its files.
-    more
-        The files that followed it.
+    Args:
+        file: The log, or the oldest of its rotated files.
+        more: Later files, in order.
     """
     from feint.gateway.operator.audit import verify
 
-    found = verify([file, *more])
-    torn = f", {found.torn} of them torn" if found.torn else ""
-    print(f"{found.lines} lines{torn}, each after the one before it; the last is {found.last or '-'}")
-    if found.follows:
-        print(f"The first follows {found.follows}, which is not among these files")
+    chain = verify([file, *more])
+    torn = f", {chain.torn} of them torn" if chain.torn else ""
+    print(f"{chain.lines} lines{torn}, each after the one before it; the last is {chain.last or '-'}")
+    if chain.follows:
+        print(f"The first follows {chain.follows}, which is not among these files")

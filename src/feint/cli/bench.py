@@ -1,4 +1,4 @@
-"""`feint bench`."""
+"""Command `feint bench`."""
 
 import sys
 from pathlib import Path
@@ -31,33 +31,26 @@ def bench(
 ) -> None:
     """Run a suite: every attack through every lens on every defense of every victim, a row for each.
 
-    Rows that are there are not made again: the same command continues, and several may share a directory. A cell that
-    fails is a row with its error, the others go on, and the exit code is 1. Rows in OUT.jsonl are there, too.
+    Existing rows are not run again, also those of OUT.jsonl: run the same command again to continue. Several commands
+    may share a directory. A failed cell is stored as a row with its error, the others go on, and the exit code is 1.
 
     Example: `feint bench quick --seeds 1`
 
-    Parameters
-    ----------
-    suite
-        A TOML file, or the name of a suite that comes with Feint: quick, fashion_mnist, cifar10, gtsrb, …
-    out
-        The directory of the rows (default: feint-bench/SUITE).
-    runner
-        processes (of one thread each), ray, or here: one cell after the other in this process.
-    workers
-        How many processes (default: as many as there are cores).
-    gpus
-        With ray, the share of a GPU that a cell needs, like 0.25.
-    address
-        With ray, the address of a cluster (default: RAY_ADDRESS, or one that is started on this machine).
-    seeds
-        How many times each theft is repeated, instead of what the suite says.
-    only
-        An expression: run the cells whose "victim, defense, attack, budget" has a match for it.
-    dry_run
-        Print the cells, how many queries they ask and how long they may take, and run nothing.
-    collect
-        At the end, write all rows to OUT.jsonl, one file to publish, with what they share in recipes.json beside it.
+    Args:
+        suite: TOML file, or the name of a suite of Feint: quick, fashion_mnist, cifar10, gtsrb, …
+        out: Directory of the rows (default: feint-bench/SUITE).
+        runner: processes (one thread each), ray, or here: one cell after another in this process.
+        workers: Number of processes (default: one for each core).
+        gpus: Share of a GPU for each cell, like 0.25, with ray.
+        address: Address of a cluster, with ray (default: RAY_ADDRESS, or a cluster started on this machine).
+        seeds: Number of seeds of each theft, instead of those of the suite.
+        only: Regular expression: run the cells whose "victim, defense, attack, budget" it matches.
+        dry_run: Print the cells, their queries and an estimate of their time, and run nothing.
+        collect: At the end, write all rows to OUT.jsonl, one file to publish, and their shared recipes to recipes.json
+            beside it.
+
+    Raises:
+        BadInput: If --only matches no cell.
     """
     from feint import bench as suites
 
@@ -68,7 +61,7 @@ def bench(
     mapped = _runner(runner, workers, gpus, address)
     if not chosen.cells(only):
         raise BadInput(
-            f"--only {only!r}, which finds no cell", "an expression that finds some", "try it with --dry-run"
+            f"--only {only!r}, which matches no cell", "an expression that matches some", "try it with --dry-run"
         )
     if dry_run:
         _print_plan(chosen, only, out, workers if runner == "processes" else 1)
@@ -78,26 +71,26 @@ def bench(
 
 
 def _runner(name: str, workers: int | None, gpus: float, address: str | None) -> "Runner":
-    """The runner of this name, with what was said of it. Raises `UnknownName` or `BadInput`."""
+    """Return the runner of this name with its options, or raise `UnknownName` or `BadInput`."""
     from functools import partial
 
     from feint import runners
 
-    given = {"workers": workers, "gpus": gpus or None, "address": address}
-    known: dict[str, tuple[Runner, tuple[str, ...]]] = {
+    options = {"workers": workers, "gpus": gpus or None, "address": address}
+    runs: dict[str, tuple[Runner, tuple[str, ...]]] = {
         "here": (map, ()),
         "processes": (runners.processes, ("workers",)),
         "ray": (runners.ray, ("gpus", "address")),
     }
-    if name not in known:
-        raise UnknownName.among("runner", name, known)
-    run, takes = known[name]
-    said = {key: value for key, value in given.items() if value is not None}
-    for key in said:
-        if key not in takes:
-            options = " and ".join(f"--{it}" for it in takes) or "nothing more to say"
-            raise BadInput(f"--{key} with the runner {name}", options, "leave it out, or choose another runner")
-    return partial(run, **said) if said else run
+    if name not in runs:
+        raise UnknownName.among("runner", name, runs)
+    run, takes = runs[name]
+    chosen = {option: value for option, value in options.items() if value is not None}
+    for option in chosen:
+        if option not in takes:
+            expected = " and ".join(f"--{known}" for known in takes) or "no further option"
+            raise BadInput(f"--{option} with the runner {name}", expected, "leave it out, or choose another runner")
+    return partial(run, **chosen) if chosen else run
 
 
 def _run(suite: "Suite", file: Path, only: str, out: Path, runner: "Runner") -> "Results":
@@ -124,14 +117,14 @@ def _print_plan(suite: "Suite", only: str, out: Path, workers: int | None) -> No
 
     cells = suite.cells(only)
     print("\n".join(lines(suite, cells)))
-    found = estimate(suite, cells, Results.load(out))
-    if found.seconds is None:
-        print(f"No estimate of the time: it rests on {found.rests_on}")
+    estimated = estimate(suite, cells, Results.load(out))
+    if estimated.seconds is None:
+        print(f"No estimate of the time: it rests on {estimated.rests_on}")
         return
     workers = workers or os.cpu_count() or 1
     on = f"{workers} worker{'s' if workers > 1 else ''}"
-    duration = timedelta(seconds=round(found.seconds / workers))
-    print(f"About {duration} (h:mm:ss) on {on}, victims and defenses apart. It rests on: {found.rests_on}")
+    duration = timedelta(seconds=round(estimated.seconds / workers))
+    print(f"About {duration} (h:mm:ss) on {on}, victims and defenses apart. It rests on: {estimated.rests_on}")
 
 
 def _collected(out: Path) -> Path:
@@ -147,26 +140,26 @@ def _print_end(results: "Results", suite: "Suite", out: Path) -> None:
         print(f"{suite.title}: {victim}")
         print_robust(results.on(victim))
         print_results(results.on(victim))
-    for line in _beside(results, suite):
+    for line in _published(results, suite):
         print(line)
     for row in results.failed:
-        named = ", ".join(it for it in (row.victim, row.defense, row.attack, f"{row.budget} queries") if it)
-        print(f"feint: failed: {named}, seed {row.seed}: {row.error}", file=sys.stderr)
+        cell = ", ".join(part for part in (row.victim, row.defense, row.attack, f"{row.budget} queries") if part)
+        print(f"feint: failed: {cell}, seed {row.seed}: {row.error}", file=sys.stderr)
     print(f"\n{len(results)} rows in {out}. Next: feint report {out}")
     if results.failed:
         count = f"{len(results.failed)} cell{'' if len(results.failed) == 1 else 's'}"
-        print(f"feint: {count} failed; the same command tries them again.", file=sys.stderr)
+        print(f"feint: {count} failed; run the same command again to retry.", file=sys.stderr)
         sys.exit(1)
 
 
-def _beside(results: "Results", suite: "Suite") -> list[str]:
-    """What was published beside what was measured here, where there is both."""
+def _published(results: "Results", suite: "Suite") -> list[str]:
+    """Return the lines that compare published values with those measured here, where both exist."""
     from feint.report.published import measured
 
-    said = []
+    lines = []
     for row in suite.expected:
-        found = measured(results.on(row.victim), row)
-        if found is not None:
+        value = measured(results.on(row.victim), row)
+        if value is not None:
             of = ", ".join([row.victim, row.defense, *([row.attack, f"{row.budget:,} queries"] if row.attack else [])])
-            said.append(f"  {row.score} of {of}: {found:.4f} here, {row.value:.4f} in {row.source}")
-    return ["Published beside measured:", *said] if said else []
+            lines.append(f"  {row.score} of {of}: {value:.4f} here, {row.value:.4f} in {row.source}")
+    return ["Published beside measured:", *lines] if lines else []

@@ -1,4 +1,4 @@
-"""What commands share: where results go, and how many of a thing there must be."""
+"""Helpers of several commands: checks of options, work directories and victims."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
 
 def require_new(out: Path) -> None:
+    """Raise `BadInput` if --out exists."""
     if out.exists():
         raise BadInput(f"--out {out}, which exists", "a new directory", "choose another, or delete it to run again")
 
 
 def require_at_least(least: int, number: int, name: str) -> int:
+    """Return `number`, or raise `BadInput` if it is below `least`."""
     if number < least:
         raise BadInput(f"{number} {name}", f"{least} or more", "raise it")
     return number
@@ -24,7 +26,7 @@ def require_at_least(least: int, number: int, name: str) -> int:
 
 @contextmanager
 def work_directory(out: Path) -> Iterator[Path]:
-    """Yield a directory beside `out` for what an interrupted job continues from; delete it when the job is done."""
+    """Yield a directory beside `out` for the checkpoints of a job, and delete it when the job is done."""
     import shutil
 
     folder = out.with_name(f".{out.name}.partial")
@@ -33,7 +35,17 @@ def work_directory(out: Path) -> Iterator[Path]:
 
 
 def load_victim(place: str, data: str | None, network: str | None, probabilities: bool) -> "nn.Module":
-    """The victim at a place; `network` is that of its weights where they come alone, for the images of `data`."""
+    """Load the victim at `place`.
+
+    Args:
+        place: Directory, file, or package.module:factory.
+        data: Data set whose image shape and classes `network` takes.
+        network: Network of the weights, for a file of weights alone.
+        probabilities: Whether the model returns probabilities, not logits.
+
+    Returns:
+        The victim, a module from images to logits.
+    """
     from feint import victims
     from feint.data import load
     from feint.models import networks

@@ -1,4 +1,4 @@
-"""`feint demo`."""
+"""Command `feint demo`."""
 
 from pathlib import Path
 
@@ -10,22 +10,17 @@ from feint.cli.common import require_at_least
 def demo(
     *, data: str = "digits", out: Path | None = None, weights: Path | None = None, seeds: int = 3, collect: bool = False
 ) -> None:
-    """Train a victim, defend it, steal it, and see what came of it: a table here and a report to open.
+    """Train a victim, defend it and steal it: a table in the terminal and a report in HTML.
 
     Example: `feint demo`
 
-    Parameters
-    ----------
-    data
-        digits (ships with Feint), fashion_mnist or cifar10.
-    out
-        Where everything is kept (default: feint-demo/DATA). What is there is not made again.
-    weights
-        An .npz of published weights for the victim, instead of training one.
-    seeds
-        How many times each theft is repeated.
-    collect
-        At the end, write all rows to OUT.jsonl, one file to publish, with what they share in recipes.json beside it.
+    Args:
+        data: digits (ships with Feint), fashion_mnist or cifar10.
+        out: Directory of all results (default: feint-demo/DATA). Existing results are not made again.
+        weights: An .npz of published weights for the victim, which is not trained then.
+        seeds: Number of seeds of each theft.
+        collect: At the end, write all rows to OUT.jsonl, one file to publish, and their shared recipes to recipes.json
+            beside it.
     """
     from feint import report
     from feint.bench import demo
@@ -39,7 +34,7 @@ def demo(
         done = demo.run(data, out, weights=weights, seeds=range(require_at_least(1, seeds, "seeds")), progress=progress)
         progress.step("report", 0, 1)
         services = {name: Service(done.victim, defense) for name, defense in done.defenses.items()}
-        title = f"What a thief gets: {done.setting.network} on {data}"
+        title = f"What an attacker gets: {done.setting.network} on {data}"
         report.write(out / "report.html", done.results, services, done.data.test, title=title)
         progress.step("report", 1, 1)
     print_results(done.results)

@@ -1,4 +1,4 @@
-"""`feint evaluate`."""
+"""Command `feint evaluate`."""
 
 from pathlib import Path
 
@@ -18,27 +18,19 @@ def evaluate(
     defense: Defenses = (),
     json: bool = False,
 ) -> None:
-    """Say how good a surrogate is, and what the defense leaves to an honest client.
+    """Measure the accuracy and fidelity of a surrogate, and the utility of the defense for honest clients.
 
     Example: `feint evaluate runs/stolen --victim runs/victim --data digits`
 
-    Parameters
-    ----------
-    surrogate
-        The directory of a stolen copy.
-    victim
-        The directory of the victim, NAME.onnx, NAME.skops (scikit-learn), NAME.safetensors with its --network, or
-        package.module:factory.
-    data
-        The data set on whose test part both are judged.
-    network
-        The network that weights in a .safetensors file belong to.
-    probabilities
-        The victim returns probabilities, not logits.
-    defense
-        The directory of a fitted defense, or a recipe. Can be given several times.
-    json
-        Print JSON for machines.
+    Args:
+        surrogate: Directory of a stolen copy.
+        victim: Directory of the victim, NAME.onnx, NAME.skops (scikit-learn), NAME.safetensors with its --network, or
+            package.module:factory.
+        data: Data set on whose test part both are judged.
+        network: Network of the weights in a .safetensors file.
+        probabilities: The victim returns probabilities, not logits.
+        defense: Directory of a fitted defense, or a recipe. Repeat the option for several.
+        json: Print JSON.
     """
     import json as writer
 

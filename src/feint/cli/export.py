@@ -1,5 +1,6 @@
-"""`feint export`."""
+"""Command `feint export`."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,33 +30,25 @@ def export(
     network: str | None = None,
     probabilities: bool = False,
 ) -> None:
-    """Write a defended model as one ONNX file, checked in onnxruntime against the service that it is made of.
+    """Export a defended model as one ONNX file, checked in onnxruntime against its service.
 
     Example: `feint export runs/victim --defense runs/apgp --data digits --out digits.onnx`
 
-    Parameters
-    ----------
-    victim
-        The directory of the victim, NAME.onnx, NAME.safetensors with its --network, or package.module:factory.
-    out
-        The file to write; with --for triton or kserve the directory, named as the model.
-    defense
-        The directory of a fitted defense, or a recipe. Can be given several times.
-    server
-        gateway: every rung of a ladder, and what the gateway wants to know; triton: a model repository; kserve: that
-        and a manifest. Without it, a file for any server.
-    rung
-        Of a ladder this one alone, from 0.
-    outputs_only
-        The output defenses alone, from probabilities of so many --classes; no victim then.
-    classes
-        The number of classes, with --outputs-only.
-    data
-        The data set on whose test images the graph is checked; without it, noise.
-    network
-        The network that weights in a .safetensors file belong to, for the images of --data.
-    probabilities
-        The victim returns probabilities, not logits.
+    Args:
+        victim: Directory of the victim, NAME.onnx, NAME.safetensors with its --network, or package.module:factory.
+        out: File to write; with --for triton or kserve a directory, named as the model.
+        defense: Directory of a fitted defense, or a recipe. Repeat the option for several.
+        server: gateway: every rung of a ladder, with detector scores; triton: a model repository; kserve: a model
+            repository and a manifest (default: one file for any server).
+        rung: Number of the only rung of a ladder to export, from 0.
+        outputs_only: Export the output defenses alone, which take probabilities of --classes classes; no victim then.
+        classes: Number of classes, with --outputs-only.
+        data: Data set on whose test images the graph is checked (default: noise).
+        network: Network of the weights in a .safetensors file, for the images of --data.
+        probabilities: The victim returns probabilities, not logits.
+
+    Raises:
+        BadInput: For a victim with --outputs-only, or for --classes alone.
     """
     from feint import export as library
     from feint.data import load
@@ -63,27 +56,37 @@ def export(
     from feint.service import Service
     from feint.victims import fingerprint
 
-    servers = {"gateway": None, "triton": library.triton, "kserve": library.kserve}
-    if server is not None and server not in servers:
-        raise UnknownName.among("server", server, servers)
+    write = _writer(server)
     if outputs_only != (victim is None) or outputs_only != (classes is not None):
         raise BadInput(
             "a victim and --outputs-only, or neither" if outputs_only != (victim is None) else "--classes by itself",
             "a VICTIM, or --outputs-only with --classes K", "give one of the two",
         )  # fmt: skip
-    how = {"gateway": server == "gateway", "rung": rung}
+    options = {"gateway": server == "gateway", "rung": rung}
     if victim is None or classes is not None:
-        make = partial(library.outputs, parse_defense(defense), classes=classes or 0, **how)
+        make = partial(library.outputs, parse_defense(defense), classes=classes or 0, **options)
     else:
         model = load_victim(victim, data, network, probabilities)
         service = Service(model, parse_defense(defense, victim=fingerprint(model)))
         inputs = load(data.partition("/")[0]).test.inputs(slice(0, 74)) if data else None
-        make = partial(library.onnx, service, inputs=inputs, **how)
-    wrap = servers[server] if server else None
-    _say(wrap(out, make) if wrap else make(out))
+        make = partial(library.onnx, service, inputs=inputs, **options)
+    _print(write(out, make))
 
 
-def _say(written: "Written") -> None:
+def _writer(server: str | None) -> "Callable[[Path, Callable[[Path], Written]], Written]":
+    """Return what writes the files of a server, or raise `UnknownName`."""
+    from feint import export as library
+
+    def write_file(file: Path, make: "Callable[[Path], Written]") -> "Written":
+        return make(file)
+
+    writers = {"gateway": write_file, "triton": library.triton, "kserve": library.kserve}
+    if server is not None and server not in writers:
+        raise UnknownName.among("server", server, writers)
+    return writers[server] if server else write_file
+
+
+def _print(written: "Written") -> None:
     checked, (name, shape) = written.checked, written.input
     print(f"{written.path}: {written.size / 1e6:.3g} MB")
     print(f"  input    {name} (N, {', '.join(map(str, shape))}) float32")
@@ -98,4 +101,4 @@ def _say(written: "Written") -> None:
         print(f"  with     {', '.join(map(str, written.along))}")
     if written.beside:
         rules = ", ".join(map(repr, written.beside))
-        print(f"  beside   {rules}: kept by Feint's gateway alone; any other server answers without")
+        print(f"  beside   {rules}: enforced by Feint's gateway only; other servers ignore them")

@@ -1,4 +1,4 @@
-"""`feint keys`: who may ask a gateway."""
+"""Command `feint keys`: API keys of a gateway."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from feint.errors import BadInput
 if TYPE_CHECKING:
     from feint.gateway.door.keyfile import Key
 
-keys = App(name="keys", help="API keys of a gateway: add, list, revoke and rotate them.")
+keys = App(name="keys", help="Add, list, revoke and rotate a gateway's API keys.")
 app.command(keys)
 
 Roles = Annotated[tuple[str, ...], Parameter(name="--role", negative=(), consume_multiple=False)]
@@ -33,41 +33,33 @@ def add(
     expires: timedelta | None = None,
     audit_log: Path | None = None,
 ) -> None:
-    """Make a key and show it, once: only its hash is kept.
+    """Create a key and print it once: only its hash is stored.
 
     Example: `feint keys add ann --tenant acme --expires 90d`
 
-    Parameters
-    ----------
-    client
-        Whose it is: the name in the ledger, where budget and evidence are counted. Several keys may have the same.
-    file
-        The file of keys; it is made where there is none.
-    tenant
-        To whom the client belongs.
-    roles
-        infer; metrics, which opens /metrics and nothing else; or admin, which opens the operator's page as well.
-    expires
-        After how long it is void, like 90d or 12h (default: never).
-    audit_log
-        The gateway's audit log: the change is entered there.
+    Args:
+        client: Owner of the key, the name under which the ledger counts budget and evidence. A client may have several
+            keys.
+        file: File of keys, created if it does not exist.
+        tenant: Tenant to whom the client belongs.
+        roles: infer; metrics, which allows only /metrics; or admin, which allows the operator's page as well.
+        expires: Time until the key expires, like 90d or 12h (default: never).
+        audit_log: The gateway's audit log, in which the change is entered.
     """
     from feint.gateway.door.keyfile import Keys
 
     with _log(audit_log, "added") as enter:
-        text, key = Keys(file, new=True).add(client, tenant=tenant, roles=roles, expires=_then(expires))
+        text, key = Keys(file, new=True).add(client, tenant=tenant, roles=roles, expires=_timestamp(expires))
         enter(key)
     _show(text, key)
 
 
 @keys.command(name="list")
 def list_(*, file: Path = FILE) -> None:
-    """Every key with its client, tenant, roles and times; the keys themselves are known to their owners alone.
+    """List every key with its client, tenant, roles and times; the keys themselves are not stored.
 
-    Parameters
-    ----------
-    file
-        The file of keys.
+    Args:
+        file: File of keys.
     """
     import time
 
@@ -75,35 +67,39 @@ def list_(*, file: Path = FILE) -> None:
 
     now = time.time()
     rows = [
-        (it.id, it.client, it.tenant, " ".join(sorted(it.roles)), it.state(now), _date(it.created), _date(it.expires))
-        for it in Keys(file).all()
+        (
+            key.id,
+            key.client,
+            key.tenant,
+            " ".join(sorted(key.roles)),
+            key.state(now),
+            _date(key.created),
+            _date(key.expires),
+        )
+        for key in Keys(file).all()
     ]
     table = [("id", "client", "tenant", "roles", "state", "created", "expires"), *rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
-        print("  ".join(it.ljust(width) for it, width in zip(row, widths, strict=True)).rstrip())
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 @keys.command
 def revoke(key: str, /, *, file: Path = FILE, audit_log: Path | None = None) -> None:
-    """Make a key void; gateways see it within a second.
+    """Revoke a key; gateways apply it within a second.
 
-    Parameters
-    ----------
-    key
-        The id of a key, or a client: all keys of that client then.
-    file
-        The file of keys.
-    audit_log
-        The gateway's audit log: the change is entered there.
+    Args:
+        key: Id of a key, or a client, all of whose keys are revoked.
+        file: File of keys.
+        audit_log: The gateway's audit log, in which the change is entered.
     """
     from feint.gateway.door.keyfile import Keys
 
     with _log(audit_log, "revoked") as enter:
-        found = Keys(file).revoke(key)
-        enter(*found)
-    for it in found:
-        print(f"{it.id} of {it.client} is revoked")
+        revoked = Keys(file).revoke(key)
+        enter(*revoked)
+    for old in revoked:
+        print(f"{old.id} of {old.client} is revoked")
 
 
 @keys.command
@@ -116,34 +112,31 @@ def rotate(
     expires: timedelta | None = None,
     audit_log: Path | None = None,
 ) -> None:
-    """Make a new key in place of an old one, which stays valid for a while, and show the new one, once.
+    """Create a key in place of an old one, which stays valid for a while, and print the new key once.
 
-    Parameters
-    ----------
-    key
-        The id of a key, or a client who has one.
-    file
-        The file of keys.
-    grace
-        How long the old key stays valid, like 24h or 0s.
-    expires
-        After how long the new key is void (default: never).
-    audit_log
-        The gateway's audit log: the change is entered there.
+    Args:
+        key: Id of a key, or a client who has one key.
+        file: File of keys.
+        grace: Time until the old key expires, like 24h or 0s.
+        expires: Time until the new key expires (default: never).
+        audit_log: The gateway's audit log, in which the change is entered.
+
+    Raises:
+        BadInput: For a negative grace.
     """
     from feint.gateway.door.keyfile import Keys
 
     if grace < timedelta(0):
         raise BadInput(f"--grace {grace}", "0s or more", "change it")
     with _log(audit_log, "rotated") as enter:
-        text, new, old = Keys(file).rotate(key, grace=grace.total_seconds(), expires=_then(expires))
+        text, new, old = Keys(file).rotate(key, grace=grace.total_seconds(), expires=_timestamp(expires))
         enter(old, new)
     _show(text, new)
     print(f"{old.id} stays valid for {grace}", file=sys.stderr)
 
 
 def _show(text: str, key: "Key") -> None:
-    """The key alone on standard output, so that a script can take it."""
+    """Print the key alone on standard output, so that a script can read it."""
     print(text)
     until = f", until {_date(key.expires)}" if key.expires else ""
     print(f"{key.id} of {key.client}{until}: keep it, it is not shown again", file=sys.stderr)
@@ -151,7 +144,7 @@ def _show(text: str, key: "Key") -> None:
 
 @contextmanager
 def _log(audit_log: Path | None, action: str) -> Iterator[Callable[..., None]]:
-    """Enters keys into the audit log, which is opened before anything is changed."""
+    """Yield a function that enters keys into the audit log, which is opened before anything is changed."""
     if audit_log is None:
         yield lambda *changed: None
         return
@@ -161,8 +154,8 @@ def _log(audit_log: Path | None, action: str) -> Iterator[Callable[..., None]]:
 
         def enter(*changed: "Key") -> None:
             for key in changed:
-                told = {"client": key.client, "tenant": key.tenant, "key": key.id, "by": _person()}
-                log.enter(f"key {action}", **told, durable=True)
+                entry = {"client": key.client, "tenant": key.tenant, "key": key.id, "by": _person()}
+                log.enter(f"key {action}", **entry, durable=True)
 
         yield enter
 
@@ -176,7 +169,7 @@ def _person() -> str:
         return "unknown"
 
 
-def _then(after: timedelta | None) -> float | None:
+def _timestamp(after: timedelta | None) -> float | None:
     if after is None:
         return None
     if after <= timedelta(0):

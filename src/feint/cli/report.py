@@ -1,4 +1,4 @@
-"""`feint report`."""
+"""Command `feint report`."""
 
 import sys
 from pathlib import Path
@@ -23,67 +23,65 @@ def report(
     price_per_1000: float | None = None,
     pictures: bool = True,
 ) -> None:
-    """Say what the rows of a bench mean: tables in Markdown here, and a page with figures to open.
+    """Report the rows of a bench: tables in Markdown in the terminal, and an HTML page with figures.
 
-    Rows of several places are put together, as those of several machines; each victim has its own section.
+    Rows of several directories or files are joined, as those of several machines; each victim has its own section.
 
     Example: `feint report feint-bench/quick --price-per-1000 1.5`
 
-    Parameters
-    ----------
-    place
-        A directory of rows, as feint bench and feint demo write them, or a file NAME.jsonl that --collect made of one.
-    more
-        More of them.
-    out
-        The page to write (default: report.html in the first directory, or NAME.html beside the file).
-    lang
-        en or zh.
-    price_per_1000
-        What 1,000 queries cost a client, in any currency: the report says what each theft costs.
-    pictures
-        Draw answers and features by t-SNE, some seconds for each defense, where victim and defenses are kept beside
-        the rows. Use --no-pictures to leave them out.
+    Args:
+        place: Directory of rows, as written by feint bench and feint demo, or a file NAME.jsonl of --collect.
+        more: Further directories or files.
+        out: Page to write (default: report.html in the first directory, or NAME.html beside the file).
+        lang: Language, en or zh.
+        price_per_1000: Price of 1,000 queries, in any currency, from which the report computes the price of each theft.
+        pictures: Draw answers and features by t-SNE, some seconds for each defense, where victim and defenses are
+            stored beside the rows. Use --no-pictures to leave them out.
+
+    Raises:
+        BadInput: For a negative price.
     """
     from feint import report
     from feint.evaluation.jsonl import folder_of
     from feint.evaluation.results import Results
     from feint.i18n import Catalog
 
-    places, say = (place, *more), Catalog(lang)
+    places, text = (place, *more), Catalog(lang)
     report.check()
     if price_per_1000 is not None and not 0 <= price_per_1000 < float("inf"):
         raise BadInput(f"--price-per-1000 {price_per_1000:g}", "0 or more", "change it")
-    rows = {it: _rows(it) for it in places}
-    results = Results(row for some in rows.values() for row in some)
-    suites = {it: suite for it in places if (suite := _suite(it, rows[it])) is not None}
-    made = report.Report(
+    rows = {source: _rows(source) for source in places}
+    results = Results(row for part in rows.values() for row in part)
+    suites = {source: suite for source in places if (suite := _suite(source, rows[source])) is not None}
+    page = report.Report(
         results,
         _title(places, suites),
-        say,
-        looks=_looks(suites, results) if pictures and suites else {},
+        text,
+        looks=_examples(suites, results) if pictures and suites else {},
         expected=list(dict.fromkeys(row for suite in suites.values() for row in suite.expected)),
         price=price_per_1000,
         pictures=pictures,
     )
     out = out or (place / "report.html" if folder_of(place) == place else place.with_suffix(".html"))
-    made.write(out)
-    print(made.markdown())
+    page.write(out)
+    print(page.markdown())
     print(f"\n{out}", file=sys.stderr)
 
 
 def _rows(place: Path) -> "Results":
-    """The rows of a place. Raises `MissingData` where there is none."""
+    """Load the rows of a directory or file, or raise `MissingData` if there is none."""
     from feint.evaluation.results import Results
 
     rows = Results.load(place)
     if not len(rows):
-        raise MissingData(f"{place}, without a row", "a place that feint bench wrote", "name one that has rows")
+        raise MissingData(
+            f"{place}, without a row", "a directory or file that feint bench wrote", "name one that has rows"
+        )
     return rows
 
 
 def _suite(place: Path, rows: "Results") -> "Suite | None":
-    """The suite that a place has rows of: as it was run, else for a file the one of its name that comes with Feint."""
+    """Return the suite of a directory's or file's rows: as it was run, or else Feint's own suite of the file's name."""
     from feint.evaluation.jsonl import folder_of
 
     as_run = folder_of(place) / "suite.toml"
@@ -96,7 +94,7 @@ def _suite(place: Path, rows: "Results") -> "Suite | None":
     if place.stem not in bench.shipped():
         return None
     chosen = bench.load(place.stem)
-    return chosen if set(rows.names("victim")) <= set(chosen.victims) else None  # else the name is a coincidence
+    return chosen if set(rows.names("victim")) <= set(chosen.victims) else None  # else only the name is the same
 
 
 def _title(places: tuple[Path, ...], suites: "dict[Path, Suite]") -> str:
@@ -106,8 +104,8 @@ def _title(places: tuple[Path, ...], suites: "dict[Path, Suite]") -> str:
     return " · ".join(dict.fromkeys(names))
 
 
-def _looks(suites: "dict[Path, Suite]", results: "Results") -> "dict[str, ImageExamples]":
-    """What the pictures of each victim are made of, where its suite still has victim and defenses beside the rows."""
+def _examples(suites: "dict[Path, Suite]", results: "Results") -> "dict[str, ImageExamples]":
+    """Return the images' inputs for each victim that is stored beside the rows, with all its defenses."""
     from feint import data
     from feint.bench.prepare import ArtifactStore
     from feint.defense import Defense, Ladder
@@ -115,19 +113,20 @@ def _looks(suites: "dict[Path, Suite]", results: "Results") -> "dict[str, ImageE
     from feint.report import ImageExamples
     from feint.service import Service
 
-    found: dict[str, ImageExamples] = {}
+    examples: dict[str, ImageExamples] = {}
     for place, suite in suites.items():
-        shelf = ArtifactStore(suite, folder_of(place) / ".work")
+        artifacts = ArtifactStore(suite, folder_of(place) / ".work")
         for victim in suite.victims:
-            named = [it for it in results.on(victim).names("defense") if it in suite.on(victim)]
-            if victim in found or not shelf.has((victim,)) or not all(shelf.has((victim, it)) for it in named):
+            names = [name for name in results.on(victim).names("defense") if name in suite.on(victim)]
+            stored = artifacts.has((victim,)) and all(artifacts.has((victim, name)) for name in names)
+            if victim in examples or not stored:
                 continue
-            model, test = shelf.victim(victim), data.load(suite.victims[victim].data).test
-            kept = {it: shelf.defense(victim, it) for it in named}
+            model, test = artifacts.victim(victim), data.load(suite.victims[victim].data).test
+            defenses = {name: artifacts.defense(victim, name) for name in names}
             services = {
-                it: Service(model, made) if isinstance(made, (Defense, Ladder)) else made
-                for it, made in kept.items()
-                if made != Defense()
+                name: Service(model, defense) if isinstance(defense, (Defense, Ladder)) else defense
+                for name, defense in defenses.items()
+                if defense != Defense()
             }
-            found[victim] = ImageExamples({"": Service(model, Defense()), **services}, test)
-    return found
+            examples[victim] = ImageExamples({"": Service(model, Defense()), **services}, test)
+    return examples

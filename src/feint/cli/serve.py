@@ -1,4 +1,4 @@
-"""`feint serve`."""
+"""Command `feint serve`."""
 
 import math
 import sys
@@ -32,49 +32,46 @@ def serve(
 ) -> None:
     """Serve a defended model by the Open Inference Protocol v2, over REST and gRPC.
 
-    With a model it listens on this machine only, makes an API key, prints it once, and keeps the ledger in memory.
-    With a file of settings everything is as that says; SIGHUP reads it anew, and SIGTERM stops gracefully.
+    With a model, the server listens on this machine only, prints a new API key once, and keeps the ledger in memory.
+    With a settings file, the file decides all of this. SIGHUP reads the file again, and SIGTERM stops gracefully.
 
     Example: `feint serve digits.onnx`
 
-    Parameters
-    ----------
-    what
-        An ONNX file, as `feint export` writes it or of others; a victim's directory, which torch runs; or a file of
-        settings, NAME.toml, that says all of what follows.
-    check
-        Open and try everything, print what would be served, and stop: exit code 2 where something is wrong.
-    name
-        The model's name (default: that of the file).
-    defense
-        Before a victim's directory: a fitted defense's directory, a TOML file, or a recipe like 'Budget(10000)'.
-    access
-        Access rules before an ONNX file, like 'Budget(10000)'.
-    logits
-        The ONNX file is of others, and gives logits.
-    host
-        The address to listen on.
-    port
-        The port of REST, 0 for none.
-    grpc_port
-        The port of gRPC, 0 for none.
-    anonymous
-        Answer without a key: whoever asks is the same client.
+    Args:
+        what: ONNX file of `feint export` or of another program; a victim's directory, which torch runs; or a settings
+            file, NAME.toml, which replaces the options below.
+        check: Open and try everything, print what would be served, and stop, with exit code 2 after an error.
+        name: Name of the model (default: that of the file).
+        defense: Defense of a victim's directory: a fitted defense's directory, a TOML file, or a recipe like
+            'Budget(10000)'.
+        access: Access rules for an ONNX file, like 'Budget(10000)'.
+        logits: The ONNX file is of another program and returns logits.
+        host: Address to listen on.
+        port: Port of REST, 0 for none.
+        grpc_port: Port of gRPC, 0 for none.
+        anonymous: Answer without a key; all requests are of one client.
+
+    Raises:
+        BadInput: For a settings file with options of a model.
     """
     for package in ("msgspec", "uvicorn", "uvloop", "starlette", "grpc", "onnxruntime"):
         available(package, "serve")
     if not what.endswith(".toml"):
         model = _model(what, defense, access, logits)
-        _alone(model, name or Path(what).stem, (host, port, grpc_port), check=check, anonymous=anonymous)
+        _serve_model(model, name or Path(what).stem, (host, port, grpc_port), check=check, anonymous=anonymous)
         return
     defaults = [name == "", not defense, not access, not logits, host == "127.0.0.1", port == 8080, grpc_port == 8081]
     if not all(defaults) or anonymous:
-        raise BadInput(f"{what} and options of a model", "one of them", f"say it in {what}, and give --check at most")
-    _settings(Path(what), check=check)
+        raise BadInput(f"{what} and options of a model", "one of them", f"set them in {what}, and give --check at most")
+    _serve_settings(Path(what), check=check)
 
 
 def _model(what: str, defense: tuple[str, ...], access: tuple[str, ...], logits: bool) -> "Model":
-    """Where the model is. Raises `BadInput`."""
+    """Return the settings of the model.
+
+    Raises:
+        BadInput: For an option that the model does not take.
+    """
     from feint.gateway.settings import Graph, Torch
 
     graph = what.endswith(".onnx")
@@ -89,7 +86,7 @@ def _model(what: str, defense: tuple[str, ...], access: tuple[str, ...], logits:
     )
 
 
-def _settings(file: Path, *, check: bool) -> None:
+def _serve_settings(file: Path, *, check: bool) -> None:
     from feint.gateway.serving import server
     from feint.gateway.serving.opening import opened
     from feint.gateway.settings_file import read
@@ -103,7 +100,7 @@ def _settings(file: Path, *, check: bool) -> None:
         server.run(make, started=_started)
 
 
-def _alone(model: "Model", name: str, at: tuple[str, int, int], *, check: bool, anonymous: bool) -> None:
+def _serve_model(model: "Model", name: str, address: tuple[str, int, int], *, check: bool, anonymous: bool) -> None:
     from feint.gateway.door import keys
     from feint.gateway.door.one_key import OneKey
     from feint.gateway.serving import server
@@ -112,7 +109,7 @@ def _alone(model: "Model", name: str, at: tuple[str, int, int], *, check: bool, 
 
     door = keys.Anonymous() if anonymous else OneKey()
     settings = Settings(
-        {name: model}, Server(*at), Keys(anonymous=anonymous), LedgerAt("memory:"), Operator(log="warning")
+        {name: model}, Server(*address), Keys(anonymous=anonymous), LedgerAt("memory:"), Operator(log="warning")
     )
 
     async def make(ledgers: "Ledgers | None") -> "Opened":
@@ -133,7 +130,7 @@ def _alone(model: "Model", name: str, at: tuple[str, int, int], *, check: bool, 
 
 
 def _curl(running: "Running", name: str, header: str) -> str:
-    """A line to copy."""
+    """Return a curl command that sends a black input."""
     about = running.gateway.desks[name].about
     shape = ",".join(map(str, (1, *about.shape)))
     zeros = f"$(printf '0,%.0s' $(seq {math.prod(about.shape) - 1}))0"
@@ -146,29 +143,30 @@ def _check(make: "Make") -> None:
 
     from feint.gateway.serving import ports
 
-    async def tried() -> None:
-        it = await make(None)
+    async def open_and_close() -> None:
+        opened = await make(None)
         try:
-            at = it.settings.server
-            ports.free(at)
-            _say(it)
-            doors = [f"{kind} on {at.host}:{n}" for kind, n in (("REST", at.rest_port), ("gRPC", at.grpc_port)) if n]
-            print(f"would listen: {', '.join(doors)}, {'with' if at.tls_cert else 'without'} TLS")
+            server = opened.settings.server
+            ports.free(server)
+            _print(opened)
+            listening = ("REST", server.rest_port), ("gRPC", server.grpc_port)
+            addresses = [f"{protocol} on {server.host}:{port}" for protocol, port in listening if port]
+            print(f"would listen: {', '.join(addresses)}, {'with' if server.tls_cert else 'without'} TLS")
         finally:
-            await it.close()
+            await opened.close()
 
-    asyncio.run(tried())
+    asyncio.run(open_and_close())
 
 
 def _started(running: "Running") -> None:
-    _say(running.opened)
+    _print(running.opened)
     grpc = f", gRPC on {running.opened.settings.server.host}:{running.grpc_port}" if running.grpc_port else ""
     print(f"serving {running.url}{grpc}", flush=True)
 
 
-def _say(it: "Opened") -> None:
+def _print(opened: "Opened") -> None:
     from feint.gateway.serving import opening
 
-    print("\n".join(opening.spoken(it)))
-    for line in it.warnings:
+    print("\n".join(opening.spoken(opened)))
+    for line in opened.warnings:
         print(f"feint: mind: {line}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`feint steal`."""
+"""Command `feint steal`."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -41,49 +41,36 @@ def steal(
     training: str = "Training",
     seed: int = 0,
 ) -> None:
-    """Steal a victim: ask it, train a surrogate on the answers, and keep both.
+    """Steal a victim: query it, train a surrogate on the answers, and store both.
 
-    Interrupted, the same command continues: what was asked is not asked again.
+    Run the same command again to continue after an interruption: answered queries are not sent again.
 
     Example: `feint steal --victim runs/victim --pool digits --budget 600 --lens HardLabels --out runs/stolen`
 
-    Parameters
-    ----------
-    attack
-        A recipe, or a TOML file with one; its pool, surrogate and training are those given here unless it names its
-        own.
-    victim
-        The directory of a trained victim, NAME.onnx, NAME.skops (scikit-learn), NAME.safetensors with its --network, or
-        package.module:factory, to be attacked in this process.
-    network
-        The network that weights in a .safetensors file belong to.
-    probabilities
-        The victim returns probabilities, not logits.
-    url
-        Instead of a victim, an Open Inference Protocol v2 server, like http://localhost:8080, and its
-    model
-        by its name there. You may only attack what is yours, or whose owner asked you to.
-    key
-        An API key of the server; several are the attacker's accounts. FEINT_KEY in the environment says the same.
-    pool
-        The data set whose victim is attacked: its pool is asked about. NAME/train names a part of a set. Attacks
-        without images, like DFME, need none.
-    budget
-        How many queries may be asked.
-    out
-        The directory to write: the surrogate, and the transcript of what was asked and answered.
-    defense
-        The directory of a fitted defense, or a recipe of one that needs no fitting, like "APMSA(gap=0.01)". Can be
-        given several times, in the order on the line.
-    lens
-        How the attacker looks at the answers, like HardLabels or "Averaged(repeats=3)". Can be given several times.
-        A lens that trains models uses the pool, surrogate and training given here unless it names its own.
-    surrogate
-        The surrogate's network (default: the victim's, where that is known).
-    training
-        How the surrogate is trained, like "Training(epochs=20)".
-    seed
-        Same seed, same surrogate.
+    Args:
+        attack: Recipe, or a TOML file with one. The pool, surrogate and training given here apply unless the recipe
+            names its own.
+        victim: Directory of a trained victim, NAME.onnx, NAME.skops (scikit-learn), NAME.safetensors with its
+            --network, or package.module:factory, attacked in this process.
+        network: Network of the weights in a .safetensors file.
+        probabilities: The victim returns probabilities, not logits.
+        url: Address of an Open Inference Protocol v2 server, like http://localhost:8080, instead of a victim. Attack
+            only models of your own, or with their owner's permission.
+        model: Name of the model at --url.
+        key: API key of the server (default: FEINT_KEY in the environment). Several keys are several accounts of the
+            attacker.
+        pool: Data set whose pool the attacker asks about. NAME/train names another part. Attacks without images, like
+            DFME, need none.
+        budget: Number of queries.
+        out: Directory to write: the surrogate, and the transcript of queries and answers.
+        defense: Directory of a fitted defense, or a recipe that needs no fitting, like "APMSA(gap=0.01)". Repeat the
+            option for several, in the order in which they apply.
+        lens: Lens through which the attacker reads answers, like HardLabels or "Averaged(repeats=3)". Repeat the option
+            for several. A lens that trains models uses the pool, surrogate and training given here unless it names its
+            own.
+        surrogate: Network of the surrogate (default: the victim's, where it is known).
+        training: Training of the surrogate, like "Training(epochs=20)".
+        seed: Seed of the attack and of the surrogate: same seed, same surrogate.
     """
     from feint import victims
     from feint.cli.terminal import bars
@@ -91,30 +78,30 @@ def steal(
     from feint.recipes import registry
     from feint.transcript import Transcript
 
-    own = {"pool": pools.parse_pool(pool)} if pool is not None else {}
+    images = {"pool": pools.parse_pool(pool)} if pool is not None else {}
     if victim is not None and url is None and model is None:
-        target = _here(load_victim(victim, pool, network, probabilities), own.get("pool"), defense)
+        target = _local_target(load_victim(victim, pool, network, probabilities), images.get("pool"), defense)
     else:
-        target = _behind(victim, url, model, defense, key)
+        target = _remote_target(victim, url, model, defense, key)
     learned = _network(
-        surrogate or target.network, target.shape or (own["pool"].shape if own else None), target.classes
+        surrogate or target.network, target.shape or (images["pool"].shape if images else None), target.classes
     )
-    given = {**own, "surrogate": learned, "training": registry.parse(training)}
-    recipe = (registry.resolve if Path(attack).exists() else registry.parse)(attack, **given)
-    recipe = recipe.through(*(registry.parse(it, **given) for it in lens)) if lens else recipe
+    defaults = {**images, "surrogate": learned, "training": registry.parse(training)}
+    recipe = (registry.resolve if Path(attack).exists() else registry.parse)(attack, **defaults)
+    recipe = recipe.through(*(registry.parse(name, **defaults) for name in lens)) if lens else recipe
     require_new(out)
     with bars() as progress, work_directory(out) as folder:
         progress.folder = folder
-        kept = folder / "transcript.safetensors"
-        oracle = target.oracle(budget, Transcript.load(kept) if kept.exists() else None)
+        transcript = folder / "transcript.safetensors"
+        oracle = target.oracle(budget, Transcript.load(transcript) if transcript.exists() else None)
         try:
             stolen = recipe.steal(oracle, seed=seed, progress=progress)
         except BaseException:
             if len(oracle.transcript):
-                oracle.transcript.save(kept)
+                oracle.transcript.save(transcript)
             raise
         victims.save(out, stolen, attack=repr(recipe), asked=oracle.asked, seed=seed, **target.about)
-        oracle.transcript.save(out / kept.name)
+        oracle.transcript.save(out / transcript.name)
     if oracle.refusal is not None:
         print(f"refused on the way: {oracle.refusal}")
     print(f"{out}: {stolen.network.name}, learned from {oracle.asked:,} of {budget:,} queries")
@@ -132,7 +119,15 @@ def _network(name: str | None, shape: tuple[int, int, int] | None, classes: int)
 
 
 class _Target(NamedTuple):
-    """What is stolen: an oracle for a budget and a past, what is known of the model, and how the victim is called."""
+    """Victim of a theft.
+
+    Attributes:
+        oracle: Makes an oracle of a budget and of the transcript of an interrupted run.
+        network: Name of the victim's network, None where it is unknown.
+        shape: Image shape (C, H, W), None where it is unknown.
+        classes: Number of classes.
+        about: Notes that are stored with the surrogate.
+    """
 
     oracle: "Callable[[int, Transcript | None], Oracle]"
     network: str | None
@@ -141,14 +136,14 @@ class _Target(NamedTuple):
     about: dict[str, str]
 
 
-def _behind(
+def _remote_target(
     victim: str | None, url: str | None, model: str | None, defense: Sequence[str], keys: Sequence[str]
 ) -> _Target:
     from feint.client import RemoteService
 
     if url is None or model is None or victim is not None or defense:
-        known = "--victim, with a --defense or without, or --url URL --model NAME"
-        raise BadInput("no victim" if victim is None else "two victims", known, "name one of them, whole")
+        expected = "--victim, with a --defense or without, or --url URL --model NAME"
+        raise BadInput("no victim" if victim is None else "two victims", expected, "name one of them, whole")
     server = RemoteService(url, model=model, keys=keys)
     channels, height, width = server.shape
     return _Target(
@@ -160,7 +155,7 @@ def _behind(
     )
 
 
-def _here(model: "nn.Module", pool: "Split | None", defense: Sequence[str]) -> _Target:
+def _local_target(model: "nn.Module", pool: "Split | None", defense: Sequence[str]) -> _Target:
     from feint import victims
     from feint.defenses.parsing import parse_defense
     from feint.models.networks import Classifier

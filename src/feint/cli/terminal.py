@@ -1,4 +1,4 @@
-"""What the commands show in a terminal: progress while they run, and tables."""
+"""Terminal output of the commands: progress bars, log lines and tables."""
 
 import math
 import sys
@@ -17,12 +17,12 @@ from feint.evaluation.robust import robust
 from feint.progress import ProgressCallback
 from feint.report.summary import HEADS, cells, worst_case
 
-WIDTH = 124  # of a table where the output is no terminal
-OFTEN = 30.0  # seconds between two lines of a log
+WIDTH = 124  # of a table, if the output is no terminal
+LOG_INTERVAL = 30.0  # seconds
 
 
 class Bars(ProgressCallback):
-    """A progress bar for each kind of step that was heard of."""
+    """Progress callback that shows a bar for each kind of step."""
 
     def __init__(self, progress: Progress) -> None:
         super().__init__()
@@ -40,7 +40,10 @@ class Bars(ProgressCallback):
 
 
 class Lines(ProgressCallback):
-    """A line on standard error now and then, for logs: of single steps until cells are run, then of these alone."""
+    """Progress callback for logs: a line on standard error every 30 seconds at most.
+
+    Lines are of single steps until cells are run, and then of cells alone.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,15 +52,17 @@ class Lines(ProgressCallback):
 
     def step(self, what: str, done: int, total: int) -> None:
         if not self._running:
-            self._say(f"{what}: {done:,} of {total:,}")
+            self._write(f"{what}: {done:,} of {total:,}")
 
     def cells(self, done: int, total: int, *, running: int, failed: int, left: float | None) -> None:
         state = _state(running, failed, left)
-        self._say(f"cells: {done:,} of {total:,} done{state and f', {state}'}", now=done == total or not self._running)
+        self._write(
+            f"cells: {done:,} of {total:,} done{state and f', {state}'}", now=done == total or not self._running
+        )
         self._running = True
 
-    def _say(self, line: str, *, now: bool = False) -> None:
-        if now or time.monotonic() - self._last >= OFTEN:
+    def _write(self, line: str, *, now: bool = False) -> None:
+        if now or time.monotonic() - self._last >= LOG_INTERVAL:
             self._last = time.monotonic()
             sys.stderr.write(f"{line}\n")
 
@@ -75,7 +80,7 @@ def _state(running: int, failed: int, left: float | None) -> str:
 
 @contextmanager
 def bars(elsewhere: Callable[[], ProgressCallback] = ProgressCallback) -> Iterator[ProgressCallback]:
-    """A watch that shows progress bars on standard error; where that is no terminal, one that is made `elsewhere`."""
+    """Yield a callback that shows bars on standard error, or one made by `elsewhere` if that is no terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield elsewhere()
@@ -87,20 +92,20 @@ def bars(elsewhere: Callable[[], ProgressCallback] = ProgressCallback) -> Iterat
 
 
 def print_robust(results: Results) -> None:
-    """Robust stealer accuracy, a line for each defense of one victim, in percent; empty where it was not measured."""
+    """Print robust stealer accuracy in percent, a line for each defense of one victim; empty if not measured."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     heads = "Defense", "Queries", "Robust stealer accuracy", "by", "Seeds", "Naive", "Defender accuracy"
     for head in heads:
         table.add_column(head, justify="left" if head in ("Defense", "by") else "right")
     for defense in results.names("defense"):
         worst, utility = robust(results, defense), results.utility(defense)
-        kept = f"{100 * utility['defender_accuracy']:.2f}" if utility else ""
+        accuracy = f"{100 * utility['defender_accuracy']:.2f}" if utility else ""
         if worst is None:
-            table.add_row(defense, "", "", "", "", "", kept)
+            table.add_row(defense, "", "", "", "", "", accuracy)
             continue
         shown = f"{100 * worst.share:.1f} ({100 * worst.low:.1f}–{100 * worst.high:.1f})"
         naive = "" if worst.naive is None else f"{100 * worst.naive:.1f}"
-        table.add_row(defense, f"{worst.budget:,}", shown, worst.attack, f"{worst.seeds}", naive, kept)
+        table.add_row(defense, f"{worst.budget:,}", shown, worst.attack, f"{worst.seeds}", naive, accuracy)
     _console().print(table)
 
 
@@ -110,7 +115,7 @@ def _console() -> Console:
 
 
 def print_results(results: Results) -> None:
-    """The table of all thefts, the worst case for each defense in bold."""
+    """Print the table of all thefts, with the worst case for each defense in bold."""
     console = _console()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, head in enumerate(HEADS):

@@ -1,4 +1,4 @@
-"""`feint train`."""
+"""Command `feint train`."""
 
 from pathlib import Path
 
@@ -16,26 +16,19 @@ def train(
     weights: Path | None = None,
     seed: int = 0,
 ) -> None:
-    """Train a victim, or take published weights for one.
+    """Train a victim, or load published weights.
 
-    Interrupted, the same command continues with the epoch that it was in.
+    Run the same command again to continue an interrupted training, from its last finished epoch.
 
     Example: `feint train --data digits --network mlp --out runs/victim`
 
-    Parameters
-    ----------
-    data
-        A named data set, or a directory of that name under FEINT_DATA.
-    network
-        mlp, lenet, resnet20, resnet18, …
-    out
-        The directory to write: a recipe and the weights.
-    training
-        A recipe, like "Training(epochs=30, crop=4, flip=True)".
-    weights
-        An .npz of published weights; nothing is trained then.
-    seed
-        Same seed, same weights.
+    Args:
+        data: Name of a data set, or of a directory under FEINT_DATA.
+        network: Network: mlp, lenet, resnet20, resnet18, …
+        out: Directory to write: a recipe and the weights.
+        training: Recipe, like "Training(epochs=30, crop=4, flip=True)".
+        weights: An .npz of published weights, which are not trained.
+        seed: Seed of initial weights and batches: same seed, same weights.
     """
     import feint
     from feint import victims
@@ -55,4 +48,4 @@ def train(
             progress.folder = folder
             victim = feint.train(net, images.train, training=recipe, seed=seed, progress=progress)
     victims.save(out, victim, data=data, **({"weights": weights.name} if weights else {"training": repr(recipe)}))
-    print(f"{out}: {network}, right on {metrics.stealer_accuracy(victim, images.test):.2%} of the test set")
+    print(f"{out}: {network}, {metrics.stealer_accuracy(victim, images.test):.2%} accuracy on the test set")

@@ -1,4 +1,4 @@
-"""A model and its output defenses in one ONNX graph, checked against the service before it is written."""
+"""Export of a model and its output defenses as one ONNX graph, checked against the service before it is written."""
 
 from feint.export.repository import kserve, triton
 from feint.export.write import Written, onnx, outputs

@@ -1,4 +1,4 @@
-"""What of a service goes into a graph, what rides beside it, and what can do neither."""
+"""Plan of an export: the parts of a service for the graph, and the access rules for the metadata."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,26 +18,31 @@ MARTINGALE = "inputs", "won", "weights", "alpha", "block"  # the fields of `fein
 
 @dataclass(frozen=True)
 class ExportPlan:
-    """The `recipe` that a file stands for, the `parts` of its graph, and the access rules that stay outside of it."""
+    """Plan of one file.
+
+    Attributes:
+        recipe: Defense or ladder that the file represents.
+        parts: Rungs and scores of the graph.
+    """
 
     recipe: Defense | Ladder
     parts: Parts
 
     @property
     def names(self) -> list[str]:
-        """What the outputs of the graph are called."""
+        """Names of the graph's outputs."""
         scores = [f"{SCORE}_{i}" for i in range(len(self.parts.scores))]
         moved = numbered(MOVED, len(self.parts.rungs)) if self.parts.moved else []
         return numbered(PROBABILITIES, len(self.parts.rungs)) + scores + moved
 
     @property
     def rules(self) -> tuple[Any, ...]:
-        """Every access rule of the recipe, in the order in which clients meet them."""
+        """Access rules of the recipe, which stay outside of the graph, in the order in which they apply."""
         rungs = self.recipe.rungs if isinstance(self.recipe, Ladder) else ()
         return *self.recipe.access, *(rule for rung in rungs for rule in rung.access)
 
     def imprint(self, *, takes: str, fingerprint: str) -> dict[str, str]:
-        """The metadata of the file."""
+        """Return the metadata of the file: the recipe, learned arrays, and the fingerprint."""
         learned = {
             name: tensor.numpy() for rule in self.rules for name, tensor in store.weights_of(rule).items()
         } | _martingales(self.recipe)
@@ -46,17 +51,32 @@ class ExportPlan:
 
 
 def make_plan(defense: Defense | Ladder, *, gateway: bool, rung: int | None) -> ExportPlan:
-    """The plan for one file. Raises `NotExportable`, or `BadInput` for a rung that there is not."""
+    """Plan one file.
+
+    Args:
+        defense: Defense or ladder to export.
+        gateway: Whether the file is for Feint's gateway, which runs ladders and needs scores and distances.
+        rung: Number of the only rung to export, None for all.
+
+    Returns:
+        The plan.
+
+    Raises:
+        NotExportable: For a ladder without `gateway`, an input defense, or a rule or detector that needs torch.
+        BadInput: For an unknown rung.
+    """
     if rung is not None:
-        defense = _rung(defense, rung)
+        if not 0 <= rung < (count := len(_rungs(defense))):
+            raise BadInput(f"rung {rung}", f"0 to {count - 1}", "count from 0")
+        defense = _select_rung(defense, rung)
     if isinstance(defense, Ladder) and not gateway:
         raise NotExportable(
             f"a ladder of {len(defense.rungs)} rungs", "one defense: only Feint's gateway knows on which rung a client "
             "stands", f"export one with --rung 0 … {len(defense.rungs) - 1}, or all --for gateway",
         )  # fmt: skip
-    rungs = defense.rungs if isinstance(defense, Ladder) else (defense,)
+    rungs = _rungs(defense)
     plan = ExportPlan(defense, Parts(rungs, _scores(defense), moved=gateway))
-    for step in [step for it in rungs for step in it.inputs]:
+    for step in [step for member in rungs for step in member.inputs]:
         raise NotExportable(f"{step!r}, an input defense", "defenses that look at answers", SERVE)
     for rule in plan.rules:
         if not getattr(rule, "servable", False):
@@ -64,17 +84,18 @@ def make_plan(defense: Defense | Ladder, *, gateway: bool, rung: int | None) -> 
     return plan
 
 
-def _rung(defense: Defense | Ladder, rung: int) -> Defense:
-    """One rung of a ladder, with everybody's rules before its own."""
-    rungs = defense.rungs if isinstance(defense, Ladder) else (defense,)
-    if not 0 <= rung < len(rungs):
-        raise BadInput(f"rung {rung}", f"0 to {len(rungs) - 1}", "count from 0")
-    chosen = rungs[rung]
+def _rungs(defense: Defense | Ladder) -> tuple[Defense, ...]:
+    return tuple(defense.rungs) if isinstance(defense, Ladder) else (defense,)
+
+
+def _select_rung(defense: Defense | Ladder, rung: int) -> Defense:
+    """Return one rung of a ladder, with the ladder's access rules before its own."""
+    chosen = _rungs(defense)[rung]
     return replace(chosen, access=(*defense.access, *chosen.access)) if isinstance(defense, Ladder) else chosen
 
 
 def _scores(defense: Defense | Ladder) -> tuple[Any, ...]:
-    """What the detectors look at."""
+    """Return the scores of the detectors, or raise `NotExportable`."""
     detectors: tuple[Any, ...] = tuple(defense.detectors) if isinstance(defense, Ladder) else ()
     for detector in detectors:
         if not getattr(detector, "exportable", False):
@@ -83,9 +104,11 @@ def _scores(defense: Defense | Ladder) -> tuple[Any, ...]:
 
 
 def _martingales(defense: Defense | Ladder) -> dict[str, np.ndarray]:
-    """What each detector bets, as arrays."""
+    """Return the martingale of each detector as arrays, by name."""
     detectors: tuple[Any, ...] = tuple(defense.detectors) if isinstance(defense, Ladder) else ()
-    martingales = [it.martingale() for it in detectors]
+    martingales = [detector.martingale() for detector in detectors]
     return {
-        f"detector_{i}/{name}": np.asarray(getattr(it, name)) for i, it in enumerate(martingales) for name in MARTINGALE
+        f"detector_{i}/{name}": np.asarray(getattr(martingale, name))
+        for i, martingale in enumerate(martingales)
+        for name in MARTINGALE
     }

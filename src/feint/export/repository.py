@@ -1,4 +1,4 @@
-"""A file as other servers want it: a model repository of Triton's, and a manifest of KServe's beside it."""
+"""Model repository of Triton, and manifest of KServe."""
 
 import re
 from collections.abc import Callable
@@ -9,18 +9,18 @@ from feint.errors import BadInput, NotExportable
 from feint.export.write import Written
 from feint.recipes import store
 
-MOST = 1024  # rows in a batch; what Triton wants to know
+MAX_BATCH = 1024  # rows, which Triton's configuration requires
 
 CONFIG = """\
 name: "{name}"
 backend: "onnxruntime"
-max_batch_size: {most}
+max_batch_size: {max_batch}
 input [ {{ name: "{input}" data_type: TYPE_FP32 dims: [ {shape} ] }} ]
 output [ {{ name: "probabilities" data_type: TYPE_FP32 dims: [ {classes} ] }} ]
 """
 
 MANIFEST = """\
-# The directory {name}/ lies in what storageUri names: change it to yours.
+# storageUri names the directory that holds {name}/: change it to yours.
 apiVersion: serving.kserve.io/v1beta1
 kind: InferenceService
 metadata:
@@ -37,9 +37,18 @@ spec:
 
 
 def triton(folder: Path | str, make: Callable[[Path], Written]) -> Written:
-    """Write NAME/config.pbtxt and NAME/1/model.onnx, where `folder` ends in NAME and `make` writes the file.
+    """Write the model repository NAME/config.pbtxt and NAME/1/model.onnx of Triton.
 
-    Raises `NotExportable` where there are access rules: nobody would enforce them.
+    Args:
+        folder: New directory, whose last part is NAME.
+        make: Writes the ONNX file to a path, like a partial `feint.export.onnx`.
+
+    Returns:
+        The files.
+
+    Raises:
+        BadInput: If the directory exists.
+        NotExportable: For access rules, which Triton does not enforce; and as raised by `make`.
     """
     folder = Path(folder)
     if folder.exists():
@@ -50,17 +59,27 @@ def triton(folder: Path | str, make: Callable[[Path], Written]) -> Written:
             rules = ", ".join(map(repr, written.beside))
             raise NotExportable(
                 f"{rules}, which this server would not enforce", "outputs alone",
-                "leave them out here, and put them in Feint's gateway before it",
+                "leave them out here, and enforce them in Feint's gateway in front of it",
             )  # fmt: skip
         shape = ", ".join(map(str, written.input[1]))
-        said = {"name": folder.name, "most": MOST, "input": written.input[0], "classes": written.classes}
-        (partial / "config.pbtxt").write_text(CONFIG.format(**said, shape=shape))
+        values = {"name": folder.name, "max_batch": MAX_BATCH, "input": written.input[0], "classes": written.classes}
+        (partial / "config.pbtxt").write_text(CONFIG.format(**values, shape=shape))
     return replace(written, path=folder / "1" / "model.onnx", along=(folder / "config.pbtxt",))
 
 
 def kserve(folder: Path | str, make: Callable[[Path], Written]) -> Written:
-    """Write the same, and NAME.yaml beside it: an InferenceService that Triton runs. Raises as `triton`, and
-    `BadInput` for a name that Kubernetes does not take."""
+    """Write the same model repository, and beside it NAME.yaml of KServe: an InferenceService that Triton runs.
+
+    Args:
+        folder: New directory, whose last part is NAME.
+        make: Writes the ONNX file to a path, like a partial `feint.export.onnx`.
+
+    Returns:
+        The files.
+
+    Raises:
+        BadInput: For a name that Kubernetes does not take; further errors as of `triton`.
+    """
     folder = Path(folder)
     if not re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", folder.name):
         raise BadInput(f"the name {folder.name!r}", "small letters, digits and dashes, a letter first", "rename it")

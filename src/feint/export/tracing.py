@@ -1,4 +1,4 @@
-"""The line as one module, and the ONNX graph that torch makes of it: the very code that a service runs is traced."""
+"""Tracing of a model and its output defenses to ONNX. The code that is traced is the code that a service runs."""
 
 import contextlib
 import copy
@@ -19,13 +19,19 @@ from feint.errors import FeintError, NotExportable, one_line
 from feint.ledger import Ledger
 
 OPSET = 18
-UNDEFENDED = "undefended"  # an output for the check alone: it is not in the file
+UNDEFENDED = "undefended"  # an output of the check, which is not in the file
 SERVE = "leave it out, or serve it with torch"
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What follows the model: the rungs, the detectors' scores, and whether the graph says how far a row was moved."""
+    """Parts of a graph that follow the model.
+
+    Attributes:
+        rungs: Defenses whose output defenses are applied, each to the undefended answers.
+        scores: Scores of the detectors, functions of inputs and logits.
+        moved: Whether the graph returns the L1 distance of each answer from the undefended one.
+    """
 
     rungs: Sequence[Defense]
     scores: Sequence[Any] = ()
@@ -33,7 +39,7 @@ class Parts:
 
 
 class FixedLogits(nn.Module):
-    """A model that has answered: whatever leans on the model again sees the logits `z` (N, K) that are there."""
+    """Model whose logits `z` (N, K) are known, for output defenses that use the model."""
 
     def __init__(self, z: Tensor) -> None:
         super().__init__()
@@ -43,8 +49,8 @@ class FixedLogits(nn.Module):
         return self.z
 
 
-class OfInputs(nn.Module):
-    """x (N, …) -> all that `Parts` says, and the undefended probabilities."""
+class DefendedModel(nn.Module):
+    """Module from x (N, …) to the outputs of `Parts` and the undefended probabilities (N, K)."""
 
     def __init__(self, model: nn.Module, parts: Parts) -> None:
         super().__init__()
@@ -53,11 +59,11 @@ class OfInputs(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         z = self.model(x).float()
         p = z.softmax(-1)
-        return *said(self.parts, p, x, z), p
+        return *outputs_of(self.parts, p, x, z), p
 
 
-class OfLogits(nn.Module):
-    """(x, z) -> the same, for a model that is a graph already: what `head` makes of its output `z` are logits."""
+class GraphTail(nn.Module):
+    """Module from (x, z) to the same, for a model that is an ONNX graph; `head` turns its output `z` into logits."""
 
     def __init__(self, head: nn.Module, parts: Parts) -> None:
         super().__init__()
@@ -66,62 +72,84 @@ class OfLogits(nn.Module):
     def forward(self, x: Tensor, z: Tensor) -> tuple[Tensor, ...]:
         z = self.head(z).float()
         p = z.softmax(-1)
-        return *said(self.parts, p, x, z), p
+        return *outputs_of(self.parts, p, x, z), p
 
 
-class OfAnswers(nn.Module):
-    """p (N, K) -> the same, without a model; `p` is the undefended answer itself."""
+class DefendedAnswers(nn.Module):
+    """Module from undefended answers p (N, K) to the outputs of `Parts`."""
 
     def __init__(self, parts: Parts) -> None:
         super().__init__()
         self.parts = parts
 
     def forward(self, p: Tensor) -> tuple[Tensor, ...]:
-        return tuple(said(self.parts, p, None, None))
+        return tuple(outputs_of(self.parts, p, None, None))
 
 
-def said(parts: Parts, p: Tensor, x: Tensor | None, z: Tensor | None) -> list[Tensor]:
-    """The answers, scores and distances for undefended answers `p`, the inputs and the logits as far as known."""
-    answers = [through(rung.outputs, p, x, z) for rung in parts.rungs]
+def outputs_of(parts: Parts, p: Tensor, x: Tensor | None, z: Tensor | None) -> list[Tensor]:
+    """Return the answers, scores and distances.
+
+    Args:
+        parts: Rungs and scores.
+        p: Undefended answers (N, K).
+        x: Inputs (N, …), None where they are unknown.
+        z: Logits (N, K), None where they are unknown; their place is taken by log p.
+
+    Returns:
+        The answers (N, K) of each rung, the scores (N,) of each detector, and the distances (N,) of each rung.
+    """
+    answers = [apply_outputs(rung.outputs, p, x, z) for rung in parts.rungs]
     if z is None:
         z = p.clamp_min(torch.finfo(p.dtype).tiny).log()
     scores = [score(p if x is None else x, z) for score in parts.scores]
     return answers + scores + [(q - p).abs().sum(-1) for q in answers if parts.moved]
 
 
-def through(outputs: Sequence[OutputDefense], p: Tensor, x: Tensor | None, z: Tensor | None) -> Tensor:
-    """`p` (N, K) after the output defenses. Raises `NotExportable`, which names the one that cannot be traced."""
+def apply_outputs(outputs: Sequence[OutputDefense], p: Tensor, x: Tensor | None, z: Tensor | None) -> Tensor:
+    """Apply output defenses to `p` (N, K), or raise `NotExportable`, which names the defense that cannot be traced."""
     for step in outputs:
         try:
-            placed = step if z is None else bind(step, FixedLogits(z), Ledger())
-            p = placed(p, x)  # pyright: ignore[reportArgumentType]
-        except Exception as error:  # whatever the tracer cannot do, in the words of whoever noticed
-            raise refused(step, error) from error
+            bound = step if z is None else bind(step, FixedLogits(z), Ledger())
+            p = bound(p, x)  # pyright: ignore[reportArgumentType]
+        except Exception as error:  # the tracer and the defense may raise anything
+            raise not_exportable(step, error) from error
     return p
 
 
-def traced(
-    module: nn.Module, given: Sequence[str], outputs: Sequence[str], *examples: Tensor, opset: int = OPSET
+def trace(
+    module: nn.Module, inputs: Sequence[str], outputs: Sequence[str], *examples: Tensor, opset: int = OPSET
 ) -> Any:
-    """The ONNX model of `module`, traced on `examples`: a dynamic batch, and these names of inputs and outputs."""
+    """Trace a module to ONNX with a dynamic batch.
+
+    Args:
+        module: Module to trace.
+        inputs: Names of its inputs.
+        outputs: Names of its outputs.
+        *examples: One tensor (n, …) for each input.
+        opset: Version of the ONNX operators.
+
+    Returns:
+        The ONNX model.
+    """
     require("onnxscript", "export")
-    if any(it.device != examples[0].device for it in module.parameters()):  # a graph names no device
+    if any(weights.device != examples[0].device for weights in module.parameters()):  # a graph names no device
         module = copy.deepcopy(module).to(examples[0].device)
-    with quiet():
+    with _silence():
         batch = Dim("N")
         shapes = tuple({0: batch} for _ in examples)
         program = torch.export.export(module, examples, dynamic_shapes=shapes, strict=False)
         graph: Any = torch.onnx.export(
-            program, dynamo=True, opset_version=opset, input_names=given, output_names=outputs, verbose=False
+            program, dynamo=True, opset_version=opset, input_names=inputs, output_names=outputs, verbose=False
         )
-    return cleaned(graph.model_proto)
+    return _clean(graph.model_proto)
 
 
-def cleaned(proto: Any) -> Any:
-    """The ONNX model without what the exporter says of where it came from: stack traces with paths and source."""
-    for thing in [*proto.graph.node, *proto.graph.input, *proto.graph.output, *proto.graph.initializer, proto.graph]:
-        thing.ClearField("metadata_props")
-        thing.ClearField("doc_string")
+def _clean(proto: Any) -> Any:
+    """Remove stack traces with paths and source, which the exporter puts into the model, and return it."""
+    graph = proto.graph
+    for part in [*graph.node, *graph.input, *graph.output, *graph.initializer, graph]:
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
     proto.graph.ClearField("value_info")
     proto.ClearField("metadata_props")
     proto.ClearField("doc_string")
@@ -131,25 +159,25 @@ def cleaned(proto: Any) -> Any:
     return proto
 
 
-def refused(step: OutputDefense, error: Exception) -> NotExportable:
-    """The error that names the `step` which cannot be traced, and those within it."""
+def not_exportable(step: OutputDefense, error: Exception) -> NotExportable:
+    """Return the error that names a `step` that cannot be traced, and the output defenses within it."""
     inner = [value for value in vars(step).values() if isinstance(value, Output)]
-    name = type(step).__name__ + (f" of {' and '.join(type(it).__name__ for it in inner)}" if inner else "")
-    return NotExportable(f"{name} ({reason(error)})", "arithmetic that ONNX knows", SERVE)
+    name = type(step).__name__ + (f" of {' and '.join(type(member).__name__ for member in inner)}" if inner else "")
+    return NotExportable(f"{name} ({explain(error)})", "arithmetic that ONNX knows", SERVE)
 
 
-def reason(error: Exception) -> str:
-    """An error in one short line; of the tracer's own essays the gist."""
+def explain(error: Exception) -> str:
+    """Return an error in one short line; for the tracer's long messages, a summary."""
     if isinstance(error, FeintError):
         return error.args[0]
     branches = "data-dependent" in str(error) or "dynamic" in str(error)
-    said = "what it does next depends on the data" if branches else f"{type(error).__name__}: {error}"
-    return one_line(said, 120)
+    text = "its control flow depends on the data" if branches else f"{type(error).__name__}: {error}"
+    return one_line(text, 120)
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """No word from torch's exporter: its parts warn of each other, and it logs what it tries."""
+def _silence() -> Iterator[None]:
+    """Silence the warnings and logs of torch's exporter."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -1,4 +1,4 @@
-"""`feint.export.onnx` and `feint.export.outputs`: trace, check, write."""
+"""Export to ONNX: `onnx` for a model and its output defenses, `outputs` for output defenses alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +12,18 @@ from torch import Tensor, nn
 from feint._optional import require
 from feint.defense import Defense, Ladder
 from feint.errors import BadInput
-from feint.export.check import Checked, ExpectedOutput, awkward, batches, check, of_answers, of_inputs
-from feint.export.models import graph_of
+from feint.export.check import (
+    CheckResult,
+    ExpectedOutput,
+    awkward,
+    batches,
+    check,
+    expected_of_answers,
+    expected_of_inputs,
+)
+from feint.export.models import build_graph
 from feint.export.plan import ExportPlan, make_plan
-from feint.export.tracing import UNDEFENDED, OfAnswers, traced
+from feint.export.tracing import UNDEFENDED, DefendedAnswers, trace
 from feint.gateway.models import imprint
 from feint.gateway.models.graphs import Exported
 from feint.query import Query
@@ -26,10 +34,17 @@ from feint.victims import fingerprint, shape_of
 
 @dataclass(frozen=True)
 class Written:
-    """The file, its size in bytes, its input (without the batch) and outputs, and what was checked.
+    """Description of a written ONNX file.
 
-    `beside` are the access rules: they ride in the metadata, and only Feint's gateway enforces them. `along` are the
-    files that other servers want with it.
+    Attributes:
+        path: The file.
+        size: Its size in bytes.
+        input: Name and shape, without the batch, of its input.
+        outputs: Names of its outputs.
+        classes: Number of classes.
+        checked: Result of its check against the service.
+        beside: Access rules, which are in the metadata and which only Feint's gateway enforces.
+        along: Further files that a server needs.
     """
 
     path: Path
@@ -37,7 +52,7 @@ class Written:
     input: tuple[str, tuple[int, ...]]
     outputs: tuple[str, ...]
     classes: int
-    checked: Checked
+    checked: CheckResult
     beside: tuple[Any, ...]
     along: tuple[Path, ...] = ()
 
@@ -45,31 +60,54 @@ class Written:
 def onnx(
     service: Service, path: Path | str, *, inputs: Tensor | None = None, gateway: bool = False, rung: int | None = None
 ) -> Written:
-    """Write the service's model and output defenses to the ONNX file `path`: x (N, …) in [0, 1] -> probabilities.
+    """Write the service's model and output defenses as one ONNX graph, from x (N, …) in [0, 1] to probabilities (N, K).
 
-    It is checked against the service on `inputs` (n, …), or on noise where the model knows its shape. With `gateway`
-    it holds every rung of a ladder, the scores of its detectors, and how far answers are moved; otherwise one defense,
-    that of `rung` where there are several. Raises `NotExportable`, which names the member that cannot go, with nothing
-    written.
+    The graph is checked against the service in onnxruntime before the file is written. `NotExportable` is raised for a
+    graph that differs, or names the member that cannot be exported; nothing is written then. `BadInput` is raised for
+    an unknown rung, or without `inputs` if the model's input shape is unknown.
+
+    Args:
+        service: Service to export.
+        path: File to write.
+        inputs: Inputs (n, …) in [0, 1] of the check. By default noise, if the model's input shape is known.
+        gateway: Whether the file is for Feint's gateway: the graph then has every rung of a ladder, the scores of its
+            detectors, and the L1 distance of each answer from the undefended one.
+        rung: Number of the only rung of a ladder to export, from 0. Required for a ladder without `gateway`.
+
+    Returns:
+        The written file. Access rules are in its metadata, and only Feint's gateway enforces them.
+
+    Example:
+        >>> written = feint.export.onnx(service, "digits.onnx", inputs=data.test.inputs(slice(0, 64)))  # doctest: +SKIP
     """
     plan = make_plan(service.defense, gateway=gateway, rung=rung)
     rows = Query(_noise(service.model) if inputs is None else inputs).x
-    # Before tracing: what a defense computes once and keeps must not be a tracer's stand-in for numbers.
-    expected = [of_inputs(service.model, plan.parts, x) for x in batches(rows)]
-    graph = graph_of(service.model, plan.parts, rows, [*plan.names, UNDEFENDED])
+    # Before tracing: values that a defense caches must be numbers, not the tracer's symbols.
+    expected = [expected_of_inputs(service.model, plan.parts, x) for x in batches(rows)]
+    graph = build_graph(service.model, plan.parts, rows, [*plan.names, UNDEFENDED])
     return _write(Path(path), graph, plan, expected, takes="x", fingerprint=fingerprint(service.model))
 
 
 def outputs(
     defense: Defense | Ladder, path: Path | str, *, classes: int, gateway: bool = False, rung: int | None = None
 ) -> Written:
-    """Write the output defenses alone to the ONNX file `path`: p (N, `classes`) -> probabilities.
+    """Write the output defenses alone as an ONNX graph, from undefended to defended probabilities (N, `classes`).
 
-    The gateway runs it in front of a server that has the model. Otherwise as `onnx`.
+    Feint's gateway runs the graph in front of a server that has the model. Errors are those of `onnx`.
+
+    Args:
+        defense: Defense or ladder to export.
+        path: File to write.
+        classes: Number of classes.
+        gateway: As in `onnx`.
+        rung: As in `onnx`.
+
+    Returns:
+        The written file.
     """
     plan = make_plan(defense, gateway=gateway, rung=rung)
-    expected = [of_answers(plan.parts, p) for p in batches(awkward(classes))]
-    graph = traced(OfAnswers(plan.parts), ["p"], plan.names, expected[-1].rows[:3])
+    expected = [expected_of_answers(plan.parts, p) for p in batches(awkward(classes))]
+    graph = trace(DefendedAnswers(plan.parts), ["p"], plan.names, expected[-1].rows[:3])
     learned = store.fingerprint(store.weights_of(plan.recipe))
     return _write(Path(path), graph, plan, expected, takes="p", fingerprint=learned)
 
@@ -78,7 +116,7 @@ def _noise(model: nn.Module) -> Tensor:
     shape = shape_of(model)
     if shape is None:
         raise BadInput(
-            "a model that does not say what it takes", "inputs to check it on", "give some: on the command line --data"
+            "a model whose input shape is not known", "inputs to check it on", "give some: on the command line --data"
         )
     return torch.rand(74, *shape, generator=torch.Generator().manual_seed(0))
 
@@ -86,7 +124,7 @@ def _noise(model: nn.Module) -> Tensor:
 def _write(
     path: Path, graph: Any, plan: ExportPlan, expected: Sequence[ExpectedOutput], *, takes: str, fingerprint: str
 ) -> Written:
-    """The file, once its graph has passed the check."""
+    """Write the file if its graph passes the check."""
     helper = require("onnx.helper", "export")
     undefended = _Undefended(graph) if takes == "x" else torch.from_numpy
     if takes == "x":
@@ -102,7 +140,7 @@ def _write(
 
 
 class _Undefended:
-    """A graph's own undefended answers, which its file does not tell."""
+    """Undefended answers of a graph, whose file does not return them."""
 
     def __init__(self, graph: Any) -> None:
         runtime = require("onnxruntime", "export")
