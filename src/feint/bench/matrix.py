@@ -107,7 +107,7 @@ class Matrix:
     def row(self, cell: Cell, *, progress: ProgressCallback = NO_PROGRESS) -> Row:
         """Run one cell. With a folder to its `progress`, batches of answers are kept there, and asked once."""
         started = time.perf_counter()
-        memory.forget_peak()
+        memory.reset_peak()
         defended = self.defenses[cell.defense]
         if not isinstance(defended, Service):
             defended = Service(self.victim, defended)
@@ -124,7 +124,7 @@ class Matrix:
             seconds=round(seconds, 3),
             phases={name: round(it, 3) for name, it in phases.items()},
         )
-        return replace(row, flags=[str(flag) for flag in checks.own(row)])
+        return replace(row, flags=[str(flag) for flag in checks.row_flags(row)])
 
     def failed(self, cell: Cell, error: str) -> Row:
         """The row of a cell that has no scores because of an `error`."""
@@ -141,8 +141,8 @@ class Matrix:
             else service
         )
         started = time.perf_counter()
-        witness = probes.TranscriptProbe()
-        surrogate = witness.through(attack).steal(
+        probe = probes.TranscriptProbe()
+        surrogate = probe.through(attack).steal(
             CountingOracle(clock, budget=cell.budget, client="thief"), seed=cell.seed, progress=progress
         )
         learned = time.perf_counter()
@@ -151,7 +151,7 @@ class Matrix:
             "stealer_accuracy": metrics.accuracy(stolen, self.test.labels),
             "fidelity": metrics.label_kept(stolen, self._clean),
             "n_test": len(self.test),
-            **probes.of(attack, surrogate, witness, self.test),
+            **probes.scores(attack, surrogate, probe, self.test),
         }
         if self.springboard is not None:
             scores |= self.springboard.scores(surrogate, service, self.test)
