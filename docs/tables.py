@@ -379,7 +379,7 @@ def suite(name: str) -> str:
     run = [{row.budget for row in rows if row.attack and row.defense == name} for name in rows.names("defense")]
     most = max(set.intersection(*filter(None, run)), default=0) if any(run) else 0
     shown = [headline(section, say) for section in sections(Results(row for row in rows if row.budget <= most))]
-    heads = ["Got by" if it == "by" else it for it in shown[0].heads] if shown else ["Defense"]
+    heads = ["Got by" if head == say("by") else head for head in shown[0].heads] if shown else ["Defense"]
     return grid([heads, *(list(row) for table in shown for row in table.rows)])
 
 

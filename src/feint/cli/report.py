@@ -61,7 +61,7 @@ def report(
         results,
         _title(places, suites),
         say,
-        looks=_looks(suites, results) if pictures and suites else {},
+        examples=_looks(suites, results) if pictures and suites else {},
         expected=list(dict.fromkeys(row for suite in suites.values() for row in suite.expected)),
         price=price_per_1000,
         pictures=pictures,
