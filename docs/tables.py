@@ -250,19 +250,24 @@ def natural(text: str) -> list[tuple[int, float, str]]:
     return [(0, float(it), "") if i % 2 else (1, 0.0, it) for i, it in enumerate(parts)]
 
 
+def reading(attack: str) -> str:
+    """Return how an attack by KnockoffNets reads the answers, as a cell of a table."""
+    return attack.removeprefix("KnockoffNets").removeprefix(", ") or "as they are"
+
+
 def every_defense() -> str:
     """What each defense leaves to an honest client, and to a thief: one line for each strength."""
     results = results_of("defenses")
     scores = "defender_accuracy", "label_kept", "l1", "kl", "ece", "auroc", "added_ms_per_1000", "added_mb_per_1000"
     heads = "Defense|Defender accuracy|Label kept|L1|KL|ECE|AUROC|ms|MiB|Stealer, probabilities|Stealer, labels only"
     rows = [[*heads.split("|"), "Worst case"]]
-    stolen = {(it.defense, it.attack): it.scores["stealer_accuracy"] for it in results.lines()}
+    stolen = {(it.defense, reading(it.attack)): it.scores["stealer_accuracy"] for it in results.lines()}
     for name in sorted(results.names("defense"), key=lambda it: (it != "none", natural(it))):
         utility = results.utility(name)
         shares = [f"{100 * utility[it]:.2f}" for it in scores[:2]]
         numbers = [f"{utility[it]:.2f}" if it in utility else "" for it in scores[2:6]]
         costs = [_short(utility[it]) if it in utility else "" for it in scores[6:]]
-        thefts = [stolen.get((name, attack)) for attack in ("probabilities", "labels only")]
+        thefts = [stolen.get((name, attack)) for attack in ("as they are", "labels only")]
         shown = ["" if it is None else f"{100 * it:.1f}" for it in thefts]
         rows.append([name, *shares, *numbers, *costs, *shown, worst_case(results, name)])
     return grid(rows)
@@ -293,8 +298,9 @@ def worst_case(results: Results, defense: str) -> str:
 def lenses() -> str:
     """What a thief gets through every lens: one column for each defense. Empty where nothing was run."""
     results = results_of("lenses")
-    stolen = {(row.attack, row.defense): row.scores["stealer_accuracy"] for row in results}
-    bounds = {row.attack for row in results if traits.upper_bound(row)}
+    thefts = [row for row in results if row.attack]
+    stolen = {(reading(row.attack), row.defense): row.scores["stealer_accuracy"] for row in thefts}
+    bounds = {reading(row.attack) for row in thefts if traits.upper_bound(row)}
     names = sorted({name for _, name in stolen}, key=lambda it: (it != "none", it.lower()))
     shown = [["Lens", *names]]
     for lens in sorted({lens for lens, _ in stolen}, key=lambda it: (it != "as they are", it != "labels only", it)):
@@ -484,7 +490,9 @@ def springboard(name: str) -> str:
         of = [row for row in results if (row.defense, row.attack) == (line.defense, line.attack)]
         named = verdict([flag for row in of for flag in flags[row.fingerprint]])
         stolen = f"{100 * line.scores['stealer_accuracy']:.1f}"
-        rows.append([line.defense, line.attack, f"{line.seeds}", stolen, *shown([row.scores for row in of]), named])
+        rows.append(
+            [line.defense, reading(line.attack), f"{line.seeds}", stolen, *shown([row.scores for row in of]), named]
+        )
     return grid(rows)
 
 

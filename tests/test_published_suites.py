@@ -30,10 +30,10 @@ def planned(name: str) -> Iterator[tuple[matrix.Cell, dict[str, Any]]]:
     """Yield the cells of a suite with their recipes, made of stand-ins."""
     chosen = bench.load(name)
     for cell in chosen.cells():
-        owned, theft = chosen.owned(cell.victim), {}
+        resources, theft = chosen.resources(cell.victim), {}
         if cell.attack:
-            lenses = chosen.lenses_on(cell.defense, owned)
-            attacks = matrix.through(chosen.attacks_on(cell.victim, cell.defense, owned), lenses, chosen.combined())
+            lenses = chosen.lenses_on(cell.defense, resources)
+            attacks = matrix.through(chosen.attacks_on(cell.victim, cell.defense, resources), lenses, chosen.combined())
             theft = {"attack": to_table(attacks[cell.attack]), "budget": cell.budget}
             tried = chosen.springboard_on(cell.victim)
             theft |= {"springboard": to_table(tried)} if tried else {}
