@@ -51,29 +51,33 @@ CHINESE = {
 
 
 def results_of(name: str) -> Results:
+    """Return the published rows of a table."""
     return Results.load(RESULTS / f"{name}.jsonl")
 
 
 def rows_of(name: str) -> list[dict[str, Any]]:
-    """Rows that are no cells of a matrix."""
+    """Return published rows that are no cells of a matrix."""
     return jsonl.read(RESULTS / f"{name}.jsonl")
 
 
 def matrix(name: str) -> str:
+    """Return the table of a matrix."""
     return markdown(results_of(name))
 
 
 def grid(rows: list[list[str]]) -> str:
+    """Return a Markdown table; the first row is its heads."""
     return "\n".join("| " + " | ".join(row) + " |" for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]])
 
 
 def bench_rows(name: str) -> list[dict[str, Any]]:
+    """Return the rows of one benchmark; none where it was not run."""
     file = RESULTS / "bench.json"
     return json.loads(file.read_text()).get(name, {}).get("rows", []) if file.exists() else []
 
 
 def knockoff(thefts: list[dict[str, Any]], name: str = "KnockoffNets") -> list[str]:
-    """One theft with both tools, averaged over seeds: processor time and accuracy of the surrogate."""
+    """Return the line of one theft with both tools, averaged over seeds: processor time and surrogate accuracy."""
     tools = {row["tool"] for row in thefts}
     runs = {tool: [row for row in thefts if row["tool"] == tool] for tool in tools}
     keys = "cpu_seconds", "stealer_accuracy"
@@ -87,6 +91,7 @@ def knockoff(thefts: list[dict[str, Any]], name: str = "KnockoffNets") -> list[s
 
 
 def bench() -> str:
+    """Return the table of the benchmarks' times beside other tools."""
     rows = [["What", "Feint", "Instead", "Ratio"]]
     speed = bench_rows("apgp")
     for classes in (10, 1000):
@@ -140,7 +145,7 @@ def bench() -> str:
 
 
 def turns() -> list[list[str]]:
-    """The turns of the data-free attacks, and of ports of their published loops."""
+    """Return the lines of the data-free attacks' turns, and of ports of their published loops."""
     timed = {(row["attack"], row["tool"]): 1 / row["turns_a_second"] for row in bench_rows("data_free")}
     batches = {row["attack"]: row["batch"] for row in bench_rows("data_free")}
     return [
@@ -155,6 +160,7 @@ def turns() -> list[list[str]]:
 
 
 def optimum() -> str:
+    """Return the table of APGP's share of the optimum."""
     rows = [["Distance", "Keeps", "Share of the optimum", "Seconds"]]
     for row in bench_rows("apgp_optimum"):
         rows.append(
@@ -164,7 +170,7 @@ def optimum() -> str:
 
 
 def spelled(seconds: float) -> str:
-    """A time in the unit that suits it."""
+    """Return a time in seconds as text, in a suitable unit."""
     unit, scale = next(
         (unit, scale) for unit, scale in (("s", 1), ("ms", 1e3), ("µs", 1e6), ("ns", 1e9)) if seconds * scale >= 1
     )
@@ -172,14 +178,14 @@ def spelled(seconds: float) -> str:
 
 
 def instead(what: str, ours: float, theirs: float | None, whose: str) -> list[str]:
-    """One line of a speed table, in seconds; `theirs` is None where there is nothing to compare with."""
+    """Return one line of a speed table from seconds; `theirs` is None where there is nothing to compare with."""
     if theirs is None:
         return [what, spelled(ours), "", ""]
     return [what, spelled(ours), f"{spelled(theirs)} ({whose})", f"{ours / theirs:.2g}"]
 
 
 def cells() -> str:
-    """What the bench itself costs, and what a second worker brings."""
+    """Return the table of the bench's own cost, and of the gain of a second worker."""
     rows = [["What", "Feint", "Instead", "Ratio"]]
     times = {(row["runner"], row["workers"]): row["seconds"] for row in bench_rows("scaling")}
     count = next((row["cells"] for row in bench_rows("scaling")), 0)
@@ -194,7 +200,7 @@ def cells() -> str:
     return grid(rows)
 
 
-VECTORS = {  # what ART calls the same
+VECTORS = {  # ART's names of the same defenses
     "ReverseSigmoid": "ReverseSigmoid",
     "Rounding": "Rounded",
     "GaussianNoise": "GaussianNoise",
@@ -204,7 +210,7 @@ VECTORS = {  # what ART calls the same
 
 
 def defenses_speed() -> str:
-    """The defenses beside what one would use instead, each pair timed in one run."""
+    """Return the table of the defenses beside their alternatives, each pair timed in one run."""
     rows = [["What", "Feint", "Instead", "Ratio"]]
     vectors = {row["defense"]: row["ms_10000_rows"] / 1e3 for row in bench_rows("vectors")}
     for name in (it for it in vectors if not it.startswith("ART")):
@@ -223,6 +229,7 @@ def defenses_speed() -> str:
 
 
 def apmsa() -> str:
+    """Return the table of APMSA's evaluations, gap and time."""
     rows = [["Method", "Forward", "Backward", "Gap, mean", "Gap, largest", "Label kept", "No flip", "CPU ms a query"]]
     for row in bench_rows("apmsa"):
         short = re.sub(r"APMSA\(step=(\w+)\(.*constant_time=(\w+)\)", r"APMSA, \1, constant time \2", row["method"])
@@ -239,7 +246,7 @@ def apmsa() -> str:
 
 
 def natural(text: str) -> list[tuple[int, float, str]]:
-    """A key that sorts numbers within text by their value."""
+    """Return a key that sorts numbers within text by their value."""
     parts = re.split(r"(\d+(?:\.\d+)?)", text.lower())
     return [(0, float(it), "") if i % 2 else (1, 0.0, it) for i, it in enumerate(parts)]
 
@@ -250,7 +257,7 @@ def reading(attack: str) -> str:
 
 
 def every_defense() -> str:
-    """What each defense leaves to an honest client, and to a thief: one line for each strength."""
+    """Return the table of utility and stealer accuracy of each defense, with one line for each strength."""
     results = results_of("defenses")
     scores = "defender_accuracy", "label_kept", "l1", "kl", "ece", "auroc", "added_ms_per_1000", "added_mb_per_1000"
     heads = "Defense|Defender accuracy|Label kept|L1|KL|ECE|AUROC|ms|MiB|Stealer, probabilities|Stealer, labels only"
@@ -268,7 +275,7 @@ def every_defense() -> str:
 
 
 def attacks_on(name: str) -> str:
-    """Every attack on one undefended victim: accuracy (fidelity) for each budget; the rest for the largest there is."""
+    """Return the table of attacks on an undefended victim: accuracy (fidelity) by budget, the cost of the largest."""
     results = results_of("attacks").on(name)
     thefts = {(row.attack, row.budget): row for row in results if row.attack}
     budgets = sorted({budget for _, budget in thefts})
@@ -285,12 +292,13 @@ def attacks_on(name: str) -> str:
 
 
 def worst_case(results: Results, defense: str) -> str:
+    """Return the robust stealer accuracy of a defense in percent; empty where there is none."""
     worst = robust(results, defense)
     return "" if worst is None else f"{100 * worst.share:.1f}"
 
 
 def lenses() -> str:
-    """What a thief gets through every lens: one column for each defense. Empty where nothing was run."""
+    """Return the table of stealer accuracy through every lens, with a column for each defense."""
     results = results_of("lenses")
     thefts = [row for row in results if row.attack]
     stolen = {(reading(row.attack), row.defense): row.scores["stealer_accuracy"] for row in thefts}
@@ -308,6 +316,7 @@ def _short(number: float) -> str:
 
 
 def delays() -> str:
+    """Return the table of queries until an attacker is accused."""
     found = [row for row in rows_of("evidence") if row["name"].startswith("delay") and "tolerant" not in row["name"]]
     shares = sorted({row["share"] for row in found}, reverse=True)
     rows = [["Bets", "α", *(f"{share:.0%} attack queries" for share in shares), "honest clients accused"]]
@@ -316,8 +325,8 @@ def delays() -> str:
             run = f"{re.sub('[^A-Za-z]+', '-', name)}-{alpha}"
             at = {row["share"]: row for row in found if row["name"].startswith(f"delay-{run}-")}
             cells = [_delay(at.get(share)) for share in shares]
-            kept = next((it for it in rows_of("evidence") if it["name"] == f"honest-{run}"), None)
-            honest = f"{kept['accused'] * kept['streams']:.0f} of {kept['streams']:,}" if kept else ""
+            clients = next((row for row in rows_of("evidence") if row["name"] == f"honest-{run}"), None)
+            honest = f"{clients['accused'] * clients['streams']:.0f} of {clients['streams']:,}" if clients else ""
             rows.append([name, f"{alpha:g}", *cells, honest])
     return grid(rows)
 
@@ -330,6 +339,7 @@ def _delay(row: dict[str, Any] | None) -> str:
 
 
 def drift() -> str:
+    """Return the table of honest clients accused under drift."""
     found = [row for row in rows_of("evidence") if row["name"].startswith("drift")]
     tolerances = sorted({row["tolerance"] for row in found})
     rows = [["Honest clients whose images have", *(f"tolerance {it:g}" for it in tolerances)]]
@@ -341,6 +351,7 @@ def drift() -> str:
 
 
 def ladder() -> str:
+    """Return the table of policies against accused clients."""
     rows = [["Policy", "Pool", "Clients", "Answered", "Clients accused", "Stealer accuracy, labels only"]]
     order = {"flipped labels": 0, "APGP top-1": 1, "refusal": 2}
     found = [row for row in rows_of("evidence") if row["name"].startswith("ladder")]
@@ -352,7 +363,7 @@ def ladder() -> str:
 
 
 def data_free() -> str:
-    """The thefts without images: what they asked, and what they got."""
+    """Return the table of the data-free thefts: their queries and their scores."""
     heads = "Victim|Attack|Queries|Seeds|Stealer accuracy|of the victim's|Fidelity|Minutes|Peak MiB"
     rows = [heads.split("|")]
     for name in sorted(results_of("data_free").names("victim")):
@@ -374,12 +385,12 @@ def data_free() -> str:
 
 
 def suite(name: str) -> str:
-    """What a suite says of every defense, at the largest budget that all which were stolen from were run with."""
+    """Return the table of a suite's defenses, at the largest budget that all attacked defenses have."""
     say, rows = Catalog(), results_of(name)
     run = [{row.budget for row in rows if row.attack and row.defense == name} for name in rows.names("defense")]
     most = max(set.intersection(*filter(None, run)), default=0) if any(run) else 0
     shown = [headline(section, say) for section in sections(Results(row for row in rows if row.budget <= most))]
-    heads = ["Got by" if it == "by" else it for it in shown[0].heads] if shown else ["Defense"]
+    heads = ["Got by" if head == say("by") else head for head in shown[0].heads] if shown else ["Defense"]
     return grid([heads, *(list(row) for table in shown for row in table.rows)])
 
 
@@ -426,23 +437,24 @@ def claim_figure(results: Results) -> "Figure":
 
 
 def published(name: str) -> str:
-    """The papers' numbers beside ours, where there are ours."""
-    kept, found = results_of(name), []
+    """Return the table of published values beside the measured ones."""
+    results, lines = results_of(name), []
     for it in load(name).expected:
-        here = measured(kept.on(it.victim), it)
+        here = measured(results.on(it.victim), it)
         if here is not None:
             queries = f"{it.budget:,}" if it.budget else ""
             what = it.score.replace("_", " ").capitalize()
-            found.append([it.victim, it.defense, it.attack, queries, what, f"{it.value:.2%}", f"{here:.2%}"])
-    return grid([["Victim", "Defense", "Attack", "Queries", "What", "Published", "Measured"], *found])
+            lines.append([it.victim, it.defense, it.attack, queries, what, f"{it.value:.2%}", f"{here:.2%}"])
+    return grid([["Victim", "Defense", "Attack", "Queries", "What", "Published", "Measured"], *lines])
 
 
 def mean_of(rows: list[dict[str, Any]], key: str) -> float:
+    """Return the mean of a member over rows."""
     return sum(row[key] for row in rows) / len(rows)
 
 
 def equations() -> str:
-    """Undefended victims: what is stolen by the form of the model, beside the least that any method needs."""
+    """Return the table of equation solving on undefended victims, beside the least number of queries possible."""
     heads = "Victim|Data|Attack|Queries|The least|Seeds|Relative error|Fidelity|on random inputs"
     rows = [heads.split("|")]
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
@@ -467,7 +479,7 @@ def _least(row: dict[str, Any]) -> str:
 
 
 def equations_defended() -> str:
-    """Softmax regression on digits behind each defense: the relative error of the parameters, and the fidelity."""
+    """Return the table of softmax regression behind each defense: relative error of the parameters, and fidelity."""
     found = [row for row in rows_of("equations") if "defense" in row]
     attacks = sorted({row["attack"] for row in found}, key=lambda it: ("labels" in it, it.startswith("r"), "100" in it))
     rows = [["Defense", *attacks]]
@@ -485,6 +497,7 @@ def equations_defended() -> str:
 
 
 def recipes() -> str:
+    """Return the table of surrogate trainings."""
     rows = [["Training of the thief", "Stealer accuracy"]]
     for row in json.loads((RESULTS / "cifar10_recipes.json").read_text())["rows"]:
         rows.append([f"`{row['training']}`", f"{row['stealer_accuracy']:.2%}"])
@@ -492,7 +505,7 @@ def recipes() -> str:
 
 
 def adaptive() -> str:
-    """KnockoffNets adaptive beside random, on pools of which most classes are useless."""
+    """Return the table of KnockoffNets adaptive beside random, on pools of mostly useless classes."""
     found = rows_of("adaptive")
     rows = [["Pool", "Useful in the pool", "Policy", "Useful queries", "Stealer accuracy, each seed", "Mean", "CPU s"]]
     for pool in ("natural", "signs"):
@@ -508,20 +521,20 @@ def adaptive() -> str:
 
 
 def springboard(name: str) -> str:
-    """What each defense leaves of a theft's uses: shares in percent, means over seeds; first the victim itself."""
+    """Return the table of downstream attacks: shares in percent, means over seeds; first with the victim itself."""
     heads = (
         "Defense|Answers|Seeds|Stealer accuracy|Random signs|FGSM|PGD|Membership AUROC|found at 1 % false alarms|Flags"
     )
     scores = "transfer_random", "transfer_fgsm", "transfer_pgd"
     results = results_of("springboard").on(name)
     flags = find_flags(results)
-    own = next(row for row in rows_of("springboard_victims") if row["name"] == name)
+    victim = next(row for row in rows_of("springboard_victims") if row["name"] == name)
 
     def shown(of: list[dict[str, Any]]) -> list[str]:
         shares = [f"{100 * mean_of(of, it):.1f}" for it in scores]
         return [*shares, f"{mean_of(of, 'membership_auroc'):.3f}", f"{100 * mean_of(of, 'membership_tpr'):.1f}"]
 
-    rows = [heads.split("|"), ["the victim itself", "", "", "", *shown([own]), ""]]
+    rows = [heads.split("|"), ["the victim itself", "", "", "", *shown([victim]), ""]]
     for line in results.lines():
         of = [row for row in results if (row.defense, row.attack) == (line.defense, line.attack)]
         named = verdict([flag for row in of for flag in flags[row.fingerprint]])
@@ -533,7 +546,7 @@ def springboard(name: str) -> str:
 
 
 def refused() -> str:
-    """Every error of the gateway as a client is told it."""
+    """Return the table of the gateway's errors, as a client receives them."""
     rows = [["HTTP", "gRPC", "Error", "When"]]
     for error, status in sorted(ERROR_STATUSES.items(), key=lambda pair: pair[1].http):
         if issubclass(error, FeintError):
@@ -544,7 +557,7 @@ def refused() -> str:
 
 
 def exported() -> str:
-    """Processor time of the defended graph over the bare one, and of the defense by itself, for each batch."""
+    """Return the table of exported graphs: defended over bare processor time, and the defense alone."""
     rows = [["Defense", "Batch 1, ratio", "by itself", "Batch 128, ratio", "by itself"]]
     measured = bench_rows("exports")
     for name in dict.fromkeys(it["defense"] for it in measured):
@@ -556,10 +569,10 @@ def exported() -> str:
 
 
 def metrics() -> str:
-    """What /metrics tells, by the words of the metrics themselves."""
-    told = Metrics(Seen()).text().decode()
-    kinds = dict(re.findall(r"^# TYPE (\S+) (\w+)", told, re.MULTILINE))
-    found = re.findall(r"^# HELP (feint_\S+) (.*)", told, re.MULTILINE)
+    """Return the table of /metrics, with the help texts of the metrics."""
+    exposition = Metrics(Seen()).text().decode()
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\w+)", exposition, re.MULTILINE))
+    found = re.findall(r"^# HELP (feint_\S+) (.*)", exposition, re.MULTILINE)
     rows = [[f"`{name}`", kinds[name], f"{what}."] for name, what in found if not name.endswith("_created")]
     return grid([["Metric", "Kind", "What"], *rows])
 
@@ -605,7 +618,7 @@ TABLES = {
 
 
 def filled(page: str) -> str:
-    """The text of `page` with every table made anew."""
+    """Return the text of `page` with every table made anew."""
 
     def table(match: re.Match[str]) -> str:
         text = TABLES[match[1]]()
@@ -618,6 +631,7 @@ def filled(page: str) -> str:
 
 
 def main() -> None:
+    """Fill the tables of all pages, and draw the curves."""
     for page in PAGES:
         (ROOT / page).write_text(filled(page))
     (ROOT / "docs" / "images").mkdir(exist_ok=True)

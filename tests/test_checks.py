@@ -168,7 +168,7 @@ def test_what_a_recipe_declares():
     assert traits.draws(cell(0.5, defense=to_table(Ladder([], [Defense(), Defense(outputs=[harsh])])))[0])
     assert traits.labels_only(cell(0.5, attack=through(LABELS, {"kind": "Sybil"}))[0])
     assert not traits.labels_only(cell(0.5, attack=through(LABELS, {"kind": "Smoothed"}))[0])
-    assert traits.tells_labels_alone(cell(0.5, defense=to_table(Defense(outputs=[LabelOnly()])))[0])
+    assert traits.returns_labels_only(cell(0.5, defense=to_table(Defense(outputs=[LabelOnly()])))[0])
 
 
 def test_data_in_memory_are_told_apart_by_their_fingerprint():
@@ -317,24 +317,24 @@ def results(victim, digits, network):
 
 @pytest.mark.slow
 def test_a_row_carries_its_own_flags(results):
-    flags = {(row.defense, row.attack): verdict(checks.own(row)) for row in results}
+    flags = {(row.defense, row.attack): verdict(checks.row_flags(row)) for row in results}
     assert flags["none", "knockoff"] == flags["closed form", "knockoff, labels"] == flags["none", ""] == "trusted"
     assert flags["none", "brief"] == "not-converged"
     assert flags["none", "cheat"] == "not-converged, tuned-on-test, pool-overlaps-test"
     for row in results:
-        assert row.flags == [str(flag) for flag in checks.own(row)]
-        assert len(row.flags) == len(checks.own(row))
+        assert row.flags == [str(flag) for flag in checks.row_flags(row)]
+        assert len(row.flags) == len(checks.row_flags(row))
     found = find_flags(results)
     assert all(len({flag.name for flag in it}) == len(it) for it in found.values())  # what was noted is not found twice
     assert results.failed == []
 
 
-def test_a_witness_changes_nothing(victim, digits, network):
+def test_a_probe_changes_nothing(victim, digits, network):
     knockoff = KnockoffNets(digits.pool, network, Training(epochs=2)).through(HardLabels())
-    witness, oracles = probes.TranscriptProbe(), [Service(victim).oracle(client="thief", budget=50) for _ in range(2)]
-    one, other = knockoff.steal(oracles[0]), witness.through(knockoff).steal(oracles[1])
+    probe, oracles = probes.TranscriptProbe(), [Service(victim).oracle(client="thief", budget=50) for _ in range(2)]
+    one, other = knockoff.steal(oracles[0]), probe.through(knockoff).steal(oracles[1])
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
-    assert set(witness.seen.transcript.p.unique().tolist()) == {0.0, 1.0}  # what the attack saw: labels
+    assert set(probe.oracle.transcript.p.unique().tolist()) == {0.0, 1.0}  # what the attack saw: labels
 
 
 def test_what_is_explained(victim, digits):

@@ -133,7 +133,7 @@ def test_the_demo_end_to_end_and_again_from_what_it_kept(feint, tmp_path, monkey
     )
     code, out, _ = feint("demo --seeds 1")
     assert code == 0
-    assert "The bad news" in out
+    assert "A limit of such defenses" in out
     page = (tmp_path / "feint-demo/digits/report.html").read_text()
     assert page.count('<div class="svg"') == 1 + 3 + 2  # the Pareto front, a curve for each defense, and two t-SNE
     assert not re.search(r"""(src|href)=["'](https?:)?//""", page)

@@ -102,7 +102,7 @@ def test_it_refuses_before_it_has_learned(victim, digits):
 def test_a_suite_of_such_methods_runs_and_is_reported(feint, tmp_path):
     (tmp_path / "others.toml").write_text(SUITE)
     read = bench.load(tmp_path / "others.toml")
-    assert read.hindrances("label only") == {"squared": "squares of labels are labels"}
+    assert read.incompatible_lenses("label only") == {"squared": "squares of labels are labels"}
     results = executor.run(prepare.matrices(read, tmp_path / "work"), folder=tmp_path / "out")
     assert not results.failed
     assert {(row.defense, row.attack) for row in results if row.attack} == {

@@ -28,10 +28,10 @@ def planned(name: str) -> Iterator[tuple[Cell, dict[str, Any]]]:
     """Yield the cells of a suite with their recipes, made of stand-ins."""
     chosen = bench.load(name)
     for cell in chosen.cells():
-        owned, theft = chosen.owned(cell.victim), {}
+        resources, theft = chosen.resources(cell.victim), {}
         if cell.attack:
-            lenses = chosen.lenses_on(cell.defense, owned)
-            attacks = matrix.through(chosen.attacks_on(cell.victim, cell.defense, owned), lenses, chosen.combined())
+            lenses = chosen.lenses_on(cell.defense, resources)
+            attacks = matrix.through(chosen.attacks_on(cell.victim, cell.defense, resources), lenses, chosen.combined())
             theft = {"attack": to_table(attacks[cell.attack]), "budget": cell.budget}
             tried = chosen.springboard_on(cell.victim)
             theft |= {"springboard": to_table(tried)} if tried else {}
@@ -73,5 +73,5 @@ def test_every_published_row_is_a_cell_of_its_suite(table):
 def test_every_published_training_is_an_attack_of_its_suite():
     published = json.loads((RESULTS / "cifar10_recipes.json").read_text())["rows"]
     chosen = bench.load("trainings")
-    attacks = chosen.attacks_on("cifar10", "none", chosen.owned("cifar10"))
+    attacks = chosen.attacks_on("cifar10", "none", chosen.resources("cifar10"))
     assert [it.training for it in attacks.values()] == [parse(row["training"]) for row in published]

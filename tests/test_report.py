@@ -145,9 +145,9 @@ def test_a_defense_that_was_not_run_as_far_is_judged_where_it_was():
     less = [row for row in some() if row.defense == "none" or (row.defense == "APGP" and row.budget != 1000)]
     reader = next(row for row in some() if (row.defense, row.attack) == ("APGP", "knockoff, labels"))
     less.append(replace(reader, budget=100))
-    (said,) = (text for text in sentences(Results(less)) if text.startswith("APGP"))
-    assert said.startswith(
-        "APGP, 100 queries: a thief who believes the answers ends at 10.0%, but the worst case is 75"
+    (sentence,) = (text for text in sentences(Results(less)) if text.startswith("APGP"))
+    assert sentence.startswith(
+        "APGP, 100 queries: an attacker who takes the answers as they are reaches 10.0%, but the worst case is 75"
     )
     assert not any(text.startswith("APGP, ") for text in sentences(Results(some())))
 
@@ -176,12 +176,12 @@ def test_victims_are_kept_apart_by_name_data_and_weights(tmp_path):
     assert html.count("<h2>") == 2
 
 
-def test_a_price_says_what_the_thief_pays(tmp_path):
+def test_a_price_shows_what_the_attacker_pays(tmp_path):
     table = tables.price(Section("digits", some()), 2.5, Catalog())
     assert [row[:2] for row in table.rows] == [["100", "0.25"], ["1,000", "2.50"]]
     assert table.rows[1][3].startswith("75.0")
-    assert "The thief pays" in page(tmp_path, price=2.5)
-    assert "The thief pays" not in page(tmp_path)
+    assert "Attacker pays" in page(tmp_path, price=2.5)
+    assert "Attacker pays" not in page(tmp_path)
 
 
 def test_published_numbers_stand_beside_measured_ones():
@@ -229,8 +229,8 @@ def test_markdown_has_the_tables_of_the_page(tmp_path):
 @pytest.mark.slow
 def test_pictures_of_answers_and_of_input_features(tmp_path, victim, digits):
     lines = {"": Defense(), "APGP": Defense(outputs=[LabelOnly()]), "bits": Defense(inputs=[BitDepth(bits=1)])}
-    looks = ImageExamples({name: Service(victim, it) for name, it in lines.items()}, digits.test.share(0, 12))
-    html = page(tmp_path, looks={"digits": looks})
+    examples = ImageExamples({name: Service(victim, it) for name, it in lines.items()}, digits.test.share(0, 12))
+    html = page(tmp_path, examples={"digits": examples})
     titles = re.findall(r"<h3[^>]*>((?:Answers|Input features) [^<]*)</h3>", html)
     assert titles == [
         "Answers before and after: APGP",
@@ -241,12 +241,12 @@ def test_pictures_of_answers_and_of_input_features(tmp_path, victim, digits):
     assert "need the victim and the defenses" in page(tmp_path)
 
 
-def test_what_the_pareto_picture_leaves_out_is_said(tmp_path):
+def test_defenses_that_the_pareto_figure_omits_are_named(tmp_path):
     rows = some()
     assert "Not shown" not in page(tmp_path, rows=[row for row in rows if row.defense != "noise"])
     few = cell(0.2, defense=NOISE, named=("few", "knockoff"), budget=100, victim="digits", provenance=MACHINE)
     few = [replace(row, recipe={**row.recipe, "victim": "digits weights"}) for row in few]
-    assert "no worst case is known at so many: noise, few." in page(tmp_path, rows=rows + few)
+    assert "no worst case is known at this budget: noise, few." in page(tmp_path, rows=rows + few)
 
 
 def test_the_pareto_front_is_what_no_other_beats():

@@ -131,7 +131,7 @@ def test_cells_by_name_are_those_of_the_matrices(small, tmp_path):
     assert {it.defense for it in read.cells() if "known parameters" in it.attack} == {"sigmoid"}
 
 
-def test_gaps_are_what_the_thief_of_each_victim_owns(small, tmp_path):
+def test_open_fields_are_filled_with_the_resources_of_the_attacker(small, tmp_path):
     wide, narrow = prepare.matrices(small(), tmp_path / "work")
     assert (wide.attacks["none"]["KnockoffNets"].surrogate.name, narrow.attacks["none"]["RS"].surrogate.name) == (
         "mlp", "linear",
@@ -139,7 +139,7 @@ def test_gaps_are_what_the_thief_of_each_victim_owns(small, tmp_path):
     (restored,) = wide.attacks["APGP"]["KnockoffNets, D-DAE"].lenses
     assert isinstance(restored.rehearsal, SuspectedDefense)
     assert not restored.rehearsal.leaked
-    assert restored.rehearsal.defense.outputs[0].generator is None  # he knows the method, not what it learned
+    assert restored.rehearsal.defense.outputs[0].generator is None  # the attacker knows the method, not what it learned
     assert wide.defenses["APGP"].outputs[0].generator is not None
     assert wide.attacks["sigmoid"]["KnockoffNets, D-DAE"].lenses[0].rehearsal.defense.access == ()
     assert wide.springboard is None
@@ -238,7 +238,7 @@ def test_a_leaked_lens_holds_what_the_owner_has_learned(small, tmp_path):
 
 def test_a_victim_is_not_made_again_for_another_attacker(small, tmp_path, monkeypatch):
     prepare.matrices(small(OWN), tmp_path / "work")
-    monkeypatch.setattr(prepare.ArtifactStore, "keep", lambda shelf, it: pytest.fail(f"made {it.name}"))
+    monkeypatch.setattr(prepare.ArtifactStore, "save", lambda store, artifact: pytest.fail(f"made {artifact.name}"))
     prepare.matrices(
         small(OWN.replace("batch_size = 16", "batch_size = 8").replace("[50, 60]", "[70]")), tmp_path / "work"
     )
@@ -267,8 +267,8 @@ def test_a_table_of_one_victim_is_checked_before_anything_runs(small, old, new, 
 
 def test_what_was_made_is_not_made_again_unless_the_suite_says_otherwise(small, tmp_path, monkeypatch):
     made = []
-    keep = prepare.ArtifactStore.keep
-    monkeypatch.setattr(prepare.ArtifactStore, "keep", lambda shelf, it: (made.append(it.name), keep(shelf, it)))
+    save = prepare.ArtifactStore.save
+    monkeypatch.setattr(prepare.ArtifactStore, "save", lambda store, it: (made.append(it.name), save(store, it)))
     prepare.matrices(small(), tmp_path / "work")
     assert sorted(made) == sorted([
         ("wide",), ("narrow",), ("wide", "none"), ("wide", "sigmoid"), ("wide", "APGP"),
@@ -291,7 +291,7 @@ def test_what_another_process_makes_is_waited_for(small, tmp_path, monkeypatch):
     prepare.matrices(read, work)
     other = Leases(work / ".leases")
     monkeypatch.setattr(
-        prepare.ArtifactStore, "has", lambda shelf, name, has=prepare.ArtifactStore.has: other.done and has(shelf, name)
+        prepare.ArtifactStore, "has", lambda store, name, has=prepare.ArtifactStore.has: other.done and has(store, name)
     )
     other.done = False
     waited = []
@@ -303,7 +303,7 @@ def test_what_another_process_makes_is_waited_for(small, tmp_path, monkeypatch):
     monkeypatch.setattr(prepare.time, "sleep", finish)
     monkeypatch.setattr(prepare.Leases, "claim", lambda *_: False)
     prepare.matrices(read, work)
-    assert waited == [prepare.LOOK]
+    assert waited == [prepare.POLL]
 
 
 def test_a_victim_that_cannot_be_made_is_an_error_after_the_others(small, tmp_path):

@@ -52,6 +52,7 @@ PACKAGES = {"art": "adversarial-robustness-toolbox"}
 
 
 def main(*names: str) -> None:
+    """Run the named benchmarks, or all of them, and record their rows."""
     for name in names or BENCHMARKS:
         rows = BENCHMARKS[name]()
         torch.set_num_threads(2)

@@ -25,6 +25,7 @@ def speed() -> list[Row]:
 
 
 def speed_of(*, classes: int, repeats: int) -> list[Row]:
+    """Measure APGP and ART's ReverseSigmoid on answers of so many classes."""
     p, one = rows(10_000, classes, 0), rows(1, classes, 1)
     fitted = {top: APGP(top=top, steps=50).fit_answers(p[:1000]) for top in (None, 1)}
     art = ReverseSigmoid()

@@ -48,6 +48,7 @@ def loop(model: nn.Module, x: Tensor, *, step: float, constant_time: bool = Fals
 
 
 def one_by_one(approach: Callable[[Tensor], Approach], x: Tensor) -> Approach:
+    """Run an approach on each input by itself, and concatenate the results."""
     done = [approach(row[None]) for row in x]
     fields = ("x", "label", "arrived", "forwards", "backwards")
     return Approach(*(torch.cat([getattr(it, field) for it in done]) for field in fields))
@@ -82,6 +83,7 @@ def speed() -> list[Row]:
 
 
 def measured(name: str, model: nn.Module, x: Tensor, approach: Callable[[Tensor], Approach]) -> Row:
+    """Measure an approach on inputs (N, …)."""
     seconds, done = processor_seconds(lambda: approach(x))
     p, label = predict(model, done.x), predict(model, x).argmax(-1)
     top = p.topk(2).values

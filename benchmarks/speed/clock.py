@@ -1,4 +1,4 @@
-"""How the benchmarks measure."""
+"""Timers of the benchmarks."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ Result = TypeVar("Result")
 
 
 def least(jobs: Mapping[str, Callable[[], object]], *, repeats: int = 30) -> dict[str, float]:
-    """Seconds of wall time of each job: the least of `repeats`, the jobs taking turns."""
+    """Return the least wall time of each job in seconds, over `repeats` rounds in which the jobs take turns."""
     best = dict.fromkeys(jobs, float("inf"))
     for _ in range(repeats):
         for name, job in jobs.items():
@@ -21,8 +21,18 @@ def least(jobs: Mapping[str, Callable[[], object]], *, repeats: int = 30) -> dic
 def pairs(
     first: Callable[[], object], second: Callable[[], object], *, repeats: int
 ) -> tuple[list[float], list[float]]:
-    """Seconds of processor time of two jobs, side by side and in turns the other way round: what disturbs the machine
-    for longer than two of them disturbs both."""
+    """Measure the processor time of two jobs in turns, with their order reversed in every other turn.
+
+    A disturbance of the machine that lasts longer than two jobs disturbs both.
+
+    Args:
+        first: One job.
+        second: The other job.
+        repeats: Number of turns.
+
+    Returns:
+        The seconds of each turn, for both jobs.
+    """
     seconds: tuple[list[float], list[float]] = [], []
     jobs = first, second
     for turn in range(repeats):
@@ -32,7 +42,7 @@ def pairs(
 
 
 def processor_seconds(job: Callable[[], Result]) -> tuple[float, Result]:
-    """Seconds of processor time, over all threads, and what the job returned."""
+    """Return the processor time of a job in seconds, over all threads, and its result."""
     started = time.process_time()
     result = job()
     return time.process_time() - started, result

@@ -77,6 +77,7 @@ def prada(x: torch.Tensor, z: torch.Tensor) -> list[Row]:
 
 
 def one_by_one(detector, x: torch.Tensor, z: torch.Tensor) -> float:
+    """Return a detector's evidence after each query was observed by itself."""
     account, found = Account("a"), 0.0
     for i in range(len(x)):
         found = detector.observe(Query(x[i : i + 1]), z[i : i + 1], account)
@@ -107,6 +108,7 @@ def queries(victim, held, x: torch.Tensor, z: torch.Tensor) -> list[Row]:
 
 
 def best(job: Callable[[], object]) -> float:
+    """Return the least time of a job in microseconds."""
     return least({"it": job}, repeats=5000)["it"] * 1e6
 
 

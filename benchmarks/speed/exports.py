@@ -21,8 +21,11 @@ REPEATS = {1: 200, 128: 7}  # turns at each size of batch: three minutes of a co
 
 
 def cost() -> list[Row]:
-    """Milliseconds of processor time a batch of 3×32×32 inputs: medians of the defended graph and of the bare one
-    beside it; and the least of the output defense by itself."""
+    """Measure the processor time of a batch of 3×32×32 inputs in milliseconds.
+
+    Returns:
+        Medians of the defended graph and of the bare one beside it, and the least time of the output defense alone.
+    """
     model = Network("resnet18", (3, 32, 32), 10).build(0).eval()
     x = torch.rand(128, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     p = (4 * logits(model, x)).softmax(-1)
@@ -40,7 +43,7 @@ def cost() -> list[Row]:
 def _graphs(
     model: torch.nn.Module, defenses: Mapping[str, Output], folder: Path
 ) -> tuple[dict[str, Exported], dict[str, Exported]]:
-    """The model behind nothing ("bare") and behind each defense, and each defense without a model."""
+    """Return the graphs of the model without ("bare") and with each defense, and of each defense without the model."""
     lines = {"bare": Defense()} | {name: Defense(outputs=[it]) for name, it in defenses.items()}
     whole = {
         name: Exported(export.onnx(Service(model, line), folder / f"{name}.onnx").path) for name, line in lines.items()
@@ -55,7 +58,7 @@ def _graphs(
 def _beside(
     whole: Mapping[str, Exported], alone: Mapping[str, Exported], x: torch.Tensor, p: torch.Tensor, repeats: int
 ) -> Iterator[Row]:
-    """Each defended graph beside the bare one on one batch, and the bare one beside itself: what a ratio is worth."""
+    """Time each graph beside the bare one; the bare one beside itself shows the noise of a ratio."""
     bare = partial(whole["bare"].run, x.numpy())
     for name, graph in whole.items():
         ours, others = pairs(partial(graph.run, x.numpy()), bare, repeats=repeats)

@@ -1,5 +1,7 @@
-"""KnockoffNets and CopycatCNN beside those of ART: 5,000 queries to a Fashion-MNIST victim, with the same network,
-optimiser and epochs."""
+"""KnockoffNets and CopycatCNN beside those of ART.
+
+Both send 5,000 queries to a Fashion-MNIST victim, and train with the same network, optimiser and epochs.
+"""
 
 import functools
 import tempfile
@@ -91,6 +93,7 @@ def cells() -> list[Row]:
 
 @functools.cache
 def victim_and_data():
+    """Return the trained victim and its data set."""
     images = feint.data.load("fashion_mnist")
     network = feint.models.networks.get("lenet", images)
     return feint.train(network, images.train, training=Training(epochs=5, learning_rate=RATE)), images
@@ -154,8 +157,13 @@ def art(
     after: Sequence[Any] = (),
     layout: torch.memory_format = torch.contiguous_format,
 ):
-    """The same theft with ART, of a victim behind the output defenses `after`. The thief's network has torch's own
-    `layout` in memory, as in any script; Feint's networks have their channels last."""
+    """Run the same theft with ART, on a victim behind the output defenses `after`.
+
+    The surrogate has torch's own `layout` in memory, as in any script; Feint's networks have their channels last.
+
+    Returns:
+        Seconds of processor time, the surrogate, and the number of queries.
+    """
     np.random.seed(seed)
     torch.manual_seed(seed)
     counted = Counted(victim)

@@ -27,10 +27,11 @@ BETS = 24
 
 
 def cost() -> list[Row]:
-    """Requests of one 3×32×32 input each by 100 clients, 16 at once: budget, sequential test, token of the repeat.
+    """Time requests of one 3×32×32 input by 100 clients, 16 at once: budget, sequential test, token of the repeat.
 
-    Processor time of the asking process, the least of five runs, the stores taking turns: all of a request, and what
-    it is more than the same request on a draft that is thrown away.
+    Returns:
+        Processor time of the client process for each store, the least of five runs in which the stores take turns: a
+        whole request, and its excess over the same request on a transaction that is discarded.
     """
     found: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as folder, redis_server(Path(folder)) as redis:
@@ -57,7 +58,7 @@ def cost() -> list[Row]:
 
 
 async def run_of(url: str, run: int, *, keep: bool) -> tuple[float, float]:
-    """Seconds of processor and wall time for each request."""
+    """Return the seconds of processor and of wall time for each request."""
     drafts, asked, test, rule = Drafts(open_store(url, f"{run}")), inputs(), martingale(), Budget(10**9)
 
     async def client(i: int) -> None:
@@ -77,6 +78,7 @@ async def run_of(url: str, run: int, *, keep: bool) -> tuple[float, float]:
 async def request(
     drafts: Drafts, draft: Draft, query: ArrayQuery, test: Martingale, rule: Budget, *, keep: bool
 ) -> bool:
+    """Run one request against a ledger, and return whether its transaction was committed."""
     rule.admit(query, draft)
     scores = np.full(len(query), test.inputs[CALIBRATION // 2])
     draft.add("evidence", 0.0, floor=test.observe(scores, query, draft))
@@ -86,18 +88,18 @@ async def request(
 
 
 def used() -> float:
-    """Seconds of processor time of this process, in the kernel and out of it, all threads."""
+    """Return the processor time of this process in seconds, in user and kernel mode, over all threads."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 
 
 def inputs() -> list[np.ndarray]:
-    """Inputs (1, 3, 32, 32) that all differ."""
+    """Return inputs (1, 3, 32, 32) that all differ."""
     return list(np.random.default_rng(0).random((REQUESTS, 1, 3, 32, 32), np.float32))
 
 
 def martingale() -> Martingale:
-    """A test with as many bets as `SequentialTest` makes where it was given outliers."""
+    """Return a test with as many bets as `SequentialTest` makes with outliers."""
     generator = np.random.default_rng(0)
     won = generator.normal(0, 0.1, (CALIBRATION + 1, BETS))
     return Martingale(np.sort(generator.normal(size=CALIBRATION)), won, np.full(BETS, 1 / BETS), 1e-3, 500)
@@ -105,7 +107,7 @@ def martingale() -> Martingale:
 
 @contextmanager
 def redis_server(folder: Path) -> Iterator[str]:
-    """The URL of a server of one's own, which keeps what it is told as a ledger's should; "" without the program."""
+    """Yield the URL of a Redis server with the durability that a ledger needs; empty without the program."""
     if shutil.which("redis-server") is None:
         yield ""
         return

@@ -15,16 +15,17 @@ from feint.defenses.outputs.corners import farthest_sets
 from feint.models.networks import Network
 from feint.victims import Trained
 
-MEASURED = 20  # rows that the published way is timed on; its seconds are scaled to as many as ours
+MEASURED = 20  # rows that the published way is timed on; its time is scaled to our number of rows
 
 
 def cost() -> list[Row]:
-    """Seconds for so many rows, ours and the published way's; it looks at 20 rows, and its time is scaled up."""
+    """Time our way and the published way. The published way runs on 20 rows, and its time is scaled up."""
     torch.set_num_threads(1)
     return [*modelguard(), *mad_argmax(), *grad2(), *matrix()]
 
 
 def compare(what: str, classes: int, n: int, ours, published=None, *, repeats: int = 3) -> Row:
+    """Time our way and, if there is one, the published way."""
     seconds = least({"ours": ours}, repeats=repeats)["ours"]
     row: Row = {"what": what, "classes": classes, "rows": n, "seconds": seconds}
     if published is not None:
@@ -34,6 +35,8 @@ def compare(what: str, classes: int, n: int, ours, published=None, *, repeats: i
 
 
 def modelguard() -> list[Row]:
+    """Measure ModelGuardW beside a linear program for each answer."""
+
     def solver(p: Tensor) -> None:
         for row in p.double().numpy():
             one_linear_program(row)
@@ -89,6 +92,8 @@ def one_enumeration(p: Tensor, s: Tensor) -> Tensor:
 
 
 def grad2() -> list[Row]:
+    """Measure GRAD2 beside one redirection for each answer."""
+
     def one_by_one(model: nn.Module, p: Tensor, x: Tensor) -> None:
         for row, it in zip(p, x, strict=True):
             one_redirection(model, row, it)

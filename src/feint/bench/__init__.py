@@ -1,4 +1,4 @@
-"""Suites: a TOML file that says which victims, defenses, attacks and lenses meet, with which budgets and seeds."""
+"""Suites, the matrices of their cells, and the bench that runs them."""
 
 from feint.bench.load import load, place, shipped
 from feint.bench.suite import Suite

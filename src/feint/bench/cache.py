@@ -1,4 +1,4 @@
-"""Answers that are asked once: a batch that was answered by the same victim behind the same defense is looked up."""
+"""On-disk cache of a service's answers to batches."""
 
 import functools
 import hashlib
@@ -18,23 +18,26 @@ from feint.recipes.store import atomic_write
 from feint.service import Service
 from feint.victims import fingerprint
 
-LEAST = 32  # inputs in a batch that is worth a file; a lens that times single answers is to time the service
+LEAST = 32  # inputs in a cached batch; smaller ones are not worth a file, and lenses that time answers time the service
 
 
 class CachedService:
-    """`service`, whose answers to batches are kept in `folder`, memory-mapped; the ledger counts them all the same.
+    """A service with an on-disk cache of its answers to batches, for services that `is_cacheable` accepts.
 
-    A batch is found by all of its bits, and by the machine, versions and code that answer: its answers are what the
-    service would say, whoever asked first. Batches of
-    another composition, as an attack with another seed asks them, are new: a model's last bits depend on who is in a
-    batch, and a training on them ends elsewhere. So a transcript serves every theft that asks the same, in all of its
-    budgets. For services whose answers depend on nothing but the query (`keepable`).
+    The key of a batch is all of its bits, and the machine, versions and code that answer. So a cached answer equals the
+    service's own, and every theft that asks the same batches shares them, in all of its budgets. The ledger counts
+    cached answers as well. A batch of other inputs, as an attack with another seed asks, is a new key: the last bits of
+    a model's answers depend on the rest of the batch, and a training on them ends in another surrogate.
+
+    Args:
+        service: The service.
+        folder: Folder of the cache; its files are memory-mapped.
     """
 
     def __init__(self, service: Service, folder: Path) -> None:
         self._service = service
-        what = [fingerprint(service.model), to_table(service.defense), provenance(), _code()]
-        self._folder = folder / short_hash(json.dumps(what))
+        source = [fingerprint(service.model), to_table(service.defense), provenance(), _code()]
+        self._folder = folder / short_hash(json.dumps(source))
 
     def __call__(self, query: Query) -> Answer:
         if len(query) < LEAST:
@@ -42,14 +45,14 @@ class CachedService:
         x = query.x.contiguous()
         file = self._folder / f"{short_hash(x.numpy().data, 24)}.npy"
         if file.exists():
-            return self._service.ledger[query.client].write(query, Answer(_kept(file)))
+            return self._service.ledger[query.client].write(query, Answer(_load(file)))
         answer = self._service(query)
         with atomic_write(file) as partial:
             np.save(partial, answer.p.numpy())
         return answer
 
 
-def _kept(file: Path) -> Tensor:
+def _load(file: Path) -> Tensor:
     try:
         return torch.from_numpy(np.load(file, mmap_mode="c"))
     except (ValueError, EOFError) as error:
@@ -60,7 +63,7 @@ def _kept(file: Path) -> Tensor:
 
 @functools.cache
 def _code() -> str:
-    """What stands for the code of Feint: its revision does not tell one unfinished change from the next."""
+    """Return a hash of Feint's code: its revision is the same for all uncommitted changes."""
     digest = hashlib.sha256()
     for file in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(file.read_bytes())
@@ -68,8 +71,10 @@ def _code() -> str:
 
 
 def is_cacheable(service: Service) -> bool:
-    """Whether an answer depends on nothing but the query: no rule, ladder or step that remembers who asked what."""
+    """Return whether answers depend on the query alone: no access rule, ladder or step that uses the account."""
     defense = service.defense
     return (
-        isinstance(defense, Defense) and not defense.access and not any(isinstance(it, Bound) for it in defense.outputs)
+        isinstance(defense, Defense)
+        and not defense.access
+        and not any(isinstance(step, Bound) for step in defense.outputs)
     )

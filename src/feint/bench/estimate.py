@@ -1,4 +1,4 @@
-"""How long a suite takes: from rows that are there, else from how fast its surrogates train here."""
+"""Estimate of a suite's running time, from existing rows or from the speed of surrogate trainings here."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,46 +8,58 @@ import torch
 from feint import data
 from feint.bench.suite import Suite
 from feint.errors import MissingData
-from feint.evaluation.results import Cell, Results
+from feint.evaluation.results import Cell, Results, Row
 from feint.evaluation.training_time import MEASURED, images_seen, seconds_per_image
 from feint.models import networks
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds of one process for all cells that have no row yet, and what that rests on; None where nothing tells."""
+    """An estimate of the time for all cells without a row.
+
+    Attributes:
+        seconds: Seconds of one process; None where there is no basis for an estimate.
+        rests_on: Basis of the estimate, in words.
+    """
 
     seconds: float | None
     rests_on: str
 
 
 def estimate(suite: Suite, cells: Iterable[Cell], results: Results) -> Estimate:
-    """An estimate for the thefts among `cells` that have no row in `results`."""
-    thefts = [it for it in cells if it.attack]
-    done = {(it.victim, it.defense, it.attack, it.budget, it.seed) for it in results if not it.error}
-    left = [it for it in thefts if (it.victim, it.defense, it.attack, it.budget, it.seed) not in done]
+    """Estimate the time of the thefts among `cells` that have no row in `results`.
+
+    Args:
+        suite: The suite.
+        cells: Cells that are to be run.
+        results: Rows that exist already.
+
+    Returns:
+        The estimate.
+    """
+    done = {_key(row) for row in results if not row.error}
+    left = [cell for cell in cells if cell.attack and _key(cell) not in done]
     known = _seconds_a_query(results)
-    new = [it for it in left if (it.victim, it.attack) not in known]
-    seconds = sum(known[it.victim, it.attack] * it.budget for it in left if (it.victim, it.attack) in known)
-    rests_on = (
-        [f"{_thefts(len(left) - len(new))} from rows of the same attack that are there"] if len(left) > len(new) else []
-    )
+    timed = [cell for cell in left if (cell.victim, cell.attack) in known]
+    new = [cell for cell in left if (cell.victim, cell.attack) not in known]
+    seconds = sum(known[cell.victim, cell.attack] * cell.budget for cell in timed)
+    rests_on = [f"{_thefts(len(timed))} from rows of the same attack that are there"] if timed else []
     if new:
         try:
-            speeds = {victim: speed(suite, victim) for victim in dict.fromkeys(it.victim for it in new)}
+            speeds = {victim: speed(suite, victim) for victim in dict.fromkeys(cell.victim for cell in new)}
         except MissingData as error:
             return Estimate(None, f"nothing: {error.args[0]}")
-        seconds += sum(images_seen(suite.training_on(it.victim), it.budget) / speeds[it.victim] for it in new)
-        said = ", ".join(f"{victim}: {it:,.0f} images/s" for victim, it in speeds.items())
+        seconds += sum(images_seen(suite.training_on(cell.victim), cell.budget) / speeds[cell.victim] for cell in new)
+        measured = ", ".join(f"{victim}: {images:,.0f} images/s" for victim, images in speeds.items())
         rests_on.append(
-            f"{_thefts(len(new))} from how fast the surrogate trains here in one thread ({said}), once for each theft: "
-            "attacks in rounds, with trials, and lenses that train take longer"
+            f"{_thefts(len(new))} from how fast the surrogate trains here in one thread ({measured}), once for each "
+            "theft: attacks in rounds, with trials, and lenses that train take longer"
         )
     return Estimate(seconds, "; ".join(rests_on) or "everything is there")
 
 
 def speed(suite: Suite, victim: str) -> float:
-    """Return how many images a second the surrogate of a victim trains on in one thread, as measured here."""
+    """Measure the images per second in a training of the victim's surrogate, in one thread on this machine."""
     entry = suite.victims[victim]
     images = data.load(entry.data)
     network = networks.get(entry.surrogate or entry.network, images)
@@ -60,12 +72,16 @@ def speed(suite: Suite, victim: str) -> float:
         torch.set_num_threads(threads)
 
 
+def _key(cell: Cell | Row) -> tuple[str, str, str, int, int]:
+    return cell.victim, cell.defense, cell.attack, cell.budget, cell.seed
+
+
 def _seconds_a_query(results: Results) -> Mapping[tuple[str, str], float]:
-    found: dict[tuple[str, str], list[float]] = {}
+    times: dict[tuple[str, str], list[float]] = {}
     for row in results:
         if row.attack and not row.error:
-            found.setdefault((row.victim, row.attack), []).append(row.seconds / row.budget)
-    return {key: sum(it) / len(it) for key, it in found.items()}
+            times.setdefault((row.victim, row.attack), []).append(row.seconds / row.budget)
+    return {key: sum(seconds) / len(seconds) for key, seconds in times.items()}
 
 
 def _thefts(number: int) -> str:

@@ -1,4 +1,4 @@
-"""From a TOML file to a suite: what it names is found, or the nearest known name is said, before anything runs."""
+"""Reader of suites in TOML, which checks every name and recipe before anything runs."""
 
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -17,12 +17,12 @@ from feint.recipes.recipe import build, from_table
 
 
 def shipped() -> dict[str, Path]:
-    """The suites that come with Feint, by name."""
+    """Return the suites that come with Feint, by name."""
     return {file.stem: file for file in sorted(Path(str(files("feint").joinpath("suites"))).glob("*.toml"))}
 
 
 def place(name: Path | str) -> Path:
-    """The file of a suite: one of yours, or the one of that name that comes with Feint. Raises `UnknownName`."""
+    """Return the file of a suite: a file of yours, or the suite of that name in Feint. Raises `UnknownName`."""
     if Path(name).is_file():
         return Path(name)
     if str(name) not in shipped():
@@ -31,9 +31,16 @@ def place(name: Path | str) -> Path:
 
 
 def load(name: Path | str) -> Suite:
-    """The suite in a file, or the one of that name that comes with Feint.
+    """Read and check a suite. `UnknownName` or `BadRecipe` is raised for an unknown name or a wrong recipe.
 
-    Raises `UnknownName` or `BadRecipe` for what nobody knows, and `DamagedFile` for a file that is no TOML.
+    Args:
+        name: A file, or the name of a suite in Feint.
+
+    Returns:
+        The suite.
+
+    Raises:
+        DamagedFile: The file is not TOML.
     """
     file = place(name)
     try:
@@ -45,20 +52,26 @@ def load(name: Path | str) -> Suite:
 
 
 def parse(table: Table) -> Suite:
-    """A suite of plain values; its names are not looked at yet."""
+    """Return the suite in a table of plain values. Names are not checked yet (`check`). Raises `BadRecipe`."""
     readers: dict[str, Callable[[Any], Any]] = {
         "training": _training,
-        "victims": lambda it: _named("victims", it, lambda where, one: _entry(where, _victim(one), VictimEntry)),
-        "defenses": lambda it: _named("defenses", it, lambda where, one: _entry(where, one, DefenseEntry)),
-        "attacks": lambda it: _named("attacks", it, _theft),
-        "lenses": lambda it: _named("lenses", it, lambda where, one: _entry(where, one, LensEntry)),
-        "expected": lambda it: tuple(_entry("expected", one, ExpectedEntry) for one in it),
+        "victims": lambda value: _named("victims", value, lambda where, one: _entry(where, _victim(one), VictimEntry)),
+        "defenses": lambda value: _named("defenses", value, lambda where, one: _entry(where, one, DefenseEntry)),
+        "attacks": lambda value: _named("attacks", value, _attack),
+        "lenses": lambda value: _named("lenses", value, lambda where, one: _entry(where, one, LensEntry)),
+        "expected": lambda value: tuple(_entry("expected", one, ExpectedEntry) for one in value),
     }
     return _entry("suite", {key: readers.get(key, _frozen)(value) for key, value in table.items()}, Suite)
 
 
 def check(suite: Suite) -> None:
-    """Raise unless all that a suite names is there, and every recipe can be built."""
+    """Check the names and recipes of a suite.
+
+    Raises:
+        BadRecipe: A recipe cannot be built, a victim has no defense, or a lens cannot read the defense it names.
+
+    `UnknownName` is raised for an unknown name.
+    """
     for name, victim in suite.victims.items():
         _data(victim.data)
         for network in filter(None, (victim.network, victim.surrogate)):
@@ -70,13 +83,13 @@ def check(suite: Suite) -> None:
     for defense in suite.defenses.values():
         _all_known("victim", defense.victims, suite.victims)
         _data(defense.outliers)
-    thefts = [suite.attacks, *(it.attacks for it in suite.victims.values())]
-    for theft in (it for table in thefts for it in table.values()):
-        _all_known("defense", theft.only, suite.defenses)
-    for looks in suite.lenses.values():
-        _all_known("defense", looks.only, suite.defenses)
-        _all_known("attack", looks.attacks, {name for table in thefts for name in table})
-    attacks = {it.attack for it in suite.cells()}
+    tables = [suite.attacks, *(victim.attacks for victim in suite.victims.values())]
+    for attack in (entry for table in tables for entry in table.values()):
+        _all_known("defense", attack.only, suite.defenses)
+    for lens in suite.lenses.values():
+        _all_known("defense", lens.only, suite.defenses)
+        _all_known("attack", lens.attacks, {name for table in tables for name in table})
+    attacks = {cell.attack for cell in suite.cells()}
     for row in suite.expected:
         _known("victim", row.victim, suite.victims)
         _known("defense", row.defense, suite.defenses)
@@ -84,13 +97,13 @@ def check(suite: Suite) -> None:
             _known("attack", row.attack, attacks)
     for defense in suite.defenses:
         suite.recipe(defense)
-        for lens, why in suite.hindrances(defense).items():
-            if defense in (suite.lenses[lens].only or ()):
-                raise BadRecipe(f"the lens {lens!r} on the defense {defense!r}", "one that it can read", why)
+        for name, reason in suite.incompatible_lenses(defense).items():
+            if defense in (suite.lenses[name].only or ()):
+                raise BadRecipe(f"the lens {name!r} on the defense {defense!r}", "one that it can read", reason)
 
 
 def _data(part: str | None) -> None:
-    """A part of a data set, like NAME/train or NAME@32/train."""
+    """Check the data set of a part, like NAME/train or NAME@32/train."""
     if part is not None:
         _known("data set", part.partition("/")[0].partition("@")[0], data.known())
 
@@ -129,11 +142,11 @@ def _training(table: Any) -> Training:
 
 def _victim(table: Any) -> Any:
     readers: dict[str, Callable[[Any], Any]] = {"training": _training, "surrogate_training": _training}
-    readers["attacks"] = lambda it: _named("attacks", it, _theft)
-    readers["springboard"] = lambda it: _mapping("springboard", it)
+    readers["attacks"] = lambda value: _named("attacks", value, _attack)
+    readers["springboard"] = lambda value: _mapping("springboard", value)
     return {key: readers.get(key, _frozen)(value) for key, value in _mapping("victims", table).items()}
 
 
-def _theft(where: str, table: Any) -> AttackEntry:
+def _attack(where: str, table: Any) -> AttackEntry:
     recipe = dict(_mapping(where, table))
     return AttackEntry(only=_frozen(recipe.pop("only", None)), recipe=recipe)

@@ -1,4 +1,4 @@
-"""The matrix: defenses × attacks × lenses × budgets × seeds on one victim, a row for every cell."""
+"""The matrix of cells of one victim: defenses × attacks × lenses × budgets × seeds."""
 
 import functools
 import math
@@ -29,18 +29,31 @@ from feint.recipes.recipe import fingerprint, to_table
 from feint.runners import Runner
 from feint.service import Defense, Service
 
-Defended = Defense | Ladder | Service  # a service stands for a defense that made a new victim of the old one
+Defended = Defense | Ladder | Service  # a service for a boundary defense, which has retrained the victim
 Lenses = Mapping[str, Sequence[Lens]]
 
 
 class Matrix:
-    """Every attack through every lens on every defense of `victim` with every budget and seed, judged on `test`.
+    """All attacks through all lenses on all defenses of a victim, with all budgets and seeds.
 
-    `attacks`, `lenses` and `defenses` have names of your choice; each attack also looks at the answers as they are.
-    `against` has more attacks for single defenses, by the defense's name; these look at it as they are. Seeds are the
-    outermost loop: a matrix that is interrupted has a first look at everything. `name` is the victim's, where there are
-    several. With an expression `only`, the cells are those whose “victim, defense, attack, budget” has a match for it,
-    and the utility of their defenses. With a `springboard` every surrogate is also judged by what it enables.
+    Seeds are the outermost loop, so that an interrupted matrix has rows of everything with the first seeds.
+
+    Args:
+        victim: The undefended model.
+        test: Test set of surrogates and defenses.
+        attacks: Attacks by names of your choice. Each is run as it is, and through each lens.
+        defenses: Defenses by names of your choice.
+        budgets: Queries of the attacks.
+        seeds: Seeds of the attacks.
+        lenses: Lenses by names of your choice, the first nearest to the attack.
+        against: More attacks for single defenses, by the defense's name; these are run without the lenses.
+        name: Name of the victim, where there are several.
+        only: Regular expression. Only cells whose “victim, defense, attack, budget” matches are run, and the utility
+            of their defenses.
+        springboard: Downstream attacks that are run with every surrogate.
+
+    Raises:
+        BadInput: An attack, a lens or a defense has an empty name.
     """
 
     def __init__(
@@ -68,15 +81,15 @@ class Matrix:
         self._victim_fingerprint = victims.fingerprint(victim)
 
     def cells(self) -> list[Cell]:
-        """All cells, in the order in which they are run."""
+        """Return all cells, in the order in which they are run."""
         return cells(self.name, self.attacks, self.budgets, self.seeds, only=self.only)
 
     def recipe(self, cell: Cell) -> dict[str, Any]:
-        """Everything that the row of `cell` depends on, as plain values."""
+        """Return everything that the row of a cell depends on, as plain values."""
         defended, theft = self.defenses[cell.defense], {}
         if cell.attack:
             theft = {"attack": to_table(self.attacks[cell.defense][cell.attack]), "budget": cell.budget}
-            if self.springboard is not None:  # scores of another radius are other scores; without, nothing changes
+            if self.springboard is not None:  # left out where None, so that older fingerprints stay
                 theft["springboard"] = to_table(self.springboard)
         if isinstance(defended, Service):
             line = {"defense": to_table(defended.defense), "model": victims.fingerprint(defended.model)}
@@ -85,7 +98,7 @@ class Matrix:
         return {"victim": self._victim_fingerprint, "test": to_table(self.test), **line, "seed": cell.seed, **theft}
 
     def fingerprint(self, cell: Cell) -> str:
-        """16 hexadecimal digits that stand for the cell's recipe."""
+        """Return the fingerprint of a cell's recipe, 16 hexadecimal digits."""
         return fingerprint(self.recipe(cell))
 
     def run(
@@ -96,7 +109,7 @@ class Matrix:
         progress: ProgressCallback = NO_PROGRESS,
         until: float = math.inf,
     ) -> Results:
-        """The rows of all cells, as `feint.bench.executor.run` makes them."""
+        """Run all cells. See `feint.bench.executor.run`."""
         return executor.run([self], folder=folder, map=map, progress=progress, until=until)
 
     @functools.cached_property
@@ -105,9 +118,9 @@ class Matrix:
         return victims.answers(self.victim, self.test)
 
     def row(self, cell: Cell, *, progress: ProgressCallback = NO_PROGRESS) -> Row:
-        """Run one cell. With a folder to its `progress`, batches of answers are kept there, and asked once."""
+        """Run one cell. If `progress` has a folder, answers to batches are cached there (`CachedService`)."""
         started = time.perf_counter()
-        memory.forget_peak()
+        memory.reset_peak()
         defended = self.defenses[cell.defense]
         if not isinstance(defended, Service):
             defended = Service(self.victim, defended)
@@ -122,27 +135,24 @@ class Matrix:
             scores={name: round(score, 6) for name, score in scores.items()},
             asked=service.ledger.queries if cell.attack else 0,  # as counted at the victim, over all of its clients
             seconds=round(seconds, 3),
-            phases={name: round(it, 3) for name, it in phases.items()},
+            phases={name: round(elapsed, 3) for name, elapsed in phases.items()},
         )
-        return replace(row, flags=[str(flag) for flag in checks.own(row)])
+        return replace(row, flags=[str(flag) for flag in checks.row_flags(row)])
 
     def failed(self, cell: Cell, error: str) -> Row:
-        """The row of a cell that has no scores because of an `error`."""
+        """Return the row of a cell that has no scores because of an error."""
         return self._row(cell, scores={}, asked=0, seconds=0.0, phases={}, error=error)
 
     def _theft(
         self, cell: Cell, service: Service, progress: ProgressCallback
     ) -> tuple[dict[str, float], dict[str, float]]:
-        """The scores of a theft, and its seconds by phase."""
+        """Return the scores of a theft, and its seconds by phase."""
         attack = self.attacks[cell.defense][cell.attack]
-        clock = _Clock(
-            CachedService(service, progress.folder / "answers")
-            if progress.folder and is_cacheable(service)
-            else service
-        )
+        folder = progress.folder if is_cacheable(service) else None
+        clock = _TimedService(service if folder is None else CachedService(service, folder / "answers"))
         started = time.perf_counter()
-        witness = probes.TranscriptProbe()
-        surrogate = witness.through(attack).steal(
+        probe = probes.TranscriptProbe()
+        surrogate = probe.through(attack).steal(
             CountingOracle(clock, budget=cell.budget, client="thief"), seed=cell.seed, progress=progress
         )
         learned = time.perf_counter()
@@ -151,7 +161,7 @@ class Matrix:
             "stealer_accuracy": metrics.accuracy(stolen, self.test.labels),
             "fidelity": metrics.label_kept(stolen, self._clean),
             "n_test": len(self.test),
-            **probes.of(attack, surrogate, witness, self.test),
+            **probes.scores(attack, surrogate, probe, self.test),
         }
         if self.springboard is not None:
             scores |= self.springboard.scores(surrogate, service, self.test)
@@ -174,16 +184,16 @@ class Matrix:
         )
 
 
-class _Clock:
-    """What answers queries, and how many seconds that took."""
+class _TimedService:
+    """A service that counts the seconds of its answers."""
 
-    def __init__(self, send: Service | CachedService) -> None:
-        self._send, self.seconds = send, 0.0
+    def __init__(self, service: Service | CachedService) -> None:
+        self._service, self.seconds = service, 0.0
 
     def __call__(self, query: Query) -> Answer:
         started = time.perf_counter()
         try:
-            return self._send(query)
+            return self._service(query)
         finally:
             self.seconds += time.perf_counter() - started
 
@@ -191,18 +201,27 @@ class _Clock:
 def through(
     attacks: Mapping[str, Attack], lenses: Lenses, combined: Mapping[str, Collection[str]] | None = None
 ) -> dict[str, Attack]:
-    """Every attack as it is, then through every lens; `combined` names the attacks of lenses that are not for all."""
-    seen = {
-        f"{name}, {lens}": it.through(*steps)
-        for name, it in attacks.items()
+    """Combine attacks with lenses.
+
+    Args:
+        attacks: Attacks by name.
+        lenses: Lenses by name, the first nearest to the attack.
+        combined: Names of the attacks of a lens, for the lenses that are not combined with all attacks.
+
+    Returns:
+        Every attack as it is, then through its lenses, under the name “attack, lens”.
+    """
+    lensed = {
+        f"{name}, {lens}": attack.through(*steps)
+        for name, attack in attacks.items()
         for lens, steps in lenses.items()
         if name in (combined or {}).get(lens, attacks)
     }
-    return {**attacks, **seen}
+    return {**attacks, **lensed}
 
 
 def lens_of(name: str) -> str:
-    """Return the lens's part of a name that `through` gave; the whole name of an attack without a lens."""
+    """Return the lens in a name of `through`, or the whole name of an attack without a lens."""
     return name.partition(", ")[2] or name
 
 
@@ -214,7 +233,18 @@ def cells(
     *,
     only: str = "",
 ) -> list[Cell]:
-    """The cells of a victim, by the names of the `attacks` on each of its defenses, in the order they are run."""
+    """List the cells of a victim.
+
+    Args:
+        victim: Name of the victim.
+        attacks: Names of the attacks on each defense, by the defense's name.
+        budgets: Queries of the attacks.
+        seeds: Seeds of the attacks.
+        only: Regular expression that selects cells (`Matrix`).
+
+    Returns:
+        The cells in the order in which they are run.
+    """
     thefts = [
         Cell(defense, attack, budget, seed, victim)
         for seed in seeds
@@ -223,6 +253,6 @@ def cells(
         for attack in attacks[defense]
         if re.search(only, f"{victim}, {defense}, {attack}, {budget}")
     ]
-    needed = {it.defense for it in thefts}
-    utilities = [Cell(it, victim=victim) for it in attacks if it in needed or re.search(only, f"{victim}, {it}")]
-    return utilities + thefts
+    needed = {cell.defense for cell in thefts}
+    chosen = [name for name in attacks if name in needed or re.search(only, f"{victim}, {name}")]
+    return [Cell(name, victim=victim) for name in chosen] + thefts

@@ -1,4 +1,4 @@
-"""What a suite needs before its cells run: victims trained and defenses fitted, each once, and kept."""
+"""Trained victims and fitted defenses of a suite, each made once and stored."""
 
 import functools
 import os
@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from feint import data, victims
 from feint.bench.matrix import Defended, Matrix, through
-from feint.bench.suite import Leak, Owned, Suite
+from feint.bench.suite import AttackerResources, Leak, Suite
 from feint.data import pools
 from feint.defense import Defense, Ladder
 from feint.errors import BadInput
@@ -25,12 +25,12 @@ from feint.recipes.recipe import fingerprint, short_hash, to_table
 from feint.runners import Runner
 from feint.service import Service
 
-LOOK = 1.0  # seconds after which to look again whether others have made something
+POLL = 1.0  # seconds between two checks whether other processes have made their artifacts
 ArtifactKey = tuple[str, ...]  # (victim,) or (victim, defense)
 
 
 class Artifact(NamedTuple):
-    """What a name came to: a victim, a defense with the victim that it made, or an error."""
+    """A trained victim, a fitted defense (with the victim that it retrained, if it did), or an error."""
 
     name: ArtifactKey
     model: Classifier | None = None
@@ -40,7 +40,13 @@ class Artifact(NamedTuple):
 
 @dataclass(frozen=True)
 class PrepareJob:
-    """How a victim is trained and a defense is fitted, wherever that is done."""
+    """The function that trains a victim or fits a defense, in this process or in a worker.
+
+    Attributes:
+        suite: The suite.
+        progress: Progress callback. A pickle carries its folder alone, since workers show no progress.
+        models: Trained victims by name, which defenses are fitted on.
+    """
 
     suite: Suite
     progress: ProgressCallback
@@ -49,15 +55,14 @@ class PrepareJob:
     def __call__(self, item: ArtifactKey) -> Artifact:
         try:
             return self._defense(*item) if len(item) == 2 else self._victim(*item)
-        except Exception as error:  # the others are made first
+        except Exception as error:  # raised after all other artifacts are made
             return Artifact(item, error=error)
 
     def lost(self, item: ArtifactKey, reason: str) -> Artifact:
-        """What is said of a name whose process ended."""
+        """Return the error of an artifact whose process ended."""
         return Artifact(item, error=BadInput(f"{', '.join(item)}: {reason}", "a process that lives", "run it again"))
 
     def __getstate__(self) -> dict[str, object]:
-        """What a pickle carries: a watch that only knows its folder, since no one looks at a worker."""
         return {"suite": self.suite, "progress": ProgressCallback(self.progress.folder), "models": self.models}
 
     def _victim(self, name: str) -> Artifact:
@@ -71,64 +76,68 @@ class PrepareJob:
     def _defense(self, victim: str, name: str) -> Artifact:
         entry, model = self.suite.defenses[name], self.models[victim]
         inputs = pools.parse_split(f"{self.suite.victims[victim].data}/{entry.learns_from}")
-        given = {"outliers": entry.outliers and pools.parse_split(entry.outliers), "progress": self.progress}
+        options = {"outliers": entry.outliers and pools.parse_split(entry.outliers), "progress": self.progress}
         for boundary in self.suite.boundary(name):
-            model = boundary.retrain(model, inputs, **given).model
+            model = boundary.retrain(model, inputs, **options).model
         recipe = self.suite.recipe(name)
-        made = model if entry.boundary else None
-        return Artifact(
-            (victim, name), made, recipe.fit(model, inputs, **given) if isinstance(recipe, Defense) else recipe
-        )
+        retrained = model if entry.boundary else None
+        fitted = recipe.fit(model, inputs, **options) if isinstance(recipe, Defense) else recipe
+        return Artifact((victim, name), retrained, fitted)
 
 
 class ArtifactStore:
-    """Where victims and defenses are kept: a thing that was made of something else is not there."""
+    """On-disk store of victims and defenses. An artifact whose inputs have changed counts as missing.
+
+    Args:
+        suite: The suite.
+        work: Working directory of the store.
+    """
 
     def __init__(self, suite: Suite, work: Path) -> None:
         self._suite, self._work = suite, work
 
     def has(self, name: ArtifactKey) -> bool:
-        """Whether it is there, and was made of what the suite says now."""
-        place = self._line(name) if len(name) == 2 else self._model(name)
-        if not place.exists():
+        """Return whether an artifact is stored, and was made of the suite's present entries."""
+        file = self._defense_file(name) if len(name) == 2 else self._model_file(name)
+        if not file.exists():
             return False
-        return store.load(place, registry.vocabulary()).about.get("made_of") == self.made_of(name)
+        return store.load(file, registry.vocabulary()).about.get("made_of") == self.made_of(name)
 
-    def keep(self, made: Artifact) -> None:
-        """Put it there; the defense comes last, and stands for both."""
-        images, made_of = self._suite.victims[made.name[0]].data, self.made_of(made.name)
-        if made.model is not None:
-            victims.save(self._model(made.name), made.model, data=images, made_of=made_of)
-        if made.defense is not None:
-            store.save(self._line(made.name), made.defense, data=images, made_of=made_of)
+    def save(self, artifact: Artifact) -> None:
+        """Store an artifact. The defense is written last, since `has` looks for it alone."""
+        images, made_of = self._suite.victims[artifact.name[0]].data, self.made_of(artifact.name)
+        if artifact.model is not None:
+            victims.save(self._model_file(artifact.name), artifact.model, data=images, made_of=made_of)
+        if artifact.defense is not None:
+            store.save(self._defense_file(artifact.name), artifact.defense, data=images, made_of=made_of)
 
     def victim(self, name: str) -> Classifier:
-        """The victim of this name."""
-        return victims.load(self._model((name,)))
+        """Return the victim of this name."""
+        return victims.load(self._model_file((name,)))
 
     def defense(self, victim: str, name: str) -> Defended:
-        """The fitted defense; before the victim that it made, if it made one."""
-        recipe = registry.load(str(self._line((victim, name))))
+        """Return the fitted defense, as a service with the victim that it retrained if it did."""
+        recipe = registry.load(str(self._defense_file((victim, name))))
         if not self._suite.defenses[name].boundary:
             return recipe
-        return Service(victims.load(self._model((victim, name))), recipe)
+        return Service(victims.load(self._model_file((victim, name))), recipe)
 
     def made_of(self, name: ArtifactKey) -> str:
-        """What stands for all that it depends on."""
+        """Return the fingerprint of everything that an artifact depends on."""
         victim = self._suite.victims[name[0]]
-        what: list[Any] = [victim.data, victim.network, victim.training and to_table(victim.training)]
-        what += [victim.weights, victim.weights and _digest(weights(victim.weights))]
-        what += [data.load(victim.data).train.fingerprint]
+        inputs: list[Any] = [victim.data, victim.network, victim.training and to_table(victim.training)]
+        inputs += [victim.weights, victim.weights and _digest(weights(victim.weights))]
+        inputs += [data.load(victim.data).train.fingerprint]
         if len(name) == 2:
             entry = self._suite.defenses[name[1]]
-            what += [to_table(self._suite.recipe(name[1])), to_table(self._suite.boundary(name[1]))]
-            what += [entry.learns_from, entry.outliers]
-        return fingerprint(what)
+            inputs += [to_table(self._suite.recipe(name[1])), to_table(self._suite.boundary(name[1]))]
+            inputs += [entry.learns_from, entry.outliers]
+        return fingerprint(inputs)
 
-    def _model(self, name: ArtifactKey) -> Path:
+    def _model_file(self, name: ArtifactKey) -> Path:
         return self._work / "victims" / _file(" behind ".join(name))
 
-    def _line(self, name: ArtifactKey) -> Path:
+    def _defense_file(self, name: ArtifactKey) -> Path:
         return self._work / "defenses" / _file(name[0]) / _file(name[1])
 
 
@@ -138,74 +147,82 @@ def matrices(
     """Build a matrix for each victim of a suite.
 
     Victims are trained and defenses fitted where `work` does not hold them yet. Several processes may share `work`:
-    each artifact is made once. With `only`, an expression over cells, what its cells do not need is left out.
+    each artifact is made once. The first error of a training or fitting is raised after all others are done.
 
-    Raises:
-        FeintError: the first error of a training or fitting, once all others are done.
+    Args:
+        suite: The suite.
+        work: Working directory of the artifacts.
+        progress: Progress callback.
+        map: The runner of trainings and fittings.
+        only: Regular expression over cells (`Matrix`). Artifacts that no matching cell needs are not made.
+
+    Returns:
+        A matrix for each victim with cells.
     """
     work = Path(work)
     progress.folder = progress.folder or work / "trainings"
-    shelf, needed = ArtifactStore(suite, work), {}
+    artifacts, needed = ArtifactStore(suite, work), {}
     for cell in suite.cells(only):
         needed.setdefault(cell.victim, {})[cell.defense] = True
-    build(shelf, [(it,) for it in needed], PrepareJob(suite, progress), work, map)
-    models = {name: shelf.victim(name) for name in needed}
-    pairs = [(victim, it) for victim, defenses in needed.items() for it in defenses]
-    build(shelf, pairs, PrepareJob(suite, progress, models), work, map)
-    return [_matrix(suite, shelf, name, models[name], list(needed[name]), only) for name in needed]
+    build(artifacts, [(victim,) for victim in needed], PrepareJob(suite, progress), work, map)
+    models = {name: artifacts.victim(name) for name in needed}
+    pairs = [(victim, defense) for victim, defenses in needed.items() for defense in defenses]
+    build(artifacts, pairs, PrepareJob(suite, progress, models), work, map)
+    return [_matrix(suite, artifacts, name, models[name], list(needed[name]), only) for name in needed]
 
 
-def build(shelf: ArtifactStore, names: Sequence[ArtifactKey], job: PrepareJob, work: Path, map: Runner) -> None:
-    """Make what the shelf does not have; what another process makes is waited for. Raises the first error."""
+def build(artifacts: ArtifactStore, names: Sequence[ArtifactKey], job: PrepareJob, work: Path, map: Runner) -> None:
+    """Make the artifacts that are missing, and wait for those that another process makes. Raises the first error."""
     errors: dict[ArtifactKey, Exception] = {}
-    left = [it for it in names if not shelf.has(it)]
+    left = [name for name in names if not artifacts.has(name)]
     if not left:
         return
     with Leases(work / ".leases") as leases:
-        while left := [it for it in left if it not in errors and not shelf.has(it)]:
+        while left := [name for name in left if name not in errors and not artifacts.has(name)]:
             before = len(errors)
-            for made in map(job, _claimed(left, shelf, leases)):
-                if made.error is None:
-                    shelf.keep(made)
+            for artifact in map(job, _claimed(left, artifacts, leases)):
+                if artifact.error is None:
+                    artifacts.save(artifact)
                 else:
-                    errors[made.name] = made.error
-                leases.release(_lease(made.name))
+                    errors[artifact.name] = artifact.error
+                leases.release(_lease(artifact.name))
                 job.progress.step("preparing", len(names) - len(left) + 1, len(names))
-            if len(errors) == before and any(not shelf.has(it) for it in left):
-                time.sleep(LOOK)
+            if len(errors) == before and any(not artifacts.has(name) for name in left):
+                time.sleep(POLL)
     for error in errors.values():
         raise error
 
 
-def _claimed(names: Iterable[ArtifactKey], shelf: ArtifactStore, leases: Leases) -> Iterator[ArtifactKey]:
-    """Those that no other is making, each claimed when there is room for it."""
+def _claimed(names: Iterable[ArtifactKey], artifacts: ArtifactStore, leases: Leases) -> Iterator[ArtifactKey]:
+    """Yield the artifacts that no other process is making, each claimed when the runner takes it."""
     for name in names:
         if leases.claim(_lease(name)):
-            if shelf.has(name):  # made in the meantime
+            if artifacts.has(name):  # made in the meantime
                 leases.release(_lease(name))
             else:
                 yield name
 
 
 def _matrix(
-    suite: Suite, shelf: ArtifactStore, name: str, victim: Classifier, defenses: list[str], only: str
+    suite: Suite, artifacts: ArtifactStore, name: str, victim: Classifier, defenses: list[str], only: str
 ) -> Matrix:
     entry = suite.victims[name]
     images = data.load(entry.data)
     pool = images.pool if entry.pool is None else pools.parse_pool(entry.pool).scaled(images.shape)
-    owned = Owned(pool, networks.get(entry.surrogate or entry.network, images), suite.training_on(name))
-    defended = {it: shelf.defense(name, it) for it in defenses}
+    surrogate = networks.get(entry.surrogate or entry.network, images)
+    resources = AttackerResources(pool, surrogate, suite.training_on(name))
+    defended = {defense: artifacts.defense(name, defense) for defense in defenses}
     return Matrix(
         victim,
         images.test,
         attacks={},
         against={
-            it: through(
-                suite.attacks_on(name, it, owned),
-                suite.lenses_on(it, owned, _leak(defended[it], victim)),
+            defense: through(
+                suite.attacks_on(name, defense, resources),
+                suite.lenses_on(defense, resources, _leak(defended[defense], victim)),
                 suite.combined(),
             )
-            for it in defenses
+            for defense in defenses
         },
         defenses=defended,
         budgets=suite.budgets_on(name),
@@ -217,14 +234,14 @@ def _matrix(
 
 
 def _leak(defended: Defended, victim: Classifier) -> Leak:
-    """The secrets of an owner; a boundary defense has a model of its own."""
+    """Return the secrets of an owner. A boundary defense has retrained the model."""
     if isinstance(defended, Service):
         return Leak(defended.defense, cast(Classifier, defended.model))
     return Leak(defended, victim)
 
 
 def weights(name: str) -> Path:
-    """The file of published weights: as it is named, or under FEINT_DATA."""
+    """Return the file of published weights: at the path as written, or under FEINT_DATA."""
     beside = Path(os.environ.get("FEINT_DATA", "")).expanduser() / name
     return beside if not Path(name).is_file() and beside.is_file() else Path(name)
 
@@ -232,7 +249,7 @@ def weights(name: str) -> Path:
 @functools.cache
 def _digest(file: Path) -> str:
     if not file.is_file():
-        return ""  # loading it will say so
+        return ""  # loading the weights raises the error
     return short_hash(file.read_bytes())
 
 
@@ -241,5 +258,5 @@ def _lease(name: ArtifactKey) -> str:
 
 
 def _file(name: str) -> str:
-    """A name of a file that no two names share."""
+    """Return a file name that no two names share."""
     return quote(name, safe=" ,+()=").replace(".", "%2E")

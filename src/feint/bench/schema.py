@@ -1,4 +1,4 @@
-"""The tables of a suite: frozen dataclasses whose fields are the keys."""
+"""Tables of a suite's TOML file, as dataclasses whose fields are the keys."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,12 @@ Table = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class AttackEntry:
-    """`[attacks.NAME]`: a recipe with its `kind`, and `only` the defenses that it is run on, by default all."""
+    """An attack, `[attacks.NAME]`.
+
+    Attributes:
+        recipe: The recipe, with its `kind`.
+        only: Defenses that it is run on; by default all.
+    """
 
     recipe: Table
     only: tuple[str, ...] | None = None
@@ -20,13 +25,20 @@ class AttackEntry:
 
 @dataclass(frozen=True)
 class VictimEntry:
-    """`[victims.NAME]`: a network on a data set, trained here or with published `weights`.
+    """A victim, `[victims.NAME]`: a network on a data set, trained here or with published weights.
 
-    `weights` is an .npz file, here or under FEINT_DATA. `pool` is what the attacker asks about, like "cifar100/train":
-    by default the data set's own; images of another size are scaled to the victim's. `surrogate` is the attacker's
-    network, by default the victim's, and `surrogate_training` how it is trained, by default the suite's `training`.
-    `budgets` stand in place of the suite's. `attacks` are run on this victim alone, in place of the suite's of the same
-    name. `springboard` has fields of `Springboard`, and turns it on for this victim.
+    Attributes:
+        data: Name of the data set.
+        network: Name of the network.
+        training: Training of the victim.
+        weights: An .npz file, in the working directory or under FEINT_DATA, in place of a training.
+        pool: Images that the attacker queries, like "cifar100/train"; by default the data set's pool. Images of
+            another size are scaled to the victim's.
+        surrogate: Network of the surrogate; by default the victim's.
+        surrogate_training: Training of the surrogate; by default the suite's `training`.
+        budgets: Budgets in place of the suite's.
+        attacks: Attacks on this victim alone, in place of the suite's attacks of the same name.
+        springboard: Fields of `Springboard`, which turn downstream attacks on for this victim.
     """
 
     data: str
@@ -49,10 +61,17 @@ class VictimEntry:
 
 @dataclass(frozen=True)
 class DefenseEntry:
-    """`[defenses.NAME]`: recipes in their places on the line, or one whole `recipe`, a Defense or a Ladder.
+    """A defense, `[defenses.NAME]`: recipes for the parts of a line, or one `recipe` of a Defense or a Ladder.
 
-    `boundary` makes a new victim, which the others stand before. What learns does so on the part `learns_from` of the
-    victim's data set, and on `outliers`, a part of another, where it needs them. `victims` are those that it is for.
+    Attributes:
+        boundary: Recipes that retrain the victim; the other parts then defend the retrained one.
+        access: Access rules.
+        inputs: Input defenses.
+        outputs: Output defenses.
+        recipe: A whole Defense or Ladder, in place of access, inputs and outputs.
+        learns_from: Part of the victim's data set that defenses are fitted on.
+        outliers: Part of another data set, for defenses that are fitted with outliers.
+        victims: Victims that it defends; by default all.
     """
 
     boundary: tuple[Table, ...] = ()
@@ -71,11 +90,14 @@ class DefenseEntry:
 
 @dataclass(frozen=True)
 class LensEntry:
-    """`[lenses.NAME]`: recipes of lenses, the first nearest to the attack.
+    """A lens, `[lenses.NAME]`.
 
-    `only` are the defenses that it looks at, by default all that it can be put before, and `attacks` those that look
-    through it, by default all. With `leaked` the attacker holds what only the owner has, the fitted defense and the
-    model behind it: for upper bounds.
+    Attributes:
+        steps: Recipes of lenses, the first nearest to the attack.
+        only: Defenses that it is put before; by default all that it is compatible with.
+        attacks: Attacks that it is combined with; by default all.
+        leaked: Whether the attacker holds the owner's secrets, the fitted defense and the model behind it. Such a lens
+            is an upper bound.
     """
 
     steps: tuple[Table, ...]
@@ -86,7 +108,17 @@ class LensEntry:
 
 @dataclass(frozen=True)
 class ExpectedEntry:
-    """`[[expected]]`: a number that somebody else published; `source` is a key of the bibliography."""
+    """A published value, `[[expected]]`.
+
+    Attributes:
+        victim: Name of the victim.
+        defense: Name of the defense.
+        score: Name of the score.
+        value: The value, in the unit that rows use.
+        source: Key of the bibliography.
+        attack: Name of the attack; empty for utility.
+        budget: Queries of the attack.
+    """
 
     victim: str
     defense: str
@@ -99,8 +131,20 @@ class ExpectedEntry:
 
 @dataclass(frozen=True)
 class SuiteTables:
-    """A whole suite. `training` is the surrogate's, and fills the gaps of attacks and lenses. With `springboard`, every
-    surrogate is also looked at for what a theft enables (`feint.evaluation.transfer`)."""
+    """The tables of a whole suite.
+
+    Attributes:
+        title: Title of the suite.
+        budgets: Queries of the attacks.
+        victims: Victims by name.
+        defenses: Defenses by name.
+        attacks: Attacks by name.
+        seeds: Number of seeds.
+        training: Training of surrogates, which fills the open fields of attacks and lenses.
+        lenses: Lenses by name.
+        expected: Published values to compare with.
+        springboard: Whether downstream attacks are run with every surrogate (`feint.evaluation.transfer`).
+    """
 
     title: str
     budgets: tuple[int, ...]

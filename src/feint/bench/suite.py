@@ -1,4 +1,4 @@
-"""A suite: which victims, defenses, attacks and lenses meet, with which budgets and seeds."""
+"""A suite of victims, defenses, attacks and lenses, with budgets and seeds."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -26,8 +26,14 @@ from feint.victims import Trained
 
 
 @dataclass(frozen=True)
-class Owned:
-    """What the thief of a victim owns: it fills the gaps of attacks and lenses."""
+class AttackerResources:
+    """The resources of a victim's attacker, which fill the open fields of attacks and lenses.
+
+    Attributes:
+        pool: Images that the attacker queries.
+        surrogate: Network of the surrogate.
+        training: Training of the surrogate.
+    """
 
     pool: Split
     surrogate: Network
@@ -36,7 +42,12 @@ class Owned:
 
 @dataclass(frozen=True)
 class Leak:
-    """Secrets of an owner, for lenses that are upper bounds: the fitted defense, and the model behind it."""
+    """Secrets of an owner, for lenses that are upper bounds.
+
+    Attributes:
+        defense: The fitted defense.
+        model: The model behind it.
+    """
 
     defense: Defense | Ladder
     model: Classifier
@@ -44,20 +55,20 @@ class Leak:
 
 @dataclass(frozen=True)
 class Suite(SuiteTables):
-    """A suite, by the names of its tables. Nothing is read, trained or fitted before `prepare.matrices`."""
+    """A suite. Nothing is read, trained or fitted before `prepare.matrices`."""
 
     def on(self, victim: str) -> list[str]:
-        """The defenses that the victim is given."""
-        return [name for name, it in self.defenses.items() if it.victims is None or victim in it.victims]
+        """Return the defenses of a victim."""
+        return [name for name, entry in self.defenses.items() if entry.victims is None or victim in entry.victims]
 
-    def owned(self, victim: str) -> Owned:
-        """A stand-in for what the thief will own: enough to build recipes, without reading data."""
+    def resources(self, victim: str) -> AttackerResources:
+        """Return a stand-in for the attacker's resources: enough to build recipes, without reading data."""
         entry = self.victims[victim]
         network = Network(entry.surrogate or entry.network, (3, 32, 32), 10)
-        return Owned(Split(entry.data, "pool", ""), network, self.training_on(victim))
+        return AttackerResources(Split(entry.data, "pool", ""), network, self.training_on(victim))
 
     def training_on(self, victim: str) -> Training:
-        """Return how surrogates of this victim are trained."""
+        """Return the training of this victim's surrogates."""
         return self.victims[victim].surrogate_training or self.training
 
     def budgets_on(self, victim: str) -> tuple[int, ...]:
@@ -65,7 +76,18 @@ class Suite(SuiteTables):
         return self.victims[victim].budgets or self.budgets
 
     def springboard_on(self, victim: str, members: Split | None = None) -> Springboard | None:
-        """Return what surrogates of this victim are tried for, if they are. Raises `BadRecipe`."""
+        """Return the downstream attacks with this victim's surrogates, if there are any.
+
+        Args:
+            victim: Name of the victim.
+            members: The victim's training inputs, for membership inference.
+
+        Returns:
+            The downstream attacks; None where the suite has none for this victim.
+
+        Raises:
+            BadRecipe: A field is wrong.
+        """
         fields = self.victims[victim].springboard
         if fields is None:
             return Springboard(members) if self.springboard else None
@@ -75,92 +97,103 @@ class Suite(SuiteTables):
         return build(where, {"members": members, **fields}, {where: Springboard})
 
     def recipe(self, defense: str) -> Defense | Ladder:
-        """What stands on the line, before anything in it has learned. Raises `UnknownName` or `BadRecipe`."""
+        """Build the recipe of a defense, before any part of it is fitted. Raises `UnknownName` or `BadRecipe`."""
         entry = self.defenses[defense]
-        for it in self.boundary(defense):
-            _kind(it, Boundary, f"defenses.{defense}.boundary")
+        for boundary in self.boundary(defense):
+            _checked(boundary, Boundary, f"defenses.{defense}.boundary")
         if entry.recipe is not None:
-            return _kind(
+            return _checked(
                 from_table(entry.recipe, registry.vocabulary()), (Defense, Ladder), f"defenses.{defense}.recipe"
             )
-        rooms = {room: [from_table(it, registry.vocabulary()) for it in getattr(entry, room)] for room in parsing.ROOMS}
-        for room, steps in rooms.items():
+        parts = {
+            part: [from_table(table, registry.vocabulary()) for table in getattr(entry, part)] for part in parsing.ROOMS
+        }
+        for part, steps in parts.items():
             for step in steps:
-                _kind(step, parsing.ROOMS[room], f"defenses.{defense}.{room}")
-        return Defense(**rooms)
+                _checked(step, parsing.ROOMS[part], f"defenses.{defense}.{part}")
+        return Defense(**parts)
 
     def boundary(self, defense: str) -> list[Any]:
-        """The recipes that make a new victim."""
-        return [from_table(it, registry.vocabulary()) for it in self.defenses[defense].boundary]
+        """Build the recipes that retrain the victim."""
+        return [from_table(table, registry.vocabulary()) for table in self.defenses[defense].boundary]
 
-    def attacks_on(self, victim: str, defense: str, owned: Owned) -> dict[str, Attack]:
-        """The attacks that a defense of a victim meets, without a lens."""
+    def attacks_on(self, victim: str, defense: str, resources: AttackerResources) -> dict[str, Attack]:
+        """Build the attacks on a defense of a victim, without lenses."""
         entries = {**self.attacks, **self.victims[victim].attacks}
-        entries = {name: it for name, it in entries.items() if it.only is None or defense in it.only}
-        built = {name: from_table(it.recipe, registry.vocabulary(), **vars(owned)) for name, it in entries.items()}
-        return {name: _kind(it, Attack, f"attacks.{name}") for name, it in built.items()}
+        tables = {name: entry.recipe for name, entry in entries.items() if entry.only is None or defense in entry.only}
+        built = {name: from_table(table, registry.vocabulary(), **vars(resources)) for name, table in tables.items()}
+        return {name: _checked(attack, Attack, f"attacks.{name}") for name, attack in built.items()}
 
-    def lenses_on(self, defense: str, owned: Owned, leak: Leak | None = None) -> dict[str, tuple[Lens, ...]]:
-        """The lenses that a defense is looked at through; without a `leak` those that need it hold a stand-in."""
-        hindered = self.hindrances(defense)
+    def lenses_on(
+        self, defense: str, resources: AttackerResources, leak: Leak | None = None
+    ) -> dict[str, tuple[Lens, ...]]:
+        """Build the lenses on a defense. Without a `leak`, lenses that need one get a stand-in."""
+        incompatible = self.incompatible_lenses(defense)
         return {
-            name: self._lens(name, defense, owned, leak)
+            name: self._lens(name, defense, resources, leak)
             for name, entry in self.lenses.items()
-            if name not in hindered and (entry.only is None or defense in entry.only)
+            if name not in incompatible and (entry.only is None or defense in entry.only)
         }
 
-    def hindrances(self, defense: str) -> dict[str, str]:
-        """Why lenses cannot be put before a defense, for those that cannot."""
-        owned = self.owned(next(iter(self.victims)))
-        found = {name: self._hindrance(name, defense, owned) for name in self.lenses}
-        return {name: why for name, why in found.items() if why}
+    def incompatible_lenses(self, defense: str) -> dict[str, str]:
+        """Return the lenses that cannot be put before a defense, with the reasons."""
+        resources = self.resources(next(iter(self.victims)))
+        reasons = {name: self._incompatible(name, defense, resources) for name in self.lenses}
+        return {name: reason for name, reason in reasons.items() if reason}
 
     def combined(self) -> dict[str, tuple[str, ...]]:
-        """The attacks that look through a lens, for the lenses that are not for all."""
-        return {name: it.attacks for name, it in self.lenses.items() if it.attacks is not None}
+        """Return the attacks of a lens, for the lenses that are not combined with all attacks."""
+        return {name: entry.attacks for name, entry in self.lenses.items() if entry.attacks is not None}
 
     def cells(self, only: str = "") -> list[Cell]:
-        """All cells, those of the first victim first; with an expression, those that it finds (`Matrix`)."""
+        """List all cells, those of the first victim first; with a regular expression, those that match (`Matrix`)."""
         return [cell for victim in self.victims for cell in self._cells(victim, only)]
 
     def _cells(self, victim: str, only: str) -> list[Cell]:
-        owned = self.owned(victim)
+        resources, combined = self.resources(victim), self.combined()
         names = {
             defense: list(
-                matrix.through(self.attacks_on(victim, defense, owned), self.lenses_on(defense, owned), self.combined())
+                matrix.through(
+                    self.attacks_on(victim, defense, resources), self.lenses_on(defense, resources), combined
+                )
             )
             for defense in self.on(victim)
         }
         return matrix.cells(victim, names, self.budgets_on(victim), range(self.seeds), only=only)
 
     def with_seeds(self, seeds: int) -> "Suite":
-        """The same suite with another number of seeds."""
+        """Return the same suite with another number of seeds."""
         return replace(self, seeds=seeds)
 
-    def _lens(self, name: str, defense: str, owned: Owned, leak: Leak | None = None) -> tuple[Lens, ...]:
-        given = vars(owned) | self._known(name, defense, owned, leak)
-        steps = [from_table(it, registry.vocabulary(), **given) for it in self.lenses[name].steps]
-        return tuple(_kind(it, Lens, f"lenses.{name}.steps") for it in steps)
+    def _lens(
+        self, name: str, defense: str, resources: AttackerResources, leak: Leak | None = None
+    ) -> tuple[Lens, ...]:
+        fields = vars(resources) | self._knowledge(name, defense, resources, leak)
+        steps = [from_table(table, registry.vocabulary(), **fields) for table in self.lenses[name].steps]
+        return tuple(_checked(step, Lens, f"lenses.{name}.steps") for step in steps)
 
-    def _known(self, name: str, defense: str, owned: Owned, leak: Leak | None = None) -> dict[str, Any]:
-        """What an attacker who looks through this lens knows of a defense, by the fields that it fills."""
+    def _knowledge(
+        self, name: str, defense: str, resources: AttackerResources, leak: Leak | None = None
+    ) -> dict[str, Any]:
+        """Return the fields of a lens that knowledge about a defense fills."""
         if not self.lenses[name].leaked:
-            return _known_of(self.recipe(defense))
+            return _knowledge_of(self.recipe(defense))
         if leak is None:
-            return _known_of(self.recipe(defense), leaked=True) | {"victim": Trained(owned.surrogate, Weights(""))}
-        return _known_of(leak.defense, leaked=True) | {"victim": Trained.of(leak.model)}
+            stand_in = Trained(resources.surrogate, Weights(""))
+            return _knowledge_of(self.recipe(defense), leaked=True) | {"victim": stand_in}
+        return _knowledge_of(leak.defense, leaked=True) | {"victim": Trained.of(leak.model)}
 
-    def _hindrance(self, name: str, defense: str, owned: Owned) -> str:
+    def _incompatible(self, name: str, defense: str, resources: AttackerResources) -> str:
         recipe = self.recipe(defense)
-        for reason in _missing(self.lenses[name].steps, self._known(name, defense, owned)):
+        for reason in _missing(self.lenses[name].steps, self._knowledge(name, defense, resources)):
             return reason
         suspected = recipe if isinstance(recipe, Defense) else Defense()  # which rung of a ladder answers is not known
-        reasons = (lens.incompatible(suspected) for lens in self._lens(name, defense, owned))
+        reasons = (lens.incompatible(suspected) for lens in self._lens(name, defense, resources))
         return next(filter(None, reasons), "")
 
 
-def _known_of(recipe: Defense | Ladder, *, leaked: bool = False) -> dict[str, Any]:
-    """What is known of a defense, by the fields that it fills: the method and its numbers, or all with `leaked`."""
+def _knowledge_of(recipe: Defense | Ladder, *, leaked: bool = False) -> dict[str, Any]:
+    """Return the fields that knowledge about a defense fills: its method and numbers, or everything with `leaked`."""
     if isinstance(recipe, Ladder) or not (recipe.inputs or recipe.outputs):
         return {}
     known: dict[str, Any] = {"rehearsal": SuspectedDefense(replace(recipe, access=()), leaked)}
@@ -170,15 +203,15 @@ def _known_of(recipe: Defense | Ladder, *, leaked: bool = False) -> dict[str, An
 
 
 def _missing(steps: tuple[Table, ...], known: Mapping[str, Any]) -> Iterator[str]:
-    """Why the defense does not fill the fields that these lenses need and leave open."""
+    """Yield the reasons why fields that these lenses need are neither set nor filled by knowledge."""
     for step in steps:
         needs: Mapping[str, str] = getattr(registry.vocabulary().get(str(step.get("kind"))), "needs", {})
         yield from (reason for field, reason in needs.items() if field not in step and field not in known)
 
 
-def _kind(recipe: Any, kind: Any, where: str) -> Any:
+def _checked(recipe: Any, kind: Any, where: str) -> Any:
     if not isinstance(recipe, kind):
-        names = " or ".join(it.__name__ for it in (kind if isinstance(kind, tuple) else (kind,)))
+        names = " or ".join(cls.__name__ for cls in (kind if isinstance(kind, tuple) else (kind,)))
         article = re.sub(r"^(?=[AEIOU])", "an ", names) if names[0] in "AEIOU" else f"a {names}"
         raise BadRecipe(f"{where} with {recipe!r}", article, "move it where it belongs")
     return recipe

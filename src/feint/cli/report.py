@@ -57,7 +57,7 @@ def report(
         results,
         _title(places, suites),
         text,
-        looks=_examples(suites, results) if pictures and suites else {},
+        examples=_examples(suites, results) if pictures and suites else {},
         expected=list(dict.fromkeys(row for suite in suites.values() for row in suite.expected)),
         price=price_per_1000,
         pictures=pictures,

@@ -1,4 +1,4 @@
-"""What is measured, how it is run, kept and shown. Attacks and defenses never compute a metric."""
+"""Metrics, results and checks of thefts and defenses. Attacks and defenses never compute a metric."""
 
 from feint.evaluation import metrics
 

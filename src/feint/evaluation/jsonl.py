@@ -1,11 +1,10 @@
-"""Published rows: JSON Lines, one file for each table or suite, with what its rows share in `recipes.json` beside it.
+"""Published rows: one JSON Lines file for each table or suite, and the tables that rows share in `recipes.json`.
 
-A line is a row with all of its facts in compact JSON. Where the row has a table as its provenance, or as a member of
-its recipe, the line has "#" and the fingerprint of that table, and `recipes.json` has the table itself, once for all
-files of lines in the directory.
+A line is a row in compact JSON. A table that is the row's provenance, or a member of its recipe, is replaced by "#" and
+the table's fingerprint. `recipes.json` in the same directory has the table itself, once for all files of lines there.
 
-A bench that runs writes one file for each row into a working directory, so that nothing finished is lost. `collect`
-turns the directory NAME into the file NAME.jsonl beside it. From then on both are one place: rows are read from either.
+A running bench writes one file for each row into a working directory, so that no finished row is lost. `collect` turns
+the directory NAME into the file NAME.jsonl beside it. After that, rows are read from either.
 """
 
 import functools
@@ -22,14 +21,14 @@ from feint.evaluation.locks import Leases
 from feint.recipes.store import atomic_write
 
 SUFFIX, SHARED = ".jsonl", "recipes.json"
-LOOK = 0.05  # seconds after which to look again whether another process has written its lines
+POLL = 0.05  # seconds between two checks whether another process has written its lines
 
 Table = dict[str, Any]
-Entries = dict[str, tuple[str, Table]]  # by key: where the row stands, and the row
+Entries = dict[str, tuple[str, Table]]  # by key: the place of the row (for messages), and the row
 
 
 def file_name(row: Mapping[str, Any]) -> str:
-    """Return the name of the file that a row has in a working directory, which is also what lines are sorted by."""
+    """Return the name of a row's file in a working directory. Lines are sorted by it too."""
     if "fingerprint" not in row:
         return f"{row['name']}.json"
     budget = f"{row['budget']}" if row["attack"] else "utility"
@@ -37,14 +36,14 @@ def file_name(row: Mapping[str, Any]) -> str:
     return "-".join([*(_slug(word) for word in words if word), f"{row['fingerprint'][:8]}.json"])
 
 
-@functools.cache  # the same few names stand in every row
+@functools.cache  # every row has the same few names
 def _slug(word: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", word.lower()).strip("-")
 
 
 def beside(folder: Path) -> Path:
     """Return the file of lines of a working directory."""
-    folder = folder.resolve() if folder.name in ("", "..") else folder  # what "." is called
+    folder = folder.resolve() if folder.name in ("", "..") else folder  # "." has no name of its own
     return folder.parent / f"{folder.name}{SUFFIX}"
 
 
@@ -54,7 +53,7 @@ def folder_of(place: Path) -> Path:
 
 
 def read(place: Path | str) -> list[Table]:
-    """Return the rows of a place, whole, sorted by the names of their files. See `entries`."""
+    """Return the rows of a place with their shared tables, sorted by file name. See `entries`."""
     return [row for _, row in entries(place).values()]
 
 
@@ -62,11 +61,16 @@ def entries(place: Path | str) -> Entries:
     """Return the rows of a file of lines, or of a working directory and the file of lines beside it, by their key.
 
     The key is the row's fingerprint, or the name of a row that is no cell of a matrix. Of two rows with one key the
-    first stays, unless it has an error.
+    first stays, unless it has an error. A directory that does not exist has no rows.
 
-    Raises:
-        MissingData: There is no such file of lines. A directory that is not there has no rows.
-        DamagedFile: A row is torn, stands in one file twice, or has a fingerprint that `recipes.json` does not know.
+    Args:
+        place: A file of lines, or a working directory.
+
+    Returns:
+        Each row and its place, by key, sorted by file name.
+
+    `MissingData` is raised for a file of lines that does not exist. `DamagedFile` is raised for a row that is torn, is
+    twice in one file, or has a fingerprint that is not in `recipes.json`.
     """
     place = Path(place)
     if folder_of(place) != place:
@@ -81,23 +85,31 @@ def table(file: Path) -> Table:
 
 
 def collect(folder: Path | str, file: Path | str | None = None) -> Path:
-    """Write the rows of a working directory to a file of lines, by default the one of its name beside it.
+    """Write the rows of a working directory to a file of lines.
 
-    What that file already has stays, and so does everything that other files of lines in its directory share. Every
+    Rows that the file already has stay, and so do the tables that other files of lines in its directory share. Every
     file is written whole or not at all, the shared tables before the lines that need them.
 
+    Args:
+        folder: The working directory.
+        file: The file of lines; by default the one of the directory's name beside it.
+
+    Returns:
+        The file of lines.
+
     Raises:
-        BadInput: The file is not called .jsonl, or a row holds what only a line may hold.
+        BadInput: The file does not end in .jsonl, or a value of a row begins with "#", which only lines may have.
         MissingData: There is no row.
-        DamagedFile: Something that is there cannot be read; nothing is written then.
-        NotWritten: The disk is full, or permission is missing.
+
+    `DamagedFile` is raised for an existing file that cannot be read; nothing is written then. `NotWritten` is raised
+    where the disk is full or permission is missing.
     """
     folder, file = Path(folder), beside(Path(folder)) if file is None else Path(file)
     if file.suffix != SUFFIX:
         raise BadInput(f"{file}", f"a file of lines, called *{SUFFIX}", "give it that name")
-    with Leases(file.parent / ".leases") as leases:  # two that write at once would each drop what the other shares
+    with Leases(file.parent / ".leases") as leases:  # two writers at once would each drop the other's shared tables
         while not leases.claim("collect"):
-            time.sleep(LOOK)
+            time.sleep(POLL)
         rows = _joined([*(_lines(file).items() if file.exists() else ()), *entries(folder).items()])
         if not rows:
             raise MissingData(f"{folder}, without a row", "a directory that a bench wrote", "run the bench first")
@@ -109,17 +121,17 @@ def _write(file: Path, rows: Iterable[Table]) -> None:
     used: dict[str, Table] = {}
     lines = [f"{_text(_shortened(row, used))}\n" for row in rows]
     shared = _shared(file.with_name(SHARED))
-    others = "".join(it.read_text("utf-8", errors="replace") for it in file.parent.glob(f"*{SUFFIX}"))
+    others = "".join(lines.read_text("utf-8", errors="replace") for lines in file.parent.glob(f"*{SUFFIX}"))
     named = set(re.findall('"#([0-9a-f]{16})"', others))  # the old lines of this file included, until it is replaced
-    wanted = sorted(({key: it for key, it in shared.items() if key in named} | used).items())
+    needed = sorted(({key: table for key, table in shared.items() if key in named} | used).items())
     with atomic_write(file.with_name(SHARED)) as partial:
-        partial.write_text("{\n" + ",\n".join(f'"{key}":{_text(it)}' for key, it in wanted) + "\n}\n", "utf-8")
+        partial.write_text("{\n" + ",\n".join(f'"{key}":{_text(table)}' for key, table in needed) + "\n}\n", "utf-8")
     with atomic_write(file) as partial:
         partial.write_text("".join(lines), "utf-8")
 
 
 def _lines(file: Path) -> Entries:
-    """The rows in a file of lines."""
+    """Return the rows in a file of lines."""
     remedy = f"restore it, or delete it and collect {file.with_suffix('')} again"
     try:
         text = file.read_bytes()
@@ -133,7 +145,7 @@ def _lines(file: Path) -> Entries:
     shared, rows = _shared(file.with_name(SHARED)), Entries()
     for number, line in enumerate(lines, 1):
         where = f"{file}:{number}"
-        row = _whole(_parsed(line, where, remedy), shared, where)
+        row = _expanded(_parsed(line, where, remedy), shared, where)
         key = _key(row)
         if key in rows:
             raise DamagedFile(f"{where} with {key}, as in {rows[key][0]}", "one line for each row", "delete one")
@@ -142,20 +154,20 @@ def _lines(file: Path) -> Entries:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, tuple[str, Table]]]:
-    """The rows in the files of a working directory."""
+    """Yield the rows in the files of a working directory."""
     for file in sorted(folder.glob("*.json")):
         row = table(file)
         yield _key(row), (f"{file}", row)
 
 
 def _shared(file: Path) -> dict[str, Table]:
-    """The tables that rows share, by their fingerprint; none where nothing was shared yet."""
+    """Return the tables that rows share, by their fingerprint; none where the file does not exist yet."""
     if not file.exists():
         return {}
     remedy = "restore it, or collect its tables again"
     try:
         shared = json.loads(file.read_bytes())
-        wrong = next((key for key, it in shared.items() if key != _fingerprint(it)), None)
+        wrong = next((key for key, table in shared.items() if key != _fingerprint(table)), None)
     except (ValueError, AttributeError) as error:
         raise DamagedFile(f"{file} ({error})", "the tables that rows share", remedy) from error
     if wrong is not None:
@@ -164,7 +176,7 @@ def _shared(file: Path) -> dict[str, Table]:
 
 
 def _joined(rows: Iterable[tuple[str, tuple[str, Table]]]) -> Entries:
-    """All of them by key: the first of a key stays, and gives way only where it has an error."""
+    """Return the rows by key. The first row of a key stays, unless it has an error."""
     joined = Entries()
     for key, entry in rows:
         if key not in joined or joined[key][1].get("error"):
@@ -179,7 +191,7 @@ def _sorted(rows: Entries) -> Entries:
 def _parsed(text: bytes, where: str, remedy: str) -> Table:
     try:
         row = json.loads(text)
-        file_name(row)  # a row has what it is called by
+        file_name(row)  # fails where the fields of the name are missing
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise DamagedFile(f"{where} ({error})", "a row of results", remedy) from error
     return row
@@ -190,7 +202,7 @@ def _key(row: Table) -> str:
 
 
 def _shortened(row: Table, shared: dict[str, Table]) -> Table:
-    """The row as a line has it; its tables are added to those that are `shared`."""
+    """Return the row as a line has it, and add its tables to `shared`."""
 
     def short(value: Any) -> Any:
         if isinstance(value, str) and value.startswith("#"):
@@ -203,10 +215,10 @@ def _shortened(row: Table, shared: dict[str, Table]) -> Table:
     return _each(row, short)
 
 
-def _whole(row: Table, shared: Mapping[str, Table], where: str) -> Table:
-    """The row of a line."""
+def _expanded(row: Table, shared: Mapping[str, Table], where: str) -> Table:
+    """Return the row of a line with the shared tables in place of their fingerprints."""
 
-    def whole(value: Any) -> Any:
+    def expanded(value: Any) -> Any:
         if not isinstance(value, str) or not value.startswith("#"):
             return value
         if value[1:] not in shared:
@@ -214,11 +226,11 @@ def _whole(row: Table, shared: Mapping[str, Table], where: str) -> Table:
             raise DamagedFile(got, f"{SHARED} as it was written with that file", "restore both files")
         return shared[value[1:]]
 
-    return _each(row, whole)
+    return _each(row, expanded)
 
 
 def _each(row: Table, change: Callable[[Any], Any]) -> Table:
-    """The row with its provenance and the members of its recipe changed."""
+    """Return the row with its provenance and the members of its recipe changed."""
     row = dict(row)
     if isinstance(row.get("recipe"), dict):  # rows that are no cell of a matrix may have a word there
         row["recipe"] = {name: change(value) for name, value in row["recipe"].items()}

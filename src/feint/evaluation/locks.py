@@ -1,4 +1,4 @@
-"""Leases: who is running which cell, where several processes and machines share one folder."""
+"""Leases on cells and artifacts, for processes and machines that share one folder."""
 
 import contextlib
 import json
@@ -15,18 +15,23 @@ BEAT, PATIENCE = 5.0, 30.0  # seconds
 
 
 class Leases:
-    """Leases on names, one file each in `folder`, kept alive by a heartbeat as long as the block runs.
+    """Leases on names, one file each in a folder, kept alive by a heartbeat as long as the block runs.
 
-    A lease is free again when it is released, when its process has ended on this machine, or when its heartbeat was not
-    seen to move for `patience` seconds by this process's own clock: clocks of different machines are never compared.
-    Whoever takes over a dead lease makes the file of the next number, which only one can. Should a machine have been
-    asleep for so long, a cell is run twice: the first row stays (`Results.add`).
+    A lease is free again when it is released, when its process has ended on this machine, or when its heartbeat has not
+    moved for `patience` seconds. This process's clock measures that: clocks of different machines are never compared.
+    A dead lease is taken over by creating the file of the next number, which only one process can. If a machine sleeps
+    for longer than `patience`, a cell is run twice, and the first row stays (`Results.add`).
+
+    Args:
+        folder: Folder of the lease files; created at the first claim, removed with the last lease.
+        beat: Seconds between two heartbeats.
+        patience: Seconds without a heartbeat after which a lease is dead.
     """
 
     def __init__(self, folder: Path, *, beat: float = BEAT, patience: float = PATIENCE) -> None:
         self._folder, self._beat, self._patience = folder, beat, patience
         self._held: dict[str, Path] = {}
-        self._seen: dict[Path, tuple[int, float]] = {}
+        self._beats: dict[Path, tuple[int, float]] = {}  # time of the last heartbeat, and when it was first read
         self._lock, self._over = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._keep_alive, daemon=True)
 
@@ -43,7 +48,14 @@ class Leases:
             self._folder.rmdir()
 
     def claim(self, name: str) -> bool:
-        """Whether this process has the lease on `name` from now on."""
+        """Take the lease on a name.
+
+        Returns:
+            Whether this process has the lease from now on.
+
+        Raises:
+            NotWritten: The lease file cannot be written.
+        """
         files = sorted(self._folder.glob(f"{name}.*"), key=_number)
         if files and self._alive(files[-1]):
             return False
@@ -52,7 +64,7 @@ class Leases:
             self._folder.mkdir(parents=True, exist_ok=True)
             with file.open("x") as lease:
                 json.dump({"host": _host(), "process": os.getpid()}, lease)
-        except (FileExistsError, FileNotFoundError):  # another was first, or took the folder away, being the last
+        except (FileExistsError, FileNotFoundError):  # another was first, or removed the folder with its last lease
             return False
         except OSError as error:
             raise NotWritten(
@@ -65,7 +77,7 @@ class Leases:
         return True
 
     def release(self, name: str) -> None:
-        """Let the lease on `name` go."""
+        """Release the lease on a name."""
         with self._lock:
             self._held.pop(name).unlink(missing_ok=True)
 
@@ -76,9 +88,9 @@ class Leases:
             return False
         if _ended(written):
             return False
-        last, since = self._seen.get(file, (None, 0.0))
+        last, since = self._beats.get(file, (None, 0.0))
         if moved != last:
-            self._seen[file] = moved, time.monotonic()
+            self._beats[file] = moved, time.monotonic()
             return True
         return time.monotonic() - since < self._patience
 
@@ -91,7 +103,7 @@ class Leases:
 
 
 def _ended(written: str) -> bool:
-    """Whether a lease's process was one of this machine, and is no more."""
+    """Return whether a lease's process ran on this machine and has ended."""
     try:
         owner = json.loads(written)
     except ValueError:  # being written
@@ -104,10 +116,10 @@ def _number(file: Path) -> int:
 
 
 def _host() -> str:
-    """This machine since it was started, and this container on it: a process number means nothing elsewhere."""
+    """Return an identity of this boot of this machine and of this container: process numbers hold only there."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        room = Path("/proc/self/ns/pid").readlink()
+        namespace = Path("/proc/self/ns/pid").readlink()
     except OSError:
-        boot, room = "", ""
-    return f"{socket.gethostname()} {boot} {room}"
+        boot, namespace = "", ""
+    return f"{socket.gethostname()} {boot} {namespace}"

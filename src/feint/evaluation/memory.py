@@ -1,7 +1,7 @@
-"""How much memory a job takes, as Linux tells it; NaN on systems that do not.
+"""Peak memory of a job, as Linux reports it; NaN on other systems.
 
-psutil knows what a process holds now, and no peak on Linux; `resource.getrusage` knows the peak of its whole life, and
-cannot start anew.
+psutil reports the current use of a process, and no peak on Linux. `resource.getrusage` reports the peak of its whole
+life, which cannot be reset.
 """
 
 import ctypes
@@ -9,32 +9,32 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-TRIM = getattr(ctypes.pythonapi, "malloc_trim", None)  # glibc's; other C libraries keep what they keep
+STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+TRIM = getattr(ctypes.pythonapi, "malloc_trim", None)  # glibc's; other C libraries have none
 
 
-def forget_peak() -> None:
-    """Let the highest memory use so far go, so that `peak_mb` speaks of what comes.
+def reset_peak() -> None:
+    """Reset the peak, so that `peak_mb` counts from here.
 
-    What earlier jobs freed goes back to the system first. glibc keeps it: the bit-depth cell of `cifar10` after APMSA's
-    counted 2,842 MiB without this, 761 with it.
+    Memory that earlier jobs freed is returned to the system first, since glibc holds it: the bit-depth cell of
+    `cifar10` after APMSA's counted 2,842 MiB without this, 761 with it.
     """
     if TRIM:
         TRIM(0)
     try:
-        FORGET.write_text("5")
+        RESET.write_text("5")
     except OSError:
         return
 
 
 def peak_mb() -> float:
-    """The highest memory use of this process in MiB, all that it loaded included, since `forget_peak`."""
+    """Return the highest memory use of this process in MiB since `reset_peak`, everything loaded before included."""
     return _mib("VmHWM")
 
 
 def added_mb(job: Callable[[], object]) -> float:
-    """MiB by which the process grows at most while `job` runs."""
-    forget_peak()
+    """Return by how many MiB at most the process grows while `job` runs."""
+    reset_peak()
     before = _mib("VmRSS")
     job()
     return max(0.0, peak_mb() - before)
@@ -43,7 +43,7 @@ def added_mb(job: Callable[[], object]) -> float:
 def _mib(name: str) -> float:
     try:
         lines = STATUS.read_text().splitlines()
-        FORGET.stat()  # without it the highest use cannot be reset, and would be an earlier job's
+        RESET.stat()  # without it the peak cannot be reset, and would be an earlier job's
     except OSError:
         return math.nan
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) / 1024

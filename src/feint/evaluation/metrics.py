@@ -1,6 +1,7 @@
-"""The metrics: functions of answers first, then of models.
+"""Metrics of answers, models and defenses.
 
-`p` is the clean answer and `q` the perturbed one, rows (N, K) on the simplex; `y` (N,) holds the true classes.
+In all of them `p` (N, K) are the clean answers and `q` (N, K) the perturbed ones, with rows on the simplex. `y` (N,)
+are the true classes.
 """
 
 import functools
@@ -20,59 +21,65 @@ from feint.query import Query
 from feint.service import Service
 from feint.victims import answers, predict
 
-DECIMALS = 6  # what the API is taken to return where nothing else is said
-DRAWS = 5000  # of a bootstrap: its ends are then 0.02 points off, where 0.1 is printed
+DECIMALS = 6  # of the API's answers, by default
+DRAWS = 5000  # of a bootstrap: its ends are then 0.02 points off, and 0.1 is printed
 
 
 def accuracy(p: Tensor, y: Tensor) -> float:
-    """Share of rows whose largest value, the first among equals, is at the true class."""
+    """Return the share of rows whose largest value (the first of equals) is at the true class."""
     return _mean(p.argmax(-1) == y)
 
 
 def label_kept(q: Tensor, p: Tensor) -> float:
-    """Share of rows whose label is as it was."""
+    """Return the share of rows whose label the defense does not change."""
     return _mean(q.argmax(-1) == p.argmax(-1))
 
 
 def order_kept(q: Tensor, p: Tensor, *, top: int | None = None) -> float:
-    """Share of rows whose first `top` ranks (all, if None) are as they were, equals by lowest index."""
+    """Return the share of rows whose first `top` ranks (all if None) do not change; equals rank by lowest index."""
     ranks = [v.sort(dim=-1, descending=True, stable=True).indices[:, :top] for v in (q, p)]
     return _mean((ranks[0] == ranks[1]).all(-1))
 
 
 def kl(q: Tensor, p: Tensor) -> float:
-    """Mean KL(q ‖ p) in nats, with probabilities below 1e-12 counted as that."""
+    """Return the mean KL(q ‖ p) in nats, with probabilities below 1e-12 counted as 1e-12."""
     q, p = q.double(), p.double()
     return (q * (q.clamp_min(1e-12).log() - p.clamp_min(1e-12).log())).sum(-1).mean().item()
 
 
 def l1(q: Tensor, p: Tensor) -> float:
-    """Mean Σ |q − p|, 0 to 2."""
+    """Return the mean Σ |q − p|, 0 to 2."""
     return (q - p).abs().sum(-1).mean().item()
 
 
 def cosine(q: Tensor, p: Tensor) -> float:
-    """Mean cosine of the angle between q and p."""
+    """Return the mean cosine of the angle between q and p."""
     return torch.cosine_similarity(q, p, dim=-1).mean().item()
 
 
 def ece(p: Tensor, y: Tensor, *, bins: int = 15) -> float:
-    """Expected calibration error over equal bins of the largest probability (Guo et al., ICML 2017)."""
+    """Return the expected calibration error over equal bins of the largest probability (Guo et al., ICML 2017)."""
     confidence, label = p.max(-1)
-    place = (confidence * bins).long().clamp_max(bins - 1)
+    index = (confidence * bins).long().clamp_max(bins - 1)
     gaps = torch.zeros(bins, dtype=torch.float64)
-    gaps.index_add_(0, place, (confidence - (label == y).float()).double())
+    gaps.index_add_(0, index, (confidence - (label == y).float()).double())
     return gaps.abs().sum().item() / max(1, len(p))
 
 
 def auroc(confidence: Tensor, right: Tensor) -> float:
-    """The probability that a right answer is more confident than a wrong one, equals counting half; NaN without both.
+    """Return the probability that a right answer is more confident than a wrong one (Hendrycks and Gimpel, ICLR 2017).
 
-    0.5 where the confidence says nothing (Hendrycks and Gimpel, ICLR 2017).
+    Args:
+        confidence: Scores (N,), the larger the more confident. Equal scores count half.
+        right: Whether each answer is right, bool (N,).
+
+    Returns:
+        The area under the ROC curve: 0.5 for a confidence without information, NaN without right or without wrong
+        answers.
     """
-    values, place = confidence.double().unique(return_inverse=True)
-    hits = torch.zeros(len(values), dtype=torch.float64).index_add_(0, place, right.double())
-    misses = torch.zeros(len(values), dtype=torch.float64).index_add_(0, place, (~right).double())
+    values, index = confidence.double().unique(return_inverse=True)
+    hits = torch.zeros(len(values), dtype=torch.float64).index_add_(0, index, right.double())
+    misses = torch.zeros(len(values), dtype=torch.float64).index_add_(0, index, (~right).double())
     won = (hits * (misses.cumsum(0) - misses / 2)).sum()
     return (won / (hits.sum() * misses.sum())).item()
 
@@ -83,42 +90,49 @@ def confidence_auroc(p: Tensor, y: Tensor) -> float:
 
 
 def rounded(p: Tensor, decimals: int = DECIMALS) -> Tensor:
-    """The answers as a client reads them from an API that returns so many decimals."""
+    """Return the answers as a client reads them from an API that returns so many decimals."""
     return p.double().round(decimals=decimals)
 
 
 def stealer_accuracy(surrogate: nn.Module, test: Split) -> float:
-    """Accuracy of the surrogate on the test set."""
+    """Return the accuracy of the surrogate on the test set."""
     return accuracy(answers(surrogate, test), test.labels)
 
 
 def fidelity(surrogate: nn.Module, victim: nn.Module, test: Split) -> float:
-    """Share of the test set on which surrogate and undefended victim agree."""
+    """Return the share of the test set on which surrogate and undefended victim agree."""
     return label_kept(answers(surrogate, test), answers(victim, test))
 
 
 @dataclass(frozen=True)
-class Answered:
-    """The answers to a test set: clean `p`, defended `q`, `seen` as an API rounds them, and the true classes `y`."""
+class AnswerSet:
+    """The answers to a test set of N inputs and K classes.
+
+    Attributes:
+        p: Clean answers (N, K).
+        q: Defended answers (N, K).
+        received: Defended answers as a client reads them, rounded by the API (N, K).
+        y: True classes (N,).
+    """
 
     p: Tensor
     q: Tensor
-    seen: Tensor
+    received: Tensor
     y: Tensor
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A score of a row: how it is measured, and how tables show it.
+    """A score of a row, with the measure and the form in tables.
 
     Attributes:
         name: Key of the score in a row.
         group: "theft" (a surrogate), "utility" (honest clients), "cost" (the owner) or "springboard" (later attacks).
         unit: "%" for shares, which tables show times 100.
-        decimals: As tables show it.
-        labels: Head of its column in English and Chinese; empty for a score that no table shows.
-        measure: The score of a defense's answers; None where it takes more than answers.
-        in_summary: Whether the table that a bench prints has it.
+        decimals: Decimals in tables.
+        labels: Column head in English and Chinese; empty for a score that no table shows.
+        measure: The score as a function of a defense's answers; None for a score that needs more than answers.
+        in_summary: Whether the table that a bench prints has a column for it.
     """
 
     name: str
@@ -126,15 +140,15 @@ class Metric:
     unit: str
     decimals: int
     labels: tuple[str, ...] = ()
-    measure: Callable[[Answered], float] | None = None
+    measure: Callable[[AnswerSet], float] | None = None
     in_summary: bool = False
 
     def label(self, language: str = "en") -> str:
-        """Return the head of its column."""
+        """Return the column head in a language."""
         return self.labels[LANGUAGES.index(language)]
 
     def shown(self, scores: Mapping[str, float]) -> str:
-        """Return the score as a table shows it; empty where it was not measured."""
+        """Return the score as tables show it; empty where it was not measured."""
         factor = 100 if self.unit == "%" else 1
         return f"{factor * scores[self.name]:.{self.decimals}f}" if self.name in scores else ""
 
@@ -148,7 +162,7 @@ METRICS = (
         "%",
         2,
         ("Defender accuracy", "防御后准确率"),
-        measure=lambda of: accuracy(of.seen, of.y),
+        measure=lambda a: accuracy(a.received, a.y),
         in_summary=True,
     ),
     Metric(
@@ -157,17 +171,19 @@ METRICS = (
         "%",
         2,
         ("Victim accuracy", "受害模型准确率"),
-        measure=lambda of: accuracy(of.p, of.y),
+        measure=lambda a: accuracy(a.p, a.y),
     ),
-    Metric("label_kept", "utility", "%", 2, ("Label kept", "标签保持率"), measure=lambda of: label_kept(of.seen, of.p)),
-    Metric("order_kept", "utility", "%", 2, measure=lambda of: order_kept(of.seen, of.p)),
-    Metric("kl", "utility", "nats", 2, ("KL", "KL 散度"), measure=lambda of: kl(of.q, of.p), in_summary=True),
-    Metric("l1", "utility", "", 2, ("L1", "L1 距离"), measure=lambda of: l1(of.q, of.p), in_summary=True),
-    Metric("cosine", "utility", "", 2, measure=lambda of: cosine(of.q, of.p)),
-    Metric("ece", "utility", "", 3, ("ECE", "校准误差（ECE）"), measure=lambda of: ece(of.seen, of.y)),
-    Metric("victim_ece", "utility", "", 3, measure=lambda of: ece(of.p, of.y)),
-    Metric("auroc", "utility", "", 3, ("AUROC", "AUROC"), measure=lambda of: confidence_auroc(of.seen, of.y)),
-    Metric("victim_auroc", "utility", "", 3, measure=lambda of: confidence_auroc(of.p, of.y)),
+    Metric(
+        "label_kept", "utility", "%", 2, ("Label kept", "标签保持率"), measure=lambda a: label_kept(a.received, a.p)
+    ),
+    Metric("order_kept", "utility", "%", 2, measure=lambda a: order_kept(a.received, a.p)),
+    Metric("kl", "utility", "nats", 2, ("KL", "KL 散度"), measure=lambda a: kl(a.q, a.p), in_summary=True),
+    Metric("l1", "utility", "", 2, ("L1", "L1 距离"), measure=lambda a: l1(a.q, a.p), in_summary=True),
+    Metric("cosine", "utility", "", 2, measure=lambda a: cosine(a.q, a.p)),
+    Metric("ece", "utility", "", 3, ("ECE", "校准误差（ECE）"), measure=lambda a: ece(a.received, a.y)),
+    Metric("victim_ece", "utility", "", 3, measure=lambda a: ece(a.p, a.y)),
+    Metric("auroc", "utility", "", 3, ("AUROC", "AUROC"), measure=lambda a: confidence_auroc(a.received, a.y)),
+    Metric("victim_auroc", "utility", "", 3, measure=lambda a: confidence_auroc(a.p, a.y)),
     Metric("added_ms_per_1000", "cost", "ms", 2, ("Added ms", "附加毫秒"), in_summary=True),
     Metric("added_mb_per_1000", "cost", "MiB", 2, ("Added MiB", "附加内存（MiB）")),
     Metric("transfer_random", "springboard", "%", 1, ("Random signs", "随机扰动")),
@@ -180,42 +196,50 @@ METRICS = (
 
 def metric(name: str) -> Metric:
     """Return the metric of this name."""
-    return next(known for known in METRICS if known.name == name)
+    return next(entry for entry in METRICS if entry.name == name)
 
 
 def group(name: str) -> list[Metric]:
-    """Return the metrics of a group that tables show, in their order."""
-    return [known for known in METRICS if known.group == name and known.labels]
+    """Return the metrics of a group that tables show, in the order of their columns."""
+    return [entry for entry in METRICS if entry.group == name and entry.labels]
 
 
 def utility(
     service: Service, test: Split, *, clean: Tensor | None = None, decimals: int = DECIMALS
 ) -> dict[str, float]:
-    """What the defense of `service`, its access rules left out, leaves to an honest client who reads `decimals`.
+    """Measure the utility that a defense leaves to honest clients, and its cost. Access rules are left out.
 
-    Defender accuracy, the distortion between clean and defended answers (KL, L1, cosine), label and order kept, ECE and
-    AUROC of the confidence before and after, and the milliseconds and the peak memory (MiB, where Linux tells it) that
-    the defense adds for 1,000 queries. A score that has no value here is left out. `clean` are the undefended answers,
-    where they are known.
+    The scores are defender accuracy, the distortion between clean and defended answers (KL, L1, cosine), label and
+    order kept, and ECE and AUROC of the confidence before and after. The cost is the milliseconds and the peak memory
+    (MiB, on Linux) that the defense adds for 1,000 queries.
+
+    Args:
+        service: The model behind its defense. Its ledger is not written to.
+        test: The test set.
+        clean: The undefended answers (N, K), if they are known already.
+        decimals: Decimals of the answers that the client reads.
+
+    Returns:
+        The scores by the names in `METRICS`, without those that have no value here.
     """
     service = Service(service.model, replace(service.defense, access=()))
-    asked = [Query(test.inputs(rows), client="honest") for rows in torch.arange(len(test)).split(500)]
-    q = torch.cat([service(query).p for query in asked])
+    queries = [Query(test.inputs(rows), client="honest") for rows in torch.arange(len(test)).split(500)]
+    q = torch.cat([service(query).p for query in queries])
     p, y = answers(service.model, test) if clean is None else clean, test.labels
-    answered = Answered(p, q, rounded(q, decimals), y)
-    scores = {known.name: known.measure(answered) for known in METRICS if known.measure is not None}
+    measured = AnswerSet(p, q, rounded(q, decimals), y)
+    scores = {entry.name: entry.measure(measured) for entry in METRICS if entry.measure is not None}
     scores["added_mb_per_1000"] = added_mb(_steps(service, test, 1000))
     scores["added_ms_per_1000"] = added_ms_per_1000(service, test)
     return {name: score for name, score in scores.items() if not math.isnan(score)}
 
 
 def _steps(service: Service, test: Split, batch: int) -> Callable[[], object]:
-    """The input and output defenses of `service` alone, on a batch that the model has answered."""
+    """Return a function that runs the input and output defenses of `service` on a batch, without the model."""
     query = Query(test.inputs(slice(0, batch)), client="honest")
-    answered = predict(service.model, query.x)
+    clean = predict(service.model, query.x)
 
     def run() -> Tensor:
-        x, p = query.x, answered
+        x, p = query.x, clean
         defense = service.line.rung(query, service.model, service.ledger[query.client])
         for perturb in defense.inputs:
             x = perturb(x, service.model)
@@ -227,10 +251,19 @@ def _steps(service: Service, test: Split, batch: int) -> Callable[[], object]:
 
 
 def added_ms_per_1000(service: Service, test: Split, *, batch: int = 250, least: float = 0.2) -> float:
-    """Milliseconds that the input and output defenses of `service` take for 1,000 queries, the least of up to 15 runs.
+    """Measure the milliseconds that the input and output defenses of `service` take for 1,000 queries.
 
-    Their steps are timed by themselves: the difference of two whole lines drowns in the model's own noise (for
-    ResNet-20 it came out at -10 to +15 ms where the steps take one). Slow ones are run 3 times, or for `least` seconds.
+    The steps are timed by themselves. The difference between two whole lines drowns in the model's own noise: for
+    ResNet-20 it came out at -10 to +15 ms where the steps take one.
+
+    Args:
+        service: The model behind its defense.
+        test: The test set; its first `batch` inputs are the queries.
+        batch: Number of queries in a run.
+        least: Seconds after which runs end, once there are 3 of them.
+
+    Returns:
+        The least time of 3 to 15 runs, scaled to 1,000 queries.
     """
     steps, times = _steps(service, test, batch), []
     while len(times) < 3 or (len(times) < 15 and sum(times) < least):
@@ -241,16 +274,25 @@ def added_ms_per_1000(service: Service, test: Split, *, batch: int = 250, least:
 
 
 def interval(shares: Sequence[float], n: int, *, level: float = 0.95, draws: int = DRAWS) -> tuple[float, float]:
-    """An interval for the mean of `shares`, one for each seed, all counted on the same `n` test inputs.
+    """Compute a bootstrap interval for the mean of shares.
 
-    A bootstrap on two levels: seeds are drawn again with replacement, then the share of the test set is drawn around
+    The bootstrap has two levels. Seeds are drawn again with replacement, then the share of the test set is drawn around
     their mean (Beta with Jeffreys' prior, so that 0 % and 100 % have an interval too). Seeds share their test set, so
-    its error does not shrink with more of them. With three seeds or fewer it is a rough guide.
+    its error does not shrink with more of them. With three seeds or fewer the interval is a rough guide.
+
+    Args:
+        shares: One share in [0, 1] for each seed.
+        n: Number of test inputs that every share was counted on.
+        level: Coverage of the interval.
+        draws: Number of bootstrap draws.
+
+    Returns:
+        The lower and the upper end, in [0, 1].
     """
     return _interval(tuple(shares), n, level, draws)
 
 
-@functools.lru_cache(4096)  # a millisecond each, and every table and figure of a report asks for the same ones
+@functools.lru_cache(4096)  # a millisecond each, and every table and figure of a report needs the same ones
 def _interval(shares: tuple[float, ...], n: int, level: float, draws: int) -> tuple[float, float]:
     generator = np.random.default_rng(0)
     means = generator.choice(np.asarray(shares), (draws, len(shares))).mean(-1)

@@ -1,4 +1,4 @@
-"""Facts about a theft that only the moment of its making tells, and that `checks` judges the row by."""
+"""Facts about a theft that only its run can measure, for the checks of its row."""
 
 import hashlib
 from collections.abc import Iterator
@@ -17,37 +17,49 @@ from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.transcript import Transcript
 from feint.victims import predict
 
-MOST = 2000  # rows of a transcript that are looked at
+MOST = 2000  # rows of a transcript that `explained` uses
 
 
 class TranscriptProbe(Lens):
-    """A lens that changes nothing: behind it stands what the attack itself saw, through all of its own lenses."""
+    """A lens that changes nothing and records the oracle that the attack reads, behind all of its lenses.
 
-    seen: Oracle | None = None
+    Attributes:
+        oracle: The recorded oracle; None before the attack has run.
+    """
+
+    oracle: Oracle | None = None
 
     def __call__(self, oracle: Oracle, *, progress: ProgressCallback = NO_PROGRESS) -> Oracle:
-        self.seen = oracle
+        self.oracle = oracle
         return oracle
 
     def through(self, attack: Attack) -> LensedAttack:
-        """`attack` with this lens nearest to it."""
+        """Return `attack` with this lens nearest to it."""
         inner, lenses = (attack.attack, attack.lenses) if isinstance(attack, LensedAttack) else (attack, ())
         return LensedAttack(inner, (self, *lenses))
 
 
-def of(attack: Attack, surrogate: nn.Module, witness: TranscriptProbe, test: Split) -> dict[str, float]:
-    """The scores `overlap` and, where it can be told, `explained`."""
-    share = None if witness.seen is None else explained(surrogate, witness.seen.transcript)
+def scores(attack: Attack, surrogate: nn.Module, probe: TranscriptProbe, test: Split) -> dict[str, float]:
+    """Return the scores `overlap` and, where it has a value, `explained`."""
+    share = None if probe.oracle is None else explained(surrogate, probe.oracle.transcript)
     return {"overlap": overlap(attack, test)} | ({} if share is None else {"explained": share})
 
 
 def explained(surrogate: nn.Module, transcript: Transcript) -> float | None:
-    """How much of what the thief read his surrogate reproduces: 1 for all of it, 0 for no more than the mean answer.
+    """Compute how much of the answers that the attacker read is reproduced by their surrogate.
 
         1 − mean KL(p ‖ surrogate) / mean KL(p ‖ mean p)
 
-    for the answers p as he read them, or for their labels alone where that is more, since some attacks sharpen what
-    they read. Of up to 2,000 rows evenly spread. None where the inputs were not kept, or all answers are the same.
+    for the answers p as the attacker read them, or for their labels alone where that is more, since some attacks
+    sharpen the answers.
+
+    Args:
+        surrogate: The attacker's model.
+        transcript: The queries and the answers as the attack read them; up to 2,000 rows, evenly spread, are used.
+
+    Returns:
+        1 for all of the answers, 0 for no more than the mean answer. None if the transcript has no inputs, or all
+        answers are equal.
     """
     if transcript.light or not len(transcript):
         return None
@@ -56,25 +68,25 @@ def explained(surrogate: nn.Module, transcript: Transcript) -> float | None:
     q = torch.cat([predict(surrogate, batch) for batch in x.split(500)])
     labels = torch.zeros_like(p).scatter_(-1, p.argmax(-1, keepdim=True), 1.0)
     shares = [_share(answers, q) for answers in (p, labels)]
-    return max((it for it in shares if it is not None), default=None)
+    return max((share for share in shares if share is not None), default=None)
 
 
 def _share(p: Tensor, q: Tensor) -> float | None:
-    told = kl(p, p.double().mean(0).expand_as(p))
-    return 1 - kl(p, q) / told if told > 1e-12 else None
+    information = kl(p, p.double().mean(0).expand_as(p))
+    return 1 - kl(p, q) / information if information > 1e-12 else None
 
 
 def overlap(attack: object, test: Split) -> int:
-    """How many inputs of `test` are, to the bit, in a split that the attack owns, its lenses' included."""
-    own = _digests(test)
-    found = np.zeros(len(own), bool)
+    """Count the inputs of `test` that are, bit for bit, in a split of the attack or of its lenses."""
+    digests = _digests(test)
+    shared = np.zeros(len(digests), bool)
     for split in set(splits(attack)):
-        found |= np.isin(own, _digests(split))
-    return int(found.sum())
+        shared |= np.isin(digests, _digests(split))
+    return int(shared.sum())
 
 
 def splits(recipe: object) -> Iterator[Split]:
-    """All splits within a recipe."""
+    """Yield all splits within a recipe."""
     if isinstance(recipe, Split):
         yield recipe
     elif isinstance(recipe, (tuple, list)):
@@ -87,7 +99,7 @@ def splits(recipe: object) -> Iterator[Split]:
 
 @lru_cache(maxsize=8)
 def _digests(split: Split) -> np.ndarray:
-    """64 bits (N,) that stand for each image and its shape: 0.1 s for 50,000 of CIFAR, once a process."""
+    """Return a 64 bit digest (N,) of each image and its shape: 0.1 s for 50,000 of CIFAR, once a process."""
     head = repr(split.shape).encode()
-    made = (hashlib.blake2b(head + image.tobytes(), digest_size=8).digest() for image in split.images)
-    return np.frombuffer(b"".join(made), np.uint64)
+    digests = (hashlib.blake2b(head + image.tobytes(), digest_size=8).digest() for image in split.images)
+    return np.frombuffer(b"".join(digests), np.uint64)

@@ -1,4 +1,4 @@
-"""Where a number comes from: versions, hardware, threads and the revision of the code."""
+"""Provenance of a row: versions, hardware, threads and the revision of the code."""
 
 import functools
 import importlib.metadata
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @functools.cache
 def provenance() -> dict[str, str | int]:
-    """What belongs to every row that is written by this process."""
+    """Return the provenance of every row that this process writes."""
     import torch
 
     packages = {name: importlib.metadata.version(name) for name in ("feint", "torch", "numpy")}
@@ -33,7 +33,7 @@ def _processor() -> str:
 
 
 def _revision() -> str:
-    """The commit that this code is at, with "+" where files differ from it; "" outside a checkout."""
+    """Return the commit of this code, with "+" where files differ from it; empty outside a checkout."""
 
     def git(*words: str) -> str:
         run = subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)

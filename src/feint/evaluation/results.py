@@ -1,4 +1,4 @@
-"""Rows: written whole, never overwritten, averaged over their seeds for a table."""
+"""Rows of results, their storage, and their means over seeds."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -13,12 +13,12 @@ from feint.evaluation import jsonl
 from feint.evaluation.metrics import group, interval
 from feint.recipes.store import atomic_write
 
-FORMAT = 2  # 2 brought victim, phases, error and flags
+FORMAT = 2  # 2 added victim, phases, error and flags
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a matrix: a theft, or without an attack the utility of a defense."""
+    """One cell of a matrix: a theft, or (without an attack) the utility of a defense."""
 
     defense: str
     attack: str = ""
@@ -29,7 +29,26 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """What one cell of a matrix came to. Without an attack it is the utility that a defense leaves."""
+    """The result of one cell of a matrix: a theft, or (without an attack) the utility of a defense.
+
+    Attributes:
+        fingerprint: Hash of everything that the result depends on.
+        defense: Name of the defense.
+        attack: Name of the attack and its lenses; empty for utility.
+        budget: Queries that the attack may ask.
+        seed: Seed of the attack.
+        scores: Scores by the names of `metrics.METRICS`, and the facts that checks use (`n_test`, `explained`, …).
+        asked: Queries that the attack asked.
+        seconds: Seconds that the cell took.
+        recipe: Recipes of defense and attack, and fingerprints of victim and test set.
+        provenance: Versions, hardware and revision of the run.
+        peak_mb: Peak memory of the process in MiB, where the system reports it.
+        victim: Name of the victim; empty in a matrix with one.
+        phases: Seconds of querying, training and scoring.
+        error: Reason why there are no scores; empty for a row that has them.
+        flags: Flags of the row itself, as `feint.evaluation.checks` raised them when it was written.
+        format: Version of the row's format.
+    """
 
     fingerprint: str
     defense: str
@@ -41,22 +60,32 @@ class Row:
     seconds: float
     recipe: dict[str, Any] = field(repr=False)
     provenance: dict[str, Any] = field(repr=False)
-    peak_mb: float | None = None  # the most memory that the process ever took, where the system tells
+    peak_mb: float | None = None
     victim: str = ""
-    phases: dict[str, float] = field(default_factory=dict)  # seconds of asking, learning and judging
-    error: str = ""  # why there are no scores
-    flags: list[str] = field(default_factory=list)  # what speaks against this row by itself (feint.evaluation.checks)
+    phases: dict[str, float] = field(default_factory=dict)
+    error: str = ""
+    flags: list[str] = field(default_factory=list)
     format: int = 1
 
     @property
     def file(self) -> str:
-        """The name of its file, for people and for `Results` to find it by."""
+        """The name of the row's file in a working directory."""
         return jsonl.file_name(vars(self))
 
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One line of a table: an attack on a defense with a budget, over all seeds. Means in `scores`, 95 % intervals."""
+    """One line of a table: an attack on a defense with a budget, over all seeds.
+
+    Attributes:
+        defense: Name of the defense.
+        attack: Name of the attack and its lenses.
+        budget: Queries that the attack may ask.
+        seeds: Number of seeds.
+        scores: Mean scores over the seeds.
+        intervals: Their 95 % intervals.
+        utility: Utility scores of the defense.
+    """
 
     defense: str
     attack: str
@@ -68,7 +97,11 @@ class ResultRow:
 
 
 class Results:
-    """Rows in the order in which they were added."""
+    """A collection of rows by their fingerprint, in the order in which they were added.
+
+    Args:
+        rows: The rows; of two with one fingerprint the first stays, unless it has an error.
+    """
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
         self._rows: dict[str, Row] = {}
@@ -77,34 +110,40 @@ class Results:
 
     @classmethod
     def load(cls, place: Path | str) -> "Results":
-        """Return the rows of a file of lines, or of a working directory and the file beside it, undefended ones first.
+        """Read the rows of a file of lines, or of a working directory and the file of lines beside it.
 
-        Raises `MissingData` where there is no such file, and `DamagedFile` for what is not a row (`jsonl.entries`).
+        Args:
+            place: The file or the directory. A directory that does not exist has no rows.
+
+        Returns:
+            The rows, undefended ones first.
+
+        `MissingData` is raised for a file that does not exist, `DamagedFile` for what is not a row (`jsonl.entries`).
         """
         rows = [_row(table, where) for where, table in jsonl.entries(place).values()]
         return cls(sorted(rows, key=lambda row: any(map(row.recipe["defense"].get, ("access", "inputs", "outputs")))))
 
     @staticmethod
     def find(folder: Path | str, fingerprint: str) -> Row | None:
-        """The row of this fingerprint in a folder, if it is there. Raises `DamagedFile`."""
+        """Return the row of a fingerprint in a working directory, if it exists. Raises `DamagedFile`."""
         rows = (read(file) for file in Path(folder).glob(f"*-{fingerprint[:8]}.json"))
         return next((row for row in rows if row.fingerprint == fingerprint), None)
 
     def add(self, row: Row, folder: Path | str | None = None) -> None:
-        """Add a row, and write it to the folder. What is there stays: only a row with an error gives way."""
-        held = self._rows.get(row.fingerprint)
-        kept = row if held is None or held.error else held
+        """Add a row, and write it to a working directory if one is named. Only rows with an error are replaced."""
+        earlier = self._rows.get(row.fingerprint)
+        current = row if earlier is None or earlier.error else earlier
         if folder is not None:
-            there = self.find(folder, row.fingerprint)
-            if there is None or there.error:
+            stored = self.find(folder, row.fingerprint)
+            if stored is None or stored.error:
                 with atomic_write(Path(folder) / row.file) as partial:
-                    partial.write_text(json.dumps(asdict(kept), indent=1, ensure_ascii=False) + "\n")
+                    partial.write_text(json.dumps(asdict(current), indent=1, ensure_ascii=False) + "\n")
             else:
-                kept = there
-        self._rows[row.fingerprint] = kept
+                current = stored
+        self._rows[row.fingerprint] = current
 
     def merge(self, others: Iterable[Row]) -> "Results":
-        """These rows and those of `others` that are not among them, or failed here and not there."""
+        """Return these rows, and those of `others` that are missing or have an error here."""
         merged = Results(self)
         for row in others:
             merged.add(row)
@@ -123,11 +162,11 @@ class Results:
         return fingerprint in self._rows
 
     def of(self, fingerprints: Iterable[str]) -> "Results":
-        """The rows with these fingerprints, in their order."""
+        """Return the rows with these fingerprints, in their order."""
         return Results(self._rows[fingerprint] for fingerprint in fingerprints if fingerprint in self)
 
     def on(self, victim: str) -> "Results":
-        """The rows of one victim."""
+        """Return the rows of one victim."""
         return Results(row for row in self if row.victim == victim)
 
     @property
@@ -136,34 +175,45 @@ class Results:
         return [row for row in self if row.error]
 
     def utility(self, defense: str) -> dict[str, float]:
-        """The utility that a defense leaves; empty where it was not measured."""
+        """Return the utility scores of a defense; empty where they were not measured."""
         return next((row.scores for row in self if row.defense == defense and not row.attack), {})
 
     def lines(self) -> list[ResultRow]:
-        """The thefts, each averaged over its seeds."""
+        """Return the thefts, each averaged over its seeds, by defense, attack and budget."""
         thefts: dict[tuple[str, str, int], list[Row]] = {}
         for row in self:
             if row.attack and not row.error:
                 thefts.setdefault((row.defense, row.attack, row.budget), []).append(row)
         return [
             ResultRow(*key, len(rows), *_over_seeds(rows), self.utility(key[0]))
-            for key, rows in sorted(thefts.items(), key=self._place)
+            for key, rows in sorted(thefts.items(), key=self._order)
         ]
 
-    def _place(self, item: tuple[tuple[str, str, int], object]) -> tuple[int, int, int]:
-        """Lines stand in the order in which their defense and attack were first seen, by budget."""
+    def _order(self, item: tuple[tuple[str, str, int], object]) -> tuple[int, int, int]:
+        """Return the sort key of a line: its defense and attack in the order of the rows, then its budget."""
         (defense, attack, budget), _ = item
         return self.names("defense").index(defense), self.names("attack").index(attack), budget
 
-    def names(self, what: str) -> list[str]:
-        """The defenses, attacks or victims in the order in which they were first seen."""
-        return list(dict.fromkeys(name for row in self if (name := getattr(row, what))))
+    def names(self, field: str) -> list[str]:
+        """Return the names in a field of rows ("defense", "attack" or "victim"), in the order of the rows."""
+        return list(dict.fromkeys(name for row in self if (name := getattr(row, field))))
 
     def table(self, *, rows: str, columns: str, value: str, budget: int | None = None) -> str:
-        """A Markdown table of the mean `value` in percent, at the largest budget if none is named."""
+        """Format the means of a score as a Markdown table, in percent.
+
+        Args:
+            rows: The field of `ResultRow` that names a row, like "attack".
+            columns: The field that names a column, like "defense".
+            value: The score.
+            budget: The budget; by default the largest.
+
+        Returns:
+            The table.
+        """
         lines = self.lines()
         budget = budget or max((line.budget for line in lines), default=0)
-        cells = {(getattr(it, rows), getattr(it, columns)): it.scores[value] for it in lines if it.budget == budget}
+        at_budget = [line for line in lines if line.budget == budget]
+        cells = {(getattr(line, rows), getattr(line, columns)): line.scores[value] for line in at_budget}
         heads = list(dict.fromkeys(column for _, column in cells))
         text = [f"| {rows} | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
         for row in dict.fromkeys(row for row, _ in cells):
@@ -173,7 +223,7 @@ class Results:
 
 
 def read(file: Path) -> Row:
-    """The row in a file. Raises `DamagedFile` where it is truncated, foreign or of another version."""
+    """Return the row in a file. Raises `DamagedFile` for a file that is truncated, foreign or of another version."""
     return _row(jsonl.table(file), f"{file}")
 
 
@@ -193,6 +243,6 @@ def _row(table: dict[str, Any], where: str) -> Row:
 
 def _over_seeds(rows: list[Row]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     n = int(rows[0].scores["n_test"])
-    shares = {name: [row.scores[name] for row in rows] for name in (known.name for known in group("theft"))}
+    shares = {metric.name: [row.scores[metric.name] for row in rows] for metric in group("theft")}
     means = {name: float(np.mean(values)) for name, values in shares.items()}
     return means, {name: interval(values, n) for name, values in shares.items()}

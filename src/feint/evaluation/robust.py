@@ -1,4 +1,4 @@
-"""Robust stealer accuracy: what the best of all attackers gets, which is what a defense is judged by."""
+"""Robust stealer accuracy: the accuracy of the best attacker, by which a defense is judged."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,10 +15,17 @@ Cells = Mapping[str, list[Row]]  # the rows of one defense and budget, by attack
 
 @dataclass(frozen=True)
 class Robust:
-    """The worst case of a defense over all attacks and lenses, with a 95 % interval.
+    """The worst case of a defense over all attacks and lenses.
 
-    `attack` is the one that got the share, over so many `seeds`, and `labels_only` whether it reads labels alone;
-    `naive` is the best share of those who believe the answers as they are, None where none was run.
+    Attributes:
+        share: Mean score of the best attack, in [0, 1].
+        low: Lower end of the 95 % interval.
+        high: Upper end of the 95 % interval.
+        attack: Name of the best attack.
+        budget: Its queries.
+        seeds: Number of its seeds.
+        naive: Best share of an attack that takes the answers as they are; None where none was run.
+        labels_only: Whether the best attack reads labels alone.
     """
 
     share: float
@@ -32,15 +39,22 @@ class Robust:
 
 
 def robust(results: Results, defense: str, budget: int | None = None, score: str = "stealer_accuracy") -> Robust | None:
-    """The worst case of a defense, in `results` of one victim, at the largest budget it has rows at.
+    """Compute the worst case of a defense.
 
-    None where nothing was run, or where a worst case would say too little (`attackers`).
+    Args:
+        results: Rows of one victim.
+        defense: Name of the defense.
+        budget: Queries of the attacks; by default the largest budget of the defense's rows.
+        score: The score that is compared.
+
+    Returns:
+        The worst case. None where nothing was run, or where no worst case can be stated (`attackers`).
     """
     cells = attackers(results, defense, budget)
     if not cells:
         return None
     worst = max(cells, key=lambda attack: share(cells[attack], score))
-    believers = [share(rows, score) for rows in cells.values() if traits.naive(rows[0])]
+    naive = [share(rows, score) for rows in cells.values() if traits.naive(rows[0])]
     low, high = interval_of_maximum(cells, score)
     most = share(cells[worst], score)
     return Robust(
@@ -50,16 +64,24 @@ def robust(results: Results, defense: str, budget: int | None = None, score: str
         worst,
         cells[worst][0].budget,
         len(cells[worst]),
-        max(believers, default=None),
+        max(naive, default=None),
         traits.labels_only(cells[worst][0]),
     )
 
 
 def attackers(results: Results, defense: str, budget: int | None = None) -> Cells:
-    """The attacks that a worst case is taken over; none at all where it would not have seen labels only.
+    """Return the rows that a worst case is taken over, by attack; none if an attack on labels alone is missing.
 
-    A defense that keeps the label is worth no more than an API that returns labels, so that a worst case without a
-    thief who reads these alone flatters it. Lenses that hold what no attacker has, upper bounds, do not count.
+    A defense that keeps the label is worth no more than an API that returns labels. A worst case without an attacker
+    who reads labels alone overstates it. Upper bounds, whose lenses hold secrets of the owner, do not count.
+
+    Args:
+        results: Rows of one victim.
+        defense: Name of the defense.
+        budget: Queries of the attacks; by default the largest budget of the defense's rows.
+
+    Returns:
+        The rows by attack.
     """
     cells = thefts(results, defense, budget)
     rows = [row for cell in cells.values() for row in cell]
@@ -69,7 +91,7 @@ def attackers(results: Results, defense: str, budget: int | None = None) -> Cell
 
 
 def thefts(results: Results, defense: str, budget: int | None = None) -> Cells:
-    """All rows with scores of one defense and budget, by attack; the largest budget there is if none is named."""
+    """Return the rows with scores of one defense and budget (by default the largest), by attack."""
     rows = [row for row in results if row.defense == defense and row.attack and not row.error]
     budget = budget or max((row.budget for row in rows), default=0)
     cells: dict[str, list[Row]] = {}
@@ -80,10 +102,10 @@ def thefts(results: Results, defense: str, budget: int | None = None) -> Cells:
 
 
 def lacks_labels_only(rows: list[Row], utility: Mapping[str, float]) -> bool:
-    """Whether a defense keeps the label, and none of its `rows` at one budget is of a thief who reads it alone."""
+    """Return whether a defense keeps the label, and none of its `rows` at one budget attacks the label alone."""
     return (
         traits.keeps_label(rows[0], utility)
-        and not traits.tells_labels_alone(rows[0])
+        and not traits.returns_labels_only(rows[0])
         and not any(map(traits.labels_only, rows))
     )
 
@@ -91,16 +113,26 @@ def lacks_labels_only(rows: list[Row], utility: Mapping[str, float]) -> bool:
 def interval_of_maximum(
     cells: Cells, score: str = "stealer_accuracy", *, level: float = 0.95, draws: int = DRAWS
 ) -> tuple[float, float]:
-    """A bootstrap interval of the largest mean share.
+    """Compute a bootstrap interval of the largest mean share.
 
     In each draw the seeds of every attack are drawn again with replacement, the share of the test set is drawn around
-    each mean (Beta with Jeffreys' prior, as in `metrics.interval`), and the largest share is kept. So it covers that
-    the winner was picked by the same numbers that it is shown with, and that another seed might have had another one.
+    each mean (Beta with Jeffreys' prior, as in `metrics.interval`), and the largest share is stored. So the interval
+    includes that the best attack is selected by the scores that it is shown with, and that other seeds may select
+    another one.
 
-    It does not cover attacks that were not run: the true worst case is never less than that of the attacks here. The
-    mean of a drawn maximum lies above the maximum of the means, and the more so the more attacks are nearly equal, so
-    that the interval errs upwards, against the defense. That all share one test set would make it narrower, and is not
-    used. With three seeds or fewer the seeds' part is a rough guide, with one there is none.
+    Attacks that were not run are not covered: the true worst case is never less than that of the attacks here. The mean
+    of a drawn maximum lies above the maximum of the means, and the more so the more attacks are nearly equal. So the
+    interval errs upwards, against the defense. All attacks share one test set, which would make the interval narrower
+    and is not used. With three seeds or fewer the seeds' part is a rough guide; with one seed there is none.
+
+    Args:
+        cells: The rows of one defense and budget, by attack.
+        score: The score that is compared.
+        level: Coverage of the interval.
+        draws: Number of bootstrap draws.
+
+    Returns:
+        The lower and the upper end, in [0, 1].
     """
     generator, largest = np.random.default_rng(0), np.zeros(draws)
     for rows in cells.values():

@@ -1,4 +1,4 @@
-"""By how much two cells may differ by chance: another seed, another test set of the same size."""
+"""Difference between two cells that chance explains: other seeds, another test set of the same size."""
 
 import math
 from collections.abc import Sequence
@@ -12,31 +12,46 @@ LEVEL = 1.96  # standard deviations of a 95 % interval
 
 
 def share(rows: Sequence[Row], score: str = "stealer_accuracy") -> float:
-    """The mean of a score over the seeds of a cell."""
+    """Return the mean of a score over the seeds of a cell."""
     return float(np.mean([row.scores[score] for row in rows]))
 
 
 def variance(rows: Sequence[Row], score: str = "stealer_accuracy") -> float:
-    """The variance of a cell's mean share p over S seeds, counted on n test inputs after b queries:
+    """Estimate the variance of a cell's mean share p over S seeds, counted on n test inputs after b queries.
 
         max(s², 1.3 · p(1 − p)/b)/S + p(1 − p)/n
 
-    s² is the variance between its own seeds, where there are two or more. One seed tells nothing of it and three tell
-    little, so it is taken to be at least what it was in the 18 different cells with three seeds that results/ holds in
-    demo_digits.jsonl and demo_cifar10.jsonl, of 50 to 10,000 queries: there s² is 1.31 times p(1 − p)/b on average.
-    That one law fits them all: the variance of log(s² b/(p(1 − p))) over the cells is 1.50, and chance alone makes it
-    π²/6 = 1.64.
+    s² is the variance between the cell's seeds, where there are two or more. One seed has no variance and three
+    estimate it badly. So s² is taken to be at least the variance in the 18 different cells with three seeds that
+    results/ has in demo_digits.jsonl and demo_cifar10.jsonl, of 50 to 10,000 queries: there s² is 1.31 times p(1 − p)/b
+    on average. That one law fits them all: the variance of log(s² b/(p(1 − p))) over the cells is 1.50, and chance
+    alone makes it π²/6 = 1.64.
+
+    Args:
+        rows: The rows of one cell, one for each seed.
+        score: The score, a share in [0, 1].
+
+    Returns:
+        The variance of the mean.
     """
     p, n = share(rows, score), rows[0].scores["n_test"]
     binomial = (q := (n * p + 0.5) / (n + 1)) * (1 - q)  # Jeffreys: nothing is certain
-    own = float(np.var([row.scores[score] for row in rows], ddof=1)) if len(rows) > 1 else 0.0
-    return max(own, SPREAD * binomial / rows[0].budget) / len(rows) + binomial / n
+    between = float(np.var([row.scores[score] for row in rows], ddof=1)) if len(rows) > 1 else 0.0
+    return max(between, SPREAD * binomial / rows[0].budget) / len(rows) + binomial / n
 
 
 def noise(some: Sequence[Row], others: Sequence[Row], score: str = "stealer_accuracy") -> float:
-    """Half the 95 % interval of the difference between the means of two cells.
+    """Compute half the 95 % interval of the difference between the means of two cells.
 
-    Both are taken to be independent. They share their test set and often their seeds, so that the interval is rather
-    too wide: what is called more than noise is.
+    The cells are taken to be independent. They share their test set and often their seeds, so that the interval is
+    rather too wide: a difference that exceeds it is more than noise.
+
+    Args:
+        some: The rows of one cell.
+        others: The rows of the other cell.
+        score: The score, a share in [0, 1].
+
+    Returns:
+        Half the width of the interval, in [0, 1].
     """
     return LEVEL * math.sqrt(variance(some, score) + variance(others, score))

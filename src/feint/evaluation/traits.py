@@ -1,4 +1,4 @@
-"""What the recipe of a row declares: does the defense keep the label, does it draw, and what does the thief see?"""
+"""Traits of the defense and the attack in a row's recipe."""
 
 import functools
 import json
@@ -12,84 +12,84 @@ from feint.recipes.recipe import PLUGINS, exported_recipes, from_table, joined
 from feint.recipes.registry import vocabulary
 
 Table = Mapping[str, Any]
-METHODS = joined(exported_recipes(outputs, scores), PLUGINS)  # parts of an output defense, but for what it has learned
+METHODS = joined(exported_recipes(outputs, scores), PLUGINS)  # the parts of an output defense that are recipes
 
 
 def undefended(row: Row) -> bool:
-    """Whether nothing stands between the thief and the victim as it was trained."""
+    """Return whether the victim answers as it was trained, without any defense."""
     return "model" not in row.recipe and not any(
         map(row.recipe["defense"].get, ("access", "inputs", "outputs", "rungs"))
     )
 
 
 def rungs(row: Row) -> list[Table]:
-    """The defenses that an answer may meet: one, or every rung of a ladder."""
+    """Return the defenses that may apply to an answer: one, or every rung of a ladder."""
     defense = row.recipe["defense"]
     return defense["rungs"] if defense["kind"] == "Ladder" else [defense]
 
 
 def keeps_label(row: Row, utility: Mapping[str, float]) -> bool:
-    """Whether the answers of the row's defense are perturbed and their label is not: so declared, or so measured."""
+    """Return whether the defense perturbs the answers and keeps their label, as its class declares or as measured."""
     if not any(rung["inputs"] or rung["outputs"] for rung in rungs(row)) and "model" not in row.recipe:
         return False
     declared = all(not rung["inputs"] and all(map(_preserves, rung["outputs"])) for rung in rungs(row))
     return (declared and "model" not in row.recipe) or utility.get("label_kept") == 1
 
 
-def tells_labels_alone(row: Row) -> bool:
-    """Whether the defense answers with labels, so that every thief sees these alone."""
+def returns_labels_only(row: Row) -> bool:
+    """Return whether the defense returns labels, so that every attacker reads these alone."""
     return all(any(trait(step, "labels_only") for step in rung["outputs"]) for rung in rungs(row))
 
 
 def draws(row: Row) -> bool:
-    """Whether the defense's answers are randomised, by any part of it."""
+    """Return whether any part of the defense randomises the answers."""
     return any(trait(table, "randomised") for table in tables(row.recipe["defense"]))
 
 
 def noisy(row: Row) -> bool:
-    """Whether what the thief read holds noise, which a good surrogate does not reproduce."""
+    """Return whether the answers that the attacker read hold noise, which a good surrogate does not reproduce."""
     return draws(row) or averages_copies(row)
 
 
 def averages_copies(row: Row) -> bool:
-    """Whether the attack asks altered copies of each input, through some lens."""
+    """Return whether a lens of the attack queries altered copies of each input."""
     return any(trait(lens, "randomised") for lens in lenses(row))
 
 
 def lenses(row: Row) -> tuple[Table, ...]:
-    """The lenses that the attack looks through."""
+    """Return the tables of the attack's lenses."""
     return tuple(row.recipe["attack"].get("lenses", ()))
 
 
 def trait(step: Table, name: str, default: bool = False) -> bool:
-    """Whether the class of a method declares the trait `name`; the `default` where the class is not known here."""
+    """Return the trait `name` that the class of a method declares; the `default` where the class is not known here."""
     return getattr(vocabulary().get(step.get("kind", "")), name, default)
 
 
 def naive(row: Row) -> bool:
-    """Whether the thief believes the answers as they are: no lens, and an attack that makes nothing else of them."""
+    """Return whether the attacker takes the answers as they are: no lens, and an attack that does not reread them."""
     return not lenses(row) and trait(row.recipe["attack"], "is_naive", default=True)
 
 
 def labels_only(row: Row) -> bool:
-    """Whether the thief reads the label of each answer and nothing else."""
-    reading = [lens for lens in lenses(row) if trait(lens, "rereads", default=True)]
-    return bool(reading) and all(trait(lens, "labels_only") for lens in reading)
+    """Return whether the attacker reads the label of each answer and nothing else."""
+    readers = [lens for lens in lenses(row) if trait(lens, "rereads", default=True)]
+    return bool(readers) and all(trait(lens, "labels_only") for lens in readers)
 
 
 def upper_bound(row: Row) -> bool:
-    """Whether a lens holds what no real attacker has. Lenses that Feint does not know are taken to be honest."""
+    """Return whether a lens holds secrets that no real attacker has. Unknown lenses are taken to hold none."""
     return any(trait(lens, "upper_bound") for lens in lenses(row))
 
 
-def attack_alone(row: Row) -> str:
-    """What stands for the attack without its lenses."""
+def without_lenses(row: Row) -> str:
+    """Return the attack without its lenses, as JSON."""
     attack = row.recipe["attack"]
     return json.dumps(attack.get("attack", attack), sort_keys=True)
 
 
-def but_for_training(row: Row) -> str:
-    """What stands for the attack and its lenses whatever its training is, but for S4L's loss, which is a method."""
+def without_training(row: Row) -> str:
+    """Return the attack and its lenses without their trainings, as JSON. S4L's loss stays, since it is a method."""
 
     def without(item: Any) -> Any:
         if isinstance(item, dict) and item.get("kind") == "Training":
@@ -102,7 +102,7 @@ def but_for_training(row: Row) -> str:
 
 
 def tables(item: Any) -> Iterator[Table]:
-    """All tables within plain values, the outermost first."""
+    """Yield all tables within plain values, the outermost first."""
     if isinstance(item, dict):
         yield item
     for value in item.values() if isinstance(item, dict) else item if isinstance(item, list) else ():
@@ -110,7 +110,7 @@ def tables(item: Any) -> Iterator[Table]:
 
 
 def holds_test_data(row: Row) -> bool:
-    """Whether the attack was given a split that is the test set, or a share of the part that it is of."""
+    """Return whether the attack holds a split that is the test set, or a share of the same part of a data set."""
     test = row.recipe["test"]
     return any(
         split["fingerprint"] == test["fingerprint"] or (_part(split) == _part(test) and split["name"] != "memory")
@@ -124,16 +124,16 @@ def _part(split: Table) -> tuple[str, str]:
 
 
 def _preserves(step: Table) -> str:
-    return _declared(json.dumps(step, sort_keys=True))
+    return _preserved_by(json.dumps(step, sort_keys=True))
 
 
 @functools.cache
-def _declared(text: str) -> str:
-    """What the method in this table says that it preserves; nothing where Feint does not know it."""
+def _preserved_by(text: str) -> str:
+    """Return the `preserves` of the method in a table; empty for a method that is not known here."""
 
     def method(table: Table) -> dict[str, Any]:
-        values = {key: method(it) if isinstance(it, dict) else it for key, it in table.items()}
-        return {key: it for key, it in values.items() if not isinstance(it, dict) or it["kind"] in METHODS}
+        values = {key: method(value) if isinstance(value, dict) else value for key, value in table.items()}
+        return {key: value for key, value in values.items() if not isinstance(value, dict) or value["kind"] in METHODS}
 
     try:
         return from_table(method(json.loads(text)), METHODS).preserves

@@ -1,4 +1,4 @@
-"""The springboard: what a theft enables, measured on the surrogate that it left."""
+"""Downstream attacks with a stolen surrogate: transferred adversarial examples and membership inference."""
 
 import math
 from collections.abc import Iterator
@@ -15,21 +15,27 @@ from feint.query import Query
 from feint.service import Service
 
 BATCH = 250
-RATE = 0.01  # of false alarms
+RATE = 0.01  # false positives of membership inference
 
 
 @dataclass(frozen=True)
 class Springboard:
-    """What is tried on a surrogate: adversarial examples for the service, and whom the victim was trained on.
+    """Downstream attacks with a surrogate: adversarial examples for the service, and membership inference.
 
-    *Transfer* (Papernot et al., AsiaCCS 2017): up to `most` test inputs that the service gets right are changed by at
-    most `radius` in every pixel, in units of 1/255, to make the surrogate err: by one step (FGSM) or by `steps`, each a
-    quarter of the radius (PGD). The score is the share that the service then gets wrong; beside it that for
-    random signs of the same size, which no theft is needed for. Untargeted.
+    *Transfer* (Papernot et al., AsiaCCS 2017): test inputs that the service classifies correctly are changed by at most
+    `radius` in every pixel, so that the surrogate errs: in one step (FGSM), or in `steps` of a quarter of the radius
+    (PGD). The attacks are untargeted. The score is the share that the service then misclassifies. The baseline is
+    random signs of the same size, which need no theft.
 
-    *Membership* (Yeom et al., CSF 2018): `members`, the victim's training inputs, are told from as many test inputs by
-    the surrogate's loss, the smaller the more likely a member. AUROC, 0.5 for nothing, and the share of members that is
-    found with 1 % of the others accused (Carlini et al., S&P 2022). Without `members` it is left out.
+    *Membership* (Yeom et al., CSF 2018): the surrogate's loss separates the victim's training inputs from as many test
+    inputs; the smaller the loss, the more likely a member. The scores are the AUROC (0.5 is chance) and the true
+    positive rate at a false positive rate of 1 % (Carlini et al., S&P 2022).
+
+    Attributes:
+        members: The victim's training inputs; None leaves membership out.
+        radius: Largest change of a pixel, in units of 1/255.
+        steps: Steps of PGD.
+        most: Largest number of test inputs, and of members.
     """
 
     members: Split | None = None
@@ -42,9 +48,19 @@ class Springboard:
             raise BadRecipe(repr(self), "0 < radius < 255, and 1 step and 1 input or more", "change it")
 
     def scores(self, surrogate: nn.Module, service: Service, test: Split) -> dict[str, float]:
-        """The scores of a surrogate of the model behind `service`, whose access rules are left out and whose ledger is
-        not written to. What has no value is missing: transfer from a surrogate without gradients, or where the service
-        is never right."""
+        """Attack the service with a surrogate of its model.
+
+        Access rules are left out, and the service's ledger is not written to.
+
+        Args:
+            surrogate: The stolen model.
+            service: The victim behind its defense.
+            test: The test set.
+
+        Returns:
+            The scores by name. A score without a value is missing: transfer from a surrogate without gradients, or to
+            a service that is never right.
+        """
         surrogate = surrogate.eval()
         return self._transfer(surrogate, service, test) | self._membership(surrogate, test)
 
@@ -56,13 +72,13 @@ class Springboard:
         if not len(x):
             return {}
         signs = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).sign()
-        tried = {"transfer_random": (x + radius * signs).clamp(0, 1)}
+        examples = {"transfer_random": (x + radius * signs).clamp(0, 1)}
         try:
-            tried["transfer_fgsm"] = adversarial(surrogate, x, y, FGSM(radius), steps=1)
-            tried["transfer_pgd"] = adversarial(surrogate, x, y, PGD(radius / 4, radius), steps=self.steps)
+            examples["transfer_fgsm"] = adversarial(surrogate, x, y, FGSM(radius), steps=1)
+            examples["transfer_pgd"] = adversarial(surrogate, x, y, PGD(radius / 4, radius), steps=self.steps)
         except BadInput:  # a surrogate that is a tree
             pass
-        scores = {name: (_label(service, it) != y).double().mean().item() for name, it in tried.items()}
+        scores = {name: (_label(service, inputs) != y).double().mean().item() for name, inputs in examples.items()}
         return scores | {"transfer_n": len(x)}
 
     def _membership(self, surrogate: nn.Module, test: Split) -> dict[str, float]:
@@ -79,25 +95,28 @@ class Springboard:
 
 
 def adversarial(model: nn.Module, x: Tensor, y: Tensor, step: GradientStep, *, steps: int) -> Tensor:
-    """The inputs `x` (N, …) in [0, 1] after so many moves of `step` down the margin of their classes `y` (N,)."""
+    """Return the inputs `x` (N, …) in [0, 1] after `steps` moves of `step` down the margin of their classes `y` (N,).
+
+    Raises `BadInput` for a model without gradients.
+    """
     return torch.cat([
-        _moved(model, x[rows], y[rows], step, steps) for rows in torch.arange(len(x)).split(BATCH)
+        _perturbed(model, x[rows], y[rows], step, steps) for rows in torch.arange(len(x)).split(BATCH)
     ])  # fmt: skip
 
 
 @torch.enable_grad()
-def _moved(model: nn.Module, origin: Tensor, y: Tensor, step: GradientStep, steps: int) -> Tensor:
+def _perturbed(model: nn.Module, origin: Tensor, y: Tensor, step: GradientStep, steps: int) -> Tensor:
     x, memory = origin, ()
     for _ in range(steps):
         leaf = x.detach().requires_grad_()
         margin = margin_of(model(leaf).float(), y)
-        place = StepState(x, origin, margin.detach(), margin_gradient(margin, leaf))
-        x, memory = step.move(place, memory)
+        state = StepState(x, origin, margin.detach(), margin_gradient(margin, leaf))
+        x, memory = step.move(state, memory)
     return x.detach()
 
 
 def true_positives(inside: Tensor, outside: Tensor, rate: float = RATE) -> float:
-    """The share of `inside` (N,) above a threshold that at most the share `rate` of `outside` (M,) is above."""
+    """Return the share of `inside` (N,) above a threshold that at most the share `rate` of `outside` (M,) exceeds."""
     allowed = math.floor(rate * len(outside) + 1e-9)  # 0.29 · 100 is 28.999999999999996
     threshold = outside.sort(descending=True).values[allowed]
     return (inside > threshold).double().mean().item()
@@ -108,7 +127,7 @@ def _label(service: Service, x: Tensor) -> Tensor:
 
 
 def _log_likelihood(model: nn.Module, split: Split, n: int) -> Tensor:
-    """log p of the true class (n,), float64, for `n` inputs that are evenly spread."""
+    """Return log p of the true class (n,), float64, for `n` inputs that are evenly spread."""
     rows = torch.linspace(0, len(split) - 1, n).long()
     z = torch.cat(list(_logits(model, split, rows))).double()
     return z.log_softmax(-1).gather(-1, split.labels[rows, None])[:, 0]
@@ -116,5 +135,5 @@ def _log_likelihood(model: nn.Module, split: Split, n: int) -> Tensor:
 
 @torch.no_grad()
 def _logits(model: nn.Module, split: Split, rows: Tensor) -> Iterator[Tensor]:
-    for part in rows.split(BATCH):
-        yield model(split.inputs(part)).float()
+    for batch in rows.split(BATCH):
+        yield model(split.inputs(batch)).float()

@@ -1,4 +1,4 @@
-"""A report: one HTML page that says what was measured, and needs nothing else to be read; the same in Markdown."""
+"""Reports of results: one self-contained HTML page, and the same tables in Markdown."""
 
 import functools
 import importlib.resources
@@ -14,18 +14,18 @@ from feint.evaluation.results import Results
 from feint.i18n import Catalog
 from feint.recipes.store import atomic_write
 from feint.report import heatmap, tables
-from feint.report.blocks import Extras, blocks, named, numbers
+from feint.report.blocks import Extras, blocks, numbers, with_ids
 from feint.report.images import ImageExamples
 from feint.report.published import PublishedValue
 from feint.report.section import Section, sections
-from feint.report.text import said, sentences
+from feint.report.text import describe, sentences
 from feint.service import Service
 
 __all__ = ["ImageExamples", "Report", "check", "sentences", "write"]
 
 
 def check() -> None:
-    """Raise `MissingData` where a package that a report needs is not there: better now than after an hour."""
+    """Raise `MissingData` for a missing package, before an hour of measuring rather than after it."""
     for module in ("jinja2", "matplotlib", "sklearn"):
         available(module, "report")
 
@@ -40,23 +40,41 @@ def write(
     language: str = "en",
     price: float | None = None,
 ) -> None:
-    """Write the report of `results` on one victim to `path`; `services` by the name of their defense, the undefended
-    one first."""
-    looks = dict.fromkeys(results.names("victim") or [""], ImageExamples(services, test))
-    Report(results, title, Catalog(language), looks=looks, price=price).write(path)
+    """Write the report of results on one victim.
+
+    `MissingData` is raised for a missing package, `NotWritten` where the page cannot be written.
+
+    Args:
+        path: The HTML file.
+        results: Rows of one victim.
+        services: The victim behind each defense, by the name of the defense; the undefended one first.
+        test: Test inputs for the t-SNE figures.
+        title: Title of the page.
+        language: "en" or "zh".
+        price: Price of 1,000 queries; None leaves the table of prices out.
+    """
+    examples = dict.fromkeys(results.names("victim") or [""], ImageExamples(services, test))
+    Report(results, title, Catalog(language), examples=examples, price=price).write(path)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a report is made of: rows, and where they are known what pictures are made of, by the victim's name.
+    """A report of results.
 
-    `price` is what 1,000 queries cost a client.
+    Attributes:
+        results: Rows of any victims; each victim has a section.
+        title: Title of the page.
+        say: Texts in the language of the page.
+        examples: Services and inputs for the t-SNE figures, by the victim's name.
+        expected: Published values to compare with.
+        price: Price of 1,000 queries; None leaves the table of prices out.
+        pictures: Whether the page has t-SNE figures.
     """
 
     results: Results
     title: str
     say: Catalog = field(default_factory=Catalog)
-    looks: Mapping[str, ImageExamples] = field(default_factory=dict)
+    examples: Mapping[str, ImageExamples] = field(default_factory=dict)
     expected: Sequence[PublishedValue] = ()
     price: float | None = None
     pictures: bool = True
@@ -69,31 +87,31 @@ class Report:
 
     @functools.cached_property
     def sections(self) -> list[Section]:
-        """The rows apart by their victim."""
+        """The rows of each victim."""
         return sections(self.results)
 
     def markdown(self) -> str:
-        """The tables in Markdown."""
+        """Return the texts and tables in Markdown."""
         parts = [f"# {self.title}"]
         for section in self.sections:
-            parts += [f"## {self.say('victim', name=section.name)}", *said(section, self.say)]
+            parts += [f"## {self.say('victim', name=section.name)}", *describe(section, self.say)]
             parts += [table.markdown for table in self._tables(section)]
         return "\n\n".join(parts)
 
     def _tables(self, section: Section) -> list[tables.Table]:
-        say, found = self.say, [tables.headline(section, self.say)]
+        say, shown = self.say, [tables.headline(section, self.say)]
         for budget in section.budgets:
             title = f"{say('matrix title')}: {say('matrix caption', budget=f'{budget:,}')}"
-            found.append(heatmap.heat_map(section, budget, say).table(title, ""))
-        found += [*numbers(section, self._extras(section), say), tables.thefts(section, say)]
-        found += [replace(it, title=f"{say('flags title')}: {it.title}") for it in tables.flags(section, say)]
-        found.append(tables.failures(section, say))
-        return [table for table in found if table.rows]
+            shown.append(heatmap.heat_map(section, budget, say).table(title, ""))
+        shown += [*numbers(section, self._extras(section), say), tables.thefts(section, say)]
+        shown += [replace(flag, title=f"{say('flags title')}: {flag.title}") for flag in tables.flags(section, say)]
+        shown.append(tables.failures(section, say))
+        return [table for table in shown if table.rows]
 
     def _extras(self, section: Section) -> Extras:
         victim = next(iter(section.results)).victim
-        expected = [it for it in self.expected if it.victim == victim]
-        return Extras(self.price, expected, self.looks.get(victim), self.pictures)
+        expected = [value for value in self.expected if value.victim == victim]
+        return Extras(self.price, expected, self.examples.get(victim), self.pictures)
 
     def _page(self, docs: str) -> str:
         jinja2 = require("jinja2", "report")
@@ -112,19 +130,19 @@ class Report:
         )  # fmt: skip
 
     def _part(self, section: Section, number: int) -> dict[str, Any]:
-        found = named(blocks(section, self._extras(section), self.say), f"part-{number}")
+        shown = with_ids(blocks(section, self._extras(section), self.say), f"part-{number}")
         return {
             "id": f"part-{number}",
             "heading": self.say("victim", name=section.name),
-            "sentences": said(section, self.say),
-            "blocks": found,
-            "contents": [(block.id, block.title) for block in found],
+            "sentences": describe(section, self.say),
+            "blocks": shown,
+            "contents": [(block.id, block.title) for block in shown],
         }
 
     def _subtitle(self) -> str:
-        """How many rows there are, and the machines and versions that they come from."""
-        none, made = self.say("no revision"), [row.provenance for row in self.results]
-        machines = dict.fromkeys(self.say("machine", **{**it, "revision": it["revision"] or none}) for it in made)
+        """Return the number of rows, and the machines and versions of their runs."""
+        none, runs = self.say("no revision"), [row.provenance for row in self.results]
+        machines = dict.fromkeys(self.say("machine", **{**run, "revision": run["revision"] or none}) for run in runs)
         return self.say("subtitle", rows=f"{len(self.results):,}", machines="; ".join(machines))
 
 
@@ -133,7 +151,7 @@ def _file(name: str) -> str:
 
 
 def _docs_from(path: Path) -> str:
-    """Where the page at `path` finds docs/reference/checks.md, if it lies in a checkout; nothing elsewhere."""
+    """Return the link from the page at `path` to the page of checks, or "" where it lies in no checkout."""
     for up, folder in enumerate(path.resolve().parents):
         if (folder / "docs" / "reference" / "checks.md").is_file():
             return "../" * up + "docs/reference/checks.md"

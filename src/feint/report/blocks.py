@@ -1,4 +1,4 @@
-"""The blocks of a page in their order: each has a title and is a table, figures, or recipes."""
+"""Blocks of a page in their order: tables, figures and recipes, each with a title."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,11 +14,11 @@ from feint.report.published import PublishedValue
 from feint.report.section import Section
 from feint.report.tables import Table
 
-FOLDED = 12  # lines from which a table is folded
+FOLDED = 12  # lines; a longer table is folded
 
 
 class Recipe(NamedTuple):
-    """A row's recipe, to copy, and whether the row is to be trusted."""
+    """The recipe of a row, to copy, with the verdict on the row."""
 
     title: str
     verdict: str
@@ -28,7 +28,22 @@ class Recipe(NamedTuple):
 
 @dataclass(frozen=True)
 class Block:
-    """A part of the page under one heading."""
+    """A part of the page under one heading, with a table, figures or recipes.
+
+    Attributes:
+        title: Heading.
+        note: Text under the heading.
+        table: Table.
+        kind: CSS class of the figures.
+        folded: Whether the table is folded at first.
+        forest: Rows of the headline table, each with the marks of its small figure.
+        maps: Heat maps, one for each budget.
+        figures: Figures.
+        listed: Names of the numbered points in a figure.
+        flags: A table for each flag.
+        recipes: Recipes of rows.
+        id: Anchor in the page.
+    """
 
     title: str
     note: str = ""
@@ -46,16 +61,23 @@ class Block:
 
 @dataclass(frozen=True)
 class Extras:
-    """What a report shows beside the rows, where it is given."""
+    """Optional content of a section beside its rows.
+
+    Attributes:
+        price: Price of 1,000 queries.
+        expected: Published values of the section's victim.
+        examples: Services and inputs for the t-SNE figures.
+        pictures: Whether the section has t-SNE figures.
+    """
 
     price: float | None = None
     expected: Sequence[PublishedValue] = ()
-    looks: ImageExamples | None = None
+    examples: ImageExamples | None = None
     pictures: bool = True
 
 
 def blocks(section: Section, extras: Extras, say: Catalog) -> Iterator[Block]:
-    """All blocks of a section that have something to show."""
+    """Yield the blocks of a section, without empty ones."""
     yield _headline(section, say)
     if len(section.places()) > 1:
         yield _pareto(section, say)
@@ -80,12 +102,12 @@ def _of(table: Table, **more: Any) -> Block:
 
 
 def numbers(section: Section, extras: Extras, say: Catalog) -> Iterator[Table]:
-    """Utility, cost, price, springboard and published numbers: the tables that have rows."""
-    found = [tables.utility(section, say), tables.cost(section, say)]
+    """Return the tables of utility, cost, price, downstream attacks and published values, without empty ones."""
+    measured = [tables.utility(section, say), tables.cost(section, say)]
     if extras.price is not None:
-        found.append(tables.price(section, extras.price, say))
-    found += [tables.springboard(section, say), tables.published(section, extras.expected, say)]
-    return (table for table in found if table.rows)
+        measured.append(tables.price(section, extras.price, say))
+    measured += [tables.springboard(section, say), tables.published(section, extras.expected, say)]
+    return (table for table in measured if table.rows)
 
 
 def _tables(section: Section, extras: Extras, say: Catalog) -> Iterator[Block]:
@@ -99,12 +121,12 @@ def _headline(section: Section, say: Catalog) -> Block:
 
 
 def _bar(section: Section, defense: str, say: Catalog) -> dict[str, Any]:
-    """Where the marks of a defense stand in its small picture, 4 to 136 for 0 to 100 %."""
+    """Return the positions of a defense's marks in its small figure, 4 to 136 for 0 to 100 %."""
     worst, naive = section.robust(defense), section.naive(defense, section.largest(defense))
     marks = {"victim": section.victim_accuracy, "naive": naive and naive.scores["stealer_accuracy"]}
     if worst is not None:
         marks |= {"worst": worst.share, "low": worst.low, "high": worst.high}
-    shown = [say("none") if marks.get(it) is None else f"{marks[it]:.1%}" for it in ("worst", "naive")]
+    shown = [say("none") if marks.get(mark) is None else f"{marks[mark]:.1%}" for mark in ("worst", "naive")]
     places = {name: f"{4 + 132 * share:.1f}" for name, share in marks.items() if share is not None}
     return {**places, "alt": say("alt forest", worst=shown[0], naive=shown[1])}
 
@@ -112,8 +134,8 @@ def _bar(section: Section, defense: str, say: Catalog) -> dict[str, Any]:
 def _pareto(section: Section, say: Catalog) -> Block:
     places, front = section.places(), section.pareto()
     listed = [
-        say("alt place", name=name, stolen=f"{100 * stolen:.1f}", kept=f"{100 * kept:.2f}")
-        for name, (kept, stolen) in places.items()
+        say("alt place", name=name, stolen=f"{100 * stolen:.1f}", defended=f"{100 * defended:.2f}")
+        for name, (defended, stolen) in places.items()
     ]
     alt = say("alt pareto", front=", ".join(name for name in places if name in front))
     figure = Figure("", plots.pareto(section, say), "", alt)
@@ -133,42 +155,42 @@ def _curves(section: Section, say: Catalog) -> Block:
 def _curve_alt(section: Section, defense: str, say: Catalog) -> str:
     worst = {budget: section.robust(defense, budget) for budget in section.budgets}
     naive = {budget: section.naive(defense, budget) for budget in section.budgets}
-    told = [
+    texts = [
         "; ".join(f"{b:,}: {share:.1%}" for b, share in shares.items()) or say("none")
         for shares in (
-            {b: it.share for b, it in worst.items() if it},
-            {b: it.scores["stealer_accuracy"] for b, it in naive.items() if it},
+            {b: case.share for b, case in worst.items() if case},
+            {b: line.scores["stealer_accuracy"] for b, line in naive.items() if line},
         )
     ]
-    return say("alt curve", defense=defense, worst=told[0], naive=told[1])
+    return say("alt curve", defense=defense, worst=texts[0], naive=texts[1])
 
 
 def _pictures(extras: Extras, say: Catalog) -> Iterator[Block]:
     if not extras.pictures:
         yield Block(say("no pictures title"), say("pictures off"))
-    elif extras.looks is None:
+    elif extras.examples is None:
         yield Block(say("no pictures title"), say("no pictures"))
     else:
-        for figure in pictures(extras.looks, say):
+        for figure in pictures(extras.examples, say):
             yield Block(figure.title, kind="clouds", figures=[figure])
 
 
 def _flags(section: Section, say: Catalog) -> Block:
-    found = tables.flags(section, say)
-    return Block(say("flags title"), say("flags note" if found else "flags none"), flags=found)
+    raised = tables.flags(section, say)
+    return Block(say("flags title"), say("flags note" if raised else "flags none"), flags=raised)
 
 
 def _recipe(row: Row, section: Section, say: Catalog) -> Recipe:
     words = {"defense": row.defense, "attack": row.attack, "budget": f"{row.budget:,}", "seed": row.seed}
     flags = section.flags[row.fingerprint]
-    found = verdict(flags)
-    text = {"recipe": row.recipe, "flags": [str(it) for it in flags], "asked": row.asked, "seconds": row.seconds}
+    judged = verdict(flags)
+    text = {"recipe": row.recipe, "flags": [str(flag) for flag in flags], "asked": row.asked, "seconds": row.seconds}
     text["provenance"] = row.provenance
     shown = json.dumps(text, indent=1, ensure_ascii=False)
     title = say("row theft" if row.attack else "row utility", **words)
-    return Recipe(title, tables.verdict(found, say), found == "trusted", shown)
+    return Recipe(title, tables.verdict(judged, say), judged == "trusted", shown)
 
 
-def named(found: Iterable[Block], prefix: str) -> list[Block]:
-    """The blocks, each with an id that no other has."""
-    return [replace(block, id=f"{prefix}-{number}") for number, block in enumerate(found, 1)]
+def with_ids(items: Iterable[Block], prefix: str) -> list[Block]:
+    """Return the blocks with unique ids."""
+    return [replace(block, id=f"{prefix}-{number}") for number, block in enumerate(items, 1)]

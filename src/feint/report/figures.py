@@ -1,4 +1,4 @@
-"""The figures of a report, as SVG that stands alone."""
+"""Figures as standalone SVG."""
 
 import io
 import re
@@ -19,7 +19,7 @@ STYLE = {"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": "f
 
 
 def new_figure(width: float, height: float, **grid: Any) -> tuple["Figure", Any]:
-    """An empty figure and its axes. Raises `MissingData` without the package that draws."""
+    """Return an empty figure and its axes. Raises `MissingData` without matplotlib."""
     require("matplotlib", "report").rcParams.update(STYLE)
     Figure = require("matplotlib.figure", "report").Figure  # noqa: N806
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -30,17 +30,19 @@ def new_figure(width: float, height: float, **grid: Any) -> tuple["Figure", Any]
 
 
 def svg(figure: "Figure") -> str:
-    """The figure as an <svg> element that fits its place."""
+    """Return the figure as an <svg> element without the parts that all figures share."""
     buffer = io.StringIO()
-    with warnings.catch_warnings():  # the reader's browser has the glyphs of his language, whatever this machine has
+    with (
+        warnings.catch_warnings()
+    ):  # the reader's browser has the glyphs of their language, even if this machine has not
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = re.sub("<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
-    return re.sub(r' id="[a-zA-Z0-9]+_\d+"', "", text[text.index("<svg") :])  # names that each figure has
+    return re.sub(r' id="[a-zA-Z0-9]+_\d+"', "", text[text.index("<svg") :])  # ids that repeat in every figure
 
 
 def budget_curve(results: Results) -> "Figure":
-    """Stealer accuracy against queries: a colour for each defense, a dash for each attack."""
+    """Draw stealer accuracy against queries, with a colour for each defense and a dash pattern for each attack."""
     figure, ax = new_figure(8, 4.2)
     defenses, attacks, lines = results.names("defense"), results.names("attack"), results.lines()
     for i, defense in enumerate(defenses):

@@ -1,4 +1,4 @@
-"""Where answers and input features lie before and after a defense, by t-SNE."""
+"""t-SNE figures of answers and input features before and after a defense."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,12 +16,17 @@ from feint.report.figures import svg
 from feint.service import Service
 from feint.victims import predict
 
-SHOWN = 300  # test inputs in a picture: t-SNE takes about a second for so many
+SHOWN = 300  # test inputs in a figure: t-SNE takes about a second for so many
 
 
 @dataclass(frozen=True)
 class ImageExamples:
-    """What pictures are made of: services by the name of their defense, the undefended one first, and test inputs."""
+    """The models and inputs of the t-SNE figures.
+
+    Attributes:
+        services: The victim behind each defense, by the name of the defense; the undefended one first.
+        test: Test inputs.
+    """
 
     services: Mapping[str, Service]
     test: Split
@@ -29,7 +34,7 @@ class ImageExamples:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure with its title, what it shows, and what it says to those who do not see it."""
+    """A figure with its title, its caption and its text for screen readers."""
 
     title: str
     svg: str
@@ -37,45 +42,46 @@ class Figure:
     alt: str
 
 
-def pictures(looks: ImageExamples, say: Catalog) -> Iterator[Figure]:
-    """Answers before and after every defense, and input features where it changes inputs."""
-    x = looks.test.inputs(slice(0, SHOWN))
-    bare, *defended = looks.services.items()
+def pictures(examples: ImageExamples, say: Catalog) -> Iterator[Figure]:
+    """Yield figures of the answers of every defense, and of the input features of defenses that change inputs."""
+    x = examples.test.inputs(slice(0, SHOWN))
+    bare, *defended = examples.services.items()
     clean = predict(bare[1].model, x)
     labels, flat = clean.argmax(-1), _embed(clean)
-    seen = _features(bare[1].model, x)
-    embedded = _embed(seen) if seen is not None and any(_changes(it, x) for _, it in defended) else None
+    features = _features(bare[1].model, x)
+    changed = any(_changes(service, x) for _, service in defended)
+    embedded = _embed(features) if features is not None and changed else None
     for name, service in defended:
         service = Service(service.model, replace(service.defense, access=()))
         after = _embed(service(Query(x, client="report")).p)
         yield _figure("answers", name, flat, after, labels, say)
-        moved = _features(service.model, _moved(service, x)) if _changes(service, x) else None
-        if embedded is not None and moved is not None:
-            yield _figure("features", name, embedded, _embed(moved), labels, say)
+        defended_features = _features(service.model, _defended(service, x)) if _changes(service, x) else None
+        if embedded is not None and defended_features is not None:
+            yield _figure("features", name, embedded, _embed(defended_features), labels, say)
 
 
 def _figure(kind: str, name: str, before: np.ndarray, after: np.ndarray, labels: Tensor, say: Catalog) -> Figure:
-    given = {"n": len(labels), "classes": len(labels.unique()), "defense": name}
-    drawn = svg(plots.clouds(before, after, labels, say))
-    return Figure(say(f"{kind} title", **given), drawn, say(f"{kind} note", **given), say("alt tsne", **given))
+    words = {"n": len(labels), "classes": len(labels.unique()), "defense": name}
+    drawing = svg(plots.clouds(before, after, labels, say))
+    return Figure(say(f"{kind} title", **words), drawing, say(f"{kind} note", **words), say("alt tsne", **words))
 
 
 def _embed(rows: Tensor) -> np.ndarray:
-    """Rows (N, K) in the plane, (N, 2); equal rows at one place."""
+    """Embed rows (N, K) in the plane, (N, 2). Equal rows get equal points."""
     TSNE = require("sklearn.manifold", "report").TSNE  # noqa: N806
-    places, where = np.unique(rows.numpy().astype(np.float32), axis=0, return_inverse=True)
-    if len(places) < 4:  # a label-only API: nothing to be laid out
-        return np.stack([np.cos(angle := 2 * np.pi * where / len(places)), np.sin(angle)], 1)
-    made = TSNE(perplexity=min(30, (len(places) - 1) / 3), init="random", random_state=0)
-    return made.fit_transform(places)[where]
+    unique, where = np.unique(rows.numpy().astype(np.float32), axis=0, return_inverse=True)
+    if len(unique) < 4:  # a label-only API: too few points for t-SNE
+        return np.stack([np.cos(angle := 2 * np.pi * where / len(unique)), np.sin(angle)], 1)
+    tsne = TSNE(perplexity=min(30, (len(unique) - 1) / 3), init="random", random_state=0)
+    return tsne.fit_transform(unique)[where]
 
 
 def _changes(service: Service, x: Tensor) -> bool:
-    return not torch.equal(_moved(service, x[:8]), x[:8])
+    return not torch.equal(_defended(service, x[:8]), x[:8])
 
 
-def _moved(service: Service, x: Tensor) -> Tensor:
-    """The inputs as the model sees them, for a client without a past."""
+def _defended(service: Service, x: Tensor) -> Tensor:
+    """Return the inputs after the input defenses, for a client without earlier queries."""
     query = Query(x, client="features")
     for perturb in service.line.rung(query, service.model, service.ledger["features"]).inputs:
         x = perturb(x, service.model)
@@ -83,14 +89,14 @@ def _moved(service: Service, x: Tensor) -> Tensor:
 
 
 def _features(model: nn.Module, x: Tensor) -> Tensor | None:
-    """What the last linear layer of `model` sees, (N, d); None where it has none."""
+    """Return the inputs (N, d) of the model's last linear layer; None for a model without one."""
     linear = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
     if not linear:
         return None
-    seen: list[Tensor] = []
-    hook = linear[-1].register_forward_pre_hook(lambda _, given: seen.append(given[0].detach().flatten(1)))
+    features: list[Tensor] = []
+    hook = linear[-1].register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].detach().flatten(1)))
     try:
         predict(model, x)
     finally:
         hook.remove()
-    return seen[-1]
+    return features[-1]

@@ -1,4 +1,4 @@
-"""The figures of a report: small, so that they can be read on a phone; names stand beside them, not in them."""
+"""Plots of a report, small enough for a phone; the names of points are listed beside a plot, not in it."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 WORST, NAIVE, GREY = "#0072b2", "#d55e00", "#8a93a3"  # Okabe and Ito's blue and vermilion
 GRID = "#e6e9ee"
 CLASSES = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#9a8c00"
-MARKS = "o^sDvP"  # with the colours, 48 classes that can be told apart without seeing colours alone
-LEAST = 10.0  # percentage points that an axis shows, so that noise does not look like much
+MARKS = "o^sDvP"  # with the colours, 48 distinct classes
+LEAST = 10.0  # percentage points that an axis shows, so that noise does not look large
 
 
 def curve(section: Section, defense: str, say: Catalog) -> str:
@@ -32,8 +32,8 @@ def curve(section: Section, defense: str, say: Catalog) -> str:
     naive = {b: (line.scores["stealer_accuracy"], *line.intervals["stealer_accuracy"]) for b, line in lines}
     cases = [(b, case) for b in section.budgets if (case := section.robust(defense, b))]
     worst = {b: (case.share, case.low, case.high) for b, case in cases}
-    _run(ax, naive, "--o", color=NAIVE, markersize=6.5, markerfacecolor="white")
-    _run(ax, worst, "-o", color=WORST, markersize=4.5)
+    _line(ax, naive, "--o", color=NAIVE, markersize=6.5, markerfacecolor="white")
+    _line(ax, worst, "-o", color=WORST, markersize=4.5)
     ax.set(xscale="log", xlim=(least / 1.25, most * 1.25), ylim=(0, 104), xlabel=say("axis queries"))
     few = -(-len(section.budgets) // 4)
     shown = section.budgets[::-few]
@@ -44,7 +44,7 @@ def curve(section: Section, defense: str, say: Catalog) -> str:
     return svg(figure)
 
 
-def _run(ax: Any, shares: dict[int, tuple[float, float, float]], style: str, *, color: str, **marker: Any) -> None:
+def _line(ax: Any, shares: dict[int, tuple[float, float, float]], style: str, *, color: str, **marker: Any) -> None:
     """Draw a line through shares with their intervals (share, low, high), by budget."""
     if not shares:
         return
@@ -57,7 +57,7 @@ def pareto(section: Section, say: Catalog) -> str:
     """Draw robust stealer accuracy against defender accuracy, numbered as in `section.places`, the front as a line."""
     places, front = section.places(), section.pareto()
     points = 100 * np.array(list(places.values()))
-    (left, right), (bottom, top) = (_around(values) for values in points.T)
+    (left, right), (bottom, top) = (_limits(values) for values in points.T)
     figure, ax = new_figure(4.8, 3.4)
     heights = bottom + (top - bottom) / 100 * spread(100 * (points[:, 1] - bottom) / (top - bottom))
     for number, (point, height) in enumerate(zip(points, heights, strict=True), 1):
@@ -73,8 +73,8 @@ def pareto(section: Section, say: Catalog) -> str:
     return svg(figure)
 
 
-def _around(values: np.ndarray) -> tuple[float, float]:
-    """The ends of an axis that shows these percentages."""
+def _limits(values: np.ndarray) -> tuple[float, float]:
+    """Return the limits of an axis that shows these percentages."""
     span = max(LEAST, 1.2 * float(np.ptp(values)))
     middle = (values.min() + values.max()) / 2
     high = min(101.0, middle + span / 2)
@@ -82,21 +82,21 @@ def _around(values: np.ndarray) -> tuple[float, float]:
 
 
 def spread(heights: np.ndarray, *, gap: float = 5.0, top: float = 100.0) -> np.ndarray:
-    """Places for labels near their `heights`, 0 to `top`, at least `gap` apart where there is room, in their order."""
-    order, placed = np.argsort(heights, kind="stable"), np.array(heights, dtype=float)
+    """Return label positions near `heights`, 0 to `top`, in order and at least `gap` apart if there is room."""
+    order, positions = np.argsort(heights, kind="stable"), np.array(heights, dtype=float)
     gap = min(gap, top / max(1, len(heights)))
     last = -gap
     for i in order:
-        last = placed[i] = max(placed[i], last + gap)
-    over = top
+        last = positions[i] = max(positions[i], last + gap)
+    ceiling = top
     for i in order[::-1]:
-        over = placed[i] = min(placed[i], over)
-        over -= gap
-    return placed
+        ceiling = positions[i] = min(positions[i], ceiling)
+        ceiling -= gap
+    return positions
 
 
 def clouds(before: np.ndarray, after: np.ndarray, labels: Tensor, say: Catalog) -> "Figure":
-    """Two maps (N, 2) beside each other, coloured by labels (N,)."""
+    """Draw two scatter plots of points (N, 2) beside each other, coloured by labels (N,)."""
     figure, axes = new_figure(6.4, 3.2, ncols=2)
     for ax, places, name in zip(axes, (before, after), (say("before"), say("after")), strict=True):
         for label in labels.unique().tolist():

@@ -1,4 +1,4 @@
-"""Numbers that others published, beside what was measured."""
+"""Published values, and their measured counterparts."""
 
 from typing import Protocol
 
@@ -8,7 +8,7 @@ from feint.evaluation.results import Results
 
 
 class PublishedValue(Protocol):
-    """A number of a paper, in the unit in which a row has it; `source` is a key of the bibliography."""
+    """A value from a paper, in the unit that rows use. `source` is a key of the bibliography."""
 
     @property
     def victim(self) -> str: ...
@@ -27,11 +27,11 @@ class PublishedValue(Protocol):
 
 
 def measured(results: Results, expected: PublishedValue) -> float | None:
-    """The mean of the same score over seeds, in `results` of one victim; None where it was not run."""
+    """Return the mean of the same score over seeds, in `results` of one victim; None where it was not run."""
     where = expected.defense, expected.attack, expected.budget
-    found = [
+    scores = [
         row.scores[expected.score]
         for row in results
         if (row.defense, row.attack, row.budget) == where and expected.score in row.scores
     ]
-    return float(np.mean(found)) if found else None
+    return float(np.mean(scores)) if scores else None

@@ -1,4 +1,4 @@
-"""What the rows on one victim say, computed once for all tables and figures."""
+"""Rows of one victim, and the facts that several tables and figures derive from them."""
 
 import functools
 from collections.abc import Iterable
@@ -11,13 +11,18 @@ from feint.evaluation.metrics import group
 from feint.evaluation.results import ResultRow, Results, Row
 from feint.evaluation.robust import Robust, robust, thefts
 
-SPRINGBOARD = [known.name for known in group("springboard")]
+SPRINGBOARD = [metric.name for metric in group("springboard")]
 
-FlaggedFigure = dict[tuple[str, int], dict[str, list[str]]]  # the attacks on a defense at a budget, and their numbers
+FlaggedAttacks = dict[tuple[str, int], dict[str, list[str]]]  # by defense and budget: attacks and the flag's numbers
 
 
 class Section:
-    """The rows on one victim, under its name."""
+    """The rows of one victim.
+
+    Args:
+        name: Name of the victim.
+        rows: Rows of this victim.
+    """
 
     def __init__(self, name: str, rows: Iterable[Row]) -> None:
         self.name, self.results = name, Results(sorted(rows, key=lambda row: not traits.undefended(row)))
@@ -29,71 +34,75 @@ class Section:
 
     @functools.cached_property
     def lines(self) -> list[ResultRow]:
+        """The thefts, each averaged over its seeds."""
         return self.results.lines()
 
     @functools.cached_property
     def bare(self) -> str | None:
-        """The name of no defense, where it was run."""
+        """The name of the undefended victim's rows; None where they are missing."""
         return next((row.defense for row in self.results if traits.undefended(row)), None)
 
     @functools.cached_property
     def upper_bounds(self) -> set[str]:
-        """The attacks through lenses that hold what no attacker has."""
+        """The attacks whose lenses hold secrets of the owner."""
         return {row.attack for row in self.results if row.attack and traits.upper_bound(row)}
 
     @property
     def victim_accuracy(self) -> float | None:
-        return next((it["victim_accuracy"] for it in map(self.results.utility, self.defenses) if it), None)
+        """The accuracy of the undefended victim; None where no utility was measured."""
+        measured = (self.results.utility(defense) for defense in self.defenses)
+        return next((scores["victim_accuracy"] for scores in measured if scores), None)
 
     def _robust(self, defense: str, budget: int | None = None) -> Robust | None:
         return robust(self.results, defense, budget)
 
     def naive(self, defense: str, budget: int) -> ResultRow | None:
-        """The best of the attacks that believe the answers as they are."""
+        """Return the best of the attacks that take the answers as they are."""
         cells = thefts(self.results, defense, budget)
-        believers = {attack for attack, rows in cells.items() if traits.naive(rows[0])}
-        lines = [it for it in self.lines if (it.defense, it.budget) == (defense, budget) and it.attack in believers]
-        return max(lines, key=lambda it: it.scores["stealer_accuracy"], default=None)
+        attacks = {attack for attack, rows in cells.items() if traits.naive(rows[0])}
+        lines = [line for line in self.lines if (line.defense, line.budget) == (defense, budget)]
+        naive = [line for line in lines if line.attack in attacks]
+        return max(naive, key=lambda line: line.scores["stealer_accuracy"], default=None)
 
     def largest(self, defense: str) -> int:
-        """The largest budget that a defense has rows at."""
-        return max((it.budget for it in self.lines if it.defense == defense), default=0)
+        """Return the largest budget of a defense's rows; 0 without rows."""
+        return max((line.budget for line in self.lines if line.defense == defense), default=0)
 
     def verdict(self, defense: str) -> str:
-        """The flags of all rows at the defense's largest budget, by name; "trusted" without any."""
+        """Return the names of the flags at the defense's largest budget, or "trusted" where there are none."""
         largest = self.largest(defense)
-        rows = [it for it in self.results if it.defense == defense and (it.budget == largest or not it.attack)]
+        rows = [row for row in self.results if row.defense == defense and (row.budget == largest or not row.attack)]
         return verdict([flag for row in rows for flag in self.flags[row.fingerprint]])
 
     def springboard(self) -> list[tuple[str, str, int, dict[str, float]]]:
-        """Defense, attack and budget, and the mean of each score that some seed has."""
-        found: dict[tuple[str, str, int], list[Row]] = {}
+        """Return defense, attack and budget, with the mean of each downstream score that some seed has."""
+        groups: dict[tuple[str, str, int], list[Row]] = {}
         for row in self.results:
             if any(score in row.scores for score in SPRINGBOARD):
-                found.setdefault((row.defense, row.attack, row.budget), []).append(row)
-        return [(*key, _means(rows)) for key, rows in found.items()]
+                groups.setdefault((row.defense, row.attack, row.budget), []).append(row)
+        return [(*key, _means(rows)) for key, rows in groups.items()]
 
-    def suspected(self) -> dict[str, FlaggedFigure]:
-        """What each flag is raised on, failures apart."""
-        found: dict[str, FlaggedFigure] = {}
+    def suspected(self) -> dict[str, FlaggedAttacks]:
+        """Return the attacks that have each flag, without failed cells."""
+        flagged: dict[str, FlaggedAttacks] = {}
         for row in sorted(self.results, key=lambda row: (self.defenses.index(row.defense), row.budget)):
             for flag in self.flags[row.fingerprint]:
                 if not row.error:
-                    attacks = found.setdefault(flag.name, {}).setdefault((row.defense, row.budget), {})
+                    attacks = flagged.setdefault(flag.name, {}).setdefault((row.defense, row.budget), {})
                     attacks.setdefault(row.attack, []).append(flag.numbers)
-        return dict(sorted(found.items()))
+        return dict(sorted(flagged.items()))
 
     def pareto(self) -> set[str]:
-        """The defenses that no other beats in defender accuracy and robust stealer accuracy at once."""
+        """Return the defenses that no other beats in defender accuracy and robust stealer accuracy at once."""
         places = self.places()
         return {
             name
-            for name, (kept, stolen) in places.items()
-            if not any(k >= kept and s <= stolen and (k, s) != (kept, stolen) for k, s in places.values())
+            for name, (defended, stolen) in places.items()
+            if not any(d >= defended and s <= stolen and (d, s) != (defended, stolen) for d, s in places.values())
         }
 
     def places(self) -> dict[str, tuple[float, float]]:
-        """Defender accuracy and robust stealer accuracy at the largest budget of all, where both are known."""
+        """Return defender accuracy and robust stealer accuracy at the largest budget, for defenses that have both."""
         largest, places = max(self.budgets, default=0), {}
         for name in self.defenses:
             worst, utility = self.robust(name, largest), self.results.utility(name)
@@ -103,15 +112,18 @@ class Section:
 
 
 def sections(results: Results) -> list[Section]:
-    """The rows apart by their victim: by its name, the data that it is judged on, and, where that is not enough, the
-    fingerprint of its weights. Rows of two trainings of one victim are never averaged."""
-    kept: dict[tuple[str, str], list[Row]] = {}
+    """Return a section for each victim in `results`.
+
+    Victims are separated by name, by test data, and by the fingerprint of their weights, which is added to the name
+    where the name is not unique. Rows of two trainings of one victim are never averaged.
+    """
+    victims: dict[tuple[str, str], list[Row]] = {}
     for row in results:
-        kept.setdefault((row.victim or row.recipe["test"]["name"], row.recipe["victim"]), []).append(row)
-    names = [name for name, _ in kept]
+        victims.setdefault((row.victim or row.recipe["test"]["name"], row.recipe["victim"]), []).append(row)
+    names = [name for name, _ in victims]
     return [
         Section(name if names.count(name) == 1 else f"{name} {weights[:8]}", rows)
-        for (name, weights), rows in kept.items()
+        for (name, weights), rows in victims.items()
     ]
 
 

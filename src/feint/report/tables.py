@@ -1,4 +1,4 @@
-"""The tables of a report: what was not measured stays empty."""
+"""Tables of a report. Cells of scores that were not measured are empty."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,16 @@ from feint.report.section import Section
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a title and a note. `words` is how many of its columns, from the left, are words and not numbers;
-    `english` is one that quotes what a program said."""
+    """A table with a title and a note.
+
+    Attributes:
+        title: Title.
+        heads: Heads of the columns.
+        rows: Cells of each row.
+        note: Text under the title.
+        words: Number of columns, from the left, that hold words and not numbers.
+        english: Number of the column that quotes messages in English, from 1.
+    """
 
     title: str
     heads: Sequence[str]
@@ -26,7 +34,7 @@ class Table:
 
     @property
     def markdown(self) -> str:
-        """The table in Markdown, under its title."""
+        """The table in Markdown, with its title as a heading."""
         escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in [self.heads, *self.rows]]
         ruler = ["---"] * self.words + ["---:"] * (len(self.heads) - self.words)
         lines = ["| " + " | ".join(row) + " |" for row in [escaped[0], ruler, *escaped[1:]]]
@@ -34,11 +42,12 @@ class Table:
 
 
 def interval(worst: Robust) -> str:
+    """Return a worst case with its interval, in percent."""
     return f"{100 * worst.share:.1f} ({100 * worst.low:.1f}–{100 * worst.high:.1f})"
 
 
 def headline(section: Section, say: Catalog) -> Table:
-    """Robust stealer accuracy beside the naive number, for each defense."""
+    """Return the table of robust stealer accuracy beside the naive one, for each defense."""
     heads = "Defense", "Worst case", "Naive", "", "Queries", "Seeds", "by", "Verdict"
     rows = []
     for name in section.defenses:
@@ -60,97 +69,110 @@ def headline(section: Section, say: Catalog) -> Table:
 
 
 def verdict(text: str, say: Catalog) -> str:
-    """ "trusted" in the reader's language; the names of flags as they are in the docs."""
+    """Return a verdict in the reader's language. The names of flags stay, as they are in the docs."""
     return say("trusted") if text == "trusted" else text
 
 
 def utility(section: Section, say: Catalog) -> Table:
-    """What each defense leaves to honest clients."""
-    measured = {it: section.results.utility(it) for it in section.defenses if section.results.utility(it)}
-    metrics = [known for known in group("utility") if any(known.name in scores for scores in measured.values())]
-    heads = [say("Defense"), *(known.label(say.name) for known in metrics)]
-    rows = [[name, *(known.shown(scores) for known in metrics)] for name, scores in measured.items()]
+    """Return the table of every defense's utility for honest clients."""
+    utilities = _utilities(section)
+    columns = [score for score in group("utility") if any(score.name in scores for scores in utilities.values())]
+    heads = [say("Defense"), *(score.label(say.name) for score in columns)]
+    rows = [[name, *(score.shown(scores) for score in columns)] for name, scores in utilities.items()]
     return Table(say("utility title"), heads, rows, say("utility note"))
 
 
 def cost(section: Section, say: Catalog) -> Table:
-    """What 1,000 queries cost the owner."""
-    measured = {it: section.results.utility(it) for it in section.defenses if section.results.utility(it)}
-    rows = [[name, *(_short(scores.get(known.name)) for known in group("cost"))] for name, scores in measured.items()]
-    heads = [say("Defense"), *(known.label(say.name) for known in group("cost"))]
+    """Return the table of the owner's cost of 1,000 queries."""
+    columns = group("cost")
+    rows = [
+        [name, *(_short(scores.get(score.name)) for score in columns)] for name, scores in _utilities(section).items()
+    ]
+    heads = [say("Defense"), *(score.label(say.name) for score in columns)]
     return Table(say("cost title"), heads, rows, say("cost note"))
 
 
+def _utilities(section: Section) -> dict[str, dict[str, float]]:
+    """Return the utility scores of the defenses that have some."""
+    return {name: scores for name in section.defenses if (scores := section.results.utility(name))}
+
+
 def price(section: Section, per_1000: float, say: Catalog) -> Table:
-    """What each budget costs the thief, and what the worst case gets for it."""
+    """Return the table of what each budget costs the attacker, and of the worst case at that budget."""
     rows = []
     for budget in section.budgets:
         worst = [section.robust(name, budget) for name in section.defenses]
-        shown = ["" if it is None else interval(it) for it in worst]
+        shown = ["" if case is None else interval(case) for case in worst]
         rows.append([f"{budget:,}", f"{budget / 1000 * per_1000:,.2f}", *shown])
     heads = [say("Queries"), say("Price"), *section.defenses]
     return Table(say("price title"), heads, rows, say("price note", price=f"{per_1000:g}"), words=0)
 
 
 def springboard(section: Section, say: Catalog) -> Table:
-    """What the surrogates make possible, where that was measured."""
-    landing = group("springboard")
-    heads = [*map(say, ("Defense", "Attack", "Queries")), *(known.label(say.name) for known in landing)]
+    """Return the table of downstream attacks with the surrogates."""
+    columns = group("springboard")
+    heads = [*map(say, ("Defense", "Attack", "Queries")), *(score.label(say.name) for score in columns)]
     rows = [
-        [defense, attack, f"{budget:,}", *(known.shown(scores) for known in landing)]
+        [defense, attack, f"{budget:,}", *(score.shown(scores) for score in columns)]
         for defense, attack, budget, scores in section.springboard()
     ]
     return Table(say("springboard title"), heads, rows, say("springboard note"), words=2)
 
 
 def published(section: Section, expected: Iterable[PublishedValue], say: Catalog) -> Table:
-    """Published numbers beside what was measured."""
-    heads = [say(it) for it in ("Defense", "Attack", "Score", "Source", "Queries", "Published", "Measured")]
+    """Return the table of published values beside the measured ones."""
+    heads = [say(head) for head in ("Defense", "Attack", "Score", "Source", "Queries", "Published", "Measured")]
     rows = []
-    for it in expected:
-        found = measured(section.results, it)
-        queries = f"{it.budget:,}" if it.budget else ""
-        shown = "" if found is None else f"{found:.4g}"
-        rows.append([it.defense, it.attack, it.score, it.source, queries, f"{it.value:.4g}", shown])
+    for paper in expected:
+        mean = measured(section.results, paper)
+        queries = f"{paper.budget:,}" if paper.budget else ""
+        shown = "" if mean is None else f"{mean:.4g}"
+        rows.append([paper.defense, paper.attack, paper.score, paper.source, queries, f"{paper.value:.4g}", shown])
     return Table(say("expected title"), heads, rows, say("expected note"), words=4)
 
 
 def thefts(section: Section, say: Catalog) -> Table:
-    """All thefts, averaged over seeds."""
-    shares = group("theft")
-    heads = [*map(say, ("Defense", "Attack", "Queries", "Seeds")), *(known.label(say.name) for known in shares)]
+    """Return the table of all thefts, averaged over seeds."""
+    columns = group("theft")
+    heads = [*map(say, ("Defense", "Attack", "Queries", "Seeds")), *(score.label(say.name) for score in columns)]
     rows = [
-        [it.defense, it.attack, f"{it.budget:,}", f"{it.seeds}", *(_share(it, known.name) for known in shares)]
-        for it in section.lines
+        [
+            line.defense,
+            line.attack,
+            f"{line.budget:,}",
+            f"{line.seeds}",
+            *(_share(line, score.name) for score in columns),
+        ]
+        for line in section.lines
     ]
     return Table(say("thefts title"), heads, rows, say("thefts note"), words=2)
 
 
 def failures(section: Section, say: Catalog) -> Table:
-    """The cells that failed, with their errors."""
-    heads = [say(it) for it in ("Defense", "Attack", "Queries", "Seed", "Error")]
-    rows = [[it.defense, it.attack, f"{it.budget:,}", f"{it.seed}", it.error] for it in section.results.failed]
+    """Return the table of failed cells, with their errors."""
+    heads = [say(head) for head in ("Defense", "Attack", "Queries", "Seed", "Error")]
+    rows = [[row.defense, row.attack, f"{row.budget:,}", f"{row.seed}", row.error] for row in section.results.failed]
     return Table(say("failed title"), heads, rows, say("failed note"), words=5, english=5)
 
 
 def flags(section: Section, say: Catalog) -> list[Table]:
-    """For every flag what it means, and the attacks on every defense that have it."""
-    heads = [say(it) for it in ("Defense", "Queries", "Attacks")]
+    """Return a table for every flag: its meaning, and the attacks on each defense that have it."""
+    heads = [say(head) for head in ("Defense", "Queries", "Attacks")]
     return [
-        Table(flag, heads, [[name, f"{budget:,}", _flagged(it)] for (name, budget), it in at.items()],
+        Table(flag, heads, [[name, f"{budget:,}", _flagged(attacks)] for (name, budget), attacks in at.items()],
               meaning(flag, say), words=3)
         for flag, at in section.suspected().items()
     ]  # fmt: skip
 
 
 def meaning(flag: str, say: Catalog) -> str:
-    """What a flag means; a later version's may be unknown here."""
+    """Return the meaning of a flag. Flags of a later version may be unknown here."""
     bounds = {"explained": f"{checks.EXPLAINED:.0%}", "seeds": checks.SEEDS}
     return say(f"flag {flag}" if f"flag {flag}" in say else "flag unknown", **bounds)
 
 
 def _flagged(attacks: Mapping[str, Sequence[str]]) -> str:
-    """Attacks with the numbers of their seeds; those with the same together."""
+    """Return the attacks with the numbers of their seeds, grouped by equal numbers."""
     alike: dict[str, list[str]] = {}
     for attack, numbers in attacks.items():
         alike.setdefault(", ".join(dict.fromkeys(numbers)), []).append(attack)

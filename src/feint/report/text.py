@@ -1,4 +1,4 @@
-"""What the rows say in plain words, the bad news included."""
+"""Sentences that summarise rows of results, unfavourable ones included."""
 
 from collections.abc import Iterator
 
@@ -6,35 +6,35 @@ from feint.evaluation.results import Results
 from feint.i18n import Catalog
 from feint.report.section import Section
 
-SPOKEN = 4  # defenses that get a sentence each; the table says it of more
+DESCRIBED = 4  # defenses; with more of them none gets a sentence, only the table
 
 
 def sentences(results: Results, say: Catalog | None = None) -> list[str]:
-    """What the rows on one victim say."""
-    return said(Section("", results), say or Catalog())
+    """Return sentences that summarise the rows of one victim."""
+    return describe(Section("", results), say or Catalog())
 
 
-def said(section: Section, say: Catalog) -> list[str]:
-    """What a section says; nothing where the undefended victim was not stolen."""
+def describe(section: Section, say: Catalog) -> list[str]:
+    """Return sentences that summarise a section; none without an attack on the undefended victim."""
     bare = section.robust(section.bare) if section.bare else None
     if bare is None or section.victim_accuracy is None:
         return []
     shares = {"share": f"{bare.share:.1%}", "victim": f"{section.victim_accuracy:.1%}"}
     defended = [name for name in section.defenses if name != section.bare]
-    spoken = [say("said bare", budget=f"{bare.budget:,}", **shares)]
-    if len(defended) <= SPOKEN:
-        spoken += [text for name in defended for text in _on(section, name, bare.budget, say)]
-    return [*spoken, *([say("said bad news")] if defended else [])]
+    texts = [say("summary bare", budget=f"{bare.budget:,}", **shares)]
+    if len(defended) <= DESCRIBED:
+        texts += [text for name in defended for text in _on(section, name, bare.budget, say)]
+    return [*texts, *([say("summary bad news")] if defended else [])]
 
 
 def _on(section: Section, defense: str, budget: int, say: Catalog) -> Iterator[str]:
     largest, utility = section.largest(defense), section.results.utility(defense)
     if not largest:
         return
-    name = defense if largest == budget else say("said at a budget", defense=defense, budget=f"{largest:,}")
+    name = defense if largest == budget else say("summary at a budget", defense=defense, budget=f"{largest:,}")
     worst, naive = section.robust(defense), section.naive(defense, largest)
     if worst is None:
-        yield say("said no worst case", defense=name)
+        yield say("summary no worst case", defense=name)
         return
     if not utility:
         return
@@ -48,9 +48,9 @@ def _on(section: Section, defense: str, budget: int, say: Catalog) -> Iterator[s
         "before": f"{utility['victim_ece']:.2f}",
     }
     if naive is None:
-        yield say("said defense, no naive", **values)
+        yield say("summary defense, no naive", **values)
     else:
-        yield say("said defense", naive=f"{naive.scores['stealer_accuracy']:.1%}", **values)
+        yield say("summary defense", naive=f"{naive.scores['stealer_accuracy']:.1%}", **values)
 
 
 def _accuracy(change: float, say: Catalog) -> str:
