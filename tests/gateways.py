@@ -14,8 +14,8 @@ from tests.variance import moved
 
 from feint.errors import NoKey
 from feint.gateway import routes, rpc
+from feint.gateway.app import Caller, Gateway, Limits
 from feint.gateway.endpoint import ModelEndpoint
-from feint.gateway.gateway import Caller, Gateway, Limits
 from feint.openinference.model_spec import ModelSpec
 
 SHAPE, CLASSES = (1, 2, 2), 3

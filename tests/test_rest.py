@@ -23,7 +23,7 @@ from feint.errors import (
     Unreachable,
 )
 from feint.gateway import routes
-from feint.gateway.gateway import Limits
+from feint.gateway.app import Limits
 from feint.hashcash import Puzzle
 
 X = np.random.default_rng(1).random((2, *SHAPE)).astype(np.float32)

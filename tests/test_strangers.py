@@ -9,7 +9,7 @@ from tests.gateways import Straight, calling, gateway, running
 from tests.strangers.environments import stranger, tool
 
 from feint.errors import OverBudget
-from feint.gateway.gateway import Limits
+from feint.gateway.app import Limits
 
 pytestmark = pytest.mark.interop
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from feint import __version__
-from feint.gateway.gateway import Gateway
+from feint.gateway.app import Gateway
 from feint.openinference import messages
 from feint.openinference.openapi import Operation
 

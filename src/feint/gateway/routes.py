@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from feint import __version__
 from feint.errors import BadInput, FeintError, TooLarge, TooSlow, UnknownName
 from feint.gateway import refusals
+from feint.gateway.app import Gateway
 from feint.gateway.array_query import ArrayQuery
-from feint.gateway.gateway import Gateway
 from feint.gateway.metadata import PAGES, ProtocolPage
 from feint.openinference.json_codec import LENGTH_HEADER, request_codec
 from feint.openinference.openapi import document

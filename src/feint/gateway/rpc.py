@@ -9,8 +9,8 @@ import grpc
 import msgspec
 
 from feint.gateway import metadata, refusals
+from feint.gateway.app import Caller, Gateway
 from feint.gateway.array_query import ArrayQuery
-from feint.gateway.gateway import Caller, Gateway
 from feint.gateway.routes import bearer_key
 from feint.openinference import grpc_codec, proto
 from feint.openinference.json_codec import request_codec

@@ -7,7 +7,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from feint.errors import BadRecipe
-from feint.gateway.gateway import Limits
+from feint.gateway.app import Limits
 
 LOOPBACK = "127.0.0.1", "::1", "localhost"
 

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from feint.errors import FeintError, NoKey, StoreLost
+from feint.gateway.app import Caller
 from feint.gateway.door.keyfile import FORM, Key, hashed, opened
-from feint.gateway.gateway import Caller
 
 FRESH = 0.5  # seconds between two looks at the file: each takes 10 µs
 NOBODY = bytes(32)

@@ -4,7 +4,7 @@ import hmac
 import secrets
 
 from feint.errors import NoKey
-from feint.gateway.gateway import Caller
+from feint.gateway.app import Caller
 
 
 class OneKey:

@@ -10,8 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 from feint import __version__
 from feint.defenses.access import Budget
 from feint.errors import StoreLost
+from feint.gateway.app import Gateway
 from feint.gateway.endpoint import ModelEndpoint
-from feint.gateway.gateway import Gateway
 from feint.gateway.operator.audit import AuditLog
 from feint.gateway.operator.seen import TIMES, WHOLE, Client, Seen
 from feint.i18n import Catalog

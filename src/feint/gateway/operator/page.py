@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from feint.errors import NoKey
-from feint.gateway.gateway import Gateway
+from feint.gateway.app import Gateway
 from feint.gateway.operator.board import board, language, pace
 from feint.gateway.operator.metrics import CONTENT_TYPE_LATEST
 from feint.gateway.operator.recording import Operator

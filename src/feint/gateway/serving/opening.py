@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from feint.errors import BadRecipe, FeintError, MissingData
+from feint.gateway.app import Doorkeeper, Gateway
 from feint.gateway.door import keys
 from feint.gateway.drafts import Drafts
 from feint.gateway.endpoint import ModelEndpoint
-from feint.gateway.gateway import Doorkeeper, Gateway
 from feint.gateway.models.base import Place
 from feint.gateway.models.places import OPEN
 from feint.gateway.settings import LOOPBACK, Server, Settings

@@ -12,7 +12,7 @@ from typing import Any
 import uvloop
 
 from feint.errors import FeintError
-from feint.gateway.gateway import Doorkeeper
+from feint.gateway.app import Doorkeeper
 from feint.gateway.operator import recording
 from feint.gateway.serving.live import Make, Running
 from feint.gateway.serving.opening import Ledgers, Opened, opened
