@@ -72,7 +72,7 @@ class Door:
 
     keys: Mapping[str, Caller]
 
-    def caller(self, key):
+    def authenticate(self, key):
         if key not in self.keys:
             raise NoKey("no API key that is known here" if key else "no API key", "one", "ask the operator for a key")
         return self.keys[key]

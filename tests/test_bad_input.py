@@ -18,7 +18,7 @@ from tests import test_rest, test_rpc
 from tests.graph_files import whole
 from tests.waiting import PATIENCE
 
-from feint.gateway.door.keyfile import Keys
+from feint.gateway.auth.keyfile import Keys
 from feint.gateway.serving.connection import AHEAD, HEAD, Connection
 from feint.openinference import proto
 

@@ -14,8 +14,8 @@ from tests.gateways import Straight, running
 from feint.defenses.access import Budget
 from feint.errors import StoreLost
 from feint.gateway.app import Gateway
-from feint.gateway.door import keys
-from feint.gateway.door.keyfile import Keys
+from feint.gateway.auth import keys
+from feint.gateway.auth.keyfile import Keys
 from feint.gateway.drafts import Drafts
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.operator.board import Catalog, language, pace

@@ -33,7 +33,7 @@ async def lost(*args, **kwargs):
 
 
 class Broken:
-    admit = caller = observe = staticmethod(broken)
+    admit = authenticate = observe = staticmethod(broken)
 
 
 def gives(outputs):
@@ -47,7 +47,7 @@ def gives(outputs):
 
 # What is broken, and the status that tells it; `it` is the gateway, `desk` that of the model.
 FAULTS = {
-    "door": (lambda it, desk: (it, "door", Broken), 500),
+    "door": (lambda it, desk: (it, "authenticator", Broken), 500),
     "decode": (lambda it, desk: (RequestCodec, "read", broken), 500),
     "admit": (lambda it, desk: (desk.pipeline, "_everybodys", (Broken,)), 500),
     "compute": (lambda it, desk: (desk.pipeline, "_run", broken_later), 500),

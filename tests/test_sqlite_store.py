@@ -11,7 +11,7 @@ import pytest
 from tests.waiting import PATIENCE
 
 from feint.errors import BadRecipe, DamagedFile, MissingData, StoreLost
-from feint.gateway.door.keyfile import Keys
+from feint.gateway.auth.keyfile import Keys
 from feint.gateway.drafts import Drafts
 from feint.gateway.stores import open_store, sqlite_file
 from feint.gateway.stores.sqlite import SqliteStore

@@ -13,7 +13,7 @@ from typing import Any
 import tomli_w
 
 from benchmarks.load.processes import Server, free_port
-from feint.gateway.door import keyfile
+from feint.gateway.auth import keyfile
 
 MODEL = "victim"
 SERVE = sys.executable, "-c", "from feint.cli import main; main()", "serve"

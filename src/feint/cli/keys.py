@@ -13,7 +13,7 @@ from feint.cli.app import app
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
-    from feint.gateway.door.keyfile import Key
+    from feint.gateway.auth.keyfile import Key
 
 keys = App(name="keys", help="API keys of a gateway: add, list, revoke and rotate them.")
 app.command(keys)
@@ -52,7 +52,7 @@ def add(
     audit_log
         The gateway's audit log: the change is entered there.
     """
-    from feint.gateway.door.keyfile import Keys
+    from feint.gateway.auth.keyfile import Keys
 
     with _log(audit_log, "added") as enter:
         text, key = Keys(file, new=True).add(client, tenant=tenant, roles=roles, expires=_then(expires))
@@ -71,7 +71,7 @@ def list_(*, file: Path = FILE) -> None:
     """
     import time
 
-    from feint.gateway.door.keyfile import Keys
+    from feint.gateway.auth.keyfile import Keys
 
     now = time.time()
     rows = [
@@ -97,7 +97,7 @@ def revoke(key: str, /, *, file: Path = FILE, audit_log: Path | None = None) -> 
     audit_log
         The gateway's audit log: the change is entered there.
     """
-    from feint.gateway.door.keyfile import Keys
+    from feint.gateway.auth.keyfile import Keys
 
     with _log(audit_log, "revoked") as enter:
         found = Keys(file).revoke(key)
@@ -131,7 +131,7 @@ def rotate(
     audit_log
         The gateway's audit log: the change is entered there.
     """
-    from feint.gateway.door.keyfile import Keys
+    from feint.gateway.auth.keyfile import Keys
 
     if grace < timedelta(0):
         raise BadInput(f"--grace {grace}", "0s or more", "change it")

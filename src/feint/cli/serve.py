@@ -104,19 +104,19 @@ def _settings(file: Path, *, check: bool) -> None:
 
 
 def _alone(model: "Model", name: str, at: tuple[str, int, int], *, check: bool, anonymous: bool) -> None:
-    from feint.gateway.door import keys
-    from feint.gateway.door.one_key import OneKey
+    from feint.gateway.auth import keys
+    from feint.gateway.auth.single import SingleKeyAuth
     from feint.gateway.serving import server
     from feint.gateway.serving.opening import opened
     from feint.gateway.settings import Keys, LedgerAt, Operator, Server, Settings
 
-    door = keys.Anonymous() if anonymous else OneKey()
+    authenticator = keys.AnonymousAuth() if anonymous else SingleKeyAuth()
     settings = Settings(
         {name: model}, Server(*at), Keys(anonymous=anonymous), LedgerAt("memory:"), Operator(log="warning")
     )
 
     async def make(ledgers: "Ledgers | None") -> "Opened":
-        return await opened(settings, door=door, ledgers=ledgers)
+        return await opened(settings, authenticator=authenticator, ledgers=ledgers)
 
     if check:
         _check(make)
@@ -124,9 +124,9 @@ def _alone(model: "Model", name: str, at: tuple[str, int, int], *, check: bool, 
 
     def started(running: "Running") -> None:
         _started(running)
-        if isinstance(door, OneKey):
-            print(f"\nAPI key, made now and never shown again:\n  {door.key}")
-        header = f"-H 'Authorization: Bearer {door.key}' " if isinstance(door, OneKey) else ""
+        if isinstance(authenticator, SingleKeyAuth):
+            print(f"\nAPI key, made now and never shown again:\n  {authenticator.key}")
+        header = f"-H 'Authorization: Bearer {authenticator.key}' " if isinstance(authenticator, SingleKeyAuth) else ""
         print(f"\nTry it with a black input:\n  {_curl(running, name, header)}", flush=True)
 
     server.run(make, started=started)

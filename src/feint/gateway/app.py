@@ -28,10 +28,10 @@ class Caller:
     roles: frozenset[str] = frozenset({"infer"})
 
 
-class Doorkeeper(Protocol):
+class Authenticator(Protocol):
     """Authenticates clients by API keys."""
 
-    def caller(self, key: str) -> Caller:
+    def authenticate(self, key: str) -> Caller:
         """Return the owner of a key; raise `NoKey`."""
         ...
 
@@ -65,13 +65,13 @@ class Gateway:
     """
 
     desks: Mapping[str, ModelEndpoint]
-    door: Doorkeeper
+    authenticator: Authenticator
     limits: Limits = Limits()
     ready: bool = True
 
-    def caller(self, key: str, *, roles: Collection[str] = ("infer",)) -> Caller:
+    def authenticate(self, key: str, *, roles: Collection[str] = ("infer",)) -> Caller:
         """Return the owner of a key ("" for none); raise `NoKey`, or `NoRole` where it has none of the `roles`."""
-        caller = self.door.caller(key)
+        caller = self.authenticator.authenticate(key)
         if caller.roles.isdisjoint(roles):
             raise NoRole(f"a key without the role {' or '.join(roles)}", "one that has it", "ask the operator")
         return caller
@@ -103,7 +103,7 @@ class Gateway:
         except TimeoutError as error:
             raise TimedOut(f"no answer in {seconds:g} seconds", "one", "try again later") from error
 
-    def turned_away(self, model: str, client: str, error: Exception) -> None:
+    def record_rejection(self, model: str, client: str, error: Exception) -> None:
         """Record a request that never came to a model.
 
         Args:

@@ -86,7 +86,7 @@ async def handle(gateway: Gateway, name: tuple[str, str], sent: list[refusals.He
     client, reached = "", False
     try:
         headers = unique_headers(sent)
-        client = gateway.caller(bearer_key(headers.get(b"authorization", b""))).client
+        client = gateway.authenticate(bearer_key(headers.get(b"authorization", b""))).client
         endpoint = gateway.desk(*name)
         codec = request_codec(endpoint.about, gateway.limits.batch, gateway.limits.body)
         body = await read_body(headers, receive, most=codec.body_limit, seconds=gateway.limits.arrive)
@@ -98,7 +98,7 @@ async def handle(gateway: Gateway, name: tuple[str, str], sent: list[refusals.He
         raise
     except Exception as error:
         if not reached:
-            gateway.turned_away(name[0], client, error)
+            gateway.record_rejection(name[0], client, error)
         return error_response(error)
 
 
@@ -177,7 +177,7 @@ def error_response(error: Exception) -> Reply:
 def _route(gateway: Gateway, page: ProtocolPage) -> Route:
     async def answer(request: Request) -> Response:
         if page.keyed:
-            gateway.caller(bearer_key(request.headers.get("authorization", "").encode("latin-1")))
+            gateway.authenticate(bearer_key(request.headers.get("authorization", "").encode("latin-1")))
         status, body = page.answer(gateway, **request.path_params)
         return Response(body, status, media_type="application/json")
 

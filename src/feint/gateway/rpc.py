@@ -77,9 +77,9 @@ class Calls(grpc.GenericRpcHandler):
         if name != INFER and call is None:
             return None
         try:
-            caller = Caller("") if call and not call.keyed else self._gateway.caller(key_of(handler_call_details))
+            caller = Caller("") if call and not call.keyed else self._gateway.authenticate(key_of(handler_call_details))
         except Exception as error:
-            self._gateway.turned_away("", "", error)
+            self._gateway.record_rejection("", "", error)
             return grpc.stream_stream_rpc_method_handler(functools.partial(_rejected, error))  # it reads no message
         if call is None:
             return _handler("ModelInfer", functools.partial(_infer, self._gateway, caller.client))
@@ -117,7 +117,7 @@ async def _infer(gateway: Gateway, client: str, message: bytes, context: Any) ->
     except Exception as error:
         failure = error
     if not reached:
-        gateway.turned_away(model, client, failure)
+        gateway.record_rejection(model, client, failure)
     return await abort(context, failure)
 
 

@@ -48,7 +48,7 @@ def routes(gateway: Gateway, operator: Operator, *, ui: bool = True) -> list[Rou
 
 async def _metrics(gateway: Gateway, operator: Operator, request: Request) -> Response:
     scheme, key = _credentials(request)
-    gateway.caller(key if scheme == "bearer" else "", roles=("metrics", "admin"))
+    gateway.authenticate(key if scheme == "bearer" else "", roles=("metrics", "admin"))
     assert operator.metrics is not None
     return Response(operator.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
@@ -56,7 +56,7 @@ async def _metrics(gateway: Gateway, operator: Operator, request: Request) -> Re
 async def _page(gateway: Gateway, operator: Operator, request: Request) -> Response:
     say = language(request.query_params.get("lang", ""), request.headers.get("accept-language", "").split(","))
     try:
-        gateway.caller(_key(request), roles=("admin",))
+        gateway.authenticate(_key(request), roles=("admin",))
     except NoKey:  # a key without the role too: after a 403 a browser would never ask for another one
         return _html(say, 401, CHALLENGE, board=None)
     every = pace(request.query_params.get("every", ""))

@@ -182,7 +182,12 @@ class Running:
         self._observe(fresh)
         old.unwatch()
         gateway, new = self.gateway, fresh.gateway
-        gateway.desks, gateway.door, gateway.limits, gateway.ready = new.desks, new.door, new.limits, new.ready
+        gateway.desks, gateway.authenticator, gateway.limits, gateway.ready = (
+            new.desks,
+            new.authenticator,
+            new.limits,
+            new.ready,
+        )
         fresh.gateway = gateway
         fresh.progress()
         log.warning("the settings are read anew: %s", ", ".join(gateway.desks))

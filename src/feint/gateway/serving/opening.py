@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from feint.errors import BadRecipe, FeintError, MissingData
-from feint.gateway.app import Doorkeeper, Gateway
-from feint.gateway.door import keys
+from feint.gateway.app import Authenticator, Gateway
+from feint.gateway.auth import keys
 from feint.gateway.drafts import Drafts
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.models.base import Place
@@ -110,7 +110,9 @@ class Opened:
             await self.ledgers.close()
 
 
-async def opened(settings: Settings, *, door: Doorkeeper | None = None, ledgers: Ledgers | None = None) -> Opened:
+async def opened(
+    settings: Settings, *, authenticator: Authenticator | None = None, ledgers: Ledgers | None = None
+) -> Opened:
     """Open and try what the settings name.
 
     Args:
@@ -125,25 +127,25 @@ async def opened(settings: Settings, *, door: Doorkeeper | None = None, ledgers:
         FeintError: If anything cannot be opened; nothing stays open then.
     """
     tls(settings.server)
-    door = door or door_of(settings)
+    authenticator = authenticator or authenticator_of(settings)
     places: dict[str, Place] = {}
     with contextlib.ExitStack() as failed:
         for name, model in settings.models.items():
             places[name] = await _opened(name, OPEN[type(model)](model, name))
             failed.callback(places[name].close)
-        state = assembled(settings, places, door, ledgers)
+        state = assembled(settings, places, authenticator, ledgers)
         failed.pop_all()
     return state
 
 
 def assembled(
-    settings: Settings, places: Mapping[str, Place], door: Doorkeeper, ledgers: Ledgers | None = None
+    settings: Settings, places: Mapping[str, Place], authenticator: Authenticator, ledgers: Ledgers | None = None
 ) -> Opened:
     """Build a gateway of opened models; arguments, result and errors are those of `opened`."""
     held = ledgers if ledgers and ledgers.url == settings.ledger.store else Ledgers(settings.ledger.store)
     desks = {name: _desk(settings, name, place, held) for name, place in places.items()}
     away = {name for name, place in places.items() if place.about is None}
-    gateway = Gateway(desks, door, settings.server.limits, ready=not away)
+    gateway = Gateway(desks, authenticator, settings.server.limits, ready=not away)
     return Opened(settings, gateway, places, held, _warnings(settings, places), away)
 
 
@@ -165,14 +167,14 @@ def _desk(settings: Settings, name: str, place: Place, ledgers: Ledgers) -> Mode
     return ModelEndpoint(about, place.line, ledgers[name], shadow=settings.models[name].shadow, open_when_lost=lost)
 
 
-def door_of(settings: Settings) -> Doorkeeper:
+def authenticator_of(settings: Settings) -> Authenticator:
     """Return what authenticates clients; raise `MissingData` or `BadRecipe`."""
     if settings.keys.file is None and not settings.keys.anonymous:
         raise BadRecipe(
             "settings without keys", '[keys] with file = "keys.db"', "feint keys add, or anonymous = true for anybody"
         )
-    door = keys.open(settings.keys.file) if settings.keys.file else None
-    return keys.Anonymous(door) if settings.keys.anonymous or door is None else door
+    authenticator = keys.open(settings.keys.file) if settings.keys.file else None
+    return keys.AnonymousAuth(authenticator) if settings.keys.anonymous or authenticator is None else authenticator
 
 
 def tls(server: Server) -> ssl.SSLContext | None:

@@ -12,7 +12,7 @@ from typing import Any
 import uvloop
 
 from feint.errors import FeintError
-from feint.gateway.app import Doorkeeper
+from feint.gateway.app import Authenticator
 from feint.gateway.operator import recording
 from feint.gateway.serving.live import Make, Running
 from feint.gateway.serving.opening import Ledgers, Opened, opened
@@ -61,7 +61,7 @@ def run(make: Make, *, started: Callable[[Running], None] = lambda running: None
 
 @contextlib.contextmanager
 def running(
-    settings: Settings | None = None, *, make: Make | None = None, door: Doorkeeper | None = None
+    settings: Settings | None = None, *, make: Make | None = None, authenticator: Authenticator | None = None
 ) -> Iterator[Running]:
     """Serve in a thread of this process, on free ports, until the block ends: for tests and notebooks.
 
@@ -80,7 +80,7 @@ def running(
 
     async def opening(ledgers: Ledgers | None) -> Opened:
         assert settings is not None
-        return await opened(settings, door=door, ledgers=ledgers)
+        return await opened(settings, authenticator=authenticator, ledgers=ledgers)
 
     async def live() -> None:
         try:

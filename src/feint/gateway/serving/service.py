@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from feint.errors import BadInput
 from feint.gateway.serving import server
-from feint.gateway.serving.opening import Ledgers, Opened, assembled, door_of, spoken
+from feint.gateway.serving.opening import Ledgers, Opened, assembled, authenticator_of, spoken
 from feint.gateway.settings import LOOPBACK, Keys, LedgerAt, Server, Settings, Torch
 
 if TYPE_CHECKING:
@@ -64,4 +64,4 @@ def over(
     from feint.gateway.models.by_torch import of_service
 
     (name,) = settings.models
-    return assembled(settings, {name: of_service(service, name, shape=shape)}, door_of(settings), ledgers)
+    return assembled(settings, {name: of_service(service, name, shape=shape)}, authenticator_of(settings), ledgers)

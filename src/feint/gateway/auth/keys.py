@@ -7,13 +7,13 @@ from pathlib import Path
 
 from feint.errors import FeintError, NoKey, StoreLost
 from feint.gateway.app import Caller
-from feint.gateway.door.keyfile import FORM, Key, hashed, opened
+from feint.gateway.auth.keyfile import FORM, Key, hashed, opened
 
 FRESH = 0.5  # seconds between two looks at the file: each takes 10 µs
 NOBODY = bytes(32)
 
 
-class Door:
+class KeyFileAuth:
     """Authenticator over a file of keys, all of which are held in memory and read again within a second of a change.
 
     Unknown keys leave no trace in memory. Where the file cannot be read any more nobody is let in.
@@ -26,7 +26,7 @@ class Door:
         self._known: dict[str, tuple[Key, Caller]] = {}
         self._look()
 
-    def caller(self, key: str) -> Caller:
+    def authenticate(self, key: str) -> Caller:
         """Return the client of a key.
 
         Raises:
@@ -69,24 +69,24 @@ class Door:
             self._file = None
 
 
-class Anonymous:
+class AnonymousAuth:
     """Authenticator for whom clients without a key are one client, "anonymous"; a key that is sent has to be good.
 
     Args:
         door: The authenticator of keys; without one every key is ignored.
     """
 
-    def __init__(self, door: Door | None = None) -> None:
-        self.door, self._nobody = door, Caller("anonymous")
+    def __init__(self, authenticator: KeyFileAuth | None = None) -> None:
+        self.authenticator, self._nobody = authenticator, Caller("anonymous")
 
-    def caller(self, key: str) -> Caller:
+    def authenticate(self, key: str) -> Caller:
         """Return the client of a key; raise `NoKey` for one that is not good."""
-        if not key or self.door is None:
+        if not key or self.authenticator is None:
             return self._nobody
-        return self.door.caller(key)
+        return self.authenticator.authenticate(key)
 
 
-def open(path: Path | str) -> Door:
+def open(path: Path | str) -> KeyFileAuth:
     """Open a file of keys.
 
     Raises:
@@ -94,4 +94,4 @@ def open(path: Path | str) -> Door:
         DamagedFile: If it is no file of keys.
     """
     opened(Path(path), "ro").close()
-    return Door(path)
+    return KeyFileAuth(path)

@@ -7,7 +7,7 @@ from feint.errors import NoKey
 from feint.gateway.app import Caller
 
 
-class OneKey:
+class SingleKeyAuth:
     """Authenticator with a single random key, which has all roles of inference and administration.
 
     Attributes:
@@ -18,7 +18,7 @@ class OneKey:
         self.key = secrets.token_urlsafe(24)
         self._caller = Caller("first", roles=frozenset({"infer", "admin"}))
 
-    def caller(self, key: str) -> Caller:
+    def authenticate(self, key: str) -> Caller:
         """Return the client of a key.
 
         Raises:
