@@ -57,12 +57,12 @@ class Book:
     def __init__(self) -> None:
         self.accounts = {}
 
-    def draft(self, client):
+    def begin(self, client):
         from feint.ledger import Account
 
         return self.accounts.setdefault(client, Account(client))
 
-    async def commit(self, draft):
+    async def commit(self, transaction):
         return True
 
 

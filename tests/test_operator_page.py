@@ -16,13 +16,13 @@ from feint.errors import StoreLost
 from feint.gateway.app import Gateway
 from feint.gateway.auth import keys
 from feint.gateway.auth.keyfile import Keys
-from feint.gateway.drafts import Drafts
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.operator.board import Catalog, language, pace
 from feint.gateway.operator.page import routes
 from feint.gateway.operator.recording import Operator
 from feint.gateway.routes import app
 from feint.gateway.stores.memory import MemoryStore
+from feint.gateway.transaction import LedgerSession
 from feint.i18n import texts
 from feint.openinference.model_spec import ModelSpec
 
@@ -60,7 +60,7 @@ class Site:
         self.operator.seen.gap = 0.0
         self.desks = {
             name: ModelEndpoint(
-                ModelSpec(name, "pixels", (1, 2, 2), "p", 3), Watched(), Drafts(MemoryStore()), record=self.operator,
+                ModelSpec(name, "pixels", (1, 2, 2), "p", 3), Watched(), LedgerSession(MemoryStore()), record=self.operator,
                 shadow=True,
             )
             for name in ("digits", "a b")
@@ -213,7 +213,7 @@ def test_clients_stand_by_evidence_with_budget_and_rung(site):
 
 def test_names_are_text(site):
     site.operator.seen(_decision("<b>&\"'"))
-    site.desks["digits"].drafts.store = Told([("<img src=x onerror=alert(1)>", {"evidence": 1.0})])
+    site.desks["digits"].session.store = Told([("<img src=x onerror=alert(1)>", {"evidence": 1.0})])
     page = get(site, "/ui", **bearer(site.admin)).text
     assert "<img" not in page
     assert "&lt;img" in page
@@ -243,7 +243,7 @@ class Told:
 
 def test_without_its_ledger_the_page_shows_what_was_seen(site):
     site.ask(site.url, "ann", 0.5)
-    site.desks["digits"].drafts.store = Told()
+    site.desks["digits"].session.store = Told()
     page = get(site, "/ui", **bearer(site.admin)).text
     assert "The ledger cannot be read now" in page
     assert ">ann<" in page

@@ -60,9 +60,9 @@ FAULTS = {
     "rung": (lambda it, desk: (desk.pipeline, "graph", SimpleNamespace(detectors=(), rungs=())), 500),
     "rung's rules": (lambda it, desk: (desk.pipeline, "_rungs", [(Broken,)]), 500),
     "outputs": (lambda it, desk: (desk.pipeline, "answer", broken_later), 500),
-    "draft": (lambda it, desk: (desk.drafts, "draft", broken), 500),
-    "commit": (lambda it, desk: (desk.drafts, "commit", broken_later), 500),
-    "store": (lambda it, desk: (desk.drafts.store, "commit", lost), 503),
+    "draft": (lambda it, desk: (desk.session, "begin", broken), 500),
+    "commit": (lambda it, desk: (desk.session, "commit", broken_later), 500),
+    "store": (lambda it, desk: (desk.session.store, "commit", lost), 503),
     "encode": (lambda it, desk: (RequestCodec, "write", broken), 500),
 }
 
@@ -129,7 +129,7 @@ def test_who_was_refused_is_refused_when_the_ledger_is_lost(tmp_path, monkeypatc
     settings = Settings({"toy": at}, keys=ANYBODY["keys"], ledger=LedgerAt("memory:", "strongest"))
     with running(settings) as gateway, httpx2.Client(base_url=gateway.url) as client:
         assert ask(client).status_code == 200
-        monkeypatch.setattr(gateway.gateway.desks["toy"].drafts.store, "commit", lost)
+        monkeypatch.setattr(gateway.gateway.desks["toy"].session.store, "commit", lost)
         assert ask(client).status_code == 429
 
 

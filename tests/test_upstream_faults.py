@@ -208,8 +208,8 @@ def before(folder, url, port):
 def test_a_failing_upstream_is_an_error_and_no_more(served, asking, model, name):
     servers, ask = served
     server, (fault, status) = servers[model], {"rest": REST, "rpc": RPC}[model][name]
-    draft = ask["gateway"].gateway.desks[model].drafts.draft
-    spent = draft("anonymous").queries
+    transaction = ask["gateway"].gateway.desks[model].session.begin
+    spent = transaction("anonymous").queries
     server.fault, start = fault, time.monotonic()
     code, _, said = ask[asking](model)
     took, server.fault = time.monotonic() - start, None
@@ -218,10 +218,10 @@ def test_a_failing_upstream_is_an_error_and_no_more(served, asking, model, name)
     assert "secret" not in said
     assert "10.0.0.7" not in said
     assert not any(repr(float(value))[:7] in said for value in P.astype(np.float32).ravel())
-    assert draft("anonymous").queries == spent  # what was not answered is not counted
+    assert transaction("anonymous").queries == spent  # what was not answered is not counted
     code, q, _ = ask[asking](model)
     np.testing.assert_allclose(q, defended(P), atol=1e-6)
-    assert (code, draft("anonymous").queries) == (200, spent + 5)
+    assert (code, transaction("anonymous").queries) == (200, spent + 5)
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ from feint.defenses.access import Budget, PrivacyCost, ProofOfWork, RateLimit, R
 from feint.defenses.outputs import ReverseSigmoid
 from feint.errors import ProofRequired, Refused
 from feint.gateway.array_query import ArrayQuery
-from feint.gateway.drafts import Drafts
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.models.by_torch import of_service
 from feint.gateway.models.places import in_process
 from feint.gateway.settings import Graph
 from feint.gateway.stores.memory import MemoryStore
+from feint.gateway.transaction import LedgerSession
 from feint.hashcash import solve
 from feint.ledger import Ledger
 from feint.pipeline import Pipeline
@@ -162,9 +162,9 @@ async def run(name, service, script, graph):
         return [await outcome(ask, tensor_query, *step) for step in script], totals(ledger.__getitem__)
     async with served(kind, service, graph) as at:
         if how == "endpoint":
-            endpoint = ModelEndpoint(at.about, at.line, Drafts(MemoryStore()))
+            endpoint = ModelEndpoint(at.about, at.line, LedgerSession(MemoryStore()))
             outcomes = [await outcome(endpoint.answer, ArrayQuery, *step) for step in script]
-            return outcomes, totals(endpoint.drafts.draft)
+            return outcomes, totals(endpoint.session.begin)
         ledger = Ledger()
         ask = by_steps(at.line, ledger)
         return [await outcome(ask, ArrayQuery, *step) for step in script], totals(ledger.__getitem__)

@@ -12,8 +12,8 @@ from weakref import WeakValueDictionary
 from feint.errors import Failed, FeintError, Refused, StoreLost, Unreachable
 from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.decision import Decision, Record
-from feint.gateway.drafts import Drafts
 from feint.gateway.simplex import probabilities
+from feint.gateway.transaction import LedgerSession
 from feint.ledger import Account
 from feint.openinference.model_spec import ModelSpec
 from feint.pipeline import Pipeline
@@ -76,13 +76,13 @@ class ModelEndpoint:
         self,
         about: ModelSpec,
         pipeline: ServedPipeline,
-        drafts: Drafts,
+        session: LedgerSession,
         *,
         record: Record = lambda decision: None,
         shadow: bool = False,
         open_when_lost: bool = False,
     ) -> None:
-        self.about, self.pipeline, self.drafts, self.record = about, pipeline, drafts, record
+        self.about, self.pipeline, self.session, self.record = about, pipeline, session, record
         self.shadow, self.open_when_lost = shadow, open_when_lost
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -115,16 +115,16 @@ class ModelEndpoint:
         computed = None
         async with contextlib.AsyncExitStack() as turn:
             for attempt in range(ATTEMPTS):
-                draft, q, ended = self.drafts.draft(query.client), None, None
+                transaction, q, ended = self.session.begin(query.client), None, None
                 try:
                     with _Timed(decision, "access"):
-                        self.pipeline.admit(query, draft)
+                        self.pipeline.admit(query, transaction)
                     if computed is None:
                         with _Timed(decision, "model"):
                             computed = await self.pipeline.compute(query)
                     with _Timed(decision, "outputs"):
-                        q = await self.pipeline.answer(query, computed, draft, decision, shadow=self.shadow)
-                    draft.add("queries", len(query))  # the same entry as a service makes
+                        q = await self.pipeline.answer(query, computed, transaction, decision, shadow=self.shadow)
+                    transaction.add("queries", len(query))  # the same entry as a service makes
                 except (Refused, Unreachable) as error:  # charges and evidence until then stay
                     ended = error
                 except Exception as error:  # nothing else is the client's to read: it may name files or hosts
@@ -132,7 +132,7 @@ class ModelEndpoint:
                     ended.__cause__ = error
                 try:
                     with _Timed(decision, "ledger"):
-                        agreed = await self.drafts.commit(draft)
+                        agreed = await self.session.commit(transaction)
                 except StoreLost:
                     if not self.open_when_lost:
                         raise
@@ -142,7 +142,7 @@ class ModelEndpoint:
                 if agreed:
                     if ended is not None:
                         raise ended
-                    decision.asked = draft.total("queries")
+                    decision.asked = transaction.total("queries")
                     return q
                 decision.conflicts = attempt + 1
                 if attempt == 0:

@@ -89,7 +89,7 @@ async def board(gateway: Gateway, seen: Seen, audit: AuditLog | None, say: Catal
 async def _model(name: str, desk: ModelEndpoint, seen: Seen, say: Catalog) -> Model:
     here, lost = seen.of(name), False
     try:
-        clients = await desk.drafts.store.clients(SHOWN)
+        clients = await desk.session.store.clients(SHOWN)
     except StoreLost:
         clients, lost = _only_seen(here), True
     outcomes, reasons = seen.counted(name)

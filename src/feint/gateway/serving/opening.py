@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from feint.errors import BadRecipe, FeintError, MissingData
 from feint.gateway.app import Authenticator, Gateway
 from feint.gateway.auth import keys
-from feint.gateway.drafts import Drafts
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.models.base import Place
 from feint.gateway.models.places import OPEN
 from feint.gateway.settings import LOOPBACK, Server, Settings
 from feint.gateway.stores import open_store
+from feint.gateway.transaction import LedgerSession
 from feint.openinference.model_spec import ModelSpec
 
 EVERY = 2.0  # seconds between two looks at an upstream
@@ -28,18 +28,18 @@ class Ledgers:
     """A ledger for each model at one `url`: what a client did to one model is no evidence for another."""
 
     url: str
-    _drafts: dict[str, Drafts] = field(default_factory=dict)
+    _sessions: dict[str, LedgerSession] = field(default_factory=dict)
 
-    def __getitem__(self, model: str) -> Drafts:
+    def __getitem__(self, model: str) -> LedgerSession:
         """Return the ledger of a model, opened at its first use; raise `StoreLost` or `BadInput`."""
-        if model not in self._drafts:
-            self._drafts[model] = Drafts(open_store(self.url, model))
-        return self._drafts[model]
+        if model not in self._sessions:
+            self._sessions[model] = LedgerSession(open_store(self.url, model))
+        return self._sessions[model]
 
     async def close(self) -> None:
         """Close all of them."""
-        for drafts in self._drafts.values():
-            await drafts.store.close()
+        for session in self._sessions.values():
+            await session.store.close()
 
 
 @dataclass

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from feint.errors import BadRecipe, StoreLost
-from feint.gateway.drafts import Other, Part
 from feint.gateway.stores import sqlite_file
 from feint.gateway.stores.sqlite_accounts import Accounts, pack, unpack
 from feint.gateway.stores.waiting import Answer, tell
+from feint.gateway.transaction import ChangeSet, Conflict
 
 AGAIN = 0.001  # seconds until a file that another process is writing is tried again
 EMPTIED = 1.0  # seconds between two times that the log is emptied
@@ -27,10 +27,10 @@ class Pending:
     be fails alone."""
 
     client: str
-    changes: Part
-    shared: Part | None
+    changes: ChangeSet
+    shared: ChangeSet | None
     packed: tuple[bytes, bytes]
-    result: asyncio.Future[Other | None]
+    result: asyncio.Future[Conflict | None]
 
 
 class SqliteStore:
@@ -61,7 +61,7 @@ class SqliteStore:
         self._waiting: list[Pending] = []
         self._emptied, self._emptying = 0.0, None
 
-    async def commit(self, client: str, changes: Part, shared: Part | None) -> Other | None:
+    async def commit(self, client: str, changes: ChangeSet, shared: ChangeSet | None) -> Conflict | None:
         """Commit, as `Store.commit`."""
         loop = asyncio.get_running_loop()
         packed = pack(changes.totals), b"" if shared is None or shared.version is None else pack(shared.totals)
@@ -113,7 +113,7 @@ class SqliteStore:
         tell((commit.result for commit in pending), answers)
         self._tidy(loop)
 
-    def _transaction(self, pending: Sequence[Pending]) -> list[Other | None]:
+    def _transaction(self, pending: Sequence[Pending]) -> list[Conflict | None]:
         """Return the result of each commit; raise `sqlite3.Error` or `OSError`, and then nothing was done."""
         file = self._open()
         file.execute("BEGIN IMMEDIATE")

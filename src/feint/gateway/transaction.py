@@ -21,7 +21,7 @@ TOKENS = 32
 
 
 @dataclass(slots=True)
-class Known:
+class Snapshot:
     """Account as a store last returned it.
 
     Attributes:
@@ -38,7 +38,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
+class Increment:
     """One addition to a shared total; `done` where it was within its bounds."""
 
     name: str
@@ -49,7 +49,7 @@ class Added:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ChangeSet:
     """Changes to one account.
 
     Attributes:
@@ -67,11 +67,11 @@ class Part:
     tokens: Mapping[str, float]
     rows: Mapping[str, tuple[bool, np.ndarray]]
     now: float
-    added: Sequence[Added] = ()
+    added: Sequence[Increment] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Other:
+class Conflict:
     """Returned by `Store.commit` on a version conflict.
 
     Attributes:
@@ -79,14 +79,14 @@ class Other:
         shared: The shared account as it is. Of used tokens both hold only those of the draft.
     """
 
-    account: Known
-    shared: Known
+    account: Snapshot
+    shared: Snapshot
 
 
-class Draft(Account):
+class Transaction(Account):
     """Account of one client within a transaction; `changes` are what a store commits."""
 
-    def __init__(self, client: str, snapshot: Known, shared: "Draft | None" = None) -> None:
+    def __init__(self, client: str, snapshot: Snapshot, shared: "Transaction | None" = None) -> None:
         super().__init__(client, shared)
         self._totals = defaultdict(float, snapshot.totals)
         self._snapshot, self._fresh, self._dropped = snapshot, dict[str, float](), set[str]()
@@ -109,9 +109,9 @@ class Draft(Account):
             self._dropped.add(name)
             self._rows[name] = Rows()
 
-    def changes(self) -> Part:
+    def changes(self) -> ChangeSet:
         """Return the changes, for a store."""
-        return Part(self._snapshot.version, self._totals, self._fresh, self._new_rows(), self._now)
+        return ChangeSet(self._snapshot.version, self._totals, self._fresh, self._new_rows(), self._now)
 
     def _new_rows(self) -> dict[str, tuple[bool, np.ndarray]]:
         changes = dict[str, tuple[bool, np.ndarray]]()
@@ -122,7 +122,7 @@ class Draft(Account):
                 changes[name] = dropped, rows.array[before:]
         return changes
 
-    def rebased(self, other: Known) -> Known:
+    def rebased(self, other: Snapshot) -> Snapshot:
         """Return the account of a conflict, with the tokens that were known before.
 
         A conflict holds only the tokens of this draft. Without the earlier ones the next attempt would use one of
@@ -130,7 +130,7 @@ class Draft(Account):
         """
         return replace(other, used=self._snapshot.used | other.used)
 
-    def committed(self) -> Known:
+    def committed(self) -> Snapshot:
         """Return the account as it is once the store has committed."""
         used = self._snapshot.used
         used |= self._fresh
@@ -139,10 +139,10 @@ class Draft(Account):
         rows = self._snapshot.rows
         if self._rows:
             rows = {**rows, **{name: changed.array for name, changed in self._rows.items()}}
-        return Known(self._snapshot.version + 1, self._totals, rows, used)
+        return Snapshot(self._snapshot.version + 1, self._totals, rows, used)
 
 
-class SharedDraft(Draft):
+class SharedTransaction(Transaction):
     """The account that all clients share, within a transaction.
 
     Attributes:
@@ -150,9 +150,9 @@ class SharedDraft(Draft):
         looked: Whether anything was read; then additions cannot be repeated, and the version has to be the same.
     """
 
-    def __init__(self, snapshot: Known) -> None:
+    def __init__(self, snapshot: Snapshot) -> None:
         super().__init__("", snapshot)
-        self.added: list[Added] = []
+        self.added: list[Increment] = []
         self.looked = False
 
     def total(self, name: str) -> float:
@@ -161,7 +161,7 @@ class SharedDraft(Draft):
 
     def add(self, name: str, amount: float, *, floor: float = -np.inf, limit: float = np.inf) -> bool:
         done = super().add(name, amount, floor=floor, limit=limit)
-        self.added.append(Added(name, amount, floor, limit, done))
+        self.added.append(Increment(name, amount, floor, limit, done))
         return done
 
     def add_all(self, amounts: Mapping[str, float]) -> dict[str, float]:
@@ -189,13 +189,15 @@ class SharedDraft(Draft):
         """Whether anything was read or added."""
         return self.looked or bool(self.added)
 
-    def changes(self) -> Part:
+    def changes(self) -> ChangeSet:
         if not self.looked:
-            return Part(None, {}, {}, {}, self._now, self.added)
+            return ChangeSet(None, {}, {}, {}, self._now, self.added)
         return super().changes()
 
-    def committed(self) -> Known:
-        return super().committed() if self.looked else Known(self._snapshot.version, self._totals, self._snapshot.rows)
+    def committed(self) -> Snapshot:
+        return (
+            super().committed() if self.looked else Snapshot(self._snapshot.version, self._totals, self._snapshot.rows)
+        )
 
 
 class Store(Protocol):
@@ -227,7 +229,7 @@ class Store(Protocol):
         """Return the ledger of a model at a URL. Raises `BadRecipe` for a URL that is not one of this store's."""
         ...
 
-    async def commit(self, client: str, changes: Part, shared: Part | None) -> Other | None:
+    async def commit(self, client: str, changes: ChangeSet, shared: ChangeSet | None) -> Conflict | None:
         """Change both accounts in one atomic step.
 
         Args:
@@ -250,7 +252,7 @@ class Store(Protocol):
         ...
 
 
-class Drafts:
+class LedgerSession:
     """Ledger of a gateway: opens transactions on the last known accounts, and commits them to a store.
 
     Args:
@@ -260,14 +262,14 @@ class Drafts:
 
     def __init__(self, store: Store, *, most: int = 20_000) -> None:
         self.store, self._most = store, most
-        self._snapshots: OrderedDict[str, Known] = OrderedDict()
-        self._shared = Known()
+        self._snapshots: OrderedDict[str, Snapshot] = OrderedDict()
+        self._shared = Snapshot()
 
-    def draft(self, client: str) -> Draft:
+    def begin(self, client: str) -> Transaction:
         """Return a transaction on the account of `client` as it was last known here."""
-        return Draft(client, self._snapshots.get(client) or Known(), SharedDraft(self._shared))
+        return Transaction(client, self._snapshots.get(client) or Snapshot(), SharedTransaction(self._shared))
 
-    async def commit(self, draft: Draft) -> bool:
+    async def commit(self, transaction: Transaction) -> bool:
         """Commit a transaction.
 
         Returns:
@@ -277,15 +279,19 @@ class Drafts:
         Raises:
             StoreLost: If the store does not answer.
         """
-        shared = draft.shared
-        assert isinstance(shared, SharedDraft)  # `draft` made it
-        other = await self.store.commit(draft.client, draft.changes(), shared.changes() if shared.touched else None)
-        self._remember(draft.client, draft.committed() if other is None else draft.rebased(other.account))
+        shared = transaction.shared
+        assert isinstance(shared, SharedTransaction)  # `transaction` made it
+        other = await self.store.commit(
+            transaction.client, transaction.changes(), shared.changes() if shared.touched else None
+        )
+        self._remember(
+            transaction.client, transaction.committed() if other is None else transaction.rebased(other.account)
+        )
         if shared.touched or other is not None:
             self._shared = shared.committed() if other is None else shared.rebased(other.shared)
         return other is None
 
-    def _remember(self, client: str, snapshot: Known) -> None:
+    def _remember(self, client: str, snapshot: Snapshot) -> None:
         self._snapshots[client] = snapshot
         self._snapshots.move_to_end(client)
         if len(self._snapshots) > self._most:
