@@ -44,7 +44,7 @@ class Straight:
         result = self.model(asked.x)
         return await result if asyncio.iscoroutine(result) else result
 
-    async def answer(self, asked, computed, account, decision, *, shadow):
+    async def answer(self, asked, computed, account, record, *, shadow):
         return computed
 
     async def strongest(self, asked, computed):
@@ -83,14 +83,14 @@ LIMITS = Limits()
 
 
 def gateway(
-    line=None, *, keys=KEYS, limits=LIMITS, names=("toy",), shape=SHAPE, classes=CLASSES, input="pixels", record=None
+    line=None, *, keys=KEYS, limits=LIMITS, names=("toy",), shape=SHAPE, classes=CLASSES, input="pixels", observer=None
 ) -> Gateway:
     desks = {
         name: ModelEndpoint(
             ModelSpec(name, input, shape, "p", classes),
             line or Straight(),
             Book(),
-            record=record or (lambda decision: None),
+            observer=observer or (lambda record: None),
         )
         for name in names
     }

@@ -38,12 +38,12 @@ class Watched(Straight):
     def admit(self, asked, account):
         self.rules[0].admit(asked, account)
 
-    async def answer(self, asked, computed, account, decision, *, shadow):
+    async def answer(self, asked, computed, account, record, *, shadow):
         account.add("evidence", 0.0, floor=float(asked.x.mean()))
-        decision.evidence = account.total("evidence")
-        decision.rung = int(decision.evidence >= 1)
-        account.add("rung", 0.0, floor=decision.rung)
-        decision.applied = 0 if shadow else decision.rung
+        record.evidence = account.total("evidence")
+        record.rung = int(record.evidence >= 1)
+        account.add("rung", 0.0, floor=record.rung)
+        record.applied = 0 if shadow else record.rung
         return computed
 
 
@@ -60,7 +60,7 @@ class Site:
         self.operator.seen.gap = 0.0
         self.desks = {
             name: ModelEndpoint(
-                ModelSpec(name, "pixels", (1, 2, 2), "p", 3), Watched(), LedgerSession(MemoryStore()), record=self.operator,
+                ModelSpec(name, "pixels", (1, 2, 2), "p", 3), Watched(), LedgerSession(MemoryStore()), observer=self.operator,
                 shadow=True,
             )
             for name in ("digits", "a b")
@@ -212,17 +212,17 @@ def test_clients_stand_by_evidence_with_budget_and_rung(site):
 
 
 def test_names_are_text(site):
-    site.operator.seen(_decision("<b>&\"'"))
+    site.operator.seen(_record("<b>&\"'"))
     site.desks["digits"].session.store = Told([("<img src=x onerror=alert(1)>", {"evidence": 1.0})])
     page = get(site, "/ui", **bearer(site.admin)).text
     assert "<img" not in page
     assert "&lt;img" in page
 
 
-def _decision(client):
-    from feint.gateway.decision import Decision
+def _record(client):
+    from feint.gateway.record import RequestRecord
 
-    return Decision("digits", client, 1, time.time(), outcome="answered")
+    return RequestRecord("digits", client, 1, time.time(), outcome="answered")
 
 
 class Told:

@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from feint.errors import Failed, FeintError, Refused, StoreLost, Unreachable
 from feint.gateway.array_query import Array, ArrayQuery
-from feint.gateway.decision import Decision, Record
+from feint.gateway.record import Observer, RequestRecord
 from feint.gateway.simplex import probabilities
 from feint.gateway.transaction import LedgerSession
 from feint.ledger import Account
@@ -37,11 +37,11 @@ class ServedPipeline(Pipeline[ArrayQuery], Protocol):
         query: ArrayQuery,
         computed: Any,
         account: Account,
-        decision: Decision | None = None,
+        record: RequestRecord | None = None,
         *,
         shadow: bool = False,
     ) -> Array:
-        """Return the defended answer (N, K), and record evidence, rung and change in the `decision`.
+        """Return the defended answer (N, K), and record evidence, rung and change in the `record`.
 
         In `shadow` mode all is recorded, and everyone stays on the first rung.
 
@@ -78,11 +78,11 @@ class ModelEndpoint:
         pipeline: ServedPipeline,
         session: LedgerSession,
         *,
-        record: Record = lambda decision: None,
+        observer: Observer = lambda record: None,
         shadow: bool = False,
         open_when_lost: bool = False,
     ) -> None:
-        self.about, self.pipeline, self.session, self.record = about, pipeline, session, record
+        self.about, self.pipeline, self.session, self.observer = about, pipeline, session, observer
         self.shadow, self.open_when_lost = shadow, open_when_lost
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -93,37 +93,37 @@ class ModelEndpoint:
             Refused: By an access rule.
             FeintError: `Failed`, `Unreachable` or `StoreLost` for any other failure; nothing is answered then.
         """
-        decision = Decision(self.about.name, query.client, len(query), query.time)
+        record = RequestRecord(self.about.name, query.client, len(query), query.time)
         try:
-            q = probabilities(await self._decide(query, decision), len(query), self.about.classes)
-            decision.outcome = "answered"
+            q = probabilities(await self._decide(query, record), len(query), self.about.classes)
+            record.outcome = "answered"
             return q
         except FeintError as error:
-            decision.outcome = "refused" if isinstance(error, Refused) else "failed"
-            decision.reason = type(error).__name__
+            record.outcome = "refused" if isinstance(error, Refused) else "failed"
+            record.reason = type(error).__name__
             raise
         except asyncio.CancelledError:  # the gateway's own limit of time, or a client that hung up
-            decision.outcome, decision.reason = "failed", "TimedOut"
+            record.outcome, record.reason = "failed", "TimedOut"
             raise
         except Exception as error:  # of `strongest`, or of a store that breaks its contract
-            decision.outcome, decision.reason = "failed", "Failed"
+            record.outcome, record.reason = "failed", "Failed"
             raise Failed("a failure on the line", "an answer", "try again, or tell the operator") from error
         finally:
-            self.record(decision)
+            self.observer(record)
 
-    async def _decide(self, query: ArrayQuery, decision: Decision) -> Array | None:
+    async def _decide(self, query: ArrayQuery, record: RequestRecord) -> Array | None:
         computed = None
         async with contextlib.AsyncExitStack() as turn:
             for attempt in range(ATTEMPTS):
                 transaction, q, ended = self.session.begin(query.client), None, None
                 try:
-                    with _Timed(decision, "access"):
+                    with _Timed(record, "access"):
                         self.pipeline.admit(query, transaction)
                     if computed is None:
-                        with _Timed(decision, "model"):
+                        with _Timed(record, "model"):
                             computed = await self.pipeline.compute(query)
-                    with _Timed(decision, "outputs"):
-                        q = await self.pipeline.answer(query, computed, transaction, decision, shadow=self.shadow)
+                    with _Timed(record, "outputs"):
+                        q = await self.pipeline.answer(query, computed, transaction, record, shadow=self.shadow)
                     transaction.add("queries", len(query))  # the same entry as a service makes
                 except (Refused, Unreachable) as error:  # charges and evidence until then stay
                     ended = error
@@ -131,7 +131,7 @@ class ModelEndpoint:
                     ended = Failed("a failure on the line", "an answer", "try again, or tell the operator")
                     ended.__cause__ = error
                 try:
-                    with _Timed(decision, "ledger"):
+                    with _Timed(record, "ledger"):
                         agreed = await self.session.commit(transaction)
                 except StoreLost:
                     if not self.open_when_lost:
@@ -142,9 +142,9 @@ class ModelEndpoint:
                 if agreed:
                     if ended is not None:
                         raise ended
-                    decision.asked = transaction.total("queries")
+                    record.asked = transaction.total("queries")
                     return q
-                decision.conflicts = attempt + 1
+                record.conflicts = attempt + 1
                 if attempt == 0:
                     await turn.enter_async_context(self._turns.setdefault(query.client, asyncio.Lock()))
         raise StoreLost("an account that changes all the time", "a moment without changes", "try again")
@@ -153,14 +153,14 @@ class ModelEndpoint:
 class _Timed:
     """Context manager that adds the seconds of its block to a stage of the decision."""
 
-    __slots__ = ("_decision", "_stage", "_start")
+    __slots__ = ("_record", "_stage", "_start")
 
-    def __init__(self, decision: Decision, stage: str) -> None:
-        self._decision, self._stage = decision, stage
+    def __init__(self, record: RequestRecord, stage: str) -> None:
+        self._record, self._stage = record, stage
 
     def __enter__(self) -> None:
         self._start = time.perf_counter()
 
     def __exit__(self, *error: object) -> None:
-        seconds = self._decision.seconds
+        seconds = self._record.seconds
         seconds[self._stage] = seconds.get(self._stage, 0.0) + time.perf_counter() - self._start

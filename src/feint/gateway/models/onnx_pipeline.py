@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 from feint.errors import Failed
 from feint.gateway.array_query import Array, ArrayQuery
-from feint.gateway.decision import Decision
 from feint.gateway.models.graphs import Outputs
 from feint.gateway.models.imprint import Step
+from feint.gateway.record import RequestRecord
 from feint.ledger import Account
 from feint.pipeline import Pipeline
 
@@ -81,23 +81,23 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
         query: ArrayQuery,
         computed: Outputs,
         account: Account,
-        decision: Decision | None = None,
+        record: RequestRecord | None = None,
         *,
         shadow: bool = False,
     ) -> Array:
         """Return the answer of the client's rung, after its rules."""
-        decision = decision or Decision("", query.client, len(query), query.time)
+        record = record or RequestRecord("", query.client, len(query), query.time)
         for detector, scores in zip(self.graph.detectors, computed.scores, strict=True):
             account.add("evidence", 0.0, floor=detector.observe(scores, query, account))
-        decision.evidence = account.total("evidence")
-        decision.rung = max(i for i, rung in enumerate(self.graph.rungs) if rung.at <= decision.evidence)
-        account.add("rung", 0.0, floor=decision.rung)
-        decision.applied = 0 if shadow else decision.rung
-        for rule in self._rungs[decision.applied]:
+        record.evidence = account.total("evidence")
+        record.rung = max(i for i, rung in enumerate(self.graph.rungs) if rung.at <= record.evidence)
+        account.add("rung", 0.0, floor=record.rung)
+        record.applied = 0 if shadow else record.rung
+        for rule in self._rungs[record.applied]:
             rule.admit(query, account)
         if computed.moved is not None and len(query):
-            decision.moved = sum(computed.moved[decision.applied].tolist()) / len(query)
-        return computed.rungs[decision.applied]
+            record.moved = sum(computed.moved[record.applied].tolist()) / len(query)
+        return computed.rungs[record.applied]
 
     async def strongest(self, query: ArrayQuery, computed: Outputs) -> Array:
         """Return the answer of the safest rung."""

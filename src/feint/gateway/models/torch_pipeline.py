@@ -11,7 +11,7 @@ import torch
 from feint.defense import Defense, Ladder
 from feint.errors import Failed
 from feint.gateway.array_query import Array, ArrayQuery
-from feint.gateway.decision import Decision
+from feint.gateway.record import RequestRecord
 from feint.ledger import Account, Ledger
 from feint.pipeline import Pipeline
 from feint.query import Query
@@ -79,26 +79,26 @@ class TorchPipeline(Pipeline[ArrayQuery]):
         query: ArrayQuery,
         computed: BoundQuery,
         account: Account,
-        decision: Decision | None = None,
+        record: RequestRecord | None = None,
         *,
         shadow: bool = False,
     ) -> Array:
         """Return the service's answer."""
-        decision = decision or Decision("", query.client, len(query), query.time)
+        record = record or RequestRecord("", query.client, len(query), query.time)
         try:
-            return await self._in_thread(lambda: self._answer(computed, account, decision, shadow=shadow))
+            return await self._in_thread(lambda: self._answer(computed, account, record, shadow=shadow))
         finally:
-            decision.evidence, decision.rung = account.total("evidence"), int(account.total("rung"))
-            decision.applied = 0 if shadow else decision.rung
+            record.evidence, record.rung = account.total("evidence"), int(account.total("rung"))
+            record.applied = 0 if shadow else record.rung
 
-    def _answer(self, bound: BoundQuery, account: Account, decision: Decision, *, shadow: bool) -> Array:
+    def _answer(self, bound: BoundQuery, account: Account, record: RequestRecord, *, shadow: bool) -> Array:
         defense = replace(self.defense, shadow=shadow) if isinstance(self.defense, Ladder) else self.defense
         service = Service(bound.model, defense, ledger=SingleAccountLedger(account))
         service.admit(bound.query, account)
         answer = service.answer(bound.query, service.compute(bound.query), account)
         if not any(rung.inputs for rung in rungs(self.defense)) and len(bound.query):
             undefended = predict(bound.model, bound.query.x)
-            decision.moved = (answer.p - undefended).abs().sum(-1).mean().item()
+            record.moved = (answer.p - undefended).abs().sum(-1).mean().item()
         return answer.p.numpy()
 
     async def strongest(self, query: ArrayQuery, computed: BoundQuery) -> Array:

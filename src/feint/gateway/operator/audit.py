@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from feint.errors import DamagedFile, MissingData, NotWritten
-from feint.gateway.decision import Decision
+from feint.gateway.record import RequestRecord
 
 TAIL = 1 << 16  # bytes: no line is longer
 WINDOW = 10.0  # seconds in which a client's refusals for one reason are one line, so that asking fills no disk
@@ -115,28 +115,28 @@ class Audited:
         self._rungs: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._repeats: OrderedDict[tuple[str, str, str], list[float]] = OrderedDict()  # since when, how many
 
-    def __call__(self, decision: Decision) -> None:
+    def __call__(self, record: RequestRecord) -> None:
         """Enter what a request changed."""
-        client = decision.model, decision.client
+        client = record.model, record.client
         try:
-            self.flush(decision.time)
-            if decision.rung > self._rungs.get(client, 0):  # evidence never falls: a lower one was not looked up
-                self._enter("rung", decision, reached=decision.rung, left=self._rungs.pop(client, 0))
-                self._rungs[client] = decision.rung
+            self.flush(record.time)
+            if record.rung > self._rungs.get(client, 0):  # evidence never falls: a lower one was not looked up
+                self._enter("rung", record, reached=record.rung, left=self._rungs.pop(client, 0))
+                self._rungs[client] = record.rung
                 if len(self._rungs) > CLIENTS:
                     self._rungs.popitem(last=False)
-            if decision.outcome != "answered":
-                self._count(decision)
+            if record.outcome != "answered":
+                self._count(record)
         except NotWritten:
             return
 
-    def _count(self, decision: Decision) -> None:
-        kind = decision.model, decision.client, decision.reason
+    def _count(self, record: RequestRecord) -> None:
+        kind = record.model, record.client, record.reason
         if kind in self._repeats:
             self._repeats[kind][1] += 1
             return
-        self._repeats[kind] = [decision.time, 0]
-        self._enter(decision.outcome, decision, reason=decision.reason, queries=decision.queries)
+        self._repeats[kind] = [record.time, 0]
+        self._enter(record.outcome, record, reason=record.reason, queries=record.queries)
 
     def flush(self, now: float) -> None:
         """Enter the number of refusals in every window that is over at `now`, the oldest first."""
@@ -148,9 +148,9 @@ class Audited:
             if times:
                 self.log.enter("repeated", model=model, client=client, reason=reason, times=int(times))
 
-    def _enter(self, action: str, decision: Decision, **values: Any) -> None:
-        evidence = round(decision.evidence, 4)
-        self.log.enter(action, model=decision.model, client=decision.client, evidence=evidence, **values)
+    def _enter(self, action: str, record: RequestRecord, **values: Any) -> None:
+        evidence = round(record.evidence, 4)
+        self.log.enter(action, model=record.model, client=record.client, evidence=evidence, **values)
 
     def close(self) -> None:
         """Enter what is still only counted, and close the file."""

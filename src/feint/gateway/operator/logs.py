@@ -6,8 +6,8 @@ from typing import Any, TextIO
 
 import msgspec
 
-from feint.gateway.decision import Decision
 from feint.gateway.operator.audit import rfc3339
+from feint.gateway.record import RequestRecord
 from feint.openinference.status import ERROR_STATUSES
 
 ECS = "8.11"
@@ -31,30 +31,30 @@ class Logs:
         self._level, self._to = LEVELS[level], to or sys.stdout
         self._service = {"name": "feint", "version": version}
 
-    def __call__(self, decision: Decision) -> None:
+    def __call__(self, record: RequestRecord) -> None:
         """Write the line of a request, where there is one at this level."""
-        answered, refused = decision.outcome == "answered", decision.outcome == "refused"
+        answered, refused = record.outcome == "answered", record.outcome == "refused"
         level = logging.DEBUG if answered else logging.INFO if refused else logging.ERROR
         if level >= self._level:
-            self._write(decision.time, logging.getLevelName(level).lower(), self._event(decision))
+            self._write(record.time, logging.getLevelName(level).lower(), self._event(record))
 
-    def _event(self, decision: Decision) -> dict[str, Any]:
+    def _event(self, record: RequestRecord) -> dict[str, Any]:
         event: dict[str, Any] = {
-            "action": "infer", "kind": "event", "category": ["api"], "outcome": OUTCOMES[decision.outcome],
-            "duration": round(1e9 * sum(decision.seconds.values())),
+            "action": "infer", "kind": "event", "category": ["api"], "outcome": OUTCOMES[record.outcome],
+            "duration": round(1e9 * sum(record.seconds.values())),
         }  # fmt: skip
-        http = {"response": {"status_code": STATUS.get(decision.reason, 500)}}
-        if decision.reason:
-            event["reason"] = decision.reason
+        http = {"response": {"status_code": STATUS.get(record.reason, 500)}}
+        if record.reason:
+            event["reason"] = record.reason
         feint = {
-            "model": decision.model, "queries": decision.queries, "rung": decision.rung, "applied": decision.applied,
-            "evidence": round(decision.evidence, 4), "conflicts": decision.conflicts,
+            "model": record.model, "queries": record.queries, "rung": record.rung, "applied": record.applied,
+            "evidence": round(record.evidence, 4), "conflicts": record.conflicts,
         }  # fmt: skip
         values: dict[str, Any] = {"event": event, "http": http, "feint": feint}
-        if decision.client:
-            values["user"] = {"name": decision.client}
-        if decision.trace:
-            values["trace"] = {"id": decision.trace}
+        if record.client:
+            values["user"] = {"name": record.client}
+        if record.trace:
+            values["trace"] = {"id": record.trace}
         return values
 
     def say(self, level: str, message: str, seconds: float) -> None:

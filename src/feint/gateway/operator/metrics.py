@@ -9,9 +9,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, H
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from feint.gateway.decision import Decision
 from feint.gateway.operator.audit import AuditLog
 from feint.gateway.operator.seen import Seen
+from feint.gateway.record import RequestRecord
 
 __all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
 
@@ -39,20 +39,20 @@ class Metrics:
         self.registry.register(Clients(seen, audit))
         self._known: dict[tuple[str, ...], tuple] = {}
 
-    def __call__(self, decision: Decision) -> None:
+    def __call__(self, record: RequestRecord) -> None:
         """Count a request."""
-        model, outcome = decision.model, decision.outcome
+        model, outcome = record.model, record.outcome
         requests, queries = self._children(model, outcome)
         requests.inc()
-        if decision.queries:
-            queries.inc(decision.queries)
-        if decision.reason:
-            self._reasons.labels(model, decision.reason).inc()
-        if decision.conflicts:
-            self._conflicts.labels(model).inc(decision.conflicts)
-        if decision.moved is not None:
-            self._moved.labels(model).observe(decision.moved)
-        for stage, seconds in decision.seconds.items():
+        if record.queries:
+            queries.inc(record.queries)
+        if record.reason:
+            self._reasons.labels(model, record.reason).inc()
+        if record.conflicts:
+            self._conflicts.labels(model).inc(record.conflicts)
+        if record.moved is not None:
+            self._moved.labels(model).observe(record.moved)
+        for stage, seconds in record.seconds.items():
             self._stage(model, stage).observe(seconds)
 
     def _children(self, model: str, outcome: str) -> tuple[Counter, Counter]:

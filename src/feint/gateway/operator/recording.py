@@ -7,12 +7,12 @@ from typing import Any
 
 from feint import __version__
 from feint.errors import NotWritten
-from feint.gateway.decision import Decision, Record
 from feint.gateway.operator.audit import Audited, AuditLog
 from feint.gateway.operator.logs import Handler, Logs
 from feint.gateway.operator.metrics import Metrics
 from feint.gateway.operator.seen import Seen
 from feint.gateway.operator.traces import Traces, to_collector
+from feint.gateway.record import Observer, RequestRecord
 
 log = logging.getLogger("feint.gateway")
 
@@ -39,19 +39,19 @@ class Operator:
         self.metrics = Metrics(self.seen, self.audit) if metrics else None
         self._audited = Audited(self.audit) if self.audit is not None else None
         self._traces = traces
-        every: Sequence[Record | None] = (traces, self.seen, self.metrics, self._audited, logs)  # logs name the trace
-        self._records = [record for record in every if record is not None]
+        every: Sequence[Observer | None] = (traces, self.seen, self.metrics, self._audited, logs)  # logs name the trace
+        self._observers = [observer for observer in every if observer is not None]
         self._failed = set[type]()
 
-    def __call__(self, decision: Decision) -> None:
+    def __call__(self, record: RequestRecord) -> None:
         """Pass a record on."""
-        for record in self._records:
+        for observer in self._observers:
             try:
-                record(decision)
+                observer(record)
             except Exception as error:
-                if type(record) not in self._failed:
-                    self._failed.add(type(record))
-                    log.error("%s fails to record: %s", type(record).__name__, type(error).__name__)
+                if type(observer) not in self._failed:
+                    self._failed.add(type(observer))
+                    log.error("%s fails to record: %s", type(observer).__name__, type(error).__name__)
 
     def enter(self, action: str, **values: Any) -> None:
         """Write what an operator changed into the audit log, on the disk before this returns, and into the log.

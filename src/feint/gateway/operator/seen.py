@@ -9,7 +9,7 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from feint.gateway.decision import Decision
+from feint.gateway.record import RequestRecord
 
 CLIENTS = 10_000
 POINTS = 64
@@ -51,21 +51,21 @@ class Seen:
         self.outcomes: Counter[tuple[str, str]] = Counter()
         self.reasons: Counter[tuple[str, str]] = Counter()
 
-    def __call__(self, decision: Decision) -> None:
+    def __call__(self, record: RequestRecord) -> None:
         """Remember a request."""
-        model = decision.model
-        self.outcomes[model, decision.outcome] += 1
-        if decision.reason:
-            self.reasons[model, decision.reason] += 1
-        if decision.seconds:
-            for stage, seconds in decision.seconds.items():
+        model = record.model
+        self.outcomes[model, record.outcome] += 1
+        if record.reason:
+            self.reasons[model, record.reason] += 1
+        if record.seconds:
+            for stage, seconds in record.seconds.items():
                 self.seconds[model, stage].append(seconds)
-            self.seconds[model, WHOLE].append(sum(decision.seconds.values()))
-        if decision.client:
-            self._client(decision)
+            self.seconds[model, WHOLE].append(sum(record.seconds.values()))
+        if record.client:
+            self._client(record)
 
-    def _client(self, decision: Decision) -> None:
-        at = (decision.model, decision.client)
+    def _client(self, record: RequestRecord) -> None:
+        at = (record.model, record.client)
         client = self.clients.get(at)
         if client is None:
             client = self.clients[at] = Client()
@@ -73,12 +73,12 @@ class Seen:
                 self.clients.popitem(last=False)
         else:
             self.clients.move_to_end(at)
-        client.evidence = max(client.evidence, decision.evidence)  # where a rule refused first it was not looked up
-        client.rung = max(client.rung, decision.rung)
-        client.asked = max(client.asked, decision.asked)
-        client.queries += decision.queries
-        client.last = decision.time
-        client.write(decision.time, gap=self.gap)
+        client.evidence = max(client.evidence, record.evidence)  # where a rule refused first it was not looked up
+        client.rung = max(client.rung, record.rung)
+        client.asked = max(client.asked, record.asked)
+        client.queries += record.queries
+        client.last = record.time
+        client.write(record.time, gap=self.gap)
 
     def of(self, model: str) -> dict[str, Client]:
         """Return the clients of a model by name."""

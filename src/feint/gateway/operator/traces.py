@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 from feint._optional import require
-from feint.gateway.decision import Decision
+from feint.gateway.record import RequestRecord
 
 SHARE = 0.01
 
@@ -32,30 +32,30 @@ class Traces:
         self._api = require("opentelemetry.trace", "otel")
         self._tracer, self._share = self._provider.get_tracer("feint.gateway"), share
 
-    def __call__(self, decision: Decision) -> None:
+    def __call__(self, record: RequestRecord) -> None:
         """Make the spans of a request, if it is in the sample, and note its trace on the record."""
         if random.random() >= self._share:
             return
-        start = round(1e9 * decision.time)
+        start = round(1e9 * record.time)
         attributes = {
-            "feint.model": decision.model, "feint.outcome": decision.outcome, "feint.queries": decision.queries,
-            "feint.rung": decision.rung, "feint.applied": decision.applied, "feint.conflicts": decision.conflicts,
+            "feint.model": record.model, "feint.outcome": record.outcome, "feint.queries": record.queries,
+            "feint.rung": record.rung, "feint.applied": record.applied, "feint.conflicts": record.conflicts,
         }  # fmt: skip
-        if decision.reason:
-            attributes["error.type"] = decision.reason
+        if record.reason:
+            attributes["error.type"] = record.reason
         whole = self._tracer.start_span(
             "infer", context=self._api.set_span_in_context(self._api.INVALID_SPAN), kind=self._api.SpanKind.SERVER,
             attributes=attributes, start_time=start,
         )  # fmt: skip
         inside, at = self._api.set_span_in_context(whole), start
-        for stage, seconds in decision.seconds.items():  # in the order in which they began
+        for stage, seconds in record.seconds.items():  # in the order in which they began
             span = self._tracer.start_span(stage, context=inside, start_time=at)
             at += round(1e9 * seconds)
             span.end(at)
-        if decision.outcome == "failed":
+        if record.outcome == "failed":
             whole.set_status(self._api.StatusCode.ERROR)
         whole.end(at)
-        decision.trace = f"{whole.get_span_context().trace_id:032x}"
+        record.trace = f"{whole.get_span_context().trace_id:032x}"
 
     def close(self) -> None:
         """Export what is left."""

@@ -67,7 +67,7 @@ class Running:
     def _observe(self, state: Opened) -> None:
         """Record every request from now on."""
         for desk in state.gateway.desks.values() if self._operator is not None else ():
-            desk.record = self._operator  # pyright: ignore[reportAttributeAccessIssue]
+            desk.observer = self._operator  # pyright: ignore[reportAttributeAccessIssue]
 
     def _routes(self) -> list[Route]:
         if self._operator is None:

@@ -61,7 +61,7 @@ class Replica:
             metrics=table.metrics, audit_log=table.audit_log, log=table.log, traces=table.traces
         )
         for desk in state.gateway.desks.values():
-            desk.record = observers
+            desk.observer = observers
         state.progress()
         self._app = routes.app(state.gateway, routes=page.routes(state.gateway, observers, ui=table.ui))
         await send({"type": "lifespan.startup.complete"})

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
-class Decision:
+class RequestRecord:
     """One request's way along the line; it holds neither inputs nor probabilities.
 
     Attributes:
@@ -41,4 +41,4 @@ class Decision:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-Record = Callable[[Decision], None]
+Observer = Callable[[RequestRecord], None]
