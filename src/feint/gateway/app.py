@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from feint.errors import BadInput, NoRole, Refused, TimedOut, UnknownName, Unreachable
-from feint.gateway import refusals
+from feint.gateway import error_responses
 from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.record import RequestRecord
@@ -115,4 +115,4 @@ class Gateway:
         desk = self.desks.get(model) or (None if model else next(iter(self.desks.values()), None))
         if desk is not None:
             outcome = "refused" if isinstance(error, Refused | BadInput) else "failed"
-            desk.observer(RequestRecord(model, client, 0, time.time(), outcome, refusals.reason(error)))
+            desk.observer(RequestRecord(model, client, 0, time.time(), outcome, error_responses.reason(error)))

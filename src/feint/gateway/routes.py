@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from feint import __version__
 from feint.errors import BadInput, FeintError, TooLarge, TooSlow, UnknownName
-from feint.gateway import refusals
+from feint.gateway import error_responses
 from feint.gateway.app import Gateway
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.metadata import PAGES, ProtocolPage
@@ -36,7 +36,7 @@ def app(gateway: Gateway, *, routes: Sequence[BaseRoute] = ()) -> Starlette:
     return application
 
 
-Reply = tuple[int, list[refusals.Header], bytes]
+Reply = tuple[int, list[error_responses.Header], bytes]
 ONCE = b"authorization", b"content-length", b"content-encoding", LENGTH_HEADER.encode()
 
 
@@ -77,7 +77,9 @@ def model_of(path: str) -> tuple[str, str] | None:
     return None
 
 
-async def handle(gateway: Gateway, name: tuple[str, str], sent: list[refusals.Header], receive: Receive) -> Reply:
+async def handle(
+    gateway: Gateway, name: tuple[str, str], sent: list[error_responses.Header], receive: Receive
+) -> Reply:
     """Return status, headers and body of the response to an inference request.
 
     Raises:
@@ -102,7 +104,7 @@ async def handle(gateway: Gateway, name: tuple[str, str], sent: list[refusals.He
         return error_response(error)
 
 
-def unique_headers(sent: list[refusals.Header]) -> dict[bytes, bytes]:
+def unique_headers(sent: list[error_responses.Header]) -> dict[bytes, bytes]:
     """Return the headers by name.
 
     Raises:
@@ -170,8 +172,8 @@ def bearer_key(authorization: bytes) -> str:
 
 def error_response(error: Exception) -> Reply:
     """Return the response that reports an error, after logging it."""
-    refusals.logged(error)
-    return refusals.reply(error)
+    error_responses.logged(error)
+    return error_responses.reply(error)
 
 
 def _route(gateway: Gateway, page: ProtocolPage) -> Route:
@@ -203,14 +205,14 @@ async def _on_unrouted(request: Request, error: Exception) -> Response:
     return _raw(*unrouted(error.status_code, allowed))
 
 
-def unrouted(status: int, allowed: list[refusals.Header]) -> Reply:
+def unrouted(status: int, allowed: list[error_responses.Header]) -> Reply:
     """Return the response for a path, or a method, that is not there."""
     missing = UnknownName("this path, or this method on it", "one of the protocol's", "see /openapi.json")
-    _, headers, body = refusals.reply(missing)
+    _, headers, body = error_responses.reply(missing)
     return status, headers + allowed, body
 
 
-def _raw(status: int, headers: list[refusals.Header], body: bytes) -> Response:
+def _raw(status: int, headers: list[error_responses.Header], body: bytes) -> Response:
     response = Response(body, status)
     response.raw_headers = headers
     return response

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import msgspec
 
-from feint.gateway import metadata, refusals
+from feint.gateway import error_responses, metadata
 from feint.gateway.app import Caller, Gateway
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.routes import bearer_key
@@ -129,5 +129,5 @@ def key_of(details: Any) -> str:
 
 async def abort(context: Any, error: Exception) -> None:
     """Log an error, and end the call with the code, the line and the trailing metadata that stand for it."""
-    refusals.logged(error)
-    await context.abort(*grpc_codec.encode_error(error, refusals.reason(error)))
+    error_responses.logged(error)
+    await context.abort(*grpc_codec.encode_error(error, error_responses.reason(error)))

@@ -11,7 +11,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from feint.errors import BadInput, FeintError, TooLarge, TooSlow
-from feint.gateway import refusals
+from feint.gateway import error_responses
 
 HEAD = 2**16  # bytes of a request beside its body: its line, headers, frames of chunks and trailers
 AHEAD = 16  # requests that may wait for an answer on one connection
@@ -83,8 +83,8 @@ class Connection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request, and hang up."""
         error = self._wrong or BadInput("no request of HTTP/1.1", "one", "see RFC 9112")
-        status, headers, body = refusals.reply(error)
-        lines = [*self.server_state.default_headers, *dict([*headers, refusals.CLOSE]).items()]
+        status, headers, body = error_responses.reply(error)
+        lines = [*self.server_state.default_headers, *dict([*headers, error_responses.CLOSE]).items()]
         head = b"".join(b"%s: %s\r\n" % header for header in lines)
         self.transport.write(STATUS_LINE[status] + head + b"\r\n" + body)
         self.transport.close()
