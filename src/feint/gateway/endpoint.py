@@ -12,8 +12,8 @@ from weakref import WeakValueDictionary
 from feint.errors import Failed, FeintError, Refused, StoreLost, Unreachable
 from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.record import Observer, RequestRecord
-from feint.gateway.simplex import probabilities
 from feint.gateway.transaction import LedgerSession
+from feint.gateway.validation import check_probabilities
 from feint.ledger import Account
 from feint.openinference.model_spec import ModelSpec
 from feint.pipeline import Pipeline
@@ -95,7 +95,7 @@ class ModelEndpoint:
         """
         record = RequestRecord(self.about.name, query.client, len(query), query.time)
         try:
-            q = probabilities(await self._decide(query, record), len(query), self.about.classes)
+            q = check_probabilities(await self._decide(query, record), len(query), self.about.classes)
             record.outcome = "answered"
             return q
         except FeintError as error:

@@ -16,7 +16,7 @@ from feint.gateway.models.imprint import Step
 from feint.gateway.models.onnx_pipeline import InlineOrThread, OnnxPipeline
 from feint.gateway.models.recipes import bare, rules, safest, steps
 from feint.gateway.models.upstream import upstream_at
-from feint.gateway.simplex import probabilities
+from feint.gateway.validation import check_probabilities
 from feint.openinference.model_spec import ModelSpec
 
 
@@ -43,7 +43,7 @@ async def in_process(table: settings.Graph, name: str) -> Place:
 
     def run(x: Array) -> Outputs:
         out = model.run(x)
-        return out if graph is model else graph.run(probabilities(out.rungs[0], len(x), model.classes))
+        return out if graph is model else graph.run(check_probabilities(out.rungs[0], len(x), model.classes))
 
     seconds = _tried(run, np.zeros((1, *model.shape), np.float32), model.classes, str(table.path))
     line = OnnxPipeline(graph, InlineOrThread(run, seconds), access=rules(table.access), safest=safest(graph.recipe))
@@ -118,7 +118,7 @@ def _tried(run: Callable[[Array], Outputs], rows: Array, classes: int, where: st
     """Return the seconds that one row takes, at best; raise `BadInput` where the answers are not probabilities."""
     try:
         for q in run(rows).rungs:
-            probabilities(q, len(rows), classes)
+            check_probabilities(q, len(rows), classes)
     except FeintError as error:
         raise BadInput(f"{where}: {error.args[0]}", "probabilities", "logits = true, where it gives logits") from error
     return min(timeit.repeat(lambda: run(rows), number=1, repeat=3))

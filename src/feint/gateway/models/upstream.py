@@ -13,7 +13,7 @@ import numpy as np
 from feint.errors import BadInput, Failed, Unreachable
 from feint.gateway import settings
 from feint.gateway.models.graphs import softmax
-from feint.gateway.simplex import probabilities
+from feint.gateway.validation import check_probabilities
 from feint.openinference.json_codec import MissingOutput, UnreadableResponse
 from feint.openinference.model_spec import MALFORMED, ModelSpec
 from feint.openinference.tensors import FLOAT_DTYPES, Array
@@ -111,7 +111,7 @@ class UpstreamModel:
         if output.shape != (rows, classes) or classes < 2 or not np.isfinite(output).all():
             raise Failed("an upstream's answer that is none", "finite rows, one for each input", "tell the operator")
         p = softmax(output.astype(np.float64)) if self.at.logits else output
-        return probabilities(p, rows, classes)
+        return check_probabilities(p, rows, classes)
 
 
 def read_spec(metadata: Mapping[str, Any], at: settings.Upstream, name: str) -> UpstreamSpec:

@@ -9,7 +9,7 @@ from feint.gateway.array_query import Array
 from feint.probabilities import on_simplex
 
 
-def probabilities(p: Any, rows: int, classes: int) -> Array:
+def check_probabilities(p: Any, rows: int, classes: int) -> Array:
     """Check that an answer is probabilities.
 
     Args:
