@@ -13,7 +13,7 @@ from feint.defense import Defense
 from feint.defenses.outputs import ReverseSigmoid
 from feint.gateway.models.graphs import Exported
 from feint.gateway.serving.server import running
-from feint.gateway.settings import Keys, LedgerAt, Settings, Upstream
+from feint.gateway.settings import KeySettings, LedgerSettings, Settings, UpstreamSettings
 
 pytestmark = pytest.mark.interop
 
@@ -52,11 +52,11 @@ def test_a_model_of_scikit_learn_is_served_defended(mlserver, digits, wire, tmp_
     written = export.outputs(Defense(outputs=[ReverseSigmoid()]), tmp_path / "q.onnx", classes=10, gateway=True)
     x = digits.test.inputs(slice(0, 40)).numpy()
     bare, _ = infer(f"http://127.0.0.1:{rest}", x.reshape(40, 64), "predict_proba")
-    at = Upstream(
+    at = UpstreamSettings(
         upstream=f"{wire}://127.0.0.1:{rpc if wire == 'grpc' else rest}",
         outputs=written.path, input="x", output="predict_proba", shape=x.shape[1:], flat=True, classes=10,
     )  # fmt: skip
-    settings = Settings({"digits": at}, keys=Keys(anonymous=True), ledger=LedgerAt("memory:"))
+    settings = Settings({"digits": at}, keys=KeySettings(anonymous=True), ledger=LedgerSettings("memory:"))
     with running(settings) as gateway:
         defended, names = infer(gateway.url, x, "probabilities")
         assert names == ["probabilities"]

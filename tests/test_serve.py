@@ -24,13 +24,13 @@ from feint.gateway.models.onnx_pipeline import InlineOrThread
 from feint.gateway.serving.opening import opened
 from feint.gateway.serving.server import running
 from feint.gateway.serving.service import over
-from feint.gateway.settings import Graph, Keys, LedgerAt, Settings, Torch
+from feint.gateway.settings import KeySettings, LedgerSettings, OnnxSettings, Settings, TorchSettings
 from feint.query import Query
 from feint.service import Service
 
 SHAPE = (1, 2, 2)
 X = np.random.default_rng(0).random((5, *SHAPE), np.float32)
-ANYBODY = {"keys": Keys(anonymous=True), "ledger": LedgerAt("memory:")}
+ANYBODY = {"keys": KeySettings(anonymous=True), "ledger": LedgerSettings("memory:")}
 
 
 def ask(client, x=X, name="toy"):
@@ -49,7 +49,7 @@ def toy(tmp_path):
 
 
 def test_a_graph_answers_as_it_does_alone(toy):
-    settings = Settings({"toy": Graph(path=toy)}, **ANYBODY)
+    settings = Settings({"toy": OnnxSettings(path=toy)}, **ANYBODY)
     with running(settings) as gateway, httpx2.Client(base_url=gateway.url) as client:
         assert client.get("/v2/health/ready").status_code == 200
         assert np.allclose(answer_of(ask(client)), defended(undefended(X)), atol=1e-6)
@@ -57,7 +57,7 @@ def test_a_graph_answers_as_it_does_alone(toy):
 
 
 def test_two_models_have_a_ledger_each(tmp_path, toy):
-    both = {"a": Graph(path=toy, access=("Budget(6)",)), "b": Graph(path=toy, access=("Budget(6)",))}
+    both = {"a": OnnxSettings(path=toy, access=("Budget(6)",)), "b": OnnxSettings(path=toy, access=("Budget(6)",))}
     with running(Settings(both, **ANYBODY)) as gateway, httpx2.Client(base_url=gateway.url) as client:
         assert [ask(client, name=it).status_code for it in "abab"] == [200, 200, 429, 429]
 
@@ -76,7 +76,7 @@ def test_a_plain_defenses_rules_come_before_the_model(toy):
 
 
 def test_many_clients_at_once_get_their_own_rows(toy):
-    settings = Settings({"toy": Graph(path=toy)}, **ANYBODY)
+    settings = Settings({"toy": OnnxSettings(path=toy)}, **ANYBODY)
     inputs = [np.random.default_rng(n).random((n % 4, *SHAPE), np.float32) for n in range(80)]
     with running(settings) as gateway, httpx2.Client(base_url=gateway.url) as client, ThreadPoolExecutor(8) as clients:
         answers = list(clients.map(lambda x: answer_of(ask(client, x)), inputs))
@@ -107,7 +107,7 @@ def live(service):
     """A gateway over a service of this process."""
 
     async def make(ledgers):
-        return over(service, Settings({"toy": Torch(torch="")}, **ANYBODY), shape=SHAPE, ledgers=ledgers)
+        return over(service, Settings({"toy": TorchSettings(torch="")}, **ANYBODY), shape=SHAPE, ledgers=ledgers)
 
     return running(make=make)
 
@@ -139,7 +139,7 @@ def test_a_defense_that_has_learned_nothing_is_found_out_at_start_up():
 def test_new_settings_without_a_lost_request(tmp_path, toy):
     """Requests go on while settings are swapped; each is answered by one of the two models, wholly."""
     other = bare(tmp_path / "bare.onnx")
-    both = [Settings({"toy": Graph(path=path)}, **ANYBODY) for path in (other, toy)]
+    both = [Settings({"toy": OnnxSettings(path=path)}, **ANYBODY) for path in (other, toy)]
     expected = [undefended(X), defended(undefended(X))]
     seen, failed, ending = [0, 0], [], threading.Event()
 
@@ -179,10 +179,10 @@ def reload(gateway, settings):
 
 
 def test_wrong_settings_change_nothing(tmp_path, toy, caplog):
-    settings = Settings({"toy": Graph(path=toy, access=("Budget(12)",))}, **ANYBODY)
+    settings = Settings({"toy": OnnxSettings(path=toy, access=("Budget(12)",))}, **ANYBODY)
     with running(settings) as gateway, httpx2.Client(base_url=gateway.url) as client:
         assert ask(client).status_code == 200
-        wrong = Settings({"toy": Graph(path=tmp_path / "none.onnx")}, **ANYBODY)
+        wrong = Settings({"toy": OnnxSettings(path=tmp_path / "none.onnx")}, **ANYBODY)
         asyncio.run_coroutine_threadsafe(gateway.reload(lambda ledgers: opened(wrong)), gateway.loop).result(5)
         assert "the settings are not taken" in caplog.text
         assert "none.onnx" in caplog.text

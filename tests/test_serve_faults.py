@@ -11,7 +11,7 @@ from tests.test_serve import ANYBODY, SHAPE, answer_of
 from feint.errors import StoreLost
 from feint.gateway.models.graphs import Outputs
 from feint.gateway.serving.server import running
-from feint.gateway.settings import Graph, LedgerAt, Settings
+from feint.gateway.settings import LedgerSettings, OnnxSettings, Settings
 from feint.openinference.json_codec import RequestCodec
 
 X = np.random.default_rng(3).random((4, *SHAPE), np.float32)
@@ -70,8 +70,8 @@ FAULTS = {
 @pytest.fixture(scope="module", params=["refuse", "strongest"])
 def served(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("faults")
-    at = Graph(path=bare(folder / "bare.onnx"), outputs=output_defense(folder / "q.onnx"))
-    settings = Settings({"toy": at}, keys=ANYBODY["keys"], ledger=LedgerAt("memory:", request.param))
+    at = OnnxSettings(path=bare(folder / "bare.onnx"), outputs=output_defense(folder / "q.onnx"))
+    settings = Settings({"toy": at}, keys=ANYBODY["keys"], ledger=LedgerSettings("memory:", request.param))
     with running(settings) as gateway, httpx2.Client(base_url=gateway.url) as client:
         yield gateway.gateway, client, request.param
 
@@ -117,7 +117,7 @@ def assert_nothing_leaks(response):
 
 def test_the_check_sees_what_does_leak(tmp_path):
     """The same with no defense: or the tests above would pass whatever came out."""
-    settings = Settings({"toy": Graph(path=bare(tmp_path / "bare.onnx"))}, **ANYBODY)
+    settings = Settings({"toy": OnnxSettings(path=bare(tmp_path / "bare.onnx"))}, **ANYBODY)
     with running(settings) as gateway, httpx2.Client(base_url=gateway.url) as client:
         for binary in (False, True):
             with pytest.raises(AssertionError):
@@ -125,8 +125,10 @@ def test_the_check_sees_what_does_leak(tmp_path):
 
 
 def test_who_was_refused_is_refused_when_the_ledger_is_lost(tmp_path, monkeypatch):
-    at = Graph(path=bare(tmp_path / "bare.onnx"), outputs=output_defense(tmp_path / "q.onnx"), access=("Budget(4)",))
-    settings = Settings({"toy": at}, keys=ANYBODY["keys"], ledger=LedgerAt("memory:", "strongest"))
+    at = OnnxSettings(
+        path=bare(tmp_path / "bare.onnx"), outputs=output_defense(tmp_path / "q.onnx"), access=("Budget(4)",)
+    )
+    settings = Settings({"toy": at}, keys=ANYBODY["keys"], ledger=LedgerSettings("memory:", "strongest"))
     with running(settings) as gateway, httpx2.Client(base_url=gateway.url) as client:
         assert ask(client).status_code == 200
         monkeypatch.setattr(gateway.gateway.desks["toy"].session.store, "commit", lost)
@@ -134,7 +136,7 @@ def test_who_was_refused_is_refused_when_the_ledger_is_lost(tmp_path, monkeypatc
 
 
 def test_a_line_that_answers_nothing_is_charged_once(tmp_path, monkeypatch):
-    settings = Settings({"toy": Graph(path=bare(tmp_path / "bare.onnx"), access=("Budget(9)",))}, **ANYBODY)
+    settings = Settings({"toy": OnnxSettings(path=bare(tmp_path / "bare.onnx"), access=("Budget(9)",))}, **ANYBODY)
     with running(settings) as gateway, httpx2.Client(base_url=gateway.url) as client:
         with monkeypatch.context() as patch:
             patch.setattr(gateway.gateway.desks["toy"].pipeline, "_run", gives(lambda p: None))

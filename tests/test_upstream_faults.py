@@ -20,7 +20,7 @@ from feint.errors import FeintError
 from feint.gateway.models.http import Reply
 from feint.gateway.models.upstream import upstream_at
 from feint.gateway.serving.server import running
-from feint.gateway.settings import Keys, LedgerAt, Settings, Upstream
+from feint.gateway.settings import KeySettings, LedgerSettings, Settings, UpstreamSettings
 from feint.openinference import proto
 
 X = np.random.default_rng(0).random((5, 1, 2, 2), np.float32)
@@ -171,10 +171,10 @@ def before(folder, url, port):
     """Ask a model of a gateway, over REST or over gRPC: status or code, the answer, and all that was said."""
     defense = output_defense(folder / "q.onnx", access=ACCESS)
     models = {
-        name: Upstream(upstream=at, upstream_model="toy", output="p", outputs=defense, timeout=TIMEOUT)
+        name: UpstreamSettings(upstream=at, upstream_model="toy", output="p", outputs=defense, timeout=TIMEOUT)
         for name, at in (("rest", url), ("rpc", f"grpc://127.0.0.1:{port}"))
     }
-    settings = Settings(models, keys=Keys(anonymous=True), ledger=LedgerAt("memory:"))
+    settings = Settings(models, keys=KeySettings(anonymous=True), ledger=LedgerSettings("memory:"))
     with (
         running(settings) as gateway,
         httpx2.Client(base_url=gateway.url, timeout=20) as client,
@@ -231,7 +231,7 @@ def test_metadata_that_are_none(body):
     """They are an error that whoever looks after upstreams knows, or it would look no more."""
 
     async def about():
-        it = upstream_at(Upstream(upstream="http://127.0.0.1:9"), "toy")
+        it = upstream_at(UpstreamSettings(upstream="http://127.0.0.1:9"), "toy")
         it._transport._call = answered
         await it.about()
 

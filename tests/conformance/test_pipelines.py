@@ -17,7 +17,7 @@ from feint.gateway.array_query import ArrayQuery
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.models.by_torch import of_service
 from feint.gateway.models.places import in_process
-from feint.gateway.settings import Graph
+from feint.gateway.settings import OnnxSettings
 from feint.gateway.stores.memory import MemoryStore
 from feint.gateway.transaction import LedgerSession
 from feint.hashcash import solve
@@ -128,7 +128,7 @@ def by_steps(pipeline: Pipeline, ledger):
 @asynccontextmanager
 async def served(name, service, graph):
     """A pipeline of the gateway over the service or its graph, and the model as its clients see it."""
-    at = await in_process(Graph(path=graph), "digits") if name == "onnx" else of_service(service, "digits")
+    at = await in_process(OnnxSettings(path=graph), "digits") if name == "onnx" else of_service(service, "digits")
     try:
         yield at
     finally:

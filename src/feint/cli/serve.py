@@ -12,7 +12,7 @@ from feint.errors import BadInput
 if TYPE_CHECKING:
     from feint.gateway.serving.opening import Ledgers, Opened
     from feint.gateway.serving.server import Make, Running
-    from feint.gateway.settings import Model
+    from feint.gateway.settings import ModelSettings
 
 
 @app.command
@@ -73,9 +73,9 @@ def serve(
     _settings(Path(what), check=check)
 
 
-def _model(what: str, defense: tuple[str, ...], access: tuple[str, ...], logits: bool) -> "Model":
+def _model(what: str, defense: tuple[str, ...], access: tuple[str, ...], logits: bool) -> "ModelSettings":
     """Where the model is. Raises `BadInput`."""
-    from feint.gateway.settings import Graph, Torch
+    from feint.gateway.settings import OnnxSettings, TorchSettings
 
     graph = what.endswith(".onnx")
     if graph and defense:
@@ -83,9 +83,9 @@ def _model(what: str, defense: tuple[str, ...], access: tuple[str, ...], logits:
     if not graph and logits:
         raise BadInput(f"--logits with {what}", "an ONNX file", "leave it out")
     return (
-        Graph(path=Path(what), access=access, logits=logits)
+        OnnxSettings(path=Path(what), access=access, logits=logits)
         if graph
-        else Torch(torch=what, defense=defense, access=access)
+        else TorchSettings(torch=what, defense=defense, access=access)
     )
 
 
@@ -103,16 +103,20 @@ def _settings(file: Path, *, check: bool) -> None:
         server.run(make, started=_started)
 
 
-def _alone(model: "Model", name: str, at: tuple[str, int, int], *, check: bool, anonymous: bool) -> None:
+def _alone(model: "ModelSettings", name: str, at: tuple[str, int, int], *, check: bool, anonymous: bool) -> None:
     from feint.gateway.auth import keys
     from feint.gateway.auth.single import SingleKeyAuth
     from feint.gateway.serving import server
     from feint.gateway.serving.opening import opened
-    from feint.gateway.settings import Keys, LedgerAt, Operator, Server, Settings
+    from feint.gateway.settings import KeySettings, LedgerSettings, OperatorSettings, ServerSettings, Settings
 
     authenticator = keys.AnonymousAuth() if anonymous else SingleKeyAuth()
     settings = Settings(
-        {name: model}, Server(*at), Keys(anonymous=anonymous), LedgerAt("memory:"), Operator(log="warning")
+        {name: model},
+        ServerSettings(*at),
+        KeySettings(anonymous=anonymous),
+        LedgerSettings("memory:"),
+        OperatorSettings(log="warning"),
     )
 
     async def make(ledgers: "Ledgers | None") -> "Opened":

@@ -13,7 +13,7 @@ LOOPBACK = "127.0.0.1", "::1", "localhost"
 
 
 @dataclass(frozen=True)
-class Server:
+class ServerSettings:
     """Where the gateway listens, and the limits of requests; port 0 is none.
 
     `drain` seconds pass between "not ready" and closed ports, so that a load balancer sees it; requests in flight then
@@ -49,7 +49,7 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Keys:
+class KeySettings:
     """Who may ask: a `file` of API keys, as `feint keys` writes it; `anonymous` lets in all others as one client."""
 
     file: Path | None = None
@@ -57,7 +57,7 @@ class Keys:
 
 
 @dataclass(frozen=True)
-class LedgerAt:
+class LedgerSettings:
     """Where the ledger is kept. When it is lost nobody is answered, or everybody by the strongest output defense."""
 
     store: str = "sqlite:ledger.db"
@@ -65,7 +65,7 @@ class LedgerAt:
 
 
 @dataclass(frozen=True)
-class Operator:
+class OperatorSettings:
     """What an operator sees, and whether there is a page (`ui`). Empty is nothing: no audit log, no traces."""
 
     metrics: bool = True
@@ -76,7 +76,7 @@ class Operator:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class ModelSettings:
     """Settings of every model.
 
     `access` are rules for everybody, spelled as in Python, before those of its graph. With `shadow` everyone stays on
@@ -88,7 +88,7 @@ class Model:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Graph(Model):
+class OnnxSettings(ModelSettings):
     """A model in this process: an ONNX file of `feint export`, or one of others, perhaps before the exported output
     defense in `outputs`. A file with another fingerprint than `fingerprint` is refused."""
 
@@ -101,7 +101,7 @@ class Graph(Model):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Upstream(Model):
+class UpstreamSettings(ModelSettings):
     """A model behind another v2 server at `http://`, `https://` or `grpc://HOST:PORT`.
 
     All its outputs but `output` are dropped. `input`, `shape` and `classes` are for servers whose metadata lack them;
@@ -137,7 +137,7 @@ class Upstream(Model):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Torch(Model):
+class TorchSettings(ModelSettings):
     """A model that torch runs, for what no graph can hold: a victim's directory or package.module:factory, behind the
     steps in `defense`."""
 
@@ -147,23 +147,28 @@ class Torch(Model):
     shape: tuple[int, ...] | None = None
 
 
-PLACES: dict[str, type[Model]] = {
-    "path": Graph,
-    "upstream": Upstream,
-    "torch": Torch,
+BACKENDS: dict[str, type[ModelSettings]] = {
+    "path": OnnxSettings,
+    "upstream": UpstreamSettings,
+    "torch": TorchSettings,
 }  # by the key that every model has one of
-TABLES: dict[str, type] = {"server": Server, "keys": Keys, "ledger": LedgerAt, "operator": Operator}
+TABLES: dict[str, type] = {
+    "server": ServerSettings,
+    "keys": KeySettings,
+    "ledger": LedgerSettings,
+    "operator": OperatorSettings,
+}
 
 
 @dataclass(frozen=True)
 class Settings:
     """All settings of a gateway."""
 
-    models: Mapping[str, Model]
-    server: Server = Server()
-    keys: Keys = Keys()
-    ledger: LedgerAt = LedgerAt()
-    operator: Operator = Operator()
+    models: Mapping[str, ModelSettings]
+    server: ServerSettings = ServerSettings()
+    keys: KeySettings = KeySettings()
+    ledger: LedgerSettings = LedgerSettings()
+    operator: OperatorSettings = OperatorSettings()
 
     def __post_init__(self) -> None:
         if not self.models:

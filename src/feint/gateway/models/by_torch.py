@@ -19,7 +19,7 @@ from feint.service import Service
 from feint.victims import classes_of, fingerprint, load_any, shape_of
 
 
-def opened(table: settings.Torch, name: str) -> Place:
+def opened(table: settings.TorchSettings, name: str) -> Place:
     """Load the victim and the defenses that the settings name; raise `FeintError`."""
     model = load_any(table.torch, probabilities=table.probabilities)
     service = Service(model, parse_defense(table.defense, victim=fingerprint(model)))

@@ -30,7 +30,7 @@ class Plain:
         return Outputs([p], [], None)
 
 
-async def in_process(table: settings.Graph, name: str) -> Place:
+async def in_process(table: settings.OnnxSettings, name: str) -> Place:
     """Load a graph that this process runs; raise `FeintError`."""
     answer = softmax if table.logits else identity
     model = await asyncio.to_thread(Exported, table.path, threads=table.threads, output=table.output, answer=answer)
@@ -59,7 +59,7 @@ async def in_process(table: settings.Graph, name: str) -> Place:
     )
 
 
-async def behind(table: settings.Upstream, name: str) -> Place:
+async def behind(table: settings.UpstreamSettings, name: str) -> Place:
     """Load a model that another server runs; raise `FeintError`, but not where that server does not answer."""
     graph = _output_defense(table.outputs, table.classes) if table.outputs else Plain()
     if isinstance(graph, Exported):
@@ -124,7 +124,7 @@ def _tried(run: Callable[[Array], Outputs], rows: Array, classes: int, where: st
     return min(timeit.repeat(lambda: run(rows), number=1, repeat=3))
 
 
-async def by_torch(table: settings.Torch, name: str) -> Place:
+async def by_torch(table: settings.TorchSettings, name: str) -> Place:
     """Load a model that torch runs in this process; raise `FeintError`."""
     try:
         from feint.gateway.models.by_torch import opened
@@ -136,7 +136,7 @@ async def by_torch(table: settings.Torch, name: str) -> Place:
 
 
 OPEN: dict[type, Callable[[Any, str], Awaitable[Place]]] = {
-    settings.Graph: in_process,
-    settings.Upstream: behind,
-    settings.Torch: by_torch,
+    settings.OnnxSettings: in_process,
+    settings.UpstreamSettings: behind,
+    settings.TorchSettings: by_torch,
 }

@@ -50,7 +50,7 @@ class UpstreamTransport(Protocol):
 class UpstreamModel:
     """One model of another server. `about` reads what it is, and tries it once, before `infer` is called."""
 
-    def __init__(self, at: settings.Upstream, name: str, transport: UpstreamTransport) -> None:
+    def __init__(self, at: settings.UpstreamSettings, name: str, transport: UpstreamTransport) -> None:
         self.at, self.name, self._transport = at, name, transport
         self._spec: UpstreamSpec | None = None
         self.ready, self.close = transport.ready, transport.close
@@ -114,7 +114,7 @@ class UpstreamModel:
         return check_probabilities(p, rows, classes)
 
 
-def read_spec(metadata: Mapping[str, Any], at: settings.Upstream, name: str) -> UpstreamSpec:
+def read_spec(metadata: Mapping[str, Any], at: settings.UpstreamSettings, name: str) -> UpstreamSpec:
     """Return the input and the output of the metadata, where the settings do not name them.
 
     Raises:
@@ -146,25 +146,25 @@ def read_spec(metadata: Mapping[str, Any], at: settings.Upstream, name: str) -> 
     return UpstreamSpec(ModelSpec(name, input_name, inner, output, at.classes, datatype=known), shape)
 
 
-def _http(at: settings.Upstream, model: str) -> UpstreamTransport:
+def _http(at: settings.UpstreamSettings, model: str) -> UpstreamTransport:
     from feint.gateway.models.upstream_http import HttpUpstream
 
     return HttpUpstream(at, model)
 
 
-def _grpc(at: settings.Upstream, model: str) -> UpstreamTransport:
+def _grpc(at: settings.UpstreamSettings, model: str) -> UpstreamTransport:
     from feint.gateway.models.upstream_grpc import GrpcUpstream
 
     return GrpcUpstream(at, model)
 
 
-TRANSPORTS: dict[str, Callable[[settings.Upstream, str], UpstreamTransport]] = {
+TRANSPORTS: dict[str, Callable[[settings.UpstreamSettings, str], UpstreamTransport]] = {
     "http": _http,
     "https": _http,
     "grpc": _grpc,
 }
 
 
-def upstream_at(at: settings.Upstream, model: str) -> UpstreamModel:
+def upstream_at(at: settings.UpstreamSettings, model: str) -> UpstreamModel:
     """Return the model of that name at an upstream, which was not asked yet."""
     return UpstreamModel(at, model, TRANSPORTS[at.upstream.partition("://")[0]](at, model))

@@ -28,7 +28,7 @@ log = logging.getLogger("feint.gateway.upstream")
 class GrpcUpstream:
     """Model of a server over gRPC, which keeps the connection."""
 
-    def __init__(self, at: settings.Upstream, model: str) -> None:
+    def __init__(self, at: settings.UpstreamSettings, model: str) -> None:
         self._target, self._model, self._timeout = at.upstream.removeprefix("grpc://"), model, at.timeout
         self._client = GrpcClient(self._send)
         self._channel: grpc.aio.Channel | None = None

@@ -17,7 +17,7 @@ log = logging.getLogger("feint.gateway.upstream")
 class HttpUpstream:
     """Model of a server over HTTP: inputs go as raw bytes where the server takes them, otherwise as JSON."""
 
-    def __init__(self, at: settings.Upstream, model: str) -> None:
+    def __init__(self, at: settings.UpstreamSettings, model: str) -> None:
         self._call = Pool(at.upstream, connect=at.connect, timeout=at.timeout, connections=at.connections)
         self._client, self._model, self._proved = HttpClient(self._send), model, False
         self.close = self._call.close

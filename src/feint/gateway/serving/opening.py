@@ -13,7 +13,7 @@ from feint.gateway.auth import keys
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.models.base import Place
 from feint.gateway.models.places import OPEN
-from feint.gateway.settings import LOOPBACK, Server, Settings
+from feint.gateway.settings import LOOPBACK, ServerSettings, Settings
 from feint.gateway.stores import open_store
 from feint.gateway.transaction import LedgerSession
 from feint.openinference.model_spec import ModelSpec
@@ -177,7 +177,7 @@ def authenticator_of(settings: Settings) -> Authenticator:
     return keys.AnonymousAuth(authenticator) if settings.keys.anonymous or authenticator is None else authenticator
 
 
-def tls(server: Server) -> ssl.SSLContext | None:
+def tls(server: ServerSettings) -> ssl.SSLContext | None:
     """Return the server's certificate, if it has one; raise `MissingData`."""
     if server.tls_cert is None or server.tls_key is None:
         return None

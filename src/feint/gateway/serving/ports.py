@@ -3,7 +3,7 @@
 import socket
 
 from feint.errors import BadInput
-from feint.gateway.settings import Server
+from feint.gateway.settings import ServerSettings
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -23,7 +23,7 @@ def taken(where: str, reason: str = "in use") -> BadInput:
     return BadInput(f"{where} ({reason})", "a free port", "choose another, or stop what listens there")
 
 
-def free(server: Server) -> None:
+def free(server: ServerSettings) -> None:
     """Check that the ports are free now; raise `BadInput`."""
     for port in filter(None, (server.rest_port, server.grpc_port)):
         bound(server.host, port).close()

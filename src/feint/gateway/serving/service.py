@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from feint.errors import BadInput
 from feint.gateway.serving import server
 from feint.gateway.serving.opening import Ledgers, Opened, assembled, authenticator_of, spoken
-from feint.gateway.settings import LOOPBACK, Keys, LedgerAt, Server, Settings, Torch
+from feint.gateway.settings import LOOPBACK, KeySettings, LedgerSettings, ServerSettings, Settings, TorchSettings
 
 if TYPE_CHECKING:
     from feint.service import Service
@@ -38,7 +38,7 @@ def serve(
     Raises:
         FeintError: Before any client is let in.
     """
-    settings = settings_of(name, Server(host, port, grpc_port), keys, store)
+    settings = settings_of(name, ServerSettings(host, port, grpc_port), keys, store)
 
     def started(running: server.Running) -> None:
         print("\n".join([*spoken(running.opened), f"serving {running.url}"]), flush=True)  # noqa: T201
@@ -49,12 +49,12 @@ def serve(
     server.run(make, started=started)
 
 
-def settings_of(name: str, at: Server, keys: Path | str | None, store: str) -> Settings:
+def settings_of(name: str, at: ServerSettings, keys: Path | str | None, store: str) -> Settings:
     """Return the settings of one model; raise `BadInput` where strangers could ask without a key."""
     if keys is None and at.host not in LOOPBACK:
         raise BadInput(f"{at.host} without keys", "a file of keys", "feint keys add, or serve on 127.0.0.1")
-    who = Keys(anonymous=True) if keys is None else Keys(Path(keys))
-    return Settings({name: Torch(torch="a service")}, at, who, LedgerAt(store))
+    who = KeySettings(anonymous=True) if keys is None else KeySettings(Path(keys))
+    return Settings({name: TorchSettings(torch="a service")}, at, who, LedgerSettings(store))
 
 
 def over(
