@@ -11,7 +11,7 @@ from tests.strangers.environments import stranger, tool
 from feint import export
 from feint.defense import Defense
 from feint.defenses.outputs import ReverseSigmoid
-from feint.gateway.models.graphs import Exported
+from feint.gateway.backends.onnx_model import OnnxModel
 from feint.gateway.serving.server import running
 from feint.gateway.settings import KeySettings, LedgerSettings, Settings, UpstreamSettings
 
@@ -60,7 +60,7 @@ def test_a_model_of_scikit_learn_is_served_defended(mlserver, digits, wire, tmp_
     with running(settings) as gateway:
         defended, names = infer(gateway.url, x, "probabilities")
         assert names == ["probabilities"]
-        np.testing.assert_allclose(defended, Exported(written.path).run(bare.astype(np.float32)).rungs[0], atol=1e-6)
+        np.testing.assert_allclose(defended, OnnxModel(written.path).run(bare.astype(np.float32)).rungs[0], atol=1e-6)
         assert np.abs(defended - bare).sum(-1).mean() > 0.01  # or nothing was defended
         assert infer(gateway.url, x[:0], "probabilities")[0].shape == (0, 10)
         for wrong in ({"inputs": []}, {"inputs": [{"name": "x", "shape": [1, 64], "datatype": "FP32", "data": [0.0]}]}):

@@ -19,8 +19,8 @@ from feint.defenses.access import Budget, Refuse
 from feint.defenses.outputs import APGP, LabelOnly, ReverseSigmoid
 from feint.errors import BadInput, NotFitted, OverBudget
 from feint.gateway.array_query import ArrayQuery
-from feint.gateway.models.by_torch import of_service
-from feint.gateway.models.onnx_pipeline import InlineOrThread
+from feint.gateway.backends.onnx_pipeline import InlineOrThread
+from feint.gateway.backends.torch_backend import of_service
 from feint.gateway.serving.opening import opened
 from feint.gateway.serving.server import running
 from feint.gateway.serving.service import over
@@ -66,11 +66,11 @@ def test_a_plain_defenses_rules_come_before_the_model(toy):
     class Never:
         pass
 
-    from feint.gateway.models.graphs import Exported
-    from feint.gateway.models.onnx_pipeline import OnnxPipeline
+    from feint.gateway.backends.onnx_model import OnnxModel
+    from feint.gateway.backends.onnx_pipeline import OnnxPipeline
     from feint.ledger import Account
 
-    line = OnnxPipeline(Exported(toy), Never(), access=[Budget(2)])
+    line = OnnxPipeline(OnnxModel(toy), Never(), access=[Budget(2)])
     with pytest.raises(OverBudget):
         line.admit(ArrayQuery(X, "ann"), Account("ann"))
 

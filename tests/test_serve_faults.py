@@ -9,7 +9,7 @@ from tests.graph_files import bare, output_defense, undefended
 from tests.test_serve import ANYBODY, SHAPE, answer_of
 
 from feint.errors import StoreLost
-from feint.gateway.models.graphs import Outputs
+from feint.gateway.backends.onnx_model import Outputs
 from feint.gateway.serving.server import running
 from feint.gateway.settings import LedgerSettings, OnnxSettings, Settings
 from feint.openinference.json_codec import RequestCodec

@@ -13,7 +13,7 @@ from feint.defense import Ladder
 from feint.defenses.access import RateLimit, Refuse, SequentialTest
 from feint.defenses.outputs import ReverseSigmoid
 from feint.errors import BadRecipe, FeintError, UnknownName
-from feint.gateway.models.recipes import rules, steps
+from feint.gateway.backends.recipes import rules, steps
 from feint.gateway.settings import (
     KeySettings,
     LedgerSettings,

@@ -17,8 +17,8 @@ from tests.upstreams import SECRET, softmax_of, upstream
 from tests.waiting import PATIENCE
 
 from feint.errors import FeintError
-from feint.gateway.models.http import Reply
-from feint.gateway.models.upstream import upstream_at
+from feint.gateway.backends.http import Reply
+from feint.gateway.backends.upstream import upstream_at
 from feint.gateway.serving.server import running
 from feint.gateway.settings import KeySettings, LedgerSettings, Settings, UpstreamSettings
 from feint.openinference import proto

@@ -15,7 +15,7 @@ from feint.defense import Ladder
 from feint.defenses.access import Budget, SequentialTest
 from feint.defenses.outputs import APGP
 from feint.defenses.scores import MaxProbability
-from feint.gateway.models.graphs import Exported
+from feint.gateway.backends.onnx_model import OnnxModel
 
 SHAPE, CLASSES = (3, 32, 32), 10
 OUTPUTS = "outputs.onnx"
@@ -52,7 +52,7 @@ def exported(room: Path) -> tuple[Path, Path]:
 def answers(bare: Path, defended: Path, n: int = 64) -> Right:
     """Requests, and what each may be answered: what the rungs of `defended`, a model or an output defense, make."""
     x = inputs(n, seed=2)
-    graph = Exported(defended)
-    out = graph.run(x if graph.takes == "x" else Exported(bare).run(x).rungs[0])
+    graph = OnnxModel(defended)
+    out = graph.run(x if graph.takes == "x" else OnnxModel(bare).run(x).rungs[0])
     tensors = [{"name": "x", "shape": [1, *SHAPE], "datatype": "FP32", "data": it.ravel().tolist()} for it in x]
     return Right([json.dumps({"inputs": [it]}).encode() for it in tensors], list(zip(*out.rungs, strict=True)))

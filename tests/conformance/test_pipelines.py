@@ -14,9 +14,9 @@ from feint.defenses.access import Budget, PrivacyCost, ProofOfWork, RateLimit, R
 from feint.defenses.outputs import ReverseSigmoid
 from feint.errors import ProofRequired, Refused
 from feint.gateway.array_query import ArrayQuery
+from feint.gateway.backends.registry import load_onnx
+from feint.gateway.backends.torch_backend import of_service
 from feint.gateway.endpoint import ModelEndpoint
-from feint.gateway.models.by_torch import of_service
-from feint.gateway.models.places import in_process
 from feint.gateway.settings import OnnxSettings
 from feint.gateway.stores.memory import MemoryStore
 from feint.gateway.transaction import LedgerSession
@@ -128,7 +128,7 @@ def by_steps(pipeline: Pipeline, ledger):
 @asynccontextmanager
 async def served(name, service, graph):
     """A pipeline of the gateway over the service or its graph, and the model as its clients see it."""
-    at = await in_process(OnnxSettings(path=graph), "digits") if name == "onnx" else of_service(service, "digits")
+    at = await load_onnx(OnnxSettings(path=graph), "digits") if name == "onnx" else of_service(service, "digits")
     try:
         yield at
     finally:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from feint.errors import BadRecipe, FeintError, MissingData
 from feint.gateway.app import Authenticator, Gateway
 from feint.gateway.auth import keys
+from feint.gateway.backends.base import LoadedModel
+from feint.gateway.backends.registry import LOADERS
 from feint.gateway.endpoint import ModelEndpoint
-from feint.gateway.models.base import Place
-from feint.gateway.models.places import OPEN
 from feint.gateway.settings import LOOPBACK, ServerSettings, Settings
 from feint.gateway.stores import open_store
 from feint.gateway.transaction import LedgerSession
@@ -57,7 +57,7 @@ class Opened:
 
     settings: Settings
     gateway: Gateway
-    places: Mapping[str, Place]
+    models: Mapping[str, LoadedModel]
     ledgers: Ledgers
     warnings: Sequence[str] = ()
     away: set[str] = field(default_factory=set)
@@ -66,26 +66,26 @@ class Opened:
     def progress(self) -> None:
         """Keep asking whether upstreams are ready, and serve those that become so."""
         self._watching = [
-            asyncio.ensure_future(self._watch(name, place)) for name, place in self.places.items() if place.upstream
+            asyncio.ensure_future(self._watch(name, loaded)) for name, loaded in self.models.items() if loaded.upstream
         ]
 
-    async def _watch(self, name: str, place: Place) -> None:
-        assert place.upstream is not None
-        assert place.come is not None
+    async def _watch(self, name: str, loaded: LoadedModel) -> None:
+        assert loaded.upstream is not None
+        assert loaded.connect is not None
         while True:
             await asyncio.sleep(EVERY)
-            ready = await place.upstream.ready()
+            ready = await loaded.upstream.ready()
             if ready and name in self.away:  # it is new, or it was started again, perhaps with another model
-                ready = await self._connect(name, place.come)
+                ready = await self._connect(name, loaded.connect)
             if ready:
                 self.away.discard(name)
             else:
                 self.away.add(name)
             self.gateway.ready = not self.away
 
-    async def _connect(self, name: str, come: Callable[[], Awaitable[ModelSpec]]) -> bool:
+    async def _connect(self, name: str, connect: Callable[[], Awaitable[ModelSpec]]) -> bool:
         try:
-            about = await come()
+            about = await connect()
         except FeintError as error:
             log.warning("the upstream of %s: %s", name, error.args[0])
             return False
@@ -104,8 +104,8 @@ class Opened:
     async def close(self, *, ledgers: bool = True) -> None:
         """Close models and upstreams, and the ledgers unless they are still used elsewhere."""
         self.unwatch()
-        for place in self.places.values():
-            place.close()
+        for loaded in self.models.values():
+            loaded.close()
         if ledgers:
             await self.ledgers.close()
 
@@ -128,43 +128,43 @@ async def opened(
     """
     tls(settings.server)
     authenticator = authenticator or authenticator_of(settings)
-    places: dict[str, Place] = {}
+    models: dict[str, LoadedModel] = {}
     with contextlib.ExitStack() as failed:
         for name, model in settings.models.items():
-            places[name] = await _opened(name, OPEN[type(model)](model, name))
-            failed.callback(places[name].close)
-        state = assembled(settings, places, authenticator, ledgers)
+            models[name] = await _opened(name, LOADERS[type(model)](model, name))
+            failed.callback(models[name].close)
+        state = assembled(settings, models, authenticator, ledgers)
         failed.pop_all()
     return state
 
 
 def assembled(
-    settings: Settings, places: Mapping[str, Place], authenticator: Authenticator, ledgers: Ledgers | None = None
+    settings: Settings, models: Mapping[str, LoadedModel], authenticator: Authenticator, ledgers: Ledgers | None = None
 ) -> Opened:
     """Build a gateway of opened models; arguments, result and errors are those of `opened`."""
     held = ledgers if ledgers and ledgers.url == settings.ledger.store else Ledgers(settings.ledger.store)
-    desks = {name: _desk(settings, name, place, held) for name, place in places.items()}
-    away = {name for name, place in places.items() if place.about is None}
+    desks = {name: _desk(settings, name, loaded, held) for name, loaded in models.items()}
+    away = {name for name, loaded in models.items() if loaded.about is None}
     gateway = Gateway(desks, authenticator, settings.server.limits, ready=not away)
-    return Opened(settings, gateway, places, held, _warnings(settings, places), away)
+    return Opened(settings, gateway, models, held, _warnings(settings, models), away)
 
 
-async def _opened(name: str, place: Awaitable[Place]) -> Place:
+async def _opened(name: str, loaded: Awaitable[LoadedModel]) -> LoadedModel:
     try:
-        return await place
+        return await loaded
     except FeintError as error:
         got, expected, remedy = error.args
         raise type(error)(f"the model {name}: {got}", expected, remedy) from error
 
 
-def _desk(settings: Settings, name: str, place: Place, ledgers: Ledgers) -> ModelEndpoint:
+def _desk(settings: Settings, name: str, loaded: LoadedModel, ledgers: Ledgers) -> ModelEndpoint:
     lost = settings.ledger.when_lost == "strongest"
-    if lost and place.safest is None:
+    if lost and loaded.safest is None:
         raise BadRecipe(
             f'when_lost = "strongest" and {name}, which has no output defense', "one", 'when_lost = "refuse"'
         )
-    about = place.about or ModelSpec(name, "", (), "", 0)
-    return ModelEndpoint(about, place.line, ledgers[name], shadow=settings.models[name].shadow, open_when_lost=lost)
+    about = loaded.about or ModelSpec(name, "", (), "", 0)
+    return ModelEndpoint(about, loaded.line, ledgers[name], shadow=settings.models[name].shadow, open_when_lost=lost)
 
 
 def authenticator_of(settings: Settings) -> Authenticator:
@@ -191,8 +191,8 @@ def tls(server: ServerSettings) -> ssl.SSLContext | None:
     return context
 
 
-def _warnings(settings: Settings, places: Mapping[str, Place]) -> list[str]:
-    warnings = [f"{name}: {warning}" for name, place in places.items() for warning in place.warnings]
+def _warnings(settings: Settings, models: Mapping[str, LoadedModel]) -> list[str]:
+    warnings = [f"{name}: {warning}" for name, loaded in models.items() for warning in loaded.warnings]
     public = settings.server.host not in LOOPBACK
     if public and settings.server.tls_cert is None:
         warnings.append(f"{settings.server.host} without TLS: keys and inputs can be read on the way")
@@ -210,10 +210,10 @@ def spoken(state: Opened) -> list[str]:
     if settings.keys.anonymous:
         who.append("anybody")
     lines = []
-    for name, place in state.places.items():
-        shape = f"{place.about.shape} → {place.about.classes} classes" if place.about else "not there yet"
+    for name, loaded in state.models.items():
+        shape = f"{loaded.about.shape} → {loaded.about.classes} classes" if loaded.about else "not there yet"
         shadow = ", in shadow mode" if settings.models[name].shadow else ""
-        lines += [f"model {name}: {shape}{shadow}", *(f"  {note}" for note in place.notes)]
+        lines += [f"model {name}: {shape}{shadow}", *(f"  {note}" for note in loaded.notes)]
     lost = "then nobody is answered" if settings.ledger.when_lost == "refuse" else "then the strongest defense answers"
     return [
         *lines,

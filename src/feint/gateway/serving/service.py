@@ -61,7 +61,7 @@ def over(
     service: "Service", settings: Settings, *, shape: tuple[int, ...] | None = None, ledgers: Ledgers | None = None
 ) -> Opened:
     """Open a gateway over `service`, the only model of the settings; raise `FeintError`."""
-    from feint.gateway.models.by_torch import of_service
+    from feint.gateway.backends.torch_backend import of_service
 
     (name,) = settings.models
     return assembled(settings, {name: of_service(service, name, shape=shape)}, authenticator_of(settings), ledgers)

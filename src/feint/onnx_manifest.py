@@ -57,7 +57,7 @@ class ServableRules(Mapping[str, Callable[..., Any]]):
         return [*dir(access), *PLUGINS]
 
 
-class Learned(NamedTuple):
+class LearnedTensors(NamedTuple):
     """Tensors that an access rule has learned, under their fingerprint: `feint.recipes.store.Weights` without torch."""
 
     fingerprint: str
@@ -65,7 +65,7 @@ class Learned(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Step:
+class RungSpec:
     """Rung of an exported ladder.
 
     Attributes:
@@ -78,7 +78,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Imprint:
+class Manifest:
     """Metadata of an exported file.
 
     Attributes:
@@ -96,12 +96,14 @@ class Imprint:
     version: str = ""
     recipe: Mapping[str, Any] | None = None
     access: tuple[Any, ...] = ()
-    rungs: tuple[Step, ...] = (Step(),)
+    rungs: tuple[RungSpec, ...] = (RungSpec(),)
     detectors: tuple[Any, ...] = ()
 
 
-def written(*, takes: str, fingerprint: str, recipe: Mapping[str, Any], learned: Mapping[str, Array]) -> dict[str, str]:
-    """Return the metadata that `read` takes apart, with a digest that `stamped` fills in."""
+def to_metadata(
+    *, takes: str, fingerprint: str, recipe: Mapping[str, Any], learned: Mapping[str, Array]
+) -> dict[str, str]:
+    """Return the metadata that `read` takes apart, with a digest that `sign` fills in."""
     return {
         "feint.format": FORMAT,
         "feint.version": __version__,
@@ -113,7 +115,7 @@ def written(*, takes: str, fingerprint: str, recipe: Mapping[str, Any], learned:
     }
 
 
-def read(metadata: Mapping[str, str]) -> Imprint:
+def from_metadata(metadata: Mapping[str, str]) -> Manifest:
     """Return what metadata hold; raise `ValueError` where they are not as `written`."""
     try:
         if metadata["feint.format"] != FORMAT:
@@ -123,25 +125,25 @@ def read(metadata: Mapping[str, str]) -> Imprint:
         ladder = recipe["kind"] == "Ladder"
         access = _rules(recipe, learned)
         pairs = zip(recipe["at"], recipe["rungs"], strict=True) if ladder else ()
-        return Imprint(
+        return Manifest(
             metadata["feint.takes"],
             metadata["feint.fingerprint"],
             metadata["feint.version"],
             recipe,
             access if ladder else (),
-            tuple(Step(float(at), _rules(rung, learned)) for at, rung in pairs) or (Step(0.0, access),),
+            tuple(RungSpec(float(at), _rules(rung, learned)) for at, rung in pairs) or (RungSpec(0.0, access),),
             tuple(_martingale(i, learned) for i in range(len(recipe.get("detectors", ())))),
         )
     except (KeyError, TypeError, AttributeError, BadRecipe, binascii.Error, safetensors.SafetensorError) as error:
         raise ValueError(f"metadata that say nothing ({type(error).__name__}: {error})") from error
 
 
-def stamped(content: bytes) -> bytes:
+def sign(content: bytes) -> bytes:
     """Return a file's content with its digest filled in."""
     return content.replace(NO_DIGEST.encode(), digest(content), 1)
 
 
-def whole(content: bytes) -> bool:
+def verify(content: bytes) -> bool:
     """Return whether a file is byte for byte as it was stamped."""
     return DIGEST.findall(content) == [digest(content)]
 
@@ -153,7 +155,7 @@ def digest(content: bytes) -> bytes:
 
 def _rules(table: Mapping[str, Any], learned: Mapping[str, Array]) -> tuple[Any, ...]:
     """Return the access rules in the table of a defense or a ladder."""
-    weights = {"Weights": lambda fingerprint: Learned(fingerprint, _under(f"{fingerprint}/", learned))}
+    weights = {"Weights": lambda fingerprint: LearnedTensors(fingerprint, _under(f"{fingerprint}/", learned))}
     words = joined(weights, ServableRules())
     return tuple(from_table(rule, words) for rule in table["access"])
 

@@ -6,17 +6,17 @@ from typing import Any, Protocol
 
 from feint.errors import Failed
 from feint.gateway.array_query import Array, ArrayQuery
-from feint.gateway.models.graphs import Outputs
-from feint.gateway.models.imprint import Step
+from feint.gateway.backends.onnx_model import Outputs
 from feint.gateway.record import RequestRecord
 from feint.ledger import Account
+from feint.onnx_manifest import RungSpec
 from feint.pipeline import Pipeline
 
 Source = Callable[[Array], Awaitable[Array]]  # inputs (N, …) to undefended probabilities (N, K): a model elsewhere
 
 
 class DefendedGraph(Protocol):
-    """Graph of an `OnnxPipeline`; `feint.gateway.models.graphs.Exported` is one."""
+    """Graph of an `OnnxPipeline`; `feint.gateway.backends.onnx_model.Exported` is one."""
 
     @property
     def access(self) -> Sequence[Any]:
@@ -24,7 +24,7 @@ class DefendedGraph(Protocol):
         ...
 
     @property
-    def rungs(self) -> Sequence[Step]:
+    def rungs(self) -> Sequence[RungSpec]:
         """Rungs from gentle to harsh; a plain defense has one."""
         ...
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from feint.gateway.models.imprint import ServableRules
+from feint.onnx_manifest import ServableRules
 from feint.recipes.recipe import parse
 
 

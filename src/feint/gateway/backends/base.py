@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from feint.gateway.backends.upstream import UpstreamModel
 from feint.gateway.endpoint import ServedPipeline
-from feint.gateway.models.upstream import UpstreamModel
 from feint.openinference.model_spec import ModelSpec
 
 OUTPUT = "probabilities"  # the one output that clients see
@@ -15,7 +15,7 @@ def noop() -> None:
 
 
 @dataclass(frozen=True)
-class Place:
+class LoadedModel:
     """A loaded model.
 
     Attributes:
@@ -35,5 +35,5 @@ class Place:
     warnings: Sequence[str] = ()
     safest: int | None = None
     upstream: UpstreamModel | None = None
-    come: Callable[[], Awaitable[ModelSpec]] | None = None
+    connect: Callable[[], Awaitable[ModelSpec]] | None = None
     close: Callable[[], None] = noop

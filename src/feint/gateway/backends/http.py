@@ -60,7 +60,7 @@ class Pool:
         self._host, self._port = parts.hostname or "", parts.port or (443 if self._tls else 80)
         self._prefix, self._connect, self._timeout, self._most = parts.path.rstrip("/"), connect, timeout, most
         self._head = f"Host: {parts.netloc.rpartition('@')[2]}\r\nAccept: */*\r\n"
-        self._kept: deque[_Connection] = deque()
+        self._kept: deque[_PooledConnection] = deque()
         self._free = asyncio.Semaphore(connections)
         self._closed = False
 
@@ -107,18 +107,18 @@ class Pool:
             return reply
         raise Stale("twice")
 
-    def _idle(self) -> "_Connection | None":
+    def _idle(self) -> "_PooledConnection | None":
         while self._kept:
             connection = self._kept.pop()
             if not connection.lost:
                 return connection
         return None
 
-    async def _opened(self) -> "_Connection":
+    async def _opened(self) -> "_PooledConnection":
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._connect):
             _, connection = await loop.create_connection(
-                lambda: _Connection(self._most), self._host, self._port, ssl=self._tls
+                lambda: _PooledConnection(self._most), self._host, self._port, ssl=self._tls
             )
         return connection
 
@@ -134,7 +134,7 @@ class Pool:
 
 
 @dataclass(eq=False)
-class _Connection(asyncio.Protocol):
+class _PooledConnection(asyncio.Protocol):
     """One connection, one request at a time."""
 
     most: int

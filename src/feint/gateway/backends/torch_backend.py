@@ -10,16 +10,16 @@ from feint.defense import Defense, Ladder
 from feint.defenses.parsing import parse_defense
 from feint.errors import BadInput
 from feint.gateway import settings
-from feint.gateway.models.base import OUTPUT, Place
-from feint.gateway.models.recipes import bare, rules
-from feint.gateway.models.torch_pipeline import TorchPipeline, rungs, safest
+from feint.gateway.backends.base import OUTPUT, LoadedModel
+from feint.gateway.backends.recipes import bare, rules
+from feint.gateway.backends.torch_pipeline import TorchPipeline, rungs, safest
 from feint.openinference.model_spec import ModelSpec
 from feint.query import Query
 from feint.service import Service
 from feint.victims import classes_of, fingerprint, load_any, shape_of
 
 
-def opened(table: settings.TorchSettings, name: str) -> Place:
+def load(table: settings.TorchSettings, name: str) -> LoadedModel:
     """Load the victim and the defenses that the settings name; raise `FeintError`."""
     model = load_any(table.torch, probabilities=table.probabilities)
     service = Service(model, parse_defense(table.defense, victim=fingerprint(model)))
@@ -33,7 +33,7 @@ def of_service(
     shape: tuple[int, ...] | None = None,
     access: Sequence[str] = (),
     where: str = "a service",
-) -> Place:
+) -> LoadedModel:
     """Return a service of the library as a loaded model, which runs in a thread.
 
     Args:
@@ -55,7 +55,7 @@ def of_service(
     safe = safest(service.defense)
     about = ModelSpec(name, "x", tuple(shape), OUTPUT, classes_of(service.model, tuple(shape)))
     notes = [f"{where}, by torch: {1000 * seconds:.2g} ms for one input", *_spoken(service.defense, access)]
-    return Place(about, line, notes, bare({"outputs": safe is not None}), safe, close=line.close)
+    return LoadedModel(about, line, notes, bare({"outputs": safe is not None}), safe, close=line.close)
 
 
 def _each_rung_tried(service: Service, shape: tuple[int, ...]) -> float:

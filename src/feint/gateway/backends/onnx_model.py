@@ -8,7 +8,7 @@ import numpy as np
 
 from feint._optional import require
 from feint.errors import BadInput, DamagedFile, Failed, MissingData, one_line
-from feint.gateway.models.imprint import Array, Imprint, read, whole
+from feint.onnx_manifest import Array, Manifest, from_metadata, verify
 from feint.probabilities import on_simplex
 
 PROBABILITIES, MOVED, SCORE = "probabilities", "moved", "score"
@@ -39,7 +39,7 @@ def identity(p: Array) -> Array:
     return p
 
 
-class Exported:
+class OnnxModel:
     """Model or output defense in an ONNX file with one float32 input of any batch.
 
     A file that Feint did not write is an undefended model.
@@ -66,15 +66,15 @@ class Exported:
     ) -> None:
         self.path, self._answer = Path(path), answer
         self._session = _session(self.path, threads)
-        imprint = _imprint(self.path, self._session)
-        self.defended = imprint is not None  # whether Feint wrote it
-        about = imprint or Imprint()
-        self.takes, self.fingerprint = about.takes, about.fingerprint
-        self.version, self.recipe = about.version, about.recipe
-        self.access, self.rungs, self.detectors = about.access, about.rungs, about.detectors
+        stored = _stored_manifest(self.path, self._session)
+        self.defended = stored is not None  # whether Feint wrote it
+        manifest = stored or Manifest()
+        self.takes, self.fingerprint = manifest.takes, manifest.fingerprint
+        self.version, self.recipe = manifest.version, manifest.recipe
+        self.access, self.rungs, self.detectors = manifest.access, manifest.rungs, manifest.detectors
         self.input, self.shape = _input(self.path, self._session)
         shapes = {node.name: node.shape for node in self._session.get_outputs()}
-        self._names = _declared(self.path, shapes, about) if self.defended else _only(self.path, shapes, output)
+        self._names = _declared(self.path, shapes, manifest) if self.defended else _only(self.path, shapes, output)
         self.classes = int(shapes[self._names[0]][1])
 
     def run(self, rows: Array) -> Outputs:
@@ -114,15 +114,15 @@ def _session(path: Path, threads: int) -> Any:
         raise _damaged(path, error) from error
 
 
-def _imprint(path: Path, session: Any) -> Imprint | None:
+def _stored_manifest(path: Path, session: Any) -> Manifest | None:
     """Return what Feint wrote into the file, None where it did not write it; raise `DamagedFile`."""
     metadata = session.get_modelmeta().custom_metadata_map
     if "feint.format" not in metadata:
         return None
     try:
-        if not whole(path.read_bytes()):
+        if not verify(path.read_bytes()):
             raise ValueError("changed since it was written")
-        return read(metadata)
+        return from_metadata(metadata)
     except ValueError as error:
         raise _damaged(path, error) from error
 
@@ -137,10 +137,10 @@ def _input(path: Path, session: Any) -> tuple[str, tuple[int, ...]]:
     return nodes[0].name, tuple(nodes[0].shape[1:])
 
 
-def _declared(path: Path, shapes: dict[str, list[Any]], about: Imprint) -> list[str]:
+def _declared(path: Path, shapes: dict[str, list[Any]], manifest: Manifest) -> list[str]:
     """Return the outputs of a file of Feint's, in the order of `Outputs`; raise `DamagedFile`."""
-    names = numbered(PROBABILITIES, len(about.rungs)) + [f"{SCORE}_{i}" for i in range(len(about.detectors))]
-    names += numbered(MOVED, len(about.rungs)) if MOVED in shapes else []
+    names = numbered(PROBABILITIES, len(manifest.rungs)) + [f"{SCORE}_{i}" for i in range(len(manifest.detectors))]
+    names += numbered(MOVED, len(manifest.rungs)) if MOVED in shapes else []
     if set(names) != set(shapes):
         raise _damaged(path, f"the outputs {', '.join(shapes)}, not {', '.join(names)}")
     return names

@@ -10,30 +10,30 @@ import numpy as np
 from feint.errors import BadInput, FeintError, MissingData
 from feint.gateway import settings
 from feint.gateway.array_query import Array
-from feint.gateway.models.base import OUTPUT, Place
-from feint.gateway.models.graphs import Exported, Outputs, identity, softmax
-from feint.gateway.models.imprint import Step
-from feint.gateway.models.onnx_pipeline import InlineOrThread, OnnxPipeline
-from feint.gateway.models.recipes import bare, rules, safest, steps
-from feint.gateway.models.upstream import upstream_at
+from feint.gateway.backends.base import OUTPUT, LoadedModel
+from feint.gateway.backends.onnx_model import OnnxModel, Outputs, identity, softmax
+from feint.gateway.backends.onnx_pipeline import InlineOrThread, OnnxPipeline
+from feint.gateway.backends.recipes import bare, rules, safest, steps
+from feint.gateway.backends.upstream import upstream_at
 from feint.gateway.validation import check_probabilities
+from feint.onnx_manifest import RungSpec
 from feint.openinference.model_spec import ModelSpec
 
 
-class Plain:
+class Passthrough:
     """Stands for a graph where there is no output defense: answers leave as they come, after the access rules."""
 
-    access, rungs, detectors, recipe = (), (Step(),), (), None
+    access, rungs, detectors, recipe = (), (RungSpec(),), (), None
 
     def run(self, p: Array) -> Outputs:
         """Return the rows."""
         return Outputs([p], [], None)
 
 
-async def in_process(table: settings.OnnxSettings, name: str) -> Place:
+async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
     """Load a graph that this process runs; raise `FeintError`."""
     answer = softmax if table.logits else identity
-    model = await asyncio.to_thread(Exported, table.path, threads=table.threads, output=table.output, answer=answer)
+    model = await asyncio.to_thread(OnnxModel, table.path, threads=table.threads, output=table.output, answer=answer)
     if model.takes != "x":
         raise BadInput(f"{table.path}, an output defense alone", "a model", "path = MODEL, outputs = this file")
     if table.outputs is not None and model.defended:
@@ -47,7 +47,7 @@ async def in_process(table: settings.OnnxSettings, name: str) -> Place:
 
     seconds = _tried(run, np.zeros((1, *model.shape), np.float32), model.classes, str(table.path))
     line = OnnxPipeline(graph, InlineOrThread(run, seconds), access=rules(table.access), safest=safest(graph.recipe))
-    return Place(
+    return LoadedModel(
         ModelSpec(name, model.input, model.shape, OUTPUT, model.classes),
         line,
         [
@@ -59,17 +59,17 @@ async def in_process(table: settings.OnnxSettings, name: str) -> Place:
     )
 
 
-async def behind(table: settings.UpstreamSettings, name: str) -> Place:
+async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedModel:
     """Load a model that another server runs; raise `FeintError`, but not where that server does not answer."""
-    graph = _output_defense(table.outputs, table.classes) if table.outputs else Plain()
-    if isinstance(graph, Exported):
+    graph = _output_defense(table.outputs, table.classes) if table.outputs else Passthrough()
+    if isinstance(graph, OnnxModel):
         _pinned(table.fingerprint, graph.fingerprint, table.outputs)
     upstream = upstream_at(table, table.upstream_model or name)
 
-    async def come() -> ModelSpec:
+    async def connect() -> ModelSpec:
         spec = await upstream.about()
         classes = spec.model.classes
-        if isinstance(graph, Exported) and classes != graph.classes:
+        if isinstance(graph, OnnxModel) and classes != graph.classes:
             raise BadInput(f"{table.upstream} with {classes} classes", f"{graph.classes}, as {table.outputs}", "fit it")
         return ModelSpec(name, spec.model.input, spec.shape, OUTPUT, classes)
 
@@ -82,7 +82,7 @@ async def behind(table: settings.UpstreamSettings, name: str) -> Place:
     )
     warnings, about = bare(graph.recipe), None
     try:
-        about = await come()
+        about = await connect()
     except BadInput:
         upstream.close()
         raise
@@ -92,12 +92,12 @@ async def behind(table: settings.UpstreamSettings, name: str) -> Place:
         f"upstream {table.upstream}, model {table.upstream_model or name}",
         *steps(graph.recipe or {}, table.access),
     ]
-    return Place(about, line, notes, warnings, safest(graph.recipe), upstream, come, upstream.close)
+    return LoadedModel(about, line, notes, warnings, safest(graph.recipe), upstream, connect, upstream.close)
 
 
-def _output_defense(path: Any, classes: int) -> Exported:
+def _output_defense(path: Any, classes: int) -> OnnxModel:
     """Load an exported output defense for so many classes (0: any), and try it once; raise `BadInput`."""
-    graph = Exported(path)
+    graph = OnnxModel(path)
     if graph.takes != "p":
         raise BadInput(f"{path}, a model", "an output defense alone", "feint export --outputs-only")
     if classes and graph.classes != classes:
@@ -124,19 +124,19 @@ def _tried(run: Callable[[Array], Outputs], rows: Array, classes: int, where: st
     return min(timeit.repeat(lambda: run(rows), number=1, repeat=3))
 
 
-async def by_torch(table: settings.TorchSettings, name: str) -> Place:
+async def load_torch(table: settings.TorchSettings, name: str) -> LoadedModel:
     """Load a model that torch runs in this process; raise `FeintError`."""
     try:
-        from feint.gateway.models.by_torch import opened
+        from feint.gateway.backends.torch_backend import load
     except ImportError as error:
         raise MissingData(
             f"no torch, and {table.torch}, which only torch runs", "it, or a graph", "install torch, or feint export"
         ) from error
-    return await asyncio.to_thread(opened, table, name)  # others are served meanwhile
+    return await asyncio.to_thread(load, table, name)  # others are served meanwhile
 
 
-OPEN: dict[type, Callable[[Any, str], Awaitable[Place]]] = {
-    settings.OnnxSettings: in_process,
-    settings.UpstreamSettings: behind,
-    settings.TorchSettings: by_torch,
+LOADERS: dict[type, Callable[[Any, str], Awaitable[LoadedModel]]] = {
+    settings.OnnxSettings: load_onnx,
+    settings.UpstreamSettings: load_upstream,
+    settings.TorchSettings: load_torch,
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 from feint.errors import Unreachable
 from feint.gateway import settings
-from feint.gateway.models.http import Pool, Reply
+from feint.gateway.backends.http import Pool, Reply
 from feint.openinference.client import HttpClient
 from feint.openinference.model_spec import ModelSpec
 from feint.openinference.tensors import Array

@@ -12,7 +12,7 @@ import numpy as np
 
 from feint.errors import BadInput, Failed, Unreachable
 from feint.gateway import settings
-from feint.gateway.models.graphs import softmax
+from feint.gateway.backends.onnx_model import softmax
 from feint.gateway.validation import check_probabilities
 from feint.openinference.json_codec import MissingOutput, UnreadableResponse
 from feint.openinference.model_spec import MALFORMED, ModelSpec
@@ -147,13 +147,13 @@ def read_spec(metadata: Mapping[str, Any], at: settings.UpstreamSettings, name: 
 
 
 def _http(at: settings.UpstreamSettings, model: str) -> UpstreamTransport:
-    from feint.gateway.models.upstream_http import HttpUpstream
+    from feint.gateway.backends.upstream_http import HttpUpstream
 
     return HttpUpstream(at, model)
 
 
 def _grpc(at: settings.UpstreamSettings, model: str) -> UpstreamTransport:
-    from feint.gateway.models.upstream_grpc import GrpcUpstream
+    from feint.gateway.backends.upstream_grpc import GrpcUpstream
 
     return GrpcUpstream(at, model)
 
