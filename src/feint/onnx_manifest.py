@@ -109,7 +109,7 @@ def to_metadata(
         "feint.version": __version__,
         "feint.takes": takes,
         "feint.fingerprint": fingerprint,
-        "feint.recipes.recipe": json.dumps(recipe),
+        "feint.recipe": json.dumps(recipe),
         "feint.learned": base64.b64encode(safetensors.numpy.save(dict(learned))).decode(),
         "feint.digest": NO_DIGEST,
     }
@@ -120,7 +120,7 @@ def from_metadata(metadata: Mapping[str, str]) -> Manifest:
     try:
         if metadata["feint.format"] != FORMAT:
             raise ValueError(f"format {metadata['feint.format']}, not {FORMAT}")
-        recipe = json.loads(metadata["feint.recipes.recipe"])
+        recipe = json.loads(metadata["feint.recipe"])
         learned = safetensors.numpy.load(base64.b64decode(metadata["feint.learned"], validate=True))
         ladder = recipe["kind"] == "Ladder"
         access = _rules(recipe, learned)
