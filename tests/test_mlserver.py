@@ -12,7 +12,7 @@ from feint import export
 from feint.defense import Defense
 from feint.defenses.outputs import ReverseSigmoid
 from feint.gateway.backends.onnx_model import OnnxModel
-from feint.gateway.serving.server import running
+from feint.gateway.server.run import running
 from feint.gateway.settings import KeySettings, LedgerSettings, Settings, UpstreamSettings
 
 pytestmark = pytest.mark.interop

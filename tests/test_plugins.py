@@ -14,7 +14,7 @@ from feint.bench import executor
 from feint.defenses.outputs import LabelOnly
 from feint.errors import BadRecipe, NotExportable, NotFitted, UnknownName
 from feint.gateway.backends.recipes import rules
-from feint.gateway.serving.server import running
+from feint.gateway.server.run import running
 from feint.gateway.settings import KeySettings, LedgerSettings, OnnxSettings, Settings
 from feint.gateway.stores import open_store
 from feint.recipes import registry

@@ -21,9 +21,9 @@ from feint.errors import BadInput, NotFitted, OverBudget
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.backends.onnx_pipeline import InlineOrThread
 from feint.gateway.backends.torch_backend import of_service
-from feint.gateway.serving.opening import opened
-from feint.gateway.serving.server import running
-from feint.gateway.serving.service import over
+from feint.gateway.server.bootstrap import load
+from feint.gateway.server.run import running
+from feint.gateway.server.service import load_service
 from feint.gateway.settings import KeySettings, LedgerSettings, OnnxSettings, Settings, TorchSettings
 from feint.query import Query
 from feint.service import Service
@@ -107,7 +107,9 @@ def live(service):
     """A gateway over a service of this process."""
 
     async def make(ledgers):
-        return over(service, Settings({"toy": TorchSettings(torch="")}, **ANYBODY), shape=SHAPE, ledgers=ledgers)
+        return load_service(
+            service, Settings({"toy": TorchSettings(torch="")}, **ANYBODY), shape=SHAPE, ledgers=ledgers
+        )
 
     return running(make=make)
 
@@ -174,7 +176,7 @@ def test_new_settings_without_a_lost_request(tmp_path, toy):
 def reload(gateway, settings):
     """Have it read settings anew, as SIGHUP does."""
     before = gateway.opened
-    asyncio.run_coroutine_threadsafe(gateway.reload(lambda ledgers: opened(settings, ledgers=ledgers)), gateway.loop)
+    asyncio.run_coroutine_threadsafe(gateway.reload(lambda ledgers: load(settings, ledgers=ledgers)), gateway.loop)
     eventually(lambda: gateway.opened is not before, pause=0.005)
 
 
@@ -183,7 +185,7 @@ def test_wrong_settings_change_nothing(tmp_path, toy, caplog):
     with running(settings) as gateway, httpx2.Client(base_url=gateway.url) as client:
         assert ask(client).status_code == 200
         wrong = Settings({"toy": OnnxSettings(path=tmp_path / "none.onnx")}, **ANYBODY)
-        asyncio.run_coroutine_threadsafe(gateway.reload(lambda ledgers: opened(wrong)), gateway.loop).result(5)
+        asyncio.run_coroutine_threadsafe(gateway.reload(lambda ledgers: load(wrong)), gateway.loop).result(5)
         assert "the settings are not taken" in caplog.text
         assert "none.onnx" in caplog.text
         assert ask(client).status_code == 200

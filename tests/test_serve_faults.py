@@ -10,7 +10,7 @@ from tests.test_serve import ANYBODY, SHAPE, answer_of
 
 from feint.errors import StoreLost
 from feint.gateway.backends.onnx_model import Outputs
-from feint.gateway.serving.server import running
+from feint.gateway.server.run import running
 from feint.gateway.settings import LedgerSettings, OnnxSettings, Settings
 from feint.openinference.json_codec import RequestCodec
 

@@ -12,7 +12,7 @@ from tests.upstreams import SECRET, outputs, softmax_of, upstream
 from tests.waiting import eventually
 
 from feint.errors import BadInput, BadRecipe
-from feint.gateway.serving.server import running
+from feint.gateway.server.run import running
 from feint.gateway.settings import KeySettings, LedgerSettings, Settings, UpstreamSettings
 
 X = np.random.default_rng(0).random((5, 1, 2, 2), np.float32)
@@ -140,7 +140,7 @@ def test_a_request_is_sent_again_only_on_a_kept_connection_that_ended(tmp_path):
 
 @pytest.mark.slow
 def test_an_upstream_that_comes_later_and_one_that_comes_back(tmp_path, monkeypatch):
-    monkeypatch.setattr("feint.gateway.serving.opening.EVERY", 0.05)
+    monkeypatch.setattr("feint.gateway.server.bootstrap.EVERY", 0.05)
     with upstream() as server:
         port = server.server_port
     with before(server, tmp_path) as client:

@@ -19,7 +19,7 @@ from tests.waiting import PATIENCE
 from feint.errors import FeintError
 from feint.gateway.backends.http import Reply
 from feint.gateway.backends.upstream import upstream_at
-from feint.gateway.serving.server import running
+from feint.gateway.server.run import running
 from feint.gateway.settings import KeySettings, LedgerSettings, Settings, UpstreamSettings
 from feint.openinference import proto
 

@@ -10,8 +10,8 @@ from feint.cli.app import Defenses, app
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
-    from feint.gateway.serving.opening import Ledgers, Opened
-    from feint.gateway.serving.server import Make, Running
+    from feint.gateway.server.bootstrap import AppState, Ledgers
+    from feint.gateway.server.run import Factory, RunningServer
     from feint.gateway.settings import ModelSettings
 
 
@@ -90,24 +90,24 @@ def _model(what: str, defense: tuple[str, ...], access: tuple[str, ...], logits:
 
 
 def _settings(file: Path, *, check: bool) -> None:
-    from feint.gateway.serving import server
-    from feint.gateway.serving.opening import opened
+    from feint.gateway.server import run
+    from feint.gateway.server.bootstrap import load
     from feint.gateway.settings_file import read
 
-    async def make(ledgers: "Ledgers | None") -> "Opened":
-        return await opened(read(file), ledgers=ledgers)
+    async def make(ledgers: "Ledgers | None") -> "AppState":
+        return await load(read(file), ledgers=ledgers)
 
     if check:
         _check(make)
     else:
-        server.run(make, started=_started)
+        run.run(make, started=_started)
 
 
 def _alone(model: "ModelSettings", name: str, at: tuple[str, int, int], *, check: bool, anonymous: bool) -> None:
     from feint.gateway.auth import keys
     from feint.gateway.auth.single import SingleKeyAuth
-    from feint.gateway.serving import server
-    from feint.gateway.serving.opening import opened
+    from feint.gateway.server import run
+    from feint.gateway.server.bootstrap import load
     from feint.gateway.settings import KeySettings, LedgerSettings, OperatorSettings, ServerSettings, Settings
 
     authenticator = keys.AnonymousAuth() if anonymous else SingleKeyAuth()
@@ -119,24 +119,24 @@ def _alone(model: "ModelSettings", name: str, at: tuple[str, int, int], *, check
         OperatorSettings(log="warning"),
     )
 
-    async def make(ledgers: "Ledgers | None") -> "Opened":
-        return await opened(settings, authenticator=authenticator, ledgers=ledgers)
+    async def make(ledgers: "Ledgers | None") -> "AppState":
+        return await load(settings, authenticator=authenticator, ledgers=ledgers)
 
     if check:
         _check(make)
         return
 
-    def started(running: "Running") -> None:
+    def started(running: "RunningServer") -> None:
         _started(running)
         if isinstance(authenticator, SingleKeyAuth):
             print(f"\nAPI key, made now and never shown again:\n  {authenticator.key}")
         header = f"-H 'Authorization: Bearer {authenticator.key}' " if isinstance(authenticator, SingleKeyAuth) else ""
         print(f"\nTry it with a black input:\n  {_curl(running, name, header)}", flush=True)
 
-    server.run(make, started=started)
+    run.run(make, started=started)
 
 
-def _curl(running: "Running", name: str, header: str) -> str:
+def _curl(running: "RunningServer", name: str, header: str) -> str:
     """A line to copy."""
     about = running.gateway.desks[name].about
     shape = ",".join(map(str, (1, *about.shape)))
@@ -145,16 +145,16 @@ def _curl(running: "Running", name: str, header: str) -> str:
     return f"curl -s {header}{running.url}/v2/models/{name}/infer -d '{body}'"
 
 
-def _check(make: "Make") -> None:
+def _check(make: "Factory") -> None:
     import asyncio
 
-    from feint.gateway.serving import ports
+    from feint.gateway.server import ports
 
     async def tried() -> None:
         it = await make(None)
         try:
             at = it.settings.server
-            ports.free(at)
+            ports.check_free(at)
             _say(it)
             doors = [f"{kind} on {at.host}:{n}" for kind, n in (("REST", at.rest_port), ("gRPC", at.grpc_port)) if n]
             print(f"would listen: {', '.join(doors)}, {'with' if at.tls_cert else 'without'} TLS")
@@ -164,15 +164,15 @@ def _check(make: "Make") -> None:
     asyncio.run(tried())
 
 
-def _started(running: "Running") -> None:
+def _started(running: "RunningServer") -> None:
     _say(running.opened)
     grpc = f", gRPC on {running.opened.settings.server.host}:{running.grpc_port}" if running.grpc_port else ""
     print(f"serving {running.url}{grpc}", flush=True)
 
 
-def _say(it: "Opened") -> None:
-    from feint.gateway.serving import opening
+def _say(it: "AppState") -> None:
+    from feint.gateway.server import bootstrap
 
-    print("\n".join(opening.spoken(it)))
+    print("\n".join(bootstrap.describe(it)))
     for line in it.warnings:
         print(f"feint: mind: {line}", file=sys.stderr)

@@ -14,18 +14,18 @@ from feint.errors import FeintError, one_line
 from feint.gateway import routes, rpc
 from feint.gateway.operator import page
 from feint.gateway.operator.recording import Operator
-from feint.gateway.serving.connection import Connection
-from feint.gateway.serving.opening import Ledgers, Opened, tls
-from feint.gateway.serving.ports import bound, taken
+from feint.gateway.server.bootstrap import AppState, Ledgers, tls
+from feint.gateway.server.limits import BoundedConnection
+from feint.gateway.server.ports import bind, in_use
 
 STREAMS = 128  # calls of one connection at the same time: others wait at the client
 WINDOW = 2**18  # bytes of a call that are taken in before it is known who asks; 280 MiB without a key then hold 4 MiB
 
 log = logging.getLogger("feint.gateway")
-Make = Callable[[Ledgers | None], Awaitable[Opened]]  # the ledgers that are open already, to be kept
+Factory = Callable[[Ledgers | None], Awaitable[AppState]]  # the ledgers that are open already, to be kept
 
 
-class Quiet(uvicorn.Server):
+class QuietServer(uvicorn.Server):
     """uvicorn without its signal handlers: it would stop at the first one before a load balancer knew."""
 
     @contextlib.contextmanager
@@ -33,7 +33,7 @@ class Quiet(uvicorn.Server):
         yield
 
 
-class Running:
+class RunningServer:
     """An opened gateway that listens.
 
     Args:
@@ -42,7 +42,7 @@ class Running:
         any_port: Whether free ports are chosen in place of those of the settings.
     """
 
-    def __init__(self, state: Opened, *, operator: Operator | None = None, any_port: bool = False) -> None:
+    def __init__(self, state: AppState, *, operator: Operator | None = None, any_port: bool = False) -> None:
         self.opened, self.gateway, self._operator = state, state.gateway, operator
         self._at, self._any = state.settings.server, any_port
         self._stop, self._reloading, self._rest, self._rpc = asyncio.Event(), asyncio.Lock(), None, None
@@ -64,7 +64,7 @@ class Running:
         if self._at.grpc_port or self._any:
             await self._start_rpc()
 
-    def _observe(self, state: Opened) -> None:
+    def _observe(self, state: AppState) -> None:
         """Record every request from now on."""
         for desk in state.gateway.desks.values() if self._operator is not None else ():
             desk.observer = self._operator  # pyright: ignore[reportAttributeAccessIssue]
@@ -75,17 +75,17 @@ class Running:
         return page.routes(self.gateway, self._operator, ui=self.opened.settings.operator.ui)
 
     async def _start_rest(self) -> None:
-        listener = bound(self._at.host, 0 if self._any else self._at.rest_port)
+        listener = bind(self._at.host, 0 if self._any else self._at.rest_port)
         self.rest_port = listener.getsockname()[1]
         context = tls(self._at)
         config = uvicorn.Config(
             routes.app(self.gateway, routes=self._routes()), ws="none", lifespan="off",
-            http=functools.partial(Connection, arrive=self._at.arrive),  # pyright: ignore[reportArgumentType]
+            http=functools.partial(BoundedConnection, arrive=self._at.arrive),  # pyright: ignore[reportArgumentType]
             ssl_context_factory=None if context is None else lambda config, default: context,
             log_config=None, access_log=False, server_header=False, proxy_headers=False,
             timeout_graceful_shutdown=int(self._at.stop) or 1,
         )  # fmt: skip
-        self._rest = Quiet(config)
+        self._rest = QuietServer(config)
         self._serving = asyncio.ensure_future(self._rest.serve([listener]))
         while not self._rest.started and not self._serving.done():
             await asyncio.sleep(0.005)
@@ -110,7 +110,7 @@ class Running:
                 pair = self._at.tls_key.read_bytes(), self._at.tls_cert.read_bytes()
                 self.grpc_port = self._rpc.add_secure_port(where, grpc.ssl_server_credentials([pair]))
         except RuntimeError as error:
-            raise taken(where) from error
+            raise in_use(where) from error
         await self._rpc.start()
 
     def stop(self) -> None:
@@ -136,7 +136,7 @@ class Running:
         await asyncio.gather(*endings)
         await self.opened.close()
 
-    async def reload(self, make: Make) -> None:
+    async def reload(self, make: Factory) -> None:
         """Serve what `make` opens now, and open the audit log's file again.
 
         Where anything fails all stays as it is. Requests in flight end where they began; the ledgers, and what was
@@ -163,7 +163,7 @@ class Running:
         finally:
             await old.close(ledgers=old.ledgers is not fresh.ledgers)
 
-    def _enter_modes(self, fresh: Opened) -> None:
+    def _enter_modes(self, fresh: AppState) -> None:
         """Enter which models are to change between shadow and enforce, so that none does that is not entered.
 
         Raises:
@@ -174,7 +174,7 @@ class Running:
             if self._operator is not None and before.shadow != model.shadow:
                 self._operator.enter(f"mode {'shadow' if model.shadow else 'enforce'}", model=name, by="settings")
 
-    def _swapped(self, fresh: Opened) -> Opened:
+    def _swapped(self, fresh: AppState) -> AppState:
         """Serve `fresh`, and return what was served until now."""
         if fresh.settings.server != self._at:
             log.warning("host, ports, TLS and times of [server] stay as they are until a restart")

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feint.errors import BadInput
-from feint.gateway.serving import server
-from feint.gateway.serving.opening import Ledgers, Opened, assembled, authenticator_of, spoken
+from feint.gateway.server import run
+from feint.gateway.server.bootstrap import AppState, Ledgers, authenticator_of, build_app, describe
 from feint.gateway.settings import LOOPBACK, KeySettings, LedgerSettings, ServerSettings, Settings, TorchSettings
 
 if TYPE_CHECKING:
@@ -40,13 +40,13 @@ def serve(
     """
     settings = settings_of(name, ServerSettings(host, port, grpc_port), keys, store)
 
-    def started(running: server.Running) -> None:
-        print("\n".join([*spoken(running.opened), f"serving {running.url}"]), flush=True)  # noqa: T201
+    def started(running: run.RunningServer) -> None:
+        print("\n".join([*describe(running.opened), f"serving {running.url}"]), flush=True)  # noqa: T201
 
-    async def make(ledgers: Ledgers | None) -> Opened:
-        return over(service, settings, shape=shape, ledgers=ledgers)
+    async def make(ledgers: Ledgers | None) -> AppState:
+        return load_service(service, settings, shape=shape, ledgers=ledgers)
 
-    server.run(make, started=started)
+    run.run(make, started=started)
 
 
 def settings_of(name: str, at: ServerSettings, keys: Path | str | None, store: str) -> Settings:
@@ -57,11 +57,11 @@ def settings_of(name: str, at: ServerSettings, keys: Path | str | None, store: s
     return Settings({name: TorchSettings(torch="a service")}, at, who, LedgerSettings(store))
 
 
-def over(
+def load_service(
     service: "Service", settings: Settings, *, shape: tuple[int, ...] | None = None, ledgers: Ledgers | None = None
-) -> Opened:
+) -> AppState:
     """Open a gateway over `service`, the only model of the settings; raise `FeintError`."""
     from feint.gateway.backends.torch_backend import of_service
 
     (name,) = settings.models
-    return assembled(settings, {name: of_service(service, name, shape=shape)}, authenticator_of(settings), ledgers)
+    return build_app(settings, {name: of_service(service, name, shape=shape)}, authenticator_of(settings), ledgers)

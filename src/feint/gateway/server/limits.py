@@ -19,7 +19,7 @@ AHEAD = 16  # requests that may wait for an answer on one connection
 log = logging.getLogger("feint.gateway")
 
 
-class Connection(HttpToolsProtocol):
+class BoundedConnection(HttpToolsProtocol):
     """Connection with bounds on the size of a header, on requests ahead of their answers, and on time.
 
     Args:

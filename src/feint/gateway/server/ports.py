@@ -6,7 +6,7 @@ from feint.errors import BadInput
 from feint.gateway.settings import ServerSettings
 
 
-def bound(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
     """Return a socket that is bound there; raise `BadInput` where the port is in use."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -14,16 +14,16 @@ def bound(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise taken(f"{host}:{port}", error.strerror or "in use") from error
+        raise in_use(f"{host}:{port}", error.strerror or "in use") from error
     return listener
 
 
-def taken(where: str, reason: str = "in use") -> BadInput:
+def in_use(where: str, reason: str = "in use") -> BadInput:
     """Return the error for a port that is in use."""
     return BadInput(f"{where} ({reason})", "a free port", "choose another, or stop what listens there")
 
 
-def free(server: ServerSettings) -> None:
+def check_free(server: ServerSettings) -> None:
     """Check that the ports are free now; raise `BadInput`."""
     for port in filter(None, (server.rest_port, server.grpc_port)):
-        bound(server.host, port).close()
+        bind(server.host, port).close()

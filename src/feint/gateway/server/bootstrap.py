@@ -43,7 +43,7 @@ class Ledgers:
 
 
 @dataclass
-class Opened:
+class AppState:
     """A gateway and all that it holds.
 
     Attributes:
@@ -110,9 +110,9 @@ class Opened:
             await self.ledgers.close()
 
 
-async def opened(
+async def load(
     settings: Settings, *, authenticator: Authenticator | None = None, ledgers: Ledgers | None = None
-) -> Opened:
+) -> AppState:
     """Open and try what the settings name.
 
     Args:
@@ -133,20 +133,20 @@ async def opened(
         for name, model in settings.models.items():
             models[name] = await _opened(name, LOADERS[type(model)](model, name))
             failed.callback(models[name].close)
-        state = assembled(settings, models, authenticator, ledgers)
+        state = build_app(settings, models, authenticator, ledgers)
         failed.pop_all()
     return state
 
 
-def assembled(
+def build_app(
     settings: Settings, models: Mapping[str, LoadedModel], authenticator: Authenticator, ledgers: Ledgers | None = None
-) -> Opened:
+) -> AppState:
     """Build a gateway of opened models; arguments, result and errors are those of `opened`."""
     held = ledgers if ledgers and ledgers.url == settings.ledger.store else Ledgers(settings.ledger.store)
     desks = {name: _desk(settings, name, loaded, held) for name, loaded in models.items()}
     away = {name for name, loaded in models.items() if loaded.about is None}
     gateway = Gateway(desks, authenticator, settings.server.limits, ready=not away)
-    return Opened(settings, gateway, models, held, _warnings(settings, models), away)
+    return AppState(settings, gateway, models, held, _warnings(settings, models), away)
 
 
 async def _opened(name: str, loaded: Awaitable[LoadedModel]) -> LoadedModel:
@@ -203,7 +203,7 @@ def _warnings(settings: Settings, models: Mapping[str, LoadedModel]) -> list[str
     return warnings
 
 
-def spoken(state: Opened) -> list[str]:
+def describe(state: AppState) -> list[str]:
     """Return what is served, as lines of text."""
     settings = state.settings
     who = [f"keys in {settings.keys.file}"] if settings.keys.file else []

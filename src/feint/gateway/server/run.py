@@ -14,12 +14,12 @@ import uvloop
 from feint.errors import FeintError
 from feint.gateway.app import Authenticator
 from feint.gateway.operator import recording
-from feint.gateway.serving.live import Make, Running
-from feint.gateway.serving.opening import Ledgers, Opened, opened
+from feint.gateway.server.bootstrap import AppState, Ledgers, load
+from feint.gateway.server.server_handle import Factory, RunningServer
 from feint.gateway.settings import Settings
 
 
-async def serve(make: Make, *, started: Callable[[Running], None] = lambda running: None) -> None:
+async def serve(make: Factory, *, started: Callable[[RunningServer], None] = lambda running: None) -> None:
     """Serve until SIGTERM or SIGINT; a second one stops at once. SIGHUP opens the settings and the audit log again.
 
     Args:
@@ -32,7 +32,7 @@ async def serve(make: Make, *, started: Callable[[Running], None] = lambda runni
     state = await make(None)
     table = state.settings.operator
     observers = recording.opened(metrics=table.metrics, audit_log=table.audit_log, log=table.log, traces=table.traces)
-    running = Running(state, operator=observers)
+    running = RunningServer(state, operator=observers)
     loop, tasks = asyncio.get_running_loop(), set[asyncio.Task[Any]]()
     try:
         await running.start()
@@ -54,15 +54,15 @@ async def serve(make: Make, *, started: Callable[[Running], None] = lambda runni
         observers.close()
 
 
-def run(make: Make, *, started: Callable[[Running], None] = lambda running: None) -> None:
+def run(make: Factory, *, started: Callable[[RunningServer], None] = lambda running: None) -> None:
     """Run `serve` on a loop of its own."""
     uvloop.run(serve(make, started=started))
 
 
 @contextlib.contextmanager
 def running(
-    settings: Settings | None = None, *, make: Make | None = None, authenticator: Authenticator | None = None
-) -> Iterator[Running]:
+    settings: Settings | None = None, *, make: Factory | None = None, authenticator: Authenticator | None = None
+) -> Iterator[RunningServer]:
     """Serve in a thread of this process, on free ports, until the block ends: for tests and notebooks.
 
     Args:
@@ -76,15 +76,15 @@ def running(
     Raises:
         FeintError: If the gateway cannot be opened.
     """
-    up: Future[Running] = Future()
+    up: Future[RunningServer] = Future()
 
-    async def opening(ledgers: Ledgers | None) -> Opened:
+    async def opening(ledgers: Ledgers | None) -> AppState:
         assert settings is not None
-        return await opened(settings, authenticator=authenticator, ledgers=ledgers)
+        return await load(settings, authenticator=authenticator, ledgers=ledgers)
 
     async def live() -> None:
         try:
-            server = Running(await (make or opening)(None), any_port=True)
+            server = RunningServer(await (make or opening)(None), any_port=True)
             await server.start()
         except BaseException as error:
             up.set_exception(error)

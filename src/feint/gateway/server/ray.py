@@ -9,7 +9,7 @@ from feint._optional import require
 from feint.errors import BadRecipe, FeintError, one_line
 from feint.gateway import routes
 from feint.gateway.operator import page, recording
-from feint.gateway.serving.opening import opened
+from feint.gateway.server.bootstrap import load
 from feint.gateway.settings_file import read
 from feint.gateway.stores import store_class
 
@@ -52,7 +52,7 @@ class Replica:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            state = await opened(read(self._file))
+            state = await load(read(self._file))
         except FeintError as error:
             await send({"type": "lifespan.startup.failed", "message": one_line(error)})
             return
