@@ -14,8 +14,8 @@ from feint.evaluation import jsonl, traits
 from feint.evaluation.checks import find_flags, verdict
 from feint.evaluation.results import Results
 from feint.evaluation.robust import robust
-from feint.gateway.operator.metrics import Metrics
-from feint.gateway.operator.seen import Seen
+from feint.gateway.telemetry.metrics import Metrics
+from feint.gateway.telemetry.recent import RecentRequests
 from feint.i18n import Catalog
 from feint.openinference.status import ERROR_STATUSES
 from feint.report import figures
@@ -513,7 +513,7 @@ def exported() -> str:
 
 def metrics() -> str:
     """What /metrics tells, by the words of the metrics themselves."""
-    told = Metrics(Seen()).text().decode()
+    told = Metrics(RecentRequests()).text().decode()
     kinds = dict(re.findall(r"^# TYPE (\S+) (\w+)", told, re.MULTILINE))
     found = re.findall(r"^# HELP (feint_\S+) (.*)", told, re.MULTILINE)
     rows = [[f"`{name}`", kinds[name], f"{what}."] for name, what in found if not name.endswith("_created")]

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feint.errors import DamagedFile, MissingData, NotWritten
-from feint.gateway.operator.audit import Audited, AuditLog, verify
 from feint.gateway.record import RequestRecord
+from feint.gateway.telemetry.audit_log import AuditLog, AuditObserver, verify
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_any_change_but_a_cut_end_is_found(tmp_path_factory, data):
 
 def test_many_processes_write_one_chain(path):
     code = (
-        "import sys; from feint.gateway.operator.audit import AuditLog\n"
+        "import sys; from feint.gateway.telemetry.audit_log import AuditLog\n"
         "with AuditLog(sys.argv[1]) as log:\n"
         "    for i in range(200): log.enter('refused', client=sys.argv[2])"
     )
@@ -119,7 +119,7 @@ def test_a_full_disk_loses_lines_and_says_how_many(path):
         log.enter("refused")
         here = log._file
         log._file = os.open("/dev/full", os.O_RDWR | os.O_APPEND)
-        observer = Audited(log)
+        observer = AuditObserver(log)
         observer(record())  # a decision stands though its line is lost
         with pytest.raises(NotWritten):
             log.enter("enforced")
@@ -131,7 +131,7 @@ def test_a_full_disk_loses_lines_and_says_how_many(path):
 
 
 def test_a_flood_of_refusals_is_two_lines(path):
-    observer = Audited(AuditLog(path))
+    observer = AuditObserver(AuditLog(path))
     for i in range(1000):
         observer(record(time=i / 1000))
         observer(record(client="bob", outcome="answered", reason="", time=i / 1000))
@@ -146,7 +146,7 @@ def test_a_flood_of_refusals_is_two_lines(path):
 
 
 def test_what_is_still_counted_is_entered_at_the_end(path):
-    observer = Audited(AuditLog(path))
+    observer = AuditObserver(AuditLog(path))
     for _ in range(5):
         observer(record())
     observer.close()
@@ -154,7 +154,7 @@ def test_what_is_still_counted_is_entered_at_the_end(path):
 
 
 def test_a_rung_is_entered_when_it_changes_and_answers_are_not(path):
-    observer = Audited(AuditLog(path))
+    observer = AuditObserver(AuditLog(path))
     for rung in (0, 0, 1, 1, 2):
         observer(record(outcome="answered", reason="", rung=rung, evidence=rung * 1.00001))
     observer.close()
@@ -162,8 +162,8 @@ def test_a_rung_is_entered_when_it_changes_and_answers_are_not(path):
 
 
 def test_what_is_remembered_is_bounded(path, monkeypatch):
-    monkeypatch.setattr("feint.gateway.operator.audit.CLIENTS", 50)
-    observer = Audited(AuditLog(path))
+    monkeypatch.setattr("feint.gateway.telemetry.audit_log.CLIENTS", 50)
+    observer = AuditObserver(AuditLog(path))
     for i in range(500):
         observer(record(client=str(i), rung=1))
     assert max(len(observer._rungs), len(observer._repeats)) <= 51

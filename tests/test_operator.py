@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from feint.gateway.operator.board import curve
-from feint.gateway.operator.logs import Handler, Logs
-from feint.gateway.operator.metrics import Metrics
-from feint.gateway.operator.recording import Operator, opened
-from feint.gateway.operator.seen import POINTS, TIMES, Seen
-from feint.gateway.operator.traces import Traces
+from feint.gateway.dashboard.data import curve
 from feint.gateway.record import RequestRecord
+from feint.gateway.telemetry.logs import Handler, Logs
+from feint.gateway.telemetry.metrics import Metrics
+from feint.gateway.telemetry.observers import Telemetry, start_telemetry
+from feint.gateway.telemetry.recent import POINTS, TIMES, RecentRequests
+from feint.gateway.telemetry.traces import Traces
 
 STAGES = {"access": 1e-5, "model": 3e-4, "outputs": 2e-5, "ledger": 1e-4}
 
@@ -38,15 +38,15 @@ def samples(metrics):
 
 
 def test_metrics_count_what_was_decided():
-    seen = Seen()
-    metrics = Metrics(seen)
+    recent = RecentRequests()
+    metrics = Metrics(recent)
     for it in [
         record(evidence=0.3, moved=0.4, conflicts=2),
         record("bob", evidence=1.5, rung=1, moved=0.8),
         record("bob", "refused", "OverBudget", seconds={"access": 1e-5}),
         record("", "refused", "NoKey", queries=0, seconds={}),
     ]:
-        seen(it)
+        recent(it)
         metrics(it)
     found = samples(metrics)
     assert found["feint_requests_total", "answered", "digits"] == 2
@@ -67,13 +67,13 @@ def test_metrics_count_what_was_decided():
 
 
 def test_labels_are_as_many_whoever_asks():
-    seen = Seen()
-    metrics = Metrics(seen)
+    recent = RecentRequests()
+    metrics = Metrics(recent)
     sizes = []
     for start in (0, 5000):
         for i in range(start, start + 5000):
             it = record(f"client-{i}", evidence=i % 7 / 3, rung=i % 3)
-            seen(it)
+            recent(it)
             metrics(it)
         sizes.append(len(samples(metrics)))
     assert sizes[0] == sizes[1] < 150
@@ -81,7 +81,7 @@ def test_labels_are_as_many_whoever_asks():
 
 
 def test_a_page_of_metrics_that_promtool_would_read():
-    metrics = Metrics(Seen())
+    metrics = Metrics(RecentRequests())
     metrics(record())
     names = re.findall(r"^# TYPE (\S+) (\w+)$", metrics.text().decode(), re.MULTILINE)
     assert all(name.startswith("feint_") for name, _ in names)
@@ -169,34 +169,34 @@ def test_traces_are_sampled():
 
 
 def test_what_is_seen_of_ten_thousand_clients_is_bounded(monkeypatch):
-    monkeypatch.setattr("feint.gateway.operator.seen.CLIENTS", 100)
-    seen = Seen(gap=0.0)
+    monkeypatch.setattr("feint.gateway.telemetry.recent.CLIENTS", 100)
+    recent = RecentRequests(gap=0.0)
     for i in range(3000):
-        seen(record(f"client-{i % 300}", time=float(i), evidence=i / 3000))
+        recent(record(f"client-{i % 300}", time=float(i), evidence=i / 3000))
     for i in range(1000):
-        seen(record("one", time=3000.0 + i, evidence=float(i)))
-    assert len(seen.clients) == 100
-    one = seen.of("digits")["one"]
+        recent(record("one", time=3000.0 + i, evidence=float(i)))
+    assert len(recent.clients) == 100
+    one = recent.of("digits")["one"]
     assert len(one.times) == len(one.levels) <= POINTS
     assert one.times[0] == 3000.0
     assert one.times[-1] > 3990
-    assert len(seen.seconds["digits", "model"]) == TIMES
+    assert len(recent.seconds["digits", "model"]) == TIMES
 
 
 def test_evidence_that_was_not_looked_up_takes_nothing_back():
-    seen = Seen()
-    seen(record(evidence=1.5, rung=2, asked=9))
-    seen(record(outcome="refused", reason="OverBudget"))
-    ann = seen.of("digits")["ann"]
+    recent = RecentRequests()
+    recent(record(evidence=1.5, rung=2, asked=9))
+    recent(record(outcome="refused", reason="OverBudget"))
+    ann = recent.of("digits")["ann"]
     assert (ann.evidence, ann.rung, ann.asked) == (1.5, 2, 9)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=200))
 def test_quantiles_are_those_of_numpy_to_a_rank(times):
-    seen = Seen()
+    recent = RecentRequests()
     for it in times:
-        seen(record(seconds={"model": it}))
-    for found, level in zip(seen.quantiles("digits")["model"], (0.5, 0.99), strict=True):
+        recent(record(seconds={"model": it}))
+    for found, level in zip(recent.quantiles("digits")["model"], (0.5, 0.99), strict=True):
         below, above = np.quantile(times, level, method="lower"), np.quantile(times, level, method="higher")
         assert below <= found <= above
 
@@ -212,12 +212,12 @@ def test_a_curve_stays_in_its_box(points):
 
 
 def test_one_record_that_fails_fails_no_request_and_is_said_once(caplog):
-    operator = Operator(metrics=True)
+    operator = Telemetry(metrics=True)
     operator._observers.insert(0, lambda it: 1 / 0)
     with caplog.at_level(logging.ERROR, "feint.gateway"):
         operator(record())
         operator(record())
-    assert sum(operator.seen.outcomes.values()) == 2
+    assert sum(operator.recent.outcomes.values()) == 2
     assert len(caplog.records) == 1
     operator.close()
 
@@ -226,7 +226,7 @@ def test_opened_as_the_settings_say(tmp_path, capsys, monkeypatch):
     speaker = logging.getLogger("feint.gateway")
     kept = speaker.handlers, speaker.propagate, speaker.level
     try:
-        operator = opened(metrics=False, audit_log=tmp_path / "audit.jsonl", log="info")
+        operator = start_telemetry(metrics=False, audit_log=tmp_path / "audit.jsonl", log="info")
         operator(record("bob", "refused", "OverBudget"))
         operator.enter("mode enforce", model="digits", by="root")
         operator.close()
@@ -244,6 +244,7 @@ def test_opened_as_the_settings_say(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.slow
 def test_neither_the_gateways_page_nor_its_records_import_torch():
-    code = "import sys; sys.modules['torch'] = None; from feint.gateway.operator import page, recording; print('fine')"
+    modules = "feint.gateway.dashboard.page, feint.gateway.telemetry.observers"
+    code = f"import sys; sys.modules['torch'] = None; import {modules}; print('fine')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("fine\n", "")

@@ -16,17 +16,17 @@ from feint.errors import StoreLost
 from feint.gateway.app import Gateway
 from feint.gateway.auth import keys
 from feint.gateway.auth.keyfile import Keys
+from feint.gateway.dashboard.data import Catalog, language, pace
+from feint.gateway.dashboard.page import routes
 from feint.gateway.endpoint import ModelEndpoint
-from feint.gateway.operator.board import Catalog, language, pace
-from feint.gateway.operator.page import routes
-from feint.gateway.operator.recording import Operator
 from feint.gateway.routes import app
 from feint.gateway.stores.memory import MemoryStore
+from feint.gateway.telemetry.observers import Telemetry
 from feint.gateway.transaction import LedgerSession
 from feint.i18n import texts
 from feint.openinference.model_spec import ModelSpec
 
-ROOM = "feint.gateway.operator"
+ROOM = "feint.gateway.dashboard"
 CHROMIUM = Path("/usr/bin/chromium")
 
 
@@ -56,12 +56,12 @@ class Site:
         self.admin, self.admin_key = file.add("root", roles=("infer", "admin"))
         self.reader, _ = file.add("prometheus", roles=("metrics",))
         self.clients = {name: file.add(name)[0] for name in ("ann", "mallory")}
-        self.operator = Operator(audit_log=folder / "audit.jsonl")
-        self.operator.seen.gap = 0.0
+        self.operator = Telemetry(audit_log=folder / "audit.jsonl")
+        self.operator.recent.gap = 0.0
         self.desks = {
             name: ModelEndpoint(
-                ModelSpec(name, "pixels", (1, 2, 2), "p", 3), Watched(), LedgerSession(MemoryStore()), observer=self.operator,
-                shadow=True,
+                ModelSpec(name, "pixels", (1, 2, 2), "p", 3), Watched(), LedgerSession(MemoryStore()),
+                observer=self.operator, shadow=True,
             )
             for name in ("digits", "a b")
         }  # fmt: skip
@@ -163,7 +163,7 @@ def test_lines_that_the_audit_log_lost_are_on_the_page(site, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("feint.gateway.operator.audit.os.write", full)
+    monkeypatch.setattr("feint.gateway.telemetry.audit_log.os.write", full)
     site.ask(site.url, "ann", 0.2, rows=51)  # more than the budget
     assert "1 lines of the audit log could not be written" in get(site, "/ui", **bearer(site.admin)).text
 
@@ -212,7 +212,7 @@ def test_clients_stand_by_evidence_with_budget_and_rung(site):
 
 
 def test_names_are_text(site):
-    site.operator.seen(_record("<b>&\"'"))
+    site.operator.recent(_record("<b>&\"'"))
     site.desks["digits"].session.store = Told([("<img src=x onerror=alert(1)>", {"evidence": 1.0})])
     page = get(site, "/ui", **bearer(site.admin)).text
     assert "<img" not in page
@@ -251,8 +251,8 @@ def test_without_its_ledger_the_page_shows_what_was_seen(site):
 
 def test_every_word_is_there_in_both_languages():
     found = texts(ROOM)
-    used = (Path(__file__).parents[1] / "src/feint/gateway/operator/page.html").read_text()
-    used += (Path(__file__).parents[1] / "src/feint/gateway/operator/board.py").read_text()
+    used = (Path(__file__).parents[1] / "src/feint/gateway/dashboard/page.html").read_text()
+    used += (Path(__file__).parents[1] / "src/feint/gateway/dashboard/data.py").read_text()
     for word, said in found.items():
         assert set(said) == {"en", "zh"}
         assert sorted(re.findall(r"{\w+}", said["en"])) == sorted(re.findall(r"{\w+}", said["zh"]))

@@ -18,7 +18,7 @@ def audit_log(file: Path, /, *more: Path) -> None:
     more
         The files that followed it.
     """
-    from feint.gateway.operator.audit import verify
+    from feint.gateway.telemetry.audit_log import verify
 
     found = verify([file, *more])
     torn = f", {found.torn} of them torn" if found.torn else ""

@@ -155,7 +155,7 @@ def _log(audit_log: Path | None, action: str) -> Iterator[Callable[..., None]]:
     if audit_log is None:
         yield lambda *changed: None
         return
-    from feint.gateway.operator.audit import AuditLog
+    from feint.gateway.telemetry.audit_log import AuditLog
 
     with AuditLog(audit_log) as log:
 

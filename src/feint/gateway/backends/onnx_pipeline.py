@@ -16,7 +16,7 @@ Source = Callable[[Array], Awaitable[Array]]  # inputs (N, …) to undefended pr
 
 
 class DefendedGraph(Protocol):
-    """Graph of an `OnnxPipeline`; `feint.gateway.backends.onnx_model.Exported` is one."""
+    """Graph of an `OnnxPipeline`; `feint.gateway.backends.onnx_model.OnnxModel` is one."""
 
     @property
     def access(self) -> Sequence[Any]:

@@ -8,10 +8,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from feint._optional import require
 from feint.errors import BadRecipe, FeintError, one_line
 from feint.gateway import routes
-from feint.gateway.operator import page, recording
+from feint.gateway.dashboard import page
 from feint.gateway.server.bootstrap import load
 from feint.gateway.settings_file import read
 from feint.gateway.stores import store_class
+from feint.gateway.telemetry import observers
 
 
 def deployment(file: Path | str, *, replicas: int = 2) -> Any:
@@ -57,15 +58,15 @@ class Replica:
             await send({"type": "lifespan.startup.failed", "message": one_line(error)})
             return
         table = state.settings.operator
-        observers = recording.opened(
+        telemetry = observers.start_telemetry(
             metrics=table.metrics, audit_log=table.audit_log, log=table.log, traces=table.traces
         )
         for desk in state.gateway.desks.values():
-            desk.observer = observers
+            desk.observer = telemetry
         state.progress()
-        self._app = routes.app(state.gateway, routes=page.routes(state.gateway, observers, ui=table.ui))
+        self._app = routes.app(state.gateway, routes=page.routes(state.gateway, telemetry, ui=table.ui))
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await state.close()
-        observers.close()
+        telemetry.close()
         await send({"type": "lifespan.shutdown.complete"})

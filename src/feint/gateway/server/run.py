@@ -13,10 +13,10 @@ import uvloop
 
 from feint.errors import FeintError
 from feint.gateway.app import Authenticator
-from feint.gateway.operator import recording
 from feint.gateway.server.bootstrap import AppState, Ledgers, load
 from feint.gateway.server.server_handle import Factory, RunningServer
 from feint.gateway.settings import Settings
+from feint.gateway.telemetry import observers
 
 
 async def serve(make: Factory, *, started: Callable[[RunningServer], None] = lambda running: None) -> None:
@@ -31,8 +31,10 @@ async def serve(make: Factory, *, started: Callable[[RunningServer], None] = lam
     """
     state = await make(None)
     table = state.settings.operator
-    observers = recording.opened(metrics=table.metrics, audit_log=table.audit_log, log=table.log, traces=table.traces)
-    running = RunningServer(state, operator=observers)
+    telemetry = observers.start_telemetry(
+        metrics=table.metrics, audit_log=table.audit_log, log=table.log, traces=table.traces
+    )
+    running = RunningServer(state, telemetry=telemetry)
     loop, tasks = asyncio.get_running_loop(), set[asyncio.Task[Any]]()
     try:
         await running.start()
@@ -51,7 +53,7 @@ async def serve(make: Factory, *, started: Callable[[RunningServer], None] = lam
     try:
         await running.stopped()
     finally:
-        observers.close()
+        telemetry.close()
 
 
 def run(make: Factory, *, started: Callable[[RunningServer], None] = lambda running: None) -> None:

@@ -12,11 +12,11 @@ from starlette.routing import Route
 
 from feint.errors import FeintError, one_line
 from feint.gateway import routes, rpc
-from feint.gateway.operator import page
-from feint.gateway.operator.recording import Operator
+from feint.gateway.dashboard import page
 from feint.gateway.server.bootstrap import AppState, Ledgers, tls
 from feint.gateway.server.limits import BoundedConnection
 from feint.gateway.server.ports import bind, in_use
+from feint.gateway.telemetry.observers import Telemetry
 
 STREAMS = 128  # calls of one connection at the same time: others wait at the client
 WINDOW = 2**18  # bytes of a call that are taken in before it is known who asks; 280 MiB without a key then hold 4 MiB
@@ -38,12 +38,12 @@ class RunningServer:
 
     Args:
         state: The gateway; a reload replaces it.
-        operator: Where requests are recorded, if anywhere.
+        telemetry: Observers of requests, if any.
         any_port: Whether free ports are chosen in place of those of the settings.
     """
 
-    def __init__(self, state: AppState, *, operator: Operator | None = None, any_port: bool = False) -> None:
-        self.opened, self.gateway, self._operator = state, state.gateway, operator
+    def __init__(self, state: AppState, *, telemetry: Telemetry | None = None, any_port: bool = False) -> None:
+        self.opened, self.gateway, self._telemetry = state, state.gateway, telemetry
         self._at, self._any = state.settings.server, any_port
         self._stop, self._reloading, self._rest, self._rpc = asyncio.Event(), asyncio.Lock(), None, None
         self.rest_port = self.grpc_port = 0
@@ -66,13 +66,13 @@ class RunningServer:
 
     def _observe(self, state: AppState) -> None:
         """Record every request from now on."""
-        for desk in state.gateway.desks.values() if self._operator is not None else ():
-            desk.observer = self._operator  # pyright: ignore[reportAttributeAccessIssue]
+        for desk in state.gateway.desks.values() if self._telemetry is not None else ():
+            desk.observer = self._telemetry  # pyright: ignore[reportAttributeAccessIssue]
 
     def _routes(self) -> list[Route]:
-        if self._operator is None:
+        if self._telemetry is None:
             return []
-        return page.routes(self.gateway, self._operator, ui=self.opened.settings.operator.ui)
+        return page.routes(self.gateway, self._telemetry, ui=self.opened.settings.operator.ui)
 
     async def _start_rest(self) -> None:
         listener = bind(self._at.host, 0 if self._any else self._at.rest_port)
@@ -146,8 +146,8 @@ class RunningServer:
             make: Opens the settings; called with the ledgers that are open.
         """
         async with self._reloading:
-            if self._operator is not None:
-                self._operator.reopen()
+            if self._telemetry is not None:
+                self._telemetry.reopen()
             fresh = None
             try:
                 fresh = await make(self.opened.ledgers)
@@ -171,8 +171,8 @@ class RunningServer:
         """
         for name, model in fresh.settings.models.items():
             before = self.opened.settings.models.get(name, model)
-            if self._operator is not None and before.shadow != model.shadow:
-                self._operator.enter(f"mode {'shadow' if model.shadow else 'enforce'}", model=name, by="settings")
+            if self._telemetry is not None and before.shadow != model.shadow:
+                self._telemetry.enter(f"mode {'shadow' if model.shadow else 'enforce'}", model=name, by="settings")
 
     def _swapped(self, fresh: AppState) -> AppState:
         """Serve `fresh`, and return what was served until now."""

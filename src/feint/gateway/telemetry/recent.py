@@ -18,7 +18,7 @@ WHOLE = "all"  # the stage that all stages are together
 
 
 @dataclass(slots=True)
-class Client:
+class RecentClient:
     """One client of one model. `evidence` and `rung` are the highest so far; `asked` queries were answered."""
 
     evidence: float = 0.0
@@ -41,12 +41,12 @@ class Client:
         self.levels.append(self.evidence)
 
 
-class Seen:
+class RecentRequests:
     """Observer that remembers clients for the page and for the gauges; points of a curve are `gap` seconds apart."""
 
     def __init__(self, *, gap: float = 1.0) -> None:
         self.gap, self.since = gap, time.time()
-        self.clients: OrderedDict[tuple[str, str], Client] = OrderedDict()
+        self.clients: OrderedDict[tuple[str, str], RecentClient] = OrderedDict()
         self.seconds: dict[tuple[str, str], deque[float]] = defaultdict(lambda: deque(maxlen=TIMES))
         self.outcomes: Counter[tuple[str, str]] = Counter()
         self.reasons: Counter[tuple[str, str]] = Counter()
@@ -68,7 +68,7 @@ class Seen:
         at = (record.model, record.client)
         client = self.clients.get(at)
         if client is None:
-            client = self.clients[at] = Client()
+            client = self.clients[at] = RecentClient()
             if len(self.clients) > CLIENTS:
                 self.clients.popitem(last=False)
         else:
@@ -80,7 +80,7 @@ class Seen:
         client.last = record.time
         client.write(record.time, gap=self.gap)
 
-    def of(self, model: str) -> dict[str, Client]:
+    def of(self, model: str) -> dict[str, RecentClient]:
         """Return the clients of a model by name."""
         return {name: client for (on, name), client in self.clients.items() if on == model}
 

@@ -13,9 +13,9 @@ from starlette.routing import Route
 
 from feint.errors import NoKey
 from feint.gateway.app import Gateway
-from feint.gateway.operator.board import board, language, pace
-from feint.gateway.operator.metrics import CONTENT_TYPE_LATEST
-from feint.gateway.operator.recording import Operator
+from feint.gateway.dashboard.data import dashboard, language, pace
+from feint.gateway.telemetry.metrics import CONTENT_TYPE_LATEST
+from feint.gateway.telemetry.observers import Telemetry
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -29,7 +29,7 @@ CHALLENGE = {"WWW-Authenticate": 'Basic realm="feint: an admin key is the passwo
 LANGUAGES = ("en", "English"), ("zh", "中文")
 
 
-def routes(gateway: Gateway, operator: Operator, *, ui: bool = True) -> list[Route]:
+def routes(gateway: Gateway, operator: Telemetry, *, ui: bool = True) -> list[Route]:
     """Return the routes of an operator.
 
     Args:
@@ -46,21 +46,21 @@ def routes(gateway: Gateway, operator: Operator, *, ui: bool = True) -> list[Rou
     return (metrics if operator.metrics is not None else []) + (page if ui else [])
 
 
-async def _metrics(gateway: Gateway, operator: Operator, request: Request) -> Response:
+async def _metrics(gateway: Gateway, operator: Telemetry, request: Request) -> Response:
     scheme, key = _credentials(request)
     gateway.authenticate(key if scheme == "bearer" else "", roles=("metrics", "admin"))
     assert operator.metrics is not None
     return Response(operator.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-async def _page(gateway: Gateway, operator: Operator, request: Request) -> Response:
+async def _page(gateway: Gateway, operator: Telemetry, request: Request) -> Response:
     say = language(request.query_params.get("lang", ""), request.headers.get("accept-language", "").split(","))
     try:
         gateway.authenticate(_key(request), roles=("admin",))
     except NoKey:  # a key without the role too: after a 403 a browser would never ask for another one
         return _html(say, 401, CHALLENGE, board=None)
     every = pace(request.query_params.get("every", ""))
-    return _html(say, 200, {}, board=await board(gateway, operator.seen, operator.audit, say, every=every))
+    return _html(say, 200, {}, board=await dashboard(gateway, operator.recent, operator.audit, say, every=every))
 
 
 def _credentials(request: Request) -> tuple[str, str]:

@@ -9,9 +9,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, H
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from feint.gateway.operator.audit import AuditLog
-from feint.gateway.operator.seen import Seen
 from feint.gateway.record import RequestRecord
+from feint.gateway.telemetry.audit_log import AuditLog
+from feint.gateway.telemetry.recent import RecentRequests
 
 __all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
 
@@ -21,9 +21,9 @@ EVIDENCE = 0.0, 0.25, 0.5, 0.75, 1.0, 2.0  # a client is in the bucket that begi
 
 
 class Metrics:
-    """Observer, and the page that Prometheus reads. The gauges of clients count those that this process has `seen`."""
+    """Observer, and the response to Prometheus. The gauges of clients count the `recent` ones of this process."""
 
-    def __init__(self, seen: Seen, audit: AuditLog | None = None) -> None:
+    def __init__(self, recent: RecentRequests, audit: AuditLog | None = None) -> None:
         self.registry = CollectorRegistry()
         options = {"registry": self.registry, "namespace": "feint"}
         self._requests = Counter("requests", "Requests", ["model", "outcome"], **options)
@@ -36,7 +36,7 @@ class Metrics:
         self._moved = Histogram(
             "moved", "L1 distance of answers to undefended ones, a request's mean", ["model"], buckets=MOVED, **options
         )
-        self.registry.register(Clients(seen, audit))
+        self.registry.register(ClientGauges(recent, audit))
         self._known: dict[tuple[str, ...], tuple] = {}
 
     def __call__(self, record: RequestRecord) -> None:
@@ -74,17 +74,17 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-class Clients(Collector):
+class ClientGauges(Collector):
     """Collector of clients by evidence and by rung, counted when Prometheus asks."""
 
-    def __init__(self, seen: Seen, audit: AuditLog | None) -> None:
-        self._seen, self._audit = seen, audit
+    def __init__(self, recent: RecentRequests, audit: AuditLog | None) -> None:
+        self._recent, self._audit = recent, audit
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield the gauges."""
         buckets: Counted[tuple[str, float]] = Counted()
         rungs: Counted[tuple[str, int]] = Counted()
-        for (model, _), client in self._seen.clients.items():
+        for (model, _), client in self._recent.clients.items():
             buckets[model, EVIDENCE[max(0, bisect_right(EVIDENCE, client.evidence) - 1)]] += 1
             rungs[model, client.rung] += 1
         models = {model for model, _ in buckets}

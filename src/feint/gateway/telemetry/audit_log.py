@@ -103,7 +103,7 @@ class AuditLog:
         self.close()
 
 
-class Audited:
+class AuditObserver:
     """Observer that enters refusals, failures and changes of rung.
 
     A client's refusals of one model for one reason within `WINDOW` are one line at their beginning, and one with their
@@ -159,7 +159,7 @@ class Audited:
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerifiedLog:
     """An unbroken chain.
 
     Attributes:
@@ -175,7 +175,7 @@ class Verified:
     follows: str
 
 
-def verify(paths: Iterable[Path | str]) -> Verified:
+def verify(paths: Iterable[Path | str]) -> VerifiedLog:
     """Check the chain through some files.
 
     Args:
@@ -203,7 +203,7 @@ def verify(paths: Iterable[Path | str]) -> Verified:
                     got = f"{path}, line {number}, which does not follow the line before it"
                     raise DamagedFile(got, "an unbroken chain", "lines were changed, taken out or put in")
                 lines, last = lines + 1, digest(line)
-    return Verified(lines, torn, last, first)
+    return VerifiedLog(lines, torn, last, first)
 
 
 def digest(line: bytes) -> str:

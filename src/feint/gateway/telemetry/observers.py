@@ -7,17 +7,17 @@ from typing import Any
 
 from feint import __version__
 from feint.errors import NotWritten
-from feint.gateway.operator.audit import Audited, AuditLog
-from feint.gateway.operator.logs import Handler, Logs
-from feint.gateway.operator.metrics import Metrics
-from feint.gateway.operator.seen import Seen
-from feint.gateway.operator.traces import Traces, to_collector
 from feint.gateway.record import Observer, RequestRecord
+from feint.gateway.telemetry.audit_log import AuditLog, AuditObserver
+from feint.gateway.telemetry.logs import Handler, Logs
+from feint.gateway.telemetry.metrics import Metrics
+from feint.gateway.telemetry.recent import RecentRequests
+from feint.gateway.telemetry.traces import Traces, to_collector
 
 log = logging.getLogger("feint.gateway")
 
 
-class Operator:
+class Telemetry:
     """Observer that passes every record on to all others. A failure of one is logged once, and fails no request.
 
     Attributes:
@@ -34,12 +34,18 @@ class Operator:
         logs: Logs | None = None,
         traces: Traces | None = None,
     ) -> None:
-        self.seen = Seen()
+        self.recent = RecentRequests()
         self.audit = AuditLog(audit_log) if audit_log is not None else None
-        self.metrics = Metrics(self.seen, self.audit) if metrics else None
-        self._audited = Audited(self.audit) if self.audit is not None else None
+        self.metrics = Metrics(self.recent, self.audit) if metrics else None
+        self._audited = AuditObserver(self.audit) if self.audit is not None else None
         self._traces = traces
-        every: Sequence[Observer | None] = (traces, self.seen, self.metrics, self._audited, logs)  # logs name the trace
+        every: Sequence[Observer | None] = (
+            traces,
+            self.recent,
+            self.metrics,
+            self._audited,
+            logs,
+        )  # logs name the trace
         self._observers = [observer for observer in every if observer is not None]
         self._failed = set[type]()
 
@@ -79,9 +85,9 @@ class Operator:
             self._audited.close()
 
 
-def opened(
+def start_telemetry(
     *, metrics: bool = True, audit_log: Path | None = None, log: str = "info", traces: str = ""
-) -> Operator:  # the names are those of the settings' table [operator]
+) -> Telemetry:  # the names are those of the settings' table [operator]
     """Open the observers of the settings, and let the gateway's loggers write JSON lines from here on.
 
     Args:
@@ -95,7 +101,7 @@ def opened(
         MissingData: If OpenTelemetry is not installed.
     """
     logs = Logs(log, version=__version__)
-    operator = Operator(
+    operator = Telemetry(
         metrics=metrics,
         audit_log=audit_log,
         logs=logs,

@@ -6,8 +6,8 @@ from typing import Any, TextIO
 
 import msgspec
 
-from feint.gateway.operator.audit import rfc3339
 from feint.gateway.record import RequestRecord
+from feint.gateway.telemetry.audit_log import rfc3339
 from feint.openinference.status import ERROR_STATUSES
 
 ECS = "8.11"

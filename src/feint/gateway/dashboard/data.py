@@ -12,8 +12,8 @@ from feint.defenses.access import Budget
 from feint.errors import StoreLost
 from feint.gateway.app import Gateway
 from feint.gateway.endpoint import ModelEndpoint
-from feint.gateway.operator.audit import AuditLog
-from feint.gateway.operator.seen import TIMES, WHOLE, Client, Seen
+from feint.gateway.telemetry.audit_log import AuditLog
+from feint.gateway.telemetry.recent import TIMES, WHOLE, RecentClient, RecentRequests
 from feint.i18n import Catalog
 
 SHOWN = 50  # clients of each model
@@ -25,7 +25,7 @@ DASH = "–"
 
 
 @runtime_checkable
-class Ruled(Protocol):
+class HasRules(Protocol):
     """A pipeline that lists its access rules, those of its rungs among them."""
 
     @property
@@ -33,7 +33,7 @@ class Ruled(Protocol):
 
 
 @dataclass(frozen=True)
-class Person:
+class ClientRow:
     """A client as a row of the table; `path` is its curve, `mark` the height of evidence 1 in pixels from the top."""
 
     name: str
@@ -47,14 +47,14 @@ class Person:
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelSection:
     """A model as a section of the page; `lost` if its ledger cannot be read."""
 
     name: str
     shadow: bool
     lost: bool
     known: str
-    clients: Sequence[Person]
+    clients: Sequence[ClientRow]
     timed: str
     stages: Sequence[Sequence[str]]
     outcomes: Sequence[Sequence[str]]
@@ -62,39 +62,41 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Board:
+class Dashboard:
     """All of the page but its words. The page is loaded again after `every` seconds, 0 for never."""
 
     subtitle: str
     warnings: Sequence[str]
-    models: Sequence[Model]
+    models: Sequence[ModelSection]
     every: int
     paces: Sequence[tuple[int, str]]
 
 
-async def board(gateway: Gateway, seen: Seen, audit: AuditLog | None, say: Catalog, *, every: int) -> Board:
+async def dashboard(
+    gateway: Gateway, recent: RecentRequests, audit: AuditLog | None, say: Catalog, *, every: int
+) -> Dashboard:
     """Return the data of the page as they are now."""
     warnings = [] if gateway.ready else [say("not ready")]
     if audit is not None and audit.lost:
         warnings.append(say("audit lost", lost=audit.lost))
-    return Board(
-        say("subtitle", version=__version__, since=_clock(seen.since), now=_clock(time.time())),
+    return Dashboard(
+        say("subtitle", version=__version__, since=_clock(recent.since), now=_clock(time.time())),
         warnings,
-        [await _model(name, desk, seen, say) for name, desk in gateway.desks.items()],
+        [await _model(name, desk, recent, say) for name, desk in gateway.desks.items()],
         every,
         [(pace, say("every", seconds=pace) if pace else say("off")) for pace in PACES],
     )
 
 
-async def _model(name: str, desk: ModelEndpoint, seen: Seen, say: Catalog) -> Model:
-    here, lost = seen.of(name), False
+async def _model(name: str, desk: ModelEndpoint, recent: RecentRequests, say: Catalog) -> ModelSection:
+    here, lost = recent.of(name), False
     try:
         clients = await desk.session.store.clients(SHOWN)
     except StoreLost:
         clients, lost = _only_seen(here), True
-    outcomes, reasons = seen.counted(name)
-    quantiles = seen.quantiles(name)
-    return Model(
+    outcomes, reasons = recent.counted(name)
+    quantiles = recent.quantiles(name)
+    return ModelSection(
         name,
         desk.shadow,
         lost,
@@ -111,17 +113,17 @@ async def _model(name: str, desk: ModelEndpoint, seen: Seen, say: Catalog) -> Mo
     )
 
 
-def _only_seen(here: Mapping[str, Client]) -> list[tuple[str, dict[str, float]]]:
+def _only_seen(here: Mapping[str, RecentClient]) -> list[tuple[str, dict[str, float]]]:
     most = sorted(here.items(), key=lambda entry: -entry[1].evidence)[:SHOWN]
     return [
         (name, {"evidence": client.evidence, "rung": client.rung, "queries": client.asked}) for name, client in most
     ]
 
 
-def _person(name: str, totals: Mapping[str, float], recent: Client | None, budget: int | None) -> Person:
+def _person(name: str, totals: Mapping[str, float], recent: RecentClient | None, budget: int | None) -> ClientRow:
     path, mark = curve(recent.times, recent.levels) if recent else ("", None)
     left = DASH if budget is None or "budget" not in totals else f"{max(0, budget - int(totals['budget'])):,}"
-    return Person(
+    return ClientRow(
         name, f"{totals.get('evidence', 0.0):.2f}", int(totals.get("rung", 0)), f"{int(totals.get('queries', 0)):,}",
         left, _clock(recent.last) if recent else DASH, path, mark,
     )  # fmt: skip
@@ -129,7 +131,7 @@ def _person(name: str, totals: Mapping[str, float], recent: Client | None, budge
 
 def _budget(desk: ModelEndpoint) -> int | None:
     """Return the least budget that a client of this model has, if any."""
-    rules = desk.pipeline.rules if isinstance(desk.pipeline, Ruled) else ()
+    rules = desk.pipeline.rules if isinstance(desk.pipeline, HasRules) else ()
     return min((rule.queries for rule in rules if isinstance(rule, Budget)), default=None)
 
 
