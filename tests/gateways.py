@@ -67,7 +67,7 @@ class Book:
 
 
 @dataclass
-class Door:
+class KeyTable:
     """Callers by their keys; "" is the key of who has none."""
 
     keys: Mapping[str, Caller]
@@ -85,7 +85,7 @@ LIMITS = Limits()
 def gateway(
     line=None, *, keys=KEYS, limits=LIMITS, names=("toy",), shape=SHAPE, classes=CLASSES, input="pixels", observer=None
 ) -> Gateway:
-    desks = {
+    endpoints = {
         name: ModelEndpoint(
             ModelSpec(name, input, shape, "p", classes),
             line or Straight(),
@@ -94,7 +94,7 @@ def gateway(
         )
         for name in names
     }
-    return Gateway(desks, Door(keys), limits)
+    return Gateway(endpoints, KeyTable(keys), limits)
 
 
 @contextmanager

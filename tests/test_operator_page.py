@@ -58,14 +58,14 @@ class Site:
         self.clients = {name: file.add(name)[0] for name in ("ann", "mallory")}
         self.operator = Telemetry(audit_log=folder / "audit.jsonl")
         self.operator.recent.gap = 0.0
-        self.desks = {
+        self.endpoints = {
             name: ModelEndpoint(
                 ModelSpec(name, "pixels", (1, 2, 2), "p", 3), Watched(), LedgerSession(MemoryStore()),
                 observer=self.operator, shadow=True,
             )
             for name in ("digits", "a b")
         }  # fmt: skip
-        self.gateway = Gateway(self.desks, keys.open(file.path))
+        self.gateway = Gateway(self.endpoints, keys.open(file.path))
         self.app = app(self.gateway, routes=routes(self.gateway, self.operator, **how))
 
     def ask(self, url, client, level, times=1, rows=2):
@@ -149,7 +149,7 @@ def test_the_page_changes_nothing_and_runs_no_script(site):
     for path in ("/ui", "/ui/session", "/ui/session/end", "/ui/models/digits"):
         sent = httpx2.post(site.url + path, headers=bearer(site.admin), data={"mode": "enforce", "sure": "yes"})
         assert sent.status_code in (404, 405)
-    assert site.desks["digits"].shadow
+    assert site.endpoints["digits"].shadow
 
 
 def test_a_revoked_key_opens_nothing(site):
@@ -213,7 +213,7 @@ def test_clients_stand_by_evidence_with_budget_and_rung(site):
 
 def test_names_are_text(site):
     site.operator.recent(_record("<b>&\"'"))
-    site.desks["digits"].session.store = Told([("<img src=x onerror=alert(1)>", {"evidence": 1.0})])
+    site.endpoints["digits"].session.store = Told([("<img src=x onerror=alert(1)>", {"evidence": 1.0})])
     page = get(site, "/ui", **bearer(site.admin)).text
     assert "<img" not in page
     assert "&lt;img" in page
@@ -243,7 +243,7 @@ class Told:
 
 def test_without_its_ledger_the_page_shows_what_was_seen(site):
     site.ask(site.url, "ann", 0.5)
-    site.desks["digits"].session.store = Told()
+    site.endpoints["digits"].session.store = Told()
     page = get(site, "/ui", **bearer(site.admin)).text
     assert "The ledger cannot be read now" in page
     assert ">ann<" in page

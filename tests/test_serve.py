@@ -120,7 +120,7 @@ def test_a_service_answers_over_the_wire_as_it_does_here(name):
     here = service(Query(torch.from_numpy(X))).p.numpy()
     with live(service) as gateway, httpx2.Client(base_url=gateway.url) as client:
         assert_close(answer_of(ask(client)).astype(np.float32), here)
-        assert gateway.gateway.desks["toy"].session.begin("anonymous").queries == 5
+        assert gateway.gateway.endpoints["toy"].session.begin("anonymous").queries == 5
     assert service.ledger.queries == 5  # that of the gateway is its own
 
 

@@ -21,7 +21,7 @@ def refuse(asked, account):
 @pytest.fixture
 def served():
     both = gateway(limits=Limits(batch=8))
-    both.desks["dear"] = gateway(Straight(admit=refuse), names=("dear",)).desks["dear"]
+    both.endpoints["dear"] = gateway(Straight(admit=refuse), names=("dear",)).endpoints["dear"]
     return both
 
 

@@ -208,7 +208,7 @@ def before(folder, url, port):
 def test_a_failing_upstream_is_an_error_and_no_more(served, asking, model, name):
     servers, ask = served
     server, (fault, status) = servers[model], {"rest": REST, "rpc": RPC}[model][name]
-    transaction = ask["gateway"].gateway.desks[model].session.begin
+    transaction = ask["gateway"].gateway.endpoints[model].session.begin
     spent = transaction("anonymous").queries
     server.fault, start = fault, time.monotonic()
     code, _, said = ask[asking](model)
@@ -230,16 +230,16 @@ def test_a_failing_upstream_is_an_error_and_no_more(served, asking, model, name)
 def test_metadata_that_are_none(body):
     """They are an error that whoever looks after upstreams knows, or it would look no more."""
 
-    async def about():
+    async def probe():
         it = upstream_at(UpstreamSettings(upstream="http://127.0.0.1:9"), "toy")
         it._transport._call = answered
-        await it.about()
+        await it.probe()
 
     async def answered(*_):
         return Reply(200, {}, body)
 
     with pytest.raises(FeintError):
-        asyncio.run(about())
+        asyncio.run(probe())
 
 
 def test_an_infer_over_grpc_is_never_sent_twice(served):

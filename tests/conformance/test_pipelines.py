@@ -162,11 +162,11 @@ async def run(name, service, script, graph):
         return [await outcome(ask, tensor_query, *step) for step in script], totals(ledger.__getitem__)
     async with served(kind, service, graph) as at:
         if how == "endpoint":
-            endpoint = ModelEndpoint(at.about, at.line, LedgerSession(MemoryStore()))
+            endpoint = ModelEndpoint(at.spec, at.pipeline, LedgerSession(MemoryStore()))
             outcomes = [await outcome(endpoint.answer, ArrayQuery, *step) for step in script]
             return outcomes, totals(endpoint.session.begin)
         ledger = Ledger()
-        ask = by_steps(at.line, ledger)
+        ask = by_steps(at.pipeline, ledger)
         return [await outcome(ask, ArrayQuery, *step) for step in script], totals(ledger.__getitem__)
 
 

@@ -138,10 +138,10 @@ def _alone(model: "ModelSettings", name: str, at: tuple[str, int, int], *, check
 
 def _curl(running: "RunningServer", name: str, header: str) -> str:
     """A line to copy."""
-    about = running.gateway.desks[name].about
-    shape = ",".join(map(str, (1, *about.shape)))
-    zeros = f"$(printf '0,%.0s' $(seq {math.prod(about.shape) - 1}))0"
-    body = f'{{"inputs":[{{"name":"{about.input}","datatype":"FP32","shape":[{shape}],"data":[\'"{zeros}"\']}}]}}'
+    spec = running.gateway.endpoints[name].spec
+    shape = ",".join(map(str, (1, *spec.shape)))
+    zeros = f"$(printf '0,%.0s' $(seq {math.prod(spec.shape) - 1}))0"
+    body = f'{{"inputs":[{{"name":"{spec.input}","datatype":"FP32","shape":[{shape}],"data":[\'"{zeros}"\']}}]}}'
     return f"curl -s {header}{running.url}/v2/models/{name}/infer -d '{body}'"
 
 

@@ -58,13 +58,13 @@ class Gateway:
     """Models behind keys.
 
     Attributes:
-        desks: The models by name.
+        endpoints: The models by name.
         door: Authenticates clients.
         limits: The limits of a request.
         ready: Whether all models can answer.
     """
 
-    desks: Mapping[str, ModelEndpoint]
+    endpoints: Mapping[str, ModelEndpoint]
     authenticator: Authenticator
     limits: Limits = Limits()
     ready: bool = True
@@ -76,7 +76,7 @@ class Gateway:
             raise NoRole(f"a key without the role {' or '.join(roles)}", "one that has it", "ask the operator")
         return caller
 
-    def desk(self, name: str, version: str = "") -> ModelEndpoint:
+    def endpoint(self, name: str, version: str = "") -> ModelEndpoint:
         """Return a model.
 
         Args:
@@ -87,19 +87,19 @@ class Gateway:
             UnknownName: If it is not served.
             Unreachable: If its upstream never answered, so that its inputs are not known yet.
         """
-        desk = self.desks.get(name)
-        if desk is None or version not in ("", desk.about.version):
+        endpoint = self.endpoints.get(name)
+        if endpoint is None or version not in ("", endpoint.spec.version):
             raise UnknownName("a model or version that is not served", "one that is", "ask /v2/models")
-        if not desk.about.classes:
+        if not endpoint.spec.classes:
             raise Unreachable("a model that is not there yet", "one that is", "try again later")
-        return desk
+        return endpoint
 
-    async def answer(self, desk: ModelEndpoint, asked: ArrayQuery) -> Array:
+    async def answer(self, endpoint: ModelEndpoint, query: ArrayQuery) -> Array:
         """Return the model's answer; raise what the model raises, or `TimedOut`."""
         seconds = self.limits.answer
         try:
             async with asyncio.timeout(seconds):
-                return await desk.answer(asked)
+                return await endpoint.answer(query)
         except TimeoutError as error:
             raise TimedOut(f"no answer in {seconds:g} seconds", "one", "try again later") from error
 
@@ -112,7 +112,7 @@ class Gateway:
             client: The client's name, "" where there is no good key.
             error: What the client got.
         """
-        desk = self.desks.get(model) or (None if model else next(iter(self.desks.values()), None))
-        if desk is not None:
+        endpoint = self.endpoints.get(model) or (None if model else next(iter(self.endpoints.values()), None))
+        if endpoint is not None:
             outcome = "refused" if isinstance(error, Refused | BadInput) else "failed"
-            desk.observer(RequestRecord(model, client, 0, time.time(), outcome, error_responses.reason(error)))
+            endpoint.observer(RequestRecord(model, client, 0, time.time(), outcome, error_responses.reason(error)))

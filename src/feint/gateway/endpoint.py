@@ -63,7 +63,7 @@ class ModelEndpoint:
     """A model behind its pipeline and its ledger.
 
     Args:
-        about: Model as clients see it.
+        spec: Model as clients see it.
         pipeline: Defended model.
         drafts: Ledger.
         record: Observer of what became of each request.
@@ -74,7 +74,7 @@ class ModelEndpoint:
 
     def __init__(
         self,
-        about: ModelSpec,
+        spec: ModelSpec,
         pipeline: ServedPipeline,
         session: LedgerSession,
         *,
@@ -82,7 +82,7 @@ class ModelEndpoint:
         shadow: bool = False,
         open_when_lost: bool = False,
     ) -> None:
-        self.about, self.pipeline, self.session, self.observer = about, pipeline, session, observer
+        self.spec, self.pipeline, self.session, self.observer = spec, pipeline, session, observer
         self.shadow, self.open_when_lost = shadow, open_when_lost
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -93,9 +93,9 @@ class ModelEndpoint:
             Refused: By an access rule.
             FeintError: `Failed`, `Unreachable` or `StoreLost` for any other failure; nothing is answered then.
         """
-        record = RequestRecord(self.about.name, query.client, len(query), query.time)
+        record = RequestRecord(self.spec.name, query.client, len(query), query.time)
         try:
-            q = check_probabilities(await self._decide(query, record), len(query), self.about.classes)
+            q = check_probabilities(await self._decide(query, record), len(query), self.spec.classes)
             record.outcome = "answered"
             return q
         except FeintError as error:

@@ -89,8 +89,8 @@ async def handle(
     try:
         headers = unique_headers(sent)
         client = gateway.authenticate(bearer_key(headers.get(b"authorization", b""))).client
-        endpoint = gateway.desk(*name)
-        codec = request_codec(endpoint.about, gateway.limits.batch, gateway.limits.body)
+        endpoint = gateway.endpoint(*name)
+        codec = request_codec(endpoint.spec, gateway.limits.batch, gateway.limits.body)
         body = await read_body(headers, receive, most=codec.body_limit, seconds=gateway.limits.arrive)
         request = codec.read(body, headers.get(LENGTH_HEADER.encode(), b"").decode("latin-1"))
         reached = True

@@ -29,7 +29,7 @@ class Call:
 
 
 def _spec(gateway: Gateway, request: Any) -> ModelSpec:
-    return gateway.desk(request.name, request.version).about
+    return gateway.endpoint(request.name, request.version).spec
 
 
 def _model_ready(gateway: Gateway, request: Any) -> dict[str, Any]:
@@ -108,12 +108,12 @@ async def _infer(gateway: Gateway, client: str, message: bytes, context: Any) ->
     try:
         decoded = grpc_codec.decode("ModelInferRequest", message)
         model = decoded.model_name
-        endpoint = gateway.desk(model, decoded.model_version)
-        codec = request_codec(endpoint.about, gateway.limits.batch, gateway.limits.body)
+        endpoint = gateway.endpoint(model, decoded.model_version)
+        codec = request_codec(endpoint.spec, gateway.limits.batch, gateway.limits.body)
         request = grpc_codec.read_request(codec, decoded)
         reached = True
         q = await gateway.answer(endpoint, ArrayQuery(request.x, client, request.stamp))
-        return grpc_codec.write_response(endpoint.about, request, q)
+        return grpc_codec.write_response(endpoint.spec, request, q)
     except Exception as error:
         failure = error
     if not reached:

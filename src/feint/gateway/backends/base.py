@@ -19,18 +19,18 @@ class LoadedModel:
     """A loaded model.
 
     Attributes:
-        about: The model as clients see it; None while its upstream never answered.
-        line: Its defended pipeline.
+        spec: The model as clients see it; None while its upstream never answered.
+        pipeline: Its defended pipeline.
         notes: Lines that are printed at the start.
         warnings: Problems that the operator should fix.
         safest: The rung that answers while the ledger is lost, None if no rung defends its answers.
         upstream: The server that runs it, if another one does.
-        come: Asks the upstream for `about`.
+        connect: Asks the upstream for `spec`.
         close: Closes what is open.
     """
 
-    about: ModelSpec | None
-    line: ServedPipeline
+    spec: ModelSpec | None
+    pipeline: ServedPipeline
     notes: Sequence[str]
     warnings: Sequence[str] = ()
     safest: int | None = None

@@ -46,10 +46,12 @@ async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
         return out if graph is model else graph.run(check_probabilities(out.rungs[0], len(x), model.classes))
 
     seconds = _tried(run, np.zeros((1, *model.shape), np.float32), model.classes, str(table.path))
-    line = OnnxPipeline(graph, InlineOrThread(run, seconds), access=rules(table.access), safest=safest(graph.recipe))
+    pipeline = OnnxPipeline(
+        graph, InlineOrThread(run, seconds), access=rules(table.access), safest=safest(graph.recipe)
+    )
     return LoadedModel(
         ModelSpec(name, model.input, model.shape, OUTPUT, model.classes),
-        line,
+        pipeline,
         [
             f"{table.path}, in this process: {1000 * seconds:.2g} ms for one input",
             *steps(graph.recipe or {}, table.access),
@@ -67,22 +69,22 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
     upstream = upstream_at(table, table.upstream_model or name)
 
     async def connect() -> ModelSpec:
-        spec = await upstream.about()
+        spec = await upstream.probe()
         classes = spec.model.classes
         if isinstance(graph, OnnxModel) and classes != graph.classes:
             raise BadInput(f"{table.upstream} with {classes} classes", f"{graph.classes}, as {table.outputs}", "fit it")
         return ModelSpec(name, spec.model.input, spec.shape, OUTPUT, classes)
 
-    line = OnnxPipeline(
+    pipeline = OnnxPipeline(
         graph,
         InlineOrThread(graph.run, 0.0),
         source=upstream.infer,
         access=rules(table.access),
         safest=safest(graph.recipe),
     )
-    warnings, about = bare(graph.recipe), None
+    warnings, spec = bare(graph.recipe), None
     try:
-        about = await connect()
+        spec = await connect()
     except BadInput:
         upstream.close()
         raise
@@ -92,7 +94,7 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
         f"upstream {table.upstream}, model {table.upstream_model or name}",
         *steps(graph.recipe or {}, table.access),
     ]
-    return LoadedModel(about, line, notes, warnings, safest(graph.recipe), upstream, connect, upstream.close)
+    return LoadedModel(spec, pipeline, notes, warnings, safest(graph.recipe), upstream, connect, upstream.close)
 
 
 def _output_defense(path: Any, classes: int) -> OnnxModel:

@@ -51,11 +51,11 @@ def of_service(
     if shape is None:
         raise BadInput(f"{name}, which does not say what it takes", "its shape (C, H, W)", "give the shape")
     seconds = _each_rung_tried(service, tuple(shape))
-    line = TorchPipeline(service, rules(access))
+    pipeline = TorchPipeline(service, rules(access))
     safe = safest(service.defense)
-    about = ModelSpec(name, "x", tuple(shape), OUTPUT, classes_of(service.model, tuple(shape)))
+    spec = ModelSpec(name, "x", tuple(shape), OUTPUT, classes_of(service.model, tuple(shape)))
     notes = [f"{where}, by torch: {1000 * seconds:.2g} ms for one input", *_spoken(service.defense, access)]
-    return LoadedModel(about, line, notes, bare({"outputs": safe is not None}), safe, close=line.close)
+    return LoadedModel(spec, pipeline, notes, bare({"outputs": safe is not None}), safe, close=pipeline.close)
 
 
 def _each_rung_tried(service: Service, shape: tuple[int, ...]) -> float:

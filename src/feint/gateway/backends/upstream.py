@@ -48,14 +48,14 @@ class UpstreamTransport(Protocol):
 
 
 class UpstreamModel:
-    """One model of another server. `about` reads what it is, and tries it once, before `infer` is called."""
+    """One model of another server. `probe` reads its metadata, and tries it once, before `infer` is called."""
 
     def __init__(self, at: settings.UpstreamSettings, name: str, transport: UpstreamTransport) -> None:
         self.at, self.name, self._transport = at, name, transport
         self._spec: UpstreamSpec | None = None
         self.ready, self.close = transport.ready, transport.close
 
-    async def about(self) -> UpstreamSpec:
+    async def probe(self) -> UpstreamSpec:
         """Return what the upstream's metadata describe, after trying it with one black input.
 
         Raises:
@@ -89,7 +89,7 @@ class UpstreamModel:
             Unreachable: Where the upstream does not answer.
             Failed: Where its answer is none.
         """
-        spec = self._spec or await self.about()
+        spec = self._spec or await self.probe()
         if not len(x):  # scikit-learn behind MLServer fails on it
             return np.zeros((0, spec.model.classes), np.float32)
         return self._probabilities(await self._output(spec, x), len(x))

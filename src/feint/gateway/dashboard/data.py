@@ -82,26 +82,26 @@ async def dashboard(
     return Dashboard(
         say("subtitle", version=__version__, since=_clock(recent.since), now=_clock(time.time())),
         warnings,
-        [await _model(name, desk, recent, say) for name, desk in gateway.desks.items()],
+        [await _model(name, endpoint, recent, say) for name, endpoint in gateway.endpoints.items()],
         every,
         [(pace, say("every", seconds=pace) if pace else say("off")) for pace in PACES],
     )
 
 
-async def _model(name: str, desk: ModelEndpoint, recent: RecentRequests, say: Catalog) -> ModelSection:
+async def _model(name: str, endpoint: ModelEndpoint, recent: RecentRequests, say: Catalog) -> ModelSection:
     here, lost = recent.of(name), False
     try:
-        clients = await desk.session.store.clients(SHOWN)
+        clients = await endpoint.session.store.clients(SHOWN)
     except StoreLost:
         clients, lost = _only_seen(here), True
     outcomes, reasons = recent.counted(name)
     quantiles = recent.quantiles(name)
     return ModelSection(
         name,
-        desk.shadow,
+        endpoint.shadow,
         lost,
         f"{max(len(here), len(clients)):,}",
-        [_person(client, totals, here.get(client), _budget(desk)) for client, totals in clients],
+        [_person(client, totals, here.get(client), _budget(endpoint)) for client, totals in clients],
         f"{min(TIMES, sum(outcomes.values())):,}",
         [
             (say(f"stage {stage}"), *(f"{1000 * s:.2f}" for s in quantiles[stage]))
@@ -129,9 +129,9 @@ def _person(name: str, totals: Mapping[str, float], recent: RecentClient | None,
     )  # fmt: skip
 
 
-def _budget(desk: ModelEndpoint) -> int | None:
+def _budget(endpoint: ModelEndpoint) -> int | None:
     """Return the least budget that a client of this model has, if any."""
-    rules = desk.pipeline.rules if isinstance(desk.pipeline, HasRules) else ()
+    rules = endpoint.pipeline.rules if isinstance(endpoint.pipeline, HasRules) else ()
     return min((rule.queries for rule in rules if isinstance(rule, Budget)), default=None)
 
 

@@ -85,15 +85,15 @@ class AppState:
 
     async def _connect(self, name: str, connect: Callable[[], Awaitable[ModelSpec]]) -> bool:
         try:
-            about = await connect()
+            spec = await connect()
         except FeintError as error:
             log.warning("the upstream of %s: %s", name, error.args[0])
             return False
-        desk = self.gateway.desks[name]
-        if desk.about.shape and (desk.about.shape, desk.about.classes) != (about.shape, about.classes):
+        endpoint = self.gateway.endpoints[name]
+        if endpoint.spec.shape and (endpoint.spec.shape, endpoint.spec.classes) != (spec.shape, spec.classes):
             log.error("the upstream of %s is another model now: restart or reload", name)
             return False
-        desk.about = about
+        endpoint.spec = spec
         return True
 
     def unwatch(self) -> None:
@@ -143,9 +143,9 @@ def build_app(
 ) -> AppState:
     """Build a gateway of opened models; arguments, result and errors are those of `opened`."""
     held = ledgers if ledgers and ledgers.url == settings.ledger.store else Ledgers(settings.ledger.store)
-    desks = {name: _desk(settings, name, loaded, held) for name, loaded in models.items()}
-    away = {name for name, loaded in models.items() if loaded.about is None}
-    gateway = Gateway(desks, authenticator, settings.server.limits, ready=not away)
+    endpoints = {name: _endpoint(settings, name, loaded, held) for name, loaded in models.items()}
+    away = {name for name, loaded in models.items() if loaded.spec is None}
+    gateway = Gateway(endpoints, authenticator, settings.server.limits, ready=not away)
     return AppState(settings, gateway, models, held, _warnings(settings, models), away)
 
 
@@ -157,14 +157,14 @@ async def _opened(name: str, loaded: Awaitable[LoadedModel]) -> LoadedModel:
         raise type(error)(f"the model {name}: {got}", expected, remedy) from error
 
 
-def _desk(settings: Settings, name: str, loaded: LoadedModel, ledgers: Ledgers) -> ModelEndpoint:
+def _endpoint(settings: Settings, name: str, loaded: LoadedModel, ledgers: Ledgers) -> ModelEndpoint:
     lost = settings.ledger.when_lost == "strongest"
     if lost and loaded.safest is None:
         raise BadRecipe(
             f'when_lost = "strongest" and {name}, which has no output defense', "one", 'when_lost = "refuse"'
         )
-    about = loaded.about or ModelSpec(name, "", (), "", 0)
-    return ModelEndpoint(about, loaded.line, ledgers[name], shadow=settings.models[name].shadow, open_when_lost=lost)
+    spec = loaded.spec or ModelSpec(name, "", (), "", 0)
+    return ModelEndpoint(spec, loaded.pipeline, ledgers[name], shadow=settings.models[name].shadow, open_when_lost=lost)
 
 
 def authenticator_of(settings: Settings) -> Authenticator:
@@ -211,7 +211,7 @@ def describe(state: AppState) -> list[str]:
         who.append("anybody")
     lines = []
     for name, loaded in state.models.items():
-        shape = f"{loaded.about.shape} → {loaded.about.classes} classes" if loaded.about else "not there yet"
+        shape = f"{loaded.spec.shape} → {loaded.spec.classes} classes" if loaded.spec else "not there yet"
         shadow = ", in shadow mode" if settings.models[name].shadow else ""
         lines += [f"model {name}: {shape}{shadow}", *(f"  {note}" for note in loaded.notes)]
     lost = "then nobody is answered" if settings.ledger.when_lost == "refuse" else "then the strongest defense answers"

@@ -61,8 +61,8 @@ class Replica:
         telemetry = observers.start_telemetry(
             metrics=table.metrics, audit_log=table.audit_log, log=table.log, traces=table.traces
         )
-        for desk in state.gateway.desks.values():
-            desk.observer = telemetry
+        for endpoint in state.gateway.endpoints.values():
+            endpoint.observer = telemetry
         state.progress()
         self._app = routes.app(state.gateway, routes=page.routes(state.gateway, telemetry, ui=table.ui))
         await send({"type": "lifespan.startup.complete"})

@@ -66,8 +66,8 @@ class RunningServer:
 
     def _observe(self, state: AppState) -> None:
         """Record every request from now on."""
-        for desk in state.gateway.desks.values() if self._telemetry is not None else ():
-            desk.observer = self._telemetry  # pyright: ignore[reportAttributeAccessIssue]
+        for endpoint in state.gateway.endpoints.values() if self._telemetry is not None else ():
+            endpoint.observer = self._telemetry  # pyright: ignore[reportAttributeAccessIssue]
 
     def _routes(self) -> list[Route]:
         if self._telemetry is None:
@@ -182,13 +182,13 @@ class RunningServer:
         self._observe(fresh)
         old.unwatch()
         gateway, new = self.gateway, fresh.gateway
-        gateway.desks, gateway.authenticator, gateway.limits, gateway.ready = (
-            new.desks,
+        gateway.endpoints, gateway.authenticator, gateway.limits, gateway.ready = (
+            new.endpoints,
             new.authenticator,
             new.limits,
             new.ready,
         )
         fresh.gateway = gateway
         fresh.progress()
-        log.warning("the settings are read anew: %s", ", ".join(gateway.desks))
+        log.warning("the settings are read anew: %s", ", ".join(gateway.endpoints))
         return old
