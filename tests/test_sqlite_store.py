@@ -90,7 +90,7 @@ def test_a_full_disk_is_a_lost_store_which_takes_back_nothing_and_goes_on_with_r
 def test_a_file_that_another_process_writes_for_too_long_is_lost_and_the_loop_never_waits(path):
     async def scene(store):
         await add(store)
-        with closing(sqlite_file.connected(path)) as other:
+        with closing(sqlite_file.connect(path)) as other:
             other.execute("BEGIN IMMEDIATE")
             begun, turns = time.monotonic(), 0
             adding = asyncio.ensure_future(add(store))
@@ -112,7 +112,7 @@ def test_a_file_that_another_process_writes_for_too_long_is_lost_and_the_loop_ne
 def test_who_hangs_up_before_the_transaction_is_not_charged(path):
     async def scene(store):
         await add(store)
-        with closing(sqlite_file.connected(path)) as other:
+        with closing(sqlite_file.connect(path)) as other:
             other.execute("BEGIN IMMEDIATE")
             adding = asyncio.ensure_future(add(store))
             await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What an ONNX file of Feint's says of itself in its metadata: recipe, digest, and what of it runs beside the graph."""
+"""Manifest of an exported ONNX file, in its metadata: recipe, digest, and the rules that run beside the graph."""
 
 import base64
 import binascii
@@ -135,7 +135,7 @@ def from_metadata(metadata: Mapping[str, str]) -> Manifest:
             tuple(_martingale(i, learned) for i in range(len(recipe.get("detectors", ())))),
         )
     except (KeyError, TypeError, AttributeError, BadRecipe, binascii.Error, safetensors.SafetensorError) as error:
-        raise ValueError(f"metadata that say nothing ({type(error).__name__}: {error})") from error
+        raise ValueError(f"metadata that cannot be read ({type(error).__name__}: {error})") from error
 
 
 def sign(content: bytes) -> bytes:
@@ -149,7 +149,7 @@ def verify(content: bytes) -> bool:
 
 
 def digest(content: bytes) -> bytes:
-    """Return what stands in a file for all the rest of it."""
+    """Return the SHA-256 of a file, in which the digest itself counts as zeros."""
     return b"sha256:" + hashlib.sha256(DIGEST.sub(NO_DIGEST.encode(), content)).hexdigest().encode()
 
 

@@ -1,4 +1,4 @@
-"""The gateway: what the REST and the gRPC side share."""
+"""Gateway of several models: authentication, limits and lookup, for REST and gRPC alike."""
 
 import asyncio
 import time
@@ -59,7 +59,7 @@ class Gateway:
 
     Attributes:
         endpoints: The models by name.
-        door: Authenticates clients.
+        authenticator: Authenticates clients.
         limits: The limits of a request.
         ready: Whether all models can answer.
     """

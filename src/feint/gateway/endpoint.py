@@ -1,4 +1,4 @@
-"""The one way from a query over HTTP or gRPC to an answer.
+"""Request handling of one model, for HTTP and gRPC alike.
 
 query ─▶ access ─▶ model ─▶ evidence, rung ─▶ outputs ─▶ ledger ─▶ answer
 """
@@ -65,7 +65,7 @@ class ModelEndpoint:
     Args:
         spec: Model as clients see it.
         pipeline: Defended model.
-        drafts: Ledger.
+        session: Ledger.
         record: Observer of what became of each request.
         shadow: Whether everyone stays on the first rung.
         open_when_lost: Whether clients are answered by the strongest output defense alone where the ledger's store is
@@ -90,8 +90,9 @@ class ModelEndpoint:
         """Return the defended answer (N, K) float32.
 
         Raises:
-            Refused: By an access rule.
-            FeintError: `Failed`, `Unreachable` or `StoreLost` for any other failure; nothing is answered then.
+            FeintError: `Refused` by an access rule, `Unreachable` or `StoreLost`; nothing is answered then.
+            Failed: For any other failure.
+            CancelledError: When the time limit is over, or the client has gone.
         """
         record = RequestRecord(self.spec.name, query.client, len(query), query.time)
         try:
@@ -107,7 +108,7 @@ class ModelEndpoint:
             raise
         except Exception as error:  # of `strongest`, or of a store that breaks its contract
             record.outcome, record.reason = "failed", "Failed"
-            raise Failed("a failure on the line", "an answer", "try again, or tell the operator") from error
+            raise Failed("a failure of the pipeline", "an answer", "try again, or tell the operator") from error
         finally:
             self.observer(record)
 
@@ -128,7 +129,7 @@ class ModelEndpoint:
                 except (Refused, Unreachable) as error:  # charges and evidence until then stay
                     ended = error
                 except Exception as error:  # nothing else is the client's to read: it may name files or hosts
-                    ended = Failed("a failure on the line", "an answer", "try again, or tell the operator")
+                    ended = Failed("a failure of the pipeline", "an answer", "try again, or tell the operator")
                     ended.__cause__ = error
                 try:
                     with _Timed(record, "ledger"):

@@ -1,4 +1,4 @@
-"""Responses that report an error over HTTP, and what of an error goes to the operator's log."""
+"""HTTP responses that report an error, and the log lines of errors."""
 
 import logging
 import math
@@ -41,9 +41,9 @@ def reason(error: BaseException) -> str:
 
 
 def logged(error: BaseException) -> None:
-    """Log what the client does not get.
+    """Log the part of an error that its response omits.
 
-    Of an exception that nobody raised on purpose the log gets the place alone: its text might be an input.
+    Of an exception that is no `FeintError` only the place is logged, since its text may hold an input.
     """
     fixed = bool(status_of(error).line)
     if fixed:

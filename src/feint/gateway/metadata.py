@@ -16,7 +16,7 @@ Reply = tuple[int, bytes]
 
 @dataclass(frozen=True, kw_only=True)
 class ProtocolPage(Operation):
-    """ProtocolPage of the gateway, whose `answer` takes the gateway and the path's parameters."""
+    """Operation of the gateway, whose `answer` takes the gateway and the path's parameters."""
 
     answer: Callable[..., Reply]
 

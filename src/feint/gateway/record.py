@@ -1,4 +1,4 @@
-"""The record of one request, from which metrics, logs, traces, the audit log and the page are made."""
+"""Record of one request: the source of metrics, logs, traces, the audit log and the dashboard."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class RequestRecord:
-    """One request's way along the line; it holds neither inputs nor probabilities.
+    """Outcome, evidence and timings of one request. Inputs and probabilities are not part of it.
 
     Attributes:
         model: The model's name.
-        client: The client's name; "" where nobody was let in, for want of a key, say.
-        queries: How many inputs the request has.
-        time: When it came.
+        client: The client's name; "" where the request was not authenticated.
+        queries: Number of inputs of the request.
+        time: Time of arrival, in seconds since the epoch.
         outcome: answered, refused or failed.
         reason: The name of the error's class, or "".
         rung: The rung that the client stands on.
@@ -20,7 +20,7 @@ class RequestRecord:
         evidence: The evidence against the client.
         asked: The queries that the client has been answered so far, those of this request among them.
         moved: The mean L1 distance between undefended and defended rows, None where it is not known.
-        conflicts: How often the decision was made again, because the account had changed.
+        conflicts: Number of times that the rules ran again because the account had changed.
         trace: The id of its trace, "" for none.
         seconds: The seconds of each stage: access, model, outputs, ledger.
     """

@@ -37,6 +37,7 @@ def app(gateway: Gateway, *, routes: Sequence[BaseRoute] = ()) -> Starlette:
 
 
 Reply = tuple[int, list[error_responses.Header], bytes]
+TOO_LARGE, SMALLER = "a body that is too large", "send smaller batches"
 ONCE = b"authorization", b"content-length", b"content-encoding", LENGTH_HEADER.encode()
 
 
@@ -120,13 +121,23 @@ def unique_headers(sent: list[error_responses.Header]) -> dict[bytes, bytes]:
 
 
 async def read_body(headers: dict[bytes, bytes], receive: Receive, *, most: int, seconds: float) -> bytes | bytearray:
-    """Return a request's body of at most so many bytes, which has so many seconds to arrive.
+    """Read a request's body.
+
+    `ClientDisconnect` is raised where the client goes away.
+
+    Args:
+        headers: Headers of the request by name.
+        receive: ASGI channel of the request.
+        most: Largest size in bytes.
+        seconds: Time limit.
+
+    Returns:
+        The body.
 
     Raises:
-        TooLarge: Before the body is read where the headers give its size, or at the first byte that is too much.
+        TooLarge: Before the body is read where the headers give its size, otherwise at the first byte beyond `most`.
         TooSlow: Where it does not arrive in time.
         BadInput: For a compressed body, whose size is unknown.
-        ClientDisconnect: Where the client goes away.
     """
     if headers.get(b"content-encoding", b"identity") != b"identity":
         raise BadInput("a compressed body", "a plain one", "send it without Content-Encoding")
@@ -134,7 +145,7 @@ async def read_body(headers: dict[bytes, bytes], receive: Receive, *, most: int,
     if not length.isdigit():
         raise BadInput("a length that is no number", "the body's bytes", "mend Content-Length")
     if len(length) > 15 or int(length) > most:
-        raise _too_large(most)
+        raise TooLarge(TOO_LARGE, f"at most {most} bytes", SMALLER)
     try:
         async with asyncio.timeout(seconds):
             first = await _chunk(receive)
@@ -149,7 +160,7 @@ async def read_body(headers: dict[bytes, bytes], receive: Receive, *, most: int,
     except TimeoutError as error:
         raise TooSlow(f"a request that takes longer than {seconds:g} seconds", "all of it", "send faster") from error
     if len(body) > most:
-        raise _too_large(most)
+        raise TooLarge(TOO_LARGE, f"at most {most} bytes", SMALLER)
     return body
 
 
@@ -158,10 +169,6 @@ async def _chunk(receive: Receive) -> Any:
     if message["type"] == "http.disconnect":
         raise ClientDisconnect
     return message
-
-
-def _too_large(most: int) -> TooLarge:
-    return TooLarge("a body that is too large", f"at most {most} bytes", "send smaller batches")
 
 
 def bearer_key(authorization: bytes) -> str:

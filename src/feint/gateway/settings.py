@@ -1,4 +1,4 @@
-"""The settings of a gateway: where it listens, who may ask, where the ledger is, and its models."""
+"""Settings of a gateway: its ports and limits, keys, ledger, telemetry and models."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ LOOPBACK = "127.0.0.1", "::1", "localhost"
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """Where the gateway listens, and the limits of requests; port 0 is none.
+    """Address, ports, TLS and limits of the server; port 0 disables a protocol.
 
     `drain` seconds pass between "not ready" and closed ports, so that a load balancer sees it; requests in flight then
     have `stop` seconds. `arrive` and `answer` are those of `Limits`.
@@ -50,7 +50,7 @@ class ServerSettings:
 
 @dataclass(frozen=True)
 class KeySettings:
-    """Who may ask: a `file` of API keys, as `feint keys` writes it; `anonymous` lets in all others as one client."""
+    """Authentication: a `file` of API keys, as `feint keys` writes it; `anonymous` admits all others as one client."""
 
     file: Path | None = None
     anonymous: bool = False
@@ -58,7 +58,7 @@ class KeySettings:
 
 @dataclass(frozen=True)
 class LedgerSettings:
-    """Where the ledger is kept. When it is lost nobody is answered, or everybody by the strongest output defense."""
+    """Store of the ledger. When it is lost all are refused, or answered by the strongest output defense."""
 
     store: str = "sqlite:ledger.db"
     when_lost: Literal["refuse", "strongest"] = "refuse"
@@ -66,7 +66,7 @@ class LedgerSettings:
 
 @dataclass(frozen=True)
 class OperatorSettings:
-    """What an operator sees, and whether there is a page (`ui`). Empty is nothing: no audit log, no traces."""
+    """Telemetry, and the dashboard (`ui`). An empty value disables the audit log or the traces."""
 
     metrics: bool = True
     ui: bool = True
@@ -89,8 +89,10 @@ class ModelSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxSettings(ModelSettings):
-    """A model in this process: an ONNX file of `feint export`, or one of others, perhaps before the exported output
-    defense in `outputs`. A file with another fingerprint than `fingerprint` is refused."""
+    """A model in this process: an ONNX file of `feint export`, or of another tool.
+
+    `outputs` is an exported output defense behind it. A file with another fingerprint than `fingerprint` is refused.
+    """
 
     path: Path
     outputs: Path | None = None
@@ -138,8 +140,10 @@ class UpstreamSettings(ModelSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class TorchSettings(ModelSettings):
-    """A model that torch runs, for what no graph can hold: a victim's directory or package.module:factory, behind the
-    steps in `defense`."""
+    """A model that torch runs, for defenses that no graph can hold.
+
+    `torch` is a victim's directory or package.module:factory; `defense` lists the steps of its defense.
+    """
 
     torch: str
     defense: tuple[str, ...] = ()

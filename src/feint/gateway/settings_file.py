@@ -1,4 +1,4 @@
-"""Settings from a TOML file, in which an unknown key is an error."""
+"""Reader of settings in TOML, where an unknown key is an error."""
 
 import tomllib
 import types
@@ -16,13 +16,17 @@ from feint.recipes.recipe import build
 
 
 def read(path: Path) -> Settings:
-    """Read settings from a TOML file; paths in it begin at its folder.
+    """Read settings from a TOML file; paths in it are relative to its folder.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The settings. A wrong key or value raises `BadRecipe`, an unknown name `UnknownName`.
 
     Raises:
         MissingData: If there is no such file.
         DamagedFile: If it is not TOML.
-        BadRecipe: If a key or a value is wrong.
-        UnknownName: If a name is unknown.
     """
     try:
         table = tomllib.loads(path.read_text())

@@ -1,7 +1,7 @@
 """Optimistic transactions on the ledger: a request's rules run on a snapshot, and a store commits their changes.
 
-A store commits a draft in one atomic step if the account still has the version of the snapshot. Otherwise it changes
-nothing and returns the accounts as they are. The account that all clients share changes far more often, so the store
+A store commits in one atomic step if the account still has the version of the snapshot. Otherwise it changes nothing
+and returns the accounts as they are. The account that all clients share changes far more often, so the store
 repeats additions to it, which only have to come out alike.
 """
 
@@ -76,7 +76,7 @@ class Conflict:
 
     Attributes:
         account: The client's account as it is.
-        shared: The shared account as it is. Of used tokens both hold only those of the draft.
+        shared: The shared account as it is. Of used tokens both hold only those of the transaction.
     """
 
     account: Snapshot
@@ -125,7 +125,7 @@ class Transaction(Account):
     def rebased(self, other: Snapshot) -> Snapshot:
         """Return the account of a conflict, with the tokens that were known before.
 
-        A conflict holds only the tokens of this draft. Without the earlier ones the next attempt would use one of
+        A conflict holds only the tokens of this transaction. Without the earlier ones the next attempt would use one of
         them, conflict, and so on.
         """
         return replace(other, used=self._snapshot.used | other.used)
@@ -204,18 +204,18 @@ class Store(Protocol):
     """Storage of a ledger: the accounts of one model's clients, and one account that all of them share.
 
     An account has a version, which every change raises by 1, totals by name, rows by name, and used tokens until they
-    expire. A store changes accounts by `commit` alone, with optimistic concurrency: a `Part` states the version that it
-    was made for, and is committed whole or not at all.
+    expire. A store changes accounts by `commit` alone, with optimistic concurrency: a `ChangeSet` states the version
+    that it was made for, and is committed whole or not at all.
 
     - Both accounts change in one atomic step, or neither does. Commits of all processes that use one URL are in one
       order; only a store with `shared` may be used by processes on several machines.
-    - A part whose `version` is not the account's, or of whose `tokens` one was used and has not expired at `now`, is a
-      conflict: nothing changes, and both accounts come back as `Other`, with those of the part's tokens that are used.
-    - Of a part without a version (the shared account, where nothing was read of it) `added` is repeated in its order:
+    - A change set whose `version` is not the account's, or of whose `tokens` one was used and has not expired at `now`, is a
+      conflict: nothing changes, and both accounts come back as `Conflict`, with those of the change set's tokens that are used.
+    - Of a change set without a version (the shared account, where nothing was read of it) `added` is repeated in its order:
       each total becomes max(total, floor) + amount where that is within `limit`. It is a conflict unless each addition
       is possible exactly where its `done` says.
     - Otherwise totals are replaced, tokens are remembered until they expire, and rows are appended, after those before
-      were dropped where the part says so.
+      were dropped where the change set demands it.
 
     `MemoryStore` is the reference: tests/test_ledger_stores.py holds every other store to its answers. Every method
     raises `StoreLost` where the storage does not answer. A class is found by the scheme of a URL: Feint's own in
@@ -270,14 +270,11 @@ class LedgerSession:
         return Transaction(client, self._snapshots.get(client) or Snapshot(), SharedTransaction(self._shared))
 
     async def commit(self, transaction: Transaction) -> bool:
-        """Commit a transaction.
+        """Commit a transaction, or raise `StoreLost` if the store does not answer.
 
         Returns:
             Whether the store took it. Otherwise nothing was changed, and the next transaction begins with the accounts
             as they are.
-
-        Raises:
-            StoreLost: If the store does not answer.
         """
         shared = transaction.shared
         assert isinstance(shared, SharedTransaction)  # `transaction` made it

@@ -1,4 +1,4 @@
-"""Validation of what a model or a defense returns."""
+"""Validation of the outputs of models and defenses."""
 
 from typing import Any
 

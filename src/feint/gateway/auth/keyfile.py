@@ -1,7 +1,7 @@
-"""API keys: who may ask, kept as hashes in a small SQLite file that every replica reads.
+"""File of API keys: their hashes in SQLite, read by every replica.
 
-A key is `feint_ID_SECRET`: twelve hexadecimal digits that name it wherever people see it, and 256 random bits. Slow
-hashes protect secrets that people choose; 2^256 secrets cannot be tried, so one BLAKE2b is as safe and takes 1 µs.
+A key is `feint_ID_SECRET`: twelve hexadecimal digits that identify it in lists and logs, and 256 random bits.
+Slow hashes protect secrets that people choose. 2^256 secrets cannot be tried, so one BLAKE2b is as safe and takes 1 µs.
 """
 
 import hashlib
@@ -55,7 +55,7 @@ class Key:
 
 
 class Keys:
-    """The file of keys, for administration. A new one is readable for its owner alone."""
+    """File of keys, opened for administration. A new one is readable by its owner alone."""
 
     def __init__(self, path: Path | str, *, new: bool = False) -> None:
         self.path = Path(path)
@@ -66,27 +66,27 @@ class Keys:
     def add(
         self, client: str, *, tenant: str = "", roles: Iterable[str] = ("infer",), expires: float | None = None
     ) -> tuple[str, Key]:
-        """Make a key.
+        """Make a key. `UnknownName` is raised for an unknown role.
 
         Args:
-            client: Whose key it is: the name in the ledger.
-            tenant: To whom the client belongs; a client belongs to one tenant.
+            client: Owner of the key: the name in the ledger.
+            tenant: Organisation of the client; a client belongs to one tenant.
             roles: Some of `ROLES`.
-            expires: When it expires, if ever.
+            expires: Time of expiry in seconds since the epoch, if any.
 
         Returns:
-            The key's text, which is nowhere else, and the key.
+            The key's text, which is stored nowhere else, and the key.
 
         Raises:
             BadInput: If a name cannot be used, or the client belongs to another tenant.
-            UnknownName: If a role is unknown.
         """
         for name in filter(None, (client, tenant)):
             if not NAME.fullmatch(name):
                 raise BadInput(f"the name {name!r}", "letters, digits and . _ @ : + -, 128 at most", "choose another")
         for role in roles:
             if role not in ROLES:
-                raise UnknownName.among("role", role, ROLES)
+                unknown = UnknownName.among("role", role, ROLES)
+                raise unknown
         owners = {key.tenant for key in self.all() if key.client == client}
         if not client or owners - {tenant}:
             got = f"the client {client!r} of the tenant {tenant!r}"
@@ -140,6 +140,7 @@ class Keys:
 
 
 def hashed(secret: str) -> bytes:
+    """Return the hash of a key's secret: 32 bytes of BLAKE2b."""
     return hashlib.blake2b(secret.encode(), digest_size=32, person=b"feint key").digest()
 
 
@@ -168,7 +169,7 @@ def _make(path: Path) -> None:
         with closing(sqlite3.connect(partial)) as file, file:
             file.execute(TABLE)
             file.execute(f"PRAGMA user_version = {LAYOUT}")
-        with suppress(FileExistsError):  # somebody else was faster
+        with suppress(FileExistsError):  # another process was faster
             os.link(partial, path)
     except (OSError, sqlite3.Error) as error:
         raise NotWritten(f"{path} ({error})", "a file that can be written", "choose another place") from error

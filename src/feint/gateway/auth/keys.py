@@ -9,12 +9,12 @@ from feint.errors import FeintError, NoKey, StoreLost
 from feint.gateway.app import Caller
 from feint.gateway.auth.keyfile import FORM, Key, hashed, opened
 
-FRESH = 0.5  # seconds between two looks at the file: each takes 10 µs
+FRESH = 0.5  # seconds between two checks of the file: each takes 10 µs
 NOBODY = bytes(32)
 
 
 class KeyFileAuth:
-    """Authenticator over a file of keys, all of which are held in memory and read again within a second of a change.
+    """Authenticator over a file of keys, which are held in memory and read again within a second of a change.
 
     Unknown keys leave no trace in memory. Where the file cannot be read any more nobody is let in.
     """
@@ -27,11 +27,10 @@ class KeyFileAuth:
         self._look()
 
     def authenticate(self, key: str) -> Caller:
-        """Return the client of a key.
+        """Return the client of a key. `StoreLost` is raised if the file is gone.
 
         Raises:
             NoKey: If the key is unknown, expired or revoked.
-            StoreLost: If the file is gone.
         """
         if time.monotonic() - self._looked >= FRESH:
             self._look()
@@ -73,7 +72,7 @@ class AnonymousAuth:
     """Authenticator for whom clients without a key are one client, "anonymous"; a key that is sent has to be good.
 
     Args:
-        door: The authenticator of keys; without one every key is ignored.
+        authenticator: Authenticator of keys; without one every key is ignored.
     """
 
     def __init__(self, authenticator: KeyFileAuth | None = None) -> None:
@@ -87,11 +86,6 @@ class AnonymousAuth:
 
 
 def open(path: Path | str) -> KeyFileAuth:
-    """Open a file of keys.
-
-    Raises:
-        MissingData: If there is none.
-        DamagedFile: If it is no file of keys.
-    """
+    """Open a file of keys; raise `MissingData` if there is none, `DamagedFile` if it is no file of keys."""
     opened(Path(path), "ro").close()
     return KeyFileAuth(path)

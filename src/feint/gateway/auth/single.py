@@ -1,4 +1,4 @@
-"""Authentication of a gateway that is tried out: one key, made at the start and printed once."""
+"""Authentication by one random key, made at the start and printed once, for trying the gateway out."""
 
 import hmac
 import secrets

@@ -1,4 +1,4 @@
-"""A loaded model, wherever it runs."""
+"""Loaded models, whichever backend runs them."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass

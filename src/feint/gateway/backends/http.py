@@ -35,7 +35,7 @@ class Reply:
 
 
 class Stale(ConnectionError):
-    """The connection ended before a byte of the reply had come."""
+    """Raised where the connection ended before the first byte of the reply."""
 
 
 class Pool:
@@ -128,14 +128,14 @@ class Pool:
             self._kept.pop().close()
 
     def close(self) -> None:
-        """Keep no connection any more; those in use are closed when their request is done."""
+        """Close idle connections now, and those in use when their request is done."""
         self._closed = True
         self.drop()
 
 
 @dataclass(eq=False)
 class _PooledConnection(asyncio.Protocol):
-    """One connection, one request at a time."""
+    """A connection for one request at a time."""
 
     most: int
     lost: bool = False

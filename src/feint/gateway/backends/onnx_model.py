@@ -1,4 +1,4 @@
-"""A defended model in an ONNX file, as `feint export` writes it, run by onnxruntime: nothing here needs torch."""
+"""Defended models in ONNX files, as `feint export` writes them, run by onnxruntime without torch."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Recipes' tables, read without torch: access rules, the steps in words, and the safest rung."""
+"""Readers of recipes' tables without torch: access rules, start-up notes, and the safest rung."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,7 +34,7 @@ def steps(recipe: Mapping[str, Any], access: Sequence[str]) -> list[str]:
         lines.append(f"evidence: {', '.join(detector['kind'] for detector in recipe['detectors']) or 'none'}")
     rungs = zip(recipe["at"], recipe["rungs"], strict=True) if ladder else [(0.0, recipe)]
     for at, rung in rungs:
-        rules = [_spelled(it) for it in rung.get("access", ())]
+        rules = [_spelled(rule) for rule in rung.get("access", ())]
         names = rules + [step["kind"] for room in ("inputs", "outputs") for step in rung.get(room, ())]
         lines.append(f"{f'from evidence {at:g}' if ladder else 'line'}: {', '.join(names) or 'no defense'}")
     return lines

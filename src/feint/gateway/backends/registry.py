@@ -1,4 +1,4 @@
-"""Registry of backends: what opens and tries each kind of model that the settings can name."""
+"""Registry of backends: a loader for each kind of model that the settings can name."""
 
 import asyncio
 import timeit
@@ -21,7 +21,7 @@ from feint.openinference.model_spec import ModelSpec
 
 
 class Passthrough:
-    """Stands for a graph where there is no output defense: answers leave as they come, after the access rules."""
+    """Graph without an output defense: probabilities pass unchanged, after the access rules."""
 
     access, rungs, detectors, recipe = (), (RungSpec(),), (), None
 

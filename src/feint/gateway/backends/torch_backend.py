@@ -1,4 +1,4 @@
-"""Models that torch runs: the library's own service, for what no graph can hold."""
+"""Loader of models that torch runs: the library's own service, for defenses that no graph can hold."""
 
 import time
 from collections.abc import Sequence
@@ -36,16 +36,17 @@ def of_service(
 ) -> LoadedModel:
     """Return a service of the library as a loaded model, which runs in a thread.
 
+    A step of the defense that is not fitted yet raises `NotFitted`.
+
     Args:
         service: The service.
         name: The model's name.
         shape: The shape of an input, where the model does not hold it.
         access: Access rules before those of the service, spelled as in Python.
-        where: Where the service comes from, in words.
+        where: Origin of the service, for the start-up note.
 
     Raises:
-        BadInput: If the shape is nowhere.
-        NotFitted: If a step of the defense has learned nothing yet.
+        BadInput: If neither the model nor `shape` gives the shape of an input.
     """
     shape = shape or shape_of(service.model)
     if shape is None:
@@ -69,7 +70,7 @@ def _each_rung_tried(service: Service, shape: tuple[int, ...]) -> float:
 
 
 def _spoken(defense: Defense | Ladder, access: Sequence[str]) -> list[str]:
-    """Return what stands on the line, in words."""
+    """Return the steps of a defense as start-up notes."""
     entries = [f"from evidence {at:g}" for at in defense.at] if isinstance(defense, Ladder) else ["line"]
     rules = [*access, *(type(rule).__name__ for rule in defense.access)] if isinstance(defense, Ladder) else [*access]
     lines = [f"everybody: {', '.join(rules)}"] if rules else []

@@ -1,4 +1,4 @@
-"""The pipeline of the library's own service in a worker thread, for models and defenses that no graph can hold."""
+"""Pipeline of the library's own service in a worker thread, for models and defenses that no graph can hold."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -33,14 +33,14 @@ class SingleAccountLedger(Ledger):
 
 
 class BoundQuery(NamedTuple):
-    """A query, and the model bound to it, which runs once, however often the ledger disagrees."""
+    """A query and its model, which runs once, however often the ledger reports a conflict."""
 
     query: Query
     model: CachedForward
 
 
 class TorchPipeline(Pipeline[ArrayQuery]):
-    """Pipeline of a `Service` whose ledger is the draft of each request.
+    """Pipeline of a `Service` whose ledger is the transaction of each request.
 
     One thread runs it: torch is parallel within.
 
@@ -66,11 +66,7 @@ class TorchPipeline(Pipeline[ArrayQuery]):
             rule.admit(query, account)
 
     async def compute(self, query: ArrayQuery) -> BoundQuery:
-        """Return the query as the service takes it; the model runs when access is granted.
-
-        Raises:
-            BadInput: Where the service does not take it.
-        """
+        """Return the query as the service takes it, or raise `BadInput`; the model runs when access is granted."""
         x = torch.from_numpy(query.x)
         return BoundQuery(Query(x, client=query.client, stamp=query.stamp, time=query.time), CachedForward(self.model))
 

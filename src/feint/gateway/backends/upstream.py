@@ -56,11 +56,11 @@ class UpstreamModel:
         self.ready, self.close = transport.ready, transport.close
 
     async def probe(self) -> UpstreamSpec:
-        """Return what the upstream's metadata describe, after trying it with one black input.
+        """Return the model that the upstream's metadata describe, after a trial with one black input.
 
         Raises:
             Unreachable: Where it does not answer.
-            BadInput: Where it is no classifier that can stand here.
+            BadInput: Where it is no classifier that can be served.
         """
         try:
             metadata = await self._transport.metadata()
@@ -83,12 +83,7 @@ class UpstreamModel:
         return self._spec
 
     async def infer(self, x: Array) -> Array:
-        """Return the undefended probabilities (N, K) of `x` (N, …).
-
-        Raises:
-            Unreachable: Where the upstream does not answer.
-            Failed: Where its answer is none.
-        """
+        """Return the undefended probabilities (N, K) of `x` (N, …); raise `Unreachable` or `Failed`."""
         spec = self._spec or await self.probe()
         if not len(x):  # scikit-learn behind MLServer fails on it
             return np.zeros((0, spec.model.classes), np.float32)

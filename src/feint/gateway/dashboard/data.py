@@ -1,4 +1,4 @@
-"""The data of the operator's page: the ledger's clients and this process's recent past, as plain texts."""
+"""Data of the dashboard: the ledger's clients and this process's recent requests, as plain texts."""
 
 import time
 from bisect import bisect_left
@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, runtime_checkable
 
 from feint import __version__
-from feint.defenses.access import Budget
 from feint.errors import StoreLost
 from feint.gateway.app import Gateway
 from feint.gateway.endpoint import ModelEndpoint
@@ -26,10 +25,18 @@ DASH = "–"
 
 @runtime_checkable
 class HasRules(Protocol):
-    """A pipeline that lists its access rules, those of its rungs among them."""
+    """Pipeline that lists its access rules, including those of its rungs."""
 
     @property
     def rules(self) -> Sequence[Any]: ...
+
+
+@runtime_checkable
+class HasQueryLimit(Protocol):
+    """Access rule with a fixed number of queries for every client."""
+
+    @property
+    def query_limit(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ class ModelSection:
 
 @dataclass(frozen=True)
 class Dashboard:
-    """All of the page but its words. The page is loaded again after `every` seconds, 0 for never."""
+    """Data of the dashboard, which is loaded again after `every` seconds, 0 for never."""
 
     subtitle: str
     warnings: Sequence[str]
@@ -93,7 +100,7 @@ async def _model(name: str, endpoint: ModelEndpoint, recent: RecentRequests, say
     try:
         clients = await endpoint.session.store.clients(SHOWN)
     except StoreLost:
-        clients, lost = _only_seen(here), True
+        clients, lost = _recent_only(here), True
     outcomes, reasons = recent.counted(name)
     quantiles = recent.quantiles(name)
     return ModelSection(
@@ -113,7 +120,7 @@ async def _model(name: str, endpoint: ModelEndpoint, recent: RecentRequests, say
     )
 
 
-def _only_seen(here: Mapping[str, RecentClient]) -> list[tuple[str, dict[str, float]]]:
+def _recent_only(here: Mapping[str, RecentClient]) -> list[tuple[str, dict[str, float]]]:
     most = sorted(here.items(), key=lambda entry: -entry[1].evidence)[:SHOWN]
     return [
         (name, {"evidence": client.evidence, "rung": client.rung, "queries": client.asked}) for name, client in most
@@ -132,7 +139,7 @@ def _person(name: str, totals: Mapping[str, float], recent: RecentClient | None,
 def _budget(endpoint: ModelEndpoint) -> int | None:
     """Return the least budget that a client of this model has, if any."""
     rules = endpoint.pipeline.rules if isinstance(endpoint.pipeline, HasRules) else ()
-    return min((rule.queries for rule in rules if isinstance(rule, Budget)), default=None)
+    return min((rule.query_limit for rule in rules if isinstance(rule, HasQueryLimit)), default=None)
 
 
 def curve(times: Sequence[float], levels: Sequence[float]) -> tuple[str, float | None]:
@@ -141,8 +148,8 @@ def curve(times: Sequence[float], levels: Sequence[float]) -> tuple[str, float |
     The curve runs over the whole width in time. Its highest point, or evidence 1, is at the top.
 
     Args:
-        times: When the evidence was written down.
-        levels: The evidence then.
+        times: Times at which the evidence was recorded, in seconds.
+        levels: Evidence at these times.
 
     Returns:
         The path in SVG, and the height of evidence 1; "" and None for fewer than two points.

@@ -1,4 +1,4 @@
-"""The operator's routes: /metrics for Prometheus, and the read-only page at /ui, without scripts or foreign servers."""
+"""Routes of the operator: /metrics for Prometheus, and the read-only dashboard at /ui, without scripts."""
 
 import base64
 import binascii

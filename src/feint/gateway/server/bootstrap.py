@@ -1,4 +1,4 @@
-"""From settings to a gateway: everything is opened and tried before any client is let in."""
+"""Start of a gateway from its settings: all models are loaded and tried before any client is admitted."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from feint.gateway.stores import open_store
 from feint.gateway.transaction import LedgerSession
 from feint.openinference.model_spec import ModelSpec
 
-EVERY = 2.0  # seconds between two looks at an upstream
+EVERY = 2.0  # seconds between two checks of an upstream
 
 log = logging.getLogger("feint.gateway")
 
@@ -44,12 +44,12 @@ class Ledgers:
 
 @dataclass
 class AppState:
-    """A gateway and all that it holds.
+    """A gateway with its models and ledgers.
 
     Attributes:
-        settings: What was opened.
-        gateway: What answers.
-        places: The models by name.
+        settings: The settings that it was built from.
+        gateway: The gateway.
+        models: The loaded models by name.
         ledgers: Their ledgers.
         warnings: Problems that the operator should fix.
         away: The models whose upstream does not answer now.
@@ -113,18 +113,17 @@ class AppState:
 async def load(
     settings: Settings, *, authenticator: Authenticator | None = None, ledgers: Ledgers | None = None
 ) -> AppState:
-    """Open and try what the settings name.
+    """Load and try the models of the settings.
+
+    Anything that cannot be opened raises a `FeintError`, and nothing stays open.
 
     Args:
         settings: The models, and how they are served.
-        door: Who lets clients in; otherwise the settings' keys.
+        authenticator: Authenticates clients; by default the settings' keys.
         ledgers: Ledgers that are open already, used where they are those of the settings.
 
     Returns:
         The gateway, not yet listening.
-
-    Raises:
-        FeintError: If anything cannot be opened; nothing stays open then.
     """
     tls(settings.server)
     authenticator = authenticator or authenticator_of(settings)

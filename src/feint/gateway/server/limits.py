@@ -1,4 +1,4 @@
-"""One connection of HTTP/1.1, with the limits that strangers need and uvicorn does not set.
+"""Limits of an HTTP/1.1 connection, which uvicorn does not set.
 
 Without them, measured: a silent connection stays as long as it likes, a header without end takes 1.7 bytes of memory
 for each that is sent, and 12 MB of requests sent at once, without waiting for an answer, take 520 MB. None needs a key.
@@ -75,13 +75,13 @@ class BoundedConnection(HttpToolsProtocol):
         self._in_time()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """The header Upgrade is passed over, but so is the body, by the parser: then nothing right can be answered."""
+        """Refuse a body with the header Upgrade: the parser skips the body together with the header."""
         if any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
             self._wrong = BadInput("a body with the header Upgrade", "HTTP/1.1", "ask without that header")
             self.send_400_response("")
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no request, and hang up."""
+        """Refuse a malformed request, and close the connection."""
         error = self._wrong or BadInput("no request of HTTP/1.1", "one", "see RFC 9112")
         status, headers, body = error_responses.reply(error)
         lines = [*self.server_state.default_headers, *dict([*headers, error_responses.CLOSE]).items()]
@@ -93,7 +93,7 @@ class BoundedConnection(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _too_late(self) -> None:
-        """The time of a request is over."""
+        """Refuse a request whose time is over."""
         self._late = None
         if self.transport.is_closing():
             return

@@ -1,4 +1,4 @@
-"""The ports of a gateway: whether they are free."""
+"""Sockets on the gateway's ports."""
 
 import socket
 

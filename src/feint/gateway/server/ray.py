@@ -1,4 +1,4 @@
-"""A gateway on Ray Serve, over REST: replicas without a state of their own, which decide as one by their ledger."""
+"""Gateway on Ray Serve, over REST: stateless replicas, which decide as one through their shared ledger."""
 
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,13 @@ def deployment(file: Path | str, *, replicas: int = 2) -> Any:
 
     Args:
         file: The gateway's settings, which every node reads at this path.
-        replicas: How many there are.
+        replicas: Number of replicas.
+
+    Returns:
+        The application. `MissingData` is raised if ray[serve] is not installed or there is no such file.
 
     Raises:
-        MissingData: If ray[serve] is not installed, or there is no such file.
-        BadRecipe: If several replicas share no ledger, or the settings are wrong.
+        BadRecipe: If several replicas share no ledger.
     """
     serve = require("ray.serve", "ray-serve")
     file = Path(file).absolute()

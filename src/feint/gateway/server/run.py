@@ -67,16 +67,15 @@ def running(
 ) -> Iterator[RunningServer]:
     """Serve in a thread of this process, on free ports, until the block ends: for tests and notebooks.
 
+    A gateway that cannot be opened raises a `FeintError`.
+
     Args:
-        settings: What is served.
-        make: Opens something other than settings.
-        door: Who lets clients in; otherwise the settings' keys.
+        settings: The models, and how they are served.
+        make: Builds the gateway instead of `settings`.
+        authenticator: Authenticates clients; by default the settings' keys.
 
     Yields:
         The server.
-
-    Raises:
-        FeintError: If the gateway cannot be opened.
     """
     up: Future[RunningServer] = Future()
 

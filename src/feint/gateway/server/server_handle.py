@@ -1,4 +1,4 @@
-"""A running server: REST and gRPC of one gateway on one loop."""
+"""Handle of a running server: REST and gRPC of one gateway on one event loop."""
 
 import asyncio
 import contextlib
@@ -164,11 +164,7 @@ class RunningServer:
             await old.close(ledgers=old.ledgers is not fresh.ledgers)
 
     def _enter_modes(self, fresh: AppState) -> None:
-        """Enter which models are to change between shadow and enforce, so that none does that is not entered.
-
-        Raises:
-            NotWritten: If the audit log takes no line.
-        """
+        """Enter every change of a model between shadow and enforce before it is made; raise `NotWritten`."""
         for name, model in fresh.settings.models.items():
             before = self.opened.settings.models.get(name, model)
             if self._telemetry is not None and before.shadow != model.shadow:

@@ -1,4 +1,4 @@
-"""A service of this process, served from Python."""
+"""Serving of a service of this process, from Python."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,18 +25,17 @@ def serve(
 ) -> None:
     """Serve a service by the Open Inference Protocol v2 until Ctrl-C or SIGTERM.
 
+    Whatever cannot be opened raises a `FeintError` before any client is admitted.
+
     Args:
         service: The model and its defense.
         name: The model's name.
         port: The port of REST, 0 for none.
         grpc_port: The port of gRPC, 0 for none.
         host: The address to listen on.
-        keys: The file of API keys. Without one anybody on this machine may ask.
+        keys: The file of API keys. Without one anybody on this machine may query.
         store: Where the ledger is kept.
         shape: The shape of an input, where the model does not hold it.
-
-    Raises:
-        FeintError: Before any client is let in.
     """
     settings = settings_of(name, ServerSettings(host, port, grpc_port), keys, store)
 

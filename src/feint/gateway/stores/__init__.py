@@ -35,16 +35,13 @@ def store_class(url: str) -> type[Store]:
 def open_store(url: str, model: str = "") -> Store:
     """Return the ledger of a model at "memory:", "sqlite:PATH", "redis://HOST:PORT/NUMBER" or "rediss://…".
 
-    Raises:
-        UnknownName: for another scheme, which no installed package names in the group `feint.stores` either.
-        BadRecipe: for a URL without a path.
-        MissingData: where an extra is not installed.
-        StoreLost: where the storage does not answer.
+    `UnknownName` is raised for a scheme that no installed package has in the group `feint.stores`, `BadRecipe` for a
+    URL without a path, `MissingData` where an extra is not installed, and `StoreLost` where the storage does not answer.
     """
     return store_class(url).open(url, model)
 
 
 def beside(url: str, folder: Path) -> str:
-    """Return the same URL, the path of a file in it beginning at `folder`."""
+    """Return the URL with the path of a file in it relative to `folder`."""
     scheme, _, path = url.partition(":")
     return f"{scheme}:{folder / path}" if scheme == "sqlite" and path else url

@@ -1,4 +1,4 @@
-"""A ledger in this process: gone when it ends."""
+"""Store in the memory of this process, for as long as it runs."""
 
 from collections import defaultdict
 from collections.abc import Mapping

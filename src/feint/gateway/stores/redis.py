@@ -1,4 +1,4 @@
-"""A ledger in Redis or Valkey: replicas that share it decide as one, by one script a request."""
+"""Store in Redis or Valkey, which replicas share: one atomic script a request."""
 
 import asyncio
 import contextlib

@@ -140,8 +140,10 @@ class Accounts:
 
 
 def _raised(common: Entry, changes: ChangeSet) -> Mapping[str, float] | None:
-    """Return the shared totals after a commit: those of the transaction where it read any, otherwise with its additions
-    repeated; None where one comes out otherwise."""
+    """Return the shared totals after a commit; None where a repeated addition comes out otherwise.
+
+    They are those of the transaction where it read any, otherwise the stored ones with its additions repeated.
+    """
     if changes.version is not None:
         return changes.totals
     totals = unpack(common.packed)

@@ -1,4 +1,4 @@
-"""Commits that wait for a store: those of one turn are made together, and each has a result of its own."""
+"""Results of commits that a store makes together, one for each commit."""
 
 import asyncio
 from collections.abc import Iterable

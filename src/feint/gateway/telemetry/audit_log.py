@@ -48,8 +48,7 @@ class AuditLog:
     def reopen(self) -> None:
         """Open the file at `path` again, after it was renamed; a new file continues the chain.
 
-        Raises:
-            NotWritten: If there can be no file; the log goes on in the old one.
+        If it cannot be opened `NotWritten` is raised, and the log goes on in the old file.
         """
         fresh = self._open()
         self.close()

@@ -18,8 +18,10 @@ OUTCOMES = {"answered": "success", "refused": "failure", "failed": "failure"}
 
 
 class Logs:
-    """Observer that writes lines: of every request at level debug, of refusals and failures at info, of failures alone
-    at warning and error. Records hold no inputs and no probabilities, so no line does.
+    """Observer that writes a line a request.
+
+    Level debug has all requests, info refusals and failures, warning and error failures alone. No line holds inputs
+    or probabilities, since records hold none.
 
     Args:
         level: The least level that is written.

@@ -1,5 +1,7 @@
-"""Metrics for Prometheus. Labels are models, outcomes, reasons, stages and rungs: never clients, of which there may be
-ten thousand."""
+"""Metrics for Prometheus.
+
+Labels are models, outcomes, reasons, stages and rungs. Clients are no label, since there may be ten thousand.
+"""
 
 from bisect import bisect_right
 from collections import Counter as Counted

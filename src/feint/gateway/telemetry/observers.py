@@ -1,4 +1,4 @@
-"""All observers of requests together; they outlive a reload of the settings."""
+"""Observers of requests, together; they outlive a reload of the settings."""
 
 import logging
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class Telemetry:
     """Observer that passes every record on to all others. A failure of one is logged once, and fails no request.
 
     Attributes:
-        seen: The recent past, for the page and the gauges.
+        recent: Recent requests of this process, for the dashboard and the gauges.
         audit: The audit log, if there is one.
         metrics: The metrics, if there are any.
     """
@@ -60,11 +60,7 @@ class Telemetry:
                     log.error("%s fails to record: %s", type(observer).__name__, type(error).__name__)
 
     def enter(self, action: str, **values: Any) -> None:
-        """Write what an operator changed into the audit log, on the disk before this returns, and into the log.
-
-        Raises:
-            NotWritten: If the audit log takes no line.
-        """
+        """Enter a change of the operator's into the audit log and the log; raise `NotWritten` if it is not on disk."""
         if self.audit is not None:
             self.audit.enter(action, durable=True, **values)
         log.warning("%s: %s", action, ", ".join(f"{name} {value}" for name, value in values.items()))
@@ -88,17 +84,16 @@ class Telemetry:
 def start_telemetry(
     *, metrics: bool = True, audit_log: Path | None = None, log: str = "info", traces: str = ""
 ) -> Telemetry:  # the names are those of the settings' table [operator]
-    """Open the observers of the settings, and let the gateway's loggers write JSON lines from here on.
+    """Start the observers of the settings; from here on the gateway's loggers write JSON lines.
 
     Args:
         metrics: Whether there are metrics.
         audit_log: The audit log's file, if there is one.
         log: The least level that is logged.
-        traces: Where a collector takes OTLP over HTTP, "" for none.
+        traces: URL of a collector of OTLP over HTTP, "" for none.
 
-    Raises:
-        NotWritten: If the audit log cannot be opened.
-        MissingData: If OpenTelemetry is not installed.
+    Returns:
+        The telemetry. `NotWritten` is raised if the audit log cannot be opened, `MissingData` without OpenTelemetry.
     """
     logs = Logs(log, version=__version__)
     operator = Telemetry(

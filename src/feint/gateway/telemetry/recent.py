@@ -1,4 +1,4 @@
-"""The recent past of this process: clients with the curves of their evidence, times of each stage, refusals.
+"""Recent requests of this process: clients with the curves of their evidence, times of stages, and refusals.
 
 All of it is bounded: at most `CLIENTS` clients with `POINTS` points each, 16 MB, and `TIMES` times a stage.
 """
@@ -30,8 +30,10 @@ class RecentClient:
     levels: array = field(default_factory=lambda: array("f"))
 
     def write(self, now: float, *, gap: float) -> None:
-        """Add the evidence to the curve: a new point where the last one is `gap` seconds old. A full curve is thinned
-        to half, so that it always spans the whole past."""
+        """Add the evidence to the curve: a new point where the last one is `gap` seconds old.
+
+        A full curve is thinned to half, so that it always spans the whole past.
+        """
         if self.times and now - self.times[-1] < gap:
             self.levels[-1] = self.evidence
             return
