@@ -52,7 +52,7 @@ class Straight:
 
 
 class Book:
-    """Accounts in a dictionary: every draft is agreed to."""
+    """Accounts in a dictionary: every transaction is committed."""
 
     def __init__(self) -> None:
         self.accounts = {}

@@ -51,7 +51,7 @@ def fresh() -> str:
 
 
 def perform(transaction: Transaction, shared: bool, operation: tuple, now: float) -> object:
-    """What an operation on a draft's own or shared account returns at a time."""
+    """What an operation on a transaction's own or shared account returns at a time."""
     account, (kind, *given) = transaction.shared if shared else transaction, operation
     if kind == "add":
         return account.add(given[0], given[1], floor=given[2], limit=given[3])
@@ -65,10 +65,10 @@ def perform(transaction: Transaction, shared: bool, operation: tuple, now: float
 
 
 async def played(stores, requests) -> list:
-    """What two replicas that take turns get to see: each outcome, whether each draft was agreed to, how often not."""
+    """What two replicas that take turns get to see: each outcome, whether each transaction was committed, how often not."""
     replicas, seen = [LedgerSession(store) for store in stores], []
     for now, (replica, client, operations) in enumerate(requests):
-        for _ in range(2):  # a draft that was refused is tried again on what the store told
+        for _ in range(2):  # a transaction that conflicted is tried again on what the store returned
             transaction = replicas[replica].begin(client)
             outcomes = [perform(transaction, *operation, float(now)) for operation in operations]
             seen.append((outcomes, await replicas[replica].commit(transaction)))
@@ -114,7 +114,7 @@ def test_a_token_is_used_once_whatever_a_draft_knew(commit):
     assert commit(part(0, 0.0, x=10.0)) is None
     told = commit(part(1, 1.0, y=9.0, x=9.0))
     assert (told.account.version, told.account.totals, told.account.used) == (1, {"queries": 0.0}, {"x": 10.0})
-    assert commit(part(1, 1.0, y=9.0)) is None  # the refused draft had not used it
+    assert commit(part(1, 1.0, y=9.0)) is None  # the refused transaction had not used it
     assert commit(part(2, 11.0, x=20.0)) is None  # void by now
     assert commit(part(3, 12.0, z=50.0), part(0, 12.0, s=99.0)) is None
     told = commit(part(4, 13.0, w=50.0), part(1, 13.0, s=99.0))

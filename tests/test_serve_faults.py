@@ -83,9 +83,9 @@ def served(request, tmp_path_factory):
 @pytest.mark.parametrize("name", FAULTS)
 def test_no_undefended_byte_comes_out(served, name, binary, monkeypatch):
     gateway, client, when_lost = served
-    place, status = FAULTS[name]
+    fault, status = FAULTS[name]
     with monkeypatch.context() as patch:
-        target, attribute, instead = place(gateway, gateway.endpoints["toy"])
+        target, attribute, instead = fault(gateway, gateway.endpoints["toy"])
         patch.setattr(target, attribute, instead)
         failed = ask(client, binary=binary)
     if name == "store" and when_lost == "strongest":

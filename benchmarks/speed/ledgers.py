@@ -30,7 +30,7 @@ def cost() -> list[Row]:
     """Requests of one 3×32×32 input each by 100 clients, 16 at once: budget, sequential test, token of the repeat.
 
     Processor time of the asking process, the least of five runs, the stores taking turns: all of a request, and what
-    it is more than the same request on a draft that is thrown away.
+    it is more than the same request on a transaction that is thrown away.
     """
     found: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as folder, redis_server(Path(folder)) as redis:

@@ -209,11 +209,11 @@ class Store(Protocol):
 
     - Both accounts change in one atomic step, or neither does. Commits of all processes that use one URL are in one
       order; only a store with `shared` may be used by processes on several machines.
-    - A change set whose `version` is not the account's, or of whose `tokens` one was used and has not expired at `now`, is a
-      conflict: nothing changes, and both accounts come back as `Conflict`, with those of the change set's tokens that are used.
-    - Of a change set without a version (the shared account, where nothing was read of it) `added` is repeated in its order:
-      each total becomes max(total, floor) + amount where that is within `limit`. It is a conflict unless each addition
-      is possible exactly where its `done` says.
+    - A change set whose `version` is not the account's, or of whose `tokens` one was used and has not expired at `now`,
+      is a conflict: nothing changes, and `Conflict` holds both accounts, with those of its tokens that are used.
+    - Of a change set without a version (the shared account, where nothing was read of it) `added` is repeated in its
+      order: each total becomes max(total, floor) + amount where that is within `limit`. It is a conflict unless each
+      addition is possible exactly where it was `done`.
     - Otherwise totals are replaced, tokens are remembered until they expire, and rows are appended, after those before
       were dropped where the change set demands it.
 
