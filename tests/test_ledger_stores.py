@@ -65,7 +65,7 @@ def perform(transaction: Transaction, shared: bool, operation: tuple, now: float
 
 
 async def played(stores, requests) -> list:
-    """What two replicas that take turns get to see: each outcome, whether each transaction was committed, how often not."""
+    """What two replicas that take turns get to see: each outcome, whether each commit succeeded, how often not."""
     replicas, seen = [LedgerSession(store) for store in stores], []
     for now, (replica, client, operations) in enumerate(requests):
         for _ in range(2):  # a transaction that conflicted is tried again on what the store returned

@@ -36,7 +36,7 @@ def open_store(url: str, model: str = "") -> Store:
     """Return the ledger of a model at "memory:", "sqlite:PATH", "redis://HOST:PORT/NUMBER" or "rediss://…".
 
     `UnknownName` is raised for a scheme that no installed package has in the group `feint.stores`, `BadRecipe` for a
-    URL without a path, `MissingData` for an extra that is not installed, and `StoreLost` if the storage does not answer.
+    URL without a path, `MissingData` for an extra that is not installed, and `StoreLost` if the storage fails.
     """
     return store_class(url).open(url, model)
 
