@@ -15,8 +15,8 @@ from feint.evaluation import jsonl, traits
 from feint.evaluation.checks import find_flags, verdict
 from feint.evaluation.results import Results
 from feint.evaluation.robust import Robust, robust
-from feint.gateway.operator.metrics import Metrics
-from feint.gateway.operator.seen import Seen
+from feint.gateway.telemetry.metrics import Metrics
+from feint.gateway.telemetry.recent import RecentRequests
 from feint.i18n import Catalog
 from feint.openinference.status import ERROR_STATUSES
 from feint.report import figures
@@ -570,7 +570,7 @@ def exported() -> str:
 
 def metrics() -> str:
     """Return the table of /metrics, with the help texts of the metrics."""
-    exposition = Metrics(Seen()).text().decode()
+    exposition = Metrics(RecentRequests()).text().decode()
     kinds = dict(re.findall(r"^# TYPE (\S+) (\w+)", exposition, re.MULTILINE))
     found = re.findall(r"^# HELP (feint_\S+) (.*)", exposition, re.MULTILINE)
     rows = [[f"`{name}`", kinds[name], f"{what}."] for name, what in found if not name.endswith("_created")]

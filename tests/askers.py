@@ -11,34 +11,34 @@ import sys
 from collections.abc import Callable
 
 from feint.errors import StoreLost
-from feint.gateway.drafts import Draft, Drafts
 from feint.gateway.stores import open_store
+from feint.gateway.transaction import LedgerSession, Transaction
 
 BUDGET = 300
 PIECES = 64.0  # evidence grows in 64ths, whose sums are exact
 
 
-def budget(account: Draft, dice: random.Random) -> float:
+def budget(account: Transaction, dice: random.Random) -> float:
     n = dice.randint(1, 3)
     return n * account.add("budget", n, limit=BUDGET)
 
 
-def shared_budget(account: Draft, dice: random.Random) -> float:
+def shared_budget(account: Transaction, dice: random.Random) -> float:
     n = dice.randint(1, 3)
     return n * account.shared.add("budget", n, limit=BUDGET)
 
 
-def rate(account: Draft, dice: random.Random) -> float:
+def rate(account: Transaction, dice: random.Random) -> float:
     """A bucket of 200 at one moment: no more than 200 are ever let through."""
     return 1.0 * account.add("rate", 1.0, floor=1000.0, limit=1200.0)
 
 
-def tokens(account: Draft, dice: random.Random) -> float:
+def tokens(account: Transaction, dice: random.Random) -> float:
     """One of 40 tokens, each of which is to be used once."""
     return 1.0 * account.once(f"token {dice.randrange(40)}", expires=math.inf, now=0.0)
 
 
-def evidence(account: Draft, dice: random.Random) -> float:
+def evidence(account: Transaction, dice: random.Random) -> float:
     """Several sums of a client, and one for all."""
     amount = dice.randrange(1, 100) / PIECES
     account.add_all({"a": amount, "b": 2 * amount})
@@ -46,12 +46,12 @@ def evidence(account: Draft, dice: random.Random) -> float:
     return amount
 
 
-def endless(account: Draft, dice: random.Random) -> float:
+def endless(account: Transaction, dice: random.Random) -> float:
     """A count without a limit."""
     return 1.0 * account.add("budget", 1.0)
 
 
-KINDS: dict[str, Callable[[Draft, random.Random], float]] = {
+KINDS: dict[str, Callable[[Transaction, random.Random], float]] = {
     "budget": budget, "shared_budget": shared_budget, "rate": rate, "tokens": tokens, "evidence": evidence,
     "endless": endless,
 }  # fmt: skip
@@ -60,16 +60,16 @@ KINDS: dict[str, Callable[[Draft, random.Random], float]] = {
 async def ask(url: str, model: str, kind: str, times: int, seed: int) -> dict[str, float]:
     """What `times` requests were granted, and how many of them nobody knows of because the store was lost."""
     store, dice, granted, lost, conflicts = open_store(url, model), random.Random(seed), 0.0, 0.0, 0
-    drafts = Drafts(store)
+    session = LedgerSession(store)
     for _ in range(times):
         client = dice.choice("ab") if kind == "shared_budget" else "a"
         chance = dice.getstate()
         for attempt in range(1000):
             dice.setstate(chance)
-            draft = drafts.draft(client)
-            amount = KINDS[kind](draft, dice)
+            transaction = session.begin(client)
+            amount = KINDS[kind](transaction, dice)
             try:
-                if await drafts.commit(draft):
+                if await session.commit(transaction):
                     granted += amount
                     break
                 conflicts += 1

@@ -14,8 +14,8 @@ from tests.variance import moved
 
 from feint.errors import NoKey
 from feint.gateway import routes, rpc
+from feint.gateway.app import Caller, Gateway, Limits
 from feint.gateway.endpoint import ModelEndpoint
-from feint.gateway.gateway import Caller, Gateway, Limits
 from feint.openinference.model_spec import ModelSpec
 
 SHAPE, CLASSES = (1, 2, 2), 3
@@ -44,7 +44,7 @@ class Straight:
         result = self.model(asked.x)
         return await result if asyncio.iscoroutine(result) else result
 
-    async def answer(self, asked, computed, account, decision, *, shadow):
+    async def answer(self, asked, computed, account, record, *, shadow):
         return computed
 
     async def strongest(self, asked, computed):
@@ -52,27 +52,27 @@ class Straight:
 
 
 class Book:
-    """Accounts in a dictionary: every draft is agreed to."""
+    """Accounts in a dictionary: every transaction is committed."""
 
     def __init__(self) -> None:
         self.accounts = {}
 
-    def draft(self, client):
+    def begin(self, client):
         from feint.ledger import Account
 
         return self.accounts.setdefault(client, Account(client))
 
-    async def commit(self, draft):
+    async def commit(self, transaction):
         return True
 
 
 @dataclass
-class Door:
+class KeyTable:
     """Callers by their keys; "" is the key of who has none."""
 
     keys: Mapping[str, Caller]
 
-    def caller(self, key):
+    def authenticate(self, key):
         if key not in self.keys:
             raise NoKey("no API key that is known here" if key else "no API key", "one", "ask the operator for a key")
         return self.keys[key]
@@ -83,18 +83,18 @@ LIMITS = Limits()
 
 
 def gateway(
-    line=None, *, keys=KEYS, limits=LIMITS, names=("toy",), shape=SHAPE, classes=CLASSES, input="pixels", record=None
+    line=None, *, keys=KEYS, limits=LIMITS, names=("toy",), shape=SHAPE, classes=CLASSES, input="pixels", observer=None
 ) -> Gateway:
-    desks = {
+    endpoints = {
         name: ModelEndpoint(
             ModelSpec(name, input, shape, "p", classes),
             line or Straight(),
             Book(),
-            record=record or (lambda decision: None),
+            observer=observer or (lambda record: None),
         )
         for name in names
     }
-    return Gateway(desks, Door(keys), limits)
+    return Gateway(endpoints, KeyTable(keys), limits)
 
 
 @contextmanager

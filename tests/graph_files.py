@@ -3,7 +3,7 @@
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from feint.gateway.models import imprint
+from feint import onnx_manifest
 
 WEIGHTS = (np.arange(12).reshape(4, 3) % 5 - 2.0).astype(np.float32) * 3  # as the upstream of tests/upstreams.py
 
@@ -32,7 +32,7 @@ def _saved(path, nodes, takes, gives, constants, metadata=None):
     if metadata:
         helper.set_model_props(model, metadata)
     content = model.SerializeToString()
-    path.write_bytes(imprint.stamped(content) if metadata else content)
+    path.write_bytes(onnx_manifest.sign(content) if metadata else content)
     return path
 
 
@@ -61,7 +61,7 @@ def _halfway(constants, name="p"):
 
 def metadata(takes, access=(), outputs=True, **more):
     recipe = {"kind": "Defense", "access": list(access), "inputs": [], "outputs": [{"kind": "Smoothing"}] * outputs}
-    return imprint.written(takes=takes, fingerprint="0123456789abcdef", recipe=recipe | more, learned={})
+    return onnx_manifest.to_metadata(takes=takes, fingerprint="0123456789abcdef", recipe=recipe | more, learned={})
 
 
 def output_defense(path, *, access=()):
@@ -85,6 +85,6 @@ def ladder(path, *, access=()):
     rungs = [{"kind": "Defense", "access": list(rules), "inputs": [], "outputs": [{"kind": "Smoothing"}]}
              for rules in ((), ({"kind": "Refuse"},))]  # fmt: skip
     recipe = {"kind": "Ladder", "detectors": [], "at": [0.0, 0.0], "rungs": rungs, "access": list(access)}
-    properties = imprint.written(takes="x", fingerprint="0123456789abcdef", recipe=recipe, learned={})
+    properties = onnx_manifest.to_metadata(takes="x", fingerprint="0123456789abcdef", recipe=recipe, learned={})
     gives = {"probabilities": [3], "probabilities_1": [3]}
     return _saved(path, nodes, {"x": [1, 2, 2]}, gives, constants, properties)

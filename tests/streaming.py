@@ -4,20 +4,20 @@ import asyncio
 import os
 import sys
 
-from feint.gateway.drafts import Drafts
 from feint.gateway.stores import open_store
+from feint.gateway.transaction import LedgerSession
 
 
 async def stream(url: str, model: str, clients: int) -> None:
     """Each client asks again as soon as it was answered; its name is written when it was."""
-    drafts = Drafts(open_store(url, model))
+    session = LedgerSession(open_store(url, model))
 
     async def client(name: str) -> None:
         while True:
-            draft = drafts.draft(name)
-            draft.add("budget", 1.0)
-            draft.shared.add("budget", 1.0)
-            if await drafts.commit(draft):
+            transaction = session.begin(name)
+            transaction.add("budget", 1.0)
+            transaction.shared.add("budget", 1.0)
+            if await session.commit(transaction):
                 os.write(1, f"{name}\n".encode())
 
     await asyncio.gather(*(client(f"client {i}") for i in range(clients)))

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feint.errors import DamagedFile, MissingData, NotWritten
-from feint.gateway.decision import Decision
-from feint.gateway.operator.audit import Audited, AuditLog, verify
+from feint.gateway.record import RequestRecord
+from feint.gateway.telemetry.audit_log import AuditLog, AuditObserver, verify
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def said(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def decision(client="ann", outcome="refused", reason="OverBudget", time=0.0, **more):
-    return Decision("digits", client, 3, time, outcome=outcome, reason=reason, **more)
+def record(client="ann", outcome="refused", reason="OverBudget", time=0.0, **more):
+    return RequestRecord("digits", client, 3, time, outcome=outcome, reason=reason, **more)
 
 
 def test_lines_follow_each_other_through_reopening(path):
@@ -61,7 +61,7 @@ def test_any_change_but_a_cut_end_is_found(tmp_path_factory, data):
 
 def test_many_processes_write_one_chain(path):
     code = (
-        "import sys; from feint.gateway.operator.audit import AuditLog\n"
+        "import sys; from feint.gateway.telemetry.audit_log import AuditLog\n"
         "with AuditLog(sys.argv[1]) as log:\n"
         "    for i in range(200): log.enter('refused', client=sys.argv[2])"
     )
@@ -119,8 +119,8 @@ def test_a_full_disk_loses_lines_and_says_how_many(path):
         log.enter("refused")
         here = log._file
         log._file = os.open("/dev/full", os.O_RDWR | os.O_APPEND)
-        record = Audited(log)
-        record(decision())  # a decision stands though its line is lost
+        observer = AuditObserver(log)
+        observer(record())  # a decision stands though its line is lost
         with pytest.raises(NotWritten):
             log.enter("enforced")
         os.close(log._file)
@@ -131,13 +131,13 @@ def test_a_full_disk_loses_lines_and_says_how_many(path):
 
 
 def test_a_flood_of_refusals_is_two_lines(path):
-    record = Audited(AuditLog(path))
+    observer = AuditObserver(AuditLog(path))
     for i in range(1000):
-        record(decision(time=i / 1000))
-        record(decision(client="bob", outcome="answered", reason="", time=i / 1000))
-    record(decision(client="bob", outcome="answered", reason="", time=100))
-    record(decision(time=101))
-    record.close()
+        observer(record(time=i / 1000))
+        observer(record(client="bob", outcome="answered", reason="", time=i / 1000))
+    observer(record(client="bob", outcome="answered", reason="", time=100))
+    observer(record(time=101))
+    observer.close()
     assert [(it["action"], it["client"], it.get("times")) for it in said(path)] == [
         ("refused", "ann", None),
         ("repeated", "ann", 999),
@@ -146,28 +146,28 @@ def test_a_flood_of_refusals_is_two_lines(path):
 
 
 def test_what_is_still_counted_is_entered_at_the_end(path):
-    record = Audited(AuditLog(path))
+    observer = AuditObserver(AuditLog(path))
     for _ in range(5):
-        record(decision())
-    record.close()
+        observer(record())
+    observer.close()
     assert sum(it.get("times", 1) for it in said(path)) == 5
 
 
 def test_a_rung_is_entered_when_it_changes_and_answers_are_not(path):
-    record = Audited(AuditLog(path))
+    observer = AuditObserver(AuditLog(path))
     for rung in (0, 0, 1, 1, 2):
-        record(decision(outcome="answered", reason="", rung=rung, evidence=rung * 1.00001))
-    record.close()
+        observer(record(outcome="answered", reason="", rung=rung, evidence=rung * 1.00001))
+    observer.close()
     assert [(it["left"], it["reached"], it["evidence"]) for it in said(path)] == [(0, 1, 1.0), (1, 2, 2.0)]
 
 
 def test_what_is_remembered_is_bounded(path, monkeypatch):
-    monkeypatch.setattr("feint.gateway.operator.audit.CLIENTS", 50)
-    record = Audited(AuditLog(path))
+    monkeypatch.setattr("feint.gateway.telemetry.audit_log.CLIENTS", 50)
+    observer = AuditObserver(AuditLog(path))
     for i in range(500):
-        record(decision(client=str(i), rung=1))
-    assert max(len(record._rungs), len(record._repeats)) <= 51
-    record.close()
+        observer(record(client=str(i), rung=1))
+    assert max(len(observer._rungs), len(observer._repeats)) <= 51
+    observer.close()
 
 
 def test_the_command(feint, path):

@@ -18,8 +18,8 @@ from tests import test_rest, test_rpc
 from tests.graph_files import whole
 from tests.waiting import PATIENCE
 
-from feint.gateway.door.keyfile import Keys
-from feint.gateway.serving.connection import AHEAD, HEAD, Connection
+from feint.gateway.auth.keyfile import Keys
+from feint.gateway.server.limits import AHEAD, HEAD, BoundedConnection
 from feint.openinference import proto
 
 ARRIVE = 0.6  # seconds
@@ -339,7 +339,7 @@ def test_an_answer_that_nobody_takes_is_dropped():
             loaded=True, loaded_app=None, ws_protocol_class=None, root_path="", asgi_version="3.0",
             limit_concurrency=None, timeout_keep_alive=5,
         )  # fmt: skip
-        it = Connection(config, state, {}, loop, arrive=0.05)
+        it = BoundedConnection(config, state, {}, loop, arrive=0.05)
         it.connection_made(transport)
         it.pause_writing()
         it.resume_writing()

@@ -12,10 +12,10 @@ import pytest
 import yaml
 from benchmarks.load.processes import free_port
 from tests.graph_files import whole
-from tests.test_operator import decision
+from tests.test_operator import record
 
-from feint.gateway.operator.recording import Operator
 from feint.gateway.settings_file import settings
+from feint.gateway.telemetry.observers import Telemetry
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 LINTERS = {
@@ -104,8 +104,8 @@ def test_the_gateway_reads_its_settings(name):
 
 
 def test_every_metric_that_wakes_somebody_is_there(tmp_path):
-    operator = Operator(audit_log=tmp_path / "audit.jsonl")
-    operator(decision())
+    operator = Telemetry(audit_log=tmp_path / "audit.jsonl")
+    operator(record())
     assert operator.metrics is not None
     told = set(re.findall(r"^(feint_\w+)", operator.metrics.text().decode(), re.MULTILINE))
     operator.close()

@@ -18,7 +18,7 @@ from feint.defenses.inputs import BitDepth
 from feint.defenses.outputs import APGP, APGPClosedForm, GaussianNoise, LabelOnly
 from feint.errors import BadInput, DamagedFile, MissingData, NotExportable
 from feint.export.tracing import trace
-from feint.gateway.models.graphs import Exported, softmax
+from feint.gateway.backends.onnx_model import OnnxModel, softmax
 from feint.ledger import Account
 from feint.query import Query
 from feint.victims import FromEstimator, load_any, save
@@ -41,19 +41,19 @@ def whole(victim, apgp, digits, tmp_path_factory):
 def test_the_graph_says_what_the_service_says(whole, digits):
     service, written = whole
     x = digits.test.inputs(slice(100, 300))
-    output = Exported(written.path).run(x.numpy())
+    output = OnnxModel(written.path).run(x.numpy())
     expected = Service(service.model, replace(service.defense, access=()))(Query(x)).p
     assert np.abs(output.rungs[0] - expected.numpy()).max() <= 1e-5
     assert (output.rungs[0].argmax(-1) == expected.argmax(-1).numpy()).all()
     undefended = service.model(x).softmax(-1)
     assert output.moved is not None
     np.testing.assert_allclose(output.moved[0], (expected - undefended).abs().sum(-1).detach(), atol=1e-4)
-    assert [len(rows) for rows in Exported(written.path).run(x[:0].numpy()).rungs] == [0]
+    assert [len(rows) for rows in OnnxModel(written.path).run(x[:0].numpy()).rungs] == [0]
 
 
 def test_a_file_says_what_it_is(whole):
     service, written = whole
-    read = Exported(written.path)
+    read = OnnxModel(written.path)
     assert (read.takes, read.input, read.shape, read.classes) == ("x", "x", (1, 8, 8), 10)
     assert read.rungs[0].access == service.defense.access == written.beside
     assert read.recipe is not None
@@ -77,9 +77,9 @@ def test_a_damaged_or_foreign_file_is_a_typed_error(whole, tmp_path):
         path = tmp_path / f"{i}.onnx"
         path.write_bytes(damaged)
         with pytest.raises(DamagedFile):
-            Exported(path)
+            OnnxModel(path)
     with pytest.raises(MissingData):
-        Exported(tmp_path / "none.onnx")
+        OnnxModel(tmp_path / "none.onnx")
 
 
 def test_keyed_noise_is_refused_by_name_and_nothing_is_written(tmp_path):
@@ -104,7 +104,7 @@ def test_a_file_of_others_is_an_undefended_model(victim, digits, tmp_path):
     path = tmp_path / "bare.onnx"
     x = digits.test.inputs(slice(0, 5))
     onnx.save(trace(victim, ["x"], ["z"], x), path)
-    read = Exported(path, answer=softmax)
+    read = OnnxModel(path, answer=softmax)
     assert not read.defended
     np.testing.assert_allclose(read.run(x.numpy()).rungs[0], victim(x).softmax(-1).detach(), atol=1e-6)
 
@@ -122,7 +122,7 @@ def ladder(victim, apgp, digits, tmp_path_factory):
 @pytest.mark.slow
 def test_a_ladder_goes_with_its_rungs_scores_and_bets(ladder, digits):
     service, written = ladder
-    read, x = Exported(written.path), digits.test.inputs(slice(0, 50))
+    read, x = OnnxModel(written.path), digits.test.inputs(slice(0, 50))
     assert [(rung.at, rung.access) for rung in read.rungs] == [(0.0, ()), (0.5, ()), (1.0, (Refuse(),))]
     assert read.access == (Budget(100),)
     output, z = read.run(x.numpy()), service.model(x)
@@ -150,8 +150,8 @@ def test_a_file_is_read_and_run_without_torch(ladder):
     code = f"""
 import sys; sys.modules["torch"] = None
 import numpy as np
-from feint.gateway.models.graphs import Exported
-graph = Exported({str(ladder[1].path)!r})
+from feint.gateway.backends.onnx_model import OnnxModel
+graph = OnnxModel({str(ladder[1].path)!r})
 print([rung.shape for rung in graph.run(np.zeros((2, 1, 8, 8), "f4")).rungs], graph.access, graph.detectors[0].alpha)
 """
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -168,7 +168,7 @@ def test_an_onnx_victim_is_stitched_to_its_defense(victim, digits, tmp_path):
     onnx.save(trace(Two(), ["image"], ["answer", "embedding"], x), tmp_path / "victim.onnx")
     model = load_any(tmp_path / "victim.onnx", probabilities=True)
     written = export.onnx(Service(model, Defense(outputs=[LabelOnly()])), tmp_path / "q.onnx", inputs=x)
-    read = Exported(written.path)
+    read = OnnxModel(written.path)
     (q,) = read.run(x.numpy()).rungs
     assert (q.argmax(-1) == victim(x).argmax(-1).numpy()).all()
     assert sorted(set(q.ravel().tolist())) == [0, 1]
@@ -198,7 +198,7 @@ def test_the_command_writes_what_servers_read(feint, victim, tmp_path):
     assert "checked  74 rows" in out
     assert "with     models/digits/config.pbtxt, models/digits.yaml" in out
     config = (tmp_path / "models/digits/config.pbtxt").read_text()
-    assert Exported("models/digits/1/model.onnx").shape == (1, 8, 8)
+    assert OnnxModel("models/digits/1/model.onnx").shape == (1, 8, 8)
     assert 'name: "digits"' in config
     assert "dims: [ 1, 8, 8 ]" in config
     manifest = (tmp_path / "models/digits.yaml").read_text()

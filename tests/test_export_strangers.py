@@ -11,7 +11,7 @@ from tests.strangers.environments import stranger
 
 from feint import Defense, export
 from feint.defenses.outputs import LabelOnly
-from feint.gateway.models.graphs import MOVED, PROBABILITIES, numbered
+from feint.gateway.backends.onnx_model import MOVED, PROBABILITIES, numbered
 
 pytestmark = pytest.mark.interop
 

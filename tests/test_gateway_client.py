@@ -19,7 +19,7 @@ from feint.data import Split
 from feint.defenses.access import Budget, RateLimit, Refuse
 from feint.defenses.outputs import LabelOnly, ReverseSigmoid
 from feint.errors import BadInput, OverBudget, ProofRequired, RateLimited, Refused, Suspected, Unreachable
-from feint.gateway.gateway import Limits
+from feint.gateway.app import Limits
 from feint.hashcash import Puzzle, digest, flaw
 from feint.models.networks import Network
 from feint.models.training import Training

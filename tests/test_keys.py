@@ -12,8 +12,8 @@ import pytest
 from tests.waiting import eventually
 
 from feint.errors import BadInput, DamagedFile, MissingData, NoKey, StoreLost, UnknownName
-from feint.gateway.door import keys
-from feint.gateway.door.keyfile import Keys
+from feint.gateway.auth import keys
+from feint.gateway.auth.keyfile import Keys
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def is_refused(attempt):
 
 def test_a_key_says_who_asks(file):
     text, key = file.add("ann", tenant="acme", roles=("infer", "admin"))
-    caller = keys.open(file.path).caller(text)
+    caller = keys.open(file.path).authenticate(text)
     assert (caller.client, caller.tenant, caller.roles) == ("ann", "acme", {"infer", "admin"})
     assert text.startswith(f"feint_{key.id}_")
 
@@ -47,47 +47,47 @@ def test_nothing_that_opens_the_door_is_in_the_file(file):
 def test_any_other_key_opens_nothing(file):
     text, _ = file.add("ann")
     other, _ = file.add("bob")
-    door = keys.open(file.path)
+    authenticator = keys.open(file.path)
     mixed = text[:19] + other[19:]
     assert len(mixed) == len(text)
     changed = text[:-1] + ("A" if text[-1] != "A" else "B")
     for wrong in ("", "x", mixed, changed, text + "A", text[:-1], text.upper(), "feint_" + "0" * 12 + text[18:]):
         with pytest.raises(NoKey) as caught:
-            door.caller(wrong)
+            authenticator.authenticate(wrong)
         assert wrong not in str(caught.value) or len(wrong) < 2
     with pytest.raises(NoKey, match="no API key"):
-        door.caller("")
+        authenticator.authenticate("")
 
 
 @pytest.mark.slow
 def test_a_running_door_sees_what_another_process_does(file):
     text, key = file.add("ann")
-    door = keys.open(file.path)
-    door.caller(text)
-    code = f"from feint.gateway.door.keyfile import Keys; Keys({str(file.path)!r}).revoke({key.id!r})"
+    authenticator = keys.open(file.path)
+    authenticator.authenticate(text)
+    code = f"from feint.gateway.auth.keyfile import Keys; Keys({str(file.path)!r}).revoke({key.id!r})"
     subprocess.run([sys.executable, "-c", code], check=True)
-    eventually(lambda: is_refused(lambda: door.caller(text)))
+    eventually(lambda: is_refused(lambda: authenticator.authenticate(text)))
     newer, _ = file.add("ann")
     time.sleep(keys.FRESH)
-    assert door.caller(newer).client == "ann"
+    assert authenticator.authenticate(newer).client == "ann"
     with pytest.raises(NoKey, match="revoked"):
-        door.caller(text)
+        authenticator.authenticate(text)
 
 
 def test_a_key_expires_while_the_door_stands_open(file):
     text, _ = file.add("ann", expires=time.time() + 1)
-    door = keys.open(file.path)
-    door.caller(text)
-    eventually(lambda: is_refused(lambda: door.caller(text)))
+    authenticator = keys.open(file.path)
+    authenticator.authenticate(text)
+    eventually(lambda: is_refused(lambda: authenticator.authenticate(text)))
 
 
 def test_rotated_both_keys_are_valid_for_the_grace(file):
     old, _ = file.add("ann", tenant="acme")
     new, _, _ = file.rotate("ann", grace=1)
-    door = keys.open(file.path)
-    assert door.caller(old) == door.caller(new)
-    eventually(lambda: is_refused(lambda: door.caller(old)))
-    assert door.caller(new).client == "ann"
+    authenticator = keys.open(file.path)
+    assert authenticator.authenticate(old) == authenticator.authenticate(new)
+    eventually(lambda: is_refused(lambda: authenticator.authenticate(old)))
+    assert authenticator.authenticate(new).client == "ann"
     file.add("ann", tenant="acme")
     with pytest.raises(BadInput, match="2 active keys"):
         file.rotate("ann", grace=0)
@@ -103,32 +103,32 @@ def test_a_key_never_outlives_its_own_end_by_being_rotated(file):
 @pytest.mark.slow
 def test_a_file_that_is_replaced_is_read_and_one_that_is_gone_lets_nobody_in(file, tmp_path):
     text, _ = file.add("ann")
-    door = keys.open(file.path)
+    authenticator = keys.open(file.path)
     other = Keys(tmp_path / "other.db", new=True)
     theirs, _ = other.add("bob")
     other.path.replace(file.path)
-    eventually(lambda: is_refused(lambda: door.caller(text)))
-    assert door.caller(theirs).client == "bob"
+    eventually(lambda: is_refused(lambda: authenticator.authenticate(text)))
+    assert authenticator.authenticate(theirs).client == "bob"
     file.path.unlink()
     time.sleep(keys.FRESH)
     for _ in range(2):
         with pytest.raises(StoreLost):
-            door.caller(theirs)
+            authenticator.authenticate(theirs)
 
 
 @pytest.mark.slow
 def test_ten_thousand_bad_keys_leave_nothing_behind(file):
     text, _ = file.add("ann")
-    door = keys.open(file.path)
+    authenticator = keys.open(file.path)
 
     def wave():
         for i in range(10_000):
             with pytest.raises(NoKey):
-                door.caller(f"feint_{i:012x}_{text[19:]}")
+                authenticator.authenticate(f"feint_{i:012x}_{text[19:]}")
 
     for _ in range(500):  # what Python and pytest keep for themselves
         with pytest.raises(NoKey):
-            door.caller(text[:-1] + "~")
+            authenticator.authenticate(text[:-1] + "~")
     gc.collect()
     tracemalloc.start()
     wave()
@@ -140,12 +140,12 @@ def test_ten_thousand_bad_keys_leave_nothing_behind(file):
 
 def test_without_a_key_only_where_that_is_said(file):
     text, _ = file.add("ann")
-    door = keys.Anonymous(keys.open(file.path))
-    assert door.caller("").client == "anonymous"
-    assert door.caller(text).client == "ann"
+    authenticator = keys.AnonymousAuth(keys.open(file.path))
+    assert authenticator.authenticate("").client == "anonymous"
+    assert authenticator.authenticate(text).client == "ann"
     with pytest.raises(NoKey):
-        door.caller(text[:-3] + "abc")
-    assert keys.Anonymous().caller("anything").roles == {"infer"}
+        authenticator.authenticate(text[:-3] + "abc")
+    assert keys.AnonymousAuth().authenticate("anything").roles == {"infer"}
 
 
 def test_names_and_files_that_are_none(file, tmp_path):
@@ -170,11 +170,11 @@ def test_names_and_files_that_are_none(file, tmp_path):
 
 def test_the_commands(feint):
     code, out, err = feint("keys add ann --tenant acme --role infer --role admin --expires 90d")
-    assert (code, keys.open("keys.db").caller(out.strip()).roles) == (0, {"infer", "admin"})
+    assert (code, keys.open("keys.db").authenticate(out.strip()).roles) == (0, {"infer", "admin"})
     assert "not shown again" in err
     code, out, err = feint("keys rotate ann --grace 1h")
     assert (code, "stays valid for 1:00:00" in err) == (0, True)
-    assert keys.open("keys.db").caller(out.strip()).tenant == "acme"
+    assert keys.open("keys.db").authenticate(out.strip()).tenant == "acme"
     code, out, _ = feint("keys list")
     assert (code, len(re.findall(r"^\w{12}  ann +acme +admin infer  active", out, re.MULTILINE))) == (0, 2)
     code, out, _ = feint("keys revoke ann")

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from tests.askers import BUDGET
 from tests.redis_servers import redis_server
 
-from feint.gateway.drafts import TOKENS, Added, Draft, Drafts, Other, Part
 from feint.gateway.stores import open_store
 from feint.gateway.stores.memory import MemoryStore
+from feint.gateway.transaction import TOKENS, ChangeSet, Conflict, Increment, LedgerSession, Transaction
 
 NAMES = st.sampled_from(["a", "b", "evidence"])
 NUMBERS = st.floats(-1e12, 1e12) | st.sampled_from([0.1, 1 / 3, 5e-324, 1e300, 2.0**60])
@@ -50,9 +50,9 @@ def fresh() -> str:
     return tempfile.mktemp(prefix="", dir="")
 
 
-def perform(draft: Draft, shared: bool, operation: tuple, now: float) -> object:
-    """What an operation on a draft's own or shared account returns at a time."""
-    account, (kind, *given) = draft.shared if shared else draft, operation
+def perform(transaction: Transaction, shared: bool, operation: tuple, now: float) -> object:
+    """What an operation on a transaction's own or shared account returns at a time."""
+    account, (kind, *given) = transaction.shared if shared else transaction, operation
     if kind == "add":
         return account.add(given[0], given[1], floor=given[2], limit=given[3])
     if kind == "once":
@@ -65,13 +65,13 @@ def perform(draft: Draft, shared: bool, operation: tuple, now: float) -> object:
 
 
 async def played(stores, requests) -> list:
-    """What two replicas that take turns get to see: each outcome, whether each draft was agreed to, how often not."""
-    replicas, seen = [Drafts(store) for store in stores], []
+    """What two replicas that take turns get to see: each outcome, whether each commit succeeded, how often not."""
+    replicas, seen = [LedgerSession(store) for store in stores], []
     for now, (replica, client, operations) in enumerate(requests):
-        for _ in range(2):  # a draft that was refused is tried again on what the store told
-            draft = replicas[replica].draft(client)
-            outcomes = [perform(draft, *operation, float(now)) for operation in operations]
-            seen.append((outcomes, await replicas[replica].commit(draft)))
+        for _ in range(2):  # a transaction that conflicted is tried again on what the store returned
+            transaction = replicas[replica].begin(client)
+            outcomes = [perform(transaction, *operation, float(now)) for operation in operations]
+            seen.append((outcomes, await replicas[replica].commit(transaction)))
             if seen[-1][1]:
                 break
     seen.append(sorted(await stores[0].clients()))
@@ -94,7 +94,7 @@ def commit(request, url):
     """One commit after the other to a store that nobody else knows."""
     name, memory = fresh(), MemoryStore()
 
-    def committed(changes: Part, shared: Part | None = None) -> Other | None:
+    def committed(changes: ChangeSet, shared: ChangeSet | None = None) -> Conflict | None:
         async def scene():
             store = memory if request.param == "memory" else open_store(url, name)
             try:
@@ -108,13 +108,13 @@ def commit(request, url):
 
 
 def test_a_token_is_used_once_whatever_a_draft_knew(commit):
-    def part(version: int, now: float, **tokens: float) -> Part:
-        return Part(version, {"queries": float(version)}, tokens, {}, now)
+    def part(version: int, now: float, **tokens: float) -> ChangeSet:
+        return ChangeSet(version, {"queries": float(version)}, tokens, {}, now)
 
     assert commit(part(0, 0.0, x=10.0)) is None
     told = commit(part(1, 1.0, y=9.0, x=9.0))
     assert (told.account.version, told.account.totals, told.account.used) == (1, {"queries": 0.0}, {"x": 10.0})
-    assert commit(part(1, 1.0, y=9.0)) is None  # the refused draft had not used it
+    assert commit(part(1, 1.0, y=9.0)) is None  # the refused transaction had not used it
     assert commit(part(2, 11.0, x=20.0)) is None  # void by now
     assert commit(part(3, 12.0, z=50.0), part(0, 12.0, s=99.0)) is None
     told = commit(part(4, 13.0, w=50.0), part(1, 13.0, s=99.0))
@@ -123,13 +123,13 @@ def test_a_token_is_used_once_whatever_a_draft_knew(commit):
 
 
 def test_a_shared_addition_that_comes_out_otherwise_changes_nothing(commit):
-    def shared(done: bool) -> Part:
-        return Part(None, {}, {}, {}, 0.0, [Added("budget", 3.0, -math.inf, 5.0, done)])
+    def shared(done: bool) -> ChangeSet:
+        return ChangeSet(None, {}, {}, {}, 0.0, [Increment("budget", 3.0, -math.inf, 5.0, done)])
 
-    assert commit(Part(0, {}, {}, {}, 0.0), shared(True)) is None
-    told = commit(Part(1, {"queries": 1.0}, {}, {}, 0.0), shared(True))
+    assert commit(ChangeSet(0, {}, {}, {}, 0.0), shared(True)) is None
+    told = commit(ChangeSet(1, {"queries": 1.0}, {}, {}, 0.0), shared(True))
     assert (told.account.version, told.account.totals, told.shared.totals) == (1, {}, {"budget": 3.0})
-    assert commit(Part(1, {}, {}, {}, 0.0), shared(False)) is None
+    assert commit(ChangeSet(1, {}, {}, {}, 0.0), shared(False)) is None
 
 
 def replicas(url: str, model: str, kind: str, *, times: int, processes: int = 4) -> list[dict[str, float]]:
@@ -149,25 +149,27 @@ def test_processes_that_share_it_decide_as_one(url, kind):
     model = fresh()
     told = replicas(url, model, kind, times=150)
     granted = sum(it["granted"] for it in told)
-    draft = asyncio.run(looked(url, model))
-    expected = {"budget": BUDGET, "shared_budget": BUDGET, "rate": 200, "tokens": 40, "evidence": draft["a"]}[kind]
+    transaction = asyncio.run(looked(url, model))
+    expected = {"budget": BUDGET, "shared_budget": BUDGET, "rate": 200, "tokens": 40, "evidence": transaction["a"]}[
+        kind
+    ]
     assert granted == expected
     if kind == "evidence":
-        assert draft["shared a"] == granted
-        assert draft["b"] == 2 * granted
+        assert transaction["shared a"] == granted
+        assert transaction["b"] == 2 * granted
     assert sum(it["conflicts"] for it in told) > 0  # they did ask at once
 
 
 async def looked(url: str, model: str = "") -> dict[str, float]:
     """The totals of the client "a", and what is shared."""
-    drafts = Drafts(open_store(url, model))
+    session = LedgerSession(open_store(url, model))
     for _ in range(2):  # the first look is a guess that the store corrects
-        draft = drafts.draft("a")
-        found = {"a": draft.total("a"), "b": draft.total("b"), "budget": draft.total("budget")}
-        found["shared a"] = draft.shared.total("a")
-        if await drafts.commit(draft):
+        transaction = session.begin("a")
+        found = {"a": transaction.total("a"), "b": transaction.total("b"), "budget": transaction.total("budget")}
+        found["shared a"] = transaction.shared.total("a")
+        if await session.commit(transaction):
             break
-    await drafts.store.close()
+    await session.store.close()
     return found
 
 
@@ -194,15 +196,15 @@ async def clients(url: str, model: str) -> list[tuple[str, dict[str, float]]]:
 
 def test_a_gateway_remembers_few_tokens_and_lets_none_pass_twice():
     async def run():
-        drafts, firsts = Drafts(MemoryStore()), []
+        session, firsts = LedgerSession(MemoryStore()), []
         for n in [*range(3 * TOKENS), 0]:  # the first one comes again when it is long forgotten here
             while True:
-                draft = drafts.draft("ann")
-                first = draft.once(f"{n}", expires=1e9, now=0.0)
-                if await drafts.commit(draft):
+                transaction = session.begin("ann")
+                first = transaction.once(f"{n}", expires=1e9, now=0.0)
+                if await session.commit(transaction):
                     break
             firsts.append(first)
-            assert len(drafts.draft("ann")._snapshot.used) <= TOKENS + 1
+            assert len(session.begin("ann")._snapshot.used) <= TOKENS + 1
         return firsts
 
     assert asyncio.run(run()) == [True] * (3 * TOKENS) + [False]
@@ -210,11 +212,11 @@ def test_a_gateway_remembers_few_tokens_and_lets_none_pass_twice():
 
 def test_a_large_batch_that_comes_again_is_known_at_the_second_look():
     async def run():
-        drafts, told = Drafts(MemoryStore()), []
+        session, told = LedgerSession(MemoryStore()), []
         for _ in range(5):
-            draft = drafts.draft("ann")
-            firsts = sum(draft.once(f"{n}", expires=1e9, now=0.0) for n in range(5 * TOKENS))
-            told.append((firsts, await drafts.commit(draft)))
+            transaction = session.begin("ann")
+            firsts = sum(transaction.once(f"{n}", expires=1e9, now=0.0) for n in range(5 * TOKENS))
+            told.append((firsts, await session.commit(transaction)))
         return told
 
     assert asyncio.run(run()) == [(5 * TOKENS, True), (4 * TOKENS, False), (0, True), (4 * TOKENS, False), (0, True)]

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 from benchmarks.load import cost, front, load
-from benchmarks.load.askers import Right, Seen
+from benchmarks.load.clients import ClientLog, ExpectedAnswers
 from benchmarks.load.faults import balance
 from benchmarks.load.processes import Server, free_port
 from benchmarks.record import record
@@ -62,18 +62,18 @@ def test_in_front_of_a_server_the_best_rounds_are_compared():
 
 
 def test_answers_that_were_not_charged_are_lost_and_no_other_client_makes_up_for_them():
-    seen = [Seen("a", answered=10, times=[1.0, 7.5]), Seen("b", answered=5, in_flight=2, times=[2.0, 8.0])]
-    told = balance(seen, {"a": 9, "b": 6}, again=7.0)
+    logs = [ClientLog("a", answered=10, times=[1.0, 7.5]), ClientLog("b", answered=5, in_flight=2, times=[2.0, 8.0])]
+    told = balance(logs, {"a": 9, "b": 6}, again=7.0)
     assert {key: told[key] for key in ("answered", "charged", "lost", "extra", "in_flight")} == {
         "answered": 15, "charged": 15, "lost": 1, "extra": 1, "in_flight": 2,
     }  # fmt: skip
     assert told["recovery_s"] == 0.5
-    assert balance(seen, {"a": 10, "b": 5}, again=9.0)["recovery_s"] == float("inf")
+    assert balance(logs, {"a": 10, "b": 5}, again=9.0)["recovery_s"] == float("inf")
 
 
 def test_only_the_answer_of_a_rung_may_leave():
     p = np.array([0.2, 0.8])
-    right = Right([b""], [[p, p[::-1]]])
+    right = ExpectedAnswers([b""], [[p, p[::-1]]])
     assert right.defended(0, [0.2, 0.8])
     assert right.defended(0, [0.8, 0.2])
     assert not right.defended(0, [0.3, 0.7])

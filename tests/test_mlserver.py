@@ -11,9 +11,9 @@ from tests.strangers.environments import stranger, tool
 from feint import export
 from feint.defense import Defense
 from feint.defenses.outputs import ReverseSigmoid
-from feint.gateway.models.graphs import Exported
-from feint.gateway.serving.server import running
-from feint.gateway.settings import Keys, LedgerAt, Settings, Upstream
+from feint.gateway.backends.onnx_model import OnnxModel
+from feint.gateway.server.run import running
+from feint.gateway.settings import KeySettings, LedgerSettings, Settings, UpstreamSettings
 
 pytestmark = pytest.mark.interop
 
@@ -52,15 +52,15 @@ def test_a_model_of_scikit_learn_is_served_defended(mlserver, digits, wire, tmp_
     written = export.outputs(Defense(outputs=[ReverseSigmoid()]), tmp_path / "q.onnx", classes=10, gateway=True)
     x = digits.test.inputs(slice(0, 40)).numpy()
     bare, _ = infer(f"http://127.0.0.1:{rest}", x.reshape(40, 64), "predict_proba")
-    at = Upstream(
+    at = UpstreamSettings(
         upstream=f"{wire}://127.0.0.1:{rpc if wire == 'grpc' else rest}",
         outputs=written.path, input="x", output="predict_proba", shape=x.shape[1:], flat=True, classes=10,
     )  # fmt: skip
-    settings = Settings({"digits": at}, keys=Keys(anonymous=True), ledger=LedgerAt("memory:"))
+    settings = Settings({"digits": at}, keys=KeySettings(anonymous=True), ledger=LedgerSettings("memory:"))
     with running(settings) as gateway:
         defended, names = infer(gateway.url, x, "probabilities")
         assert names == ["probabilities"]
-        np.testing.assert_allclose(defended, Exported(written.path).run(bare.astype(np.float32)).rungs[0], atol=1e-6)
+        np.testing.assert_allclose(defended, OnnxModel(written.path).run(bare.astype(np.float32)).rungs[0], atol=1e-6)
         assert np.abs(defended - bare).sum(-1).mean() > 0.01  # or nothing was defended
         assert infer(gateway.url, x[:0], "probabilities")[0].shape == (0, 10)
         for wrong in ({"inputs": []}, {"inputs": [{"name": "x", "shape": [1, 64], "datatype": "FP32", "data": [0.0]}]}):

@@ -43,10 +43,10 @@ def test_two_replicas_decide_as_one(tmp_path):
 
 def test_replicas_with_a_ledger_each_are_refused(tmp_path, monkeypatch):
     from feint.errors import BadRecipe
-    from feint.gateway.serving import on_ray
+    from feint.gateway.server import ray
 
-    monkeypatch.setattr(on_ray, "require", lambda package, extra: None)
+    monkeypatch.setattr(ray, "require", lambda package, extra: None)
     whole(tmp_path / "toy.onnx")
     (tmp_path / "gateway.toml").write_text(SETTINGS.format(url="sqlite:ledger.db"))
     with pytest.raises(BadRecipe, match="one in Redis"):
-        on_ray.deployment(tmp_path / "gateway.toml")
+        ray.deployment(tmp_path / "gateway.toml")

@@ -13,20 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from feint.gateway.decision import Decision
-from feint.gateway.operator.board import curve
-from feint.gateway.operator.logs import Handler, Logs
-from feint.gateway.operator.metrics import Metrics
-from feint.gateway.operator.recording import Operator, opened
-from feint.gateway.operator.seen import POINTS, TIMES, Seen
-from feint.gateway.operator.traces import Traces
+from feint.gateway.dashboard.data import curve
+from feint.gateway.record import RequestRecord
+from feint.gateway.telemetry.logs import Handler, Logs
+from feint.gateway.telemetry.metrics import Metrics
+from feint.gateway.telemetry.observers import Telemetry, start_telemetry
+from feint.gateway.telemetry.recent import POINTS, TIMES, RecentRequests
+from feint.gateway.telemetry.traces import Traces
 
 STAGES = {"access": 1e-5, "model": 3e-4, "outputs": 2e-5, "ledger": 1e-4}
 
 
-def decision(client="ann", outcome="answered", reason="", time=0.0, queries=4, **more):
+def record(client="ann", outcome="answered", reason="", time=0.0, queries=4, **more):
     more.setdefault("seconds", dict(STAGES))
-    return Decision("digits", client, queries, time, outcome=outcome, reason=reason, **more)
+    return RequestRecord("digits", client, queries, time, outcome=outcome, reason=reason, **more)
 
 
 def samples(metrics):
@@ -38,15 +38,15 @@ def samples(metrics):
 
 
 def test_metrics_count_what_was_decided():
-    seen = Seen()
-    metrics = Metrics(seen)
+    recent = RecentRequests()
+    metrics = Metrics(recent)
     for it in [
-        decision(evidence=0.3, moved=0.4, conflicts=2),
-        decision("bob", evidence=1.5, rung=1, moved=0.8),
-        decision("bob", "refused", "OverBudget", seconds={"access": 1e-5}),
-        decision("", "refused", "NoKey", queries=0, seconds={}),
+        record(evidence=0.3, moved=0.4, conflicts=2),
+        record("bob", evidence=1.5, rung=1, moved=0.8),
+        record("bob", "refused", "OverBudget", seconds={"access": 1e-5}),
+        record("", "refused", "NoKey", queries=0, seconds={}),
     ]:
-        seen(it)
+        recent(it)
         metrics(it)
     found = samples(metrics)
     assert found["feint_requests_total", "answered", "digits"] == 2
@@ -67,13 +67,13 @@ def test_metrics_count_what_was_decided():
 
 
 def test_labels_are_as_many_whoever_asks():
-    seen = Seen()
-    metrics = Metrics(seen)
+    recent = RecentRequests()
+    metrics = Metrics(recent)
     sizes = []
     for start in (0, 5000):
         for i in range(start, start + 5000):
-            it = decision(f"client-{i}", evidence=i % 7 / 3, rung=i % 3)
-            seen(it)
+            it = record(f"client-{i}", evidence=i % 7 / 3, rung=i % 3)
+            recent(it)
             metrics(it)
         sizes.append(len(samples(metrics)))
     assert sizes[0] == sizes[1] < 150
@@ -81,8 +81,8 @@ def test_labels_are_as_many_whoever_asks():
 
 
 def test_a_page_of_metrics_that_promtool_would_read():
-    metrics = Metrics(Seen())
-    metrics(decision())
+    metrics = Metrics(RecentRequests())
+    metrics(record())
     names = re.findall(r"^# TYPE (\S+) (\w+)$", metrics.text().decode(), re.MULTILINE)
     assert all(name.startswith("feint_") for name, _ in names)
     assert all(name.endswith("_total") for name, kind in names if kind == "counter")
@@ -100,8 +100,8 @@ class Line:
 def test_a_log_line_has_the_fields_of_the_elastic_common_schema():
     line = Line()
     logs = Logs("info", version="1.2", to=line.to)
-    logs(decision())
-    logs(decision("bob", "refused", "OverBudget", time=1.7e9, rung=2, evidence=1.23456))
+    logs(record())
+    logs(record("bob", "refused", "OverBudget", time=1.7e9, rung=2, evidence=1.23456))
     (said,) = line.said
     assert said["@timestamp"] == "2023-11-14T22:13:20.000Z"
     assert said["event"] == {
@@ -117,7 +117,7 @@ def test_a_log_line_has_the_fields_of_the_elastic_common_schema():
 
 
 def test_levels():
-    kinds = [decision(), decision(outcome="refused", reason="NoKey"), decision(outcome="failed", reason="Failed")]
+    kinds = [record(), record(outcome="refused", reason="NoKey"), record(outcome="failed", reason="Failed")]
     for level, lines in {"debug": 3, "info": 2, "warning": 1, "error": 1}.items():
         line = Line()
         for it in kinds:
@@ -138,14 +138,14 @@ def test_the_gateways_own_words_are_lines_of_the_same_kind():
 @given(client=st.text(max_size=20), reason=st.text(max_size=20), evidence=st.floats())
 def test_any_decision_is_one_line_of_json(client, reason, evidence):
     line = Line()
-    Logs("debug", to=line.to)(decision(client, "refused", reason, evidence=evidence))
+    Logs("debug", to=line.to)(record(client, "refused", reason, evidence=evidence))
     assert len(line.said) == 1
 
 
 def test_traces_are_spans_of_the_stages_one_after_the_other():
     exported = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter").InMemorySpanExporter()
     traces = Traces(exported, share=1.0, version="1.2")
-    told = decision("bob", "failed", "Unreachable", time=100.0)
+    told = record("bob", "failed", "Unreachable", time=100.0)
     traces(told)
     traces.close()
     *stages, whole = exported.get_finished_spans()
@@ -163,40 +163,40 @@ def test_traces_are_sampled():
     exported = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter").InMemorySpanExporter()
     traces = Traces(exported, share=0.1)
     for _ in range(2000):
-        traces(decision(seconds={}))
+        traces(record(seconds={}))
     traces.close()
     assert 120 < len(exported.get_finished_spans()) < 290  # 200 ± 6 standard errors
 
 
 def test_what_is_seen_of_ten_thousand_clients_is_bounded(monkeypatch):
-    monkeypatch.setattr("feint.gateway.operator.seen.CLIENTS", 100)
-    seen = Seen(gap=0.0)
+    monkeypatch.setattr("feint.gateway.telemetry.recent.CLIENTS", 100)
+    recent = RecentRequests(gap=0.0)
     for i in range(3000):
-        seen(decision(f"client-{i % 300}", time=float(i), evidence=i / 3000))
+        recent(record(f"client-{i % 300}", time=float(i), evidence=i / 3000))
     for i in range(1000):
-        seen(decision("one", time=3000.0 + i, evidence=float(i)))
-    assert len(seen.clients) == 100
-    one = seen.of("digits")["one"]
+        recent(record("one", time=3000.0 + i, evidence=float(i)))
+    assert len(recent.clients) == 100
+    one = recent.of("digits")["one"]
     assert len(one.times) == len(one.levels) <= POINTS
     assert one.times[0] == 3000.0
     assert one.times[-1] > 3990
-    assert len(seen.seconds["digits", "model"]) == TIMES
+    assert len(recent.seconds["digits", "model"]) == TIMES
 
 
 def test_evidence_that_was_not_looked_up_takes_nothing_back():
-    seen = Seen()
-    seen(decision(evidence=1.5, rung=2, asked=9))
-    seen(decision(outcome="refused", reason="OverBudget"))
-    ann = seen.of("digits")["ann"]
+    recent = RecentRequests()
+    recent(record(evidence=1.5, rung=2, asked=9))
+    recent(record(outcome="refused", reason="OverBudget"))
+    ann = recent.of("digits")["ann"]
     assert (ann.evidence, ann.rung, ann.asked) == (1.5, 2, 9)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=200))
 def test_quantiles_are_those_of_numpy_to_a_rank(times):
-    seen = Seen()
+    recent = RecentRequests()
     for it in times:
-        seen(decision(seconds={"model": it}))
-    for found, level in zip(seen.quantiles("digits")["model"], (0.5, 0.99), strict=True):
+        recent(record(seconds={"model": it}))
+    for found, level in zip(recent.quantiles("digits")["model"], (0.5, 0.99), strict=True):
         below, above = np.quantile(times, level, method="lower"), np.quantile(times, level, method="higher")
         assert below <= found <= above
 
@@ -212,12 +212,12 @@ def test_a_curve_stays_in_its_box(points):
 
 
 def test_one_record_that_fails_fails_no_request_and_is_said_once(caplog):
-    operator = Operator(metrics=True)
-    operator._records.insert(0, lambda it: 1 / 0)
+    operator = Telemetry(metrics=True)
+    operator._observers.insert(0, lambda it: 1 / 0)
     with caplog.at_level(logging.ERROR, "feint.gateway"):
-        operator(decision())
-        operator(decision())
-    assert sum(operator.seen.outcomes.values()) == 2
+        operator(record())
+        operator(record())
+    assert sum(operator.recent.outcomes.values()) == 2
     assert len(caplog.records) == 1
     operator.close()
 
@@ -226,8 +226,8 @@ def test_opened_as_the_settings_say(tmp_path, capsys, monkeypatch):
     speaker = logging.getLogger("feint.gateway")
     kept = speaker.handlers, speaker.propagate, speaker.level
     try:
-        operator = opened(metrics=False, audit_log=tmp_path / "audit.jsonl", log="info")
-        operator(decision("bob", "refused", "OverBudget"))
+        operator = start_telemetry(metrics=False, audit_log=tmp_path / "audit.jsonl", log="info")
+        operator(record("bob", "refused", "OverBudget"))
         operator.enter("mode enforce", model="digits", by="root")
         operator.close()
     finally:
@@ -244,6 +244,7 @@ def test_opened_as_the_settings_say(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.slow
 def test_neither_the_gateways_page_nor_its_records_import_torch():
-    code = "import sys; sys.modules['torch'] = None; from feint.gateway.operator import page, recording; print('fine')"
+    modules = "feint.gateway.dashboard.page, feint.gateway.telemetry.observers"
+    code = f"import sys; sys.modules['torch'] = None; import {modules}; print('fine')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("fine\n", "")

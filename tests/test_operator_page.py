@@ -13,20 +13,20 @@ from tests.gateways import Straight, running
 
 from feint.defenses.access import Budget
 from feint.errors import StoreLost
-from feint.gateway.door import keys
-from feint.gateway.door.keyfile import Keys
-from feint.gateway.drafts import Drafts
+from feint.gateway.app import Gateway
+from feint.gateway.auth import keys
+from feint.gateway.auth.keyfile import Keys
+from feint.gateway.dashboard.data import Catalog, language, pace
+from feint.gateway.dashboard.page import routes
 from feint.gateway.endpoint import ModelEndpoint
-from feint.gateway.gateway import Gateway
-from feint.gateway.operator.board import Catalog, language, pace
-from feint.gateway.operator.page import routes
-from feint.gateway.operator.recording import Operator
 from feint.gateway.routes import app
 from feint.gateway.stores.memory import MemoryStore
+from feint.gateway.telemetry.observers import Telemetry
+from feint.gateway.transaction import LedgerSession
 from feint.i18n import texts
 from feint.openinference.model_spec import ModelSpec
 
-ROOM = "feint.gateway.operator"
+ROOM = "feint.gateway.dashboard"
 CHROMIUM = Path("/usr/bin/chromium")
 
 
@@ -38,12 +38,12 @@ class Watched(Straight):
     def admit(self, asked, account):
         self.rules[0].admit(asked, account)
 
-    async def answer(self, asked, computed, account, decision, *, shadow):
+    async def answer(self, asked, computed, account, record, *, shadow):
         account.add("evidence", 0.0, floor=float(asked.x.mean()))
-        decision.evidence = account.total("evidence")
-        decision.rung = int(decision.evidence >= 1)
-        account.add("rung", 0.0, floor=decision.rung)
-        decision.applied = 0 if shadow else decision.rung
+        record.evidence = account.total("evidence")
+        record.rung = int(record.evidence >= 1)
+        account.add("rung", 0.0, floor=record.rung)
+        record.applied = 0 if shadow else record.rung
         return computed
 
 
@@ -56,16 +56,16 @@ class Site:
         self.admin, self.admin_key = file.add("root", roles=("infer", "admin"))
         self.reader, _ = file.add("prometheus", roles=("metrics",))
         self.clients = {name: file.add(name)[0] for name in ("ann", "mallory")}
-        self.operator = Operator(audit_log=folder / "audit.jsonl")
-        self.operator.seen.gap = 0.0
-        self.desks = {
+        self.operator = Telemetry(audit_log=folder / "audit.jsonl")
+        self.operator.recent.gap = 0.0
+        self.endpoints = {
             name: ModelEndpoint(
-                ModelSpec(name, "pixels", (1, 2, 2), "p", 3), Watched(), Drafts(MemoryStore()), record=self.operator,
-                shadow=True,
+                ModelSpec(name, "pixels", (1, 2, 2), "p", 3), Watched(), LedgerSession(MemoryStore()),
+                observer=self.operator, shadow=True,
             )
             for name in ("digits", "a b")
         }  # fmt: skip
-        self.gateway = Gateway(self.desks, keys.open(file.path))
+        self.gateway = Gateway(self.endpoints, keys.open(file.path))
         self.app = app(self.gateway, routes=routes(self.gateway, self.operator, **how))
 
     def ask(self, url, client, level, times=1, rows=2):
@@ -149,7 +149,7 @@ def test_the_page_changes_nothing_and_runs_no_script(site):
     for path in ("/ui", "/ui/session", "/ui/session/end", "/ui/models/digits"):
         sent = httpx2.post(site.url + path, headers=bearer(site.admin), data={"mode": "enforce", "sure": "yes"})
         assert sent.status_code in (404, 405)
-    assert site.desks["digits"].shadow
+    assert site.endpoints["digits"].shadow
 
 
 def test_a_revoked_key_opens_nothing(site):
@@ -163,7 +163,7 @@ def test_lines_that_the_audit_log_lost_are_on_the_page(site, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("feint.gateway.operator.audit.os.write", full)
+    monkeypatch.setattr("feint.gateway.telemetry.audit_log.os.write", full)
     site.ask(site.url, "ann", 0.2, rows=51)  # more than the budget
     assert "1 lines of the audit log could not be written" in get(site, "/ui", **bearer(site.admin)).text
 
@@ -212,17 +212,17 @@ def test_clients_stand_by_evidence_with_budget_and_rung(site):
 
 
 def test_names_are_text(site):
-    site.operator.seen(_decision("<b>&\"'"))
-    site.desks["digits"].drafts.store = Told([("<img src=x onerror=alert(1)>", {"evidence": 1.0})])
+    site.operator.recent(_record("<b>&\"'"))
+    site.endpoints["digits"].session.store = Told([("<img src=x onerror=alert(1)>", {"evidence": 1.0})])
     page = get(site, "/ui", **bearer(site.admin)).text
     assert "<img" not in page
     assert "&lt;img" in page
 
 
-def _decision(client):
-    from feint.gateway.decision import Decision
+def _record(client):
+    from feint.gateway.record import RequestRecord
 
-    return Decision("digits", client, 1, time.time(), outcome="answered")
+    return RequestRecord("digits", client, 1, time.time(), outcome="answered")
 
 
 class Told:
@@ -243,7 +243,7 @@ class Told:
 
 def test_without_its_ledger_the_page_shows_what_was_seen(site):
     site.ask(site.url, "ann", 0.5)
-    site.desks["digits"].drafts.store = Told()
+    site.endpoints["digits"].session.store = Told()
     page = get(site, "/ui", **bearer(site.admin)).text
     assert "The ledger cannot be read now" in page
     assert ">ann<" in page
@@ -251,8 +251,8 @@ def test_without_its_ledger_the_page_shows_what_was_seen(site):
 
 def test_every_word_is_there_in_both_languages():
     found = texts(ROOM)
-    used = (Path(__file__).parents[1] / "src/feint/gateway/operator/page.html").read_text()
-    used += (Path(__file__).parents[1] / "src/feint/gateway/operator/board.py").read_text()
+    used = (Path(__file__).parents[1] / "src/feint/gateway/dashboard/page.html").read_text()
+    used += (Path(__file__).parents[1] / "src/feint/gateway/dashboard/data.py").read_text()
     for word, said in found.items():
         assert set(said) == {"en", "zh"}
         assert sorted(re.findall(r"{\w+}", said["en"])) == sorted(re.findall(r"{\w+}", said["zh"]))

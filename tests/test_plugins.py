@@ -14,9 +14,9 @@ from feint.bench import executor, prepare
 from feint.defenses.outputs import LabelOnly
 from feint.defenses.parsing import parse_defense
 from feint.errors import BadRecipe, NotExportable, NotFitted, UnknownName
-from feint.gateway.models.recipes import rules
-from feint.gateway.serving.server import running
-from feint.gateway.settings import Graph, Keys, LedgerAt, Settings
+from feint.gateway.backends.recipes import rules
+from feint.gateway.server.run import running
+from feint.gateway.settings import KeySettings, LedgerSettings, OnnxSettings, Settings
 from feint.gateway.stores import open_store
 from feint.recipes import registry
 from feint.recipes.recipe import PLUGINS, from_table, to_table
@@ -126,7 +126,9 @@ def test_it_is_exported_with_its_rule_and_served(fitted, victim, digits, tmp_pat
     x = digits.test.inputs(slice(0, 3))
     file = export.onnx(service, tmp_path / "toy.onnx", inputs=x).path
     store = open_store("counting:")
-    settings = Settings({"toy": Graph(path=file)}, keys=Keys(anonymous=True), ledger=LedgerAt("counting:"))
+    settings = Settings(
+        {"toy": OnnxSettings(path=file)}, keys=KeySettings(anonymous=True), ledger=LedgerSettings("counting:")
+    )
     with running(settings) as gateway, httpx2.Client(base_url=gateway.url) as client:
         first, second = (ask(client, x.numpy()) for _ in range(2))
     assert (first.status_code, second.status_code) == (200, 429)

@@ -8,8 +8,8 @@ from tests.redis_servers import redis_server
 from tests.test_ledger_stores import looked
 
 from feint.errors import StoreLost
-from feint.gateway.drafts import Drafts
 from feint.gateway.stores.redis import RedisStore
+from feint.gateway.transaction import LedgerSession
 
 pytestmark = pytest.mark.redis
 
@@ -42,10 +42,10 @@ def test_a_server_killed_in_the_middle_loses_no_budget_and_doubles_none(tmp_path
 def test_a_server_that_is_not_there_or_hangs_is_a_lost_store(tmp_path):
     async def commit(url: str) -> None:
         store = RedisStore(url, timeout=0.2)
-        draft = Drafts(store).draft("a")
-        draft.add("budget", 1.0)
+        transaction = LedgerSession(store).begin("a")
+        transaction.add("budget", 1.0)
         try:
-            await Drafts(store).commit(draft)
+            await LedgerSession(store).commit(transaction)
         finally:
             await store.close()
 
@@ -66,7 +66,7 @@ def test_a_ledger_of_another_format_is_not_touched(tmp_path):
             store = RedisStore(server.url)
             await store._redis.set("{feint:}:format", "9")
             with pytest.raises(StoreLost, match="format"):
-                await Drafts(store).commit(Drafts(store).draft("a"))
+                await LedgerSession(store).commit(LedgerSession(store).begin("a"))
             await store.close()
 
         asyncio.run(foreign())
@@ -75,11 +75,11 @@ def test_a_ledger_of_another_format_is_not_touched(tmp_path):
 def test_expired_tokens_are_forgotten(server):
     async def used() -> int:
         store = RedisStore(server.url, "tokens")
-        drafts = Drafts(store)
+        session = LedgerSession(store)
         for i in range(50):
-            draft = drafts.draft("a")
-            assert draft.once(f"{i}", expires=i + 5.0, now=float(i))
-            assert await drafts.commit(draft)
+            transaction = session.begin("a")
+            assert transaction.once(f"{i}", expires=i + 5.0, now=float(i))
+            assert await session.commit(transaction)
         left = await store._redis.zcard("{feint:tokens}:tokens:a")
         await store.close()
         return left
@@ -99,9 +99,9 @@ def test_what_is_asked_while_others_are_under_way_is_one_write_and_fails_alone(s
         store._piped = counted
 
         async def add(client: str, amount: float) -> bool:
-            draft = Drafts(store).draft(client)
-            draft.add("evidence", amount)
-            return await Drafts(store).commit(draft)
+            transaction = LedgerSession(store).begin(client)
+            transaction.add("evidence", amount)
+            return await LedgerSession(store).commit(transaction)
 
         one = asyncio.ensure_future(add("first", 1.0))
         while not sizes:
@@ -122,10 +122,10 @@ def test_a_server_that_forgot_the_script_is_told_it_again(server):
     async def scene():
         store = RedisStore(server.url, "forgetful")
         for i in range(3):
-            drafts = Drafts(store)
-            draft = drafts.draft(f"{i}")
-            draft.add("budget", 1.0)
-            assert await drafts.commit(draft)
+            session = LedgerSession(store)
+            transaction = session.begin(f"{i}")
+            transaction.add("budget", 1.0)
+            assert await session.commit(transaction)
             await store._redis.script_flush()
         found = await store.clients()
         await store.close()

@@ -23,7 +23,7 @@ from feint.errors import (
     Unreachable,
 )
 from feint.gateway import routes
-from feint.gateway.gateway import Limits
+from feint.gateway.app import Limits
 from feint.hashcash import Puzzle
 
 X = np.random.default_rng(1).random((2, *SHAPE)).astype(np.float32)
@@ -321,23 +321,23 @@ def test_what_fails_inside_stays_inside(error, status, caplog):
 
 
 def test_an_answer_that_takes_too_long():
-    decisions = []
+    records = []
 
     async def model(x):
         await asyncio.sleep(60)
 
-    served = gateway(Straight(model), limits=Limits(answer=0.05), record=decisions.append)
+    served = gateway(Straight(model), limits=Limits(answer=0.05), observer=records.append)
     assert infer(served).status_code == 504
-    assert [(it.outcome, it.reason) for it in decisions] == [("failed", "TimedOut")]
+    assert [(it.outcome, it.reason) for it in records] == [("failed", "TimedOut")]
 
 
 def test_what_never_comes_to_a_desk_is_recorded_too():
-    decisions = []
-    served = gateway(record=decisions.append)
+    records = []
+    served = gateway(observer=records.append)
     infer(served, {})
     infer(served, headers={"Authorization": "Bearer wrong"})
     ask(served, "POST", "/v2/models/nobody/infer", content=b"{}")
-    assert [(it.client, it.outcome, it.reason) for it in decisions] == [
+    assert [(it.client, it.outcome, it.reason) for it in records] == [
         ("ann", "refused", "BadInput"),
         ("", "refused", "NoKey"),
     ]

@@ -12,7 +12,7 @@ from tests.variance import assert_close
 
 from feint.errors import Failed, OverBudget, ProofRequired, RateLimited, StoreLost, Suspected, Unreachable
 from feint.gateway import rpc
-from feint.gateway.gateway import Limits
+from feint.gateway.app import Limits
 from feint.hashcash import Puzzle
 from feint.openinference import proto
 

@@ -19,18 +19,18 @@ from feint.defenses.access import Budget, Refuse
 from feint.defenses.outputs import APGP, LabelOnly, ReverseSigmoid
 from feint.errors import BadInput, NotFitted, OverBudget
 from feint.gateway.array_query import ArrayQuery
-from feint.gateway.models.by_torch import of_service
-from feint.gateway.models.onnx_pipeline import InlineOrThread
-from feint.gateway.serving.opening import opened
-from feint.gateway.serving.server import running
-from feint.gateway.serving.service import over
-from feint.gateway.settings import Graph, Keys, LedgerAt, Settings, Torch
+from feint.gateway.backends.onnx_pipeline import InlineOrThread
+from feint.gateway.backends.torch_backend import of_service
+from feint.gateway.server.bootstrap import load
+from feint.gateway.server.run import running
+from feint.gateway.server.service import load_service
+from feint.gateway.settings import KeySettings, LedgerSettings, OnnxSettings, Settings, TorchSettings
 from feint.query import Query
 from feint.service import Service
 
 SHAPE = (1, 2, 2)
 X = np.random.default_rng(0).random((5, *SHAPE), np.float32)
-ANYBODY = {"keys": Keys(anonymous=True), "ledger": LedgerAt("memory:")}
+ANYBODY = {"keys": KeySettings(anonymous=True), "ledger": LedgerSettings("memory:")}
 
 
 def ask(client, x=X, name="toy"):
@@ -49,7 +49,7 @@ def toy(tmp_path):
 
 
 def test_a_graph_answers_as_it_does_alone(toy):
-    settings = Settings({"toy": Graph(path=toy)}, **ANYBODY)
+    settings = Settings({"toy": OnnxSettings(path=toy)}, **ANYBODY)
     with running(settings) as gateway, httpx2.Client(base_url=gateway.url) as client:
         assert client.get("/v2/health/ready").status_code == 200
         assert np.allclose(answer_of(ask(client)), defended(undefended(X)), atol=1e-6)
@@ -57,7 +57,7 @@ def test_a_graph_answers_as_it_does_alone(toy):
 
 
 def test_two_models_have_a_ledger_each(tmp_path, toy):
-    both = {"a": Graph(path=toy, access=("Budget(6)",)), "b": Graph(path=toy, access=("Budget(6)",))}
+    both = {"a": OnnxSettings(path=toy, access=("Budget(6)",)), "b": OnnxSettings(path=toy, access=("Budget(6)",))}
     with running(Settings(both, **ANYBODY)) as gateway, httpx2.Client(base_url=gateway.url) as client:
         assert [ask(client, name=it).status_code for it in "abab"] == [200, 200, 429, 429]
 
@@ -66,17 +66,17 @@ def test_a_plain_defenses_rules_come_before_the_model(toy):
     class Never:
         pass
 
-    from feint.gateway.models.graphs import Exported
-    from feint.gateway.models.onnx_pipeline import OnnxPipeline
+    from feint.gateway.backends.onnx_model import OnnxModel
+    from feint.gateway.backends.onnx_pipeline import OnnxPipeline
     from feint.ledger import Account
 
-    line = OnnxPipeline(Exported(toy), Never(), access=[Budget(2)])
+    line = OnnxPipeline(OnnxModel(toy), Never(), access=[Budget(2)])
     with pytest.raises(OverBudget):
         line.admit(ArrayQuery(X, "ann"), Account("ann"))
 
 
 def test_many_clients_at_once_get_their_own_rows(toy):
-    settings = Settings({"toy": Graph(path=toy)}, **ANYBODY)
+    settings = Settings({"toy": OnnxSettings(path=toy)}, **ANYBODY)
     inputs = [np.random.default_rng(n).random((n % 4, *SHAPE), np.float32) for n in range(80)]
     with running(settings) as gateway, httpx2.Client(base_url=gateway.url) as client, ThreadPoolExecutor(8) as clients:
         answers = list(clients.map(lambda x: answer_of(ask(client, x)), inputs))
@@ -107,7 +107,9 @@ def live(service):
     """A gateway over a service of this process."""
 
     async def make(ledgers):
-        return over(service, Settings({"toy": Torch(torch="")}, **ANYBODY), shape=SHAPE, ledgers=ledgers)
+        return load_service(
+            service, Settings({"toy": TorchSettings(torch="")}, **ANYBODY), shape=SHAPE, ledgers=ledgers
+        )
 
     return running(make=make)
 
@@ -118,7 +120,7 @@ def test_a_service_answers_over_the_wire_as_it_does_here(name):
     here = service(Query(torch.from_numpy(X))).p.numpy()
     with live(service) as gateway, httpx2.Client(base_url=gateway.url) as client:
         assert_close(answer_of(ask(client)).astype(np.float32), here)
-        assert gateway.gateway.desks["toy"].drafts.draft("anonymous").queries == 5
+        assert gateway.gateway.endpoints["toy"].session.begin("anonymous").queries == 5
     assert service.ledger.queries == 5  # that of the gateway is its own
 
 
@@ -139,7 +141,7 @@ def test_a_defense_that_has_learned_nothing_is_found_out_at_start_up():
 def test_new_settings_without_a_lost_request(tmp_path, toy):
     """Requests go on while settings are swapped; each is answered by one of the two models, wholly."""
     other = bare(tmp_path / "bare.onnx")
-    both = [Settings({"toy": Graph(path=path)}, **ANYBODY) for path in (other, toy)]
+    both = [Settings({"toy": OnnxSettings(path=path)}, **ANYBODY) for path in (other, toy)]
     expected = [undefended(X), defended(undefended(X))]
     seen, failed, ending = [0, 0], [], threading.Event()
 
@@ -174,16 +176,16 @@ def test_new_settings_without_a_lost_request(tmp_path, toy):
 def reload(gateway, settings):
     """Have it read settings anew, as SIGHUP does."""
     before = gateway.opened
-    asyncio.run_coroutine_threadsafe(gateway.reload(lambda ledgers: opened(settings, ledgers=ledgers)), gateway.loop)
+    asyncio.run_coroutine_threadsafe(gateway.reload(lambda ledgers: load(settings, ledgers=ledgers)), gateway.loop)
     eventually(lambda: gateway.opened is not before, pause=0.005)
 
 
 def test_wrong_settings_change_nothing(tmp_path, toy, caplog):
-    settings = Settings({"toy": Graph(path=toy, access=("Budget(12)",))}, **ANYBODY)
+    settings = Settings({"toy": OnnxSettings(path=toy, access=("Budget(12)",))}, **ANYBODY)
     with running(settings) as gateway, httpx2.Client(base_url=gateway.url) as client:
         assert ask(client).status_code == 200
-        wrong = Settings({"toy": Graph(path=tmp_path / "none.onnx")}, **ANYBODY)
-        asyncio.run_coroutine_threadsafe(gateway.reload(lambda ledgers: opened(wrong)), gateway.loop).result(5)
+        wrong = Settings({"toy": OnnxSettings(path=tmp_path / "none.onnx")}, **ANYBODY)
+        asyncio.run_coroutine_threadsafe(gateway.reload(lambda ledgers: load(wrong)), gateway.loop).result(5)
         assert "the settings are not taken" in caplog.text
         assert "none.onnx" in caplog.text
         assert ask(client).status_code == 200

@@ -9,9 +9,9 @@ from tests.graph_files import bare, output_defense, undefended
 from tests.test_serve import ANYBODY, SHAPE, answer_of
 
 from feint.errors import StoreLost
-from feint.gateway.models.graphs import Outputs
-from feint.gateway.serving.server import running
-from feint.gateway.settings import Graph, LedgerAt, Settings
+from feint.gateway.backends.onnx_model import Outputs
+from feint.gateway.server.run import running
+from feint.gateway.settings import LedgerSettings, OnnxSettings, Settings
 from feint.openinference.json_codec import RequestCodec
 
 X = np.random.default_rng(3).random((4, *SHAPE), np.float32)
@@ -33,7 +33,7 @@ async def lost(*args, **kwargs):
 
 
 class Broken:
-    admit = caller = observe = staticmethod(broken)
+    admit = authenticate = observe = staticmethod(broken)
 
 
 def gives(outputs):
@@ -45,33 +45,36 @@ def gives(outputs):
     return run
 
 
-# What is broken, and the status that tells it; `it` is the gateway, `desk` that of the model.
+# What is broken, and the status that tells it; `it` is the gateway, `endpoint` that of the model.
 FAULTS = {
-    "door": (lambda it, desk: (it, "door", Broken), 500),
-    "decode": (lambda it, desk: (RequestCodec, "read", broken), 500),
-    "admit": (lambda it, desk: (desk.pipeline, "_everybodys", (Broken,)), 500),
-    "compute": (lambda it, desk: (desk.pipeline, "_run", broken_later), 500),
-    "NaN": (lambda it, desk: (desk.pipeline, "_run", gives(lambda p: p * np.nan)), 500),
-    "wrong shape": (lambda it, desk: (desk.pipeline, "_run", gives(lambda p: p[:, :2])), 500),
-    "too many rows": (lambda it, desk: (desk.pipeline, "_run", gives(lambda p: np.concatenate([p, p]))), 500),
-    "logits": (lambda it, desk: (desk.pipeline, "_run", gives(np.log)), 500),
-    "no answer": (lambda it, desk: (desk.pipeline, "_run", gives(lambda p: None)), 500),
-    "evidence": (lambda it, desk: (desk.pipeline, "graph", SimpleNamespace(detectors=(Broken,), rungs=())), 500),
-    "rung": (lambda it, desk: (desk.pipeline, "graph", SimpleNamespace(detectors=(), rungs=())), 500),
-    "rung's rules": (lambda it, desk: (desk.pipeline, "_rungs", [(Broken,)]), 500),
-    "outputs": (lambda it, desk: (desk.pipeline, "answer", broken_later), 500),
-    "draft": (lambda it, desk: (desk.drafts, "draft", broken), 500),
-    "commit": (lambda it, desk: (desk.drafts, "commit", broken_later), 500),
-    "store": (lambda it, desk: (desk.drafts.store, "commit", lost), 503),
-    "encode": (lambda it, desk: (RequestCodec, "write", broken), 500),
+    "authenticator": (lambda it, endpoint: (it, "authenticator", Broken), 500),
+    "decode": (lambda it, endpoint: (RequestCodec, "read", broken), 500),
+    "admit": (lambda it, endpoint: (endpoint.pipeline, "_everybodys", (Broken,)), 500),
+    "compute": (lambda it, endpoint: (endpoint.pipeline, "_run", broken_later), 500),
+    "NaN": (lambda it, endpoint: (endpoint.pipeline, "_run", gives(lambda p: p * np.nan)), 500),
+    "wrong shape": (lambda it, endpoint: (endpoint.pipeline, "_run", gives(lambda p: p[:, :2])), 500),
+    "too many rows": (lambda it, endpoint: (endpoint.pipeline, "_run", gives(lambda p: np.concatenate([p, p]))), 500),
+    "logits": (lambda it, endpoint: (endpoint.pipeline, "_run", gives(np.log)), 500),
+    "no answer": (lambda it, endpoint: (endpoint.pipeline, "_run", gives(lambda p: None)), 500),
+    "evidence": (
+        lambda it, endpoint: (endpoint.pipeline, "graph", SimpleNamespace(detectors=(Broken,), rungs=())),
+        500,
+    ),
+    "rung": (lambda it, endpoint: (endpoint.pipeline, "graph", SimpleNamespace(detectors=(), rungs=())), 500),
+    "rung's rules": (lambda it, endpoint: (endpoint.pipeline, "_rungs", [(Broken,)]), 500),
+    "outputs": (lambda it, endpoint: (endpoint.pipeline, "answer", broken_later), 500),
+    "transaction": (lambda it, endpoint: (endpoint.session, "begin", broken), 500),
+    "commit": (lambda it, endpoint: (endpoint.session, "commit", broken_later), 500),
+    "store": (lambda it, endpoint: (endpoint.session.store, "commit", lost), 503),
+    "encode": (lambda it, endpoint: (RequestCodec, "write", broken), 500),
 }
 
 
 @pytest.fixture(scope="module", params=["refuse", "strongest"])
 def served(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("faults")
-    at = Graph(path=bare(folder / "bare.onnx"), outputs=output_defense(folder / "q.onnx"))
-    settings = Settings({"toy": at}, keys=ANYBODY["keys"], ledger=LedgerAt("memory:", request.param))
+    at = OnnxSettings(path=bare(folder / "bare.onnx"), outputs=output_defense(folder / "q.onnx"))
+    settings = Settings({"toy": at}, keys=ANYBODY["keys"], ledger=LedgerSettings("memory:", request.param))
     with running(settings) as gateway, httpx2.Client(base_url=gateway.url) as client:
         yield gateway.gateway, client, request.param
 
@@ -80,9 +83,9 @@ def served(request, tmp_path_factory):
 @pytest.mark.parametrize("name", FAULTS)
 def test_no_undefended_byte_comes_out(served, name, binary, monkeypatch):
     gateway, client, when_lost = served
-    place, status = FAULTS[name]
+    fault, status = FAULTS[name]
     with monkeypatch.context() as patch:
-        target, attribute, instead = place(gateway, gateway.desks["toy"])
+        target, attribute, instead = fault(gateway, gateway.endpoints["toy"])
         patch.setattr(target, attribute, instead)
         failed = ask(client, binary=binary)
     if name == "store" and when_lost == "strongest":
@@ -117,7 +120,7 @@ def assert_nothing_leaks(response):
 
 def test_the_check_sees_what_does_leak(tmp_path):
     """The same with no defense: or the tests above would pass whatever came out."""
-    settings = Settings({"toy": Graph(path=bare(tmp_path / "bare.onnx"))}, **ANYBODY)
+    settings = Settings({"toy": OnnxSettings(path=bare(tmp_path / "bare.onnx"))}, **ANYBODY)
     with running(settings) as gateway, httpx2.Client(base_url=gateway.url) as client:
         for binary in (False, True):
             with pytest.raises(AssertionError):
@@ -125,18 +128,20 @@ def test_the_check_sees_what_does_leak(tmp_path):
 
 
 def test_who_was_refused_is_refused_when_the_ledger_is_lost(tmp_path, monkeypatch):
-    at = Graph(path=bare(tmp_path / "bare.onnx"), outputs=output_defense(tmp_path / "q.onnx"), access=("Budget(4)",))
-    settings = Settings({"toy": at}, keys=ANYBODY["keys"], ledger=LedgerAt("memory:", "strongest"))
+    at = OnnxSettings(
+        path=bare(tmp_path / "bare.onnx"), outputs=output_defense(tmp_path / "q.onnx"), access=("Budget(4)",)
+    )
+    settings = Settings({"toy": at}, keys=ANYBODY["keys"], ledger=LedgerSettings("memory:", "strongest"))
     with running(settings) as gateway, httpx2.Client(base_url=gateway.url) as client:
         assert ask(client).status_code == 200
-        monkeypatch.setattr(gateway.gateway.desks["toy"].drafts.store, "commit", lost)
+        monkeypatch.setattr(gateway.gateway.endpoints["toy"].session.store, "commit", lost)
         assert ask(client).status_code == 429
 
 
 def test_a_line_that_answers_nothing_is_charged_once(tmp_path, monkeypatch):
-    settings = Settings({"toy": Graph(path=bare(tmp_path / "bare.onnx"), access=("Budget(9)",))}, **ANYBODY)
+    settings = Settings({"toy": OnnxSettings(path=bare(tmp_path / "bare.onnx"), access=("Budget(9)",))}, **ANYBODY)
     with running(settings) as gateway, httpx2.Client(base_url=gateway.url) as client:
         with monkeypatch.context() as patch:
-            patch.setattr(gateway.gateway.desks["toy"].pipeline, "_run", gives(lambda p: None))
+            patch.setattr(gateway.gateway.endpoints["toy"].pipeline, "_run", gives(lambda p: None))
             assert ask(client).status_code == 500
         assert [ask(client).status_code for _ in range(2)] == [200, 429]

@@ -13,8 +13,16 @@ from feint.defense import Ladder
 from feint.defenses.access import RateLimit, Refuse, SequentialTest
 from feint.defenses.outputs import ReverseSigmoid
 from feint.errors import BadRecipe, FeintError, UnknownName
-from feint.gateway.models.recipes import rules, steps
-from feint.gateway.settings import Graph, Keys, LedgerAt, Server, Settings, Torch, Upstream
+from feint.gateway.backends.recipes import rules, steps
+from feint.gateway.settings import (
+    KeySettings,
+    LedgerSettings,
+    OnnxSettings,
+    ServerSettings,
+    Settings,
+    TorchSettings,
+    UpstreamSettings,
+)
 from feint.gateway.settings_file import read
 from feint.recipes.recipe import to_table
 
@@ -61,14 +69,16 @@ def test_a_whole_file(folder):
         torch = "package.module:factory"
         defense = ["runs/apgp", "Budget(5)"]
         """))  # fmt: skip
-    assert settings.server == Server(host="::1", rest_port=9000, stop=5.0)
-    assert settings.keys == Keys(file=folder / "keys.db")  # paths begin at the file's folder
-    assert settings.ledger == LedgerAt("redis://localhost", "strongest")
+    assert settings.server == ServerSettings(host="::1", rest_port=9000, stop=5.0)
+    assert settings.keys == KeySettings(file=folder / "keys.db")  # paths begin at the file's folder
+    assert settings.ledger == LedgerSettings("redis://localhost", "strongest")
     assert not settings.operator.ui
     assert dict(settings.models) == {
-        "a": Graph(path=folder / "toy.onnx", access=("Budget(5)",)),
-        "b": Upstream(upstream="grpc://localhost:8001", outputs=folder / "q.onnx", shape=(1, 8, 8), shadow=True),
-        "c": Torch(torch="package.module:factory", defense=("runs/apgp", "Budget(5)")),
+        "a": OnnxSettings(path=folder / "toy.onnx", access=("Budget(5)",)),
+        "b": UpstreamSettings(
+            upstream="grpc://localhost:8001", outputs=folder / "q.onnx", shape=(1, 8, 8), shadow=True
+        ),
+        "c": TorchSettings(torch="package.module:factory", defense=("runs/apgp", "Budget(5)")),
     }
 
 

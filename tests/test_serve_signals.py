@@ -14,7 +14,7 @@ from benchmarks.load.processes import Server, free_port
 from tests.graph_files import bare, defended, ladder, output_defense, undefended, whole
 from tests.waiting import eventually
 
-from feint.gateway.operator.audit import verify
+from feint.gateway.telemetry.audit_log import verify
 from feint.openinference import proto
 
 X = np.random.default_rng(4).random((3, 1, 2, 2), np.float32)

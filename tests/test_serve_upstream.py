@@ -12,18 +12,18 @@ from tests.upstreams import SECRET, outputs, softmax_of, upstream
 from tests.waiting import eventually
 
 from feint.errors import BadInput, BadRecipe
-from feint.gateway.serving.server import running
-from feint.gateway.settings import Keys, LedgerAt, Settings, Upstream
+from feint.gateway.server.run import running
+from feint.gateway.settings import KeySettings, LedgerSettings, Settings, UpstreamSettings
 
 X = np.random.default_rng(0).random((5, 1, 2, 2), np.float32)
-ANYBODY = {"keys": Keys(anonymous=True), "ledger": LedgerAt("memory:")}
+ANYBODY = {"keys": KeySettings(anonymous=True), "ledger": LedgerSettings("memory:")}
 
 
 @contextmanager
 def before(server, tmp_path, *, access=(), **how):
     """A client of a gateway before this upstream."""
     defense = output_defense(tmp_path / "q.onnx", access=access)
-    at = Upstream(upstream=server.url, output=how.pop("output", "p"), outputs=defense, timeout=1.0, **how)
+    at = UpstreamSettings(upstream=server.url, output=how.pop("output", "p"), outputs=defense, timeout=1.0, **how)
     with running(Settings({"toy": at}, **ANYBODY)) as gateway, httpx2.Client(base_url=gateway.url) as client:
         client.gateway = gateway
         yield client
@@ -140,7 +140,7 @@ def test_a_request_is_sent_again_only_on_a_kept_connection_that_ended(tmp_path):
 
 @pytest.mark.slow
 def test_an_upstream_that_comes_later_and_one_that_comes_back(tmp_path, monkeypatch):
-    monkeypatch.setattr("feint.gateway.serving.opening.EVERY", 0.05)
+    monkeypatch.setattr("feint.gateway.server.bootstrap.EVERY", 0.05)
     with upstream() as server:
         port = server.server_port
     with before(server, tmp_path) as client:
@@ -156,7 +156,7 @@ def test_an_upstream_that_comes_later_and_one_that_comes_back(tmp_path, monkeypa
 
 def test_an_upstream_needs_a_url(tmp_path):
     with pytest.raises(BadRecipe, match="grpc://HOST:PORT"):
-        Upstream(upstream="localhost:8000")
+        UpstreamSettings(upstream="localhost:8000")
 
 
 def test_what_is_refused_never_reaches_the_upstream(tmp_path):

@@ -11,10 +11,10 @@ import pytest
 from tests.waiting import PATIENCE
 
 from feint.errors import BadRecipe, DamagedFile, MissingData, StoreLost
-from feint.gateway.door.keyfile import Keys
-from feint.gateway.drafts import Drafts
+from feint.gateway.auth.keyfile import Keys
 from feint.gateway.stores import open_store, sqlite_file
 from feint.gateway.stores.sqlite import SqliteStore
+from feint.gateway.transaction import LedgerSession
 
 
 @pytest.fixture
@@ -24,12 +24,12 @@ def path(tmp_path):
 
 async def add(store: SqliteStore, client: str = "a", amount: object = 1.0) -> float:
     """The client's total after one more was added."""
-    drafts = Drafts(store)
+    session = LedgerSession(store)
     while True:
-        draft = drafts.draft(client)
-        draft.add("budget", amount)  # pyright: ignore[reportArgumentType]
-        if await drafts.commit(draft):
-            return draft.total("budget")
+        transaction = session.begin(client)
+        transaction.add("budget", amount)  # pyright: ignore[reportArgumentType]
+        if await session.commit(transaction):
+            return transaction.total("budget")
 
 
 def in_a_store(path, scene, **given):
@@ -90,7 +90,7 @@ def test_a_full_disk_is_a_lost_store_which_takes_back_nothing_and_goes_on_with_r
 def test_a_file_that_another_process_writes_for_too_long_is_lost_and_the_loop_never_waits(path):
     async def scene(store):
         await add(store)
-        with closing(sqlite_file.connected(path)) as other:
+        with closing(sqlite_file.connect(path)) as other:
             other.execute("BEGIN IMMEDIATE")
             begun, turns = time.monotonic(), 0
             adding = asyncio.ensure_future(add(store))
@@ -112,7 +112,7 @@ def test_a_file_that_another_process_writes_for_too_long_is_lost_and_the_loop_ne
 def test_who_hangs_up_before_the_transaction_is_not_charged(path):
     async def scene(store):
         await add(store)
-        with closing(sqlite_file.connected(path)) as other:
+        with closing(sqlite_file.connect(path)) as other:
             other.execute("BEGIN IMMEDIATE")
             adding = asyncio.ensure_future(add(store))
             await asyncio.sleep(0.01)
@@ -192,11 +192,11 @@ def test_models_in_one_file_say_nothing_of_each_other(path):
 
 def test_void_tokens_are_cleared_away(path):
     async def scene(store):
-        drafts = Drafts(store)
+        session = LedgerSession(store)
         for i in range(50):
-            draft = drafts.draft("a")
-            assert draft.once(f"{i}", expires=i + 5.0, now=float(i))
-            assert await drafts.commit(draft)
+            transaction = session.begin("a")
+            assert transaction.once(f"{i}", expires=i + 5.0, now=float(i))
+            assert await session.commit(transaction)
         return store._file.execute("SELECT count(*) FROM tokens").fetchone()
 
     assert in_a_store(path, scene) == (5,)
@@ -221,10 +221,10 @@ def test_the_log_is_begun_anew_where_it_is_long(path, monkeypatch):
 
 def test_a_commit_that_cannot_be_written_leaves_no_transaction_open(path):
     async def scene(store):
-        draft = Drafts(store).draft("a")
-        draft.once("\ud800", expires=1.0, now=0.0)
+        transaction = LedgerSession(store).begin("a")
+        transaction.once("\ud800", expires=1.0, now=0.0)
         with pytest.raises(UnicodeEncodeError):
-            await Drafts(store).commit(draft)
+            await LedgerSession(store).commit(transaction)
         return await add(store)
 
     assert in_a_store(path, scene) == 1

@@ -9,7 +9,7 @@ from tests.gateways import Straight, calling, gateway, running
 from tests.strangers.environments import stranger, tool
 
 from feint.errors import OverBudget
-from feint.gateway.gateway import Limits
+from feint.gateway.app import Limits
 
 pytestmark = pytest.mark.interop
 
@@ -21,7 +21,7 @@ def refuse(asked, account):
 @pytest.fixture
 def served():
     both = gateway(limits=Limits(batch=8))
-    both.desks["dear"] = gateway(Straight(admit=refuse), names=("dear",)).desks["dear"]
+    both.endpoints["dear"] = gateway(Straight(admit=refuse), names=("dear",)).endpoints["dear"]
     return both
 
 

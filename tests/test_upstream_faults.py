@@ -17,10 +17,10 @@ from tests.upstreams import SECRET, softmax_of, upstream
 from tests.waiting import PATIENCE
 
 from feint.errors import FeintError
-from feint.gateway.models.http import Reply
-from feint.gateway.models.upstream import upstream_at
-from feint.gateway.serving.server import running
-from feint.gateway.settings import Keys, LedgerAt, Settings, Upstream
+from feint.gateway.backends.http import Reply
+from feint.gateway.backends.upstream import upstream_at
+from feint.gateway.server.run import running
+from feint.gateway.settings import KeySettings, LedgerSettings, Settings, UpstreamSettings
 from feint.openinference import proto
 
 X = np.random.default_rng(0).random((5, 1, 2, 2), np.float32)
@@ -171,10 +171,10 @@ def before(folder, url, port):
     """Ask a model of a gateway, over REST or over gRPC: status or code, the answer, and all that was said."""
     defense = output_defense(folder / "q.onnx", access=ACCESS)
     models = {
-        name: Upstream(upstream=at, upstream_model="toy", output="p", outputs=defense, timeout=TIMEOUT)
+        name: UpstreamSettings(upstream=at, upstream_model="toy", output="p", outputs=defense, timeout=TIMEOUT)
         for name, at in (("rest", url), ("rpc", f"grpc://127.0.0.1:{port}"))
     }
-    settings = Settings(models, keys=Keys(anonymous=True), ledger=LedgerAt("memory:"))
+    settings = Settings(models, keys=KeySettings(anonymous=True), ledger=LedgerSettings("memory:"))
     with (
         running(settings) as gateway,
         httpx2.Client(base_url=gateway.url, timeout=20) as client,
@@ -208,8 +208,8 @@ def before(folder, url, port):
 def test_a_failing_upstream_is_an_error_and_no_more(served, asking, model, name):
     servers, ask = served
     server, (fault, status) = servers[model], {"rest": REST, "rpc": RPC}[model][name]
-    draft = ask["gateway"].gateway.desks[model].drafts.draft
-    spent = draft("anonymous").queries
+    transaction = ask["gateway"].gateway.endpoints[model].session.begin
+    spent = transaction("anonymous").queries
     server.fault, start = fault, time.monotonic()
     code, _, said = ask[asking](model)
     took, server.fault = time.monotonic() - start, None
@@ -218,10 +218,10 @@ def test_a_failing_upstream_is_an_error_and_no_more(served, asking, model, name)
     assert "secret" not in said
     assert "10.0.0.7" not in said
     assert not any(repr(float(value))[:7] in said for value in P.astype(np.float32).ravel())
-    assert draft("anonymous").queries == spent  # what was not answered is not counted
+    assert transaction("anonymous").queries == spent  # what was not answered is not counted
     code, q, _ = ask[asking](model)
     np.testing.assert_allclose(q, defended(P), atol=1e-6)
-    assert (code, draft("anonymous").queries) == (200, spent + 5)
+    assert (code, transaction("anonymous").queries) == (200, spent + 5)
 
 
 @pytest.mark.parametrize(
@@ -230,16 +230,16 @@ def test_a_failing_upstream_is_an_error_and_no_more(served, asking, model, name)
 def test_metadata_that_are_none(body):
     """They are an error that whoever looks after upstreams knows, or it would look no more."""
 
-    async def about():
-        it = upstream_at(Upstream(upstream="http://127.0.0.1:9"), "toy")
+    async def probe():
+        it = upstream_at(UpstreamSettings(upstream="http://127.0.0.1:9"), "toy")
         it._transport._call = answered
-        await it.about()
+        await it.probe()
 
     async def answered(*_):
         return Reply(200, {}, body)
 
     with pytest.raises(FeintError):
-        asyncio.run(about())
+        asyncio.run(probe())
 
 
 def test_an_infer_over_grpc_is_never_sent_twice(served):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.load import cost, faults, front, memory
-from benchmarks.load.progress import told
+from benchmarks.load.progress import print_line
 from benchmarks.record import RESULTS, record
 
 Scene = Callable[[Path], list[dict[str, Any]]]
@@ -19,21 +19,21 @@ STACK = "onnxruntime", "uvicorn", "uvloop", "msgspec", "grpcio", "redis"
 
 
 def main() -> None:
-    """Each scene is written as soon as it is over."""
+    """Run the scenes of the command line; each is recorded as soon as it is over."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
     parser.add_argument("scenes", nargs="*", metavar="SCENE", help=", ".join(SCENES))
     parser.add_argument("--minutes", type=float, default=10, help="of the scene memory")
-    given = parser.parse_args()
-    if unknown := set(given.scenes) - set(SCENES):
+    options = parser.parse_args()
+    if unknown := set(options.scenes) - set(SCENES):
         parser.error(f"{', '.join(sorted(unknown))}: no scene; there are {', '.join(SCENES)}")
-    scenes = SCENES | {"memory": functools.partial(memory.rows, minutes=given.minutes)}
-    for name in given.scenes or SCENES:
+    scenes = SCENES | {"memory": functools.partial(memory.rows, minutes=options.minutes)}
+    for name in options.scenes or SCENES:
         run(name, scenes[name])
 
 
 def run(name: str, scene: Scene) -> None:
     """Run a scene and record its rows."""
-    told(f"scene {name}")
+    print_line(f"scene {name}")
     with tempfile.TemporaryDirectory(prefix="feint-load-") as room:
         rows = scene(Path(room))
     record(OUT, name, f"python -m benchmarks.load {name}", rows, packages={package: package for package in STACK})

@@ -1,4 +1,4 @@
-"""The server to compare with: the same stack and protocol around the same model, and nothing that defends it."""
+"""Bare server to compare with: the same stack, protocol and model, without a defense."""
 
 import sys
 
@@ -14,6 +14,8 @@ LENGTH = b"inference-header-content-length"
 
 
 class Tensor(msgspec.Struct):
+    """Input of a request."""
+
     name: str
     shape: list[int]
     datatype: str
@@ -21,10 +23,13 @@ class Tensor(msgspec.Struct):
 
 
 class Infer(msgspec.Struct):
+    """Inference request."""
+
     inputs: list[Tensor]
 
 
 def main(path: str, port: str, grpc_port: str) -> None:
+    """Serve the ONNX file at `path` over HTTP and gRPC."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -53,14 +58,14 @@ def main(path: str, port: str, grpc_port: str) -> None:
         headers = [(b"content-type", b"application/json")]
         if length:
             raw = p.tobytes()
-            told = encoder.encode({"outputs": [answer | {"parameters": {"binary_data_size": len(raw)}}]})
-            headers = [(b"content-type", b"application/octet-stream"), (LENGTH, str(len(told)).encode())]
-            told += raw
+            response = encoder.encode({"outputs": [answer | {"parameters": {"binary_data_size": len(raw)}}]})
+            headers = [(b"content-type", b"application/octet-stream"), (LENGTH, str(len(response)).encode())]
+            response += raw
         else:
-            told = encoder.encode({"outputs": [answer | {"data": p.ravel().tolist()}]})
-        headers.append((b"content-length", str(len(told)).encode()))
+            response = encoder.encode({"outputs": [answer | {"data": p.ravel().tolist()}]})
+        headers.append((b"content-length", str(len(response)).encode()))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": told})
+        await send({"type": "http.response.body", "body": response})
 
     async def run() -> None:
         rpc = await bare_grpc.started(infer, name, output, int(grpc_port))

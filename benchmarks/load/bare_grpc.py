@@ -1,4 +1,4 @@
-"""The gRPC half of the server to compare with."""
+"""The gRPC side of the bare server."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,14 +10,14 @@ from feint.openinference import proto
 
 
 async def started(infer: Callable[[np.ndarray], np.ndarray], name: str, output: str, port: int) -> Any:
-    """A running grpc.aio server that answers ModelInfer with raw contents."""
+    """Return a running grpc.aio server that answers ModelInfer with raw contents."""
 
     async def answer(request: Any, context: Any) -> Any:
         x = np.frombuffer(request.raw_input_contents[0], "<f4").reshape(list(request.inputs[0].shape))
         p = infer(x)
-        told = proto.ModelInferResponse(model_name=request.model_name, raw_output_contents=[p.tobytes()])
-        told.outputs.add(name=output, datatype="FP32", shape=list(p.shape))
-        return told
+        response = proto.ModelInferResponse(model_name=request.model_name, raw_output_contents=[p.tobytes()])
+        response.outputs.add(name=output, datatype="FP32", shape=list(p.shape))
+        return response
 
     handler = grpc.unary_unary_rpc_method_handler(
         answer,

@@ -1,4 +1,4 @@
-"""In front of another server: MLServer with a model of scikit-learn, asked directly and through the gateway."""
+"""Scene of the gateway in front of MLServer with a scikit-learn model, beside direct requests."""
 
 import itertools
 import subprocess
@@ -13,7 +13,7 @@ import feint
 from benchmarks.load import load
 from benchmarks.load.gateways import MODEL, Running, gateway
 from benchmarks.load.processes import Server, free_port
-from benchmarks.load.progress import told
+from benchmarks.load.progress import print_line
 from feint import Defense
 from feint.defenses.outputs import ReverseSigmoid
 
@@ -25,7 +25,7 @@ FEATURES, CLASSES, WARM = 64, 10, 1
 
 
 def rows(room: Path) -> list[dict[str, Any]]:
-    """A row for each way to ask and number of clients. Raises RuntimeError where MLServer is not installed."""
+    """Return a row for each way and number of clients. Raises RuntimeError where MLServer is not installed."""
     q = feint.export.outputs(Defense(outputs=[ReverseSigmoid()]), room / "q.onnx", classes=CLASSES, gateway=True)
     with ExitStack() as stack:
         behind = stack.enter_context(mlserver(room))
@@ -36,32 +36,37 @@ def rows(room: Path) -> list[dict[str, Any]]:
         }
         for server in ways.values():
             _measured(server)
-        found = []
+        rounds = []
         for number, n in itertools.product(range(ROUNDS), CONNECTIONS):
             for name, server in ways.items():  # beside each other in time: others may use the machine
-                seen = _measured(server, n)
-                told(f"round {number + 1}", name, f"{n} clients", f"{seen.rate:,.0f} a second, {seen.p50_ms:.2f} ms")
-                found.append({"server": name, "clients": n} | load.row(seen, 0.0))
-    return compared(found)
+                measured = _measured(server, n)
+                print_line(
+                    f"round {number + 1}",
+                    name,
+                    f"{n} clients",
+                    f"{measured.rate:,.0f} a second, {measured.p50_ms:.2f} ms",
+                )
+                rounds.append({"server": name, "clients": n} | load.row(measured, 0.0))
+    return compared(rounds)
 
 
-def compared(found: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The best round of each, with `throughput` as a share of the direct one and `added_p50_ms`, `added_p99_ms`."""
+def compared(rounds: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the best rounds, with `throughput` as a share of the direct one, and the added latencies."""
     best = dict[tuple[str, int], dict[str, Any]]()
-    for it in found:
-        key = it["server"], it["clients"]
-        if key not in best or it["rate"] > best[key]["rate"]:
-            best[key] = {name: value for name, value in it.items() if name != "cpu_ms"}
-    for it in best.values():
-        direct = best[DIRECT, it["clients"]]
-        it["throughput"] = it["rate"] / direct["rate"]
-        it |= {f"added_{name}": it[name] - direct[name] for name in ("p50_ms", "p99_ms")}
+    for row in rounds:
+        key = row["server"], row["clients"]
+        if key not in best or row["rate"] > best[key]["rate"]:
+            best[key] = {name: value for name, value in row.items() if name != "cpu_ms"}
+    for row in best.values():
+        direct = best[DIRECT, row["clients"]]
+        row["throughput"] = row["rate"] / direct["rate"]
+        row |= {f"added_{name}": row[name] - direct[name] for name in ("p50_ms", "p99_ms")}
     return list(best.values())
 
 
 @contextmanager
 def mlserver(room: Path) -> Iterator[Running]:
-    """MLServer with a logistic regression of digits."""
+    """Run MLServer with a logistic regression of digits."""
     if not MLSERVER.exists():
         raise RuntimeError(f"no {MLSERVER.parent}: make .venv/mlserver")
     folder, rest, grpc = room / "mlserver", free_port(), free_port()
@@ -73,8 +78,8 @@ def mlserver(room: Path) -> Iterator[Running]:
 
 
 def _before(upstream: str, outputs: Path, room: Path) -> Any:
-    told_of_it = {"input": "x", "output": "predict_proba", "shape": [1, 8, 8], "flat": True, "classes": CLASSES}
-    model = {"upstream": upstream, "outputs": str(outputs), "access": ["Budget(1000000000)"]} | told_of_it
+    metadata = {"input": "x", "output": "predict_proba", "shape": [1, 8, 8], "flat": True, "classes": CLASSES}
+    model = {"upstream": upstream, "outputs": str(outputs), "access": ["Budget(1000000000)"]} | metadata
     return gateway(model, room, store=f"sqlite:{room / 'ledger.db'}", clients=CONNECTIONS[-1])
 
 

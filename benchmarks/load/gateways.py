@@ -1,4 +1,4 @@
-"""Gateways, bare servers and stores as processes, for the scenes."""
+"""Processes of the scenes: gateways, bare servers and stores."""
 
 import secrets
 import sqlite3
@@ -13,7 +13,7 @@ from typing import Any
 import tomli_w
 
 from benchmarks.load.processes import Server, free_port
-from feint.gateway.door import keyfile
+from feint.gateway.auth import keyfile
 
 MODEL = "victim"
 SERVE = sys.executable, "-c", "from feint.cli import main; main()", "serve"
@@ -30,13 +30,13 @@ class Running:
 
     @property
     def rest(self) -> str:
-        """Where it is asked over HTTP."""
+        """URL of inference over HTTP."""
         return f"{self.url}/v2/models/{MODEL}/infer"
 
 
 @contextmanager
 def bare(graph: Path, room: Path) -> Iterator[Running]:
-    """The server that defends nothing."""
+    """Run the bare server."""
     rest, grpc = free_port(), free_port()
     command = [sys.executable, "-m", "benchmarks.load.bare", str(graph), str(rest), str(grpc)]
     with Server(command, rest, log=room / "bare.log") as process:
@@ -45,7 +45,7 @@ def bare(graph: Path, room: Path) -> Iterator[Running]:
 
 @contextmanager
 def gateway(model: Mapping[str, Any], room: Path, *, store: str, clients: int = 1) -> Iterator[Running]:
-    """A gateway with one model, `victim`, and as many keys as there are clients."""
+    """Run a gateway with one model, `victim`, and as many keys as there are clients."""
     rest, grpc = free_port(), free_port()
     room.mkdir(exist_ok=True)
     issued = issue(room / "keys.db", clients)
@@ -62,7 +62,7 @@ def gateway(model: Mapping[str, Any], room: Path, *, store: str, clients: int = 
 
 @contextmanager
 def plain_gateway(graph: Path, room: Path) -> Iterator[Running]:
-    """A v2 server that defends nothing and lets everybody in: what stands behind a gateway."""
+    """Run a v2 server without defense or keys, as the upstream of a gateway."""
     rest, grpc = free_port(), free_port()
     room.mkdir(exist_ok=True)
     settings = {
@@ -83,7 +83,7 @@ def _serving(settings: Mapping[str, Any], room: Path, port: int) -> Server:
 
 @contextmanager
 def redis(room: Path, *options: str) -> Iterator[tuple[str, Server]]:
-    """A Redis server of its own: its URL and its process."""
+    """Run a Redis server; yields its URL and its process."""
     port = free_port()
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(room), *options]
     with Server(command, port, log=room / "redis.log") as process:
@@ -91,15 +91,15 @@ def redis(room: Path, *options: str) -> Iterator[tuple[str, Server]]:
 
 
 def issue(path: Path, clients: int) -> list[str]:
-    """New keys for so many clients."""
+    """Return new keys, one for each of `clients` clients."""
     path.unlink(missing_ok=True)
     keyfile.Keys(path, new=True)
     names = [f"client-{i}" for i in range(clients)]
     numbers, secret = [f"{i:012x}" for i in range(clients)], secrets.token_urlsafe(32)
     rows = [
-        (it, keyfile.hashed(secret), name, "", "infer", time.time(), None, None)
-        for it, name in zip(numbers, names, strict=True)
+        (number, keyfile.hashed(secret), name, "", "infer", time.time(), None, None)
+        for number, name in zip(numbers, names, strict=True)
     ]
     with closing(sqlite3.connect(path)) as file, file:  # at once: `Keys.add` looks at all keys before each
         file.executemany("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
-    return [f"feint_{it}_{secret}" for it in numbers]
+    return [f"feint_{number}_{secret}" for number in numbers]

@@ -18,11 +18,11 @@ METHOD = f"/{proto.SERVICE}/ModelInfer"
 
 
 async def main(room: Path) -> dict[str, Any]:
-    """Ask until the time is over; the first four values of each request are its own."""
-    given, x = json.loads((room / "given.json").read_text()), np.load(room / "x.npy")
-    tail, numbers, taken, failed = x.astype("<f4").tobytes()[16:], itertools.count(time.time_ns() % 2**31), [], 0
-    keys = itertools.cycle(given["keys"] or [""])
-    end = time.perf_counter() + given["seconds"]
+    """Send requests until the time is over; the first four values of each request are its own."""
+    options, x = json.loads((room / "options.json").read_text()), np.load(room / "x.npy")
+    tail, numbers, latencies, failed = x.astype("<f4").tobytes()[16:], itertools.count(time.time_ns() % 2**31), [], 0
+    keys = itertools.cycle(options["keys"] or [""])
+    end = time.perf_counter() + options["seconds"]
 
     async def client(channel: grpc.aio.Channel) -> None:
         nonlocal failed
@@ -33,21 +33,21 @@ async def main(room: Path) -> dict[str, Any]:
         )
         while (start := time.perf_counter()) < end:
             first = np.frombuffer(next(numbers).to_bytes(4, "little"), np.uint8).astype("<f4") / np.float32(255)
-            request = proto.ModelInferRequest(model_name=given["model"], raw_input_contents=[first.tobytes() + tail])
-            request.inputs.add(name=given["input"], datatype="FP32", shape=x.shape)
+            request = proto.ModelInferRequest(model_name=options["model"], raw_input_contents=[first.tobytes() + tail])
+            request.inputs.add(name=options["input"], datatype="FP32", shape=x.shape)
             key = next(keys)
             try:
                 await ask(request, metadata=[("authorization", f"Bearer {key}")] if key else [])
-                taken.append(time.perf_counter() - start)
+                latencies.append(time.perf_counter() - start)
             except grpc.aio.AioRpcError:
                 failed += 1
 
     began = time.perf_counter()
-    async with grpc.aio.insecure_channel(given["address"]) as channel:
-        await asyncio.gather(*(client(channel) for _ in range(given["connections"])))
-    p50, p99 = (1000 * float(it) for it in np.percentile(taken or [np.nan], [50, 99]))
+    async with grpc.aio.insecure_channel(options["address"]) as channel:
+        await asyncio.gather(*(client(channel) for _ in range(options["connections"])))
+    p50, p99 = (1000 * float(seconds) for seconds in np.percentile(latencies or [np.nan], [50, 99]))
     seconds = time.perf_counter() - began
-    return {"requests": len(taken), "failed": failed, "seconds": seconds, "p50_ms": p50, "p99_ms": p99}
+    return {"requests": len(latencies), "failed": failed, "seconds": seconds, "p50_ms": p50, "p99_ms": p99}
 
 
 if __name__ == "__main__":

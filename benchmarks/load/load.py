@@ -16,7 +16,7 @@ LEVELS = [k / 255 for k in range(256)]
 
 @dataclass(frozen=True)
 class Load:
-    """What a run of clients saw: requests answered with 200, those that were not, milliseconds."""
+    """Result of a run of clients: requests answered with 200, failed ones, and latencies in milliseconds."""
 
     requests: int
     failed: int
@@ -55,15 +55,15 @@ class Body:
         wanted = {"name": output, "parameters": {"binary_data": True}}
         head = json.dumps({"inputs": [tensor], "outputs": [wanted]}).encode()
         headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
-        levels = [np.float32(it).tobytes() for it in LEVELS]
+        levels = [np.float32(level).tobytes() for level in LEVELS]
         return cls(head, levels, b"", x.astype("<f4").tobytes()[16:], headers)
 
     @classmethod
     def json(cls, x: np.ndarray, name: str, output: str) -> "Body":
         """`x` (N, …) as JSON, and the `output` that is wanted."""
-        values = ",".join(repr(float(it)) for it in x.ravel()[4:])
+        values = ",".join(repr(float(value)) for value in x.ravel()[4:])
         head = f'{{"inputs":[{{"name":"{name}","shape":{list(x.shape)},"datatype":"FP32","data":['
-        levels = [f"{it:.6f}".encode() for it in LEVELS]
+        levels = [f"{level:.6f}".encode() for level in LEVELS]
         return cls(
             head.encode(),
             levels,
@@ -82,9 +82,9 @@ def rest(url: str, body: Body, *, connections: int, seconds: float, keys: Sequen
         (Path(room) / "keys").write_text("\n".join(keys))
         (Path(room) / "headers").write_text("\n".join(f"{k}: {v}" for k, v in body.headers.items()))
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "-s", str(SCRIPT), url]
-        said = subprocess.run([*command, "--", room], capture_output=True, text=True, check=True).stdout
-    told = json.loads(said[said.rindex("{") :])
-    return Load(**told)
+        stdout = subprocess.run([*command, "--", room], capture_output=True, text=True, check=True).stdout
+    figures = json.loads(stdout[stdout.rindex("{") :])
+    return Load(**figures)
 
 
 def grpc(
@@ -93,11 +93,11 @@ def grpc(
     """The same over gRPC, with raw contents, from a process of its own."""
     with tempfile.TemporaryDirectory() as room:
         np.save(Path(room) / "x.npy", x)
-        given = {"address": address, "model": model, "input": name, "connections": connections, "seconds": seconds}
-        (Path(room) / "given.json").write_text(json.dumps(given | {"keys": list(keys)}))
+        options = {"address": address, "model": model, "input": name, "connections": connections, "seconds": seconds}
+        (Path(room) / "options.json").write_text(json.dumps(options | {"keys": list(keys)}))
         command = [sys.executable, "-m", "benchmarks.load.grpc_client", room]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return Load(**json.loads(said))
+        stdout = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return Load(**json.loads(stdout))
 
 
 def row(load: Load, processor_seconds: float) -> dict[str, float]:

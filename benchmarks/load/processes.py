@@ -13,14 +13,14 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:
-    """A port on loopback that nothing listens on now."""
-    with socket.socket() as it:
-        it.bind(("127.0.0.1", 0))
-        return it.getsockname()[1]
+    """Return a port on loopback that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 class Server:
-    """A command that listens on `port`; it is ended with the block."""
+    """Process of a command that listens on `port`; it is ended with the block."""
 
     def __init__(self, command: Sequence[str], port: int, *, log: Path, patience: float = 60.0) -> None:
         self.command, self.port, self.log, self.patience = list(command), port, log, patience
@@ -30,7 +30,7 @@ class Server:
         return self
 
     def start(self) -> None:
-        """Start it, or start it again, and wait until it listens. Raises RuntimeError where it does not."""
+        """Start or restart the process, and wait until it listens; raise `RuntimeError` if it does not."""
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(self.command, stdout=log, stderr=log, env=environment)
@@ -48,23 +48,23 @@ class Server:
             self.kill()
 
     def kill(self) -> None:
-        """End it at once, as a crash would."""
+        """Kill the process, as a crash would."""
         with suppress(ProcessLookupError):
             self._process.kill()
         self._process.wait()
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Id of the process."""
         return self._process.pid
 
     def wait(self, seconds: float) -> int:
-        """The exit code of a process that ends by itself."""
+        """Return the exit code of a process that ends by itself."""
         return self._process.wait(seconds)
 
     @property
     def processor_seconds(self) -> float:
-        """Of this process and its children that still run."""
+        """Processor time of this process and its running children."""
         return sum(_ticks(pid) for pid in [self._process.pid, *_children(self._process.pid)]) / TICK
 
     @property
@@ -75,9 +75,9 @@ class Server:
 
 
 def _listens(port: int) -> bool:
-    with socket.socket() as it:
-        it.settimeout(0.5)
-        return it.connect_ex(("127.0.0.1", port)) == 0
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _ticks(pid: int) -> int:

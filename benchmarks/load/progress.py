@@ -1,4 +1,4 @@
-"""What a scene says while it runs."""
+"""Progress of a scene, on stderr."""
 
 import sys
 import time
@@ -6,6 +6,6 @@ import time
 BEGUN = time.monotonic()
 
 
-def told(*words: object) -> None:
-    """A line with the seconds since the start, on stderr."""
+def print_line(*words: object) -> None:
+    """Print a line that begins with the seconds since the start."""
     print(f"{time.monotonic() - BEGUN:6.1f} s ", *words, file=sys.stderr, flush=True)

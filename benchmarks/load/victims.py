@@ -1,4 +1,4 @@
-"""A small model with everything that an owner would switch on, exported as an owner would."""
+"""Small model with a budget, evidence and an output defense, exported as an owner would."""
 
 import json
 from pathlib import Path
@@ -8,33 +8,36 @@ import torch
 from torch import nn
 
 import feint
-from benchmarks.load.askers import Right
+from benchmarks.load.clients import ExpectedAnswers
 from feint import Defense, Service
 from feint.data import Split
 from feint.defense import Ladder
 from feint.defenses.access import Budget, SequentialTest
 from feint.defenses.outputs import APGP
 from feint.defenses.scores import MaxProbability
-from feint.gateway.models.graphs import Exported
+from feint.gateway.backends.onnx_model import OnnxModel
 
 SHAPE, CLASSES = (3, 32, 32), 10
 OUTPUTS = "outputs.onnx"
 
 
 def inputs(n: int, seed: int = 0) -> np.ndarray:
-    """`n` images of noise in 256 levels, (n, 3, 32, 32) float32."""
+    """Return `n` images of noise in 256 levels, (n, 3, 32, 32) float32."""
     return (np.random.default_rng(seed).integers(0, 256, (n, *SHAPE)) / 255).astype(np.float32)
 
 
 def model() -> nn.Module:
-    """A linear classifier: what is measured is the gateway and not the network."""
+    """Return a linear classifier, since the gateway is measured and not the network."""
     torch.manual_seed(0)
     return nn.Sequential(nn.Flatten(), nn.Linear(3072, CLASSES)).eval()
 
 
 def exported(room: Path) -> tuple[Path, Path]:
-    """The bare model, and the one with a budget, evidence and APGP, as ONNX files in `room`; beside them `OUTPUTS`,
-    the output defense of the second alone."""
+    """Export the bare model and the defended one, and beside them `OUTPUTS`, the output defense alone.
+
+    Returns:
+        The ONNX files in `room` of the bare model, and of the one with a budget, evidence and APGP.
+    """
     victim = model()
     bare, defended = room / "bare.onnx", room / "defended.onnx"
     noise = (255 * inputs(2000)).round().astype(np.uint8)
@@ -49,10 +52,12 @@ def exported(room: Path) -> tuple[Path, Path]:
     return bare, defended
 
 
-def answers(bare: Path, defended: Path, n: int = 64) -> Right:
-    """Requests, and what each may be answered: what the rungs of `defended`, a model or an output defense, make."""
+def answers(bare: Path, defended: Path, n: int = 64) -> ExpectedAnswers:
+    """Return requests and their possible answers: those of the rungs of `defended`, a model or an output defense."""
     x = inputs(n, seed=2)
-    graph = Exported(defended)
-    out = graph.run(x if graph.takes == "x" else Exported(bare).run(x).rungs[0])
-    tensors = [{"name": "x", "shape": [1, *SHAPE], "datatype": "FP32", "data": it.ravel().tolist()} for it in x]
-    return Right([json.dumps({"inputs": [it]}).encode() for it in tensors], list(zip(*out.rungs, strict=True)))
+    graph = OnnxModel(defended)
+    out = graph.run(x if graph.takes == "x" else OnnxModel(bare).run(x).rungs[0])
+    tensors = [{"name": "x", "shape": [1, *SHAPE], "datatype": "FP32", "data": row.ravel().tolist()} for row in x]
+    return ExpectedAnswers(
+        [json.dumps({"inputs": [tensor]}).encode() for tensor in tensors], list(zip(*out.rungs, strict=True))
+    )

@@ -12,7 +12,7 @@ from benchmarks.speed.clock import least, pairs
 from feint import Defense, Service, export
 from feint.defenses.outputs import APGP, ReverseSigmoid, Rounding
 from feint.defenses.outputs.output import Output
-from feint.gateway.models.graphs import Exported
+from feint.gateway.backends.onnx_model import OnnxModel
 from feint.models.networks import Network
 from feint.victims import logits
 
@@ -42,21 +42,21 @@ def cost() -> list[Row]:
 
 def _graphs(
     model: torch.nn.Module, defenses: Mapping[str, Output], folder: Path
-) -> tuple[dict[str, Exported], dict[str, Exported]]:
+) -> tuple[dict[str, OnnxModel], dict[str, OnnxModel]]:
     """Return the graphs of the model without ("bare") and with each defense, and of each defense without the model."""
     lines = {"bare": Defense()} | {name: Defense(outputs=[it]) for name, it in defenses.items()}
     whole = {
-        name: Exported(export.onnx(Service(model, line), folder / f"{name}.onnx").path) for name, line in lines.items()
+        name: OnnxModel(export.onnx(Service(model, line), folder / f"{name}.onnx").path) for name, line in lines.items()
     }
     alone = {
-        name: Exported(export.outputs(lines[name], folder / f"{name}, alone.onnx", classes=10).path)
+        name: OnnxModel(export.outputs(lines[name], folder / f"{name}, alone.onnx", classes=10).path)
         for name in defenses
     }
     return whole, alone
 
 
 def _beside(
-    whole: Mapping[str, Exported], alone: Mapping[str, Exported], x: torch.Tensor, p: torch.Tensor, repeats: int
+    whole: Mapping[str, OnnxModel], alone: Mapping[str, OnnxModel], x: torch.Tensor, p: torch.Tensor, repeats: int
 ) -> Iterator[Row]:
     """Time each graph beside the bare one; the bare one beside itself shows the noise of a ratio."""
     bare = partial(whole["bare"].run, x.numpy())

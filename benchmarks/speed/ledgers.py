@@ -17,8 +17,8 @@ import uvloop
 from feint.defenses.access import Budget
 from feint.defenses.access.martingale import Martingale
 from feint.gateway.array_query import ArrayQuery
-from feint.gateway.drafts import Draft, Drafts
 from feint.gateway.stores import STORES, open_store
+from feint.gateway.transaction import LedgerSession, Transaction
 
 Row = dict[str, str | float]
 REQUESTS, CLIENTS, RUNS = 4000, 100, 5
@@ -59,32 +59,32 @@ def cost() -> list[Row]:
 
 async def run_of(url: str, run: int, *, keep: bool) -> tuple[float, float]:
     """Return the seconds of processor and of wall time for each request."""
-    drafts, asked, test, rule = Drafts(open_store(url, f"{run}")), inputs(), martingale(), Budget(10**9)
+    session, asked, test, rule = LedgerSession(open_store(url, f"{run}")), inputs(), martingale(), Budget(10**9)
 
     async def client(i: int) -> None:
         for n in range(REQUESTS // 16):
             it = asked[(16 * n + i) % len(asked)]
             query = ArrayQuery(it, f"client {(16 * n + i) % CLIENTS}", time=float(n))
-            while not await request(drafts, drafts.draft(query.client), query, test, rule, keep=keep):
+            while not await request(session, session.begin(query.client), query, test, rule, keep=keep):
                 pass
 
     processor, wall = used(), time.perf_counter()
     await asyncio.gather(*(client(i) for i in range(16)))
     seconds = used() - processor, time.perf_counter() - wall
-    await drafts.store.close()
+    await session.store.close()
     return seconds[0] / REQUESTS, seconds[1] / REQUESTS
 
 
 async def request(
-    drafts: Drafts, draft: Draft, query: ArrayQuery, test: Martingale, rule: Budget, *, keep: bool
+    session: LedgerSession, transaction: Transaction, query: ArrayQuery, test: Martingale, rule: Budget, *, keep: bool
 ) -> bool:
     """Run one request against a ledger, and return whether its transaction was committed."""
-    rule.admit(query, draft)
+    rule.admit(query, transaction)
     scores = np.full(len(query), test.inputs[CALIBRATION // 2])
-    draft.add("evidence", 0.0, floor=test.observe(scores, query, draft))
-    draft.add("rung", 0.0, floor=0.0)
-    draft.add("queries", len(query))
-    return await drafts.commit(draft) if keep else True
+    transaction.add("evidence", 0.0, floor=test.observe(scores, query, transaction))
+    transaction.add("rung", 0.0, floor=0.0)
+    transaction.add("queries", len(query))
+    return await session.commit(transaction) if keep else True
 
 
 def used() -> float:

@@ -13,7 +13,7 @@ from feint import Defense, Service, export
 from feint.defense import Ladder
 from feint.defenses.outputs.gated import ranks_kept
 from feint.errors import NotExportable
-from feint.gateway.models.graphs import Exported
+from feint.gateway.backends.onnx_model import OnnxModel
 from feint.models.networks import Network
 
 STAYS = {name for name, example in examples.OUTPUTS.items() if not example.exports}
@@ -45,7 +45,7 @@ def graphs(tmp_path_factory):
         if classes not in made:
             names = ALL if classes == 10 else FEW
             export.outputs(rungs(names, classes), folder / f"{classes}.onnx", classes=classes, gateway=True)
-            made[classes] = names, Exported(folder / f"{classes}.onnx")
+            made[classes] = names, OnnxModel(folder / f"{classes}.onnx")
         return made[classes]
 
     return graph
@@ -83,7 +83,7 @@ def test_defenses_that_look_at_inputs_go_with_the_model(tmp_path):
     x = torch.rand(9, 1, 2, 2, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
         p = model(x).softmax(-1)
-    for name, q in zip(OF_INPUTS, Exported(written.path).run(x.numpy()).rungs, strict=True):
+    for name, q in zip(OF_INPUTS, OnnxModel(written.path).run(x.numpy()).rungs, strict=True):
         np.testing.assert_allclose(q, ready(name, 10)(p, x), atol=1e-5, err_msg=name)
 
 

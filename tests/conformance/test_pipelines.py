@@ -14,12 +14,12 @@ from feint.defenses.access import Budget, PrivacyCost, ProofOfWork, RateLimit, R
 from feint.defenses.outputs import ReverseSigmoid
 from feint.errors import ProofRequired, Refused
 from feint.gateway.array_query import ArrayQuery
-from feint.gateway.drafts import Drafts
+from feint.gateway.backends.registry import load_onnx
+from feint.gateway.backends.torch_backend import of_service
 from feint.gateway.endpoint import ModelEndpoint
-from feint.gateway.models.by_torch import of_service
-from feint.gateway.models.places import in_process
-from feint.gateway.settings import Graph
+from feint.gateway.settings import OnnxSettings
 from feint.gateway.stores.memory import MemoryStore
+from feint.gateway.transaction import LedgerSession
 from feint.hashcash import solve
 from feint.ledger import Ledger
 from feint.pipeline import Pipeline
@@ -128,7 +128,7 @@ def by_steps(pipeline: Pipeline, ledger):
 @asynccontextmanager
 async def served(name, service, graph):
     """A pipeline of the gateway over the service or its graph, and the model as its clients see it."""
-    at = await in_process(Graph(path=graph), "digits") if name == "onnx" else of_service(service, "digits")
+    at = await load_onnx(OnnxSettings(path=graph), "digits") if name == "onnx" else of_service(service, "digits")
     try:
         yield at
     finally:
@@ -162,11 +162,11 @@ async def run(name, service, script, graph):
         return [await outcome(ask, tensor_query, *step) for step in script], totals(ledger.__getitem__)
     async with served(kind, service, graph) as at:
         if how == "endpoint":
-            endpoint = ModelEndpoint(at.about, at.line, Drafts(MemoryStore()))
+            endpoint = ModelEndpoint(at.spec, at.pipeline, LedgerSession(MemoryStore()))
             outcomes = [await outcome(endpoint.answer, ArrayQuery, *step) for step in script]
-            return outcomes, totals(endpoint.drafts.draft)
+            return outcomes, totals(endpoint.session.begin)
         ledger = Ledger()
-        ask = by_steps(at.line, ledger)
+        ask = by_steps(at.pipeline, ledger)
         return [await outcome(ask, ArrayQuery, *step) for step in script], totals(ledger.__getitem__)
 
 

@@ -13,9 +13,9 @@ from google.protobuf.message import DecodeError
 
 from feint.client import remote_service
 from feint.errors import BadInput, Failed, FeintError
-from feint.gateway.models import upstream
-from feint.gateway.models.http import Reply, Stale, _Connection
-from feint.gateway.settings import Upstream
+from feint.gateway.backends import upstream
+from feint.gateway.backends.http import Reply, Stale, _PooledConnection
+from feint.gateway.settings import UpstreamSettings
 from feint.openinference import grpc_codec, json_codec, proto, tensors
 from feint.openinference.json_codec import DecodedRequest, RequestCodec
 from feint.openinference.model_spec import ModelSpec, spec_from_metadata
@@ -177,9 +177,9 @@ def message_of_upstream(data: bytes) -> bool:
 
 
 PLACES = [
-    Upstream(upstream="http://it"),
-    Upstream(upstream="http://it", shape=(1, 2, 2), output="p", input="pixels"),
-    Upstream(upstream="http://it", shape=(4,), flat=True, classes=3),
+    UpstreamSettings(upstream="http://it"),
+    UpstreamSettings(upstream="http://it", shape=(1, 2, 2), output="p", input="pixels"),
+    UpstreamSettings(upstream="http://it", shape=(4,), flat=True, classes=3),
 ]
 
 
@@ -200,7 +200,7 @@ def bytes_of_upstream(data: bytes) -> bool:
     """What comes over the connection to a server behind the gateway; the first line says in which pieces."""
     choice, body = header(data)
     size = 1 + len(choice)
-    it, result = _Connection(most=4096), _Future()
+    it, result = _PooledConnection(most=4096), _Future()
     it._transport, it._reply = SimpleNamespace(abort=lambda: None), result  # pyright: ignore[reportAttributeAccessIssue]
     it._parser = httptools.HttpResponseParser(it)
     for start in range(0, len(body), size):

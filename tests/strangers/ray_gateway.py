@@ -8,7 +8,7 @@ import httpx2
 import ray
 from ray import serve
 
-from feint.gateway.serving.on_ray import deployment
+from feint.gateway.server.ray import deployment
 
 file, port, key = sys.argv[1:]
 ray.init(num_cpus=4, include_dashboard=False, logging_level="error", configure_logging=False)

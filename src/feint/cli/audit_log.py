@@ -15,7 +15,7 @@ def audit_log(file: Path, /, *more: Path) -> None:
         file: The log, or the oldest of its rotated files.
         more: Later files, in order.
     """
-    from feint.gateway.operator.audit import verify
+    from feint.gateway.telemetry.audit_log import verify
 
     chain = verify([file, *more])
     torn = f", {chain.torn} of them torn" if chain.torn else ""

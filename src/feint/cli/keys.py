@@ -13,7 +13,7 @@ from feint.cli.app import app
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
-    from feint.gateway.door.keyfile import Key
+    from feint.gateway.auth.keyfile import Key
 
 keys = App(name="keys", help="Add, list, revoke and rotate a gateway's API keys.")
 app.command(keys)
@@ -46,7 +46,7 @@ def add(
         expires: Time until the key expires, like 90d or 12h (default: never).
         audit_log: The gateway's audit log, in which the change is entered.
     """
-    from feint.gateway.door.keyfile import Keys
+    from feint.gateway.auth.keyfile import Keys
 
     with _log(audit_log, "added") as enter:
         text, key = Keys(file, new=True).add(client, tenant=tenant, roles=roles, expires=_timestamp(expires))
@@ -63,7 +63,7 @@ def list_(*, file: Path = FILE) -> None:
     """
     import time
 
-    from feint.gateway.door.keyfile import Keys
+    from feint.gateway.auth.keyfile import Keys
 
     now = time.time()
     rows = [
@@ -93,7 +93,7 @@ def revoke(key: str, /, *, file: Path = FILE, audit_log: Path | None = None) -> 
         file: File of keys.
         audit_log: The gateway's audit log, in which the change is entered.
     """
-    from feint.gateway.door.keyfile import Keys
+    from feint.gateway.auth.keyfile import Keys
 
     with _log(audit_log, "revoked") as enter:
         revoked = Keys(file).revoke(key)
@@ -124,7 +124,7 @@ def rotate(
     Raises:
         BadInput: For a negative grace.
     """
-    from feint.gateway.door.keyfile import Keys
+    from feint.gateway.auth.keyfile import Keys
 
     if grace < timedelta(0):
         raise BadInput(f"--grace {grace}", "0s or more", "change it")
@@ -148,7 +148,7 @@ def _log(audit_log: Path | None, action: str) -> Iterator[Callable[..., None]]:
     if audit_log is None:
         yield lambda *changed: None
         return
-    from feint.gateway.operator.audit import AuditLog
+    from feint.gateway.telemetry.audit_log import AuditLog
 
     with AuditLog(audit_log) as log:
 

@@ -10,9 +10,9 @@ from feint.cli.app import Defenses, app
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
-    from feint.gateway.serving.opening import Ledgers, Opened
-    from feint.gateway.serving.server import Make, Running
-    from feint.gateway.settings import Model
+    from feint.gateway.server.bootstrap import AppState, Ledgers
+    from feint.gateway.server.run import Factory, RunningServer
+    from feint.gateway.settings import ModelSettings
 
 
 @app.command
@@ -66,13 +66,13 @@ def serve(
     _serve_settings(Path(what), check=check)
 
 
-def _model(what: str, defense: tuple[str, ...], access: tuple[str, ...], logits: bool) -> "Model":
+def _model(what: str, defense: tuple[str, ...], access: tuple[str, ...], logits: bool) -> "ModelSettings":
     """Return the settings of the model.
 
     Raises:
         BadInput: For an option that the model does not take.
     """
-    from feint.gateway.settings import Graph, Torch
+    from feint.gateway.settings import OnnxSettings, TorchSettings
 
     graph = what.endswith(".onnx")
     if graph and defense:
@@ -80,74 +80,80 @@ def _model(what: str, defense: tuple[str, ...], access: tuple[str, ...], logits:
     if not graph and logits:
         raise BadInput(f"--logits with {what}", "an ONNX file", "leave it out")
     return (
-        Graph(path=Path(what), access=access, logits=logits)
+        OnnxSettings(path=Path(what), access=access, logits=logits)
         if graph
-        else Torch(torch=what, defense=defense, access=access)
+        else TorchSettings(torch=what, defense=defense, access=access)
     )
 
 
 def _serve_settings(file: Path, *, check: bool) -> None:
-    from feint.gateway.serving import server
-    from feint.gateway.serving.opening import opened
+    from feint.gateway.server import run
+    from feint.gateway.server.bootstrap import load
     from feint.gateway.settings_file import read
 
-    async def make(ledgers: "Ledgers | None") -> "Opened":
-        return await opened(read(file), ledgers=ledgers)
+    async def make(ledgers: "Ledgers | None") -> "AppState":
+        return await load(read(file), ledgers=ledgers)
 
     if check:
         _check(make)
     else:
-        server.run(make, started=_started)
+        run.run(make, started=_started)
 
 
-def _serve_model(model: "Model", name: str, address: tuple[str, int, int], *, check: bool, anonymous: bool) -> None:
-    from feint.gateway.door import keys
-    from feint.gateway.door.one_key import OneKey
-    from feint.gateway.serving import server
-    from feint.gateway.serving.opening import opened
-    from feint.gateway.settings import Keys, LedgerAt, Operator, Server, Settings
+def _serve_model(
+    model: "ModelSettings", name: str, address: tuple[str, int, int], *, check: bool, anonymous: bool
+) -> None:
+    from feint.gateway.auth import keys
+    from feint.gateway.auth.single import SingleKeyAuth
+    from feint.gateway.server import run
+    from feint.gateway.server.bootstrap import load
+    from feint.gateway.settings import KeySettings, LedgerSettings, OperatorSettings, ServerSettings, Settings
 
-    door = keys.Anonymous() if anonymous else OneKey()
+    authenticator = keys.AnonymousAuth() if anonymous else SingleKeyAuth()
     settings = Settings(
-        {name: model}, Server(*address), Keys(anonymous=anonymous), LedgerAt("memory:"), Operator(log="warning")
+        {name: model},
+        ServerSettings(*address),
+        KeySettings(anonymous=anonymous),
+        LedgerSettings("memory:"),
+        OperatorSettings(log="warning"),
     )
 
-    async def make(ledgers: "Ledgers | None") -> "Opened":
-        return await opened(settings, door=door, ledgers=ledgers)
+    async def make(ledgers: "Ledgers | None") -> "AppState":
+        return await load(settings, authenticator=authenticator, ledgers=ledgers)
 
     if check:
         _check(make)
         return
 
-    def started(running: "Running") -> None:
+    def started(running: "RunningServer") -> None:
         _started(running)
-        if isinstance(door, OneKey):
-            print(f"\nAPI key, made now and never shown again:\n  {door.key}")
-        header = f"-H 'Authorization: Bearer {door.key}' " if isinstance(door, OneKey) else ""
+        if isinstance(authenticator, SingleKeyAuth):
+            print(f"\nAPI key, made now and never shown again:\n  {authenticator.key}")
+        header = f"-H 'Authorization: Bearer {authenticator.key}' " if isinstance(authenticator, SingleKeyAuth) else ""
         print(f"\nTry it with a black input:\n  {_curl(running, name, header)}", flush=True)
 
-    server.run(make, started=started)
+    run.run(make, started=started)
 
 
-def _curl(running: "Running", name: str, header: str) -> str:
+def _curl(running: "RunningServer", name: str, header: str) -> str:
     """Return a curl command that sends a black input."""
-    about = running.gateway.desks[name].about
-    shape = ",".join(map(str, (1, *about.shape)))
-    zeros = f"$(printf '0,%.0s' $(seq {math.prod(about.shape) - 1}))0"
-    body = f'{{"inputs":[{{"name":"{about.input}","datatype":"FP32","shape":[{shape}],"data":[\'"{zeros}"\']}}]}}'
+    spec = running.gateway.endpoints[name].spec
+    shape = ",".join(map(str, (1, *spec.shape)))
+    zeros = f"$(printf '0,%.0s' $(seq {math.prod(spec.shape) - 1}))0"
+    body = f'{{"inputs":[{{"name":"{spec.input}","datatype":"FP32","shape":[{shape}],"data":[\'"{zeros}"\']}}]}}'
     return f"curl -s {header}{running.url}/v2/models/{name}/infer -d '{body}'"
 
 
-def _check(make: "Make") -> None:
+def _check(make: "Factory") -> None:
     import asyncio
 
-    from feint.gateway.serving import ports
+    from feint.gateway.server import ports
 
     async def open_and_close() -> None:
         opened = await make(None)
         try:
             server = opened.settings.server
-            ports.free(server)
+            ports.check_free(server)
             _print(opened)
             listening = ("REST", server.rest_port), ("gRPC", server.grpc_port)
             addresses = [f"{protocol} on {server.host}:{port}" for protocol, port in listening if port]
@@ -158,15 +164,15 @@ def _check(make: "Make") -> None:
     asyncio.run(open_and_close())
 
 
-def _started(running: "Running") -> None:
+def _started(running: "RunningServer") -> None:
     _print(running.opened)
     grpc = f", gRPC on {running.opened.settings.server.host}:{running.grpc_port}" if running.grpc_port else ""
     print(f"serving {running.url}{grpc}", flush=True)
 
 
-def _print(opened: "Opened") -> None:
-    from feint.gateway.serving import opening
+def _print(opened: "AppState") -> None:
+    from feint.gateway.server import bootstrap
 
-    print("\n".join(opening.spoken(opened)))
+    print("\n".join(bootstrap.describe(opened)))
     for line in opened.warnings:
         print(f"feint: mind: {line}", file=sys.stderr)

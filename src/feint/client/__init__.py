@@ -1,4 +1,4 @@
-"""A model behind a URL as an attack, an audit or a notebook asks it."""
+"""Clients of a model behind a URL, for attacks, audits and notebooks."""
 
 import lazy_loader
 

@@ -25,8 +25,7 @@ class GrpcTransport:
     async def __call__(self, call: str, request: Any, key: str) -> Any:
         """Return the response to the request of a call.
 
-        Raises:
-            FeintError: For a code other than OK, and `Unreachable` where no response comes.
+        A code other than OK raises the `FeintError` that it stands for, no response at all `Unreachable`.
         """
         send = self._channel.unary_unary(
             f"/{proto.SERVICE}/{call}", type(request).SerializeToString, proto.MESSAGES[f"{call}Response"].FromString
@@ -35,7 +34,8 @@ class GrpcTransport:
         try:
             return send(request, timeout=self._timeout, metadata=metadata)
         except grpc.RpcError as error:
-            raise error_of_call(self._url, error) from error
+            failure = error_of_call(self._url, error)
+            raise failure from error
 
 
 def error_of_call(url: str, error: Any) -> Exception:

@@ -1,4 +1,4 @@
-"""A model behind a URL as a service, and as the oracle that an attack holds."""
+"""Remote model as a service, and as the oracle of an attack."""
 
 import importlib
 import time
@@ -18,7 +18,7 @@ from feint.oracle import CountingOracle, Oracle, account
 from feint.query import Answer, Query
 from feint.transcript import Transcript
 
-CLIENT = "client"  # the name of the first account here; the server knows it by its key
+CLIENT = "client"  # local name of the first account; the server identifies it by its key
 PATIENCE = 600.0  # seconds in all for which an attack waits where the server demands it
 MOST_BITS = 26  # of a puzzle that is solved: about a minute's work on one core, twice as much for each bit more
 
@@ -115,13 +115,14 @@ def probabilities(output: np.ndarray, model: ModelSpec, rows: int) -> np.ndarray
     """Return the output of so many inputs as probabilities (N, K) float32, in memory of its own.
 
     Raises:
-        BadInput: For another shape, and for rows off the simplex.
+        BadInput: For rows off the simplex, and as `UnreadableResponse` for another shape.
     """
     try:
         with np.errstate(over="ignore"):  # 1e39 becomes infinite, and is refused as such
             p = output.astype(np.float32).reshape(rows, model.classes)
     except ValueError as error:
-        raise unreadable(model, rows, error) from error
+        failure = unreadable(model, rows, error)
+        raise failure from error
     if not (np.isfinite(p).all() and ((p >= 0) & (p <= 2)).all() and (np.abs(p.sum(-1) - 1) < 1e-3).all()):
         raise BadInput(
             f"rows from {p.min():.3g} to {p.max():.3g}, which are no probabilities",

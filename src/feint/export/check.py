@@ -13,7 +13,7 @@ from feint.defenses.outputs.gated import ranks_kept
 from feint.defenses.outputs.rows import ranking
 from feint.errors import NotExportable
 from feint.export.tracing import Parts, apply_outputs
-from feint.gateway.models.graphs import Exported
+from feint.gateway.backends.onnx_model import OnnxModel
 from feint.query import Query
 from feint.service import Service
 from feint.victims import logits
@@ -92,7 +92,7 @@ def expected_of_answers(parts: Parts, p: Tensor) -> ExpectedOutput:
 
 
 def check(
-    graph: Exported, undefended: Callable[[np.ndarray], Tensor], parts: Parts, expected: Sequence[ExpectedOutput]
+    graph: OnnxModel, undefended: Callable[[np.ndarray], Tensor], parts: Parts, expected: Sequence[ExpectedOutput]
 ) -> CheckResult:
     """Run a graph and compare all its outputs with those of the service.
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from feint import onnx_manifest
 from feint.defense import Defense, Ladder
 from feint.errors import BadInput, NotExportable
 from feint.export.tracing import SERVE, Parts
-from feint.gateway.models import imprint
-from feint.gateway.models.graphs import MOVED, PROBABILITIES, SCORE, numbered
+from feint.gateway.backends.onnx_model import MOVED, PROBABILITIES, SCORE, numbered
 from feint.recipes import recipe as recipes
 from feint.recipes import store
 
@@ -41,13 +41,13 @@ class ExportPlan:
         rungs = self.recipe.rungs if isinstance(self.recipe, Ladder) else ()
         return *self.recipe.access, *(rule for rung in rungs for rule in rung.access)
 
-    def imprint(self, *, takes: str, fingerprint: str) -> dict[str, str]:
+    def metadata(self, *, takes: str, fingerprint: str) -> dict[str, str]:
         """Return the metadata of the file: the recipe, learned arrays, and the fingerprint."""
         learned = {
             name: tensor.numpy() for rule in self.rules for name, tensor in store.weights_of(rule).items()
         } | _martingales(self.recipe)
         table = recipes.to_table(self.recipe)
-        return imprint.written(takes=takes, fingerprint=fingerprint, recipe=table, learned=learned)
+        return onnx_manifest.to_metadata(takes=takes, fingerprint=fingerprint, recipe=table, learned=learned)
 
 
 def make_plan(defense: Defense | Ladder, *, gateway: bool, rung: int | None) -> ExportPlan:

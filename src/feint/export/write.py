@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from feint import onnx_manifest
 from feint._optional import require
 from feint.defense import Defense, Ladder
 from feint.errors import BadInput
@@ -24,8 +25,7 @@ from feint.export.check import (
 from feint.export.models import build_graph
 from feint.export.plan import ExportPlan, make_plan
 from feint.export.tracing import UNDEFENDED, DefendedAnswers, trace
-from feint.gateway.models import imprint
-from feint.gateway.models.graphs import Exported
+from feint.gateway.backends.onnx_model import OnnxModel
 from feint.query import Query
 from feint.recipes import store
 from feint.service import Service
@@ -129,10 +129,10 @@ def _write(
     undefended = _Undefended(graph) if takes == "x" else torch.from_numpy
     if takes == "x":
         del graph.graph.output[-1]
-    helper.set_model_props(graph, plan.imprint(takes=takes, fingerprint=fingerprint))
+    helper.set_model_props(graph, plan.metadata(takes=takes, fingerprint=fingerprint))
     with store.atomic_write(path) as partial:
-        partial.write_bytes(imprint.stamped(graph.SerializeToString()))
-        exported = Exported(partial)
+        partial.write_bytes(onnx_manifest.sign(graph.SerializeToString()))
+        exported = OnnxModel(partial)
         checked = check(exported, undefended, plan.parts, expected)
         size = partial.stat().st_size
     shape = exported.input, exported.shape

@@ -1,1 +1,1 @@
-from .serving.service import serve as serve
+from .server.service import serve as serve

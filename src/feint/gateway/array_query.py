@@ -1,4 +1,4 @@
-"""A query whose inputs are an array, so that a gateway needs no torch."""
+"""Queries with NumPy inputs, so that a gateway needs no torch."""
 
 import time
 from dataclasses import dataclass, field

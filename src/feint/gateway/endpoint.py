@@ -1,4 +1,4 @@
-"""The one way from a query over HTTP or gRPC to an answer.
+"""Request handling of one model, for HTTP and gRPC alike.
 
 query ─▶ access ─▶ model ─▶ evidence, rung ─▶ outputs ─▶ ledger ─▶ answer
 """
@@ -11,9 +11,9 @@ from weakref import WeakValueDictionary
 
 from feint.errors import Failed, FeintError, Refused, StoreLost, Unreachable
 from feint.gateway.array_query import Array, ArrayQuery
-from feint.gateway.decision import Decision, Record
-from feint.gateway.drafts import Drafts
-from feint.gateway.simplex import probabilities
+from feint.gateway.record import Observer, RequestRecord
+from feint.gateway.transaction import LedgerSession
+from feint.gateway.validation import check_probabilities
 from feint.ledger import Account
 from feint.openinference.model_spec import ModelSpec
 from feint.pipeline import Pipeline
@@ -37,11 +37,11 @@ class ServedPipeline(Pipeline[ArrayQuery], Protocol):
         query: ArrayQuery,
         computed: Any,
         account: Account,
-        decision: Decision | None = None,
+        record: RequestRecord | None = None,
         *,
         shadow: bool = False,
     ) -> Array:
-        """Return the defended answer (N, K), and record evidence, rung and change in the `decision`.
+        """Return the defended answer (N, K), and record evidence, rung and change in the `record`.
 
         In `shadow` mode all is recorded, and everyone stays on the first rung.
 
@@ -63,9 +63,9 @@ class ModelEndpoint:
     """A model behind its pipeline and its ledger.
 
     Args:
-        about: Model as clients see it.
+        spec: Model as clients see it.
         pipeline: Defended model.
-        drafts: Ledger.
+        session: Ledger.
         record: Observer of what became of each request.
         shadow: Whether everyone stays on the first rung.
         open_when_lost: Whether clients are answered by the strongest output defense alone where the ledger's store is
@@ -74,15 +74,15 @@ class ModelEndpoint:
 
     def __init__(
         self,
-        about: ModelSpec,
+        spec: ModelSpec,
         pipeline: ServedPipeline,
-        drafts: Drafts,
+        session: LedgerSession,
         *,
-        record: Record = lambda decision: None,
+        observer: Observer = lambda record: None,
         shadow: bool = False,
         open_when_lost: bool = False,
     ) -> None:
-        self.about, self.pipeline, self.drafts, self.record = about, pipeline, drafts, record
+        self.spec, self.pipeline, self.session, self.observer = spec, pipeline, session, observer
         self.shadow, self.open_when_lost = shadow, open_when_lost
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -90,49 +90,50 @@ class ModelEndpoint:
         """Return the defended answer (N, K) float32.
 
         Raises:
-            Refused: By an access rule.
-            FeintError: `Failed`, `Unreachable` or `StoreLost` for any other failure; nothing is answered then.
+            FeintError: `Refused` by an access rule, `Unreachable` or `StoreLost`; nothing is answered then.
+            Failed: For any other failure.
+            CancelledError: When the time limit is over, or the client has gone.
         """
-        decision = Decision(self.about.name, query.client, len(query), query.time)
+        record = RequestRecord(self.spec.name, query.client, len(query), query.time)
         try:
-            q = probabilities(await self._decide(query, decision), len(query), self.about.classes)
-            decision.outcome = "answered"
+            q = check_probabilities(await self._decide(query, record), len(query), self.spec.classes)
+            record.outcome = "answered"
             return q
         except FeintError as error:
-            decision.outcome = "refused" if isinstance(error, Refused) else "failed"
-            decision.reason = type(error).__name__
+            record.outcome = "refused" if isinstance(error, Refused) else "failed"
+            record.reason = type(error).__name__
             raise
         except asyncio.CancelledError:  # the gateway's own limit of time, or a client that hung up
-            decision.outcome, decision.reason = "failed", "TimedOut"
+            record.outcome, record.reason = "failed", "TimedOut"
             raise
         except Exception as error:  # of `strongest`, or of a store that breaks its contract
-            decision.outcome, decision.reason = "failed", "Failed"
-            raise Failed("a failure on the line", "an answer", "try again, or tell the operator") from error
+            record.outcome, record.reason = "failed", "Failed"
+            raise Failed("a failure of the pipeline", "an answer", "try again, or tell the operator") from error
         finally:
-            self.record(decision)
+            self.observer(record)
 
-    async def _decide(self, query: ArrayQuery, decision: Decision) -> Array | None:
+    async def _decide(self, query: ArrayQuery, record: RequestRecord) -> Array | None:
         computed = None
         async with contextlib.AsyncExitStack() as turn:
             for attempt in range(ATTEMPTS):
-                draft, q, ended = self.drafts.draft(query.client), None, None
+                transaction, q, ended = self.session.begin(query.client), None, None
                 try:
-                    with _Timed(decision, "access"):
-                        self.pipeline.admit(query, draft)
+                    with _Timed(record, "access"):
+                        self.pipeline.admit(query, transaction)
                     if computed is None:
-                        with _Timed(decision, "model"):
+                        with _Timed(record, "model"):
                             computed = await self.pipeline.compute(query)
-                    with _Timed(decision, "outputs"):
-                        q = await self.pipeline.answer(query, computed, draft, decision, shadow=self.shadow)
-                    draft.add("queries", len(query))  # the same entry as a service makes
+                    with _Timed(record, "outputs"):
+                        q = await self.pipeline.answer(query, computed, transaction, record, shadow=self.shadow)
+                    transaction.add("queries", len(query))  # the same entry as a service makes
                 except (Refused, Unreachable) as error:  # charges and evidence until then stay
                     ended = error
                 except Exception as error:  # nothing else is the client's to read: it may name files or hosts
-                    ended = Failed("a failure on the line", "an answer", "try again, or tell the operator")
+                    ended = Failed("a failure of the pipeline", "an answer", "try again, or tell the operator")
                     ended.__cause__ = error
                 try:
-                    with _Timed(decision, "ledger"):
-                        agreed = await self.drafts.commit(draft)
+                    with _Timed(record, "ledger"):
+                        agreed = await self.session.commit(transaction)
                 except StoreLost:
                     if not self.open_when_lost:
                         raise
@@ -142,9 +143,9 @@ class ModelEndpoint:
                 if agreed:
                     if ended is not None:
                         raise ended
-                    decision.asked = draft.total("queries")
+                    record.asked = transaction.total("queries")
                     return q
-                decision.conflicts = attempt + 1
+                record.conflicts = attempt + 1
                 if attempt == 0:
                     await turn.enter_async_context(self._turns.setdefault(query.client, asyncio.Lock()))
         raise StoreLost("an account that changes all the time", "a moment without changes", "try again")
@@ -153,14 +154,14 @@ class ModelEndpoint:
 class _Timed:
     """Context manager that adds the seconds of its block to a stage of the decision."""
 
-    __slots__ = ("_decision", "_stage", "_start")
+    __slots__ = ("_record", "_stage", "_start")
 
-    def __init__(self, decision: Decision, stage: str) -> None:
-        self._decision, self._stage = decision, stage
+    def __init__(self, record: RequestRecord, stage: str) -> None:
+        self._record, self._stage = record, stage
 
     def __enter__(self) -> None:
         self._start = time.perf_counter()
 
     def __exit__(self, *error: object) -> None:
-        seconds = self._decision.seconds
+        seconds = self._record.seconds
         seconds[self._stage] = seconds.get(self._stage, 0.0) + time.perf_counter() - self._start

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from feint import __version__
-from feint.gateway.gateway import Gateway
+from feint.gateway.app import Gateway
 from feint.openinference import messages
 from feint.openinference.openapi import Operation
 
@@ -16,7 +16,7 @@ Reply = tuple[int, bytes]
 
 @dataclass(frozen=True, kw_only=True)
 class ProtocolPage(Operation):
-    """ProtocolPage of the gateway, whose `answer` takes the gateway and the path's parameters."""
+    """Operation of the gateway, whose `answer` takes the gateway and the path's parameters."""
 
     answer: Callable[..., Reply]
 
@@ -30,7 +30,9 @@ def server_metadata() -> messages.ServerMetadata:
 def repository_index(gateway: Gateway) -> list[messages.RepositoryModel]:
     """Return all models, as Triton lists them."""
     state = "READY" if gateway.ready else "UNAVAILABLE"
-    return [messages.RepositoryModel(name, endpoint.about.version, state) for name, endpoint in gateway.desks.items()]
+    return [
+        messages.RepositoryModel(name, endpoint.spec.version, state) for name, endpoint in gateway.endpoints.items()
+    ]
 
 
 def _reply(body: Any, *, ready: bool = True) -> Reply:
@@ -38,20 +40,20 @@ def _reply(body: Any, *, ready: bool = True) -> Reply:
 
 
 def _models(gateway: Gateway) -> Reply:
-    return _reply(messages.ModelNames(list(gateway.desks)))
+    return _reply(messages.ModelNames(list(gateway.endpoints)))
 
 
 def _model_ready(gateway: Gateway, *, model: str, version: str = "") -> Reply:
-    name = gateway.desk(model, version).about.name
+    name = gateway.endpoint(model, version).spec.name
     return _reply(messages.ModelReady(name, gateway.ready), ready=gateway.ready)
 
 
 def _model(gateway: Gateway, *, model: str, version: str = "") -> Reply:
-    return _reply(gateway.desk(model, version).about.metadata())
+    return _reply(gateway.endpoint(model, version).spec.metadata())
 
 
 def _config(gateway: Gateway, *, model: str, version: str = "") -> Reply:
-    return _reply(gateway.desk(model, version).about.config(gateway.limits.batch))
+    return _reply(gateway.endpoint(model, version).spec.config(gateway.limits.batch))
 
 
 MODEL_PAGES = [

@@ -15,9 +15,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from feint import __version__
 from feint.errors import BadInput, FeintError, TooLarge, TooSlow, UnknownName
-from feint.gateway import refusals
+from feint.gateway import error_responses
+from feint.gateway.app import Gateway
 from feint.gateway.array_query import ArrayQuery
-from feint.gateway.gateway import Gateway
 from feint.gateway.metadata import PAGES, ProtocolPage
 from feint.openinference.json_codec import LENGTH_HEADER, request_codec
 from feint.openinference.openapi import document
@@ -36,7 +36,8 @@ def app(gateway: Gateway, *, routes: Sequence[BaseRoute] = ()) -> Starlette:
     return application
 
 
-Reply = tuple[int, list[refusals.Header], bytes]
+Reply = tuple[int, list[error_responses.Header], bytes]
+TOO_LARGE, SMALLER = "a body that is too large", "send smaller batches"
 ONCE = b"authorization", b"content-length", b"content-encoding", LENGTH_HEADER.encode()
 
 
@@ -77,7 +78,9 @@ def model_of(path: str) -> tuple[str, str] | None:
     return None
 
 
-async def handle(gateway: Gateway, name: tuple[str, str], sent: list[refusals.Header], receive: Receive) -> Reply:
+async def handle(
+    gateway: Gateway, name: tuple[str, str], sent: list[error_responses.Header], receive: Receive
+) -> Reply:
     """Return status, headers and body of the response to an inference request.
 
     Raises:
@@ -86,9 +89,9 @@ async def handle(gateway: Gateway, name: tuple[str, str], sent: list[refusals.He
     client, reached = "", False
     try:
         headers = unique_headers(sent)
-        client = gateway.caller(bearer_key(headers.get(b"authorization", b""))).client
-        endpoint = gateway.desk(*name)
-        codec = request_codec(endpoint.about, gateway.limits.batch, gateway.limits.body)
+        client = gateway.authenticate(bearer_key(headers.get(b"authorization", b""))).client
+        endpoint = gateway.endpoint(*name)
+        codec = request_codec(endpoint.spec, gateway.limits.batch, gateway.limits.body)
         body = await read_body(headers, receive, most=codec.body_limit, seconds=gateway.limits.arrive)
         request = codec.read(body, headers.get(LENGTH_HEADER.encode(), b"").decode("latin-1"))
         reached = True
@@ -98,11 +101,11 @@ async def handle(gateway: Gateway, name: tuple[str, str], sent: list[refusals.He
         raise
     except Exception as error:
         if not reached:
-            gateway.turned_away(name[0], client, error)
+            gateway.record_rejection(name[0], client, error)
         return error_response(error)
 
 
-def unique_headers(sent: list[refusals.Header]) -> dict[bytes, bytes]:
+def unique_headers(sent: list[error_responses.Header]) -> dict[bytes, bytes]:
     """Return the headers by name.
 
     Raises:
@@ -118,13 +121,23 @@ def unique_headers(sent: list[refusals.Header]) -> dict[bytes, bytes]:
 
 
 async def read_body(headers: dict[bytes, bytes], receive: Receive, *, most: int, seconds: float) -> bytes | bytearray:
-    """Return a request's body of at most so many bytes, which has so many seconds to arrive.
+    """Read a request's body.
+
+    `ClientDisconnect` is raised where the client goes away.
+
+    Args:
+        headers: Headers of the request by name.
+        receive: ASGI channel of the request.
+        most: Largest size in bytes.
+        seconds: Time limit.
+
+    Returns:
+        The body.
 
     Raises:
-        TooLarge: Before the body is read where the headers give its size, or at the first byte that is too much.
+        TooLarge: Before the body is read where the headers give its size, otherwise at the first byte beyond `most`.
         TooSlow: Where it does not arrive in time.
         BadInput: For a compressed body, whose size is unknown.
-        ClientDisconnect: Where the client goes away.
     """
     if headers.get(b"content-encoding", b"identity") != b"identity":
         raise BadInput("a compressed body", "a plain one", "send it without Content-Encoding")
@@ -132,7 +145,7 @@ async def read_body(headers: dict[bytes, bytes], receive: Receive, *, most: int,
     if not length.isdigit():
         raise BadInput("a length that is no number", "the body's bytes", "mend Content-Length")
     if len(length) > 15 or int(length) > most:
-        raise _too_large(most)
+        raise TooLarge(TOO_LARGE, f"at most {most} bytes", SMALLER)
     try:
         async with asyncio.timeout(seconds):
             first = await _chunk(receive)
@@ -147,7 +160,7 @@ async def read_body(headers: dict[bytes, bytes], receive: Receive, *, most: int,
     except TimeoutError as error:
         raise TooSlow(f"a request that takes longer than {seconds:g} seconds", "all of it", "send faster") from error
     if len(body) > most:
-        raise _too_large(most)
+        raise TooLarge(TOO_LARGE, f"at most {most} bytes", SMALLER)
     return body
 
 
@@ -158,10 +171,6 @@ async def _chunk(receive: Receive) -> Any:
     return message
 
 
-def _too_large(most: int) -> TooLarge:
-    return TooLarge("a body that is too large", f"at most {most} bytes", "send smaller batches")
-
-
 def bearer_key(authorization: bytes) -> str:
     """Return the API key in a header `Bearer KEY`; "" where there is none."""
     scheme, _, key = authorization.partition(b" ")
@@ -170,14 +179,14 @@ def bearer_key(authorization: bytes) -> str:
 
 def error_response(error: Exception) -> Reply:
     """Return the response that reports an error, after logging it."""
-    refusals.logged(error)
-    return refusals.reply(error)
+    error_responses.logged(error)
+    return error_responses.reply(error)
 
 
 def _route(gateway: Gateway, page: ProtocolPage) -> Route:
     async def answer(request: Request) -> Response:
         if page.keyed:
-            gateway.caller(bearer_key(request.headers.get("authorization", "").encode("latin-1")))
+            gateway.authenticate(bearer_key(request.headers.get("authorization", "").encode("latin-1")))
         status, body = page.answer(gateway, **request.path_params)
         return Response(body, status, media_type="application/json")
 
@@ -203,14 +212,14 @@ async def _on_unrouted(request: Request, error: Exception) -> Response:
     return _raw(*unrouted(error.status_code, allowed))
 
 
-def unrouted(status: int, allowed: list[refusals.Header]) -> Reply:
+def unrouted(status: int, allowed: list[error_responses.Header]) -> Reply:
     """Return the response for a path, or a method, that is not there."""
     missing = UnknownName("this path, or this method on it", "one of the protocol's", "see /openapi.json")
-    _, headers, body = refusals.reply(missing)
+    _, headers, body = error_responses.reply(missing)
     return status, headers + allowed, body
 
 
-def _raw(status: int, headers: list[refusals.Header], body: bytes) -> Response:
+def _raw(status: int, headers: list[error_responses.Header], body: bytes) -> Response:
     response = Response(body, status)
     response.raw_headers = headers
     return response

@@ -8,9 +8,9 @@ from typing import Any
 import grpc
 import msgspec
 
-from feint.gateway import metadata, refusals
+from feint.gateway import error_responses, metadata
+from feint.gateway.app import Caller, Gateway
 from feint.gateway.array_query import ArrayQuery
-from feint.gateway.gateway import Caller, Gateway
 from feint.gateway.routes import bearer_key
 from feint.openinference import grpc_codec, proto
 from feint.openinference.json_codec import request_codec
@@ -29,7 +29,7 @@ class Call:
 
 
 def _spec(gateway: Gateway, request: Any) -> ModelSpec:
-    return gateway.desk(request.name, request.version).about
+    return gateway.endpoint(request.name, request.version).spec
 
 
 def _model_ready(gateway: Gateway, request: Any) -> dict[str, Any]:
@@ -77,9 +77,9 @@ class Calls(grpc.GenericRpcHandler):
         if name != INFER and call is None:
             return None
         try:
-            caller = Caller("") if call and not call.keyed else self._gateway.caller(key_of(handler_call_details))
+            caller = Caller("") if call and not call.keyed else self._gateway.authenticate(key_of(handler_call_details))
         except Exception as error:
-            self._gateway.turned_away("", "", error)
+            self._gateway.record_rejection("", "", error)
             return grpc.stream_stream_rpc_method_handler(functools.partial(_rejected, error))  # it reads no message
         if call is None:
             return _handler("ModelInfer", functools.partial(_infer, self._gateway, caller.client))
@@ -108,16 +108,16 @@ async def _infer(gateway: Gateway, client: str, message: bytes, context: Any) ->
     try:
         decoded = grpc_codec.decode("ModelInferRequest", message)
         model = decoded.model_name
-        endpoint = gateway.desk(model, decoded.model_version)
-        codec = request_codec(endpoint.about, gateway.limits.batch, gateway.limits.body)
+        endpoint = gateway.endpoint(model, decoded.model_version)
+        codec = request_codec(endpoint.spec, gateway.limits.batch, gateway.limits.body)
         request = grpc_codec.read_request(codec, decoded)
         reached = True
         q = await gateway.answer(endpoint, ArrayQuery(request.x, client, request.stamp))
-        return grpc_codec.write_response(endpoint.about, request, q)
+        return grpc_codec.write_response(endpoint.spec, request, q)
     except Exception as error:
         failure = error
     if not reached:
-        gateway.turned_away(model, client, failure)
+        gateway.record_rejection(model, client, failure)
     return await abort(context, failure)
 
 
@@ -129,5 +129,5 @@ def key_of(details: Any) -> str:
 
 async def abort(context: Any, error: Exception) -> None:
     """Log an error, and end the call with the code, the line and the trailing metadata that stand for it."""
-    refusals.logged(error)
-    await context.abort(*grpc_codec.encode_error(error, refusals.reason(error)))
+    error_responses.logged(error)
+    await context.abort(*grpc_codec.encode_error(error, error_responses.reason(error)))

@@ -1,4 +1,4 @@
-"""The settings of a gateway: where it listens, who may ask, where the ledger is, and its models."""
+"""Settings of a gateway: its ports and limits, keys, ledger, telemetry and models."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from feint.errors import BadRecipe
-from feint.gateway.gateway import Limits
+from feint.gateway.app import Limits
 
 LOOPBACK = "127.0.0.1", "::1", "localhost"
 
 
 @dataclass(frozen=True)
-class Server:
-    """Where the gateway listens, and the limits of requests; port 0 is none.
+class ServerSettings:
+    """Address, ports, TLS and limits of the server; port 0 disables a protocol.
 
     `drain` seconds pass between "not ready" and closed ports, so that a load balancer sees it; requests in flight then
     have `stop` seconds. `arrive` and `answer` are those of `Limits`.
@@ -49,24 +49,24 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Keys:
-    """Who may ask: a `file` of API keys, as `feint keys` writes it; `anonymous` lets in all others as one client."""
+class KeySettings:
+    """Authentication: a `file` of API keys, as `feint keys` writes it; `anonymous` admits all others as one client."""
 
     file: Path | None = None
     anonymous: bool = False
 
 
 @dataclass(frozen=True)
-class LedgerAt:
-    """Where the ledger is kept. When it is lost nobody is answered, or everybody by the strongest output defense."""
+class LedgerSettings:
+    """Store of the ledger. When it is lost all are refused, or answered by the strongest output defense."""
 
     store: str = "sqlite:ledger.db"
     when_lost: Literal["refuse", "strongest"] = "refuse"
 
 
 @dataclass(frozen=True)
-class Operator:
-    """What an operator sees, and whether there is a page (`ui`). Empty is nothing: no audit log, no traces."""
+class OperatorSettings:
+    """Telemetry, and the dashboard (`ui`). An empty value disables the audit log or the traces."""
 
     metrics: bool = True
     ui: bool = True
@@ -76,7 +76,7 @@ class Operator:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class ModelSettings:
     """Settings of every model.
 
     `access` are rules for everybody, spelled as in Python, before those of its graph. With `shadow` everyone stays on
@@ -88,9 +88,11 @@ class Model:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Graph(Model):
-    """A model in this process: an ONNX file of `feint export`, or one of others, perhaps before the exported output
-    defense in `outputs`. A file with another fingerprint than `fingerprint` is refused."""
+class OnnxSettings(ModelSettings):
+    """A model in this process: an ONNX file of `feint export`, or of another tool.
+
+    `outputs` is an exported output defense behind it. A file with another fingerprint than `fingerprint` is refused.
+    """
 
     path: Path
     outputs: Path | None = None
@@ -101,7 +103,7 @@ class Graph(Model):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Upstream(Model):
+class UpstreamSettings(ModelSettings):
     """A model behind another v2 server at `http://`, `https://` or `grpc://HOST:PORT`.
 
     All its outputs but `output` are dropped. `input`, `shape` and `classes` are for servers whose metadata lack them;
@@ -137,9 +139,11 @@ class Upstream(Model):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Torch(Model):
-    """A model that torch runs, for what no graph can hold: a victim's directory or package.module:factory, behind the
-    steps in `defense`."""
+class TorchSettings(ModelSettings):
+    """A model that torch runs, for defenses that no graph can hold.
+
+    `torch` is a victim's directory or package.module:factory; `defense` lists the steps of its defense.
+    """
 
     torch: str
     defense: tuple[str, ...] = ()
@@ -147,23 +151,28 @@ class Torch(Model):
     shape: tuple[int, ...] | None = None
 
 
-PLACES: dict[str, type[Model]] = {
-    "path": Graph,
-    "upstream": Upstream,
-    "torch": Torch,
+BACKENDS: dict[str, type[ModelSettings]] = {
+    "path": OnnxSettings,
+    "upstream": UpstreamSettings,
+    "torch": TorchSettings,
 }  # by the key that every model has one of
-TABLES: dict[str, type] = {"server": Server, "keys": Keys, "ledger": LedgerAt, "operator": Operator}
+TABLES: dict[str, type] = {
+    "server": ServerSettings,
+    "keys": KeySettings,
+    "ledger": LedgerSettings,
+    "operator": OperatorSettings,
+}
 
 
 @dataclass(frozen=True)
 class Settings:
     """All settings of a gateway."""
 
-    models: Mapping[str, Model]
-    server: Server = Server()
-    keys: Keys = Keys()
-    ledger: LedgerAt = LedgerAt()
-    operator: Operator = Operator()
+    models: Mapping[str, ModelSettings]
+    server: ServerSettings = ServerSettings()
+    keys: KeySettings = KeySettings()
+    ledger: LedgerSettings = LedgerSettings()
+    operator: OperatorSettings = OperatorSettings()
 
     def __post_init__(self) -> None:
         if not self.models:

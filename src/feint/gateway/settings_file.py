@@ -1,4 +1,4 @@
-"""Settings from a TOML file, in which an unknown key is an error."""
+"""Reader of settings in TOML, where an unknown key is an error."""
 
 import tomllib
 import types
@@ -10,19 +10,23 @@ from typing import Any
 import msgspec
 
 from feint.errors import BadInput, BadRecipe, DamagedFile, MissingData
-from feint.gateway.settings import PLACES, TABLES, LedgerAt, Model, Settings
+from feint.gateway.settings import BACKENDS, TABLES, LedgerSettings, ModelSettings, Settings
 from feint.gateway.stores import beside
 from feint.recipes.recipe import build
 
 
 def read(path: Path) -> Settings:
-    """Read settings from a TOML file; paths in it begin at its folder.
+    """Read settings from a TOML file; paths in it are relative to its folder.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The settings. A wrong key or value raises `BadRecipe`, an unknown name `UnknownName`.
 
     Raises:
         MissingData: If there is no such file.
         DamagedFile: If it is not TOML.
-        BadRecipe: If a key or a value is wrong.
-        UnknownName: If a name is unknown.
     """
     try:
         table = tomllib.loads(path.read_text())
@@ -38,20 +42,20 @@ def settings(table: Mapping[str, Any], folder: Path) -> Settings:
     values: dict[str, Any] = {
         name: _recipe(kind, f"[{name}]", table[name], folder) for name, kind in TABLES.items() if name in table
     }
-    ledger = values.get("ledger", LedgerAt())
+    ledger = values.get("ledger", LedgerSettings())
     values["ledger"] = replace(ledger, store=beside(ledger.store, folder))
     models = table.get("models", {})
     values["models"] = {name: _model(name, model, folder) for name, model in _table("[models]", models).items()}
     return build("settings", {**table, **values}, {"settings": Settings})
 
 
-def _model(name: str, table: Any, folder: Path) -> Model:
+def _model(name: str, table: Any, folder: Path) -> ModelSettings:
     where = f"[models.{name}]"
-    named = [place for place in PLACES if place in _table(where, table)]
+    named = [place for place in BACKENDS if place in _table(where, table)]
     if len(named) != 1:
-        got = f"{where} with {' and '.join(named) or 'none of ' + ', '.join(PLACES)}"
-        raise BadRecipe(got, f"one of {', '.join(PLACES)}", "say where the model is")
-    return _recipe(PLACES[named[0]], where, table, folder)
+        got = f"{where} with {' and '.join(named) or 'none of ' + ', '.join(BACKENDS)}"
+        raise BadRecipe(got, f"one of {', '.join(BACKENDS)}", "say where the model is")
+    return _recipe(BACKENDS[named[0]], where, table, folder)
 
 
 def _recipe(kind: type, where: str, table: Any, folder: Path) -> Any:

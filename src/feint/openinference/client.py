@@ -92,7 +92,7 @@ class GrpcClient:
     """Client over gRPC."""
 
     def __init__(self, send: GrpcSend) -> None:
-        from feint.openinference import grpc_codec, proto  # whoever stays with HTTP needs no package of gRPC
+        from feint.openinference import grpc_codec, proto  # a client over HTTP needs no package of gRPC
 
         self._send, self._codec, self._messages = send, grpc_codec, proto.MESSAGES
 

@@ -77,10 +77,9 @@ def encode_request(model: ModelSpec, x: Array, *, stamp: str = "") -> Any:
 
 
 def decode_response(response: Any, model: ModelSpec, rows: int) -> Array:
-    """Return the model's output for so many inputs, in the shape that the response gives it.
+    """Return the model's output for `rows` inputs, in the shape that the response gives it.
 
-    Raises:
-        UnreadableResponse: For anything else; `MissingOutput` for a response without the output.
+    Anything else raises `UnreadableResponse`, a response without the output `MissingOutput`.
     """
     try:
         for index, output in enumerate(response.outputs):
@@ -92,8 +91,10 @@ def decode_response(response: Any, model: ModelSpec, rows: int) -> Array:
                 typed = output.contents.fp32_contents or output.contents.fp64_contents
                 return np.array(typed, np.float64).reshape(shape)
     except MALFORMED as error:
-        raise unreadable(model, rows, error) from error
-    raise missing(model, rows)
+        failure = unreadable(model, rows, error)
+        raise failure from error
+    absent = missing(model, rows)
+    raise absent
 
 
 def metadata_of(response: Any) -> dict[str, Any]:

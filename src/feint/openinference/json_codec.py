@@ -29,7 +29,7 @@ from feint.openinference.model_spec import MALFORMED, ModelSpec
 from feint.openinference.tensors import FLOAT_DTYPES, Array
 
 MAX_HEADER = 2**20  # bytes that the JSON of a binary request may have: names and shapes
-BYTES_PER_NUMBER = 32  # that one number may take in JSON, with what stands around it
+BYTES_PER_NUMBER = 32  # that one number may take in JSON, separators included
 JSON = "application/json"
 BINARY = "application/octet-stream"
 JSON_HEADER = (b"content-type", JSON.encode())
@@ -75,12 +75,11 @@ class RequestCodec:
     def read(self, body: bytes | bytearray, length: str) -> DecodedRequest:
         """Return the request in a body.
 
+        Anything but a request to this model raises `BadInput`.
+
         Args:
             body: Body of the request.
-            length: Header that tells JSON from binary tensors, "" where there is none.
-
-        Raises:
-            BadInput: For anything but a request to this model.
+            length: Header with the length of the JSON before binary tensors, "" where there is none.
         """
         head, rest = split_body(body, length)
         request = decode_request(head)
@@ -204,16 +203,15 @@ def encode_request(model: ModelSpec, x: Array, *, stamp: str = "", binary: bool)
 
 
 def decode_response(body: bytes, headers: Mapping[str, str], model: ModelSpec, rows: int) -> Array:
-    """Return the model's output for so many inputs, in the shape that the response gives it.
+    """Return the model's output for `rows` inputs, in the shape that the response gives it.
+
+    Anything else raises `UnreadableResponse`, a response without the output `MissingOutput`.
 
     Args:
         body: Body of the response.
         headers: Headers by their names in lower case.
         model: Model that was asked.
         rows: Number of inputs, for the error message.
-
-    Raises:
-        UnreadableResponse: For anything else; `MissingOutput` for a response without the output.
     """
     try:
         length = int(headers.get(LENGTH_HEADER, len(body)))
@@ -228,8 +226,10 @@ def decode_response(body: bytes, headers: Mapping[str, str], model: ModelSpec, r
                 return np.frombuffer(raw, FLOAT_DTYPES[output["datatype"]]).reshape(shape)
             start += size
     except MALFORMED as error:
-        raise unreadable(model, rows, error) from error
-    raise missing(model, rows)
+        failure = unreadable(model, rows, error)
+        raise failure from error
+    absent = missing(model, rows)
+    raise absent
 
 
 def unreadable(model: ModelSpec, rows: int, reason: object) -> UnreadableResponse:
@@ -287,7 +287,7 @@ def _input_array(tensor: InputTensor, datatype: tensors.Datatype, rest: memoryvi
     if tensor.data is msgspec.UNSET and parameters.binary_data_size == len(rest):
         return tensors.from_raw(rest, datatype, tensor.shape)
     raise BadInput(
-        f"a tensor that is not told right, {len(rest)} bytes behind the JSON",
+        f"a tensor whose data are ambiguous, {len(rest)} bytes behind the JSON",
         "either data in the JSON, or as many bytes behind it as its binary_data_size",
         "count the bytes",
     )

@@ -1,4 +1,4 @@
-"""Messages of the Open Inference Protocol v2 in JSON: they are decoded, encoded and described (`openapi`) from here.
+"""Messages of the Open Inference Protocol v2 in JSON, from which codecs and OpenAPI document are made.
 
 Bounds in `extra_json_schema` describe what the codec enforces with error messages of its own.
 """
@@ -98,7 +98,7 @@ class InferResponse(Struct, forbid_unknown_fields=True):
 
 
 class ErrorDetails(Struct, forbid_unknown_fields=True):
-    """What helps to ask again: the puzzle to solve, or the seconds to wait."""
+    """Details for a retry: the puzzle to solve, or the seconds to wait."""
 
     puzzle: Puzzle | UnsetType = UNSET
     retry_after: Annotated[float, Meta(extra_json_schema={"minimum": 0})] | UnsetType = UNSET

@@ -1,4 +1,4 @@
-"""A classifier as the protocol describes it."""
+"""Specification of a classifier in the protocol's terms."""
 
 import json
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from feint.errors import BadInput
 from feint.openinference.messages import ConfigTensor, ModelConfig, ModelMetadata, TensorMetadata
 
-# What follows from JSON with other values, or values of other types, than the protocol has.
+# Exceptions that JSON with other values, or values of other types, than the protocol's leads to.
 MALFORMED = (
     LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, StopIteration,
 )  # fmt: skip
@@ -68,8 +68,10 @@ def spec_from_metadata(name: str, metadata: Any, output: str | None = None) -> M
         (source,), (target,) = inputs, [tensor for tensor in outputs if output in (None, tensor["name"])]
         shape = tuple(map(int, source["shape"][1:]))
         classes = int(target["shape"][1])
-        if not shape or min(shape) < 1 or classes < 1:
-            raise ValueError(shape, classes)
+        sizes = *shape, classes
+        if not shape or min(sizes) < 1:
+            malformed = ValueError(sizes)
+            raise malformed
         return ModelSpec(name, str(source["name"]), shape, str(target["name"]), classes)
     except MALFORMED as error:
         raise BadInput(

@@ -1,8 +1,8 @@
-"""Errors and the statuses that stand for them, in both directions.
+"""Mapping between errors and statuses, in both directions.
 
-A server turns an error into a status of HTTP or of gRPC, one line, and what helps to ask again. Refusals and errors of
-the request name what came and what was expected. Any other error has a fixed line: what failed inside may name files,
-hosts, or what an upstream answered. A client turns the status back into the error.
+A server turns an error into a status of HTTP or of gRPC, one line, and the details for a retry. Refusals and errors of
+the request state what came and what was expected. Any other error has a fixed line, since its own text may name files,
+hosts, or an upstream's answer. A client turns the status back into the error.
 """
 
 import contextlib
@@ -95,7 +95,7 @@ def line(error: BaseException) -> str:
 
 
 def details(error: BaseException) -> dict[str, Any]:
-    """Return what helps to ask again: the puzzle to solve, or the seconds to wait."""
+    """Return the details for a retry: the puzzle to solve, or the seconds to wait."""
     if isinstance(error, ProofRequired) and error.puzzle is not None:
         return {"puzzle": asdict(error.puzzle)}
     if isinstance(error, RateLimited) and math.isfinite(error.retry_after):
@@ -159,4 +159,4 @@ def _seconds(value: Any) -> float:
     try:
         return max(0.0, float(value))
     except (ValueError, TypeError, OverflowError):
-        return math.inf  # a date: the services that we know send seconds
+        return math.inf  # a date; known services send seconds

@@ -1,4 +1,4 @@
-"""Tensors as they travel in the protocol, and inputs as a model takes them: float32 in [0, 1]."""
+"""Conversion of the protocol's tensors to a model's inputs: float32 in [0, 1]."""
 
 import math
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ class Datatype:
     """Numeric type of an input.
 
     Attributes:
-        raw: How its numbers lie in memory.
-        number: What they are in JSON.
+        raw: Memory layout of its numbers.
+        number: Their type in JSON.
         contents: Field of a gRPC message that holds them; "" for raw bytes only.
-        levels: What they are divided by to become inputs.
+        levels: Divisor that maps them to [0, 1].
     """
 
     raw: np.dtype

@@ -26,6 +26,11 @@ class Budget:
     def __post_init__(self) -> None:
         in_range(self, "queries", "0 or more queries", 0)
 
+    @property
+    def query_limit(self) -> int:
+        """Queries that a client may have answered in all: a trait that the gateway's dashboard shows."""
+        return self.queries
+
     def admit(self, query: QueryLike, account: Account) -> None:
         """Charge the query to the client.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from feint._optional import require
 from feint.errors import UnknownName
-from feint.gateway.drafts import Store
+from feint.gateway.transaction import Store
 
 STORES = {  # scheme of a URL: module, class and the extra that it takes
     "memory": ("memory", "MemoryStore", ""),
@@ -35,16 +35,13 @@ def store_class(url: str) -> type[Store]:
 def open_store(url: str, model: str = "") -> Store:
     """Return the ledger of a model at "memory:", "sqlite:PATH", "redis://HOST:PORT/NUMBER" or "rediss://…".
 
-    Raises:
-        UnknownName: for another scheme, which no installed package names in the group `feint.stores` either.
-        BadRecipe: for a URL without a path.
-        MissingData: where an extra is not installed.
-        StoreLost: where the storage does not answer.
+    `UnknownName` is raised for a scheme that no installed package has in the group `feint.stores`, `BadRecipe` for a
+    URL without a path, `MissingData` for an extra that is not installed, and `StoreLost` if the storage fails.
     """
     return store_class(url).open(url, model)
 
 
 def beside(url: str, folder: Path) -> str:
-    """Return the same URL, the path of a file in it beginning at `folder`."""
+    """Return the URL with the path of a file in it relative to `folder`."""
     scheme, _, path = url.partition(":")
     return f"{scheme}:{folder / path}" if scheme == "sqlite" and path else url

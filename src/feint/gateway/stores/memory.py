@@ -1,4 +1,4 @@
-"""A ledger in this process: gone when it ends."""
+"""Store in the memory of this process, for as long as it runs."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from feint.gateway.drafts import Known, Other, Part
+from feint.gateway.transaction import ChangeSet, Conflict, Snapshot
 
 
 class MemoryStore:
@@ -20,14 +20,14 @@ class MemoryStore:
         return cls()
 
     def __init__(self) -> None:
-        self._accounts: dict[str, Known] = defaultdict(Known)
-        self._shared = Known()
+        self._accounts: dict[str, Snapshot] = defaultdict(Snapshot)
+        self._shared = Snapshot()
         self._full = 1000
 
-    async def commit(self, client: str, changes: Part, shared: Part | None) -> Other | None:
+    async def commit(self, client: str, changes: ChangeSet, shared: ChangeSet | None) -> Conflict | None:
         account = self._accounts[client]
         if not (_agrees(account, changes) and (shared is None or _agrees(self._shared, shared))):
-            return Other(_conflicting(account, changes), _conflicting(self._shared, shared))
+            return Conflict(_conflicting(account, changes), _conflicting(self._shared, shared))
         self._accounts[client] = _changed(account, changes)
         if shared is not None:
             self._shared = _changed(self._shared, shared)
@@ -41,7 +41,7 @@ class MemoryStore:
         pass
 
 
-def _agrees(account: Known, changes: Part) -> bool:
+def _agrees(account: Snapshot, changes: ChangeSet) -> bool:
     """Return whether the account is as the transaction took it to be."""
     if changes.version is None:
         return repeated(account.totals, changes) is not None
@@ -49,7 +49,7 @@ def _agrees(account: Known, changes: Part) -> bool:
     return account.version == changes.version and not reused
 
 
-def repeated(totals: Mapping[str, float], changes: Part) -> dict[str, float] | None:
+def repeated(totals: Mapping[str, float], changes: ChangeSet) -> dict[str, float] | None:
     """Return the shared totals that repeated additions change; None where one comes out otherwise."""
     changed: dict[str, float] = {}
     for addition in changes.added:
@@ -62,17 +62,17 @@ def repeated(totals: Mapping[str, float], changes: Part) -> dict[str, float] | N
     return changed
 
 
-def _changed(account: Known, changes: Part) -> Known:
+def _changed(account: Snapshot, changes: ChangeSet) -> Snapshot:
     if changes.version is None:
         totals = {**account.totals, **(repeated(account.totals, changes) or {})}
-        return Known(account.version + 1, totals, account.rows, account.used)
+        return Snapshot(account.version + 1, totals, account.rows, account.used)
     rows = dict(account.rows)
     for name, (dropped, new) in changes.rows.items():
         before = () if dropped else rows.get(name, ())
         rows[name] = np.concatenate([before, new]) if len(before) else new  # no rows have no length
     account.used.update(changes.tokens)
     used = _unexpired(account.used, changes.now)
-    return Known(account.version + 1, dict(changes.totals), rows, used)
+    return Snapshot(account.version + 1, dict(changes.totals), rows, used)
 
 
 def _unexpired(used: dict[str, float], now: float) -> dict[str, float]:
@@ -82,7 +82,7 @@ def _unexpired(used: dict[str, float], now: float) -> dict[str, float]:
     return {token: until for token, until in used.items() if until > now}
 
 
-def _conflicting(account: Known, changes: Part | None) -> Known:
+def _conflicting(account: Snapshot, changes: ChangeSet | None) -> Snapshot:
     tokens = () if changes is None else changes.tokens
     used = {token: account.used[token] for token in tokens if token in account.used}
-    return Known(account.version, account.totals, account.rows, used)
+    return Snapshot(account.version, account.totals, account.rows, used)

@@ -1,4 +1,4 @@
--- Commits a draft in one atomic step: nothing is written before everything was found as the draft took it to be.
+-- Commits a transaction in one atomic step: nothing is written unless all is as its snapshots have it.
 --
 -- KEYS: for the client, then for what all share: account (hash), tokens (sorted set by expiry), names of rows (set);
 --       then the clients by evidence (sorted set). Rows are lists beside the names, in the same hash slot.

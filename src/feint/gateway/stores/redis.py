@@ -1,4 +1,4 @@
-"""A ledger in Redis or Valkey: replicas that share it decide as one, by one script a request."""
+"""Store in Redis or Valkey, which replicas share: one atomic script a request."""
 
 import asyncio
 import contextlib
@@ -15,8 +15,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from feint.errors import StoreLost
-from feint.gateway.drafts import Known, Other, Part
 from feint.gateway.stores.waiting import Answer, tell
+from feint.gateway.transaction import ChangeSet, Conflict, Snapshot
 
 FORMAT = b"1"
 SCRIPT = Path(__file__).with_suffix(".lua").read_text()
@@ -52,10 +52,10 @@ class RedisStore:
         self._redis = redis.asyncio.Redis.from_url(
             url, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0), protocol=2
         )
-        self._waiting: list[tuple[tuple[Any, ...], asyncio.Future[Other | None]]] = []
+        self._waiting: list[tuple[tuple[Any, ...], asyncio.Future[Conflict | None]]] = []
         self._sending: asyncio.Task[None] | None = None
 
-    async def commit(self, client: str, changes: Part, shared: Part | None) -> Other | None:
+    async def commit(self, client: str, changes: ChangeSet, shared: ChangeSet | None) -> Conflict | None:
         """Commit, as `Store.commit`."""
         table, common = _part(changes), shared and _part(shared)
         if common is not None and shared is not None and shared.version is not None:
@@ -75,7 +75,7 @@ class RedisStore:
             *(() if shared is None else _rows(shared)),
         )
         loop = asyncio.get_running_loop()
-        result: asyncio.Future[Other | None] = loop.create_future()
+        result: asyncio.Future[Conflict | None] = loop.create_future()
         self._waiting.append((arguments, result))
         if self._sending is None:
             self._sending = loop.create_task(self._send())
@@ -167,10 +167,10 @@ def _why(error: Exception) -> Exception:
 def _answer(reply: Any) -> Answer:
     if isinstance(reply, Exception):
         return _why(reply)
-    return None if reply is None else Other(_clients_account(reply[0]), _shared_account(reply[1]))
+    return None if reply is None else Conflict(_clients_account(reply[0]), _shared_account(reply[1]))
 
 
-def _part(changes: Part) -> dict[str, Any]:
+def _part(changes: ChangeSet) -> dict[str, Any]:
     """Return changes as the script takes them; the rows themselves are further arguments."""
     return {
         "version": changes.version,
@@ -183,7 +183,7 @@ def _part(changes: Part) -> dict[str, Any]:
     }
 
 
-def _rows(changes: Part) -> Iterable[bytes]:
+def _rows(changes: ChangeSet) -> Iterable[bytes]:
     return (row.tobytes() for _, new in changes.rows.values() for row in np.asarray(new, "<f4"))
 
 
@@ -191,17 +191,17 @@ def _pairs(flat: Sequence[Any]) -> dict[str, Any]:
     return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
 
 
-def _known(version: bytes | None, totals: dict[str, float], rows: Sequence[Any], used: Sequence[Any]) -> Known:
+def _known(version: bytes | None, totals: dict[str, float], rows: Sequence[Any], used: Sequence[Any]) -> Snapshot:
     arrays = {name: np.stack([np.frombuffer(row, "<f4") for row in many]) for name, many in _pairs(rows).items()}
-    return Known(int(version or 0), totals, arrays, {token: float(until) for token, until in _pairs(used).items()})
+    return Snapshot(int(version or 0), totals, arrays, {token: float(until) for token, until in _pairs(used).items()})
 
 
-def _clients_account(reply: Sequence[Any]) -> Known:
+def _clients_account(reply: Sequence[Any]) -> Snapshot:
     fields = _pairs(reply[0])
     return _known(fields.get("version"), _unpack(fields["totals"]) if fields else {}, *reply[1:])
 
 
-def _shared_account(reply: Sequence[Any]) -> Known:
+def _shared_account(reply: Sequence[Any]) -> Snapshot:
     fields = _pairs(reply[0])
     totals = {name[1:]: float(value) for name, value in fields.items() if name.startswith("=")}
     return _known(fields.get("version"), totals, *reply[1:])

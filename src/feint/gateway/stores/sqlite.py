@@ -1,4 +1,4 @@
-"""A ledger in a SQLite file, for the processes of one machine: requests that come together share a transaction."""
+"""Store in a SQLite file, for the processes of one machine: concurrent requests share a transaction."""
 
 import asyncio
 import logging
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from feint.errors import BadRecipe, StoreLost
-from feint.gateway.drafts import Other, Part
 from feint.gateway.stores import sqlite_file
 from feint.gateway.stores.sqlite_accounts import Accounts, pack, unpack
 from feint.gateway.stores.waiting import Answer, tell
+from feint.gateway.transaction import ChangeSet, Conflict
 
 AGAIN = 0.001  # seconds until a file that another process is writing is tried again
 EMPTIED = 1.0  # seconds between two times that the log is emptied
@@ -23,14 +23,16 @@ log = logging.getLogger("feint.gateway")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pending:
-    """A commit that waits for its transaction. The totals of both accounts are packed already, so that one which cannot
-    be fails alone."""
+    """A commit that waits for its transaction.
+
+    The totals of both accounts are packed already, so that one which cannot be packed fails alone.
+    """
 
     client: str
-    changes: Part
-    shared: Part | None
+    changes: ChangeSet
+    shared: ChangeSet | None
     packed: tuple[bytes, bytes]
-    result: asyncio.Future[Other | None]
+    result: asyncio.Future[Conflict | None]
 
 
 class SqliteStore:
@@ -56,12 +58,12 @@ class SqliteStore:
 
     def __init__(self, path: Path | str, model: str = "", *, timeout: float = 5.0) -> None:
         self.path, self.model, self._timeout = Path(path), model, timeout
-        sqlite_file.made(self.path)
+        sqlite_file.create(self.path)
         self._file, self._identity = None, (0, 0)
         self._waiting: list[Pending] = []
         self._emptied, self._emptying = 0.0, None
 
-    async def commit(self, client: str, changes: Part, shared: Part | None) -> Other | None:
+    async def commit(self, client: str, changes: ChangeSet, shared: ChangeSet | None) -> Conflict | None:
         """Commit, as `Store.commit`."""
         loop = asyncio.get_running_loop()
         packed = pack(changes.totals), b"" if shared is None or shared.version is None else pack(shared.totals)
@@ -87,7 +89,7 @@ class SqliteStore:
             self._file = None
 
     def _clients(self, most: int) -> list[tuple[str, dict[str, float]]]:
-        with closing(sqlite_file.connected(self.path, wait=self._timeout)) as file:
+        with closing(sqlite_file.connect(self.path, wait=self._timeout)) as file:
             rows = file.execute(
                 "SELECT client, totals FROM accounts WHERE model = ? AND NOT shared ORDER BY evidence DESC LIMIT ?",
                 (self.model, most),
@@ -113,7 +115,7 @@ class SqliteStore:
         tell((commit.result for commit in pending), answers)
         self._tidy(loop)
 
-    def _transaction(self, pending: Sequence[Pending]) -> list[Other | None]:
+    def _transaction(self, pending: Sequence[Pending]) -> list[Conflict | None]:
         """Return the result of each commit; raise `sqlite3.Error` or `OSError`, and then nothing was done."""
         file = self._open()
         file.execute("BEGIN IMMEDIATE")
@@ -137,14 +139,14 @@ class SqliteStore:
             self._file.close()
             self._file = None
         if self._file is None:
-            self._file, self._identity = sqlite_file.opened(self.path), there
+            self._file, self._identity = sqlite_file.open_existing(self.path), there
         return self._file
 
     def _tidy(self, loop: asyncio.AbstractEventLoop) -> None:
         """Empty the log, now and then."""
         if self._emptying is None and loop.time() - self._emptied > EMPTIED:
             self._emptied = loop.time()
-            self._emptying = loop.run_in_executor(None, sqlite_file.emptied, self.path)
+            self._emptying = loop.run_in_executor(None, sqlite_file.checkpoint, self.path)
             self._emptying.add_done_callback(self._tidied)
 
     def _tidied(self, done: asyncio.Future[None]) -> None:

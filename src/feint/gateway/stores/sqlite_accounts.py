@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 import msgspec
 import numpy as np
 
-from feint.gateway.drafts import Known, Other, Part
 from feint.gateway.stores.memory import repeated
+from feint.gateway.transaction import ChangeSet, Conflict, Snapshot
 
 CLEARED = 2  # void tokens that are cleared away for each new one, so that no transaction is ever long
 pack, unpack = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(dict[str, float]).decode
@@ -46,7 +46,9 @@ class Accounts:
         self._entries: dict[tuple[bool, str], Entry] = {}
         self._tokens, self._now = 0, np.inf
 
-    def commit(self, client: str, changes: Part, shared: Part | None, packed: tuple[bytes, bytes]) -> Other | None:
+    def commit(
+        self, client: str, changes: ChangeSet, shared: ChangeSet | None, packed: tuple[bytes, bytes]
+    ) -> Conflict | None:
         """Commit, as `Store.commit`; `packed` are the totals of both accounts."""
         account, common, raised = self._entry(client), None, None
         agreed = account.version == changes.version
@@ -109,7 +111,7 @@ class Accounts:
             account.id = made.lastrowid or 0
         return account.id
 
-    def _change(self, account: Entry, changes: Part, totals: Mapping[str, float], packed: bytes) -> None:
+    def _change(self, account: Entry, changes: ChangeSet, totals: Mapping[str, float], packed: bytes) -> None:
         self._id(account)
         account.put(totals, packed)
         for name, (dropped, new) in changes.rows.items():
@@ -122,22 +124,26 @@ class Accounts:
                     (account.id, name, numbers.shape[1], numbers.tobytes()),
                 )
 
-    def _other(self, account: Entry, changes: Part, shared: Part | None) -> Other:
+    def _other(self, account: Entry, changes: ChangeSet, shared: ChangeSet | None) -> Conflict:
         common = self._entry("", shared=True)
-        return Other(self._known(account, changes.tokens), self._known(common, () if shared is None else shared.tokens))
+        return Conflict(
+            self._known(account, changes.tokens), self._known(common, () if shared is None else shared.tokens)
+        )
 
-    def _known(self, account: Entry, tokens: Iterable[str]) -> Known:
+    def _known(self, account: Entry, tokens: Iterable[str]) -> Snapshot:
         rows = dict[str, list[np.ndarray]]()
         stored = "SELECT name, width, numbers FROM rows WHERE account = ? ORDER BY id"
         for name, width, numbers in self._do(stored, (account.id,)):
             rows.setdefault(name, []).append(np.frombuffer(numbers, "<f4").reshape(-1, width))
         whole = {name: np.concatenate(parts) for name, parts in rows.items()}
-        return Known(account.version, unpack(account.packed), whole, self._used(account, tokens))
+        return Snapshot(account.version, unpack(account.packed), whole, self._used(account, tokens))
 
 
-def _raised(common: Entry, changes: Part) -> Mapping[str, float] | None:
-    """Return the shared totals after a commit: those of the transaction where it read any, otherwise with its additions
-    repeated; None where one comes out otherwise."""
+def _raised(common: Entry, changes: ChangeSet) -> Mapping[str, float] | None:
+    """Return the shared totals after a commit; None where a repeated addition comes out otherwise.
+
+    They are those of the transaction where it read any, otherwise the stored ones with its additions repeated.
+    """
     if changes.version is not None:
         return changes.totals
     totals = unpack(common.packed)

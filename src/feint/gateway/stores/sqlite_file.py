@@ -1,4 +1,4 @@
-"""The file of a ledger in SQLite: its tables, how it is made, opened, and emptied of what the log holds."""
+"""File of a SQLite ledger: its tables, creation, connections and checkpoints."""
 
 import sqlite3
 import time
@@ -23,14 +23,19 @@ LONG = 4096  # pages of the log from which it is begun anew, although commits mu
 PATIENCE = 5.0  # seconds for which an opening waits for others that open the same file
 
 
-def made(path: Path) -> None:
-    """Make the file where there is none, readable for its owner alone, and try it. Raises `MissingData`, `NotWritten`
-    or `DamagedFile`."""
+def create(path: Path) -> None:
+    """Create the file where there is none, readable by its owner alone, and try it.
+
+    Raises:
+        MissingData: If its folder does not exist.
+        NotWritten: If it cannot be written.
+        DamagedFile: If it is no ledger of this format.
+    """
     if not path.parent.is_dir():
         raise MissingData(f"the ledger {path}, whose folder does not exist", "a folder", f"mkdir -p {path.parent}")
     try:
         path.touch(mode=0o600)
-        with closing(connected(path, wait=PATIENCE)) as file:
+        with closing(connect(path, wait=PATIENCE)) as file:
             file.execute("BEGIN IMMEDIATE")  # one of those who open it at once makes it
             if not file.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
                 for statement in TABLES.split(";"):
@@ -49,48 +54,50 @@ def made(path: Path) -> None:
         raise NotWritten(f"the ledger {path} ({error.strerror})", "a file that can be written", "mind it") from error
 
 
-def opened(path: Path) -> sqlite3.Connection:
-    """A connection to a file that was `made`, which waits for nobody. Raises `sqlite3.Error`."""
-    file = connected(path)
+def open_existing(path: Path) -> sqlite3.Connection:
+    """Return a connection to a file that `create` made, which waits for no lock. Raises `sqlite3.Error`."""
+    file = connect(path)
     try:
         if not _ours(file):
             raise sqlite3.DatabaseError("another format")
         file.execute("PRAGMA synchronous = NORMAL")
-        file.execute("PRAGMA wal_autocheckpoint = 0")  # `emptied` does that, in a thread: it waits for the disk
+        file.execute("PRAGMA wal_autocheckpoint = 0")  # `checkpoint` does that, in a thread: it waits for the disk
     except BaseException:
         file.close()
         raise
     return file
 
 
-def connected(path: Path, *, wait: float = 0.0) -> sqlite3.Connection:
-    """A connection to an existing file, which waits so many seconds for others; transactions are begun by hand."""
+def connect(path: Path, *, wait: float = 0.0) -> sqlite3.Connection:
+    """Return a connection to an existing file, which waits `wait` seconds for locks; transactions are begun by hand."""
     where = f"{path.absolute().as_uri()}?mode=rw"
     return sqlite3.connect(where, uri=True, timeout=wait, isolation_level=None, check_same_thread=False)
 
 
-def emptied(path: Path) -> None:
-    """Bring what the log holds to its place in the file, while others go on; begin it anew where it is long, or it
-    would grow as long as somebody writes. Raises `sqlite3.Error`."""
-    with closing(connected(path, wait=PATIENCE)) as file:
+def checkpoint(path: Path) -> None:
+    """Checkpoint the write-ahead log while others go on. Raises `sqlite3.Error`.
+
+    A long log is restarted, or it would grow as long as there is a writer.
+    """
+    with closing(connect(path, wait=PATIENCE)) as file:
         _, pages, _ = file.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         if pages > LONG:
             file.execute("PRAGMA wal_checkpoint(RESTART)")
 
 
 def identity(path: Path) -> tuple[int, int]:
-    """Which file it is: it may have been moved away, and another one put there. Raises `OSError`."""
+    """Return device and inode of the file, which may have been replaced. Raises `OSError`."""
     status = path.stat()
     return status.st_dev, status.st_ino
 
 
 def _ours(file: sqlite3.Connection) -> bool:
-    found = [file.execute(f"PRAGMA {it}").fetchone()[0] for it in ("application_id", "user_version")]
-    return found == [KIND, FORMAT]
+    header = [file.execute(f"PRAGMA {pragma}").fetchone()[0] for pragma in ("application_id", "user_version")]
+    return header == [KIND, FORMAT]
 
 
 def _logged(file: sqlite3.Connection) -> None:
-    """Have changes written to a log beside the file; SQLite itself does not wait for others here."""
+    """Switch to the write-ahead log; SQLite itself does not wait for locks here."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:

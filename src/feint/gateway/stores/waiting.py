@@ -1,14 +1,14 @@
-"""Commits that wait for a store: those of one turn are made together, and each has a result of its own."""
+"""Results of commits that a store makes together, one for each commit."""
 
 import asyncio
 from collections.abc import Iterable
 
-from feint.gateway.drafts import Other
+from feint.gateway.transaction import Conflict
 
-Answer = Other | Exception | None  # the result of a commit
+Answer = Conflict | Exception | None  # the result of a commit
 
 
-def tell(waiting: Iterable[asyncio.Future[Other | None]], answers: Iterable[Answer]) -> None:
+def tell(waiting: Iterable[asyncio.Future[Conflict | None]], answers: Iterable[Answer]) -> None:
     """Set the result of every future that is not done; a client may have hung up meanwhile."""
     for future, answer in zip(waiting, answers, strict=True):
         if future.done():

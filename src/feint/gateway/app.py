@@ -1,0 +1,118 @@
+"""Gateway of several models: authentication, limits and lookup, for REST and gRPC alike."""
+
+import asyncio
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from feint.errors import BadInput, NoRole, Refused, TimedOut, UnknownName, Unreachable
+from feint.gateway import error_responses
+from feint.gateway.array_query import Array, ArrayQuery
+from feint.gateway.endpoint import ModelEndpoint
+from feint.gateway.record import RequestRecord
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Owner of an API key.
+
+    Attributes:
+        client: The name in the ledger.
+        tenant: To whom the client belongs.
+        roles: Some of infer, metrics and admin.
+    """
+
+    client: str
+    tenant: str = ""
+    roles: frozenset[str] = frozenset({"infer"})
+
+
+class Authenticator(Protocol):
+    """Authenticates clients by API keys."""
+
+    def authenticate(self, key: str) -> Caller:
+        """Return the owner of a key; raise `NoKey`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one request.
+
+    Attributes:
+        body: The bytes of its body.
+        batch: Its inputs.
+        arrive: The seconds that it may take to arrive.
+        answer: The seconds that its answer may take.
+    """
+
+    body: int = 64 * 2**20
+    batch: int = 1024
+    arrive: float = 30.0
+    answer: float = 60.0
+
+
+@dataclass
+class Gateway:
+    """Models behind keys.
+
+    Attributes:
+        endpoints: The models by name.
+        authenticator: Authenticates clients.
+        limits: The limits of a request.
+        ready: Whether all models can answer.
+    """
+
+    endpoints: Mapping[str, ModelEndpoint]
+    authenticator: Authenticator
+    limits: Limits = Limits()
+    ready: bool = True
+
+    def authenticate(self, key: str, *, roles: Collection[str] = ("infer",)) -> Caller:
+        """Return the owner of a key ("" for none); raise `NoKey`, or `NoRole` where it has none of the `roles`."""
+        caller = self.authenticator.authenticate(key)
+        if caller.roles.isdisjoint(roles):
+            raise NoRole(f"a key without the role {' or '.join(roles)}", "one that has it", "ask the operator")
+        return caller
+
+    def endpoint(self, name: str, version: str = "") -> ModelEndpoint:
+        """Return a model.
+
+        Args:
+            name: Its name.
+            version: Its version, "" for any.
+
+        Raises:
+            UnknownName: If it is not served.
+            Unreachable: If its upstream never answered, so that its inputs are not known yet.
+        """
+        endpoint = self.endpoints.get(name)
+        if endpoint is None or version not in ("", endpoint.spec.version):
+            raise UnknownName("a model or version that is not served", "one that is", "ask /v2/models")
+        if not endpoint.spec.classes:
+            raise Unreachable("a model that is not there yet", "one that is", "try again later")
+        return endpoint
+
+    async def answer(self, endpoint: ModelEndpoint, query: ArrayQuery) -> Array:
+        """Return the model's answer; raise what the model raises, or `TimedOut`."""
+        seconds = self.limits.answer
+        try:
+            async with asyncio.timeout(seconds):
+                return await endpoint.answer(query)
+        except TimeoutError as error:
+            raise TimedOut(f"no answer in {seconds:g} seconds", "one", "try again later") from error
+
+    def record_rejection(self, model: str, client: str, error: Exception) -> None:
+        """Record a request that never came to a model.
+
+        Args:
+            model: The model's name, "" where the request names none. A name that is not served is not recorded: it may
+                be made up.
+            client: The client's name, "" where there is no good key.
+            error: What the client got.
+        """
+        endpoint = self.endpoints.get(model) or (None if model else next(iter(self.endpoints.values()), None))
+        if endpoint is not None:
+            outcome = "refused" if isinstance(error, Refused | BadInput) else "failed"
+            endpoint.observer(RequestRecord(model, client, 0, time.time(), outcome, error_responses.reason(error)))

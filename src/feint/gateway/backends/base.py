@@ -1,0 +1,39 @@
+"""Loaded models, whichever backend runs them."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from feint.gateway.backends.upstream import UpstreamModel
+from feint.gateway.endpoint import ServedPipeline
+from feint.openinference.model_spec import ModelSpec
+
+OUTPUT = "probabilities"  # the one output that clients see
+
+
+def noop() -> None:
+    """Close nothing."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A loaded model.
+
+    Attributes:
+        spec: The model as clients see it; None while its upstream never answered.
+        pipeline: Its defended pipeline.
+        notes: Lines that are printed at the start.
+        warnings: Problems that the operator should fix.
+        safest: The rung that answers while the ledger is lost, None if no rung defends its answers.
+        upstream: The server that runs it, if another one does.
+        connect: Asks the upstream for `spec`.
+        close: Closes what is open.
+    """
+
+    spec: ModelSpec | None
+    pipeline: ServedPipeline
+    notes: Sequence[str]
+    warnings: Sequence[str] = ()
+    safest: int | None = None
+    upstream: UpstreamModel | None = None
+    connect: Callable[[], Awaitable[ModelSpec]] | None = None
+    close: Callable[[], None] = noop

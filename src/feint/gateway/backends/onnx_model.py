@@ -1,0 +1,160 @@
+"""Defended models in ONNX files, as `feint export` writes them, run by onnxruntime without torch."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from feint._optional import require
+from feint.errors import BadInput, DamagedFile, Failed, MissingData, one_line
+from feint.models.simplex import on_simplex
+from feint.onnx_manifest import Array, Manifest, from_metadata, verify
+
+PROBABILITIES, MOVED, SCORE = "probabilities", "moved", "score"
+
+
+class Outputs(NamedTuple):
+    """Outputs of a graph for N rows.
+
+    Attributes:
+        rungs: An answer (N, K) for each rung.
+        scores: A score (N,) for each detector.
+        moved: For each rung the L1 distance (N,) of its answers from the undefended ones, where the file has it.
+    """
+
+    rungs: list[Array]
+    scores: list[Array]
+    moved: list[Array] | None
+
+
+def softmax(z: Array) -> Array:
+    """Return the rows of logits (N, K) on the simplex."""
+    e = np.exp(z - z.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def identity(p: Array) -> Array:
+    """Return rows that are probabilities already."""
+    return p
+
+
+class OnnxModel:
+    """Model or output defense in an ONNX file with one float32 input of any batch.
+
+    A file that Feint did not write is an undefended model.
+
+    Args:
+        path: The file.
+        threads: The threads on which it runs.
+        output: The name of the output that holds the answers, where a file of others has several.
+        answer: Makes probabilities of the output (N, K) of a file of others: `softmax` where it holds logits.
+
+    Raises:
+        MissingData: If there is no such file.
+        DamagedFile: If it is no ONNX file, or was changed since Feint wrote it.
+        BadInput: If its inputs or outputs are others.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        threads: int = 1,
+        output: str | None = None,
+        answer: Callable[[Array], Array] = identity,
+    ) -> None:
+        self.path, self._answer = Path(path), answer
+        self._session = _session(self.path, threads)
+        stored = _stored_manifest(self.path, self._session)
+        self.defended = stored is not None  # whether Feint wrote it
+        manifest = stored or Manifest()
+        self.takes, self.fingerprint = manifest.takes, manifest.fingerprint
+        self.version, self.recipe = manifest.version, manifest.recipe
+        self.access, self.rungs, self.detectors = manifest.access, manifest.rungs, manifest.detectors
+        self.input, self.shape = _input(self.path, self._session)
+        shapes = {node.name: node.shape for node in self._session.get_outputs()}
+        self._names = _declared(self.path, shapes, manifest) if self.defended else _only(self.path, shapes, output)
+        self.classes = int(shapes[self._names[0]][1])
+
+    def run(self, rows: Array) -> Outputs:
+        """Return the answers to `rows` (N, …); raise `BadInput` for another shape, `Failed` where onnxruntime fails."""
+        if rows.shape[1:] != self.shape:
+            raise BadInput(
+                f"inputs of shape {rows.shape[1:]}", f"(N, {', '.join(map(str, self.shape))})", "resize them"
+            )
+        if self.takes == "p" and not on_simplex(rows, 1e-4):
+            raise BadInput("rows off the simplex", "undefended probabilities", "apply softmax to logits first")
+        try:
+            batch = np.ascontiguousarray(rows if len(rows) else np.zeros((1, *self.shape)), np.float32)
+            arrays = [array[: len(rows)] for array in self._session.run(self._names, {self.input: batch})]
+        except Exception as error:  # onnxruntime's own exceptions share no other base
+            raise Failed("a failure of the model", "an answer", "try again, or tell the operator") from error
+        if not self.defended:
+            return Outputs([self._answer(arrays[0])], [], None)
+        rungs, detectors = len(self.rungs), len(self.detectors)
+        return Outputs(arrays[:rungs], arrays[rungs : rungs + detectors], arrays[rungs + detectors :] or None)
+
+
+def numbered(name: str, n: int) -> list[str]:
+    """Return `name`, `name_1`, … for n rungs."""
+    return [f"{name}_{i}" if i else name for i in range(n)]
+
+
+def _session(path: Path, threads: int) -> Any:
+    if not path.is_file():
+        raise MissingData(f"{path}, which is not there", "an ONNX file", "check the path")
+    runtime = require("onnxruntime", "serve")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3  # errors
+    try:
+        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # as above
+        raise _damaged(path, error) from error
+
+
+def _stored_manifest(path: Path, session: Any) -> Manifest | None:
+    """Return what Feint wrote into the file, None where it did not write it; raise `DamagedFile`."""
+    metadata = session.get_modelmeta().custom_metadata_map
+    if "feint.format" not in metadata:
+        return None
+    try:
+        if not verify(path.read_bytes()):
+            raise ValueError("changed since it was written")
+        return from_metadata(metadata)
+    except ValueError as error:
+        raise _damaged(path, error) from error
+
+
+def _input(path: Path, session: Any) -> tuple[str, tuple[int, ...]]:
+    """Return the one input's name and the shape of a row of it; raise `BadInput`."""
+    nodes = session.get_inputs()
+    fine = len(nodes) == 1 and nodes[0].type == "tensor(float)" and len(nodes[0].shape) > 1
+    if not fine or isinstance(nodes[0].shape[0], int) or not all(isinstance(side, int) for side in nodes[0].shape[1:]):
+        inputs = ", ".join(f"{node.name}: {node.type} {node.shape}" for node in nodes)
+        raise BadInput(f"{path} with {inputs}", "one float32 input (N, …), any N and all else fixed", "export it so")
+    return nodes[0].name, tuple(nodes[0].shape[1:])
+
+
+def _declared(path: Path, shapes: dict[str, list[Any]], manifest: Manifest) -> list[str]:
+    """Return the outputs of a file of Feint's, in the order of `Outputs`; raise `DamagedFile`."""
+    names = numbered(PROBABILITIES, len(manifest.rungs)) + [f"{SCORE}_{i}" for i in range(len(manifest.detectors))]
+    names += numbered(MOVED, len(manifest.rungs)) if MOVED in shapes else []
+    if set(names) != set(shapes):
+        raise _damaged(path, f"the outputs {', '.join(shapes)}, not {', '.join(names)}")
+    return names
+
+
+def _only(path: Path, shapes: dict[str, list[Any]], output: str | None) -> list[str]:
+    """Return the one output (N, K) of a file of others, or the one called `output`; raise `BadInput`."""
+    two = [name for name, shape in shapes.items() if len(shape) == 2 and isinstance(shape[1], int)]
+    fits = [name for name in two if output in (None, name)]
+    if len(fits) != 1:
+        outputs = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise BadInput(f"{path} with the outputs {outputs}", "one output (N, K)", "name the one that holds the answers")
+    return fits
+
+
+def _damaged(path: Path, reason: object) -> DamagedFile:
+    return DamagedFile(f"{path} ({one_line(reason, 200)})", "an ONNX file, whole and unchanged", "export it again")

@@ -1,0 +1,122 @@
+"""The pipeline over an exported graph: rules and detectors of the recipe, applied to one run of the graph."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+from feint.errors import Failed
+from feint.gateway.array_query import Array, ArrayQuery
+from feint.gateway.backends.onnx_model import Outputs
+from feint.gateway.record import RequestRecord
+from feint.ledger import Account
+from feint.onnx_manifest import RungSpec
+from feint.pipeline import Pipeline
+
+Source = Callable[[Array], Awaitable[Array]]  # inputs (N, …) to undefended probabilities (N, K): a model elsewhere
+
+
+class DefendedGraph(Protocol):
+    """Graph of an `OnnxPipeline`; `feint.gateway.backends.onnx_model.OnnxModel` is one."""
+
+    @property
+    def access(self) -> Sequence[Any]:
+        """Everybody's access rules."""
+        ...
+
+    @property
+    def rungs(self) -> Sequence[RungSpec]:
+        """Rungs from gentle to harsh; a plain defense has one."""
+        ...
+
+    @property
+    def detectors(self) -> Sequence[Any]:
+        """Martingales that turn the graph's scores into evidence."""
+        ...
+
+
+Run = Callable[[Array], Awaitable[Outputs]]
+
+
+class OnnxPipeline(Pipeline[ArrayQuery]):
+    """Pipeline over a graph from inputs to defended answers, or, behind a `source`, from probabilities to them.
+
+    Args:
+        graph: Rules, rungs and detectors of the recipe.
+        run: Runs the graph, here or in a thread.
+        source: Model elsewhere, from inputs (N, …) to undefended probabilities (N, K).
+        access: Rules before those of the graph.
+        safest: Rung whose answer is the `strongest`; None where no rung defends its answers.
+    """
+
+    def __init__(
+        self,
+        graph: DefendedGraph,
+        run: Run,
+        *,
+        source: Source | None = None,
+        access: Sequence[Any] = (),
+        safest: int | None = None,
+    ) -> None:
+        self.graph, self._run, self._source, self._safest = graph, run, source, safest
+        alone = graph.rungs[0].access if len(graph.rungs) == 1 else ()  # a rung that everybody stands on
+        self._everybodys = (*access, *graph.access, *alone)
+        self._rungs = [() if len(graph.rungs) == 1 else rung.access for rung in graph.rungs]
+
+    @property
+    def rules(self) -> tuple[Any, ...]:
+        """Everybody's access rules, and those of each rung."""
+        return (*self._everybodys, *(rule for rules in self._rungs for rule in rules))
+
+    def admit(self, query: ArrayQuery, account: Account) -> None:
+        """Apply everybody's access rules."""
+        for rule in self._everybodys:
+            rule.admit(query, account)
+
+    async def compute(self, query: ArrayQuery) -> Outputs:
+        """Return the answers of every rung, and the detectors' scores."""
+        return await self._run(query.x if self._source is None else await self._source(query.x))
+
+    async def answer(
+        self,
+        query: ArrayQuery,
+        computed: Outputs,
+        account: Account,
+        record: RequestRecord | None = None,
+        *,
+        shadow: bool = False,
+    ) -> Array:
+        """Return the answer of the client's rung, after its rules."""
+        record = record or RequestRecord("", query.client, len(query), query.time)
+        for detector, scores in zip(self.graph.detectors, computed.scores, strict=True):
+            account.add("evidence", 0.0, floor=detector.observe(scores, query, account))
+        record.evidence = account.total("evidence")
+        record.rung = max(i for i, rung in enumerate(self.graph.rungs) if rung.at <= record.evidence)
+        account.add("rung", 0.0, floor=record.rung)
+        record.applied = 0 if shadow else record.rung
+        for rule in self._rungs[record.applied]:
+            rule.admit(query, account)
+        if computed.moved is not None and len(query):
+            record.moved = sum(computed.moved[record.applied].tolist()) / len(query)
+        return computed.rungs[record.applied]
+
+    async def strongest(self, query: ArrayQuery, computed: Outputs) -> Array:
+        """Return the answer of the safest rung."""
+        if self._safest is None:
+            raise Failed("a ledger that is lost, and no output defense", "one of the two", "try again later")
+        return computed.rungs[self._safest]
+
+
+class InlineOrThread:
+    """Runs a function on arrays on the event loop where it takes less than `quick` seconds, otherwise in a thread.
+
+    A hop to a thread and back costs 0.06 ms, more than a small graph; a large one would block all other requests.
+    """
+
+    def __init__(self, function: Callable[[Array], Any], seconds: float, *, quick: float = 0.002) -> None:
+        self._function, self._seconds, self._quick = function, seconds, quick
+
+    async def __call__(self, x: Array) -> Any:
+        """Return the function's result for `x` (N, …)."""
+        if self._seconds * len(x) <= self._quick:
+            return self._function(x)
+        return await asyncio.to_thread(self._function, x)

@@ -1,0 +1,144 @@
+"""Registry of backends: a loader for each kind of model that the settings can name."""
+
+import asyncio
+import timeit
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+
+from feint.errors import BadInput, FeintError, MissingData
+from feint.gateway import settings
+from feint.gateway.array_query import Array
+from feint.gateway.backends.base import OUTPUT, LoadedModel
+from feint.gateway.backends.onnx_model import OnnxModel, Outputs, identity, softmax
+from feint.gateway.backends.onnx_pipeline import InlineOrThread, OnnxPipeline
+from feint.gateway.backends.recipes import bare, rules, safest, steps
+from feint.gateway.backends.upstream import upstream_at
+from feint.gateway.validation import check_probabilities
+from feint.onnx_manifest import RungSpec
+from feint.openinference.model_spec import ModelSpec
+
+
+class Passthrough:
+    """Graph without an output defense: probabilities pass unchanged, after the access rules."""
+
+    access, rungs, detectors, recipe = (), (RungSpec(),), (), None
+
+    def run(self, p: Array) -> Outputs:
+        """Return the rows."""
+        return Outputs([p], [], None)
+
+
+async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
+    """Load a graph that this process runs; raise `FeintError`."""
+    answer = softmax if table.logits else identity
+    model = await asyncio.to_thread(OnnxModel, table.path, threads=table.threads, output=table.output, answer=answer)
+    if model.takes != "x":
+        raise BadInput(f"{table.path}, an output defense alone", "a model", "path = MODEL, outputs = this file")
+    if table.outputs is not None and model.defended:
+        raise BadInput(f"{table.path}, which is defended", "a bare model before `outputs`", "leave one of them out")
+    graph = _output_defense(table.outputs, model.classes) if table.outputs else model
+    _pinned(table.fingerprint, graph.fingerprint, table.outputs or table.path)
+
+    def run(x: Array) -> Outputs:
+        out = model.run(x)
+        return out if graph is model else graph.run(check_probabilities(out.rungs[0], len(x), model.classes))
+
+    seconds = _tried(run, np.zeros((1, *model.shape), np.float32), model.classes, str(table.path))
+    pipeline = OnnxPipeline(
+        graph, InlineOrThread(run, seconds), access=rules(table.access), safest=safest(graph.recipe)
+    )
+    return LoadedModel(
+        ModelSpec(name, model.input, model.shape, OUTPUT, model.classes),
+        pipeline,
+        [
+            f"{table.path}, in this process: {1000 * seconds:.2g} ms for one input",
+            *steps(graph.recipe or {}, table.access),
+        ],
+        bare(graph.recipe),
+        safest(graph.recipe),
+    )
+
+
+async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedModel:
+    """Load a model that another server runs; raise `FeintError`, but not where that server does not answer."""
+    graph = _output_defense(table.outputs, table.classes) if table.outputs else Passthrough()
+    if isinstance(graph, OnnxModel):
+        _pinned(table.fingerprint, graph.fingerprint, table.outputs)
+    upstream = upstream_at(table, table.upstream_model or name)
+
+    async def connect() -> ModelSpec:
+        spec = await upstream.probe()
+        classes = spec.model.classes
+        if isinstance(graph, OnnxModel) and classes != graph.classes:
+            raise BadInput(f"{table.upstream} with {classes} classes", f"{graph.classes}, as {table.outputs}", "fit it")
+        return ModelSpec(name, spec.model.input, spec.shape, OUTPUT, classes)
+
+    pipeline = OnnxPipeline(
+        graph,
+        InlineOrThread(graph.run, 0.0),
+        source=upstream.infer,
+        access=rules(table.access),
+        safest=safest(graph.recipe),
+    )
+    warnings, spec = bare(graph.recipe), None
+    try:
+        spec = await connect()
+    except BadInput:
+        upstream.close()
+        raise
+    except FeintError as error:
+        warnings.append(f"{error.args[0]}; it is served as soon as it comes")
+    notes = [
+        f"upstream {table.upstream}, model {table.upstream_model or name}",
+        *steps(graph.recipe or {}, table.access),
+    ]
+    return LoadedModel(spec, pipeline, notes, warnings, safest(graph.recipe), upstream, connect, upstream.close)
+
+
+def _output_defense(path: Any, classes: int) -> OnnxModel:
+    """Load an exported output defense for so many classes (0: any), and try it once; raise `BadInput`."""
+    graph = OnnxModel(path)
+    if graph.takes != "p":
+        raise BadInput(f"{path}, a model", "an output defense alone", "feint export --outputs-only")
+    if classes and graph.classes != classes:
+        raise BadInput(f"{path} for {graph.classes} classes", f"one for {classes}", "fit it to this model")
+    uniform = np.full((1, graph.classes), 1 / graph.classes, np.float32)
+    _tried(graph.run, uniform, graph.classes, str(path))
+    return graph
+
+
+def _pinned(wanted: str, fingerprint: str, path: Any) -> None:
+    if wanted and wanted != fingerprint:
+        raise BadInput(
+            f"{path} with the fingerprint {fingerprint or 'of nobody'}", wanted, "serve the file that it names"
+        )
+
+
+def _tried(run: Callable[[Array], Outputs], rows: Array, classes: int, where: str) -> float:
+    """Return the seconds that one row takes, at best; raise `BadInput` where the answers are not probabilities."""
+    try:
+        for q in run(rows).rungs:
+            check_probabilities(q, len(rows), classes)
+    except FeintError as error:
+        raise BadInput(f"{where}: {error.args[0]}", "probabilities", "logits = true, where it gives logits") from error
+    return min(timeit.repeat(lambda: run(rows), number=1, repeat=3))
+
+
+async def load_torch(table: settings.TorchSettings, name: str) -> LoadedModel:
+    """Load a model that torch runs in this process; raise `FeintError`."""
+    try:
+        from feint.gateway.backends.torch_backend import load
+    except ImportError as error:
+        raise MissingData(
+            f"no torch, and {table.torch}, which only torch runs", "it, or a graph", "install torch, or feint export"
+        ) from error
+    return await asyncio.to_thread(load, table, name)  # others are served meanwhile
+
+
+LOADERS: dict[type, Callable[[Any, str], Awaitable[LoadedModel]]] = {
+    settings.OnnxSettings: load_onnx,
+    settings.UpstreamSettings: load_upstream,
+    settings.TorchSettings: load_torch,
+}

@@ -1,0 +1,80 @@
+"""Loader of models that torch runs: the library's own service, for defenses that no graph can hold."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from feint.defense import Defense, Ladder
+from feint.defenses.parsing import parse_defense
+from feint.errors import BadInput
+from feint.gateway import settings
+from feint.gateway.backends.base import OUTPUT, LoadedModel
+from feint.gateway.backends.recipes import bare, rules
+from feint.gateway.backends.torch_pipeline import TorchPipeline, rungs, safest
+from feint.openinference.model_spec import ModelSpec
+from feint.query import Query
+from feint.service import Service
+from feint.victims import classes_of, fingerprint, load_any, shape_of
+
+
+def load(table: settings.TorchSettings, name: str) -> LoadedModel:
+    """Load the victim and the defenses that the settings name; raise `FeintError`."""
+    model = load_any(table.torch, probabilities=table.probabilities)
+    service = Service(model, parse_defense(table.defense, victim=fingerprint(model)))
+    return of_service(service, name, shape=table.shape, access=table.access, where=table.torch)
+
+
+def of_service(
+    service: Service,
+    name: str,
+    *,
+    shape: tuple[int, ...] | None = None,
+    access: Sequence[str] = (),
+    where: str = "a service",
+) -> LoadedModel:
+    """Return a service of the library as a loaded model, which runs in a thread.
+
+    A step of the defense that is not fitted yet raises `NotFitted`.
+
+    Args:
+        service: The service.
+        name: The model's name.
+        shape: The shape of an input, where the model does not hold it.
+        access: Access rules before those of the service, spelled as in Python.
+        where: Origin of the service, for the start-up note.
+
+    Raises:
+        BadInput: If neither the model nor `shape` gives the shape of an input.
+    """
+    shape = shape or shape_of(service.model)
+    if shape is None:
+        raise BadInput(f"{name}, which does not say what it takes", "its shape (C, H, W)", "give the shape")
+    seconds = _each_rung_tried(service, tuple(shape))
+    pipeline = TorchPipeline(service, rules(access))
+    safe = safest(service.defense)
+    spec = ModelSpec(name, "x", tuple(shape), OUTPUT, classes_of(service.model, tuple(shape)))
+    notes = [f"{where}, by torch: {1000 * seconds:.2g} ms for one input", *_spoken(service.defense, access)]
+    return LoadedModel(spec, pipeline, notes, bare({"outputs": safe is not None}), safe, close=pipeline.close)
+
+
+def _each_rung_tried(service: Service, shape: tuple[int, ...]) -> float:
+    """Return the seconds that the slowest rung takes for one input, a black one; raise `FeintError`."""
+    seconds = []
+    for rung in rungs(service.defense):
+        start = time.perf_counter()
+        Service(service.model, replace(rung, access=()))(Query(torch.zeros(1, *shape)))
+        seconds.append(time.perf_counter() - start)
+    return max(seconds)
+
+
+def _spoken(defense: Defense | Ladder, access: Sequence[str]) -> list[str]:
+    """Return the steps of a defense as start-up notes."""
+    entries = [f"from evidence {at:g}" for at in defense.at] if isinstance(defense, Ladder) else ["line"]
+    rules = [*access, *(type(rule).__name__ for rule in defense.access)] if isinstance(defense, Ladder) else [*access]
+    lines = [f"everybody: {', '.join(rules)}"] if rules else []
+    for entry, rung in zip(entries, rungs(defense), strict=True):
+        names = [type(step).__name__ for room in (rung.access, rung.inputs, rung.outputs) for step in room]
+        lines.append(f"{entry}: {', '.join(names) or 'no defense'}")
+    return lines

@@ -1,0 +1,53 @@
+"""HTTP responses that report an error, and the log lines of errors."""
+
+import logging
+import math
+import traceback
+from typing import Any
+
+import msgspec
+
+from feint.errors import FeintError, NoKey, NoRole, TooLarge, TooSlow
+from feint.openinference.messages import ErrorDetails, ErrorResponse
+from feint.openinference.status import details, line, status_of
+
+log = logging.getLogger("feint.gateway")
+Header = tuple[bytes, bytes]
+CLOSE = (b"connection", b"close")
+
+
+def reply(error: BaseException) -> tuple[int, list[Header], bytes]:
+    """Return status, headers and body of the response that reports an error."""
+    hints = details(error)
+    body = msgspec.json.encode(ErrorResponse(line(error), ErrorDetails(**hints) if hints else msgspec.UNSET))
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    return status_of(error).http, headers + _hints(error, hints), body
+
+
+def _hints(error: BaseException, hints: dict[str, Any]) -> list[Header]:
+    headers = []
+    if "retry_after" in hints:  # in whole seconds, says RFC 9110: the exact number is in the body
+        headers.append((b"retry-after", b"%d" % max(1, math.ceil(hints["retry_after"]))))
+    if isinstance(error, NoKey) and not isinstance(error, NoRole):
+        headers.append((b"www-authenticate", b"Bearer"))
+    if isinstance(error, TooLarge | TooSlow):  # the rest of the body is not read
+        headers.append(CLOSE)
+    return headers
+
+
+def reason(error: BaseException) -> str:
+    """Return the name of the error's class, for metrics and logs."""
+    return type(error).__name__ if isinstance(error, FeintError) else "Failed"
+
+
+def logged(error: BaseException) -> None:
+    """Log the part of an error that its response omits.
+
+    Of an exception that is no `FeintError` only the place is logged, since its text may hold an input.
+    """
+    fixed = bool(status_of(error).line)
+    if fixed:
+        log.error("%s", error if isinstance(error, FeintError) else "an exception in the gateway")
+    cause = error.__cause__ if isinstance(error, FeintError) else error
+    if fixed and cause is not None and not isinstance(cause, FeintError | TimeoutError):
+        log.error("%s at\n%s", type(cause).__name__, "".join(traceback.format_tb(cause.__traceback__)))

@@ -1,0 +1,44 @@
+"""Record of one request: the source of metrics, logs, traces, the audit log and the dashboard."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """Outcome, evidence and timings of one request. Inputs and probabilities are not part of it.
+
+    Attributes:
+        model: The model's name.
+        client: The client's name; "" where the request was not authenticated.
+        queries: Number of inputs of the request.
+        time: Time of arrival, in seconds since the epoch.
+        outcome: answered, refused or failed.
+        reason: The name of the error's class, or "".
+        rung: The rung that the client stands on.
+        applied: The rung whose answer the client got: 0 in shadow mode.
+        evidence: The evidence against the client.
+        asked: The queries that the client has been answered so far, those of this request among them.
+        moved: The mean L1 distance between undefended and defended rows, None where it is not known.
+        conflicts: Number of times that the rules ran again because the account had changed.
+        trace: The id of its trace, "" for none.
+        seconds: The seconds of each stage: access, model, outputs, ledger.
+    """
+
+    model: str
+    client: str
+    queries: int
+    time: float
+    outcome: str = ""
+    reason: str = ""
+    rung: int = 0
+    applied: int = 0
+    evidence: float = 0.0
+    asked: float = 0.0
+    moved: float | None = None
+    conflicts: int = 0
+    trace: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+Observer = Callable[[RequestRecord], None]

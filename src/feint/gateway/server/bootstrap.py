@@ -1,0 +1,221 @@
+"""Start of a gateway from its settings: all models are loaded and tried before any client is admitted."""
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from feint.errors import BadRecipe, FeintError, MissingData
+from feint.gateway.app import Authenticator, Gateway
+from feint.gateway.auth import keys
+from feint.gateway.backends.base import LoadedModel
+from feint.gateway.backends.registry import LOADERS
+from feint.gateway.endpoint import ModelEndpoint
+from feint.gateway.settings import LOOPBACK, ServerSettings, Settings
+from feint.gateway.stores import open_store
+from feint.gateway.transaction import LedgerSession
+from feint.openinference.model_spec import ModelSpec
+
+EVERY = 2.0  # seconds between two checks of an upstream
+
+log = logging.getLogger("feint.gateway")
+
+
+@dataclass
+class Ledgers:
+    """A ledger for each model at one `url`: what a client did to one model is no evidence for another."""
+
+    url: str
+    _sessions: dict[str, LedgerSession] = field(default_factory=dict)
+
+    def __getitem__(self, model: str) -> LedgerSession:
+        """Return the ledger of a model, opened at its first use; raise `StoreLost` or `BadInput`."""
+        if model not in self._sessions:
+            self._sessions[model] = LedgerSession(open_store(self.url, model))
+        return self._sessions[model]
+
+    async def close(self) -> None:
+        """Close all of them."""
+        for session in self._sessions.values():
+            await session.store.close()
+
+
+@dataclass
+class AppState:
+    """A gateway with its models and ledgers.
+
+    Attributes:
+        settings: The settings that it was built from.
+        gateway: The gateway.
+        models: The loaded models by name.
+        ledgers: Their ledgers.
+        warnings: Problems that the operator should fix.
+        away: The models whose upstream does not answer now.
+    """
+
+    settings: Settings
+    gateway: Gateway
+    models: Mapping[str, LoadedModel]
+    ledgers: Ledgers
+    warnings: Sequence[str] = ()
+    away: set[str] = field(default_factory=set)
+    _watching: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def progress(self) -> None:
+        """Keep asking whether upstreams are ready, and serve those that become so."""
+        self._watching = [
+            asyncio.ensure_future(self._watch(name, loaded)) for name, loaded in self.models.items() if loaded.upstream
+        ]
+
+    async def _watch(self, name: str, loaded: LoadedModel) -> None:
+        assert loaded.upstream is not None
+        assert loaded.connect is not None
+        while True:
+            await asyncio.sleep(EVERY)
+            ready = await loaded.upstream.ready()
+            if ready and name in self.away:  # it is new, or it was started again, perhaps with another model
+                ready = await self._connect(name, loaded.connect)
+            if ready:
+                self.away.discard(name)
+            else:
+                self.away.add(name)
+            self.gateway.ready = not self.away
+
+    async def _connect(self, name: str, connect: Callable[[], Awaitable[ModelSpec]]) -> bool:
+        try:
+            spec = await connect()
+        except FeintError as error:
+            log.warning("the upstream of %s: %s", name, error.args[0])
+            return False
+        endpoint = self.gateway.endpoints[name]
+        if endpoint.spec.shape and (endpoint.spec.shape, endpoint.spec.classes) != (spec.shape, spec.classes):
+            log.error("the upstream of %s is another model now: restart or reload", name)
+            return False
+        endpoint.spec = spec
+        return True
+
+    def unwatch(self) -> None:
+        """Stop asking upstreams."""
+        for task in self._watching:
+            task.cancel()
+
+    async def close(self, *, ledgers: bool = True) -> None:
+        """Close models and upstreams, and the ledgers unless they are still used elsewhere."""
+        self.unwatch()
+        for loaded in self.models.values():
+            loaded.close()
+        if ledgers:
+            await self.ledgers.close()
+
+
+async def load(
+    settings: Settings, *, authenticator: Authenticator | None = None, ledgers: Ledgers | None = None
+) -> AppState:
+    """Load and try the models of the settings.
+
+    Anything that cannot be opened raises a `FeintError`, and nothing stays open.
+
+    Args:
+        settings: The models, and how they are served.
+        authenticator: Authenticates clients; by default the settings' keys.
+        ledgers: Ledgers that are open already, used where they are those of the settings.
+
+    Returns:
+        The gateway, not yet listening.
+    """
+    tls(settings.server)
+    authenticator = authenticator or authenticator_of(settings)
+    models: dict[str, LoadedModel] = {}
+    with contextlib.ExitStack() as failed:
+        for name, model in settings.models.items():
+            models[name] = await _opened(name, LOADERS[type(model)](model, name))
+            failed.callback(models[name].close)
+        state = build_app(settings, models, authenticator, ledgers)
+        failed.pop_all()
+    return state
+
+
+def build_app(
+    settings: Settings, models: Mapping[str, LoadedModel], authenticator: Authenticator, ledgers: Ledgers | None = None
+) -> AppState:
+    """Build a gateway of opened models; arguments, result and errors are those of `opened`."""
+    held = ledgers if ledgers and ledgers.url == settings.ledger.store else Ledgers(settings.ledger.store)
+    endpoints = {name: _endpoint(settings, name, loaded, held) for name, loaded in models.items()}
+    away = {name for name, loaded in models.items() if loaded.spec is None}
+    gateway = Gateway(endpoints, authenticator, settings.server.limits, ready=not away)
+    return AppState(settings, gateway, models, held, _warnings(settings, models), away)
+
+
+async def _opened(name: str, loaded: Awaitable[LoadedModel]) -> LoadedModel:
+    try:
+        return await loaded
+    except FeintError as error:
+        got, expected, remedy = error.args
+        raise type(error)(f"the model {name}: {got}", expected, remedy) from error
+
+
+def _endpoint(settings: Settings, name: str, loaded: LoadedModel, ledgers: Ledgers) -> ModelEndpoint:
+    lost = settings.ledger.when_lost == "strongest"
+    if lost and loaded.safest is None:
+        raise BadRecipe(
+            f'when_lost = "strongest" and {name}, which has no output defense', "one", 'when_lost = "refuse"'
+        )
+    spec = loaded.spec or ModelSpec(name, "", (), "", 0)
+    return ModelEndpoint(spec, loaded.pipeline, ledgers[name], shadow=settings.models[name].shadow, open_when_lost=lost)
+
+
+def authenticator_of(settings: Settings) -> Authenticator:
+    """Return what authenticates clients; raise `MissingData` or `BadRecipe`."""
+    if settings.keys.file is None and not settings.keys.anonymous:
+        raise BadRecipe(
+            "settings without keys", '[keys] with file = "keys.db"', "feint keys add, or anonymous = true for anybody"
+        )
+    authenticator = keys.open(settings.keys.file) if settings.keys.file else None
+    return keys.AnonymousAuth(authenticator) if settings.keys.anonymous or authenticator is None else authenticator
+
+
+def tls(server: ServerSettings) -> ssl.SSLContext | None:
+    """Return the server's certificate, if it has one; raise `MissingData`."""
+    if server.tls_cert is None or server.tls_key is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(server.tls_cert, server.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise MissingData(
+            f"{server.tls_cert} and {server.tls_key} ({error})", "a certificate and its key, in PEM", "check both"
+        ) from error
+    return context
+
+
+def _warnings(settings: Settings, models: Mapping[str, LoadedModel]) -> list[str]:
+    warnings = [f"{name}: {warning}" for name, loaded in models.items() for warning in loaded.warnings]
+    public = settings.server.host not in LOOPBACK
+    if public and settings.server.tls_cert is None:
+        warnings.append(f"{settings.server.host} without TLS: keys and inputs can be read on the way")
+    if public and settings.keys.anonymous:
+        warnings.append("anybody may ask, and all of them are one client of the ledger")
+    if settings.ledger.store == "memory:":
+        warnings.append("the ledger is in memory: budgets and evidence are forgotten when the gateway stops")
+    return warnings
+
+
+def describe(state: AppState) -> list[str]:
+    """Return what is served, as lines of text."""
+    settings = state.settings
+    who = [f"keys in {settings.keys.file}"] if settings.keys.file else []
+    if settings.keys.anonymous:
+        who.append("anybody")
+    lines = []
+    for name, loaded in state.models.items():
+        shape = f"{loaded.spec.shape} → {loaded.spec.classes} classes" if loaded.spec else "not there yet"
+        shadow = ", in shadow mode" if settings.models[name].shadow else ""
+        lines += [f"model {name}: {shape}{shadow}", *(f"  {note}" for note in loaded.notes)]
+    lost = "then nobody is answered" if settings.ledger.when_lost == "refuse" else "then the strongest defense answers"
+    return [
+        *lines,
+        f"ledger {settings.ledger.store}; if it is lost, {lost}",
+        f"who may ask: {', '.join(who) or 'who has the key'}",
+    ]

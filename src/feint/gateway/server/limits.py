@@ -1,0 +1,124 @@
+"""Limits of an HTTP/1.1 connection, which uvicorn does not set.
+
+Without them, measured: a silent connection stays as long as it likes, a header without end takes 1.7 bytes of memory
+for each that is sent, and 12 MB of requests sent at once, without waiting for an answer, take 520 MB. None needs a key.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from feint.errors import BadInput, FeintError, TooLarge, TooSlow
+from feint.gateway import error_responses
+
+HEAD = 2**16  # bytes of a request beside its body: its line, headers, frames of chunks and trailers
+AHEAD = 16  # requests that may wait for an answer on one connection
+
+log = logging.getLogger("feint.gateway")
+
+
+class BoundedConnection(HttpToolsProtocol):
+    """Connection with bounds on the size of a header, on requests ahead of their answers, and on time.
+
+    Args:
+        arrive: The seconds from a request's first byte to its last, and those that its answer may stay unread.
+    """
+
+    def __init__(self, *args: Any, arrive: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.logger = log
+        self._arrive, self._beside, self._begun, self._whole = arrive, 0, False, False
+        self._late: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
+        self._wrong: FeintError | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._late = self.loop.call_later(self._arrive, self._too_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._in_time()
+        self._taken()
+
+    def data_received(self, data: bytes) -> None:
+        self._beside += len(data)
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._beside > HEAD:
+            self._wrong = TooLarge("a header that is too large", f"at most {HEAD} bytes", "send less of it")
+            self.send_400_response("")
+        elif not self._whole or self._answered():
+            self._late = self._late or self.loop.call_later(self._arrive, self._too_late)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._begun, self._whole = True, False
+
+    def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= AHEAD:
+            self._wrong = TooLarge("many requests at once", f"at most {AHEAD} ahead of their answers", "wait for them")
+            raise self._wrong  # the parser stops here, and the request is refused as one that it cannot read
+        super().on_headers_complete()
+        self._begun = False
+
+    def on_body(self, body: bytes) -> None:
+        self._beside -= 2 * len(body)  # it was counted when it came; chunks may take as much as what is in them
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._whole, self._beside = True, 0
+        self._in_time()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Refuse a body with the header Upgrade: the parser skips the body together with the header."""
+        if any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
+            self._wrong = BadInput("a body with the header Upgrade", "HTTP/1.1", "ask without that header")
+            self.send_400_response("")
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse a malformed request, and close the connection."""
+        error = self._wrong or BadInput("no request of HTTP/1.1", "one", "see RFC 9112")
+        status, headers, body = error_responses.reply(error)
+        lines = [*self.server_state.default_headers, *dict([*headers, error_responses.CLOSE]).items()]
+        head = b"".join(b"%s: %s\r\n" % header for header in lines)
+        self.transport.write(STATUS_LINE[status] + head + b"\r\n" + body)
+        self.transport.close()
+
+    def _answered(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _too_late(self) -> None:
+        """Refuse a request whose time is over."""
+        self._late = None
+        if self.transport.is_closing():
+            return
+        if not self._answered():  # who answers is reading the body, and has its own limit of time
+            self._late = self.loop.call_later(self._arrive, self._too_late)
+        elif self._begun:
+            self._wrong = TooSlow(f"a request that takes longer than {self._arrive:g} seconds", "all of it", "hurry up")
+            self.send_400_response("")
+        else:
+            self.transport.close()
+
+    def _in_time(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self._unread or self.loop.call_later(self._arrive, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._taken()
+
+    def _taken(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None

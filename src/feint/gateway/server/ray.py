@@ -1,0 +1,74 @@
+"""Gateway on Ray Serve, over REST: stateless replicas, which decide as one through their shared ledger."""
+
+from pathlib import Path
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from feint._optional import require
+from feint.errors import BadRecipe, FeintError, one_line
+from feint.gateway import routes
+from feint.gateway.dashboard import page
+from feint.gateway.server.bootstrap import load
+from feint.gateway.settings_file import read
+from feint.gateway.stores import store_class
+from feint.gateway.telemetry import observers
+
+
+def deployment(file: Path | str, *, replicas: int = 2) -> Any:
+    """Return the application for `ray.serve.run`.
+
+    Ray Serve listens, by its own settings; [server] holds the limits of a request.
+
+    Args:
+        file: The gateway's settings, which every node reads at this path.
+        replicas: Number of replicas.
+
+    Returns:
+        The application. `MissingData` is raised if ray[serve] is not installed or there is no such file.
+
+    Raises:
+        BadRecipe: If several replicas share no ledger.
+    """
+    serve = require("ray.serve", "ray-serve")
+    file = Path(file).absolute()
+    store = read(file).ledger.store
+    if replicas > 1 and not store_class(store).shared:
+        raise BadRecipe(f"{replicas} replicas and the ledger {store}", "one in Redis or Valkey", "or replicas=1")
+    ingress = serve.ingress(Replica(file))(type("Gateway", (), {}))
+    return serve.deployment(name="feint", num_replicas=replicas)(ingress).bind()
+
+
+class Replica:
+    """The gateway of a file of settings as an ASGI application: it is opened when its lifespan begins."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif self._app is not None:
+            await self._app(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            state = await load(read(self._file))
+        except FeintError as error:
+            await send({"type": "lifespan.startup.failed", "message": one_line(error)})
+            return
+        table = state.settings.operator
+        telemetry = observers.start_telemetry(
+            metrics=table.metrics, audit_log=table.audit_log, log=table.log, traces=table.traces
+        )
+        for endpoint in state.gateway.endpoints.values():
+            endpoint.observer = telemetry
+        state.progress()
+        self._app = routes.app(state.gateway, routes=page.routes(state.gateway, telemetry, ui=table.ui))
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await state.close()
+        telemetry.close()
+        await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,190 @@
+"""Handle of a running server: REST and gRPC of one gateway on one event loop."""
+
+import asyncio
+import contextlib
+import functools
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+
+import grpc
+import uvicorn
+from starlette.routing import Route
+
+from feint.errors import FeintError, one_line
+from feint.gateway import routes, rpc
+from feint.gateway.dashboard import page
+from feint.gateway.server.bootstrap import AppState, Ledgers, tls
+from feint.gateway.server.limits import BoundedConnection
+from feint.gateway.server.ports import bind, in_use
+from feint.gateway.telemetry.observers import Telemetry
+
+STREAMS = 128  # calls of one connection at the same time: others wait at the client
+WINDOW = 2**18  # bytes of a call that are taken in before it is known who asks; 280 MiB without a key then hold 4 MiB
+
+log = logging.getLogger("feint.gateway")
+Factory = Callable[[Ledgers | None], Awaitable[AppState]]  # the ledgers that are open already, to be kept
+
+
+class QuietServer(uvicorn.Server):
+    """uvicorn without its signal handlers: it would stop at the first one before a load balancer knew."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class RunningServer:
+    """An opened gateway that listens.
+
+    Args:
+        state: The gateway; a reload replaces it.
+        telemetry: Observers of requests, if any.
+        any_port: Whether free ports are chosen in place of those of the settings.
+    """
+
+    def __init__(self, state: AppState, *, telemetry: Telemetry | None = None, any_port: bool = False) -> None:
+        self.opened, self.gateway, self._telemetry = state, state.gateway, telemetry
+        self._at, self._any = state.settings.server, any_port
+        self._stop, self._reloading, self._rest, self._rpc = asyncio.Event(), asyncio.Lock(), None, None
+        self.rest_port = self.grpc_port = 0
+        self.loop = asyncio.get_running_loop()
+
+    @property
+    def url(self) -> str:
+        """The URL of the REST side."""
+        host = f"[{self._at.host}]" if ":" in self._at.host else self._at.host
+        return f"{'https' if self._at.tls_cert else 'http'}://{host}:{self.rest_port}"
+
+    async def start(self) -> None:
+        """Listen; raise `BadInput` where a port is taken."""
+        self._observe(self.opened)
+        self.opened.progress()
+        if self._at.rest_port or self._any:
+            await self._start_rest()
+        if self._at.grpc_port or self._any:
+            await self._start_rpc()
+
+    def _observe(self, state: AppState) -> None:
+        """Record every request from now on."""
+        for endpoint in state.gateway.endpoints.values() if self._telemetry is not None else ():
+            endpoint.observer = self._telemetry  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _routes(self) -> list[Route]:
+        if self._telemetry is None:
+            return []
+        return page.routes(self.gateway, self._telemetry, ui=self.opened.settings.operator.ui)
+
+    async def _start_rest(self) -> None:
+        listener = bind(self._at.host, 0 if self._any else self._at.rest_port)
+        self.rest_port = listener.getsockname()[1]
+        context = tls(self._at)
+        config = uvicorn.Config(
+            routes.app(self.gateway, routes=self._routes()), ws="none", lifespan="off",
+            http=functools.partial(BoundedConnection, arrive=self._at.arrive),  # pyright: ignore[reportArgumentType]
+            ssl_context_factory=None if context is None else lambda config, default: context,
+            log_config=None, access_log=False, server_header=False, proxy_headers=False,
+            timeout_graceful_shutdown=int(self._at.stop) or 1,
+        )  # fmt: skip
+        self._rest = QuietServer(config)
+        self._serving = asyncio.ensure_future(self._rest.serve([listener]))
+        while not self._rest.started and not self._serving.done():
+            await asyncio.sleep(0.005)
+
+    async def _start_rpc(self) -> None:
+        limit = self._at.max_body
+        options = [
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", limit),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_concurrent_streams", STREAMS),
+            ("grpc.http2.bdp_probe", 0),  # or gRPC widens the window to megabytes for who has no key too
+            ("grpc.http2.lookahead_bytes", WINDOW),
+        ]
+        self._rpc = grpc.aio.server(options=options)
+        rpc.add(self.gateway, self._rpc)
+        where = f"{self._at.host}:{0 if self._any else self._at.grpc_port}"
+        try:
+            if self._at.tls_cert is None or self._at.tls_key is None:
+                self.grpc_port = self._rpc.add_insecure_port(where)
+            else:
+                pair = self._at.tls_key.read_bytes(), self._at.tls_cert.read_bytes()
+                self.grpc_port = self._rpc.add_secure_port(where, grpc.ssl_server_credentials([pair]))
+        except RuntimeError as error:
+            raise in_use(where) from error
+        await self._rpc.start()
+
+    def stop(self) -> None:
+        """Stop as soon as the requests in flight are done; at the second call, at once."""
+        if self._stop.is_set() and self._rest is not None:
+            self._rest.force_exit = True
+            if self._rpc is not None:
+                self._last = asyncio.ensure_future(self._rpc.stop(0))
+        self.opened.unwatch()
+        self.gateway.ready = False
+        self._stop.set()
+
+    async def stopped(self) -> None:
+        """Wait until `stop` is called, and then until all has stopped."""
+        await self._stop.wait()
+        await asyncio.sleep(self._at.drain)
+        endings = []
+        if self._rest is not None:
+            self._rest.should_exit = True
+            endings.append(self._serving)
+        if self._rpc is not None:
+            endings.append(self._rpc.stop(self._at.stop))
+        await asyncio.gather(*endings)
+        await self.opened.close()
+
+    async def reload(self, make: Factory) -> None:
+        """Serve what `make` opens now, and open the audit log's file again.
+
+        Where anything fails all stays as it is. Requests in flight end where they began; the ledgers, and what was
+        recorded of clients, are kept. Ports, TLS and times stay as they are.
+
+        Args:
+            make: Opens the settings; called with the ledgers that are open.
+        """
+        async with self._reloading:
+            if self._telemetry is not None:
+                self._telemetry.reopen()
+            fresh = None
+            try:
+                fresh = await make(self.opened.ledgers)
+                self._enter_modes(fresh)
+            except FeintError as error:
+                log.error("the settings are not taken: %s", one_line(error))
+                if fresh is not None:
+                    await fresh.close(ledgers=fresh.ledgers is not self.opened.ledgers)
+                return
+            old = self._swapped(fresh)
+        try:
+            await asyncio.sleep(self._at.answer)  # as long as a request may last
+        finally:
+            await old.close(ledgers=old.ledgers is not fresh.ledgers)
+
+    def _enter_modes(self, fresh: AppState) -> None:
+        """Enter every change of a model between shadow and enforce before it is made; raise `NotWritten`."""
+        for name, model in fresh.settings.models.items():
+            before = self.opened.settings.models.get(name, model)
+            if self._telemetry is not None and before.shadow != model.shadow:
+                self._telemetry.enter(f"mode {'shadow' if model.shadow else 'enforce'}", model=name, by="settings")
+
+    def _swapped(self, fresh: AppState) -> AppState:
+        """Serve `fresh`, and return what was served until now."""
+        if fresh.settings.server != self._at:
+            log.warning("host, ports, TLS and times of [server] stay as they are until a restart")
+        old, self.opened = self.opened, fresh
+        self._observe(fresh)
+        old.unwatch()
+        gateway, new = self.gateway, fresh.gateway
+        gateway.endpoints, gateway.authenticator, gateway.limits, gateway.ready = (
+            new.endpoints,
+            new.authenticator,
+            new.limits,
+            new.ready,
+        )
+        fresh.gateway = gateway
+        fresh.progress()
+        log.warning("the settings are read anew: %s", ", ".join(gateway.endpoints))
+        return old

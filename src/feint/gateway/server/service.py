@@ -1,0 +1,66 @@
+"""Serving of a service of this process, from Python."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from feint.errors import BadInput
+from feint.gateway.server import run
+from feint.gateway.server.bootstrap import AppState, Ledgers, authenticator_of, build_app, describe
+from feint.gateway.settings import LOOPBACK, KeySettings, LedgerSettings, ServerSettings, Settings, TorchSettings
+
+if TYPE_CHECKING:
+    from feint.service import Service
+
+
+def serve(
+    service: "Service",
+    *,
+    name: str,
+    port: int = 8080,
+    grpc_port: int = 0,
+    host: str = "127.0.0.1",
+    keys: Path | str | None = None,
+    store: str = "memory:",
+    shape: tuple[int, ...] | None = None,
+) -> None:
+    """Serve a service by the Open Inference Protocol v2 until Ctrl-C or SIGTERM.
+
+    Whatever cannot be opened raises a `FeintError` before any client is admitted.
+
+    Args:
+        service: The model and its defense.
+        name: The model's name.
+        port: The port of REST, 0 for none.
+        grpc_port: The port of gRPC, 0 for none.
+        host: The address to listen on.
+        keys: The file of API keys. Without one anybody on this machine may query.
+        store: Where the ledger is kept.
+        shape: The shape of an input, where the model does not hold it.
+    """
+    settings = settings_of(name, ServerSettings(host, port, grpc_port), keys, store)
+
+    def started(running: run.RunningServer) -> None:
+        print("\n".join([*describe(running.opened), f"serving {running.url}"]), flush=True)  # noqa: T201
+
+    async def make(ledgers: Ledgers | None) -> AppState:
+        return load_service(service, settings, shape=shape, ledgers=ledgers)
+
+    run.run(make, started=started)
+
+
+def settings_of(name: str, at: ServerSettings, keys: Path | str | None, store: str) -> Settings:
+    """Return the settings of one model; raise `BadInput` where strangers could ask without a key."""
+    if keys is None and at.host not in LOOPBACK:
+        raise BadInput(f"{at.host} without keys", "a file of keys", "feint keys add, or serve on 127.0.0.1")
+    who = KeySettings(anonymous=True) if keys is None else KeySettings(Path(keys))
+    return Settings({name: TorchSettings(torch="a service")}, at, who, LedgerSettings(store))
+
+
+def load_service(
+    service: "Service", settings: Settings, *, shape: tuple[int, ...] | None = None, ledgers: Ledgers | None = None
+) -> AppState:
+    """Open a gateway over `service`, the only model of the settings; raise `FeintError`."""
+    from feint.gateway.backends.torch_backend import of_service
+
+    (name,) = settings.models
+    return build_app(settings, {name: of_service(service, name, shape=shape)}, authenticator_of(settings), ledgers)

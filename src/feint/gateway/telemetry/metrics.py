@@ -1,0 +1,111 @@
+"""Metrics for Prometheus.
+
+Labels are models, outcomes, reasons, stages and rungs. Clients are no label, since there may be ten thousand.
+"""
+
+from bisect import bisect_right
+from collections import Counter as Counted
+from collections.abc import Iterator
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from feint.gateway.record import RequestRecord
+from feint.gateway.telemetry.audit_log import AuditLog
+from feint.gateway.telemetry.recent import RecentRequests
+
+__all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
+
+SECONDS = 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30
+MOVED = 0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.5, 1.8, 2.0
+EVIDENCE = 0.0, 0.25, 0.5, 0.75, 1.0, 2.0  # a client is in the bucket that begins at or below its evidence
+
+
+class Metrics:
+    """Observer, and the response to Prometheus. The gauges of clients count the `recent` ones of this process."""
+
+    def __init__(self, recent: RecentRequests, audit: AuditLog | None = None) -> None:
+        self.registry = CollectorRegistry()
+        options = {"registry": self.registry, "namespace": "feint"}
+        self._requests = Counter("requests", "Requests", ["model", "outcome"], **options)
+        self._queries = Counter("queries", "Queries: 1 query = 1 input", ["model", "outcome"], **options)
+        self._reasons = Counter("refusals", "Requests without an answer", ["model", "reason"], **options)
+        self._conflicts = Counter(
+            "conflicts", "Decisions made again: another had changed the account", ["model"], **options
+        )
+        self._seconds = Histogram("stage_seconds", "Time in a stage", ["model", "stage"], buckets=SECONDS, **options)
+        self._moved = Histogram(
+            "moved", "L1 distance of answers to undefended ones, a request's mean", ["model"], buckets=MOVED, **options
+        )
+        self.registry.register(ClientGauges(recent, audit))
+        self._known: dict[tuple[str, ...], tuple] = {}
+
+    def __call__(self, record: RequestRecord) -> None:
+        """Count a request."""
+        model, outcome = record.model, record.outcome
+        requests, queries = self._children(model, outcome)
+        requests.inc()
+        if record.queries:
+            queries.inc(record.queries)
+        if record.reason:
+            self._reasons.labels(model, record.reason).inc()
+        if record.conflicts:
+            self._conflicts.labels(model).inc(record.conflicts)
+        if record.moved is not None:
+            self._moved.labels(model).observe(record.moved)
+        for stage, seconds in record.seconds.items():
+            self._stage(model, stage).observe(seconds)
+
+    def _children(self, model: str, outcome: str) -> tuple[Counter, Counter]:
+        """Return the counters of an outcome; `labels` would check its values again each time, 1 µs each."""
+        known = self._known.get((model, outcome))
+        if known is None:
+            known = self._requests.labels(model, outcome), self._queries.labels(model, outcome)
+            self._known[model, outcome] = known
+        return known
+
+    def _stage(self, model: str, stage: str) -> Histogram:
+        known = self._known.get((model, "", stage))
+        if known is None:
+            known = self._known[model, "", stage] = (self._seconds.labels(model, stage),)
+        return known[0]
+
+    def text(self) -> bytes:
+        """Return the answer of GET /metrics."""
+        return generate_latest(self.registry)
+
+
+class ClientGauges(Collector):
+    """Collector of clients by evidence and by rung, counted when Prometheus asks."""
+
+    def __init__(self, recent: RecentRequests, audit: AuditLog | None) -> None:
+        self._recent, self._audit = recent, audit
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the gauges."""
+        buckets: Counted[tuple[str, float]] = Counted()
+        rungs: Counted[tuple[str, int]] = Counted()
+        for (model, _), client in self._recent.clients.items():
+            buckets[model, EVIDENCE[max(0, bisect_right(EVIDENCE, client.evidence) - 1)]] += 1
+            rungs[model, client.rung] += 1
+        models = {model for model, _ in buckets}
+        evidence = GaugeMetricFamily(
+            "feint_clients_by_evidence", "Recent clients whose evidence is `from` or more", labels=["model", "from"]
+        )
+        for model in sorted(models):
+            for start in EVIDENCE:
+                evidence.add_metric([model, f"{start:g}"], buckets[model, start])
+        yield evidence
+        occupied = GaugeMetricFamily("feint_clients_by_rung", "Recent clients on a rung", labels=["model", "rung"])
+        for (model, rung), count in sorted(rungs.items()):
+            occupied.add_metric([model, str(rung)], count)
+        yield occupied
+        if self._audit is not None:
+            yield GaugeMetricFamily(
+                "feint_audit_lines_lost", "Lines of the audit log that no disk took", self._audit.lost
+            )
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        """Return nothing: no gauge is known before it is collected."""
+        return []

@@ -1,0 +1,109 @@
+"""Observers of requests, together; they outlive a reload of the settings."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from feint import __version__
+from feint.errors import NotWritten
+from feint.gateway.record import Observer, RequestRecord
+from feint.gateway.telemetry.audit_log import AuditLog, AuditObserver
+from feint.gateway.telemetry.logs import Handler, Logs
+from feint.gateway.telemetry.metrics import Metrics
+from feint.gateway.telemetry.recent import RecentRequests
+from feint.gateway.telemetry.traces import Traces, to_collector
+
+log = logging.getLogger("feint.gateway")
+
+
+class Telemetry:
+    """Observer that passes every record on to all others. A failure of one is logged once, and fails no request.
+
+    Attributes:
+        recent: Recent requests of this process, for the dashboard and the gauges.
+        audit: The audit log, if there is one.
+        metrics: The metrics, if there are any.
+    """
+
+    def __init__(
+        self,
+        *,
+        metrics: bool = True,
+        audit_log: Path | str | None = None,
+        logs: Logs | None = None,
+        traces: Traces | None = None,
+    ) -> None:
+        self.recent = RecentRequests()
+        self.audit = AuditLog(audit_log) if audit_log is not None else None
+        self.metrics = Metrics(self.recent, self.audit) if metrics else None
+        self._audited = AuditObserver(self.audit) if self.audit is not None else None
+        self._traces = traces
+        every: Sequence[Observer | None] = (
+            traces,
+            self.recent,
+            self.metrics,
+            self._audited,
+            logs,
+        )  # logs name the trace
+        self._observers = [observer for observer in every if observer is not None]
+        self._failed = set[type]()
+
+    def __call__(self, record: RequestRecord) -> None:
+        """Pass a record on."""
+        for observer in self._observers:
+            try:
+                observer(record)
+            except Exception as error:
+                if type(observer) not in self._failed:
+                    self._failed.add(type(observer))
+                    log.error("%s fails to record: %s", type(observer).__name__, type(error).__name__)
+
+    def enter(self, action: str, **values: Any) -> None:
+        """Enter a change of the operator's into the audit log and the log; raise `NotWritten` if it is not on disk."""
+        if self.audit is not None:
+            self.audit.enter(action, durable=True, **values)
+        log.warning("%s: %s", action, ", ".join(f"{name} {value}" for name, value in values.items()))
+
+    def reopen(self) -> None:
+        """Open the audit log again after logrotate; where that fails it goes on in the old file."""
+        try:
+            if self.audit is not None:
+                self.audit.reopen()
+        except NotWritten as error:
+            log.error("the audit log is not opened again: %s", " ".join(str(error).split()))
+
+    def close(self) -> None:
+        """Write what is still buffered, and close."""
+        if self._traces is not None:
+            self._traces.close()
+        if self._audited is not None:
+            self._audited.close()
+
+
+def start_telemetry(
+    *, metrics: bool = True, audit_log: Path | None = None, log: str = "info", traces: str = ""
+) -> Telemetry:  # the names are those of the settings' table [operator]
+    """Start the observers of the settings; from here on the gateway's loggers write JSON lines.
+
+    Args:
+        metrics: Whether there are metrics.
+        audit_log: The audit log's file, if there is one.
+        log: The least level that is logged.
+        traces: URL of a collector of OTLP over HTTP, "" for none.
+
+    Returns:
+        The telemetry. `NotWritten` is raised if the audit log cannot be opened, `MissingData` without OpenTelemetry.
+    """
+    logs = Logs(log, version=__version__)
+    operator = Telemetry(
+        metrics=metrics,
+        audit_log=audit_log,
+        logs=logs,
+        traces=to_collector(traces, version=__version__) if traces else None,
+    )
+    logger = logging.getLogger("feint.gateway")
+    logger.handlers = [Handler(logs)]
+    logger.propagate = False
+    logger.setLevel(log.upper())
+    return operator

@@ -1,0 +1,172 @@
+"""Manifest of an exported ONNX file, in its metadata: recipe, digest, and the rules that run beside the graph."""
+
+import base64
+import binascii
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from feint import __version__
+from feint.errors import BadRecipe
+from feint.recipes.recipe import PLUGINS, build, from_table, joined
+
+FORMAT = "1"
+DIGEST = re.compile(rb"sha256:[0-9a-f]{64}")  # of the file, in which this digest itself counts as zeros
+NO_DIGEST = "sha256:" + "0" * 64
+
+Array = np.ndarray
+
+
+class ServableRules(Mapping[str, Callable[..., Any]]):
+    """Access rules that run without torch, by name: Feint's own and those of other packages with `servable = True`."""
+
+    def __getitem__(self, name: str) -> Callable[..., Any]:
+        from feint.defenses import access
+
+        if name not in self._names:
+            raise KeyError(name)
+        try:
+            kind = getattr(access, name, None) or PLUGINS[name]
+        except ModuleNotFoundError as error:  # torch, where a gateway is installed without it
+            raise KeyError(name) from error
+        if not getattr(kind, "servable", False):
+            raise KeyError(name)
+        return kind
+
+    def __iter__(self) -> Iterator[str]:
+        for name in self._names:
+            with contextlib.suppress(KeyError, BadRecipe):  # a package whose class does not load
+                self[name]
+                yield name
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    @property
+    def _names(self) -> list[str]:
+        from feint.defenses import access
+
+        return [*dir(access), *PLUGINS]
+
+
+class LearnedTensors(NamedTuple):
+    """Tensors that an access rule has learned, under their fingerprint: `feint.recipes.store.Weights` without torch."""
+
+    fingerprint: str
+    tensors: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class RungSpec:
+    """Rung of an exported ladder.
+
+    Attributes:
+        at: The evidence from which a client stands on it.
+        access: Its access rules.
+    """
+
+    at: float = 0.0
+    access: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Metadata of an exported file.
+
+    Attributes:
+        takes: "x" for inputs, "p" for undefended answers.
+        fingerprint: That of the victim, or of what the defense learned where there is no victim.
+        version: The version of Feint that wrote the file.
+        recipe: The table of the Defense or Ladder.
+        access: Access rules for everybody.
+        rungs: The rungs of a ladder; a plain defense has one.
+        detectors: The martingales that turn scores into evidence.
+    """
+
+    takes: str = "x"
+    fingerprint: str = ""
+    version: str = ""
+    recipe: Mapping[str, Any] | None = None
+    access: tuple[Any, ...] = ()
+    rungs: tuple[RungSpec, ...] = (RungSpec(),)
+    detectors: tuple[Any, ...] = ()
+
+
+def to_metadata(
+    *, takes: str, fingerprint: str, recipe: Mapping[str, Any], learned: Mapping[str, Array]
+) -> dict[str, str]:
+    """Return the metadata that `read` takes apart, with a digest that `sign` fills in."""
+    return {
+        "feint.format": FORMAT,
+        "feint.version": __version__,
+        "feint.takes": takes,
+        "feint.fingerprint": fingerprint,
+        "feint.recipe": json.dumps(recipe),
+        "feint.learned": base64.b64encode(safetensors.numpy.save(dict(learned))).decode(),
+        "feint.digest": NO_DIGEST,
+    }
+
+
+def from_metadata(metadata: Mapping[str, str]) -> Manifest:
+    """Return what metadata hold; raise `ValueError` where they are not as `written`."""
+    try:
+        if metadata["feint.format"] != FORMAT:
+            raise ValueError(f"format {metadata['feint.format']}, not {FORMAT}")
+        recipe = json.loads(metadata["feint.recipe"])
+        learned = safetensors.numpy.load(base64.b64decode(metadata["feint.learned"], validate=True))
+        ladder = recipe["kind"] == "Ladder"
+        access = _rules(recipe, learned)
+        pairs = zip(recipe["at"], recipe["rungs"], strict=True) if ladder else ()
+        return Manifest(
+            metadata["feint.takes"],
+            metadata["feint.fingerprint"],
+            metadata["feint.version"],
+            recipe,
+            access if ladder else (),
+            tuple(RungSpec(float(at), _rules(rung, learned)) for at, rung in pairs) or (RungSpec(0.0, access),),
+            tuple(_martingale(i, learned) for i in range(len(recipe.get("detectors", ())))),
+        )
+    except (KeyError, TypeError, AttributeError, BadRecipe, binascii.Error, safetensors.SafetensorError) as error:
+        raise ValueError(f"metadata that cannot be read ({type(error).__name__}: {error})") from error
+
+
+def sign(content: bytes) -> bytes:
+    """Return a file's content with its digest filled in."""
+    return content.replace(NO_DIGEST.encode(), digest(content), 1)
+
+
+def verify(content: bytes) -> bool:
+    """Return whether a file is byte for byte as it was stamped."""
+    return DIGEST.findall(content) == [digest(content)]
+
+
+def digest(content: bytes) -> bytes:
+    """Return the SHA-256 of a file, in which the digest itself counts as zeros."""
+    return b"sha256:" + hashlib.sha256(DIGEST.sub(NO_DIGEST.encode(), content)).hexdigest().encode()
+
+
+def _rules(table: Mapping[str, Any], learned: Mapping[str, Array]) -> tuple[Any, ...]:
+    """Return the access rules in the table of a defense or a ladder."""
+    weights = {"Weights": lambda fingerprint: LearnedTensors(fingerprint, _under(f"{fingerprint}/", learned))}
+    words = joined(weights, ServableRules())
+    return tuple(from_table(rule, words) for rule in table["access"])
+
+
+def _martingale(i: int, learned: Mapping[str, Array]) -> Any:
+    """Return the martingale of the i-th detector."""
+    from feint.defenses.access.martingale import Martingale
+
+    fields = {name: array if array.ndim else array.item() for name, array in _under(f"detector_{i}/", learned).items()}
+    return build("Martingale", fields, {"Martingale": Martingale})
+
+
+def _under(prefix: str, learned: Mapping[str, Array]) -> dict[str, Array]:
+    return {name.removeprefix(prefix): array for name, array in learned.items() if name.startswith(prefix)}
