@@ -82,5 +82,18 @@ async def ask(url: str, model: str, kind: str, times: int, seed: int) -> dict[st
     return {"granted": granted, "lost": lost, "conflicts": conflicts}
 
 
+async def totals(url: str, model: str = "") -> dict[str, float]:
+    """Return the totals of the client "a" and of the shared account."""
+    drafts = Drafts(open_store(url, model))
+    for _ in range(2):  # the first look is a guess that the store corrects
+        draft = drafts.draft("a")
+        sums = {"a": draft.total("a"), "b": draft.total("b"), "budget": draft.total("budget")}
+        sums["shared a"] = draft.shared.total("a")
+        if await drafts.commit(draft):
+            break
+    await drafts.store.close()
+    return sums
+
+
 if __name__ == "__main__":
     print(json.dumps(asyncio.run(ask(*sys.argv[1:4], int(sys.argv[4]), int(sys.argv[5])))))

@@ -14,12 +14,18 @@ from tests.variance import moved
 
 from feint.errors import NoKey
 from feint.gateway import routes, rpc
+from feint.gateway.decision import Decision
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.gateway import Caller, Gateway, Limits
+from feint.gateway.settings import Keys, LedgerAt
 from feint.openinference.model_spec import ModelSpec
 
 SHAPE, CLASSES = (1, 2, 2), 3
 WEIGHTS = np.random.default_rng(0).normal(size=(4, CLASSES)).astype(np.float32)
+X = np.random.default_rng(0).random((5, *SHAPE), np.float32)
+ANYBODY = {"keys": Keys(anonymous=True), "ledger": LedgerAt("memory:")}  # settings
+SECRET = "/srv/secret.onnx at 10.0.0.7: 0.123456"  # of an exception inside a gateway
+STAGES = {"access": 1e-5, "model": 3e-4, "outputs": 2e-5, "ledger": 1e-4}  # seconds
 
 
 def linear(x: np.ndarray) -> np.ndarray:
@@ -138,3 +144,21 @@ def calling(gateway: Gateway) -> Iterator[str]:
         loop.call_soon_threadsafe(stop.set)
         thread.join()
         loop.close()
+
+
+def ask(client, x=X, name="toy"):
+    """Send inputs to a model over REST, as JSON."""
+    tensor = {"name": "x", "datatype": "FP32", "shape": list(x.shape), "data": x.ravel().tolist()}
+    return client.post(f"/v2/models/{name}/infer", json={"inputs": [tensor]})
+
+
+def answer_of(response):
+    """Return the only output of a response in JSON."""
+    (out,) = response.json()["outputs"]
+    return np.array(out["data"], np.float32).reshape(out["shape"])
+
+
+def decision(client="ann", outcome="answered", reason="", time=0.0, queries=4, **more):
+    """Return the record of one request."""
+    more.setdefault("seconds", dict(STAGES))
+    return Decision("digits", client, queries, time, outcome=outcome, reason=reason, **more)

@@ -5,6 +5,13 @@ import torch
 from tests.variance import wobble
 from torch import Tensor, nn
 
+from feint.data import Split
+from feint.models.networks import Network
+from feint.victims import Trained
+
+LENET = Network("lenet", (1, 8, 8), 5)
+SURROGATE = Trained.of(LENET.build(0))
+
 
 class Fixed(nn.Module):
     """A victim that answers every input with the same logits."""
@@ -70,3 +77,24 @@ class Steps(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(1)
         return wobble(self.leaves[torch.where(x[:, 0] <= 0.6, (x[:, 1] > 0.4).long(), 2 + (x[:, 1] > 0.7).long())])
+
+
+def answers_and_images(n: int) -> tuple[Tensor, Tensor]:
+    """Random probabilities (n, 5) and images (n, 1, 8, 8) for `SURROGATE`."""
+    generator = torch.Generator().manual_seed(0)
+    return (3 * torch.randn(n, 5, generator=generator)).softmax(-1), torch.rand(n, 1, 8, 8, generator=generator)
+
+
+def noise_split(n: int = 40) -> Split:
+    """A split of `n` random images (1, 8, 8) of label 0."""
+    images = torch.randint(0, 256, (n, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return Split.of(images.numpy(), torch.zeros(n, dtype=torch.int64).numpy(), name="noise")
+
+
+def gradient_matrix(model: nn.Module, x: Tensor) -> Tensor:
+    """The gradients of the K log-probabilities of one input `x`, by K backward passes: G (K, D)."""
+    parameters = [parameter.requires_grad_() for parameter in model.parameters()]
+    logs = model(x[None]).log_softmax(-1)[0]
+    rows = [torch.autograd.grad(log, parameters, retain_graph=True) for log in logs]
+    model.requires_grad_(False)
+    return torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.report_rows import KEEPS, KNOCKOFF, LABELS, NOISE, NONE, TEST, cell, through
 
 from feint import Defense, Matrix, Training
 from feint.attacks import HardLabels, KnockoffNets, PartialBayesBound
@@ -17,7 +18,7 @@ from feint.defense import Ladder
 from feint.defenses.outputs import APGPClosedForm, GaussianNoise, LabelOnly, Rounding
 from feint.evaluation import checks, probes, traits
 from feint.evaluation.checks import find_flags, verdict
-from feint.evaluation.results import Results, Row
+from feint.evaluation.results import Results
 from feint.evaluation.robust import interval_of_maximum, robust
 from feint.evaluation.significance import noise
 from feint.evaluation.transfer import Springboard
@@ -28,45 +29,6 @@ from feint.transcript import Transcript
 from feint.victims import predict
 
 ROOT = Path(__file__).parents[1]
-TEST = {"kind": "Split", "name": "digits", "part": "test", "fingerprint": "t"}
-POOL = {"kind": "Split", "name": "digits", "part": "held_out", "fingerprint": "p"}
-KNOCKOFF = {"kind": "KnockoffNets", "pool": POOL, "training": {"kind": "Training", "epochs": 5}}
-LABELS = {"kind": "HardLabels"}
-NONE, KEEPS, NOISE = (
-    to_table(it)
-    for it in (
-        Defense(),
-        Defense(outputs=[APGPClosedForm(top=1)]),
-        Defense(outputs=[GaussianNoise("a test's, not a secret", 0.1)]),
-    )
-)
-
-
-def through(*lenses, attack=KNOCKOFF):
-    return {"kind": "LensedAttack", "attack": attack, "lenses": list(lenses)}
-
-
-def cell(
-    share,
-    *,
-    seeds=3,
-    defense=NONE,
-    attack=KNOCKOFF,
-    named=("none", "knockoff"),
-    n=10_000,
-    budget=1000,
-    spread=0.0,
-    **more,
-):
-    """The rows of one cell around a share."""
-    made = []
-    for seed in range(seeds):
-        scores = {"stealer_accuracy": share + spread * (seed - (seeds - 1) / 2), "n_test": n, "fidelity": share}
-        recipe = {"victim": "v", "test": TEST, "defense": defense, "attack": attack, "budget": budget, "seed": seed}
-        row = Row(f"{named}{budget}{seed}", *named, budget, seed, scores, budget, 1.0, recipe, {})
-        made.append(replace(row, **{key: value for key, value in more.items() if key != "scores"}))
-        made[-1].scores.update(more.get("scores", {}))
-    return made
 
 
 def names(rows):

@@ -11,8 +11,8 @@ import httpx2
 import pytest
 import yaml
 from benchmarks.load.processes import free_port
+from tests.gateways import decision
 from tests.graph_files import whole
-from tests.test_operator import decision
 
 from feint.gateway.operator.recording import Operator
 from feint.gateway.settings_file import settings

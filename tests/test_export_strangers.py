@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from tests.conformance.test_exports import rungs
+from tests import examples
 from tests.problems import awkward_rows
 from tests.strangers.environments import stranger
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.interop
 @pytest.mark.slow
 def test_openvino_says_what_the_service_says_of_tied_rows(tmp_path):
     names = "APGP", "APGPClosedForm", "TopK"  # whatever looks at ranks
-    ladder, p = rungs(names, 10), awkward_rows(10)
+    ladder, p = examples.ladder_of(names, 10), awkward_rows(10)
     answers = [rung.outputs[0](p).numpy() for rung in ladder.rungs]
     said = dict(zip(numbered(PROBABILITIES, len(names)), answers, strict=True))
     said |= dict(zip(numbered(MOVED, len(names)), [abs(q - p.numpy()).sum(-1) for q in answers], strict=True))

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from tests import examples, gateways
-from tests.conformance.test_attacks import victim_of
 from tests.open_inference import served
 from tests.problems import Linear
 from tests.variance import assert_close, assert_weights_close
@@ -55,9 +54,9 @@ def test_the_same_surrogate_query_for_query(attack, binary):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", examples.ATTACKS)
 def test_every_attack_asks_and_learns_the_same_there(name):
-    here = Service(victim_of(name)).oracle(client="a", budget=120)
+    here = Service(examples.victim_of(name)).oracle(client="a", budget=120)
     ours = examples.ATTACKS[name].recipe.steal(here).state_dict()
-    with served(Service(victim_of(name)), shape=SHAPE, classes=3) as server:
+    with served(Service(examples.victim_of(name)), shape=SHAPE, classes=3) as server:
         there = connect(server.url, model="toy", budget=120)
         theirs = examples.ATTACKS[name].recipe.steal(there).state_dict()
     assert there.asked == here.asked

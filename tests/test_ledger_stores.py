@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.askers import BUDGET
+from tests.askers import BUDGET, totals
 from tests.redis_servers import redis_server
 
 from feint.gateway.drafts import TOKENS, Added, Draft, Drafts, Other, Part
@@ -149,26 +149,13 @@ def test_processes_that_share_it_decide_as_one(url, kind):
     model = fresh()
     told = replicas(url, model, kind, times=150)
     granted = sum(it["granted"] for it in told)
-    draft = asyncio.run(looked(url, model))
+    draft = asyncio.run(totals(url, model))
     expected = {"budget": BUDGET, "shared_budget": BUDGET, "rate": 200, "tokens": 40, "evidence": draft["a"]}[kind]
     assert granted == expected
     if kind == "evidence":
         assert draft["shared a"] == granted
         assert draft["b"] == 2 * granted
     assert sum(it["conflicts"] for it in told) > 0  # they did ask at once
-
-
-async def looked(url: str, model: str = "") -> dict[str, float]:
-    """The totals of the client "a", and what is shared."""
-    drafts = Drafts(open_store(url, model))
-    for _ in range(2):  # the first look is a guess that the store corrects
-        draft = drafts.draft("a")
-        found = {"a": draft.total("a"), "b": draft.total("b"), "budget": draft.total("budget")}
-        found["shared a"] = draft.shared.total("a")
-        if await drafts.commit(draft):
-            break
-    await drafts.store.close()
-    return found
 
 
 def test_a_process_that_is_killed_takes_back_no_answer_and_charges_none_twice(url):

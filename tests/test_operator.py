@@ -12,21 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
+from tests.gateways import STAGES, decision
 
-from feint.gateway.decision import Decision
 from feint.gateway.operator.board import curve
 from feint.gateway.operator.logs import Handler, Logs
 from feint.gateway.operator.metrics import Metrics
 from feint.gateway.operator.recording import Operator, opened
 from feint.gateway.operator.seen import POINTS, TIMES, Seen
 from feint.gateway.operator.traces import Traces
-
-STAGES = {"access": 1e-5, "model": 3e-4, "outputs": 2e-5, "ledger": 1e-4}
-
-
-def decision(client="ann", outcome="answered", reason="", time=0.0, queries=4, **more):
-    more.setdefault("seconds", dict(STAGES))
-    return Decision("digits", client, queries, time, outcome=outcome, reason=reason, **more)
 
 
 def samples(metrics):

@@ -6,12 +6,13 @@ from pathlib import Path
 import httpx2
 import pytest
 import torch
-from tests.test_serve import ask
+from tests.gateways import ask
 
 from feint import Defense, Query, Service, bench, export
 from feint.audit.candidates import made_for
-from feint.bench import executor
+from feint.bench import executor, prepare
 from feint.defenses.outputs import LabelOnly
+from feint.defenses.parsing import parse_defense
 from feint.errors import BadRecipe, NotExportable, NotFitted, UnknownName
 from feint.gateway.models.recipes import rules
 from feint.gateway.serving.server import running
@@ -67,7 +68,7 @@ def fitted(victim, digits):
 
 
 def test_a_recipe_is_spelled_and_read_as_feints_own():
-    recipe = registry.parse_defense(["Quota(inputs=3)", "Averaging(share=0.3)"])
+    recipe = parse_defense(["Quota(inputs=3)", "Averaging(share=0.3)"])
     assert repr(recipe.outputs[0]) == "Averaging(share=0.3, mean=None)"
     assert from_table(to_table(recipe), registry.vocabulary()) == recipe
     with pytest.raises(UnknownName, match="did you mean 'Averaging'"):
@@ -86,7 +87,7 @@ def test_a_method_is_fitted_and_kept_by_the_command(feint, victim, digits, tmp_p
 
     victims.save(tmp_path / "victim", victim, data="digits")
     assert feint("fit Averaging(share=0.3) --victim victim --data digits --out averaging")[0] == 0
-    defense = registry.parse_defense([str(tmp_path / "averaging")])
+    defense = parse_defense([str(tmp_path / "averaging")])
     q = Service(victim, defense)(Query(digits.test.inputs(slice(0, 9)), "ann")).p
     p = Service(victim)(Query(digits.test.inputs(slice(0, 9)), "ann")).p
     mean = victims.answers(victim, digits.train).mean(0)
@@ -95,14 +96,14 @@ def test_a_method_is_fitted_and_kept_by_the_command(feint, victim, digits, tmp_p
 
 def test_it_refuses_before_it_has_learned(victim, digits):
     with pytest.raises(NotFitted):
-        Service(victim, registry.parse_defense(["Averaging"]))(Query(digits.test.inputs(slice(0, 2)), "ann"))
+        Service(victim, parse_defense(["Averaging"]))(Query(digits.test.inputs(slice(0, 2)), "ann"))
 
 
 def test_a_suite_of_such_methods_runs_and_is_reported(feint, tmp_path):
     (tmp_path / "others.toml").write_text(SUITE)
     read = bench.load(tmp_path / "others.toml")
     assert read.hindrances("label only") == {"squared": "squares of labels are labels"}
-    results = executor.run(read.matrices(tmp_path / "work"), folder=tmp_path / "out")
+    results = executor.run(prepare.matrices(read, tmp_path / "work"), folder=tmp_path / "out")
     assert not results.failed
     assert {(row.defense, row.attack) for row in results if row.attack} == {
         (defense, attack)

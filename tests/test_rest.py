@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.gateways import CLASSES, SHAPE, Straight, gateway, linear
+from tests.gateways import CLASSES, SECRET, SHAPE, Straight, gateway, linear
+from tests.infer_requests import BAD_BODIES, X, document
 from tests.variance import assert_close
 
 from feint.errors import (
@@ -26,7 +27,6 @@ from feint.gateway import routes
 from feint.gateway.gateway import Limits
 from feint.hashcash import Puzzle
 
-X = np.random.default_rng(1).random((2, *SHAPE)).astype(np.float32)
 KEY = {"Authorization": "Bearer k"}
 LENGTH = "Inference-Header-Content-Length"
 
@@ -40,11 +40,6 @@ def ask(served, verb, path, *, headers=KEY, content=None):
             return await client.request(verb, path, headers=headers, content=content)
 
     return asyncio.run(once())
-
-
-def document(x=X, *, datatype="FP32", **more):
-    tensor = {"name": "pixels", "shape": list(x.shape), "datatype": datatype, "data": x.ravel().tolist()}
-    return {"inputs": [tensor]} | more
 
 
 def infer(served=None, body=None, *, headers=None, content=None):
@@ -112,55 +107,9 @@ def test_no_inputs_are_no_queries():
     assert probabilities(infer(**binary(X[:0], **RAW))).shape == (0, CLASSES)
 
 
-def wrong(**changes):
-    body = document()
-    body["inputs"][0] |= changes
-    return body
-
-
-DEEP = b'{"x":' + b"[" * 100_000
-BAD = {
-    "not JSON": b"{",
-    "no text": b"\xff\xfe{",
-    "empty": b"",
-    "a list": b"[]",
-    "deep": DEEP,
-    "deep data": b'{"inputs":[{"name":"pixels","shape":[1,1,2,2],"datatype":"FP32","data":' + b"[" * 100_000,
-    "no inputs": {"inputs": []},
-    "two inputs": {"inputs": document()["inputs"] * 2},
-    "name": wrong(name="x"),
-    "datatype": wrong(datatype="BYTES"),
-    "shape": wrong(shape=[2, 4]),
-    "negative": wrong(shape=[-2, 1, 2, 2]),
-    "huge": wrong(shape=[10**30, 1, 2, 2]),
-    "too few": wrong(data=[0.5] * 7),
-    "too many": wrong(data=[0.5] * 9),
-    "ragged": wrong(data=[[[[0, 0], [0]]], [[[0, 0], [0, 0]]]]),
-    "nested otherwise": wrong(data=[[0.5] * 4] * 2),
-    "text": wrong(data=["0.5"] * 8),
-    "booleans": wrong(data=[True] * 8),
-    "null": wrong(data=None),
-    "no data": wrong(data=None, parameters={"binary_data_size": 32}),
-    "above 1": wrong(data=[0.5] * 7 + [1.5]),
-    "below 0": wrong(data=[0.5] * 7 + [-1e-9]),
-    "overflow": wrong(data=[0.5] * 7 + [1e39]),
-    "NaN": json.dumps(wrong(data=[float("nan")] * 8)).encode(),
-    "infinity": json.dumps(wrong(data=[0.5] * 7)).replace("0.5]", "0.5,1e999]").encode(),
-    "levels": wrong(datatype="UINT8", data=[256] * 8),
-    "fractions": wrong(datatype="UINT8", data=[0.5] * 8),
-    "both": wrong(parameters={"binary_data_size": 32}),
-    "shared memory": wrong(parameters={"shared_memory_region": "it"}),
-    "unknown output": document(outputs=[{"name": "logits"}]),
-    "logits too": document(outputs=[{"name": "p"}, {"name": "logits"}]),
-    "classification": document(outputs=[{"name": "p", "parameters": {"classification": 2}}]),
-    "id": document(id=7),
-    "stamp": document(parameters={"stamp": 7}),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("name", BAD_BODIES)
 def test_a_bad_body_is_told_in_one_line_and_nobody_is_asked(name):
-    body, line = BAD[name], Straight()
+    body, line = BAD_BODIES[name], Straight()
     response = infer(gateway(line), content=body if isinstance(body, bytes) else json.dumps(body).encode())
     assert response.status_code == (413 if name == "huge" else 400)
     assert list(response.json()) == ["error"]
@@ -288,9 +237,6 @@ def test_refusals(error):
             assert told["parameters"]["puzzle"] == {"bits": 5, "client": "a", "query": "b", "expires": 9}
         case _:
             assert response.status_code == 403
-
-
-SECRET = "/srv/secret.onnx at 10.0.0.7: 0.123456"
 
 
 @pytest.mark.parametrize(

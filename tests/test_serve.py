@@ -8,6 +8,7 @@ import httpx2
 import numpy as np
 import pytest
 import torch
+from tests.gateways import ANYBODY, SHAPE, X, answer_of, ask
 from tests.graph_files import bare, defended, undefended, whole
 from tests.problems import Linear
 from tests.variance import assert_close
@@ -24,23 +25,9 @@ from feint.gateway.models.onnx_pipeline import InlineOrThread
 from feint.gateway.serving.opening import opened
 from feint.gateway.serving.server import running
 from feint.gateway.serving.service import over
-from feint.gateway.settings import Graph, Keys, LedgerAt, Settings, Torch
+from feint.gateway.settings import Graph, Settings, Torch
 from feint.query import Query
 from feint.service import Service
-
-SHAPE = (1, 2, 2)
-X = np.random.default_rng(0).random((5, *SHAPE), np.float32)
-ANYBODY = {"keys": Keys(anonymous=True), "ledger": LedgerAt("memory:")}
-
-
-def ask(client, x=X, name="toy"):
-    tensor = {"name": "x", "datatype": "FP32", "shape": list(x.shape), "data": x.ravel().tolist()}
-    return client.post(f"/v2/models/{name}/infer", json={"inputs": [tensor]})
-
-
-def answer_of(response):
-    (out,) = response.json()["outputs"]
-    return np.array(out["data"], np.float32).reshape(out["shape"])
 
 
 @pytest.fixture

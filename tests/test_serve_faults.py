@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import httpx2
 import numpy as np
 import pytest
+from tests.gateways import ANYBODY, SHAPE, answer_of
 from tests.graph_files import bare, output_defense, undefended
-from tests.test_serve import ANYBODY, SHAPE, answer_of
 
 from feint.errors import StoreLost
 from feint.gateway.models.graphs import Outputs

@@ -25,22 +25,10 @@ from feint.defenses.outputs import (
 from feint.errors import BadInput, BadRecipe
 from feint.ledger import Ledger
 
-CASES, IDENTITIES = examples.cases(examples.OUTPUTS), examples.identities(examples.OUTPUTS)
+CASES, IDENTITIES = examples.OUTPUT_CASES, examples.identities(examples.OUTPUTS)
 
 HUNDRED, THOUSAND = (pytest.param(classes, marks=pytest.mark.slow) for classes in (100, 1000))
 SIZES = 2, 3, 10, HUNDRED, THOUSAND
-
-
-fitted_cases: dict[tuple[str, int], Output] = {}
-
-
-def ready(name: str, classes: int) -> Output:
-    """The case, fitted to rows of so many classes if it learns."""
-    if (name, classes) not in fitted_cases:
-        case = CASES[name]
-        fitted = examples.OUTPUTS[type(case).__name__].fitted
-        fitted_cases[name, classes] = fitted(case, classes) if fitted else case
-    return fitted_cases[name, classes]
 
 
 def inputs(p: Tensor) -> Tensor:
@@ -61,7 +49,7 @@ def promised_ranks(defense: Output, classes: int) -> int:
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_rows_stay_on_the_simplex_and_what_is_promised_stays_exactly(name, classes, dtype):
-    p, defense = awkward_rows(classes, dtype=dtype), ready(name, classes)
+    p, defense = awkward_rows(classes, dtype=dtype), examples.fitted_output(name, classes)
     q = defense(p.requires_grad_(), inputs(p))
     p = p.detach()
     assert (q.shape, q.dtype, q.device) == (p.shape, p.dtype, p.device)
@@ -81,7 +69,7 @@ def test_rows_stay_on_the_simplex_and_what_is_promised_stays_exactly(name, class
 @given(data=st.data(), classes=st.sampled_from([2, 3, 5]))
 @settings(max_examples=60, deadline=None)
 def test_ties_and_empty_batches(name, data, classes):
-    p, defense = data.draw(simplex_rows(classes)), ready(name, classes)
+    p, defense = data.draw(simplex_rows(classes)), examples.fitted_output(name, classes)
     q = defense(p, inputs(p))
     assert q.shape == p.shape
     top = promised_ranks(defense, classes)
@@ -91,7 +79,7 @@ def test_ties_and_empty_batches(name, data, classes):
 @pytest.mark.parametrize("classes", [2, 10, THOUSAND])
 @pytest.mark.parametrize("name", CASES)
 def test_a_batch_equals_its_rows_one_by_one(name, classes):
-    p, defense = awkward_rows(classes), ready(name, classes)
+    p, defense = awkward_rows(classes), examples.fitted_output(name, classes)
     x = inputs(p)
     whole, single = on_a_line(defense), on_a_line(defense)
     one_by_one = torch.cat([single(p[i : i + 1], x[i : i + 1]) for i in range(len(p))])
@@ -119,7 +107,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", CASES)
 def test_anything_else_is_refused(name, bad):
     with pytest.raises(BadInput, match="expected"):
-        ready(name, 10)(REFUSED[bad], inputs(REFUSED[bad]))
+        examples.fitted_output(name, 10)(REFUSED[bad], inputs(REFUSED[bad]))
 
 
 @pytest.mark.parametrize("name", ["APGP", "APGPClosedForm"])
