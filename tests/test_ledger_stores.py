@@ -113,12 +113,16 @@ def test_a_token_is_used_once_whatever_a_draft_knew(commit):
 
     assert commit(part(0, 0.0, x=10.0)) is None
     told = commit(part(1, 1.0, y=9.0, x=9.0))
-    assert (told.account.version, told.account.totals, told.account.used) == (1, {"queries": 0.0}, {"x": 10.0})
+    assert told.account.version == 1
+    assert told.account.totals == {"queries": 0.0}
+    assert told.account.used == {"x": 10.0}
     assert commit(part(1, 1.0, y=9.0)) is None  # the refused draft had not used it
     assert commit(part(2, 11.0, x=20.0)) is None  # void by now
     assert commit(part(3, 12.0, z=50.0), part(0, 12.0, s=99.0)) is None
     told = commit(part(4, 13.0, w=50.0), part(1, 13.0, s=99.0))
-    assert (told.account.version, told.account.used, told.shared.used) == (4, {}, {"s": 99.0})
+    assert told.account.version == 4
+    assert told.account.used == {}
+    assert told.shared.used == {"s": 99.0}
     assert commit(part(4, 13.0, w=50.0)) is None
 
 
@@ -128,7 +132,9 @@ def test_a_shared_addition_that_comes_out_otherwise_changes_nothing(commit):
 
     assert commit(Part(0, {}, {}, {}, 0.0), shared(True)) is None
     told = commit(Part(1, {"queries": 1.0}, {}, {}, 0.0), shared(True))
-    assert (told.account.version, told.account.totals, told.shared.totals) == (1, {}, {"budget": 3.0})
+    assert told.account.version == 1
+    assert told.account.totals == {}
+    assert told.shared.totals == {"budget": 3.0}
     assert commit(Part(1, {}, {}, {}, 0.0), shared(False)) is None
 
 

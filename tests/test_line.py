@@ -141,7 +141,8 @@ def test_a_budget_is_each_clients_own_and_charged_before_the_answer():
         service(Query(X[:3], "alice"))
     service(Query(X[:2], "alice"))
     service(Query(X, "bob"))
-    assert (service.ledger["alice"].queries, service.ledger["bob"].queries) == (10, 8)
+    assert service.ledger["alice"].queries == 10
+    assert service.ledger["bob"].queries == 8
 
 
 def test_asking_does_not_change_anothers_answer():

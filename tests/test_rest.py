@@ -60,7 +60,9 @@ def probabilities(response):
     assert response.status_code == 200, response.text
     length = int(response.headers.get(LENGTH, len(response.content)))
     (told,) = json.loads(response.content[:length])["outputs"]
-    assert (told["name"], told["datatype"], told["shape"][1:]) == ("p", "FP32", [CLASSES])
+    assert told["name"] == "p"
+    assert told["datatype"] == "FP32"
+    assert told["shape"][1:] == [CLASSES]
     if "data" in told:
         return np.array(told["data"], np.float32).reshape(told["shape"])
     assert told["parameters"]["binary_data_size"] == len(response.content) - length
@@ -91,7 +93,9 @@ def test_datatypes(datatype, dtype, form):
     assert infer(gateway(line), **sent).status_code == 200
     (asked,) = line.seen
     np.testing.assert_array_equal(asked.x, x.astype(np.float32) / np.float32(levels))
-    assert (asked.x.dtype, asked.client, asked.stamp) == (np.float32, "ann", "")
+    assert asked.x.dtype == np.float32
+    assert asked.client == "ann"
+    assert asked.stamp == ""
 
 
 def test_ids_and_stamps():
@@ -152,7 +156,8 @@ def test_limits():
     one = {"body": document(X[:1])}
     assert infer(served, **one).status_code == 200
     long = infer(served, document(X[:1], id="x" * 300))
-    assert (long.status_code, long.headers["connection"]) == (413, "close")
+    assert long.status_code == 413
+    assert long.headers["connection"] == "close"
     assert infer(served, document(X[:1], outputs=[{"name": "p"}] * 2)).status_code == 400
 
 
@@ -210,7 +215,8 @@ def test_who_may_ask():
         for path in ("/v2", "/v2/models", "/v2/models/toy", "/v2/models/nobody", "/v2/models/toy/config"):
             assert status(headers, path) == 401
         refused = ask(gateway(), "POST", "/v2/models/nobody/infer", headers=headers, content=b"{")
-        assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+        assert refused.status_code == 401
+        assert refused.headers["www-authenticate"] == "Bearer"
     assert status({"Authorization": "Bearer looker"}) == 403
     assert status({}, "/v2/health/live") == status({}, "/v2/health/ready") == status({}, "/v2/models/toy/ready") == 200
 
@@ -228,10 +234,12 @@ def test_refusals(error):
     assert told["error"] == str(error)
     match error:
         case RateLimited(retry_after=1.25):
-            assert (response.status_code, response.headers["retry-after"]) == (429, "2")
+            assert response.status_code == 429
+            assert response.headers["retry-after"] == "2"
             assert told["parameters"] == {"retry_after": 1.25}
         case OverBudget() | RateLimited():
-            assert (response.status_code, response.headers.get("retry-after")) == (429, None)
+            assert response.status_code == 429
+            assert response.headers.get("retry-after") is None
         case ProofRequired():
             assert response.status_code == 428
             assert told["parameters"]["puzzle"] == {"bits": 5, "client": "a", "query": "b", "expires": 9}

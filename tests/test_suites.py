@@ -73,9 +73,8 @@ def test_cells_by_name_are_those_of_the_matrices(small, tmp_path):
 
 def test_gaps_are_what_the_thief_of_each_victim_owns(small, tmp_path):
     wide, narrow = prepare.matrices(small(), tmp_path / "work")
-    assert (wide.attacks["none"]["KnockoffNets"].surrogate.name, narrow.attacks["none"]["RS"].surrogate.name) == (
-        "mlp", "linear",
-    )  # fmt: skip
+    assert wide.attacks["none"]["KnockoffNets"].surrogate.name == "mlp"
+    assert narrow.attacks["none"]["RS"].surrogate.name == "linear"
     (restored,) = wide.attacks["APGP"]["KnockoffNets, D-DAE"].lenses
     assert isinstance(restored.rehearsal, SuspectedDefense)
     assert not restored.rehearsal.leaked
@@ -318,7 +317,8 @@ def test_a_springboard_is_what_the_victim_was_trained_on(small, tmp_path, digits
 
 def test_expected_rows_and_weights_are_read(small, tmp_path, monkeypatch):
     (row,) = small().expected
-    assert (row.value, row.source) == (0.9, "ma2021undistillable")
+    assert row.value == 0.9
+    assert row.source == "ma2021undistillable"
     monkeypatch.setenv("FEINT_DATA", str(tmp_path))
     (tmp_path / "published.npz").touch()
     assert prepare.weights("published.npz") == tmp_path / "published.npz"

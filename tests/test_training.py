@@ -205,7 +205,8 @@ def test_a_loss_of_its_own_continues_to_the_same_weights_and_losses(tmp_path):
         again, same_losses = run(ProgressCallback(tmp_path))
         assert same(whole, again)
         assert same_losses == losses
-    assert (len(losses), losses[-1] < losses[0]) == (4, True)
+    assert len(losses) == 4
+    assert losses[-1] < losses[0]
     run(ProgressCallback(tmp_path), "another loss")
     assert len(list(tmp_path.iterdir())) == 2
     assert all(torch.equal(it, before[name]) for name, it in start.state_dict().items())

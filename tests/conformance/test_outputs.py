@@ -52,7 +52,9 @@ def test_rows_stay_on_the_simplex_and_what_is_promised_stays_exactly(name, class
     p, defense = awkward_rows(classes, dtype=dtype), examples.fitted_output(name, classes)
     q = defense(p.requires_grad_(), inputs(p))
     p = p.detach()
-    assert (q.shape, q.dtype, q.device) == (p.shape, p.dtype, p.device)
+    assert q.shape == p.shape
+    assert q.dtype == p.dtype
+    assert q.device == p.device
     assert not q.requires_grad
     assert q.isfinite().all()
     assert (q >= 0).all()

@@ -75,7 +75,8 @@ def _kept(request: DecodedRequest) -> None:
         body, headers = json_codec.encode_request(MODEL, x, stamp=request.stamp, binary=binary)
         again = CODEC.read(body, headers.get("Inference-Header-Content-Length", ""))
         assert again.x.tobytes() == x.tobytes()
-        assert (again.stamp, again.binary) == (request.stamp, binary)
+        assert again.stamp == request.stamp
+        assert again.binary == binary
 
 
 def _answer(rows: int) -> np.ndarray:
@@ -90,7 +91,8 @@ def tensor_in_json(data: bytes) -> bool:
         x = tensors.from_json(raw, kind, [rows, 1, 2, 2])
     except BadInput:
         return False
-    assert (x.shape, x.dtype) == ((rows, 1, 2, 2), np.float32)
+    assert x.shape == (rows, 1, 2, 2)
+    assert x.dtype == np.float32
     values = np.array(json.loads(raw), np.float64).reshape(x.shape).astype(np.float32) / np.float32(kind.levels)
     np.testing.assert_array_equal(x, values)
     return True
@@ -235,7 +237,8 @@ def _behind() -> Any:
 
 
 def _rows(p: np.ndarray) -> None:
-    assert (p.shape, p.dtype) == ((ROWS, 3), np.float32)
+    assert p.shape == (ROWS, 3)
+    assert p.dtype == np.float32
     assert np.isfinite(p).all()
     assert (p >= 0).all()
     assert (np.abs(p.sum(-1) - 1) < 1.1e-3).all()

@@ -27,7 +27,9 @@ def request(count):
 
 
 for told in (client.model_infer("toy", request=request(8)), client.model_version_infer("toy", "1", request=request(8))):
-    assert (told.id, told.outputs[0].name, told.outputs[0].shape) == ("seven", "p", [2, 3])
+    assert told.id == "seven"
+    assert told.outputs[0].name == "p"
+    assert told.outputs[0].shape == [2, 3]
     assert abs(sum(told.outputs[0].data.__root__) - 2) < 1e-5
 
 
