@@ -64,7 +64,7 @@ def test_the_distance_to_a_linear_boundary_is_exact():
     torch.testing.assert_close(found[near], 1.3 * exact[near], rtol=1e-3, atol=1e-5)
 
 
-def test_what_was_seen_waits_behind_the_rest():
+def test_considered_candidates_go_to_the_end_of_the_queue():
     waiting = _Waiting(torch.arange(10, 20))
     assert waiting.take(torch.tensor([3, 0]), 5).tolist() == [13, 10]
     assert waiting.rows.tolist() == [15, 16, 17, 18, 19, 11, 12, 14]

@@ -158,7 +158,7 @@ def test_a_factory_is_found_here_and_says_what_is_wrong_with_it(tmp_path, monkey
             victims.load_any(place)
 
 
-def test_what_answers_is_asked_once_and_is_remembered(tmp_path, victim):
+def test_answers_of_a_remote_model_are_cached(tmp_path, victim):
     oracle = Service(victim).oracle(client="a", budget=30)
     given = {"name": "server, toy, 1", "shape": (1, 8, 8), "classes": 10, "folder": tmp_path}
     model, x = victims.FromAnswers(oracle.try_ask, **given), torch.rand(20, 1, 8, 8)

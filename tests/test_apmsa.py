@@ -96,7 +96,7 @@ def test_ties_are_left_as_they_are_and_the_lowest_index_wins():
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: type(step).__name__)
-def test_who_never_loses_the_label_returns_the_last_iterate_and_is_counted(step):
+def test_input_that_never_loses_its_label_ends_at_the_last_iterate(step):
     model = Linear(6, 3)
     model.register_forward_hook(lambda _, __, z: z + torch.tensor([1e3, 0.0, 0.0]))
     done = approach_boundary(model.eval(), X, APMSA(step=step, steps=5))
@@ -183,7 +183,7 @@ def test_the_search_meets_every_crossing(steepest, patience, at_most, monkeypatc
     assert n.float().mean() < at_most
 
 
-def test_a_jump_is_met_from_the_kept_side():
+def test_bracket_ends_on_the_side_of_a_discontinuity_that_keeps_the_label():
     def look(u, rows):
         kept = u < 0.3
         return MarginModel(u, kept, torch.zeros_like(kept), torch.where(kept, 5.0, -5.0))

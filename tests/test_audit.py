@@ -110,7 +110,7 @@ def test_every_kind_of_model_is_audited_end_to_end(model, digits, victim, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lang", LANGUAGES)
-def test_it_says_it_on_one_screen_and_again_from_what_it_kept(model, tmp_path, lang, monkeypatch):
+def test_audit_fits_on_one_screen_and_repeats_from_its_cache(model, tmp_path, lang, monkeypatch):
     if lang == "zh":  # once is enough: the pictures take seconds
         monkeypatch.setattr(output.report, "write", REPORT)
     line = f"victim --data digits {QUICK} --price-per-1000 2 --lang {lang}"

@@ -148,7 +148,7 @@ def test_a_flood_of_refusals_is_two_lines(path):
     ]
 
 
-def test_what_is_still_counted_is_entered_at_the_end(path):
+def test_pending_counts_are_written_on_close(path):
     record = Audited(AuditLog(path))
     for _ in range(5):
         record(decision())
@@ -156,7 +156,7 @@ def test_what_is_still_counted_is_entered_at_the_end(path):
     assert sum(it.get("times", 1) for it in said(path)) == 5
 
 
-def test_a_rung_is_entered_when_it_changes_and_answers_are_not(path):
+def test_audit_log_holds_changes_of_rung_and_no_answers(path):
     record = Audited(AuditLog(path))
     for rung in (0, 0, 1, 1, 2):
         record(decision(outcome="answered", reason="", rung=rung, evidence=rung * 1.00001))
@@ -197,7 +197,7 @@ def test_the_command(feint, path):
     assert "eve" not in feint("keys list")[1]  # what cannot be entered is not done
 
 
-def test_no_log_no_verdict(tmp_path):
+def test_missing_log_is_an_error(tmp_path):
     with pytest.raises(MissingData):
         verify([tmp_path / "none"])
     with pytest.raises(NotWritten):

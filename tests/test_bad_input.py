@@ -296,7 +296,7 @@ def calls(it, *calling, key=None, name="ModelInfer", together=False):
 
 
 @pytest.mark.slow
-def test_messages_that_are_none(served):
+def test_invalid_grpc_messages_are_refused(served):
     bad = [b"\xff" * 99, b"\x0a\xff\xff\xff\xff\x0f", b"\x2a\x03\x08", b"\x12" * 3]
     for code, line in calls(served, *bad):
         assert code == "INVALID_ARGUMENT"

@@ -104,7 +104,7 @@ def test_the_best_of_several_trainings_is_tuned_on_test_data():
     assert "tuned-on-test" not in names(BARE + cell(0.92, attack=s4l, named=("none", "S4L")))  # a method, not a setting
 
 
-def test_labels_that_are_the_same_make_no_difference_to_doubt():
+def test_equal_results_on_labels_are_not_flagged_as_within_noise():
     rows = cell(0.59, defense=KEEPS, named=APGP_LABELS, attack=through(LABELS))
     same = cell(0.59, defense=NOISE, named=("noise", "labels"), attack=through(LABELS))
     assert "within-noise" not in names(rows + same)
@@ -166,7 +166,7 @@ def test_no_worst_case_is_shown_that_has_not_seen_labels_only():
     assert robust(seen, "unheard of") is None
 
 
-def test_a_thief_who_makes_something_else_of_the_answers_is_not_naive():
+def test_attacker_who_transforms_answers_is_not_naive():
     tuned = cell(0.9, defense=KEEPS, named=("APGP", "tuned"), attack=KNOCKOFF | {"kind": "Tuned"})
     rows = cell(0.1, defense=KEEPS, named=APGP) + cell(0.5, defense=KEEPS, named=APGP_LABELS, attack=through(LABELS))
     worst = robust(Results(BARE + rows + tuned), "APGP")
@@ -290,7 +290,7 @@ def test_a_row_carries_its_own_flags(results):
     assert results.failed == []
 
 
-def test_a_witness_changes_nothing(victim, digits, network):
+def test_transcript_probe_does_not_change_the_surrogate(victim, digits, network):
     knockoff = KnockoffNets(digits.pool, network, Training(epochs=2)).through(HardLabels())
     witness, oracles = probes.TranscriptProbe(), [Service(victim).oracle(client="thief", budget=50) for _ in range(2)]
     one, other = knockoff.steal(oracles[0]), witness.through(knockoff).steal(oracles[1])

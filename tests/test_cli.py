@@ -200,7 +200,7 @@ def test_a_mistake_is_one_line_and_exit_code_two(feint, tmp_path, line, says):
         ("steal --victim victim --budget 10 --out stolen", "without pool"),
     ],
 )
-def test_a_mistake_with_a_victim_at_hand(trained, tmp_path, line, says):
+def test_mistake_leaves_the_directory_of_a_trained_victim_as_it_was(trained, tmp_path, line, says):
     before = {it.name for it in tmp_path.iterdir()}
     code, _, err = trained(line)
     assert code == 2, err
@@ -271,7 +271,7 @@ def test_ctrl_c_leaves_no_broken_file_and_the_same_command_continues(trained, tm
 
 
 @pytest.mark.slow
-def test_an_interrupted_theft_asks_nothing_twice(trained, tmp_path):
+def test_interrupted_attack_repeats_no_query(trained, tmp_path):
     working = tmp_path / ".stolen.partial"
     line = "steal --victim victim --pool digits --budget 500 --training 'Training(epochs=150)' --out stolen"
     code, err = interrupt(shlex.split(line), lambda: list(working.glob("*-*.pt")))

@@ -70,7 +70,7 @@ def test_the_sign_alternates_after_every_so_many_rounds():
     assert not torch.equal(augment(LogitRow(alternate=1), after=1), augment(LogitRow(alternate=1), after=2))
 
 
-def test_a_row_goes_on_where_the_probability_rounds_to_one():
+def test_augmentation_moves_inputs_whose_probability_rounds_to_one():
     sure = Linear()
     with torch.no_grad():
         sure.weight *= 1000
@@ -123,7 +123,7 @@ def test_next_classes_come_nearer_in_their_order():
         JBDA(pool(), NETWORK, augmentation=NextClasses(copies=3))
 
 
-def test_steps_begin_where_they_are_told_to():
+def test_descent_begins_at_the_given_start():
     start = (X + 0.05).clamp(0, 1)
     found = descend(SURROGATE, X, lambda z, i: log_odds(z, LABEL[i]), PGD(0.001, 0.5), steps=3, start=start)
     assert (found - start).abs().max() <= 0.003 + 1e-6

@@ -105,7 +105,7 @@ def test_the_gateway_reads_its_settings(name):
         assert read.ledger.store.startswith("redis://")  # that of all replicas
 
 
-def test_every_metric_that_wakes_somebody_is_there(tmp_path):
+def test_metrics_of_the_alerts_are_exported(tmp_path):
     operator = Operator(audit_log=tmp_path / "audit.jsonl")
     operator(decision())
     assert operator.metrics is not None

@@ -38,7 +38,7 @@ def whole(victim, apgp, digits, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_graph_says_what_the_service_says(whole, digits):
+def test_exported_graph_equals_the_service(whole, digits):
     service, written = whole
     x = digits.test.inputs(slice(100, 300))
     said = Exported(written.path).run(x.numpy())

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.interop
 
 
 @pytest.mark.slow
-def test_openvino_says_what_the_service_says_of_tied_rows(tmp_path):
+def test_openvino_equals_the_defenses_on_tied_rows(tmp_path):
     names = "APGP", "APGPClosedForm", "TopK"  # whatever looks at ranks
     ladder, p = examples.ladder_of(names, 10), awkward_rows(10)
     answers = [rung.outputs[0](p).numpy() for rung in ladder.rungs]

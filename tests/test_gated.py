@@ -37,7 +37,7 @@ def test_with_a_width_the_share_of_the_harsh_answer_rises_as_the_score_falls():
         (TopK(2), ReverseSigmoid(), ""),
     ],
 )
-def test_it_keeps_what_both_keep(gentle, harsh, kept):
+def test_gate_preserves_what_both_branches_preserve(gentle, harsh, kept):
     assert Gated(harsh, gentle).preserves == kept
 
 

@@ -39,14 +39,14 @@ def test_a_key_says_who_asks(file):
     assert text.startswith(f"feint_{key.id}_")
 
 
-def test_nothing_that_opens_the_door_is_in_the_file(file):
+def test_key_file_holds_no_secret(file):
     text, _ = file.add("ann")
     assert text.split("_", 2)[2].encode()[:20] not in file.path.read_bytes()
     assert file.path.stat().st_mode & 0o077 == 0
     assert [it.name for it in file.path.parent.iterdir()] == ["keys.db"]
 
 
-def test_any_other_key_opens_nothing(file):
+def test_unknown_and_changed_keys_are_refused(file):
     text, _ = file.add("ann")
     other, _ = file.add("bob")
     door = keys.open(file.path)
@@ -62,7 +62,7 @@ def test_any_other_key_opens_nothing(file):
 
 
 @pytest.mark.slow
-def test_a_running_door_sees_what_another_process_does(file):
+def test_running_authenticator_sees_changes_of_another_process(file):
     text, key = file.add("ann")
     door = keys.open(file.path)
     door.caller(text)
@@ -76,7 +76,7 @@ def test_a_running_door_sees_what_another_process_does(file):
         door.caller(text)
 
 
-def test_a_key_expires_while_the_door_stands_open(file):
+def test_key_expires_while_the_authenticator_runs(file):
     text, _ = file.add("ann", expires=time.time() + 1)
     door = keys.open(file.path)
     door.caller(text)
@@ -103,7 +103,7 @@ def test_a_key_never_outlives_its_own_end_by_being_rotated(file):
 
 
 @pytest.mark.slow
-def test_a_file_that_is_replaced_is_read_and_one_that_is_gone_lets_nobody_in(file, tmp_path):
+def test_replaced_key_file_is_read_and_without_one_every_key_is_refused(file, tmp_path):
     text, _ = file.add("ann")
     door = keys.open(file.path)
     other = Keys(tmp_path / "other.db", new=True)
@@ -150,7 +150,7 @@ def test_without_a_key_only_where_that_is_said(file):
     assert keys.Anonymous().caller("anything").roles == {"infer"}
 
 
-def test_names_and_files_that_are_none(file, tmp_path):
+def test_invalid_names_and_files_are_refused(file, tmp_path):
     for name in ("", " ", "a b", "-x", "a\nb", "a" * 129, '"'):
         with pytest.raises(BadInput):
             file.add(name)

@@ -83,7 +83,7 @@ async def played(stores, requests) -> list:
 @pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(requests=REQUESTS)
-def test_it_means_the_same_as_a_ledger_in_memory(url, requests):
+def test_store_equals_the_store_in_memory(url, requests):
     memory, name = MemoryStore(), fresh()
     two = [open_store(url, name) for _ in range(2)]
     assert asyncio.run(played(two, requests)) == asyncio.run(played([memory, memory], requests))

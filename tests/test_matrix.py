@@ -79,7 +79,7 @@ def test_labels_are_worth_the_same_under_every_defense_that_keeps_them(matrix):
     )
 
 
-def test_the_bill_is_the_victims(victim, digits, knockoff):
+def test_queries_are_charged_to_the_victims_service(victim, digits, knockoff):
     tight = Matrix(
         victim,
         digits.test,

@@ -23,7 +23,7 @@ def some_rows(classes: int, n: int) -> torch.Tensor:
 @pytest.mark.slow
 @pytest.mark.parametrize(("classes", "n"), [(2, 2), (3, 8), (5, 8), (10, 8), (100, 1)])
 @pytest.mark.parametrize("epsilon", [1e-5, 0.3, 1.5])
-def test_the_weak_one_is_the_optimum_of_its_linear_program(classes, n, epsilon):
+def test_modelguard_w_is_the_optimum_of_its_linear_program(classes, n, epsilon):
     p = some_rows(classes, n)
     q = ModelGuardW(epsilon)(p).numpy()
     for clean, answer in zip(p.numpy(), q, strict=True):
@@ -33,7 +33,7 @@ def test_the_weak_one_is_the_optimum_of_its_linear_program(classes, n, epsilon):
 
 
 @pytest.mark.parametrize("classes", [2, 10, 1000])
-def test_the_weak_one_keeps_its_budget_and_the_label_wins_where_the_two_conflict(classes):
+def test_modelguard_w_keeps_its_budget_and_the_label_wins_where_the_two_conflict(classes):
     p = some_rows(classes, 50)
     top = order(p)[:, :1]
     for epsilon in (1e-6, 0.5, 2.0):
@@ -102,7 +102,7 @@ def many_rows(n=150, classes=5):
 
 @pytest.mark.parametrize("epsilon", [0.11, 0.52, 1.03])
 @pytest.mark.parametrize("most", [0, 3, 40, 10_000])
-def test_the_strong_one_equals_its_loop_over_rows(epsilon, most):
+def test_modelguard_s_equals_its_loop_over_rows(epsilon, most):
     p = many_rows()
     expected = one_by_one(p, epsilon, most)
     torch.testing.assert_close(ModelGuardS(epsilon, most)(p), expected, atol=1e-5, rtol=0)

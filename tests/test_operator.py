@@ -119,7 +119,7 @@ def test_levels():
         assert len(line.said) == lines
 
 
-def test_the_gateways_own_words_are_lines_of_the_same_kind():
+def test_log_messages_of_the_gateway_have_the_format_of_decisions():
     line = Line()
     speaker = logging.getLogger("feint.gateway.test")
     speaker.propagate, speaker.handlers = False, [Handler(Logs("info", to=line.to))]
@@ -179,7 +179,7 @@ def test_what_is_seen_of_ten_thousand_clients_is_bounded(monkeypatch):
     assert len(seen.seconds["digits", "model"]) == TIMES
 
 
-def test_evidence_that_was_not_looked_up_takes_nothing_back():
+def test_decision_without_evidence_keeps_the_last_evidence():
     seen = Seen()
     seen(decision(evidence=1.5, rung=2, asked=9))
     seen(decision(outcome="refused", reason="OverBudget"))

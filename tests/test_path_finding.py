@@ -54,7 +54,7 @@ def test_every_leaf_and_every_threshold_of_a_tree_is_found(leaves):
     assert torch.allclose(stolen(x[away]), victim(x[away]), atol=1e-5)
 
 
-def test_images_are_no_different():
+def test_path_finding_works_on_images():
     images = data.load("digits")
     x, y = images.train.inputs().flatten(1).numpy(), np.random.default_rng(1).integers(0, 10, len(images.train))
     weight = np.random.default_rng(0).random(len(x))

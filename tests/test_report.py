@@ -152,7 +152,7 @@ def test_victims_are_kept_apart_by_name_data_and_weights(tmp_path):
     assert html.count("<h2>") == 2
 
 
-def test_a_price_says_what_the_thief_pays(tmp_path):
+def test_price_table_holds_the_cost_of_the_queries(tmp_path):
     table = tables.price(Section("digits", rows_of_victim()), 2.5, Catalog())
     assert [row[:2] for row in table.rows] == [["100", "0.25"], ["1,000", "2.50"]]
     assert table.rows[1][3].startswith("75.0")
@@ -172,7 +172,7 @@ def test_published_numbers_stand_beside_measured_ones():
     assert [row[-1] for row in table.rows] == ["0.75", "", "0.9"]
 
 
-def test_nothing_is_closed_that_the_rows_did_not_open(tmp_path):
+def test_texts_of_rows_are_escaped_in_html_and_markdown(tmp_path):
     html = page(tmp_path)
     assert "it &lt;broke&gt; | here" in html
     assert "<broke>" not in html

@@ -285,7 +285,7 @@ def test_an_answer_that_takes_too_long():
     assert [(it.outcome, it.reason) for it in decisions] == [("failed", "TimedOut")]
 
 
-def test_what_never_comes_to_a_desk_is_recorded_too():
+def test_requests_rejected_before_the_pipeline_are_recorded():
     decisions = []
     served = gateway(record=decisions.append)
     infer(served, {})

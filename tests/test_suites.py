@@ -71,7 +71,7 @@ def test_cells_by_name_are_those_of_the_matrices(small, tmp_path):
     assert {it.defense for it in read.cells() if "known parameters" in it.attack} == {"sigmoid"}
 
 
-def test_gaps_are_what_the_thief_of_each_victim_owns(small, tmp_path):
+def test_missing_fields_are_filled_with_what_the_attacker_of_each_victim_has(small, tmp_path):
     wide, narrow = prepare.matrices(small(), tmp_path / "work")
     assert wide.attacks["none"]["KnockoffNets"].surrogate.name == "mlp"
     assert narrow.attacks["none"]["RS"].surrogate.name == "linear"

@@ -277,7 +277,7 @@ def test_the_rotation_loss_is_that_of_the_four_turns():
     torch.testing.assert_close(s4l(model, batch, weight=0.5), z + 0.5 * slow)
 
 
-def test_the_turns_are_learned():
+def test_rotations_are_learned():
     """Images that are bright at the top: how they were turned is plain to see."""
     x = torch.zeros(60, 1, 8, 8, dtype=torch.uint8)
     x[:, :, :3] = 255
@@ -288,7 +288,7 @@ def test_the_turns_are_learned():
         assert (model.both(x.float().rot90(turn, (2, 3)) / 255)[1].argmax(-1) == turn).all()
 
 
-def test_what_cannot_turn_is_refused():
+def test_rotation_loss_refuses_inputs_and_networks_without_rotations():
     with pytest.raises(BadInput, match="square"):
         learn(Network("mlp", (1, 4, 8), 3), X[:, :, :4], Y, TURNING)
     with pytest.raises(BadInput, match="ends in a linear layer"):

@@ -40,7 +40,7 @@ def fidelity(attack, defense, seed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("defense", [Defense(), Defense(outputs=[near_uniform])], ids=["none", "near uniform"])
-def test_it_is_at_least_as_good_as_a_thief_who_does_not_tune(defense):
+def test_tuned_attack_is_at_least_as_good_as_an_untuned_one(defense):
     plain, tuned = (
         sum(fidelity(attack(pool(), NETWORK, TRAINING), defense, seed) for seed in range(2)) / 2
         for attack in (KnockoffNets, Tuned)
@@ -65,7 +65,7 @@ def test_the_choice_is_made_again_from_the_transcript_and_told():
     assert all(torch.equal(a, b) for a, b in zip(surrogate.parameters(), again.parameters(), strict=True))
 
 
-def test_nothing_to_try_is_knockoffnets():
+def test_tuned_without_candidates_equals_knockoffnets():
     one = Tuned(pool(), NETWORK, TRAINING, temperatures=(), learning_rates=(0.05,), augmentations=((0, False),))
     progress = Heard()
     a, b = (it.steal(Service(Linear()).oracle(client="a", budget=60), progress=progress) for it in (one, plain(one)))
@@ -91,7 +91,7 @@ def test_labels_are_as_sharp_as_they_can_be():
     assert progress.epochs == TRAINING.epochs
 
 
-def test_a_trial_costs_what_is_said():
+def test_trial_training_is_shortened_to_its_share_of_steps():
     training = Training(epochs=20, batch_size=50, least_steps=300)
     assert shortened(training, 0.3, 10_000) == replace(training, epochs=60 // 10, least_steps=0)
     assert shortened(training, 0.3, 500).epochs == 200 // 10  # of the 300 steps of the training

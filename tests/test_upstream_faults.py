@@ -228,7 +228,7 @@ def test_a_failing_upstream_is_an_error_and_no_more(served, asking, model, name)
 @pytest.mark.parametrize(
     "body", [b"[" * 10**5, b"5", b"\xff", b'{"extensions": 5}', b'{"inputs": [{"name": 1, "shape": 2}]}']
 )
-def test_metadata_that_are_none(body):
+def test_invalid_upstream_metadata_are_an_error(body):
     """They are an error that whoever looks after upstreams knows, or it would look no more."""
 
     async def about():

@@ -97,7 +97,7 @@ def test_memory_is_bounded(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_it_accuses_a_thief_and_spares_honest_clients(name):
+def test_detector_accuses_an_attacker_and_no_honest_client(name):
     queries = {"copies": copies, "dark": dark}[examples.DETECTORS[name].accused](300, 4)
     assert observe(name, queries, Account("thief")) >= 1
     for seed in range(100, 105):

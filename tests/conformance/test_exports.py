@@ -56,14 +56,14 @@ def check(graph, p: torch.Tensor) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 10, 100, 1000])
-def test_graphs_say_what_defenses_say_of_awkward_rows(graphs, classes):
+def test_exported_graphs_equal_their_defenses_on_edge_case_rows(graphs, classes):
     check(graphs(classes), awkward_rows(classes))
 
 
 @pytest.mark.slow
 @given(st.data())
 @settings(max_examples=40, deadline=None)
-def test_graphs_say_what_defenses_say_of_tied_rows(graphs, data):
+def test_exported_graphs_equal_their_defenses_on_tied_rows(graphs, data):
     p = data.draw(simplex_rows(10))
     if len(p):
         check(graphs(10), p)
@@ -83,7 +83,7 @@ def test_defenses_that_look_at_inputs_go_with_the_model(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(STAYS))
-def test_the_others_are_refused_by_name(name, tmp_path):
+def test_defenses_without_a_graph_are_refused_by_name(name, tmp_path):
     service = Service(
         Network("mlp", (1, 2, 2), 10).build(3), Defense(outputs=[examples.fitted_output(FIRST[name], 10)])
     )

@@ -138,6 +138,6 @@ class Careless(Input):
 
 
 @pytest.mark.parametrize("result", [X + 1, X * math.nan, X[1:], X.double()], ids=["range", "NaN", "shape", "type"])
-def test_a_careless_method_is_caught(result):
+def test_invalid_result_of_an_input_defense_is_refused(result):
     with pytest.raises(BadInput):
         Careless(result)(X, MODELS["MLP"])
