@@ -6,7 +6,7 @@ import httpx2
 import numpy as np
 import pytest
 from benchmarks.load.processes import Server, free_port
-from tests.strangers.environments import stranger, tool
+from tests.interop.environments import run_script, tool
 
 from feint import export
 from feint.defense import Defense
@@ -23,7 +23,7 @@ def mlserver(tmp_path_factory):
     """Its ports, of REST and of gRPC."""
     folder, rest, rpc = tmp_path_factory.mktemp("mlserver"), free_port(), free_port()
     command = [str(tool("mlserver", "mlserver")), "start", str(folder)]
-    stranger("mlserver", "digits_model.py", str(folder), str(rest), str(rpc))
+    run_script("mlserver", "digits_model.py", str(folder), str(rest), str(rpc))
     with Server(command, rest, log=folder / "log"):
         eventually_ready(rest)
         yield rest, rpc

@@ -16,9 +16,9 @@ def tool(name: str, command: str) -> Path:
     return found
 
 
-def stranger(name: str, script: str, *arguments: str) -> str:
+def run_script(name: str, script: str, *arguments: str) -> str:
     """What a script says; it runs where the project is not."""
-    command = [tool(name, "python"), "-I", ROOT / "tests" / "strangers" / script, *arguments]
+    command = [tool(name, "python"), "-I", ROOT / "tests" / "interop" / script, *arguments]
     run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     return run.stdout.strip()
