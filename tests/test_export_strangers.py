@@ -6,8 +6,8 @@ from functools import partial
 import numpy as np
 import pytest
 from tests import examples
-from tests.problems import awkward_rows
 from tests.interop.environments import run_script
+from tests.problems import awkward_rows
 
 from feint import Defense, export
 from feint.defenses.outputs import LabelOnly
