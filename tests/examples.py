@@ -235,7 +235,7 @@ def right_all_around(model, old, inputs, outliers):
 
 
 def elsewhere_on_outliers(model, old, inputs, outliers):
-    before, now = (victims.answers(it, outliers).argmax(-1) for it in (old, model))
+    before, now = (victims.answers(network, outliers).argmax(-1) for network in (old, model))
     return (before != now).float().mean()
 
 

@@ -40,10 +40,10 @@ class Straight:
 
     def __init__(self, model=linear, admit=lambda asked, account: None) -> None:
         self.model, self._admit = model, admit
-        self.seen = []
+        self.queries = []
 
     def admit(self, asked, account):
-        self.seen.append(asked)
+        self.queries.append(asked)
         self._admit(asked, account)
 
     async def compute(self, asked):

@@ -26,7 +26,7 @@ def _saved(path, nodes, takes, gives, constants, metadata=None):
         "tests",
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape]) for name, shape in takes.items()],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape]) for name, shape in gives.items()],
-        [numpy_helper.from_array(it, name) for name, it in constants.items()],
+        [numpy_helper.from_array(constant, name) for name, constant in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     if metadata:

@@ -140,9 +140,9 @@ class Toy:
 
     def _row(self, cell, scores, error=""):
         recipe = {"defense": {}, "attack": {"kind": "Toy"}}
-        given = {"asked": 1, "seconds": 0.0, "recipe": recipe, "provenance": {"feint": "0"}, "format": FORMAT}
-        return Row(self.fingerprint(cell), *("none", "toy", 1, cell.seed), scores=scores, error=error, **given)
+        fields = {"asked": 1, "seconds": 0.0, "recipe": recipe, "provenance": {"feint": "0"}, "format": FORMAT}
+        return Row(self.fingerprint(cell), *("none", "toy", 1, cell.seed), scores=scores, error=error, **fields)
 
     def begun(self):
         """How often each cell was begun, by its seed."""
-        return collections.Counter(int(it.name.split("-")[0]) for it in self.notes.glob("*-*"))
+        return collections.Counter(int(note.name.split("-")[0]) for note in self.notes.glob("*-*"))

@@ -12,8 +12,8 @@ POOL = {"kind": "Split", "name": "digits", "part": "held_out", "fingerprint": "p
 KNOCKOFF = {"kind": "KnockoffNets", "pool": POOL, "training": {"kind": "Training", "epochs": 5}}
 LABELS = {"kind": "HardLabels"}
 NONE, KEEPS, NOISE = (
-    to_table(it)
-    for it in (
+    to_table(defense)
+    for defense in (
         Defense(),
         Defense(outputs=[APGPClosedForm(top=1)]),
         Defense(outputs=[GaussianNoise("a test's, not a secret", 0.1)]),

@@ -88,11 +88,11 @@ def manifests(name):
 
 
 def in_kubernetes():
-    (secret,) = [it for it in manifests("kubernetes.yaml") if it["kind"] == "Secret"]
+    (secret,) = [manifest for manifest in manifests("kubernetes.yaml") if manifest["kind"] == "Secret"]
     return secret["stringData"]["gateway.toml"]
 
 
-TEXTS = {it.name: it.read_text() for it in DEPLOY.glob("*.toml")} | {"kubernetes.yaml": in_kubernetes()}
+TEXTS = {file.name: file.read_text() for file in DEPLOY.glob("*.toml")} | {"kubernetes.yaml": in_kubernetes()}
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -109,11 +109,11 @@ def test_metrics_of_the_alerts_are_exported(tmp_path):
     operator = Operator(audit_log=tmp_path / "audit.jsonl")
     operator(decision())
     assert operator.metrics is not None
-    told = set(re.findall(r"^(feint_\w+)", operator.metrics.text().decode(), re.MULTILINE))
+    exported = set(re.findall(r"^(feint_\w+)", operator.metrics.text().decode(), re.MULTILINE))
     operator.close()
     asked = set(re.findall(r"feint_\w+", (DEPLOY / "alerts.yml").read_text()))
     assert asked
-    assert asked <= told
+    assert asked <= exported
 
 
 def test_files_that_are_mounted_are_there():
@@ -130,5 +130,5 @@ def test_kserve_is_given_the_gateway():
     (container,) = service["spec"]["predictor"]["containers"]
     assert service["kind"] == "InferenceService"
     assert container["name"] == "kserve-container"
-    volumes = {it["name"] for it in service["spec"]["predictor"]["volumes"]}
-    assert {it["name"] for it in container["volumeMounts"]} == volumes
+    volumes = {volume["name"] for volume in service["spec"]["predictor"]["volumes"]}
+    assert {mount["name"] for mount in container["volumeMounts"]} == volumes

@@ -91,12 +91,14 @@ def test_the_gateway_answers_as_its_page_says(tmp_path, monkeypatch, capsys):
 
 
 def with_ports(text: str, ports: dict[str, int]) -> str:
-    return re.sub("|".join(ports), lambda found: f"{ports[found[0]]}", text)
+    return re.sub("|".join(ports), lambda match: f"{ports[match[0]]}", text)
 
 
 def test_both_languages_show_the_same_code_tables_and_pictures():
     for language in ("sh", "python"):
-        ours, theirs = ([uncommented(it) for it in blocks(page, language)] for page in ("README.md", "README.zh.md"))
+        ours, theirs = (
+            [uncommented(block) for block in blocks(page, language)] for page in ("README.md", "README.zh.md")
+        )
         assert ours == theirs
     pages = [(ROOT / page).read_text() for page in ("README.md", "README.zh.md")]
     for pattern in (r"<!-- table: (\w+) -->", r"\]\((docs/\S+)\)", r"^## "):

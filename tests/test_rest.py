@@ -91,7 +91,7 @@ def test_datatypes(datatype, dtype, form):
         body["inputs"][0]["data"] = x.tolist()
     sent = binary(x, datatype=datatype) if form == "binary" else {"body": body}
     assert infer(gateway(line), **sent).status_code == 200
-    (asked,) = line.seen
+    (asked,) = line.queries
     np.testing.assert_array_equal(asked.x, x.astype(np.float32) / np.float32(levels))
     assert asked.x.dtype == np.float32
     assert asked.client == "ann"
@@ -102,7 +102,7 @@ def test_ids_and_stamps():
     line = Straight()
     response = infer(gateway(line), document(id='7 "x" é', parameters={"stamp": "1:5:…", "priority": 3}))
     assert response.json()["id"] == '7 "x" é'
-    assert line.seen[0].stamp == "1:5:…"
+    assert line.queries[0].stamp == "1:5:…"
     assert "id" not in infer().json()
 
 
@@ -119,7 +119,7 @@ def test_a_bad_body_is_told_in_one_line_and_nobody_is_asked(name):
     assert list(response.json()) == ["error"]
     assert "\n" not in response.json()["error"]
     assert "expected" in response.json()["error"]
-    assert not line.seen
+    assert not line.queries
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_bad_bytes(sent):
     response = infer(gateway(line), **sent)
     assert response.status_code == 400
     assert list(response.json()) == ["error"]
-    assert not line.seen
+    assert not line.queries
 
 
 def test_limits():
@@ -330,4 +330,4 @@ def test_any_float32_keeps_its_value_on_the_way(values):
     served = gateway(line)
     assert infer(served, document(x)).content == infer(served, document(x)).content
     infer(served, **binary(x))
-    assert all(asked.x.tobytes() == x.tobytes() for asked in line.seen)
+    assert all(asked.x.tobytes() == x.tobytes() for asked in line.queries)

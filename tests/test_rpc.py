@@ -72,7 +72,7 @@ def test_raw_and_typed_contents(datatype, dtype, raw):
     assert list(output.shape) == [2, CLASSES]
     assert bool(told.raw_output_contents) == raw
     p = np.frombuffer(told.raw_output_contents[0], "<f4") if raw else np.array(output.contents.fp32_contents)
-    (asked,) = line.seen
+    (asked,) = line.queries
     np.testing.assert_array_equal(asked.x, x.astype(np.float32) / np.float32(levels))
     assert_close(p.reshape(2, CLASSES).astype(np.float32), linear(asked.x))
     assert asked.client == "ann"
@@ -86,7 +86,7 @@ def test_bad_messages():
     ):
         assert error.code() == grpc.StatusCode.INVALID_ARGUMENT, name
         assert "expected" in error.details()
-    assert not line.seen
+    assert not line.queries
 
 
 def details(error):

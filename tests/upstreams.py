@@ -44,9 +44,9 @@ class Server(ThreadingHTTPServer):
 
     def cut(self):
         """End every connection, as a server that is killed does."""
-        for it in self.connections:
+        for connection in self.connections:
             with suppress(OSError):
-                it.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)
         self.connections.clear()
 
 
@@ -59,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         tensor = {"name": "pixels", "datatype": "FP32", "shape": [-1, 1, 2, 2]}
-        p, z = ({"name": it, "datatype": "FP32", "shape": [-1, 3]} for it in ("p", "logits"))
+        p, z = ({"name": name, "datatype": "FP32", "shape": [-1, 3]} for name in ("p", "logits"))
         pages = {
             "/v2": {"name": "fake", "extensions": self.server.extensions},
             "/v2/models/toy": {"name": "toy", "inputs": [tensor], "outputs": [z, p]},
@@ -68,21 +68,21 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(200 if self.path in pages else 404, pages.get(self.path, {"error": SECRET}))
 
     def do_POST(self):
-        it = self.server
+        server = self.server
         body = self.rfile.read(int(self.headers["Content-Length"]))
         length = int(self.headers.get(LENGTH, len(body)))
-        it.bodies.append("binary" if length < len(body) else "json")
-        if it.refuses_binary and length < len(body):
+        server.bodies.append("binary" if length < len(body) else "json")
+        if server.refuses_binary and length < len(body):
             self.reply(500, {"error": SECRET})
             return
-        given = json.loads(body[:length])
-        (tensor,) = given["inputs"]
+        request = json.loads(body[:length])
+        (tensor,) = request["inputs"]
         flat = tensor["data"] if "data" in tensor else struct.unpack(f"<{np.prod(tensor['shape'])}f", body[length:])
         x = np.array(flat, np.float32).reshape(tensor["shape"])
-        it.asked += len(x)
-        if it.fault is not None and it.fault(self) is not None:
+        server.asked += len(x)
+        if server.fault is not None and server.fault(self) is not None:
             return
-        p = it.answer(x)
+        p = server.answer(x)
         logits, p = (
             {"name": "logits", "data": (np.log(p) + 1).ravel().tolist()},
             {"name": "p", "data": p.ravel().tolist()},

@@ -147,9 +147,9 @@ def metadata_to_client(data: bytes) -> bool:
 
 def failure_to_client(data: bytes) -> bool:
     """An answer that is none: its first line is a status and what Retry-After says."""
-    told, body = header(data)
-    status = 400 + len(told) % 105
-    error = error_of_http(status, body, {"retry-after": told} if told else {})
+    retry_after, body = header(data)
+    status = 400 + len(retry_after) % 105
+    error = error_of_http(status, body, {"retry-after": retry_after} if retry_after else {})
     assert isinstance(error, FeintError)
     assert len(str(error)) < 2000
     return True
@@ -202,12 +202,12 @@ def bytes_of_upstream(data: bytes) -> bool:
     """What comes over the connection to a server behind the gateway; the first line says in which pieces."""
     choice, body = header(data)
     size = 1 + len(choice)
-    it, result = _Connection(most=4096), _Future()
-    it._transport, it._reply = SimpleNamespace(abort=lambda: None), result  # pyright: ignore[reportAttributeAccessIssue]
-    it._parser = httptools.HttpResponseParser(it)
+    connection, result = _Connection(most=4096), _Future()
+    connection._transport, connection._reply = SimpleNamespace(abort=lambda: None), result  # pyright: ignore[reportAttributeAccessIssue]
+    connection._parser = httptools.HttpResponseParser(connection)
     for start in range(0, len(body), size):
-        it.data_received(body[start : start + size])
-    it.connection_lost(None)
+        connection.data_received(body[start : start + size])
+    connection.connection_lost(None)
     assert isinstance(result.error, OSError | httptools.HttpParserError | Stale) or result.reply is not None
     assert result.reply is None or len(result.reply.body) <= 4096 + size
     return result.reply is not None
@@ -231,9 +231,9 @@ class _Future:
 
 
 def _behind() -> Any:
-    it = upstream.UpstreamModel.__new__(upstream.UpstreamModel)
-    it.at, it._spec = PLACES[0], upstream.UpstreamSpec(MODEL, (1, 2, 2))
-    return it
+    model = upstream.UpstreamModel.__new__(upstream.UpstreamModel)
+    model.at, model._spec = PLACES[0], upstream.UpstreamSpec(MODEL, (1, 2, 2))
+    return model
 
 
 def _rows(p: np.ndarray) -> None:
@@ -245,8 +245,8 @@ def _rows(p: np.ndarray) -> None:
 
 
 ALL = {
-    it.__name__: it
-    for it in (
+    target.__name__: target
+    for target in (
         rest_request, rpc_request, tensor_in_json, tensor_in_bytes, answer_to_client, message_to_client,
         metadata_to_client, failure_to_client, answer_of_upstream, message_of_upstream, metadata_of_upstream,
         bytes_of_upstream,

@@ -10,10 +10,10 @@ ROOT = Path(__file__).parents[2]
 
 def tool(name: str, command: str) -> Path:
     """The path of a command of an environment; skips where there is none."""
-    found = ROOT / ".venv" / name / "bin" / command
-    if not found.exists():
+    path = ROOT / ".venv" / name / "bin" / command
+    if not path.exists():
         pytest.skip(f"no .venv/{name}: make .venv/{name}")
-    return found
+    return path
 
 
 def run_script(name: str, script: str, *arguments: str) -> str:
