@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tests.problems import Linear, Steps, awkward_rows
+from tests.problems import Linear, Steps, edge_case_rows
 from torch import nn
 
 from feint import victims
@@ -274,7 +274,7 @@ OUTPUTS = by_name(
             "half the way": APGP(top=1, steps=60, epsilon=0.5),
         },
         spelled=(APGP(top=3, distance=L1(), hidden=(8,), generator=Weights("ab")),),
-        fitted=lambda recipe, k: recipe.fit_answers(awkward_rows(k)),
+        fitted=lambda recipe, k: recipe.fit_answers(edge_case_rows(k)),
     ),
     Example(
         APGPClosedForm(),
@@ -375,7 +375,7 @@ OUTPUTS = by_name(
         identity=InformationLaundering(price=0.0),
         variants={"dear": InformationLaundering(price=5.0)},
         spelled=(InformationLaundering(price=0.3, kernel=Weights("ab")),),
-        fitted=lambda recipe, k: recipe.fit_answers(awkward_rows(k)),
+        fitted=lambda recipe, k: recipe.fit_answers(edge_case_rows(k)),
     ),
     Example(LabelOnly(), spelled=(LabelOnly(),)),
     Example(

@@ -36,7 +36,7 @@ class Linear(nn.Module):
         return wobble(x.flatten(1) @ self.weight.T)
 
 
-def awkward_rows(classes: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
+def edge_case_rows(classes: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """Rows that break careless code: one-hot, uniform, tied at the top, tied below, nearly tied, tiny, confident."""
     k = classes
     generator = torch.Generator().manual_seed(k)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tests import examples
 from tests.interop.environments import run_script
-from tests.problems import awkward_rows
+from tests.problems import edge_case_rows
 
 from feint import Defense, export
 from feint.defenses.outputs import LabelOnly
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.interop
 @pytest.mark.slow
 def test_openvino_equals_the_defenses_on_tied_rows(tmp_path):
     names = "APGP", "APGPClosedForm", "TopK"  # whatever looks at ranks
-    ladder, p = examples.ladder_of(names, 10), awkward_rows(10)
+    ladder, p = examples.ladder_of(names, 10), edge_case_rows(10)
     answers = [rung.outputs[0](p).numpy() for rung in ladder.rungs]
     said = dict(zip(numbered(PROBABILITIES, len(names)), answers, strict=True))
     said |= dict(zip(numbered(MOVED, len(names)), [abs(q - p.numpy()).sum(-1) for q in answers], strict=True))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from tests.linear_programs import least_within
-from tests.problems import LENET, SURROGATE, Linear, answers_and_images, awkward_rows, gradient_matrix, noise_split
+from tests.problems import LENET, SURROGATE, Linear, answers_and_images, edge_case_rows, gradient_matrix, noise_split
 from tests.variance import assert_close
 
 from feint.defenses.outputs import GRAD2, AllOnes, MinInnerProduct, Watermark
@@ -47,7 +47,7 @@ def test_directions_are_what_they_say():
 def test_the_greedy_optima_are_those_of_the_linear_programs(classes, n, epsilon):
     generator = torch.Generator().manual_seed(classes)
     random = (2 * torch.randn(n, classes, generator=generator)).softmax(-1)
-    p = torch.cat([awkward_rows(classes), random]).double()
+    p = torch.cat([edge_case_rows(classes), random]).double()
     p = p / p.sum(-1, keepdim=True)
     cost = torch.rand(p.shape, generator=generator, dtype=torch.float64)
     cost[::3] = (3 * cost[::3]).round() / 3  # with ties

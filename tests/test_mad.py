@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tests.problems import LENET, SURROGATE, Linear, answers_and_images, awkward_rows, gradient_matrix, noise_split
+from tests.problems import LENET, SURROGATE, Linear, answers_and_images, edge_case_rows, gradient_matrix, noise_split
 from torch import Tensor
 
 from feint.defenses.outputs import MAD, AllParameters, LastLayer, MADArgmax
@@ -135,7 +135,7 @@ def test_what_does_not_belong_together_is_refused(method):
     with pytest.raises(NotFitted, match="fit"):
         method()(p, x)
     fitted = method(surrogate=SURROGATE)
-    for bad_p, bad_x in ((p, None), (p, x[:2]), (p, x[..., :4]), (awkward_rows(4), x)):
+    for bad_p, bad_x in ((p, None), (p, x[:2]), (p, x[..., :4]), (edge_case_rows(4), x)):
         with pytest.raises(BadInput, match="expected"):
             fitted(bad_p, bad_x)
     for epsilon in (-0.1, 2.1):

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import examples
-from tests.problems import awkward_rows, order, simplex_rows
+from tests.problems import edge_case_rows, order, simplex_rows
 
 from feint import Defense, Service, export
 from feint.defenses.outputs.gated import ranks_kept
@@ -57,7 +57,7 @@ def check(graph, p: torch.Tensor) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 10, 100, 1000])
 def test_exported_graphs_equal_their_defenses_on_edge_case_rows(graphs, classes):
-    check(graphs(classes), awkward_rows(classes))
+    check(graphs(classes), edge_case_rows(classes))
 
 
 @pytest.mark.slow
