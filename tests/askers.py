@@ -1,6 +1,6 @@
-"""What a replica does with a ledger, in a process of its own: `python -m tests.askers URL MODEL KIND TIMES SEED`.
+"""A replica in a process of its own: `python -m tests.askers URL MODEL KIND TIMES SEED`.
 
-It asks until it was told no often enough, and prints as JSON what it was granted.
+It sends `TIMES` requests to the ledger and prints as JSON the amounts granted and lost and the number of conflicts.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ KINDS: dict[str, Callable[[Draft, random.Random], float]] = {
 
 
 async def ask(url: str, model: str, kind: str, times: int, seed: int) -> dict[str, float]:
-    """What `times` requests were granted, and how many of them nobody knows of because the store was lost."""
+    """Return what `times` requests were granted, what was lost with the store, and the number of conflicts."""
     store, dice, granted, lost, conflicts = open_store(url, model), random.Random(seed), 0.0, 0.0, 0
     drafts = Drafts(store)
     for _ in range(times):

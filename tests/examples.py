@@ -1,4 +1,4 @@
-"""One example of every method: the contracts of its room, the tests of recipes and the docs read this list."""
+"""One example of every method, for the contracts of its room, the tests of recipes and the docs."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace

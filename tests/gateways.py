@@ -1,4 +1,4 @@
-"""A gateway whose models are a function each and whose ledger is this process: what the tests of the wire serve."""
+"""Gateways in this process: a function for a model, a dictionary for a ledger, and requests to them."""
 
 import asyncio
 import socket
@@ -29,14 +29,14 @@ STAGES = {"access": 1e-5, "model": 3e-4, "outputs": 2e-5, "ledger": 1e-4}  # sec
 
 
 def linear(x: np.ndarray) -> np.ndarray:
-    """softmax(x W), rows on the simplex (N, 3) float32, whose last bits are those of the batch (tests/variance.py)."""
+    """softmax(x W), rows on the simplex (N, 3) float32, whose last bits depend on the batch (`variance.moved`)."""
     z = moved(x.reshape(len(x), 4) @ WEIGHTS)
     e = np.exp(z - z.max(-1, keepdims=True, initial=-np.inf))
     return e / e.sum(-1, keepdims=True)
 
 
 class Straight:
-    """A line without defense: `admit` and `model` are what a test puts there."""
+    """A pipeline without defense; a test gives its `model` and its `admit`. `queries` holds what was admitted."""
 
     def __init__(self, model=linear, admit=lambda asked, account: None) -> None:
         self.model, self._admit = model, admit
@@ -58,7 +58,7 @@ class Straight:
 
 
 class Book:
-    """Accounts in a dictionary: every draft is agreed to."""
+    """Accounts in a dictionary; every commit succeeds."""
 
     def __init__(self) -> None:
         self.accounts = {}

@@ -1,4 +1,4 @@
-"""A small Open Inference Protocol v2 server over a service, written from the protocol and not from our client."""
+"""A small Open Inference Protocol v2 server over a service, written from the protocol, independently of our client."""
 
 import json
 import socket
@@ -19,7 +19,7 @@ LENGTH = "Inference-Header-Content-Length"
 
 
 class Server(ThreadingHTTPServer):
-    """What a test may turn on it: `dies_after` so many infer requests, what it answers `instead` of probabilities."""
+    """The server. A test may set `dies_after` (infer requests) and `instead` (answered in place of probabilities)."""
 
     daemon_threads = True
 

@@ -1,4 +1,4 @@
-"""Victims and rows whose behaviour is known, and generators of awkward rows."""
+"""Victims whose answers are known, rows at the edge of what a defense may get, and data for a surrogate."""
 
 import hypothesis.strategies as st
 import torch
@@ -37,7 +37,7 @@ class Linear(nn.Module):
 
 
 def edge_case_rows(classes: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Rows that break careless code: one-hot, uniform, tied at the top, tied below, nearly tied, tiny, confident."""
+    """Return rows (N, K) that break careless code: one-hot, uniform, with ties, nearly tied, tiny, confident."""
     k = classes
     generator = torch.Generator().manual_seed(k)
     one_hot = torch.eye(k)[[0, k // 2, k - 1]]
@@ -63,7 +63,7 @@ def simplex_rows(draw, classes: int) -> Tensor:
 
 
 def order(p: Tensor) -> Tensor:
-    """The indices of each row, best first, the lowest first among equals: the rule, written the slow way."""
+    """Return the classes of each row, most probable first and the lowest first among equals: the rule, by a sort."""
     return torch.tensor([sorted(range(p.shape[-1]), key=lambda i: (-row[i], i)) for row in p.tolist()]).reshape(p.shape)
 
 

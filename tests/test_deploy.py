@@ -56,11 +56,11 @@ path = "toy.onnx"
 @pytest.mark.interop
 @pytest.mark.skipif(not SERVE.exists(), reason="no .venv/serve: make .venv/serve")
 def test_what_the_image_installs_serves_without_torch(tmp_path):
-    def feint(*words):
+    def command(*words):
         return [SERVE, "-c", "from feint.cli import main; main()", *words]
 
     done = subprocess.run(
-        feint("train", "--data", "digits", "--network", "mlp", "--out", "v"), capture_output=True, text=True
+        command("train", "--data", "digits", "--network", "mlp", "--out", "v"), capture_output=True, text=True
     )
     assert done.returncode == 2
     assert "without torch" in done.stderr
@@ -68,8 +68,8 @@ def test_what_the_image_installs_serves_without_torch(tmp_path):
     whole(tmp_path / "toy.onnx")
     port = free_port()
     (tmp_path / "gateway.toml").write_text(GATEWAY.format(port=port))
-    adding = subprocess.run(feint("keys", "add", "ann"), cwd=tmp_path, capture_output=True, text=True, check=True)
-    with subprocess.Popen(feint("serve", "gateway.toml"), cwd=tmp_path, stdout=subprocess.PIPE) as served:
+    adding = subprocess.run(command("keys", "add", "ann"), cwd=tmp_path, capture_output=True, text=True, check=True)
+    with subprocess.Popen(command("serve", "gateway.toml"), cwd=tmp_path, stdout=subprocess.PIPE) as served:
         try:
             assert served.stdout is not None
             assert any(line.startswith(b"serving") for line in served.stdout)

@@ -1,4 +1,4 @@
-"""A v2 server that can be told to misbehave, written from the protocol: what stands behind a gateway in tests."""
+"""An Open Inference Protocol v2 server that misbehaves on demand: the upstream of a gateway in tests."""
 
 import json
 import socket
@@ -23,8 +23,15 @@ def softmax_of(x: np.ndarray) -> np.ndarray:
 
 
 class Server(ThreadingHTTPServer):
-    """`extensions` as it says them; `refuses_binary` answers 500 to raw bytes; `fault` is called instead of the answer;
-    `answer` makes probabilities. `asked` counts the inputs that it computed."""
+    """The server, with what a test may set and read.
+
+    Attributes:
+        extensions: The extensions in its metadata.
+        refuses_binary: Whether raw bytes are answered with 500.
+        fault: Called with the handler in place of the answer.
+        answer: Function from inputs to probabilities.
+        asked: The number of inputs answered.
+    """
 
     daemon_threads = True
     allow_reuse_address = True
@@ -105,14 +112,14 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def killed(handler):
-    """The server dies before it answers."""
+    """End the connection before the answer."""
     handler.close_connection = True
     handler.connection.shutdown(socket.SHUT_RDWR)
     return True
 
 
 def half(handler):
-    """… in the middle of its answer."""
+    """End the connection in the middle of the answer."""
     handler.send_response(200)
     handler.send_header("Content-Length", "1000")
     handler.end_headers()
@@ -122,24 +129,24 @@ def half(handler):
 
 
 def slow(handler):
-    """It takes longer than anybody waits."""
+    """Answer later than any client waits."""
     time.sleep(1.5)
     return killed(handler)
 
 
 def says(status, body):
-    """It answers with this."""
+    """Return a fault that answers with this status and body."""
     return lambda handler: handler.send(status, body if isinstance(body, bytes) else json.dumps(body).encode())
 
 
 def outputs(*tensors):
-    """It answers with these outputs."""
+    """Return a fault that answers with these outputs."""
     return says(200, {"outputs": list(tensors)})
 
 
 @contextmanager
 def upstream(port: int = 0) -> Iterator[Server]:
-    """A running one."""
+    """A running server."""
     server = Server(port)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
