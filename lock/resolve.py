@@ -33,7 +33,7 @@ TORCHLESS = {"serve", "ray-serve"}
 STRANGERS = "interop", "mlserver", "kserve", "openvino"
 APART = {
     name: groups[name] for name in (*STRANGERS, "fuzz")
-}  # packages of strangers, in environments without Feint or torch
+}  # packages of other projects, in environments without Feint or torch
 
 
 def main(job: str) -> None:

@@ -1,6 +1,6 @@
-"""What a replica does with a ledger, in a process of its own: `python -m tests.askers URL MODEL KIND TIMES SEED`.
+"""A replica in a process of its own: `python -m tests.askers URL MODEL KIND TIMES SEED`.
 
-It asks until it was told no often enough, and prints as JSON what it was granted.
+It sends `TIMES` requests to the ledger and prints as JSON the amounts granted and lost and the number of conflicts.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ KINDS: dict[str, Callable[[Transaction, random.Random], float]] = {
 
 
 async def ask(url: str, model: str, kind: str, times: int, seed: int) -> dict[str, float]:
-    """What `times` requests were granted, and how many of them nobody knows of because the store was lost."""
+    """Return what `times` requests were granted, what was lost with the store, and the number of conflicts."""
     store, dice, granted, lost, conflicts = open_store(url, model), random.Random(seed), 0.0, 0.0, 0
     session = LedgerSession(store)
     for _ in range(times):
@@ -80,6 +80,19 @@ async def ask(url: str, model: str, kind: str, times: int, seed: int) -> dict[st
                 break
     await store.close()
     return {"granted": granted, "lost": lost, "conflicts": conflicts}
+
+
+async def totals(url: str, model: str = "") -> dict[str, float]:
+    """Return the totals of the client "a" and of the shared account."""
+    session = LedgerSession(open_store(url, model))
+    for _ in range(2):  # the first look is a guess that the store corrects
+        transaction = session.begin("a")
+        sums = {"a": transaction.total("a"), "b": transaction.total("b"), "budget": transaction.total("budget")}
+        sums["shared a"] = transaction.shared.total("a")
+        if await session.commit(transaction):
+            break
+    await session.store.close()
+    return sums
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
-"""One example of every method: the contracts of its room, the tests of recipes and the docs read this list."""
+"""One example of every method, for the contracts of its room, the tests of recipes and the docs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tests.problems import Linear, awkward_rows
+from tests.problems import Linear, Steps, edge_case_rows
+from torch import nn
 
 from feint import victims
 from feint.attacks import (
@@ -111,6 +113,7 @@ from feint.defenses.outputs import (
     Misinformation,
     ModelGuardS,
     ModelGuardW,
+    Output,
     ReverseKL,
     ReverseSigmoid,
     Rounding,
@@ -232,7 +235,7 @@ def right_all_around(model, old, inputs, outliers):
 
 
 def elsewhere_on_outliers(model, old, inputs, outliers):
-    before, now = (victims.answers(it, outliers).argmax(-1) for it in (old, model))
+    before, now = (victims.answers(network, outliers).argmax(-1) for network in (old, model))
     return (before != now).float().mean()
 
 
@@ -271,7 +274,7 @@ OUTPUTS = by_name(
             "half the way": APGP(top=1, steps=60, epsilon=0.5),
         },
         spelled=(APGP(top=3, distance=L1(), hidden=(8,), generator=Weights("ab")),),
-        fitted=lambda recipe, k: recipe.fit_answers(awkward_rows(k)),
+        fitted=lambda recipe, k: recipe.fit_answers(edge_case_rows(k)),
     ),
     Example(
         APGPClosedForm(),
@@ -372,7 +375,7 @@ OUTPUTS = by_name(
         identity=InformationLaundering(price=0.0),
         variants={"dear": InformationLaundering(price=5.0)},
         spelled=(InformationLaundering(price=0.3, kernel=Weights("ab")),),
-        fitted=lambda recipe, k: recipe.fit_answers(awkward_rows(k)),
+        fitted=lambda recipe, k: recipe.fit_answers(edge_case_rows(k)),
     ),
     Example(LabelOnly(), spelled=(LabelOnly(),)),
     Example(
@@ -629,3 +632,24 @@ PARTS = (  # what methods are made of: only the contracts of recipes look at the
 )
 
 ROOMS = OUTPUTS, INPUTS, RULES, DETECTORS, BOUNDARY, ATTACKS, LENSES
+
+OUTPUT_CASES = cases(OUTPUTS)
+
+
+@cache
+def fitted_output(name: str, classes: int) -> Output:
+    """Return the output defense of `OUTPUT_CASES`, fitted to `classes` classes if it learns."""
+    case = OUTPUT_CASES[name]
+    fitted = OUTPUTS[type(case).__name__].fitted
+    return fitted(case, classes) if fitted else case
+
+
+def ladder_of(names: Iterable[str], classes: int) -> Ladder:
+    """Return a ladder with a rung for each output defense: one graph, since each takes seconds to export."""
+    rungs = [Defense(outputs=[fitted_output(name, classes)]) for name in names]
+    return Ladder([], rungs, at=range(len(rungs)))
+
+
+def victim_of(name: str) -> nn.Module:
+    """Return the toy that the attack can steal: a softmax regression, or a decision tree."""
+    return Steps() if ATTACKS[name].tree else Linear()

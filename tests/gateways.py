@@ -1,4 +1,4 @@
-"""A gateway whose models are a function each and whose ledger is this process: what the tests of the wire serve."""
+"""Gateways in this process: a function for a model, a dictionary for a ledger, and requests to them."""
 
 import asyncio
 import socket
@@ -16,28 +16,34 @@ from feint.errors import NoKey
 from feint.gateway import routes, rpc
 from feint.gateway.app import Caller, Gateway, Limits
 from feint.gateway.endpoint import ModelEndpoint
+from feint.gateway.record import RequestRecord
+from feint.gateway.settings import KeySettings, LedgerSettings
 from feint.openinference.model_spec import ModelSpec
 
 SHAPE, CLASSES = (1, 2, 2), 3
 WEIGHTS = np.random.default_rng(0).normal(size=(4, CLASSES)).astype(np.float32)
+X = np.random.default_rng(0).random((5, *SHAPE), np.float32)
+ANYBODY = {"keys": KeySettings(anonymous=True), "ledger": LedgerSettings("memory:")}  # settings
+SECRET = "/srv/secret.onnx at 10.0.0.7: 0.123456"  # of an exception inside a gateway
+STAGES = {"access": 1e-5, "model": 3e-4, "outputs": 2e-5, "ledger": 1e-4}  # seconds
 
 
 def linear(x: np.ndarray) -> np.ndarray:
-    """softmax(x W), rows on the simplex (N, 3) float32, whose last bits are those of the batch (tests/variance.py)."""
+    """softmax(x W), rows on the simplex (N, 3) float32, whose last bits depend on the batch (`variance.moved`)."""
     z = moved(x.reshape(len(x), 4) @ WEIGHTS)
     e = np.exp(z - z.max(-1, keepdims=True, initial=-np.inf))
     return e / e.sum(-1, keepdims=True)
 
 
 class Straight:
-    """A line without defense: `admit` and `model` are what a test puts there."""
+    """A pipeline without defense; a test gives its `model` and its `admit`. `queries` holds what was admitted."""
 
     def __init__(self, model=linear, admit=lambda asked, account: None) -> None:
         self.model, self._admit = model, admit
-        self.seen = []
+        self.queries = []
 
     def admit(self, asked, account):
-        self.seen.append(asked)
+        self.queries.append(asked)
         self._admit(asked, account)
 
     async def compute(self, asked):
@@ -52,7 +58,7 @@ class Straight:
 
 
 class Book:
-    """Accounts in a dictionary: every transaction is committed."""
+    """Accounts in a dictionary; every commit succeeds."""
 
     def __init__(self) -> None:
         self.accounts = {}
@@ -138,3 +144,21 @@ def calling(gateway: Gateway) -> Iterator[str]:
         loop.call_soon_threadsafe(stop.set)
         thread.join()
         loop.close()
+
+
+def ask(client, x=X, name="toy"):
+    """Send inputs to a model over REST, as JSON."""
+    tensor = {"name": "x", "datatype": "FP32", "shape": list(x.shape), "data": x.ravel().tolist()}
+    return client.post(f"/v2/models/{name}/infer", json={"inputs": [tensor]})
+
+
+def answer_of(response):
+    """Return the only output of a response in JSON."""
+    (out,) = response.json()["outputs"]
+    return np.array(out["data"], np.float32).reshape(out["shape"])
+
+
+def record(client="ann", outcome="answered", reason="", time=0.0, queries=4, **more):
+    """Return the record of one request."""
+    more.setdefault("seconds", dict(STAGES))
+    return RequestRecord("digits", client, queries, time, outcome=outcome, reason=reason, **more)

@@ -9,14 +9,14 @@ WEIGHTS = (np.arange(12).reshape(4, 3) % 5 - 2.0).astype(np.float32) * 3  # as t
 
 
 def undefended(x: np.ndarray) -> np.ndarray:
-    """What the model says (N, 3) of inputs (N, 1, 2, 2)."""
+    """Return the answers (N, 3) of the model to inputs (N, 1, 2, 2)."""
     z = x.reshape(len(x), 4) @ WEIGHTS
     e = np.exp(z - z.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
 
 
 def defended(p: np.ndarray) -> np.ndarray:
-    """What the output defense makes of answers: halfway to the uniform one."""
+    """Return answers as the output defense returns them: halfway to the uniform one."""
     return p / 2 + 1 / (2 * p.shape[-1])
 
 
@@ -26,7 +26,7 @@ def _saved(path, nodes, takes, gives, constants, metadata=None):
         "tests",
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape]) for name, shape in takes.items()],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape]) for name, shape in gives.items()],
-        [numpy_helper.from_array(it, name) for name, it in constants.items()],
+        [numpy_helper.from_array(constant, name) for name, constant in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     if metadata:
@@ -43,7 +43,7 @@ def _model(constants):
 
 
 def bare(path, *, logits=False):
-    """A model of others."""
+    """A model that `feint export` did not write, so without metadata."""
     constants = {}
     nodes = _model(constants)
     if not logits:

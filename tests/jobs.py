@@ -1,4 +1,4 @@
-"""Jobs for runners, in a module that fresh processes can load."""
+"""Jobs for runners, in a module that worker processes can import."""
 
 import collections
 import hashlib
@@ -19,7 +19,7 @@ class Lost:
 
 
 class Job:
-    """`run` on each item, and what was lost."""
+    """A job: called on each item; `lost` makes the result of an item that could not be run."""
 
     def lost(self, item, reason):
         return Lost(item, reason)
@@ -32,7 +32,7 @@ class Double(Job):
 
 @dataclass(frozen=True)
 class Threads(Job):
-    """How many threads torch and numpy's libraries have here, and in which process."""
+    """Return the threads of torch, those of the numerical libraries, and the process."""
 
     def __call__(self, item):
         import torch
@@ -42,7 +42,7 @@ class Threads(Job):
 
 @dataclass
 class Loaded(Job):
-    """A job that notes in a folder whenever it is loaded."""
+    """A job that makes a file in `folder` whenever it is unpickled."""
 
     folder: Path
 
@@ -56,7 +56,7 @@ class Loaded(Job):
 
 @dataclass(frozen=True)
 class Dies(Job):
-    """An item kills its process as often as it says, leaving a note each time."""
+    """A job whose item (name, times) kills its process `times` times, and makes a file each time."""
 
     folder: Path
     number: int = signal.SIGKILL
@@ -72,7 +72,7 @@ class Dies(Job):
 
 
 class Sleeps(Job):
-    """An item is how many seconds to sleep; it comes back with the process."""
+    """A job that sleeps an item's seconds and returns it with its process."""
 
     def __call__(self, item):
         time.sleep(item)
@@ -80,7 +80,7 @@ class Sleeps(Job):
 
 
 class Raises(Job):
-    """A job that no process can load."""
+    """A job that no process can unpickle."""
 
     def __setstate__(self, state):
         raise ModuleNotFoundError("no such module there")
@@ -94,7 +94,7 @@ class Raises(Job):
 
 @dataclass(frozen=True)
 class EndlessThere(Job):
-    """`job`, which never ends on one Ray node; each beginning is noted in `folder`."""
+    """`job`, which never ends on one Ray node; each start makes a file in `folder`."""
 
     job: Job
     folder: Path
@@ -115,7 +115,7 @@ class EndlessThere(Job):
 
 @dataclass(frozen=True)
 class Toy:
-    """A matrix whose cells note in `notes` when they begin; those named in a file called failing there fail."""
+    """A matrix whose cells make a file in `notes` when they start; the cells named in its file `failing` fail."""
 
     notes: Path
     count: int = 6
@@ -140,9 +140,9 @@ class Toy:
 
     def _row(self, cell, scores, error=""):
         recipe = {"defense": {}, "attack": {"kind": "Toy"}}
-        given = {"asked": 1, "seconds": 0.0, "recipe": recipe, "provenance": {"feint": "0"}, "format": FORMAT}
-        return Row(self.fingerprint(cell), *("none", "toy", 1, cell.seed), scores=scores, error=error, **given)
+        fields = {"asked": 1, "seconds": 0.0, "recipe": recipe, "provenance": {"feint": "0"}, "format": FORMAT}
+        return Row(self.fingerprint(cell), *("none", "toy", 1, cell.seed), scores=scores, error=error, **fields)
 
     def begun(self):
-        """How often each cell was begun, by its seed."""
-        return collections.Counter(int(it.name.split("-")[0]) for it in self.notes.glob("*-*"))
+        """Return how often each cell was started, by its seed."""
+        return collections.Counter(int(note.name.split("-")[0]) for note in self.notes.glob("*-*"))

@@ -1,4 +1,4 @@
-"""Linear programs of the output defenses, written the slow way: one row at a time, given to a solver."""
+"""Reference solutions of the linear programs of output defenses: one row at a time, by a solver."""
 
 from functools import partial
 
@@ -7,7 +7,7 @@ import pytest
 
 
 def least_within(cost, p, epsilon: float, *, top: int | None = None, margin: float = 0.0) -> float:
-    """The least cost · q for q on the simplex with ‖q − p‖₁ ≤ ε and, with a `top`, q_top − q_j ≥ margin.
+    """Return the least cost · q for q on the simplex with ‖q − p‖₁ ≤ ε and, with a `top`, q_top − q_j ≥ margin.
 
     Where the margin asks for more than ε, ε is raised to the least that is feasible. (p, cost: float64 arrays of K)
     """

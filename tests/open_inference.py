@@ -1,4 +1,4 @@
-"""A small Open Inference Protocol v2 server over a service, written from the protocol and not from our client."""
+"""A small Open Inference Protocol v2 server over a service, written from the protocol, independently of our client."""
 
 import json
 import socket
@@ -19,7 +19,7 @@ LENGTH = "Inference-Header-Content-Length"
 
 
 class Server(ThreadingHTTPServer):
-    """What a test may turn on it: `dies_after` so many infer requests, what it answers `instead` of probabilities."""
+    """The server. A test may set `dies_after` (infer requests) and `instead` (answered in place of probabilities)."""
 
     daemon_threads = True
 
@@ -38,45 +38,47 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        it = self.server
+        server = self.server
         if self.path == "/v2":
-            self.reply(200, {"name": "test", "version": "1", "extensions": ["binary_tensor_data"] if it.binary else []})
+            self.reply(
+                200, {"name": "test", "version": "1", "extensions": ["binary_tensor_data"] if server.binary else []}
+            )
         elif self.path == "/v2/models/toy":
-            x = {"name": "pixels", "datatype": "FP32", "shape": [-1, *it.shape]}
-            p = {"name": "p", "datatype": "FP32", "shape": [-1, it.classes]}
+            x = {"name": "pixels", "datatype": "FP32", "shape": [-1, *server.shape]}
+            p = {"name": "p", "datatype": "FP32", "shape": [-1, server.classes]}
             label = {"name": "label", "datatype": "INT64", "shape": [-1]}
             self.reply(200, {"name": "toy", "platform": "test", "inputs": [x], "outputs": [label, p]})
         else:
             self.reply(404, {"error": f"no {self.path}"})
 
     def do_POST(self):
-        it = self.server
+        server = self.server
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        it.requests += 1
-        if it.requests > it.dies_after >= 0:
+        server.requests += 1
+        if server.requests > server.dies_after >= 0:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return
         key = self.headers.get("Authorization", "").removeprefix("Bearer ")
-        if it.keys and key not in it.keys:
+        if server.keys and key not in server.keys:
             self.reply(401, {"error": "no such key"})
             return
         x, stamp = self.tensor(body)
         try:
-            p = it.service(Query(x, it.keys.get(key, "nobody"), stamp)).p.numpy()
+            p = server.service(Query(x, server.keys.get(key, "nobody"), stamp)).p.numpy()
         except FeintError as error:
             self.refuse(error)
             return
-        self.answer(p if it.instead is None else it.instead)
+        self.answer(p if server.instead is None else server.instead)
 
     def tensor(self, body: bytes) -> tuple[torch.Tensor, str]:
         length = int(self.headers.get(LENGTH, len(body)))
         head = json.loads(body[:length])
-        (given,) = head["inputs"]
-        assert given["name"] == "pixels"
-        count = int(np.prod(given["shape"]))
-        flat = given["data"] if "data" in given else struct.unpack(f"<{count}f", body[length:])
-        x = torch.tensor(flat, dtype=torch.float32).reshape(given["shape"])
+        (tensor,) = head["inputs"]
+        assert tensor["name"] == "pixels"
+        count = int(np.prod(tensor["shape"]))
+        flat = tensor["data"] if "data" in tensor else struct.unpack(f"<{count}f", body[length:])
+        x = torch.tensor(flat, dtype=torch.float32).reshape(tensor["shape"])
         return x, head.get("parameters", {}).get("stamp", "")
 
     def answer(self, p: np.ndarray) -> None:

@@ -1,9 +1,16 @@
-"""Victims and rows whose behaviour is known, and generators of awkward rows."""
+"""Victims whose answers are known, rows at the edge of what a defense may get, and data for a surrogate."""
 
 import hypothesis.strategies as st
 import torch
 from tests.variance import wobble
 from torch import Tensor, nn
+
+from feint.data import Split
+from feint.models.networks import Network
+from feint.victims import Trained
+
+LENET = Network("lenet", (1, 8, 8), 5)
+SURROGATE = Trained.of(LENET.build(0))
 
 
 class Fixed(nn.Module):
@@ -29,8 +36,8 @@ class Linear(nn.Module):
         return wobble(x.flatten(1) @ self.weight.T)
 
 
-def awkward_rows(classes: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Rows that break careless code: one-hot, uniform, tied at the top, tied below, nearly tied, tiny, confident."""
+def edge_case_rows(classes: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return rows (N, K) that break careless code: one-hot, uniform, with ties, nearly tied, tiny, confident."""
     k = classes
     generator = torch.Generator().manual_seed(k)
     one_hot = torch.eye(k)[[0, k // 2, k - 1]]
@@ -56,7 +63,7 @@ def simplex_rows(draw, classes: int) -> Tensor:
 
 
 def order(p: Tensor) -> Tensor:
-    """The indices of each row, best first, the lowest first among equals: the rule, written the slow way."""
+    """Return the classes of each row, most probable first and the lowest first among equals: the rule, by a sort."""
     return torch.tensor([sorted(range(p.shape[-1]), key=lambda i: (-row[i], i)) for row in p.tolist()]).reshape(p.shape)
 
 
@@ -70,3 +77,24 @@ class Steps(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(1)
         return wobble(self.leaves[torch.where(x[:, 0] <= 0.6, (x[:, 1] > 0.4).long(), 2 + (x[:, 1] > 0.7).long())])
+
+
+def answers_and_images(n: int) -> tuple[Tensor, Tensor]:
+    """Random probabilities (n, 5) and images (n, 1, 8, 8) for `SURROGATE`."""
+    generator = torch.Generator().manual_seed(0)
+    return (3 * torch.randn(n, 5, generator=generator)).softmax(-1), torch.rand(n, 1, 8, 8, generator=generator)
+
+
+def noise_split(n: int = 40) -> Split:
+    """A split of `n` random images (1, 8, 8) of label 0."""
+    images = torch.randint(0, 256, (n, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return Split.of(images.numpy(), torch.zeros(n, dtype=torch.int64).numpy(), name="noise")
+
+
+def gradient_matrix(model: nn.Module, x: Tensor) -> Tensor:
+    """The gradients of the K log-probabilities of one input `x`, by K backward passes: G (K, D)."""
+    parameters = [parameter.requires_grad_() for parameter in model.parameters()]
+    logs = model(x[None]).log_softmax(-1)[0]
+    rows = [torch.autograd.grad(log, parameters, retain_graph=True) for log in logs]
+    model.requires_grad_(False)
+    return torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])

@@ -1,4 +1,4 @@
-"""A real Redis, started by a test on a free port and ended by it."""
+"""A real Redis on a free port, started and stopped by a test."""
 
 import shutil
 import signal
@@ -14,7 +14,7 @@ from benchmarks.load.processes import free_port
 
 
 class RedisServer:
-    """One redis-server whose data outlive it in `folder`: it may be killed and started again."""
+    """One redis-server with its data in `folder`, so that it can be killed and started again."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
@@ -37,12 +37,12 @@ class RedisServer:
         raise TimeoutError("redis-server does not answer")
 
     def pause(self) -> None:
-        """Let it hang: it takes connections and answers none."""
+        """Stop the process: it accepts connections and answers none."""
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
 
     def kill(self) -> None:
-        """End it as a power cut would end a process: with SIGKILL."""
+        """End the process with SIGKILL, as a power cut would."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

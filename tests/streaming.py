@@ -1,4 +1,4 @@
-"""A replica that is killed some day: `python -m tests.streaming URL MODEL CLIENTS` says each answer as it is given."""
+"""A replica that prints each answered client until it is killed: `python -m tests.streaming URL MODEL CLIENTS`."""
 
 import asyncio
 import os

@@ -25,7 +25,7 @@ X = images(200)
 FLIP = LabelFlip("secret")
 
 
-def test_two_classes_change_places_and_nothing_else():
+def test_label_flip_swaps_two_classes_and_changes_nothing_else():
     p = predict(MODEL, X)
     q = FLIP(p, X)
     assert (q.argmax(-1) != p.argmax(-1)).all()

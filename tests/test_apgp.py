@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from tests.problems import awkward_rows
+from tests.problems import edge_case_rows
 
 from feint.defenses.outputs import APGP, KL, L1, L2, APGPClosedForm, Cosine, ReverseKL
 from feint.defenses.outputs.apgp import _project
@@ -38,7 +38,9 @@ def test_the_projection_as_printed_would_lose_the_order():
 def test_the_closed_form_is_the_best_of_all_vertices(distance, top):
     """Brute force over every set of classes that the order allows, for five classes."""
     classes = 5
-    p = torch.cat([awkward_rows(classes), torch.rand(40, classes, generator=torch.Generator().manual_seed(1))]).double()
+    p = torch.cat(
+        [edge_case_rows(classes), torch.rand(40, classes, generator=torch.Generator().manual_seed(1))]
+    ).double()
     p = p / p.sum(-1, keepdim=True)
     scale, steps = staircase(classes, top, 6, distance.floor, torch.float64)
     _, order = ranking(p)

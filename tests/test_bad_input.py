@@ -14,8 +14,8 @@ import grpc
 import httpx2
 import pytest
 from benchmarks.load.processes import Server, free_port
-from tests import test_rest, test_rpc
 from tests.graph_files import whole
+from tests.infer_requests import BAD_BODIES, BAD_MESSAGES
 from tests.waiting import PATIENCE
 
 from feint.gateway.auth.keyfile import Keys
@@ -264,7 +264,7 @@ def bad_key(key):
 def test_bad_bodies_on_a_live_wire(served):
     before = served.process.memory
     with httpx2.Client(base_url=f"http://127.0.0.1:{served.rest}") as client:
-        for name, body in test_rest.BAD.items():
+        for name, body in BAD_BODIES.items():
             raw = body if isinstance(body, bytes) else json.dumps(body).encode()
             raw = raw.replace(b'"x"', b'"y"').replace(b'"pixels"', b'"x"').replace(b'"p"', b'"probabilities"')
             answer = client.post("/v2/models/toy/infer", content=raw, headers={"Authorization": f"Bearer {served.key}"})
@@ -296,7 +296,7 @@ def calls(it, *calling, key=None, name="ModelInfer", together=False):
 
 
 @pytest.mark.slow
-def test_messages_that_are_none(served):
+def test_invalid_grpc_messages_are_refused(served):
     bad = [b"\xff" * 99, b"\x0a\xff\xff\xff\xff\x0f", b"\x2a\x03\x08", b"\x12" * 3]
     for code, line in calls(served, *bad):
         assert code == "INVALID_ARGUMENT"
@@ -304,7 +304,7 @@ def test_messages_that_are_none(served):
     assert calls(served, b"\xff" * 99, name="ModelMetadata")[0][0] == "INVALID_ARGUMENT"
     assert calls(served, b"", name="Nothing")[0][0] == "UNIMPLEMENTED"
     assert calls(served, bytes(9 * 2**20))[0][0] == "RESOURCE_EXHAUSTED"
-    for name, message in test_rpc.BAD.items():
+    for name, message in BAD_MESSAGES.items():
         for given in message.inputs:
             given.name = "x" if given.name == "pixels" else "pixels"
         if name != "batch":  # more are served here

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from tests.problems import Linear, awkward_rows, order
+from tests.problems import Linear, edge_case_rows, order
 from tests.variance import assert_close
 from torch import Tensor
 
@@ -32,7 +32,7 @@ def many_rows(n: int, classes: int, *, deviation: float = 3.0) -> Tensor:
 
 @pytest.mark.parametrize("classes", SIZES)
 def test_the_label_alone_is_one_hot(classes):
-    p = awkward_rows(classes)
+    p = edge_case_rows(classes)
     assert torch.equal(LabelOnly()(p), torch.eye(classes)[order(p)[:, 0]])
 
 
@@ -40,7 +40,7 @@ def test_the_label_alone_is_one_hot(classes):
 @pytest.mark.parametrize("classes", SIZES)
 @pytest.mark.parametrize("threshold", [1e-3, 0.25, 0.5, 1.0])
 def test_below_the_threshold_nothing_shows_and_no_row_is_empty(classes, threshold):
-    p = torch.cat([awkward_rows(classes), many_rows(50, classes)])
+    p = torch.cat([edge_case_rows(classes), many_rows(50, classes)])
     q = HighConfidence(threshold=threshold)(p)
     slow = torch.zeros_like(p)
     for shown, row in zip(slow, p, strict=True):
@@ -52,7 +52,7 @@ def test_below_the_threshold_nothing_shows_and_no_row_is_empty(classes, threshol
 
 @pytest.mark.parametrize("k", [1, 2, 3, 9, 10])
 def test_the_k_best_show_and_no_other(k):
-    p = torch.cat([awkward_rows(10), many_rows(50, 10)])
+    p = torch.cat([edge_case_rows(10), many_rows(50, 10)])
     q = TopK(k=k)(p)
     expected = torch.zeros_like(p)
     for shown, row, best in zip(expected, p, order(p)[:, :k].tolist(), strict=True):
@@ -78,7 +78,7 @@ def test_temperature_divides_logits(temperature):
 @pytest.mark.parametrize("decimals", [1, 2, 3, 4, 5, 6])
 @pytest.mark.parametrize("classes", SIZES)
 def test_rounded_rows_have_so_many_decimals_and_sum_to_one(classes, decimals):
-    p = torch.cat([awkward_rows(classes), many_rows(200, classes)])
+    p = torch.cat([edge_case_rows(classes), many_rows(200, classes)])
     exact = p.double() / p.double().sum(-1, keepdim=True) * 10**decimals
     counts = Rounding(decimals=decimals)(p).double() * 10**decimals
     assert (counts - counts.round()).abs().max() < 0.04  # float32 near 1, in units of the sixth decimal
@@ -101,7 +101,7 @@ def test_the_label_leads_by_a_last_bit_and_two_units_are_missing():
 def test_no_other_rounded_row_is_nearer_unless_it_loses_the_label(classes):
     every = itertools.product(range(11), repeat=classes)
     every = torch.tensor([counts for counts in every if sum(counts) == 10], dtype=torch.float64)
-    p = torch.cat([awkward_rows(classes), many_rows(300, classes, deviation=1.0)])
+    p = torch.cat([edge_case_rows(classes), many_rows(300, classes, deviation=1.0)])
     counts = (Rounding(decimals=1)(p).double() * 10).round()
     tight = 0
     for row, ours in zip(p.double(), counts, strict=True):
@@ -114,7 +114,7 @@ def test_no_other_rounded_row_is_nearer_unless_it_loses_the_label(classes):
 
 
 def test_a_reversed_row_follows_the_formula():
-    p = torch.cat([awkward_rows(10), many_rows(100, 10)]).double()
+    p = torch.cat([edge_case_rows(10), many_rows(100, 10)]).double()
     z = p.clamp(1e-9, 1 - 1e-9).log() - (1 - p.clamp(1e-9, 1 - 1e-9)).log()
     slow = (p - 0.8 * (1 / (1 + (-0.2 * z).exp()) - 0.5)).clamp(0, 1)
     torch.testing.assert_close(ReverseSigmoid(beta=0.8, gamma=0.2)(p), slow / slow.sum(-1, keepdim=True))

@@ -99,7 +99,7 @@ def test_a_lease_is_taken_over_only_from_the_dead(tmp_path):
         assert not one.claim("cell")
 
 
-def test_a_lease_whose_heart_stopped_is_taken_over_after_the_patience(tmp_path):
+def test_lease_without_heartbeat_is_taken_over_after_its_patience(tmp_path):
     with Leases(tmp_path, beat=60, patience=0.4) as silent, Leases(tmp_path, beat=0.05, patience=0.4) as other:
         assert silent.claim("cell")
         assert not other.claim("cell")

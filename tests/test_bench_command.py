@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from tests.test_suites import SMALL
+from tests.suite_files import SMALL
 
 from feint import bench, cli
 from feint.bench.estimate import estimate

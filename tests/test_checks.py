@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.report_rows import KEEPS, KNOCKOFF, LABELS, NOISE, NONE, TEST, cell, through
 
 from feint import Defense, Matrix, Training
 from feint.attacks import HardLabels, KnockoffNets, PartialBayesBound
@@ -17,7 +18,7 @@ from feint.defense import Ladder
 from feint.defenses.outputs import APGPClosedForm, GaussianNoise, LabelOnly, Rounding
 from feint.evaluation import checks, probes, traits
 from feint.evaluation.checks import find_flags, verdict
-from feint.evaluation.results import Results, Row
+from feint.evaluation.results import Results
 from feint.evaluation.robust import interval_of_maximum, robust
 from feint.evaluation.significance import noise
 from feint.evaluation.transfer import Springboard
@@ -28,45 +29,6 @@ from feint.transcript import Transcript
 from feint.victims import predict
 
 ROOT = Path(__file__).parents[1]
-TEST = {"kind": "Split", "name": "digits", "part": "test", "fingerprint": "t"}
-POOL = {"kind": "Split", "name": "digits", "part": "held_out", "fingerprint": "p"}
-KNOCKOFF = {"kind": "KnockoffNets", "pool": POOL, "training": {"kind": "Training", "epochs": 5}}
-LABELS = {"kind": "HardLabels"}
-NONE, KEEPS, NOISE = (
-    to_table(it)
-    for it in (
-        Defense(),
-        Defense(outputs=[APGPClosedForm(top=1)]),
-        Defense(outputs=[GaussianNoise("a test's, not a secret", 0.1)]),
-    )
-)
-
-
-def through(*lenses, attack=KNOCKOFF):
-    return {"kind": "LensedAttack", "attack": attack, "lenses": list(lenses)}
-
-
-def cell(
-    share,
-    *,
-    seeds=3,
-    defense=NONE,
-    attack=KNOCKOFF,
-    named=("none", "knockoff"),
-    n=10_000,
-    budget=1000,
-    spread=0.0,
-    **more,
-):
-    """The rows of one cell around a share."""
-    made = []
-    for seed in range(seeds):
-        scores = {"stealer_accuracy": share + spread * (seed - (seeds - 1) / 2), "n_test": n, "fidelity": share}
-        recipe = {"victim": "v", "test": TEST, "defense": defense, "attack": attack, "budget": budget, "seed": seed}
-        row = Row(f"{named}{budget}{seed}", *named, budget, seed, scores, budget, 1.0, recipe, {})
-        made.append(replace(row, **{key: value for key, value in more.items() if key != "scores"}))
-        made[-1].scores.update(more.get("scores", {}))
-    return made
 
 
 def names(rows):
@@ -142,7 +104,7 @@ def test_the_best_of_several_trainings_is_tuned_on_test_data():
     assert "tuned-on-test" not in names(BARE + cell(0.92, attack=s4l, named=("none", "S4L")))  # a method, not a setting
 
 
-def test_labels_that_are_the_same_make_no_difference_to_doubt():
+def test_equal_results_on_labels_are_not_flagged_as_within_noise():
     rows = cell(0.59, defense=KEEPS, named=APGP_LABELS, attack=through(LABELS))
     same = cell(0.59, defense=NOISE, named=("noise", "labels"), attack=through(LABELS))
     assert "within-noise" not in names(rows + same)
@@ -196,21 +158,20 @@ def test_no_worst_case_is_shown_that_has_not_seen_labels_only():
     assert worst_case(Results(rows), "APGP") is None
     seen = Results(rows + cell(0.5, defense=KEEPS, named=APGP_LABELS, attack=through(LABELS)))
     worst = robust(seen, "APGP")
-    assert (worst.attack, worst.share, worst.naive, worst.seeds) == (
-        "knockoff, labels",
-        0.5,
-        pytest.approx(0.1),
-        3,
-    )
+    assert worst.attack == "knockoff, labels"
+    assert worst.share == 0.5
+    assert worst.naive == pytest.approx(0.1)
+    assert worst.seeds == 3
     assert worst_case(seen, "APGP").attack == "knockoff, labels"
     assert robust(seen, "unheard of") is None
 
 
-def test_a_thief_who_makes_something_else_of_the_answers_is_not_naive():
+def test_attacker_who_transforms_answers_is_not_naive():
     tuned = cell(0.9, defense=KEEPS, named=("APGP", "tuned"), attack=KNOCKOFF | {"kind": "Tuned"})
     rows = cell(0.1, defense=KEEPS, named=APGP) + cell(0.5, defense=KEEPS, named=APGP_LABELS, attack=through(LABELS))
     worst = robust(Results(BARE + rows + tuned), "APGP")
-    assert (worst.attack, worst.naive) == ("tuned", pytest.approx(0.1))
+    assert worst.attack == "tuned"
+    assert worst.naive == pytest.approx(0.1)
 
 
 shares = st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=4), min_size=1, max_size=4)
@@ -329,7 +290,7 @@ def test_a_row_carries_its_own_flags(results):
     assert results.failed == []
 
 
-def test_a_probe_changes_nothing(victim, digits, network):
+def test_transcript_probe_does_not_change_the_surrogate(victim, digits, network):
     knockoff = KnockoffNets(digits.pool, network, Training(epochs=2)).through(HardLabels())
     probe, oracles = probes.TranscriptProbe(), [Service(victim).oracle(client="thief", budget=50) for _ in range(2)]
     one, other = knockoff.steal(oracles[0]), probe.through(knockoff).steal(oracles[1])

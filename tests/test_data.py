@@ -52,10 +52,13 @@ def test_digits_are_those_of_scikit_learn():
     from sklearn.datasets import load_digits
 
     digits, theirs = data.load("digits"), load_digits()
-    assert (len(digits.train), len(digits.pool), len(digits.test)) == (719, 719, 359)
+    assert len(digits.train) == 719
+    assert len(digits.pool) == 719
+    assert len(digits.test) == 359
     assert digits.shape == (1, 8, 8)
     ours = torch.cat([split.inputs() for split in (digits.train, digits.pool, digits.test)]).flatten(1)
-    assert (ours.min(), ours.max()) == (0, 1)
+    assert ours.min() == 0
+    assert ours.max() == 1
     rows = {tuple(row) for row in (ours * 16).round().int().tolist()}
     assert rows == {tuple(row) for row in theirs.data.astype(int).tolist()}
 
@@ -71,7 +74,9 @@ def test_a_directory_as_on_the_hub(root, features):
     mine = data.load("mine")
     assert mine.shape == (3, 6, 6)
     assert mine.classes == (("cat", "dog") if features else ("0", "1"))
-    assert (len(mine.train), len(mine.pool), len(mine.test)) == (10, 2, 4)
+    assert len(mine.train) == 10
+    assert len(mine.pool) == 2
+    assert len(mine.test) == 4
     assert mine.test.images[3, 0, 0, 0] == 3
     assert mine.test.labels.tolist() == [0, 1, 0, 1]
     assert mine.test.inputs(torch.tensor([2])).unique().tolist() == pytest.approx([2 / 255])
@@ -214,7 +219,8 @@ def test_images_of_another_size_are_scaled_by_the_mean_of_their_areas():
     split = Split.of(images, np.array([3, 5]), name="signs", part="train")
     small = split.scaled((1, 2, 2))
     assert small.images[0, 0].tolist() == [[2, 4], [10, 12]]  # halves are rounded to even
-    assert (small.name, small.part) == ("signs_2x2", "train")
+    assert small.name == "signs_2x2"
+    assert small.part == "train"
     assert small.labels.tolist() == [3, 5]
     assert split.scaled((1, 4, 4)) is split
     with pytest.raises(BadInput, match="signs of shape"):

@@ -95,7 +95,7 @@ def test_the_gateway_answers_as_its_page_says(tmp_path, monkeypatch, capsys):
 
 
 def with_ports(text: str, ports: dict[str, int]) -> str:
-    return re.sub("|".join(ports), lambda found: f"{ports[found[0]]}", text)
+    return re.sub("|".join(ports), lambda match: f"{ports[match[0]]}", text)
 
 
 def test_both_languages_show_the_same_code_tables_and_pictures():

@@ -82,7 +82,7 @@ def test_a_file_of_foreign_types_is_refused_and_a_broken_one_named(tmp_path):
         victims.load_any(tmp_path / "list.skops")
 
 
-def test_a_tree_whose_nodes_lead_astray_is_refused(tmp_path):
+def test_tree_with_invalid_child_indices_is_refused(tmp_path):
     model = DecisionTreeClassifier(max_depth=2, random_state=0).fit(X, Y)
     skops.io.dump(model, tmp_path / "tree.skops")
     with zipfile.ZipFile(tmp_path / "tree.skops") as good, zipfile.ZipFile(tmp_path / "bad.skops", "w") as bad:

@@ -38,7 +38,7 @@ def whole(victim, apgp, digits, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_graph_says_what_the_service_says(whole, digits):
+def test_exported_graph_equals_the_service(whole, digits):
     service, written = whole
     x = digits.test.inputs(slice(100, 300))
     output = OnnxModel(written.path).run(x.numpy())
@@ -54,7 +54,10 @@ def test_the_graph_says_what_the_service_says(whole, digits):
 def test_a_file_says_what_it_is(whole):
     service, written = whole
     read = OnnxModel(written.path)
-    assert (read.takes, read.input, read.shape, read.classes) == ("x", "x", (1, 8, 8), 10)
+    assert read.takes == "x"
+    assert read.input == "x"
+    assert read.shape == (1, 8, 8)
+    assert read.classes == 10
     assert read.rungs[0].access == service.defense.access == written.beside
     assert read.recipe is not None
     assert read.recipe["outputs"][0]["top"] == 1
@@ -194,7 +197,8 @@ def test_what_cannot_be_traced_is_named(tmp_path):
 def test_the_command_writes_what_servers_read(feint, victim, tmp_path):
     save("victim", victim)
     code, out, err = feint("export victim --defense LabelOnly --for kserve --out models/digits")
-    assert (code, err) == (0, ""), err
+    assert code == 0, err
+    assert err == "", err
     assert "checked  74 rows" in out
     assert "with     models/digits/config.pbtxt, models/digits.yaml" in out
     config = (tmp_path / "models/digits/config.pbtxt").read_text()
@@ -212,6 +216,8 @@ def test_the_command_writes_what_servers_read(feint, victim, tmp_path):
         "export victim --for kserve --out Big": "Big",
     }.items():
         code, out, err = feint(line)
-        assert (code, out, err.count("\n")) == (2, "", 1), line
+        assert code == 2, line
+        assert out == "", line
+        assert err.count("\n") == 1, line
         assert word in err, line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["models", "victim"]

@@ -5,9 +5,9 @@ from functools import partial
 
 import numpy as np
 import pytest
-from tests.conformance.test_exports import rungs
-from tests.problems import awkward_rows
-from tests.strangers.environments import stranger
+from tests import examples
+from tests.interop.environments import run_script
+from tests.problems import edge_case_rows
 
 from feint import Defense, export
 from feint.defenses.outputs import LabelOnly
@@ -17,15 +17,15 @@ pytestmark = pytest.mark.interop
 
 
 @pytest.mark.slow
-def test_openvino_answers_tied_rows_as_the_service_does(tmp_path):
-    names = "APGP", "APGPClosedForm", "TopK"  # defenses that use ranks
-    ladder, p = rungs(names, 10), awkward_rows(10)
+def test_openvino_equals_the_defenses_on_tied_rows(tmp_path):
+    names = "APGP", "APGPClosedForm", "TopK"  # whatever looks at ranks
+    ladder, p = examples.ladder_of(names, 10), edge_case_rows(10)
     answers = [rung.outputs[0](p).numpy() for rung in ladder.rungs]
     outputs = dict(zip(numbered(PROBABILITIES, len(names)), answers, strict=True))
     outputs |= dict(zip(numbered(MOVED, len(names)), [abs(q - p.numpy()).sum(-1) for q in answers], strict=True))
     np.savez(tmp_path / "rows.npz", rows=p, **outputs)
     export.outputs(ladder, tmp_path / "q.onnx", classes=10, gateway=True)
-    assert stranger("openvino", "openvino_graph.py", str(tmp_path / "q.onnx"), str(tmp_path / "rows.npz")) == str(
+    assert run_script("openvino", "openvino_graph.py", str(tmp_path / "q.onnx"), str(tmp_path / "rows.npz")) == str(
         len(p)
     )
 
@@ -34,7 +34,7 @@ def test_openvino_answers_tied_rows_as_the_service_does(tmp_path):
 def test_triton_parses_the_repository(tmp_path):
     make = partial(export.outputs, Defense(outputs=[LabelOnly()]), classes=4)
     export.triton(tmp_path / "toy", make)
-    config = json.loads(stranger("interop", "triton_repository.py", str(tmp_path / "toy")))
+    config = json.loads(run_script("interop", "triton_repository.py", str(tmp_path / "toy")))
     assert {key: config[key] for key in ("name", "backend", "maxBatchSize")} == {
         "name": "toy", "backend": "onnxruntime", "maxBatchSize": 1024,
     }  # fmt: skip

@@ -13,12 +13,12 @@ def test_a_few_hundred_cases(name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_what_is_right_is_accepted(name):
+def test_seeds_of_the_fuzzer_are_valid(name):
     """Or the cases made of it would all be refused at the door."""
     assert all(ALL[name](data) for data in BYTES[name])
 
 
 @pytest.mark.slow
-def test_a_fault_is_found(monkeypatch):
+def test_fuzzer_finds_a_planted_fault(monkeypatch):
     monkeypatch.setitem(ALL, "tensor_in_bytes", lambda data: 1 // (len(data) - 3) > 9)
     assert "ZeroDivisionError" in run("tensor_in_bytes", 400)[2]

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tests.problems import Linear, awkward_rows
+from tests.problems import Linear, edge_case_rows
 from tests.variance import assert_close
 
 from feint.defenses.outputs import APGPClosedForm, Gated, LabelOnly, ReverseSigmoid, Rounding, TopK
@@ -12,7 +12,7 @@ from feint.query import Query
 from feint.service import Defense, Service
 from feint.victims import answers, logits
 
-P, X = awkward_rows(10), torch.rand(15, 4, generator=torch.Generator().manual_seed(0))
+P, X = edge_case_rows(10), torch.rand(15, 4, generator=torch.Generator().manual_seed(0))
 
 
 def test_a_switch_gives_each_row_one_of_the_two_answers():

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from tests import examples, gateways
-from tests.conformance.test_attacks import victim_of
 from tests.open_inference import served
 from tests.problems import Linear
 from tests.variance import assert_close, assert_weights_close
@@ -55,9 +54,9 @@ def test_the_same_surrogate_query_for_query(attack, binary):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", examples.ATTACKS)
 def test_every_attack_asks_and_learns_the_same_there(name):
-    here = Service(victim_of(name)).oracle(client="a", budget=120)
+    here = Service(examples.victim_of(name)).oracle(client="a", budget=120)
     ours = examples.ATTACKS[name].recipe.steal(here).state_dict()
-    with served(Service(victim_of(name)), shape=SHAPE, classes=3) as server:
+    with served(Service(examples.victim_of(name)), shape=SHAPE, classes=3) as server:
         there = connect(server.url, model="toy", budget=120)
         theirs = examples.ATTACKS[name].recipe.steal(there).state_dict()
     assert there.asked == here.asked
@@ -70,7 +69,8 @@ def test_keys_are_the_accounts():
     with toy(Defense(access=[Budget(20)]), keys={"k0": "ann", "k1": "bob"}) as server:
         oracle = Sybil(clients=2)(connect(server.url, model="toy", budget=50, keys=["k0", "k1"]))
         p, refusal = oracle.try_ask(X[:50])
-        assert (len(p), type(refusal)) == (40, OverBudget)
+        assert len(p) == 40
+        assert type(refusal) is OverBudget
         assert [server.service.ledger[it].queries for it in ("ann", "bob")] == [20, 20]
         with pytest.raises(BadInput, match="give more keys"):
             Sybil(clients=3)(connect(server.url, model="toy", budget=50, keys=["k0", "k1"])).ask(X[:3])
@@ -181,7 +181,8 @@ class TestByEitherWay:
     def test_the_same_answers(self, how):
         with reached(how) as url:
             connection = RemoteService(url, model="toy", keys=["k"])
-            assert (connection.shape, connection.classes) == (SHAPE, 3)
+            assert connection.shape == SHAPE
+            assert connection.classes == 3
             oracle = connect(url, model="toy", budget=30, keys=["k"])
             assert_close(oracle.ask(X[:20]), gateways.linear(X[:20].numpy()))
             assert oracle.asked == 20
@@ -217,7 +218,8 @@ class TestByEitherWay:
 
         with reached(how, gateways.Straight(admit=admit)) as url:
             p, refusal = connect(url, model="toy", budget=40, keys=["k"]).try_ask(X[:40])
-            assert (len(p), type(refusal)) == (21, OverBudget)
+            assert len(p) == 21
+            assert type(refusal) is OverBudget
 
 
 def test_no_server_of_grpc():

@@ -78,7 +78,7 @@ def test_a_gradient_reaches_inputs_elsewhere(gpu_victim, pool):
         Defense(outputs=[MADArgmax(1.0)]),
         Defense(outputs=[ModelGuardW(1.0)]),
     ],
-    ids=lambda it: type((*it.inputs, *it.outputs)[0]).__name__,
+    ids=lambda defense: type((*defense.inputs, *defense.outputs)[0]).__name__,
 )
 def test_defenses_keep_the_label_in_batches_and_alone(gpu_victim, pool, defense):
     service = Service(gpu_victim, defense.fit(gpu_victim, pool))

@@ -3,11 +3,9 @@
 import pytest
 import torch
 from tests.linear_programs import least_within
-from tests.problems import Linear, awkward_rows
+from tests.problems import LENET, SURROGATE, Linear, answers_and_images, edge_case_rows, gradient_matrix, noise_split
 from tests.variance import assert_close
-from torch import Tensor, nn
 
-from feint.data import Split
 from feint.defenses.outputs import GRAD2, AllOnes, MinInnerProduct, Watermark
 from feint.defenses.outputs._linear_programs import least_cost, least_cost_with_label
 from feint.defenses.outputs._surrogates import directional_derivatives, gradient_products
@@ -18,29 +16,12 @@ from feint.recipes import store
 from feint.recipes.recipe import exported_recipes
 from feint.victims import Trained
 
-NETWORK = Network("lenet", (1, 8, 8), 5)
-SURROGATE = Trained.of(NETWORK.build(0))
 
-
-def some(n: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    return (3 * torch.randn(n, 5, generator=generator)).softmax(-1), torch.rand(n, 1, 8, 8, generator=generator)
-
-
-def gradient_matrix(model: nn.Module, x: Tensor) -> Tensor:
-    """G (K, D) of one input, by K backward passes."""
-    parameters = [w.requires_grad_() for w in model.parameters()]
-    logs = model(x[None]).log_softmax(-1)[0]
-    rows = [torch.autograd.grad(log, parameters, retain_graph=True) for log in logs]
-    model.requires_grad_(False)
-    return torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
-
-
-@pytest.mark.parametrize("network", [NETWORK, Network("resnet20", (1, 8, 8), 5)], ids=lambda network: network.name)
+@pytest.mark.parametrize("network", [LENET, Network("resnet20", (1, 8, 8), 5)], ids=lambda it: it.name)
 def test_coefficients_are_those_of_k_backward_passes(network):
     model = network.build(0).eval().requires_grad_(False)
-    p, x = some(4)
-    matrices = [gradient_matrix(model, row) for row in x]
+    p, x = answers_and_images(4)
+    matrices = [gradient_matrix(model, it) for it in x]
     generator = torch.Generator().manual_seed(1)
     v = {name: torch.randn(w.shape, generator=generator) for name, w in model.named_parameters()}
     flat = torch.cat([part.flatten() for part in v.values()])
@@ -52,8 +33,8 @@ def test_coefficients_are_those_of_k_backward_passes(network):
 
 
 def test_directions_follow_their_definitions():
-    model, (p, x) = SURROGATE.model, some(3)
-    matrices = [gradient_matrix(model, row) for row in x]
+    model, (p, x) = SURROGATE.model, answers_and_images(3)
+    matrices = [gradient_matrix(model, it) for it in x]
     ones = torch.stack([g.sum(-1) for g in matrices])
     torch.testing.assert_close(AllOnes().coefficients(model, x, p), ones, atol=1e-3, rtol=1e-4)
     away = torch.stack([-g @ (g.T @ row) for g, row in zip(matrices, p, strict=True)])
@@ -68,7 +49,7 @@ def test_directions_follow_their_definitions():
 def test_the_greedy_optima_are_those_of_the_linear_programs(classes, n, epsilon):
     generator = torch.Generator().manual_seed(classes)
     random = (2 * torch.randn(n, classes, generator=generator)).softmax(-1)
-    p = torch.cat([awkward_rows(classes), random]).double()
+    p = torch.cat([edge_case_rows(classes), random]).double()
     p = p / p.sum(-1, keepdim=True)
     cost = torch.rand(p.shape, generator=generator, dtype=torch.float64)
     cost[::3] = (3 * cost[::3]).round() / 3  # with ties
@@ -80,7 +61,7 @@ def test_the_greedy_optima_are_those_of_the_linear_programs(classes, n, epsilon)
 
 @pytest.mark.parametrize("direction", [AllOnes(), MinInnerProduct(), Watermark(3)])
 def test_it_moves_the_attacker_as_far_as_any_answer_within_the_budget(direction):
-    p, x = some(12)
+    p, x = answers_and_images(12)
     g = direction.coefficients(SURROGATE.model, x, p).double().numpy()
     for keep_label in (False, True):
         q = GRAD2(0.7, direction, keep_label=keep_label, surrogate=SURROGATE)(p.double(), x)
@@ -92,30 +73,25 @@ def test_it_moves_the_attacker_as_far_as_any_answer_within_the_budget(direction)
         assert ((q - p).abs().sum(-1) <= 0.7 + 1e-5).all()
 
 
-def pool(n: int = 40) -> Split:
-    images = torch.randint(0, 256, (n, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    return Split.of(images.numpy(), torch.zeros(n, dtype=torch.int64).numpy(), name="noise")
-
-
-def test_fitting_distils_the_victim_and_can_be_stored(tmp_path):
-    victim = NETWORK.build(3)
+def test_fitting_distils_the_victim_and_can_be_kept(tmp_path):
+    victim = LENET.build(3)
     recipe = GRAD2(training=Training(epochs=20, batch_size=16, learning_rate=0.05))
-    first, again = (recipe.fit(victim, pool(), seed=1) for _ in range(2))
+    first, again = (recipe.fit(victim, noise_split(), seed=1) for _ in range(2))
     assert first == again
-    assert first.surrogate.network == NETWORK
-    p, x = some(6)
+    assert first.surrogate.network == LENET
+    p, x = answers_and_images(6)
     store.save(tmp_path / "kept", first)
     from feint.defenses import outputs
 
     words = exported_recipes(outputs) | {"Network": Network, "Training": Training, "Trained": Trained}
     assert_close(store.load(tmp_path / "kept", words).recipe(p, x), first(p, x))
-    assert recipe.fit(victim, pool(), outliers=pool(50)) != recipe.fit(victim, pool())
+    assert recipe.fit(victim, noise_split(), outliers=noise_split(50)) != recipe.fit(victim, noise_split())
     with pytest.raises(BadInput, match="name one"):
-        recipe.fit(Linear(64), pool())
+        recipe.fit(Linear(64), noise_split())
 
 
 def test_what_does_not_belong_together_is_refused():
-    p, x = some(3)
+    p, x = answers_and_images(3)
     with pytest.raises(NotFitted, match="fit"):
         GRAD2()(p, x)
     fitted = GRAD2(surrogate=SURROGATE)

@@ -129,7 +129,7 @@ def test_no_pickle_is_loaded_from_anywhere_but_the_own_processes():
         assert ("import pickle" in text) == (file.parent.name == "runners" and file.name == "local.py"), file
 
 
-def test_the_product_knows_nothing_of_its_workshop():
+def test_product_files_do_not_mention_the_shared_folder():
     for file in [*(ROOT / "src").rglob("*.*"), *(ROOT / "docs").glob("**/*.md"), *ROOT.glob("*.md"), ROOT / "Makefile"]:
         if file.suffix in (".py", ".md", ".html", ".toml", ""):
             assert "shared/" not in file.read_text(), file

@@ -191,7 +191,7 @@ def test_collecting_again_keeps_what_the_file_has(collected):
     assert sorted(jsonl.read(collected), key=str) == sorted([*before, fresh], key=str)
 
 
-def test_a_directory_is_known_by_whatever_leads_to_it(tmp_path, monkeypatch):
+def test_rows_are_read_by_any_path_of_their_directory(tmp_path, monkeypatch):
     rows = [measured("a"), measured("b")]
     file = jsonl.collect(written(tmp_path / "rows", rows[:1]))
     written(tmp_path / "rows" / "sub", [])

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from tests.problems import awkward_rows
+from tests.problems import edge_case_rows
 from torch import nn
 
 from feint.defenses.inputs import InputLaundering
@@ -78,7 +78,7 @@ def test_the_objective_is_stationary_in_both_kernels_at_the_end():
 
 
 def test_a_higher_price_leaks_less():
-    p = awkward_rows(6)
+    p = edge_case_rows(6)
     nats = []
     for price in (0.01, 0.1, 1.0, 10.0):
         b = InformationLaundering(price).fit_answers(p).kernel.tensors["output"]
@@ -100,8 +100,8 @@ def test_the_input_kernel_is_drawn_with_its_frequencies():
 
 def test_an_unfitted_or_foreign_kernel_answers_nothing():
     with pytest.raises(NotFitted, match="fit"):
-        InformationLaundering()(awkward_rows(3))
+        InformationLaundering()(edge_case_rows(3))
     with pytest.raises(NotFitted, match="fit"):
         InputLaundering("k")(torch.rand(2, 4), nn.Identity().eval())
     with pytest.raises(BadInput, match="the 5 that"):
-        InformationLaundering().fit_answers(torch.eye(5))(awkward_rows(3))
+        InformationLaundering().fit_answers(torch.eye(5))(edge_case_rows(3))

@@ -51,7 +51,7 @@ def test_rows_keep_their_order_and_their_bound():
     assert rows.append(sent, most=40) == 0
 
 
-def test_what_is_shared_is_shared_and_the_rest_is_not():
+def test_only_the_shared_account_is_common_to_clients():
     ledger = Ledger()
     ledger["a"].shared.add("all", 1.0)
     ledger["b"].shared.add("all", 1.0)

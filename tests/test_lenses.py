@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from hypothesis import given
-from tests.problems import Linear, awkward_rows, order, simplex_rows
+from tests.problems import Linear, edge_case_rows, order, simplex_rows
 
 from feint.attacks import (
     HardLabels,
@@ -55,7 +55,7 @@ def test_a_low_temperature_separates_nearly_uniform_answers():
 
 @pytest.mark.parametrize("classes", [2, 5])
 def test_rank_targets_depend_on_the_order_alone(classes):
-    p = awkward_rows(classes)
+    p = edge_case_rows(classes)
     targets = RankTargets().read(p)
     assert torch.allclose(targets.sum(-1), torch.ones(len(p)), atol=1e-5)
     moved = p.double() ** 0.5  # an increasing map

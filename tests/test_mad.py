@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from tests.problems import Linear, awkward_rows
-from tests.test_gradients import NETWORK, SURROGATE, gradient_matrix, pool, some
+from tests.problems import LENET, SURROGATE, Linear, answers_and_images, edge_case_rows, gradient_matrix, noise_split
 from torch import Tensor
 
 from feint.defenses.outputs import MAD, AllParameters, LastLayer, MADArgmax
@@ -83,8 +82,8 @@ def deviation(q: Tensor, p: Tensor, g: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("gradients", [LastLayer(), AllParameters()], ids=lambda gradients: type(gradients).__name__)
 def test_the_corner_is_the_best_by_the_papers_definition(gradients):
-    model, (p, x) = SURROGATE.model, some(6)
-    full = torch.stack([gradient_matrix(model, row) for row in x]).double()
+    model, (p, x) = SURROGATE.model, answers_and_images(6)
+    full = torch.stack([gradient_matrix(model, it) for it in x]).double()
     if gradients == LastLayer():
         full = last_layer(model, x).flatten(2).double()
     labels, sets = gradients.one_hot(model, x, p), gradients.uniform(model, x, p)
@@ -98,8 +97,8 @@ def test_the_corner_is_the_best_by_the_papers_definition(gradients):
 
 
 def test_gradient_matrices_are_those_of_k_backward_passes():
-    model, (_, x) = SURROGATE.model, some(3)
-    full = [gradient_matrix(model, row) for row in x]
+    model, (_, x) = SURROGATE.model, answers_and_images(3)
+    full = [gradient_matrix(model, it) for it in x]
     torch.testing.assert_close(gram(model, x), torch.stack([g @ g.T for g in full]), atol=1e-3, rtol=1e-4)
     size = 5 * 84  # the last layer's weights, before its 5 biases
     torch.testing.assert_close(
@@ -109,7 +108,7 @@ def test_gradient_matrices_are_those_of_k_backward_passes():
 
 @pytest.mark.parametrize("method", [MAD, MADArgmax])
 def test_it_goes_towards_its_corner_as_far_as_the_budget_allows(method):
-    p, x = some(20)
+    p, x = answers_and_images(20)
     for epsilon in (0.1, 0.9, 2.0):
         q = method(epsilon, surrogate=SURROGATE)(p, x)
         moved = (q - p).abs().sum(-1)
@@ -122,21 +121,21 @@ def test_it_goes_towards_its_corner_as_far_as_the_budget_allows(method):
 
 @pytest.mark.parametrize("method", [MAD, MADArgmax])
 def test_the_surrogate_is_drawn_from_the_seed(method):
-    victim = NETWORK.build(3)
-    first, again, other = (method().fit(victim, pool(), seed=seed) for seed in (1, 1, 2))
+    victim = LENET.build(3)
+    first, again, other = (method().fit(victim, noise_split(), seed=seed) for seed in (1, 1, 2))
     assert first == again != other
-    assert first.surrogate.network == NETWORK
+    assert first.surrogate.network == LENET
     with pytest.raises(BadInput, match="name one"):
-        method().fit(Linear(64), pool())
+        method().fit(Linear(64), noise_split())
 
 
 @pytest.mark.parametrize("method", [MAD, MADArgmax])
 def test_what_does_not_belong_together_is_refused(method):
-    p, x = some(3)
+    p, x = answers_and_images(3)
     with pytest.raises(NotFitted, match="fit"):
         method()(p, x)
     fitted = method(surrogate=SURROGATE)
-    for bad_p, bad_x in ((p, None), (p, x[:2]), (p, x[..., :4]), (awkward_rows(4), x)):
+    for bad_p, bad_x in ((p, None), (p, x[:2]), (p, x[..., :4]), (edge_case_rows(4), x)):
         with pytest.raises(BadInput, match="expected"):
             fitted(bad_p, bad_x)
     for epsilon in (-0.1, 2.1):

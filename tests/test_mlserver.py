@@ -6,7 +6,7 @@ import httpx2
 import numpy as np
 import pytest
 from benchmarks.load.processes import Server, free_port
-from tests.strangers.environments import stranger, tool
+from tests.interop.environments import run_script, tool
 
 from feint import export
 from feint.defense import Defense
@@ -23,7 +23,7 @@ def mlserver(tmp_path_factory):
     """Its ports, of REST and of gRPC."""
     folder, rest, rpc = tmp_path_factory.mktemp("mlserver"), free_port(), free_port()
     command = [str(tool("mlserver", "mlserver")), "start", str(folder)]
-    stranger("mlserver", "digits_model.py", str(folder), str(rest), str(rpc))
+    run_script("mlserver", "digits_model.py", str(folder), str(rest), str(rpc))
     with Server(command, rest, log=folder / "log"):
         eventually_ready(rest)
         yield rest, rpc
@@ -65,7 +65,8 @@ def test_a_model_of_scikit_learn_is_served_defended(mlserver, digits, wire, tmp_
         assert infer(gateway.url, x[:0], "probabilities")[0].shape == (0, 10)
         for wrong in ({"inputs": []}, {"inputs": [{"name": "x", "shape": [1, 64], "datatype": "FP32", "data": [0.0]}]}):
             refused = httpx2.post(f"{gateway.url}/v2/models/digits/infer", json=wrong)
-            assert (refused.status_code, list(refused.json())) == (400, ["error"])
+            assert refused.status_code == 400
+            assert list(refused.json()) == ["error"]
 
 
 def test_it_takes_no_raw_bytes_and_is_never_sent_any(mlserver, digits):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from tests.linear_programs import least_within
-from tests.problems import Linear, awkward_rows, order
+from tests.problems import Linear, edge_case_rows, order
 
 from feint.defenses.outputs import ModelGuardS, ModelGuardW
 from feint.errors import BadRecipe
@@ -17,7 +17,7 @@ def some_rows(classes: int, n: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(classes)
     spread = 5 * torch.rand(n, 1, generator=generator, dtype=torch.float64)
     random = (spread * torch.randn(n, classes, generator=generator, dtype=torch.float64)).softmax(-1)
-    return torch.cat([awkward_rows(classes, dtype=torch.float64), random])
+    return torch.cat([edge_case_rows(classes, dtype=torch.float64), random])
 
 
 @pytest.mark.slow
@@ -97,7 +97,7 @@ def one_by_one(p, epsilon, most=10**9):
 
 def many_rows(n=150, classes=5):
     logits = 2 * torch.randn(n, classes, generator=torch.Generator().manual_seed(0))
-    return torch.cat([logits.softmax(-1), awkward_rows(classes)])
+    return torch.cat([logits.softmax(-1), edge_case_rows(classes)])
 
 
 @pytest.mark.parametrize("epsilon", [0.11, 0.52, 1.03])

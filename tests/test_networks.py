@@ -57,7 +57,8 @@ def test_a_classifier_goes_to_another_process_as_its_recipe_and_weights():
     model = Network("lenet", (1, 28, 28), 10).build(seed=3)
     for mode in (True, False):
         again = pickle.loads(pickle.dumps(model.train(mode)))
-        assert (again.network, again.training) == (model.network, mode)
+        assert again.network == model.network
+        assert again.training == mode
         assert victims.fingerprint(again) == victims.fingerprint(model)
 
 

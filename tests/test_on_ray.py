@@ -34,7 +34,7 @@ def test_two_replicas_decide_as_one(tmp_path):
         (tmp_path / "gateway.toml").write_text(SETTINGS.format(url=redis.url))
         feint = [sys.executable, "-c", "from feint.cli import main; main()"]
         key = subprocess.run([*feint, "keys", "add", "ann"], cwd=tmp_path, capture_output=True, text=True, check=True)
-        given = [ROOT / "tests/strangers/ray_gateway.py", tmp_path / "gateway.toml", free_port(), key.stdout.strip()]
+        given = [ROOT / "tests/interop/ray_gateway.py", tmp_path / "gateway.toml", free_port(), key.stdout.strip()]
         done = subprocess.run([PYTHON, *map(str, given)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     (told,) = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]  # Ray says much else

@@ -33,7 +33,8 @@ def test_response_is_the_message_that_the_document_describes(binary, id):
     length = int(dict(headers).get(b"inference-header-content-length", len(body)))
     response = msgspec.json.decode(body[:length], type=messages.InferResponse)
     (output,) = response.outputs
-    assert (response.model_name, response.id or "") == ("toy", id)
+    assert response.model_name == "toy"
+    assert (response.id or "") == id
     assert output.shape == [2, 3]
     assert (output.data is msgspec.UNSET) == binary
 
@@ -72,7 +73,9 @@ def test_client_over_http(extensions, waits):
 def test_client_over_grpc():
     async def send(call, request, key):
         decoded = grpc_codec.read_request(CODEC, request)
-        assert (call, key, decoded.stamp) == ("ModelInfer", "k", "s")
+        assert call == "ModelInfer"
+        assert key == "k"
+        assert decoded.stamp == "s"
         np.testing.assert_array_equal(decoded.x, X)
         return grpc_codec.write_response(MODEL, decoded, Q)
 

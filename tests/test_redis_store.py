@@ -3,9 +3,8 @@
 import asyncio
 
 import pytest
-from tests.askers import ask
+from tests.askers import ask, totals
 from tests.redis_servers import redis_server
-from tests.test_ledger_stores import looked
 
 from feint.errors import StoreLost
 from feint.gateway.stores.redis import RedisStore
@@ -26,14 +25,14 @@ def test_a_server_killed_in_the_middle_loses_no_budget_and_doubles_none(tmp_path
 
         async def interrupted():
             asking = asyncio.create_task(ask(server.url, "", "endless", 3000, 0))
-            while (await looked(server.url))["budget"] < 100:
+            while (await totals(server.url))["budget"] < 100:
                 await asyncio.sleep(0.01)
             server.kill()
             await asyncio.sleep(0.1)
             await asyncio.to_thread(server.start)
             return await asking
 
-        told, charged = asyncio.run(interrupted()), asyncio.run(looked(server.url))["budget"]
+        told, charged = asyncio.run(interrupted()), asyncio.run(totals(server.url))["budget"]
     assert told["lost"] > 0
     assert told["granted"] + told["lost"] == 3000
     assert told["granted"] <= charged <= told["granted"] + 1  # one request was in flight

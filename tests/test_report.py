@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.test_checks import KEEPS, LABELS, NOISE, cell, through
+from tests.report_rows import LABELS, MACHINE, NOISE, cell, rows_of_victim, through
 
 from feint import bench
 from feint.defenses.inputs import BitDepth
@@ -26,34 +26,10 @@ from feint.report.section import Section, sections
 from feint.service import Defense, Service
 
 ROOM = "feint.report"
-MACHINE = {"feint": "0.1.0", "torch": "2.13.0", "device": "a processor", "threads": 1, "revision": None}
-UTILITY = {
-    "defender_accuracy": 0.9, "victim_accuracy": 0.92, "label_kept": 1.0, "kl": 1.5, "l1": 0.5, "ece": 0.4,
-    "victim_ece": 0.05, "auroc": 0.7, "added_ms_per_1000": 1.25, "added_mb_per_1000": 3.0,
-}  # fmt: skip
-
-
-def some(victim="digits", **more):
-    """Rows of one victim: no defense, one that keeps the label, and one that no one read the label of."""
-    rows = [
-        *cell(0.0, seeds=1, named=("none", ""), budget=0, scores=UTILITY | {"defender_accuracy": 0.92}),
-        *cell(0.0, seeds=1, named=("APGP", ""), budget=0, defense=KEEPS, scores=UTILITY),
-        *(row for budget, share in ((100, 0.5), (1000, 0.8)) for row in cell(share, budget=budget)),
-        *cell(0.78, named=("none", "knockoff, labels"), attack=through(LABELS)),
-        *(row for budget in (100, 1000) for row in cell(0.1, defense=KEEPS, named=("APGP", "knockoff"), budget=budget)),
-        *cell(0.75, defense=KEEPS, named=("APGP", "knockoff, labels"), attack=through(LABELS)),
-        *cell(0.3, defense=NOISE, named=("noise", "knockoff"), scores={"transfer_fgsm": 0.25}),
-        *cell(0.0, seeds=1, named=("noise", "broken"), defense=NOISE, error="ValueError: it <broke> | here"),
-    ]
-    named = ({**row.recipe, "victim": f"{victim} weights"} for row in rows)
-    return [
-        replace(row, victim=victim, provenance=MACHINE, recipe=recipe, fingerprint=f"{victim}{i:08}", **more)
-        for i, (row, recipe) in enumerate(zip(rows, named, strict=True))
-    ]
 
 
 def page(tmp_path, language="en", rows=None, **more):
-    report = Report(Results(rows or some()), "A title", Catalog(language), **more)
+    report = Report(Results(rows or rows_of_victim()), "A title", Catalog(language), **more)
     report.write(tmp_path / "report.html")
     return (tmp_path / "report.html").read_text("utf-8")
 
@@ -85,7 +61,8 @@ def test_a_flag_is_explained_once_with_the_attacks_that_have_it(tmp_path, langua
     slow = [replace(row, scores=row.scores | more) for row, more in zip(rows, low, strict=True)]
     labels = cell(0.5, named=("none", "knockoff, labels"), attack=through(LABELS), scores=low[0], provenance=MACHINE)
     (table,) = tables.flags(Section("", slow + labels), Catalog(language))
-    assert (table.title, "85%" in table.note) == ("not-converged", True)
+    assert table.title == "not-converged"
+    assert "85%" in table.note
     assert table.rows == [["none", "1,000", "knockoff (20.0%, 31.0%, 40.0%); knockoff, labels (20.0%)"]]
     text = page(tmp_path, language, slow + labels)
     assert text.count(table.note) == 1
@@ -131,7 +108,7 @@ def test_no_english_is_left_on_the_chinese_page(tmp_path):
 
 
 def test_the_page_leads_with_the_worst_case(tmp_path):
-    rows = some()
+    rows = rows_of_victim()
     table = tables.headline(Section("digits", rows), Catalog())
     shown = {row[0]: row for row in table.rows}
     assert shown["APGP"][1].startswith("75.0 (")
@@ -142,18 +119,18 @@ def test_the_page_leads_with_the_worst_case(tmp_path):
 
 
 def test_a_defense_that_was_not_run_as_far_is_judged_where_it_was():
-    less = [row for row in some() if row.defense == "none" or (row.defense == "APGP" and row.budget != 1000)]
-    reader = next(row for row in some() if (row.defense, row.attack) == ("APGP", "knockoff, labels"))
+    less = [row for row in rows_of_victim() if row.defense == "none" or (row.defense == "APGP" and row.budget != 1000)]
+    reader = next(row for row in rows_of_victim() if (row.defense, row.attack) == ("APGP", "knockoff, labels"))
     less.append(replace(reader, budget=100))
     (sentence,) = (text for text in sentences(Results(less)) if text.startswith("APGP"))
     assert sentence.startswith(
         "APGP, 100 queries: an attacker who takes the answers as they are reaches 10.0%, but the worst case is 75"
     )
-    assert not any(text.startswith("APGP, ") for text in sentences(Results(some())))
+    assert not any(text.startswith("APGP, ") for text in sentences(Results(rows_of_victim())))
 
 
 def test_missing_cells_failed_ones_and_the_worst_are_marked():
-    found = heatmap.heat_map(Section("digits", some()), 1000, Catalog())
+    found = heatmap.heat_map(Section("digits", rows_of_victim()), 1000, Catalog())
     kinds = {(name, head): cell.kind for name, cells in found.rows
              for head, cell in zip(found.heads[1:], cells, strict=True)}  # fmt: skip
     assert kinds["knockoff, labels", "APGP"] == "worst"
@@ -163,21 +140,21 @@ def test_missing_cells_failed_ones_and_the_worst_are_marked():
 
 
 def test_victims_are_kept_apart_by_name_data_and_weights(tmp_path):
-    rows = some("one") + some("two")
+    rows = rows_of_victim("one") + rows_of_victim("two")
     again = [
         replace(row, fingerprint=f"again{i}", recipe={**row.recipe, "victim": "trained elsewhere"})
-        for i, row in enumerate(some("two"))
+        for i, row in enumerate(rows_of_victim("two"))
     ]
     found = sections(Results(rows + again))
     assert [section.name for section in found] == ["one", "two two weig", "two trained "]
-    assert [len(section.results) for section in found] == [len(some())] * 3
+    assert [len(section.results) for section in found] == [len(rows_of_victim())] * 3
     html = page(tmp_path, rows=rows)
     assert html.count("Victim: one") == 2  # in the table of contents, and above its section
     assert html.count("<h2>") == 2
 
 
-def test_a_price_shows_what_the_attacker_pays(tmp_path):
-    table = tables.price(Section("digits", some()), 2.5, Catalog())
+def test_price_table_holds_the_cost_of_the_queries(tmp_path):
+    table = tables.price(Section("digits", rows_of_victim()), 2.5, Catalog())
     assert [row[:2] for row in table.rows] == [["100", "0.25"], ["1,000", "2.50"]]
     assert table.rows[1][3].startswith("75.0")
     assert "Attacker pays" in page(tmp_path, price=2.5)
@@ -192,15 +169,15 @@ def test_published_numbers_stand_beside_measured_ones():
         ExpectedEntry("digits", "APGP", "stealer_accuracy", 0.6, "cheng2023apgp", "knockoff, labels", 5000),
         ExpectedEntry("digits", "APGP", "defender_accuracy", 0.95, "cheng2023apgp"),
     ]
-    table = tables.published(Section("digits", some()), expected, Catalog())
+    table = tables.published(Section("digits", rows_of_victim()), expected, Catalog())
     assert [row[-1] for row in table.rows] == ["0.75", "", "0.9"]
 
 
-def test_nothing_is_closed_that_the_rows_did_not_open(tmp_path):
+def test_texts_of_rows_are_escaped_in_html_and_markdown(tmp_path):
     html = page(tmp_path)
     assert "it &lt;broke&gt; | here" in html
     assert "<broke>" not in html
-    report = Report(Results(some()), "A title")
+    report = Report(Results(rows_of_victim()), "A title")
     assert r"it <broke> \| here" in report.markdown()
     assert len({line.count("|") - line.count(r"\|") for line in report.markdown().splitlines()
                 if line.startswith("| noise") and "broken" in line}) == 1  # fmt: skip
@@ -212,14 +189,14 @@ def test_every_row_has_its_recipe(tmp_path):
     text = page(tmp_path)
     found = [json.loads(html.unescape(it)) for it in re.findall(r"<pre[^>]*>(.*?)</pre>", text, re.DOTALL)]
     assert sorted(json.dumps(it["recipe"], sort_keys=True) for it in found) == sorted(
-        json.dumps(row.recipe, sort_keys=True) for row in some()
+        json.dumps(row.recipe, sort_keys=True) for row in rows_of_victim()
     )
 
 
 def test_markdown_has_the_tables_of_the_page(tmp_path):
     for language in LANGUAGES:
         say = Catalog(language)
-        said = Report(Results(some()), "A title", say).markdown()
+        said = Report(Results(rows_of_victim()), "A title", say).markdown()
         for word in ("robust title", "matrix title", "utility title", "cost title", "thefts title", "flags title"):
             assert f"### {say(word)}" in said
         assert "0.25" not in said.split(f"### {say('springboard title')}")[0]
@@ -242,7 +219,7 @@ def test_pictures_of_answers_and_of_input_features(tmp_path, victim, digits):
 
 
 def test_defenses_that_the_pareto_figure_omits_are_named(tmp_path):
-    rows = some()
+    rows = rows_of_victim()
     assert "Not shown" not in page(tmp_path, rows=[row for row in rows if row.defense != "noise"])
     few = cell(0.2, defense=NOISE, named=("few", "knockoff"), budget=100, victim="digits", provenance=MACHINE)
     few = [replace(row, recipe={**row.recipe, "victim": "digits weights"}) for row in few]
@@ -250,7 +227,7 @@ def test_defenses_that_the_pareto_figure_omits_are_named(tmp_path):
 
 
 def test_the_pareto_front_is_what_no_other_beats():
-    section = Section("digits", some())
+    section = Section("digits", rows_of_victim())
     places = section.places()
     beaten = {
         a for a, (kept, stolen) in places.items() for k, s in places.values()
@@ -269,36 +246,38 @@ def test_labels_are_spread_in_order(heights):
 
 
 def test_rows_without_an_undefended_victim_or_a_utility_have_a_report(tmp_path):
-    rows = [row for row in some() if row.defense == "APGP" and row.attack]
+    rows = [row for row in rows_of_victim() if row.defense == "APGP" and row.attack]
     html = page(tmp_path, rows=rows)
     assert "75.0 (" in html
-    failed = [row for row in some() if row.error]
+    failed = [row for row in rows_of_victim() if row.error]
     assert "it &lt;broke&gt;" in page(tmp_path, rows=failed)
 
 
 def test_the_command_merges_folders_and_prints_markdown(feint, tmp_path):
-    for name, rows in (("one", some("a")[:8]), ("two", some("a"))):
+    for name, rows in (("one", rows_of_victim("a")[:8]), ("two", rows_of_victim("a"))):
         results = Results()
         for row in rows:
             results.add(row, tmp_path / name)
     code, out, err = feint("report one two --lang zh --price-per-1000 2")
     assert code == 0, err
     assert out.count("### 鲁棒窃取准确率") == 1
-    assert (tmp_path / "one/report.html").read_text("utf-8").count('<details class="recipe">') == len(some())
+    assert (tmp_path / "one/report.html").read_text("utf-8").count('<details class="recipe">') == len(rows_of_victim())
     assert err == "\none/report.html\n"
 
 
 def test_a_file_of_lines_is_of_the_suite_of_its_name_only_where_its_victims_are(feint, tmp_path):
     root = Path(__file__).parents[1]
     code, out, err = feint(f"report {root}/results/apgp2023_table1.jsonl --out page.html")
-    assert (code, err) == (0, "\npage.html\n")
+    assert code == 0
+    assert err == "\npage.html\n"
     assert out.startswith(f"# {bench.load('apgp2023_table1').title}\n")
     assert "published" in out.lower()
-    for row in some("another victim"):
+    for row in rows_of_victim("another victim"):
         Results().add(row, tmp_path / "gtsrb")
     jsonl.collect(tmp_path / "gtsrb")
     code, out, err = feint("report gtsrb.jsonl")
-    assert (code, err) == (0, "\ngtsrb.html\n")
+    assert code == 0
+    assert err == "\ngtsrb.html\n"
     assert out.startswith("# gtsrb\n")
 
 
@@ -315,7 +294,7 @@ def test_a_file_of_lines_is_of_the_suite_of_its_name_only_where_its_victims_are(
     ],
 )
 def test_a_mistake_is_one_line(feint, tmp_path, line, says):
-    row = some()[0]
+    row = rows_of_victim()[0]
     for name in ("empty", "rows", "broken", "newer"):
         (tmp_path / name).mkdir()
     text = json.dumps(asdict(row))
@@ -323,7 +302,9 @@ def test_a_mistake_is_one_line(feint, tmp_path, line, says):
     (tmp_path / "broken/cut.json").write_text(text[:100])
     (tmp_path / "newer/row.json").write_text(json.dumps(asdict(replace(row, format=99))))
     code, out, err = feint(line)
-    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
     assert says in err
     assert not list(tmp_path.glob("*/report.html"))
 
@@ -350,9 +331,10 @@ def test_the_documented_example_runs(tmp_path, monkeypatch, capsys):
 
 
 def test_figures_show_budgets_and_numbers_and_are_the_same_each_time():
-    section, say = Section("digits", some()), Catalog("en")
+    section, say = Section("digits", rows_of_victim()), Catalog("en")
     curve, pareto = plots.curve(section, "APGP", say), plots.pareto(section, say)
     texts = [re.findall(r"<text[^>]*>([^<]*)</text>", it) for it in (curve, pareto)]
     assert {f"{budget:,}" for budget in section.budgets} <= set(texts[0])
     assert {str(number) for number in range(1, len(section.places()) + 1)} <= set(texts[1])
-    assert (curve, pareto) == (plots.curve(section, "APGP", say), plots.pareto(section, say))
+    assert curve == plots.curve(section, "APGP", say)
+    assert pareto == plots.pareto(section, say)

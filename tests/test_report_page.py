@@ -4,7 +4,11 @@ import json
 import shutil
 
 import pytest
-from tests.test_report import LANGUAGES, Catalog, Report, Results, some
+from tests.report_rows import rows_of_victim
+
+from feint.evaluation.results import Results
+from feint.i18n import LANGUAGES, Catalog
+from feint.report import Report
 
 pytestmark = pytest.mark.browser
 
@@ -27,7 +31,7 @@ def browser():
 @pytest.fixture(params=LANGUAGES)
 def opened(request, browser, tmp_path):
     """The page of two victims at 360 pixels, and what it asked for and complained of."""
-    rows = Results(some("one") + some("two"))
+    rows = Results(rows_of_victim("one") + rows_of_victim("two"))
     Report(rows, "A title", Catalog(request.param), price=2.0).write(tmp_path / "report.html")
     page, heard = browser.new_page(viewport={"width": 360, "height": 800}), []
     page.on("console", lambda said: heard.append(said.text))
@@ -70,7 +74,7 @@ def test_a_recipe_is_copied(opened):
 
 
 def test_it_is_whole_without_scripts_and_prints_every_table(browser, tmp_path):
-    Report(Results(some()), "A title").write(tmp_path / "report.html")
+    Report(Results(rows_of_victim()), "A title").write(tmp_path / "report.html")
     page = browser.new_context(java_script_enabled=False).new_page()
     page.goto((tmp_path / "report.html").as_uri())
     assert page.locator("button").count() == 0

@@ -6,8 +6,8 @@ import json
 import grpc
 import numpy as np
 import pytest
-from tests.gateways import CLASSES, SHAPE, Straight, gateway, linear
-from tests.test_rest import SECRET
+from tests.gateways import CLASSES, SECRET, Straight, gateway, linear
+from tests.infer_requests import BAD_MESSAGES, X, infer_message
 from tests.variance import assert_close
 
 from feint.errors import Failed, OverBudget, ProofRequired, RateLimited, StoreLost, Suspected, Unreachable
@@ -16,7 +16,6 @@ from feint.gateway.app import Limits
 from feint.hashcash import Puzzle
 from feint.openinference import proto
 
-X = np.random.default_rng(1).random((2, *SHAPE)).astype(np.float32)
 KEY = (("authorization", "Bearer k"),)
 
 
@@ -48,17 +47,6 @@ def call(served, name, *requests, metadata=KEY, timeout=10.0):
     return asyncio.run(once())
 
 
-def ask(x=X, *, datatype="FP32", raw=True, contents=None, **more):
-    request = proto.ModelInferRequest(model_name="toy", **more)
-    given = request.inputs.add(name="pixels", datatype=datatype, shape=x.shape)
-    if raw:
-        request.raw_input_contents.append(x.tobytes())
-    else:
-        name = contents or {"FP32": "fp32_contents", "FP64": "fp64_contents", "UINT8": "uint_contents"}[datatype]
-        getattr(given.contents, name).extend(x.ravel().tolist())
-    return request
-
-
 def infer(served, *requests, **how):
     return call(served, "ModelInfer", *requests, **how)
 
@@ -72,64 +60,41 @@ def test_raw_and_typed_contents(datatype, dtype, raw):
     levels = 255 if datatype == "UINT8" else 1
     x = np.rint(X * 255).astype(dtype) if levels == 255 else X.astype(dtype)
     line = Straight()
-    request = ask(x, datatype=datatype, raw=raw, id="seven", outputs=[{"name": "p"}])
+    request = infer_message(x, datatype=datatype, raw=raw, id="seven", outputs=[{"name": "p"}])
     request.parameters["stamp"].string_param = "1:5"
     (told,) = infer(gateway(line), request)
     (output,) = told.outputs
-    assert (told.model_name, told.model_version, told.id) == ("toy", "1", "seven")
-    assert (output.name, output.datatype, list(output.shape)) == ("p", "FP32", [2, CLASSES])
+    assert told.model_name == "toy"
+    assert told.model_version == "1"
+    assert told.id == "seven"
+    assert output.name == "p"
+    assert output.datatype == "FP32"
+    assert list(output.shape) == [2, CLASSES]
     assert bool(told.raw_output_contents) == raw
     p = np.frombuffer(told.raw_output_contents[0], "<f4") if raw else np.array(output.contents.fp32_contents)
-    (asked,) = line.seen
+    (asked,) = line.queries
     np.testing.assert_array_equal(asked.x, x.astype(np.float32) / np.float32(levels))
     assert_close(p.reshape(2, CLASSES).astype(np.float32), linear(asked.x))
-    assert (asked.client, asked.stamp) == ("ann", "1:5")
-
-
-def twice(request):
-    request.raw_input_contents.append(b"")
-    return request
-
-
-def both(request):
-    request.inputs[0].contents.fp32_contents.extend([0.5])
-    return request
-
-
-BAD = {
-    "short": ask(X[:1]),
-    "name": ask(),
-    "datatype": ask(),
-    "NaN": ask(np.full_like(X, np.nan)),
-    "range": ask(X * 300, raw=False),
-    "twice": twice(ask()),
-    "both": both(ask()),
-    "other contents": ask(raw=False, contents="fp64_contents"),
-    "no contents": proto.ModelInferRequest(model_name="toy", inputs=[ask().inputs[0]]),
-    "half": ask(X.astype("<f2"), datatype="FP16", raw=False, contents="fp32_contents"),
-    "nothing": proto.ModelInferRequest(model_name="toy"),
-    "output": ask(outputs=[{"name": "logits"}]),
-    "batch": ask(np.zeros((9, *SHAPE), np.float32)),
-    "id": ask(id="x" * 2000),
-}
-BAD["short"].inputs[0].shape[0] = 2
-BAD["name"].inputs[0].name = "x"
-BAD["datatype"].inputs[0].datatype = "BYTES"
+    assert asked.client == "ann"
+    assert asked.stamp == "1:5"
 
 
 def test_bad_messages():
     line = Straight()
-    for name, error in zip(BAD, infer(gateway(line, limits=Limits(batch=8)), *BAD.values()), strict=True):
+    for name, error in zip(
+        BAD_MESSAGES, infer(gateway(line, limits=Limits(batch=8)), *BAD_MESSAGES.values()), strict=True
+    ):
         assert error.code() == grpc.StatusCode.INVALID_ARGUMENT, name
         assert "expected" in error.details()
-    assert not line.seen
+    assert not line.queries
 
 
 def details(error):
     """What is in the status of google.rpc: details by their type."""
     (packed,) = [value for name, value in error.trailing_metadata() if name == "grpc-status-details-bin"]
     status = proto.Status.FromString(packed)
-    assert (status.code, status.message) == (error.code().value[0], error.details())
+    assert status.code == error.code().value[0]
+    assert status.message == error.details()
     kinds = {it.type_url.rpartition(".")[2]: it.value for it in status.details}
     assert proto.ErrorInfo.FromString(kinds["ErrorInfo"]).domain == "feint"
     return kinds
@@ -146,7 +111,7 @@ def test_refusals_and_failures(error, code):
     def admit(asked, account):
         raise error
 
-    (told,) = infer(gateway(Straight(admit=admit)), ask())
+    (told,) = infer(gateway(Straight(admit=admit)), infer_message())
     assert told.code().name == code
     assert "secret" not in str(told.details()) + str(told.trailing_metadata())
     trailing, kinds = dict(told.trailing_metadata()), details(told)
@@ -160,15 +125,15 @@ def test_refusals_and_failures(error, code):
 
 def test_who_may_ask_and_what_is_not_there():
     for metadata in ((), (("authorization", "Bearer wrong"),), (("authorization", "k"),)):
-        (told,) = infer(gateway(), ask(), metadata=metadata)
+        (told,) = infer(gateway(), infer_message(), metadata=metadata)
         assert told.code() == grpc.StatusCode.UNAUTHENTICATED
         (told,) = call(gateway(), "ModelMetadata", proto.ModelMetadataRequest(name="toy"), metadata=metadata)
         assert told.code() == grpc.StatusCode.UNAUTHENTICATED
         (told,) = call(gateway(), "ServerLive", proto.ServerLiveRequest(), metadata=metadata)
         assert told.live
-    (told,) = infer(gateway(), ask(), metadata=(("authorization", "Bearer looker"),))
+    (told,) = infer(gateway(), infer_message(), metadata=(("authorization", "Bearer looker"),))
     assert told.code() == grpc.StatusCode.PERMISSION_DENIED
-    for told in infer(gateway(names=("other",)), ask(), ask(model_version="2")):
+    for told in infer(gateway(names=("other",)), infer_message(), infer_message(model_version="2")):
         assert told.code() == grpc.StatusCode.NOT_FOUND
 
 
@@ -176,10 +141,11 @@ def test_deadlines():
     async def model(x):
         await asyncio.sleep(60)
 
-    (told,) = infer(gateway(Straight(model)), ask(), timeout=0.1)
+    (told,) = infer(gateway(Straight(model)), infer_message(), timeout=0.1)
     assert told.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    (told,) = infer(gateway(Straight(model), limits=Limits(answer=0.05)), ask())
-    assert (told.code(), "no answer in time" in told.details()) == (grpc.StatusCode.DEADLINE_EXCEEDED, True)
+    (told,) = infer(gateway(Straight(model), limits=Limits(answer=0.05)), infer_message())
+    assert told.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert "no answer in time" in told.details()
 
 
 def test_metadata():
@@ -189,7 +155,8 @@ def test_metadata():
     (told,) = call(served, "ModelMetadata", proto.ModelMetadataRequest(name="toy"))
     assert [list(it.shape) for it in (*told.inputs, *told.outputs)] == [[-1, 1, 2, 2], [-1, 3]]
     (told,) = call(served, "ModelConfig", proto.ModelConfigRequest(name="toy"))
-    assert (list(told.config.input[0].dims), told.config.input[0].data_type) == ([1, 2, 2], 11)
+    assert list(told.config.input[0].dims) == [1, 2, 2]
+    assert told.config.input[0].data_type == 11
     (told,) = call(served, "RepositoryIndex", proto.RepositoryIndexRequest())
     assert [(it.name, it.state) for it in told.models] == [("toy", "READY")]
     served.ready = False

@@ -8,6 +8,7 @@ import httpx2
 import numpy as np
 import pytest
 import torch
+from tests.gateways import ANYBODY, SHAPE, X, answer_of, ask
 from tests.graph_files import bare, defended, undefended, whole
 from tests.problems import Linear
 from tests.variance import assert_close
@@ -24,23 +25,9 @@ from feint.gateway.backends.torch_backend import of_service
 from feint.gateway.server.bootstrap import load
 from feint.gateway.server.run import running
 from feint.gateway.server.service import load_service
-from feint.gateway.settings import KeySettings, LedgerSettings, OnnxSettings, Settings, TorchSettings
+from feint.gateway.settings import OnnxSettings, Settings, TorchSettings
 from feint.query import Query
 from feint.service import Service
-
-SHAPE = (1, 2, 2)
-X = np.random.default_rng(0).random((5, *SHAPE), np.float32)
-ANYBODY = {"keys": KeySettings(anonymous=True), "ledger": LedgerSettings("memory:")}
-
-
-def ask(client, x=X, name="toy"):
-    tensor = {"name": "x", "datatype": "FP32", "shape": list(x.shape), "data": x.ravel().tolist()}
-    return client.post(f"/v2/models/{name}/infer", json={"inputs": [tensor]})
-
-
-def answer_of(response):
-    (out,) = response.json()["outputs"]
-    return np.array(out["data"], np.float32).reshape(out["shape"])
 
 
 @pytest.fixture
@@ -128,7 +115,8 @@ def test_an_oracle_asks_it():
     with live(Service(Linear(), Defense(access=[Budget(7)]))) as gateway:
         oracle = feint.connect(gateway.url, model="toy", budget=20)
         p, refusal = oracle.try_ask(torch.from_numpy(X).repeat(3, 1, 1, 1))
-        assert (len(p), type(refusal)) == (7, OverBudget)
+        assert len(p) == 7
+        assert type(refusal) is OverBudget
 
 
 def test_a_defense_that_has_learned_nothing_is_found_out_at_start_up():

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import httpx2
 import numpy as np
 import pytest
+from tests.gateways import ANYBODY, SHAPE, answer_of
 from tests.graph_files import bare, output_defense, undefended
-from tests.test_serve import ANYBODY, SHAPE, answer_of
 
 from feint.errors import StoreLost
 from feint.gateway.backends.onnx_model import Outputs
@@ -118,7 +118,7 @@ def assert_nothing_leaks(response):
         assert value.tobytes() not in said
 
 
-def test_the_check_sees_what_does_leak(tmp_path):
+def test_leak_check_fails_on_an_undefended_answer(tmp_path):
     """The same with no defense: or the tests above would pass whatever came out."""
     settings = Settings({"toy": OnnxSettings(path=bare(tmp_path / "bare.onnx"))}, **ANYBODY)
     with running(settings) as gateway, httpx2.Client(base_url=gateway.url) as client:

@@ -54,7 +54,7 @@ def test_examples_stay_within_the_radius(victim, digits):
         assert moved.max() <= 1
 
 
-def test_who_knows_the_training_inputs_by_heart_betrays_them(springboard, victim, digits):
+def test_surrogate_that_memorised_the_training_inputs_has_membership_auroc_1(springboard, victim, digits):
     scores = springboard.scores(Blind(digits.train), Service(victim), digits.test)
     assert scores["membership_auroc"] == scores["membership_tpr"] == 1
     assert {"transfer_random", "transfer_n"} <= scores.keys()

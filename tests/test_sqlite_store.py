@@ -190,7 +190,7 @@ def test_models_in_one_file_say_nothing_of_each_other(path):
     assert in_a_store(path, scene, model="one") == ([1, 2, 1], [("a", {"budget": 2.0})])
 
 
-def test_void_tokens_are_cleared_away(path):
+def test_expired_tokens_are_deleted(path):
     async def scene(store):
         session = LedgerSession(store)
         for i in range(50):

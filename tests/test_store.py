@@ -70,7 +70,7 @@ def _replace(path, old, new):
     path.write_text(text.replace(old, new))
 
 
-def test_nothing_there_says_so(tmp_path):
+def test_loading_a_missing_directory_raises_missing_data(tmp_path):
     with pytest.raises(MissingData, match="does not exist"):
         store.load(tmp_path / "none", WORDS)
 

@@ -6,7 +6,7 @@ import subprocess
 import httpx2
 import pytest
 from tests.gateways import Straight, calling, gateway, running
-from tests.strangers.environments import stranger, tool
+from tests.interop.environments import run_script, tool
 
 from feint.errors import OverBudget
 from feint.gateway.app import Limits
@@ -27,17 +27,17 @@ def served():
 
 def test_tritonclient_in_every_mix_of_json_and_binary(served):
     with running(served) as url, calling(served) as address:
-        assert stranger("interop", "triton.py", url.removeprefix("http://"), address, "k") == "21 8"
+        assert run_script("interop", "triton.py", url.removeprefix("http://"), address, "k") == "21 8"
 
 
 def test_open_inference_openapi(served):
     with running(served) as url:
-        assert stranger("interop", "openapi_client.py", url, "k") == "ok"
+        assert run_script("interop", "openapi_client.py", url, "k") == "ok"
 
 
 def test_kserves_client(served):
     with running(served) as url:
-        assert stranger("kserve", "kserve_client.py", url, "k") == "ok"
+        assert run_script("kserve", "kserve_client.py", url, "k") == "ok"
 
 
 EMPTY = {

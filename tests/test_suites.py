@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from tests.suite_files import SMALL
 
 from feint import bench, data
 from feint.attacks import Attack
@@ -22,67 +23,6 @@ from feint.victims import Trained
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "src" / "feint" / "suites" / "attacks").glob("*.toml"))
-SMALL = """
-title = "Two small victims"
-budgets = [40, 80]
-seeds = 1
-training = { epochs = 3 }
-
-[victims.wide]
-data = "digits"
-network = "mlp"
-training = { epochs = 3 }
-
-[victims.narrow]
-data = "digits"
-network = "mlp20"
-training = { epochs = 2 }
-surrogate = "linear"
-
-[defenses.none]
-
-[defenses.sigmoid]
-access = [{ kind = "Budget", queries = 100 }]
-outputs = [{ kind = "ReverseSigmoid" }]
-
-[defenses.APGP]
-outputs = [{ kind = "APGP", steps = 20 }]
-victims = ["wide"]
-
-[defenses."nasty teacher"]
-boundary = [{ kind = "NastyTeacher", training = { kind = "Training", epochs = 1 } }]
-victims = ["narrow"]
-
-[defenses."nasty teacher".recipe]
-kind = "Defense"
-outputs = [{ kind = "Rounding", decimals = 2 }]
-
-[attacks.KnockoffNets]
-kind = "KnockoffNets"
-
-[attacks.RS]
-kind = "SeedSamples"
-chunk = 40
-only = ["none", "sigmoid"]
-
-[lenses."labels only"]
-steps = [{ kind = "HardLabels" }]
-
-[lenses.D-DAE]
-steps = [{ kind = "Recovered", shadows = 1, first = 40, pairs = 100, steps = 10 }]
-attacks = ["KnockoffNets"]
-only = ["sigmoid", "APGP"]
-
-[lenses."known parameters"]
-steps = [{ kind = "KnownParameters" }]
-
-[[expected]]
-victim = "wide"
-defense = "none"
-score = "victim_accuracy"
-value = 0.9
-source = "ma2021undistillable"
-"""
 
 
 @pytest.fixture
@@ -133,9 +73,8 @@ def test_cells_by_name_are_those_of_the_matrices(small, tmp_path):
 
 def test_open_fields_are_filled_with_the_resources_of_the_attacker(small, tmp_path):
     wide, narrow = prepare.matrices(small(), tmp_path / "work")
-    assert (wide.attacks["none"]["KnockoffNets"].surrogate.name, narrow.attacks["none"]["RS"].surrogate.name) == (
-        "mlp", "linear",
-    )  # fmt: skip
+    assert wide.attacks["none"]["KnockoffNets"].surrogate.name == "mlp"
+    assert narrow.attacks["none"]["RS"].surrogate.name == "linear"
     (restored,) = wide.attacks["APGP"]["KnockoffNets, D-DAE"].lenses
     assert isinstance(restored.rehearsal, SuspectedDefense)
     assert not restored.rehearsal.leaked
@@ -378,7 +317,8 @@ def test_a_springboard_is_what_the_victim_was_trained_on(small, tmp_path, digits
 
 def test_expected_rows_and_weights_are_read(small, tmp_path, monkeypatch):
     (row,) = small().expected
-    assert (row.value, row.source) == (0.9, "ma2021undistillable")
+    assert row.value == 0.9
+    assert row.source == "ma2021undistillable"
     monkeypatch.setenv("FEINT_DATA", str(tmp_path))
     (tmp_path / "published.npz").touch()
     assert prepare.weights("published.npz") == tmp_path / "published.npz"

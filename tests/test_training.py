@@ -205,7 +205,8 @@ def test_a_loss_of_its_own_continues_to_the_same_weights_and_losses(tmp_path):
         again, same_losses = run(ProgressCallback(tmp_path))
         assert same(whole, again)
         assert same_losses == losses
-    assert (len(losses), losses[-1] < losses[0]) == (4, True)
+    assert len(losses) == 4
+    assert losses[-1] < losses[0]
     run(ProgressCallback(tmp_path), "another loss")
     assert len(list(tmp_path.iterdir())) == 2
     assert all(torch.equal(tensor, before[name]) for name, tensor in start.state_dict().items())
@@ -276,7 +277,7 @@ def test_the_rotation_loss_is_that_of_the_four_turns():
     torch.testing.assert_close(s4l(model, batch, weight=0.5), z + 0.5 * slow)
 
 
-def test_the_turns_are_learned():
+def test_rotations_are_learned():
     """Images that are bright at the top: how they were turned is plain to see."""
     x = torch.zeros(60, 1, 8, 8, dtype=torch.uint8)
     x[:, :, :3] = 255
@@ -287,7 +288,7 @@ def test_the_turns_are_learned():
         assert (model.both(x.float().rot90(turn, (2, 3)) / 255)[1].argmax(-1) == turn).all()
 
 
-def test_what_cannot_turn_is_refused():
+def test_rotation_loss_refuses_inputs_and_networks_without_rotations():
     with pytest.raises(BadInput, match="square"):
         learn(Network("mlp", (1, 4, 8), 3), X[:, :, :4], Y, TURNING)
     with pytest.raises(BadInput, match="ends in a linear layer"):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from tests.examples import NETWORK, pool
-from tests.problems import Linear, awkward_rows
+from tests.problems import Linear, edge_case_rows
 
 from feint import Defense, Service
 from feint.attacks import HardLabels, KnockoffNets, Tuned
@@ -103,7 +103,7 @@ def test_a_trial_takes_its_share_of_the_steps():
 
 @pytest.mark.parametrize("temperature", [2.0, 1.0, 0.3, 0.01, 0.0])
 def test_sharpening_is_the_power_normalised_and_keeps_the_order(temperature):
-    p = awkward_rows(5)
+    p = edge_case_rows(5)
     q = sharpened(p, temperature)
     torch.testing.assert_close(q.sum(-1), torch.ones(len(p)))
     assert (q.isfinite() & (q >= 0)).all()

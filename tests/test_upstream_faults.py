@@ -221,13 +221,14 @@ def test_a_failing_upstream_is_an_error_and_no_more(served, asking, model, name)
     assert transaction("anonymous").queries == spent  # what was not answered is not counted
     code, q, _ = ask[asking](model)
     np.testing.assert_allclose(q, defended(P), atol=1e-6)
-    assert (code, transaction("anonymous").queries) == (200, spent + 5)
+    assert code == 200
+    assert transaction("anonymous").queries == spent + 5
 
 
 @pytest.mark.parametrize(
     "body", [b"[" * 10**5, b"5", b"\xff", b'{"extensions": 5}', b'{"inputs": [{"name": 1, "shape": 2}]}']
 )
-def test_metadata_that_are_none(body):
+def test_invalid_upstream_metadata_are_an_error(body):
     """They are an error that whoever looks after upstreams knows, or it would look no more."""
 
     async def probe():

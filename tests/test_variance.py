@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tests import gateways
-from tests.conformance.test_attacks import pool
+from tests.examples import pool
 from tests.problems import Linear, Steps
 from tests.variance import BatchVariant, assert_close, wobble
 from torch import nn

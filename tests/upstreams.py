@@ -1,4 +1,4 @@
-"""A v2 server that can be told to misbehave, written from the protocol: what stands behind a gateway in tests."""
+"""An Open Inference Protocol v2 server that misbehaves on demand: the upstream of a gateway in tests."""
 
 import json
 import socket
@@ -23,8 +23,15 @@ def softmax_of(x: np.ndarray) -> np.ndarray:
 
 
 class Server(ThreadingHTTPServer):
-    """`extensions` as it says them; `refuses_binary` answers 500 to raw bytes; `fault` is called instead of the answer;
-    `answer` makes probabilities. `asked` counts the inputs that it computed."""
+    """The server, with what a test may set and read.
+
+    Attributes:
+        extensions: The extensions in its metadata.
+        refuses_binary: Whether raw bytes are answered with 500.
+        fault: Called with the handler in place of the answer.
+        answer: Function from inputs to probabilities.
+        asked: The number of inputs answered.
+    """
 
     daemon_threads = True
     allow_reuse_address = True
@@ -44,9 +51,9 @@ class Server(ThreadingHTTPServer):
 
     def cut(self):
         """End every connection, as a server that is killed does."""
-        for it in self.connections:
+        for connection in self.connections:
             with suppress(OSError):
-                it.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)
         self.connections.clear()
 
 
@@ -59,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         tensor = {"name": "pixels", "datatype": "FP32", "shape": [-1, 1, 2, 2]}
-        p, z = ({"name": it, "datatype": "FP32", "shape": [-1, 3]} for it in ("p", "logits"))
+        p, z = ({"name": name, "datatype": "FP32", "shape": [-1, 3]} for name in ("p", "logits"))
         pages = {
             "/v2": {"name": "fake", "extensions": self.server.extensions},
             "/v2/models/toy": {"name": "toy", "inputs": [tensor], "outputs": [z, p]},
@@ -68,21 +75,21 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(200 if self.path in pages else 404, pages.get(self.path, {"error": SECRET}))
 
     def do_POST(self):
-        it = self.server
+        server = self.server
         body = self.rfile.read(int(self.headers["Content-Length"]))
         length = int(self.headers.get(LENGTH, len(body)))
-        it.bodies.append("binary" if length < len(body) else "json")
-        if it.refuses_binary and length < len(body):
+        server.bodies.append("binary" if length < len(body) else "json")
+        if server.refuses_binary and length < len(body):
             self.reply(500, {"error": SECRET})
             return
-        given = json.loads(body[:length])
-        (tensor,) = given["inputs"]
+        request = json.loads(body[:length])
+        (tensor,) = request["inputs"]
         flat = tensor["data"] if "data" in tensor else struct.unpack(f"<{np.prod(tensor['shape'])}f", body[length:])
         x = np.array(flat, np.float32).reshape(tensor["shape"])
-        it.asked += len(x)
-        if it.fault is not None and it.fault(self) is not None:
+        server.asked += len(x)
+        if server.fault is not None and server.fault(self) is not None:
             return
-        p = it.answer(x)
+        p = server.answer(x)
         logits, p = (
             {"name": "logits", "data": (np.log(p) + 1).ravel().tolist()},
             {"name": "p", "data": p.ravel().tolist()},
@@ -105,14 +112,14 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def killed(handler):
-    """The server dies before it answers."""
+    """End the connection before the answer."""
     handler.close_connection = True
     handler.connection.shutdown(socket.SHUT_RDWR)
     return True
 
 
 def half(handler):
-    """… in the middle of its answer."""
+    """End the connection in the middle of the answer."""
     handler.send_response(200)
     handler.send_header("Content-Length", "1000")
     handler.end_headers()
@@ -122,24 +129,24 @@ def half(handler):
 
 
 def slow(handler):
-    """It takes longer than anybody waits."""
+    """Answer later than any client waits."""
     time.sleep(1.5)
     return killed(handler)
 
 
 def says(status, body):
-    """It answers with this."""
+    """Return a fault that answers with this status and body."""
     return lambda handler: handler.send(status, body if isinstance(body, bytes) else json.dumps(body).encode())
 
 
 def outputs(*tensors):
-    """It answers with these outputs."""
+    """Return a fault that answers with these outputs."""
     return says(200, {"outputs": list(tensors)})
 
 
 @contextmanager
 def upstream(port: int = 0) -> Iterator[Server]:
-    """A running one."""
+    """A running server."""
     server = Server(port)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

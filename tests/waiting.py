@@ -1,4 +1,4 @@
-"""Waiting in tests: they poll until something is true, and how long that takes on a busy machine decides nothing."""
+"""Waiting by polling, so that no test depends on how busy the machine is."""
 
 import time
 from collections.abc import Callable

@@ -71,7 +71,7 @@ def mlserver(room: Path) -> Iterator[Running]:
         raise RuntimeError(f"no {MLSERVER.parent}: make .venv/mlserver")
     folder, rest, grpc = room / "mlserver", free_port(), free_port()
     folder.mkdir()
-    script = ROOT / "tests" / "strangers" / "digits_model.py"
+    script = ROOT / "tests" / "interop" / "digits_model.py"
     subprocess.run([MLSERVER / "python", "-I", script, folder, str(rest), str(grpc), MODEL], check=True)
     with Server([str(MLSERVER / "mlserver"), "start", str(folder)], rest, log=room / "mlserver.log") as process:
         yield Running(process, f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}", [])

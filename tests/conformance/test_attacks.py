@@ -7,10 +7,9 @@ from typing import ClassVar
 import pytest
 import torch
 from tests import examples
-from tests.examples import NETWORK, TRAINING, pool
-from tests.problems import Linear, Steps
+from tests.examples import NETWORK, TRAINING, pool, victim_of
+from tests.problems import Linear
 from tests.variance import assert_close, assert_weights_close, same_bits
-from torch import nn
 
 from feint.attacks import Averaged, HardLabels, KnockoffNets, LensedAttack, LowAndSlow, Sybil
 from feint.defenses.access import Budget, RateLimit
@@ -24,11 +23,6 @@ from feint.victims import answers
 CASES, LENSES = examples.cases(examples.ATTACKS), examples.cases(examples.LENSES)
 
 FLOOR = 0.8  # fidelity on the toy
-
-
-def victim_of(name: str) -> nn.Module:
-    """The toy that this attack can steal: a softmax regression, or a decision tree."""
-    return Steps() if examples.ATTACKS[name].tree else Linear()
 
 
 @pytest.mark.slow

@@ -6,11 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import examples
-from tests.conformance.test_outputs import CASES, ready
-from tests.problems import awkward_rows, order, simplex_rows
+from tests.problems import edge_case_rows, order, simplex_rows
 
 from feint import Defense, Service, export
-from feint.defense import Ladder
 from feint.defenses.outputs.gated import ranks_kept
 from feint.errors import NotExportable
 from feint.gateway.backends.onnx_model import OnnxModel
@@ -23,17 +21,11 @@ MORE = "APGP half the way", "APGP top-3", "APGPClosedForm cosine", "APGPClosedFo
 
 
 def method(name: str) -> str:
-    return type(CASES[name]).__name__
+    return type(examples.OUTPUT_CASES[name]).__name__
 
 
-FIRST = {method(name): name for name in reversed(CASES)}  # one case of each method
-ALL = [*MORE, *(name for kind, name in FIRST.items() if kind not in STAYS | set(map(method, OF_INPUTS)))]
-
-
-def rungs(names, classes: int) -> Ladder:
-    """Return many defenses as rungs of one graph, since each graph takes seconds to make."""
-    defenses = [Defense(outputs=[ready(name, classes)]) for name in names]
-    return Ladder([], defenses, at=range(len(defenses)))
+FIRST = {method(name): name for name in reversed(examples.OUTPUT_CASES)}  # one case of each method
+ALL = [*MORE, *(name for it, name in FIRST.items() if it not in STAYS | set(map(method, OF_INPUTS)))]
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +36,9 @@ def graphs(tmp_path_factory):
     def graph(classes: int):
         if classes not in made:
             names = ALL if classes == 10 else FEW
-            export.outputs(rungs(names, classes), folder / f"{classes}.onnx", classes=classes, gateway=True)
+            export.outputs(
+                examples.ladder_of(names, classes), folder / f"{classes}.onnx", classes=classes, gateway=True
+            )
             made[classes] = names, OnnxModel(folder / f"{classes}.onnx")
         return made[classes]
 
@@ -54,7 +48,7 @@ def graphs(tmp_path_factory):
 def check(graph, p: torch.Tensor) -> None:
     names, exported = graph
     for name, q in zip(names, map(torch.from_numpy, exported.run(p.numpy()).rungs), strict=True):
-        defense = ready(name, p.shape[-1])
+        defense = examples.fitted_output(name, p.shape[-1])
         assert (q - defense(p)).abs().max() <= 1e-5, name
         ranks = int(min(ranks_kept(defense.preserves), p.shape[-1]))
         assert torch.equal(order(q)[:, :ranks], order(p)[:, :ranks]), name
@@ -62,14 +56,14 @@ def check(graph, p: torch.Tensor) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 10, 100, 1000])
-def test_graphs_say_what_defenses_say_of_awkward_rows(graphs, classes):
-    check(graphs(classes), awkward_rows(classes))
+def test_exported_graphs_equal_their_defenses_on_edge_case_rows(graphs, classes):
+    check(graphs(classes), edge_case_rows(classes))
 
 
 @pytest.mark.slow
 @given(st.data())
 @settings(max_examples=40, deadline=None)
-def test_graphs_say_what_defenses_say_of_tied_rows(graphs, data):
+def test_exported_graphs_equal_their_defenses_on_tied_rows(graphs, data):
     p = data.draw(simplex_rows(10))
     if len(p):
         check(graphs(10), p)
@@ -78,19 +72,21 @@ def test_graphs_say_what_defenses_say_of_tied_rows(graphs, data):
 @pytest.mark.slow
 def test_defenses_that_look_at_inputs_go_with_the_model(tmp_path):
     model = Network("mlp", (1, 2, 2), 10).build(3).eval()
-    service = Service(model, rungs(OF_INPUTS, 10))
+    service = Service(model, examples.ladder_of(OF_INPUTS, 10))
     written = export.onnx(service, tmp_path / "x.onnx", gateway=True)
     x = torch.rand(9, 1, 2, 2, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
         p = model(x).softmax(-1)
     for name, q in zip(OF_INPUTS, OnnxModel(written.path).run(x.numpy()).rungs, strict=True):
-        np.testing.assert_allclose(q, ready(name, 10)(p, x), atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(q, examples.fitted_output(name, 10)(p, x), atol=1e-5, err_msg=name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(STAYS))
-def test_the_others_are_refused_by_name(name, tmp_path):
-    service = Service(Network("mlp", (1, 2, 2), 10).build(3), Defense(outputs=[ready(FIRST[name], 10)]))
+def test_defenses_without_a_graph_are_refused_by_name(name, tmp_path):
+    service = Service(
+        Network("mlp", (1, 2, 2), 10).build(3), Defense(outputs=[examples.fitted_output(FIRST[name], 10)])
+    )
     with pytest.raises(NotExportable, match=name) as refused:
         export.onnx(service, tmp_path / "x.onnx")
     assert "torch" in str(refused.value)

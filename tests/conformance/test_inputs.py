@@ -52,7 +52,9 @@ def test_the_range_shape_and_type_are_kept_and_the_model_is_left_as_it_was(name,
     sent = X.clone()
     x = CASES[name](sent, model)
     assert torch.equal(sent, X)
-    assert (x.shape, x.dtype, x.requires_grad) == (X.shape, X.dtype, False)
+    assert x.shape == X.shape
+    assert x.dtype == X.dtype
+    assert not x.requires_grad
     assert x.isfinite().all()
     assert (x >= 0).all()
     assert (x <= 1).all()
@@ -136,6 +138,6 @@ class Careless(Input):
 
 
 @pytest.mark.parametrize("result", [X + 1, X * math.nan, X[1:], X.double()], ids=["range", "NaN", "shape", "type"])
-def test_a_careless_method_is_caught(result):
+def test_invalid_result_of_an_input_defense_is_refused(result):
     with pytest.raises(BadInput):
         Careless(result)(X, MODELS["MLP"])

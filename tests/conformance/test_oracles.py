@@ -105,7 +105,7 @@ def test_a_rate_is_waited_for_and_a_proof_is_worked_for():
     assert held.refusal is None
 
 
-def test_patience_ends():
+def test_oracle_stops_waiting_at_its_patience():
     service = Service(Linear(), Defense(access=[RateLimit(1.0, burst=5)]))
     impatient = CountingOracle(lambda query: service(query), budget=100, patience=7.5)
     p, refusal = impatient.try_ask(X[:100])

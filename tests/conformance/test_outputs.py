@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import examples
-from tests.problems import Linear, awkward_rows, order, simplex_rows
+from tests.problems import Linear, edge_case_rows, order, simplex_rows
 from torch import Tensor
 
 from feint.defense import Bound
@@ -25,22 +25,10 @@ from feint.defenses.outputs import (
 from feint.errors import BadInput, BadRecipe
 from feint.ledger import Ledger
 
-CASES, IDENTITIES = examples.cases(examples.OUTPUTS), examples.identities(examples.OUTPUTS)
+CASES, IDENTITIES = examples.OUTPUT_CASES, examples.identities(examples.OUTPUTS)
 
 HUNDRED, THOUSAND = (pytest.param(classes, marks=pytest.mark.slow) for classes in (100, 1000))
 SIZES = 2, 3, 10, HUNDRED, THOUSAND
-
-
-fitted_cases: dict[tuple[str, int], Output] = {}
-
-
-def ready(name: str, classes: int) -> Output:
-    """The case, fitted to rows of so many classes if it learns."""
-    if (name, classes) not in fitted_cases:
-        case = CASES[name]
-        fitted = examples.OUTPUTS[type(case).__name__].fitted
-        fitted_cases[name, classes] = fitted(case, classes) if fitted else case
-    return fitted_cases[name, classes]
 
 
 def inputs(p: Tensor) -> Tensor:
@@ -61,10 +49,12 @@ def promised_ranks(defense: Output, classes: int) -> int:
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_rows_stay_on_the_simplex_and_what_is_promised_stays_exactly(name, classes, dtype):
-    p, defense = awkward_rows(classes, dtype=dtype), ready(name, classes)
+    p, defense = edge_case_rows(classes, dtype=dtype), examples.fitted_output(name, classes)
     q = defense(p.requires_grad_(), inputs(p))
     p = p.detach()
-    assert (q.shape, q.dtype, q.device) == (p.shape, p.dtype, p.device)
+    assert q.shape == p.shape
+    assert q.dtype == p.dtype
+    assert q.device == p.device
     assert not q.requires_grad
     assert q.isfinite().all()
     assert (q >= 0).all()
@@ -81,7 +71,7 @@ def test_rows_stay_on_the_simplex_and_what_is_promised_stays_exactly(name, class
 @given(data=st.data(), classes=st.sampled_from([2, 3, 5]))
 @settings(max_examples=60, deadline=None)
 def test_ties_and_empty_batches(name, data, classes):
-    p, defense = data.draw(simplex_rows(classes)), ready(name, classes)
+    p, defense = data.draw(simplex_rows(classes)), examples.fitted_output(name, classes)
     q = defense(p, inputs(p))
     assert q.shape == p.shape
     top = promised_ranks(defense, classes)
@@ -91,7 +81,7 @@ def test_ties_and_empty_batches(name, data, classes):
 @pytest.mark.parametrize("classes", [2, 10, THOUSAND])
 @pytest.mark.parametrize("name", CASES)
 def test_a_batch_equals_its_rows_one_by_one(name, classes):
-    p, defense = awkward_rows(classes), ready(name, classes)
+    p, defense = edge_case_rows(classes), examples.fitted_output(name, classes)
     x = inputs(p)
     whole, single = on_a_line(defense), on_a_line(defense)
     one_by_one = torch.cat([single(p[i : i + 1], x[i : i + 1]) for i in range(len(p))])
@@ -100,7 +90,7 @@ def test_a_batch_equals_its_rows_one_by_one(name, classes):
 
 @pytest.mark.parametrize("name", IDENTITIES)
 def test_strength_zero_is_the_identity(name):
-    p = awkward_rows(10)
+    p = edge_case_rows(10)
     assert torch.equal(IDENTITIES[name](p, inputs(p)), p)
 
 
@@ -119,7 +109,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", CASES)
 def test_anything_else_is_refused(name, bad):
     with pytest.raises(BadInput, match="expected"):
-        ready(name, 10)(REFUSED[bad], inputs(REFUSED[bad]))
+        examples.fitted_output(name, 10)(REFUSED[bad], inputs(REFUSED[bad]))
 
 
 @pytest.mark.parametrize("name", ["APGP", "APGPClosedForm"])
@@ -127,22 +117,22 @@ def test_more_order_than_the_decimals_can_hold_is_refused(name):
     recipe = {"APGP": APGP, "APGPClosedForm": APGPClosedForm}[name](
         decimals=3, **({"steps": 1} if name == "APGP" else {})
     )
-    recipe = recipe.fit_answers(awkward_rows(100)) if name == "APGP" else recipe
+    recipe = recipe.fit_answers(edge_case_rows(100)) if name == "APGP" else recipe
     with pytest.raises(BadRecipe, match="more decimals"):
-        recipe(awkward_rows(100))
+        recipe(edge_case_rows(100))
 
 
 @pytest.mark.parametrize("decimals", [1, 2, 3, 4, 5, 6])
 def test_the_order_shows_in_as_many_decimals_as_the_api_returns(decimals):
     classes = 4 if decimals == 1 else 10
-    p = awkward_rows(classes)
+    p = edge_case_rows(classes)
     q = APGPClosedForm(decimals=decimals)(p)
     rounded = torch.tensor([[round(value, decimals) for value in row] for row in q.tolist()])
     assert torch.equal(order(rounded), order(p))
 
 
 def test_distances_agree_with_their_prefix_view():
-    p = awkward_rows(6).double()
+    p = edge_case_rows(6).double()
     for distance in (KL(), ReverseKL(floor=1e-3), L1(), L2(), Cosine()):
         q = torch.ones(6, 6, dtype=torch.float64).tril()
         q = distance.floor + (1 - 6 * distance.floor) * q / q.sum(-1, keepdim=True)
@@ -153,7 +143,7 @@ def test_distances_agree_with_their_prefix_view():
 
 @pytest.mark.parametrize("top", [None, 1, 3])
 def test_no_row_of_apgp_is_farther_than_its_budget(top):
-    p = awkward_rows(5).double()
+    p = edge_case_rows(5).double()
     budgets = (0.1, 0.5, 1.0, 1.5, 2.0)
     far, near = APGPClosedForm(top=top)(p), APGPClosedForm(top=top, epsilon=budgets)(p)
     spent, cap = (near - p).abs().sum(-1), torch.tensor(budgets, dtype=torch.float64)[p.argmax(-1)]
@@ -167,8 +157,8 @@ def test_no_row_of_apgp_is_farther_than_its_budget(top):
     [
         (lambda: APGPClosedForm(epsilon=2.5), "at most 2"),
         (lambda: APGPClosedForm(epsilon=0), "above 0"),
-        (lambda: APGPClosedForm(epsilon=(1.0, 1.0))(awkward_rows(5)), "one a class"),
-        (lambda: APGPClosedForm(epsilon=0.05)(awkward_rows(300)), "raise epsilon"),
+        (lambda: APGPClosedForm(epsilon=(1.0, 1.0))(edge_case_rows(5)), "one a class"),
+        (lambda: APGPClosedForm(epsilon=0.05)(edge_case_rows(300)), "raise epsilon"),
     ],
 )
 def test_a_budget_that_cannot_be_is_refused(recipe, says):

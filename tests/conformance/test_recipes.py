@@ -170,7 +170,8 @@ def test_the_command_line_completes_every_attack(name):
     body = {"EquationSolving": "linear", "LowdMeek": "linear", "PathFinding": "tree", "LabelPathFinding": "tree"}
     network = Network(body.get(name, "mlp"), (1, 8, 8), 10)
     made = registry.parse(name, pool=POOL, surrogate=network, training=Training(epochs=3))
-    assert (type(made).__name__, made.surrogate) == (name, network)
+    assert type(made).__name__ == name
+    assert made.surrogate == network
     assert getattr(made, "training", Training(epochs=3)) == Training(epochs=3)
 
 

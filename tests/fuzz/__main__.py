@@ -23,9 +23,9 @@ PATIENCE = 600  # seconds for one target
 def by_hypothesis(name: str, cases: int) -> dict[str, Any]:
     """A row of what hypothesis ran and found."""
     start = time.monotonic()
-    ran, accepted, found = structured.run(name, cases)
+    ran, accepted, error = structured.run(name, cases)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return _row(name, "hypothesis", ran, accepted, time.monotonic() - start, peak, found)
+    return _row(name, "hypothesis", ran, accepted, time.monotonic() - start, peak, error)
 
 
 def by_atheris(name: str, cases: int) -> dict[str, Any]:
@@ -37,13 +37,13 @@ def by_atheris(name: str, cases: int) -> dict[str, Any]:
         int((re.findall(form, run.stderr, re.M) or ["0"])[-1])
         for form in (r"number_of_executed_units: *(\d+)", r"^accepted (\d+)$", r"^peak (\d+)$")
     )
-    found = "" if run.returncode == 0 and ran else run.stderr[-2000:]
-    return _row(name, "atheris", ran, accepted, time.monotonic() - start, peak, found)
+    error = "" if run.returncode == 0 and ran else run.stderr[-2000:]
+    return _row(name, "atheris", ran, accepted, time.monotonic() - start, peak, error)
 
 
-def _row(name: str, by: str, cases: int, accepted: int, seconds: float, peak: int, found: str) -> dict[str, Any]:
+def _row(name: str, by: str, cases: int, accepted: int, seconds: float, peak: int, error: str) -> dict[str, Any]:
     row = {"target": name, "by": by, "cases": cases, "accepted": accepted, "seconds": round(seconds, 1)}
-    return row | {"peak_mib": peak, "found": found}
+    return row | {"peak_mib": peak, "found": error}
 
 
 def main(hypothesis: str = "2000", atheris: str = "250000") -> int:

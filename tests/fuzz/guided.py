@@ -17,13 +17,13 @@ def main(name: str, cases: str, seed: str) -> None:
 
     with atheris.instrument_imports(include=["feint.gateway"]):
         from tests.fuzz import seeds, targets
-    target, seen, accepted = targets.ALL[name], 0, 0
+    target, count, accepted = targets.ALL[name], 0, 0
 
     def one(data: bytes) -> None:
-        nonlocal seen, accepted
+        nonlocal count, accepted
         accepted += target(data)
-        seen += 1
-        if seen == int(cases):  # nothing runs after the last one
+        count += 1
+        if count == int(cases):  # nothing runs after the last one
             peak = re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())  # libFuzzer says its parent's
             assert peak is not None
             print(f"accepted {accepted}\npeak {int(peak[1]) // 1024}", file=sys.stderr, flush=True)

@@ -71,4 +71,4 @@ BYTES: dict[str, list[bytes]] = {
     "message_of_upstream": [response(raw=True), response(raw=False)],
     "metadata_to_client": [json.dumps(ABOUT).encode()],
     "bytes_of_upstream": [b"\n" + HTTP, b"---\n" + CHUNKED, b"-----------\n" + HTTP],
-} | {name: [lined(*it) for it in given] for name, given in JSON.items()}
+} | {name: [lined(*document) for document in documents] for name, documents in JSON.items()}

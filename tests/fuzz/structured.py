@@ -42,13 +42,13 @@ def documents(draw: Any, name: str) -> bytes:
     return lined(value, line, raw)
 
 
-def _places(value: Any, found: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+def _places(value: Any, places: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
     """Every holder and key in a document."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in pairs:
-        found.append((value, key))
-        _places(part, found)
-    return found
+        places.append((value, key))
+        _places(part, places)
+    return places
 
 
 @st.composite

@@ -75,7 +75,8 @@ def _kept(request: DecodedRequest) -> None:
         body, headers = json_codec.encode_request(MODEL, x, stamp=request.stamp, binary=binary)
         again = CODEC.read(body, headers.get("Inference-Header-Content-Length", ""))
         assert again.x.tobytes() == x.tobytes()
-        assert (again.stamp, again.binary) == (request.stamp, binary)
+        assert again.stamp == request.stamp
+        assert again.binary == binary
 
 
 def _answer(rows: int) -> np.ndarray:
@@ -90,7 +91,8 @@ def tensor_in_json(data: bytes) -> bool:
         x = tensors.from_json(raw, kind, [rows, 1, 2, 2])
     except BadInput:
         return False
-    assert (x.shape, x.dtype) == ((rows, 1, 2, 2), np.float32)
+    assert x.shape == (rows, 1, 2, 2)
+    assert x.dtype == np.float32
     values = np.array(json.loads(raw), np.float64).reshape(x.shape).astype(np.float32) / np.float32(kind.levels)
     np.testing.assert_array_equal(x, values)
     return True
@@ -145,9 +147,9 @@ def metadata_to_client(data: bytes) -> bool:
 
 def failure_to_client(data: bytes) -> bool:
     """An answer that is none: its first line is a status and what Retry-After says."""
-    told, body = header(data)
-    status = 400 + len(told) % 105
-    error = error_of_http(status, body, {"retry-after": told} if told else {})
+    retry_after, body = header(data)
+    status = 400 + len(retry_after) % 105
+    error = error_of_http(status, body, {"retry-after": retry_after} if retry_after else {})
     assert isinstance(error, FeintError)
     assert len(str(error)) < 2000
     return True
@@ -200,12 +202,12 @@ def bytes_of_upstream(data: bytes) -> bool:
     """What comes over the connection to a server behind the gateway; the first line says in which pieces."""
     choice, body = header(data)
     size = 1 + len(choice)
-    it, result = _PooledConnection(most=4096), _Future()
-    it._transport, it._reply = SimpleNamespace(abort=lambda: None), result  # pyright: ignore[reportAttributeAccessIssue]
-    it._parser = httptools.HttpResponseParser(it)
+    connection, result = _PooledConnection(most=4096), _Future()
+    connection._transport, connection._reply = SimpleNamespace(abort=lambda: None), result  # pyright: ignore[reportAttributeAccessIssue]
+    connection._parser = httptools.HttpResponseParser(connection)
     for start in range(0, len(body), size):
-        it.data_received(body[start : start + size])
-    it.connection_lost(None)
+        connection.data_received(body[start : start + size])
+    connection.connection_lost(None)
     assert isinstance(result.error, OSError | httptools.HttpParserError | Stale) or result.reply is not None
     assert result.reply is None or len(result.reply.body) <= 4096 + size
     return result.reply is not None
@@ -229,21 +231,22 @@ class _Future:
 
 
 def _behind() -> Any:
-    it = upstream.UpstreamModel.__new__(upstream.UpstreamModel)
-    it.at, it._spec = PLACES[0], upstream.UpstreamSpec(MODEL, (1, 2, 2))
-    return it
+    model = upstream.UpstreamModel.__new__(upstream.UpstreamModel)
+    model.at, model._spec = PLACES[0], upstream.UpstreamSpec(MODEL, (1, 2, 2))
+    return model
 
 
 def _rows(p: np.ndarray) -> None:
-    assert (p.shape, p.dtype) == ((ROWS, 3), np.float32)
+    assert p.shape == (ROWS, 3)
+    assert p.dtype == np.float32
     assert np.isfinite(p).all()
     assert (p >= 0).all()
     assert (np.abs(p.sum(-1) - 1) < 1.1e-3).all()
 
 
 ALL = {
-    it.__name__: it
-    for it in (
+    target.__name__: target
+    for target in (
         rest_request, rpc_request, tensor_in_json, tensor_in_bytes, answer_to_client, message_to_client,
         metadata_to_client, failure_to_client, answer_of_upstream, message_of_upstream, metadata_of_upstream,
         bytes_of_upstream,

@@ -7,6 +7,6 @@ class CountingStore(MemoryStore):
     shared = False
     commits = 0
 
-    async def commit(self, client, own, shared):
+    async def commit(self, client, account, shared):
         CountingStore.commits += 1
-        return await super().commit(client, own, shared)
+        return await super().commit(client, account, shared)

@@ -7,14 +7,14 @@ import numpy as np
 import openvino
 
 FILE, ROWS = sys.argv[1:]
-said = dict(np.load(ROWS))
-rows = said.pop("rows")
+answers = dict(np.load(ROWS))
+rows = answers.pop("rows")
 model = openvino.Core().compile_model(FILE, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})  # else bfloat16 where it can
-assert {it.any_name for it in model.outputs} == set(said)
+assert {output.any_name for output in model.outputs} == set(answers)
 for batch in (rows[:1], rows[:2], rows[:7], rows):
-    found = model(batch)
-    for name, expected in said.items():
-        expected, q = expected[: len(batch)], found[name]
+    outputs = model(batch)
+    for name, expected in answers.items():
+        expected, q = expected[: len(batch)], outputs[name]
         assert abs(q - expected).max() <= 1e-5, name
         assert q.ndim == 1 or (q.argmax(-1) == expected.argmax(-1)).all(), name
 print(len(rows))

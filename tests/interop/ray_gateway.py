@@ -22,9 +22,13 @@ try:
         return httpx2.post(url, json=body, headers={"Authorization": f"Bearer {key}"}, timeout=30).status_code
 
     with ThreadPoolExecutor(8) as pool:
-        told = list(pool.map(ask, range(60)))
+        statuses = list(pool.map(ask, range(60)))
     running = serve.status().applications["default"].deployments["feint"].replica_states
-    print(json.dumps({"replicas": running, "answered": told.count(200), "refused": told.count(429), "all": len(told)}))
+    print(
+        json.dumps(
+            {"replicas": running, "answered": statuses.count(200), "refused": statuses.count(429), "all": len(statuses)}
+        )
+    )
 finally:
     serve.shutdown()
     ray.shutdown()

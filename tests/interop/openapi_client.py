@@ -26,9 +26,14 @@ def request(count):
     )
 
 
-for told in (client.model_infer("toy", request=request(8)), client.model_version_infer("toy", "1", request=request(8))):
-    assert (told.id, told.outputs[0].name, told.outputs[0].shape) == ("seven", "p", [2, 3])
-    assert abs(sum(told.outputs[0].data.__root__) - 2) < 1e-5
+for response in (
+    client.model_infer("toy", request=request(8)),
+    client.model_version_infer("toy", "1", request=request(8)),
+):
+    assert response.id == "seven"
+    assert response.outputs[0].name == "p"
+    assert response.outputs[0].shape == [2, 3]
+    assert abs(sum(response.outputs[0].data.__root__) - 2) < 1e-5
 
 
 def failure(model, count):

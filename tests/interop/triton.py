@@ -45,16 +45,16 @@ def over_http():
     assert client.get_server_metadata(headers=dict(SAID))["name"] == "feint"
     assert client.get_model_metadata("toy", headers=dict(SAID))["inputs"][0]["shape"] == [-1, *SHAPE]
     assert client.get_model_config("toy", headers=dict(SAID))["input"][0]["dims"] == list(SHAPE)
-    assert [it["name"] for it in client.get_model_repository_index(headers=dict(SAID))] == ["toy", "dear"]
+    assert [model["name"] for model in client.get_model_repository_index(headers=dict(SAID))] == ["toy", "dear"]
     rows = {}
     for (datatype, x), into, out in itertools.product(TYPES.items(), (True, False), (True, False, None)):
         if datatype == "FP16" and not into:
             continue  # this client does not send it as JSON
         outputs = None if out is None else [http.InferRequestedOutput("p", binary_data=out)]
-        given = asked(http, x, datatype, binary_data=into)
-        told = client.infer("toy", given, outputs=outputs, request_id="seven", headers=dict(SAID))
-        assert told.get_response()["id"] == "seven"
-        p = told.as_numpy("p")
+        inputs = asked(http, x, datatype, binary_data=into)
+        response = client.infer("toy", inputs, outputs=outputs, request_id="seven", headers=dict(SAID))
+        assert response.get_response()["id"] == "seven"
+        p = response.as_numpy("p")
         assert p.shape == (2, CLASSES)
         np.testing.assert_allclose(p, rows.setdefault(datatype, p), rtol=1e-5)
         count += 1
@@ -73,25 +73,25 @@ def over_http():
 
 def over_grpc():
     client, count = rpc.InferenceServerClient(RPC), 0
-    said = {"headers": {"authorization": SAID["Authorization"]}}
+    options = {"headers": {"authorization": SAID["Authorization"]}}
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready("toy")
-    assert client.get_server_metadata(**said).name == "feint"
-    assert list(client.get_model_metadata("toy", **said).inputs[0].shape) == [-1, *SHAPE]
-    assert list(client.get_model_config("toy", **said).config.input[0].dims) == list(SHAPE)
-    assert client.get_model_repository_index(**said).models[0].name == "toy"
+    assert client.get_server_metadata(**options).name == "feint"
+    assert list(client.get_model_metadata("toy", **options).inputs[0].shape) == [-1, *SHAPE]
+    assert list(client.get_model_config("toy", **options).config.input[0].dims) == list(SHAPE)
+    assert client.get_model_repository_index(**options).models[0].name == "toy"
     for (datatype, x), outputs in itertools.product(TYPES.items(), (None, [rpc.InferRequestedOutput("p")])):
-        told = client.infer("toy", asked(rpc, x, datatype), outputs=outputs, request_id="seven", **said)
-        assert told.get_response().id == "seven"
-        assert told.as_numpy("p").shape == (2, CLASSES)
+        response = client.infer("toy", asked(rpc, x, datatype), outputs=outputs, request_id="seven", **options)
+        assert response.get_response().id == "seven"
+        assert response.as_numpy("p").shape == (2, CLASSES)
         count += 1
     web = http.InferenceServerClient(WEB).infer("toy", asked(http, X, "FP32"), headers=dict(SAID)).as_numpy("p")
-    np.testing.assert_allclose(client.infer("toy", asked(rpc, X, "FP32"), **said).as_numpy("p"), web, rtol=1e-5)
+    np.testing.assert_allclose(client.infer("toy", asked(rpc, X, "FP32"), **options).as_numpy("p"), web, rtol=1e-5)
     raised(lambda: client.infer("toy", asked(rpc, X, "FP32")), "StatusCode.UNAUTHENTICATED")
-    raised(lambda: client.infer("nobody", asked(rpc, X, "FP32"), **said), "StatusCode.NOT_FOUND")
-    raised(lambda: client.infer("toy", asked(rpc, X.astype("i8"), "INT64"), **said), "StatusCode.INVALID_ARGUMENT")
-    raised(lambda: client.infer("dear", asked(rpc, X, "FP32"), **said), "StatusCode.RESOURCE_EXHAUSTED")
+    raised(lambda: client.infer("nobody", asked(rpc, X, "FP32"), **options), "StatusCode.NOT_FOUND")
+    raised(lambda: client.infer("toy", asked(rpc, X.astype("i8"), "INT64"), **options), "StatusCode.INVALID_ARGUMENT")
+    raised(lambda: client.infer("dear", asked(rpc, X, "FP32"), **options), "StatusCode.RESOURCE_EXHAUSTED")
     return count
 
 

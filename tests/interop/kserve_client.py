@@ -32,10 +32,11 @@ async def main():
     assert await client.is_model_ready(URL, "toy")
     rows = []
     for binary in (True, False):
-        told = await client.infer(URL, request(X, binary=binary), model_name="toy", headers=dict(SAID))
-        assert told.id == "seven"
-        (output,) = told.outputs
-        assert (output.name, output.shape) == ("p", [2, 3])
+        response = await client.infer(URL, request(X, binary=binary), model_name="toy", headers=dict(SAID))
+        assert response.id == "seven"
+        (output,) = response.outputs
+        assert output.name == "p"
+        assert output.shape == [2, 3]
         rows.append(output.as_numpy())
     np.testing.assert_allclose(*rows, rtol=1e-5)
     for headers, x, model, status in (

@@ -10,15 +10,15 @@ ROOT = Path(__file__).parents[2]
 
 def tool(name: str, command: str) -> Path:
     """The path of a command of an environment; skips where there is none."""
-    found = ROOT / ".venv" / name / "bin" / command
-    if not found.exists():
+    path = ROOT / ".venv" / name / "bin" / command
+    if not path.exists():
         pytest.skip(f"no .venv/{name}: make .venv/{name}")
-    return found
+    return path
 
 
-def stranger(name: str, script: str, *arguments: str) -> str:
+def run_script(name: str, script: str, *arguments: str) -> str:
     """What a script says; it runs where the project is not."""
-    command = [tool(name, "python"), "-I", ROOT / "tests" / "strangers" / script, *arguments]
+    command = [tool(name, "python"), "-I", ROOT / "tests" / "interop" / script, *arguments]
     run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     return run.stdout.strip()
