@@ -57,7 +57,7 @@ def real_data() -> Path:
 
 
 @pytest.fixture
-def feint(monkeypatch, capsys, tmp_path, _cache):
+def run_cli(monkeypatch, capsys, tmp_path, _cache):
     """Run a command line in an empty directory; returns its exit code and what it printed on both streams."""
     from feint.cli import main
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tests.problems import Linear, Steps, edge_case_rows
+from tests.support.problems import Linear, Steps, edge_case_rows
 from torch import nn
 
 from feint import victims

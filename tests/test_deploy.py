@@ -11,8 +11,8 @@ import httpx2
 import pytest
 import yaml
 from benchmarks.load.processes import free_port
-from tests.gateways import record
-from tests.graph_files import whole
+from tests.support.gateways import record
+from tests.support.graph_files import whole
 
 from feint.gateway.settings_file import settings
 from feint.gateway.telemetry.observers import Telemetry

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from tests.problems import Fixed, Linear
+from tests.support.problems import Fixed, Linear
 from torch import nn
 
 from feint.defenses.access import Budget

@@ -10,7 +10,7 @@ from benchmarks.load.clients import ClientLog, ExpectedAnswers
 from benchmarks.load.faults import balance
 from benchmarks.load.processes import Server, free_port
 from benchmarks.record import record
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 BUSY = """
 import os, socket, sys, time

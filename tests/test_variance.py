@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from tests import gateways
 from tests.examples import pool
-from tests.problems import Linear, Steps
-from tests.variance import BatchVariant, assert_close, wobble
+from tests.support import gateways
+from tests.support.problems import Linear, Steps
+from tests.support.variance import BatchVariant, assert_close, wobble
 from torch import nn
 
 from feint.attacks import Smoothed

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 from tests import examples
-from tests.problems import Linear
+from tests.support.problems import Linear
 
 from feint.defenses.access import Budget
 from feint.errors import Refused

@@ -8,8 +8,8 @@ import pytest
 import torch
 from tests import examples
 from tests.examples import NETWORK, TRAINING, pool, victim_of
-from tests.problems import Linear
-from tests.variance import assert_close, assert_weights_close, same_bits
+from tests.support.problems import Linear
+from tests.support.variance import assert_close, assert_weights_close, same_bits
 
 from feint.attacks import Averaged, HardLabels, KnockoffNets, LensedAttack, LowAndSlow, Sybil
 from feint.defenses.access import Budget, RateLimit

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from tests import examples
 from tests.examples import TINY
-from tests.variance import assert_close
+from tests.support.variance import assert_close
 
 from feint import victims
 from feint.data import Split

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests import examples
 from tests.examples import WINDOW
-from tests.problems import Linear
+from tests.support.problems import Linear
 
 from feint.data import Split
 from feint.errors import BadInput, NotFitted

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import examples
-from tests.problems import edge_case_rows, order, simplex_rows
+from tests.support.problems import edge_case_rows, order, simplex_rows
 
 from feint import Defense, Service, export
 from feint.defenses.outputs.gated import ranks_kept

@@ -4,8 +4,8 @@ import types
 
 import pytest
 import torch
-from tests.problems import Linear
-from tests.variance import assert_close
+from tests.support.problems import Linear
+from tests.support.variance import assert_close
 from torch import nn
 
 from feint.attacks import Averaged, HardLabels

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import examples
-from tests.problems import Linear, edge_case_rows, order, simplex_rows
+from tests.support.problems import Linear, edge_case_rows, order, simplex_rows
 from torch import Tensor
 
 from feint.defense import Bound

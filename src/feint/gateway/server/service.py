@@ -49,7 +49,7 @@ def serve(
 
 
 def settings_of(name: str, at: ServerSettings, keys: Path | str | None, store: str) -> Settings:
-    """Return the settings of one model; raise `BadInput` where strangers could ask without a key."""
+    """Return the settings of one model; raise `BadInput` where anyone could ask without a key."""
     if keys is None and at.host not in LOOPBACK:
         raise BadInput(f"{at.host} without keys", "a file of keys", "feint keys add, or serve on 127.0.0.1")
     who = KeySettings(anonymous=True) if keys is None else KeySettings(Path(keys))

@@ -1,0 +1,175 @@
+"""Equation solving in d + 1 queries, and on answers without digits; retraining."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.support.problems import Linear
+
+from feint.attacks import EquationSolving, HardLabels, Retraining
+from feint.attacks.parametric.experiment_design import WeighingDesign, flat_sequence
+from feint.attacks.parametric.linear_parameters import classifier, parameters
+from feint.defenses.access import Budget
+from feint.defenses.outputs import LabelOnly, Rounding, TopK
+from feint.errors import BadInput, BadRecipe
+from feint.models.networks import Network
+from feint.service import Defense, Service
+
+
+def victim(shape=(1, 4, 4), classes=3, *, size=5.0, seed=0, name="linear"):
+    """A model of the linear kinds whose parameters have the norm `size` in each class."""
+    generator = torch.Generator().manual_seed(seed)
+    d = math.prod(shape)
+    weight = torch.randn(classes, d, generator=generator).double() * size / d**0.5
+    return classifier(Network("linear", shape, classes), weight, torch.randn(classes, generator=generator).double())
+
+
+def relative_error(stolen, true):
+    """Of all parameters, up to the shift that the classes share."""
+    a, b = (torch.cat([weight, bias[:, None]], 1) for weight, bias in (parameters(stolen), parameters(true)))
+    a, b = a - a.mean(0), b - b.mean(0)
+    return ((a - b).norm() / b.norm()).item()
+
+
+@pytest.mark.parametrize(("shape", "classes"), [((1, 1, 1), 2), ((1, 2, 2), 3), ((1, 8, 8), 10), ((3, 8, 8), 5)])
+def test_softmax_regression_is_recovered_in_d_plus_1_queries(shape, classes):
+    true = victim(shape, classes)
+    oracle = Service(true).oracle(client="a", budget=math.prod(shape) + 1)
+    assert relative_error(EquationSolving(Network("linear", shape, classes)).steal(oracle), true) < 1e-6
+    assert oracle.asked == math.prod(shape) + 1
+    assert oracle.transcript.light
+
+
+@given(d=st.integers(1, 12), n=st.integers(1, 40), size=st.integers(1, 9))
+@settings(max_examples=60, deadline=None)
+def test_the_fast_solution_is_that_of_a_dense_least_squares(d, n, size):
+    design = WeighingDesign.draw(d, n, 0.5, torch.Generator().manual_seed(d))
+    x = torch.cat(list(design.inputs(size))).double()
+    assert x.shape == (n, d)
+    assert x.min() >= 0
+    assert x.max() <= 0.5
+    z = torch.randn(n, 3, generator=torch.Generator().manual_seed(n)).double()
+    centred = torch.cat([x - 0.25, x.new_ones(n, 1)], 1)  # the unknowns whose norm is the least
+    if n > d:  # more equations than unknowns: nearly equal rows of a partial block take the norm into account
+        wanted = torch.linalg.lstsq(centred, z, driver="gelsd").solution
+        weight, bias = design.solve(z)
+        assert torch.allclose(weight.T, wanted[:-1], atol=1e-6)
+        assert torch.allclose(bias, wanted[-1] - 0.25 * wanted[:-1].sum(0), atol=1e-6)
+    parameters = torch.randn(d + 1, 3, generator=torch.Generator().manual_seed(0)).double()
+    rows = design.apply(parameters).flatten(0, 1)[:n]
+    assert torch.allclose(rows, centred @ parameters, atol=1e-12)
+    back = torch.zeros(len(design.order) * (d + 1), 3).double()
+    back[:n] = z
+    assert torch.allclose(design.adjoint(back.view(-1, d + 1, 3)), centred.T @ z, atol=1e-12)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 63, 64, 100, 784, 10_000])
+def test_the_sequence_is_flat_in_frequency_and_low_in_its_peak(length):
+    g = flat_sequence(length)
+    assert g.abs().max() == 0.5
+    assert (g * 256 == (g * 256).round()).all()
+    spectrum = torch.fft.fft(g).abs()
+    assert spectrum.min() > 0.8 * spectrum.max()
+    assert spectrum.min() > 0.24 * length**0.5  # a Hadamard matrix, where there is one, has 1/2
+
+
+def test_a_budget_below_the_least_is_refused_before_the_first_query():
+    oracle = Service(victim()).oracle(client="a", budget=16)
+    with pytest.raises(BadInput, match="at least 17"):
+        EquationSolving(Network("linear", (1, 4, 4), 3)).steal(oracle)
+    assert oracle.asked == 0
+
+
+def test_a_refusal_below_the_least_gives_the_solution_of_least_norm():
+    service = Service(victim(), Defense(access=[Budget(9)]))
+    oracle = service.oracle(client="a", budget=17)
+    stolen = EquationSolving(Network("linear", (1, 4, 4), 3)).steal(oracle)
+    x = torch.cat(list(WeighingDesign.draw(16, 17, 1.0, torch.Generator().manual_seed(0)).inputs(9)))[:9].view(
+        -1, 1, 4, 4
+    )
+    assert torch.allclose(stolen(x).softmax(-1), victim()(x).softmax(-1), atol=1e-5)
+    centred = [weight - weight.mean(0) for weight in (parameters(stolen)[0], parameters(victim())[0])]
+    assert centred[0].norm() < centred[1].norm()
+
+
+def test_labels_only_are_refused_by_name():
+    network = Network("linear", (1, 4, 4), 3)
+    for attack, defense in (
+        (EquationSolving(network), LabelOnly()),
+        (EquationSolving(network).through(HardLabels()), None),
+    ):
+        oracle = Service(victim(), Defense(outputs=[defense] if defense else [])).oracle(client="a", budget=40)
+        with pytest.raises(BadInput, match="LowdMeek"):
+            attack.steal(oracle)
+
+
+@pytest.mark.parametrize("defense", [Rounding(decimals=1), TopK(k=2)], ids=repr)
+def test_zeros_leave_finite_parameters(defense):
+    oracle = Service(victim(size=40.0), Defense(outputs=[defense])).oracle(client="a", budget=17)
+    stolen = EquationSolving(Network("linear", (1, 4, 4), 3)).steal(oracle)
+    assert all(tensor.isfinite().all() for tensor in stolen.state_dict().values())
+
+
+def test_saturated_answers_are_asked_anew_with_smaller_inputs():
+    true = victim(size=700.0)  # logits apart by hundreds: probabilities of zero
+    network = Network("linear", (1, 4, 4), 3)
+    errors = [
+        relative_error(EquationSolving(network).steal(Service(true).oracle(client="a", budget=budget)), true)
+        for budget in (17, 60)
+    ]
+    assert errors[1] < 1e-5  # the victim computes in float32, and its inputs are dark
+    assert errors[0] > 1e-2
+
+
+def test_more_queries_average_rounding_away():
+    true = victim(size=2.0)
+    network = Network("linear", (1, 4, 4), 3)
+    service = Service(true, Defense(outputs=[Rounding(decimals=3)]))
+    errors = [
+        relative_error(EquationSolving(network).steal(service.oracle(client="a", budget=budget)), true)
+        for budget in (17, 17 * 64)
+    ]
+    assert errors[1] < errors[0] / 4
+
+
+def test_another_network_is_named():
+    with pytest.raises(BadRecipe, match="'linear'"):
+        EquationSolving(Network("mlp", (1, 4, 4), 3))
+
+
+@pytest.mark.parametrize("name", ["linear", "one_vs_rest"])
+def test_retraining_finds_the_parameters_of_models_of_its_own_form(name):
+    network = Network(name, (1, 2, 2), 3)
+    model = network.build(7).eval()
+    model.load_state_dict({key: tensor * 6 for key, tensor in model.state_dict().items()})
+    oracle = Service(model).oracle(client="a", budget=60)
+    stolen = Retraining(network).steal(oracle)
+    x = torch.rand(500, 1, 2, 2, generator=torch.Generator().manual_seed(3))
+    assert (stolen(x).softmax(-1) - model(x).softmax(-1)).abs().max() < 1e-5
+    key = "body.0.1.weight" if name == "one_vs_rest" else "body.1.weight"
+    states = (stolen.state_dict()[key], model.state_dict()[key])
+    estimate, true = (weight - (0 if name == "one_vs_rest" else weight.mean(0)) for weight in states)
+    assert (estimate - true).norm() / true.norm() < 1e-4
+
+
+def test_retraining_a_perceptron_agrees_with_it():
+    network = Network("mlp20", (1, 2, 2), 3)
+    model = network.build(1).eval()
+    model.load_state_dict({key: tensor * 3 for key, tensor in model.state_dict().items()})
+    count = sum(weight.numel() for weight in model.parameters())
+    stolen = Retraining(network, iterations=200).steal(Service(model).oracle(client="a", budget=2 * count))
+    x = torch.rand(1000, 1, 2, 2, generator=torch.Generator().manual_seed(3))
+    assert (stolen(x).argmax(-1) == model(x).argmax(-1)).double().mean() > 0.95
+
+
+def test_decay_keeps_the_weights_small():
+    norms = [
+        Retraining(Network("linear", (1, 2, 2), 3), decay=decay)
+        .steal(Service(Linear()).oracle(client="a", budget=60))
+        .state_dict()["body.1.weight"]
+        .norm()
+        for decay in (0.0, 0.1)
+    ]
+    assert norms[1] < norms[0] / 2

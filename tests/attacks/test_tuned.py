@@ -1,0 +1,116 @@
+"""Tuned: never behind the same attack without tuning."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.examples import NETWORK, pool
+from tests.support.problems import Linear, edge_case_rows
+
+from feint import Defense, Service
+from feint.attacks import HardLabels, KnockoffNets, Tuned
+from feint.attacks.pool.tuned import sharpened, shortened
+from feint.models.training import Training, learn
+from feint.progress import ProgressCallback
+from feint.victims import answers
+
+TRAINING = Training(epochs=10, batch_size=32, learning_rate=0.05)
+
+
+def near_uniform(p, x=None):
+    """95 % of every answer is uniform: the order is kept, and all gradients are a twentieth."""
+    return 0.05 * p + 0.95 / p.shape[-1]
+
+
+class Steps(ProgressCallback):
+    def __init__(self):
+        super().__init__()
+        self.steps, self.epochs = [], 0
+
+    def step(self, what, done, total):
+        self.steps.append(what)
+        self.epochs += what == "training"
+
+
+def fidelity(attack, defense, seed):
+    surrogate = attack.steal(Service(Linear(), defense).oracle(client="attacker", budget=200), seed=seed)
+    test = pool(1000)
+    return (answers(surrogate, test).argmax(-1) == answers(Linear(), test).argmax(-1)).float().mean().item()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("defense", [Defense(), Defense(outputs=[near_uniform])], ids=["none", "near uniform"])
+def test_tuning_is_never_worse_than_no_tuning(defense):
+    plain, tuned = (
+        sum(fidelity(attack(pool(), NETWORK, TRAINING), defense, seed) for seed in range(2)) / 2
+        for attack in (KnockoffNets, Tuned)
+    )
+    assert tuned > plain - 0.01
+    if defense.outputs:
+        assert tuned > plain + 0.02
+
+
+@pytest.mark.slow
+def test_the_choice_is_reported_and_reproduced_from_the_transcript():
+    attack, oracle, progress = (
+        Tuned(pool(), NETWORK, TRAINING),
+        Service(Linear()).oracle(client="a", budget=100),
+        Steps(),
+    )
+    surrogate = attack.steal(oracle, seed=3, progress=progress)
+    x, p = oracle.transcript.x, oracle.transcript.p
+    choice = attack.choose(x, p, seed=3)
+    assert f"chosen: {choice}" in progress.steps
+    again = learn(NETWORK, x, sharpened(p, choice.temperature), choice.training, seed=3)
+    assert all(torch.equal(a, b) for a, b in zip(surrogate.parameters(), again.parameters(), strict=True))
+
+
+def test_without_candidates_tuned_is_knockoffnets():
+    one = Tuned(pool(), NETWORK, TRAINING, temperatures=(), learning_rates=(0.05,), augmentations=((0, False),))
+    progress = Steps()
+    a, b = (
+        attack.steal(Service(Linear()).oracle(client="a", budget=60), progress=progress) for attack in (one, plain(one))
+    )
+    assert progress.epochs == 2 * TRAINING.epochs
+    assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def plain(tuned):
+    return KnockoffNets(tuned.pool, tuned.surrogate, tuned.training)
+
+
+@pytest.mark.parametrize("budget", [1, 2])
+def test_too_few_answers_to_set_one_aside(budget):
+    progress, attack = Steps(), Tuned(pool(), NETWORK, TRAINING)
+    attack.steal(Service(Linear()).oracle(client="a", budget=budget), progress=progress)
+    assert progress.epochs == TRAINING.epochs
+
+
+def test_labels_are_not_sharpened():
+    progress = Steps()
+    attack = Tuned(pool(), NETWORK, TRAINING, learning_rates=(), augmentations=())
+    attack.through(HardLabels()).steal(Service(Linear()).oracle(client="a", budget=60), progress=progress)
+    assert progress.epochs == TRAINING.epochs
+
+
+def test_a_trial_takes_its_share_of_the_steps():
+    training = Training(epochs=20, batch_size=50, least_steps=300)
+    assert shortened(training, 0.3, 10_000) == replace(training, epochs=60 // 10, least_steps=0)
+    assert shortened(training, 0.3, 500).epochs == 200 // 10  # of the 300 steps of the training
+    assert shortened(replace(training, least_steps=0), 0.3, 500).epochs == 20  # it has no more
+    assert shortened(training, 0.3, 10).epochs == 200
+
+
+@pytest.mark.parametrize("temperature", [2.0, 1.0, 0.3, 0.01, 0.0])
+def test_sharpening_is_the_power_normalised_and_keeps_the_order(temperature):
+    p = edge_case_rows(5)
+    q = sharpened(p, temperature)
+    torch.testing.assert_close(q.sum(-1), torch.ones(len(p)))
+    assert (q.isfinite() & (q >= 0)).all()
+    assert ((p[:, :, None] < p[:, None]) <= (q[:, :, None] <= q[:, None])).all()
+    if temperature >= 0.3:
+        power = p.double() ** (1 / temperature)
+        torch.testing.assert_close(q.double(), power / power.sum(-1, keepdim=True), rtol=1e-4, atol=1e-7)
+    if not temperature:
+        assert torch.equal(q.argmax(-1), p.argmax(-1))
+        assert torch.equal(q.amax(-1), torch.ones(len(p)))

@@ -1,0 +1,426 @@
+"""The audit: every kind of model, the files, the gate of a build, and refusals."""
+
+import json
+import re
+import shlex
+import sys
+import tomllib
+
+import numpy as np
+import onnx
+import pytest
+import safetensors.torch
+import skops.io
+import torch
+from onnx import helper, numpy_helper
+from sklearn.linear_model import LogisticRegression
+from tests.support.open_inference import served
+
+from feint import cli, victims
+from feint.audit import candidates, output, plan, run
+from feint.audit.findings import DefenseEffect, query_limit, recommend, worst_cases
+from feint.audit.gate import GateLimit, NotRun, violations
+from feint.audit.samples import load_samples
+from feint.bench.matrix import Matrix
+from feint.defense import Defense
+from feint.defenses.outputs import APGP, AdaptiveMisinformation, LabelOnly, ReverseSigmoid
+from feint.defenses.parsing import parse_defense
+from feint.errors import BadInput, DamagedFile, MissingData
+from feint.evaluation.results import Cell, Results, Row
+from feint.i18n import LANGUAGES, texts
+from feint.models.training import Training
+from feint.service import Service
+
+QUICK = "--minutes 0.01 --defense LabelOnly --defense ReverseSigmoid"
+REPORT = output.report.write
+KEYS = {
+    "format", "model", "plan", "partial", "missing", "failures", "thefts", "defenses", "recommendation", "flags",
+    "standards", "provenance",
+}  # fmt: skip
+
+
+@pytest.fixture
+def run_cli(monkeypatch, capsys, tmp_path, _cache):
+    """Run an audit with short trainings and small budgets in an empty directory; its exit code and both streams."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(plan, "TRAINING", Training(epochs=3, batch_size=32, learning_rate=0.05))
+    monkeypatch.setattr(plan, "BUDGETS", (20, 40, 80))
+    monkeypatch.setattr(
+        plan, "seconds_per_image", lambda *_: 1.0
+    )  # a slow machine: the least plan is made, whatever runs beside
+    monkeypatch.setattr(output.report, "write", lambda path, *_, **__: path.write_text("a page of its own"))
+
+    def run(line: str) -> tuple[int, str, str]:
+        code = 0
+        try:
+            cli.main(["audit", *shlex.split(line)])
+        except SystemExit as error:
+            code = int(error.code or 0)
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def model(run_cli, victim):
+    """The victim's directory, beside which the audit runs."""
+    victims.save("victim", victim)
+    return run_cli
+
+
+def linear_graph(victim_path: str, digits) -> LogisticRegression:
+    """An estimator and the same one as an ONNX file with probabilities, written by hand."""
+    images = digits.train.inputs()[:400].flatten(1).double().numpy()
+    estimator = LogisticRegression(max_iter=200).fit(images, digits.train.labels[:400].numpy())
+    weights = numpy_helper.from_array(estimator.coef_.T.astype(np.float32), "w")
+    bias = numpy_helper.from_array(estimator.intercept_.astype(np.float32), "b")
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "w", "b"], ["z"]),
+        helper.make_node("Softmax", ["z"], ["p"], axis=-1),
+    ]
+    tensors = [("x", ["n", 1, 8, 8]), ("p", ["n", 10])]
+    x, p = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in tensors)
+    graph = helper.make_graph(nodes, "g", [x], [p], [weights, bias])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), victim_path)
+    return estimator
+
+
+@pytest.mark.slow
+def test_every_kind_of_model_is_audited_end_to_end(model, digits, victim, tmp_path):
+    skops.io.dump(linear_graph("model.onnx", digits), "model.skops")
+    safetensors.torch.save_file(victim.state_dict(), "weights.safetensors")
+    (tmp_path / "owners_audit.py").write_text("from feint import victims\ndef make(): return victims.load('victim')\n")
+    reports = {}
+    for place in (
+        "victim", "model.onnx --probabilities", "model.skops", "weights.safetensors --network mlp", "owners_audit:make",
+    ):  # fmt: skip
+        code, out, err = model(f"{place} --data digits {QUICK} --json --out {place[:6]}")
+        assert code == 0, err
+        reports[place] = json.loads(out)
+        assert set(reports[place]) == KEYS
+        assert reports[place]["thefts"][-1]["queries"] == 40
+        assert [defense["name"] for defense in reports[place]["defenses"]] == ["LabelOnly", "ReverseSigmoid"]
+    assert np.isclose(*(reports[name]["model"]["accuracy"] for name in ("model.onnx --probabilities", "model.skops")))
+    same = ("victim", "weights.safetensors --network mlp", "owners_audit:make")
+    assert len({reports[name]["model"]["fingerprint"] for name in same}) == 1
+    assert len({json.dumps(reports[name]["thefts"]) for name in same}) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_audit_fits_on_one_screen_and_repeats_from_its_cache(model, tmp_path, lang, monkeypatch):
+    if lang == "zh":  # once is enough: the pictures take seconds
+        monkeypatch.setattr(output.report, "write", REPORT)
+    line = f"victim --data digits {QUICK} --price-per-1000 2 --lang {lang}"
+    code, out, err = model(line)
+    assert code == 0, err
+    assert out.count("\n") <= 40
+    assert ("The attacker asks about digits/held_out" in out) == (lang == "en")
+    assert "digits/held_out" in out
+    assert "{" not in out
+    assert "0.08" in out
+    assert "AISVS 11.3.3" in out
+    rows = sorted((tmp_path / "feint-audit/victim/rows").glob("*.json"))
+    before = [row.stat().st_mtime_ns for row in rows]
+    assert model(line)[1] == out
+    assert [row.stat().st_mtime_ns for row in rows] == before
+    page = (tmp_path / "feint-audit/victim/audit.html").read_text()
+    assert page.count("AISVS 11.") == 6
+    rows_page = (tmp_path / "feint-audit/victim/report.html").read_text("utf-8")
+    assert rows_page.count("t-SNE") >= (2 if lang == "zh" else 0)
+    assert ('lang="zh' in rows_page) == (lang == "zh")
+    stored = json.loads((tmp_path / "feint-audit/victim/audit.json").read_text())
+    assert (
+        tomllib.loads((tmp_path / "feint-audit/victim/defense.toml").read_text())
+        == stored["recommendation"]["settings"]
+    )
+    assert isinstance(parse_defense(["feint-audit/victim/defense.toml"]), Defense)
+
+
+def test_every_phrase_is_there_in_both_languages():
+    for name, translations in texts("feint.audit").items():
+        assert set(translations) == set(LANGUAGES), name
+        assert len({tuple(sorted(set(re.findall(r"{\w+}", text)))) for text in translations.values()}) == 1, name
+
+
+@pytest.mark.slow
+def test_a_url_is_asked_once_for_each_input_and_one_that_goes_away_loses_nothing(model, victim, digits, tmp_path):
+    with served(Service(victim), shape=(1, 8, 8), classes=10) as server:
+        line = f"--url {server.url} --model toy --data digits {QUICK}"
+        server.dies_after = 3
+        code, out, err = model(line)
+        assert code == 2, err
+        assert "PARTIAL" in out, err
+        assert "what was answered is kept" in err, err
+        asked = server.service.ledger.queries
+        server.dies_after = -1
+        code, out, err = model(line)
+        assert code == 0, err
+        assert "PARTIAL" not in out, err
+        assert "simulated in front" in out, err
+        sent = server.service.ledger.queries
+        inputs = 1 + 180 + 8 + 40  # the first look, the judging half, the trial of candidates, and the pool's images
+        assert asked < sent <= inputs
+        assert model(line)[0] == 0
+        assert server.service.ledger.queries == sent
+        assert model(f"{line} --defense APMSA --out other")[2].count("without gradients") == 1
+    assert json.loads((tmp_path / "feint-audit/toy/audit.json").read_text())["partial"] is False
+
+
+@pytest.mark.slow
+def test_the_gate_of_a_build(model):
+    line = f"victim --data digits {QUICK} --out run"
+    code, _, err = model(f"{line} --fail-above fidelity@40=0.01 --fail-above stealer_accuracy@40=1")
+    assert code == 1
+    assert err.count("fidelity@40") == 2
+    assert err.count("\n") == 2
+    assert "above 0.01" in err
+    assert model(f"{line} --fail-above fidelity@40=1")[0] == 0
+    code, out, err = model(f"{line} --fail-above fidelity@5000=0.99")
+    assert code == 2
+    assert "no complete result for fidelity@5000" in err
+    assert "AISVS" in out
+    for wrong in ("accuracy@40=0.5", "fidelity=0.5", "fidelity@40=2", "fidelity@x=1"):
+        with pytest.raises(BadInput, match="SCORE@QUERIES"):
+            GateLimit.parse(wrong)
+
+
+def row(defense: str, attack: str, accuracy: float, *, error: str = "", budget: int = 100) -> Row:
+    lenses = [{"kind": "HardLabels"}] if "labels" in attack else []
+    recipe = {
+        "victim": "v", "test": {"name": "t", "part": "all", "fingerprint": "f"}, "seed": 0,
+        "defense": {"kind": "Defense", "access": [], "inputs": [], "outputs": []},
+        "attack": {"kind": "LensedAttack", "attack": {"kind": "KnockoffNets"}, "lenses": lenses},
+    }  # fmt: skip
+    scores = {} if error else {"stealer_accuracy": accuracy, "fidelity": accuracy, "n_test": 1000}
+    return Row(f"{defense}{attack}{budget}", defense, attack, budget, 0, scores, 100, 1.0, recipe, {}, error=error)
+
+
+def test_a_gate_is_open_only_where_every_attacker_was_run():
+    whole = Results([row("none", "a", 0.5), row("none", "a, labels only", 0.6)])
+    assert violations([GateLimit("fidelity", 100, 0.7)], whole, ()) == []
+    assert "a, labels only" in violations([GateLimit("fidelity", 100, 0.55)], whole, ())[0]
+    broken = Results([row("none", "a", 0.5), row("none", "a, labels only", 0, error="OSError: no")])
+    with pytest.raises(NotRun, match="no complete result"):
+        violations([GateLimit("fidelity", 100, 0.7)], broken, ())
+    assert violations([GateLimit("fidelity", 100, 0.4)], broken, ())
+    missing = [Cell("none", "b", 100), Cell("none", "a", 500)]
+    for without in ([], missing[1:]):
+        assert violations([GateLimit("fidelity", 100, 0.7)], whole, (), without) == []
+    with pytest.raises(NotRun, match="no complete result"):
+        violations([GateLimit("fidelity", 100, 0.7)], whole, (), missing)
+    assert violations([GateLimit("fidelity", 100, 0.4)], whole, (), missing)
+
+
+@pytest.mark.slow
+def test_an_audit_ends_with_its_minutes_and_continues(model, monkeypatch, tmp_path):
+    from feint.bench import executor
+
+    class Clock:
+        now, tick = 0.0, 2.0
+
+        @classmethod
+        def monotonic(cls):
+            cls.now += cls.tick
+            return cls.now
+
+    line = "victim --data digits --minutes 1 --defense LabelOnly --out run --fail-above fidelity@20=1"
+    monkeypatch.setattr(plan, "seconds_per_image", lambda *_: 1e-5)
+    monkeypatch.setattr(plan, "TUNED", 1e9)
+    monkeypatch.setattr(plan, "restorer_seconds", lambda *_: 1e9)
+    monkeypatch.setattr(run, "time", Clock)
+    monkeypatch.setattr(executor, "time", Clock)
+    code, out, err = model(line)
+    made = len(list((tmp_path / "run/rows").glob("*.json")))
+    assert code == 2, err
+    assert "PARTIAL" in out, err
+    assert "no complete result for fidelity@20" in err, err
+    assert 5 < made < 60
+    Clock.tick = 0.0
+    code, out, err = model(line)
+    assert code == 0, err
+    assert "PARTIAL" not in out, err
+    assert len(list((tmp_path / "run/rows").glob("*.json"))) > made
+
+
+def test_the_limit_ends_where_a_copy_comes_near_and_what_helps_little_is_not_recommended(victim, digits):
+    rows = Results(row("none", "a", share, budget=budget) for budget, share in ((10, 0.3), (20, 0.7), (30, 0.5)))
+    cases = worst_cases(rows, "none", (10, 20, 30), 2.0)
+    assert [case.price for case in cases] == [0.02, 0.04, 0.06]
+    assert query_limit(cases, 0.95) == 30
+    assert query_limit(cases, 0.79) == 10
+    assert query_limit(cases, 0.35) is None
+
+    def effect(name, helps, lost, l1=0.5):
+        utility = {"victim_accuracy": 0.9, "defender_accuracy": 0.9 - lost, "l1": l1}
+        return DefenseEffect(candidates.Candidate(name, name, Defense()), cases, None, helps, utility)
+
+    best = recommend(
+        [effect("no", False, 0), effect("dear", True, 0.2), effect("far", True, 0), effect("near", True, 0, 0.1)]
+    )
+    assert best is not None
+    assert best.candidate.name == "near"
+    assert recommend([effect("no", False, 0)]) is None
+
+
+@pytest.mark.slow
+def test_what_learns_is_fitted_kept_and_deployed_from_there(model, victim, tmp_path, monkeypatch):
+    from feint.audit import findings
+
+    monkeypatch.setattr(findings, "recommend", lambda effects: effects[0])
+    code, out, err = model(
+        "victim --data digits --minutes 0.01 --defense 'APGP(top=1, steps=50)' --budget 60 --json --out run"
+    )
+    assert code == 0, err
+    report = json.loads(out)
+    assert report["recommendation"]["settings"]["outputs"][0]["kind"] == "Loaded"
+    assert 60 in report["plan"]["budgets"]
+    deployed = parse_defense(["run/defense.toml"], victim=victims.fingerprint(victim))
+    assert isinstance(deployed.outputs[0], APGP)
+    assert deployed.outputs[0].generator is not None
+
+
+def test_an_attacker_knows_the_method_and_not_what_it_learned(victim, digits):
+    fitted = Defense(outputs=[APGP(top=1, steps=20).fit(victim, digits.train), ReverseSigmoid()])
+    assert candidates.unfitted(fitted) == Defense(outputs=[APGP(top=1, steps=20), ReverseSigmoid()])
+    misled = AdaptiveMisinformation(training=Training(epochs=1)).fit(victim, digits.train, outliers=digits.pool)
+    assert candidates.unfitted(misled) == AdaptiveMisinformation(training=Training(epochs=1))
+    assert candidates.labels_only(Defense(outputs=[LabelOnly()]))
+
+
+def test_more_minutes_run_more(victim, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "seconds_per_image", lambda *_: 1e-4)
+    samples = load_samples("digits", None, (1, 8, 8))
+    tried = {"sigmoid": candidates.Candidate("sigmoid", "", Defense(outputs=[ReverseSigmoid()]))}
+    cells = []
+    for minutes in (0.01, 1, 5, 60):
+        made = plan.make_plan(victim, samples, tried, classes=10, minutes=minutes, seconds_per_answer=1e-5)
+        assert made.seconds <= minutes * 60 or minutes == 0.01
+        late = plan.make_plan(
+            victim, samples, tried, classes=10, minutes=minutes, seconds_per_answer=1e-5, spent=minutes * 60
+        )
+        assert late.least is True
+        assert made.least == (minutes == 0.01)
+        assert made.size.budgets[0] == 100
+        cells.append(len(made.matrix(victim, samples, tried).cells()))
+    assert cells == sorted(set(cells))
+    assert isinstance(made.matrix(victim, samples, tried), Matrix)
+    assert any("labels only" in name for name in made.attacks(Defense(), samples.pool))
+
+
+def test_lenses_that_train_models_are_paid_for_whatever_the_network_is():
+    tried = {candidate.name: candidate for candidate in (
+        candidates.Candidate("label only", "LabelOnly", Defense(outputs=[LabelOnly()])),
+        candidates.Candidate("reverse sigmoid", "ReverseSigmoid", Defense(outputs=[ReverseSigmoid()])),
+    )}  # fmt: skip
+    speed = plan.Speed(answer=0.0, image={"mlp": 0.0}, restorer=7.0)
+    for size, seconds in ((plan.Size((100, 500), 3, lenses=True), 0), (plan.Size((100, 500), 3, thorough=True), 42)):
+        assert plan.estimate(size, tried, Training(), speed, "mlp") == seconds
+    assert 0 < plan.restorer_seconds(10) < 600
+
+
+def test_samples_of_every_form_are_the_same(tmp_path, monkeypatch, digits):
+    images, labels = digits.test.images, digits.test.arrays[1]
+    forms = {"planes": images, "plain": images[:, 0], "last": images.transpose(0, 2, 3, 1)}
+    forms["floats"] = images / np.float32(255)
+    for name, array in forms.items():
+        np.savez(tmp_path / f"{name}.npz", images=array, labels=labels)
+        samples = load_samples(str(tmp_path / f"{name}.npz"), None, (1, 8, 8))
+        assert samples.notes[0].phrase == "pool of samples"
+        parts = [split.images for split in (samples.fit, samples.judge, samples.pool)]
+        joined = np.concatenate(parts).reshape(len(images), -1)
+        assert np.array_equal(np.unique(joined, axis=0), np.unique(images.reshape(len(images), -1), axis=0))
+    named = load_samples("digits", None, (1, 8, 8))
+    assert np.array_equal(named.pool.images, digits.pool.images)
+    pool = tmp_path / "pool.npz"
+    np.savez(pool, images=digits.pool.images)
+    assert load_samples("digits", str(pool), None).pool.fingerprint
+    few = np.concatenate([digits.pool.images, images[:5]])
+    np.savez(pool, images=few)
+    assert len(load_samples("digits", str(pool), None).pool) == len(digits.pool)
+
+
+def test_a_directory_of_images_is_read(tmp_path, digits):
+    pytest.importorskip("datasets")
+    from PIL import Image
+
+    for i, (image, label) in enumerate(zip(digits.test.images[:120], digits.test.arrays[1], strict=False)):
+        (tmp_path / "images" / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0]).save(tmp_path / "images" / str(label) / f"{i}.png")
+    samples = load_samples(str(tmp_path / "images"), "digits", (1, 8, 8))
+    assert len(samples.fit) + len(samples.judge) == 120
+    assert samples.judge.labels.max() == 9
+
+
+def test_what_cannot_be_audited_is_said_in_one_line(model, digits, tmp_path):
+    images, labels = digits.test.images, digits.test.arrays[1]
+    arrays = {
+        "bare": {"images": images}, "few": {"images": images[:50], "labels": labels[:50]},
+        "large": {"images": np.zeros((200, 1, 9, 9), np.uint8), "labels": labels[:200]},
+        "raw": {"images": images.astype(np.float32), "labels": labels},
+        "beyond": {"images": images, "labels": labels + 5}, "short": {"images": images, "labels": labels[:9]},
+        "pool": {"images": images},
+    }  # fmt: skip
+    for name, content in arrays.items():
+        np.savez(tmp_path / f"{name}.npz", **content)
+    linear_graph("model.onnx", digits)
+    for line, says in (
+        ("victim --data bare.npz", "images and labels"),
+        ("victim --data few.npz", "100 or more"),
+        ("victim --data large.npz", "what the model takes"),
+        ("victim --data raw.npz", "floats in [0, 1]"),
+        ("victim --data beyond.npz", "order of the classes"),
+        ("victim --data short.npz", "an integer each"),
+        ("victim --data none.npz", "check the path"),
+        ("victim --data digitz", "did you mean 'digits'"),
+        ("victim --data digits --pool pool.npz", "of which 359 are samples"),
+        ("victim --data digits --minutes 0", "more than 0"),
+        ("victim --data digits --lang fr", "one of en, zh"),
+        ("victim --data digits --defense 'ReverseSigmoid(gamma=0)'", "gamma > 0"),
+        ("victim --data digits --fail-above fidelity", "SCORE@QUERIES"),
+        ("victim --data digits --probabilities", "these may be logits"),
+        ("model.onnx --data digits", "--probabilities"),
+        ("model.onnx --probabilities --data digits --defense APMSA", "without gradients"),
+        ("owners_nowhere:make --data digits", "no module"),
+        ("nowhere --data digits", "does not exist"),
+        ("victim --data digits --url http://localhost:1 --model toy", "two models"),
+        ("--data digits", "no model"),
+        ("--data digits --url http://localhost:1 --model toy", "a server that answers"),
+    ):
+        code, _, err = model(f"{line} --out run" if "--minutes" in line else f"{line} --minutes 0.01 --out run")
+        assert code == 2, (line, err)
+        assert says in err, (line, err)
+        assert err.count("\n") == 1, (line, err)
+
+
+def test_errors_have_their_kind(tmp_path):
+    (tmp_path / "noise.npz").write_bytes(b"noise")
+    with pytest.raises(DamagedFile):
+        load_samples(str(tmp_path / "noise.npz"), None, None)
+    with pytest.raises(MissingData):
+        load_samples(str(tmp_path / "none.npz"), None, None)
+
+
+def test_ctrl_c_reports_what_is_there(model, monkeypatch, tmp_path):
+    from feint.bench import matrix
+
+    whole, count = matrix.Matrix.row, 0
+
+    def row(self, cell, **given):
+        nonlocal count
+        count += 1
+        if count > 9:
+            raise KeyboardInterrupt
+        return whole(self, cell, **given)
+
+    monkeypatch.setattr(matrix.Matrix, "row", row)
+    line = f"victim --data digits {QUICK} --out run"
+    code, out, err = model(line)
+    assert code == 130
+    assert "PARTIAL" in out
+    assert "interrupted" in err
+    assert len(list((tmp_path / "run/rows").glob("*.json"))) == 9
+    monkeypatch.undo()
+    assert torch.get_num_threads() == 1

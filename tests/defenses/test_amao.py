@@ -1,0 +1,102 @@
+"""AMAO: label flips keyed by the appearance of an image, and the test that recognises a copy of them."""
+
+import pytest
+import torch
+from tests.support.problems import Linear
+
+from feint.defenses.amao import _binomial_tail, amao, ownership
+from feint.defenses.outputs import LabelFlip
+from feint.defenses.outputs.label_flip import hashes
+from feint.errors import BadInput, BadRecipe
+from feint.ledger import Ledger
+from feint.query import Query
+from feint.service import Defense, Service
+from feint.victims import predict
+
+
+def images(n: int, seed: int = 0) -> torch.Tensor:
+    """Smooth images that look different."""
+    coarse = torch.rand(n, 3, 6, 6, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(coarse, (32, 32), mode="bicubic", align_corners=False).clamp(0, 1)
+
+
+MODEL = Linear(3 * 32 * 32, 10)
+X = images(200)
+FLIP = LabelFlip("secret")
+
+
+def test_label_flip_swaps_two_classes_and_changes_nothing_else():
+    p = predict(MODEL, X)
+    q = FLIP(p, X)
+    assert (q.argmax(-1) != p.argmax(-1)).all()
+    assert ((q != p).sum(-1) <= 2).all()
+    assert torch.equal(q.sort(-1).values, p.sort(-1).values)
+    assert not torch.equal(LabelFlip("other")(p, X), q)
+
+
+def test_flips_are_spread_over_all_other_classes():
+    p = torch.zeros(2000, 5)
+    p[:, 2] = 1.0
+    counts = FLIP(p, images(2000)).argmax(-1).bincount(minlength=5)
+    assert counts[2] == 0
+    assert (counts[[0, 1, 3, 4]] > 400).all()
+
+
+def test_images_that_look_the_same_have_near_hashes_and_others_have_not():
+    noisy = (X + 0.02 * torch.randn(X.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1)
+    same = (hashes(noisy) - hashes(X)).abs().sum(-1)
+    other = (hashes(X) - hashes(X).roll(1, 0)).abs().sum(-1)
+    assert same.float().mean() < 4
+    assert other.min() > 8
+
+
+def test_on_a_line_a_slightly_changed_image_gets_the_same_wrong_label():
+    service = Service(MODEL, Defense(outputs=[FLIP]))
+    x = X[:50]
+    first = service(Query(x)).p.argmax(-1)
+    noisy = (x + 0.005 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1)
+    same_label = predict(MODEL, noisy).argmax(-1) == predict(MODEL, x).argmax(-1)
+    near = (hashes(noisy) - hashes(x)).abs().sum(-1) <= FLIP.near
+    again = service(Query(noisy)).p.argmax(-1)
+    assert (same_label & near).sum() > 25
+    assert torch.equal(again[same_label & near], first[same_label & near])
+
+
+def test_a_marked_user_meets_flips_and_an_unmarked_one_does_not():
+    class Marks:
+        def observe(self, query, z, account):
+            return 1.0 if query.client == "mallory" else 0.0
+
+    service = Service(MODEL, amao(Marks(), FLIP))
+    assert torch.equal(service(Query(X, "alice")).p, predict(MODEL, X))
+    assert (service(Query(X, "mallory")).p.argmax(-1) != predict(MODEL, X).argmax(-1)).all()
+
+
+def test_only_a_model_that_copied_the_flips_is_recognised():
+    ledger = Ledger()
+    service = Service(MODEL, Defense(outputs=[FLIP]), ledger=ledger)
+    stolen = {tuple(x.flatten().tolist()): p for x, p in zip(X, service(Query(X)).p, strict=True)}
+
+    def copy(x):
+        return torch.stack([stolen[tuple(row.flatten().tolist())] for row in x])
+
+    guilty, innocent = (ownership(model, ledger, (3, 32, 32)) for model in (copy, MODEL))
+    assert guilty.agreed == guilty.pairs > 150
+    assert guilty.p_value < 1e-100
+    assert innocent.agreed == 0
+    assert innocent.p_value == 1
+    by_chance = ownership(Linear(3 * 32 * 32, 10, seed=5), ledger, (3, 32, 32))
+    assert by_chance.p_value > 1e-3
+    with pytest.raises(BadInput, match="no evidence"):
+        ownership(MODEL, Ledger(), (3, 32, 32))
+
+
+def test_the_tail_of_the_binomial_is_exact():
+    assert _binomial_tail(0, 5, 0.3) == 1
+    assert _binomial_tail(5, 5, 0.5) == pytest.approx(0.5**5)
+    assert _binomial_tail(2, 3, 0.25) == pytest.approx(3 * 0.25**2 * 0.75 + 0.25**3)
+
+
+def test_a_flip_without_a_key_is_refused():
+    with pytest.raises(BadRecipe, match="secret"):
+        LabelFlip("")

@@ -1,0 +1,230 @@
+"""A ledger in a SQLite file: shared transactions, and a file that is full, locked, damaged, foreign or gone."""
+
+import asyncio
+import math
+import resource
+import sqlite3
+import time
+from contextlib import closing, contextmanager
+
+import pytest
+from tests.support.waiting import PATIENCE
+
+from feint.errors import BadRecipe, DamagedFile, MissingData, StoreLost
+from feint.gateway.auth.keyfile import Keys
+from feint.gateway.stores import open_store, sqlite_file
+from feint.gateway.stores.sqlite import SqliteStore
+from feint.gateway.transaction import LedgerSession
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "ledger.db"
+
+
+async def add(store: SqliteStore, client: str = "a", amount: object = 1.0) -> float:
+    """The client's total after one more was added."""
+    session = LedgerSession(store)
+    while True:
+        transaction = session.begin(client)
+        transaction.add("budget", amount)  # pyright: ignore[reportArgumentType]
+        if await session.commit(transaction):
+            return transaction.total("budget")
+
+
+def in_a_store(path, scene, **given):
+    """What a scene comes to, on a store that is closed afterwards."""
+
+    async def played():
+        store = SqliteStore(path, **given)
+        try:
+            return await scene(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(played())
+
+
+@contextmanager
+def no_room_beyond(size: int):
+    """No file of this process can grow beyond so many bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_what_is_asked_at_once_is_one_transaction_and_a_commit_that_is_none_fails_alone(path):
+    async def scene(store):
+        await add(store)
+        said = []
+        store._file.set_trace_callback(said.append)
+        told = await asyncio.gather(
+            *(add(store, f"client {i}") for i in range(50)), add(store, "odd", amount=1j), return_exceptions=True
+        )
+        return said, told
+
+    said, told = in_a_store(path, scene)
+    assert said.count("COMMIT") == 1
+    assert told[:50] == [1.0] * 50
+    assert isinstance(told[50], TypeError)
+
+
+def test_a_full_disk_is_a_lost_store_which_takes_back_nothing_and_goes_on_with_room(path, monkeypatch):
+    monkeypatch.setattr("feint.gateway.stores.sqlite.EMPTIED", math.inf)  # a log that is begun anew has room again
+
+    async def scene(store):
+        assert await add(store) == 1
+        with no_room_beyond(path.with_name("ledger.db-wal").stat().st_size):
+            for _ in range(3):
+                with pytest.raises(StoreLost, match="IOERR") as lost:
+                    await add(store)
+        assert str(path.parent) not in str(lost.value)
+        assert await add(store) == 2
+
+    in_a_store(path, scene)
+
+
+def test_a_file_that_another_process_writes_for_too_long_is_lost_and_the_loop_never_waits(path):
+    async def scene(store):
+        await add(store)
+        with closing(sqlite_file.connect(path)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            begun, turns = time.monotonic(), 0
+            adding = asyncio.ensure_future(add(store))
+            while not adding.done():
+                turns += 1
+                await asyncio.sleep(0.001)
+            with pytest.raises(StoreLost, match="BUSY"):
+                await adding
+            assert time.monotonic() - begun >= 0.1
+            assert turns > 2  # a loop that waited for the file would have turned once
+            adding = asyncio.ensure_future(add(store))
+            await asyncio.sleep(0.05)
+            other.execute("COMMIT")
+            assert await adding == 2
+
+    in_a_store(path, scene, timeout=0.2)
+
+
+def test_who_hangs_up_before_the_transaction_is_not_charged(path):
+    async def scene(store):
+        await add(store)
+        with closing(sqlite_file.connect(path)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            adding = asyncio.ensure_future(add(store))
+            await asyncio.sleep(0.01)
+            adding.cancel()
+        assert await add(store) == 2
+
+    in_a_store(path, scene)
+
+
+def test_a_file_damaged_while_it_serves_is_a_lost_store(path):
+    async def scene(store):
+        await add(store)
+        store._file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        path.write_bytes(b"nothing of the kind " * 1000)
+        with pytest.raises(StoreLost) as lost:
+            await add(store)
+        assert str(path.parent) not in str(lost.value)
+        with pytest.raises(StoreLost):
+            await store.clients()
+
+    in_a_store(path, scene)
+
+
+def test_a_file_that_was_moved_away_is_lost_until_it_is_back(path):
+    async def scene(store):
+        await add(store)
+        path.rename(path.with_name("away"))
+        with pytest.raises(StoreLost, match="FileNotFoundError"):
+            await add(store)
+        path.with_name("away").rename(path)
+        return await add(store)
+
+    assert in_a_store(path, scene) == 2
+
+
+@pytest.mark.parametrize("scene", ["damaged", "keys", "later"])
+def test_a_foreign_file_is_not_opened_and_not_touched(path, scene):
+    if scene == "damaged":
+        path.write_bytes(b"nothing of the kind " * 1000)
+    elif scene == "keys":
+        Keys(path, new=True)
+    else:
+        SqliteStore(path)
+        with closing(sqlite3.connect(path)) as file:
+            file.execute("PRAGMA user_version = 2")
+    before = path.read_bytes()
+    with pytest.raises(DamagedFile, match=r"ledger\.db"):
+        SqliteStore(path)
+    assert path.read_bytes() == before
+
+
+def test_a_folder_that_is_not_there_is_named_at_the_start(tmp_path):
+    with pytest.raises(MissingData, match="mkdir -p"):
+        open_store(f"sqlite:{tmp_path}/none/ledger.db")
+    with pytest.raises(BadRecipe, match="sqlite:PATH"):
+        open_store("sqlite:")
+
+
+def test_it_is_readable_for_its_owner_alone(path):
+    async def scene(store):
+        await add(store)
+        return [it.stat().st_mode & 0o777 for it in path.parent.iterdir()]
+
+    assert in_a_store(path, scene) == [0o600] * 3
+
+
+def test_models_in_one_file_say_nothing_of_each_other(path):
+    async def scene(store):
+        other = SqliteStore(path, "other")
+        try:
+            return [await add(store), await add(store), await add(other)], await store.clients()
+        finally:
+            await other.close()
+
+    assert in_a_store(path, scene, model="one") == ([1, 2, 1], [("a", {"budget": 2.0})])
+
+
+def test_expired_tokens_are_deleted(path):
+    async def scene(store):
+        session = LedgerSession(store)
+        for i in range(50):
+            transaction = session.begin("a")
+            assert transaction.once(f"{i}", expires=i + 5.0, now=float(i))
+            assert await session.commit(transaction)
+        return store._file.execute("SELECT count(*) FROM tokens").fetchone()
+
+    assert in_a_store(path, scene) == (5,)
+
+
+def test_the_log_is_begun_anew_where_it_is_long(path, monkeypatch):
+    monkeypatch.setattr(sqlite_file, "LONG", 50)
+    monkeypatch.setattr("feint.gateway.stores.sqlite.EMPTIED", 0.01)
+
+    async def scene(store):
+        """Add until the log does not grow by what is added, or for too long."""
+        size, grown, end = 0, 1, time.monotonic() + PATIENCE
+        while grown and time.monotonic() < end:
+            await add(store)
+            await asyncio.sleep(0)
+            now = path.with_name("ledger.db-wal").stat().st_size
+            size, grown = now, now - size
+        return grown
+
+    assert in_a_store(path, scene) == 0
+
+
+def test_a_commit_that_cannot_be_written_leaves_no_transaction_open(path):
+    async def scene(store):
+        transaction = LedgerSession(store).begin("a")
+        transaction.once("\ud800", expires=1.0, now=0.0)
+        with pytest.raises(UnicodeEncodeError):
+            await LedgerSession(store).commit(transaction)
+        return await add(store)
+
+    assert in_a_store(path, scene) == 1

@@ -1,0 +1,249 @@
+"""What an operator is told of decisions: metrics, logs, traces, and no more than their cost."""
+
+import io
+import json
+import logging
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+from tests.support.gateways import STAGES, record
+
+from feint.gateway.dashboard.data import curve
+from feint.gateway.telemetry.logs import Handler, Logs
+from feint.gateway.telemetry.metrics import Metrics
+from feint.gateway.telemetry.observers import Telemetry, start_telemetry
+from feint.gateway.telemetry.recent import POINTS, TIMES, RecentRequests
+from feint.gateway.telemetry.traces import Traces
+
+
+def samples(metrics):
+    found = {}
+    for family in text_string_to_metric_families(metrics.text().decode()):
+        for it in family.samples:
+            found[it.name, *sorted(it.labels.values())] = it.value
+    return found
+
+
+def test_metrics_count_what_was_decided():
+    recent = RecentRequests()
+    metrics = Metrics(recent)
+    for it in [
+        record(evidence=0.3, moved=0.4, conflicts=2),
+        record("bob", evidence=1.5, rung=1, moved=0.8),
+        record("bob", "refused", "OverBudget", seconds={"access": 1e-5}),
+        record("", "refused", "NoKey", queries=0, seconds={}),
+    ]:
+        recent(it)
+        metrics(it)
+    found = samples(metrics)
+    assert found["feint_requests_total", "answered", "digits"] == 2
+    assert found["feint_requests_total", "digits", "refused"] == 2
+    assert found["feint_queries_total", "answered", "digits"] == 8
+    assert (
+        found["feint_refusals_total", "OverBudget", "digits"] == found["feint_refusals_total", "NoKey", "digits"] == 1
+    )
+    assert found["feint_conflicts_total", "digits"] == 2
+    assert found["feint_moved_count", "digits"] == 2
+    assert found["feint_moved_sum", "digits"] == pytest.approx(1.2)
+    assert found["feint_stage_seconds_count", "access", "digits"] == 3
+    assert found["feint_stage_seconds_sum", "digits", "model"] == pytest.approx(6e-4)
+    assert (
+        found["feint_clients_by_evidence", "0.25", "digits"] == found["feint_clients_by_evidence", "1", "digits"] == 1
+    )
+    assert found["feint_clients_by_rung", "0", "digits"] == found["feint_clients_by_rung", "1", "digits"] == 1
+
+
+def test_labels_are_as_many_whoever_asks():
+    recent = RecentRequests()
+    metrics = Metrics(recent)
+    sizes = []
+    for start in (0, 5000):
+        for i in range(start, start + 5000):
+            it = record(f"client-{i}", evidence=i % 7 / 3, rung=i % 3)
+            recent(it)
+            metrics(it)
+        sizes.append(len(samples(metrics)))
+    assert sizes[0] == sizes[1] < 150
+    assert b"client-" not in metrics.text()
+
+
+def test_a_page_of_metrics_that_promtool_would_read():
+    metrics = Metrics(RecentRequests())
+    metrics(record())
+    names = re.findall(r"^# TYPE (\S+) (\w+)$", metrics.text().decode(), re.MULTILINE)
+    assert all(name.startswith("feint_") for name, _ in names)
+    assert all(name.endswith("_total") for name, kind in names if kind == "counter")
+
+
+class Line:
+    def __init__(self):
+        self.to = io.StringIO()
+
+    @property
+    def said(self):
+        return [json.loads(it) for it in self.to.getvalue().split("\n")[:-1]]
+
+
+def test_a_log_line_has_the_fields_of_the_elastic_common_schema():
+    line = Line()
+    logs = Logs("info", version="1.2", to=line.to)
+    logs(record())
+    logs(record("bob", "refused", "OverBudget", time=1.7e9, rung=2, evidence=1.23456))
+    (said,) = line.said
+    assert said["@timestamp"] == "2023-11-14T22:13:20.000Z"
+    assert said["event"] == {
+        "action": "infer", "kind": "event", "category": ["api"], "outcome": "failure", "duration": 430_000,
+        "reason": "OverBudget",
+    }  # fmt: skip
+    assert said["user"] == {"name": "bob"}
+    assert said["service"] == {"name": "feint", "version": "1.2"}
+    assert said["log"] == {"level": "info"}
+    assert said["http"] == {"response": {"status_code": 429}}
+    assert said["feint"]["rung"] == 2
+    assert said["feint"]["evidence"] == 1.2346
+    assert said["ecs"]["version"]
+
+
+def test_levels():
+    kinds = [record(), record(outcome="refused", reason="NoKey"), record(outcome="failed", reason="Failed")]
+    for level, lines in {"debug": 3, "info": 2, "warning": 1, "error": 1}.items():
+        line = Line()
+        for it in kinds:
+            Logs(level, to=line.to)(it)
+        assert len(line.said) == lines
+
+
+def test_log_messages_of_the_gateway_have_the_format_of_decisions():
+    line = Line()
+    speaker = logging.getLogger("feint.gateway.test")
+    speaker.propagate, speaker.handlers = False, [Handler(Logs("info", to=line.to))]
+    speaker.error('a "quoted"\nline')
+    (said,) = line.said
+    assert said["message"] == 'a "quoted"\nline'
+    assert said["log"]["level"] == "error"
+
+
+@pytest.mark.slow
+@given(client=st.text(max_size=20), reason=st.text(max_size=20), evidence=st.floats())
+def test_any_decision_is_one_line_of_json(client, reason, evidence):
+    line = Line()
+    Logs("debug", to=line.to)(record(client, "refused", reason, evidence=evidence))
+    assert len(line.said) == 1
+
+
+def test_traces_are_spans_of_the_stages_one_after_the_other():
+    exported = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter").InMemorySpanExporter()
+    traces = Traces(exported, share=1.0, version="1.2")
+    told = record("bob", "failed", "Unreachable", time=100.0)
+    traces(told)
+    traces.close()
+    *stages, whole = exported.get_finished_spans()
+    assert [it.name for it in stages] == list(STAGES)
+    assert all(it.parent.span_id == whole.context.span_id for it in stages)
+    assert whole.start_time == stages[0].start_time == 100_000_000_000
+    assert [it.end_time for it in stages[:-1]] == [it.start_time for it in stages[1:]]
+    assert whole.end_time - whole.start_time == pytest.approx(430_000, abs=5)
+    assert whole.attributes["error.type"] == "Unreachable"
+    assert not whole.status.is_ok
+    assert told.trace == f"{whole.context.trace_id:032x}"
+    assert "bob" not in str(whole.to_json())
+
+
+def test_traces_are_sampled():
+    exported = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter").InMemorySpanExporter()
+    traces = Traces(exported, share=0.1)
+    for _ in range(2000):
+        traces(record(seconds={}))
+    traces.close()
+    assert 120 < len(exported.get_finished_spans()) < 290  # 200 ± 6 standard errors
+
+
+def test_what_is_seen_of_ten_thousand_clients_is_bounded(monkeypatch):
+    monkeypatch.setattr("feint.gateway.telemetry.recent.CLIENTS", 100)
+    recent = RecentRequests(gap=0.0)
+    for i in range(3000):
+        recent(record(f"client-{i % 300}", time=float(i), evidence=i / 3000))
+    for i in range(1000):
+        recent(record("one", time=3000.0 + i, evidence=float(i)))
+    assert len(recent.clients) == 100
+    one = recent.of("digits")["one"]
+    assert len(one.times) == len(one.levels) <= POINTS
+    assert one.times[0] == 3000.0
+    assert one.times[-1] > 3990
+    assert len(recent.seconds["digits", "model"]) == TIMES
+
+
+def test_record_without_evidence_keeps_the_last_evidence():
+    recent = RecentRequests()
+    recent(record(evidence=1.5, rung=2, asked=9))
+    recent(record(outcome="refused", reason="OverBudget"))
+    ann = recent.of("digits")["ann"]
+    assert ann.evidence == 1.5
+    assert ann.rung == 2
+    assert ann.asked == 9
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=200))
+def test_quantiles_are_those_of_numpy_to_a_rank(times):
+    recent = RecentRequests()
+    for it in times:
+        recent(record(seconds={"model": it}))
+    for found, level in zip(recent.quantiles("digits")["model"], (0.5, 0.99), strict=True):
+        below, above = np.quantile(times, level, method="lower"), np.quantile(times, level, method="higher")
+        assert below <= found <= above
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(-5, 50)), max_size=70))
+def test_a_curve_stays_in_its_box(points):
+    points.sort()
+    path, mark = curve([it for it, _ in points], [it for _, it in points])
+    numbers = [float(it) for it in re.findall(r"[\d.]+", path)]
+    assert all(0 <= x <= 120 for x in numbers[::2])
+    assert all(0 <= y <= 28 for y in numbers[1::2])
+    assert mark is None or 0 <= mark <= 28
+
+
+def test_one_record_that_fails_fails_no_request_and_is_said_once(caplog):
+    operator = Telemetry(metrics=True)
+    operator._observers.insert(0, lambda it: 1 / 0)
+    with caplog.at_level(logging.ERROR, "feint.gateway"):
+        operator(record())
+        operator(record())
+    assert sum(operator.recent.outcomes.values()) == 2
+    assert len(caplog.records) == 1
+    operator.close()
+
+
+def test_opened_as_the_settings_say(tmp_path, capsys, monkeypatch):
+    speaker = logging.getLogger("feint.gateway")
+    kept = speaker.handlers, speaker.propagate, speaker.level
+    try:
+        operator = start_telemetry(metrics=False, audit_log=tmp_path / "audit.jsonl", log="info")
+        operator(record("bob", "refused", "OverBudget"))
+        operator.enter("mode enforce", model="digits", by="root")
+        operator.close()
+    finally:
+        speaker.handlers, speaker.propagate, speaker.level = kept
+    assert operator.metrics is None
+    assert [it["action"] for it in map(json.loads, (tmp_path / "audit.jsonl").read_text().splitlines())] == [
+        "refused",
+        "mode enforce",
+    ]
+    refused, entered = map(json.loads, capsys.readouterr().out.splitlines())
+    assert refused["event"]["reason"] == "OverBudget"
+    assert entered["message"] == "mode enforce: model digits, by root"
+
+
+@pytest.mark.slow
+def test_neither_the_gateways_page_nor_its_records_import_torch():
+    modules = "feint.gateway.dashboard.page, feint.gateway.telemetry.observers"
+    code = f"import sys; sys.modules['torch'] = None; import {modules}; print('fine')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "fine\n"
+    assert done.stderr == ""
