@@ -1,4 +1,4 @@
-"""Replica that prints each answered client until it is killed: `python -m tests.support.streaming URL MODEL CLIENTS`."""
+"""Replica that prints each answered client until it is killed: `python -m tests.support.streaming URL MODEL N`."""
 
 import asyncio
 import os
