@@ -51,14 +51,14 @@ def prepare(app, what, name, obj, options, lines: list[str]) -> None:
             block = False
         elif indented and not block and before and prepared[-1] == "":
             block = True
-            prepared += ["::", ""]
+            prepared += [] if before.endswith("::") else ["::", ""]
         prepared.append(line if block else _escaped(line))
         before = "" if indented else line or before
     lines[:] = prepared
 
 
 def _escaped(line: str) -> str:
-    parts = re.split(r"(`[^`]*`)", line)
+    parts = re.split(r"(``.+?``|`[^`]*`)", line)
     return "".join(it if it.startswith("`") else re.sub(r"[|*]|(?<=\w)_(?!\w)", r"\\\g<0>", it) for it in parts)
 
 

@@ -347,7 +347,7 @@ def drift() -> str:
         at = {row["tolerance"]: f"{row['accused']:.1%}" for row in found if row["drift"] == kind}
         rows.append([kind.replace("none", "no drift"), *(at.get(it, "") for it in tolerances)])
     late = {row["tolerance"]: _delay(row) for row in rows_of("evidence") if "tolerant" in row["name"]}
-    return grid([*rows, ["median queries until a thief is accused", *(late.get(it, "") for it in tolerances)]])
+    return grid([*rows, ["median queries until an attacker is accused", *(late.get(it, "") for it in tolerances)]])
 
 
 def ladder() -> str:
@@ -498,7 +498,7 @@ def equations_defended() -> str:
 
 def recipes() -> str:
     """Return the table of surrogate trainings."""
-    rows = [["Training of the thief", "Stealer accuracy"]]
+    rows = [["Training of the surrogate", "Stealer accuracy"]]
     for row in json.loads((RESULTS / "cifar10_recipes.json").read_text())["rows"]:
         rows.append([f"`{row['training']}`", f"{row['stealer_accuracy']:.2%}"])
     return grid(rows)

@@ -58,7 +58,7 @@ def adaptive() -> list[Row]:
 
 
 def cells() -> list[Row]:
-    """A matrix: every defense, read as it is and by its labels. Feint trains once where two thieves read the same."""
+    """A matrix: every defense, read as it is and by its labels. Feint trains once where two attackers read the same."""
     torch.set_num_threads(1)  # processor time counts the waiting of threads, too
     victim, images = victim_and_data()
     network = feint.models.networks.get("lenet", images)

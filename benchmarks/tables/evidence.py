@@ -1,4 +1,4 @@
-"""The sequential test on CIFAR-10: how soon it accuses, whom it never should, and what a ladder with it leaves a thief.
+"""The sequential test on CIFAR-10: how soon it accuses, whom it never should, and what a ladder with it leaves an attacker.
 
 No suite: streams of queries are drawn from scores, thousands of clients at once, and honest clients steal nothing.
 
@@ -180,7 +180,7 @@ def theft(setting: Setting, policy: str, clients: int, pool: Split, progress: Pr
     targets = nn.functional.one_hot(labels, clean).float()
     stolen = learn(setting.victim.network, images, targets, SETTINGS["cifar10"].surrogate, progress=progress)
     names = [f"thief-{i}" for i in range(min(clients, len(x)))]
-    judged = setting.calibration  # the half that no thief owns
+    judged = setting.calibration  # the half that no attacker owns
     answers = victims.answers(stolen, judged)
     return {
         "policy": policy, "clients": clients, "pool": f"{pool.name}/{pool.part}", "attack": "KnockoffNets, labels only",

@@ -94,7 +94,7 @@ def test_a_cell_that_fails_is_said_and_the_exit_code_is_1(run_cli, monkeypatch):
     [
         ("bench smol.toml", "the suite 'smol.toml'"),
         ("bench quik", "did you mean 'quick'"),
-        ("bench small.toml --only nothing_of_this", "finds no cell"),
+        ("bench small.toml --only nothing_of_this", "matches no cell"),
         ("bench small.toml --runner raye", "the runner 'raye'"),
         ("bench small.toml --runner here --workers 2", "--workers with the runner here"),
         ("bench small.toml --seeds 0", "0 seeds"),

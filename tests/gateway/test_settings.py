@@ -241,7 +241,7 @@ def test_options_of_a_model_and_a_file_of_settings_do_not_go_together(run_cli, f
     for options in ("--port 9", "--anonymous", "--name x", "--access 'Budget(5)'", "--logits"):
         code, _, err = run_cli(f"serve {path} --check {options}")
         assert code == 2
-        assert "say it in" in err
+        assert "set them in" in err
     assert run_cli("serve toy.onnx --defense APGP --check")[0] == 2
     assert run_cli("serve victim --logits --check")[0] == 2
 

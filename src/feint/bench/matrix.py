@@ -153,7 +153,7 @@ class Matrix:
         started = time.perf_counter()
         probe = probes.TranscriptProbe()
         surrogate = probe.through(attack).steal(
-            CountingOracle(clock, budget=cell.budget, client="thief"), seed=cell.seed, progress=progress
+            CountingOracle(clock, budget=cell.budget, client="attacker"), seed=cell.seed, progress=progress
         )
         learned = time.perf_counter()
         stolen = victims.answers(surrogate, self.test)

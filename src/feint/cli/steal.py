@@ -166,7 +166,7 @@ def _local_target(model: "nn.Module", pool: "Split | None", defense: Sequence[st
     if shape is None:
         raise BadInput("a victim whose inputs are not known", "a pool that shows them", "name one: --pool NAME")
     return _Target(
-        lambda budget, past: service.oracle(client="thief", budget=budget, past=past),
+        lambda budget, past: service.oracle(client="attacker", budget=budget, past=past),
         model.network.name if isinstance(model, Classifier) else None,
         shape,
         victims.classes_of(model, shape),
