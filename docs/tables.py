@@ -40,7 +40,7 @@ PAGES = [
         if "_build" not in page.parts and MARK in page.read_text()
     ),
 ]
-CLAIM = "none", "reverse sigmoid", "ModelGuard-W", "APGP top-1", "adaptive misinformation"  # of `fashion_mnist`
+CLAIM = "none", "reverse sigmoid", "APMSA", "ModelGuard-W", "APGP top-1"  # of `fashion_mnist`
 CHINESE = {
     "Defense": "防御",
     "Naive attacker": "轻信的攻击者",

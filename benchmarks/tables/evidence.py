@@ -1,4 +1,4 @@
-"""The sequential test on CIFAR-10: how soon it accuses, whom it never should, and what a ladder with it leaves an attacker.
+"""The sequential test on CIFAR-10: how soon it accuses, whom it never should, and what its ladder leaves an attacker.
 
 No suite: streams of queries are drawn from scores, thousands of clients at once, and honest clients steal nothing.
 
