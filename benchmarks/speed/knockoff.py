@@ -21,7 +21,7 @@ from benchmarks.speed.clock import processor_seconds
 from benchmarks.speed.vectors import PAIRS
 from feint import Defense, Matrix, Service, Training
 from feint.attacks import HardLabels, KnockoffNets, KnockoffNetsAdaptive, Lens
-from feint.progress import ProgressCallback
+from feint.models.cache import cached_in
 
 QUERIES, BATCH, RATE = 5000, 128, 0.05
 Row = dict[str, str | float]
@@ -72,9 +72,8 @@ def cells() -> list[Row]:
         seeds=[0],
     )
     thefts = [cell for cell in matrix.cells() if cell.attack]
-    with tempfile.TemporaryDirectory() as folder:
-        progress = ProgressCallback(Path(folder))
-        ours, rows = processor_seconds(lambda: [matrix.row(cell, progress=progress) for cell in thefts])
+    with tempfile.TemporaryDirectory() as folder, cached_in(Path(folder)):
+        ours, rows = processor_seconds(lambda: [matrix.row(cell) for cell in thefts])
     told = [("Feint", ours, [row.scores["stealer_accuracy"] for row in rows])]
     for tool, layout in (("ART 1.20.1", torch.contiguous_format), ("ART 1.20.1, channels last", torch.channels_last)):
         theirs, shares = 0.0, list[float]()

@@ -16,6 +16,7 @@ from benchmarks.tables import adaptive, equations, evidence, springboard
 from benchmarks.tables.rows import Jobs, keep, slug
 from feint.cli.terminal import bars
 from feint.evaluation import jsonl
+from feint.models.cache import cached_in
 from feint.progress import ProgressCallback
 
 TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the folder in results/, and what makes the rows
@@ -35,8 +36,7 @@ def main() -> None:
     if unknown := set(options.tables) - set(TABLES):
         parser.error(f"{', '.join(sorted(unknown))}: no table; there are {', '.join(TABLES)}")
     torch.set_num_threads(1)
-    with bars() as progress:
-        progress.folder = Path("feint-bench") / "tables" / "trainings"
+    with bars() as progress, cached_in(Path("feint-bench") / "tables" / "trainings"):
         for table in options.tables or TABLES:
             folder, make = TABLES[table]
             run(table, RESULTS / folder, partial(make, progress), progress)

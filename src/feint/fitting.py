@@ -20,7 +20,7 @@ class FitContext:
         inputs: Labelled inputs of the victim's task.
         outliers: Inputs of another task, of the same shape; None where there are none.
         seed: Seed of all randomness. Same context and seed, same result on one machine.
-        progress: Progress callback, and the directory in which trainings keep their checkpoints.
+        progress: Progress callback.
     """
 
     victim: Any
@@ -52,7 +52,7 @@ class Fittable(ABC):
                 inputs that the victim was not trained on.
             outliers: Inputs of another task, of the same shape.
             seed: Same arguments and seed, same result on one machine.
-            progress: Progress callback, and the directory for checkpoints.
+            progress: Progress callback.
 
         Returns:
             The fitted recipe. The original stays as it is.

@@ -1,19 +1,8 @@
 """Progress callback of long jobs."""
 
-from pathlib import Path
-
 
 class ProgressCallback:
-    """Callback of a long job. This one ignores every call; subclasses display progress.
-
-    Attributes:
-        folder: Directory in which trainings and batches of answers are cached, or None. An interrupted training
-            continues from its checkpoint there. One that was completed on the same data, with the same recipe and seed,
-            is loaded instead of repeated.
-    """
-
-    def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder
+    """Callback of a long job. This one ignores every call; subclasses display progress."""
 
     def step(self, what: str, done: int, total: int) -> None:
         """Report that `done` of `total` steps of the phase `what` are complete."""

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ from feint.defenses.outputs import APGPClosedForm
 from feint.errors import DamagedFile, NotWritten
 from feint.evaluation.locks import Leases
 from feint.evaluation.results import FORMAT, Results, read
-from feint.progress import ProgressCallback
+from feint.models.cache import cached_in
 
 
 @pytest.fixture
@@ -243,8 +244,9 @@ def test_kept_answers_are_asked_once_and_change_no_row(knockoffs, tmp_path):
 
     thefts()  # what the matrix works out once
     asked, often = thefts()
-    kept, once = thefts(progress=ProgressCallback(tmp_path))
-    again, never = thefts(progress=ProgressCallback(tmp_path))
+    with cached_in(tmp_path):
+        kept, once = thefts()
+        again, never = thefts()
     assert asked == kept == again
     assert all(asked == budget for (_, budget), (_, asked) in kept.items())
     utility = often - 6  # each attack asks one batch with the small budget, and two with the large one
@@ -281,3 +283,17 @@ def test_what_remembers_its_clients_is_never_kept(victim):
 def test_rows_say_their_format(toy, folder):
     executor.run([toy], folder=folder)
     assert {read(it).format for it in folder.glob("*.json")} == {FORMAT}
+
+
+class Noisy(ProgressCallback):
+    def __reduce__(self):
+        raise TypeError("a worker has no screen")
+
+
+def test_job_carries_the_cache_directory_into_workers_and_no_progress(tmp_path):
+    with cached_in(tmp_path):
+        job = executor.CellJob({}, Noisy())
+    worker = pickle.loads(pickle.dumps(job))
+    assert worker.cache == tmp_path
+    assert worker.progress is not job.progress
+    assert type(worker.progress) is ProgressCallback

@@ -254,7 +254,7 @@ def test_a_victim_that_cannot_be_made_is_an_error_after_the_others(small, tmp_pa
 
 @pytest.mark.slow
 def test_a_suite_runs_and_continues(small, tmp_path):
-    read, progress = small(), ProgressCallback(tmp_path / "trainings")
+    read, progress = small(), ProgressCallback()
     some = executor.run(
         prepare.matrices(read, tmp_path / "work", progress=progress, only="wide, none, .*, 40"), folder=tmp_path / "out"
     )

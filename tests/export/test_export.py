@@ -123,6 +123,12 @@ def ladder(victim, apgp, digits, tmp_path_factory):
 
 
 @pytest.mark.slow
+def test_metadata_keys_are_those_of_every_earlier_file(whole):
+    properties = onnx.load(whole[1].path).metadata_props
+    names = ["digest", "fingerprint", "format", "learned", "recipe", "takes", "version"]
+    assert sorted(entry.key for entry in properties) == [f"feint.{name}" for name in names]
+
+
 def test_a_ladder_goes_with_its_rungs_scores_and_bets(ladder, digits):
     service, written = ladder
     read, x = OnnxModel(written.path), digits.test.inputs(slice(0, 50))

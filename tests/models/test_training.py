@@ -14,11 +14,12 @@ import torch
 from feint.errors import BadInput, BadRecipe, DamagedFile, NotWritten
 from feint.evaluation.training_time import images_seen
 from feint.models import training
+from feint.models.cache import cached_in
 from feint.models.checkpoint import TrainingState
 from feint.models.networks import Classifier, Network
 from feint.models.self_supervised import WithRotations, s4l
 from feint.models.training import Batch, Training, _fit, _outlier_rows, _Task, augment, cross_entropy, learn, refine
-from feint.progress import ProgressCallback
+from feint.progress import NO_PROGRESS, ProgressCallback
 
 NETWORK = Network("lenet", (1, 8, 8), 3)
 X = torch.randint(0, 256, (101, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -29,8 +30,7 @@ RECIPE = Training(epochs=4, batch_size=20, crop=1, flip=True, holdout=0.2)
 class Stop(ProgressCallback):
     """Interrupts after so many epochs."""
 
-    def __init__(self, folder, after):
-        super().__init__(folder)
+    def __init__(self, after):
         self.after = after
 
     def step(self, what, done, total):
@@ -62,14 +62,15 @@ def test_the_global_random_state_is_left_alone():
 def test_interrupted_it_continues_to_the_same_weights(tmp_path, after, holdout):
     recipe = replace(RECIPE, holdout=holdout)
     whole = learn(NETWORK, X, Y, recipe)
-    with pytest.raises(KeyboardInterrupt):
-        learn(NETWORK, X, Y, recipe, progress=Stop(tmp_path, after))
+    with cached_in(tmp_path), pytest.raises(KeyboardInterrupt):
+        learn(NETWORK, X, Y, recipe, progress=Stop(after))
     epochs = []
-    progress = ProgressCallback(tmp_path)
+    progress = ProgressCallback()
     progress.step = lambda what, done, total: epochs.append(done)
-    assert same(whole, learn(NETWORK, X, Y, recipe, progress=progress))
-    assert epochs == list(range(after + 1, 5))
-    again = learn(NETWORK, X, Y, recipe, progress=progress)  # done already: loaded, not trained
+    with cached_in(tmp_path):
+        assert same(whole, learn(NETWORK, X, Y, recipe, progress=progress))
+        assert epochs == list(range(after + 1, 5))
+        again = learn(NETWORK, X, Y, recipe, progress=progress)  # done already: loaded, not trained
     assert same(whole, again)
     assert epochs == list(range(after + 1, 5))
     assert len(list(tmp_path.iterdir())) == 1  # no checkpoint is left
@@ -104,12 +105,12 @@ def saved(content):
 )
 def test_a_broken_checkpoint_says_so(tmp_path, monkeypatch, spoil):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        learn(NETWORK, X, Y, RECIPE, progress=Stop(tmp_path, 1))
+    with cached_in(tmp_path), pytest.raises(KeyboardInterrupt):
+        learn(NETWORK, X, Y, RECIPE, progress=Stop(1))
     (checkpoint,) = tmp_path.iterdir()
     checkpoint.write_bytes(spoil(checkpoint.read_bytes()))
-    with pytest.raises(DamagedFile, match="begin anew") as caught:
-        learn(NETWORK, X, Y, RECIPE, progress=ProgressCallback(tmp_path))
+    with cached_in(tmp_path), pytest.raises(DamagedFile, match="begin anew") as caught:
+        learn(NETWORK, X, Y, RECIPE)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == [checkpoint]  # nothing in it was run
 
@@ -195,19 +196,20 @@ def test_a_loss_of_its_own_continues_to_the_same_weights_and_losses(tmp_path):
     recipe, start, beside = replace(RECIPE, holdout=0), NETWORK.build(1), (255 - X[:30], Y[:30])
     before = {name: tensor.clone() for name, tensor in start.state_dict().items()}
 
-    def run(progress, name="both"):
-        return refine(start, X, Y, recipe, loss=outlier_loss, name=name, outliers=beside, progress=progress)
+    def run(directory, name="both", progress=NO_PROGRESS):
+        with cached_in(directory):
+            return refine(start, X, Y, recipe, loss=outlier_loss, name=name, outliers=beside, progress=progress)
 
-    whole, losses = run(ProgressCallback())
+    whole, losses = run(None)
     with pytest.raises(KeyboardInterrupt):
-        run(Stop(tmp_path, 2))
+        run(tmp_path, progress=Stop(2))
     for _ in range(2):  # continued, then loaded
-        again, same_losses = run(ProgressCallback(tmp_path))
+        again, same_losses = run(tmp_path)
         assert same(whole, again)
         assert same_losses == losses
     assert len(losses) == 4
     assert losses[-1] < losses[0]
-    run(ProgressCallback(tmp_path), "another loss")
+    run(tmp_path, "another loss")
     assert len(list(tmp_path.iterdir())) == 2
     assert all(torch.equal(tensor, before[name]) for name, tensor in start.state_dict().items())
 
@@ -255,10 +257,11 @@ TURNING = replace(RECIPE, rotation=1.0)
 
 def test_with_a_rotation_loss_it_continues_to_the_same_weights_and_the_head_is_gone(tmp_path):
     whole = learn(NETWORK, X, Y, TURNING)
-    with pytest.raises(KeyboardInterrupt):
-        learn(NETWORK, X, Y, TURNING, progress=Stop(tmp_path, 2))
+    with cached_in(tmp_path), pytest.raises(KeyboardInterrupt):
+        learn(NETWORK, X, Y, TURNING, progress=Stop(2))
     for _ in range(2):  # continued, then loaded
-        again = learn(NETWORK, X, Y, TURNING, progress=ProgressCallback(tmp_path))
+        with cached_in(tmp_path):
+            again = learn(NETWORK, X, Y, TURNING)
         assert same(whole, again)
         assert isinstance(again, Classifier)
         assert not again.training

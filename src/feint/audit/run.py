@@ -17,6 +17,7 @@ from feint.audit.samples import Note, Samples, load_samples
 from feint.bench.matrix import Matrix
 from feint.errors import BadInput
 from feint.evaluation.results import Cell, Results
+from feint.models.cache import cached_in
 from feint.models.networks import Network
 from feint.models.training import Training
 from feint.progress import ProgressCallback
@@ -99,8 +100,18 @@ def run(
     Returns:
         The outcome.
     """
+    with cached_in(folder / ".work"):
+        return _run(victim, request, folder, on_setup, progress)
+
+
+def _run(
+    victim: nn.Module,
+    request: AuditRequest,
+    folder: Path,
+    on_setup: Callable[[AuditSetup], None],
+    progress: ProgressCallback,
+) -> Audit:
     started = time.monotonic()
-    progress.folder = folder / ".work"
     samples = load_samples(request.data, request.pool, victims.shape_of(victim))
     classes = victims.classes_of(victim, samples.judge.shape)
     answer_seconds = time_answers(victim, samples.judge)

@@ -11,6 +11,7 @@ from feint.defenses.outputs import APGP
 from feint.errors import UnknownName
 from feint.evaluation.results import Results
 from feint.models import networks
+from feint.models.cache import cached_in
 from feint.models.networks import Classifier
 from feint.models.training import Training, train
 from feint.progress import NO_PROGRESS, ProgressCallback
@@ -91,9 +92,13 @@ def run(
     Returns:
         The settings, the data, the victim, the defenses and the rows.
     """
+    with cached_in(folder / "trainings"):
+        return _run(name, folder, weights, seeds, progress)
+
+
+def _run(name: str, folder: Path, weights: Path | None, seeds: Iterable[int], progress: ProgressCallback) -> Demo:
     setting, images = _setting(name), data.load(name)
     network = networks.get(setting.network, images)
-    progress.folder = folder / "trainings"
     if (folder / "victim").exists():
         victim = victims.load(folder / "victim")
     else:

@@ -4,13 +4,14 @@ import contextlib
 import math
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from feint.errors import one_line
 from feint.evaluation.locks import Leases
 from feint.evaluation.results import Cell, Results, Row
+from feint.models.cache import cache_directory, cached_in
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.runners import Runner
 
@@ -85,16 +86,19 @@ class CellJob:
 
     Attributes:
         matrices: The matrices by the victim's name.
-        progress: Progress callback. A pickle carries its folder alone, since workers show no progress.
+        progress: Progress callback. A pickle carries none, since workers show no progress.
+        cache: Cache directory of trainings, for this process and for workers.
     """
 
     matrices: Mapping[str, CellRunner]
-    progress: ProgressCallback
+    progress: ProgressCallback = NO_PROGRESS
+    cache: Path | None = field(default_factory=cache_directory)
 
     def __call__(self, item: Cell) -> Row:
         matrix = self.matrices[item.victim]
         try:
-            return matrix.row(item, progress=self.progress)
+            with cached_in(self.cache):
+                return matrix.row(item, progress=self.progress)
         except Exception as error:  # any error: it is stored in the row, and the other cells go on
             return matrix.failed(item, f"{type(error).__name__}: {one_line(error)}")
 
@@ -103,7 +107,7 @@ class CellJob:
         return self.matrices[item.victim].failed(item, reason)
 
     def __getstate__(self) -> dict[str, object]:
-        return {"matrices": self.matrices, "progress": ProgressCallback(self.progress.folder)}
+        return {"matrices": self.matrices, "progress": NO_PROGRESS, "cache": self.cache}
 
 
 class _Run:

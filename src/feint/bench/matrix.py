@@ -22,6 +22,7 @@ from feint.evaluation import checks, memory, metrics, probes
 from feint.evaluation.provenance import provenance
 from feint.evaluation.results import FORMAT, Cell, Results, Row
 from feint.evaluation.transfer import Springboard
+from feint.models.cache import cache_directory
 from feint.oracle import CountingOracle
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.query import Answer, Query
@@ -118,7 +119,7 @@ class Matrix:
         return victims.answers(self.victim, self.test)
 
     def row(self, cell: Cell, *, progress: ProgressCallback = NO_PROGRESS) -> Row:
-        """Run one cell. If `progress` has a folder, answers to batches are cached there (`CachedService`)."""
+        """Run one cell. Within `models.cache.cached_in`, answers to batches are cached as well (`CachedService`)."""
         started = time.perf_counter()
         memory.reset_peak()
         defended = self.defenses[cell.defense]
@@ -148,7 +149,7 @@ class Matrix:
     ) -> tuple[dict[str, float], dict[str, float]]:
         """Return the scores of a theft, and its seconds by phase."""
         attack = self.attacks[cell.defense][cell.attack]
-        folder = progress.folder if is_cacheable(service) else None
+        folder = cache_directory() if is_cacheable(service) else None
         clock = _TimedService(service if folder is None else CachedService(service, folder / "answers"))
         started = time.perf_counter()
         probe = probes.TranscriptProbe()

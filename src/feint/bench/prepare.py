@@ -17,6 +17,7 @@ from feint.defense import Defense, Ladder
 from feint.errors import BadInput
 from feint.evaluation.locks import Leases
 from feint.models import networks
+from feint.models.cache import cache_directory, cached_in
 from feint.models.networks import Classifier
 from feint.models.training import Training, train
 from feint.progress import NO_PROGRESS, ProgressCallback
@@ -44,17 +45,20 @@ class PrepareJob:
 
     Attributes:
         suite: The suite.
-        progress: Progress callback. A pickle carries its folder alone, since workers show no progress.
+        cache: Cache directory of trainings, for this process and for workers.
+        progress: Progress callback. A pickle carries none, since workers show no progress.
         models: Trained victims by name, which defenses are fitted on.
     """
 
     suite: Suite
-    progress: ProgressCallback
+    cache: Path
+    progress: ProgressCallback = NO_PROGRESS
     models: Mapping[str, Classifier] = field(default_factory=dict)
 
     def __call__(self, item: ArtifactKey) -> Artifact:
         try:
-            return self._defense(*item) if len(item) == 2 else self._victim(*item)
+            with cached_in(self.cache):
+                return self._defense(*item) if len(item) == 2 else self._victim(*item)
         except Exception as error:  # raised after all other artifacts are made
             return Artifact(item, error=error)
 
@@ -63,7 +67,7 @@ class PrepareJob:
         return Artifact(item, error=BadInput(f"{', '.join(item)}: {reason}", "a process that lives", "run it again"))
 
     def __getstate__(self) -> dict[str, object]:
-        return {"suite": self.suite, "progress": ProgressCallback(self.progress.folder), "models": self.models}
+        return {"suite": self.suite, "cache": self.cache, "progress": NO_PROGRESS, "models": self.models}
 
     def _victim(self, name: str) -> Artifact:
         entry, images = self.suite.victims[name], data.load(self.suite.victims[name].data)
@@ -151,7 +155,7 @@ def matrices(
 
     Args:
         suite: The suite.
-        work: Working directory of the artifacts.
+        work: Working directory of the artifacts, and of trainings unless `cached_in` names another.
         progress: Progress callback.
         map: The runner of trainings and fittings.
         only: Regular expression over cells (`Matrix`). Artifacts that no matching cell needs are not made.
@@ -160,14 +164,14 @@ def matrices(
         A matrix for each victim with cells.
     """
     work = Path(work)
-    progress.folder = progress.folder or work / "trainings"
+    cache = cache_directory() or work / "trainings"
     artifacts, needed = ArtifactStore(suite, work), {}
     for cell in suite.cells(only):
         needed.setdefault(cell.victim, {})[cell.defense] = True
-    build(artifacts, [(victim,) for victim in needed], PrepareJob(suite, progress), work, map)
+    build(artifacts, [(victim,) for victim in needed], PrepareJob(suite, cache, progress), work, map)
     models = {name: artifacts.victim(name) for name in needed}
     pairs = [(victim, defense) for victim, defenses in needed.items() for defense in defenses]
-    build(artifacts, pairs, PrepareJob(suite, progress, models), work, map)
+    build(artifacts, pairs, PrepareJob(suite, cache, progress, models), work, map)
     return [_matrix(suite, artifacts, name, models[name], list(needed[name]), only) for name in needed]
 
 

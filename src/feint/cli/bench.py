@@ -96,11 +96,11 @@ def _runner(name: str, workers: int | None, gpus: float, address: str | None) ->
 def _run(suite: "Suite", file: Path, only: str, out: Path, runner: "Runner") -> "Results":
     from feint.bench import executor, prepare
     from feint.cli.terminal import Lines, bars
+    from feint.models.cache import cached_in
     from feint.recipes.store import atomic_write
 
     work = out / ".work"
-    with bars(elsewhere=Lines) as progress:
-        progress.folder = work / "trainings"
+    with bars(elsewhere=Lines) as progress, cached_in(work / "trainings"):
         with atomic_write(out / "suite.toml") as partial:
             partial.write_text(file.read_text())
         matrices = prepare.matrices(suite, work, progress=progress, map=runner, only=only)

@@ -26,11 +26,14 @@ def require_at_least(least: int, number: int, name: str) -> int:
 
 @contextmanager
 def work_directory(out: Path) -> Iterator[Path]:
-    """Yield a directory beside `out` for the checkpoints of a job, and delete it when the job is done."""
+    """Yield a directory beside `out` that caches the trainings of a job, and delete it when the job is done."""
     import shutil
 
+    from feint.models.cache import cached_in
+
     folder = out.with_name(f".{out.name}.partial")
-    yield folder
+    with cached_in(folder):
+        yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
 

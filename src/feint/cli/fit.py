@@ -39,8 +39,7 @@ def fit(method: str, /, *, victim: Path, data: str, out: Path, outliers: str | N
     model, inputs = feint.victims.load(victim), pools.parse_split(data)
     options = {"outliers": pools.parse_split(outliers) if outliers else None, "seed": seed}
     require_new(out)
-    with bars() as progress, work_directory(out) as folder:
-        progress.folder = folder
+    with bars() as progress, work_directory(out):
         if isinstance(recipe, Boundary):
             new, record = recipe.retrain(model, inputs, **options, progress=progress)
             feint.victims.save(out, new, data=data, **record)

@@ -91,7 +91,6 @@ def steal(
     recipe = recipe.through(*(registry.parse(name, **defaults) for name in lens)) if lens else recipe
     require_new(out)
     with bars() as progress, work_directory(out) as folder:
-        progress.folder = folder
         transcript = folder / "transcript.safetensors"
         oracle = target.oracle(budget, Transcript.load(transcript) if transcript.exists() else None)
         try:

@@ -44,8 +44,7 @@ def train(
     if weights is not None:
         victim = victims.load_published(weights, net)
     else:
-        with bars() as progress, work_directory(out) as folder:
-            progress.folder = folder
+        with bars() as progress, work_directory(out):
             victim = feint.train(net, images.train, training=recipe, seed=seed, progress=progress)
     victims.save(out, victim, data=data, **({"weights": weights.name} if weights else {"training": repr(recipe)}))
     print(f"{out}: {network}, {metrics.stealer_accuracy(victim, images.test):.2%} accuracy on the test set")

@@ -21,6 +21,7 @@ from feint.data import Split, decode
 from feint.errors import BadInput, BadRecipe
 from feint.models import self_supervised, stored
 from feint.models.batch import Batch
+from feint.models.cache import cache_directory
 from feint.models.checkpoint import TrainingState
 from feint.models.cuda_graph import GraphedStep
 from feint.models.networks import Classifier, Ensemble, Network
@@ -236,9 +237,10 @@ def check_targets(network: Network, x: Tensor, targets: Tensor) -> None:
 
 def _train_or_load(model: Model, task: _Task, progress: ProgressCallback, name: str) -> tuple[Model, list[float]]:
     """Return `model` trained, and the losses of its epochs, from the cache of trainings where it has them."""
-    if progress.folder is None:
+    directory = cache_directory()
+    if directory is None:
         return _fit(model, task, progress, None)
-    done = progress.folder / f"{short_hash(name, 8)}-{task.fingerprint()}"
+    done = directory / f"{short_hash(name, 8)}-{task.fingerprint()}"
     if not done.exists():
         checkpoint = done.with_suffix(".pt")
         fitted, losses = _fit(model, task, progress, checkpoint)
