@@ -26,6 +26,7 @@ from feint.errors import DamagedFile, NotWritten
 from feint.evaluation.locks import Leases
 from feint.evaluation.results import FORMAT, Results, read
 from feint.models.cache import cached_in
+from feint.progress import ProgressCallback
 
 
 @pytest.fixture
