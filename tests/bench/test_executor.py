@@ -116,6 +116,15 @@ def test_lease_without_heartbeat_is_taken_over_after_its_patience(tmp_path):
         eventually(lambda: third.claim("cell"), seconds=5)
 
 
+def test_folder_that_goes_while_it_is_read_has_no_lease(tmp_path, monkeypatch):
+    def gone(path, pattern):
+        raise FileNotFoundError(path)
+
+    with Leases(tmp_path / "leases") as leases:
+        monkeypatch.setattr(Path, "glob", gone)
+        assert leases.claim("cell")
+
+
 def test_a_lease_of_a_process_that_ended_here_is_free_at_once(tmp_path):
     with Leases(tmp_path) as leases:
         assert leases.claim("cell")

@@ -134,8 +134,8 @@ def test_a_boundary_defense_makes_a_victim_that_is_used_as_any_other(trained):
 
 @pytest.mark.slow
 def test_the_demo_end_to_end_and_again_from_what_it_kept(run_cli, tmp_path, monkeypatch):
-    from run_cli.bench import demo
-    from run_cli.evaluation import jsonl
+    from feint.bench import demo
+    from feint.evaluation import jsonl
 
     small = demo.Setting("mlp", demo.Training(epochs=3), demo.Training(epochs=3), (40, 80))
     monkeypatch.setitem(demo.SETTINGS, "digits", small)

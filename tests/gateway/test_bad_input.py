@@ -1,6 +1,7 @@
 """Enemies of a running gateway, a process of its own: each is told what was wrong, none takes its memory or time."""
 
 import asyncio
+import copy
 import json
 import select
 import socket
@@ -304,9 +305,9 @@ def test_invalid_grpc_messages_are_refused(served):
     assert calls(served, b"\xff" * 99, name="ModelMetadata")[0][0] == "INVALID_ARGUMENT"
     assert calls(served, b"", name="Nothing")[0][0] == "UNIMPLEMENTED"
     assert calls(served, bytes(9 * 2**20))[0][0] == "RESOURCE_EXHAUSTED"
-    for name, message in BAD_MESSAGES.items():
-        for given in message.inputs:
-            given.name = "x" if given.name == "pixels" else "pixels"
+    for name, message in copy.deepcopy(BAD_MESSAGES).items():
+        for tensor in message.inputs:
+            tensor.name = "x" if tensor.name == "pixels" else "pixels"
         if name != "batch":  # more are served here
             ((code, line),) = calls(served, message.SerializeToString())
             assert code in ("INVALID_ARGUMENT", "NOT_FOUND"), name

@@ -83,7 +83,7 @@ def test_a_class_that_does_not_load_is_named():
 
 
 def test_a_method_is_fitted_and_kept_by_the_command(run_cli, victim, digits, tmp_path):
-    from run_cli import victims
+    from feint import victims
 
     victims.save(tmp_path / "victim", victim, data="digits")
     assert run_cli("fit Averaging(share=0.3) --victim victim --data digits --out averaging")[0] == 0

@@ -56,7 +56,10 @@ class Leases:
         Raises:
             NotWritten: The lease file cannot be written.
         """
-        files = sorted(self._folder.glob(f"{name}.*"), key=_number)
+        try:
+            files = sorted(self._folder.glob(f"{name}.*"), key=_number)
+        except FileNotFoundError:  # another process removed the folder, with its last lease, while it was read
+            files = []
         if files and self._alive(files[-1]):
             return False
         file = self._folder / f"{name}.{_number(files[-1]) + 1 if files else 0}"
