@@ -11,6 +11,14 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported; a m
 torch.set_num_threads(1)  # pytest-xdist runs one worker for each core
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items):
+    """What starts a browser, or another project's server or client, is slow as well."""
+    for item in items:
+        if item.get_closest_marker("interop") or item.get_closest_marker("browser"):
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory):
     """Decoded data goes to a temporary directory that all workers share, never to the user's own cache."""

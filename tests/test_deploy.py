@@ -53,6 +53,7 @@ path = "toy.onnx"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.interop
 @pytest.mark.skipif(not SERVE.exists(), reason="no .venv/serve: make .venv/serve")
 def test_what_the_image_installs_serves_without_torch(tmp_path):

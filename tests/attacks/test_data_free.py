@@ -109,6 +109,7 @@ def test_generator_discriminator_and_synthetic_images_take_any_shape(shape):
         (DFMSHL(NETWORK, replace(SMALL, surrogate_steps=3), warm_up=0, start=0), 4 * 3),
     ],
 )
+@pytest.mark.slow
 def test_iteration_of_a_data_free_attack_costs_the_queries_of_its_formula(attack, turn):
     with pytest.raises(BadInput, match=f"at least {turn}, one turn"):
         attack.steal(oracle := Service(Linear()).oracle(client="a", budget=turn - 1))

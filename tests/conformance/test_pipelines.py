@@ -170,6 +170,7 @@ async def run(name, service, script, graph):
         return [await outcome(ask, ArrayQuery, *step) for step in script], totals(ledger.__getitem__)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["service", "onnx", "torch", "onnx endpoint", "torch endpoint"])
 @pytest.mark.parametrize("defense", ["ladder", "plain", "none"])
 def test_same_answers_refusals_and_evidence(name, defense, services, graphs, script):
@@ -185,6 +186,7 @@ def test_same_answers_refusals_and_evidence(name, defense, services, graphs, scr
     assert {name for name, _ in refusals(outcomes)} == REFUSALS[defense]
 
 
+@pytest.mark.slow
 def test_script_reaches_every_rung(services, script):
     _, accounts = asyncio.run(reference(services["ladder"], script))
     assert accounts["attacker"][TOTALS.index("rung")] == 2

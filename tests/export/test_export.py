@@ -51,6 +51,7 @@ def test_exported_graph_equals_the_service(whole, digits):
     assert [len(rows) for rows in OnnxModel(written.path).run(x[:0].numpy()).rungs] == [0]
 
 
+@pytest.mark.slow
 def test_a_file_says_what_it_is(whole):
     service, written = whole
     read = OnnxModel(written.path)
@@ -129,6 +130,7 @@ def test_metadata_keys_are_those_of_every_earlier_file(whole):
     assert sorted(entry.key for entry in properties) == [f"feint.{name}" for name in names]
 
 
+@pytest.mark.slow
 def test_a_ladder_goes_with_its_rungs_scores_and_bets(ladder, digits):
     service, written = ladder
     read, x = OnnxModel(written.path), digits.test.inputs(slice(0, 50))

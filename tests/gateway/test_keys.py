@@ -76,6 +76,7 @@ def test_running_authenticator_sees_changes_of_another_process(file):
         authenticator.authenticate(text)
 
 
+@pytest.mark.slow
 def test_key_expires_while_the_authenticator_runs(file):
     text, _ = file.add("ann", expires=time.time() + 1)
     authenticator = keys.open(file.path)
@@ -83,6 +84,7 @@ def test_key_expires_while_the_authenticator_runs(file):
     eventually(lambda: is_refused(lambda: authenticator.authenticate(text)))
 
 
+@pytest.mark.slow
 def test_rotated_both_keys_are_valid_for_the_grace(file):
     old, _ = file.add("ann", tenant="acme")
     new, _, _ = file.rotate("ann", grace=1)

@@ -121,6 +121,7 @@ def test_an_audit_looks_through_the_lens_that_undoes_it(fitted, digits):
     assert ways == {"squared": (registry.parse("Squared"),)}
 
 
+@pytest.mark.slow
 def test_it_is_exported_with_its_rule_and_served(fitted, victim, digits, tmp_path):
     service = Service(victim, Defense(access=[registry.parse("Quota(inputs=5)")], outputs=[fitted]))
     x = digits.test.inputs(slice(0, 3))
