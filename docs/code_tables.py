@@ -64,7 +64,7 @@ def tree() -> str:
 
 def _branch(stem: str, room: Path) -> str:
     text = textwrap.shorten(docstring_of(room / "__init__.py"), 88 - len(stem) - 14, placeholder=" …")
-    return f"{stem}{room.name + '/':<14}{text}"
+    return f"{stem}{room.name + '/':<15}{text}"
 
 
 def _wrapped(stem: str, names: list[str], width: int = 80) -> Iterator[str]:
