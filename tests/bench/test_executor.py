@@ -19,11 +19,11 @@ from feint import Defense, Matrix, Query, Service, Training
 from feint.attacks import HardLabels, KnockoffNets
 from feint.bench import executor
 from feint.bench.cache import CachedService, is_cacheable
+from feint.bench.locks import Leases
 from feint.defense import Ladder
 from feint.defenses.access import Budget
 from feint.defenses.outputs import APGPClosedForm
 from feint.errors import DamagedFile, NotWritten
-from feint.evaluation.locks import Leases
 from feint.evaluation.results import FORMAT, Results, read
 from feint.models.cache import cached_in
 from feint.progress import ProgressCallback

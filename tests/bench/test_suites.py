@@ -10,8 +10,8 @@ from tests.support.suite_files import SMALL
 from feint import bench, data
 from feint.attacks import Attack
 from feint.bench import executor, plan, prepare
+from feint.bench.locks import Leases
 from feint.errors import BadInput, BadRecipe, DamagedFile, FeintError, UnknownName
-from feint.evaluation.locks import Leases
 from feint.evaluation.results import Results
 from feint.evaluation.transfer import Springboard
 from feint.models.training import Training

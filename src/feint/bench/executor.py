@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from feint.bench.locks import Leases
 from feint.errors import one_line
-from feint.evaluation.locks import Leases
 from feint.evaluation.results import Cell, Results, Row
 from feint.models.cache import cache_directory, cached_in
 from feint.progress import NO_PROGRESS, ProgressCallback

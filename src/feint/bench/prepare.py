@@ -10,12 +10,12 @@ from typing import Any, NamedTuple, cast
 from urllib.parse import quote
 
 from feint import data, victims
+from feint.bench.locks import Leases
 from feint.bench.matrix import Defended, Matrix, through
 from feint.bench.suite import AttackerResources, Leak, Suite
 from feint.data import pools
 from feint.defense import Defense, Ladder
 from feint.errors import BadInput
-from feint.evaluation.locks import Leases
 from feint.models import networks
 from feint.models.cache import cache_directory, cached_in
 from feint.models.networks import Classifier

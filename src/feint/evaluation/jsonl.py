@@ -10,18 +10,17 @@ the directory NAME into the file NAME.jsonl beside it. After that, rows are read
 import functools
 import hashlib
 import json
+import os
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from feint.errors import BadInput, DamagedFile, MissingData
-from feint.evaluation.locks import Leases
 from feint.recipes.store import atomic_write
 
 SUFFIX, SHARED = ".jsonl", "recipes.json"
-POLL = 0.05  # seconds between two checks whether another process has written its lines
 
 Table = dict[str, Any]
 Entries = dict[str, tuple[str, Table]]  # by key: the place of the row (for messages), and the row
@@ -107,14 +106,26 @@ def collect(folder: Path | str, file: Path | str | None = None) -> Path:
     folder, file = Path(folder), beside(Path(folder)) if file is None else Path(file)
     if file.suffix != SUFFIX:
         raise BadInput(f"{file}", f"a file of lines, called *{SUFFIX}", "give it that name")
-    with Leases(file.parent / ".leases") as leases:  # two writers at once would each drop the other's shared tables
-        while not leases.claim("collect"):
-            time.sleep(POLL)
+    with _exclusive(file.parent):  # two writers at once would each drop the other's shared tables
         rows = _joined([*(_lines(file).items() if file.exists() else ()), *entries(folder).items()])
         if not rows:
             raise MissingData(f"{folder}, without a row", "a directory that a bench wrote", "run the bench first")
         _write(file, [row for _, row in _sorted(rows).values()])
     return file
+
+
+@contextmanager
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Hold the lock of a directory, for which other processes and threads of this machine wait."""
+    import fcntl  # not on every system, and collecting alone needs it
+
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _write(file: Path, rows: Iterable[Table]) -> None:
