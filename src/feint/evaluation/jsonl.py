@@ -8,7 +8,6 @@ the directory NAME into the file NAME.jsonl beside it. After that, rows are read
 """
 
 import functools
-import hashlib
 import json
 import os
 import re
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from feint.errors import BadInput, DamagedFile, MissingData
+from feint.recipes.recipe import short_hash
 from feint.recipes.store import atomic_write
 
 SUFFIX, SHARED = ".jsonl", "recipes.json"
@@ -251,7 +251,7 @@ def _each(row: Table, change: Callable[[Any], Any]) -> Table:
 
 
 def _fingerprint(value: Any) -> str:
-    return hashlib.sha256(_text(value).encode()).hexdigest()[:16]
+    return short_hash(_text(value))
 
 
 def _text(value: Any) -> str:

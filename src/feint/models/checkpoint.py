@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from feint.data import decode
-from feint.errors import DamagedFile
+from feint.errors import DamagedFile, one_line
 from feint.recipes.store import atomic_write
 
 
@@ -79,7 +79,6 @@ class TrainingState:
             optimizer.load_state_dict(state["optimizer"])
             return cls(**state["progress"])
         except (OSError, EOFError, LookupError, RuntimeError, TypeError, ValueError, UnpicklingError) as error:
-            reason = " ".join(str(error).split())[:200]
             raise DamagedFile(
-                f"{path} ({reason})", "a checkpoint of this training", "delete it to begin anew"
+                f"{path} ({one_line(error, 200)})", "a checkpoint of this training", "delete it to begin anew"
             ) from error

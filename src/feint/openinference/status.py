@@ -29,6 +29,7 @@ from feint.errors import (
     TooSlow,
     UnknownName,
     Unreachable,
+    one_line,
 )
 from feint.hashcash import Puzzle
 from feint.openinference.model_spec import MALFORMED
@@ -91,7 +92,7 @@ def status_of(error: BaseException) -> ErrorStatus:
 
 def line(error: BaseException) -> str:
     """Return the one line that the client reads."""
-    return status_of(error).line or " ".join(str(error).split())
+    return status_of(error).line or one_line(error)
 
 
 def details(error: BaseException) -> dict[str, Any]:
@@ -107,7 +108,7 @@ def error_of_http(status: int, body: bytes, headers: Mapping[str, str]) -> Feint
     """Return the error that a response stands for; the server's text is cut to a line."""
     try:
         decoded = json.loads(body)
-        text, more = " ".join(str(decoded["error"]).split())[:MAX_LINE], dict(decoded.get("parameters", {}))
+        text, more = one_line(decoded["error"], MAX_LINE), dict(decoded.get("parameters", {}))
     except MALFORMED:
         text, more = f"status {status}", {}
     if "retry-after" in headers and "retry_after" not in more:
@@ -117,7 +118,7 @@ def error_of_http(status: int, body: bytes, headers: Mapping[str, str]) -> Feint
 
 def error_of_grpc(url: str, code: str, text: str, trailing: Mapping[str, Any]) -> FeintError:
     """Return the error that a failed call stands for; the server's text is cut to a line."""
-    text = " ".join(text.split())[:MAX_LINE]
+    text = one_line(text, MAX_LINE)
     if code not in HTTP_OF_GRPC:
         return unreachable(f"{url} ({code}: {text})")
     more: dict[str, Any] = {"retry_after": trailing["retry-after"]} if "retry-after" in trailing else {}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from feint import __version__
-from feint.errors import NotWritten
+from feint.errors import NotWritten, one_line
 from feint.gateway.record import Observer, RequestRecord
 from feint.gateway.telemetry.audit_log import AuditLog, AuditObserver
 from feint.gateway.telemetry.logs import Handler, Logs
@@ -71,7 +71,7 @@ class Telemetry:
             if self.audit is not None:
                 self.audit.reopen()
         except NotWritten as error:
-            log.error("the audit log is not opened again: %s", " ".join(str(error).split()))
+            log.error("the audit log is not opened again: %s", one_line(error))
 
     def close(self) -> None:
         """Write what is still buffered, and close."""
