@@ -11,6 +11,7 @@ import torch
 from feint import hashcash
 from feint._optional import require
 from feint.errors import BadInput, ProofRequired
+from feint.models.simplex import on_simplex
 from feint.openinference.client import GrpcClient, HttpClient, InferenceClient, run_sync
 from feint.openinference.json_codec import unreadable
 from feint.openinference.model_spec import ModelSpec, spec_from_metadata
@@ -123,7 +124,7 @@ def probabilities(output: np.ndarray, model: ModelSpec, rows: int) -> np.ndarray
     except ValueError as error:
         failure = unreadable(model, rows, error)
         raise failure from error
-    if not (np.isfinite(p).all() and ((p >= 0) & (p <= 2)).all() and (np.abs(p.sum(-1) - 1) < 1e-3).all()):
+    if not on_simplex(p):
         raise BadInput(
             f"rows from {p.min():.3g} to {p.max():.3g}, which are no probabilities",
             "rows on the simplex",
