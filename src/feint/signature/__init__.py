@@ -1,0 +1,63 @@
+"""Signature of a classifier: one domain of inputs, and its classes. Nothing here needs torch.
+
+A domain is one file: its class is imported below, and named in the registry of examples and in the docs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from feint.errors import BadInput
+from feint.signature.columns import Column, Columns
+from feint.signature.domain import Array, Domain, Tensor, marks
+from feint.signature.pixels import Pixels
+from feint.signature.text import Text
+from feint.signature.tokens import Tokens
+
+__all__ = [
+    "DOMAINS", "Column", "Columns", "Domain", "Pixels", "Signature", "Tensor", "Text", "Tokens",
+    "as_domain", "domain_kind", "domain_like", "mark",
+]  # fmt: skip
+
+DOMAINS: dict[np.dtype, type[Domain]] = {kind.dtype: kind for kind in (Pixels, Columns, Tokens, Text)}
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a classifier takes and gives.
+
+    Attributes:
+        domain: Domain of its inputs.
+        classes: Names of its K classes.
+    """
+
+    domain: Domain
+    classes: tuple[str, ...]
+
+
+def domain_kind(dtype: np.dtype) -> type[Domain]:
+    """Return the kind of domain whose inputs have this type.
+
+    Raises:
+        BadInput: No domain has it.
+    """
+    if dtype not in DOMAINS:
+        known = ", ".join(f"{kind.dtype} ({kind.__name__})" for kind in DOMAINS.values())
+        raise BadInput(f"inputs of type {dtype}", f"one of {known}", "convert them")
+    return DOMAINS[dtype]
+
+
+def domain_like(x: Array) -> Domain:
+    """Return the domain of inputs (N, …), as far as their type, shape and values tell it."""
+    return domain_kind(x.dtype).like(x)
+
+
+def mark(x: Array) -> list[bytes]:
+    """Return the marks (N,) of inputs (N, …) of any domain; see `Domain.mark`."""
+    return marks(domain_kind(x.dtype), x)
+
+
+def as_domain(domain: Domain | Sequence[int]) -> Domain:
+    """Return the domain; the shape of an image stands for `Pixels`."""
+    return domain if isinstance(domain, Domain) else Pixels(tuple(domain))

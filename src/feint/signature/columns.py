@@ -1,0 +1,250 @@
+"""Rows of tables."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from feint.errors import BadInput, UnknownName
+from feint.signature.domain import Array, Domain
+
+DIGITS = 6  # significant decimal digits that distinguish two numbers
+
+
+@dataclass(frozen=True)
+class Column:
+    """Column of a table, as its owner publishes it.
+
+    Args:
+        name: Name.
+        categories: Names of the categories; the code of a category is its position. None for numbers.
+        optional: Whether a value may be missing, as NaN.
+        integer: Whether numbers are whole.
+        low: Least number that is usual.
+        high: Greatest number that is usual.
+        mean: Mean of the numbers.
+        deviation: Standard deviation of the numbers, above 0.
+        shares: Share of each category.
+        missing: Share of missing values.
+
+    Raises:
+        BadInput: Categories repeat, or shares are not as many as categories.
+    """
+
+    name: str
+    categories: tuple[str, ...] | None = None
+    optional: bool = False
+    integer: bool = False
+    low: float | None = None
+    high: float | None = None
+    mean: float | None = None
+    deviation: float | None = None
+    shares: tuple[float, ...] | None = None
+    missing: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.categories is not None and (not self.categories or len({*self.categories}) < len(self.categories)):
+            raise BadInput(f"column {self.name!r} with categories {self.categories}", "different ones", "mend them")
+        if self.shares is not None and len(self.shares) != len(self.categories or ()):
+            raise BadInput(f"{len(self.shares)} shares for column {self.name!r}", "one for each category", "mend them")
+
+
+@dataclass(frozen=True)
+class Columns(Domain):
+    """Rows (D,) float64 of a table: numbers as they are, categories as codes, NaN for a missing value.
+
+    Two numbers count as equal where they agree in six significant digits.
+
+    Args:
+        columns: The D columns.
+
+    Raises:
+        BadInput: There is no column, or two have one name.
+    """
+
+    columns: tuple[Column, ...]
+    shape: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    dtype: ClassVar[np.dtype] = np.dtype(np.float64)
+    stored: ClassVar[np.dtype] = np.dtype(np.float64)
+    differentiable: ClassVar[bool] = True
+    noun: ClassVar[str] = "rows"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", tuple(self.columns))
+        object.__setattr__(self, "shape", (len(self.columns),))
+        if not self.columns or len({column.name for column in self.columns}) < len(self.columns):
+            names = ", ".join(column.name for column in self.columns)
+            raise BadInput(f"columns {names or 'without any name'}", "one or more, of different names", "rename them")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return tuple(column.name for column in self.columns)
+
+    @classmethod
+    def like(cls, x: Array) -> Self:
+        missing = [bool(np.isnan(column).any()) for column in x.T]
+        return cls(tuple(Column(f"x{i}", optional=optional) for i, optional in enumerate(missing)))
+
+    @classmethod
+    def describe(
+        cls, table: Mapping[str, Sequence[Any]], categories: Mapping[str, Sequence[str]] | None = None
+    ) -> Self:
+        """Return the domain of a table, with what its owner could publish of it: ranges, means and shares.
+
+        Args:
+            table: Values of each column: numbers, booleans or strings; None and NaN are missing.
+            categories: Categories of columns, where they are known; by default those that occur, sorted.
+
+        Returns:
+            The domain. A column of strings or booleans has categories, every other one numbers.
+        """
+        known = categories or {}
+        return cls(tuple(_describe(name, values, known.get(name)) for name, values in table.items()))
+
+    def from_table(self, table: Mapping[str, Sequence[Any]]) -> Array:
+        """Return a table as inputs, matched by the names of its columns.
+
+        Args:
+            table: Values of each column, in any order. Further columns are an error.
+
+        Returns:
+            Inputs (N, D) float64.
+
+        Raises:
+            BadInput: A column is missing or unknown, or a value is no number, or an unknown category.
+        """
+        absent = [name for name in self.names if name not in table]
+        extra = [name for name in table if name not in self.names]
+        if absent or extra:
+            got = [f"no column {', '.join(map(repr, absent))}"] if absent else []
+            got += [f"the unknown column {', '.join(map(repr, extra))}"] if extra else []
+            raise BadInput(" and ".join(got), f"the columns {', '.join(self.names)}", "rename or add them")
+        return np.stack([_codes(column, table[column.name]) for column in self.columns], 1)
+
+    def to_table(self, x: Array) -> dict[str, list[Any]]:
+        """Return inputs (N, D) as a table of numbers, strings and None, which `from_table` reads back."""
+        return {column.name: _values(column, x[:, i]) for i, column in enumerate(self.columns)}
+
+    def check_values(self, x: Array) -> None:
+        missing = np.isnan(x)
+        for i, column in enumerate(self.columns):
+            values = x[:, i][~missing[:, i]]
+            if len(values) < len(x) and not column.optional:
+                raise BadInput(f"a missing value of {column.name!r}", "a value", "fill it in")
+            if np.isinf(values).any():
+                raise BadInput(f"an infinite value of {column.name!r}", "a number", "mend it")
+            if column.categories is not None and not np.isin(values, np.arange(len(column.categories))).all():
+                most = len(column.categories) - 1
+                raise BadInput(f"another code of {column.name!r}", f"a whole number from 0 to {most}", "encode it")
+
+    def remedy(self, x: Array) -> str:
+        return f"send the columns {', '.join(self.names[:8])}{', …' if len(self.names) > 8 else ''} as float64"
+
+    def clip(self, x: Array) -> Array:
+        clipped = np.array(x, np.float64)
+        for i, column in enumerate(self.columns):
+            values = clipped[:, i]
+            middle = 0.0 if column.mean is None else column.mean
+            if not column.optional:
+                values = np.where(np.isnan(values), middle, values)
+            if column.categories is not None:
+                values = np.rint(values).clip(0, len(column.categories) - 1)
+            else:
+                values = np.nan_to_num(values, nan=np.nan, posinf=1e300, neginf=-1e300)
+                values = values if column.low is None else np.maximum(values, column.low)
+                values = values if column.high is None else np.minimum(values, column.high)
+                values = np.rint(values) if column.integer else values
+            clipped[:, i] = values
+        return clipped
+
+    def sample(self, n: int, seed: int, *, published: bool = True) -> Array:
+        random = np.random.default_rng(seed)
+        x = np.stack([_sample(column, n, random, published=published) for column in self.columns], 1)
+        return self.clip(x)
+
+    @staticmethod
+    def canonical(x: Array) -> Array:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale = 10.0 ** (DIGITS - 1 - np.floor(np.log10(np.abs(x))))
+            rounded = np.rint(x * scale) / scale
+        rounded = np.where(np.isfinite(rounded), rounded, np.where(np.isfinite(x), 0.0, x))
+        rounded = np.where(np.isnan(rounded), np.nan, rounded).astype(np.float32)
+        return rounded + np.float32(0)  # one zero, without a sign
+
+
+def _describe(name: str, values: Sequence[Any], categories: Sequence[str] | None) -> Column:
+    present = [value for value in values if not _is_missing(value)]
+    missing = 1 - len(present) / max(len(values), 1)
+    optional, share = missing > 0, missing or None
+    if categories is None and any(isinstance(value, (str, bool, np.bool_)) for value in present):
+        categories = sorted({str(value) for value in present})
+    if categories is not None:
+        counts = dict.fromkeys(categories, 0)
+        for value in present:
+            counts[str(value)] = counts.get(str(value), 0) + 1
+        shares = tuple(counts[category] / max(len(present), 1) for category in categories)
+        return Column(name, tuple(categories), optional, shares=shares, missing=share)
+    numbers = np.array(present, np.float64)
+    if not len(numbers):
+        return Column(name, optional=True, missing=share)
+    return Column(
+        name,
+        optional=optional,
+        integer=bool((numbers == np.rint(numbers)).all()),
+        low=float(numbers.min()),
+        high=float(numbers.max()),
+        mean=float(numbers.mean()),
+        deviation=float(numbers.std()) or 1.0,
+        missing=share,
+    )
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, (float, np.floating)) and np.isnan(value))
+
+
+def _codes(column: Column, values: Sequence[Any]) -> Array:
+    """Return the values of one column as numbers and codes."""
+    if column.categories is None:
+        try:
+            return np.array([np.nan if _is_missing(value) else float(value) for value in values], np.float64)
+        except (TypeError, ValueError) as error:
+            raise BadInput(f"{column.name!r} with a value that is no number ({error})", "numbers", "mend it") from error
+    code = {category: i for i, category in enumerate(column.categories)}
+    missing = code.get("", np.nan)
+    codes = []
+    for value in values:
+        if _is_missing(value):
+            codes.append(missing)
+        elif str(value) in code:
+            codes.append(code[str(value)])
+        else:
+            raise UnknownName.among(f"category of {column.name!r}", str(value), column.categories)
+    return np.array(codes, np.float64)
+
+
+def _values(column: Column, x: Array) -> list[Any]:
+    if column.categories is not None:
+        return [None if np.isnan(code) else column.categories[int(code)] for code in x]
+    if column.integer:
+        return [None if np.isnan(v) else int(v) if float(v).is_integer() else float(v) for v in x]
+    return [None if np.isnan(value) else float(value) for value in x]
+
+
+def _sample(column: Column, n: int, random: np.random.Generator, *, published: bool) -> Array:
+    """Draw the values of one column: from its mean, shares and range, or uniformly."""
+    if column.categories is not None:
+        weights = np.array(column.shares) if published and column.shares and sum(column.shares) > 0 else None
+        share = None if weights is None else weights / weights.sum()
+        values = random.choice(len(column.categories), n, p=share).astype(np.float64)
+    elif published and column.mean is not None:
+        values = random.normal(column.mean, column.deviation or 1.0, n)
+    elif column.low is not None and column.high is not None:
+        values = random.uniform(column.low, column.high, n)
+    else:
+        values = random.normal(size=n)
+    if published and column.optional and column.missing:
+        values[random.random(n) < column.missing] = np.nan
+    return values

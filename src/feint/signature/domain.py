@@ -1,0 +1,132 @@
+"""Base of the input domains."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+
+from feint.errors import BadInput
+
+Array = np.ndarray
+
+
+class Tensor(NamedTuple):
+    """Tensor by which a server takes inputs of a domain.
+
+    Attributes:
+        name: Default name.
+        datatype: Datatype of the Open Inference Protocol, like FP32.
+        shape: Shape of one input, without the batch dimension.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+class Domain(ABC):
+    """Set of the inputs that a model takes. A domain is a frozen dataclass that defines the abstract methods.
+
+    One array `x` (N, …) of the type `dtype` holds N inputs, whatever they are. No two domains have one type, so that
+    an array tells its domain: `feint.signature.domain_like`.
+
+    Attributes:
+        dtype: Type of `x`.
+        stored: Type in which data sets store inputs.
+        levels: Stored integers from 0 to `levels` stand for values in [0, 1]; 0 where inputs are stored as they are.
+        differentiable: Whether a gradient with respect to `x` means anything.
+        noun: Word for several inputs in pages and messages.
+        shape: Shape of one input.
+    """
+
+    dtype: ClassVar[np.dtype[Any]]
+    stored: ClassVar[np.dtype[Any]]
+    levels: ClassVar[int] = 0
+    differentiable: ClassVar[bool] = False
+    noun: ClassVar[str]
+    shape: tuple[int, ...]
+
+    @classmethod
+    @abstractmethod
+    def like(cls, x: Array) -> Self:
+        """Return the domain of these inputs (N, …), as far as their shape and values tell it."""
+
+    @abstractmethod
+    def check_values(self, x: Array) -> None:
+        """Raise `BadInput` for values outside the domain; type and shape of `x` are right."""
+
+    @abstractmethod
+    def clip(self, x: Array) -> Array:
+        """Return the nearest inputs of the domain to `x`, numbers of the same shape and of any type."""
+
+    @abstractmethod
+    def sample(self, n: int, seed: int, *, published: bool = True) -> Array:
+        """Draw `n` inputs without any data.
+
+        Args:
+            n: Number of inputs.
+            seed: Seed of the draw.
+            published: Whether the draw follows the means, shares and ranges that the domain publishes, if any.
+
+        Returns:
+            Inputs (n, …), which `check` accepts.
+        """
+
+    @staticmethod
+    def canonical(x: Array) -> Array:
+        """Return `x` (N, …) with one value for all that count as equal, as numbers whose bytes are compared."""
+        return x
+
+    def check(self, x: Array) -> None:
+        """Check that `x` is a batch of inputs of this domain. Nothing is converted.
+
+        Raises:
+            BadInput: The type, the shape or a value is another one.
+        """
+        if x.dtype != self.dtype or x.shape[1:] != self.shape or not x.ndim:
+            raise BadInput(
+                f"inputs of shape {tuple(x.shape)} and type {x.dtype}",
+                f"(N, {', '.join(map(str, self.shape))}) {self.dtype}",
+                self.remedy(x),
+            )
+        if x.size:
+            self.check_values(x)
+
+    def remedy(self, x: Array) -> str:
+        """Return what to do about inputs of another shape or type."""
+        return "convert them" if x.dtype != self.dtype else "change their shape"
+
+    def mark(self, x: Array) -> list[bytes]:
+        """Return bytes for each input (N, …) that are equal for inputs that count as the same query.
+
+        Repeats and keyed randomness depend on them. They are the same after a round trip over JSON, and in general they
+        do not change with the last bit of a float.
+        """
+        return marks(type(self), x)
+
+    def tensors(self) -> Sequence[Tensor]:
+        """Return the tensors by which a server takes inputs; by default one, of the same type."""
+        return (Tensor("input", DATATYPES[self.dtype], self.shape),)
+
+    def decode(self, values: Array) -> Array:
+        """Return stored `values` (N, …) as inputs."""
+        return np.divide(values, self.levels, dtype=self.dtype) if self.levels else values.astype(self.dtype)
+
+    def encode(self, x: Array) -> Array:
+        """Return inputs (N, …) as they are stored, in memory of their own."""
+        return np.rint(x * self.levels).astype(self.stored) if self.levels else x.astype(self.stored)
+
+
+DATATYPES = {
+    np.dtype(np.float32): "FP32",
+    np.dtype(np.float64): "FP64",
+    np.dtype(np.int64): "INT64",
+    np.dtype(np.uint8): "UINT8",
+}
+
+
+def marks(kind: type[Domain], x: Array) -> list[bytes]:
+    """Return the marks (N,) of inputs of this kind of domain; see `Domain.mark`."""
+    rows = np.ascontiguousarray(kind.canonical(x)).reshape(len(x), -1)
+    return [row.tobytes() for row in rows]
