@@ -119,7 +119,7 @@ def test_a_query_is_a_batch_of_inputs_of_a_domain(x):
 def test_a_service_refuses_inputs_of_another_domain_than_the_model_s():
     service = Service(Network("mlp", (1, 2, 2), 3).build())
     assert service(Query(torch.rand(2, 1, 2, 2))).p.shape == (2, 3)
-    for x in (torch.rand(2, 1, 3, 3), torch.ones(2, 4, dtype=torch.float64), torch.ones(2, 1, 2, 2, dtype=torch.uint8)):
+    for x in (torch.rand(2, 1, 3, 3), torch.ones(2, 4, dtype=torch.float64), torch.ones(2, 4, dtype=torch.int64)):
         with pytest.raises(BadInput, match="float32"):
             service(Query(x))
 
