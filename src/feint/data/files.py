@@ -54,7 +54,8 @@ def samples_at(
 ) -> Reading:
     """Load labelled samples that the model was not trained on.
 
-    Absent files raise `MissingData`, unreadable ones `DamagedFile`.
+    Absent files raise `MissingData`, unreadable ones `DamagedFile`. Data that do not fit the domain, and labels that do
+    not fit the classes, raise `BadInput`.
 
     Args:
         place: Data set, directory or file; PLACE@SIZE or PLACE@WIDTHxHEIGHT gives the size of images. Of a data set,
@@ -65,9 +66,6 @@ def samples_at(
 
     Returns:
         The samples.
-
-    Raises:
-        BadInput: The data do not fit the domain, or the labels the classes.
     """
     if is_file(place):
         part, (x, own_domain, remarks), name = _read(place, domain, label, labelled=True)

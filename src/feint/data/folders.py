@@ -48,7 +48,7 @@ def divided(folder: Path) -> dict[str, Path | list[Path]]:
 def read_part(
     place: Path | Sequence[Path], domain: Domain | None = None, *, label: str | None = None, labelled: bool = True
 ) -> Part:
-    """Return the inputs and labels of a part.
+    """Return the inputs and labels of a part. Files in no directory of a class raise `BadInput`.
 
     Args:
         place: Tables, or a directory of CLASS/FILE; without labels of FILE, too.
@@ -61,7 +61,6 @@ def read_part(
 
     Raises:
         MissingData: There are no images, texts or tables.
-        BadInput: Files are in no directory of a class.
     """
     if not isinstance(place, Path):
         return table_part(tables.read_table(*place), domain, label=label, labelled=labelled)

@@ -22,6 +22,8 @@ DELIMITERS = ",;\t|"
 def read_table(*files: Path) -> "pyarrow.Table":
     """Read a table of one or several files of the same columns.
 
+    An absent file raises `MissingData`, and one that is not what its suffix says `DamagedFile`.
+
     Args:
         *files: Files with a suffix of `SUFFIXES`, all of the same one.
 
@@ -29,8 +31,6 @@ def read_table(*files: Path) -> "pyarrow.Table":
         The table. Its metadata are those of the first file.
 
     Raises:
-        MissingData: A file is not there.
-        DamagedFile: A file is not what its suffix says.
         BadInput: There is no row, or columns have no names, or several have one, or the files differ in their columns.
     """
     pyarrow = require("pyarrow", "data")
@@ -47,7 +47,7 @@ def read_table(*files: Path) -> "pyarrow.Table":
 
 
 def declared(table: "pyarrow.Table") -> dict[str, Any]:
-    """Return what the Hugging Face hub's metadata declare of each column, like the names of classes; {} without them."""
+    """Return what the Hugging Face hub's metadata declare of each column, like names of classes; {} without them."""
     try:
         about = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
         return dict(about["info"]["features"])
@@ -120,10 +120,8 @@ def _read_lines(file: Path) -> "pyarrow.Table":
 
 
 def _read_csv(file: Path) -> "pyarrow.Table":
-    """Read a CSV file; the delimiter is told from its header, and a decimal comma from its first rows.
-
-    "?" is missing among numbers, and a value among words, as UCI's files have it.
-    """
+    # The delimiter is told from the header, and a decimal comma from the first rows. "?" is missing among numbers, and
+    # a value among words, as UCI's files have it.
     module = require("pyarrow.csv", "data")
     with file.open("rb") as stream:
         head = stream.read(HEAD).decode("utf-8-sig", errors="ignore")
@@ -156,4 +154,6 @@ def _check_header(file: Path, names: Sequence[str]) -> None:
 
 
 def _not_utf8(file: Path) -> BadInput:
-    return BadInput(f"{file}, which is no UTF-8", "a file in UTF-8", f"iconv -f latin1 -t utf-8 {file.name} > new{file.suffix}")
+    return BadInput(
+        f"{file}, which is no UTF-8", "a file in UTF-8", f"iconv -f latin1 -t utf-8 {file.name} > new{file.suffix}"
+    )
