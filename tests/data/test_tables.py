@@ -1,5 +1,6 @@
 """CSV, Parquet, JSON Lines and JSON as tables, and what is refused with the file's name."""
 
+import gzip
 import json
 
 import pytest
@@ -33,7 +34,8 @@ def test_every_format_reads_the_same_rows(tmp_path, write):
         write("e.json", json.dumps(ROWS)),
     ]
     pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "f.parquet")
-    for file in [*files, tmp_path / "f.parquet"]:
+    (tmp_path / "g.csv.gz").write_bytes(gzip.compress(files[0].read_bytes()))
+    for file in [*files, tmp_path / "f.parquet", tmp_path / "g.csv.gz"]:
         assert read_table(file).to_pylist() == ROWS, file.name
 
 

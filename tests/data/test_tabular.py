@@ -86,6 +86,15 @@ def test_a_category_is_itself_with_spaces_and_as_a_whole_float():
     assert np.array_equal(x, [[0, 0], [np.nan, 1]], equal_nan=True)
 
 
+@pytest.mark.parametrize(
+    ("categories", "values"),
+    [(("no", "True", "False"), [True, False]), (("1", "0"), [True, False]), (("1.0", "0.0"), [1, 0])],
+)
+def test_numbers_and_booleans_are_categories_as_the_model_spells_them(categories, values):
+    x, _, _ = from_rows({"x": values}, Columns((Column("x", categories),)))
+    assert x[:, 0].tolist() == [categories.index(name) for name in categories[-2:]]
+
+
 def test_data_describe_their_columns():
     table = {"age": [1, 2, None], "ok": [True, False, True], "job": ["b", "a", "b"], "x": [0.5, 1.5, 2.5]}
     x, domain, _ = from_rows(table, None)

@@ -145,7 +145,8 @@ def find(name: str, source: Source, size: int | None) -> tuple[readers.Reader, o
         return readers.read_debian_fashion, str(readers.DEBIAN_FASHION)
     if source.hub is not None:
         return lambda: readers.read_hub(name, str(source.hub), size, source.label), source.hub
-    raise _missing(name, source)
+    error = _missing(name, source)
+    raise error
 
 
 def _missing(name: str, source: Source) -> FeintError:
