@@ -6,9 +6,10 @@ from pathlib import Path
 
 import tomli_w
 
-from feint.errors import BadInput, BadRecipe, DamagedFile, MissingData
+from feint.errors import BadInput, DamagedFile, MissingData
 from feint.models.networks import VOCABULARY, Network
 from feint.recipes import recipe as recipes
+from feint.recipes.field_types import check_types
 from feint.recipes.store import atomic_write
 from feint.victims.adapter import Adapter
 from feint.victims.inputs import ColumnInputs, PixelInputs, TextInputs, TokenInputs
@@ -28,20 +29,12 @@ class ModelFile:
         adapter: Its adapter, with domain and classes.
         network: Network of a file of weights; None for all others.
         evidence: Lines that say why this adapter: what was measured.
-
-    Raises:
-        BadRecipe: A field has another type.
     """
 
     model: str
     adapter: Adapter
     network: Network | None = None
     evidence: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        right = isinstance(self.model, str) and isinstance(self.adapter, Adapter)
-        if not right or not isinstance(self.network, Network | None):
-            raise BadRecipe(f"{NAME} with {self!r:.120}", "model, adapter and network", "feint inspect writes it anew")
 
     def write(self, path: Path | str) -> None:
         """Write the file `path`, atomically. Failures raise `NotWritten`."""
@@ -75,6 +68,7 @@ class ModelFile:
         words = recipes.joined({kind.__name__: kind for kind in (cls, *PARTS)}, VOCABULARY)
         try:
             content = recipes.from_table({"kind": cls.__name__} | table, words)
+            check_types(content)
         except BadInput as error:
             raise error.with_context(str(path)) from error
         place = content.model if ":" in content.model else str(path.parent / content.model)
