@@ -14,7 +14,9 @@ from feint.victims import Adapter, ClassOutputs, ColumnInputs, PixelInputs, Tens
 from feint.victims.raw import Metadata, RawModel
 
 IMAGES = Pixels((3, 4, 4))
-TABLE = Columns((Column("age", optional=True), Column("job", ("boss", "clerk", "none")), Column("owner", ("False", "True"))))
+TABLE = Columns(
+    (Column("age", optional=True), Column("job", ("boss", "clerk", "none")), Column("owner", ("False", "True")))
+)
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "deviation": (0.229, 0.224, 0.225)}
 
 
@@ -86,7 +88,9 @@ def test_columns_are_standardised():
 
 def test_tokens_get_a_mask_to_the_last_one_and_types():
     domain = Tokens(4, 9, padding=1)
-    values = TokenInputs("ids", "mask", "types", dtype="int32").encode(torch.tensor([[3, 1, 5, 1], [1, 1, 1, 1]]), domain)
+    values = TokenInputs("ids", "mask", "types", dtype="int32").encode(
+        torch.tensor([[3, 1, 5, 1], [1, 1, 1, 1]]), domain
+    )
     assert values["mask"].tolist() == [[1, 1, 1, 0], [0, 0, 0, 0]]
     assert values["types"].sum() == 0
     assert {value.dtype for value in values.values()} == {torch.int32}
@@ -114,7 +118,7 @@ P = torch.tensor([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]])
         (ClassOutputs(values="labels"), torch.tensor([[2.0], [0.0]]), torch.tensor([[0, 0, 1.0], [1, 0, 0]])),
         (ClassOutputs(values="labels", labels=("1", "2", "3")), torch.tensor([2, 3]), torch.eye(3)[[1, 2]]),
         (ClassOutputs(values="labels", labels=("b", "a", "c")), np.array(["a", "c"], object), torch.eye(3)[[1, 2]]),
-        (ClassOutputs(values="labels", labels=("True", "False", "None")), torch.tensor([True, False]), torch.eye(3)[:2]),
+        (ClassOutputs(values="labels", labels=("True", "False", "?")), torch.tensor([True, False]), torch.eye(3)[:2]),
     ],
     ids=lambda value: str(value) if isinstance(value, ClassOutputs) else "",
 )  # fmt: skip
@@ -223,7 +227,9 @@ def test_an_output_must_be_named_where_there_are_several():
 @pytest.mark.parametrize("n", [0, 1, 4, 5])
 def test_a_fixed_batch_is_filled_and_nothing_of_it_is_left(batch, n):
     model = victims.AdaptedModel(Echo(shape=(batch, 3, 4, 4)), Adapter(IMAGES, CLASSES, PixelInputs()))
-    assert torch.equal(model(images(n)) if n else model(images(1)[:0]), images(n).flatten(1) if n else torch.zeros(0, 48))
+    assert torch.equal(
+        model(images(n)) if n else model(images(1)[:0]), images(n).flatten(1) if n else torch.zeros(0, 48)
+    )
 
 
 def test_the_fingerprint_depends_on_the_model_and_on_its_adapter():
@@ -235,7 +241,7 @@ def test_the_fingerprint_depends_on_the_model_and_on_its_adapter():
 
 
 def test_gradients_pass_the_adapter_of_a_torch_module_alone():
-    adapter = Adapter(IMAGES, ("a", "b"), PixelInputs(layout="flat", **{k: v for k, v in IMAGENET.items()}))
+    adapter = Adapter(IMAGES, ("a", "b"), PixelInputs(layout="flat", **IMAGENET))
     for raw, keeps in ((victims.TorchModel(nn.Linear(48, 2)), True), (Echo(shape=(None, 48)), False)):
         adapter = Adapter(IMAGES, CLASSES if not keeps else ("a", "b"), adapter.inputs)
         model, x = victims.AdaptedModel(raw, adapter), images().requires_grad_()

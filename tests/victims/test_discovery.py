@@ -140,7 +140,9 @@ TABLE = Columns((Column("age", low=0.0, high=9.0), Column("job", ("boss", "clerk
 @pytest.mark.usefixtures("code")
 def test_a_function_takes_arrays_texts_rows_and_frames_and_returns_scores_or_labels():
     numbers = victims.load_any("owners_models:linear", domain=Columns(TABLE.columns[:1]))
-    assert torch.allclose(victims.predict(numbers, torch.tensor([[3.0], [9.0]]).double())[:, 1], torch.tensor([1 / 3, 1]))
+    assert torch.allclose(
+        victims.predict(numbers, torch.tensor([[3.0], [9.0]]).double())[:, 1], torch.tensor([1 / 3, 1])
+    )
     texts = victims.load_any("owners_models:shouts", domain=Text(20))
     p = victims.predict(texts, torch.from_numpy(Text(20).from_strings(["HELP", "thanks"])))
     assert texts.class_names == ("calm", "loud")

@@ -11,7 +11,9 @@ from feint.signature import Column, Columns, Pixels, Text, Tokens
 from feint.victims import Adapter, ClassOutputs, ColumnInputs, ModelFile, PixelInputs, TextInputs, TokenInputs
 
 ADAPTERS = [
-    Adapter(Pixels((3, 8, 8)), ("cat", "狗"), PixelInputs("x", "NHWC", -1.0, mean=(0.5,), deviation=(0.2,), size=(8, 8))),
+    Adapter(
+        Pixels((3, 8, 8)), ("cat", "狗"), PixelInputs("x", "NHWC", -1.0, mean=(0.5,), deviation=(0.2,), size=(8, 8))
+    ),
     Adapter(
         Columns((Column("age", optional=True, low=1.0), Column("job", ("a", "b"), shares=(0.25, 0.75)))),
         ("no", "yes"),

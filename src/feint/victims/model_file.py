@@ -45,6 +45,8 @@ class ModelFile:
     def read(cls, path: Path | str) -> "ModelFile":
         """Read the file `path`. Its `model` is relative to the current directory, or absolute.
 
+        A field that is unknown or has a value that does not fit raises `BadInput`.
+
         Args:
             path: The file.
 
@@ -54,11 +56,12 @@ class ModelFile:
         Raises:
             MissingData: There is no such file.
             DamagedFile: It is no TOML, or of another format.
-            BadInput: A field is unknown or has a value that does not fit.
         """
         path = Path(path)
         if not path.is_file():
-            raise MissingData(f"{path}, which is not there", f"a {NAME}", "feint inspect MODEL --data SAMPLES writes it")
+            raise MissingData(
+                f"{path}, which is not there", f"a {NAME}", "feint inspect MODEL --data SAMPLES writes it"
+            )
         try:
             table = tomllib.loads(path.read_text())
         except (OSError, ValueError) as error:
