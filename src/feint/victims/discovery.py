@@ -20,14 +20,14 @@ from feint.victims.formats.code import load_code
 from feint.victims.formats.estimator import load_estimator
 from feint.victims.formats.foreign import refuse_foreign
 from feint.victims.formats.hugging_face import load_hugging_face
-from feint.victims.formats.onnx import OnnxModel
+from feint.victims.formats.onnx import OnnxFile
 from feint.victims.formats.torch_files import PICKLES, TorchFile, refuse_pickle
 from feint.victims.formats.torch_module import TorchModel
 from feint.victims.model_file import ModelFile
 from feint.victims.raw import RawModel
 
 FILES: dict[str, Callable[[str], RawModel]] = {  # loaders by suffix
-    ".onnx": OnnxModel, ".skops": load_estimator, ".pt": TorchFile, ".pth": TorchFile, ".ts": TorchFile,
+    ".onnx": OnnxFile, ".skops": load_estimator, ".pt": TorchFile, ".pth": TorchFile, ".ts": TorchFile,
     ".pt2": TorchFile, ".json": XgboostModel, ".ubj": XgboostModel, ".txt": LightGbmModel, ".cbm": CatBoostModel,
 }  # fmt: skip
 KINDS = (

@@ -29,7 +29,7 @@ NAMES = ("names", "class_names", "classes", "labels")  # metadata in which expor
 TASKS = {"detect": "detection", "segment": "segmentation", "pose": "pose estimation", "obb": "detection"}
 
 
-class OnnxModel(RawModel):
+class OnnxFile(RawModel):
     """ONNX file: any inputs and outputs. Dictionaries of scores (ZipMap) are returned as arrays (N, K).
 
     Args:
