@@ -37,21 +37,24 @@ def work_directory(out: Path) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def load_victim(place: str, data: str | None, network: str | None, probabilities: bool) -> "nn.Module":
+def load_victim(place: str, data: str | None, network: str | None) -> "nn.Module":
     """Load the victim at `place`.
 
     Args:
-        place: Directory, file, or package.module:factory.
-        data: Data set whose image shape and classes `network` takes.
+        place: model.toml, directory, file, or package.module:name.
+        data: Data set whose domain counts where the victim leaves its inputs open, and for `network`.
         network: Network of the weights, for a file of weights alone.
-        probabilities: Whether the model returns probabilities, not logits.
 
     Returns:
-        The victim, a module from images to logits.
+        The victim, a module from inputs to logits.
     """
     from feint import victims
     from feint.data import load
     from feint.models import networks
 
-    known = networks.get(network, load(data.partition("/")[0])) if network and data else None
-    return victims.load_any(place, network=known, probabilities=probabilities)
+    if data is None or (network is None and victims.is_own(place)):
+        return victims.load_any(place)
+    images = load(data if Path(data).exists() else data.partition("/")[0])
+    known = networks.get(network, images) if network else None
+    return victims.load_any(place, network=known, domain=images.domain)
+
