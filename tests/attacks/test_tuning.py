@@ -122,5 +122,5 @@ def test_a_rate_that_is_too_large_for_large_images_is_not_the_choice():
     tuning = tune(x, torch.eye(2)[labels], (Surrogate(network, replace(SGD, least_steps=0)), Surrogate(network, quick)))
     assert tuning.surrogate.training == quick
     assert tuning.learned
-    assert tuning.agreement > 0.9
+    assert tuning.agreement > 0.8
     assert tuning.trials[0].agreement < 0.7

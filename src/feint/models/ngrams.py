@@ -14,6 +14,7 @@ BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
 CHARACTERS = (4,)  # lengths of the n-grams of a text's bytes
 TOKENS = (1, 2, 3, 4)  # lengths of the n-grams of a sequence
 START = 32  # tokens at the start of a sequence that count with their position, too
+FEW_CLASSES = 16  # up to which the weights of 2^18 features are few
 ROWS = 256  # inputs whose n-grams are in memory at once
 
 
@@ -94,14 +95,12 @@ class NGramClassifier(nn.Module, EstimatorBody):
 
     def __init__(self, domain: Domain, classes: int) -> None:
         super().__init__()
-        self.ngrams = NGrams(domain, bits=18 if classes <= 16 else 14)
+        self.ngrams = NGrams(domain, bits=18 if classes <= FEW_CLASSES else 14)
         self.weight = nn.Parameter(torch.zeros(self.ngrams.features, classes))
         self.bias = nn.Parameter(torch.zeros(classes))
 
     def forward(self, x: Tensor) -> Tensor:
-        return (
-            torch.cat([self._logits(*self.ngrams(part)) for part in x.split(ROWS)]) if len(x) else self.bias[None][:0]
-        )
+        return torch.cat([self._logits(*self.ngrams(part)) for part in x.split(ROWS)])
 
     def _logits(self, feature: Tensor, value: Tensor) -> Tensor:
         return F.embedding_bag(feature, self.weight, per_sample_weights=value, mode="sum") + self.bias
@@ -148,14 +147,12 @@ def _words(x: Tensor) -> tuple[Tensor, Tensor]:
         torch.tensor([_signed(pow(base, i, 2**64)) for i in range(length)], device=x.device)
         for base in (BASE, pow(BASE, -1, 2**64))
     )
-    total = F.pad((x * power).cumsum(1), (1, 0))
+    total, place = F.pad((x * power).cumsum(1), (1, 0)), torch.arange(length, device=x.device).expand_as(x)
     begins = is_letter & ~F.pad(is_letter[:, :-1], (1, 0))
     ends = is_letter & ~F.pad(is_letter[:, 1:], (0, 1))
+    start = torch.where(begins, place, 0).cummax(1).values
+    hashes = (total[:, 1:] - total.gather(1, start)) * inverse[start]
     most = (length + 1) // 2
-    row, place = begins.nonzero(as_tuple=True)
-    _, end = ends.nonzero(as_tuple=True)
-    word = (begins.cumsum(1) - 1)[row, place]
-    hashes, there = x.new_zeros(len(x), most), torch.zeros(len(x), most, dtype=torch.bool, device=x.device)
-    hashes[row, word] = (total[row, end + 1] - total[row, place]) * inverse[place]
-    there[row, word] = True
-    return hashes, there
+    word = torch.where(ends, ends.cumsum(1) - 1, most)  # everything but ends of words goes to a last column
+    there = torch.arange(most, device=x.device) < ends.sum(1, keepdim=True)
+    return x.new_zeros(len(x), most + 1).scatter(1, word, hashes)[:, :most], there
