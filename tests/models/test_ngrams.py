@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def grams_of(text):
     code = bytes(byte + 32 if 65 <= byte <= 90 else byte for byte in text.encode())
     words = re.findall(rb"[a-z0-9\x80-\xff]+", code)
     counts = Counter(("word", word) for word in words)
-    counts += Counter(("pair", *pair) for pair in zip(words, words[1:], strict=False))
+    counts += Counter(("pair", *pair) for pair in pairwise(words))
     return counts + Counter(("bytes", code[i : i + 4]) for i in range(len(code) - 3))
 
 

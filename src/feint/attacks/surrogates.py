@@ -15,6 +15,7 @@ from feint.signature import Columns, Domain, Pixels, Text, Tokens
 
 MOST_BOOSTED = 20  # classes, each of which takes as many boosted trees
 LARGE = 16  # pixels of a side from which on a residual network is worth its time
+MOST_PIXELS = 64 * 64  # of an image up to which a residual network takes minutes rather than hours
 SGD = Training(epochs=20, least_steps=600, batch_size=32, learning_rate=0.05)
 ADAMW = Training(epochs=20, least_steps=600, batch_size=32, learning_rate=1e-3, weight_decay=0.01, optimizer="adamw")
 QUICK = replace(ADAMW, epochs=5, least_steps=400, learning_rate=5e-3)  # for embeddings, which want a larger rate
@@ -54,7 +55,10 @@ def _on_images(domain: Pixels, classes: int) -> Tried:
         return _on_columns(domain, classes)
     small: Tried = [("linear", ADAMW), ("lenet", SGD), ("lenet", ADAMW)]
     residual: Tried = [("resnet20", SGD), ("resnet20", ADAMW)]
-    return small + (residual if min(domain.shape[1:]) >= LARGE else [("mlp", ADAMW)])
+    _, height, width = domain.shape
+    if height * width > MOST_PIXELS:
+        return small
+    return small + (residual if min(height, width) >= LARGE else [("mlp", ADAMW)])
 
 
 def _on_columns(domain: Domain, classes: int) -> Tried:
