@@ -125,6 +125,24 @@ class UnitSpace:
             points[:, axes] = chosen * torch.where(self.is_number[axes], points[:, axes], 1.0)
         return self.points(self.inputs(points))
 
+    def nearest(self, points: Tensor) -> Tensor:
+        """Return the points (N, d) of the valid inputs that are nearest to these."""
+        return self.points(self.inputs(points))
+
+    def both_numbers(self, one: Tensor, other: Tensor) -> Tensor:
+        """Return the axes (N, d) on which two points are numbers that are not missing."""
+        return self.is_number & ~(self.lacking(one) | self.lacking(other))[:, self.column]
+
+    def mix(self, points: Tensor, share: float, generator: torch.Generator) -> Tensor:
+        """Mix points (N, d) with random ones: numbers by this share, other values so often."""
+        noise = self.draw(len(points), generator)
+        mixed = torch.lerp(points, noise, share)
+        numbers = self.both_numbers(points, noise)
+        if not numbers.all():
+            drawn = torch.rand(len(points), len(self._low), generator=generator)[:, self.column] < share
+            mixed = torch.where(numbers, mixed, torch.where(drawn, noise, points))
+        return self.nearest(mixed)
+
     def volume(self, low: Tensor, high: Tensor) -> float:
         """Return the volume of a box from `low` (d,) to `high` (d,), where a half of the categories is a half."""
         volume = float((high - low)[self.is_number].log().sum().exp())
