@@ -95,6 +95,16 @@ class UnitSpace:
         """Return the axis for missing values of the column of an axis, None where they are not allowed."""
         return self._missing_axis.get(self.axes[axis].column)
 
+    def is_open(self, axis: int, low: Tensor, high: Tensor) -> bool:
+        """Return whether a box from `low` (d,) to `high` (d,) holds more than one point along an axis."""
+        axes = (self.column == self.column[axis]).nonzero()[:, 0]
+        return bool(self._allowed(axes, low, high)[axes == axis]) and bool(high[axis] > low[axis])
+
+    def on_grid(self, axis: int | Tensor, values: Tensor) -> Tensor:
+        """Return the values nearest to `values` (n,) that a number on this axis, or on these axes (n,), can have."""
+        step = self.step[axis]
+        return torch.where(step > 0, (values / step).round() * step, values)
+
     def beside(self, axis: int) -> Tensor:
         """Return which axes (d,) are others of the same column."""
         mask = self.column == self.column[axis]
