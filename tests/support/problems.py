@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from feint.data import Split
 from feint.models.networks import Network
+from feint.signature import Pixels
 from feint.victims import Trained
 
 LENET = Network("lenet", (1, 8, 8), 5)
@@ -34,6 +35,12 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return wobble(x.flatten(1) @ self.weight.T)
+
+
+class LinearOnImages(Linear):
+    """The same as a surrogate, on images of 2×2."""
+
+    domain = Pixels((1, 2, 2))
 
 
 def edge_case_rows(classes: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
