@@ -15,12 +15,14 @@ def usual_range(domain: Domain) -> tuple[Tensor, Tensor]:
 
     They are the ends into which `Domain.clip` brings everything, and those of random inputs where there are none.
     """
-    low, high = (domain.clip(np.full((1, *domain.shape), end)).reshape(-1) for end in (-np.inf, np.inf))
-    if (np.abs(low) >= FAR).any() or (np.abs(high) >= FAR).any():
+    ends = np.full((2, *domain.shape), np.inf)
+    ends[0] *= -1
+    low, high = domain.clip(ends).reshape(2, -1).astype(np.float64)
+    if max(-low.min(), high.max()) >= FAR:
         drawn = domain.sample(DRAWN, 0).reshape(DRAWN, -1)
-        low = np.where(np.abs(low) < FAR, low, np.nanmin(drawn, axis=0))
-        high = np.where(np.abs(high) < FAR, high, np.nanmax(drawn, axis=0))
-    return torch.from_numpy(low.astype(np.float64)), torch.from_numpy(high.astype(np.float64))
+        low = np.where(low > -FAR, low, np.nanmin(drawn, axis=0))
+        high = np.where(high < FAR, high, np.nanmax(drawn, axis=0))
+    return torch.from_numpy(low), torch.from_numpy(high)
 
 
 class Ranges:
