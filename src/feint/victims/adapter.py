@@ -2,7 +2,9 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -87,18 +89,32 @@ class AdaptedModel(nn.Module):
             self.domain.check(x.detach().cpu().numpy())  # raises
         if not len(x):
             return torch.zeros(0, self.classes, device=x.device)
-        size = self.raw.batch or len(x)
-        return torch.cat([self._batch(rows, size) for rows in x.split(size)])
-
-    def _batch(self, x: Tensor, size: int) -> Tensor:
-        """Return the logits of n ≤ `size` inputs, which are repeated up to exactly `size`."""
-        padded = x if len(x) == size else x[torch.arange(size) % len(x)]
-        values = self.adapter.inputs.encode(padded, self.domain)  # pyright: ignore[reportArgumentType]  # checked
-        if set(values) == {""}:
-            values = {self.raw.inputs[0].name: values[""]}
-        outputs = self.raw.forward_tensors(values)
+        outputs = run_inputs(self.raw, self.adapter.inputs, self.domain, x)
         output = outputs[self.adapter.outputs.tensor or next(iter(outputs))]
-        return self.adapter.outputs.decode(output, self.classes)[: len(x)].to(x.device)
+        return self.adapter.outputs.decode(output, self.classes).to(x.device)
+
+
+def run_inputs(raw: RawModel, inputs: Inputs, domain: Domain, x: Tensor) -> dict[str, Any]:
+    """Return the outputs of a raw model by name, tensors of numbers or arrays, for inputs (N, …), N ≥ 1, of a domain.
+
+    A model of a fixed batch size runs on batches of that size; inputs are repeated to fill the last one.
+    """
+    size = raw.batch or len(x)
+    batches = [_run_batch(raw, inputs, domain, rows, size) for rows in x.split(size)]
+    return batches[0] if len(batches) == 1 else {name: joined([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _run_batch(raw: RawModel, inputs: Inputs, domain: Domain, x: Tensor, size: int) -> dict[str, Any]:
+    padded = x if len(x) == size else x[torch.arange(size) % len(x)]
+    values = inputs.encode(padded, domain)  # pyright: ignore[reportArgumentType]  # checked by the adapter
+    if set(values) == {""}:
+        values = {raw.inputs[0].name: values[""]}
+    return {name: output[: len(x)] for name, output in raw.forward_tensors(values).items()}
+
+
+def joined(parts: list[Any]) -> Any:
+    """Return the outputs of several batches as one."""
+    return torch.cat(parts) if isinstance(parts[0], Tensor) else np.concatenate(parts)
 
 
 def check_fit(raw: RawModel, adapter: Adapter) -> None:
