@@ -127,6 +127,7 @@ from feint.models.networks import Network
 from feint.models.training import Training
 from feint.recipes.store import Weights
 from feint.service import Defense, Ladder, SuspectedDefense
+from feint.signature import Column, Columns, Pixels, Text, Tokens
 from feint.victims import Trained
 
 
@@ -256,7 +257,7 @@ KNOCKOFF = KnockoffNets(POOL, DIGITS, Training(epochs=3, holdout=0.1, patience=2
 NETWORK = Network("mlp", (1, 2, 2), 3)
 TREE = Network("tree", (1, 2, 2), 3)
 SOFTMAX_REGRESSION = Network("linear", (1, 2, 2), 3)
-NATURAL = Split.of(255 - pool().images, torch.zeros(300, dtype=torch.int64).numpy(), name="natural")
+NATURAL = Split.of(255 - pool().values, torch.zeros(300, dtype=torch.int64).numpy(), name="natural")
 TRAINING = Training(epochs=40, batch_size=32)
 SHORT = Training(epochs=15, batch_size=32)
 SMALL = LoopConfig(4, latent=8, width=8, replay_steps=40, surrogate_rate=0.03)
@@ -589,7 +590,26 @@ LENSES = by_name(
     Example(Sybil(clients=3, burst=2), spelled=(Sybil(clients=7),)),
 )
 
+DOMAINS = {
+    type(domain).__name__: domain
+    for domain in (
+        Pixels((3, 4, 4)),
+        Columns(
+            (
+                Column("age", integer=True, low=17, high=90, mean=38.6, deviation=13.7),
+                Column("income", optional=True, mean=2.5e4, deviation=8e3, missing=0.1),
+                Column("city", ("Oslo", "Wien", "京都"), shares=(0.5, 0.3, 0.2)),
+                Column("member", ("False", "True"), optional=True),
+            )
+        ),
+        Tokens(12, 50, padding=1),
+        Text(24),
+    )
+}
+
 PARTS = (  # what methods are made of: only the contracts of recipes look at these
+    *DOMAINS.values(),
+    Column("age", low=0.0),
     KL(),
     ReverseKL(floor=1e-3),
     L1(),

@@ -10,6 +10,7 @@ from torch import nn
 from feint.defenses.access import Budget
 from feint.defenses.outputs import APGP, APGPClosedForm
 from feint.errors import BadInput, BadRecipe, NotFitted, OverBudget
+from feint.models.networks import Network
 from feint.query import Query
 from feint.service import Defense, Ladder, Service
 from feint.victims import FromProbabilities, predict
@@ -106,13 +107,21 @@ def test_a_defense_fitted_for_other_classes_answers_nothing():
         torch.full((2, 4), torch.nan),
         torch.ones(4),
         torch.ones(2, 4).int(),
-        torch.ones(2, 4).double(),
+        torch.ones(2, 4).half(),
     ],
-    ids=["above", "below", "NaN", "one input", "integers", "float64"],
+    ids=["above", "below", "NaN", "one input", "int32", "float16"],
 )
-def test_a_query_is_a_batch_of_inputs_in_zero_to_one(x):
+def test_a_query_is_a_batch_of_inputs_of_a_domain(x):
     with pytest.raises(BadInput):
         Query(x)
+
+
+def test_a_service_refuses_inputs_of_another_domain_than_the_model_s():
+    service = Service(Network("mlp", (1, 2, 2), 3).build())
+    assert service(Query(torch.rand(2, 1, 2, 2))).p.shape == (2, 3)
+    for x in (torch.rand(2, 1, 3, 3), torch.ones(2, 4, dtype=torch.float64), torch.ones(2, 4, dtype=torch.int64)):
+        with pytest.raises(BadInput, match="float32"):
+            service(Query(x))
 
 
 @pytest.mark.parametrize(

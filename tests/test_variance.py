@@ -71,7 +71,7 @@ def detectors() -> dict:
 
 def labelled(split: Split) -> Split:
     """Labels that differ within a leaf, so that which neighbour is the nearest one matters."""
-    return Split.of(split.images, (np.arange(len(split)) % 3).astype(np.int64), name="labelled")
+    return Split.of(split.values, (np.arange(len(split)) % 3).astype(np.int64), name="labelled")
 
 
 def logits_in_batches(size: int) -> list[torch.Tensor]:

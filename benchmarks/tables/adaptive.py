@@ -71,7 +71,7 @@ def signs() -> Pool:
     classes = [i for i, group in enumerate(groups) if group < useful]
     kept = np.isin(images.arrays[1], classes)
     labels = np.concatenate([np.searchsorted(classes, images.arrays[1][kept]), other.arrays[1] + len(classes)])
-    pool = Split.of(np.concatenate([images.images[kept], other.images]), labels)
+    pool = Split.of(np.concatenate([images.values[kept], other.values]), labels)
     kinds = int(other.labels.max()) + 1
     return pool, (*(groups[i] for i in classes), *range(useful, useful + kinds)), useful
 

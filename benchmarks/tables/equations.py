@@ -58,7 +58,7 @@ DEFENSES: dict[str, Defense] = {
 def fitted(images: Dataset, name: str, *, binary: bool = False) -> nn.Module:
     """A victim of this form: softmax regression and the like by SGD."""
     labels = images.train.labels
-    train = Split.of(images.train.images, (labels >= 5).long().numpy() if binary else labels.numpy(), name=images.name)
+    train = Split.of(images.train.values, (labels >= 5).long().numpy() if binary else labels.numpy(), name=images.name)
     network = Network(name, images.shape, 2 if binary else len(images.classes))
     return feint.train(network, train, training=Training(epochs=20, learning_rate=0.05, weight_decay=1e-3))
 

@@ -176,7 +176,7 @@ def theft(setting: Setting, policy: str, clients: int, pool: Split, progress: Pr
         learned.append((row, int(label)))
     rows, labels = (torch.tensor(it) for it in zip(*learned, strict=True))
     clean = victims.predict(setting.victim, x[:1]).shape[1]
-    images = torch.from_numpy(pool.images[chosen[rows].numpy()])
+    images = torch.from_numpy(pool.values[chosen[rows].numpy()])
     targets = nn.functional.one_hot(labels, clean).float()
     stolen = learn(setting.victim.network, images, targets, SETTINGS["cifar10"].surrogate, progress=progress)
     names = [f"thief-{i}" for i in range(min(clients, len(x)))]

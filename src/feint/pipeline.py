@@ -33,8 +33,8 @@ class QueryLike(Protocol):
         ...
 
     @property
-    def pixels(self) -> np.ndarray:
-        """Inputs (N, …) float32 in [0, 1]."""
+    def values(self) -> np.ndarray:
+        """Inputs (N, …) of one domain (`feint.signature`)."""
         ...
 
     def __len__(self) -> int:

@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor, float32, nn
+from torch import Tensor, nn
 
 from feint.errors import BadInput
+from feint.signature import domain_like
+
+TYPES = torch.float32, torch.float64, torch.int64, torch.uint8  # of the domains
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -28,13 +31,14 @@ class Query:
     """Batch of inputs that a client sends. N inputs count as N queries.
 
     Attributes:
-        x: Inputs (N, …) float32 in [0, 1], detached from any graph of gradients.
+        x: Inputs (N, …) of one domain (`feint.signature`), detached from any graph of gradients: images are float32 in
+            [0, 1], rows of a table float64, tokens int64, texts uint8.
         client: Name of the client's account.
         stamp: Proof of work, where the service demands one.
         time: Time of arrival, in seconds since the epoch. Rules use it instead of a clock.
 
     Raises:
-        BadInput: The shape has no batch dimension, the type is not float32, or a value is NaN or outside [0, 1].
+        BadInput: The shape has no batch dimension, no domain has the type, or a value is outside its domain.
     """
 
     x: Tensor
@@ -43,26 +47,19 @@ class Query:
     time: float = field(default_factory=time.time)
 
     def __post_init__(self) -> None:
-        if self.x.ndim < 2 or self.x.dtype != float32:
+        if self.x.ndim < 2 or self.x.dtype not in TYPES:
             raise BadInput(
                 f"a query of shape {tuple(self.x.shape)} and type {self.x.dtype}",
-                "a batch (N, …) of float32 inputs",
-                "add the batch dimension and scale the values to float32 in [0, 1]",
+                f"a batch (N, …) of {', '.join(str(dtype).removeprefix('torch.') for dtype in TYPES)}",
+                "add the batch dimension, and scale images to float32 in [0, 1]",
             )
         object.__setattr__(self, "x", channels_last(self.x.detach()))
-        if not self.x.numel():
-            return
-        low, high = (value.item() for value in self.x.aminmax())
-        if not (low >= 0.0 and high <= 1.0):  # written so that NaN is refused as well
-            raise BadInput(
-                f"inputs from {low:.3g} to {high:.3g}",
-                "values in [0, 1]",
-                "send plain pixels: normalisation is a part of the model",
-            )
+        if self.x.numel():
+            domain_like(self.values).check(self.values)
 
     @property
-    def pixels(self) -> np.ndarray:
-        """Inputs (N, …) float32 as an array: access rules read these, in this process and in the gateway."""
+    def values(self) -> np.ndarray:
+        """Inputs (N, …) as an array: access rules read these, in this process and in the gateway."""
         return self.x.cpu().contiguous().numpy()
 
     def __len__(self) -> int:

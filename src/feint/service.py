@@ -16,7 +16,7 @@ from feint.oracle import CountingOracle, Oracle
 from feint.pipeline import Pipeline
 from feint.query import Answer, Query
 from feint.transcript import Transcript
-from feint.victims import CachedForward, predict
+from feint.victims import CachedForward, domain_of, predict
 
 __all__ = ["Defense", "Ladder", "Service", "SuspectedDefense"]
 
@@ -25,7 +25,8 @@ class Service(Pipeline[Query]):
     """Victim behind a defense.
 
     Args:
-        model: Module from inputs (N, …) in [0, 1] to logits (N, K); it is put in evaluation mode.
+        model: Module from inputs (N, …) to logits (N, K); it is put in evaluation mode. Where it has a `domain`, every
+            query is checked by it.
         defense: Defense, or ladder of defenses; None is no defense.
         ledger: Accounts of the clients; a new ledger by default.
     """
@@ -36,11 +37,12 @@ class Service(Pipeline[Query]):
         self.model = model.eval()
         self.defense = defense or Defense()
         self.ledger = ledger or Ledger()
+        self.domain = domain_of(model)
         self._model = CachedForward(self.model)
         self.line = self.defense.bind(self._model, self.ledger)
 
     def __call__(self, query: Query) -> Answer:
-        """Return the answer to a query. Access rules raise `Refused`, steps raise `BadInput`."""
+        """Return the answer to a query. Access rules raise `Refused`, the domain and steps raise `BadInput`."""
         account = self.ledger[query.client]
         self.admit(query, account)
         return account.write(query, self.answer(query, self.compute(query), account))
@@ -51,7 +53,9 @@ class Service(Pipeline[Query]):
             rule.admit(query, account)
 
     def compute(self, query: Query) -> CachedForward:
-        """Return the model for one query: it runs at its first call, and once for the same inputs."""
+        """Return the model for one query of its domain: it runs at its first call, and once for the same inputs."""
+        if self.domain is not None:
+            self.domain.check(query.values)
         self._model.clear()
         return self._model
 

@@ -2,14 +2,17 @@
 
 An interrupted attack starts again and is answered from its transcript: row i answers the i-th query. It computes
 that query again, from surrogates trained on the recorded answers. The last bits of the input may therefore differ where
-the processor, the number of threads or a library does. A query counts as the recorded one where it differs by no more
-than `NEAR`, or its sketch by no more than `NEAR_SKETCH`. The attack then learns from the recorded input, since that one
-was answered. Any other query is an error before it is sent: nothing is paid for twice.
+the processor, the number of threads or a library does. An image counts as the recorded one where it differs by no more
+than `NEAR`, or its sketch by no more than `NEAR_SKETCH`; any other input where its mark (`feint.signature`) is the
+same. The attack then learns from the recorded input, since that one was answered. Any other query is an error before it
+is sent: nothing is paid for twice.
 """
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -17,6 +20,7 @@ from torch import Tensor
 
 from feint.errors import BadInput, DamagedFile
 from feint.recipes.store import atomic_write
+from feint.signature import mark
 
 NEAR = 1 / 510  # mean absolute difference from a recorded input: half of one of 256 levels
 NEAR_SKETCH = 0.01  # greatest difference between sketches; those of two images differ by 0.3 or so
@@ -24,21 +28,31 @@ SKETCH = 2  # numbers in a sketch
 
 
 def checksums(x: Tensor) -> Tensor:
-    """Return checksums (N,) int64 of the inputs `x` (N, …) float32; every bit counts."""
-    bits = x.detach().contiguous().flatten(1).view(torch.int32).long()
+    """Return checksums (N,) int64 of the inputs `x` (N, …); every bit counts."""
+    rows = x.detach().contiguous().flatten(1)
+    bits = (rows.int() if rows.element_size() < 4 else rows.view(torch.int32)).long()
     odd = torch.randint(-(2**62), 2**62, (bits.shape[1],), generator=torch.Generator().manual_seed(0)) * 2 + 1
     return (bits * odd).sum(1)
 
 
 def sketches(x: Tensor) -> Tensor:
-    """Return sketches (N, 2) float32 of the inputs `x` (N, …) float32: scaled sums of all features with random signs.
+    """Return sketches (N, 2) float32 of the inputs `x` (N, …).
 
-    The root mean square difference of two inputs is the standard deviation of the difference of their sketches, so that
-    a last bit changes a sketch as little as the input.
+    Those of images are scaled sums of all features with random signs: the root mean square difference of two images is
+    the standard deviation of the difference of their sketches, so that a last bit changes a sketch as little as the
+    image. Those of other inputs are hashes of their marks.
     """
+    if not _has_levels(x):
+        digests = b"".join(hashlib.blake2b(code, digest_size=4 * SKETCH).digest() for code in mark(x.cpu().numpy()))
+        return torch.from_numpy(np.frombuffer(digests, np.uint32).reshape(-1, SKETCH).astype(np.float32) / 2**32)
     rows = x.detach().cpu().flatten(1).double()
     drawn = torch.randint(2, (rows.shape[1], SKETCH), generator=torch.Generator().manual_seed(0)).double()
     return (rows @ (2 * drawn - 1) / max(rows.shape[1], 1) ** 0.5).float()
+
+
+def _has_levels(x: Tensor) -> bool:
+    """Return whether inputs of this type are images, whose values are compared with a tolerance."""
+    return x.dtype == torch.float32
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
@@ -154,8 +168,11 @@ class Transcript:
 def _differing(recorded: Tensor, x: Tensor, *, sketched: bool) -> int | None:
     """Return the first row in which `x` differs from the recorded values or sketches, or None."""
     values = sketches(x) if sketched else x
-    if values.shape != recorded.shape:
+    if values.shape != recorded.shape or values.dtype != recorded.dtype:
         return 0
+    if not (sketched or _has_levels(x)):
+        pairs = zip(mark(values.cpu().numpy()), mark(recorded.cpu().numpy()), strict=True)
+        return next((row for row, (one, other) in enumerate(pairs) if one != other), None)
     apart = (values - recorded).abs().flatten(1)
     far = (apart.amax(1) > NEAR_SKETCH) if sketched else (apart.mean(1) > NEAR)
     return int(far.int().argmax()) if far.any() else None

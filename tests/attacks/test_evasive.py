@@ -36,7 +36,7 @@ def images(n: int, low: int, high: int, seed: int) -> Split:
 
 HONEST, NATURAL = images(900, 90, 128, 0), images(300, 90, 128, 1)
 FLAT, SHARP = images(900, 0, 40, 2), images(300, 90, 128, 3)
-MIXED = Split.of(np.concatenate([FLAT.images, SHARP.images]), np.zeros(1200, np.int64))
+MIXED = Split.of(np.concatenate([FLAT.values, SHARP.values]), np.zeros(1200, np.int64))
 
 
 def evidence(attack, seed: int) -> float:

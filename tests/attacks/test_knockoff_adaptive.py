@@ -72,7 +72,7 @@ def test_rewards_are_those_of_the_paper():
 
 def test_useless_classes_are_asked_less():
     """Three classes of images on which the victim has something to say, and seven of grey ones, all alike."""
-    images, labels = pool(300).images.copy(), torch.arange(300) % 10
+    images, labels = pool(300).values.copy(), torch.arange(300) % 10
     images[labels.numpy() > 2] = 128
     split = Split.of(images, labels.numpy())
     attack = KnockoffNetsAdaptive(split, NETWORK, Training(epochs=1), round=8)
@@ -83,7 +83,7 @@ def test_useless_classes_are_asked_less():
 
 
 def test_a_hierarchy_must_know_every_class():
-    labelled = Split.of(pool(40).images, (torch.arange(40) % 4).numpy())
+    labelled = Split.of(pool(40).values, (torch.arange(40) % 4).numpy())
     oracle = Service(Linear()).oracle(client="a", budget=10)
     with pytest.raises(BadInput, match="a hierarchy of 3 classes and a pool of 4"):
         KnockoffNetsAdaptive(labelled, NETWORK, hierarchy=(0, 0, 1)).steal(oracle)

@@ -35,7 +35,7 @@ def cut(model: Classifier):
     """The thresholds of a tree of ours for inputs in [0, 1], and its number of leaves."""
     state = model.state_dict()
     inner = state["body.left"] > 0
-    mean, deviation = model.mean.flatten()[0], model.deviation.flatten()[0]
+    mean, deviation = model.preprocessing.mean.flatten()[0], model.preprocessing.deviation.flatten()[0]
     return state["body.threshold"][inner] * deviation + mean, int((~inner).sum())
 
 

@@ -30,6 +30,7 @@ from feint.evaluation.results import Cell, Results, Row
 from feint.i18n import LANGUAGES, texts
 from feint.models.training import Training
 from feint.service import Service
+from feint.signature import Pixels
 
 QUICK = "--minutes 0.01 --defense LabelOnly --defense ReverseSigmoid"
 REPORT = output.report.write
@@ -292,7 +293,7 @@ def test_an_attacker_knows_the_method_and_not_what_it_learned(victim, digits):
 
 def test_more_minutes_run_more(victim, tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "seconds_per_image", lambda *_: 1e-4)
-    samples = load_samples("digits", None, (1, 8, 8))
+    samples = load_samples("digits", None, Pixels((1, 8, 8)))
     tried = {"sigmoid": candidates.Candidate("sigmoid", "", Defense(outputs=[ReverseSigmoid()]))}
     cells = []
     for minutes in (0.01, 1, 5, 60):
@@ -322,22 +323,22 @@ def test_lenses_that_train_models_are_paid_for_whatever_the_network_is():
 
 
 def test_samples_of_every_form_are_the_same(tmp_path, monkeypatch, digits):
-    images, labels = digits.test.images, digits.test.arrays[1]
+    images, labels = digits.test.values, digits.test.arrays[1]
     forms = {"planes": images, "plain": images[:, 0], "last": images.transpose(0, 2, 3, 1)}
     forms["floats"] = images / np.float32(255)
     for name, array in forms.items():
         np.savez(tmp_path / f"{name}.npz", images=array, labels=labels)
-        samples = load_samples(str(tmp_path / f"{name}.npz"), None, (1, 8, 8))
+        samples = load_samples(str(tmp_path / f"{name}.npz"), None, Pixels((1, 8, 8)))
         assert samples.notes[0].phrase == "pool of samples"
-        parts = [split.images for split in (samples.fit, samples.judge, samples.pool)]
+        parts = [split.values for split in (samples.fit, samples.judge, samples.pool)]
         joined = np.concatenate(parts).reshape(len(images), -1)
         assert np.array_equal(np.unique(joined, axis=0), np.unique(images.reshape(len(images), -1), axis=0))
-    named = load_samples("digits", None, (1, 8, 8))
-    assert np.array_equal(named.pool.images, digits.pool.images)
+    named = load_samples("digits", None, Pixels((1, 8, 8)))
+    assert np.array_equal(named.pool.values, digits.pool.values)
     pool = tmp_path / "pool.npz"
-    np.savez(pool, images=digits.pool.images)
+    np.savez(pool, images=digits.pool.values)
     assert load_samples("digits", str(pool), None).pool.fingerprint
-    few = np.concatenate([digits.pool.images, images[:5]])
+    few = np.concatenate([digits.pool.values, images[:5]])
     np.savez(pool, images=few)
     assert len(load_samples("digits", str(pool), None).pool) == len(digits.pool)
 
@@ -346,16 +347,16 @@ def test_a_directory_of_images_is_read(tmp_path, digits):
     pytest.importorskip("datasets")
     from PIL import Image
 
-    for i, (image, label) in enumerate(zip(digits.test.images[:120], digits.test.arrays[1], strict=False)):
+    for i, (image, label) in enumerate(zip(digits.test.values[:120], digits.test.arrays[1], strict=False)):
         (tmp_path / "images" / str(label)).mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[0]).save(tmp_path / "images" / str(label) / f"{i}.png")
-    samples = load_samples(str(tmp_path / "images"), "digits", (1, 8, 8))
+    samples = load_samples(str(tmp_path / "images"), "digits", Pixels((1, 8, 8)))
     assert len(samples.fit) + len(samples.judge) == 120
     assert samples.judge.labels.max() == 9
 
 
 def test_what_cannot_be_audited_is_said_in_one_line(model, digits, tmp_path):
-    images, labels = digits.test.images, digits.test.arrays[1]
+    images, labels = digits.test.values, digits.test.arrays[1]
     arrays = {
         "bare": {"images": images}, "few": {"images": images[:50], "labels": labels[:50]},
         "large": {"images": np.zeros((200, 1, 9, 9), np.uint8), "labels": labels[:200]},

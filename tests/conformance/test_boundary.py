@@ -32,7 +32,7 @@ CASES = examples.cases(examples.BOUNDARY)
 @pytest.fixture(scope="session")
 def outliers(digits):
     """Images that are no digits: their negatives."""
-    return Split.of(255 - digits.pool.images[:300], np.zeros(300))
+    return Split.of(255 - digits.pool.values[:300], np.zeros(300))
 
 
 @pytest.fixture(scope="session")
@@ -120,7 +120,7 @@ def test_data_of_another_task_is_refused(ready, victim, digits, outliers):
     colour = Split.of(np.zeros((9, 3, 8, 8), np.uint8), np.zeros(9))
     with pytest.raises(BadInput, match="expected"):
         recipe.retrain(victim, colour, outliers=colour)
-    unknown = Split.of(digits.train.images[:20], np.arange(20))
+    unknown = Split.of(digits.train.values[:20], np.arange(20))
     with pytest.raises(BadInput, match="10 classes"):
         recipe.retrain(victim, unknown, outliers=outliers)
     with pytest.raises(BadRecipe, match="holdout"):
@@ -187,7 +187,7 @@ def test_clusters_that_lie_apart_are_found_and_confused_with_a_class_of_their_ow
 @pytest.mark.parametrize("name", CASES)
 def test_a_network_with_convolutions_and_batch_normalisation_is_retrained(name, digits, outliers):
     recipe, model = CASES[name], Network("resnet20", (1, 8, 8), 10).build()
-    inputs = Split.of(digits.train.images[:40], digits.train.labels[:40].numpy())
+    inputs = Split.of(digits.train.values[:40], digits.train.labels[:40].numpy())
     new, record = recipe.retrain(model.eval(), inputs, outliers=outliers)
     assert victims.fingerprint(new) != victims.fingerprint(model)
     assert new.body[0][1].num_batches_tracked == 2  # the steps of an adversary do not count

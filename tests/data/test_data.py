@@ -64,7 +64,7 @@ def test_digits_are_those_of_scikit_learn():
 
 
 def test_parts_do_not_overlap(digits):
-    parts = [{row.tobytes() for row in split.images} for split in (digits.train, digits.pool, digits.test)]
+    parts = [{row.tobytes() for row in split.values} for split in (digits.train, digits.pool, digits.test)]
     assert len(set().union(*parts)) == sum(map(len, parts)) == 1797
 
 
@@ -77,7 +77,7 @@ def test_a_directory_as_on_the_hub(root, features):
     assert len(mine.train) == 10
     assert len(mine.pool) == 2
     assert len(mine.test) == 4
-    assert mine.test.images[3, 0, 0, 0] == 3
+    assert mine.test.values[3, 0, 0, 0] == 3
     assert mine.test.labels.tolist() == [0, 1, 0, 1]
     assert mine.test.inputs(torch.tensor([2])).unique().tolist() == pytest.approx([2 / 255])
 
@@ -103,7 +103,7 @@ def test_the_second_load_maps_files_and_a_changed_directory_is_read_again(root):
     data.load.cache_clear()
     again = data.load("mine")
     assert again.train == first.train
-    assert isinstance(again.train.images, np.memmap)
+    assert isinstance(again.train.values, np.memmap)
     data.load.cache_clear()
     for file in (root / "mine").iterdir():
         file.unlink()
@@ -199,9 +199,9 @@ def test_real_sets(name, real_data):
 def test_a_share_of_a_part_is_a_handle_too(digits):
     halves = [digits.test.share(i, 2) for i in range(2)]
     assert sum(map(len, halves)) == len(digits.test)
-    assert np.array_equal(halves[1].images, digits.test.images[1::2])
+    assert np.array_equal(halves[1].values, digits.test.values[1::2])
     again = data.Split(halves[1].name, halves[1].part, halves[1].fingerprint)
-    assert np.array_equal(again.images, halves[1].images)
+    assert np.array_equal(again.values, halves[1].values)
     with pytest.raises(BadInput, match="share 2 of 2"):
         digits.test.share(2, 2)
 
@@ -211,14 +211,14 @@ def test_a_size_is_a_part_of_the_name(root):
     small = data.load("mine@4")
     assert small.shape[1:] == (4, 4)
     assert small.train == data.load("mine", size=4).train != data.load("mine").train
-    assert np.array_equal(pickle.loads(pickle.dumps(small.train)).images, small.train.images)
+    assert np.array_equal(pickle.loads(pickle.dumps(small.train)).values, small.train.values)
 
 
 def test_images_of_another_size_are_scaled_by_the_mean_of_their_areas():
     images = np.arange(2 * 4 * 4, dtype=np.uint8).reshape(2, 1, 4, 4)
     split = Split.of(images, np.array([3, 5]), name="signs", part="train")
     small = split.scaled((1, 2, 2))
-    assert small.images[0, 0].tolist() == [[2, 4], [10, 12]]  # halves are rounded to even
+    assert small.values[0, 0].tolist() == [[2, 4], [10, 12]]  # halves are rounded to even
     assert small.name == "signs_2x2"
     assert small.part == "train"
     assert small.labels.tolist() == [3, 5]

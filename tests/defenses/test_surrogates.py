@@ -18,7 +18,7 @@ from feint.defenses.outputs import GRAD2, AllOnes, MinInnerProduct, Watermark
 from feint.defenses.outputs._linear_programs import least_cost, least_cost_with_label
 from feint.defenses.outputs._surrogates import directional_derivatives, gradient_products
 from feint.errors import BadInput, BadRecipe, NotFitted
-from feint.models.networks import Network
+from feint.models.networks import VOCABULARY, Network
 from feint.models.training import Training
 from feint.recipes import store
 from feint.recipes.recipe import exported_recipes
@@ -91,7 +91,7 @@ def test_fitting_distils_the_victim_and_can_be_kept(tmp_path):
     store.save(tmp_path / "kept", first)
     from feint.defenses import outputs
 
-    words = exported_recipes(outputs) | {"Network": Network, "Training": Training, "Trained": Trained}
+    words = exported_recipes(outputs) | VOCABULARY | {"Training": Training, "Trained": Trained}
     assert_close(store.load(tmp_path / "kept", words).recipe(p, x), first(p, x))
     assert recipe.fit(victim, noise_split(), outliers=noise_split(50)) != recipe.fit(victim, noise_split())
     with pytest.raises(BadInput, match="name one"):

@@ -313,9 +313,9 @@ def test_what_is_explained(victim, digits):
 
 
 def test_overlap_counts_what_a_plain_loop_counts(digits):
-    rows = np.concatenate([digits.test.images[:7], digits.test.images[:3], digits.pool.images[:5]])
+    rows = np.concatenate([digits.test.values[:7], digits.test.values[:3], digits.pool.values[:5]])
     pool = Split.of(rows, np.zeros(len(rows), int))
-    plain = sum(any((image == other).all() for other in rows) for image in digits.test.images)
+    plain = sum(any((image == other).all() for other in rows) for image in digits.test.values)
     assert probes.overlap(pool, digits.test) == plain == 7
     assert probes.overlap(digits.pool, digits.test) == 0
     assert probes.overlap(Training(), digits.test) == 0

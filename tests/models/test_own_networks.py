@@ -27,7 +27,7 @@ SHORT = Training(epochs=8, batch_size=32)
 @pytest.fixture(scope="module")
 def outliers(digits):
     """Negatives of digits."""
-    return Split.of(255 - digits.pool.images[:300], digits.pool.labels[:300].numpy())
+    return Split.of(255 - digits.pool.values[:300], digits.pool.labels[:300].numpy())
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_what_cannot_be_answered_is_refused(name, request, digits):
 
 def test_outliers_of_one_class_make_no_hash(victim, digits):
     with pytest.raises(BadInput, match="two or more"):
-        EDM().fit(victim, digits.train, outliers=Split.of(255 - digits.pool.images[:9], np.zeros(9)))
+        EDM().fit(victim, digits.train, outliers=Split.of(255 - digits.pool.values[:9], np.zeros(9)))
 
 
 def test_each_query_is_answered_by_the_member_of_its_hash(ensemble, digits):

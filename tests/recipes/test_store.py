@@ -11,7 +11,7 @@ from feint import victims
 from feint.defenses import outputs
 from feint.defenses.outputs import APGP
 from feint.errors import BadInput, DamagedFile, MissingData, NotFitted, NotWritten
-from feint.models.networks import Network
+from feint.models.networks import VOCABULARY, Network
 from feint.recipes import store
 from feint.recipes.recipe import exported_recipes
 from feint.victims import Trained
@@ -112,7 +112,7 @@ def test_a_trained_network_in_a_recipe_comes_back_from_disk(tmp_path, victim):
 
     trained = Trained.of(victim)
     store.save(tmp_path / "kept", Holds(trained))
-    loaded = store.load(tmp_path / "kept", {"Holds": Holds, "Trained": Trained, "Network": Network}).recipe
+    loaded = store.load(tmp_path / "kept", VOCABULARY | {"Holds": Holds, "Trained": Trained}).recipe
     assert loaded == Holds(trained)
     x = torch.rand(5, *victim.network.shape)
     assert_close(loaded.inside.model(x), victim(x))

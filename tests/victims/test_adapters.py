@@ -19,6 +19,7 @@ from feint.errors import BadInput, DamagedFile, MissingData, OverBudget, Unreach
 from feint.models import networks
 from feint.query import Query
 from feint.service import Defense, Service
+from feint.signature import Pixels
 
 onnxruntime.set_default_logger_severity(3)
 
@@ -75,7 +76,7 @@ def test_logits_and_probabilities_are_told_apart(files, victim):
         victims.logits(victims.load_any(files / "simplex.onnx"), x)
     wrapped = victims.load_any(files / "simplex.onnx", probabilities=True)
     assert torch.allclose(victims.predict(wrapped, x), victims.predict(victim, x), atol=1e-4)
-    assert victims.shape_of(wrapped) == (1, 8, 8)
+    assert victims.domain_of(wrapped) == Pixels((1, 8, 8))
     with pytest.raises(BadInput, match="may be logits"):
         victims.logits(victims.load_any(files / "any.onnx", probabilities=True), x)
 
@@ -142,9 +143,9 @@ def test_a_factory_is_found_here_and_says_what_is_wrong_with_it(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     for name in ("small", "made"):
-        assert victims.classes_of(victims.load_any(f"owners_models:{name}"), (1, 8, 8)) == 10
+        assert victims.classes_of(victims.load_any(f"owners_models:{name}"), Pixels((1, 8, 8))) == 10
     with pytest.raises(BadInput, match="the data's size"):
-        victims.classes_of(victims.load_any("owners_models:small"), (1, 9, 9))
+        victims.classes_of(victims.load_any("owners_models:small"), Pixels((1, 9, 9)))
     for place, kind, says in (
         ("owners_models:sized", BadInput, "needs arguments"),
         ("owners_models:tuples", BadInput, "makes a tuple"),
@@ -160,7 +161,7 @@ def test_a_factory_is_found_here_and_says_what_is_wrong_with_it(tmp_path, monkey
 
 def test_answers_of_a_remote_model_are_cached(tmp_path, victim):
     oracle = Service(victim).oracle(client="a", budget=30)
-    options = {"name": "server, toy, 1", "shape": (1, 8, 8), "classes": 10, "folder": tmp_path}
+    options = {"name": "server, toy, 1", "domain": Pixels((1, 8, 8)), "classes": 10, "folder": tmp_path}
     model, x = victims.FromAnswers(oracle.try_ask, **options), torch.rand(20, 1, 8, 8)
     assert torch.allclose(victims.predict(model, x), victims.predict(victim, x), atol=1e-6)
     victims.predict(model, torch.cat([x.flip(0), x[:3]]))
@@ -191,7 +192,7 @@ def test_a_server_that_went_away_is_not_waited_for_again():
         calls.append(len(x))
         raise Unreachable("a server", "a server that answers", "try again")
 
-    model = victims.FromAnswers(gone, name="s", shape=(1, 2, 2), classes=3)
+    model = victims.FromAnswers(gone, name="s", domain=Pixels((1, 2, 2)), classes=3)
     for _ in range(3):
         with pytest.raises(Unreachable):
             model(torch.rand(2, 1, 2, 2))

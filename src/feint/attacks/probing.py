@@ -23,7 +23,7 @@ def require_budget(
 
     Args:
         oracle: The victim behind its budget.
-        surrogate: Network whose input shape the queries have.
+        surrogate: Network whose domain the queries have.
         least: Number of inputs that the attack needs.
         what: What these inputs are, appended to the number in the message.
         remedy: What to do about it, in the message.
@@ -32,7 +32,7 @@ def require_budget(
         BadInput: If the budget pays for fewer inputs.
     """
     if not oracle.left:
-        oracle.ask(torch.zeros(1, *surrogate.shape))
+        oracle.ask(torch.from_numpy(surrogate.domain.sample(1, 0)))
     if oracle.left < least:
         raise BadInput(f"a budget for {oracle.left} inputs", f"at least {least:,}{what}", remedy)
 
@@ -48,13 +48,15 @@ def check(oracle: Oracle, pool: Split, surrogate: Network, *, least: int = 1, mo
         most: Number of pool inputs that will be asked; by default all that the budget pays for.
 
     Raises:
-        BadInput: If the budget pays for fewer than `least` inputs, if the pool has another shape than the surrogate
+        BadInput: If the budget pays for fewer than `least` inputs, if the pool has another domain than the surrogate
             takes, or if it holds fewer than `most` inputs.
     """
     require_budget(oracle, surrogate, least)
-    if pool.shape != tuple(surrogate.shape):
+    if type(pool.domain) is not type(surrogate.domain) or pool.shape != surrogate.shape:
         raise BadInput(
-            f"a pool of inputs {pool.shape}", f"{tuple(surrogate.shape)}, which the surrogate takes", "change either"
+            f"a pool of {pool.domain.noun} {pool.shape}",
+            f"{surrogate.domain.noun} {surrogate.shape}, which the surrogate takes",
+            "change either",
         )
     most = oracle.left if most is None else most
     if most > len(pool):

@@ -134,8 +134,8 @@ def make_plan(
     Returns:
         The first plan that fits, from rich to poor; the smallest one, marked `least`, where none does.
     """
-    shape = samples.judge.shape
-    networks = [Network(name, shape, classes) for name in _networks(victim, shape)]
+    domain, shape = samples.judge.domain, samples.judge.shape
+    networks = [Network(name, domain, classes) for name in _networks(victim, shape)]
     training = replace(TRAINING, crop=2 if min(shape[1:]) >= 24 else 0)
     rows = torch.arange(MEASURED)
     x, labels = samples.fit.inputs(rows % len(samples.fit)), rows % classes
@@ -155,7 +155,7 @@ def make_plan(
     return replace(least, notes=(*notes, Note("plan least", {"minutes": f"{minutes:g}"})), least=True)
 
 
-def _networks(victim: nn.Module, shape: tuple[int, int, int]) -> list[str]:
+def _networks(victim: nn.Module, shape: tuple[int, ...]) -> list[str]:
     """Return the networks that attackers might train, first the victim's where it is known and can be trained."""
     small = SURROGATES[:1] if min(shape[1:]) < 16 else SURROGATES[:2] if shape[0] == 1 else SURROGATES
     names: list[str] = [*reversed(small)]

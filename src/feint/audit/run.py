@@ -18,9 +18,10 @@ from feint.bench.matrix import Matrix
 from feint.errors import BadInput
 from feint.evaluation.results import Cell, Results
 from feint.models.cache import cached_in
-from feint.models.networks import Network
+from feint.models.networks import VOCABULARY
 from feint.models.training import Training
 from feint.progress import ProgressCallback
+from feint.recipes.recipe import from_table, to_table
 from feint.recipes.store import atomic_write
 
 
@@ -112,8 +113,8 @@ def _run(
     progress: ProgressCallback,
 ) -> Audit:
     started = time.monotonic()
-    samples = load_samples(request.data, request.pool, victims.shape_of(victim))
-    classes = victims.classes_of(victim, samples.judge.shape)
+    samples = load_samples(request.data, request.pool, victims.domain_of(victim))
+    classes = victims.classes_of(victim, samples.judge.domain)
     answer_seconds = time_answers(victim, samples.judge)
     candidates = load_candidates(request.defenses, victim, samples.fit, folder / "defenses", progress)
     key = _plan_key(victim, samples, candidates, request)
@@ -153,9 +154,9 @@ def _load_plan(file: Path, key: list[Any]) -> AuditPlan | None:
         stored = json.loads(file.read_text())
         if stored["for"] != key:
             return None
-        network, size = stored["surrogate"], stored["size"]
+        size = stored["size"]
         return AuditPlan(
-            Network(network["name"], tuple(network["shape"]), network["classes"]),
+            from_table(stored["surrogate"], VOCABULARY),
             Training(**stored["training"]),
             Size(**{**size, "budgets": tuple(size["budgets"])}),
             stored["seconds"],
@@ -168,4 +169,4 @@ def _load_plan(file: Path, key: list[Any]) -> AuditPlan | None:
 
 def _save_plan(file: Path, key: list[Any], plan: AuditPlan) -> None:
     with atomic_write(file) as partial:
-        partial.write_text(json.dumps({"for": key, **asdict(plan)}, indent=1))
+        partial.write_text(json.dumps({"for": key, **asdict(plan), "surrogate": to_table(plan.surrogate)}, indent=1))

@@ -10,6 +10,7 @@ from feint import data
 from feint.data import Split
 from feint.data.files import Shape, is_file, pool_at, samples_at
 from feint.errors import BadInput, FeintError
+from feint.signature import Domain
 
 MIN_SAMPLES = 100  # so that 50 judge: an interval of ± 14 points at worst
 MAX_SHARED = 0.02  # of a pool; published sets have so many duplicates, and more is a mistake
@@ -44,13 +45,13 @@ class Samples:
     notes: tuple[Note, ...]
 
 
-def load_samples(place: str, pool: str | None, shape: Shape) -> Samples:
+def load_samples(place: str, pool: str | None, domain: Domain | None) -> Samples:
     """Load the samples, halve them, and load the attacker's pool.
 
     Args:
         place: Data set, directory or file of the labelled samples.
         pool: The same of the pool; None for the data set's own pool, or else a third of the samples.
-        shape: Image shape (C, H, W) that the model takes, None where it is unknown.
+        domain: Domain of the model's inputs, None where it is unknown.
 
     Returns:
         The samples. Images of the pool that are samples too are left out.
@@ -58,6 +59,7 @@ def load_samples(place: str, pool: str | None, shape: Shape) -> Samples:
     Raises:
         BadInput: For fewer than 100 samples, another shape, or a pool of which more than 2 % are samples.
     """
+    shape = None if domain is None else domain.shape
     labelled = samples_at(place, shape)
     _check_shape(f"--data {place}", labelled, shape)
     rows = np.random.default_rng(0).permutation(len(labelled))
@@ -78,14 +80,14 @@ def load_samples(place: str, pool: str | None, shape: Shape) -> Samples:
     half = len(rows) // 2
     fit, judge = _select(labelled, rows[:half], "to fit on"), _select(labelled, rows[half:], "to judge on")
     _check_shape(f"--pool {pool}", queries, labelled.shape)
-    queries, shared = _without_shared(queries, labelled.images[rows])
+    queries, shared = _without_shared(queries, labelled.values[rows])
     if shared:
         notes.append(Note("samples left out", {"count": f"{shared:,}"}))
     notes.append(Note("halves", {"fit": f"{len(fit):,}", "judge": f"{len(judge):,}"}))
     return Samples(fit, judge, queries, tuple(notes))
 
 
-def _default_pool(place: str, shape: tuple[int, int, int]) -> Split | None:
+def _default_pool(place: str, shape: tuple[int, ...]) -> Split | None:
     """Return the pool of the data set `place`, None for a file, a missing pool or another shape."""
     if is_file(place):
         return None
@@ -98,7 +100,7 @@ def _default_pool(place: str, shape: tuple[int, int, int]) -> Split | None:
 
 def _select(split: Split, rows: np.ndarray, part: str) -> Split:
     rows = np.sort(rows)
-    return Split.of(split.images[rows], split.arrays[1][rows], name=split.name, part=f"{split.part}, {part}")
+    return split.take(rows, part=f"{split.part}, {part}")
 
 
 def _check_shape(name: str, split: Split, shape: Shape) -> None:
@@ -113,7 +115,7 @@ def _without_shared(pool: Split, samples: np.ndarray) -> tuple[Split, int]:
         BadInput: If more than 2 % of the pool are samples.
     """
     sample_bytes = {image.tobytes() for image in np.ascontiguousarray(samples)}
-    shared = np.array([image.tobytes() in sample_bytes for image in np.ascontiguousarray(pool.images)])
+    shared = np.array([image.tobytes() in sample_bytes for image in np.ascontiguousarray(pool.values)])
     count = int(shared.sum())
     if count > MAX_SHARED * len(pool):
         raise BadInput(

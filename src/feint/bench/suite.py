@@ -22,6 +22,7 @@ from feint.recipes import registry
 from feint.recipes.recipe import build, from_table
 from feint.recipes.store import Weights
 from feint.service import SuspectedDefense
+from feint.signature import Pixels
 from feint.victims import Trained
 
 
@@ -64,7 +65,7 @@ class Suite(SuiteTables):
     def resources(self, victim: str) -> AttackerResources:
         """Return a stand-in for the attacker's resources: enough to build recipes, without reading data."""
         entry = self.victims[victim]
-        network = Network(entry.surrogate or entry.network, (3, 32, 32), 10)
+        network = Network(entry.surrogate or entry.network, Pixels((3, 32, 32)), 10)
         return AttackerResources(Split(entry.data, "pool", ""), network, self.training_on(victim))
 
     def training_on(self, victim: str) -> Training:

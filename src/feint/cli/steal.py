@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from feint.data import Split
     from feint.models.networks import Network
     from feint.oracle import Oracle
+    from feint.signature import Domain
     from feint.transcript import Transcript
 
 Lenses = Annotated[tuple[str, ...], Parameter(name="--lens", negative=(), consume_multiple=False)]
@@ -84,7 +85,7 @@ def steal(
     else:
         target = _remote_target(victim, url, model, defense, key)
     learned = _network(
-        surrogate or target.network, target.shape or (images["pool"].shape if images else None), target.classes
+        surrogate or target.network, target.domain or (images["pool"].domain if images else None), target.classes
     )
     defaults = {**images, "surrogate": learned, "training": registry.parse(training)}
     recipe = (registry.resolve if Path(attack).exists() else registry.parse)(attack, **defaults)
@@ -106,15 +107,15 @@ def steal(
     print(f"{out}: {stolen.network.name}, learned from {oracle.asked:,} of {budget:,} queries")
 
 
-def _network(name: str | None, shape: tuple[int, int, int] | None, classes: int) -> "Network":
+def _network(name: str | None, domain: "Domain | None", classes: int) -> "Network":
     from feint.models.networks import Network
 
-    if name is None or shape is None:
+    if name is None or domain is None:
         got = "a victim whose network is not known" if name is None else "a victim whose inputs are not known"
         raise BadInput(
             got, "the surrogate's and a pool", "name them: --surrogate lenet, mlp, linear, tree …, --pool NAME"
         )
-    return Network(name, shape, classes)
+    return Network(name, domain, classes)
 
 
 class _Target(NamedTuple):
@@ -123,14 +124,14 @@ class _Target(NamedTuple):
     Attributes:
         oracle: Makes an oracle of a budget and of the transcript of an interrupted run.
         network: Name of the victim's network, None where it is unknown.
-        shape: Image shape (C, H, W), None where it is unknown.
+        domain: Domain of the inputs, None where it is unknown.
         classes: Number of classes.
         about: Notes that are stored with the surrogate.
     """
 
     oracle: "Callable[[int, Transcript | None], Oracle]"
     network: str | None
-    shape: tuple[int, int, int] | None
+    domain: "Domain | None"
     classes: int
     about: dict[str, str]
 
@@ -139,16 +140,16 @@ def _remote_target(
     victim: str | None, url: str | None, model: str | None, defense: Sequence[str], keys: Sequence[str]
 ) -> _Target:
     from feint.client import RemoteService
+    from feint.signature import Pixels
 
     if url is None or model is None or victim is not None or defense:
         expected = "--victim, with a --defense or without, or --url URL --model NAME"
         raise BadInput("no victim" if victim is None else "two victims", expected, "name one of them, whole")
     server = RemoteService(url, model=model, keys=keys)
-    channels, height, width = server.shape
     return _Target(
         lambda budget, past: server.oracle(budget=budget, past=past),
         None,
-        (channels, height, width),
+        Pixels(server.shape),
         server.classes,
         {"victim": f"{server.url}, {model}"},
     )
@@ -161,13 +162,13 @@ def _local_target(model: "nn.Module", pool: "Split | None", defense: Sequence[st
     from feint.service import Service
 
     service = Service(model, parse_defense(defense, victim=victims.fingerprint(model)))
-    shape = victims.shape_of(model) or (pool.shape if pool else None)
-    if shape is None:
+    domain = victims.domain_of(model) or (pool.domain if pool else None)
+    if domain is None:
         raise BadInput("a victim whose inputs are not known", "a pool that shows them", "name one: --pool NAME")
     return _Target(
         lambda budget, past: service.oracle(client="attacker", budget=budget, past=past),
         model.network.name if isinstance(model, Classifier) else None,
-        shape,
-        victims.classes_of(model, shape),
+        domain,
+        victims.classes_of(model, domain),
         {"defense": repr(service.defense)},
     )

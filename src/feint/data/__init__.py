@@ -1,4 +1,4 @@
-"""Named data sets: images as uint8 in memory-mapped files, decoded to float32 in [0, 1] one batch at a time.
+"""Named data sets in memory-mapped files; images are uint8, decoded to float32 in [0, 1] one batch at a time.
 
 `load(name)` looks in this order: the set that ships with Feint (`digits`), a directory `FEINT_DATA/name` (Parquet files
 in the Hugging Face hub's layout, or an image folder train/CLASS/*.jpg), Debian's package for Fashion-MNIST, the hub.

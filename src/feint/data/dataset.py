@@ -18,20 +18,22 @@ from feint.data.sources import HELD_OUT, HELD_OUT_DEFAULT, SOURCES, Source, find
 from feint.errors import BadInput, DamagedFile
 from feint.recipes.recipe import fingerprint
 from feint.recipes.store import atomic_write
+from feint.signature import Domain, Pixels
 
 
 @dataclass(frozen=True)
 class Split:
-    """Labelled images, as a handle: `Split("digits", "pool", fingerprint=…)` reads its arrays at their first use.
+    """Labelled inputs, as a handle: `Split("digits", "pool", fingerprint=…)` reads its arrays at their first use.
 
     A recipe that has a split stores the handle alone.
 
     Attributes:
         name: Name of the data set, or a title for arrays in memory.
         part: "train", "test", "pool" or "held_out"; a share of one is "PART:I/OF".
-        fingerprint: 16 hexadecimal digits of the SHA-256 of images and labels.
-        images: Pixels (N, C, H, W) uint8, 0 to 255.
+        fingerprint: 16 hexadecimal digits of the SHA-256 of values and labels.
+        values: Inputs (N, …) as they are stored: images as uint8, from 0 to 255.
         labels: Class indices (N,) int64, 0 to K − 1.
+        domain: Domain of the inputs.
     """
 
     name: str
@@ -39,12 +41,21 @@ class Split:
     fingerprint: str
 
     @classmethod
-    def of(cls, images: np.ndarray, labels: np.ndarray, *, name: str = "memory", part: str = "all") -> "Split":
+    def of(
+        cls,
+        values: np.ndarray,
+        labels: np.ndarray,
+        *,
+        domain: Domain | None = None,
+        name: str = "memory",
+        part: str = "all",
+    ) -> "Split":
         """Return a split of arrays in memory.
 
         Args:
-            images: Pixels (N, C, H, W) uint8, 0 to 255.
+            values: Inputs (N, …) in the type in which their domain stores them.
             labels: Class indices (N,), integers from 0.
+            domain: Domain of the inputs; None for images (N, C, H, W) uint8.
             name: Title of the data.
             part: Title of the part.
 
@@ -54,21 +65,36 @@ class Split:
         Raises:
             BadInput: Shape, type or number of the arrays is another.
         """
-        if images.ndim != 4 or images.dtype != np.uint8 or len(images) != len(labels):
+        shape, kind = ("C, H, W", np.uint8) if domain is None else (", ".join(map(str, domain.shape)), domain.stored)
+        if domain is None and values.ndim == 4:
+            domain = Pixels(values.shape[1:])
+        if domain is None or values.shape[1:] != domain.shape or values.dtype != kind or len(values) != len(labels):
             raise BadInput(
-                f"images of shape {images.shape} and type {images.dtype} with {len(labels)} labels",
-                "(N, C, H, W) uint8 and N labels",
-                "scale them to 0…255",
+                f"inputs of shape {values.shape} and type {values.dtype} with {len(labels)} labels",
+                f"(N, {shape}) {np.dtype(kind)} and N labels",
+                "scale them to 0…255" if kind == np.uint8 else "convert them",
             )
-        split = cls(name, part, _digest(images, labels))
-        split.__dict__["arrays"] = images, labels.astype(np.int64)  # where cached_property would put them
+        split = cls(name, part, _digest(values, labels))
+        # where cached_property would put them
+        split.__dict__["arrays"], split.__dict__["domain"] = (values, labels.astype(np.int64)), domain
         return split
 
     @cached_property
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """Images (N, C, H, W) uint8 and labels (N,) int64.
+        """Values (N, …) as they are stored, and labels (N,) int64. Errors as in `domain`."""
+        return self._loaded.arrays
 
-        A data set that cannot be found raises `MissingData` or `UnknownName`.
+    @cached_property
+    def domain(self) -> Domain:
+        """Domain of the inputs.
+
+        A data set that cannot be found raises `MissingData` or `UnknownName`, another one of this name `DamagedFile`.
+        """
+        return self._loaded.domain
+
+    @property
+    def _loaded(self) -> "Split":
+        """The same split with its arrays.
 
         Raises:
             DamagedFile: The data set of this name is another one by its fingerprint.
@@ -79,11 +105,11 @@ class Split:
             split = split.share(*map(int, share.split("/")))
         if split.fingerprint != self.fingerprint:
             raise DamagedFile(f"{split!r}", f"{self!r}", "find the data that the recipe was made with")
-        return split.arrays
+        return split
 
     @property
-    def images(self) -> np.ndarray:
-        """Pixels (N, C, H, W) uint8, 0 to 255."""
+    def values(self) -> np.ndarray:
+        """Inputs (N, …) as they are stored."""
         return self.arrays[0]
 
     @property
@@ -99,37 +125,42 @@ class Split:
         """
         if not 0 <= i < of or ":" in self.part:
             raise BadInput(f"share {i} of {of} of {self.part}", "0 ≤ i < of, of a whole part", "change it")
-        return Split.of(self.images[i::of], self.arrays[1][i::of], name=self.name, part=f"{self.part}:{i}/{of}")
+        return self.take(slice(i, None, of), part=f"{self.part}:{i}/{of}")
 
-    def scaled(self, shape: tuple[int, int, int]) -> "Split":
+    def take(self, rows: np.ndarray | slice, *, part: str) -> "Split":
+        """Return a split of these `rows` in memory, with `part` as its title."""
+        values, labels = self.arrays
+        return Split.of(values[rows], labels[rows], domain=self.domain, name=self.name, part=part)
+
+    def scaled(self, shape: tuple[int, ...]) -> "Split":
         """Return the same images in another height and width; each pixel is the mean of the area that it covers.
 
         Args:
             shape: (C, H, W) of the result.
 
         Raises:
-            BadInput: The number of channels differs.
+            BadInput: The number of channels differs, or the inputs are no images.
         """
         if self.shape == tuple(shape):
             return self
-        if self.shape[0] != shape[0]:
+        if not isinstance(self.domain, Pixels) or len(shape) != 3 or self.shape[0] != shape[0]:
             raise BadInput(f"{self.name} of shape {self.shape}", f"images like {tuple(shape)}", "choose other images")
         small = F.interpolate(self.inputs(), size=shape[1:], mode="area").mul(255).round().to(torch.uint8)
         name = f"{self.name}_{shape[2]}x{shape[1]}"
         return Split.of(small.numpy(), self.arrays[1], name=name, part=self.part)
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape (C, H, W) of an image."""
-        return self.images.shape[1:]
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
+        return self.domain.shape
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.values)
 
     def inputs(self, rows: Tensor | slice = slice(None)) -> Tensor:
-        """Return the inputs (n, C, H, W), float32 in [0, 1], of these `rows`; all by default."""
+        """Return the inputs (n, …) of these `rows` in the type of their domain; all by default."""
         chosen = rows.numpy() if isinstance(rows, Tensor) else rows
-        return decode(torch.from_numpy(np.array(self.images[chosen])))
+        return decode(torch.from_numpy(np.array(self.values[chosen])), self.domain)
 
     def __getstate__(self) -> dict[str, object]:
         """A pickle has the handle alone where the arrays are files, which the receiving process maps itself."""
@@ -137,23 +168,25 @@ class Split:
         return {name: value for name, value in self.__dict__.items() if not (mapped and name == "arrays")}
 
 
-def decode(images: Tensor) -> Tensor:
-    """Return uint8 images as float32 in [0, 1]; floating-point images are returned unchanged."""
-    return images if images.is_floating_point() else images.float().div_(255)
+def decode(values: Tensor, domain: Domain) -> Tensor:
+    """Return stored values (N, …) as inputs of their domain; inputs are returned unchanged."""
+    if domain.levels:
+        return values if values.is_floating_point() else values.float().div_(domain.levels)
+    return values.to(torch.from_numpy(np.empty(0, domain.dtype)).dtype)
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Named data set for classification.
 
-    All images have one shape (C, H, W). Labels are indices into `classes`.
+    All inputs have one domain. Labels are indices into `classes`.
 
     Attributes:
         name: Name of the data set; NAME@SIZE where its images are scaled to SIZE×SIZE pixels.
         classes: Names of the K classes.
         train: Split that victims are trained on.
         test: Split that nothing is trained on.
-        held_out: Split that was cut off the training images as the attacker's pool; None where another set is the pool.
+        held_out: Split that was cut off the training inputs as the attacker's pool; None where another set is the pool.
     """
 
     name: str
@@ -163,13 +196,18 @@ class Dataset:
     held_out: Split | None = None
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape (C, H, W) of an image."""
-        return self.train.shape
+    def domain(self) -> Domain:
+        """Domain of the inputs."""
+        return self.train.domain
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
+        return self.domain.shape
 
     @cached_property
     def pool(self) -> Split:
-        """The attacker's images, unseen in the victim's training: held out, or the training split of another set."""
+        """The attacker's inputs, unseen in the victim's training: held out, or the training split of another set."""
         return self.held_out or load(SOURCES[self.name.partition("@")[0]].pool or "").train
 
 
@@ -203,8 +241,8 @@ def load(name: str, *, size: int | None = None) -> Dataset:
     return _open(title, folder)
 
 
-def _digest(images: np.ndarray, labels: np.ndarray) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(images).data)
+def _digest(values: np.ndarray, labels: np.ndarray) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(values).data)
     digest.update(np.ascontiguousarray(labels, np.int64).data)
     return digest.hexdigest()[:16]
 
@@ -226,7 +264,8 @@ def _open(name: str, folder: Path) -> Dataset:
         for part, fingerprint in about["fingerprints"].items():
             splits[part] = split = Split(name, part, fingerprint)
             files = (folder / f"{part}-{what}.npy" for what in ("images", "labels"))
-            split.__dict__["arrays"] = tuple(np.load(file, mmap_mode="r") for file in files)
+            split.__dict__["arrays"] = values, _ = tuple(np.load(file, mmap_mode="r") for file in files)
+            split.__dict__["domain"] = Pixels(values.shape[1:])
         return Dataset(name, tuple(about["classes"]), **splits)
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise DamagedFile(f"{folder} ({error})", "decoded data that Feint cached", "delete that directory") from error

@@ -12,7 +12,7 @@ from feint.data import Split
 from feint.data.pools import parse_pool
 from feint.errors import BadInput, DamagedFile, FeintError, MissingData, MixedSizes, one_line
 
-Shape = tuple[int, int, int] | None
+Shape = tuple[int, ...] | None
 KINDS = "a data set, a directory of CLASS/*.png or *.parquet, or an .npz with images and labels"
 
 

@@ -29,7 +29,7 @@ from feint.gateway.backends.onnx_model import OnnxModel
 from feint.query import Query
 from feint.recipes import store
 from feint.service import Service
-from feint.victims import fingerprint, shape_of
+from feint.victims import domain_of, fingerprint
 
 
 @dataclass(frozen=True)
@@ -113,12 +113,12 @@ def outputs(
 
 
 def _noise(model: nn.Module) -> Tensor:
-    shape = shape_of(model)
-    if shape is None:
+    domain = domain_of(model)
+    if domain is None:
         raise BadInput(
             "a model whose input shape is not known", "inputs to check it on", "give some: on the command line --data"
         )
-    return torch.rand(74, *shape, generator=torch.Generator().manual_seed(0))
+    return torch.rand(74, *domain.shape, generator=torch.Generator().manual_seed(0))
 
 
 def _write(

@@ -10,9 +10,9 @@ Array = np.ndarray
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ArrayQuery:
-    """Query with the inputs `x` (N, …) float32 in [0, 1], which count as N queries; the rest as in `feint.Query`.
+    """Query with the inputs `x` (N, …) of one domain, which count as N queries; the rest as in `feint.Query`.
 
-    Access rules and detectors take either: they read `client`, `stamp`, `time`, `pixels` and the length.
+    Access rules and detectors take either: they read `client`, `stamp`, `time`, `values` and the length.
     """
 
     x: Array
@@ -21,7 +21,7 @@ class ArrayQuery:
     time: float = field(default_factory=time.time)
 
     @property
-    def pixels(self) -> Array:
+    def values(self) -> Array:
         """The inputs (N, …) as an array."""
         return self.x
 

@@ -10,7 +10,7 @@ class Batch:
     """Inputs and targets of one training step.
 
     Attributes:
-        x: Augmented inputs (n, C, H, W) in [0, 1].
+        x: Augmented inputs (n, …).
         targets: Classes (n,) or rows (n, K) on the simplex.
         outliers: As many inputs of a second stream; None where the training has none.
         outlier_targets: Their targets.

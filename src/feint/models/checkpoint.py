@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from feint.data import decode
 from feint.errors import DamagedFile, one_line
 from feint.recipes.store import atomic_write
+from feint.signature import Domain
 
 
 @dataclass
@@ -38,13 +39,13 @@ class TrainingState:
         """Return whether the last `patience` epochs brought no smaller loss on the holdout."""
         return patience is not None and self.waited >= patience
 
-    def update_best(self, model: nn.Module, x: Tensor, targets: Tensor) -> None:
-        """Compare the loss on the holdout `x` (N, C, H, W) and its `targets` with that of the best epoch."""
+    def update_best(self, model: nn.Module, x: Tensor, targets: Tensor, domain: Domain) -> None:
+        """Compare the loss on the holdout `x` (N, …) and its `targets` with that of the best epoch."""
         model.eval()
         device = next(model.parameters()).device
         with torch.no_grad():
             losses = [
-                F.cross_entropy(model(decode(a).to(device)).float(), b.to(device), reduction="sum").item()
+                F.cross_entropy(model(decode(a, domain).to(device)).float(), b.to(device), reduction="sum").item()
                 for a, b in zip(x.split(500), targets.split(500), strict=True)
             ]
         model.train()

@@ -1,4 +1,4 @@
-"""Named networks, each from inputs (N, C, H, W) in [0, 1] to logits (N, K). Normalisation is part of the model.
+"""Named networks, each from inputs (N, …) of a domain to logits (N, K). Normalisation is part of the model.
 
 The variants for 32×32 images are defined here: the one maintained library that has them needs torchvision, of which
 there is no build beside a CPU torch (docs/background/design/networks.md). Parameter counts are those of the literature
@@ -10,14 +10,17 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import feint.signature
 from feint.errors import BadInput, UnknownName
 from feint.models.tree import Tree
+from feint.recipes.recipe import Vocabulary, exported_recipes
+from feint.signature import Columns, Domain, Pixels, Text, Tokens, as_domain
 
 if TYPE_CHECKING:
     from feint.data import Dataset
@@ -45,23 +48,30 @@ class Network:
 
     Attributes:
         name: One of `BODIES`, like "resnet20".
-        shape: (C, H, W) of an input.
+        domain: Domain of the inputs; the shape (C, H, W) of an image stands for `Pixels`.
         classes: Number K of classes, at least 2.
 
     Raises:
         UnknownName: There is no such network.
-        BadInput: The shape has not three numbers, or there are fewer than two classes.
+        BadInput: There are fewer than two classes.
     """
 
+    former_fields: ClassVar[Mapping[str, str]] = {"shape": "domain"}  # in recipes and rows until 0.2
     name: str
-    shape: tuple[int, int, int]
+    domain: Domain
     classes: int
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "domain", as_domain(self.domain))
         if self.name not in BODIES:
             raise UnknownName.among("network", self.name, BODIES)
-        if self.classes < 2 or len(self.shape) != 3:
-            raise BadInput(f"shape {self.shape} and {self.classes} classes", "(C, H, W) and ≥ 2", "check the data set")
+        if self.classes < 2:
+            raise BadInput(f"a network of {self.classes} classes", "2 or more", "check the data set")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
+        return self.domain.shape
 
     def build(self, seed: int = 0) -> "Classifier":
         """Return a new network with initial weights drawn from `seed`, the same on every device.
@@ -74,12 +84,12 @@ class Network:
 
 
 def get(name: str, data: "Dataset") -> Network:
-    """Return the network `name` for the images and classes of `data`. Raises `UnknownName`."""
-    return Network(name, data.shape, len(data.classes))
+    """Return the network `name` for the inputs and classes of `data`. Raises `UnknownName`."""
+    return Network(name, data.domain, len(data.classes))
 
 
 class Classifier(nn.Module):
-    """Network from inputs (N, C, H, W) in [0, 1] to logits (N, K), built from a recipe.
+    """Network from inputs (N, …) of a domain to logits (N, K), built from a recipe.
 
     Inputs may be on another device than the weights: the logits are returned on the device of the inputs.
 
@@ -87,37 +97,72 @@ class Classifier(nn.Module):
         network: The recipe.
     """
 
-    mean: Tensor
-    deviation: Tensor
-
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
-        channels = network.shape[0]
-        mean, deviation = IMAGENET if channels == 3 else (GREY[0] * channels, GREY[1] * channels)
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(deviation).view(-1, 1, 1), persistent=False)
+        self.preprocessing: Preprocessing = PREPROCESSING[type(network.domain)](network.domain)
         self.body = BODIES[network.name](network)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape (C, H, W) of an input."""
-        return self.network.shape
+    def domain(self) -> Domain:
+        """Domain of the inputs."""
+        return self.network.domain
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return self.preprocessing.origin.device
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1:] != torch.Size(self.network.shape):
             raise BadInput(
                 f"inputs of shape {tuple(x.shape)}", f"(N, {', '.join(map(str, self.network.shape))})", "resize them"
             )
-        if x.device == self.mean.device:
-            return self.body((x - self.mean) / self.deviation)
-        return self(x.to(self.mean.device)).to(x.device)
+        if x.device == self.device:
+            return self.body(self.preprocessing(x))
+        return self(x.to(self.device)).to(x.device)
 
     def __reduce__(self) -> tuple[Callable[..., "Classifier"], tuple[Network, Mapping[str, Tensor], bool]]:
         """A pickle has recipe and weights; the receiving process builds the network on its own device."""
         weights = {name: tensor.cpu() for name, tensor in self.state_dict().items()}
         return _unpickle, (self.network, weights, self.training)
+
+
+class Preprocessing(nn.Module):
+    """First layer of a network: from inputs (N, …) of a domain to the float32 features of its body."""
+
+    origin: Tensor
+
+    def __init__(self, domain: Domain) -> None:
+        super().__init__()
+        self.register_buffer("origin", torch.zeros(()), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float()
+
+
+class ImagePreprocessing(Preprocessing):
+    """Normalisation of images by fixed constants of their channels."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, domain: Domain) -> None:
+        super().__init__(domain)
+        channels = domain.shape[0]
+        mean, deviation = IMAGENET if channels == 3 else (GREY[0] * channels, GREY[1] * channels)
+        sides = (-1, *(1 for _ in domain.shape[1:]))
+        self.register_buffer("mean", torch.tensor(mean).view(sides), persistent=False)
+        self.register_buffer("deviation", torch.tensor(deviation).view(sides), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.deviation
+
+
+PREPROCESSING: dict[type[Domain], Callable[[Domain], Preprocessing]] = {
+    Pixels: ImagePreprocessing, Columns: Preprocessing, Tokens: Preprocessing, Text: Preprocessing
+}  # fmt: skip
 
 
 def _unpickle(network: Network, weights: Mapping[str, Tensor], training: bool) -> Classifier:
@@ -127,7 +172,7 @@ def _unpickle(network: Network, weights: Mapping[str, Tensor], training: bool) -
 
 
 class Ensemble(nn.Module):
-    """Several networks of one recipe, from inputs (N, C, H, W) in [0, 1] to all their logits (members, N, K)."""
+    """Several networks of one recipe, from inputs (N, …) of a domain to all their logits (members, N, K)."""
 
     def __init__(self, network: Network, seeds: Sequence[int]) -> None:
         super().__init__()
@@ -216,8 +261,7 @@ def mlp20(network: Network) -> nn.Module:
 
 def mlp(network: Network) -> nn.Module:
     """Return a network with two hidden layers of 128."""
-    channels, height, width = network.shape
-    sizes = [channels * height * width, 128, 128]
+    sizes = [math.prod(network.shape), 128, 128]
     layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU(inplace=True))]
     return nn.Sequential(nn.Flatten(), *layers, nn.Linear(sizes[-1], network.classes))
 
@@ -338,3 +382,5 @@ BODIES: dict[str, Callable[[Network], nn.Module]] = {
     "wrn28_10": wide_resnet(28, 10),
     "vgg16_bn": vgg16,
 }
+
+VOCABULARY: Vocabulary = exported_recipes(feint.signature) | {"Network": Network}  # of stored networks

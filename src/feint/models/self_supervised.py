@@ -31,7 +31,7 @@ class WithRotations(nn.Module):
         self.model = model
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.head = nn.Linear(last.in_features, 4).to(model.mean.device)
+            self.head = nn.Linear(last.in_features, 4).to(model.device)
 
     @property
     def network(self) -> Network:
@@ -44,7 +44,7 @@ class WithRotations(nn.Module):
     def both(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the class logits (N, K) and the rotation logits (N, 4) of inputs `x` (N, C, H, W)."""
         *body, last = self.model.body.children()
-        features = nn.Sequential(*body)((x - self.model.mean) / self.model.deviation)
+        features = nn.Sequential(*body)(self.model.preprocessing(x))
         return last(features), self.head(features)
 
 

@@ -10,7 +10,7 @@ import safetensors.torch
 from torch import nn
 
 from feint.errors import DamagedFile, MissingData, NotFitted, one_line
-from feint.models.networks import Classifier, Network
+from feint.models.networks import VOCABULARY, Classifier, Network
 from feint.recipes import store
 
 
@@ -25,7 +25,7 @@ def load(path: Path | str) -> Classifier:
     Raises:
         DamagedFile: The directory is broken, or has no trained network.
     """
-    stored = store.load(path, {"Network": Network})
+    stored = store.load(path, VOCABULARY)
     if not isinstance(stored.recipe, Network):
         raise DamagedFile(f"{path}, which holds {stored.recipe!r}", "a trained network", "name a victim or a surrogate")
     model = stored.recipe.build()
@@ -66,7 +66,7 @@ def load_weights(path: Path | str, network: Network) -> Classifier:
 
 def notes(path: Path | str) -> dict[str, Any]:
     """Return the notes that `save` wrote to the directory `path`. Raises `MissingData` or `DamagedFile`."""
-    return store.load(path, {"Network": Network}).about
+    return store.load(path, VOCABULARY).about
 
 
 def fingerprint(model: nn.Module) -> str:

@@ -24,11 +24,13 @@ from feint.models.batch import Batch
 from feint.models.cache import cache_directory
 from feint.models.checkpoint import TrainingState
 from feint.models.cuda_graph import GraphedStep
-from feint.models.networks import Classifier, Ensemble, Network
+from feint.models.networks import VOCABULARY, Classifier, Ensemble, Network
 from feint.progress import NO_PROGRESS, ProgressCallback
+from feint.query import channels_last
 from feint.recipes import store
 from feint.recipes.recipe import short_hash
 from feint.recipes.store import fingerprint
+from feint.signature import Domain
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def train(
 
     Args:
         network: Recipe of the network.
-        data: Inputs (N, C, H, W) and labels (N,).
+        data: Inputs (N, …) and labels (N,).
         training: Recipe of the training; the default one if None.
         targets: Rows (N, K) on the simplex that replace the labels.
         seed: Seed of weights, order and augmentations. Same arguments, same weights on one machine.
@@ -116,7 +118,7 @@ def train(
     Returns:
         The trained network, in evaluation mode.
     """
-    x = torch.from_numpy(np.array(data.images))
+    x = torch.from_numpy(np.array(data.values))
     return learn(
         network, x, data.labels if targets is None else targets, training or Training(), seed=seed, progress=progress
     )
@@ -135,7 +137,7 @@ def learn(
 
     Args:
         network: Recipe of the network.
-        x: Inputs (N, C, H, W), uint8 or float32 in [0, 1].
+        x: Inputs (N, …) of the network's domain, or as they are stored.
         targets: Classes (N,) or rows (N, K) on the simplex.
         training: Recipe of the training.
         seed: Seed of weights, order and augmentations.
@@ -174,7 +176,7 @@ def refine(
 
     Args:
         model: Model whose weights are the start. It is not changed.
-        x: Inputs (N, C, H, W), uint8 or float32 in [0, 1].
+        x: Inputs (N, …) of the network's domain, or as they are stored.
         targets: Classes (N,) or rows (N, K) on the simplex.
         training: Recipe of the training, without holdout and rotation.
         loss: Function of a model and a batch to the scalar to minimize.
@@ -246,7 +248,7 @@ def _train_or_load(model: Model, task: _Task, progress: ProgressCallback, name: 
         fitted, losses = _fit(model, task, progress, checkpoint)
         store.save(done, model.network, fitted.state_dict(), losses=losses)
         checkpoint.unlink(missing_ok=True)
-    cached = store.load(done, {"Network": Network})
+    cached = store.load(done, VOCABULARY)
     model.load_state_dict(cached.tensors)
     return model.eval(), cached.about.get("losses", [])
 
@@ -294,15 +296,15 @@ def _fit(model: Model, task: _Task, progress: ProgressCallback, checkpoint: Path
                 for group in optimizer.param_groups:
                     group["lr"] = recipe.learning_rate * _schedule(done)
                 parts = [
-                    *_augmented((x, targets), rows, recipe, device),
-                    *_augmented(task.outliers, others, recipe, device),
+                    *_augmented((x, targets), rows, recipe, model.network.domain, device),
+                    *_augmented(task.outliers, others, recipe, model.network.domain, device),
                 ]
                 losses.append(run(*parts))
                 optimizer.step()
             state.epoch += 1
             state.losses.append(torch.stack(losses).double().mean().item())
             if len(holdout):
-                state.update_best(model, x[holdout], targets[holdout])
+                state.update_best(model, x[holdout], targets[holdout], model.network.domain)
             if checkpoint is not None:
                 state.save(model, optimizer, checkpoint)
             progress.step("training", state.epoch, epochs)
@@ -320,14 +322,16 @@ def _outlier_rows(steps: Sequence[Tensor], stream: tuple[Tensor, Tensor] | None)
 
 
 def _augmented(
-    stream: tuple[Tensor, Tensor] | None, rows: Tensor, recipe: Training, device: torch.device
+    stream: tuple[Tensor, Tensor] | None, rows: Tensor, recipe: Training, domain: Domain, device: torch.device
 ) -> tuple[Tensor, Tensor] | tuple[()]:
     """Return these rows of a stream, augmented, and their targets; () where there is no stream."""
     if stream is None:
         return ()
     x, targets = stream
-    batch = augment(decode(x[rows].to(device)), recipe.crop, recipe.flip)
-    return batch.contiguous(memory_format=torch.channels_last), targets[rows].to(device)
+    batch = decode(x[rows].to(device), domain)
+    if recipe.crop or recipe.flip:
+        batch = augment(batch, recipe.crop, recipe.flip)
+    return channels_last(batch), targets[rows].to(device)
 
 
 def augment(x: Tensor, crop: int, flip: bool) -> Tensor:

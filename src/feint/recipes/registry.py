@@ -29,6 +29,11 @@ PARTS = (
     "feint.models.stored:Trained",
     "feint.models.training:Training",
     "feint.service:SuspectedDefense",
+    "feint.signature:Column",
+    "feint.signature:Columns",
+    "feint.signature:Pixels",
+    "feint.signature:Text",
+    "feint.signature:Tokens",
 )
 
 ALIASES = {  # names of classes in older recipes and result rows

@@ -166,7 +166,7 @@ class Columns(Domain):
 
     @staticmethod
     def canonical(x: Array) -> Array:
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             scale = 10.0 ** (DIGITS - 1 - np.floor(np.log10(np.abs(x))))
             rounded = np.rint(x * scale) / scale
         rounded = np.where(np.isfinite(rounded), rounded, np.where(np.isfinite(x), 0.0, x))

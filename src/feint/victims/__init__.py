@@ -2,7 +2,7 @@
 
 from feint.models.inference import CachedForward, FromProbabilities, answers, logits, predict
 from feint.models.stored import Trained, fingerprint, load, load_weights, notes, save
-from feint.victims.discovery import classes_of, load_any, shape_of
+from feint.victims.discovery import classes_of, domain_of, load_any
 from feint.victims.estimator import FromEstimator, load_estimator
 from feint.victims.factory import from_factory
 from feint.victims.onnx import FromONNX
@@ -18,6 +18,7 @@ __all__ = [
     "Trained",
     "answers",
     "classes_of",
+    "domain_of",
     "fingerprint",
     "from_factory",
     "load",
@@ -29,5 +30,4 @@ __all__ = [
     "notes",
     "predict",
     "save",
-    "shape_of",
 ]

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from feint.errors import BadInput, MissingData, one_line
-from feint.models.inference import FromProbabilities, logits
+from feint.models.inference import CachedForward, FromProbabilities, logits
 from feint.models.networks import Network
 from feint.models.stored import load, load_weights
+from feint.signature import Domain
 from feint.victims.estimator import load_estimator
 from feint.victims.factory import from_factory
 from feint.victims.onnx import FromONNX
@@ -20,10 +21,13 @@ KINDS = "a victim's directory, NAME.safetensors with its --network, NAME.onnx, N
 
 
 @runtime_checkable
-class Shaped(Protocol):
-    """Model with the shape (C, H, W) of its inputs; None is any height and width."""
+class HasDomain(Protocol):
+    """Model with the domain of its inputs; None where it takes images of any height and width."""
 
-    shape: tuple[int, int, int] | None
+    @property
+    def domain(self) -> Domain | None:
+        """Domain of the inputs."""
+        ...
 
 
 def load_any(place: Path | str, *, network: Network | None = None, probabilities: bool = False) -> nn.Module:
@@ -63,18 +67,18 @@ def _load(place: str, network: Network | None) -> nn.Module:
     return load(place)
 
 
-def shape_of(model: nn.Module) -> tuple[int, int, int] | None:
-    """Return the shape (C, H, W) of the inputs of `model`, or None where the model does not have it."""
-    inner = model.model if isinstance(model, FromProbabilities) else model
-    return inner.shape if isinstance(inner, Shaped) else None
+def domain_of(model: nn.Module) -> Domain | None:
+    """Return the domain of the inputs of `model`, or None where the model does not have it."""
+    inner = model.model if isinstance(model, (FromProbabilities, CachedForward)) else model
+    return inner.domain if isinstance(inner, HasDomain) else None
 
 
-def classes_of(model: nn.Module, shape: tuple[int, ...]) -> int:
+def classes_of(model: nn.Module, domain: Domain) -> int:
     """Determine the number of classes of a model by a query.
 
     Args:
         model: Module to logits.
-        shape: Shape (C, H, W) of the query, a black image.
+        domain: Domain of the query.
 
     Returns:
         The number K of its logits.
@@ -83,11 +87,11 @@ def classes_of(model: nn.Module, shape: tuple[int, ...]) -> int:
         BadInput: The model does not take such an input, or its output is not a row of logits.
     """
     try:
-        return logits(model, torch.zeros(1, *shape)).shape[1]
+        return logits(model, torch.from_numpy(domain.sample(1, 0))).shape[1]
     except BadInput:
         raise
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise BadInput(
-            f"inputs of shape {tuple(shape)} ({one_line(error, 160)})", "inputs that the model takes",
+            f"{domain.noun} of shape {domain.shape} ({one_line(error, 160)})", "inputs that the model takes",
             "check the data's size and channels",
         ) from error  # fmt: skip

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from feint._optional import require
 from feint.errors import BadInput, DamagedFile, MissingData, one_line
+from feint.signature import Pixels
 
 # In protobuf, a tensor whose bytes are in another file; the last byte is the length of that file's name.
 EXTERNAL_DATA = re.compile(rb"\n\x08location\x12(.)", re.DOTALL)
@@ -39,6 +40,7 @@ class FromONNX(nn.Module):
 
     Attributes:
         shape: Shape (C, H, W) of an input, or None where the graph takes any height and width.
+        domain: Its domain, or None.
         classes: Number K of classes.
 
     Raises:
@@ -57,6 +59,7 @@ class FromONNX(nn.Module):
         require("onnxruntime", "onnx")
         self.graph = _signature(self.path, self._session)
         self.shape = self.graph.shape
+        self.domain = None if self.shape is None else Pixels(self.shape)
         self.register_buffer("digest", torch.frombuffer(bytearray(_digest(self.path)), dtype=torch.uint8))
         self.classes = self.graph.classes or self._count_classes()
 

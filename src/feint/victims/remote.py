@@ -1,7 +1,7 @@
 """Remote predictors, like servers, as victims."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import safetensors
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from feint.errors import DamagedFile, Refused, Unreachable
 from feint.recipes.recipe import short_hash
 from feint.recipes.store import atomic_write
+from feint.signature import Domain
 from feint.transcript import checksums
 
 BATCH_SIZE = 500  # inputs in a request
@@ -29,9 +30,9 @@ class FromAnswers(nn.Module):
     `Unreachable` every call raises the same error at once, instead of waiting again.
 
     Args:
-        ask: Function of inputs (N, C, H, W) to answers (n, K) and a refusal or None, like `Oracle.try_ask`.
+        ask: Function of inputs (N, …) to answers (n, K) and a refusal or None, like `Oracle.try_ask`.
         name: Name of the predictor, whose digest is in the `state_dict`.
-        shape: Shape (C, H, W) of an input.
+        domain: Domain of the inputs.
         classes: Number K of classes.
         folder: Directory in which the answers are stored as well; None keeps them in memory.
 
@@ -42,11 +43,10 @@ class FromAnswers(nn.Module):
 
     digest: Tensor
 
-    def __init__(self, ask: Ask, *, name: str, shape: Sequence[int], classes: int, folder: Path | None = None) -> None:
+    def __init__(self, ask: Ask, *, name: str, domain: Domain, classes: int, folder: Path | None = None) -> None:
         super().__init__()
         self._ask, self.classes = ask, classes
-        channels, height, width = shape
-        self.shape = channels, height, width
+        self.domain = domain
         self._folder = folder
         self.gone: Unreachable | None = None
         digest = bytearray(hashlib.sha256(name.encode()).digest())
@@ -59,7 +59,7 @@ class FromAnswers(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not len(x):
             return torch.zeros(0, self.classes)
-        marks = checksums(x.float())
+        marks = checksums(x)
         first = {mark: row for row, mark in enumerate(marks.tolist()) if mark not in self._known}
         for rows in torch.tensor(sorted(first.values()), dtype=torch.long).split(BATCH_SIZE):
             self._fetch(x[rows], marks[rows])

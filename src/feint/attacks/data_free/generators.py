@@ -20,7 +20,7 @@ class ImageGenerator(nn.Module):
         width: Channels of the last hidden convolution; those before it have twice as many.
     """
 
-    def __init__(self, shape: tuple[int, int, int], *, latent: int, width: int) -> None:
+    def __init__(self, shape: tuple[int, ...], *, latent: int, width: int) -> None:
         super().__init__()
         channels, height, width_of_image = shape
         sizes = [(math.ceil(height / k), math.ceil(width_of_image / k)) for k in (4, 2, 1)]
@@ -52,7 +52,7 @@ class Discriminator(nn.Module):
     Maps images (N, C, H, W) in [0, 1] to logits (N,) of being real.
     """
 
-    def __init__(self, shape: tuple[int, int, int], *, width: int) -> None:
+    def __init__(self, shape: tuple[int, ...], *, width: int) -> None:
         super().__init__()
         channels, height, width_of_image = shape
         area = math.ceil(height / 4) * math.ceil(width_of_image / 4)
@@ -69,7 +69,7 @@ class Discriminator(nn.Module):
         return self.body(2 * x - 1)[:, 0]
 
 
-def synthetic_images(count: int, shape: tuple[int, int, int], *, shapes: int = 4, random: torch.Generator) -> Tensor:
+def synthetic_images(count: int, shape: tuple[int, ...], *, shapes: int = 4, random: torch.Generator) -> Tensor:
     """Draw images that show no data: rectangles and ellipses on a plain ground, smoothed by a pixel.
 
     Places, sizes, angles and colours are random.

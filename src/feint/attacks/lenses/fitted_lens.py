@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar, Protocol
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from feint.attacks.lenses.lens import DefenseLike, Lens, require_cost
@@ -16,6 +15,7 @@ from feint.errors import BadInput, Refused
 from feint.fitting import FitContext
 from feint.oracle import Oracle, OracleWrapper
 from feint.progress import NO_PROGRESS, ProgressCallback
+from feint.signature import Domain
 from feint.transcript import Transcript
 
 Decoder = Callable[[Tensor], Tensor]  # answers (N, K) to clearer ones
@@ -121,15 +121,15 @@ def require_classes(p: Tensor, classes: int, whose: str) -> None:
         )
 
 
-def labelled_split(x: Tensor, labels: Tensor) -> Split:
-    """Return inputs `x` (N, C, H, W) in [0, 1] and labels (N,) as a split."""
-    return Split.of(x.mul(255).round().to(torch.uint8).numpy(), labels.numpy(), name="asked")
+def labelled_split(x: Tensor, labels: Tensor, domain: Domain) -> Split:
+    """Return inputs `x` (N, …) of a domain and labels (N,) as a split."""
+    return Split.of(domain.encode(x.cpu().numpy()), labels.numpy(), domain=domain, name="asked")
 
 
 def random_subset(pool: Split, count: int, seed: int) -> Split:
     """Draw `count` rows of the pool with their labels: inputs of another task, for defenses that need outliers."""
     rows = np.random.default_rng(seed).permutation(len(pool))[:count]
-    return Split.of(pool.images[rows], pool.arrays[1][rows], name=pool.name, part="drawn")
+    return pool.take(rows, part="drawn")
 
 
 def clean_answers(model: nn.Module, x: Tensor) -> Tensor:

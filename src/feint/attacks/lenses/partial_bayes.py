@@ -86,9 +86,8 @@ class PartialBayes(FittedLens):
             model = learn(self.surrogate, x[half], labels[half], self.training, seed=self.seed, progress=progress)
             centres[other] = clean_answers(model, x[other])
             outliers = random_subset(self.pool, len(half), self.seed)
-            simulation = self.rehearsal.on(
-                FitContext(model, labelled_split(x[half], labels[half]), outliers, self.seed, progress)
-            )
+            inputs = labelled_split(x[half], labels[half], self.surrogate.domain)
+            simulation = self.rehearsal.on(FitContext(model, inputs, outliers, self.seed, progress))
         assert simulation is not None
         return table_decoder(
             simulation, x, centres, samples=self.samples, concentration=self.concentration, seed=self.seed
@@ -130,9 +129,8 @@ class PartialBayesBound(FittedLens):
         """Return the decoder by a table, around the victim's clean answers."""
         require_classes(p, self.victim.network.classes, "a victim")
         model = self.victim.model
-        simulation = self.rehearsal.on(
-            FitContext(model, labelled_split(x, p.argmax(-1)), seed=self.seed, progress=progress)
-        )
+        inputs = labelled_split(x, p.argmax(-1), self.victim.network.domain)
+        simulation = self.rehearsal.on(FitContext(model, inputs, seed=self.seed, progress=progress))
         centres = clean_answers(model, x)
         return table_decoder(
             simulation, x, centres, samples=self.samples, concentration=self.concentration, seed=self.seed

@@ -91,7 +91,8 @@ class Recovered(FittedLens):
         x, labels = x[half], labels[half]
         shadow = learn(self.surrogate, x, labels, self.training, seed=seed, progress=progress)
         outliers = random_subset(self.pool, len(half), seed)
-        simulation = self.rehearsal.on(FitContext(shadow, labelled_split(x, labels), outliers, seed, progress))
+        inputs = labelled_split(x, labels, self.surrogate.domain)
+        simulation = self.rehearsal.on(FitContext(shadow, inputs, outliers, seed, progress))
         batches = in_batches(self.pool, draw_rows(self.pool, self.pairs // self.shadows, seed))
         pairs = [(simulation.answer(batch), clean_answers(shadow, batch)) for batch in batches]
         perturbed, truth = zip(*pairs, strict=True)

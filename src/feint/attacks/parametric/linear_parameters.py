@@ -51,5 +51,6 @@ def parameters(model: Classifier) -> tuple[Tensor, Tensor]:
 
 def normalisation(model: Classifier) -> tuple[Tensor, Tensor]:
     """Return mean and deviation of each input feature, both (d,) float64."""
-    zeros = torch.zeros(model.network.shape, dtype=torch.float64)
-    return (model.mean.cpu() + zeros).flatten(), (model.deviation.cpu() + zeros).flatten()
+    shift, scale = (model.preprocessing(torch.full((1, *model.network.shape), value)).double() for value in (0.0, 1.0))
+    deviation = 1 / (scale - shift)
+    return (-shift * deviation).flatten(), deviation.flatten()

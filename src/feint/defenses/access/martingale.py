@@ -9,6 +9,7 @@ import numpy as np
 
 from feint.ledger import Account
 from feint.pipeline import QueryLike
+from feint.signature import mark
 
 LAST_BITS = 1e-5  # relative difference of scores that processor and batch size alone can cause
 MEMORY = 3600.0  # seconds for which a repeated input is recognised
@@ -105,7 +106,6 @@ def _names(bets: int) -> list[str]:
 
 
 def _first_times(query: QueryLike, account: Account) -> np.ndarray:
-    """Return which inputs the client has not sent in the last hour, compared in 256 levels as in `keyed`: (N,) bool."""
-    levels = np.rint(query.pixels * np.float32(255)).astype(np.uint8)
-    marks = [hashlib.blake2b(row.tobytes(), digest_size=12).hexdigest() for row in levels]
-    return np.array([account.once(mark, expires=query.time + MEMORY, now=query.time) for mark in marks], bool)
+    """Return which inputs the client has not sent in the last hour, compared by their marks: (N,) bool."""
+    marks = [hashlib.blake2b(code, digest_size=12).hexdigest() for code in mark(query.values)]
+    return np.array([account.once(name, expires=query.time + MEMORY, now=query.time) for name in marks], bool)

@@ -88,7 +88,7 @@ class ProofOfWork(Fittable):
 
     def puzzle(self, query: QueryLike, account: Account) -> Puzzle:
         """Return the puzzle that this query of this client has to solve now."""
-        x = query.pixels
+        x = query.values
         return Puzzle(
             bits=self.bits(len(query), self.cost.excess(account)),
             client=digest(account.client.encode()),

@@ -82,8 +82,8 @@ class SEAT(Fittable):
         if held < 2:
             raise BadInput(f"{len(context.inputs)} inputs", "6 or more, a third to calibrate on", "give more")
         order = torch.randperm(len(context.inputs), generator=torch.Generator().manual_seed(context.seed))
-        x = torch.from_numpy(np.array(context.inputs.images[order[held:].numpy()]))
-        start = Network(self.network, context.inputs.shape, self.dimensions).build(context.seed)
+        x = torch.from_numpy(np.array(context.inputs.values[order[held:].numpy()]))
+        start = Network(self.network, context.inputs.domain, self.dimensions).build(context.seed)
         name = repr((self.margin, self.radius, self.steps))
         no_targets = torch.zeros(len(x), dtype=torch.int64)
         model, _ = refine(

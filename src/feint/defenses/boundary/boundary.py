@@ -157,7 +157,7 @@ def joint_logits(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
 
 def images(split: Split) -> Tensor:
     """Return all inputs of a split as the training loop takes them: (N, C, H, W) uint8."""
-    return torch.from_numpy(np.array(split.images))
+    return torch.from_numpy(np.array(split.values))
 
 
 def check_at_least(recipe: Boundary, least: float, *values: float) -> None:

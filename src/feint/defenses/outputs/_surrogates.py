@@ -72,7 +72,7 @@ def distil_surrogate(
     progress: ProgressCallback = NO_PROGRESS,
 ) -> Trained:
     """Return a surrogate that learned the victim's answers to all inputs of the `splits`."""
-    x = torch.cat([torch.from_numpy(split.images.copy()) for split in splits])
+    x = torch.cat([torch.from_numpy(split.values.copy()) for split in splits])
     p = torch.cat([answers(victim, split) for split in splits])
     return Trained.of(learn(network_of(victim, network), x, p, training, seed=seed, progress=progress))
 

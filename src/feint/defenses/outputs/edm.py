@@ -81,7 +81,7 @@ class EDM(Output, Fittable):
             loss=self.loss, name=repr((self.members, self.diversity)),
             outliers=(images(outliers), torch.zeros(len(outliers))), seed=context.seed, progress=context.progress,
         )  # fmt: skip
-        network = Network(self.hash_network, outliers.shape, classes)
+        network = Network(self.hash_network, outliers.domain, classes)
         code = train(network, outliers, training=self.training, seed=context.seed, progress=context.progress)
         return replace(self, hash_model=Trained.of(code), ensemble=tuple(map(Trained.of, ensemble.classifiers)))
 

@@ -16,7 +16,8 @@ from feint.gateway.backends.torch_pipeline import TorchPipeline, rungs, safest
 from feint.openinference.model_spec import ModelSpec
 from feint.query import Query
 from feint.service import Service
-from feint.victims import classes_of, fingerprint, load_any, shape_of
+from feint.signature import Domain, Pixels
+from feint.victims import classes_of, domain_of, fingerprint, load_any
 
 
 def load(table: settings.TorchSettings, name: str) -> LoadedModel:
@@ -48,23 +49,23 @@ def of_service(
     Raises:
         BadInput: If neither the model nor `shape` gives the shape of an input.
     """
-    shape = shape or shape_of(service.model)
-    if shape is None:
+    domain = Pixels(shape) if shape else domain_of(service.model)
+    if domain is None:
         raise BadInput(f"{name}, which does not say what it takes", "its shape (C, H, W)", "give the shape")
-    seconds = _each_rung_tried(service, tuple(shape))
+    seconds = _each_rung_tried(service, domain)
     pipeline = TorchPipeline(service, rules(access))
     safe = safest(service.defense)
-    spec = ModelSpec(name, "x", tuple(shape), OUTPUT, classes_of(service.model, tuple(shape)))
+    spec = ModelSpec(name, "x", domain.shape, OUTPUT, classes_of(service.model, domain))
     notes = [f"{where}, by torch: {1000 * seconds:.2g} ms for one input", *_spoken(service.defense, access)]
     return LoadedModel(spec, pipeline, notes, bare({"outputs": safe is not None}), safe, close=pipeline.close)
 
 
-def _each_rung_tried(service: Service, shape: tuple[int, ...]) -> float:
-    """Return the seconds that the slowest rung takes for one input, a black one; raise `FeintError`."""
+def _each_rung_tried(service: Service, domain: Domain) -> float:
+    """Return the seconds that the slowest rung takes for one input; raise `FeintError`."""
     seconds = []
     for rung in rungs(service.defense):
         start = time.perf_counter()
-        Service(service.model, replace(rung, access=()))(Query(torch.zeros(1, *shape)))
+        Service(service.model, replace(rung, access=()))(Query(torch.from_numpy(domain.sample(1, 0))))
         seconds.append(time.perf_counter() - start)
     return max(seconds)
 

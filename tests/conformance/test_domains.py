@@ -1,0 +1,150 @@
+"""The contracts of domains, over every one there is."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tests.examples import DOMAINS
+
+from feint import signature
+from feint.data import Split
+from feint.errors import BadInput
+from feint.query import Query
+from feint.signature import Columns, Text, Tokens, domain_like, mark
+from feint.transcript import Transcript
+
+CASES = pytest.mark.parametrize("domain", DOMAINS.values(), ids=DOMAINS)
+
+
+def test_every_domain_has_an_example_and_a_type_of_its_own():
+    assert {type(domain) for domain in DOMAINS.values()} == {*signature.DOMAINS.values()}
+    assert len({domain.dtype for domain in DOMAINS.values()}) == len(DOMAINS)
+
+
+@CASES
+@pytest.mark.parametrize("published", [True, False])
+def test_samples_are_of_the_domain_and_come_again(domain, published):
+    x = domain.sample(40, 3, published=published)
+    domain.check(x)
+    assert len(x) == 40
+    assert len({*mark(x)}) > 1
+    assert mark(x) == mark(domain.sample(40, 3, published=published))
+    assert mark(x) != mark(domain.sample(40, 4, published=published))
+
+
+@CASES
+def test_clipped_numbers_are_of_the_domain(domain):
+    x = np.random.default_rng(0).normal(0, 300, (30, *domain.shape))
+    x.flat[::7] = np.nan
+    x.flat[::11] = np.inf
+    domain.check(domain.clip(x))
+    inside = domain.sample(30, 0)
+    assert mark(domain.clip(inside)) == mark(inside)
+
+
+@CASES
+def test_another_type_and_another_shape_are_refused(domain):
+    x = domain.sample(2, 0)
+    with pytest.raises(BadInput, match="expected"):
+        domain.check(x.astype(np.float16))
+    with pytest.raises(BadInput, match="expected"):
+        domain.check(np.concatenate([x, x], -1))
+
+
+@CASES
+def test_marks_survive_json_and_bytes(domain):
+    x = domain.sample(20, 1)
+    again = np.array(json.loads(json.dumps(x.tolist())), domain.dtype)
+    assert mark(again) == mark(x)
+    assert mark(np.frombuffer(x.tobytes(), domain.dtype).reshape(x.shape)) == mark(x)
+
+
+@CASES
+def test_marks_forget_the_last_bit_of_a_float(domain):
+    if domain.dtype.kind != "f":
+        pytest.skip("has no floats")
+    x = domain.sample(20, 2)
+    assert mark(np.nextafter(x, domain.dtype.type(1e9))) == mark(x)
+
+
+@CASES
+def test_stored_inputs_come_back(domain):
+    x = domain.sample(9, 0)
+    split = Split.of(domain.encode(x), np.arange(9) % 2, domain=domain)
+    assert mark(split.inputs().numpy()) == mark(x)
+    assert split.take(np.array([3]), part="one").domain == domain
+
+
+@CASES
+def test_a_query_takes_them_and_a_transcript_knows_them_again(domain):
+    x = torch.from_numpy(domain.sample(9, 0))
+    assert domain_like(Query(x).values).dtype == domain.dtype
+    transcript = Transcript()
+    transcript.record(x, torch.full((9, 2), 0.5))
+    assert transcript.remembered(x[3:5], 3) is not None
+    with pytest.raises(BadInput, match="query 4 is not the recorded one"):
+        transcript.remembered(x[4:5], 3)
+    transcript.keep_answers_only()
+    assert transcript.remembered(x[3:5], 3) is not None
+    with pytest.raises(BadInput, match="query 4 is not the recorded one"):
+        transcript.remembered(x[4:5], 3)
+
+
+def test_columns_are_matched_by_name():
+    domain = DOMAINS["Columns"]
+    table = {"city": ["Wien", "京都"], "income": [None, 1.5], "member": [True, None], "age": [20, "31"]}
+    x = domain.from_table(table)
+    assert x[0].tolist()[2:] == [1, 1]
+    assert np.isnan(x[0, 1])
+    assert domain.to_table(x)["city"] == ["Wien", "京都"]
+    for name, values, says in (
+        ("city", ["Paris", "Wien"], "'Paris'"),
+        ("age", ["old", 1], "'age'"),
+    ):
+        with pytest.raises(BadInput, match=says):
+            domain.from_table(table | {name: values})
+    with pytest.raises(BadInput, match="no column 'age' and the unknown column 'Age'"):
+        domain.from_table({("Age" if name == "age" else name): values for name, values in table.items()})
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ([np.nan, 1, 0, 0], "missing value of 'age'"),
+        ([20, np.inf, 0, 0], "infinite value of 'income'"),
+        ([20, 1, 3, 0], "code of 'city'"),
+        ([20, 1, 0.5, 0], "code of 'city'"),
+    ],
+)
+def test_a_value_outside_its_column_is_named(row, says):
+    with pytest.raises(BadInput, match=says):
+        DOMAINS["Columns"].check(np.array([row], float))
+
+
+def test_described_columns_publish_what_a_table_shows():
+    domain = Columns.describe({"n": [1, 2, 4], "c": ["b", "a", "b"], "f": [0.5, None, 1.5], "t": [True, False, True]})
+    n, c, f, t = domain.columns
+    assert (n.integer, n.low, n.high, n.mean) == (True, 1, 4, pytest.approx(7 / 3))
+    assert (c.categories, c.shares) == (("a", "b"), (pytest.approx(1 / 3), pytest.approx(2 / 3)))
+    assert (f.optional, f.missing, f.integer) == (True, pytest.approx(1 / 3), False)
+    assert t.categories == ("False", "True")
+
+
+def test_texts_are_utf8():
+    text = Text(12)
+    assert text.to_strings(text.from_strings(["naïve", "日本語", ""])) == ["naïve", "日本語", ""]
+    assert text.to_strings(text.from_strings(["日本語日本語"], cut=True)) == ["日本語日"]
+    with pytest.raises(BadInput, match="18 bytes"):
+        text.from_strings(["日本語日本語"])
+    x = text.from_strings(["naïve"])
+    x[0, 3] = 0
+    with pytest.raises(BadInput, match=r"UTF-8|zero byte"):
+        text.check(x)
+    with pytest.raises(BadInput, match="surrogate"):
+        text.from_strings(["\ud800"])
+
+
+def test_tokens_outside_the_vocabulary_are_refused():
+    with pytest.raises(BadInput, match="from 0 to 49"):
+        Tokens(2, 50).check(np.array([[1, 50]]))
