@@ -1,7 +1,8 @@
 """Adapters: recipes that stand between a domain and the tensors of a raw model, and the model that they make."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,9 @@ from torch import Tensor, nn
 
 from feint.errors import BadInput, BadRecipe
 from feint.signature import Domain, Signature
-from feint.victims.inputs import ColumnInputs, PixelInputs, TextInputs, TokenInputs
+from feint.victims.inputs import ColumnInputs, PixelInputs, TextInputs, TokenInputs, cast
 from feint.victims.outputs import ClassOutputs
-from feint.victims.raw import RawModel
+from feint.victims.raw import RawModel, Values
 
 Inputs = PixelInputs | ColumnInputs | TokenInputs | TextInputs
 
@@ -48,6 +49,31 @@ class Adapter:
                 raise BadRecipe(f"{size} {field} for {count} classes", "one for each class", f"mend {field}")
         if count < 2 or len({*self.classes}) < count:
             raise BadRecipe(f"classes {self.classes[:8]}", "two or more, of different names", "mend them")
+
+    def with_classes(self, classes: Sequence[str]) -> "Adapter":
+        """Return the adapter with its classes in this order, matched by name.
+
+        Args:
+            classes: The same names in another order.
+
+        Returns:
+            The adapter, whose class k is the k-th of `classes`.
+
+        Raises:
+            BadInput: The names are others.
+        """
+        if sorted(classes) != sorted(self.classes):
+            absent = sorted({*classes} ^ {*self.classes})[:8]
+            raise BadInput(f"classes {', '.join(classes[:8])}", f"those of the model; {', '.join(absent)} differ", "rename")
+        positions = [self.classes.index(name) for name in classes]
+        outputs = self.outputs
+        if outputs.values == "labels":
+            labels = outputs.labels or tuple(map(str, range(len(classes))))
+            outputs = replace(outputs, labels=tuple(labels[k] for k in positions))
+        elif positions != list(range(len(classes))):
+            order = outputs.order or range(len(classes))
+            outputs = replace(outputs, order=tuple(order[k] for k in positions))
+        return replace(self, classes=tuple(classes), outputs=outputs)
 
     @property
     def signature(self) -> Signature:
@@ -89,65 +115,58 @@ class AdaptedModel(nn.Module):
             self.domain.check(x.detach().cpu().numpy())  # raises
         if not len(x):
             return torch.zeros(0, self.classes, device=x.device)
-        outputs = run_inputs(self.raw, self.adapter.inputs, self.domain, x)
+        outputs = self.run(x)
         output = outputs[self.adapter.outputs.tensor or next(iter(outputs))]
         return self.adapter.outputs.decode(output, self.classes).to(x.device)
 
+    def run(self, x: Tensor) -> dict[str, Any]:
+        """Return the raw model's outputs by name for inputs (N, …), N ≥ 1.
 
-def run_inputs(raw: RawModel, inputs: Inputs, domain: Domain, x: Tensor) -> dict[str, Any]:
-    """Return the outputs of a raw model by name, tensors of numbers or arrays, for inputs (N, …), N ≥ 1, of a domain.
+        A raw model with a fixed batch runs on batches of that size: inputs are repeated to fill the last one.
+        """
+        size = self.raw.batch or len(x)
+        padded = x if len(x) % size == 0 else x[torch.arange(-(-len(x) // size) * size) % len(x)]
+        batches = [self._run(rows) for rows in padded.split(size)]
+        return {name: _concatenate([batch[name] for batch in batches])[: len(x)] for name in batches[0]}
 
-    A model of a fixed batch size runs on batches of that size; inputs are repeated to fill the last one.
-    """
-    size = raw.batch or len(x)
-    batches = [_run_batch(raw, inputs, domain, rows, size) for rows in x.split(size)]
-    return batches[0] if len(batches) == 1 else {name: joined([batch[name] for batch in batches]) for name in batches[0]}
-
-
-def _run_batch(raw: RawModel, inputs: Inputs, domain: Domain, x: Tensor, size: int) -> dict[str, Any]:
-    padded = x if len(x) == size else x[torch.arange(size) % len(x)]
-    values = inputs.encode(padded, domain)  # pyright: ignore[reportArgumentType]  # checked by the adapter
-    if set(values) == {""}:
-        values = {raw.inputs[0].name: values[""]}
-    return {name: output[: len(x)] for name, output in raw.forward_tensors(values).items()}
+    def _run(self, x: Tensor) -> dict[str, Any]:
+        values = named_values(self.raw, self.adapter, x)
+        types = {spec.name: spec.dtype for spec in self.raw.inputs}
+        return self.raw.forward_tensors(
+            {name: cast(v, types[name]) if isinstance(v, Tensor) else v for name, v in values.items()}
+        )
 
 
-def joined(parts: list[Any]) -> Any:
-    """Return the outputs of several batches as one."""
+def _concatenate(parts: list[Any]) -> Any:
     return torch.cat(parts) if isinstance(parts[0], Tensor) else np.concatenate(parts)
 
 
+def named_values(raw: RawModel, adapter: Adapter, x: Tensor) -> Values:
+    """Return inputs `x` of the adapter's domain as the raw model's inputs by name."""
+    values = adapter.inputs.encode(x, adapter.domain)  # pyright: ignore[reportArgumentType]  # of the right kind
+    return {raw.inputs[0].name: values[""]} if set(values) == {""} and len(raw.inputs) == 1 else values
+
+
 def check_fit(raw: RawModel, adapter: Adapter) -> None:
-    """Raise `BadInput` where an adapter names inputs or outputs, or types, that the raw model does not have."""
-    probe = torch.from_numpy(adapter.domain.sample(1, 0))
-    values = adapter.inputs.encode(probe, adapter.domain)  # pyright: ignore[reportArgumentType]  # checked
+    """Raise `BadInput` where an adapter names inputs or outputs, types or sizes that the raw model does not have."""
+    values = named_values(raw, adapter, torch.from_numpy(adapter.domain.sample(1, 0)))
     specs = {spec.name: spec for spec in raw.inputs}
-    if set(values) == {""} and len(specs) == 1:
-        values = dict.fromkeys(specs, values[""])
-    listed = ", ".join(map(str, raw.inputs))
     if set(values) != set(specs):
-        raise BadInput(
-            f"an adapter for the inputs {', '.join(sorted(values))} of {raw.place}", f"its inputs {listed}",
-            "feint inspect writes the adapter",
-        )  # fmt: skip
+        raise misfit(raw, f"the inputs {', '.join(sorted(values))}", ", ".join(map(str, raw.inputs)))
     for name, spec in specs.items():
-        value = values[name]
-        dtype = str(value.dtype).removeprefix("torch.") if isinstance(value, Tensor) else "string"
-        rank = value.ndim if isinstance(value, Tensor) else None
-        sizes = zip(value.shape[1:], spec.shape[1:], strict=False) if rank else ()
-        if (
-            spec.dtype not in (dtype, "any")
-            or (spec.shape and rank and rank != len(spec.shape))
-            or any(size is not None and have != size for have, size in sizes)
-        ):
-            shape = f" {tuple(value.shape)}" if rank else ""
-            raise BadInput(
-                f"an adapter that makes {dtype}{shape} of {name!r}, an input of {raw.place}", str(spec),
-                "feint inspect writes the adapter",
-            )  # fmt: skip
+        shape = tuple(getattr(values[name], "shape", (1,)))
+        sizes = zip(shape[1:], spec.shape[1:], strict=False)
+        if spec.shape and (len(shape) != len(spec.shape) or any(size not in (None, have) for have, size in sizes)):
+            raise misfit(raw, f"{name} of shape {('N', *shape[1:])}", str(spec))
+        numbers = isinstance(values[name], Tensor)
+        right = numbers == (spec.dtype != "string") and adapter.inputs.dtype in ("", spec.dtype)
+        if not right and spec.dtype != "any":
+            raise misfit(raw, f"{name} as {adapter.inputs.dtype or ('numbers' if numbers else 'strings')}", str(spec))
     names = [spec.name for spec in raw.outputs]
     if adapter.outputs.tensor not in names and (adapter.outputs.tensor or len(names) > 1):
-        raise BadInput(
-            f"an adapter for the output {adapter.outputs.tensor!r} of {raw.place}", f"one of {', '.join(names)}",
-            "name one as tensor of the outputs",
-        )  # fmt: skip
+        raise misfit(raw, f"the output {adapter.outputs.tensor!r}", f"one of {', '.join(names)}")
+
+
+def misfit(raw: RawModel, got: str, expected: str) -> BadInput:
+    """Return the error for an adapter that does not fit a raw model."""
+    return BadInput(f"an adapter of {raw.place} for {got}", expected, "feint inspect writes the adapter anew")

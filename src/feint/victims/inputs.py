@@ -38,7 +38,7 @@ class PixelInputs:
         channels: Order of the colours, "RGB" or "BGR".
         mean: Mean of each channel, in the model's order and range.
         deviation: Standard deviation of each channel.
-        dtype: Type of the values; integers are rounded.
+        dtype: Type of the values; "" is the model's own, or the domain's where it takes any. Integers are rounded.
         size: (H, W) to which images are resized; () keeps theirs.
 
     Raises:
@@ -52,14 +52,14 @@ class PixelInputs:
     channels: str = "RGB"
     mean: tuple[float, ...] = ()
     deviation: tuple[float, ...] = ()
-    dtype: str = "float32"
+    dtype: str = ""
     size: tuple[int, ...] = ()
     domain: ClassVar[type[Domain]] = Pixels
 
     def __post_init__(self) -> None:
         one_of(self, "layout", LAYOUTS)
         one_of(self, "channels", ("RGB", "BGR"))
-        one_of(self, "dtype", DTYPES)
+        one_of(self, "dtype", ("", *DTYPES))
         if len(self.mean) != len(self.deviation) or 0 in self.deviation:
             raise BadRecipe(f"{self!r}", "a mean and a deviation ≠ 0 for each channel", "mend them")
         if len(self.size) not in (0, 2):
@@ -97,7 +97,7 @@ class ColumnInputs:
         names: The model's own names of the columns, in the domain's order; () are the domain's.
         mean: Mean of each of the F numbers, where the model takes them standardised; () otherwise.
         deviation: Standard deviation of each of the F numbers.
-        dtype: Type of a matrix of numbers.
+        dtype: Type of the numbers, as in `PixelInputs`.
 
     Raises:
         BadRecipe: A value is unknown.
@@ -109,13 +109,13 @@ class ColumnInputs:
     names: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     deviation: tuple[float, ...] = ()
-    dtype: str = "float64"
+    dtype: str = ""
     domain: ClassVar[type[Domain]] = Columns
 
     def __post_init__(self) -> None:
         one_of(self, "form", ("matrix", "tensors", "frame", "rows"))
         one_of(self, "categories", ("codes", "one-hot", "names"))
-        one_of(self, "dtype", DTYPES)
+        one_of(self, "dtype", ("", *DTYPES))
         if len(self.mean) != len(self.deviation) or 0 in self.deviation:
             raise BadRecipe(f"{self!r}", "a mean and a deviation ≠ 0 for each number", "mend them")
         if self.categories == "one-hot" and self.form != "matrix":
@@ -127,7 +127,7 @@ class ColumnInputs:
             return {self.tensor: cast(self._numbers(x, domain), self.dtype)}
         table = self._table(x.detach().cpu().numpy(), domain)
         if self.form == "tensors":
-            return {name: _column(values) for name, values in table.items()}
+            return {name: _column(values, self.dtype) for name, values in table.items()}
         if self.form == "matrix":
             matrix = np.empty((len(x), len(table)), object)
             for i, values in enumerate(table.values()):
@@ -170,8 +170,8 @@ def _one_hot(codes: Tensor, categories: tuple[str, ...] | None) -> Tensor:
     return (codes[:, None] == torch.arange(len(categories), device=codes.device)).to(codes.dtype)
 
 
-def _column(values: np.ndarray) -> Any:
-    return torch.from_numpy(values.copy())[:, None] if values.dtype != object else values[:, None]
+def _column(values: np.ndarray, dtype: str) -> Any:
+    return values[:, None] if values.dtype == object else cast(torch.from_numpy(values.copy())[:, None], dtype)
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class TokenInputs:
         tensor: Name of the input with the token numbers; "" is the only one.
         mask: Name of the attention mask, 1 for tokens and 0 for padding; "" is none.
         types: Name of the token types, all 0; "" is none.
-        dtype: Type of the numbers.
+        dtype: Type of the numbers, as in `PixelInputs`.
 
     Raises:
         BadRecipe: The type is unknown.
@@ -191,11 +191,11 @@ class TokenInputs:
     tensor: str = ""
     mask: str = ""
     types: str = ""
-    dtype: str = "int64"
+    dtype: str = ""
     domain: ClassVar[type[Domain]] = Tokens
 
     def __post_init__(self) -> None:
-        one_of(self, "dtype", DTYPES)
+        one_of(self, "dtype", ("", *DTYPES))
 
     def encode(self, x: Tensor, domain: Tokens) -> Values:
         """Return sequences (N, L) as the model's inputs."""
@@ -217,6 +217,7 @@ class TextInputs:
     """
 
     tensor: str = ""
+    dtype: ClassVar[str] = ""
     domain: ClassVar[type[Domain]] = Text
 
     def encode(self, x: Tensor, domain: Text) -> Values:
@@ -225,8 +226,8 @@ class TextInputs:
 
 
 def cast(x: Tensor, dtype: str) -> Tensor:
-    """Return `x` in this type; floats are rounded to integers and cut to their range."""
-    kind = DTYPES[dtype]
+    """Return `x` in this type, if any; floats are rounded to integers and cut to their range."""
+    kind = DTYPES.get(dtype, x.dtype)
     if x.is_floating_point() and not kind.is_floating_point and kind != torch.bool:
         limits = torch.iinfo(kind)
         x = x.round().clamp(limits.min, limits.max)
