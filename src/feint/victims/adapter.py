@@ -127,7 +127,7 @@ class AdaptedModel(nn.Module):
         size = self.raw.batch or len(x)
         padded = x if len(x) % size == 0 else x[torch.arange(-(-len(x) // size) * size) % len(x)]
         batches = [self._run(rows) for rows in padded.split(size)]
-        return {name: _concatenate([batch[name] for batch in batches])[: len(x)] for name in batches[0]}
+        return {name: concatenate([batch[name] for batch in batches])[: len(x)] for name in batches[0]}
 
     def _run(self, x: Tensor) -> dict[str, Any]:
         values = named_values(self.raw, self.adapter, x)
@@ -137,7 +137,8 @@ class AdaptedModel(nn.Module):
         )
 
 
-def _concatenate(parts: list[Any]) -> Any:
+def concatenate(parts: list[Any]) -> Any:
+    """Return the outputs of several batches as one."""
     return torch.cat(parts) if isinstance(parts[0], Tensor) else np.concatenate(parts)
 
 

@@ -10,7 +10,7 @@ from feint.errors import BadInput
 from feint.victims.adapter import Adapter
 from feint.victims.certain import certain_adapter
 from feint.victims.inspection.input_candidates import Candidate, input_candidates
-from feint.victims.inspection.trials import Trial, alike, clearly_better, run_trials
+from feint.victims.inspection.trials import Trial, alike, best_trial, run_trials
 from feint.victims.raw import RawModel
 
 SECONDS = 15.0  # of measuring
@@ -59,7 +59,7 @@ def inspect_model(
         certain_adapter(raw, samples.domain)  # raises the reason
     names = tuple(classes) or tuple(map(str, range(int(samples.labels.max()) + 1)))
     trials = run_trials(raw, candidates, shuffled, names, seconds=seconds)
-    best = chosen(trials)
+    best = best_trial(trials)
     ordered = tuple(sorted(trials, key=lambda trial: -trial.accuracy))
     adapter = best.adapter(samples.domain, names)
     return Inspection(adapter, tuple(_evidence(best, ordered, shuffled, names)), best.accuracy, ordered)
@@ -72,28 +72,23 @@ def _certain(raw: RawModel, samples: Split) -> Candidate | None:
         return None
 
 
-def chosen(trials: Sequence[Trial]) -> Trial:
-    """Return the trial that comes first among those that fit as well as the best one."""
-    best = max(trials, key=lambda trial: trial.accuracy)  # the first of equals
-    return next(trial for trial in trials if trial is best or alike(best, trial) and not clearly_better(best, trial))
-
-
 def _evidence(best: Trial, trials: Sequence[Trial], samples: Split, classes: Sequence[str]) -> list[str]:
     """Return the lines of evidence: the accuracy, other adapters, what fits alike, outputs and classes."""
-    count = len(best.right)
-    lines = [f"accuracy {best.accuracy:.2f} on {count:,} samples with {best.words}"]
-    others = [t for t in trials if t.words != best.words and t.candidate.inputs != best.candidate.inputs]
-    same = [trial.words for trial in others if alike(best, trial)]
-    worse = {trial.candidate.words: trial for trial in reversed(others) if not alike(best, trial)}
-    lines += [f"{other.accuracy:.2f} with {other.words}" for other in list(worse.values())[::-1][:NAMED]]
+    others = [t for t in trials if t.tensor == best.tensor and t.order.words == best.order.words and t is not best]
+    same = [trial for trial in others if alike(best.right, trial.right)]
+    worse = [trial for trial in others if not alike(best.right, trial.right)]
+    plain = [trial for trial in worse[NAMED:] if trial.candidate.plain]
+    lines = [f"accuracy {best.accuracy:.2f} on {len(best.right):,} samples with {best.words}"]
+    lines += [f"{trial.accuracy:.2f} with {trial.candidate.words}" for trial in (*worse[:NAMED], *plain)]
     if same:
-        lines.append(f"fit alike: {'; '.join(same[:NAMED])}")
-    reordered = [t for t in trials if t.candidate == best.candidate and t.order != best.order and t.tensor == best.tensor]
-    if reordered and best.order.order != tuple(range(len(best.order.order))):
-        plain = next((t for t in reordered if t.order.order == tuple(range(len(t.order.order)))), reordered[0])
-        lines.append(f"{plain.accuracy:.2f} with classes {plain.order.words}")
+        lines.append(f"fit alike: {'; '.join(trial.candidate.words for trial in same[:NAMED])}")
+    orders = [t for t in trials if (t.candidate, t.tensor) == (best.candidate, best.tensor) and t is not best]
+    if orders and not best.order.is_own:
+        lines += [f"{trial.accuracy:.2f} with classes {trial.order.words}" for trial in orders if trial.order.is_own]
+    others = {trial.tensor: trial for trial in reversed(trials) if trial.tensor != best.tensor}
+    lines += [f"{trial.accuracy:.2f} by the output {name}" for name, trial in others.items()]
     lines.append(f"output {best.tensor}: {best.answers.words}")
-    lines.append(majority_line(samples.labels[:count].numpy(), classes))
+    lines.append(majority_line(samples.labels[: len(best.right)].numpy(), classes))
     return lines
 
 

@@ -10,9 +10,9 @@ import torch
 from feint.data import Split
 from feint.errors import BadInput
 from feint.signature import Domain
-from feint.victims.adapter import Adapter, Inputs, joined, run_inputs
+from feint.victims.adapter import AdaptedModel, Adapter, Inputs, concatenate
 from feint.victims.inspection.input_candidates import Candidate
-from feint.victims.inspection.label_orders import LEARNED, LabelOrder, label_orders, matched_right
+from feint.victims.inspection.label_orders import LabelOrder, label_orders, matched_right
 from feint.victims.inspection.scores import Answers, read_answers
 from feint.victims.outputs import ClassOutputs
 from feint.victims.raw import RawModel
@@ -50,8 +50,7 @@ class Trial:
     @property
     def words(self) -> str:
         """Inputs and order in words."""
-        ordinary = self.order.order == tuple(range(len(self.order.order)))
-        return self.candidate.words + ("" if ordinary else f", classes {self.order.words}")
+        return self.candidate.words + ("" if self.order.is_own else f", classes {self.order.words}")
 
     def adapter(self, domain: Domain, classes: Sequence[str]) -> Adapter:
         """Return the adapter of this trial for a domain and its classes."""
@@ -62,31 +61,36 @@ class Trial:
                 self.tensor, "labels", labels=tuple(names[i] for i in order)
             ))  # fmt: skip
         others = [names[i] if names[i] not in classes else f"score {i}" for i in order[len(classes) :]]
-        kept = () if order == tuple(range(len(order))) else order
-        outputs = ClassOutputs(self.tensor, self.answers.values, kept)
+        outputs = ClassOutputs(self.tensor, self.answers.values, () if self.order.is_own else order)
         return Adapter(domain, (*classes, *others), self.candidate.inputs, outputs)
 
 
-def clearly_better(better: Trial, other: Trial) -> bool:
-    """Return whether an adapter is right more often by 5 points at least and by far more than chance."""
-    gain, error = _gain(better, other)
+def clearly_better(right: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether answers are right more often than others to the same samples: by 5 points, and not by chance."""
+    gain, error = _gain(right, other)
     return gain >= LEAST_GAIN and gain > CERTAIN * error
 
 
-def alike(one: Trial, other: Trial) -> bool:
-    """Return whether the difference between two adapters may be chance."""
-    gain, error = _gain(one, other)
+def alike(right: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether the difference between answers to the same samples may be chance."""
+    gain, error = _gain(right, other)
     return abs(gain) <= ALIKE * error or gain == 0
 
 
-def _gain(one: Trial, other: Trial) -> tuple[float, float]:
-    """Return the difference in accuracy on the same samples, and its standard error."""
-    apart = one.right.astype(int) - other.right.astype(int)
+def _gain(right: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """Return the difference in accuracy, and its standard error."""
+    apart = right.astype(int) - other.astype(int)
     return float(apart.mean()), float(np.sqrt((apart != 0).sum()) / len(apart))
 
 
 def run_trials(
-    raw: RawModel, candidates: Iterable[Candidate], samples: Split, classes: Sequence[str], *, seconds: float
+    raw: RawModel,
+    candidates: Iterable[Candidate],
+    samples: Split,
+    classes: Sequence[str],
+    *,
+    seconds: float,
+    most: int = MOST,
 ) -> list[Trial]:
     """Try a model on samples.
 
@@ -96,6 +100,7 @@ def run_trials(
         samples: Labelled samples, in random order.
         classes: Names of their K classes.
         seconds: Time in all. Of a slow model fewer samples are tried.
+        most: Number of samples at most.
 
     Returns:
         The trials on the same samples, in the order of the candidates.
@@ -113,10 +118,12 @@ def run_trials(
         except BadInput as error:
             failure = failure or error
     if not usable:
-        raise failure or BadInput(f"{raw.place}, for which no inputs fit", "inputs of the samples' kind", "see its inputs")
+        raise failure or BadInput(
+            f"{raw.place}, for which no inputs fit", "inputs of the samples' kind", "see its inputs"
+        )
     spent = (time.monotonic() - started) / len(candidates)  # seconds for FIRST samples
-    most = int(count * max(seconds - (time.monotonic() - started), 1) / max(spent * len(usable), 1e-9))
-    count = max(count, min(len(samples), MOST, most))
+    affordable = int(count * max(seconds - (time.monotonic() - started), 1) / max(spent * len(usable), 1e-9))
+    count = max(count, min(len(samples), most, affordable))
     for candidate in usable:
         trials += _trials(raw, candidate, samples, count, classes)
     return trials
@@ -124,12 +131,10 @@ def run_trials(
 
 def _outputs(raw: RawModel, inputs: Inputs, samples: Split, count: int) -> dict:
     """Return the outputs for the first samples by name."""
+    model = AdaptedModel(raw, Adapter(samples.domain, ("0", "1"), inputs))
     with torch.no_grad():
-        parts = [
-            run_inputs(raw, inputs, samples.domain, samples.inputs(slice(start, min(start + BATCH, count))))
-            for start in range(0, count, BATCH)
-        ]
-    return {name: joined([part[name] for part in parts]) for name in parts[0]}
+        parts = [model.run(samples.inputs(slice(start, min(start + BATCH, count)))) for start in range(0, count, BATCH)]
+    return {name: concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _trials(raw: RawModel, candidate: Candidate, samples: Split, count: int, classes: Sequence[str]) -> list[Trial]:
@@ -153,7 +158,33 @@ def _trials(raw: RawModel, candidate: Candidate, samples: Split, count: int, cla
     return trials
 
 
+def best_trial(trials: Sequence[Trial]) -> Trial:
+    """Return the trial that comes first among those that fit as well as the best one."""
+    best = max(trials, key=lambda trial: trial.accuracy)  # the first of equals
+    return next(trial for trial in trials if trial is best or alike(best.right, trial.right))
+
+
+def best_order(top: np.ndarray, y: np.ndarray, classes: Sequence[str], scores: int) -> tuple[str, np.ndarray]:
+    """Return the order of labels under which given answers are right most often.
+
+    Args:
+        top: Score (N,) that is highest for each sample.
+        y: Classes (N,) of the samples.
+        classes: Names of the classes.
+        scores: Number of scores.
+
+    Returns:
+        The order in words, and which answers (N,) are right under it.
+    """
+    answers = Answers("", top, tuple(map(str, range(scores))), "")
+    rights = [
+        (f"classes {order.words}", _right(answers, order, y, len(classes)))
+        for order in label_orders(classes[:scores], answers.names, top, y)
+    ]
+    return max(rights, key=lambda entry: entry[1].mean())
+
+
 def _right(answers: Answers, order: LabelOrder, y: np.ndarray, count: int) -> np.ndarray:
-    if order.words == LEARNED:
+    if order.learned:
         return matched_right(answers.top, y, count, len(answers.names))
     return np.array(order.order)[y] == answers.top
