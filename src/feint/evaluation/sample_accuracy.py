@@ -10,8 +10,17 @@ from feint.data import Split
 from feint.errors import BadInput
 from feint.signature import Pixels
 from feint.victims import AdaptedModel, FromAnswers, RawModel, TensorSpec, TorchModel, answers
-from feint.victims.inspection import Trial, best_order, best_trial, clearly_better, input_candidates, run_trials
-from feint.victims.inspection.trials import LEAST_GAIN
+from feint.victims.inspection import (
+    LEAST_GAIN,
+    Trial,
+    above_chance,
+    best_order,
+    best_trial,
+    clearly_better,
+    input_candidates,
+    is_chance,
+    run_trials,
+)
 
 MOST = 2000  # samples that are judged
 TRIED = 300  # samples on which other adapters are tried
@@ -84,7 +93,7 @@ def check_accuracy(
     if expected is not None and measured.accuracy >= expected - _tolerance(expected, len(y)):
         return measured
     better = _better(model, samples, p, right, names) if measured.accuracy <= 1 - LEAST_GAIN else None
-    if better is None and expected is None and not _is_chance(right, y):
+    if better is None and expected is None and not is_chance(right, y):
         return measured
     raise _wrong(measured, better, names, expected, place, data)
 
@@ -99,7 +108,7 @@ def _measure(right: np.ndarray, y: np.ndarray, names: Sequence[str]) -> SampleAc
     notes = []
     if measured.majority >= ONE_SIDED:
         notes.append(f"{_majority(measured)}; the mean over the classes is {measured.balanced_accuracy:.1%}")
-    gain, error = _above_chance(right, y)
+    gain, error = above_chance(right, y)
     if 0 < gain < UNSURE * error:
         notes.append(f"right on {measured.accuracy:.1%}, hardly more than always answering {measured.majority_class!r}")
     return SampleAccuracy(**{**vars(measured), "notes": tuple(notes)})
@@ -107,17 +116,6 @@ def _measure(right: np.ndarray, y: np.ndarray, names: Sequence[str]) -> SampleAc
 
 def _majority(measured: SampleAccuracy) -> str:
     return f"always {measured.majority_class!r} would be right on {measured.majority:.1%}"
-
-
-def _above_chance(right: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Return by how much answers are right more often than the most frequent class, and the standard error of that."""
-    apart = right.astype(int) - (y == np.bincount(y).argmax()).astype(int)
-    return float(apart.mean()), float(np.sqrt((apart != 0).sum()) / len(y))
-
-
-def _is_chance(right: np.ndarray, y: np.ndarray) -> bool:
-    gain, error = _above_chance(right, y)
-    return gain <= error and right.mean() < 1
 
 
 def _tolerance(expected: float, count: int) -> float:

@@ -52,7 +52,7 @@ def input_candidates(raw: RawModel, domain: Domain, x: np.ndarray, certain: Inpu
 
 
 def _words(candidates: list[Candidate], certain: Inputs) -> str:
-    return next((words for inputs, words in candidates if inputs == certain), "the inputs that the model names")
+    return next((known.words for known in candidates if known.inputs == certain), "the inputs that the model names")
 
 
 def _pixel_candidates(spec: TensorSpec, domain: Pixels, x: np.ndarray) -> Iterator[Candidate]:

@@ -6,14 +6,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from feint.data import Split
+from feint.data.files import Reading, samples_at
 from feint.errors import BadInput
-from feint.victims.adapter import Adapter
-from feint.victims.certain import certain_adapter
-from feint.victims.inspection.input_candidates import Candidate, input_candidates
-from feint.victims.inspection.trials import Trial, alike, best_trial, run_trials
+from feint.signature import Pixels
+from feint.victims.adapter import Adapter, Inputs
+from feint.victims.certain import certain_adapter, certain_inputs
+from feint.victims.inspection.input_candidates import input_candidates
+from feint.victims.inspection.trials import Trial, alike, best_trial, is_chance, run_trials
 from feint.victims.raw import RawModel
+from feint.victims.tasks import refuse_task, task_of
 
-SECONDS = 15.0  # of measuring
+SECONDS = 10.0  # of measuring
 NAMED = 4  # other adapters that the evidence names
 
 
@@ -34,8 +37,42 @@ class Inspection:
     trials: tuple[Trial, ...] = field(default=(), repr=False)
 
 
+def read_samples(raw: RawModel, place: str, *, label: str | None = None) -> Reading:
+    """Load labelled samples as a raw model would take them, as far as it says so.
+
+    Args:
+        raw: The model.
+        place: Data set, file or directory of the samples.
+        label: Column of the label; None for the first of the usual names.
+
+    Returns:
+        The samples: images in the model's size, columns in its order, labels by its names of classes where it has them.
+    """
+    try:
+        domain, _ = certain_inputs(raw, None)
+    except BadInput:
+        domain = None
+    if not isinstance(domain, Pixels):
+        domain = None
+    names = raw.metadata.classes or None
+    try:
+        reading = samples_at(place, domain, classes=names, label=label)
+    except BadInput:
+        reading, names = samples_at(place, domain, label=label), None  # orders of the labels are measured
+    try:
+        domain, _ = certain_inputs(raw, reading.split.domain)
+    except BadInput:
+        return reading
+    return reading if domain == reading.split.domain else samples_at(place, domain, classes=names, label=label)
+
+
 def inspect_model(
-    raw: RawModel, samples: Split | None = None, classes: Sequence[str] = (), *, seconds: float = SECONDS
+    raw: RawModel,
+    samples: Split | None = None,
+    classes: Sequence[str] = (),
+    *,
+    expected: float | None = None,
+    seconds: float = SECONDS,
 ) -> Inspection:
     """Find the adapter of a raw model.
 
@@ -43,33 +80,45 @@ def inspect_model(
         raw: The model.
         samples: Labelled samples; without any, only what the model says of itself counts.
         classes: Names of the classes of the samples, in the order of their labels.
+        expected: Accuracy that the owner expects, as a share; it may be no better than chance.
         seconds: Time for measuring.
 
     Returns:
         The adapter under which the model is right most often. Of several that fit alike it is the commonest.
 
     Raises:
-        BadInput: The model is no classifier of such samples; or it leaves its adapter open, and there are no samples.
+        BadInput: The model is no classifier of such samples, or is no better than chance under any adapter; or it
+            leaves its adapter open, and there are no samples.
     """
+    refuse_task(raw, task_of(raw))
     if samples is None:
         return Inspection(certain_adapter(raw), ("read from the model, not measured: no samples",))
     shuffled = samples.take(np.random.default_rng(0).permutation(len(samples)), part=f"{samples.part}, shuffled")
     candidates = input_candidates(raw, samples.domain, shuffled.inputs(slice(0, 256)).numpy(), _certain(raw, samples))
     if not candidates:
-        certain_adapter(raw, samples.domain)  # raises the reason
+        certain_inputs(raw, samples.domain)  # raises the reason
     names = tuple(classes) or tuple(map(str, range(int(samples.labels.max()) + 1)))
     trials = run_trials(raw, candidates, shuffled, names, seconds=seconds)
     best = best_trial(trials)
+    y = shuffled.labels[: len(best.right)].numpy()
+    if is_chance(best.right, y) and (expected is None or best.accuracy < expected):
+        raise BadInput(
+            f"{raw.place}, right on {best.accuracy:.1%} of {len(y):,} samples at best ({best.words}), where "
+            f"{majority_line(y, names)}", "an adapter under which it is better than chance",
+            f"check that the samples are of its task; --expect-accuracy {best.accuracy - 0.0005:.3f} accepts that",
+        )  # fmt: skip
     ordered = tuple(sorted(trials, key=lambda trial: -trial.accuracy))
-    adapter = best.adapter(samples.domain, names)
-    return Inspection(adapter, tuple(_evidence(best, ordered, shuffled, names)), best.accuracy, ordered)
+    evidence = tuple(_evidence(best, ordered, shuffled, names))
+    return Inspection(best.adapter(samples.domain, names), evidence, best.accuracy, ordered)
 
 
-def _certain(raw: RawModel, samples: Split) -> Candidate | None:
+def _certain(raw: RawModel, samples: Split) -> Inputs | None:
+    """Return the inputs that the model makes certain for samples, or None."""
     try:
-        return certain_adapter(raw, samples.domain).inputs
+        domain, inputs = certain_inputs(raw, samples.domain)
     except BadInput:
         return None
+    return inputs if domain == samples.domain else None
 
 
 def _evidence(best: Trial, trials: Sequence[Trial], samples: Split, classes: Sequence[str]) -> list[str]:

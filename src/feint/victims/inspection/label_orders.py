@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-
 SHOWN = 3  # classes that the words of a learned order name
 
 

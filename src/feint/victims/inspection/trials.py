@@ -20,7 +20,8 @@ from feint.victims.raw import RawModel
 LEAST_GAIN = 0.05  # of accuracy by which an adapter has to be better
 CERTAIN = 3.5  # standard errors of that gain: several dozen adapters are tried
 ALIKE = 2.0  # standard errors within which two adapters fit alike
-FIRST, MOST = 32, 1000  # samples for the first measurement of speed, and in all
+TIMED, LEAST, FIRST, MOST = 8, 24, 200, 1000  # samples that are timed, and that are tried: least, at first, and in all
+FINALISTS = 4  # inputs that are tried on more samples
 BATCH = 128
 
 
@@ -78,9 +79,21 @@ def alike(right: np.ndarray, other: np.ndarray) -> bool:
 
 
 def _gain(right: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """Return the difference in accuracy, and its standard error."""
-    apart = right.astype(int) - other.astype(int)
+    """Return the difference in accuracy on the first samples that both answered, and its standard error."""
+    count = min(len(right), len(other))
+    apart = right[:count].astype(int) - other[:count].astype(int)
     return float(apart.mean()), float(np.sqrt((apart != 0).sum()) / len(apart))
+
+
+def above_chance(right: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Return by how much answers are right more often than the most frequent class, and the standard error of that."""
+    return _gain(right, y == np.bincount(y).argmax())
+
+
+def is_chance(right: np.ndarray, y: np.ndarray) -> bool:
+    """Return whether answers are right no more often than the most frequent class (N,) of `y`."""
+    gain, error = above_chance(right, y)
+    return gain <= error and not right.all()
 
 
 def run_trials(
@@ -103,30 +116,47 @@ def run_trials(
         most: Number of samples at most.
 
     Returns:
-        The trials on the same samples, in the order of the candidates.
+        The trials, in the order of the candidates; the best ones on more of the samples.
 
     Raises:
         BadInput: The model takes none of the inputs, or gives nothing that a classifier would.
     """
-    candidates, started, trials = list(candidates), time.monotonic(), []
-    count, failure = min(FIRST, len(samples)), None
-    usable: list[Candidate] = []
+    candidates = list(candidates)
+    usable, failures, speed = _usable(raw, candidates, samples)
+    if not usable:
+        raise failures[0] if failures else BadInput(
+            f"{raw.place}, for which no inputs fit", "inputs of the samples' kind", "compare its inputs with the data"
+        )  # fmt: skip
+    first = _affordable(seconds / 2, speed * len(usable), LEAST, min(most, FIRST, len(samples)))
+    trials = {candidate: _trials(raw, candidate, samples, first, classes) for candidate in usable}
+    ranked = sorted(usable, key=lambda candidate: -max(trial.accuracy for trial in trials[candidate]))[:FINALISTS]
+    more = _affordable(seconds / 2, speed * len(ranked), first, min(most, len(samples)))
+    if more > first:
+        trials |= {candidate: _trials(raw, candidate, samples, more, classes) for candidate in ranked}
+    return [trial for entries in trials.values() for trial in entries]
+
+
+def _usable(
+    raw: RawModel, candidates: Sequence[Candidate], samples: Split
+) -> tuple[list[Candidate], list[BadInput], float]:
+    """Return the inputs that the model takes, the errors of the others, and the seconds for one sample."""
+    usable, failures, speed = [], [], 1e-6
     for candidate in candidates:
         try:
-            _outputs(raw, candidate.inputs, samples, count)
+            _outputs(raw, candidate.inputs, samples, 1)
             usable.append(candidate)
         except BadInput as error:
-            failure = failure or error
-    if not usable:
-        raise failure or BadInput(
-            f"{raw.place}, for which no inputs fit", "inputs of the samples' kind", "see its inputs"
-        )
-    spent = (time.monotonic() - started) / len(candidates)  # seconds for FIRST samples
-    affordable = int(count * max(seconds - (time.monotonic() - started), 1) / max(spent * len(usable), 1e-9))
-    count = max(count, min(len(samples), most, affordable))
-    for candidate in usable:
-        trials += _trials(raw, candidate, samples, count, classes)
-    return trials
+            failures.append(error)
+    if usable:
+        started, count = time.monotonic(), min(TIMED, len(samples))
+        _outputs(raw, usable[0].inputs, samples, count)
+        speed += (time.monotonic() - started) / count
+    return usable, failures, speed
+
+
+def _affordable(seconds: float, speed: float, least: int, most: int) -> int:
+    """Return the number of samples, from `least` to `most`, that so many seconds allow."""
+    return max(min(int(seconds / speed), most), min(least, most))
 
 
 def _outputs(raw: RawModel, inputs: Inputs, samples: Split, count: int) -> dict:
