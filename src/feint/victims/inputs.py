@@ -133,9 +133,8 @@ class ColumnInputs:
             for i, values in enumerate(table.values()):
                 matrix[:, i] = values
             return {self.tensor: matrix}
-        frame = require("pandas", "sklearn").DataFrame(table)
         if self.form == "frame":
-            return {self.tensor: frame}
+            return {self.tensor: require("pandas", "sklearn").DataFrame(table)}
         return {self.tensor: [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]}
 
     def _numbers(self, x: Tensor, domain: Columns) -> Tensor:
