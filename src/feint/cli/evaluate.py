@@ -14,7 +14,6 @@ def evaluate(
     victim: str,
     data: str,
     network: str | None = None,
-    probabilities: bool = False,
     defense: Defenses = (),
     json: bool = False,
 ) -> None:
@@ -28,7 +27,6 @@ def evaluate(
             package.module:factory.
         data: Data set on whose test part both are judged.
         network: Network of the weights in a .safetensors file.
-        probabilities: The victim returns probabilities, not logits.
         defense: Directory of a fitted defense, or a recipe. Repeat the option for several.
         json: Print JSON.
     """
@@ -42,7 +40,7 @@ def evaluate(
 
     stolen, model, test = (
         victims.load(surrogate),
-        load_victim(victim, data, network, probabilities),
+        load_victim(victim, data, network),
         feint.data.load(data).test,
     )
     scores = {"stealer_accuracy": metrics.stealer_accuracy(stolen, test), "n_test": len(test)}

@@ -3,13 +3,17 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from feint.signature import Column
+from feint.signature import Column, Domain
+from feint.victims.meter import Meter
+
+if TYPE_CHECKING:
+    from feint.victims.adapter import Adapter
 
 Values = Mapping[str, Any]  # arrays by name: tensors of numbers, NumPy arrays of strings, data frames
 
@@ -44,6 +48,8 @@ class Metadata:
         columns: Columns of a table, with their categories where the model knows them.
         values: Kind of its scores, as in `ClassOutputs.values`, where it is certain.
         task: What it computes, where that is no classification: "regression", "detection", …
+        inputs: Inputs of its adapter, where its files say them.
+        open: What only data can tell, like "the categories of job"; None for nothing.
         note: Sentence for its owner.
     """
 
@@ -51,6 +57,8 @@ class Metadata:
     columns: tuple[Column, ...] = ()
     values: str | None = None
     task: str | None = None
+    inputs: Any = None
+    open: str | None = None
     note: str | None = None
 
 
@@ -64,6 +72,7 @@ class RawModel(ABC):
         digest: Hexadecimal SHA-256 of its content.
         metadata: What it carries about itself.
         differentiable: Whether `forward_tensors` keeps gradients.
+        meter: Price and count of its calls, where these cost something; None for a model in this process.
     """
 
     place: str
@@ -72,6 +81,19 @@ class RawModel(ABC):
     digest: str
     metadata: Metadata
     differentiable: ClassVar[bool] = False
+    meter: Meter | None = None
+
+    def own_adapter(self, domain: Domain | None) -> "Adapter | None":
+        """Return the adapter for a domain that the model states itself; None where it leaves something open.
+
+        A model with a meter states it, so that nothing is sent before its price is known.
+        """
+        return None
+
+    @property
+    def remarks(self) -> Mapping[str, str]:
+        """Remarks on the answers so far, by topic."""
+        return {}
 
     @abstractmethod
     def run(self, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
