@@ -1,4 +1,4 @@
-"""Blocking transport of any JSON API: one request after the other, no faster than allowed, repeated where that helps."""
+"""Blocking transport of any JSON API: one request after the other, no faster than allowed, repeated on failure."""
 
 import datetime
 import email.utils
@@ -52,7 +52,7 @@ class JsonTransport:
         self._waited = 0.0
 
     def __call__(self, body: Any, *, on_repeat: Callable[[], None] = lambda: None) -> Any:
-        """Send a body and return the JSON of the answer.
+        """Send a body and return the JSON of the answer. Errors are those that its status stands for.
 
         Args:
             body: Plain values.
@@ -62,17 +62,23 @@ class JsonTransport:
             Plain values.
 
         Raises:
-            FeintError: As the answer's status says, or `BadInput` where it is no JSON.
+            BadInput: The answer is no JSON.
         """
-        for attempt in range(self._retries + 1):
-            last = attempt == self._retries
-            if attempt:
-                on_repeat()
-            reply = self._send(body, last=last)
-            if reply is not None and (reply.status_code < 500 or last):
-                return self._read(reply)
+        attempt, reply = 0, self._send(body, last=not self._retries)
+        while attempt < self._retries and (reply is None or reply.status_code >= 500):
             time.sleep(BACKOFF * 2**attempt * random.uniform(0.5, 1.0))  # so that clients do not repeat together
-        raise AssertionError  # the last attempt returns or raises
+            attempt += 1
+            on_repeat()
+            reply = self._send(body, last=attempt == self._retries)
+        if not 200 <= reply.status_code < 300:
+            failure = self._error(reply)
+            raise failure
+        try:
+            return json.loads(reply.content)
+        except ValueError as error:
+            raise BadInput(
+                f"{_kind(reply)} from {self.url}", "JSON", "check the URL: it may be a page for people, or a login"
+            ) from error
 
     def _send(self, body: Any, *, last: bool) -> Any:
         """Return the response, waiting as a rate limit demands; None where the request may be repeated."""
@@ -109,18 +115,6 @@ class JsonTransport:
             )  # fmt: skip
         self._waited += seconds
         time.sleep(seconds)
-
-    def _read(self, reply: Any) -> Any:
-        if not 200 <= reply.status_code < 300:
-            failure = self._error(reply)
-            raise failure
-        try:
-            return json.loads(reply.content)
-        except ValueError as error:
-            kind = _kind(reply)
-            raise BadInput(
-                f"{kind} from {self.url}", "JSON", "check the URL: it may be a page for people, or a login"
-            ) from error
 
     def _error(self, reply: Any) -> FeintError:
         code, text = reply.status_code, _text(reply)

@@ -115,8 +115,11 @@ class AdaptedModel(nn.Module):
             self.domain.check(x.detach().cpu().numpy())  # raises
         if not torch.compiler.is_exporting() and not len(x):
             return torch.zeros(0, self.classes, device=x.device)
-        output = _chosen(self.raw, self.run(x), self.adapter.outputs.tensor)
-        return self.adapter.outputs.decode(output, self.classes).to(x.device)
+        return self.adapter.outputs.decode(self.scores(x), self.classes).to(x.device)
+
+    def scores(self, x: Tensor) -> Any:
+        """Return the raw model's output that the adapter reads, for inputs (N, …), N ≥ 1."""
+        return _chosen(self.raw, self.run(x), self.adapter.outputs.tensor)
 
     def run(self, x: Tensor) -> dict[str, Any]:
         """Return the raw model's outputs by name for inputs (N, …), N ≥ 1.

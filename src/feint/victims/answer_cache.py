@@ -33,6 +33,7 @@ class AnswerCache:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self._known: dict[bytes, np.ndarray] = {}
+        rows: list[tuple[bytes, bytes]] = []
         self.remarks: dict[str, str] = {}
         if path is None:
             return
@@ -46,7 +47,9 @@ class AnswerCache:
         except (OSError, sqlite3.OperationalError) as error:
             raise NotWritten(f"{path} ({error})", "a place for paid answers", "set FEINT_CACHE elsewhere") from error
         except sqlite3.DatabaseError as error:
-            raise DamagedFile(f"{path} ({error})", "answers that Feint stored", "move it away: they are paid for") from error
+            raise DamagedFile(
+                f"{path} ({error})", "answers that Feint stored", "move it away: they are paid for"
+            ) from error
         self._known = {mark: np.frombuffer(p, np.float32) for mark, p in rows}
 
     def __len__(self) -> int:

@@ -3,17 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from feint.signature import Column, Domain
+from feint.signature import Column
 from feint.victims.meter import Meter
-
-if TYPE_CHECKING:
-    from feint.victims.adapter import Adapter
 
 Values = Mapping[str, Any]  # arrays by name: tensors of numbers, NumPy arrays of strings, data frames
 
@@ -82,13 +79,6 @@ class RawModel(ABC):
     metadata: Metadata
     differentiable: ClassVar[bool] = False
     meter: Meter | None = None
-
-    def own_adapter(self, domain: Domain | None) -> "Adapter | None":
-        """Return the adapter for a domain that the model states itself; None where it leaves something open.
-
-        A model with a meter states it, so that nothing is sent before its price is known.
-        """
-        return None
 
     @property
     def remarks(self) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from feint.errors import Refused, Unreachable
-from feint.signature import Domain, mark
+from feint.signature import Columns, Domain, mark
 from feint.victims.adapter import AdaptedModel
 from feint.victims.answer_cache import AnswerCache, answers_file
 from feint.victims.meter import Meter
@@ -36,6 +37,7 @@ class FromAnswers(nn.Module):
         meter: Price and ceiling of the calls.
         class_names: Names of the classes; numbers by default.
         remarks: Function that returns remarks on the answers so far, by topic.
+        decode: Function of answers to logits; by default their logarithm.
 
     Attributes:
         meter: Price and ceiling of the calls.
@@ -56,9 +58,11 @@ class FromAnswers(nn.Module):
         meter: Meter | None = None,
         class_names: tuple[str, ...] = (),
         remarks: Callable[[], Mapping[str, str]] = dict,
+        decode: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self._ask, self.domain, self.classes, self._remarks = ask, domain, classes, remarks
+        self._decode = decode or logarithm
         self.class_names = class_names or tuple(map(str, range(classes)))
         self.meter = meter or Meter()
         self.cache = AnswerCache(folder / "answers.sqlite" if folder is not None else file)
@@ -83,8 +87,7 @@ class FromAnswers(nn.Module):
         first = {m: row for row, m in reversed([*enumerate(marks)]) if m not in self.cache}
         for rows in torch.tensor(sorted(first.values()), dtype=torch.long).split(self.meter.size):
             self._fetch(x[rows], [marks[row] for row in rows.tolist()])
-        p = torch.from_numpy(self.cache.get(marks))
-        return p.clamp_min(torch.finfo(p.dtype).tiny).log()
+        return self._decode(torch.from_numpy(self.cache.get(marks)))
 
     def _fetch(self, x: Tensor, marks: list[bytes]) -> None:
         """Send inputs, and cache the answers."""
@@ -105,18 +108,34 @@ class FromAnswers(nn.Module):
 
 
 def metered(model: AdaptedModel) -> nn.Module:
-    """Return a model whose answers are kept and counted, where they cost something; other models as they are."""
-    meter = model.raw.meter
-    if meter is None:
+    """Return a model whose answers are kept and counted, where they cost something; other models as they are.
+
+    Scores are kept as the raw model returns them, so that another order of the classes costs no further call.
+    """
+    raw, outputs = model.raw, model.adapter.outputs
+    if raw.meter is None:
         return model
-    with_adapter = bytes(model.digest.tolist()).hex()
+    about = [raw.digest, _identity(model.domain), repr(model.adapter.inputs)]
+    if outputs.values == "labels":  # no numbers: the rows are kept as the adapter reads them
+        about += [repr(outputs), repr(model.class_names)]
+        ask, decode = (lambda x: model(x).softmax(-1)), logarithm
+    else:
+        ask = lambda x: model.scores(x).reshape(len(x), -1)  # noqa: E731
+        decode = partial(outputs.decode, classes=model.classes)
     return FromAnswers(
-        lambda x: (model(x).softmax(-1), None),
-        name=with_adapter,
-        domain=model.domain,
-        classes=model.classes,
-        file=answers_file(model.raw.place, with_adapter),
-        meter=meter,
-        class_names=model.class_names,
-        remarks=lambda: model.raw.remarks,
-    )
+        lambda x: (ask(x), None), name=repr((about, outputs)), domain=model.domain, classes=model.classes,
+        file=answers_file(raw.place, repr(about)), meter=raw.meter, class_names=model.class_names,
+        remarks=lambda: raw.remarks, decode=decode,
+    )  # fmt: skip
+
+
+def logarithm(p: Tensor) -> Tensor:
+    """Return the logarithms of probabilities, which softmax inverts."""
+    return p.clamp_min(torch.finfo(p.dtype).tiny).log()
+
+
+def _identity(domain: Domain) -> str:
+    """Return what the marks of a domain's inputs depend on."""
+    if isinstance(domain, Columns):
+        return repr([(column.name, column.categories) for column in domain.columns])
+    return f"{type(domain).__name__} {domain.shape}"

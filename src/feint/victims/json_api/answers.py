@@ -63,11 +63,7 @@ class AnswerReader:
     _count: int = 0
 
     def read(self, document: Any, count: int) -> np.ndarray:
-        """Return the scores (n, K) of an answer to `count` inputs.
-
-        Raises:
-            BadInput: A pointer finds nothing, a label is unknown, or the answer is of another form.
-        """
+        """Return the scores (n, K) of an answer to `count` inputs; one of another form raises `BadInput`."""
         items = self._items(document, count)
         return np.stack([self._row(item) for item in items])
 
@@ -104,7 +100,9 @@ class AnswerReader:
         if isinstance(node, list) and len(node) == 1 and isinstance(node[0], (list, dict)) and not _entry(node[0]):
             return self._guess(node[0], item)
         if isinstance(node, list):
-            return self._scores(node) if len(node) > 1 or _entry(node[0] if node else None) else self._guess(node[0], item)
+            return (
+                self._scores(node) if len(node) > 1 or _entry(node[0] if node else None) else self._guess(node[0], item)
+            )
         if isinstance(node, dict):
             names = {name.lower(): name for name in node}
             scores = next((names[n] for n in SCORES if n in names and isinstance(node[names[n]], (list, dict))), None)
@@ -175,16 +173,16 @@ class AnswerReader:
             if len(scores) < count:
                 raise BadInput(f"logits of {len(scores)} of {count} classes", "all", "point to probabilities instead")
             return row.astype(np.float32)
-        total, slack = row.sum(), 0.5 * len(scores) * 10.0 ** -self._decimals + 1e-3
+        total, slack = row.sum(), 0.5 * len(scores) * 10.0**-self._decimals + 1e-3
         if row.min() < 0 or total > 1 + slack or (len(scores) == count and total < 1 - slack):
             raise BadInput(
-                f"scores from {row.min():.3g} to {row.max():.3g} that sum to {total:.3g}", "probabilities, which sum to 1",
+                f"scores from {row.min():.3g} to {row.max():.3g} that sum to {total:.3g}",
+                "probabilities, which sum to 1",
                 'set values = "logits" in [answer] of victim.toml, or point to the label alone',
             )  # fmt: skip
         if len(scores) < count:
-            self.remarks["top"] = (
-                f"the API returns {len(scores)} of {count} scores: the rest of the mass is spread evenly over the others"
-            )
+            shown = f"the API returns {len(scores)} of {count} scores"
+            self.remarks["top"] = f"{shown}: the rest of the mass is spread evenly over the others"
             rest = np.setdiff1d(np.arange(count), list(scores))
             row[rest] = max(0.0, 1 - total) / len(rest)
         return (row / row.sum()).astype(np.float32)
@@ -207,7 +205,9 @@ def find(document: Any, pointer: str) -> Any:
         BadInput: It finds nothing, or begins without a slash.
     """
     if pointer and not pointer.startswith("/"):
-        raise BadInput(f"the pointer {pointer!r}", 'a JSON Pointer, like "/predictions/0/scores"', f'write "/{pointer}"')
+        raise BadInput(
+            f"the pointer {pointer!r}", 'a JSON Pointer, like "/predictions/0/scores"', f'write "/{pointer}"'
+        )
     node = document
     for part in pointer.split("/")[1:]:
         name = part.replace("~1", "/").replace("~0", "~")

@@ -9,11 +9,13 @@ import numpy as np
 from feint.client.json_transport import JsonTransport
 from feint.errors import BadInput
 from feint.signature import Columns, Domain, Pixels, Text
+from feint.victims.adapter import Adapter, Inputs
 from feint.victims.inputs import ColumnInputs, PixelInputs, TextInputs
 from feint.victims.json_api.answers import AnswerReader
 from feint.victims.json_api.template import Template
 from feint.victims.json_api.victim_file import VictimFile
 from feint.victims.meter import Meter
+from feint.victims.outputs import ClassOutputs
 from feint.victims.raw import Metadata, RawModel, TensorSpec
 
 DOMAINS = {"row": Columns, "text": Text, "image": Pixels}
@@ -42,7 +44,8 @@ class JsonApiModel(RawModel):
         self.metadata = Metadata(file.classes, values=file.answer.values)
         about = (file.url, file.method, file.template, file.image, file.batch, file.classes, file.answer)
         self.digest = hashlib.sha256(repr(about).encode()).hexdigest()
-        self.meter = Meter(file.price_per_1000, file.currency, size=file.batch)
+        self.meter = meter = Meter(file.price_per_1000, file.currency, size=file.batch)
+        self._charge = meter.charge
         self._reader = AnswerReader(file.answer, file.classes)
         self._file, self._transport = file, None
 
@@ -50,21 +53,22 @@ class JsonApiModel(RawModel):
     def remarks(self) -> Mapping[str, str]:
         return self._reader.remarks
 
-    def inputs_for(self, domain: Domain | None) -> tuple[Domain, Any] | None:
+    def own_adapter(self, domain: Domain | None) -> Adapter | None:
         name = self.inputs[0].name
-        if domain is None or not isinstance(domain, DOMAINS[name]):
-            if domain is None:
-                return None
+        if domain is None:
+            return None
+        if not isinstance(domain, DOMAINS[name]):
             raise BadInput(
                 f"{domain.noun} for the placeholder ${name} of {self.place}", DOMAINS[name].noun,
                 "give data of the API's own kind, or mend template",
             )  # fmt: skip
-        inputs = {
+        inputs: dict[str, Inputs] = {
             "row": ColumnInputs(name, "rows", "names"),
             "text": TextInputs(name),
             "image": PixelInputs(name, "NHWC", high=255.0),
         }
-        return domain, inputs[name]
+        outputs = ClassOutputs("scores", self._file.answer.values)
+        return Adapter(domain, self.metadata.classes, inputs[name], outputs)
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
         x, size = arrays[self.inputs[0].name], self._template.batch
@@ -79,7 +83,7 @@ class JsonApiModel(RawModel):
                 file.url, method=file.method, headers=file.filled_headers(), rate=file.rate, retries=file.retries,
                 timeout=file.timeout,
             )  # fmt: skip
-        document = self._transport(self._template.fill(x), on_repeat=lambda: self.meter.charge(len(x)))
+        document = self._transport(self._template.fill(x), on_repeat=lambda: self._charge(len(x)))
         try:
             return self._reader.read(document, len(x))
         except BadInput as error:

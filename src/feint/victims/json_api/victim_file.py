@@ -67,7 +67,9 @@ class VictimFile:
         if self.url and not self.url.startswith(("http://", "https://")):
             raise BadInput(f"url {self.url!r}", "http://… or https://…", "write it whole")
         if len(self.classes) < 2 or len({*self.classes}) < len(self.classes):
-            raise BadInput(f"classes {list(self.classes)}", "two or more, of different names", "list them in victim.toml")
+            raise BadInput(
+                f"classes {list(self.classes)}", "two or more, of different names", "list them in victim.toml"
+            )
         if self.method not in ("POST", "GET", "PUT"):
             raise UnknownName.among("method", self.method, ("POST", "GET", "PUT"))
         least = {"batch": 1, "rate": 0, "retries": 0, "price_per_1000": 0}
