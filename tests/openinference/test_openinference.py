@@ -14,8 +14,9 @@ from feint.openinference import grpc_codec, json_codec, messages, proto
 from feint.openinference.client import GrpcClient, HttpClient, run_sync
 from feint.openinference.json_codec import MissingOutput, RequestCodec, UnreadableResponse
 from feint.openinference.model_spec import ModelSpec
+from feint.signature import Pixels, Tensor
 
-MODEL = ModelSpec("toy", "pixels", (1, 2, 2), "p", 3)
+MODEL = ModelSpec("toy", Pixels((1, 2, 2)), "p", 3, (Tensor("pixels", "FP32", (1, 2, 2)),))
 CODEC = RequestCodec(MODEL, max_batch=8, max_body=2**20)
 X = np.random.default_rng(0).random((2, 1, 2, 2), np.float32)
 Q = np.array([[0.5, 0.25, 0.25], [0.1, 0.2, 0.7]], np.float32)
