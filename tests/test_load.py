@@ -88,6 +88,7 @@ def test_a_request_is_whole_with_any_four_levels(body):
     """As the gateway reads it."""
     from feint.openinference.json_codec import RequestCodec
     from feint.openinference.model_spec import ModelSpec
+    from feint.signature import Pixels
 
     x = np.full((1, 2, 3), 0.25, np.float32)
     it = body(x, "x", "p")
