@@ -12,12 +12,12 @@ MEASURED = 256  # inputs that are trained on repeatedly
 LEAST = 0.3  # seconds of measuring
 
 
-def images_seen(training: Training, budget: int) -> int:
+def inputs_seen(training: Training, budget: int) -> int:
     """Return the number of inputs in all epochs of a training on `budget` answers."""
     return max(training.epochs * budget, training.least_steps * min(training.batch_size, budget))
 
 
-def seconds_per_image(network: Network, x: Tensor, labels: Tensor, training: Training) -> float:
+def seconds_per_input(network: Network, x: Tensor, labels: Tensor, training: Training) -> float:
     """Measure the seconds of one input in a training of `network` on this machine, for `LEAST` seconds or more."""
     epoch = replace(training, epochs=1, least_steps=0, holdout=0, patience=None)
     learn(network, x, labels, epoch)  # the first training also sets up
