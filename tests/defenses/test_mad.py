@@ -133,8 +133,8 @@ def test_the_surrogate_is_drawn_from_the_seed(method):
     first, again, other = (method().fit(victim, noise_split(), seed=seed) for seed in (1, 1, 2))
     assert first == again != other
     assert first.surrogate.network == LENET
-    with pytest.raises(BadInput, match="name one"):
-        method().fit(Linear(64), noise_split())
+    foreign = method().fit(Linear(64, 5), noise_split())
+    assert foreign.surrogate.network == Network("mlp", (1, 8, 8), 5)
 
 
 @pytest.mark.parametrize("method", [MAD, MADArgmax])
