@@ -17,6 +17,7 @@ from feint.defenses.outputs import MAD, AllParameters, LastLayer, MADArgmax
 from feint.defenses.outputs._surrogates import gram, last_layer
 from feint.defenses.outputs.corners import _greedy_two_sums, _sweep, farthest_sets
 from feint.errors import BadInput, BadRecipe, NotFitted
+from feint.models.networks import Network
 
 
 def corners(classes: int) -> Tensor:
