@@ -39,7 +39,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise MissingData(f"{path}, which is not there", "an .npz file with inputs and labels", "check the path")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except _UNREADABLE as error:
         message = f"{path} ({one_line(error, 120)})"

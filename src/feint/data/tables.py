@@ -94,13 +94,13 @@ def _read(file: Path) -> "pyarrow.Table":
 
 
 def _parse(file: Path, content: bytes) -> "pyarrow.Table":
-    """Return the table of a file's content."""
+    # pyarrow's threads stay out: with torch in the process, they abort it at its exit (pyarrow 26.0.1)
     pyarrow = require("pyarrow", "data")
     if not content.strip():
         raise BadInput(f"{file}, which is empty", "a table with a header and rows", "check the file")
     match suffix(file):
         case ".parquet":
-            return require("pyarrow.parquet", "data").read_table(pyarrow.BufferReader(content))
+            return require("pyarrow.parquet", "data").ParquetFile(pyarrow.BufferReader(content)).read(use_threads=False)
         case ".txt":
             return pyarrow.table({"text": [line for line in content.decode().splitlines() if line.strip()]})
         case ".jsonl" | ".ndjson":
@@ -113,7 +113,7 @@ def _parse(file: Path, content: bytes) -> "pyarrow.Table":
 
 def _parse_json_lines(content: bytes) -> "pyarrow.Table":
     module = require("pyarrow.json", "data")
-    options = module.ReadOptions(block_size=len(content) + 1)
+    options = module.ReadOptions(block_size=len(content) + 1, use_threads=False)
     return module.read_json(require("pyarrow", "data").BufferReader(content), read_options=options)
 
 
@@ -139,7 +139,8 @@ def _parse_csv(file: Path, content: bytes, delimiters: str) -> "pyarrow.Table":
     comma = delimiter != "," and any(re.search(rf"(^|{edge})-?\d+,\d+({edge}|$)", line) for line in rest)
     table = module.read_csv(
         require("pyarrow", "data").BufferReader(content),
-        read_options=module.ReadOptions(block_size=len(content) + 1),  # types are told from the whole file
+        # types are told from the whole file
+        read_options=module.ReadOptions(block_size=len(content) + 1, use_threads=False),
         parse_options=module.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         convert_options=module.ConvertOptions(
             null_values=[*MISSING, "?", " ?"], decimal_point="," if comma else ".", strings_can_be_null=False
