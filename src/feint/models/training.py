@@ -223,9 +223,7 @@ def refine(
     if training.rotation is not None:
         raise BadRecipe("a rotation loss beside a loss of its own", "rotation=None", "leave it out")
     if next(model.parameters(), None) is None:
-        raise BadInput(
-            f"the network {model.network.name!r}", "one with a gradient", "train it anew: feint.models.learn"
-        )
+        raise BadInput(f"the network {model.network.name!r}", "one with a gradient", "train a new one")
     task = _Task(x, targets, training, seed, loss, outliers, recordable=False)
     start = stored.fingerprint(model)
     return _train_or_load(copy.deepcopy(model), task, progress, repr((name, start, model.network, training, seed)))
