@@ -10,7 +10,7 @@ from torch import Tensor
 
 from feint.attacks.attack import Attack
 from feint.attacks.pool.bandit import WINDOW, Bandit
-from feint.attacks.probing import check
+from feint.attacks.probing import check, require_weights
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
 from feint.models.networks import Classifier, Network
@@ -64,6 +64,7 @@ class KnockoffNetsAdaptive(Attack):
             raise BadRecipe(repr(self), "round ≥ 2, learning_rate > 0, decay ≥ 0, groups counted from 0", "change them")
 
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
+        require_weights(self.surrogate)
         check(oracle, self.pool, self.surrogate)
         bandit = Bandit(self.pool.labels, self.groups(), decay=self.decay, seed=seed)
         rewards = Rewards(self, seed)
@@ -105,7 +106,9 @@ class Rewards:
         self._model = attack.surrogate.build(seed).train()
         if next(self._model.parameters(), None) is None:
             raise BadInput(
-                f"the surrogate {attack.surrogate.name!r}", "a network that learns by gradients", "use KnockoffNets instead"
+                f"the surrogate {attack.surrogate.name!r}",
+                "a network that learns by gradients",
+                "use KnockoffNets instead",
             )
         self._optimizer = torch.optim.SGD(self._model.parameters(), lr=attack.learning_rate, momentum=0.9)
         self._answers: deque[Tensor] = deque(maxlen=WINDOW)
