@@ -33,7 +33,7 @@ ERRORS = 3.0  # standard errors by which the best of several is ahead of the mos
 
 
 @dataclass(frozen=True)
-class Trial:
+class SurrogateTrial:
     """Trial of a surrogate on answers that were set aside.
 
     Attributes:
@@ -67,7 +67,7 @@ class Tuning:
     """
 
     surrogate: Surrogate
-    trials: tuple[Trial, ...]
+    trials: tuple[SurrogateTrial, ...]
     baselines: Mapping[str, float]
     answers: int
     learned: bool
@@ -111,7 +111,7 @@ def tune(
         raise BadRecipe(f"{len(surrogates)} surrogates and {len(x)} answers", "one, and two answers", "bring more")
     domain, parts = surrogates[0].network.domain, _parts(len(x), seed)
     linear = default_surrogates(domain, p.shape[1])[0]
-    outcomes: dict[Surrogate, tuple[Trial, Tensor]] = {}
+    outcomes: dict[Surrogate, tuple[SurrogateTrial, Tensor]] = {}
     wanted = list(dict.fromkeys([*surrogates, linear]))
     for i, surrogate in enumerate(wanted):
         outcomes[surrogate] = _try(surrogate, x, p, parts, share, seed, progress)
@@ -174,7 +174,7 @@ def _try(
     share: float,
     seed: int,
     progress: ProgressCallback,
-) -> tuple[Trial, Tensor]:
+) -> tuple[SurrogateTrial, Tensor]:
     """Return the trial of a surrogate, and its logits (n, K) of the rows set aside: none where it failed."""
     start, rows = time.perf_counter(), torch.cat([held_out for _, held_out in parts])
     try:
@@ -193,9 +193,9 @@ def _try(
         if not z.isfinite().all():
             raise Diverged("logits that are not finite", "finite ones", "lower the learning rate")
     except Diverged as error:
-        return Trial(surrogate, 0.0, math.inf, time.perf_counter() - start, str(error)), p[:0]
+        return SurrogateTrial(surrogate, 0.0, math.inf, time.perf_counter() - start, str(error)), p[:0]
     agreement = (z.argmax(-1) == p[rows].argmax(-1)).double().mean().item()
-    return Trial(surrogate, agreement, _losses(z, p[rows]).mean().item(), time.perf_counter() - start), z
+    return SurrogateTrial(surrogate, agreement, _losses(z, p[rows]).mean().item(), time.perf_counter() - start), z
 
 
 def _majority(domain: Domain, x: Tensor, labels: Tensor, others: Tensor) -> Tensor:
