@@ -26,6 +26,7 @@ from feint.attacks.pool.knockoff_adaptive import KnockoffNetsAdaptive
 from feint.attacks.pool.n_grams import NGrams
 from feint.attacks.pool.selection import DFAL, DFALThenKCentre, KCentre, Selection, Uncertainty
 from feint.attacks.pool.tuned import Tuned
+from feint.attacks.surrogates import Surrogate, default_surrogates
 from feint.attacks.synthetic.augmentations import (
     Augmentation,
     AwayFromLabel,
@@ -36,6 +37,7 @@ from feint.attacks.synthetic.augmentations import (
 )
 from feint.attacks.synthetic.jbda import JBDA
 from feint.attacks.synthetic.seed_samples import SeedSamples
+from feint.attacks.tuning import tune
 
 __all__ = [
     "DFAL",
@@ -82,10 +84,13 @@ __all__ = [
     "Selection",
     "Sharpened",
     "Smoothed",
+    "Surrogate",
     "Sybil",
     "Timing",
     "TopDownPathFinding",
     "Tuned",
     "Uncertainty",
     "Uniform",
+    "default_surrogates",
+    "tune",
 ]

@@ -26,7 +26,6 @@ def audit(
     pool: str | None = None,
     defense: Defenses = (),
     network: str | None = None,
-    probabilities: bool = False,
     url: str | None = None,
     model: str | None = None,
     key: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=False, env_var="FEINT_KEY")] = (),
@@ -55,7 +54,6 @@ def audit(
         defense: Candidate: the directory of a fitted defense, a TOML file or a recipe. Repeat the option for several;
             each is tried alone (default: a short list).
         network: Network of the weights in a .safetensors file.
-        probabilities: The model returns probabilities, not logits.
         url: Address of an Open Inference Protocol v2 server, like http://localhost:8080, instead of a model.
         model: Name of the model at --url.
         key: API key of the server (default: FEINT_KEY in the environment).
@@ -90,7 +88,7 @@ def audit(
     target = (
         _remote_victim(victim, url, model, key, folder)
         if url or not victim
-        else load_victim(victim, data, network, probabilities)
+        else load_victim(victim, data, network)
     )
     budgets = tuple(sorted({*budget, *(limit.budget for limit in limits)}))
     request = AuditRequest(data, pool, defense, minutes, budgets)
@@ -126,7 +124,6 @@ def _remote_victim(
     """Return the model of a server, whose answers are stored in the audit's directory."""
     from feint.client import RemoteService
     from feint.recipes.recipe import short_hash
-    from feint.signature import Pixels
     from feint.victims import FromAnswers
 
     if url is None or model is None or victim is not None:
@@ -135,4 +132,4 @@ def _remote_victim(
     server = RemoteService(url, model=model, keys=keys)
     ask = server.oracle(budget=sys.maxsize).try_ask
     answers = folder / ".work" / "endpoint" / short_hash(server.name)
-    return FromAnswers(ask, name=server.name, domain=Pixels(server.shape), classes=server.classes, folder=answers)
+    return FromAnswers(ask, name=server.name, domain=server.domain, classes=server.classes, folder=answers)

@@ -29,7 +29,6 @@ def steal(
     *,
     victim: str | None = None,
     network: str | None = None,
-    probabilities: bool = False,
     url: str | None = None,
     model: str | None = None,
     key: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=False, env_var="FEINT_KEY")] = (),
@@ -40,6 +39,7 @@ def steal(
     lens: Lenses = (),
     surrogate: str | None = None,
     training: str = "Training",
+    max_calls: int | None = None,
     seed: int = 0,
 ) -> None:
     """Steal a victim: query it, train a surrogate on the answers, and store both.
@@ -54,7 +54,6 @@ def steal(
         victim: Directory of a trained victim, NAME.onnx, NAME.skops (scikit-learn), NAME.safetensors with its
             --network, or package.module:factory, attacked in this process.
         network: Network of the weights in a .safetensors file.
-        probabilities: The victim returns probabilities, not logits.
         url: Address of an Open Inference Protocol v2 server, like http://localhost:8080, instead of a victim. Attack
             only models of your own, or with their owner's permission.
         model: Name of the model at --url.
@@ -71,6 +70,7 @@ def steal(
             own.
         surrogate: Network of the surrogate (default: the victim's, where it is known).
         training: Training of the surrogate, like "Training(epochs=20)".
+        max_calls: Ceiling on the calls to a paid victim.
         seed: Seed of the attack and of the surrogate: same seed, same surrogate.
     """
     from feint import victims
@@ -81,7 +81,7 @@ def steal(
 
     images = {"pool": pools.parse_pool(pool)} if pool is not None else {}
     if victim is not None and url is None and model is None:
-        target = _local_target(load_victim(victim, pool, network, probabilities), images.get("pool"), defense)
+        target = _local_target(load_victim(victim, pool, network, max_calls=max_calls), images.get("pool"), defense)
     else:
         target = _remote_target(victim, url, model, defense, key)
     learned = _network(
@@ -140,7 +140,6 @@ def _remote_target(
     victim: str | None, url: str | None, model: str | None, defense: Sequence[str], keys: Sequence[str]
 ) -> _Target:
     from feint.client import RemoteService
-    from feint.signature import Pixels
 
     if url is None or model is None or victim is not None or defense:
         expected = "--victim, with a --defense or without, or --url URL --model NAME"
@@ -149,7 +148,7 @@ def _remote_target(
     return _Target(
         lambda budget, past: server.oracle(budget=budget, past=past),
         None,
-        Pixels(server.shape),
+        server.domain,
         server.classes,
         {"victim": f"{server.url}, {model}"},
     )
