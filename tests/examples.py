@@ -275,10 +275,10 @@ DOMAINS = {
 }
 
 
-def pool_of(kind: str, n: int = 300) -> Split:
+def pool_of(kind: str, n: int = 300, *, published: bool = True) -> Split:
     """Random inputs of an example of a domain, with labels of no meaning."""
     domain = DOMAINS[kind]
-    return Split.of(domain.encode(domain.sample(n, 1)), np.arange(n) % 3, domain=domain, name="noise")
+    return Split.of(domain.encode(domain.sample(n, 1, published=published)), np.arange(n) % 3, domain=domain, name="noise")
 
 
 def on(recipe: Any, kind: str) -> Any:
@@ -290,11 +290,11 @@ def on(recipe: Any, kind: str) -> Any:
 
 
 def inputs_for(attack: Any, n: int = 400) -> Split:
-    """Random inputs of the domain of an attack."""
+    """Random inputs of the domain of an attack, of ranges alone where the attack asks for such inputs."""
     domain = attack.surrogate.domain
     if domain == NETWORK.domain:
         return pool(n)
-    return pool_of(type(domain).__name__, n)
+    return pool_of(type(domain).__name__, n, published=not isinstance(attack, (Uniform, Retraining)))
 
 
 def attack_cases() -> dict[str, Any]:

@@ -229,4 +229,4 @@ def test_retraining_takes_rows_of_a_table(name):
         Service(true).oracle(client="a", budget=200)
     )
     x = random_rows(data.domain)
-    assert (stolen(x).argmax(-1) == true(x).argmax(-1)).double().mean() > (0.99 if name == "linear" else 0.9)
+    assert (stolen(x).argmax(-1) == true(x).argmax(-1)).double().mean() > (0.99 if name == "linear" else 0.85)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 from sklearn.tree import DecisionTreeClassifier
-from tests.support.problems import Steps
+from tests.support.problems import Linear, Steps
 from tests.support.tables import made_table, noisy_tree as tree_of, random_rows, table, victim_of
 
 from feint import data, victims
-from feint.attacks import HardLabels, LabelPathFinding, PathFinding
+from feint.attacks import EquationSolving, HardLabels, LabelPathFinding, LowdMeek, PathFinding
 from feint.attacks.parametric.axis_boxes import build_tree, snap_faces
 from feint.attacks.parametric.unit_space import UnitSpace
 from feint.data import Split
@@ -19,7 +19,7 @@ from feint.models.training import learn
 from feint.service import Defense, Service
 from feint.signature import Column, Columns, Pixels
 
-TREE = Network("tree", (1, 2, 2), 3)
+TREE, LINEAR = Network("tree", (1, 2, 2), 3), Network("linear", (1, 2, 2), 3)
 
 
 def noise(n=300):
@@ -160,7 +160,7 @@ def test_a_tree_over_a_table_is_recovered(leaves, optional):
 def test_thresholds_of_whole_numbers_lie_between_neighbours():
     domain = Columns((Column("age", integer=True, low=0, high=90), Column("share", low=0, high=1)))
     x = domain.sample(500, 0, published=False)
-    data = Split.of(x, ((x[:, 0] > 40) + 2 * (x[:, 0] > 41)).astype(np.int64) % 3, domain=domain)
+    data = Split.of(x, ((x[:, 0] > 40).astype(np.int64) + (x[:, 0] > 41)), domain=domain)
     victim = victim_of(DecisionTreeClassifier(random_state=0), data)
     oracle = Service(victim).oracle(client="a", budget=500)
     stolen = PathFinding(Network("tree", domain, 3), epsilon=1e-6).steal(oracle)
@@ -186,3 +186,13 @@ def test_labels_alone_are_enough_on_a_table():
     stolen = LabelPathFinding(data, Network("tree", data.domain, 3)).through(HardLabels()).steal(oracle)
     x = random_rows(data.domain)
     assert (stolen(x).argmax(-1) == victim(x).argmax(-1)).double().mean() > 0.99
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [PathFinding(TREE), LabelPathFinding(noise(), TREE), EquationSolving(LINEAR), LowdMeek(noise(), LINEAR)],
+    ids=lambda attack: type(attack).__name__,
+)
+def test_a_surrogate_of_another_number_of_classes_is_an_error_of_one_line(attack):
+    with pytest.raises(BadInput, match="answers of 2 classes and a surrogate of 3"):
+        attack.steal(Service(Linear(classes=2)).oracle(client="a", budget=300))

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-import torch
 from sklearn.linear_model import LogisticRegression
 from tests.examples import DOMAINS, toy_on
+from tests.support.problems import Letters
 from tests.support.tables import table, victim_of
 
 from feint.attacks import KnockoffNets, Marginals, Uniform
@@ -49,9 +49,9 @@ def test_every_query_is_another_one(kind):
 
 def test_columns_that_publish_nothing_are_refused_before_the_first_query():
     domain = Columns((Column("x", low=0, high=1), Column("city", ("Oslo", "Wien"))))
-    oracle = Service(lambda x: torch.zeros(len(x), 2)).oracle(client="a", budget=9)  # pyright: ignore
+    oracle = Service(Letters(domain)).oracle(client="a", budget=9)
     with pytest.raises(BadInput, match="use Uniform"):
-        Marginals(Network("linear", domain, 2)).steal(oracle)
+        Marginals(Network("linear", domain, 3)).steal(oracle)
     assert oracle.asked == 0
 
 

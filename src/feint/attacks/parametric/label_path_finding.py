@@ -12,7 +12,7 @@ from torch import Tensor
 from feint.attacks.attack import Attack
 from feint.attacks.parametric.axis_boxes import DistinctAnswers, Node, Nodes, classifier, require_tree
 from feint.attacks.parametric.unit_space import UnitSpace
-from feint.attacks.probing import check, draw_rows
+from feint.attacks.probing import check, draw_rows, require_classes
 from feint.data import Split
 from feint.errors import BadRecipe, Refused
 from feint.models.networks import Classifier, Network
@@ -106,6 +106,7 @@ class _RegionSearch:
         p = self._ask(x)
         if not len(p) and self._refusal is not None:
             raise self._refusal
+        require_classes(p, self._recipe.surrogate.classes, "a surrogate")
         low, high = x.new_zeros(features), x.new_ones(features)
         self._add_leaf(low, high, x[: len(p)], p, [])
         while self._refusal is None and self._oracle.left:

@@ -10,7 +10,7 @@ from torch import Tensor
 from feint.attacks.attack import Attack
 from feint.attacks.parametric.axis_boxes import DistinctAnswers, Node, Nodes, classifier, require_tree
 from feint.attacks.parametric.unit_space import UnitSpace
-from feint.attacks.probing import require_budget, require_probabilities
+from feint.attacks.probing import require_budget, require_classes, require_probabilities
 from feint.errors import BadInput, Refused
 from feint.models.networks import Classifier, Network
 from feint.oracle import Oracle
@@ -99,6 +99,7 @@ class _TopDownSearch:
             start = self._space.move(start[None], torch.tensor([i]), torch.ones(1))[0]
         total, p = self._oracle.left, self._ask(start[None])[0]
         require_probabilities(p[None], "LabelPathFinding needs labels only")
+        require_classes(p[None], self._recipe.surrogate.classes, "a surrogate")
         self.nodes.append(Node(0, 0.0, 0, 0, p))
         regions = [_Region(0, start, p, torch.zeros_like(start), torch.ones_like(start))]
         try:

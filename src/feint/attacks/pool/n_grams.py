@@ -84,7 +84,13 @@ def _words(domain: Text, x: np.ndarray) -> list[Pieces]:
 
 
 def _text(domain: Text, words: Sequence[Pieces]) -> np.ndarray:
-    return domain.from_strings([" ".join(pieces) for pieces in words], cut=True)
+    return domain.from_strings([_fitting(pieces, domain.length) for pieces in words], cut=True)
+
+
+def _fitting(words: Pieces, length: int) -> str:
+    """Return the first words, as many as fit into `length` bytes, but one or more."""
+    ends = np.cumsum([len(word.encode()) + 1 for word in words]) - 1
+    return " ".join(words[: max(int((ends <= length).sum()), 1)])
 
 
 def _tokens(domain: Tokens, x: np.ndarray) -> list[Pieces]:
