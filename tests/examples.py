@@ -278,7 +278,8 @@ DOMAINS = {
 def pool_of(kind: str, n: int = 300, *, published: bool = True) -> Split:
     """Random inputs of an example of a domain, with labels of no meaning."""
     domain = DOMAINS[kind]
-    return Split.of(domain.encode(domain.sample(n, 1, published=published)), np.arange(n) % 3, domain=domain, name="noise")
+    x = domain.sample(n, 1, published=published)
+    return Split.of(domain.encode(x), np.arange(n) % 3, domain=domain, name="noise")
 
 
 def on(recipe: Any, kind: str) -> Any:

@@ -10,7 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from tests.support.problems import Linear
-from tests.support.tables import TableVictim, made_table, random_rows, table, victim_of as victim_on
+from tests.support.tables import TableVictim, made_table, random_rows, table
+from tests.support.tables import victim_of as victim_on
 
 from feint.attacks import EquationSolving, HardLabels, Retraining
 from feint.attacks.parametric.experiment_design import WeighingDesign, flat_sequence

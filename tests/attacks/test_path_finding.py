@@ -5,7 +5,8 @@ import pytest
 import torch
 from sklearn.tree import DecisionTreeClassifier
 from tests.support.problems import Linear, Steps
-from tests.support.tables import made_table, noisy_tree as tree_of, random_rows, table, victim_of
+from tests.support.tables import made_table, random_rows, table, victim_of
+from tests.support.tables import noisy_tree as tree_of
 
 from feint import data, victims
 from feint.attacks import EquationSolving, HardLabels, LabelPathFinding, LowdMeek, PathFinding

@@ -58,13 +58,15 @@ def test_columns_that_publish_nothing_are_refused_before_the_first_query():
 @pytest.mark.slow
 def test_statistics_steal_adult_nearly_as_well_as_rows_do():
     train, test = table("adult")
-    victim, network = victim_of(LogisticRegression(max_iter=1000), train, scaled=True), Network("linear", train.domain, 2)
+    victim, network = (
+        victim_of(LogisticRegression(max_iter=1000), train, scaled=True),
+        Network("linear", train.domain, 2),
+    )
     training = Training(epochs=60, learning_rate=0.05)
     agreement = []
     for attack in (KnockoffNets(train, network, training), Marginals(network, training), Uniform(network, training)):
         stolen = attack.steal(Service(victim).oracle(client="a", budget=1000))
         agreement.append(float((stolen(test.inputs()).argmax(-1) == victim(test.inputs()).argmax(-1)).float().mean()))
     majority = np.bincount(victim(test.inputs()).argmax(-1)).max() / len(test)
-    print(agreement, majority)
     assert agreement[0] > 0.97
     assert agreement[1] > max(0.9, majority)

@@ -329,7 +329,9 @@ ROWS = pool_of("Columns")
 
 
 @pytest.mark.parametrize(
-    "recipe", [JacobianRow(), LogitRow(), AwayFromLabel(), RandomTargets(), NextClasses(2)], ids=lambda r: type(r).__name__
+    "recipe",
+    [JacobianRow(), LogitRow(), AwayFromLabel(), RandomTargets(), NextClasses(2)],
+    ids=lambda r: type(r).__name__,
 )
 def test_rows_of_a_table_move_along_their_numbers_and_stay_valid(recipe):
     model = Network("mlp", ROWS.domain, 3).build(0)
@@ -348,7 +350,10 @@ def test_rows_of_a_table_move_along_their_numbers_and_stay_valid(recipe):
     ("attack", "named"),
     [
         (JBDA(pool_of("Columns"), Network("tree", ROWS.domain, 3), SHORT, seeds=20), "KnockoffNets"),
-        (SeedSamples(pool_of("Columns"), Network("tree", ROWS.domain, 3), SHORT, step=FGSM(0.1), chunk=20), "SeedSamples"),
+        (
+            SeedSamples(pool_of("Columns"), Network("tree", ROWS.domain, 3), SHORT, step=FGSM(0.1), chunk=20),
+            "SeedSamples",
+        ),
         (ActiveThief(pool_of("Columns"), Network("tree", ROWS.domain, 3), SHORT, DFAL()), "Uncertainty"),
     ],
     ids=["JBDA", "SeedSamples", "DFAL"],

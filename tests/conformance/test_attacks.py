@@ -49,7 +49,9 @@ def test_an_attack_steals_the_toy_within_its_budget(name):
     surrogate = CASES[name].steal(oracle)
     assert oracle.asked == service.ledger["attacker"].queries <= 240
     test = examples.inputs_for(CASES[name])
-    assert (answers(surrogate, test).argmax(-1) == answers(victim, test).argmax(-1)).float().mean() > FLOOR[type(test.domain)]
+    assert (answers(surrogate, test).argmax(-1) == answers(victim, test).argmax(-1)).float().mean() > FLOOR[
+        type(test.domain)
+    ]
 
 
 @pytest.mark.slow

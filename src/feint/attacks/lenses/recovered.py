@@ -15,7 +15,7 @@ from feint.attacks.lenses.fitted_lens import (
     labelled_split,
     random_subset,
 )
-from feint.attacks.probing import require_classes, draw_rows, in_batches
+from feint.attacks.probing import draw_rows, in_batches, require_classes
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
 from feint.fitting import FitContext

@@ -33,10 +33,11 @@ class LabelPathFinding(Attack):
     `seeds` inputs of `pool` and as many random ones are asked. If a region holds inputs x and y of different answers,
     the features of y replace those of x in a random order. Bisection finds the one at which the answer changes. If it
     is a number, bisection in that feature alone finds a threshold of the victim, to within `epsilon` of its usual
-    range: log2(d) + log2(1/epsilon) queries. If it is a category, that of y is set apart from all others. Of `searches` such thresholds, and those found before, the one that separates the region's answers best (Gini)
-    divides the region. The region that is likely to hold most errors goes first; one whose answers all agree is asked
-    `probes` random inputs more, or half as many as it has. The attack ends with the budget; each region answers with
-    its commonest answer.
+    range: log2(d) + log2(1/epsilon) queries. If it is a category, that of y is set apart from all others. Of `searches`
+    such thresholds, and those found before, the one that separates the region's answers best (Gini) divides the region.
+    The region that is likely to hold most errors goes first; one whose answers all agree is asked `probes` random
+    inputs more, or half as many as it has. The attack ends with the budget; each region answers with its commonest
+    answer.
 
     Two things are not found: a threshold between leaves of the same label, which does not matter, and a leaf that none
     of the inputs asked has hit. The attack works with probabilities as well, two leaves of the same answer included.
@@ -91,9 +92,7 @@ class _Region:
 class _RegionSearch:
     """Search that divides regions until the budget is spent, and the nodes of the tree so far."""
 
-    def __init__(
-        self, oracle: Oracle, recipe: LabelPathFinding, space: UnitSpace, generator: torch.Generator
-    ) -> None:
+    def __init__(self, oracle: Oracle, recipe: LabelPathFinding, space: UnitSpace, generator: torch.Generator) -> None:
         self._oracle, self._recipe, self._space, self._generator = oracle, recipe, space, generator
         self._answers = DistinctAnswers()
         self._refusal: Refused | None = None
@@ -168,7 +167,9 @@ class _RegionSearch:
             middle = (same + differs).div(2, rounding_mode="floor")
             same, differs = self._halve(torch.where(order < middle, y, x), p, middle, same, differs)
         mixed, changed = torch.where(order < same, y, x), (order == same) & (x != y)
-        named = changed & ~space.is_number & ((y > x) | space.is_missing)  # y's category, or what only one of both lacks
+        named = (
+            changed & ~space.is_number & ((y > x) | space.is_missing)
+        )  # y's category, or what only one of both lacks
         axis = torch.where(named.any(1), named.long().argmax(1), changed.long().argmax(1))
         return self._halve_numbers(mixed, p, axis, x, y) if self._refusal is None else []
 

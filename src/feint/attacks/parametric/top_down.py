@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -29,9 +30,9 @@ class TopDownPathFinding(Attack):
     leaf. Answers that are equal but for their last bits count as the same leaf.
 
     If a model answers a row by the node at which a value is missing, as that of the paper did, then any value of the
-    right column changes the answer: with `stops_at_missing` one query a column is enough, where others take one for each
-    category and two for a number. Models of scikit-learn and others send a missing value on along a branch. If several
-    columns change the answer, the one nearest to the root is found by setting two of them at once.
+    right column changes the answer: with `stops_at_missing` one query a column is enough, where others take one for
+    each category and two for a number. Models of scikit-learn and others send a missing value on along a branch. If
+    several columns change the answer, the one nearest to the root is found by setting two of them at once.
 
     Columns that cannot be left out keep a random value. Raises `BadInput` if no value may be missing, and for labels
     only. After a refusal the regions so far are leaves.
@@ -44,7 +45,11 @@ class TopDownPathFinding(Attack):
 
     cite: ClassVar[str] = "tramer2016stealing"
     domains: ClassVar[tuple[type[Domain], ...]] = (Columns,)
-    instead: ClassVar[Mapping[type[Domain], str]] = {Pixels: "PathFinding", Tokens: "KnockoffNets", Text: "KnockoffNets"}
+    instead: ClassVar[Mapping[type[Domain], str]] = {
+        Pixels: "PathFinding",
+        Tokens: "KnockoffNets",
+        Text: "KnockoffNets",
+    }
     surrogate: Network
     epsilon: float = 1e-4
     stops_at_missing: bool = False
@@ -115,7 +120,9 @@ class _TopDownSearch:
         if column is None:
             return []
         axes = (self._space.column == column).nonzero()[:, 0]
-        parts = self._numbers(region, int(axes[0])) if self._space.is_number[axes[0]] else self._categories(region, axes)
+        parts = (
+            self._numbers(region, int(axes[0])) if self._space.is_number[axes[0]] else self._categories(region, axes)
+        )
         if self._space.lacking(region.x[None])[0, column]:
             parts = [self._missing(region, int(axes[-1])), *parts]
         return self._grow(region, parts)
@@ -163,7 +170,7 @@ class _TopDownSearch:
         points = [(float(ends[0]), answers[0]), (float(ends[1]), answers[1])]
         least = max(self._recipe.epsilon, 1.5 * float(self._space.step[axis]))
         while True:
-            pairs = zip(points, points[1:], strict=False)
+            pairs = pairwise(points)
             wide = [(a, b) for (a, p), (b, q) in pairs if (p != q).any() and b - a > least]
             if not wide:
                 break
@@ -185,7 +192,11 @@ class _TopDownSearch:
 
     def _categories(self, region: _Region, axes: Tensor) -> list[_Part]:
         """Return the parts of a region whose categories have equal answers; the last one needs no question."""
-        named = [i for i in axes.tolist() if not self._space.is_missing[i] and self._space.is_open(i, region.low, region.high)]
+        named = [
+            i
+            for i in axes.tolist()
+            if not self._space.is_missing[i] and self._space.is_open(i, region.low, region.high)
+        ]
         moved = self._space.move(region.x.expand(len(named), -1), torch.tensor(named), torch.ones(len(named)))
         groups: list[tuple[Tensor, list[int]]] = []
         for i, p in zip(named, self._ask(moved), strict=True):

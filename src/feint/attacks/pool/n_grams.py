@@ -71,9 +71,9 @@ class NGrams(Attack):
             yield torch.from_numpy(join(domain, drawn))
 
     def _recombine(self, texts: Sequence[Pieces], random: np.random.Generator) -> Pieces:
-        length, pieces = len(texts[random.integers(len(texts))]), list[Any]()
+        length, pieces = len(texts[int(random.integers(len(texts)))]), list[Any]()
         while len(pieces) < length:
-            text = texts[random.integers(len(texts))]
+            text = texts[int(random.integers(len(texts)))]
             start = random.integers(max(len(text) - self.n, 0) + 1)
             pieces += text[start : start + self.n]
         return pieces[:length]
