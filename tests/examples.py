@@ -42,7 +42,7 @@ from feint.attacks import (
     Marginals,
     MultiStep,
     NextClasses,
-    NGrams,
+    NGramQueries,
     PartialBayes,
     PartialBayesBound,
     PathFinding,
@@ -607,8 +607,8 @@ ATTACKS = by_name(
     ),
     Example(KnockoffNets(pool(), NETWORK, TRAINING), spelled=(KNOCKOFF,)),
     Example(
-        NGrams(pool_of("Text"), Network("mlp", DOMAINS["Text"], 3), TRAINING),
-        spelled=(NGrams(POOL, Network("mlp", DOMAINS["Text"], 3), n=3),),
+        NGramQueries(pool_of("Text"), Network("mlp", DOMAINS["Text"], 3), TRAINING),
+        spelled=(NGramQueries(POOL, Network("mlp", DOMAINS["Text"], 3), n=3),),
     ),
     Example(
         LabelPathFinding(pool(), TREE, epsilon=0.01, seeds=5),

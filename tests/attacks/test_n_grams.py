@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tests.examples import DOMAINS, toy_on
 
-from feint.attacks import NGrams
+from feint.attacks import NGramQueries
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
 from feint.models.networks import Network
@@ -35,7 +35,7 @@ def network(domain=TEXT):
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_queries_are_made_of_neighbouring_words(n):
     pool = pool_of(SENTENCES)
-    texts = pool.domain.to_strings(asked(NGrams(pool, network(), Training(epochs=1), n=n)))
+    texts = pool.domain.to_strings(asked(NGramQueries(pool, network(), Training(epochs=1), n=n)))
     known = [text.split() for text in SENTENCES]
     grams = {tuple(words[i : i + n]) for words in known for i in range(max(len(words) - n, 0) + 1)}
     assert {len(text.split()) for text in texts} <= {1, 2, 3, 4, 5, 6}  # of 22 bytes, in whole words
@@ -49,7 +49,7 @@ def test_queries_are_made_of_neighbouring_words(n):
 def test_sequences_are_padded_and_hold_tokens_of_the_pool():
     rows = np.full((3, 12), 1)
     rows[0, :5], rows[1, :2], rows[2, :12] = 7, 9, np.arange(20, 32)
-    x = asked(NGrams(pool_of(rows, TOKENS), network(TOKENS), Training(epochs=1)))
+    x = asked(NGramQueries(pool_of(rows, TOKENS), network(TOKENS), Training(epochs=1)))
     assert {*x.flatten().tolist()} <= {1, 7, 9, *range(20, 32)}
     assert {int((row != 1).sum()) for row in x} == {2, 5, 12}
     assert all((row[(row != 1).sum() :] == 1).all() for row in x)
@@ -58,7 +58,7 @@ def test_sequences_are_padded_and_hold_tokens_of_the_pool():
 def test_a_pool_without_a_word_is_refused_before_the_first_query():
     oracle = Service(toy_on(TEXT)).oracle(client="a", budget=9)
     with pytest.raises(BadInput, match="without a word"):
-        NGrams(pool_of(["", " "]), network()).steal(oracle)
+        NGramQueries(pool_of(["", " "]), network()).steal(oracle)
     assert oracle.asked == 0
     with pytest.raises(BadRecipe, match="n=0"):
-        NGrams(pool_of(SENTENCES), network(), n=0)
+        NGramQueries(pool_of(SENTENCES), network(), n=0)

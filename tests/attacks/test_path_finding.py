@@ -172,12 +172,12 @@ def test_thresholds_of_whole_numbers_lie_between_neighbours():
 
 def test_a_tree_over_german_credit_is_recovered_for_as_many_queries_as_in_the_paper():
     train, test = table("german_credit")
-    victim = victim_of(tree_of(train, 26, least=5), train)
+    victim = victim_of(tree_of(train, 26, least=8), train)
     oracle = Service(victim).oracle(client="a", budget=20_000)
     stolen = PathFinding(Network("tree", train.domain, 2)).steal(oracle)
     for x in (test.inputs(), random_rows(train.domain)):
         assert torch.allclose(stolen(x).softmax(-1), victim(x).softmax(-1), atol=1e-6)
-    assert oracle.asked < 2000  # 1,857; the paper's tree of 26 leaves took 1,722
+    assert oracle.asked < 1800  # 1,673; the paper's tree of 26 leaves took 1,722
 
 
 def test_labels_alone_are_enough_on_a_table():

@@ -1,4 +1,4 @@
-"""NGrams: texts and sequences recombined of the n-grams of a public pool."""
+"""NGramQueries: texts and sequences recombined of the n-grams of a public pool."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ Pieces = list[Any]  # words of a text, or tokens of a sequence
 
 
 @dataclass(frozen=True)
-class NGrams(Attack):
+class NGramQueries(Attack):
     """Sequences of random n-grams of a pool: with n = 1 the RANDOM queries of Krishna et al. (ICLR 2020).
 
     A query is as long as a random text of `pool`. It consists of `n` neighbouring words at a time, each from a random

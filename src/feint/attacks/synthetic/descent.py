@@ -14,7 +14,9 @@ from feint.query import channels_last
 from feint.signature import Columns, Domain, Pixels, Text, Tokens
 
 SLOPED: tuple[type[Domain], ...] = (Pixels, Columns)  # domains in which a gradient leads to other inputs
-RECOMBINED: Mapping[type[Domain], str] = dict.fromkeys((Tokens, Text), "NGrams")  # what makes new inputs of others
+RECOMBINED: Mapping[type[Domain], str] = dict.fromkeys(
+    (Tokens, Text), "NGramQueries"
+)  # what makes new inputs of others
 Value = Callable[[Tensor, Tensor], Tensor]  # logits (n, K) and their rows (n,) in the batch to values (n,) to minimise
 
 
