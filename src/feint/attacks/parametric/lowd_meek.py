@@ -118,10 +118,10 @@ class _LineSearch:
         varies = self._space.both_numbers(inside, outside)
         if not varies.all():
             outside, outside_label = self._ask(torch.where(varies, outside, inside))
-            kept = (outside_label != inside_label[: len(outside)]).nonzero()[:, 0]
+            crossing = (outside_label != inside_label[: len(outside)]).nonzero()[:, 0]
             self.boundaries.add_labels(self._features(outside), outside_label)
             inside, inside_label, outside, outside_label = (
-                inside[kept], inside_label[kept], outside[kept], outside_label[kept]
+                inside[crossing], inside_label[crossing], outside[crossing], outside_label[crossing]
             )  # fmt: skip
         self._bisect(inside, outside, inside_label, outside_label)
 
