@@ -113,3 +113,11 @@ def require_probabilities(p: Tensor, instead: str) -> None:
     """Raise `BadInput` if the answers `p` (N, K) are labels only; `instead` names what works on labels."""
     if len(p) and ((p == 0) | (p == 1)).all():
         raise BadInput("answers that are labels only", "probabilities", instead)
+
+
+def require_classes(p: Tensor, classes: int, whose: str) -> None:
+    """Raise `BadInput` unless the answers `p` (N, K) have as many classes."""
+    if p.shape[1] != classes:
+        raise BadInput(
+            f"answers of {p.shape[1]} classes and {whose} of {classes}", "the same number", f"change {whose}"
+        )
