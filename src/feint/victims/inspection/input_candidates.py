@@ -72,7 +72,9 @@ def _layouts(spec: TensorSpec, domain: Pixels) -> Iterator[tuple[str, tuple[int,
     channels, height, width = domain.shape
     rank = len(spec.shape)
     if rank in (0, 4):
-        for layout, axes in (("NCHW", (1, 2, 3)), ("NHWC", (3, 1, 2))):
+        layouts = {"NCHW": (1, 2, 3), "NHWC": (3, 1, 2)}
+        stated = {name: axes for name, axes in layouts.items() if rank and spec.shape[axes[0]] == channels}
+        for layout, axes in (stated or layouts).items():
             sizes = [None] * 3 if not rank else [spec.shape[axis] for axis in axes]
             if sizes[0] in (None, channels):
                 size = (sizes[1] or height, sizes[2] or width)
@@ -97,7 +99,7 @@ def _scales(base: PixelInputs, dtype: str, x: np.ndarray) -> Iterator[tuple[Pixe
     if base.layout == "flat":
         yield replace(base, high=16.0), "0 to 16"
         return
-    own = x.mean((0, 2, 3)), x.std((0, 2, 3)) + 1e-6
+    own = x.mean((0, 2, 3)), x.std((0, 2, 3)).clip(1e-3)
     turn = slice(None, None, -1 if base.channels == "BGR" else 1)
     known = [(*IMAGENET, "ImageNet's mean and deviation")] if x.shape[1] == 3 else []
     for mean, deviation, words in (*known, (*own, "the samples' mean and deviation")):

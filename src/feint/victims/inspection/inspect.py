@@ -10,6 +10,7 @@ from feint.errors import BadInput
 from feint.victims.adapter import AdaptedModel, Adapter, Inputs
 from feint.victims.certain import certain_adapter, certain_inputs
 from feint.victims.inspection.input_candidates import Candidate, input_candidates
+from feint.victims.inspection.label_orders import same_kind
 from feint.victims.inspection.scores import Answers
 from feint.victims.inspection.trials import Trial, alike, best_trial, is_chance, order_trials, run_trials
 from feint.victims.raw import RawModel
@@ -52,7 +53,7 @@ def inspect_model(
         raw: The model.
         samples: Labelled samples; without any, only what the model says of itself counts.
         classes: Names of the classes of the samples, in the order of their labels.
-        expected: Accuracy that the owner expects, as a share; it may be no better than chance.
+        expected: Accuracy that the owner expects, as a share; a model that is no better than chance needs it.
         seconds: Time for measuring.
 
     Returns:
@@ -65,6 +66,8 @@ def inspect_model(
     refuse_task(raw, task_of(raw))
     if samples is None:
         return Inspection(certain_adapter(raw), ("read from the model, not measured: no samples",))
+    if len(samples.labels.unique()) < 2:
+        raise BadInput(f"{len(samples):,} samples, all of one class", "samples of every class", "bring others")
     shuffled = samples.take(np.random.default_rng(0).permutation(len(samples)), part=f"{samples.part}, shuffled")
     names = tuple(classes) or tuple(map(str, range(int(samples.labels.max()) + 1)))
     trials = _paid_trials(raw, shuffled, names) if raw.meter else _free_trials(raw, shuffled, names, seconds)
@@ -111,9 +114,9 @@ def _certain(raw: RawModel, samples: Split) -> Inputs | None:
 
 def _evidence(best: Trial, trials: Sequence[Trial], samples: Split, classes: Sequence[str]) -> list[str]:
     """Return the lines of evidence: the accuracy, other adapters, what fits alike, outputs and classes."""
-    others = [t for t in trials if t.tensor == best.tensor and t.order.words == best.order.words and t is not best]
-    same = [trial for trial in others if alike(best.right, trial.right)]
-    worse = [trial for trial in others if not alike(best.right, trial.right)]
+    others = [t for t in trials if t.tensor == best.tensor and same_kind(t.order, best.order) and t is not best]
+    same = [t for t in others if len(t.right) == len(best.right) and alike(best.right, t.right)]
+    worse = [t for t in others if not any(t is entry for entry in same)]
     plain = [trial for trial in worse[NAMED:] if trial.candidate.plain]
     lines = [f"accuracy {best.accuracy:.2f} on {len(best.right):,} samples with {best.words}"]
     lines += [f"{trial.accuracy:.2f} with {trial.candidate.words}" for trial in (*worse[:NAMED], *plain)]

@@ -20,10 +20,10 @@ from feint.victims.outputs import ClassOutputs
 from feint.victims.raw import RawModel
 
 LEAST_GAIN = 0.05  # of accuracy by which an adapter has to be better
-CERTAIN = 3.5  # standard errors of that gain: several dozen adapters are tried
+CERTAIN = 3.0  # standard errors of that gain: several dozen adapters are tried
 ALIKE = 2.0  # standard errors within which two adapters fit alike
-TIMED, LEAST, FIRST, MOST = 8, 24, 200, 1000  # samples that are timed, and that are tried: least, at first, and in all
-FINALISTS = 4  # inputs that are tried on more samples
+TIMED, LEAST, MOST = 8, 24, 1000  # samples that are timed, and that are tried: at least and at most
+STAGES = 3
 BATCH = 128
 
 
@@ -68,10 +68,18 @@ class Trial:
         return Adapter(domain, (*classes, *others), self.candidate.inputs, outputs)
 
 
-def clearly_better(right: np.ndarray, other: np.ndarray) -> bool:
-    """Return whether answers are right more often than others to the same samples: by 5 points, and not by chance."""
+def clearly_better(right: np.ndarray, other: np.ndarray, y: np.ndarray) -> bool:
+    """Return whether answers are right more often than others: by 5 points, for the mean class too, and not by chance.
+
+    Args:
+        right: Whether the answers are right on the first samples.
+        other: The same of the others.
+        y: Classes of the samples.
+    """
+    count = min(len(right), len(other))
     gain, error = _gain(right, other)
-    return gain >= LEAST_GAIN and gain > CERTAIN * error
+    fair = balanced(right[:count], y[:count])[0] - balanced(other[:count], y[:count])[0]
+    return min(gain, fair) >= LEAST_GAIN and gain > CERTAIN * error
 
 
 def alike(right: np.ndarray, other: np.ndarray) -> bool:
@@ -142,12 +150,15 @@ def run_trials(
         raise BadInput(
             f"{raw.place}, for which no inputs fit", "inputs of the samples' kind", "compare its inputs with the data"
         )  # fmt: skip
-    first = _affordable(seconds / 2, speed * len(usable), LEAST, min(most, FIRST, len(samples)))
-    trials = {candidate: _trials(raw, candidate, samples, first, classes) for candidate in usable}
-    ranked = sorted(usable, key=lambda candidate: -max(trial.accuracy for trial in trials[candidate]))[:FINALISTS]
-    more = _affordable(seconds / 2, speed * len(ranked), first, min(most, len(samples)))
-    if more > first:
-        trials |= {candidate: _trials(raw, candidate, samples, more, classes) for candidate in ranked}
+    trials: dict[Candidate, list[Trial]] = {}
+    count = min(LEAST, len(samples))
+    for _ in range(STAGES):  # the better third on more samples
+        count = _affordable(seconds / STAGES, speed * len(usable), count, min(most, len(samples)))
+        trials |= {candidate: _trials(raw, candidate, samples, count, classes) for candidate in usable}
+        best_first = sorted(usable, key=lambda candidate: -max(trial.accuracy for trial in trials[candidate]))
+        usable = [candidate for candidate in usable if candidate in best_first[: max(2, len(usable) // 3)]]
+        if count == min(most, len(samples)):
+            break
     return [trial for entries in trials.values() for trial in entries]
 
 
@@ -219,9 +230,12 @@ def order_trials(
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial:
-    """Return the trial that comes first among those that fit as well as the best one."""
-    best = max(trials, key=lambda trial: trial.accuracy)  # the first of equals
-    return next(trial for trial in trials if trial is best or alike(best.right, trial.right))
+    """Return the trial that comes first among those on most samples that fit as well as the best; learned orders last."""
+    most = max(len(trial.right) for trial in trials)
+    trials = [trial for trial in trials if len(trial.right) == most]
+    best = max(trials, key=lambda trial: trial.accuracy)
+    fitting = [trial for trial in trials if trial is best or alike(best.right, trial.right)]
+    return next((trial for trial in fitting if not trial.order.learned), fitting[0])
 
 
 def best_order(top: np.ndarray, y: np.ndarray, classes: Sequence[str], scores: int) -> tuple[str, np.ndarray]:
