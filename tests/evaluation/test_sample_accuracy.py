@@ -35,7 +35,7 @@ def test_a_wrong_adapter_is_stopped_with_the_right_one(words):
 def test_a_wrong_model_file_is_stopped_with_the_right_adapter():
     raw = Raw(lambda x: logits(x / 255))
     model = AdaptedModel(raw, Adapter(Pixels((3, 8, 8)), NAMES, PixelInputs("x")))
-    with pytest.raises(BadInput, match="and on 100.0% with NCHW, 0 to 255, RGB"):
+    with pytest.raises(BadInput, match=r"and on 100\.0% with NCHW, 0 to 255, RGB"):
         check_accuracy(model, SAMPLES)
 
 
@@ -48,7 +48,7 @@ def test_a_wrong_model_file_is_stopped_with_the_right_adapter():
     ],
 )
 def test_a_wrong_order_of_labels_is_stopped(change, words):
-    with pytest.raises(BadInput, match=f"and on 100.0% with .*{words}"):
+    with pytest.raises(BadInput, match=rf"and on 100\.0% with .*{words}"):
         check_accuracy(Nearest(), relabelled(SAMPLES, change))
 
 
@@ -59,7 +59,7 @@ def test_unseen_last_class_does_not_hide_labels_from_1():
 
 
 def test_labels_that_the_model_cannot_give_are_refused():
-    with pytest.raises(BadInput, match="labels up to 10 of .* and answers of 10 classes"):
+    with pytest.raises(BadInput, match=r"labels up to 10 of .* and answers of 10 classes"):
         check_accuracy(Nearest(), relabelled(SAMPLES, lambda y: y + 1))
 
 
@@ -105,7 +105,7 @@ def test_the_owners_expectation_decides():
 
 @pytest.mark.parametrize("expected", [-0.1, 93, float("nan")])
 def test_an_expectation_is_a_share(expected):
-    with pytest.raises(BadInput, match="a share from 0 to 1, like 0.93; divide percent by 100"):
+    with pytest.raises(BadInput, match=r"a share from 0 to 1, like 0\.93; divide percent by 100"):
         check_accuracy(Nearest(), SAMPLES, expected=expected)
 
 

@@ -208,7 +208,7 @@ def test_templates_that_do_not_fit_are_refused(text, more, message):
 
 
 def test_a_template_with_an_unknown_column_is_refused():
-    with pytest.raises(errors.UnknownName, match="column of the template 'agee'.*did you mean 'age'"):
+    with pytest.raises(errors.UnknownName, match=r"column of the template 'agee'.*did you mean 'age'"):
         Template('{"a": "$row.agee"}').fill([{"age": 1.0}])
 
 
@@ -320,7 +320,10 @@ def test_victim_files_that_do_not_fit_are_refused(tmp_path, text, message):
 
 def test_a_table_of_answers_is_a_model(tmp_path):
     lines = ["age,housing,p_good,p_bad"]
-    lines += [f"{age},{home},{1 - p:.3f},{p:.3f}" for age, home, p in zip([20, 35, 52], ["own", "rent", "own"], TRUE)]
+    lines += [
+        f"{age},{home},{1 - p:.3f},{p:.3f}"
+        for age, home, p in zip([20, 35, 52], ["own", "rent", "own"], TRUE, strict=False)
+    ]
     (tmp_path / "log.csv").write_text("\n".join(lines))
     path = tmp_path / "victim.toml"
     path.write_text('answers = "log.csv"\nclasses = ["good", "bad"]\nscores = ["p_good", "p_bad"]\n')

@@ -230,7 +230,7 @@ def order_trials(
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial:
-    """Return the trial that comes first among those on most samples that fit as well as the best; learned orders last."""
+    """Return the first trial of those that fit as well as the best one on most samples; learned orders come last."""
     most = max(len(trial.right) for trial in trials)
     trials = [trial for trial in trials if len(trial.right) == most]
     best = max(trials, key=lambda trial: trial.accuracy)
