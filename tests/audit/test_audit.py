@@ -48,7 +48,7 @@ def run_cli(monkeypatch, capsys, tmp_path, _cache):
     monkeypatch.setattr(plan, "TRAINING", Training(epochs=3, batch_size=32, learning_rate=0.05))
     monkeypatch.setattr(plan, "BUDGETS", (20, 40, 80))
     monkeypatch.setattr(
-        plan, "seconds_per_image", lambda *_: 1.0
+        plan, "seconds_per_input", lambda *_: 1.0
     )  # a slow machine: the least plan is made, whatever runs beside
     monkeypatch.setattr(output.report, "write", lambda path, *_, **__: path.write_text("a page of its own"))
 
@@ -203,6 +203,8 @@ def test_a_gate_is_open_only_where_every_attacker_was_run():
     whole = Results([row("none", "a", 0.5), row("none", "a, labels only", 0.6)])
     assert violations([GateLimit("fidelity", 100, 0.7)], whole, ()) == []
     assert "a, labels only" in violations([GateLimit("fidelity", 100, 0.55)], whole, ())[0]
+    with pytest.raises(NotRun, match="threshold_agreement@100"):  # rows of an owner without a threshold
+        violations([GateLimit("threshold_agreement", 100, 0.7)], whole, ())
     broken = Results([row("none", "a", 0.5), row("none", "a, labels only", 0, error="OSError: no")])
     with pytest.raises(NotRun, match="no complete result"):
         violations([GateLimit("fidelity", 100, 0.7)], broken, ())
@@ -228,7 +230,7 @@ def test_an_audit_ends_with_its_minutes_and_continues(model, monkeypatch, tmp_pa
             return cls.now
 
     line = "victim --data digits --minutes 1 --defense LabelOnly --out run --fail-above fidelity@20=1"
-    monkeypatch.setattr(plan, "seconds_per_image", lambda *_: 1e-5)
+    monkeypatch.setattr(plan, "seconds_per_input", lambda *_: 1e-5)
     monkeypatch.setattr(plan, "TUNED", 1e9)
     monkeypatch.setattr(plan, "restorer_seconds", lambda *_: 1e9)
     monkeypatch.setattr(run, "time", Clock)
@@ -292,7 +294,7 @@ def test_an_attacker_knows_the_method_and_not_what_it_learned(victim, digits):
 
 
 def test_more_minutes_run_more(victim, tmp_path, monkeypatch):
-    monkeypatch.setattr(plan, "seconds_per_image", lambda *_: 1e-4)
+    monkeypatch.setattr(plan, "seconds_per_input", lambda *_: 1e-4)
     samples = load_samples("digits", None, Pixels((1, 8, 8)))
     tried = {"sigmoid": candidates.Candidate("sigmoid", "", Defense(outputs=[ReverseSigmoid()]))}
     cells = []

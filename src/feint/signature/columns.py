@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from feint.errors import BadInput, UnknownName
-from feint.signature.domain import Array, Domain
+from feint.signature.domain import Array, Domain, Tensor, converted, hashed
 
 DIGITS = 6  # significant decimal digits that distinguish two numbers
 
@@ -48,6 +48,32 @@ class Column:
             raise BadInput(f"column {self.name!r} with categories {self.categories}", "different ones", "mend them")
         if self.shares is not None and len(self.shares) != len(self.categories or ()):
             raise BadInput(f"{len(self.shares)} shares for column {self.name!r}", "one for each category", "mend them")
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """Least and greatest number that is usual; three deviations from the mean where they are not published.
+
+        None where mean and deviation are not published either.
+        """
+        if self.low is not None and self.high is not None:
+            return self.low, self.high
+        if self.mean is None or self.deviation is None:
+            return None
+        low, high = self.mean - 3 * self.deviation, self.mean + 3 * self.deviation
+        return low if self.low is None else self.low, high if self.high is None else self.high
+
+    def require_range(self) -> tuple[float, float]:
+        """Return `range`.
+
+        Raises:
+            BadInput: Nothing of it is published.
+        """
+        if self.range is None:
+            raise BadInput(
+                f"the column {self.name!r} without a range", "its low and high, or mean and deviation",
+                "describe the table: Columns.describe(…)",
+            )  # fmt: skip
+        return self.range
 
 
 @dataclass(frozen=True)
@@ -127,6 +153,44 @@ class Columns(Domain):
         """Return inputs (N, D) as a table of numbers, strings and None, which `from_table` reads back."""
         return {column.name: _values(column, x[:, i]) for i, column in enumerate(self.columns)}
 
+    def published(self) -> "Columns":
+        return Columns(tuple(Column(c.name, c.categories, c.optional, c.integer) for c in self.columns))
+
+    def tensors(self) -> Sequence[Tensor]:
+        return self._matrix if not any(column.categories for column in self.columns) else self._each
+
+    def further_tensors(self) -> Sequence[Tensor]:
+        return self._each if not any(column.categories for column in self.columns) else self._matrix
+
+    @property
+    def _matrix(self) -> Sequence[Tensor]:
+        """One tensor with a number for each column."""
+        return (Tensor("x", "FP64", self.shape),)
+
+    @property
+    def _each(self) -> Sequence[Tensor]:
+        """A tensor for each column."""
+        return tuple(Tensor(column.name, "BYTES" if column.categories else "FP64", (1,)) for column in self.columns)
+
+    def from_tensors(self, tensors: Mapping[str, Array]) -> Array:
+        whole = len(tensors) == 1 and next(iter(tensors)) not in self.names
+        if whole:
+            (values,) = tensors.values()
+            return converted(values, self.dtype).reshape(len(values), *self.shape)
+        return self.from_table({name: values.reshape(len(values)) for name, values in tensors.items()})
+
+    def to_tensors(self, x: Array, tensors: Sequence[Tensor]) -> dict[str, Array]:
+        if len(tensors) == 1 and tensors[0].name not in self.names:
+            return super().to_tensors(x, tensors)
+        if {tensor.name for tensor in tensors} != {*self.names}:
+            raise self.misfit(tensors)
+        table, codes = self.to_table(x), dict(zip(self.names, x.T, strict=True))
+        arrays = {
+            name: np.array([*table[name], None], object)[:-1] if datatype == "BYTES" else codes[name]
+            for name, datatype, _ in tensors
+        }
+        return {tensor.name: arrays[tensor.name].reshape(len(x), *(1 for _ in tensor.shape)) for tensor in tensors}
+
     def check_values(self, x: Array) -> None:
         missing = np.isnan(x)
         for i, column in enumerate(self.columns):
@@ -164,14 +228,24 @@ class Columns(Domain):
         x = np.stack([_sample(column, n, random, published=published) for column in self.columns], 1)
         return self.clip(x)
 
+    @classmethod
+    def near(cls, x: Array) -> Array:
+        """Return codes of rows, equal where all numbers agree in two significant digits and all categories."""
+        return hashed(row.tobytes() for row in _rounded(x, 2))
+
     @staticmethod
     def canonical(x: Array) -> Array:
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            scale = 10.0 ** (DIGITS - 1 - np.floor(np.log10(np.abs(x))))
-            rounded = np.rint(x * scale) / scale
-        rounded = np.where(np.isfinite(rounded), rounded, np.where(np.isfinite(x), 0.0, x))
-        rounded = np.where(np.isnan(rounded), np.nan, rounded).astype(np.float32)
-        return rounded + np.float32(0)  # one zero, without a sign
+        return _rounded(x, DIGITS)
+
+
+def _rounded(x: Array, digits: int) -> Array:
+    """Return `x` as float32, rounded to so many significant digits."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        scale = 10.0 ** (digits - 1 - np.floor(np.log10(np.abs(x))))
+        rounded = np.rint(x * scale) / scale
+    rounded = np.where(np.isfinite(rounded), rounded, np.where(np.isfinite(x), 0.0, x))
+    rounded = np.where(np.isnan(rounded), np.nan, rounded).astype(np.float32)
+    return rounded + np.float32(0)  # one zero, without a sign
 
 
 def _describe(name: str, values: Sequence[Any], categories: Sequence[str] | None) -> Column:
@@ -207,6 +281,10 @@ def _is_missing(value: Any) -> bool:
 
 def _codes(column: Column, values: Sequence[Any]) -> Array:
     """Return the values of one column as numbers and codes."""
+    if isinstance(values, Array) and values.dtype.kind in "fiub":
+        if column.categories is None:
+            return converted(values, Columns.dtype)
+        values = values.tolist()
     if column.categories is None:
         try:
             return np.array([np.nan if _is_missing(value) else float(value) for value in values], np.float64)
@@ -216,10 +294,11 @@ def _codes(column: Column, values: Sequence[Any]) -> Array:
     missing = code.get("", np.nan)
     codes = []
     for value in values:
-        if _is_missing(value):
+        label = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+        if _is_missing(value) or (value == "" and value not in code):  # raw bytes have no null
             codes.append(missing)
-        elif str(value) in code:
-            codes.append(code[str(value)])
+        elif label in code:
+            codes.append(code[label])
         else:
             raise UnknownName.among(f"category of {column.name!r}", str(value), column.categories)
     return np.array(codes, np.float64)

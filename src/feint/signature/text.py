@@ -1,13 +1,14 @@
 """Texts."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 import numpy as np
 
 from feint.errors import BadInput
-from feint.signature.domain import Array, Domain, Tensor
+from feint.signature.domain import Array, Domain, Tensor, hashed
 
 LETTERS = np.frombuffer(b"etaoinshrdlcumwfgypbvk      ", np.uint8)  # of random texts, about as frequent as in English
 
@@ -91,5 +92,27 @@ class Text(Domain):
         lengths = random.integers(1, self.length, (n, 1), endpoint=True)
         return np.where(np.arange(self.length) < lengths, x, 0).astype(np.uint8)
 
+    @classmethod
+    def near(cls, x: Array) -> Array:
+        """Return codes of texts, equal where the letters and digits are, whatever their case."""
+        letters = (re.sub(rb"[^0-9a-z\x80-\xff]+", b"", row.tobytes().lower()) for row in np.ascontiguousarray(x))
+        return hashed(letters)
+
     def tensors(self) -> Sequence[Tensor]:
         return (Tensor("text", "BYTES", (1,)),)
+
+    def from_tensors(self, tensors: Mapping[str, Array]) -> Array:
+        (values,) = tensors.values()
+        if values.dtype != object:
+            raise BadInput(f"texts of type {values.dtype}", "BYTES", "send the texts themselves")
+        texts = values.reshape(len(values)).tolist()
+        if None in texts:
+            raise BadInput("null in the place of a text", "a text", "leave it out, or send an empty one")
+        return self.from_strings(texts)
+
+    def to_tensors(self, x: Array, tensors: Sequence[Tensor]) -> dict[str, Array]:
+        if [tensor.datatype for tensor in tensors] != ["BYTES"]:
+            raise self.misfit(tensors)
+        ((name, _, shape),) = tensors
+        texts = np.array([*self.to_strings(x), None], object)[:-1]
+        return {name: texts.reshape(len(x), *(1 for _ in shape))}
