@@ -82,6 +82,9 @@ def test_several_files_are_one_table_with_the_hubs_names_of_classes(tmp_path):
         ("bad.jsonl", '{"a": 1}\n{"a":\n', DamagedFile, "JSONL"),
         ("other.json", '{"a": {"b": 1}, "c": [', DamagedFile, "JSON"),
         ("list.json", "[1, 2]", BadInput, "a list of objects"),
+        ("large.json", '[{"x": 99999999999999999999}]', DamagedFile, "JSON"),
+        ("name.csv", b"caf\xe9,b\n1,2\n", BadInput, "UTF-8"),
+        ("name.jsonl", b'{"caf\xe9": 1}\n', BadInput, "UTF-8"),
         ("latin.txt", b"caf\xe9\n", BadInput, "UTF-8"),
     ],
 )

@@ -80,14 +80,14 @@ def _read(file: Path) -> "pyarrow.Table":
         with pyarrow.input_stream(str(file)) as stream:  # which decompresses
             content = stream.read()
         table = _parse(file, content)
+        names = [name.strip() for name in table.column_names]
     except FeintError:
         raise
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
+    except (pyarrow.ArrowException, csv.Error, OSError, ValueError, OverflowError) as error:
         if "UTF8" in str(error) or isinstance(error, UnicodeDecodeError):
             raise _not_utf8(file) from error
         kind = suffix(file).lstrip(".").upper()
         raise DamagedFile(f"{file} ({one_line(error, 160)})", f"a readable {kind} file", "write it again") from error
-    names = [name.strip() for name in table.column_names]
     if twice := {name for name in names if names.count(name) > 1}:
         raise BadInput(f"{file} with two columns {min(twice)!r}", "columns of different names", "rename one")
     return table.rename_columns(names).replace_schema_metadata(table.schema.metadata)
@@ -132,11 +132,11 @@ def _parse_csv(file: Path, content: bytes, delimiters: str) -> "pyarrow.Table":
     # The delimiter is told from the header, and a decimal comma from the first rows. "?" is missing among numbers, and
     # a value among words, as UCI's files have it.
     module = require("pyarrow.csv", "data")
-    header, _, rest = content[:HEAD].decode("utf-8-sig", errors="ignore").partition("\n")
+    header, *rest = content[:HEAD].decode("utf-8-sig", errors="ignore").splitlines()
     delimiter = max(delimiters, key=header.count)
-    _check_header(file, next(csv.reader([header.strip("\r")], delimiter=delimiter), []))
+    _check_header(file, next(csv.reader([header], delimiter=delimiter), []))
     edge = re.escape(delimiter)
-    comma = delimiter != "," and re.search(rf"(^|{edge})-?\d+,\d+({edge}|\r?\n|$)", rest, re.MULTILINE)
+    comma = delimiter != "," and any(re.search(rf"(^|{edge})-?\d+,\d+({edge}|$)", line) for line in rest)
     table = module.read_csv(
         require("pyarrow", "data").BufferReader(content),
         read_options=module.ReadOptions(block_size=len(content) + 1),  # types are told from the whole file
