@@ -98,8 +98,8 @@ def limit_calls(place: str, meter: "Meter", most: int | None, *, known: int = 0)
         )
     meter.most = None if most is None else require_at_least(1, most, "calls")
     if most is not None:
-        kept = f"; {known:,} answers are known from earlier runs" if known else ""
-        print(f"feint: {place}: at most {most:,} calls, {meter.price(most)}{kept}", file=sys.stderr)
+        earlier = f"; {known:,} answers are known from earlier runs" if known else ""
+        print(f"feint: {place}: at most {most:,} calls, {meter.price(most)}{earlier}", file=sys.stderr)
 
 
 def owner_split(place: str, model: "nn.Module", label: str | None = None) -> "tuple[Split, Sequence[str]]":

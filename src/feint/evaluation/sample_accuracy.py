@@ -12,7 +12,7 @@ from feint.signature import Pixels
 from feint.victims import AdaptedModel, FromAnswers, RawModel, TensorSpec, TorchModel, answers
 from feint.victims.inspection import (
     LEAST_GAIN,
-    Trial,
+    AdapterTrial,
     above_majority,
     balanced,
     best_order,
@@ -137,13 +137,13 @@ def _better(
     Nothing is sent to a model elsewhere: of it only the order of the labels is tried, on the answers at hand.
     """
     words, reordered = best_order(p.argmax(1), samples.labels.numpy(), names, p.shape[1])
-    found = (words, float(reordered.mean())) if clearly_better(reordered, right, samples.labels.numpy()) else None
+    order = (words, float(reordered.mean())) if clearly_better(reordered, right, samples.labels.numpy()) else None
     if (raw := _raw(model, samples)) is None:
-        return found
+        return order
     best = _best_trial(raw, model, samples, names)
     if best is None or not clearly_better(best.right, right, samples.labels.numpy()):
-        return found
-    return (best.words, best.accuracy) if found is None or best.accuracy > found[1] + LEAST_GAIN else found
+        return order
+    return (best.words, best.accuracy) if order is None or best.accuracy > order[1] + LEAST_GAIN else order
 
 
 def _raw(model: nn.Module, samples: Split) -> RawModel | None:
@@ -155,7 +155,7 @@ def _raw(model: nn.Module, samples: Split) -> RawModel | None:
     return TorchModel(model, inputs=(TensorSpec("x", "float32", (None, *samples.domain.shape)),))
 
 
-def _best_trial(raw: RawModel, model: nn.Module, samples: Split, names: Sequence[str]) -> Trial | None:
+def _best_trial(raw: RawModel, model: nn.Module, samples: Split, names: Sequence[str]) -> AdapterTrial | None:
     inputs = model.adapter.inputs if isinstance(model, AdaptedModel) else None
     candidates = input_candidates(raw, samples.domain, samples.inputs(slice(0, TRIED)).numpy(), inputs)
     try:

@@ -9,10 +9,10 @@ from feint.data import Split
 from feint.errors import BadInput
 from feint.victims.adapter import AdaptedModel, Adapter, Inputs
 from feint.victims.certain import certain_adapter, certain_inputs
-from feint.victims.inspection.input_candidates import Candidate, input_candidates
+from feint.victims.inspection.input_candidates import InputCandidate, input_candidates
 from feint.victims.inspection.label_orders import same_kind
 from feint.victims.inspection.scores import Answers
-from feint.victims.inspection.trials import Trial, alike, best_trial, is_chance, order_trials, run_trials
+from feint.victims.inspection.trials import AdapterTrial, alike, best_trial, is_chance, order_trials, run_trials
 from feint.victims.raw import RawModel
 from feint.victims.remote import metered
 from feint.victims.tasks import refuse_task, task_of
@@ -36,7 +36,7 @@ class Inspection:
     adapter: Adapter
     evidence: tuple[str, ...]
     accuracy: float | None = None
-    trials: tuple[Trial, ...] = field(default=(), repr=False)
+    trials: tuple[AdapterTrial, ...] = field(default=(), repr=False)
 
 
 def inspect_model(
@@ -84,7 +84,7 @@ def inspect_model(
     return Inspection(best.adapter(samples.domain, names), evidence, best.accuracy, ordered)
 
 
-def _free_trials(raw: RawModel, samples: Split, names: Sequence[str], seconds: float) -> list[Trial]:
+def _free_trials(raw: RawModel, samples: Split, names: Sequence[str], seconds: float) -> list[AdapterTrial]:
     """Try every plausible adapter."""
     candidates = input_candidates(raw, samples.domain, samples.inputs(slice(0, 256)).numpy(), _certain(raw, samples))
     if not candidates:
@@ -92,14 +92,14 @@ def _free_trials(raw: RawModel, samples: Split, names: Sequence[str], seconds: f
     return run_trials(raw, candidates, samples, names, seconds=seconds)
 
 
-def _paid_trials(raw: RawModel, samples: Split, names: Sequence[str]) -> list[Trial]:
+def _paid_trials(raw: RawModel, samples: Split, names: Sequence[str]) -> list[AdapterTrial]:
     """Try the orders of the labels on few answers, which are kept; the inputs are those that the model states."""
     adapter = certain_adapter(raw, samples.domain)
     model = metered(AdaptedModel(raw, adapter))
     x, y = samples.inputs(slice(0, PAID)), samples.labels[:PAID].numpy()
     top = model(x).argmax(1).numpy()
     answers = Answers(adapter.outputs.values, top, adapter.classes, adapter.outputs.values)
-    stated = Candidate(adapter.inputs, "the inputs that it states")
+    stated = InputCandidate(adapter.inputs, "the inputs that it states")
     return order_trials(stated, adapter.outputs.tensor, answers, y, names)
 
 
@@ -112,7 +112,7 @@ def _certain(raw: RawModel, samples: Split) -> Inputs | None:
     return inputs if domain == samples.domain else None
 
 
-def _evidence(best: Trial, trials: Sequence[Trial], samples: Split, classes: Sequence[str]) -> list[str]:
+def _evidence(best: AdapterTrial, trials: Sequence[AdapterTrial], samples: Split, classes: Sequence[str]) -> list[str]:
     """Return the lines of evidence: the accuracy, other adapters, what fits alike, outputs and classes."""
     others = [t for t in trials if t.tensor == best.tensor and same_kind(t.order, best.order) and t is not best]
     same = [t for t in others if len(t.right) == len(best.right) and alike(best.right, t.right)]

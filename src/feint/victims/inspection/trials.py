@@ -13,7 +13,7 @@ from feint.data import Split
 from feint.errors import BadInput
 from feint.signature import Domain
 from feint.victims.adapter import AdaptedModel, Adapter, Inputs, concatenate
-from feint.victims.inspection.input_candidates import Candidate
+from feint.victims.inspection.input_candidates import InputCandidate
 from feint.victims.inspection.label_orders import LabelOrder, label_orders, matched_right
 from feint.victims.inspection.scores import Answers, read_answers
 from feint.victims.outputs import ClassOutputs
@@ -28,7 +28,7 @@ BATCH = 128
 
 
 @dataclass(frozen=True)
-class Trial:
+class AdapterTrial:
     """Adapter that was tried.
 
     Attributes:
@@ -39,7 +39,7 @@ class Trial:
         right: Whether the model is right on each sample (N,).
     """
 
-    candidate: Candidate
+    candidate: InputCandidate
     tensor: str
     answers: Answers
     order: LabelOrder
@@ -119,13 +119,13 @@ def is_chance(right: np.ndarray, y: np.ndarray) -> bool:
 
 def run_trials(
     raw: RawModel,
-    candidates: Iterable[Candidate],
+    candidates: Iterable[InputCandidate],
     samples: Split,
     classes: Sequence[str],
     *,
     seconds: float,
     most: int = MOST,
-) -> list[Trial]:
+) -> list[AdapterTrial]:
     """Try a model on samples.
 
     Args:
@@ -150,7 +150,7 @@ def run_trials(
         raise BadInput(
             f"{raw.place}, for which no inputs fit", "inputs of the samples' kind", "compare its inputs with the data"
         )  # fmt: skip
-    trials: dict[Candidate, list[Trial]] = {}
+    trials: dict[InputCandidate, list[AdapterTrial]] = {}
     count = min(LEAST, len(samples))
     for _ in range(STAGES):  # the better third on more samples
         count = _affordable(seconds / STAGES, speed * len(usable), count, min(most, len(samples)))
@@ -163,8 +163,8 @@ def run_trials(
 
 
 def _usable(
-    raw: RawModel, candidates: Sequence[Candidate], samples: Split
-) -> tuple[list[Candidate], list[BadInput], float]:
+    raw: RawModel, candidates: Sequence[InputCandidate], samples: Split
+) -> tuple[list[InputCandidate], list[BadInput], float]:
     """Return the inputs that the model takes, the errors of the others, and the seconds for one sample."""
     usable, failures, speed = [], [], 1e-6
     for candidate in candidates:
@@ -193,7 +193,9 @@ def _outputs(raw: RawModel, inputs: Inputs, samples: Split, count: int) -> dict:
     return {name: concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _trials(raw: RawModel, candidate: Candidate, samples: Split, count: int, classes: Sequence[str]) -> list[Trial]:
+def _trials(
+    raw: RawModel, candidate: InputCandidate, samples: Split, count: int, classes: Sequence[str]
+) -> list[AdapterTrial]:
     """Return a trial for each output and each order of labels."""
     y, trials, failure = samples.labels[:count].numpy(), [], None
     outputs = _outputs(raw, candidate.inputs, samples, count)
@@ -214,8 +216,8 @@ def _has_scores(name: str, output: Any) -> bool:
 
 
 def order_trials(
-    candidate: Candidate, tensor: str, answers: Answers, y: np.ndarray, classes: Sequence[str]
-) -> list[Trial]:
+    candidate: InputCandidate, tensor: str, answers: Answers, y: np.ndarray, classes: Sequence[str]
+) -> list[AdapterTrial]:
     """Return a trial of the same answers for each order of the labels (N,) `y`.
 
     Raises:
@@ -226,10 +228,12 @@ def order_trials(
             f"answers of {len(answers.names)} classes for samples of {len(classes)}", "as many", "check the labels"
         )
     orders = label_orders(classes, answers.names, answers.top, y)
-    return [Trial(candidate, tensor, answers, order, _right(answers, order, y, len(classes))) for order in orders]
+    return [
+        AdapterTrial(candidate, tensor, answers, order, _right(answers, order, y, len(classes))) for order in orders
+    ]
 
 
-def best_trial(trials: Sequence[Trial]) -> Trial:
+def best_trial(trials: Sequence[AdapterTrial]) -> AdapterTrial:
     """Return the first trial of those that fit as well as the best one on most samples; learned orders come last."""
     most = max(len(trial.right) for trial in trials)
     trials = [trial for trial in trials if len(trial.right) == most]
