@@ -130,3 +130,31 @@ def test_evaluate_checks_the_victim(owner, victim):
     code, _, err = owner("evaluate victim --victim victim --data digits --expect-accuracy 0.9999")
     assert code == 2
     assert "expected 100.0% (--expect-accuracy)" in err
+
+
+def test_an_api_is_stolen_within_its_ceiling_and_the_copy_is_evaluated(owner):
+    rows = [{"age": 18 + i / 2, "housing": ("own", "rent")[i % 2]} for i in range(100)]
+    lines = [f"{row['age']},{row['housing']},{('good', 'bad')[json_api.probability(row) > 0.5]}" for row in rows]
+    Path("rows.csv").write_text("age,housing,label\n" + "\n".join(lines))
+    api = Api(json_api.label_and_score)
+    steal = (
+        'steal --victim victim.toml --pool rows.csv --budget 60 --surrogate mlp --training "Training(epochs=2)" '
+        "--out stolen"
+    )
+    with serving(api) as url:
+        Path("victim.toml").write_text(
+            f'url = "{url}"\nclasses = ["good", "bad"]\ntemplate = \'{{"features": "$row"}}\'\nprice_per_1000 = 2\n'
+        )
+        code, _, err = owner(steal)
+        assert (code, "--max-calls N" in err, api.bodies) == (2, True, [])
+        code, _, err = owner(f"{steal} --max-calls 40")
+        assert (code, len(api.bodies)) == (2, 40)
+        assert "expected at most 40 (--max-calls); raise it and run again: what was answered is kept" in err
+        code, out, err = owner(f"{steal} --max-calls 40")
+        assert code == 0, err
+        assert "40 answers are known from earlier runs" in err
+        assert len(api.bodies) <= 60
+        code, out, err = owner("evaluate stolen --victim victim.toml --data rows.csv --max-calls 100 --json")
+        assert code == 0, err
+    assert json.loads(out)["n_test"] == 100
+    assert len(api.bodies) <= 100
