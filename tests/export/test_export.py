@@ -125,9 +125,9 @@ def ladder(victim, apgp, digits, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_metadata_keys_are_those_of_every_earlier_file(whole):
+def test_metadata_keys_are_those_of_every_file(whole):
     properties = onnx.load(whole[1].path).metadata_props
-    names = ["digest", "fingerprint", "format", "learned", "recipe", "takes", "version"]
+    names = ["digest", "domain", "fingerprint", "format", "labels", "learned", "recipe", "takes", "version"]
     assert sorted(entry.key for entry in properties) == [f"feint.{name}" for name in names]
 
 

@@ -182,7 +182,7 @@ class TestByEitherWay:
     def test_the_same_answers(self, how):
         with reached(how) as url:
             connection = RemoteService(url, model="toy", keys=["k"])
-            assert connection.shape == SHAPE
+            assert connection.domain == Pixels(SHAPE)
             assert connection.classes == 3
             oracle = connect(url, model="toy", budget=30, keys=["k"])
             assert_close(oracle.ask(X[:20]), gateways.linear(X[:20].numpy()))
