@@ -48,7 +48,7 @@ def run_cli(monkeypatch, capsys, tmp_path, _cache):
     monkeypatch.setattr(plan, "TRAINING", Training(epochs=3, batch_size=32, learning_rate=0.05))
     monkeypatch.setattr(plan, "BUDGETS", (20, 40, 80))
     monkeypatch.setattr(
-        plan, "seconds_per_image", lambda *_: 1.0
+        plan, "seconds_per_input", lambda *_: 1.0
     )  # a slow machine: the least plan is made, whatever runs beside
     monkeypatch.setattr(output.report, "write", lambda path, *_, **__: path.write_text("a page of its own"))
 
@@ -203,6 +203,8 @@ def test_a_gate_is_open_only_where_every_attacker_was_run():
     whole = Results([row("none", "a", 0.5), row("none", "a, labels only", 0.6)])
     assert violations([GateLimit("fidelity", 100, 0.7)], whole, ()) == []
     assert "a, labels only" in violations([GateLimit("fidelity", 100, 0.55)], whole, ())[0]
+    with pytest.raises(NotRun, match="threshold_agreement@100"):  # rows of an owner without a threshold
+        violations([GateLimit("threshold_agreement", 100, 0.7)], whole, ())
     broken = Results([row("none", "a", 0.5), row("none", "a, labels only", 0, error="OSError: no")])
     with pytest.raises(NotRun, match="no complete result"):
         violations([GateLimit("fidelity", 100, 0.7)], broken, ())
@@ -228,7 +230,7 @@ def test_an_audit_ends_with_its_minutes_and_continues(model, monkeypatch, tmp_pa
             return cls.now
 
     line = "victim --data digits --minutes 1 --defense LabelOnly --out run --fail-above fidelity@20=1"
-    monkeypatch.setattr(plan, "seconds_per_image", lambda *_: 1e-5)
+    monkeypatch.setattr(plan, "seconds_per_input", lambda *_: 1e-5)
     monkeypatch.setattr(plan, "TUNED", 1e9)
     monkeypatch.setattr(plan, "restorer_seconds", lambda *_: 1e9)
     monkeypatch.setattr(run, "time", Clock)
@@ -292,7 +294,7 @@ def test_an_attacker_knows_the_method_and_not_what_it_learned(victim, digits):
 
 
 def test_more_minutes_run_more(victim, tmp_path, monkeypatch):
-    monkeypatch.setattr(plan, "seconds_per_image", lambda *_: 1e-4)
+    monkeypatch.setattr(plan, "seconds_per_input", lambda *_: 1e-4)
     samples = load_samples("digits", None, Pixels((1, 8, 8)))
     tried = {"sigmoid": candidates.Candidate("sigmoid", "", Defense(outputs=[ReverseSigmoid()]))}
     cells = []
@@ -359,21 +361,22 @@ def test_what_cannot_be_audited_is_said_in_one_line(model, digits, tmp_path):
     images, labels = digits.test.values, digits.test.arrays[1]
     arrays = {
         "bare": {"images": images}, "few": {"images": images[:50], "labels": labels[:50]},
-        "large": {"images": np.zeros((200, 1, 9, 9), np.uint8), "labels": labels[:200]},
+        "bands": {"images": np.zeros((200, 5, 9, 9), np.uint8), "labels": labels[:200]},
         "raw": {"images": images.astype(np.float32), "labels": labels},
-        "beyond": {"images": images, "labels": labels + 5}, "short": {"images": images, "labels": labels[:9]},
+        "beyond": {"images": images, "labels": np.arange(len(labels)) % 12},
+        "short": {"images": images, "labels": labels[:9]},
         "pool": {"images": images},
     }  # fmt: skip
     for name, content in arrays.items():
         np.savez(tmp_path / f"{name}.npz", **content)
     linear_graph("model.onnx", digits)
     for line, says in (
-        ("victim --data bare.npz", "images and labels"),
+        ("victim --data bare.npz", "inputs and labels"),
         ("victim --data few.npz", "100 or more"),
-        ("victim --data large.npz", "what the model takes"),
+        ("victim --data bands.npz", "(N, C, H, W)"),
         ("victim --data raw.npz", "floats in [0, 1]"),
         ("victim --data beyond.npz", "order of the classes"),
-        ("victim --data short.npz", "an integer each"),
+        ("victim --data short.npz", "as many labels as inputs"),
         ("victim --data none.npz", "check the path"),
         ("victim --data digitz", "did you mean 'digits'"),
         ("victim --data digits --pool pool.npz", "of which 359 are samples"),

@@ -16,7 +16,7 @@ from feint.bench.matrix import Matrix, through
 from feint.data import Split
 from feint.defense import Defense, Ladder
 from feint.errors import BadInput
-from feint.evaluation.training_time import MEASURED, images_seen, seconds_per_image
+from feint.evaluation.training_time import MEASURED, inputs_seen, seconds_per_input
 from feint.models.networks import Classifier, Network
 from feint.models.training import Training
 
@@ -139,7 +139,7 @@ def make_plan(
     training = replace(TRAINING, crop=2 if min(shape[1:]) >= 24 else 0)
     rows = torch.arange(MEASURED)
     x, labels = samples.fit.inputs(rows % len(samples.fit)), rows % classes
-    seconds = {network.name: seconds_per_image(network, x, labels, training) for network in networks}
+    seconds = {network.name: seconds_per_input(network, x, labels, training) for network in networks}
     speed = Speed(seconds_per_answer, seconds, restorer_seconds(classes))
     affordable, notes = _budgets(len(samples.pool), budgets)
     available = (minutes * 60 - spent) * PLANNED
@@ -203,7 +203,7 @@ def estimate(size: Size, candidates: Mapping[str, Candidate], training: Training
     trainings = 2 + size.lenses + len(defended) * (1 + 2 * size.lenses + 4 * size.thorough)
     if size.tuned:
         trainings += TUNED * (2 + len(defended))  # of labels too
-    images = sum(images_seen(training, budget) for budget in size.budgets)
+    images = sum(inputs_seen(training, budget) for budget in size.budgets)
     queries = sum(size.budgets) * (1 + len(candidates))
     restorers = size.thorough * len(size.budgets) * len(defended)
     seconds = images * trainings * speed.image[network] + queries * speed.answer + restorers * speed.restorer

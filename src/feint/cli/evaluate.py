@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from feint.cli.app import Defenses, app
-from feint.cli.common import load_victim
+from feint.cli.common import check_victim, load_victim, owner_samples
 
 
 @app.command
@@ -15,6 +15,10 @@ def evaluate(
     data: str,
     network: str | None = None,
     defense: Defenses = (),
+    threshold: float | None = None,
+    label: str | None = None,
+    expect_accuracy: float | None = None,
+    max_calls: int | None = None,
     json: bool = False,
 ) -> None:
     """Measure the accuracy and fidelity of a surrogate, and the utility of the defense for honest clients.
@@ -23,34 +27,51 @@ def evaluate(
 
     Args:
         surrogate: Directory of a stolen copy.
-        victim: Directory of the victim, NAME.onnx, NAME.skops (scikit-learn), NAME.safetensors with its --network, or
-            package.module:factory.
-        data: Data set on whose test part both are judged.
+        victim: Directory of a trained victim, model.toml, victim.toml, model file, or package.module:name.
+        data: Data set on whose test part both are judged, or a file or directory of labelled samples.
         network: Network of the weights in a .safetensors file.
         defense: Directory of a fitted defense, or a recipe. Repeat the option for several.
+        threshold: Probability from which on an input counts as positive: how often the surrogate decides as the victim.
+        label: Column of the label in a file (default: label, target, class or y).
+        expect_accuracy: Accuracy that the victim has on the data, like 0.93. A lower one is an error; without this
+            option, one that is no better than chance, or that another adapter would raise.
+        max_calls: Ceiling on the calls to a paid victim.
         json: Print JSON.
     """
     import json as writer
 
-    import feint
     from feint import victims
     from feint.defenses.parsing import parse_defense
     from feint.evaluation import metrics
+    from feint.evaluation.decisions import check_threshold
     from feint.service import Service
 
-    stolen, model, test = (
-        victims.load(surrogate),
-        load_victim(victim, data, network),
-        feint.data.load(data).test,
-    )
-    scores = {"stealer_accuracy": metrics.stealer_accuracy(stolen, test), "n_test": len(test)}
-    scores |= {"fidelity": metrics.fidelity(stolen, model, test)}
-    scores |= metrics.utility(Service(model, parse_defense(defense, victim=victims.fingerprint(model))), test)
+    check_threshold(threshold)
+    stolen, model = victims.load(surrogate), load_victim(victim, data, network, max_calls=max_calls)
+    samples = owner_samples(data, model, label)
+    test = samples.split
+    check_victim(model, test, victim, data, expect_accuracy, samples.classes)
+    clean = victims.answers(model, test)
+    stolen_answers = metrics.StolenAnswers(victims.answers(stolen, test), clean, test.labels, threshold)
+    thefts = metrics.theft(stolen_answers)
+    service = Service(model, parse_defense(defense, victim=victims.fingerprint(model)))
+    scores = metrics.utility(service, test, clean=clean, threshold=threshold)
     if json:
-        print(writer.dumps(scores, indent=1))
+        print(writer.dumps({**thefts, "n_test": len(test), **scores}, indent=1))
         return
-    for name in ("stealer_accuracy", "fidelity"):
-        low, high = metrics.interval([scores[name]], len(test))
-        print(f"{name.replace('_', ' '):22} {scores.pop(name):8.2%}   ({low:.2%} to {high:.2%}, n = {len(test):,})")
+    for name, score in thefts.items():
+        print(_line(name, score, len(test)))
     for name, score in scores.items():
-        print(f"{name.replace('_', ' '):22} {score:8.4g}")
+        print(f"{name.replace('_', ' '):26} {score:8.4g}")
+
+
+def _line(name: str, score: float, n: int) -> str:
+    """Return the line of a theft's score, with its interval where it is a share of the `n` test inputs."""
+    from feint.evaluation.metrics import interval, metric
+
+    entry = metric(name)
+    text = f"{name.replace('_', ' '):26} {format(score, '8.2%' if entry.unit == '%' else '8.4g')}"
+    if not entry.counted:
+        return text
+    low, high = interval([score], n)
+    return f"{text}   ({low:.2%} to {high:.2%}, n = {n:,})"

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from feint.data import Split, decode
-from feint.errors import BadInput, BadRecipe
+from feint.errors import BadInput, BadRecipe, Diverged
 from feint.models import self_supervised, stored
 from feint.models.batch import Batch
 from feint.models.cache import cache_directory
@@ -35,15 +35,17 @@ from feint.signature import Domain
 
 @dataclass(frozen=True)
 class Training:
-    """Recipe of a training by SGD with Nesterov momentum: a linear warm-up over a tenth of the steps, then a cosine.
+    """Recipe of a training in steps: a linear warm-up of the learning rate over a tenth of the steps, then a cosine.
+
+    A network that scikit-learn fits takes nothing of it.
 
     Attributes:
         epochs: Passes over the data.
         least_steps: Least number of batches; it adds epochs, since few answers need many of them.
         batch_size: Rows in a batch, at least 2.
         learning_rate: Largest learning rate, above 0.
-        momentum: Momentum of SGD.
-        weight_decay: Weight decay of SGD.
+        momentum: Nesterov momentum of SGD; the other optimizer has none.
+        weight_decay: Weight decay.
         crop: Pixels of padding for random crops, drawn anew for every batch.
         flip: Whether images are mirrored at random, drawn anew for every batch.
         holdout: Share of the data, below 1, that is not trained on. The weights after the epoch with the smallest loss
@@ -52,6 +54,7 @@ class Training:
         bfloat16: Whether autocast is used where the hardware computes in bfloat16.
         rotation: Weight of S4L's loss beside the cross-entropy (`feint.models.self_supervised`), for few answers to
             square images; 1.0 is the published weight, None leaves it out.
+        optimizer: "adamw", which embeddings and rows of a table need; None for SGD.
 
     Raises:
         BadRecipe: A number is outside its range, or there is `patience` without a `holdout`.
@@ -69,6 +72,7 @@ class Training:
     patience: int | None = None
     bfloat16: bool = True
     rotation: float | None = None
+    optimizer: str | None = None
 
     def __post_init__(self) -> None:
         if self.rotation is not None and not 0 < self.rotation < math.inf:
@@ -81,11 +85,19 @@ class Training:
         ):
             known = "epochs and least_steps ≥ 0, batch_size ≥ 2, learning_rate > 0, 0 ≤ holdout < 1"
             raise BadRecipe(repr(self), known, "change it")
+        if self.optimizer not in (None, "adamw"):
+            raise BadRecipe(f"optimizer={self.optimizer!r}", "'adamw', or None for SGD", "change it")
         if self.patience is not None and not self.holdout:
             raise BadRecipe("patience without a holdout", "a share of the data to judge by", "set holdout, say to 0.1")
 
+    @property
+    def augments(self) -> bool:
+        """Whether images are shifted, mirrored or turned."""
+        return bool(self.crop or self.flip or self.rotation is not None)
+
 
 Model = TypeVar("Model", Classifier, Ensemble, self_supervised.WithRotations)
+_Fit = Callable[[Any, "_Task", ProgressCallback, Path | None], tuple[Any, list[float]]]
 Loss = Callable[[Any, Batch], Tensor]  # (model, batch) -> the scalar to minimize
 
 
@@ -133,7 +145,7 @@ def learn(
     seed: int = 0,
     progress: ProgressCallback = NO_PROGRESS,
 ) -> Classifier:
-    """Train a new network on tensors. Same arguments, same weights.
+    """Train a new network on tensors. Same arguments, same weights. Weights that are not finite raise `Diverged`.
 
     Args:
         network: Recipe of the network.
@@ -148,12 +160,22 @@ def learn(
 
     Raises:
         BadInput: Inputs and targets do not belong together, or the network has no weights to train.
+        BadRecipe: The training augments inputs that are no images, or those of an estimator of scikit-learn.
     """
     check_targets(network, x, targets)
     model = network.build(seed)
-    if next(model.parameters(), None) is None:
+    at_once = network.architecture.at_once
+    if not at_once and next(model.parameters(), None) is None:
         raise BadInput(f"the network {network.name!r}", "one with weights to train", "PathFinding makes trees")
+    if training.augments and not network.augmentable:
+        raise BadRecipe(
+            f"crop, flip or rotation for the network {network.name!r} and {network.domain.noun}",
+            "images, and a network that is trained in steps", "leave them out",
+        )  # fmt: skip
+    model.preprocessing.adapt(x)
     name = repr((network, training, seed))
+    if at_once:
+        return _train_or_load(model, _Task(x, targets, training, seed), progress, name, fit=_fit_at_once)[0]
     if training.rotation is None:
         return _train_or_load(model, _Task(x, targets, training, seed), progress, name)[0]
     task = _Task(x, targets, training, seed, partial(self_supervised.s4l, weight=training.rotation))
@@ -190,6 +212,7 @@ def refine(
         The trained model, in evaluation mode, and the mean loss of each epoch.
 
     Raises:
+        BadInput: The network has no gradient.
         BadRecipe: The training has a holdout, which is evaluated by cross-entropy, or a rotation loss.
     """
     check_targets(model.network, x, targets)
@@ -199,6 +222,10 @@ def refine(
         raise BadRecipe("a holdout under a loss of its own", "holdout=0", "the epochs are judged by cross-entropy")
     if training.rotation is not None:
         raise BadRecipe("a rotation loss beside a loss of its own", "rotation=None", "leave it out")
+    if next(model.parameters(), None) is None:
+        raise BadInput(
+            f"the network {model.network.name!r}", "one with a gradient", "train it anew: feint.models.learn"
+        )
     task = _Task(x, targets, training, seed, loss, outliers, recordable=False)
     start = stored.fingerprint(model)
     return _train_or_load(copy.deepcopy(model), task, progress, repr((name, start, model.network, training, seed)))
@@ -237,20 +264,37 @@ def check_targets(network: Network, x: Tensor, targets: Tensor) -> None:
         )
 
 
-def _train_or_load(model: Model, task: _Task, progress: ProgressCallback, name: str) -> tuple[Model, list[float]]:
+def _train_or_load(
+    model: Model, task: _Task, progress: ProgressCallback, name: str, *, fit: _Fit | None = None
+) -> tuple[Model, list[float]]:
     """Return `model` trained, and the losses of its epochs, from the cache of trainings where it has them."""
-    directory = cache_directory()
+    directory, fit = cache_directory(), fit or _fit
     if directory is None:
-        return _fit(model, task, progress, None)
+        return fit(model, task, progress, None)
     done = directory / f"{short_hash(name, 8)}-{task.fingerprint()}"
     if not done.exists():
         checkpoint = done.with_suffix(".pt")
-        fitted, losses = _fit(model, task, progress, checkpoint)
+        fitted, losses = fit(model, task, progress, checkpoint)
         store.save(done, model.network, fitted.state_dict(), losses=losses)
         checkpoint.unlink(missing_ok=True)
     cached = store.load(done, VOCABULARY)
     model.load_state_dict(cached.tensors)
     return model.eval(), cached.about.get("losses", [])
+
+
+def _fit_at_once(model: Any, task: _Task, progress: ProgressCallback, _: Path | None) -> tuple[Any, list[float]]:
+    """Let scikit-learn fit the body of a classifier, in place."""
+    model.eval()
+    with torch.no_grad():
+        features = model.preprocessing(decode(task.x, model.network.domain).to(model.device))
+        model.body.fit(features, as_rows(task.targets, model.network.classes), seed=task.seed)
+    progress.step("training", 1, 1)
+    return model, []
+
+
+def as_rows(targets: Tensor, classes: int) -> Tensor:
+    """Return targets as rows (N, K) on the simplex: classes (N,) as one-hot rows."""
+    return F.one_hot(targets, classes).float() if targets.ndim == 1 else targets
 
 
 def _fit(model: Model, task: _Task, progress: ProgressCallback, checkpoint: Path | None) -> tuple[Model, list[float]]:
@@ -263,13 +307,7 @@ def _fit(model: Model, task: _Task, progress: ProgressCallback, checkpoint: Path
     fitted, holdout = order[:cut], order[cut:]
     batches = _batch_count(len(fitted), recipe.batch_size)
     epochs = max(recipe.epochs, math.ceil(recipe.least_steps / batches))
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.momentum > 0,
-    )
+    optimizer = _optimizer(model, recipe)
     state = TrainingState.resume(checkpoint, model, optimizer)
     # No cache of casts: a forward pass with gradients would otherwise use a cast that was made without them.
     half = torch.autocast(
@@ -303,6 +341,11 @@ def _fit(model: Model, task: _Task, progress: ProgressCallback, checkpoint: Path
                 optimizer.step()
             state.epoch += 1
             state.losses.append(torch.stack(losses).double().mean().item())
+            if math.isnan(state.losses[-1]) or not all(weight.isfinite().all() for weight in model.parameters()):
+                raise Diverged(
+                    f"weights that are not finite after epoch {state.epoch} of the training",
+                    f"a learning rate below {recipe.learning_rate:g} for this network", "lower it",
+                )  # fmt: skip
             if len(holdout):
                 state.update_best(model, x[holdout], targets[holdout], model.network.domain)
             if checkpoint is not None:
@@ -311,6 +354,14 @@ def _fit(model: Model, task: _Task, progress: ProgressCallback, checkpoint: Path
     if state.best is not None:
         model.load_state_dict(state.best)
     return model.eval(), state.losses
+
+
+def _optimizer(model: nn.Module, recipe: Training) -> torch.optim.Optimizer:
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay)
+    nesterov = recipe.momentum > 0
+    return torch.optim.SGD(model.parameters(), lr=rate, momentum=recipe.momentum, weight_decay=decay, nesterov=nesterov)
 
 
 def _outlier_rows(steps: Sequence[Tensor], stream: tuple[Tensor, Tensor] | None) -> list[Tensor]:

@@ -7,11 +7,11 @@ from feint.victims.certain import adapt
 from feint.victims.discovery import classes_of, domain_of, is_own, load_adapted, load_any, load_raw
 from feint.victims.formats.estimator import EstimatorModel
 from feint.victims.formats.function import FunctionModel
-from feint.victims.formats.onnx import OnnxModel
+from feint.victims.formats.onnx import OnnxFile
 from feint.victims.formats.torch_module import TorchModel
 from feint.victims.inputs import ColumnInputs, PixelInputs, TextInputs, TokenInputs
 from feint.victims.model_file import ModelFile
-from feint.victims.outputs import ClassOutputs
+from feint.victims.outputs import ClassOutputs, label_text
 from feint.victims.published import load_published
 from feint.victims.raw import Metadata, RawModel, TensorSpec
 from feint.victims.remote import FromAnswers
@@ -28,7 +28,7 @@ __all__ = [
     "FunctionModel",
     "Metadata",
     "ModelFile",
-    "OnnxModel",
+    "OnnxFile",
     "PixelInputs",
     "RawModel",
     "TensorSpec",
@@ -42,6 +42,7 @@ __all__ = [
     "domain_of",
     "fingerprint",
     "is_own",
+    "label_text",
     "load",
     "load_adapted",
     "load_any",

@@ -64,7 +64,9 @@ class Adapter:
         """
         if sorted(classes) != sorted(self.classes):
             absent = sorted({*classes} ^ {*self.classes})[:8]
-            raise BadInput(f"classes {', '.join(classes[:8])}", f"those of the model; {', '.join(absent)} differ", "rename")
+            raise BadInput(
+                f"classes {', '.join(classes[:8])}", f"those of the model; {', '.join(absent)} differ", "rename"
+            )
         positions = [self.classes.index(name) for name in classes]
         outputs = self.outputs
         if outputs.values == "labels":
@@ -115,8 +117,11 @@ class AdaptedModel(nn.Module):
             self.domain.check(x.detach().cpu().numpy())  # raises
         if not torch.compiler.is_exporting() and not len(x):
             return torch.zeros(0, self.classes, device=x.device)
-        output = _chosen(self.raw, self.run(x), self.adapter.outputs.tensor)
-        return self.adapter.outputs.decode(output, self.classes).to(x.device)
+        return self.adapter.outputs.decode(self.scores(x), self.classes).to(x.device)
+
+    def scores(self, x: Tensor) -> Any:
+        """Return the raw model's output that the adapter reads, for inputs (N, …), N ≥ 1."""
+        return _chosen(self.raw, self.run(x), self.adapter.outputs.tensor)
 
     def run(self, x: Tensor) -> dict[str, Any]:
         """Return the raw model's outputs by name for inputs (N, …), N ≥ 1.
@@ -128,7 +133,7 @@ class AdaptedModel(nn.Module):
             return self.raw.forward_tensors(self.encode(x))
         padded = x[torch.arange(-(-len(x) // size) * size) % len(x)]
         batches = [self.raw.forward_tensors(self.encode(rows)) for rows in padded.split(size)]
-        return {name: _concatenate([batch[name] for batch in batches])[: len(x)] for name in batches[0]}
+        return {name: concatenate([batch[name] for batch in batches])[: len(x)] for name in batches[0]}
 
     def encode(self, x: Tensor) -> Values:
         """Return the raw model's inputs by name, of its types, for inputs (N, …)."""
@@ -137,7 +142,8 @@ class AdaptedModel(nn.Module):
         return {name: cast(v, types[name]) if isinstance(v, Tensor) else v for name, v in values.items()}
 
 
-def _concatenate(parts: list[Any]) -> Any:
+def concatenate(parts: list[Any]) -> Any:
+    """Return the outputs of several batches as one."""
     return torch.cat(parts) if isinstance(parts[0], Tensor) else np.concatenate(parts)
 
 

@@ -63,7 +63,7 @@ class KnockoffNetsAdaptive(Attack):
         if self.round < 2 or self.learning_rate <= 0 or self.decay < 0 or min(self.hierarchy or (0,)) < 0:
             raise BadRecipe(repr(self), "round ≥ 2, learning_rate > 0, decay ≥ 0, groups counted from 0", "change them")
 
-    def steal(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
+    def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         check(oracle, self.pool, self.surrogate)
         bandit = Bandit(self.pool.labels, self.groups(), decay=self.decay, seed=seed)
         rewards = Rewards(self, seed)
@@ -103,6 +103,10 @@ class Rewards:
 
     def __init__(self, attack: KnockoffNetsAdaptive, seed: int) -> None:
         self._model = attack.surrogate.build(seed).train()
+        if next(self._model.parameters(), None) is None:
+            raise BadInput(
+                f"the surrogate {attack.surrogate.name!r}", "a network that learns by gradients", "use KnockoffNets instead"
+            )
         self._optimizer = torch.optim.SGD(self._model.parameters(), lr=attack.learning_rate, momentum=0.9)
         self._answers: deque[Tensor] = deque(maxlen=WINDOW)
         self._least, self._largest = torch.full((3,), torch.inf), torch.full((3,), -torch.inf)

@@ -1,4 +1,4 @@
-"""Base of the input defenses: maps of inputs in [0, 1] that may use the model and leave it as it is."""
+"""Base of the input defenses: maps of a domain to itself that may use the model and leave it as it is."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -7,7 +7,9 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
+from feint.defenses.domains import as_array, check_domain, input_domain
 from feint.errors import BadInput
+from feint.signature import Domain
 
 
 class Input(ABC):
@@ -15,11 +17,13 @@ class Input(ABC):
 
     Attributes:
         cite: Key of the paper in docs/references.bib.
+        domains: Kinds of domains whose inputs the method takes; all by default.
         randomised: Whether the perturbation is drawn at random, keyed by the input.
         countermeasures: Lenses of attackers who know the method; see `feint.defenses.outputs.Output`.
     """
 
     cite: ClassVar[str]
+    domains: ClassVar[tuple[type[Domain], ...]] = (Domain,)
     randomised: ClassVar[bool] = False
     countermeasures: ClassVar[Mapping[str, str]] = {}
 
@@ -30,11 +34,11 @@ class Input(ABC):
         Gradients may be taken of inputs (`torch.autograd.grad`), and never accumulate in the model's parameters.
 
         Args:
-            x: Inputs, (N, …) in [0, 1], N ≥ 1.
+            x: Inputs, (N, …) of the model's domain, N ≥ 1.
             model: The model in evaluation mode, from inputs to logits.
 
         Returns:
-            Inputs in [0, 1] of the same shape and type.
+            Inputs of the same domain, shape and type.
         """
 
     @final
@@ -42,16 +46,19 @@ class Input(ABC):
         """Perturb `x` and check the result.
 
         Args:
-            x: Inputs, (N, …) in [0, 1].
+            x: Inputs, (N, …) of the model's domain.
             model: The model in evaluation mode.
 
         Returns:
-            The perturbed inputs, of the same shape and type.
+            The perturbed inputs, of the same domain, shape and type.
 
         Raises:
-            BadInput: for anything but inputs in [0, 1] and a model in evaluation mode.
+            BadInput: for inputs outside the domain or of a kind that the method does not take, and for a model in
+                training mode.
         """
-        _check(x)
+        domain = input_domain(x, model)
+        domain.check(as_array(x))
+        check_domain(self, domain)
         if model.training:
             raise BadInput("a model in training mode", "one in evaluation mode, as it is served", "call model.eval()")
         if not x.numel():
@@ -66,20 +73,8 @@ class Input(ABC):
                 f"{tuple(x.shape)} and {x.dtype} as they came",
                 f"mend {type(self).__name__}",
             )
-        _check(perturbed)
+        domain.check(as_array(perturbed))
         return perturbed
-
-
-def _check(x: Tensor) -> None:
-    if x.ndim < 2 or not x.is_floating_point():
-        raise BadInput(
-            f"inputs of shape {tuple(x.shape)} and type {x.dtype}", "a batch (N, …) of floating-point values", "convert"
-        )
-    if not x.numel():
-        return
-    low, high = (value.item() for value in x.aminmax())
-    if not (low >= 0.0 and high <= 1.0):  # written so that NaN is refused as well
-        raise BadInput(f"inputs from {low:.3g} to {high:.3g}", "values in [0, 1]", "send plain pixels")
 
 
 def check_images(x: Tensor) -> None:

@@ -1,0 +1,165 @@
+"""Files of rows: CSV, Parquet, JSON Lines and JSON, read with pyarrow; text files, a text a line."""
+
+import csv
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from feint._optional import require
+from feint.errors import BadInput, DamagedFile, FeintError, MissingData, one_line
+
+if TYPE_CHECKING:
+    import pyarrow
+
+SUFFIXES = ".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json", ".txt"
+MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "#N/A", "<NA>"]  # as pandas reads them
+HEAD = 1 << 16  # bytes that tell the delimiter
+DELIMITERS = ",;\t|"
+
+
+def read_table(*files: Path) -> "pyarrow.Table":
+    """Read a table of one or several files of the same columns.
+
+    An absent file raises `MissingData`, and one that is not what its suffix says `DamagedFile`.
+
+    Args:
+        *files: Files with a suffix of `SUFFIXES`, or that and .gz.
+
+    Returns:
+        The table. Its metadata are those of the first file.
+
+    Raises:
+        BadInput: There is no row, or columns have no names, or several have one, or the files differ in their columns.
+    """
+    pyarrow = require("pyarrow", "data")
+    tables = [_read(file) for file in files]
+    try:
+        table = pyarrow.concat_tables(tables, promote_options="permissive")
+    except pyarrow.ArrowException as error:
+        raise BadInput(
+            f"{files[0].parent} ({one_line(error, 120)})", "files of the same columns", "mend them"
+        ) from error
+    if not table.num_rows:
+        raise BadInput(f"{files[0]} without rows", "one at least", "check the file")
+    return table.replace_schema_metadata(tables[0].schema.metadata)
+
+
+def declared(table: "pyarrow.Table") -> dict[str, Any]:
+    """Return what the Hugging Face hub's metadata declare of each column, like names of classes; {} without them."""
+    try:
+        about = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+        return dict(about["info"]["features"])
+    except (ValueError, KeyError, TypeError):
+        return {}
+
+
+def cells(table: "pyarrow.Table", name: str) -> list[Any]:
+    """Return the values of a column, None for missing ones.
+
+    Raises:
+        BadInput: A text is no valid UTF-8.
+    """
+    try:
+        return table[name].to_pylist()
+    except UnicodeDecodeError as error:
+        raise BadInput(f"the column {name!r} with bytes that are no UTF-8", "texts in UTF-8", "encode them") from error
+
+
+def suffix(file: Path) -> str:
+    """Return the suffix that tells the format, without that of a compressed file: ".csv" of x.csv.gz."""
+    return Path(file.name.removesuffix(".gz")).suffix.lower()
+
+
+def _read(file: Path) -> "pyarrow.Table":
+    pyarrow = require("pyarrow", "data")
+    if not file.is_file():
+        raise MissingData(f"{file}, which is not there", "a file of rows", "check the path")
+    try:
+        with pyarrow.input_stream(str(file)) as stream:  # which decompresses
+            content = stream.read()
+        table = _parse(file, content)
+    except FeintError:
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        if "UTF8" in str(error) or isinstance(error, UnicodeDecodeError):
+            raise _not_utf8(file) from error
+        kind = suffix(file).lstrip(".").upper()
+        raise DamagedFile(f"{file} ({one_line(error, 160)})", f"a readable {kind} file", "write it again") from error
+    names = [name.strip() for name in table.column_names]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise BadInput(f"{file} with two columns {min(twice)!r}", "columns of different names", "rename one")
+    return table.rename_columns(names).replace_schema_metadata(table.schema.metadata)
+
+
+def _parse(file: Path, content: bytes) -> "pyarrow.Table":
+    """Return the table of a file's content."""
+    pyarrow = require("pyarrow", "data")
+    if not content.strip():
+        raise BadInput(f"{file}, which is empty", "a table with a header and rows", "check the file")
+    match suffix(file):
+        case ".parquet":
+            return require("pyarrow.parquet", "data").read_table(pyarrow.BufferReader(content))
+        case ".txt":
+            return pyarrow.table({"text": [line for line in content.decode().splitlines() if line.strip()]})
+        case ".jsonl" | ".ndjson":
+            return _parse_json_lines(content)
+        case ".json":
+            return _parse_json(file, content)
+        case kind:
+            return _parse_csv(file, content, "\t" if kind == ".tsv" else DELIMITERS)
+
+
+def _parse_json_lines(content: bytes) -> "pyarrow.Table":
+    module = require("pyarrow.json", "data")
+    options = module.ReadOptions(block_size=len(content) + 1)
+    return module.read_json(require("pyarrow", "data").BufferReader(content), read_options=options)
+
+
+def _parse_json(file: Path, content: bytes) -> "pyarrow.Table":
+    """Return the table of a list of objects; other JSON is read as JSON Lines."""
+    try:
+        rows = json.loads(content)
+    except json.JSONDecodeError:
+        return _parse_json_lines(content)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise BadInput(f"{file} of another form", 'a list of objects: [{"column": value, …}, …]', "write it so")
+    return require("pyarrow", "data").Table.from_pylist(rows)
+
+
+def _parse_csv(file: Path, content: bytes, delimiters: str) -> "pyarrow.Table":
+    # The delimiter is told from the header, and a decimal comma from the first rows. "?" is missing among numbers, and
+    # a value among words, as UCI's files have it.
+    module = require("pyarrow.csv", "data")
+    header, _, rest = content[:HEAD].decode("utf-8-sig", errors="ignore").partition("\n")
+    delimiter = max(delimiters, key=header.count)
+    _check_header(file, next(csv.reader([header.strip("\r")], delimiter=delimiter), []))
+    edge = re.escape(delimiter)
+    comma = delimiter != "," and re.search(rf"(^|{edge})-?\d+,\d+({edge}|\r?\n|$)", rest, re.MULTILINE)
+    table = module.read_csv(
+        require("pyarrow", "data").BufferReader(content),
+        read_options=module.ReadOptions(block_size=len(content) + 1),  # types are told from the whole file
+        parse_options=module.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        convert_options=module.ConvertOptions(
+            null_values=[*MISSING, "?", " ?"], decimal_point="," if comma else ".", strings_can_be_null=False
+        ),
+    )
+    if any(str(kind) == "binary" for kind in table.schema.types):
+        raise _not_utf8(file)
+    return table
+
+
+def _check_header(file: Path, names: Sequence[str]) -> None:
+    numbers = [name for name in names if re.fullmatch(r"\s*-?\d+([.,]\d+)?([eE][+-]?\d+)?\s*", name)]
+    if names and len(numbers) == len(names):
+        raise BadInput(
+            f"{file}, whose first row is numbers ({', '.join(names[:3])}, …)", "a header: the names of the columns",
+            "write one",
+        )  # fmt: skip
+
+
+def _not_utf8(file: Path) -> BadInput:
+    return BadInput(
+        f"{file}, which is no UTF-8", "a file in UTF-8", f"iconv -f latin1 -t utf-8 {file.name} > new{file.suffix}"
+    )

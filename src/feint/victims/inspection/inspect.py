@@ -1,0 +1,135 @@
+"""Inspection of a raw model: the adapter under which it is right, and the evidence."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from feint.data import Split
+from feint.errors import BadInput
+from feint.victims.adapter import AdaptedModel, Adapter, Inputs
+from feint.victims.certain import certain_adapter, certain_inputs
+from feint.victims.inspection.input_candidates import Candidate, input_candidates
+from feint.victims.inspection.scores import Answers
+from feint.victims.inspection.trials import Trial, alike, best_trial, is_chance, order_trials, run_trials
+from feint.victims.raw import RawModel
+from feint.victims.remote import metered
+from feint.victims.tasks import refuse_task, task_of
+
+SECONDS = 10.0  # of measuring
+PAID = 100  # samples that are sent to a model whose calls are counted
+NAMED = 4  # other adapters that the evidence names
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What an inspection found.
+
+    Attributes:
+        adapter: The adapter.
+        evidence: Lines that say why.
+        accuracy: Accuracy under the adapter, None where nothing was measured.
+        trials: All trials, the best first.
+    """
+
+    adapter: Adapter
+    evidence: tuple[str, ...]
+    accuracy: float | None = None
+    trials: tuple[Trial, ...] = field(default=(), repr=False)
+
+
+def inspect_model(
+    raw: RawModel,
+    samples: Split | None = None,
+    classes: Sequence[str] = (),
+    *,
+    expected: float | None = None,
+    seconds: float = SECONDS,
+) -> Inspection:
+    """Find the adapter of a raw model.
+
+    Args:
+        raw: The model.
+        samples: Labelled samples; without any, only what the model says of itself counts.
+        classes: Names of the classes of the samples, in the order of their labels.
+        expected: Accuracy that the owner expects, as a share; it may be no better than chance.
+        seconds: Time for measuring.
+
+    Returns:
+        The adapter under which the model is right most often. Of several that fit alike it is the commonest.
+
+    Raises:
+        BadInput: The model is no classifier of such samples, or is no better than chance under any adapter; or it
+            leaves its adapter open, and there are no samples.
+    """
+    refuse_task(raw, task_of(raw))
+    if samples is None:
+        return Inspection(certain_adapter(raw), ("read from the model, not measured: no samples",))
+    shuffled = samples.take(np.random.default_rng(0).permutation(len(samples)), part=f"{samples.part}, shuffled")
+    names = tuple(classes) or tuple(map(str, range(int(samples.labels.max()) + 1)))
+    trials = _paid_trials(raw, shuffled, names) if raw.meter else _free_trials(raw, shuffled, names, seconds)
+    best = best_trial(trials)
+    y = shuffled.labels[: len(best.right)].numpy()
+    if expected is None and is_chance(best.right, y):
+        raise BadInput(
+            f"{raw.place}, right on {best.accuracy:.1%} of {len(y):,} samples at best ({best.words}), where "
+            f"{majority_line(y, names)}", "an adapter under which it is better than chance",
+            f"check that the samples are of its task; --expect-accuracy {best.accuracy - 0.0005:.3f} accepts that",
+        )  # fmt: skip
+    ordered = tuple(sorted(trials, key=lambda trial: -trial.accuracy))
+    evidence = (*_evidence(best, ordered, shuffled, names), *raw.remarks.values())
+    return Inspection(best.adapter(samples.domain, names), evidence, best.accuracy, ordered)
+
+
+def _free_trials(raw: RawModel, samples: Split, names: Sequence[str], seconds: float) -> list[Trial]:
+    """Try every plausible adapter."""
+    candidates = input_candidates(raw, samples.domain, samples.inputs(slice(0, 256)).numpy(), _certain(raw, samples))
+    if not candidates:
+        certain_inputs(raw, samples.domain)  # raises the reason
+    return run_trials(raw, candidates, samples, names, seconds=seconds)
+
+
+def _paid_trials(raw: RawModel, samples: Split, names: Sequence[str]) -> list[Trial]:
+    """Try the orders of the labels on few answers, which are kept; the inputs are those that the model states."""
+    adapter = certain_adapter(raw, samples.domain)
+    model = metered(AdaptedModel(raw, adapter))
+    x, y = samples.inputs(slice(0, PAID)), samples.labels[:PAID].numpy()
+    top = model(x).argmax(1).numpy()
+    answers = Answers(adapter.outputs.values, top, adapter.classes, adapter.outputs.values)
+    stated = Candidate(adapter.inputs, "the inputs that it states")
+    return order_trials(stated, adapter.outputs.tensor, answers, y, names)
+
+
+def _certain(raw: RawModel, samples: Split) -> Inputs | None:
+    """Return the inputs that the model makes certain for samples, or None."""
+    try:
+        domain, inputs = certain_inputs(raw, samples.domain)
+    except BadInput:
+        return None
+    return inputs if domain == samples.domain else None
+
+
+def _evidence(best: Trial, trials: Sequence[Trial], samples: Split, classes: Sequence[str]) -> list[str]:
+    """Return the lines of evidence: the accuracy, other adapters, what fits alike, outputs and classes."""
+    others = [t for t in trials if t.tensor == best.tensor and t.order.words == best.order.words and t is not best]
+    same = [trial for trial in others if alike(best.right, trial.right)]
+    worse = [trial for trial in others if not alike(best.right, trial.right)]
+    plain = [trial for trial in worse[NAMED:] if trial.candidate.plain]
+    lines = [f"accuracy {best.accuracy:.2f} on {len(best.right):,} samples with {best.words}"]
+    lines += [f"{trial.accuracy:.2f} with {trial.candidate.words}" for trial in (*worse[:NAMED], *plain)]
+    if same:
+        lines.append(f"fit alike: {'; '.join(trial.candidate.words for trial in same[:NAMED])}")
+    orders = [t for t in trials if (t.candidate, t.tensor) == (best.candidate, best.tensor) and t is not best]
+    if orders and not best.order.is_own:
+        lines += [f"{trial.accuracy:.2f} with classes {trial.order.words}" for trial in orders if trial.order.is_own]
+    others = {trial.tensor: trial for trial in reversed(trials) if trial.tensor != best.tensor}
+    lines += [f"{trial.accuracy:.2f} by the output {name}" for name, trial in others.items()]
+    lines.append(f"output {best.tensor}: {best.answers.words}")
+    lines.append(majority_line(samples.labels[: len(best.right)].numpy(), classes))
+    return lines
+
+
+def majority_line(y: np.ndarray, classes: Sequence[str]) -> str:
+    """Return the sentence about the most frequent class of labels (N,)."""
+    counts = np.bincount(y, minlength=len(classes))
+    return f"always {classes[int(counts.argmax())]!r} would be right on {counts.max() / counts.sum():.2f}"
