@@ -109,7 +109,8 @@ def test_a_file_of_others_is_an_undefended_model(victim, digits, tmp_path):
     path = tmp_path / "bare.onnx"
     x = digits.test.inputs(slice(0, 5))
     onnx.save(trace(victim, ["x"], ["z"], x), path)
-    read = OnnxModel(path, answer=softmax)
+    read = OnnxModel(path)
+    read.answer = softmax
     assert not read.defended
     np.testing.assert_allclose(read.run(x.numpy()).rungs[0], victim(x).softmax(-1).detach(), atol=1e-6)
 

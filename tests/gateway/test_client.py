@@ -24,6 +24,7 @@ from feint.hashcash import Puzzle, digest, flaw
 from feint.models.networks import Network
 from feint.models.training import Training
 from feint.service import Defense, Service
+from feint.signature import Pixels
 from feint.transcript import Transcript
 
 SHAPE = (1, 2, 2)
