@@ -96,7 +96,7 @@ def test_nothing_to_tune_is_refused():
         (Text(200), "ngrams", {"textcnn"}),
         (Tokens(64, 257), "ngrams", {"textcnn"}),
     ],
-    ids=str,
+    ids=["columns", "row", "grey", "colour", "wide", "text", "tokens"],
 )
 def test_default_surrogates_fit_their_domain(domain, first, among):
     surrogates = default_surrogates(domain, 3)

@@ -40,7 +40,7 @@ def test_a_new_model_comes_back_or_the_domain_is_refused_with_what_takes_it(name
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_victim_that_no_training_can_change_is_refused(name):
-    with pytest.raises(BadInput, match="LinearOn.*use an output defense"):
+    with pytest.raises(BadInput, match=r"LinearOn.*use an output defense"):
         METHODS[name].retrain(
             LinearOn(examples.DOMAINS["Columns"]), split("Columns", 50, 1), outliers=split("Columns", 50, 2)
         )

@@ -86,9 +86,7 @@ def audit(
     name = _name(victim, url, model)
     folder = out or Path("feint-audit") / name
     target = (
-        _remote_victim(victim, url, model, key, folder)
-        if url or not victim
-        else load_victim(victim, data, network)
+        _remote_victim(victim, url, model, key, folder) if url or not victim else load_victim(victim, data, network)
     )
     budgets = tuple(sorted({*budget, *(limit.budget for limit in limits)}))
     request = AuditRequest(data, pool, defense, minutes, budgets)

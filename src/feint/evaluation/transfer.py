@@ -24,8 +24,9 @@ class Springboard:
 
     *Transfer* (Papernot et al., AsiaCCS 2017): test inputs that the service classifies correctly are changed by at most
     `radius` in every pixel, or in every number of a row as a share of its column's range, so that the surrogate errs:
-    in one step (FGSM), or in `steps` of a quarter of the radius (PGD). Tokens and texts have no transfer scores. The attacks are untargeted. The score is the share that the service then misclassifies. The baseline is
-    random signs of the same size, which need no theft.
+    in one step (FGSM), or in `steps` of a quarter of the radius (PGD). The attacks are untargeted. The score is the
+    share that the service then misclassifies. The baseline is random signs of the same size, which need no theft.
+    Tokens and texts have no transfer scores.
 
     *Membership* (Yeom et al., CSF 2018): the surrogate's loss separates the victim's training inputs from as many test
     inputs; the smaller the loss, the more likely a member. The scores are the AUROC (0.5 is chance) and the true

@@ -105,7 +105,9 @@ class Rewards:
         self._model = attack.surrogate.build(seed).train()
         if next(self._model.parameters(), None) is None:
             raise BadInput(
-                f"the surrogate {attack.surrogate.name!r}", "a network that learns by gradients", "use KnockoffNets instead"
+                f"the surrogate {attack.surrogate.name!r}",
+                "a network that learns by gradients",
+                "use KnockoffNets instead",
             )
         self._optimizer = torch.optim.SGD(self._model.parameters(), lr=attack.learning_rate, momentum=0.9)
         self._answers: deque[Tensor] = deque(maxlen=WINDOW)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from feint.defenses.access._windows import pieces
-from feint.defenses.distances import distance_in
+from feint.defenses.input_distances import distance_in
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.fitting import FitContext, Fittable
 from feint.ledger import Account
@@ -34,7 +34,7 @@ class SEAT(Fittable):
         d(e(x), e(x⁺)) + max(0, m² − d(e(x), e(x⁻)))
 
     This is for images. There is no encoder for tables, tokens and texts: their distance is Gower's or Jaccard's
-    (`feint.defenses.distances`). Equal ones do not count there, since honest rows and short texts repeat.
+    (`feint.defenses.input_distances`). Equal ones do not count there, since honest rows and short texts repeat.
 
     x⁺ is the worst of `steps` gradient steps within ‖x⁺ − x‖∞ ≤ `radius`, and x⁻ another input of the batch. A query is
     a hit when its distance to the nearest earlier one is below that of all but a `quantile` of benign queries to

@@ -66,7 +66,12 @@ def _sequence_domain(raw: RawModel, reading: Reading) -> Tokens | None:
     """Return the domain of whole numbers for a model that takes one row of integers, or None."""
     split = reading.split
     spec = raw.inputs[0]
-    if len(raw.inputs) > 1 or spec.dtype not in INTEGERS or len(spec.shape) != 2 or not isinstance(split.domain, Columns):
+    if (
+        len(raw.inputs) > 1
+        or spec.dtype not in INTEGERS
+        or len(spec.shape) != 2
+        or not isinstance(split.domain, Columns)
+    ):
         return None
     x = split.values
     if not (x >= 0).all() or not (x == np.floor(x)).all() or spec.shape[1] not in (None, x.shape[1]):
