@@ -24,6 +24,7 @@ from feint.hashcash import Puzzle, digest, flaw
 from feint.models.networks import Network
 from feint.models.training import Training
 from feint.service import Defense, Service
+from feint.signature import Pixels
 from feint.transcript import Transcript
 
 SHAPE = (1, 2, 2)
@@ -182,7 +183,7 @@ class TestByEitherWay:
     def test_the_same_answers(self, how):
         with reached(how) as url:
             connection = RemoteService(url, model="toy", keys=["k"])
-            assert connection.shape == SHAPE
+            assert connection.domain == Pixels(SHAPE)
             assert connection.classes == 3
             oracle = connect(url, model="toy", budget=30, keys=["k"])
             assert_close(oracle.ask(X[:20]), gateways.linear(X[:20].numpy()))
