@@ -1,30 +1,51 @@
-"""Victims: adapters of models of any kind to torch modules from inputs (N, …) in [0, 1] to logits (N, K)."""
+"""Victims: models of any kind behind an adapter, as torch modules from inputs (N, …) of a domain to logits (N, K)."""
 
 from feint.models.inference import CachedForward, FromProbabilities, answers, logits, predict
 from feint.models.stored import Trained, fingerprint, load, load_weights, notes, save
-from feint.victims.discovery import classes_of, domain_of, load_any
-from feint.victims.estimator import FromEstimator, load_estimator
-from feint.victims.factory import from_factory
-from feint.victims.onnx import FromONNX
+from feint.victims.adapter import AdaptedModel, Adapter
+from feint.victims.certain import adapt
+from feint.victims.discovery import classes_of, domain_of, load_adapted, load_any, load_raw
+from feint.victims.formats.estimator import EstimatorModel
+from feint.victims.formats.function import FunctionModel
+from feint.victims.formats.onnx import OnnxModel
+from feint.victims.formats.torch_module import TorchModel
+from feint.victims.inputs import ColumnInputs, PixelInputs, TextInputs, TokenInputs
+from feint.victims.model_file import ModelFile
+from feint.victims.outputs import ClassOutputs
 from feint.victims.published import load_published
+from feint.victims.raw import Metadata, RawModel, TensorSpec
 from feint.victims.remote import FromAnswers
 
 __all__ = [
+    "AdaptedModel",
+    "Adapter",
     "CachedForward",
+    "ClassOutputs",
+    "ColumnInputs",
+    "EstimatorModel",
     "FromAnswers",
-    "FromEstimator",
-    "FromONNX",
     "FromProbabilities",
+    "FunctionModel",
+    "Metadata",
+    "ModelFile",
+    "OnnxModel",
+    "PixelInputs",
+    "RawModel",
+    "TensorSpec",
+    "TextInputs",
+    "TokenInputs",
+    "TorchModel",
     "Trained",
+    "adapt",
     "answers",
     "classes_of",
     "domain_of",
     "fingerprint",
-    "from_factory",
     "load",
+    "load_adapted",
     "load_any",
-    "load_estimator",
     "load_published",
+    "load_raw",
     "load_weights",
     "logits",
     "notes",

@@ -1,76 +1,123 @@
-"""Victims by place: a directory, a file of weights, an ONNX graph, an estimator, or a factory in code."""
+"""Victims by place: files, directories and code of any kind."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
 from feint.errors import BadInput, MissingData, one_line
-from feint.models.inference import CachedForward, FromProbabilities, logits
+from feint.models.inference import logits
 from feint.models.networks import Network
 from feint.models.stored import load, load_weights
+from feint.recipes.store import RECIPE
 from feint.signature import Domain
-from feint.victims.estimator import load_estimator
-from feint.victims.factory import from_factory
-from feint.victims.onnx import FromONNX
+from feint.victims.adapter import AdaptedModel
+from feint.victims.certain import adapt
+from feint.victims.formats.boosting import CatBoostModel, LightGbmModel, XgboostModel
+from feint.victims.formats.code import load_code
+from feint.victims.formats.estimator import load_estimator
+from feint.victims.formats.foreign import foreign_format
+from feint.victims.formats.hugging_face import HuggingFaceModel
+from feint.victims.formats.onnx import OnnxModel
+from feint.victims.formats.torch_files import TorchFile, pickled
+from feint.victims.formats.torch_module import TorchModel
+from feint.victims.model_file import ModelFile
+from feint.victims.raw import RawModel
 
-FILES: dict[str, Callable[[str], nn.Module]] = {".skops": load_estimator, ".onnx": FromONNX}  # loaders by suffix
-KINDS = "a victim's directory, NAME.safetensors with its --network, NAME.onnx, NAME.skops or package.module:factory"
+FILES: dict[str, Callable[[str], RawModel]] = {  # loaders by suffix
+    ".onnx": OnnxModel, ".skops": load_estimator, ".pt": TorchFile, ".pth": TorchFile, ".ts": TorchFile,
+    ".pt2": TorchFile, ".json": XgboostModel, ".ubj": XgboostModel, ".txt": LightGbmModel, ".cbm": CatBoostModel,
+}  # fmt: skip
+PICKLES = (".joblib", ".pkl", ".pickle", ".sav")
+KINDS = (
+    "model.toml, NAME.onnx, .skops, .pt, .pt2, .safetensors with its --network, .json or .ubj of XGBoost, .txt of "
+    "LightGBM, .cbm of CatBoost, a directory of Feint or Hugging Face, or package.module:name"
+)
 
 
-@runtime_checkable
-class HasDomain(Protocol):
-    """Model with the domain of its inputs; None where it takes images of any height and width."""
-
-    @property
-    def domain(self) -> Domain | None:
-        """Domain of the inputs."""
-        ...
-
-
-def load_any(place: Path | str, *, network: Network | None = None, probabilities: bool = False) -> nn.Module:
+def load_any(place: Path | str, *, network: Network | None = None, domain: Domain | None = None) -> nn.Module:
     """Load a victim of any kind.
 
     A missing place raises `MissingData`, a broken one `DamagedFile`, and one of no known kind `BadInput`.
 
     Args:
-        place: Directory that `save` wrote, NAME.skops, NAME.onnx, NAME.safetensors, or `package.module:factory`.
+        place: A `model.toml`, which says how the model is adapted; or the model itself: its file, directory, or
+            `package.module:name`. A torch module from there is returned as it is, unless `domain` is known.
         network: Network of NAME.safetensors, which needs one; None for all others.
-        probabilities: Whether the model returns probabilities instead of logits.
+        domain: Domain of the data at hand, which may decide what the model leaves open.
 
     Returns:
-        A module from inputs (N, …) in [0, 1] to logits (N, K), in evaluation mode.
+        A module from inputs (N, …) of its domain to logits (N, K), in evaluation mode.
     """
     place = str(place)
-    model = _load(place, network).eval()
-    return FromProbabilities(model) if probabilities else model
-
-
-def _load(place: str, network: Network | None) -> nn.Module:
-    suffix = Path(place).suffix
-    if suffix == ".safetensors":
-        if network is None:
-            raise BadInput(f"{place} alone", "the network that these weights belong to", "name it: --network resnet18")
-        return load_weights(place, network)
+    if Path(place).suffix == ".toml":
+        return load_adapted(ModelFile.read(place)).eval()
+    if is_own(place):
+        return _load_network(place, network)
+    raw = load_raw(place)
     if network is not None:
         raise BadInput(f"{place} and a network", "one for NAME.safetensors only", "leave --network out")
-    if suffix in FILES:
-        return FILES[suffix](place)
-    if ":" in place and not Path(place).exists():
-        return from_factory(place)
-    if Path(place).is_file():
-        raise BadInput(place, KINDS, "name one of these")
-    if not Path(place).exists():
+    module = raw.module if type(raw) is TorchModel else None
+    if module is not None and (domain is None or hasattr(module, "domain")):
+        return module.eval()
+    return adapt(raw, domain).eval()
+
+
+def load_adapted(file: ModelFile) -> AdaptedModel:
+    """Load the model of a `model.toml`, with its adapter. Errors are those of `load_raw` and `AdaptedModel`."""
+    return AdaptedModel(load_raw(file.model, network=file.network), file.adapter)
+
+
+def load_raw(place: Path | str, *, network: Network | None = None) -> RawModel:
+    """Load a model with its own tensors, without any adapter.
+
+    Args:
+        place: File, directory, or `package.module:name`.
+        network: Network of NAME.safetensors; None for all others.
+
+    Returns:
+        The model.
+
+    Raises:
+        MissingData: There is no such place, or a package is not installed.
+        BadInput: The place is of no known kind, or a pickle.
+    """
+    path = Path(place)
+    if is_own(str(place)):
+        return TorchModel(_load_network(str(place), network), str(place))
+    if (error := foreign_format(path)) is not None:
+        raise error
+    if ":" in str(place) and not path.exists():
+        return load_code(str(place))
+    if not path.exists():
         raise MissingData(f"{place}, which does not exist", KINDS, "check the path")
-    return load(place)
+    if path.suffix.lower() in PICKLES:
+        raise pickled(path)
+    if path.is_dir() and (path / "config.json").is_file():
+        return HuggingFaceModel(path)
+    if path.suffix.lower() not in FILES or path.is_dir():
+        raise BadInput(str(place), KINDS, "name one of these")
+    return FILES[path.suffix.lower()](str(place))
+
+
+def is_own(place: str) -> bool:
+    """Return whether a place holds a network of Feint: a directory that `save` wrote, or weights alone."""
+    return Path(place).suffix == ".safetensors" or (Path(place) / RECIPE).is_file()
+
+
+def _load_network(place: str, network: Network | None) -> nn.Module:
+    if Path(place).suffix != ".safetensors":
+        return load(place)
+    if network is None:
+        raise BadInput(f"{place} alone", "the network that these weights belong to", "name it: --network resnet18")
+    return load_weights(place, network)
 
 
 def domain_of(model: nn.Module) -> Domain | None:
-    """Return the domain of the inputs of `model`, or None where the model does not have it."""
-    inner = model.model if isinstance(model, (FromProbabilities, CachedForward)) else model
-    return inner.domain if isinstance(inner, HasDomain) else None
+    """Return the domain of a model's inputs, or None where the model does not have it."""
+    domain = getattr(model, "domain", None)
+    return domain if isinstance(domain, Domain) else None
 
 
 def classes_of(model: nn.Module, domain: Domain) -> int:
@@ -78,7 +125,7 @@ def classes_of(model: nn.Module, domain: Domain) -> int:
 
     Args:
         model: Module to logits.
-        domain: Domain of the query.
+        domain: Domain of its inputs.
 
     Returns:
         The number K of its logits.

@@ -1,0 +1,253 @@
+"""One part of a data set as its files have it, and its inputs in a model's domain."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from feint._optional import require
+from feint.data.arrays import Arrays, choose, from_array, read_npz
+from feint.data.images import from_images
+from feint.data.labels import Labels, label_column, read_labels
+from feint.data.remarks import Remark, listed
+from feint.data.tables import cells, declared, read_table
+from feint.data.tabular import described, from_rows, without_row_names
+from feint.data.texts import from_texts, from_tokens, length_of
+from feint.errors import BadInput
+from feint.signature import Columns, Domain, Pixels, Text, Tokens
+
+if TYPE_CHECKING:
+    import pyarrow
+
+IMAGES = "image", "img", "image_bytes", "jpg", "png"  # columns of images, where the type does not tell
+TEXTS = "text", "texts", "sentence", "content", "review", "message", "document", "comment", "tweet", "body"
+TOKENS = "input_ids", "tokens", "token_ids"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Inputs and labels of one part of a data set, as files have them.
+
+    Attributes:
+        kind: Kind of domain that the inputs have by themselves.
+        inputs: Names and contents of images, texts, sequences, columns by name, or an array by name.
+        labels: Labels; None where the part has none.
+        remarks: What was left out.
+    """
+
+    kind: type[Domain]
+    inputs: Any
+    labels: Labels | None
+    remarks: tuple[Remark, ...] = ()
+
+
+def table_part(
+    table: "pyarrow.Table", domain: Domain | None = None, *, label: str | None = None, labelled: bool = True
+) -> Part:
+    """Return the inputs and labels of a table.
+
+    Args:
+        table: The table, as `read_table` reads it.
+        domain: What the model takes; None tells it from the columns.
+        label: Column of the label; None for the first of the usual names.
+        labelled: Whether labels are required.
+
+    Returns:
+        The part.
+
+    Raises:
+        BadInput: There is no column of inputs, or none of labels.
+    """
+    known = domain.names if isinstance(domain, Columns) else ()
+    column = label_column(table.column_names, label, inputs=known)
+    if column is None and labelled:
+        raise BadInput(
+            f"columns {listed(table.column_names, 12)}", "one of labels: label, labels, target, class or y",
+            "name it: --label COLUMN",
+        )  # fmt: skip
+    about = declared(table)
+    labels = None
+    if column is not None and labelled:
+        labels = read_labels(cells(table, column), about.get(column, {}).get("names"))
+    rest = table.drop_columns([column]) if column is not None else table
+    kind = _kind(rest, about) if domain is None else type(domain)
+    return _READERS[kind](rest, labels, about)
+
+
+def npz_part(path: Path, domain: Domain | None, *, label: str | None = None, labelled: bool = True) -> Part:
+    """Return the inputs and labels of an .npz file. Arguments and errors as in `table_part`."""
+    arrays = read_npz(path)
+    name, labels = choose(path, arrays, label, labelled=labelled)
+    read = read_labels(labels, None) if labels is not None and labelled else None
+    return Part(np.ndarray, (f"{path}: {name}", arrays[name]), read)  # type: ignore[arg-type]
+
+
+def converted(part: Part, domain: Domain | None, *, square: int | None = None) -> Arrays:
+    """Return the inputs of a part in a domain, as it stores them.
+
+    Args:
+        part: The part.
+        domain: What the model takes; None describes it from the inputs.
+        square: Height and width that the centre squares of images are scaled to.
+
+    Returns:
+        Inputs (N, …), their domain, and remarks.
+
+    Raises:
+        BadInput: The inputs are of another kind than the domain, or outside it.
+    """
+    if isinstance(part.inputs, tuple):
+        x, domain, remarks = from_array(*part.inputs, domain)
+    elif domain is not None and type(domain) is not part.kind:
+        raise BadInput(part.kind.noun, f"{domain.noun}, which the model takes", "choose other data")
+    elif part.kind is Pixels:
+        x, domain, remarks = from_images(part.inputs, domain, square=square)  # pyright: ignore[reportArgumentType]
+    else:
+        convert: Callable[..., Arrays] = {Text: from_texts, Tokens: from_tokens, Columns: from_rows}[part.kind]
+        x, domain, remarks = convert(part.inputs, domain)
+    return x, domain, (*part.remarks, *remarks)
+
+
+def domain_of(parts: Sequence[Part]) -> Domain | None:
+    """Return the domain of the parts of one set, described from the first, and wide enough for all.
+
+    Args:
+        parts: Parts of one set.
+
+    Returns:
+        The domain; None for images and arrays, which tell it themselves.
+
+    Raises:
+        BadInput: The parts have inputs of several kinds, or different columns.
+    """
+    first = parts[0]
+    if len({part.kind for part in parts}) > 1:
+        raise BadInput("parts of several kinds", "the same inputs in all", "mend the files")
+    if first.kind is Columns:
+        kept_tables = [without_row_names(part.inputs)[0] for part in parts]
+        names = kept_tables[0].keys()
+        return described(*({name: part.inputs[name] for name in names if name in part.inputs} for part in parts))
+    if first.kind is Text:
+        return Text(length_of(np.array([len(str(text).encode(errors="replace")) for text in first.inputs])))
+    if first.kind is Tokens:
+        most = max(max(row, default=0) for part in parts for row in part.inputs)
+        return Tokens(length_of(np.array([len(row) for row in first.inputs])), max(2, int(most) + 1))
+    return None
+
+
+def _kind(table: "pyarrow.Table", about: Mapping[str, Any]) -> type[Domain]:
+    """Return the kind of domain that the columns of a table tell."""
+    if _image_column(table, about) is not None:
+        return Pixels
+    if _token_column(table) is not None:
+        return Tokens
+    return Columns if _text_column(table) is None else Text
+
+
+def _image_column(table: "pyarrow.Table", about: Mapping[str, Any]) -> str | None:
+    pyarrow = require("pyarrow", "data")
+    for field in table.schema:
+        struct = pyarrow.types.is_struct(field.type) and any(part.name == "bytes" for part in field.type)
+        binary = pyarrow.types.is_binary(field.type) or pyarrow.types.is_large_binary(field.type)
+        if struct or about.get(field.name, {}).get("_type") == "Image" or (binary and field.name.lower() in IMAGES):
+            return field.name
+    return None
+
+
+def _token_column(table: "pyarrow.Table") -> str | None:
+    """Return the column of lists of whole numbers: the one with a usual name, or the only one."""
+    types = require("pyarrow", "data").types
+    lists = [f.name for f in table.schema if _is_list(f.type) and types.is_integer(f.type.value_type)]
+    return next((name for name in lists if name.lower() in TOKENS), lists[0] if len(lists) == 1 else None)
+
+
+def _text_column(table: "pyarrow.Table") -> str | None:
+    """Return the column of texts: the one with a usual name, or the only one, where half of its values are different."""
+    words = [field.name for field in table.schema if _is_words(field.type)]
+    named = next((name for name in words if name.lower() in TEXTS), None)
+    if named is not None:
+        return named
+    if len(words) == 1 and table.num_columns == 1 and 2 * len(set(cells(table, words[0]))) >= table.num_rows:
+        return words[0]
+    return None
+
+
+def _is_list(kind: Any) -> bool:
+    types = require("pyarrow", "data").types
+    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+
+
+def _is_words(kind: Any) -> bool:
+    types = require("pyarrow", "data").types
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+
+
+def _left_out(table: "pyarrow.Table", used: str) -> tuple[Remark, ...]:
+    names = [name for name in table.column_names if name != used]
+    return (Remark("columns left out", {"columns": listed(names), "count": str(len(names))}),) if names else ()
+
+
+def _images(table: "pyarrow.Table", labels: Labels | None, about: Mapping[str, Any]) -> Part:
+    column = _image_column(table, about)
+    if column is None:
+        return _numbers(table, labels)
+    values = cells(table, column)
+    sources = [(f"row {i + 1:,} of {column!r}", _content(i, value)) for i, value in enumerate(values)]
+    return Part(Pixels, sources, labels)
+
+
+def _content(i: int, value: Any) -> Path | bytes:
+    content = value if not isinstance(value, Mapping) else value.get("bytes") or value.get("path")
+    if content is None or isinstance(content, Mapping):
+        raise BadInput(f"row {i + 1:,} without an image", "an image in each row", "leave the row out")
+    return Path(content) if isinstance(content, str) else bytes(content)
+
+
+def _numbers(table: "pyarrow.Table", labels: Labels | None) -> Part:
+    """Return the pixels of a table that has a column for each."""
+    types = require("pyarrow", "data").types
+    words = [field.name for field in table.schema if not (types.is_integer(field.type) or types.is_floating(field.type))]
+    if words or not table.num_columns:
+        raise BadInput(f"columns {listed(table.column_names)}", "images, which the model takes", "choose other data")
+    matrix = np.stack([column.to_numpy() for column in table.columns], 1)
+    return Part(Pixels, ("a table", matrix), labels)
+
+
+def _texts(table: "pyarrow.Table", labels: Labels | None, _: Mapping[str, Any]) -> Part:
+    column = _text_column(table)
+    if column is None:
+        words = [field.name for field in table.schema if _is_words(field.type)]
+        if len(words) != 1:
+            raise BadInput(f"columns {listed(table.column_names)}", "a column of texts", "rename it to text")
+        column = words[0]
+    return Part(Text, cells(table, column), labels, _left_out(table, column))
+
+
+def _tokens(table: "pyarrow.Table", labels: Labels | None, _: Mapping[str, Any]) -> Part:
+    column = _token_column(table)
+    if column is None:
+        raise BadInput(f"columns {listed(table.column_names)}", "a column of lists of tokens", "rename it to input_ids")
+    values = cells(table, column)
+    if None in values:
+        raise BadInput(f"row {values.index(None) + 1:,} without tokens", "a list in each row", "leave the row out")
+    return Part(Tokens, values, labels, _left_out(table, column))
+
+
+def _rows(table: "pyarrow.Table", labels: Labels | None, _: Mapping[str, Any]) -> Part:
+    types = require("pyarrow", "data").types
+    columns = {}
+    for field in table.schema:
+        if _is_list(field.type) or types.is_struct(field.type) or types.is_binary(field.type):
+            raise BadInput(
+                f"the column {field.name!r} of {field.type}", "columns of numbers, words or booleans",
+                "leave it out, or write one column for each of its values",
+            )  # fmt: skip
+        words = types.is_temporal(field.type)
+        column = cells(table, field.name)
+        columns[field.name] = [None if v is None else str(v) for v in column] if words else column
+    return Part(Columns, columns, labels)
+
+
+_READERS: dict[type[Domain], Callable[..., Part]] = {Pixels: _images, Text: _texts, Tokens: _tokens, Columns: _rows}

@@ -1,0 +1,246 @@
+"""Adapters that a raw model makes certain by itself."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from feint.errors import BadInput
+from feint.models.simplex import on_simplex
+from feint.signature import Column, Columns, Domain, Pixels, Text, Tokens
+from feint.victims.adapter import AdaptedModel, Adapter, Inputs
+from feint.victims.inputs import ColumnInputs, PixelInputs, TextInputs, TokenInputs
+from feint.victims.outputs import ClassOutputs
+from feint.victims.raw import RawModel, TensorSpec
+from feint.victims.tasks import refuse_task, task_of
+
+FLOATS = ("float16", "float32", "float64")
+CHANNELS = (1, 3, 4)
+SCORES = ("logits", "probabilities", "probs", "scores", "output_probability")  # usual names of the one that counts
+TOKENS, MASKS, TYPES = ("input_ids", "ids", "tokens"), ("attention_mask", "mask"), ("token_type_ids", "segment_ids")
+PROBES = 16  # random inputs by which logits, probabilities and sigmoids are told apart
+LENGTH = 4096  # greatest length of a text, in bytes, where the data do not say
+
+
+def adapt(raw: RawModel, domain: Domain | None = None) -> AdaptedModel:
+    """Adapt a raw model by the adapter that it makes certain.
+
+    Args:
+        raw: The raw model.
+        domain: Domain of the data at hand, which may decide what the model leaves open; None for none.
+
+    Returns:
+        The model.
+
+    Raises:
+        BadInput: The model leaves its adapter open, or it is no classifier.
+    """
+    return AdaptedModel(raw, certain_adapter(raw, domain))
+
+
+def certain_adapter(raw: RawModel, domain: Domain | None = None) -> Adapter:
+    """Return the adapter that a raw model makes certain; arguments and errors as in `adapt`."""
+    refuse_task(raw, task_of(raw))
+    domain, inputs = certain_inputs(raw, domain)
+    return with_outputs(raw, domain, inputs)
+
+
+def undecided(raw: RawModel, question: str) -> BadInput:
+    """Return the error for a model whose files leave a question open."""
+    listed = ", ".join(map(str, (*raw.inputs, *raw.outputs)))
+    return BadInput(
+        f"{raw.place} with {listed}, which does not say {question}", "a model.toml, which says how it is used",
+        f"feint inspect {raw.place} --data SAMPLES",
+    )  # fmt: skip
+
+
+def certain_inputs(raw: RawModel, domain: Domain | None) -> tuple[Domain, Inputs]:
+    """Return domain and inputs of a raw model, or raise `BadInput` where it leaves them open."""
+    by_name = {spec.name: spec for spec in raw.inputs}
+    ids = next((name for name in TOKENS if name in by_name), None)
+    if ids is not None and isinstance(domain, Tokens | None):
+        return _tokens(raw, by_name, ids, domain)
+    if len(raw.inputs) > 1:
+        return _column_tensors(raw, domain)
+    (spec,) = raw.inputs
+    if spec.dtype == "string":
+        return domain if isinstance(domain, Text) else Text(LENGTH), TextInputs(spec.name)
+    if isinstance(domain, Tokens) and spec.dtype not in (*FLOATS, "uint8") and spec.shape[1:] in ((None,), domain.shape):
+        return domain, TokenInputs(spec.name)
+    if len(spec.shape) == 4:
+        return _pixels(raw, spec, domain)
+    if len(spec.shape) == 2 and spec.shape[1] and spec.dtype in (*FLOATS, "any"):
+        return _matrix(raw, spec, domain)
+    raise undecided(raw, "what it takes")
+
+
+def _pixels(raw: RawModel, spec: TensorSpec, domain: Domain | None) -> tuple[Pixels, PixelInputs]:
+    """Return an image model's inputs: float images in [0, 1], or uint8."""
+    _, first, *middle, last = spec.shape
+    layouts = [name for name, size in (("NCHW", first), ("NHWC", last)) if size in CHANNELS]
+    if len(layouts) != 1 or spec.dtype not in (*FLOATS, "uint8"):
+        raise undecided(raw, "which axis has the channels" if len(layouts) != 1 else "how its pixels are scaled")
+    sizes = (first, *middle, last) if layouts[0] == "NCHW" else (last, first, *middle)
+    if None in sizes and isinstance(domain, Pixels) and len(domain.shape) == 3:
+        sizes = tuple(have if size is None else size for size, have in zip(sizes, domain.shape, strict=True))
+    if None in sizes:
+        raise undecided(raw, "the size of its images")
+    high = 255.0 if spec.dtype == "uint8" else 1.0
+    return Pixels(tuple(size for size in sizes if size)), PixelInputs(spec.name, layouts[0], high=high)
+
+
+def _matrix(raw: RawModel, spec: TensorSpec, domain: Domain | None) -> tuple[Domain, Inputs]:
+    """Return the inputs of a model of rows (N, F)."""
+    count = spec.shape[1]
+    if isinstance(domain, Pixels) and math.prod(domain.shape) == count:
+        return domain, PixelInputs(spec.name, "flat", dtype="float64" if spec.dtype == "any" else "")
+    if isinstance(domain, Text | Tokens):
+        raise BadInput(f"{domain.noun} for {raw.place}", str(spec), "give data of the model's own kind")
+    columns = raw.metadata.columns or tuple(Column(f"x{i}") for i in range(count or 0))
+    domain = Columns(columns) if not isinstance(domain, Columns) else match_columns(domain, columns)
+    categorical = any(column.categories for column in domain.columns)
+    if categorical and spec.dtype != "any" and not any(column.categories for column in columns):
+        raise undecided(raw, "how it takes categories")
+    return domain, ColumnInputs(spec.name, categories="names" if categorical and spec.dtype == "any" else "codes")
+
+
+def match_columns(domain: Columns, columns: tuple[Column, ...]) -> Columns:
+    """Return the domain of data with a model's columns, in the model's order, matched by name.
+
+    Args:
+        domain: Domain of the data.
+        columns: Columns of the model; those called x0, x1, … have no names, and match by position.
+
+    Returns:
+        Columns of the data, with the model's categories and whether values may be missing.
+
+    Raises:
+        BadInput: A column is missing or unknown.
+    """
+    by_name = {column.name: column for column in domain.columns}
+    names = [column.name for column in columns]
+    nameless = names == [f"x{i}" for i in range(len(names))]
+    if nameless and len(names) == len(domain.columns):
+        return domain
+    absent, extra = [name for name in names if name not in by_name], [name for name in by_name if name not in names]
+    if absent or extra:
+        parts = [f"no column {', '.join(absent[:8])}"] if absent else []
+        parts += [f"the unknown column {', '.join(extra[:8])}"] if extra else []
+        raise BadInput(" and ".join(parts), f"the model's {len(names)} columns", "rename, add or remove columns")
+    return Columns(tuple(_merge(by_name[column.name], column) for column in columns))
+
+
+def _merge(data: Column, model: Column) -> Column:
+    """Return a column of data with the categories of the model, if the model knows them."""
+    if model.categories is None or model.categories == data.categories:
+        return data
+    shares = dict(zip(data.categories or (), data.shares or (), strict=False))
+    published = tuple(shares.get(name, 0.0) for name in model.categories) if shares else None
+    return replace(
+        data, categories=model.categories, shares=published, integer=False, low=None, high=None, mean=None,
+        deviation=None, optional=data.optional or model.optional,
+    )  # fmt: skip
+
+
+def _column_tensors(raw: RawModel, domain: Domain | None) -> tuple[Columns, ColumnInputs]:
+    """Return the inputs of a model with one tensor (N, 1) for each column."""
+    if not all(len(spec.shape) == 2 and spec.shape[1] == 1 for spec in raw.inputs):
+        raise undecided(raw, "which data its inputs are")
+    columns = raw.metadata.columns or tuple(Column(spec.name) for spec in raw.inputs)
+    if isinstance(domain, Columns):
+        columns = match_columns(domain, columns).columns
+    known = {column.name: column.categories for column in columns}
+    if any(spec.dtype == "string" and not known[spec.name] for spec in raw.inputs):
+        raise undecided(raw, "the categories of its strings")
+    return Columns(columns), ColumnInputs(form="tensors", categories="names")
+
+
+def _tokens(
+    raw: RawModel, specs: dict[str, TensorSpec], ids: str, domain: Tokens | None
+) -> tuple[Tokens, TokenInputs]:
+    mask, types = (next((name for name in names if name in specs), "") for names in (MASKS, TYPES))
+    if {*specs} - {ids, mask, types}:
+        raise undecided(raw, "which data its inputs are")
+    if domain is None:
+        raise undecided(raw, "the length and vocabulary of its sequences")
+    return domain, TokenInputs(ids, mask, types)
+
+
+def with_outputs(raw: RawModel, domain: Domain, inputs: Inputs) -> Adapter:
+    """Complete an adapter by its outputs: the model is run on random inputs.
+
+    Args:
+        raw: The raw model.
+        domain: Domain of the queries.
+        inputs: Inputs of the adapter.
+
+    Returns:
+        The adapter, with the model's own names of classes, or their numbers.
+
+    Raises:
+        BadInput: The outputs are several, or those of another task.
+    """
+    spec = score_output(raw)
+    probe = Adapter(domain, ("0", "1"), inputs, ClassOutputs(spec.name))
+    output = _probe(raw, probe)[spec.name]
+    names = raw.metadata.classes
+    values = raw.metadata.values or kind_of_scores(raw, output)
+    if values == "labels":
+        if len(names) < 2:
+            raise undecided(raw, "its classes: it returns labels alone")
+        return replace(probe, classes=names, outputs=ClassOutputs(spec.name, values, labels=names))
+    count = 2 if output.ndim == 1 or output.shape[1] == 1 else output[0].numel()
+    classes = names if len(names) == count else tuple(map(str, range(count)))
+    return replace(probe, classes=classes, outputs=ClassOutputs(spec.name, values))
+
+
+def _probe(raw: RawModel, adapter: Adapter) -> dict[str, Any]:
+    model = AdaptedModel(raw, adapter)
+    x = torch.from_numpy(adapter.domain.sample(raw.batch or PROBES, 0))
+    with torch.no_grad():
+        return model.run(x)
+
+
+def score_output(raw: RawModel) -> TensorSpec:
+    """Return the output with the scores of classes, else with labels; raise `BadInput` where several may be it."""
+    scores = [spec for spec in raw.outputs if spec.dtype in FLOATS and len(spec.shape) in (0, 1, 2, 4)]
+    named = [spec for spec in scores if spec.name.lower() in SCORES]
+    if len(scores) > 1 and len(named) == 1:
+        scores = named
+    chosen = scores or list(raw.outputs)
+    if len(chosen) != 1:
+        raise undecided(raw, "which of its outputs has the scores")
+    return chosen[0]
+
+
+def kind_of_scores(raw: RawModel, output: Any) -> str:
+    """Tell logits, probabilities, log-probabilities, one sigmoid and labels apart by the answers to random inputs.
+
+    Args:
+        raw: The raw model, for messages.
+        output: Its output for several inputs.
+
+    Returns:
+        One of `outputs.VALUES`.
+
+    Raises:
+        BadInput: It is one score that may be a regression's, or several sigmoids.
+    """
+    if not isinstance(output, Tensor) or not output.is_floating_point():
+        return "labels"
+    z = output.flatten(1).double() if output.ndim > 1 else output.double()[:, None]
+    within = bool(((z >= 0) & (z <= 1)).all())
+    if z.shape[1] == 1:
+        if not within:
+            raise undecided(raw, "whether its one score is a logit of two classes or a regression")
+        return "sigmoid"
+    if on_simplex(z, 1e-3):
+        return "probabilities"
+    if bool((z <= 0).all()) and torch.allclose(z.logsumexp(1), z.new_zeros(()), atol=1e-3):
+        return "log-probabilities"
+    if within and not np.isclose(z.std().item(), 0):
+        refuse_task(raw, "multi-label classification")
+    return "logits"

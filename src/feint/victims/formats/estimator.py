@@ -1,0 +1,211 @@
+"""Classifiers of scikit-learn, from this process or from a file of skops."""
+
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from feint._optional import require
+from feint.errors import BadInput, DamagedFile, MissingData, NotFitted, one_line
+from feint.signature import Column
+from feint.victims.formats.estimator_content import TRUSTED, check_content, digest_of, objects
+from feint.victims.outputs import label_text
+from feint.victims.raw import Metadata, RawModel, TensorSpec
+
+SCORES = {"predict_proba": "probabilities", "decision_function": "decisions", "predict": "labels"}
+NOTE = "it has no predict_proba: softmax of its decision scores stands for probabilities, which are not calibrated"
+
+
+class EstimatorModel(RawModel):
+    """Fitted classifier of scikit-learn, or any object that is used like one.
+
+    Its input "X" is a matrix (N, F) of numbers, an object matrix of numbers and names, or texts (N,). Its output "y"
+    has probabilities, decision scores where it has none, or labels where it has neither.
+
+    Args:
+        estimator: The classifier.
+        place: Where it comes from, for messages.
+
+    Raises:
+        NotFitted: The classifier is not fitted.
+    """
+
+    def __init__(self, estimator: Any, place: str = "") -> None:
+        self.estimator, self.place = estimator, place or type(estimator).__name__
+        self._method = next((name for name in SCORES if hasattr(estimator, name)), None)
+        self.metadata = self._describe()
+        columns = self.metadata.columns
+        text = not columns and _takes_text(estimator)
+        self.inputs = (TensorSpec("X", "string", (None,)) if text else TensorSpec("X", "any", (None, len(columns))),)
+        shape = (None,) if self.metadata.values == "labels" else (None, len(self.metadata.classes) or None)
+        self.outputs = (TensorSpec("y", "any" if self.metadata.values == "labels" else "float64", shape),)
+        self.digest = digest_of(estimator)
+
+    def _describe(self) -> Metadata:
+        """Return classes, columns and kind of scores, or the task of an estimator that is no classifier."""
+        task = _task(self.estimator, self._method)
+        if task is not None:
+            return Metadata(task=task)
+        classes = getattr(self.estimator, "classes_", None)
+        if classes is None:
+            raise NotFitted(f"{self.place} without classes_", "a fitted classifier", "fit it, and write it again")
+        if isinstance(classes, list) or np.ndim(classes) != 1 or getattr(self.estimator, "multilabel_", False):
+            return Metadata(task="multi-label classification")
+        names = tuple(map(label_text, np.asarray(classes).tolist()))
+        assert self._method is not None
+        values = SCORES[self._method]
+        return Metadata(names, _columns(self.estimator), values, note=NOTE if values == "decisions" else None)
+
+    def run(self, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        x = arrays["X"]
+        if isinstance(x, np.ndarray):
+            x = self._frame(x)
+        try:
+            y = getattr(self.estimator, str(self._method))(x)
+        except (ValueError, TypeError, KeyError, IndexError) as error:  # what scikit-learn raises for other inputs
+            raise BadInput(
+                f"inputs of shape {np.shape(x)} ({one_line(error, 200)})", f"inputs that {self.place} takes",
+                "check the columns, their categories and missing values",
+            ) from error  # fmt: skip
+        return {"y": np.asarray(y)}
+
+    def _frame(self, x: np.ndarray) -> Any:
+        """Return an array as the estimator was fitted to it: as a data frame where it knows names of columns."""
+        names = getattr(self.estimator, "feature_names_in_", None)
+        if names is None or x.ndim != 2 or x.shape[1] != len(names):
+            return x
+        pandas = require("pandas", "sklearn")
+        frame = pandas.DataFrame(x, columns=list(names)).infer_objects()
+        if _categorical_dtypes(self.estimator):
+            categorical = {column.name: "category" for column in self.metadata.columns if column.categories}
+            frame = frame.astype(categorical)
+        return frame
+
+
+def load_estimator(path: Path | str) -> EstimatorModel:
+    """Load a classifier of scikit-learn from a file of skops.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The classifier.
+
+    Raises:
+        MissingData: There is no such file, or skops is not installed.
+        DamagedFile: The file is broken, or a tree in it has nodes that lead out of it.
+        BadInput: The file has types that are not scikit-learn's. None of them is imported or run.
+    """
+    path = Path(path)
+    skops = require("skops.io", "sklearn")
+    if not path.is_file():
+        raise MissingData(f"{path}, which is not there", "a file that skops wrote", "check the path")
+    try:
+        foreign = set(skops.get_untrusted_types(file=path)) - TRUSTED
+        if foreign:
+            raise BadInput(
+                f"{path}, which holds {', '.join(sorted(foreign))}",
+                "types of scikit-learn and NumPy that are data alone",
+                "if you trust the file, load it in a function of yours: package.module:function",
+            )
+        estimator = skops.load(path, trusted=sorted(TRUSTED))
+        check_content(estimator)
+        return EstimatorModel(estimator, str(path))
+    except (BadInput, NotFitted):
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, zipfile.BadZipFile) as error:
+        raise DamagedFile(
+            f"{path} ({one_line(error, 200)})", "a classifier that skops wrote", "write it again: skops.io.dump"
+        ) from error
+
+
+def _task(estimator: Any, method: str | None) -> str | None:
+    """Return the task of an estimator that is no classifier, or None."""
+    tags = estimator.__sklearn_tags__() if hasattr(estimator, "__sklearn_tags__") else None
+    kind = tags.estimator_type if tags is not None else getattr(estimator, "_estimator_type", None)
+    kinds = {"regressor": "regression", "clusterer": "clustering", "outlier_detector": "outlier detection"}
+    if kind in kinds:
+        return kinds[kind]
+    if method is None:
+        return "no classification: it has neither predict_proba nor decision_function nor predict"
+    return None
+
+
+def _first(estimator: Any) -> Any:
+    """Return the part of an estimator that takes the inputs: the first step of a pipeline or search."""
+    for name in ("best_estimator_", "estimator_", "estimator"):
+        inner = getattr(estimator, name, None)
+        if inner is not None and hasattr(inner, "steps"):
+            estimator = inner
+    while hasattr(estimator, "steps"):
+        estimator = estimator.steps[0][1]
+    return estimator
+
+
+def _takes_text(estimator: Any) -> bool:
+    first = _first(estimator)
+    parts = [part for _, part in getattr(first, "transformer_list", [("", first)])]
+    return all(hasattr(_first(part), "build_analyzer") for part in parts)
+
+
+def _columns(estimator: Any) -> tuple[Column, ...]:
+    """Return the columns that an estimator was fitted to, with the categories that its encoders know."""
+    names = getattr(estimator, "feature_names_in_", None)
+    count = len(names) if names is not None else getattr(estimator, "n_features_in_", None)
+    if count is None:
+        return ()
+    names = [f"x{i}" for i in range(count)] if names is None else list(map(str, names))
+    known = dict(_categories(_first(estimator), names))
+    return tuple(_column(name, known.get(name)) for name in names)
+
+
+def _column(name: str, categories: np.ndarray | None) -> Column:
+    if categories is None:
+        return Column(name)
+    values = [value for value in categories.tolist() if value is not None and value == value]
+    optional = len(values) < len(categories)
+    if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
+        integer = all(float(value).is_integer() for value in values)
+        return Column(name, None, optional, integer, float(min(values)), float(max(values)))
+    return Column(name, tuple(map(str, values)), optional)
+
+
+def _categories(part: Any, names: list[str]) -> Iterable[tuple[str, np.ndarray]]:
+    """Yield column and categories of each encoder that sees the inputs themselves."""
+    if hasattr(part, "transformers_"):  # a ColumnTransformer
+        for _, transformer, chosen in part.transformers_:
+            yield from _categories(transformer, _chosen(chosen, names))
+        return
+    steps = [step for _, step in part.steps] if hasattr(part, "steps") else [part]
+    preprocessor = getattr(part, "_preprocessor", None)  # of HistGradientBoosting
+    if preprocessor is not None:
+        steps = [preprocessor]
+        for encoder, chosen in (
+            (e, _chosen(c, names)) for _, e, c in preprocessor.transformers_ if hasattr(e, "categories_")
+        ):
+            yield from zip(chosen, encoder.categories_, strict=False)
+        return
+    encoder = next((step for step in steps if isinstance(getattr(step, "categories_", None), list)), None)
+    if encoder is not None:
+        yield from zip(names, encoder.categories_, strict=False)
+
+
+def _chosen(chosen: Any, names: list[str]) -> list[str]:
+    """Return the names of the columns that a ColumnTransformer chose, by name, number, mask or slice."""
+    if isinstance(chosen, slice):
+        return names[chosen] if isinstance(chosen.start, int | None) else names
+    return [names[key] if isinstance(key, (int, np.integer)) else str(key) for key in _positions(chosen)]
+
+
+def _positions(chosen: Any) -> list[Any]:
+    values = [chosen] if isinstance(chosen, (str, int)) else list(chosen)
+    if values and all(isinstance(value, (bool, np.bool_)) for value in values):
+        return [i for i, value in enumerate(values) if value]
+    return values
+
+
+def _categorical_dtypes(estimator: Any) -> bool:
+    """Return whether a part reads categories from the types of pandas."""
+    return any(getattr(part, "categorical_features", None) == "from_dtype" for part in objects(estimator))

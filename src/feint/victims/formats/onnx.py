@@ -1,0 +1,144 @@
+"""ONNX files, run by onnxruntime."""
+
+import ast
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from feint._optional import require
+from feint.errors import BadInput, DamagedFile, MissingData, one_line
+from feint.victims.outputs import label_text
+from feint.victims.raw import Metadata, RawModel, TensorSpec
+
+# In protobuf, a tensor whose bytes are in another file; the last byte is the length of that file's name.
+EXTERNAL_DATA = re.compile(rb"\n\x08location\x12(.)", re.DOTALL)
+TYPES = {"float": "float32", "double": "float64"}  # all other names are NumPy's
+LABELS = ("classlabels_strings", "classlabels_int64s", "classlabels_ints")  # attributes of the classifiers of ai.onnx.ml
+NAMES = ("names", "class_names", "classes", "labels")  # metadata in which exporters write names of classes
+TASKS = {"detect": "detection", "segment": "segmentation", "pose": "pose estimation", "obb": "detection"}
+
+
+class OnnxModel(RawModel):
+    """ONNX file: any inputs and outputs. Dictionaries of scores (ZipMap) are returned as arrays (N, K).
+
+    Args:
+        path: The file.
+
+    Raises:
+        MissingData: There is no such file, or onnxruntime is not installed.
+        DamagedFile: onnxruntime cannot run the file.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path, self.place = Path(path), str(path)
+        if not self.path.is_file():
+            raise MissingData(f"{self.path}, which is not there", "an ONNX file", "check the path")
+        require("onnxruntime", "onnx")
+        session = self._session
+        self.metadata = _metadata(self.path)
+        self.inputs = tuple(map(_spec, session.get_inputs()))
+        self._maps = {node.name for node in session.get_outputs() if node.type.startswith("seq(map")}
+        classes = len(self.metadata.classes) or None
+        self.outputs = tuple(
+            TensorSpec(node.name, "float32", (None, classes)) if node.name in self._maps else _spec(node)
+            for node in session.get_outputs()
+        )
+        self.digest = _digest(self.path)
+
+    @cached_property
+    def _session(self) -> Any:
+        """Session of onnxruntime, with as many threads as torch has."""
+        runtime = require("onnxruntime", "onnx")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3  # errors only: an audit does not report warnings about the exporter
+        try:
+            return runtime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own exceptions share no other base
+            raise DamagedFile(
+                f"{self.path} ({one_line(error, 200)})", "an ONNX file that onnxruntime can run", "export it again"
+            ) from error
+
+    def run(self, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        names = [spec.name for spec in self.outputs]
+        try:
+            values = self._session.run(names, {name: np.ascontiguousarray(array) for name, array in arrays.items()})
+        except Exception as error:  # as above
+            shapes = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in arrays.items())
+            raise BadInput(
+                f"{shapes} ({one_line(error, 200)})", f"inputs that {self.place} takes", "check their size and values"
+            ) from error
+        return {
+            name: _scores(value, self.metadata.classes) if name in self._maps else value
+            for name, value in zip(names, values, strict=True)
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A pickle has no session: the receiving process opens one."""
+        return {name: value for name, value in self.__dict__.items() if name != "_session"}
+
+
+def _spec(node: Any) -> TensorSpec:
+    kind = re.sub(r"^tensor\((.*)\)$", r"\1", node.type)
+    shape = tuple(size if isinstance(size, int) and size > 0 else None for size in node.shape or ())
+    return TensorSpec(node.name, TYPES.get(kind, kind), shape)
+
+
+def _scores(rows: list[dict[Any, float]], classes: tuple[str, ...]) -> np.ndarray:
+    """Return dictionaries of scores as an array (N, K), in the order of `classes` or, if unknown, of their keys."""
+    texts = [{label_text(key): score for key, score in row.items()} for row in rows]
+    order = classes or tuple(texts[0])
+    return np.array([[row[name] for name in order] for row in texts], np.float32)
+
+
+def _metadata(path: Path) -> Metadata:
+    """Return names of classes and the task, from the classifiers in the graph or from the exporter's metadata."""
+    onnx = require("onnx", "onnx")
+    model = onnx.load(path, load_external_data=False)
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    classes = _labels(model.graph.node) or _names(properties)
+    return Metadata(classes, task=TASKS.get(properties.get("task", "")))
+
+
+def _labels(nodes: Iterable[Any]) -> tuple[str, ...]:
+    """Return the labels of the last classifier of ai.onnx.ml in a graph; a ZipMap is the last one if there is one."""
+    attributes = [attribute for node in nodes for attribute in node.attribute if attribute.name in LABELS]
+    if not attributes:
+        return ()
+    last = attributes[-1]
+    return tuple(label_text(label) for label in (last.strings or last.ints))
+
+
+def _names(properties: Mapping[str, str]) -> tuple[str, ...]:
+    """Return names of classes that an exporter wrote as a list or dictionary, in Python or JSON."""
+    for key in NAMES:
+        text = properties.get(key, "")
+        for read in (json.loads, ast.literal_eval):
+            try:
+                value = read(text)
+            except (ValueError, SyntaxError):
+                continue
+            if isinstance(value, dict) and sorted(map(int, value)) == list(range(len(value))):
+                value = [name for _, name in sorted((int(i), name) for i, name in value.items())]
+            if isinstance(value, list):
+                return tuple(map(str, value))
+    return ()
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of the file and of all files beside it with tensors of it."""
+    content = path.read_bytes()
+    digest = hashlib.sha256(content)
+    names = {content[match.end() : match.end() + match[1][0]] for match in EXTERNAL_DATA.finditer(content)}
+    for beside in sorted(path.parent / name.decode(errors="replace") for name in names if b"\0" not in name):
+        if beside.is_file():
+            with beside.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

@@ -1,0 +1,112 @@
+"""Files of torch: TorchScript and exported programs. Pickles are refused with the lines that convert them."""
+
+import hashlib
+import pickletools
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from feint.errors import BadInput, DamagedFile, MissingData, one_line
+from feint.victims.formats.exported_program import check_exported_program, input_specs
+from feint.victims.formats.torch_module import TorchModel
+from feint.victims.raw import TensorSpec
+
+WRITES = re.compile(rb"\b(save|from_file)\(")  # operators of TorchScript that write or read files
+STATE = {"torch", "torch._utils", "collections"}  # modules whose classes a state_dict has, and nothing else
+
+
+class TorchFile(TorchModel):
+    """TorchScript file or exported program (.pt2). A pickle of it has its path alone.
+
+    Args:
+        path: The file.
+
+    Raises:
+        MissingData: There is no such file.
+        BadInput: It is a pickle, or has operators that write files.
+        DamagedFile: torch cannot load it.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self_path = Path(path)
+        if not self_path.is_file():
+            raise MissingData(f"{path}, which is not there", "a file that torch wrote", "check the path")
+        module, inputs = _load(self_path)
+        super().__init__(module, str(path), inputs, hashlib.sha256(self_path.read_bytes()).hexdigest())
+        self.path = self_path
+
+    def __reduce__(self) -> tuple[Callable[..., "TorchFile"], tuple[Path]]:
+        return TorchFile, (self.path,)
+
+
+def _load(path: Path) -> tuple[nn.Module, tuple[TensorSpec, ...]]:
+    names = _names(path)
+    try:
+        if any(name.partition("/")[2] == "models/model.json" for name in names):
+            check_exported_program(path)
+            program = torch.export.load(path)
+            return program.module(check_guards=False), input_specs(program)
+        if any(name.partition("/")[2].startswith("code/") for name in names):
+            _check_script(path, names)
+            return torch.jit.load(str(path), map_location="cpu").eval(), ()
+    except BadInput:
+        raise
+    except Exception as error:  # torch's exceptions share no other base
+        raise DamagedFile(
+            f"{path} ({one_line(error, 200)})", "a file that this version of torch can load", "export it again"
+        ) from error
+    raise pickled(path)
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return []
+
+
+def _check_script(path: Path, names: list[str]) -> None:
+    """Raise `BadInput` where the code of a TorchScript file may write or read files."""
+    with zipfile.ZipFile(path) as archive:
+        for name in names:
+            if name.endswith(".py") and WRITES.search(archive.read(name)):
+                raise BadInput(f"{path}, whose {name} writes or reads files", "a model that computes", "export it again")
+
+
+def pickled(path: Path) -> BadInput:
+    """Return the error for a pickle, with the lines that convert it where it is trusted."""
+    stem = path.with_suffix("").name
+    if path.suffix in (".joblib", ".pkl", ".pickle", ".sav"):
+        load = f"model = joblib.load('{path.name}')" if path.suffix == ".joblib" else f"model = pickle.load(open('{path.name}', 'rb'))"
+        lines, kind = f"{load}; skops.io.dump(model, '{stem}.skops')", "a pickle"
+    elif _is_state(path):
+        load = f"state = torch.load('{path.name}', weights_only=True)"
+        lines = f"{load}; safetensors.torch.save_file(state, '{stem}.safetensors')"
+        return _refusal(path, "a pickled state_dict", f"{lines}, and name it with --network, or load it in a factory")
+    else:
+        load = f"model = torch.load('{path.name}', weights_only=False)"
+        lines, kind = f"{load}; torch.jit.script(model.eval()).save('{stem}.ts')", "a pickled module"
+    return _refusal(path, kind, lines)
+
+
+def _refusal(path: Path, kind: str, lines: str) -> BadInput:
+    expected = "a file that runs no code when it is loaded"
+    return BadInput(f"{path}, {kind}", expected, f"convert it where you trust it: {lines}")
+
+
+def _is_state(path: Path) -> bool:
+    """Return whether a pickle of torch names no other classes than those of tensors; nothing is loaded."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+            operations = list(pickletools.genops(archive.read(name)))
+    except (OSError, ValueError, StopIteration, zipfile.BadZipFile):
+        return False
+    modules = {str(argument).split()[0] for code, argument, _ in operations if code.name == "GLOBAL"}
+    return not any(code.name == "STACK_GLOBAL" for code, _, _ in operations) and modules <= STATE

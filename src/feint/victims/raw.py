@@ -1,0 +1,103 @@
+"""Raw models: what a file, an estimator or a function takes and returns, before any adapter."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from feint.signature import Column
+
+Values = Mapping[str, Any]  # arrays by name: tensors of numbers, NumPy arrays of strings, data frames
+
+DTYPES = {name: getattr(torch, name) for name in ("float16", "float32", "float64", "uint8", "int8", "int32", "int64")}
+DTYPES["bool"] = torch.bool
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, type and shape of one input or output of a model.
+
+    Attributes:
+        name: Name.
+        dtype: Type, like "float32" or "uint8"; "string", or "any" where the model takes several.
+        shape: Shape with the batch dimension first. None is any size.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype} ({', '.join('?' if size is None else str(size) for size in self.shape)})"
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a model carries about itself.
+
+    Attributes:
+        classes: Its own names of the classes, in the order of its scores.
+        columns: Columns of a table, with their categories where the model knows them.
+        values: Kind of its scores, as in `ClassOutputs.values`, where it is certain.
+        task: What it computes, where that is no classification: "regression", "detection", …
+        note: Sentence for its owner.
+    """
+
+    classes: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
+    values: str | None = None
+    task: str | None = None
+    note: str | None = None
+
+
+class RawModel(ABC):
+    """Model with the tensors that it takes and returns itself.
+
+    Attributes:
+        place: Where it comes from, for messages.
+        inputs: Its inputs.
+        outputs: Its outputs.
+        digest: Hexadecimal SHA-256 of its content.
+        metadata: What it carries about itself.
+        differentiable: Whether `forward_tensors` keeps gradients.
+    """
+
+    place: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    digest: str
+    metadata: Metadata
+    differentiable: ClassVar[bool] = False
+
+    @abstractmethod
+    def run(self, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Run the model.
+
+        Args:
+            arrays: An array (N, …) for each input by name, of the type of the input; strings as object arrays.
+
+        Returns:
+            An array (N, …) for each output by name; dictionaries of scores as arrays (N, K) in the order of
+            `metadata.classes`.
+
+        Raises:
+            BadInput: The model does not take these arrays.
+        """
+
+    def forward_tensors(self, values: Values) -> dict[str, Any]:
+        """Run the model on tensors. Outputs that are numbers are tensors, all others arrays."""
+        arrays = {name: v.detach().cpu().numpy() if isinstance(v, Tensor) else v for name, v in values.items()}
+        return {name: _tensor(array) for name, array in self.run(arrays).items()}
+
+    @property
+    def batch(self) -> int | None:
+        """Fixed number of inputs in a batch, or None for any."""
+        return next((spec.shape[0] for spec in self.inputs if spec.shape and spec.shape[0]), None)
+
+
+def _tensor(array: np.ndarray) -> Tensor | np.ndarray:
+    return torch.from_numpy(np.array(array)) if array.dtype.kind in "fiub" else array
