@@ -203,6 +203,8 @@ def test_a_gate_is_open_only_where_every_attacker_was_run():
     whole = Results([row("none", "a", 0.5), row("none", "a, labels only", 0.6)])
     assert violations([GateLimit("fidelity", 100, 0.7)], whole, ()) == []
     assert "a, labels only" in violations([GateLimit("fidelity", 100, 0.55)], whole, ())[0]
+    with pytest.raises(NotRun, match="threshold_agreement@100"):  # rows of an owner without a threshold
+        violations([GateLimit("threshold_agreement", 100, 0.7)], whole, ())
     broken = Results([row("none", "a", 0.5), row("none", "a, labels only", 0, error="OSError: no")])
     with pytest.raises(NotRun, match="no complete result"):
         violations([GateLimit("fidelity", 100, 0.7)], broken, ())

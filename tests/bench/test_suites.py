@@ -161,6 +161,25 @@ def test_a_springboard_of_one_victim_has_its_own_radius(small, tmp_path, digits)
     assert narrow.springboard is None
 
 
+def test_an_owners_threshold_is_a_part_of_what_a_row_depends_on(small, tmp_path):
+    decided = 'network = "mlp20"\nthreshold = 0.3'
+    _, narrow = prepare.matrices(small(OWN), tmp_path / "work")
+    wide, strict = prepare.matrices(small(OWN.replace('network = "mlp20"', decided)), tmp_path / "work")
+    assert (wide.threshold, narrow.threshold, strict.threshold) == (None, None, 0.3)
+    cell = next(cell for cell in narrow.cells() if cell.attack == "KnockoffNets" and cell.defense == "none")
+    assert "threshold" not in narrow.recipe(cell)  # older fingerprints stay
+    assert narrow.fingerprint(cell) != strict.fingerprint(cell)
+    before, after = narrow.row(cell).scores, strict.row(cell).scores
+    assert after.keys() - before.keys() == {"threshold_agreement"}
+    assert 0.5 < after["threshold_agreement"] <= 1
+    assert {"stealer_auc", "stealer_rmse", "stealer_balanced_accuracy", "rate_agreement"} <= before.keys()
+    utility = strict.row(strict.cells()[0]).scores
+    assert utility["decision_kept"] == 1
+    assert utility["defender_auc"] == pytest.approx(utility["victim_auc"], abs=1e-4)
+    with pytest.raises(BadInput, match="threshold of 30"):
+        small(OWN.replace('network = "mlp20"', 'network = "mlp20"\nthreshold = 30'))
+
+
 def test_a_leaked_lens_holds_what_the_owner_has_learned(small, tmp_path):
     wide, narrow = prepare.matrices(small(OWN), tmp_path / "work")
     assert "KnockoffNets, bound" not in wide.attacks["none"]

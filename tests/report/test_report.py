@@ -203,6 +203,22 @@ def test_markdown_has_the_tables_of_the_page(tmp_path):
         assert "25.0" in said.split(f"### {say('springboard title')}")[1]
 
 
+def test_scores_that_some_rows_lack_are_empty_there_and_have_no_column_where_all_lack_them():
+    say, rows = Catalog("en"), rows_of_victim()
+    (plain,) = sections(Results(rows))
+    assert "AUC" not in tables.thefts(plain, say).heads
+    scored = [
+        replace(row, scores={**row.scores, "stealer_auc": 0.8764, "rate_agreement": 0.9}) if row.attack == "knockoff"
+        else row for row in rows
+    ]  # fmt: skip
+    (section,) = sections(Results(scored))
+    table = tables.thefts(section, say)
+    auc, rate = (table.heads.index(head) for head in ("AUC", "Agreement at 1% FPR"))
+    for row in table.rows:
+        assert row[auc] == ("0.876" if row[1] == "knockoff" else "")
+        assert row[rate].startswith("90.0 (") if row[1] == "knockoff" else not row[rate]
+
+
 @pytest.mark.slow
 def test_pictures_of_answers_and_of_input_features(tmp_path, victim, digits):
     lines = {"": Defense(), "APGP": Defense(outputs=[LabelOnly()]), "bits": Defense(inputs=[BitDepth(bits=1)])}

@@ -10,7 +10,7 @@ from feint.evaluation.metrics import group
 from feint.evaluation.results import Cell, Results
 from feint.evaluation.robust import robust
 
-SCORES = tuple(metric.name for metric in group("theft"))
+SCORES = tuple(metric.name for metric in group("theft") if metric.counted)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from feint.data import Split
 from feint.defense import Ladder
 from feint.errors import BadInput
 from feint.evaluation import checks, memory, metrics, probes
+from feint.evaluation.decisions import check_threshold
 from feint.evaluation.provenance import provenance
 from feint.evaluation.results import FORMAT, Cell, Results, Row
 from feint.evaluation.transfer import Springboard
@@ -52,9 +53,10 @@ class Matrix:
         only: Regular expression. Only cells whose “victim, defense, attack, budget” matches are run, and the utility
             of their defenses.
         springboard: Downstream attacks that are run with every surrogate.
+        threshold: The owner's threshold: the probability from which on an input counts as positive.
 
     Raises:
-        BadInput: An attack, a lens or a defense has an empty name.
+        BadInput: An attack, a lens or a defense has an empty name, or the threshold is no probability.
     """
 
     def __init__(
@@ -71,14 +73,17 @@ class Matrix:
         name: str = "",
         only: str = "",
         springboard: Springboard | None = None,
+        threshold: float | None = None,
     ) -> None:
         if any("" in names for names in (attacks, defenses, lenses or {})):
             raise BadInput("an attack, a lens or a defense without a name", "a name for each", "give it one")
+        check_threshold(threshold)
         self.name, self.victim, self.test, self.only = name, victim, test, only
         self.defenses = dict(defenses)
         everywhere = through(attacks, lenses or {})
         self.attacks = {name: {**everywhere, **(against or {}).get(name, {})} for name in defenses}
         self.budgets, self.seeds, self.springboard = list(budgets), list(seeds), springboard
+        self.threshold = threshold
         self._victim_fingerprint = victims.fingerprint(victim)
 
     def cells(self) -> list[Cell]:
@@ -88,6 +93,7 @@ class Matrix:
     def recipe(self, cell: Cell) -> dict[str, Any]:
         """Return everything that the row of a cell depends on, as plain values."""
         defended, theft = self.defenses[cell.defense], {}
+        judged = {} if self.threshold is None else {"threshold": self.threshold}  # as the springboard below
         if cell.attack:
             theft = {"attack": to_table(self.attacks[cell.defense][cell.attack]), "budget": cell.budget}
             if self.springboard is not None:  # left out where None, so that older fingerprints stay
@@ -96,7 +102,14 @@ class Matrix:
             line = {"defense": to_table(defended.defense), "model": victims.fingerprint(defended.model)}
         else:
             line = {"defense": to_table(defended)}
-        return {"victim": self._victim_fingerprint, "test": to_table(self.test), **line, "seed": cell.seed, **theft}
+        return {
+            "victim": self._victim_fingerprint,
+            "test": to_table(self.test),
+            **judged,
+            **line,
+            "seed": cell.seed,
+            **theft,
+        }
 
     def fingerprint(self, cell: Cell) -> str:
         """Return the fingerprint of a cell's recipe, 16 hexadecimal digits."""
@@ -129,7 +142,8 @@ class Matrix:
         if cell.attack:
             scores, phases = self._theft(cell, service, progress)
         else:
-            scores, phases = metrics.utility(service, self.test, clean=self._clean), {}
+            scores = metrics.utility(service, self.test, clean=self._clean, threshold=self.threshold)
+            phases = {}
         seconds = time.perf_counter() - started
         row = self._row(
             cell,
@@ -159,8 +173,7 @@ class Matrix:
         learned = time.perf_counter()
         stolen = victims.answers(surrogate, self.test)
         scores = {
-            "stealer_accuracy": metrics.accuracy(stolen, self.test.labels),
-            "fidelity": metrics.label_kept(stolen, self._clean),
+            **metrics.theft(metrics.StolenAnswers(stolen, self._clean, self.test.labels, self.threshold)),
             "n_test": len(self.test),
             **probes.scores(attack, surrogate, probe, self.test),
         }

@@ -234,6 +234,7 @@ def _matrix(
         name=name,
         only=only,
         springboard=suite.springboard_on(name, images.train),
+        threshold=entry.threshold,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from feint.errors import BadRecipe
+from feint.evaluation.decisions import check_threshold
 from feint.models.training import Training
 
 Table = Mapping[str, Any]
@@ -39,6 +40,7 @@ class VictimEntry:
         budgets: Budgets in place of the suite's.
         attacks: Attacks on this victim alone, in place of the suite's attacks of the same name.
         springboard: Fields of `Springboard`, which turn downstream attacks on for this victim.
+        threshold: The owner's threshold: the probability from which on an input counts as positive.
     """
 
     data: str
@@ -51,8 +53,10 @@ class VictimEntry:
     budgets: tuple[int, ...] | None = None
     attacks: Mapping[str, AttackEntry] = field(default_factory=dict)
     springboard: Table | None = None
+    threshold: float | None = None
 
     def __post_init__(self) -> None:
+        check_threshold(self.threshold)
         if self.training is not None and self.weights is not None:
             raise BadRecipe("a victim with training and weights", "one of them", "leave one out")
         if self.budgets is not None and (not self.budgets or min(self.budgets) < 1):

@@ -16,6 +16,7 @@ def evaluate(
     network: str | None = None,
     probabilities: bool = False,
     defense: Defenses = (),
+    threshold: float | None = None,
     json: bool = False,
 ) -> None:
     """Measure the accuracy and fidelity of a surrogate, and the utility of the defense for honest clients.
@@ -30,6 +31,7 @@ def evaluate(
         network: Network of the weights in a .safetensors file.
         probabilities: The victim returns probabilities, not logits.
         defense: Directory of a fitted defense, or a recipe. Repeat the option for several.
+        threshold: Probability from which on an input counts as positive: how often the surrogate decides as the victim.
         json: Print JSON.
     """
     import json as writer
@@ -38,21 +40,36 @@ def evaluate(
     from feint import victims
     from feint.defenses.parsing import parse_defense
     from feint.evaluation import metrics
+    from feint.evaluation.decisions import check_threshold
     from feint.service import Service
 
+    check_threshold(threshold)
     stolen, model, test = (
         victims.load(surrogate),
         load_victim(victim, data, network, probabilities),
         feint.data.load(data).test,
     )
-    scores = {"stealer_accuracy": metrics.stealer_accuracy(stolen, test), "n_test": len(test)}
-    scores |= {"fidelity": metrics.fidelity(stolen, model, test)}
-    scores |= metrics.utility(Service(model, parse_defense(defense, victim=victims.fingerprint(model))), test)
+    clean = victims.answers(model, test)
+    stolen_answers = metrics.StolenAnswers(victims.answers(stolen, test), clean, test.labels, threshold)
+    thefts = metrics.theft(stolen_answers)
+    service = Service(model, parse_defense(defense, victim=victims.fingerprint(model)))
+    scores = metrics.utility(service, test, clean=clean, threshold=threshold)
     if json:
-        print(writer.dumps(scores, indent=1))
+        print(writer.dumps({**thefts, "n_test": len(test), **scores}, indent=1))
         return
-    for name in ("stealer_accuracy", "fidelity"):
-        low, high = metrics.interval([scores[name]], len(test))
-        print(f"{name.replace('_', ' '):22} {scores.pop(name):8.2%}   ({low:.2%} to {high:.2%}, n = {len(test):,})")
+    for name, score in thefts.items():
+        print(_line(name, score, len(test)))
     for name, score in scores.items():
-        print(f"{name.replace('_', ' '):22} {score:8.4g}")
+        print(f"{name.replace('_', ' '):26} {score:8.4g}")
+
+
+def _line(name: str, score: float, n: int) -> str:
+    """Return the line of a theft's score, with its interval where it is a share of the `n` test inputs."""
+    from feint.evaluation.metrics import interval, metric
+
+    entry = metric(name)
+    text = f"{name.replace('_', ' '):26} {format(score, '8.2%' if entry.unit == '%' else '8.4g')}"
+    if not entry.counted:
+        return text
+    low, high = interval([score], n)
+    return f"{text}   ({low:.2%} to {high:.2%}, n = {n:,})"

@@ -9,12 +9,22 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from feint.data import Split
+from feint.evaluation.decisions import (
+    auc,
+    auroc,
+    balanced_accuracy,
+    prevalence,
+    rate_agreement,
+    score_rmse,
+    threshold_agreement,
+)
 from feint.evaluation.memory import added_mb
 from feint.i18n import LANGUAGES
 from feint.query import Query
@@ -66,24 +76,6 @@ def ece(p: Tensor, y: Tensor, *, bins: int = 15) -> float:
     return gaps.abs().sum().item() / max(1, len(p))
 
 
-def auroc(confidence: Tensor, right: Tensor) -> float:
-    """Return the probability that a right answer is more confident than a wrong one (Hendrycks and Gimpel, ICLR 2017).
-
-    Args:
-        confidence: Scores (N,), the larger the more confident. Equal scores count half.
-        right: Whether each answer is right, bool (N,).
-
-    Returns:
-        The area under the ROC curve: 0.5 for a confidence without information, NaN without right or without wrong
-        answers.
-    """
-    values, index = confidence.double().unique(return_inverse=True)
-    hits = torch.zeros(len(values), dtype=torch.float64).index_add_(0, index, right.double())
-    misses = torch.zeros(len(values), dtype=torch.float64).index_add_(0, index, (~right).double())
-    won = (hits * (misses.cumsum(0) - misses / 2)).sum()
-    return (won / (hits.sum() * misses.sum())).item()
-
-
 def confidence_auroc(p: Tensor, y: Tensor) -> float:
     """Return the AUROC of the largest probability as a sign of a right answer."""
     return auroc(p.amax(-1), p.argmax(-1) == y)
@@ -113,12 +105,31 @@ class AnswerSet:
         q: Defended answers (N, K).
         received: Defended answers as a client reads them, rounded by the API (N, K).
         y: True classes (N,).
+        threshold: The owner's threshold, if there is one.
     """
 
     p: Tensor
     q: Tensor
     received: Tensor
     y: Tensor
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class StolenAnswers:
+    """The answers of a surrogate and its victim to a test set of N inputs and K classes.
+
+    Attributes:
+        stolen: Answers of the surrogate (N, K).
+        p: Clean answers of the victim (N, K).
+        y: True classes (N,).
+        threshold: The owner's threshold, if there is one.
+    """
+
+    stolen: Tensor
+    p: Tensor
+    y: Tensor
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -131,8 +142,10 @@ class Metric:
         unit: "%" for shares, which tables show times 100.
         decimals: Decimals in tables.
         labels: Column head in English and Chinese; empty for a score that no table shows.
-        measure: The score as a function of a defense's answers; None for a score that needs more than answers.
+        measure: The score as a function of the answers, a `StolenAnswers` in the group "theft" and an `AnswerSet` in
+            "utility"; None for a score that needs more than answers.
         in_summary: Whether the table that a bench prints has a column for it.
+        counted: Whether the score is a share of the test inputs, which has an interval.
     """
 
     name: str
@@ -140,8 +153,9 @@ class Metric:
     unit: str
     decimals: int
     labels: tuple[str, ...] = ()
-    measure: Callable[[AnswerSet], float] | None = None
+    measure: Callable[[Any], float] | None = None
     in_summary: bool = False
+    counted: bool = False
 
     def label(self, language: str = "en") -> str:
         """Return the column head in a language."""
@@ -154,27 +168,50 @@ class Metric:
 
 
 METRICS = (
-    Metric("stealer_accuracy", "theft", "%", 1, ("Stealer accuracy", "窃取准确率")),
-    Metric("fidelity", "theft", "%", 1, ("Fidelity", "保真度")),
     Metric(
-        "defender_accuracy",
-        "utility",
-        "%",
-        2,
-        ("Defender accuracy", "防御后准确率"),
-        measure=lambda a: accuracy(a.received, a.y),
-        in_summary=True,
+        "stealer_accuracy", "theft", "%", 1, ("Stealer accuracy", "窃取准确率"),
+        measure=lambda a: accuracy(a.stolen, a.y), in_summary=True, counted=True,
     ),
     Metric(
-        "victim_accuracy",
-        "utility",
-        "%",
-        2,
-        ("Victim accuracy", "受害模型准确率"),
+        "fidelity", "theft", "%", 1, ("Fidelity", "保真度"),
+        measure=lambda a: label_kept(a.stolen, a.p), in_summary=True, counted=True,
+    ),
+    Metric(
+        "stealer_balanced_accuracy", "theft", "%", 1, ("Balanced accuracy", "平衡准确率"),
+        measure=lambda a: balanced_accuracy(a.stolen, a.y),
+    ),
+    Metric("stealer_auc", "theft", "", 3, ("AUC", "AUC"), measure=lambda a: auc(a.stolen, a.y)),
+    Metric("stealer_rmse", "theft", "", 3, ("Score RMSE", "分数 RMSE"), measure=lambda a: score_rmse(a.stolen, a.p)),
+    Metric(
+        "threshold_agreement", "theft", "%", 1, ("Agreement at threshold", "阈值处一致率"),
+        measure=lambda a: threshold_agreement(a.stolen, a.p, a.threshold), counted=True,
+    ),
+    Metric(
+        "rate_agreement", "theft", "%", 1, ("Agreement at 1% FPR", "误报率 1% 时的一致率"),
+        measure=lambda a: rate_agreement(a.stolen, a.p, a.y), counted=True,
+    ),
+    Metric(
+        "defender_accuracy", "utility", "%", 2, ("Defender accuracy", "防御后准确率"),
+        measure=lambda a: accuracy(a.received, a.y), in_summary=True,
+    ),
+    Metric(
+        "victim_accuracy", "utility", "%", 2, ("Victim accuracy", "受害模型准确率"),
         measure=lambda a: accuracy(a.p, a.y),
     ),
+    Metric("prevalence", "utility", "%", 2, ("Most frequent class", "最多类占比"), measure=lambda a: prevalence(a.y)),
+    Metric(
+        "defender_balanced_accuracy", "utility", "%", 2, ("Balanced accuracy", "平衡准确率"),
+        measure=lambda a: balanced_accuracy(a.received, a.y),
+    ),
+    Metric("victim_balanced_accuracy", "utility", "%", 2, measure=lambda a: balanced_accuracy(a.p, a.y)),
+    Metric("defender_auc", "utility", "", 3, ("AUC", "AUC"), measure=lambda a: auc(a.received, a.y)),
+    Metric("victim_auc", "utility", "", 3, ("Victim AUC", "受害模型 AUC"), measure=lambda a: auc(a.p, a.y)),
     Metric(
         "label_kept", "utility", "%", 2, ("Label kept", "标签保持率"), measure=lambda a: label_kept(a.received, a.p)
+    ),
+    Metric(
+        "decision_kept", "utility", "%", 2, ("Decision kept", "决策保持率"),
+        measure=lambda a: threshold_agreement(a.received, a.p, a.threshold),
     ),
     Metric("order_kept", "utility", "%", 2, measure=lambda a: order_kept(a.received, a.p)),
     Metric("kl", "utility", "nats", 2, ("KL", "KL 散度"), measure=lambda a: kl(a.q, a.p), in_summary=True),
@@ -191,7 +228,7 @@ METRICS = (
     Metric("transfer_pgd", "springboard", "%", 1, ("Transfer, PGD", "PGD 迁移率")),
     Metric("membership_auroc", "springboard", "", 3, ("Membership, AUROC", "成员推断 AUROC")),
     Metric("membership_tpr", "springboard", "%", 1, ("Membership, found at 1% false", "误报率 1% 时的成员检出率")),
-)
+)  # fmt: skip
 
 
 def metric(name: str) -> Metric:
@@ -204,20 +241,36 @@ def group(name: str) -> list[Metric]:
     return [entry for entry in METRICS if entry.group == name and entry.labels]
 
 
+def theft(answers: StolenAnswers) -> dict[str, float]:
+    """Return the scores of a theft by the names in `METRICS`, without those that have no value here."""
+    return _measured("theft", answers)
+
+
+def _measured(name: str, answers: StolenAnswers | AnswerSet) -> dict[str, float]:
+    measures = [(entry.name, entry.measure) for entry in METRICS if entry.group == name and entry.measure is not None]
+    return {score: value for score, measure in measures if not math.isnan(value := measure(answers))}
+
+
 def utility(
-    service: Service, test: Split, *, clean: Tensor | None = None, decimals: int = DECIMALS
+    service: Service,
+    test: Split,
+    *,
+    clean: Tensor | None = None,
+    decimals: int = DECIMALS,
+    threshold: float | None = None,
 ) -> dict[str, float]:
     """Measure the utility that a defense leaves to honest clients, and its cost. Access rules are left out.
 
-    The scores are defender accuracy, the distortion between clean and defended answers (KL, L1, cosine), label and
-    order kept, and ECE and AUROC of the confidence before and after. The cost is the milliseconds and the peak memory
-    (MiB, on Linux) that the defense adds for 1,000 queries.
+    The scores are defender accuracy, balanced as well, and AUC; the distortion between clean and defended answers (KL,
+    L1, cosine), label, decision and order kept; and ECE and AUROC of the confidence before and after. The cost is the
+    milliseconds and the peak memory (MiB, on Linux) that the defense adds for 1,000 queries.
 
     Args:
         service: The model behind its defense. Its ledger is not written to.
         test: The test set.
         clean: The undefended answers (N, K), if they are known already.
         decimals: Decimals of the answers that the client reads.
+        threshold: The owner's threshold, if there is one.
 
     Returns:
         The scores by the names in `METRICS`, without those that have no value here.
@@ -226,8 +279,7 @@ def utility(
     queries = [Query(test.inputs(rows), client="honest") for rows in torch.arange(len(test)).split(500)]
     q = torch.cat([service(query).p for query in queries])
     p, y = answers(service.model, test) if clean is None else clean, test.labels
-    measured = AnswerSet(p, q, rounded(q, decimals), y)
-    scores = {entry.name: entry.measure(measured) for entry in METRICS if entry.measure is not None}
+    scores = _measured("utility", AnswerSet(p, q, rounded(q, decimals), y, threshold))
     scores["added_mb_per_1000"] = added_mb(_steps(service, test, 1000))
     scores["added_ms_per_1000"] = added_ms_per_1000(service, test)
     return {name: score for name, score in scores.items() if not math.isnan(score)}

@@ -82,8 +82,8 @@ class ResultRow:
         attack: Name of the attack and its lenses.
         budget: Queries that the attack may ask.
         seeds: Number of seeds.
-        scores: Mean scores over the seeds.
-        intervals: Their 95 % intervals.
+        scores: Mean scores over the seeds that have them.
+        intervals: 95 % intervals of those that are shares of the test inputs.
         utility: Utility scores of the defense.
     """
 
@@ -213,7 +213,10 @@ class Results:
         lines = self.lines()
         budget = budget or max((line.budget for line in lines), default=0)
         at_budget = [line for line in lines if line.budget == budget]
-        cells = {(getattr(line, rows), getattr(line, columns)): line.scores[value] for line in at_budget}
+        cells = {
+            (getattr(line, rows), getattr(line, columns)): line.scores[value]
+            for line in at_budget if value in line.scores
+        }  # fmt: skip
         heads = list(dict.fromkeys(column for _, column in cells))
         text = [f"| {rows} | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
         for row in dict.fromkeys(row for row, _ in cells):
@@ -242,7 +245,9 @@ def _row(table: dict[str, Any], where: str) -> Row:
 
 
 def _over_seeds(rows: list[Row]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    n = int(rows[0].scores["n_test"])
-    shares = {metric.name: [row.scores[metric.name] for row in rows] for metric in group("theft")}
-    means = {name: float(np.mean(values)) for name, values in shares.items()}
-    return means, {name: interval(values, n) for name, values in shares.items()}
+    n, thefts = int(rows[0].scores["n_test"]), group("theft")
+    values = {metric.name: [row.scores[metric.name] for row in rows if metric.name in row.scores] for metric in thefts}
+    means = {name: float(np.mean(scores)) for name, scores in values.items() if scores}
+    return means, {
+        metric.name: interval(values[metric.name], n) for metric in thefts if metric.counted and metric.name in means
+    }

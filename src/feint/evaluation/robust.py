@@ -48,10 +48,11 @@ def robust(results: Results, defense: str, budget: int | None = None, score: str
         score: The score that is compared.
 
     Returns:
-        The worst case. None where nothing was run, or where no worst case can be stated (`attackers`).
+        The worst case. None where nothing was run, where no worst case can be stated (`attackers`), or where an attack
+        lacks the score.
     """
     cells = attackers(results, defense, budget)
-    if not cells:
+    if not cells or any(score not in row.scores for rows in cells.values() for row in rows):
         return None
     worst = max(cells, key=lambda attack: share(cells[attack], score))
     naive = [share(rows, score) for rows in cells.values() if traits.naive(rows[0])]

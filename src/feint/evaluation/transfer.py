@@ -1,6 +1,5 @@
 """Downstream attacks with a stolen surrogate: transferred adversarial examples and membership inference."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -9,13 +8,12 @@ from torch import Tensor, nn
 
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
-from feint.evaluation.metrics import auroc
+from feint.evaluation.decisions import RATE, auroc, cut
 from feint.models.perturbation import FGSM, PGD, GradientStep, StepState, margin_gradient, margin_of
 from feint.query import Query
 from feint.service import Service
 
 BATCH = 250
-RATE = 0.01  # false positives of membership inference
 
 
 @dataclass(frozen=True)
@@ -117,9 +115,7 @@ def _perturbed(model: nn.Module, origin: Tensor, y: Tensor, step: GradientStep, 
 
 def true_positives(inside: Tensor, outside: Tensor, rate: float = RATE) -> float:
     """Return the share of `inside` (N,) above a threshold that at most the share `rate` of `outside` (M,) exceeds."""
-    allowed = math.floor(rate * len(outside) + 1e-9)  # 0.29 · 100 is 28.999999999999996
-    threshold = outside.sort(descending=True).values[allowed]
-    return (inside > threshold).double().mean().item()
+    return (inside > cut(outside, rate)).double().mean().item()
 
 
 def _label(service: Service, x: Tensor) -> Tensor:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from feint.evaluation import checks
 from feint.evaluation.metrics import group, metric
-from feint.evaluation.results import ResultRow
 from feint.evaluation.robust import Robust
 from feint.i18n import Catalog
 from feint.report.published import PublishedValue, measured
 from feint.report.section import Section
+from feint.report.summary import theft_score
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def published(section: Section, expected: Iterable[PublishedValue], say: Catalog
 
 def thefts(section: Section, say: Catalog) -> Table:
     """Return the table of all thefts, averaged over seeds."""
-    columns = group("theft")
+    columns = [score for score in group("theft") if any(score.name in line.scores for line in section.lines)]
     heads = [*map(say, ("Defense", "Attack", "Queries", "Seeds")), *(score.label(say.name) for score in columns)]
     rows = [
         [
@@ -141,7 +141,7 @@ def thefts(section: Section, say: Catalog) -> Table:
             line.attack,
             f"{line.budget:,}",
             f"{line.seeds}",
-            *(_share(line, score.name) for score in columns),
+            *(theft_score(line, score) for score in columns),
         ]
         for line in section.lines
     ]
@@ -177,11 +177,6 @@ def _flagged(attacks: Mapping[str, Sequence[str]]) -> str:
     for attack, numbers in attacks.items():
         alike.setdefault(", ".join(dict.fromkeys(numbers)), []).append(attack)
     return "; ".join("; ".join(names) + (f" ({seeds})" if seeds else "") for seeds, names in alike.items())
-
-
-def _share(line: ResultRow, score: str) -> str:
-    low, high = line.intervals[score]
-    return f"{100 * line.scores[score]:.1f} ({100 * low:.1f}–{100 * high:.1f})"
 
 
 def _short(number: float | None) -> str:
