@@ -34,7 +34,7 @@ PARAMETERS = {  # He et al. 2016 (0.27, 0.46, 0.85 M), Ma et al. 2021 (11.17, 23
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", networks.BODIES)
+@pytest.mark.parametrize("name", networks.ARCHITECTURES)
 def test_sizes_are_those_of_the_literature(name):
     model = Network(name, (3, 32, 32), 10).build()
     assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[name]

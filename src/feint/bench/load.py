@@ -75,7 +75,7 @@ def check(suite: Suite) -> None:
     for name, victim in suite.victims.items():
         _data(victim.data)
         for network in filter(None, (victim.network, victim.surrogate)):
-            _known("network", network, networks.BODIES)
+            _known("network", network, networks.ARCHITECTURES)
         _data(victim.pool)
         suite.springboard_on(name)
         if not any(suite.on(name)):

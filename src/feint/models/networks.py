@@ -6,7 +6,6 @@ and are tested.
 """
 
 import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,15 +17,13 @@ from torch import Tensor, nn
 
 import feint.signature
 from feint.errors import BadInput, UnknownName
+from feint.models.preprocessing import Preprocessing, features, values
 from feint.models.tree import Tree
 from feint.recipes.recipe import Vocabulary, exported_recipes
-from feint.signature import Columns, Domain, Pixels, Text, Tokens, as_domain
+from feint.signature import Columns, Domain, Pixels, as_domain
 
 if TYPE_CHECKING:
     from feint.data import Dataset
-
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation, used for every set of colour images
-GREY = (0.5,), (0.5,)
 
 
 @functools.cache
@@ -47,13 +44,13 @@ class Network:
     """Recipe of a network.
 
     Attributes:
-        name: One of `BODIES`, like "resnet20".
+        name: One of `ARCHITECTURES`, like "resnet20".
         domain: Domain of the inputs; the shape (C, H, W) of an image stands for `Pixels`.
         classes: Number K of classes, at least 2.
 
     Raises:
         UnknownName: There is no such network.
-        BadInput: There are fewer than two classes.
+        BadInput: There are fewer than two classes, or the network takes other inputs.
     """
 
     former_fields: ClassVar[Mapping[str, str]] = {"shape": "domain"}  # in recipes and rows until 0.2
@@ -63,15 +60,31 @@ class Network:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "domain", as_domain(self.domain))
-        if self.name not in BODIES:
-            raise UnknownName.among("network", self.name, BODIES)
+        if self.name not in ARCHITECTURES:
+            raise UnknownName.among("network", self.name, ARCHITECTURES)
         if self.classes < 2:
             raise BadInput(f"a network of {self.classes} classes", "2 or more", "check the data set")
+        if not self.architecture.takes(self.domain):
+            fitting = [name for name, architecture in ARCHITECTURES.items() if architecture.takes(self.domain)]
+            raise BadInput(
+                f"the network {self.name!r} for {self.domain.noun} of shape {self.shape}",
+                f"one of {', '.join(fitting)}", "choose one of these",
+            )  # fmt: skip
+
+    @property
+    def architecture(self) -> "Architecture":
+        """Architecture of this name."""
+        return ARCHITECTURES[self.name]
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one input."""
         return self.domain.shape
+
+    @property
+    def features(self) -> int:
+        """Number of features of an input."""
+        return self.architecture.preprocessing(self.domain).features
 
     def build(self, seed: int = 0) -> "Classifier":
         """Return a new network with initial weights drawn from `seed`, the same on every device.
@@ -100,8 +113,8 @@ class Classifier(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
-        self.preprocessing: Preprocessing = PREPROCESSING[type(network.domain)](network.domain)
-        self.body = BODIES[network.name](network)
+        self.preprocessing: Preprocessing = network.architecture.preprocessing(network.domain)
+        self.body = network.architecture.body(network)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     @property
@@ -127,42 +140,6 @@ class Classifier(nn.Module):
         """A pickle has recipe and weights; the receiving process builds the network on its own device."""
         weights = {name: tensor.cpu() for name, tensor in self.state_dict().items()}
         return _unpickle, (self.network, weights, self.training)
-
-
-class Preprocessing(nn.Module):
-    """First layer of a network: from inputs (N, …) of a domain to the float32 features of its body."""
-
-    origin: Tensor
-
-    def __init__(self, domain: Domain) -> None:
-        super().__init__()
-        self.register_buffer("origin", torch.zeros(()), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.float()
-
-
-class ImagePreprocessing(Preprocessing):
-    """Normalisation of images by fixed constants of their channels."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, domain: Domain) -> None:
-        super().__init__(domain)
-        channels = domain.shape[0]
-        mean, deviation = IMAGENET if channels == 3 else (GREY[0] * channels, GREY[1] * channels)
-        sides = (-1, *(1 for _ in domain.shape[1:]))
-        self.register_buffer("mean", torch.tensor(mean).view(sides), persistent=False)
-        self.register_buffer("deviation", torch.tensor(deviation).view(sides), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x - self.mean) / self.deviation
-
-
-PREPROCESSING: dict[type[Domain], Callable[[Domain], Preprocessing]] = {
-    Pixels: ImagePreprocessing, Columns: Preprocessing, Tokens: Preprocessing, Text: Preprocessing
-}  # fmt: skip
 
 
 def _unpickle(network: Network, weights: Mapping[str, Tensor], training: bool) -> Classifier:
@@ -240,7 +217,7 @@ def head(channels: int, classes: int) -> list[nn.Module]:
 
 def linear(network: Network) -> nn.Module:
     """Return a softmax regression: one linear layer."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(network.shape), network.classes))
+    return nn.Sequential(nn.Flatten(), nn.Linear(network.features, network.classes))
 
 
 def one_vs_rest(network: Network) -> nn.Module:
@@ -250,18 +227,18 @@ def one_vs_rest(network: Network) -> nn.Module:
 
 def tree(network: Network) -> nn.Module:
     """Return a decision tree: no training fits it, and its nodes are loaded with its weights."""
-    return Tree(math.prod(network.shape), network.classes)
+    return Tree(network.features, network.classes)
 
 
 def mlp20(network: Network) -> nn.Module:
     """Return a network with one hidden layer of 20 (Tramèr et al., USENIX Security 2016)."""
-    hidden = nn.Linear(math.prod(network.shape), 20)
+    hidden = nn.Linear(network.features, 20)
     return nn.Sequential(nn.Flatten(), hidden, nn.ReLU(inplace=True), nn.Linear(20, network.classes))
 
 
 def mlp(network: Network) -> nn.Module:
     """Return a network with two hidden layers of 128."""
-    sizes = [math.prod(network.shape), 128, 128]
+    sizes = [network.features, 128, 128]
     layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU(inplace=True))]
     return nn.Sequential(nn.Flatten(), *layers, nn.Linear(sizes[-1], network.classes))
 
@@ -364,23 +341,49 @@ def vgg16(network: Network) -> nn.Module:
     return nn.Sequential(*layers, *head(inside, network.classes))
 
 
-BODIES: dict[str, Callable[[Network], nn.Module]] = {
-    "linear": linear,
-    "one_vs_rest": one_vs_rest,
-    "tree": tree,
-    "mlp20": mlp20,
-    "mlp": mlp,
-    "lenet": lenet,
-    "resnet20": cifar_resnet(20),
-    "resnet32": cifar_resnet(32),
-    "resnet56": cifar_resnet(56),
-    "resnet18": resnet((2, 2, 2, 2)),
-    "resnet50": resnet((3, 4, 6, 3), bottleneck=True),
-    "resnext29": resnet((3, 3, 3), bottleneck=True, width=128, groups=32),
-    "wrn16_4": wide_resnet(16, 4),
-    "wrn40_2": wide_resnet(40, 2),
-    "wrn28_10": wide_resnet(28, 10),
-    "vgg16_bn": vgg16,
+@dataclass(frozen=True)
+class Architecture:
+    """Architecture of a network: layers without numbers of inputs and classes.
+
+    Attributes:
+        body: Returns the layers of a network, from features to logits.
+        domains: Domains of the inputs that it takes.
+        dimensions: Dimensions of one input; None for any number.
+        preprocessing: Returns the first layer for a domain.
+    """
+
+    body: Callable[[Network], nn.Module]
+    domains: tuple[type[Domain], ...] = (Pixels, Columns)
+    dimensions: int | None = None
+    preprocessing: Callable[[Domain], Preprocessing] = features
+
+    def takes(self, domain: Domain) -> bool:
+        """Return whether inputs of this domain have the right type and number of dimensions."""
+        return isinstance(domain, self.domains) and self.dimensions in (None, len(domain.shape))
+
+
+def _of_images(body: Callable[[Network], nn.Module]) -> Architecture:
+    """Return an architecture of convolutions, for images (C, H, W)."""
+    return Architecture(body, (Pixels,), dimensions=3)
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "linear": Architecture(linear),
+    "one_vs_rest": Architecture(one_vs_rest),
+    "tree": Architecture(tree, preprocessing=values),
+    "mlp20": Architecture(mlp20),
+    "mlp": Architecture(mlp),
+    "lenet": _of_images(lenet),
+    "resnet20": _of_images(cifar_resnet(20)),
+    "resnet32": _of_images(cifar_resnet(32)),
+    "resnet56": _of_images(cifar_resnet(56)),
+    "resnet18": _of_images(resnet((2, 2, 2, 2))),
+    "resnet50": _of_images(resnet((3, 4, 6, 3), bottleneck=True)),
+    "resnext29": _of_images(resnet((3, 3, 3), bottleneck=True, width=128, groups=32)),
+    "wrn16_4": _of_images(wide_resnet(16, 4)),
+    "wrn40_2": _of_images(wide_resnet(40, 2)),
+    "wrn28_10": _of_images(wide_resnet(28, 10)),
+    "vgg16_bn": _of_images(vgg16),
 }
 
 VOCABULARY: Vocabulary = exported_recipes(feint.signature) | {"Network": Network}  # of stored networks

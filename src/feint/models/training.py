@@ -153,6 +153,7 @@ def learn(
     model = network.build(seed)
     if next(model.parameters(), None) is None:
         raise BadInput(f"the network {network.name!r}", "one with weights to train", "PathFinding makes trees")
+    model.preprocessing.adapt(x)
     name = repr((network, training, seed))
     if training.rotation is None:
         return _train_or_load(model, _Task(x, targets, training, seed), progress, name)[0]

@@ -1,0 +1,114 @@
+"""First layers of networks: from inputs of a domain to the features of a body."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from feint.signature import Columns, Domain, Pixels
+
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation, used for every set of colour images
+GREY = (0.5,), (0.5,)
+
+
+class Preprocessing(nn.Module):
+    """First layer of a network, from inputs (N, …) of a domain to the features of its body; by default the inputs.
+
+    Attributes:
+        features: Number of features of one input.
+    """
+
+    origin: Tensor
+
+    def __init__(self, domain: Domain) -> None:
+        super().__init__()
+        self.features = math.prod(domain.shape)
+        self.register_buffer("origin", torch.zeros(()), persistent=False)
+
+    def adapt(self, x: Tensor) -> None:
+        """Take what the domain does not publish from the inputs `x` (N, …) of a training, as they are stored."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+class ImagePreprocessing(Preprocessing):
+    """Normalisation of images by fixed constants of their channels."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, domain: Domain) -> None:
+        super().__init__(domain)
+        channels = domain.shape[0]
+        mean, deviation = IMAGENET if channels == 3 else (GREY[0] * channels, GREY[1] * channels)
+        sides = (-1, *(1 for _ in domain.shape[1:]))
+        self.register_buffer("mean", torch.tensor(mean).view(sides), persistent=False)
+        self.register_buffer("deviation", torch.tensor(deviation).view(sides), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.deviation
+
+
+class TablePreprocessing(Preprocessing):
+    """Rows of a table as float32 features: standardised numbers, one-hot categories, indicators of missing values.
+
+    The features are those of all numbers, then one for each category of each column, then one for each optional column
+    that is 1 where its value is missing. A missing number counts as the mean, and a missing category is none of them.
+    Mean and deviation are those that the domain publishes. Where it lacks one they are stored with the weights, and
+    `adapt` sets them.
+    """
+
+    column: Tensor
+    code: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, domain: Columns) -> None:
+        super().__init__(domain)
+        numbers, categories, indicators = [], [], []  # (column, code) of the features of each kind
+        for i, column in enumerate(domain.columns):
+            if column.categories is None:
+                numbers.append((i, 0))
+            else:
+                categories += [(i, code) for code in range(len(column.categories))]
+            if column.optional:
+                indicators.append((i, 0))
+        self.counts = [len(numbers), len(categories), len(indicators)]
+        self.features = sum(self.counts)
+        where = torch.tensor([*numbers, *categories, *indicators])
+        scales = [(domain.columns[i].mean, domain.columns[i].deviation) for i, _ in numbers]
+        self.published = not any(None in scale for scale in scales)
+        mean, deviation = torch.tensor(scales if self.published else [(0.0, 1.0)] * len(scales)).double().view(-1, 2).T
+        self.register_buffer("column", where[:, 0], persistent=False)
+        self.register_buffer("code", where[:, 1].double(), persistent=False)
+        self.register_buffer("mean", mean.contiguous(), persistent=not self.published)
+        self.register_buffer("deviation", deviation.contiguous(), persistent=not self.published)
+
+    def adapt(self, x: Tensor) -> None:
+        if self.published:
+            return
+        numbers = x.to(self.mean)[:, self.column[: self.counts[0]]]
+        self.mean.copy_(numbers.nanmean(0).nan_to_num())
+        deviation = (numbers - self.mean).square().nanmean(0).sqrt().nan_to_num()
+        self.deviation.copy_(torch.where(deviation > 0, deviation, 1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        numbers, categories, missing = x[:, self.column].split(self.counts, 1)
+        scaled = torch.where(numbers.isnan(), 0.0, (numbers - self.mean) / self.deviation)
+        one_hot = categories == self.code[self.counts[0] : self.counts[0] + self.counts[1]]
+        return torch.cat([scaled.float(), one_hot.float(), missing.isnan().float()], 1)
+
+
+def features(domain: Domain) -> Preprocessing:
+    """Return the preprocessing of networks: normalised images, standardised and one-hot columns."""
+    return _FEATURES.get(type(domain), Preprocessing)(domain)
+
+
+def values(domain: Domain) -> Preprocessing:
+    """Return the preprocessing of trees, to which scales and orders of codes mean nothing: columns as they are."""
+    return ImagePreprocessing(domain) if isinstance(domain, Pixels) else Preprocessing(domain)
+
+
+_FEATURES: dict[type[Domain], Callable[..., Preprocessing]] = {Pixels: ImagePreprocessing, Columns: TablePreprocessing}
