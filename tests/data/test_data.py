@@ -158,7 +158,7 @@ def test_a_directory_that_is_no_data_set_is_refused(root, content):
             (root / "mine" / f"{part}-0.parquet").write_bytes(b"PAR1 not really PAR1")
     if content == "other columns":
         for part in ("train", "test"):
-            datasets.Dataset.from_dict({"text": ["a"], "label": [0]}).to_parquet(str(root / "mine" / f"{part}.parquet"))
+            datasets.Dataset.from_dict({"text": ["a"], "weight": [0.5]}).to_parquet(str(root / "mine" / f"{part}.parquet"))
     with pytest.raises((MissingData, BadInput, DamagedFile), match="expected"):
         data.load("mine")
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from feint import data
 from feint.data import Split
-from feint.data.files import Shape, is_file, pool_at, samples_at
+from feint.data.files import is_file, pool_at, samples_at
 from feint.errors import BadInput, FeintError
 from feint.signature import Domain
 
@@ -60,12 +60,12 @@ def load_samples(place: str, pool: str | None, domain: Domain | None) -> Samples
         BadInput: For fewer than 100 samples, another shape, or a pool of which more than 2 % are samples.
     """
     shape = None if domain is None else domain.shape
-    labelled = samples_at(place, shape)
+    labelled = samples_at(place, domain).split
     _check_shape(f"--data {place}", labelled, shape)
     rows = np.random.default_rng(0).permutation(len(labelled))
     notes: list[Note] = []
     if pool is not None:
-        queries = pool_at(pool, shape)
+        queries = pool_at(pool, labelled.domain).split
         notes.append(Note("pool given", {"pool": pool}))
     elif (default := _default_pool(place, labelled.shape)) is not None:
         queries = default
@@ -103,7 +103,7 @@ def _select(split: Split, rows: np.ndarray, part: str) -> Split:
     return split.take(rows, part=f"{split.part}, {part}")
 
 
-def _check_shape(name: str, split: Split, shape: Shape) -> None:
+def _check_shape(name: str, split: Split, shape: tuple[int, ...] | None) -> None:
     if shape is not None and split.shape != tuple(shape):
         raise BadInput(f"{name}, images {split.shape}", f"{tuple(shape)}, what the model takes", "resize them")
 

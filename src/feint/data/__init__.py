@@ -2,11 +2,11 @@
 
 `load(name)` looks in this order: the set that ships with Feint (`digits`), a directory `FEINT_DATA/name` (Parquet files
 in the Hugging Face hub's layout, or an image folder train/CLASS/*.jpg), Debian's package for Fashion-MNIST, the hub.
-Decoded images are cached under `FEINT_CACHE` (by default ~/.cache/feint), so that the second load only maps files.
+Data that have no labels are a pool alone. Decoded data are cached under `FEINT_CACHE` (by default ~/.cache/feint), so that the second load only maps files.
 """
 
-from feint.data.dataset import Dataset, Split, decode, load
-from feint.data.readers import decode_part
+from feint.data.dataset import Dataset, Split, decode, load, load_part
+from feint.data.remarks import Remark
 from feint.data.sources import SOURCES, Source, known
 
-__all__ = ["SOURCES", "Dataset", "Source", "Split", "decode", "decode_part", "known", "load"]
+__all__ = ["SOURCES", "Dataset", "Remark", "Source", "Split", "decode", "known", "load", "load_part"]

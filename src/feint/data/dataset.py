@@ -13,12 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from feint.data.readers import Parts, divide
-from feint.data.sources import HELD_OUT, HELD_OUT_DEFAULT, SOURCES, Source, find
+from feint.data.readers import Decoded, divide
+from feint.data.remarks import Remark
+from feint.data.sources import SOURCES, Source, find
 from feint.errors import BadInput, DamagedFile
-from feint.recipes.recipe import fingerprint
+from feint.recipes.recipe import fingerprint, from_table, to_table
 from feint.recipes.store import atomic_write
-from feint.signature import Domain, Pixels
+from feint.signature import DOMAINS, Column, Domain, Pixels, Text, Tokens
+
+WORDS = {kind.__name__: kind for kind in (*DOMAINS.values(), Column)}  # of domains in the cache
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class Split:
             DamagedFile: The data set of this name is another one by its fingerprint.
         """
         part, _, share = self.part.partition(":")
-        split: Split = getattr(load(self.name), part)
+        split = load_part(self.name, part)
         if share:
             split = split.share(*map(int, share.split("/")))
         if split.fingerprint != self.fingerprint:
@@ -182,11 +185,12 @@ class Dataset:
     All inputs have one domain. Labels are indices into `classes`.
 
     Attributes:
-        name: Name of the data set; NAME@SIZE where its images are scaled to SIZE×SIZE pixels.
+        name: Name of the data set; NAME@SIZE where its images are scaled to SIZE×SIZE pixels, or its texts cut.
         classes: Names of the K classes.
         train: Split that victims are trained on.
         test: Split that nothing is trained on.
         held_out: Split that was cut off the training inputs as the attacker's pool; None where another set is the pool.
+        remarks: What the reader changed or left out.
     """
 
     name: str
@@ -194,6 +198,7 @@ class Dataset:
     train: Split
     test: Split
     held_out: Split | None = None
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def domain(self) -> Domain:
@@ -207,8 +212,14 @@ class Dataset:
 
     @cached_property
     def pool(self) -> Split:
-        """The attacker's inputs, unseen in the victim's training: held out, or the training split of another set."""
-        return self.held_out or load(SOURCES[self.name.partition("@")[0]].pool or "").train
+        """The attacker's inputs, unseen in the victim's training: held out, or the training inputs of another set.
+
+        Texts and sequences of another set are padded or cut to the length of these.
+        """
+        if self.held_out is not None:
+            return self.held_out
+        length = self.domain.length if isinstance(self.domain, (Text, Tokens)) else None
+        return load_part(SOURCES[self.name.partition("@")[0]].pool or "", "train", size=length)
 
 
 @functools.cache
@@ -220,11 +231,55 @@ def load(name: str, *, size: int | None = None) -> Dataset:
 
     Args:
         name: One of `known()`; NAME@SIZE is the same as `size=SIZE`.
-        size: Height and width in pixels; by default those of the images.
+        size: Height and width in pixels, or length of texts in bytes; by default those of the data.
 
     Returns:
         The data set, with its arrays mapped from files.
+
+    Raises:
+        BadInput: The set has no labels.
     """
+    contents = _contents(name, size)
+    if not contents.classes:
+        raise BadInput(f"{name}, which has no labels", "a labelled data set", f"use it as a pool: --pool {name}")
+    return Dataset(contents.name, contents.classes, remarks=contents.remarks, **contents.splits)
+
+
+def load_part(name: str, part: str, *, size: int | None = None) -> Split:
+    """Load one part of a named data set, with or without labels. Further arguments and errors as in `load`.
+
+    Args:
+        name: Name of the set.
+        part: "train", "test", "held_out", or "pool": the attacker's inputs, which are all of a set without labels.
+        size: As in `load`.
+
+    Returns:
+        The split.
+
+    Raises:
+        BadInput: The set has no such part.
+    """
+    contents = _contents(name, size)
+    if part == "pool" and contents.classes:
+        return load(name, size=size).pool
+    part = "train" if part == "pool" else part
+    if part not in contents.splits:
+        raise BadInput(f"{name}/{part}", f"one of {', '.join(contents.splits)}", "choose another part")
+    return contents.splits[part]
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """Splits of a named data set, with or without labels."""
+
+    name: str
+    classes: tuple[str, ...]
+    splits: dict[str, Split]
+    remarks: tuple[Remark, ...]
+
+
+def _contents(name: str, size: int | None) -> _Contents:
+    """Return the splits of a named data set; the first time they are decoded and cached."""
     name, _, scaled = name.partition("@")
     if size is None and scaled.isdigit():
         size = int(scaled)
@@ -234,10 +289,7 @@ def load(name: str, *, size: int | None = None) -> Dataset:
     key = fingerprint([1, origin, size], 12)
     folder = Path(os.environ.get("FEINT_CACHE", Path.home() / ".cache" / "feint")) / f"{name}-{key}"
     if not (folder / "about.json").exists():
-        parts, classes = reader()
-        if source.pool is None:
-            parts["train"], parts["held_out"] = divide(*parts["train"], HELD_OUT.get(name, HELD_OUT_DEFAULT))
-        _save(folder, parts, classes)
+        _save(folder, reader(), 0.0 if source.pool is not None else source.held_out)
     return _open(title, folder)
 
 
@@ -247,25 +299,36 @@ def _digest(values: np.ndarray, labels: np.ndarray) -> str:
     return digest.hexdigest()[:16]
 
 
-def _save(folder: Path, parts: Parts, classes: tuple[str, ...]) -> None:
+def _save(folder: Path, decoded: Decoded, held_out: float) -> None:
+    """Store a data set; a share of the training inputs is held out as the pool, where the set has labels."""
+    parts, noun = dict(decoded.parts), decoded.domain.noun
+    if held_out and decoded.classes:
+        parts["train"], parts["held_out"] = divide(*parts["train"], held_out)
     with atomic_write(folder) as partial:
         partial.mkdir()
-        for part, (images, labels) in parts.items():
-            np.save(partial / f"{part}-images.npy", images)
+        for part, (values, labels) in parts.items():
+            np.save(partial / f"{part}-{noun}.npy", values)
             np.save(partial / f"{part}-labels.npy", labels.astype(np.int64))
-        prints = {part: _digest(*arrays) for part, arrays in parts.items()}
-        (partial / "about.json").write_text(json.dumps({"classes": classes, "fingerprints": prints}))
+        about = {
+            "classes": decoded.classes,
+            "fingerprints": {part: _digest(*arrays) for part, arrays in parts.items()},
+            "domain": to_table(decoded.domain),
+            "remarks": decoded.remarks,
+        }
+        (partial / "about.json").write_text(json.dumps(about))
 
 
-def _open(name: str, folder: Path) -> Dataset:
+def _open(name: str, folder: Path) -> _Contents:
     try:
         about = json.loads((folder / "about.json").read_text())
+        domain = from_table(about["domain"], WORDS) if "domain" in about else None  # images, in older caches
         splits = {}
         for part, fingerprint in about["fingerprints"].items():
             splits[part] = split = Split(name, part, fingerprint)
-            files = (folder / f"{part}-{what}.npy" for what in ("images", "labels"))
+            files = (folder / f"{part}-{what}.npy" for what in (domain.noun if domain else Pixels.noun, "labels"))
             split.__dict__["arrays"] = values, _ = tuple(np.load(file, mmap_mode="r") for file in files)
-            split.__dict__["domain"] = Pixels(values.shape[1:])
-        return Dataset(name, tuple(about["classes"]), **splits)
+            split.__dict__["domain"] = domain or Pixels(values.shape[1:])
+        remarks = tuple(Remark(*remark) for remark in about.get("remarks", ()))
+        return _Contents(name, tuple(about["classes"]), splits, remarks)
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise DamagedFile(f"{folder} ({error})", "decoded data that Feint cached", "delete that directory") from error

@@ -1,133 +1,194 @@
-"""Images by place: a named data set, a directory, or an .npz file."""
+"""Data by place: a named data set, a file or a directory, as inputs that a model takes and labels of its classes."""
 
-import zipfile
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from feint import data
-from feint._optional import require
-from feint.data import Split
+from feint.data import images, tables
+from feint.data.dataset import Split, load
+from feint.data.folders import divided, read_part
+from feint.data.labels import Assignment, Labels, assignments, class_names
+from feint.data.parts import Part, converted, npz_part, table_part
 from feint.data.pools import parse_pool
-from feint.errors import BadInput, DamagedFile, FeintError, MissingData, MixedSizes, one_line
+from feint.data.remarks import Remark, listed
+from feint.data.sources import known
+from feint.data.tabular import from_rows
+from feint.errors import BadInput, FeintError, MissingData
+from feint.signature import Columns, Domain, Pixels, Text, Tokens
 
-Shape = tuple[int, ...] | None
-KINDS = "a data set, a directory of CLASS/*.png or *.parquet, or an .npz with images and labels"
+KINDS = "a data set, a directory, or a file: .csv, .parquet, .jsonl, .npz, or .txt with a text a line"
+SUFFIXES = (".npz", *tables.SUFFIXES)
+Classes = int | Sequence[str] | None
 
 
-def samples_at(place: str, shape: Shape) -> Split:
+@dataclass(frozen=True)
+class Reading:
+    """Inputs of one place, with their labels as classes of a model.
+
+    Attributes:
+        split: Inputs and labels; labels are 0 in a pool.
+        classes: Names of the classes.
+        remarks: What was left out, changed or assumed.
+        labels: Labels as the place has them; None in a pool.
+        assignments: Plausible classes of the labels; the first one is in `split`.
+    """
+
+    split: Split
+    classes: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
+    labels: Labels | None = None
+    assignments: tuple[Assignment, ...] = ()
+
+    def assigned(self, assignment: Assignment) -> Split:
+        """Return the same inputs with the labels that another assignment gives them."""
+        split = self.split
+        labels = assignment.of(self.labels) if self.labels is not None else split.arrays[1]
+        return Split.of(split.values, labels, domain=split.domain, name=split.name, part=split.part)
+
+
+def samples_at(
+    place: str, domain: Domain | None = None, *, classes: Classes = None, label: str | None = None
+) -> Reading:
     """Load labelled samples that the model was not trained on.
 
-    Absent files raise `MissingData`, unreadable ones `DamagedFile`, and others than images `BadInput`.
+    Absent files raise `MissingData`, unreadable ones `DamagedFile`.
 
     Args:
-        place: Data set, directory or .npz file. Of a data set, and of a directory with two parts, the test part counts.
-        shape: (C, H, W) that images of several sizes are scaled to.
+        place: Data set, directory or file; PLACE@SIZE or PLACE@WIDTHxHEIGHT gives the size of images. Of a data set,
+            and of a directory with several parts, the test part counts.
+        domain: What the model takes; None describes it from the data.
+        classes: Names of the model's classes, or their number; None takes the labels as they are.
+        label: Column of the label; None for the first of the usual names.
 
     Returns:
-        Images (N, C, H, W) and labels (N,).
-    """
-    return _from_file(place, shape, labelled=True) if is_file(place) else data.load(place).test
+        The samples.
 
-
-def pool_at(place: str, shape: Shape) -> Split:
-    """Load the attacker's pool, with or without labels. Errors as in `samples_at`.
-
-    Args:
-        place: Data set, NAME/train, directory or .npz file. Of a data set its pool counts.
-        shape: (C, H, W) that images of several sizes are scaled to.
-
-    Returns:
-        Images (N, C, H, W); missing labels are 0.
+    Raises:
+        BadInput: The data do not fit the domain, or the labels the classes.
     """
     if is_file(place):
-        return _from_file(place, shape, labelled=False)
-    return parse_pool(place)
+        part, (x, own_domain, remarks), name = _read(place, domain, label, labelled=True)
+        labels = part.labels
+        assert labels is not None
+    else:
+        dataset = load(place)
+        split, remarks = _fitted(dataset.test, domain)
+        x, own_domain, name = split.values, split.domain, dataset.name
+        labels = Labels(dataset.classes, split.arrays[1], listed=True)
+        if split.fingerprint == dataset.test.fingerprint:
+            remarks += dataset.remarks
+    options = assignments(labels, classes)
+    names = class_names(labels, options[0]) if classes is None or isinstance(classes, int) else tuple(classes)
+    indices = options[0].of(labels)
+    split = Split.of(x, indices, domain=own_domain, name=name, part="all" if is_file(place) else "test")
+    return Reading(split, names, (*remarks, *_assumed(labels, options)), labels, options)
+
+
+def pool_at(place: str, domain: Domain | None = None, *, label: str | None = None) -> Reading:
+    """Load the attacker's pool. Labels, if any, are left out. Errors as in `samples_at`.
+
+    Args:
+        place: Data set, NAME/train, directory or file. Of a data set its pool counts; of a directory with several
+            parts its pool, or else its train part.
+        domain: What the model takes.
+        label: Column of the label, which is left out.
+
+    Returns:
+        The pool.
+    """
+    if not is_file(place):
+        split, remarks = _fitted(parse_pool(place), domain)
+        return Reading(split, remarks=remarks)
+    _, (x, own_domain, remarks), name = _read(place, domain, label, labelled=False)
+    return Reading(Split.of(x, np.zeros(len(x), np.int64), domain=own_domain, name=name, part="all"), remarks=remarks)
 
 
 def is_file(place: str) -> bool:
-    """Return whether `place` is a path: not the name of a data set, and an existing path or an .npz file."""
-    return place not in data.SOURCES and (Path(place).exists() or Path(place).suffix == ".npz")
+    """Return whether `place` is a path and not the name of a data set."""
+    if re.split("[@/]", place)[0] in known():
+        return False
+    path, _ = _sized(place)
+    return path.exists() or path.suffix.lower() in SUFFIXES or place.startswith(("/", ".", "~"))
 
 
-def _from_file(place: str, shape: Shape, *, labelled: bool) -> Split:
-    path = Path(place)
-    if path.is_dir():
-        images, labels = _from_folder(path, shape, labelled)
-    elif path.suffix == ".npz":
-        images, labels = _from_npz(path, labelled)
-    else:
+def _sized(place: str) -> tuple[Path, tuple[int, int] | None]:
+    """Return the path of a place, and the height and width after its @, if any."""
+    path = Path(place).expanduser()
+    match = re.fullmatch(r"(.+)@(\d+)(?:x(\d+))?", place)
+    if path.exists() or match is None:
+        return path, None
+    return Path(match[1]).expanduser(), (int(match[3] or match[2]), int(match[2]))
+
+
+def _read(
+    place: str, domain: Domain | None, label: str | None, *, labelled: bool
+) -> tuple[Part, tuple[np.ndarray, Domain, tuple[Remark, ...]], str]:
+    """Return a part of a file or directory, its inputs in the domain, and its title."""
+    path, size = _sized(place)
+    if not path.exists():
+        raise MissingData(f"{path}, which is not there", KINDS, "check the path")
+    if not path.is_dir() and path.suffix.lower() not in SUFFIXES:
         raise BadInput(place, KINDS, "name one of these")
-    return Split.of(images, labels, name=path.name, part="all")
-
-
-def _from_npz(path: Path, labelled: bool) -> tuple[np.ndarray, np.ndarray]:
-    if not path.is_file():
-        raise MissingData(f"{path}, which is not there", "an .npz file with images and labels", "check the path")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            members = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DamagedFile(f"{path} ({error})", "an .npz file without pickles", "write it again: numpy.savez") from error
-    if "images" not in members or (labelled and "labels" not in members):
-        raise BadInput(
-            f"{path} with {', '.join(members) or 'nothing'}", "images and labels" if labelled else "images",
-            "name the arrays so: numpy.savez(path, images=…, labels=…)",
-        )  # fmt: skip
-    images = _to_nchw(path, members["images"])
-    labels = members.get("labels", np.zeros(len(images), np.int64)).reshape(-1)
-    if len(labels) != len(images) or labels.dtype.kind not in "iu":
-        raise BadInput(
-            f"{len(labels)} labels of type {labels.dtype} for {len(images)} images", "an integer each", "mend the file"
-        )
-    return images, labels
-
-
-def _to_nchw(path: Path, images: np.ndarray) -> np.ndarray:
-    """Return the images as (N, C, H, W) uint8; (N, H, W) and (N, H, W, C) are transposed."""
-    if images.ndim == 3:
-        images = images[:, None]
-    if images.ndim == 4 and images.shape[3] in (1, 3) and images.shape[1] not in (1, 3):
-        images = images.transpose(0, 3, 1, 2)
-    if images.ndim != 4 or not len(images):
-        raise BadInput(
-            f"{path}, images of shape {images.shape}", "(N, C, H, W), (N, H, W, C) or (N, H, W)", "reshape them"
-        )
-    if images.dtype == np.uint8:
-        return np.ascontiguousarray(images)
-    if images.dtype.kind != "f" or not (images.min() >= 0 and images.max() <= 1):
-        raise BadInput(
-            f"{path}, images of type {images.dtype} from {images.min():.3g} to {images.max():.3g}",
-            "uint8, or floats in [0, 1]", "save plain pixels: normalisation is a part of the model",
-        )  # fmt: skip
-    return np.ascontiguousarray(np.round(images * 255).astype(np.uint8))
-
-
-def _from_folder(path: Path, shape: Shape, labelled: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return the images of a directory; those of several sizes are scaled to `shape`."""
-    parts = _open_folder(path)
-    part = parts["test" if "test" in parts else next(iter(parts))]
-    try:
-        (images, labels), _ = data.decode_part(part, None, labelled=labelled)
-    except MixedSizes:
-        if shape is None:
+        part = _part(path, domain, label, labelled=labelled)
+        if domain is None and size is not None and part.kind is Pixels:
+            domain = Pixels((_channels(part), *size))
+        return part, converted(part, domain), path.name
+    except FeintError as error:
+        if str(path) in str(error.args[0]):
             raise
-        (images, labels), _ = data.decode_part(part, shape[1], labelled=labelled)
-    return images, labels
+        raise error.with_context(str(path)) from error
 
 
-def _open_folder(path: Path) -> Any:
-    """Return the parts of a directory as `datasets` reads them."""
-    datasets = require("datasets", "data")
-    parquet = sorted(map(str, path.rglob("*.parquet")))
-    parts = {part: [file for file in parquet if Path(file).name.startswith(part)] for part in ("train", "test")}
-    files: Any = {part: paths for part, paths in parts.items() if paths} or {"train": parquet}
-    try:
-        if parquet:
-            return datasets.load_dataset("parquet", data_files=files, streaming=True)
-        return datasets.load_dataset("imagefolder", data_dir=str(path), streaming=True)
-    except FeintError:
-        raise
-    except (OSError, ValueError, RuntimeError) as error:
-        raise DamagedFile(f"{path} ({one_line(error, 160)})", KINDS, "bring the data into that form") from error
+def _part(path: Path, domain: Domain | None, label: str | None, *, labelled: bool) -> Part:
+    if path.suffix.lower() == ".npz" and path.is_file():
+        return npz_part(path, domain, label=label, labelled=labelled)
+    if path.is_file():
+        return table_part(tables.read_table(path), domain, label=label, labelled=labelled)
+    parts = divided(path)
+    order = ("test", "all", "train") if labelled else ("pool", "train", "all", "test")
+    chosen = next((parts[name] for name in order if name in parts), None)
+    if chosen is None:
+        raise BadInput(f"{path} with the parts {', '.join(parts)}", "a test part", "name the samples' directory")
+    return read_part(chosen, domain, label=label, labelled=labelled)
+
+
+def _channels(part: Part) -> int:
+    """Return the channels of the first image."""
+    x, _, _ = images.from_images(part.inputs[:1])
+    return x.shape[1]
+
+
+def _fitted(split: Split, domain: Domain | None) -> tuple[Split, tuple[Remark, ...]]:
+    """Return a split of a named set in the domain that a model takes, and remarks on what was changed."""
+    if domain is None or split.domain == domain:
+        return split, ()
+    if type(domain) is not type(split.domain):
+        raise BadInput(f"{split.name}, {split.domain.noun}", f"{domain.noun}, which the model takes", "choose other data")
+    x, labels = split.arrays
+    if isinstance(domain, (Text, Tokens)):
+        from feint.data.dataset import load_part
+
+        part = load_part(split.name.partition("@")[0], split.part, size=domain.length)
+        domain.check(part.domain.decode(part.values))
+        return part, ()
+    if isinstance(domain, Columns):
+        assert isinstance(split.domain, Columns)
+        x, _, remarks = from_rows(split.domain.to_table(x), domain)
+        return Split.of(x, labels, domain=domain, name=split.name, part=split.part), remarks
+    assert isinstance(domain, Pixels)
+    x, remarks = images.resized(x, domain)
+    return Split.of(x, labels, domain=domain, name=split.name, part=split.part), remarks
+
+
+def _assumed(labels: Labels, options: Sequence[Assignment]) -> tuple[Remark, ...]:
+    """Return remarks on an assignment of labels that is no match of names or numbers."""
+    rule = options[0].rule
+    if rule == "number from 1":
+        return (Remark("labels from 1", {}),)
+    if rule in ("order", "text order") and len(options) > 1:
+        return (Remark("labels by order", {"labels": listed(labels.names, 12)}),)
+    return ()

@@ -60,7 +60,7 @@ def from_images(
     if len(sizes) > 1:
         common = ", ".join(f"{w}×{h}" for (w, h), _ in sizes.most_common(3))
         raise MixedSizes(
-            f"images of {len(sizes)} sizes ({common}, …)", "one size, or the size that the model takes",
+            f"images of several sizes ({common}, …)", "one size, or the size that the model takes",
             "give it: NAME@SIZE or NAME@WIDTHxHEIGHT",
         )  # fmt: skip
     x = np.stack(pixels)

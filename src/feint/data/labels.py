@@ -144,6 +144,23 @@ def assignments(labels: Labels, classes: int | Sequence[str] | None = None) -> t
     return tuple(options.values())
 
 
+def united(parts: Sequence[Labels]) -> tuple[Labels, ...]:
+    """Return the labels of several parts of one set with the same names, those of all parts."""
+    if all(part.names == parts[0].names for part in parts):
+        return tuple(parts)
+    names = tuple(sorted({name for part in parts for name in part.names}, key=natural))
+    position = {name: i for i, name in enumerate(names)}
+    return tuple(
+        Labels(names, np.array([position[name] for name in part.names], np.int64)[part.codes]) for part in parts
+    )
+
+
+def class_names(labels: Labels, assignment: Assignment) -> tuple[str, ...]:
+    """Return the names of the classes that labels are assigned to; a class without a label is called by its number."""
+    named = dict(zip(assignment.classes, labels.names, strict=True))
+    return tuple(named.get(i, str(i)) for i in range(max(named) + 1))
+
+
 def natural(text: str) -> tuple[object, ...]:
     """Return the key by which 1, 2 and 10 are in this order, and -1 is before 0."""
     if re.fullmatch(r"-?\d+", text):

@@ -2,7 +2,7 @@
 
 import re
 
-from feint.data.dataset import Split, load
+from feint.data.dataset import Split, load, load_part
 from feint.errors import BadInput
 
 
@@ -10,7 +10,8 @@ def parse_pool(name: str) -> Split:
     """Load the attacker's inputs by name. An unknown name raises `UnknownName`.
 
     Args:
-        name: NAME or NAME/pool for the pool of a data set, NAME/train for its training split.
+        name: NAME or NAME/pool for the pool of a data set, NAME/train for its training split. Of a set without labels
+            both are all of its inputs.
 
     Returns:
         The split.
@@ -19,10 +20,9 @@ def parse_pool(name: str) -> Split:
         BadInput: Another part is named.
     """
     name, _, part = name.partition("/")
-    images = load(name)
     if part not in ("", "train", "pool"):
         raise BadInput(f"the part {part!r} of {name}", "NAME, NAME/train or NAME/pool", "an attacker has no test set")
-    return images.train if part == "train" else images.pool
+    return load_part(name, part or "pool")
 
 
 def parse_split(name: str) -> Split:

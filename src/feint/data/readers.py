@@ -1,33 +1,58 @@
-"""Readers of image data: the bundled digits, Debian's package, Parquet files, image folders, and the hub."""
+"""Readers of named data sets: the bundled digits, Debian's package, directories in the hub's layout, and the hub."""
 
 import gzip
 import importlib.resources
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from feint._optional import require
-from feint.errors import BadInput, DamagedFile, FeintError, MissingData, MixedSizes
+from feint.data.folders import divided, read_part
+from feint.data.labels import assignments, class_names, label_column, united
+from feint.data.parts import Part, converted, domain_of, table_part
+from feint.data.remarks import Remark
+from feint.errors import BadInput, FeintError, MissingData, MixedSizes
+from feint.signature import Domain, Pixels, Text, Tokens
 
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # from the package dataset-fashion-mnist
 FASHION = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
-LABELS = "label", "fine_label", "labels"  # columns that hold the class, the first one present
+TEST_SHARE = 0.3  # of the rows of a set on the hub that has no test part
+HUB_BATCH = 1000  # rows
 
-Parts = dict[str, tuple[np.ndarray, np.ndarray]]
-Reader = Callable[[], tuple[Parts, tuple[str, ...]]]
+Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
-def read_digits() -> tuple[Parts, tuple[str, ...]]:
+@dataclass(frozen=True)
+class Decoded:
+    """Named data set as its reader decodes it.
+
+    Attributes:
+        parts: Inputs (N, …), as their domain stores them, and labels (N,) of "train" and "test".
+        domain: Domain of the inputs.
+        classes: Names of the classes; none for a set without labels, which has zeros for them and no test part.
+        remarks: What the reader changed or left out.
+    """
+
+    parts: Arrays
+    domain: Domain
+    classes: tuple[str, ...]
+    remarks: tuple[Remark, ...] = ()
+
+
+Reader = Callable[[], Decoded]
+
+
+def read_digits() -> Decoded:
     """Read 1,797 handwritten digits of 8×8 pixels and 17 grey levels (UCI, CC BY 4.0), a fifth of them for testing."""
     with importlib.resources.files("feint.data").joinpath("digits.npz").open("rb") as file, np.load(file) as arrays:
         images, labels = np.round(arrays["images"] * (255 / 16)).astype(np.uint8)[:, None], arrays["labels"]
     train, test = divide(images, labels, 0.2)
-    return {"train": train, "test": test}, tuple("0123456789")
+    return Decoded({"train": train, "test": test}, Pixels(images.shape[1:]), tuple("0123456789"))
 
 
-def read_debian_fashion() -> tuple[Parts, tuple[str, ...]]:
+def read_debian_fashion() -> Decoded:
     """Read Fashion-MNIST as Debian packages it."""
 
     def array(file: str, header: int) -> np.ndarray:
@@ -37,58 +62,64 @@ def read_debian_fashion() -> tuple[Parts, tuple[str, ...]]:
         images = array(f"{prefix}-images-idx3-ubyte.gz", 16).reshape(-1, 1, 28, 28)
         return images, array(f"{prefix}-labels-idx1-ubyte.gz", 8)
 
-    return {"train": part("train"), "test": part("t10k")}, tuple(FASHION)
+    return Decoded({"train": part("train"), "test": part("t10k")}, Pixels((1, 28, 28)), tuple(FASHION))
 
 
-def read_folder(folder: Path, size: int | None) -> tuple[Parts, tuple[str, ...]]:
-    """Read train and test parts of a directory of Parquet files or images.
+def read_folder(folder: Path, size: int | None) -> Decoded:
+    """Read train and test parts of a directory.
 
     Args:
-        folder: Directory with train*.parquet and test*.parquet, or with train/CLASS/* and test/CLASS/*.
-        size: Height and width in pixels that images are scaled to; None leaves them as they are.
+        folder: Directory with train*.parquet and test*.parquet (or .csv, .jsonl), or with train/CLASS/* and
+            test/CLASS/* of images or texts. Without a test part the set has no labels.
+        size: Height and width in pixels that the centre squares of images are scaled to, or the length of texts.
 
     Returns:
-        Images (N, C, H, W) uint8 and labels (N,) int64 by part, and the names of the classes.
+        The data set.
 
     Raises:
-        FeintError: The images or columns are not those that `decode_part` takes.
-        DamagedFile: The files are unreadable.
-        MissingData: A part is missing.
+        FeintError: The files are unreadable, or not in this layout.
+        MissingData: There is no train part.
     """
-    datasets = require("datasets", "data")
-    files = {part: sorted(map(str, folder.rglob(f"{part}*.parquet"))) for part in ("train", "test")}
+    parts = divided(folder)
+    if "train" not in parts:
+        raise MissingData(
+            f"{folder} without a train part",
+            "train-*.parquet and test-*.parquet, or train/CLASS/*.jpg and test/CLASS/*.jpg",
+            "bring the data into one of these forms",
+        )
     try:
-        if all(files.values()):
-            return _decode(datasets.load_dataset("parquet", data_files=files, streaming=True), size)
-        if all((folder / part).is_dir() for part in files):
-            return _decode(datasets.load_dataset("imagefolder", data_dir=str(folder), streaming=True), size)
-    except FeintError:
-        raise
-    except (OSError, ValueError, RuntimeError) as error:  # those of the readers of Parquet and images
-        raise DamagedFile(f"{folder} ({error})", "readable Parquet or image files", "fetch them again") from error
-    raise MissingData(
-        f"{folder} without both parts", "train-*.parquet and test-*.parquet, or train/CLASS/*.jpg and test/CLASS/*.jpg",
-        "bring the data into one of these forms",
-    )  # fmt: skip
+        labelled = "test" in parts
+        present = [part for part in ("train", "test") if part in parts]
+        return decoded({part: read_part(parts[part], labelled=labelled) for part in present}, size)
+    except FeintError as error:
+        raise error.with_context(str(folder)) from error
 
 
-def read_hub(name: str, hub: str, size: int | None) -> tuple[Parts, tuple[str, ...]]:
+def read_hub(name: str, hub: str, size: int | None, label: str | None) -> Decoded:
     """Read a data set of the Hugging Face hub.
 
     Args:
         name: Feint's name of the data set, for the error.
-        hub: The hub's name.
-        size: Height and width in pixels that images are scaled to; None leaves them as they are.
+        hub: The hub's name, or NAME:CONFIG.
+        size: As in `read_folder`.
+        label: Column of the label; None for the first of the usual names.
 
     Returns:
-        As `read_folder`.
+        The data set.
 
     Raises:
         MissingData: The hub cannot be reached, or has no such set.
     """
-    datasets = require("datasets", "data")
+    datasets, pyarrow = require("datasets", "data"), require("pyarrow", "data")
+    place, _, config = hub.partition(":")
     try:
-        return _decode(datasets.load_dataset(hub, streaming=True), size)
+        parts = datasets.load_dataset(place, config or None, streaming=True)
+        chosen = {"train": "train", "test": "test" if "test" in parts else "validation"}
+        batches = {
+            part: list(parts[theirs].with_format("arrow").iter(batch_size=HUB_BATCH))
+            for part, theirs in chosen.items()
+            if theirs in parts
+        }
     except (OSError, RuntimeError) as error:
         remedy = "download it there and set FEINT_DATA to the directory that holds it, or go online"
         if name == "fashion_mnist":
@@ -98,64 +129,47 @@ def read_hub(name: str, hub: str, size: int | None) -> tuple[Parts, tuple[str, .
             f"FEINT_DATA/{name}/train-*.parquet and test-*.parquet, or a connection to the hub",
             remedy,
         ) from error
+    tables = {part: pyarrow.concat_tables(rows) for part, rows in batches.items()}
+    if label_column(tables["train"].column_names, label) is None:
+        return decoded({"train": table_part(tables["train"], labelled=False)}, size)
+    if "test" not in tables:
+        train = tables["train"]
+        order = np.random.default_rng(0).permutation(train.num_rows)
+        cut = round(train.num_rows * (1 - TEST_SHARE))
+        tables = {"train": train.take(np.sort(order[:cut])), "test": train.take(np.sort(order[cut:]))}
+    return decoded({part: table_part(table, label=label) for part, table in tables.items()}, size)
 
 
-def _decode(parts: Any, size: int | None) -> tuple[Parts, tuple[str, ...]]:
-    """Return the arrays of a dictionary of splits of `datasets`, and the names of the classes."""
-    train, names = decode_part(parts["train"], size)
-    test, _ = decode_part(parts["test"] if "test" in parts else parts["validation"], size)
-    return {"train": train, "test": test}, names or tuple(str(i) for i in range(train[1].max() + 1))
-
-
-def decode_part(
-    part: Any, size: int | None, *, labelled: bool = True
-) -> tuple[tuple[np.ndarray, np.ndarray], tuple[str, ...]]:
-    """Decode one split of the library `datasets`.
-
-    Args:
-        part: The split. The first column of images and the first of `LABELS` count.
-        size: Height and width in pixels that images are scaled to; None leaves them as they are.
-        labelled: Whether labels are required. Missing ones are 0 otherwise.
-
-    Returns:
-        Images (N, C, H, W) uint8 with labels (N,) int64, and the names of the classes where the split has them.
+def decoded(parts: Mapping[str, Part], size: int | None) -> Decoded:
+    """Return the arrays of the parts of one set, with one domain and the same classes.
 
     Raises:
-        BadInput: There is no image, or no column of images or labels.
-        MixedSizes: The images have several sizes, and no `size` is given.
+        MixedSizes: The images of two parts have different sizes.
+        BadInput: The parts differ in their inputs.
     """
-    datasets = require("datasets", "data")
-    features = part.features
-    image = next((name for name, feature in features.items() if isinstance(feature, datasets.Image)), None)
-    image = image or next((name for name in ("image", "img") if name in features), None)
-    label = next((name for name in LABELS if name in features), None)
-    if image is None or (label is None and labelled):
-        raise BadInput(f"columns {', '.join(features)}", "an image and a label", "rename them to image and label")
-    rows = part.cast_column(image, datasets.Image())
-    pairs = [(_pixels(row[image], size), row[label] if label else 0) for row in rows]
-    if len({pixels.shape for pixels, _ in pairs}) > 1:
-        raise MixedSizes("images of several sizes", "one size", "load the set with a size, in pixels")
-    if not pairs:
-        raise BadInput("no images", "one at least", "check the directory")
-    images = np.stack([pixels for pixels, _ in pairs])
-    images = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
-    names = tuple(getattr(features[label], "names", None) or ()) if label else ()
-    return (np.ascontiguousarray(images), np.array([label for _, label in pairs], np.int64)), names
+    domain = domain_of(list(parts.values()))
+    if isinstance(domain, (Text, Tokens)) and size is not None:
+        domain = replace(domain, length=size)
+    inputs = {part: converted(entry, domain, square=size) for part, entry in parts.items()}
+    domains = {each for _, each, _ in inputs.values()}
+    if len(domains) > 1:
+        raise MixedSizes(f"parts of {' and '.join(map(repr, domains))}", "the same in all", "give a size: NAME@SIZE")
+    (domain,) = domains
+    arrays = [x for x, _, _ in inputs.values()]
+    remarks = tuple(remark for _, _, more in inputs.values() for remark in more)
+    labels = [entry.labels for entry in parts.values() if entry.labels is not None]
+    if not labels:
+        zeros = {part: (x, np.zeros(len(x), np.int64)) for part, (x, _, _) in inputs.items()}
+        return Decoded(zeros, domain, (), remarks)
+    labels = united(labels)
+    assignment = assignments(labels[0])[0]
+    pairs = {part: (x, assignment.of(entry)) for part, x, entry in zip(parts, arrays, labels, strict=True)}
+    return Decoded(pairs, domain, class_names(labels[0], assignment), remarks)
 
 
-def _pixels(image: Any, size: int | None) -> np.ndarray:
-    """Return a Pillow image as (H, W) or (H, W, 3) uint8; a `size` scales its centre square."""
-    image = image if image.mode in ("L", "RGB") else image.convert("RGB")
-    if size is not None and image.size != (size, size):
-        from PIL import Image, ImageOps
-
-        image = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
-    return np.asarray(image)
-
-
-def divide(images: np.ndarray, labels: np.ndarray, share: float) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+def divide(values: np.ndarray, labels: np.ndarray, share: float) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     """Return two parts, the second with `share` of the rows; the choice of rows is always the same."""
-    order = np.random.default_rng(0).permutation(len(images))
-    cut = len(images) - round(len(images) * share)
+    order = np.random.default_rng(0).permutation(len(values))
+    cut = len(values) - round(len(values) * share)
     first, second = np.sort(order[:cut]), np.sort(order[cut:])
-    return (images[first], labels[first]), (images[second], labels[second])
+    return (values[first], labels[first]), (values[second], labels[second])

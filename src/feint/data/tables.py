@@ -89,7 +89,7 @@ def _read(file: Path) -> "pyarrow.Table":
     names = [name.strip() for name in table.column_names]
     if twice := {name for name in names if names.count(name) > 1}:
         raise BadInput(f"{file} with two columns {min(twice)!r}", "columns of different names", "rename one")
-    return table.rename_columns(names)
+    return table.rename_columns(names).replace_schema_metadata(table.schema.metadata)
 
 
 def _read_parquet(file: Path) -> "pyarrow.Table":
