@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import cyclopts
 
-from feint.cli import audit, audit_log, bench, demo, evaluate, export, fit, keys, report, serve, steal, train
+from feint.cli import audit, audit_log, bench, demo, evaluate, export, fit, inspect, keys, report, serve, steal, train
 from feint.cli.app import app
 from feint.errors import FeintError, one_line
 
@@ -18,6 +18,7 @@ __all__ = [
     "evaluate",
     "export",
     "fit",
+    "inspect",
     "keys",
     "main",
     "report",

@@ -10,6 +10,9 @@ from feint.errors import BadInput
 if TYPE_CHECKING:
     from torch import nn
 
+    from feint.models.networks import Network
+    from feint.signature import Domain
+
 
 def require_new(out: Path) -> None:
     """Raise `BadInput` if --out exists."""
@@ -37,21 +40,58 @@ def work_directory(out: Path) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def load_victim(place: str, data: str | None, network: str | None, probabilities: bool) -> "nn.Module":
-    """Load the victim at `place`.
+def named_network(name: str | None, data: str | None) -> "Network | None":
+    """Return the network of this name for the inputs and classes of a data set; None without a name.
 
-    Args:
-        place: Directory, file, or package.module:factory.
-        data: Data set whose image shape and classes `network` takes.
-        network: Network of the weights, for a file of weights alone.
-        probabilities: Whether the model returns probabilities, not logits.
-
-    Returns:
-        The victim, a module from images to logits.
+    Raises:
+        BadInput: There is a name and no data set.
     """
-    from feint import victims
+    if name is None:
+        return None
+    if data is None:
+        raise BadInput(
+            f"--network {name} without data", "the inputs and classes of the network", "name them: --data NAME"
+        )
     from feint.data import load
     from feint.models import networks
 
-    known = networks.get(network, load(data.partition("/")[0])) if network and data else None
-    return victims.load_any(place, network=known, probabilities=probabilities)
+    return networks.get(name, load(data.partition("/")[0]))
+
+
+def load_victim(place: str, data: str | None, network: str | None, probabilities: bool = False) -> "nn.Module":
+    """Load the victim at `place`.
+
+    Args:
+        place: A model.toml, file, directory, or package.module:name.
+        data: Data set or samples, whose domain decides what the model leaves open.
+        network: Network of the weights, for a file of weights alone.
+        probabilities: Whether a torch module returns probabilities, not logits; of other models that is looked up.
+
+    Returns:
+        The victim, a module from inputs of its domain to logits.
+
+    Raises:
+        BadInput: `probabilities` is set for a model that returns something else.
+    """
+    from feint import victims
+
+    model = victims.load_any(place, network=named_network(network, data), domain=_domain(place, data))
+    if not isinstance(model, victims.AdaptedModel):
+        return victims.FromProbabilities(model) if probabilities else model
+    if probabilities and model.adapter.outputs.values != "probabilities":
+        raise BadInput(
+            f"--probabilities for {place}, which returns {model.adapter.outputs.values}", "the option for probabilities",
+            f"leave it out, or see feint inspect {place}",
+        )  # fmt: skip
+    return model
+
+
+def _domain(place: str, data: str | None) -> "Domain | None":
+    """Return the domain of the data, which only files of others leave open; None without data."""
+    from feint.data.files import is_file, samples_at
+    from feint.data.pools import parse_split
+    from feint.victims.discovery import is_own
+
+    if data is None or place.endswith(".toml") or is_own(place):
+        return None
+    return samples_at(data).split.domain if is_file(data) else parse_split(data).domain

@@ -1,10 +1,33 @@
 """Accuracy of a model on its owner's labelled samples: wrong set-ups are found before anything is measured."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import nn
 
 from feint.data import Split
+from feint.errors import BadInput
+from feint.signature import Pixels
+from feint.victims import AdaptedModel, FromAnswers, RawModel, TensorSpec, TorchModel, answers
+from feint.victims.inspection import (
+    LEAST_GAIN,
+    Trial,
+    above_chance,
+    best_order,
+    best_trial,
+    clearly_better,
+    input_candidates,
+    is_chance,
+    run_trials,
+)
+
+MOST = 2000  # samples that are judged
+TRIED = 300  # samples on which other adapters are tried
+SECONDS = 6.0  # for other adapters
+TOLERANCE = 0.01  # of an expected accuracy, beside two standard errors
+UNSURE = 3.0  # standard errors above chance below which that is said
+ONE_SIDED = 0.5  # share of one class from which that is said
 
 
 @dataclass(frozen=True)
@@ -33,7 +56,7 @@ def check_accuracy(
     samples: Split,
     *,
     expected: float | None = None,
-    classes: tuple[str, ...] = (),
+    classes: Sequence[str] = (),
     place: str = "MODEL",
     data: str = "SAMPLES",
 ) -> SampleAccuracy:
@@ -55,4 +78,112 @@ def check_accuracy(
         BadInput: The model is no better than chance, or another adapter or order of the labels makes it right much
             more often, or it misses the expected accuracy. The error names the likely cause and the remedy.
     """
-    raise NotImplementedError
+    if expected is not None and not 0 <= expected <= 1:
+        raise BadInput(f"--expect-accuracy {expected}", "a share from 0 to 1, like 0.93", "divide percent by 100")
+    samples = samples.take(np.random.default_rng(0).permutation(len(samples))[:MOST], part=samples.part)
+    y, p = samples.labels.numpy(), answers(model, samples).numpy()
+    if y.max() >= p.shape[1]:
+        raise BadInput(
+            f"labels up to {y.max()} of {data} and answers of {p.shape[1]} classes of {place}",
+            "labels that the model can give", f"feint inspect {place} --data {data} tries other orders of the labels",
+        )  # fmt: skip
+    names = tuple(classes) or tuple(map(str, range(p.shape[1])))
+    right = p.argmax(1) == y
+    measured = _measure(right, y, names)
+    if expected is not None and measured.accuracy >= expected - _tolerance(expected, len(y)):
+        return measured
+    better = _better(model, samples, p, right, names) if measured.accuracy <= 1 - LEAST_GAIN else None
+    if better is None and expected is None and not is_chance(right, y):
+        return measured
+    raise _wrong(measured, better, names, expected, place, data)
+
+
+def _measure(right: np.ndarray, y: np.ndarray, names: Sequence[str]) -> SampleAccuracy:
+    counts = np.bincount(y, minlength=len(names))
+    recalls = np.bincount(y, weights=right, minlength=len(names))[counts > 0] / counts[counts > 0]
+    most = int(counts.argmax())
+    measured = SampleAccuracy(
+        float(right.mean()), float(recalls.mean()), float(counts[most] / len(y)), names[most], len(y)
+    )
+    notes = []
+    if measured.majority >= ONE_SIDED:
+        notes.append(f"{_majority(measured)}; the mean over the classes is {measured.balanced_accuracy:.1%}")
+    gain, error = above_chance(right, y)
+    if 0 < gain < UNSURE * error:
+        notes.append(f"right on {measured.accuracy:.1%}, hardly more than always answering {measured.majority_class!r}")
+    return SampleAccuracy(**{**vars(measured), "notes": tuple(notes)})
+
+
+def _majority(measured: SampleAccuracy) -> str:
+    return f"always {measured.majority_class!r} would be right on {measured.majority:.1%}"
+
+
+def _tolerance(expected: float, count: int) -> float:
+    return max(TOLERANCE, 2 * (expected * (1 - expected) / count) ** 0.5)
+
+
+def _better(
+    model: nn.Module, samples: Split, p: np.ndarray, right: np.ndarray, names: Sequence[str]
+) -> tuple[str, float] | None:
+    """Return the adapter or order of labels under which the model is right much more often, in words, and how often.
+
+    Nothing is sent to a model elsewhere: of it only the order of the labels is tried, on the answers at hand.
+    """
+    words, reordered = best_order(p.argmax(1), samples.labels.numpy(), names, p.shape[1])
+    found = (words, float(reordered.mean())) if clearly_better(reordered, right) else None
+    if (raw := _raw(model, samples)) is None:
+        return found
+    best = _best_trial(raw, model, samples, names)
+    if best is None or not clearly_better(best.right, right[: len(best.right)]):
+        return found
+    return (best.words, best.accuracy) if found is None or best.accuracy > found[1] + LEAST_GAIN else found
+
+
+def _raw(model: nn.Module, samples: Split) -> RawModel | None:
+    """Return the raw model on which other inputs can be tried, None where there is none."""
+    if isinstance(model, AdaptedModel):
+        return model.raw
+    if isinstance(model, FromAnswers) or not isinstance(samples.domain, Pixels):
+        return None
+    return TorchModel(model, inputs=(TensorSpec("x", "float32", (None, *samples.domain.shape)),))
+
+
+def _best_trial(raw: RawModel, model: nn.Module, samples: Split, names: Sequence[str]) -> Trial | None:
+    inputs = model.adapter.inputs if isinstance(model, AdaptedModel) else None
+    candidates = input_candidates(raw, samples.domain, samples.inputs(slice(0, TRIED)).numpy(), inputs)
+    try:
+        return best_trial(run_trials(raw, candidates, samples, names, seconds=SECONDS, most=TRIED))
+    except BadInput:  # a model that takes no other inputs
+        return None
+
+
+def _wrong(
+    measured: SampleAccuracy,
+    better: tuple[str, float] | None,
+    names: Sequence[str],
+    expected: float | None,
+    place: str,
+    data: str,
+) -> BadInput:
+    """Return the error for a wrong set-up."""
+    got = f"{place}, right on {measured.accuracy:.1%} of {measured.count:,} samples of {data}"
+    accept = f"--expect-accuracy {int(measured.accuracy * 1000) / 1000:g} if that is what it reaches"
+    inspect = f"feint inspect {place} --data {data} tries other adapters; or {accept}"
+    if better is not None:
+        return BadInput(
+            f"{got}, and on {better[1]:.1%} with {better[0]}",
+            "a model.toml that says so",
+            f"feint inspect {place} --data {data} writes it; or {accept}",
+        )
+    if expected is not None:
+        return BadInput(got, f"{expected:.1%} (--expect-accuracy)", inspect)
+    if measured.balanced_accuracy > 2 / (len(names) + 1):
+        return BadInput(
+            f"{got}, where {_majority(measured)}, and the mean over the classes is {measured.balanced_accuracy:.1%}",
+            "a model better than that, or samples as its clients send them",
+            f"bring samples in which no class prevails; or {accept}",
+        )  # fmt: skip
+    return BadInput(
+        f"{got}, where {_majority(measured)}: no better than chance, and no other scale, layout or order of labels helps",
+        "samples of the model's task, prepared as in its training", inspect,
+    )  # fmt: skip

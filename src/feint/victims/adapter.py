@@ -115,8 +115,7 @@ class AdaptedModel(nn.Module):
             self.domain.check(x.detach().cpu().numpy())  # raises
         if not len(x):
             return torch.zeros(0, self.classes, device=x.device)
-        outputs = self.run(x)
-        output = outputs[self.adapter.outputs.tensor or next(iter(outputs))]
+        output = _chosen(self.raw, self.run(x), self.adapter.outputs.tensor)
         return self.adapter.outputs.decode(output, self.classes).to(x.device)
 
     def run(self, x: Tensor) -> dict[str, Any]:
@@ -127,7 +126,7 @@ class AdaptedModel(nn.Module):
         size = self.raw.batch or len(x)
         padded = x if len(x) % size == 0 else x[torch.arange(-(-len(x) // size) * size) % len(x)]
         batches = [self._run(rows) for rows in padded.split(size)]
-        return {name: _concatenate([batch[name] for batch in batches])[: len(x)] for name in batches[0]}
+        return {name: concatenate([batch[name] for batch in batches])[: len(x)] for name in batches[0]}
 
     def _run(self, x: Tensor) -> dict[str, Any]:
         values = named_values(self.raw, self.adapter, x)
@@ -137,8 +136,16 @@ class AdaptedModel(nn.Module):
         )
 
 
-def _concatenate(parts: list[Any]) -> Any:
+def concatenate(parts: list[Any]) -> Any:
+    """Return the outputs of several batches as one."""
     return torch.cat(parts) if isinstance(parts[0], Tensor) else np.concatenate(parts)
+
+
+def _chosen(raw: RawModel, outputs: dict[str, Any], name: str) -> Any:
+    """Return the output of this name, or the only one."""
+    if name not in outputs and (name or len(outputs) > 1):
+        raise misfit(raw, f"the output {name!r}", f"one of {', '.join(outputs)}")
+    return outputs[name or next(iter(outputs))]
 
 
 def named_values(raw: RawModel, adapter: Adapter, x: Tensor) -> Values:
@@ -163,7 +170,7 @@ def check_fit(raw: RawModel, adapter: Adapter) -> None:
         if not right and spec.dtype != "any":
             raise misfit(raw, f"{name} as {adapter.inputs.dtype or ('numbers' if numbers else 'strings')}", str(spec))
     names = [spec.name for spec in raw.outputs]
-    if adapter.outputs.tensor not in names and (adapter.outputs.tensor or len(names) > 1):
+    if adapter.outputs.tensor not in ("", *names) and "any" not in {spec.dtype for spec in raw.outputs}:
         raise misfit(raw, f"the output {adapter.outputs.tensor!r}", f"one of {', '.join(names)}")
 
 

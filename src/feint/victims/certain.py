@@ -1,6 +1,7 @@
 """Adapters that a raw model makes certain by itself."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -70,11 +71,23 @@ def certain_inputs(raw: RawModel, domain: Domain | None) -> tuple[Domain, Inputs
         return domain if isinstance(domain, Text) else Text(LENGTH), TextInputs(spec.name)
     if isinstance(domain, Tokens) and spec.dtype not in (*FLOATS, "uint8") and spec.shape[1:] in ((None,), domain.shape):
         return domain, TokenInputs(spec.name)
+    if spec.dtype == "any" and not spec.shape and domain is not None:
+        return domain, _plain_inputs(raw, spec, domain)
     if len(spec.shape) == 4:
         return _pixels(raw, spec, domain)
     if len(spec.shape) == 2 and spec.shape[1] and spec.dtype in (*FLOATS, "any"):
         return _matrix(raw, spec, domain)
     raise undecided(raw, "what it takes")
+
+
+def _plain_inputs(raw: RawModel, spec: TensorSpec, domain: Domain) -> Inputs:
+    """Return the inputs of a module or function that does not say what it takes: the domain's own values."""
+    if isinstance(domain, Columns):
+        if any(column.categories for column in domain.columns):
+            raise undecided(raw, "how it takes categories")
+        return ColumnInputs(spec.name, dtype="float32" if raw.differentiable else "")
+    kinds = {Pixels: PixelInputs, Tokens: TokenInputs, Text: TextInputs}
+    return kinds[type(domain)](spec.name)
 
 
 def _pixels(raw: RawModel, spec: TensorSpec, domain: Domain | None) -> tuple[Pixels, PixelInputs]:
@@ -135,13 +148,14 @@ def match_columns(domain: Columns, columns: tuple[Column, ...]) -> Columns:
 
 def _merge(data: Column, model: Column) -> Column:
     """Return a column of data with the categories of the model, if the model knows them."""
+    data = replace(data, optional=model.optional)
     if model.categories is None or model.categories == data.categories:
         return data
     shares = dict(zip(data.categories or (), data.shares or (), strict=False))
     published = tuple(shares.get(name, 0.0) for name in model.categories) if shares else None
     return replace(
         data, categories=model.categories, shares=published, integer=False, low=None, high=None, mean=None,
-        deviation=None, optional=data.optional or model.optional,
+        deviation=None,
     )  # fmt: skip
 
 
@@ -183,37 +197,61 @@ def with_outputs(raw: RawModel, domain: Domain, inputs: Inputs) -> Adapter:
     Raises:
         BadInput: The outputs are several, or those of another task.
     """
-    spec = score_output(raw)
-    probe = Adapter(domain, ("0", "1"), inputs, ClassOutputs(spec.name))
-    output = _probe(raw, probe)[spec.name]
-    names = raw.metadata.classes
-    values = raw.metadata.values or kind_of_scores(raw, output)
+    names, values = raw.metadata.classes, raw.metadata.values
+    if values is not None and len(names) > 1:
+        labels = names if values == "labels" else ()
+        return Adapter(domain, names, inputs, ClassOutputs(raw.outputs[0].name, values, labels=labels))
+    probe = Adapter(domain, ("0", "1"), inputs)
+    outputs = _probe(raw, probe)
+    name = score_output(raw, outputs)
+    output = outputs[name]
+    values = values or kind_of_scores(raw, output)
     if values == "labels":
         if len(names) < 2:
             raise undecided(raw, "its classes: it returns labels alone")
-        return replace(probe, classes=names, outputs=ClassOutputs(spec.name, values, labels=names))
-    count = 2 if output.ndim == 1 or output.shape[1] == 1 else output[0].numel()
+        return replace(probe, classes=names, outputs=ClassOutputs(name, values, labels=names))
+    count = 2 if output.ndim == 1 else max(output[0].numel(), 2)
     classes = names if len(names) == count else tuple(map(str, range(count)))
-    return replace(probe, classes=classes, outputs=ClassOutputs(spec.name, values))
+    return replace(probe, classes=classes, outputs=ClassOutputs(name, values))
 
 
 def _probe(raw: RawModel, adapter: Adapter) -> dict[str, Any]:
     model = AdaptedModel(raw, adapter)
-    x = torch.from_numpy(adapter.domain.sample(raw.batch or PROBES, 0))
     with torch.no_grad():
-        return model.run(x)
+        return model.run(torch.from_numpy(adapter.domain.sample(PROBES, 0)))
 
 
-def score_output(raw: RawModel) -> TensorSpec:
-    """Return the output with the scores of classes, else with labels; raise `BadInput` where several may be it."""
-    scores = [spec for spec in raw.outputs if spec.dtype in FLOATS and len(spec.shape) in (0, 1, 2, 4)]
-    named = [spec for spec in scores if spec.name.lower() in SCORES]
-    if len(scores) > 1 and len(named) == 1:
-        scores = named
-    chosen = scores or list(raw.outputs)
+def score_output(raw: RawModel, outputs: Mapping[str, Any]) -> str:
+    """Return the name of the output with the scores of classes, or else with labels.
+
+    Args:
+        raw: The raw model, for messages.
+        outputs: Its outputs for several inputs.
+
+    Returns:
+        The name.
+
+    Raises:
+        BadInput: Several outputs may be it, or none of them is one of a classifier.
+    """
+    rows = {name: output for name, output in outputs.items() if _is_row(output)}
+    if not rows:
+        shapes = ", ".join(f"{name} {tuple(output.shape)}" for name, output in outputs.items())
+        raise BadInput(
+            f"{raw.place} with outputs {shapes}", "one row of scores or one label for each input",
+            "return these from a function: package.module:function",
+        )  # fmt: skip
+    scores = [name for name, output in rows.items() if isinstance(output, Tensor) and output.is_floating_point()]
+    named = [name for name in scores if name.lower() in SCORES]
+    chosen = named if len(named) == 1 else scores or list(rows)
     if len(chosen) != 1:
         raise undecided(raw, "which of its outputs has the scores")
     return chosen[0]
+
+
+def _is_row(output: Any) -> bool:
+    """Return whether an output (N, …) has one row for each input: (N,), (N, K) or (N, K, 1, 1)."""
+    return output.ndim in (1, 2) or (output.ndim == 4 and tuple(output.shape[2:]) == (1, 1))
 
 
 def kind_of_scores(raw: RawModel, output: Any) -> str:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
 from feint.errors import BadInput, MissingData, one_line
-from feint.models.inference import logits
+from feint.models.inference import CachedForward, FromProbabilities, logits
 from feint.models.networks import Network
 from feint.models.stored import load, load_weights
 from feint.recipes.store import RECIPE
@@ -36,6 +37,16 @@ KINDS = (
 )
 
 
+@runtime_checkable
+class HasDomain(Protocol):
+    """Model with the domain of its inputs."""
+
+    @property
+    def domain(self) -> Domain | None:
+        """Domain of the inputs, or None."""
+        ...
+
+
 def load_any(place: Path | str, *, network: Network | None = None, domain: Domain | None = None) -> nn.Module:
     """Load a victim of any kind.
 
@@ -59,7 +70,7 @@ def load_any(place: Path | str, *, network: Network | None = None, domain: Domai
     if network is not None:
         raise BadInput(f"{place} and a network", "one for NAME.safetensors only", "leave --network out")
     module = raw.module if type(raw) is TorchModel else None
-    if module is not None and (domain is None or hasattr(module, "domain")):
+    if module is not None and (domain is None or isinstance(module, HasDomain)):
         return module.eval()
     return adapt(raw, domain).eval()
 
@@ -115,9 +126,9 @@ def _load_network(place: str, network: Network | None) -> nn.Module:
 
 
 def domain_of(model: nn.Module) -> Domain | None:
-    """Return the domain of a model's inputs, or None where the model does not have it."""
-    domain = getattr(model, "domain", None)
-    return domain if isinstance(domain, Domain) else None
+    """Return the domain of the inputs of `model`, or None where the model does not have it."""
+    inner = model.model if isinstance(model, (FromProbabilities, CachedForward)) else model
+    return inner.domain if isinstance(inner, HasDomain) else None
 
 
 def classes_of(model: nn.Module, domain: Domain) -> int:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import tomli_w
 
-from feint import signature
 from feint.errors import BadInput, BadRecipe, DamagedFile, MissingData
-from feint.models.networks import Network
+from feint.models.networks import VOCABULARY, Network
 from feint.recipes import recipe as recipes
 from feint.recipes.store import atomic_write
 from feint.victims.adapter import Adapter
@@ -17,8 +16,7 @@ from feint.victims.outputs import ClassOutputs
 
 FORMAT = 1
 NAME = "model.toml"
-PARTS = (Adapter, PixelInputs, ColumnInputs, TokenInputs, TextInputs, ClassOutputs, Network)
-DOMAINS = (signature.Pixels, signature.Columns, signature.Column, signature.Tokens, signature.Text)
+PARTS = (Adapter, PixelInputs, ColumnInputs, TokenInputs, TextInputs, ClassOutputs)
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class ModelFile:
             raise DamagedFile(f"{path} ({error})", f"a {NAME}", "mend it, or let feint inspect write it") from error
         if table.pop("format", FORMAT) != FORMAT:
             raise DamagedFile(f"{path} of another format", f"format {FORMAT}", "feint inspect writes it anew")
-        words = {kind.__name__: kind for kind in (cls, *PARTS, *DOMAINS)}
+        words = recipes.joined({kind.__name__: kind for kind in (cls, *PARTS)}, VOCABULARY)
         try:
             content = recipes.from_table({"kind": cls.__name__} | table, words)
         except BadInput as error:

@@ -10,6 +10,7 @@ REMEDIES = {
     "segmentation": "return one class for each image from a function: package.module:function",
     "pose estimation": "return one class for each image from a function: package.module:function",
     "token classification or generation": "return one class for each text from a function: package.module:function",
+    "texts and columns together": "hold the columns fixed in a function that takes the texts: package.module:function",
     "embedding": "put the classifier behind it, and name both as one model",
     "clustering": "wrap it in a function that returns the cluster as label: package.module:function",
     "outlier detection": "wrap it in a function that returns 0 or 1 as label: package.module:function",

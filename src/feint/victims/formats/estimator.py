@@ -2,15 +2,18 @@
 
 import zipfile
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from feint._optional import require
 from feint.errors import BadInput, DamagedFile, MissingData, NotFitted, one_line
-from feint.signature import Column
+from feint.signature import Column, Columns
 from feint.victims.formats.estimator_content import TRUSTED, check_content, digest_of, objects
+from feint.victims.inputs import ColumnInputs
 from feint.victims.outputs import label_text
 from feint.victims.raw import Metadata, RawModel, TensorSpec
 
@@ -36,6 +39,8 @@ class EstimatorModel(RawModel):
         self.estimator, self.place = estimator, place or type(estimator).__name__
         self._method = next((name for name in SCORES if hasattr(estimator, name)), None)
         self.metadata = self._describe()
+        if self.metadata.columns:
+            self.metadata = replace(self.metadata, columns=self._with_missing(self.metadata.columns))
         columns = self.metadata.columns
         text = not columns and _takes_text(estimator)
         self.inputs = (TensorSpec("X", "string", (None,)) if text else TensorSpec("X", "any", (None, len(columns))),)
@@ -58,13 +63,29 @@ class EstimatorModel(RawModel):
         values = SCORES[self._method]
         return Metadata(names, _columns(self.estimator), values, note=NOTE if values == "decisions" else None)
 
+    def _with_missing(self, columns: tuple[Column, ...]) -> tuple[Column, ...]:
+        """Return the columns with whether the estimator takes a missing value in each: it is asked."""
+        domain = Columns(columns)
+        takes = ColumnInputs("X", categories="names")
+        groups = [[i] for i in range(len(columns))] if len(columns) <= 64 else [[*range(len(columns))]]
+        optional = set()
+        for group in groups:
+            x = domain.sample(1, 0)
+            x[:, group] = np.nan
+            try:
+                self.run(takes.encode(torch.from_numpy(x), domain))
+            except BadInput:
+                continue
+            optional.update(group)
+        return tuple(replace(column, optional=i in optional) for i, column in enumerate(columns))
+
     def run(self, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
         x = arrays["X"]
         if isinstance(x, np.ndarray):
             x = self._frame(x)
         try:
             y = getattr(self.estimator, str(self._method))(x)
-        except (ValueError, TypeError, KeyError, IndexError) as error:  # what scikit-learn raises for other inputs
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:  # what scikit-learn raises for other inputs
             raise BadInput(
                 f"inputs of shape {np.shape(x)} ({one_line(error, 200)})", f"inputs that {self.place} takes",
                 "check the columns, their categories and missing values",
@@ -128,6 +149,8 @@ def _task(estimator: Any, method: str | None) -> str | None:
     kinds = {"regressor": "regression", "clusterer": "clustering", "outlier_detector": "outlier detection"}
     if kind in kinds:
         return kinds[kind]
+    if _mixes_texts(_first(estimator)):
+        return "texts and columns together"
     if method is None:
         return "no classification: it has neither predict_proba nor decision_function nor predict"
     return None
@@ -148,6 +171,11 @@ def _takes_text(estimator: Any) -> bool:
     first = _first(estimator)
     parts = [part for _, part in getattr(first, "transformer_list", [("", first)])]
     return all(hasattr(_first(part), "build_analyzer") for part in parts)
+
+
+def _mixes_texts(first: Any) -> bool:
+    parts = [part for _, part, _ in getattr(first, "transformers_", [])]
+    return any(hasattr(_first(part), "build_analyzer") for part in parts)
 
 
 def _columns(estimator: Any) -> tuple[Column, ...]:

@@ -33,12 +33,16 @@ class TorchFile(TorchModel):
     """
 
     def __init__(self, path: Path | str) -> None:
-        self_path = Path(path)
-        if not self_path.is_file():
+        file = Path(path)
+        if not file.is_file():
             raise MissingData(f"{path}, which is not there", "a file that torch wrote", "check the path")
-        module, inputs = _load(self_path)
-        super().__init__(module, str(path), inputs, hashlib.sha256(self_path.read_bytes()).hexdigest())
-        self.path = self_path
+        module, inputs = _load(file)
+        super().__init__(module, str(path), inputs, hashlib.sha256(file.read_bytes()).hexdigest())
+        self.path = file
+
+    def train(self, mode: bool = True) -> "TorchFile":
+        """Return the model itself: its file fixes the mode."""
+        return self
 
     def __reduce__(self) -> tuple[Callable[..., "TorchFile"], tuple[Path]]:
         return TorchFile, (self.path,)

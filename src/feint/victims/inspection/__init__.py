@@ -1,6 +1,29 @@
 """Inspection: finds by looking and by measuring how a raw model is used."""
 
-from feint.victims.inspection.inspect import Inspection, inspect_model
-from feint.victims.inspection.trials import Trial, clearly_better, run_trials
+from feint.victims.inspection.input_candidates import input_candidates
+from feint.victims.inspection.inspect import Inspection, inspect_model, read_samples
+from feint.victims.inspection.trials import (
+    LEAST_GAIN,
+    Trial,
+    above_chance,
+    best_order,
+    best_trial,
+    clearly_better,
+    is_chance,
+    run_trials,
+)
 
-__all__ = ["Inspection", "Trial", "clearly_better", "inspect_model", "run_trials"]
+__all__ = [
+    "LEAST_GAIN",
+    "Inspection",
+    "Trial",
+    "above_chance",
+    "best_order",
+    "best_trial",
+    "clearly_better",
+    "input_candidates",
+    "inspect_model",
+    "is_chance",
+    "read_samples",
+    "run_trials",
+]

@@ -17,10 +17,17 @@ RANGES = {"uint8": (0, 255), "int8": (-128, 127), "int32": (0, 255), "int64": (0
 
 
 class Candidate(NamedTuple):
-    """Inputs that may be the right ones, in words."""
+    """Inputs that may be the right ones.
+
+    Attributes:
+        inputs: The inputs.
+        words: The same in words.
+        plain: Whether values and order of colours are the domain's own.
+    """
 
     inputs: Inputs
     words: str
+    plain: bool = False
 
 
 def input_candidates(raw: RawModel, domain: Domain, x: np.ndarray, certain: Inputs | None) -> list[Candidate]:
@@ -45,20 +52,19 @@ def input_candidates(raw: RawModel, domain: Domain, x: np.ndarray, certain: Inpu
 
 
 def _words(candidates: list[Candidate], certain: Inputs) -> str:
-    return next((words for inputs, words in candidates if inputs == certain), "the inputs that the model names")
+    return next((known.words for known in candidates if known.inputs == certain), "the inputs that the model names")
 
 
 def _pixel_candidates(spec: TensorSpec, domain: Pixels, x: np.ndarray) -> Iterator[Candidate]:
     channels = domain.shape[0]
     orders = ("RGB", "BGR") if channels == 3 else ("RGB",)
-    dtype = "float32" if spec.dtype == "any" else spec.dtype
     for layout, size in _layouts(spec, domain):
         for order in orders:
-            base = PixelInputs(layout=layout, channels=order, dtype=dtype, size=size)
-            for scaled, words in _scales(base, x):
+            base = PixelInputs(spec.name, layout, channels=order, size=size)
+            for scaled, words in _scales(base, spec.dtype, x):
                 resized = f", resized to {size[0]}×{size[1]}" if size else ""
                 colours = f", {order}" if channels == 3 else ""
-                yield Candidate(scaled, f"{layout}{resized}, {words}{colours}")
+                yield Candidate(scaled, f"{layout}{resized}, {words}{colours}", scaled == base and order == "RGB")
 
 
 def _layouts(spec: TensorSpec, domain: Pixels) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -78,10 +84,10 @@ def _layouts(spec: TensorSpec, domain: Pixels) -> Iterator[tuple[str, tuple[int,
         yield "flat", ()
 
 
-def _scales(base: PixelInputs, x: np.ndarray) -> Iterator[tuple[PixelInputs, str]]:
+def _scales(base: PixelInputs, dtype: str, x: np.ndarray) -> Iterator[tuple[PixelInputs, str]]:
     """Yield the inputs with each scale and normalisation, in words."""
-    if base.dtype in RANGES:
-        low, high = RANGES[base.dtype]
+    if dtype in RANGES:
+        low, high = RANGES[dtype]
         yield replace(base, low=float(low), high=float(high)), f"{low} to {high}"
         return
     yield base, "0 to 1"
@@ -98,8 +104,9 @@ def _scales(base: PixelInputs, x: np.ndarray) -> Iterator[tuple[PixelInputs, str
         rounded = [tuple(round(float(value), 4) for value in values[turn]) for values in (mean, deviation)]
         yield replace(base, mean=rounded[0], deviation=rounded[1]), words
     if x.shape[1] == 3:
-        yield replace(base, high=255.0, mean=CAFFE[:: -1 if base.channels == "RGB" else 1], deviation=(1.0,) * 3), (
-            "0 to 255 minus Caffe's means"
+        yield (
+            replace(base, high=255.0, mean=CAFFE[:: -1 if base.channels == "RGB" else 1], deviation=(1.0,) * 3),
+            ("0 to 255 minus Caffe's means"),
         )
     else:
         yield replace(base, high=16.0), "0 to 16"

@@ -6,14 +6,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from feint.data import Split
+from feint.data.files import Reading, samples_at
 from feint.errors import BadInput
-from feint.victims.adapter import Adapter
-from feint.victims.certain import certain_adapter
-from feint.victims.inspection.input_candidates import Candidate, input_candidates
-from feint.victims.inspection.trials import Trial, alike, clearly_better, run_trials
+from feint.signature import Pixels
+from feint.victims.adapter import Adapter, Inputs
+from feint.victims.certain import certain_adapter, certain_inputs
+from feint.victims.inspection.input_candidates import input_candidates
+from feint.victims.inspection.trials import Trial, alike, best_trial, is_chance, run_trials
 from feint.victims.raw import RawModel
+from feint.victims.tasks import refuse_task, task_of
 
-SECONDS = 15.0  # of measuring
+SECONDS = 10.0  # of measuring
 NAMED = 4  # other adapters that the evidence names
 
 
@@ -34,8 +37,42 @@ class Inspection:
     trials: tuple[Trial, ...] = field(default=(), repr=False)
 
 
+def read_samples(raw: RawModel, place: str, *, label: str | None = None) -> Reading:
+    """Load labelled samples as a raw model would take them, as far as it says so.
+
+    Args:
+        raw: The model.
+        place: Data set, file or directory of the samples.
+        label: Column of the label; None for the first of the usual names.
+
+    Returns:
+        The samples: images in the model's size, columns in its order, labels by its names of classes where it has them.
+    """
+    try:
+        domain, _ = certain_inputs(raw, None)
+    except BadInput:
+        domain = None
+    if not isinstance(domain, Pixels):
+        domain = None
+    names = raw.metadata.classes or None
+    try:
+        reading = samples_at(place, domain, classes=names, label=label)
+    except BadInput:
+        reading, names = samples_at(place, domain, label=label), None  # orders of the labels are measured
+    try:
+        domain, _ = certain_inputs(raw, reading.split.domain)
+    except BadInput:
+        return reading
+    return reading if domain == reading.split.domain else samples_at(place, domain, classes=names, label=label)
+
+
 def inspect_model(
-    raw: RawModel, samples: Split | None = None, classes: Sequence[str] = (), *, seconds: float = SECONDS
+    raw: RawModel,
+    samples: Split | None = None,
+    classes: Sequence[str] = (),
+    *,
+    expected: float | None = None,
+    seconds: float = SECONDS,
 ) -> Inspection:
     """Find the adapter of a raw model.
 
@@ -43,57 +80,64 @@ def inspect_model(
         raw: The model.
         samples: Labelled samples; without any, only what the model says of itself counts.
         classes: Names of the classes of the samples, in the order of their labels.
+        expected: Accuracy that the owner expects, as a share; it may be no better than chance.
         seconds: Time for measuring.
 
     Returns:
         The adapter under which the model is right most often. Of several that fit alike it is the commonest.
 
     Raises:
-        BadInput: The model is no classifier of such samples; or it leaves its adapter open, and there are no samples.
+        BadInput: The model is no classifier of such samples, or is no better than chance under any adapter; or it
+            leaves its adapter open, and there are no samples.
     """
+    refuse_task(raw, task_of(raw))
     if samples is None:
         return Inspection(certain_adapter(raw), ("read from the model, not measured: no samples",))
     shuffled = samples.take(np.random.default_rng(0).permutation(len(samples)), part=f"{samples.part}, shuffled")
     candidates = input_candidates(raw, samples.domain, shuffled.inputs(slice(0, 256)).numpy(), _certain(raw, samples))
     if not candidates:
-        certain_adapter(raw, samples.domain)  # raises the reason
+        certain_inputs(raw, samples.domain)  # raises the reason
     names = tuple(classes) or tuple(map(str, range(int(samples.labels.max()) + 1)))
     trials = run_trials(raw, candidates, shuffled, names, seconds=seconds)
-    best = chosen(trials)
+    best = best_trial(trials)
+    y = shuffled.labels[: len(best.right)].numpy()
+    if is_chance(best.right, y) and (expected is None or best.accuracy < expected):
+        raise BadInput(
+            f"{raw.place}, right on {best.accuracy:.1%} of {len(y):,} samples at best ({best.words}), where "
+            f"{majority_line(y, names)}", "an adapter under which it is better than chance",
+            f"check that the samples are of its task; --expect-accuracy {best.accuracy - 0.0005:.3f} accepts that",
+        )  # fmt: skip
     ordered = tuple(sorted(trials, key=lambda trial: -trial.accuracy))
-    adapter = best.adapter(samples.domain, names)
-    return Inspection(adapter, tuple(_evidence(best, ordered, shuffled, names)), best.accuracy, ordered)
+    evidence = tuple(_evidence(best, ordered, shuffled, names))
+    return Inspection(best.adapter(samples.domain, names), evidence, best.accuracy, ordered)
 
 
-def _certain(raw: RawModel, samples: Split) -> Candidate | None:
+def _certain(raw: RawModel, samples: Split) -> Inputs | None:
+    """Return the inputs that the model makes certain for samples, or None."""
     try:
-        return certain_adapter(raw, samples.domain).inputs
+        domain, inputs = certain_inputs(raw, samples.domain)
     except BadInput:
         return None
-
-
-def chosen(trials: Sequence[Trial]) -> Trial:
-    """Return the trial that comes first among those that fit as well as the best one."""
-    best = max(trials, key=lambda trial: trial.accuracy)  # the first of equals
-    return next(trial for trial in trials if trial is best or alike(best, trial) and not clearly_better(best, trial))
+    return inputs if domain == samples.domain else None
 
 
 def _evidence(best: Trial, trials: Sequence[Trial], samples: Split, classes: Sequence[str]) -> list[str]:
     """Return the lines of evidence: the accuracy, other adapters, what fits alike, outputs and classes."""
-    count = len(best.right)
-    lines = [f"accuracy {best.accuracy:.2f} on {count:,} samples with {best.words}"]
-    others = [t for t in trials if t.words != best.words and t.candidate.inputs != best.candidate.inputs]
-    same = [trial.words for trial in others if alike(best, trial)]
-    worse = {trial.candidate.words: trial for trial in reversed(others) if not alike(best, trial)}
-    lines += [f"{other.accuracy:.2f} with {other.words}" for other in list(worse.values())[::-1][:NAMED]]
+    others = [t for t in trials if t.tensor == best.tensor and t.order.words == best.order.words and t is not best]
+    same = [trial for trial in others if alike(best.right, trial.right)]
+    worse = [trial for trial in others if not alike(best.right, trial.right)]
+    plain = [trial for trial in worse[NAMED:] if trial.candidate.plain]
+    lines = [f"accuracy {best.accuracy:.2f} on {len(best.right):,} samples with {best.words}"]
+    lines += [f"{trial.accuracy:.2f} with {trial.candidate.words}" for trial in (*worse[:NAMED], *plain)]
     if same:
-        lines.append(f"fit alike: {'; '.join(same[:NAMED])}")
-    reordered = [t for t in trials if t.candidate == best.candidate and t.order != best.order and t.tensor == best.tensor]
-    if reordered and best.order.order != tuple(range(len(best.order.order))):
-        plain = next((t for t in reordered if t.order.order == tuple(range(len(t.order.order)))), reordered[0])
-        lines.append(f"{plain.accuracy:.2f} with classes {plain.order.words}")
+        lines.append(f"fit alike: {'; '.join(trial.candidate.words for trial in same[:NAMED])}")
+    orders = [t for t in trials if (t.candidate, t.tensor) == (best.candidate, best.tensor) and t is not best]
+    if orders and not best.order.is_own:
+        lines += [f"{trial.accuracy:.2f} with classes {trial.order.words}" for trial in orders if trial.order.is_own]
+    others = {trial.tensor: trial for trial in reversed(trials) if trial.tensor != best.tensor}
+    lines += [f"{trial.accuracy:.2f} by the output {name}" for name, trial in others.items()]
     lines.append(f"output {best.tensor}: {best.answers.words}")
-    lines.append(majority_line(samples.labels[:count].numpy(), classes))
+    lines.append(majority_line(samples.labels[: len(best.right)].numpy(), classes))
     return lines
 
 

@@ -5,15 +5,26 @@ from typing import NamedTuple
 
 import numpy as np
 
-
-LEARNED = "as the answers match"
+SHOWN = 3  # classes that the words of a learned order name
 
 
 class LabelOrder(NamedTuple):
-    """Order of a model's scores: class k of the samples is score `order[k]`; scores of no class follow."""
+    """Order of a model's scores.
+
+    Attributes:
+        order: Class k of the samples is score `order[k]`. Scores of no class follow.
+        words: The order in words.
+        learned: Whether it is made from the answers to the samples.
+    """
 
     order: tuple[int, ...]
     words: str
+    learned: bool = False
+
+    @property
+    def is_own(self) -> bool:
+        """Whether class k is the model's k-th score."""
+        return self.order == tuple(range(len(self.order)))
 
 
 def label_orders(classes: Sequence[str], names: Sequence[str], top: np.ndarray, y: np.ndarray) -> list[LabelOrder]:
@@ -28,9 +39,14 @@ def label_orders(classes: Sequence[str], names: Sequence[str], top: np.ndarray, 
     Returns:
         Different orders of all scores. The last may be the one that is learned from the answers.
     """
-    learned = LabelOrder(matched(top, y, len(classes), len(names)), LEARNED)
-    orders = [*_known_orders(classes, names), learned]
-    complete = (LabelOrder(completed(order, len(names)), words) for order, words in orders)
+    learned = matched(top, y, len(classes), len(names))
+    pairs = ", ".join(f"{name} is score {score}" for name, score in zip(classes[:SHOWN], learned, strict=False))
+    more = ", …" if len(classes) > SHOWN else ""
+    orders = [
+        *_known_orders(classes, names),
+        LabelOrder(learned, f"as the answers match ({pairs}{more})", learned=True),
+    ]
+    complete = (entry._replace(order=completed(entry.order, len(names))) for entry in orders)
     first: dict[tuple[int, ...], LabelOrder] = {}
     for entry in complete:
         first.setdefault(entry.order, entry)

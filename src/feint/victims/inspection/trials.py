@@ -10,9 +10,9 @@ import torch
 from feint.data import Split
 from feint.errors import BadInput
 from feint.signature import Domain
-from feint.victims.adapter import Adapter, Inputs, joined, run_inputs
+from feint.victims.adapter import AdaptedModel, Adapter, Inputs, concatenate
 from feint.victims.inspection.input_candidates import Candidate
-from feint.victims.inspection.label_orders import LEARNED, LabelOrder, label_orders, matched_right
+from feint.victims.inspection.label_orders import LabelOrder, label_orders, matched_right
 from feint.victims.inspection.scores import Answers, read_answers
 from feint.victims.outputs import ClassOutputs
 from feint.victims.raw import RawModel
@@ -20,7 +20,8 @@ from feint.victims.raw import RawModel
 LEAST_GAIN = 0.05  # of accuracy by which an adapter has to be better
 CERTAIN = 3.5  # standard errors of that gain: several dozen adapters are tried
 ALIKE = 2.0  # standard errors within which two adapters fit alike
-FIRST, MOST = 32, 1000  # samples for the first measurement of speed, and in all
+TIMED, LEAST, FIRST, MOST = 8, 24, 200, 1000  # samples that are timed, and that are tried: least, at first, and in all
+FINALISTS = 4  # inputs that are tried on more samples
 BATCH = 128
 
 
@@ -50,8 +51,7 @@ class Trial:
     @property
     def words(self) -> str:
         """Inputs and order in words."""
-        ordinary = self.order.order == tuple(range(len(self.order.order)))
-        return self.candidate.words + ("" if ordinary else f", classes {self.order.words}")
+        return self.candidate.words + ("" if self.order.is_own else f", classes {self.order.words}")
 
     def adapter(self, domain: Domain, classes: Sequence[str]) -> Adapter:
         """Return the adapter of this trial for a domain and its classes."""
@@ -62,31 +62,48 @@ class Trial:
                 self.tensor, "labels", labels=tuple(names[i] for i in order)
             ))  # fmt: skip
         others = [names[i] if names[i] not in classes else f"score {i}" for i in order[len(classes) :]]
-        kept = () if order == tuple(range(len(order))) else order
-        outputs = ClassOutputs(self.tensor, self.answers.values, kept)
+        outputs = ClassOutputs(self.tensor, self.answers.values, () if self.order.is_own else order)
         return Adapter(domain, (*classes, *others), self.candidate.inputs, outputs)
 
 
-def clearly_better(better: Trial, other: Trial) -> bool:
-    """Return whether an adapter is right more often by 5 points at least and by far more than chance."""
-    gain, error = _gain(better, other)
+def clearly_better(right: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether answers are right more often than others to the same samples: by 5 points, and not by chance."""
+    gain, error = _gain(right, other)
     return gain >= LEAST_GAIN and gain > CERTAIN * error
 
 
-def alike(one: Trial, other: Trial) -> bool:
-    """Return whether the difference between two adapters may be chance."""
-    gain, error = _gain(one, other)
+def alike(right: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether the difference between answers to the same samples may be chance."""
+    gain, error = _gain(right, other)
     return abs(gain) <= ALIKE * error or gain == 0
 
 
-def _gain(one: Trial, other: Trial) -> tuple[float, float]:
-    """Return the difference in accuracy on the same samples, and its standard error."""
-    apart = one.right.astype(int) - other.right.astype(int)
+def _gain(right: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """Return the difference in accuracy on the first samples that both answered, and its standard error."""
+    count = min(len(right), len(other))
+    apart = right[:count].astype(int) - other[:count].astype(int)
     return float(apart.mean()), float(np.sqrt((apart != 0).sum()) / len(apart))
 
 
+def above_chance(right: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Return by how much answers are right more often than the most frequent class, and the standard error of that."""
+    return _gain(right, y == np.bincount(y).argmax())
+
+
+def is_chance(right: np.ndarray, y: np.ndarray) -> bool:
+    """Return whether answers are right no more often than the most frequent class (N,) of `y`."""
+    gain, error = above_chance(right, y)
+    return gain <= error and not right.all()
+
+
 def run_trials(
-    raw: RawModel, candidates: Iterable[Candidate], samples: Split, classes: Sequence[str], *, seconds: float
+    raw: RawModel,
+    candidates: Iterable[Candidate],
+    samples: Split,
+    classes: Sequence[str],
+    *,
+    seconds: float,
+    most: int = MOST,
 ) -> list[Trial]:
     """Try a model on samples.
 
@@ -96,40 +113,58 @@ def run_trials(
         samples: Labelled samples, in random order.
         classes: Names of their K classes.
         seconds: Time in all. Of a slow model fewer samples are tried.
+        most: Number of samples at most.
 
     Returns:
-        The trials on the same samples, in the order of the candidates.
+        The trials, in the order of the candidates; the best ones on more of the samples.
 
     Raises:
         BadInput: The model takes none of the inputs, or gives nothing that a classifier would.
     """
-    candidates, started, trials = list(candidates), time.monotonic(), []
-    count, failure = min(FIRST, len(samples)), None
-    usable: list[Candidate] = []
+    candidates = list(candidates)
+    usable, failures, speed = _usable(raw, candidates, samples)
+    if not usable:
+        raise failures[0] if failures else BadInput(
+            f"{raw.place}, for which no inputs fit", "inputs of the samples' kind", "compare its inputs with the data"
+        )  # fmt: skip
+    first = _affordable(seconds / 2, speed * len(usable), LEAST, min(most, FIRST, len(samples)))
+    trials = {candidate: _trials(raw, candidate, samples, first, classes) for candidate in usable}
+    ranked = sorted(usable, key=lambda candidate: -max(trial.accuracy for trial in trials[candidate]))[:FINALISTS]
+    more = _affordable(seconds / 2, speed * len(ranked), first, min(most, len(samples)))
+    if more > first:
+        trials |= {candidate: _trials(raw, candidate, samples, more, classes) for candidate in ranked}
+    return [trial for entries in trials.values() for trial in entries]
+
+
+def _usable(
+    raw: RawModel, candidates: Sequence[Candidate], samples: Split
+) -> tuple[list[Candidate], list[BadInput], float]:
+    """Return the inputs that the model takes, the errors of the others, and the seconds for one sample."""
+    usable, failures, speed = [], [], 1e-6
     for candidate in candidates:
         try:
-            _outputs(raw, candidate.inputs, samples, count)
+            _outputs(raw, candidate.inputs, samples, 1)
             usable.append(candidate)
         except BadInput as error:
-            failure = failure or error
-    if not usable:
-        raise failure or BadInput(f"{raw.place}, for which no inputs fit", "inputs of the samples' kind", "see its inputs")
-    spent = (time.monotonic() - started) / len(candidates)  # seconds for FIRST samples
-    most = int(count * max(seconds - (time.monotonic() - started), 1) / max(spent * len(usable), 1e-9))
-    count = max(count, min(len(samples), MOST, most))
-    for candidate in usable:
-        trials += _trials(raw, candidate, samples, count, classes)
-    return trials
+            failures.append(error)
+    if usable:
+        started, count = time.monotonic(), min(TIMED, len(samples))
+        _outputs(raw, usable[0].inputs, samples, count)
+        speed += (time.monotonic() - started) / count
+    return usable, failures, speed
+
+
+def _affordable(seconds: float, speed: float, least: int, most: int) -> int:
+    """Return the number of samples, from `least` to `most`, that so many seconds allow."""
+    return max(min(int(seconds / speed), most), min(least, most))
 
 
 def _outputs(raw: RawModel, inputs: Inputs, samples: Split, count: int) -> dict:
     """Return the outputs for the first samples by name."""
+    model = AdaptedModel(raw, Adapter(samples.domain, ("0", "1"), inputs))
     with torch.no_grad():
-        parts = [
-            run_inputs(raw, inputs, samples.domain, samples.inputs(slice(start, min(start + BATCH, count))))
-            for start in range(0, count, BATCH)
-        ]
-    return {name: joined([part[name] for part in parts]) for name in parts[0]}
+        parts = [model.run(samples.inputs(slice(start, min(start + BATCH, count)))) for start in range(0, count, BATCH)]
+    return {name: concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _trials(raw: RawModel, candidate: Candidate, samples: Split, count: int, classes: Sequence[str]) -> list[Trial]:
@@ -153,7 +188,33 @@ def _trials(raw: RawModel, candidate: Candidate, samples: Split, count: int, cla
     return trials
 
 
+def best_trial(trials: Sequence[Trial]) -> Trial:
+    """Return the trial that comes first among those that fit as well as the best one."""
+    best = max(trials, key=lambda trial: trial.accuracy)  # the first of equals
+    return next(trial for trial in trials if trial is best or alike(best.right, trial.right))
+
+
+def best_order(top: np.ndarray, y: np.ndarray, classes: Sequence[str], scores: int) -> tuple[str, np.ndarray]:
+    """Return the order of labels under which given answers are right most often.
+
+    Args:
+        top: Score (N,) that is highest for each sample.
+        y: Classes (N,) of the samples.
+        classes: Names of the classes.
+        scores: Number of scores.
+
+    Returns:
+        The order in words, and which answers (N,) are right under it.
+    """
+    answers = Answers("", top, tuple(map(str, range(scores))), "")
+    rights = [
+        (f"classes {order.words}", _right(answers, order, y, len(classes)))
+        for order in label_orders(classes[:scores], answers.names, top, y)
+    ]
+    return max(rights, key=lambda entry: entry[1].mean())
+
+
 def _right(answers: Answers, order: LabelOrder, y: np.ndarray, count: int) -> np.ndarray:
-    if order.words == LEARNED:
+    if order.learned:
         return matched_right(answers.top, y, count, len(answers.names))
     return np.array(order.order)[y] == answers.top

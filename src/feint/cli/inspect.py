@@ -1,0 +1,77 @@
+"""Command `feint inspect`."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from feint.cli.app import app
+from feint.cli.common import require_new
+
+if TYPE_CHECKING:
+    from feint.victims import RawModel
+    from feint.victims.inspection import Inspection
+
+
+@app.command
+def inspect(
+    model: str,
+    /,
+    *,
+    data: str | None = None,
+    label: str | None = None,
+    network: str | None = None,
+    expect_accuracy: float | None = None,
+    out: Path = Path("model.toml"),
+) -> None:
+    """Find out how a model is used, and write it to a file that every other command takes in place of the model.
+
+    Layouts, scales, normalisations, orders of colours and labels, and kinds of scores are tried on the samples; the
+    adapter under which the model is right is written, with the evidence.
+
+    Example: `feint inspect cnn.onnx --data photos --out cnn.toml`
+
+    Args:
+        model: File, directory, or package.module:name of a model.
+        data: Labelled samples: a data set, a directory of CLASS/*.png, or a .csv, .parquet, .jsonl or .npz file. Without
+            any, only what the model says of itself counts.
+        label: Column of the label (default: label, target, class or y).
+        network: Network of the weights in a .safetensors file.
+        expect_accuracy: Accuracy that the model has on the samples, like 0.93: a lower one than chance is accepted then.
+        out: File to write.
+    """
+    from feint.cli.common import named_network
+    from feint.victims import ModelFile, load_raw
+    from feint.victims.inspection import inspect_model, read_samples
+
+    require_new(out)
+    known = named_network(network, data)
+    raw = load_raw(model, network=known)
+    _print_raw(raw)
+    if data is None:
+        found = inspect_model(raw)
+    else:
+        samples = read_samples(raw, data, label=label)
+        for remark in samples.remarks:
+            print(f"  samples   {remark.text()}")
+        found = inspect_model(raw, samples.split, samples.classes, expected=expect_accuracy)
+    _print_inspection(found)
+    place = model if ":" in model and not Path(model).exists() else os.path.relpath(model, out.parent)
+    ModelFile(place, found.adapter, known, found.evidence).write(out)
+    print(f"{out}: written. Next: feint audit {out} --data {data or 'SAMPLES'}")
+
+
+def _print_raw(raw: "RawModel") -> None:
+    print(f"{raw.place}")
+    for name, specs in (("input", raw.inputs), ("output", raw.outputs)):
+        for spec in specs:
+            print(f"  {name:9} {spec}")
+    if raw.metadata.note:
+        print(f"  note      {raw.metadata.note}")
+
+
+def _print_inspection(found: "Inspection") -> None:
+    names = found.adapter.classes
+    more = f", … ({len(names)})" if len(names) > 10 else ""
+    print(f"  classes   {', '.join(names[:10])}{more}")
+    for i, line in enumerate(found.evidence):
+        print(f"  {'' if i else 'evidence':9} {line}")
