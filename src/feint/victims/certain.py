@@ -1,6 +1,7 @@
 """Adapters that a raw model makes certain by itself."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -92,6 +93,10 @@ def _plain_inputs(raw: RawModel, spec: TensorSpec, domain: Domain) -> Inputs:
 
 def _pixels(raw: RawModel, spec: TensorSpec, domain: Domain | None) -> tuple[Pixels, PixelInputs]:
     """Return an image model's inputs: float images in [0, 1], or uint8."""
+    settings = raw.metadata.inputs
+    if settings is not None:
+        resized = domain if isinstance(domain, Pixels) else Pixels((spec.shape[1] or 3, *settings.size))
+        return resized, settings
     _, first, *middle, last = spec.shape
     layouts = [name for name, size in (("NCHW", first), ("NHWC", last)) if size in CHANNELS]
     if len(layouts) != 1 or spec.dtype not in (*FLOATS, "uint8"):
@@ -112,6 +117,8 @@ def _matrix(raw: RawModel, spec: TensorSpec, domain: Domain | None) -> tuple[Dom
         return domain, PixelInputs(spec.name, "flat", dtype="float64" if spec.dtype == "any" else "")
     if isinstance(domain, Text | Tokens):
         raise BadInput(f"{domain.noun} for {raw.place}", str(spec), "give data of the model's own kind")
+    if raw.metadata.open is not None and not isinstance(domain, Columns):
+        raise undecided(raw, raw.metadata.open)
     columns = raw.metadata.columns or tuple(Column(f"x{i}") for i in range(count or 0))
     domain = Columns(columns) if not isinstance(domain, Columns) else match_columns(domain, columns)
     categorical = any(column.categories for column in domain.columns)
@@ -133,23 +140,33 @@ def match_columns(domain: Columns, columns: tuple[Column, ...]) -> Columns:
     Raises:
         BadInput: A column is missing or unknown.
     """
-    by_name = {column.name: column for column in domain.columns}
+    by_name = {_key(column.name): column for column in domain.columns}
     names = [column.name for column in columns]
     nameless = names == [f"x{i}" for i in range(len(names))]
     if nameless and len(names) == len(domain.columns):
         return domain
-    absent, extra = [name for name in names if name not in by_name], [name for name in by_name if name not in names]
+    if nameless:
+        got = f"{len(domain.columns)} columns, {', '.join(domain.names[:8])}"
+        raise BadInput(got, f"{len(names)}, as the model takes", "add or remove columns, in the order of its training")
+    keys = {*map(_key, names)}
+    absent = [name for name in names if _key(name) not in by_name]
+    extra = [column.name for column in domain.columns if _key(column.name) not in keys]
     if absent or extra:
         parts = [f"no column {', '.join(absent[:8])}"] if absent else []
         parts += [f"the unknown column {', '.join(extra[:8])}"] if extra else []
         raise BadInput(" and ".join(parts), f"the model's {len(names)} columns", "rename, add or remove columns")
-    return Columns(tuple(_merge(by_name[column.name], column) for column in columns))
+    return Columns(tuple(_merge(by_name[_key(column.name)], column) for column in columns))
+
+
+def _key(name: str) -> str:
+    """Return a name as exporters write it: LightGBM and skl2onnx put _ for other characters than letters and digits."""
+    return re.sub(r"\W", "_", name)
 
 
 def _merge(data: Column, model: Column) -> Column:
     """Return a column of data with the categories of the model, if the model knows them."""
     data = replace(data, optional=model.optional)
-    if model.categories is None or model.categories == data.categories:
+    if not model.categories or model.categories == data.categories:
         return data
     shares = dict(zip(data.categories or (), data.shares or (), strict=False))
     published = tuple(shares.get(name, 0.0) for name in model.categories) if shares else None
@@ -164,12 +181,14 @@ def _column_tensors(raw: RawModel, domain: Domain | None) -> tuple[Columns, Colu
     if not all(len(spec.shape) == 2 and spec.shape[1] == 1 for spec in raw.inputs):
         raise undecided(raw, "which data its inputs are")
     columns = raw.metadata.columns or tuple(Column(spec.name) for spec in raw.inputs)
+    names = tuple(column.name for column in columns)
     if isinstance(domain, Columns):
         columns = match_columns(domain, columns).columns
-    known = {column.name: column.categories for column in columns}
-    if any(spec.dtype == "string" and not known[spec.name] for spec in raw.inputs):
+    known = dict(zip(names, columns, strict=True))
+    if any(spec.dtype == "string" and not known[spec.name].categories for spec in raw.inputs):
         raise undecided(raw, "the categories of its strings")
-    return Columns(columns), ColumnInputs(form="tensors", categories="names")
+    table = Columns(columns)
+    return table, ColumnInputs(form="tensors", categories="names", names=names if names != table.names else ())
 
 
 def _tokens(

@@ -19,7 +19,7 @@ from feint.victims.formats.boosting import CatBoostModel, LightGbmModel, Xgboost
 from feint.victims.formats.code import load_code
 from feint.victims.formats.estimator import load_estimator
 from feint.victims.formats.foreign import foreign_format
-from feint.victims.formats.hugging_face import HuggingFaceModel
+from feint.victims.formats.hugging_face import load_hugging_face
 from feint.victims.formats.onnx import OnnxModel
 from feint.victims.formats.torch_files import TorchFile, pickled
 from feint.victims.formats.torch_module import TorchModel
@@ -106,7 +106,7 @@ def load_raw(place: Path | str, *, network: Network | None = None) -> RawModel:
     if path.suffix.lower() in PICKLES:
         raise pickled(path)
     if path.is_dir() and (path / "config.json").is_file():
-        return HuggingFaceModel(path)
+        return load_hugging_face(path)
     if path.suffix.lower() not in FILES or path.is_dir():
         raise BadInput(str(place), KINDS, "name one of these")
     return FILES[path.suffix.lower()](str(place))

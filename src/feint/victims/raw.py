@@ -44,6 +44,8 @@ class Metadata:
         columns: Columns of a table, with their categories where the model knows them.
         values: Kind of its scores, as in `ClassOutputs.values`, where it is certain.
         task: What it computes, where that is no classification: "regression", "detection", …
+        inputs: Inputs of its adapter, where its files say them.
+        open: What only data can tell, like "the categories of job"; None for nothing.
         note: Sentence for its owner.
     """
 
@@ -51,6 +53,8 @@ class Metadata:
     columns: tuple[Column, ...] = ()
     values: str | None = None
     task: str | None = None
+    inputs: Any = None
+    open: str | None = None
     note: str | None = None
 
 

@@ -1,6 +1,226 @@
 """Boosted trees in their libraries' own files: XGBoost, LightGBM and CatBoost."""
 
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
-class XgboostModel: ...
-class LightGbmModel: ...
-class CatBoostModel: ...
+import numpy as np
+
+from feint._optional import require
+from feint.errors import BadInput, DamagedFile, MissingData, one_line
+from feint.signature import Column
+from feint.victims.outputs import label_text
+from feint.victims.raw import Metadata, RawModel, TensorSpec
+
+
+class BoosterModel(RawModel):
+    """File of boosted trees. Its input "X" is a matrix (N, F), its output "y" the scores of classes.
+
+    Args:
+        path: The file.
+
+    Raises:
+        MissingData: There is no such file, or the library is not installed.
+        DamagedFile: The library cannot read the file, or a tree in it has nodes that lead out of it.
+    """
+
+    library: str
+    dtype = "float64"
+
+    def __init__(self, path: Path | str) -> None:
+        self.place = str(path)
+        if not Path(path).is_file():
+            raise MissingData(f"{path}, which is not there", f"a file of {self.library}", "check the path")
+        module = require(self.library, "boosting")
+        try:
+            self._booster = self._load(module, str(path))
+            self.metadata = self._describe()
+        except Exception as error:  # the libraries' own exceptions share no other base
+            raise DamagedFile(
+                f"{path} ({one_line(error, 160)})", f"a model that {self.library} wrote", "save it again: save_model"
+            ) from error
+        self.inputs = (TensorSpec("X", self.dtype, (None, len(self.metadata.columns))),)
+        self.outputs = (TensorSpec("y", "float64", (None, len(self.metadata.classes) or None)),)
+        self.digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+    @abstractmethod
+    def _load(self, module: Any, path: str) -> Any:
+        """Return the booster of a file."""
+
+    @abstractmethod
+    def _describe(self) -> Metadata:
+        """Return classes, columns and kind of scores of the booster."""
+
+    @abstractmethod
+    def _scores(self, x: np.ndarray) -> Any:
+        """Return the scores of rows (N, F)."""
+
+    def run(self, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        try:
+            return {"y": np.asarray(self._scores(arrays["X"]), np.float64)}
+        except Exception as error:  # as above
+            raise BadInput(
+                f"rows of shape {np.shape(arrays['X'])} ({one_line(error, 160)})", f"rows that {self.place} takes",
+                "check the columns and their categories",
+            ) from error  # fmt: skip
+
+
+class XgboostModel(BoosterModel):
+    """Model of XGBoost in JSON or UBJSON: margins as logits. Rounds after the best iteration do not count."""
+
+    library = "xgboost"
+
+    def _load(self, module: Any, path: str) -> Any:
+        booster = module.Booster(params={"nthread": 1})
+        booster.load_model(path)
+        trees = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"].get("model", {}).get("trees", [])
+        for tree in trees:
+            _check_nodes(tree["left_children"], tree["right_children"], tree["split_indices"], booster.num_features())
+        return booster
+
+    def _describe(self) -> Metadata:
+        learner = json.loads(self._booster.save_config())["learner"]
+        objective, parameters = learner["objective"]["name"], learner["learner_model_param"]
+        columns, question = self._columns()
+        count = int(parameters["num_class"])
+        if int(parameters.get("num_target", 1)) > 1:
+            return Metadata(columns=columns, task="multi-label classification")
+        if objective.startswith("multi:"):
+            return Metadata(_numbered(count), columns, "logits", open=question)
+        if objective in ("binary:logistic", "binary:logitraw", "reg:logistic"):
+            return Metadata(_numbered(2), columns, "sigmoid-logit", open=question)
+        return Metadata(columns=columns, task="ranking" if objective.startswith("rank:") else "regression")
+
+    def _columns(self) -> tuple[tuple[Column, ...], str | None]:
+        """Return the columns, and the question that remains where the file does not have their categories."""
+        booster = self._booster
+        count = booster.num_features()
+        names, types = booster.feature_names or [f"x{i}" for i in range(count)], booster.feature_types or []
+        categorical = {name for name, kind in zip(names, types, strict=False) if kind == "c"}
+        stored = booster.get_categories(export_to_arrow=True).to_arrow() if categorical else []
+        known = {name: tuple(map(label_text, values.to_pylist())) for name, values in stored if values is not None}
+        unknown = ", ".join(sorted(categorical - {*known})[:8])
+        columns = tuple(Column(name, known.get(name), optional=True) for name in names)
+        return columns, f"the categories of {unknown}" if unknown else None
+
+    def _scores(self, x: np.ndarray) -> Any:
+        booster, library = self._booster, require(self.library, "boosting")
+        matrix = library.DMatrix(x, feature_names=booster.feature_names, feature_types=booster.feature_types, nthread=1)
+        best = booster.attr("best_iteration")
+        rounds = (0, int(best) + 1) if best is not None else (0, 0)
+        return booster.predict(matrix, output_margin=True, iteration_range=rounds)
+
+
+class LightGbmModel(BoosterModel):
+    """Model of LightGBM in text: probabilities. Those of one against all are normalised."""
+
+    library = "lightgbm"
+
+    def _load(self, module: Any, path: str) -> Any:
+        text = Path(path).read_text()
+        if not text.startswith("tree"):
+            raise ValueError("no first line 'tree'")
+        _check_text(text)
+        return module.Booster(model_str=text)
+
+    def _describe(self) -> Metadata:
+        model = self._booster.dump_model(num_iteration=1)
+        objective = model.get("objective", "").partition(" ")[0]
+        columns = tuple(_lightgbm_columns(model))
+        if objective in ("binary", "cross_entropy", "xentropy"):
+            return Metadata(_numbered(2), columns, "sigmoid")
+        if objective.startswith("multiclass"):
+            return Metadata(_numbered(model["num_class"]), columns, "probabilities")
+        return Metadata(columns=columns, task="ranking" if "rank" in objective else "regression")
+
+    def _scores(self, x: np.ndarray) -> Any:
+        p = np.asarray(self._booster.predict(x, num_threads=1))
+        return p if p.ndim == 1 else p / p.sum(1, keepdims=True)
+
+
+class CatBoostModel(BoosterModel):
+    """Model of CatBoost (.cbm): raw scores as logits. Its file has no categories, only their hashes."""
+
+    library = "catboost"
+    dtype = "any"
+
+    def _load(self, module: Any, path: str) -> Any:
+        booster = module.CatBoost()
+        booster.load_model(path)
+        return booster
+
+    def _describe(self) -> Metadata:
+        booster = self._booster
+        self._categorical = set(booster.get_cat_feature_indices())
+        names = list(map(str, booster.feature_names_))
+        columns = tuple(Column(name, optional=i not in self._categorical) for i, name in enumerate(names))
+        loss = str(booster.get_all_params().get("loss_function", ""))
+        if booster.get_text_feature_indices() or booster.get_embedding_feature_indices():
+            return Metadata(columns=columns, task="texts and columns together")
+        if loss.startswith("Multi") and not loss.startswith(("MultiClass", "MultiRMSE")):
+            return Metadata(columns=columns, task="multi-label classification")
+        if loss.partition(":")[0] not in ("Logloss", "CrossEntropy", "MultiClass", "MultiClassOneVsAll"):
+            return Metadata(columns=columns, task="regression")
+        classes = tuple(map(label_text, booster.classes_))
+        values = "logits" if loss.startswith("MultiClass") else "sigmoid-logit"
+        values = "probabilities" if loss.startswith("MultiClassOneVsAll") else values
+        unknown = [names[i] for i in sorted(self._categorical)]
+        question = f"the categories of {', '.join(unknown[:8])}" if unknown else None
+        return Metadata(classes or _numbered(2), columns, values, open=question)
+
+    def _scores(self, x: np.ndarray) -> Any:
+        rows = [[self._value(i, value) for i, value in enumerate(row)] for row in x.tolist()]
+        pool = require(self.library, "boosting").Pool(rows, cat_features=sorted(self._categorical))
+        if self.metadata.values == "probabilities":
+            p = np.asarray(self._booster.predict(pool, prediction_type="Probability", thread_count=1))
+            return p / p.sum(1, keepdims=True)
+        return self._booster.predict(pool, prediction_type="RawFormulaVal", thread_count=1)
+
+    def _value(self, position: int, value: Any) -> Any:
+        return label_text(value) if position in self._categorical else value
+
+
+def _numbered(count: int) -> tuple[str, ...]:
+    return tuple(map(str, range(count)))
+
+
+def _lightgbm_columns(model: dict[str, Any]) -> Iterable[Column]:
+    """Yield the columns of a dumped model, with the categories that pandas had."""
+    infos = model["feature_infos"]
+    categorical = [name for name in model["feature_names"] if infos.get(name, {}).get("values")]
+    known = model.get("pandas_categorical") or []
+    names = dict(zip(categorical, known, strict=False)) if len(known) == len(categorical) else {}
+    for name in model["feature_names"]:
+        values = names.get(name)
+        yield Column(name, None if values is None else tuple(map(label_text, values)), optional=True)
+
+
+def _check_text(text: str) -> None:
+    """Raise `ValueError` where a tree in LightGBM's text leads out of itself or of the features."""
+    fields = [line.partition("=") for line in text.splitlines() if "=" in line]
+    features = next((int(value) + 1 for key, _, value in fields if key == "max_feature_idx"), 0)
+    columns: dict[str, list[list[int]]] = {"left_child": [], "right_child": [], "split_feature": []}
+    for key, _, value in fields:
+        if key in columns:
+            columns[key].append([int(number) for number in value.split()])
+    for left, right, feature in zip(*columns.values(), strict=True):
+        children = np.array([left, right])
+        leaves = len(left) + 1  # a child below 0 is the leaf −child − 1
+        if (children < -leaves).any():
+            raise ValueError("a tree whose nodes lead out of it")
+        _check_nodes(np.where(children < 0, -1, children)[0], np.where(children < 0, -1, children)[1], feature, features)
+
+
+def _check_nodes(left: Any, right: Any, feature: Any, features: int) -> None:
+    """Raise `ValueError` where a node of a tree leads out of it, back, or to no feature; −1 is a leaf."""
+    children, feature = np.array([left, right]), np.array(feature)
+    if not children.size:
+        return
+    inner = children >= 0
+    invalid = (children >= children.shape[1]) | (inner & (children <= np.arange(children.shape[1])))
+    split = inner.any(0)
+    if invalid.any() or (feature[split] < 0).any() or (feature[split] >= features).any():
+        raise ValueError("a tree whose nodes lead out of it")
