@@ -99,7 +99,7 @@ def from_array(name: str, x: np.ndarray, domain: Domain | None) -> Arrays:
     else:
         domain_kind = type(domain)
     if domain_kind is Tokens:
-        return from_tokens(x.reshape(len(x), -1), domain if isinstance(domain, Tokens) else None)
+        return from_tokens([*x.reshape(len(x), -1)], domain if isinstance(domain, Tokens) else None)
     if domain_kind is Pixels:
         return _from_pixels(name, x, domain if isinstance(domain, Pixels) else None)
     if domain_kind is Columns:

@@ -167,7 +167,9 @@ def _fitted(split: Split, domain: Domain | None) -> tuple[Split, tuple[Remark, .
     if domain is None or split.domain == domain:
         return split, ()
     if type(domain) is not type(split.domain):
-        raise BadInput(f"{split.name}, {split.domain.noun}", f"{domain.noun}, which the model takes", "choose other data")
+        raise BadInput(
+            f"{split.name}, {split.domain.noun}", f"{domain.noun}, which the model takes", "choose other data"
+        )
     x, labels = split.arrays
     if isinstance(domain, (Text, Tokens)):
         from feint.data.dataset import load_part

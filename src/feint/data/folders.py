@@ -120,5 +120,3 @@ def _text(file: Path) -> str:
         return file.read_text("utf-8")
     except UnicodeDecodeError as error:
         raise BadInput(f"{file}, which is no UTF-8", "texts in UTF-8", "convert it: iconv") from error
-
-

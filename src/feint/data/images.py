@@ -5,7 +5,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,14 +27,14 @@ ORIENTATION = 0x0112  # tag of EXIF
 
 
 def from_images(
-    sources: Iterable[tuple[str, Path | bytes]], domain: Pixels | None = None, *, square: int | None = None
+    sources: "Iterable[tuple[str, Path | bytes | Image]]", domain: Pixels | None = None, *, square: int | None = None
 ) -> tuple[np.ndarray, Pixels, tuple[Remark, ...]]:
     """Decode images.
 
     EXIF's orientation is applied, transparency left out as by Pillow's `convert("RGB")`, 16 bits divided by 257.
 
     Args:
-        sources: Name and file, or content, of each image.
+        sources: Name of each image with its file, its content, or itself.
         domain: Images that the model takes: others are scaled as a whole, and their channels converted. None keeps
             the size, and grey where all are grey.
         square: Height and width that the centre squares of the images are scaled to.
@@ -83,10 +83,17 @@ def _pixels(
     """Return one image as (H, W) or (H, W, C) uint8, and count what was converted."""
     module = require("PIL.Image", "data")
     try:
-        opened = source if isinstance(source, module.Image) else module.open(_stream(source))
-        image = _upright(opened)
+        image = _upright(_opened(source))
         image.load()
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, module.DecompressionBombError) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        IndexError,
+        struct.error,
+        module.DecompressionBombError,
+    ) as error:
         raise DamagedFile(f"{name} ({one_line(error, 120)})", "a readable image", "mend or delete it") from error
     image = _eight_bits(name, image, counts)
     if "A" in image.getbands() or "transparency" in image.info:
@@ -106,15 +113,18 @@ def _scaled(image: "Image", domain: Pixels | None, square: int | None, counts: C
     if square is not None and image.size != (square, square):
         centre = require("PIL.ImageOps", "data").fit(image.convert("RGB"), (square,) * 2, module.Resampling.LANCZOS)
         return centre if domain is None else centre.convert(image.mode)
-    if domain is None or image.size == domain.shape[:0:-1]:
+    size = image.size if domain is None else (domain.shape[2], domain.shape[1])
+    if image.size == size:
         return image
     counts["images scaled"] += 1
     counts[f"size {image.size[0]}×{image.size[1]}"] += 1
-    return image.resize(domain.shape[:0:-1], module.Resampling.BILINEAR)  # Pillow's averages where it makes smaller
+    return image.resize(size, module.Resampling.BILINEAR)  # Pillow's averages where it makes smaller
 
 
-def _stream(source: Path | bytes) -> Any:
-    return source if isinstance(source, Path) else io.BytesIO(source)
+def _opened(source: "Path | bytes | Image") -> "Image":
+    if isinstance(source, (Path, bytes)):
+        return require("PIL.Image", "data").open(io.BytesIO(source) if isinstance(source, bytes) else source)
+    return source
 
 
 def _upright(image: "Image") -> "Image":

@@ -174,9 +174,9 @@ def _options(labels: Labels, names: tuple[str, ...] | None, k: int | None) -> It
         yield Assignment("name", matched)
     if numbers is not None:
         low, high = min(numbers), max(numbers)
-        if (low == 0 if k is None else low >= 0 and high < k):
+        if low == 0 if k is None else low >= 0 and high < k:
             yield Assignment("number", numbers)
-        if (low == 1 if k is None else low >= 1 and high <= k):
+        if low == 1 if k is None else low >= 1 and high <= k:
             yield Assignment("number from 1", tuple(number - 1 for number in numbers))
     if k in (None, n):
         yield Assignment("order", tuple(range(n)))

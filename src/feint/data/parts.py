@@ -31,13 +31,13 @@ class Part:
     """Inputs and labels of one part of a data set, as files have them.
 
     Attributes:
-        kind: Kind of domain that the inputs have by themselves.
-        inputs: Names and contents of images, texts, sequences, columns by name, or an array by name.
+        kind: Kind of domain of the inputs; None for an array, whose kind the model tells.
+        inputs: Names and contents of images, texts, sequences, columns by name, or the name of an array and the array.
         labels: Labels; None where the part has none.
         remarks: What was left out.
     """
 
-    kind: type[Domain]
+    kind: type[Domain] | None
     inputs: Any
     labels: Labels | None
     remarks: tuple[Remark, ...] = ()
@@ -81,7 +81,7 @@ def npz_part(path: Path, domain: Domain | None, *, label: str | None = None, lab
     arrays = read_npz(path)
     name, labels = choose(path, arrays, label, labelled=labelled)
     read = read_labels(labels, None) if labels is not None and labelled else None
-    return Part(np.ndarray, (f"{path}: {name}", arrays[name]), read)  # type: ignore[arg-type]
+    return Part(None, (name, arrays[name]), read)
 
 
 def converted(part: Part, domain: Domain | None, *, square: int | None = None) -> Arrays:
@@ -98,16 +98,13 @@ def converted(part: Part, domain: Domain | None, *, square: int | None = None) -
     Raises:
         BadInput: The inputs are of another kind than the domain, or outside it.
     """
-    if isinstance(part.inputs, tuple):
-        x, domain, remarks = from_array(*part.inputs, domain)
-    elif domain is not None and type(domain) is not part.kind:
+    if part.kind is None:
+        return from_array(*part.inputs, domain)
+    if domain is not None and type(domain) is not part.kind:
         raise BadInput(part.kind.noun, f"{domain.noun}, which the model takes", "choose other data")
-    elif part.kind is Pixels:
-        x, domain, remarks = from_images(part.inputs, domain, square=square)  # pyright: ignore[reportArgumentType]
-    else:
-        convert: Callable[..., Arrays] = {Text: from_texts, Tokens: from_tokens, Columns: from_rows}[part.kind]
-        x, domain, remarks = convert(part.inputs, domain)
-    return x, domain, (*part.remarks, *remarks)
+    options = {"square": square} if part.kind is Pixels else {}
+    x, own_domain, remarks = _CONVERTERS[part.kind](part.inputs, domain, **options)
+    return x, own_domain, (*part.remarks, *remarks)
 
 
 def domain_of(parts: Sequence[Part]) -> Domain | None:
@@ -126,8 +123,7 @@ def domain_of(parts: Sequence[Part]) -> Domain | None:
     if len({part.kind for part in parts}) > 1:
         raise BadInput("parts of several kinds", "the same inputs in all", "mend the files")
     if first.kind is Columns:
-        kept_tables = [without_row_names(part.inputs)[0] for part in parts]
-        names = kept_tables[0].keys()
+        names = without_row_names(first.inputs)[0].keys()
         return described(*({name: part.inputs[name] for name in names if name in part.inputs} for part in parts))
     if first.kind is Text:
         return Text(length_of(np.array([len(str(text).encode(errors="replace")) for text in first.inputs])))
@@ -208,11 +204,13 @@ def _content(i: int, value: Any) -> Path | bytes:
 def _numbers(table: "pyarrow.Table", labels: Labels | None) -> Part:
     """Return the pixels of a table that has a column for each."""
     types = require("pyarrow", "data").types
-    words = [field.name for field in table.schema if not (types.is_integer(field.type) or types.is_floating(field.type))]
+    words = [
+        field.name for field in table.schema if not (types.is_integer(field.type) or types.is_floating(field.type))
+    ]
     if words or not table.num_columns:
         raise BadInput(f"columns {listed(table.column_names)}", "images, which the model takes", "choose other data")
     matrix = np.stack([column.to_numpy() for column in table.columns], 1)
-    return Part(Pixels, ("a table", matrix), labels)
+    return Part(None, ("the table", matrix), labels)
 
 
 def _texts(table: "pyarrow.Table", labels: Labels | None, _: Mapping[str, Any]) -> Part:
@@ -251,3 +249,6 @@ def _rows(table: "pyarrow.Table", labels: Labels | None, _: Mapping[str, Any]) -
 
 
 _READERS: dict[type[Domain], Callable[..., Part]] = {Pixels: _images, Text: _texts, Tokens: _tokens, Columns: _rows}
+_CONVERTERS: dict[type[Domain], Callable[..., Arrays]] = {
+    Pixels: from_images, Text: from_texts, Tokens: from_tokens, Columns: from_rows,
+}  # fmt: skip

@@ -38,7 +38,9 @@ def read_table(*files: Path) -> "pyarrow.Table":
     try:
         table = pyarrow.concat_tables(tables, promote_options="permissive")
     except pyarrow.ArrowException as error:
-        raise BadInput(f"{files[0].parent} ({one_line(error, 120)})", "files of the same columns", "mend them") from error
+        raise BadInput(
+            f"{files[0].parent} ({one_line(error, 120)})", "files of the same columns", "mend them"
+        ) from error
     if not table.num_rows:
         raise BadInput(f"{files[0]} without rows", "one at least", "check the file")
     return table.replace_schema_metadata(tables[0].schema.metadata)
@@ -128,8 +130,10 @@ def _read_csv(file: Path) -> "pyarrow.Table":
     header, _, rest = head.partition("\n")
     delimiter = max(DELIMITERS, key=header.count) if file.suffix.lower() != ".tsv" else "\t"
     _check_header(file, next(csv.reader([header.strip("\r")], delimiter=delimiter), []))
-    comma = delimiter != "," and re.search(rf"(^|{re.escape(delimiter)})-?\d+,\d+({re.escape(delimiter)}|\r?\n|$)", rest)
-    return module.read_csv(
+    comma = delimiter != "," and re.search(
+        rf"(^|{re.escape(delimiter)})-?\d+,\d+({re.escape(delimiter)}|\r?\n|$)", rest
+    )
+    table = module.read_csv(
         file,
         read_options=module.ReadOptions(block_size=file.stat().st_size + 1),  # types are told from the whole file
         parse_options=module.ParseOptions(delimiter=delimiter, newlines_in_values=True),
@@ -137,6 +141,9 @@ def _read_csv(file: Path) -> "pyarrow.Table":
             null_values=[*MISSING, "?", " ?"], decimal_point="," if comma else ".", strings_can_be_null=False
         ),
     )
+    if any(str(kind) == "binary" for kind in table.schema.types):
+        raise _not_utf8(file)
+    return table
 
 
 def _check_header(file: Path, names: Sequence[str]) -> None:
@@ -149,4 +156,4 @@ def _check_header(file: Path, names: Sequence[str]) -> None:
 
 
 def _not_utf8(file: Path) -> BadInput:
-    return BadInput(f"{file}, which is no UTF-8", "a file in UTF-8", f"iconv -f latin1 -t utf-8 {file.name} > new.csv")
+    return BadInput(f"{file}, which is no UTF-8", "a file in UTF-8", f"iconv -f latin1 -t utf-8 {file.name} > new{file.suffix}")

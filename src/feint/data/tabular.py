@@ -141,7 +141,9 @@ def _unlike(absent: Sequence[str], extra: Sequence[str], domain: Columns) -> Bad
     expected = f"the {len(domain.names)} columns that the model takes"
     if len(absent) == 1 and extra:
         near = UnknownName.among("column", absent[0], extra).args[2]
-        return BadInput(got, expected, f"rename or add them; {near}" if near.startswith("did") else "rename or add them")
+        return BadInput(
+            got, expected, f"rename or add them; {near}" if near.startswith("did") else "rename or add them"
+        )
     return BadInput(got, expected, "rename or add them")
 
 
