@@ -4,6 +4,7 @@
     ├── BadInput          an argument of the wrong type, shape or range
     │   ├── UnknownName   no method, network or data set of that name; the nearest one is named
     │   ├── BadRecipe     a recipe with an unknown field or a value outside its range
+    │   ├── Diverged      a training whose weights are not finite any more
     │   ├── MixedSizes    images of several sizes where one is expected
     │   ├── TooLarge      a request with more bytes or more inputs than a gateway accepts
     │   └── TooSlow       a request that did not arrive in time
@@ -90,6 +91,10 @@ def in_range(recipe: object, field: str, expected: str, least: float, most: floa
     """
     if not least <= getattr(recipe, field) <= most:
         raise BadRecipe(f"{field}={getattr(recipe, field)}", expected, "change it")
+
+
+class Diverged(BadInput):
+    """The weights of a training are not finite: its learning rate is too large for the network."""
 
 
 class MixedSizes(BadInput):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import feint.signature
 from feint.errors import BadInput, UnknownName
+from feint.models.forests import BoostedTrees, RandomForest
 from feint.models.preprocessing import Preprocessing, features, values
 from feint.models.tree import Tree
 from feint.recipes.recipe import Vocabulary, exported_recipes
@@ -230,6 +231,16 @@ def tree(network: Network) -> nn.Module:
     return Tree(network.features, network.classes)
 
 
+def boosted_trees(network: Network) -> nn.Module:
+    """Return gradient-boosted trees, which scikit-learn fits."""
+    return BoostedTrees.of(network.domain, network.features, network.classes)
+
+
+def random_forest(network: Network) -> nn.Module:
+    """Return a random forest, which scikit-learn fits."""
+    return RandomForest(network.features, network.classes)
+
+
 def mlp20(network: Network) -> nn.Module:
     """Return a network with one hidden layer of 20 (Tramèr et al., USENIX Security 2016)."""
     hidden = nn.Linear(network.features, 20)
@@ -371,6 +382,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "linear": Architecture(linear),
     "one_vs_rest": Architecture(one_vs_rest),
     "tree": Architecture(tree, preprocessing=values),
+    "boosted_trees": Architecture(boosted_trees, preprocessing=values),
+    "random_forest": Architecture(random_forest, preprocessing=values),
     "mlp20": Architecture(mlp20),
     "mlp": Architecture(mlp),
     "lenet": _of_images(lenet),

@@ -18,19 +18,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from feint.data import Split, decode
-from feint.errors import BadInput, BadRecipe
+from feint.errors import BadInput, BadRecipe, Diverged
 from feint.models import self_supervised, stored
 from feint.models.batch import Batch
 from feint.models.cache import cache_directory
 from feint.models.checkpoint import TrainingState
 from feint.models.cuda_graph import GraphedStep
+from feint.models.estimator_body import EstimatorBody
 from feint.models.networks import VOCABULARY, Classifier, Ensemble, Network
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.query import channels_last
 from feint.recipes import store
 from feint.recipes.recipe import short_hash
 from feint.recipes.store import fingerprint
-from feint.signature import Domain
+from feint.signature import Domain, Pixels
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,14 @@ class Training:
             raise BadRecipe("patience without a holdout", "a share of the data to judge by", "set holdout, say to 0.1")
 
 
+    @property
+    def augments(self) -> bool:
+        """Whether images are shifted, mirrored or turned."""
+        return bool(self.crop or self.flip or self.rotation is not None)
+
+
 Model = TypeVar("Model", Classifier, Ensemble, self_supervised.WithRotations)
+_Fit = Callable[[Any, "_Task", ProgressCallback, Path | None], tuple[Any, list[float]]]
 Loss = Callable[[Any, Batch], Tensor]  # (model, batch) -> the scalar to minimize
 
 
@@ -148,13 +156,23 @@ def learn(
 
     Raises:
         BadInput: Inputs and targets do not belong together, or the network has no weights to train.
+        BadRecipe: The training augments inputs that are no images, or those of an estimator of scikit-learn.
+        Diverged: The weights are not finite.
     """
     check_targets(network, x, targets)
     model = network.build(seed)
-    if next(model.parameters(), None) is None:
+    at_once = isinstance(model.body, EstimatorBody)
+    if not at_once and next(model.parameters(), None) is None:
         raise BadInput(f"the network {network.name!r}", "one with weights to train", "PathFinding makes trees")
+    if training.augments and (at_once or not isinstance(network.domain, Pixels)):
+        raise BadRecipe(
+            f"crop, flip or rotation for the network {network.name!r} and {network.domain.noun}",
+            "images, and a network that is trained in steps", "leave them out",
+        )  # fmt: skip
     model.preprocessing.adapt(x)
     name = repr((network, training, seed))
+    if at_once:
+        return _train_or_load(model, _Task(x, targets, training, seed), progress, name, fit=_fit_at_once)[0]
     if training.rotation is None:
         return _train_or_load(model, _Task(x, targets, training, seed), progress, name)[0]
     task = _Task(x, targets, training, seed, partial(self_supervised.s4l, weight=training.rotation))
@@ -191,6 +209,7 @@ def refine(
         The trained model, in evaluation mode, and the mean loss of each epoch.
 
     Raises:
+        BadInput: The network has no gradient.
         BadRecipe: The training has a holdout, which is evaluated by cross-entropy, or a rotation loss.
     """
     check_targets(model.network, x, targets)
@@ -200,6 +219,8 @@ def refine(
         raise BadRecipe("a holdout under a loss of its own", "holdout=0", "the epochs are judged by cross-entropy")
     if training.rotation is not None:
         raise BadRecipe("a rotation loss beside a loss of its own", "rotation=None", "leave it out")
+    if next(model.parameters(), None) is None:
+        raise BadInput(f"the network {model.network.name!r}", "one with a gradient", "train it anew: feint.models.learn")
     task = _Task(x, targets, training, seed, loss, outliers, recordable=False)
     start = stored.fingerprint(model)
     return _train_or_load(copy.deepcopy(model), task, progress, repr((name, start, model.network, training, seed)))
@@ -238,20 +259,37 @@ def check_targets(network: Network, x: Tensor, targets: Tensor) -> None:
         )
 
 
-def _train_or_load(model: Model, task: _Task, progress: ProgressCallback, name: str) -> tuple[Model, list[float]]:
+def _train_or_load(
+    model: Model, task: _Task, progress: ProgressCallback, name: str, *, fit: _Fit | None = None
+) -> tuple[Model, list[float]]:
     """Return `model` trained, and the losses of its epochs, from the cache of trainings where it has them."""
-    directory = cache_directory()
+    directory, fit = cache_directory(), fit or _fit
     if directory is None:
-        return _fit(model, task, progress, None)
+        return fit(model, task, progress, None)
     done = directory / f"{short_hash(name, 8)}-{task.fingerprint()}"
     if not done.exists():
         checkpoint = done.with_suffix(".pt")
-        fitted, losses = _fit(model, task, progress, checkpoint)
+        fitted, losses = fit(model, task, progress, checkpoint)
         store.save(done, model.network, fitted.state_dict(), losses=losses)
         checkpoint.unlink(missing_ok=True)
     cached = store.load(done, VOCABULARY)
     model.load_state_dict(cached.tensors)
     return model.eval(), cached.about.get("losses", [])
+
+
+def _fit_at_once(model: Any, task: _Task, progress: ProgressCallback, _: Path | None) -> tuple[Any, list[float]]:
+    """Let scikit-learn fit the body of a classifier, in place."""
+    model.eval()
+    with torch.no_grad():
+        features = model.preprocessing(decode(task.x, model.network.domain).to(model.device))
+        model.body.fit(features, as_rows(task.targets, model.network.classes), seed=task.seed)
+    progress.step("training", 1, 1)
+    return model, []
+
+
+def as_rows(targets: Tensor, classes: int) -> Tensor:
+    """Return targets as rows (N, K) on the simplex: classes (N,) as one-hot rows."""
+    return F.one_hot(targets, classes).float() if targets.ndim == 1 else targets
 
 
 def _fit(model: Model, task: _Task, progress: ProgressCallback, checkpoint: Path | None) -> tuple[Model, list[float]]:
@@ -304,6 +342,11 @@ def _fit(model: Model, task: _Task, progress: ProgressCallback, checkpoint: Path
                 optimizer.step()
             state.epoch += 1
             state.losses.append(torch.stack(losses).double().mean().item())
+            if math.isnan(state.losses[-1]) or not all(weight.isfinite().all() for weight in model.parameters()):
+                raise Diverged(
+                    f"weights that are not finite after epoch {state.epoch} of the training",
+                    f"a learning rate below {recipe.learning_rate:g} for this network", "lower it",
+                )  # fmt: skip
             if len(holdout):
                 state.update_best(model, x[holdout], targets[holdout], model.network.domain)
             if checkpoint is not None:
