@@ -9,12 +9,14 @@ from tests.support.problems import Steps
 from feint import data, victims
 from feint.attacks import HardLabels, LabelPathFinding, PathFinding
 from feint.attacks.parametric.axis_boxes import build_tree, snap_faces
+from feint.attacks.parametric.unit_space import UnitSpace
 from feint.data import Split
 from feint.defenses.access import Budget
 from feint.errors import BadInput, DamagedFile
 from feint.models.networks import Classifier, Network
 from feint.models.training import learn
 from feint.service import Defense, Service
+from feint.signature import Pixels
 
 TREE = Network("tree", (1, 2, 2), 3)
 
@@ -106,13 +108,13 @@ def test_a_tree_of_boxes_answers_as_the_boxes_do():
     shaken = (high + 1e-6 * torch.rand(9, 2, generator=torch.Generator().manual_seed(0))).clamp(max=1)
     low, high = snap_faces(low, shaken, 1e-5)
     p = torch.rand(9, 3, generator=torch.Generator().manual_seed(1))
-    nodes = build_tree(low, high, p)
-    assert sum(left == 0 for _, _, left, _, _ in nodes) == 9
+    nodes = build_tree(low, high, p, UnitSpace(Pixels((1, 1, 2))))
+    assert sum(node.left == 0 for node in nodes) == 9
     for middle, answer in zip((low + high) / 2, p, strict=True):
-        feature, threshold, left, right, leaf = nodes[0]
-        while left:
-            feature, threshold, left, right, leaf = nodes[left if middle[feature] <= threshold else right]
-        assert torch.equal(leaf, answer)
+        node = nodes[0]
+        while node.left:
+            node = nodes[node.left if middle[node.axis] <= node.threshold else node.right]
+        assert torch.equal(node.answer, answer)
 
 
 def test_a_tree_is_saved_and_loaded_as_any_network_is(tmp_path):

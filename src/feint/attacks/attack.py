@@ -4,24 +4,27 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+from feint.attacks.domains import DomainSpecific
 from feint.attacks.lenses.lens import Lens
-from feint.models.networks import Classifier
+from feint.models.networks import Classifier, Network
 from feint.oracle import Oracle
 from feint.progress import NO_PROGRESS, ProgressCallback
+from feint.signature import Domain
 
 
-class Attack(ABC):
-    """Model-stealing attack: a frozen dataclass that defines `steal`.
+class Attack(DomainSpecific, ABC):
+    """Model-stealing attack: a frozen dataclass that defines `steal_from`.
 
     Attributes:
         cite: Key of the paper in docs/references.bib.
         is_naive: Whether the attack learns from the answers as they are.
+        surrogate: Architecture of the surrogate, whose domain is that of the queries.
     """
 
     cite: ClassVar[str]
     is_naive: ClassVar[bool] = True
+    surrogate: Network
 
-    @abstractmethod
     def steal(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         """Query the oracle within its budget and return the surrogate trained on the answers.
 
@@ -37,8 +40,17 @@ class Attack(ABC):
 
         Raises:
             Refused: If the service refuses before it has answered anything.
-            BadInput: If the budget, the pool and the surrogate do not fit each other, before the first query.
+            BadInput: If the budget, the pool and the surrogate do not fit each other, or the attack does not take inputs
+                of this domain, before the first query.
         """
+        self.require_domain(self.surrogate.domain)
+        return self.steal_from(oracle, seed=seed, progress=progress)
+
+    @abstractmethod
+    def steal_from(
+        self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS
+    ) -> Classifier:
+        """Return the surrogate as `steal` does; the domain of its inputs is one of `domains`."""
 
     def through(self, *lenses: Lens) -> "LensedAttack":
         """Return this attack with its oracle seen through `lenses`, of which the first is nearest to the attack."""
@@ -61,7 +73,20 @@ class LensedAttack(Attack):
     def cite(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.attack.cite
 
-    def steal(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
+    @property
+    def surrogate(self) -> Network:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.attack.surrogate
+
+    @property
+    def domains(self) -> tuple[type[Domain], ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Domains that the attack and all lenses take."""
+        return tuple(kind for kind in self.attack.domains if all(kind in lens.domains for lens in self.lenses))
+
+    def require_domain(self, domain: Domain) -> None:
+        for method in (*self.lenses, self.attack):
+            method.require_domain(domain)
+
+    def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         for lens in reversed(self.lenses):
             oracle = lens(oracle, progress=progress)
         return self.attack.steal(oracle, seed=seed, progress=progress)

@@ -1,6 +1,6 @@
-"""Training loop of attacks that ask in rounds."""
+"""Training of attacks that ask once, or in rounds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
@@ -10,6 +10,35 @@ from feint.models.networks import Classifier, Network
 from feint.models.training import Training, cross_entropy, learn, refine
 from feint.oracle import Oracle
 from feint.progress import ProgressCallback
+
+
+def train_once(
+    oracle: Oracle,
+    batches: Iterable[Tensor],
+    total: int,
+    *,
+    network: Network,
+    training: Training,
+    seed: int,
+    progress: ProgressCallback,
+) -> Classifier:
+    """Ask inputs until one is refused, and train a surrogate on the answers.
+
+    Args:
+        oracle: The victim behind its budget.
+        batches: Batches of inputs (n, …).
+        total: Number of inputs in all batches.
+        network: Architecture of the surrogate.
+        training: Recipe of its training.
+        seed: Seed of initial weights and batches.
+        progress: Callback for the steps of asking and training.
+
+    Returns:
+        The surrogate, in evaluation mode.
+    """
+    ask_all(oracle, batches, total, progress)
+    transcript = oracle.transcript
+    return learn(network, transcript.x, transcript.p, training, seed=seed, progress=progress)
 
 
 def train_in_rounds(

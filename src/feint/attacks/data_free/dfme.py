@@ -1,5 +1,6 @@
 """DFME and MAZE: a generator of queries on which victim and surrogate disagree, without any data."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -10,12 +11,14 @@ from torch import Tensor
 from feint.attacks.attack import Attack
 from feint.attacks.data_free.generators import squash
 from feint.attacks.data_free.loop import Distance, HalfCosine, LoopBatch, LoopConfig, LoopState, require_turn, train
+from feint.attacks.data_free.statistics import WITHOUT_DATA
 from feint.attacks.data_free.zeroth_order import forward_differences
 from feint.attacks.probing import require_probabilities
 from feint.errors import BadRecipe
 from feint.models.networks import Classifier, Network
 from feint.oracle import Oracle
 from feint.progress import NO_PROGRESS, ProgressCallback
+from feint.signature import Domain, Pixels
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,13 @@ class DFME(Attack):
     """
 
     cite: ClassVar[str] = "truong2021data"
+    domains: ClassVar[tuple[type[Domain], ...]] = (Pixels,)
+    instead: ClassVar[Mapping[type[Domain], str]] = WITHOUT_DATA
     surrogate: Network
     game: LoopConfig = LoopConfig()
     differences: Differences = Differences()
 
-    def steal(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
+    def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         cost = self.game.generator_steps * (1 + self.differences.directions) + self.game.surrogate_steps
         distance = partial(l1_of_logits, floor=self.differences.floor)
         return _train_on_disagreement(
@@ -83,11 +88,13 @@ class MAZE(Attack):
     """
 
     cite: ClassVar[str] = "kariyappa2021maze"
+    domains: ClassVar[tuple[type[Domain], ...]] = (Pixels,)
+    instead: ClassVar[Mapping[type[Domain], str]] = WITHOUT_DATA
     surrogate: Network
     game: LoopConfig = LoopConfig(128, replay_steps=10, latent=100, schedule=HalfCosine())
     differences: Differences = Differences(directions=10)
 
-    def steal(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
+    def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         fresh = max(0, self.game.surrogate_steps - self.game.generator_steps)
         cost = self.game.generator_steps * (1 + self.differences.directions) + fresh
         distance = partial(divergence, floor=self.differences.floor)

@@ -1,6 +1,7 @@
 """DFMS-HL: a data-free attack on labels, whose generator stays close to images and covers all classes."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,10 +12,12 @@ from torch import Tensor
 from feint.attacks.attack import Attack
 from feint.attacks.data_free.generators import Discriminator, squash, synthetic_images
 from feint.attacks.data_free.loop import HalfCosine, LoopBatch, LoopConfig, LoopState, require_turn, train
+from feint.attacks.data_free.statistics import WITHOUT_DATA
 from feint.errors import BadRecipe, Refused
 from feint.models.networks import Classifier, Network
 from feint.oracle import Oracle
 from feint.progress import NO_PROGRESS, ProgressCallback
+from feint.signature import Domain, Pixels
 
 MOMENTUM = 0.5  # of Adam, as in DCGAN
 
@@ -43,6 +46,8 @@ class DFMSHL(Attack):
 
     cite: ClassVar[str] = "sanyal2022towards"
     is_naive: ClassVar[bool] = False
+    domains: ClassVar[tuple[type[Domain], ...]] = (Pixels,)
+    instead: ClassVar[Mapping[type[Domain], str]] = WITHOUT_DATA
     surrogate: Network
     game: LoopConfig = LoopConfig(128, surrogate_steps=1, latent=100, generator_rate=2e-4, schedule=HalfCosine())
     diversity: float = 500.0
@@ -53,7 +58,7 @@ class DFMSHL(Attack):
         if not 0 <= self.diversity < math.inf or self.warm_up < 0 or self.start < 0:
             raise BadRecipe(repr(self), "diversity, warm_up and start of 0 or more", "change it")
 
-    def steal(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
+    def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         cost = self.game.batch_size * self.game.surrogate_steps
         require_turn(oracle, self.surrogate, cost)
         oracle.keep_answers_only()

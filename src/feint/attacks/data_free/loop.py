@@ -10,7 +10,7 @@ from torch import Tensor
 
 from feint.attacks.data_free.generators import ImageGenerator, squash
 from feint.attacks.probing import require_budget
-from feint.errors import BadRecipe, Refused
+from feint.errors import BadInput, BadRecipe, Refused
 from feint.models.networks import Classifier, Network, default_device
 from feint.oracle import Oracle
 from feint.progress import ProgressCallback
@@ -213,7 +213,9 @@ class LoopState:
 
 
 def require_turn(oracle: Oracle, network: Network, cost: int) -> None:
-    """Raise as `require_budget` does if the budget does not pay for one turn of `cost` queries."""
+    """Raise `BadInput` unless inputs are images (C, H, W) and the budget pays for one turn of `cost` queries."""
+    if len(network.shape) != 3:
+        raise BadInput(f"inputs of shape {network.shape}", "images (C, H, W)", "use Uniform instead")
     require_budget(oracle, network, cost, what=", one turn", remedy="raise the budget, or lower batch_size")
 
 

@@ -1,5 +1,7 @@
 """Lenses that ask about an input several times, and average the answers."""
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +11,7 @@ from torch import Tensor
 from feint.attacks.lenses.lens import PointwiseLens
 from feint.errors import BadInput, BadRecipe, in_range
 from feint.models.training import augment
-from feint.transcript import checksums
+from feint.signature import Columns, Domain, Pixels, Text, Tokens, mark
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Smoothed(PointwiseLens):
 
     The smoothing attack on defenses that answer the same query alike (Tang et al., USENIX Security 2024): noise that is
     keyed to the query, misinformation, a search for the boundary. The copies depend on `seed` and on the inputs that
-    are asked together, in 256 levels so that no last bit decides, and on nothing that was asked before.
+    are asked together, by their marks so that no last bit decides, and on nothing that was asked before.
 
     Args:
         repeats: Copies of each input, 1 or more.
@@ -56,6 +58,8 @@ class Smoothed(PointwiseLens):
 
     cite: ClassVar[str] = "tang2024modelguard"
     randomised: ClassVar[bool] = True
+    domains: ClassVar[tuple[type[Domain], ...]] = (Pixels,)
+    instead: ClassVar[Mapping[type[Domain], str]] = dict.fromkeys((Columns, Tokens, Text), "Averaged")
     repeats: int = 3
     crop: int = 4
     flip: bool = True
@@ -73,13 +77,13 @@ class Smoothed(PointwiseLens):
         if x.ndim != 4:
             raise BadInput(f"inputs of shape {tuple(x.shape)}", "images (N, C, H, W)", "use Averaged instead")
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed((self.seed * 1_000_003 + int(checksums(quantise(x)).sum())) % 2**63)
+            torch.manual_seed(self._seed_of(x))
             return augment(x.repeat_interleave(self.repeats, 0), self.crop, self.flip)
 
     def read(self, p: Tensor) -> Tensor:
         return p.unflatten(0, (-1, self.repeats)).mean(1)
 
-
-def quantise(x: Tensor) -> Tensor:
-    """Round the inputs `x` (N, …) in [0, 1] to the nearest of 256 levels."""
-    return x.mul(255).round().div(255)
+    def _seed_of(self, x: Tensor) -> int:
+        """Return the seed of the augmentations of the inputs `x` (N, …)."""
+        digest = hashlib.blake2b(b"".join(mark(x.cpu().numpy())), digest_size=8).digest()
+        return (self.seed * 1_000_003 + int.from_bytes(digest, "little")) % 2**63

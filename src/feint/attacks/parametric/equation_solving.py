@@ -51,7 +51,7 @@ class EquationSolving(Attack):
     def __post_init__(self) -> None:
         require_linear(self.surrogate)
 
-    def steal(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
+    def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         features = prod(self.surrogate.shape)
         require_budget(oracle, self.surrogate, features + 1)
         oracle.keep_answers_only()

@@ -58,7 +58,7 @@ class LowdMeek(Attack):
         if not 1e-6 <= self.epsilon <= 0.5 or self.seeds < 2:
             raise BadRecipe(repr(self), "an epsilon of 1e-6 to 0.5, and seeds ≥ 2", "change it")
 
-    def steal(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
+    def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         check(oracle, self.pool, self.surrogate, least=self.seeds, most=1)
         oracle.keep_answers_only()
         generator, total = torch.Generator().manual_seed(seed), oracle.left

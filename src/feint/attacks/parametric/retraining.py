@@ -46,7 +46,7 @@ class Retraining(Attack):
         if self.iterations < 1 or self.decay < 0:
             raise BadRecipe(repr(self), "iterations ≥ 1 and decay ≥ 0", "change it")
 
-    def steal(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
+    def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         require_budget(oracle, self.surrogate, 1)
         generator = torch.Generator().manual_seed(seed)
         total = oracle.left

@@ -55,7 +55,7 @@ class ActiveThief(Attack):
         if not 0 < self.first < 1 or self.rounds < 1 or self.among < 1:
             raise BadRecipe(repr(self), "0 < first < 1, rounds ≥ 1, among ≥ 1", "change them")
 
-    def steal(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
+    def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         check(oracle, self.pool, self.surrogate)
         order = draw_rows(self.pool, len(self.pool), seed)
         count = max(1, round(oracle.left * self.first))

@@ -56,7 +56,7 @@ class Evasive(Attack):
         if not 0 <= self.share < 1 or self.rounds < 1 or self.among < 1:
             raise BadRecipe(repr(self), "0 ≤ share < 1, rounds ≥ 1, among ≥ 1", "change them")
 
-    def steal(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
+    def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         check(oracle, self.pool, self.surrogate)
         size = -(-oracle.left // (self.rounds + 1))
         self._check_natural(oracle.left, size)

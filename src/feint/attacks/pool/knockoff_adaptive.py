@@ -63,7 +63,7 @@ class KnockoffNetsAdaptive(Attack):
         if self.round < 2 or self.learning_rate <= 0 or self.decay < 0 or min(self.hierarchy or (0,)) < 0:
             raise BadRecipe(repr(self), "round ≥ 2, learning_rate > 0, decay ≥ 0, groups counted from 0", "change them")
 
-    def steal(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
+    def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         check(oracle, self.pool, self.surrogate)
         bandit = Bandit(self.pool.labels, self.groups(), decay=self.decay, seed=seed)
         rewards = Rewards(self, seed)

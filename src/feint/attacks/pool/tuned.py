@@ -93,7 +93,7 @@ class Tuned(Attack):
         ):
             raise BadRecipe(repr(self), "learning rates above 0, augmentations (pixels, mirrored)", "change them")
 
-    def steal(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
+    def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         check(oracle, self.pool, self.surrogate)
         rows = draw_rows(self.pool, oracle.left, seed)
         ask_all(oracle, in_batches(self.pool, rows), len(rows), progress)

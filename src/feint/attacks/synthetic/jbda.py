@@ -75,7 +75,7 @@ class JBDA(Attack):
             )
         check_between(self.between)
 
-    def steal(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
+    def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         check(oracle, self.pool, self.surrogate, least=self.seeds, most=self.seeds)
         generator, rounds = torch.Generator().manual_seed(seed), itertools.count()
 

@@ -72,7 +72,7 @@ class SeedSamples(Attack):
             )
         check_between(self.between)
 
-    def steal(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
+    def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         first = min(self.chunk, oracle.left)
         needed = first + (oracle.left - first) * self.candidates
         check(oracle, self.pool, self.surrogate, most=needed)
