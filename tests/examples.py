@@ -83,10 +83,13 @@ from feint.defenses.inputs import (
     PGD,
     BitDepth,
     Blur,
+    Coarsening,
     DeepFool,
+    Discretization,
     InputLaundering,
     RandomResize,
     Ray,
+    TextNormalization,
 )
 from feint.defenses.outputs import (
     APGP,
@@ -149,6 +152,7 @@ class Example:
         without: Fields that take a boundary defense's own term away.
         tree: Whether an attack steals decision trees.
         rereads_all: Whether a lens reads all answers anew once it has learned.
+        domain: Domain, by its name in `DOMAINS`, on which an input defense is tested.
     """
 
     recipe: Any
@@ -164,6 +168,7 @@ class Example:
     without: Mapping[str, Any] = field(default_factory=dict)
     tree: bool = False
     rereads_all: bool = False
+    domain: str = "Pixels"
 
 
 Examples = dict[str, Example]
@@ -417,6 +422,16 @@ INPUTS = by_name(
         },
         spelled=(APMSA(step=PGD(step=0.01), steps=9, constant_time=True),),
     ),
+    Example(
+        Coarsening(least=0.25), identity=Coarsening(least=0), spelled=(Coarsening(least=0.05),), domain="Columns"
+    ),
+    Example(
+        Discretization(grid=0.2), identity=Discretization(grid=0), spelled=(Discretization(grid=0.05),), domain="Columns"
+    ),
+    Example(
+        TextNormalization(), identity=TextNormalization(unicode=False, space=False, case=False),
+        spelled=(TextNormalization(case=False),), domain="Text",
+    ),
     Example(BitDepth(bits=2), identity=BitDepth(bits=8), spelled=(BitDepth(bits=4),)),
     Example(Blur(sigma=1.0), identity=Blur(sigma=0), spelled=(Blur(sigma=0.8),)),
     Example(
@@ -599,7 +614,7 @@ DOMAINS = {
                 Column("age", integer=True, low=17, high=90, mean=38.6, deviation=13.7),
                 Column("income", optional=True, mean=2.5e4, deviation=8e3, missing=0.1),
                 Column("city", ("Oslo", "Wien", "京都"), shares=(0.5, 0.3, 0.2)),
-                Column("member", ("False", "True"), optional=True),
+                Column("member", ("False", "True"), optional=True, shares=(0.95, 0.05)),
             )
         ),
         Tokens(12, 50, padding=1),

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from feint.data import Split
 from feint.models.networks import Network
+from feint.signature import Domain
 from feint.victims import Trained
 
 LENET = Network("lenet", (1, 8, 8), 5)
@@ -34,6 +35,22 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return wobble(x.flatten(1) @ self.weight.T)
+
+
+class LinearOn(nn.Module):
+    """A softmax regression on the inputs of any domain: standardised numbers, with 0 for what is missing."""
+
+    def __init__(self, domain: Domain, classes: int = 3, seed: int = 0) -> None:
+        super().__init__()
+        self.domain = domain
+        x = torch.from_numpy(domain.sample(500, 1)).double().flatten(1)
+        self.mean, self.deviation = x.nanmean(0), (x.nan_to_num() - x.nan_to_num().mean(0)).std(0).clamp_min(1e-9)
+        generator = torch.Generator().manual_seed(seed)
+        self.weight = nn.Parameter(torch.randn(classes, x.shape[1], generator=generator, dtype=torch.float64) * 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = ((x.double().flatten(1) - self.mean) / self.deviation).nan_to_num(0.0)
+        return (z @ self.weight.T / z.shape[1] ** 0.5).float()
 
 
 def edge_case_rows(classes: int, *, dtype: torch.dtype = torch.float32) -> Tensor:

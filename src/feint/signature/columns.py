@@ -49,6 +49,23 @@ class Column:
         if self.shares is not None and len(self.shares) != len(self.categories or ()):
             raise BadInput(f"{len(self.shares)} shares for column {self.name!r}", "one for each category", "mend them")
 
+    @property
+    def range(self) -> tuple[float, float]:
+        """Least and greatest number that is usual, or three deviations around the mean where these are not published.
+
+        Raises:
+            BadInput: Neither is published.
+        """
+        if self.low is not None and self.high is not None:
+            return self.low, self.high
+        if self.mean is None or self.deviation is None:
+            raise BadInput(
+                f"the column {self.name!r} without a range", "its low and high, or mean and deviation",
+                "describe the table: Columns.describe(…)",
+            )  # fmt: skip
+        low, high = self.mean - 3 * self.deviation, self.mean + 3 * self.deviation
+        return low if self.low is None else self.low, high if self.high is None else self.high
+
 
 @dataclass(frozen=True)
 class Columns(Domain):

@@ -1,5 +1,6 @@
 """Margin of an input's label, as the forward pass that will answer it computes it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -17,24 +18,27 @@ UNITS = 8
 APART = 3e-6
 
 
-def forward(model: nn.Module, x: Tensor, *, gradient: bool = False) -> tuple[Tensor, Tensor]:
-    """Compute the logits that the line will compute from `x`.
+def forward(
+    model: nn.Module, u: Tensor, place: Callable[[Tensor], Tensor] = lambda u: u, *, gradient: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Compute the logits that the line will compute from the inputs at coordinates `u`.
 
     Args:
         model: The model.
-        x: Inputs, (N, …).
+        u: Coordinates of inputs, (N, …).
+        place: Function from coordinates to inputs.
         gradient: Whether a gradient will be taken.
 
     Returns:
-        The logits, (N, K), and the inputs by which to differentiate them.
+        The logits, (N, K), and the coordinates by which to differentiate them.
 
     Raises:
         BadInput: if the outputs are not one finite row for each input.
     """
-    leaf = x.detach().requires_grad_(gradient)
+    leaf = u.detach().requires_grad_(gradient)
     with torch.set_grad_enabled(gradient):
-        z = ask(model, leaf.clone())  # a copy: some models write into their input
-    if z.ndim != 2 or len(z) != len(x) or z.shape[1] < 2 or not z.isfinite().all():
+        z = ask(model, place(leaf.clone()))  # a copy: some models write into their input
+    if z.ndim != 2 or len(z) != len(u) or z.shape[1] < 2 or not z.isfinite().all():
         raise BadInput(f"outputs of shape {tuple(z.shape)}", "(N, K) finite logits, K ≥ 2", "mend or wrap the model")
     return z, leaf
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -9,27 +10,31 @@ from torch import Tensor, nn
 
 from feint.defenses.inputs._margins import MarginModel, forward
 from feint.defenses.inputs._root_finding import regula_falsi
-from feint.defenses.inputs.input import Input
+from feint.defenses.inputs.input import Input, input_domain
 from feint.errors import BadRecipe
+from feint.models.charts import Chart, chart
 from feint.models.perturbation import GradientStep, Memory, Ray, StepState, margin_gradient, per_row
+from feint.signature import Columns, Domain, Pixels
 
 
 @dataclass(frozen=True)
 class APMSA(Input):
     """Answers from the edge of the query's own class (Zhang et al., IEEE TIFS 2023).
 
-    Each input (N, …) in [0, 1] moves down its margin until the label is lost, and then back to the edge::
+    Each input moves down its margin until the label is lost, and then back to the edge::
 
         x_(t+1) = step(x_t) down the margin z_m − max_{j≠m} z_j, until the label m = argmax z(x) is lost;
         then the point between the last two, still labelled m, where the two largest probabilities differ by ≤ gap.
 
     The label is preserved for every input, by a margin that holds in any batch that the deployed model computes it in
     (measured for float32 on a CPU). Inputs without such a margin are returned as they are. An input that loses no label
-    in `steps` returns its last iterate: `approach_boundary` counts these.
+    in `steps` returns its last iterate: `approach_boundary` counts these. Steps are taken in unit coordinates: those of
+    a row of a table are shares of its columns' ranges, while categories and missing values stay. Whole numbers stay
+    whole, so that such a row may end farther from the edge.
 
     In the paper the answer is that of the last iterate before the flip, after up to tens of steps and with whatever
     gap. Its step size, number of steps, limit on the perturbation and choice of optimiser are unknown to us. Here
-    `step` is a recipe, and there is no limit but [0, 1], since nobody sees the perturbed input. The search between the
+    `step` is a recipe, and the domain is the only limit, since nobody sees the perturbed input. The search between the
     last two iterates is ours.
 
     The number of evaluations reveals how far the boundary is, through the answer's delay. With `constant_time` all
@@ -44,6 +49,7 @@ class APMSA(Input):
     """
 
     cite: ClassVar[str] = "zhang2023apmsa"
+    domains: ClassVar[tuple[type[Domain], ...]] = (Pixels, Columns)
     countermeasures: ClassVar[Mapping[str, str]] = {"timing": "Timing()"}
     step: GradientStep = Ray()
     steps: int = 50
@@ -87,32 +93,33 @@ def approach_boundary(model: nn.Module, x: Tensor, recipe: APMSA) -> Approach:
 
     Args:
         model: The model, from inputs to logits.
-        x: Inputs, (N, …) in [0, 1].
+        x: Inputs, (N, …) of the model's domain.
         recipe: The steps, the gap and their limits.
 
     Returns:
         The moved inputs, and what each of them cost.
     """
-    path = _walk(model, x, recipe)
+    coordinates = chart(input_domain(x, model), x)
+    path = _walk(model, coordinates, recipe)
     rows = torch.arange(len(x), device=x.device) if recipe.constant_time else path.flipped.nonzero()[:, 0]
-    start, beyond, label = path.x[rows], path.beyond[rows], path.label[rows]
+    start, beyond, label = path.u[rows], path.beyond[rows], path.label[rows]
 
-    def between(u: Tensor, chosen: Tensor) -> Tensor:
-        return torch.lerp(start[chosen], beyond[chosen], per_row(u, x)).clamp(0, 1)
+    def between(share: Tensor, chosen: Tensor) -> Tensor:
+        return torch.lerp(start[chosen], beyond[chosen], per_row(share, x).to(x.dtype)).clamp(0, 1)
 
-    def look(u: Tensor, chosen: Tensor) -> MarginModel:
-        z, _ = forward(model, between(u, chosen))
+    def look(share: Tensor, chosen: Tensor) -> MarginModel:
+        z, _ = forward(model, between(share, chosen), lambda u: coordinates.inputs(u, rows[chosen]))
         return MarginModel.of(z, label[chosen], recipe.gap)
 
-    u, evaluations = regula_falsi(
+    share, evaluations = regula_falsi(
         look,
         path.before[rows],
         path.after[rows],
         rounds=recipe.refinements,
         constant_time=recipe.constant_time,
     )
-    moved = path.x.index_copy(0, rows, between(u, torch.arange(len(rows), device=x.device)))
-    moved = torch.where(per_row(path.flipped, x), moved, path.x)
+    moved = path.u.index_copy(0, rows, between(share, torch.arange(len(rows), device=x.device)))
+    moved = coordinates.inputs(torch.where(per_row(path.flipped, x), moved, path.u))
     forwards = path.forwards.index_add(0, rows, evaluations)
     return Approach(moved, path.label, path.flipped | path.near, forwards, path.backwards)
 
@@ -122,18 +129,18 @@ class _Path:
     """Path of N inputs.
 
     Attributes:
-        x: Last iterate with the label.
-        beyond: First iterate without it, where it was `flipped`.
-        before: Excess at `x`.
+        u: Coordinates of the last iterate with the label.
+        beyond: Coordinates of the first iterate without it, where it was `flipped`.
+        before: Excess at `u`.
         after: Excess at `beyond`.
         label: The labels.
         flipped: Whether the label was lost.
-        near: Whether `x` is at the edge already.
+        near: Whether `u` is at the edge already.
         forwards: Forward passes of the model for each input.
         backwards: Backward passes for each input.
     """
 
-    x: Tensor
+    u: Tensor
     beyond: Tensor
     before: Tensor
     after: Tensor
@@ -144,24 +151,24 @@ class _Path:
     backwards: Tensor
 
 
-def _walk(model: nn.Module, x: Tensor, recipe: APMSA) -> _Path:
+def _walk(model: nn.Module, coordinates: Chart, recipe: APMSA) -> _Path:
     """Step until the label is lost. Rows that have arrived leave the batch, unless all are to take equally long."""
-    step, n = recipe.step, len(x)
-    z, leaf = forward(model, x, gradient=True)
+    step, origin, n = recipe.step, coordinates.start, len(coordinates.start)
+    z, leaf = forward(model, origin, coordinates.inputs, gradient=True)
     label = z.argmax(-1)
     margins = MarginModel.of(z, label, recipe.gap)
     path = _Path(
-        x=x.clone(),
-        beyond=x.clone(),
+        u=origin.clone(),
+        beyond=origin.clone(),
         before=margins.excess.clone(),
         after=torch.full_like(margins.excess, -1.0),
         label=label,
-        flipped=torch.zeros(n, dtype=torch.bool, device=x.device),
+        flipped=torch.zeros(n, dtype=torch.bool, device=origin.device),
         near=margins.near | ~margins.safe,
-        forwards=torch.ones(n, dtype=torch.int64, device=x.device),
-        backwards=torch.zeros(n, dtype=torch.int64, device=x.device),
+        forwards=torch.ones(n, dtype=torch.int64, device=origin.device),
+        backwards=torch.zeros(n, dtype=torch.int64, device=origin.device),
     )
-    rows, walking = torch.arange(n, device=x.device), ~path.near
+    rows, walking = torch.arange(n, device=origin.device), ~path.near
     gradient, memory = torch.empty(0), ()
     for k in range(recipe.steps):
         if not (recipe.constant_time or walking.any()):
@@ -173,14 +180,15 @@ def _walk(model: nn.Module, x: Tensor, recipe: APMSA) -> _Path:
         stay = torch.ones_like(walking) if recipe.constant_time else walking
         rows, gradient, margin, walking = rows[stay], gradient[stay], margins.margin.detach()[stay], walking[stay]
         memory: Memory = tuple(state[stay] for state in memory)
-        here = path.x[rows]
-        there, memory = step.move(StepState(here, origin=x[rows], margin=margin, gradient=gradient), memory)
-        there = torch.where(per_row(walking, x), there, here)
-        z, leaf = forward(model, there, gradient=not step.one_gradient)
+        here = path.u[rows]
+        there, memory = step.move(StepState(here, origin=origin[rows], margin=margin, gradient=gradient), memory)
+        there = torch.where(per_row(walking, here), there, here)
+        places = partial(coordinates.inputs, rows=rows)
+        z, leaf = forward(model, there, places, gradient=not step.one_gradient)
         path.forwards[rows] += 1
         margins = MarginModel.of(z, label[rows], recipe.gap)
         ahead, lost = walking & margins.safe, walking & ~margins.safe
-        path.x[rows[ahead]], path.before[rows[ahead]] = there[ahead], margins.excess[ahead]
+        path.u[rows[ahead]], path.before[rows[ahead]] = there[ahead], margins.excess[ahead]
         path.beyond[rows[lost]], path.after[rows[lost]] = there[lost], margins.excess[lost]
         path.flipped[rows[lost]], path.near[rows[ahead]] = True, margins.near[ahead]
         walking = ahead & ~margins.near

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from feint.defenses.inputs.input import Input
 from feint.errors import in_range
+from feint.signature import Domain, Pixels
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class BitDepth(Input):
     """
 
     cite: ClassVar[str] = "xu2018feature"
+    domains: ClassVar[tuple[type[Domain], ...]] = (Pixels,)
     bits: int = 3
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from feint.defenses.inputs.input import Input, check_images
 from feint.errors import in_range
+from feint.signature import Domain, Pixels
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Blur(Input):
     """
 
     cite: ClassVar[str] = "xu2018feature"
+    domains: ClassVar[tuple[type[Domain], ...]] = (Pixels,)
     sigma: float = 0.5
 
     def __post_init__(self) -> None:

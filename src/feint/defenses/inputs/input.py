@@ -1,13 +1,17 @@
-"""Base of the input defenses: maps of inputs in [0, 1] that may use the model and leave it as it is."""
+"""Base of the input defenses: maps of a domain to itself that may use the model and leave it as it is."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from feint.errors import BadInput
+from feint.query import TYPES
+from feint.signature import Domain, domain_like
+from feint.victims import domain_of
 
 
 class Input(ABC):
@@ -15,11 +19,13 @@ class Input(ABC):
 
     Attributes:
         cite: Key of the paper in docs/references.bib.
+        domains: Kinds of domains whose inputs the method takes; all by default.
         randomised: Whether the perturbation is drawn at random, keyed by the input.
         countermeasures: Lenses of attackers who know the method; see `feint.defenses.outputs.Output`.
     """
 
     cite: ClassVar[str]
+    domains: ClassVar[tuple[type[Domain], ...]] = (Domain,)
     randomised: ClassVar[bool] = False
     countermeasures: ClassVar[Mapping[str, str]] = {}
 
@@ -30,11 +36,11 @@ class Input(ABC):
         Gradients may be taken of inputs (`torch.autograd.grad`), and never accumulate in the model's parameters.
 
         Args:
-            x: Inputs, (N, …) in [0, 1], N ≥ 1.
+            x: Inputs, (N, …) of the model's domain, N ≥ 1.
             model: The model in evaluation mode, from inputs to logits.
 
         Returns:
-            Inputs in [0, 1] of the same shape and type.
+            Inputs of the same domain, shape and type.
         """
 
     @final
@@ -42,16 +48,24 @@ class Input(ABC):
         """Perturb `x` and check the result.
 
         Args:
-            x: Inputs, (N, …) in [0, 1].
+            x: Inputs, (N, …) of the model's domain.
             model: The model in evaluation mode.
 
         Returns:
-            The perturbed inputs, of the same shape and type.
+            The perturbed inputs, of the same domain, shape and type.
 
         Raises:
-            BadInput: for anything but inputs in [0, 1] and a model in evaluation mode.
+            BadInput: for inputs outside the domain or of a kind that the method does not take, and for a model in
+                training mode.
         """
-        _check(x)
+        domain = input_domain(x, model)
+        domain.check(_array(x))
+        if not issubclass(type(domain), self.domains):
+            raise BadInput(
+                f"{domain.noun} for {type(self).__name__}",
+                " or ".join(kind.noun for kind in self.domains),
+                f"use {' or '.join(_taking(domain)) or 'an output defense'} instead",
+            )
         if model.training:
             raise BadInput("a model in training mode", "one in evaluation mode, as it is served", "call model.eval()")
         if not x.numel():
@@ -66,20 +80,29 @@ class Input(ABC):
                 f"{tuple(x.shape)} and {x.dtype} as they came",
                 f"mend {type(self).__name__}",
             )
-        _check(perturbed)
+        domain.check(_array(perturbed))
         return perturbed
 
 
-def _check(x: Tensor) -> None:
-    if x.ndim < 2 or not x.is_floating_point():
-        raise BadInput(
-            f"inputs of shape {tuple(x.shape)} and type {x.dtype}", "a batch (N, …) of floating-point values", "convert"
-        )
-    if not x.numel():
-        return
-    low, high = (value.item() for value in x.aminmax())
-    if not (low >= 0.0 and high <= 1.0):  # written so that NaN is refused as well
-        raise BadInput(f"inputs from {low:.3g} to {high:.3g}", "values in [0, 1]", "send plain pixels")
+def input_domain(x: Tensor, model: nn.Module) -> Domain:
+    """Return the model's domain, or what the inputs `x` (N, …) tell of it where the model does not have one.
+
+    Raises:
+        BadInput: if `x` is no batch of any domain.
+    """
+    if x.ndim < 2 or x.dtype not in TYPES:
+        known = ", ".join(str(dtype).removeprefix("torch.") for dtype in TYPES)
+        raise BadInput(f"inputs of shape {tuple(x.shape)} and type {x.dtype}", f"a batch (N, …) of {known}", "convert")
+    return domain_of(model) or domain_like(_array(x))
+
+
+def _array(x: Tensor) -> np.ndarray:
+    return x.detach().cpu().numpy()
+
+
+def _taking(domain: Domain) -> list[str]:
+    """Return the names of the methods that are made for the inputs of a domain."""
+    return sorted(method.__name__ for method in Input.__subclasses__() if type(domain) in method.domains)
 
 
 def check_images(x: Tensor) -> None:

@@ -12,6 +12,7 @@ from feint.defenses.laundering import Problem, launder
 from feint.errors import BadInput, BadRecipe, NotFitted, in_range
 from feint.fitting import FitContext, Fittable
 from feint.recipes.store import Weights
+from feint.signature import Domain, Pixels
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class InputLaundering(Input, Fittable):
     """
 
     cite: ClassVar[str] = "wang2021information"
+    domains: ClassVar[tuple[type[Domain], ...]] = (Pixels,)
     randomised: ClassVar[bool] = True
     key: str
     levels: int = 16

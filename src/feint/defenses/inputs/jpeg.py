@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from feint._optional import require
 from feint.defenses.inputs.input import Input, check_images
 from feint.errors import BadInput, in_range
+from feint.signature import Domain, Pixels
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class JPEG(Input):
     """
 
     cite: ClassVar[str] = "guo2018countering"
+    domains: ClassVar[tuple[type[Domain], ...]] = (Pixels,)
     quality: int = 75
 
     def __post_init__(self) -> None:

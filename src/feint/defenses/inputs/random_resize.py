@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from feint.defenses.inputs.input import Input, check_images
 from feint.defenses.keyed import check_key, uniforms
 from feint.errors import BadRecipe
+from feint.signature import Domain, Pixels
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class RandomResize(Input):
     """
 
     cite: ClassVar[str] = "xie2018mitigating"
+    domains: ClassVar[tuple[type[Domain], ...]] = (Pixels,)
     randomised: ClassVar[bool] = True
     key: str
     least: float = 0.85
