@@ -70,7 +70,7 @@ def grown(images: Dataset, leaves: int, *, distinct: bool) -> nn.Module:
     weight = np.random.default_rng(0).random(len(y)) if distinct else None
     labels = np.random.default_rng(1).permutation(y) if distinct else y
     tree = DecisionTreeClassifier(max_leaf_nodes=leaves, min_samples_leaf=5, random_state=0)
-    return victims.FromEstimator(tree.fit(x, labels, weight))
+    return victims.adapt(victims.EstimatorModel(tree.fit(x, labels, weight)), images.domain)
 
 
 def undefended(progress: ProgressCallback) -> Jobs:

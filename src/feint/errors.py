@@ -133,6 +133,10 @@ class StoreLost(Unreachable):
     """The store that holds the ledger does not answer, or its disk is full."""
 
 
+class CallLimit(FeintError):
+    """The ceiling on calls to a paid model is reached."""
+
+
 class Failed(FeintError):
     """A step of the line failed: nothing was answered."""
 

@@ -44,7 +44,7 @@ def cut(model: Classifier):
 @pytest.mark.parametrize("leaves", [2, 7, 40])
 def test_every_leaf_and_every_threshold_of_a_tree_is_found(leaves):
     tree = noisy_tree(leaves)
-    victim = victims.FromEstimator(tree)
+    victim = victims.adapt(victims.EstimatorModel(tree), TREE.domain)
     stolen = PathFinding(TREE, epsilon=1e-5).steal(Service(victim).oracle(client="a", budget=100_000))
     thresholds, count = cut(stolen)
     true = np.sort(tree.tree_.threshold[tree.tree_.children_left != -1])
@@ -61,7 +61,7 @@ def test_a_tree_over_images_is_recovered():
     x, y = images.train.inputs().flatten(1).numpy(), np.random.default_rng(1).integers(0, 10, len(images.train))
     weight = np.random.default_rng(0).random(len(x))
     tree = DecisionTreeClassifier(max_leaf_nodes=12, min_samples_leaf=15, random_state=0).fit(x, y, weight)
-    victim = victims.FromEstimator(tree)
+    victim = victims.adapt(victims.EstimatorModel(tree), images.domain)
     oracle = Service(victim).oracle(client="a", budget=20_000)
     stolen = PathFinding(Network("tree", (1, 8, 8), 10)).steal(oracle)
     least = tree.get_n_leaves() * 2 * 64

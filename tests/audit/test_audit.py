@@ -95,7 +95,7 @@ def test_every_kind_of_model_is_audited_end_to_end(model, digits, victim, tmp_pa
     (tmp_path / "owners_audit.py").write_text("from feint import victims\ndef make(): return victims.load('victim')\n")
     reports = {}
     for place in (
-        "victim", "model.onnx --probabilities", "model.skops", "weights.safetensors --network mlp", "owners_audit:make",
+        "victim", "model.onnx", "model.skops", "weights.safetensors --network mlp", "owners_audit:make",
     ):  # fmt: skip
         code, out, err = model(f"{place} --data digits {QUICK} --json --out {place[:6]}")
         assert code == 0, err
@@ -103,7 +103,7 @@ def test_every_kind_of_model_is_audited_end_to_end(model, digits, victim, tmp_pa
         assert set(reports[place]) == KEYS
         assert reports[place]["thefts"][-1]["queries"] == 40
         assert [defense["name"] for defense in reports[place]["defenses"]] == ["LabelOnly", "ReverseSigmoid"]
-    assert np.isclose(*(reports[name]["model"]["accuracy"] for name in ("model.onnx --probabilities", "model.skops")))
+    assert np.isclose(*(reports[name]["model"]["accuracy"] for name in ("model.onnx", "model.skops")))
     same = ("victim", "weights.safetensors --network mlp", "owners_audit:make")
     assert len({reports[name]["model"]["fingerprint"] for name in same}) == 1
     assert len({json.dumps(reports[name]["thefts"]) for name in same}) == 1
@@ -383,9 +383,7 @@ def test_what_cannot_be_audited_is_said_in_one_line(model, digits, tmp_path):
         ("victim --data digits --lang fr", "one of en, zh"),
         ("victim --data digits --defense 'ReverseSigmoid(gamma=0)'", "gamma > 0"),
         ("victim --data digits --fail-above fidelity", "SCORE@QUERIES"),
-        ("victim --data digits --probabilities", "these may be logits"),
-        ("model.onnx --data digits", "--probabilities"),
-        ("model.onnx --probabilities --data digits --defense APMSA", "without gradients"),
+        ("model.onnx --data digits --defense APMSA", "without gradients"),
         ("owners_nowhere:make --data digits", "no module"),
         ("nowhere --data digits", "does not exist"),
         ("victim --data digits --url http://localhost:1 --model toy", "two models"),

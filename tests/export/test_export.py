@@ -21,7 +21,8 @@ from feint.export.tracing import trace
 from feint.gateway.backends.onnx_model import OnnxModel, softmax
 from feint.ledger import Account
 from feint.query import Query
-from feint.victims import FromEstimator, load_any, save
+from feint.signature import Pixels
+from feint.victims import EstimatorModel, adapt, load_any, save
 
 
 @pytest.fixture(scope="session")
@@ -177,7 +178,7 @@ def test_an_onnx_victim_is_stitched_to_its_defense(victim, digits, tmp_path):
 
     x = digits.test.inputs(slice(0, 74))
     onnx.save(trace(Two(), ["image"], ["answer", "embedding"], x), tmp_path / "victim.onnx")
-    model = load_any(tmp_path / "victim.onnx", probabilities=True)
+    model = load_any(tmp_path / "victim.onnx")
     written = export.onnx(Service(model, Defense(outputs=[LabelOnly()])), tmp_path / "q.onnx", inputs=x)
     read = OnnxModel(written.path)
     (q,) = read.run(x.numpy()).rungs
@@ -195,8 +196,8 @@ def test_what_cannot_be_traced_is_named(tmp_path):
         export.onnx(Service(Branching()), tmp_path / "q.onnx", inputs=torch.rand(5, 4))
     with pytest.raises(BadInput, match="--data"):
         export.onnx(Service(Branching()), tmp_path / "q.onnx")
-    model = FromEstimator(DecisionTreeClassifier().fit([[0.0], [1.0]], [0, 1]))
-    with pytest.raises(NotExportable, match="FromEstimator"):
+    model = adapt(EstimatorModel(DecisionTreeClassifier().fit([[0.0], [1.0]], [0, 1])), Pixels((1,)))
+    with pytest.raises(NotExportable, match="EstimatorModel"):
         export.onnx(Service(model), tmp_path / "q.onnx", inputs=torch.rand(5, 1))
     assert list(tmp_path.iterdir()) == []
 

@@ -26,7 +26,6 @@ def audit(
     pool: str | None = None,
     defense: Defenses = (),
     network: str | None = None,
-    probabilities: bool = False,
     url: str | None = None,
     model: str | None = None,
     key: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=False, env_var="FEINT_KEY")] = (),
@@ -55,7 +54,6 @@ def audit(
         defense: Candidate: the directory of a fitted defense, a TOML file or a recipe. Repeat the option for several;
             each is tried alone (default: a short list).
         network: Network of the weights in a .safetensors file.
-        probabilities: The model returns probabilities, not logits.
         url: Address of an Open Inference Protocol v2 server, like http://localhost:8080, instead of a model.
         model: Name of the model at --url.
         key: API key of the server (default: FEINT_KEY in the environment).
@@ -90,7 +88,7 @@ def audit(
     target = (
         _remote_victim(victim, url, model, key, folder)
         if url or not victim
-        else load_victim(victim, data, network, probabilities)
+        else load_victim(victim, data, network)
     )
     budgets = tuple(sorted({*budget, *(limit.budget for limit in limits)}))
     request = AuditRequest(data, pool, defense, minutes, budgets)

@@ -49,41 +49,27 @@ def named_network(name: str | None, data: str | None) -> "Network | None":
     if name is None:
         return None
     if data is None:
-        raise BadInput(
-            f"--network {name} without data", "the inputs and classes of the network", "name them: --data NAME"
-        )
+        raise BadInput(f"--network {name} without data", "inputs and classes of the network", "name them: --data NAME")
     from feint.data import load
     from feint.models import networks
 
     return networks.get(name, load(data.partition("/")[0]))
 
 
-def load_victim(place: str, data: str | None, network: str | None, probabilities: bool = False) -> "nn.Module":
+def load_victim(place: str, data: str | None, network: str | None) -> "nn.Module":
     """Load the victim at `place`.
 
     Args:
-        place: A model.toml, file, directory, or package.module:name.
+        place: A model.toml, victim.toml, file, directory, or package.module:name.
         data: Data set or samples, whose domain decides what the model leaves open.
         network: Network of the weights, for a file of weights alone.
-        probabilities: Whether a torch module returns probabilities, not logits; of other models that is looked up.
 
     Returns:
         The victim, a module from inputs of its domain to logits.
-
-    Raises:
-        BadInput: `probabilities` is set for a model that returns something else.
     """
     from feint import victims
 
-    model = victims.load_any(place, network=named_network(network, data), domain=_domain(place, data))
-    if not isinstance(model, victims.AdaptedModel):
-        return victims.FromProbabilities(model) if probabilities else model
-    if probabilities and model.adapter.outputs.values != "probabilities":
-        raise BadInput(
-            f"--probabilities for {place}, which returns {model.adapter.outputs.values}", "the option for probabilities",
-            f"leave it out, or see feint inspect {place}",
-        )  # fmt: skip
-    return model
+    return victims.load_any(place, network=named_network(network, data), domain=_domain(place, data))
 
 
 def _domain(place: str, data: str | None) -> "Domain | None":
@@ -92,6 +78,6 @@ def _domain(place: str, data: str | None) -> "Domain | None":
     from feint.data.pools import parse_split
     from feint.victims.discovery import is_own
 
-    if data is None or place.endswith(".toml") or is_own(place):
+    if data is None or is_own(place):
         return None
     return samples_at(data).split.domain if is_file(data) else parse_split(data).domain

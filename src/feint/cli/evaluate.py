@@ -14,7 +14,6 @@ def evaluate(
     victim: str,
     data: str,
     network: str | None = None,
-    probabilities: bool = False,
     defense: Defenses = (),
     threshold: float | None = None,
     json: bool = False,
@@ -29,7 +28,6 @@ def evaluate(
             package.module:factory.
         data: Data set on whose test part both are judged.
         network: Network of the weights in a .safetensors file.
-        probabilities: The victim returns probabilities, not logits.
         defense: Directory of a fitted defense, or a recipe. Repeat the option for several.
         threshold: Probability from which on an input counts as positive: how often the surrogate decides as the victim.
         json: Print JSON.
@@ -46,7 +44,7 @@ def evaluate(
     check_threshold(threshold)
     stolen, model, test = (
         victims.load(surrogate),
-        load_victim(victim, data, network, probabilities),
+        load_victim(victim, data, network),
         feint.data.load(data).test,
     )
     clean = victims.answers(model, test)

@@ -28,7 +28,6 @@ def export(
     classes: int | None = None,
     data: str | None = None,
     network: str | None = None,
-    probabilities: bool = False,
 ) -> None:
     """Export a defended model as one ONNX file, checked in onnxruntime against its service.
 
@@ -45,7 +44,6 @@ def export(
         classes: Number of classes, with --outputs-only.
         data: Data set on whose test images the graph is checked (default: noise).
         network: Network of the weights in a .safetensors file, for the images of --data.
-        probabilities: The victim returns probabilities, not logits.
 
     Raises:
         BadInput: For a victim with --outputs-only, or for --classes alone.
@@ -66,7 +64,7 @@ def export(
     if victim is None or classes is not None:
         make = partial(library.outputs, parse_defense(defense), classes=classes or 0, **options)
     else:
-        model = load_victim(victim, data, network, probabilities)
+        model = load_victim(victim, data, network)
         service = Service(model, parse_defense(defense, victim=fingerprint(model)))
         inputs = load(data.partition("/")[0]).test.inputs(slice(0, 74)) if data else None
         make = partial(library.onnx, service, inputs=inputs, **options)

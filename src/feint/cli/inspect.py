@@ -32,11 +32,11 @@ def inspect(
 
     Args:
         model: File, directory, or package.module:name of a model.
-        data: Labelled samples: a data set, a directory of CLASS/*.png, or a .csv, .parquet, .jsonl or .npz file. Without
-            any, only what the model says of itself counts.
+        data: Labelled samples: a data set, a directory of CLASS/*.png, or a .csv, .parquet, .jsonl or .npz file.
+            Without any, only what the model says of itself counts.
         label: Column of the label (default: label, target, class or y).
         network: Network of the weights in a .safetensors file.
-        expect_accuracy: Accuracy that the model has on the samples, like 0.93: a lower one than chance is accepted then.
+        expect_accuracy: Accuracy that the model has on the samples, like 0.93; it may be no better than chance.
         out: File to write.
     """
     from feint.cli.common import named_network

@@ -29,7 +29,6 @@ def steal(
     *,
     victim: str | None = None,
     network: str | None = None,
-    probabilities: bool = False,
     url: str | None = None,
     model: str | None = None,
     key: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=False, env_var="FEINT_KEY")] = (),
@@ -54,7 +53,6 @@ def steal(
         victim: Directory of a trained victim, NAME.onnx, NAME.skops (scikit-learn), NAME.safetensors with its
             --network, or package.module:factory, attacked in this process.
         network: Network of the weights in a .safetensors file.
-        probabilities: The victim returns probabilities, not logits.
         url: Address of an Open Inference Protocol v2 server, like http://localhost:8080, instead of a victim. Attack
             only models of your own, or with their owner's permission.
         model: Name of the model at --url.
@@ -81,7 +79,7 @@ def steal(
 
     images = {"pool": pools.parse_pool(pool)} if pool is not None else {}
     if victim is not None and url is None and model is None:
-        target = _local_target(load_victim(victim, pool, network, probabilities), images.get("pool"), defense)
+        target = _local_target(load_victim(victim, pool, network), images.get("pool"), defense)
     else:
         target = _remote_target(victim, url, model, defense, key)
     learned = _network(

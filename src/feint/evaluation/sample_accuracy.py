@@ -95,7 +95,8 @@ def check_accuracy(
     better = _better(model, samples, p, right, names) if measured.accuracy <= 1 - LEAST_GAIN else None
     if better is None and expected is None and not is_chance(right, y):
         return measured
-    raise _wrong(measured, better, names, expected, place, data)
+    wrong = _wrong(measured, better, names, expected, place, data)
+    raise wrong
 
 
 def _measure(right: np.ndarray, y: np.ndarray, names: Sequence[str]) -> SampleAccuracy:
@@ -184,6 +185,6 @@ def _wrong(
             f"bring samples in which no class prevails; or {accept}",
         )  # fmt: skip
     return BadInput(
-        f"{got}, where {_majority(measured)}: no better than chance, and no other scale, layout or order of labels helps",
+        f"{got}, where {_majority(measured)}: no better than chance, and no other scale, layout or order of labels is",
         "samples of the model's task, prepared as in its training", inspect,
     )  # fmt: skip

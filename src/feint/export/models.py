@@ -9,12 +9,7 @@ from feint._optional import require
 from feint.defense import Defense
 from feint.errors import NotExportable
 from feint.export.tracing import OPSET, DefendedModel, GraphTail, Parts, explain, not_exportable, trace
-from feint.victims import FromAnswers, FromEstimator, FromONNX, FromProbabilities
-
-REMEDIES = {  # for models that are not computed by torch
-    FromEstimator: "convert the estimator with skl2onnx and name that file, or serve it with torch",
-    FromAnswers: "export the outputs alone, and let the gateway ask that server",
-}
+from feint.victims import AdaptedModel, FromAnswers, FromProbabilities, OnnxModel
 
 
 def build_graph(model: nn.Module, parts: Parts, rows: Tensor, names: Sequence[str]) -> Any:
@@ -33,13 +28,10 @@ def build_graph(model: nn.Module, parts: Parts, rows: Tensor, names: Sequence[st
         NotExportable: If the model or a defense cannot be traced.
     """
     inner = model.model if isinstance(model, FromProbabilities) else model
-    for kind, remedy in REMEDIES.items():
-        if isinstance(inner, kind):
-            raise NotExportable(f"a model of {kind.__name__}", "a torch module or an ONNX file", remedy)
+    _raise_for_kind(inner)
     rows = rows[:3].repeat(3, *[1] * (rows.ndim - 1))[:3]  # the tracer takes a batch of one for a fixed size
-    if isinstance(inner, FromONNX):
-        head = nn.Identity() if inner is model else FromProbabilities(nn.Identity())
-        return _stitch(inner, GraphTail(head, parts), rows, names)
+    if isinstance(inner, AdaptedModel) and isinstance(inner.raw, OnnxModel):
+        return _stitch(inner, inner.raw, parts, rows, names)
     try:
         return trace(DefendedModel(model, parts), ["x"], names, rows)
     except NotExportable:
@@ -64,31 +56,78 @@ def _raise_for_defense(model: nn.Module, parts: Parts, rows: Tensor) -> None:
             raise error if isinstance(error, NotExportable) else not_exportable(step, error) from error
 
 
-def _stitch(victim: FromONNX, tail: nn.Module, rows: Tensor, names: Sequence[str]) -> Any:
-    """Join the victim's graph and the graph of `tail`, which takes (x, z) and returns the outputs."""
+def _raise_for_kind(model: nn.Module) -> None:
+    """Raise `NotExportable` for a model that neither torch nor an ONNX file computes."""
+    if isinstance(model, FromAnswers):
+        kind, remedy = "a server's answers", "export the outputs alone, and let the gateway ask that server"
+    elif isinstance(model, AdaptedModel) and not (model.raw.differentiable or isinstance(model.raw, OnnxModel)):
+        kind = f"a model of {type(model.raw).__name__}"
+        remedy = "convert it with skl2onnx or onnxmltools and name that file, or serve it with torch"
+    else:
+        return
+    raise NotExportable(kind, "a torch module or an ONNX file", remedy)
+
+
+class _Encoder(nn.Module):
+    """Module from x (N, …) to the inputs of a raw model, in their order."""
+
+    def __init__(self, model: AdaptedModel) -> None:
+        super().__init__()
+        self._model, self._names = model, [spec.name for spec in model.raw.inputs]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        values = self._model.encode(x)
+        return tuple(values[name] for name in self._names)
+
+
+class _Decoder(nn.Module):
+    """Module from the output of a raw model to logits."""
+
+    def __init__(self, model: AdaptedModel) -> None:
+        super().__init__()
+        self._outputs, self._classes = model.adapter.outputs, model.classes
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self._outputs.decode(z, self._classes)
+
+
+def _stitch(victim: AdaptedModel, raw: OnnxModel, parts: Parts, rows: Tensor, names: Sequence[str]) -> Any:
+    """Join three graphs: the adapter's inputs, the model's own, and the tail, from (x, z) to the outputs."""
     onnx = require("onnx", "export")
-    if victim.graph.batch is not None:
-        raise NotExportable(f"{victim.path}, for batches of {victim.graph.batch}", "any batch", "export it so")
-    first = onnx.load(victim.path)
-    standard = [opset.version for opset in first.opset_import if opset.domain in ("", "ai.onnx")]
+    if raw.batch is not None:
+        raise NotExportable(f"{raw.place}, for batches of {raw.batch}", "any batch", "export it so")
+    if any(spec.dtype == "string" for spec in raw.inputs):
+        raise NotExportable(f"{raw.place}, which takes strings", "inputs that are numbers", "serve it with torch")
+    model = onnx.load(raw.path)
+    standard = [opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")]
     opset = max([OPSET, *standard])
     if any(version < OPSET for version in standard):
-        first = onnx.version_converter.convert_version(first, OPSET)
-    second = trace(tail, ["x", "z"], names, rows, victim(rows), opset=opset)
-    first = onnx.compose.add_prefix(first, "model/")
+        model = onnx.version_converter.convert_version(model, OPSET)
+    inputs = [f"model/{spec.name}" for spec in raw.inputs]
+    output = victim.adapter.outputs.tensor or raw.outputs[0].name
+    first = trace(_Encoder(victim), ["x"], inputs, rows, opset=opset)
+    last = trace(GraphTail(_Decoder(victim), parts), ["x", "z"], names, rows, victim.run(rows)[output], opset=opset)
+    graphs = [onnx.compose.add_prefix(model, "model/"), onnx.compose.add_prefix(first, "adapter/", rename_inputs=False,
+              rename_outputs=False), last]  # fmt: skip
     node = onnx.helper.make_node
     nodes = [
-        node("Identity", ["x"], [f"model/{victim.graph.input}"]),
-        *first.graph.node,
-        node("Identity", [f"model/{victim.graph.output}"], ["z"]),
-        *second.graph.node,
+        *graphs[1].graph.node,
+        *(step for step in graphs[0].graph.node if step.op_type != "ZipMap"),
+        node("Identity", [_scores(graphs[0].graph, f"model/{output}")], ["z"]),
+        *last.graph.node,
     ]
     graph = onnx.helper.make_graph(
-        nodes, "defended", [second.graph.input[0]], second.graph.output,
-        [*first.graph.initializer, *second.graph.initializer],
+        nodes, "defended", [last.graph.input[0]], last.graph.output,
+        [tensor for part in graphs for tensor in part.graph.initializer],
     )  # fmt: skip
-    versions = {imported.domain: imported for imported in [*first.opset_import, *second.opset_import]}
+    versions = {imported.domain: imported for part in graphs for imported in part.opset_import}
     return onnx.helper.make_model(
-        graph, producer_name="feint", opset_imports=list(versions.values()), ir_version=second.ir_version,
-        functions=[*first.functions, *second.functions],
+        graph, producer_name="feint", opset_imports=list(versions.values()), ir_version=last.ir_version,
+        functions=[function for part in graphs for function in part.functions],
     )  # fmt: skip
+
+
+def _scores(graph: Any, output: str) -> str:
+    """Return the tensor of an output; of dictionaries of scores, the tensor before their ZipMap."""
+    maps = {step.output[0]: step.input[0] for step in graph.node if step.op_type == "ZipMap"}
+    return maps.get(output, output)

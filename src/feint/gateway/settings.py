@@ -142,12 +142,11 @@ class UpstreamSettings(ModelSettings):
 class TorchSettings(ModelSettings):
     """A model that torch runs, for defenses that no graph can hold.
 
-    `torch` is a victim's directory or package.module:factory; `defense` lists the steps of its defense.
+    `torch` is a model.toml, a victim's directory or file, or package.module:name; `defense` lists the steps of its defense.
     """
 
     torch: str
     defense: tuple[str, ...] = ()
-    probabilities: bool = False
     shape: tuple[int, ...] | None = None
 
 

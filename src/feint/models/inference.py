@@ -36,7 +36,7 @@ def logits(model: nn.Module, x: Tensor) -> Tensor:
     if on_simplex(z, 1e-4):
         raise BadInput(
             "a model that returns probabilities", "logits",
-            "wrap it: feint.victims.FromProbabilities(model), on the command line --probabilities",
+            "wrap it: feint.victims.FromProbabilities(model)",
         )  # fmt: skip
     return z
 
@@ -93,6 +93,6 @@ class FromProbabilities(nn.Module):
             low, high = (value.item() for value in p.detach().aminmax())
             raise BadInput(
                 f"rows from {low:.3g} to {high:.3g}, which are no probabilities", "rows on the simplex",
-                "leave FromProbabilities out, on the command line --probabilities: these may be logits",
+                "leave FromProbabilities out: these may be logits",
             )  # fmt: skip
         return p.clamp_min(torch.finfo(p.dtype).tiny).log()

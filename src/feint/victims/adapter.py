@@ -113,27 +113,31 @@ class AdaptedModel(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1:] != torch.Size(self.domain.shape) or str(x.dtype) != f"torch.{self.domain.dtype}":
             self.domain.check(x.detach().cpu().numpy())  # raises
-        if not len(x):
+        if not torch.compiler.is_exporting() and not len(x):
             return torch.zeros(0, self.classes, device=x.device)
-        output = _chosen(self.raw, self.run(x), self.adapter.outputs.tensor)
-        return self.adapter.outputs.decode(output, self.classes).to(x.device)
+        return self.adapter.outputs.decode(self.scores(x), self.classes).to(x.device)
+
+    def scores(self, x: Tensor) -> Any:
+        """Return the raw model's output that the adapter reads, for inputs (N, …), N ≥ 1."""
+        return _chosen(self.raw, self.run(x), self.adapter.outputs.tensor)
 
     def run(self, x: Tensor) -> dict[str, Any]:
         """Return the raw model's outputs by name for inputs (N, …), N ≥ 1.
 
         A raw model with a fixed batch runs on batches of that size: inputs are repeated to fill the last one.
         """
-        size = self.raw.batch or len(x)
-        padded = x if len(x) % size == 0 else x[torch.arange(-(-len(x) // size) * size) % len(x)]
-        batches = [self._run(rows) for rows in padded.split(size)]
+        size = self.raw.batch
+        if size is None:
+            return self.raw.forward_tensors(self.encode(x))
+        padded = x[torch.arange(-(-len(x) // size) * size) % len(x)]
+        batches = [self.raw.forward_tensors(self.encode(rows)) for rows in padded.split(size)]
         return {name: concatenate([batch[name] for batch in batches])[: len(x)] for name in batches[0]}
 
-    def _run(self, x: Tensor) -> dict[str, Any]:
-        values = named_values(self.raw, self.adapter, x)
+    def encode(self, x: Tensor) -> Values:
+        """Return the raw model's inputs by name, of its types, for inputs (N, …)."""
         types = {spec.name: spec.dtype for spec in self.raw.inputs}
-        return self.raw.forward_tensors(
-            {name: cast(v, types[name]) if isinstance(v, Tensor) else v for name, v in values.items()}
-        )
+        values = named_values(self.raw, self.adapter, x)
+        return {name: cast(v, types[name]) if isinstance(v, Tensor) else v for name, v in values.items()}
 
 
 def concatenate(parts: list[Any]) -> Any:

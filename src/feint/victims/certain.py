@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -27,6 +27,19 @@ PROBES = 16  # random inputs by which logits, probabilities and sigmoids are tol
 LENGTH = 4096  # greatest length of a text, in bytes, where the data do not say
 
 
+@runtime_checkable
+class StatesAdapter(Protocol):
+    """Raw model that states its adapter, so that nothing has to be sent to it."""
+
+    def own_adapter(self, domain: Domain | None) -> Adapter | None:
+        """Return the adapter for a domain of data; None where the model leaves something open.
+
+        Raises:
+            BadInput: The model takes other data.
+        """
+        ...
+
+
 def adapt(raw: RawModel, domain: Domain | None = None) -> AdaptedModel:
     """Adapt a raw model by the adapter that it makes certain.
 
@@ -46,6 +59,8 @@ def adapt(raw: RawModel, domain: Domain | None = None) -> AdaptedModel:
 def certain_adapter(raw: RawModel, domain: Domain | None = None) -> Adapter:
     """Return the adapter that a raw model makes certain; arguments and errors as in `adapt`."""
     refuse_task(raw, task_of(raw))
+    if isinstance(raw, StatesAdapter) and (own := raw.own_adapter(domain)) is not None:
+        return own
     domain, inputs = certain_inputs(raw, domain)
     return with_outputs(raw, domain, inputs)
 
@@ -61,6 +76,8 @@ def undecided(raw: RawModel, question: str) -> BadInput:
 
 def certain_inputs(raw: RawModel, domain: Domain | None) -> tuple[Domain, Inputs]:
     """Return domain and inputs of a raw model, or raise `BadInput` where it leaves them open."""
+    if isinstance(raw, StatesAdapter) and (own := raw.own_adapter(domain)) is not None:
+        return own.domain, own.inputs
     by_name = {spec.name: spec for spec in raw.inputs}
     ids = next((name for name in TOKENS if name in by_name), None)
     if ids is not None and isinstance(domain, Tokens | None):

@@ -23,8 +23,12 @@ from feint.victims.formats.hugging_face import load_hugging_face
 from feint.victims.formats.onnx import OnnxModel
 from feint.victims.formats.torch_files import TorchFile, pickled
 from feint.victims.formats.torch_module import TorchModel
+from feint.victims.json_api.model import JsonApiModel
+from feint.victims.json_api.recorded import load_recorded
+from feint.victims.json_api.victim_file import is_victim_file, read_victim_file
 from feint.victims.model_file import ModelFile
 from feint.victims.raw import RawModel
+from feint.victims.remote import metered
 
 FILES: dict[str, Callable[[str], RawModel]] = {  # loaders by suffix
     ".onnx": OnnxModel, ".skops": load_estimator, ".pt": TorchFile, ".pth": TorchFile, ".ts": TorchFile,
@@ -32,7 +36,7 @@ FILES: dict[str, Callable[[str], RawModel]] = {  # loaders by suffix
 }  # fmt: skip
 PICKLES = (".joblib", ".pkl", ".pickle", ".sav")
 KINDS = (
-    "model.toml, NAME.onnx, .skops, .pt, .pt2, .safetensors with its --network, .json or .ubj of XGBoost, .txt of "
+    "model.toml, victim.toml, NAME.onnx, .skops, .pt, .pt2, .safetensors with its --network, .json or .ubj of XGBoost, .txt of "
     "LightGBM, .cbm of CatBoost, a directory of Feint or Hugging Face, or package.module:name"
 )
 
@@ -62,8 +66,10 @@ def load_any(place: Path | str, *, network: Network | None = None, domain: Domai
         A module from inputs (N, …) of its domain to logits (N, K), in evaluation mode.
     """
     place = str(place)
-    if Path(place).suffix == ".toml":
+    if Path(place).suffix == ".toml" and not is_victim_file(place):
         return load_adapted(ModelFile.read(place)).eval()
+    if is_victim_file(place) and (file := read_victim_file(place)).answers:
+        return load_recorded(file).eval()
     if is_own(place):
         return _load_network(place, network)
     raw = load_raw(place)
@@ -72,12 +78,12 @@ def load_any(place: Path | str, *, network: Network | None = None, domain: Domai
     module = raw.module if type(raw) is TorchModel else None
     if module is not None and (domain is None or isinstance(module, HasDomain)):
         return module.eval()
-    return adapt(raw, domain).eval()
+    return metered(adapt(raw, domain)).eval()
 
 
-def load_adapted(file: ModelFile) -> AdaptedModel:
+def load_adapted(file: ModelFile) -> nn.Module:
     """Load the model of a `model.toml`, with its adapter. Errors are those of `load_raw` and `AdaptedModel`."""
-    return AdaptedModel(load_raw(file.model, network=file.network), file.adapter)
+    return metered(AdaptedModel(load_raw(file.model, network=file.network), file.adapter))
 
 
 def load_raw(place: Path | str, *, network: Network | None = None) -> RawModel:
@@ -97,6 +103,8 @@ def load_raw(place: Path | str, *, network: Network | None = None) -> RawModel:
     path = Path(place)
     if is_own(str(place)):
         return TorchModel(_load_network(str(place), network), str(place))
+    if path.suffix == ".toml":
+        return _load_api(path)
     if (error := foreign_format(path)) is not None:
         raise error
     if ":" in str(place) and not path.exists():
@@ -110,6 +118,15 @@ def load_raw(place: Path | str, *, network: Network | None = None) -> RawModel:
     if path.suffix.lower() not in FILES or path.is_dir():
         raise BadInput(str(place), KINDS, "name one of these")
     return FILES[path.suffix.lower()](str(place))
+
+
+def _load_api(path: Path) -> JsonApiModel:
+    if not is_victim_file(path):
+        raise BadInput(f"{path}, without url", "a victim.toml, or a model", "name the model that it adapts")
+    file = read_victim_file(path)
+    if file.answers:
+        raise BadInput(f"{path}, a recorded service", "a model to inspect", f"use it as it is: feint audit {path}")
+    return JsonApiModel(file)
 
 
 def is_own(place: str) -> bool:

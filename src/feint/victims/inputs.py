@@ -10,7 +10,7 @@ from torch import Tensor
 
 from feint._optional import require
 from feint.errors import BadRecipe
-from feint.signature import Columns, Domain, Pixels, Text, Tokens
+from feint.signature import Column, Columns, Domain, Pixels, Text, Tokens
 from feint.victims.raw import DTYPES, Values
 
 LAYOUTS = {"NCHW": (), "NHWC": (0, 2, 3, 1), "NHW": (), "flat": ()}  # with the permutation from NCHW
@@ -125,18 +125,25 @@ class ColumnInputs:
         """Return rows (N, D) as the model's inputs. Gradients are kept where the inputs are a matrix of numbers."""
         if self.form == "matrix" and self.categories != "names":
             return {self.tensor: cast(self._numbers(x, domain), self.dtype)}
-        table = self._table(x.detach().cpu().numpy(), domain)
+        names = self.names or domain.names
         if self.form == "tensors":
-            return {name: _column(values, self.dtype) for name, values in table.items()}
+            columns = zip(names, domain.columns, strict=True)
+            return {name: self._column(x[:, i : i + 1], column) for i, (name, column) in enumerate(columns)}
+        table = {
+            name: values.numpy() if isinstance(values, Tensor) else values
+            for name, values in zip(names, (self._column(x[:, i].cpu(), c) for i, c in enumerate(domain.columns)), strict=True)
+        }
         if self.form == "matrix":
-            matrix = np.empty((len(x), len(table)), object)
-            for i, values in enumerate(table.values()):
-                matrix[:, i] = values
-            return {self.tensor: matrix}
-        frame = require("pandas", "sklearn").DataFrame(table)
+            return {self.tensor: np.stack([values.astype(object) for values in table.values()], 1)}
         if self.form == "frame":
-            return {self.tensor: frame}
+            return {self.tensor: require("pandas", "sklearn").DataFrame(table)}
         return {self.tensor: [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]}
+
+    def _column(self, x: Tensor, column: Column) -> Tensor | np.ndarray:
+        """Return values of one column: names of categories as an object array, all else as numbers."""
+        if column.categories is not None and self.categories == "names":
+            return category_names(x.detach().cpu().numpy(), column.categories)
+        return cast(x.detach(), self.dtype)
 
     def _numbers(self, x: Tensor, domain: Columns) -> Tensor:
         if self.categories == "one-hot":
@@ -145,33 +152,19 @@ class ColumnInputs:
             x = (x - x.new_tensor(self.mean)) / x.new_tensor(self.deviation)
         return x
 
-    def _table(self, x: np.ndarray, domain: Columns) -> dict[str, Any]:
-        """Return columns by the model's names: numbers as float64, categories as their names or codes."""
-        names = self.names or domain.names
-        as_names = self.categories == "names"
-        return {
-            name: x[:, i] if column.categories is None or not as_names else category_names(x[:, i], column.categories)
-            for i, (name, column) in enumerate(zip(names, domain.columns, strict=True))
-        }
-
 
 def category_names(codes: np.ndarray, categories: tuple[str, ...]) -> np.ndarray:
     """Return names of categories as an object array: NaN where missing, booleans where all are True and False."""
     boolean = {*categories} <= {"True", "False"}
     values = [name == "True" if boolean else name for name in categories]
-    out = np.empty(len(codes), object)
-    out[:] = [np.nan if np.isnan(code) else values[int(code)] for code in codes]
-    return out
+    table = np.array([*values, np.nan], object)
+    return table[np.where(np.isnan(codes), len(values), codes).astype(np.int64)]
 
 
 def _one_hot(codes: Tensor, categories: tuple[str, ...] | None) -> Tensor:
     if categories is None:
         return codes[:, None]
     return (codes[:, None] == torch.arange(len(categories), device=codes.device)).to(codes.dtype)
-
-
-def _column(values: np.ndarray, dtype: str) -> Any:
-    return values[:, None] if values.dtype == object else cast(torch.from_numpy(values.copy())[:, None], dtype)
 
 
 @dataclass(frozen=True)
@@ -201,8 +194,9 @@ class TokenInputs:
         """Return sequences (N, L) as the model's inputs."""
         values = {self.tensor: cast(x, self.dtype)}
         if self.mask:
-            after_last = (x != domain.padding).flip(1).cummax(1).values.flip(1)  # padding within a sequence counts
-            values[self.mask] = cast(after_last, self.dtype)
+            token = (x != domain.padding).long()
+            ahead = token.sum(1, keepdim=True) - token.cumsum(1) + token  # from here on: padding between tokens counts
+            values[self.mask] = cast((ahead > 0).long(), self.dtype)
         if self.types:
             values[self.types] = cast(torch.zeros_like(x), self.dtype)
         return values

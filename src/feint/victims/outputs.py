@@ -83,14 +83,19 @@ def _scores(output: Tensor, values: str) -> Tensor:
             return torch.cat([torch.zeros_like(score), score], 1)
         values, output = "probabilities", torch.cat([1 - score, score], 1)
     if values == "probabilities":
-        if not on_simplex(output.detach(), 1e-2):
-            low, high = (value.item() for value in output.detach().float().aminmax())
-            raise BadInput(
-                f"rows from {low:.3g} to {high:.3g}, which are no probabilities", "rows that sum to 1",
-                'set values = "logits" in its model.toml, or let feint inspect look',
-            )  # fmt: skip
+        _check_probabilities(output.detach())
         return output.clamp_min(TINY).log()
     return output
+
+
+def _check_probabilities(p: Tensor) -> None:
+    """Raise `BadInput` for rows off the simplex. A graph cannot raise: its outputs are checked when it is written."""
+    if not torch.compiler.is_exporting() and not on_simplex(p, 1e-2):
+        low, high = (value.item() for value in p.float().aminmax())
+        raise BadInput(
+            f"rows from {low:.3g} to {high:.3g}, which are no probabilities", "rows that sum to 1",
+            "feint inspect looks at them and writes the adapter",
+        )  # fmt: skip
 
 
 def label_text(value: Any) -> str:
@@ -101,10 +106,14 @@ def label_text(value: Any) -> str:
 
 
 def _one_hot_logits(output: Any, labels: tuple[str, ...]) -> Tensor:
-    code = {label: k for k, label in enumerate(labels)}
-    values = [label_text(value) for value in np.asarray(output).reshape(len(output)).tolist()]
-    unknown = next((value for value in values if value not in code), None)
-    if unknown is not None:
-        raise BadInput(f"the label {unknown!r}", f"one of {', '.join(labels[:12])}", "feint inspect writes the adapter")
-    rows = torch.nn.functional.one_hot(torch.tensor([code[value] for value in values]), len(labels)).float()
-    return rows.clamp_min(TINY).log()
+    if isinstance(output, Tensor) and all(label.removeprefix("-").isdigit() for label in labels):
+        numbers = torch.tensor([int(label) for label in labels], device=output.device)
+        rows = output.reshape(len(output), 1) == numbers
+    else:
+        values = [label_text(value) for value in np.asarray(output).reshape(len(output)).tolist()]
+        rows = torch.tensor([[value == label for label in labels] for value in values])
+    if not torch.compiler.is_exporting() and not rows.any(1).all():
+        value = np.asarray(output).reshape(len(output))[int(rows.any(1).int().argmin())]
+        known = ", ".join(labels[:12])
+        raise BadInput(f"the label {label_text(value)!r}", f"one of {known}", "feint inspect writes the adapter anew")
+    return rows.float().clamp_min(TINY).log()

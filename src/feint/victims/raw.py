@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from feint.signature import Column
+from feint.victims.meter import Meter
 
 Values = Mapping[str, Any]  # arrays by name: tensors of numbers, NumPy arrays of strings, data frames
 
@@ -68,6 +69,7 @@ class RawModel(ABC):
         digest: Hexadecimal SHA-256 of its content.
         metadata: What it carries about itself.
         differentiable: Whether `forward_tensors` keeps gradients.
+        meter: Price and count of its calls, where these cost something; None for a model in this process.
     """
 
     place: str
@@ -76,6 +78,12 @@ class RawModel(ABC):
     digest: str
     metadata: Metadata
     differentiable: ClassVar[bool] = False
+    meter: Meter | None = None
+
+    @property
+    def remarks(self) -> Mapping[str, str]:
+        """Remarks on the answers so far, by topic."""
+        return {}
 
     @abstractmethod
     def run(self, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -1,21 +1,19 @@
-"""Remote predictors, like servers, as victims."""
+"""Models whose answers cost something, like servers, as victims."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from feint.errors import DamagedFile, Refused, Unreachable
-from feint.recipes.recipe import short_hash
-from feint.recipes.store import atomic_write
-from feint.signature import Domain
-from feint.transcript import checksums
-
-BATCH_SIZE = 500  # inputs in a request
+from feint.errors import Refused, Unreachable
+from feint.signature import Columns, Domain, mark
+from feint.victims.adapter import AdaptedModel
+from feint.victims.answer_cache import AnswerCache, answers_file
+from feint.victims.meter import Meter
 
 Ask = Callable[
     [Tensor], tuple[Tensor, Refused | None]
@@ -23,10 +21,10 @@ Ask = Callable[
 
 
 class FromAnswers(nn.Module):
-    """Adapter of a remote predictor that returns probabilities: returns their logarithms, without a gradient.
+    """Adapter of a predictor that returns probabilities: returns their logarithms, without a gradient.
 
-    Every input is sent once, and its answer is cached: a defense in front of the adapter costs no further query. A
-    predictor whose answers vary therefore looks deterministic. A call raises the predictor's refusal. After an
+    Every input is sent once, and its answer is cached by its mark: a defense in front of the adapter costs no further
+    query. A predictor whose answers vary therefore looks deterministic. A call raises the predictor's refusal. After an
     `Unreachable` every call raises the same error at once, instead of waiting again.
 
     Args:
@@ -35,68 +33,109 @@ class FromAnswers(nn.Module):
         domain: Domain of the inputs.
         classes: Number K of classes.
         folder: Directory in which the answers are stored as well; None keeps them in memory.
+        file: The file itself, instead of one in a directory.
+        meter: Price and ceiling of the calls.
+        class_names: Names of the classes; numbers by default.
+        remarks: Function that returns remarks on the answers so far, by topic.
+        decode: Function of answers to logits; by default their logarithm.
 
     Attributes:
-        asked: Number of inputs with an answer, now or in an earlier process.
+        meter: Price and ceiling of the calls.
         gone: The `Unreachable` of the predictor, or None.
     """
 
     digest: Tensor
 
-    def __init__(self, ask: Ask, *, name: str, domain: Domain, classes: int, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        ask: Ask,
+        *,
+        name: str,
+        domain: Domain,
+        classes: int,
+        folder: Path | None = None,
+        file: Path | None = None,
+        meter: Meter | None = None,
+        class_names: tuple[str, ...] = (),
+        remarks: Callable[[], Mapping[str, str]] = dict,
+        decode: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         super().__init__()
-        self._ask, self.classes = ask, classes
-        self.domain = domain
-        self._folder = folder
+        self._ask, self.domain, self.classes, self._remarks = ask, domain, classes, remarks
+        self._decode = decode or logarithm
+        self.class_names = class_names or tuple(map(str, range(classes)))
+        self.meter = meter or Meter()
+        self.cache = AnswerCache(folder / "answers.sqlite" if folder is not None else file)
         self.gone: Unreachable | None = None
         digest = bytearray(hashlib.sha256(name.encode()).digest())
         self.register_buffer("digest", torch.frombuffer(digest, dtype=torch.uint8))
-        self._known: dict[int, Tensor] = {}
-        for file in sorted(folder.glob("*.safetensors")) if folder is not None else ():
-            self._known |= _read(file)
-        self.asked = len(self._known)
+
+    @property
+    def asked(self) -> int:
+        """Number of inputs with an answer, now or in an earlier process."""
+        return len(self.cache)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Remarks on the answers: rounding, missing scores, labels alone."""
+        return tuple(self.cache.remarks.values())
 
     def forward(self, x: Tensor) -> Tensor:
         if not len(x):
             return torch.zeros(0, self.classes)
-        marks = checksums(x)
-        first = {mark: row for row, mark in enumerate(marks.tolist()) if mark not in self._known}
-        for rows in torch.tensor(sorted(first.values()), dtype=torch.long).split(BATCH_SIZE):
-            self._fetch(x[rows], marks[rows])
-        p = torch.stack([self._known[mark] for mark in marks.tolist()])
-        return p.clamp_min(torch.finfo(p.dtype).tiny).log()
+        marks = mark(x.detach().cpu().numpy())
+        first = {m: row for row, m in reversed([*enumerate(marks)]) if m not in self.cache}
+        for rows in torch.tensor(sorted(first.values()), dtype=torch.long).split(self.meter.size):
+            self._fetch(x[rows], [marks[row] for row in rows.tolist()])
+        return self._decode(torch.from_numpy(self.cache.get(marks)))
 
-    def _fetch(self, x: Tensor, marks: Tensor) -> None:
+    def _fetch(self, x: Tensor, marks: list[bytes]) -> None:
         """Send inputs, and cache the answers."""
         if self.gone is not None:
             raise self.gone
         if not len(x):
             return
+        self.meter.charge(len(x))
         try:
             p, refusal = self._ask(x)
         except Unreachable as error:
             self.gone = error
             raise
-        self.asked += len(p)
         if len(p):
-            self._known |= dict(zip(marks.tolist(), p, strict=False))
-            self._write(marks[: len(p)], p)
+            self.cache.add(marks[: len(p)], p.cpu().numpy().astype(np.float32), self._remarks())
         if refusal is not None:
             raise refusal
 
-    def _write(self, marks: Tensor, p: Tensor) -> None:
-        if self._folder is None:
-            return
-        name = short_hash(marks.numpy().tobytes())
-        with atomic_write(self._folder / f"{name}.safetensors") as partial:
-            safetensors.torch.save_file({"inputs": marks.contiguous(), "p": p.contiguous()}, partial)
+
+def metered(model: AdaptedModel) -> nn.Module:
+    """Return a model whose answers are kept and counted, where they cost something; other models as they are.
+
+    Scores are kept as the raw model returns them, so that another order of the classes costs no further call.
+    """
+    raw, outputs = model.raw, model.adapter.outputs
+    if raw.meter is None:
+        return model
+    about = [raw.digest, _identity(model.domain), repr(model.adapter.inputs)]
+    if outputs.values == "labels":  # no numbers: the rows are kept as the adapter reads them
+        about += [repr(outputs), repr(model.class_names)]
+        ask, decode = (lambda x: model(x).softmax(-1)), logarithm
+    else:
+        ask = lambda x: model.scores(x).reshape(len(x), -1)  # noqa: E731
+        decode = partial(outputs.decode, classes=model.classes)
+    return FromAnswers(
+        lambda x: (ask(x), None), name=repr((about, outputs)), domain=model.domain, classes=model.classes,
+        file=answers_file(raw.place, repr(about)), meter=raw.meter, class_names=model.class_names,
+        remarks=lambda: raw.remarks, decode=decode,
+    )  # fmt: skip
 
 
-def _read(file: Path) -> dict[int, Tensor]:
-    try:
-        tensors = safetensors.torch.load_file(file)
-        return dict(zip(tensors["inputs"].tolist(), tensors["p"], strict=True))
-    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
-        raise DamagedFile(
-            f"{file} ({error})", "answers that Feint stored", "delete it: these inputs are sent again"
-        ) from error
+def logarithm(p: Tensor) -> Tensor:
+    """Return the logarithms of probabilities, which softmax inverts."""
+    return p.clamp_min(torch.finfo(p.dtype).tiny).log()
+
+
+def _identity(domain: Domain) -> str:
+    """Return what the marks of a domain's inputs depend on."""
+    if isinstance(domain, Columns):
+        return repr([(column.name, column.categories) for column in domain.columns])
+    return f"{type(domain).__name__} {domain.shape}"

@@ -22,7 +22,7 @@ from feint.victims import classes_of, domain_of, fingerprint, load_any
 
 def load(table: settings.TorchSettings, name: str) -> LoadedModel:
     """Load the victim and the defenses that the settings name; raise `FeintError`."""
-    model = load_any(table.torch, probabilities=table.probabilities)
+    model = load_any(table.torch, domain=Pixels(table.shape) if table.shape else None)
     service = Service(model, parse_defense(table.defense, victim=fingerprint(model)))
     return of_service(service, name, shape=table.shape, access=table.access, where=table.torch)
 

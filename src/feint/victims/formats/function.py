@@ -9,8 +9,12 @@ import numpy as np
 from torch import Tensor
 
 from feint.errors import BadInput, FeintError, one_line
+from feint.victims.meter import Meter
 from feint.victims.outputs import label_text
 from feint.victims.raw import Metadata, RawModel, TensorSpec
+
+
+REQUEST = 50  # inputs of one call of a paid function
 
 
 class FunctionModel(RawModel):
@@ -19,7 +23,8 @@ class FunctionModel(RawModel):
     It may return a dictionary of several outputs by name, too. Its digest is that of its source.
 
     Args:
-        function: The function. Classes and columns may be set as its attributes `classes` and `columns`.
+        function: The function. Its attributes may state more: `classes`, their names; `values`, the kind of its scores as
+            in `ClassOutputs`; `price_per_1000` and `currency`, where calls cost something.
         place: Where it comes from, for messages.
     """
 
@@ -27,7 +32,10 @@ class FunctionModel(RawModel):
         self.function, self.place = function, place
         self.inputs = (TensorSpec("x", "any", ()),)
         self.outputs = (TensorSpec("y", "any", ()),)
-        self.metadata = Metadata(tuple(map(label_text, getattr(function, "classes", ()))))
+        self.metadata = Metadata(
+            tuple(map(label_text, getattr(function, "classes", ()))), values=getattr(function, "values", None)
+        )
+        self.meter = _meter(function, place)
         self.digest = hashlib.sha256(f"{place} {_source(function)}".encode()).hexdigest()
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -60,6 +68,24 @@ class FunctionModel(RawModel):
             return np.array([[row.get(name, 0.0) for name in names] for row in texts])
         array = np.asarray(rows)
         return array.astype(object) if array.dtype.kind in "US" else array
+
+
+def _meter(function: Callable[..., Any], place: str) -> Meter | None:
+    """Return the price of a function that states one.
+
+    Raises:
+        BadInput: It states no classes or kind of scores, which would have to be found out by calls.
+    """
+    price = getattr(function, "price_per_1000", None)
+    if price is None:
+        return None
+    absent = [name for name in ("classes", "values") if not getattr(function, name, None)]
+    if absent or not isinstance(price, (int, float)) or price < 0:
+        raise BadInput(
+            f"{place} with price_per_1000 = {price!r} and without {' and '.join(absent) or 'a price'}",
+            "a price of at least 0, classes and values, so that nothing is sent before", "set them on the function",
+        )  # fmt: skip
+    return Meter(float(price), str(getattr(function, "currency", "")), size=getattr(function, "batch", REQUEST))
 
 
 def _source(function: Callable[..., Any]) -> str:

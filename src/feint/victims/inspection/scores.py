@@ -50,10 +50,8 @@ def read_answers(output: Any, names: Sequence[str], count: int, certain: str | N
     if not z.isfinite().all():
         raise BadInput("scores that are not finite", "finite scores", "look for an overflow in the model")
     values, words = _kind(z, certain)
-    if z.shape[1] == 1:
-        top = (z[:, 0] > (0.5 if values == "sigmoid" else 0.0)).long()
-    else:
-        top = z.argmax(1)
+    middle = 0.5 if values == "sigmoid" else 0.0
+    top = (z[:, 0] > middle).long() if z.shape[1] == 1 else z.argmax(1)
     count = max(z.shape[1], 2)
     own = tuple(names) if len(names) == count else tuple(map(str, range(count)))
     return Answers(values, top.numpy(), own, words)
@@ -77,8 +75,8 @@ def _kind(z: Tensor, certain: str | None) -> tuple[str, str]:
     if low >= 0 and high <= 1 and len(z) >= FEW:
         sums = z.sum(1)
         raise BadInput(
-            f"scores in [0, 1] whose rows sum to {float(sums.min()):.2g} to {float(sums.max()):.2g}: a sigmoid for each "
-            "label", "one class for each input", "measure one label at a time: wrap it to return that one sigmoid",
+            f"scores in [0, 1] whose rows sum to {float(sums.min()):.2g} to {float(sums.max()):.2g}: a sigmoid for "
+            "each label", "one class for each input", "measure one label at a time: wrap it to return that one sigmoid",
         )  # fmt: skip
     return "logits", f"logits, {low:.3g} to {high:.3g}"
 

@@ -123,8 +123,10 @@ def run_trials(
     """
     candidates = list(candidates)
     usable, failures, speed = _usable(raw, candidates, samples)
+    if failures and not usable:
+        raise failures[0]
     if not usable:
-        raise failures[0] if failures else BadInput(
+        raise BadInput(
             f"{raw.place}, for which no inputs fit", "inputs of the samples' kind", "compare its inputs with the data"
         )  # fmt: skip
     first = _affordable(seconds / 2, speed * len(usable), LEAST, min(most, FIRST, len(samples)))

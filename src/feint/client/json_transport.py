@@ -1,0 +1,164 @@
+"""Blocking transport of any JSON API: one request after the other, no faster than allowed, repeated on failure."""
+
+import datetime
+import email.utils
+import json
+import random
+import re
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from feint._optional import require
+from feint.errors import BadInput, FeintError, RateLimited, Refused, TimedOut, TooLarge, one_line
+from feint.openinference import status
+
+MAX_LINE = 200  # characters of an answer that an error shows
+PATIENCE = 600.0  # seconds in all for which a request waits where the server demands it
+BACKOFF = 0.5  # seconds before the first repetition; twice as many before each further one
+
+
+class JsonTransport:
+    """Connections to one address of a JSON API.
+
+    A request that fails with a status of 500 or above, or without any answer, is repeated; a status of 429 is waited
+    for as long as the server says. Values of headers are never shown.
+
+    Args:
+        url: Address.
+        method: Method of HTTP; the fields of a GET are its query.
+        headers: Headers.
+        rate: Requests in a second at most; 0 is no limit.
+        retries: Repetitions of a request at most.
+        timeout: Seconds that a request may take.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        method: str = "POST",
+        headers: Mapping[str, str] | None = None,
+        rate: float = 0.0,
+        retries: int = 4,
+        timeout: float = 30.0,
+    ) -> None:
+        self.url, self._method, self._rate, self._retries = url, method, rate, retries
+        self._http = require("httpx2", "remote")
+        self._client = self._http.Client(timeout=timeout, headers=dict(headers or {}))
+        weakref.finalize(self, self._client.close)
+        self._next = 0.0
+        self._waited = 0.0
+
+    def __call__(self, body: Any, *, on_repeat: Callable[[], None] = lambda: None) -> Any:
+        """Send a body and return the JSON of the answer. Errors are those that its status stands for.
+
+        Args:
+            body: Plain values.
+            on_repeat: Called before a request is sent again that may have been counted.
+
+        Returns:
+            Plain values.
+
+        Raises:
+            BadInput: The answer is no JSON.
+        """
+        attempt, reply = 0, self._send(body, last=not self._retries)
+        while attempt < self._retries and (reply is None or reply.status_code >= 500):
+            time.sleep(BACKOFF * 2**attempt * random.uniform(0.5, 1.0))  # so that clients do not repeat together
+            attempt += 1
+            on_repeat()
+            reply = self._send(body, last=attempt == self._retries)
+        if not 200 <= reply.status_code < 300:
+            failure = self._error(reply)
+            raise failure
+        try:
+            return json.loads(reply.content)
+        except ValueError as error:
+            raise BadInput(
+                f"{_kind(reply)} from {self.url}", "JSON", "check the URL: it may be a page for people, or a login"
+            ) from error
+
+    def _send(self, body: Any, *, last: bool) -> Any:
+        """Return the response, waiting as a rate limit demands; None where the request may be repeated."""
+        while True:
+            self._keep_rate()
+            try:
+                if self._method == "GET":
+                    reply = self._client.request("GET", self.url, params=body)
+                else:
+                    reply = self._client.request(self._method, self.url, json=body)
+            except (self._http.HTTPError, self._http.InvalidURL) as error:
+                if not last and not isinstance(error, self._http.InvalidURL):
+                    return None
+                text = f"{self.url} ({type(error).__name__}: {one_line(error, MAX_LINE)})"
+                slow = isinstance(error, self._http.TimeoutException)
+                failure = TimedOut(*status.unreachable(text).args) if slow else status.unreachable(text)
+                raise failure from error
+            if reply.status_code != 429:
+                return reply
+            self._wait(reply)
+
+    def _keep_rate(self) -> None:
+        time.sleep(max(0.0, self._next - time.monotonic()))
+        if self._rate:
+            self._next = time.monotonic() + 1 / self._rate
+
+    def _wait(self, reply: Any) -> None:
+        """Wait as a status of 429 demands. Raises `RateLimited` where that takes too long in all."""
+        seconds = retry_after(reply.headers.get("retry-after"), time.time())
+        if self._waited + seconds > PATIENCE:
+            raise RateLimited(
+                f"{self.url}, which limits the rate ({_text(reply)})", f"at most {PATIENCE:g} seconds of waiting",
+                f"set rate in victim.toml, and go on in {seconds:g} seconds: what was answered is kept", seconds,
+            )  # fmt: skip
+        self._waited += seconds
+        time.sleep(seconds)
+
+    def _error(self, reply: Any) -> FeintError:
+        code, text = reply.status_code, _text(reply)
+        got = f"status {code} from {self.url} ({text})"
+        if code >= 500:
+            return status.unreachable(got)
+        if code in (401, 403):
+            return Refused(got, "a key that the API takes", "set it in headers of victim.toml, from the environment")
+        if code == 413:
+            return TooLarge(got, "a request that the API takes", "lower batch in victim.toml")
+        if code in (404, 405) or code < 400:
+            return BadInput(got, "an address that answers", "check url and method in victim.toml")
+        return BadInput(got, "a request that the API takes", "compare template in victim.toml with its documentation")
+
+
+def retry_after(header: str | None, now: float) -> float:
+    """Return the seconds of a header Retry-After, a number or a date; 1 without a readable one."""
+    try:
+        return max(0.0, float(header or 1.0))
+    except ValueError:
+        pass
+    try:
+        date = email.utils.parsedate_to_datetime(str(header))
+    except ValueError:
+        return 1.0
+    date = date if date.tzinfo else date.replace(tzinfo=datetime.UTC)
+    return max(0.0, date.timestamp() - now)
+
+
+def _kind(reply: Any) -> str:
+    """Return what an answer is that is no JSON: a page of HTML by its title, or other text."""
+    text = reply.text
+    if "html" in reply.headers.get("content-type", "") or text.lstrip()[:15].lower().startswith(("<!doctype", "<html")):
+        title = re.search(r"<title[^>]*>(.*?)</title>", text, re.DOTALL | re.IGNORECASE)
+        return f"HTML{f' ({one_line(title[1], MAX_LINE)!r})' if title else ''}"
+    return repr(one_line(text, MAX_LINE)) if text else "nothing"
+
+
+def _text(reply: Any) -> str:
+    """Return the message of an error's answer, cut to a line."""
+    try:
+        decoded = json.loads(reply.content)
+    except ValueError:
+        return _kind(reply)
+    fields = decoded if isinstance(decoded, dict) else {}
+    message = next((fields[name] for name in ("error", "detail", "message", "title") if name in fields), decoded)
+    return one_line(message if isinstance(message, str) else json.dumps(message), MAX_LINE)
