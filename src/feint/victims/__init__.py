@@ -11,7 +11,7 @@ from feint.victims.formats.onnx import OnnxModel
 from feint.victims.formats.torch_module import TorchModel
 from feint.victims.inputs import ColumnInputs, PixelInputs, TextInputs, TokenInputs
 from feint.victims.model_file import ModelFile
-from feint.victims.outputs import ClassOutputs
+from feint.victims.outputs import ClassOutputs, label_text
 from feint.victims.published import load_published
 from feint.victims.raw import Metadata, RawModel, TensorSpec
 from feint.victims.remote import FromAnswers
@@ -42,6 +42,7 @@ __all__ = [
     "domain_of",
     "fingerprint",
     "is_own",
+    "label_text",
     "load",
     "load_adapted",
     "load_any",

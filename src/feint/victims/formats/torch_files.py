@@ -3,6 +3,7 @@
 import hashlib
 import pickletools
 import re
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +58,8 @@ def _load(path: Path) -> tuple[nn.Module, tuple[TensorSpec, ...]]:
             return program.module(check_guards=False), input_specs(program)
         if any(name.partition("/")[2].startswith("code/") for name in names):
             _check_script(path, names)
-            return torch.jit.load(str(path), map_location="cpu").eval(), ()
+            with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of TorchScript itself
+                return torch.jit.load(str(path), map_location="cpu").eval(), ()
     except BadInput:
         raise
     except Exception as error:  # torch's exceptions share no other base
@@ -95,7 +97,8 @@ def pickled(path: Path) -> BadInput:
         return _refusal(path, "a pickled state_dict", f"{lines}, and name it with --network, or load it in a factory")
     else:
         load = f"model = torch.load('{path.name}', weights_only=False)"
-        lines, kind = f"{load}; torch.jit.script(model.eval()).save('{stem}.ts')", "a pickled module"
+        save = f"torch.export.save(torch.export.export(model.eval(), (x,)), '{stem}.pt2'), where x is a batch"
+        lines, kind = f"{load}; {save}", "a pickled module"
     return _refusal(path, kind, lines)
 
 
