@@ -361,9 +361,10 @@ def test_what_cannot_be_audited_is_said_in_one_line(model, digits, tmp_path):
     images, labels = digits.test.values, digits.test.arrays[1]
     arrays = {
         "bare": {"images": images}, "few": {"images": images[:50], "labels": labels[:50]},
-        "large": {"images": np.zeros((200, 1, 9, 9), np.uint8), "labels": labels[:200]},
+        "bands": {"images": np.zeros((200, 5, 9, 9), np.uint8), "labels": labels[:200]},
         "raw": {"images": images.astype(np.float32), "labels": labels},
-        "beyond": {"images": images, "labels": np.arange(len(labels)) % 12}, "short": {"images": images, "labels": labels[:9]},
+        "beyond": {"images": images, "labels": np.arange(len(labels)) % 12},
+        "short": {"images": images, "labels": labels[:9]},
         "pool": {"images": images},
     }  # fmt: skip
     for name, content in arrays.items():
@@ -372,7 +373,7 @@ def test_what_cannot_be_audited_is_said_in_one_line(model, digits, tmp_path):
     for line, says in (
         ("victim --data bare.npz", "inputs and labels"),
         ("victim --data few.npz", "100 or more"),
-        ("victim --data large.npz", "what the model takes"),
+        ("victim --data bands.npz", "(N, C, H, W)"),
         ("victim --data raw.npz", "floats in [0, 1]"),
         ("victim --data beyond.npz", "order of the classes"),
         ("victim --data short.npz", "as many labels as inputs"),

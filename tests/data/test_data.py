@@ -13,18 +13,6 @@ from feint.data import Split
 from feint.errors import BadInput, DamagedFile, MissingData, UnknownName
 
 
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    """An empty FEINT_DATA and an empty cache."""
-    monkeypatch.setenv("FEINT_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("FEINT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    (tmp_path / "data").mkdir()
-    data.load.cache_clear()
-    yield tmp_path / "data"
-    data.load.cache_clear()
-
-
 def png(pixels: np.ndarray) -> bytes:
     from PIL import Image
 
@@ -158,7 +146,9 @@ def test_a_directory_that_is_no_data_set_is_refused(root, content):
             (root / "mine" / f"{part}-0.parquet").write_bytes(b"PAR1 not really PAR1")
     if content == "other columns":
         for part in ("train", "test"):
-            datasets.Dataset.from_dict({"text": ["a"], "weight": [0.5]}).to_parquet(str(root / "mine" / f"{part}.parquet"))
+            datasets.Dataset.from_dict({"text": ["a"], "weight": [0.5]}).to_parquet(
+                str(root / "mine" / f"{part}.parquet")
+            )
     with pytest.raises((MissingData, BadInput, DamagedFile), match="expected"):
         data.load("mine")
 

@@ -55,7 +55,7 @@ def test_sixteen_bits_are_divided_by_257():
         assert x[0, 0].tolist() == [[0, 1, 100, 255]]
         assert domain.shape == (1, 1, 4)
         assert "divided by 257" in remarks["images 16 bit"].text()
-    with pytest.raises(BadInput, match="image 0 with values .*grey levels from 0 to 65535"):
+    with pytest.raises(BadInput, match=r"image 0 with values .*grey levels from 0 to 65535"):
         read(content(Image.fromarray(np.array([[0, 70_000]], np.int32)), "TIFF"))
 
 
@@ -101,7 +101,7 @@ def test_a_damaged_image_is_named(kind):
     whole = {"truncated JPEG": content(colours(64, 64), "JPEG"), "truncated PNG": content(colours(64, 64))}
     broken = {"text": b"not an image", "nothing": b"", "damaged PNG": content(colours())[:30] + b"\xff" * 60}
     data = whole[kind][: len(whole[kind]) // 2] if kind in whole else broken[kind]
-    with pytest.raises(DamagedFile, match="image 1 .*a readable image") as caught:
+    with pytest.raises(DamagedFile, match=r"image 1 .*a readable image") as caught:
         read(content(colours()), data)
     assert "\n" not in str(caught.value)
 

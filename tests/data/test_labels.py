@@ -116,9 +116,9 @@ def test_labels_that_are_no_classes_are_refused(values, message):
 
 
 def test_labels_that_the_model_cannot_give_are_refused():
-    with pytest.raises(UnknownName, match="label 'catt'.*did you mean 'cat'"):
+    with pytest.raises(UnknownName, match=r"label 'catt'.*did you mean 'cat'"):
         assignments(read_labels(["catt", "dog"]), ("cat", "dog"))
-    with pytest.raises(BadInput, match="3 different labels .*2 classes"):
+    with pytest.raises(BadInput, match=r"3 different labels .*2 classes"):
         assignments(read_labels(["a", "b", "c"]), 2)
     with pytest.raises(BadInput, match="10 classes"):
         assignments(read_labels(["cat", "dog"]), 10)

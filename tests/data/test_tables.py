@@ -1,5 +1,6 @@
 """CSV, Parquet, JSON Lines and JSON as tables, and what is refused with the file's name."""
 
+import gzip
 import json
 
 import pytest
@@ -26,14 +27,15 @@ def write(tmp_path):
 def test_every_format_reads_the_same_rows(tmp_path, write):
     files = [
         write("a.csv", 'age,job,vip\n31,nurse,True\n,"cook, chef",False\n'),
-        write("bom.csv", "\ufeffage,job,vip\r\n31,nurse,true\r\nNA,\"cook, chef\",false\r\n"),
+        write("bom.csv", '\ufeffage,job,vip\r\n31,nurse,true\r\nNA,"cook, chef",false\r\n'),
         write("b.csv", "age;job;vip\n31;nurse;true\n?;cook, chef;false\n"),
         write("c.tsv", "age\t job\tvip\n31\tnurse\ttrue\n\tcook, chef\tfalse\n"),
         write("d.jsonl", "\n".join(map(json.dumps, ROWS))),
         write("e.json", json.dumps(ROWS)),
     ]
     pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "f.parquet")
-    for file in [*files, tmp_path / "f.parquet"]:
+    (tmp_path / "g.csv.gz").write_bytes(gzip.compress(files[0].read_bytes()))
+    for file in [*files, tmp_path / "f.parquet", tmp_path / "g.csv.gz"]:
         assert read_table(file).to_pylist() == ROWS, file.name
 
 
@@ -98,5 +100,5 @@ def test_an_absent_file_says_so(tmp_path):
 def test_bytes_that_are_no_utf8_are_refused_with_their_column(tmp_path):
     column = pa.array([b"good", b"caf\xe9"]).view(pa.string())
     pq.write_table(pa.table({"text": column}), tmp_path / "x.parquet")
-    with pytest.raises(BadInput, match="column 'text' .* no UTF-8"):
+    with pytest.raises(BadInput, match=r"column 'text' .* no UTF-8"):
         cells(read_table(tmp_path / "x.parquet"), "text")

@@ -8,7 +8,12 @@ from feint.errors import BadInput, UnknownName
 from feint.signature import Column, Columns
 
 MODEL = Columns(
-    (Column("age", integer=True), Column("job", ("cook", "nurse", "NA")), Column("score", optional=True), Column("hours"))
+    (
+        Column("age", integer=True),
+        Column("job", ("cook", "nurse", "NA")),
+        Column("score", optional=True),
+        Column("hours"),
+    )
 )
 TABLE = {"age": [30, 40], "job": ["nurse", "NA"], "score": [0.5, None], "hours": [7, 8]}
 X = np.array([[30, 1, 0.5, 7], [40, 2, np.nan, 8]])
@@ -44,7 +49,7 @@ def test_missing_and_renamed_columns_are_refused_with_the_nearest_name():
     table = {name: values for name, values in TABLE.items() if name != "hours"}
     with pytest.raises(BadInput, match="no column 'hours'"):
         from_rows(table, MODEL)
-    with pytest.raises(BadInput, match="no column 'hours', and the unknown 'ours'; .*did you mean 'ours'"):
+    with pytest.raises(BadInput, match=r"no column 'hours', and the unknown 'ours'; .*did you mean 'ours'"):
         from_rows({**table, "ours": [1, 2]}, MODEL)
 
 
@@ -58,7 +63,7 @@ def test_columns_that_are_numbered_are_matched_by_position_and_said():
 
 
 def test_an_unknown_category_names_its_column():
-    with pytest.raises(UnknownName, match="category of 'job' 'nurze'.*did you mean 'nurse'"):
+    with pytest.raises(UnknownName, match=r"category of 'job' 'nurze'.*did you mean 'nurse'"):
         from_rows({**TABLE, "job": ["nurze", "cook"]}, MODEL)
 
 
@@ -79,6 +84,15 @@ def test_a_category_is_itself_with_spaces_and_as_a_whole_float():
     domain = Columns((Column("code", ("1", "2"), optional=True), Column("job", ("cook", "nurse"))))
     x, _, _ = from_rows({"code": [1.0, float("nan")], "job": [" cook", "nurse "]}, domain)
     assert np.array_equal(x, [[0, 0], [np.nan, 1]], equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("categories", "values"),
+    [(("no", "True", "False"), [True, False]), (("1", "0"), [True, False]), (("1.0", "0.0"), [1, 0])],
+)
+def test_numbers_and_booleans_are_categories_as_the_model_spells_them(categories, values):
+    x, _, _ = from_rows({"x": values}, Columns((Column("x", categories),)))
+    assert x[:, 0].tolist() == [categories.index(name) for name in categories[-2:]]
 
 
 def test_data_describe_their_columns():

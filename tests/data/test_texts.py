@@ -62,5 +62,5 @@ def test_what_is_no_token_is_refused(row, message):
 
 
 def test_arrays_are_sequences():
-    x, domain, _ = from_tokens([*np.arange(6, dtype=np.int32).reshape(2, 3)], Tokens(3, 6))
+    x, _, _ = from_tokens([*np.arange(6, dtype=np.int32).reshape(2, 3)], Tokens(3, 6))
     assert np.array_equal(x, np.arange(6).reshape(2, 3))

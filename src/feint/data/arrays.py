@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from feint.data.images import resized
+from feint.data.images import MODES, resized
 from feint.data.remarks import Remark
 from feint.data.tabular import from_rows
 from feint.data.texts import from_texts, from_tokens
@@ -23,6 +23,12 @@ Arrays = tuple[np.ndarray, Domain, tuple[Remark, ...]]
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Read the arrays of an .npz file, without pickles.
 
+    Args:
+        path: The file.
+
+    Returns:
+        The arrays by name.
+
     Raises:
         MissingData: The file is not there.
         DamagedFile: The file is no .npz, or holds objects.
@@ -32,7 +38,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         message = f"{path} ({one_line(error, 120)})"
         raise DamagedFile(message, "an .npz file without pickles", "write it again: numpy.savez") from error
 
@@ -136,7 +142,7 @@ def _from_pixels(name: str, x: np.ndarray, domain: Pixels | None) -> Arrays:
         return _levels(name, _reshaped(name, x, domain.shape)), domain, ()
     if domain is not None and x.ndim == 2:
         x = _reshaped(name, x, domain.shape)
-    images = _levels(name, _channels_first(name, x))
+    images = _levels(name, _channels_first(name, x, domain))
     if domain is None or images.shape[1:] == domain.shape:
         return images, domain or Pixels(images.shape[1:]), ()
     scaled, remarks = resized(images, domain)
@@ -149,12 +155,13 @@ def _reshaped(name: str, x: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return x.reshape(len(x), *shape)
 
 
-def _channels_first(name: str, x: np.ndarray) -> np.ndarray:
-    """Return images as (N, C, H, W)."""
+def _channels_first(name: str, x: np.ndarray, domain: Pixels | None) -> np.ndarray:
+    """Return images as (N, C, H, W); the model's shape decides where two sides may be channels."""
     images = x[:, None] if x.ndim == 3 else x
-    if images.ndim == 4 and images.shape[3] in (1, 3, 4) and images.shape[1] not in (1, 3, 4):
+    as_model = domain is not None and images.shape[1:] == domain.shape
+    if images.ndim == 4 and not as_model and images.shape[3] in MODES and images.shape[1] not in (1, 3):
         images = images.transpose(0, 3, 1, 2)
-    if images.ndim != 4 or images.shape[1] not in (1, 3, 4):
+    if images.ndim != 4 or images.shape[1] not in MODES:
         raise BadInput(f"{name}, images of shape {x.shape}", "(N, C, H, W), (N, H, W, C) or (N, H, W)", "reshape them")
     return images
 
@@ -171,7 +178,7 @@ def _levels(name: str, x: np.ndarray) -> np.ndarray:
     if x.dtype.kind == "b":
         return x.astype(np.uint8) * 255
     if x.dtype.kind != "f" or not (low >= 0 and high <= 1):
-        whole = 0 <= low and high <= 255 and bool((x == np.rint(x)).all())
+        whole = low >= 0 and high <= 255 and bool((x == np.rint(x)).all())
         raise BadInput(
             f"{name}, images of type {x.dtype} from {low:.3g} to {high:.3g}", "uint8, or floats in [0, 1]",
             "save them as uint8" if whole else "save plain pixels: normalisation is a part of the model",

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from feint.data import images, tables
-from feint.data.dataset import Split, load
+from feint.data.dataset import Split, load, load_part
 from feint.data.folders import divided, read_part
 from feint.data.labels import Assignment, Labels, assignments, class_names
 from feint.data.parts import Part, converted, npz_part, table_part
@@ -54,7 +54,8 @@ def samples_at(
 ) -> Reading:
     """Load labelled samples that the model was not trained on.
 
-    Absent files raise `MissingData`, unreadable ones `DamagedFile`.
+    Absent files raise `MissingData`, unreadable ones `DamagedFile`. Data that do not fit the domain, and labels that do
+    not fit the classes, raise `BadInput`.
 
     Args:
         place: Data set, directory or file; PLACE@SIZE or PLACE@WIDTHxHEIGHT gives the size of images. Of a data set,
@@ -65,9 +66,6 @@ def samples_at(
 
     Returns:
         The samples.
-
-    Raises:
-        BadInput: The data do not fit the domain, or the labels the classes.
     """
     if is_file(place):
         part, (x, own_domain, remarks), name = _read(place, domain, label, labelled=True)
@@ -111,7 +109,7 @@ def is_file(place: str) -> bool:
     if re.split("[@/]", place)[0] in known():
         return False
     path, _ = _sized(place)
-    return path.exists() or path.suffix.lower() in SUFFIXES or place.startswith(("/", ".", "~"))
+    return path.exists() or tables.suffix(path) in SUFFIXES or place.startswith(("/", ".", "~"))
 
 
 def _sized(place: str) -> tuple[Path, tuple[int, int] | None]:
@@ -130,7 +128,7 @@ def _read(
     path, size = _sized(place)
     if not path.exists():
         raise MissingData(f"{path}, which is not there", KINDS, "check the path")
-    if not path.is_dir() and path.suffix.lower() not in SUFFIXES:
+    if not path.is_dir() and tables.suffix(path) not in SUFFIXES:
         raise BadInput(place, KINDS, "name one of these")
     try:
         part = _part(path, domain, label, labelled=labelled)
@@ -172,8 +170,6 @@ def _fitted(split: Split, domain: Domain | None) -> tuple[Split, tuple[Remark, .
         )
     x, labels = split.arrays
     if isinstance(domain, (Text, Tokens)):
-        from feint.data.dataset import load_part
-
         part = load_part(split.name.partition("@")[0], split.part, size=domain.length)
         domain.check(part.domain.decode(part.values))
         return part, ()

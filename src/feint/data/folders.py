@@ -7,7 +7,7 @@ from feint.data import images, tables
 from feint.data.labels import Labels, read_labels
 from feint.data.parts import Part, table_part
 from feint.data.remarks import Remark
-from feint.errors import BadInput, MissingData
+from feint.errors import BadInput, DamagedFile, MissingData
 from feint.signature import Domain, Pixels, Text
 
 PARTS = {
@@ -32,7 +32,7 @@ def divided(folder: Path) -> dict[str, Path | list[Path]]:
     files = _files(folder)
     parquet = [file for file in files if file.suffix.lower() == ".parquet"]
     pictures = any(file.suffix.lower() in images.SUFFIXES for file in files)
-    rows = parquet or ([] if pictures else [file for file in files if file.suffix.lower() in ROWS])
+    rows = parquet or ([] if pictures else [file for file in files if tables.suffix(file) in ROWS])
     if rows:
         parts = {part: [file for file in rows if _is_of(file.relative_to(folder), part)] for part in PARTS}
         named: dict[str, Path | list[Path]] = {part: paths for part, paths in parts.items() if paths}
@@ -48,7 +48,7 @@ def divided(folder: Path) -> dict[str, Path | list[Path]]:
 def read_part(
     place: Path | Sequence[Path], domain: Domain | None = None, *, label: str | None = None, labelled: bool = True
 ) -> Part:
-    """Return the inputs and labels of a part.
+    """Return the inputs and labels of a part. Files in no directory of a class raise `BadInput`.
 
     Args:
         place: Tables, or a directory of CLASS/FILE; without labels of FILE, too.
@@ -61,7 +61,6 @@ def read_part(
 
     Raises:
         MissingData: There are no images, texts or tables.
-        BadInput: Files are in no directory of a class.
     """
     if not isinstance(place, Path):
         return table_part(tables.read_table(*place), domain, label=label, labelled=labelled)
@@ -120,3 +119,5 @@ def _text(file: Path) -> str:
         return file.read_text("utf-8")
     except UnicodeDecodeError as error:
         raise BadInput(f"{file}, which is no UTF-8", "texts in UTF-8", "convert it: iconv") from error
+    except OSError as error:
+        raise DamagedFile(f"{file} ({error.strerror})", "a readable file", "give permission to read it") from error

@@ -31,7 +31,8 @@ def from_images(
 ) -> tuple[np.ndarray, Pixels, tuple[Remark, ...]]:
     """Decode images.
 
-    EXIF's orientation is applied, transparency left out as by Pillow's `convert("RGB")`, 16 bits divided by 257.
+    EXIF's orientation is applied, transparency left out as by Pillow's `convert("RGB")`, 16 bits divided by 257. An
+    image that cannot be decoded raises `DamagedFile`, which names it.
 
     Args:
         sources: Name of each image with its file, its content, or itself.
@@ -43,7 +44,6 @@ def from_images(
         Images (N, C, H, W) uint8, their domain, and remarks on what was converted.
 
     Raises:
-        DamagedFile: An image cannot be decoded; the message names it.
         MixedSizes: The images have several sizes, and there is neither a domain nor a square.
         BadInput: There is no image, or the domain is none of images of 1, 3 or 4 channels.
     """

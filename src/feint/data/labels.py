@@ -12,7 +12,7 @@ from feint.data.remarks import listed
 from feint.errors import BadInput, UnknownName
 
 COLUMNS = "label", "fine_label", "labels", "target", "class", "y"  # columns that hold the class, the first one present
-MOST_CLASSES = 1000  # more labels than these, and more than half as many as rows: a regression target, or names of rows
+MOST_CLASSES = 1000  # more labels, and more than half as many as rows, are a regression target or names of rows
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Labels:
     """Labels (N,) of a file.
 
     Attributes:
-        names: Different labels, as text: numbers by value, words in natural order (1, 2, 10), or as the file lists them.
+        names: Different labels as text: numbers by value, words in natural order (1, 2, 10), or as the file lists them.
         codes: Position (N,) of each row's label in `names`.
         absent: Names of classes without any row, like those of empty directories.
         listed: Whether the file lists its classes, so that the order of `names` is theirs.
@@ -33,7 +33,7 @@ class Labels:
 
     @property
     def numbers(self) -> tuple[int, ...] | None:
-        """Labels as whole numbers, False and True as 0 and 1; None where one is a word or the file lists its classes."""
+        """Labels as whole numbers, False and True as 0 and 1; None for words, and where the file lists its classes."""
         values = {"False": 0, "True": 1}
         if self.listed or not all(name in values or re.fullmatch(r"-?\d{1,9}", name) for name in self.names):
             return None
@@ -58,7 +58,7 @@ class Assignment:
 
 
 def label_column(names: Sequence[str], chosen: str | None = None, *, inputs: Sequence[str] = ()) -> str | None:
-    """Return the column that holds the label.
+    """Return the column that holds the label. A chosen one that is not there raises `UnknownName`.
 
     Args:
         names: Names of all columns.
@@ -67,14 +67,9 @@ def label_column(names: Sequence[str], chosen: str | None = None, *, inputs: Seq
 
     Returns:
         The chosen column, or the first of `COLUMNS` in any case of letters; None where there is none.
-
-    Raises:
-        UnknownName: There is no such column.
     """
     if chosen is not None:
-        if chosen not in names:
-            raise UnknownName.among("label column", chosen, names)
-        return chosen
+        return _one_of(names, chosen)
     lower = {name.strip().lower(): name for name in reversed(names) if name not in inputs}
     return next((lower[name] for name in COLUMNS if name in lower), None)
 
@@ -117,7 +112,7 @@ def assignments(labels: Labels, classes: int | Sequence[str] | None = None) -> t
     """Return every plausible assignment of labels to a model's classes, the most plausible first.
 
     Names count first; then numbers from 0 or from 1; then the order of the labels. `feint inspect` measures which one
-    is right.
+    is right. Where some labels are names of classes, and one is not, `UnknownName` is raised.
 
     Args:
         labels: The labels.
@@ -127,13 +122,11 @@ def assignments(labels: Labels, classes: int | Sequence[str] | None = None) -> t
         The assignments, all different.
 
     Raises:
-        UnknownName: Some of the labels are names of classes, and one is not.
         BadInput: There is no plausible assignment.
     """
-    names = None if classes is None or isinstance(classes, int) else tuple(classes)
-    k = classes if names is None else len(names)
+    names, k = (None, classes) if classes is None or isinstance(classes, int) else (tuple(classes), len(classes))
     options = {}
-    for assignment in _options(labels, names, k):  # type: ignore[arg-type]
+    for assignment in _options(labels, names, k):
         options.setdefault(assignment.classes, assignment)
     if not options:
         known = f"{k} classes" if names is None else f"{k} classes ({listed(names)})"
@@ -168,6 +161,12 @@ def natural(text: str) -> tuple[object, ...]:
     return 1, 0, tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text))
 
 
+def _one_of(names: Sequence[str], name: str) -> str:
+    if name not in names:
+        raise UnknownName.among("label column", name, names)
+    return name
+
+
 def _options(labels: Labels, names: tuple[str, ...] | None, k: int | None) -> Iterator[Assignment]:
     numbers, n = labels.numbers, len(labels.names)
     if names is not None and (matched := _by_name(labels.names, names, strict=numbers is None)):
@@ -190,7 +189,7 @@ def _options(labels: Labels, names: tuple[str, ...] | None, k: int | None) -> It
 
 
 def _by_name(labels: Sequence[str], classes: Sequence[str], *, strict: bool) -> tuple[int, ...] | None:
-    """Return the class of each label by its name; None where none, or with `strict` unset where not every one, has it."""
+    """Return the class of each label by its name, None where not every label is a name; `strict` refuses a mixture."""
     exact = {name: i for i, name in enumerate(classes)}
     loose = {_loose(name): i for i, name in enumerate(classes)}
     if len(loose) < len(classes):

@@ -12,7 +12,7 @@ from feint.data.arrays import Arrays, choose, from_array, read_npz
 from feint.data.images import from_images
 from feint.data.labels import Labels, label_column, read_labels
 from feint.data.remarks import Remark, listed
-from feint.data.tables import cells, declared, read_table
+from feint.data.tables import cells, declared
 from feint.data.tabular import described, from_rows, without_row_names
 from feint.data.texts import from_texts, from_tokens, length_of
 from feint.errors import BadInput
@@ -99,11 +99,12 @@ def converted(part: Part, domain: Domain | None, *, square: int | None = None) -
         BadInput: The inputs are of another kind than the domain, or outside it.
     """
     if part.kind is None:
-        return from_array(*part.inputs, domain)
+        name, x = part.inputs
+        return from_array(name, x, domain)
     if domain is not None and type(domain) is not part.kind:
         raise BadInput(part.kind.noun, f"{domain.noun}, which the model takes", "choose other data")
-    options = {"square": square} if part.kind is Pixels else {}
-    x, own_domain, remarks = _CONVERTERS[part.kind](part.inputs, domain, **options)
+    convert, options = _CONVERTERS[part.kind], {"square": square} if part.kind is Pixels else {}
+    x, own_domain, remarks = convert(part.inputs, domain, **options)
     return x, own_domain, (*part.remarks, *remarks)
 
 
@@ -160,7 +161,7 @@ def _token_column(table: "pyarrow.Table") -> str | None:
 
 
 def _text_column(table: "pyarrow.Table") -> str | None:
-    """Return the column of texts: the one with a usual name, or the only one, where half of its values are different."""
+    """Return the column of texts: the one with a usual name, or the only one, where half of its values differ."""
     words = [field.name for field in table.schema if _is_words(field.type)]
     named = next((name for name in words if name.lower() in TEXTS), None)
     if named is not None:
@@ -204,10 +205,8 @@ def _content(i: int, value: Any) -> Path | bytes:
 def _numbers(table: "pyarrow.Table", labels: Labels | None) -> Part:
     """Return the pixels of a table that has a column for each."""
     types = require("pyarrow", "data").types
-    words = [
-        field.name for field in table.schema if not (types.is_integer(field.type) or types.is_floating(field.type))
-    ]
-    if words or not table.num_columns:
+    numbers = [field.name for field in table.schema if types.is_integer(field.type) or types.is_floating(field.type)]
+    if len(numbers) < table.num_columns or not numbers:
         raise BadInput(f"columns {listed(table.column_names)}", "images, which the model takes", "choose other data")
     matrix = np.stack([column.to_numpy() for column in table.columns], 1)
     return Part(None, ("the table", matrix), labels)

@@ -13,7 +13,7 @@ from feint.data.folders import divided, read_part
 from feint.data.labels import assignments, class_names, label_column, united
 from feint.data.parts import Part, converted, domain_of, table_part
 from feint.data.remarks import Remark
-from feint.errors import BadInput, FeintError, MissingData, MixedSizes
+from feint.errors import FeintError, MissingData, MixedSizes
 from feint.signature import Domain, Pixels, Text, Tokens
 
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # from the package dataset-fashion-mnist
@@ -66,7 +66,7 @@ def read_debian_fashion() -> Decoded:
 
 
 def read_folder(folder: Path, size: int | None) -> Decoded:
-    """Read train and test parts of a directory.
+    """Read train and test parts of a directory. Files that are unreadable, or not in this layout, raise `FeintError`.
 
     Args:
         folder: Directory with train*.parquet and test*.parquet (or .csv, .jsonl), or with train/CLASS/* and
@@ -77,7 +77,6 @@ def read_folder(folder: Path, size: int | None) -> Decoded:
         The data set.
 
     Raises:
-        FeintError: The files are unreadable, or not in this layout.
         MissingData: There is no train part.
     """
     parts = divided(folder)
@@ -143,9 +142,15 @@ def read_hub(name: str, hub: str, size: int | None, label: str | None) -> Decode
 def decoded(parts: Mapping[str, Part], size: int | None) -> Decoded:
     """Return the arrays of the parts of one set, with one domain and the same classes.
 
+    Args:
+        parts: Parts by name.
+        size: Height and width of the images' centre squares, or length of the texts; None for those of the data.
+
+    Returns:
+        The data set.
+
     Raises:
         MixedSizes: The images of two parts have different sizes.
-        BadInput: The parts differ in their inputs.
     """
     domain = domain_of(list(parts.values()))
     if isinstance(domain, (Text, Tokens)) and size is not None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from feint.data import readers
-from feint.errors import MissingData, UnknownName
+from feint.errors import FeintError, MissingData, UnknownName
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,15 @@ def known() -> list[str]:
 def find(name: str, source: Source, size: int | None) -> tuple[readers.Reader, object]:
     """Return the reader of the data set `name`, and a description of its origin, on which the cache depends.
 
-    Raises:
-        UnknownName: There is no such set.
-        MissingData: The set has to be fetched by hand.
+    An unknown name raises `UnknownName`, and a set that has to be fetched by hand `MissingData`.
+
+    Args:
+        name: Name of the set.
+        source: Its source.
+        size: Height and width of images, or length of texts; None for those of the data.
+
+    Returns:
+        The reader and the description.
     """
     root = os.environ.get("FEINT_DATA")
     folder = Path(root).expanduser() / name if root else None
@@ -139,9 +145,15 @@ def find(name: str, source: Source, size: int | None) -> tuple[readers.Reader, o
         return readers.read_debian_fashion, str(readers.DEBIAN_FASHION)
     if source.hub is not None:
         return lambda: readers.read_hub(name, str(source.hub), size, source.label), source.hub
+    error = _missing(name, source)
+    raise error
+
+
+def _missing(name: str, source: Source) -> FeintError:
+    """Return the error for a set that is neither here nor on the hub."""
     if name not in SOURCES:
-        raise UnknownName.among("data set", name, known())
-    raise MissingData(
+        return UnknownName.among("data set", name, known())
+    return MissingData(
         f"no data set {name!r}", f"FEINT_DATA/{name}/train-*.parquet and test-*.parquet, with a column label",
         f"fetch it from {source.home} and set FEINT_DATA to the directory that holds it",
     )  # fmt: skip

@@ -22,15 +22,15 @@ DELIMITERS = ",;\t|"
 def read_table(*files: Path) -> "pyarrow.Table":
     """Read a table of one or several files of the same columns.
 
+    An absent file raises `MissingData`, and one that is not what its suffix says `DamagedFile`.
+
     Args:
-        *files: Files with a suffix of `SUFFIXES`, all of the same one.
+        *files: Files with a suffix of `SUFFIXES`, or that and .gz.
 
     Returns:
         The table. Its metadata are those of the first file.
 
     Raises:
-        MissingData: A file is not there.
-        DamagedFile: A file is not what its suffix says.
         BadInput: There is no row, or columns have no names, or several have one, or the files differ in their columns.
     """
     pyarrow = require("pyarrow", "data")
@@ -47,7 +47,7 @@ def read_table(*files: Path) -> "pyarrow.Table":
 
 
 def declared(table: "pyarrow.Table") -> dict[str, Any]:
-    """Return what the Hugging Face hub's metadata declare of each column, like the names of classes; {} without them."""
+    """Return what the Hugging Face hub's metadata declare of each column, like names of classes; {} without them."""
     try:
         about = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
         return dict(about["info"]["features"])
@@ -67,26 +67,25 @@ def cells(table: "pyarrow.Table", name: str) -> list[Any]:
         raise BadInput(f"the column {name!r} with bytes that are no UTF-8", "texts in UTF-8", "encode them") from error
 
 
+def suffix(file: Path) -> str:
+    """Return the suffix that tells the format, without that of a compressed file: ".csv" of x.csv.gz."""
+    return Path(file.name.removesuffix(".gz")).suffix.lower()
+
+
 def _read(file: Path) -> "pyarrow.Table":
     pyarrow = require("pyarrow", "data")
     if not file.is_file():
         raise MissingData(f"{file}, which is not there", "a file of rows", "check the path")
-    if not file.stat().st_size:
-        raise BadInput(f"{file}, which is empty", "a table with a header and rows", "check the file")
-    reader = {
-        ".parquet": _read_parquet, ".jsonl": _read_json_lines, ".ndjson": _read_json_lines, ".json": _read_json,
-        ".txt": _read_lines,
-    }.get(file.suffix.lower(), _read_csv)  # fmt: skip
     try:
-        table = reader(file)
+        with pyarrow.input_stream(str(file)) as stream:  # which decompresses
+            content = stream.read()
+        table = _parse(file, content)
     except FeintError:
         raise
-    except UnicodeDecodeError as error:
-        raise _not_utf8(file) from error
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        if "UTF8" in str(error):
+        if "UTF8" in str(error) or isinstance(error, UnicodeDecodeError):
             raise _not_utf8(file) from error
-        kind = file.suffix.lstrip(".").upper()
+        kind = suffix(file).lstrip(".").upper()
         raise DamagedFile(f"{file} ({one_line(error, 160)})", f"a readable {kind} file", "write it again") from error
     names = [name.strip() for name in table.column_names]
     if twice := {name for name in names if names.count(name) > 1}:
@@ -94,48 +93,53 @@ def _read(file: Path) -> "pyarrow.Table":
     return table.rename_columns(names).replace_schema_metadata(table.schema.metadata)
 
 
-def _read_parquet(file: Path) -> "pyarrow.Table":
-    return require("pyarrow.parquet", "data").read_table(file)
+def _parse(file: Path, content: bytes) -> "pyarrow.Table":
+    """Return the table of a file's content."""
+    pyarrow = require("pyarrow", "data")
+    if not content.strip():
+        raise BadInput(f"{file}, which is empty", "a table with a header and rows", "check the file")
+    match suffix(file):
+        case ".parquet":
+            return require("pyarrow.parquet", "data").read_table(pyarrow.BufferReader(content))
+        case ".txt":
+            return pyarrow.table({"text": [line for line in content.decode().splitlines() if line.strip()]})
+        case ".jsonl" | ".ndjson":
+            return _parse_json_lines(content)
+        case ".json":
+            return _parse_json(file, content)
+        case kind:
+            return _parse_csv(file, content, "\t" if kind == ".tsv" else DELIMITERS)
 
 
-def _read_json_lines(file: Path) -> "pyarrow.Table":
-    options = require("pyarrow.json", "data").ReadOptions(block_size=file.stat().st_size + 1)
-    return require("pyarrow.json", "data").read_json(file, read_options=options)
+def _parse_json_lines(content: bytes) -> "pyarrow.Table":
+    module = require("pyarrow.json", "data")
+    options = module.ReadOptions(block_size=len(content) + 1)
+    return module.read_json(require("pyarrow", "data").BufferReader(content), read_options=options)
 
 
-def _read_json(file: Path) -> "pyarrow.Table":
-    """Read a list of objects; other JSON is read as JSON Lines."""
+def _parse_json(file: Path, content: bytes) -> "pyarrow.Table":
+    """Return the table of a list of objects; other JSON is read as JSON Lines."""
     try:
-        rows = json.loads(file.read_bytes())
+        rows = json.loads(content)
     except json.JSONDecodeError:
-        return _read_json_lines(file)
+        return _parse_json_lines(content)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise BadInput(f"{file} of another form", 'a list of objects: [{"column": value, …}, …]', "write it so")
     return require("pyarrow", "data").Table.from_pylist(rows)
 
 
-def _read_lines(file: Path) -> "pyarrow.Table":
-    lines = [line for line in file.read_text("utf-8").splitlines() if line.strip()]
-    return require("pyarrow", "data").table({"text": lines})
-
-
-def _read_csv(file: Path) -> "pyarrow.Table":
-    """Read a CSV file; the delimiter is told from its header, and a decimal comma from its first rows.
-
-    "?" is missing among numbers, and a value among words, as UCI's files have it.
-    """
+def _parse_csv(file: Path, content: bytes, delimiters: str) -> "pyarrow.Table":
+    # The delimiter is told from the header, and a decimal comma from the first rows. "?" is missing among numbers, and
+    # a value among words, as UCI's files have it.
     module = require("pyarrow.csv", "data")
-    with file.open("rb") as stream:
-        head = stream.read(HEAD).decode("utf-8-sig", errors="ignore")
-    header, _, rest = head.partition("\n")
-    delimiter = max(DELIMITERS, key=header.count) if file.suffix.lower() != ".tsv" else "\t"
+    header, _, rest = content[:HEAD].decode("utf-8-sig", errors="ignore").partition("\n")
+    delimiter = max(delimiters, key=header.count)
     _check_header(file, next(csv.reader([header.strip("\r")], delimiter=delimiter), []))
-    comma = delimiter != "," and re.search(
-        rf"(^|{re.escape(delimiter)})-?\d+,\d+({re.escape(delimiter)}|\r?\n|$)", rest
-    )
+    edge = re.escape(delimiter)
+    comma = delimiter != "," and re.search(rf"(^|{edge})-?\d+,\d+({edge}|\r?\n|$)", rest, re.MULTILINE)
     table = module.read_csv(
-        file,
-        read_options=module.ReadOptions(block_size=file.stat().st_size + 1),  # types are told from the whole file
+        require("pyarrow", "data").BufferReader(content),
+        read_options=module.ReadOptions(block_size=len(content) + 1),  # types are told from the whole file
         parse_options=module.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         convert_options=module.ConvertOptions(
             null_values=[*MISSING, "?", " ?"], decimal_point="," if comma else ".", strings_can_be_null=False
@@ -156,4 +160,6 @@ def _check_header(file: Path, names: Sequence[str]) -> None:
 
 
 def _not_utf8(file: Path) -> BadInput:
-    return BadInput(f"{file}, which is no UTF-8", "a file in UTF-8", f"iconv -f latin1 -t utf-8 {file.name} > new{file.suffix}")
+    return BadInput(
+        f"{file}, which is no UTF-8", "a file in UTF-8", f"iconv -f latin1 -t utf-8 {file.name} > new{file.suffix}"
+    )

@@ -50,10 +50,11 @@ def described(*parts: Table) -> Columns:
     Raises:
         BadInput: The parts differ in their columns.
     """
-    first = parts[0]
-    if any(part.keys() != first.keys() for part in parts):
-        different = {name for part in parts for name in part.keys() ^ first.keys()}
+    if any(part.keys() != parts[0].keys() for part in parts):
+        different = {name for part in parts for name in part.keys() ^ parts[0].keys()}
         raise BadInput(f"{listed(sorted(different))} in one part alone", "the same columns in all", "mend them")
+    parts = tuple({name: _clean(values, None) for name, values in part.items()} for part in parts)
+    first = parts[0]
     whole = Columns.describe({name: [value for part in parts for value in part[name]] for name in first})
     categories = {c.name: c.categories for c in whole.columns if c.categories is not None}
     columns = Columns.describe(first, categories).columns
@@ -151,23 +152,25 @@ def _clean(values: Sequence[Any], column: Column | None) -> Sequence[Any]:
     """Return the values of one column: words for missing values as None, and words as the model spells them."""
     categories = {*(column.categories or ())} if column is not None else set()
     numeric = column is not None and column.categories is None
-    spelled: dict[Any, Any] = {}
-    for value in set(values):
-        spelled[value] = _cell(value, categories, numeric=numeric)
+    spelled = {value: _cell(value, categories, numeric=numeric) for value in set(values)}
     return [spelled[value] for value in values]
 
 
 def _cell(value: Any, categories: set[str], *, numeric: bool) -> Any:
     """Return one value as `Columns.from_table` takes it."""
-    if isinstance(value, float):
-        if value != value:
-            return None
-        return str(int(value)) if categories and value.is_integer() else value
-    if not isinstance(value, str) or value in categories:
-        return value
-    word = value.strip()
-    if word in categories:
-        return word
-    if word in MISSING or (word == "?" and (numeric or categories)):
+    if value is None or value != value:
+        return None
+    if not isinstance(value, str):
+        return next((text for text in _spellings(value) if text in categories), value)
+    word = value if value in categories else value.strip()
+    if word not in categories and (word in MISSING or (word == "?" and (numeric or categories))):
         return None
     return word
+
+
+def _spellings(value: Any) -> tuple[str, ...]:
+    """Return a number or a boolean as a category may spell it."""
+    if isinstance(value, bool):
+        return str(value), str(value).lower(), str(int(value))
+    whole = float(value).is_integer()
+    return (str(int(value)), str(float(value))) if whole else (str(value),)

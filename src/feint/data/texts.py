@@ -14,7 +14,7 @@ LEAST = 16
 
 
 def from_texts(texts: Sequence[Any], domain: Text | None) -> tuple[np.ndarray, Text, tuple[Remark, ...]]:
-    """Return texts as inputs.
+    """Return texts as inputs. A row without a text, or with invalid Unicode, raises `BadInput`.
 
     Args:
         texts: The N texts.
@@ -22,9 +22,6 @@ def from_texts(texts: Sequence[Any], domain: Text | None) -> tuple[np.ndarray, T
 
     Returns:
         Inputs (N, L) uint8, their domain, and a remark on texts that were cut.
-
-    Raises:
-        BadInput: A text is missing, is no text, or is no valid Unicode.
     """
     strings = [_string(i, text) for i, text in enumerate(texts)]
     lengths = np.array([len(string.encode(errors="replace")) for string in strings])
@@ -36,15 +33,14 @@ def from_texts(texts: Sequence[Any], domain: Text | None) -> tuple[np.ndarray, T
 def from_tokens(rows: Sequence[Any], domain: Tokens | None) -> tuple[np.ndarray, Tokens, tuple[Remark, ...]]:
     """Return sequences of token numbers as inputs, padded and cut to the domain's length.
 
+    A token that is no whole number, or outside the vocabulary, raises `BadInput`.
+
     Args:
         rows: N sequences of whole numbers, of any lengths.
         domain: The model's sequences; None describes them from the data.
 
     Returns:
         Inputs (N, L) int32, as they are stored, their domain, and a remark on sequences that were cut.
-
-    Raises:
-        BadInput: A token is no whole number, or outside the vocabulary.
     """
     sequences = [_sequence(i, row) for i, row in enumerate(rows)]
     lengths = np.array([len(sequence) for sequence in sequences])
