@@ -45,7 +45,7 @@ def test_softmax_regression_is_recovered_in_d_plus_1_queries(shape, classes):
 @given(d=st.integers(1, 12), n=st.integers(1, 40), size=st.integers(1, 9))
 @settings(max_examples=60, deadline=None)
 def test_the_fast_solution_is_that_of_a_dense_least_squares(d, n, size):
-    design = WeighingDesign.draw(d, n, 0.5, torch.Generator().manual_seed(d))
+    design = WeighingDesign.draw(Network("linear", (1, 1, d), 2), n, 0.5, torch.Generator().manual_seed(d))
     x = torch.cat(list(design.inputs(size))).double()
     assert x.shape == (n, d)
     assert x.min() >= 0
@@ -85,8 +85,9 @@ def test_a_budget_below_the_least_is_refused_before_the_first_query():
 def test_a_refusal_below_the_least_gives_the_solution_of_least_norm():
     service = Service(victim(), Defense(access=[Budget(9)]))
     oracle = service.oracle(client="a", budget=17)
-    stolen = EquationSolving(Network("linear", (1, 4, 4), 3)).steal(oracle)
-    x = torch.cat(list(WeighingDesign.draw(16, 17, 1.0, torch.Generator().manual_seed(0)).inputs(9)))[:9].view(
+    network = Network("linear", (1, 4, 4), 3)
+    stolen = EquationSolving(network).steal(oracle)
+    x = torch.cat(list(WeighingDesign.draw(network, 17, 1.0, torch.Generator().manual_seed(0)).inputs(9)))[:9].view(
         -1, 1, 4, 4
     )
     assert torch.allclose(stolen(x).softmax(-1), victim()(x).softmax(-1), atol=1e-5)

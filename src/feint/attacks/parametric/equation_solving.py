@@ -1,7 +1,7 @@
 """Equation solving: the parameters of a linear model from a linear system."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 from typing import ClassVar
 
 import torch
@@ -9,13 +9,16 @@ from torch import Tensor
 
 from feint.attacks.attack import Attack
 from feint.attacks.parametric.experiment_design import WeighingDesign
-from feint.attacks.parametric.linear_parameters import classifier, require_linear
+from feint.attacks.parametric.linear_parameters import require_linear
+from feint.attacks.parametric.row_design import RowDesign
 from feint.attacks.probing import BATCH, require_budget, require_probabilities
 from feint.errors import Refused
 from feint.models.networks import Classifier, Network
 from feint.oracle import Oracle, concatenate
 from feint.progress import NO_PROGRESS, ProgressCallback
+from feint.signature import Columns, Domain, Pixels, Text, Tokens
 
+DESIGNS: Mapping[type[Domain], type[WeighingDesign | RowDesign]] = {Pixels: WeighingDesign, Columns: RowDesign}
 SCALES = 1.0, 1 / 8, 1 / 64  # of the inputs: the next one is used if answers saturate
 TINY = torch.finfo(torch.float32).tiny  # a probability below it has lost digits
 
@@ -36,7 +39,11 @@ class EquationSolving(Attack):
     each, and the equations are solved by least squares: more of them help against rounding and noise. Refused below d +
     1, the attack takes the solution of the least norm.
 
-    Answers of zero have no logarithm. They come from saturation, so the inputs are scaled down and asked anew if the
+    Of a table, x are the features of the surrogate: numbers, one for each category, and one for each column that can
+    lack a value. The queries are random rows, first those of a `RowDesign` that determine the parameters. As exactly
+    one category is 1, a column of C categories counts as C − 1 features.
+
+    Answers of zero have no logarithm. They come from saturation, so the numbers are scaled down and asked anew if the
     budget still pays for d + 1. Otherwise, or if that does not help (top-k), half of the smallest positive probability
     in the answers stands for them, and the parameters are approximate. Raises `BadInput` for a budget below d + 1, and
     for answers that are labels only.
@@ -46,26 +53,35 @@ class EquationSolving(Attack):
     """
 
     cite: ClassVar[str] = "tramer2016stealing"
+    domains: ClassVar[tuple[type[Domain], ...]] = tuple(DESIGNS)
+    instead: ClassVar[Mapping[type[Domain], str]] = dict.fromkeys((Tokens, Text), "KnockoffNets with the same surrogate")
     surrogate: Network
 
     def __post_init__(self) -> None:
         require_linear(self.surrogate)
 
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
-        features = prod(self.surrogate.shape)
-        require_budget(oracle, self.surrogate, features + 1)
+        generator = torch.Generator().manual_seed(seed)
+        if not oracle.left:
+            require_budget(oracle, self.surrogate, 1)
+        design = self._design(oracle.left, SCALES[0], generator)
+        require_budget(oracle, self.surrogate, design.least)
         oracle.keep_answers_only()
-        design, p = self._answers(oracle, features, torch.Generator().manual_seed(seed), progress)
+        design, p = self._answers(oracle, design, generator, progress)
         require_probabilities(p, "LowdMeek needs labels only")
-        return classifier(self.surrogate, *design.solve(log_ratios(p)))
+        return design.classifier(log_ratios(p))
+
+    def _design(self, count: int, scale: float, generator: torch.Generator) -> WeighingDesign | RowDesign:
+        """Return a design of `count` inputs, whose numbers are at most `scale` of their range."""
+        return DESIGNS[type(self.surrogate.domain)].draw(self.surrogate, count, scale, generator)
 
     def _answers(
-        self, oracle: Oracle, features: int, generator: torch.Generator, progress: ProgressCallback
-    ) -> tuple[WeighingDesign, Tensor]:
-        """Return the design that was asked last, and its answers (n, K)."""
-        answered: list[tuple[WeighingDesign, Tensor]] = []
+        self, oracle: Oracle, design: WeighingDesign | RowDesign, generator: torch.Generator, progress: ProgressCallback
+    ) -> tuple[WeighingDesign | RowDesign, Tensor]:
+        """Ask the inputs of a design, and return the design that was asked last, and its answers (n, K)."""
+        answered: list[tuple[WeighingDesign | RowDesign, Tensor]] = []
         for scale in SCALES:
-            design = WeighingDesign.draw(features, oracle.left, scale, generator)
+            design = design if scale == SCALES[0] else self._design(oracle.left, scale, generator)
             p, refusal = self._ask(oracle, design, progress, last=scale == SCALES[-1])
             answered += [(design, p)] if len(p) else []
             if refusal is not None and not answered:
@@ -75,7 +91,7 @@ class EquationSolving(Attack):
         return answered[-1]
 
     def _ask(
-        self, oracle: Oracle, design: WeighingDesign, progress: ProgressCallback, *, last: bool
+        self, oracle: Oracle, design: WeighingDesign | RowDesign, progress: ProgressCallback, *, last: bool
     ) -> tuple[Tensor, Refused | None]:
         """Ask the inputs of a design until a refusal, or until saturated answers call for smaller inputs.
 
@@ -89,7 +105,7 @@ class EquationSolving(Attack):
             The answers (n, K), and the refusal if there was one.
         """
         answers: list[Tensor] = []
-        least, total = len(design.g) + 1, design.count
+        least, total = design.least, design.count
         for x in design.inputs(BATCH):
             p, refusal = oracle.try_ask(x.view(-1, *self.surrogate.shape))
             answers.append(p)

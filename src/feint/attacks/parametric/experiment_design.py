@@ -7,9 +7,13 @@ exist for every number of features, so that the system is applied, and solved, b
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
+
+from feint.attacks.parametric.linear_parameters import classifier
+from feint.models.networks import Classifier, Network
 
 GREY_LEVELS = 256  # levels of an input: all of them, and their differences, are exact in float32
 
@@ -29,6 +33,7 @@ class WeighingDesign:
         sign: Signs ±1 of the features in each block, (blocks, d).
         count: Number of inputs.
         scale: Largest value of an input.
+        surrogate: The network `linear`.
     """
 
     g: Tensor
@@ -36,13 +41,14 @@ class WeighingDesign:
     sign: Tensor
     count: int
     scale: float
+    surrogate: Network
 
     @classmethod
-    def draw(cls, features: int, count: int, scale: float, generator: torch.Generator) -> "WeighingDesign":
+    def draw(cls, surrogate: Network, count: int, scale: float, generator: torch.Generator) -> "WeighingDesign":
         """Draw a design.
 
         Args:
-            features: d, features of an input.
+            surrogate: The network `linear`, whose inputs have d features.
             count: Number of inputs.
             scale: Largest value of an input.
             generator: Generator of orders and signs.
@@ -50,10 +56,20 @@ class WeighingDesign:
         Returns:
             The design, with inputs in [0, scale].
         """
+        features = prod(surrogate.shape)
         blocks = -(-count // (features + 1))
         order = torch.rand(blocks, features, generator=generator).argsort(1)
         sign = torch.randint(0, 2, (blocks, features), generator=generator).double() * 2 - 1
-        return cls(flat_sequence(features), order, sign, count, scale)
+        return cls(flat_sequence(features), order, sign, count, scale, surrogate)
+
+    @property
+    def least(self) -> int:
+        """Fewest inputs whose answers determine the parameters."""
+        return len(self.g) + 1
+
+    def classifier(self, z: Tensor) -> Classifier:
+        """Return the linear classifier whose logits are nearest to `z` (n, K), those of the first n inputs."""
+        return classifier(self.surrogate, *self.solve(z))
 
     def inputs(self, size: int) -> Iterator[Tensor]:
         """Yield the inputs in batches.

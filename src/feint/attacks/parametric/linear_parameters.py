@@ -1,4 +1,4 @@
-"""Parameters of linear classifiers as they act on inputs in [0, 1]."""
+"""Parameters of linear classifiers, as they act on inputs and on the features of their preprocessing."""
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ def require_linear(surrogate: Network) -> None:
 
 
 def classifier(surrogate: Network, weight: Tensor, bias: Tensor) -> Classifier:
-    """Build a linear classifier with given parameters.
+    """Build a linear classifier of images with given parameters.
 
     A classifier normalises its inputs, (x − mean) / deviation, so its stored parameters are other numbers.
 
@@ -26,10 +26,20 @@ def classifier(surrogate: Network, weight: Tensor, bias: Tensor) -> Classifier:
     Returns:
         The classifier whose logits are `weight` · x + `bias`.
     """
+    mean, deviation = normalisation(surrogate.build())
+    return classifier_of_features(surrogate, weight * deviation, bias + weight @ mean)
+
+
+def classifier_of_features(surrogate: Network, weight: Tensor, bias: Tensor) -> Classifier:
+    """Build a linear classifier with given parameters of its features.
+
+    Args:
+        surrogate: The network `linear`.
+        weight: Weights (K, d) of the features; see `features`.
+        bias: Biases (K,).
+    """
     model = surrogate.build().eval()
-    mean, deviation = normalisation(model)
-    state = {"body.1.weight": weight * deviation, "body.1.bias": bias + weight @ mean}
-    model.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+    model.load_state_dict(model.state_dict() | {"body.1.weight": weight.float(), "body.1.bias": bias.float()})
     return model
 
 
@@ -54,3 +64,11 @@ def normalisation(model: Classifier) -> tuple[Tensor, Tensor]:
     shift, scale = (model.preprocessing(torch.full((1, *model.network.shape), value)).double() for value in (0.0, 1.0))
     deviation = 1 / (scale - shift)
     return (-shift * deviation).flatten(), deviation.flatten()
+
+
+def features(model: Classifier, x: Tensor) -> Tensor:
+    """Return what the linear layer of a classifier takes of inputs `x` (N, …): features (N, d) float64.
+
+    Images are normalised, numbers of a table are standardised, and its categories are one-hot.
+    """
+    return model.preprocessing(x.to(model.device)).flatten(1).double().cpu()

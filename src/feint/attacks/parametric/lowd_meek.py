@@ -1,20 +1,23 @@
 """Lowd and Meek's line search: the boundaries of a linear model, to any precision, from labels alone."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil, log2, prod
+from math import ceil, log2
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from feint.attacks.attack import Attack
-from feint.attacks.parametric.linear_parameters import classifier, require_linear
+from feint.attacks.parametric.linear_parameters import classifier_of_features, features, require_linear
+from feint.attacks.parametric.unit_space import UnitSpace
 from feint.attacks.probing import check
 from feint.data import Split
 from feint.errors import BadRecipe, Refused
 from feint.models.networks import Classifier, Network
 from feint.oracle import Oracle
 from feint.progress import NO_PROGRESS, ProgressCallback
+from feint.signature import Columns, Domain, Pixels, Text, Tokens
 
 LINES = 50  # lines searched side by side
 NOISE = 0.5  # share of noise in the ends of a line: images alone leave directions out
@@ -34,6 +37,10 @@ class LowdMeek(Attack):
     about d · log2(1/epsilon) queries for each class but one. With fewer, the surrogate follows a least-squares fit to
     the observed labels in all that the points leave open.
 
+    In a table only numbers vary along a line. The other end takes the categories of the first one, and is asked anew;
+    lines whose ends then have one label are given up. A line between whole numbers ends with neighbours. The features
+    of the surrogate, its categories one-hot, are the x of the equations.
+
     All equations are homogeneous: the parameters are found up to a shift that the classes share and a positive factor,
     so the labels are right and the confidence is not. For a model that is not linear, the points are on its boundaries
     still, and the surrogate is a linear fit to them. If all seeds have one label, the surrogate always answers with it.
@@ -48,6 +55,8 @@ class LowdMeek(Attack):
 
     cite: ClassVar[str] = "lowd2005adversarial"
     is_naive: ClassVar[bool] = False
+    domains: ClassVar[tuple[type[Domain], ...]] = (Pixels, Columns)
+    instead: ClassVar[Mapping[type[Domain], str]] = dict.fromkeys((Tokens, Text), "KnockoffNets with the same surrogate")
     pool: Split
     surrogate: Network
     epsilon: float = 1e-5
@@ -61,71 +70,89 @@ class LowdMeek(Attack):
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         check(oracle, self.pool, self.surrogate, least=self.seeds, most=1)
         oracle.keep_answers_only()
-        generator, total = torch.Generator().manual_seed(seed), oracle.left
-        boundaries = _Boundaries(prod(self.surrogate.shape), self.surrogate.classes)
-        x, labels, refusal = self._ask_inputs(oracle, self.seeds, generator)
-        if not len(x) and refusal is not None:
-            raise refusal
-        boundaries.add_labels(x, labels)
-        while refusal is None and oracle.left and len(labels.unique()) > 1:
-            count = max(1, min(LINES, oracle.left // (self._steps() + 1)))
-            new, new_labels, refusal = self._ask_inputs(oracle, count, generator)  # the same ones span too little
-            boundaries.add_labels(new, new_labels)
-            first = torch.arange(len(x), len(x) + len(new))
-            x, labels = torch.cat([x, new]), torch.cat([labels, new_labels])
-            if refusal is None and oracle.left:
-                refusal = self._search_lines(oracle, x, labels, first, boundaries, generator)
-            progress.step(f"asking ({boundaries.points} boundary points)", total - oracle.left, total)
-        return classifier(self.surrogate, *boundaries.parameters())
+        total, search = oracle.left, _LineSearch(self, oracle, torch.Generator().manual_seed(seed))
+        search.ask_inputs(self.seeds)
+        if not len(search.x) and search.refusal is not None:
+            raise search.refusal
+        steps = ceil(log2(1 / self.epsilon))
+        while search.refusal is None and oracle.left and len(search.labels.unique()) > 1:
+            search.search_lines(max(1, min(LINES, oracle.left // (steps + 1))))
+            progress.step(f"asking ({search.boundaries.points} boundary points)", total - oracle.left, total)
+        return classifier_of_features(self.surrogate, *search.boundaries.parameters())
 
-    def _steps(self) -> int:
-        return ceil(log2(1 / self.epsilon))
 
-    def _ask_inputs(
-        self, oracle: Oracle, count: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Refused | None]:
-        """Ask `count` inputs of the pool mixed with noise.
+class _LineSearch:
+    """Search along lines between points `x` (n, d) of the unit cube with different `labels` (n,)."""
 
-        Args:
-            oracle: The victim behind its budget.
-            count: Number of inputs.
-            generator: Generator of rows and noise.
+    def __init__(self, recipe: LowdMeek, oracle: Oracle, generator: torch.Generator) -> None:
+        self._oracle, self._pool, self._epsilon, self._generator = oracle, recipe.pool, recipe.epsilon, generator
+        self._space, self._model = UnitSpace(recipe.surrogate.domain), recipe.surrogate.build()
+        size = features(self._model, recipe.pool.inputs(slice(0, 1))).shape[1]
+        self.boundaries = _Boundaries(size, recipe.surrogate.classes)
+        self.x = torch.empty(0, len(self._space), dtype=torch.float64)
+        self.labels = torch.empty(0, dtype=torch.int64)
+        self.refusal: Refused | None = None
 
-        Returns:
-            The inputs (n, d) that are answered, their labels (n,), and the refusal if there was one.
-        """
-        rows = torch.randint(len(self.pool), (count,), generator=generator)
-        x = self.pool.inputs(rows).flatten(1)
-        x = torch.lerp(x, torch.rand(x.shape, generator=generator), NOISE)
-        p, refusal = oracle.try_ask(x.view(-1, *self.surrogate.shape))
-        return x[: len(p)], p.argmax(-1) if len(p) else torch.empty(0, dtype=torch.int64), refusal
+    def ask_inputs(self, count: int) -> None:
+        """Ask `count` inputs of the pool mixed with noise, as possible ends of lines."""
+        rows = torch.randint(len(self._pool), (count,), generator=self._generator)
+        x = self._space.mix(self._space.points(self._pool.inputs(rows)), NOISE, self._generator)
+        x, labels = self._ask(x)
+        self.x, self.labels = torch.cat([self.x, x]), torch.cat([self.labels, labels])
+        self.boundaries.add_labels(self._features(x), labels)
 
-    def _search_lines(
-        self,
-        oracle: Oracle,
-        x: Tensor,
-        labels: Tensor,
-        first: Tensor,
-        boundaries: "_Boundaries",
-        generator: torch.Generator,
-    ) -> Refused | None:
-        """Search lines from the rows `first` of `x` (n, d) to rows of other labels, and add their boundary points."""
-        differ = (labels != labels[first][:, None]).double()
-        second = torch.multinomial(differ, 1, generator=generator)[:, 0]
-        inside, outside, inside_label, outside_label = x[first], x[second], labels[first], labels[second]
-        refusal, width = None, 1.0
-        while refusal is None and width > self.epsilon:
-            middle = (inside + outside) / 2
-            p, refusal = oracle.try_ask(middle.view(-1, *self.surrogate.shape))
-            if refusal is None:
-                label, width = p.argmax(-1), width / 2
-                same = label == inside_label
-                inside = torch.where(same[:, None], middle, inside)
-                outside = torch.where(same[:, None], outside, middle)
-                outside_label = torch.where(same, outside_label, label)
-        boundaries.add_boundary_points((inside.double() + outside.double()) / 2, inside_label, outside_label, width)
-        boundaries.add_labels(torch.cat([inside, outside]), torch.cat([inside_label, outside_label]))
-        return refusal
+    def search_lines(self, count: int) -> None:
+        """Search `count` lines from new inputs to earlier ones of other labels, and add their boundary points."""
+        start = len(self.x)
+        self.ask_inputs(count)  # the same ones span too little
+        first = torch.arange(start, len(self.x))
+        if self.refusal is not None or not self._oracle.left:
+            return
+        differ = (self.labels != self.labels[first][:, None]).double()
+        second = torch.multinomial(differ, 1, generator=self._generator)[:, 0]
+        inside, inside_label, outside, outside_label = (
+            self.x[first], self.labels[first], self.x[second], self.labels[second]
+        )  # fmt: skip
+        varies = self._space.both_numbers(inside, outside)
+        if not varies.all():
+            outside, outside_label = self._ask(torch.where(varies, outside, inside))
+            kept = (outside_label != inside_label[: len(outside)]).nonzero()[:, 0]
+            self.boundaries.add_labels(self._features(outside), outside_label)
+            inside, inside_label, outside, outside_label = (
+                inside[kept], inside_label[kept], outside[kept], outside_label[kept]
+            )  # fmt: skip
+        self._bisect(inside, outside, inside_label, outside_label)
+
+    def _bisect(self, inside: Tensor, outside: Tensor, inside_label: Tensor, outside_label: Tensor) -> None:
+        """Halve the lines (n, d) until they are shorter than epsilon or end with neighbours, or one is refused."""
+        length = (outside - inside).norm(dim=1)
+        inside, outside, outside_label = inside.clone(), outside.clone(), outside_label.clone()
+        active = torch.arange(len(inside))
+        while len(active) and self.refusal is None:
+            middle = self._space.nearest((inside[active] + outside[active]) / 2)
+            between = ((middle != inside[active]) & (middle != outside[active])).any(1)
+            wide = (outside[active] - inside[active]).norm(dim=1) > self._epsilon * length[active]
+            active, middle = active[between & wide], middle[between & wide]
+            _, label = self._ask(middle)
+            if len(label) < len(active):
+                break
+            same = label == inside_label[active]
+            inside[active[same]] = middle[same]
+            outside[active[~same]], outside_label[active[~same]] = middle[~same], label[~same]
+        if len(inside):
+            ends = self._features(inside), self._features(outside)
+            width = (outside - inside).norm(dim=1) / length
+            self.boundaries.add_boundary_points((ends[0] + ends[1]) / 2, inside_label, outside_label, width)
+            self.boundaries.add_labels(torch.cat(ends), torch.cat([inside_label, outside_label]))
+
+    def _features(self, points: Tensor) -> Tensor:
+        return features(self._model, self._space.inputs(points))
+
+    def _ask(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the points (n, d) that are answered, and their labels (n,)."""
+        p, refusal = self._oracle.try_ask(self._space.inputs(points)) if len(points) else (points[:, :0], None)
+        self.refusal = refusal or self.refusal
+        return points[: len(p)], p.argmax(-1) if len(p) else torch.empty(0, dtype=torch.int64)
 
 
 class _Boundaries:
@@ -139,24 +166,24 @@ class _Boundaries:
         self._labels = torch.zeros(size, classes, dtype=torch.float64)
 
     def add_labels(self, x: Tensor, labels: Tensor) -> None:
-        """Add inputs (n, d) with the labels (n,) of their answers."""
+        """Add features (n, d) with the labels (n,) of the answers."""
         rows = _with_one(x)
         onehot = torch.nn.functional.one_hot(labels, self._classes).double()
         self._inputs += rows.T @ rows
         self._labels += rows.T @ (onehot - 1 / self._classes)
 
-    def add_boundary_points(self, x: Tensor, first: Tensor, second: Tensor, width: float) -> None:
+    def add_boundary_points(self, x: Tensor, first: Tensor, second: Tensor, width: Tensor) -> None:
         """Add points at which the label changes.
 
         An equation weighs the less the wider its bracket, so that lines cut short by a refusal spoil nothing.
 
         Args:
-            x: Points (n, d).
+            x: Features (n, d) of the points.
             first: Labels (n,) on one side.
             second: Labels (n,) on the other side.
-            width: Precision of the points, as a share of the line's length.
+            width: Precision (n,) of the points, as a share of the line's length.
         """
-        rows = _with_one(x) / width
+        rows = _with_one(x) / width[:, None]
         pair = torch.nn.functional.one_hot(first, self._classes) - torch.nn.functional.one_hot(second, self._classes)
         equations = (pair[:, :, None] * rows[:, None]).flatten(1)
         self._gram += equations.T @ equations

@@ -1,18 +1,20 @@
 """Retraining: a model of the victim's own form, fitted to its answers to the last digit."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from feint.attacks.attack import Attack
-from feint.attacks.probing import BATCH, ask_all, require_budget
+from feint.attacks.data_free.statistics import draws
+from feint.attacks.probing import ask_all, require_budget
 from feint.errors import BadRecipe
 from feint.models.networks import Classifier, Network
 from feint.oracle import Oracle
 from feint.progress import NO_PROGRESS, ProgressCallback
+from feint.signature import Columns, Domain, Pixels, Text, Tokens
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Retraining(Attack):
     """
 
     cite: ClassVar[str] = "tramer2016stealing"
+    domains: ClassVar[tuple[type[Domain], ...]] = (Pixels, Columns)
+    instead: ClassVar[Mapping[type[Domain], str]] = dict.fromkeys((Tokens, Text), "Uniform")
     surrogate: Network
     iterations: int = 1000
     decay: float = 0.0
@@ -48,27 +52,20 @@ class Retraining(Attack):
 
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         require_budget(oracle, self.surrogate, 1)
-        generator = torch.Generator().manual_seed(seed)
         total = oracle.left
-        sizes = [min(BATCH, total - start) for start in range(0, total, BATCH)]
-        shape = self.surrogate.shape
-        ask_all(
-            oracle,
-            (torch.rand(size, prod(shape), generator=generator).view(-1, *shape) for size in sizes),
-            total,
-            progress,
-        )
+        ask_all(oracle, draws(self.surrogate.domain, total, seed, published=False), total, progress)
         return self._fit(oracle.transcript.x, oracle.transcript.p, seed, progress)
 
     def _fit(self, x: Tensor, p: Tensor, seed: int, progress: ProgressCallback) -> Classifier:
         """Return the surrogate that minimises the loss on inputs `x` (N, …) and answers `p` (N, K)."""
-        model = self.surrogate.build(seed).double().train()
+        model = self.surrogate.build(seed).train()
+        x, body = model.preprocessing(x.to(model.device)).double(), model.body.double()
         weights = list(model.parameters())
         if not weights:
             raise BadRecipe(
                 f"the surrogate {self.surrogate.name!r}", "a network with weights", "PathFinding makes trees"
             )
-        x, p = x.double(), p.double()
+        p = p.double().to(model.device)
         entropy = torch.special.entr(p).sum(-1).mean()  # subtracted, so that the end of the descent is not rounded away
         optimizer = torch.optim.LBFGS(
             weights, max_iter=self.iterations, history_size=50, line_search_fn="strong_wolfe",
@@ -79,7 +76,7 @@ class Retraining(Attack):
         def loss() -> Tensor:
             nonlocal step
             optimizer.zero_grad()
-            value = -(p * model(x).log_softmax(-1)).sum(-1).mean() - entropy
+            value = -(p * body(x).log_softmax(-1)).sum(-1).mean() - entropy
             if self.decay:
                 value = value + self.decay / 2 * torch.stack([weight.square().sum() for weight in weights]).sum()
             value.backward()

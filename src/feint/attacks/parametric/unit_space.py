@@ -95,6 +95,16 @@ class UnitSpace:
         """Return the axis for missing values of the column of an axis, None where they are not allowed."""
         return self._missing_axis.get(self.axes[axis].column)
 
+    def is_open(self, axis: int, low: Tensor, high: Tensor) -> bool:
+        """Return whether a box from `low` (d,) to `high` (d,) holds more than one point along an axis."""
+        axes = (self.column == self.column[axis]).nonzero()[:, 0]
+        return bool(self._allowed(axes, low, high)[axes == axis]) and bool(high[axis] > low[axis])
+
+    def on_grid(self, axis: int | Tensor, values: Tensor) -> Tensor:
+        """Return the values nearest to `values` (n,) that a number on this axis, or on these axes (n,), can have."""
+        step = self.step[axis]
+        return torch.where(step > 0, (values / step).round() * step, values)
+
     def beside(self, axis: int) -> Tensor:
         """Return which axes (d,) are others of the same column."""
         mask = self.column == self.column[axis]
@@ -124,6 +134,24 @@ class UnitSpace:
             chosen = torch.zeros(count, len(axes), dtype=points.dtype).scatter_(1, pick, 1.0)
             points[:, axes] = chosen * torch.where(self.is_number[axes], points[:, axes], 1.0)
         return self.points(self.inputs(points))
+
+    def nearest(self, points: Tensor) -> Tensor:
+        """Return the points (N, d) of the valid inputs that are nearest to these."""
+        return self.points(self.inputs(points))
+
+    def both_numbers(self, one: Tensor, other: Tensor) -> Tensor:
+        """Return the axes (N, d) on which two points are numbers that are not missing."""
+        return self.is_number & ~(self.lacking(one) | self.lacking(other))[:, self.column]
+
+    def mix(self, points: Tensor, share: float, generator: torch.Generator) -> Tensor:
+        """Mix points (N, d) with random ones: numbers by this share, other values so often."""
+        noise = self.draw(len(points), generator)
+        mixed = torch.lerp(points, noise, share)
+        numbers = self.both_numbers(points, noise)
+        if not numbers.all():
+            drawn = torch.rand(len(points), len(self._low), generator=generator)[:, self.column] < share
+            mixed = torch.where(numbers, mixed, torch.where(drawn, noise, points))
+        return self.nearest(mixed)
 
     def volume(self, low: Tensor, high: Tensor) -> float:
         """Return the volume of a box from `low` (d,) to `high` (d,), where a half of the categories is a half."""

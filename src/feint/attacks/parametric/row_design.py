@@ -1,0 +1,97 @@
+"""Rows of a table whose answers determine the parameters of a linear model."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from feint.attacks.parametric.linear_parameters import classifier_of_features, features
+from feint.attacks.parametric.unit_space import UnitSpace
+from feint.models.networks import Classifier, Network
+
+CANDIDATES = 4  # random rows for each feature, among which the first rows are chosen
+NOTHING = 1e-9  # a square below this share of the greatest is what rounding leaves of dependent features
+
+
+@dataclass(frozen=True, eq=False)
+class RowDesign:
+    """Random valid rows, of which the first `least` have features that are linearly independent.
+
+    Attributes:
+        x: Rows (n, D).
+        features: Features (n, d) of the rows, and a one after them, which belongs to the bias.
+        least: Fewest rows whose answers determine the parameters, as far as the logits of any row depend on them.
+        surrogate: The network `linear`.
+    """
+
+    x: Tensor
+    features: Tensor
+    least: int
+    surrogate: Network
+
+    @classmethod
+    def draw(cls, surrogate: Network, count: int, scale: float, generator: torch.Generator) -> "RowDesign":
+        """Draw a design.
+
+        Args:
+            surrogate: The network `linear`.
+            count: Number of rows.
+            scale: Share of their usual range that numbers take, around its middle.
+            generator: Generator of the rows.
+
+        Returns:
+            The design.
+        """
+        space, model = UnitSpace(surrogate.domain), surrogate.build()
+        candidates = CANDIDATES * (len(space) + 1)
+        points = space.draw(max(count, candidates), generator)
+        is_present = ~space.lacking(points)[:, space.column]
+        points = torch.where(space.is_number & is_present, 0.5 + scale * (points - 0.5), points)
+        x = space.inputs(points)
+        rows = torch.cat([features(model, x), torch.ones(len(x), 1, dtype=torch.float64)], 1)
+        first = independent_rows(rows[:candidates] / _size(rows))
+        is_rest = torch.ones(len(x), dtype=torch.bool).index_fill_(0, first, False)
+        chosen = torch.cat([first, is_rest.nonzero()[:, 0]])[:count]
+        return cls(x[chosen], rows[chosen], len(first), surrogate)
+
+    @property
+    def count(self) -> int:
+        """Number of rows."""
+        return len(self.x)
+
+    def inputs(self, size: int) -> Iterator[Tensor]:
+        """Yield the rows in batches of at most `size`."""
+        yield from self.x.split(size)
+
+    def classifier(self, z: Tensor) -> Classifier:
+        """Return the linear classifier whose logits are nearest to `z` (n, K), those of the first n rows."""
+        size = _size(self.features)
+        solution = torch.linalg.lstsq(self.features[: len(z)] / size, z, driver="gelsd").solution / size[:, None]
+        return classifier_of_features(self.surrogate, solution[:-1].T, solution[-1])
+
+
+def independent_rows(rows: Tensor) -> Tensor:
+    """Choose rows that are linearly independent, as many as there are: each is the furthest from those before.
+
+    Args:
+        rows: Rows (n, d).
+
+    Returns:
+        Numbers (r,) of the rows.
+    """
+    left, chosen = rows.clone(), list[int]()
+    for _ in range(rows.shape[1]):
+        square, row = left.square().sum(1).max(0)
+        if square <= NOTHING * rows.square().sum(1).max():
+            break
+        chosen.append(int(row))
+        direction = left[row] / square.sqrt()
+        left -= (left @ direction)[:, None] * direction
+    return torch.tensor(chosen)
+
+
+def _size(features: Tensor) -> Tensor:
+    """Return the root mean square (d,) of each feature, 1 where it is 0."""
+    size = features.square().mean(0).sqrt()
+    return torch.where(size > 0, size, 1.0)
