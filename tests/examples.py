@@ -422,15 +422,18 @@ INPUTS = by_name(
         },
         spelled=(APMSA(step=PGD(step=0.01), steps=9, constant_time=True),),
     ),
+    Example(Coarsening(least=0.25), identity=Coarsening(least=0), spelled=(Coarsening(least=0.05),), domain="Columns"),
     Example(
-        Coarsening(least=0.25), identity=Coarsening(least=0), spelled=(Coarsening(least=0.05),), domain="Columns"
+        Discretization(grid=0.2),
+        identity=Discretization(grid=0),
+        spelled=(Discretization(grid=0.05),),
+        domain="Columns",
     ),
     Example(
-        Discretization(grid=0.2), identity=Discretization(grid=0), spelled=(Discretization(grid=0.05),), domain="Columns"
-    ),
-    Example(
-        TextNormalization(), identity=TextNormalization(unicode=False, space=False, case=False),
-        spelled=(TextNormalization(case=False),), domain="Text",
+        TextNormalization(),
+        identity=TextNormalization(unicode=False, space=False, case=False),
+        spelled=(TextNormalization(case=False),),
+        domain="Text",
     ),
     Example(BitDepth(bits=2), identity=BitDepth(bits=8), spelled=(BitDepth(bits=4),)),
     Example(Blur(sigma=1.0), identity=Blur(sigma=0), spelled=(Blur(sigma=0.8),)),

@@ -15,7 +15,7 @@ from feint.attacks import Smoothed
 from feint.data import Split
 from feint.defenses.access import PrivacyCost, SequentialTest
 from feint.defenses.outputs import EDM, Gated, GaussianNoise, LabelOnly, UniformNoise
-from feint.defenses.outputs.label_flip import hashes
+from feint.defenses.outputs.looks import hashes
 from feint.defenses.scores import Energy, MaxProbability
 from feint.ledger import Ledger
 from feint.models.networks import Network

@@ -58,14 +58,14 @@ OutputDefense = Callable[[Tensor, Tensor], Tensor]  # (p, x) -> p
 
 @runtime_checkable
 class Bound(Protocol):
-    """Output defense that depends on the model or the ledger, and is bound to both when a service is made."""
+    """Step that depends on the model or the ledger, and is bound to both when a service is made."""
 
-    def bind(self, model: nn.Module, ledger: Ledger) -> OutputDefense:
-        """Return the function `(p, x) -> p` that uses `model` and `ledger`."""
+    def bind(self, model: nn.Module, ledger: Ledger) -> Any:
+        """Return the step that uses `model` and `ledger`: of an output defense, the function `(p, x) -> p`."""
         ...
 
 
-def bind(step: OutputDefense, model: nn.Module, ledger: Ledger) -> OutputDefense:
+def bind(step: Any, model: nn.Module, ledger: Ledger) -> Any:
     """Return `step` bound to `model` and `ledger`, or `step` itself where it depends on neither."""
     return step.bind(model, ledger) if isinstance(step, Bound) else step
 
@@ -173,5 +173,6 @@ class Ladder:
         return self.rungs[0 if self.shadow else highest]
 
     def bind(self, model: nn.Module, ledger: Ledger) -> Self:
-        """Return this ladder with every rung bound to `model` and `ledger`."""
-        return replace(self, rungs=[rung.bind(model, ledger) for rung in self.rungs])
+        """Return this ladder with every detector and every rung bound to `model` and `ledger`."""
+        detectors = [bind(detector, model, ledger) for detector in self.detectors]
+        return replace(self, detectors=detectors, rungs=[rung.bind(model, ledger) for rung in self.rungs])

@@ -158,8 +158,10 @@ def test_an_extra_class_leaves_the_logits_of_the_others_as_they_are(victim, digi
 
 def test_transition_samples_lie_between_two_classes():
     x, y = torch.arange(5.0).view(5, 1, 1, 1), torch.tensor([0, 0, 1, 2, 0])
-    assert transitions(x, y).flatten().tolist() == [1.5, 2.5, 3.5]
-    assert len(transitions(x, torch.zeros(5))) == 0
+    between, rows = transitions(x, y)
+    assert between.flatten().tolist() == [1.5, 2.5, 3.5]
+    assert rows.tolist() == [2, 3, 4]
+    assert len(transitions(x, torch.zeros(5))[0]) == 0
 
 
 def test_the_extra_class_takes_the_transition_samples(victim, digits):

@@ -112,7 +112,7 @@ def test_a_table_without_ranges_and_a_model_without_gradients_are_refused():
         def forward(self, x):
             return torch.stack([(x[:, 0] > 40).float(), (x[:, 0] <= 40).float()], -1).detach() * 3
 
-    with pytest.raises(BadInput, match="without gradients.*output defense"):
+    with pytest.raises(BadInput, match=r"without gradients.*output defense"):
         APMSA()(x, Stump().eval())
 
 

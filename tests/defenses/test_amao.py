@@ -6,7 +6,7 @@ from tests.support.problems import Linear
 
 from feint.defenses.amao import _binomial_tail, amao, ownership
 from feint.defenses.outputs import LabelFlip
-from feint.defenses.outputs.label_flip import hashes
+from feint.defenses.outputs.looks import hashes
 from feint.errors import BadInput, BadRecipe
 from feint.ledger import Ledger
 from feint.query import Query

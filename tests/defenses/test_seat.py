@@ -31,8 +31,8 @@ def fitted() -> SEAT:
 def test_small_steps_are_near_and_other_inputs_are_far(fitted):
     x = blocks(200, 1)
     steps = (x + fitted.radius * torch.randn(x.shape).sign()).clamp(0, 1)
-    e = fitted.encode(x)
-    near, far = (fitted.encode(steps) - e).norm(dim=-1), (e.roll(1, 0) - e).norm(dim=-1)
+    e = fitted.embed(x)
+    near, far = (fitted.embed(steps) - e).norm(dim=-1), (e.roll(1, 0) - e).norm(dim=-1)
     assert near.median() < 0.1 * far.median()
     assert near.median() < fitted.calibration.tensors["threshold"] * 2
 
@@ -42,7 +42,7 @@ def test_hits_are_those_of_the_loop(fitted):
     account, threshold = Account("a"), fitted.calibration.tensors["threshold"].item()
     for part in x.split(101):
         evidence = fitted.observe(Query(part), torch.zeros(len(part), 2), account)
-    e, most = fitted.encode(x), 0
+    e, most = fitted.embed(x), 0
     for start in (0, 120):  # the windows
         hits = sum(
             min((e[i] - e[j]).norm().item() for j in range(start, i)) < threshold for i in range(start + 1, start + 120)

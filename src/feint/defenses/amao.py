@@ -1,12 +1,12 @@
 """AMAO, one method from all four rooms (Jiang, Li, Xu, Zhang and Lu, IEEE TDSC 2024).
 
 Adversarial training makes the victim (`boundary.AdversarialTraining`), and a detector marks clients. Marked clients get
-flipped labels that depend on the image's appearance (`outputs.LabelFlip`). A copy of these answers is recognised by the
-flips (`ownership`).
+flipped labels that depend on what the input looks like (`outputs.LabelFlip`). A copy of these answers is recognised by
+the flips (`ownership`).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from feint.defense import Defense, Detector, Ladder
 from feint.defenses.outputs.label_flip import LabelFlip
 from feint.errors import BadInput
 from feint.ledger import Ledger
+from feint.signature import Domain, as_domain
 
 
 def amao(detector: Detector, flip: LabelFlip, *, shadow: bool = False) -> Ladder:
@@ -50,13 +51,13 @@ class Ownership:
     p_value: float
 
 
-def ownership(suspect: Callable[[Tensor], Tensor], ledger: Ledger, shape: tuple[int, ...]) -> Ownership:
+def ownership(suspect: Callable[[Tensor], Tensor], ledger: Ledger, domain: Domain | Sequence[int]) -> Ownership:
     """Test a suspect for the flipped labels that a ledger stores.
 
     Args:
-        suspect: Model from inputs ``(N, *shape)`` in [0, 1] to answers or logits (N, K).
+        suspect: Model from inputs of the domain to answers or logits (N, K).
         ledger: The ledger of the service whose `LabelFlip` stored the pairs.
-        shape: Shape of one input, (C, H, W).
+        domain: Domain of the inputs; the shape (C, H, W) of an image stands for `Pixels`.
 
     Returns:
         The agreement and its p-value.
@@ -67,8 +68,10 @@ def ownership(suspect: Callable[[Tensor], Tensor], ledger: Ledger, shape: tuple[
     pairs = ledger.shared.rows("flips/pairs").tensor
     if not len(pairs):
         raise BadInput("a ledger without flipped pairs", "those that LabelFlip keeps on a line", "there is no evidence")
+    domain = as_domain(domain)
+    x = torch.from_numpy(pairs[:, :-1].numpy().reshape(-1, *domain.shape).astype(domain.dtype))
     with torch.no_grad():
-        answers = torch.cat([suspect(x) for x in pairs[:, :-1].reshape(-1, *shape).split(500)])
+        answers = torch.cat([suspect(batch) for batch in x.split(500)])
     agreed, n = int((answers.argmax(-1) == pairs[:, -1]).sum()), len(pairs)
     return Ownership(agreed, n, _binomial_tail(agreed, n, 1 / (answers.shape[-1] - 1)))
 

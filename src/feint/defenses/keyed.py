@@ -63,8 +63,12 @@ def uniforms(key: str, x: Tensor | None, n: int) -> Tensor:
     Returns:
         Numbers, (N, n) float64 on the CPU.
     """
-    state = digests(key, x)[:, :1] + np.arange(1, n + 1, dtype=np.uint64) * GOLDEN
+    state = mix(digests(key, x)[:, :1] + np.arange(1, n + 1, dtype=np.uint64) * GOLDEN)
+    return torch.from_numpy(((state >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)
+
+
+def mix(state: np.ndarray) -> np.ndarray:
+    """Return the output of SplitMix64 for its state, uint64: a bijection after which every bit depends on every bit."""
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    state ^= state >> np.uint64(31)
-    return torch.from_numpy(((state >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)
+    return state ^ (state >> np.uint64(31))

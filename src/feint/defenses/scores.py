@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from feint.data import Split
-from feint.errors import BadRecipe
+from feint.defenses.access.martingale import LAST_BITS
+from feint.errors import BadInput, BadRecipe
+from feint.fitting import FitContext
 from feint.progress import ProgressCallback
 from feint.victims import logits
 
@@ -59,8 +61,33 @@ class MaxProbability:
         return z.softmax(-1).amax(-1)
 
 
+def calibrate(score: Score, context: FitContext) -> tuple[Score, Tensor]:
+    """Return the score to use and its values (N,) on the inputs, on which a threshold or a test is calibrated.
+
+    The energy of a model that returns probabilities is the same for every input. `MaxProbability` then takes the place
+    of a score that is no score of probabilities.
+
+    Raises:
+        BadInput: if all inputs have the same value.
+    """
+    values = scores(score, context.victim, context.inputs, context.progress)
+    if _alike(values) and not score.of_probabilities:
+        score = MaxProbability()
+        values = scores(score, context.victim, context.inputs, context.progress)
+    if _alike(values):
+        raise BadInput(
+            f"the same {type(score).__name__} for all {len(values)} inputs", "answers that differ in their confidence",
+            "a model of labels alone needs a detector of inputs: PRADA or SEAT",
+        )  # fmt: skip
+    return score, values
+
+
+def _alike(values: Tensor) -> bool:
+    return bool(len(values)) and bool(values.max() - values.min() <= LAST_BITS * values.abs().max().clamp_min(1))
+
+
 def scores(score: Score, victim: nn.Module, inputs: Split, progress: ProgressCallback) -> Tensor:
-    """Return the scores (N,) of all `inputs` under `victim`, on which a threshold or a test is calibrated."""
+    """Return the scores (N,) of all `inputs` under `victim`."""
     parts = []
     for rows in torch.arange(len(inputs)).split(500):
         x = inputs.inputs(rows)

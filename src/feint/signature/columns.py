@@ -50,21 +50,30 @@ class Column:
             raise BadInput(f"{len(self.shares)} shares for column {self.name!r}", "one for each category", "mend them")
 
     @property
-    def range(self) -> tuple[float, float]:
-        """Least and greatest number that is usual, or three deviations around the mean where these are not published.
+    def range(self) -> tuple[float, float] | None:
+        """Least and greatest number that is usual; three deviations from the mean where they are not published.
 
-        Raises:
-            BadInput: Neither is published.
+        None where mean and deviation are not published either.
         """
         if self.low is not None and self.high is not None:
             return self.low, self.high
         if self.mean is None or self.deviation is None:
+            return None
+        low, high = self.mean - 3 * self.deviation, self.mean + 3 * self.deviation
+        return low if self.low is None else self.low, high if self.high is None else self.high
+
+    def require_range(self) -> tuple[float, float]:
+        """Return `range`.
+
+        Raises:
+            BadInput: Nothing of it is published.
+        """
+        if self.range is None:
             raise BadInput(
                 f"the column {self.name!r} without a range", "its low and high, or mean and deviation",
                 "describe the table: Columns.describe(…)",
             )  # fmt: skip
-        low, high = self.mean - 3 * self.deviation, self.mean + 3 * self.deviation
-        return low if self.low is None else self.low, high if self.high is None else self.high
+        return self.range
 
 
 @dataclass(frozen=True)

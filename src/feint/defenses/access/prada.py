@@ -2,29 +2,32 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from feint.defenses.access._shapiro import shapiro_w
 from feint.defenses.access._windows import pieces
+from feint.defenses.distances import Distance, distance_in
 from feint.errors import BadRecipe
-from feint.ledger import Account
+from feint.ledger import Account, Ledger
 from feint.query import Query
+from feint.signature import Domain, domain_like
+from feint.victims import domain_of
 
 ENOUGH, LEAST, EVERY = 10, 100, 10  # distances of a class that count; pooled values for a test; queries between two
-SAME = 1e-12  # squared distance, of the squared lengths, under which two inputs are the same but for rounding
 
 
 @dataclass(frozen=True)
 class PRADA:
     """Detector of query distances that are not normally distributed (Juuti et al., EuroS&P 2019).
 
-    Each class c that the model predicts has a growing set. A query's distance d is the L2 distance to the nearest
-    member of its class's set. The query joins the set where d > T_c, and then T_c = max(T_c, mean − deviation of the
+    Each class c that the model predicts has a growing set. A query's distance d is that to the nearest member of its
+    class's set: L2 for images, Gower's for rows of a table, and Jaccard's of n-grams for tokens and texts
+    (`feint.defenses.distances`). The query joins the set where d > T_c, and then T_c = max(T_c, mean − deviation of the
     members' d). After every 10 queries the distances of all classes with at least 10 of them are pooled, and those 3
     deviations from the mean are dropped. Where more than 100 are left, W is their Shapiro–Wilk statistic::
 
@@ -37,15 +40,20 @@ class PRADA:
     between the halves were never measured, so the merged statistic is that of both halves' distances pooled. It is the
     same only where they share no class.
 
+    Rows of a table that repeat have no normal distances either: there `delta` has to be tuned all the more.
+
     Attributes:
         delta: Largest W that accuses, between 0 and 1, to be tuned on honest clients; published values are 0.9 to 0.96.
             Nothing else is learned.
         window: Queries of a client after which its sets begin anew, more than 100.
+        domain: Domain of the inputs. None for that of the model, which a service binds; without one, what the inputs
+            tell of it.
     """
 
     cite: ClassVar[str] = "juuti2019prada"
     delta: float = 0.9
     window: int = 5000
+    domain: Domain | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.delta < 1:
@@ -53,15 +61,20 @@ class PRADA:
         if self.window <= LEAST:
             raise BadRecipe(f"window={self.window}", f"more than {LEAST} queries", "remember more")
 
+    def bind(self, model: nn.Module, ledger: Ledger) -> Self:
+        """Return this detector for the domain of `model`."""
+        return self if self.domain is not None else replace(self, domain=domain_of(model))
+
     def observe(self, query: Query, z: Tensor, account: Account) -> float:
         """Record the query's inputs under the classes that `z` (N, K) predicts, and return the evidence."""
-        x, predicted = query.x.flatten(1).cpu(), z.argmax(-1).cpu()
+        distance = distance_in(self.domain or domain_like(query.values))
+        x, predicted = distance.rows(query.x), z.argmax(-1).cpu()
         for before, piece in pieces(account, "PRADA", len(query), window=self.window):
-            stops = self._remember(x[piece], predicted[piece], before, account)
+            stops = self._remember(x[piece], predicted[piece], before, account, distance)
             account.add("PRADA", 0.0, floor=self._evidence(account.rows("PRADA").tensor, stops))
         return account.total("PRADA")
 
-    def _remember(self, x: Tensor, predicted: Tensor, before: int, account: Account) -> list[int]:
+    def _remember(self, x: Tensor, predicted: Tensor, before: int, account: Account, distance: Distance) -> list[int]:
         """Store members and distances of the queries `x` (n, d) after the first `before`.
 
         Returns:
@@ -70,7 +83,7 @@ class PRADA:
         nearest = torch.empty(len(x))
         for c in predicted.unique().tolist():
             mine, members = predicted == c, account.rows(f"PRADA {c}")
-            nearest[mine], joins = grow(members.tensor, x[mine])
+            nearest[mine], joins = grow(members.tensor, x[mine], distance)
             entries = torch.cat([nearest[mine, None].nan_to_num(posinf=0.0), x[mine]], -1)
             members.append(entries[joins], most=self.window)
         measured, log = nearest.isfinite(), account.rows("PRADA")  # the first of a class has no distance
@@ -109,22 +122,23 @@ def within(values: np.ndarray) -> np.ndarray:
     return values[np.searchsorted(values, mean - reach, "right") : np.searchsorted(values, mean + reach)]
 
 
-def grow(members: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+def grow(members: Tensor, x: Tensor, distance: Distance) -> tuple[Tensor, Tensor]:
     """Measure the distance of each row to the set before it, and select the rows that join the set.
 
-    The set changes from row to row, but distances do not: one matrix product measures them all, and each row that joins
+    The set changes from row to row, but distances do not: they are measured all at once, and each row that joins
     lowers those after it.
 
     Args:
         members: Rows of the set behind the distance at which each joined, (m, 1 + d).
         x: New rows, (n, d), in their order.
+        distance: Distance between rows.
 
     Returns:
         The distances (n,), infinite to an empty set, and which rows join (n,) bool.
     """
-    rows, past = x.double(), members[:, 1:].double() if len(members) else x[:0].double()
-    nearest = distances(rows, past).amin(-1).numpy() if len(past) else np.full(len(x), np.inf, np.float32)
-    among, joins = distances(rows, rows).numpy(), np.zeros(len(x), bool)
+    past = members[:, 1:]
+    nearest = distance.between(x, past).amin(-1).numpy() if len(past) else np.full(len(x), np.inf, np.float32)
+    among, joins = distance.between(x, x).numpy(), np.zeros(len(x), bool)
     threshold = Threshold(members[:, 0].tolist() if len(members) else ())
     for i in range(len(x)):
         d = nearest.item(i)
@@ -148,10 +162,3 @@ class Threshold:
         self.count, self._total, self._squares = self.count + 1, self._total + d, self._squares + d * d
         mean = self._total / self.count
         self.value = max(self.value, mean - math.sqrt(max(self._squares / self.count - mean * mean, 0.0)))
-
-
-def distances(a: Tensor, b: Tensor) -> Tensor:
-    """Return the L2 distances (n, m) float32 between rows of `a` and `b` in float64: exactly 0 between equal rows."""
-    lengths = a.square().sum(-1)[:, None] + b.square().sum(-1)
-    squares = torch.addmm(lengths, a, b.T, alpha=-2)
-    return torch.where(squares > SAME * lengths, squares, 0.0).sqrt_().float()

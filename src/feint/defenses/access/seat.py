@@ -1,5 +1,6 @@
 """SEAT: similarity of a query to the client's earlier ones, which synthesis by small steps leaves behind."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from feint.defenses.access._windows import pieces
+from feint.defenses.distances import distance_in
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.fitting import FitContext, Fittable
 from feint.ledger import Account
@@ -16,6 +18,7 @@ from feint.models.networks import Network
 from feint.models.training import Batch, Training, refine
 from feint.query import Query
 from feint.recipes.store import Weights
+from feint.signature import Domain, Pixels
 from feint.victims import Trained
 
 HELD = 1 / 3  # of the inputs of `fit`, to calibrate on
@@ -29,6 +32,9 @@ class SEAT(Fittable):
     the mean squared difference d it minimises::
 
         d(e(x), e(x⁺)) + max(0, m² − d(e(x), e(x⁻)))
+
+    This is for images. Of tables, tokens and texts, which do not change by small steps, an input itself is stored: its
+    distance is Gower's or Jaccard's (`feint.defenses.distances`), and there is no encoder.
 
     x⁺ is the worst of `steps` gradient steps within ‖x⁺ − x‖∞ ≤ `radius`, and x⁻ another input of the batch. A query is
     a hit when its distance to the nearest earlier one is below that of all but a `quantile` of benign queries to
@@ -49,11 +55,13 @@ class SEAT(Fittable):
         quantile: Share of honest queries that are hits, between 0 and 1.
         allowed: Hits that accuse, 1 or more.
         memory: Queries of a client after which its memory begins anew, 2 or more.
-        encoder: The trained encoder, set by `fit`.
+        encoder: The trained encoder of images, set by `fit`.
         calibration: The threshold of a hit and the number of inputs behind it, set by `fit`.
+        domain: Domain of other inputs than images, set by `fit`.
     """
 
     cite: ClassVar[str] = "zhang2021seat"
+    encoded: ClassVar[tuple[type[Domain], ...]] = (Pixels,)
     network: str = "lenet"
     dimensions: int = 32
     margin: float = 10.0**0.5
@@ -65,6 +73,7 @@ class SEAT(Fittable):
     memory: int = 5000
     encoder: Trained | None = None
     calibration: Weights | None = None
+    domain: Domain | None = None
 
     def __post_init__(self) -> None:
         if self.dimensions < 2 or self.margin <= 0 or self.steps < 0 or not 0 <= self.radius <= 1:
@@ -82,19 +91,26 @@ class SEAT(Fittable):
         if held < 2:
             raise BadInput(f"{len(context.inputs)} inputs", "6 or more, a third to calibrate on", "give more")
         order = torch.randperm(len(context.inputs), generator=torch.Generator().manual_seed(context.seed))
-        x = torch.from_numpy(np.array(context.inputs.values[order[held:].numpy()]))
+        if isinstance(context.inputs.domain, self.encoded):
+            fitted = replace(self, encoder=self._trained(context, order[held:]), domain=None)
+        else:
+            fitted, held = replace(self, domain=context.inputs.domain), min(len(order), self.memory)
+        e = torch.cat([fitted.embed(context.inputs.inputs(rows)) for rows in order[:held].split(500)])
+        blocks = torch.arange(held).split(500)
+        nearest = [fitted.between(e[i], e).scatter_(1, i[:, None], torch.inf).amin(-1) for i in blocks]
+        threshold = torch.cat(nearest).sort().values[int(self.quantile * held)]
+        return replace(fitted, calibration=Weights.of({"threshold": threshold, "held": torch.tensor(held)}))
+
+    def _trained(self, context: FitContext, rows: Tensor) -> Trained:
+        """Return an encoder that was trained on these rows of the inputs."""
+        x = torch.from_numpy(np.array(context.inputs.values[rows.numpy()]))
         start = Network(self.network, context.inputs.domain, self.dimensions).build(context.seed)
         name = repr((self.margin, self.radius, self.steps))
         no_targets = torch.zeros(len(x), dtype=torch.int64)
         model, _ = refine(
             start, x, no_targets, self.training, loss=self.loss, name=name, seed=context.seed, progress=context.progress
         )
-        fitted = replace(self, encoder=Trained.of(model))
-        e = torch.cat([fitted.encode(context.inputs.inputs(rows)) for rows in order[:held].split(500)])
-        blocks = torch.arange(held).split(500)
-        nearest = torch.cat([distances(e[i], e).scatter_(1, i[:, None], torch.inf).amin(-1) for i in blocks])
-        threshold = nearest.sort().values[int(self.quantile * held)]
-        return replace(fitted, calibration=Weights.of({"threshold": threshold, "held": torch.tensor(held)}))
+        return Trained.of(model)
 
     def loss(self, encoder: nn.Module, batch: Batch) -> Tensor:
         """Return the margin loss of a batch, with the next input of the batch as x⁻."""
@@ -111,21 +127,30 @@ class SEAT(Fittable):
         return alike + F.relu(self.margin**2 - apart).mean()
 
     @torch.no_grad()
-    def encode(self, x: Tensor) -> Tensor:
-        """Return the embeddings of inputs.
+    def embed(self, x: Tensor) -> Tensor:
+        """Return what is stored of inputs: the embeddings of images, or the rows of a distance.
 
         Args:
-            x: Inputs, (N, C, H, W) in [0, 1].
+            x: Inputs, (N, …).
 
         Returns:
-            Embeddings, (N, dimensions).
+            Rows of numbers, (N, d).
 
         Raises:
-            NotFitted: without an encoder.
+            NotFitted: without an encoder or a domain.
         """
+        if self.domain is not None:
+            self.domain.check(x.cpu().numpy())
+            return distance_in(self.domain).rows(x)
         if self.encoder is None:
             raise NotFitted(f"{self!r}", "an encoder", "fit it first: feint fit, or SEAT(…).fit(…)")
         return self.encoder.model(x.cpu())
+
+    def between(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return the distances (n, m) between rows of `embed`, exactly 0 between equal rows."""
+        if self.domain is not None:
+            return distance_in(self.domain).between(a, b)
+        return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
     def observe(self, query: Query, z: Tensor, account: Account) -> float:
         """Record the query's embeddings, and count the hits among them.
@@ -141,24 +166,19 @@ class SEAT(Fittable):
         Raises:
             NotFitted: without an encoder or benign distances.
         """
-        e = self.encode(query.x)
+        e = self.embed(query.x)
         if self.calibration is None or not self.calibration.tensors:
             raise NotFitted(f"{self!r}", "benign distances", "fit it first: feint fit, or SEAT(…).fit(…)")
         window = min(self.memory, int(self.calibration.tensors["held"]))
         for _, piece in pieces(account, "SEAT", len(query), window=window):
             past = account.rows("SEAT")
-            hits = nearest_before(past.tensor[:, 1:], e[piece]) < self.calibration.tensors["threshold"]
+            hits = nearest_before(past.tensor[:, 1:], e[piece], self.between) < self.calibration.tensors["threshold"]
             past.append(torch.cat([hits[:, None].float(), e[piece]], -1), most=window)
             account.add("SEAT", 0.0, floor=past.tensor[:, 0].sum().item() / self.allowed)
         return account.total("SEAT")
 
 
-def nearest_before(past: Tensor, e: Tensor) -> Tensor:
+def nearest_before(past: Tensor, e: Tensor, between: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Return the distance of each row of `e` to the nearest row of `past` or above it in `e`; inf without any."""
-    among = distances(e, e).masked_fill(torch.ones(len(e), len(e)).triu().bool(), torch.inf).amin(-1)
-    return torch.minimum(among, distances(e, past).amin(-1)) if len(past) else among
-
-
-def distances(a: Tensor, b: Tensor) -> Tensor:
-    """Return the distances (n, m) between rows, exactly 0 between equal rows."""
-    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+    among = between(e, e).masked_fill(torch.ones(len(e), len(e)).triu().bool(), torch.inf).amin(-1)
+    return torch.minimum(among, between(e, past).amin(-1)) if len(past) else among

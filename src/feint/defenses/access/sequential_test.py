@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from feint.defenses.access.martingale import Martingale, places
-from feint.defenses.scores import Energy, Score, scores
+from feint.defenses.scores import Energy, Score, calibrate, scores
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.fitting import FitContext, Fittable
 from feint.ledger import Account
@@ -49,7 +49,8 @@ class SequentialTest(Fittable):
     Nouretdinov and Gammerman, ICML 2003); it is not a method of that paper.
 
     Attributes:
-        score: Score of a query, low where it is suspicious.
+        score: Score of a query, low where it is suspicious; `fit` replaces the energy by the largest probability for a
+            model that returns probabilities.
         alpha: Probability with which an honest client may ever be accused.
         delta: Probability with which the calibration set may break that promise.
         tolerance: Factor t ≥ 1: prices hold for honest clients whose scores may be as low as any level up to t times as
@@ -78,15 +79,13 @@ class SequentialTest(Fittable):
             BadInput: if there are fewer than 100 inputs.
         """
         classes = logits(context.victim.eval(), context.inputs.inputs(slice(0, 1))).shape[1]
-        learned = {
-            "inputs": scores(self.score, context.victim, context.inputs, context.progress).sort().values,
-            "classes": torch.tensor(classes),
-        }
         if len(context.inputs) < 100:
             raise BadInput(f"{len(context.inputs)} benign inputs", "100 or more, better thousands", "give it more")
+        score, values = calibrate(self.score, context)
+        learned = {"inputs": values.sort().values, "classes": torch.tensor(classes)}
         if context.outliers is not None:
-            learned["outliers"] = scores(self.score, context.victim, context.outliers, context.progress).sort().values
-        return replace(self, benign=Weights.of(learned))
+            learned["outliers"] = scores(score, context.victim, context.outliers, context.progress).sort().values
+        return replace(self, score=score, benign=Weights.of(learned))
 
     def wins(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Return the log wins of the bets.

@@ -8,16 +8,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from feint.defenses.boundary.boundary import FINE_TUNING, Boundary, Retrained, check_at_least, train_model
+from feint.defenses.domains import input_domain
 from feint.errors import BadRecipe
 from feint.fitting import FitContext
+from feint.models.charts import chart
 from feint.models.training import Batch, Training
+from feint.signature import Columns, Domain, Pixels
 
 
 @dataclass(frozen=True)
 class AdversarialTraining(Boundary):
     """Training for correct answers all around an input (Madry, Makelov, Schmidt, Tsipras and Vladu, ICLR 2018).
 
-    The objective, with the largest change of a value in [0, 1] as the norm, is::
+    The objective, with the largest change of a value as the norm (of a pixel in [0, 1], of a column as a share of its
+    range; categories and missing values stay), is::
 
         minimise   CE(f(x'), y),   x' ≈ argmax CE(f(x'), y) over |x' − x| ≤ radius
 
@@ -35,6 +39,7 @@ class AdversarialTraining(Boundary):
     """
 
     cite: ClassVar[str] = "madry2018towards"
+    domains: ClassVar[tuple[type[Domain], ...]] = (Pixels, Columns)
     radius: float = 8 / 255
     step: float = 2 / 255
     steps: int = 7
@@ -61,7 +66,7 @@ class AdversarialTraining(Boundary):
 
         Args:
             model: The model, which stays as it is.
-            x: Inputs, (N, C, H, W) in [0, 1].
+            x: Inputs, (N, …).
             y: Their classes, (N,).
 
         Returns:
@@ -69,11 +74,15 @@ class AdversarialTraining(Boundary):
         """
         training = model.training
         model.eval()
-        low, high = (x - self.radius).clamp_min(0), (x + self.radius).clamp_max(1)
-        near = x + self.radius * (2 * torch.rand(x.shape) - 1).to(x.device)  # drawn on the CPU: same on every device
+        coordinates = chart(input_domain(x, model), x)
+        start = coordinates.start
+        low, high = (start - self.radius).clamp_min(0), (start + self.radius).clamp_max(1)
+        drawn = torch.rand(x.shape).to(start)  # drawn on the CPU: the same on every device
+        near = start + self.radius * (2 * drawn - 1)
         for _ in range(self.steps):
             near = near.clamp(low, high).detach().requires_grad_()
-            (slope,) = torch.autograd.grad(F.cross_entropy(model(near).float(), y, reduction="sum"), near)
+            loss = F.cross_entropy(model(coordinates.inputs(near)).float(), y, reduction="sum")
+            (slope,) = torch.autograd.grad(loss, near)
             near = near + self.step * slope.sign()
         model.train(training)
-        return near.clamp(low, high).detach()
+        return coordinates.inputs(near.clamp(low, high).detach())

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from feint.data import Split
+from feint.defenses.domains import check_domain
 from feint.errors import BadInput, BadRecipe
 from feint.fitting import FitContext
 from feint.models.networks import Classifier
 from feint.models.training import Batch, Loss, Training, check_targets, refine
 from feint.progress import NO_PROGRESS, ProgressCallback
+from feint.signature import Domain
 from feint.victims import fingerprint
 
 FINE_TUNING = Training(epochs=10, learning_rate=0.01)
@@ -39,11 +41,13 @@ class Boundary(ABC):
 
     Attributes:
         cite: Key of the paper in docs/references.bib.
+        domains: Kinds of domains whose inputs the method takes; all by default.
         training: Length and learning rate of the training.
         from_scratch: Whether to begin with new weights instead of the model's.
     """
 
     cite: ClassVar[str]
+    domains: ClassVar[tuple[type[Domain], ...]] = (Domain,)
     training: Training
     from_scratch: bool
 
@@ -63,7 +67,7 @@ class Boundary(ABC):
         Args:
             model: The model to defend.
             inputs: The inputs that the model was trained on, with labels.
-            outliers: Other images of the same shape, whose labels are not used.
+            outliers: Other inputs of the same shape, whose labels are not used.
             seed: Same arguments and seed, same weights.
             progress: Progress callback, and the directory for checkpoints.
 
@@ -100,19 +104,26 @@ def train_model(
         The new model and the record of its training.
 
     Raises:
+        BadInput: if the model is no network that a training can change, or the method does not take its domain.
         BadRecipe: if the loss is not finite any more. The diverged model is not returned.
     """
     model, inputs, seed = context.victim, context.inputs, context.seed
+    if not isinstance(model, Classifier):
+        raise BadInput(
+            f"a victim of type {type(model).__name__}", "a network of Feint's, which can be trained",
+            "use an output defense instead",
+        )  # fmt: skip
+    check_domain(recipe, inputs.domain)
     classes = model.network.classes
     check_targets(model.network, inputs.labels, inputs.labels)
     start = model.network.build(seed) if recipe.from_scratch else model
     start = with_classes(start, classes + extra_classes, seed) if extra_classes else start
     beside = None
     if outliers is not None:
-        beside = images(outliers), torch.zeros(len(outliers)) if outlier_targets is None else outlier_targets
+        beside = stored(outliers), torch.zeros(len(outliers)) if outlier_targets is None else outlier_targets
     began = time.perf_counter()
     new, losses = refine(
-        start, images(inputs), inputs.labels, recipe.training,
+        start, stored(inputs), inputs.labels, recipe.training,
         loss=loss, name=repr((recipe, fingerprint(model))), outliers=beside, seed=seed, progress=context.progress,
     )  # fmt: skip
     if not all(map(math.isfinite, losses)):
@@ -155,8 +166,8 @@ def joint_logits(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     return inside, outside
 
 
-def images(split: Split) -> Tensor:
-    """Return all inputs of a split as the training loop takes them: (N, C, H, W) uint8."""
+def stored(split: Split) -> Tensor:
+    """Return all inputs (N, …) of a split as they are stored, which the training loop takes."""
     return torch.from_numpy(np.array(split.values))
 
 

@@ -8,9 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from feint.defenses.domains import input_domain
 from feint.defenses.inputs._margins import MarginModel, forward
 from feint.defenses.inputs._root_finding import regula_falsi
-from feint.defenses.inputs.input import Input, input_domain
+from feint.defenses.inputs.input import Input
 from feint.errors import BadRecipe
 from feint.models.charts import Chart, chart
 from feint.models.perturbation import GradientStep, Memory, Ray, StepState, margin_gradient, per_row

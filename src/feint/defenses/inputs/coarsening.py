@@ -6,7 +6,8 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from feint.defenses.inputs.input import Input, input_domain
+from feint.defenses.domains import input_domain
+from feint.defenses.inputs.input import Input
 from feint.errors import BadInput, in_range
 from feint.signature import Column, Columns, Domain
 

@@ -6,7 +6,8 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from feint.defenses.inputs.input import Input, input_domain
+from feint.defenses.domains import input_domain
+from feint.defenses.inputs.input import Input
 from feint.errors import in_range
 from feint.signature import Columns, Domain
 
@@ -39,7 +40,7 @@ class Discretization(Input):
         for i, column in enumerate(cast(Columns, input_domain(x, model)).columns):
             if column.categories is not None:
                 continue
-            low, high = column.range
+            low, high = column.require_range()
             step = self.grid * (high - low)
             step = max(1.0, round(step)) if column.integer else step
             if step:

@@ -4,14 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from feint.defenses.domains import as_array, check_domain, input_domain
 from feint.errors import BadInput
-from feint.query import TYPES
-from feint.signature import Domain, domain_like
-from feint.victims import domain_of
+from feint.signature import Domain
 
 
 class Input(ABC):
@@ -59,13 +57,8 @@ class Input(ABC):
                 training mode.
         """
         domain = input_domain(x, model)
-        domain.check(_array(x))
-        if not issubclass(type(domain), self.domains):
-            raise BadInput(
-                f"{domain.noun} for {type(self).__name__}",
-                " or ".join(kind.noun for kind in self.domains),
-                f"use {' or '.join(_taking(domain)) or 'an output defense'} instead",
-            )
+        domain.check(as_array(x))
+        check_domain(self, domain)
         if model.training:
             raise BadInput("a model in training mode", "one in evaluation mode, as it is served", "call model.eval()")
         if not x.numel():
@@ -80,29 +73,8 @@ class Input(ABC):
                 f"{tuple(x.shape)} and {x.dtype} as they came",
                 f"mend {type(self).__name__}",
             )
-        domain.check(_array(perturbed))
+        domain.check(as_array(perturbed))
         return perturbed
-
-
-def input_domain(x: Tensor, model: nn.Module) -> Domain:
-    """Return the model's domain, or what the inputs `x` (N, …) tell of it where the model does not have one.
-
-    Raises:
-        BadInput: if `x` is no batch of any domain.
-    """
-    if x.ndim < 2 or x.dtype not in TYPES:
-        known = ", ".join(str(dtype).removeprefix("torch.") for dtype in TYPES)
-        raise BadInput(f"inputs of shape {tuple(x.shape)} and type {x.dtype}", f"a batch (N, …) of {known}", "convert")
-    return domain_of(model) or domain_like(_array(x))
-
-
-def _array(x: Tensor) -> np.ndarray:
-    return x.detach().cpu().numpy()
-
-
-def _taking(domain: Domain) -> list[str]:
-    """Return the names of the methods that are made for the inputs of a domain."""
-    return sorted(method.__name__ for method in Input.__subclasses__() if type(domain) in method.domains)
 
 
 def check_images(x: Tensor) -> None:

@@ -15,8 +15,8 @@ from feint.signature import Domain, Text
 class TextNormalization(Input):
     """Removes differences between texts that readers hardly see (Boucher et al., S&P 2022).
 
-    In this order: compatible characters become one (Unicode NFKC) and invisible ones, of category Cf, are left out; all
-    white space becomes one space, and none is left at the ends; upper case becomes lower case (Unicode case folding). No
+    In this order: compatible characters become one (Unicode NFKC), and invisible ones, of category Cf, are left out;
+    all white space becomes one space, with none at the ends; upper case becomes lower case (Unicode case folding). No
     word changes. An attacker who varies spelling, space or invisible characters to search for a boundary, or to draw
     new noise, gets one answer. A text that grows beyond its domain's length is cut after a whole character.
 

@@ -11,12 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, jvp, vjp, vmap
 
-from feint.data import Split
 from feint.errors import BadInput, NotExportable, NotFitted
+from feint.fitting import FitContext
 from feint.models.networks import Classifier, Network
 from feint.models.training import Training, learn
-from feint.progress import NO_PROGRESS, ProgressCallback
-from feint.victims import Trained, answers
+from feint.victims import Trained, answers, classes_of
 
 Tensors = dict[str, Tensor]
 NUMBERS = 2**24  # of a gradient matrix that are held at once
@@ -29,7 +28,7 @@ def require_surrogate(surrogate: Trained | None, p: Tensor, x: Tensor | None) ->
     Args:
         surrogate: The surrogate.
         p: Answers of the victim, (N, K).
-        x: Their inputs, (N, C, H, W).
+        x: Their inputs, (N, …).
 
     Returns:
         The network, on the device of `x`.
@@ -53,33 +52,27 @@ def require_surrogate(surrogate: Trained | None, p: Tensor, x: Tensor | None) ->
     return surrogate.model.to(x.device)
 
 
-def network_of(victim: nn.Module, network: Network | None) -> Network:
-    """Return `network`, or the victim's own where it is None; raise `BadInput` where that has no name."""
-    if network is None and not isinstance(victim, Classifier):
-        raise BadInput(
-            f"a victim of type {type(victim).__name__}", "a named network", "name one: network=Network('resnet20', …)"
-        )
-    return network or victim.network  # pyright: ignore[reportAttributeAccessIssue, reportReturnType]
+def network_of(context: FitContext, network: Network | None) -> Network:
+    """Return `network`, or the victim's own where it is None, or an MLP for a victim that is none of Feint's."""
+    if network is not None:
+        return network
+    if isinstance(context.victim, Classifier):
+        return context.victim.network
+    return Network("mlp", context.inputs.domain, classes_of(context.victim, context.inputs.domain))
 
 
-def distil_surrogate(
-    victim: nn.Module,
-    network: Network | None,
-    training: Training,
-    splits: list[Split],
-    *,
-    seed: int = 0,
-    progress: ProgressCallback = NO_PROGRESS,
-) -> Trained:
-    """Return a surrogate that learned the victim's answers to all inputs of the `splits`."""
+def distil_surrogate(context: FitContext, network: Network | None, training: Training) -> Trained:
+    """Return a surrogate that learned the victim's answers to all inputs, and to the outliers if there are any."""
+    splits = [context.inputs] if context.outliers is None else [context.inputs, context.outliers]
     x = torch.cat([torch.from_numpy(split.values.copy()) for split in splits])
-    p = torch.cat([answers(victim, split) for split in splits])
-    return Trained.of(learn(network_of(victim, network), x, p, training, seed=seed, progress=progress))
+    p = torch.cat([answers(context.victim, split) for split in splits])
+    architecture = network_of(context, network)
+    return Trained.of(learn(architecture, x, p, training, seed=context.seed, progress=context.progress))
 
 
-def random_surrogate(victim: nn.Module, network: Network | None, seed: int) -> Trained:
-    """Return a surrogate with random weights drawn from `seed`."""
-    return Trained.of(network_of(victim, network).build(seed))
+def random_surrogate(context: FitContext, network: Network | None) -> Trained:
+    """Return a surrogate with random weights drawn from the seed."""
+    return Trained.of(network_of(context, network).build(context.seed))
 
 
 def directional_derivatives(model: nn.Module, x: Tensor, direction: Tensors) -> Tensor:
@@ -89,7 +82,7 @@ def directional_derivatives(model: nn.Module, x: Tensor, direction: Tensors) -> 
 
     Args:
         model: The surrogate.
-        x: Inputs, (N, C, H, W).
+        x: Inputs, (N, …).
         direction: v, by the parameters' names.
 
     Returns:
@@ -105,7 +98,7 @@ def gradient_products(model: nn.Module, x: Tensor, p: Tensor) -> Tensor:
 
     Args:
         model: The surrogate.
-        x: Inputs, (N, C, H, W).
+        x: Inputs, (N, …).
         p: Answers, (N, K).
 
     Returns:

@@ -40,7 +40,7 @@ class AngularDeviation(Output, Fittable):
 
     def fit_from(self, context: FitContext) -> Self:
         """Return this recipe with a surrogate of random weights; the data are not used."""
-        return replace(self, surrogate=random_surrogate(context.victim, self.network, context.seed))
+        return replace(self, surrogate=random_surrogate(context, self.network))
 
     @abstractmethod
     def deviate(self, model: nn.Module, x: Tensor, p: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class AngularDeviation(Output, Fittable):
 
         Args:
             model: The surrogate.
-            x: Inputs, (N, C, H, W).
+            x: Inputs, (N, …).
             p: Clean answers, (N, K).
 
         Returns:

@@ -7,13 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from feint.defenses.boundary.boundary import images, require_outliers
+from feint.defenses.boundary.boundary import require_outliers, stored
+from feint.defenses.outputs._surrogates import network_of
 from feint.defenses.outputs.misinformation import require_model
 from feint.defenses.outputs.output import Output
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.fitting import FitContext, Fittable
 from feint.models.networks import Ensemble, Network
 from feint.models.training import Batch, Training, refine, train
+from feint.signature import Pixels
 from feint.victims import Trained, predict
 
 SLACK = 1e-5  # at h = 1, where a confident hash network saturates, a last bit below 1 must not select another member
@@ -41,7 +43,7 @@ class EDM(Output, Fittable):
         diversity: Weight of the outliers' term, 0 or more.
         spread: Members over which the confidence of h moves an input, 1 or more.
         training: Training of the members and of h.
-        hash_network: Name of h's network.
+        hash_network: Name of h's network for images; that of other inputs is the members'.
         hash_model: h, set by `fit`.
         ensemble: The members, set by `fit`.
     """
@@ -73,15 +75,15 @@ class EDM(Output, Fittable):
         classes = int(outliers.labels.max()) + 1
         if classes < 2:
             raise BadInput("outliers of one class", "two or more, which the hash is to tell apart", "name another set")
-        start = Ensemble(
-            context.victim.network, [context.seed * self.members + member for member in range(self.members)]
-        )
+        member = network_of(context, None)
+        start = Ensemble(member, [context.seed * self.members + i for i in range(self.members)])
         ensemble, _ = refine(
-            start, images(context.inputs), context.inputs.labels, self.training,
+            start, stored(context.inputs), context.inputs.labels, self.training,
             loss=self.loss, name=repr((self.members, self.diversity)),
-            outliers=(images(outliers), torch.zeros(len(outliers))), seed=context.seed, progress=context.progress,
+            outliers=(stored(outliers), torch.zeros(len(outliers))), seed=context.seed, progress=context.progress,
         )  # fmt: skip
-        network = Network(self.hash_network, outliers.domain, classes)
+        name = self.hash_network if isinstance(outliers.domain, Pixels) else member.name
+        network = Network(name, outliers.domain, classes)
         code = train(network, outliers, training=self.training, seed=context.seed, progress=context.progress)
         return replace(self, hash_model=Trained.of(code), ensemble=tuple(map(Trained.of, ensemble.classifiers)))
 
@@ -97,7 +99,7 @@ class EDM(Output, Fittable):
         """Return the index of the member that answers each input.
 
         Args:
-            x: Inputs, (N, C, H, W).
+            x: Inputs, (N, …).
 
         Returns:
             Indices, (N,).

@@ -10,7 +10,7 @@ from feint.defense import OutputDefense, bind
 from feint.defenses.access.martingale import LAST_BITS
 from feint.defenses.outputs.output import Output, check_simplex
 from feint.defenses.outputs.rounding import Rounding
-from feint.defenses.scores import Energy, Score, scores
+from feint.defenses.scores import Energy, Score, calibrate
 from feint.errors import BadRecipe, NotFitted
 from feint.fitting import FitContext, Fittable
 from feint.ledger import Ledger
@@ -35,7 +35,8 @@ class Gated(Output, Fittable):
     Attributes:
         harsh: Defense for suspicious queries.
         gentle: Defense for ordinary ones. The default is the clean answer in the 6 decimals that an API returns.
-        score: Score of a query.
+        score: Score of a query; `fit` replaces the energy by the largest probability for a model that returns
+            probabilities.
         share: Share of ordinary queries that the harsh answer may reach, in [0, 1].
         width: Width of the transition in standard deviations. 0 is a switch; a score that equals the threshold but for
             its last bits counts as ordinary.
@@ -62,9 +63,10 @@ class Gated(Output, Fittable):
 
     def fit_from(self, context: FitContext) -> Self:
         """Return this gate with the threshold for benign `inputs`, on which the victim was not trained."""
-        ordinary = scores(self.score, context.victim, context.inputs, context.progress).double()
+        score, values = calibrate(self.score, context)
+        ordinary = values.double()
         cut = torch.quantile(ordinary, self.share, interpolation="lower")
-        return replace(self, threshold=cut.item(), scale=max(ordinary.std().item(), 1e-12))
+        return replace(self, score=score, threshold=cut.item(), scale=max(ordinary.std().item(), 1e-12))
 
     def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
         if not self.score.of_probabilities:

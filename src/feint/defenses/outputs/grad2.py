@@ -32,7 +32,7 @@ class Direction(ABC):
 
         Args:
             model: The surrogate.
-            x: Inputs, (N, C, H, W).
+            x: Inputs, (N, …).
             p: Clean answers, (N, K).
 
         Returns:
@@ -120,13 +120,7 @@ class GRAD2(Output, Fittable):
 
     def fit_from(self, context: FitContext) -> Self:
         """Return this recipe with a surrogate that learned the victim's answers to `inputs` and `outliers`."""
-        splits = [context.inputs] if context.outliers is None else [context.inputs, context.outliers]
-        return replace(
-            self,
-            surrogate=distil_surrogate(
-                context.victim, self.network, self.training, splits, seed=context.seed, progress=context.progress
-            ),
-        )
+        return replace(self, surrogate=distil_surrogate(context, self.network, self.training))
 
     def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
         if self.epsilon == 0:

@@ -1,8 +1,6 @@
 """Wrong labels for marked clients, the same ones for inputs that look alike."""
 
-import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import ClassVar
 
 import torch
@@ -10,24 +8,21 @@ from torch import Tensor, nn
 
 from feint.defense import OutputDefense
 from feint.defenses import keyed
+from feint.defenses.outputs.looks import BITS, hashes
 from feint.defenses.outputs.output import Output, check_simplex
 from feint.errors import BadInput, BadRecipe
 from feint.ledger import Ledger, Rows
-
-SIZE, FREQUENCIES = 32, 8
-BITS = FREQUENCIES * FREQUENCIES
-SLACK = 1e-3  # of coefficients, which are sums of 1,024 pixels in [0, 1], in float32
 
 
 @dataclass(frozen=True)
 class LabelFlip(Output):
     """Swap of the label's probability with that of another class (AMAO: Jiang et al., IEEE TDSC 2024).
 
-    `key` and the input's perceptual hash decide the other class. The hash is 64 bits, the signs of the lowest
-    frequencies against their median. On a line, a hash within `near` bits of an earlier one counts as that one, so that
-    an attacker who changes an image a little gets the same wrong label again. The hashes of all clients, the first
-    `most`, are rows of the shared account. An honest client must never meet this defense: it belongs on a high rung of
-    a ladder.
+    `key` and the input's perceptual hash decide the other class (`feint.defenses.outputs.looks`). The hash is 64 bits:
+    of an image the signs of the lowest frequencies against their median, of other inputs a SimHash. On a line, a hash
+    within `near` bits of an earlier one counts as that one, so that an attacker who changes an input a little gets the
+    same wrong label again. The hashes of all clients, the first `most`, are rows of the shared account. An honest
+    client must never meet this defense: it belongs on a high rung of a ladder.
 
     The first `most` flipped inputs are stored with their wrong labels in the shared account. A copy of the answers
     copies the flips, and `amao.ownership` tests a suspect for them. The paper's detector, thresholds and flip rule are
@@ -35,7 +30,7 @@ class LabelFlip(Output):
 
     Attributes:
         key: The owner's secret.
-        near: Bits by which two hashes of one image may differ, 0 to 31.
+        near: Bits by which two hashes of one input may differ, 0 to 31.
         most: Hashes and flipped inputs that are stored, 1 or more.
     """
 
@@ -72,7 +67,7 @@ class LabelFlip(Output):
                 return p
             matched, new = zip(*(self._match(code, known) for code in hashes(x)), strict=True)
             q = self._flip(p, torch.stack(matched))
-            flipped = torch.cat([x.flatten(1), q.argmax(-1, keepdim=True).float()], -1)[torch.tensor(new)]
+            flipped = torch.cat([x.flatten(1).float(), q.argmax(-1, keepdim=True).float()], -1)[torch.tensor(new)]
             pairs.append(flipped, most=self.most)  # one for each hash: pairs that share their draw prove nothing more
             return q
 
@@ -92,33 +87,3 @@ class LabelFlip(Output):
         drawn = keyed.uniforms(self.key, bits, 1)
         other = (label + 1 + (drawn * (p.shape[-1] - 1)).long()) % p.shape[-1]
         return p.scatter(-1, other, p.gather(-1, label)).scatter(-1, label, p.gather(-1, other))
-
-
-def hashes(x: Tensor) -> Tensor:
-    """Return perceptual hashes of images.
-
-    An image is made grey and scaled to 32×32. Each of the 8×8 lowest frequencies of its cosine transform is above their
-    median or not. Above is by more than `SLACK`: half of the frequencies of a symmetric image are 0 but for the last
-    bits of a matrix product.
-
-    Args:
-        x: Images, (N, C, H, W); flat inputs are taken as one line of pixels.
-
-    Returns:
-        Hashes of 0 and 1, (N, 64).
-    """
-    grey = x.mean(1, keepdim=True) if x.ndim == 4 else x.flatten(1)[:, None, None]
-    small = nn.functional.interpolate(grey.float(), (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False)[
-        :, 0
-    ]
-    lowest = _cosines() @ small @ _cosines().T
-    values = lowest.flatten(1)
-    median = values[:, 1:].median(-1, keepdim=True).values  # without the mean brightness
-    return (values > median + SLACK).float()
-
-
-@lru_cache(maxsize=1)
-def _cosines() -> Tensor:
-    """Return the lowest rows of the cosine transform, (8, 32)."""
-    frequency, place = torch.arange(FREQUENCIES)[:, None], torch.arange(SIZE)[None]
-    return torch.cos(math.pi * frequency * (2 * place + 1) / (2 * SIZE))

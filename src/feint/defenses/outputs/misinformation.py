@@ -6,7 +6,8 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from feint.defenses.boundary.boundary import images, joint_logits, require_outliers
+from feint.defenses.boundary.boundary import joint_logits, require_outliers, stored
+from feint.defenses.outputs._surrogates import network_of
 from feint.defenses.outputs.output import Output
 from feint.errors import BadInput, NotFitted
 from feint.fitting import FitContext, Fittable
@@ -24,7 +25,8 @@ class Misinformation(Output, Fittable):
         minimise   −log(1 − f̂(x)_y) − log(1 − f̂(o)_v(o))
 
     v(o) is the victim's own label of an outlier. f̂ is as unlike the victim on both as it can be, in the probability of
-    one class. It has the victim's architecture and starts from new weights. The logarithm is the logsumexp of all
+    one class. It has the victim's architecture, an MLP's if the victim is no network of Feint's, and starts from new
+    weights. The logarithm is the logsumexp of all
     logits minus that of the others, which no confidence can overflow.
 
     Attributes:
@@ -43,10 +45,10 @@ class Misinformation(Output, Fittable):
     def fit_from(self, context: FitContext) -> Self:
         """Return this recipe with a model that was trained to be wrong. `BadInput` is raised without outliers."""
         outliers = require_outliers(context.outliers, context.inputs)
-        beside = images(outliers), answers(context.victim, outliers).argmax(-1)
-        start = context.victim.network.build(context.seed)
+        beside = stored(outliers), answers(context.victim, outliers).argmax(-1)
+        start = network_of(context, None).build(context.seed)
         model, _ = refine(
-            start, images(context.inputs), context.inputs.labels, self.training,
+            start, stored(context.inputs), context.inputs.labels, self.training,
             loss=misinformation_loss, name="misinformation", outliers=beside,
             seed=context.seed, progress=context.progress,
         )  # fmt: skip
@@ -81,7 +83,7 @@ def require_model(trained: Trained | None, p: Tensor, x: Tensor | None) -> tuple
     Args:
         trained: The defense's own model.
         p: Answers of the victim, (N, K).
-        x: Their inputs, (N, C, H, W).
+        x: Their inputs, (N, …).
 
     Returns:
         The model, and `x`.

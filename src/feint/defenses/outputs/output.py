@@ -37,7 +37,7 @@ class Output(ABC):
 
         Args:
             p: Answers, (N, K), N ≥ 1, on the simplex.
-            x: Their inputs, (N, …) in [0, 1], or None.
+            x: Their inputs, (N, …) of any domain, or None.
 
         Returns:
             Answers on the simplex, (N, K), in the type of `p`.
