@@ -37,7 +37,8 @@ class Trial:
         training: How.
         agreement: Share of the answers set aside whose label the trained network gives.
         seconds: Seconds of the training.
-        error: Margin of the agreement that chance explains: its standard error.
+        error: Standard error of the agreement.
+        scoring: Seconds of an answer of the trained network.
     """
 
     network: Network
@@ -45,6 +46,7 @@ class Trial:
     agreement: float
     seconds: float
     error: float
+    scoring: float = 0.0
 
     def seconds_for(self, budget: int, rows: int = ROWS) -> float:
         """Estimate the seconds of a training on the answers to `budget` queries."""
@@ -156,13 +158,14 @@ def _trial(
     started = time.perf_counter()
     model = learn(network, x[:cut], p[:cut], training, progress=progress)
     seconds = time.perf_counter() - started
-    held_out = p[cut:].argmax(1)
+    held_out, started = p[cut:].argmax(1), time.perf_counter()
     try:
         agreement = (_labels(model, x[cut:]) == held_out).double().mean().item()
     except BadInput:  # a training that diverged: its logits are not finite
         agreement = 0.0
     smoothed = (agreement * len(held_out) + 0.5) / (len(held_out) + 1)
-    return Trial(network, training, agreement, seconds, (smoothed * (1 - smoothed) / len(held_out)) ** 0.5)
+    error = (smoothed * (1 - smoothed) / len(held_out)) ** 0.5
+    return Trial(network, training, agreement, seconds, error, (time.perf_counter() - started) / len(held_out))
 
 
 def _labels(model: torch.nn.Module, x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from feint.bench.matrix import Matrix, through
 from feint.data import Split
 from feint.data.remarks import Remark
 from feint.defense import Defense, Ladder
+from feint.evaluation.probes import MOST
 from feint.models.networks import Network
 from feint.models.training import Training
 from feint.signature import Domain, Pixels
@@ -24,6 +25,7 @@ BUDGETS = 100, 500, 2000, 5000, 10_000
 TRAINING = Training(epochs=20, least_steps=600, batch_size=32, learning_rate=0.05)  # as in bench.demo, the best tried
 TUNED = 3.7  # cost of a tuned attack, in trainings of KnockoffNets (feint.attacks.Tuned)
 PLANNED = 0.75  # share of the minutes for attacks; the rest is for fitting, judging and the report
+OVERHEAD = 0.3  # seconds of a cell beside answers, trainings and scores: keys, hashes, files, the defense itself
 TIMED_STEPS = 10  # of the restorer: a step takes 3 ms with 10 classes, and 150 with 1,000
 
 
@@ -54,12 +56,14 @@ class Speed:
         answer: Seconds of one answer of the victim.
         attacker: Trial of the attacker, whose training was timed.
         rows: Number of answers of that training.
+        judged: Number of samples on which copies are judged.
         restorer: Seconds in which D-DAE trains the restorer that undoes a defense.
     """
 
     answer: float
     attacker: Trial
     rows: int
+    judged: int
     restorer: float
 
 
@@ -91,7 +95,9 @@ class AuditPlan:
         """Return the minutes for which this plan would fit with so many seeds."""
         return self.seconds * seeds / self.size.seeds / PLANNED / 60
 
-    def matrix(self, victim: nn.Module, samples: Samples, candidates: Mapping[str, Candidate]) -> Matrix:
+    def matrix(
+        self, victim: nn.Module, samples: Samples, candidates: Mapping[str, Candidate], *, threshold: float | None = None
+    ) -> Matrix:
         """Return the matrix of this plan's cells."""
         defenses = {NONE: Defense()} | {name: candidate.defense for name, candidate in candidates.items()}
         return Matrix(
@@ -102,6 +108,7 @@ class AuditPlan:
             defenses=defenses,
             budgets=self.size.budgets[::-1],  # the strongest theft first
             seeds=range(self.size.seeds),
+            threshold=threshold,
         )
 
     def attacks(self, defense: Defense | Ladder, pool: Split) -> dict[str, Attack]:
@@ -147,7 +154,7 @@ def make_plan(
     available = (minutes * 60 - spent) * PLANNED
 
     def plan(attacker: Trial, size: Size) -> AuditPlan:
-        speed = Speed(seconds_per_answer, attacker, choice.rows, restoring)
+        speed = Speed(seconds_per_answer, attacker, choice.rows, len(samples.judge), restoring)
         return AuditPlan(
             attacker.network, attacker.training, size, estimate(size, candidates, speed),
             _notes(notes, choice, attacker), choice.tried, choice.baselines,
@@ -222,7 +229,12 @@ def estimate(size: Size, candidates: Mapping[str, Candidate], speed: Speed) -> f
     training = sum(speed.attacker.seconds_for(budget, speed.rows) for budget in size.budgets)
     queries = sum(size.budgets) * (1 + len(candidates))
     restorers = size.thorough * len(size.budgets) * len(defended)
-    return size.seeds * (training * trainings + queries * speed.answer + restorers * speed.restorer)
+    rows = trainings + len(candidates)  # cells, of which those with equal answers share a training
+    scored = sum(speed.judged + min(MOST, budget) for budget in size.budgets) * rows * speed.attacker.scoring
+    overhead = OVERHEAD * rows * len(size.budgets)
+    return overhead + size.seeds * (
+        training * trainings + queries * speed.answer + scored + overhead + restorers * speed.restorer
+    )
 
 
 def restorer_seconds(classes: int) -> float:

@@ -45,6 +45,7 @@ class AuditRequest:
         label: Column of the label, None for one of the usual names.
         expected: Accuracy that the model has on the samples, None where the owner does not give it.
         place: Model as the owner named it.
+        threshold: Probability from which on an input counts as positive, None where the owner has none.
     """
 
     data: str
@@ -55,6 +56,7 @@ class AuditRequest:
     label: str | None = None
     expected: float | None = None
     place: str = "MODEL"
+    threshold: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.minutes < float("inf"):
@@ -171,7 +173,7 @@ def _run(
             budgets=request.budgets, spent=time.monotonic() - started,
         )  # fmt: skip
     _save_plan(folder / "plan.json", key, plan)
-    matrix = plan.matrix(victim, samples, candidates)
+    matrix = plan.matrix(victim, samples, candidates, threshold=request.threshold)
     classes = names or samples.classes
     numbers = tuple(map(str, range(p.shape[1])))
     setup = AuditSetup(

@@ -32,7 +32,7 @@ class _Screen:
         self._console.print(text, no_wrap=True, overflow="ellipsis", crop=True)
 
     def table(self, heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int]) -> None:
-        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for i, head in enumerate(heads):
             table.add_column(head, justify="left" if i in left else "right", no_wrap=True, overflow="ellipsis")
         for row in rows:

@@ -15,6 +15,7 @@ from feint.report.tables import meaning
 
 Rows = list[list[str]]
 ACCOUNTS, DAYS = 10, 30  # of one attacker; of a month
+SHORT = 16  # characters of a flag's numbers on the screen
 GLOSSARY = (
     "copy", "query", "fidelity", "worst", "naive", "KnockoffNets", "labels only", "sharpened", "seed", "accuracy lost",
     "ECE", "added ms/1,000", "AUC", "defenses",
@@ -150,12 +151,12 @@ class AuditText(Catalog):
         """Return the line with the names and numbers of all flags."""
         if not findings.flags:
             return self("flags none")
-        shown = [
-            self("flag short", name=self._flag_name(flag), numbers=self._numbers(flag)) if flag.numbers
-            else self._flag_name(flag)
-            for flag in findings.flags
-        ]  # fmt: skip
-        return self("flags", flags=self("comma").join(shown))
+        return self("flags", flags=self("comma").join(map(self._flag_short, findings.flags)))
+
+    def _flag_short(self, flag: RaisedFlag) -> str:
+        """Return the name of a flag, with its numbers where they are short."""
+        name, numbers = self._flag_name(flag), self._numbers(flag)
+        return self("flag short", name=name, numbers=numbers) if 0 < len(numbers) <= SHORT else name
 
     def _flag_name(self, flag: RaisedFlag) -> str:
         return self(f"flag {flag.name}") if f"flag {flag.name}" in self else flag.name
