@@ -10,6 +10,8 @@ from feint.audit.text import AuditText
 from feint.report.figures import new_figure, svg
 from feint.report.plots import GREY, GRID, NAIVE, WORST
 
+GREY_TEXT = "#51606f"
+
 
 def budget_curve(findings: Findings, text: AuditText) -> str:
     """Draw the accuracy of the best copy against queries, beside the model and a constant answer.
@@ -24,15 +26,15 @@ def budget_curve(findings: Findings, text: AuditText) -> str:
     figure, ax = new_figure(6.4, 3.0)
     model, constant = findings.utility.get("victim_accuracy"), findings.constant.accuracy
     least, most = findings.budgets[0] / 1.25, findings.budgets[-1] * 1.25
-    for share, word in ((model, "curve model"), (constant, "curve majority")):
+    for share, word, side in ((model, "curve model", "bottom"), (constant, "curve majority", "top")):
         if share is not None:
             ax.axhline(100 * share, color=GREY, lw=1, ls=":")
-            ax.annotate(f"{text(word)} {100 * share:.1f}", (most, 100 * share), ha="right", va="bottom", color="#51606f")
+            ax.annotate(f"{text(word)} {100 * share:.1f}", (most, 100 * share), ha="right", va=side, color=GREY_TEXT)
     _line(ax, findings.worst_cases, WORST, text("curve none"))
     if findings.recommended is not None:
         _line(ax, findings.recommended.worst_cases, NAIVE, text.word(findings.recommended.candidate.name))
         ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, 1.14), ncols=2)
-    ax.set(xscale="log", xlim=(least, most), ylim=(0, 104), xlabel=text("queries"), ylabel=text("axis accuracy"))
+    ax.set(xscale="log", xlim=(least, most), ylim=(0, 108), xlabel=text("queries"), ylabel=text("axis accuracy"))
     ax.set_xticks(findings.budgets, [f"{budget:,}" for budget in findings.budgets])
     ax.minorticks_off()
     ax.grid(axis="y", color=GRID)

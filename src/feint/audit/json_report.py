@@ -37,7 +37,7 @@ def to_json(name: str, audit: Audit, findings: Findings, settings: dict[str, Any
                            "deploy": recommended.candidate.name if recommended else None,
                            "queries_per_client": findings.query_limit, "period": "lifetime",
                            "points_below": round(100 * findings.margin, 4), "settings": settings,
-                           "reason": " ".join(advice)},
+                           "reason": text("gap").join(advice)},
         "flags": [{"name": flag.name, "numbers": list(flag.numbers), "reason": text.flag(flag)}
                   for flag in findings.flags],
         "standards": [asdict(check) for check in standard_checks(findings, text)],

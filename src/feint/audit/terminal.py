@@ -70,7 +70,7 @@ class Announcer:
         if self._price is not None:
             price = f"{calls * self._price / 1000:,.2f} {self._text.currency}".strip()
             lines.append(self._text("ceiling price", price=price))
-        self._print(" ".join(lines))
+        self._print(self._text("gap").join(lines))
 
     def accuracy(self, accuracy: SampleAccuracy) -> None:
         """Print the accuracy of the model on the samples."""
@@ -113,16 +113,21 @@ def format_audit(
         screen.paragraph(sentence)
     screen.paragraph(text.flags(findings))
     screen.paragraph(text.basis(findings))
-    screen.paragraph("")
-    screen.paragraph(text("standards"))
-    for check in standard_checks(findings, text):
-        screen.line(f"{check.id:20} {check.evidenced or text('nothing')}")
+    screen.paragraph(_standards(findings, text))
     written = findings.recommended is not None or findings.query_limit is not None
     screen.paragraph(text("settings", file=folder / SETTINGS) if written else text("no settings"))
     screen.paragraph(text("report", page=folder / PAGE, report=REPORT, json=JSON))
     for command in commands:
         screen.paragraph(f"  {command}")
     return screen.text
+
+
+def _standards(findings: Findings, text: AuditText) -> str:
+    """Return the line that names the requirements for which there is evidence."""
+    found = standard_checks(findings, text)
+    evidenced, others = ([check.id for check in found if bool(check.evidenced) == kind] for kind in (True, False))
+    listed = [text("comma").join(names).replace("，", "、") or text("nothing") for names in (evidenced, others)]
+    return text("standards", evidenced=listed[0], others=listed[1])
 
 
 def _add_tables(screen: _Screen, audit: Audit, findings: Findings, text: AuditText) -> None:

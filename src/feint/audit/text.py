@@ -1,8 +1,9 @@
 """Texts and tables of an audit, in English and Chinese."""
 
+import re
 from collections.abc import Iterable
 
-from feint.audit.candidates import NONE
+from feint.audit.candidates import NAMES, NONE
 from feint.audit.findings import AttackResult, DefenseEffect, Findings, RaisedFlag
 from feint.audit.run import Audit, AuditSetup
 from feint.bench.matrix import lens_of
@@ -15,6 +16,7 @@ from feint.report.tables import meaning
 
 Rows = list[list[str]]
 ACCOUNTS, DAYS = 10, 30  # of one attacker; of a month
+SHOWN = 1  # numbers of a flag: the flags of all rows are in the report
 SHORT = 16  # characters of a flag's numbers on the screen
 GLOSSARY = (
     "copy", "query", "fidelity", "worst", "naive", "KnockoffNets", "labels only", "sharpened", "seed", "accuracy lost",
@@ -52,7 +54,8 @@ class AuditText(Catalog):
             "check", accuracy=f"{accuracy.accuracy:.1%}", n=f"{accuracy.count:,}",
             majority_class=accuracy.majority_class, majority=f"{accuracy.majority:.1%}",
         )  # fmt: skip
-        return f"{shown} {self('check balanced', balanced=f'{accuracy.balanced_accuracy:.1%}')}"
+        balanced = self("check balanced", balanced=f"{accuracy.balanced_accuracy:.1%}")
+        return self("gap").join([shown, balanced])
 
     def attacker(self, setup: AuditSetup) -> str:
         """Return the sentence on the attacker and on what was tried beside."""
@@ -162,8 +165,17 @@ class AuditText(Catalog):
         return self(f"flag {flag.name}") if f"flag {flag.name}" in self else flag.name
 
     def _numbers(self, flag: RaisedFlag) -> str:
-        more = ["…"] if len(flag.numbers) > 2 else []
-        return self("semicolon").join([*flag.numbers[:2], *more])
+        shown = [self._translated(numbers) for numbers in flag.numbers[:SHOWN]]
+        return self("semicolon").join([*shown, *["…"] * (len(flag.numbers) > SHOWN)])
+
+    def _translated(self, numbers: str) -> str:
+        """Return the numbers of a flag, with the names of defenses in this language."""
+        parts = [re.split(r", (?=\D)", part) for part in numbers.split("; ")]
+        return self("semicolon").join(self("comma").join(map(self._named, part)) for part in parts)
+
+    def _named(self, number: str) -> str:
+        name = next((name for name in sorted((NONE, *NAMES.values()), key=len) if number.startswith(f"{name} ")), None)
+        return number if name is None else number.replace(name, self.word(name), 1)
 
     def attack_table(self, findings: Findings) -> tuple[list[str], Rows]:
         """Return the heads and rows of the table of worst cases without a defense, one for each budget of the plan."""
@@ -182,7 +194,7 @@ class AuditText(Catalog):
         accuracy = result.stealer_accuracy
         basis = self("basis yes") if result.doubt is None else self("basis no", reason=self(result.doubt))
         return [
-            f"{result.budget:,}", *price, _percent(accuracy), _percent(result.fidelity), self.attack(accuracy.attack), basis
+            f"{result.budget:,}", *price, self._percent(accuracy), self._percent(result.fidelity), self.attack(accuracy.attack), basis
         ]  # fmt: skip
 
     def effects_title(self, findings: Findings) -> str:
@@ -208,18 +220,20 @@ class AuditText(Catalog):
         return [
             self.word(name),
             "–" if worst.naive is None else f"{100 * worst.naive:.1f}",
-            _percent(worst),
+            self._percent(worst),
             self.word(lens_of(worst.attack)) + ("" if case.doubt is None else f" ({self(case.doubt)})"),
             "–" if lost is None else f"{max(lost, 0.0) if abs(lost) < 0.05 else lost:.1f}",
             f"{utility['ece']:.3f}" if utility else "–",
             "–" if latency is None else f"{latency:.1f}",
         ]
 
+    def _percent(self, case: Robust) -> str:
+        """Return a share with its interval, in percent."""
+        return self(
+            "interval", share=f"{100 * case.share:.1f}", low=f"{100 * case.low:.0f}", high=f"{100 * case.high:.0f}"
+        )
+
     def glossary(self, *, scores: bool, defenses: Iterable[str]) -> list[tuple[str, str]]:
         """Return the words of the page with their meanings; those of scores and of the short list only where needed."""
         left_out = {"AUC": not scores, "defenses": not any(name in self for name in defenses)}
         return [(self(f"word {word}"), self(f"about {word}")) for word in GLOSSARY if not left_out.get(word)]
-
-
-def _percent(case: Robust) -> str:
-    return f"{100 * case.share:.1f} ({100 * case.low:.0f}–{100 * case.high:.0f})"
