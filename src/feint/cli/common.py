@@ -1,6 +1,7 @@
 """Helpers of several commands: checks of options, work directories and victims."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +11,11 @@ from feint.errors import BadInput
 if TYPE_CHECKING:
     from torch import nn
 
+    from feint.data import Split
+    from feint.data.files import Reading
     from feint.models.networks import Network
     from feint.signature import Domain
+    from feint.victims.meter import Meter
 
 
 def require_new(out: Path) -> None:
@@ -56,28 +60,93 @@ def named_network(name: str | None, data: str | None) -> "Network | None":
     return networks.get(name, load(data.partition("/")[0]))
 
 
-def load_victim(place: str, data: str | None, network: str | None) -> "nn.Module":
-    """Load the victim at `place`.
+def load_victim(place: str, data: str | None, network: str | None, *, max_calls: int | None = None) -> "nn.Module":
+    """Load the victim at `place`, and print what its calls cost before the first one. Errors as in `limit_calls`.
 
     Args:
         place: A model.toml, victim.toml, file, directory, or package.module:name.
         data: Data set or samples, whose domain decides what the model leaves open.
         network: Network of the weights, for a file of weights alone.
+        max_calls: Ceiling on the calls to a paid model.
 
     Returns:
         The victim, a module from inputs of its domain to logits.
     """
     from feint import victims
 
-    return victims.load_any(place, network=named_network(network, data), domain=_domain(place, data))
+    model = victims.load_any(place, network=named_network(network, data), domain=_domain(place, data))
+    if isinstance(model, victims.FromAnswers):
+        limit_calls(place, model.meter, max_calls, known=model.asked)
+    return model
+
+
+def limit_calls(place: str, meter: "Meter", most: int | None, *, known: int = 0) -> None:
+    """Set the ceiling on the calls to a model, and print what they cost at most.
+
+    Args:
+        place: The model, for messages.
+        meter: Its price and count.
+        most: The ceiling.
+        known: Number of answers that are kept from earlier runs.
+
+    Raises:
+        BadInput: The model costs something, and there is no ceiling.
+    """
+    if meter.price_per_1000 and most is None:
+        raise BadInput(
+            f"{place}, which costs {meter.price(1000)} for 1,000 calls", "a ceiling on the calls", "--max-calls N"
+        )
+    meter.most = None if most is None else require_at_least(1, most, "calls")
+    if most is not None:
+        kept = f"; {known:,} answers are known from earlier runs" if known else ""
+        print(f"feint: {place}: at most {most:,} calls, {meter.price(most)}{kept}", file=sys.stderr)
+
+
+def owner_split(place: str, model: "nn.Module", label: str | None = None) -> "Split":
+    """Load the owner's labelled inputs as a model takes them.
+
+    Args:
+        place: A data set or a part of one, as `parse_split` reads it; or a file or directory.
+        model: The model.
+        label: Column of the label.
+
+    Returns:
+        The inputs and labels.
+    """
+    from feint.data.files import is_file
+    from feint.data.pools import parse_split
+
+    return owner_samples(place, model, label).split if is_file(place) else parse_split(place)
+
+
+def owner_samples(place: str, model: "nn.Module", label: str | None = None) -> "Reading":
+    """Load labelled samples as a model takes them; of a data set its test part. Arguments as in `owner_split`."""
+    from feint import victims
+    from feint.data.files import samples_at
+
+    domain, names = victims.domain_of(model), getattr(model, "class_names", None)
+    named = names and names != tuple(map(str, range(len(names))))
+    return samples_at(place.partition("/")[0] if not Path(place).exists() else place, domain,
+                      classes=names if named else None, label=label)  # fmt: skip
+
+
+def check_victim(
+    model: "nn.Module", samples: "Split", place: str, data: str, expected: float | None, classes: Sequence[str] = ()
+) -> None:
+    """Check a model's accuracy on its owner's samples, and print notes on it; errors as in `check_accuracy`."""
+    from feint.evaluation.sample_accuracy import check_accuracy
+
+    measured = check_accuracy(model, samples, expected=expected, classes=classes, place=place, data=data)
+    for note in measured.notes:
+        print(f"feint: {place}: {note}", file=sys.stderr)
 
 
 def _domain(place: str, data: str | None) -> "Domain | None":
     """Return the domain of the data, which only files of others leave open; None without data."""
-    from feint.data.files import is_file, samples_at
+    from feint.data.files import is_file, pool_at
     from feint.data.pools import parse_split
     from feint.victims.discovery import is_own
 
     if data is None or is_own(place):
         return None
-    return samples_at(data).split.domain if is_file(data) else parse_split(data).domain
+    return pool_at(data).split.domain if is_file(data) else parse_split(data).domain

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from feint.cli.app import Defenses, app
-from feint.cli.common import load_victim
+from feint.cli.common import check_victim, load_victim, owner_samples
 
 
 @app.command
@@ -15,6 +15,9 @@ def evaluate(
     data: str,
     network: str | None = None,
     defense: Defenses = (),
+    label: str | None = None,
+    expect_accuracy: float | None = None,
+    max_calls: int | None = None,
     threshold: float | None = None,
     json: bool = False,
 ) -> None:
@@ -24,17 +27,19 @@ def evaluate(
 
     Args:
         surrogate: Directory of a stolen copy.
-        victim: Directory of the victim, NAME.onnx, NAME.skops (scikit-learn), NAME.safetensors with its --network, or
-            package.module:factory.
-        data: Data set on whose test part both are judged.
+        victim: Directory of a trained victim, model.toml, victim.toml, model file, or package.module:name.
+        data: Data set on whose test part both are judged, or a file or directory of labelled samples.
         network: Network of the weights in a .safetensors file.
         defense: Directory of a fitted defense, or a recipe. Repeat the option for several.
+        label: Column of the label in a file (default: label, target, class or y).
+        expect_accuracy: Accuracy that the victim has on the data, like 0.93. A lower one is an error; without this
+            option, one that is no better than chance, or that another adapter would raise.
+        max_calls: Ceiling on the calls to a paid victim.
         threshold: Probability from which on an input counts as positive: how often the surrogate decides as the victim.
         json: Print JSON.
     """
     import json as writer
 
-    import feint
     from feint import victims
     from feint.defenses.parsing import parse_defense
     from feint.evaluation import metrics
@@ -42,11 +47,10 @@ def evaluate(
     from feint.service import Service
 
     check_threshold(threshold)
-    stolen, model, test = (
-        victims.load(surrogate),
-        load_victim(victim, data, network),
-        feint.data.load(data).test,
-    )
+    stolen, model = victims.load(surrogate), load_victim(victim, data, network, max_calls=max_calls)
+    samples = owner_samples(data, model, label)
+    test = samples.split
+    check_victim(model, test, victim, data, expect_accuracy, samples.classes)
     clean = victims.answers(model, test)
     stolen_answers = metrics.StolenAnswers(victims.answers(stolen, test), clean, test.labels, threshold)
     thefts = metrics.theft(stolen_answers)

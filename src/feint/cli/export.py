@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from feint.cli.app import Defenses, app
-from feint.cli.common import load_victim
+from feint.cli.common import check_victim, load_victim, owner_samples
 from feint.errors import BadInput, UnknownName
 
 if TYPE_CHECKING:
@@ -28,13 +28,15 @@ def export(
     classes: int | None = None,
     data: str | None = None,
     network: str | None = None,
+    label: str | None = None,
+    expect_accuracy: float | None = None,
 ) -> None:
     """Export a defended model as one ONNX file, checked in onnxruntime against its service.
 
     Example: `feint export runs/victim --defense runs/apgp --data digits --out digits.onnx`
 
     Args:
-        victim: Directory of the victim, NAME.onnx, NAME.safetensors with its --network, or package.module:factory.
+        victim: Directory of a trained victim, model.toml, model file, or package.module:name.
         out: File to write; with --for triton or kserve a directory, named as the model.
         defense: Directory of a fitted defense, or a recipe. Repeat the option for several.
         server: gateway: every rung of a ladder, with detector scores; triton: a model repository; kserve: a model
@@ -42,14 +44,17 @@ def export(
         rung: Number of the only rung of a ladder to export, from 0.
         outputs_only: Export the output defenses alone, which take probabilities of --classes classes; no victim then.
         classes: Number of classes, with --outputs-only.
-        data: Data set on whose test images the graph is checked (default: noise).
-        network: Network of the weights in a .safetensors file, for the images of --data.
+        data: Data set on whose test inputs the graph and the victim's accuracy are checked, or a file or directory of
+            labelled samples (default: noise, and no accuracy).
+        network: Network of the weights in a .safetensors file, for the inputs of --data.
+        label: Column of the label in a file (default: label, target, class or y).
+        expect_accuracy: Accuracy that the victim has on the data, like 0.93. A lower one is an error; without this
+            option, one that is no better than chance, or that another adapter would raise.
 
     Raises:
         BadInput: For a victim with --outputs-only, or for --classes alone.
     """
     from feint import export as library
-    from feint.data import load
     from feint.defenses.parsing import parse_defense
     from feint.service import Service
     from feint.victims import fingerprint
@@ -66,7 +71,11 @@ def export(
     else:
         model = load_victim(victim, data, network)
         service = Service(model, parse_defense(defense, victim=fingerprint(model)))
-        inputs = load(data.partition("/")[0]).test.inputs(slice(0, 74)) if data else None
+        inputs = None
+        if data is not None:
+            samples = owner_samples(data, model, label)
+            check_victim(model, samples.split, victim, data, expect_accuracy, samples.classes)
+            inputs = samples.split.inputs(slice(0, 74))
         make = partial(library.onnx, service, inputs=inputs, **options)
     _print(write(out, make))
 

@@ -3,23 +3,41 @@
 from pathlib import Path
 
 from feint.cli.app import app
-from feint.cli.common import require_new, work_directory
+from feint.cli.common import check_victim, load_victim, owner_split, require_new, work_directory
 from feint.errors import BadInput
 
 
 @app.command
-def fit(method: str, /, *, victim: Path, data: str, out: Path, outliers: str | None = None, seed: int = 0) -> None:
+def fit(
+    method: str,
+    /,
+    *,
+    victim: str,
+    data: str,
+    out: Path,
+    label: str | None = None,
+    network: str | None = None,
+    outliers: str | None = None,
+    expect_accuracy: float | None = None,
+    max_calls: int | None = None,
+    seed: int = 0,
+) -> None:
     """Fit a defense to a victim. A boundary defense trains a new victim, which replaces the old one.
 
     Example: `feint fit "APGP(top=1)" --victim runs/victim --data digits --out runs/apgp`
 
     Args:
         method: Recipe, as written in Python.
-        victim: Directory of a trained victim.
+        victim: Directory of a trained victim, model.toml, victim.toml, model file, or package.module:name.
         data: Data set on whose training inputs the defense is fitted. NAME/pool or NAME/test names another part, and
-            NAME/test:0/2 the first of its two halves.
+            NAME/test:0/2 the first of its two halves. Or a file or directory of labelled samples.
         out: Directory to write: a recipe and its learned weights.
+        label: Column of the label in a file (default: label, target, class or y).
+        network: Network of the weights in a .safetensors file.
         outliers: Data set of another task, with images of the same shape, for methods that learn from outliers.
+        expect_accuracy: Accuracy that the victim has on the data, like 0.93. A lower one is an error; without this
+            option, one that is no better than chance, or that another adapter would raise.
+        max_calls: Ceiling on the calls to a paid victim.
         seed: Seed of the fit: same seed, same defense.
 
     Raises:
@@ -31,16 +49,25 @@ def fit(method: str, /, *, victim: Path, data: str, out: Path, outliers: str | N
     from feint.defense import Defense
     from feint.defenses.boundary import Boundary
     from feint.fitting import Fittable
+    from feint.models.networks import Classifier
     from feint.recipes import registry, store
 
     recipe = registry.parse(method)
     if not isinstance(recipe, Boundary | Defense | Fittable):
         raise BadInput(f"{recipe!r}", "a defense that learns, like APGP(top=1)", "use it as it is: nothing to fit")
-    model, inputs = feint.victims.load(victim), pools.parse_split(data)
+    model = load_victim(victim, data, network, max_calls=max_calls)
+    inputs = owner_split(data, model, label)
+    if isinstance(recipe, Boundary) and not isinstance(model, Classifier):
+        raise BadInput(
+            f"{type(recipe).__name__} for {victim}", "a network of Feint, whose weights it trains further",
+            "choose a defense of answers, like APGP(top=1)",
+        )  # fmt: skip
     options = {"outliers": pools.parse_split(outliers) if outliers else None, "seed": seed}
     require_new(out)
+    check_victim(model, inputs, victim, data, expect_accuracy)
     with bars() as progress, work_directory(out):
         if isinstance(recipe, Boundary):
+            assert isinstance(model, Classifier)
             new, record = recipe.retrain(model, inputs, **options, progress=progress)
             feint.victims.save(out, new, data=data, **record)
             print(f"{out}: a new victim by {recipe!r}")

@@ -21,6 +21,7 @@ def inspect(
     label: str | None = None,
     network: str | None = None,
     expect_accuracy: float | None = None,
+    max_calls: int | None = None,
     out: Path = Path("model.toml"),
 ) -> None:
     """Find out how a model is used, and write it to a file that every other command takes in place of the model.
@@ -37,15 +38,18 @@ def inspect(
         label: Column of the label (default: label, target, class or y).
         network: Network of the weights in a .safetensors file.
         expect_accuracy: Accuracy that the model has on the samples, like 0.93; it may be no better than chance.
+        max_calls: Ceiling on the calls to a paid model; 100 are made at most.
         out: File to write.
     """
-    from feint.cli.common import named_network
+    from feint.cli.common import limit_calls, named_network
     from feint.victims import ModelFile, load_raw
     from feint.victims.inspection import inspect_model, read_samples
 
     require_new(out)
     known = named_network(network, data)
     raw = load_raw(model, network=known)
+    if raw.meter is not None:
+        limit_calls(model, raw.meter, max_calls)
     _print_raw(raw)
     if data is None:
         found = inspect_model(raw)

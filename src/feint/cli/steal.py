@@ -39,6 +39,7 @@ def steal(
     lens: Lenses = (),
     surrogate: str | None = None,
     training: str = "Training",
+    max_calls: int | None = None,
     seed: int = 0,
 ) -> None:
     """Steal a victim: query it, train a surrogate on the answers, and store both.
@@ -69,6 +70,7 @@ def steal(
             own.
         surrogate: Network of the surrogate (default: the victim's, where it is known).
         training: Training of the surrogate, like "Training(epochs=20)".
+        max_calls: Ceiling on the calls to a paid victim.
         seed: Seed of the attack and of the surrogate: same seed, same surrogate.
     """
     from feint import victims
@@ -79,7 +81,7 @@ def steal(
 
     images = {"pool": pools.parse_pool(pool)} if pool is not None else {}
     if victim is not None and url is None and model is None:
-        target = _local_target(load_victim(victim, pool, network), images.get("pool"), defense)
+        target = _local_target(load_victim(victim, pool, network, max_calls=max_calls), images.get("pool"), defense)
     else:
         target = _remote_target(victim, url, model, defense, key)
     learned = _network(

@@ -9,14 +9,17 @@ from feint.data import Split
 from feint.data.files import Reading, samples_at
 from feint.errors import BadInput
 from feint.signature import Pixels
-from feint.victims.adapter import Adapter, Inputs
+from feint.victims.adapter import AdaptedModel, Adapter, Inputs
 from feint.victims.certain import certain_adapter, certain_inputs
-from feint.victims.inspection.input_candidates import input_candidates
-from feint.victims.inspection.trials import Trial, alike, best_trial, is_chance, run_trials
+from feint.victims.inspection.input_candidates import Candidate, input_candidates
+from feint.victims.inspection.scores import Answers
+from feint.victims.inspection.trials import Trial, alike, best_trial, is_chance, order_trials, run_trials
 from feint.victims.raw import RawModel
+from feint.victims.remote import metered
 from feint.victims.tasks import refuse_task, task_of
 
 SECONDS = 10.0  # of measuring
+PAID = 100  # samples that are sent to a model whose calls are counted
 NAMED = 4  # other adapters that the evidence names
 
 
@@ -94,11 +97,8 @@ def inspect_model(
     if samples is None:
         return Inspection(certain_adapter(raw), ("read from the model, not measured: no samples",))
     shuffled = samples.take(np.random.default_rng(0).permutation(len(samples)), part=f"{samples.part}, shuffled")
-    candidates = input_candidates(raw, samples.domain, shuffled.inputs(slice(0, 256)).numpy(), _certain(raw, samples))
-    if not candidates:
-        certain_inputs(raw, samples.domain)  # raises the reason
     names = tuple(classes) or tuple(map(str, range(int(samples.labels.max()) + 1)))
-    trials = run_trials(raw, candidates, shuffled, names, seconds=seconds)
+    trials = _paid_trials(raw, shuffled, names) if raw.meter else _free_trials(raw, shuffled, names, seconds)
     best = best_trial(trials)
     y = shuffled.labels[: len(best.right)].numpy()
     if is_chance(best.right, y) and (expected is None or best.accuracy < expected):
@@ -108,8 +108,27 @@ def inspect_model(
             f"check that the samples are of its task; --expect-accuracy {best.accuracy - 0.0005:.3f} accepts that",
         )  # fmt: skip
     ordered = tuple(sorted(trials, key=lambda trial: -trial.accuracy))
-    evidence = tuple(_evidence(best, ordered, shuffled, names))
+    evidence = (*_evidence(best, ordered, shuffled, names), *raw.remarks.values())
     return Inspection(best.adapter(samples.domain, names), evidence, best.accuracy, ordered)
+
+
+def _free_trials(raw: RawModel, samples: Split, names: Sequence[str], seconds: float) -> list[Trial]:
+    """Try every plausible adapter."""
+    candidates = input_candidates(raw, samples.domain, samples.inputs(slice(0, 256)).numpy(), _certain(raw, samples))
+    if not candidates:
+        certain_inputs(raw, samples.domain)  # raises the reason
+    return run_trials(raw, candidates, samples, names, seconds=seconds)
+
+
+def _paid_trials(raw: RawModel, samples: Split, names: Sequence[str]) -> list[Trial]:
+    """Try the orders of the labels on few answers, which are kept; the inputs are those that the model states."""
+    adapter = certain_adapter(raw, samples.domain)
+    model = metered(AdaptedModel(raw, adapter))
+    x, y = samples.inputs(slice(0, PAID)), samples.labels[:PAID].numpy()
+    top = model(x).argmax(1).numpy()
+    answers = Answers(adapter.outputs.values, top, adapter.classes, adapter.outputs.values)
+    stated = Candidate(adapter.inputs, "the inputs that it states")
+    return order_trials(stated, adapter.outputs.tensor, answers, y, names)
 
 
 def _certain(raw: RawModel, samples: Split) -> Inputs | None:

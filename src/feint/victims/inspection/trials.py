@@ -175,19 +175,28 @@ def _trials(raw: RawModel, candidate: Candidate, samples: Split, count: int, cla
     for name, output in _outputs(raw, candidate.inputs, samples, count).items():
         try:
             answers = read_answers(output, raw.metadata.classes, len(classes), raw.metadata.values)
+            trials += order_trials(candidate, name, answers, y, classes)
         except BadInput as error:
             failure = error
-            continue
-        if len(answers.names) < len(classes):
-            failure = BadInput(
-                f"answers of {len(answers.names)} classes for samples of {len(classes)}", "as many", "check the labels"
-            )
-            continue
-        for order in label_orders(classes, answers.names, answers.top, y):
-            trials.append(Trial(candidate, name, answers, order, _right(answers, order, y, len(classes))))
     if not trials and failure is not None:
         raise failure
     return trials
+
+
+def order_trials(
+    candidate: Candidate, tensor: str, answers: Answers, y: np.ndarray, classes: Sequence[str]
+) -> list[Trial]:
+    """Return a trial of the same answers for each order of the labels (N,) `y`.
+
+    Raises:
+        BadInput: The answers have fewer classes than the samples.
+    """
+    if len(answers.names) < len(classes):
+        raise BadInput(
+            f"answers of {len(answers.names)} classes for samples of {len(classes)}", "as many", "check the labels"
+        )
+    orders = label_orders(classes, answers.names, answers.top, y)
+    return [Trial(candidate, tensor, answers, order, _right(answers, order, y, len(classes))) for order in orders]
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial:

@@ -97,12 +97,8 @@ class AnswerReader:
             return self._label(node, None)
         if isinstance(node, float):
             return self._scores(node)
-        if isinstance(node, list) and len(node) == 1 and isinstance(node[0], (list, dict)) and not _entry(node[0]):
-            return self._guess(node[0], item)
-        if isinstance(node, list):
-            return (
-                self._scores(node) if len(node) > 1 or _entry(node[0] if node else None) else self._guess(node[0], item)
-            )
+        if isinstance(node, list) and node:
+            return self._guess(node[0], item) if len(node) == 1 and not _entry(node[0]) else self._scores(node)
         if isinstance(node, dict):
             names = {name.lower(): name for name in node}
             scores = next((names[n] for n in SCORES if n in names and isinstance(node[names[n]], (list, dict))), None)

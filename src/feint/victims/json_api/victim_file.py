@@ -8,8 +8,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from feint.errors import BadInput, DamagedFile, MissingData, UnknownName
 from feint.victims.json_api.answers import Pointers
+from feint.victims.outputs import label_text
 
 NAME = "victim.toml"
 
@@ -135,20 +138,18 @@ def read_victim_file(path: Path | str) -> VictimFile:
 
 
 def _checked(kind: type, table: Any, where: str) -> dict[str, Any]:
-    """Return the values of a table whose keys are fields of a class, and of the types of the defaults."""
+    """Return the values of a table whose keys are fields of a class, each of its field's type."""
     if not isinstance(table, dict):
         raise BadInput(f"{where} = {table!r}", "a table", f"write {where} and its keys below")
-    known = {entry.name: entry for entry in fields(kind) if entry.name not in ("path", "answer")}
+    known = {entry.name: entry.type for entry in fields(kind) if entry.name not in ("path", "answer")}
     values = {}
     for name, value in table.items():
         if name not in known:
             raise UnknownName.among(f"key of {where}", name, known)
-        if isinstance(value, list):
-            value = tuple(map(str, value))
-        types = {"str": str, "int": int, "float": (int, float), "tuple": tuple, "Mapping": dict}
-        expected = str(known[name].type).partition("[")[0].partition(" |")[0].partition(".")[0]
-        right = isinstance(value, types[expected]) and not isinstance(value, bool)
-        if not right or (isinstance(value, dict) and not all(isinstance(v, str) for v in value.values())):
-            raise BadInput(f"{name} = {value!r}", f"a value of type {known[name].type}", f"mend it in {where}")
-        values[name] = value
+        plain = [label_text(item) for item in value] if isinstance(value, list) else value
+        try:
+            values[name] = msgspec.convert(plain, known[name])
+        except msgspec.ValidationError as error:
+            wanted = getattr(known[name], "__name__", known[name])
+            raise BadInput(f"{name} = {value!r}", f"a value of type {wanted}", f"mend it in {where}") from error
     return values
