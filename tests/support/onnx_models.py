@@ -53,7 +53,9 @@ def dictionaries(name: str = "scores") -> onnx.ValueInfoProto:
     return helper.make_value_info(name, helper.make_sequence_type_proto(helper.make_map_type_proto(8, scores)))
 
 
-def image_model(path: Path, *, shape: Sequence[object] = ("N", 3, 8, 8), dtype: type = np.float32, end: str = "") -> Path:
+def image_model(
+    path: Path, *, shape: Sequence[object] = ("N", 3, 8, 8), dtype: type = np.float32, end: str = ""
+) -> Path:
     """Write a linear model of images: uint8 is cast and divided by 255, `end` is an operator after the logits."""
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     if dtype == np.uint8:

@@ -142,7 +142,8 @@ class UpstreamSettings(ModelSettings):
 class TorchSettings(ModelSettings):
     """A model that torch runs, for defenses that no graph can hold.
 
-    `torch` is a model.toml, a victim's directory or file, or package.module:name; `defense` lists the steps of its defense.
+    `torch` is a model.toml, a victim's directory or file, or package.module:name; `defense` lists the steps of its
+    defense.
     """
 
     torch: str

@@ -64,7 +64,9 @@ class Adapter:
         """
         if sorted(classes) != sorted(self.classes):
             absent = sorted({*classes} ^ {*self.classes})[:8]
-            raise BadInput(f"classes {', '.join(classes[:8])}", f"those of the model; {', '.join(absent)} differ", "rename")
+            raise BadInput(
+                f"classes {', '.join(classes[:8])}", f"those of the model; {', '.join(absent)} differ", "rename"
+            )
         positions = [self.classes.index(name) for name in classes]
         outputs = self.outputs
         if outputs.values == "labels":

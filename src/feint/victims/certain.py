@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -43,15 +43,14 @@ class StatesAdapter(Protocol):
 def adapt(raw: RawModel, domain: Domain | None = None) -> AdaptedModel:
     """Adapt a raw model by the adapter that it makes certain.
 
+    A model that leaves its adapter open, or is no classifier, raises `BadInput`.
+
     Args:
         raw: The raw model.
         domain: Domain of the data at hand, which may decide what the model leaves open; None for none.
 
     Returns:
         The model.
-
-    Raises:
-        BadInput: The model leaves its adapter open, or it is no classifier.
     """
     return AdaptedModel(raw, certain_adapter(raw, domain))
 
@@ -65,10 +64,10 @@ def certain_adapter(raw: RawModel, domain: Domain | None = None) -> Adapter:
     return with_outputs(raw, domain, inputs)
 
 
-def undecided(raw: RawModel, question: str) -> BadInput:
-    """Return the error for a model whose files leave a question open."""
+def raise_undecided(raw: RawModel, question: str) -> NoReturn:
+    """Raise `BadInput` for a model whose files leave a question open."""
     listed = ", ".join(map(str, (*raw.inputs, *raw.outputs)))
-    return BadInput(
+    raise BadInput(
         f"{raw.place} with {listed}, which does not say {question}", "a model.toml, which says how it is used",
         f"feint inspect {raw.place} --data SAMPLES",
     )  # fmt: skip
@@ -84,10 +83,14 @@ def certain_inputs(raw: RawModel, domain: Domain | None) -> tuple[Domain, Inputs
         return _tokens(raw, by_name, ids, domain)
     if len(raw.inputs) > 1:
         return _column_tensors(raw, domain)
-    (spec,) = raw.inputs
+    spec = raw.inputs[0]
     if spec.dtype == "string":
         return domain if isinstance(domain, Text) else Text(LENGTH), TextInputs(spec.name)
-    if isinstance(domain, Tokens) and spec.dtype not in (*FLOATS, "uint8") and spec.shape[1:] in ((None,), domain.shape):
+    if (
+        isinstance(domain, Tokens)
+        and spec.dtype not in (*FLOATS, "uint8")
+        and spec.shape[1:] in ((None,), domain.shape)
+    ):
         return domain, TokenInputs(spec.name)
     if spec.dtype == "any" and not spec.shape and domain is not None:
         return domain, _plain_inputs(raw, spec, domain)
@@ -95,14 +98,14 @@ def certain_inputs(raw: RawModel, domain: Domain | None) -> tuple[Domain, Inputs
         return _pixels(raw, spec, domain)
     if len(spec.shape) == 2 and spec.shape[1] and spec.dtype in (*FLOATS, "any"):
         return _matrix(raw, spec, domain)
-    raise undecided(raw, "what it takes")
+    raise_undecided(raw, "what it takes")
 
 
 def _plain_inputs(raw: RawModel, spec: TensorSpec, domain: Domain) -> Inputs:
     """Return the inputs of a module or function that does not say what it takes: the domain's own values."""
     if isinstance(domain, Columns):
         if any(column.categories for column in domain.columns):
-            raise undecided(raw, "how it takes categories")
+            raise_undecided(raw, "how it takes categories")
         return ColumnInputs(spec.name, dtype="float32" if raw.differentiable else "")
     kinds = {Pixels: PixelInputs, Tokens: TokenInputs, Text: TextInputs}
     return kinds[type(domain)](spec.name)
@@ -117,12 +120,12 @@ def _pixels(raw: RawModel, spec: TensorSpec, domain: Domain | None) -> tuple[Pix
     _, first, *middle, last = spec.shape
     layouts = [name for name, size in (("NCHW", first), ("NHWC", last)) if size in CHANNELS]
     if len(layouts) != 1 or spec.dtype not in (*FLOATS, "uint8"):
-        raise undecided(raw, "which axis has the channels" if len(layouts) != 1 else "how its pixels are scaled")
+        raise_undecided(raw, "which axis has the channels" if len(layouts) != 1 else "how its pixels are scaled")
     sizes = (first, *middle, last) if layouts[0] == "NCHW" else (last, first, *middle)
     if None in sizes and isinstance(domain, Pixels) and len(domain.shape) == 3:
         sizes = tuple(have if size is None else size for size, have in zip(sizes, domain.shape, strict=True))
     if None in sizes:
-        raise undecided(raw, "the size of its images")
+        raise_undecided(raw, "the size of its images")
     high = 255.0 if spec.dtype == "uint8" else 1.0
     return Pixels(tuple(size for size in sizes if size)), PixelInputs(spec.name, layouts[0], high=high)
 
@@ -135,12 +138,12 @@ def _matrix(raw: RawModel, spec: TensorSpec, domain: Domain | None) -> tuple[Dom
     if isinstance(domain, Text | Tokens):
         raise BadInput(f"{domain.noun} for {raw.place}", str(spec), "give data of the model's own kind")
     if raw.metadata.open is not None and not isinstance(domain, Columns):
-        raise undecided(raw, raw.metadata.open)
+        raise_undecided(raw, raw.metadata.open)
     columns = raw.metadata.columns or tuple(Column(f"x{i}") for i in range(count or 0))
     domain = Columns(columns) if not isinstance(domain, Columns) else match_columns(domain, columns)
     categorical = any(column.categories for column in domain.columns)
     if categorical and spec.dtype != "any" and not any(column.categories for column in columns):
-        raise undecided(raw, "how it takes categories")
+        raise_undecided(raw, "how it takes categories")
     return domain, ColumnInputs(spec.name, categories="names" if categorical and spec.dtype == "any" else "codes")
 
 
@@ -196,31 +199,31 @@ def _merge(data: Column, model: Column) -> Column:
 def _column_tensors(raw: RawModel, domain: Domain | None) -> tuple[Columns, ColumnInputs]:
     """Return the inputs of a model with one tensor (N, 1) for each column."""
     if not all(len(spec.shape) == 2 and spec.shape[1] == 1 for spec in raw.inputs):
-        raise undecided(raw, "which data its inputs are")
+        raise_undecided(raw, "which data its inputs are")
     columns = raw.metadata.columns or tuple(Column(spec.name) for spec in raw.inputs)
     names = tuple(column.name for column in columns)
     if isinstance(domain, Columns):
         columns = match_columns(domain, columns).columns
     known = dict(zip(names, columns, strict=True))
     if any(spec.dtype == "string" and not known[spec.name].categories for spec in raw.inputs):
-        raise undecided(raw, "the categories of its strings")
+        raise_undecided(raw, "the categories of its strings")
     table = Columns(columns)
     return table, ColumnInputs(form="tensors", categories="names", names=names if names != table.names else ())
 
 
-def _tokens(
-    raw: RawModel, specs: dict[str, TensorSpec], ids: str, domain: Tokens | None
-) -> tuple[Tokens, TokenInputs]:
+def _tokens(raw: RawModel, specs: dict[str, TensorSpec], ids: str, domain: Tokens | None) -> tuple[Tokens, TokenInputs]:
     mask, types = (next((name for name in names if name in specs), "") for names in (MASKS, TYPES))
     if {*specs} - {ids, mask, types}:
-        raise undecided(raw, "which data its inputs are")
+        raise_undecided(raw, "which data its inputs are")
     if domain is None:
-        raise undecided(raw, "the length and vocabulary of its sequences")
+        raise_undecided(raw, "the length and vocabulary of its sequences")
     return domain, TokenInputs(ids, mask, types)
 
 
 def with_outputs(raw: RawModel, domain: Domain, inputs: Inputs) -> Adapter:
     """Complete an adapter by its outputs: the model is run on random inputs.
+
+    A model with several outputs that may be scores, or with those of another task, raises `BadInput`.
 
     Args:
         raw: The raw model.
@@ -229,9 +232,6 @@ def with_outputs(raw: RawModel, domain: Domain, inputs: Inputs) -> Adapter:
 
     Returns:
         The adapter, with the model's own names of classes, or their numbers.
-
-    Raises:
-        BadInput: The outputs are several, or those of another task.
     """
     names, values = raw.metadata.classes, raw.metadata.values
     if values is not None and len(names) > 1:
@@ -244,7 +244,7 @@ def with_outputs(raw: RawModel, domain: Domain, inputs: Inputs) -> Adapter:
     values = values or kind_of_scores(raw, output)
     if values == "labels":
         if len(names) < 2:
-            raise undecided(raw, "its classes: it returns labels alone")
+            raise_undecided(raw, "its classes: it returns labels alone")
         return replace(probe, classes=names, outputs=ClassOutputs(name, values, labels=names))
     count = 2 if output.ndim == 1 else max(output[0].numel(), 2)
     classes = names if len(names) == count else tuple(map(str, range(count)))
@@ -268,7 +268,7 @@ def score_output(raw: RawModel, outputs: Mapping[str, Any]) -> str:
         The name.
 
     Raises:
-        BadInput: Several outputs may be it, or none of them is one of a classifier.
+        BadInput: None of them is that of a classifier, or several may be it.
     """
     rows = {name: output for name, output in outputs.items() if _is_row(output)}
     if not rows:
@@ -281,7 +281,7 @@ def score_output(raw: RawModel, outputs: Mapping[str, Any]) -> str:
     named = [name for name in scores if name.lower() in SCORES]
     chosen = named if len(named) == 1 else scores or list(rows)
     if len(chosen) != 1:
-        raise undecided(raw, "which of its outputs has the scores")
+        raise_undecided(raw, "which of its outputs has the scores")
     return chosen[0]
 
 
@@ -293,15 +293,14 @@ def _is_row(output: Any) -> bool:
 def kind_of_scores(raw: RawModel, output: Any) -> str:
     """Tell logits, probabilities, log-probabilities, one sigmoid and labels apart by the answers to random inputs.
 
+    One score that may be a regression's, and several sigmoids, raise `BadInput`.
+
     Args:
         raw: The raw model, for messages.
         output: Its output for several inputs.
 
     Returns:
         One of `outputs.VALUES`.
-
-    Raises:
-        BadInput: It is one score that may be a regression's, or several sigmoids.
     """
     if not isinstance(output, Tensor) or not output.is_floating_point():
         return "labels"
@@ -309,7 +308,7 @@ def kind_of_scores(raw: RawModel, output: Any) -> str:
     within = bool(((z >= 0) & (z <= 1)).all())
     if z.shape[1] == 1:
         if not within:
-            raise undecided(raw, "whether its one score is a logit of two classes or a regression")
+            raise_undecided(raw, "whether its one score is a logit of two classes or a regression")
         return "sigmoid"
     if on_simplex(z, 1e-3):
         return "probabilities"

@@ -18,10 +18,10 @@ from feint.victims.certain import adapt
 from feint.victims.formats.boosting import CatBoostModel, LightGbmModel, XgboostModel
 from feint.victims.formats.code import load_code
 from feint.victims.formats.estimator import load_estimator
-from feint.victims.formats.foreign import foreign_format
+from feint.victims.formats.foreign import refuse_foreign
 from feint.victims.formats.hugging_face import load_hugging_face
 from feint.victims.formats.onnx import OnnxModel
-from feint.victims.formats.torch_files import TorchFile, pickled
+from feint.victims.formats.torch_files import PICKLES, TorchFile, refuse_pickle
 from feint.victims.formats.torch_module import TorchModel
 from feint.victims.json_api.model import JsonApiModel
 from feint.victims.json_api.recorded import load_recorded
@@ -34,7 +34,6 @@ FILES: dict[str, Callable[[str], RawModel]] = {  # loaders by suffix
     ".onnx": OnnxModel, ".skops": load_estimator, ".pt": TorchFile, ".pth": TorchFile, ".ts": TorchFile,
     ".pt2": TorchFile, ".json": XgboostModel, ".ubj": XgboostModel, ".txt": LightGbmModel, ".cbm": CatBoostModel,
 }  # fmt: skip
-PICKLES = (".joblib", ".pkl", ".pickle", ".sav")
 KINDS = (
     "model.toml, victim.toml, NAME.onnx, .skops, .pt, .pt2, .safetensors with its --network, .json or .ubj of XGBoost, .txt of "
     "LightGBM, .cbm of CatBoost, a directory of Feint or Hugging Face, or package.module:name"
@@ -64,6 +63,9 @@ def load_any(place: Path | str, *, network: Network | None = None, domain: Domai
 
     Returns:
         A module from inputs (N, …) of its domain to logits (N, K), in evaluation mode.
+
+    Raises:
+        BadInput: A network is named for another kind of place, or the place leaves its adapter open.
     """
     place = str(place)
     if Path(place).suffix == ".toml" and not is_victim_file(place):
@@ -105,14 +107,13 @@ def load_raw(place: Path | str, *, network: Network | None = None) -> RawModel:
         return TorchModel(_load_network(str(place), network), str(place))
     if path.suffix == ".toml":
         return _load_api(path)
-    if (error := foreign_format(path)) is not None:
-        raise error
+    refuse_foreign(path)
     if ":" in str(place) and not path.exists():
         return load_code(str(place))
     if not path.exists():
         raise MissingData(f"{place}, which does not exist", KINDS, "check the path")
     if path.suffix.lower() in PICKLES:
-        raise pickled(path)
+        refuse_pickle(path)
     if path.is_dir() and (path / "config.json").is_file():
         return load_hugging_face(path)
     if path.suffix.lower() not in FILES or path.is_dir():

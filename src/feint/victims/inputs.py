@@ -131,7 +131,9 @@ class ColumnInputs:
             return {name: self._column(x[:, i : i + 1], column) for i, (name, column) in enumerate(columns)}
         table = {
             name: values.numpy() if isinstance(values, Tensor) else values
-            for name, values in zip(names, (self._column(x[:, i].cpu(), c) for i, c in enumerate(domain.columns)), strict=True)
+            for name, values in zip(
+                names, (self._column(x[:, i].cpu(), c) for i, c in enumerate(domain.columns)), strict=True
+            )
         }
         if self.form == "matrix":
             return {self.tensor: np.stack([values.astype(object) for values in table.values()], 1)}

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import tomli_w
 
-from feint.errors import BadInput, BadRecipe, DamagedFile, MissingData
+from feint.errors import BadInput, DamagedFile, MissingData
 from feint.models.networks import VOCABULARY, Network
 from feint.recipes import recipe as recipes
+from feint.recipes.field_types import check_types
 from feint.recipes.store import atomic_write
 from feint.victims.adapter import Adapter
 from feint.victims.inputs import ColumnInputs, PixelInputs, TextInputs, TokenInputs
@@ -28,20 +29,12 @@ class ModelFile:
         adapter: Its adapter, with domain and classes.
         network: Network of a file of weights; None for all others.
         evidence: Lines that say why this adapter: what was measured.
-
-    Raises:
-        BadRecipe: A field has another type.
     """
 
     model: str
     adapter: Adapter
     network: Network | None = None
     evidence: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        right = isinstance(self.model, str) and isinstance(self.adapter, Adapter)
-        if not right or not isinstance(self.network, Network | None):
-            raise BadRecipe(f"{NAME} with {self!r:.120}", "model, adapter and network", "feint inspect writes it anew")
 
     def write(self, path: Path | str) -> None:
         """Write the file `path`, atomically. Failures raise `NotWritten`."""
@@ -52,6 +45,8 @@ class ModelFile:
     def read(cls, path: Path | str) -> "ModelFile":
         """Read the file `path`. Its `model` is relative to the current directory, or absolute.
 
+        A field that is unknown or has a value that does not fit raises `BadInput`.
+
         Args:
             path: The file.
 
@@ -61,11 +56,12 @@ class ModelFile:
         Raises:
             MissingData: There is no such file.
             DamagedFile: It is no TOML, or of another format.
-            BadInput: A field is unknown or has a value that does not fit.
         """
         path = Path(path)
         if not path.is_file():
-            raise MissingData(f"{path}, which is not there", f"a {NAME}", "feint inspect MODEL --data SAMPLES writes it")
+            raise MissingData(
+                f"{path}, which is not there", f"a {NAME}", "feint inspect MODEL --data SAMPLES writes it"
+            )
         try:
             table = tomllib.loads(path.read_text())
         except (OSError, ValueError) as error:
@@ -75,6 +71,7 @@ class ModelFile:
         words = recipes.joined({kind.__name__: kind for kind in (cls, *PARTS)}, VOCABULARY)
         try:
             content = recipes.from_table({"kind": cls.__name__} | table, words)
+            check_types(content)
         except BadInput as error:
             raise error.with_context(str(path)) from error
         place = content.model if ":" in content.model else str(path.parent / content.model)

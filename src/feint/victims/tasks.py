@@ -36,7 +36,9 @@ def task_of(raw: RawModel) -> str | None:
     ranks = {len([size for size in spec.shape if size != 1]) for spec in raw.outputs if spec.shape}
     if not ranks or min(ranks) < 3:
         return None
-    return "segmentation" if ranks == {4} else "detection" if _takes_images(raw) else "token classification or generation"
+    return (
+        "segmentation" if ranks == {4} else "detection" if _takes_images(raw) else "token classification or generation"
+    )
 
 
 def _takes_images(raw: RawModel) -> bool:

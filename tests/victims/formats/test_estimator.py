@@ -103,7 +103,9 @@ def test_an_estimator_of_labels_alone_answers_with_them(tmp_path):
     assert [victim.class_names[k] for k in p.argmax(1)] == model.predict(X).tolist()
 
 
-@pytest.mark.parametrize("names", [(1, 2, 3), ("one", "three", "two"), (False, True), (-1.0, 1.0), ("狗", "猫")], ids=str)
+@pytest.mark.parametrize(
+    "names", [(1, 2, 3), ("one", "three", "two"), (False, True), (-1.0, 1.0), ("狗", "猫")], ids=str
+)
 def test_classes_of_any_name_are_matched_by_name(names, tmp_path):
     labels = np.array(names)[Y % len(names)]
     victim = victims.load_any(dumped(LogisticRegression(C=1e4).fit(X, labels), tmp_path))
@@ -192,7 +194,9 @@ TEXTS = ["a good film", "bad, bad film", "so so", "good day", "bad day"] * 6
 MOODS = ["up", "down", "flat", "up", "down"] * 6
 
 
-@pytest.mark.parametrize("vectorizer", [TfidfVectorizer(ngram_range=(1, 2)), HashingVectorizer(n_features=32)], ids=repr)
+@pytest.mark.parametrize(
+    "vectorizer", [TfidfVectorizer(ngram_range=(1, 2)), HashingVectorizer(n_features=32)], ids=repr
+)
 def test_a_pipeline_that_takes_strings_has_the_domain_of_texts(vectorizer, tmp_path):
     model = make_pipeline(vectorizer, LogisticRegression()).fit(TEXTS, MOODS)
     victim = victims.load_any(dumped(model, tmp_path), domain=Text(40))
@@ -255,7 +259,9 @@ def corrupted(file, change):
     return bad
 
 
-@pytest.mark.parametrize(("field", "value"), [("left_child", 10**9), ("left_child", 0), ("feature", 4), ("feature", -3)])
+@pytest.mark.parametrize(
+    ("field", "value"), [("left_child", 10**9), ("left_child", 0), ("feature", 4), ("feature", -3)]
+)
 def test_a_tree_that_leads_out_of_itself_is_refused(field, value, tmp_path):
     def change(array):
         if field in (array.dtype.names or ()):

@@ -142,13 +142,19 @@ def _examples(content):
         ("weights_config.json", _pickled_weight, "pickled tensors"),
         ("sample_inputs/model.pt", _examples, "example inputs"),
         ("model.json", lambda c: c.replace(b"torch.ops.aten.relu.default", b"torch.hub.load"), r"operator torch\.hub"),
-        ("model.json", lambda c: c.replace(b"torch.ops.aten.relu.default", b"torch.ops.aten.save.default"), "aten.save"),
+        (
+            "model.json",
+            lambda c: c.replace(b"torch.ops.aten.relu.default", b"torch.ops.aten.save.default"),
+            "aten.save",
+        ),
         ("model.json", lambda c: c.replace(b"Symbol(", b"exec("), "expression exec"),
         ("model.json", lambda c: c.replace(b"integer=True", b"integer=().__class__"), "expression"),
         ("model.json", lambda c: c.replace(b"builtins.tuple", b"collections.defaultdict"), "arguments of other types"),
     ],
 )
-def test_an_exported_program_that_would_run_code_is_refused_unloaded(name, change, says, program, tmp_path, monkeypatch):
+def test_an_exported_program_that_would_run_code_is_refused_unloaded(
+    name, change, says, program, tmp_path, monkeypatch
+):
     file = rewritten(program, tmp_path, name, change)
     monkeypatch.setattr(torch.export, "load", lambda path: pytest.fail("it was loaded"))
     with pytest.raises(BadInput, match=says):

@@ -211,7 +211,9 @@ def _check_text(text: str) -> None:
         leaves = len(left) + 1  # a child below 0 is the leaf −child − 1
         if (children < -leaves).any():
             raise ValueError("a tree whose nodes lead out of it")
-        _check_nodes(np.where(children < 0, -1, children)[0], np.where(children < 0, -1, children)[1], feature, features)
+        _check_nodes(
+            np.where(children < 0, -1, children)[0], np.where(children < 0, -1, children)[1], feature, features
+        )
 
 
 def _check_nodes(left: Any, right: Any, feature: Any, features: int) -> None:

@@ -58,7 +58,8 @@ def _import(place: str, package: str, name: str) -> Any:
         raise BadInput(
             f"{package}, which fails ({_line(error)})", "a module that can be imported", "mend it"
         ) from error
-    known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+    public = {key: value for key, value in vars(module).items() if callable(value) and not key.startswith("_")}
+    known = [key for key, value in public.items() if getattr(value, "__module__", package) == package]
     if name not in vars(module):
         raise MissingData(
             f"{place}, but {package} has no {name!r}", f"one of {', '.join(known) or 'none'}", "check the name"

@@ -85,7 +85,13 @@ class EstimatorModel(RawModel):
             x = self._frame(x)
         try:
             y = getattr(self.estimator, str(self._method))(x)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:  # what scikit-learn raises for other inputs
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            IndexError,
+            AttributeError,
+        ) as error:  # what scikit-learn raises for other inputs
             raise BadInput(
                 f"inputs of shape {np.shape(x)} ({one_line(error, 200)})", f"inputs that {self.place} takes",
                 "check the columns, their categories and missing values",
@@ -118,6 +124,7 @@ def load_estimator(path: Path | str) -> EstimatorModel:
         MissingData: There is no such file, or skops is not installed.
         DamagedFile: The file is broken, or a tree in it has nodes that lead out of it.
         BadInput: The file has types that are not scikit-learn's. None of them is imported or run.
+        NotFitted: The classifier is not fitted.
     """
     path = Path(path)
     skops = require("skops.io", "sklearn")

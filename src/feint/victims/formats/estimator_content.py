@@ -8,7 +8,9 @@ import numpy as np
 
 from feint._optional import require
 
-_KERNELS = "ConstantKernel WhiteKernel RBF Matern RationalQuadratic ExpSineSquared DotProduct Sum Product Exponentiation"
+_KERNELS = (
+    "ConstantKernel WhiteKernel RBF Matern RationalQuadratic ExpSineSquared DotProduct Sum Product Exponentiation"
+)
 _METRICS = "EuclideanDistance64 ManhattanDistance64 MinkowskiDistance64 ChebyshevDistance64"
 TRUSTED = {  # types that skops does not trust by default; all are data, and `check_content` checks their indices
     "functools.partial",  # of a function that is trusted itself

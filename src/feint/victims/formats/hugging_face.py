@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from feint._optional import require
-from feint.errors import BadInput, DamagedFile, FeintError, one_line
+from feint.errors import BadInput, DamagedFile, one_line
 from feint.victims.formats.torch_module import TorchModel
 from feint.victims.inputs import PixelInputs
 from feint.victims.raw import Metadata, RawModel, TensorSpec
@@ -34,6 +34,8 @@ MOST = 512  # tokens of a text where neither tokenizer nor configuration says
 def load_hugging_face(path: Path | str) -> RawModel:
     """Load a directory with `config.json`, weights in safetensors, and a tokenizer or image preprocessor.
 
+    Without transformers it raises `MissingData`.
+
     Args:
         path: The directory.
 
@@ -41,19 +43,18 @@ def load_hugging_face(path: Path | str) -> RawModel:
         A model of strings, or of images.
 
     Raises:
-        MissingData: transformers is not installed.
         DamagedFile: The directory is incomplete, or transformers cannot read it.
         BadInput: It is no classifier of texts or images.
     """
     path = Path(path)
     config = _json(path / "config.json")
     architecture = next(iter(config.get("architectures") or [""]))
+    kind = next((kind for end, kind in KINDS.items() if architecture.endswith(end)), None)
+    _transformers()
     try:
-        if architecture.endswith("ForSequenceClassification"):
-            return TextClassifier(path)
-        if architecture.endswith("ForImageClassification"):
-            return ImageClassifier(path)
-    except FeintError:
+        if kind is not None:
+            return kind(path)
+    except BadInput:
         raise
     except Exception as error:  # transformers raises errors of many kinds
         raise DamagedFile(
@@ -61,9 +62,9 @@ def load_hugging_face(path: Path | str) -> RawModel:
             "save it again: model.save_pretrained(path), tokenizer.save_pretrained(path)",
         ) from error  # fmt: skip
     task = next((task for end, task in TASKS.items() if architecture.endswith(end)), None)
-    kind = f"{architecture or 'a model without an architecture'}, a model of {task}" if task else architecture
+    named = f"{architecture}, a model of {task}" if task else architecture or "a model without an architecture"
     raise BadInput(
-        f"{path} with {kind or 'a model without an architecture'}", "a classifier of texts or images",
+        f"{path} with {named}", "a classifier of texts or images",
         "put a classifier behind it, or wrap it in a function that returns labels: package.module:function",
     )  # fmt: skip
 
@@ -131,6 +132,12 @@ class _Logits(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(pixel_values=x).logits
+
+
+KINDS: dict[str, Callable[[Path], RawModel]] = {  # by the end of the architecture's name
+    "ForSequenceClassification": TextClassifier,
+    "ForImageClassification": ImageClassifier,
+}
 
 
 def _transformers() -> Any:

@@ -20,7 +20,11 @@ from feint.victims.raw import Metadata, RawModel, TensorSpec
 # In protobuf, a tensor whose bytes are in another file; the last byte is the length of that file's name.
 EXTERNAL_DATA = re.compile(rb"\n\x08location\x12(.)", re.DOTALL)
 TYPES = {"float": "float32", "double": "float64"}  # all other names are NumPy's
-LABELS = ("classlabels_strings", "classlabels_int64s", "classlabels_ints")  # attributes of the classifiers of ai.onnx.ml
+LABELS = (
+    "classlabels_strings",
+    "classlabels_int64s",
+    "classlabels_ints",
+)  # attributes of the classifiers of ai.onnx.ml
 NAMES = ("names", "class_names", "classes", "labels")  # metadata in which exporters write names of classes
 TASKS = {"detect": "detection", "segment": "segmentation", "pose": "pose estimation", "obb": "detection"}
 

@@ -7,7 +7,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import torch
 from torch import nn
@@ -18,6 +18,7 @@ from feint.victims.formats.torch_module import TorchModel
 from feint.victims.raw import TensorSpec
 
 WRITES = re.compile(rb"\b(save|from_file)\(")  # operators of TorchScript that write or read files
+PICKLES = (".joblib", ".pkl", ".pickle", ".sav")
 STATE = {"torch", "torch._utils", "collections"}  # modules whose classes a state_dict has, and nothing else
 
 
@@ -66,7 +67,7 @@ def _load(path: Path) -> tuple[nn.Module, tuple[TensorSpec, ...]]:
         raise DamagedFile(
             f"{path} ({one_line(error, 200)})", "a file that this version of torch can load", "export it again"
         ) from error
-    raise pickled(path)
+    return refuse_pickle(path)
 
 
 def _names(path: Path) -> list[str]:
@@ -82,29 +83,33 @@ def _check_script(path: Path, names: list[str]) -> None:
     with zipfile.ZipFile(path) as archive:
         for name in names:
             if name.endswith(".py") and WRITES.search(archive.read(name)):
-                raise BadInput(f"{path}, whose {name} writes or reads files", "a model that computes", "export it again")
+                raise BadInput(
+                    f"{path}, whose {name} writes or reads files", "a model that computes", "export it again"
+                )
 
 
-def pickled(path: Path) -> BadInput:
-    """Return the error for a pickle, with the lines that convert it where it is trusted."""
-    stem = path.with_suffix("").name
-    if path.suffix in (".joblib", ".pkl", ".pickle", ".sav"):
-        load = f"model = joblib.load('{path.name}')" if path.suffix == ".joblib" else f"model = pickle.load(open('{path.name}', 'rb'))"
-        lines, kind = f"{load}; skops.io.dump(model, '{stem}.skops')", "a pickle"
+def refuse_pickle(path: Path) -> NoReturn:
+    """Raise `BadInput` for a pickle, with the lines that convert it where it is trusted."""
+    name, stem = path.name, path.with_suffix("").name
+    end = ""
+    if path.suffix == ".joblib":
+        kind, load = "a pickle", f"model = joblib.load('{name}')"
+        save = f"skops.io.dump(model, '{stem}.skops')"
+    elif path.suffix in PICKLES:
+        kind, load = "a pickle", f"model = pickle.load(open('{name}', 'rb'))"
+        save = f"skops.io.dump(model, '{stem}.skops')"
     elif _is_state(path):
-        load = f"state = torch.load('{path.name}', weights_only=True)"
-        lines = f"{load}; safetensors.torch.save_file(state, '{stem}.safetensors')"
-        return _refusal(path, "a pickled state_dict", f"{lines}, and name it with --network, or load it in a factory")
+        kind, load = "a pickled state_dict", f"state = torch.load('{name}', weights_only=True)"
+        save = f"safetensors.torch.save_file(state, '{stem}.safetensors')"
+        end = ", and name it with --network, or load it in a factory"
     else:
-        load = f"model = torch.load('{path.name}', weights_only=False)"
-        save = f"torch.export.save(torch.export.export(model.eval(), (x,)), '{stem}.pt2'), where x is a batch"
-        lines, kind = f"{load}; {save}", "a pickled module"
-    return _refusal(path, kind, lines)
-
-
-def _refusal(path: Path, kind: str, lines: str) -> BadInput:
-    expected = "a file that runs no code when it is loaded"
-    return BadInput(f"{path}, {kind}", expected, f"convert it where you trust it: {lines}")
+        kind, load = "a pickled module", f"model = torch.load('{name}', weights_only=False)"
+        save = f"torch.export.save(torch.export.export(model.eval(), (x,)), '{stem}.pt2')"
+        end = ", where x is a batch"
+    raise BadInput(
+        f"{path}, {kind}", "a file that runs no code when it is loaded",
+        f"convert it where you trust it: {load}; {save}{end}",
+    )  # fmt: skip
 
 
 def _is_state(path: Path) -> bool:

@@ -1,0 +1,152 @@
+"""Files of XGBoost, LightGBM and CatBoost as victims: the library's own probabilities, categories and names."""
+
+import json
+import pickle
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from feint import victims
+from feint.errors import BadInput, DamagedFile, UnknownName
+from feint.signature import Columns
+
+RNG = np.random.default_rng(0)
+N = 300
+TABLE = pd.DataFrame(
+    {
+        "age": RNG.integers(18, 80, N).astype(float),
+        "job": pd.Categorical(RNG.choice(["clerk", "boss", "none"], N)),
+        "x y": RNG.random(N),
+    }
+)
+TABLE.loc[::9, "age"] = np.nan
+BINARY = ((TABLE.age > 45) ^ (TABLE.job == "boss")).astype(int).to_numpy()
+THREE = BINARY + (TABLE["x y"] > 0.7).astype(int).to_numpy()
+ROWS = {name: TABLE[name].tolist() for name in ("x y", "job", "age")}  # in another order
+
+
+def xgboost_file(folder, labels, name="m.json", **options):
+    xgboost = pytest.importorskip("xgboost")
+    model = xgboost.XGBClassifier(n_estimators=5, enable_categorical=True, n_jobs=1, **options).fit(TABLE, labels)
+    model.save_model(folder / name)
+    return folder / name, model
+
+
+def lightgbm_file(folder, labels, **options):
+    lightgbm = pytest.importorskip("lightgbm")
+    model = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1, n_jobs=1, **options)
+    model.fit(TABLE.rename(columns={"x y": "x_y"}), labels)
+    model.booster_.save_model(folder / "m.txt")
+    return folder / "m.txt", model
+
+
+def catboost_file(folder, labels, **options):
+    catboost = pytest.importorskip("catboost")
+    options = {"iterations": 5, "verbose": 0, "cat_features": ["job"], "allow_writing_files": False} | options
+    model = catboost.CatBoostClassifier(**options).fit(TABLE, labels)
+    model.save_model(str(folder / "m.cbm"))
+    return folder / "m.cbm", model
+
+
+CASES = {
+    "xgboost, json": lambda folder: xgboost_file(folder, BINARY),
+    "xgboost, ubj": lambda folder: xgboost_file(folder, THREE, "m.ubj"),
+    "xgboost, labels alone": lambda folder: xgboost_file(folder, THREE, objective="multi:softmax"),
+    "lightgbm": lambda folder: lightgbm_file(folder, BINARY),
+    "lightgbm, three": lambda folder: lightgbm_file(folder, THREE),
+    "lightgbm, one against all": lambda folder: lightgbm_file(folder, THREE, objective="multiclassova", num_class=3),
+    "catboost": lambda folder: catboost_file(folder, BINARY),
+    "catboost, three": lambda folder: catboost_file(folder, np.array(["a", "b", "c"])[THREE]),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # of the libraries
+@pytest.mark.parametrize("case", CASES)
+def test_a_file_of_trees_answers_as_its_library_with_columns_matched_by_name(case, tmp_path):
+    file, model = CASES[case](tmp_path)
+    victim = victims.load_any(file, domain=Columns.describe(ROWS))
+    x = torch.from_numpy(victim.domain.from_table(ROWS))
+    victim.domain.check(x.numpy())
+    frame = TABLE if "lightgbm" not in case else TABLE.rename(columns={"x y": "x_y"})
+    wanted = model.predict_proba(frame)
+    wanted = torch.from_numpy(wanted / wanted.sum(1, keepdims=True)).float()
+    assert torch.allclose(victims.predict(victim, x), wanted, atol=1e-5)
+    assert torch.equal(pickle.loads(pickle.dumps(victim))(x), victim(x))
+    assert victim.class_names == (("a", "b", "c") if case == "catboost, three" else ("0", "1", "2")[: wanted.shape[1]])
+    with pytest.raises(UnknownName, match="king"):
+        victim.domain.from_table(ROWS | {"job": ["king"] * N})
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_categories_of_the_file_are_those_of_the_domain(tmp_path):
+    for file, _ in (xgboost_file(tmp_path, BINARY), lightgbm_file(tmp_path, BINARY)):
+        columns = victims.load_any(file).domain.columns
+        assert columns[1].categories == ("boss", "clerk", "none")
+        assert all(column.optional for column in columns)
+    with pytest.raises(BadInput, match=r"categories of job.*feint inspect"):
+        victims.load_any(catboost_file(tmp_path, BINARY)[0])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_rounds_after_the_best_one_do_not_count(tmp_path):
+    xgboost = pytest.importorskip("xgboost")
+    x, y = TABLE[["x y"]].to_numpy(), RNG.integers(0, 2, N)
+    model = xgboost.XGBClassifier(n_estimators=50, early_stopping_rounds=2, n_jobs=1)
+    model.fit(x[:150], y[:150], eval_set=[(x[150:], y[150:])], verbose=False)
+    assert model.best_iteration < model.get_booster().num_boosted_rounds() - 1
+    model.save_model(tmp_path / "m.ubj")
+    p = victims.predict(victims.load_any(tmp_path / "m.ubj"), torch.from_numpy(x))
+    assert torch.allclose(p, torch.from_numpy(model.predict_proba(x)), atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_regression_and_ranking_are_refused(tmp_path):
+    xgboost, lightgbm = pytest.importorskip("xgboost"), pytest.importorskip("lightgbm")
+    catboost = pytest.importorskip("catboost")
+    x = TABLE[["x y"]].to_numpy()
+    xgboost.XGBRegressor(n_estimators=2).fit(x, BINARY).save_model(tmp_path / "r.json")
+    xgboost.XGBRanker(n_estimators=2).fit(x, BINARY, qid=np.arange(N) // 10).save_model(tmp_path / "k.json")
+    xgboost.XGBClassifier(n_estimators=2).fit(x, np.stack([BINARY, THREE > 1], 1)).save_model(tmp_path / "l.json")
+    lightgbm.LGBMRegressor(n_estimators=2, verbose=-1).fit(x, BINARY).booster_.save_model(tmp_path / "r.txt")
+    catboost.CatBoostRegressor(iterations=2, verbose=0, allow_writing_files=False).fit(x, BINARY).save_model(
+        str(tmp_path / "r.cbm")
+    )
+    for name, says in (
+        ("r.json", "regression"), ("k.json", "ranking"), ("l.json", "multi-label"), ("r.txt", "regression"),
+        ("r.cbm", "regression"),
+    ):  # fmt: skip
+        with pytest.raises(BadInput, match=says):
+            victims.load_any(tmp_path / name)
+
+
+@pytest.mark.parametrize(("name", "module"), [("m.json", "xgboost"), ("m.txt", "lightgbm"), ("m.cbm", "catboost")])
+def test_what_is_no_file_of_the_library_is_named(name, module, tmp_path):
+    pytest.importorskip(module)
+    (tmp_path / name).write_text('{"a": 1}')
+    with pytest.raises(DamagedFile, match=module):
+        victims.load_any(tmp_path / name)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("field", ["left_children", "split_indices"])
+def test_a_tree_of_xgboost_that_leads_out_of_itself_is_refused(field, tmp_path):
+    file, _ = xgboost_file(tmp_path, BINARY)
+    content = json.loads(file.read_text())
+    content["learner"]["gradient_booster"]["model"]["trees"][0][field][0] = 10_000
+    file.write_text(json.dumps(content))
+    with pytest.raises(DamagedFile):
+        victims.load_any(file)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("field", ["left_child", "right_child", "split_feature"])
+def test_a_tree_of_lightgbm_that_leads_out_of_itself_is_refused(field, tmp_path):
+    file, _ = lightgbm_file(tmp_path, BINARY)
+    for value in ("10000", "-10000"):
+        bad = tmp_path / "bad.txt"
+        bad.write_text(re.sub(rf"{field}=-?\d+", f"{field}={value}", file.read_text(), count=1))
+        with pytest.raises(DamagedFile, match="lead out"):
+            victims.load_any(bad)

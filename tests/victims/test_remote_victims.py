@@ -1,0 +1,49 @@
+"""Remote predictors as victims: each input is sent once, and a server that is gone is not asked again."""
+
+import pytest
+import torch
+
+from feint import victims
+from feint.errors import DamagedFile, OverBudget, Unreachable
+from feint.service import Service
+from feint.signature import Pixels
+
+
+def test_answers_of_a_remote_model_are_cached(tmp_path, victim):
+    oracle = Service(victim).oracle(client="a", budget=30)
+    options = {"name": "server, toy, 1", "domain": Pixels((1, 8, 8)), "classes": 10, "folder": tmp_path}
+    model, x = victims.FromAnswers(oracle.try_ask, **options), torch.rand(20, 1, 8, 8)
+    assert torch.allclose(victims.predict(model, x), victims.predict(victim, x), atol=1e-6)
+    victims.predict(model, torch.cat([x.flip(0), x[:3]]))
+    assert model.asked == 20
+    assert oracle.asked == 20
+    again = victims.FromAnswers(oracle.try_ask, **options)
+    assert torch.equal(victims.predict(again, x), victims.predict(model, x))
+    assert oracle.asked == 20
+    assert again.asked == 20
+    assert victims.fingerprint(again) == victims.fingerprint(model)
+    assert victims.fingerprint(victims.FromAnswers(oracle.try_ask, **{**options, "name": "2"})) != victims.fingerprint(
+        model
+    )
+    more = torch.rand(20, 1, 8, 8)
+    with pytest.raises(OverBudget):
+        again(more)
+    assert again.asked == 30
+    again(more[:10])
+    next(tmp_path.glob("*.safetensors")).write_bytes(b"noise")
+    with pytest.raises(DamagedFile):
+        victims.FromAnswers(oracle.try_ask, **options)
+
+
+def test_a_server_that_went_away_is_not_waited_for_again():
+    calls = []
+
+    def gone(x):
+        calls.append(len(x))
+        raise Unreachable("a server", "a server that answers", "try again")
+
+    model = victims.FromAnswers(gone, name="s", domain=Pixels((1, 2, 2)), classes=3)
+    for _ in range(3):
+        with pytest.raises(Unreachable):
+            model(torch.rand(2, 1, 2, 2))
+    assert calls == [2]
