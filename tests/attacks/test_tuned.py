@@ -2,16 +2,23 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from tests.examples import NETWORK, pool
 from tests.support.problems import Linear, edge_case_rows
+from torch import nn
 
 from feint import Defense, Service
-from feint.attacks import HardLabels, KnockoffNets, Tuned
+from feint.attacks import HardLabels, KnockoffNets, Tuned, default_surrogates
 from feint.attacks.pool.tuned import sharpened, shortened
+from feint.data import Split
+from feint.models.networks import Network
 from feint.models.training import Training, learn
 from feint.progress import ProgressCallback
+from feint.recipes import registry
+from feint.recipes.recipe import from_table, to_table
+from feint.signature import Column, Columns
 from feint.victims import answers
 
 TRAINING = Training(epochs=10, batch_size=32, learning_rate=0.05)
@@ -114,3 +121,57 @@ def test_sharpening_is_the_power_normalised_and_keeps_the_order(temperature):
     if not temperature:
         assert torch.equal(q.argmax(-1), p.argmax(-1))
         assert torch.equal(q.amax(-1), torch.ones(len(p)))
+
+
+COLUMNS = Columns((Column("age", mean=0.0, deviation=1.0), Column("job", tuple("abcd"))))
+
+
+class Rule(nn.Module):
+    """A victim of rows whose two columns act together: no line separates its classes."""
+
+    domain = COLUMNS
+
+    def forward(self, x):
+        score = torch.sign(x[:, 0]) * torch.where(x[:, 1] % 2 == 1, 2.0, -2.0)
+        return torch.stack([-score, score], 1).float()
+
+
+def table(n=400):
+    return Split.of(COLUMNS.sample(n, 0), np.zeros(n, np.int64), domain=COLUMNS)
+
+
+def test_another_surrogate_is_chosen_where_it_copies_better():
+    surrogates = default_surrogates(COLUMNS, 2)
+    line = surrogates[0]
+    oracle = Service(Rule()).oracle(client="a", budget=300)
+    copy = Tuned(table(), line.network, line.training, surrogates=surrogates[1:3]).steal(oracle)
+    assert copy.network.name == "boosted_trees"
+    test = torch.from_numpy(COLUMNS.sample(1000, 1))
+    assert (copy(test).argmax(1) == Rule()(test).argmax(1)).float().mean() > 0.95
+
+
+def test_what_scikit_learn_fits_has_no_rates_and_no_augmentations_to_try():
+    attack = Tuned(table(), Network("logistic", COLUMNS, 2))
+    progress = Steps()
+    attack.steal(Service(Rule()).oracle(client="a", budget=60), progress=progress)
+    assert progress.epochs == 1 + 1 + len(attack.temperatures)  # as it is, sharpened, and on all answers
+
+
+def test_a_rate_that_diverges_is_lowered_and_never_a_result():
+    wild = Training(epochs=5, learning_rate=1e4)
+    attack = Tuned(table(), Network("mlp", COLUMNS, 2), wild, temperatures=(), learning_rates=())
+    copy = attack.steal(Service(Rule()).oracle(client="a", budget=60))
+    assert all(weight.isfinite().all() for weight in copy.parameters())
+    rates = Tuned(table(), Network("mlp", COLUMNS, 2), wild, temperatures=(), learning_rates=(0.05,))
+    assert rates.choose(*answered(60)).training.learning_rate == 0.05
+
+
+def answered(n):
+    x = torch.from_numpy(COLUMNS.sample(n, 0))
+    return x, Rule()(x).softmax(1)
+
+
+def test_a_recipe_without_further_surrogates_is_spelled_as_before():
+    assert "surrogates" not in to_table(Tuned(pool(), NETWORK))
+    attack = Tuned(table(), Network("mlp", COLUMNS, 2), surrogates=default_surrogates(COLUMNS, 2))
+    assert from_table(to_table(attack), registry.vocabulary()) == attack

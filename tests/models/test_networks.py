@@ -12,6 +12,7 @@ from feint import victims
 from feint.errors import BadInput, DamagedFile, MissingData, UnknownName
 from feint.models import networks
 from feint.models.networks import Network
+from feint.signature import Pixels
 
 PARAMETERS = {  # He et al. 2016 (0.27, 0.46, 0.85 M), Ma et al. 2021 (11.17, 23.52 M), Xie et al. 2017, Zagoruyko 2016
     "resnet20": 269_722,
@@ -28,13 +29,18 @@ PARAMETERS = {  # He et al. 2016 (0.27, 0.46, 0.85 M), Ma et al. 2021 (11.17, 23
     "mlp": 411_146,
     "mlp20": 61_670,
     "tree": 0,
+    "boosted_trees": 0,
+    "random_forest": 0,
+    "logistic": 30_730,
     "linear": 30_730,
     "one_vs_rest": 30_730,
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", networks.ARCHITECTURES)
+@pytest.mark.parametrize(
+    "name", [name for name, architecture in networks.ARCHITECTURES.items() if architecture.takes(Pixels((3, 32, 32)))]
+)
 def test_sizes_are_those_of_the_literature(name):
     model = Network(name, (3, 32, 32), 10).build()
     assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[name]

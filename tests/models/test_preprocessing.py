@@ -55,7 +55,7 @@ def test_networks_learn_a_rule_on_columns(name):
     assert (model(x[400:]).argmax(1) == labels[400:]).float().mean() > 0.85  # two thirds are of class 0
 
 
-@pytest.mark.parametrize(("name", "domain"), [("lenet", PUBLISHED), ("mlp", Text(8)), ("resnet20", (30,))])
+@pytest.mark.parametrize(("name", "domain"), [("lenet", PUBLISHED), ("tree", Text(8)), ("resnet20", (30,))])
 def test_a_network_of_other_inputs_is_refused(name, domain):
     with pytest.raises(BadInput, match=f"the network '{name}' for .* expected one of"):
         Network(name, domain, 2)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from feint.errors import BadInput, BadRecipe, DamagedFile, NotWritten
+from feint.errors import BadInput, BadRecipe, DamagedFile, Diverged, NotWritten
 from feint.evaluation.training_time import images_seen
 from feint.models import training
 from feint.models.cache import cached_in
@@ -20,6 +20,7 @@ from feint.models.networks import Classifier, Network
 from feint.models.self_supervised import WithRotations, s4l
 from feint.models.training import Batch, Training, _fit, _outlier_rows, _Task, augment, cross_entropy, learn, refine
 from feint.progress import NO_PROGRESS, ProgressCallback
+from feint.signature import Column, Columns
 
 NETWORK = Network("lenet", (1, 8, 8), 3)
 X = torch.randint(0, 256, (101, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -306,3 +307,54 @@ def test_the_images_that_a_training_sees_are_known_beforehand(n):
     progress.step = lambda what, done, total: epochs.append(done)
     learn(NETWORK, X[:n], Y[:n], recipe, progress=progress)
     assert images_seen(recipe, n) == pytest.approx(n * len(epochs), rel=0.1)
+
+
+@pytest.mark.parametrize("optimizer", [None, "adamw"])
+def test_either_optimizer_continues_to_the_same_weights(optimizer, tmp_path):
+    recipe = replace(RECIPE, optimizer=optimizer, learning_rate=0.01)
+    whole = learn(NETWORK, X, Y, recipe)
+    with cached_in(tmp_path), pytest.raises(KeyboardInterrupt):
+        learn(NETWORK, X, Y, recipe, progress=Stop(2))
+    with cached_in(tmp_path):
+        assert same(whole, learn(NETWORK, X, Y, recipe))
+    other = replace(recipe, optimizer=None if optimizer else "adamw")
+    assert not same(whole, learn(NETWORK, X, Y, other))
+
+
+def test_an_unknown_optimizer_is_refused():
+    with pytest.raises(BadRecipe, match="optimizer='adam'; expected 'adamw'"):
+        Training(optimizer="adam")
+
+
+def test_weights_that_are_not_finite_are_no_result(tmp_path):
+    with cached_in(tmp_path), pytest.raises(Diverged, match="expected a learning rate below 1e\\+09"):
+        learn(NETWORK, X, Y, Training(epochs=5, learning_rate=1e9))
+    assert all(path.suffix == ".pt" for path in tmp_path.iterdir())  # a checkpoint at most
+
+
+TABLE = Network("boosted_trees", Columns((Column("a", mean=0.0, deviation=1.0), Column("b", tuple("xyz")))), 3)
+ROWS = torch.tensor([[i / 10, i % 3] for i in range(60)], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("change", [{"crop": 1}, {"flip": True}, {"rotation": 1.0}], ids=str)
+@pytest.mark.parametrize(
+    ("network", "x"),
+    [(replace(TABLE, name="mlp"), ROWS), (replace(NETWORK, name="random_forest"), X)],
+    ids=["columns", "forest"],
+)
+def test_only_images_that_a_network_sees_in_steps_are_augmented(network, x, change):
+    with pytest.raises(BadRecipe, match="crop, flip or rotation for the network"):
+        learn(network, x, Y[: len(x)], Training(epochs=1, **change))
+
+
+def test_what_scikit_learn_fits_is_cached_too(tmp_path, monkeypatch):
+    with cached_in(tmp_path):
+        first = learn(TABLE, ROWS, Y[:60], Training())
+        monkeypatch.setattr(type(first.body), "fit", None)
+        assert same(first, learn(TABLE, ROWS, Y[:60], Training()))
+
+
+def test_a_forest_cannot_be_refined():
+    forest = learn(TABLE, ROWS, Y[:60], Training())
+    with pytest.raises(BadInput, match="one with a gradient"):
+        refine(forest, ROWS, Y[:60], Training(), loss=cross_entropy, name="")

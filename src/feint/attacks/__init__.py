@@ -23,6 +23,7 @@ from feint.attacks.pool.knockoff import KnockoffNets
 from feint.attacks.pool.knockoff_adaptive import KnockoffNetsAdaptive
 from feint.attacks.pool.selection import DFAL, DFALThenKCentre, KCentre, Selection, Uncertainty
 from feint.attacks.pool.tuned import Tuned
+from feint.attacks.surrogates import Surrogate, default_surrogates
 from feint.attacks.synthetic.augmentations import (
     Augmentation,
     AwayFromLabel,
@@ -33,6 +34,7 @@ from feint.attacks.synthetic.augmentations import (
 )
 from feint.attacks.synthetic.jbda import JBDA
 from feint.attacks.synthetic.seed_samples import SeedSamples
+from feint.attacks.tuning import tune
 
 __all__ = [
     "DFAL",
@@ -77,8 +79,11 @@ __all__ = [
     "Selection",
     "Sharpened",
     "Smoothed",
+    "Surrogate",
     "Sybil",
     "Timing",
     "Tuned",
     "Uncertainty",
+    "default_surrogates",
+    "tune",
 ]

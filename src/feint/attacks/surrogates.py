@@ -1,16 +1,83 @@
-"""Forward passes of the attacker's own models, which cost no queries."""
+"""Surrogates that an attacker tries, and forward passes of the attacker's own models, which cost no queries."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from feint.attacks.probing import BATCH, in_batches
 from feint.data import Split
-from feint.models.networks import Classifier
+from feint.models.networks import Classifier, Network
+from feint.models.training import Training
+from feint.signature import Columns, Domain, Pixels, Text, Tokens
+
+MOST_BOOSTED = 20  # classes, each of which takes as many boosted trees
+LARGE = 16  # pixels of a side from which on a residual network is worth its time
+MOST_PIXELS = 64 * 64  # of an image up to which a residual network takes minutes rather than hours
+SGD = Training(epochs=20, least_steps=600, batch_size=32, learning_rate=0.05)
+ADAMW = Training(epochs=20, least_steps=600, batch_size=32, learning_rate=1e-3, weight_decay=0.01, optimizer="adamw")
+QUICK = replace(ADAMW, epochs=5, least_steps=400, learning_rate=5e-3)  # for embeddings, which want a larger rate
+
+Tried = list[tuple[str, Training]]
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """Surrogate that an attacker tries.
+
+    Attributes:
+        network: Recipe of the network.
+        training: Recipe of its training; a network that scikit-learn fits takes nothing of it.
+    """
+
+    network: Network
+    training: Training = SGD
+
+
+def default_surrogates(domain: Domain, classes: int) -> tuple[Surrogate, ...]:
+    """Return the surrogates that an attacker would try on inputs of a domain.
+
+    Args:
+        domain: Domain of the inputs.
+        classes: Number K of classes.
+
+    Returns:
+        Networks with their trainings, the cheapest first, which is linear.
+    """
+    tried = TRIED[type(domain)](domain, classes)
+    return tuple(Surrogate(Network(name, domain, classes), training) for name, training in tried)
+
+
+def _on_images(domain: Pixels, classes: int) -> Tried:
+    if len(domain.shape) != 3:  # a row of scaled numbers
+        return _on_columns(domain, classes)
+    small: Tried = [("linear", ADAMW), ("lenet", SGD), ("lenet", ADAMW)]
+    residual: Tried = [("resnet20", SGD), ("resnet20", ADAMW)]
+    _, height, width = domain.shape
+    if height * width > MOST_PIXELS:
+        return small
+    return small + (residual if min(height, width) >= LARGE else [("mlp", ADAMW)])
+
+
+def _on_columns(domain: Domain, classes: int) -> Tried:
+    boosted: Tried = [("boosted_trees", ADAMW)] if classes <= MOST_BOOSTED else []
+    return [("logistic", ADAMW), *boosted, ("random_forest", ADAMW), ("mlp", ADAMW), ("mlp", SGD)]
+
+
+def _on_sequences(domain: Domain, classes: int) -> Tried:
+    return [("ngrams", ADAMW), ("mlp", ADAMW), ("textcnn", QUICK), ("textcnn", replace(QUICK, learning_rate=2e-3))]
+
+
+TRIED: dict[type[Domain], Callable[[Any, int], Tried]] = {
+    Pixels: _on_images, Columns: _on_columns, Tokens: _on_sequences, Text: _on_sequences
+}  # fmt: skip
 
 
 @torch.no_grad()
 def logits(surrogate: nn.Module, x: Tensor) -> Tensor:
-    """Return the logits (N, K) of the inputs `x` (N, C, H, W), computed in batches."""
+    """Return the logits (N, K) of the inputs `x` (N, …), computed in batches."""
     return torch.cat([surrogate(part) for part in x.split(BATCH)])
 
 

@@ -1,9 +1,13 @@
 """Bodies of networks that scikit-learn fits at once, and soft targets for its classifiers."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+
+from feint._optional import require
 
 LEAST_SHARE = 1e-3  # share of a class in a target below which it does not count: a row would cost as much as any other
 NEVER = -50.0  # logit of a class of which no target has a share
@@ -35,3 +39,52 @@ def class_rows(targets: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     shares = targets.double().cpu().numpy()
     rows, classes = (shares >= LEAST_SHARE).nonzero()
     return rows, classes, shares[rows, classes]
+
+
+class LogisticRegression(nn.Module, EstimatorBody):
+    """Logistic regression on features (N, …), fitted by scikit-learn.
+
+    Args:
+        features: Number of features of an input.
+        classes: Number K of classes.
+    """
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(features, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.flatten(1))
+
+    def fit(self, x: Tensor, targets: Tensor, *, seed: int) -> None:
+        weight, bias = linear_parameters(x.cpu().flatten(1).double().numpy(), targets, strength=1.0, seed=seed)
+        with torch.no_grad():
+            self.layer.weight.copy_(weight)
+            self.layer.bias.copy_(bias)
+
+
+def linear_parameters(x: Any, targets: Tensor, *, strength: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Fit a logistic regression of scikit-learn to soft targets.
+
+    Args:
+        x: Features (N, D), an array or a sparse matrix.
+        targets: Rows (N, K) on the simplex.
+        strength: Inverse strength `C` of the L2 regularization.
+        seed: Seed of the estimator.
+
+    Returns:
+        Weights (K, D) and biases (K,).
+    """
+    rows, classes, shares = class_rows(targets)
+    present, count = np.unique(classes), targets.shape[1]
+    weight, bias = torch.zeros(count, x.shape[1]), torch.full((count,), NEVER)
+    bias[present] = 0.0
+    if len(present) > 1:
+        estimator = require("sklearn.linear_model", "sklearn").LogisticRegression(
+            C=strength, max_iter=1000, random_state=seed
+        )
+        estimator.fit(x[rows], classes, sample_weight=shares)
+        fitted = present[1:] if len(present) == 2 else present  # of two classes, the parameters give the log-odds
+        weight[fitted] = torch.from_numpy(estimator.coef_).float()
+        bias[fitted] = torch.from_numpy(estimator.intercept_).float()
+    return weight, bias

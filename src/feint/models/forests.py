@@ -84,9 +84,7 @@ class RandomForest(Forest, EstimatorBody):
         self.load_state_dict(forest_state(estimator.fit(features, targets.double().cpu().numpy())))
 
 
-def boosted_state(
-    estimator: Any, by_subset: np.ndarray, categories: np.ndarray, bias: Tensor
-) -> dict[str, Tensor]:
+def boosted_state(estimator: Any, by_subset: np.ndarray, categories: np.ndarray, bias: Tensor) -> dict[str, Tensor]:
     """Return the tensors of boosted trees.
 
     Args:

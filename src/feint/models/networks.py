@@ -17,11 +17,14 @@ from torch import Tensor, nn
 
 import feint.signature
 from feint.errors import BadInput, UnknownName
+from feint.models.estimator_body import LogisticRegression
 from feint.models.forests import BoostedTrees, RandomForest
+from feint.models.ngrams import NGramClassifier
 from feint.models.preprocessing import Preprocessing, features, values
+from feint.models.sequences import SequenceCNN
 from feint.models.tree import Tree
 from feint.recipes.recipe import Vocabulary, exported_recipes
-from feint.signature import Columns, Domain, Pixels, as_domain
+from feint.signature import Columns, Domain, Pixels, Text, Tokens, as_domain
 
 if TYPE_CHECKING:
     from feint.data import Dataset
@@ -81,6 +84,11 @@ class Network:
     def shape(self) -> tuple[int, ...]:
         """Shape of one input."""
         return self.domain.shape
+
+    @property
+    def augmentable(self) -> bool:
+        """Whether a training can augment the inputs: images, by a training in steps."""
+        return isinstance(self.domain, Pixels) and len(self.shape) == 3 and not self.architecture.at_once
 
     @property
     def features(self) -> int:
@@ -231,6 +239,11 @@ def tree(network: Network) -> nn.Module:
     return Tree(network.features, network.classes)
 
 
+def logistic(network: Network) -> nn.Module:
+    """Return a softmax regression that scikit-learn fits."""
+    return LogisticRegression(network.features, network.classes)
+
+
 def boosted_trees(network: Network) -> nn.Module:
     """Return gradient-boosted trees, which scikit-learn fits."""
     return BoostedTrees.of(network.domain, network.features, network.classes)
@@ -252,6 +265,16 @@ def mlp(network: Network) -> nn.Module:
     sizes = [network.features, 128, 128]
     layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU(inplace=True))]
     return nn.Sequential(nn.Flatten(), *layers, nn.Linear(sizes[-1], network.classes))
+
+
+def ngrams(network: Network) -> nn.Module:
+    """Return a linear classifier of hashed n-grams, which scikit-learn fits."""
+    return NGramClassifier(network.domain, network.classes)
+
+
+def textcnn(network: Network) -> nn.Module:
+    """Return a convolutional network for sequences of bytes or tokens."""
+    return SequenceCNN(network.domain, network.classes)
 
 
 def lenet(network: Network) -> nn.Module:
@@ -361,12 +384,14 @@ class Architecture:
         domains: Domains of the inputs that it takes.
         dimensions: Dimensions of one input; None for any number.
         preprocessing: Returns the first layer for a domain.
+        at_once: Whether scikit-learn fits the body, an `EstimatorBody`, rather than a training in steps.
     """
 
     body: Callable[[Network], nn.Module]
-    domains: tuple[type[Domain], ...] = (Pixels, Columns)
+    domains: tuple[type[Domain], ...] = (Pixels, Columns, Tokens, Text)
     dimensions: int | None = None
     preprocessing: Callable[[Domain], Preprocessing] = features
+    at_once: bool = False
 
     def takes(self, domain: Domain) -> bool:
         """Return whether inputs of this domain have the right type and number of dimensions."""
@@ -381,11 +406,14 @@ def _of_images(body: Callable[[Network], nn.Module]) -> Architecture:
 ARCHITECTURES: dict[str, Architecture] = {
     "linear": Architecture(linear),
     "one_vs_rest": Architecture(one_vs_rest),
-    "tree": Architecture(tree, preprocessing=values),
-    "boosted_trees": Architecture(boosted_trees, preprocessing=values),
-    "random_forest": Architecture(random_forest, preprocessing=values),
+    "tree": Architecture(tree, (Pixels, Columns), preprocessing=values),
+    "logistic": Architecture(logistic, at_once=True),
+    "boosted_trees": Architecture(boosted_trees, (Pixels, Columns, Tokens), preprocessing=values, at_once=True),
+    "random_forest": Architecture(random_forest, (Pixels, Columns, Tokens), preprocessing=values, at_once=True),
     "mlp20": Architecture(mlp20),
     "mlp": Architecture(mlp),
+    "ngrams": Architecture(ngrams, (Tokens, Text), preprocessing=values, at_once=True),
+    "textcnn": Architecture(textcnn, (Tokens, Text), preprocessing=values),
     "lenet": _of_images(lenet),
     "resnet20": _of_images(cifar_resnet(20)),
     "resnet32": _of_images(cifar_resnet(32)),

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from feint.signature import Columns, Domain, Pixels
+from feint.models.ngrams import NGrams
+from feint.signature import Columns, Domain, Pixels, Text, Tokens
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation, used for every set of colour images
 GREY = (0.5,), (0.5,)
@@ -101,14 +102,32 @@ class TablePreprocessing(Preprocessing):
         return torch.cat([scaled.float(), one_hot.float(), missing.isnan().float()], 1)
 
 
+class NGramPreprocessing(Preprocessing):
+    """Texts and token sequences as 4,096 hashed n-grams with TF-IDF weights, whose frequencies `adapt` sets."""
+
+    def __init__(self, domain: Domain) -> None:
+        super().__init__(domain)
+        self.ngrams = NGrams(domain, bits=12)
+        self.features = self.ngrams.features
+
+    def adapt(self, x: Tensor) -> None:
+        self.ngrams.adapt(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        feature, value = self.ngrams(x)
+        return value.new_zeros(len(x), self.features).scatter_add(1, feature, value)
+
+
 def features(domain: Domain) -> Preprocessing:
-    """Return the preprocessing of networks: normalised images, standardised and one-hot columns."""
-    return _FEATURES.get(type(domain), Preprocessing)(domain)
+    """Return numbers of which a linear function makes sense: normalised images, one-hot columns, n-grams of texts."""
+    return _FEATURES[type(domain)](domain)
 
 
 def values(domain: Domain) -> Preprocessing:
-    """Return the preprocessing of trees, to which scales and orders of codes mean nothing: columns as they are."""
+    """Return the inputs as they are, for trees and embeddings; images are normalised."""
     return ImagePreprocessing(domain) if isinstance(domain, Pixels) else Preprocessing(domain)
 
 
-_FEATURES: dict[type[Domain], Callable[..., Preprocessing]] = {Pixels: ImagePreprocessing, Columns: TablePreprocessing}
+_FEATURES: dict[type[Domain], Callable[..., Preprocessing]] = {
+    Pixels: ImagePreprocessing, Columns: TablePreprocessing, Tokens: NGramPreprocessing, Text: NGramPreprocessing
+}  # fmt: skip

@@ -24,27 +24,28 @@ from feint.models.batch import Batch
 from feint.models.cache import cache_directory
 from feint.models.checkpoint import TrainingState
 from feint.models.cuda_graph import GraphedStep
-from feint.models.estimator_body import EstimatorBody
 from feint.models.networks import VOCABULARY, Classifier, Ensemble, Network
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.query import channels_last
 from feint.recipes import store
 from feint.recipes.recipe import short_hash
 from feint.recipes.store import fingerprint
-from feint.signature import Domain, Pixels
+from feint.signature import Domain
 
 
 @dataclass(frozen=True)
 class Training:
-    """Recipe of a training by SGD with Nesterov momentum: a linear warm-up over a tenth of the steps, then a cosine.
+    """Recipe of a training in steps: a linear warm-up of the learning rate over a tenth of the steps, then a cosine.
+
+    A network that scikit-learn fits takes nothing of it.
 
     Attributes:
         epochs: Passes over the data.
         least_steps: Least number of batches; it adds epochs, since few answers need many of them.
         batch_size: Rows in a batch, at least 2.
         learning_rate: Largest learning rate, above 0.
-        momentum: Momentum of SGD.
-        weight_decay: Weight decay of SGD.
+        momentum: Nesterov momentum of SGD; the other optimizer has none.
+        weight_decay: Weight decay.
         crop: Pixels of padding for random crops, drawn anew for every batch.
         flip: Whether images are mirrored at random, drawn anew for every batch.
         holdout: Share of the data, below 1, that is not trained on. The weights after the epoch with the smallest loss
@@ -53,6 +54,7 @@ class Training:
         bfloat16: Whether autocast is used where the hardware computes in bfloat16.
         rotation: Weight of S4L's loss beside the cross-entropy (`feint.models.self_supervised`), for few answers to
             square images; 1.0 is the published weight, None leaves it out.
+        optimizer: "adamw", which embeddings and rows of a table need; None for SGD.
 
     Raises:
         BadRecipe: A number is outside its range, or there is `patience` without a `holdout`.
@@ -70,6 +72,7 @@ class Training:
     patience: int | None = None
     bfloat16: bool = True
     rotation: float | None = None
+    optimizer: str | None = None
 
     def __post_init__(self) -> None:
         if self.rotation is not None and not 0 < self.rotation < math.inf:
@@ -82,9 +85,10 @@ class Training:
         ):
             known = "epochs and least_steps ≥ 0, batch_size ≥ 2, learning_rate > 0, 0 ≤ holdout < 1"
             raise BadRecipe(repr(self), known, "change it")
+        if self.optimizer not in (None, "adamw"):
+            raise BadRecipe(f"optimizer={self.optimizer!r}", "'adamw', or None for SGD", "change it")
         if self.patience is not None and not self.holdout:
             raise BadRecipe("patience without a holdout", "a share of the data to judge by", "set holdout, say to 0.1")
-
 
     @property
     def augments(self) -> bool:
@@ -141,7 +145,7 @@ def learn(
     seed: int = 0,
     progress: ProgressCallback = NO_PROGRESS,
 ) -> Classifier:
-    """Train a new network on tensors. Same arguments, same weights.
+    """Train a new network on tensors. Same arguments, same weights. Weights that are not finite raise `Diverged`.
 
     Args:
         network: Recipe of the network.
@@ -157,14 +161,13 @@ def learn(
     Raises:
         BadInput: Inputs and targets do not belong together, or the network has no weights to train.
         BadRecipe: The training augments inputs that are no images, or those of an estimator of scikit-learn.
-        Diverged: The weights are not finite.
     """
     check_targets(network, x, targets)
     model = network.build(seed)
-    at_once = isinstance(model.body, EstimatorBody)
+    at_once = network.architecture.at_once
     if not at_once and next(model.parameters(), None) is None:
         raise BadInput(f"the network {network.name!r}", "one with weights to train", "PathFinding makes trees")
-    if training.augments and (at_once or not isinstance(network.domain, Pixels)):
+    if training.augments and not network.augmentable:
         raise BadRecipe(
             f"crop, flip or rotation for the network {network.name!r} and {network.domain.noun}",
             "images, and a network that is trained in steps", "leave them out",
@@ -220,7 +223,9 @@ def refine(
     if training.rotation is not None:
         raise BadRecipe("a rotation loss beside a loss of its own", "rotation=None", "leave it out")
     if next(model.parameters(), None) is None:
-        raise BadInput(f"the network {model.network.name!r}", "one with a gradient", "train it anew: feint.models.learn")
+        raise BadInput(
+            f"the network {model.network.name!r}", "one with a gradient", "train it anew: feint.models.learn"
+        )
     task = _Task(x, targets, training, seed, loss, outliers, recordable=False)
     start = stored.fingerprint(model)
     return _train_or_load(copy.deepcopy(model), task, progress, repr((name, start, model.network, training, seed)))
@@ -302,13 +307,7 @@ def _fit(model: Model, task: _Task, progress: ProgressCallback, checkpoint: Path
     fitted, holdout = order[:cut], order[cut:]
     batches = _batch_count(len(fitted), recipe.batch_size)
     epochs = max(recipe.epochs, math.ceil(recipe.least_steps / batches))
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.momentum > 0,
-    )
+    optimizer = _optimizer(model, recipe)
     state = TrainingState.resume(checkpoint, model, optimizer)
     # No cache of casts: a forward pass with gradients would otherwise use a cast that was made without them.
     half = torch.autocast(
@@ -355,6 +354,14 @@ def _fit(model: Model, task: _Task, progress: ProgressCallback, checkpoint: Path
     if state.best is not None:
         model.load_state_dict(state.best)
     return model.eval(), state.losses
+
+
+def _optimizer(model: nn.Module, recipe: Training) -> torch.optim.Optimizer:
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay)
+    nesterov = recipe.momentum > 0
+    return torch.optim.SGD(model.parameters(), lr=rate, momentum=recipe.momentum, weight_decay=decay, nesterov=nesterov)
 
 
 def _outlier_rows(steps: Sequence[Tensor], stream: tuple[Tensor, Tensor] | None) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Tuned: random inputs of a pool, and a training chosen for the answers."""
+"""Tuned: random inputs of a pool, and a surrogate and its training chosen for the answers."""
 
 import math
 from dataclasses import dataclass, replace
@@ -10,15 +10,16 @@ from torch import Tensor
 from feint.attacks.attack import Attack
 from feint.attacks.lenses.labels import HardLabels, Sharpened
 from feint.attacks.probing import ask_all, check, draw_rows, in_batches
-from feint.attacks.surrogates import logits
+from feint.attacks.surrogates import Surrogate, logits
+from feint.attacks.tuning import shortened, tune
 from feint.data import Split
-from feint.errors import BadRecipe
+from feint.errors import BadRecipe, Diverged
 from feint.models.networks import Classifier, Network
 from feint.models.training import Training, learn
 from feint.oracle import Oracle
 from feint.progress import NO_PROGRESS, ProgressCallback
 
-TRIAL_STEPS = 200  # least steps of a trial, where the training has so many: shorter ones decide nothing
+RATES = 3  # tenths of the learning rate that are tried where the whole training diverges
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,12 @@ class Choice:
 
     Attributes:
         temperature: Temperature that sharpens the answers.
-        training: Recipe of the surrogate's training.
+        network: Recipe of the surrogate.
+        training: Recipe of its training.
     """
 
     temperature: float
+    network: Network
     training: Training
 
 
@@ -41,17 +44,18 @@ class Tuned(Attack):
     The tuning is not a method of that paper. Near-uniform answers make gradients about ten times smaller, so that an
     attacker who trains as if there were no defense overstates it.
 
-    The attack asks random inputs of `pool`, as many as the budget pays for. Then a share `holdout` of the answers is
+    The attack asks random inputs of `pool`, as many as the budget pays for. First `feint.attacks.tune` chooses among
+    `surrogate` with its `training` and other `surrogates`, if there are any. Then a share `holdout` of the answers is
     set aside, and short trainings on the rest, of a share `trial` of the epochs, try one after the other
 
     - `temperatures` T that sharpen the answers to p^(1/T), normalised; 0 is the limit, the label alone;
-    - `learning_rates`;
-    - `augmentations`, each (crop, flip),
+    - `learning_rates`, where SGD trains the surrogate;
+    - `augmentations`, each (crop, flip), of images,
 
     each beside the value that is best so far, starting from `training` as it is and T = 1. The score of a trial is how
     often its label is the returned one on the answers set aside, which can be compared across temperatures. A candidate
-    must score more to win: ties change nothing, and neither do answers too few to set one aside. Last, the choice is
-    trained on all answers.
+    must score more to win: ties change nothing, and neither do answers too few to set one aside. A training that
+    diverges scores nothing. Last, the choice is trained on all answers; if that diverges, with a tenth of the rate.
 
     With the defaults that costs 1 + 0.3 × 9 trainings of KnockoffNets, fewer where a candidate repeats an earlier one.
     Where answers are few, trials take up to 200 steps, since short ones decide nothing (3 epochs of 6 steps left the
@@ -66,6 +70,7 @@ class Tuned(Attack):
         augmentations: Pairs of crop in pixels and mirroring to try.
         holdout: Share of the answers on which trials are scored, between 0 and 1.
         trial: Share of the training's epochs that a trial takes, above 0 and at most 1.
+        surrogates: Further surrogates to try, like those of `feint.attacks.default_surrogates`; None for no other.
     """
 
     cite: ClassVar[str] = "orekondy2019knockoff"
@@ -78,6 +83,7 @@ class Tuned(Attack):
     augmentations: tuple[tuple[int, bool], ...] = ((0, False), (2, False), (4, True))
     holdout: float = 0.2
     trial: float = 0.3
+    surrogates: tuple[Surrogate, ...] | None = None
 
     def __post_init__(self) -> None:
         if not (0 < self.holdout < 1 and 0 < self.trial <= 1):
@@ -99,7 +105,7 @@ class Tuned(Attack):
         ask_all(oracle, in_batches(self.pool, rows), len(rows), progress)
         x, p = oracle.transcript.x, oracle.transcript.p
         choice = self.choose(x, p, seed=seed, progress=progress)
-        return learn(self.surrogate, x, sharpened(p, choice.temperature), choice.training, seed=seed, progress=progress)
+        return self._learn(x, sharpened(p, choice.temperature), choice, seed, progress)
 
     def choose(self, x: Tensor, p: Tensor, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Choice:
         """Tune the training on answers.
@@ -111,24 +117,39 @@ class Tuned(Attack):
             progress: Callback for the trials and for the choice.
 
         Returns:
-            The temperature and the training that scored best.
+            The temperature, the surrogate and the training that scored best.
         """
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
         cut = len(x) - round(len(x) * self.holdout)
         trials = _Trials(
             self, x[order[:cut]], p[order[:cut]], x[order[cut:]], p[order[cut:]].argmax(-1), seed, progress
         )
-        best = Choice(1.0, self.training)
+        best = Choice(1.0, self.surrogate, self.training)
         if cut == len(x) or not cut:
             return best
+        if self.surrogates:
+            tried = (Surrogate(self.surrogate, self.training), *self.surrogates)
+            chosen = tune(x, p, tried, share=self.trial, seed=seed, progress=progress).surrogate
+            best = Choice(1.0, chosen.network, chosen.training)
         for temperature in self.temperatures:
             best = trials.better(best, replace(best, temperature=temperature))
-        for rate in self.learning_rates:
+        sgd = best.training.optimizer is None and not best.network.architecture.at_once
+        for rate in self.learning_rates if sgd else ():
             best = trials.better(best, replace(best, training=replace(best.training, learning_rate=rate)))
-        for crop, flip in self.augmentations:
+        for crop, flip in self.augmentations if best.network.augmentable else ():
             best = trials.better(best, replace(best, training=replace(best.training, crop=crop, flip=flip)))
         progress.step(f"chosen: {best}", 1, 1)
         return best
+
+    def _learn(self, x: Tensor, targets: Tensor, choice: Choice, seed: int, progress: ProgressCallback) -> Classifier:
+        """Train the choice on all answers; with a tenth of the learning rate as long as that diverges."""
+        training = choice.training
+        for _ in range(RATES):
+            try:
+                return learn(choice.network, x, targets, training, seed=seed, progress=progress)
+            except Diverged:
+                training = replace(training, learning_rate=training.learning_rate / 10)
+        return learn(choice.network, x, targets, training, seed=seed, progress=progress)
 
 
 class _Trials:
@@ -159,16 +180,12 @@ class _Trials:
         if choice not in self._scores:
             short = shortened(choice.training, self._tuned.trial, len(self._x))
             targets = sharpened(self._p, choice.temperature)
-            model = learn(self._tuned.surrogate, self._x, targets, short, seed=self._seed, progress=self._progress)
-            self._scores[choice] = int((logits(model, self._held_out).argmax(-1) == self._labels).sum())
+            try:
+                model = learn(choice.network, self._x, targets, short, seed=self._seed, progress=self._progress)
+                self._scores[choice] = int((logits(model, self._held_out).argmax(-1) == self._labels).sum())
+            except Diverged:
+                self._scores[choice] = -1
         return self._scores[choice]
-
-
-def shortened(training: Training, share: float, rows: int) -> Training:
-    """Return `training` with a `share` of its steps on `rows` inputs, at least `TRIAL_STEPS` if it has so many."""
-    batches = math.ceil(rows / training.batch_size)
-    steps = max(training.epochs * batches, training.least_steps)
-    return replace(training, epochs=math.ceil(max(steps * share, min(steps, TRIAL_STEPS)) / batches), least_steps=0)
 
 
 def sharpened(p: Tensor, temperature: float) -> Tensor:
@@ -180,6 +197,6 @@ def sharpened(p: Tensor, temperature: float) -> Tensor:
 
 def _same_targets(p: Tensor, one: Choice, other: Choice) -> bool:
     """Return whether the two differ in temperature alone without effect, since the answers are labels."""
-    return one.training == other.training and torch.equal(
+    return replace(one, temperature=1) == replace(other, temperature=1) and torch.equal(
         sharpened(p, one.temperature), sharpened(p, other.temperature)
     )

@@ -1,0 +1,158 @@
+"""Hashed n-grams of texts and token sequences, with TF-IDF weights, and a linear classifier of them."""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from feint._optional import require
+from feint.models.estimator_body import EstimatorBody, linear_parameters
+from feint.signature import Domain, Tokens
+
+BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
+CHARACTERS = (4,)  # lengths of the n-grams of a text's bytes
+TOKENS = (1, 2, 3, 4)  # lengths of the n-grams of a sequence
+START = 32  # tokens at the start of a sequence that count with their position, too
+FEW_CLASSES = 16  # up to which the weights of 2^18 features are few
+ROWS = 256  # inputs whose n-grams are in memory at once
+
+
+class NGrams(nn.Module):
+    """N-grams of inputs (N, L) as hashed features with TF-IDF weights, rows of length 1.
+
+    Those of a text are its words and pairs of words, without case, and n-grams of its bytes; those of a sequence are
+    n-grams of its tokens, and its first tokens with their position. A word is a run of letters and digits; all
+    characters beyond ASCII count as letters.
+
+    Args:
+        domain: `Text` or `Tokens`.
+        bits: Binary logarithm of the number of features.
+    """
+
+    idf: Tensor
+
+    def __init__(self, domain: Domain, bits: int = 18) -> None:
+        super().__init__()
+        self.domain, self.bits = domain, bits
+        self.register_buffer("idf", torch.ones(2**bits))
+
+    @property
+    def features(self) -> int:
+        """Number of features."""
+        return 2**self.bits
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features (N, M) and their values (N, M), which are 0 where a row has fewer."""
+        feature, count = self.counts(x)
+        value = torch.where(count > 0, (1 + count.clamp_min(1).log()) * self.idf[feature], 0.0)
+        return feature, F.normalize(value, dim=1)
+
+    def adapt(self, x: Tensor) -> None:
+        """Set the inverse document frequencies to those of inputs (N, L)."""
+        present = torch.zeros_like(self.idf)
+        for part in x.split(ROWS):
+            feature, count = self.counts(part)
+            present += torch.bincount(feature[count > 0], minlength=self.features)
+        self.idf.copy_(((1 + len(x)) / (1 + present)).log() + 1)
+
+    def counts(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return each distinct feature of a row once, (N, M), and how often it occurs, (N, M), else 0."""
+        hashes, valid = (torch.cat(parts, 1) for parts in zip(*self.grams(x.long()), strict=True))
+        feature = (hashes * _signed(BASE)) >> (64 - self.bits) & (self.features - 1)
+        feature, _ = torch.where(valid, feature, self.features).sort(1)
+        place = torch.arange(feature.shape[1], device=x.device).expand_as(feature)
+        is_first = F.pad(feature[:, 1:] != feature[:, :-1], (1, 0), value=True)
+        is_last = F.pad(feature[:, 1:] != feature[:, :-1], (0, 1), value=True)
+        begin = torch.where(is_first, place, 0).cummax(1).values
+        count = torch.where(is_last & (feature < self.features), place - begin + 1, 0)
+        return feature.clamp_max(self.features - 1), count.float()
+
+    def grams(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield hashes (N, M) of n-grams of each kind, and whether they are there (N, M)."""
+        if isinstance(self.domain, Tokens):
+            present = x != self.domain.padding
+            for n in TOKENS:
+                yield _windows(x, n), present.unfold(1, n, 1).all(2) if n <= x.shape[1] else present[:, :0]
+            start = x[:, :START]
+            yield start * _signed(BASE**2) + torch.arange(1, 1 + start.shape[1], device=x.device), present[:, :START]
+        else:
+            x = torch.where((x >= ord("A")) & (x <= ord("Z")), x + 32, x)
+            for n in CHARACTERS:
+                yield _windows(x, n), (x != 0).unfold(1, n, 1).all(2) if n <= x.shape[1] else x[:, :0].bool()
+            words, there = _words(x)
+            yield words, there
+            yield words[:, :-1] * _signed(BASE) + words[:, 1:], there[:, 1:]
+
+
+class NGramClassifier(nn.Module, EstimatorBody):
+    """Logistic regression on hashed n-grams, fitted by scikit-learn.
+
+    Args:
+        domain: `Text` or `Tokens`.
+        classes: Number K of classes.
+    """
+
+    def __init__(self, domain: Domain, classes: int) -> None:
+        super().__init__()
+        self.ngrams = NGrams(domain, bits=18 if classes <= FEW_CLASSES else 14)
+        self.weight = nn.Parameter(torch.zeros(self.ngrams.features, classes))
+        self.bias = nn.Parameter(torch.zeros(classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self._logits(*self.ngrams(part)) for part in x.split(ROWS)])
+
+    def _logits(self, feature: Tensor, value: Tensor) -> Tensor:
+        return F.embedding_bag(feature, self.weight, per_sample_weights=value, mode="sum") + self.bias
+
+    def fit(self, x: Tensor, targets: Tensor, *, seed: int) -> None:
+        sparse = require("scipy.sparse", "sklearn")
+        self.ngrams.adapt(x)
+        parts = []
+        for part in x.split(ROWS):
+            feature, value = (tensor.cpu().numpy() for tensor in self.ngrams(part))
+            row, column = value.nonzero()
+            parts.append(
+                sparse.csr_matrix((value[row, column], (row, feature[row, column])), (len(part), self.ngrams.features))
+            )
+        weight, bias = linear_parameters(sparse.vstack(parts, format="csr"), targets, strength=300.0, seed=seed)
+        with torch.no_grad():
+            self.weight.copy_(weight.T)
+            self.bias.copy_(bias)
+
+
+def _signed(value: int) -> int:
+    """Return a number modulo 2^64 as torch's int64 has it."""
+    value %= 2**64
+    return value - 2**64 if value >= 2**63 else value
+
+
+def _windows(x: Tensor, n: int) -> Tensor:
+    """Return the hashes (N, L − n + 1) of all n symbols in a row of `x` (N, L)."""
+    length = max(x.shape[1] - n + 1, 0)
+    hashes = torch.full_like(x[:, :length], n)
+    for i in range(n):
+        hashes = hashes * _signed(BASE) + x[:, i : i + length] + 1
+    return hashes
+
+
+def _words(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the hashes (N, M) of the words of texts (N, L) of lower case, in order, and whether they are there.
+
+    The hash of a word is Σ_i x_i b^(i − start) modulo 2^64, a difference of two sums from the start of the text.
+    """
+    length = x.shape[1]
+    is_letter = ((x >= ord("a")) & (x <= ord("z"))) | ((x >= ord("0")) & (x <= ord("9"))) | (x >= 128)
+    power, inverse = (
+        torch.tensor([_signed(pow(base, i, 2**64)) for i in range(length)], device=x.device)
+        for base in (BASE, pow(BASE, -1, 2**64))
+    )
+    total, place = F.pad((x * power).cumsum(1), (1, 0)), torch.arange(length, device=x.device).expand_as(x)
+    begins = is_letter & ~F.pad(is_letter[:, :-1], (1, 0))
+    ends = is_letter & ~F.pad(is_letter[:, 1:], (0, 1))
+    start = torch.where(begins, place, 0).cummax(1).values
+    hashes = (total[:, 1:] - total.gather(1, start)) * inverse[start]
+    most = (length + 1) // 2
+    word = torch.where(ends, ends.cumsum(1) - 1, most)  # everything but ends of words goes to a last column
+    there = torch.arange(most, device=x.device) < ends.sum(1, keepdim=True)
+    return x.new_zeros(len(x), most + 1).scatter(1, word, hashes)[:, :most], there
