@@ -94,8 +94,8 @@ def test_fitting_distils_the_victim_and_can_be_kept(tmp_path):
     words = exported_recipes(outputs) | VOCABULARY | {"Training": Training, "Trained": Trained}
     assert_close(store.load(tmp_path / "kept", words).recipe(p, x), first(p, x))
     assert recipe.fit(victim, noise_split(), outliers=noise_split(50)) != recipe.fit(victim, noise_split())
-    with pytest.raises(BadInput, match="name one"):
-        recipe.fit(Linear(64), noise_split())
+    foreign = recipe.fit(Linear(64, 5), noise_split())
+    assert foreign.surrogate.network == Network("mlp", (1, 8, 8), 5)
 
 
 def test_what_does_not_belong_together_is_refused():

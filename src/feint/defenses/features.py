@@ -50,7 +50,8 @@ def ngrams(x: np.ndarray, n: int, padding: int = 0) -> Features:
 
 def values(x: np.ndarray, digits: int = 2) -> Features:
     """Return the values of rows (N, D) with the number of their column, in so many significant digits."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    x = x.astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         scale = 10.0 ** (digits - 1 - np.floor(np.log10(np.abs(x))))
         rounded = np.where(np.isfinite(scale), np.rint(x * scale) / scale, x)
     rounded = np.where(np.isnan(rounded), np.nan, rounded + 0.0)  # one NaN, and one zero without a sign

@@ -145,9 +145,9 @@ def _enumerate(p: Tensor, s: Tensor) -> Tensor:
     inner = away @ inverse - (s * away).sum(-1, keepdim=True)
     squared = torch.addmm(1 / sets.sum(-1)[None] + norm, s, inverse, alpha=-2)
     cosine = inner.mul_(squared.clamp_min_(1e-300).rsqrt_())
-    if p.shape[-1] == 2:  # all u − s are parallel: the last bit must not choose among them
+    if p.shape[-1] == 2:  # all u − s are parallel: cosines differ in their sign alone, and an error must not choose
         least = cosine.amin(-1, keepdim=True)
-        cosine = -(cosine <= least + 1e-9 * least.abs()).double()
+        cosine = -(cosine <= least + least.abs() / 2).double()
     return sets[cosine.argmin(-1)].bool()
 
 

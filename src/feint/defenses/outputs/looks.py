@@ -27,7 +27,7 @@ def hashes(x: Tensor) -> Tensor:
 
 # a row of values in two digits, pairs of tokens, and four bytes of a text
 FEATURES: dict[type[Domain], Callable[[np.ndarray], Features]] = {
-    Columns: values, Tokens: lambda x: ngrams(x, 2), Text: lambda x: ngrams(x, 4)
+    Columns: lambda x: values(Columns.canonical(x)), Tokens: lambda x: ngrams(x, 2), Text: lambda x: ngrams(x, 4)
 }  # fmt: skip
 
 
