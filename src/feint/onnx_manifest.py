@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,8 +15,10 @@ import safetensors
 import safetensors.numpy
 
 from feint import __version__
-from feint.errors import BadRecipe
-from feint.recipes.recipe import PLUGINS, build, from_table, joined
+from feint.errors import BadInput, BadRecipe
+from feint.openinference.model_spec import domain_of_table
+from feint.recipes.recipe import PLUGINS, build, from_table, joined, to_table
+from feint.signature import Domain
 
 FORMAT = "1"
 DIGEST = re.compile(rb"sha256:[0-9a-f]{64}")  # of the file, in which this digest itself counts as zeros
@@ -85,6 +87,8 @@ class Manifest:
         takes: "x" for inputs, "p" for undefended answers.
         fingerprint: That of the victim, or of what the defense learned where there is no victim.
         version: The version of Feint that wrote the file.
+        domain: Domain of the inputs; None for undefended answers, and for images in files until 0.2.
+        labels: Names of the classes, where they are known.
         recipe: The table of the Defense or Ladder.
         access: Access rules for everybody.
         rungs: The rungs of a ladder; a plain defense has one.
@@ -94,6 +98,8 @@ class Manifest:
     takes: str = "x"
     fingerprint: str = ""
     version: str = ""
+    domain: Domain | None = None
+    labels: tuple[str, ...] = ()
     recipe: Mapping[str, Any] | None = None
     access: tuple[Any, ...] = ()
     rungs: tuple[RungSpec, ...] = (RungSpec(),)
@@ -101,7 +107,13 @@ class Manifest:
 
 
 def to_metadata(
-    *, takes: str, fingerprint: str, recipe: Mapping[str, Any], learned: Mapping[str, Array]
+    *,
+    takes: str,
+    fingerprint: str,
+    recipe: Mapping[str, Any],
+    learned: Mapping[str, Array],
+    domain: Domain | None = None,
+    labels: Sequence[str] = (),
 ) -> dict[str, str]:
     """Return the metadata that `read` takes apart, with a digest that `sign` fills in."""
     return {
@@ -109,6 +121,8 @@ def to_metadata(
         "feint.version": __version__,
         "feint.takes": takes,
         "feint.fingerprint": fingerprint,
+        "feint.domain": json.dumps(to_table(domain.published()) if domain else None),
+        "feint.labels": json.dumps(list(labels)),
         "feint.recipe": json.dumps(recipe),
         "feint.learned": base64.b64encode(safetensors.numpy.save(dict(learned))).decode(),
         "feint.digest": NO_DIGEST,
@@ -129,12 +143,14 @@ def from_metadata(metadata: Mapping[str, str]) -> Manifest:
             metadata["feint.takes"],
             metadata["feint.fingerprint"],
             metadata["feint.version"],
+            domain_of_table(domain) if (domain := json.loads(metadata.get("feint.domain", "null"))) else None,
+            tuple(json.loads(metadata.get("feint.labels", "[]"))),
             recipe,
             access if ladder else (),
             tuple(RungSpec(float(at), _rules(rung, learned)) for at, rung in pairs) or (RungSpec(0.0, access),),
             tuple(_martingale(i, learned) for i in range(len(recipe.get("detectors", ())))),
         )
-    except (KeyError, TypeError, AttributeError, BadRecipe, binascii.Error, safetensors.SafetensorError) as error:
+    except (KeyError, TypeError, AttributeError, BadInput, binascii.Error, safetensors.SafetensorError) as error:
         raise ValueError(f"metadata that cannot be read ({type(error).__name__}: {error})") from error
 
 

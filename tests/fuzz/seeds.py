@@ -58,7 +58,10 @@ JSON: dict[str, list[tuple[Any, str, bytes]]] = {
     "rest_request": [
         (REQUEST, "", b""), (NESTED, "", b""), (LEVELS, "", b""), (HEAD, "*", RAW), (WANTED, "*", RAW),
     ],
-    "tensor_in_json": [(X, "-" * 16, b""), ([[[[0, 0.5], [1, 0]]]], "-", b""), ([0, 1, 254, 255], "-" * 11, b"")],
+    "tensor_in_json": [
+        (X, "-" * 36, b""), ([[[[0, 0.5], [1, None]]]], "-" * 11, b""), ([0, 1, 254, 255], "-", b""),
+        (["a", "", "ü", None], "-" * 51, b""),
+    ],
     "answer_to_client": ANSWERS,
     "failure_to_client": [(ERROR, "", b""), (ERROR, "-" * 28, b""), (PUZZLE, "-" * 29, b"")],
     "answer_of_upstream": ANSWERS,
@@ -66,7 +69,9 @@ JSON: dict[str, list[tuple[Any, str, bytes]]] = {
 }  # fmt: skip
 BYTES: dict[str, list[bytes]] = {
     "rpc_request": [request(), request(contents={"fp32_contents": X})],
-    "tensor_in_bytes": [b"----\n" + RAW * 4, b"-\n" + RAW * 2],
+    "tensor_in_bytes": [
+        b"-" * 49 + b"\n" + RAW * 4, b"-" * 11 + b"\n" + RAW * 2, b"-" * 51 + b"\n" + b"\x02\0\0\0\xc3\xbc" * 4,
+    ],
     "message_to_client": [response(raw=True), response(raw=False)],
     "message_of_upstream": [response(raw=True), response(raw=False)],
     "metadata_to_client": [json.dumps(ABOUT).encode()],

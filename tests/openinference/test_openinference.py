@@ -14,8 +14,9 @@ from feint.openinference import grpc_codec, json_codec, messages, proto
 from feint.openinference.client import GrpcClient, HttpClient, run_sync
 from feint.openinference.json_codec import MissingOutput, RequestCodec, UnreadableResponse
 from feint.openinference.model_spec import ModelSpec
+from feint.signature import Pixels, Tensor
 
-MODEL = ModelSpec("toy", "pixels", (1, 2, 2), "p", 3)
+MODEL = ModelSpec("toy", Pixels((1, 2, 2)), "p", 3, (Tensor("pixels", "FP32", (1, 2, 2)),))
 CODEC = RequestCodec(MODEL, max_batch=8, max_body=2**20)
 X = np.random.default_rng(0).random((2, 1, 2, 2), np.float32)
 Q = np.array([[0.5, 0.25, 0.25], [0.1, 0.2, 0.7]], np.float32)
@@ -98,9 +99,9 @@ def test_errors_of_the_transport_pass_through():
 
 def test_response_without_the_output():
     named = {"outputs": [{"name": "q", "shape": [2, 3], "datatype": "FP32", "data": Q.ravel().tolist()}]}
-    with pytest.raises(MissingOutput, match="p, FP32"):
+    with pytest.raises(MissingOutput, match="p, floats"):
         json_codec.decode_response(msgspec.json.encode(named), {}, MODEL, 2)
-    with pytest.raises(MissingOutput, match="p, FP32"):
+    with pytest.raises(MissingOutput, match="p, floats"):
         grpc_codec.decode_response(proto.ModelInferResponse(outputs=[{"name": "q"}]), MODEL, 2)
 
 

@@ -19,6 +19,7 @@ from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.record import RequestRecord
 from feint.gateway.settings import KeySettings, LedgerSettings
 from feint.openinference.model_spec import ModelSpec
+from feint.signature import Pixels, Tensor
 
 SHAPE, CLASSES = (1, 2, 2), 3
 WEIGHTS = np.random.default_rng(0).normal(size=(4, CLASSES)).astype(np.float32)
@@ -89,11 +90,19 @@ LIMITS = Limits()
 
 
 def gateway(
-    line=None, *, keys=KEYS, limits=LIMITS, names=("toy",), shape=SHAPE, classes=CLASSES, input="pixels", observer=None
+    line=None,
+    *,
+    keys=KEYS,
+    limits=LIMITS,
+    names=("toy",),
+    domain=Pixels(SHAPE),
+    classes=CLASSES,
+    inputs=(Tensor("pixels", "FP32", SHAPE),),
+    observer=None,
 ) -> Gateway:
     endpoints = {
         name: ModelEndpoint(
-            ModelSpec(name, input, shape, "p", classes),
+            ModelSpec(name, domain, "p", classes, inputs),
             line or Straight(),
             Book(),
             observer=observer or (lambda record: None),

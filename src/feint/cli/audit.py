@@ -145,7 +145,6 @@ def _remote_victim(
     """Return the model of a server, whose answers are stored in the audit's directory."""
     from feint.client import RemoteService
     from feint.recipes.recipe import short_hash
-    from feint.signature import Pixels
     from feint.victims import FromAnswers
 
     if url is None or model is None or victim is not None:
@@ -154,4 +153,4 @@ def _remote_victim(
     server = RemoteService(url, model=model, keys=keys)
     ask = server.oracle(budget=sys.maxsize).try_ask
     answers = folder / ".work" / "endpoint" / short_hash(server.name)
-    return FromAnswers(ask, name=server.name, domain=Pixels(server.shape), classes=server.classes, folder=answers)
+    return FromAnswers(ask, name=server.name, domain=server.domain, classes=server.classes, folder=answers)

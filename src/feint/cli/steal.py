@@ -140,7 +140,6 @@ def _remote_target(
     victim: str | None, url: str | None, model: str | None, defense: Sequence[str], keys: Sequence[str]
 ) -> _Target:
     from feint.client import RemoteService
-    from feint.signature import Pixels
 
     if url is None or model is None or victim is not None or defense:
         expected = "--victim, with a --defense or without, or --url URL --model NAME"
@@ -149,7 +148,7 @@ def _remote_target(
     return _Target(
         lambda budget, past: server.oracle(budget=budget, past=past),
         None,
-        Pixels(server.shape),
+        server.domain,
         server.classes,
         {"victim": f"{server.url}, {model}"},
     )

@@ -17,6 +17,7 @@ from feint.openinference.json_codec import unreadable
 from feint.openinference.model_spec import ModelSpec, spec_from_metadata
 from feint.oracle import CountingOracle, Oracle, account
 from feint.query import Answer, Query
+from feint.signature import Domain
 from feint.transcript import Transcript
 
 CLIENT = "client"  # local name of the first account; the server identifies it by its key
@@ -27,7 +28,8 @@ MOST_BITS = 26  # of a puzzle that is solved: about a minute's work on one core,
 class RemoteService:
     """Model of an Open Inference Protocol v2 server, which answers queries as a service in this process does.
 
-    The input's `shape` and the number of `classes` come from the server's metadata. A query with a later time is sent
+    The `domain` of the inputs and the number of `classes` come from the server's metadata, and from the arguments where
+    these leave them open. A query with a later time is sent
     at that time. No request is ever sent twice, for the first may have been counted, except to solve a puzzle.
 
     Args:
@@ -35,6 +37,9 @@ class RemoteService:
         model: Name of the model.
         keys: API keys, one for each account that asks.
         output: Output that holds the probabilities, where several may.
+        input: The only input, where the metadata name several or none.
+        domain: Domain of the inputs, where the metadata leave it open.
+        classes: Number of classes, where the metadata leave it open.
         timeout: Seconds that a request may take.
         most_bits: Bits of the hardest puzzle that is solved.
 
@@ -50,6 +55,9 @@ class RemoteService:
         model: str,
         keys: Sequence[str] = (),
         output: str | None = None,
+        input: str | None = None,
+        domain: Domain | None = None,
+        classes: int = 0,
         timeout: float = 60.0,
         most_bits: int = MOST_BITS,
     ) -> None:
@@ -58,9 +66,16 @@ class RemoteService:
         self._client = _client(self.url, timeout)
         server = run_sync(self._client.server_metadata(self._key(CLIENT)))
         metadata = run_sync(self._client.model_metadata(model, self._key(CLIENT)))
-        self._spec = spec_from_metadata(model, metadata, output)
+        spec = spec_from_metadata(model, metadata, output, input=input, domain=domain)
+        self._spec = replace(spec, classes=spec.classes or classes)
         self.name = f"{self.url}, {model}, {server.get('version', '')}, {metadata.get('versions', '')}"
-        self.shape, self.classes = self._spec.shape, self._spec.classes
+        assert spec.domain is not None
+        self.domain, self.classes, self.labels = spec.domain, self._spec.classes, spec.labels
+        if self.classes < 2:
+            raise BadInput(
+                f"the output {spec.output} of {self.classes or 'an open number of'} classes", "2 or more",
+                "name the output that holds the probabilities, or give the number of classes",
+            )  # fmt: skip
 
     def __call__(self, query: Query) -> Answer:
         """Return the answer to a query. The service's refusals are raised as they would be in this process."""
@@ -74,7 +89,8 @@ class RemoteService:
 
     def _ask(self, query: Query) -> Answer:
         key = self._key(query.client)
-        output = run_sync(self._client.infer(self._spec, query.x.numpy(), stamp=query.stamp, key=key))
+        self.domain.check(query.values)
+        output = run_sync(self._client.infer(self._spec, query.values, stamp=query.stamp, key=key))
         return Answer(torch.from_numpy(probabilities(output, self._spec, len(query))))
 
     def _work(self, puzzle: hashcash.Puzzle) -> str:
@@ -102,14 +118,20 @@ def connect(
     budget: int,
     keys: Sequence[str] = (),
     output: str | None = None,
+    input: str | None = None,
+    domain: Domain | None = None,
+    classes: int = 0,
     past: Transcript | None = None,
 ) -> Oracle:
     """Return the oracle of a model behind a URL, for any attack: `KnockoffNets(…).steal(connect(…))`.
 
-    Answers and bill are those of an oracle in the server's own process. Errors and the arguments `url`, `model`, `keys`
-    and `output` are those of `RemoteService`.
+    Answers and bill are those of an oracle in the server's own process. Errors and the arguments, but for
+    `budget` and `past`, are those of `RemoteService`.
     """
-    return RemoteService(url, model=model, keys=keys, output=output).oracle(budget=budget, past=past)
+    service = RemoteService(
+        url, model=model, keys=keys, output=output, input=input, domain=domain, classes=classes
+    )
+    return service.oracle(budget=budget, past=past)
 
 
 def probabilities(output: np.ndarray, model: ModelSpec, rows: int) -> np.ndarray:

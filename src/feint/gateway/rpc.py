@@ -46,7 +46,7 @@ CALLS = [
     Call("ServerReady", lambda gateway, request: {"ready": gateway.ready}, keyed=False),
     Call("ModelReady", _model_ready, keyed=False),
     Call("ServerMetadata", lambda gateway, request: msgspec.to_builtins(metadata.server_metadata())),
-    Call("ModelMetadata", lambda gateway, request: msgspec.to_builtins(_spec(gateway, request).metadata())),
+    Call("ModelMetadata", lambda gateway, request: grpc_codec.model_metadata(_spec(gateway, request))),
     Call("ModelConfig", _config),
     Call(
         "RepositoryIndex", lambda gateway, request: {"models": msgspec.to_builtins(metadata.repository_index(gateway))}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from feint.errors import BadRecipe
@@ -106,8 +106,9 @@ class OnnxSettings(ModelSettings):
 class UpstreamSettings(ModelSettings):
     """A model behind another v2 server at `http://`, `https://` or `grpc://HOST:PORT`.
 
-    All its outputs but `output` are dropped. `input`, `shape` and `classes` are for servers whose metadata lack them;
-    with `flat` each input is sent as one row of numbers. Times are in seconds.
+    All its outputs but `output` are dropped. `domain`, `input`, `shape` and `classes` are for servers whose metadata
+    lack them: `domain` is a table like {kind = "Columns", columns = [{kind = "Column", name = "age"}]}, and `shape` is
+    short for that of images. With `flat` each input is sent as one row of numbers. Times are in seconds.
     """
 
     upstream: str
@@ -117,7 +118,8 @@ class UpstreamSettings(ModelSettings):
     logits: bool = False
     fingerprint: str = ""
     input: str | None = None
-    datatype: Literal["FP32", "FP64"] = "FP32"
+    datatype: Literal["FP16", "FP32", "FP64", "UINT8", "INT32", "INT64", "BYTES", ""] = ""
+    domain: dict[str, Any] | None = None
     shape: tuple[int, ...] | None = None
     flat: bool = False
     classes: int = 0

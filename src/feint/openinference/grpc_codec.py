@@ -1,10 +1,11 @@
 """Codec of the protocol over gRPC: pure functions between messages and arrays, for servers and clients."""
 
+import contextlib
 import json
 from typing import Any
 
 import grpc
-import numpy as np
+import msgspec
 from google.protobuf.message import DecodeError
 
 from feint.errors import BadInput
@@ -14,11 +15,10 @@ from feint.openinference.json_codec import (
     RequestCodec,
     check_outputs,
     missing,
-    one_input,
     unreadable,
 )
 from feint.openinference.model_spec import MALFORMED, ModelSpec
-from feint.openinference.tensors import FLOAT_DTYPES, Array
+from feint.openinference.tensors import Array
 
 DOMAIN = "feint"  # of the errors' reasons
 TYPE_URL = "type.googleapis.com/google.rpc."
@@ -42,17 +42,19 @@ def read_request(codec: RequestCodec, message: Any) -> DecodedRequest:
     Raises:
         BadInput: For anything but a request to the codec's model.
     """
-    tensor, raw = one_input(message.inputs), message.raw_input_contents
-    datatype = codec.datatype(tensor)
+    inputs, raw = message.inputs, message.raw_input_contents
+    datatypes = codec.datatypes(inputs)
     check_outputs(message.outputs, codec.model.output)
-    if len(raw) > 1 or (raw and tensor.HasField("contents")):
-        raise BadInput("a tensor with more than one form of contents", "raw or typed contents", "send one")
-    if raw:
-        x = tensors.from_raw(raw[0], datatype, tensor.shape)
-    else:
-        x = tensors.from_contents(tensor.contents, datatype, tensor.shape)
+    if raw and (len(raw) != len(inputs) or any(tensor.HasField("contents") for tensor in inputs)):
+        raise BadInput("tensors with more than one form of contents", "raw or typed contents", "send one for each input")
+    arrays = {
+        tensor.name: tensors.from_raw(raw[i], datatype, tensor.shape)
+        if raw
+        else tensors.from_contents(tensor.contents, datatype, tensor.shape)
+        for i, (tensor, datatype) in enumerate(zip(inputs, datatypes, strict=True))
+    }
     stamp = message.parameters["stamp"].string_param if "stamp" in message.parameters else ""
-    return codec.request(x, message.id, stamp, binary=bool(raw))
+    return codec.request(codec.model.decode(arrays), message.id, stamp, binary=bool(raw))
 
 
 def write_response(model: ModelSpec, request: DecodedRequest, q: Array) -> Any:
@@ -69,8 +71,11 @@ def write_response(model: ModelSpec, request: DecodedRequest, q: Array) -> Any:
 def encode_request(model: ModelSpec, x: Array, *, stamp: str = "") -> Any:
     """Return the message that requests the answers to `x` (N, …)."""
     request = proto.ModelInferRequest(model_name=model.name, outputs=[{"name": model.output}])
-    request.inputs.add(name=model.input, datatype=model.datatype, shape=x.shape)
-    request.raw_input_contents.append(np.ascontiguousarray(x, FLOAT_DTYPES[model.datatype]).tobytes())
+    arrays = model.encode(x)
+    for tensor in model.inputs:
+        array = arrays[tensor.name]
+        request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=array.shape)
+        request.raw_input_contents.append(tensors.to_raw(array, tensors.DATATYPES[tensor.datatype]))
     if stamp:
         request.parameters["stamp"].string_param = stamp
     return request
@@ -87,10 +92,9 @@ def decode_response(response: Any, model: ModelSpec, rows: int) -> Array:
                 shape = tuple(output.shape)
                 if response.raw_output_contents:
                     raw = response.raw_output_contents[index]
-                    return np.frombuffer(raw, FLOAT_DTYPES[output.datatype]).reshape(shape)
-                typed = output.contents.fp32_contents or output.contents.fp64_contents
-                return np.array(typed, np.float64).reshape(shape)
-    except MALFORMED as error:
+                    return tensors.from_raw(raw, tensors.DATATYPES[output.datatype], shape)
+                return tensors.from_contents(output.contents, tensors.DATATYPES[output.datatype], shape)
+    except (*MALFORMED, BadInput) as error:
         failure = unreadable(model, rows, error)
         raise failure from error
     absent = missing(model, rows)
@@ -103,7 +107,18 @@ def metadata_of(response: Any) -> dict[str, Any]:
         side: [{"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)} for tensor in tensors]
         for side, tensors in (("inputs", response.inputs), ("outputs", response.outputs))
     }
-    return {"versions": list(response.versions)} | sides
+    parameters = {}
+    for name, parameter in response.parameters.items():
+        with contextlib.suppress(ValueError):  # of another server
+            parameters[name] = json.loads(parameter.string_param)
+    return {"versions": list(response.versions), "parameters": parameters} | sides
+
+
+def model_metadata(model: ModelSpec) -> dict[str, Any]:
+    """Return the fields of the message with a model's metadata; parameters are JSON."""
+    fields = msgspec.to_builtins(model.metadata())
+    parameters = fields.pop("parameters").items()
+    return fields | {"parameters": {name: {"string_param": json.dumps(value)} for name, value in parameters}}
 
 
 def encode_error(error: BaseException, reason: str) -> tuple[grpc.StatusCode, str, tuple[tuple[str, Any], ...]]:

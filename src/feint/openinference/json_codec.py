@@ -5,6 +5,7 @@ server lists the extension `binary_tensor_data`; for 256 images of 3×32×32 tha
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -26,10 +27,10 @@ from feint.openinference.messages import (
     RequestedOutputParameters,
 )
 from feint.openinference.model_spec import MALFORMED, ModelSpec
-from feint.openinference.tensors import FLOAT_DTYPES, Array
+from feint.openinference.tensors import Array
+from feint.signature import Tensor
 
 MAX_HEADER = 2**20  # bytes that the JSON of a binary request may have: names and shapes
-BYTES_PER_NUMBER = 32  # that one number may take in JSON, separators included
 JSON = "application/json"
 BINARY = "application/octet-stream"
 JSON_HEADER = (b"content-type", JSON.encode())
@@ -69,8 +70,7 @@ class RequestCodec:
     @cached_property
     def body_limit(self) -> int:
         """The bytes that a request may have: those of the model's largest batch, or `max_body` if that is fewer."""
-        largest = 2 * MAX_HEADER + BYTES_PER_NUMBER * self.max_batch * int(np.prod(self.model.shape))
-        return min(self.max_body, largest)
+        return min(self.max_body, 2 * MAX_HEADER + self.max_batch * self.model.largest_input)
 
     def read(self, body: bytes | bytearray, length: str) -> DecodedRequest:
         """Return the request in a body.
@@ -83,23 +83,24 @@ class RequestCodec:
         """
         head, rest = split_body(body, length)
         request = decode_request(head)
-        tensor, parameters = one_input(request.inputs), request.parameters or InferParameters()
-        datatype = self.datatype(tensor)
+        parameters = request.parameters or InferParameters()
+        datatypes = self.datatypes(request.inputs)
         binary = _wants_binary(request.outputs or (), self.model.output, parameters.binary_data_output)
-        x = _input_array(tensor, datatype, rest)
-        return self.request(x, request.id or "", parameters.stamp, binary=binary)
+        arrays = _input_arrays(request.inputs, datatypes, rest)
+        return self.request(self.model.decode(arrays), request.id or "", parameters.stamp, binary=binary)
 
-    def datatype(self, tensor: Any) -> tensors.Datatype:
-        """Return the datatype of an input.
+    def datatypes(self, inputs: Sequence[Any]) -> list[tensors.Datatype]:
+        """Return the datatypes of a request's inputs.
 
         Raises:
-            BadInput: Where its name, datatype or shape is not the model's.
+            BadInput: Their names, datatypes or shapes are not the model's.
+            TooLarge: They are a batch that is too large.
         """
-        if tensor.name != self.model.input:
-            raise BadInput("an input of another name", repr(self.model.input), "ask the model's metadata")
-        datatype = tensors.datatype(tensor.datatype)
-        tensors.check_shape(tensor.shape, self.model.shape, self.max_batch)
-        return datatype
+        _check_names([tensor.name for tensor in inputs], self.model)
+        datatypes = [tensors.datatype(tensor.datatype) for tensor in inputs]
+        for tensor in inputs:
+            _check_shape(tensor.shape, self.model.accepted[tensor.name], inputs[0].shape[0], self.max_batch)
+        return datatypes
 
     def request(self, x: Array, id: str, stamp: str, *, binary: bool) -> DecodedRequest:
         """Return the request for the inputs `x`.
@@ -167,18 +168,9 @@ def decode_request(head: memoryview) -> InferRequest:
         return _decoder.decode(head)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         flaw = str(error) if isinstance(error, msgspec.MsgspecError) else "text that is no UTF-8, or nested too deep"
+        if re.search(rb"[\[,:]\s*NaN", head):
+            raise BadInput("NaN in JSON, which has none", "null for a missing value", "write null") from error
         raise BadInput(f"no request ({flaw[:200]})", "an inference request in JSON", "see the protocol") from error
-
-
-def one_input(inputs: Any) -> Any:
-    """Return the one input of a request.
-
-    Raises:
-        BadInput: For none, or more than one.
-    """
-    if len(inputs) != 1:
-        raise BadInput(f"{len(inputs)} inputs", "the model's one input", "ask the model's metadata")
-    return inputs[0]
 
 
 def check_outputs(outputs: Any, name: str) -> None:
@@ -189,17 +181,21 @@ def check_outputs(outputs: Any, name: str) -> None:
 
 def encode_request(model: ModelSpec, x: Array, *, stamp: str = "", binary: bool) -> tuple[bytes, dict[str, str]]:
     """Return the body and the headers of the request for the answers to `x` (N, …)."""
-    raw = np.ascontiguousarray(x, FLOAT_DTYPES[model.datatype])
-    tensor: Any = InputTensor(model.input, list(x.shape), model.datatype)
+    arrays, kinds = model.encode(x), {tensor.name: tensor.datatype for tensor in model.inputs}
+    inputs: Any = [InputTensor(name, list(array.shape), kinds[name]) for name, array in arrays.items()]
     output = RequestedOutput(model.output)
-    request = InferRequest([tensor], outputs=[output], parameters=InferParameters(stamp=stamp) if stamp else None)
+    request = InferRequest(inputs, outputs=[output], parameters=InferParameters(stamp=stamp) if stamp else None)
+    pairs = [(array, tensors.DATATYPES[kinds[name]]) for name, array in arrays.items()]
     if not binary:
-        tensor.data = raw.ravel().tolist()  # numbers, where a server decodes Raw: encoded once, with the rest
+        for tensor, pair in zip(inputs, pairs, strict=True):
+            tensor.data = tensors.to_json(*pair)  # values, where a server decodes Raw: encoded once, with the rest
         return _encoder.encode(request), {"Content-Type": JSON}
-    tensor.parameters = InputParameters(binary_data_size=raw.nbytes)
+    contents = [tensors.to_raw(*pair) for pair in pairs]
+    for tensor, content in zip(inputs, contents, strict=True):
+        tensor.parameters = InputParameters(binary_data_size=len(content))
     output.parameters = RequestedOutputParameters(binary_data=True)
     head = _encoder.encode(request)
-    return head + raw.tobytes(), {"Content-Type": BINARY, HEADER_LENGTH: str(len(head))}
+    return b"".join((head, *contents)), {"Content-Type": BINARY, HEADER_LENGTH: str(len(head))}
 
 
 def decode_response(body: bytes, headers: Mapping[str, str], model: ModelSpec, rows: int) -> Array:
@@ -223,9 +219,9 @@ def decode_response(body: bytes, headers: Mapping[str, str], model: ModelSpec, r
                 if "data" in output:
                     return np.array(output["data"], np.float64).reshape(shape)
                 raw = body[start : start + size]
-                return np.frombuffer(raw, FLOAT_DTYPES[output["datatype"]]).reshape(shape)
+                return tensors.from_raw(raw, tensors.DATATYPES[output["datatype"]], shape)
             start += size
-    except MALFORMED as error:
+    except (*MALFORMED, BadInput) as error:
         failure = unreadable(model, rows, error)
         raise failure from error
     absent = missing(model, rows)
@@ -278,19 +274,66 @@ def _wants_binary(outputs: Sequence[RequestedOutput], name: str, default: bool) 
     return default if parameters.binary_data is None else parameters.binary_data
 
 
-def _input_array(tensor: InputTensor, datatype: tensors.Datatype, rest: memoryview) -> Array:
-    parameters = tensor.parameters or InputParameters()
-    if parameters.shared_memory_region is not None:
-        raise BadInput("an input in shared memory", "JSON or binary data", "send the tensor itself")
-    if isinstance(tensor.data, msgspec.Raw) and parameters.binary_data_size is None and not rest:
-        return tensors.from_json(memoryview(tensor.data), datatype, tensor.shape)
-    if tensor.data is msgspec.UNSET and parameters.binary_data_size == len(rest):
-        return tensors.from_raw(rest, datatype, tensor.shape)
-    raise BadInput(
-        f"a tensor whose data are ambiguous, {len(rest)} bytes behind the JSON",
-        "either data in the JSON, or as many bytes behind it as its binary_data_size",
-        "count the bytes",
-    )
+def _check_names(names: Sequence[str], model: ModelSpec) -> None:
+    """Raise `BadInput` where a request's inputs are not those of the model."""
+    unknown = [name for name in names if name not in model.accepted]
+    twice = len({*names}) < len(names)
+    if unknown or twice or not names:
+        required = [tensor.name for tensor in model.inputs]
+        absent = [name for name in required if name not in names]
+        got = [f"no input {_listed(absent)}"] if absent else []
+        got += [f"the unknown input {_listed(unknown)}"] if unknown else []
+        got += ["an input more than once"] if twice else []
+        raise BadInput(" and ".join(got), _listed(required), "ask the model's metadata")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"{name[:60]!r}" for name in names[:12]) + (", …" if len(names) > 12 else "")
+
+
+def _check_shape(shape: Sequence[int], tensor: Tensor, rows: int, most: int) -> None:
+    """Raise `BadInput` unless a tensor has this shape and so many rows, `TooLarge` for more than `most`.
+
+    A last side of 1 may be left out, and -1 is any size.
+    """
+    inner = tuple(shape[1:])
+    sides = tensor.shape[: len(inner)] if len(tensor.shape) - len(inner) in (0, 1) else None
+    fits = sides is not None and tensor.shape[len(inner) :] in ((), (1,))
+    if not fits or any(side not in (have, -1) for have, side in zip(inner, sides or (), strict=False)) or min(shape) < 0:
+        raise BadInput(
+            f"{tensor.name[:60]!r} of shape {list(shape)[:8]}", f"{[-1, *tensor.shape]}", "ask the model's metadata"
+        )
+    if shape[0] > most:
+        raise TooLarge(f"{shape[0]} inputs", f"at most {most} in one request", "send smaller batches")
+    if shape[0] != rows:
+        raise BadInput(f"inputs of {rows} and of {shape[0]} rows", "one number of rows", "send the tensors whole")
+
+
+def _input_arrays(
+    inputs: Sequence[InputTensor], datatypes: Sequence[tensors.Datatype], rest: memoryview
+) -> dict[str, Array]:
+    """Return the tensors of a request, in JSON or in the bytes behind it, by name."""
+    arrays, start = {}, 0
+    for tensor, datatype in zip(inputs, datatypes, strict=True):
+        parameters = tensor.parameters or InputParameters()
+        size = parameters.binary_data_size
+        if parameters.shared_memory_region is not None:
+            raise BadInput("an input in shared memory", "JSON or binary data", "send the tensor itself")
+        if isinstance(tensor.data, msgspec.Raw) and size is None:
+            arrays[tensor.name] = tensors.from_json(memoryview(tensor.data), datatype, tensor.shape)
+        elif tensor.data is msgspec.UNSET and size is not None and 0 <= size <= len(rest) - start:
+            arrays[tensor.name] = tensors.from_raw(rest[start : start + size], datatype, tensor.shape)
+            start += size
+        else:
+            start = -1
+            break
+    if start != len(rest):
+        raise BadInput(
+            f"a tensor whose data are ambiguous, {len(rest)} bytes behind the JSON",
+            "either data in the JSON, or as many bytes behind it as its binary_data_size",
+            "count the bytes",
+        )
+    return arrays
 
 
 @lru_cache(maxsize=1024)

@@ -3,9 +3,9 @@
 Bounds in `extra_json_schema` describe what the codec enforces with error messages of its own.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 from feint.hashcash import Puzzle
 from feint.openinference.tensors import DATATYPES
@@ -17,9 +17,9 @@ MAX_TEXT = 1024  # characters of a request's id, and of a stamp
 Count = Annotated[int, Meta(extra_json_schema={"minimum": 0})]
 Text = Annotated[str, Meta(extra_json_schema={"maxLength": MAX_TEXT})]
 NotServed = Annotated[Raw, Meta(extra_json_schema={"type": "null"})]  # a feature of the protocol that is not served
-Number = {"type": ["number", "array"]}
-Numbers = Annotated[
-    Raw, Meta(description="flat, or nested as the shape", extra_json_schema={"type": "array", "items": Number})
+Value = {"type": ["number", "string", "boolean", "null", "array"]}
+Values = Annotated[
+    Raw, Meta(description="flat, or nested as the shape", extra_json_schema={"type": "array", "items": Value})
 ]
 Probability = Annotated[float, Meta(extra_json_schema={"minimum": 0, "maximum": 1.001})]
 
@@ -37,7 +37,7 @@ class InputTensor(Struct, gc=False, omit_defaults=True):
     name: str
     shape: Annotated[list[Count], Meta(extra_json_schema={"minItems": 1})]
     datatype: Annotated[str, Meta(extra_json_schema={"enum": list(DATATYPES)})]
-    data: Numbers | UnsetType = UNSET
+    data: Values | UnsetType = UNSET
     parameters: InputParameters | None = None
 
 
@@ -66,7 +66,7 @@ class InferParameters(Struct, gc=False, omit_defaults=True):
 class InferRequest(Struct, gc=False, omit_defaults=True):
     """An inference request, or the JSON that stands before its binary tensors."""
 
-    inputs: Annotated[list[InputTensor], Meta(extra_json_schema={"minItems": 1, "maxItems": 1})]
+    inputs: Annotated[list[InputTensor], Meta(extra_json_schema={"minItems": 1})]
     id: Text | None = None
     outputs: Annotated[list[RequestedOutput], Meta(extra_json_schema={"maxItems": 1})] | None = None
     parameters: InferParameters | None = None
@@ -152,6 +152,18 @@ class TensorMetadata(Struct, forbid_unknown_fields=True):
     shape: list[Annotated[int, Meta(extra_json_schema={"minimum": -1})]]
 
 
+class ModelParameters(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What a model takes and gives beyond its tensors.
+
+    Attributes:
+        domain: Domain of the inputs, as a recipe: columns with their categories, the length and vocabulary of sequences.
+        labels: Names of the classes.
+    """
+
+    domain: dict[str, Any] = field(default_factory=dict)
+    labels: list[str] = field(default_factory=list)
+
+
 class ModelMetadata(Struct, forbid_unknown_fields=True):
     """Inputs and outputs of a model."""
 
@@ -159,6 +171,7 @@ class ModelMetadata(Struct, forbid_unknown_fields=True):
     versions: list[str]
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
+    parameters: ModelParameters
     platform: str = "feint"
 
 
@@ -167,7 +180,7 @@ class ConfigTensor(Struct, forbid_unknown_fields=True):
 
     name: str
     data_type: str
-    dims: list[Count]
+    dims: list[Annotated[int, Meta(extra_json_schema={"minimum": -1})]]
 
 
 class ModelConfig(Struct, forbid_unknown_fields=True):

@@ -1,7 +1,8 @@
-"""Conversion of the protocol's tensors to a model's inputs: float32 in [0, 1]."""
+"""Tensors of the protocol as NumPy arrays of their own types. Strings are object arrays, in which None is a null."""
 
 import math
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -9,102 +10,115 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from feint.errors import BadInput, TooLarge
+from feint.errors import BadInput
 
 Array = np.ndarray
-SMALL = 2**20  # bytes of JSON below which a list of numbers is read without counting it first
+PIECE = 2**20  # bytes of JSON that are decoded at once: a list takes 30 times the memory of its array
+COMMA, OPEN, CLOSE = b",[]"
 
 
 @dataclass(frozen=True)
 class Datatype:
-    """Numeric type of an input.
+    """Type of a tensor's elements.
 
     Attributes:
-        raw: Memory layout of its numbers.
-        number: Their type in JSON.
+        dtype: Type of the array, in the memory layout of raw contents.
+        number: Type in JSON.
         contents: Field of a gRPC message that holds them; "" for raw bytes only.
-        levels: Divisor that maps them to [0, 1].
     """
 
-    raw: np.dtype
+    dtype: np.dtype
     number: type
     contents: str = ""
-    levels: int = 1
 
 
 DATATYPES = {
+    "BOOL": Datatype(np.dtype("?"), bool, "bool_contents"),
+    "UINT8": Datatype(np.dtype("u1"), int, "uint_contents"),
+    "UINT16": Datatype(np.dtype("<u2"), int, "uint_contents"),
+    "UINT32": Datatype(np.dtype("<u4"), int, "uint_contents"),
+    "UINT64": Datatype(np.dtype("<u8"), int, "uint64_contents"),
+    "INT8": Datatype(np.dtype("i1"), int, "int_contents"),
+    "INT16": Datatype(np.dtype("<i2"), int, "int_contents"),
+    "INT32": Datatype(np.dtype("<i4"), int, "int_contents"),
+    "INT64": Datatype(np.dtype("<i8"), int, "int64_contents"),
+    "FP16": Datatype(np.dtype("<f2"), float),
     "FP32": Datatype(np.dtype("<f4"), float, "fp32_contents"),
     "FP64": Datatype(np.dtype("<f8"), float, "fp64_contents"),
-    "FP16": Datatype(np.dtype("<f2"), float),
-    # pixels as files hold them, read as `feint.data` reads them
-    "UINT8": Datatype(np.dtype("u1"), int, "uint_contents", 255),
+    "BYTES": Datatype(np.dtype(object), str, "bytes_contents"),
 }
-FLOAT_DTYPES = {name: DATATYPES[name].raw for name in ("FP32", "FP64")}  # of the servers that a client asks
 
 
 def datatype(name: str) -> Datatype:
     """Return the datatype of this name.
 
     Raises:
-        BadInput: For one that no image has.
+        BadInput: The protocol has none.
     """
     if name not in DATATYPES:
         raise BadInput("a tensor of another datatype", f"one of {', '.join(DATATYPES)}", "convert the inputs")
     return DATATYPES[name]
 
 
-def check_shape(shape: Sequence[int], row: tuple[int, ...], most: int) -> None:
-    """Check that a tensor's shape is (N, *row) for at most so many inputs N.
-
-    Raises:
-        BadInput: For another shape.
-        TooLarge: For more inputs.
-    """
-    if len(shape) != len(row) + 1 or tuple(shape[1:]) != row or shape[0] < 0:
-        raise BadInput(f"inputs of shape {list(shape)[:8]}", f"{[-1, *row]}", "ask the model's metadata")
-    if shape[0] > most:
-        raise TooLarge(f"{shape[0]} inputs", f"at most {most} in one request", "send smaller batches")
-
-
 def from_raw(raw: Any, kind: Datatype, shape: Sequence[int]) -> Array:
-    """Return inputs from little-endian bytes.
+    """Return the tensor in raw contents: little-endian numbers, or strings behind their lengths in four bytes.
 
     Raises:
-        BadInput: Unless they are as many as the shape holds, and in range.
+        BadInput: The bytes are not as many as the shape holds, or a string is no UTF-8.
     """
-    expected = math.prod(shape) * kind.raw.itemsize
+    if kind.number is str:
+        return strings(list(_split(memoryview(raw), math.prod(shape))), shape)
+    expected = math.prod(shape) * kind.dtype.itemsize
     if len(raw) != expected:
         raise BadInput(f"a tensor of {len(raw)} bytes", f"{expected} for this shape and datatype", "send it whole")
-    return in_range(np.frombuffer(raw, kind.raw).reshape(shape), kind)
+    return np.frombuffer(raw, kind.dtype).reshape(shape)
+
+
+def to_raw(array: Array, kind: Datatype) -> bytes:
+    """Return the raw contents of a tensor; a null becomes an empty string."""
+    if kind.number is not str:
+        return np.ascontiguousarray(array, kind.dtype).tobytes()
+    codes = [("" if text is None else text).encode() for text in array.ravel()]
+    return b"".join(struct.pack("<I", len(code)) + code for code in codes)
 
 
 def from_json(raw: bytes | memoryview, kind: Datatype, shape: Sequence[int]) -> Array:
-    """Return inputs from a JSON list, flat in row-major order or nested as the shape is.
+    """Return the tensor in a JSON list, flat in row-major order or nested as the shape is.
+
+    Where a number is null, the array is float64 and has a NaN there.
 
     Raises:
         BadInput: For anything else.
     """
     count = math.prod(shape)
-    if len(raw) > SMALL and np.count_nonzero(np.frombuffer(raw, np.uint8) == ord(",")) > max(0, count - 1):
-        # 28 bytes each, unread
-        raise BadInput("more numbers than the shape holds", f"{count}", "send the tensor whole")
+    if len(raw) > PIECE and kind.number is not str:
+        commas = np.count_nonzero(np.frombuffer(raw, np.uint8) == COMMA)
+        if commas > max(0, count - 1):  # unread: each would take 28 bytes
+            raise BadInput("more numbers than the shape holds", f"{count}", "send the tensor whole")
     nested = bytes(raw[:64])[1:].lstrip()[:1] == b"["
     try:
-        values = _decoder(kind.number, len(shape) if nested else 1).decode(raw)
-        dtype = np.int64 if kind.number is int else np.float32
-        with np.errstate(over="ignore"):  # 1e39 becomes infinite, and is refused as such
-            x = np.array(values, dtype) if nested else np.fromiter(values, dtype, len(values))
-    except (msgspec.MsgspecError, RecursionError, ValueError, OverflowError) as error:
+        parts = [_array(piece, kind, len(shape) if nested else 1) for piece in _pieces(raw)]
+        x = np.concatenate(parts) if len(parts) > 1 else parts[0]
+    except (msgspec.MsgspecError, RecursionError, ValueError, TypeError, OverflowError) as error:
         raise BadInput(
-            "data that are no list of numbers of one shape", "them flat, or nested as the shape", "see the datatype"
-        ) from error
+            f"data that are no list of {'strings' if kind.number is str else 'numbers'} of one shape and datatype",
+            "them flat, or nested as the shape", "see the datatype",
+        ) from error  # fmt: skip
     if x.size != count or (nested and x.shape != tuple(shape)):
-        raise BadInput(f"{x.size} numbers", f"{count}, flat or nested as the shape", "send the tensor whole")
-    return in_range(x.reshape(shape), kind)
+        raise BadInput(f"{x.size} values", f"{count}, flat or nested as the shape", "send the tensor whole")
+    return x.reshape(shape)
+
+
+def to_json(array: Array, kind: Datatype) -> list[Any]:
+    """Return the flat list of a tensor, in which a NaN becomes null."""
+    if kind.number is not float:
+        return array.ravel().astype(kind.dtype).tolist()
+    values = array.ravel().astype(kind.dtype)
+    return np.where(np.isnan(values), None, values).tolist() if np.isnan(values).any() else values.tolist()
 
 
 def from_contents(contents: Any, kind: Datatype, shape: Sequence[int]) -> Array:
-    """Return inputs from the typed contents of a gRPC message.
+    """Return the tensor in the typed contents of a gRPC message.
 
     Raises:
         BadInput: For contents of another type or number.
@@ -112,32 +126,90 @@ def from_contents(contents: Any, kind: Datatype, shape: Sequence[int]) -> Array:
     filled = [field.name for field, _ in contents.ListFields()]
     if not kind.contents or filled not in ([], [kind.contents]):
         raise BadInput("contents of another datatype", kind.contents or "raw contents", "see the datatype")
-    x = np.array(getattr(contents, kind.contents), np.int64 if kind.number is int else kind.raw)
-    if x.size != math.prod(shape):
-        raise BadInput(f"{x.size} numbers", f"{math.prod(shape)}", "send the tensor whole")
-    return in_range(x.reshape(shape), kind)
+    values = getattr(contents, kind.contents)
+    if len(values) != math.prod(shape):
+        raise BadInput(f"{len(values)} values", f"{math.prod(shape)}", "send the tensor whole")
+    if kind.number is str:
+        return strings(list(values), shape)
+    try:
+        return np.array(values, kind.dtype).reshape(shape)
+    except OverflowError as error:
+        raise BadInput("a number that the datatype has not", "numbers in its range", "see the datatype") from error
 
 
-def in_range(x: Array, kind: Datatype) -> Array:
-    """Return numbers of a datatype as inputs (N, …) float32 in [0, 1], in memory of their own.
+def strings(codes: Sequence[bytes], shape: Sequence[int]) -> Array:
+    """Return UTF-8 strings as an object array.
 
     Raises:
-        BadInput: For numbers outside the datatype's range.
+        BadInput: One is no UTF-8, or they are not as many as the shape holds.
     """
-    if x.size:
-        low, high = x.min(), x.max()
-        if not (low >= 0 and high <= kind.levels):  # written so that NaN is refused as well
-            raise BadInput(
-                "inputs that are not numbers in the range",
-                f"values in [0, {kind.levels}]",
-                "send plain pixels: normalisation is a part of the model",
-            )
-    inputs = x.astype(np.float32, order="C")
-    return inputs if kind.levels == 1 else np.divide(inputs, np.float32(kind.levels), out=inputs)
+    array = np.empty(len(codes), object)
+    try:
+        array[:] = [bytes(code).decode() for code in codes]
+        return array.reshape(shape)
+    except UnicodeDecodeError as error:
+        raise BadInput(f"bytes that are no UTF-8 ({error.reason})", "text in UTF-8", "encode it") from error
+    except ValueError as error:
+        raise BadInput(f"{len(codes)} strings", f"{math.prod(shape)}", "send the tensor whole") from error
+
+
+def _split(raw: memoryview, most: int) -> Iterator[memoryview]:
+    """Yield the strings in raw contents."""
+    start = 0
+    for _ in range(most):
+        if start + 4 > len(raw):
+            break
+        (length,) = struct.unpack_from("<I", raw, start)
+        yield raw[start + 4 : start + 4 + length]
+        start += 4 + length
+    if start != len(raw):
+        raise BadInput(f"a tensor of {len(raw)} bytes", "four bytes of length before each string", "send it whole")
+
+
+def _pieces(raw: bytes | memoryview) -> Iterator[bytes | memoryview]:
+    """Yield a JSON list as lists of about `PIECE` bytes with the same elements, so that little is decoded at once."""
+    if len(raw) <= 2 * PIECE:
+        yield raw
+        return
+    codes = np.frombuffer(raw, np.uint8)
+    separators = codes == COMMA
+    if np.count_nonzero(codes == OPEN) > 1:
+        depth = np.cumsum((codes == OPEN).astype(np.int8) - (codes == CLOSE).astype(np.int8), dtype=np.int16)
+        separators &= depth == 1
+    start = 0
+    while start < len(raw):
+        later = np.flatnonzero(separators[start + PIECE :][: 2 * PIECE])
+        if not len(later):  # a row longer than a piece
+            later = np.flatnonzero(separators[start + PIECE :])
+        end = start + PIECE + int(later[0]) if len(later) else len(raw)
+        yield b"%s%s%s" % (b"[" if start else b"", raw[start:end], b"]" if end < len(raw) else b"")
+        start = end + 1
+
+
+def _array(raw: bytes | memoryview, kind: Datatype, depth: int) -> Array:
+    """Return the values of a JSON list, nested so deep."""
+    dtype = kind.dtype
+    try:
+        values = _decoder(kind.number, depth).decode(raw)
+    except msgspec.ValidationError:
+        values = _decoder(kind.number | None, depth).decode(raw)
+        dtype = np.dtype(np.float64) if kind.number in (int, float) else np.dtype(object)
+    with np.errstate(over="ignore"):  # 1e39 becomes infinite, and is refused as such
+        if dtype == object or depth > 1:
+            return _object_array(values, depth) if dtype == object else np.array(values, dtype)
+        return np.fromiter(values, dtype, len(values)) if dtype == kind.dtype else np.array(values, dtype)
+
+
+def _object_array(values: list[Any], depth: int) -> Array:
+    """Return nested lists as an object array of so many dimensions."""
+    array = np.array(values, object)
+    if array.ndim != depth:
+        raise ValueError("lists of several lengths")
+    return array
 
 
 @cache
-def _decoder(number: type, depth: int) -> msgspec.json.Decoder[Any]:
+def _decoder(number: Any, depth: int) -> msgspec.json.Decoder[Any]:
     kind: Any = number
     for _ in range(depth):
         kind = list[kind]

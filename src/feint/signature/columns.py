@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from feint.errors import BadInput, UnknownName
-from feint.signature.domain import Array, Domain
+from feint.signature.domain import Array, Domain, Tensor, converted
 
 DIGITS = 6  # significant decimal digits that distinguish two numbers
 
@@ -153,6 +153,46 @@ class Columns(Domain):
         """Return inputs (N, D) as a table of numbers, strings and None, which `from_table` reads back."""
         return {column.name: _values(column, x[:, i]) for i, column in enumerate(self.columns)}
 
+    def published(self) -> "Columns":
+        return Columns(tuple(Column(c.name, c.categories, c.optional, c.integer) for c in self.columns))
+
+    def tensors(self) -> Sequence[Tensor]:
+        return self._matrix if not any(column.categories for column in self.columns) else self._each
+
+    def further_tensors(self) -> Sequence[Tensor]:
+        return self._each if not any(column.categories for column in self.columns) else self._matrix
+
+    @property
+    def _matrix(self) -> Sequence[Tensor]:
+        """One tensor with a number for each column."""
+        return (Tensor("x", "FP64", self.shape),)
+
+    @property
+    def _each(self) -> Sequence[Tensor]:
+        """A tensor for each column."""
+        return tuple(
+            Tensor(column.name, "BYTES" if column.categories else "FP64", (1,)) for column in self.columns
+        )
+
+    def from_tensors(self, tensors: Mapping[str, Array]) -> Array:
+        whole = len(tensors) == 1 and next(iter(tensors)) not in self.names
+        if whole:
+            (values,) = tensors.values()
+            return converted(values, self.dtype).reshape(len(values), *self.shape)
+        return self.from_table({name: values.reshape(len(values)) for name, values in tensors.items()})
+
+    def to_tensors(self, x: Array, tensors: Sequence[Tensor]) -> dict[str, Array]:
+        if len(tensors) == 1 and tensors[0].name not in self.names:
+            return super().to_tensors(x, tensors)
+        if {tensor.name for tensor in tensors} != {*self.names}:
+            raise self.misfit(tensors)
+        table, codes = self.to_table(x), dict(zip(self.names, x.T, strict=True))
+        arrays = {
+            name: np.array([*table[name], None], object)[:-1] if datatype == "BYTES" else codes[name]
+            for name, datatype, _ in tensors
+        }
+        return {tensor.name: arrays[tensor.name].reshape(len(x), *(1 for _ in tensor.shape)) for tensor in tensors}
+
     def check_values(self, x: Array) -> None:
         missing = np.isnan(x)
         for i, column in enumerate(self.columns):
@@ -233,6 +273,10 @@ def _is_missing(value: Any) -> bool:
 
 def _codes(column: Column, values: Sequence[Any]) -> Array:
     """Return the values of one column as numbers and codes."""
+    if isinstance(values, Array) and values.dtype.kind in "fiub":
+        if column.categories is None:
+            return converted(values, Columns.dtype)
+        values = values.tolist()
     if column.categories is None:
         try:
             return np.array([np.nan if _is_missing(value) else float(value) for value in values], np.float64)
@@ -242,10 +286,11 @@ def _codes(column: Column, values: Sequence[Any]) -> Array:
     missing = code.get("", np.nan)
     codes = []
     for value in values:
-        if _is_missing(value):
+        label = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+        if _is_missing(value) or (value == "" and value not in code):  # raw bytes have no null
             codes.append(missing)
-        elif str(value) in code:
-            codes.append(code[str(value)])
+        elif label in code:
+            codes.append(code[label])
         else:
             raise UnknownName.among(f"category of {column.name!r}", str(value), column.categories)
     return np.array(codes, np.float64)

@@ -1,7 +1,8 @@
 """Base of the input domains."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -16,9 +17,9 @@ class Tensor(NamedTuple):
     """Tensor by which a server takes inputs of a domain.
 
     Attributes:
-        name: Default name.
+        name: Name.
         datatype: Datatype of the Open Inference Protocol, like FP32.
-        shape: Shape of one input, without the batch dimension.
+        shape: Shape of one input, without the batch dimension; -1 is any size.
     """
 
     name: str
@@ -106,9 +107,56 @@ class Domain(ABC):
         """
         return marks(type(self), x)
 
+    def published(self) -> "Domain":
+        """Return the domain as a server describes it to clients, without statistics of its data."""
+        return self
+
     def tensors(self) -> Sequence[Tensor]:
         """Return the tensors by which a server takes inputs; by default one, of the same type."""
-        return (Tensor("input", DATATYPES[self.dtype], self.shape),)
+        return (Tensor("x", DATATYPES[self.dtype], self.shape),)
+
+    def further_tensors(self) -> Sequence[Tensor]:
+        """Return the tensors that a request may have instead of `tensors`, or beside them."""
+        return ()
+
+    def from_tensors(self, tensors: Mapping[str, Array]) -> Array:
+        """Return the inputs in the tensors of a request.
+
+        Args:
+            tensors: Arrays (N, …) by name, some of `tensors` and `further_tensors`: numbers of any type, or strings as
+                an object array, in which None is a null.
+
+        Returns:
+            Inputs (N, …) of the right type, whose values are not checked.
+
+        Raises:
+            BadInput: The tensors are not those of inputs of this domain.
+        """
+        (values,) = tensors.values()
+        return converted(values, self.dtype).reshape(len(values), *self.shape)
+
+    def to_tensors(self, x: Array, tensors: Sequence[Tensor]) -> dict[str, Array]:
+        """Return inputs as the tensors that a server takes.
+
+        Args:
+            x: Inputs (N, …).
+            tensors: The server's tensors, whose names, types and shapes may be its own.
+
+        Returns:
+            Arrays (N, …) by name, of any type that converts to the server's.
+
+        Raises:
+            BadInput: The server takes inputs of another kind.
+        """
+        if len(tensors) != 1 or math.prod(tensors[0].shape) not in (math.prod(self.shape), *_dynamic(tensors[0])):
+            raise self.misfit(tensors)
+        name, _, shape = tensors[0]
+        return {name: x.reshape(len(x), *(self.shape if -1 in shape else shape))}
+
+    def misfit(self, tensors: Sequence[Tensor]) -> BadInput:
+        """Return the error for a server whose tensors take inputs of another kind."""
+        listed = ", ".join(f"{name} {datatype} {['N', *shape]}" for name, datatype, shape in tensors)
+        return BadInput(f"a model that takes {listed or 'nothing'}", f"{self.noun} {self!r:.200}", "name its own domain")
 
     def decode(self, values: Array) -> Array:
         """Return stored `values` (N, …) as inputs."""
@@ -125,6 +173,27 @@ DATATYPES = {
     np.dtype(np.int64): "INT64",
     np.dtype(np.uint8): "UINT8",
 }
+
+
+def converted(values: Array, dtype: np.dtype[Any]) -> Array:
+    """Return numbers in another type, in memory of their own.
+
+    Raises:
+        BadInput: They are strings or fractions where integers are due, or an integer changes.
+    """
+    kinds = "iu" if dtype.kind in "iu" else "fiub"
+    if values.dtype.kind not in kinds:
+        got = "strings" if values.dtype == object else f"values of type {values.dtype}"
+        raise BadInput(got, "integers" if dtype.kind in "iu" else "numbers", "see the model's metadata")
+    result = values.astype(dtype, order="C")
+    if values.dtype.kind in "iu" and (result.astype(values.dtype) != values).any():
+        raise BadInput(f"an integer beyond {dtype}", "a smaller one", "see the model's metadata")
+    return result
+
+
+def _dynamic(tensor: Tensor) -> tuple[int, ...]:
+    """Return the product of a shape with sizes that are left open."""
+    return (math.prod(tensor.shape),) if -1 in tensor.shape else ()
 
 
 def marks(kind: type[Domain], x: Array) -> list[bytes]:

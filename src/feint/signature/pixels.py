@@ -1,12 +1,13 @@
 """Images."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
 
 from feint.errors import BadInput
-from feint.signature.domain import Array, Domain
+from feint.signature.domain import Array, Domain, Tensor, converted
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,20 @@ class Pixels(Domain):
     def sample(self, n: int, seed: int, *, published: bool = True) -> Array:
         levels = np.random.default_rng(seed).integers(0, self.levels, (n, *self.shape), np.uint8, endpoint=True)
         return self.decode(levels)
+
+    def from_tensors(self, tensors: Mapping[str, Array]) -> Array:
+        (values,) = tensors.values()
+        if values.dtype != self.stored and values.dtype.kind != "f":
+            got = "strings" if values.dtype == object else f"images of type {values.dtype}"
+            raise BadInput(got, "floats in [0, 1] or UINT8", "convert them")
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, and no image
+            x = self.decode(values) if values.dtype == self.stored else converted(values, self.dtype)
+        return x.reshape(len(values), *self.shape)
+
+    def to_tensors(self, x: Array, tensors: Sequence[Tensor]) -> dict[str, Array]:
+        named = super().to_tensors(x, tensors)
+        stored = tensors[0].datatype == "UINT8"
+        return {name: self.encode(values) for name, values in named.items()} if stored else named
 
     @staticmethod
     def canonical(x: Array) -> Array:

@@ -1,6 +1,6 @@
 """Texts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
@@ -93,3 +93,19 @@ class Text(Domain):
 
     def tensors(self) -> Sequence[Tensor]:
         return (Tensor("text", "BYTES", (1,)),)
+
+    def from_tensors(self, tensors: Mapping[str, Array]) -> Array:
+        (values,) = tensors.values()
+        if values.dtype != object:
+            raise BadInput(f"texts of type {values.dtype}", "BYTES", "send the texts themselves")
+        texts = values.reshape(len(values)).tolist()
+        if None in texts:
+            raise BadInput("null in the place of a text", "a text", "leave it out, or send an empty one")
+        return self.from_strings(texts)
+
+    def to_tensors(self, x: Array, tensors: Sequence[Tensor]) -> dict[str, Array]:
+        if [tensor.datatype for tensor in tensors] != ["BYTES"]:
+            raise self.misfit(tensors)
+        ((name, _, shape),) = tensors
+        texts = np.array([*self.to_strings(x), None], object)[:-1]
+        return {name: texts.reshape(len(x), *(1 for _ in shape))}

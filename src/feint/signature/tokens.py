@@ -1,12 +1,19 @@
 """Sequences of tokens."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 import numpy as np
 
 from feint.errors import BadInput
-from feint.signature.domain import Array, Domain
+from feint.signature.domain import Array, Domain, Tensor, converted
+
+
+IDS = "input_ids"
+MASK, TYPES = "attention_mask", "token_type_ids"  # what a request may say as well
+IDS_NAMES = IDS, "ids", "tokens"
+MASK_NAMES, TYPES_NAMES = (MASK, "mask"), (TYPES, "segment_ids")
 
 
 @dataclass(frozen=True)
@@ -55,3 +62,49 @@ class Tokens(Domain):
 
     def sample(self, n: int, seed: int, *, published: bool = True) -> Array:
         return np.random.default_rng(seed).integers(0, self.vocabulary, (n, self.length), self.dtype)
+
+    def tensors(self) -> Sequence[Tensor]:
+        return (Tensor(IDS, "INT64", (-1,)),)
+
+    def further_tensors(self) -> Sequence[Tensor]:
+        return Tensor(MASK, "INT64", (-1,)), Tensor(TYPES, "INT64", (-1,))
+
+    def from_tensors(self, tensors: Mapping[str, Array]) -> Array:
+        if IDS not in tensors:
+            raise BadInput(f"no {IDS}", f"{IDS}, INT64 (N, L)", "send the token numbers")
+        tokens = converted(tensors[IDS], self.dtype)
+        if tokens.shape[1] > self.length:
+            raise BadInput(f"sequences of {tokens.shape[1]:,} tokens", f"at most {self.length:,}", "cut them")
+        for name in (MASK, TYPES):
+            if name in tensors and tensors[name].shape != tokens.shape:
+                raise BadInput(f"{name} of shape {tensors[name].shape}", f"that of {IDS}", "send one for each token")
+        if MASK in tensors:
+            tokens = self._masked(tokens, converted(tensors[MASK], self.dtype))
+        if TYPES in tensors and converted(tensors[TYPES], self.dtype).any():
+            raise BadInput(f"{TYPES} other than 0", "zeros: one text each", "leave them out")
+        return np.pad(tokens, ((0, 0), (0, self.length - tokens.shape[1])), constant_values=self.padding)
+
+    def _masked(self, tokens: Array, mask: Array) -> Array:
+        """Return the tokens, after checking that a mask hides what is padding, at the end, and nothing else."""
+        ends = (mask[:, 1:] <= mask[:, :-1]).all() and np.isin(mask, (0, 1)).all()
+        if not ends or (tokens[mask == 0] != self.padding).any():
+            expected = f"1 for tokens and, at the end, 0 for padding, which is {self.padding}"
+            raise BadInput(f"an {MASK} that hides tokens", expected, "leave it out: the padding decides")
+        last = np.take_along_axis(tokens, (mask.sum(1, keepdims=True) - 1).clip(min=0), 1) if tokens.size else tokens
+        if (last[mask.any(1)] == self.padding).any():
+            raise BadInput(f"an {MASK} of 1 for padding at the end", "0 there", "leave it out: the padding decides")
+        return tokens
+
+    def to_tensors(self, x: Array, tensors: Sequence[Tensor]) -> dict[str, Array]:
+        names = {tensor.name for tensor in tensors}
+        numbers = not any(tensor.datatype == "BYTES" for tensor in tensors)
+        single = next(iter(names)) if len(names) == 1 else ""
+        ids, mask, types = (
+            next((name for name in known if name in names), "") for known in (IDS_NAMES, MASK_NAMES, TYPES_NAMES)
+        )
+        ids = ids or single
+        if not numbers or not ids or names - {ids, mask, types}:
+            raise self.misfit(tensors)
+        ahead = np.flip(np.logical_or.accumulate(np.flip(x != self.padding, 1), 1), 1)  # padding within a text counts
+        values = {ids: x, mask: ahead.astype(self.dtype), types: np.zeros_like(x)}
+        return {name: values[name] for name in names}

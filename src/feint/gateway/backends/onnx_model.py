@@ -10,7 +10,14 @@ from feint._optional import require
 from feint.errors import BadInput, DamagedFile, Failed, MissingData, one_line
 from feint.models.simplex import on_simplex
 from feint.onnx_manifest import Array, Manifest, from_metadata, verify
+from feint.signature import Pixels
 
+TYPES = {
+    np.dtype(np.float32): "tensor(float)",
+    np.dtype(np.float64): "tensor(double)",
+    np.dtype(np.int64): "tensor(int64)",
+    np.dtype(np.uint8): "tensor(uint8)",
+}  # of onnxruntime
 PROBABILITIES, MOVED, SCORE = "probabilities", "moved", "score"
 
 
@@ -40,9 +47,9 @@ def identity(p: Array) -> Array:
 
 
 class OnnxModel:
-    """Model or output defense in an ONNX file with one float32 input of any batch.
+    """Model or output defense in an ONNX file, whose one input takes any batch.
 
-    A file that Feint did not write is an undefended model.
+    The input of a file of Feint is that of its domain. A file that Feint did not write is an undefended model of images.
 
     Args:
         path: The file.
@@ -72,7 +79,8 @@ class OnnxModel:
         self.takes, self.fingerprint = manifest.takes, manifest.fingerprint
         self.version, self.recipe = manifest.version, manifest.recipe
         self.access, self.rungs, self.detectors = manifest.access, manifest.rungs, manifest.detectors
-        self.input, self.shape = _input(self.path, self._session)
+        self.input, self.shape, self.dtype = _input(self.path, self._session, manifest)
+        self.domain, self.labels = manifest.domain or Pixels(self.shape), manifest.labels
         shapes = {node.name: node.shape for node in self._session.get_outputs()}
         self._names = _declared(self.path, shapes, manifest) if self.defended else _only(self.path, shapes, output)
         self.classes = int(shapes[self._names[0]][1])
@@ -86,7 +94,7 @@ class OnnxModel:
         if self.takes == "p" and not on_simplex(rows, 1e-4):
             raise BadInput("rows off the simplex", "undefended probabilities", "apply softmax to logits first")
         try:
-            batch = np.ascontiguousarray(rows if len(rows) else np.zeros((1, *self.shape)), np.float32)
+            batch = np.ascontiguousarray(rows if len(rows) else np.zeros((1, *self.shape)), self.dtype)
             arrays = [array[: len(rows)] for array in self._session.run(self._names, {self.input: batch})]
         except Exception as error:  # onnxruntime's own exceptions share no other base
             raise Failed("a failure of the model", "an answer", "try again, or tell the operator") from error
@@ -127,14 +135,19 @@ def _stored_manifest(path: Path, session: Any) -> Manifest | None:
         raise _damaged(path, error) from error
 
 
-def _input(path: Path, session: Any) -> tuple[str, tuple[int, ...]]:
-    """Return the one input's name and the shape of a row of it; raise `BadInput`."""
+def _input(path: Path, session: Any, manifest: Manifest) -> tuple[str, tuple[int, ...], np.dtype]:
+    """Return the one input's name, and the shape and the type of a row of it; raise `BadInput`."""
     nodes = session.get_inputs()
-    fine = len(nodes) == 1 and nodes[0].type == "tensor(float)" and len(nodes[0].shape) > 1
-    if not fine or isinstance(nodes[0].shape[0], int) or not all(isinstance(side, int) for side in nodes[0].shape[1:]):
+    dtype = np.dtype(np.float32) if manifest.domain is None else manifest.domain.dtype
+    fine = len(nodes) == 1 and nodes[0].type == TYPES.get(dtype) and len(nodes[0].shape) > 1
+    fine = fine and not isinstance(nodes[0].shape[0], int) and all(isinstance(side, int) for side in nodes[0].shape[1:])
+    shape = tuple(nodes[0].shape[1:]) if fine else ()
+    if not fine or (manifest.domain is not None and manifest.domain.shape != shape):
         inputs = ", ".join(f"{node.name}: {node.type} {node.shape}" for node in nodes)
-        raise BadInput(f"{path} with {inputs}", "one float32 input (N, …), any N and all else fixed", "export it so")
-    return nodes[0].name, tuple(nodes[0].shape[1:])
+        raise BadInput(
+            f"{path} with {inputs}", f"one {dtype} input (N, …), any N and all else fixed", "serve it with torch"
+        )
+    return nodes[0].name, shape, dtype
 
 
 def _declared(path: Path, shapes: dict[str, list[Any]], manifest: Manifest) -> list[str]:

@@ -18,6 +18,7 @@ from feint.gateway.backends.upstream import upstream_at
 from feint.gateway.validation import check_probabilities
 from feint.onnx_manifest import RungSpec
 from feint.openinference.model_spec import ModelSpec
+from feint.signature import Domain, Tensor
 
 
 class Passthrough:
@@ -45,12 +46,13 @@ async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
         out = model.run(x)
         return out if graph is model else graph.run(check_probabilities(out.rungs[0], len(x), model.classes))
 
-    seconds = _tried(run, np.zeros((1, *model.shape), np.float32), model.classes, str(table.path))
+    seconds = _tried(run, model.domain.sample(1, 0), model.classes, str(table.path))
     pipeline = OnnxPipeline(
         graph, InlineOrThread(run, seconds), access=rules(table.access), safest=safest(graph.recipe)
     )
+    inputs = () if model.defended else _named(model.domain, model.input)
     return LoadedModel(
-        ModelSpec(name, model.input, model.shape, OUTPUT, model.classes),
+        ModelSpec(name, model.domain, OUTPUT, model.classes, inputs, model.labels),
         pipeline,
         [
             f"{table.path}, in this process: {1000 * seconds:.2g} ms for one input",
@@ -70,10 +72,10 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
 
     async def connect() -> ModelSpec:
         spec = await upstream.probe()
-        classes = spec.model.classes
-        if isinstance(graph, OnnxModel) and classes != graph.classes:
-            raise BadInput(f"{table.upstream} with {classes} classes", f"{graph.classes}, as {table.outputs}", "fit it")
-        return ModelSpec(name, spec.model.input, spec.shape, OUTPUT, classes)
+        if isinstance(graph, OnnxModel) and spec.classes != graph.classes:
+            raise BadInput(f"{table.upstream} with {spec.classes} classes", f"{graph.classes}, as {table.outputs}", "fit it")
+        assert spec.domain is not None
+        return ModelSpec(name, spec.domain, OUTPUT, spec.classes, _named(spec.domain, spec.inputs[0].name), spec.labels)
 
     pipeline = OnnxPipeline(
         graph,
@@ -95,6 +97,12 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
         *steps(graph.recipe or {}, table.access),
     ]
     return LoadedModel(spec, pipeline, notes, warnings, safest(graph.recipe), upstream, connect, upstream.close)
+
+
+def _named(domain: Domain, input: str) -> tuple[Tensor, ...]:
+    """Return the tensors of a domain; where it is one, with the name that the model has for it."""
+    tensors = tuple(domain.tensors())
+    return (tensors[0]._replace(name=input),) if len(tensors) == 1 else tensors
 
 
 def _output_defense(path: Any, classes: int) -> OnnxModel:

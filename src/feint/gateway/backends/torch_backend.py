@@ -16,22 +16,23 @@ from feint.gateway.backends.torch_pipeline import TorchPipeline, rungs, safest
 from feint.openinference.model_spec import ModelSpec
 from feint.query import Query
 from feint.service import Service
-from feint.signature import Domain, Pixels
+from feint.signature import Domain, Pixels, as_domain
 from feint.victims import classes_of, domain_of, fingerprint, load_any
 
 
 def load(table: settings.TorchSettings, name: str) -> LoadedModel:
     """Load the victim and the defenses that the settings name; raise `FeintError`."""
-    model = load_any(table.torch, domain=Pixels(table.shape) if table.shape else None)
+    domain = Pixels(table.shape) if table.shape else None
+    model = load_any(table.torch, domain=domain)
     service = Service(model, parse_defense(table.defense, victim=fingerprint(model)))
-    return of_service(service, name, shape=table.shape, access=table.access, where=table.torch)
+    return of_service(service, name, domain=domain, access=table.access, where=table.torch)
 
 
 def of_service(
     service: Service,
     name: str,
     *,
-    shape: tuple[int, ...] | None = None,
+    domain: Domain | Sequence[int] | None = None,
     access: Sequence[str] = (),
     where: str = "a service",
 ) -> LoadedModel:
@@ -42,20 +43,24 @@ def of_service(
     Args:
         service: The service.
         name: The model's name.
-        shape: The shape of an input, where the model does not hold it.
+        domain: Domain of the inputs, where the model does not have it; the shape of an image stands for `Pixels`.
         access: Access rules before those of the service, spelled as in Python.
         where: Origin of the service, for the start-up note.
 
     Raises:
-        BadInput: If neither the model nor `shape` gives the shape of an input.
+        BadInput: If neither the model nor `domain` says what it takes.
     """
-    domain = Pixels(shape) if shape else domain_of(service.model)
+    domain = as_domain(domain) if domain else domain_of(service.model)
     if domain is None:
-        raise BadInput(f"{name}, which does not say what it takes", "its shape (C, H, W)", "give the shape")
+        raise BadInput(
+            f"{name}, which does not say what it takes", "a model.toml, which says it",
+            "feint inspect writes one; for images, set shape = [C, H, W]",
+        )  # fmt: skip
     seconds = _each_rung_tried(service, domain)
     pipeline = TorchPipeline(service, rules(access))
     safe = safest(service.defense)
-    spec = ModelSpec(name, "x", domain.shape, OUTPUT, classes_of(service.model, domain))
+    labels = getattr(service.model, "class_names", ())
+    spec = ModelSpec(name, domain, OUTPUT, classes_of(service.model, domain), labels=labels)
     notes = [f"{where}, by torch: {1000 * seconds:.2g} ms for one input", *_spoken(service.defense, access)]
     return LoadedModel(spec, pipeline, notes, bare({"outputs": safe is not None}), safe, close=pipeline.close)
 

@@ -5,7 +5,7 @@ Outputs beside the one that is served are dropped, and the text of the server's 
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,16 +15,9 @@ from feint.gateway import settings
 from feint.gateway.backends.onnx_model import softmax
 from feint.gateway.validation import check_probabilities
 from feint.openinference.json_codec import MissingOutput, UnreadableResponse
-from feint.openinference.model_spec import MALFORMED, ModelSpec
-from feint.openinference.tensors import FLOAT_DTYPES, Array
-
-
-@dataclass(frozen=True)
-class UpstreamSpec:
-    """An upstream's `model` as its server has it, and the `shape` of an input that the gateway's clients send."""
-
-    model: ModelSpec
-    shape: tuple[int, ...]
+from feint.openinference.model_spec import ModelSpec, domain_of_table, spec_from_metadata
+from feint.openinference.tensors import Array
+from feint.signature import Pixels
 
 
 class UpstreamTransport(Protocol):
@@ -52,11 +45,11 @@ class UpstreamModel:
 
     def __init__(self, at: settings.UpstreamSettings, name: str, transport: UpstreamTransport) -> None:
         self.at, self.name, self._transport = at, name, transport
-        self._spec: UpstreamSpec | None = None
+        self._spec: ModelSpec | None = None
         self.ready, self.close = transport.ready, transport.close
 
-    async def probe(self) -> UpstreamSpec:
-        """Return the model that the upstream's metadata describe, after a trial with one black input.
+    async def probe(self) -> ModelSpec:
+        """Return the model that the upstream's metadata describe, after a trial with one random input.
 
         Raises:
             Unreachable: Where it does not answer.
@@ -68,16 +61,17 @@ class UpstreamModel:
             raise Unreachable("an upstream whose metadata are none", "an Open Inference server", "check it") from error
         spec = read_spec(metadata, self.at, self.name)
         try:
-            output = await self._output(spec, np.zeros((1, *spec.shape), np.float32))
-            self._spec = replace(spec, model=replace(spec.model, classes=output.shape[-1] if output.ndim == 2 else 0))
+            assert spec.domain is not None
+            output = await self._output(spec, spec.domain.sample(1, 0))
+            self._spec = replace(spec, classes=output.shape[-1] if output.ndim == 2 else 0)
             self._probabilities(output, 1)
         except Failed as error:
             self._spec = None
             raise BadInput(
-                f"{self.at.upstream}, for a black input: {error.args[0]}", "probabilities",
-                "set output, or logits = true, shape or datatype",
+                f"{self.at.upstream}, for one input: {error.args[0]}", "probabilities",
+                "set output, or logits = true, domain, shape or datatype",
             ) from error  # fmt: skip
-        classes = self._spec.model.classes
+        classes = self._spec.classes
         if self.at.classes not in (0, classes):
             raise BadInput(f"{classes} classes of {self.at.upstream}", str(self.at.classes), "mend classes")
         return self._spec
@@ -86,59 +80,42 @@ class UpstreamModel:
         """Return the undefended probabilities (N, K) of `x` (N, …); raise `Unreachable` or `Failed`."""
         spec = self._spec or await self.probe()
         if not len(x):  # scikit-learn behind MLServer fails on it
-            return np.zeros((0, spec.model.classes), np.float32)
+            return np.zeros((0, spec.classes), np.float32)
         return self._probabilities(await self._output(spec, x), len(x))
 
-    async def _output(self, spec: UpstreamSpec, x: Array) -> Array:
+    async def _output(self, spec: ModelSpec, x: Array) -> Array:
         """Return the upstream's output. Raises `Unreachable`, or `Failed` where it cannot be read."""
-        rows = x.reshape(len(x), *spec.model.shape).astype(FLOAT_DTYPES[spec.model.datatype], copy=False)
         try:
-            return await self._transport.infer(spec.model, rows)
+            return await self._transport.infer(spec, x)
         except MissingOutput as error:
-            name = spec.model.output
+            name = spec.output
             raise Failed("an upstream's answer without the output that was asked", name, "tell the operator") from error
         except UnreadableResponse as error:
             raise Failed("an upstream's answer that cannot be read", "a v2 response", "tell the operator") from error
 
     def _probabilities(self, output: Array, rows: int) -> Array:
         """Return the probabilities of an output. Raises `Failed`."""
-        classes = self._spec.model.classes if self._spec else 0
+        classes = self._spec.classes if self._spec else 0
         if output.shape != (rows, classes) or classes < 2 or not np.isfinite(output).all():
             raise Failed("an upstream's answer that is none", "finite rows, one for each input", "tell the operator")
         p = softmax(output.astype(np.float64)) if self.at.logits else output
         return check_probabilities(p, rows, classes)
 
 
-def read_spec(metadata: Mapping[str, Any], at: settings.UpstreamSettings, name: str) -> UpstreamSpec:
-    """Return the input and the output of the metadata, where the settings do not name them.
+def read_spec(metadata: Mapping[str, Any], at: settings.UpstreamSettings, name: str) -> ModelSpec:
+    """Return the upstream as its metadata describe it, and the settings where these leave something open.
 
     Raises:
         BadInput: Where neither does.
     """
+    domain = Pixels(at.shape) if at.shape else domain_of_table(at.domain) if at.domain else None
     try:
-        inputs = {str(tensor["name"]): tensor for tensor in metadata.get("inputs") or ()}
-        outputs = [str(tensor["name"]) for tensor in metadata.get("outputs") or ()]
-        chosen = inputs.get(at.input or next(iter(inputs), ""), {})
-        inner = tuple(int(side) for side in chosen.get("shape", (-1, *(at.shape or ())))[1:])
-        inner = (math.prod(inner),) if at.flat else inner
-        shape = at.shape or inner
-        output = at.output or (outputs[0] if len(outputs) == 1 else "")
-        datatype = chosen.get("datatype", at.datatype)
-        known = datatype if datatype in FLOAT_DTYPES else at.datatype
-        fits = min(inner, default=0) < 0 or math.prod(inner) == math.prod(shape)
-    except MALFORMED as error:
-        raise BadInput(
-            f"{at.upstream} with metadata that say nothing", "an Open Inference server", "check it"
-        ) from error
-    if not shape or min(shape) < 1 or not fits:
-        raise BadInput(f"{at.upstream}, which takes {inner}", "inputs of a known size", "set shape = [C, H, W]")
-    if not output:
-        raise BadInput(f"{at.upstream} with the outputs {outputs}", "one output", "set output = NAME")
-    if len(inputs) > 1 and not at.input:
-        raise BadInput(f"{at.upstream} with the inputs {list(inputs)}", "one input", "set input = NAME")
-    input_name = at.input or next(iter(inputs), "x")
-    inner = inner if min(inner) > 0 else shape
-    return UpstreamSpec(ModelSpec(name, input_name, inner, output, at.classes, datatype=known), shape)
+        spec = spec_from_metadata(name, metadata, at.output, input=at.input, domain=domain, datatype=at.datatype)
+    except BadInput as error:
+        got, expected, remedy = error.args
+        raise BadInput(f"{at.upstream}: {got}", expected, f"{remedy}: output, input, domain or shape") from error
+    flat = tuple(tensor._replace(shape=(math.prod(tensor.shape),)) for tensor in spec.inputs)
+    return replace(spec, inputs=flat) if at.flat else spec
 
 
 def _http(at: settings.UpstreamSettings, model: str) -> UpstreamTransport:

@@ -90,7 +90,8 @@ class AppState:
             log.warning("the upstream of %s: %s", name, error.args[0])
             return False
         endpoint = self.gateway.endpoints[name]
-        if endpoint.spec.shape and (endpoint.spec.shape, endpoint.spec.classes) != (spec.shape, spec.classes):
+        known = endpoint.spec
+        if known.domain is not None and (known.domain, known.classes) != (spec.domain, spec.classes):
             log.error("the upstream of %s is another model now: restart or reload", name)
             return False
         endpoint.spec = spec
@@ -162,7 +163,7 @@ def _endpoint(settings: Settings, name: str, loaded: LoadedModel, ledgers: Ledge
         raise BadRecipe(
             f'when_lost = "strongest" and {name}, which has no output defense', "one", 'when_lost = "refuse"'
         )
-    spec = loaded.spec or ModelSpec(name, "", (), "", 0)
+    spec = loaded.spec or ModelSpec(name, None, "", 0)
     return ModelEndpoint(spec, loaded.pipeline, ledgers[name], shadow=settings.models[name].shadow, open_when_lost=lost)
 
 
@@ -210,7 +211,7 @@ def describe(state: AppState) -> list[str]:
         who.append("anybody")
     lines = []
     for name, loaded in state.models.items():
-        shape = f"{loaded.spec.shape} → {loaded.spec.classes} classes" if loaded.spec else "not there yet"
+        shape = _signature(loaded.spec) if loaded.spec else "not there yet"
         shadow = ", in shadow mode" if settings.models[name].shadow else ""
         lines += [f"model {name}: {shape}{shadow}", *(f"  {note}" for note in loaded.notes)]
     lost = "then nobody is answered" if settings.ledger.when_lost == "refuse" else "then the strongest defense answers"
@@ -219,3 +220,10 @@ def describe(state: AppState) -> list[str]:
         f"ledger {settings.ledger.store}; if it is lost, {lost}",
         f"who may ask: {', '.join(who) or 'who has the key'}",
     ]
+
+
+def _signature(spec: ModelSpec) -> str:
+    """Return what a model takes and gives, in words."""
+    listed = [f"{tensor.name} {tensor.datatype} ({', '.join(map(str, ('N', *tensor.shape)))})" for tensor in spec.inputs]
+    more = f", … ({len(listed)} inputs)" if len(listed) > 4 else ""
+    return f"{', '.join(listed[:4])}{more} → {spec.classes} classes"

@@ -1,5 +1,6 @@
 """Serving of a service of this process, from Python."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from feint.gateway.settings import LOOPBACK, KeySettings, LedgerSettings, Server
 
 if TYPE_CHECKING:
     from feint.service import Service
+    from feint.signature import Domain
 
 
 def serve(
@@ -21,7 +23,7 @@ def serve(
     host: str = "127.0.0.1",
     keys: Path | str | None = None,
     store: str = "memory:",
-    shape: tuple[int, ...] | None = None,
+    domain: "Domain | Sequence[int] | None" = None,
 ) -> None:
     """Serve a service by the Open Inference Protocol v2 until Ctrl-C or SIGTERM.
 
@@ -35,7 +37,7 @@ def serve(
         host: The address to listen on.
         keys: The file of API keys. Without one anybody on this machine may query.
         store: Where the ledger is kept.
-        shape: The shape of an input, where the model does not hold it.
+        domain: The domain of the inputs, where the model does not have it; the shape of an image stands for `Pixels`.
     """
     settings = settings_of(name, ServerSettings(host, port, grpc_port), keys, store)
 
@@ -43,7 +45,7 @@ def serve(
         print("\n".join([*describe(running.opened), f"serving {running.url}"]), flush=True)  # noqa: T201
 
     async def make(ledgers: Ledgers | None) -> AppState:
-        return load_service(service, settings, shape=shape, ledgers=ledgers)
+        return load_service(service, settings, domain=domain, ledgers=ledgers)
 
     run.run(make, started=started)
 
@@ -57,10 +59,14 @@ def settings_of(name: str, at: ServerSettings, keys: Path | str | None, store: s
 
 
 def load_service(
-    service: "Service", settings: Settings, *, shape: tuple[int, ...] | None = None, ledgers: Ledgers | None = None
+    service: "Service",
+    settings: Settings,
+    *,
+    domain: "Domain | Sequence[int] | None" = None,
+    ledgers: Ledgers | None = None,
 ) -> AppState:
     """Open a gateway over `service`, the only model of the settings; raise `FeintError`."""
     from feint.gateway.backends.torch_backend import of_service
 
     (name,) = settings.models
-    return build_app(settings, {name: of_service(service, name, shape=shape)}, authenticator_of(settings), ledgers)
+    return build_app(settings, {name: of_service(service, name, domain=domain)}, authenticator_of(settings), ledgers)
