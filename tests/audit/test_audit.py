@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from tests.support.open_inference import served
 
 from feint import cli, victims
+from feint.attacks import Surrogate
 from feint.audit import attacker, candidates, output, plan, run
 from feint.audit.gate import GateLimit
 from feint.audit.samples import load_samples
@@ -43,11 +44,11 @@ def run_cli(monkeypatch, capsys, tmp_path, _cache):
     """Run an audit with short trainings and small budgets in an empty directory; its exit code and both streams."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(plan, "TRAINING", Training(epochs=3, least_steps=100, batch_size=32, learning_rate=0.05))
+    quick = Training(epochs=3, least_steps=100, batch_size=32, learning_rate=0.05)
     monkeypatch.setattr(plan, "BUDGETS", (20, 40, 80))
     monkeypatch.setattr(plan, "OVERHEAD", 1e6)  # a slow machine: the least plan is made, whatever runs beside
     monkeypatch.setattr(attacker, "ROWS", 80)
-    monkeypatch.setattr(attacker, "contenders", lambda _, samples, k: [Network("mlp", samples.domain, k)])
+    monkeypatch.setattr(attacker, "contenders", lambda _, domain, k: [Surrogate(Network("mlp", domain, k), quick)])
     monkeypatch.setattr(output.report, "write", lambda path, *_, **__: path.write_text("a page of its own"))
 
     def run(line: str) -> tuple[int, str, str]:
@@ -200,7 +201,7 @@ def test_an_audit_ends_with_its_minutes_and_continues(model, monkeypatch, tmp_pa
 
     line = "victim --data digits --minutes 1 --defense LabelOnly --out run --fail-above fidelity@20=1"
     monkeypatch.setattr(plan, "OVERHEAD", 0.0)
-    monkeypatch.setattr(attacker.Trial, "seconds_for", lambda *_: 1e-5)
+    monkeypatch.setattr(attacker.Attacker, "seconds_for", lambda *_: 1e-5)
     monkeypatch.setattr(plan, "TUNED", 1e9)
     monkeypatch.setattr(plan, "restorer_seconds", lambda *_: 1e9)
     monkeypatch.setattr(run, "time", Clock)

@@ -1,7 +1,8 @@
 """Plan of an audit: what fits into its minutes."""
 
-from feint.audit import attacker, candidates, plan
-from feint.audit.attacker import AttackerChoice, Trial
+from feint.attacks import Surrogate
+from feint.audit import candidates, plan
+from feint.audit.attacker import Attacker, AttackerChoice
 from feint.audit.samples import load_samples
 from feint.defense import Defense
 from feint.defenses.outputs import LabelOnly, ReverseSigmoid
@@ -14,11 +15,11 @@ SIGMOID = {"sigmoid": candidates.Candidate("sigmoid", "", Defense(outputs=[Rever
 
 
 def trial(name, agreement, seconds):
-    return Trial(Network(name, SHAPE, 10), Training(), agreement, seconds, 0.01)
+    return Attacker(Surrogate(Network(name, SHAPE, 10), Training()), agreement, seconds)
 
 
 def planned(minutes, *, trials, spent=0.0, left_out=()):
-    choice = AttackerChoice(tuple(trials), {"majority": 0.1}, 1000, tuple(left_out))
+    choice = AttackerChoice(tuple(trials), {"majority": 0.1}, 200, left_out=tuple(left_out))
     return plan.make_plan(
         load_samples("digits", None, SHAPE), SIGMOID, choice, minutes=minutes, seconds_per_answer=1e-5, spent=spent
     )
@@ -55,7 +56,7 @@ def test_the_best_attacker_is_planned_and_a_weaker_one_is_named_as_weaker():
     assert hurried.surrogate.name == "mlp"
     assert [note.phrase for note in hurried.notes] == ["attacker too slow", "attackers not tried"]
     assert planned(0.01, trials=[strong, weak]).surrogate.name == "lenet"
-    assert attacker.AttackerChoice((strong, trial("mlp", 0.945, 0.1)), {"majority": 0.1}, 1000).best.network.name == "mlp"
+    assert AttackerChoice((strong, trial("mlp", 0.945, 0.1)), {"majority": 0.1}, 200).best.name == "mlp"
 
 
 def test_lenses_that_train_models_are_paid_for_whatever_the_network_is(monkeypatch):
@@ -64,7 +65,7 @@ def test_lenses_that_train_models_are_paid_for_whatever_the_network_is(monkeypat
         candidates.Candidate("label only", "LabelOnly", Defense(outputs=[LabelOnly()])),
         candidates.Candidate("reverse sigmoid", "ReverseSigmoid", Defense(outputs=[ReverseSigmoid()])),
     )}  # fmt: skip
-    speed = plan.Speed(answer=0.0, attacker=trial("mlp", 0.9, 0.0), rows=1000, judged=100, restorer=7.0)
+    speed = plan.Speed(answer=0.0, attacker=trial("mlp", 0.9, 0.0), restorer=7.0)
     for size, seconds in ((plan.Size((100, 500), 3, lenses=True), 0), (plan.Size((100, 500), 3, thorough=True), 42)):
         assert plan.estimate(size, tried, speed) == seconds
     assert 0 < plan.restorer_seconds(10) < 600

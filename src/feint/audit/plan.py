@@ -9,23 +9,20 @@ from torch import nn
 
 from feint.attacks import Attack, KnockoffNets, Recovered, Tuned
 from feint.attacks.lenses.recovered import restorer
-from feint.audit.attacker import AttackerChoice, Trial
+from feint.audit.attacker import Attacker, AttackerChoice
 from feint.audit.candidates import LABELS, NONE, SHARPENED, Candidate, adaptive_lenses, labels_only
 from feint.audit.samples import Samples
 from feint.bench.matrix import Matrix, through
 from feint.data import Split
 from feint.data.remarks import Remark
 from feint.defense import Defense, Ladder
-from feint.evaluation.probes import MOST
 from feint.models.networks import Network
 from feint.models.training import Training
-from feint.signature import Domain, Pixels
 
 BUDGETS = 100, 500, 2000, 5000, 10_000
-TRAINING = Training(epochs=20, least_steps=600, batch_size=32, learning_rate=0.05)  # as in bench.demo, the best tried
 TUNED = 3.7  # cost of a tuned attack, in trainings of KnockoffNets (feint.attacks.Tuned)
 PLANNED = 0.75  # share of the minutes for attacks; the rest is for fitting, judging and the report
-OVERHEAD = 0.3  # seconds of a cell beside answers, trainings and scores: keys, hashes, files, the defense itself
+OVERHEAD = 0.5  # seconds of a cell beside answers and trainings: scores, keys, files, the defense itself
 TIMED_STEPS = 10  # of the restorer: a step takes 3 ms with 10 classes, and 150 with 1,000
 
 
@@ -54,16 +51,12 @@ class Speed:
 
     Attributes:
         answer: Seconds of one answer of the victim.
-        attacker: Trial of the attacker, whose training was timed.
-        rows: Number of answers of that training.
-        judged: Number of samples on which copies are judged.
+        attacker: Attacker, whose training was timed.
         restorer: Seconds in which D-DAE trains the restorer that undoes a defense.
     """
 
     answer: float
-    attacker: Trial
-    rows: int
-    judged: int
+    attacker: Attacker
     restorer: float
 
 
@@ -149,40 +142,34 @@ def make_plan(
         The first plan that fits, from rich to poor; the smallest one of the best attacker, marked `least`, where none
         does.
     """
-    restoring = restorer_seconds(choice.best.network.classes)
+    restoring = restorer_seconds(choice.best.surrogate.network.classes)
     affordable, notes = _budgets(samples.pool, budgets)
     available = (minutes * 60 - spent) * PLANNED
 
-    def plan(attacker: Trial, size: Size) -> AuditPlan:
-        speed = Speed(seconds_per_answer, attacker, choice.rows, len(samples.judge), restoring)
+    def plan(attacker: Attacker, size: Size) -> AuditPlan:
+        speed = Speed(seconds_per_answer, attacker, restoring)
         return AuditPlan(
-            attacker.network, attacker.training, size, estimate(size, candidates, speed),
+            attacker.surrogate.network, attacker.surrogate.training, size, estimate(size, candidates, speed),
             _notes(notes, choice, attacker), choice.tried, choice.baselines,
         )  # fmt: skip
 
-    attackers = dict.fromkeys([choice.best, *choice.trials])
+    attackers = dict.fromkeys([choice.best, *choice.attackers])
     options = [plan(attacker, size) for attacker in attackers for size in sizes(affordable, budgets)]
     fitting = [option for option in options if option.seconds <= available]
     if fitting:
         return fitting[0]
-    least = min((option for option in options if option.surrogate == choice.best.network), key=lambda o: o.seconds)
+    least = min((option for option in options if option.surrogate == choice.best.surrogate.network), key=lambda o: o.seconds)
     return replace(least, notes=(*least.notes, Remark("plan least", {"minutes": f"{minutes:g}"})), least=True)
 
 
-def _notes(notes: Sequence[Remark], choice: AttackerChoice, attacker: Trial) -> tuple[Remark, ...]:
+def _notes(notes: Sequence[Remark], choice: AttackerChoice, attacker: Attacker) -> tuple[Remark, ...]:
     """Return the notes on budgets, and on networks that were not tried or are too slow."""
     agreements = {"agreement": f"{attacker.agreement:.1%}", "better": f"{choice.best.agreement:.1%}"}
-    slow = Remark("attacker too slow", {"name": attacker.network.name, "best": choice.best.network.name, **agreements})
+    slow = Remark("attacker too slow", {"name": attacker.name, "best": choice.best.name, **agreements})
     untried = Remark("attackers not tried", {"names": ", ".join(choice.left_out)})
-    return (
-        *notes, *([slow] if attacker.network != choice.best.network else []), *([untried] if choice.left_out else [])
-    )  # fmt: skip
-
-
-def base_training(domain: Domain) -> Training:
-    """Return the training from which an attacker starts; large images are shifted at random."""
-    large = isinstance(domain, Pixels) and min(domain.shape[1:], default=0) >= 24
-    return replace(TRAINING, crop=2 if large else 0)
+    unlearned = Remark("attacker learned nothing", {"agreement": f"{choice.best.agreement:.1%}"})
+    raised = (slow, attacker.name != choice.best.name), (untried, choice.left_out), (unlearned, not choice.learned)
+    return *notes, *(note for note, applies in raised if applies)
 
 
 def _budgets(pool: Split, wanted: Sequence[int]) -> tuple[tuple[int, ...], list[Remark]]:
@@ -226,14 +213,13 @@ def estimate(size: Size, candidates: Mapping[str, Candidate], speed: Speed) -> f
     trainings = 2 + size.lenses + len(defended) * (1 + 2 * size.lenses + 4 * size.thorough)
     if size.tuned:
         trainings += TUNED * (2 + len(defended))  # of labels too
-    training = sum(speed.attacker.seconds_for(budget, speed.rows) for budget in size.budgets)
+    training = sum(speed.attacker.seconds_for(budget) for budget in size.budgets)
     queries = sum(size.budgets) * (1 + len(candidates))
     restorers = size.thorough * len(size.budgets) * len(defended)
     rows = trainings + len(candidates)  # cells, of which those with equal answers share a training
-    scored = sum(speed.judged + min(MOST, budget) for budget in size.budgets) * rows * speed.attacker.scoring
     overhead = OVERHEAD * rows * len(size.budgets)
     return overhead + size.seeds * (
-        training * trainings + queries * speed.answer + scored + overhead + restorers * speed.restorer
+        training * trainings + queries * speed.answer + overhead + restorers * speed.restorer
     )
 
 

@@ -15,7 +15,7 @@ from feint.attacks.probing import draw_rows
 from feint.audit import attacker
 from feint.audit.advice import Constant
 from feint.audit.candidates import Candidate, load_candidates
-from feint.audit.plan import AuditPlan, Size, base_training, make_plan
+from feint.audit.plan import AuditPlan, Size, make_plan
 from feint.audit.samples import Samples, load_samples
 from feint.bench.matrix import Matrix
 from feint.data.remarks import Remark
@@ -150,7 +150,7 @@ def _run(
     victim: nn.Module, request: AuditRequest, folder: Path, announce: Announcements, progress: ProgressCallback
 ) -> Audit:
     started = time.monotonic()
-    names = tuple(getattr(victim, "class_names", ()))
+    names = _class_names(victim)
     samples = load_samples(
         request.data, request.pool, victims.domain_of(victim), classes=names or None, label=request.label
     )
@@ -190,6 +190,12 @@ def _run(
     return Audit(request, victim, setup, results, interrupted)
 
 
+def _class_names(victim: nn.Module) -> tuple[str, ...]:
+    """Return the names of the model's classes; none where they are numbers, so that labels of any kind are matched."""
+    names = tuple(getattr(victim, "class_names", ()))
+    return () if names == tuple(map(str, range(len(names)))) else names
+
+
 def _choose(
     victim: nn.Module, samples: Samples, classes: int, seconds: float, progress: ProgressCallback
 ) -> attacker.AttackerChoice:
@@ -197,11 +203,9 @@ def _choose(
     pool = samples.pool
     asked = pool.take(draw_rows(pool, min(attacker.ROWS, len(pool)), 0).numpy(), part=f"{pool.part}, tried")
     p = victims.answers(victim, asked)
-    networks = attacker.contenders(victim, samples.judge, classes)
+    surrogates = attacker.contenders(victim, pool.domain, classes)
     with cached_in(None):  # a training from a cache takes no time
-        return attacker.choose(
-            networks, asked, p, base_training(asked.domain), seconds=seconds, progress=progress
-        )  # fmt: skip
+        return attacker.choose(surrogates, asked, p, seconds=seconds, progress=progress)
 
 
 def _constant(samples: Samples, p: Tensor) -> Constant:

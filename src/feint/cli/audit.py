@@ -71,7 +71,7 @@ def audit(
         expect_accuracy: Accuracy that the model has on the samples, like 0.93: the audit stops if it has less.
         price_per_1000: Price of 1,000 queries.
         currency: Currency of the price, like USD.
-        max_calls: Most calls to a model elsewhere. Answers are kept, and the next run needs no call for them.
+        max_calls: Ceiling on the calls to a model elsewhere. Answers are kept: the next run needs no call for them.
         threshold: Probability from which on an input counts as positive, for a model of two classes.
         minutes: Time that the audit may take. No theft is begun when it is over; run the same command again to
             continue.
@@ -100,9 +100,11 @@ def audit(
     report.check()
     name = _name(victim, url, model)
     folder = out or Path("feint-audit") / name
-    target = _remote_victim(victim, url, model, key, folder) if url or not victim else load_victim(victim, data, network)
+    target = (
+        _remote_victim(victim, url, model, key, folder, max_calls) if url or not victim
+        else load_victim(victim, data, network, max_calls=max_calls)
+    )  # fmt: skip
     if isinstance(target, FromAnswers):
-        target.meter.most = max_calls
         price_per_1000 = price_per_1000 or target.meter.price_per_1000 or None
         currency = currency or target.meter.currency
     text = AuditText(lang, currency=currency)
@@ -140,12 +142,13 @@ def _name(victim: str | None, url: str | None, model: str | None) -> str:
 
 
 def _remote_victim(
-    victim: str | None, url: str | None, model: str | None, keys: tuple[str, ...], folder: Path
+    victim: str | None, url: str | None, model: str | None, keys: tuple[str, ...], folder: Path, max_calls: int | None
 ) -> "FromAnswers":
     """Return the model of a server, whose answers are stored in the audit's directory."""
     from feint.client import RemoteService
     from feint.recipes.recipe import short_hash
     from feint.victims import FromAnswers
+    from feint.victims.meter import Meter
 
     if url is None or model is None or victim is not None:
         expected = "a model, or --url URL --model NAME"
@@ -153,4 +156,6 @@ def _remote_victim(
     server = RemoteService(url, model=model, keys=keys)
     ask = server.oracle(budget=sys.maxsize).try_ask
     answers = folder / ".work" / "endpoint" / short_hash(server.name)
-    return FromAnswers(ask, name=server.name, domain=server.domain, classes=server.classes, folder=answers)
+    return FromAnswers(
+        ask, name=server.name, domain=server.domain, classes=server.classes, folder=answers, meter=Meter(most=max_calls)
+    )
