@@ -1,5 +1,6 @@
 """One example of every method, for the contracts of its room, the tests of recipes and the docs."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tests.support.problems import Linear, Steps, edge_case_rows
+from tests.support.problems import Letters, Linear, OnRows, Steps, StepsOnRows, edge_case_rows
 from torch import nn
 
 from feint import victims
@@ -33,12 +34,15 @@ from feint.attacks import (
     KnockoffNetsAdaptive,
     KnownParameters,
     LabelPathFinding,
+    LensedAttack,
     LogitRow,
     LoopConfig,
     LowAndSlow,
     LowdMeek,
+    Marginals,
     MultiStep,
     NextClasses,
+    NGrams,
     PartialBayes,
     PartialBayesBound,
     PathFinding,
@@ -51,8 +55,10 @@ from feint.attacks import (
     Smoothed,
     Sybil,
     Timing,
+    TopDownPathFinding,
     Tuned,
     Uncertainty,
+    Uniform,
 )
 from feint.data import Split
 from feint.defenses.access import (
@@ -130,7 +136,7 @@ from feint.models.networks import Network
 from feint.models.training import Training
 from feint.recipes.store import Weights
 from feint.service import Defense, Ladder, SuspectedDefense
-from feint.signature import Column, Columns, Pixels, Text, Tokens
+from feint.signature import Column, Columns, Domain, Pixels, Text, Tokens
 from feint.victims import Trained
 
 
@@ -249,6 +255,56 @@ def flat(model, old, inputs, outliers):
     x = inputs.inputs().requires_grad_()
     (slope,) = torch.autograd.grad(F.cross_entropy(model(x), inputs.labels, reduction="sum"), x)
     return -slope.flatten(1).norm(dim=-1).mean()
+
+
+DOMAINS = {
+    type(domain).__name__: domain
+    for domain in (
+        Pixels((3, 4, 4)),
+        Columns(
+            (
+                Column("age", integer=True, low=17, high=90, mean=38.6, deviation=13.7),
+                Column("income", optional=True, mean=2.5e4, deviation=8e3, missing=0.1),
+                Column("city", ("Oslo", "Wien", "京都"), shares=(0.5, 0.3, 0.2)),
+                Column("member", ("False", "True"), optional=True, shares=(0.95, 0.05)),
+            )
+        ),
+        Tokens(12, 50, padding=1),
+        Text(24),
+    )
+}
+
+
+def pool_of(kind: str, n: int = 300) -> Split:
+    """Random inputs of an example of a domain, with labels of no meaning."""
+    domain = DOMAINS[kind]
+    return Split.of(domain.encode(domain.sample(n, 1)), np.arange(n) % 3, domain=domain, name="noise")
+
+
+def on(recipe: Any, kind: str) -> Any:
+    """Return an attack with a surrogate and a pool for the example of another domain."""
+    if isinstance(recipe, LensedAttack):
+        return replace(recipe, attack=on(recipe.attack, kind))
+    pools = {name: pool_of(kind) for name in ("pool", "natural") if hasattr(recipe, name)}
+    return replace(recipe, surrogate=replace(recipe.surrogate, domain=DOMAINS[kind]), **pools)
+
+
+def inputs_for(attack: Any, n: int = 400) -> Split:
+    """Random inputs of the domain of an attack."""
+    domain = attack.surrogate.domain
+    if domain == NETWORK.domain:
+        return pool(n)
+    return pool_of(type(domain).__name__, n)
+
+
+def attack_cases() -> dict[str, Any]:
+    """Return every attack on the inputs of its example and on those of all other domains that it takes."""
+    examples = {}
+    for name, recipe in cases(ATTACKS).items():
+        home = type(recipe.surrogate.domain)
+        others = [kind.__name__ for kind in recipe.domains if kind is not home]
+        examples |= {name: recipe} | {f"{name} {kind}": on(recipe, kind) for kind in others}
+    return examples
 
 
 TINY = Training(epochs=1, batch_size=32, learning_rate=0.02)
@@ -530,6 +586,11 @@ ATTACKS = by_name(
         MAZE(NETWORK, replace(SMALL, replay_steps=20, surrogate_rate=0.2), Differences(directions=2)),
         spelled=(MAZE(DIGITS, LoopConfig(128, replay_steps=3, schedule=HalfCosine())),),
     ),
+    Example(
+        Marginals(Network("mlp", DOMAINS["Columns"], 3), TRAINING),
+        spelled=(Marginals(Network("mlp", DOMAINS["Columns"], 2), Training(epochs=3)),),
+    ),
+    Example(Uniform(NETWORK, TRAINING), spelled=(Uniform(DIGITS, Training(epochs=3)),)),
     Example(EquationSolving(SOFTMAX_REGRESSION), spelled=(EquationSolving(Network("linear", (1, 8, 8), 10)),)),
     Example(
         ActiveThief(pool(), NETWORK, TRAINING, KCentre(), rounds=1),
@@ -545,6 +606,10 @@ ATTACKS = by_name(
     ),
     Example(KnockoffNets(pool(), NETWORK, TRAINING), spelled=(KNOCKOFF,)),
     Example(
+        NGrams(pool_of("Text"), Network("mlp", DOMAINS["Text"], 3), TRAINING),
+        spelled=(NGrams(POOL, Network("mlp", DOMAINS["Text"], 3), n=3),),
+    ),
+    Example(
         LabelPathFinding(pool(), TREE, epsilon=0.01, seeds=5),
         spelled=(LabelPathFinding(POOL, Network("tree", (1, 8, 8), 10), epsilon=1e-3, seeds=7),),
         tree=True,
@@ -555,6 +620,11 @@ ATTACKS = by_name(
     ),
     Example(
         PathFinding(TREE, epsilon=0.01), spelled=(PathFinding(Network("tree", (1, 8, 8), 10), epsilon=1e-3),), tree=True
+    ),
+    Example(
+        TopDownPathFinding(Network("tree", DOMAINS["Columns"], 3), epsilon=0.01),
+        spelled=(TopDownPathFinding(Network("tree", DOMAINS["Columns"], 3), epsilon=1e-3, stops_at_missing=True),),
+        tree=True,
     ),
     Example(Retraining(SOFTMAX_REGRESSION, iterations=20), spelled=(Retraining(DIGITS, iterations=7, decay=0.1),)),
     Example(
@@ -607,23 +677,6 @@ LENSES = by_name(
     Example(Smoothed(repeats=2, crop=1), spelled=(Smoothed(repeats=2, crop=2, flip=False, seed=3),)),
     Example(Sybil(clients=3, burst=2), spelled=(Sybil(clients=7),)),
 )
-
-DOMAINS = {
-    type(domain).__name__: domain
-    for domain in (
-        Pixels((3, 4, 4)),
-        Columns(
-            (
-                Column("age", integer=True, low=17, high=90, mean=38.6, deviation=13.7),
-                Column("income", optional=True, mean=2.5e4, deviation=8e3, missing=0.1),
-                Column("city", ("Oslo", "Wien", "京都"), shares=(0.5, 0.3, 0.2)),
-                Column("member", ("False", "True"), optional=True, shares=(0.95, 0.05)),
-            )
-        ),
-        Tokens(12, 50, padding=1),
-        Text(24),
-    )
-}
 
 PARTS = (  # what methods are made of: only the contracts of recipes look at these
     *DOMAINS.values(),
@@ -688,6 +741,15 @@ def ladder_of(names: Iterable[str], classes: int) -> Ladder:
     return Ladder([], rungs, at=range(len(rungs)))
 
 
+def toy_on(domain: Domain, *, tree: bool = False) -> nn.Module:
+    """Return a toy on the inputs of a domain: a softmax regression, or a decision tree where there is one."""
+    if isinstance(domain, Columns):
+        return StepsOnRows(domain) if tree else OnRows(domain)
+    if isinstance(domain, Pixels):
+        return Steps() if tree else Linear(math.prod(domain.shape))
+    return Letters(domain)
+
+
 def victim_of(name: str) -> nn.Module:
-    """Return the toy that the attack can steal: a softmax regression, or a decision tree."""
-    return Steps() if ATTACKS[name].tree else Linear()
+    """Return the toy that the attack of this name, with that of its domain, can steal."""
+    return toy_on(attack_cases()[name].surrogate.domain, tree=ATTACKS[name.partition(" ")[0]].tree)

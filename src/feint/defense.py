@@ -34,8 +34,8 @@ class Rule(Protocol):
 class Detector(Protocol):
     """Detector, which turns the queries of a client into evidence against it and refuses nobody.
 
-    A detector whose class has `exportable = True` needs a single number for each query. It has a `score`, which goes
-    into a graph, and `martingale()`, which turns the scores into evidence.
+    A detector whose class has `exportable = True` needs a single number for each query. It has a `ranked_score`, which
+    goes into a graph, and `martingale()`, which turns the scores into evidence.
     """
 
     def observe(self, query: Query, z: Tensor, account: Account) -> float:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from tests.examples import NETWORK, pool
-from tests.support.problems import Linear
+from tests.support.problems import Linear, LinearOnImages
 
 from feint import Defense, Service
 from feint.attacks import DFAL, ActiveThief, DFALThenKCentre, KCentre, Uncertainty
@@ -53,7 +53,7 @@ def test_k_centre_of_equal_inputs_takes_none_twice():
 @pytest.mark.slow
 def test_the_distance_to_a_linear_boundary_is_exact():
     """For softmax regression the nearest rival's boundary is margin / ‖w_m − w_r‖ away; DeepFool goes a little past."""
-    victim, x = Linear(), pool(50).inputs() * 0.2 + 0.4
+    victim, x = LinearOnImages(), pool(50).inputs() * 0.2 + 0.4
     z = victim(x)
     best = z.topk(2).indices
     between = victim.weight[best[:, 0]] - victim.weight[best[:, 1]]

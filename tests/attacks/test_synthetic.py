@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tests.examples import NETWORK, SHORT, pool
-from tests.support.problems import Linear
+from tests.support.problems import Linear, LinearOnImages
 from tests.support.variance import assert_weights_close
 
 from feint.attacks import (
@@ -71,7 +71,7 @@ def test_the_sign_alternates_after_every_so_many_rounds():
 
 
 def test_a_row_moves_where_the_probability_rounds_to_one():
-    sure = Linear()
+    sure = LinearOnImages()
     with torch.no_grad():
         sure.weight *= 1000
     label = sure(X).argmax(-1)
@@ -105,14 +105,14 @@ def test_random_targets_differ_between_copies_and_generators():
 
 
 def test_of_two_classes_the_next_one_is_the_only_random_target():
-    model, label = Linear(classes=2), LABEL.clamp(max=1)
+    model, label = LinearOnImages(classes=2), LABEL.clamp(max=1)
     assert torch.equal(
         augment(RandomTargets(copies=1), model, label=label), augment(NextClasses(copies=1), model, label=label)
     )
 
 
 def test_next_classes_gain_probability_in_their_order():
-    model = Linear()
+    model = LinearOnImages()
     before = model(X).softmax(-1)
     after = model(augment(NextClasses(copies=2), model)).softmax(-1).unflatten(0, (-1, 2))
     for row in range(len(X)):
@@ -123,10 +123,10 @@ def test_next_classes_gain_probability_in_their_order():
         JBDA(pool(), NETWORK, augmentation=NextClasses(copies=3))
 
 
-def test_descent_begins_at_start():
-    start = (X + 0.05).clamp(0, 1)
-    moved = descend(SURROGATE, X, lambda z, i: log_odds(z, LABEL[i]), PGD(0.001, 0.5), steps=3, start=start)
-    assert (moved - start).abs().max() <= 0.003 + 1e-6
+def test_descent_begins_after_the_noise():
+    noise = torch.full_like(X, 0.05)
+    moved = descend(SURROGATE, X, lambda z, i: log_odds(z, LABEL[i]), PGD(0.001, 0.5), steps=3, noise=noise)
+    assert (moved - (X + noise).clamp(0, 1)).abs().max() <= 0.003 + 1e-6
 
 
 class Strict(OracleWrapper):

@@ -1,26 +1,41 @@
 """Contracts of all exported attacks and lenses."""
 
 import pickle
+import re
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
 import pytest
 import torch
 from tests import examples
-from tests.examples import NETWORK, TRAINING, pool, victim_of
-from tests.support.problems import Linear
+from tests.examples import NETWORK, TRAINING, pool, toy_on, victim_of
+from tests.support.problems import Linear, OnRows
 from tests.support.variance import assert_close, assert_weights_close, same_bits
 
-from feint.attacks import Averaged, HardLabels, KnockoffNets, LensedAttack, LowAndSlow, Sybil
+from feint import attacks
+from feint.attacks import (
+    Attack,
+    Averaged,
+    HardLabels,
+    KnockoffNets,
+    LensedAttack,
+    LowAndSlow,
+    Smoothed,
+    Sybil,
+    Uniform,
+)
 from feint.defenses.access import Budget, RateLimit
 from feint.errors import BadInput, OverBudget, Refused, Suspected
 from feint.models.networks import Network
 from feint.oracle import CountingOracle
+from feint.progress import NO_PROGRESS
 from feint.query import Answer
 from feint.service import Defense, Service
+from feint.signature import Domain, Pixels
 from feint.victims import answers
 
-CASES, LENSES = examples.cases(examples.ATTACKS), examples.cases(examples.LENSES)
+CASES, LENSES = examples.attack_cases(), examples.cases(examples.LENSES)
 
 FLOOR = 0.8  # fidelity on the toy
 
@@ -33,7 +48,7 @@ def test_an_attack_steals_the_toy_within_its_budget(name):
     oracle = service.oracle(client="attacker", budget=240)
     surrogate = CASES[name].steal(oracle)
     assert oracle.asked == service.ledger["attacker"].queries <= 240
-    test = pool(400)
+    test = examples.inputs_for(CASES[name])
     assert (answers(surrogate, test).argmax(-1) == answers(victim, test).argmax(-1)).float().mean() > FLOOR
 
 
@@ -54,7 +69,7 @@ def test_an_attack_refused_at_k_learns_from_k(name):
     oracle = service.oracle(client="attacker", budget=200)
     surrogate = CASES[name].steal(oracle)
     assert oracle.asked == service.ledger["attacker"].queries == 37
-    cost = 2 if name == "LensedAttack" else 1
+    cost = 2 if name.startswith("LensedAttack") else 1
     alone = CASES[name].steal(Service(victim_of(name)).oracle(client="attacker", budget=37 // cost * cost))
     if name == "KnockoffNets":  # with the same budget from the start it draws the same inputs
         assert_weights_close(surrogate.state_dict(), alone.state_dict())
@@ -65,6 +80,61 @@ def test_a_refusal_of_the_first_query_is_raised(name):
     service = Service(victim_of(name), Defense(access=[Budget(0)]))
     with pytest.raises(Refused, match="queries"):
         CASES[name].steal(service.oracle(client="attacker", budget=200))
+
+
+METHODS = {name: method for name, method in (CASES | LENSES).items() if " " not in name}
+
+
+@pytest.mark.parametrize("kind", examples.DOMAINS)
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_that_does_not_take_a_domain_names_one_that_does(name, kind):
+    method, domain = METHODS[name], examples.DOMAINS[kind]
+    if isinstance(domain, method.domains):
+        method.require_domain(domain)
+        return
+    with pytest.raises(BadInput, match=f"on {domain.noun}") as refusal:
+        method.require_domain(domain)
+    instead = re.findall(r"use (\w+)", str(refusal.value))[0]
+    assert type(domain) in getattr(attacks, instead).domains
+
+
+@dataclass(frozen=True)
+class Foreign(Attack):
+    """An attack from outside the package, on images alone."""
+
+    cite: ClassVar[str] = "example2026foreign"
+    domains: ClassVar[tuple[type[Domain], ...]] = (Pixels,)
+    surrogate: Network
+
+    def steal_from(self, oracle, *, seed=0, progress=NO_PROGRESS):
+        oracle.ask(torch.from_numpy(self.surrogate.domain.sample(1, seed)))
+        return self.surrogate.build()
+
+
+ON_ROWS = Network("mlp", examples.DOMAINS["Columns"], 3)
+
+
+@pytest.mark.parametrize(
+    "attack", [Foreign(ON_ROWS), Uniform(ON_ROWS).through(Averaged(), Smoothed())], ids=["attack", "lens"]
+)
+def test_nothing_is_asked_of_another_domain(attack):
+    service = Service(OnRows(examples.DOMAINS["Columns"]))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(BadInput, match="on rows .*expected inputs of Pixels"):
+        attack.steal(service.oracle(client="a", budget=50))
+    assert service.ledger["a"].queries == 0
+    Foreign(NETWORK).steal(Service(Linear()).oracle(client="a", budget=50))
+
+
+@pytest.mark.parametrize("kind", examples.DOMAINS)
+@pytest.mark.parametrize("name", [name for name, lens in LENSES.items() if not hasattr(lens, "rehearsal")])
+def test_a_lens_shows_any_domain_that_it_takes(name, kind):
+    lens, domain = LENSES[name], examples.DOMAINS[kind]
+    if not isinstance(domain, lens.domains):
+        return
+    x = examples.pool_of(kind).inputs(slice(0, 9))
+    clear = lens(Service(toy_on(domain)).oracle(client="a", budget=50))
+    assert len(clear.ask(x)) == 9
+    assert torch.equal(clear.transcript.x.nan_to_num(), x.nan_to_num())
 
 
 @pytest.mark.parametrize("name", CASES)

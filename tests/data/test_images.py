@@ -42,6 +42,7 @@ def test_any_mode_becomes_what_the_model_takes(mode):
     x, _, remarks = read(content(image, kind), domain=RGB)
     assert np.array_equal(x[0], np.asarray(image.convert("RGB")).transpose(2, 0, 1))
     assert ("images alpha" in remarks) == (mode in ("RGBA", "LA"))
+    assert {remark.values["count"] for remark in remarks.values()} <= {"1"}
     assert ("images grey" in remarks) == (mode in ("1", "LA", "L"))
     x, _, remarks = read(content(image, kind), domain=GREY)
     assert x.shape == (1, 1, 4, 6)
@@ -77,7 +78,7 @@ def test_a_photo_is_turned_as_the_camera_was_held():
 
 def test_images_of_other_sizes_are_scaled_as_a_whole_and_said():
     wide = np.zeros((4, 20, 3), np.uint8)
-    wide[:, 10:] = 255
+    wide[:, 14:] = 255
     x, _, remarks = read(content(colours()), content(Image.fromarray(wide)), domain=RGB)
     assert x[1, 0, 0, 0] == 0
     assert x[1, 0, 0, 5] == 255  # a centre square would have lost both sides

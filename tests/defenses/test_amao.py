@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from tests.support.problems import Linear
+from tests.examples import DOMAINS
+from tests.support.problems import Linear, LinearOn
 
 from feint.defenses.amao import _binomial_tail, amao, ownership
 from feint.defenses.outputs import LabelFlip
@@ -11,6 +12,7 @@ from feint.errors import BadInput, BadRecipe
 from feint.ledger import Ledger
 from feint.query import Query
 from feint.service import Defense, Service
+from feint.signature import mark
 from feint.victims import predict
 
 
@@ -89,6 +91,21 @@ def test_only_a_model_that_copied_the_flips_is_recognised():
     assert by_chance.p_value > 1e-3
     with pytest.raises(BadInput, match="no evidence"):
         ownership(MODEL, Ledger(), (3, 32, 32))
+
+
+@pytest.mark.parametrize("domain", DOMAINS.values(), ids=DOMAINS)
+def test_a_copy_is_recognised_by_its_flips_on_every_domain(domain):
+    ledger, model, x = Ledger(), LinearOn(domain, 5).eval(), torch.from_numpy(domain.sample(60, 1))
+    service = Service(model, Defense(outputs=[LabelFlip("secret")]), ledger=ledger)
+    stolen = dict(zip(mark(x.numpy()), service(Query(x)).p, strict=True))
+
+    def copy(x):
+        return torch.stack([stolen[code] for code in mark(x.numpy())])
+
+    guilty, innocent = (ownership(suspect, ledger, domain) for suspect in (copy, model))
+    assert guilty.agreed == guilty.pairs > 20
+    assert guilty.p_value < 1e-9
+    assert innocent.agreed == 0
 
 
 def test_the_tail_of_the_binomial_is_exact():

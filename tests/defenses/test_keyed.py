@@ -1,12 +1,17 @@
 """Keyed randomness: a function of an input and a secret."""
 
 import hmac
+import json
 
+import numpy as np
 import pytest
 import torch
+from tests.examples import DOMAINS
 
 from feint.defenses import keyed
+from feint.defenses.outputs import GaussianNoise
 from feint.errors import BadInput, BadRecipe
+from feint.signature import mark
 
 X = torch.rand(500, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 
@@ -46,3 +51,36 @@ def test_digests_are_hmac_sha256_of_the_levels():
     levels = (x * 255).round().to(torch.uint8)
     slow = [hmac.digest(b"secret", bytes(row.flatten().tolist()), "sha256") for row in levels]
     assert [row.tobytes() for row in keyed.digests("secret", x)] == slow
+
+
+@pytest.mark.parametrize("domain", DOMAINS.values(), ids=DOMAINS)
+def test_inputs_of_every_domain_draw_by_what_counts_as_the_same_query(domain):
+    x = domain.sample(30, 1)
+    drawn = keyed.uniforms("secret", torch.from_numpy(x), 3)
+    read = np.array(json.loads(json.dumps(x.tolist())), domain.dtype)
+    assert torch.equal(keyed.uniforms("secret", torch.from_numpy(read), 3), drawn)
+    assert torch.equal(keyed.uniforms("secret", torch.from_numpy(x[7:8]), 3), drawn[7:8])
+    assert len(drawn.unique(dim=0)) == len({*mark(x)})
+
+
+def test_a_row_draws_anew_for_another_category_and_for_a_value_that_is_missing():
+    row = torch.tensor([[38.0, 25_000.0, 1.0, 0.0]], dtype=torch.float64)
+    rows = row.repeat(5, 1)
+    rows[1, 2], rows[2, 1], rows[3, 0], rows[4, 1] = 2.0, torch.nan, 39.0, 25_000.001
+    first, city, missing, age, same = keyed.uniforms("secret", rows, 1)[:, 0].tolist()
+    assert len({first, city, missing, age}) == 4
+    assert first == same  # they agree in six digits
+    payload = np.array([0x7FF8000000000001], np.uint64).view(np.float64)[0]  # another NaN
+    rows[3] = rows[2]
+    rows[3, 1] = torch.from_numpy(np.array([payload]))[0]
+    again = keyed.uniforms("secret", rows, 1)[:, 0].tolist()
+    assert again[2] == again[3] == missing
+
+
+@pytest.mark.parametrize("domain", DOMAINS.values(), ids=DOMAINS)
+def test_the_mean_over_repeats_is_the_one_answer(domain):
+    x, p = torch.from_numpy(domain.sample(2, 1)), torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.3, 0.5]])
+    noisy = GaussianNoise("secret", scale=0.3)
+    answers = torch.stack([noisy(p, x.clone()) for _ in range(20)])
+    assert torch.equal(answers.mean(0).round(decimals=6), answers[0].round(decimals=6))
+    assert (answers[0] - p).abs().max() > 0.01

@@ -17,6 +17,7 @@ from feint.defenses.outputs import MAD, AllParameters, LastLayer, MADArgmax
 from feint.defenses.outputs._surrogates import gram, last_layer
 from feint.defenses.outputs.corners import _greedy_two_sums, _sweep, farthest_sets
 from feint.errors import BadInput, BadRecipe, NotFitted
+from feint.models.networks import Network
 
 
 def corners(classes: int) -> Tensor:
@@ -133,8 +134,8 @@ def test_the_surrogate_is_drawn_from_the_seed(method):
     first, again, other = (method().fit(victim, noise_split(), seed=seed) for seed in (1, 1, 2))
     assert first == again != other
     assert first.surrogate.network == LENET
-    with pytest.raises(BadInput, match="name one"):
-        method().fit(Linear(64), noise_split())
+    foreign = method().fit(Linear(64, 5), noise_split())
+    assert foreign.surrogate.network == Network("mlp", (1, 8, 8), 5)
 
 
 @pytest.mark.parametrize("method", [MAD, MADArgmax])

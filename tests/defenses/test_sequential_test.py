@@ -3,16 +3,23 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
+from feint.data import Split
 from feint.defenses.access import SequentialTest
-from feint.defenses.access.sequential_test import DRAWS, _log_wins, falling, prices
+from feint.defenses.access._bets import DRAWS, falling, prices
+from feint.defenses.access.martingale import REMEMBERED, places
+from feint.defenses.access.sequential_test import _log_wins
+from feint.defenses.access.slices import rounded
 from feint.defenses.scores import MaxProbability
-from feint.errors import BadInput, BadRecipe, NotFitted
+from feint.errors import BadInput, BadRecipe, NotFitted, UnknownName
 from feint.ledger import Ledger
 from feint.query import Query
+from feint.recipes import registry
 from feint.recipes.store import Weights
+from feint.signature import Column, Columns
 
 GENERATOR = torch.Generator()
 
@@ -84,7 +91,7 @@ def test_out_of_place_queries_are_accused_soon_and_those_who_mix_them_in_later(o
 
 @pytest.mark.parametrize("sizes", [[1] * 700, [700], [3, 200, 497]])
 def test_the_accounts_sums_equal_the_evidence_of_the_stream_however_it_is_divided(sizes):
-    test, scores = calibrated(outliers=1.0, block=250), torch.randn(700, generator=GENERATOR) - 0.8
+    test, scores = calibrated(outliers=1.0), torch.randn(700, generator=GENERATOR) - 0.8
     query, z = stream(scores)
     account, start, last = Ledger()["c"], 0, 0.0
     for size in sizes:
@@ -95,34 +102,57 @@ def test_the_accounts_sums_equal_the_evidence_of_the_stream_however_it_is_divide
 
 
 def test_a_replay_is_the_definition_written_out():
-    test, scores = calibrated(block=3), torch.randn(8, generator=GENERATOR)
+    test, scores = calibrated(), torch.randn(8, generator=GENERATOR)
     wins, weights = test.wins(scores)
     for t in range(8):
         terms = [
-            weights[b].item() / ((j + 1) * (j + 2)) * math.exp(wins[3 * j : t + 1, b].sum().item())
-            for j in range(t // 3 + 1)
+            weights[b].item() / ((j + 1) * (j + 2)) * math.exp(wins[j : t + 1, b].sum().item())
+            for j in range(t + 1)
             for b in range(len(weights))
         ]
         assert test.replay(scores[None])[0, t].item() == pytest.approx(math.log(sum(terms)) / -math.log(test.alpha))
 
 
 @pytest.mark.slow
-def test_blocks_keep_the_power_against_a_client_that_turns_bad_late():
-    scores = torch.cat([torch.randn(3000, generator=GENERATOR), torch.randn(40, generator=GENERATOR) - 2])
-    query, z = stream(scores)
-    test, late = calibrated(400), {}
-    for block in (100, 10_000):
-        late[block] = replace(test, block=block).observe(query, z, Ledger()["c"])
-    assert late[100] > 1 > late[10_000]
+@pytest.mark.parametrize("honest", [250, 3000])
+def test_a_client_that_turns_bad_late_is_accused_soon_whenever_that_is(honest):
+    test = calibrated(400)
+    scores = torch.cat([torch.randn(20, honest, generator=GENERATOR), torch.randn(20, 60, generator=GENERATOR) - 2], 1)
+    evidence = test.replay(scores)
+    assert (evidence[:, :honest] < 1).all()
+    assert ((evidence[:, honest:] >= 1).double().argmax(1) + 1).median() < 40
 
 
-def test_a_repeat_counts_once_an_hour():
+def test_near_copies_count_once():
     test, account = calibrated(), Ledger()["c"]
-    x, z = torch.rand(1, 9), torch.tensor([[-2.5, 0.0]])
-    first = test.observe(Query(x, "c", time=0.0), z, account)
+    scene = torch.rand(1, 3, 32, 32, generator=GENERATOR)
+    z = torch.tensor([[-2.5, 0.0]])
+    first = test.observe(Query(scene, "c", time=0.0), z, account)
     assert first > 0
-    assert test.observe(Query(x.repeat(50, 1), "c", time=10.0), z.repeat(50, 1), account) == first
-    assert test.observe(Query(x, "c", time=4000.0), z, account) > first
+    takes = (scene + 0.01 * torch.randn(50, 3, 32, 32, generator=GENERATOR)).clamp(0, 1)
+    assert test.observe(Query(takes, "c", time=10.0), z.repeat(50, 1), account) == first
+    others = torch.rand(3, 3, 32, 32, generator=GENERATOR)
+    assert test.observe(Query(others, "c", time=4000.0), z.repeat(3, 1), account) > first
+    assert test.observe(Query(scene, "c", time=1e6), z, account) == account.total("test/most")
+
+
+def test_the_memory_of_near_copies_is_bounded_and_forgets_the_oldest():
+    test, account = calibrated(), Ledger()["c"]
+    x = torch.rand(4 * REMEMBERED, 9, generator=GENERATOR)
+    for part in x.split(37):
+        test.observe(Query(part, "c"), torch.zeros(len(part), 2), account)
+    assert account.total("near/codes") == len(x)
+    assert sum(len(account.rows(name)) for name in ("near/0", "near/1")) <= 2 * REMEMBERED
+    test.observe(Query(x[-REMEMBERED:], "c"), torch.zeros(REMEMBERED, 2), account)
+    assert account.total("near/codes") == len(x)
+    test.observe(Query(x[:1], "c"), torch.zeros(1, 2), account)
+    assert account.total("near/codes") == len(x) + 1
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_no_number_is_the_least_ordinary(score):
+    test = calibrated()
+    assert places(test.learned["inputs"].numpy(), np.array([score]))[0] == 0
 
 
 def test_two_replicas_with_one_ledger_see_all_that_one_would():
@@ -175,3 +205,69 @@ def test_fitting_stores_scores_of_benign_inputs(victim, digits):
     assert len(test.benign.tensors["inputs"]) == len(digits.test)
     with pytest.raises(BadInput, match="100 or more"):
         SequentialTest().fit(victim, digits.test.share(0, 50))
+
+
+def slice_priced(names, rows=2000, drift=0.0):
+    """A test of a victim whose score is the first feature, with slices; the classes differ by the second feature."""
+
+    class Scores(torch.nn.Module):
+        def forward(self, x):
+            return torch.stack([x[:, 0], x[:, 0] * 0 + 3 * x[:, 1]], -1).float()
+
+    class Sum:
+        of_probabilities = False
+
+        def __call__(self, x, z):
+            return x[:, 0].double()
+
+    x = np.random.default_rng(0).normal(size=(rows, 2))
+    x[:, 0] -= drift * (x[:, 1] > 0)
+    domain = Columns((Column("a"), Column("b")))
+    split = Split.of(x, np.zeros(rows), domain=domain)
+    return SequentialTest(score=Sum(), slices=names).fit(Scores(), split), Scores(), split
+
+
+@pytest.mark.slow
+def test_a_slice_that_is_priced_is_never_accused_and_one_that_is_not_is():
+    shares = {}
+    for names in (None, ("missing:0", "rounded:1")):
+        test, victim, split = slice_priced(names)
+        risks = {risk.name: risk for risk in test.risks(victim, split)}
+        shares[names] = risks.get("rounded:1")
+        assert risks["as they are"].queries == math.inf
+    assert shares[("missing:0", "rounded:1")].priced
+    assert shares[("missing:0", "rounded:1")].queries == math.inf
+
+
+@pytest.mark.slow
+def test_within_classes_a_client_who_asks_about_one_class_alone_is_ordinary():
+    accused = {}
+    for names in (None, ("classes",)):
+        test, victim, _ = slice_priced(names, drift=2.0)
+        x = np.random.default_rng(1).normal(size=(60, 400, 2))
+        x[..., 1] = np.abs(x[..., 1])
+        x[..., 0] -= 2.0
+        rows = torch.from_numpy(x).flatten(0, 1)
+        ranked = test.ranked_score(rows, victim(rows)).unflatten(0, (60, 400))
+        accused[names] = (test.replay(ranked) >= 1).any(1).double().mean().item()
+    assert accused[None] > 0.9
+    assert accused[("classes",)] <= 0.02
+
+
+@pytest.mark.slow
+def test_prices_of_slices_hold_for_clients_who_mix_them():
+    rows = np.random.default_rng(3).normal(size=(60, 500, 1))
+    test, _, _ = slice_priced(("rounded:1",), rows=1000)
+    mixed = np.where(np.random.default_rng(4).random(rows.shape) < 0.5, rounded(rows, 1), rows)[..., 0]
+    assert (test.replay(torch.from_numpy(mixed)) >= 1).any(1).double().mean() <= 0.05
+
+
+def test_an_unknown_slice_is_an_error(victim, digits):
+    with pytest.raises(UnknownName, match="jpg"):
+        SequentialTest(slices=("jpg",)).fit(victim, digits.test)
+    with pytest.raises(BadInput, match="jpeg:NUMBER"):
+        SequentialTest(slices=("jpeg:high",)).fit(victim, digits.test)
+
+
+def test_recipes_with_blocks_of_earlier_versions_are_read():
+    assert registry.parse("SequentialTest(alpha=0.01, block=500)") == SequentialTest(alpha=0.01)

@@ -6,12 +6,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from tests.examples import DOMAINS
+from tests.support.problems import LinearOn
 
 from feint import Defense, Matrix, Training
 from feint.attacks import KnockoffNets
+from feint.data import Split
 from feint.defenses.access import Budget
 from feint.defenses.outputs import APGPClosedForm
 from feint.errors import BadRecipe
+from feint.evaluation import probes
 from feint.evaluation.transfer import Springboard, adversarial, true_positives
 from feint.models.perturbation import FGSM, PGD
 from feint.models.tree import Tree
@@ -115,3 +119,34 @@ def test_the_springboard_is_off_unless_asked_for(victim, digits, network, spring
 def test_a_springboard_that_tries_nothing_is_refused(field):
     with pytest.raises(BadRecipe):
         Springboard(**field)
+
+
+@pytest.mark.parametrize("domain", DOMAINS.values(), ids=DOMAINS)
+def test_downstream_attacks_on_every_domain(domain):
+    """The surrogate is the victim itself, so that steps down its margin mislead it more than random ones."""
+    victim = LinearOn(domain).eval()
+    x = domain.sample(300, 1)
+    labels = victim(torch.from_numpy(x)).argmax(-1).numpy()
+    test = Split.of(domain.encode(x), labels, domain=domain, name="sampled")
+    scores = Springboard(members=test, radius=32).scores(victim, Service(victim), test)
+    assert scores["membership_auroc"] == pytest.approx(0.5)
+    if domain.differentiable:
+        assert scores["transfer_pgd"] > scores["transfer_random"] + 0.1
+        step = PGD(8 / 255, 32 / 255)
+        moved = adversarial(victim, torch.from_numpy(x), torch.from_numpy(labels), step, steps=10, domain=domain)
+        domain.check(moved.numpy())
+    else:
+        assert not any(name.startswith("transfer") for name in scores)
+
+
+def test_a_test_row_counts_as_overlap_wherever_it_is_the_same_query():
+    domain = DOMAINS["Columns"]
+    x = domain.sample(30, 1)
+    labels = np.zeros(30, np.int64)
+    near = np.nextafter(x, 1e9)  # the same but for the last bit
+    split, other = (
+        Split.of(domain.encode(rows), labels[: len(rows)], domain=domain, name="a") for rows in (near[:12], x + 1)
+    )
+    test = Split.of(domain.encode(x), labels, domain=domain, name="b")
+    assert probes.overlap([split], test) == 12
+    assert probes.overlap([other], test) == 0

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from feint.errors import BadInput, BadRecipe, DamagedFile, Diverged, NotWritten
-from feint.evaluation.training_time import images_seen
+from feint.evaluation.training_time import inputs_seen
 from feint.models import training
 from feint.models.cache import cached_in
 from feint.models.checkpoint import TrainingState
@@ -306,7 +306,7 @@ def test_the_images_that_a_training_sees_are_known_beforehand(n):
     epochs, progress, recipe = [], ProgressCallback(), Training(epochs=3, batch_size=20, least_steps=15)
     progress.step = lambda what, done, total: epochs.append(done)
     learn(NETWORK, X[:n], Y[:n], recipe, progress=progress)
-    assert images_seen(recipe, n) == pytest.approx(n * len(epochs), rel=0.1)
+    assert inputs_seen(recipe, n) == pytest.approx(n * len(epochs), rel=0.1)
 
 
 @pytest.mark.parametrize("optimizer", [None, "adamw"])

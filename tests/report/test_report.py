@@ -11,16 +11,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.examples import DOMAINS
+from tests.support.problems import LinearOn
 from tests.support.report_rows import LABELS, MACHINE, NOISE, cell, rows_of_victim, through
 
 from feint import bench
-from feint.defenses.inputs import BitDepth
+from feint.data import Split
+from feint.defenses.inputs import BitDepth, Discretization
 from feint.defenses.outputs import LabelOnly
 from feint.errors import MissingData, UnknownName
 from feint.evaluation import jsonl
 from feint.evaluation.results import Results
 from feint.i18n import LANGUAGES, Catalog, texts
-from feint.report import ImageExamples, Report, heatmap, plots, sentences, tables
+from feint.report import ImageExamples, Report, heatmap, images, plots, sentences, tables
 from feint.report.plots import spread
 from feint.report.section import Section, sections
 from feint.service import Defense, Service
@@ -217,6 +220,19 @@ def test_scores_that_some_rows_lack_are_empty_there_and_have_no_column_where_all
     for row in table.rows:
         assert row[auc] == ("0.876" if row[1] == "knockoff" else "")
         assert row[rate].startswith("90.0 (") if row[1] == "knockoff" else not row[rate]
+
+
+@pytest.mark.slow
+def test_figures_of_a_table_with_missing_values():
+    domain = DOMAINS["Columns"]
+    model = LinearOn(domain).eval()
+    test = Split.of(domain.sample(40, 1), np.zeros(40, np.int64), domain=domain)
+    same, grid = (Service(model, Defense(inputs=[Discretization(grid)])) for grid in (0, 0.5))
+    examples = ImageExamples({"none": Service(model), "same": same, "grid": grid}, test)
+    titles = [figure.title for figure in images.pictures(examples, Catalog("en"))]
+    assert len(titles) == 2  # the answers behind each; a linear model has no features
+    assert not images._changes(same, test.inputs())
+    assert images._changes(grid, test.inputs())
 
 
 @pytest.mark.slow

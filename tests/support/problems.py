@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from feint.data import Split
 from feint.models.networks import Network
-from feint.signature import Domain
+from feint.signature import Columns, Domain, Pixels
 from feint.victims import Trained
 
 LENET = Network("lenet", (1, 8, 8), 5)
@@ -35,6 +35,54 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return wobble(x.flatten(1) @ self.weight.T)
+
+
+class OnRows(nn.Module):
+    """A softmax regression on age, income, city and membership, the `Columns` of the registry of examples."""
+
+    def __init__(self, domain: Columns) -> None:
+        super().__init__()
+        self.domain = domain
+        generator = torch.Generator().manual_seed(0)
+        self.weight = nn.Parameter(2 * torch.randn(6, 3, generator=generator).double())
+
+    def forward(self, x: Tensor) -> Tensor:
+        age, income = (x[:, 0] - 40) / 15, (x[:, 1].nan_to_num(2.5e4) - 2.5e4) / 8e3
+        city = torch.nn.functional.one_hot(x[:, 2].long(), 3)
+        rows = torch.cat([age[:, None], income[:, None], city, (x[:, 3:] == 1)], 1)
+        return wobble((rows @ self.weight).float())
+
+
+class StepsOnRows(nn.Module):
+    """A decision tree on the same columns that asks for a number, a category and a missing value."""
+
+    def __init__(self, domain: Columns) -> None:
+        super().__init__()
+        self.domain = domain
+        self.leaves = nn.Parameter(torch.tensor([[2.0, 0, 0], [0, 2, 0], [0, 0, 2], [1.5, 0, 0], [0, 1.5, 0]]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        young, vienna, poor = x[:, 0] <= 36.5, x[:, 2] == 1, x[:, 1] <= 2.7e4
+        missing = torch.where(x[:, 1].isnan(), 2, torch.where(poor, 3, 4))
+        return wobble(self.leaves[torch.where(young, vienna.long(), missing)])
+
+
+class Letters(nn.Module):
+    """A classifier of sequences and texts that counts three kinds of tokens or letters."""
+
+    def __init__(self, domain: Domain) -> None:
+        super().__init__()
+        self.domain = domain
+
+    def forward(self, x: Tensor) -> Tensor:
+        kinds = torch.nn.functional.one_hot(x.long() % 3, 3)
+        return wobble(kinds.sum(1).float())
+
+
+class LinearOnImages(Linear):
+    """The same as a surrogate, on images of 2×2."""
+
+    domain = Pixels((1, 2, 2))
 
 
 class LinearOn(nn.Module):

@@ -56,7 +56,8 @@ def frame(name: str, part: str) -> Any:
     """Return a part of a table as a pandas DataFrame."""
     import pandas as pd
 
-    return pd.concat([pd.read_parquet(file) for file in sorted(data_folder(name).glob(f"{part}*.parquet"))])
+    table = pd.concat([pd.read_parquet(file) for file in sorted(data_folder(name).glob(f"{part}*.parquet"))])
+    return table.sample(frac=1, random_state=0, ignore_index=True)  # some sets are sorted by their labels
 
 
 def write_csv(path: Path, table: Any) -> Path:
@@ -131,22 +132,20 @@ def pipeline_adult(folder: Path) -> Stranger:
     return Stranger(folder / "adult.skops", write_csv(folder / "adult.csv", test), accuracy, "rows")
 
 
-def zipmap_credit(folder: Path) -> Stranger:
-    """skl2onnx's default export, with label and ZipMap, of a model of the numbers of German credit."""
+def zipmap_adult(folder: Path) -> Stranger:
+    """skl2onnx's default export, with label and ZipMap, of a model of the numbers of Adult; an .npz file with X and y."""
     skl2onnx = pytest.importorskip("skl2onnx")
+    from sklearn.ensemble import RandomForestClassifier
     from skl2onnx.common.data_types import FloatTensorType
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
-    train, test = frame("german_credit", "train"), frame("german_credit", "test")
+    train, test = frame("adult", "train")[:5000], frame("adult", "test")[:ROWS]
     names = [name for name in train if train[name].dtype.kind in "if" and name != "label"]
-    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(train[names].to_numpy(), train.label)
+    model = RandomForestClassifier(50, max_depth=8, random_state=0).fit(train[names].to_numpy(np.float32), train.label)
     graph = skl2onnx.to_onnx(model, initial_types=[("X", FloatTensorType([None, len(names)]))])
-    (folder / "credit.onnx").write_bytes(graph.SerializeToString())
-    accuracy = float((model.predict(test[names].to_numpy()) == test.label).mean())
-    np.savez(folder / "credit.npz", X=test[names].to_numpy(float), y=test.label.to_numpy())
-    return Stranger(folder / "credit.onnx", folder / "credit.npz", accuracy, "rows")
+    (folder / "adult.onnx").write_bytes(graph.SerializeToString())
+    accuracy = float((model.predict(test[names].to_numpy(np.float32)) == test.label).mean())
+    np.savez(folder / "adult.npz", X=test[names].to_numpy(float), y=test.label.to_numpy())
+    return Stranger(folder / "adult.onnx", folder / "adult.npz", accuracy, "rows")
 
 
 def xgboost_onnx(folder: Path) -> Stranger:
@@ -426,7 +425,7 @@ BUILDERS: dict[str, Callable[[Path], Stranger]] = {
     "xgboost-adult": xgboost_adult,
     "lightgbm-credit": lightgbm_credit,
     "pipeline-adult": pipeline_adult,
-    "skl2onnx-zipmap": zipmap_credit,
+    "skl2onnx-zipmap": zipmap_adult,
     "onnxmltools-xgboost": xgboost_onnx,
     "tfidf-imdb": tfidf_imdb,
     "tfidf-sms": tfidf_sms,

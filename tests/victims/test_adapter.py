@@ -42,7 +42,7 @@ def encode(inputs, x, domain=IMAGES):
         (PixelInputs(high=255.0, channels="BGR", mean=(104.0, 117.0, 124.0), deviation=(1.0, 1.0, 1.0)),
             lambda x: x[:, [2, 1, 0]] * 255 - torch.tensor([104.0, 117.0, 124.0]).view(3, 1, 1)),
     ],
-    ids=str,
+    ids=["plain", "NHWC", "flat", "-1 to 1", "BGR", "uint8", "ImageNet", "Caffe"],
 )  # fmt: skip
 def test_images_are_laid_out_scaled_and_normalised(inputs, expected):
     assert torch.allclose(encode(inputs, images()).float(), expected(images()).float(), atol=1e-4)

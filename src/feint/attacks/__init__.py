@@ -4,6 +4,7 @@ from feint.attacks.attack import Attack, LensedAttack
 from feint.attacks.data_free.dfme import DFME, MAZE, Differences
 from feint.attacks.data_free.dfms import DFMSHL
 from feint.attacks.data_free.loop import HalfCosine, LoopConfig, MultiStep
+from feint.attacks.data_free.statistics import Marginals, Uniform
 from feint.attacks.lenses.averaging import Averaged, Smoothed
 from feint.attacks.lenses.evasion import LowAndSlow, Sybil
 from feint.attacks.lenses.known_parameters import KnownParameters
@@ -17,10 +18,12 @@ from feint.attacks.parametric.label_path_finding import LabelPathFinding
 from feint.attacks.parametric.lowd_meek import LowdMeek
 from feint.attacks.parametric.path_finding import PathFinding
 from feint.attacks.parametric.retraining import Retraining
+from feint.attacks.parametric.top_down import TopDownPathFinding
 from feint.attacks.pool.active_thief import ActiveThief
 from feint.attacks.pool.evasive import Evasive
 from feint.attacks.pool.knockoff import KnockoffNets
 from feint.attacks.pool.knockoff_adaptive import KnockoffNetsAdaptive
+from feint.attacks.pool.n_grams import NGrams
 from feint.attacks.pool.selection import DFAL, DFALThenKCentre, KCentre, Selection, Uncertainty
 from feint.attacks.pool.tuned import Tuned
 from feint.attacks.surrogates import Surrogate, default_surrogates
@@ -65,7 +68,9 @@ __all__ = [
     "LoopConfig",
     "LowAndSlow",
     "LowdMeek",
+    "Marginals",
     "MultiStep",
+    "NGrams",
     "NextClasses",
     "PartialBayes",
     "PartialBayesBound",
@@ -82,8 +87,10 @@ __all__ = [
     "Surrogate",
     "Sybil",
     "Timing",
+    "TopDownPathFinding",
     "Tuned",
     "Uncertainty",
+    "Uniform",
     "default_surrogates",
     "tune",
 ]

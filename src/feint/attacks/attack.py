@@ -47,9 +47,7 @@ class Attack(DomainSpecific, ABC):
         return self.steal_from(oracle, seed=seed, progress=progress)
 
     @abstractmethod
-    def steal_from(
-        self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS
-    ) -> Classifier:
+    def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         """Return the surrogate as `steal` does; the domain of its inputs is one of `domains`."""
 
     def through(self, *lenses: Lens) -> "LensedAttack":

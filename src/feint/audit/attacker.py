@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from feint.attacks import Surrogate, default_surrogates, tune
 from feint.attacks.tuning import Tuning
 from feint.data import Split
-from feint.evaluation.training_time import images_seen
+from feint.evaluation.training_time import inputs_seen
 from feint.models.networks import Classifier
 from feint.models.training import Training, learn
 from feint.progress import ProgressCallback
@@ -52,7 +52,7 @@ class Attacker:
         if self.surrogate.network.architecture.at_once:
             return self.seconds * max(FLOOR, budget / self.rows)
         training = self.surrogate.training
-        return self.seconds * images_seen(training, budget) / images_seen(training, self.rows)
+        return self.seconds * inputs_seen(training, budget) / inputs_seen(training, self.rows)
 
 
 @dataclass(frozen=True)
@@ -155,4 +155,4 @@ def _timed(surrogate: Surrogate, x: Tensor, p: Tensor) -> float:
     learn(surrogate.network, x[rows], p[rows], short)  # the first training also sets up
     started = time.perf_counter()
     learn(surrogate.network, x[rows], p[rows], short)
-    return (time.perf_counter() - started) / len(x[rows]) * images_seen(training, len(x))
+    return (time.perf_counter() - started) / len(x[rows]) * inputs_seen(training, len(x))

@@ -96,7 +96,7 @@ def audit(
     from feint.cli.terminal import bars
     from feint.victims import FromAnswers
 
-    limits = [GateLimit.parse(limit) for limit in fail_above]
+    text, limits = AuditText(lang), [GateLimit.parse(limit) for limit in fail_above]
     report.check()
     name = _name(victim, url, model)
     folder = out or Path("feint-audit") / name
@@ -107,7 +107,7 @@ def audit(
     if isinstance(target, FromAnswers):
         price_per_1000 = price_per_1000 or target.meter.price_per_1000 or None
         currency = currency or target.meter.currency
-    text = AuditText(lang, currency=currency)
+    text.currency = currency
     request = AuditRequest(
         data, pool, defense, minutes, tuple(sorted({*budget, *(limit.budget for limit in limits)})), label,
         expect_accuracy, victim or f"{model}", threshold,

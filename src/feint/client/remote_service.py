@@ -128,9 +128,7 @@ def connect(
     Answers and bill are those of an oracle in the server's own process. Errors and the arguments, but for
     `budget` and `past`, are those of `RemoteService`.
     """
-    service = RemoteService(
-        url, model=model, keys=keys, output=output, input=input, domain=domain, classes=classes
-    )
+    service = RemoteService(url, model=model, keys=keys, output=output, input=input, domain=domain, classes=classes)
     return service.oracle(budget=budget, past=past)
 
 

@@ -1,5 +1,6 @@
 """Domains of defenses: that of the inputs at hand, and the refusal of one that a method does not take."""
 
+from dataclasses import is_dataclass
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,8 @@ def check_domain(method: Any, domain: Domain) -> None:
     if issubclass(type(domain), method.domains):
         return
     (room,) = type(method).__bases__[:1]
-    taking = sorted(kind.__name__ for kind in room.__subclasses__() if issubclass(type(domain), kind.domains))
+    methods = filter(is_dataclass, room.__subclasses__())
+    taking = sorted(kind.__name__ for kind in methods if issubclass(type(domain), kind.domains))
     raise BadInput(
         f"{domain.noun} for {type(method).__name__}",
         " or ".join(kind.noun for kind in method.domains),

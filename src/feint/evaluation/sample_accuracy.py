@@ -13,7 +13,8 @@ from feint.victims import AdaptedModel, FromAnswers, RawModel, TensorSpec, Torch
 from feint.victims.inspection import (
     LEAST_GAIN,
     Trial,
-    above_chance,
+    above_majority,
+    balanced,
     best_order,
     best_trial,
     clearly_better,
@@ -101,15 +102,14 @@ def check_accuracy(
 
 def _measure(right: np.ndarray, y: np.ndarray, names: Sequence[str]) -> SampleAccuracy:
     counts = np.bincount(y, minlength=len(names))
-    recalls = np.bincount(y, weights=right, minlength=len(names))[counts > 0] / counts[counts > 0]
     most = int(counts.argmax())
     measured = SampleAccuracy(
-        float(right.mean()), float(recalls.mean()), float(counts[most] / len(y)), names[most], len(y)
+        float(right.mean()), balanced(right, y)[0], float(counts[most] / len(y)), names[most], len(y)
     )
     notes = []
     if measured.majority >= ONE_SIDED:
         notes.append(f"{_majority(measured)}; the mean over the classes is {measured.balanced_accuracy:.1%}")
-    gain, error = above_chance(right, y)
+    gain, error = above_majority(right, y)
     if 0 < gain < UNSURE * error:
         notes.append(f"right on {measured.accuracy:.1%}, hardly more than always answering {measured.majority_class!r}")
     return SampleAccuracy(**{**vars(measured), "notes": tuple(notes)})

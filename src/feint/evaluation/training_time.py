@@ -1,4 +1,4 @@
-"""Cost of a training in images and seconds, for the estimate of a bench and the plan of an audit."""
+"""Cost of a training in inputs and seconds, for the estimate of a bench and the plan of an audit."""
 
 import time
 from dataclasses import replace
@@ -8,21 +8,21 @@ from torch import Tensor
 from feint.models.networks import Network
 from feint.models.training import Training, learn
 
-MEASURED = 256  # images that are trained on repeatedly
+MEASURED = 256  # inputs that are trained on repeatedly
 LEAST = 0.3  # seconds of measuring
 
 
-def images_seen(training: Training, budget: int) -> int:
-    """Return the number of images in all epochs of a training on `budget` answers."""
+def inputs_seen(training: Training, budget: int) -> int:
+    """Return the number of inputs in all epochs of a training on `budget` answers."""
     return max(training.epochs * budget, training.least_steps * min(training.batch_size, budget))
 
 
-def seconds_per_image(network: Network, x: Tensor, labels: Tensor, training: Training) -> float:
-    """Measure the seconds of one image in a training of `network` on this machine, for `LEAST` seconds or more."""
+def seconds_per_input(network: Network, x: Tensor, labels: Tensor, training: Training) -> float:
+    """Measure the seconds of one input in a training of `network` on this machine, for `LEAST` seconds or more."""
     epoch = replace(training, epochs=1, least_steps=0, holdout=0, patience=None)
     learn(network, x, labels, epoch)  # the first training also sets up
-    started, images = time.perf_counter(), 0
+    started, inputs = time.perf_counter(), 0
     while time.perf_counter() - started < LEAST:
         learn(network, x, labels, epoch)
-        images += len(x)
-    return (time.perf_counter() - started) / images
+        inputs += len(x)
+    return (time.perf_counter() - started) / inputs

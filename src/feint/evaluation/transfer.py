@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
 from feint.evaluation.decisions import RATE, auroc, cut
+from feint.models.charts import Chart, chart
 from feint.models.perturbation import FGSM, PGD, GradientStep, StepState, margin_gradient, margin_of
 from feint.query import Query
 from feint.service import Service
+from feint.signature import Domain, domain_like
 
 BATCH = 250
 
@@ -21,9 +23,10 @@ class Springboard:
     """Downstream attacks with a surrogate: adversarial examples for the service, and membership inference.
 
     *Transfer* (Papernot et al., AsiaCCS 2017): test inputs that the service classifies correctly are changed by at most
-    `radius` in every pixel, so that the surrogate errs: in one step (FGSM), or in `steps` of a quarter of the radius
-    (PGD). The attacks are untargeted. The score is the share that the service then misclassifies. The baseline is
-    random signs of the same size, which need no theft.
+    `radius` in every pixel, or in every number of a row as a share of its column's range, so that the surrogate errs:
+    in one step (FGSM), or in `steps` of a quarter of the radius (PGD). The attacks are untargeted. The score is the
+    share that the service then misclassifies. The baseline is random signs of the same size, which need no theft.
+    Tokens and texts have no transfer scores.
 
     *Membership* (Yeom et al., CSF 2018): the surrogate's loss separates the victim's training inputs from as many test
     inputs; the smaller the loss, the more likely a member. The scores are the AUROC (0.5 is chance) and the true
@@ -31,7 +34,7 @@ class Springboard:
 
     Attributes:
         members: The victim's training inputs; None leaves membership out.
-        radius: Largest change of a pixel, in units of 1/255.
+        radius: Largest change of a value, in units of 1/255 of its range.
         steps: Steps of PGD.
         most: Largest number of test inputs, and of members.
     """
@@ -56,8 +59,8 @@ class Springboard:
             test: The test set.
 
         Returns:
-            The scores by name. A score without a value is missing: transfer from a surrogate without gradients, or to
-            a service that is never right.
+            The scores by name. A score without a value is missing: transfer of inputs without gradients, from a
+            surrogate without gradients, or to a service that is never right.
         """
         surrogate = surrogate.eval()
         return self._transfer(surrogate, service, test) | self._membership(surrogate, test)
@@ -69,11 +72,18 @@ class Springboard:
         x, y, radius = x[right], y[right], self.radius / 255
         if not len(x):
             return {}
-        signs = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).sign()
-        examples = {"transfer_random": (x + radius * signs).clamp(0, 1)}
         try:
-            examples["transfer_fgsm"] = adversarial(surrogate, x, y, FGSM(radius), steps=1)
-            examples["transfer_pgd"] = adversarial(surrogate, x, y, PGD(radius / 4, radius), steps=self.steps)
+            coordinates = chart(test.domain, x)
+        except BadInput:  # texts, or a table whose owner published no ranges
+            return {}
+        u = coordinates.start
+        signs = torch.randn(u.shape, generator=torch.Generator().manual_seed(0)).sign()
+        examples = {"transfer_random": coordinates.inputs((u + radius * signs).clamp(0, 1))}
+        try:
+            examples["transfer_fgsm"] = adversarial(surrogate, x, y, FGSM(radius), steps=1, domain=test.domain)
+            examples["transfer_pgd"] = adversarial(
+                surrogate, x, y, PGD(radius / 4, radius), steps=self.steps, domain=test.domain
+            )
         except BadInput:  # a surrogate that is a tree
             pass
         scores = {name: (_label(service, inputs) != y).double().mean().item() for name, inputs in examples.items()}
@@ -92,25 +102,39 @@ class Springboard:
         }
 
 
-def adversarial(model: nn.Module, x: Tensor, y: Tensor, step: GradientStep, *, steps: int) -> Tensor:
-    """Return the inputs `x` (N, …) in [0, 1] after `steps` moves of `step` down the margin of their classes `y` (N,).
+def adversarial(
+    model: nn.Module, x: Tensor, y: Tensor, step: GradientStep, *, steps: int, domain: Domain | None = None
+) -> Tensor:
+    """Return inputs after steps down the margin of their classes.
 
-    Raises `BadInput` for a model without gradients.
+    Args:
+        model: Model that the inputs are to mislead.
+        x: Inputs, (N, …).
+        y: Their classes, (N,).
+        step: Recipe of a step, in unit coordinates (`feint.models.charts`).
+        steps: Number of steps.
+        domain: Domain of the inputs; by default what they tell of it.
+
+    Returns:
+        Inputs of the domain, (N, …).
+
+    `BadInput` is raised for a model without gradients, or inputs without.
     """
+    domain = domain or domain_like(x.numpy())
     return torch.cat([
-        _perturbed(model, x[rows], y[rows], step, steps) for rows in torch.arange(len(x)).split(BATCH)
+        _perturbed(model, chart(domain, x[rows]), y[rows], step, steps) for rows in torch.arange(len(x)).split(BATCH)
     ])  # fmt: skip
 
 
 @torch.enable_grad()
-def _perturbed(model: nn.Module, origin: Tensor, y: Tensor, step: GradientStep, steps: int) -> Tensor:
-    x, memory = origin, ()
+def _perturbed(model: nn.Module, coordinates: Chart, y: Tensor, step: GradientStep, steps: int) -> Tensor:
+    u, memory = coordinates.start, ()
     for _ in range(steps):
-        leaf = x.detach().requires_grad_()
-        margin = margin_of(model(leaf).float(), y)
-        state = StepState(x, origin, margin.detach(), margin_gradient(margin, leaf))
-        x, memory = step.move(state, memory)
-    return x.detach()
+        leaf = u.detach().requires_grad_()
+        margin = margin_of(model(coordinates.inputs(leaf)).float(), y)
+        state = StepState(u, coordinates.start, margin.detach(), margin_gradient(margin, leaf))
+        u, memory = step.move(state, memory)
+    return coordinates.inputs(u.detach())
 
 
 def true_positives(inside: Tensor, outside: Tensor, rate: float = RATE) -> float:

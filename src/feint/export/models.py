@@ -9,7 +9,7 @@ from feint._optional import require
 from feint.defense import Defense
 from feint.errors import NotExportable
 from feint.export.tracing import OPSET, DefendedModel, GraphTail, Parts, explain, not_exportable, trace
-from feint.victims import AdaptedModel, FromAnswers, FromProbabilities, OnnxModel
+from feint.victims import AdaptedModel, FromAnswers, FromProbabilities, OnnxFile
 
 
 def build_graph(model: nn.Module, parts: Parts, rows: Tensor, names: Sequence[str]) -> Any:
@@ -30,7 +30,7 @@ def build_graph(model: nn.Module, parts: Parts, rows: Tensor, names: Sequence[st
     inner = model.model if isinstance(model, FromProbabilities) else model
     _raise_for_kind(inner)
     rows = rows[:3].repeat(3, *[1] * (rows.ndim - 1))[:3]  # the tracer takes a batch of one for a fixed size
-    if isinstance(inner, AdaptedModel) and isinstance(inner.raw, OnnxModel):
+    if isinstance(inner, AdaptedModel) and isinstance(inner.raw, OnnxFile):
         return _stitch(inner, inner.raw, parts, rows, names)
     try:
         return trace(DefendedModel(model, parts), ["x"], names, rows)
@@ -60,7 +60,7 @@ def _raise_for_kind(model: nn.Module) -> None:
     """Raise `NotExportable` for a model that neither torch nor an ONNX file computes."""
     if isinstance(model, FromAnswers):
         kind, remedy = "a server's answers", "export the outputs alone, and let the gateway ask that server"
-    elif isinstance(model, AdaptedModel) and not (model.raw.differentiable or isinstance(model.raw, OnnxModel)):
+    elif isinstance(model, AdaptedModel) and not (model.raw.differentiable or isinstance(model.raw, OnnxFile)):
         kind = f"a model of {type(model.raw).__name__}"
         remedy = "convert it with skl2onnx or onnxmltools and name that file, or serve it with torch"
     else:
@@ -91,7 +91,7 @@ class _Decoder(nn.Module):
         return self._outputs.decode(z, self._classes)
 
 
-def _stitch(victim: AdaptedModel, raw: OnnxModel, parts: Parts, rows: Tensor, names: Sequence[str]) -> Any:
+def _stitch(victim: AdaptedModel, raw: OnnxFile, parts: Parts, rows: Tensor, names: Sequence[str]) -> Any:
     """Join three graphs: the adapter's inputs, the model's own, and the tail, from (x, z) to the outputs."""
     onnx = require("onnx", "export")
     if raw.batch is not None:

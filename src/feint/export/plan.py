@@ -13,7 +13,7 @@ from feint.gateway.backends.onnx_model import MOVED, PROBABILITIES, SCORE, numbe
 from feint.recipes import recipe as recipes
 from feint.recipes import store
 
-MARTINGALE = "inputs", "won", "weights", "alpha", "block"  # the fields of `feint.defenses.access.martingale.Martingale`
+MARTINGALE = "inputs", "won", "weights", "alpha"  # the fields of `feint.defenses.access.martingale.Martingale`
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _scores(defense: Defense | Ladder) -> tuple[Any, ...]:
     for detector in detectors:
         if not getattr(detector, "exportable", False):
             raise NotExportable(f"{detector!r}", "a detector that needs one number a query, as SequentialTest", SERVE)
-    return tuple(detector.score for detector in detectors)
+    return tuple(detector.ranked_score for detector in detectors)
 
 
 def _martingales(defense: Defense | Ladder) -> dict[str, np.ndarray]:

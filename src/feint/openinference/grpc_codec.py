@@ -46,7 +46,9 @@ def read_request(codec: RequestCodec, message: Any) -> DecodedRequest:
     datatypes = codec.datatypes(inputs)
     check_outputs(message.outputs, codec.model.output)
     if raw and (len(raw) != len(inputs) or any(tensor.HasField("contents") for tensor in inputs)):
-        raise BadInput("tensors with more than one form of contents", "raw or typed contents", "send one for each input")
+        raise BadInput(
+            "tensors with more than one form of contents", "raw or typed contents", "send one for each input"
+        )
     arrays = {
         tensor.name: tensors.from_raw(raw[i], datatype, tensor.shape)
         if raw

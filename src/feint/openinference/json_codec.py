@@ -299,7 +299,11 @@ def _check_shape(shape: Sequence[int], tensor: Tensor, rows: int, most: int) -> 
     inner = tuple(shape[1:])
     sides = tensor.shape[: len(inner)] if len(tensor.shape) - len(inner) in (0, 1) else None
     fits = sides is not None and tensor.shape[len(inner) :] in ((), (1,))
-    if not fits or any(side not in (have, -1) for have, side in zip(inner, sides or (), strict=False)) or min(shape) < 0:
+    if (
+        not fits
+        or any(side not in (have, -1) for have, side in zip(inner, sides or (), strict=False))
+        or min(shape) < 0
+    ):
         raise BadInput(
             f"{tensor.name[:60]!r} of shape {list(shape)[:8]}", f"{[-1, *tensor.shape]}", "ask the model's metadata"
         )

@@ -107,7 +107,9 @@ class ModelSpec:
 
     def config(self, max_batch: int) -> ModelConfig:
         """Return the model's configuration, as clients of Triton read it."""
-        inputs = [ConfigTensor(t.name, f"TYPE_{t.datatype}".replace("BYTES", "STRING"), list(t.shape)) for t in self.inputs]
+        inputs = [
+            ConfigTensor(t.name, f"TYPE_{t.datatype}".replace("BYTES", "STRING"), list(t.shape)) for t in self.inputs
+        ]
         return ModelConfig(self.name, max_batch, inputs, [ConfigTensor(self.output, "TYPE_FP32", [self.classes])])
 
     def expected_output(self, rows: int) -> str:
@@ -125,7 +127,9 @@ def _cast(array: Array, tensor: Tensor) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
         result = array.astype(kind.dtype)
     if kind.number is int and not (result == array).all():
-        raise BadInput(f"values that {tensor.datatype} has not, for {tensor.name}", "integers", "declare another domain")
+        raise BadInput(
+            f"values that {tensor.datatype} has not, for {tensor.name}", "integers", "declare another domain"
+        )
     return result
 
 

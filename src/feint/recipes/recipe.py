@@ -111,7 +111,7 @@ def build(name: str, values: Mapping[str, object], words: Vocabulary) -> Any:
         raise UnknownName.among("name", name, words)
     known = known_fields(words[name])
     former: Mapping[str, str] = getattr(words[name], "former_fields", {})
-    values = {former.get(field, field): value for field, value in values.items()}
+    values = {former.get(field, field): value for field, value in values.items() if former.get(field, field)}
     for field in values:
         if field not in known:
             near = difflib.get_close_matches(field, known, n=1)

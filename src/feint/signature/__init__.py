@@ -17,7 +17,7 @@ from feint.signature.tokens import Tokens
 
 __all__ = [
     "DOMAINS", "Column", "Columns", "Domain", "Pixels", "Signature", "Tensor", "Text", "Tokens",
-    "as_domain", "domain_kind", "domain_like", "mark",
+    "as_domain", "domain_kind", "domain_like", "mark", "near",
 ]  # fmt: skip
 
 DOMAINS: dict[np.dtype, type[Domain]] = {kind.dtype: kind for kind in (Pixels, Columns, Tokens, Text)}
@@ -56,6 +56,11 @@ def domain_like(x: Array) -> Domain:
 def mark(x: Array) -> list[bytes]:
     """Return the marks (N,) of inputs (N, …) of any domain; see `Domain.mark`."""
     return marks(domain_kind(x.dtype), x)
+
+
+def near(x: Array) -> Array:
+    """Return the perceptual codes (N,) uint64 of inputs (N, …) of any domain; see `Domain.near`."""
+    return domain_kind(x.dtype).near(x)
 
 
 def as_domain(domain: Domain | Sequence[int]) -> Domain:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from feint.errors import BadInput, UnknownName
-from feint.signature.domain import Array, Domain, Tensor, converted
+from feint.signature.domain import Array, Domain, Tensor, converted, hashed
 
 DIGITS = 6  # significant decimal digits that distinguish two numbers
 
@@ -170,9 +170,7 @@ class Columns(Domain):
     @property
     def _each(self) -> Sequence[Tensor]:
         """A tensor for each column."""
-        return tuple(
-            Tensor(column.name, "BYTES" if column.categories else "FP64", (1,)) for column in self.columns
-        )
+        return tuple(Tensor(column.name, "BYTES" if column.categories else "FP64", (1,)) for column in self.columns)
 
     def from_tensors(self, tensors: Mapping[str, Array]) -> Array:
         whole = len(tensors) == 1 and next(iter(tensors)) not in self.names
@@ -230,14 +228,24 @@ class Columns(Domain):
         x = np.stack([_sample(column, n, random, published=published) for column in self.columns], 1)
         return self.clip(x)
 
+    @classmethod
+    def near(cls, x: Array) -> Array:
+        """Return codes of rows, equal where all numbers agree in two significant digits and all categories."""
+        return hashed(row.tobytes() for row in _rounded(x, 2))
+
     @staticmethod
     def canonical(x: Array) -> Array:
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            scale = 10.0 ** (DIGITS - 1 - np.floor(np.log10(np.abs(x))))
-            rounded = np.rint(x * scale) / scale
-        rounded = np.where(np.isfinite(rounded), rounded, np.where(np.isfinite(x), 0.0, x))
-        rounded = np.where(np.isnan(rounded), np.nan, rounded).astype(np.float32)
-        return rounded + np.float32(0)  # one zero, without a sign
+        return _rounded(x, DIGITS)
+
+
+def _rounded(x: Array, digits: int) -> Array:
+    """Return `x` as float32, rounded to so many significant digits."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        scale = 10.0 ** (digits - 1 - np.floor(np.log10(np.abs(x))))
+        rounded = np.rint(x * scale) / scale
+    rounded = np.where(np.isfinite(rounded), rounded, np.where(np.isfinite(x), 0.0, x))
+    rounded = np.where(np.isnan(rounded), np.nan, rounded).astype(np.float32)
+    return rounded + np.float32(0)  # one zero, without a sign
 
 
 def _describe(name: str, values: Sequence[Any], categories: Sequence[str] | None) -> Column:

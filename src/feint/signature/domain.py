@@ -1,8 +1,9 @@
 """Base of the input domains."""
 
+import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from feint.errors import BadInput
 
 Array = np.ndarray
+NEAR_BITS = 48  # of a code, which two numbers of 24 bits hold exactly in float32
+NEAR_DISTANCE = 3  # bits
 PART = 64  # rows that stay in the processor's cache: 3 times faster
 
 
@@ -111,6 +114,21 @@ class Domain(ABC):
         """Return the domain as a server describes it to clients, without statistics of its data."""
         return self
 
+    @classmethod
+    def near(cls, x: Array) -> Array:
+        """Return perceptual codes of inputs: near copies of an input have nearly its code.
+
+        By default a hash of the mark, so that only inputs with the same mark are near.
+
+        Args:
+            x: Inputs (N, …).
+
+        Returns:
+            Codes of `NEAR_BITS` bits (N,) uint64. Two inputs are near where their codes differ in `NEAR_DISTANCE` bits
+            or fewer.
+        """
+        return hashed(marks(cls, x))
+
     def tensors(self) -> Sequence[Tensor]:
         """Return the tensors by which a server takes inputs; by default one, of the same type."""
         return (Tensor("x", DATATYPES[self.dtype], self.shape),)
@@ -156,7 +174,9 @@ class Domain(ABC):
     def misfit(self, tensors: Sequence[Tensor]) -> BadInput:
         """Return the error for a server whose tensors take inputs of another kind."""
         listed = ", ".join(f"{name} {datatype} {['N', *shape]}" for name, datatype, shape in tensors)
-        return BadInput(f"a model that takes {listed or 'nothing'}", f"{self.noun} {self!r:.200}", "name its own domain")
+        return BadInput(
+            f"a model that takes {listed or 'nothing'}", f"{self.noun} {self!r:.200}", "name its own domain"
+        )
 
     def decode(self, values: Array) -> Array:
         """Return stored `values` (N, …) as inputs."""
@@ -194,6 +214,12 @@ def converted(values: Array, dtype: np.dtype[Any]) -> Array:
 def _dynamic(tensor: Tensor) -> tuple[int, ...]:
     """Return the product of a shape with sizes that are left open."""
     return (math.prod(tensor.shape),) if -1 in tensor.shape else ()
+
+
+def hashed(codes: Iterable[bytes]) -> Array:
+    """Return a hash of `NEAR_BITS` bits (N,) uint64 of each of the codes."""
+    digests = b"".join(hashlib.blake2b(code, digest_size=8).digest() for code in codes)
+    return np.frombuffer(digests, np.uint64) >> np.uint64(64 - NEAR_BITS)
 
 
 def marks(kind: type[Domain], x: Array) -> list[bytes]:

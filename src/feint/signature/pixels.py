@@ -1,5 +1,6 @@
 """Images."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -7,7 +8,12 @@ from typing import ClassVar, Self
 import numpy as np
 
 from feint.errors import BadInput
-from feint.signature.domain import Array, Domain, Tensor, converted
+from feint.signature.domain import NEAR_BITS, Array, Domain, Tensor, converted
+
+SIZE, FREQUENCIES = 32, 8  # as in perceptual hashes of 64 bits
+SLACK = 1e-3  # half of the frequencies of a symmetric image are 0 but for last bits
+PLACES = np.uint64(1) << np.arange(NEAR_BITS, dtype=np.uint64)
+ORDER = np.argsort([i + j for i in range(FREQUENCIES) for j in range(FREQUENCIES)], kind="stable")[1 : NEAR_BITS + 1]
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,38 @@ class Pixels(Domain):
         stored = tensors[0].datatype == "UINT8"
         return {name: self.encode(values) for name, values in named.items()} if stored else named
 
+    @classmethod
+    def near(cls, x: Array) -> Array:
+        """Return codes of images: the signs of low frequencies against their median.
+
+        An image is made grey and scaled to 32×32; the code has a bit for each of the `NEAR_BITS` lowest frequencies of
+        its cosine transform but the mean, set where it is above their median. A flipped or shifted image has another
+        code; one that was recompressed, rescaled or darkened, or is the next frame of a still scene, has nearly the
+        same. Inputs of other shapes than (C, H, W) are near where their marks are equal.
+        """
+        if x.ndim != 4:
+            return super().near(x)
+        values = x.mean(1).reshape(len(x), -1) @ _low_frequencies(*x.shape[2:])
+        middle = np.sort(values, axis=1)[:, NEAR_BITS // 2, None]
+        return (values > middle + SLACK) @ PLACES
+
     @staticmethod
     def canonical(x: Array) -> Array:
         return np.rint(x * np.float32(255)).astype(np.uint8)
+
+
+@functools.cache
+def _low_frequencies(height: int, width: int) -> Array:
+    """Return the matrix (H W, `NEAR_BITS`) that scales an image to 32×32 and takes its lowest frequencies."""
+    rows, columns = _frequencies(height), _frequencies(width)
+    return np.einsum("ih,jw->hwij", rows, columns).reshape(height * width, -1)[:, ORDER].astype(np.float32)
+
+
+def _frequencies(side: int) -> Array:
+    """Return the matrix (8, side) that scales a side to 32 pixels and takes its lowest frequencies."""
+    place = (np.arange(SIZE) + 0.5) * side / SIZE
+    reach = max(side / SIZE, 1.0)
+    weights = np.clip(1 - np.abs(place[:, None] - (np.arange(side) + 0.5)) / reach, 0, None)
+    weights /= weights.sum(1, keepdims=True)
+    cosines = np.cos(np.pi * np.arange(FREQUENCIES)[:, None] * (2 * np.arange(SIZE) + 1) / (2 * SIZE))
+    return cosines @ weights

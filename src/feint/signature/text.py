@@ -1,5 +1,6 @@
 """Texts."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
@@ -7,7 +8,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from feint.errors import BadInput
-from feint.signature.domain import Array, Domain, Tensor
+from feint.signature.domain import Array, Domain, Tensor, hashed
 
 LETTERS = np.frombuffer(b"etaoinshrdlcumwfgypbvk      ", np.uint8)  # of random texts, about as frequent as in English
 
@@ -90,6 +91,12 @@ class Text(Domain):
         x = LETTERS[random.integers(0, len(LETTERS), (n, self.length))]
         lengths = random.integers(1, self.length, (n, 1), endpoint=True)
         return np.where(np.arange(self.length) < lengths, x, 0).astype(np.uint8)
+
+    @classmethod
+    def near(cls, x: Array) -> Array:
+        """Return codes of texts, equal where the letters and digits are, whatever their case."""
+        letters = (re.sub(rb"[^0-9a-z\x80-\xff]+", b"", row.tobytes().lower()) for row in np.ascontiguousarray(x))
+        return hashed(letters)
 
     def tensors(self) -> Sequence[Tensor]:
         return (Tensor("text", "BYTES", (1,)),)

@@ -9,7 +9,6 @@ import numpy as np
 from feint.errors import BadInput
 from feint.signature.domain import Array, Domain, Tensor, converted
 
-
 IDS = "input_ids"
 MASK, TYPES = "attention_mask", "token_type_ids"  # what a request may say as well
 IDS_NAMES = IDS, "ids", "tokens"

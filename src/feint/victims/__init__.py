@@ -7,7 +7,7 @@ from feint.victims.certain import adapt
 from feint.victims.discovery import classes_of, domain_of, is_own, load_adapted, load_any, load_raw
 from feint.victims.formats.estimator import EstimatorModel
 from feint.victims.formats.function import FunctionModel
-from feint.victims.formats.onnx import OnnxModel
+from feint.victims.formats.onnx import OnnxFile
 from feint.victims.formats.torch_module import TorchModel
 from feint.victims.inputs import ColumnInputs, PixelInputs, TextInputs, TokenInputs
 from feint.victims.model_file import ModelFile
@@ -28,7 +28,7 @@ __all__ = [
     "FunctionModel",
     "Metadata",
     "ModelFile",
-    "OnnxModel",
+    "OnnxFile",
     "PixelInputs",
     "RawModel",
     "TensorSpec",

@@ -157,7 +157,10 @@ def _chosen(raw: RawModel, outputs: dict[str, Any], name: str) -> Any:
 def named_values(raw: RawModel, adapter: Adapter, x: Tensor) -> Values:
     """Return inputs `x` of the adapter's domain as the raw model's inputs by name."""
     values = adapter.inputs.encode(x, adapter.domain)  # pyright: ignore[reportArgumentType]  # of the right kind
-    return {raw.inputs[0].name: values[""]} if set(values) == {""} and len(raw.inputs) == 1 else values
+    if set(values) == {""} and len(raw.inputs) == 1:
+        values = {raw.inputs[0].name: values[""]}
+    columns = {spec.name for spec in raw.inputs if spec.dtype == "string" and spec.shape[1:] == (1,)}
+    return {name: value.reshape(-1, 1) if name in columns else value for name, value in values.items()}
 
 
 def check_fit(raw: RawModel, adapter: Adapter) -> None:

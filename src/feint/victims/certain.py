@@ -83,7 +83,7 @@ def certain_inputs(raw: RawModel, domain: Domain | None) -> tuple[Domain, Inputs
         return _tokens(raw, by_name, ids, domain)
     if len(raw.inputs) > 1:
         return _column_tensors(raw, domain)
-    spec = raw.inputs[0]
+    spec = next(iter(raw.inputs))
     if spec.dtype == "string":
         return domain if isinstance(domain, Text) else Text(LENGTH), TextInputs(spec.name)
     if (

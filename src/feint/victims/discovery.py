@@ -20,7 +20,7 @@ from feint.victims.formats.code import load_code
 from feint.victims.formats.estimator import load_estimator
 from feint.victims.formats.foreign import refuse_foreign
 from feint.victims.formats.hugging_face import load_hugging_face
-from feint.victims.formats.onnx import OnnxModel
+from feint.victims.formats.onnx import OnnxFile
 from feint.victims.formats.torch_files import PICKLES, TorchFile, refuse_pickle
 from feint.victims.formats.torch_module import TorchModel
 from feint.victims.json_api.model import JsonApiModel
@@ -31,12 +31,12 @@ from feint.victims.raw import RawModel
 from feint.victims.remote import metered
 
 FILES: dict[str, Callable[[str], RawModel]] = {  # loaders by suffix
-    ".onnx": OnnxModel, ".skops": load_estimator, ".pt": TorchFile, ".pth": TorchFile, ".ts": TorchFile,
+    ".onnx": OnnxFile, ".skops": load_estimator, ".pt": TorchFile, ".pth": TorchFile, ".ts": TorchFile,
     ".pt2": TorchFile, ".json": XgboostModel, ".ubj": XgboostModel, ".txt": LightGbmModel, ".cbm": CatBoostModel,
 }  # fmt: skip
 KINDS = (
-    "model.toml, victim.toml, NAME.onnx, .skops, .pt, .pt2, .safetensors with its --network, .json or .ubj of XGBoost, .txt of "
-    "LightGBM, .cbm of CatBoost, a directory of Feint or Hugging Face, or package.module:name"
+    "model.toml, victim.toml, NAME.onnx, .skops, .pt, .pt2, .safetensors with its --network, .json or .ubj of "
+    "XGBoost, .txt of LightGBM, .cbm of CatBoost, a directory of Feint or Hugging Face, or package.module:name"
 )
 
 

@@ -7,6 +7,7 @@ REMEDIES = {
     "regression": "to measure it, return ranges of its value as classes from a function: package.module:function",
     "multi-label classification": "name one label at a time: a function that returns its score, as two classes",
     "detection": "measure the classifier of its crops, from a function: package.module:function",
+    "detection or of sequences": "measure the classifier of one crop or position, from a function: package.module:function",
     "segmentation": "return one class for each image from a function: package.module:function",
     "pose estimation": "return one class for each image from a function: package.module:function",
     "token classification or generation": "return one class for each text from a function: package.module:function",
@@ -33,12 +34,12 @@ def task_of(raw: RawModel) -> str | None:
         return raw.metadata.task
     if BOXES & {spec.name.lower() for spec in raw.outputs}:
         return "detection"
-    ranks = {len([size for size in spec.shape if size != 1]) for spec in raw.outputs if spec.shape}
+    ranks = {len(spec.shape) for spec in raw.outputs if spec.shape and tuple(spec.shape[2:]) != (1, 1)}
     if not ranks or min(ranks) < 3:
         return None
-    return (
-        "segmentation" if ranks == {4} else "detection" if _takes_images(raw) else "token classification or generation"
-    )
+    if ranks == {4}:
+        return "segmentation"
+    return "detection or of sequences" if _takes_images(raw) else "token classification or generation"
 
 
 def _takes_images(raw: RawModel) -> bool:

@@ -160,6 +160,21 @@ def test_tokens_get_their_attention_mask(tmp_path):
     assert model(torch.tensor([[3, 4, 0, 0, 0], [1, 0, 2, 0, 0]])).tolist() == [[2.0, 7.0], [3.0, 3.0]]
 
 
+@pytest.mark.parametrize("shape", [["N"], ["N", 1]])
+def test_texts_go_into_an_input_of_strings(shape, tmp_path):
+    keys = {"keys_strings": ["film", "été"], "values_floats": [1.0, 2.0], "default_float": 0.0}
+    nodes = [
+        models.node("LabelEncoder", ["text"], ["code"], domain="ai.onnx.ml", **keys),
+        models.node("Reshape", ["code", "column"], ["c"]),
+        models.node("MatMul", ["c", "w"], ["logits"]),
+    ]
+    weights = {"column": np.array([-1, 1]), "w": np.array([[1.0, -1.0]], np.float32)}
+    takes, gives = [("text", STRING, shape)], [("logits", FLOAT, ["N", 2])]
+    model = victims.load_any(models.save(tmp_path / "t.onnx", nodes, takes, gives, weights))
+    x = torch.from_numpy(model.domain.from_strings(["film", "other", "été"]))
+    assert model(x)[:, 0].tolist() == [1, 0, 2]
+
+
 def test_one_sigmoid_is_two_classes(tmp_path):
     weights = {"w": models.IMAGE_WEIGHTS[:, :1] / 9}
     nodes = [models.LINEAR[0], models.node("MatMul", ["f", "w"], ["z"]), models.node("Sigmoid", ["z"], ["y"])]
@@ -184,7 +199,7 @@ def test_names_of_classes_in_the_metadata_are_read(tmp_path):
     [
         (["Sigmoid"], [("y", FLOAT, ["N", 4])], r"multi-label.*one label at a time"),
         (["Relu x"], [("y", FLOAT, ["N", 3, 8, 8])], r"segmentation"),
-        (["Reshape"], [("y", FLOAT, ["N", 32, 6])], r"detection.*crops"),
+        (["Reshape"], [("y", FLOAT, ["N", 32, 6])], r"detection.*one crop or position"),
         (["ArgMax"], [("y", INT64, ["N"])], r"labels alone.*feint inspect"),
         (["MatMul1"], [("y", FLOAT, ["N", 1])], r"logit of two classes or a regression.*feint inspect"),
         (["Two"], [("y", FLOAT, ["N", 4]), ("e", FLOAT, ["N", 192])], r"which of its outputs.*feint inspect"),

@@ -54,7 +54,9 @@ class EquationSolving(Attack):
 
     cite: ClassVar[str] = "tramer2016stealing"
     domains: ClassVar[tuple[type[Domain], ...]] = tuple(DESIGNS)
-    instead: ClassVar[Mapping[type[Domain], str]] = dict.fromkeys((Tokens, Text), "KnockoffNets with the same surrogate")
+    instead: ClassVar[Mapping[type[Domain], str]] = dict.fromkeys(
+        (Tokens, Text), "KnockoffNets with the same surrogate"
+    )
     surrogate: Network
 
     def __post_init__(self) -> None:

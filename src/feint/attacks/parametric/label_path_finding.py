@@ -91,9 +91,7 @@ class _Region:
 class _RegionSearch:
     """Search that divides regions until the budget is spent, and the nodes of the tree so far."""
 
-    def __init__(
-        self, oracle: Oracle, recipe: LabelPathFinding, space: UnitSpace, generator: torch.Generator
-    ) -> None:
+    def __init__(self, oracle: Oracle, recipe: LabelPathFinding, space: UnitSpace, generator: torch.Generator) -> None:
         self._oracle, self._recipe, self._space, self._generator = oracle, recipe, space, generator
         self._answers = DistinctAnswers()
         self._refusal: Refused | None = None
@@ -167,7 +165,9 @@ class _RegionSearch:
             middle = (same + differs).div(2, rounding_mode="floor")
             same, differs = self._halve(torch.where(order < middle, y, x), p, middle, same, differs)
         mixed, changed = torch.where(order < same, y, x), (order == same) & (x != y)
-        named = changed & ~space.is_number & ((y > x) | space.is_missing)  # y's category, or what only one of both lacks
+        named = (
+            changed & ~space.is_number & ((y > x) | space.is_missing)
+        )  # y's category, or what only one of both lacks
         axis = torch.where(named.any(1), named.long().argmax(1), changed.long().argmax(1))
         return self._halve_numbers(mixed, p, axis, x, y) if self._refusal is None else []
 

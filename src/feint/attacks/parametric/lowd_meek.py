@@ -56,7 +56,9 @@ class LowdMeek(Attack):
     cite: ClassVar[str] = "lowd2005adversarial"
     is_naive: ClassVar[bool] = False
     domains: ClassVar[tuple[type[Domain], ...]] = (Pixels, Columns)
-    instead: ClassVar[Mapping[type[Domain], str]] = dict.fromkeys((Tokens, Text), "KnockoffNets with the same surrogate")
+    instead: ClassVar[Mapping[type[Domain], str]] = dict.fromkeys(
+        (Tokens, Text), "KnockoffNets with the same surrogate"
+    )
     pool: Split
     surrogate: Network
     epsilon: float = 1e-5

@@ -108,7 +108,9 @@ class _LeafSearch:
         present = self._space.is_number[axis] & ~self._space.lacking(x[None])[0, self._space.column[axis]]
         low, high = self._ends_of(x, axis, ~differs)
         # from a missing number nothing leads to the numbers of the same leaf
-        neighbours = [(moved[i], answers[i]) for i in (differs | (self._space.is_number[axis] & ~present)).nonzero()[:, 0]]
+        neighbours = [
+            (moved[i], answers[i]) for i in (differs | (self._space.is_number[axis] & ~present)).nonzero()[:, 0]
+        ]
         side = (differs & present).nonzero()[:, 0]
         outside, outside_p, face = self._bisect(x, p, axis[side], end[side], answers[side])
         is_upper = end[side] > 0.5

@@ -44,7 +44,11 @@ class TopDownPathFinding(Attack):
 
     cite: ClassVar[str] = "tramer2016stealing"
     domains: ClassVar[tuple[type[Domain], ...]] = (Columns,)
-    instead: ClassVar[Mapping[type[Domain], str]] = {Pixels: "PathFinding", Tokens: "KnockoffNets", Text: "KnockoffNets"}
+    instead: ClassVar[Mapping[type[Domain], str]] = {
+        Pixels: "PathFinding",
+        Tokens: "KnockoffNets",
+        Text: "KnockoffNets",
+    }
     surrogate: Network
     epsilon: float = 1e-4
     stops_at_missing: bool = False
@@ -114,7 +118,9 @@ class _TopDownSearch:
         if column is None:
             return []
         axes = (self._space.column == column).nonzero()[:, 0]
-        parts = self._numbers(region, int(axes[0])) if self._space.is_number[axes[0]] else self._categories(region, axes)
+        parts = (
+            self._numbers(region, int(axes[0])) if self._space.is_number[axes[0]] else self._categories(region, axes)
+        )
         if self._space.lacking(region.x[None])[0, column]:
             parts = [self._missing(region, int(axes[-1])), *parts]
         return self._grow(region, parts)
@@ -184,7 +190,11 @@ class _TopDownSearch:
 
     def _categories(self, region: _Region, axes: Tensor) -> list[_Part]:
         """Return the parts of a region whose categories have equal answers; the last one needs no question."""
-        named = [i for i in axes.tolist() if not self._space.is_missing[i] and self._space.is_open(i, region.low, region.high)]
+        named = [
+            i
+            for i in axes.tolist()
+            if not self._space.is_missing[i] and self._space.is_open(i, region.low, region.high)
+        ]
         moved = self._space.move(region.x.expand(len(named), -1), torch.tensor(named), torch.ones(len(named)))
         groups: list[tuple[Tensor, list[int]]] = []
         for i, p in zip(named, self._ask(moved), strict=True):

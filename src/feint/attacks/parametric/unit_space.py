@@ -55,7 +55,9 @@ class UnitSpace:
         columns = domain.columns if isinstance(domain, Columns) else [Column("")] * prod(domain.shape)
         widths = self._width.tolist()
         self.axes = [
-            axis for i, (column, width) in enumerate(zip(columns, widths, strict=True)) for axis in _axes(i, column, width)
+            axis
+            for i, (column, width) in enumerate(zip(columns, widths, strict=True))
+            for axis in _axes(i, column, width)
         ]
         self.column = torch.tensor([axis.column for axis in self.axes])
         self.is_missing = torch.tensor([axis.missing for axis in self.axes])

@@ -57,6 +57,7 @@ class ActiveThief(Attack):
 
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         check(oracle, self.pool, self.surrogate)
+        self.selection.require_surrogate(self.surrogate)
         order = draw_rows(self.pool, len(self.pool), seed)
         count = max(1, round(oracle.left * self.first))
         unasked, rest = _UnaskedRows(order[count:]), oracle.left - count

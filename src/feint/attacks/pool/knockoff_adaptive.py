@@ -103,6 +103,12 @@ class Rewards:
 
     def __init__(self, attack: KnockoffNetsAdaptive, seed: int) -> None:
         self._model = attack.surrogate.build(seed).train()
+        if next(self._model.parameters(), None) is None:
+            raise BadInput(
+                f"the surrogate {attack.surrogate.name!r}",
+                "a network that learns by gradients",
+                "use KnockoffNets instead",
+            )
         self._optimizer = torch.optim.SGD(self._model.parameters(), lr=attack.learning_rate, momentum=0.9)
         self._answers: deque[Tensor] = deque(maxlen=WINDOW)
         self._least, self._largest = torch.full((3,), torch.inf), torch.full((3,), -torch.inf)

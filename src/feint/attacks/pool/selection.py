@@ -1,16 +1,20 @@
 """Selections of active learning: the inputs of a pool to ask next, by the surrogate's probabilities."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from feint.attacks.domains import DomainSpecific
+from feint.attacks.ranges import Ranges
+from feint.attacks.synthetic.descent import SLOPED, require_slope
 from feint.errors import BadRecipe
-from feint.models.networks import Classifier
+from feint.models.networks import Classifier, Network
 from feint.models.perturbation import DeepFool, StepState, margin_gradient, margin_of, per_row
+from feint.signature import Domain, Text, Tokens
 
 
 @dataclass(frozen=True)
@@ -30,10 +34,14 @@ class Candidates:
     inputs: Callable[[Tensor], Tensor]
 
 
-class Selection(ABC):
+class Selection(DomainSpecific, ABC):
     """Selection of candidates: a frozen dataclass that defines `choose`."""
 
     cite: ClassVar[str]
+
+    def require_surrogate(self, surrogate: Network) -> None:
+        """Raise `BadInput` unless the selection works with this surrogate and on its inputs."""
+        self.require_domain(surrogate.domain)
 
     @abstractmethod
     def choose(self, count: int, among: Candidates) -> Tensor:
@@ -83,12 +91,18 @@ class DFAL(Selection):
     """
 
     cite: ClassVar[str] = "pal2020activethief"
+    domains: ClassVar[tuple[type[Domain], ...]] = SLOPED
+    instead: ClassVar[Mapping[type[Domain], str]] = dict.fromkeys((Tokens, Text), "Uncertainty")
     steps: int = 5
     batch: int = 500
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:
             raise BadRecipe(repr(self), "one or more steps, and inputs in a batch", "change it")
+
+    def require_surrogate(self, surrogate: Network) -> None:
+        super().require_surrogate(surrogate)
+        require_slope(surrogate, "Uncertainty")
 
     def choose(self, count: int, among: Candidates) -> Tensor:
         rows = torch.arange(len(among.p)).split(self.batch)
@@ -109,12 +123,18 @@ class DFALThenKCentre(Selection):
     """
 
     cite: ClassVar[str] = "pal2020activethief"
+    domains: ClassVar[tuple[type[Domain], ...]] = DFAL.domains
+    instead: ClassVar[Mapping[type[Domain], str]] = dict.fromkeys((Tokens, Text), "KCentre")
     dfal: DFAL = DFAL()
     factor: int = 4
 
     def __post_init__(self) -> None:
         if self.factor < 1:
             raise BadRecipe(repr(self), "a factor of 1 or more", "change it")
+
+    def require_surrogate(self, surrogate: Network) -> None:
+        super().require_surrogate(surrogate)
+        self.dfal.require_surrogate(surrogate)
 
     def choose(self, count: int, among: Candidates) -> Tensor:
         first = self.dfal.choose(min(count * self.factor, len(among.p)), among)
@@ -123,26 +143,28 @@ class DFALThenKCentre(Selection):
 
 
 def deepfool_distance(surrogate: Classifier, x: Tensor, steps: int) -> Tensor:
-    """Return how far DeepFool moves inputs until the surrogate's label changes.
+    """Return how far DeepFool moves inputs until the surrogate's label changes, in usual ranges of their numbers.
 
     Args:
         surrogate: Model from inputs (n, …) to logits (n, K).
-        x: Inputs (n, …) in [0, 1].
+        x: Inputs (n, …).
         steps: Most steps of DeepFool.
 
     Returns:
         L2 distances (n,), ∞ where the label does not change.
     """
-    origin, distance = x, torch.full((len(x),), torch.inf)
+    ranges = Ranges(surrogate.domain)
+    x = ranges.scaled(x)
+    origin, distance = x, torch.full((len(x),), torch.inf, dtype=x.dtype)
     with torch.no_grad():
-        label = surrogate(x).argmax(-1)
+        label = surrogate(ranges.numbers(x)).argmax(-1)
     for _ in range(steps):
         leaf = x.detach().requires_grad_()
-        margin = margin_of(surrogate(leaf), label)
+        margin = margin_of(surrogate(ranges.numbers(leaf)), label)
         gradient = margin_gradient(margin, leaf)
         x, _ = DeepFool().move(StepState(x, origin, margin.detach(), gradient), ())
         with torch.no_grad():
-            crossed = (margin_of(surrogate(x), label) < 0) & distance.isinf()
-        distance[crossed] = (x - origin)[crossed].flatten(1).norm(dim=1)
+            crossed = (margin_of(surrogate(ranges.numbers(x)), label) < 0) & distance.isinf()
+        distance[crossed] = (x - origin)[crossed].nan_to_num().flatten(1).norm(dim=1)
         x = torch.where(per_row(distance.isinf(), x), x, origin)
     return distance

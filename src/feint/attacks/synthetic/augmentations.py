@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from feint.attacks.synthetic.descent import descend, log_odds
 from feint.errors import BadRecipe
+from feint.models.networks import Classifier
 from feint.models.perturbation import FGSM, PGD
 
 
@@ -17,7 +18,7 @@ class KnownAnswers:
     """Inputs with the labels that the oracle's answers give them.
 
     Attributes:
-        x: Inputs (N, …) in [0, 1].
+        x: Inputs (N, …).
         label: Labels (N,).
     """
 
@@ -40,7 +41,7 @@ class Augmentation(ABC):
 
     @abstractmethod
     def augment(
-        self, surrogate: nn.Module, known: KnownAnswers, rounds_done: int, generator: torch.Generator
+        self, surrogate: Classifier, known: KnownAnswers, rounds_done: int, generator: torch.Generator
     ) -> Tensor:
         """Return new inputs made of known ones.
 
@@ -51,7 +52,7 @@ class Augmentation(ABC):
             generator: Generator of all random choices.
 
         Returns:
-            New inputs (N · copies, …) in [0, 1]; those of one known input are neighbours.
+            New inputs (N · copies, …); those of one known input are neighbours.
         """
 
 
@@ -78,7 +79,7 @@ class JacobianRow(Augmentation):
         _check_single_step(self, self.step, self.alternate)
 
     def augment(
-        self, surrogate: nn.Module, known: KnownAnswers, rounds_done: int, generator: torch.Generator
+        self, surrogate: Classifier, known: KnownAnswers, rounds_done: int, generator: torch.Generator
     ) -> Tensor:
         sign = _sign(rounds_done, self.alternate)
         return descend(surrogate, known.x, lambda z, i: -sign * log_odds(z, known.label[i]), FGSM(self.step))
@@ -104,7 +105,7 @@ class LogitRow(Augmentation):
         _check_single_step(self, self.step, self.alternate)
 
     def augment(
-        self, surrogate: nn.Module, known: KnownAnswers, rounds_done: int, generator: torch.Generator
+        self, surrogate: Classifier, known: KnownAnswers, rounds_done: int, generator: torch.Generator
     ) -> Tensor:
         sign, label = _sign(rounds_done, self.alternate), known.label[:, None]
         return descend(surrogate, known.x, lambda z, i: -sign * z.gather(1, label[i])[:, 0], FGSM(self.step))
@@ -129,7 +130,7 @@ class AwayFromLabel(Augmentation):
         _check_single_step(self, self.step, None)
 
     def augment(
-        self, surrogate: nn.Module, known: KnownAnswers, rounds_done: int, generator: torch.Generator
+        self, surrogate: Classifier, known: KnownAnswers, rounds_done: int, generator: torch.Generator
     ) -> Tensor:
         return descend(surrogate, known.x, lambda z, i: log_odds(z, known.label[i]), FGSM(self.step))
 
@@ -144,7 +145,7 @@ class RandomTargets(Augmentation):
 
     Args:
         copies: New inputs for each known one.
-        radius: Largest change of a pixel, above 0 and at most 1.
+        radius: Largest change of a number, as a share of its usual range, above 0 and at most 1.
         steps: Steps of each copy.
     """
 
@@ -157,7 +158,7 @@ class RandomTargets(Augmentation):
         _check_iterated_steps(self, self.copies, self.radius, self.steps)
 
     def augment(
-        self, surrogate: nn.Module, known: KnownAnswers, rounds_done: int, generator: torch.Generator
+        self, surrogate: Classifier, known: KnownAnswers, rounds_done: int, generator: torch.Generator
     ) -> Tensor:
         label = known.label.repeat_interleave(self.copies, 0)
 
@@ -179,7 +180,7 @@ class NextClasses(Augmentation):
 
     Args:
         copies: Number of target classes, and new inputs for each known one.
-        radius: Largest change of a pixel, above 0 and at most 1.
+        radius: Largest change of a number, as a share of its usual range, above 0 and at most 1.
         steps: Steps of each copy.
     """
 
@@ -196,7 +197,7 @@ class NextClasses(Augmentation):
         return self.copies + 1
 
     def augment(
-        self, surrogate: nn.Module, known: KnownAnswers, rounds_done: int, generator: torch.Generator
+        self, surrogate: Classifier, known: KnownAnswers, rounds_done: int, generator: torch.Generator
     ) -> Tensor:
         with torch.no_grad():
             z = surrogate(known.x)

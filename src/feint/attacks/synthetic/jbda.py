@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,12 +13,14 @@ from feint.attacks.attack import Attack
 from feint.attacks.iterative import check_between, train_in_rounds
 from feint.attacks.probing import BATCH, check, draw_rows
 from feint.attacks.synthetic.augmentations import Augmentation, JacobianRow, KnownAnswers
+from feint.attacks.synthetic.descent import RECOMBINED, SLOPED, require_slope
 from feint.data import Split
 from feint.errors import BadRecipe
 from feint.models.networks import Classifier, Network
 from feint.models.training import Training
 from feint.oracle import Oracle
 from feint.progress import NO_PROGRESS, ProgressCallback
+from feint.signature import Domain
 from feint.transcript import Transcript
 
 
@@ -53,6 +56,8 @@ class JBDA(Attack):
     """
 
     cite: ClassVar[str] = "papernot2017practical"
+    domains: ClassVar[tuple[type[Domain], ...]] = SLOPED
+    instead: ClassVar[Mapping[type[Domain], str]] = RECOMBINED
     pool: Split
     surrogate: Network
     training: Training = Training()
@@ -77,6 +82,7 @@ class JBDA(Attack):
 
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         check(oracle, self.pool, self.surrogate, least=self.seeds, most=self.seeds)
+        require_slope(self.surrogate, "KnockoffNets")
         generator, rounds = torch.Generator().manual_seed(seed), itertools.count()
 
         def propose(surrogate: Classifier, left: int) -> Tensor:

@@ -1,5 +1,6 @@
 """The seed-sample family: inputs of a pool, asked in chunks and moved toward the surrogate's boundary first."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ from feint.attacks.attack import Attack
 from feint.attacks.iterative import check_between, train_in_rounds
 from feint.attacks.probing import BATCH, check, draw_rows
 from feint.attacks.surrogates import logits
-from feint.attacks.synthetic.descent import descend
+from feint.attacks.synthetic.descent import RECOMBINED, SLOPED, descend, require_slope
 from feint.data import Split
 from feint.errors import BadRecipe
 from feint.models.networks import Classifier, Network
@@ -18,6 +19,7 @@ from feint.models.perturbation import GradientStep, margin_of
 from feint.models.training import Training
 from feint.oracle import Oracle
 from feint.progress import NO_PROGRESS, ProgressCallback
+from feint.signature import Domain
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class SeedSamples(Attack):
         training: Recipe of the surrogate's training.
         step: Recipe of one step toward the boundary, or None.
         steps: Most steps for an input.
-        start: Largest random change of a pixel before the first step, 0 to 1.
+        start: Largest random change of a number before the first step, as a share of its usual range.
         chunk: Queries in a round, 2 or more.
         candidates: Inputs that are moved for each query. With more than 1, those are asked of which the surrogate is
             least confident.
@@ -55,6 +57,8 @@ class SeedSamples(Attack):
     """
 
     cite: ClassVar[str] = "yu2020cloudleak"
+    domains: ClassVar[tuple[type[Domain], ...]] = SLOPED
+    instead: ClassVar[Mapping[type[Domain], str]] = RECOMBINED
     pool: Split
     surrogate: Network
     training: Training = Training()
@@ -76,6 +80,8 @@ class SeedSamples(Attack):
         first = min(self.chunk, oracle.left)
         needed = first + (oracle.left - first) * self.candidates
         check(oracle, self.pool, self.surrogate, most=needed)
+        if self.step is not None:
+            require_slope(self.surrogate, "SeedSamples without a step")
         order, generator = draw_rows(self.pool, needed, seed), torch.Generator().manual_seed(seed)
         chunks = iter(order[first:].split(self.chunk * self.candidates))
 
@@ -102,12 +108,11 @@ class SeedSamples(Attack):
         with torch.no_grad():
             label = surrogate(x).argmax(-1)
         noise = (torch.rand(x.shape, generator=generator) * 2 - 1) * self.start
-        start = (x + noise).clamp(0, 1)
 
         def margin(z: Tensor, rows: Tensor) -> Tensor:
             return margin_of(z, label[rows])
 
-        return descend(surrogate, x, margin, self.step, steps=self.steps, start=start, floor=0.0)
+        return descend(surrogate, x, margin, self.step, steps=self.steps, noise=noise, floor=0.0)
 
 
 def least_confident(surrogate: Classifier, x: Tensor, count: int) -> Tensor:

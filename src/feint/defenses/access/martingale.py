@@ -1,57 +1,63 @@
 """Test martingale over the scores of a client's queries: the running part of a sequential test, without torch."""
 
 import functools
-import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from feint.ledger import Account
 from feint.pipeline import QueryLike
-from feint.signature import mark
+from feint.signature import near
+from feint.signature.domain import NEAR_DISTANCE
 
 LAST_BITS = 1e-5  # relative difference of scores that processor and batch size alone can cause
-MEMORY = 3600.0  # seconds for which a repeated input is recognised
+REMEMBERED = 100  # codes of recent inputs in each of two generations, 8 bytes each
+HALF_CODE = np.uint64(2**24 - 1)
+GENERATIONS = "near/0", "near/1"
 
 
 @dataclass(frozen=True, eq=False)
 class Martingale:
     """Bets on the rank of a score among those of benign inputs.
 
-    With S_i the sum of log wins over the i-th block of `block` queries, and w_j = 1 / ((j + 1)(j + 2))::
+    Each bet begins anew with every query, with the stake w_t = 1 / ((t + 1)(t + 2)) for the t-th query from 0. With
+    b_t the win of a bet at query t::
 
-        M_t = Σ_bets weight · Σ_j w_j exp(Σ_(i ≥ j) S_i),    evidence = log max M / log(1/alpha).
+        V_t = (V_(t−1) + w_t) · b_t,    evidence = log max_t Σ_bets weight · V_t / log(1/alpha).
 
-    An account stores two numbers for each bet, however long a client stays: the present block's sum, and the logarithm
-    of the inner sum over all blocks before it. When a block ends, past := log(exp(past) + w) + S.
+    An account stores one number for each bet, however long a client stays: log V_t.
+
+    Near copies of one of the client's recent inputs (`Domain.near`) are no news, and are not bet on: an honest client
+    retries, a still camera sends one scene, and an attacker who repeats ordinary inputs is paid for none of them.
 
     Attributes:
         inputs: Scores of benign inputs, (n,), rising.
         won: Logarithm of what each bet wins at each rank, (n + 1, bets).
         weights: Stake of each bet, (bets,), with sum 1.
         alpha: Level at which the evidence is 1.
-        block: Queries in a block.
     """
 
+    former_fields: ClassVar[Mapping[str, str]] = {"block": ""}  # in files until 0.2
     inputs: np.ndarray
     won: np.ndarray
     weights: np.ndarray
     alpha: float
-    block: int
 
     def observe(self, scores: np.ndarray, query: QueryLike, account: Account) -> float:
-        """Bet on each of the scores, repeated inputs excepted.
+        """Bet on each of the scores, near copies excepted.
 
         Args:
             scores: Scores of the query's inputs, (N,).
-            query: The query, by whose inputs repeats are recognised.
+            query: The query, by whose inputs near copies are recognised.
             account: The client's account.
 
         Returns:
             The largest evidence that the client has ever reached.
         """
-        new = _first_times(query, account)
+        new = first_of_their_kind(query.values, account)
         wins = self.won[places(self.inputs, scores[new])]
         names = _names(len(self.weights))
         if not len(wins):
@@ -60,25 +66,38 @@ class Martingale:
         return account.change(names, lambda totals: self._bet(wins, totals)).item(0)
 
     def _bet(self, wins: np.ndarray, totals: np.ndarray) -> np.ndarray:
-        """Return the totals (most, queries, present sums, past) after the bets `wins` (m, bets)."""
-        (most, queries), (now, past) = totals[:2], totals[2:].reshape(2, -1)
-        while len(wins):  # block by block: most queries lie within one
-            begun, done = divmod(int(queries), self.block)
-            if begun and not done:
-                past, now = np.logaddexp(_before(past, begun - 1), _stake(begun - 1)) + now, np.zeros_like(now)
-            here, wins = wins[: self.block - done], wins[self.block - done :]
-            current = now + here.cumsum(0)
-            mixed = np.logaddexp(_before(past, begun), _stake(begun)) + np.log(self.weights)
-            most = max(most, np.logaddexp.reduce(current + mixed, axis=1).max() / -math.log(self.alpha))
-            now, queries = current[-1], queries + len(here)
-        return np.concatenate([[most, queries], now, past])
+        """Return the totals (most, queries, log V) after the bets `wins` (m, bets)."""
+        most, queries = totals[:2]
+        before = totals[2:] if queries else np.full_like(totals[2:], -np.inf)
+        values = wealth(wins, before, int(queries))
+        evidence = np.logaddexp.reduce(values + np.log(self.weights), axis=1).max() / -math.log(self.alpha)
+        return np.concatenate([[max(most, evidence), queries + len(wins)], values[-1]])
+
+
+def wealth(wins: np.ndarray, before: np.ndarray, queries: int) -> np.ndarray:
+    """Return log V after each of the next queries.
+
+    Args:
+        wins: Logarithm of what each bet wins, (…, m, bets).
+        before: log V of each bet before them, (bets,).
+        queries: Number of queries before them.
+
+    Returns:
+        log V, (…, m, bets).
+    """
+    t = np.arange(queries, queries + wins.shape[-2])
+    stakes = -np.log((t + 1.0) * (t + 2.0))[:, None]
+    summed = wins.cumsum(-2)
+    begun = np.concatenate([np.zeros_like(summed[..., :1, :]), summed[..., :-1, :]], -2)
+    return summed + np.logaddexp(before, np.logaddexp.accumulate(stakes - begun, axis=-2))
 
 
 def places(inputs: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Return the number of benign scores that are at most each score.
 
     Scores that differ by no more than `LAST_BITS` count as equal, in the client's favour. Where a model gives many
-    inputs the same score, as trees do, the last bits of an output would otherwise move a query past all of them.
+    inputs the same score, as trees do, the last bits of an output would otherwise move a query past all of them. A
+    score that is no finite number is the least ordinary there is.
 
     Args:
         inputs: Benign scores, (n,), rising.
@@ -87,25 +106,57 @@ def places(inputs: np.ndarray, scores: np.ndarray) -> np.ndarray:
     Returns:
         Counts from 0 to n, (N,).
     """
-    return np.searchsorted(inputs, scores + LAST_BITS * np.maximum(np.abs(scores), 1), side="right")
+    ordered = np.where(np.isfinite(scores), scores, np.finfo(np.float32).min)
+    return np.searchsorted(inputs, ordered + LAST_BITS * np.maximum(np.abs(ordered), 1), side="right")
 
 
-def _before(past: np.ndarray, begun: int) -> np.ndarray:
-    """Return the logarithm of the inner sum over the blocks before this one; −∞ before the first."""
-    return past if begun else np.full_like(past, -np.inf)
+def first_of_their_kind(x: np.ndarray, account: Account) -> np.ndarray:
+    """Return which inputs are no near copies of the client's recent ones, and store the codes of those.
+
+    The codes of the last 100 to 200 inputs that were none are kept, in two generations that take turns: 1,600 bytes.
+
+    Args:
+        x: Inputs of a query, (N, …).
+        account: The client's account.
+
+    Returns:
+        A mask, (N,) bool.
+    """
+    codes = near(x)
+    known = np.concatenate([_codes(account, generation) for generation in GENERATIONS] + [codes])
+    count, new = len(known) - len(codes), np.ones(len(codes), bool)
+    for i, code in enumerate(codes):
+        new[i] = not (np.bitwise_count(known[:count] ^ code) <= NEAR_DISTANCE).any()
+        if new[i]:
+            known[count] = code
+            count += 1
+    _store(codes[new], account)
+    return new
 
 
-def _stake(block: int) -> float:
-    """Return log w_j of a block."""
-    return -math.log((block + 1) * (block + 2))  # 1/2 + 1/6 + 1/12 + … = 1
+def _codes(account: Account, generation: str) -> np.ndarray:
+    """Return the stored codes of a generation, (n,) uint64: each is two numbers of 24 bits."""
+    rows = account.rows(generation).array
+    if not len(rows):
+        return np.empty(0, np.uint64)
+    return (rows[:, 0].astype(np.uint64) << np.uint64(24)) | rows[:, 1].astype(np.uint64)
+
+
+def _store(codes: np.ndarray, account: Account) -> None:
+    """Append codes; the older generation is dropped when the younger one is full."""
+    if not len(codes):
+        return
+    halves = np.stack([codes >> np.uint64(24), codes & HALF_CODE], 1).astype(np.float32)
+    number = int(account.add_all({"near/codes": len(codes)})["near/codes"]) - len(codes)
+    while len(halves):
+        generation = GENERATIONS[number // REMEMBERED % 2]
+        if number % REMEMBERED == 0:
+            account.drop(generation)
+        here, halves = np.split(halves, [REMEMBERED - number % REMEMBERED])
+        account.rows(generation).append(here, most=REMEMBERED)
+        number += len(here)
 
 
 @functools.cache
 def _names(bets: int) -> list[str]:
-    return ["test/most", "test/queries", *(f"test/{part}/{i}" for part in ("now", "past") for i in range(bets))]
-
-
-def _first_times(query: QueryLike, account: Account) -> np.ndarray:
-    """Return which inputs the client has not sent in the last hour, compared by their marks: (N,) bool."""
-    marks = [hashlib.blake2b(code, digest_size=12).hexdigest() for code in mark(query.values)]
-    return np.array([account.once(name, expires=query.time + MEMORY, now=query.time) for name in marks], bool)
+    return ["test/most", "test/queries", *(f"test/{i}" for i in range(bets))]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from feint.defenses.access._shapiro import shapiro_w
 from feint.defenses.access._windows import pieces
-from feint.defenses.distances import Distance, distance_in
+from feint.defenses.input_distances import InputDistance, distance_in
 from feint.errors import BadRecipe
 from feint.ledger import Account, Ledger
 from feint.query import Query
@@ -27,9 +27,9 @@ class PRADA:
 
     Each class c that the model predicts has a growing set. A query's distance d is that to the nearest member of its
     class's set: L2 for images, Gower's for rows of a table, and Jaccard's of n-grams for tokens and texts
-    (`feint.defenses.distances`). The query joins the set where d > T_c, and then T_c = max(T_c, mean − deviation of the
-    members' d). After every 10 queries the distances of all classes with at least 10 of them are pooled, and those 3
-    deviations from the mean are dropped. Where more than 100 are left, W is their Shapiro–Wilk statistic::
+    (`feint.defenses.input_distances`). The query joins the set where d > T_c, and then T_c = max(T_c, mean − deviation
+    of the members' d). After every 10 queries the distances of all classes with at least 10 of them are pooled, and
+    those 3 deviations from the mean are dropped. Where more than 100 are left, W is their Shapiro–Wilk statistic::
 
         evidence = max over the tests so far of (1 − W) / (1 − delta), at least 1 when some W ≤ delta
 
@@ -74,7 +74,9 @@ class PRADA:
             account.add("PRADA", 0.0, floor=self._evidence(account.rows("PRADA").tensor, stops))
         return account.total("PRADA")
 
-    def _remember(self, x: Tensor, predicted: Tensor, before: int, account: Account, distance: Distance) -> list[int]:
+    def _remember(
+        self, x: Tensor, predicted: Tensor, before: int, account: Account, distance: InputDistance
+    ) -> list[int]:
         """Store members and distances of the queries `x` (n, d) after the first `before`.
 
         Returns:
@@ -122,7 +124,7 @@ def within(values: np.ndarray) -> np.ndarray:
     return values[np.searchsorted(values, mean - reach, "right") : np.searchsorted(values, mean + reach)]
 
 
-def grow(members: Tensor, x: Tensor, distance: Distance) -> tuple[Tensor, Tensor]:
+def grow(members: Tensor, x: Tensor, distance: InputDistance) -> tuple[Tensor, Tensor]:
     """Measure the distance of each row to the set before it, and select the rows that join the set.
 
     The set changes from row to row, but distances do not: they are measured all at once, and each row that joins

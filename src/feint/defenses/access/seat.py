@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from feint.defenses.access._windows import pieces
-from feint.defenses.distances import distance_in
+from feint.defenses.input_distances import distance_in
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.fitting import FitContext, Fittable
 from feint.ledger import Account
@@ -33,8 +33,8 @@ class SEAT(Fittable):
 
         d(e(x), e(x⁺)) + max(0, m² − d(e(x), e(x⁻)))
 
-    This is for images. Of tables, tokens and texts, which do not change by small steps, an input itself is stored: its
-    distance is Gower's or Jaccard's (`feint.defenses.distances`), and there is no encoder.
+    This is for images. There is no encoder for tables, tokens and texts: their distance is Gower's or Jaccard's
+    (`feint.defenses.input_distances`). Equal ones do not count there, since honest rows and short texts repeat.
 
     x⁺ is the worst of `steps` gradient steps within ‖x⁺ − x‖∞ ≤ `radius`, and x⁻ another input of the batch. A query is
     a hit when its distance to the nearest earlier one is below that of all but a `quantile` of benign queries to
@@ -99,6 +99,8 @@ class SEAT(Fittable):
         blocks = torch.arange(held).split(500)
         nearest = [fitted.between(e[i], e).scatter_(1, i[:, None], torch.inf).amin(-1) for i in blocks]
         threshold = torch.cat(nearest).sort().values[int(self.quantile * held)]
+        if not threshold.isfinite():
+            raise BadInput(f"{held} inputs that are all alike", "different ones", "give others")
         return replace(fitted, calibration=Weights.of({"threshold": threshold, "held": torch.tensor(held)}))
 
     def _trained(self, context: FitContext, rows: Tensor) -> Trained:
@@ -147,9 +149,10 @@ class SEAT(Fittable):
         return self.encoder.model(x.cpu())
 
     def between(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return the distances (n, m) between rows of `embed`, exactly 0 between equal rows."""
+        """Return the distances (n, m) between rows of `embed`: between equal ones 0 for images, and else inf."""
         if self.domain is not None:
-            return distance_in(self.domain).between(a, b)
+            distance = distance_in(self.domain).between(a, b)
+            return distance.masked_fill(distance == 0, torch.inf)
         return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
     def observe(self, query: Query, z: Tensor, account: Account) -> float:

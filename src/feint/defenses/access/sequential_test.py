@@ -6,22 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from feint.defenses.access.martingale import Martingale, places
+from feint import victims
+from feint.data import Split
+from feint.defenses.access import slices
+from feint.defenses.access._bets import DRAWS, payments, prices
+from feint.defenses.access._ranks import RankInClass, by_class, places_of
+from feint.defenses.access.martingale import Martingale, places, wealth
 from feint.defenses.scores import Energy, Score, calibrate, scores
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.fitting import FitContext, Fittable
 from feint.ledger import Account
+from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.query import Query
 from feint.recipes.store import Weights
 from feint.victims import logits
-
-POWERS = tuple(i / 20 for i in range(1, 20))
-SHARES = 1.0, 0.5, 0.25, 0.1, 0.05  # π, of suspicious queries, for the learned bets
-BINS = 40  # of the learned bet, each a fixed part narrower than the next
-DRAWS = 10_000  # simulated calibration sets
 
 
 @dataclass(frozen=True)
@@ -31,20 +33,25 @@ class SequentialTest(Fittable):
     The score s of a query is compared with those of n benign inputs: k = 1 + #{c_i ≤ s}, p = k / (n + 1). Scores that
     only the last bits of an output keep apart count as equal, so that p is never too small. A bet is a falling function
     b of p, sold at a price that a benign client is expected not to win back. Evidence is the mean over bets, and over
-    the blocks of `block` queries with which each may have begun, of the winnings::
+    the queries with which each may have begun, of the winnings::
 
-        M_t = Σ_j w_j mean_b Π_(i in blocks ≥ j) b(p_i) / price(b),    evidence = log M_t / log(1/alpha)
+        M_t = Σ_j w_j mean_b Π_(j ≤ i ≤ t) b(p_i) / price(b),    evidence = log M_t / log(1/alpha),    Σ_j w_j = 1.
 
     The owner has one calibration set, and p is uniform only on average over many. The mean payment of a bet *given* the
     set is Σ_k b(p_k) D_k with D uniform on the simplex of n + 1 gaps, whatever the scores' distribution. The price is a
     quantile of that, for all bets at once right with probability 1 − `delta`. By Ville's inequality M then ever reaches
     1/alpha with probability ≤ alpha, whenever one looks (+ delta, once, for the calibration set).
 
-    Bets are ε p^(ε−1). With `outliers` in `fit` there are also 1 − π + π h(p) with h learned from them, for clients who
-    send a share π of such queries.
+    Bets are ε p^(ε−1), and steps that pay c below a level θ and (1 − cθ)/(1 − θ) above it. With `outliers` in `fit`
+    there are also 1 − π + π h(p) with h learned from them, for clients who send a share π of such queries.
 
-    The test assumes that honest queries are exchangeable with the calibration set, on which the victim must not have
-    been trained. Repeats within an hour count once. A service runs a `Martingale`: two numbers for each bet in the
+    **Slices.** No client's queries are drawn from the calibration set. The owner names what else is ordinary, in
+    `slices`: one half of the inputs then calibrates the p-values, and the price of a bet is the largest of the
+    quantiles over the calibration set and over the other half as each slice has it. A client who mixes these slices, in
+    any order, wins no bet in expectation. "classes" takes p within the class that the model predicts, so that a client
+    who asks about one class alone is ordinary. `risks` tells which slices would be accused.
+
+    Near copies of a client's recent inputs count once. A service runs a `Martingale`: one number for each bet in the
     account. Composed for this project (docs/background/design/evidence.md) from conformal test martingales (Vovk,
     Nouretdinov and Gammerman, ICML 2003); it is not a method of that paper.
 
@@ -55,37 +62,91 @@ class SequentialTest(Fittable):
         delta: Probability with which the calibration set may break that promise.
         tolerance: Factor t ≥ 1: prices hold for honest clients whose scores may be as low as any level up to t times as
             often as the calibration set's.
-        block: Queries in a block, 1 or more.
-        benign: Scores of `inputs` and `outliers`, and the number of classes, set by `fit`.
+        slices: What is ordinary beside the calibration set: "classes", changes of the inputs such as "jpeg" or
+            "jpeg:75" (`feint.defenses.access.slices`), and data sets.
+        benign: Scores of `inputs` and `outliers`, p-values of slices and the number of classes, set by `fit`.
     """
 
+    former_fields: ClassVar[Mapping[str, str]] = {"block": ""}  # in recipes until 0.2
     cite: ClassVar[str] = "vovk2003testing"
     exportable: ClassVar[bool] = True
     score: Score = Energy()
     alpha: float = 1e-3
     delta: float = 5e-3
     tolerance: float = 1.0
-    block: int = 500
+    slices: tuple[str, ...] | None = None
     benign: Weights | None = None
 
     def __post_init__(self) -> None:
-        if not (0 < self.alpha < 1 and 0 < self.delta < 1 and self.tolerance >= 1 and self.block >= 1):
-            raise BadRecipe(repr(self), "0 < alpha, delta < 1, tolerance ≥ 1 and block ≥ 1", "change it")
+        if not (0 < self.alpha < 1 and 0 < self.delta < 1 and self.tolerance >= 1):
+            raise BadRecipe(repr(self), "0 < alpha, delta < 1 and tolerance ≥ 1", "change it")
 
     def fit_from(self, context: FitContext) -> Self:
         """Return this test calibrated on benign inputs; outliers, if there are any, add the learned bets.
 
         Raises:
-            BadInput: if there are fewer than 100 inputs.
+            BadInput: if there are fewer than 100 inputs, or, with slices, 200.
         """
-        classes = logits(context.victim.eval(), context.inputs.inputs(slice(0, 1))).shape[1]
-        if len(context.inputs) < 100:
-            raise BadInput(f"{len(context.inputs)} benign inputs", "100 or more, better thousands", "give it more")
-        score, values = calibrate(self.score, context)
-        learned = {"inputs": values.sort().values, "classes": torch.tensor(classes)}
+        least = 200 if self.slices else 100
+        if len(context.inputs) < least:
+            raise BadInput(f"{len(context.inputs)} benign inputs", f"{least} or more, better thousands", "give it more")
+        victim, inputs = context.victim.eval(), context.inputs
+        first = second = inputs
+        if self.slices:
+            first, second = (inputs.take(slice(i, None, 2), part=f"{inputs.part}, half {i}") for i in (0, 1))
+        classes = logits(victim, inputs.inputs(slice(0, 1))).shape[1]
+        score, s = calibrate(self.score, replace(context, inputs=first))
+        learned = {"inputs": s.sort().values, "classes": torch.tensor(classes)}
+        if slices.CLASSES in (self.slices or ()):
+            learned |= by_class(s, victims.answers(victim, first).argmax(-1), classes)
+        ranked = replace(self, score=score, benign=Weights.of(learned)).ranked_score
+        for name in dict.fromkeys(self.slices or ()):
+            for title, part in () if name == slices.CLASSES else slices.slices(name, second):
+                learned[f"slice/{title}"] = scores(ranked, victim, part, context.progress).sort().values
         if context.outliers is not None:
-            learned["outliers"] = scores(score, context.victim, context.outliers, context.progress).sort().values
+            learned["outliers"] = scores(ranked, victim, context.outliers, context.progress).sort().values
         return replace(self, score=score, benign=Weights.of(learned))
+
+    @property
+    def ranked_score(self) -> Score:
+        """The number that ranks a query: the score, or its p-value within the predicted class."""
+        learned = self.learned
+        if "class_scores" not in learned:
+            return self.score
+        return RankInClass(self.score, learned)
+
+    def risks(self, victim: nn.Module, inputs: Split, progress: ProgressCallback = NO_PROGRESS) -> list["SliceRisk"]:
+        """Return for each known slice whether a client who sends nothing else would be accused.
+
+        Args:
+            victim: The model that the test was fitted to.
+            inputs: Benign inputs that the test was not fitted to, or else the same.
+            progress: Progress callback.
+
+        Returns:
+            The risks: of the inputs as they are, of each predicted class, of each change of the domain and of each
+            further slice of the recipe.
+        """
+        log_wins, weights = _log_wins(self)
+        ranked, risks = self.ranked_score, list[SliceRisk]()
+        names = dict.fromkeys([*slices.known(inputs.domain), *(self.slices or ())])
+        parts = [("as they are", inputs)]
+        parts += [part for name in names if name != slices.CLASSES for part in slices.slices(name, inputs)]
+        for title, part in parts:
+            s = scores(ranked, victim, part, progress)
+            priced = title == "as they are" or f"slice/{title}" in self.learned
+            risks.append(self._risk(title, s, priced, log_wins, weights))
+        s, predicted = scores(ranked, victim, inputs, progress), victims.answers(victim, inputs).argmax(-1)
+        within_class = "class_scores" in self.learned
+        for label in predicted.unique().tolist():
+            risks.append(self._risk(f"class {label}", s[predicted == label], within_class, log_wins, weights))
+        return risks
+
+    def _risk(self, title: str, s: Tensor, priced: bool, log_wins: Tensor, weights: Tensor) -> "SliceRisk":
+        growth = log_wins[torch.from_numpy(places(self.learned["inputs"].numpy(), s.numpy()))].mean(0)
+        needed = (math.log(2 / self.alpha) - weights.log()) / growth
+        queries = needed[growth > 0].min().item() if (growth > 0).any() else math.inf
+        return SliceRisk(title, priced, queries)
 
     def wins(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Return the log wins of the bets.
@@ -122,13 +183,9 @@ class SequentialTest(Fittable):
             The evidence after each query, (N, T).
         """
         wins, weights = self.wins(scores)
-        sums = wins.cumsum(1)
-        total = torch.full_like(sums[..., 0], -math.inf)
-        for j, start in enumerate(range(0, scores.shape[1], self.block)):
-            since = sums[:, start:] - (sums[:, start - 1 : start] if start else 0.0)
-            begun = (since + weights.log()).logsumexp(-1) - math.log((j + 1) * (j + 2))
-            total[:, start:] = torch.logaddexp(total[:, start:], begun)
-        return total / -math.log(self.alpha)
+        before = np.full(wins.shape[-1], -np.inf)
+        values = torch.from_numpy(wealth(wins.numpy(), before, 0)) + weights.log()
+        return values.logsumexp(-1) / -math.log(self.alpha)
 
     def observe(self, query: Query, z: Tensor, account: Account) -> float:
         """Bet on each input.
@@ -149,12 +206,12 @@ class SequentialTest(Fittable):
         if z.shape[-1] != int(self.learned["classes"]):
             fitted = f"the {int(self.learned['classes'])} fitted to"
             raise BadInput(f"logits of {z.shape[-1]} classes", fitted, "fit it to this victim")
-        return self.martingale().observe(self.score(query.x, z).cpu().numpy(), query, account)
+        return self.martingale().observe(self.ranked_score(query.x, z).cpu().numpy(), query, account)
 
     def martingale(self) -> Martingale:
         """Return the bets at their prices, as arrays, which a service runs with or without torch."""
         log_wins, weights = _log_wins(self)
-        return Martingale(self.learned["inputs"].numpy(), log_wins.numpy(), weights.numpy(), self.alpha, self.block)
+        return Martingale(self.learned["inputs"].numpy(), log_wins.numpy(), weights.numpy(), self.alpha)
 
 
 @functools.lru_cache(maxsize=8)
@@ -167,73 +224,38 @@ def _log_wins(test: SequentialTest) -> tuple[Tensor, Tensor]:
     tensors = test.learned
     n = len(tensors["inputs"])
     p = (torch.arange(1, n + 2, dtype=torch.float64) / (n + 1) * test.tolerance).clamp_max(1)
-    bets = [power * p ** (power - 1) for power in POWERS]
-    weights = torch.full((len(POWERS),), 1 / len(POWERS), dtype=torch.float64)
-    if "outliers" in tensors:
-        density = falling(p, torch.searchsorted(tensors["inputs"], tensors["outliers"], right=True))
-        bets += [1 - share + share * density for share in SHARES]
-        weights = torch.cat([weights, torch.full((len(SHARES),), 1 / len(SHARES), dtype=torch.float64)]) / 2
-    paid = torch.stack(bets, -1)
-    return (paid / prices(paid, test.delta, test.tolerance)).log(), weights
+    outliers = tensors.get("outliers")
+    ranks = None if outliers is None else torch.searchsorted(tensors["inputs"], outliers, right=True)
+    paid, weights = payments(p, ranks)
+    return (paid / _largest_prices(test, paid)).log(), weights
 
 
-def prices(paid: Tensor, delta: float, tolerance: float = 1.0) -> Tensor:
-    """Bound the mean payment of each bet to benign queries, given the calibration set.
+def _largest_prices(test: SequentialTest, paid: Tensor) -> Tensor:
+    """Return the price of each bet: the largest over the calibration set, or its classes, and the slices."""
+    tensors = test.learned
+    n, counts = len(paid) - 1, tensors.get("class_counts")
+    samples = [p for name, p in tensors.items() if name.startswith("slice/")]
+    sets = [torch.arange(n + 1)] if counts is None else [places_of(int(count), n) for count in counts.unique()]
+    delta = test.delta / (len(samples) + (1 if counts is None else len(counts)))
+    draws = max(DRAWS, math.ceil(10 / delta))
+    price = torch.stack([prices(paid[ranks], delta, test.tolerance, draws) for ranks in sets]).amax(0)
+    for sample in samples:  # a gap of the sample holds no score below its lower end
+        ranks = torch.from_numpy(places(tensors["inputs"].numpy(), sample.numpy()))
+        gaps = torch.cat([torch.zeros(1, dtype=torch.int64), ranks.sort().values])
+        price = torch.maximum(price, prices(paid[gaps], delta, 1.0, draws))
+    return price
 
-    The bound holds for all bets at once with probability 1 − delta over calibration sets. It is taken from simulated
-    sets: each bet's price has the same rank among its averages, the least rank for which all hold in 1 − delta of the
-    sets and 3 standard errors more. With a `tolerance` t benign scores fall below the k-th calibration score with
-    probability min(1, t U_(k)).
 
-    Args:
-        paid: Payment of each bet at each p-value, (n + 1, bets).
-        delta: Probability with which a price may be too low.
-        tolerance: t ≥ 1.
+@dataclass(frozen=True)
+class SliceRisk:
+    """What becomes of an honest client who sends one slice alone.
 
-    Returns:
-        Prices, (bets,).
+    Attributes:
+        name: Name of the slice.
+        priced: Whether the prices of the bets cover it.
+        queries: Queries after which the client is accused, on average; infinite where the evidence does not grow.
     """
-    generator = torch.Generator().manual_seed(0)
-    averages = []
-    for _ in range(DRAWS // 500):
-        gaps = torch.empty(500, len(paid), dtype=torch.float64).exponential_(generator=generator)
-        gaps /= gaps.sum(-1, keepdim=True)
-        if tolerance > 1:
-            below = (tolerance * gaps.cumsum(-1)).clamp_max(1)
-            gaps = below.diff(dim=-1, prepend=below.new_zeros(len(below), 1))
-        averages.append(gaps @ paid)
-    drawn = torch.cat(averages)
-    ordered, order = drawn.sort(dim=0)
-    ranks = torch.empty_like(order).scatter_(0, order, torch.arange(len(drawn))[:, None].expand_as(order))
-    level = 1 - delta + 3 * math.sqrt(delta * (1 - delta) / len(drawn))
-    worst = ranks.amax(-1).sort().values[min(len(drawn) - 1, math.ceil(level * len(drawn)))]
-    return ordered[worst]
 
-
-def falling(p: Tensor, places: Tensor) -> Tensor:
-    """Estimate a falling density at p-values from the ranks of outliers among them (Grenander's estimate).
-
-    The density is the slope of the least concave majorant of the outliers' distribution function, here on `BINS` bins.
-
-    Args:
-        p: The p-values, (n + 1,), rising.
-        places: Ranks of the outliers, (m,) from 0 to n.
-
-    Returns:
-        The density at each p-value, (n + 1,), at least 1e-6.
-    """
-    narrow = torch.linspace(0, 1, BINS, dtype=p.dtype)
-    edges = torch.cat([p.new_zeros(1), p[0] * (1 / p[0]) ** narrow])
-    hits = p[places].sort().values
-    share = torch.searchsorted(hits, edges, right=True).to(p.dtype) / len(hits)
-    corners = [0]
-    for i in range(1, len(edges)):
-        while len(corners) > 1 and _slope(edges, share, corners[-1], i) >= _slope(edges, share, *corners[-2:]):
-            corners.pop()
-        corners.append(i)
-    slopes = share[corners].diff() / edges[corners].diff()
-    return slopes[torch.searchsorted(edges[corners][1:], p).clamp_max(len(slopes) - 1)].clamp_min(1e-6)
-
-
-def _slope(x: Tensor, y: Tensor, i: int, j: int) -> float:
-    return ((y[j] - y[i]) / (x[j] - x[i])).item()
+    name: str
+    priced: bool
+    queries: float

@@ -12,6 +12,7 @@ from feint.defenses.outputs.looks import BITS, hashes
 from feint.defenses.outputs.output import Output, check_simplex
 from feint.errors import BadInput, BadRecipe
 from feint.ledger import Ledger, Rows
+from feint.signature import Columns
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class LabelFlip(Output):
                 return p
             matched, new = zip(*(self._match(code, known) for code in hashes(x)), strict=True)
             q = self._flip(p, torch.stack(matched))
-            flipped = torch.cat([x.flatten(1).float(), q.argmax(-1, keepdim=True).float()], -1)[torch.tensor(new)]
+            flipped = torch.cat([_numbers(x), q.argmax(-1, keepdim=True).float()], -1)[torch.tensor(new)]
             pairs.append(flipped, most=self.most)  # one for each hash: pairs that share their draw prove nothing more
             return q
 
@@ -87,3 +88,10 @@ class LabelFlip(Output):
         drawn = keyed.uniforms(self.key, bits, 1)
         other = (label + 1 + (drawn * (p.shape[-1] - 1)).long()) % p.shape[-1]
         return p.scatter(-1, other, p.gather(-1, label)).scatter(-1, label, p.gather(-1, other))
+
+
+def _numbers(x: Tensor) -> Tensor:
+    """Return inputs as rows (N, d) float32 that count as the same queries."""
+    if x.dtype == torch.float64:  # of a table: the nearest float32 could round to other digits
+        x = torch.from_numpy(Columns.canonical(x.cpu().numpy()))
+    return x.flatten(1).cpu().float()

@@ -73,7 +73,9 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
     async def connect() -> ModelSpec:
         spec = await upstream.probe()
         if isinstance(graph, OnnxModel) and spec.classes != graph.classes:
-            raise BadInput(f"{table.upstream} with {spec.classes} classes", f"{graph.classes}, as {table.outputs}", "fit it")
+            raise BadInput(
+                f"{table.upstream} with {spec.classes} classes", f"{graph.classes}, as {table.outputs}", "fit it"
+            )
         assert spec.domain is not None
         return ModelSpec(name, spec.domain, OUTPUT, spec.classes, _named(spec.domain, spec.inputs[0].name), spec.labels)
 

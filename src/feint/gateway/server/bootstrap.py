@@ -224,6 +224,8 @@ def describe(state: AppState) -> list[str]:
 
 def _signature(spec: ModelSpec) -> str:
     """Return what a model takes and gives, in words."""
-    listed = [f"{tensor.name} {tensor.datatype} ({', '.join(map(str, ('N', *tensor.shape)))})" for tensor in spec.inputs]
+    listed = [
+        f"{tensor.name} {tensor.datatype} ({', '.join(map(str, ('N', *tensor.shape)))})" for tensor in spec.inputs
+    ]
     more = f", … ({len(listed)} inputs)" if len(listed) > 4 else ""
     return f"{', '.join(listed[:4])}{more} → {spec.classes} classes"

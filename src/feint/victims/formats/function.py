@@ -13,7 +13,6 @@ from feint.victims.meter import Meter
 from feint.victims.outputs import label_text
 from feint.victims.raw import Metadata, RawModel, TensorSpec
 
-
 REQUEST = 50  # inputs of one call of a paid function
 
 

@@ -29,7 +29,7 @@ NAMES = ("names", "class_names", "classes", "labels")  # metadata in which expor
 TASKS = {"detect": "detection", "segment": "segmentation", "pose": "pose estimation", "obb": "detection"}
 
 
-class OnnxModel(RawModel):
+class OnnxFile(RawModel):
     """ONNX file: any inputs and outputs. Dictionaries of scores (ZipMap) are returned as arrays (N, K).
 
     Args:
@@ -62,10 +62,14 @@ class OnnxModel(RawModel):
         runtime = require("onnxruntime", "onnx")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3  # errors only: an audit does not report warnings about the exporter
+        options.log_severity_level = 4  # errors are raised, and an audit does not report warnings about the exporter
         try:
             return runtime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exceptions share no other base
+            if "locale" in str(error):
+                raise MissingData(
+                    f"no locale en_US.UTF-8, by which {self.path} lowers letters", "it", "run locale-gen en_US.UTF-8"
+                ) from error
             raise DamagedFile(
                 f"{self.path} ({one_line(error, 200)})", "an ONNX file that onnxruntime can run", "export it again"
             ) from error

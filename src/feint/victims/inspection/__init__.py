@@ -1,11 +1,13 @@
 """Inspection: finds by looking and by measuring how a raw model is used."""
 
 from feint.victims.inspection.input_candidates import input_candidates
-from feint.victims.inspection.inspect import Inspection, inspect_model, read_samples
+from feint.victims.inspection.inspect import Inspection, inspect_model
+from feint.victims.inspection.samples import read_samples
 from feint.victims.inspection.trials import (
     LEAST_GAIN,
     Trial,
-    above_chance,
+    above_majority,
+    balanced,
     best_order,
     best_trial,
     clearly_better,
@@ -17,7 +19,8 @@ __all__ = [
     "LEAST_GAIN",
     "Inspection",
     "Trial",
-    "above_chance",
+    "above_majority",
+    "balanced",
     "best_order",
     "best_trial",
     "clearly_better",

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from feint.data import Split
-from feint.data.files import Reading, samples_at
 from feint.errors import BadInput
-from feint.signature import Pixels
 from feint.victims.adapter import AdaptedModel, Adapter, Inputs
 from feint.victims.certain import certain_adapter, certain_inputs
 from feint.victims.inspection.input_candidates import Candidate, input_candidates
@@ -38,35 +36,6 @@ class Inspection:
     evidence: tuple[str, ...]
     accuracy: float | None = None
     trials: tuple[Trial, ...] = field(default=(), repr=False)
-
-
-def read_samples(raw: RawModel, place: str, *, label: str | None = None) -> Reading:
-    """Load labelled samples as a raw model would take them, as far as it says so.
-
-    Args:
-        raw: The model.
-        place: Data set, file or directory of the samples.
-        label: Column of the label; None for the first of the usual names.
-
-    Returns:
-        The samples: images in the model's size, columns in its order, labels by its names of classes where it has them.
-    """
-    try:
-        domain, _ = certain_inputs(raw, None)
-    except BadInput:
-        domain = None
-    if not isinstance(domain, Pixels):
-        domain = None
-    names = raw.metadata.classes or None
-    try:
-        reading = samples_at(place, domain, classes=names, label=label)
-    except BadInput:
-        reading, names = samples_at(place, domain, label=label), None  # orders of the labels are measured
-    try:
-        domain, _ = certain_inputs(raw, reading.split.domain)
-    except BadInput:
-        return reading
-    return reading if domain == reading.split.domain else samples_at(place, domain, classes=names, label=label)
 
 
 def inspect_model(
@@ -101,7 +70,7 @@ def inspect_model(
     trials = _paid_trials(raw, shuffled, names) if raw.meter else _free_trials(raw, shuffled, names, seconds)
     best = best_trial(trials)
     y = shuffled.labels[: len(best.right)].numpy()
-    if is_chance(best.right, y) and (expected is None or best.accuracy < expected):
+    if expected is None and is_chance(best.right, y):
         raise BadInput(
             f"{raw.place}, right on {best.accuracy:.1%} of {len(y):,} samples at best ({best.words}), where "
             f"{majority_line(y, names)}", "an adapter under which it is better than chance",

@@ -3,9 +3,11 @@
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from feint.data import Split
 from feint.errors import BadInput
@@ -85,15 +87,26 @@ def _gain(right: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     return float(apart.mean()), float(np.sqrt((apart != 0).sum()) / len(apart))
 
 
-def above_chance(right: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+def above_majority(right: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Return by how much answers are right more often than the most frequent class, and the standard error of that."""
     return _gain(right, y == np.bincount(y).argmax())
 
 
+def balanced(right: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Return the mean over the classes of the share of right answers, and its standard error."""
+    counts = np.bincount(y)
+    occurring = counts > 0
+    recalls = np.bincount(y, weights=right)[occurring] / counts[occurring]
+    errors = recalls * (1 - recalls) / counts[occurring]
+    return float(recalls.mean()), float(np.sqrt(errors.sum()) / occurring.sum())
+
+
 def is_chance(right: np.ndarray, y: np.ndarray) -> bool:
-    """Return whether answers are right no more often than the most frequent class (N,) of `y`."""
-    gain, error = above_chance(right, y)
-    return gain <= error and not right.all()
+    """Return whether answers are no better than always the most frequent class, nor than guesses for the mean class."""
+    gain, error = above_majority(right, y)
+    mean, deviation = balanced(right, y)
+    guessed = 1 / len(np.unique(y))
+    return gain <= error and mean - guessed <= ALIKE * deviation and not right.all()
 
 
 def run_trials(
@@ -172,7 +185,8 @@ def _outputs(raw: RawModel, inputs: Inputs, samples: Split, count: int) -> dict:
 def _trials(raw: RawModel, candidate: Candidate, samples: Split, count: int, classes: Sequence[str]) -> list[Trial]:
     """Return a trial for each output and each order of labels."""
     y, trials, failure = samples.labels[:count].numpy(), [], None
-    for name, output in _outputs(raw, candidate.inputs, samples, count).items():
+    outputs = _outputs(raw, candidate.inputs, samples, count)
+    for name, output in sorted(outputs.items(), key=lambda entry: not _has_scores(*entry)):
         try:
             answers = read_answers(output, raw.metadata.classes, len(classes), raw.metadata.values)
             trials += order_trials(candidate, name, answers, y, classes)
@@ -181,6 +195,11 @@ def _trials(raw: RawModel, candidate: Candidate, samples: Split, count: int, cla
     if not trials and failure is not None:
         raise failure
     return trials
+
+
+def _has_scores(name: str, output: Any) -> bool:
+    """Return whether an output holds scores, which say more than labels."""
+    return isinstance(output, Tensor) and output.is_floating_point()
 
 
 def order_trials(

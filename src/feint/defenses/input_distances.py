@@ -17,7 +17,7 @@ SAME = 1e-12  # squared distance, of the squared lengths, under which two inputs
 TOKENS, BYTES = 2, 4  # lengths of n-grams
 
 
-class Distance(ABC):
+class InputDistance(ABC):
     """Distance between inputs of a domain: 0 between inputs that count as the same query.
 
     Args:
@@ -36,7 +36,7 @@ class Distance(ABC):
         """Return the distances (n, m) float32 between rows (n, d) and (m, d)."""
 
 
-class Euclidean(Distance):
+class Euclidean(InputDistance):
     """L2 distance of all values."""
 
     def rows(self, x: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class Euclidean(Distance):
         return torch.where(squares > SAME * lengths, squares, 0.0).sqrt_().float()
 
 
-class Gower(Distance):
+class Gower(InputDistance):
     """Mean over the columns of how much two rows differ there, 0 to 1 each (Gower, Biometrics 1971).
 
     Numbers differ by |a − b| as a share of their column's published range, at most 1, and categories by 0 or 1. A
@@ -80,7 +80,7 @@ def _apart(column: Column, a: Tensor, b: Tensor) -> Tensor:
     return ((a - b).abs() / max(high - low, torch.finfo(a.dtype).tiny)).clamp_max(1.0)
 
 
-class Jaccard(Distance):
+class Jaccard(InputDistance):
     """Share of n-grams that two sequences do not have in common, estimated by MinHash (Broder, 1997).
 
     The n-grams are pairs of tokens, or four bytes of a text. A signature of 128 numbers is stored of each input, and
@@ -96,11 +96,11 @@ class Jaccard(Distance):
         return torch.cdist(a, b, p=0) / HASHES  # counts the places that differ
 
 
-DISTANCES: dict[type[Domain], Callable[[Domain], Distance]] = {
+DISTANCES: dict[type[Domain], Callable[[Domain], InputDistance]] = {
     Pixels: Euclidean, Columns: Gower, Tokens: Jaccard, Text: Jaccard
 }  # fmt: skip
 
 
-def distance_in(domain: Domain) -> Distance:
+def distance_in(domain: Domain) -> InputDistance:
     """Return the distance between inputs of a domain; `Euclidean` for a kind that has no entry."""
     return DISTANCES.get(type(domain), Euclidean)(domain)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from tests.examples import DOMAINS
 
-from feint.defenses.distances import DISTANCES, Euclidean, Gower, Jaccard, distance_in
 from feint.defenses.features import Features, minhash, ngrams, simhash, values
+from feint.defenses.input_distances import DISTANCES, Euclidean, Gower, Jaccard, distance_in
 from feint.signature import Column, Columns, Text, Tokens, mark
 
 TABLE = Columns((

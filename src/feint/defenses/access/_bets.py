@@ -1,0 +1,97 @@
+"""Bets on p-values: what they pay, and the prices at which no benign client is expected to win."""
+
+import math
+
+import torch
+from torch import Tensor
+
+POWERS = tuple(i / 20 for i in range(1, 20))
+LEVELS = 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2
+STEPS = tuple((at, pays) for at in LEVELS for pays in (1.3, 2.0, 4.0, 8.0) if at * pays < 1)
+SHARES = 1.0, 0.5, 0.25, 0.1, 0.05  # π, of suspicious queries, for the learned bets
+BINS = 40  # of the learned bet, each a fixed part narrower than the next
+DRAWS = 10_000  # simulated calibration sets
+
+
+def payments(p: Tensor, outliers: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return what each bet pays, and the bets' weights.
+
+    Args:
+        p: The p-values, (n + 1,), rising.
+        outliers: Ranks of outliers, (m,) from 0 to n, for the learned bets; None for none.
+
+    Returns:
+        Payments, (n + 1, bets), and weights, (bets,): each kind of bets has the same share.
+    """
+    kinds = [
+        [power * p ** (power - 1) for power in POWERS],
+        [torch.where(p <= at, pays, (1 - pays * at) / (1 - at)) for at, pays in STEPS],
+    ]
+    if outliers is not None:
+        density = falling(p, outliers)
+        kinds.append([1 - share + share * density for share in SHARES])
+    shares = [torch.full((len(bets),), 1 / len(bets) / len(kinds), dtype=torch.float64) for bets in kinds]
+    return torch.stack([bet for bets in kinds for bet in bets], -1), torch.cat(shares)
+
+
+def prices(paid: Tensor, delta: float, tolerance: float = 1.0, draws: int = DRAWS) -> Tensor:
+    """Bound the mean payment of each bet to benign queries, given the calibration set.
+
+    The bound holds for all bets at once with probability 1 − delta over calibration sets. It is taken from simulated
+    sets: each bet's price has the same rank among its averages, the least rank for which all hold in 1 − delta of the
+    sets and 3 standard errors more. With a `tolerance` t benign scores fall below the k-th calibration score with
+    probability min(1, t U_(k)).
+
+    Args:
+        paid: Payment of each bet at each p-value, (n + 1, bets).
+        delta: Probability with which a price may be too low.
+        tolerance: t ≥ 1.
+        draws: Number of simulated sets.
+
+    Returns:
+        Prices, (bets,).
+    """
+    generator = torch.Generator().manual_seed(0)
+    averages = []
+    for _ in range(math.ceil(draws / 500)):
+        gaps = torch.empty(500, len(paid), dtype=torch.float64).exponential_(generator=generator)
+        gaps /= gaps.sum(-1, keepdim=True)
+        if tolerance > 1:
+            below = (tolerance * gaps.cumsum(-1)).clamp_max(1)
+            gaps = below.diff(dim=-1, prepend=below.new_zeros(len(below), 1))
+        averages.append(gaps @ paid)
+    drawn = torch.cat(averages)
+    ordered, order = drawn.sort(dim=0)
+    ranks = torch.empty_like(order).scatter_(0, order, torch.arange(len(drawn))[:, None].expand_as(order))
+    level = 1 - delta + 3 * math.sqrt(delta * (1 - delta) / len(drawn))
+    worst = ranks.amax(-1).sort().values[min(len(drawn) - 1, math.ceil(level * len(drawn)))]
+    return ordered[worst]
+
+
+def falling(p: Tensor, places: Tensor) -> Tensor:
+    """Estimate a falling density at p-values from the ranks of outliers among them (Grenander's estimate).
+
+    The density is the slope of the least concave majorant of the outliers' distribution function, here on `BINS` bins.
+
+    Args:
+        p: The p-values, (n + 1,), rising.
+        places: Ranks of the outliers, (m,) from 0 to n.
+
+    Returns:
+        The density at each p-value, (n + 1,), at least 1e-6.
+    """
+    narrow = torch.linspace(0, 1, BINS, dtype=p.dtype)
+    edges = torch.cat([p.new_zeros(1), p[0] * (1 / p[0]) ** narrow])
+    hits = p[places].sort().values
+    share = torch.searchsorted(hits, edges, right=True).to(p.dtype) / len(hits)
+    corners = [0]
+    for i in range(1, len(edges)):
+        while len(corners) > 1 and _slope(edges, share, corners[-1], i) >= _slope(edges, share, *corners[-2:]):
+            corners.pop()
+        corners.append(i)
+    slopes = share[corners].diff() / edges[corners].diff()
+    return slopes[torch.searchsorted(edges[corners][1:], p).clamp_max(len(slopes) - 1)].clamp_min(1e-6)
+
+
+def _slope(x: Tensor, y: Tensor, i: int, j: int) -> float:
+    return ((y[j] - y[i]) / (x[j] - x[i])).item()
