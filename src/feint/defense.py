@@ -91,11 +91,11 @@ class Defense:
 
     def __post_init__(self) -> None:
         rooms: dict[str, list[Any]] = {field.name: [] for field in fields(self)}
-        for room, step in [(room, step) for room in rooms for step in getattr(self, room)]:
+        for here, step in [(room, step) for room in rooms for step in getattr(self, room)]:
             if isinstance(step, Ladder):
                 raise BadRecipe("a Ladder among the steps of a Defense", "a Ladder alone", "name it by itself")
             whole = isinstance(step, Defense)
-            for name in rooms if whole else [room]:
+            for name in rooms if whole else [here]:
                 rooms[name] += getattr(step, name) if whole else (step,)
         for room, steps in rooms.items():  # tuples, so that a recipe made of lists is frozen as well
             object.__setattr__(self, room, tuple(steps))

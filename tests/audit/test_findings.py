@@ -100,7 +100,7 @@ def test_a_defense_is_deployed_from_three_seeds_alone_and_the_table_has_one_budg
     mixed, _ = found(
         bare.merge(thefts("label only", {100: 0.3})).merge(cost), (100, 500), candidates=["label only", "other"]
     )  # fmt: skip
-    heads, rows = AuditText("en").effect_table(mixed)
+    _, rows = AuditText("en").effect_table(mixed)
     assert AuditText("en").effects_title(mixed).startswith("Effect of each defense at 500 queries")
     assert [row[0] for row in rows] == ["no defense", "label only", "other"]
     assert [row[3] for row in rows[1:]] == ["not measured"] * 2

@@ -6,7 +6,13 @@ SAMPLES = 1000
 
 
 def theft(
-    defense: str, attack: str, accuracy: float, *, budget: int = 100, seed: int = 0, error: str = "",
+    defense: str,
+    attack: str,
+    accuracy: float,
+    *,
+    budget: int = 100,
+    seed: int = 0,
+    error: str = "",
     explained: float = 1.0,
 ) -> Row:
     """Return the row of a theft; an attack with "labels" in its name reads labels alone."""  # fmt: skip

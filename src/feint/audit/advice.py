@@ -45,7 +45,13 @@ def margin(accuracy: float, constant: Constant) -> float:
 
 
 def doubt(
-    results: Results, defense: str, budget: int, *, missing: Sequence[Cell], accuracy: Robust, fidelity: Robust,
+    results: Results,
+    defense: str,
+    budget: int,
+    *,
+    missing: Sequence[Cell],
+    accuracy: Robust,
+    fidelity: Robust,
     constant: Constant,
 ) -> Doubt | None:
     """Return why the worst case of a defense at a budget is no basis for advice.

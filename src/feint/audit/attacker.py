@@ -92,7 +92,7 @@ class AttackerChoice:
 
 
 def contenders(victim: nn.Module, domain: Domain, classes: int) -> list[Surrogate]:
-    """Return what attackers try on a domain, the cheapest first; the last is the victim's network, where it is known."""
+    """Return what attackers try on a domain, the cheapest first, and last the victim's network, where it is known."""
     tried = list(default_surrogates(domain, classes))
     if isinstance(victim, Classifier) and next(victim.parameters(), None) is not None:
         tried.append(Surrogate(victim.network))

@@ -7,8 +7,7 @@ from torch import nn
 
 from feint.audit.findings import Findings
 from feint.audit.run import Audit
-from feint.models.networks import Classifier
-from feint.victims import AdaptedModel, FromAnswers, OnnxModel, TorchModel
+from feint.victims import AdaptedModel, FromAnswers, OnnxFile
 
 
 def next_commands(audit: Audit, findings: Findings, settings: Path, options: str) -> list[str]:
@@ -44,5 +43,5 @@ def next_commands(audit: Audit, findings: Findings, settings: Path, options: str
 def is_exportable(victim: nn.Module) -> bool:
     """Return whether a graph can hold the model."""
     if isinstance(victim, AdaptedModel):
-        return isinstance(victim.raw, OnnxModel | TorchModel)
-    return isinstance(victim, Classifier) or not isinstance(victim, FromAnswers)
+        return victim.raw.differentiable or isinstance(victim.raw, OnnxFile)
+    return not isinstance(victim, FromAnswers)

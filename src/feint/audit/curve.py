@@ -52,6 +52,6 @@ def _line(ax: Any, cases: Sequence[AttackResult], color: str, label: str) -> Non
     ax.plot(budgets, middle, "-", color=color, lw=1.8)
     for filled in (True, False):
         shown = [i for i, case in enumerate(cases) if (case.doubt is None) == filled]
-        face = color if filled else "white"
-        here = [budgets[i] for i in shown]
-        ax.plot(here, middle[shown], "o", color=color, markersize=5, markerfacecolor=face, label=label if filled else None)
+        here, face = [budgets[i] for i in shown], color if filled else "white"
+        name = label if filled else None
+        ax.plot(here, middle[shown], "o", color=color, markersize=5, markerfacecolor=face, label=name)

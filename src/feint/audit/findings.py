@@ -173,7 +173,12 @@ def _advised(findings: Findings) -> Findings:
 
 
 def worst_cases(
-    results: Results, defense: str, budgets: Iterable[int], price: float | None, *, missing: Sequence[Cell] = (),
+    results: Results,
+    defense: str,
+    budgets: Iterable[int],
+    price: float | None,
+    *,
+    missing: Sequence[Cell] = (),
     constant: advice.Constant,
 ) -> tuple[AttackResult, ...]:
     """Return the worst case at every budget that has been run, for a `price` of 1,000 queries."""  # fmt: skip

@@ -100,9 +100,7 @@ def _tables(page: Page, text: AuditText) -> list[_Table]:
 def _scores(page: Page, text: AuditText) -> _Table:
     """Return the scores of the worst copies, for owners who use the probability of one of two classes."""
     lines = {(line.defense, line.attack, line.budget): line.scores for line in page.audit.results.lines()}
-    worst = {
-        case.budget: lines[NONE, case.stealer_accuracy.attack, case.budget] for case in page.findings.worst_cases
-    }
+    worst = {case.budget: lines[NONE, case.stealer_accuracy.attack, case.budget] for case in page.findings.worst_cases}
     shown = [
         score for score in group("theft")
         if score.name not in ("stealer_accuracy", "fidelity") and any(score.name in scores for scores in worst.values())

@@ -32,6 +32,9 @@ def write(
         findings: Its findings.
         text: Texts in the language of the page.
         options: Options by which the model is loaded, for the commands to type next.
+
+    Returns:
+        The content of the JSON.
     """
     settings = recommendation.write(folder / SETTINGS, findings, victims.fingerprint(audit.victim))
     commands = next_commands(audit, findings, folder / SETTINGS, options)

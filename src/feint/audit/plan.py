@@ -89,7 +89,12 @@ class AuditPlan:
         return self.seconds * seeds / self.size.seeds / PLANNED / 60
 
     def matrix(
-        self, victim: nn.Module, samples: Samples, candidates: Mapping[str, Candidate], *, threshold: float | None = None
+        self,
+        victim: nn.Module,
+        samples: Samples,
+        candidates: Mapping[str, Candidate],
+        *,
+        threshold: float | None = None,
     ) -> Matrix:
         """Return the matrix of this plan's cells."""
         defenses = {NONE: Defense()} | {name: candidate.defense for name, candidate in candidates.items()}
@@ -158,7 +163,9 @@ def make_plan(
     fitting = [option for option in options if option.seconds <= available]
     if fitting:
         return fitting[0]
-    least = min((option for option in options if option.surrogate == choice.best.surrogate.network), key=lambda o: o.seconds)
+    least = min(
+        (option for option in options if option.surrogate == choice.best.surrogate.network), key=lambda o: o.seconds
+    )
     return replace(least, notes=(*least.notes, Remark("plan least", {"minutes": f"{minutes:g}"})), least=True)
 
 

@@ -20,6 +20,7 @@ from feint.audit.samples import Samples, load_samples
 from feint.bench.matrix import Matrix
 from feint.data.remarks import Remark
 from feint.errors import BadInput
+from feint.evaluation.decisions import prevalence
 from feint.evaluation.results import Cell, Results
 from feint.evaluation.sample_accuracy import SampleAccuracy, check_accuracy
 from feint.models.cache import cached_in
@@ -210,8 +211,7 @@ def _choose(
 
 def _constant(samples: Samples, p: Tensor) -> Constant:
     """Return the scores of the most frequent class and of the model's most frequent answer."""
-    accuracy, fidelity = (labels.bincount().max().item() / len(labels) for labels in (samples.judge.labels, p.argmax(1)))
-    return Constant(accuracy, fidelity)
+    return Constant(prevalence(samples.judge.labels), prevalence(p.argmax(1)))
 
 
 def _finished_rows(matrix: Matrix, rows: Path) -> Results:

@@ -68,10 +68,8 @@ def load_samples(
     queries, spared, notes = _pool(place, pool, labelled, rows, label)
     rows = rows[spared:]
     if len(rows) < MIN_SAMPLES:
-        raise BadInput(
-            f"{len(rows):,} different samples" + (f" of {len(reading.split):,}" if repeats else ""), f"{MIN_SAMPLES} or more, half to fit on and half to judge on",
-            "provide more",
-        )  # fmt: skip
+        got = f"{len(rows):,} different samples" + (f" of {len(reading.split):,}" if repeats else "")
+        raise BadInput(got, f"{MIN_SAMPLES} or more, half to fit on and half to judge on", "provide more")
     half = len(rows) // 2
     fit, judge = _select(labelled, rows[:half], "to fit on"), _select(labelled, rows[half:], "to judge on")
     queries, shared = without_shared(queries, _select(labelled, rows, "samples"))

@@ -46,7 +46,8 @@ def standard_checks(findings: Findings, text: AuditText) -> list[StandardCheck]:
 
 
 def _limits(findings: Findings, text: AuditText) -> str:
-    curve = text("comma").join(f"{case.budget:,} → {case.stealer_accuracy.share:.1%}" for case in findings.worst_cases)
+    cases = (f"{case.budget:,} → {case.stealer_accuracy.share:.1%}" for case in findings.worst_cases)
+    curve = text("comma").join(cases)
     if not curve or not findings.known:
         return ""
     return text("evidence limits", curve=curve, limit=text.limit(findings)[0])
@@ -55,9 +56,8 @@ def _limits(findings: Findings, text: AuditText) -> str:
 def _calibration(findings: Findings, text: AuditText) -> str:
     if not findings.utility:
         return ""
-    after = text("comma").join(
-        f"{text.word(effect.candidate.name)} {effect.utility['ece']:.3f}" for effect in findings.effects if effect.utility
-    )
+    measured = [effect for effect in findings.effects if effect.utility]
+    after = text("comma").join(f"{text.word(e.candidate.name)} {e.utility['ece']:.3f}" for e in measured)
     before = f"{findings.utility['ece']:.3f}"
     return text("evidence calibration", before=before, after=after or "–", n=f"{findings.n:,}")
 
@@ -69,7 +69,12 @@ def _ladders(findings: Findings) -> list[tuple[str, AttackResult]]:
 
 def _detection(findings: Findings, text: AuditText) -> str:
     return " ".join(
-        text("evidence detection", name=text.word(name), budget=f"{last.budget:,}", share=f"{last.stealer_accuracy.share:.1%}")
+        text(
+            "evidence detection",
+            name=text.word(name),
+            budget=f"{last.budget:,}",
+            share=f"{last.stealer_accuracy.share:.1%}",
+        )
         for name, last in _ladders(findings)
     )
 
@@ -80,11 +85,11 @@ def _response(findings: Findings, text: AuditText) -> str:
 
 def _outputs(findings: Findings, text: AuditText) -> str:
     measured = {effect.candidate.name: effect.compared for effect in findings.effects if effect.compared is not None}
-    bare = {NONE: case for case in findings.worst_cases if case.budget == findings.compared}
-    if not bare:
+    bare = next((case for case in findings.worst_cases if case.budget == findings.compared), None)
+    if bare is None:
         return ""
     leaks = text("comma").join(
-        f"{text.word(name)} {case.stealer_accuracy.share:.1%}" for name, case in (bare | measured).items()
+        f"{text.word(name)} {case.stealer_accuracy.share:.1%}" for name, case in ({NONE: bare} | measured).items()
     )
     return text("evidence outputs", budget=f"{findings.compared:,}", leaks=leaks)
 

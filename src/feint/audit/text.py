@@ -193,9 +193,8 @@ class AuditText(Catalog):
         price = [] if result.price is None else [f"{result.price:,.2f}"]
         accuracy = result.stealer_accuracy
         basis = self("basis yes") if result.doubt is None else self("basis no", reason=self(result.doubt))
-        return [
-            f"{result.budget:,}", *price, self._percent(accuracy), self._percent(result.fidelity), self.attack(accuracy.attack), basis
-        ]  # fmt: skip
+        shares = self._percent(accuracy), self._percent(result.fidelity)
+        return [f"{result.budget:,}", *price, *shares, self.attack(accuracy.attack), basis]
 
     def effects_title(self, findings: Findings) -> str:
         """Return the title of the table of defenses."""

@@ -8,7 +8,6 @@ from feint.errors import OverBudget, UnknownName, in_range
 from feint.ledger import Account
 from feint.pipeline import QueryLike
 
-
 PERIODS = {"hour": 3600, "day": 86_400}  # seconds
 WINDOW = 2.0**32  # queries that a period has room for in a total; the hours since 1970 times it are exact in a double
 
