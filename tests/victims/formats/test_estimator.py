@@ -24,7 +24,7 @@ from sklearn.ensemble import (
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier, SGDClassifier
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
@@ -92,6 +92,18 @@ def test_decision_scores_stand_for_probabilities_with_a_note(model, classes, tmp
     victim = victims.load_any(dumped(model, tmp_path))
     assert "not calibrated" in victim.raw.metadata.note
     assert victim(torch.from_numpy(X)).argmax(1).tolist() == model.predict(X).tolist()
+
+
+def test_decision_scores_of_pairs_of_classes_are_not_taken_for_those_of_classes(tmp_path):
+    model = make_pipeline(StandardScaler(), SVC(decision_function_shape="ovo")).fit(X, Y)
+    victim = victims.load_any(dumped(model, tmp_path))
+    assert model.decision_function(X).shape == (90, 3)
+    assert victim(torch.from_numpy(X)).argmax(1).tolist() == model.predict(X).tolist()
+
+
+def test_a_threshold_of_its_own_is_noted(tmp_path):
+    model = FixedThresholdClassifier(LogisticRegression(), threshold=0.3).fit(X, Y > 0)
+    assert "threshold 0.3" in victims.load_any(dumped(model, tmp_path)).raw.metadata.note
 
 
 def test_an_estimator_of_labels_alone_answers_with_them(tmp_path):
