@@ -302,6 +302,22 @@ def test_a_histogram_tree_that_leads_out_of_itself_is_refused(field, value, tmp_
         victims.load_any(corrupted(file, change))
 
 
+@pytest.mark.parametrize(("field", "value"), [("bitset_idx", 99), ("feature_idx", 1)])
+def test_a_histogram_tree_whose_categories_lead_out_of_it_is_refused(field, value, tmp_path):
+    def change(array):
+        if field in (array.dtype.names or ()) and array["is_categorical"].any():
+            array[field][array["is_categorical"] == 1] = value
+            return True
+        return False
+
+    codes = np.column_stack([np.arange(90) % 6, X])
+    labels = np.isin(codes[:, 0], (1, 4)).astype(int)
+    file = dumped(HistGradientBoostingClassifier(max_iter=2, categorical_features=[0]).fit(codes, labels), tmp_path)
+    assert victims.load_any(file).classes == 2
+    with pytest.raises(DamagedFile, match="categories lead out"):
+        victims.load_any(corrupted(file, change))
+
+
 def test_the_search_tree_of_neighbors_is_built_anew(tmp_path):
     model = KNeighborsClassifier(5).fit(X, Y)
     before = model.predict_proba(X)

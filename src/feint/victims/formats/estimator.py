@@ -107,11 +107,7 @@ class EstimatorModel(RawModel):
         if names is None or x.ndim != 2 or x.shape[1] != len(names):
             return x
         pandas = require("pandas", "sklearn")
-        frame = pandas.DataFrame(x, columns=list(names)).infer_objects()
-        if _categorical_dtypes(self.estimator):
-            categorical = {column.name: "category" for column in self.metadata.columns if column.categories}
-            frame = frame.astype(categorical)
-        return frame
+        return pandas.DataFrame(x, columns=list(names)).infer_objects()
 
 
 def load_estimator(path: Path | str) -> EstimatorModel:
@@ -256,8 +252,3 @@ def _positions(chosen: Any) -> list[Any]:
     if values and all(isinstance(value, (bool, np.bool_)) for value in values):
         return [i for i, value in enumerate(values) if value]
     return values
-
-
-def _categorical_dtypes(estimator: Any) -> bool:
-    """Return whether a part reads categories from the types of pandas."""
-    return any(getattr(part, "categorical_features", None) == "from_dtype" for part in objects(estimator))
