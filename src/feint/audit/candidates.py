@@ -24,7 +24,7 @@ NONE = "none"
 SHORT_LIST = ("LabelOnly", "Rounding(decimals=1)", "APGP(top=1)", "ReverseSigmoid", "ModelGuardW")
 NAMES = {
     "LabelOnly": "label only",
-    "Rounding(decimals=1)": "rounding, 1 decimal",
+    "Rounding(decimals=1)": "rounding to 1 decimal",
     "APGP(top=1)": "APGP top-1",
     "ReverseSigmoid": "reverse sigmoid",
     "ModelGuardW": "ModelGuard-W",
@@ -107,8 +107,10 @@ def adaptive_lenses(
     steps = [*defense.outputs, *defense.inputs] if isinstance(defense, Defense) else []
     lenses: dict[str, tuple[Lens, ...]] = {}
     for step in steps:
-        for name, lens in getattr(step, "countermeasures", {}).items():
-            lenses[name] = (registry.parse(lens, defense=step),)
+        for name, text in getattr(step, "countermeasures", {}).items():
+            lens = registry.parse(text, defense=step)
+            if isinstance(pool.domain, lens.domains):
+                lenses[name] = (lens,)
     if thorough and steps and not labels_only(defense):
         suspected = SuspectedDefense(unfitted(defense))
         lenses["recovered"] = (Recovered(suspected, pool, surrogate, replace(training, epochs=10, least_steps=0)),)
