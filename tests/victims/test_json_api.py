@@ -257,6 +257,12 @@ def test_the_rest_of_a_top_k_answer_is_spread_and_said():
     assert reader.remarks["top"].startswith("the API returns 2 of 4 scores: the rest of the mass is spread evenly")
 
 
+def test_the_one_score_that_is_left_out_is_exact():
+    reader = AnswerReader(Pointers(), ("a", "b"))
+    assert np.allclose(reader.read({"label": "b", "score": 0.75}, 1), [[0.25, 0.75]])
+    assert reader.remarks == {}
+
+
 def test_rounding_is_detected_and_undone():
     reader = AnswerReader(Pointers(), ("a", "b", "c"))
     for _ in range(4):
