@@ -24,7 +24,7 @@ from sklearn.ensemble import (
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier, SGDClassifier
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
@@ -92,6 +92,18 @@ def test_decision_scores_stand_for_probabilities_with_a_note(model, classes, tmp
     victim = victims.load_any(dumped(model, tmp_path))
     assert "not calibrated" in victim.raw.metadata.note
     assert victim(torch.from_numpy(X)).argmax(1).tolist() == model.predict(X).tolist()
+
+
+def test_decision_scores_of_pairs_of_classes_are_not_taken_for_those_of_classes(tmp_path):
+    model = make_pipeline(StandardScaler(), SVC(decision_function_shape="ovo")).fit(X, Y)
+    victim = victims.load_any(dumped(model, tmp_path))
+    assert model.decision_function(X).shape == (90, 3)
+    assert victim(torch.from_numpy(X)).argmax(1).tolist() == model.predict(X).tolist()
+
+
+def test_a_threshold_of_its_own_is_noted(tmp_path):
+    model = FixedThresholdClassifier(LogisticRegression(), threshold=0.3).fit(X, Y > 0)
+    assert "threshold 0.3" in victims.load_any(dumped(model, tmp_path)).raw.metadata.note
 
 
 def test_an_estimator_of_labels_alone_answers_with_them(tmp_path):
@@ -287,6 +299,22 @@ def test_a_histogram_tree_that_leads_out_of_itself_is_refused(field, value, tmp_
 
     file = dumped(HistGradientBoostingClassifier(max_iter=2).fit(X, Y), tmp_path)
     with pytest.raises(DamagedFile, match="out of it"):
+        victims.load_any(corrupted(file, change))
+
+
+@pytest.mark.parametrize(("field", "value"), [("bitset_idx", 99), ("feature_idx", 1)])
+def test_a_histogram_tree_whose_categories_lead_out_of_it_is_refused(field, value, tmp_path):
+    def change(array):
+        if field in (array.dtype.names or ()) and array["is_categorical"].any():
+            array[field][array["is_categorical"] == 1] = value
+            return True
+        return False
+
+    codes = np.column_stack([np.arange(90) % 6, X])
+    labels = np.isin(codes[:, 0], (1, 4)).astype(int)
+    file = dumped(HistGradientBoostingClassifier(max_iter=2, categorical_features=[0]).fit(codes, labels), tmp_path)
+    assert victims.load_any(file).classes == 2
+    with pytest.raises(DamagedFile, match="categories lead out"):
         victims.load_any(corrupted(file, change))
 
 
