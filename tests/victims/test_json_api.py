@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 
 import numpy as np
 import pytest
@@ -95,14 +94,23 @@ def test_failed_requests_are_repeated_and_counted(tmp_path):
     assert model.meter.calls == 3
 
 
-def test_a_rate_limit_is_waited_for(tmp_path):
+def test_a_rate_limit_is_waited_for(tmp_path, monkeypatch):
+    sleeps = []
+    monkeypatch.setattr("feint.client.json_transport.time.sleep", sleeps.append)
     api = Api(json_api.label_and_score, (status(429, **{"retry-after": "0.2"}),))
     with serving(api) as url:
         model = victims.load_any(write(tmp_path, url), domain=DOMAIN)
-        started = time.monotonic()
         model(X[:1])
-    assert time.monotonic() - started > 0.19
+    assert 0.2 in sleeps
     assert model.meter.calls == 1
+
+
+def test_requests_keep_the_rate(tmp_path, monkeypatch):
+    sleeps = []
+    monkeypatch.setattr("feint.client.json_transport.time.sleep", sleeps.append)
+    with serving(Api(json_api.label_and_score)) as url:
+        victims.load_any(write(tmp_path, url, rate=0.01), domain=DOMAIN)(X[:2])
+    assert max(sleeps) == pytest.approx(100, abs=20)
 
 
 def test_a_wait_that_is_too_long_is_an_error(tmp_path):
@@ -247,6 +255,12 @@ def test_the_rest_of_a_top_k_answer_is_spread_and_said():
     row = reader.read([{"label": "c", "score": 0.6}, {"label": "a", "score": 0.2}], 1)
     assert np.allclose(row, [[0.2, 0.1, 0.6, 0.1]])
     assert reader.remarks["top"].startswith("the API returns 2 of 4 scores: the rest of the mass is spread evenly")
+
+
+def test_the_one_score_that_is_left_out_is_exact():
+    reader = AnswerReader(Pointers(), ("a", "b"))
+    assert np.allclose(reader.read({"label": "b", "score": 0.75}, 1), [[0.25, 0.75]])
+    assert reader.remarks == {}
 
 
 def test_rounding_is_detected_and_undone():

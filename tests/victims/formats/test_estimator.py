@@ -355,3 +355,14 @@ def test_binary_regression_is_solved_too():
     weight, bias = parameters(EquationSolving(Network("linear", (1, 2, 2), 2)).steal(oracle))
     assert np.allclose((weight[1] - weight[0]).numpy(), model.coef_[0], rtol=1e-5)
     assert np.allclose((bias[1] - bias[0]).numpy(), model.intercept_[0], rtol=1e-4)
+
+
+def test_one_row_without_its_category_is_answered_as_in_a_batch():
+    table = pd.DataFrame({"job": ["a", "b", np.nan, "b"] * 20, "age": np.arange(80.0)})
+    steps = make_column_transformer((OneHotEncoder(), ["job"]), (StandardScaler(), ["age"]))
+    model = make_pipeline(steps, LogisticRegression()).fit(table, np.arange(80) % 4 == 2)
+    adapted = victims.adapt(victims.EstimatorModel(model))
+    x = torch.tensor([[0.0, 5.0], [float("nan"), 7.0]], dtype=torch.float64)
+    p = victims.predict(adapted, x)
+    assert torch.allclose(victims.predict(adapted, x[1:]), p[1:])
+    assert np.allclose(p, model.predict_proba(pd.DataFrame({"job": ["a", np.nan], "age": [5.0, 7.0]})), atol=1e-6)

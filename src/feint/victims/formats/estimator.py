@@ -107,7 +107,10 @@ class EstimatorModel(RawModel):
         if names is None or x.ndim != 2 or x.shape[1] != len(names):
             return x
         pandas = require("pandas", "sklearn")
-        return pandas.DataFrame(x, columns=list(names)).infer_objects()
+        frame = pandas.DataFrame(x, columns=list(names)).infer_objects()
+        words = {column.name for column in self.metadata.columns if column.categories}
+        empty = [name for name in words if frame[name].dtype.kind == "f"]  # all missing: no numbers
+        return frame.astype(dict.fromkeys(empty, object))
 
 
 def load_estimator(path: Path | str) -> EstimatorModel:
