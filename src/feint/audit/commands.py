@@ -1,13 +1,18 @@
 """Commands that an owner types after an audit."""
 
+import re
 import shlex
 from pathlib import Path
 
+import tomli_w
 from torch import nn
 
 from feint.audit.findings import Findings
 from feint.audit.run import Audit
+from feint.recipes.store import atomic_write
 from feint.victims import AdaptedModel, FromAnswers, OnnxFile
+
+SERVE = "serve.toml"
 
 
 def next_commands(audit: Audit, findings: Findings, settings: Path, options: str) -> list[str]:
@@ -20,7 +25,8 @@ def next_commands(audit: Audit, findings: Findings, settings: Path, options: str
         options: Options by which the model is loaded, as they were typed.
 
     Returns:
-        Commands that deploy the settings; or that continue the audit, or ask for more, where nothing is known.
+        Commands that deploy the settings; or that continue the audit, or ask for more, where nothing is known. None for
+        a model elsewhere, whose owner puts the gateway before it.
     """
     request = audit.request
     model, data = f"{shlex.quote(request.place)}{options}", shlex.quote(request.data)
@@ -30,14 +36,34 @@ def next_commands(audit: Audit, findings: Findings, settings: Path, options: str
         return [f"feint audit {model} --data {data}{pool} --minutes {minutes:g}"]
     if findings.recommended is None and findings.query_limit is None:
         return []
-    name = Path(request.place).stem.replace(":", "-") or "model"
-    if is_exportable(audit.victim):
-        out = f"{name}-defended.onnx"
-        return [
-            f"feint export {model} --defense {settings} --data {data} --for gateway --out {shlex.quote(out)}",
-            f"feint serve {shlex.quote(out)}",
-        ]
-    return [f"feint serve {model} --defense {settings}"]
+    if isinstance(audit.victim, FromAnswers):
+        return []
+    if not is_exportable(audit.victim):
+        return ["feint keys add CLIENT", f"feint serve {settings.with_name(SERVE)}"]
+    out = shlex.quote(f"{_name(request.place)}-defended.onnx")
+    return [
+        f"feint export {model} --defense {settings} --data {data} --for gateway --out {out}",
+        f"feint serve {out}",
+    ]
+
+
+def write_serve_settings(audit: Audit, settings: Path) -> None:
+    """Write the gateway's settings beside the recommended ones, for a model that no graph can hold.
+
+    The file is deleted where there is nothing to serve.
+    """
+    file = settings.with_name(SERVE)
+    if not settings.exists() or is_exportable(audit.victim) or isinstance(audit.victim, FromAnswers):
+        file.unlink(missing_ok=True)
+        return
+    model = {"torch": audit.request.place, "defense": [str(settings)]}
+    table = {"models": {_name(audit.request.place): model}, "keys": {"file": "keys.db"}}
+    with atomic_write(file) as partial:
+        partial.write_text(tomli_w.dumps(table))
+
+
+def _name(place: str) -> str:
+    return re.sub(r"[^\w-]+", "-", Path(place).stem).strip("-") or "model"
 
 
 def is_exportable(victim: nn.Module) -> bool:

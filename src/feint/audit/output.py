@@ -8,7 +8,7 @@ from feint import report, victims
 from feint.audit import html, recommendation
 from feint.audit.answers import sample_answers
 from feint.audit.candidates import NONE
-from feint.audit.commands import next_commands
+from feint.audit.commands import next_commands, write_serve_settings
 from feint.audit.findings import Findings
 from feint.audit.json_report import to_json
 from feint.audit.run import Audit
@@ -37,6 +37,7 @@ def write(
         The content of the JSON.
     """
     settings = recommendation.write(folder / SETTINGS, findings, victims.fingerprint(audit.victim))
+    write_serve_settings(audit, folder / SETTINGS)
     commands = next_commands(audit, findings, folder / SETTINGS, options)
     table = to_json(name, audit, findings, settings, text) | {"next": commands}
     with atomic_write(folder / JSON) as partial:
