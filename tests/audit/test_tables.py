@@ -37,7 +37,7 @@ def test_a_table_is_audited_in_its_own_words(credit, tmp_path):
     page = (tmp_path / "feint-audit/credit.skops/audit.html").read_text()
     for words in (
         "AUC",
-        "at the threshold",
+        "agreement at threshold",
         "Words on this page",
         "<svg",
         "good: 0.",
