@@ -62,3 +62,22 @@ def test_the_page_is_chinese_throughout(credit, tmp_path):
         assert word not in text, word
     mixed = re.findall(r"[一-鿿] ?[,:;()]|[,;()] ?[一-鿿]", text + out)
     assert not mixed, mixed
+
+
+@pytest.mark.slow
+def test_a_recorded_service_is_audited_from_its_record_alone(run_cli, tmp_path):
+    random = np.random.default_rng(0)
+    x = random.normal(0, 1, (400, 2)).round(3)
+    p = 1 / (1 + np.exp(-4 * (x[:, 0] - x[:, 1])))
+    truth = np.where(random.random(400) < p, "bad", "good")
+    rows = [f"{a},{b},{1 - q:.4f},{q:.4f}" for (a, b), q in zip(x, p, strict=True)]
+    (tmp_path / "log.csv").write_text("\n".join(["age,debt,p_good,p_bad", *rows]))
+    (tmp_path / "victim.toml").write_text(
+        'answers = "log.csv"\nclasses = ["good", "bad"]\nscores = ["p_good", "p_bad"]\n'
+    )
+    labelled = [f"{a},{b},{label}" for (a, b), label in zip(x, truth, strict=True)]
+    (tmp_path / "samples.csv").write_text("\n".join(["age,debt,label", *labelled]))
+    code, out, err = run_cli("victim.toml --data samples.csv --minutes 0.01 --defense LabelOnly")
+    assert code == 0, err
+    assert "at most 400 different rows" in out
+    assert "third of the samples" in " ".join(out.split())
