@@ -8,32 +8,31 @@ import tomli_w
 from torch import nn
 
 from feint.audit.findings import Findings
-from feint.audit.run import Audit
+from feint.audit.run import Audit, AuditRequest
 from feint.recipes.store import atomic_write
 from feint.victims import AdaptedModel, FromAnswers, OnnxFile
 
 SERVE = "serve.toml"
 
 
-def next_commands(audit: Audit, findings: Findings, settings: Path, options: str) -> list[str]:
+def next_commands(audit: Audit, findings: Findings, settings: Path, model: str) -> list[str]:
     """Return the commands to type next, with the names of this audit.
 
     Args:
         audit: The audit.
         findings: Its findings.
         settings: File of the recommended settings.
-        options: Options by which the model is loaded, as they were typed.
+        model: The model as it was typed, with its options.
 
     Returns:
         Commands that deploy the settings; or that continue the audit, or ask for more, where nothing is known. None for
         a model elsewhere, whose owner puts the gateway before it.
     """
     request = audit.request
-    model, data = f"{shlex.quote(request.place)}{options}", shlex.quote(request.data)
-    pool = f" --pool {shlex.quote(request.pool)}" if request.pool else ""
+    data = shlex.quote(request.data)
     if not findings.known:
         minutes = request.minutes if findings.missing else 3 * request.minutes
-        return [f"feint audit {model} --data {data}{pool} --minutes {minutes:g}"]
+        return [f"feint audit {model} --data {data}{_options(request)} --minutes {minutes:g}"]
     if findings.recommended is None and findings.query_limit is None:
         return []
     if isinstance(audit.victim, FromAnswers):
@@ -45,6 +44,16 @@ def next_commands(audit: Audit, findings: Findings, settings: Path, options: str
         f"feint export {model} --defense {settings} --data {data} --for gateway --out {out}",
         f"feint serve {out}",
     ]
+
+
+def _options(request: AuditRequest) -> str:
+    """Return the options on which the plan of a request depends, as they are typed."""
+    values = [
+        ("pool", request.pool), ("label", request.label), *(("defense", source) for source in request.defenses),
+        *(("budget", budget) for budget in request.budgets), ("expect-accuracy", request.expected),
+        ("threshold", request.threshold),
+    ]  # fmt: skip
+    return "".join(f" --{name} {shlex.quote(str(value))}" for name, value in values if value is not None)
 
 
 def write_serve_settings(audit: Audit, settings: Path) -> None:

@@ -21,7 +21,7 @@ SETTINGS, PAGE, REPORT, JSON = "defense.toml", "audit.html", "report.html", "aud
 
 
 def write(
-    folder: Path, name: str, audit: Audit, findings: Findings, text: AuditText, *, options: str = ""
+    folder: Path, name: str, audit: Audit, findings: Findings, text: AuditText, *, typed: str = "MODEL"
 ) -> dict[str, Any]:
     """Write all files of an audit into `folder`, and return the content of its JSON.
 
@@ -31,14 +31,14 @@ def write(
         audit: The audit.
         findings: Its findings.
         text: Texts in the language of the page.
-        options: Options by which the model is loaded, for the commands to type next.
+        typed: The model as it was typed, with its options, for the commands to type next.
 
     Returns:
         The content of the JSON.
     """
     settings = recommendation.write(folder / SETTINGS, findings, victims.fingerprint(audit.victim))
     write_serve_settings(audit, folder / SETTINGS)
-    commands = next_commands(audit, findings, folder / SETTINGS, options)
+    commands = next_commands(audit, findings, folder / SETTINGS, typed)
     table = to_json(name, audit, findings, settings, text) | {"next": commands}
     with atomic_write(folder / JSON) as partial:
         partial.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
