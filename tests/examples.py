@@ -42,7 +42,7 @@ from feint.attacks import (
     Marginals,
     MultiStep,
     NextClasses,
-    NGrams,
+    NGramQueries,
     PartialBayes,
     PartialBayesBound,
     PathFinding,
@@ -275,10 +275,11 @@ DOMAINS = {
 }
 
 
-def pool_of(kind: str, n: int = 300) -> Split:
+def pool_of(kind: str, n: int = 300, *, published: bool = True) -> Split:
     """Random inputs of an example of a domain, with labels of no meaning."""
     domain = DOMAINS[kind]
-    return Split.of(domain.encode(domain.sample(n, 1)), np.arange(n) % 3, domain=domain, name="noise")
+    x = domain.sample(n, 1, published=published)
+    return Split.of(domain.encode(x), np.arange(n) % 3, domain=domain, name="noise")
 
 
 def on(recipe: Any, kind: str) -> Any:
@@ -290,11 +291,11 @@ def on(recipe: Any, kind: str) -> Any:
 
 
 def inputs_for(attack: Any, n: int = 400) -> Split:
-    """Random inputs of the domain of an attack."""
+    """Random inputs of the domain of an attack, of ranges alone where the attack asks for such inputs."""
     domain = attack.surrogate.domain
     if domain == NETWORK.domain:
         return pool(n)
-    return pool_of(type(domain).__name__, n)
+    return pool_of(type(domain).__name__, n, published=not isinstance(attack, (Uniform, Retraining)))
 
 
 def attack_cases() -> dict[str, Any]:
@@ -606,8 +607,8 @@ ATTACKS = by_name(
     ),
     Example(KnockoffNets(pool(), NETWORK, TRAINING), spelled=(KNOCKOFF,)),
     Example(
-        NGrams(pool_of("Text"), Network("mlp", DOMAINS["Text"], 3), TRAINING),
-        spelled=(NGrams(POOL, Network("mlp", DOMAINS["Text"], 3), n=3),),
+        NGramQueries(pool_of("Text"), Network("mlp", DOMAINS["Text"], 3), TRAINING),
+        spelled=(NGramQueries(POOL, Network("mlp", DOMAINS["Text"], 3), n=3),),
     ),
     Example(
         LabelPathFinding(pool(), TREE, epsilon=0.01, seeds=5),

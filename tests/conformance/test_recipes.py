@@ -170,6 +170,7 @@ def test_the_command_line_completes_every_attack(name):
     if name in ("Attack", "LensedAttack"):
         return
     body = {"EquationSolving": "linear", "LowdMeek": "linear", "PathFinding": "tree", "LabelPathFinding": "tree"}
+    body["TopDownPathFinding"] = "tree"
     network = Network(body.get(name, "mlp"), (1, 8, 8), 10)
     made = registry.parse(name, pool=POOL, surrogate=network, training=Training(epochs=3))
     assert type(made).__name__ == name

@@ -109,7 +109,8 @@ def test_a_file_of_others_is_an_undefended_model(victim, digits, tmp_path):
     path = tmp_path / "bare.onnx"
     x = digits.test.inputs(slice(0, 5))
     onnx.save(trace(victim, ["x"], ["z"], x), path)
-    read = OnnxModel(path, answer=softmax)
+    read = OnnxModel(path)
+    read.answer = softmax
     assert not read.defended
     np.testing.assert_allclose(read.run(x.numpy()).rungs[0], victim(x).softmax(-1).detach(), atol=1e-6)
 
@@ -125,9 +126,9 @@ def ladder(victim, apgp, digits, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_metadata_keys_are_those_of_every_earlier_file(whole):
+def test_metadata_keys_are_those_of_every_file(whole):
     properties = onnx.load(whole[1].path).metadata_props
-    names = ["digest", "fingerprint", "format", "learned", "recipe", "takes", "version"]
+    names = ["digest", "domain", "fingerprint", "format", "labels", "learned", "recipe", "takes", "version"]
     assert sorted(entry.key for entry in properties) == [f"feint.{name}" for name in names]
 
 

@@ -24,6 +24,7 @@ from feint.hashcash import Puzzle, digest, flaw
 from feint.models.networks import Network
 from feint.models.training import Training
 from feint.service import Defense, Service
+from feint.signature import Pixels
 from feint.transcript import Transcript
 
 SHAPE = (1, 2, 2)
@@ -53,7 +54,9 @@ def test_the_same_surrogate_query_for_query(attack, binary):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name, case in examples.attack_cases().items() if case.surrogate.shape == SHAPE])
+@pytest.mark.parametrize(
+    "name", [name for name, case in examples.attack_cases().items() if case.surrogate.shape == SHAPE]
+)
 def test_every_attack_asks_and_learns_the_same_there(name):
     here = Service(examples.victim_of(name)).oracle(client="a", budget=120)
     ours = examples.ATTACKS[name].recipe.steal(here).state_dict()
@@ -182,7 +185,7 @@ class TestByEitherWay:
     def test_the_same_answers(self, how):
         with reached(how) as url:
             connection = RemoteService(url, model="toy", keys=["k"])
-            assert connection.shape == SHAPE
+            assert connection.domain == Pixels(SHAPE)
             assert connection.classes == 3
             oracle = connect(url, model="toy", budget=30, keys=["k"])
             assert_close(oracle.ask(X[:20]), gateways.linear(X[:20].numpy()))

@@ -95,7 +95,7 @@ def live(service):
 
     async def make(ledgers):
         return load_service(
-            service, Settings({"toy": TorchSettings(torch="")}, **ANYBODY), shape=SHAPE, ledgers=ledgers
+            service, Settings({"toy": TorchSettings(torch="")}, **ANYBODY), domain=SHAPE, ledgers=ledgers
         )
 
     return running(make=make)
@@ -121,7 +121,7 @@ def test_an_oracle_asks_it():
 
 def test_a_defense_that_has_learned_nothing_is_found_out_at_start_up():
     with pytest.raises(NotFitted):
-        of_service(Service(Linear(), Defense(outputs=[APGP()])), "toy", shape=SHAPE)
+        of_service(Service(Linear(), Defense(outputs=[APGP()])), "toy", domain=SHAPE)
     with pytest.raises(BadInput, match="give the shape"):
         of_service(Service(Linear()), "toy")
 

@@ -116,7 +116,7 @@ def test_logits_pass_only_where_the_settings_say_so(tmp_path):
 
 
 def test_an_unknown_output_is_found_out_at_start_up(tmp_path):
-    with upstream() as server, pytest.raises(BadInput, match="black input"), before(server, tmp_path, output="q"):
+    with upstream() as server, pytest.raises(BadInput, match="one input"), before(server, tmp_path, output="q"):
         pass
     with (
         upstream() as server,

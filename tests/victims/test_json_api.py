@@ -20,7 +20,9 @@ from feint.victims.json_api.victim_file import read_victim_file
 
 DOMAIN = Columns.describe(ROWS)
 X = torch.from_numpy(DOMAIN.from_table(ROWS))
-TRUE = torch.tensor([json_api.probability(dict(zip(ROWS, row, strict=True))) for row in zip(*ROWS.values(), strict=True)])
+TRUE = torch.tensor(
+    [json_api.probability(dict(zip(ROWS, row, strict=True))) for row in zip(*ROWS.values(), strict=True)]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -206,7 +208,7 @@ def test_templates_that_do_not_fit_are_refused(text, more, message):
 
 
 def test_a_template_with_an_unknown_column_is_refused():
-    with pytest.raises(errors.UnknownName, match="column of the template 'agee'.*did you mean 'age'"):
+    with pytest.raises(errors.UnknownName, match=r"column of the template 'agee'.*did you mean 'age'"):
         Template('{"a": "$row.agee"}').fill([{"age": 1.0}])
 
 
@@ -231,7 +233,9 @@ def test_usual_answers_need_no_pointer(answer):
     assert np.allclose(row, [[0.2, 0.5, 0.3]], atol=1e-6)
 
 
-@pytest.mark.parametrize("answer", [{"class_id": 1}, {"label": "b"}, {"prediction": ["b"]}, "b", ["b"], {"result": 1.0}])
+@pytest.mark.parametrize(
+    "answer", [{"class_id": 1}, {"label": "b"}, {"prediction": ["b"]}, "b", ["b"], {"result": 1.0}]
+)
 def test_labels_alone_are_one_hot(answer):
     reader = AnswerReader(Pointers(), ("a", "b", "c"))
     assert reader.read(answer, 1).tolist() == [[0, 1, 0]]
@@ -272,7 +276,11 @@ def test_pointers_find_scores_and_logits():
         (Pointers(), {"message": {"x": []}}, "an answer of no usual form"),
         (Pointers(), {"scores": [0.9, 0.9]}, r"sum to 1\.8; expected probabilities.*values = \"logits\""),
         (Pointers(), {"scores": [0.1, 0.2, 0.7]}, "scores of another form.*; expected 2 numbers"),
-        (Pointers(), {"label": "a", "score": 0.2}, "the score 0.2 of the label 'a'; expected its probability, from 1/2"),
+        (
+            Pointers(),
+            {"label": "a", "score": 0.2},
+            "the score 0.2 of the label 'a'; expected its probability, from 1/2",
+        ),
     ],
 )
 def test_answers_that_do_not_fit_are_refused(pointers, answer, message):
@@ -289,9 +297,18 @@ def test_answers_that_do_not_fit_are_refused(pointers, answer, message):
         ("url = 'http://h'\ntemplate = '[\"$row\"]'\n", "no classes"),
         ("url = 'http://h'\ntemplate = '[\"$row\"]'\nclasses = ['a', 'a']\n", "of different names"),
         ("url = 'http://h'\ntemplat = '1'\nclasses = ['a', 'b']\n", "key of victim.toml 'templat'.*'template'"),
-        ("url = 'http://h'\ntemplate = '[\"$row\"]'\nclasses = ['a', 'b']\nrate = 'x'\n", "rate = 'x'; expected a value"),
-        ("url = 'http://h'\ntemplate = '[\"$row\"]'\nclasses = ['a', 'b']\nbatch = 0\n", "batch = 0; expected at least 1"),
-        ("url = 'http://h'\ntemplate = '[\"$row\"]'\nclasses = ['a', 'b']\n[answer]\nscore = '/s'\n", "score without label"),
+        (
+            "url = 'http://h'\ntemplate = '[\"$row\"]'\nclasses = ['a', 'b']\nrate = 'x'\n",
+            "rate = 'x'; expected a value",
+        ),
+        (
+            "url = 'http://h'\ntemplate = '[\"$row\"]'\nclasses = ['a', 'b']\nbatch = 0\n",
+            "batch = 0; expected at least 1",
+        ),
+        (
+            "url = 'http://h'\ntemplate = '[\"$row\"]'\nclasses = ['a', 'b']\n[answer]\nscore = '/s'\n",
+            "score without label",
+        ),
     ],
 )
 def test_victim_files_that_do_not_fit_are_refused(tmp_path, text, message):
@@ -303,7 +320,10 @@ def test_victim_files_that_do_not_fit_are_refused(tmp_path, text, message):
 
 def test_a_table_of_answers_is_a_model(tmp_path):
     lines = ["age,housing,p_good,p_bad"]
-    lines += [f"{age},{home},{1 - p:.3f},{p:.3f}" for age, home, p in zip([20, 35, 52], ["own", "rent", "own"], TRUE)]
+    lines += [
+        f"{age},{home},{1 - p:.3f},{p:.3f}"
+        for age, home, p in zip([20, 35, 52], ["own", "rent", "own"], TRUE, strict=False)
+    ]
     (tmp_path / "log.csv").write_text("\n".join(lines))
     path = tmp_path / "victim.toml"
     path.write_text('answers = "log.csv"\nclasses = ["good", "bad"]\nscores = ["p_good", "p_bad"]\n')
@@ -343,7 +363,10 @@ def test_a_paid_function_is_cached_and_counted(tmp_path, monkeypatch):
         "open_kind.price_per_1000 = 5\n"
     )
     monkeypatch.chdir(tmp_path)
-    numbers, x = Columns.describe({"a": [1.0, 2.0, 3.0, 4.0, 5.0]}), torch.arange(1.0, 6.0, dtype=torch.float64)[:, None]
+    numbers, x = (
+        Columns.describe({"a": [1.0, 2.0, 3.0, 4.0, 5.0]}),
+        torch.arange(1.0, 6.0, dtype=torch.float64)[:, None],
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     model = victims.load_any("paid_shop:model", domain=numbers)
     import paid_shop  # pyright: ignore[reportMissingImports]

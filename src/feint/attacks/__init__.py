@@ -23,7 +23,7 @@ from feint.attacks.pool.active_thief import ActiveThief
 from feint.attacks.pool.evasive import Evasive
 from feint.attacks.pool.knockoff import KnockoffNets
 from feint.attacks.pool.knockoff_adaptive import KnockoffNetsAdaptive
-from feint.attacks.pool.n_grams import NGrams
+from feint.attacks.pool.n_grams import NGramQueries
 from feint.attacks.pool.selection import DFAL, DFALThenKCentre, KCentre, Selection, Uncertainty
 from feint.attacks.pool.tuned import Tuned
 from feint.attacks.surrogates import Surrogate, default_surrogates
@@ -70,7 +70,7 @@ __all__ = [
     "LowdMeek",
     "Marginals",
     "MultiStep",
-    "NGrams",
+    "NGramQueries",
     "NextClasses",
     "PartialBayes",
     "PartialBayesBound",

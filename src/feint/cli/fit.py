@@ -1,10 +1,17 @@
 """Command `feint fit`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from feint.cli.app import app
 from feint.cli.common import check_victim, load_victim, owner_split, require_new, work_directory
 from feint.errors import BadInput
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from feint.data import Split
+    from feint.defenses.access import SequentialTest
 
 
 @app.command
@@ -20,6 +27,7 @@ def fit(
     outliers: str | None = None,
     expect_accuracy: float | None = None,
     max_calls: int | None = None,
+    slices: str | None = None,
     seed: int = 0,
 ) -> None:
     """Fit a defense to a victim. A boundary defense trains a new victim, which replaces the old one.
@@ -38,6 +46,8 @@ def fit(
         expect_accuracy: Accuracy that the victim has on the data, like 0.93. A lower one is an error; without this
             option, one that is no better than chance, or that another adapter would raise.
         max_calls: Ceiling on the calls to a paid victim.
+        slices: What is ordinary beside the data, for SequentialTest, like "classes,jpeg,scale": the prices of its bets
+            hold for a client who mixes these.
         seed: Seed of the fit: same seed, same defense.
 
     Raises:
@@ -53,10 +63,12 @@ def fit(
     from feint.recipes import registry, store
 
     recipe = registry.parse(method)
+    if slices:
+        recipe = _with_slices(recipe, slices)
     if not isinstance(recipe, Boundary | Defense | Fittable):
         raise BadInput(f"{recipe!r}", "a defense that learns, like APGP(top=1)", "use it as it is: nothing to fit")
     model = load_victim(victim, data, network, max_calls=max_calls)
-    inputs = owner_split(data, model, label)
+    inputs, classes = owner_split(data, model, label)
     if isinstance(recipe, Boundary) and not isinstance(model, Classifier):
         raise BadInput(
             f"{type(recipe).__name__} for {victim}", "a network of Feint, whose weights it trains further",
@@ -64,7 +76,7 @@ def fit(
         )  # fmt: skip
     options = {"outliers": pools.parse_split(outliers) if outliers else None, "seed": seed}
     require_new(out)
-    check_victim(model, inputs, victim, data, expect_accuracy)
+    check_victim(model, inputs, victim, data, expect_accuracy, classes)
     with bars() as progress, work_directory(out):
         if isinstance(recipe, Boundary):
             assert isinstance(model, Classifier)
@@ -75,3 +87,31 @@ def fit(
             fitted = recipe.fit(model, inputs, **options, progress=progress)
             store.save(out, fitted, data=data, outliers=outliers, victim=feint.victims.fingerprint(model))
             print(f"{out}: {fitted!r}")
+            for line in _risks(fitted, model, inputs):
+                print(line)
+
+
+def _with_slices(recipe: object, slices: str) -> "SequentialTest":
+    """Return a sequential test with these slices."""
+    from dataclasses import replace
+
+    from feint.defenses.access import SequentialTest
+
+    if not isinstance(recipe, SequentialTest):
+        raise BadInput(f"--slices for {recipe!r}", "SequentialTest, whose bets they price", "leave --slices out")
+    return replace(recipe, slices=tuple(name.strip() for name in slices.split(",")))
+
+
+def _risks(recipe: object, model: "nn.Module", inputs: "Split") -> list[str]:
+    """Return for each slice of honest inputs whether a client who sends nothing else would be accused."""
+    import math
+
+    from feint.defenses.access import SequentialTest
+
+    if not isinstance(recipe, SequentialTest):
+        return []
+    lines = ["An honest client who sends nothing else would be accused:"]
+    for risk in recipe.risks(model, inputs):
+        when = "never" if math.isinf(risk.queries) else f"after about {risk.queries:,.0f} queries"
+        lines.append(f"  {risk.name:24} {when}{'' if risk.priced else '   (not among --slices)'}")
+    return lines

@@ -1,18 +1,24 @@
 """Command `feint serve`."""
 
 import math
+import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from feint._optional import available
 from feint.cli.app import Defenses, app
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
+    from feint.gateway.backends.base import LoadedModel
     from feint.gateway.server.bootstrap import AppState, Ledgers
     from feint.gateway.server.run import Factory, RunningServer
     from feint.gateway.settings import ModelSettings
+    from feint.openinference.model_spec import ModelSpec
+
+MANY = 100  # values of an input beyond which the printed command sends zeros
+TRIED = 1000  # samples that --check sends at most
 
 
 @app.command
@@ -21,6 +27,7 @@ def serve(
     /,
     *,
     check: bool = False,
+    data: str | None = None,
     name: str = "",
     defense: Defenses = (),
     access: tuple[str, ...] = (),
@@ -38,11 +45,12 @@ def serve(
     Example: `feint serve digits.onnx`
 
     Args:
-        what: ONNX file of `feint export` or of another program; a victim's directory, which torch runs; or a settings
-            file, NAME.toml, which replaces the options below.
+        what: ONNX file of `feint export` or of another program; a model.toml, a directory or file of another kind, or
+            package.module:name, which torch runs; or a settings file, NAME.toml, which replaces the options below.
         check: Open and try everything, print what would be served, and stop, with exit code 2 after an error.
+        data: With --check, labelled samples that are sent to the model: a data set, file or directory.
         name: Name of the model (default: that of the file).
-        defense: Defense of a victim's directory: a fitted defense's directory, a TOML file, or a recipe like
+        defense: Defense of a model that torch runs: a fitted defense's directory, a TOML file, or a recipe like
             'Budget(10000)'.
         access: Access rules for an ONNX file, like 'Budget(10000)'.
         logits: The ONNX file is of another program and returns logits.
@@ -56,14 +64,36 @@ def serve(
     """
     for package in ("msgspec", "uvicorn", "uvloop", "starlette", "grpc", "onnxruntime"):
         available(package, "serve")
-    if not what.endswith(".toml"):
+    if data is not None and not check:
+        raise BadInput("--data without --check", "both", "add --check, or leave out --data")
+    samples = data if data is not None else "" if check else None
+    if not _is_settings(what):
         model = _model(what, defense, access, logits)
-        _serve_model(model, name or Path(what).stem, (host, port, grpc_port), check=check, anonymous=anonymous)
+        called = name or _name(what)
+        _serve_model(model, called, (host, port, grpc_port), samples=samples, anonymous=anonymous)
         return
     defaults = [name == "", not defense, not access, not logits, host == "127.0.0.1", port == 8080, grpc_port == 8081]
     if not all(defaults) or anonymous:
         raise BadInput(f"{what} and options of a model", "one of them", f"set them in {what}, and give --check at most")
-    _serve_settings(Path(what), check=check)
+    _serve_settings(Path(what), samples)
+
+
+def _is_settings(what: str) -> bool:
+    """Return whether `what` is a settings file, and no model.toml."""
+    import tomllib
+
+    if not what.endswith(".toml"):
+        return False
+    try:
+        return not {"model", "url"} & tomllib.loads(Path(what).read_text()).keys()
+    except (OSError, ValueError):
+        return True  # the reader of settings says what is wrong
+
+
+def _name(what: str) -> str:
+    """Return the name of a model: that of its file or function; that of the directory of a model.toml."""
+    path = Path(what)
+    return path.absolute().parent.name if path.name == "model.toml" else re.sub(r"[^\w.-]+", "-", path.stem).strip("-.")
 
 
 def _model(what: str, defense: tuple[str, ...], access: tuple[str, ...], logits: bool) -> "ModelSettings":
@@ -74,11 +104,9 @@ def _model(what: str, defense: tuple[str, ...], access: tuple[str, ...], logits:
     """
     from feint.gateway.settings import OnnxSettings, TorchSettings
 
-    graph = what.endswith(".onnx")
-    if graph and defense:
-        raise BadInput(f"--defense with {what}", "--access, or a defense in the file", "feint export --defense …")
+    graph = what.endswith(".onnx") and not defense
     if not graph and logits:
-        raise BadInput(f"--logits with {what}", "an ONNX file", "leave it out")
+        raise BadInput(f"--logits with {what}", "an ONNX file without --defense", "leave it out")
     return (
         OnnxSettings(path=Path(what), access=access, logits=logits)
         if graph
@@ -86,7 +114,7 @@ def _model(what: str, defense: tuple[str, ...], access: tuple[str, ...], logits:
     )
 
 
-def _serve_settings(file: Path, *, check: bool) -> None:
+def _serve_settings(file: Path, samples: str | None) -> None:
     from feint.gateway.server import run
     from feint.gateway.server.bootstrap import load
     from feint.gateway.settings_file import read
@@ -94,14 +122,14 @@ def _serve_settings(file: Path, *, check: bool) -> None:
     async def make(ledgers: "Ledgers | None") -> "AppState":
         return await load(read(file), ledgers=ledgers)
 
-    if check:
-        _check(make)
+    if samples is not None:
+        _check(make, samples)
     else:
         run.run(make, started=_started)
 
 
 def _serve_model(
-    model: "ModelSettings", name: str, address: tuple[str, int, int], *, check: bool, anonymous: bool
+    model: "ModelSettings", name: str, address: tuple[str, int, int], *, samples: str | None, anonymous: bool
 ) -> None:
     from feint.gateway.auth import keys
     from feint.gateway.auth.single import SingleKeyAuth
@@ -121,8 +149,8 @@ def _serve_model(
     async def make(ledgers: "Ledgers | None") -> "AppState":
         return await load(settings, authenticator=authenticator, ledgers=ledgers)
 
-    if check:
-        _check(make)
+    if samples is not None:
+        _check(make, samples)
         return
 
     def started(running: "RunningServer") -> None:
@@ -130,21 +158,40 @@ def _serve_model(
         if isinstance(authenticator, SingleKeyAuth):
             print(f"\nAPI key, made now and never shown again:\n  {authenticator.key}")
         header = f"-H 'Authorization: Bearer {authenticator.key}' " if isinstance(authenticator, SingleKeyAuth) else ""
-        print(f"\nTry it with a black input:\n  {_curl(running, name, header)}", flush=True)
+        print(f"\nTry it with a made-up input:\n  {_curl(running, name, header)}", flush=True)
 
     run.run(make, started=started)
 
 
 def _curl(running: "RunningServer", name: str, header: str) -> str:
-    """Return a curl command that sends a black input."""
+    """Return a curl command that sends an input."""
+    import json
+    import shlex
+
+    from feint.openinference.tensors import DATATYPES, to_json
+
     spec = running.gateway.endpoints[name].spec
-    shape = ",".join(map(str, (1, *spec.shape)))
-    zeros = f"$(printf '0,%.0s' $(seq {math.prod(spec.shape) - 1}))0"
-    body = f'{{"inputs":[{{"name":"{spec.input}","datatype":"FP32","shape":[{shape}],"data":[\'"{zeros}"\']}}]}}'
-    return f"curl -s {header}{running.url}/v2/models/{name}/infer -d '{body}'"
+    if spec.domain is None:
+        return f"curl -s {header}{running.url}/v2/models/{name}"
+    x, kinds = spec.domain.sample(1, 0), {tensor.name: tensor.datatype for tensor in spec.inputs}
+    values = {tensor: (array, to_json(array, DATATYPES[kinds[tensor]])) for tensor, array in spec.encode(x).items()}
+    count = math.prod(spec.domain.shape)
+    if len(values) == 1 and count > MANY and not isinstance(x.flat[0], str) and "BYTES" not in kinds.values():
+        ((tensor, _),) = values.items()
+        zeros = f"$(printf '0,%.0s' $(seq {count - 1}))0"
+        shape = ",".join(map(str, (1, *spec.domain.shape)))
+        body = f'{{"inputs":[{{"name":"{tensor}","datatype":"{kinds[tensor]}","shape":[{shape}],"data":[\'"{zeros}"\']}}]}}'
+        return f"curl -s {header}{running.url}/v2/models/{name}/infer -d '{body}'"
+    inputs = [
+        {"name": tensor, "datatype": kinds[tensor], "shape": list(array.shape), "data": data}
+        for tensor, (array, data) in values.items()
+    ]
+    body = json.dumps({"inputs": inputs}, ensure_ascii=False)
+    return f"curl -s {header}{running.url}/v2/models/{name}/infer -d {shlex.quote(body)}"
 
 
-def _check(make: "Factory") -> None:
+def _check(make: "Factory", samples: str) -> None:
+    """Open everything, send inputs to each model, and print what would be served."""
     import asyncio
 
     from feint.gateway.server import ports
@@ -155,6 +202,9 @@ def _check(make: "Factory") -> None:
             server = opened.settings.server
             ports.check_free(server)
             _print(opened)
+            for name, loaded in opened.models.items():
+                if loaded.spec is not None:
+                    print(f"tried {name}: {await _tried(loaded, samples)}")
             listening = ("REST", server.rest_port), ("gRPC", server.grpc_port)
             addresses = [f"{protocol} on {server.host}:{port}" for protocol, port in listening if port]
             print(f"would listen: {', '.join(addresses)}, {'with' if server.tls_cert else 'without'} TLS")
@@ -162,6 +212,49 @@ def _check(make: "Factory") -> None:
             await opened.close()
 
     asyncio.run(open_and_close())
+
+
+async def _tried(loaded: "LoadedModel", samples: str) -> str:
+    """Return what came of sending inputs to a model: the samples, or made-up ones where `samples` is "".
+
+    Raises:
+        BadInput: The answers are right on no more of the samples than the most frequent class.
+    """
+    from feint.gateway.server import trial
+
+    assert loaded.spec is not None
+    assert loaded.spec.domain is not None
+    ways = "by JSON, binary data and gRPC"
+    if not samples:
+        done = await trial.send(loaded, loaded.spec.domain.sample(4, 0))
+        return done.refusal or f"{len(done.p)} made-up inputs, answered {ways}"
+    from feint.victims.inspection import is_chance
+
+    x, labels = _samples(samples, loaded.spec)
+    done = await trial.send(loaded, x)
+    if not len(done.p):
+        return f"nothing is answered: {done.refusal}"
+    labels = labels[done.answered]
+    right = done.p.argmax(1) == labels
+    if is_chance(right, labels):
+        raise BadInput(
+            f"answers that are right on {right.mean():.1%} of {len(labels):,} samples, no better than chance",
+            "a model that knows them", f"feint inspect MODEL --data {samples} looks for scale, layout and order of classes",
+        )  # fmt: skip
+    refused = f"; {len(x) - len(labels):,} more were refused: {done.refusal}" if done.refusal else ""
+    return f"right on {right.mean():.1%} of {len(labels):,} samples, sent {ways}{refused}"
+
+
+def _samples(place: str, spec: "ModelSpec") -> "tuple[Any, Any]":
+    """Return inputs and labels as a model takes them."""
+    import numpy as np
+    import torch
+
+    from feint.data.files import samples_at
+
+    split = samples_at(place, spec.domain, classes=spec.labels or spec.classes).split
+    rows = np.random.default_rng(0).permutation(len(split))[:TRIED]
+    return split.inputs(torch.from_numpy(rows)).numpy(), split.labels.numpy()[rows]
 
 
 def _started(running: "RunningServer") -> None:

@@ -231,11 +231,11 @@ def _evident(inputs: Sequence[Tensor]) -> Domain | None:
 
 def _output(metadata: Any, outputs: Sequence[Tensor], output: str | None) -> tuple[str, int]:
     """Return the name of the output with the probabilities, and the number of classes, 0 where it is open."""
-    if output is not None and not outputs:
-        return output, 0
     scores = [t for t in outputs if t.datatype in ("FP16", "FP32", "FP64") and len(t.shape) == 1 and t.shape[0] != 1]
     named = [tensor for tensor in (scores if output is None else outputs) if output in (None, tensor.name)]
-    named = named or outputs if len(outputs) == 1 else named
+    named = outputs if output is None and len(outputs) == 1 else named
+    if output is not None and not named:  # servers answer with outputs that their metadata lack
+        return output, 0
     if len(named) != 1:
         raise _unclear(metadata, "one output (N, K) of floats", "name the output that holds the probabilities")
     return named[0].name, max(named[0].shape[-1] if named[0].shape else 0, 0)

@@ -1,6 +1,5 @@
 """Defended models in ONNX files, as `feint export` writes them, run by onnxruntime without torch."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +18,10 @@ TYPES = {
     np.dtype(np.uint8): "tensor(uint8)",
 }  # of onnxruntime
 PROBABILITIES, MOVED, SCORE = "probabilities", "moved", "score"
+
+
+class ForeignGraph(BadInput):
+    """Raised for a file of others that does not take images, or has more than one output that may hold the answers."""
 
 
 class Outputs(NamedTuple):
@@ -55,12 +58,14 @@ class OnnxModel:
         path: The file.
         threads: The threads on which it runs.
         output: The name of the output that holds the answers, where a file of others has several.
+
+    Attributes:
         answer: Makes probabilities of the output (N, K) of a file of others: `softmax` where it holds logits.
 
     Raises:
         MissingData: If there is no such file.
         DamagedFile: If it is no ONNX file, or was changed since Feint wrote it.
-        BadInput: If its inputs or outputs are others.
+        ForeignGraph: If it is a file of others whose inputs or outputs are others.
     """
 
     def __init__(
@@ -69,9 +74,8 @@ class OnnxModel:
         *,
         threads: int = 1,
         output: str | None = None,
-        answer: Callable[[Array], Array] = identity,
     ) -> None:
-        self.path, self._answer = Path(path), answer
+        self.path, self.answer = Path(path), identity
         self._session = _session(self.path, threads)
         stored = _stored_manifest(self.path, self._session)
         self.defended = stored is not None  # whether Feint wrote it
@@ -99,7 +103,7 @@ class OnnxModel:
         except Exception as error:  # onnxruntime's own exceptions share no other base
             raise Failed("a failure of the model", "an answer", "try again, or tell the operator") from error
         if not self.defended:
-            return Outputs([self._answer(arrays[0])], [], None)
+            return Outputs([self.answer(arrays[0])], [], None)
         rungs, detectors = len(self.rungs), len(self.detectors)
         return Outputs(arrays[:rungs], arrays[rungs : rungs + detectors], arrays[rungs + detectors :] or None)
 
@@ -142,10 +146,11 @@ def _input(path: Path, session: Any, manifest: Manifest) -> tuple[str, tuple[int
     fine = len(nodes) == 1 and nodes[0].type == TYPES.get(dtype) and len(nodes[0].shape) > 1
     fine = fine and not isinstance(nodes[0].shape[0], int) and all(isinstance(side, int) for side in nodes[0].shape[1:])
     shape = tuple(nodes[0].shape[1:]) if fine else ()
-    if not fine or (manifest.domain is not None and manifest.domain.shape != shape):
+    expected = manifest.domain.shape if manifest.domain is not None else shape
+    if not fine or shape != expected or (not manifest.version and len(shape) != 3):
         inputs = ", ".join(f"{node.name}: {node.type} {node.shape}" for node in nodes)
-        raise BadInput(
-            f"{path} with {inputs}", f"one {dtype} input (N, …), any N and all else fixed", "serve it with torch"
+        raise ForeignGraph(
+            f"{path} with {inputs}", f"one {dtype} input (N, C, H, W), any N and all else fixed", "serve it with torch"
         )
     return nodes[0].name, shape, dtype
 
@@ -165,7 +170,9 @@ def _only(path: Path, shapes: dict[str, list[Any]], output: str | None) -> list[
     fits = [name for name in two if output in (None, name)]
     if len(fits) != 1:
         outputs = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise BadInput(f"{path} with the outputs {outputs}", "one output (N, K)", "name the one that holds the answers")
+        raise ForeignGraph(
+            f"{path} with the outputs {outputs}", "one output (N, K)", "name the one that holds the answers"
+        )
     return fits
 
 

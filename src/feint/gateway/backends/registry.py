@@ -11,14 +11,17 @@ from feint.errors import BadInput, FeintError, MissingData
 from feint.gateway import settings
 from feint.gateway.array_query import Array
 from feint.gateway.backends.base import OUTPUT, LoadedModel
-from feint.gateway.backends.onnx_model import OnnxModel, Outputs, identity, softmax
+from feint.gateway.backends.onnx_model import ForeignGraph, OnnxModel, Outputs, identity, softmax
 from feint.gateway.backends.onnx_pipeline import InlineOrThread, OnnxPipeline
 from feint.gateway.backends.recipes import bare, rules, safest, steps
 from feint.gateway.backends.upstream import upstream_at
 from feint.gateway.validation import check_probabilities
+from feint.models.simplex import on_simplex
 from feint.onnx_manifest import RungSpec
 from feint.openinference.model_spec import ModelSpec
 from feint.signature import Domain, Tensor
+
+PROBES = 16  # random inputs by which logits and probabilities are told apart
 
 
 class Passthrough:
@@ -32,9 +35,18 @@ class Passthrough:
 
 
 async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
-    """Load a graph that this process runs; raise `FeintError`."""
-    answer = softmax if table.logits else identity
-    model = await asyncio.to_thread(OnnxModel, table.path, threads=table.threads, output=table.output, answer=answer)
+    """Load a graph that this process runs; raise `FeintError`.
+
+    A file of others that does not take images is run behind its adapter, by torch.
+    """
+    try:
+        model = await asyncio.to_thread(OnnxModel, table.path, threads=table.threads, output=table.output)
+    except ForeignGraph:
+        if table.outputs is not None or table.output is not None or table.logits:
+            raise  # settings of a model of images
+        return await load_torch(settings.TorchSettings(torch=str(table.path), access=table.access), name)
+    if not model.defended:
+        model.answer = scores_answer(model.run(model.domain.sample(PROBES, 0)).rungs[0], table)
     if model.takes != "x":
         raise BadInput(f"{table.path}, an output defense alone", "a model", "path = MODEL, outputs = this file")
     if table.outputs is not None and model.defended:
@@ -101,6 +113,26 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
     return LoadedModel(spec, pipeline, notes, warnings, safest(graph.recipe), upstream, connect, upstream.close)
 
 
+def scores_answer(scores: Array, table: settings.OnnxSettings) -> Callable[[Array], Array]:
+    """Return what makes probabilities of an output, by its values (N, K) for random inputs.
+
+    Raises:
+        BadInput: They are those of several independent sigmoids, or no logits though the settings say so.
+    """
+    if on_simplex(scores):
+        if table.logits:
+            raise BadInput(
+                f"{table.path}, which gives probabilities", "logits, as the settings say", "leave logits out"
+            )
+        return identity
+    if scores.min() >= 0 and scores.max() <= 1:
+        raise BadInput(
+            f"{table.path}: rows of numbers in [0, 1] that do not sum to 1", "probabilities or logits",
+            "independent sigmoids are several models: serve one of them from a function, package.module:function",
+        )  # fmt: skip
+    return softmax
+
+
 def _named(domain: Domain, input: str) -> tuple[Tensor, ...]:
     """Return the tensors of a domain; where it is one, with the name that the model has for it."""
     tensors = tuple(domain.tensors())
@@ -132,7 +164,7 @@ def _tried(run: Callable[[Array], Outputs], rows: Array, classes: int, where: st
         for q in run(rows).rungs:
             check_probabilities(q, len(rows), classes)
     except FeintError as error:
-        raise BadInput(f"{where}: {error.args[0]}", "probabilities", "logits = true, where it gives logits") from error
+        raise BadInput(f"{where}: {error.args[0]}", "probabilities", "look at the model's output") from error
     return min(timeit.repeat(lambda: run(rows), number=1, repeat=3))
 
 
