@@ -72,7 +72,7 @@ def test_lenses_that_train_models_are_paid_for_whatever_the_network_is(monkeypat
 
 
 def test_altered_copies_are_asked_only_of_models_in_this_process(digits):
-    noisy = Defense(outputs=[GaussianNoise(0.1)])
+    noisy = Defense(outputs=[GaussianNoise("secret", 0.1)])
     surrogate = Network("mlp", digits.domain, 10)
     lenses = candidates.adaptive_lenses(noisy, digits.pool, surrogate, Training(), thorough=False)
     once = candidates.adaptive_lenses(noisy, digits.pool, surrogate, Training(), thorough=False, copies=False)
