@@ -2,8 +2,6 @@
 
 import json
 import re
-import shlex
-import sys
 import tomllib
 
 import numpy as np
@@ -16,8 +14,7 @@ from onnx import helper, numpy_helper
 from sklearn.linear_model import LogisticRegression
 from tests.support.open_inference import served
 
-from feint import cli, victims
-from feint.attacks import Surrogate
+from feint import victims
 from feint.audit import attacker, candidates, output, plan, run
 from feint.audit.gate import GateLimit
 from feint.audit.samples import load_samples
@@ -26,7 +23,6 @@ from feint.defenses.outputs import APGP, AdaptiveMisinformation, LabelOnly, Reve
 from feint.defenses.parsing import parse_defense
 from feint.errors import BadInput, DamagedFile, MissingData
 from feint.i18n import LANGUAGES, texts
-from feint.models.networks import Network
 from feint.models.training import Training
 from feint.service import Service
 from feint.signature import Pixels
@@ -37,36 +33,6 @@ KEYS = {
     "format", "model", "plan", "partial", "missing", "failures", "thefts", "defenses", "recommendation", "flags",
     "standards", "provenance", "next",
 }  # fmt: skip
-
-
-@pytest.fixture
-def run_cli(monkeypatch, capsys, tmp_path, _cache):
-    """Run an audit with short trainings and small budgets in an empty directory; its exit code and both streams."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    quick = Training(epochs=3, least_steps=100, batch_size=32, learning_rate=0.05)
-    monkeypatch.setattr(plan, "BUDGETS", (20, 40, 80))
-    monkeypatch.setattr(plan, "OVERHEAD", 1e6)  # a slow machine: the least plan is made, whatever runs beside
-    monkeypatch.setattr(attacker, "ROWS", 80)
-    monkeypatch.setattr(attacker, "contenders", lambda _, domain, k: [Surrogate(Network("mlp", domain, k), quick)])
-    monkeypatch.setattr(output.report, "write", lambda path, *_, **__: path.write_text("a page of its own"))
-
-    def run(line: str) -> tuple[int, str, str]:
-        code = 0
-        try:
-            cli.main(["audit", *shlex.split(line)])
-        except SystemExit as error:
-            code = int(error.code or 0)
-        return code, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
-def model(run_cli, victim):
-    """The victim's directory, beside which the audit runs."""
-    victims.save("victim", victim)
-    return run_cli
 
 
 def linear_graph(victim_path: str, digits) -> LogisticRegression:
@@ -323,6 +289,39 @@ def test_errors_have_their_kind(tmp_path):
         load_samples(str(tmp_path / "noise.npz"), None, None)
     with pytest.raises(MissingData):
         load_samples(str(tmp_path / "none.npz"), None, None)
+
+
+@pytest.mark.slow
+def test_a_retrained_model_under_the_same_name_is_another_model(model, digits, tmp_path):
+    images, labels = digits.train.inputs().flatten(1).double().numpy(), digits.train.labels.numpy()
+    line, prints = "model.skops --data digits --minutes 0.01 --defense 'APGP(top=1, steps=20)'", []
+    for rows in (slice(0, 400), slice(400, 800), slice(0, 400)):
+        skops.io.dump(LogisticRegression(max_iter=200).fit(images[rows], labels[rows]), "model.skops")
+        code, _, err = model(line)
+        assert code == 0, err
+        page = json.loads((tmp_path / "feint-audit/model.skops/audit.json").read_text())
+        prints.append(page["model"]["fingerprint"])
+    assert prints[0] == prints[2] != prints[1]
+    works = [folder.parent.name for folder in (tmp_path / "feint-audit/model.skops/.work").glob("*/rows")]
+    assert sorted(works) == sorted(set(prints))
+
+
+@pytest.mark.slow
+def test_a_wrong_set_up_stops_before_the_plan(model, digits, tmp_path):
+    shifted = (digits.test.arrays[1] + 1) % 10
+    np.savez(tmp_path / "shifted.npz", images=digits.test.values, labels=shifted)
+    noise = np.random.default_rng(0).permutation(digits.test.arrays[1])
+    np.savez(tmp_path / "noise.npz", images=digits.test.values, labels=noise)
+    for place in ("shifted", "noise"):
+        code, out, err = model(f"victim --data {place}.npz --minutes 0.01")
+        assert code == 2, err
+        assert "right on" in err
+        assert "Plan" not in out
+        assert not (tmp_path / "feint-audit/victim/audit.html").exists()
+    code, out, err = model("victim --data digits --expect-accuracy 0.999 --minutes 0.01")
+    assert code == 2
+    assert "99.9%" in err
+    assert "Plan" not in out
 
 
 def test_ctrl_c_reports_what_is_there(model, monkeypatch, tmp_path):

@@ -1,6 +1,7 @@
 """Advice of an audit: what is advised, and when nothing is known."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.support.audit_rows import theft, thefts, utility
@@ -20,7 +21,7 @@ COIN = Constant(0.5, 0.5)
 TEN = Constant(0.1, 0.1)
 
 
-def audited(results, budgets, *, constant=TEN, candidates=(), missing=()):
+def audited(results, budgets, *, constant=TEN, candidates=(), missing=()) -> Any:
     """An audit with these rows, as far as its findings need it."""
     defenses = {name: Candidate(name, name, Defense(outputs=[LabelOnly()])) for name in candidates}
     size, surrogate = SimpleNamespace(budgets=budgets, seeds=3), SimpleNamespace(classes=10, name="mlp")

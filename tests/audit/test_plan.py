@@ -5,7 +5,7 @@ from feint.audit import candidates, plan
 from feint.audit.attacker import Attacker, AttackerChoice
 from feint.audit.samples import load_samples
 from feint.defense import Defense
-from feint.defenses.outputs import LabelOnly, ReverseSigmoid
+from feint.defenses.outputs import GaussianNoise, LabelOnly, ReverseSigmoid
 from feint.models.networks import Network
 from feint.models.training import Training
 from feint.signature import Pixels
@@ -69,3 +69,12 @@ def test_lenses_that_train_models_are_paid_for_whatever_the_network_is(monkeypat
     for size, seconds in ((plan.Size((100, 500), 3, lenses=True), 0), (plan.Size((100, 500), 3, thorough=True), 42)):
         assert plan.estimate(size, tried, speed) == seconds
     assert 0 < plan.restorer_seconds(10) < 600
+
+
+def test_altered_copies_are_asked_only_of_models_in_this_process(digits):
+    noisy = Defense(outputs=[GaussianNoise("secret", 0.1)])
+    surrogate = Network("mlp", digits.domain, 10)
+    lenses = candidates.adaptive_lenses(noisy, digits.pool, surrogate, Training(), thorough=False)
+    once = candidates.adaptive_lenses(noisy, digits.pool, surrogate, Training(), thorough=False, copies=False)
+    assert list(lenses) == ["smoothed over 3"]
+    assert not once

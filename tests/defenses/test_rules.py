@@ -126,6 +126,7 @@ def test_a_budget_names_its_period_and_one_for_life_stays_as_it_was():
     assert not admitted(Budget(50, per="day"), query(1, NOW), account)
     assert admitted(Budget(50, per="day"), query(50, NOW + 86_400), account)
     assert to_table(Budget(5)) == {"kind": "Budget", "queries": 5}
+    assert (repr(Budget(5)), repr(Budget(5, "day"))) == ("Budget(queries=5)", "Budget(queries=5, per='day')")
     assert (Budget(5).query_limit, Budget(5, "day").query_limit) == (5, None)
     with pytest.raises(BadInput, match="one of day, hour"):
         Budget(5, per="fortnight")

@@ -8,7 +8,7 @@ from feint import report, victims
 from feint.audit import html, recommendation
 from feint.audit.answers import sample_answers
 from feint.audit.candidates import NONE
-from feint.audit.commands import next_commands
+from feint.audit.commands import next_commands, write_serve_settings
 from feint.audit.findings import Findings
 from feint.audit.json_report import to_json
 from feint.audit.run import Audit
@@ -21,7 +21,7 @@ SETTINGS, PAGE, REPORT, JSON = "defense.toml", "audit.html", "report.html", "aud
 
 
 def write(
-    folder: Path, name: str, audit: Audit, findings: Findings, text: AuditText, *, options: str = ""
+    folder: Path, name: str, audit: Audit, findings: Findings, text: AuditText, *, typed: str = "MODEL"
 ) -> dict[str, Any]:
     """Write all files of an audit into `folder`, and return the content of its JSON.
 
@@ -31,13 +31,14 @@ def write(
         audit: The audit.
         findings: Its findings.
         text: Texts in the language of the page.
-        options: Options by which the model is loaded, for the commands to type next.
+        typed: The model as it was typed, with its options, for the commands to type next.
 
     Returns:
         The content of the JSON.
     """
     settings = recommendation.write(folder / SETTINGS, findings, victims.fingerprint(audit.victim))
-    commands = next_commands(audit, findings, folder / SETTINGS, options)
+    write_serve_settings(audit, folder / SETTINGS)
+    commands = next_commands(audit, findings, folder / SETTINGS, typed)
     table = to_json(name, audit, findings, settings, text) | {"next": commands}
     with atomic_write(folder / JSON) as partial:
         partial.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

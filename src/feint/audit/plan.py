@@ -18,6 +18,7 @@ from feint.data.remarks import Remark
 from feint.defense import Defense, Ladder
 from feint.models.networks import Network
 from feint.models.training import Training
+from feint.victims import FromAnswers
 
 BUDGETS = 100, 500, 2000, 5000, 10_000
 TUNED = 3.7  # cost of a tuned attack, in trainings of KnockoffNets (feint.attacks.Tuned)
@@ -97,20 +98,21 @@ class AuditPlan:
         threshold: float | None = None,
     ) -> Matrix:
         """Return the matrix of this plan's cells."""
+        copies = not isinstance(victim, FromAnswers)  # a model elsewhere is asked about samples and pool alone
         defenses = {NONE: Defense()} | {name: candidate.defense for name, candidate in candidates.items()}
         return Matrix(
             victim,
             samples.judge,
             attacks={},
-            against={name: self.attacks(defense, samples.pool) for name, defense in defenses.items()},
+            against={name: self.attacks(defense, samples.pool, copies=copies) for name, defense in defenses.items()},
             defenses=defenses,
             budgets=self.size.budgets[::-1],  # the strongest theft first
             seeds=range(self.size.seeds),
             threshold=threshold,
         )
 
-    def attacks(self, defense: Defense | Ladder, pool: Split) -> dict[str, Attack]:
-        """Return the attackers of one defense. All lenses read labels alone alike."""
+    def attacks(self, defense: Defense | Ladder, pool: Split, *, copies: bool = True) -> dict[str, Attack]:
+        """Return the attackers of one defense, those with altered `copies` of inputs only where these may be asked."""
         knockoff = KnockoffNets(pool, self.surrogate, self.training)
         tuned: dict[str, Attack] = {"Tuned": Tuned(pool, self.surrogate, self.training)} if self.size.tuned else {}
         if labels_only(defense):
@@ -118,7 +120,9 @@ class AuditPlan:
         lenses = dict(LABELS)
         if self.size.lenses:
             lenses |= SHARPENED
-            lenses |= adaptive_lenses(defense, pool, self.surrogate, self.training, thorough=self.size.thorough)
+            lenses |= adaptive_lenses(
+                defense, pool, self.surrogate, self.training, thorough=self.size.thorough, copies=copies
+            )
         return {**through({"KnockoffNets": knockoff}, lenses), **tuned}
 
 

@@ -1,6 +1,7 @@
 """Command `feint audit`."""
 
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -119,8 +120,9 @@ def audit(
     with bars() as progress:
         done = run(target, request, folder, announce=announcer, progress=progress)
     findings = collect(done, price=price_per_1000)
-    options = f" --network {network}" if network else f" --url {url} --model {model}" if url else ""
-    table = output.write(folder, name, done, findings, text, options=options)
+    typed = f"--url {url} --model {model}" if url else shlex.quote(f"{victim}")
+    typed += f" --network {network}" if network else ""
+    table = output.write(folder, name, done, findings, text, typed=typed)
     print(
         writer.dumps(table, ensure_ascii=False) if json
         else terminal.format_audit(name, done, findings, text, folder, table["next"])

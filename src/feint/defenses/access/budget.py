@@ -38,6 +38,10 @@ class Budget:
         if self.per is not None and self.per not in PERIODS:
             raise UnknownName.among("period", str(self.per), PERIODS)
 
+    def __repr__(self) -> str:
+        """Return the recipe as text: a budget for life without a period, as in all recipes so far."""
+        return f"Budget(queries={self.queries}" + (")" if self.per is None else f", per={self.per!r})")
+
     @property
     def query_limit(self) -> int | None:
         """Queries that a client may have answered in all, which the gateway's dashboard shows; None per period."""
