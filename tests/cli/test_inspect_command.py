@@ -10,6 +10,9 @@ from tests.support import json_api
 from tests.support.json_api import Api, serving
 from tests.support.prototypes import NAMES, samples
 
+from feint import victims
+from feint.cli.common import owner_samples
+
 MODEL = """
 from tests.support.prototypes import Nearest
 
@@ -158,3 +161,16 @@ def test_an_api_is_stolen_within_its_ceiling_and_the_copy_is_evaluated(owner):
         assert code == 0, err
     assert json.loads(out)["n_test"] == 100
     assert len(api.bodies) <= 100
+
+
+def test_labels_that_are_numbers_of_some_classes_are_these_classes(owner):
+    split = samples()
+    rows = (split.labels > 0).numpy()
+    x, y = split.values, split.labels.numpy()
+    np.savez("all.npz", images=x, labels=y)
+    np.savez("some.npz", images=x[rows], labels=y[rows])
+    code, _, err = owner("inspect OWNER:make --data all.npz")
+    assert code == 0, err
+    reading = owner_samples("some.npz", victims.load_any("model.toml"))
+    assert (reading.split.labels.numpy() == y[rows]).all()
+    assert reading.classes == tuple(map(str, range(len(NAMES))))

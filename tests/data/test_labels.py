@@ -81,6 +81,13 @@ def test_words_without_names_of_the_model_are_in_order():
     assert class_names(labels, option) == ("ham", "spam")
 
 
+def test_numbers_of_some_of_the_classes_stay_these_classes():
+    labels = read_labels([5, 2, 5])
+    option = assignments(labels, 7)[0]
+    assert option.of(labels).tolist() == [5, 2, 5]
+    assert class_names(labels, option, 7) == ("0", "1", "2", "3", "4", "5", "6")
+
+
 def test_classes_that_a_file_lists_keep_their_order():
     assert classes_of([1, 0], 2, names=("pos", "neg")) == [1, 0]
     assert classes_of(["neg", "pos"], 2, names=("pos", "neg")) == [1, 0]

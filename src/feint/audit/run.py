@@ -151,13 +151,13 @@ def _run(
     victim: nn.Module, request: AuditRequest, folder: Path, announce: Announcements, progress: ProgressCallback
 ) -> Audit:
     started = time.monotonic()
-    names = _class_names(victim)
     samples = load_samples(
-        request.data, request.pool, victims.domain_of(victim), classes=names or None, label=request.label
-    )
+        request.data, request.pool, victims.domain_of(victim), classes=victims.label_classes(victim),
+        label=request.label,
+    )  # fmt: skip
     announce.samples(samples)
     accuracy = check_accuracy(
-        victim, samples.labelled, expected=request.expected, classes=names or samples.classes, place=request.place,
+        victim, samples.labelled, expected=request.expected, classes=samples.classes, place=request.place,
         data=request.data,
     )  # fmt: skip
     announce.accuracy(accuracy)
@@ -175,7 +175,7 @@ def _run(
         )  # fmt: skip
     _save_plan(folder / "plan.json", key, plan)
     matrix = plan.matrix(victim, samples, candidates, threshold=request.threshold)
-    classes = names or samples.classes
+    classes = samples.classes
     numbers = tuple(map(str, range(p.shape[1])))
     setup = AuditSetup(
         plan, samples, candidates, matrix.cells(), accuracy, _constant(samples, p),
@@ -189,12 +189,6 @@ def _run(
     except KeyboardInterrupt:
         results, interrupted = _finished_rows(matrix, folder / "rows"), True
     return Audit(request, victim, setup, results, interrupted)
-
-
-def _class_names(victim: nn.Module) -> tuple[str, ...]:
-    """Return the names of the model's classes; none where they are numbers, so that labels of any kind are matched."""
-    names = tuple(getattr(victim, "class_names", ()))
-    return () if names == tuple(map(str, range(len(names)))) else names
 
 
 def _choose(

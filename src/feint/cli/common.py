@@ -128,10 +128,10 @@ def owner_samples(place: str, model: "nn.Module", label: str | None = None) -> "
     from feint import victims
     from feint.data.files import samples_at
 
-    domain, names = victims.domain_of(model), getattr(model, "class_names", None)
-    named = names and names != tuple(map(str, range(len(names))))
-    return samples_at(place.partition("/")[0] if not Path(place).exists() else place, domain,
-                      classes=names if named else None, label=label)  # fmt: skip
+    return samples_at(
+        place if Path(place).exists() else place.partition("/")[0], victims.domain_of(model),
+        classes=victims.label_classes(model), label=label,
+    )  # fmt: skip
 
 
 def check_victim(

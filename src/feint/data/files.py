@@ -79,7 +79,7 @@ def samples_at(
         if split.fingerprint == dataset.test.fingerprint:
             remarks += dataset.remarks
     options = assignments(labels, classes)
-    names = class_names(labels, options[0]) if classes is None or isinstance(classes, int) else tuple(classes)
+    names = class_names(labels, options[0], classes) if classes is None or isinstance(classes, int) else tuple(classes)
     indices = options[0].of(labels)
     split = Split.of(x, indices, domain=own_domain, name=name, part="all" if is_file(place) else "test")
     return Reading(split, names, (*remarks, *_assumed(labels, options)), labels, options)

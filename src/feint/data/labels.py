@@ -148,10 +148,19 @@ def united(parts: Sequence[Labels]) -> tuple[Labels, ...]:
     )
 
 
-def class_names(labels: Labels, assignment: Assignment) -> tuple[str, ...]:
-    """Return the names of the classes that labels are assigned to; a class without a label is called by its number."""
+def class_names(labels: Labels, assignment: Assignment, count: int | None = None) -> tuple[str, ...]:
+    """Return the names of the classes that labels are assigned to; a class without a label is called by its number.
+
+    Args:
+        labels: The labels.
+        assignment: Their classes.
+        count: Number of classes, where it is known.
+
+    Returns:
+        The names.
+    """
     named = dict(zip(assignment.classes, labels.names, strict=True))
-    return tuple(named.get(i, str(i)) for i in range(max(named) + 1))
+    return tuple(named.get(i, str(i)) for i in range(count or max(named) + 1))
 
 
 def natural(text: str) -> tuple[object, ...]:

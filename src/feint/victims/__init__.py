@@ -4,7 +4,7 @@ from feint.models.inference import CachedForward, FromProbabilities, answers, lo
 from feint.models.stored import Trained, fingerprint, load, load_weights, notes, save
 from feint.victims.adapter import AdaptedModel, Adapter
 from feint.victims.certain import adapt
-from feint.victims.discovery import classes_of, domain_of, is_own, load_adapted, load_any, load_raw
+from feint.victims.discovery import classes_of, domain_of, is_own, label_classes, load_adapted, load_any, load_raw
 from feint.victims.formats.estimator import EstimatorModel
 from feint.victims.formats.function import FunctionModel
 from feint.victims.formats.onnx import OnnxFile
@@ -46,6 +46,7 @@ __all__ = [
     "domain_of",
     "fingerprint",
     "is_own",
+    "label_classes",
     "label_text",
     "load",
     "load_adapted",

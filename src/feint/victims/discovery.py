@@ -149,6 +149,19 @@ def domain_of(model: nn.Module) -> Domain | None:
     return inner.domain if isinstance(inner, HasDomain) else None
 
 
+def label_classes(model: nn.Module) -> tuple[str, ...] | int | None:
+    """Return the classes by which labels are read: a model's names, or how many they are where they are numbers.
+
+    Args:
+        model: The model.
+
+    Returns:
+        The names, their number, or None where the model has no names.
+    """
+    names = tuple(getattr(model, "class_names", ()))
+    return len(names) or None if names == tuple(map(str, range(len(names)))) else names
+
+
 def classes_of(model: nn.Module, domain: Domain) -> int:
     """Determine the number of classes of a model by a query.
 
