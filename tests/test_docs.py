@@ -3,15 +3,22 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from benchmarks.load.processes import free_port
 from docs import tables
+from tests.support.strangers import BUILDERS
 
 from feint import cli
+from feint.signature import DOMAINS
+from feint.victims import Adapter, ClassOutputs, ColumnInputs, ModelFile, PixelInputs, TextInputs, TokenInputs
+from feint.victims.json_api.answers import Pointers
+from feint.victims.json_api.victim_file import VictimFile
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,11 +64,50 @@ def test_commands_run(page, least, says, tmp_path, monkeypatch, capsys):
     for block in blocks(page, "toml"):
         name = block.splitlines()[0].removeprefix("# ")
         (tmp_path / name).write_text(block)
-    lines = [line for block in blocks(page, "sh") for line in block.splitlines() if line.startswith("feint ")]
-    assert len(lines) >= least
-    for line in lines:
-        cli.main(shlex.split(line)[1:])  # a mistake raises SystemExit
+    assert run_commands(page) >= least
     assert says in capsys.readouterr().out
+
+
+def run_commands(page: str) -> int:
+    """Run a page's commands here, and return how many they are; a mistake raises SystemExit."""
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines() if line.startswith("feint ")]
+    for line in lines:
+        cli.main(shlex.split(line)[1:])
+    return len(lines)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "name", "says"),
+    [
+        ("docs/start/credit.md", "lightgbm-credit", "tried credit: right on 77.3% of 300 samples"),
+        ("docs/start/sentiment.md", "tfidf-imdb", "tried sentiment: right on 86.9% of 1,000 samples"),
+        ("docs/start/file_types.md", "magika", "tried files: right on 9"),
+        ("docs/start/images.md", "cifar-imagenet", "tried served: right on 91.3% of 1,000 samples"),
+    ],
+)
+def test_pages_of_owners_models_run(page, name, says, tmp_path, monkeypatch, capsys):
+    stranger = BUILDERS[name](tmp_path)
+    monkeypatch.chdir(tmp_path)
+    if stranger.model.parent != tmp_path:
+        shutil.copy(stranger.model, tmp_path)
+    assert run_commands(page) >= 4
+    assert says in capsys.readouterr().out
+
+
+def test_domains_page_names_every_domain():
+    text = (ROOT / "docs" / "reference" / "domains.md").read_text()
+    for domain in DOMAINS.values():
+        assert f"| `{domain.__name__}` |" in text
+        assert domain.noun in text
+
+
+def test_model_files_page_names_every_field():
+    text = (ROOT / "docs" / "reference" / "model_files.md").read_text()
+    inputs = PixelInputs, ColumnInputs, TokenInputs, TextInputs
+    for kind in (ModelFile, Adapter, *inputs, ClassOutputs, VictimFile, Pointers):
+        for field in fields(kind):
+            assert field.name == "path" or f"`{field.name}`" in text, f"{kind.__name__}.{field.name}"
 
 
 @pytest.mark.slow
