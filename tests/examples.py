@@ -53,6 +53,7 @@ from feint.attacks import (
     SeedSamples,
     Sharpened,
     Smoothed,
+    Surrogate,
     Sybil,
     Timing,
     TopDownPathFinding,
@@ -682,6 +683,7 @@ LENSES = by_name(
 PARTS = (  # what methods are made of: only the contracts of recipes look at these
     *DOMAINS.values(),
     Column("age", low=0.0),
+    Surrogate(Network("mlp", (1, 8, 8), 10), Training(optimizer="adamw", learning_rate=0.001)),
     KL(),
     ReverseKL(floor=1e-3),
     L1(),

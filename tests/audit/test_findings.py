@@ -53,6 +53,11 @@ def test_a_copy_that_did_not_learn_its_own_answers_is_no_safety():
     assert "nothing is known" in said
 
 
+def test_a_small_surrogate_that_agrees_with_the_model_has_learned():
+    findings, _ = found(thefts("none", {100: 0.5, 500: 0.6}, explained=0.8), (100, 500))
+    assert [case.doubt for case in findings.worst_cases] == [Doubt.NOT_CONVERGED, None]
+
+
 def test_failed_cells_of_labels_only_void_the_limit():
     rows = Results(
         theft("none", attack, 0.2, seed=seed, error="NaN" if "labels" in attack else "")
@@ -144,7 +149,7 @@ def test_a_gate_is_open_only_where_every_attacker_was_run_and_learned():
     with pytest.raises(NotRun, match="not all attackers were run"):
         checked(GateLimit("fidelity", 100, 0.7), whole, [Cell("none", "b", 100)])
     assert checked(GateLimit("fidelity", 100, 0.7), whole, [Cell("none", "a", 500)]) == []
-    with pytest.raises(NotRun, match="the copy did not learn"):
+    with pytest.raises(NotRun, match="the copy learned too little"):
         checked(GateLimit("fidelity", 100, 0.7), thefts("none", {100: 0.5}, explained=0.4))
     with pytest.raises(NotRun, match="constant answer"):
         checked(GateLimit("fidelity", 100, 0.7), thefts("none", {100: 0.1}))
