@@ -26,6 +26,7 @@ from feint.attacks import (
     Differences,
     EquationSolving,
     Evasive,
+    Filler,
     HalfCosine,
     HardLabels,
     JacobianRow,
@@ -53,6 +54,7 @@ from feint.attacks import (
     SeedSamples,
     Sharpened,
     Smoothed,
+    Surrogate,
     Sybil,
     Timing,
     TopDownPathFinding,
@@ -677,11 +679,13 @@ LENSES = by_name(
     Example(Sharpened(temperature=0.5), spelled=(Sharpened(temperature=0.01),)),
     Example(Smoothed(repeats=2, crop=1), spelled=(Smoothed(repeats=2, crop=2, flip=False, seed=3),)),
     Example(Sybil(clients=3, burst=2), spelled=(Sybil(clients=7),)),
+    Example(Filler(NATURAL, each=2), spelled=(Filler(POOL, each=1, kinds=5),)),
 )
 
 PARTS = (  # what methods are made of: only the contracts of recipes look at these
     *DOMAINS.values(),
     Column("age", low=0.0),
+    Surrogate(Network("mlp", (1, 8, 8), 10), Training(optimizer="adamw", learning_rate=0.001)),
     KL(),
     ReverseKL(floor=1e-3),
     L1(),

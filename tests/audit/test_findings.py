@@ -21,11 +21,14 @@ COIN = Constant(0.5, 0.5)
 TEN = Constant(0.1, 0.1)
 
 
-def audited(results, budgets, *, constant=TEN, candidates=(), missing=()) -> Any:
+def audited(results, budgets, *, constant=TEN, candidates=(), missing=(), hurried=False) -> Any:
     """An audit with these rows, as far as its findings need it."""
     defenses = {name: Candidate(name, name, Defense(outputs=[LabelOnly()])) for name in candidates}
     size, surrogate = SimpleNamespace(budgets=budgets, seeds=3), SimpleNamespace(classes=10, name="mlp")
-    plan = SimpleNamespace(size=size, surrogate=surrogate, seconds=60.0, minutes_for=lambda seeds: 12.0)
+    plan = SimpleNamespace(
+        size=size, surrogate=surrogate, seconds=60.0, minutes_for=lambda seeds: 12.0,
+        hurried=hurried, notes=(),
+    )  # fmt: skip
     samples = SimpleNamespace(judge=range(1000))
     setup = SimpleNamespace(plan=plan, samples=samples, candidates=defenses, constant=constant, cells=range(20))
     return SimpleNamespace(results=results, setup=setup, missing=list(missing))
@@ -51,6 +54,11 @@ def test_a_copy_that_did_not_learn_its_own_answers_is_no_safety():
     findings, said = found(thefts("none", {100: 0.4, 500: 0.45}, explained=0.5), (100, 500))
     assert [case.doubt for case in findings.worst_cases] == [Doubt.NOT_CONVERGED] * 2
     assert "nothing is known" in said
+
+
+def test_a_small_surrogate_that_agrees_with_the_model_has_learned():
+    findings, _ = found(thefts("none", {100: 0.5, 500: 0.6}, explained=0.8), (100, 500))
+    assert [case.doubt for case in findings.worst_cases] == [Doubt.NOT_CONVERGED, None]
 
 
 def test_failed_cells_of_labels_only_void_the_limit():
@@ -144,7 +152,7 @@ def test_a_gate_is_open_only_where_every_attacker_was_run_and_learned():
     with pytest.raises(NotRun, match="not all attackers were run"):
         checked(GateLimit("fidelity", 100, 0.7), whole, [Cell("none", "b", 100)])
     assert checked(GateLimit("fidelity", 100, 0.7), whole, [Cell("none", "a", 500)]) == []
-    with pytest.raises(NotRun, match="the copy did not learn"):
+    with pytest.raises(NotRun, match="the copy learned too little"):
         checked(GateLimit("fidelity", 100, 0.7), thefts("none", {100: 0.5}, explained=0.4))
     with pytest.raises(NotRun, match="constant answer"):
         checked(GateLimit("fidelity", 100, 0.7), thefts("none", {100: 0.1}))
@@ -160,3 +168,13 @@ def test_the_numbers_of_flags_are_filled_in():
         assert ("few-seeds (1)" in shown) == (language == "en")
         assert ("种子过少（1）" in shown) == (language == "zh")
         assert "so many" not in shown
+
+
+def test_a_weaker_attacker_for_lack_of_time_gives_no_advice():
+    findings, said = found(thefts("none", {100: 0.2, 500: 0.3}), (100, 500), hurried=True)
+    assert (findings.known, findings.recommended, findings.query_limit) == (False, None, None)
+    assert "the strongest attacker that was tried did not fit into the minutes" in said
+    assert "Give each account" not in said
+    near, said = found(thefts("none", {100: 0.9}), (100,), hurried=True)
+    assert near.bought is not None
+    assert "This much is certain" in said

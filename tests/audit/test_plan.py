@@ -55,6 +55,8 @@ def test_the_best_attacker_is_planned_and_a_weaker_one_is_named_as_weaker():
     hurried = planned(2, trials=[strong, weak], left_out=["resnet20"])
     assert hurried.surrogate.name == "mlp"
     assert [note.phrase for note in hurried.notes] == ["attacker too slow", "attackers not tried"]
+    assert hurried.hurried
+    assert not made.hurried
     assert planned(0.01, trials=[strong, weak]).surrogate.name == "lenet"
     assert AttackerChoice((strong, trial("mlp", 0.945, 0.1)), {"majority": 0.1}, 200).best.name == "mlp"
 

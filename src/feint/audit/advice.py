@@ -10,6 +10,7 @@ from feint.evaluation.robust import Robust, attackers
 
 MARGIN = 0.10  # below the victim's accuracy: a copy that is still this far off is worth less than the model
 GAIN = 0.5  # of the model's gain over the most frequent class, where half of that is less than the margin
+LEARNED = 0.5  # of what there is to learn beyond the most frequent answer, on inputs that judge the copy
 MAX_COST = 0.01  # of accuracy: a defense that takes more from honest clients is not recommended
 
 
@@ -73,7 +74,7 @@ def doubt(
         return Doubt.FAILED
     if any((cell.defense, cell.budget) == here for cell in missing):
         return Doubt.MISSING
-    if any(not _converged(row) for row in _decisive(results, defense, budget, accuracy.attack)):
+    if not all(_learned(row, constant) for row in _decisive(results, defense, budget, accuracy.attack)):
         return Doubt.NOT_CONVERGED
     if accuracy.low <= constant.accuracy and fidelity.low <= constant.fidelity:
         return Doubt.CONSTANT
@@ -90,5 +91,13 @@ def _decisive(results: Results, defense: str, budget: int, worst: str) -> list[R
     return everything if everything and traits.undefended(everything[0]) else list(cells.get(worst, ()))
 
 
-def _converged(row: Row) -> bool:
-    return all(flag.name != "not-converged" for flag in checks.row_flags(row))
+def _learned(row: Row, constant: Constant) -> bool:
+    """Return whether a copy reproduces what it read, or else half of what there is to learn.
+
+    A small surrogate of a large model explains little of the answers' last digits, and may still agree with the model
+    on nearly all inputs: a logistic regression that agreed with XGBoost on 91 % of the rows of Adult, where 79 % have
+    one label, explained 84.5 % of its answers.
+    """
+    converged = all(flag.name != "not-converged" for flag in checks.row_flags(row))
+    gain = row.scores.get("fidelity", 0.0) - constant.fidelity
+    return converged or gain >= LEARNED * (1 - constant.fidelity)

@@ -88,6 +88,7 @@ class Findings:
         flags: Flags raised by the evaluation's checks.
         failures: Errors of failed cells, each once.
         missing: Number of cells without scores.
+        hurried: Whether a stronger attacker was left out for lack of time.
     """
 
     utility: dict[str, float]
@@ -105,6 +106,7 @@ class Findings:
     flags: tuple[RaisedFlag, ...]
     failures: tuple[str, ...]
     missing: int
+    hurried: bool = False
 
     @property
     def doubts(self) -> tuple[Doubt, ...]:
@@ -113,8 +115,8 @@ class Findings:
 
     @property
     def known(self) -> bool:
-        """Whether anything is advised: all cells have scores, and an attacker learned the undefended model."""
-        return not self.missing and any(case.doubt is None for case in self.worst_cases)
+        """Whether anything is advised: all cells have scores, and the best attacker learned the undefended model."""
+        return not self.missing and not self.hurried and any(case.doubt is None for case in self.worst_cases)
 
     @property
     def deployed(self) -> tuple[AttackResult, ...]:
@@ -160,6 +162,7 @@ def collect(audit: Audit, *, price: float | None) -> Findings:
         flags=_flags(results),
         failures=tuple(dict.fromkeys(row.error for row in results.failed)),
         missing=len(missing),
+        hurried=setup.plan.hurried,
     )
     return _advised(findings) if findings.known else findings
 

@@ -24,6 +24,7 @@ BUDGETS = 100, 500, 2000, 5000, 10_000
 TUNED = 3.7  # cost of a tuned attack, in trainings of KnockoffNets (feint.attacks.Tuned)
 PLANNED = 0.75  # share of the minutes for attacks; the rest is for fitting, judging and the report
 OVERHEAD = 0.5  # seconds of a cell beside answers and trainings: scores, keys, files, the defense itself
+TOO_SLOW = "attacker too slow"  # name of the note
 TIMED_STEPS = 10  # of the restorer: a step takes 3 ms with 10 classes, and 150 with 1,000
 
 
@@ -84,6 +85,11 @@ class AuditPlan:
     tried: Mapping[str, float]
     baselines: Mapping[str, float]
     least: bool = False
+
+    @property
+    def hurried(self) -> bool:
+        """Whether a stronger attacker was tried and left out, since no plan with it fits into the minutes."""
+        return any(note.phrase == TOO_SLOW for note in self.notes)
 
     def minutes_for(self, seeds: int) -> float:
         """Return the minutes for which this plan would fit with so many seeds."""
@@ -176,7 +182,7 @@ def make_plan(
 def _notes(notes: Sequence[Remark], choice: AttackerChoice, attacker: Attacker) -> tuple[Remark, ...]:
     """Return the notes on budgets, and on networks that were not tried or are too slow."""
     agreements = {"agreement": f"{attacker.agreement:.1%}", "better": f"{choice.best.agreement:.1%}"}
-    slow = Remark("attacker too slow", {"name": attacker.name, "best": choice.best.name, **agreements})
+    slow = Remark(TOO_SLOW, {"name": attacker.name, "best": choice.best.name, **agreements})
     untried = Remark("attackers not tried", {"names": ", ".join(choice.left_out)})
     unlearned = Remark("attacker learned nothing", {"agreement": f"{choice.best.agreement:.1%}"})
     raised = (slow, attacker.name != choice.best.name), (untried, choice.left_out), (unlearned, not choice.learned)

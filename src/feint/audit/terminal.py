@@ -124,8 +124,8 @@ def format_audit(
 
 def _standards(findings: Findings, text: AuditText) -> str:
     """Return the line that names the requirements for which there is evidence."""
-    found = standard_checks(findings, text)
-    evidenced, others = ([check.id for check in found if bool(check.evidenced) == kind] for kind in (True, False))
+    checks = standard_checks(findings, text)
+    evidenced, others = ([check.id for check in checks if bool(check.evidenced) == kind] for kind in (True, False))
     listed = [text("comma").join(names).replace("，", "、") or text("nothing") for names in (evidenced, others)]
     return text("standards", evidenced=listed[0], others=listed[1])
 

@@ -93,6 +93,8 @@ class AuditText(Catalog):
     def _unknown(self, findings: Findings, audit: Audit) -> list[str]:
         if findings.missing:
             sentences = [self("unknown partial", missing=findings.missing, cells=len(audit.setup.cells))]
+        elif findings.hurried:
+            sentences = [self("unknown hurried"), *map(self.note, audit.setup.plan.notes)]
         else:
             reasons = [self("unknown reason", reason=self(doubt)) for doubt in findings.doubts]
             sentences = [self("unknown attacker"), *reasons]
