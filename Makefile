@@ -51,6 +51,11 @@ $(VENV)/interop $(VENV)/mlserver $(VENV)/kserve $(VENV)/openvino: $(VENV)/%: loc
 	mkdir -p $(VENV) && rm -rf $@
 	room=$$(PYTHON=$(PYTHON) lock/environment.sh $*) && ln -s "$$room" $@
 
+# Models of other people: of their packages only the files are used.
+$(VENV)/strangers: lock/strangers.txt lock/environment.sh
+	mkdir -p $(VENV) && rm -rf $@
+	room=$$(PYTHON=$(PYTHON) lock/environment.sh strangers --no-deps) && ln -s "$$room" $@
+
 # Gateways without torch: what the container file installs, and the one on Ray Serve. Their packages are shared as well;
 # this checkout's own source stands before them on the path of an environment that is made here.
 $(VENV)/serve $(VENV)/ray-serve: $(VENV)/%: lock/%.txt lock/environment.sh
@@ -61,7 +66,7 @@ $(VENV)/serve $(VENV)/ray-serve: $(VENV)/%: lock/%.txt lock/environment.sh
 	touch $@
 
 lock:   # resolve anew, each lock in an environment of its own
-	for name in demo dev bench serve ray-serve interop mlserver kserve openvino fuzz; do $(PYTHON) lock/resolve.py $$name || exit 1; done
+	for name in demo dev bench serve ray-serve interop mlserver kserve openvino strangers fuzz; do $(PYTHON) lock/resolve.py $$name || exit 1; done
 
 clean:
 	rm -rf $(VENV) docs/_build docs/reference/api

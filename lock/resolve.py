@@ -31,8 +31,9 @@ JOBS = {
 }
 TORCHLESS = {"serve", "ray-serve"}
 STRANGERS = "interop", "mlserver", "kserve", "openvino"
+BARE = {"strangers"}  # files of models, whose code needs nothing else
 APART = {
-    name: groups[name] for name in (*STRANGERS, "fuzz")
+    name: groups[name] for name in (*STRANGERS, *BARE, "fuzz")
 }  # packages of other projects, in environments without Feint or torch
 
 
@@ -44,7 +45,7 @@ def main(job: str) -> None:
     with tempfile.TemporaryDirectory() as room:
         subprocess.run([sys.executable, "-m", "venv", room], check=True)
         pip = [f"{room}/bin/python", "-m", "pip", "--disable-pip-version-check"]
-        subprocess.run([*pip, "install", "--quiet", *wanted], check=True)
+        subprocess.run([*pip, "install", "--quiet", *(["--no-deps"] if job in BARE else []), *wanted], check=True)
         frozen = subprocess.run([*pip, "freeze"], check=True, capture_output=True, text=True).stdout
     pins = [re.sub(r"\+\w+$", "", line) for line in frozen.splitlines() if re.match(r"[\w.-]+==", line)]
     head = f"# python lock/resolve.py {job}: made, not written\n"

@@ -26,6 +26,7 @@ from feint.attacks import (
     Differences,
     EquationSolving,
     Evasive,
+    Filler,
     HalfCosine,
     HardLabels,
     JacobianRow,
@@ -42,7 +43,7 @@ from feint.attacks import (
     Marginals,
     MultiStep,
     NextClasses,
-    NGrams,
+    NGramQueries,
     PartialBayes,
     PartialBayesBound,
     PathFinding,
@@ -53,6 +54,7 @@ from feint.attacks import (
     SeedSamples,
     Sharpened,
     Smoothed,
+    Surrogate,
     Sybil,
     Timing,
     TopDownPathFinding,
@@ -275,10 +277,11 @@ DOMAINS = {
 }
 
 
-def pool_of(kind: str, n: int = 300) -> Split:
+def pool_of(kind: str, n: int = 300, *, published: bool = True) -> Split:
     """Random inputs of an example of a domain, with labels of no meaning."""
     domain = DOMAINS[kind]
-    return Split.of(domain.encode(domain.sample(n, 1)), np.arange(n) % 3, domain=domain, name="noise")
+    x = domain.sample(n, 1, published=published)
+    return Split.of(domain.encode(x), np.arange(n) % 3, domain=domain, name="noise")
 
 
 def on(recipe: Any, kind: str) -> Any:
@@ -290,11 +293,11 @@ def on(recipe: Any, kind: str) -> Any:
 
 
 def inputs_for(attack: Any, n: int = 400) -> Split:
-    """Random inputs of the domain of an attack."""
+    """Random inputs of the domain of an attack, of ranges alone where the attack asks for such inputs."""
     domain = attack.surrogate.domain
     if domain == NETWORK.domain:
         return pool(n)
-    return pool_of(type(domain).__name__, n)
+    return pool_of(type(domain).__name__, n, published=not isinstance(attack, (Uniform, Retraining)))
 
 
 def attack_cases() -> dict[str, Any]:
@@ -606,8 +609,8 @@ ATTACKS = by_name(
     ),
     Example(KnockoffNets(pool(), NETWORK, TRAINING), spelled=(KNOCKOFF,)),
     Example(
-        NGrams(pool_of("Text"), Network("mlp", DOMAINS["Text"], 3), TRAINING),
-        spelled=(NGrams(POOL, Network("mlp", DOMAINS["Text"], 3), n=3),),
+        NGramQueries(pool_of("Text"), Network("mlp", DOMAINS["Text"], 3), TRAINING),
+        spelled=(NGramQueries(POOL, Network("mlp", DOMAINS["Text"], 3), n=3),),
     ),
     Example(
         LabelPathFinding(pool(), TREE, epsilon=0.01, seeds=5),
@@ -676,11 +679,13 @@ LENSES = by_name(
     Example(Sharpened(temperature=0.5), spelled=(Sharpened(temperature=0.01),)),
     Example(Smoothed(repeats=2, crop=1), spelled=(Smoothed(repeats=2, crop=2, flip=False, seed=3),)),
     Example(Sybil(clients=3, burst=2), spelled=(Sybil(clients=7),)),
+    Example(Filler(NATURAL, each=2), spelled=(Filler(POOL, each=1, kinds=5),)),
 )
 
 PARTS = (  # what methods are made of: only the contracts of recipes look at these
     *DOMAINS.values(),
     Column("age", low=0.0),
+    Surrogate(Network("mlp", (1, 8, 8), 10), Training(optimizer="adamw", learning_rate=0.001)),
     KL(),
     ReverseKL(floor=1e-3),
     L1(),

@@ -74,10 +74,15 @@ def bind(step: Any, model: nn.Module, ledger: Ledger) -> Any:
 class Defense:
     """Recipe of a defense: the steps before and after the model. `Defense()` is no defense.
 
+    A defense among the steps, as a file of a whole defense is loaded, stands for its own steps.
+
     Attributes:
         access: Access rules, which admit or refuse a query.
         inputs: Input defenses `(x, model) -> x`, applied in order before the model.
         outputs: Output defenses `(p, x) -> p`, applied in order after it.
+
+    Raises:
+        BadRecipe: A step is a ladder, which is a whole defense.
     """
 
     access: Sequence[Rule] = ()
@@ -85,8 +90,15 @@ class Defense:
     outputs: Sequence[OutputDefense] = ()
 
     def __post_init__(self) -> None:
-        for field in fields(self):  # tuples, so that a recipe made of lists is frozen as well
-            object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
+        rooms: dict[str, list[Any]] = {field.name: [] for field in fields(self)}
+        for here, step in [(room, step) for room in rooms for step in getattr(self, room)]:
+            if isinstance(step, Ladder):
+                raise BadRecipe("a Ladder among the steps of a Defense", "a Ladder alone", "name it by itself")
+            whole = isinstance(step, Defense)
+            for name in rooms if whole else [here]:
+                rooms[name] += getattr(step, name) if whole else (step,)
+        for room, steps in rooms.items():  # tuples, so that a recipe made of lists is frozen as well
+            object.__setattr__(self, room, tuple(steps))
 
     def rung(self, query: Query, model: nn.Module, account: Account) -> Self:
         """Return the defense that answers this query: a plain defense is a ladder of one rung."""
@@ -141,6 +153,10 @@ class Ladder:
     def __post_init__(self) -> None:
         for name in ("detectors", "rungs", "at", "access"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        if strangers := [rung for rung in self.rungs if not isinstance(rung, Defense)]:
+            raise BadRecipe(
+                f"{type(strangers[0]).__name__} as a rung", "a Defense", f"write Defense with it: {strangers[0]!r:.80}"
+            )
         if len(self.at) != len(self.rungs) or not self.at or self.at[0] != 0 or list(self.at) != sorted(set(self.at)):
             raise BadRecipe(
                 f"{len(self.rungs)} rungs at {self.at}", "an entry for each rung, rising from 0", "change `at`"

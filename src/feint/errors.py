@@ -15,6 +15,7 @@
     ├── Unreachable       a server does not answer, or fails
     │   ├── TimedOut      … within its time limit
     │   └── StoreLost     … and it is the store that holds the ledger
+    ├── CallLimit         the owner's ceiling on calls to a paid model is reached
     ├── Failed            a step of the line failed: nothing was answered
     ├── DamagedFile       a stored recipe or its tensors are broken, foreign or incomplete
     └── Refused           the service will not answer this client

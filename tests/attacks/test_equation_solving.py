@@ -6,11 +6,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from tests.support.problems import Linear
+from tests.support.tables import TableVictim, made_table, random_rows, table
+from tests.support.tables import victim_of as victim_on
 
 from feint.attacks import EquationSolving, HardLabels, Retraining
 from feint.attacks.parametric.experiment_design import WeighingDesign, flat_sequence
 from feint.attacks.parametric.linear_parameters import classifier, parameters
+from feint.attacks.parametric.row_design import RowDesign
 from feint.defenses.access import Budget
 from feint.defenses.outputs import LabelOnly, Rounding, TopK
 from feint.errors import BadInput, BadRecipe
@@ -174,3 +180,54 @@ def test_decay_keeps_the_weights_small():
         for decay in (0.0, 0.1)
     ]
     assert norms[1] < norms[0] / 2
+
+
+@pytest.mark.parametrize(("name", "least"), [("german_credit", 49), ("adult", 101)])
+def test_regression_on_a_table_takes_a_query_for_each_unknown(name, least):
+    train, test = table(name)
+    true = victim_on(LogisticRegression(max_iter=1000), train, scaled=True)
+    network = Network("linear", train.domain, 2)
+    oracle = Service(true).oracle(client="a", budget=least)
+    stolen = EquationSolving(network).steal(oracle)
+    assert oracle.asked == least
+    for x in (test.inputs(), random_rows(train.domain)):
+        assert (stolen(x).softmax(-1) - true(x).softmax(-1)).abs().max() < 1e-3
+        assert torch.equal(stolen(x).argmax(-1), true(x).argmax(-1))
+    with pytest.raises(BadInput, match=f"at least {least}"):
+        EquationSolving(network).steal(Service(true).oracle(client="a", budget=least - 1))
+
+
+def test_missing_values_are_unknowns_too():
+    data = made_table(optional=True)
+    rows = torch.cat([data.inputs().nan_to_num(0), data.inputs().isnan()], 1).numpy()
+
+    class Imputed(TableVictim):
+        def forward(self, x):
+            return super().forward(torch.cat([x.nan_to_num(0), x.isnan()], 1))
+
+    estimator = make_pipeline(StandardScaler(), LogisticRegression()).fit(rows[:, [0, 1, 3, 4, 5]], data.labels.numpy())
+    true = Imputed(make_pipeline(FunctionTransformer(lambda x: x[:, [0, 1, 3, 4, 5]]), estimator), data.domain)
+    oracle = Service(true).oracle(client="a", budget=30)
+    stolen = EquationSolving(Network("linear", data.domain, 3)).steal(oracle)
+    assert (stolen(data.inputs()).softmax(-1) - true(data.inputs()).softmax(-1)).abs().max() < 1e-5
+
+
+def test_the_first_rows_of_a_design_determine_the_parameters():
+    data = made_table(optional=True)
+    design = RowDesign.draw(Network("linear", data.domain, 3), 500, 1.0, torch.Generator().manual_seed(0))
+    assert design.least == 1 + 2 + 2 + 2 + 1  # bias, numbers and their indicators, two of three cities, the share
+    assert torch.linalg.matrix_rank(design.features[: design.least]) == design.least
+    assert torch.linalg.matrix_rank(design.features) == design.least
+    small = RowDesign.draw(Network("linear", data.domain, 3), 500, 1 / 8, torch.Generator().manual_seed(0))
+    assert small.x[:, 0].nan_to_num(150).sub(147.5).abs().max() <= 305 / 16
+
+
+@pytest.mark.parametrize("name", ["linear", "mlp20"])
+def test_retraining_takes_rows_of_a_table(name):
+    data = made_table()
+    true = victim_on(LogisticRegression(), data, scaled=True)
+    stolen = Retraining(Network(name, data.domain, 3), iterations=200).steal(
+        Service(true).oracle(client="a", budget=200)
+    )
+    x = random_rows(data.domain)
+    assert (stolen(x).argmax(-1) == true(x).argmax(-1)).double().mean() > (0.99 if name == "linear" else 0.85)

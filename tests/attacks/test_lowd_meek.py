@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from tests.support.tables import TableVictim, made_table, random_rows, table, victim_of
 
 from feint.attacks import HardLabels, LowdMeek
 from feint.attacks.parametric.linear_parameters import classifier, parameters
@@ -100,3 +102,28 @@ def test_a_budget_below_the_seeds_is_refused_before_the_first_query():
     with pytest.raises(BadInput, match="surrogate takes"):
         LowdMeek(POOL, Network("linear", (1, 3, 3), 3)).steal(Service(victim()).oracle(client="a", budget=500))
     assert oracle.asked == 0
+
+
+@pytest.mark.parametrize(("name", "budget"), [("german_credit", 3000), ("adult", 5000)])
+def test_labels_give_the_regression_on_a_table(name, budget):
+    train, test = table(name)
+    true = victim_of(LogisticRegression(max_iter=1000), train, scaled=True)
+    oracle = Service(true, Defense(outputs=[LabelOnly()])).oracle(client="a", budget=budget)
+    stolen = LowdMeek(train, Network("linear", train.domain, 2), seeds=50).steal(oracle)
+    assert oracle.asked <= budget
+    for x in (test.inputs(), random_rows(train.domain)):
+        assert (stolen(x).argmax(-1) == true(x).argmax(-1)).double().mean() > 0.99
+
+
+def test_lines_in_a_table_keep_categories_and_end_with_neighbours():
+    data = made_table(2, optional=True)
+
+    class Rule(TableVictim):
+        def forward(self, x):
+            score = x[:, 1].nan_to_num(40) - 40.5 + 20 * (x[:, 2] == 1)
+            return torch.stack([-score, score], 1).float()
+
+    oracle = Service(Rule(None, data.domain)).oracle(client="a", budget=2000)
+    stolen = LowdMeek(data, Network("linear", data.domain, 2), seeds=50).steal(oracle)
+    x = random_rows(data.domain, missing=0.0)
+    assert (stolen(x).argmax(-1) == Rule(None, data.domain)(x).argmax(-1)).double().mean() > 0.95

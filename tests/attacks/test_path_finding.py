@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from sklearn.tree import DecisionTreeClassifier
-from tests.support.problems import Steps
+from tests.support.problems import Linear, Steps
+from tests.support.tables import made_table, random_rows, table, victim_of
+from tests.support.tables import noisy_tree as tree_of
 
 from feint import data, victims
-from feint.attacks import HardLabels, LabelPathFinding, PathFinding
+from feint.attacks import EquationSolving, HardLabels, LabelPathFinding, LowdMeek, PathFinding
 from feint.attacks.parametric.axis_boxes import build_tree, snap_faces
 from feint.attacks.parametric.unit_space import UnitSpace
 from feint.data import Split
@@ -16,9 +18,9 @@ from feint.errors import BadInput, DamagedFile
 from feint.models.networks import Classifier, Network
 from feint.models.training import learn
 from feint.service import Defense, Service
-from feint.signature import Pixels
+from feint.signature import Column, Columns, Pixels
 
-TREE = Network("tree", (1, 2, 2), 3)
+TREE, LINEAR = Network("tree", (1, 2, 2), 3), Network("linear", (1, 2, 2), 3)
 
 
 def noise(n=300):
@@ -142,3 +144,56 @@ def test_a_tree_is_saved_and_loaded_as_any_network_is(tmp_path):
 def test_a_tree_cannot_be_trained():
     with pytest.raises(BadInput, match="weights to train"):
         learn(TREE, torch.rand(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64), training=None)  # pyright: ignore
+
+
+@pytest.mark.parametrize("optional", [False, True], ids=["whole", "missing"])
+@pytest.mark.parametrize("leaves", [2, 8, 30])
+def test_a_tree_over_a_table_is_recovered(leaves, optional):
+    data = made_table(optional=optional)
+    victim = victim_of(tree_of(data, leaves), data)
+    stolen = PathFinding(Network("tree", data.domain, 3)).steal(Service(victim).oracle(client="a", budget=20_000))
+    x = data.inputs()
+    assert bool(x.isnan().any()) == optional
+    wrong = (stolen(x).softmax(-1) - victim(x).softmax(-1)).abs().amax(1) > 1e-5
+    assert wrong.double().mean() < 2e-4 * leaves  # rows within epsilon of a threshold
+
+
+def test_thresholds_of_whole_numbers_lie_between_neighbours():
+    domain = Columns((Column("age", integer=True, low=0, high=90), Column("share", low=0, high=1)))
+    x = domain.sample(500, 0, published=False)
+    data = Split.of(x, ((x[:, 0] > 40).astype(np.int64) + (x[:, 0] > 41)), domain=domain)
+    victim = victim_of(DecisionTreeClassifier(random_state=0), data)
+    oracle = Service(victim).oracle(client="a", budget=500)
+    stolen = PathFinding(Network("tree", domain, 3), epsilon=1e-6).steal(oracle)
+    thresholds = stolen.state_dict()["body.threshold"][stolen.state_dict()["body.left"] > 0]
+    assert set(thresholds.tolist()) == {40.5, 41.5}
+    assert oracle.asked < 60  # no value is asked between neighbours
+
+
+def test_a_tree_over_german_credit_is_recovered_for_as_many_queries_as_in_the_paper():
+    train, test = table("german_credit")
+    victim = victim_of(tree_of(train, 26, least=8), train)
+    oracle = Service(victim).oracle(client="a", budget=20_000)
+    stolen = PathFinding(Network("tree", train.domain, 2)).steal(oracle)
+    for x in (test.inputs(), random_rows(train.domain)):
+        assert torch.allclose(stolen(x).softmax(-1), victim(x).softmax(-1), atol=1e-6)
+    assert oracle.asked < 1800  # 1,673; the paper's tree of 26 leaves took 1,722
+
+
+def test_labels_alone_are_enough_on_a_table():
+    data = made_table()
+    victim = victim_of(tree_of(data, 8), data)
+    oracle = Service(victim).oracle(client="a", budget=3000)
+    stolen = LabelPathFinding(data, Network("tree", data.domain, 3)).through(HardLabels()).steal(oracle)
+    x = random_rows(data.domain)
+    assert (stolen(x).argmax(-1) == victim(x).argmax(-1)).double().mean() > 0.99
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [PathFinding(TREE), LabelPathFinding(noise(), TREE), EquationSolving(LINEAR), LowdMeek(noise(), LINEAR)],
+    ids=lambda attack: type(attack).__name__,
+)
+def test_a_surrogate_of_another_number_of_classes_is_an_error_of_one_line(attack):
+    with pytest.raises(BadInput, match="answers of 2 classes and a surrogate of 3"):
+        attack.steal(Service(Linear(classes=2)).oracle(client="a", budget=300))

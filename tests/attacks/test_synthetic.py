@@ -3,12 +3,14 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.examples import NETWORK, SHORT, pool
-from tests.support.problems import Linear, LinearOnImages
+from tests.examples import NETWORK, SHORT, pool, pool_of
+from tests.support.problems import Linear, LinearOnImages, OnRows
 from tests.support.variance import assert_weights_close
 
 from feint.attacks import (
+    DFAL,
     JBDA,
+    ActiveThief,
     AwayFromLabel,
     HardLabels,
     JacobianRow,
@@ -21,13 +23,16 @@ from feint.attacks import (
 from feint.attacks.synthetic.augmentations import KnownAnswers
 from feint.attacks.synthetic.descent import descend, log_odds
 from feint.attacks.synthetic.seed_samples import least_confident
+from feint.data import Split
 from feint.errors import BadInput, BadRecipe, OverBudget
+from feint.models.networks import Network
 from feint.models.perturbation import CW, FGSM, PGD, margin_of
 from feint.models.training import Training, learn
 from feint.oracle import CountingOracle, OracleWrapper
 from feint.progress import ProgressCallback
 from feint.query import Answer
 from feint.service import Service
+from feint.signature import Column, Columns
 from feint.victims import fingerprint
 
 SURROGATE = NETWORK.build(3)
@@ -318,3 +323,47 @@ def test_a_budget_that_ends_inside_a_chunk_raises_nothing():
     assert oracle.asked == 55
     with pytest.raises(OverBudget):
         SeedSamples(pool(), NETWORK, SHORT).steal(oracle)
+
+
+ROWS = pool_of("Columns")
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [JacobianRow(), LogitRow(), AwayFromLabel(), RandomTargets(), NextClasses(2)],
+    ids=lambda r: type(r).__name__,
+)
+def test_rows_of_a_table_move_along_their_numbers_and_stay_valid(recipe):
+    model = Network("mlp", ROWS.domain, 3).build(0)
+    x = ROWS.inputs()
+    new = recipe.augment(model, KnownAnswers(x, ROWS.labels), 0, torch.Generator().manual_seed(0))
+    ROWS.domain.check(new.numpy())
+    old = x.repeat_interleave(recipe.copies, 0)
+    apart = (new - old).abs()
+    assert 5 < apart[:, 0].max() <= 0.1 * (90 - 17) + 0.5
+    assert apart[:, 1].nan_to_num().max() > 1000
+    assert torch.equal(new[:, 2:].nan_to_num(), old[:, 2:].nan_to_num())  # one-hot categories have no slope
+    assert torch.equal(new.isnan(), old.isnan())
+
+
+@pytest.mark.parametrize(
+    ("attack", "named"),
+    [
+        (lambda pool, forest: JBDA(pool, forest, SHORT, seeds=20), "trained in steps"),
+        (lambda pool, forest: SeedSamples(pool, forest, SHORT, step=FGSM(0.1), chunk=20), "trained in steps"),
+        (lambda pool, forest: ActiveThief(pool, forest, SHORT, DFAL()), "no slope in these rows.*use Uncertainty"),
+    ],
+    ids=["JBDA", "SeedSamples", "DFAL"],
+)
+def test_a_surrogate_without_a_slope_is_refused_before_the_first_query(attack, named):
+    oracle = Service(OnRows(ROWS.domain)).oracle(client="a", budget=60)
+    with pytest.raises(BadInput, match=named):
+        attack(pool_of("Columns"), Network("random_forest", ROWS.domain, 3)).steal(oracle)
+    assert oracle.asked == 0
+
+
+def test_a_table_without_numbers_has_no_slope():
+    domain = Columns((Column("city", ("Oslo", "Wien")), Column("member", ("no", "yes"))))
+    split = Split.of(domain.sample(60, 0), torch.zeros(60).numpy(), domain=domain)
+    with pytest.raises(BadInput, match="inputs with numbers"):
+        JBDA(split, Network("mlp", domain, 3), SHORT, seeds=20).steal(Service(Linear()).oracle(client="a", budget=60))

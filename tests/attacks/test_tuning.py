@@ -44,7 +44,9 @@ def test_the_best_surrogate_is_chosen_and_baselines_stand_beside():
 
 def test_an_attacker_that_learned_nothing_is_known_for_it():
     x, p = rows(300)
-    tuning = tune(x, p[torch.randperm(300, generator=torch.Generator().manual_seed(0))], table("logistic", "mlp"))
+    tuning = tune(
+        x, p[torch.randperm(300, generator=torch.Generator().manual_seed(0))], table("logistic", "boosted_trees")
+    )
     assert not tuning.learned
 
 
@@ -61,7 +63,7 @@ def test_of_many_answers_a_fifth_is_set_aside():
 
 
 def test_the_same_seed_gives_the_same_choice():
-    one, two = (tune(*rows(100), table("mlp", "random_forest"), seed=3) for _ in range(2))
+    one, two = (tune(*rows(100), table("logistic", "random_forest"), seed=3) for _ in range(2))
     assert one.surrogate == two.surrogate
     assert [trial.loss for trial in one.trials] == [trial.loss for trial in two.trials]
 
@@ -124,3 +126,11 @@ def test_a_rate_that_is_too_large_for_large_images_is_not_the_choice():
     assert tuning.learned
     assert tuning.agreement > 0.8
     assert tuning.trials[0].agreement < 0.7
+
+
+def test_scores_are_learned_where_every_label_is_the_same():
+    x, p = rows(300)
+    p = torch.stack([0.9 + 0.1 * p[:, 0], 0.1 * p[:, 1]], 1)
+    tuning = tune(x, p, table("boosted_trees"))
+    assert tuning.agreement == tuning.baselines["majority"] == 1
+    assert tuning.learned

@@ -32,12 +32,12 @@ from feint.oracle import CountingOracle
 from feint.progress import NO_PROGRESS
 from feint.query import Answer
 from feint.service import Defense, Service
-from feint.signature import Domain, Pixels
+from feint.signature import Columns, Domain, Pixels, Text, Tokens
 from feint.victims import answers
 
 CASES, LENSES = examples.attack_cases(), examples.cases(examples.LENSES)
 
-FLOOR = 0.8  # fidelity on the toy
+FLOOR = {Pixels: 0.8, Columns: 0.8, Text: 0.8, Tokens: 0.4}  # fidelity on the toy: 240 queries show little of 50 tokens
 
 
 @pytest.mark.slow
@@ -49,7 +49,9 @@ def test_an_attack_steals_the_toy_within_its_budget(name):
     surrogate = CASES[name].steal(oracle)
     assert oracle.asked == service.ledger["attacker"].queries <= 240
     test = examples.inputs_for(CASES[name])
-    assert (answers(surrogate, test).argmax(-1) == answers(victim, test).argmax(-1)).float().mean() > FLOOR
+    assert (answers(surrogate, test).argmax(-1) == answers(victim, test).argmax(-1)).float().mean() > FLOOR[
+        type(test.domain)
+    ]
 
 
 @pytest.mark.slow

@@ -137,7 +137,7 @@ def test_missing_outliers_are_refused_with_a_remedy(name, victim, digits):
 
 
 def test_a_diverged_training_is_refused(victim, digits):
-    with pytest.raises(BadRecipe, match="lower"):
+    with pytest.raises(BadInput, match="lower"):
         NastyTeacher(weight=1e6, training=replace(TINY, learning_rate=1e9)).retrain(victim, digits.train)
 
 

@@ -11,6 +11,7 @@ from feint.data import Split
 from feint.errors import BadInput
 from feint.models.charts import chart
 from feint.models.networks import Network
+from feint.signature import Column, Columns, Tokens
 
 METHODS = {name: example.recipe for name, example in examples.BOUNDARY.items()}
 CASES = [(name, domain) for name in METHODS for domain in examples.DOMAINS]
@@ -44,6 +45,19 @@ def test_a_victim_that_no_training_can_change_is_refused(name):
         METHODS[name].retrain(
             LinearOn(examples.DOMAINS["Columns"]), split("Columns", 50, 1), outliers=split("Columns", 50, 2)
         )
+
+
+def test_outliers_of_another_domain_are_refused_before_a_training():
+    domain = examples.DOMAINS["Columns"]
+    victim = Network("mlp", domain, 3).build(1).eval()
+    other = Columns((*domain.columns[:3], Column("grade", tuple("abcdef"), optional=True)))
+    wrong = Split.of(other.sample(50, 1), np.zeros(50, np.int64), domain=other)
+    tokens = Split.of(np.ones((50, 4), np.int32), np.zeros(50, np.int64), domain=Tokens(4, 9))
+    for outliers in (wrong, tokens):
+        with pytest.raises(BadInput, match=r"'member'|float64"):
+            METHODS["OutlierExposure"].retrain(victim, split("Columns", 50, 1), outliers=outliers)
+    named_alike = Split.of(domain.sample(50, 1), np.zeros(50, np.int64), domain=Columns(other.columns))
+    METHODS["OutlierExposure"].retrain(victim, split("Columns", 50, 1), outliers=named_alike)
 
 
 def test_the_worst_row_is_of_the_domain_and_near():

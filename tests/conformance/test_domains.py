@@ -11,7 +11,8 @@ from feint import signature
 from feint.data import Split
 from feint.errors import BadInput
 from feint.query import Query
-from feint.signature import Columns, Text, Tokens, domain_like, mark
+from feint.signature import Columns, Text, Tokens, domain_like, mark, near
+from feint.signature.domain import NEAR_BITS, NEAR_DISTANCE
 from feint.transcript import Transcript
 
 CASES = pytest.mark.parametrize("domain", DOMAINS.values(), ids=DOMAINS)
@@ -66,6 +67,26 @@ def test_marks_forget_the_last_bit_of_a_float(domain):
         pytest.skip("has no floats")
     x = domain.sample(20, 2)
     assert mark(np.nextafter(x, domain.dtype.type(1e9))) == mark(x)
+
+
+@CASES
+def test_near_codes_are_alike_for_one_input_and_differ_for_two(domain):
+    x = domain.sample(60, 5)
+    codes = near(x)
+    assert (codes < 2**NEAR_BITS).all()
+    assert np.array_equal(codes, near(x.copy()))
+    assert len({*codes.tolist()}) > len(x) // 2
+
+
+def test_near_copies_have_near_codes(digits):
+    random, x = np.random.default_rng(0), digits.test.inputs().numpy()
+    for changed in (x * 0.9, (x + random.normal(0, 0.01, x.shape)).clip(0, 1)):
+        bits = np.bitwise_count(near(x) ^ near(changed.astype(np.float32)))
+        assert (bits <= NEAR_DISTANCE).mean() > 0.97
+    among = np.bitwise_count(near(x)[:, None] ^ near(x)[None])
+    assert (among[~np.eye(len(x), dtype=bool)] <= NEAR_DISTANCE).mean() < 1e-3
+    text = Text(20)
+    assert len({*near(text.from_strings(["Hi, there!", "hi there", "HI  THERE"])).tolist()}) == 1
 
 
 @CASES

@@ -70,7 +70,7 @@ def test_it_is_frozen_and_an_unknown_field_is_refused(case):
         ("TopK(k=0)", BadRecipe, "the label"),
         ("ReverseKL()", BadRecipe, "without limit"),
         ("Budget()", BadRecipe, "queries"),
-        ("Budget(1, 2)", BadRecipe, "at most 1"),
+        ("Budget(1, 'day', 3)", BadRecipe, "at most 2"),
         ("Budget(-1)", BadRecipe, "0 or more"),
         ("OutlierExposure(weight=-1)", BadRecipe, "at least 0"),
         ("AdversarialTraining(radius=2)", BadRecipe, "at most 1"),
@@ -170,6 +170,7 @@ def test_the_command_line_completes_every_attack(name):
     if name in ("Attack", "LensedAttack"):
         return
     body = {"EquationSolving": "linear", "LowdMeek": "linear", "PathFinding": "tree", "LabelPathFinding": "tree"}
+    body["TopDownPathFinding"] = "tree"
     network = Network(body.get(name, "mlp"), (1, 8, 8), 10)
     made = registry.parse(name, pool=POOL, surrogate=network, training=Training(epochs=3))
     assert type(made).__name__ == name

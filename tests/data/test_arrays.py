@@ -121,6 +121,12 @@ def test_a_file_that_is_absent_or_broken(tmp_path):
     (tmp_path / "bad.npz").write_bytes(b"PK not really")
     with pytest.raises(DamagedFile, match=r"bad\.npz"):
         samples_at(str(tmp_path / "bad.npz"))
+    np.savez(tmp_path / "packed.npz", x=ROWS, y=LABELS)
+    content = bytearray((tmp_path / "packed.npz").read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 255  # a version of the format that nobody reads
+    (tmp_path / "packed.npz").write_bytes(content)
+    with pytest.raises(DamagedFile, match=r"packed\.npz \(zip file version"):
+        samples_at(str(tmp_path / "packed.npz"))
     np.save(tmp_path / "one.npy", ROWS)
     (tmp_path / "one.npy").rename(tmp_path / "one.npz")
     with pytest.raises(DamagedFile, match=r"one\.npz"):

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -82,6 +84,9 @@ def test_several_files_are_one_table_with_the_hubs_names_of_classes(tmp_path):
         ("bad.jsonl", '{"a": 1}\n{"a":\n', DamagedFile, "JSONL"),
         ("other.json", '{"a": {"b": 1}, "c": [', DamagedFile, "JSON"),
         ("list.json", "[1, 2]", BadInput, "a list of objects"),
+        ("large.json", '[{"x": 99999999999999999999}]', DamagedFile, "JSON"),
+        ("name.csv", b"caf\xe9,b\n1,2\n", BadInput, "UTF-8"),
+        ("name.jsonl", b'{"caf\xe9": 1}\n', BadInput, "UTF-8"),
         ("latin.txt", b"caf\xe9\n", BadInput, "UTF-8"),
     ],
 )
@@ -102,3 +107,13 @@ def test_bytes_that_are_no_utf8_are_refused_with_their_column(tmp_path):
     pq.write_table(pa.table({"text": column}), tmp_path / "x.parquet")
     with pytest.raises(BadInput, match=r"column 'text' .* no UTF-8"):
         cells(read_table(tmp_path / "x.parquet"), "text")
+
+
+def test_a_process_that_read_tables_beside_torch_ends_without_an_abort(tmp_path, write):
+    write("a.csv", "x,label\n1,a\n2,b\n")
+    write("b.jsonl", '{"x": 1}\n{"x": 2}\n')
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "c.parquet")
+    for name in ("a.csv", "b.jsonl", "c.parquet"):
+        code = f"import torch, pathlib, feint.data.tables as tables; tables.read_table(pathlib.Path({name!r}))"
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, ""), name

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feint.defenses.access import Budget, GlobalBudget, RateLimit
-from feint.errors import OverBudget, RateLimited, Refused
+from feint.errors import BadInput, OverBudget, RateLimited, Refused
 from feint.ledger import Account, Ledger
 from feint.query import Query
+from feint.recipes.recipe import to_table
 
 
 def query(n: int, time: float = 0.0, client: str = "a") -> Query:
@@ -99,3 +100,36 @@ def test_a_global_budget_is_one_for_all():
         rule.admit(query(5, client="b"), ledger["b"])
     rule.admit(query(4, client="b"), ledger["b"])
     Budget(6).admit(query(6, client="c"), ledger["c"])  # its own account is another
+
+
+@given(
+    per=st.sampled_from(["hour", "day"]),
+    queries=st.integers(0, 12),
+    requests=st.lists(st.tuples(st.floats(0.0, 40_000.0), st.integers(1, 9)), max_size=60),
+)
+def test_a_budget_per_period_is_a_count_that_begins_anew(per, queries, requests):
+    rule, account, now, counts = Budget(queries, per), Account("a"), NOW, {}
+    for pause, n in requests:
+        now += pause
+        period = now // {"hour": 3600, "day": 86_400}[per]
+        fits = counts.get(period, 0) + n <= queries
+        assert admitted(rule, query(n, now), account) == fits
+        counts[period] = counts.get(period, 0) + n * fits
+
+
+def test_a_budget_names_its_period_and_one_for_life_stays_as_it_was():
+    account = Account("a")
+    Budget(5, per="day").admit(query(3, NOW), account)
+    with pytest.raises(OverBudget, match="at most 2 more of 5 a day"):
+        Budget(5, per="day").admit(query(3, NOW), account)
+    Budget(100, per="day").admit(query(97, NOW), account)  # the owner changed the rule: the count goes on
+    assert not admitted(Budget(50, per="day"), query(1, NOW), account)
+    assert admitted(Budget(50, per="day"), query(50, NOW + 86_400), account)
+    assert to_table(Budget(5)) == {"kind": "Budget", "queries": 5}
+    assert (repr(Budget(5)), repr(Budget(5, "day"))) == ("Budget(queries=5)", "Budget(queries=5, per='day')")
+    assert (Budget(5).query_limit, Budget(5, "day").query_limit) == (5, None)
+    with pytest.raises(BadInput, match="one of day, hour"):
+        Budget(5, per="fortnight")
+    Budget(10**12)
+    with pytest.raises(BadInput, match="0 or more"):
+        Budget(10**12, per="day")

@@ -70,7 +70,9 @@ JSON: dict[str, list[tuple[Any, str, bytes]]] = {
 BYTES: dict[str, list[bytes]] = {
     "rpc_request": [request(), request(contents={"fp32_contents": X})],
     "tensor_in_bytes": [
-        b"-" * 49 + b"\n" + RAW * 4, b"-" * 11 + b"\n" + RAW * 2, b"-" * 51 + b"\n" + b"\x02\0\0\0\xc3\xbc" * 4,
+        b"-" * 49 + b"\n" + RAW * 4,
+        b"-" * 11 + b"\n" + RAW * 2,
+        b"-" * 51 + b"\n" + b"\x02\0\0\0\xc3\xbc" * 4,
     ],
     "message_to_client": [response(raw=True), response(raw=False)],
     "message_of_upstream": [response(raw=True), response(raw=False)],

@@ -54,7 +54,9 @@ def test_the_same_surrogate_query_for_query(attack, binary):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name, case in examples.attack_cases().items() if case.surrogate.shape == SHAPE])
+@pytest.mark.parametrize(
+    "name", [name for name, case in examples.attack_cases().items() if case.surrogate.shape == SHAPE]
+)
 def test_every_attack_asks_and_learns_the_same_there(name):
     here = Service(examples.victim_of(name)).oracle(client="a", budget=120)
     ours = examples.ATTACKS[name].recipe.steal(here).state_dict()

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from feint.models import stored
 from feint.models.estimator_body import linear_parameters
 from feint.models.networks import Network
-from feint.models.ngrams import NGrams
+from feint.models.ngrams import HashedNGrams
 from feint.models.training import Training, learn
 from feint.signature import Text, Tokens
 
@@ -31,18 +31,18 @@ def grams_of(text):
 
 def test_a_text_has_its_words_pairs_of_words_and_byte_ngrams():
     domain = Text(60)
-    feature, count = NGrams(domain, bits=24).counts(torch.from_numpy(domain.from_strings(TEXTS)))
+    feature, count = HashedNGrams(domain, bits=24).counts(torch.from_numpy(domain.from_strings(TEXTS)))
     for text, row in zip(TEXTS, count, strict=True):
         assert sorted(row[row > 0].tolist()) == sorted(grams_of(text).values())
     same = {int(f) for f, c in zip(feature[0], count[0], strict=True) if c}
-    alone, there = NGrams(domain, bits=24).counts(torch.from_numpy(domain.from_strings(["of the other cat"])))
+    alone, there = HashedNGrams(domain, bits=24).counts(torch.from_numpy(domain.from_strings(["of the other cat"])))
     assert len(same & {int(f) for f in alone[there > 0]}) >= 3 + 1 + 6  # the other cat, a pair, bytes within it
 
 
 def test_a_sequence_has_its_ngrams_and_where_it_starts():
     domain = Tokens(6, 300, padding=299)
     x = torch.tensor([[7, 8, 7, 8, 299, 299], [299] * 6, [8, 7, 8, 7, 299, 299]])
-    feature, count = NGrams(domain, bits=24).counts(x)
+    feature, count = HashedNGrams(domain, bits=24).counts(x)
     ones, twos, threes, fours, starts = [2, 2], [2, 1], [1, 1], [1], [1] * 4
     assert sorted(count[0][count[0] > 0].tolist()) == sorted([*ones, *twos, *threes, *fours, *starts])
     assert not count[1].any()
@@ -52,7 +52,7 @@ def test_a_sequence_has_its_ngrams_and_where_it_starts():
 def test_rows_are_of_length_one_and_rare_ngrams_weigh_more():
     domain = Text(40)
     x = torch.from_numpy(domain.from_strings(["same cat", "same dog", "same bird", ""]))
-    ngrams = NGrams(domain)
+    ngrams = HashedNGrams(domain)
     ngrams.adapt(x)
     _, value = ngrams(x)
     torch.testing.assert_close(value.norm(dim=1), torch.tensor([1.0, 1, 1, 0]))

@@ -135,8 +135,8 @@ def pipeline_adult(folder: Path) -> Stranger:
 def zipmap_adult(folder: Path) -> Stranger:
     """skl2onnx's default export, with label and ZipMap, of a model of the numbers of Adult; an .npz file with X and y."""
     skl2onnx = pytest.importorskip("skl2onnx")
-    from sklearn.ensemble import RandomForestClassifier
     from skl2onnx.common.data_types import FloatTensorType
+    from sklearn.ensemble import RandomForestClassifier
 
     train, test = frame("adult", "train")[:5000], frame("adult", "test")[:ROWS]
     names = [name for name in train if train[name].dtype.kind in "if" and name != "label"]

@@ -1,6 +1,7 @@
 """Tables and the classifiers of scikit-learn on their columns, as a victim with a domain."""
 
 import functools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,12 @@ import torch
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 from tests.support.strangers import frame
 from torch import Tensor, nn
 
 from feint.data import Split
-from feint.signature import Columns
+from feint.signature import Column, Columns
 
 
 class TableVictim(nn.Module):
@@ -34,9 +36,12 @@ class PartialTree(nn.Module):
     The prediction API that Tramèr et al. attacked with incomplete queries does so.
     """
 
-    def __init__(self, tree: Any, one_hot: Any, domain: Columns) -> None:
+    def __init__(self, tree: DecisionTreeClassifier, data: Split) -> None:
         super().__init__()
-        self.tree, self.one_hot, self.domain = tree, one_hot, domain
+        whole = data.domain
+        assert isinstance(whole, Columns)
+        self.tree, self.one_hot = tree, one_hot(whole).fit(data.values)
+        self.domain = Columns(tuple(replace(column, optional=True) for column in whole.columns))
 
     def forward(self, x: Tensor) -> Tensor:
         codes = self.one_hot.transform(x.nan_to_num().numpy()).astype(np.float32)
@@ -72,11 +77,43 @@ def one_hot(domain: Columns, *, scaled: bool = False) -> ColumnTransformer:
 
 
 def victim_of(estimator: Any, data: Split, *, scaled: bool = False) -> TableVictim:
-    """Return the estimator fitted to one-hot categories and numbers of a table."""
+    """Return an estimator on one-hot categories and numbers of a table, fitted to it unless it is already."""
     domain = data.domain
     assert isinstance(domain, Columns)
-    pipeline = make_pipeline(one_hot(domain, scaled=scaled), estimator).fit(data.values, data.labels.numpy())
-    return TableVictim(pipeline, domain)
+    encoder = one_hot(domain, scaled=scaled).fit(data.values)
+    if not hasattr(estimator, "classes_"):
+        estimator.fit(encoder.transform(data.values), data.labels.numpy())
+    return TableVictim(make_pipeline(encoder, estimator), domain)
+
+
+def made_table(classes: int = 3, *, optional: bool = False, n: int = 2000) -> Split:
+    """A table of a real number, a whole one, a category and a share; its labels are chance, so that no leaf is pure."""
+    domain = Columns(
+        (
+            Column("amount", low=-5, high=300, mean=100, deviation=50, optional=optional, missing=0.2),
+            Column("age", integer=True, low=10, high=90, mean=40, deviation=15, optional=optional, missing=0.2),
+            Column("city", ("Oslo", "Wien", "京都"), shares=(0.2, 0.3, 0.5)),
+            Column("share", low=0, high=1),
+        )
+    )
+    labels = np.random.default_rng(0).integers(0, classes, n)
+    return Split.of(domain.sample(n, 0), labels, domain=domain, name="made")
+
+
+def noisy_tree(data: Split, leaves: int, *, least: int = 9) -> DecisionTreeClassifier:
+    """A tree for a table, whose leaves have distinct answers since the rows have random weights."""
+    domain = data.domain
+    assert isinstance(domain, Columns)
+    tree = DecisionTreeClassifier(max_leaf_nodes=leaves, min_samples_leaf=least, random_state=0)
+    weight = np.random.default_rng(0).random(len(data))
+    return tree.fit(one_hot(domain).fit_transform(data.values), data.labels.numpy(), weight)
+
+
+def random_rows(domain: Columns, n: int = 5000, *, missing: float = 0.0) -> Tensor:
+    """Rows of uniform values, some of which may be missing."""
+    rows = domain.sample(n, 1, published=False)
+    rows[np.random.default_rng(2).random(rows.shape) < missing] = np.nan
+    return torch.from_numpy(rows)
 
 
 @functools.cache

@@ -240,6 +240,12 @@ def test_the_fingerprint_depends_on_the_model_and_on_its_adapter():
     assert len(prints) == 4
 
 
+def test_weights_of_any_type_have_a_fingerprint():
+    kinds = torch.bfloat16, torch.float16, torch.float64
+    prints = {victims.fingerprint(nn.Linear(2, 2).to(dtype)) for dtype in kinds}
+    assert len(prints) == 3
+
+
 def test_gradients_pass_the_adapter_of_a_torch_module_alone():
     adapter = Adapter(IMAGES, ("a", "b"), PixelInputs(layout="flat", **IMAGENET))
     for raw, keeps in ((victims.TorchModel(nn.Linear(48, 2)), True), (Echo(shape=(None, 48)), False)):

@@ -47,8 +47,8 @@ def test_weights_alone_need_their_network(tmp_path, victim, network, digits):
         ("m.mlmodel", r"Core ML.*convert_coreml"),
         ("m.mlpackage", r"Core ML.*export the original"),
         ("m.pmml", r"PMML.*skops\.io\.dump"),
-        ("m.docx", r"expected model\.toml, NAME\.onnx"),
-        ("empty/nothing", r"expected model\.toml, NAME\.onnx"),
+        ("m.docx", r"expected model\.toml, victim\.toml, NAME\.onnx"),
+        ("empty/nothing", r"expected model\.toml, victim\.toml, NAME\.onnx"),
     ],
 )
 def test_a_foreign_format_is_refused_with_the_command_that_converts_it(name, says, tmp_path):

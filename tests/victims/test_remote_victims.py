@@ -30,8 +30,8 @@ def test_answers_of_a_remote_model_are_cached(tmp_path, victim):
         again(more)
     assert again.asked == 30
     again(more[:10])
-    next(tmp_path.glob("*.safetensors")).write_bytes(b"noise")
-    with pytest.raises(DamagedFile):
+    (tmp_path / "answers.sqlite").write_bytes(b"noise")
+    with pytest.raises(DamagedFile, match="move it away: they are paid for"):
         victims.FromAnswers(oracle.try_ask, **options)
 
 

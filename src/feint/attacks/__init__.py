@@ -6,7 +6,7 @@ from feint.attacks.data_free.dfms import DFMSHL
 from feint.attacks.data_free.loop import HalfCosine, LoopConfig, MultiStep
 from feint.attacks.data_free.statistics import Marginals, Uniform
 from feint.attacks.lenses.averaging import Averaged, Smoothed
-from feint.attacks.lenses.evasion import LowAndSlow, Sybil
+from feint.attacks.lenses.evasion import Filler, LowAndSlow, Sybil
 from feint.attacks.lenses.known_parameters import KnownParameters
 from feint.attacks.lenses.labels import HardLabels, RankTargets, Sharpened
 from feint.attacks.lenses.lens import Lens, PointwiseLens
@@ -23,7 +23,7 @@ from feint.attacks.pool.active_thief import ActiveThief
 from feint.attacks.pool.evasive import Evasive
 from feint.attacks.pool.knockoff import KnockoffNets
 from feint.attacks.pool.knockoff_adaptive import KnockoffNetsAdaptive
-from feint.attacks.pool.n_grams import NGrams
+from feint.attacks.pool.n_grams import NGramQueries
 from feint.attacks.pool.selection import DFAL, DFALThenKCentre, KCentre, Selection, Uncertainty
 from feint.attacks.pool.tuned import Tuned
 from feint.attacks.surrogates import Surrogate, default_surrogates
@@ -54,6 +54,7 @@ __all__ = [
     "Differences",
     "EquationSolving",
     "Evasive",
+    "Filler",
     "HalfCosine",
     "HardLabels",
     "JacobianRow",
@@ -70,7 +71,7 @@ __all__ = [
     "LowdMeek",
     "Marginals",
     "MultiStep",
-    "NGrams",
+    "NGramQueries",
     "NextClasses",
     "PartialBayes",
     "PartialBayesBound",

@@ -28,7 +28,9 @@ class Attack(DomainSpecific, ABC):
     def steal(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         """Query the oracle within its budget and return the surrogate trained on the answers.
 
-        The same seed gives the same weights. An attack that is refused part-way learns from the answers so far.
+        The same seed gives the same weights. An attack that is refused part-way learns from the answers so far; a
+        refusal before any answer is raised. Before the first query, `BadInput` is raised if the budget, the pool and
+        the surrogate do not fit each other, or if the attack does not take inputs of this domain.
 
         Args:
             oracle: The victim behind its budget; all that the attacker knows of it.
@@ -37,18 +39,26 @@ class Attack(DomainSpecific, ABC):
 
         Returns:
             The surrogate, in evaluation mode.
-
-        Raises:
-            Refused: If the service refuses before it has answered anything.
-            BadInput: If the budget, the pool and the surrogate do not fit each other, or the attack does not take inputs
-                of this domain, before the first query.
         """
         self.require_domain(self.surrogate.domain)
         return self.steal_from(oracle, seed=seed, progress=progress)
 
     @abstractmethod
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
-        """Return the surrogate as `steal` does; the domain of its inputs is one of `domains`."""
+        """Return the surrogate as `steal` does; the domain of its inputs is one of `domains`.
+
+        Args:
+            oracle: The victim behind its budget.
+            seed: Seed of every random choice.
+            progress: Callback for the steps of asking and training.
+
+        Returns:
+            The surrogate, in evaluation mode.
+
+        Raises:
+            Refused: If the service refuses before it has answered anything.
+            BadInput: If the budget, the pool and the surrogate do not fit each other, before the first query.
+        """
 
     def through(self, *lenses: Lens) -> "LensedAttack":
         """Return this attack with its oracle seen through `lenses`, of which the first is nearest to the attack."""

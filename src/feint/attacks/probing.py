@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from feint.data import Split
-from feint.errors import BadInput, Refused
+from feint.errors import BadInput, BadRecipe, Refused
 from feint.models.networks import Network
 from feint.oracle import Oracle
 from feint.progress import ProgressCallback
@@ -35,6 +35,14 @@ def require_budget(
         oracle.ask(torch.from_numpy(surrogate.domain.sample(1, 0)))
     if oracle.left < least:
         raise BadInput(f"a budget for {oracle.left} inputs", f"at least {least:,}{what}", remedy)
+
+
+def require_weights(surrogate: Network) -> None:
+    """Raise `BadRecipe` for a surrogate that cannot be trained in steps, like a forest."""
+    if not surrogate.architecture.weights:
+        raise BadRecipe(
+            f"the surrogate {surrogate.name!r}", "a network that is trained in steps", "choose another, like 'mlp'"
+        )
 
 
 def check(oracle: Oracle, pool: Split, surrogate: Network, *, least: int = 1, most: int | None = None) -> None:
@@ -105,3 +113,11 @@ def require_probabilities(p: Tensor, instead: str) -> None:
     """Raise `BadInput` if the answers `p` (N, K) are labels only; `instead` names what works on labels."""
     if len(p) and ((p == 0) | (p == 1)).all():
         raise BadInput("answers that are labels only", "probabilities", instead)
+
+
+def require_classes(p: Tensor, classes: int, whose: str) -> None:
+    """Raise `BadInput` unless the answers `p` (N, K) have as many classes."""
+    if p.shape[1] != classes:
+        raise BadInput(
+            f"answers of {p.shape[1]} classes and {whose} of {classes}", "the same number", f"change {whose}"
+        )

@@ -18,7 +18,8 @@ LARGE = 16  # pixels of a side from which on a residual network is worth its tim
 MOST_PIXELS = 64 * 64  # of an image up to which a residual network takes minutes rather than hours
 SGD = Training(epochs=20, least_steps=600, batch_size=32, learning_rate=0.05)
 ADAMW = Training(epochs=20, least_steps=600, batch_size=32, learning_rate=1e-3, weight_decay=0.01, optimizer="adamw")
-QUICK = replace(ADAMW, epochs=5, least_steps=400, learning_rate=5e-3)  # for embeddings, which want a larger rate
+SHORT = replace(ADAMW, epochs=4, least_steps=400)  # for long inputs, of which each step takes longer
+EMBEDDED = replace(ADAMW, epochs=2, least_steps=300, learning_rate=5e-3)  # embeddings want a larger rate
 
 Tried = list[tuple[str, Training]]
 
@@ -67,7 +68,8 @@ def _on_columns(domain: Domain, classes: int) -> Tried:
 
 
 def _on_sequences(domain: Domain, classes: int) -> Tried:
-    return [("ngrams", ADAMW), ("mlp", ADAMW), ("textcnn", QUICK), ("textcnn", replace(QUICK, learning_rate=2e-3))]
+    slower = replace(EMBEDDED, learning_rate=2e-3)
+    return [("ngrams", ADAMW), ("mlp", SHORT), ("textcnn", EMBEDDED), ("textcnn", slower)]
 
 
 TRIED: dict[type[Domain], Callable[[Any, int], Tried]] = {

@@ -27,12 +27,13 @@ FOLDS = 3
 HELD_OUT = 0.2  # share of more answers
 MOST_HELD_OUT = 2000
 TRIAL_STEPS = 200  # least steps of a trial, where the training has so many: shorter ones decide nothing
+LEAST = 1e-6  # probability of a class in the mean answer
 CHUNK = 500  # inputs whose distances are in memory at once
-ERRORS = 2.0  # standard errors by which the best surrogate is ahead of the most frequent label, if it learned
+ERRORS = 3.0  # standard errors by which the best of several is ahead of the most frequent label, if it learned
 
 
 @dataclass(frozen=True)
-class Trial:
+class SurrogateTrial:
     """Trial of a surrogate on answers that were set aside.
 
     Attributes:
@@ -60,13 +61,13 @@ class Tuning:
         baselines: Agreement of three baselines on the same answers: "majority", the most frequent label of the others;
             "nearest neighbour", the label of the nearest other input; "linear", a linear classifier.
         answers: Number of answers that were set aside.
-        learned: Whether the best surrogate is ahead of the most frequent label by more than chance: of the answers that
-            one of the two gets right alone, it has more by two standard errors. Without that nothing is known of what
-            an attacker gets, since this one could not be trained.
+        learned: Whether the best surrogate knows more of the victim than one answer for all, by three standard errors:
+            it gives more labels right than the most frequent one is, or its cross-entropy is smaller than that of the
+            mean answer. Without that nothing is known of what an attacker gets, since this one could not be trained.
     """
 
     surrogate: Surrogate
-    trials: tuple[Trial, ...]
+    trials: tuple[SurrogateTrial, ...]
     baselines: Mapping[str, float]
     answers: int
     learned: bool
@@ -110,7 +111,7 @@ def tune(
         raise BadRecipe(f"{len(surrogates)} surrogates and {len(x)} answers", "one, and two answers", "bring more")
     domain, parts = surrogates[0].network.domain, _parts(len(x), seed)
     linear = default_surrogates(domain, p.shape[1])[0]
-    outcomes: dict[Surrogate, tuple[Trial, Tensor]] = {}
+    outcomes: dict[Surrogate, tuple[SurrogateTrial, Tensor]] = {}
     wanted = list(dict.fromkeys([*surrogates, linear]))
     for i, surrogate in enumerate(wanted):
         outcomes[surrogate] = _try(surrogate, x, p, parts, share, seed, progress)
@@ -119,19 +120,33 @@ def tune(
     best = max(trials, key=lambda trial: (trial.agreement, -trial.loss))
     if best.error is not None:
         raise Diverged("no surrogate whose training ended", "one", f"try others: {best.error}")
-    labels = p.argmax(-1)
+    labels, rows = p.argmax(-1), torch.cat([held_out for _, held_out in parts])
     guesses = {
         name: torch.cat([guess(domain, x[fitted], labels[fitted], x[held_out]) for fitted, held_out in parts])
         for name, guess in BASELINES.items()
     }
-    guesses |= {"linear": outcomes[linear][1], "best": outcomes[best.surrogate][1]}
-    right = {
-        name: (guess == labels[torch.cat([rows for _, rows in parts])]).double() for name, guess in guesses.items()
-    }
-    ahead = right.pop("best") - right["majority"]
-    learned = bool(ahead.sum() > ERRORS * ahead.abs().sum().sqrt())
+    right = {name: (guess == labels[rows]).double() for name, guess in guesses.items()}
     baselines = {name: share.mean().item() for name, share in right.items()}
-    return Tuning(best.surrogate, trials, baselines, len(ahead), learned)
+    z = outcomes[best.surrogate][1]
+    mean = torch.cat([p[fitted].mean(0).clamp_min(LEAST).log().expand(len(held_out), -1) for fitted, held_out in parts])
+    fewer_errors = (z.argmax(-1) == labels[rows]).double() - right["majority"]
+    smaller_loss = _losses(mean, p[rows]) - _losses(z, p[rows])
+    return Tuning(
+        best.surrogate,
+        trials,
+        baselines | {"linear": outcomes[linear][0].agreement},
+        len(rows),
+        learned=_is_positive(fewer_errors) or _is_positive(smaller_loss),
+    )
+
+
+def _losses(z: Tensor, p: Tensor) -> Tensor:
+    return F.cross_entropy(z.double(), p.double(), reduction="none")
+
+
+def _is_positive(values: Tensor) -> bool:
+    """Return whether the mean of values is above 0 by more than chance."""
+    return bool(values.mean() > ERRORS * values.std(correction=0) / math.sqrt(len(values)))
 
 
 def shortened(training: Training, share: float, rows: int) -> Training:
@@ -159,8 +174,8 @@ def _try(
     share: float,
     seed: int,
     progress: ProgressCallback,
-) -> tuple[Trial, Tensor]:
-    """Return the trial of a surrogate, and the labels that it gives to the rows set aside: −1 where it failed."""
+) -> tuple[SurrogateTrial, Tensor]:
+    """Return the trial of a surrogate, and its logits (n, K) of the rows set aside: none where it failed."""
     start, rows = time.perf_counter(), torch.cat([held_out for _, held_out in parts])
     try:
         z = torch.cat(
@@ -175,11 +190,12 @@ def _try(
                 for fitted, held_out in parts
             ]
         )  # fmt: skip
+        if not z.isfinite().all():
+            raise Diverged("logits that are not finite", "finite ones", "lower the learning rate")
     except Diverged as error:
-        return Trial(surrogate, 0.0, math.inf, time.perf_counter() - start, str(error)), torch.full((len(rows),), -1)
-    labels, loss = z.argmax(-1), F.cross_entropy(z.double(), p[rows].double()).item()
-    agreement = (labels == p[rows].argmax(-1)).double().mean().item()
-    return Trial(surrogate, agreement, loss, time.perf_counter() - start), labels
+        return SurrogateTrial(surrogate, 0.0, math.inf, time.perf_counter() - start, str(error)), p[:0]
+    agreement = (z.argmax(-1) == p[rows].argmax(-1)).double().mean().item()
+    return SurrogateTrial(surrogate, agreement, _losses(z, p[rows]).mean().item(), time.perf_counter() - start), z
 
 
 def _majority(domain: Domain, x: Tensor, labels: Tensor, others: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ NONE = "none"
 SHORT_LIST = ("LabelOnly", "Rounding(decimals=1)", "APGP(top=1)", "ReverseSigmoid", "ModelGuardW")
 NAMES = {
     "LabelOnly": "label only",
-    "Rounding(decimals=1)": "rounding, 1 decimal",
+    "Rounding(decimals=1)": "rounding to 1 decimal",
     "APGP(top=1)": "APGP top-1",
     "ReverseSigmoid": "reverse sigmoid",
     "ModelGuardW": "ModelGuard-W",
@@ -101,14 +101,34 @@ def _try_once(victim: nn.Module, defense: Defense | Ladder, inputs: Split) -> No
 
 
 def adaptive_lenses(
-    defense: Defense | Ladder, pool: Split, surrogate: Network, training: Training, *, thorough: bool
+    defense: Defense | Ladder,
+    pool: Split,
+    surrogate: Network,
+    training: Training,
+    *,
+    thorough: bool,
+    copies: bool = True,
 ) -> dict[str, tuple[Lens, ...]]:
-    """Return the lenses of attackers who know this defense; `thorough` adds one that trains models to undo it."""
+    """Return the lenses of attackers who know this defense.
+
+    Args:
+        defense: The defense.
+        pool: Inputs of the attacker.
+        surrogate: Network of the attacker.
+        training: Its training.
+        thorough: Whether a lens is added that trains models to undo the defense.
+        copies: Whether lenses may query altered copies of inputs.
+
+    Returns:
+        The lenses by name, those that take the inputs of the pool.
+    """
     steps = [*defense.outputs, *defense.inputs] if isinstance(defense, Defense) else []
     lenses: dict[str, tuple[Lens, ...]] = {}
     for step in steps:
-        for name, lens in getattr(step, "countermeasures", {}).items():
-            lenses[name] = (registry.parse(lens, defense=step),)
+        for name, text in getattr(step, "countermeasures", {}).items():
+            lens = registry.parse(text, defense=step)
+            if isinstance(pool.domain, lens.domains) and (copies or not getattr(lens, "randomised", False)):
+                lenses[name] = (lens,)
     if thorough and steps and not labels_only(defense):
         suspected = SuspectedDefense(unfitted(defense))
         lenses["recovered"] = (Recovered(suspected, pool, surrogate, replace(training, epochs=10, least_steps=0)),)

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from feint.audit.candidates import NONE
+from feint.audit.findings import worst_cases
+from feint.audit.run import Audit
+from feint.audit.text import AuditText
 from feint.errors import BadInput, FeintError
-from feint.evaluation.metrics import group
-from feint.evaluation.results import Cell, Results
-from feint.evaluation.robust import robust
 
-SCORES = tuple(metric.name for metric in group("theft") if metric.counted)
+SCORES = "stealer_accuracy", "fidelity"  # of the copy
 
 
 @dataclass(frozen=True)
@@ -48,39 +48,39 @@ class GateLimit:
 
 
 class NotRun(FeintError):
-    """Raised for a limit at a budget that was not run, or not by all attackers."""
+    """Raised for a limit at a budget that was not run, not by all attackers, or by attackers who did not learn."""
 
 
-def violations(
-    limits: Sequence[GateLimit], results: Results, defenses: Sequence[str], missing: Sequence[Cell] = ()
-) -> list[str]:
+def violations(limits: Sequence[GateLimit], audit: Audit, defenses: Sequence[str]) -> list[str]:
     """Describe every worst case above its limit.
 
     Args:
         limits: Limits to check.
-        results: Rows of the audit.
+        audit: The audit.
         defenses: Names of the defenses, each of which must hold every limit; without names, the undefended model.
-        missing: Cells that were not run.
 
     Returns:
         A line for each violation.
 
     Raises:
-        NotRun: If nothing is above its limit, but a result is not measured, failed or among the `missing` cells.
+        NotRun: If nothing is above its limit, but a result is not measured or no basis for a conclusion.
     """
     lines, unknown = [], []
-    incomplete = {(cell.defense, cell.budget) for cell in (*results.failed, *missing)}
     for limit in limits:
         for defense in defenses or (NONE,):
-            case = robust(results, defense, limit.budget, limit.score)
+            cases = worst_cases(
+                audit.results, defense, [limit.budget], None, missing=audit.missing, constant=audit.setup.constant
+            )
+            case = getattr(cases[0], limit.score) if cases else None
             if case is not None and case.share > limit.maximum:
                 score = f"{limit.score}@{limit.budget}"
                 lines.append(f"{score} is {case.share:.3f} ({case.attack}, {defense}), above {limit.maximum:g}")
-            elif case is None or (defense, limit.budget) in incomplete:
-                unknown.append(f"{limit.score}@{limit.budget} ({defense})")
+            elif not cases or cases[0].doubt is not None:
+                why = f", {AuditText()(cases[0].doubt)}" if cases and cases[0].doubt else ""
+                unknown.append(f"{limit.score}@{limit.budget} ({defense}{why})")
     if unknown and not lines:
         raise NotRun(
-            f"no complete result for {', '.join(unknown)}", "a budget that was run by all attackers",
-            "give a larger pool, or run the same command again",
+            f"no complete result for {', '.join(unknown)}", "a budget that was run by all attackers, who learned",
+            "give a larger pool or more minutes, or run the same command again",
         )  # fmt: skip
     return lines

@@ -1,14 +1,18 @@
-"""HTML page of an audit: the content of the terminal, with nothing cut off."""
+"""HTML page of an audit: the advice and its picture first, then every number, with nothing cut off."""
 
 import importlib.resources
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from feint._optional import require
+from feint.audit.candidates import NONE
+from feint.audit.curve import budget_curve
 from feint.audit.findings import Findings
 from feint.audit.run import Audit
 from feint.audit.standards import standard_checks
 from feint.audit.text import AuditText
+from feint.evaluation.metrics import group
 
 
 class _Row(NamedTuple):
@@ -22,62 +26,106 @@ class _Table(NamedTuple):
     rows: Sequence[_Row]
 
 
-def render(name: str, audit: Audit, findings: Findings, settings: str, text: AuditText, *, report: str) -> str:
-    """Render the page.
+@dataclass(frozen=True)
+class Page:
+    """Content of a page.
 
-    Args:
+    Attributes:
         name: Name of the model.
         audit: The run.
         findings: Its findings.
-        settings: Recommended recipe, as TOML.
-        text: Texts in the page's language.
+        commands: Commands to type next.
+        settings: Recommended recipe, as TOML; empty for none.
+        answers: Answer to one sample behind each defense, by its name.
         report: Address of the page with all rows, empty for none.
-
-    Returns:
-        The HTML.
     """
+
+    name: str
+    audit: Audit
+    findings: Findings
+    commands: Sequence[str]
+    settings: str
+    answers: Mapping[str, str]
+    report: str
+
+
+def render(page: Page, text: AuditText) -> str:
+    """Return the HTML of a page, in the language of `text`."""
     jinja2 = require("jinja2", "report")
     template = importlib.resources.files("feint.audit").joinpath("page.html").read_text("utf-8")
-    partial = text("partial", missing=findings.missing, cells=len(audit.setup.cells)) if findings.missing else ""
+    audit, findings = page.audit, page.findings
     return (
-        jinja2.Environment(autoescape=True)
+        jinja2.Environment(autoescape=True, trim_blocks=True)
         .from_string(template)
         .render(
             text=text,
-            name=name,
-            title=text.title(name, audit, findings),
-            partial=" ".join([partial, *(text("failure", error=error) for error in findings.failures)]).strip(),
-            decision=text.decision(findings),
-            limit=text.limit(findings),
-            settings=settings,
-            tables=_tables(findings, text),
+            language={"zh": "zh-CN"}.get(text.name, text.name),
+            page=page,
+            title=text.title(page.name, audit, findings),
+            advice=text.advice(findings, audit),
+            attacker=text.attacker(audit.setup),
+            failures=[text("failure", error=error) for error in findings.failures],
+            flags=[text.flag(flag) for flag in findings.flags],
+            curve=budget_curve(findings, text) if findings.worst_cases else "",
+            tables=_tables(page, text),
+            evidence=_evidence(findings, text),
             notes=_notes(audit, findings, text),
-            report=report,
+            glossary=text.glossary(scores=_two_classes(audit), defenses=[e.candidate.name for e in findings.effects]),
         )
     )
 
 
-def _tables(findings: Findings, text: AuditText) -> list[_Table]:
-    tables = []
-    if findings.worst_cases:
-        heads, rows = text.attack_table(findings)
-        tables.append(_Table(text("attacks", count=len(findings.attackers)), heads, [_Row(row) for row in rows]))
+def _two_classes(audit: Audit) -> bool:
+    return audit.setup.plan.surrogate.classes == 2
+
+
+def _tables(page: Page, text: AuditText) -> list[_Table]:
+    findings, tables = page.findings, []
+    heads, rows = text.attack_table(findings)
+    surrogate = page.audit.setup.plan.surrogate.name
+    title = text("attacks", count=len(findings.attackers), surrogate=surrogate)
+    tables.append(_Table(title, heads, [_Row(row) for row in rows]))
+    if _two_classes(page.audit) and findings.worst_cases:
+        tables.append(_scores(page, text))
     if findings.effects:
         heads, rows = text.effect_table(findings)
-        marked = [_Row(row, effect is findings.recommended) for row, effect in zip(rows, findings.effects, strict=True)]
-        tables.append(_Table(text.effects_title(findings), heads, marked))
+        best = None if findings.recommended is None else text.word(findings.recommended.candidate.name)
+        tables.append(_Table(text.effects_title(findings), heads, [_Row(row, row[0] == best) for row in rows]))
+    if page.answers:
+        shown = [_Row([text.word(name), answer]) for name, answer in page.answers.items()]
+        tables.append(_Table(text("answers"), [text("defense"), text("answer")], shown))
+    return tables
+
+
+def _scores(page: Page, text: AuditText) -> _Table:
+    """Return the scores of the worst copies, for owners who use the probability of one of two classes."""
+    lines = {(line.defense, line.attack, line.budget): line.scores for line in page.audit.results.lines()}
+    worst = {case.budget: lines[NONE, case.stealer_accuracy.attack, case.budget] for case in page.findings.worst_cases}
+    shown = [
+        score for score in group("theft")
+        if score.name not in ("stealer_accuracy", "fidelity") and any(score.name in scores for scores in worst.values())
+    ]  # fmt: skip
+    model = page.findings.utility.get("victim_auc")
+    heads = [text("queries"), *(score.label(text.name) for score in shown), text("model auc")]
+    auc = "–" if model is None else f"{model:.3f}"
+    rows = [_Row([f"{b:,}", *(score.shown(scores) for score in shown), auc]) for b, scores in worst.items()]
+    return _Table(text("scores"), heads, rows)
+
+
+def _evidence(findings: Findings, text: AuditText) -> _Table:
     heads = ["", text("requirement"), text("evidenced"), text("not evidenced")]
     rows = [
         _Row([check.id, check.requirement, check.evidenced or text("nothing"), check.not_evidenced])
         for check in standard_checks(findings, text)
     ]
-    return [*tables, _Table(text("standards"), heads, rows)]
+    return _Table(text("for assessors"), heads, rows)
 
 
 def _notes(audit: Audit, findings: Findings, text: AuditText) -> list[str]:
+    names = text("semicolon").join(map(text.attack, findings.attackers))
     return [
+        text.check(audit.setup.accuracy),
         text.basis(findings),
-        f"{text('attackers')}: {'; '.join(findings.attackers)}.",
-        *(f"{flag}: {text.meaning(flag)}" for flag in findings.flags),
+        *([text("attackers", names=names)] if names else []),
         *map(text.note, audit.setup.notes),
     ]

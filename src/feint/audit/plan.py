@@ -7,24 +7,24 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from feint import victims
 from feint.attacks import Attack, KnockoffNets, Recovered, Tuned
 from feint.attacks.lenses.recovered import restorer
+from feint.audit.attacker import Attacker, AttackerChoice
 from feint.audit.candidates import LABELS, NONE, SHARPENED, Candidate, adaptive_lenses, labels_only
-from feint.audit.samples import Note, Samples
+from feint.audit.samples import Samples
 from feint.bench.matrix import Matrix, through
 from feint.data import Split
+from feint.data.remarks import Remark
 from feint.defense import Defense, Ladder
-from feint.errors import BadInput
-from feint.evaluation.training_time import MEASURED, inputs_seen, seconds_per_input
-from feint.models.networks import Classifier, Network
+from feint.models.networks import Network
 from feint.models.training import Training
+from feint.victims import FromAnswers
 
 BUDGETS = 100, 500, 2000, 5000, 10_000
-TRAINING = Training(epochs=20, least_steps=600, batch_size=32, learning_rate=0.05)  # as in bench.demo, the best tried
-SURROGATES = "mlp", "lenet", "resnet20"  # of attackers who do not know the network, from quick to slow
 TUNED = 3.7  # cost of a tuned attack, in trainings of KnockoffNets (feint.attacks.Tuned)
 PLANNED = 0.75  # share of the minutes for attacks; the rest is for fitting, judging and the report
+OVERHEAD = 0.5  # seconds of a cell beside answers and trainings: scores, keys, files, the defense itself
+TOO_SLOW = "attacker too slow"  # name of the note
 TIMED_STEPS = 10  # of the restorer: a step takes 3 ms with 10 classes, and 150 with 1,000
 
 
@@ -53,12 +53,12 @@ class Speed:
 
     Attributes:
         answer: Seconds of one answer of the victim.
-        image: Seconds of one image in a surrogate's training, by network.
+        attacker: Attacker, whose training was timed.
         restorer: Seconds in which D-DAE trains the restorer that undoes a defense.
     """
 
     answer: float
-    image: Mapping[str, float]
+    attacker: Attacker
     restorer: float
 
 
@@ -72,6 +72,8 @@ class AuditPlan:
         size: Size of the run.
         seconds: Estimate of its time.
         notes: Remarks on what was left out.
+        tried: Share of the answers set aside that each network gave in the trials, by its name.
+        baselines: The same of answers that need no training, by name.
         least: Whether this is the smallest plan, which is run whole even if it takes longer than the minutes.
     """
 
@@ -79,24 +81,44 @@ class AuditPlan:
     training: Training
     size: Size
     seconds: float
-    notes: tuple[Note, ...]
+    notes: tuple[Remark, ...]
+    tried: Mapping[str, float]
+    baselines: Mapping[str, float]
     least: bool = False
 
-    def matrix(self, victim: nn.Module, samples: Samples, candidates: Mapping[str, Candidate]) -> Matrix:
+    @property
+    def hurried(self) -> bool:
+        """Whether a stronger attacker was tried and left out, since no plan with it fits into the minutes."""
+        return any(note.phrase == TOO_SLOW for note in self.notes)
+
+    def minutes_for(self, seeds: int) -> float:
+        """Return the minutes for which this plan would fit with so many seeds."""
+        return self.seconds * seeds / self.size.seeds / PLANNED / 60
+
+    def matrix(
+        self,
+        victim: nn.Module,
+        samples: Samples,
+        candidates: Mapping[str, Candidate],
+        *,
+        threshold: float | None = None,
+    ) -> Matrix:
         """Return the matrix of this plan's cells."""
+        copies = not isinstance(victim, FromAnswers)  # a model elsewhere is asked about samples and pool alone
         defenses = {NONE: Defense()} | {name: candidate.defense for name, candidate in candidates.items()}
         return Matrix(
             victim,
             samples.judge,
             attacks={},
-            against={name: self.attacks(defense, samples.pool) for name, defense in defenses.items()},
+            against={name: self.attacks(defense, samples.pool, copies=copies) for name, defense in defenses.items()},
             defenses=defenses,
-            budgets=self.size.budgets,
+            budgets=self.size.budgets[::-1],  # the strongest theft first
             seeds=range(self.size.seeds),
+            threshold=threshold,
         )
 
-    def attacks(self, defense: Defense | Ladder, pool: Split) -> dict[str, Attack]:
-        """Return the attackers of one defense. All lenses read labels alone alike."""
+    def attacks(self, defense: Defense | Ladder, pool: Split, *, copies: bool = True) -> dict[str, Attack]:
+        """Return the attackers of one defense, those with altered `copies` of inputs only where these may be asked."""
         knockoff = KnockoffNets(pool, self.surrogate, self.training)
         tuned: dict[str, Attack] = {"Tuned": Tuned(pool, self.surrogate, self.training)} if self.size.tuned else {}
         if labels_only(defense):
@@ -104,16 +126,17 @@ class AuditPlan:
         lenses = dict(LABELS)
         if self.size.lenses:
             lenses |= SHARPENED
-            lenses |= adaptive_lenses(defense, pool, self.surrogate, self.training, thorough=self.size.thorough)
+            lenses |= adaptive_lenses(
+                defense, pool, self.surrogate, self.training, thorough=self.size.thorough, copies=copies
+            )
         return {**through({"KnockoffNets": knockoff}, lenses), **tuned}
 
 
 def make_plan(
-    victim: nn.Module,
     samples: Samples,
     candidates: Mapping[str, Candidate],
+    choice: AttackerChoice,
     *,
-    classes: int,
     minutes: float,
     seconds_per_answer: float,
     budgets: Sequence[int] = (),
@@ -122,79 +145,83 @@ def make_plan(
     """Return the largest plan that fits into the `minutes`.
 
     Args:
-        victim: Model to audit.
         samples: Samples of the audit.
         candidates: Defenses to run, by name.
-        classes: Number of classes.
+        choice: Attackers that were tried. A weaker one is planned only where no plan of the best one fits.
         minutes: Time that the whole audit may take.
         seconds_per_answer: Seconds of one answer of the victim, measured here.
-        budgets: Budgets that are run in any case, where the pool has so many images.
+        budgets: Budgets that are run in any case, where the pool has so many inputs.
         spent: Seconds of the minutes that have passed.
 
     Returns:
-        The first plan that fits, from rich to poor; the smallest one, marked `least`, where none does.
+        The first plan that fits, from rich to poor; the smallest one of the best attacker, marked `least`, where none
+        does.
     """
-    domain, shape = samples.judge.domain, samples.judge.shape
-    networks = [Network(name, domain, classes) for name in _networks(victim, shape)]
-    training = replace(TRAINING, crop=2 if min(shape[1:]) >= 24 else 0)
-    rows = torch.arange(MEASURED)
-    x, labels = samples.fit.inputs(rows % len(samples.fit)), rows % classes
-    seconds = {network.name: seconds_per_input(network, x, labels, training) for network in networks}
-    speed = Speed(seconds_per_answer, seconds, restorer_seconds(classes))
-    affordable, notes = _budgets(len(samples.pool), budgets)
+    restoring = restorer_seconds(choice.best.surrogate.network.classes)
+    affordable, notes = _budgets(samples.pool, budgets)
     available = (minutes * 60 - spent) * PLANNED
-    options = [
-        AuditPlan(network, training, size, estimate(size, candidates, training, speed, network.name), tuple(notes))
-        for size in sizes(affordable, budgets)
-        for network in networks
-    ]
+
+    def plan(attacker: Attacker, size: Size) -> AuditPlan:
+        speed = Speed(seconds_per_answer, attacker, restoring)
+        return AuditPlan(
+            attacker.surrogate.network, attacker.surrogate.training, size, estimate(size, candidates, speed),
+            _notes(notes, choice, attacker), choice.tried, choice.baselines,
+        )  # fmt: skip
+
+    attackers = dict.fromkeys([choice.best, *choice.attackers])
+    options = [plan(attacker, size) for attacker in attackers for size in sizes(affordable, budgets)]
     fitting = [option for option in options if option.seconds <= available]
     if fitting:
         return fitting[0]
-    least = min(options, key=lambda option: option.seconds)
-    return replace(least, notes=(*notes, Note("plan least", {"minutes": f"{minutes:g}"})), least=True)
+    least = min(
+        (option for option in options if option.surrogate == choice.best.surrogate.network), key=lambda o: o.seconds
+    )
+    return replace(least, notes=(*least.notes, Remark("plan least", {"minutes": f"{minutes:g}"})), least=True)
 
 
-def _networks(victim: nn.Module, shape: tuple[int, ...]) -> list[str]:
-    """Return the networks that attackers might train, first the victim's where it is known and can be trained."""
-    small = SURROGATES[:1] if min(shape[1:]) < 16 else SURROGATES[:2] if shape[0] == 1 else SURROGATES
-    names: list[str] = [*reversed(small)]
-    if isinstance(victim, Classifier) and next(victim.parameters(), None) is not None:
-        names.insert(0, victim.network.name)
-    return list(dict.fromkeys(names))
+def _notes(notes: Sequence[Remark], choice: AttackerChoice, attacker: Attacker) -> tuple[Remark, ...]:
+    """Return the notes on budgets, and on networks that were not tried or are too slow."""
+    agreements = {"agreement": f"{attacker.agreement:.1%}", "better": f"{choice.best.agreement:.1%}"}
+    slow = Remark(TOO_SLOW, {"name": attacker.name, "best": choice.best.name, **agreements})
+    untried = Remark("attackers not tried", {"names": ", ".join(choice.left_out)})
+    unlearned = Remark("attacker learned nothing", {"agreement": f"{choice.best.agreement:.1%}"})
+    raised = (slow, attacker.name != choice.best.name), (untried, choice.left_out), (unlearned, not choice.learned)
+    return *notes, *(note for note, applies in raised if applies)
 
 
-def _budgets(pool: int, wanted: Sequence[int]) -> tuple[tuple[int, ...], list[Note]]:
-    """Return the budgets for which the pool has enough images, and a note on each wanted one for which it has not."""
-    affordable = sorted({budget for budget in (*BUDGETS, *wanted) if budget <= pool} or {pool})
-    if pool < BUDGETS[2]:
-        affordable = sorted({*affordable, pool})
-    skipped = [budget for budget in wanted if budget > pool]
-    notes = [Note("budget not tried", {"budget": f"{budget:,}", "pool": f"{pool:,}"}) for budget in skipped]
-    return tuple(affordable), notes
+def _budgets(pool: Split, wanted: Sequence[int]) -> tuple[tuple[int, ...], list[Remark]]:
+    """Return the budgets for which the pool has enough inputs, and a note on each wanted one for which it has not."""
+    most = len(pool)
+    affordable = sorted({budget for budget in (*BUDGETS, *wanted) if budget <= most} or {most})
+    if most < BUDGETS[2]:
+        affordable = sorted({*affordable, most})
+    size = {"pool": f"{most:,}", "noun": pool.domain.noun}
+    skipped = [budget for budget in wanted if budget > most]
+    return tuple(affordable), [Remark("budget not tried", {"budget": f"{budget:,}", **size}) for budget in skipped]
 
 
 def sizes(affordable: tuple[int, ...], wanted: Sequence[int]) -> Iterable[Size]:
-    """Return all sizes, the richest first: seeds and attacks come before larger budgets, since one theft shows little.
+    """Return all sizes, the best first: large budgets come before lenses, and three seeds before anything else.
 
     Args:
-        affordable: Budgets for which the pool has enough images, ascending.
+        affordable: Budgets for which the pool has enough inputs, ascending.
         wanted: Budgets that every size includes if they are affordable.
     """
     fixed = {budget for budget in wanted if budget in affordable}
     prefixes = [tuple(sorted({*affordable[:count], *fixed})) for count in range(len(affordable), 0, -1)]
     steps = [budgets for budgets in dict.fromkeys(prefixes) if len(budgets) >= min(3, len(affordable))] or [affordable]
-    poorest = [*steps, tuple(sorted({*affordable[:2], *fixed}))]
+    poorest = list(dict.fromkeys([*steps, tuple(sorted({*affordable[:2], *fixed}))]))
     return [
-        *(Size(budgets, 3, lenses=True, tuned=True, thorough=True) for budgets in steps),
-        *(Size(budgets, 3, lenses=True, tuned=True) for budgets in steps),
-        *(Size(budgets, 3, lenses=True) for budgets in steps),
-        *(Size(budgets, 1, lenses=True) for budgets in poorest),
+        *(
+            Size(budgets, 3, **dict.fromkeys(extras, True))
+            for budgets in poorest
+            for extras in (("lenses", "tuned", "thorough"), ("lenses", "tuned"), ("lenses",), ())
+        ),
         *(Size(budgets) for budgets in poorest),
     ]
 
 
-def estimate(size: Size, candidates: Mapping[str, Candidate], training: Training, speed: Speed, network: str) -> float:
+def estimate(size: Size, candidates: Mapping[str, Candidate], speed: Speed) -> float:
     """Return the estimated seconds of all thefts.
 
     Attackers who read the same answers are trained once: one who reads labels only costs nothing more behind a defense.
@@ -203,11 +230,14 @@ def estimate(size: Size, candidates: Mapping[str, Candidate], training: Training
     trainings = 2 + size.lenses + len(defended) * (1 + 2 * size.lenses + 4 * size.thorough)
     if size.tuned:
         trainings += TUNED * (2 + len(defended))  # of labels too
-    images = sum(inputs_seen(training, budget) for budget in size.budgets)
+    training = sum(speed.attacker.seconds_for(budget) for budget in size.budgets)
     queries = sum(size.budgets) * (1 + len(candidates))
     restorers = size.thorough * len(size.budgets) * len(defended)
-    seconds = images * trainings * speed.image[network] + queries * speed.answer + restorers * speed.restorer
-    return size.seeds * seconds
+    rows = trainings + len(candidates)  # cells, of which those with equal answers share a training
+    overhead = OVERHEAD * rows * len(size.budgets)
+    return overhead + size.seeds * (
+        training * trainings + queries * speed.answer + overhead + restorers * speed.restorer
+    )
 
 
 def restorer_seconds(classes: int) -> float:
@@ -217,23 +247,3 @@ def restorer_seconds(classes: int) -> float:
     started = time.perf_counter()
     restorer(p, p, steps=TIMED_STEPS)
     return (time.perf_counter() - started) * Recovered.steps / TIMED_STEPS
-
-
-def time_answers(victim: nn.Module, images: Split) -> float:
-    """Measure the seconds of one answer of the victim to `images`.
-
-    Returns:
-        Seconds, the mean over all images.
-
-    Raises:
-        BadInput: For labels that the victim cannot answer.
-    """
-    started = time.perf_counter()
-    p = victims.answers(victim, images)
-    seconds = (time.perf_counter() - started) / len(images)
-    if int(images.labels.max()) >= p.shape[1] or int(images.labels.min()) < 0:
-        raise BadInput(
-            f"labels up to {int(images.labels.max())} and answers of {p.shape[1]} classes",
-            "labels that the model can give", "check the order of the classes",
-        )  # fmt: skip
-    return seconds

@@ -40,14 +40,19 @@ def table(defense: Defense | Any, save: SaveStep) -> dict[str, Any]:
 def write(file: Path, findings: Findings, victim: str) -> dict[str, Any]:
     """Write the recommendation to a TOML file, and its fitted steps to directories beside the file.
 
+    Where nothing is recommended there is no file: one of an earlier audit is deleted.
+
     Args:
         file: TOML file to write.
         findings: Findings of the audit.
         victim: Fingerprint of the victim to which the steps are fitted.
 
     Returns:
-        The table that the file holds.
+        The table that the file holds, empty for none.
     """
+    if findings.recommended is None and findings.query_limit is None:
+        file.unlink(missing_ok=True)
+        return {}
     count = 0
 
     def save(step: object) -> str:

@@ -3,26 +3,34 @@
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from feint import victims
+from feint.attacks.probing import draw_rows
+from feint.audit import attacker
+from feint.audit.advice import Constant
 from feint.audit.candidates import Candidate, load_candidates
-from feint.audit.plan import AuditPlan, Size, make_plan, time_answers
-from feint.audit.samples import Note, Samples, load_samples
+from feint.audit.plan import AuditPlan, Size, make_plan
+from feint.audit.samples import Samples, load_samples
 from feint.bench.matrix import Matrix
+from feint.data.remarks import Remark
 from feint.errors import BadInput
+from feint.evaluation.decisions import prevalence
 from feint.evaluation.results import Cell, Results
+from feint.evaluation.sample_accuracy import SampleAccuracy, check_accuracy
 from feint.models.cache import cached_in
 from feint.models.networks import VOCABULARY
 from feint.models.training import Training
 from feint.progress import ProgressCallback
 from feint.recipes.recipe import from_table, to_table
 from feint.recipes.store import atomic_write
+
+CHOOSING = 0.2  # share of the minutes in which attackers are tried
 
 
 @dataclass(frozen=True)
@@ -31,10 +39,14 @@ class AuditRequest:
 
     Attributes:
         data: Data set, directory or file of labelled samples.
-        pool: The same of the images about which attackers ask, None for the default.
+        pool: The same of the inputs about which attackers ask, None for the default.
         defenses: Sources of the candidates, the short list where there are none.
         minutes: Time that the audit may take.
         budgets: Numbers of queries that are run in any case.
+        label: Column of the label, None for one of the usual names.
+        expected: Accuracy that the model has on the samples, None where the owner does not give it.
+        place: Model as the owner named it.
+        threshold: Probability from which on an input counts as positive, None where the owner has none.
     """
 
     data: str
@@ -42,6 +54,10 @@ class AuditRequest:
     defenses: tuple[str, ...] = ()
     minutes: float = 10.0
     budgets: tuple[int, ...] = ()
+    label: str | None = None
+    expected: float | None = None
+    place: str = "MODEL"
+    threshold: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.minutes < float("inf"):
@@ -50,23 +66,37 @@ class AuditRequest:
 
 @dataclass(frozen=True)
 class AuditSetup:
-    """Setup of a run: a plan with its samples, its candidates by name, and its cells."""
+    """Setup of a run: a plan with its samples, its candidates by name, and its cells.
+
+    Attributes:
+        plan: The plan.
+        samples: Samples of the audit.
+        candidates: Candidates by name.
+        cells: Cells of the plan.
+        accuracy: Accuracy of the model on the samples.
+        constant: Scores of a constant answer on the samples that judge.
+        classes: Names of the classes.
+    """
 
     plan: AuditPlan
     samples: Samples
     candidates: Mapping[str, Candidate]
     cells: Sequence[Cell]
+    accuracy: SampleAccuracy
+    constant: Constant
+    classes: tuple[str, ...]
 
     @property
-    def notes(self) -> tuple[Note, ...]:
+    def notes(self) -> tuple[Remark, ...]:
         """Notes on samples and plan."""
         return *self.samples.notes, *self.plan.notes
 
 
 @dataclass(frozen=True)
 class Audit:
-    """Outcome of a run: the victim, the setup, and the results, complete or not."""
+    """Outcome of a run: the request, the victim, the setup, and the results, complete or not."""
 
+    request: AuditRequest
     victim: nn.Module
     setup: AuditSetup
     results: Results
@@ -79,13 +109,24 @@ class Audit:
         return [cell for cell in self.setup.cells if (cell.defense, cell.attack, cell.budget, cell.seed) not in scored]
 
 
+class Announcements(Protocol):
+    """What is said before the first theft."""
+
+    def samples(self, samples: Samples) -> None:
+        """Announce the samples, before the model is asked anything."""
+        ...
+
+    def accuracy(self, accuracy: SampleAccuracy) -> None:
+        """Announce the accuracy of the model on the samples, before anything is planned."""
+        ...
+
+    def plan(self, setup: AuditSetup) -> None:
+        """Announce the plan."""
+        ...
+
+
 def run(
-    victim: nn.Module,
-    request: AuditRequest,
-    folder: Path,
-    *,
-    on_setup: Callable[[AuditSetup], None],
-    progress: ProgressCallback,
+    victim: nn.Module, request: AuditRequest, folder: Path, *, announce: Announcements, progress: ProgressCallback
 ) -> Audit:
     """Audit `victim`. The same request in the same folder continues: finished cells are not run again.
 
@@ -94,46 +135,83 @@ def run(
     Args:
         victim: Model to audit.
         request: Samples, candidates and time.
-        folder: Directory of rows, plan and fitted defenses.
-        on_setup: Called with the setup before the first theft.
+        folder: Directory of all results. Rows, plan and fitted defenses are in a directory of the model's fingerprint
+            in it, since another model under the same name is another model.
+        announce: Called before the first theft.
         progress: Callback of the trainings and the cells.
 
     Returns:
         The outcome.
     """
     with cached_in(folder / ".work"):
-        return _run(victim, request, folder, on_setup, progress)
+        return _run(victim, request, folder / ".work" / victims.fingerprint(victim), announce, progress)
 
 
 def _run(
-    victim: nn.Module,
-    request: AuditRequest,
-    folder: Path,
-    on_setup: Callable[[AuditSetup], None],
-    progress: ProgressCallback,
+    victim: nn.Module, request: AuditRequest, folder: Path, announce: Announcements, progress: ProgressCallback
 ) -> Audit:
     started = time.monotonic()
-    samples = load_samples(request.data, request.pool, victims.domain_of(victim))
-    classes = victims.classes_of(victim, samples.judge.domain)
-    answer_seconds = time_answers(victim, samples.judge)
+    names = _class_names(victim)
+    samples = load_samples(
+        request.data, request.pool, victims.domain_of(victim), classes=names or None, label=request.label
+    )
+    announce.samples(samples)
+    accuracy = check_accuracy(
+        victim, samples.labelled, expected=request.expected, classes=names or samples.classes, place=request.place,
+        data=request.data,
+    )  # fmt: skip
+    announce.accuracy(accuracy)
+    asked = time.monotonic()
+    p = victims.answers(victim, samples.judge)
+    seconds_per_answer = (time.monotonic() - asked) / len(samples.judge)
     candidates = load_candidates(request.defenses, victim, samples.fit, folder / "defenses", progress)
     key = _plan_key(victim, samples, candidates, request)
-    spent = time.monotonic() - started
-    plan = _load_plan(folder / "plan.json", key) or make_plan(
-        victim, samples, candidates, classes=classes, minutes=request.minutes, seconds_per_answer=answer_seconds,
-        budgets=request.budgets, spent=spent,
-    )  # fmt: skip
+    plan = _load_plan(folder / "plan.json", key)
+    if plan is None:
+        choice = _choose(victim, samples, p.shape[1], CHOOSING * request.minutes * 60, progress)
+        plan = make_plan(
+            samples, candidates, choice, minutes=request.minutes, seconds_per_answer=seconds_per_answer,
+            budgets=request.budgets, spent=time.monotonic() - started,
+        )  # fmt: skip
     _save_plan(folder / "plan.json", key, plan)
-    matrix = plan.matrix(victim, samples, candidates)
-    setup = AuditSetup(plan, samples, candidates, matrix.cells())
-    on_setup(setup)
+    matrix = plan.matrix(victim, samples, candidates, threshold=request.threshold)
+    classes = names or samples.classes
+    numbers = tuple(map(str, range(p.shape[1])))
+    setup = AuditSetup(
+        plan, samples, candidates, matrix.cells(), accuracy, _constant(samples, p),
+        classes if len(classes) == p.shape[1] else numbers,
+    )  # fmt: skip
+    announce.plan(setup)
     interrupted = False
     try:
         until = math.inf if plan.least else started + request.minutes * 60
         results = matrix.run(folder=folder / "rows", progress=progress, until=until)
     except KeyboardInterrupt:
         results, interrupted = _finished_rows(matrix, folder / "rows"), True
-    return Audit(victim, setup, results, interrupted)
+    return Audit(request, victim, setup, results, interrupted)
+
+
+def _class_names(victim: nn.Module) -> tuple[str, ...]:
+    """Return the names of the model's classes; none where they are numbers, so that labels of any kind are matched."""
+    names = tuple(getattr(victim, "class_names", ()))
+    return () if names == tuple(map(str, range(len(names)))) else names
+
+
+def _choose(
+    victim: nn.Module, samples: Samples, classes: int, seconds: float, progress: ProgressCallback
+) -> attacker.AttackerChoice:
+    """Try attackers on answers to inputs that the first theft will ask as well."""
+    pool = samples.pool
+    asked = pool.take(draw_rows(pool, min(attacker.ROWS, len(pool)), 0).numpy(), part=f"{pool.part}, tried")
+    p = victims.answers(victim, asked)
+    surrogates = attacker.contenders(victim, pool.domain, classes)
+    with cached_in(None):  # a training from a cache takes no time
+        return attacker.choose(surrogates, asked, p, seconds=seconds, progress=progress)
+
+
+def _constant(samples: Samples, p: Tensor) -> Constant:
+    """Return the scores of the most frequent class and of the model's most frequent answer."""
+    return Constant(prevalence(samples.judge.labels), prevalence(p.argmax(1)))
 
 
 def _finished_rows(matrix: Matrix, rows: Path) -> Results:
@@ -144,8 +222,8 @@ def _plan_key(
     victim: nn.Module, samples: Samples, candidates: Mapping[str, Candidate], request: AuditRequest
 ) -> list[Any]:
     """Return the inputs of a plan: a stored plan with other inputs is made anew."""
-    images = [split.fingerprint for split in (samples.fit, samples.judge, samples.pool)]
-    return [victims.fingerprint(victim), images, list(candidates), request.minutes, list(request.budgets)]
+    splits = [split.fingerprint for split in (samples.fit, samples.judge, samples.pool)]
+    return [victims.fingerprint(victim), splits, list(candidates), request.minutes, list(request.budgets)]
 
 
 def _load_plan(file: Path, key: list[Any]) -> AuditPlan | None:
@@ -160,7 +238,9 @@ def _load_plan(file: Path, key: list[Any]) -> AuditPlan | None:
             Training(**stored["training"]),
             Size(**{**size, "budgets": tuple(size["budgets"])}),
             stored["seconds"],
-            tuple(Note(*note) for note in stored["notes"]),
+            tuple(Remark(*note) for note in stored["notes"]),
+            stored["tried"],
+            stored["baselines"],
             stored["least"],
         )
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,125 +1,149 @@
 """Samples of an audit: to fit defenses on, to judge models on, and the attacker's pool."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
-from feint import data
 from feint.data import Split
-from feint.data.files import is_file, pool_at, samples_at
+from feint.data.duplicates import without_repeats, without_shared
+from feint.data.files import Classes, is_file, pool_at, samples_at
+from feint.data.remarks import Remark
 from feint.errors import BadInput, FeintError
-from feint.signature import Domain
+from feint.signature import Columns, Domain
 
 MIN_SAMPLES = 100  # so that 50 judge: an interval of ± 14 points at worst
-MAX_SHARED = 0.02  # of a pool; published sets have so many duplicates, and more is a mistake
-
-
-class Note(NamedTuple):
-    """Remark on samples or a plan, not yet in a language.
-
-    Attributes:
-        phrase: Name of the phrase in texts.toml.
-        values: Values that fill the phrase.
-    """
-
-    phrase: str
-    values: Mapping[str, str]
+MIN_POOL = 50  # samples that a third of them makes a pool of: fewer teach an attacker nothing
+MADE_UP = {"marginals": True, "uniform": False}  # pools without data: whether published statistics are followed
+MADE_UP_SIZE = 10_000
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Disjoint sets of images for one audit.
+    """Disjoint sets of inputs for one audit.
 
     Attributes:
         fit: Labelled samples to which defenses are fitted.
         judge: Labelled samples on which victims and copies are judged.
-        pool: Images about which attackers ask.
-        notes: Remarks on where the three come from.
+        pool: Inputs about which attackers ask.
+        classes: Names of the classes, empty where the data have none.
+        notes: Remarks on where the three come from. A value called `noun` is the domain's word for inputs.
     """
 
     fit: Split
     judge: Split
     pool: Split
-    notes: tuple[Note, ...]
+    classes: tuple[str, ...]
+    notes: tuple[Remark, ...]
+
+    @property
+    def labelled(self) -> Split:
+        """All labelled samples: those to fit on and those to judge on."""
+        both = [split.arrays for split in (self.fit, self.judge)]
+        values, labels = (np.concatenate(parts) for parts in zip(*both, strict=True))
+        return Split.of(values, labels, domain=self.fit.domain, name=self.fit.name, part="labelled")
 
 
-def load_samples(place: str, pool: str | None, domain: Domain | None) -> Samples:
+def load_samples(
+    place: str, pool: str | None, domain: Domain | None, *, classes: Classes = None, label: str | None = None
+) -> Samples:
     """Load the samples, halve them, and load the attacker's pool.
 
     Args:
         place: Data set, directory or file of the labelled samples.
-        pool: The same of the pool; None for the data set's own pool, or else a third of the samples.
+        pool: The same of the pool, or "marginals" or "uniform" for inputs that are made up; None for the data set's own
+            pool, or else a third of the samples.
         domain: Domain of the model's inputs, None where it is unknown.
+        classes: Names of the model's classes, or their number; None takes the labels as they are.
+        label: Column of the label; None for the first of the usual names.
 
     Returns:
-        The samples. Images of the pool that are samples too are left out.
+        The samples. Repeated ones, and inputs of the pool that are samples too, are left out.
 
     Raises:
-        BadInput: For fewer than 100 samples, another shape, or a pool of which more than 2 % are samples.
+        BadInput: For fewer than 100 samples, inputs of another kind, or a pool of which nothing is left.
     """
-    shape = None if domain is None else domain.shape
-    labelled = samples_at(place, domain).split
-    _check_shape(f"--data {place}", labelled, shape)
+    reading = samples_at(place, domain, classes=classes, label=label)
+    labelled, repeats = without_repeats(reading.split)
     rows = np.random.default_rng(0).permutation(len(labelled))
-    notes: list[Note] = []
-    if pool is not None:
-        queries = pool_at(pool, labelled.domain).split
-        notes.append(Note("pool given", {"pool": pool}))
-    elif (default := _default_pool(place, labelled.shape)) is not None:
-        queries = default
-        notes.append(Note("pool of its own", {"pool": f"{default.name}/{default.part}"}))
-    else:
-        cut = len(rows) // 3
-        queries, rows = _select(labelled, rows[:cut], "pool"), rows[cut:]
-        notes.append(Note("pool of samples", {"count": f"{cut:,}"}))
+    queries, spared, notes = _pool(place, pool, labelled, rows, label)
+    rows = rows[spared:]
     if len(rows) < MIN_SAMPLES:
-        half_each = f"{MIN_SAMPLES} or more, half to fit on and half to judge on"
-        raise BadInput(f"{len(rows)} samples", half_each, "provide more")
+        got = f"{len(rows):,} different samples" + (f" of {len(reading.split):,}" if repeats else "")
+        raise BadInput(got, f"{MIN_SAMPLES} or more, half to fit on and half to judge on", "provide more")
     half = len(rows) // 2
     fit, judge = _select(labelled, rows[:half], "to fit on"), _select(labelled, rows[half:], "to judge on")
-    _check_shape(f"--pool {pool}", queries, labelled.shape)
-    queries, shared = _without_shared(queries, labelled.values[rows])
-    if shared:
-        notes.append(Note("samples left out", {"count": f"{shared:,}"}))
-    notes.append(Note("halves", {"fit": f"{len(fit):,}", "judge": f"{len(judge):,}"}))
-    return Samples(fit, judge, queries, tuple(notes))
+    queries, shared = without_shared(queries, _select(labelled, rows, "samples"))
+    if not len(queries):
+        raise BadInput(
+            f"a pool whose {labelled.domain.noun} are all samples", "inputs that no sample is among",
+            "give the attacker a separate pool: samples that train a copy cannot judge it",
+        )  # fmt: skip
+    halves = Remark("halves", {"fit": f"{len(fit):,}", "judge": f"{len(judge):,}", "noun": labelled.domain.noun})
+    remarks: list[Remark] = []
+    for remark in (*reading.remarks, *repeats, *notes, *shared, halves):
+        remarks += [remark] if remark not in remarks else []
+    return Samples(fit, judge, queries, reading.classes, tuple(remarks))
 
 
-def _default_pool(place: str, shape: tuple[int, ...]) -> Split | None:
-    """Return the pool of the data set `place`, None for a file, a missing pool or another shape."""
+def _pool(
+    place: str, pool: str | None, labelled: Split, rows: np.ndarray, label: str | None
+) -> tuple[Split, int, list[Remark]]:
+    """Return the pool, the number of `rows` that it takes of the samples, and remarks."""
+    noun, domain = {"noun": labelled.domain.noun}, labelled.domain
+    if pool in MADE_UP:
+        return made_up(labelled, pool), 0, [Remark(f"pool {pool}", noun)]
+    if pool is not None:
+        reading = pool_at(pool, domain, label=label)
+        queries, repeats = without_repeats(reading.split)
+        return queries, 0, [*reading.remarks, *repeats, Remark("pool given", {"pool": pool, **noun})]
+    if (default := _default_pool(place, domain)) is not None:
+        queries, repeats = without_repeats(default)
+        return queries, 0, [*repeats, Remark("pool of its own", {"pool": f"{default.name}/{default.part}", **noun})]
+    cut = len(rows) // 3
+    if cut >= MIN_POOL and len(rows) - cut >= MIN_SAMPLES:
+        return _select(labelled, rows[:cut], "pool"), cut, [Remark("pool of samples", {"count": f"{cut:,}", **noun})]
+    kind = "marginals" if isinstance(domain, Columns) else "uniform"
+    return made_up(labelled, kind), 0, [Remark(f"pool {kind} for few", {"count": f"{len(rows):,}", **noun})]
+
+
+def made_up(samples: Split, kind: str) -> Split:
+    """Return a pool of inputs drawn without data.
+
+    Args:
+        samples: Inputs whose means, shares and ranges count as published, where their domain has none.
+        kind: "marginals" for draws by these statistics, "uniform" for others.
+    """
+    domain = samples.domain
+    published = MADE_UP[kind]
+    source = _described(samples) if isinstance(domain, Columns) else domain
+    x = source.sample(MADE_UP_SIZE, 0, published=published)
+    split = Split.of(domain.encode(x), np.zeros(len(x), np.int64), domain=domain, name=kind, part="made up")
+    return without_repeats(split)[0]
+
+
+def _described(samples: Split) -> Columns:
+    """Return the columns of samples with statistics: their own, or else those of the samples."""
+    domain = samples.domain
+    assert isinstance(domain, Columns)
+    table = domain.to_table(samples.inputs().numpy())
+    categories = {column.name: column.categories for column in domain.columns if column.categories is not None}
+    described = Columns.describe(table, categories).columns
+    return Columns(tuple(
+        column if column.mean is not None or column.shares is not None else measured
+        for column, measured in zip(domain.columns, described, strict=True)
+    ))  # fmt: skip
+
+
+def _default_pool(place: str, domain: Domain) -> Split | None:
+    """Return the pool of the data set `place`, None for a file, a missing pool or inputs of another kind."""
     if is_file(place):
         return None
     try:
-        pool = data.load(place).pool
+        pool = pool_at(place, domain).split
     except (FeintError, OSError):
         return None
-    return pool if pool.shape == shape else None
+    return pool if pool.domain == domain else None
 
 
 def _select(split: Split, rows: np.ndarray, part: str) -> Split:
-    rows = np.sort(rows)
-    return split.take(rows, part=f"{split.part}, {part}")
-
-
-def _check_shape(name: str, split: Split, shape: tuple[int, ...] | None) -> None:
-    if shape is not None and split.shape != tuple(shape):
-        raise BadInput(f"{name}, images {split.shape}", f"{tuple(shape)}, what the model takes", "resize them")
-
-
-def _without_shared(pool: Split, samples: np.ndarray) -> tuple[Split, int]:
-    """Return the pool without the images that are samples too, and the number of those.
-
-    Raises:
-        BadInput: If more than 2 % of the pool are samples.
-    """
-    sample_bytes = {image.tobytes() for image in np.ascontiguousarray(samples)}
-    shared = np.array([image.tobytes() in sample_bytes for image in np.ascontiguousarray(pool.values)])
-    count = int(shared.sum())
-    if count > MAX_SHARED * len(pool):
-        raise BadInput(
-            f"a pool of {len(pool):,} images, of which {count:,} are samples", "images that no sample is among",
-            "give the attacker a separate pool: samples that train a copy cannot judge it",
-        )  # fmt: skip
-    return (pool, 0) if not count else (_select(pool, np.flatnonzero(~shared), "apart"), count)
+    return split.take(np.sort(rows), part=f"{split.part}, {part}")

@@ -46,43 +46,52 @@ def standard_checks(findings: Findings, text: AuditText) -> list[StandardCheck]:
 
 
 def _limits(findings: Findings, text: AuditText) -> str:
-    curve = ", ".join(f"{case.budget:,} → {case.stealer_accuracy.share:.1%}" for case in findings.worst_cases)
-    if not curve:
+    cases = (f"{case.budget:,} → {case.stealer_accuracy.share:.1%}" for case in findings.worst_cases)
+    curve = text("comma").join(cases)
+    if not curve or not findings.known:
         return ""
-    return text("evidence limits", curve=curve, limit=text.limit(findings))
+    return text("evidence limits", curve=curve, limit=text.limit(findings)[0])
 
 
 def _calibration(findings: Findings, text: AuditText) -> str:
     if not findings.utility:
         return ""
-    after = ", ".join(f"{effect.candidate.name} {effect.utility['ece']:.3f}" for effect in findings.effects)
+    measured = [effect for effect in findings.effects if effect.utility]
+    after = text("comma").join(f"{text.word(e.candidate.name)} {e.utility['ece']:.3f}" for e in measured)
     before = f"{findings.utility['ece']:.3f}"
     return text("evidence calibration", before=before, after=after or "–", n=f"{findings.n:,}")
 
 
 def _ladders(findings: Findings) -> list[tuple[str, AttackResult]]:
     ladders = [effect for effect in findings.effects if isinstance(effect.candidate.defense, Ladder)]
-    return [(effect.candidate.name, effect.worst_cases[-1]) for effect in ladders]
+    return [(effect.candidate.name, effect.compared) for effect in ladders if effect.compared is not None]
 
 
 def _detection(findings: Findings, text: AuditText) -> str:
     return " ".join(
-        text("evidence detection", name=name, budget=f"{last.budget:,}", share=f"{last.stealer_accuracy.share:.1%}")
+        text(
+            "evidence detection",
+            name=text.word(name),
+            budget=f"{last.budget:,}",
+            share=f"{last.stealer_accuracy.share:.1%}",
+        )
         for name, last in _ladders(findings)
     )
 
 
 def _response(findings: Findings, text: AuditText) -> str:
-    return " ".join(text("evidence response", name=name) for name, _ in _ladders(findings))
+    return " ".join(text("evidence response", name=text.word(name)) for name, _ in _ladders(findings))
 
 
 def _outputs(findings: Findings, text: AuditText) -> str:
-    if not findings.worst_cases:
+    measured = {effect.candidate.name: effect.compared for effect in findings.effects if effect.compared is not None}
+    bare = next((case for case in findings.worst_cases if case.budget == findings.compared), None)
+    if bare is None:
         return ""
-    last = findings.worst_cases[-1]
-    behind = [(NONE, last), *((effect.candidate.name, effect.worst_cases[-1]) for effect in findings.effects)]
-    leaks = ", ".join(f"{name} {case.stealer_accuracy.share:.1%}" for name, case in behind)
-    return text("evidence outputs", budget=f"{last.budget:,}", leaks=leaks)
+    leaks = text("comma").join(
+        f"{text.word(name)} {case.stealer_accuracy.share:.1%}" for name, case in ({NONE: bare} | measured).items()
+    )
+    return text("evidence outputs", budget=f"{findings.compared:,}", leaks=leaks)
 
 
 def _extraction(findings: Findings, text: AuditText) -> str:
@@ -92,7 +101,7 @@ def _extraction(findings: Findings, text: AuditText) -> str:
     return text(
         "evidence extraction",
         count=len(findings.attackers),
-        attack=last.stealer_accuracy.attack,
+        attack=text.attack(last.stealer_accuracy.attack),
         budget=f"{last.budget:,}",
         accuracy=f"{last.stealer_accuracy.share:.1%}",
         fidelity=f"{last.fidelity.share:.1%}",

@@ -1,7 +1,7 @@
 """Terminal output of an audit: at most 40 lines of 100 columns."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -10,8 +10,10 @@ from rich.table import Table
 from feint.audit.findings import Findings
 from feint.audit.output import JSON, PAGE, REPORT, SETTINGS
 from feint.audit.run import Audit, AuditSetup
+from feint.audit.samples import Samples
 from feint.audit.standards import standard_checks
 from feint.audit.text import AuditText
+from feint.evaluation.sample_accuracy import SampleAccuracy
 from feint.victims import FromAnswers
 
 WIDTH = 100
@@ -30,7 +32,7 @@ class _Screen:
         self._console.print(text, no_wrap=True, overflow="ellipsis", crop=True)
 
     def table(self, heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int]) -> None:
-        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for i, head in enumerate(heads):
             table.add_column(head, justify="left" if i in left else "right", no_wrap=True, overflow="ellipsis")
         for row in rows:
@@ -45,51 +47,94 @@ class _Screen:
         )
 
 
+class Announcer:
+    """Prints what is known before the first theft.
+
+    Args:
+        text: Texts in the owner's language.
+        price: Price of 1,000 queries, None where no price is known.
+        paid: Whether the model is elsewhere, so that every query counts.
+        show: Prints a paragraph.
+    """
+
+    def __init__(self, text: AuditText, *, price: float | None, paid: bool, show: Callable[[str], None]) -> None:
+        self._text, self._price, self._paid, self._show = text, price, paid, show
+
+    def samples(self, samples: Samples) -> None:
+        """Print the ceiling of the queries and of their price, before the model is asked anything."""
+        if not self._paid:
+            return
+        calls = len(samples.fit) + len(samples.judge) + len(samples.pool)
+        noun = self._text.word(samples.judge.domain.noun)
+        lines = [self._text("ceiling", calls=f"{calls:,}", noun=noun)]
+        if self._price is not None:
+            price = f"{calls * self._price / 1000:,.2f} {self._text.currency}".strip()
+            lines.append(self._text("ceiling price", price=price))
+        self._print(self._text("gap").join(lines))
+
+    def accuracy(self, accuracy: SampleAccuracy) -> None:
+        """Print the accuracy of the model on the samples."""
+        self._print(self._text.check(accuracy))
+
+    def plan(self, setup: AuditSetup) -> None:
+        """Print the plan, and the notes on samples and plan."""
+        self._print(format_plan(setup, self._text))
+
+    def _print(self, paragraph: str) -> None:
+        screen = _Screen()
+        screen.paragraph(paragraph)
+        self._show(screen.text)
+
+
 def format_plan(setup: AuditSetup, text: AuditText) -> str:
-    """Return the announcement of a run: its plan, and the notes on samples and plan."""
-    size, screen = setup.plan.size, _Screen()
-    screen.paragraph(
-        text(
-            "plan", cells=len(setup.cells), minutes=f"{setup.plan.seconds / 60:.1f}",
-            surrogate=setup.plan.surrogate.name, budgets=", ".join(f"{budget:,}" for budget in size.budgets),
-            seeds=text("seeds", seeds=size.seeds), candidates=", ".join(setup.candidates),
-        )
+    """Return the announcement of a run: its plan, its attacker, and the notes on samples and plan."""
+    size = setup.plan.size
+    plan = text(
+        "plan", cells=len(setup.cells), minutes=f"{setup.plan.seconds / 60:.1f}",
+        budgets=text("comma").join(f"{budget:,}" for budget in size.budgets).replace("，", "、"),
+        seeds=text("seeds", seeds=size.seeds), candidates=text("semicolon").join(map(text.word, setup.candidates)),
     )  # fmt: skip
-    for note in map(text.note, setup.notes):
-        screen.paragraph(note)
-    return screen.text
+    return "\n".join([plan, text.attacker(setup), *map(text.note, setup.notes)])
 
 
-def format_audit(name: str, audit: Audit, findings: Findings, text: AuditText, folder: Path) -> str:
-    """Return the whole audit, whose files are in `folder`."""
+def format_audit(
+    name: str, audit: Audit, findings: Findings, text: AuditText, folder: Path, commands: Sequence[str] = ()
+) -> str:
+    """Return the whole audit, whose files are in `folder`, with the `commands` to type next."""
     screen = _Screen()
     screen.paragraph(text.title(name, audit, findings))
-    if findings.missing:
-        screen.paragraph(text("partial", missing=findings.missing, cells=len(audit.setup.cells)))
     for error in findings.failures[:2]:
         screen.line(text("failure", error=error))
     if isinstance(audit.victim, FromAnswers):
         screen.paragraph(text("simulated", sent=f"{audit.victim.asked:,}"))
-    _add_tables(screen, findings, text)
+    _add_tables(screen, audit, findings, text)
     screen.paragraph("")
-    screen.paragraph(text.decision(findings))
-    screen.paragraph(text.limit(findings))
+    for sentence in text.advice(findings, audit):
+        screen.paragraph(sentence)
+    screen.paragraph(text.flags(findings))
     screen.paragraph(text.basis(findings))
-    screen.paragraph(text("flags", flags=", ".join(findings.flags)) if findings.flags else text("flags none"))
-    screen.paragraph("")
-    screen.paragraph(text("standards"))
-    for check in standard_checks(findings, text):
-        screen.line(f"{check.id:20} {check.evidenced or text('nothing')}")
-    screen.paragraph(text("settings", file=folder / SETTINGS))
+    screen.paragraph(_standards(findings, text))
+    written = findings.recommended is not None or findings.query_limit is not None
+    screen.paragraph(text("settings", file=folder / SETTINGS) if written else text("no settings"))
     screen.paragraph(text("report", page=folder / PAGE, report=REPORT, json=JSON))
+    for command in commands:
+        screen.paragraph(f"  {command}")
     return screen.text
 
 
-def _add_tables(screen: _Screen, findings: Findings, text: AuditText) -> None:
-    if findings.worst_cases:
-        heads, rows = text.attack_table(findings)
-        screen.paragraph("\n" + text("attacks", count=len(findings.attackers)))
-        screen.table(heads, rows, [len(heads) - 1])
+def _standards(findings: Findings, text: AuditText) -> str:
+    """Return the line that names the requirements for which there is evidence."""
+    checks = standard_checks(findings, text)
+    evidenced, others = ([check.id for check in checks if bool(check.evidenced) == kind] for kind in (True, False))
+    listed = [text("comma").join(names).replace("，", "、") or text("nothing") for names in (evidenced, others)]
+    return text("standards", evidenced=listed[0], others=listed[1])
+
+
+def _add_tables(screen: _Screen, audit: Audit, findings: Findings, text: AuditText) -> None:
+    heads, rows = text.attack_table(findings)
+    surrogate = audit.setup.plan.surrogate.name
+    screen.paragraph("\n" + text("attacks", count=len(findings.attackers), surrogate=surrogate))
+    screen.table(heads, rows, [len(heads) - 2, len(heads) - 1])
     if findings.effects:
         screen.paragraph("\n" + text.effects_title(findings))
         screen.table(*text.effect_table(findings), [0, 3])

@@ -1,6 +1,7 @@
 """Command `feint audit`."""
 
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 Several = Parameter(negative=(), consume_multiple=False)
 
 
+UNKNOWN = 3  # exit code where nothing is known
+
+
 @app.command
 def audit(
     victim: str | None = None,
@@ -24,12 +28,17 @@ def audit(
     *,
     data: str,
     pool: str | None = None,
+    label: str | None = None,
     defense: Defenses = (),
     network: str | None = None,
     url: str | None = None,
     model: str | None = None,
     key: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=False, env_var="FEINT_KEY")] = (),
+    expect_accuracy: float | None = None,
     price_per_1000: float | None = None,
+    currency: str = "",
+    max_calls: int | None = None,
+    threshold: float | None = None,
     minutes: float = 10.0,
     budget: Annotated[tuple[int, ...], Several] = (),
     fail_above: Annotated[tuple[str, ...], Several] = (),
@@ -40,24 +49,31 @@ def audit(
     """Measure what an attacker gets of a model and what each defense changes, and recommend a defense.
 
     Run the same command again to continue after an interruption. Audit only models of your own, or with their owner's
-    permission.
+    permission. The exit code is 0 where advice is given, 1 where a --fail-above is exceeded, 2 after an error, and 3
+    where nothing is known: the attacker learned nothing, or results are missing.
 
     Example: `feint audit runs/victim --data digits --minutes 1`
 
     Args:
-        victim: Model to audit: a victim's directory, NAME.onnx, NAME.skops (scikit-learn), NAME.safetensors with its
-            --network, or package.module:factory, which makes a torch module; from pixels in [0, 1] to logits.
-        data: Labelled samples on which the model was not trained: a data set, a directory of CLASS/*.png or *.parquet,
-            or an .npz with images and labels. Half of them fit defenses, half judge models.
-        pool: Images about which the attacker asks, in the forms of --data, with or without labels (default: the data
-            set's pool, or a third of the samples).
+        victim: Model to audit: a model.toml of `feint inspect`, a victim.toml of a JSON API or of recorded answers, a
+            model's file or directory, or package.module:name.
+        data: Labelled samples on which the model was not trained: a data set, a directory, or a .csv, .parquet, .jsonl,
+            .npz or .txt file. Half of them fit defenses, half judge models.
+        pool: Inputs about which the attacker asks, in the forms of --data, with or without labels; "marginals" for rows
+            made up from the statistics of each column, "uniform" for random inputs (default: the data set's pool, or a
+            third of the samples).
+        label: Column of the label (default: label, target, class or y).
         defense: Candidate: the directory of a fitted defense, a TOML file or a recipe. Repeat the option for several;
             each is tried alone (default: a short list).
         network: Network of the weights in a .safetensors file.
         url: Address of an Open Inference Protocol v2 server, like http://localhost:8080, instead of a model.
         model: Name of the model at --url.
         key: API key of the server (default: FEINT_KEY in the environment).
-        price_per_1000: Price of 1,000 queries, in any currency.
+        expect_accuracy: Accuracy that the model has on the samples, like 0.93: the audit stops if it has less.
+        price_per_1000: Price of 1,000 queries.
+        currency: Currency of the price, like USD.
+        max_calls: Ceiling on the calls to a model elsewhere. Answers are kept: the next run needs no call for them.
+        threshold: Probability from which on an input counts as positive, for a model of two classes.
         minutes: Time that the audit may take. No theft is begun when it is over; run the same command again to
             continue.
         budget: Number of queries that is tried in any case. Repeat the option for several.
@@ -86,29 +102,40 @@ def audit(
     name = _name(victim, url, model)
     folder = out or Path("feint-audit") / name
     target = (
-        _remote_victim(victim, url, model, key, folder) if url or not victim else load_victim(victim, data, network)
-    )
-    budgets = tuple(sorted({*budget, *(limit.budget for limit in limits)}))
-    request = AuditRequest(data, pool, defense, minutes, budgets)
+        _remote_victim(victim, url, model, key, folder, max_calls) if url or not victim
+        else load_victim(victim, data, network, max_calls=max_calls)
+    )  # fmt: skip
+    if isinstance(target, FromAnswers):
+        price_per_1000 = price_per_1000 or target.meter.price_per_1000 or None
+        currency = currency or target.meter.currency
+    text.currency = currency
+    request = AuditRequest(
+        data, pool, defense, minutes, tuple(sorted({*budget, *(limit.budget for limit in limits)})), label,
+        expect_accuracy, victim or f"{model}", threshold,
+    )  # fmt: skip
+    announcer = terminal.Announcer(
+        text, price=price_per_1000, paid=isinstance(target, FromAnswers),
+        show=lambda paragraph: print(paragraph, file=sys.stderr if json else sys.stdout, flush=True),
+    )  # fmt: skip
     with bars() as progress:
-        done = run(
-            target, request, folder, progress=progress,
-            on_setup=lambda setup: None if json else print(terminal.format_plan(setup, text), flush=True),
-        )  # fmt: skip
+        done = run(target, request, folder, announce=announcer, progress=progress)
     findings = collect(done, price=price_per_1000)
-    table = output.write(folder, name, done, findings, text)
+    typed = f"--url {url} --model {model}" if url else shlex.quote(f"{victim}")
+    typed += f" --network {network}" if network else ""
+    table = output.write(folder, name, done, findings, text, typed=typed)
     print(
-        writer.dumps(table, ensure_ascii=False) if json else terminal.format_audit(name, done, findings, text, folder)
-    )
+        writer.dumps(table, ensure_ascii=False) if json
+        else terminal.format_audit(name, done, findings, text, folder, table["next"])
+    )  # fmt: skip
     if done.interrupted:
         raise KeyboardInterrupt
     if isinstance(target, FromAnswers) and target.gone is not None:
         raise target.gone
-    lines = violations(limits, done.results, list(done.setup.candidates) if defense else (), done.missing)
+    lines = violations(limits, done, list(done.setup.candidates) if defense else ())
     for line in lines:
         print(f"feint: {line}", file=sys.stderr)
-    if lines:
-        sys.exit(1)
+    if lines or not findings.known:
+        sys.exit(1 if lines else UNKNOWN)
 
 
 def _name(victim: str | None, url: str | None, model: str | None) -> str:
@@ -117,12 +144,13 @@ def _name(victim: str | None, url: str | None, model: str | None) -> str:
 
 
 def _remote_victim(
-    victim: str | None, url: str | None, model: str | None, keys: tuple[str, ...], folder: Path
+    victim: str | None, url: str | None, model: str | None, keys: tuple[str, ...], folder: Path, max_calls: int | None
 ) -> "FromAnswers":
     """Return the model of a server, whose answers are stored in the audit's directory."""
     from feint.client import RemoteService
     from feint.recipes.recipe import short_hash
     from feint.victims import FromAnswers
+    from feint.victims.meter import Meter
 
     if url is None or model is None or victim is not None:
         expected = "a model, or --url URL --model NAME"
@@ -130,4 +158,6 @@ def _remote_victim(
     server = RemoteService(url, model=model, keys=keys)
     ask = server.oracle(budget=sys.maxsize).try_ask
     answers = folder / ".work" / "endpoint" / short_hash(server.name)
-    return FromAnswers(ask, name=server.name, domain=server.domain, classes=server.classes, folder=answers)
+    return FromAnswers(
+        ask, name=server.name, domain=server.domain, classes=server.classes, folder=answers, meter=Meter(most=max_calls)
+    )

@@ -98,11 +98,11 @@ def limit_calls(place: str, meter: "Meter", most: int | None, *, known: int = 0)
         )
     meter.most = None if most is None else require_at_least(1, most, "calls")
     if most is not None:
-        kept = f"; {known:,} answers are known from earlier runs" if known else ""
-        print(f"feint: {place}: at most {most:,} calls, {meter.price(most)}{kept}", file=sys.stderr)
+        earlier = f"; {known:,} answers are known from earlier runs" if known else ""
+        print(f"feint: {place}: at most {most:,} calls, {meter.price(most)}{earlier}", file=sys.stderr)
 
 
-def owner_split(place: str, model: "nn.Module", label: str | None = None) -> "Split":
+def owner_split(place: str, model: "nn.Module", label: str | None = None) -> "tuple[Split, Sequence[str]]":
     """Load the owner's labelled inputs as a model takes them.
 
     Args:
@@ -111,12 +111,16 @@ def owner_split(place: str, model: "nn.Module", label: str | None = None) -> "Sp
         label: Column of the label.
 
     Returns:
-        The inputs and labels.
+        The inputs and labels, and the names of the classes.
     """
+    from feint.data import load
     from feint.data.files import is_file
     from feint.data.pools import parse_split
 
-    return owner_samples(place, model, label).split if is_file(place) else parse_split(place)
+    if not is_file(place):
+        return parse_split(place), load(place.partition("/")[0]).classes
+    samples = owner_samples(place, model, label)
+    return samples.split, samples.classes
 
 
 def owner_samples(place: str, model: "nn.Module", label: str | None = None) -> "Reading":

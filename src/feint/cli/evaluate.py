@@ -15,10 +15,10 @@ def evaluate(
     data: str,
     network: str | None = None,
     defense: Defenses = (),
-    threshold: float | None = None,
     label: str | None = None,
     expect_accuracy: float | None = None,
     max_calls: int | None = None,
+    threshold: float | None = None,
     json: bool = False,
 ) -> None:
     """Measure the accuracy and fidelity of a surrogate, and the utility of the defense for honest clients.
@@ -31,11 +31,11 @@ def evaluate(
         data: Data set on whose test part both are judged, or a file or directory of labelled samples.
         network: Network of the weights in a .safetensors file.
         defense: Directory of a fitted defense, or a recipe. Repeat the option for several.
-        threshold: Probability from which on an input counts as positive: how often the surrogate decides as the victim.
         label: Column of the label in a file (default: label, target, class or y).
         expect_accuracy: Accuracy that the victim has on the data, like 0.93. A lower one is an error; without this
             option, one that is no better than chance, or that another adapter would raise.
         max_calls: Ceiling on the calls to a paid victim.
+        threshold: Probability from which on an input counts as positive: how often the surrogate decides as the victim.
         json: Print JSON.
     """
     import json as writer

@@ -68,7 +68,7 @@ def fit(
     if not isinstance(recipe, Boundary | Defense | Fittable):
         raise BadInput(f"{recipe!r}", "a defense that learns, like APGP(top=1)", "use it as it is: nothing to fit")
     model = load_victim(victim, data, network, max_calls=max_calls)
-    inputs = owner_split(data, model, label)
+    inputs, classes = owner_split(data, model, label)
     if isinstance(recipe, Boundary) and not isinstance(model, Classifier):
         raise BadInput(
             f"{type(recipe).__name__} for {victim}", "a network of Feint, whose weights it trains further",
@@ -76,7 +76,7 @@ def fit(
         )  # fmt: skip
     options = {"outliers": pools.parse_split(outliers) if outliers else None, "seed": seed}
     require_new(out)
-    check_victim(model, inputs, victim, data, expect_accuracy)
+    check_victim(model, inputs, victim, data, expect_accuracy, classes)
     with bars() as progress, work_directory(out):
         if isinstance(recipe, Boundary):
             assert isinstance(model, Classifier)

@@ -52,15 +52,15 @@ def inspect(
         limit_calls(model, raw.meter, max_calls)
     _print_raw(raw)
     if data is None:
-        found = inspect_model(raw)
+        inspection = inspect_model(raw)
     else:
         samples = read_samples(raw, data, label=label)
         for remark in samples.remarks:
             print(f"  samples   {remark.text()}")
-        found = inspect_model(raw, samples.split, samples.classes, expected=expect_accuracy)
-    _print_inspection(found)
+        inspection = inspect_model(raw, samples.split, samples.classes, expected=expect_accuracy)
+    _print_inspection(inspection)
     place = model if ":" in model and not Path(model).exists() else os.path.relpath(model, out.parent)
-    ModelFile(place, found.adapter, known, found.evidence).write(out)
+    ModelFile(place, inspection.adapter, known, inspection.evidence).write(out)
     print(f"{out}: written. Next: feint audit {out} --data {data or 'SAMPLES'}")
 
 
@@ -73,9 +73,9 @@ def _print_raw(raw: "RawModel") -> None:
         print(f"  note      {raw.metadata.note}")
 
 
-def _print_inspection(found: "Inspection") -> None:
-    names = found.adapter.classes
+def _print_inspection(inspection: "Inspection") -> None:
+    names = inspection.adapter.classes
     more = f", … ({len(names)})" if len(names) > 10 else ""
     print(f"  classes   {', '.join(names[:10])}{more}")
-    for i, line in enumerate(found.evidence):
+    for i, line in enumerate(inspection.evidence):
         print(f"  {'' if i else 'evidence':9} {line}")

@@ -59,8 +59,8 @@ def steal(
         model: Name of the model at --url.
         key: API key of the server (default: FEINT_KEY in the environment). Several keys are several accounts of the
             attacker.
-        pool: Data set whose pool the attacker asks about. NAME/train names another part. Attacks without images, like
-            DFME, need none.
+        pool: Data set whose pool the attacker asks about, NAME/train for another part, or a file or directory. Attacks
+            without a pool, like DFME, need none.
         budget: Number of queries.
         out: Directory to write: the surrogate, and the transcript of queries and answers.
         defense: Directory of a fitted defense, or a recipe that needs no fitting, like "APMSA(gap=0.01)". Repeat the
@@ -75,15 +75,18 @@ def steal(
     """
     from feint import victims
     from feint.cli.terminal import bars
-    from feint.data import pools
+    from feint.data.files import pool_at
     from feint.recipes import registry
     from feint.transcript import Transcript
 
-    images = {"pool": pools.parse_pool(pool)} if pool is not None else {}
     if victim is not None and url is None and model is None:
-        target = _local_target(load_victim(victim, pool, network, max_calls=max_calls), images.get("pool"), defense)
+        loaded = load_victim(victim, pool, network, max_calls=max_calls)
+        domain = victims.domain_of(loaded)
+        images = {"pool": pool_at(pool, domain).split} if pool is not None else {}
+        target = _local_target(loaded, images.get("pool"), defense)
     else:
         target = _remote_target(victim, url, model, defense, key)
+        images = {"pool": pool_at(pool, target.domain).split} if pool is not None else {}
     learned = _network(
         surrogate or target.network, target.domain or (images["pool"].domain if images else None), target.classes
     )

@@ -17,6 +17,9 @@ from feint.signature import Columns, Domain, Pixels, Text, Tokens
 INPUTS = "images", "x", "x_test", "x_train", "inputs", "features", "data", "input_ids", "tokens", "texts", "text"
 LABELS = "labels", "label", "y", "y_test", "y_train", "targets", "target"
 SEQUENCES = "input_ids", "tokens"
+_UNREADABLE = (  # RuntimeError is raised for encrypted members and unknown compressions
+    OSError, ValueError, EOFError, TypeError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 Arrays = tuple[np.ndarray, Domain, tuple[Remark, ...]]
 
 
@@ -36,9 +39,9 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise MissingData(f"{path}, which is not there", "an .npz file with inputs and labels", "check the path")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except _UNREADABLE as error:
         message = f"{path} ({one_line(error, 120)})"
         raise DamagedFile(message, "an .npz file without pickles", "write it again: numpy.savez") from error
 

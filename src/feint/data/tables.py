@@ -80,27 +80,27 @@ def _read(file: Path) -> "pyarrow.Table":
         with pyarrow.input_stream(str(file)) as stream:  # which decompresses
             content = stream.read()
         table = _parse(file, content)
+        names = [name.strip() for name in table.column_names]
     except FeintError:
         raise
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
+    except (pyarrow.ArrowException, csv.Error, OSError, ValueError, OverflowError) as error:
         if "UTF8" in str(error) or isinstance(error, UnicodeDecodeError):
             raise _not_utf8(file) from error
         kind = suffix(file).lstrip(".").upper()
         raise DamagedFile(f"{file} ({one_line(error, 160)})", f"a readable {kind} file", "write it again") from error
-    names = [name.strip() for name in table.column_names]
     if twice := {name for name in names if names.count(name) > 1}:
         raise BadInput(f"{file} with two columns {min(twice)!r}", "columns of different names", "rename one")
     return table.rename_columns(names).replace_schema_metadata(table.schema.metadata)
 
 
 def _parse(file: Path, content: bytes) -> "pyarrow.Table":
-    """Return the table of a file's content."""
+    # pyarrow's threads stay out: with torch in the process, they abort it at its exit (pyarrow 26.0.1)
     pyarrow = require("pyarrow", "data")
     if not content.strip():
         raise BadInput(f"{file}, which is empty", "a table with a header and rows", "check the file")
     match suffix(file):
         case ".parquet":
-            return require("pyarrow.parquet", "data").read_table(pyarrow.BufferReader(content))
+            return require("pyarrow.parquet", "data").ParquetFile(pyarrow.BufferReader(content)).read(use_threads=False)
         case ".txt":
             return pyarrow.table({"text": [line for line in content.decode().splitlines() if line.strip()]})
         case ".jsonl" | ".ndjson":
@@ -113,7 +113,7 @@ def _parse(file: Path, content: bytes) -> "pyarrow.Table":
 
 def _parse_json_lines(content: bytes) -> "pyarrow.Table":
     module = require("pyarrow.json", "data")
-    options = module.ReadOptions(block_size=len(content) + 1)
+    options = module.ReadOptions(block_size=len(content) + 1, use_threads=False)
     return module.read_json(require("pyarrow", "data").BufferReader(content), read_options=options)
 
 
@@ -132,14 +132,15 @@ def _parse_csv(file: Path, content: bytes, delimiters: str) -> "pyarrow.Table":
     # The delimiter is told from the header, and a decimal comma from the first rows. "?" is missing among numbers, and
     # a value among words, as UCI's files have it.
     module = require("pyarrow.csv", "data")
-    header, _, rest = content[:HEAD].decode("utf-8-sig", errors="ignore").partition("\n")
+    header, *rest = content[:HEAD].decode("utf-8-sig", errors="ignore").splitlines()
     delimiter = max(delimiters, key=header.count)
-    _check_header(file, next(csv.reader([header.strip("\r")], delimiter=delimiter), []))
+    _check_header(file, next(csv.reader([header], delimiter=delimiter), []))
     edge = re.escape(delimiter)
-    comma = delimiter != "," and re.search(rf"(^|{edge})-?\d+,\d+({edge}|\r?\n|$)", rest, re.MULTILINE)
+    comma = delimiter != "," and any(re.search(rf"(^|{edge})-?\d+,\d+({edge}|$)", line) for line in rest)
     table = module.read_csv(
         require("pyarrow", "data").BufferReader(content),
-        read_options=module.ReadOptions(block_size=len(content) + 1),  # types are told from the whole file
+        # types are told from the whole file
+        read_options=module.ReadOptions(block_size=len(content) + 1, use_threads=False),
         parse_options=module.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         convert_options=module.ConvertOptions(
             null_values=[*MISSING, "?", " ?"], decimal_point="," if comma else ".", strings_can_be_null=False

@@ -42,7 +42,7 @@ def check_domain(method: Any, domain: Domain) -> None:
     if issubclass(type(domain), method.domains):
         return
     (room,) = type(method).__bases__[:1]
-    methods = filter(is_dataclass, room.__subclasses__())
+    methods: list[Any] = [kind for kind in room.__subclasses__() if is_dataclass(kind)]
     taking = sorted(kind.__name__ for kind in methods if issubclass(type(domain), kind.domains))
     raise BadInput(
         f"{domain.noun} for {type(method).__name__}",

@@ -385,6 +385,7 @@ class Architecture:
         dimensions: Dimensions of one input; None for any number.
         preprocessing: Returns the first layer for a domain.
         at_once: Whether scikit-learn fits the body, an `EstimatorBody`, rather than a training in steps.
+        weights: Whether the body has weights that a training in steps can change.
     """
 
     body: Callable[[Network], nn.Module]
@@ -392,6 +393,7 @@ class Architecture:
     dimensions: int | None = None
     preprocessing: Callable[[Domain], Preprocessing] = features
     at_once: bool = False
+    weights: bool = True
 
     def takes(self, domain: Domain) -> bool:
         """Return whether inputs of this domain have the right type and number of dimensions."""
@@ -406,10 +408,14 @@ def _of_images(body: Callable[[Network], nn.Module]) -> Architecture:
 ARCHITECTURES: dict[str, Architecture] = {
     "linear": Architecture(linear),
     "one_vs_rest": Architecture(one_vs_rest),
-    "tree": Architecture(tree, (Pixels, Columns), preprocessing=values),
+    "tree": Architecture(tree, (Pixels, Columns), preprocessing=values, weights=False),
     "logistic": Architecture(logistic, at_once=True),
-    "boosted_trees": Architecture(boosted_trees, (Pixels, Columns, Tokens), preprocessing=values, at_once=True),
-    "random_forest": Architecture(random_forest, (Pixels, Columns, Tokens), preprocessing=values, at_once=True),
+    "boosted_trees": Architecture(
+        boosted_trees, (Pixels, Columns, Tokens), preprocessing=values, at_once=True, weights=False
+    ),
+    "random_forest": Architecture(
+        random_forest, (Pixels, Columns, Tokens), preprocessing=values, at_once=True, weights=False
+    ),
     "mlp20": Architecture(mlp20),
     "mlp": Architecture(mlp),
     "ngrams": Architecture(ngrams, (Tokens, Text), preprocessing=values, at_once=True),

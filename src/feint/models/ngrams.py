@@ -18,7 +18,7 @@ FEW_CLASSES = 16  # up to which the weights of 2^18 features are few
 ROWS = 256  # inputs whose n-grams are in memory at once
 
 
-class NGrams(nn.Module):
+class HashedNGrams(nn.Module):
     """N-grams of inputs (N, L) as hashed features with TF-IDF weights, rows of length 1.
 
     Those of a text are its words and pairs of words, without case, and n-grams of its bytes; those of a sequence are
@@ -95,7 +95,7 @@ class NGramClassifier(nn.Module, EstimatorBody):
 
     def __init__(self, domain: Domain, classes: int) -> None:
         super().__init__()
-        self.ngrams = NGrams(domain, bits=18 if classes <= FEW_CLASSES else 14)
+        self.ngrams = HashedNGrams(domain, bits=18 if classes <= FEW_CLASSES else 14)
         self.weight = nn.Parameter(torch.zeros(self.ngrams.features, classes))
         self.bias = nn.Parameter(torch.zeros(classes))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from feint.models.ngrams import NGrams
+from feint.models.ngrams import HashedNGrams
 from feint.signature import Columns, Domain, Pixels, Text, Tokens
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation, used for every set of colour images
@@ -107,7 +107,7 @@ class NGramPreprocessing(Preprocessing):
 
     def __init__(self, domain: Domain) -> None:
         super().__init__(domain)
-        self.ngrams = NGrams(domain, bits=12)
+        self.ngrams = HashedNGrams(domain, bits=12)
         self.features = self.ngrams.features
 
     def adapt(self, x: Tensor) -> None:

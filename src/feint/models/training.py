@@ -165,7 +165,7 @@ def learn(
     check_targets(network, x, targets)
     model = network.build(seed)
     at_once = network.architecture.at_once
-    if not at_once and next(model.parameters(), None) is None:
+    if not (at_once or network.architecture.weights):
         raise BadInput(f"the network {network.name!r}", "one with weights to train", "PathFinding makes trees")
     if training.augments and not network.augmentable:
         raise BadRecipe(
@@ -222,10 +222,8 @@ def refine(
         raise BadRecipe("a holdout under a loss of its own", "holdout=0", "the epochs are judged by cross-entropy")
     if training.rotation is not None:
         raise BadRecipe("a rotation loss beside a loss of its own", "rotation=None", "leave it out")
-    if next(model.parameters(), None) is None:
-        raise BadInput(
-            f"the network {model.network.name!r}", "one with a gradient", "train it anew: feint.models.learn"
-        )
+    if not model.network.architecture.weights:
+        raise BadInput(f"the network {model.network.name!r}", "one with a gradient", "train a new one")
     task = _Task(x, targets, training, seed, loss, outliers, recordable=False)
     start = stored.fingerprint(model)
     return _train_or_load(copy.deepcopy(model), task, progress, repr((name, start, model.network, training, seed)))

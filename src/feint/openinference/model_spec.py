@@ -68,8 +68,8 @@ class ModelSpec:
     @cached_property
     def _own_names(self) -> Mapping[str, str]:
         """Names of the domain's tensors, by those of the model's."""
-        own = self.domain.tensors() if self.domain is not None else ()
-        return {mine.name: theirs.name for mine, theirs in zip(self.inputs, own, strict=False)}
+        usual = self.domain.tensors() if self.domain is not None else ()
+        return {mine.name: theirs.name for mine, theirs in zip(self.inputs, usual, strict=False)}
 
     def decode(self, tensors: Mapping[str, Array]) -> Array:
         """Return inputs (N, …) of the domain from the tensors of a request.
@@ -196,12 +196,12 @@ def _tensor(table: Any) -> Tensor:
 
 def _completed(inputs: Sequence[Tensor], domain: Domain, input: str | None, datatype: str) -> tuple[Tensor, ...]:
     """Return the inputs of a server, with what its metadata leave open as the domain has it."""
-    own = domain.tensors()
+    usual = domain.tensors()
     if not inputs:
-        inputs = [tensor._replace(name=input or tensor.name, datatype=datatype or tensor.datatype) for tensor in own]
-    if len(inputs) == len(own) == 1:
-        ((_, known, shape),), ((_, usual, sizes),) = inputs, own
-        inputs = [inputs[0]._replace(datatype=known if known in DATATYPES else datatype or usual, shape=shape or sizes)]
+        inputs = [tensor._replace(name=input or tensor.name, datatype=datatype or tensor.datatype) for tensor in usual]
+    if len(inputs) == len(usual) == 1:
+        ((_, known, shape),), ((_, standard, sizes),) = inputs, usual
+        inputs = [inputs[0]._replace(datatype=known if known in DATATYPES else datatype or standard, shape=shape or sizes)]
     return tuple(inputs)
 
 

@@ -48,10 +48,13 @@ def with_prefix(prefix: str, tensors: "Mapping[str, Tensor]") -> "dict[str, Tens
 
 def fingerprint(tensors: "Mapping[str, Tensor]") -> str:
     """Return 16 hexadecimal digits of the SHA-256 of tensors: names, types, shapes and every byte."""
+    import torch
+
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)  # NumPy has no bfloat16
+        digest.update(content.numpy().tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -10,6 +10,8 @@ from feint.victims.formats.function import FunctionModel
 from feint.victims.formats.onnx import OnnxFile
 from feint.victims.formats.torch_module import TorchModel
 from feint.victims.inputs import ColumnInputs, PixelInputs, TextInputs, TokenInputs
+from feint.victims.json_api.model import JsonApiModel
+from feint.victims.meter import Meter
 from feint.victims.model_file import ModelFile
 from feint.victims.outputs import ClassOutputs, label_text
 from feint.victims.published import load_published
@@ -26,7 +28,9 @@ __all__ = [
     "FromAnswers",
     "FromProbabilities",
     "FunctionModel",
+    "JsonApiModel",
     "Metadata",
+    "Meter",
     "ModelFile",
     "OnnxFile",
     "PixelInputs",

@@ -31,7 +31,7 @@ LENGTH = 4096  # greatest length of a text, in bytes, where the data do not say
 class StatesAdapter(Protocol):
     """Raw model that states its adapter, so that nothing has to be sent to it."""
 
-    def own_adapter(self, domain: Domain | None) -> Adapter | None:
+    def stated_adapter(self, domain: Domain | None) -> Adapter | None:
         """Return the adapter for a domain of data; None where the model leaves something open.
 
         Raises:
@@ -58,8 +58,8 @@ def adapt(raw: RawModel, domain: Domain | None = None) -> AdaptedModel:
 def certain_adapter(raw: RawModel, domain: Domain | None = None) -> Adapter:
     """Return the adapter that a raw model makes certain; arguments and errors as in `adapt`."""
     refuse_task(raw, task_of(raw))
-    if isinstance(raw, StatesAdapter) and (own := raw.own_adapter(domain)) is not None:
-        return own
+    if isinstance(raw, StatesAdapter) and (stated := raw.stated_adapter(domain)) is not None:
+        return stated
     domain, inputs = certain_inputs(raw, domain)
     return with_outputs(raw, domain, inputs)
 
@@ -75,8 +75,8 @@ def raise_undecided(raw: RawModel, question: str) -> NoReturn:
 
 def certain_inputs(raw: RawModel, domain: Domain | None) -> tuple[Domain, Inputs]:
     """Return domain and inputs of a raw model, or raise `BadInput` where it leaves them open."""
-    if isinstance(raw, StatesAdapter) and (own := raw.own_adapter(domain)) is not None:
-        return own.domain, own.inputs
+    if isinstance(raw, StatesAdapter) and (stated := raw.stated_adapter(domain)) is not None:
+        return stated.domain, stated.inputs
     by_name = {spec.name: spec for spec in raw.inputs}
     ids = next((name for name in TOKENS if name in by_name), None)
     if ids is not None and isinstance(domain, Tokens | None):

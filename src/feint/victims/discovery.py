@@ -28,7 +28,7 @@ from feint.victims.json_api.recorded import load_recorded
 from feint.victims.json_api.victim_file import is_victim_file, read_victim_file
 from feint.victims.model_file import ModelFile
 from feint.victims.raw import RawModel
-from feint.victims.remote import metered
+from feint.victims.remote import FromAnswers, metered
 
 FILES: dict[str, Callable[[str], RawModel]] = {  # loaders by suffix
     ".onnx": OnnxFile, ".skops": load_estimator, ".pt": TorchFile, ".pth": TorchFile, ".ts": TorchFile,
@@ -162,6 +162,8 @@ def classes_of(model: nn.Module, domain: Domain) -> int:
     Raises:
         BadInput: The model does not take such an input, or its output is not a row of logits.
     """
+    if isinstance(model, FromAnswers):  # whose calls cost something
+        return model.classes
     try:
         return logits(model, torch.from_numpy(domain.sample(1, 0))).shape[1]
     except BadInput:

@@ -7,7 +7,7 @@ REMEDIES = {
     "regression": "to measure it, return ranges of its value as classes from a function: package.module:function",
     "multi-label classification": "name one label at a time: a function that returns its score, as two classes",
     "detection": "measure the classifier of its crops, from a function: package.module:function",
-    "detection or of sequences": "measure the classifier of one crop or position, from a function: package.module:function",
+    "detection or of sequences": "measure one crop or position, from a function: package.module:function",
     "segmentation": "return one class for each image from a function: package.module:function",
     "pose estimation": "return one class for each image from a function: package.module:function",
     "token classification or generation": "return one class for each text from a function: package.module:function",

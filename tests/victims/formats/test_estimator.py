@@ -24,7 +24,7 @@ from sklearn.ensemble import (
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier, SGDClassifier
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
@@ -92,6 +92,18 @@ def test_decision_scores_stand_for_probabilities_with_a_note(model, classes, tmp
     victim = victims.load_any(dumped(model, tmp_path))
     assert "not calibrated" in victim.raw.metadata.note
     assert victim(torch.from_numpy(X)).argmax(1).tolist() == model.predict(X).tolist()
+
+
+def test_decision_scores_of_pairs_of_classes_are_not_taken_for_those_of_classes(tmp_path):
+    model = make_pipeline(StandardScaler(), SVC(decision_function_shape="ovo")).fit(X, Y)
+    victim = victims.load_any(dumped(model, tmp_path))
+    assert model.decision_function(X).shape == (90, 3)
+    assert victim(torch.from_numpy(X)).argmax(1).tolist() == model.predict(X).tolist()
+
+
+def test_a_threshold_of_its_own_is_noted(tmp_path):
+    model = FixedThresholdClassifier(LogisticRegression(), threshold=0.3).fit(X, Y > 0)
+    assert "threshold 0.3" in victims.load_any(dumped(model, tmp_path)).raw.metadata.note
 
 
 def test_an_estimator_of_labels_alone_answers_with_them(tmp_path):
@@ -290,6 +302,22 @@ def test_a_histogram_tree_that_leads_out_of_itself_is_refused(field, value, tmp_
         victims.load_any(corrupted(file, change))
 
 
+@pytest.mark.parametrize(("field", "value"), [("bitset_idx", 99), ("feature_idx", 1)])
+def test_a_histogram_tree_whose_categories_lead_out_of_it_is_refused(field, value, tmp_path):
+    def change(array):
+        if field in (array.dtype.names or ()) and array["is_categorical"].any():
+            array[field][array["is_categorical"] == 1] = value
+            return True
+        return False
+
+    codes = np.column_stack([np.arange(90) % 6, X])
+    labels = np.isin(codes[:, 0], (1, 4)).astype(int)
+    file = dumped(HistGradientBoostingClassifier(max_iter=2, categorical_features=[0]).fit(codes, labels), tmp_path)
+    assert victims.load_any(file).classes == 2
+    with pytest.raises(DamagedFile, match="categories lead out"):
+        victims.load_any(corrupted(file, change))
+
+
 def test_the_search_tree_of_neighbors_is_built_anew(tmp_path):
     model = KNeighborsClassifier(5).fit(X, Y)
     before = model.predict_proba(X)
@@ -327,3 +355,14 @@ def test_binary_regression_is_solved_too():
     weight, bias = parameters(EquationSolving(Network("linear", (1, 2, 2), 2)).steal(oracle))
     assert np.allclose((weight[1] - weight[0]).numpy(), model.coef_[0], rtol=1e-5)
     assert np.allclose((bias[1] - bias[0]).numpy(), model.intercept_[0], rtol=1e-4)
+
+
+def test_one_row_without_its_category_is_answered_as_in_a_batch():
+    table = pd.DataFrame({"job": ["a", "b", np.nan, "b"] * 20, "age": np.arange(80.0)})
+    steps = make_column_transformer((OneHotEncoder(), ["job"]), (StandardScaler(), ["age"]))
+    model = make_pipeline(steps, LogisticRegression()).fit(table, np.arange(80) % 4 == 2)
+    adapted = victims.adapt(victims.EstimatorModel(model))
+    x = torch.tensor([[0.0, 5.0], [float("nan"), 7.0]], dtype=torch.float64)
+    p = victims.predict(adapted, x)
+    assert torch.allclose(victims.predict(adapted, x[1:]), p[1:])
+    assert np.allclose(p, model.predict_proba(pd.DataFrame({"job": ["a", np.nan], "age": [5.0, 7.0]})), atol=1e-6)

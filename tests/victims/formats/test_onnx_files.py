@@ -199,7 +199,7 @@ def test_names_of_classes_in_the_metadata_are_read(tmp_path):
     [
         (["Sigmoid"], [("y", FLOAT, ["N", 4])], r"multi-label.*one label at a time"),
         (["Relu x"], [("y", FLOAT, ["N", 3, 8, 8])], r"segmentation"),
-        (["Reshape"], [("y", FLOAT, ["N", 32, 6])], r"detection.*one crop or position"),
+        (["Reshape"], [("y", FLOAT, ["N", 32, 6])], r"detection.*one crop or position, from a function"),
         (["ArgMax"], [("y", INT64, ["N"])], r"labels alone.*feint inspect"),
         (["MatMul1"], [("y", FLOAT, ["N", 1])], r"logit of two classes or a regression.*feint inspect"),
         (["Two"], [("y", FLOAT, ["N", 4]), ("e", FLOAT, ["N", 192])], r"which of its outputs.*feint inspect"),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from feint.attacks.data_free.generators import ImageGenerator, squash
-from feint.attacks.probing import require_budget
+from feint.attacks.probing import require_budget, require_weights
 from feint.errors import BadInput, BadRecipe, Refused
 from feint.models.networks import Classifier, Network, default_device
 from feint.oracle import Oracle
@@ -216,6 +216,7 @@ def require_turn(oracle: Oracle, network: Network, cost: int) -> None:
     """Raise `BadInput` unless inputs are images (C, H, W) and the budget pays for one turn of `cost` queries."""
     if len(network.shape) != 3:
         raise BadInput(f"inputs of shape {network.shape}", "images (C, H, W)", "use Uniform instead")
+    require_weights(network)
     require_budget(oracle, network, cost, what=", one turn", remedy="raise the budget, or lower batch_size")
 
 

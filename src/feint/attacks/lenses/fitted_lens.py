@@ -11,7 +11,7 @@ from feint.attacks.lenses.lens import DefenseLike, Lens, require_cost
 from feint.attacks.probing import require_probabilities
 from feint.attacks.surrogates import logits
 from feint.data import Split
-from feint.errors import BadInput, Refused
+from feint.errors import Refused
 from feint.fitting import FitContext
 from feint.oracle import Oracle, OracleWrapper
 from feint.progress import NO_PROGRESS, ProgressCallback
@@ -111,14 +111,6 @@ class FittedOracle(OracleWrapper):
             if self._answers_only and count == self._first:  # until here the inputs were needed
                 self._raw.keep_answers_only()
         return self._fitted
-
-
-def require_classes(p: Tensor, classes: int, whose: str) -> None:
-    """Raise `BadInput` unless the answers `p` (N, K) have as many classes."""
-    if p.shape[1] != classes:
-        raise BadInput(
-            f"answers of {p.shape[1]} classes and {whose} of {classes}", "the same number", "change the lens"
-        )
 
 
 def labelled_split(x: Tensor, labels: Tensor, domain: Domain) -> Split:

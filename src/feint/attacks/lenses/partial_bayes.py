@@ -15,10 +15,10 @@ from feint.attacks.lenses.fitted_lens import (
     clean_answers,
     labelled_split,
     random_subset,
-    require_classes,
 )
 from feint.attacks.lenses.lens import DefenseLike
 from feint.attacks.lenses.recovered import LEAST
+from feint.attacks.probing import require_classes
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
 from feint.fitting import FitContext

@@ -14,9 +14,8 @@ from feint.attacks.lenses.fitted_lens import (
     clean_answers,
     labelled_split,
     random_subset,
-    require_classes,
 )
-from feint.attacks.probing import draw_rows, in_batches
+from feint.attacks.probing import draw_rows, in_batches, require_classes
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
 from feint.fitting import FitContext

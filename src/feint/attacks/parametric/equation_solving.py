@@ -11,7 +11,7 @@ from feint.attacks.attack import Attack
 from feint.attacks.parametric.experiment_design import WeighingDesign
 from feint.attacks.parametric.linear_parameters import require_linear
 from feint.attacks.parametric.row_design import RowDesign
-from feint.attacks.probing import BATCH, require_budget, require_probabilities
+from feint.attacks.probing import BATCH, require_budget, require_classes, require_probabilities
 from feint.errors import Refused
 from feint.models.networks import Classifier, Network
 from feint.oracle import Oracle, concatenate
@@ -71,6 +71,7 @@ class EquationSolving(Attack):
         oracle.keep_answers_only()
         design, p = self._answers(oracle, design, generator, progress)
         require_probabilities(p, "LowdMeek needs labels only")
+        require_classes(p, self.surrogate.classes, "a surrogate")
         return design.classifier(log_ratios(p))
 
     def _design(self, count: int, scale: float, generator: torch.Generator) -> WeighingDesign | RowDesign:

@@ -12,7 +12,7 @@ from torch import Tensor
 from feint.attacks.attack import Attack
 from feint.attacks.parametric.axis_boxes import DistinctAnswers, Node, Nodes, classifier, require_tree
 from feint.attacks.parametric.unit_space import UnitSpace
-from feint.attacks.probing import check, draw_rows
+from feint.attacks.probing import check, draw_rows, require_classes
 from feint.data import Split
 from feint.errors import BadRecipe, Refused
 from feint.models.networks import Classifier, Network
@@ -33,10 +33,11 @@ class LabelPathFinding(Attack):
     `seeds` inputs of `pool` and as many random ones are asked. If a region holds inputs x and y of different answers,
     the features of y replace those of x in a random order. Bisection finds the one at which the answer changes. If it
     is a number, bisection in that feature alone finds a threshold of the victim, to within `epsilon` of its usual
-    range: log2(d) + log2(1/epsilon) queries. If it is a category, that of y is set apart from all others. Of `searches` such thresholds, and those found before, the one that separates the region's answers best (Gini)
-    divides the region. The region that is likely to hold most errors goes first; one whose answers all agree is asked
-    `probes` random inputs more, or half as many as it has. The attack ends with the budget; each region answers with
-    its commonest answer.
+    range: log2(d) + log2(1/epsilon) queries. If it is a category, that of y is set apart from all others. Of `searches`
+    such thresholds, and those found before, the one that separates the region's answers best (Gini) divides the region.
+    The region that is likely to hold most errors goes first; one whose answers all agree is asked `probes` random
+    inputs more, or half as many as it has. The attack ends with the budget; each region answers with its commonest
+    answer.
 
     Two things are not found: a threshold between leaves of the same label, which does not matter, and a leaf that none
     of the inputs asked has hit. The attack works with probabilities as well, two leaves of the same answer included.
@@ -104,6 +105,7 @@ class _RegionSearch:
         p = self._ask(x)
         if not len(p) and self._refusal is not None:
             raise self._refusal
+        require_classes(p, self._recipe.surrogate.classes, "a surrogate")
         low, high = x.new_zeros(features), x.new_ones(features)
         self._add_leaf(low, high, x[: len(p)], p, [])
         while self._refusal is None and self._oracle.left:

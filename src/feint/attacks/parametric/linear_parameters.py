@@ -37,6 +37,9 @@ def classifier_of_features(surrogate: Network, weight: Tensor, bias: Tensor) -> 
         surrogate: The network `linear`.
         weight: Weights (K, d) of the features; see `features`.
         bias: Biases (K,).
+
+    Returns:
+        The classifier whose logits are `weight` · features + `bias`.
     """
     model = surrogate.build().eval()
     model.load_state_dict(model.state_dict() | {"body.1.weight": weight.float(), "body.1.bias": bias.float()})

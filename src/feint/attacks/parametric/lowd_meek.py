@@ -11,7 +11,7 @@ from torch import Tensor
 from feint.attacks.attack import Attack
 from feint.attacks.parametric.linear_parameters import classifier_of_features, features, require_linear
 from feint.attacks.parametric.unit_space import UnitSpace
-from feint.attacks.probing import check
+from feint.attacks.probing import check, require_classes
 from feint.data import Split
 from feint.errors import BadRecipe, Refused
 from feint.models.networks import Classifier, Network
@@ -118,10 +118,10 @@ class _LineSearch:
         varies = self._space.both_numbers(inside, outside)
         if not varies.all():
             outside, outside_label = self._ask(torch.where(varies, outside, inside))
-            kept = (outside_label != inside_label[: len(outside)]).nonzero()[:, 0]
+            crossing = (outside_label != inside_label[: len(outside)]).nonzero()[:, 0]
             self.boundaries.add_labels(self._features(outside), outside_label)
             inside, inside_label, outside, outside_label = (
-                inside[kept], inside_label[kept], outside[kept], outside_label[kept]
+                inside[crossing], inside_label[crossing], outside[crossing], outside_label[crossing]
             )  # fmt: skip
         self._bisect(inside, outside, inside_label, outside_label)
 
@@ -154,6 +154,8 @@ class _LineSearch:
         """Return the points (n, d) that are answered, and their labels (n,)."""
         p, refusal = self._oracle.try_ask(self._space.inputs(points)) if len(points) else (points[:, :0], None)
         self.refusal = refusal or self.refusal
+        if len(p):
+            require_classes(p, self._model.network.classes, "a surrogate")
         return points[: len(p)], p.argmax(-1) if len(p) else torch.empty(0, dtype=torch.int64)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from feint.attacks.attack import Attack
 from feint.attacks.parametric.axis_boxes import DistinctAnswers, build_tree, classifier, require_tree, snap_faces
 from feint.attacks.parametric.unit_space import UnitSpace
-from feint.attacks.probing import require_budget, require_probabilities
+from feint.attacks.probing import require_budget, require_classes, require_probabilities
 from feint.errors import Refused
 from feint.models.networks import Classifier, Network
 from feint.oracle import Oracle
@@ -81,6 +81,7 @@ class _LeafSearch:
         if not len(p) and self._refusal is not None:
             raise self._refusal
         require_probabilities(p, "LabelPathFinding needs labels only")
+        require_classes(p, self._classes, "a surrogate")
         stack = [(start, p[0])]
         total = self._oracle.left + 1
         while stack and self._refusal is None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from feint.attacks.attack import Attack
 from feint.attacks.parametric.axis_boxes import DistinctAnswers, Node, Nodes, classifier, require_tree
 from feint.attacks.parametric.unit_space import UnitSpace
-from feint.attacks.probing import require_budget, require_probabilities
+from feint.attacks.probing import require_budget, require_classes, require_probabilities
 from feint.errors import BadInput, Refused
 from feint.models.networks import Classifier, Network
 from feint.oracle import Oracle
@@ -29,9 +30,9 @@ class TopDownPathFinding(Attack):
     leaf. Answers that are equal but for their last bits count as the same leaf.
 
     If a model answers a row by the node at which a value is missing, as that of the paper did, then any value of the
-    right column changes the answer: with `stops_at_missing` one query a column is enough, where others take one for each
-    category and two for a number. Models of scikit-learn and others send a missing value on along a branch. If several
-    columns change the answer, the one nearest to the root is found by setting two of them at once.
+    right column changes the answer: with `stops_at_missing` one query a column is enough, where others take one for
+    each category and two for a number. Models of scikit-learn and others send a missing value on along a branch. If
+    several columns change the answer, the one nearest to the root is found by setting two of them at once.
 
     Columns that cannot be left out keep a random value. Raises `BadInput` if no value may be missing, and for labels
     only. After a refusal the regions so far are leaves.
@@ -68,7 +69,7 @@ class TopDownPathFinding(Attack):
 
 
 @dataclass
-class _Region:
+class _Subtree:
     """Node that may be divided: the point (d,) that stands for it, its answer (K,), and its box (d,)."""
 
     node: int
@@ -103,8 +104,9 @@ class _TopDownSearch:
             start = self._space.move(start[None], torch.tensor([i]), torch.ones(1))[0]
         total, p = self._oracle.left, self._ask(start[None])[0]
         require_probabilities(p[None], "LabelPathFinding needs labels only")
+        require_classes(p[None], self._recipe.surrogate.classes, "a surrogate")
         self.nodes.append(Node(0, 0.0, 0, 0, p))
-        regions = [_Region(0, start, p, torch.zeros_like(start), torch.ones_like(start))]
+        regions = [_Subtree(0, start, p, torch.zeros_like(start), torch.ones_like(start))]
         try:
             while regions:
                 regions += self._divide(regions.pop())
@@ -112,7 +114,7 @@ class _TopDownSearch:
         except Refused:
             return
 
-    def _divide(self, region: _Region) -> list[_Region]:
+    def _divide(self, region: _Subtree) -> list[_Subtree]:
         """Return the regions into which the column nearest to the root divides this one; none for a leaf."""
         column = self._dividing_column(region)
         if column is None:
@@ -125,50 +127,50 @@ class _TopDownSearch:
             parts = [self._missing(region, int(axes[-1])), *parts]
         return self._grow(region, parts)
 
-    def _dividing_column(self, region: _Region) -> int | None:
+    def _dividing_column(self, region: _Subtree) -> int | None:
         """Return the column nearest to the root of which another value changes the answer, None for a leaf."""
         axis, value = self._changes(region)
         if not len(axis):
             return None
         moved = self._space.move(region.x.expand(len(axis), -1), axis, value)
         answers = self._ask(moved)
-        found = None
+        highest = None
         for i in (answers != region.p).any(1).nonzero()[:, 0].tolist():
             column = self._space.column[axis[i]]
-            if found is None:
-                found = i
-            elif column != self._space.column[axis[found]]:
-                both = self._space.move(moved[found][None], axis[i : i + 1], value[i : i + 1])
-                is_above = (self._ask(both)[0] == answers[i]).all() and (answers[i] != answers[found]).any()
-                found = i if is_above else found
-        return None if found is None else int(self._space.column[axis[found]])
+            if highest is None:
+                highest = i
+            elif column != self._space.column[axis[highest]]:
+                both = self._space.move(moved[highest][None], axis[i : i + 1], value[i : i + 1])
+                is_above = (self._ask(both)[0] == answers[i]).all() and (answers[i] != answers[highest]).any()
+                highest = i if is_above else highest
+        return None if highest is None else int(self._space.column[axis[highest]])
 
-    def _changes(self, region: _Region) -> tuple[Tensor, Tensor]:
+    def _changes(self, region: _Subtree) -> tuple[Tensor, Tensor]:
         """Return the changes of single columns to ask in a region: axes (m,), and the values (m,) on them."""
-        changes, asked = list[tuple[int, float]](), set[int]()
+        changes, columns = list[tuple[int, float]](), set[int]()
         lacking = self._space.lacking(region.x[None])[0].tolist()
         for i, axis in enumerate(self._space.axes):
             if axis.missing or not self._space.is_open(i, region.low, region.high):
                 continue
             ends = {float(region.low[i]), float(region.high[i])} if self._space.is_number[i] else {1.0}
-            own = set() if lacking[axis.column] else {float(region.x[i])}
-            for end in sorted(ends - own):
-                if not (self._recipe.stops_at_missing and lacking[axis.column] and axis.column in asked):
+            here = set() if lacking[axis.column] else {float(region.x[i])}
+            for end in sorted(ends - here):
+                if not (self._recipe.stops_at_missing and lacking[axis.column] and axis.column in columns):
                     changes.append((i, end))
-                    asked.add(axis.column)
+                    columns.add(axis.column)
         return (
             torch.tensor([i for i, _ in changes], dtype=torch.int64),
             torch.tensor([end for _, end in changes], dtype=torch.float64),
         )
 
-    def _numbers(self, region: _Region, axis: int) -> list[_Part]:
+    def _numbers(self, region: _Subtree, axis: int) -> list[_Part]:
         """Return the parts of a region between the thresholds of a number, the lowest first."""
         ends = torch.stack([region.low[axis], region.high[axis]])
         answers = self._ask_along(region, axis, ends)
         points = [(float(ends[0]), answers[0]), (float(ends[1]), answers[1])]
         least = max(self._recipe.epsilon, 1.5 * float(self._space.step[axis]))
         while True:
-            pairs = zip(points, points[1:], strict=False)
+            pairs = pairwise(points)
             wide = [(a, b) for (a, p), (b, q) in pairs if (p != q).any() and b - a > least]
             if not wide:
                 break
@@ -188,7 +190,7 @@ class _TopDownSearch:
                 lowest = b
         return parts
 
-    def _categories(self, region: _Region, axes: Tensor) -> list[_Part]:
+    def _categories(self, region: _Subtree, axes: Tensor) -> list[_Part]:
         """Return the parts of a region whose categories have equal answers; the last one needs no question."""
         named = [
             i
@@ -213,7 +215,7 @@ class _TopDownSearch:
             parts.append(part)
         return parts
 
-    def _missing(self, region: _Region, axis: int) -> _Part:
+    def _missing(self, region: _Subtree, axis: int) -> _Part:
         """Return the part of a region in which the column of this axis is missing."""
         low = region.low.clone()
         low[axis] = 1.0
@@ -221,7 +223,7 @@ class _TopDownSearch:
         high[self._space.beside(axis) & ~self._space.is_number] = 0.0
         return _Part(region.x, region.p, low, high, [(axis, 0.5, True)])
 
-    def _part(self, region: _Region, axis: int, value: float, p: Tensor, low: Tensor, high: Tensor) -> _Part:
+    def _part(self, region: _Subtree, axis: int, value: float, p: Tensor, low: Tensor, high: Tensor) -> _Part:
         """Return the part that the point of the region stands for with this value on the axis."""
         missing, high = self._space.missing_axis(axis), high.clone()
         if missing is not None:
@@ -229,7 +231,7 @@ class _TopDownSearch:
         x = self._space.move(region.x[None], torch.tensor([axis]), torch.tensor([value]))[0]
         return _Part(x, p, low, high, [])
 
-    def _grow(self, region: _Region, parts: list[_Part]) -> list[_Region]:
+    def _grow(self, region: _Subtree, parts: list[_Part]) -> list[_Subtree]:
         """Replace a leaf by the questions that lead to its parts, and return these as regions of new leaves."""
         questions = [(*question, number) for number, part in enumerate(parts) for question in part.questions]
         chain = [region.node, *range(len(self.nodes), len(self.nodes) + len(questions) - 1)]
@@ -241,9 +243,9 @@ class _TopDownSearch:
         ):
             left, right = (after, first + number) if is_right else (first + number, after)
             self.nodes[here] = self.nodes[here]._replace(axis=axis, threshold=threshold, left=left, right=right)
-        return [_Region(first + i, part.x, part.p, part.low, part.high) for i, part in enumerate(parts)]
+        return [_Subtree(first + i, part.x, part.p, part.low, part.high) for i, part in enumerate(parts)]
 
-    def _ask_along(self, region: _Region, axis: int, values: Tensor) -> Tensor:
+    def _ask_along(self, region: _Subtree, axis: int, values: Tensor) -> Tensor:
         """Return the answers (n, K) to the point of a region with these values (n,) on an axis."""
         axes = torch.full((len(values),), axis)
         return self._ask(self._space.move(region.x.expand(len(values), -1), axes, values))

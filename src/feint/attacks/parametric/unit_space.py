@@ -123,9 +123,18 @@ class UnitSpace:
         return self.draw_within(torch.zeros(len(self)), torch.ones(len(self)), count, generator)
 
     def draw_within(self, low: Tensor, high: Tensor, count: int, generator: torch.Generator) -> Tensor:
-        """Draw random points (count, d) of a box from `low` (d,) to `high` (d,), each of a valid input.
+        """Draw random points of a box.
 
         Numbers and categories are uniform; where a number may be missing, a quarter of the values are.
+
+        Args:
+            low: Lower corner (d,) of the box.
+            high: Upper corner (d,).
+            count: Number of points.
+            generator: Generator of the points.
+
+        Returns:
+            Points (count, d), each of a valid input.
         """
         points = low + torch.rand(count, len(self), generator=generator).double() * (high - low)
         for axes in self._groups():
@@ -135,7 +144,7 @@ class UnitSpace:
             pick = torch.multinomial(weight.expand(count, -1), 1, generator=generator)
             chosen = torch.zeros(count, len(axes), dtype=points.dtype).scatter_(1, pick, 1.0)
             points[:, axes] = chosen * torch.where(self.is_number[axes], points[:, axes], 1.0)
-        return self.points(self.inputs(points))
+        return self.nearest(points)
 
     def nearest(self, points: Tensor) -> Tensor:
         """Return the points (N, d) of the valid inputs that are nearest to these."""

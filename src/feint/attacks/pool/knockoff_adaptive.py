@@ -10,7 +10,7 @@ from torch import Tensor
 
 from feint.attacks.attack import Attack
 from feint.attacks.pool.bandit import WINDOW, Bandit
-from feint.attacks.probing import check
+from feint.attacks.probing import check, require_weights
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
 from feint.models.networks import Classifier, Network
@@ -64,6 +64,7 @@ class KnockoffNetsAdaptive(Attack):
             raise BadRecipe(repr(self), "round ≥ 2, learning_rate > 0, decay ≥ 0, groups counted from 0", "change them")
 
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
+        require_weights(self.surrogate)
         check(oracle, self.pool, self.surrogate)
         bandit = Bandit(self.pool.labels, self.groups(), decay=self.decay, seed=seed)
         rewards = Rewards(self, seed)

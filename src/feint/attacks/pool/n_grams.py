@@ -1,4 +1,4 @@
-"""NGrams: texts and sequences recombined of the n-grams of a public pool."""
+"""NGramQueries: texts and sequences recombined of the n-grams of a public pool."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ Pieces = list[Any]  # words of a text, or tokens of a sequence
 
 
 @dataclass(frozen=True)
-class NGrams(Attack):
+class NGramQueries(Attack):
     """Sequences of random n-grams of a pool: with n = 1 the RANDOM queries of Krishna et al. (ICLR 2020).
 
     A query is as long as a random text of `pool`. It consists of `n` neighbouring words at a time, each from a random
@@ -71,9 +71,9 @@ class NGrams(Attack):
             yield torch.from_numpy(join(domain, drawn))
 
     def _recombine(self, texts: Sequence[Pieces], random: np.random.Generator) -> Pieces:
-        length, pieces = len(texts[random.integers(len(texts))]), list[Any]()
+        length, pieces = len(texts[int(random.integers(len(texts)))]), list[Any]()
         while len(pieces) < length:
-            text = texts[random.integers(len(texts))]
+            text = texts[int(random.integers(len(texts)))]
             start = random.integers(max(len(text) - self.n, 0) + 1)
             pieces += text[start : start + self.n]
         return pieces[:length]
@@ -84,7 +84,13 @@ def _words(domain: Text, x: np.ndarray) -> list[Pieces]:
 
 
 def _text(domain: Text, words: Sequence[Pieces]) -> np.ndarray:
-    return domain.from_strings([" ".join(pieces) for pieces in words], cut=True)
+    return domain.from_strings([_fitting(pieces, domain.length) for pieces in words], cut=True)
+
+
+def _fitting(words: Pieces, length: int) -> str:
+    """Return the first words, as many as fit into `length` bytes, but one or more."""
+    ends = np.cumsum([len(word.encode()) + 1 for word in words]) - 1
+    return " ".join(words[: max(int((ends <= length).sum()), 1)])
 
 
 def _tokens(domain: Tokens, x: np.ndarray) -> list[Pieces]:

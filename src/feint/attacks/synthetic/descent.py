@@ -14,7 +14,9 @@ from feint.query import channels_last
 from feint.signature import Columns, Domain, Pixels, Text, Tokens
 
 SLOPED: tuple[type[Domain], ...] = (Pixels, Columns)  # domains in which a gradient leads to other inputs
-RECOMBINED: Mapping[type[Domain], str] = dict.fromkeys((Tokens, Text), "NGrams")  # what makes new inputs of others
+RECOMBINED: Mapping[type[Domain], str] = dict.fromkeys(
+    (Tokens, Text), "NGramQueries"
+)  # what makes new inputs of others
 Value = Callable[[Tensor, Tensor], Tensor]  # logits (n, K) and their rows (n,) in the batch to values (n,) to minimise
 
 
@@ -74,12 +76,11 @@ def require_slope(surrogate: Network, instead: str) -> None:
     Raises:
         BadInput: Trees have none, and neither has a table without numbers.
     """
-    x = torch.from_numpy(surrogate.domain.sample(2, 0))
-    leaf = x.requires_grad_()
+    leaf = torch.from_numpy(surrogate.domain.sample(8, 0)).requires_grad_()
     with torch.enable_grad():
-        z = surrogate.build()(leaf)
-    slope = torch.autograd.grad(z.sum(), leaf, allow_unused=True)[0] if z.requires_grad else None
-    if slope is None:
+        z = surrogate.build().eval()(leaf)
+    slope = torch.autograd.grad(z[:, 0].sum(), leaf, allow_unused=True)[0] if z.requires_grad else None
+    if slope is None or not slope.any():
         raise BadInput(
             f"the surrogate {surrogate.name!r}, whose logits have no slope in these {surrogate.domain.noun}",
             "a network, and inputs with numbers",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from feint.attacks.attack import Attack
 from feint.attacks.iterative import check_between, train_in_rounds
-from feint.attacks.probing import BATCH, check, draw_rows
+from feint.attacks.probing import BATCH, check, draw_rows, require_weights
 from feint.attacks.synthetic.augmentations import Augmentation, JacobianRow, KnownAnswers
 from feint.attacks.synthetic.descent import RECOMBINED, SLOPED, require_slope
 from feint.data import Split
@@ -79,6 +79,7 @@ class JBDA(Attack):
                 f"{self.augmentation!r} for {self.surrogate.classes} classes", f"at least {least}", "change it"
             )
         check_between(self.between)
+        require_weights(self.surrogate)
 
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         check(oracle, self.pool, self.surrogate, least=self.seeds, most=self.seeds)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from feint.attacks.attack import Attack
 from feint.attacks.iterative import check_between, train_in_rounds
-from feint.attacks.probing import BATCH, check, draw_rows
+from feint.attacks.probing import BATCH, check, draw_rows, require_weights
 from feint.attacks.surrogates import logits
 from feint.attacks.synthetic.descent import RECOMBINED, SLOPED, descend, require_slope
 from feint.data import Split
@@ -75,6 +75,7 @@ class SeedSamples(Attack):
                 repr(self), "1 or more steps and candidates, a chunk of 2 or more, a start from 0 to 1", "change it"
             )
         check_between(self.between)
+        require_weights(self.surrogate)
 
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         first = min(self.chunk, oracle.left)

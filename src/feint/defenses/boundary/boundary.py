@@ -149,13 +149,15 @@ def with_classes(model: Classifier, classes: int, seed: int) -> Classifier:
 
 
 def require_outliers(outliers: Split | None, inputs: Split) -> Split:
-    """Return the outliers; raise `BadInput` where there are none, or their shape is not that of the inputs."""
+    """Return the outliers; raise `BadInput` where there are none, or they are not of the domain of the inputs."""
     if outliers is None or not len(outliers) or outliers.shape != inputs.shape:
         raise BadInput(
             "no outliers" if outliers is None or not len(outliers) else f"outliers of shape {outliers.shape}",
             f"inputs {inputs.shape} from outside the victim's task",
             "give a data set of another task as outliers: retrain(…, outliers=…), or feint fit --outliers NAME",
         )
+    if outliers.domain != inputs.domain:  # another table may have the categories of this one
+        inputs.domain.check(outliers.inputs().numpy())
     return outliers
 
 

@@ -1,6 +1,5 @@
 """Defended models in ONNX files, as `feint export` writes them, run by onnxruntime without torch."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -171,7 +170,9 @@ def _only(path: Path, shapes: dict[str, list[Any]], output: str | None) -> list[
     fits = [name for name in two if output in (None, name)]
     if len(fits) != 1:
         outputs = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise ForeignGraph(f"{path} with the outputs {outputs}", "one output (N, K)", "name the one that holds the answers")
+        raise ForeignGraph(
+            f"{path} with the outputs {outputs}", "one output (N, K)", "name the one that holds the answers"
+        )
     return fits
 
 

@@ -21,7 +21,6 @@ from feint.onnx_manifest import RungSpec
 from feint.openinference.model_spec import ModelSpec
 from feint.signature import Domain, Tensor
 
-
 PROBES = 16  # random inputs by which logits and probabilities are told apart
 
 
@@ -122,7 +121,9 @@ def scores_answer(scores: Array, table: settings.OnnxSettings) -> Callable[[Arra
     """
     if on_simplex(scores):
         if table.logits:
-            raise BadInput(f"{table.path}, which gives probabilities", "logits, as the settings say", "leave logits out")
+            raise BadInput(
+                f"{table.path}, which gives probabilities", "logits, as the settings say", "leave logits out"
+            )
         return identity
     if scores.min() >= 0 and scores.max() <= 1:
         raise BadInput(

@@ -33,10 +33,10 @@ class HasRules(Protocol):
 
 @runtime_checkable
 class HasQueryLimit(Protocol):
-    """Access rule with a fixed number of queries for every client."""
+    """Access rule with a fixed number of queries for every client, None where there is none in all."""
 
     @property
-    def query_limit(self) -> int: ...
+    def query_limit(self) -> int | None: ...
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,8 @@ def _person(name: str, totals: Mapping[str, float], recent: RecentClient | None,
 def _budget(endpoint: ModelEndpoint) -> int | None:
     """Return the least budget that a client of this model has, if any."""
     rules = endpoint.pipeline.rules if isinstance(endpoint.pipeline, HasRules) else ()
-    return min((rule.query_limit for rule in rules if isinstance(rule, HasQueryLimit)), default=None)
+    limits = [rule.query_limit for rule in rules if isinstance(rule, HasQueryLimit)]
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def curve(times: Sequence[float], levels: Sequence[float]) -> tuple[str, float | None]:

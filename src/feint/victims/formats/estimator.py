@@ -38,6 +38,8 @@ class EstimatorModel(RawModel):
     def __init__(self, estimator: Any, place: str = "") -> None:
         self.estimator, self.place = estimator, place or type(estimator).__name__
         self._method = next((name for name in SCORES if hasattr(estimator, name)), None)
+        if self._method == "decision_function" and _decides_by_pairs(estimator):
+            self._method = "predict"
         self.metadata = self._describe()
         if self.metadata.columns:
             self.metadata = replace(self.metadata, columns=self._with_missing(self.metadata.columns))
@@ -61,7 +63,8 @@ class EstimatorModel(RawModel):
         names = tuple(map(label_text, np.asarray(classes).tolist()))
         assert self._method is not None
         values = SCORES[self._method]
-        return Metadata(names, _columns(self.estimator), values, note=NOTE if values == "decisions" else None)
+        note = NOTE if values == "decisions" else _threshold_note(self.estimator)
+        return Metadata(names, _columns(self.estimator), values, note=note)
 
     def _with_missing(self, columns: tuple[Column, ...]) -> tuple[Column, ...]:
         """Return the columns with whether the estimator takes a missing value in each: it is asked."""
@@ -105,10 +108,9 @@ class EstimatorModel(RawModel):
             return x
         pandas = require("pandas", "sklearn")
         frame = pandas.DataFrame(x, columns=list(names)).infer_objects()
-        if _categorical_dtypes(self.estimator):
-            categorical = {column.name: "category" for column in self.metadata.columns if column.categories}
-            frame = frame.astype(categorical)
-        return frame
+        words = {column.name for column in self.metadata.columns if column.categories}
+        empty = [name for name in words if frame[name].dtype.kind == "f"]  # all missing: no numbers
+        return frame.astype(dict.fromkeys(empty, object))
 
 
 def load_estimator(path: Path | str) -> EstimatorModel:
@@ -172,6 +174,20 @@ def _first(estimator: Any) -> Any:
     while hasattr(estimator, "steps"):
         estimator = estimator.steps[0][1]
     return estimator
+
+
+def _decides_by_pairs(estimator: Any) -> bool:
+    """Return whether the decision scores are those of pairs of classes, whose number may be that of the classes."""
+    pairs = [part for part in objects(estimator) if getattr(part, "decision_function_shape", None) == "ovo"]
+    return bool(pairs) and len(estimator.classes_) > 2
+
+
+def _threshold_note(estimator: Any) -> str | None:
+    """Return a note for a classifier that labels by a threshold of its own instead of the greatest probability."""
+    threshold = getattr(estimator, "best_threshold_", getattr(estimator, "threshold", "auto"))
+    if threshold == "auto":
+        return None
+    return f"its own labels depend on the threshold {threshold:.3g}; accuracy and copies are judged by probabilities"
 
 
 def _takes_text(estimator: Any) -> bool:
@@ -239,8 +255,3 @@ def _positions(chosen: Any) -> list[Any]:
     if values and all(isinstance(value, (bool, np.bool_)) for value in values):
         return [i for i, value in enumerate(values) if value]
     return values
-
-
-def _categorical_dtypes(estimator: Any) -> bool:
-    """Return whether a part reads categories from the types of pandas."""
-    return any(getattr(part, "categorical_features", None) == "from_dtype" for part in objects(estimator))

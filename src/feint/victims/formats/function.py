@@ -22,8 +22,8 @@ class FunctionModel(RawModel):
     It may return a dictionary of several outputs by name, too. Its digest is that of its source.
 
     Args:
-        function: The function. Its attributes may state more: `classes`, their names; `values`, the kind of its scores as
-            in `ClassOutputs`; `price_per_1000` and `currency`, where calls cost something.
+        function: The function. Its attributes may state more: `classes`, their names; `values`, the kind of its scores
+            as in `ClassOutputs`; `price_per_1000` and `currency`, where calls cost something.
         place: Where it comes from, for messages.
     """
 

@@ -5,7 +5,7 @@ from feint.victims.inspection.inspect import Inspection, inspect_model
 from feint.victims.inspection.samples import read_samples
 from feint.victims.inspection.trials import (
     LEAST_GAIN,
-    Trial,
+    AdapterTrial,
     above_majority,
     balanced,
     best_order,
@@ -17,8 +17,8 @@ from feint.victims.inspection.trials import (
 
 __all__ = [
     "LEAST_GAIN",
+    "AdapterTrial",
     "Inspection",
-    "Trial",
     "above_majority",
     "balanced",
     "best_order",

@@ -16,7 +16,7 @@ CAFFE = (103.939, 116.779, 123.68)  # means in BGR, 0 to 255
 RANGES = {"uint8": (0, 255), "int8": (-128, 127), "int32": (0, 255), "int64": (0, 255)}  # of types of integers
 
 
-class Candidate(NamedTuple):
+class InputCandidate(NamedTuple):
     """Inputs that may be the right ones.
 
     Attributes:
@@ -30,7 +30,7 @@ class Candidate(NamedTuple):
     plain: bool = False
 
 
-def input_candidates(raw: RawModel, domain: Domain, x: np.ndarray, certain: Inputs | None) -> list[Candidate]:
+def input_candidates(raw: RawModel, domain: Domain, x: np.ndarray, certain: Inputs | None) -> list[InputCandidate]:
     """Return the inputs that are tried on a model.
 
     Args:
@@ -42,20 +42,20 @@ def input_candidates(raw: RawModel, domain: Domain, x: np.ndarray, certain: Inpu
     Returns:
         Different candidates, none where no inputs fit.
     """
-    candidates: list[Candidate] = []
+    candidates: list[InputCandidate] = []
     if isinstance(domain, Pixels) and len(domain.shape) == 3 and len(raw.inputs) == 1:
         candidates = list(_pixel_candidates(raw.inputs[0], domain, x))
     elif isinstance(certain, ColumnInputs) and isinstance(domain, Columns):
         candidates = list(_column_candidates(certain, domain))
-    first = [] if certain is None else [Candidate(certain, _words(candidates, certain))]
+    first = [] if certain is None else [InputCandidate(certain, _words(candidates, certain))]
     return list({candidate.inputs: candidate for candidate in (*first, *candidates)}.values())
 
 
-def _words(candidates: list[Candidate], certain: Inputs) -> str:
+def _words(candidates: list[InputCandidate], certain: Inputs) -> str:
     return next((known.words for known in candidates if known.inputs == certain), "the inputs that the model names")
 
 
-def _pixel_candidates(spec: TensorSpec, domain: Pixels, x: np.ndarray) -> Iterator[Candidate]:
+def _pixel_candidates(spec: TensorSpec, domain: Pixels, x: np.ndarray) -> Iterator[InputCandidate]:
     channels = domain.shape[0]
     orders = ("RGB", "BGR") if channels == 3 else ("RGB",)
     for layout, size in _layouts(spec, domain):
@@ -64,7 +64,7 @@ def _pixel_candidates(spec: TensorSpec, domain: Pixels, x: np.ndarray) -> Iterat
             for scaled, words in _scales(base, spec.dtype, x):
                 resized = f", resized to {size[0]}×{size[1]}" if size else ""
                 colours = f", {order}" if channels == 3 else ""
-                yield Candidate(scaled, f"{layout}{resized}, {words}{colours}", scaled == base and order == "RGB")
+                yield InputCandidate(scaled, f"{layout}{resized}, {words}{colours}", scaled == base and order == "RGB")
 
 
 def _layouts(spec: TensorSpec, domain: Pixels) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -72,7 +72,9 @@ def _layouts(spec: TensorSpec, domain: Pixels) -> Iterator[tuple[str, tuple[int,
     channels, height, width = domain.shape
     rank = len(spec.shape)
     if rank in (0, 4):
-        for layout, axes in (("NCHW", (1, 2, 3)), ("NHWC", (3, 1, 2))):
+        layouts = {"NCHW": (1, 2, 3), "NHWC": (3, 1, 2)}
+        stated = {name: axes for name, axes in layouts.items() if rank and spec.shape[axes[0]] == channels}
+        for layout, axes in (stated or layouts).items():
             sizes = [None] * 3 if not rank else [spec.shape[axis] for axis in axes]
             if sizes[0] in (None, channels):
                 size = (sizes[1] or height, sizes[2] or width)
@@ -97,10 +99,10 @@ def _scales(base: PixelInputs, dtype: str, x: np.ndarray) -> Iterator[tuple[Pixe
     if base.layout == "flat":
         yield replace(base, high=16.0), "0 to 16"
         return
-    own = x.mean((0, 2, 3)), x.std((0, 2, 3)) + 1e-6
+    measured = x.mean((0, 2, 3)), x.std((0, 2, 3)).clip(1e-3)
     turn = slice(None, None, -1 if base.channels == "BGR" else 1)
     known = [(*IMAGENET, "ImageNet's mean and deviation")] if x.shape[1] == 3 else []
-    for mean, deviation, words in (*known, (*own, "the samples' mean and deviation")):
+    for mean, deviation, words in (*known, (*measured, "the samples' mean and deviation")):
         rounded = [tuple(round(float(value), 4) for value in values[turn]) for values in (mean, deviation)]
         yield replace(base, mean=rounded[0], deviation=rounded[1]), words
     if x.shape[1] == 3:
@@ -112,9 +114,9 @@ def _scales(base: PixelInputs, dtype: str, x: np.ndarray) -> Iterator[tuple[Pixe
         yield replace(base, high=16.0), "0 to 16"
 
 
-def _column_candidates(base: ColumnInputs, domain: Columns) -> Iterator[Candidate]:
+def _column_candidates(base: ColumnInputs, domain: Columns) -> Iterator[InputCandidate]:
     """Yield numbers as they are, standardised, and scaled to their range."""
-    yield Candidate(base, "columns as they are")
+    yield InputCandidate(base, "columns as they are")
     if base.form != "matrix" or base.categories == "names":
         return
     columns = domain.columns
@@ -127,7 +129,7 @@ def _column_candidates(base: ColumnInputs, domain: Columns) -> Iterator[Candidat
 
 def _shifted(
     base: ColumnInputs, domain: Columns, numbers: list[tuple[float | None, float | None]], words: str
-) -> Candidate:
+) -> InputCandidate:
     """Return `base` with the numbers shifted and divided; categories stay as they are."""
     mean: list[float] = []
     deviation: list[float] = []
@@ -136,4 +138,4 @@ def _shifted(
         number = column.categories is None
         mean += [float(shift or 0.0) if number else 0.0] * repeats
         deviation += [float(scale or 1.0) if number else 1.0] * repeats
-    return Candidate(replace(base, mean=tuple(mean), deviation=tuple(deviation)), words)
+    return InputCandidate(replace(base, mean=tuple(mean), deviation=tuple(deviation)), words)

@@ -9,9 +9,10 @@ from feint.data import Split
 from feint.errors import BadInput
 from feint.victims.adapter import AdaptedModel, Adapter, Inputs
 from feint.victims.certain import certain_adapter, certain_inputs
-from feint.victims.inspection.input_candidates import Candidate, input_candidates
+from feint.victims.inspection.input_candidates import InputCandidate, input_candidates
+from feint.victims.inspection.label_orders import same_kind
 from feint.victims.inspection.scores import Answers
-from feint.victims.inspection.trials import Trial, alike, best_trial, is_chance, order_trials, run_trials
+from feint.victims.inspection.trials import AdapterTrial, alike, best_trial, is_chance, order_trials, run_trials
 from feint.victims.raw import RawModel
 from feint.victims.remote import metered
 from feint.victims.tasks import refuse_task, task_of
@@ -35,7 +36,7 @@ class Inspection:
     adapter: Adapter
     evidence: tuple[str, ...]
     accuracy: float | None = None
-    trials: tuple[Trial, ...] = field(default=(), repr=False)
+    trials: tuple[AdapterTrial, ...] = field(default=(), repr=False)
 
 
 def inspect_model(
@@ -52,7 +53,7 @@ def inspect_model(
         raw: The model.
         samples: Labelled samples; without any, only what the model says of itself counts.
         classes: Names of the classes of the samples, in the order of their labels.
-        expected: Accuracy that the owner expects, as a share; it may be no better than chance.
+        expected: Accuracy that the owner expects, as a share; a model that is no better than chance needs it.
         seconds: Time for measuring.
 
     Returns:
@@ -65,6 +66,8 @@ def inspect_model(
     refuse_task(raw, task_of(raw))
     if samples is None:
         return Inspection(certain_adapter(raw), ("read from the model, not measured: no samples",))
+    if len(samples.labels.unique()) < 2:
+        raise BadInput(f"{len(samples):,} samples, all of one class", "samples of every class", "bring others")
     shuffled = samples.take(np.random.default_rng(0).permutation(len(samples)), part=f"{samples.part}, shuffled")
     names = tuple(classes) or tuple(map(str, range(int(samples.labels.max()) + 1)))
     trials = _paid_trials(raw, shuffled, names) if raw.meter else _free_trials(raw, shuffled, names, seconds)
@@ -81,7 +84,7 @@ def inspect_model(
     return Inspection(best.adapter(samples.domain, names), evidence, best.accuracy, ordered)
 
 
-def _free_trials(raw: RawModel, samples: Split, names: Sequence[str], seconds: float) -> list[Trial]:
+def _free_trials(raw: RawModel, samples: Split, names: Sequence[str], seconds: float) -> list[AdapterTrial]:
     """Try every plausible adapter."""
     candidates = input_candidates(raw, samples.domain, samples.inputs(slice(0, 256)).numpy(), _certain(raw, samples))
     if not candidates:
@@ -89,14 +92,14 @@ def _free_trials(raw: RawModel, samples: Split, names: Sequence[str], seconds: f
     return run_trials(raw, candidates, samples, names, seconds=seconds)
 
 
-def _paid_trials(raw: RawModel, samples: Split, names: Sequence[str]) -> list[Trial]:
+def _paid_trials(raw: RawModel, samples: Split, names: Sequence[str]) -> list[AdapterTrial]:
     """Try the orders of the labels on few answers, which are kept; the inputs are those that the model states."""
     adapter = certain_adapter(raw, samples.domain)
     model = metered(AdaptedModel(raw, adapter))
     x, y = samples.inputs(slice(0, PAID)), samples.labels[:PAID].numpy()
     top = model(x).argmax(1).numpy()
     answers = Answers(adapter.outputs.values, top, adapter.classes, adapter.outputs.values)
-    stated = Candidate(adapter.inputs, "the inputs that it states")
+    stated = InputCandidate(adapter.inputs, "the inputs that it states")
     return order_trials(stated, adapter.outputs.tensor, answers, y, names)
 
 
@@ -109,11 +112,11 @@ def _certain(raw: RawModel, samples: Split) -> Inputs | None:
     return inputs if domain == samples.domain else None
 
 
-def _evidence(best: Trial, trials: Sequence[Trial], samples: Split, classes: Sequence[str]) -> list[str]:
+def _evidence(best: AdapterTrial, trials: Sequence[AdapterTrial], samples: Split, classes: Sequence[str]) -> list[str]:
     """Return the lines of evidence: the accuracy, other adapters, what fits alike, outputs and classes."""
-    others = [t for t in trials if t.tensor == best.tensor and t.order.words == best.order.words and t is not best]
-    same = [trial for trial in others if alike(best.right, trial.right)]
-    worse = [trial for trial in others if not alike(best.right, trial.right)]
+    others = [t for t in trials if t.tensor == best.tensor and same_kind(t.order, best.order) and t is not best]
+    same = [t for t in others if len(t.right) == len(best.right) and alike(best.right, t.right)]
+    worse = [t for t in others if not any(t is entry for entry in same)]
     plain = [trial for trial in worse[NAMED:] if trial.candidate.plain]
     lines = [f"accuracy {best.accuracy:.2f} on {len(best.right):,} samples with {best.words}"]
     lines += [f"{trial.accuracy:.2f} with {trial.candidate.words}" for trial in (*worse[:NAMED], *plain)]

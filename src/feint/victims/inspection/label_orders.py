@@ -27,6 +27,11 @@ class LabelOrder(NamedTuple):
         return self.order == tuple(range(len(self.order)))
 
 
+def same_kind(one: LabelOrder, other: LabelOrder) -> bool:
+    """Return whether two orders of different answers follow one rule."""
+    return one.learned if other.learned else one.words == other.words
+
+
 def label_orders(classes: Sequence[str], names: Sequence[str], top: np.ndarray, y: np.ndarray) -> list[LabelOrder]:
     """Return the orders that are tried, the likeliest first.
 

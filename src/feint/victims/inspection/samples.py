@@ -15,7 +15,7 @@ OFTEN = 0.3  # share of sequences that end with one token, from which on it is p
 
 
 def read_samples(raw: RawModel, place: str, *, label: str | None = None) -> Reading:
-    """Load labelled samples, as far as a raw model says what it takes.
+    """Load labelled samples, as far as a raw model says what it takes. Errors as in `samples_at`.
 
     Args:
         raw: The model.
@@ -25,14 +25,12 @@ def read_samples(raw: RawModel, place: str, *, label: str | None = None) -> Read
     Returns:
         The samples: images in the model's size, columns in its order, labels by its classes.
     """
-    classes = _classes(raw)
+    classes, domain = _classes(raw), _image_domain(raw)
     try:
-        reading = samples_at(place, _image_domain(raw), classes=classes, label=label)
+        reading = samples_at(place, domain, classes=classes, label=label)
     except BadInput:
-        if classes is None:
-            raise
         classes = None  # the order of the labels is measured
-        reading = samples_at(place, _image_domain(raw), label=label)
+        reading = samples_at(place, domain, label=label)
     domain = _certain_domain(raw, reading.split.domain) or _sequence_domain(raw, reading)
     if domain in (None, reading.split.domain):
         return reading

@@ -53,8 +53,8 @@ def read_answers(output: Any, names: Sequence[str], count: int, certain: str | N
     middle = 0.5 if values == "sigmoid" else 0.0
     top = (z[:, 0] > middle).long() if z.shape[1] == 1 else z.argmax(1)
     count = max(z.shape[1], 2)
-    own = tuple(names) if len(names) == count else tuple(map(str, range(count)))
-    return Answers(values, top.numpy(), own, words)
+    known = tuple(names) if len(names) == count else tuple(map(str, range(count)))
+    return Answers(values, top.numpy(), known, words)
 
 
 def _kind(z: Tensor, certain: str | None) -> tuple[str, str]:

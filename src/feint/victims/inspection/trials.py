@@ -13,22 +13,22 @@ from feint.data import Split
 from feint.errors import BadInput
 from feint.signature import Domain
 from feint.victims.adapter import AdaptedModel, Adapter, Inputs, concatenate
-from feint.victims.inspection.input_candidates import Candidate
+from feint.victims.inspection.input_candidates import InputCandidate
 from feint.victims.inspection.label_orders import LabelOrder, label_orders, matched_right
 from feint.victims.inspection.scores import Answers, read_answers
 from feint.victims.outputs import ClassOutputs
 from feint.victims.raw import RawModel
 
 LEAST_GAIN = 0.05  # of accuracy by which an adapter has to be better
-CERTAIN = 3.5  # standard errors of that gain: several dozen adapters are tried
+CERTAIN = 3.0  # standard errors of that gain: several dozen adapters are tried
 ALIKE = 2.0  # standard errors within which two adapters fit alike
-TIMED, LEAST, FIRST, MOST = 8, 24, 200, 1000  # samples that are timed, and that are tried: least, at first, and in all
-FINALISTS = 4  # inputs that are tried on more samples
+TIMED, LEAST, MOST = 8, 24, 1000  # samples that are timed, and that are tried: at least and at most
+STAGES = 3
 BATCH = 128
 
 
 @dataclass(frozen=True)
-class Trial:
+class AdapterTrial:
     """Adapter that was tried.
 
     Attributes:
@@ -39,7 +39,7 @@ class Trial:
         right: Whether the model is right on each sample (N,).
     """
 
-    candidate: Candidate
+    candidate: InputCandidate
     tensor: str
     answers: Answers
     order: LabelOrder
@@ -68,10 +68,18 @@ class Trial:
         return Adapter(domain, (*classes, *others), self.candidate.inputs, outputs)
 
 
-def clearly_better(right: np.ndarray, other: np.ndarray) -> bool:
-    """Return whether answers are right more often than others to the same samples: by 5 points, and not by chance."""
+def clearly_better(right: np.ndarray, other: np.ndarray, y: np.ndarray) -> bool:
+    """Return whether answers are right more often than others: by 5 points, for the mean class too, and not by chance.
+
+    Args:
+        right: Whether the answers are right on the first samples.
+        other: The same of the others.
+        y: Classes of the samples.
+    """
+    count = min(len(right), len(other))
     gain, error = _gain(right, other)
-    return gain >= LEAST_GAIN and gain > CERTAIN * error
+    fair = balanced(right[:count], y[:count])[0] - balanced(other[:count], y[:count])[0]
+    return min(gain, fair) >= LEAST_GAIN and gain > CERTAIN * error
 
 
 def alike(right: np.ndarray, other: np.ndarray) -> bool:
@@ -111,13 +119,13 @@ def is_chance(right: np.ndarray, y: np.ndarray) -> bool:
 
 def run_trials(
     raw: RawModel,
-    candidates: Iterable[Candidate],
+    candidates: Iterable[InputCandidate],
     samples: Split,
     classes: Sequence[str],
     *,
     seconds: float,
     most: int = MOST,
-) -> list[Trial]:
+) -> list[AdapterTrial]:
     """Try a model on samples.
 
     Args:
@@ -142,18 +150,21 @@ def run_trials(
         raise BadInput(
             f"{raw.place}, for which no inputs fit", "inputs of the samples' kind", "compare its inputs with the data"
         )  # fmt: skip
-    first = _affordable(seconds / 2, speed * len(usable), LEAST, min(most, FIRST, len(samples)))
-    trials = {candidate: _trials(raw, candidate, samples, first, classes) for candidate in usable}
-    ranked = sorted(usable, key=lambda candidate: -max(trial.accuracy for trial in trials[candidate]))[:FINALISTS]
-    more = _affordable(seconds / 2, speed * len(ranked), first, min(most, len(samples)))
-    if more > first:
-        trials |= {candidate: _trials(raw, candidate, samples, more, classes) for candidate in ranked}
+    trials: dict[InputCandidate, list[AdapterTrial]] = {}
+    count = min(LEAST, len(samples))
+    for _ in range(STAGES):  # the better third on more samples
+        count = _affordable(seconds / STAGES, speed * len(usable), count, min(most, len(samples)))
+        trials |= {candidate: _trials(raw, candidate, samples, count, classes) for candidate in usable}
+        best_first = sorted(usable, key=lambda candidate: -max(trial.accuracy for trial in trials[candidate]))
+        usable = [candidate for candidate in usable if candidate in best_first[: max(2, len(usable) // 3)]]
+        if count == min(most, len(samples)):
+            break
     return [trial for entries in trials.values() for trial in entries]
 
 
 def _usable(
-    raw: RawModel, candidates: Sequence[Candidate], samples: Split
-) -> tuple[list[Candidate], list[BadInput], float]:
+    raw: RawModel, candidates: Sequence[InputCandidate], samples: Split
+) -> tuple[list[InputCandidate], list[BadInput], float]:
     """Return the inputs that the model takes, the errors of the others, and the seconds for one sample."""
     usable, failures, speed = [], [], 1e-6
     for candidate in candidates:
@@ -182,7 +193,9 @@ def _outputs(raw: RawModel, inputs: Inputs, samples: Split, count: int) -> dict:
     return {name: concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _trials(raw: RawModel, candidate: Candidate, samples: Split, count: int, classes: Sequence[str]) -> list[Trial]:
+def _trials(
+    raw: RawModel, candidate: InputCandidate, samples: Split, count: int, classes: Sequence[str]
+) -> list[AdapterTrial]:
     """Return a trial for each output and each order of labels."""
     y, trials, failure = samples.labels[:count].numpy(), [], None
     outputs = _outputs(raw, candidate.inputs, samples, count)
@@ -203,8 +216,8 @@ def _has_scores(name: str, output: Any) -> bool:
 
 
 def order_trials(
-    candidate: Candidate, tensor: str, answers: Answers, y: np.ndarray, classes: Sequence[str]
-) -> list[Trial]:
+    candidate: InputCandidate, tensor: str, answers: Answers, y: np.ndarray, classes: Sequence[str]
+) -> list[AdapterTrial]:
     """Return a trial of the same answers for each order of the labels (N,) `y`.
 
     Raises:
@@ -215,13 +228,18 @@ def order_trials(
             f"answers of {len(answers.names)} classes for samples of {len(classes)}", "as many", "check the labels"
         )
     orders = label_orders(classes, answers.names, answers.top, y)
-    return [Trial(candidate, tensor, answers, order, _right(answers, order, y, len(classes))) for order in orders]
+    return [
+        AdapterTrial(candidate, tensor, answers, order, _right(answers, order, y, len(classes))) for order in orders
+    ]
 
 
-def best_trial(trials: Sequence[Trial]) -> Trial:
-    """Return the trial that comes first among those that fit as well as the best one."""
-    best = max(trials, key=lambda trial: trial.accuracy)  # the first of equals
-    return next(trial for trial in trials if trial is best or alike(best.right, trial.right))
+def best_trial(trials: Sequence[AdapterTrial]) -> AdapterTrial:
+    """Return the first trial of those that fit as well as the best one on most samples; learned orders come last."""
+    most = max(len(trial.right) for trial in trials)
+    trials = [trial for trial in trials if len(trial.right) == most]
+    best = max(trials, key=lambda trial: trial.accuracy)
+    fitting = [trial for trial in trials if trial is best or alike(best.right, trial.right)]
+    return next((trial for trial in fitting if not trial.order.learned), fitting[0])
 
 
 def best_order(top: np.ndarray, y: np.ndarray, classes: Sequence[str], scores: int) -> tuple[str, np.ndarray]:

@@ -176,7 +176,9 @@ class AnswerReader:
                 "probabilities, which sum to 1",
                 'set values = "logits" in [answer] of victim.toml, or point to the label alone',
             )  # fmt: skip
-        if len(scores) < count:
+        if len(scores) == count - 1:
+            row[np.setdiff1d(np.arange(count), list(scores))] = max(0.0, 1 - total)
+        elif len(scores) < count:
             shown = f"the API returns {len(scores)} of {count} scores"
             self.remarks["top"] = f"{shown}: the rest of the mass is spread evenly over the others"
             rest = np.setdiff1d(np.arange(count), list(scores))

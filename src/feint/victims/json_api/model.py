@@ -53,7 +53,7 @@ class JsonApiModel(RawModel):
     def remarks(self) -> Mapping[str, str]:
         return self._reader.remarks
 
-    def own_adapter(self, domain: Domain | None) -> Adapter | None:
+    def stated_adapter(self, domain: Domain | None) -> Adapter | None:
         name = self.inputs[0].name
         if domain is None:
             return None
