@@ -121,7 +121,7 @@ ON_ROWS = Network("mlp", examples.DOMAINS["Columns"], 3)
 )
 def test_nothing_is_asked_of_another_domain(attack):
     service = Service(OnRows(examples.DOMAINS["Columns"]))  # pyright: ignore[reportArgumentType]
-    with pytest.raises(BadInput, match="on rows .*expected inputs of Pixels"):
+    with pytest.raises(BadInput, match=r"on rows .*expected inputs of Pixels"):
         attack.steal(service.oracle(client="a", budget=50))
     assert service.ledger["a"].queries == 0
     Foreign(NETWORK).steal(Service(Linear()).oracle(client="a", budget=50))

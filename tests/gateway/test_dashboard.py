@@ -61,7 +61,8 @@ class Site:
         self.operator.recent.gap = 0.0
         self.endpoints = {
             name: ModelEndpoint(
-                ModelSpec(name, Pixels((1, 2, 2)), "p", 3, (Tensor("pixels", "FP32", (1, 2, 2)),)), Watched(), LedgerSession(MemoryStore()),
+                ModelSpec(name, Pixels((1, 2, 2)), "p", 3, (Tensor("pixels", "FP32", (1, 2, 2)),)), Watched(),
+                LedgerSession(MemoryStore()),
                 observer=self.operator, shadow=True,
             )
             for name in ("digits", "a b")

@@ -67,7 +67,7 @@ def from_raw(raw: Any, kind: Datatype, shape: Sequence[int]) -> Array:
         BadInput: The bytes are not as many as the shape holds, or a string is no UTF-8.
     """
     if kind.number is str:
-        return strings(list(_split(memoryview(raw), math.prod(shape))), shape)
+        return strings([bytes(part) for part in _split(memoryview(raw), math.prod(shape))], shape)
     expected = math.prod(shape) * kind.dtype.itemsize
     if len(raw) != expected:
         raise BadInput(f"a tensor of {len(raw)} bytes", f"{expected} for this shape and datatype", "send it whole")
@@ -113,8 +113,8 @@ def to_json(array: Array, kind: Datatype) -> list[Any]:
     """Return the flat list of a tensor, in which a NaN becomes null."""
     if kind.number is not float:
         return array.ravel().astype(kind.dtype).tolist()
-    values = array.ravel().astype(kind.dtype)
-    return np.where(np.isnan(values), None, values).tolist() if np.isnan(values).any() else values.tolist()
+    values = array.ravel().astype(kind.dtype).tolist()
+    return [None if math.isnan(value) else value for value in values] if np.isnan(array).any() else values
 
 
 def from_contents(contents: Any, kind: Datatype, shape: Sequence[int]) -> Array:
@@ -195,8 +195,8 @@ def _array(raw: bytes | memoryview, kind: Datatype, depth: int) -> Array:
         values = _decoder(kind.number | None, depth).decode(raw)
         dtype = np.dtype(np.float64) if kind.number in (int, float) else np.dtype(object)
     with np.errstate(over="ignore"):  # 1e39 becomes infinite, and is refused as such
-        if dtype == object or depth > 1:
-            return _object_array(values, depth) if dtype == object else np.array(values, dtype)
+        if dtype.hasobject or depth > 1:
+            return _object_array(values, depth) if dtype.hasobject else np.array(values, dtype)
         return np.fromiter(values, dtype, len(values)) if dtype == kind.dtype else np.array(values, dtype)
 
 

@@ -177,7 +177,7 @@ class Columns(Domain):
         if whole:
             (values,) = tensors.values()
             return converted(values, self.dtype).reshape(len(values), *self.shape)
-        return self.from_table({name: values.reshape(len(values)) for name, values in tensors.items()})
+        return self.from_table({name: values.reshape(len(values)).tolist() for name, values in tensors.items()})
 
     def to_tensors(self, x: Array, tensors: Sequence[Tensor]) -> dict[str, Array]:
         if len(tensors) == 1 and tensors[0].name not in self.names:

@@ -138,7 +138,7 @@ class Domain(ABC):
         return ()
 
     def from_tensors(self, tensors: Mapping[str, Array]) -> Array:
-        """Return the inputs in the tensors of a request.
+        """Return the inputs in the tensors of a request. Tensors of another domain raise `BadInput`.
 
         Args:
             tensors: Arrays (N, …) by name, some of `tensors` and `further_tensors`: numbers of any type, or strings as
@@ -146,15 +146,12 @@ class Domain(ABC):
 
         Returns:
             Inputs (N, …) of the right type, whose values are not checked.
-
-        Raises:
-            BadInput: The tensors are not those of inputs of this domain.
         """
         (values,) = tensors.values()
         return converted(values, self.dtype).reshape(len(values), *self.shape)
 
     def to_tensors(self, x: Array, tensors: Sequence[Tensor]) -> dict[str, Array]:
-        """Return inputs as the tensors that a server takes.
+        """Return inputs as the tensors that a server takes. One that takes inputs of another kind raises `BadInput`.
 
         Args:
             x: Inputs (N, …).
@@ -162,9 +159,6 @@ class Domain(ABC):
 
         Returns:
             Arrays (N, …) by name, of any type that converts to the server's.
-
-        Raises:
-            BadInput: The server takes inputs of another kind.
         """
         if len(tensors) != 1 or math.prod(tensors[0].shape) not in (math.prod(self.shape), *_dynamic(tensors[0])):
             raise self.misfit(tensors)

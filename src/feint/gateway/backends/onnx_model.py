@@ -1,5 +1,6 @@
 """Defended models in ONNX files, as `feint export` writes them, run by onnxruntime without torch."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,7 +53,8 @@ def identity(p: Array) -> Array:
 class OnnxModel:
     """Model or output defense in an ONNX file, whose one input takes any batch.
 
-    The input of a file of Feint is that of its domain. A file that Feint did not write is an undefended model of images.
+    The input of a file of Feint is that of its domain. A file that Feint did not write is an undefended model of
+    images.
 
     Args:
         path: The file.
@@ -75,7 +77,8 @@ class OnnxModel:
         threads: int = 1,
         output: str | None = None,
     ) -> None:
-        self.path, self.answer = Path(path), identity
+        self.path = Path(path)
+        self.answer: Callable[[Array], Array] = identity
         self._session = _session(self.path, threads)
         stored = _stored_manifest(self.path, self._session)
         self.defended = stored is not None  # whether Feint wrote it

@@ -35,9 +35,20 @@ class Passthrough:
 
 
 async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
-    """Load a graph that this process runs; raise `FeintError`.
+    """Load a graph that this process runs.
 
     A file of others that does not take images is run behind its adapter, by torch.
+
+    Args:
+        table: Settings of the file.
+        name: Name of the model.
+
+    Returns:
+        The model.
+
+    Raises:
+        ForeignGraph: The settings are those of a model of images, and the file takes something else.
+        BadInput: The file and the settings do not fit each other.
     """
     try:
         model = await asyncio.to_thread(OnnxModel, table.path, threads=table.threads, output=table.output)
