@@ -4,13 +4,14 @@ import contextlib
 import json
 import math
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,76 +23,49 @@ from feint.data.files import samples_at
 from feint.signature import Columns, Text
 
 pytestmark = [pytest.mark.slow, pytest.mark.interop]
-EACH = pytest.mark.parametrize("name", BUILDERS)
-AUDITED = "xgboost-adult", "tfidf-sms", "magika", "cifar-nhwc-uint8"
+AUDITED = "xgboost-adult", "tfidf-sms"
 ROWS = 100  # that a client sends
 FEINT = "from feint.cli import main; main()"
 
 
-@pytest.fixture(scope="session")
-def strangers(tmp_path_factory):
-    """Return a function that builds a stranger's model once in this process."""
-
-    @cache
-    def build(name: str) -> Stranger:
-        return BUILDERS[name](tmp_path_factory.mktemp(name))
-
-    return build
+def inspected(stranger: Stranger, path: Path) -> Path:
+    """Inspect a stranger's model, and return the path of its model.toml."""
+    line = f"inspect {stranger.model} --data {stranger.data} --out {path}/model.toml"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FEINT, *line.split()], check=True, capture_output=True)
+    return path / "model.toml"
 
 
-@pytest.fixture(scope="session")
-def inspected(strangers, tmp_path_factory):
-    """Return a function that inspects a stranger's model once, and returns the path of its model.toml."""
-
-    @cache
-    def inspect(name: str):
-        stranger, path = strangers(name), tmp_path_factory.mktemp(f"{name}-toml") / "model.toml"
-        line = f"inspect {stranger.model} --data {stranger.data} --out {path}"
-        subprocess.run([sys.executable, "-W", "ignore", "-c", FEINT, *line.split()], check=True)
-        return path
-
-    return inspect
-
-
-@EACH
-def test_inspect_finds_the_accuracy_of_the_models_own_library(name, strangers, inspected):
-    stranger = strangers(name)
-    model = victims.load_any(inspected(name))
-    samples = samples_at(str(stranger.data), model.domain, classes=model.class_names).split
-    assert model.domain.noun == stranger.noun
-    right = victims.answers(model, samples).argmax(-1) == samples.labels
-    assert right.double().mean().item() == pytest.approx(stranger.accuracy, abs=0.011)
-
-
-@EACH
-def test_a_defense_is_fitted_and_served_and_a_client_gets_the_models_labels(
-    name, strangers, inspected, run_cli, tmp_path
-):
-    stranger, path = strangers(name), inspected(name)
-    code, _, error = run_cli(f"fit 'APGP(top=1)' --victim {path} --data {stranger.data} --out {tmp_path}/fitted")
-    assert code == 0, error
-    code, _, error = run_cli(f"serve {path} --defense {tmp_path}/fitted --check --data {stranger.data}")
-    assert code == 0, error
+@pytest.mark.parametrize("name", BUILDERS)
+def test_a_model_is_inspected_defended_and_served_and_a_client_gets_its_labels(name, run_cli, tmp_path):
+    stranger = BUILDERS[name](tmp_path)
+    path = inspected(stranger, tmp_path)
     model = victims.load_any(path)
     samples = samples_at(str(stranger.data), model.domain, classes=model.class_names).split
-    rows = samples.take(slice(0, ROWS), part="asked")
-    expected = victims.answers(model, rows).argmax(-1).numpy()
+    assert model.domain.noun == stranger.noun
+    labels = victims.answers(model, samples).argmax(-1)
+    right = (labels == samples.labels).double().mean().item()
+    assert right == pytest.approx(stranger.accuracy, abs=0.011)  # equal files count once, long texts are cut
+    code, _, error = run_cli(f"fit 'APGP(top=1)' --victim {path} --data {stranger.data} --out {tmp_path}/fitted")
+    assert code == 0, error
+    code, out, error = run_cli(f"serve {path} --defense {tmp_path}/fitted --check --data {stranger.data}")
+    assert code == 0, error
+    assert f"right on {right:.1%} of" in out
     with serving(path, tmp_path / "fitted") as url:
-        answered = np.array(asked(url, model.domain, rows))
-    assert (answered.argmax(1) == expected).mean() >= 0.99
+        answered = np.array(asked(url, model.domain, samples.take(slice(0, ROWS), part="asked")))
+    assert (answered.argmax(1) == labels[:ROWS].numpy()).mean() >= 0.99
     assert np.allclose(answered.sum(1), 1, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", AUDITED)
-def test_an_audit_ends_with_a_page_in_the_models_own_words(name, strangers, inspected, run_cli, tmp_path):
-    stranger = strangers(name)
-    line = f"audit {inspected(name)} --data {stranger.data} --minutes 0.1 --defense LabelOnly --out {tmp_path}/audit"
+def test_an_audit_speaks_of_what_the_model_takes(name, run_cli, tmp_path):
+    stranger = BUILDERS[name](tmp_path)
+    path = inspected(stranger, tmp_path)
+    line = f"audit {path} --data {stranger.data} --minutes 0.1 --defense LabelOnly --out {tmp_path}/audit"
     code, out, error = run_cli(line)
-    assert code == 0, error
+    assert code in (0, 3), error  # 3: nothing is known after so few minutes
+    assert stranger.noun in out
     page = (tmp_path / "audit" / "audit.html").read_text()
-    assert stranger.noun in out + page
-    if stranger.noun != "images":
-        assert "image" not in out.lower()
+    assert not re.search(r"\b(image|pixel)s?\b", out + re.sub(r"<style.*?</style>|<svg.*?</svg>", "", page, flags=re.S))
 
 
 @contextlib.contextmanager
@@ -101,22 +75,23 @@ def serving(path, defense):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     options = ["--defense", str(defense), "--port", str(port), "--grpc-port", "0", "--anonymous", "--name", "model"]
-    server = subprocess.Popen(
-        [sys.executable, "-c", FEINT, "serve", str(path), *options], stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    command = [sys.executable, "-c", FEINT, "serve", str(path), *options]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     url = f"http://127.0.0.1:{port}/v2/models/model"
-    try:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and server.poll() is None:
-            with contextlib.suppress(OSError, urllib.error.URLError), urllib.request.urlopen(f"{url}/ready", timeout=2):
-                break
-            time.sleep(0.2)
-        assert server.poll() is None, server.stderr.read().decode()
-        yield url
-    finally:
-        server.terminate()
-        server.wait(30)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment) as server:
+        try:
+            deadline = time.monotonic() + 120
+            while time.monotonic() < deadline and server.poll() is None:
+                with (
+                    contextlib.suppress(OSError, urllib.error.URLError),
+                    urllib.request.urlopen(f"{url}/ready", timeout=2),
+                ):
+                    break
+                time.sleep(0.2)
+            assert server.poll() is None, server.stderr.read().decode()
+            yield url
+        finally:
+            server.terminate()
 
 
 def asked(url, domain, rows):

@@ -1,5 +1,6 @@
 """Plan of an export: the parts of a service for the graph, and the access rules for the metadata."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from feint.export.tracing import SERVE, Parts
 from feint.gateway.backends.onnx_model import MOVED, PROBABILITIES, SCORE, numbered
 from feint.recipes import recipe as recipes
 from feint.recipes import store
+from feint.signature import Domain
 
 MARTINGALE = "inputs", "won", "weights", "alpha"  # the fields of `feint.defenses.access.martingale.Martingale`
 
@@ -41,13 +43,15 @@ class ExportPlan:
         rungs = self.recipe.rungs if isinstance(self.recipe, Ladder) else ()
         return *self.recipe.access, *(rule for rung in rungs for rule in rung.access)
 
-    def metadata(self, *, takes: str, fingerprint: str) -> dict[str, str]:
-        """Return the metadata of the file: the recipe, learned arrays, and the fingerprint."""
+    def metadata(
+        self, *, takes: str, fingerprint: str, domain: Domain | None = None, labels: Sequence[str] = ()
+    ) -> dict[str, str]:
+        """Return the metadata of the file: the recipe, learned arrays, the fingerprint, domain and names of classes."""
         learned = {
             name: tensor.numpy() for rule in self.rules for name, tensor in store.weights_of(rule).items()
         } | _martingales(self.recipe)
         table = recipes.to_table(self.recipe)
-        return onnx_manifest.to_metadata(takes=takes, fingerprint=fingerprint, recipe=table, learned=learned)
+        return onnx_manifest.to_metadata(takes=takes, fingerprint=fingerprint, recipe=table, learned=learned, domain=domain, labels=labels)
 
 
 def make_plan(defense: Defense | Ladder, *, gateway: bool, rung: int | None) -> ExportPlan:

@@ -29,6 +29,7 @@ from feint.gateway.backends.onnx_model import OnnxModel
 from feint.query import Query
 from feint.recipes import store
 from feint.service import Service
+from feint.signature import domain_like
 from feint.victims import domain_of, fingerprint
 
 
@@ -60,7 +61,7 @@ class Written:
 def onnx(
     service: Service, path: Path | str, *, inputs: Tensor | None = None, gateway: bool = False, rung: int | None = None
 ) -> Written:
-    """Write the service's model and output defenses as one ONNX graph, from x (N, …) in [0, 1] to probabilities (N, K).
+    """Write the service's model and output defenses as one ONNX graph, from inputs x (N, …) to probabilities (N, K).
 
     The graph is checked against the service in onnxruntime before the file is written. `NotExportable` is raised for a
     graph that differs, or names the member that cannot be exported; nothing is written then. `BadInput` is raised for
@@ -69,7 +70,7 @@ def onnx(
     Args:
         service: Service to export.
         path: File to write.
-        inputs: Inputs (n, …) in [0, 1] of the check. By default noise, if the model's input shape is known.
+        inputs: Inputs (n, …) of the check. By default random ones, if the model's input shape is known.
         gateway: Whether the file is for Feint's gateway: the graph then has every rung of a ladder, the scores of its
             detectors, and the L1 distance of each answer from the undefended one.
         rung: Number of the only rung of a ladder to export, from 0. Required for a ladder without `gateway`.
@@ -85,7 +86,13 @@ def onnx(
     # Before tracing: values that a defense caches must be numbers, not the tracer's symbols.
     expected = [expected_of_inputs(service.model, plan.parts, x) for x in batches(rows)]
     graph = build_graph(service.model, plan.parts, rows, [*plan.names, UNDEFENDED])
-    return _write(Path(path), graph, plan, expected, takes="x", fingerprint=fingerprint(service.model))
+    about = plan.metadata(
+        takes="x",
+        fingerprint=fingerprint(service.model),
+        domain=domain_of(service.model) or domain_like(rows.numpy()),
+        labels=getattr(service.model, "class_names", ()),
+    )
+    return _write(Path(path), graph, plan, expected, about)
 
 
 def outputs(
@@ -109,7 +116,7 @@ def outputs(
     expected = [expected_of_answers(plan.parts, p) for p in batches(awkward(classes))]
     graph = trace(DefendedAnswers(plan.parts), ["p"], plan.names, expected[-1].rows[:3])
     learned = store.fingerprint(store.weights_of(plan.recipe))
-    return _write(Path(path), graph, plan, expected, takes="p", fingerprint=learned)
+    return _write(Path(path), graph, plan, expected, plan.metadata(takes="p", fingerprint=learned))
 
 
 def _noise(model: nn.Module) -> Tensor:
@@ -122,14 +129,14 @@ def _noise(model: nn.Module) -> Tensor:
 
 
 def _write(
-    path: Path, graph: Any, plan: ExportPlan, expected: Sequence[ExpectedOutput], *, takes: str, fingerprint: str
+    path: Path, graph: Any, plan: ExportPlan, expected: Sequence[ExpectedOutput], about: dict[str, str]
 ) -> Written:
     """Write the file if its graph passes the check."""
     helper = require("onnx.helper", "export")
-    undefended = _Undefended(graph) if takes == "x" else torch.from_numpy
-    if takes == "x":
+    undefended = _Undefended(graph) if about["feint.takes"] == "x" else torch.from_numpy
+    if about["feint.takes"] == "x":
         del graph.graph.output[-1]
-    helper.set_model_props(graph, plan.metadata(takes=takes, fingerprint=fingerprint))
+    helper.set_model_props(graph, about)
     with store.atomic_write(path) as partial:
         partial.write_bytes(onnx_manifest.sign(graph.SerializeToString()))
         exported = OnnxModel(partial)

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -182,6 +182,7 @@ def spec_from_metadata(
     domain = _published(table) or domain or _evident(inputs)
     if domain is None or math.prod(domain.shape) > MAX_VALUES:
         raise _unclear(metadata, "inputs whose domain is known", "declare the domain of the inputs")
+    domain = _with_integers(domain, inputs)
     chosen, classes = _output(metadata, outputs, output)
     names = tuple(map(str, labels)) if isinstance(labels, list) and len(labels) == classes else ()
     spec = ModelSpec(name, domain, chosen, classes, _completed(inputs, domain, input, datatype), names)
@@ -211,6 +212,14 @@ def _published(table: Any) -> Domain | None:
         return domain_of_table(table) if table else None
     except (FeintError, *MALFORMED):
         return None
+
+
+def _with_integers(domain: Domain, inputs: Sequence[Tensor]) -> Domain:
+    """Return the domain, in which columns are whole numbers where the server's tensors are."""
+    whole = {name for name, datatype, _ in inputs if datatype.startswith(("INT", "UINT"))}
+    if not isinstance(domain, Columns) or whole.isdisjoint(domain.names):
+        return domain
+    return Columns(tuple(replace(c, integer=c.integer or c.name in whole) for c in domain.columns))
 
 
 def _evident(inputs: Sequence[Tensor]) -> Domain | None:

@@ -1,0 +1,173 @@
+"""Inputs of every domain through the codecs: by JSON, raw bytes and gRPC they arrive as they were sent."""
+
+import json
+
+import numpy as np
+import pytest
+from tests.examples import DOMAINS
+
+from feint.errors import BadInput
+from feint.openinference import grpc_codec, json_codec, proto
+from feint.openinference.json_codec import HEADER_LENGTH, RequestCodec
+from feint.openinference.model_spec import ModelSpec, spec_from_metadata
+from feint.signature import Column, Columns, Pixels, Tensor, Text, Tokens, mark
+
+CASES = pytest.mark.parametrize("domain", DOMAINS.values(), ids=DOMAINS)
+TABLE = Columns((Column("age"), Column("job", ("cook", "müller")), Column("debt", optional=True)))
+CODECS = {
+    "table": RequestCodec(ModelSpec("m", TABLE, "p", 2), max_batch=8, max_body=2**20),
+    "tokens": RequestCodec(ModelSpec("m", Tokens(4, 50), "p", 2), max_batch=8, max_body=2**20),
+    "text": RequestCodec(ModelSpec("m", Text(8), "p", 2), max_batch=8, max_body=2**20),
+    "image": RequestCodec(ModelSpec("m", Pixels((1, 2, 2)), "p", 2), max_batch=8, max_body=2**20),
+}
+
+
+def sent(codec, x, way):
+    """The inputs that a server reads of a request for `x`."""
+    if way == "grpc":
+        message = grpc_codec.encode_request(codec.model, x).SerializeToString()
+        return grpc_codec.read_request(codec, grpc_codec.decode("ModelInferRequest", message)).x
+    body, headers = json_codec.encode_request(codec.model, x, binary=way == "binary")
+    return codec.read(body, headers.get(HEADER_LENGTH, "")).x
+
+
+@CASES
+@pytest.mark.parametrize("way", ["json", "binary", "grpc"])
+def test_inputs_arrive_as_they_were_sent(domain, way):
+    x = domain.sample(8, 0)
+    arrived = sent(RequestCodec(ModelSpec("m", domain, "p", 3), max_batch=8, max_body=2**24), x, way)
+    assert arrived.dtype == domain.dtype
+    assert mark(arrived) == mark(x)
+
+
+@CASES
+def test_client_knows_the_domain_by_the_metadata(domain):
+    model = ModelSpec("m", domain, "p", 3, labels=("a", "b", "c"))
+    metadata = json.loads(json_codec._encoder.encode(model.metadata()))
+    message = proto.ModelMetadataResponse(**grpc_codec.model_metadata(model))
+    for read in (metadata, grpc_codec.metadata_of(message)):
+        spec = spec_from_metadata("m", read)
+        assert spec.domain == domain.published()
+        assert spec.labels == ("a", "b", "c")
+        assert spec.inputs == model.inputs
+
+
+def table_request(**columns):
+    kinds = {int: "INT64", float: "FP64", str: "BYTES", bool: "BOOL"}
+    return [
+        {
+            "name": name, "shape": [len(values)], "data": values,
+            "datatype": kinds[next((type(value) for value in values if value is not None), float)],
+        }
+        for name, values in columns.items()
+    ]  # fmt: skip
+
+
+def read(kind, inputs):
+    return CODECS[kind].read(json.dumps({"inputs": inputs}).encode(), "").x
+
+
+def test_columns_are_matched_by_name_and_null_is_missing():
+    x = read("table", table_request(debt=[None, 2.5], job=["müller", "cook"], age=[30, 40]))
+    np.testing.assert_array_equal(x, [[30, 1, np.nan], [40, 0, 2.5]])
+
+
+def test_columns_as_one_tensor_of_codes():
+    tensor = {"name": "x", "shape": [1, 3], "datatype": "FP64", "data": [30, 1, None]}
+    np.testing.assert_array_equal(read("table", [tensor]), [[30, 1, np.nan]])
+
+
+def test_empty_strings_in_raw_bytes_are_missing():
+    domain = Columns((Column("job", ("cook",), optional=True),))
+    codec = RequestCodec(ModelSpec("m", domain, "p", 2), max_batch=8, max_body=2**20)
+    np.testing.assert_array_equal(sent(codec, np.array([[np.nan], [0.0]]), "binary"), [[np.nan], [0]])
+
+
+def test_short_sequences_are_padded_and_masks_are_checked():
+    def tokens(ids, mask):
+        shape = [1, len(ids)]
+        pairs = ("input_ids", ids), ("attention_mask", mask)
+        return [{"name": name, "shape": shape, "datatype": "INT64", "data": data} for name, data in pairs]
+
+    np.testing.assert_array_equal(read("tokens", tokens([7, 8, 0], [1, 1, 0])), [[7, 8, 0, 0]])
+    with pytest.raises(BadInput, match="hides tokens"):
+        read("tokens", tokens([7, 8, 9], [1, 1, 0]))
+    with pytest.raises(BadInput, match="padding at the end"):
+        read("tokens", tokens([7, 8, 0], [1, 1, 1]))
+
+
+BAD = {
+    "missing column": ("table", table_request(age=[1], job=["cook"]), "no column 'debt'"),
+    "unknown column": ("table", table_request(age=[1], job=["cook"], dept=[1.0]), "unknown input 'dept'"),
+    "twice": ("table", table_request(age=[1]) * 2, "more than once"),
+    "unknown category": ("table", table_request(age=[1], job=["cok"], debt=[1.0]), "cok"),
+    "missing value": ("table", table_request(age=[None], job=["cook"], debt=[1.0]), "missing value of 'age'"),
+    "rows": ("table", table_request(age=[1], job=["cook", "cook"], debt=[1.0]), "1 and of 2 rows"),
+    "text for a number": ("table", table_request(age=["old"], job=["cook"], debt=[1.0]), "no number"),
+    "token": ("tokens", [{"name": "input_ids", "shape": [1, 1], "datatype": "INT64", "data": [50]}], "0 to 49"),
+    "fraction": ("tokens", [{"name": "input_ids", "shape": [1, 1], "datatype": "FP32", "data": [1.5]}], "integers"),
+    "long": ("tokens", [{"name": "input_ids", "shape": [1, 5], "datatype": "INT64", "data": [1] * 5}], "at most 4"),
+    "long text": ("text", [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["123456789"]}], "at most 8"),
+    "no text": ("text", [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [None]}], "null"),
+    "numbers": ("text", [{"name": "text", "shape": [1], "datatype": "FP32", "data": [1]}], "BYTES"),
+    "strings": ("image", [{"name": "x", "shape": [1, 1, 2, 2], "datatype": "BYTES", "data": ["a"] * 4}], "strings"),
+    "integers": ("image", [{"name": "x", "shape": [1, 1, 2, 2], "datatype": "INT64", "data": [1] * 4}], "UINT8"),
+}
+
+
+@pytest.mark.parametrize(("kind", "inputs", "words"), BAD.values(), ids=BAD)
+def test_inputs_outside_the_domain(kind, inputs, words):
+    with pytest.raises(BadInput, match=words) as caught:
+        read(kind, inputs)
+    assert len(caught.value.args) == 3
+    assert type(caught.value) is BadInput  # 400
+
+
+def test_invalid_utf_8_in_raw_bytes():
+    head = json.dumps({"inputs": [
+        {"name": "text", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": 5}}
+    ]}).encode()  # fmt: skip
+    with pytest.raises(BadInput, match="UTF-8"):
+        CODECS["text"].read(head + b"\x01\0\0\0\xff", str(len(head)))
+
+
+def test_nan_in_json_is_explained():
+    with pytest.raises(BadInput, match="write null"):
+        CODECS["table"].read(b'{"inputs":[{"name":"x","shape":[1,3],"datatype":"FP64","data":[1,0,NaN]}]}', "")
+
+
+def test_large_lists_are_decoded_in_pieces():
+    x = np.random.default_rng(0).random((16, 3, 64, 64), np.float32)
+    codec = RequestCodec(ModelSpec("m", Pixels((3, 64, 64)), "p", 2), max_batch=16, max_body=2**26)
+    for data in (x.ravel().tolist(), x.tolist()):
+        tensor = {"name": "x", "shape": list(x.shape), "datatype": "FP32", "data": data}
+        body = json.dumps({"inputs": [tensor]}).encode()
+        assert len(body) > 2**21
+        np.testing.assert_array_equal(codec.read(body, "").x, x)
+
+
+def test_servers_with_columns_of_their_own_types():
+    """What a Triton or MLServer with a table declares."""
+    inputs = [("debt", "FP32"), ("job", "BYTES"), ("age", "INT32")]
+    metadata = {
+        "inputs": [{"name": name, "datatype": datatype, "shape": [-1, 1]} for name, datatype in inputs],
+        "outputs": [
+            {"name": "label", "datatype": "INT64", "shape": [-1]}, {"name": "p", "datatype": "FP64", "shape": [-1, 2]}
+        ],
+    }  # fmt: skip
+    spec = spec_from_metadata("m", metadata, domain=TABLE)
+    arrays = spec.encode(np.array([[30, 1, 2.5]]))
+    assert {name: array.tolist() for name, array in arrays.items()} == {
+        "debt": [[2.5]], "job": [["müller"]], "age": [[30]],
+    }  # fmt: skip
+    assert (spec.output, spec.classes) == ("p", 2)
+    with pytest.raises(BadInput, match="domain"):
+        spec_from_metadata("m", metadata)
+
+
+def test_server_without_metadata_needs_a_declared_domain():
+    with pytest.raises(BadInput, match="declare the domain"):
+        spec_from_metadata("m", {"inputs": [], "outputs": []}, "predict_proba")
+    spec = spec_from_metadata("m", {}, "predict_proba", input="predict", domain=Columns((Column("a"), Column("b"))))
+    assert spec.inputs == (Tensor("predict", "FP64", (2,)),)
+    assert spec.classes == 0
