@@ -69,10 +69,17 @@ def test_commands_run(page, least, says, tmp_path, monkeypatch, capsys):
 
 
 def run_commands(page: str) -> int:
-    """Run a page's commands here, and return how many they are; a mistake raises SystemExit."""
+    """Run a page's commands here, and return how many they are.
+
+    A mistake raises `SystemExit`. An audit may end with code 3: within the minutes of a page nothing need be known.
+    """
     lines = [line for block in blocks(page, "sh") for line in block.splitlines() if line.startswith("feint ")]
     for line in lines:
-        cli.main(shlex.split(line)[1:])
+        try:
+            cli.main(shlex.split(line)[1:])
+        except SystemExit as end:
+            if end.code != 3:
+                raise
     return len(lines)
 
 
@@ -83,7 +90,7 @@ def run_commands(page: str) -> int:
         ("docs/start/credit.md", "lightgbm-credit", "tried credit: right on 77.3% of 300 samples"),
         ("docs/start/sentiment.md", "tfidf-imdb", "tried sentiment: right on 86.9% of 1,000 samples"),
         ("docs/start/file_types.md", "magika", "tried files: right on 9"),
-        ("docs/start/images.md", "cifar-imagenet", "tried served: right on 91.3% of 1,000 samples"),
+        ("docs/start/images.md", "cifar-imagenet", "tried served: right on 90.6% of 1,000 samples"),
     ],
 )
 def test_pages_of_owners_models_run(page, name, says, tmp_path, monkeypatch, capsys):
