@@ -122,7 +122,7 @@ def test_an_oracle_asks_it():
 def test_a_defense_that_has_learned_nothing_is_found_out_at_start_up():
     with pytest.raises(NotFitted):
         of_service(Service(Linear(), Defense(outputs=[APGP()])), "toy", domain=SHAPE)
-    with pytest.raises(BadInput, match="give the shape"):
+    with pytest.raises(BadInput, match=r"set shape = \[C, H, W\]"):
         of_service(Service(Linear()), "toy")
 
 

@@ -134,7 +134,7 @@ MODEL = "[models.toy]\npath = 'toy.onnx'\n"
 def test_check_says_what_would_be_served(check):
     code, out, err = check(MODEL + "access = ['Budget(5)', 'RateLimit(10.0)']\nshadow = true")
     assert code == 0
-    assert "model toy: (1, 2, 2) → 3 classes, in shadow mode" in out
+    assert "model toy: x FP32 (N, 1, 2, 2) → 3 classes, in shadow mode" in out
     assert "everybody: Budget(5), RateLimit(10.0)" in out
     assert "line: Smoothing" in out
     assert "ledger memory:; if it is lost, then nobody is answered" in out
@@ -145,7 +145,7 @@ def test_check_says_what_would_be_served(check):
 REFUSED = {
     "no such file": ("[models.toy]\npath = 'none.onnx'", "none.onnx, which is not there"),
     "no graph": ("[models.toy]\npath = 'gateway.toml'", "gateway.toml"),
-    "no probabilities": ("[models.toy]\npath = 'logits.onnx'", "logits = true"),
+    "no logits": ("[models.toy]\npath = 'bare.onnx'\nlogits = true", "leave logits out"),
     "an output defense alone": ("[models.toy]\npath = 'q.onnx'", "an output defense alone"),
     "two defenses": ("[models.toy]\npath = 'toy.onnx'\noutputs = 'q.onnx'", "leave one of them out"),
     "no output defense": ("[models.toy]\npath = 'bare.onnx'\noutputs = 'toy.onnx'", "an output defense alone"),

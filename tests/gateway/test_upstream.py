@@ -120,7 +120,7 @@ def test_an_unknown_output_is_found_out_at_start_up(tmp_path):
         pass
     with (
         upstream() as server,
-        pytest.raises(BadInput, match="set output = NAME"),
+        pytest.raises(BadInput, match="set output, input"),
         before(server, tmp_path, output=None),
     ):
         pass
@@ -173,3 +173,18 @@ def test_a_failed_upstream_costs_what_was_charged_and_no_more(tmp_path):
         assert ask(client).status_code == 502
         server.fault = None
         assert [ask(client).status_code for _ in range(2)] == [200, 429]
+
+
+TABLE = Columns((Column("age"), Column("job", ("cook", "clerk"))))
+
+
+def test_an_upstream_of_a_table_whose_metadata_are_empty():
+    """As MLServer declares a scikit-learn model (SeldonIO/MLServer#997)."""
+    at = UpstreamSettings(
+        upstream="http://there", input="predict", datatype="FP64", domain=to_table(TABLE), output="predict_proba"
+    )
+    spec = read_spec({"inputs": [], "outputs": []}, at, "bc")
+    assert spec.domain == TABLE
+    assert spec.output == "predict_proba"
+    ((name, array),) = spec.encode(np.array([[30, 1.0]])).items()
+    assert (name, array.dtype, array.tolist()) == ("predict", np.float64, [[30, 1]])

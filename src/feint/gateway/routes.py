@@ -21,6 +21,7 @@ from feint.gateway.array_query import ArrayQuery
 from feint.gateway.metadata import PAGES, ProtocolPage
 from feint.openinference.json_codec import LENGTH_HEADER, request_codec
 from feint.openinference.openapi import document
+from feint.openinference.tensors import PIECE
 
 TITLE = "Feint, a gateway of the Open Inference Protocol v2"
 
@@ -93,7 +94,10 @@ async def handle(
         endpoint = gateway.endpoint(*name)
         codec = request_codec(endpoint.spec, gateway.limits.batch, gateway.limits.body)
         body = await read_body(headers, receive, most=codec.body_limit, seconds=gateway.limits.arrive)
-        request = codec.read(body, headers.get(LENGTH_HEADER.encode(), b"").decode("latin-1"))
+        length = headers.get(LENGTH_HEADER.encode(), b"").decode("latin-1")
+        # A large body would stop all other requests: pieces of it are decoded in a thread, between which these go on.
+        large = len(body) > PIECE
+        request = await asyncio.to_thread(codec.read, body, length) if large else codec.read(body, length)
         reached = True
         q = await gateway.answer(endpoint, ArrayQuery(request.x, client, request.stamp))
         return 200, *codec.write(request, q)

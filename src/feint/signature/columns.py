@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -103,7 +104,7 @@ class Columns(Domain):
             names = ", ".join(column.name for column in self.columns)
             raise BadInput(f"columns {names or 'without any name'}", "one or more, of different names", "rename them")
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the columns."""
         return tuple(column.name for column in self.columns)
@@ -191,7 +192,21 @@ class Columns(Domain):
         }
         return {tensor.name: arrays[tensor.name].reshape(len(x), *(1 for _ in tensor.shape)) for tensor in tensors}
 
+    @cached_property
+    def _limits(self) -> tuple[Array, Array]:
+        """Whether each value may be missing, and how many codes it has; infinitely many for numbers."""
+        counts = [np.inf if column.categories is None else len(column.categories) for column in self.columns]
+        return np.array([column.optional for column in self.columns]), np.array(counts)
+
     def check_values(self, x: Array) -> None:
+        optional, counts = self._limits
+        coded = np.isfinite(counts)
+        codes = ~coded | ((x >= 0) & (x < counts) & (x == np.rint(x)))
+        if not ((np.isfinite(x) & codes) | (np.isnan(x) & optional)).all():
+            self._raise_for_values(x)
+
+    def _raise_for_values(self, x: Array) -> None:
+        """Raise `BadInput` for the first column with a value that it has not."""
         missing = np.isnan(x)
         for i, column in enumerate(self.columns):
             values = x[:, i][~missing[:, i]]

@@ -112,8 +112,8 @@ def read_spec(metadata: Mapping[str, Any], at: settings.UpstreamSettings, name: 
     try:
         spec = spec_from_metadata(name, metadata, at.output, input=at.input, domain=domain, datatype=at.datatype)
     except BadInput as error:
-        got, expected, remedy = error.args
-        raise BadInput(f"{at.upstream}: {got}", expected, f"{remedy}: output, input, domain or shape") from error
+        got, expected, _ = error.args
+        raise BadInput(f"{at.upstream}: {got}", expected, "set output, input, domain, shape or datatype") from error
     flat = tuple(tensor._replace(shape=(math.prod(tensor.shape),)) for tensor in spec.inputs)
     return replace(spec, inputs=flat) if at.flat else spec
 
