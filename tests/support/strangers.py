@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROWS = 1000  # samples of a model
+ROWS = 400  # samples of a model
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def tfidf(folder: Path, name: str, classes: tuple[str, ...]) -> Stranger:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    train, test = frame(name, "train")[:2000], frame(name, "test")[: ROWS // 2]
+    train, test = frame(name, "train")[:2000], frame(name, "test")[:ROWS]
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=3, max_features=10_000, dtype=np.float32)
     model = make_pipeline(vectorizer, LogisticRegression(C=10, max_iter=300)).fit(train.text, train.label)
     skops.dump(model, folder / f"{name}.skops")
@@ -225,7 +225,7 @@ def transformer_news(folder: Path) -> Stranger:
     tokenizers = pytest.importorskip("tokenizers")
     import torch
 
-    train, test = frame("ag_news", "train"), frame("ag_news", "test")[:500]
+    train, test = frame("ag_news", "train"), frame("ag_news", "test")[:ROWS]
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = tokenizers.normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
@@ -320,7 +320,7 @@ def rapidocr(folder: Path) -> Stranger:
     random = np.random.default_rng(0)
     right, images = 0, []
     words = " ".join(frame("sms_spam", "test").text[:300]).split()
-    for i in range(300):
+    for i in range(ROWS // 2):
         image = Image.new("RGB", (192, 48), tuple(random.integers(180, 255, 3).tolist()))
         line = " ".join(random.choice(words, 4))[:14]
         ImageDraw.Draw(image).text((6, 10), line, fill=(20, 20, 20), font=ImageFont.load_default(24))
