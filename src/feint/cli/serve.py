@@ -180,7 +180,8 @@ def _curl(running: "RunningServer", name: str, header: str) -> str:
         ((tensor, _),) = values.items()
         zeros = f"$(printf '0,%.0s' $(seq {count - 1}))0"
         shape = ",".join(map(str, (1, *spec.domain.shape)))
-        body = f'{{"inputs":[{{"name":"{tensor}","datatype":"{kinds[tensor]}","shape":[{shape}],"data":[\'"{zeros}"\']}}]}}'
+        about = f'"name":"{tensor}","datatype":"{kinds[tensor]}","shape":[{shape}]'
+        body = f'{{"inputs":[{{{about},"data":[\'"{zeros}"\']}}]}}'
         return f"curl -s {header}{running.url}/v2/models/{name}/infer -d '{body}'"
     inputs = [
         {"name": tensor, "datatype": kinds[tensor], "shape": list(array.shape), "data": data}

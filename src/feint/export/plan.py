@@ -51,7 +51,9 @@ class ExportPlan:
             name: tensor.numpy() for rule in self.rules for name, tensor in store.weights_of(rule).items()
         } | _martingales(self.recipe)
         table = recipes.to_table(self.recipe)
-        return onnx_manifest.to_metadata(takes=takes, fingerprint=fingerprint, recipe=table, learned=learned, domain=domain, labels=labels)
+        return onnx_manifest.to_metadata(
+            takes=takes, fingerprint=fingerprint, recipe=table, learned=learned, domain=domain, labels=labels
+        )
 
 
 def make_plan(defense: Defense | Ladder, *, gateway: bool, rung: int | None) -> ExportPlan:

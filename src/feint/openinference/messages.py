@@ -156,7 +156,7 @@ class ModelParameters(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """What a model takes and gives beyond its tensors.
 
     Attributes:
-        domain: Domain of the inputs, as a recipe: columns with their categories, the length and vocabulary of sequences.
+        domain: Domain of the inputs, as a recipe: columns with their categories, length and vocabulary of sequences.
         labels: Names of the classes.
     """
 

@@ -88,8 +88,7 @@ class ModelSpec:
     def encode(self, x: Array) -> dict[str, Array]:
         """Return the tensors of a request for inputs (N, …) of the domain, by name and of the model's types.
 
-        Raises:
-            BadInput: The model takes other inputs.
+        A model that takes other inputs raises `BadInput`.
         """
         assert self.domain is not None
         arrays = self.domain.to_tensors(x, self.inputs)
@@ -156,6 +155,8 @@ def spec_from_metadata(
 ) -> ModelSpec:
     """Return the classifier that a model's metadata describe.
 
+    Metadata of another kind of model, and those that leave something else open than the arguments do, raise `BadInput`.
+
     Args:
         name: Name under which the server was asked for the model.
         metadata: JSON of the metadata.
@@ -166,9 +167,6 @@ def spec_from_metadata(
 
     Returns:
         The classifier. Its classes are 0 where the metadata leave their number open.
-
-    Raises:
-        BadInput: The metadata are those of another kind of model, or leave something else open.
     """
     try:
         inputs = tuple(_tensor(tensor) for tensor in metadata.get("inputs") or ())
@@ -176,12 +174,14 @@ def spec_from_metadata(
         parameters = metadata.get("parameters") or {}
         labels, table = parameters.get("labels"), parameters.get("domain")
     except MALFORMED as error:
-        raise _unclear(metadata, "metadata of the protocol", "check the URL and the model") from error
+        unclear = _unclear(metadata, "metadata of the protocol", "check the URL and the model")
+        raise unclear from error
     if input is not None:
         inputs = tuple(tensor for tensor in inputs if tensor.name == input)
     domain = _published(table) or domain or _evident(inputs)
     if domain is None or math.prod(domain.shape) > MAX_VALUES:
-        raise _unclear(metadata, "inputs whose domain is known", "declare the domain of the inputs")
+        unclear = _unclear(metadata, "inputs whose domain is known", "declare the domain of the inputs")
+        raise unclear
     domain = _with_integers(domain, inputs)
     chosen, classes = _output(metadata, outputs, output)
     names = tuple(map(str, labels)) if isinstance(labels, list) and len(labels) == classes else ()
@@ -198,12 +198,16 @@ def _tensor(table: Any) -> Tensor:
 def _completed(inputs: Sequence[Tensor], domain: Domain, input: str | None, datatype: str) -> tuple[Tensor, ...]:
     """Return the inputs of a server, with what its metadata leave open as the domain has it."""
     usual = domain.tensors()
-    if not inputs:
-        inputs = [tensor._replace(name=input or tensor.name, datatype=datatype or tensor.datatype) for tensor in usual]
-    if len(inputs) == len(usual) == 1:
-        ((_, known, shape),), ((_, standard, sizes),) = inputs, usual
-        inputs = [inputs[0]._replace(datatype=known if known in DATATYPES else datatype or standard, shape=shape or sizes)]
-    return tuple(inputs)
+    if input is not None and len(usual) > 1:  # one tensor instead of several
+        usual = domain.further_tensors()[:1]
+    if not inputs and len(usual) > 1:
+        return tuple(usual)
+    if len(usual) > 1 or len(inputs) > 1:
+        return tuple(inputs)
+    (standard,) = usual
+    name, known, shape = inputs[0] if inputs else (input or standard.name, "", ())
+    known = known if known in DATATYPES else datatype or standard.datatype
+    return (Tensor(name, known, shape or standard.shape),)
 
 
 def _published(table: Any) -> Domain | None:

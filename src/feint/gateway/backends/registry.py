@@ -38,6 +38,17 @@ async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
     """Load a graph that this process runs; raise `FeintError`.
 
     A file of others that does not take images is run behind its adapter, by torch.
+
+    Args:
+        table: Settings of the model.
+        name: Name of the model.
+
+    Returns:
+        The model.
+
+    Raises:
+        ForeignGraph: It does not take images, and the settings are of a model that does.
+        BadInput: The file does not fit the settings.
     """
     try:
         model = await asyncio.to_thread(OnnxModel, table.path, threads=table.threads, output=table.output)
