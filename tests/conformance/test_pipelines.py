@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 import torch
+from tests.examples import DOMAINS
 
 from feint import Defense, Service, export
 from feint.defense import Ladder
@@ -17,11 +18,13 @@ from feint.gateway.array_query import ArrayQuery
 from feint.gateway.backends.registry import load_onnx
 from feint.gateway.backends.torch_backend import of_service
 from feint.gateway.endpoint import ModelEndpoint
+from feint.gateway.server import trial
 from feint.gateway.settings import OnnxSettings
 from feint.gateway.stores.memory import MemoryStore
 from feint.gateway.transaction import LedgerSession
 from feint.hashcash import solve
 from feint.ledger import Ledger
+from feint.models.networks import Network
 from feint.pipeline import Pipeline
 from feint.query import Query
 
@@ -204,3 +207,27 @@ def test_pipeline_without_a_step_is_none():
 
     with pytest.raises(TypeError, match="answer"):
         Lacking()
+
+
+NETWORKS = {"Pixels": "linear", "Columns": "mlp", "Tokens": "textcnn", "Text": "textcnn"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", DOMAINS)
+@pytest.mark.parametrize("name", ["onnx", "torch"])
+def test_every_domain_is_served_alike(name, kind, tmp_path):
+    """Through the codecs, by JSON, binary data and gRPC."""
+    domain = DOMAINS[kind]
+    service = Service(Network(NETWORKS[kind], domain, 3).build(0).eval(), Defense(outputs=[ReverseSigmoid()]))
+    graph = export.onnx(service, tmp_path / "graph.onnx", gateway=True).path
+    x = domain.sample(200, 2)
+    expected = service(Query(torch.from_numpy(x))).p.numpy()
+
+    async def answers():
+        async with served(name, service, graph) as at:
+            assert at.spec.domain == (domain.published() if name == "onnx" else domain)
+            return (await trial.send(at, x)).p
+
+    p = asyncio.run(answers())
+    np.testing.assert_allclose(p, expected, atol=1e-5)
+    np.testing.assert_array_equal(p.argmax(-1), expected.argmax(-1))

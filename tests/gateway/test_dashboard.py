@@ -27,6 +27,8 @@ from feint.i18n import texts
 from feint.openinference.model_spec import ModelSpec
 from feint.signature import Pixels, Tensor
 
+PIXELS = Tensor("pixels", "FP32", (1, 2, 2))
+
 ROOM = "feint.gateway.dashboard"
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -61,8 +63,7 @@ class Site:
         self.operator.recent.gap = 0.0
         self.endpoints = {
             name: ModelEndpoint(
-                ModelSpec(name, Pixels((1, 2, 2)), "p", 3, (Tensor("pixels", "FP32", (1, 2, 2)),)), Watched(),
-                LedgerSession(MemoryStore()),
+                ModelSpec(name, Pixels((1, 2, 2)), "p", 3, (PIXELS,)), Watched(), LedgerSession(MemoryStore()),
                 observer=self.operator, shadow=True,
             )
             for name in ("digits", "a b")

@@ -12,8 +12,11 @@ from tests.support.upstreams import SECRET, outputs, softmax_of, upstream
 from tests.support.waiting import eventually
 
 from feint.errors import BadInput, BadRecipe
+from feint.gateway.backends.upstream import read_spec
 from feint.gateway.server.run import running
 from feint.gateway.settings import KeySettings, LedgerSettings, Settings, UpstreamSettings
+from feint.recipes.recipe import to_table
+from feint.signature import Column, Columns
 
 X = np.random.default_rng(0).random((5, 1, 2, 2), np.float32)
 ANYBODY = {"keys": KeySettings(anonymous=True), "ledger": LedgerSettings("memory:")}

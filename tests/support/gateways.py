@@ -22,7 +22,7 @@ from feint.openinference.model_spec import ModelSpec
 from feint.signature import Pixels, Tensor
 
 SHAPE, CLASSES = (1, 2, 2), 3
-IMAGES, PIXELS = Pixels(SHAPE), (Tensor("pixels", "FP32", SHAPE),)
+DOMAIN, INPUTS = Pixels(SHAPE), (Tensor("pixels", "FP32", SHAPE),)
 WEIGHTS = np.random.default_rng(0).normal(size=(4, CLASSES)).astype(np.float32)
 X = np.random.default_rng(0).random((5, *SHAPE), np.float32)
 ANYBODY = {"keys": KeySettings(anonymous=True), "ledger": LedgerSettings("memory:")}  # settings
@@ -96,9 +96,9 @@ def gateway(
     keys=KEYS,
     limits=LIMITS,
     names=("toy",),
-    domain=IMAGES,
+    domain=DOMAIN,
     classes=CLASSES,
-    inputs=PIXELS,
+    inputs=INPUTS,
     observer=None,
 ) -> Gateway:
     endpoints = {

@@ -92,7 +92,7 @@ class RequestCodec:
     def datatypes(self, inputs: Sequence[Any]) -> list[tensors.Datatype]:
         """Return the datatypes of a request's inputs.
 
-        Names, datatypes and shapes that are not the model's raise `BadInput`, a large batch `TooLarge`.
+        Names, datatypes or shapes other than the model's raise `BadInput`, a batch that is too large `TooLarge`.
         """
         _check_names([tensor.name for tensor in inputs], self.model)
         datatypes = [tensors.datatype(tensor.datatype) for tensor in inputs]
@@ -290,11 +290,11 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _check_shape(shape: Sequence[int], tensor: Tensor, rows: int, most: int) -> None:
-    """Check that a tensor has this shape and so many rows. A last side of 1 may be left out, and -1 is any size.
+    """Check the shape of a tensor. A last side of 1 may be left out, and -1 is any size.
 
     Raises:
-        BadInput: It has another shape, or another number of rows.
-        TooLarge: It has more than `most` rows.
+        BadInput: It is another one, or the rows are not as many.
+        TooLarge: The rows are more than `most`.
     """
     inner = tuple(shape[1:])
     sides = tensor.shape[: len(inner)] if len(tensor.shape) - len(inner) in (0, 1) else None

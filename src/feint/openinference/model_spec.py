@@ -155,7 +155,7 @@ def spec_from_metadata(
 ) -> ModelSpec:
     """Return the classifier that a model's metadata describe.
 
-    Metadata of another kind of model, or that leave something else open, raise `BadInput`.
+    Metadata of another kind of model, and those that leave something else open than the arguments do, raise `BadInput`.
 
     Args:
         name: Name under which the server was asked for the model.
@@ -198,14 +198,16 @@ def _tensor(table: Any) -> Tensor:
 def _completed(inputs: Sequence[Tensor], domain: Domain, input: str | None, datatype: str) -> tuple[Tensor, ...]:
     """Return the inputs of a server, with what its metadata leave open as the domain has it."""
     usual = domain.tensors()
-    if not inputs:
-        inputs = [tensor._replace(name=input or tensor.name, datatype=datatype or tensor.datatype) for tensor in usual]
-    if len(inputs) == len(usual) == 1:
-        ((_, known, shape),), ((_, standard, sizes),) = inputs, usual
-        inputs = [
-            inputs[0]._replace(datatype=known if known in DATATYPES else datatype or standard, shape=shape or sizes)
-        ]
-    return tuple(inputs)
+    if input is not None and len(usual) > 1:  # one tensor instead of several
+        usual = domain.further_tensors()[:1]
+    if not inputs and len(usual) > 1:
+        return tuple(usual)
+    if len(usual) > 1 or len(inputs) > 1:
+        return tuple(inputs)
+    (standard,) = usual
+    name, known, shape = inputs[0] if inputs else (input or standard.name, "", ())
+    known = known if known in DATATYPES else datatype or standard.datatype
+    return (Tensor(name, known, shape or standard.shape),)
 
 
 def _published(table: Any) -> Domain | None:

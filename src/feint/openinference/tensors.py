@@ -195,8 +195,8 @@ def _array(raw: bytes | memoryview, kind: Datatype, depth: int) -> Array:
         values = _decoder(kind.number | None, depth).decode(raw)
         dtype = np.dtype(np.float64) if kind.number in (int, float) else np.dtype(object)
     with np.errstate(over="ignore"):  # 1e39 becomes infinite, and is refused as such
-        if dtype.hasobject or depth > 1:
-            return _object_array(values, depth) if dtype.hasobject else np.array(values, dtype)
+        if dtype.kind == "O" or depth > 1:
+            return _object_array(values, depth) if dtype.kind == "O" else np.array(values, dtype)
         return np.fromiter(values, dtype, len(values)) if dtype == kind.dtype else np.array(values, dtype)
 
 

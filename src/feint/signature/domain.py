@@ -145,7 +145,7 @@ class Domain(ABC):
                 an object array, in which None is a null.
 
         Returns:
-            Inputs (N, …) of the right type, whose values are not checked.
+            Inputs (N, …) of the right type, whose values are not checked. Tensors of other inputs raise `BadInput`.
         """
         (values,) = tensors.values()
         return converted(values, self.dtype).reshape(len(values), *self.shape)
@@ -158,7 +158,8 @@ class Domain(ABC):
             tensors: The server's tensors, whose names, types and shapes may be its own.
 
         Returns:
-            Arrays (N, …) by name, of any type that converts to the server's.
+            Arrays (N, …) by name, of any type that converts to the server's. A server that takes inputs of another
+            kind raises `BadInput`.
         """
         if len(tensors) != 1 or math.prod(tensors[0].shape) not in (math.prod(self.shape), *_dynamic(tensors[0])):
             raise self.misfit(tensors)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from feint.attacks.lenses.lens import Lens, PointwiseLens
 from feint.data import Split
-from feint.errors import BadRecipe, Refused
+from feint.errors import BadInput, BadRecipe, Refused
 from feint.oracle import Oracle, OracleWrapper, concatenate
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.transcript import checksums
@@ -145,6 +145,11 @@ class Filler(PointwiseLens):
 
     def send(self, x: Tensor) -> Tensor:
         kinds = self.ordinary.inputs(slice(0, self.kinds))
+        if kinds.shape[1:] != x.shape[1:] or kinds.dtype != x.dtype:
+            raise BadInput(
+                f"fillers of shape {tuple(kinds.shape[1:])} and type {kinds.dtype} between inputs {tuple(x.shape[1:])}",
+                "ordinary inputs of the same domain", "choose others",
+            )  # fmt: skip
         key = (self.seed * 1_000_003 + int(checksums(x).sum())) % 2**63  # other fillers with every batch
         random = torch.Generator().manual_seed(key)
         fillers = kinds[torch.randint(len(kinds), (len(x) * self.each,), generator=random)]

@@ -53,8 +53,8 @@ def identity(p: Array) -> Array:
 class OnnxModel:
     """Model or output defense in an ONNX file, whose one input takes any batch.
 
-    The input of a file of Feint is that of its domain. A file that Feint did not write is an undefended model of
-    images.
+    The input of a file of Feint is that of its domain. A file that Feint did not write is an undefended model
+    of images.
 
     Args:
         path: The file.

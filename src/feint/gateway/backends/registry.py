@@ -40,15 +40,15 @@ async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
     A file of others that does not take images is run behind its adapter, by torch.
 
     Args:
-        table: Settings of the file.
+        table: Settings of the model.
         name: Name of the model.
 
     Returns:
         The model.
 
     Raises:
-        ForeignGraph: The settings are those of a model of images, and the file takes something else.
-        BadInput: The file and the settings do not fit each other.
+        ForeignGraph: It does not take images, and the settings are of a model that does.
+        BadInput: The file does not fit the settings.
     """
     try:
         model = await asyncio.to_thread(OnnxModel, table.path, threads=table.threads, output=table.output)
