@@ -315,6 +315,30 @@ def _short(number: float) -> str:
     return f"{number:,.0f}" if number >= 10 or number < 0.05 else f"{number:.2g}"
 
 
+def models() -> str:
+    """Return the table of what an attacker gets of tables and texts."""
+    found = rows_of("models")
+    access = {row["access"]: None for row in found}
+    head = ["Victim (accuracy, majority)", "Queries", *access, "probabilities, drawn rows"]
+    rows = [head]
+    keys = dict.fromkeys((row["victim"], row["budget"]) for row in sorted(found, key=lambda row: row["budget"]))
+    for victim in dict.fromkeys(row["victim"] for row in found):
+        for budget in [number for name, number in keys if name == victim]:
+            here = [row for row in found if (row["victim"], row["budget"]) == (victim, budget)]
+            about = f"{victim} ({here[0]['victim_accuracy']:.1%}, {here[0]['majority']:.1%})"
+            cells = [_copy(row for row in here if (row["queries"], row["access"]) == ("pool", name)) for name in access]
+            rows.append([about, f"{budget:,}", *cells, _copy(row for row in here if row["queries"] == "marginals")])
+    return grid(rows)
+
+
+def _copy(rows: Iterable[dict[str, Any]]) -> str:
+    """Return accuracy and fidelity of a copy, and its surrogate."""
+    row = next(iter(rows), None)
+    if row is None:
+        return ""
+    return f"{row['stealer_accuracy']:.1%} / {row['fidelity']:.1%}, {row['surrogate'].replace('_', ' ')}"
+
+
 def delays() -> str:
     """Return the table of queries until an attacker is accused."""
     found = [row for row in rows_of("evidence") if row["name"].startswith("delay") and "tolerant" not in row["name"]]
@@ -597,6 +621,7 @@ TABLES = {
     "adaptive": adaptive,
     "recipes": recipes,
     "equations": equations,
+    "models": models,
     "equations_defended": equations_defended,
     "digits": lambda: matrix("demo_digits"),
     "cifar10": lambda: matrix("demo_cifar10"),
