@@ -12,6 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -59,10 +60,11 @@ def regression(images: Dataset, folder: Path) -> Path:
         require(f"sklearn.{name}", "sklearn") for name in ("compose", "pipeline", "preprocessing", "linear_model")
     )
     x = frame(images, "train").astype({c.name: object for c in images.domain.columns if c.categories})
-    words = [column.name for column in images.domain.columns if column.categories is not None]
+    words = [column for column in images.domain.columns if column.categories is not None]
+    known = [[*(column.categories or ()), *([np.nan] if column.optional else [])] for column in words]
+    encoder = preprocessing.OneHotEncoder(categories=known)
     encoded = compose.ColumnTransformer(
-        [("words", preprocessing.OneHotEncoder(handle_unknown="ignore"), words)],
-        remainder=preprocessing.StandardScaler(),
+        [("words", encoder, [column.name for column in words])], remainder=preprocessing.StandardScaler()
     )
     model = pipeline.make_pipeline(encoded, linear_model.LogisticRegression(max_iter=500))
     require("skops.io", "sklearn").dump(model.fit(x, images.train.labels.numpy()), folder / "model.skops")
@@ -98,7 +100,12 @@ def victim(name: str) -> tuple[nn.Module, Dataset]:
     kind, make = VICTIMS[name]
     images = data.load(kind)
     with tempfile.TemporaryDirectory() as folder:
-        return victims.load_any(make(images, Path(folder)), domain=images.domain).eval(), images
+        model = victims.load_any(make(images, Path(folder)), domain=images.domain).eval()
+        known = victims.domain_of(model)
+        if isinstance(known, Columns):  # the codes of the set's categories are those of the model
+            pairs = zip(known.columns, images.domain.columns, strict=True)
+            assert all(mine.categories == theirs.categories for mine, theirs in pairs)
+        return model, images
 
 
 def jobs(progress: ProgressCallback) -> Jobs:
