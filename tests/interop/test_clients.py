@@ -53,6 +53,7 @@ def narrowed(document):
     fields = {"name": {"const": "pixels"}, "shape": {"const": [2, 1, 2, 2]}, "datatype": {"const": "FP32"}}
     schemas["InputTensor"]["properties"] |= fields | {"data": data, "parameters": EMPTY}
     schemas["InputTensor"]["required"].append("data")
+    schemas["InferRequest"]["properties"]["inputs"]["maxItems"] = 1
     schemas["RequestedOutput"]["properties"]["name"] = {"const": "p"}
     for path, operations in document["paths"].items():
         for operation in operations.values():

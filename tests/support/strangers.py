@@ -278,7 +278,6 @@ def magika(folder: Path) -> Stranger:
     for suffix, label, limit in (
         (".py", "python", 250),
         (".txt", "txt", 80),
-        (".h", "c", 60),
         (".so", "elf", 60),
         (".json", "json", 60),
     ):

@@ -87,7 +87,7 @@ class Pixels(Domain):
         code; one that was recompressed, rescaled or darkened, or is the next frame of a still scene, has nearly the
         same. Inputs of other shapes than (C, H, W) are near where their marks are equal.
         """
-        if x.ndim != 4:
+        if x.ndim != 4 or not len(x):
             return super().near(x)
         values = x.mean(1).reshape(len(x), -1) @ _low_frequencies(*x.shape[2:])
         middle = np.sort(values, axis=1)[:, NEAR_BITS // 2, None]
