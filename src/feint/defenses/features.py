@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from feint.defenses.keyed import GOLDEN, mix
+from feint.signature.columns import significant
 
 HASHES = 128  # of a MinHash: the standard error of a distance is at most 0.044
 AT_ONCE = 2**22  # numbers worked on at once: 32 MiB
@@ -50,10 +51,7 @@ def ngrams(x: np.ndarray, n: int, padding: int = 0) -> Features:
 
 def values(x: np.ndarray, digits: int = 2) -> Features:
     """Return the values of rows (N, D) with the number of their column, in so many significant digits."""
-    x = x.astype(np.float64)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        scale = 10.0 ** (digits - 1 - np.floor(np.log10(np.abs(x))))
-        rounded = np.where(np.isfinite(scale), np.rint(x * scale) / scale, x)
+    rounded = significant(x.astype(np.float64), digits)
     rounded = np.where(np.isnan(rounded), np.nan, rounded + 0.0)  # one NaN, and one zero without a sign
     column = np.arange(1, x.shape[1] + 1, dtype=np.uint64) * GOLDEN
     return Features(mix(mix(rounded.view(np.uint64)) + column), np.ones(x.shape, bool))

@@ -253,14 +253,17 @@ class Columns(Domain):
         return _rounded(x, DIGITS)
 
 
-def _rounded(x: Array, digits: int) -> Array:
-    """Return `x` as float32, rounded to so many significant digits."""
+def significant(x: Array, digits: float) -> Array:
+    """Return float64 numbers rounded to so many significant digits; what has no finite scale stays as it is."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         scale = 10.0 ** (digits - 1 - np.floor(np.log10(np.abs(x))))
-        rounded = np.rint(x * scale) / scale
-    rounded = np.where(np.isfinite(rounded), rounded, np.where(np.isfinite(x), 0.0, x))
-    rounded = np.where(np.isnan(rounded), np.nan, rounded).astype(np.float32)
-    return rounded + np.float32(0)  # one zero, without a sign
+        return np.where(np.isfinite(scale) & (scale > 0), np.rint(x * scale) / scale, x)
+
+
+def _rounded(x: Array, digits: int) -> Array:
+    """Return `x` as float32 in so many significant digits, with one NaN and one zero without a sign."""
+    rounded = significant(x, digits)
+    return np.where(np.isnan(rounded), np.nan, rounded).astype(np.float32) + np.float32(0)
 
 
 def _describe(name: str, values: Sequence[Any], categories: Sequence[str] | None) -> Column:

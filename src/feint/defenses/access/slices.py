@@ -14,6 +14,7 @@ from feint.data import Split
 from feint.data.pools import parse_split
 from feint.errors import BadInput
 from feint.signature import Columns, Domain, Pixels, Text
+from feint.signature.columns import significant
 
 Array = np.ndarray
 Change = Callable[[Array, float], Array]  # inputs (N, …) and a number to inputs
@@ -73,9 +74,7 @@ def grey(x: Array, _: float) -> Array:
 
 def rounded(x: Array, digits: float) -> Array:
     """Return rows with so many significant digits."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        power = 10.0 ** (digits - 1 - np.floor(np.log10(np.abs(x))))
-        return np.where(np.isfinite(power), np.rint(x * power) / power, x)
+    return significant(x, digits)
 
 
 def missing(x: Array, share: float) -> Array:
