@@ -2,15 +2,22 @@
 
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from feint.errors import BadInput
-from feint.signature import domain_like
+from feint.signature import DOMAINS, Domain, domain_like
 
-TYPES = torch.float32, torch.float64, torch.int64, torch.uint8  # of the domains
+
+def torch_type(domain: Domain | type[Domain]) -> torch.dtype:
+    """Return the type of a domain's inputs as tensors."""
+    return torch.from_numpy(np.empty(0, domain.dtype)).dtype
+
+
+TYPES = {torch_type(kind): kind for kind in DOMAINS.values()}  # the kind of domain whose inputs have a type
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -60,6 +67,11 @@ class Query:
     @property
     def values(self) -> np.ndarray:
         """Inputs (N, …) as an array: access rules read these, in this process and in the gateway."""
+        return self._values
+
+    @cached_property
+    def _values(self) -> np.ndarray:
+        """The same, made once: images are laid out anew, and the domain, rules and detectors each read them."""
         return self.x.cpu().contiguous().numpy()
 
     def __len__(self) -> int:

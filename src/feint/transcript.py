@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from feint.errors import BadInput, DamagedFile
+from feint.query import TYPES
 from feint.recipes.store import atomic_write
 from feint.signature import mark
 
@@ -51,8 +52,8 @@ def sketches(x: Tensor) -> Tensor:
 
 
 def _has_levels(x: Tensor) -> bool:
-    """Return whether inputs of this type are images, whose values are compared with a tolerance."""
-    return x.dtype == torch.float32
+    """Return whether inputs of this type have levels, as images do: their values are compared with a tolerance."""
+    return TYPES[x.dtype].levels > 0
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

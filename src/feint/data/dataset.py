@@ -17,6 +17,7 @@ from feint.data.readers import Decoded, divide
 from feint.data.remarks import Remark
 from feint.data.sources import SOURCES, Source, find
 from feint.errors import BadInput, DamagedFile
+from feint.query import torch_type
 from feint.recipes.recipe import fingerprint, from_table, to_table
 from feint.recipes.store import atomic_write
 from feint.signature import DOMAINS, Column, Domain, Pixels, Text, Tokens
@@ -175,7 +176,7 @@ def decode(values: Tensor, domain: Domain) -> Tensor:
     """Return stored values (N, …) as inputs of their domain; inputs are returned unchanged."""
     if domain.levels:
         return values if values.is_floating_point() else values.float().div_(domain.levels)
-    return values.to(torch.from_numpy(np.empty(0, domain.dtype)).dtype)
+    return values.to(torch_type(domain))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from feint.errors import BadInput, BadRecipe
+from feint.query import torch_type
 from feint.signature import Domain, Signature
 from feint.victims.inputs import ColumnInputs, PixelInputs, TextInputs, TokenInputs, cast
 from feint.victims.outputs import ClassOutputs
@@ -113,7 +114,7 @@ class AdaptedModel(nn.Module):
         self.register_buffer("digest", torch.frombuffer(bytearray(digest), dtype=torch.uint8))
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[1:] != torch.Size(self.domain.shape) or str(x.dtype) != f"torch.{self.domain.dtype}":
+        if x.shape[1:] != torch.Size(self.domain.shape) or x.dtype != torch_type(self.domain):
             self.domain.check(x.detach().cpu().numpy())  # raises
         if not torch.compiler.is_exporting() and not len(x):
             return torch.zeros(0, self.classes, device=x.device)
