@@ -262,6 +262,21 @@ def test_prices_of_slices_hold_for_clients_who_mix_them():
     assert (test.replay(torch.from_numpy(mixed)) >= 1).any(1).double().mean() <= 0.05
 
 
+@pytest.mark.slow
+def test_prices_are_those_of_the_fit_until_the_test_has_others(monkeypatch):
+    from feint.defenses.access import sequential_test
+
+    test, _, _ = slice_priced(("rounded:1",), rows=1000)
+    simulated = Weights.of({name: t for name, t in test.learned.items() if not name.startswith("price")})
+    scores = torch.linspace(-3, 3, 40, dtype=torch.float64)
+    assert torch.equal(test.wins(scores)[0], replace(test, benign=simulated).wins(scores)[0])
+    tolerant = replace(test, tolerance=2.0)
+    assert torch.equal(tolerant.wins(scores)[0], replace(tolerant, benign=simulated).wins(scores)[0])
+    _log_wins.cache_clear()
+    monkeypatch.setattr(sequential_test, "prices", None)  # a process that serves the test simulates nothing
+    test.wins(scores)
+
+
 def test_an_unknown_slice_is_an_error(victim, digits):
     with pytest.raises(UnknownName, match="jpg"):
         SequentialTest(slices=("jpg",)).fit(victim, digits.test)

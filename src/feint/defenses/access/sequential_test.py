@@ -64,7 +64,8 @@ class SequentialTest(Fittable):
             often as the calibration set's.
         slices: What is ordinary beside the calibration set: "classes", changes of the inputs such as "jpeg" or
             "jpeg:75" (`feint.defenses.access.slices`), and data sets.
-        benign: Scores of `inputs` and `outliers`, p-values of slices and the number of classes, set by `fit`.
+        benign: Scores of `inputs` and `outliers`, p-values of slices, the number of classes, and the prices for this
+            `delta` and `tolerance`, set by `fit`.
     """
 
     former_fields: ClassVar[Mapping[str, str]] = {"block": ""}  # in recipes until 0.2
@@ -105,7 +106,10 @@ class SequentialTest(Fittable):
                 learned[f"slice/{title}"] = scores(ranked, victim, part, context.progress).sort().values
         if context.outliers is not None:
             learned["outliers"] = scores(ranked, victim, context.outliers, context.progress).sort().values
-        return replace(self, score=score, benign=Weights.of(learned))
+        unpriced = replace(self, score=score, benign=Weights.of(learned))
+        learned["prices"] = _largest_prices(unpriced, _paid(unpriced)[0])
+        learned["priced_for"] = torch.tensor([self.delta, self.tolerance], dtype=torch.float64)
+        return replace(unpriced, benign=Weights.of(learned))
 
     @property
     def ranked_score(self) -> Score:
@@ -218,16 +222,27 @@ class SequentialTest(Fittable):
 def _log_wins(test: SequentialTest) -> tuple[Tensor, Tensor]:
     """Return what each bet wins at each p-value, and the bets' weights.
 
+    The prices are those of `fit`: simulating them for six slices takes 13 s, which no process that serves the test
+    should spend again. They are simulated where the test has another `delta` or `tolerance` since.
+
     Returns:
         The logarithm of payment over price, (n + 1, bets), and the weights, (bets,).
     """
+    paid, weights = _paid(test)
+    fitted = test.learned.get("priced_for")
+    known = fitted is not None and fitted.tolist() == [test.delta, test.tolerance]
+    price = test.learned["prices"] if known else _largest_prices(test, paid)
+    return (paid / price).log(), weights
+
+
+def _paid(test: SequentialTest) -> tuple[Tensor, Tensor]:
+    """Return what each bet pays at each p-value, (n + 1, bets), and the bets' weights, (bets,)."""
     tensors = test.learned
     n = len(tensors["inputs"])
     p = (torch.arange(1, n + 2, dtype=torch.float64) / (n + 1) * test.tolerance).clamp_max(1)
     outliers = tensors.get("outliers")
     ranks = None if outliers is None else torch.searchsorted(tensors["inputs"], outliers, right=True)
-    paid, weights = payments(p, ranks)
-    return (paid / _largest_prices(test, paid)).log(), weights
+    return payments(p, ranks)
 
 
 def _largest_prices(test: SequentialTest, paid: Tensor) -> Tensor:
