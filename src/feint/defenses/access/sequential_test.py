@@ -131,23 +131,22 @@ class SequentialTest(Fittable):
             The risks: of the inputs as they are, of each predicted class, of each change of the domain and of each
             further slice of the recipe.
         """
-        log_wins, weights = _log_wins(self)
-        ranked, risks = self.ranked_score, list[SliceRisk]()
-        names = dict.fromkeys([*slices.known(inputs.domain), *(self.slices or ())])
-        parts = [("as they are", inputs)]
-        parts += [part for name in names if name != slices.CLASSES for part in slices.slices(name, inputs)]
-        for title, part in parts:
-            s = scores(ranked, victim, part, progress)
-            priced = title == "as they are" or f"slice/{title}" in self.learned
-            risks.append(self._risk(title, s, priced, log_wins, weights))
-        s, predicted = scores(ranked, victim, inputs, progress), victims.answers(victim, inputs).argmax(-1)
-        within_class = "class_scores" in self.learned
+        ranked = self.ranked_score
+        ordinary = scores(ranked, victim, inputs, progress)
+        risks = [self._risk("as they are", ordinary, priced=True)]
+        for name in dict.fromkeys([*slices.known(inputs.domain), *(self.slices or ())]):
+            for title, part in () if name == slices.CLASSES else slices.slices(name, inputs):
+                s = scores(ranked, victim, part, progress)
+                risks.append(self._risk(title, s, priced=f"slice/{title}" in self.learned))
+        predicted = victims.answers(victim, inputs).argmax(-1)
         for label in predicted.unique().tolist():
-            risks.append(self._risk(f"class {label}", s[predicted == label], within_class, log_wins, weights))
+            s = ordinary[predicted == label]
+            risks.append(self._risk(f"class {label}", s, priced="class_scores" in self.learned))
         return risks
 
-    def _risk(self, title: str, s: Tensor, priced: bool, log_wins: Tensor, weights: Tensor) -> "SliceRisk":
-        growth = log_wins[torch.from_numpy(places(self.learned["inputs"].numpy(), s.numpy()))].mean(0)
+    def _risk(self, title: str, s: Tensor, *, priced: bool) -> "SliceRisk":
+        wins, weights = self.wins(s)
+        growth = wins.mean(0)
         needed = (math.log(2 / self.alpha) - weights.log()) / growth
         queries = needed[growth > 0].min().item() if (growth > 0).any() else math.inf
         return SliceRisk(title, priced, queries)
