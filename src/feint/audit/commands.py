@@ -10,7 +10,7 @@ from torch import nn
 from feint.audit.findings import Findings
 from feint.audit.run import Audit, AuditRequest
 from feint.recipes.store import atomic_write
-from feint.victims import AdaptedModel, FromAnswers, OnnxFile
+from feint.victims import AdaptedModel, FromAnswers
 
 SERVE = "serve.toml"
 
@@ -78,5 +78,5 @@ def _name(place: str) -> str:
 def is_exportable(victim: nn.Module) -> bool:
     """Return whether a graph can hold the model."""
     if isinstance(victim, AdaptedModel):
-        return victim.raw.differentiable or isinstance(victim.raw, OnnxFile)
+        return victim.raw.exportable
     return not isinstance(victim, FromAnswers)

@@ -60,7 +60,7 @@ def _raise_for_kind(model: nn.Module) -> None:
     """Raise `NotExportable` for a model that neither torch nor an ONNX file computes."""
     if isinstance(model, FromAnswers):
         kind, remedy = "a server's answers", "export the outputs alone, and let the gateway ask that server"
-    elif isinstance(model, AdaptedModel) and not (model.raw.differentiable or isinstance(model.raw, OnnxFile)):
+    elif isinstance(model, AdaptedModel) and not model.raw.exportable:
         kind = f"a model of {type(model.raw).__name__}"
         remedy = "convert it with skl2onnx or onnxmltools and name that file, or serve it with torch"
     else:

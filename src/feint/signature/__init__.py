@@ -1,10 +1,9 @@
-"""Signature of a classifier: one domain of inputs, and its classes. Nothing here needs torch.
+"""Domains: what one input of a classifier is. Nothing here needs torch.
 
 A domain is one file: its class is imported below, and named in the registry of examples and in the docs.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,24 +15,11 @@ from feint.signature.text import Text
 from feint.signature.tokens import Tokens
 
 __all__ = [
-    "DOMAINS", "Column", "Columns", "Domain", "Pixels", "Signature", "Tensor", "Text", "Tokens",
+    "DOMAINS", "Column", "Columns", "Domain", "Pixels", "Tensor", "Text", "Tokens",
     "as_domain", "domain_kind", "domain_like", "mark", "near",
 ]  # fmt: skip
 
 DOMAINS: dict[np.dtype, type[Domain]] = {kind.dtype: kind for kind in (Pixels, Columns, Tokens, Text)}
-
-
-@dataclass(frozen=True)
-class Signature:
-    """What a classifier takes and gives.
-
-    Attributes:
-        domain: Domain of its inputs.
-        classes: Names of its K classes.
-    """
-
-    domain: Domain
-    classes: tuple[str, ...]
 
 
 def domain_kind(dtype: np.dtype) -> type[Domain]:

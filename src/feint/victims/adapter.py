@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from feint.errors import BadInput, BadRecipe
 from feint.query import torch_type
-from feint.signature import Domain, Signature
+from feint.signature import Domain
 from feint.victims.inputs import ColumnInputs, PixelInputs, TextInputs, TokenInputs, cast
 from feint.victims.outputs import ClassOutputs
 from feint.victims.raw import RawModel, Values
@@ -77,11 +77,6 @@ class Adapter:
             order = outputs.order or range(len(classes))
             outputs = replace(outputs, order=tuple(order[k] for k in positions))
         return replace(self, classes=tuple(classes), outputs=outputs)
-
-    @property
-    def signature(self) -> Signature:
-        """Domain and names of classes."""
-        return Signature(self.domain, self.classes)
 
 
 class AdaptedModel(nn.Module):

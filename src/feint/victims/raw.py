@@ -69,6 +69,7 @@ class RawModel(ABC):
         digest: Hexadecimal SHA-256 of its content.
         metadata: What it carries about itself.
         differentiable: Whether `forward_tensors` keeps gradients.
+        exportable: Whether an ONNX graph can hold the model.
         meter: Price and count of its calls, where these cost something; None for a model in this process.
     """
 
@@ -78,6 +79,7 @@ class RawModel(ABC):
     digest: str
     metadata: Metadata
     differentiable: ClassVar[bool] = False
+    exportable: ClassVar[bool] = False
     meter: Meter | None = None
 
     @property

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -39,6 +39,8 @@ class OnnxFile(RawModel):
         MissingData: There is no such file, or onnxruntime is not installed.
         DamagedFile: onnxruntime cannot run the file.
     """
+
+    exportable: ClassVar[bool] = True
 
     def __init__(self, path: Path | str) -> None:
         self.path, self.place = Path(path), str(path)

@@ -26,6 +26,7 @@ class TorchModel(nn.Module, RawModel):
     """
 
     differentiable: ClassVar[bool] = True
+    exportable: ClassVar[bool] = True
 
     def __init__(
         self, module: nn.Module, place: str = "", inputs: tuple[TensorSpec, ...] = (), content: str | None = None
