@@ -1,6 +1,7 @@
 """Inspection of raw models: the adapter under which a model is right is found, and the evidence says why."""
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,10 +10,10 @@ from tests.support.prototypes import CHANGES, CLASSES, NAMES, SHAPE, Nearest, Ra
 
 from feint.errors import BadInput
 from feint.signature import Column, Columns
-from feint.victims import AdaptedModel, TensorSpec, predict
-from feint.victims.inspection import inspect_model
+from feint.victims import AdaptedModel, TensorSpec, inspection, predict
 
 SAMPLES = samples()
+inspect_model = partial(inspection.inspect_model, seconds=600.0)  # as many samples on a slow or busy machine
 
 
 def accuracy(raw, found, split=SAMPLES) -> float:
