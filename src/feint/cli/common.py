@@ -134,6 +134,22 @@ def owner_samples(place: str, model: "nn.Module", label: str | None = None) -> "
     )  # fmt: skip
 
 
+def task_of(place: str, label: str | None = None) -> "tuple[Domain, Sequence[str]]":
+    """Return the domain of labelled samples and the names of their classes, for a model that tells nothing of itself.
+
+    Args:
+        place: Data set, file or directory.
+        label: Column of the label.
+
+    Returns:
+        The domain and the names.
+    """
+    from feint.data.files import samples_at
+
+    samples = samples_at(place, label=label)
+    return samples.split.domain, samples.classes
+
+
 def check_victim(
     model: "nn.Module", samples: "Split", place: str, data: str, expected: float | None, classes: Sequence[str] = ()
 ) -> None:
