@@ -15,7 +15,7 @@ OFTEN = 0.3  # share of sequences that end with one token, from which on it is p
 
 
 def read_samples(raw: RawModel, place: str, *, label: str | None = None, padding: int | None = None) -> Reading:
-    """Load labelled samples, as far as a raw model says what it takes. Errors as in `samples_at`.
+    """Load labelled samples, as far as a raw model says what it takes.
 
     Args:
         raw: The model.
@@ -25,6 +25,9 @@ def read_samples(raw: RawModel, place: str, *, label: str | None = None, padding
 
     Returns:
         The samples: images in the model's size, columns in its order, labels by its classes.
+
+    Raises:
+        BadInput: The labels are none of the classes that the owner named, or as in `samples_at`.
     """
     classes, domain = _classes(raw), _image_domain(raw)
     try:
