@@ -1,0 +1,13 @@
+from .claim import Claim as Claim
+from .claim import Evidence as Evidence
+from .claim import Policy as Policy
+from .claim import claim as claim
+from .commitment import Commitment as Commitment
+from .commitment import commit as commit
+from .controls import load_controls as load_controls
+from .controls import plan_controls as plan_controls
+from .controls import train_controls as train_controls
+from .mark import Mark as Mark
+from .mark import load_marks as load_marks
+from .mistakes import SameMistakes as SameMistakes
+from .triggers import Triggers as Triggers
