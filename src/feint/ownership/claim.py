@@ -39,7 +39,7 @@ class Evidence:
     """Evidence of one mark.
 
     Attributes:
-        kind: Kind of the mark.
+        method: Method of the mark.
         asked: Number of its inputs that the suspect answered.
         compared: Number of inputs that count: for mistakes, those that suspect and control both get wrong.
         agreed: On how many of these the suspect gives the mark's label.
@@ -51,7 +51,7 @@ class Evidence:
         highest: Highest share of the asked inputs on which a control gives the mark's label.
     """
 
-    kind: str
+    method: str
     asked: int
     compared: int
     agreed: int
@@ -196,7 +196,7 @@ def compare(mark: Mark, suspect: np.ndarray, controls: Mapping[str, np.ndarray])
         log_e = paired_log_e(wins, losses)
         if evidence is None or log_e < evidence.log_e:
             evidence = Evidence(
-                mark.kind, m, int(counts.sum()), int(agrees.sum()), name, int(others.sum()), wins, losses, log_e, 0.0
+                mark.method, m, int(counts.sum()), int(agrees.sum()), name, int(others.sum()), wins, losses, log_e, 0.0
             )
     assert evidence is not None  # `claim` has controls
     return Evidence(**{**vars(evidence), "highest": highest})
@@ -234,7 +234,7 @@ def _mean_log_e(evidence: Sequence[Evidence]) -> float:
 
 def _with_reasons(result: Claim) -> Claim:
     """Return the claim with what speaks against it."""
-    marks_without_truth = [part for part in result.evidence if part.kind != "same mistakes"]
+    marks_without_truth = [part for part in result.evidence if part.method != "same mistakes"]
     checks = {
         "little evidence": result.e_value < 1 / result.policy.alpha,
         "few controls": result.bound > result.policy.most_false,

@@ -40,7 +40,7 @@ class Commitment:
 
 def salted_digest(salt: str, marks: Mapping[str, Mark]) -> str:
     """Return the SHA-256 of a salt and of marks: of every input, label and right class."""
-    lines = [f"{kind} {mark.domain!r} {mark.classes} {digest(mark.tensors)}" for kind, mark in sorted(marks.items())]
+    lines = [f"{name} {mark.domain!r} {mark.classes} {digest(mark.tensors)}" for name, mark in sorted(marks.items())]
     return hashlib.sha256("\n".join([salt, *lines]).encode()).hexdigest()
 
 

@@ -16,7 +16,7 @@ from feint.models.training import Training, learn, train
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.recipes.recipe import fingerprint, to_table
 from feint.recipes.store import RECIPE
-from feint.victims import load_any
+from feint.victims import classes_of, load_any
 from feint.victims.discovery import FILES
 
 GROUPS = "other seed", "other architecture", "other half", "copy of another"
@@ -44,29 +44,37 @@ class ControlPlan:
     seed: int
 
 
-def plan_controls(count: int, domain_network: Network, training: Training | None = None) -> list[ControlPlan]:
+def own_network(model: nn.Module, data: Split) -> Network:
+    """Return the network of a model, or, where it is of another kind, the strongest that an attacker would try."""
+    if isinstance(model, Classifier):
+        return model.network
+    return default_surrogates(data.domain, classes_of(model, data.domain))[-1].network
+
+
+def plan_controls(
+    count: int, network: Network, training: Training | None = None, *, seed: int = 1000
+) -> list[ControlPlan]:
     """Return the recipes of controls, the groups in turn.
 
     Args:
         count: Number of controls.
-        domain_network: Network of the model whose innocents they are, or one for its domain and classes.
+        network: Network of the model whose innocents they are, or one for its domain and classes.
         training: Training of this network; by default that of an attacker who tries it.
+        seed: Seed of the first one; the others follow.
 
     Returns:
         The recipes.
     """
-    tried = default_surrogates(domain_network.domain, domain_network.classes)
-    same = next((s.training for s in tried if s.network == domain_network), tried[-1].training)
-    options = [(domain_network, training or same)]
-    options += [(s.network, s.training) for s in tried if (s.network, s.training) not in options]
+    tried = [(each.network, each.training) for each in default_surrogates(network.domain, network.classes)]
+    recipe = training or next((recipe for other, recipe in tried if other == network), tried[-1][1])
+    others = [each for each in tried if each[0] != network] or [(network, recipe)]
     plans = []
     for i in range(count):
         group, turn = GROUPS[i % len(GROUPS)], i // len(GROUPS)
-        other = options[1 + turn % (len(options) - 1)] if len(options) > 1 else options[0]
-        network, recipe = options[0] if group in ("other seed", "other half") else other
+        chosen = (network, recipe) if group in ("other seed", "other half") else others[turn % len(others)]
         half = turn % 2 if group == "other half" else None
         source = i - len(GROUPS) + 1 if group == "copy of another" else None  # the other seed of the same turn
-        plans.append(ControlPlan(group, network, recipe, half, source, seed=1000 + i))
+        plans.append(ControlPlan(group, *chosen, half, source, seed=seed + i))
     return plans
 
 
@@ -96,19 +104,21 @@ def train_controls(
                 raise BadInput(f"{place}, a control of other data or another recipe", "a new --out", "choose another")
             model = stored.load(place)
         else:
-            model = _train(plan, data, pool, made)
+            model = train_control(plan, data) if plan.source is None else _copy(plan, made[plan.source], pool)
             stored.save(place, model, group=plan.group, made_of=made_of, seed=plan.seed)
         made.append(model)
         progress.step("controls", i + 1, len(plans))
         yield place, model
 
 
-def _train(plan: ControlPlan, data: Split, pool: Split, made: Sequence[Classifier]) -> Classifier:
-    if plan.source is not None:
-        p = answers(made[plan.source], pool)
-        return learn(plan.network, pool.inputs(), p, plan.training, seed=plan.seed)
+def train_control(plan: ControlPlan, data: Split) -> Classifier:
+    """Train a control on its share of the labelled inputs of the task."""
     inputs = data if plan.half is None else data.take(slice(plan.half, None, 2), part=f"{data.part}, half {plan.half}")
     return train(plan.network, inputs, training=plan.training, seed=plan.seed)
+
+
+def _copy(plan: ControlPlan, source: Classifier, pool: Split) -> Classifier:
+    return learn(plan.network, pool.inputs(), answers(source, pool), plan.training, seed=plan.seed)
 
 
 def load_controls(place: Path) -> dict[str, nn.Module]:
@@ -123,10 +133,10 @@ def load_controls(place: Path) -> dict[str, nn.Module]:
     Raises:
         MissingData: There is none.
     """
-    found = sorted(path for path in place.iterdir() if _is_model(path)) if place.is_dir() else []
-    if not found:
+    places = sorted(path for path in place.iterdir() if _is_model(path)) if place.is_dir() else []
+    if not places:
         raise MissingData(f"{place} without a model", "a directory of models", "train some: feint controls")
-    return {path.name: load_any(path) for path in found}
+    return {path.name: load_any(path) for path in places}
 
 
 def _is_model(path: Path) -> bool:

@@ -24,20 +24,20 @@ class Mark:
     """Inputs, and the labels by which copies of a model are recognised. Nothing but labels of a suspect is needed.
 
     Attributes:
-        kind: Method that chose the inputs, like "same mistakes".
+        method: Method that chose the inputs, like "same mistakes".
         domain: Domain of the inputs.
         classes: Number K of classes of the model.
         content: Tensors "inputs" (n, …), "labels" (n,) and "truth" (n,): the right classes, -1 where there is none.
     """
 
-    kind: str
+    method: str
     domain: Domain
     classes: int
     content: store.Weights
 
     @classmethod
     def of(
-        cls, kind: str, domain: Domain, classes: int, x: Tensor, labels: Tensor, truth: Tensor | None = None
+        cls, method: str, domain: Domain, classes: int, x: Tensor, labels: Tensor, truth: Tensor | None = None
     ) -> Self:
         """Return the mark with these inputs (n, …), labels (n,) and right classes (n,).
 
@@ -48,7 +48,7 @@ class Mark:
         if not len(x) or not len(x) == len(labels) == len(truth):
             raise BadInput(f"{len(x)} inputs with {len(labels)} labels", "one or more, with a label each", "add some")
         content = {"inputs": x.contiguous(), "labels": labels.long(), "truth": truth.long()}
-        return cls(kind, domain, classes, store.Weights.of(content))
+        return cls(method, domain, classes, store.Weights.of(content))
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
@@ -109,7 +109,7 @@ def load_marks(path: Path) -> dict[str, Mark]:
         path: The directory.
 
     Returns:
-        The marks by their kinds.
+        The marks by their methods.
 
     Raises:
         MissingData: There is none.
@@ -118,7 +118,7 @@ def load_marks(path: Path) -> dict[str, Mark]:
     marks = [Mark.load(folder) for folder in folders]
     if not marks:
         raise MissingData(f"{path} without a mark", "a directory that feint mark wrote", "make it: feint mark")
-    return {mark.kind: mark for mark in marks}
+    return {mark.method: mark for mark in marks}
 
 
 VOCABULARY: recipe.Vocabulary = exported_recipes(feint.signature) | {"Mark": Mark}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import nn
 
@@ -34,7 +35,7 @@ class SameMistakes:
     least: int = 20
     seed: int = 0
 
-    kind = "same mistakes"
+    method: ClassVar[str] = "same mistakes"
 
     def __post_init__(self) -> None:
         if not 1 <= self.least <= self.most:
@@ -73,4 +74,4 @@ class SameMistakes:
         x = inputs.inputs(wrong)
         rows = wrong[most_telling(x, labels[wrong], self.most, copies=copies, references=references, seed=self.seed)]
         x, truth = inputs.inputs(rows), inputs.labels[rows]
-        return Mark.of(self.kind, inputs.domain, p.shape[1], x, labels[rows], truth)
+        return Mark.of(self.method, inputs.domain, p.shape[1], x, labels[rows], truth)

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ class Triggers:
     least: int = 20
     seed: int = 0
 
-    kind = "triggers"
+    method: ClassVar[str] = "triggers"
 
     def __post_init__(self) -> None:
         if min(self.count, self.tries) < 1 or not 1 <= self.least <= self.count or self.copies < 0 or self.noise <= 0:
@@ -85,7 +86,7 @@ class Triggers:
         rows = most_telling(
             x, labels, self.count, copies=copies or self._noisy(model), references=references, seed=self.seed
         )
-        return Mark.of(self.kind, inputs.domain, p.shape[1], x[rows], labels[rows])
+        return Mark.of(self.method, inputs.domain, p.shape[1], x[rows], labels[rows])
 
     def _candidates(self, model: nn.Module, inputs: Split, predicted: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return blends with a label of neither parent, and their labels."""
