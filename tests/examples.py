@@ -120,6 +120,7 @@ from feint.defenses.outputs import (
     LabelOnly,
     LastLayer,
     MADArgmax,
+    Marked,
     MinInnerProduct,
     Misinformation,
     ModelGuardS,
@@ -435,6 +436,13 @@ OUTPUTS = by_name(
         spelled=(HighConfidence(threshold=0.5),),
     ),
     Example(LabelFlip("secret"), spelled=(LabelFlip("secret", near=2),), exports=""),
+    Example(
+        Marked("secret", rate=0.3),
+        identity=Marked("secret", rate=0.0),
+        variants={"often": Marked("secret", rate=0.5)},
+        spelled=(Marked("secret", rate=0.01, most=5),),
+        exports="",
+    ),
     Example(
         InformationLaundering(),
         identity=InformationLaundering(price=0.0),

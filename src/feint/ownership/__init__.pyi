@@ -10,4 +10,6 @@ from .controls import train_controls as train_controls
 from .mark import Mark as Mark
 from .mark import load_marks as load_marks
 from .mistakes import SameMistakes as SameMistakes
+from .served import flips as flips
+from .served import marked_answers as marked_answers
 from .triggers import Triggers as Triggers

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from feint.errors import BadInput, Refused
+from feint.errors import BadInput, Failed, FeintError, TimedOut, Unreachable
 from feint.oracle import Oracle
 from feint.ownership.commitment import Commitment
 from feint.ownership.mark import NO_TRUTH, Mark
@@ -134,7 +134,7 @@ def claim(
     if not marks or not controls:
         raise BadInput(f"{len(marks)} marks and {len(controls)} controls", "one or more of both", "add some")
     labels: list[list[np.ndarray]] = [[] for _ in marks]
-    refusal: Refused | None = None
+    refusal: FeintError | None = None
     for start in range(0, max(map(len, marks)), BATCH):
         for part, mark in zip(labels, marks, strict=True):
             if refusal is None and start < len(mark):
@@ -154,8 +154,12 @@ def claim(
     return _with_reasons(result)
 
 
-def _ask(suspect: Oracle, mark: Mark, rows: slice) -> tuple[np.ndarray, Refused | None]:
-    p, refusal = suspect.try_ask(mark.x[rows])
+def _ask(suspect: Oracle, mark: Mark, rows: slice) -> tuple[np.ndarray, FeintError | None]:
+    """Return the labels of the suspect, and why it did not answer the rest."""
+    try:
+        p, refusal = suspect.try_ask(mark.x[rows])
+    except (Unreachable, TimedOut, Failed) as error:  # a batch is answered whole or not at all
+        return np.empty(0, np.int64), error
     if len(p) and p.shape[1] != mark.classes:
         raise BadInput(
             f"a suspect with {p.shape[1]} classes", f"{mark.classes}, as the marked model has",

@@ -1,0 +1,56 @@
+"""Marks of the answers that a service gave: wrong labels by which copies of these answers are recognised."""
+
+import torch
+
+from feint.defenses.outputs.marked import ROWS
+from feint.errors import BadInput
+from feint.ledger import Account
+from feint.ownership.mark import Mark
+from feint.signature import Domain, unpack
+
+METHOD = "marked answers"
+
+
+def marked_answers(account: Account, domain: Domain, classes: int) -> Mark:
+    """Return the mark of one client: the inputs whose answers `Marked` changed, with the labels that it gave.
+
+    Args:
+        account: The client's account.
+        domain: Domain of the inputs.
+        classes: Number of classes.
+
+    Returns:
+        The mark. A suspect that repeats it was made of this client's answers.
+
+    Raises:
+        BadInput: The client has no marked answers.
+    """
+    rows = account.rows(ROWS).array
+    if not len(rows):
+        raise BadInput(
+            f"the account of {account.client!r} without marked answers", "those that Marked stores",
+            "look at another client; with few queries none may be marked",
+        )  # fmt: skip
+    x = torch.from_numpy(domain.decode(unpack(rows[:, :-1], domain)))
+    return Mark.of(METHOD, domain, classes, x, torch.from_numpy(rows[:, -1].copy()).long())
+
+
+def flips(shared: Account, domain: Domain, classes: int) -> Mark:
+    """Return the mark of the labels that `LabelFlip` gave to accused clients (AMAO).
+
+    Args:
+        shared: Account that all clients of the service's ledger have in common.
+        domain: Domain of the inputs.
+        classes: Number of classes.
+
+    Returns:
+        The mark.
+
+    Raises:
+        BadInput: The ledger holds no flipped pairs.
+    """
+    pairs = shared.rows("flips/pairs").array
+    if not len(pairs):
+        raise BadInput("a ledger without flipped pairs", "those that LabelFlip keeps on a line", "there is no evidence")
+    x = torch.from_numpy(pairs[:, :-1].reshape(-1, *domain.shape).astype(domain.dtype))
+    return Mark.of(METHOD, domain, classes, x, torch.from_numpy(pairs[:, -1].copy()).long())
