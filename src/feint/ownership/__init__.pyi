@@ -1,3 +1,6 @@
+from .carried import flips as flips
+from .carried import marked_answers as marked_answers
+from .carried import trained_mark as trained_mark
 from .claim import Claim as Claim
 from .claim import Evidence as Evidence
 from .claim import Policy as Policy
@@ -10,6 +13,10 @@ from .controls import train_controls as train_controls
 from .mark import Mark as Mark
 from .mark import load_marks as load_marks
 from .mistakes import SameMistakes as SameMistakes
-from .served import flips as flips
-from .served import marked_answers as marked_answers
+from .removals import WRK as WRK
+from .removals import Distilled as Distilled
+from .removals import FineTuned as FineTuned
+from .removals import Gated as Gated
+from .removals import Pruned as Pruned
+from .removals import Quantized as Quantized
 from .triggers import Triggers as Triggers

@@ -1,14 +1,31 @@
-"""Marks of the answers that a service gave: wrong labels by which copies of these answers are recognised."""
+"""Marks that a model or its answers carry: wrong labels by which copies are recognised."""
 
 import torch
 
+from feint.data import Split
+from feint.defenses.boundary.margin_watermark import MarginWatermark
 from feint.defenses.outputs.marked import ROWS
 from feint.errors import BadInput
 from feint.ledger import Account
 from feint.ownership.mark import Mark
 from feint.signature import Domain, unpack
 
-METHOD = "marked answers"
+METHOD, TRAINED = "marked answers", "trained mark"
+
+
+def trained_mark(recipe: MarginWatermark, inputs: Split, classes: int) -> Mark:
+    """Return the mark that a model has learned by `MarginWatermark`.
+
+    Args:
+        recipe: The recipe of the training.
+        inputs: The inputs of the training.
+        classes: Number of classes.
+
+    Returns:
+        The mark. Its inputs' own classes are not right answers here: an honest model gives them, a copy does not.
+    """
+    chosen, labels = recipe.triggers(inputs, classes)
+    return Mark.of(TRAINED, chosen.domain, classes, chosen.inputs(), labels)
 
 
 def marked_answers(account: Account, domain: Domain, classes: int) -> Mark:
