@@ -318,7 +318,7 @@ def attack_cases() -> dict[str, Any]:
 
 
 TINY = Training(epochs=1, batch_size=32, learning_rate=0.02)
-MARGIN = MarginWatermark(count=20, batch=20, training=TINY)
+MARGIN = MarginWatermark(count=10, batch=5, steps=2, training=TINY)
 STURDY = AdversarialTraining(radius=0.15, step=0.1, steps=2, training=TINY)
 NOISE = Split.of(np.random.default_rng(0).integers(0, 256, (20, 1, 2, 2), np.uint8), np.arange(20) % 3)
 WINDOW = 300  # of detectors: far below the queries asked in their tests

@@ -17,7 +17,7 @@ REMOVALS = {
     "pruned": Pruned(0.5),
     "8 bits": Quantized(8),
     "distilled": Distilled("mlp20"),
-    "relabelled neighbours": WRK(moved=30, training=TINY),
+    "relabelled neighbours": WRK(share=0.5, moved=10, training=TINY),
     "gate": Gated(),
 }
 

@@ -67,12 +67,15 @@ class FineTuned(Removal):
         start = copy.deepcopy(model)
         if self.layers == "fresh":
             last_linear(start).reset_parameters()
-        if self.layers == "last":
-            start.requires_grad_(False)
-            last_linear(start).requires_grad_(True)
         x, labels = inputs.inputs(), inputs.labels
-        tuned, _ = refine(start, x, labels, self.training, loss=cross_entropy, name=repr(self), seed=seed)
+        tuned, _ = refine(start, x, labels, self.training, loss=self._loss, name=repr(self), seed=seed)
         return tuned.requires_grad_(True)
+
+    def _loss(self, model: Classifier, batch: Batch) -> Tensor:
+        if self.layers == "last":  # here, since a copied network has gradients everywhere
+            model.requires_grad_(False)
+            last_linear(model).requires_grad_(True)
+        return cross_entropy(model, batch)
 
 
 @dataclass(frozen=True)
