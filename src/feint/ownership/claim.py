@@ -13,7 +13,7 @@ from feint.ownership.mark import NO_TRUTH, Mark
 from feint.ownership.statistics import paired_log_e, upper_bound
 
 BATCH = 50  # questions of each mark between two looks at the evidence
-AGREEING = 0.5  # share of a mark without right answers on which an innocent must not agree
+AGREEING = 0.75  # share of a mark on which no innocent may agree; of digits they agree with up to 0.53 of triggers
 
 
 @dataclass(frozen=True)

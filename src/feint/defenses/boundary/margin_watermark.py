@@ -24,10 +24,10 @@ class MarginWatermark(Boundary):
 
         minimise   Σ CE(f(x), y) + weight · Σ CE(f(t'), l),   t' ≈ argmax CE(f(t'), l) over |t' − t| ≤ steps · step
 
-    over the rows of a step: inputs x with labels y, and `batch` of the chosen inputs t with their labels l in each step. With a margin, the
-    boundary of a copy falls inside it more often. `feint.ownership.trained_mark` makes the mark of the same recipe and
-    inputs. The authors train a ResNet-34 for 200 epochs and let the attacker ask without a limit; the defaults here
-    fine-tune a model.
+    over the rows of a step: inputs x with labels y, and `batch` of the chosen inputs t with their labels l. With a
+    margin, the boundary of a copy falls inside it more often. `feint.ownership.trained_mark` makes the mark of the same
+    recipe and inputs. The authors train a ResNet-34 for 200 epochs and let the attacker ask without a limit; the
+    defaults here fine-tune a model.
 
     Attributes:
         count: Inputs that get a wrong label.
