@@ -1,7 +1,8 @@
 """Controls: models of the same task that are innocent, by which a claim judges how often innocents agree."""
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -19,6 +20,8 @@ from feint.recipes.store import RECIPE
 from feint.victims import classes_of, load_any
 from feint.victims.discovery import FILES
 
+SMALL = 2  # convolutions of a network that is worth training beside any model
+STEPS = 4000  # of a training on many inputs, whose recipe is meant for an attacker's few
 GROUPS = "other seed", "other architecture", "other half", "copy of another"
 
 
@@ -67,7 +70,8 @@ def plan_controls(
     """
     tried = [(each.network, each.training) for each in default_surrogates(network.domain, network.classes)]
     recipe = training or next((recipe for other, recipe in tried if other == network), tried[-1][1])
-    others = [each for each in tried if each[0] != network] or [(network, recipe)]
+    most = max(_convolutions(network), SMALL)
+    others = [each for each in tried if each[0] != network and _convolutions(each[0]) <= most] or [(network, recipe)]
     plans = []
     for i in range(count):
         group, turn = GROUPS[i % len(GROUPS)], i // len(GROUPS)
@@ -76,6 +80,19 @@ def plan_controls(
         source = i - len(GROUPS) + 1 if group == "copy of another" else None  # the other seed of the same turn
         plans.append(ControlPlan(group, *chosen, half, source, seed=seed + i))
     return plans
+
+
+def _convolutions(network: Network) -> int:
+    """Return the number of convolutions: a residual network takes hours where the model itself took a minute."""
+    return sum(isinstance(layer, nn.Conv2d) for layer in network.build().modules())
+
+
+def bounded(training: Training, inputs: int) -> Training:
+    """Return a training of at most `STEPS` steps, in larger batches, where an attacker's would take more."""
+    if math.ceil(inputs / training.batch_size) * training.epochs <= STEPS:
+        return training
+    size = max(training.batch_size, 128)
+    return replace(training, batch_size=size, epochs=max(3, STEPS * size // inputs))
 
 
 def train_controls(
@@ -114,11 +131,12 @@ def train_controls(
 def train_control(plan: ControlPlan, data: Split) -> Classifier:
     """Train a control on its share of the labelled inputs of the task."""
     inputs = data if plan.half is None else data.take(slice(plan.half, None, 2), part=f"{data.part}, half {plan.half}")
-    return train(plan.network, inputs, training=plan.training, seed=plan.seed)
+    return train(plan.network, inputs, training=bounded(plan.training, len(inputs)), seed=plan.seed)
 
 
 def _copy(plan: ControlPlan, source: Classifier, pool: Split) -> Classifier:
-    return learn(plan.network, pool.inputs(), answers(source, pool), plan.training, seed=plan.seed)
+    training = bounded(plan.training, len(pool))
+    return learn(plan.network, pool.inputs(), answers(source, pool), training, seed=plan.seed)
 
 
 def load_controls(place: Path) -> dict[str, nn.Module]:

@@ -7,7 +7,7 @@ from torch import nn
 from feint.data import Split
 from feint.models.inference import answers
 from feint.models.training import learn
-from feint.ownership.controls import own_network, plan_controls, train_control
+from feint.ownership.controls import bounded, own_network, plan_controls, train_control
 from feint.progress import NO_PROGRESS, ProgressCallback
 
 
@@ -46,6 +46,7 @@ def rehearse(
     for i, plan in enumerate(plans):
         references.append(train_control(plan, data))
         assert p is not None  # there are plans
-        copies.append(learn(plan.network, pool.inputs(), p.argmax(-1) if i % 2 else p, plan.training, seed=plan.seed))
+        training = bounded(plan.training, len(pool))
+        copies.append(learn(plan.network, pool.inputs(), p.argmax(-1) if i % 2 else p, training, seed=plan.seed))
         progress.step("rehearsals", i + 1, len(plans))
     return Rehearsal(references, copies)
