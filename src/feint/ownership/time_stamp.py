@@ -44,11 +44,11 @@ def request(url: str, digest: str, *, timeout: float = 30.0) -> TimeStamp:
         reply = http.post(url, content=query.as_bytes(), headers=TYPES, timeout=timeout)
     except (http.HTTPError, http.InvalidURL) as error:
         raise Unreachable(f"{url} ({type(error).__name__})", "a time-stamping authority", "try again later") from error
+    got = f"an answer of {url} with status {reply.status_code}"
     stamp = _read(reply.content, url) if reply.status_code == 200 else None
-    if stamp is None or stamp.tst_info.nonce != query.nonce or stamp.tst_info.message_imprint != query.message_imprint:
-        raise BadInput(
-            f"an answer of {url} with status {reply.status_code}", "a time stamp of this digest", "name another"
-        )
+    signed = stamp and (stamp.tst_info.nonce, stamp.tst_info.message_imprint.message)
+    if stamp is None or signed != (query.nonce, query.message_imprint.message):
+        raise BadInput(got, "a time stamp of this digest", "name another authority")
     return TimeStamp(reply.content, stamp.tst_info.gen_time.timestamp())
 
 
