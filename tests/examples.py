@@ -67,6 +67,7 @@ from feint.defenses.access import (
     PRADA,
     SEAT,
     Budget,
+    Combined,
     GlobalBudget,
     PrivacyCost,
     ProofOfWork,
@@ -133,7 +134,7 @@ from feint.defenses.outputs import (
     UniformNoise,
     Watermark,
 )
-from feint.defenses.scores import Energy, MaxProbability
+from feint.defenses.scores import Energy, LearnedScore, MaxProbability
 from feint.models.networks import Network
 from feint.models.training import Training
 from feint.recipes.store import Weights
@@ -522,6 +523,11 @@ RULES = by_name(
 )
 
 DETECTORS = by_name(
+    Example(
+        Combined([SequentialTest(), SequentialTest(MaxProbability())]),
+        spelled=(Combined([SequentialTest(alpha=0.01, benign=Weights("ab"))], weights=[2.0], alpha=0.01),),
+        accused="dark",
+    ),
     Example(PRADA(window=WINDOW), spelled=(PRADA(delta=0.95, window=800),)),
     Example(
         PrivacyCost(teachers=50, sigma=2.0, tolerance=0.2),
@@ -697,6 +703,7 @@ PARTS = (  # what methods are made of: only the contracts of recipes look at the
     MinInnerProduct(),
     Watermark(seed=7),
     Energy(),
+    LearnedScore(hidden=8, on="logits"),
     MaxProbability(),
     Ladder([SequentialTest()], [Defense(), Defense(access=[Refuse()])]),
     CW(weight=0.5),

@@ -1,4 +1,5 @@
 from .budget import Budget as Budget
+from .combined import Combined as Combined
 from .global_budget import GlobalBudget as GlobalBudget
 from .prada import PRADA as PRADA
 from .privacy_cost import PrivacyCost as PrivacyCost
