@@ -118,6 +118,8 @@ class LearnedScore(Fittable):
         """Return this score bound to `model`, whose features it reads."""
         if self.on == "logits":
             return self
+        if isinstance(model, CachedForward):
+            model.read_features()
         return lambda x, z: self.score_rows(penultimate(model, x))
 
     def score_rows(self, rows: Tensor) -> Tensor:
@@ -175,7 +177,7 @@ def scaled(rows: Tensor, scale: Tensor) -> Tensor:
 
 def with_one(rows: Tensor) -> Tensor:
     """Return rows (N, D) with a 1 at their end, (N, D + 1)."""
-    return torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
+    return nn.functional.pad(rows, (0, 1), value=1.0)
 
 
 def centred(z: Tensor) -> Tensor:

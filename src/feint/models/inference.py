@@ -47,6 +47,15 @@ def predict(model: nn.Module, x: Tensor) -> Tensor:
     return logits(model, x).softmax(-1)
 
 
+@runtime_checkable
+class HasFeatures(Protocol):
+    """Model that knows its features."""
+
+    def penultimate(self, x: Tensor) -> Tensor | None:
+        """Return the features (N, D) of the inputs `x` (N, …); None where they are unknown."""
+        ...
+
+
 class CachedForward(nn.Module):
     """Model that caches its logits for the last tensor of inputs.
 
@@ -57,36 +66,35 @@ class CachedForward(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-        self._last, self._layer = threading.local(), None
+        self._last = threading.local()
+        self._read: tuple[nn.Linear | None, ...] = ()  # a tuple: the layer is no part of this module
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled():
             return self.model(x)
         if getattr(self._last, "x", None) is not x:
-            self._last.z, self._last.features = with_features(self.model, x, self._layer)
+            self._last.z, self._last.features = with_features(self.model, x, *(self._read or (None,)))
             self._last.x = x
         return self._last.z
 
-    def penultimate(self, x: Tensor) -> Tensor | None:
-        """Return the features (N, D) of `x`. From the first call on they come with the logits of any inputs."""
-        if self._layer is None:
+    def read_features(self) -> None:
+        """Compute from now on the features of any inputs in the same pass as their logits."""
+        if isinstance(self.model, CachedForward):
+            self.model.read_features()
+        elif not self._read:
             self.clear()
-            self._layer = last_linear(self.model)
+            self._read = (last_linear(self.model),)
+
+    def penultimate(self, x: Tensor) -> Tensor | None:
+        if isinstance(self.model, HasFeatures):
+            return self.model.penultimate(x)
+        self.read_features()
         self(x)
         return self._last.features
 
     def clear(self) -> None:
         """Release the last batch."""
         self._last.x = self._last.z = self._last.features = None
-
-
-@runtime_checkable
-class HasFeatures(Protocol):
-    """Model that knows its features."""
-
-    def penultimate(self, x: Tensor) -> Tensor | None:
-        """Return the features (N, D) of the inputs `x` (N, …); None where they are unknown."""
-        ...
 
 
 @torch.no_grad()
