@@ -134,7 +134,8 @@ from feint.defenses.outputs import (
     UniformNoise,
     Watermark,
 )
-from feint.defenses.scores import Energy, LearnedScore, MaxProbability
+from feint.defenses.feature_scores import LearnedScore, Mahalanobis
+from feint.defenses.scores import Energy, MaxProbability
 from feint.models.networks import Network
 from feint.models.training import Training
 from feint.recipes.store import Weights
@@ -524,7 +525,7 @@ RULES = by_name(
 
 DETECTORS = by_name(
     Example(
-        Combined([SequentialTest(), SequentialTest(MaxProbability())]),
+        Combined([SequentialTest(), SequentialTest(Mahalanobis(on="logits"))]),
         spelled=(Combined([SequentialTest(alpha=0.01, benign=Weights("ab"))], weights=[2.0], alpha=0.01),),
         accused="dark",
     ),
@@ -704,6 +705,7 @@ PARTS = (  # what methods are made of: only the contracts of recipes look at the
     Watermark(seed=7),
     Energy(),
     LearnedScore(hidden=8, on="logits"),
+    Mahalanobis(ridge=0.2),
     MaxProbability(),
     Ladder([SequentialTest()], [Defense(), Defense(access=[Refuse()])]),
     CW(weight=0.5),
