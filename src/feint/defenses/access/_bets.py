@@ -8,6 +8,7 @@ from torch import Tensor
 POWERS = tuple(i / 20 for i in range(1, 20))
 LEVELS = 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2
 STEPS = tuple((at, pays) for at in LEVELS for pays in (1.3, 2.0, 4.0, 8.0) if at * pays < 1)
+TOPS = tuple((at, pays, top) for at in (0.01, 0.05) for pays in (2.0, 4.0) for top in (0.25, 0.5, 0.75))
 SHARES = 1.0, 0.5, 0.25, 0.1, 0.05  # π, of suspicious queries, for the learned bets
 BINS = 40  # of the learned bet, each a fixed part narrower than the next
 DRAWS = 10_000  # simulated calibration sets
@@ -26,12 +27,22 @@ def payments(p: Tensor, outliers: Tensor | None) -> tuple[Tensor, Tensor]:
     kinds = [
         [power * p ** (power - 1) for power in POWERS],
         [torch.where(p <= at, pays, (1 - pays * at) / (1 - at)) for at, pays in STEPS],
+        [_indifferent(p, *top) for top in TOPS],
     ]
     if outliers is not None:
         density = falling(p, outliers)
         kinds.append([1 - share + share * density for share in SHARES])
     shares = [torch.full((len(bets),), 1 / len(bets) / len(kinds), dtype=torch.float64) for bets in kinds]
     return torch.stack([bet for bets in kinds for bet in bets], -1), torch.cat(shares)
+
+
+def _indifferent(p: Tensor, at: float, pays: float, top: float) -> Tensor:
+    """Return what a bet pays that the most ordinary queries, of p above 1 − `top`, neither win nor lose.
+
+    Ordinary queries that lose a bet pay back what suspicious ones won. From this one the most ordinary cannot.
+    """
+    between = 1 - at * (pays - 1) / (1 - at - top)
+    return torch.where(p <= at, pays, torch.where(p > 1 - top, 1.0, between)).to(p.dtype)
 
 
 def prices(paid: Tensor, delta: float, tolerance: float = 1.0, draws: int = DRAWS) -> Tensor:

@@ -41,7 +41,8 @@ class SequentialTest(EProcessDetector):
     quantile of that, for all bets at once right with probability 1 − `delta`. By Ville's inequality M then ever reaches
     1/alpha with probability ≤ alpha, whenever one looks (+ delta, once, for the calibration set).
 
-    Bets are ε p^(ε−1), and steps that pay c below a level θ and (1 − cθ)/(1 − θ) above it. With `outliers` in `fit`
+    Bets are ε p^(ε−1), steps that pay c below a level θ and (1 − cθ)/(1 − θ) above it, and steps that pay 1 above a
+    second level, from which the most ordinary queries pay nothing back. With `outliers` in `fit`
     there are also 1 − π + π h(p) with h learned from them, for clients who send a share π of such queries. A score that
     learns itself (`LearnedScore`) takes a third of the inputs and half of the outliers; the rest calibrates the test.
 
@@ -230,6 +231,7 @@ def _log_wins(test: SequentialTest) -> tuple[Tensor, Tensor]:
     paid, weights = _paid(test)
     fitted = test.learned.get("priced_for")
     known = fitted is not None and fitted.tolist() == [test.delta, test.tolerance]
+    known = known and len(test.learned["prices"]) == len(weights)  # fits until 0.1 have fewer bets
     price = test.learned["prices"] if known else _largest_prices(test, paid)
     return (paid / price).log(), weights
 
