@@ -64,11 +64,13 @@ from feint.attacks import (
 )
 from feint.data import Split
 from feint.defenses.access import (
+    ADD,
     PRADA,
     SEAT,
     Budget,
     Combined,
     GlobalBudget,
+    MeanDiscrepancy,
     PrivacyCost,
     ProofOfWork,
     RateLimit,
@@ -84,6 +86,7 @@ from feint.defenses.boundary import (
     OutlierExposure,
 )
 from feint.defenses.boundary.nasty_teacher import divergence
+from feint.defenses.feature_scores import LearnedScore, Mahalanobis
 from feint.defenses.inputs import (
     APMSA,
     CW,
@@ -134,7 +137,6 @@ from feint.defenses.outputs import (
     UniformNoise,
     Watermark,
 )
-from feint.defenses.feature_scores import LearnedScore, Mahalanobis
 from feint.defenses.scores import Energy, MaxProbability
 from feint.models.networks import Network
 from feint.models.training import Training
@@ -525,7 +527,17 @@ RULES = by_name(
 
 DETECTORS = by_name(
     Example(
-        Combined([SequentialTest(), SequentialTest(Mahalanobis(on="logits"))]),
+        ADD(window=8, on="logits", dimensions=3),
+        spelled=(ADD(window=32, alpha=0.01, benign=Weights("ab")),),
+        accused="dark",
+    ),
+    Example(
+        MeanDiscrepancy(window=25),
+        spelled=(MeanDiscrepancy(window=300, dimensions=3, benign=Weights("ab")),),
+        accused="dark",
+    ),
+    Example(
+        Combined([SequentialTest(), ADD(8, on="logits", dimensions=3), MeanDiscrepancy(25)]),
         spelled=(Combined([SequentialTest(alpha=0.01, benign=Weights("ab"))], weights=[2.0], alpha=0.01),),
         accused="dark",
     ),

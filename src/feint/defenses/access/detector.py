@@ -1,6 +1,7 @@
 """Base of the detectors whose evidence is an e-process, and the form in which a ladder has them."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,10 +10,11 @@ from torch import Tensor, nn
 from feint.defense import Bound, Detector, bind
 from feint.defenses.access.e_process import EProcess
 from feint.defenses.scores import Score
-from feint.errors import BadInput
+from feint.errors import BadInput, NotFitted
 from feint.fitting import Fittable
 from feint.ledger import Account, Ledger
 from feint.query import Query
+from feint.recipes.store import Weights
 
 
 class EProcessDetector(Fittable):
@@ -68,6 +70,31 @@ class EProcessDetector(Fittable):
         if z.shape[-1] != self.classes:
             raise BadInput(f"logits of {z.shape[-1]} classes", f"the {self.classes} fitted to", "fit it to this victim")
         return self.martingale().observe(score(query.x, z).cpu().numpy(), query, account)
+
+
+class CalibratedDetector(EProcessDetector):
+    """Detector that stores what it learned of benign inputs, "classes" among it, in `benign`."""
+
+    benign: Weights | None
+
+    @property
+    def learned(self) -> Mapping[str, Tensor]:
+        """What was learned of benign inputs, by name.
+
+        Raises:
+            NotFitted: without calibration.
+        """
+        if self.benign is None or not self.benign.tensors:
+            raise NotFitted(f"{self!r}", "a calibrated test", "fit it to a victim and benign inputs first: feint fit")
+        return self.benign.tensors
+
+    @property
+    def columns(self) -> int:
+        return 1
+
+    @property
+    def classes(self) -> int:
+        return int(self.learned["classes"])
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Test martingale over the scores of a client's queries: the running part of a sequential test, without torch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Self
 
 import numpy as np
 
@@ -42,6 +44,15 @@ class Martingale(EProcess):
         before = state[1:] if queries else np.full_like(state[1:], -np.inf)
         values = wealth(wins, before, queries)
         return mixed(values, self.weights), np.concatenate([[queries + len(wins)], values[-1]])
+
+    def value(self, state: np.ndarray) -> float:
+        """Return log E in this state; 0 before the first query."""
+        return mixed(state[1:], self.weights).item() if state[0] else 0.0
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        """Return the martingale that has these `arrays`."""
+        return cls(arrays["inputs"], arrays["won"], arrays["weights"], arrays["alpha"].item())
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
