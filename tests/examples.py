@@ -64,10 +64,13 @@ from feint.attacks import (
 )
 from feint.data import Split
 from feint.defenses.access import (
+    ADD,
     PRADA,
     SEAT,
     Budget,
+    Combined,
     GlobalBudget,
+    MeanDiscrepancy,
     PrivacyCost,
     ProofOfWork,
     RateLimit,
@@ -84,6 +87,7 @@ from feint.defenses.boundary import (
     OutlierExposure,
 )
 from feint.defenses.boundary.nasty_teacher import divergence
+from feint.defenses.feature_scores import LearnedScore, Mahalanobis
 from feint.defenses.inputs import (
     APMSA,
     CW,
@@ -537,6 +541,21 @@ RULES = by_name(
 )
 
 DETECTORS = by_name(
+    Example(
+        ADD(window=8, on="logits", dimensions=3),
+        spelled=(ADD(window=32, alpha=0.01, benign=Weights("ab")),),
+        accused="dark",
+    ),
+    Example(
+        MeanDiscrepancy(window=25),
+        spelled=(MeanDiscrepancy(window=300, dimensions=3, benign=Weights("ab")),),
+        accused="dark",
+    ),
+    Example(
+        Combined([SequentialTest(), ADD(8, on="logits", dimensions=3), MeanDiscrepancy(25)]),
+        spelled=(Combined([SequentialTest(alpha=0.01, benign=Weights("ab"))], weights=[2.0], alpha=0.01),),
+        accused="dark",
+    ),
     Example(PRADA(window=WINDOW), spelled=(PRADA(delta=0.95, window=800),)),
     Example(
         PrivacyCost(teachers=50, sigma=2.0, tolerance=0.2),
@@ -718,6 +737,8 @@ PARTS = (  # what methods are made of: only the contracts of recipes look at the
     MinInnerProduct(),
     Watermark(seed=7),
     Energy(),
+    LearnedScore(hidden=8, on="logits"),
+    Mahalanobis(ridge=0.2),
     MaxProbability(),
     Ladder([SequentialTest()], [Defense(), Defense(access=[Refuse()])]),
     CW(weight=0.5),
