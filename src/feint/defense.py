@@ -44,7 +44,7 @@ class Detector(Protocol):
         Args:
             query: The query.
             z: The model's undefended logits for it, (N, K).
-            account: The client's account, in which the detector stores its state.
+            account: The account in which the detector stores its state: that of the client's group, if it has one.
 
         Returns:
             The client's evidence so far; 1 is where the detector would accuse at its own level.
@@ -143,7 +143,8 @@ class Ladder:
     """Defenses from gentle to harsh, of which the evidence against a client selects one.
 
     A client stands on the highest rung whose threshold its evidence has ever reached. Evidence is counted before the
-    answer, for all inputs of a batch at once, so that large batches gain nothing.
+    answer, for all inputs of a batch at once, so that large batches gain nothing. The clients of a group are one for the
+    detectors: its evidence puts each of them on its rung.
 
     Attributes:
         detectors: Detectors, of which the one with the most evidence counts.
@@ -174,9 +175,9 @@ class Ladder:
     def rung(self, query: Query, model: nn.Module, account: Account) -> Defense:
         """Collect the detectors' evidence for this query, and return the client's rung."""
         z = logits(model, query.x)
-        for detector in self.detectors:
-            account.add("evidence", 0.0, floor=detector.observe(query, z, account))
-        reached = account.total("evidence")
+        reached = account.accuse(
+            max((detector.observe(query, z, account.group) for detector in self.detectors), default=0.0)
+        )
         highest = max(i for i, entry in enumerate(self.at) if entry <= reached)
         account.add("rung", 0.0, floor=highest)
         return self.rungs[0 if self.shadow else highest]

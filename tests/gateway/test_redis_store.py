@@ -79,7 +79,7 @@ def test_expired_tokens_are_forgotten(server):
             transaction = session.begin("a")
             assert transaction.once(f"{i}", expires=i + 5.0, now=float(i))
             assert await session.commit(transaction)
-        left = await store._redis.zcard("{feint:tokens}:tokens:a")
+        left = await store._redis.zcard("{feint:tokens}:client:a:tokens")
         await store.close()
         return left
 

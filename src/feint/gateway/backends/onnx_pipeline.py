@@ -87,9 +87,10 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
     ) -> Array:
         """Return the answer of the client's rung, after its rules."""
         record = record or RequestRecord("", query.client, len(query), query.time)
-        for detector, scores in zip(self.graph.detectors, computed.scores, strict=True):
-            account.add("evidence", 0.0, floor=detector.observe(scores, query, account))
-        record.evidence = account.total("evidence")
+        observed = zip(self.graph.detectors, computed.scores, strict=True)
+        record.evidence = account.accuse(
+            max((detector.observe(scores, query, account.group) for detector, scores in observed), default=0.0)
+        )
         record.rung = max(i for i, rung in enumerate(self.graph.rungs) if rung.at <= record.evidence)
         account.add("rung", 0.0, floor=record.rung)
         record.applied = 0 if shadow else record.rung
