@@ -100,6 +100,7 @@ def test_what_is_asked_while_others_are_under_way_is_one_write_and_fails_alone(s
         async def add(client: str, amount: float) -> bool:
             transaction = LedgerSession(store).begin(client)
             transaction.add("evidence", amount)
+            transaction.total("evidence")  # what is read is not repeated by the store, but replaced
             return await LedgerSession(store).commit(transaction)
 
         one = asyncio.ensure_future(add("first", 1.0))
