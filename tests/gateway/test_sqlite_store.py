@@ -27,6 +27,7 @@ async def add(store: SqliteStore, client: str = "a", amount: object = 1.0) -> fl
     session = LedgerSession(store)
     while True:
         transaction = session.begin(client)
+        transaction.total("budget")  # so that the account is read whole where it was not known
         transaction.add("budget", amount)  # pyright: ignore[reportArgumentType]
         if await session.commit(transaction):
             return transaction.total("budget")

@@ -223,6 +223,10 @@ class Transaction(Account):
             rows = {**rows, **{name: changed.array for name, changed in self._rows.items()}}
         return Snapshot(self._snapshot.version + 1, self._totals, rows, used)
 
+    def settle(self, totals: Mapping[str, float]) -> None:
+        """Replace all totals by those to which the store's additions have led."""
+        self._totals = defaultdict(float, totals)
+
 
 class Store(Protocol):
     """Storage of a ledger: the accounts of one model's clients and their groups, and one account that all share.
@@ -304,6 +308,7 @@ class LedgerSession:
             if other is None:
                 self._remember(name, account.committed())
             elif outcome.committed:
+                account.settle(other.totals)
                 self._remember(name, self._known(name).added_to(other, changes[name]))
             else:
                 self._remember(name, account.rebased(other))
