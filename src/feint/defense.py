@@ -143,8 +143,8 @@ class Ladder:
     """Defenses from gentle to harsh, of which the evidence against a client selects one.
 
     A client stands on the highest rung whose threshold its evidence has ever reached. Evidence is counted before the
-    answer, for all inputs of a batch at once, so that large batches gain nothing. The clients of a group are one for the
-    detectors: its evidence puts each of them on its rung.
+    answer, for all inputs of a batch at once, so that large batches gain nothing. The clients of a group are one for
+    the detectors: its evidence puts each of them on its rung.
 
     Attributes:
         detectors: Detectors, of which the one with the most evidence counts.

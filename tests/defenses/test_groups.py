@@ -8,13 +8,15 @@ import torch
 from tests.support.redis_servers import redis_server
 from torch import nn
 
-from feint import Defense, Service
+from feint import Defense, Service, export
 from feint.defense import Ladder
 from feint.defenses.access import Refuse, SequentialTest
 from feint.errors import Refused
 from feint.gateway.array_query import ArrayQuery
+from feint.gateway.backends.registry import load_onnx
 from feint.gateway.backends.torch_backend import of_service
 from feint.gateway.endpoint import ModelEndpoint
+from feint.gateway.settings import OnnxSettings
 from feint.gateway.stores import open_store
 from feint.gateway.transaction import LedgerSession
 from feint.ledger import Ledger
@@ -64,9 +66,8 @@ def test_who_belongs_to_no_group_is_not_touched_by_one(victim, ladder, noise, di
     assert service.ledger["mallory's card"].total("evidence") < 1
 
 
-def test_a_client_stays_accused_where_it_leaves_a_group(victim, ladder, noise):
-    links = dict(LINKED)
-    account = Ledger(links)["mallory"]
+def test_a_client_stays_accused_where_it_leaves_a_group():
+    account = Ledger(LINKED)["mallory"]
     account.group.add("evidence", 2.0)
     assert account.accuse(0.0) == 2.0
     account.group = account
@@ -114,10 +115,19 @@ def url(request, tmp_path):
             yield running.url
 
 
+@pytest.fixture(scope="module")
+def graph(victim, ladder, tmp_path_factory):
+    return export.onnx(Service(victim, ladder), tmp_path_factory.mktemp("graph") / "digits.onnx", gateway=True).path
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torch"])
 @pytest.mark.parametrize("group", ["", "card"])
-def test_two_replicas_with_one_store_accuse_a_group_as_one(url, group, victim, ladder, noise):
+def test_two_replicas_with_one_store_accuse_a_group_as_one(url, kind, group, victim, ladder, graph, noise):
     async def scene():
-        loaded = of_service(Service(victim, ladder), "digits", domain=Pixels((1, 8, 8)))
+        if kind == "onnx":
+            loaded = await load_onnx(OnnxSettings(path=graph), "digits")
+        else:
+            loaded = of_service(Service(victim, ladder), "digits", domain=Pixels((1, 8, 8)))
         replicas = [
             ModelEndpoint(loaded.spec, loaded.pipeline, LedgerSession(open_store(url, "digits"))) for _ in range(2)
         ]

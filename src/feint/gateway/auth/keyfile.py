@@ -120,11 +120,9 @@ class Keys:
         return f"feint_{number}_{secret}", key
 
     def link(self, client: str, group: str) -> list[Key]:
-        """Put a client into a group of linked clients, "" for none, with all of its keys, and return the active ones.
+        """Put a client with all of its keys into a group of linked clients, "" for none, and return the active ones.
 
-        Raises:
-            BadInput: If the name of the group cannot be used.
-            UnknownName: If the client has no active key.
+        `BadInput` is raised for a name that cannot be used, and `UnknownName` for a client without an active key.
         """
         _check_names(group)
         if not any(key.client == client for key in self.named(client)):
