@@ -107,6 +107,11 @@ def test_a_detector_without_an_error_rate_is_refused_in_a_combination(detector):
         Combined([SequentialTest(), detector])
 
 
+def test_two_e_processes_side_by_side_are_refused_by_a_ladder():
+    with pytest.raises(BadRecipe, match="Combined"):
+        Ladder([SequentialTest(), ADD()], [Defense(), Defense()])
+
+
 @pytest.mark.parametrize("fields", [{"detectors": []}, {"weights": [1.0]}, {"weights": [1.0, 0.0]}, {"alpha": 1.0}])
 def test_a_combination_of_nothing_or_with_weights_that_do_not_fit_is_refused(fields):
     with pytest.raises(BadRecipe):
