@@ -110,8 +110,8 @@ def _risks(recipe: object, model: "nn.Module", inputs: "Split") -> list[str]:
 
     if not isinstance(recipe, SequentialTest):
         return []
-    lines = ["An honest client who sends nothing else would be accused:"]
+    lines = ["Mean of -log p, and when an honest client who sends nothing else would be accused:"]
     for risk in recipe.risks(model, inputs):
         when = "never" if math.isinf(risk.queries) else f"after about {risk.queries:,.0f} queries"
-        lines.append(f"  {risk.name:24} {when}{'' if risk.priced else '   (not among --slices)'}")
+        lines.append(f"  {risk.name:24} {risk.surprise:5.2f}  {when}{'' if risk.priced else '   (not among --slices)'}")
     return lines

@@ -17,6 +17,9 @@ LAST_BITS = 1e-5  # relative difference of scores that processor and batch size 
 REMEMBERED = 100  # codes of recent inputs in each of two generations, 8 bytes each
 HALF_CODE = np.uint64(2**24 - 1)
 GENERATIONS = "near/0", "near/1"
+MOST, QUERIES = "test/most", "test/queries"
+DRIFT = "test/surprise", "test/p01", "test/p05"  # sum of −log p; number of p ≤ 0.01, and of p ≤ 0.05
+SMALL = np.array([0.01, 0.05])
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +31,8 @@ class Martingale:
 
         V_t = (V_(t−1) + w_t) · b_t,    evidence = log max_t Σ_bets weight · V_t / log(1/alpha).
 
-    An account stores one number for each bet, however long a client stays: log V_t.
+    An account stores one number for each bet, however long a client stays: log V_t. Three more show how the client's
+    p-values differ from those of the calibration, for which −log p is 1 on average (`DRIFT`).
 
     Near copies of one of the client's recent inputs (`Domain.near`) are no news, and are not bet on: an honest client
     retries, a still camera sends one scene, and an attacker who repeats ordinary inputs is paid for none of them.
@@ -58,20 +62,21 @@ class Martingale:
             The largest evidence that the client has ever reached.
         """
         new = first_of_their_kind(query.values, account)
-        wins = self.won[places(self.inputs, scores[new])]
-        names = _names(len(self.weights))
-        if not len(wins):
-            return account.total(names[0])
+        ranks = places(self.inputs, scores[new])
+        if not len(ranks):
+            return account.total(MOST)
         # a float: a store cannot pack NumPy scalars
-        return account.change(names, lambda totals: self._bet(wins, totals)).item(0)
+        return account.change(_names(len(self.weights)), lambda totals: self._bet(ranks, totals)).item(0)
 
-    def _bet(self, wins: np.ndarray, totals: np.ndarray) -> np.ndarray:
-        """Return the totals (most, queries, log V) after the bets `wins` (m, bets)."""
-        most, queries = totals[:2]
-        before = totals[2:] if queries else np.full_like(totals[2:], -np.inf)
-        values = wealth(wins, before, int(queries))
+    def _bet(self, ranks: np.ndarray, totals: np.ndarray) -> np.ndarray:
+        """Return the totals (most, queries, drift, log V) after bets on the ranks (m,)."""
+        (most, queries), drift, values = np.split(totals, [2, 2 + len(DRIFT)])
+        before = values if queries else np.full_like(values, -np.inf)
+        values = wealth(self.won[ranks], before, int(queries))
         evidence = np.logaddexp.reduce(values + np.log(self.weights), axis=1).max() / -math.log(self.alpha)
-        return np.concatenate([[max(most, evidence), queries + len(wins)], values[-1]])
+        p = (ranks + 1) / (len(self.inputs) + 1)
+        drift = drift + [-np.log(p).sum(), *(p[:, None] <= SMALL).sum(0)]
+        return np.concatenate([[max(most, evidence), queries + len(ranks)], drift, values[-1]])
 
 
 def wealth(wins: np.ndarray, before: np.ndarray, queries: int) -> np.ndarray:
@@ -159,4 +164,4 @@ def _store(codes: np.ndarray, account: Account) -> None:
 
 @functools.cache
 def _names(bets: int) -> list[str]:
-    return ["test/most", "test/queries", *(f"test/{i}" for i in range(bets))]
+    return [MOST, QUERIES, *DRIFT, *(f"test/{i}" for i in range(bets))]
