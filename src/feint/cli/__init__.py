@@ -5,7 +5,22 @@ from collections.abc import Sequence
 
 import cyclopts
 
-from feint.cli import audit, audit_log, bench, demo, evaluate, export, fit, inspect, keys, report, serve, steal, train
+from feint.cli import (
+    audit,
+    audit_log,
+    bench,
+    demo,
+    evaluate,
+    export,
+    fit,
+    inspect,
+    keys,
+    report,
+    serve,
+    shadow,
+    steal,
+    train,
+)
 from feint.cli.app import app
 from feint.errors import FeintError, one_line
 
@@ -23,6 +38,7 @@ __all__ = [
     "main",
     "report",
     "serve",
+    "shadow",
     "steal",
     "train",
 ]

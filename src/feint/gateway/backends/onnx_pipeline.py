@@ -70,6 +70,11 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
         """Everybody's access rules, and those of each rung."""
         return (*self._everybodys, *(rule for rules in self._rungs for rule in rules))
 
+    @property
+    def detectors(self) -> tuple[Any, ...]:
+        """Detectors of the ladder."""
+        return tuple(self.graph.detectors)
+
     def admit(self, query: ArrayQuery, account: Account) -> None:
         """Apply everybody's access rules."""
         for rule in self._everybodys:

@@ -18,7 +18,7 @@ from feint.gateway.stores import open_store
 from feint.gateway.transaction import LedgerSession
 from feint.openinference.model_spec import ModelSpec
 
-ENFORCE = "shadow = false enforces the ladder, and feint shadow says what that would do"
+ENFORCE = "shadow = false (or --enforce) enforces it"
 EVERY = 2.0  # seconds between two checks of an upstream
 
 log = logging.getLogger("feint.gateway")
