@@ -14,20 +14,19 @@ from torch import Tensor
 
 from benchmarks.tables.evidence import Setting, setting_of_cifar10
 from benchmarks.tables.rows import Jobs, Row
+from feint import victims
 from feint.data import Split
 from feint.defenses.access import SequentialTest
 from feint.defenses.access.clients import threshold, upper_bound
-from feint.defenses.access.martingale import first_of_their_kind
 from feint.defenses.access.slices import slices
-from feint.defenses.scores import scores
 from feint.gateway.array_query import ArrayQuery
 from feint.ledger import Account
-from feint.progress import NO_PROGRESS, ProgressCallback
+from feint.progress import ProgressCallback
 
 DECLARED = "classes", "jpeg", "scale", "noise", "shift"
 CAMERAS = "jpeg:95", "jpeg:90", "jpeg:75", "scale:0.875", "noise:0.02", "brightness:0.7", "brightness:1.3", "shift:2"
-CAT, FRAMES, REQUEST = 3, 10, 10
-CHECKS_A_YEAR, CHECKS_A_MONTH, BETWEEN = 24 * 365, 24 * 30, 200
+CAT, SCENES, FRAMES, REQUEST = 3, 500, 10, 10
+CHECKS_A_YEAR, CHECKS_A_WEEK, BETWEEN = 24 * 365, 24 * 7, 200
 SHARES = 1.0, 0.5, 0.25
 Client = tuple[Split, np.ndarray]  # images, and the rows that the client sends
 
@@ -46,38 +45,43 @@ class Ordinary:
         return SequentialTest(slices=DECLARED).fit(self.setting.victim, self.setting.calibration)
 
     @functools.cache  # noqa: B019
-    def images(self, camera: str, *, month: int | None = None, bursts: bool = False) -> Split:
-        """Return honest images as a camera takes them, or `FRAMES` frames of each of 500 scenes."""
+    def images(self, camera: str, *, month: int | None = None, scenes: int = 0, still: bool = False) -> Split:
+        """Return honest images as a camera takes them, or `FRAMES` frames of each of `scenes` of them."""
         split = self.setting.honest if month is None else self.setting.honest.share(month, 2)
-        if bursts:
-            split = frames(split.take(slice(0, 500), part=f"{split.part}, scenes"))
+        if scenes:
+            split = frames(split.take(slice(0, scenes), part=f"{split.part}, scenes"), still=still)
         return split if camera == "none" else next(iter(slices(camera, split)))[1]
+
+    @functools.cache  # noqa: B019
+    def logits(self, images: Split) -> Tensor:
+        """Return the victim's logits."""
+        return torch.cat([victims.logits(self.setting.victim, x) for x in images.inputs().split(500)])
 
     @functools.cache  # noqa: B019
     def scores(self, declared: str, images: Split) -> Tensor:
         """Return the scores that the test ranks."""
-        return scores(self.test(declared).ranked_score, self.setting.victim, images, NO_PROGRESS)
+        return self.test(declared).ranked_score(images.inputs(), self.logits(images))
 
     def highest(self, declared: str, clients: Iterator[Client]) -> list[float]:
         """Return the highest evidence of each client."""
         martingale = self.test(declared).martingale()
         reached = []
         for images, rows in clients:
-            account, known = Account("client"), self.scores(declared, images).numpy()
+            account, known, most = Account("client"), self.scores(declared, images).numpy(), 0.0
             for part in np.split(rows, range(REQUEST, len(rows), REQUEST)):
                 query = ArrayQuery(images.inputs(torch.from_numpy(part)).numpy(), "client")
-                reached_now = martingale.observe(known[part], query, account)
-            reached.append(reached_now)
+                most = martingale.observe(known[part], query, account)
+            reached.append(most)
         return reached
 
 
-def frames(scenes: Split) -> Split:
-    """Return `FRAMES` takes of each scene: moved by at most one pixel, up to a tenth darker, noise of 0.01."""
+def frames(scenes: Split, *, still: bool) -> Split:
+    """Return `FRAMES` takes of each scene: up to a tenth darker, noise of 0.01, moved by a pixel unless `still`."""
     generator, takes = np.random.default_rng(0), []
     for image in scenes.inputs().numpy():
         for _ in range(FRAMES):
-            moved = np.roll(image, generator.integers(-1, 2, 2), (-2, -1)) * generator.uniform(0.9, 1)
-            takes.append(moved + generator.normal(0, 0.01, image.shape))
+            moved = image if still else np.roll(image, generator.integers(-1, 2, 2), (-2, -1))
+            takes.append(moved * generator.uniform(0.9, 1) + generator.normal(0, 0.01, image.shape))
     x = scenes.domain.clip(np.stack(takes).astype(np.float32))
     labels = scenes.arrays[1].repeat(FRAMES, 0)
     return Split.of(scenes.domain.encode(x), labels, domain=scenes.domain, name="frames", part=scenes.part)
@@ -93,9 +97,10 @@ def jobs(progress: ProgressCallback) -> Jobs:
             yield f"ordinary-{declared}-{kind}", partial(alone, ordinary, declared, kind, clients)
         for kind, clients in {
             "only cats": partial(independent, ordinary, "none", CAT),
-            "bursts of ten frames": partial(bursts, ordinary),
+            "bursts of ten frames, a still camera": partial(bursts, ordinary, still=True),
+            "bursts of ten frames, moved by a pixel": partial(bursts, ordinary, still=False),
             "one image every hour for a year": partial(checks, ordinary),
-            "one image after every 200 others for a month": partial(mixed_checks, ordinary),
+            "one image after every 200 others for a week": partial(mixed_checks, ordinary),
         }.items():
             yield f"ordinary-{declared}-{kind}", partial(alone, ordinary, declared, kind, clients)
         yield f"population-{declared}", partial(months, ordinary, declared)
@@ -117,11 +122,11 @@ def independent(ordinary: Ordinary, camera: str, label: int | None = None) -> It
         yield images, generator.permutation(rows)[:1000]
 
 
-def bursts(ordinary: Ordinary) -> Iterator[Client]:
+def bursts(ordinary: Ordinary, *, still: bool) -> Iterator[Client]:
     """100 clients who send 100 scenes, ten frames of each."""
-    images, generator = ordinary.images("none", bursts=True), np.random.default_rng(0)
+    images, generator = ordinary.images("none", scenes=SCENES, still=still), np.random.default_rng(0)
     for _ in range(100):
-        yield images, burst(generator.permutation(500)[:100])
+        yield images, burst(generator.permutation(SCENES)[:100])
 
 
 def burst(scenes: np.ndarray) -> np.ndarray:
@@ -143,8 +148,8 @@ def mixed_checks(ordinary: Ordinary) -> Iterator[Client]:
     """The same image after every 200 other queries, which make the test forget it."""
     generator = np.random.default_rng(0)
     for row in unusual(ordinary)[:5]:
-        drawn = generator.integers(len(ordinary.images("none")), size=(CHECKS_A_MONTH, BETWEEN))
-        yield ordinary.images("none"), np.concatenate([drawn, np.full((CHECKS_A_MONTH, 1), row)], 1).ravel()
+        drawn = generator.integers(len(ordinary.images("none")), size=(CHECKS_A_WEEK, BETWEEN))
+        yield ordinary.images("none"), np.concatenate([drawn, np.full((CHECKS_A_WEEK, 1), row)], 1).ravel()
 
 
 def population(ordinary: Ordinary, month: int, n: int = 1000, length: int = 400) -> Iterator[Client]:
@@ -153,7 +158,7 @@ def population(ordinary: Ordinary, month: int, n: int = 1000, length: int = 400)
     for _ in range(n):
         camera = generator.choice(CAMERAS) if generator.random() < 0.5 else "none"
         bursting = generator.random() < 0.5
-        images = ordinary.images(str(camera), month=month, bursts=bursting)
+        images = ordinary.images(str(camera), month=month, scenes=SCENES // 2 if bursting else 0)
         mix = generator.dirichlet(np.full(10, 0.5))
         labels = images.labels.numpy()[:: FRAMES if bursting else 1]
         weights = mix[labels] / np.bincount(labels, minlength=10)[labels]
