@@ -26,7 +26,9 @@ def test_the_bound_given_the_clients_holds_for_nineteen_sets_of_twenty():
     assert share == pytest.approx(0.95, abs=0.04)
 
 
-@pytest.mark.parametrize(("reached", "clients", "bound"), [(0, 299, 1 - 0.05 ** (1 / 299)), (3, 100, 0.0757), (5, 5, 1)])
+@pytest.mark.parametrize(
+    ("reached", "clients", "bound"), [(0, 299, 1 - 0.05 ** (1 / 299)), (3, 100, 0.0757), (5, 5, 1)]
+)
 def test_the_bound_is_that_of_clopper_and_pearson(reached, clients, bound):
     assert upper_bound(reached, clients) == pytest.approx(bound, abs=1e-4)
 

@@ -135,4 +135,5 @@ def test_all_honest_clients_together_get_at_most_a_share_alpha_of_false_labels(t
 def false_labels(ladder, x=None):
     """The share of the labels of one honest client's answers that are not the model's."""
     x = drawn(200, 5).inputs() if x is None else x
-    return (Service(TwoClasses(), ladder)(Query(x, "honest")).p.argmax(-1) != TwoClasses()(x).argmax(-1)).double().mean()
+    labels = Service(TwoClasses(), ladder)(Query(x, "honest")).p.argmax(-1)
+    return (labels != TwoClasses()(x).argmax(-1)).double().mean().item()

@@ -10,8 +10,8 @@ import torch
 from feint.data import Split
 from feint.defenses.access import SequentialTest
 from feint.defenses.access._bets import DRAWS, falling, prices
-from feint.defenses.access.recorded import for_clients
 from feint.defenses.access.martingale import REMEMBERED, places
+from feint.defenses.access.recorded import for_clients
 from feint.defenses.access.sequential_test import _log_wins
 from feint.defenses.access.slices import rounded
 from feint.defenses.scores import MaxProbability

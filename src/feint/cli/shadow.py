@@ -8,6 +8,7 @@ from feint.errors import UnknownName
 
 if TYPE_CHECKING:
     from feint.gateway.server.shadow import Drift, ShadowReport
+    from feint.gateway.settings import Settings
 
 
 @app.command
@@ -20,9 +21,6 @@ def shadow(settings: Path, /, *, model: str = "", share: float = 0.01) -> None:
         settings: Settings file of the gateway, which may be running.
         model: Name of the model (default: every model).
         share: Share of honest clients who may be accused. It takes 1/share - 1 clients or more.
-
-    Raises:
-        UnknownName: For a model that is not among the settings.
     """
     import asyncio
 
@@ -30,10 +28,15 @@ def shadow(settings: Path, /, *, model: str = "", share: float = 0.01) -> None:
     from feint.gateway.settings_file import read
 
     table = read(settings)
-    if model and model not in table.models:
-        raise UnknownName.among("model", model, table.models)
-    for name in [model] if model else table.models:
+    for name in _chosen(model, table):
         print("\n".join(_lines(asyncio.run(shadow_report(table, name, share)), share)))
+
+
+def _chosen(model: str, settings: "Settings") -> list[str]:
+    """Return the models to report on; raise `UnknownName` for one that is not among the settings."""
+    if model and model not in settings.models:
+        raise UnknownName.among("model", model, settings.models)
+    return [model] if model else [*settings.models]
 
 
 def _lines(report: "ShadowReport", share: float) -> list[str]:
@@ -62,5 +65,7 @@ def _lines(report: "ShadowReport", share: float) -> list[str]:
 
 
 def _spoken(drift: "Drift") -> str:
-    low, lower = drift.below
-    return f"mean of -log p {drift.surprise:.2f}, p <= 0.01 {low:.1%}, p <= 0.05 {lower:.1%} of {drift.queries:,} queries"
+    from feint.defenses.access.martingale import SMALL
+
+    shares = ", ".join(f"p <= {p} {share:.1%}" for p, share in zip(SMALL, drift.below, strict=True))
+    return f"mean of -log p {drift.surprise:.2f}, {shares} of {drift.queries:,} queries"

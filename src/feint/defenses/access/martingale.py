@@ -19,7 +19,7 @@ HALF_CODE = np.uint64(2**24 - 1)
 GENERATIONS = "near/0", "near/1"
 MOST, QUERIES = "test/most", "test/queries"
 DRIFT = "test/surprise", "test/p01", "test/p05"  # sum of −log p; number of p ≤ 0.01, and of p ≤ 0.05
-SMALL = np.array([0.01, 0.05])
+SMALL = 0.01, 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +75,8 @@ class Martingale:
         values = wealth(self.won[ranks], before, int(queries))
         evidence = np.logaddexp.reduce(values + np.log(self.weights), axis=1).max() / -math.log(self.alpha)
         p = (ranks + 1) / (len(self.inputs) + 1)
-        drift = drift + [-np.log(p).sum(), *(p[:, None] <= SMALL).sum(0)]
-        return np.concatenate([[max(most, evidence), queries + len(ranks)], drift, values[-1]])
+        surprise = -np.log(p).sum(), *(p[:, None] <= SMALL).sum(0)
+        return np.concatenate([[max(most, evidence), queries + len(ranks)], drift + surprise, values[-1]])
 
 
 def wealth(wins: np.ndarray, before: np.ndarray, queries: int) -> np.ndarray:

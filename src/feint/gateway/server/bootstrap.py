@@ -222,7 +222,8 @@ def describe(state: AppState) -> list[str]:
         shape = _signature(loaded.spec) if loaded.spec else "not there yet"
         shadow = state.gateway.endpoints[name].shadow
         lines += [
-            f"model {name}: {shape}{', in shadow mode' if shadow else ''}", *(f"  {note}" for note in loaded.notes)
+            f"model {name}: {shape}{', in shadow mode' if shadow else ''}",
+            *(f"  {note}" for note in loaded.notes),
         ]
         if shadow:
             lines.append(f"  shadow: evidence is recorded, and everybody stays on the first rung; {ENFORCE}")
