@@ -377,7 +377,8 @@ def drift() -> str:
 
 def ordinary() -> str:
     """Return the table of ordinary clients who are accused, without and with declared slices."""
-    rows = ["Honest clients|accused, no slices|highest evidence|accused, slices declared|highest evidence".split("|")]
+    heads = "Honest clients|accused, no slices|highest evidence|accused, slices declared|highest evidence"
+    rows = [heads.split("|")]
     here = [row for row in rows_of("ordinary") if row["name"].startswith("ordinary")]
     for kind in dict.fromkeys(row["kind"] for row in here):
         at = {bool(row["slices"]): row for row in here if row["kind"] == kind}

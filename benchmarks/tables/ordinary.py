@@ -47,7 +47,9 @@ class Ordinary:
     @functools.cache  # noqa: B019
     def images(self, camera: str, *, month: int | None = None, scenes: int = 0, still: bool = False) -> Split:
         """Return honest images as a camera takes them, or `FRAMES` frames of each of `scenes` of them."""
-        split = self.setting.honest if month is None else self.setting.honest.share(month, 2)
+        split = self.setting.honest
+        if month is not None:
+            split = split.take(slice(month, None, 2), part=f"{split.part}, month {month}")
         if scenes:
             split = frames(split.take(slice(0, scenes), part=f"{split.part}, scenes"), still=still)
         return split if camera == "none" else next(iter(slices(camera, split)))[1]

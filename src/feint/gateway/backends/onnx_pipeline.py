@@ -62,7 +62,7 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
         self.graph, self._run, self._source, self._safest = graph, run, source, safest
         alone = graph.rungs[0].access if len(graph.rungs) == 1 else ()  # a rung that everybody stands on
         self._everybodys = (*access, *graph.access, *alone)
-        self._at = [threshold * rung.at for rung in graph.rungs]
+        self._threshold = threshold
         self._rungs = [() if len(graph.rungs) == 1 else rung.access for rung in graph.rungs]
 
     @property
@@ -98,7 +98,7 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
         for detector, scores in zip(self.graph.detectors, computed.scores, strict=True):
             account.add("evidence", 0.0, floor=detector.observe(scores, query, account))
         record.evidence = account.total("evidence")
-        record.rung = max(i for i, at in enumerate(self._at) if at <= record.evidence)
+        record.rung = max(i for i, rung in enumerate(self.graph.rungs) if self._threshold * rung.at <= record.evidence)
         account.add("rung", 0.0, floor=record.rung)
         record.applied = 0 if shadow else record.rung
         for rule in self._rungs[record.applied]:
