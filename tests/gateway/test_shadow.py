@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from benchmarks.load.processes import free_port
+from tests.support import graph_files
 from tests.support.gateways import ANYBODY, DOMAIN
 from tests.support.problems import Linear
 
@@ -12,6 +14,7 @@ from feint.defense import Defense, Ladder
 from feint.defenses.access import Budget, Refuse
 from feint.errors import BadRecipe, Suspected
 from feint.gateway.array_query import ArrayQuery
+from feint.gateway.backends import torch_backend
 from feint.gateway.backends.onnx_model import Outputs
 from feint.gateway.backends.onnx_pipeline import OnnxPipeline
 from feint.gateway.backends.torch_backend import of_service
@@ -52,6 +55,33 @@ def test_a_service_of_python_decides_itself(shadow):
     settings = Settings({"toy": TorchSettings(torch="")}, **ANYBODY)
     state = load_service(Service(Linear(), replace(LADDER, shadow=shadow)), settings, domain=DOMAIN)
     assert state.gateway.endpoints["toy"].shadow is shadow
+
+
+def test_a_ladder_on_the_command_line_is_enforced_on_demand(run_cli, tmp_path):
+    path = graph_files.ladder(tmp_path / "ladder.onnx")
+    for options, shadow in {"": True, " --enforce": False}.items():
+        code, out, _ = run_cli(f"serve {path} --check --port {free_port()} --grpc-port 0{options}")
+        assert code == 0
+        assert ("in shadow mode" in out) is shadow
+
+
+def test_rungs_of_torch_models_begin_at_multiples_of_the_threshold(monkeypatch):
+    monkeypatch.setattr(torch_backend, "load_any", lambda *_, **__: Linear())
+    monkeypatch.setattr(torch_backend, "parse_defense", lambda *_, **__: LADDER)
+    loaded = torch_backend.load(TorchSettings(torch="", shape=DOMAIN.shape, threshold=1.5), "toy")
+    assert loaded.pipeline.defense.at == (0, 1.5)
+    loaded.close()
+
+
+@pytest.mark.parametrize(("ledger", "says"), [("memory:", "a ledger in memory"), ("sqlite:l.db", "without a ladder")])
+def test_a_report_takes_a_ledger_that_lasts_and_a_ladder(run_cli, tmp_path, ledger, says):
+    graph_files.whole(tmp_path / "toy.onnx")
+    settings = f'keys.anonymous = true\nledger.store = "{ledger}"\nmodels.toy.path = "toy.onnx"\n'
+    (tmp_path / "gateway.toml").write_text(settings)
+    code, _, err = run_cli(f"shadow {tmp_path / 'gateway.toml'}")
+    assert code == 2
+    assert says in err
+    assert "did you mean 'toy'" in run_cli(f"shadow {tmp_path / 'gateway.toml'} --model tob")[2]
 
 
 class Graph:
