@@ -105,6 +105,7 @@ def jobs(progress: ProgressCallback) -> Jobs:
             "one image after every 200 others for a week": partial(mixed_checks, ordinary),
         }.items():
             yield f"ordinary-{declared}-{kind}", partial(alone, ordinary, declared, kind, clients)
+    for declared in ("none", "declared"):
         yield f"population-{declared}", partial(months, ordinary, declared)
 
 
@@ -160,7 +161,7 @@ def population(ordinary: Ordinary, month: int, n: int = 1000, length: int = 400)
     for _ in range(n):
         camera = generator.choice(CAMERAS) if generator.random() < 0.5 else "none"
         bursting = generator.random() < 0.5
-        images = ordinary.images(str(camera), month=month, scenes=SCENES // 2 if bursting else 0)
+        images = ordinary.images(str(camera), month=month, scenes=SCENES // 4 if bursting else 0)
         mix = generator.dirichlet(np.full(10, 0.5))
         labels = images.labels.numpy()[:: FRAMES if bursting else 1]
         weights = mix[labels] / np.bincount(labels, minlength=10)[labels]
