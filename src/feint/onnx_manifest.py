@@ -17,7 +17,7 @@ import safetensors.numpy
 from feint import __version__
 from feint.errors import BadInput, BadRecipe
 from feint.openinference.model_spec import domain_of_table
-from feint.recipes.recipe import PLUGINS, build, from_table, joined, to_table
+from feint.recipes.recipe import PLUGINS, from_table, joined, to_table
 from feint.signature import Domain
 
 FORMAT = "1"
@@ -92,7 +92,7 @@ class Manifest:
         recipe: The table of the Defense or Ladder.
         access: Access rules for everybody.
         rungs: The rungs of a ladder; a plain defense has one.
-        detectors: The martingales that turn scores into evidence.
+        detectors: The e-processes that turn scores into evidence.
     """
 
     takes: str = "x"
@@ -148,7 +148,7 @@ def from_metadata(metadata: Mapping[str, str]) -> Manifest:
             recipe,
             access if ladder else (),
             tuple(RungSpec(float(at), _rules(rung, learned)) for at, rung in pairs) or (RungSpec(0.0, access),),
-            tuple(_martingale(i, learned) for i in range(len(recipe.get("detectors", ())))),
+            tuple(_process(i, learned) for i in range(len(recipe.get("detectors", ())))),
         )
     except (KeyError, TypeError, AttributeError, BadInput, binascii.Error, safetensors.SafetensorError) as error:
         raise ValueError(f"metadata that cannot be read ({type(error).__name__}: {error})") from error
@@ -176,12 +176,11 @@ def _rules(table: Mapping[str, Any], learned: Mapping[str, Array]) -> tuple[Any,
     return tuple(from_table(rule, words) for rule in table["access"])
 
 
-def _martingale(i: int, learned: Mapping[str, Array]) -> Any:
-    """Return the martingale of the i-th detector."""
-    from feint.defenses.access.martingale import Martingale
+def _process(i: int, learned: Mapping[str, Array]) -> Any:
+    """Return the e-process of the i-th detector."""
+    from feint.defenses.access.mixture import process_of
 
-    fields = {name: array if array.ndim else array.item() for name, array in _under(f"detector_{i}/", learned).items()}
-    return build("Martingale", fields, {"Martingale": Martingale})
+    return process_of(_under(f"detector_{i}/", learned))
 
 
 def _under(prefix: str, learned: Mapping[str, Array]) -> dict[str, Array]:

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,20 @@ import torch
 from tests.examples import DOMAINS
 
 from feint import Defense, Service, export
+from feint.data import Split
 from feint.defense import Ladder
-from feint.defenses.access import Budget, PrivacyCost, ProofOfWork, RateLimit, Refuse, SequentialTest
+from feint.defenses.access import (
+    ADD,
+    Budget,
+    Combined,
+    MeanDiscrepancy,
+    PrivacyCost,
+    ProofOfWork,
+    RateLimit,
+    Refuse,
+    SequentialTest,
+)
+from feint.defenses.feature_scores import LearnedScore, Mahalanobis
 from feint.defenses.outputs import ReverseSigmoid
 from feint.errors import ProofRequired, Refused
 from feint.gateway.array_query import ArrayQuery
@@ -44,8 +57,13 @@ def ladder(victim, digits):
 def services(victim, digits, ladder):
     cost = PrivacyCost(teachers=2).fit(victim, digits.test)
     rules = [ProofOfWork(cost=cost, least=1e-4), Budget(60)]
+    learned = SequentialTest(LearnedScore(hidden=8))
+    noise = Split.of(np.random.default_rng(1).integers(256, size=(600, 1, 8, 8), dtype=np.uint8), np.zeros(600, int))
+    members = [SequentialTest(), learned, SequentialTest(Mahalanobis()), ADD(4, dimensions=3), MeanDiscrepancy(25)]
+    combined = Combined(members).fit(victim, digits.test, outliers=noise)
     return {
         "ladder": Service(victim, ladder),
+        "combined": Service(victim, replace(ladder, detectors=[combined])),
         "plain": Service(victim, Defense(access=rules, outputs=[ReverseSigmoid()])),
         "none": Service(victim),
     }
@@ -62,6 +80,7 @@ def graphs(services, tmp_path_factory):
 
 REFUSALS = {
     "ladder": {"OverBudget", "RateLimited", "Suspected"},
+    "combined": {"OverBudget", "RateLimited", "Suspected"},
     "plain": {"OverBudget", "ProofRequired"},
     "none": set(),
 }
@@ -175,7 +194,7 @@ async def run(name, service, script, graph):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["service", "onnx", "torch", "onnx endpoint", "torch endpoint"])
-@pytest.mark.parametrize("defense", ["ladder", "plain", "none"])
+@pytest.mark.parametrize("defense", ["ladder", "combined", "plain", "none"])
 def test_same_answers_refusals_and_evidence(name, defense, services, graphs, script):
     expected, accounts = asyncio.run(reference(services[defense], script))
     outcomes, ledger = asyncio.run(run(name, services[defense], script, graphs[defense]))

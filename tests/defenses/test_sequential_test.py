@@ -10,7 +10,8 @@ import torch
 from feint.data import Split
 from feint.defenses.access import SequentialTest
 from feint.defenses.access._bets import DRAWS, falling, prices
-from feint.defenses.access.martingale import REMEMBERED, places
+from feint.defenses.access.martingale import places
+from feint.defenses.access.near_copies import REMEMBERED
 from feint.defenses.access.recorded import for_clients
 from feint.defenses.access.sequential_test import _log_wins
 from feint.defenses.access.slices import rounded
@@ -312,7 +313,7 @@ def test_an_account_shows_how_its_queries_differ_from_the_calibration():
     for name, drift in {"same": 0.0, "odd": 2.0}.items():
         account = Ledger()[name]
         test.observe(*stream(torch.randn(2000, generator=GENERATOR) - drift), account)
-        sums = [account.total(total) for total in ("test/surprise", "test/p01", "test/p05")]
-        totals[name] = np.array(sums) / account.total("test/queries")
+        sums = [account.total(total) for total in ("drift/surprise", "drift/p01", "drift/p05")]
+        totals[name] = np.array(sums) / account.total("drift/queries")
     assert totals["same"] == pytest.approx([1, 0.01, 0.05], abs=0.05)
     assert (totals["odd"] > [2, 0.2, 0.4]).all()

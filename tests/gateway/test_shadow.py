@@ -117,7 +117,7 @@ def test_a_threshold_is_above_0():
 
 
 def client(evidence, queries=10, surprise=1.0, p01=0.0, p05=0.0):
-    names = "evidence", "test/queries", "test/surprise", "test/p01", "test/p05"
+    names = "evidence", "drift/queries", "drift/surprise", "drift/p01", "drift/p05"
     return dict(zip(names, (evidence, queries, surprise * queries, p01, p05), strict=True))
 
 

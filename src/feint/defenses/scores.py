@@ -11,11 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from feint.data import Split
+from feint.defense import bind
 from feint.defenses.access.martingale import LAST_BITS
 from feint.errors import BadInput, BadRecipe
 from feint.fitting import FitContext
+from feint.ledger import Ledger
 from feint.progress import ProgressCallback
-from feint.victims import logits
+from feint.query import channels_last
+from feint.victims import CachedForward, logits
 
 __all__ = ["Energy", "MaxProbability"]
 
@@ -87,10 +90,11 @@ def _alike(values: Tensor) -> bool:
 
 
 def scores(score: Score, victim: nn.Module, inputs: Split, progress: ProgressCallback) -> Tensor:
-    """Return the scores (N,) of all `inputs` under `victim`."""
-    parts = []
+    """Return the scores (N,), or statistics (N, d), of all `inputs` under `victim`."""
+    parts, model = [], CachedForward(victim.eval())
+    bound = bind(score, model, Ledger())
     for rows in torch.arange(len(inputs)).split(500):
-        x = inputs.inputs(rows)
-        parts.append(score(x, logits(victim.eval(), x)))
+        x = channels_last(inputs.inputs(rows))
+        parts.append(bound(x, logits(model, x)))
         progress.step("calibrating", int(rows[-1]) + 1, len(inputs))
     return torch.cat(parts)

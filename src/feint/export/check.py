@@ -7,13 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from feint.defense import Defense
+from feint.defense import Defense, bind
 from feint.defenses.outputs import Output
 from feint.defenses.outputs.gated import ranks_kept
 from feint.defenses.outputs.rows import ranking
 from feint.errors import NotExportable
-from feint.export.tracing import Parts, apply_outputs
+from feint.export.tracing import FixedLogits, Parts, apply_outputs
 from feint.gateway.backends.onnx_model import OnnxModel
+from feint.ledger import Ledger
 from feint.query import Query
 from feint.service import Service
 from feint.victims import logits
@@ -47,7 +48,7 @@ class ExpectedOutput:
     Attributes:
         rows: Inputs of the graph: images (N, …), or undefended answers (N, K).
         answers: Defended answers (N, K) of each rung.
-        scores: Scores (N,) of each detector.
+        scores: Scores (N,) or (N, d) of each detector.
         x: Images, None where the rows are undefended answers.
         z: Logits (N, K) of the model, None where the rows are undefended answers.
     """
@@ -81,14 +82,18 @@ def expected_of_inputs(model: nn.Module, parts: Parts, x: Tensor) -> ExpectedOut
     """Run a service of each rung on the inputs `x` (N, …)."""
     z = logits(model, x)
     answers = [Service(model, Defense(outputs=rung.outputs))(Query(x)).p for rung in parts.rungs]
-    return ExpectedOutput(x, answers, [score(x, z) for score in parts.scores], x, z)
+    return ExpectedOutput(x, answers, _scores(parts, model, x, z), x, z)
 
 
 def expected_of_answers(parts: Parts, p: Tensor) -> ExpectedOutput:
     """Apply the output defenses of each rung to undefended answers `p` (N, K)."""
     z = p.clamp_min(torch.finfo(p.dtype).tiny).log()
     answers = [apply_outputs(rung.outputs, p, None, None) for rung in parts.rungs]
-    return ExpectedOutput(p, answers, [score(p, z) for score in parts.scores])
+    return ExpectedOutput(p, answers, _scores(parts, FixedLogits(z), p, z))
+
+
+def _scores(parts: Parts, model: nn.Module, x: Tensor, z: Tensor) -> list[Tensor]:
+    return [bind(score, model, Ledger())(x, z) for score in parts.scores]
 
 
 def check(

@@ -15,8 +15,6 @@ from feint.recipes import recipe as recipes
 from feint.recipes import store
 from feint.signature import Domain
 
-MARTINGALE = "inputs", "won", "weights", "alpha"  # the fields of `feint.defenses.access.martingale.Martingale`
-
 
 @dataclass(frozen=True)
 class ExportPlan:
@@ -112,9 +110,8 @@ def _scores(defense: Defense | Ladder) -> tuple[Any, ...]:
 def _martingales(defense: Defense | Ladder) -> dict[str, np.ndarray]:
     """Return the martingale of each detector as arrays, by name."""
     detectors: tuple[Any, ...] = tuple(defense.detectors) if isinstance(defense, Ladder) else ()
-    martingales = [detector.martingale() for detector in detectors]
     return {
-        f"detector_{i}/{name}": np.asarray(getattr(martingale, name))
-        for i, martingale in enumerate(martingales)
-        for name in MARTINGALE
+        f"detector_{i}/{name}": array
+        for i, detector in enumerate(detectors)
+        for name, array in detector.martingale().arrays().items()
     }

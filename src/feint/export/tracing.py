@@ -17,6 +17,7 @@ from feint.defense import Defense, OutputDefense, bind
 from feint.defenses.outputs import Output
 from feint.errors import FeintError, NotExportable, one_line
 from feint.ledger import Ledger
+from feint.models.inference import last_linear, with_features
 
 OPSET = 18
 UNDEFENDED = "undefended"  # an output of the check, which is not in the file
@@ -39,14 +40,18 @@ class Parts:
 
 
 class FixedLogits(nn.Module):
-    """Model whose logits `z` (N, K) are known, for output defenses that use the model."""
+    """Model whose logits `z` (N, K), and perhaps features (N, D), are known, for steps that use the model."""
 
-    def __init__(self, z: Tensor) -> None:
+    def __init__(self, z: Tensor, features: Tensor | None = None) -> None:
         super().__init__()
-        self.z = z
+        self.z, self.features = z, features
 
     def forward(self, x: Tensor) -> Tensor:
         return self.z
+
+    def penultimate(self, x: Tensor) -> Tensor | None:
+        """Return the features."""
+        return self.features
 
 
 class DefendedModel(nn.Module):
@@ -57,9 +62,9 @@ class DefendedModel(nn.Module):
         self.model, self.parts = model, parts
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        z = self.model(x).float()
-        p = z.softmax(-1)
-        return *outputs_of(self.parts, p, x, z), p
+        z, features = with_features(self.model, x, last_linear(self.model))
+        p = z.float().softmax(-1)
+        return *outputs_of(self.parts, p, x, z.float(), features), p
 
 
 class GraphTail(nn.Module):
@@ -86,7 +91,9 @@ class DefendedAnswers(nn.Module):
         return tuple(outputs_of(self.parts, p, None, None))
 
 
-def outputs_of(parts: Parts, p: Tensor, x: Tensor | None, z: Tensor | None) -> list[Tensor]:
+def outputs_of(
+    parts: Parts, p: Tensor, x: Tensor | None, z: Tensor | None, features: Tensor | None = None
+) -> list[Tensor]:
     """Return the answers, scores and distances.
 
     Args:
@@ -94,14 +101,16 @@ def outputs_of(parts: Parts, p: Tensor, x: Tensor | None, z: Tensor | None) -> l
         p: Undefended answers (N, K).
         x: Inputs (N, …), None where they are unknown.
         z: Logits (N, K), None where they are unknown; their place is taken by log p.
+        features: Features (N, D), None where they are unknown.
 
     Returns:
-        The answers (N, K) of each rung, the scores (N,) of each detector, and the distances (N,) of each rung.
+        The answers (N, K) of each rung, the scores (N,) or (N, d) of each detector, and each rung's distances (N,).
     """
     answers = [apply_outputs(rung.outputs, p, x, z) for rung in parts.rungs]
     if z is None:
         z = p.clamp_min(torch.finfo(p.dtype).tiny).log()
-    scores = [score(p if x is None else x, z) for score in parts.scores]
+    model = FixedLogits(z, features)
+    scores = [bind(score, model, Ledger())(p if x is None else x, z) for score in parts.scores]
     return answers + scores + [(q - p).abs().sum(-1) for q in answers if parts.moved]
 
 

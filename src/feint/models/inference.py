@@ -1,6 +1,7 @@
 """Checked inference: logits and probabilities of a model."""
 
 import threading
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from feint.data import Split
 from feint.errors import BadInput
 from feint.models.simplex import on_simplex
-from feint.query import ask
+from feint.query import ask, channels_last
 
 
 @torch.no_grad()
@@ -46,6 +47,15 @@ def predict(model: nn.Module, x: Tensor) -> Tensor:
     return logits(model, x).softmax(-1)
 
 
+@runtime_checkable
+class HasFeatures(Protocol):
+    """Model that knows its features."""
+
+    def penultimate(self, x: Tensor) -> Tensor | None:
+        """Return the features (N, D) of the inputs `x` (N, …); None where they are unknown."""
+        ...
+
+
 class CachedForward(nn.Module):
     """Model that caches its logits for the last tensor of inputs.
 
@@ -57,17 +67,81 @@ class CachedForward(nn.Module):
         super().__init__()
         self.model = model
         self._last = threading.local()
+        self._read: tuple[nn.Linear | None, ...] = ()  # a tuple: the layer is no part of this module
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled():
             return self.model(x)
         if getattr(self._last, "x", None) is not x:
-            self._last.z, self._last.x = self.model(x), x
+            self._last.z, self._last.features = with_features(self.model, x, *(self._read or (None,)))
+            self._last.x = x
         return self._last.z
+
+    def read_features(self) -> None:
+        """Compute from now on the features of any inputs in the same pass as their logits."""
+        if isinstance(self.model, CachedForward):
+            self.model.read_features()
+        elif not self._read:
+            self.clear()
+            self._read = (last_linear(self.model),)
+
+    def penultimate(self, x: Tensor) -> Tensor | None:
+        if isinstance(self.model, HasFeatures):
+            return self.model.penultimate(x)
+        self.read_features()
+        self(x)
+        return self._last.features
 
     def clear(self) -> None:
         """Release the last batch."""
-        self._last.x = self._last.z = None
+        self._last.x = self._last.z = self._last.features = None
+
+
+@torch.no_grad()
+def penultimate(model: nn.Module, x: Tensor) -> Tensor:
+    """Return the features (N, D) of the inputs `x` (N, …), in float32: what the model's last linear layer reads.
+
+    Raises:
+        BadInput: The model has no linear layer that torch runs once for each input: it is an ONNX file, or trees.
+    """
+    x = channels_last(x)
+    known = isinstance(model, HasFeatures)
+    features = model.penultimate(x) if known else with_features(model, x, last_linear(model))[1]
+    if features is None:
+        raise BadInput(
+            "a model without features", "a torch network that ends in a linear layer",
+            'use the answers of the model instead: on="logits"',
+        )  # fmt: skip
+    return features.float()
+
+
+def last_linear(model: nn.Module) -> nn.Linear | None:
+    """Return the last linear layer of a model; None where it has none."""
+    return next((layer for layer in [*model.modules()][::-1] if isinstance(layer, nn.Linear)), None)
+
+
+def with_features(model: nn.Module, x: Tensor, layer: nn.Linear | None) -> tuple[Tensor, Tensor | None]:
+    """Return the model's output for the inputs `x` (N, …) and, from the same pass, what `layer` read (N, D).
+
+    Other threads may run the model at the same time: what their passes give to the layer is not read. Instead of
+    features None is returned where the layer did not run once, with a row for each input.
+    """
+    if layer is None:
+        return model(x), None
+    inputs: list[Tensor] = []
+    thread = threading.get_ident()
+
+    def read(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        if threading.get_ident() == thread:
+            inputs.append(arguments[0].detach().flatten(1))
+
+    hook = layer.register_forward_pre_hook(read)
+    try:
+        z = model(x)
+    finally:
+        hook.remove()
+    fits = len(inputs) == 1 and inputs[0].shape[1:] == (layer.in_features,)
+    return z, inputs[0] if fits else None
 
 
 def answers(model: nn.Module, split: Split, *, batch_size: int = 500) -> Tensor:

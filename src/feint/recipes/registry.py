@@ -17,6 +17,7 @@ ROOMS = (
     "feint.attacks",
     "feint.defenses.access",
     "feint.defenses.boundary",
+    "feint.defenses.feature_scores",
     "feint.defenses.inputs",
     "feint.defenses.outputs",
     "feint.defenses.scores",

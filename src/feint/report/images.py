@@ -8,13 +8,14 @@ from torch import Tensor, nn
 
 from feint._optional import require
 from feint.data import Split
+from feint.errors import BadInput
 from feint.i18n import Catalog
 from feint.query import Query
 from feint.report import plots
 from feint.report.figures import svg
 from feint.service import Service
 from feint.signature import mark
-from feint.victims import predict
+from feint.victims import penultimate, predict
 
 SHOWN = 300  # test inputs in a figure: t-SNE takes about a second for so many
 
@@ -90,13 +91,7 @@ def _defended(service: Service, x: Tensor) -> Tensor:
 
 def _features(model: nn.Module, x: Tensor) -> Tensor | None:
     """Return the inputs (N, d) of the model's last linear layer; None for a model without one."""
-    linear = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
-    if not linear:
-        return None
-    features: list[Tensor] = []
-    hook = linear[-1].register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].detach().flatten(1)))
     try:
-        predict(model, x)
-    finally:
-        hook.remove()
-    return features[-1]
+        return penultimate(model, x)
+    except BadInput:
+        return None

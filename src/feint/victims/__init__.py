@@ -1,6 +1,6 @@
 """Victims: models of any kind behind an adapter, as torch modules from inputs (N, …) of a domain to logits (N, K)."""
 
-from feint.models.inference import CachedForward, FromProbabilities, answers, logits, predict
+from feint.models.inference import CachedForward, FromProbabilities, answers, logits, penultimate, predict
 from feint.models.stored import Trained, fingerprint, load, load_weights, notes, save
 from feint.victims.adapter import AdaptedModel, Adapter
 from feint.victims.certain import adapt
@@ -56,6 +56,7 @@ __all__ = [
     "load_weights",
     "logits",
     "notes",
+    "penultimate",
     "predict",
     "save",
 ]

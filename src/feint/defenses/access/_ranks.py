@@ -1,14 +1,16 @@
 """Ranks of scores among benign inputs of the predicted class."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from feint.defense import bind
 from feint.defenses.access.martingale import LAST_BITS
 from feint.defenses.scores import Score
+from feint.ledger import Ledger
 
 LEAST = 50  # benign inputs of a class; those of rarer classes are ranked among all
 
@@ -33,6 +35,10 @@ class RankInClass:
         raised = s + LAST_BITS * s.abs().clamp_min(1)
         below = (self.benign["class_scores"][label] <= raised[:, None]).sum(-1)
         return torch.where(s.isfinite(), (1 + below) / (1 + self.benign["class_counts"][label]), -torch.inf)
+
+    def bind(self, model: nn.Module, ledger: Ledger) -> "RankInClass":
+        """Return this with the other score bound to `model` and `ledger`."""
+        return replace(self, score=bind(self.score, model, ledger))
 
 
 def by_class(s: Tensor, predicted: Tensor, classes: int) -> dict[str, Tensor]:

@@ -1,41 +1,29 @@
 """Test martingale over the scores of a client's queries: the running part of a sequential test, without torch."""
 
-import functools
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, fields
+from typing import Self
 
 import numpy as np
 
-from feint.ledger import Account
-from feint.pipeline import QueryLike
-from feint.signature import near
-from feint.signature.domain import NEAR_DISTANCE
+from feint.defenses.access.e_process import EProcess, mixed
 
 LAST_BITS = 1e-5  # relative difference of scores that processor and batch size alone can cause
-REMEMBERED = 100  # codes of recent inputs in each of two generations, 8 bytes each
-HALF_CODE = np.uint64(2**24 - 1)
-GENERATIONS = "near/0", "near/1"
-MOST, QUERIES = "test/most", "test/queries"
-DRIFT = "test/surprise", "test/p01", "test/p05"  # sum of −log p; number of p ≤ 0.01, and of p ≤ 0.05
+DRIFT = "drift/queries", "drift/surprise", "drift/p01", "drift/p05"  # sums of 1, −log p, p ≤ 0.01 and p ≤ 0.05
 SMALL = 0.01, 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class Martingale:
+class Martingale(EProcess):
     """Bets on the rank of a score among those of benign inputs.
 
     Each bet begins anew with every query, with the stake w_t = 1 / ((t + 1)(t + 2)) for the t-th query from 0. With
     b_t the win of a bet at query t::
 
-        V_t = (V_(t−1) + w_t) · b_t,    evidence = log max_t Σ_bets weight · V_t / log(1/alpha).
+        V_t = (V_(t−1) + w_t) · b_t,    E_t = Σ_bets weight · V_t.
 
-    An account stores one number for each bet, however long a client stays: log V_t. Three more show how the client's
-    p-values differ from those of the calibration, for which −log p is 1 on average (`DRIFT`).
-
-    Near copies of one of the client's recent inputs (`Domain.near`) are no news, and are not bet on: an honest client
-    retries, a still camera sends one scene, and an attacker who repeats ordinary inputs is paid for none of them.
+    The state is the number of queries and log V_t of each bet, however long a client stays. Four totals beside it show
+    how the client's p-values differ from those of the calibration, for which −log p is 1 on average (`DRIFT`).
 
     Attributes:
         inputs: Scores of benign inputs, (n,), rising.
@@ -44,39 +32,38 @@ class Martingale:
         alpha: Level at which the evidence is 1.
     """
 
-    former_fields: ClassVar[Mapping[str, str]] = {"block": ""}  # in files until 0.2
     inputs: np.ndarray
     won: np.ndarray
     weights: np.ndarray
     alpha: float
 
-    def observe(self, scores: np.ndarray, query: QueryLike, account: Account) -> float:
-        """Bet on each of the scores, near copies excepted.
+    @property
+    def size(self) -> int:
+        return 1 + len(self.weights)
 
-        Args:
-            scores: Scores of the query's inputs, (N,).
-            query: The query, by whose inputs near copies are recognised.
-            account: The client's account.
+    def advance(self, statistics: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        wins = self.won[places(self.inputs, statistics)]
+        queries = int(state[0])
+        before = state[1:] if queries else np.full_like(state[1:], -np.inf)
+        values = wealth(wins, before, queries)
+        return mixed(values, self.weights), np.concatenate([[queries + len(wins)], values[-1]])
 
-        Returns:
-            The largest evidence that the client has ever reached.
-        """
-        new = first_of_their_kind(query.values, account)
-        ranks = places(self.inputs, scores[new])
-        if not len(ranks):
-            return account.total(MOST)
-        # a float: a store cannot pack NumPy scalars
-        return account.change(_names(len(self.weights)), lambda totals: self._bet(ranks, totals)).item(0)
+    def drift(self, statistics: np.ndarray) -> dict[str, float]:
+        p = (places(self.inputs, statistics) + 1) / (len(self.inputs) + 1)
+        sums = [len(p), -np.log(p).sum().item(), *((p <= small).sum().item() for small in SMALL)]
+        return dict(zip(DRIFT, map(float, sums), strict=True))
 
-    def _bet(self, ranks: np.ndarray, totals: np.ndarray) -> np.ndarray:
-        """Return the totals (most, queries, drift, log V) after bets on the ranks (m,)."""
-        (most, queries), drift, values = np.split(totals, [2, 2 + len(DRIFT)])
-        before = values if queries else np.full_like(values, -np.inf)
-        values = wealth(self.won[ranks], before, int(queries))
-        evidence = np.logaddexp.reduce(values + np.log(self.weights), axis=1).max() / -math.log(self.alpha)
-        p = (ranks + 1) / (len(self.inputs) + 1)
-        surprise = -np.log(p).sum(), *(p[:, None] <= SMALL).sum(0)
-        return np.concatenate([[max(most, evidence), queries + len(ranks)], drift + surprise, values[-1]])
+    def value(self, state: np.ndarray) -> float:
+        """Return log E in this state; 0 before the first query."""
+        return mixed(state[1:], self.weights).item() if state[0] else 0.0
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        """Return the martingale that has these `arrays`."""
+        return cls(arrays["inputs"], arrays["won"], arrays["weights"], arrays["alpha"].item())
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
 
 
 def wealth(wins: np.ndarray, before: np.ndarray, queries: int) -> np.ndarray:
@@ -113,55 +100,3 @@ def places(inputs: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """
     ordered = np.where(np.isfinite(scores), scores, np.finfo(np.float32).min)
     return np.searchsorted(inputs, ordered + LAST_BITS * np.maximum(np.abs(ordered), 1), side="right")
-
-
-def first_of_their_kind(x: np.ndarray, account: Account) -> np.ndarray:
-    """Return which inputs are no near copies of the client's recent ones, and store the codes of those.
-
-    The codes of the last 100 to 200 inputs that were none are kept, in two generations that take turns: 1,600 bytes.
-
-    Args:
-        x: Inputs of a query, (N, …).
-        account: The client's account.
-
-    Returns:
-        A mask, (N,) bool.
-    """
-    codes = near(x)
-    known = np.concatenate([_codes(account, generation) for generation in GENERATIONS] + [codes])
-    count, new = len(known) - len(codes), np.ones(len(codes), bool)
-    for i, code in enumerate(codes):
-        new[i] = not (np.bitwise_count(known[:count] ^ code) <= NEAR_DISTANCE).any()
-        if new[i]:
-            known[count] = code
-            count += 1
-    _store(codes[new], account)
-    return new
-
-
-def _codes(account: Account, generation: str) -> np.ndarray:
-    """Return the stored codes of a generation, (n,) uint64: each is two numbers of 24 bits."""
-    rows = account.rows(generation).array
-    if not len(rows):
-        return np.empty(0, np.uint64)
-    return (rows[:, 0].astype(np.uint64) << np.uint64(24)) | rows[:, 1].astype(np.uint64)
-
-
-def _store(codes: np.ndarray, account: Account) -> None:
-    """Append codes; the older generation is dropped when the younger one is full."""
-    if not len(codes):
-        return
-    halves = np.stack([codes >> np.uint64(24), codes & HALF_CODE], 1).astype(np.float32)
-    number = int(account.add_all({"near/codes": len(codes)})["near/codes"]) - len(codes)
-    while len(halves):
-        generation = GENERATIONS[number // REMEMBERED % 2]
-        if number % REMEMBERED == 0:
-            account.drop(generation)
-        here, halves = np.split(halves, [REMEMBERED - number % REMEMBERED])
-        account.rows(generation).append(here, most=REMEMBERED)
-        number += len(here)
-
-
-@functools.cache
-def _names(bets: int) -> list[str]:
-    return [MOST, QUERIES, *DRIFT, *(f"test/{i}" for i in range(bets))]

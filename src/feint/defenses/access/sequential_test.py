@@ -15,19 +15,18 @@ from feint.data import Split
 from feint.defenses.access import slices
 from feint.defenses.access._bets import DRAWS, payments, prices
 from feint.defenses.access._ranks import RankInClass, by_class, places_of
+from feint.defenses.access.detector import CalibratedDetector
 from feint.defenses.access.martingale import Martingale, places, wealth
 from feint.defenses.scores import Energy, Score, calibrate, scores
-from feint.errors import BadInput, BadRecipe, NotFitted
+from feint.errors import BadInput, BadRecipe
 from feint.fitting import FitContext, Fittable
-from feint.ledger import Account
 from feint.progress import NO_PROGRESS, ProgressCallback
-from feint.query import Query
 from feint.recipes.store import Weights
 from feint.victims import logits
 
 
 @dataclass(frozen=True)
-class SequentialTest(Fittable):
+class SequentialTest(CalibratedDetector):
     """Test martingale of conformal p-values: an honest client is ever accused with probability at most `alpha`.
 
     The score s of a query is compared with those of n benign inputs: k = 1 + #{c_i ≤ s}, p = k / (n + 1). Scores that
@@ -42,8 +41,10 @@ class SequentialTest(Fittable):
     quantile of that, for all bets at once right with probability 1 − `delta`. By Ville's inequality M then ever reaches
     1/alpha with probability ≤ alpha, whenever one looks (+ delta, once, for the calibration set).
 
-    Bets are ε p^(ε−1), and steps that pay c below a level θ and (1 − cθ)/(1 − θ) above it. With `outliers` in `fit`
-    there are also 1 − π + π h(p) with h learned from them, for clients who send a share π of such queries.
+    Bets are ε p^(ε−1), steps that pay c below a level θ and (1 − cθ)/(1 − θ) above it, and steps that pay 1 above a
+    second level, from which the most ordinary queries pay nothing back. With `outliers` in `fit`
+    there are also 1 − π + π h(p) with h learned from them, for clients who send a share π of such queries. A score that
+    learns itself (`LearnedScore`) takes a third of the inputs and half of the outliers; the rest calibrates the test.
 
     **Slices.** No client's queries are drawn from the calibration set. The owner names what else is ordinary, in
     `slices`: one half of the inputs then calibrates the p-values, and the price of a bet is the largest of the
@@ -70,7 +71,6 @@ class SequentialTest(Fittable):
 
     former_fields: ClassVar[Mapping[str, str]] = {"block": ""}  # in recipes until 0.2
     cite: ClassVar[str] = "vovk2003testing"
-    exportable: ClassVar[bool] = True
     score: Score = Energy()
     alpha: float = 1e-3
     delta: float = 5e-3
@@ -91,12 +91,13 @@ class SequentialTest(Fittable):
         least = 200 if self.slices else 100
         if len(context.inputs) < least:
             raise BadInput(f"{len(context.inputs)} benign inputs", f"{least} or more, better thousands", "give it more")
+        unranked, context = _learned_score(self.score, context)
         victim, inputs = context.victim.eval(), context.inputs
         first = second = inputs
         if self.slices:
             first, second = (inputs.take(slice(i, None, 2), part=f"{inputs.part}, half {i}") for i in (0, 1))
         classes = logits(victim, inputs.inputs(slice(0, 1))).shape[1]
-        score, s = calibrate(self.score, replace(context, inputs=first))
+        score, s = calibrate(unranked, replace(context, inputs=first))
         learned = {"inputs": s.sort().values, "classes": torch.tensor(classes)}
         if slices.CLASSES in (self.slices or ()):
             learned |= by_class(s, victims.answers(victim, first).argmax(-1), classes)
@@ -167,17 +168,6 @@ class SequentialTest(Fittable):
         log_wins, weights = _log_wins(self)
         return log_wins[torch.from_numpy(places(self.learned["inputs"].numpy(), scores.numpy()))], weights
 
-    @property
-    def learned(self) -> Mapping[str, Tensor]:
-        """The scores of `inputs` and perhaps `outliers`, rising, and the number of classes.
-
-        Raises:
-            NotFitted: without calibration.
-        """
-        if self.benign is None or not self.benign.tensors:
-            raise NotFitted(f"{self!r}", "a calibrated test", "fit it to a victim and benign inputs first: feint fit")
-        return self.benign.tensors
-
     def replay(self, scores: Tensor) -> Tensor:
         """Return the evidence of simulated clients.
 
@@ -192,31 +182,23 @@ class SequentialTest(Fittable):
         values = torch.from_numpy(wealth(wins.numpy(), before, 0)) + weights.log()
         return values.logsumexp(-1) / -math.log(self.alpha)
 
-    def observe(self, query: Query, z: Tensor, account: Account) -> float:
-        """Bet on each input.
-
-        `NotFitted` is raised without calibration.
-
-        Args:
-            query: The query.
-            z: The model's undefended logits, (N, K).
-            account: The client's account.
-
-        Returns:
-            The largest evidence so far, also within this query.
-
-        Raises:
-            BadInput: if the logits have another number of classes than the calibration.
-        """
-        if z.shape[-1] != int(self.learned["classes"]):
-            fitted = f"the {int(self.learned['classes'])} fitted to"
-            raise BadInput(f"logits of {z.shape[-1]} classes", fitted, "fit it to this victim")
-        return self.martingale().observe(self.ranked_score(query.x, z).cpu().numpy(), query, account)
-
     def martingale(self) -> Martingale:
         """Return the bets at their prices, as arrays, which a service runs with or without torch."""
         log_wins, weights = _log_wins(self)
         return Martingale(self.learned["inputs"].numpy(), log_wins.numpy(), weights.numpy(), self.alpha)
+
+
+def _learned_score(score: Score, context: FitContext) -> tuple[Score, FitContext]:
+    """Return the score, trained if it learns, and the context without the inputs and outliers that trained it."""
+    if not isinstance(score, Fittable):
+        return score, context
+    third = np.arange(len(context.inputs)) % 3 == 0
+    training = replace(context, inputs=context.inputs.take(third, part=f"{context.inputs.part}, to learn from"))
+    rest = replace(context, inputs=context.inputs.take(~third, part=f"{context.inputs.part}, the rest"))
+    if (outliers := context.outliers) is not None:
+        even, odd = (outliers.take(slice(i, None, 2), part=f"{outliers.part}, half {i}") for i in (0, 1))
+        training, rest = replace(training, outliers=even), replace(rest, outliers=odd)
+    return score.fit_from(training), rest
 
 
 @functools.lru_cache(maxsize=8)
@@ -232,6 +214,7 @@ def _log_wins(test: SequentialTest) -> tuple[Tensor, Tensor]:
     paid, weights = _paid(test)
     fitted = test.learned.get("priced_for")
     known = fitted is not None and fitted.tolist() == [test.delta, test.tolerance]
+    known = known and len(test.learned["prices"]) == len(weights)  # fits until 0.1 have fewer bets
     price = test.learned["prices"] if known else _largest_prices(test, paid)
     return (paid / price).log(), weights
 

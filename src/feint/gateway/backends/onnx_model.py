@@ -30,7 +30,7 @@ class Outputs(NamedTuple):
 
     Attributes:
         rungs: An answer (N, K) for each rung.
-        scores: A score (N,) for each detector.
+        scores: A score (N,) or (N, d) for each detector.
         moved: For each rung the L1 distance (N,) of its answers from the undefended ones, where the file has it.
     """
 

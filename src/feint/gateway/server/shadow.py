@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from feint.defenses.access.clients import ClientThreshold, threshold, upper_bound
-from feint.defenses.access.martingale import DRIFT, QUERIES
+from feint.defenses.access.martingale import DRIFT, Martingale
+from feint.defenses.access.mixture import Mixture
 from feint.errors import BadInput
 from feint.gateway.backends.registry import LOADERS
 from feint.gateway.settings import Settings
@@ -40,12 +41,11 @@ class Drift:
     @classmethod
     def of(cls, totals: Sequence[Mapping[str, float]]) -> "Drift | None":
         """Return the drift of these clients' queries, None where no sequential test has bet on any."""
-        counted = [client for client in totals if client.get(DRIFT[0])]  # none is in ledgers until 0.2
-        queries = math.fsum(client[QUERIES] for client in counted)
+        queries, *sums = (math.fsum(client.get(name, 0.0) for client in totals) for name in DRIFT)
         if not queries:
             return None
-        surprise, *below = (math.fsum(client.get(name, 0.0) for client in counted) / queries for name in DRIFT)
-        return cls(int(queries), surprise, (below[0], below[1]))
+        surprise, low, lower = (total / queries for total in sums)
+        return cls(int(queries), surprise, (low, lower))
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,12 @@ async def shadow_report(settings: Settings, model: str, share: float) -> ShadowR
         clients = await store.clients(MOST)
     finally:
         await store.close()
-    calibrated = [(len(test.inputs), test.alpha) for test in detectors]
+    calibrated = [
+        (len(member.inputs), test.alpha)
+        for test in detectors
+        for member in (test.members if isinstance(test, Mixture) else [test])
+        if isinstance(member, Martingale)
+    ]
     return report_of(model, clients, table.threshold, share, calibrated)
 
 

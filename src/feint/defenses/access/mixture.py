@@ -1,0 +1,71 @@
+"""Mean of e-processes, and e-processes made of arrays, as a file stores them; without torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from feint.defenses.access.e_process import EProcess, mixed
+from feint.defenses.access.martingale import Martingale
+from feint.defenses.access.windows import windows_of
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture(EProcess):
+    """Weighted mean of e-processes, which is an e-process.
+
+    Attributes:
+        members: The e-processes.
+        columns: Number of columns of the statistics that each member reads.
+        weights: Weight of each member, with sum 1.
+        alpha: Level at which the evidence is 1; the members' own levels are not used.
+    """
+
+    members: tuple[EProcess, ...]
+    columns: tuple[int, ...]
+    weights: np.ndarray
+    alpha: float
+
+    @property
+    def size(self) -> int:
+        return sum(member.size for member in self.members)
+
+    def advance(self, statistics: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        parts = self._parts(statistics)
+        states = np.split(state, np.cumsum([member.size for member in self.members])[:-1])
+        values, after = zip(
+            *(member.advance(part, before) for member, part, before in zip(self.members, parts, states, strict=True)),
+            strict=True,
+        )
+        return mixed(np.stack(values, -1), self.weights), np.concatenate(after)
+
+    def drift(self, statistics: np.ndarray) -> dict[str, float]:
+        """Return the sums of the first member that has any, so that no query counts twice."""
+        members = zip(self.members, self._parts(statistics), strict=True)
+        return next((sums for member, part in members if (sums := member.drift(part))), {})
+
+    def _parts(self, statistics: np.ndarray) -> list[np.ndarray]:
+        """Return the statistics of each member."""
+        parts = np.split(statistics, np.cumsum(self.columns)[:-1], axis=1)
+        return [part[:, 0] if part.shape[1] == 1 else part for part in parts]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        members = {
+            f"member_{i}/{name}": array
+            for i, member in enumerate(self.members)
+            for name, array in member.arrays().items()
+        }
+        return members | {name: np.asarray(getattr(self, name)) for name in ("columns", "weights", "alpha")}
+
+
+def process_of(arrays: Mapping[str, np.ndarray]) -> EProcess:
+    """Return the e-process that has these `arrays`; a missing one is a `KeyError`."""
+    if "window" in arrays:
+        return windows_of(arrays)
+    if "columns" not in arrays:
+        return Martingale.of(arrays)
+    members = [
+        process_of({name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)})
+        for prefix in (f"member_{i}/" for i in range(len(arrays["columns"])))
+    ]
+    return Mixture(tuple(members), tuple(arrays["columns"].tolist()), arrays["weights"], arrays["alpha"].item())
