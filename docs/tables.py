@@ -382,8 +382,13 @@ def ordinary() -> str:
     here = [row for row in rows_of("ordinary") if row["name"].startswith("ordinary")]
     for kind in dict.fromkeys(row["kind"] for row in here):
         at = {bool(row["slices"]): row for row in here if row["kind"] == kind}
-        cells = [(f"{row['accused']} of {row['clients']}", f"{row['highest']:.2f}") for _, row in sorted(at.items())]
-        rows.append([kind, *(cell for pair in cells for cell in pair)])
+        cells = [
+            (f"{at[declared]['accused']} of {at[declared]['clients']}", f"{at[declared]['highest']:.2f}")
+            if declared in at
+            else ("", "")
+            for declared in (False, True)
+        ]
+        rows.append([kind, *cells[0], *cells[1]])
     return grid(rows)
 
 
