@@ -106,7 +106,7 @@ def statistics(name: str, which: str) -> np.ndarray:
     return score(known.z, known.z).numpy()
 
 
-def ordinary(progress: ProgressCallback) -> Jobs:
+def jobs(progress: ProgressCallback) -> Jobs:
     """How many queries until the accusation, by attack, share and what the other queries are; how many honest."""
     for name in DETECTORS:
         yield f"honest-{name}", partial(stream, name, "honest", 1.0, "honest")
