@@ -120,9 +120,19 @@ class Keys:
         return f"feint_{number}_{secret}", key
 
     def link(self, client: str, group: str) -> list[Key]:
-        """Put a client with all of its keys into a group of linked clients, "" for none, and return the active ones.
+        """Put a client with all of its keys into a group of linked clients.
 
-        `BadInput` is raised for a name that cannot be used, and `UnknownName` for a client without an active key.
+        `BadInput` is raised for a name that cannot be used.
+
+        Args:
+            client: The client.
+            group: Name of the group, "" for none.
+
+        Returns:
+            The client's active keys.
+
+        Raises:
+            UnknownName: If there are none.
         """
         _check_names(group)
         if not any(key.client == client for key in self.named(client)):
