@@ -62,7 +62,7 @@ class Setup:
     copy: Training
     tuning: Training
     marking: Training
-    rehearsals: int = 4
+    rehearsals: int = 8
 
     @property
     def images(self) -> Dataset:
@@ -73,7 +73,7 @@ SETUPS = {
     "digits": Setup(
         "digits", "mlp", "lenet", (100, 300, 700), Training(), Training(),
         Training(epochs=20, least_steps=800, batch_size=32, learning_rate=0.05),
-        Training(epochs=10, batch_size=32, learning_rate=0.01), Training(epochs=150, batch_size=64), rehearsals=8,
+        Training(epochs=10, batch_size=32, learning_rate=0.01), Training(epochs=150, batch_size=64),
     ),
     "fashion_mnist": Setup(
         "fashion_mnist", "lenet", "mlp", (1000, 5000, 10_000),
