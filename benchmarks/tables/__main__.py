@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.record import RESULTS
-from benchmarks.tables import adaptive, equations, evidence, models, springboard
+from benchmarks.tables import adaptive, detectors, equations, evidence, ladder, models, springboard
 from benchmarks.tables.rows import Jobs, keep, slug
 from feint.cli.terminal import bars
 from feint.evaluation import jsonl
@@ -24,7 +24,8 @@ TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the fol
     "equations": ("equations", equations.undefended),
     "equations_defended": ("equations", equations.defended),
     "evidence": ("evidence", evidence.streams),
-    "ladder": ("evidence", evidence.ladder),
+    "ladder": ("evidence", ladder.jobs),
+    "detectors": ("detectors", detectors.jobs),
     "models": ("models", models.jobs),
     "springboard_victims": ("springboard_victims", springboard.jobs),
 }

@@ -1,0 +1,3 @@
+"""stub"""
+def jobs(progress):
+    return iter(())

@@ -1,0 +1,139 @@
+"""What a ladder with the sequential test leaves an attacker who reads labels alone and trains a strong network.
+
+The attacker wants 10,000 answers to CIFAR-100 images from the published ResNet-20, as 1 to 1,000 clients; or hides the
+queries among copies of ordinary images; or has images of the task itself.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.tables.evidence import Setting, setting_of_cifar10
+from benchmarks.tables.fillers import FILLERS
+from benchmarks.tables.rows import Jobs, Row
+from feint import data, victims
+from feint.defense import Defense, Ladder
+from feint.defenses.access import Refuse
+from feint.defenses.outputs import LabelFlip
+from feint.errors import Refused
+from feint.evaluation import metrics
+from feint.ledger import Ledger
+from feint.models import networks
+from feint.models.training import Training, learn
+from feint.progress import ProgressCallback
+from feint.query import Query
+from feint.service import Service
+
+BUDGET = 10_000  # answers that the attacker wants
+TURN = 50  # queries of a client before the next client's, at most
+SURROGATE = "resnet9_32"
+STRONG = Training(epochs=20, batch_size=128, learning_rate=0.1, crop=4, flip=True)
+POLICIES = {
+    "flipped labels": Defense(outputs=[LabelFlip(key="an experiment's, not a secret")]),
+    "refusal": Defense(access=[Refuse()]),
+}
+Batch = tuple[str, Tensor, Tensor]  # a client, its inputs (N, …), and the rows (N,) that the attacker wants, or −1
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """How the attacker asks.
+
+    Attributes:
+        clients: Number of accounts.
+        filler: Name of the queries among which the others are hidden; empty for none.
+        share: Share of the queries that the attacker wants.
+    """
+
+    clients: int = 1
+    filler: str = ""
+    share: float = 1.0
+
+    def batches(self, x: Tensor, ordinary: Tensor) -> Iterator[Batch]:
+        """Yield the queries in their order: clients take turns."""
+        generator = torch.Generator().manual_seed(0)
+        each = max(1, min(TURN, len(x) // self.clients))
+        for turn, rows in enumerate(torch.arange(len(x)).split(max(1, round(each * self.share)))):
+            wanted, parts = rows, x[rows]
+            if self.filler:
+                others = FILLERS[self.filler](ordinary, each - len(rows), generator)
+                order = torch.randperm(each, generator=generator)
+                parts = torch.cat([parts, others])[order]
+                wanted = torch.cat([rows, rows.new_full((len(others),), -1)])[order]
+            yield f"attacker-{turn % self.clients}", parts, wanted
+
+
+class Known(nn.Module):
+    """A model that computes many answers at once and then returns them one by one."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.rows = model, dict[bytes, Tensor]()
+
+    def learn(self, x: Tensor) -> None:
+        """Compute the answers to the next queries, in place of the last."""
+        self.rows = dict(zip((row.numpy().tobytes() for row in x), victims.logits(self.model, x), strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([self.rows[row.contiguous().numpy().tobytes()] for row in x])
+
+
+CAMPAIGNS = {  # those that matter most come first
+    "1,000 accounts": Campaign(clients=1000),
+    "1 account": Campaign(),
+    "1 account, filler varied": Campaign(filler="varied", share=0.28),
+    "1 account, filler copies": Campaign(filler="copies", share=0.28),
+    "100 accounts": Campaign(clients=100),
+    "10 accounts": Campaign(clients=10),
+}
+
+
+def jobs(progress: ProgressCallback) -> Jobs:
+    """Each way to ask with each policy; then the task's own images."""
+    setting = setting_of_cifar10()
+    pool = data.load("cifar10").pool
+    for name, campaign in CAMPAIGNS.items():
+        for policy in POLICIES:
+            yield f"ladder-{name}-{policy}", partial(theft, setting, name, policy, campaign, pool, progress)
+    own = partial(theft, setting, "own images", "refusal", Campaign(), setting.honest, progress)
+    yield "ladder-own images-refusal", own
+
+
+def theft(
+    setting: Setting, name: str, policy: str, campaign: Campaign, pool: data.Split, progress: ProgressCallback
+) -> Row:
+    """Ask, train on the labels that were answered, and judge the copy on the half that no attacker owns."""
+    chosen = torch.randperm(len(pool), generator=torch.Generator().manual_seed(0))[:BUDGET]
+    x, ordinary = pool.inputs(chosen), setting.honest.inputs(slice(0, 20))
+    ledger = Ledger()
+    known = Known(setting.victim)
+    service = Service(known, Ladder([setting.plain], [Defense(), POLICIES[policy]]), ledger=ledger)
+    asked, clients, learned = 0, set[str](), dict[int, int]()
+    for client, batch, wanted in campaign.batches(x, ordinary):
+        known.learn(batch)
+        clients.add(client)
+        for query, row in zip(batch.split(1), wanted.tolist(), strict=True):  # whoever asks one by one loses least
+            asked += 1
+            with contextlib.suppress(Refused):
+                label = int(service(Query(query, client)).p.argmax())
+                learned |= {row: label} if row >= 0 else {}
+    rows = np.array(sorted(learned))
+    judged = setting.calibration
+    truth = victims.answers(setting.victim, judged)
+    targets = nn.functional.one_hot(torch.tensor([learned[row] for row in rows]), truth.shape[1]).float()
+    honest = victims.predict(setting.victim, x[rows[:2000]]).argmax(-1)
+    network = networks.get(SURROGATE, data.load("cifar10"))
+    stolen = learn(network, torch.from_numpy(pool.values[chosen[rows].numpy()]), targets, STRONG, progress=progress)
+    return {
+        "policy": policy, "campaign": name, "clients": len(clients), "pool": f"{pool.name}/{pool.part}",
+        "attack": "KnockoffNets, labels only", "surrogate": SURROGATE, "epochs": STRONG.epochs, "asked": asked,
+        "answered": len(rows), "honest_answers": (targets[:2000].argmax(-1) == honest).double().mean().item(),
+        "accused": sum(ledger[client].total("rung") > 0 for client in clients), "n_test": len(judged), "seed": 0,
+        **metrics.theft(metrics.StolenAnswers(victims.answers(stolen, judged), truth, judged.labels)),
+        "defender_accuracy": metrics.accuracy(truth, judged.labels),
+    }  # fmt: skip
