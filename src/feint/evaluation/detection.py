@@ -10,8 +10,10 @@ import numpy as np
 
 from feint.defenses.access.clients import upper_bound
 from feint.defenses.access.detector import EProcessDetector
+from feint.defenses.access.e_process import EProcess
 
 Array = np.ndarray
+PART = 200  # queries replayed at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +109,16 @@ def accusations(
         chosen = generator.random(length) < share
         statistics = ordinary[generator.integers(len(ordinary), size=length)]
         statistics[chosen] = attack[generator.integers(len(attack), size=int(chosen.sum()))]
-        values, _ = process.advance(statistics, np.zeros(process.size))
-        first.append(first_accusation(values / -math.log(process.alpha)))
+        first.append(_first_accusation(process, statistics))
     return Accusations(np.array(first), length, share or 1.0)
+
+
+def _first_accusation(process: EProcess, statistics: Array) -> float:
+    """Return the number of the query at which a client is accused; nothing is computed after it."""
+    state, done = np.zeros(process.size), 0
+    while done < len(statistics):
+        values, state = process.advance(statistics[done : done + PART], state)
+        if (first := first_accusation(values / -math.log(process.alpha))) < math.inf:
+            return done + first
+        done += PART
+    return math.inf

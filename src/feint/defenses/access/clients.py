@@ -57,7 +57,7 @@ def threshold(evidence: Sequence[float], share: float = 0.01) -> ClientThreshold
     if k < 1:
         needed = math.ceil(1 / share - 1e-9) - 1
         raise BadInput(
-            f"{n:,} clients for a share of {share:g}", f"{needed:,} or more: with N none below 1/(N + 1) can be promised",
+            f"{n:,} clients for a share of {share:g}", f"{needed:,} or more: N promise no share below 1/(N + 1)",
             "stay in shadow longer, or ask for a larger share",
         )  # fmt: skip
     level = math.nextafter(max(sorted(evidence)[n - k], LEAST), math.inf)
