@@ -64,11 +64,13 @@ from feint.attacks import (
 )
 from feint.data import Split
 from feint.defenses.access import (
+    ADD,
     PRADA,
     SEAT,
     Budget,
     Combined,
     GlobalBudget,
+    MeanDiscrepancy,
     PrivacyCost,
     ProofOfWork,
     RateLimit,
@@ -80,10 +82,12 @@ from feint.defenses.boundary import (
     AdversarialTraining,
     BoundaryConfusion,
     BoundaryProtection,
+    MarginWatermark,
     NastyTeacher,
     OutlierExposure,
 )
 from feint.defenses.boundary.nasty_teacher import divergence
+from feint.defenses.feature_scores import LearnedScore, Mahalanobis
 from feint.defenses.inputs import (
     APMSA,
     CW,
@@ -121,6 +125,7 @@ from feint.defenses.outputs import (
     LabelOnly,
     LastLayer,
     MADArgmax,
+    Marked,
     MinInnerProduct,
     Misinformation,
     ModelGuardS,
@@ -134,7 +139,6 @@ from feint.defenses.outputs import (
     UniformNoise,
     Watermark,
 )
-from feint.defenses.feature_scores import LearnedScore, Mahalanobis
 from feint.defenses.scores import Energy, MaxProbability
 from feint.models.networks import Network
 from feint.models.training import Training
@@ -250,6 +254,11 @@ def right_all_around(model, old, inputs, outliers):
     return (model(near).argmax(-1) == y).float().mean()
 
 
+def knows_its_mark(model, old, inputs, outliers):
+    chosen, labels = MARGIN.triggers(inputs, 10)
+    return (victims.answers(model, chosen).argmax(-1) == labels).float().mean()
+
+
 def elsewhere_on_outliers(model, old, inputs, outliers):
     before, now = (victims.answers(network, outliers).argmax(-1) for network in (old, model))
     return (before != now).float().mean()
@@ -313,6 +322,7 @@ def attack_cases() -> dict[str, Any]:
 
 
 TINY = Training(epochs=1, batch_size=32, learning_rate=0.02)
+MARGIN = MarginWatermark(count=10, batch=5, steps=2, training=TINY)
 STURDY = AdversarialTraining(radius=0.15, step=0.1, steps=2, training=TINY)
 NOISE = Split.of(np.random.default_rng(0).integers(0, 256, (20, 1, 2, 2), np.uint8), np.arange(20) % 3)
 WINDOW = 300  # of detectors: far below the queries asked in their tests
@@ -438,6 +448,13 @@ OUTPUTS = by_name(
     ),
     Example(LabelFlip("secret"), spelled=(LabelFlip("secret", near=2),), exports=""),
     Example(
+        Marked("secret", rate=0.3),
+        identity=Marked("secret", rate=0.0),
+        variants={"often": Marked("secret", rate=0.5)},
+        spelled=(Marked("secret", rate=0.01, most=5),),
+        exports="",
+    ),
+    Example(
         InformationLaundering(),
         identity=InformationLaundering(price=0.0),
         variants={"dear": InformationLaundering(price=5.0)},
@@ -525,7 +542,17 @@ RULES = by_name(
 
 DETECTORS = by_name(
     Example(
-        Combined([SequentialTest(), SequentialTest(Mahalanobis(on="logits"))]),
+        ADD(window=8, on="logits", dimensions=3),
+        spelled=(ADD(window=32, alpha=0.01, benign=Weights("ab")),),
+        accused="dark",
+    ),
+    Example(
+        MeanDiscrepancy(window=25),
+        spelled=(MeanDiscrepancy(window=300, dimensions=3, benign=Weights("ab")),),
+        accused="dark",
+    ),
+    Example(
+        Combined([SequentialTest(), ADD(8, on="logits", dimensions=3), MeanDiscrepancy(25)]),
         spelled=(Combined([SequentialTest(alpha=0.01, benign=Weights("ab"))], weights=[2.0], alpha=0.01),),
         accused="dark",
     ),
@@ -568,6 +595,12 @@ BOUNDARY = by_name(
         spelled=(AdversarialTraining(radius=0.1, steps=1),),
         raises=right_all_around,
         without={"radius": 0},
+    ),
+    Example(
+        MARGIN,
+        spelled=(MarginWatermark(count=20, draw=3),),
+        raises=knows_its_mark,
+        without={"weight": 0},
     ),
     Example(
         BoundaryConfusion(clusters=5, training=TINY),

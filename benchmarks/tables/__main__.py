@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.record import RESULTS
-from benchmarks.tables import adaptive, detectors, equations, evidence, ladder, models, springboard
+from benchmarks.tables import adaptive, detectors, equations, evidence, ladder, models, ownership, springboard
 from benchmarks.tables.rows import Jobs, keep, slug
 from feint.cli.terminal import bars
 from feint.evaluation import jsonl
@@ -25,8 +25,9 @@ TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the fol
     "equations_defended": ("equations", equations.defended),
     "evidence": ("evidence", evidence.streams),
     "ladder": ("evidence", ladder.jobs),
-    "detectors": ("detectors", detectors.jobs),
+    "detectors": ("detectors", detectors.ordinary),
     "models": ("models", models.jobs),
+    "ownership": ("ownership", ownership.jobs),
     "springboard_victims": ("springboard_victims", springboard.jobs),
 }
 

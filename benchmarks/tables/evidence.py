@@ -102,7 +102,7 @@ def setting_of_cifar10() -> Setting:
 def setting_of_fashion() -> Setting:
     """Return a LeNet that is trained by the recipe of the demo."""
     images, recipe = data.load("fashion_mnist"), SETTINGS["fashion_mnist"]
-    victim = train(networks.get(recipe.network, images), images.train, recipe.victim)
+    victim = train(networks.get(recipe.network, images), images.train, training=recipe.victim)
     pool = images.pool.take(slice(0, ATTACK_INPUTS), part="first 5,000")
     return Setting(victim, *parts(images), pool, IMAGES, DRIFTS["image"])
 

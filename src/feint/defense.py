@@ -65,6 +65,15 @@ class Bound(Protocol):
         ...
 
 
+@runtime_checkable
+class Recording(Protocol):
+    """Output defense that stores in a client's account what it changed in the client's answers."""
+
+    def record(self, p: Tensor, q: Tensor, x: Tensor, account: Account) -> None:
+        """Store what was changed from the answers `p` (N, K) to `q` (N, K) of the inputs `x` (N, …)."""
+        ...
+
+
 def bind(step: Any, model: nn.Module, ledger: Ledger) -> Any:
     """Return `step` bound to `model` and `ledger`, or `step` itself where it depends on neither."""
     return step.bind(model, ledger) if isinstance(step, Bound) else step

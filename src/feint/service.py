@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from feint.defense import Defense, Ladder
+from feint.defense import Defense, Ladder, Recording
 from feint.errors import BadInput
 from feint.fitting import FitContext
 from feint.ledger import Account, Ledger
@@ -71,7 +71,10 @@ class Service(Pipeline[Query]):
             x = perturb(x, self.model)
         p = predict(computed, x)
         for perturb in defense.outputs:
-            p = perturb(p, x)
+            q = perturb(p, x)
+            if isinstance(perturb, Recording):
+                perturb.record(p, q, query.x, account)
+            p = q
         return Answer(p.detach())
 
     def __reduce__(self) -> tuple[type, tuple[nn.Module, Defense | Ladder]]:

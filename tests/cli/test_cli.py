@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -104,6 +105,27 @@ def test_a_model_behind_a_url_is_stolen_as_one_here(trained):
     assert code == 0
     assert "120 of 300" in out
     assert "refused on the way" in out
+
+
+@pytest.mark.slow
+def test_what_a_server_leaves_open_is_named_or_read_from_the_data(trained):
+    feint, model = trained, victims.load("victim")
+    with served(Service(model), shape=(1, 8, 8), classes=10) as server:
+        server.bare = True
+        there = f"--url {server.url} --model toy"
+        code, _, err = feint(f"steal --pool digits --budget 50 --surrogate mlp {there} --out stolen")
+        assert code == 2
+        assert "name the output" in err
+        there += " --input pixels --output p"
+        steal = f'steal --pool digits --budget 50 --surrogate mlp --training "{QUICK}" {there} --out stolen'
+        code, _, err = feint(steal)
+        assert code == 2
+        assert "the number of classes" in err
+        code, _, err = feint(f"{steal} --classes 10")
+        assert code == 0, err
+        code, _, err = feint(f"audit {there} --data digits --minutes 0.01 --out audited")
+        assert code != 2, err
+        assert json.loads(Path("audited/audit.json").read_text())
 
 
 @pytest.mark.slow

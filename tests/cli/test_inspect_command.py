@@ -49,6 +49,21 @@ def test_the_adapter_is_written_with_its_evidence(owner):
     assert any("with NCHW, 0 to 1, RGB" in line for line in table["evidence"])
 
 
+def test_named_classes_are_the_order_of_the_scores(owner):
+    names = f"--classes {','.join(NAMES)}"
+    code, _, err = owner(f"inspect OWNER:make --data photos.npz {names}")
+    assert code == 0, err
+    table = tomllib.loads(Path("model.toml").read_text())
+    assert table["adapter"]["classes"] == list(NAMES)
+    assert not any("classes as the answers match" in line for line in table["evidence"])
+    Path("names.txt").write_text("\n".join(reversed(NAMES)))
+    code, _, err = owner("inspect OWNER:make --data photos.npz --classes names.txt --out other.toml")
+    assert code == 2  # under another order the model is never right, and no other order is tried
+    code, _, err = owner("inspect OWNER:make --data photos.npz --classes one --out other.toml")
+    assert code == 2
+    assert "two or more different names" in err
+
+
 def test_a_file_that_is_there_is_kept(owner):
     Path("model.toml").write_text("mine")
     code, _, err = owner("inspect OWNER:make --data photos.npz")

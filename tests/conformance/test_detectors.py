@@ -93,7 +93,8 @@ def test_memory_is_bounded(name):
         observe(name, images(100, seed), account)
         held.append(sum(rows.tensor.numel() for rows in account._rows.values()))
     assert max(held) <= WINDOW * (64 + 6)  # numbers: inputs of 64 values, and a few beside each
-    assert len(account._rows) + len(account._totals) < 100
+    assert 8 * len(account._totals) <= 2048  # bytes
+    assert len(account._rows) < 100
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -13,9 +13,19 @@ from tests.examples import DOMAINS
 from feint import Defense, Service, export
 from feint.data import Split
 from feint.defense import Ladder
-from feint.defenses.access import Budget, Combined, PrivacyCost, ProofOfWork, RateLimit, Refuse, SequentialTest
-from feint.defenses.outputs import ReverseSigmoid
+from feint.defenses.access import (
+    ADD,
+    Budget,
+    Combined,
+    MeanDiscrepancy,
+    PrivacyCost,
+    ProofOfWork,
+    RateLimit,
+    Refuse,
+    SequentialTest,
+)
 from feint.defenses.feature_scores import LearnedScore, Mahalanobis
+from feint.defenses.outputs import ReverseSigmoid
 from feint.errors import ProofRequired, Refused
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.backends.registry import load_onnx
@@ -49,7 +59,8 @@ def services(victim, digits, ladder):
     rules = [ProofOfWork(cost=cost, least=1e-4), Budget(60)]
     learned = SequentialTest(LearnedScore(hidden=8))
     noise = Split.of(np.random.default_rng(1).integers(256, size=(600, 1, 8, 8), dtype=np.uint8), np.zeros(600, int))
-    combined = Combined([SequentialTest(), learned, SequentialTest(Mahalanobis())]).fit(victim, digits.test, outliers=noise)
+    members = [SequentialTest(), learned, SequentialTest(Mahalanobis()), ADD(4, dimensions=3), MeanDiscrepancy(25)]
+    combined = Combined(members).fit(victim, digits.test, outliers=noise)
     return {
         "ladder": Service(victim, ladder),
         "combined": Service(victim, replace(ladder, detectors=[combined])),

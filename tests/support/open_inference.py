@@ -19,14 +19,18 @@ LENGTH = "Inference-Header-Content-Length"
 
 
 class Server(ThreadingHTTPServer):
-    """The server. A test may set `dies_after` (infer requests) and `instead` (answered in place of probabilities)."""
+    """The server.
+
+    A test may set `dies_after` (infer requests), `instead` (answered in place of probabilities) and `bare` (metadata
+    that name no inputs and outputs, as MLServer's do by default).
+    """
 
     daemon_threads = True
 
     def __init__(self, service: Service, shape: Sequence[int], classes: int, *, binary: bool, keys: dict[str, str]):
         super().__init__(("127.0.0.1", 0), Handler)
         self.service, self.shape, self.classes, self.binary, self.keys = service, shape, classes, binary, keys
-        self.requests, self.dies_after, self.instead = 0, -1, None
+        self.requests, self.dies_after, self.instead, self.bare = 0, -1, None, False
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 
@@ -47,7 +51,8 @@ class Handler(BaseHTTPRequestHandler):
             x = {"name": "pixels", "datatype": "FP32", "shape": [-1, *server.shape]}
             p = {"name": "p", "datatype": "FP32", "shape": [-1, server.classes]}
             label = {"name": "label", "datatype": "INT64", "shape": [-1]}
-            self.reply(200, {"name": "toy", "platform": "test", "inputs": [x], "outputs": [label, p]})
+            tensors = {"inputs": [], "outputs": []} if server.bare else {"inputs": [x], "outputs": [label, p]}
+            self.reply(200, {"name": "toy", "platform": "test", **tensors})
         else:
             self.reply(404, {"error": f"no {self.path}"})
 

@@ -29,12 +29,14 @@ class Stranger:
         data: File or directory of labelled samples.
         accuracy: Accuracy on the samples by the model's own library.
         noun: What the samples are called.
+        options: Further options of `feint inspect`: what the owner knows and no file tells.
     """
 
     model: Path
     data: Path
     accuracy: float
     noun: str
+    options: str = ""
 
 
 def strangers(package: str) -> Path:
@@ -294,7 +296,9 @@ def magika(folder: Path) -> Stranger:
     p = session.run(None, {"bytes": x})[0]
     np.savez(folder / "files.npz", X=x, y=np.array(labels))
     (folder / "classes.txt").write_text("\n".join(names))
-    return Stranger(place / "model.onnx", folder / "files.npz", float((p.argmax(1) == labels).mean()), "sequences")
+    accuracy = float((p.argmax(1) == labels).mean())
+    options = f"--classes {folder}/classes.txt --padding {config['padding_token']}"
+    return Stranger(place / "model.onnx", folder / "files.npz", accuracy, "sequences", options)
 
 
 def magika_features(content: bytes, config: dict[str, Any]) -> np.ndarray:

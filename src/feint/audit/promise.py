@@ -152,7 +152,7 @@ def _promise(
     if isinstance(test, SequentialTest) and not isinstance(victim, FromAnswers):
         risks = tuple(test.risks(victim, _first(samples.judge, SLICED), progress))
     calibrated = None if name else min(CALIBRATION, len(samples.fit))
-    return Promise(name, test.martingale().alpha, calibrated, honest, risks, attackers)
+    return Promise(name, test.process.alpha, calibrated, honest, risks, attackers)
 
 
 def _first(split: Split, n: int) -> Split:

@@ -5,7 +5,25 @@ from collections.abc import Sequence
 
 import cyclopts
 
-from feint.cli import audit, audit_log, bench, demo, evaluate, export, fit, inspect, keys, report, serve, steal, train
+from feint.cli import (
+    audit,
+    audit_log,
+    bench,
+    claim,
+    commit,
+    controls,
+    demo,
+    evaluate,
+    export,
+    fit,
+    inspect,
+    keys,
+    mark,
+    report,
+    serve,
+    steal,
+    train,
+)
 from feint.cli.app import app
 from feint.errors import FeintError, one_line
 
@@ -14,6 +32,9 @@ __all__ = [
     "audit",
     "audit_log",
     "bench",
+    "claim",
+    "commit",
+    "controls",
     "demo",
     "evaluate",
     "export",
@@ -21,6 +42,7 @@ __all__ = [
     "inspect",
     "keys",
     "main",
+    "mark",
     "report",
     "serve",
     "steal",

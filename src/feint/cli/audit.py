@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from feint.cli.app import Defenses, app
-from feint.cli.common import load_victim
+from feint.cli.common import load_victim, task_of
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def audit(
     network: str | None = None,
     url: str | None = None,
     model: str | None = None,
+    input: str | None = None,
+    output: str | None = None,
     key: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=False, env_var="FEINT_KEY")] = (),
     expect_accuracy: float | None = None,
     price_per_1000: float | None = None,
@@ -67,7 +69,9 @@ def audit(
             each is tried alone (default: a short list).
         network: Network of the weights in a .safetensors file.
         url: Address of an Open Inference Protocol v2 server, like http://localhost:8080, instead of a model.
-        model: Name of the model at --url.
+        model: Name of the model at --url. What its metadata leave open, its inputs and classes, is read from --data.
+        input: The model's input at --url, where its metadata name several or none.
+        output: The output at --url that holds the probabilities, where its metadata name several or none.
         key: API key of the server (default: FEINT_KEY in the environment).
         expect_accuracy: Accuracy that the model has on the samples, like 0.93: the audit stops if it has less.
         price_per_1000: Price of 1,000 queries.
@@ -89,7 +93,8 @@ def audit(
     import json as writer
 
     from feint import report
-    from feint.audit import output, terminal
+    from feint.audit import output as files
+    from feint.audit import terminal
     from feint.audit.findings import collect
     from feint.audit.gate import GateLimit, violations
     from feint.audit.run import AuditRequest, run
@@ -102,7 +107,7 @@ def audit(
     name = _name(victim, url, model)
     folder = out or Path("feint-audit") / name
     target = (
-        _remote_victim(victim, url, model, key, folder, max_calls) if url or not victim
+        _remote_victim(victim, url, model, key, folder, max_calls, data, label, input, output) if url or not victim
         else load_victim(victim, data, network, max_calls=max_calls)
     )  # fmt: skip
     if isinstance(target, FromAnswers):
@@ -122,7 +127,7 @@ def audit(
     findings = collect(done, price=price_per_1000)
     typed = f"--url {url} --model {model}" if url else shlex.quote(f"{victim}")
     typed += f" --network {network}" if network else ""
-    table = output.write(folder, name, done, findings, text, typed=typed)
+    table = files.write(folder, name, done, findings, text, typed=typed)
     print(
         writer.dumps(table, ensure_ascii=False) if json
         else terminal.format_audit(name, done, findings, text, folder, table["next"])
@@ -144,7 +149,16 @@ def _name(victim: str | None, url: str | None, model: str | None) -> str:
 
 
 def _remote_victim(
-    victim: str | None, url: str | None, model: str | None, keys: tuple[str, ...], folder: Path, max_calls: int | None
+    victim: str | None,
+    url: str | None,
+    model: str | None,
+    keys: tuple[str, ...],
+    folder: Path,
+    max_calls: int | None,
+    data: str,
+    label: str | None,
+    input: str | None,
+    output: str | None,
 ) -> "FromAnswers":
     """Return the model of a server, whose answers are stored in the audit's directory."""
     from feint.client import RemoteService
@@ -155,7 +169,8 @@ def _remote_victim(
     if url is None or model is None or victim is not None:
         expected = "a model, or --url URL --model NAME"
         raise BadInput("no model" if victim is None else "two models", expected, "name one of them, whole")
-    server = RemoteService(url, model=model, keys=keys)
+    domain, classes = task_of(data, label)
+    server = RemoteService(url, model=model, keys=keys, input=input, output=output, domain=domain, classes=len(classes))
     ask = server.oracle(budget=sys.maxsize).try_ask
     answers = folder / ".work" / "endpoint" / short_hash(server.name)
     return FromAnswers(

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from feint.errors import BadInput
 
@@ -132,6 +132,57 @@ def owner_samples(place: str, model: "nn.Module", label: str | None = None) -> "
         place if Path(place).exists() else place.partition("/")[0], victims.domain_of(model),
         classes=victims.label_classes(model), label=label,
     )  # fmt: skip
+
+
+def task_of(place: str, label: str | None = None) -> "tuple[Domain, Sequence[str]]":
+    """Return the domain of labelled samples and the names of their classes, for a model that tells nothing of itself.
+
+    Args:
+        place: Data set, file or directory.
+        label: Column of the label.
+
+    Returns:
+        The domain and the names.
+    """
+    from feint.data.files import samples_at
+
+    samples = samples_at(place, label=label)
+    return samples.split.domain, samples.classes
+
+
+class TaskInputs(NamedTuple):
+    """Inputs of a model's task, for evidence of its ownership.
+
+    Attributes:
+        train: Labelled inputs on which other models of the task are trained.
+        pool: Inputs about which copies ask.
+        held_out: Labelled inputs on which the model was not trained, of which marks are made.
+    """
+
+    train: "Split"
+    pool: "Split"
+    held_out: "Split"
+
+
+def task_inputs(place: str, model: "nn.Module", label: str | None = None) -> TaskInputs:
+    """Load inputs of a model's task: the parts of a data set, or the two halves of the owner's samples.
+
+    Args:
+        place: A data set, or a file or directory of labelled samples on which the model was not trained.
+        model: The model.
+        label: Column of the label.
+
+    Returns:
+        The inputs. Of the samples one half is held out, and the other one is training set and pool.
+    """
+    from feint.data import load
+    from feint.data.files import is_file
+
+    if not is_file(place):
+        data = load(place.partition("/")[0])
+        return TaskInputs(data.train, data.pool, data.test)
+    samples = owner_samples(place, model, label).split
+    return TaskInputs(samples.share(0, 2), samples.share(0, 2), samples.share(1, 2))
 
 
 def check_victim(

@@ -1,11 +1,13 @@
 """Command `feint inspect`."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feint.cli.app import app
 from feint.cli.common import require_new
+from feint.errors import BadInput
 
 if TYPE_CHECKING:
     from feint.victims import RawModel
@@ -20,6 +22,8 @@ def inspect(
     data: str | None = None,
     label: str | None = None,
     network: str | None = None,
+    classes: str | None = None,
+    padding: int | None = None,
     expect_accuracy: float | None = None,
     max_calls: int | None = None,
     out: Path = Path("model.toml"),
@@ -37,6 +41,9 @@ def inspect(
             Without any, only what the model says of itself counts.
         label: Column of the label (default: label, target, class or y).
         network: Network of the weights in a .safetensors file.
+        classes: Names of the model's classes in the order of its scores, like "cat,dog", or a text file with a name a
+            line. Without them the order is measured where the model does not name its classes.
+        padding: Token that fills sequences up (default: the one that most samples end with).
         expect_accuracy: Accuracy that the model has on the samples, like 0.93; it may be no better than chance.
         max_calls: Ceiling on the calls to a paid model; 100 are made at most.
         out: File to write.
@@ -48,13 +55,15 @@ def inspect(
     require_new(out)
     known = named_network(network, data)
     raw = load_raw(model, network=known)
+    if classes is not None:
+        raw.metadata = replace(raw.metadata, classes=_names(classes), named=True)
     if raw.meter is not None:
         limit_calls(model, raw.meter, max_calls)
     _print_raw(raw)
     if data is None:
         inspection = inspect_model(raw)
     else:
-        samples = read_samples(raw, data, label=label)
+        samples = read_samples(raw, data, label=label, padding=padding)
         for remark in samples.remarks:
             print(f"  samples   {remark.text()}")
         inspection = inspect_model(raw, samples.split, samples.classes, expected=expect_accuracy)
@@ -62,6 +71,16 @@ def inspect(
     place = model if ":" in model and not Path(model).exists() else os.path.relpath(model, out.parent)
     ModelFile(place, inspection.adapter, known, inspection.evidence).write(out)
     print(f"{out}: written. Next: feint audit {out} --data {data or 'SAMPLES'}")
+
+
+def _names(classes: str) -> tuple[str, ...]:
+    """Return the names of classes, written with commas or in a file."""
+    path = Path(classes)
+    names = path.read_text("utf-8").splitlines() if path.is_file() else classes.split(",")
+    named = tuple(name.strip() for name in names if name.strip())
+    if len({*named}) < max(2, len(named)):
+        raise BadInput(f"--classes {classes:.80}", "two or more different names", "mend the list")
+    return named
 
 
 def _print_raw(raw: "RawModel") -> None:

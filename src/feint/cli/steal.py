@@ -31,6 +31,9 @@ def steal(
     network: str | None = None,
     url: str | None = None,
     model: str | None = None,
+    input: str | None = None,
+    output: str | None = None,
+    classes: int = 0,
     key: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=False, env_var="FEINT_KEY")] = (),
     pool: str | None = None,
     budget: int,
@@ -56,7 +59,10 @@ def steal(
         network: Network of the weights in a .safetensors file.
         url: Address of an Open Inference Protocol v2 server, like http://localhost:8080, instead of a victim. Attack
             only models of your own, or with their owner's permission.
-        model: Name of the model at --url.
+        model: Name of the model at --url. What its metadata leave open of its inputs is read from --pool.
+        input: The model's input at --url, where its metadata name several or none.
+        output: The output at --url that holds the probabilities, where its metadata name several or none.
+        classes: Number of classes of the model at --url, where its metadata leave it open.
         key: API key of the server (default: FEINT_KEY in the environment). Several keys are several accounts of the
             attacker.
         pool: Data set whose pool the attacker asks about, NAME/train for another part, or a file or directory. Attacks
@@ -85,7 +91,8 @@ def steal(
         images = {"pool": pool_at(pool, domain).split} if pool is not None else {}
         target = _local_target(loaded, images.get("pool"), defense)
     else:
-        target = _remote_target(victim, url, model, defense, key)
+        inputs = pool_at(pool).split.domain if pool is not None else None
+        target = _remote_target(victim, url, model, defense, key, input, output, inputs, classes)
         images = {"pool": pool_at(pool, target.domain).split} if pool is not None else {}
     learned = _network(
         surrogate or target.network, target.domain or (images["pool"].domain if images else None), target.classes
@@ -140,14 +147,22 @@ class _Target(NamedTuple):
 
 
 def _remote_target(
-    victim: str | None, url: str | None, model: str | None, defense: Sequence[str], keys: Sequence[str]
+    victim: str | None,
+    url: str | None,
+    model: str | None,
+    defense: Sequence[str],
+    keys: Sequence[str],
+    input: str | None,
+    output: str | None,
+    domain: "Domain | None",
+    classes: int,
 ) -> _Target:
     from feint.client import RemoteService
 
     if url is None or model is None or victim is not None or defense:
         expected = "--victim, with a --defense or without, or --url URL --model NAME"
         raise BadInput("no victim" if victim is None else "two victims", expected, "name one of them, whole")
-    server = RemoteService(url, model=model, keys=keys)
+    server = RemoteService(url, model=model, keys=keys, input=input, output=output, domain=domain, classes=classes)
     return _Target(
         lambda budget, past: server.oracle(budget=budget, past=past),
         None,

@@ -70,7 +70,7 @@ class Accusations:
 
 def evidence_of(detector: EProcessDetector, statistics: Array) -> Array:
     """Return the evidence after each query of a client, (T,), from the statistics of its queries, (T,) or (T, d)."""
-    process = detector.martingale()
+    process = detector.process
     return process.advance(statistics, np.zeros(process.size))[0] / -math.log(process.alpha)
 
 
@@ -104,7 +104,7 @@ def accusations(
     Returns:
         The accusations. Inputs are drawn with replacement, and count as different ones.
     """
-    generator, process, first = np.random.default_rng(seed), detector.martingale(), []
+    generator, process, first = np.random.default_rng(seed), detector.process, []
     for _ in range(clients):
         chosen = generator.random(length) < share
         statistics = ordinary[generator.integers(len(ordinary), size=length)]

@@ -178,7 +178,7 @@ def spec_from_metadata(
         raise unclear from error
     if input is not None:
         inputs = tuple(tensor for tensor in inputs if tensor.name == input)
-    domain = _published(table) or domain or _evident(inputs)
+    domain = _published(table) or _declared(domain, _evident(inputs))
     if domain is None or math.prod(domain.shape) > MAX_VALUES:
         unclear = _unclear(metadata, "inputs whose domain is known", "declare the domain of the inputs")
         raise unclear
@@ -216,6 +216,12 @@ def _published(table: Any) -> Domain | None:
         return domain_of_table(table) if table else None
     except (FeintError, *MALFORMED):
         return None
+
+
+def _declared(domain: Domain | None, evident: Domain | None) -> Domain | None:
+    """Return the declared domain, or the evident one; images of another size than the server's are scaled to its."""
+    sizes = [math.prod(each.shape) for each in (domain, evident) if isinstance(each, Pixels)]
+    return evident if domain is None or (len(sizes) == 2 and sizes[0] != sizes[1]) else domain
 
 
 def _with_integers(domain: Domain, inputs: Sequence[Tensor]) -> Domain:

@@ -46,16 +46,21 @@ def with_prefix(prefix: str, tensors: "Mapping[str, Tensor]") -> "dict[str, Tens
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def fingerprint(tensors: "Mapping[str, Tensor]") -> str:
-    """Return 16 hexadecimal digits of the SHA-256 of tensors: names, types, shapes and every byte."""
+def digest(tensors: "Mapping[str, Tensor]") -> str:
+    """Return the SHA-256 of tensors, in hexadecimal digits: names, types, shapes and every byte."""
     import torch
 
-    digest = hashlib.sha256()
+    sha = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)  # NumPy has no bfloat16
-        digest.update(content.numpy().tobytes())
-    return digest.hexdigest()[:16]
+        sha.update(content.numpy().tobytes())
+    return sha.hexdigest()
+
+
+def fingerprint(tensors: "Mapping[str, Tensor]") -> str:
+    """Return the first 16 digits of the `digest` of tensors."""
+    return digest(tensors)[:16]
 
 
 @contextmanager

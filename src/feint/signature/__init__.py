@@ -3,6 +3,7 @@
 A domain is one file: its class is imported below, and named in the registry of examples and in the docs.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,9 +17,10 @@ from feint.signature.tokens import Tokens
 
 __all__ = [
     "DOMAINS", "Column", "Columns", "Domain", "Pixels", "Tensor", "Text", "Tokens",
-    "as_domain", "domain_kind", "domain_like", "mark", "near",
+    "as_domain", "domain_kind", "domain_like", "mark", "near", "pack", "unpack",
 ]  # fmt: skip
 
+BYTES = np.array([1, 256, 65536], np.uint32)  # of a number of 24 bits, which float32 holds exactly
 DOMAINS: dict[np.dtype, type[Domain]] = {kind.dtype: kind for kind in (Pixels, Columns, Tokens, Text)}
 
 
@@ -47,6 +49,20 @@ def mark(x: Array) -> list[bytes]:
 def near(x: Array) -> Array:
     """Return the perceptual codes (N,) uint64 of inputs (N, …) of any domain; see `Domain.near`."""
     return domain_kind(x.dtype).near(x)
+
+
+def pack(x: Array) -> Array:
+    """Return stored inputs (N, …) of any type as float32 numbers (N, d), three bytes each, for rows of a ledger."""
+    content = np.ascontiguousarray(x).reshape(len(x), -1).view(np.uint8)
+    padded = np.pad(content, ((0, 0), (0, -content.shape[1] % 3))).reshape(len(x), -1, 3).astype(np.uint32)
+    return (padded @ BYTES).astype(np.float32)
+
+
+def unpack(numbers: Array, domain: Domain) -> Array:
+    """Return the stored inputs (N, …) of a domain that `pack` made these numbers (N, d) of."""
+    size = math.prod(domain.shape) * domain.stored.itemsize
+    content = (numbers.astype(np.uint32)[:, :, None] // BYTES % 256).astype(np.uint8).reshape(len(numbers), -1)
+    return np.ascontiguousarray(content[:, :size]).view(domain.stored).reshape(-1, *domain.shape)
 
 
 def as_domain(domain: Domain | Sequence[int]) -> Domain:

@@ -243,6 +243,13 @@ class Columns(Domain):
         x = np.stack([_sample(column, n, random, published=published) for column in self.columns], 1)
         return self.clip(x)
 
+    def blend(self, a: Array, b: Array, share: float, seed: int) -> Array:
+        """Return rows between those of `a` and `b`: numbers are averaged, categories and gaps taken from either."""
+        taken = np.random.default_rng(seed).random(a.shape) < share
+        coded = ~np.isinf(self._limits[1])
+        mixed = np.where(coded | np.isnan(a) | np.isnan(b), np.where(taken, b, a), (1 - share) * a + share * b)
+        return self.clip(mixed)
+
     @classmethod
     def near(cls, x: Array) -> Array:
         """Return codes of rows, equal where all numbers agree in two significant digits and all categories."""

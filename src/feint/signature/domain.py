@@ -78,6 +78,20 @@ class Domain(ABC):
             Inputs (n, …), which `check` accepts.
         """
 
+    @abstractmethod
+    def blend(self, a: Array, b: Array, share: float, seed: int) -> Array:
+        """Return inputs between those of `a` and `b`, pair by pair.
+
+        Args:
+            a: Inputs (N, …).
+            b: Inputs (N, …).
+            share: Share of `b` in the result, from 0, which is `a`, to 1, which is `b`.
+            seed: Seed of what is taken from which, where values cannot be averaged.
+
+        Returns:
+            Inputs (N, …), which `check` accepts.
+        """
+
     @staticmethod
     def canonical(x: Array) -> Array:
         """Return `x` (N, …) with one value for all that count as equal, as numbers whose bytes are compared."""

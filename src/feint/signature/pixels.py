@@ -64,6 +64,9 @@ class Pixels(Domain):
         levels = np.random.default_rng(seed).integers(0, self.levels, (n, *self.shape), np.uint8, endpoint=True)
         return self.decode(levels)
 
+    def blend(self, a: Array, b: Array, share: float, seed: int) -> Array:
+        return self.clip((1 - share) * a + share * b)
+
     def from_tensors(self, tensors: Mapping[str, Array]) -> Array:
         (values,) = tensors.values()
         if values.dtype != self.stored and values.dtype.kind != "f":

@@ -92,6 +92,15 @@ class Text(Domain):
         lengths = random.integers(1, self.length, (n, 1), endpoint=True)
         return np.where(np.arange(self.length) < lengths, x, 0).astype(np.uint8)
 
+    def blend(self, a: Array, b: Array, share: float, seed: int) -> Array:
+        """Return texts that begin as those of `a` and end as those of `b`, cut between words."""
+        texts = []
+        for first, second in zip(self.to_strings(a), self.to_strings(b), strict=True):
+            begin, end = first.split(" "), second.split(" ")
+            kept, taken = round((1 - share) * len(begin)), round(share * len(end))
+            texts.append(" ".join(begin[:kept] + end[len(end) - taken :]))
+        return self.from_strings(texts, cut=True)
+
     @classmethod
     def near(cls, x: Array) -> Array:
         """Return codes of texts, equal where the letters and digits are, whatever their case."""

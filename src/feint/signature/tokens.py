@@ -62,6 +62,21 @@ class Tokens(Domain):
     def sample(self, n: int, seed: int, *, published: bool = True) -> Array:
         return np.random.default_rng(seed).integers(0, self.vocabulary, (n, self.length), self.dtype)
 
+    def blend(self, a: Array, b: Array, share: float, seed: int) -> Array:
+        """Return sequences that begin as those of `a` and end as those of `b`, cut and padded to the length."""
+        mixed = np.full_like(a, self.padding)
+        for row, first, second in zip(mixed, map(self._trimmed, a), map(self._trimmed, b), strict=True):
+            begin = first[: round((1 - share) * len(first))]
+            end = second[len(second) - round(share * len(second)) :]
+            joined = np.concatenate([begin, end])[: self.length]
+            row[: len(joined)] = joined
+        return mixed
+
+    def _trimmed(self, sequence: Array) -> Array:
+        """Return a sequence (L,) without the padding at its end."""
+        tokens = np.flatnonzero(sequence != self.padding)
+        return sequence[: tokens[-1] + 1 if len(tokens) else 0]
+
     def tensors(self) -> Sequence[Tensor]:
         return (Tensor(IDS, "INT64", (-1,)),)
 

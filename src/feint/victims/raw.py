@@ -48,6 +48,7 @@ class Metadata:
         inputs: Inputs of its adapter, where its files say them.
         open: What only data can tell, like "the categories of job"; None for nothing.
         note: Sentence for its owner.
+        named: Whether its owner gave the names of the classes, so that no other order is plausible.
     """
 
     classes: tuple[str, ...] = ()
@@ -57,6 +58,7 @@ class Metadata:
     inputs: Any = None
     open: str | None = None
     note: str | None = None
+    named: bool = False
 
 
 class RawModel(ABC):

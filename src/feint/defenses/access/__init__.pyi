@@ -1,6 +1,8 @@
+from .add import ADD as ADD
 from .budget import Budget as Budget
 from .combined import Combined as Combined
 from .global_budget import GlobalBudget as GlobalBudget
+from .mean_discrepancy import MeanDiscrepancy as MeanDiscrepancy
 from .prada import PRADA as PRADA
 from .privacy_cost import PrivacyCost as PrivacyCost
 from .proof_of_work import ProofOfWork as ProofOfWork

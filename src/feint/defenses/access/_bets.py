@@ -9,6 +9,8 @@ POWERS = tuple(i / 20 for i in range(1, 20))
 LEVELS = 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2
 STEPS = tuple((at, pays) for at in LEVELS for pays in (1.3, 2.0, 4.0, 8.0) if at * pays < 1)
 TOPS = tuple((at, pays, top) for at in (0.01, 0.05) for pays in (2.0, 4.0) for top in (0.25, 0.5, 0.75))
+WINDOW_POWERS = 0.1, 0.3, 0.5, 0.7, 0.9  # of windows, which are few, so that a bet has to pay more at once
+WINDOW_STEPS = (0.01, 16.0), (0.02, 16.0), (0.02, 40.0), (0.05, 8.0), (0.2, 3.0)
 SHARES = 1.0, 0.5, 0.25, 0.1, 0.05  # π, of suspicious queries, for the learned bets
 BINS = 40  # of the learned bet, each a fixed part narrower than the next
 DRAWS = 10_000  # simulated calibration sets
@@ -26,14 +28,29 @@ def payments(p: Tensor, outliers: Tensor | None) -> tuple[Tensor, Tensor]:
     """
     kinds = [
         [power * p ** (power - 1) for power in POWERS],
-        [torch.where(p <= at, pays, (1 - pays * at) / (1 - at)) for at, pays in STEPS],
+        [_step(p, *step) for step in STEPS],
         [_indifferent(p, *top) for top in TOPS],
     ]
     if outliers is not None:
         density = falling(p, outliers)
         kinds.append([1 - share + share * density for share in SHARES])
+    return _weighted(kinds)
+
+
+def window_payments(p: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what each bet on a window pays, (n + 1, bets), at p-values (n + 1,), and the bets' weights, (bets,)."""
+    powers = [power * p ** (power - 1) for power in WINDOW_POWERS]
+    return _weighted([powers, [_step(p, *step) for step in WINDOW_STEPS]])
+
+
+def _weighted(kinds: list[list[Tensor]]) -> tuple[Tensor, Tensor]:
+    """Return all bets, (n + 1, bets), and their weights, (bets,): each kind has the same share."""
     shares = [torch.full((len(bets),), 1 / len(bets) / len(kinds), dtype=torch.float64) for bets in kinds]
     return torch.stack([bet for bets in kinds for bet in bets], -1), torch.cat(shares)
+
+
+def _step(p: Tensor, at: float, pays: float) -> Tensor:
+    return torch.where(p <= at, pays, (1 - pays * at) / (1 - at))
 
 
 def _indifferent(p: Tensor, at: float, pays: float, top: float) -> Tensor:
@@ -71,7 +88,19 @@ def prices(paid: Tensor, delta: float, tolerance: float = 1.0, draws: int = DRAW
             below = (tolerance * gaps.cumsum(-1)).clamp_max(1)
             gaps = below.diff(dim=-1, prepend=below.new_zeros(len(below), 1))
         averages.append(gaps @ paid)
-    drawn = torch.cat(averages)
+    return joint_quantile(torch.cat(averages), delta)
+
+
+def joint_quantile(drawn: Tensor, delta: float) -> Tensor:
+    """Return for each bet an upper quantile, for all bets at once: of the same rank, and 3 standard errors higher.
+
+    Args:
+        drawn: Simulated averages, (draws, bets).
+        delta: Probability with which one of the quantiles is exceeded.
+
+    Returns:
+        The quantiles, (bets,).
+    """
     ordered, order = drawn.sort(dim=0)
     ranks = torch.empty_like(order).scatter_(0, order, torch.arange(len(drawn))[:, None].expand_as(order))
     level = 1 - delta + 3 * math.sqrt(delta * (1 - delta) / len(drawn))

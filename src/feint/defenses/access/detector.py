@@ -1,6 +1,8 @@
 """Base of the detectors whose evidence is an e-process, and the form in which a ladder has them."""
 
+import functools
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,10 +11,11 @@ from torch import Tensor, nn
 from feint.defense import Bound, Detector, bind
 from feint.defenses.access.e_process import EProcess
 from feint.defenses.scores import Score
-from feint.errors import BadInput
+from feint.errors import BadInput, NotFitted
 from feint.fitting import Fittable
 from feint.ledger import Account, Ledger
 from feint.query import Query
+from feint.recipes.store import Weights
 
 
 class EProcessDetector(Fittable):
@@ -43,6 +46,11 @@ class EProcessDetector(Fittable):
     def martingale(self) -> EProcess:
         """Return the e-process over the statistics, as arrays."""
 
+    @functools.cached_property
+    def process(self) -> EProcess:
+        """The e-process of `martingale`, made once: a detector is asked about every query."""
+        return self.martingale()
+
     def bind(self, model: nn.Module, ledger: Ledger) -> Detector:
         """Return the detector on the line, whose score may read what the model computes for the logits anyway."""
         score = self.ranked_score
@@ -67,7 +75,32 @@ class EProcessDetector(Fittable):
         """Bet on each input as `observe` does, with `score` in place of the detector's own, to which it is bound."""
         if z.shape[-1] != self.classes:
             raise BadInput(f"logits of {z.shape[-1]} classes", f"the {self.classes} fitted to", "fit it to this victim")
-        return self.martingale().observe(score(query.x, z).cpu().numpy(), query, account)
+        return self.process.observe(score(query.x, z).cpu().numpy(), query, account)
+
+
+class CalibratedDetector(EProcessDetector):
+    """Detector that stores what it learned of benign inputs, "classes" among it, in `benign`."""
+
+    benign: Weights | None
+
+    @property
+    def learned(self) -> Mapping[str, Tensor]:
+        """What was learned of benign inputs, by name.
+
+        Raises:
+            NotFitted: without calibration.
+        """
+        if self.benign is None or not self.benign.tensors:
+            raise NotFitted(f"{self!r}", "a calibrated test", "fit it to a victim and benign inputs first: feint fit")
+        return self.benign.tensors
+
+    @property
+    def columns(self) -> int:
+        return 1
+
+    @property
+    def classes(self) -> int:
+        return int(self.learned["classes"])
 
 
 @dataclass(frozen=True)

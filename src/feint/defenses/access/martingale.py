@@ -1,6 +1,9 @@
 """Test martingale over the scores of a client's queries: the running part of a sequential test, without torch."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Self
 
 import numpy as np
 
@@ -43,6 +46,15 @@ class Martingale(EProcess):
         values = wealth(wins, before, queries)
         return mixed(values, self.weights), np.concatenate([[queries + len(wins)], values[-1]])
 
+    def value(self, state: np.ndarray) -> float:
+        """Return log E in this state; 0 before the first query."""
+        return mixed(state[1:], self.weights).item() if state[0] else 0.0
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        """Return the martingale that has these `arrays`."""
+        return cls(arrays["inputs"], arrays["won"], arrays["weights"], arrays["alpha"].item())
+
     def arrays(self) -> dict[str, np.ndarray]:
         return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
 
@@ -58,6 +70,8 @@ def wealth(wins: np.ndarray, before: np.ndarray, queries: int) -> np.ndarray:
     Returns:
         log V, (…, m, bets).
     """
+    if wins.shape[-2] == 1:  # a query that comes alone: a third of the time of what follows
+        return wins + np.logaddexp(before, -math.log((queries + 1.0) * (queries + 2.0)))
     t = np.arange(queries, queries + wins.shape[-2])
     stakes = -np.log((t + 1.0) * (t + 2.0))[:, None]
     summed = wins.cumsum(-2)

@@ -7,6 +7,7 @@ import numpy as np
 
 from feint.defenses.access.e_process import EProcess, mixed
 from feint.defenses.access.martingale import Martingale
+from feint.defenses.access.windows import windows_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +53,10 @@ class Mixture(EProcess):
 
 def process_of(arrays: Mapping[str, np.ndarray]) -> EProcess:
     """Return the e-process that has these `arrays`; a missing one is a `KeyError`."""
+    if "window" in arrays:
+        return windows_of(arrays)
     if "columns" not in arrays:
-        return Martingale(arrays["inputs"], arrays["won"], arrays["weights"], arrays["alpha"].item())
+        return Martingale.of(arrays)
     members = [
         process_of({name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)})
         for prefix in (f"member_{i}/" for i in range(len(arrays["columns"])))

@@ -15,10 +15,10 @@ from feint.data import Split
 from feint.defenses.access import slices
 from feint.defenses.access._bets import DRAWS, payments, prices
 from feint.defenses.access._ranks import RankInClass, by_class, places_of
-from feint.defenses.access.detector import EProcessDetector
+from feint.defenses.access.detector import CalibratedDetector
 from feint.defenses.access.martingale import Martingale, places, wealth
 from feint.defenses.scores import Energy, Score, calibrate, scores
-from feint.errors import BadInput, BadRecipe, NotFitted
+from feint.errors import BadInput, BadRecipe
 from feint.fitting import FitContext, Fittable
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.recipes.store import Weights
@@ -26,7 +26,7 @@ from feint.victims import logits
 
 
 @dataclass(frozen=True)
-class SequentialTest(EProcessDetector):
+class SequentialTest(CalibratedDetector):
     """Test martingale of conformal p-values: an honest client is ever accused with probability at most `alpha`.
 
     The score s of a query is compared with those of n benign inputs: k = 1 + #{c_i ≤ s}, p = k / (n + 1). Scores that
@@ -166,17 +166,6 @@ class SequentialTest(EProcessDetector):
         log_wins, weights = _log_wins(self)
         return log_wins[torch.from_numpy(places(self.learned["inputs"].numpy(), scores.numpy()))], weights
 
-    @property
-    def learned(self) -> Mapping[str, Tensor]:
-        """The scores of `inputs` and perhaps `outliers`, rising, and the number of classes.
-
-        Raises:
-            NotFitted: without calibration.
-        """
-        if self.benign is None or not self.benign.tensors:
-            raise NotFitted(f"{self!r}", "a calibrated test", "fit it to a victim and benign inputs first: feint fit")
-        return self.benign.tensors
-
     def replay(self, scores: Tensor) -> Tensor:
         """Return the evidence of simulated clients.
 
@@ -190,14 +179,6 @@ class SequentialTest(EProcessDetector):
         before = np.full(wins.shape[-1], -np.inf)
         values = torch.from_numpy(wealth(wins.numpy(), before, 0)) + weights.log()
         return values.logsumexp(-1) / -math.log(self.alpha)
-
-    @property
-    def columns(self) -> int:
-        return 1
-
-    @property
-    def classes(self) -> int:
-        return int(self.learned["classes"])
 
     def martingale(self) -> Martingale:
         """Return the bets at their prices, as arrays, which a service runs with or without torch."""

@@ -15,6 +15,7 @@ from feint.defenses.outputs.label_flip import LabelFlip
 from feint.defenses.outputs.label_only import LabelOnly
 from feint.defenses.outputs.mad import MAD
 from feint.defenses.outputs.mad_argmax import MADArgmax
+from feint.defenses.outputs.marked import Marked
 from feint.defenses.outputs.misinformation import Misinformation
 from feint.defenses.outputs.modelguard_s import ModelGuardS
 from feint.defenses.outputs.modelguard_w import ModelGuardW
@@ -46,6 +47,7 @@ __all__ = [
     "LabelOnly",
     "LastLayer",
     "MADArgmax",
+    "Marked",
     "MinInnerProduct",
     "Misinformation",
     "ModelGuardS",

@@ -26,8 +26,8 @@ class LabelFlip(Output):
     client must never meet this defense: it belongs on a high rung of a ladder.
 
     The first `most` flipped inputs are stored with their wrong labels in the shared account. A copy of the answers
-    copies the flips, and `amao.ownership` tests a suspect for them. The paper's detector, thresholds and flip rule are
-    unknown; these were chosen here.
+    copies the flips, and `feint.ownership.flips` makes a mark of them. The paper's detector, thresholds and flip rule
+    are unknown; these were chosen here.
 
     Attributes:
         key: The owner's secret.
@@ -84,10 +84,22 @@ class LabelFlip(Output):
 
     def _flip(self, p: Tensor, bits: Tensor) -> Tensor:
         """Return the answers with the label's probability and that of the class drawn from `bits` swapped."""
-        label = p.argmax(-1, keepdim=True)
-        drawn = keyed.uniforms(self.key, bits, 1)
-        other = (label + 1 + (drawn * (p.shape[-1] - 1)).long()) % p.shape[-1]
-        return p.scatter(-1, other, p.gather(-1, label)).scatter(-1, label, p.gather(-1, other))
+        return swap_label(p, keyed.uniforms(self.key, bits, 1))
+
+
+def swap_label(p: Tensor, drawn: Tensor) -> Tensor:
+    """Return answers in which the label's probability and that of another class are swapped.
+
+    Args:
+        p: Answers (N, K).
+        drawn: Numbers (N, 1) in (0, 1), which decide the other class: each is as likely.
+
+    Returns:
+        Answers (N, K).
+    """
+    label = p.argmax(-1, keepdim=True)
+    other = (label + 1 + (drawn * (p.shape[-1] - 1)).long()) % p.shape[-1]
+    return p.scatter(-1, other, p.gather(-1, label)).scatter(-1, label, p.gather(-1, other))
 
 
 def _numbers(x: Tensor) -> Tensor:

@@ -14,24 +14,30 @@ INTEGERS = ("int8", "int16", "int32", "int64")
 OFTEN = 0.3  # share of sequences that end with one token, from which on it is padding
 
 
-def read_samples(raw: RawModel, place: str, *, label: str | None = None) -> Reading:
-    """Load labelled samples, as far as a raw model says what it takes. Errors as in `samples_at`.
+def read_samples(raw: RawModel, place: str, *, label: str | None = None, padding: int | None = None) -> Reading:
+    """Load labelled samples, as far as a raw model says what it takes.
 
     Args:
         raw: The model.
         place: Data set, file or directory of the samples.
         label: Column of the label; None for the first of the usual names.
+        padding: Token that fills sequences up; None for the one that most of them end with.
 
     Returns:
         The samples: images in the model's size, columns in its order, labels by its classes.
+
+    Raises:
+        BadInput: The labels are none of the classes that the owner named, or as in `samples_at`.
     """
     classes, domain = _classes(raw), _image_domain(raw)
     try:
         reading = samples_at(place, domain, classes=classes, label=label)
     except BadInput:
+        if raw.metadata.named:
+            raise
         classes = None  # the order of the labels is measured
         reading = samples_at(place, domain, label=label)
-    domain = _certain_domain(raw, reading.split.domain) or _sequence_domain(raw, reading)
+    domain = _certain_domain(raw, reading.split.domain) or _sequence_domain(raw, reading, padding)
     if domain in (None, reading.split.domain):
         return reading
     return samples_at(place, domain, classes=classes, label=label)
@@ -60,7 +66,7 @@ def _certain_domain(raw: RawModel, domain: Domain | None) -> Domain | None:
         return None
 
 
-def _sequence_domain(raw: RawModel, reading: Reading) -> Tokens | None:
+def _sequence_domain(raw: RawModel, reading: Reading, padding: int | None) -> Tokens | None:
     """Return the domain of whole numbers for a model that takes one row of integers, or None."""
     split = reading.split
     spec = raw.inputs[0]
@@ -74,6 +80,7 @@ def _sequence_domain(raw: RawModel, reading: Reading) -> Tokens | None:
     x = split.values
     if not (x >= 0).all() or not (x == np.floor(x)).all() or spec.shape[1] not in (None, x.shape[1]):
         return None
-    tokens, counts = np.unique(x[:, -1], return_counts=True)
-    padding = int(tokens[counts.argmax()]) if counts.max() > OFTEN * len(x) else 0
-    return Tokens(x.shape[1], max(2, math.ceil(x.max()) + 1), padding)
+    if padding is None:
+        tokens, counts = np.unique(x[:, -1], return_counts=True)
+        padding = int(tokens[counts.argmax()]) if counts.max() > OFTEN * len(x) else 0
+    return Tokens(x.shape[1], max(2, math.ceil(x.max()) + 1, padding + 1), padding)

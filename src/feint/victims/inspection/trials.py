@@ -202,7 +202,8 @@ def _trials(
     for name, output in sorted(outputs.items(), key=lambda entry: not _has_scores(*entry)):
         try:
             answers = read_answers(output, raw.metadata.classes, len(classes), raw.metadata.values)
-            trials += order_trials(candidate, name, answers, y, classes)
+            tried = order_trials(candidate, name, answers, y, classes)
+            trials += [trial for trial in tried if trial.order.is_own or not raw.metadata.named]
         except BadInput as error:
             failure = error
     if not trials and failure is not None:

@@ -1,0 +1,131 @@
+"""Command `feint claim`."""
+
+import datetime
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from feint.cli.app import app
+from feint.cli.common import load_victim, require_at_least
+from feint.errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from feint.oracle import Oracle
+    from feint.transcript import Transcript
+
+NO_CLAIM = 1
+TRANSCRIPT = "transcript.safetensors"
+
+
+@app.command
+def claim(
+    suspect: str,
+    /,
+    *,
+    mark: Path,
+    controls: Path,
+    ledger: Path | None = None,
+    appeared: str | None = None,
+    model: str | None = None,
+    key: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=False, env_var="FEINT_KEY")] = (),
+    network: str | None = None,
+    tsa_root: Path | None = None,
+    alpha: float = 1e-3,
+    most_false: float = 0.05,
+    budget: int = 1000,
+    out: Path | None = None,
+    lang: str = "en",
+    json: bool = False,
+) -> None:
+    """Ask a suspect about a mark by labels alone, and say whether it is a copy.
+
+    The suspect is compared with innocent controls. There is a claim only with a commitment that is older than the
+    suspect, controls enough to bound false claims, and controls that agree with the mark seldom. Exit codes: 0 for
+    evidence of a copy, 1 for no claim, 2 for an error.
+
+    Example: `feint claim runs/stolen --mark runs/marked --controls runs/controls --ledger ownership.db`
+
+    Args:
+        suspect: A model's file or directory, or the address of an Open Inference Protocol server with its --model.
+        mark: Directory that `feint mark` wrote.
+        controls: Directory of innocent models, as `feint controls` writes it.
+        ledger: Ledger of commitments, as `feint commit` writes it.
+        appeared: When the suspect appeared, like 2026-12-01 or 2026-12-01T10:00, in UTC.
+        model: Name of the model at the address.
+        key: API key of the server (default: FEINT_KEY in the environment).
+        network: Network of the weights in a .safetensors file.
+        tsa_root: Root certificate of the time-stamping authority, PEM: its signature is checked.
+        alpha: Probability of a claim against a suspect that agrees with the mark no more than innocents do.
+        most_false: Greatest share of innocents that would be claimed, as the controls bound it.
+        budget: Greatest number of questions.
+        out: Directory to write: claim.json, claim.html and the answers, which are not asked for again.
+        lang: Language, en or zh.
+        json: Print JSON.
+    """
+    import json as writer
+
+    from feint.cli.terminal import bars
+    from feint.ownership import commitment, output, time_stamp
+    from feint.ownership.claim import Policy
+    from feint.ownership.claim import claim as decide
+    from feint.ownership.controls import load_controls
+    from feint.ownership.mark import load_marks
+    from feint.ownership.selection import labels_of
+    from feint.ownership.text import ClaimText
+    from feint.transcript import Transcript
+
+    text, policy, marks = ClaimText(lang), Policy(alpha, most_false), load_marks(mark)
+    since = None if appeared is None else _moment(appeared)
+    committed = None
+    if ledger is not None:
+        committed = commitment.find(ledger, commitment.salted_digest(commitment.salt_of(mark), marks))
+        if tsa_root is not None:
+            time_stamp.verify(committed, tsa_root)
+    innocents = load_controls(controls)
+    past = out / TRANSCRIPT if out is not None else None
+    recorded = Transcript.load(past) if past is not None and past.exists() else None
+    oracle = _oracle(suspect, model, key, network, require_at_least(1, budget, "questions"), recorded)
+    with bars() as progress:
+        answers: dict[str, Sequence] = {}
+        for i, (name, control) in enumerate(innocents.items()):
+            answers[name] = [labels_of(control, each.x).numpy() for each in marks.values()]
+            progress.step("controls", i + 1, len(innocents))
+        try:
+            result = decide(oracle, [*marks.values()], answers, commitment=committed, appeared=since, policy=policy)
+        finally:
+            if past is not None and len(oracle.transcript):
+                past.parent.mkdir(parents=True, exist_ok=True)
+                oracle.transcript.save(past)
+    table = output.to_json(suspect, result, text)
+    if out is not None:
+        output.write(out, suspect, result, text)
+    print(writer.dumps(table, ensure_ascii=False) if json else text.screen(suspect, result))
+    if not result.is_copy:
+        sys.exit(NO_CLAIM)
+
+
+def _moment(written: str) -> float:
+    try:
+        moment = datetime.datetime.fromisoformat(written)
+    except ValueError as error:
+        expected = "a date like 2026-12-01, or a time like 2026-12-01T10:00"
+        raise BadInput(f"--appeared {written}", expected, "change it") from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
+
+
+def _oracle(
+    suspect: str, model: str | None, keys: "Sequence[str]", network: str | None, budget: int, past: "Transcript | None"
+) -> "Oracle":
+    if "://" not in suspect:
+        from feint.service import Service
+
+        return Service(load_victim(suspect, None, network)).oracle(client="owner", budget=budget, past=past)
+    if model is None:
+        raise BadInput(f"{suspect} without a model", "the model's name", "name it: --model NAME")
+    from feint.client import RemoteService
+
+    return RemoteService(suspect, model=model, keys=keys).oracle(budget=budget, past=past)

@@ -1,0 +1,51 @@
+"""Command `feint controls`."""
+
+from pathlib import Path
+
+from feint.cli.app import app
+from feint.cli.common import load_victim, require_at_least, task_inputs
+
+
+@app.command
+def controls(
+    model: str,
+    /,
+    *,
+    data: str,
+    out: Path,
+    count: int = 59,
+    training: str | None = None,
+    label: str | None = None,
+    network: str | None = None,
+) -> None:
+    """Train innocent models of a model's task, by which `feint claim` judges how often innocents agree.
+
+    Other seeds, other architectures, other halves of the training inputs, and copies of another model, in turn. A
+    control that the directory has is not trained again. Put further models there: published ones, or your own.
+
+    Example: `feint controls runs/victim --data digits --out runs/controls --count 8`
+
+    Args:
+        model: The model whose innocents they are: a directory, file, or package.module:name.
+        data: Data set of the task, or a file or directory of labelled samples.
+        out: Directory of the controls.
+        count: Number of controls. 59 allow the claim that at most 4.95 % of innocents are accused.
+        training: Training of those with the model's own network, like "Training(epochs=30)" (default: an attacker's).
+        label: Column of the label in a file (default: label, target, class or y).
+        network: Network of the weights in a .safetensors file.
+    """
+    from feint.cli.terminal import bars
+    from feint.evaluation import metrics
+    from feint.ownership.controls import own_network, plan_controls, train_controls
+    from feint.recipes import registry
+
+    victim = load_victim(model, data, network)
+    inputs = task_inputs(data, victim, label)
+    recipe = registry.parse(training) if training else None
+    plans = plan_controls(require_at_least(1, count, "controls"), own_network(victim, inputs.train), recipe)
+    with bars() as progress:
+        accuracies = [
+            metrics.stealer_accuracy(control, inputs.held_out)
+            for _, control in train_controls(out, plans, inputs.train, inputs.pool, progress=progress)
+        ]
+    print(f"{out}: {len(plans)} controls, {min(accuracies):.1%} to {max(accuracies):.1%} accuracy on held-out inputs")

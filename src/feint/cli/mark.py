@@ -1,0 +1,71 @@
+"""Command `feint mark`."""
+
+import sys
+from pathlib import Path
+
+from feint.cli.app import app
+from feint.cli.common import load_victim, require_at_least, require_new, task_inputs, work_directory
+from feint.errors import BadInput
+
+
+@app.command
+def mark(
+    model: str,
+    /,
+    *,
+    data: str,
+    out: Path,
+    rehearsals: int = 4,
+    label: str | None = None,
+    network: str | None = None,
+    seed: int = 0,
+) -> None:
+    """Find inputs by whose labels copies of a model are recognised. The model is not changed.
+
+    Two kinds: mistakes of the model, which copies repeat, and blends of inputs with a label of neither. Copies and
+    innocent models are trained to choose those that tell them apart. Keep the directory secret, and commit to it before
+    a suspect appears: `feint commit`.
+
+    Example: `feint mark runs/victim --data digits --out runs/marked`
+
+    Args:
+        model: The model: a directory, file, or package.module:name.
+        data: Data set of the task, or a file or directory of labelled samples on which the model was not trained.
+        out: Directory to write.
+        rehearsals: Number of copies and of innocent models that are trained to choose the inputs; 0 for none.
+        label: Column of the label in a file (default: label, target, class or y).
+        network: Network of the weights in a .safetensors file.
+        seed: Seed of the choice.
+
+    Raises:
+        BadInput: No kind finds enough inputs.
+    """
+    from feint import victims
+    from feint.cli.terminal import bars
+    from feint.ownership.mistakes import SameMistakes
+    from feint.ownership.rehearsal import rehearse
+    from feint.ownership.triggers import Triggers
+    from feint.recipes.store import atomic_write
+
+    victim = load_victim(model, data, network)
+    inputs = task_inputs(data, victim, label)
+    require_new(out)
+    marks, reasons = [], []
+    with bars() as progress, work_directory(out):
+        cast = rehearse(
+            victim, inputs.train, inputs.pool, require_at_least(0, rehearsals, "rehearsals"),
+            seed=seed, progress=progress,
+        )  # fmt: skip
+        for kind in (SameMistakes(seed=seed), Triggers(seed=seed)):
+            try:
+                marks.append(kind.mark(victim, inputs.held_out, references=cast.references, copies=cast.copies))
+            except BadInput as error:
+                reasons.append(f"{kind.method}: {error}")
+    for reason in reasons:
+        print(f"feint: {reason}", file=sys.stderr)
+    if not marks:
+        raise BadInput("no mark of any kind", "one or more", "give it more samples")
+    with atomic_write(out) as partial:
+        for each in marks:
+            each.save(partial / each.method.replace(" ", "_"), model=victims.fingerprint(victim), data=data)
+    print(f"{out}: {', '.join(f'{len(each):,} {each.method}' for each in marks)}")

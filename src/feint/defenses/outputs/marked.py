@@ -1,0 +1,70 @@
+"""Wrong labels for a keyed share of inputs, by which copies of the answers are recognised."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from feint.defenses import keyed
+from feint.defenses.outputs.label_flip import swap_label
+from feint.defenses.outputs.output import Output
+from feint.errors import BadRecipe
+from feint.ledger import Account
+from feint.signature import domain_like, pack
+
+ROWS = "marked"
+
+
+@dataclass(frozen=True)
+class Marked(Output):
+    """Swap of the label's probability with that of another class, for a small share of inputs (DAWN).
+
+    Szyller, Atli, Marchal and Asokan, ACM MM 2021. `key` and the input's mark decide whether an answer is marked, and
+    with which class: the same on every replica and after a restart, for every client. A client's marked inputs are
+    stored with their wrong labels in its account, so that a copy tells whose answers it was made of
+    (`feint.ownership.marked_answers`). The authors key the choice by activations of the model; here it is the input's
+    mark (`feint.signature`), so that an attacker who changes a visible detail gets another draw.
+
+    Honest clients get the wrong label of a share `rate` of inputs.
+
+    Attributes:
+        key: The owner's secret.
+        rate: Share of inputs whose answers are marked, at most 0.005 in the paper.
+        most: Marked inputs that are stored for each client, 1 or more.
+    """
+
+    cite: ClassVar[str] = "szyller2021dawn"
+    randomised: ClassVar[bool] = True
+    key: str
+    rate: float = 0.005
+    most: int = 200
+
+    def __post_init__(self) -> None:
+        keyed.check_key(self.key)
+        if not (0 <= self.rate <= 1 and self.most >= 1):
+            raise BadRecipe(repr(self), "0 ≤ rate ≤ 1 and most ≥ 1", "change it")
+
+    @property
+    def preserves(self) -> str:
+        return "" if self.rate else "order"
+
+    def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
+        drawn = keyed.uniforms(self.key, x, 2).to(p.device)
+        return torch.where(drawn[:, :1] < self.rate, swap_label(p, drawn[:, 1:]), p)
+
+    def record(self, p: Tensor, q: Tensor, x: Tensor, account: Account) -> None:
+        """Store the inputs whose answers were marked, with their labels, in a client's account.
+
+        Args:
+            p: Answers (N, K) before.
+            q: Answers (N, K) after.
+            x: Their inputs (N, …).
+            account: The client's account.
+        """
+        marked = (p.argmax(-1) != q.argmax(-1)).nonzero().flatten()
+        if len(marked):
+            inputs = x[marked].cpu().numpy()
+            stored = torch.from_numpy(pack(domain_like(inputs).encode(inputs)))
+            rows = torch.cat([stored, q[marked].argmax(-1, keepdim=True).cpu().float()], 1)
+            account.rows(ROWS).append(rows, most=self.most)

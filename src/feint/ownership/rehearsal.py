@@ -1,0 +1,52 @@
+"""Copies and innocents that the owner makes to choose a mark's inputs by."""
+
+from typing import NamedTuple
+
+from torch import nn
+
+from feint.data import Split
+from feint.models.inference import answers
+from feint.models.training import learn
+from feint.ownership.controls import bounded, own_network, plan_controls, train_control
+from feint.progress import NO_PROGRESS, ProgressCallback
+
+
+class Rehearsal(NamedTuple):
+    """Models by which a mark's inputs are chosen.
+
+    Attributes:
+        references: Innocent models of the task.
+        copies: Copies of the model.
+    """
+
+    references: list[nn.Module]
+    copies: list[nn.Module]
+
+
+def rehearse(
+    model: nn.Module, data: Split, pool: Split, count: int, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS
+) -> Rehearsal:
+    """Train copies of a model, by probabilities and by labels in turn, and as many innocents.
+
+    Args:
+        model: The model.
+        data: Labelled inputs of the task, for the innocents.
+        pool: Inputs about which the copies ask.
+        count: Number of copies and of innocents.
+        seed: Seed of all trainings; those of controls are others.
+        progress: Progress callback.
+
+    Returns:
+        The models.
+    """
+    network = own_network(model, data)
+    plans = [plan for plan in plan_controls(2 * count, network, seed=seed + 1) if plan.source is None][:count]
+    p = answers(model, pool) if count else None
+    references, copies = list[nn.Module](), list[nn.Module]()
+    for i, plan in enumerate(plans):
+        references.append(train_control(plan, data))
+        assert p is not None  # there are plans
+        training = bounded(plan.training, len(pool))
+        copies.append(learn(plan.network, pool.inputs(), p.argmax(-1) if i % 2 else p, training, seed=plan.seed))
+        progress.step("rehearsals", i + 1, len(plans))
+    return Rehearsal(references, copies)

@@ -1,0 +1,83 @@
+"""Texts of a claim, in English and Chinese."""
+
+import datetime
+import math
+
+from feint.i18n import Catalog
+from feint.ownership.claim import Claim, Evidence
+
+
+class ClaimText(Catalog):
+    """Catalog of a claim's phrases in one language, with the sentences made of them.
+
+    Args:
+        name: Language, "en" or "zh".
+    """
+
+    def __init__(self, name: str = "en") -> None:
+        super().__init__(name, room="feint.ownership")
+
+    def verdict(self, result: Claim) -> str:
+        """Return the verdict: evidence that the suspect is a copy, or no claim."""
+        return self("evidence" if result.is_copy else "no claim")
+
+    def reasons(self, result: Claim) -> list[str]:
+        """Return what speaks against the claim, a sentence each."""
+        values = {
+            "alpha": f"{result.policy.alpha:g}", "e": shown(result.e_value), "bound": f"{result.bound:.2%}",
+            "most": f"{result.policy.most_false:.0%}", "controls": result.controls,
+        }  # fmt: skip
+        return [self(reason, **values) for reason in result.reasons]
+
+    def evidence_table(self, result: Claim) -> list[list[str]]:
+        """Return the rows of the evidence, the heads first."""
+        heads = [self(head) for head in ("mark", "asked", "compared", "suspect", "control", "alone", "e-value")]
+        return [heads, *map(self._row, result.evidence)]
+
+    def _row(self, part: Evidence) -> list[str]:
+        return [
+            self(part.method), f"{part.asked:,}", f"{part.compared:,}", f"{part.agreed:,}",
+            f"{part.control_agreed:,} ({part.control})", f"{part.wins:,} : {part.losses:,}",
+            f"10^{part.log_e / math.log(10):.1f}",
+        ]  # fmt: skip
+
+    def notes(self, result: Claim) -> list[str]:
+        """Return the sentences on what the numbers mean and on what they rest."""
+        bound = self(
+            "bound", false=result.false_claims, controls=result.controls, bound=f"{result.bound:.2%}",
+        )  # fmt: skip
+        lines = [
+            self("combined", e=shown(result.e_value), p=shown(result.p_value), queries=f"{result.queries:,}"),
+            bound, self.commitment(result),
+        ]  # fmt: skip
+        if result.appeared is not None:
+            lines.append(self("appeared", time=moment(result.appeared)))
+        if result.refusal:
+            lines.append(self("refused", reason=result.refusal))
+        return [*lines, self("meaning")]
+
+    def commitment(self, result: Claim) -> str:
+        """Return the sentence on the commitment."""
+        entry = result.commitment
+        if entry is None:
+            return self("not committed")
+        by = entry.authority or self("own clock")
+        return self("committed", digest=entry.digest, time=moment(entry.time), by=by)
+
+    def screen(self, suspect: str, result: Claim) -> str:
+        """Return a claim as text for the terminal."""
+        rows = self.evidence_table(result)
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        against = [f"- {reason}" for reason in self.reasons(result)]
+        return "\n".join([f"{suspect}: {self.verdict(result)}", *against, "", *table, "", *self.notes(result)])
+
+
+def shown(value: float) -> str:
+    """Return a number that may be very large or small, as text."""
+    return f"{value:,.3g}" if 1e-3 <= abs(value) < 1e6 else f"{value:.1e}"
+
+
+def moment(time: float) -> str:
+    """Return a time in seconds since the epoch as text, in UTC."""
+    return datetime.datetime.fromtimestamp(time, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,135 @@
+"""A claim needs evidence, a commitment, and controls."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from feint.errors import BadInput, Unreachable
+from feint.oracle import CountingOracle
+from feint.ownership.claim import Policy, claim, compare
+from feint.ownership.commitment import Commitment
+from feint.ownership.mark import Mark
+from feint.query import Answer
+from feint.signature import Pixels
+
+N, K = 200, 10
+RANDOM = np.random.default_rng(0)
+LABELS = RANDOM.integers(0, K, N)
+MARK = Mark.of("triggers", Pixels((1, 2, 2)), K, torch.rand(N, 1, 2, 2), torch.from_numpy(LABELS))
+BEFORE = Commitment("digest", 100.0, "entry")
+POLICY = Policy(most_false=0.05)
+
+
+def answers(share, seed, labels=LABELS):
+    """Return labels that agree with a share of `labels`, at places of their own."""
+    random = np.random.default_rng(seed)
+    return np.where(random.random(len(labels)) < share, labels, (labels + 1 + random.integers(0, 8, len(labels))) % K)
+
+
+CONTROLS = {f"innocent {i}": [answers(0.3, 100 + i)] for i in range(60)}
+
+
+def suspect(labels, *, stops=10_000, mark=MARK):
+    """Return an oracle that gives these labels to the mark's inputs, and goes away after `stops` answers."""
+    known = {x.numpy().tobytes(): label for x, label in zip(mark.x, labels.tolist(), strict=True)}
+    count = 0
+
+    def send(query):
+        nonlocal count
+        count += len(query)
+        if count > stops:
+            raise Unreachable("http://suspect", "an answer", "try again later")
+        return Answer(torch.eye(K)[[known[x.numpy().tobytes()] for x in query.x]])
+
+    return CountingOracle(send, budget=1000)
+
+
+def made(labels, **options):
+    options = {"commitment": BEFORE, "appeared": 200.0, "policy": POLICY, **options}
+    return claim(suspect(labels), [MARK], CONTROLS, **options)
+
+
+def test_a_copy_is_claimed():
+    result = made(answers(0.8, 1))
+    assert result.is_copy
+    assert result.e_value > 1000
+    assert result.p_value < 1e-3
+    assert result.false_claims == 0
+    assert result.bound < 0.05
+
+
+def test_a_claim_stops_asking_when_the_evidence_is_enough():
+    assert made(LABELS).queries < N
+
+
+def test_an_innocent_is_not_claimed():
+    result = made(answers(0.3, 2))
+    assert result.reasons == ("little evidence",)
+    assert result.queries == N
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"commitment": None}, "no commitment"),
+        ({"appeared": None}, "not dated"),
+        ({"appeared": 50.0}, "late commitment"),
+        ({"policy": Policy(most_false=0.01)}, "few controls"),
+    ],
+)
+def test_each_condition_alone_prevents_a_claim(options, reason):
+    result = made(answers(0.9, 3), **options)
+    assert result.reasons == (reason,)
+    assert not result.is_copy
+
+
+def test_a_mark_on_which_innocents_agree_is_no_evidence():
+    controls = CONTROLS | {"another": [answers(0.8, 7)]}
+    result = claim(suspect(LABELS), [MARK], controls, commitment=BEFORE, appeared=200.0, policy=POLICY)
+    assert "controls agree" in result.reasons
+
+
+def test_the_suspect_is_compared_with_the_control_that_is_nearest():
+    evidence = compare(MARK, answers(0.7, 1), {"far": answers(0.1, 5), "near": answers(0.6, 6)})
+    assert evidence.control == "near"
+    assert evidence.wins + evidence.losses <= N
+
+
+def test_of_mistakes_those_count_that_suspect_and_control_both_make():
+    truth = (LABELS + 1) % K
+    mark = Mark.of("same mistakes", Pixels((1, 2, 2)), K, MARK.x, MARK.tensors["labels"], torch.from_numpy(truth))
+    right = np.arange(N) < 50
+    evidence = compare(mark, np.where(right, truth, LABELS), {"control": (LABELS + 2) % K})
+    assert (evidence.compared, evidence.agreed, evidence.wins, evidence.losses) == (150, 150, 150, 0)
+    worse = compare(mark, np.where(right, truth, LABELS), {"control": np.where(right, LABELS, truth)})
+    assert worse.compared == 0
+    assert worse.log_e == pytest.approx(0)
+
+
+def test_a_suspect_that_goes_away_is_judged_by_what_it_answered():
+    result = claim(
+        suspect(LABELS, stops=100), [MARK], CONTROLS, commitment=BEFORE, appeared=200.0, policy=Policy(1e-30)
+    )
+    assert result.queries == 100
+    assert "suspect" in result.refusal
+    assert result.reasons == ("little evidence",)
+
+
+def test_a_suspect_that_answers_nothing_is_an_error():
+    with pytest.raises(Unreachable):
+        claim(suspect(LABELS, stops=0), [MARK], CONTROLS)
+
+
+def test_a_suspect_of_other_classes_is_an_error():
+    mark = replace(MARK, classes=K + 1)
+    with pytest.raises(BadInput, match="a suspect with 10 classes"):
+        claim(suspect(LABELS), [mark], CONTROLS)
+
+
+def test_a_claim_without_controls_or_marks_is_an_error():
+    with pytest.raises(BadInput, match="0 controls"):
+        claim(suspect(LABELS), [MARK], {})
+    with pytest.raises(BadInput, match="0 marks"):
+        claim(suspect(LABELS), [], CONTROLS)

@@ -1,0 +1,123 @@
+"""The commands of ownership, from a marked model to a claim."""
+
+import contextlib
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.support.open_inference import served
+
+from feint import victims
+from feint.cli import main
+from feint.recipes.store import RECIPE
+from feint.service import Service
+
+COPY = '"Training(epochs=20, least_steps=800, batch_size=32, learning_rate=0.05)"'
+CLAIM = "--controls controls --ledger own.db --appeared 2100-01-01 --most-false 0.35 --mark marked"
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory, _cache):
+    """A marked victim, controls, and a copy, made by the commands once for all tests."""
+    folder = tmp_path_factory.mktemp("ownership")
+    with contextlib.chdir(folder):
+        for line in (
+            "train --data digits --network mlp --out victim",
+            "mark victim --data digits --out marked --rehearsals 4",
+            "controls victim --data digits --out controls --count 8",
+            "commit marked --ledger own.db",
+            f"steal --victim victim --pool digits --budget 700 --out copy --training {COPY}",
+        ):
+            with contextlib.suppress(SystemExit):
+                main(shlex.split(line))
+    return folder
+
+
+@pytest.fixture
+def made(run_cli, folder, tmp_path):
+    """Run a command line in a copy of the folder."""
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    return run_cli
+
+
+def test_a_copy_is_claimed_and_files_are_written(made):
+    code, out, err = made(f"claim copy {CLAIM} --out claimed")
+    assert code == 0, out + err
+    assert "evidence that this is a copy" in out
+    table = json.loads(Path("claimed/claim.json").read_text())
+    assert table["verdict"] == "copy"
+    assert table["queries"] <= 1000
+    assert table["false_claims"] == 0
+    assert "evidence that this is a copy" in Path("claimed/claim.html").read_text()
+
+
+def test_an_innocent_is_not_claimed(made):
+    shutil.move("controls/000", "innocent")
+    code, out, _ = made(f"claim innocent {CLAIM} --json")
+    assert code == 1
+    assert json.loads(out)["reasons"] == ["little evidence"]
+
+
+def test_a_claim_without_a_commitment_or_a_date_is_none(made):
+    code, out, _ = made("claim copy --mark marked --controls controls --most-false 0.4")
+    assert code == 1
+    assert "There is no commitment" in out
+    code, out, _ = made("claim copy --mark marked --controls controls --most-false 0.4 --ledger own.db --lang zh")
+    assert code == 1
+    assert "请给出 --appeared" in out
+
+
+def test_a_suspect_behind_a_url_is_asked_and_its_answers_are_kept(made):
+    with served(Service(victims.load("copy")), shape=(1, 8, 8), classes=10) as server:
+        line = f"claim {server.url} --model toy {CLAIM} --out claimed --budget 50"
+        made(line)
+        assert server.service.ledger.queries == 50
+        made(line)
+        assert server.service.ledger.queries == 50
+        code, _, err = made(f"claim {server.url} {CLAIM}")
+        assert code == 2
+        assert "--model NAME" in err
+
+
+def test_marks_that_were_changed_are_not_the_committed_ones(made):
+    made("mark victim --data digits --out marked2 --rehearsals 0 --seed 5")
+    code, _, err = made(f"claim copy {CLAIM}2")
+    assert code == 2
+    assert "does not have" in err
+
+
+def test_controls_are_trained_once(made):
+    before = Path(f"controls/000/{RECIPE}").stat().st_mtime_ns
+    code, out, _ = made("controls victim --data digits --out controls --count 9")
+    assert code == 0, out
+    assert Path(f"controls/000/{RECIPE}").stat().st_mtime_ns == before
+    assert Path("controls/008").is_dir()
+    code, _, err = made("controls victim --data digits --out controls --count 9 --training Training(epochs=1)")
+    assert code == 2
+    assert "another recipe" in err
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("claim copy --mark none --controls controls", "without a mark"),
+        ("claim copy --mark marked --controls none", "without a model"),
+        ("claim none --mark marked --controls controls", "does not exist"),
+        ("claim copy --mark marked --controls controls --ledger none.db", "none.db, which does not exist"),
+        ("claim copy --mark marked --controls controls --appeared yesterday", "a date like"),
+        ("claim copy --mark marked --controls controls --alpha 2", "probabilities between 0 and 1"),
+        ("claim copy --mark marked --controls controls --budget 0", "1 or more"),
+        ("commit none --ledger own.db", "without a mark"),
+        ("mark victim --data digits --out marked", "which exists"),
+        ("controls victim --data digits --out more --count 0", "1 or more"),
+    ],
+)
+def test_an_error_is_one_line(made, line, words):
+    code, _, err = made(line)
+    assert code == 2
+    assert words in err
+    assert len(err.strip().splitlines()) == 1

@@ -1,0 +1,74 @@
+"""Commitments cannot be changed unseen, and belong to one mark."""
+
+import sqlite3
+
+import pytest
+import torch
+
+from feint.errors import BadInput, DamagedFile, MissingData
+from feint.ownership.commitment import commit, find, read_ledger, salt_of, salted_digest
+from feint.ownership.mark import Mark
+from feint.signature import Pixels
+
+
+def mark(label=3):
+    x = torch.linspace(0, 1, 20).reshape(5, 1, 2, 2)
+    return {"triggers": Mark.of("triggers", Pixels((1, 2, 2)), 10, x, torch.full((5,), label))}
+
+
+def test_an_entry_is_found_by_its_digest(tmp_path):
+    entry = commit(tmp_path / "o.db", salted_digest("salt", mark()), at=5.0)
+    assert find(tmp_path / "o.db", salted_digest("salt", mark())) == entry
+    assert entry.time == 5.0
+
+
+def test_marks_are_committed_once(tmp_path):
+    first = commit(tmp_path / "o.db", "digest")
+    assert commit(tmp_path / "o.db", "digest") == first
+    assert len(read_ledger(tmp_path / "o.db")) == 1
+
+
+def test_another_label_salt_or_mark_has_another_digest():
+    digests = {salted_digest("salt", mark()), salted_digest("other", mark()), salted_digest("salt", mark(4))}
+    assert len({len(digest) for digest in digests}) == 1
+    assert len(digests) == 3
+
+
+def test_marks_that_were_not_committed_are_an_error(tmp_path):
+    commit(tmp_path / "o.db", "digest")
+    with pytest.raises(BadInput, match="does not have"):
+        find(tmp_path / "o.db", "another")
+
+
+@pytest.mark.parametrize("change", ["time = 1.0", "digest = 'x'", "entry = 'x'", "token = x'00'"])
+def test_an_entry_that_was_changed_is_seen(tmp_path, change):
+    for i in range(3):
+        commit(tmp_path / "o.db", f"digest {i}", at=float(10 + i))
+    with sqlite3.connect(tmp_path / "o.db") as connection:
+        connection.execute(f"update commitments set {change} where number = 2")
+    with pytest.raises(DamagedFile, match="entry 2"):
+        read_ledger(tmp_path / "o.db")
+
+
+def test_an_entry_that_was_cut_out_is_seen(tmp_path):
+    for i in range(3):
+        commit(tmp_path / "o.db", f"digest {i}")
+    with sqlite3.connect(tmp_path / "o.db") as connection:
+        connection.execute("delete from commitments where number = 2")
+    with pytest.raises(DamagedFile):
+        read_ledger(tmp_path / "o.db")
+
+
+def test_a_file_that_is_no_ledger_is_an_error(tmp_path):
+    with pytest.raises(MissingData):
+        read_ledger(tmp_path / "none.db")
+    (tmp_path / "o.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(DamagedFile, match="a ledger of commitments"):
+        read_ledger(tmp_path / "o.db")
+
+
+def test_a_salt_is_drawn_once_and_is_its_owners_alone(tmp_path):
+    salt = salt_of(tmp_path)
+    assert salt_of(tmp_path) == salt
+    assert len(salt) == 64
+    assert (tmp_path / "salt").stat().st_mode & 0o077 == 0

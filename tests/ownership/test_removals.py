@@ -1,0 +1,74 @@
+"""Removals change a copy, and leave the old one as it was."""
+
+import pytest
+import torch
+from tests.examples import TINY
+
+from feint import victims
+from feint.data import Split
+from feint.errors import BadRecipe
+from feint.ownership import WRK, Distilled, FineTuned, Gated, Pruned, Quantized
+from feint.ownership.removals import last_linear
+
+REMOVALS = {
+    "last layer": FineTuned("last", TINY),
+    "all layers": FineTuned("all", TINY),
+    "a new last layer": FineTuned("fresh", TINY),
+    "pruned": Pruned(0.5),
+    "8 bits": Quantized(8),
+    "distilled": Distilled("mlp20"),
+    "relabelled neighbours": WRK(share=0.5, moved=10, training=TINY),
+    "gate": Gated(),
+}
+
+
+@pytest.fixture(scope="module")
+def inputs(digits, victim):
+    pool = digits.pool
+    return Split.of(pool.values, victims.answers(victim, pool).argmax(-1).numpy())
+
+
+def accuracy(model, split):
+    return (victims.answers(model, split).argmax(-1) == split.labels).float().mean().item()
+
+
+@pytest.mark.parametrize("removal", REMOVALS.values(), ids=REMOVALS)
+def test_the_copy_is_as_it_was_and_the_result_still_knows_its_task(removal, victim, inputs, digits):
+    before = victims.fingerprint(victim)
+    new = removal.remove(victim, inputs, seed=1)
+    assert victims.fingerprint(victim) == before
+    assert all(w.requires_grad for w in victim.parameters())
+    assert not torch.equal(victims.answers(new, digits.test), victims.answers(victim, digits.test))
+    assert accuracy(new, digits.test) > 0.75
+
+
+def test_the_last_layer_alone_is_tuned(victim, inputs):
+    new = REMOVALS["last layer"].remove(victim, inputs)
+    changed = {n for n, w in new.named_parameters() if not torch.equal(w, dict(victim.named_parameters())[n])}
+    last = last_linear(new)
+    assert {id(w) for n, w in new.named_parameters() if n in changed} == {id(last.weight), id(last.bias)}
+
+
+def test_half_of_the_weights_are_zero(victim, inputs):
+    new = Pruned(0.5).remove(victim, inputs)
+    weights = torch.cat([w.flatten() for n, w in new.named_parameters() if w.ndim > 1])
+    assert (weights == 0).float().mean() == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_weight_has_so_many_levels(victim, inputs):
+    new = Quantized(3).remove(victim, inputs)
+    assert len(last_linear(new).weight.unique()) <= 7
+
+
+def test_a_gate_changes_the_label_of_what_is_strange(victim, inputs, digits):
+    gated = Gated(0.05).remove(victim, inputs)
+    noise = torch.rand(200, *digits.shape)
+    assert (victims.predict(gated, noise).argmax(-1) != victims.predict(victim, noise).argmax(-1)).float().mean() > 0.2
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: FineTuned("first"), lambda: Pruned(1.0), lambda: Quantized(1)], ids=["layers", "share", "bits"]
+)
+def test_a_removal_out_of_range_is_refused(make):
+    with pytest.raises(BadRecipe):
+        make()
