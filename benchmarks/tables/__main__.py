@@ -12,7 +12,17 @@ from pathlib import Path
 import torch
 
 from benchmarks.record import RESULTS
-from benchmarks.tables import adaptive, detectors, equations, evidence, ladder, models, ownership, springboard
+from benchmarks.tables import (
+    adaptive,
+    attackers,
+    detectors,
+    equations,
+    evidence,
+    ladder,
+    models,
+    ownership,
+    springboard,
+)
 from benchmarks.tables.rows import Jobs, keep, slug
 from feint.cli.terminal import bars
 from feint.evaluation import jsonl
@@ -25,6 +35,7 @@ TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the fol
     "equations_defended": ("equations", equations.defended),
     "evidence": ("evidence", evidence.streams),
     "ladder": ("evidence", ladder.jobs),
+    "attackers": ("detectors", attackers.jobs),
     "detectors": ("detectors", detectors.ordinary),
     "models": ("models", models.jobs),
     "ownership": ("ownership", ownership.jobs),
