@@ -395,11 +395,12 @@ def _drifted(row: dict[str, Any]) -> str:
 
 def ladder() -> str:
     """Return the table of policies against accused clients."""
-    rows = ["Attacker|Surrogate|Policy|Asked|Answered|Clients accused|Stealer accuracy, labels only".split("|")]
+    counted = "asked", "answered", "accused"
+    rows = [["Attacker", "Surrogate", "Policy", *(it.title() for it in counted), "Stealer accuracy, labels only"]]
     found = [row for row in rows_of("evidence") if row["name"].startswith("ladder")]
     for row in sorted(found, key=lambda it: ("surrogate" not in it, "own" in it["name"], it["clients"], it["name"])):
         stolen = f"{100 * row['stealer_accuracy']:.1f}"
-        counts = [f"{row[it]:,}" for it in ("asked", "answered", "accused")]
+        counts = [f"{row[it]:,}" for it in counted]
         about = [row.get("campaign") or _campaign(row), row.get("surrogate", "resnet20, earlier test")]
         rows.append([*about, row["policy"], *counts, stolen])
     return grid(rows)
@@ -410,6 +411,33 @@ def _campaign(row: dict[str, Any]) -> str:
     if "own" in row["name"]:
         return "own images"
     return f"{row['clients']:,} account{'s' if row['clients'] > 1 else ''}"
+
+
+def promises() -> str:
+    """Return the table of what the owner of each victim may promise."""
+    accounts = "1", "10", "100", "1000"
+    heads = [f"{int(n):,} account{'s' if n != '1' else ''} buy{'s' if n == '1' else ''}" for n in accounts]
+    rows = [["Victim", "Attacker", "Median queries", "Accounts accused", *heads]]
+    names = {
+        "pool": "nothing but the pool",
+        "selected": "the most ordinary tenth of it",
+        "task": "the task's own inputs",
+    }
+    for row in sorted((row for row in rows_of("evidence") if row["name"].startswith("promise")), key=_placed):
+        for tried in row["attackers"]:
+            name = names.get(tried["name"], f"{tried['share']:.0%} from the pool, the rest the task's own")
+            median = tried["median_queries"]
+            bought = [tried["answers"][n] for n in accounts]
+            shown = ["no end found" if answers is None else f"{answers:,.0f}" for answers in bought]
+            never = f"over {tried['queries']:,}"
+            rows.append(
+                [row["victim"], name, never if median is None else f"{median:.0f}", f"{tried['accused']:.0%}", *shown]
+            )
+    return grid(rows)
+
+
+def _placed(row: dict[str, Any]) -> int:
+    return _place(row["victim"])
 
 
 def detection() -> str:
@@ -675,6 +703,7 @@ TABLES = {
     "delays": delays,
     "drift": drift,
     "ladder": ladder,
+    "promises": promises,
     "data_free": data_free,
 }
 

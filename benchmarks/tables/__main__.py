@@ -34,6 +34,7 @@ TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the fol
     "equations": ("equations", equations.undefended),
     "equations_defended": ("equations", equations.defended),
     "evidence": ("evidence", evidence.streams),
+    "promise": ("evidence", evidence.promises),
     "ladder": ("evidence", ladder.jobs),
     "attackers": ("detectors", attackers.jobs),
     "detectors": ("detectors", detectors.ordinary),

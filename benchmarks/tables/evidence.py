@@ -19,6 +19,9 @@ from torch import Tensor, nn
 from benchmarks.tables import models
 from benchmarks.tables.rows import Jobs, Row, published_resnet20
 from feint import data, victims
+from feint.audit.promise import promise
+from feint.audit.promise_text import to_json
+from feint.audit.samples import Samples
 from feint.bench.demo import SETTINGS
 from feint.data import Split
 from feint.defenses.access import SequentialTest
@@ -133,6 +136,18 @@ def streams(progress: ProgressCallback) -> Jobs:
                     yield f"delay-{name}-{test}-{alpha}-{share}", partial(delay, name, setting, test, alpha, share)
             for drift in ("", *drifts):
                 yield f"honest-{name}-{test}-{drift or 'as they are'}", partial(honest, name, setting, test, drift)
+
+
+def promises(progress: ProgressCallback) -> Jobs:
+    """What an audit would say that the owner of each victim may promise."""
+    for name, (setting, _) in VICTIMS.items():
+        yield f"promise-{name}", partial(promised, name, setting, progress)
+
+
+def promised(name: str, make: Callable[[], Setting], progress: ProgressCallback) -> Row:
+    setting = make()
+    samples = Samples(setting.calibration, setting.honest, setting.pool, (), ())
+    return {"victim": name, "seed": 0, **to_json(promise(setting.victim, samples, {}, progress))}
 
 
 def delay(name: str, make: Callable[[], Setting], test: str, alpha: float, share: float) -> Row:
