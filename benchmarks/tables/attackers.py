@@ -21,6 +21,7 @@ from feint.defense import bind
 from feint.defenses.access import PRADA, SEAT, TwoSample
 from feint.defenses.access.detector import EProcessDetector
 from feint.evaluation.detection import accusations
+from feint.fitting import Fittable
 from feint.gateway.array_query import ArrayQuery
 from feint.ledger import Account, Ledger
 from feint.progress import ProgressCallback
@@ -129,7 +130,7 @@ def baseline(name: str) -> PRADA | SEAT | TwoSample:
     """Return a detector that is no e-process, with its own settings."""
     setting = setting_of_cifar10()
     made = BASELINES[name]()
-    return made.fit(setting.victim, setting.calibration) if hasattr(made, "fit") else made
+    return made.fit(setting.victim, setting.calibration) if isinstance(made, Fittable) else made
 
 
 def watched(name: str, attack: str, share: float) -> Row:

@@ -8,6 +8,7 @@ import pytest
 
 from feint.audit import promise as promises
 from feint.audit import promise_text
+from feint.audit.candidates import Candidate
 from feint.audit.promise import NoPromise, Promise, promise
 from feint.audit.text import AuditText
 from feint.data import Split
@@ -68,14 +69,14 @@ def test_honest_clients_come_with_their_bound(known):
 
 def test_the_test_of_a_candidate_is_the_one_that_is_replayed(victim, samples):
     test = SequentialTest(alpha=0.01).fit(victim, samples.fit)
-    ladder = SimpleNamespace(defense=Ladder([test], [Defense(), Defense(access=[Refuse()])]))
+    ladder = Candidate("mine", "ladder.toml", Ladder([test], [Defense(), Defense(access=[Refuse()])]))
     result = promise(victim, samples, {"mine": ladder}, NO_PROGRESS)
     assert isinstance(result, Promise)
     assert (result.name, result.alpha, result.calibrated) == ("mine", 0.01, None)
 
 
 def test_too_few_samples_are_a_reason_and_no_promise(victim, samples):
-    few = SimpleNamespace(**{**vars(samples), "fit": samples.fit.take(slice(0, 50), part="few")})
+    few: Any = SimpleNamespace(**{**vars(samples), "fit": samples.fit.take(slice(0, 50), part="few")})
     result = promise(victim, few, {}, NO_PROGRESS)
     assert isinstance(result, NoPromise)
     assert "50 benign inputs" in result.reason

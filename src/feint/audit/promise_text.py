@@ -13,7 +13,7 @@ def summary(known: Promise | NoPromise, text: AuditText) -> str:
     """Return the sentence for a screen."""
     if isinstance(known, NoPromise):
         return text("promise unknown", reason=known.reason)
-    bought = [_answers(tried.answers[1], text) for tried in (known.naive, known.strongest)]
+    bought = [_answers(tried, 1, text) for tried in (known.naive, known.strongest)]
     return text(
         "promise summary", naive=bought[0], strongest=bought[1], accused=known.honest.accused,
         clients=f"{len(known.honest.first):,}",
@@ -31,23 +31,23 @@ def title(known: Promise | NoPromise, text: AuditText) -> str:
     """Return the title of the table."""
     if isinstance(known, NoPromise):
         return text("promise title")
-    alpha = f"{known.alpha:g}"
+    about = {"alpha": f"{known.alpha:g}", "wanted": f"{WANTED:,}"}
     if known.calibrated is None:
-        return text("promise title of", name=text.word(known.name or ""), alpha=alpha)
-    return text("promise title fitted", alpha=alpha, n=f"{known.calibrated:,}")
+        return text("promise title of", name=text.word(known.name or ""), **about)
+    return text("promise title fitted", n=f"{known.calibrated:,}", **about)
 
 
 def table(known: Promise, text: AuditText) -> tuple[list[str], Rows]:
     """Return the heads and rows of the attackers: when they are accused, and what so many accounts buy."""
-    accounts = [text("promise accounts", count=f"{count:,}", wanted=f"{WANTED:,}") for count in ACCOUNTS]
+    accounts = [text("promise accounts", count=f"{count:,}") for count in ACCOUNTS]
     heads = [text("promise attacker"), text("promise queries"), text("promise accused"), *accounts]
     return heads, [_row(tried, text) for tried in known.attackers]
 
 
 def _row(tried: EvasionResult, text: AuditText) -> list[str]:
     outcome = tried.outcome
-    median = text("promise never", length=f"{outcome.length:,}") if outcome.median is None else f"{outcome.median:,.0f}"
-    bought = [_answers(answers, text) for answers in tried.answers.values()]
+    median = text("promise over", count=f"{outcome.length:,}") if outcome.median is None else f"{outcome.median:,.0f}"
+    bought = [_answers(tried, accounts, text) for accounts in ACCOUNTS]
     return [_name(tried, text), median, f"{outcome.rate:.0%}", *bought]
 
 
@@ -55,8 +55,12 @@ def _name(tried: EvasionResult, text: AuditText) -> str:
     return text(NAMES[tried.name], share=f"{tried.outcome.share:.0%}")
 
 
-def _answers(answers: float | None, text: AuditText) -> str:
-    return text("promise no end", wanted=f"{WANTED:,}") if answers is None else f"{answers:,.0f}"
+def _answers(tried: EvasionResult, accounts: int, text: AuditText) -> str:
+    """Return the answers that so many accounts buy, or that they buy more than the queries replayed show."""
+    answers = tried.answers[accounts]
+    if answers is None:
+        return text("promise over", count=f"{tried.outcome.least(accounts):,.0f}")
+    return f"{answers:,.0f}"
 
 
 def _honest(known: Promise, text: AuditText) -> str:

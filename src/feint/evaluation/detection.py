@@ -64,8 +64,12 @@ class Accusations:
         """
         each = wanted / accounts / self.share  # queries of an account
         if each > self.length and self.accused < len(self.first):
-            return None
-        return accounts * self.share * float(np.minimum(self.first - 1, each).mean())
+            return None  # `least` is a lower bound
+        return self.least(accounts, each)
+
+    def least(self, accounts: int, queries: float = math.inf) -> float:
+        """Return how many wanted answers so many accounts get on average in `queries` each, of those replayed."""
+        return accounts * self.share * float(np.minimum(self.first - 1, min(queries, self.length)).mean())
 
 
 def evidence_of(detector: EProcessDetector, statistics: Array) -> Array:
