@@ -20,6 +20,7 @@ from benchmarks.tables import (
     evidence,
     ladder,
     models,
+    ordinary,
     ownership,
     springboard,
 )
@@ -31,14 +32,16 @@ from feint.progress import ProgressCallback
 
 TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the folder in results/, and what makes the rows
     "adaptive": ("adaptive", adaptive.jobs),
+    "detectors": ("detectors", detectors.jobs),
     "equations": ("equations", equations.undefended),
     "equations_defended": ("equations", equations.defended),
     "evidence": ("evidence", evidence.streams),
     "promise": ("evidence", evidence.promises),
     "ladder": ("evidence", ladder.jobs),
     "attackers": ("detectors", attackers.jobs),
-    "detectors": ("detectors", detectors.ordinary),
+    "detectors": ("detectors", detectors.jobs),
     "models": ("models", models.jobs),
+    "ordinary": ("ordinary", ordinary.jobs),
     "ownership": ("ownership", ownership.jobs),
     "springboard_victims": ("springboard_victims", springboard.jobs),
 }

@@ -51,7 +51,8 @@ class Known(NamedTuple):
     z: Tensor
     features: Tensor
 
-    def __getitem__(self, rows: Tensor) -> "Known":
+    def take(self, rows: Tensor) -> "Known":
+        """Return the rows with these numbers."""
         return Known(self.z[rows], self.features[rows])
 
 
@@ -85,8 +86,8 @@ def sets() -> Mapping[str, Known]:
     )
     order = sure.argsort(descending=True)
     vehicles = torch.isin(honest.z.argmax(-1), torch.tensor(VEHICLES)).nonzero()[:, 0]
-    chosen = pool, pool[order[:10_000]], pool[order[:3_000]]
-    return {"honest": honest, "vehicles": honest[vehicles], **dict(zip(ATTACKS, chosen, strict=True))}
+    chosen = pool, pool.take(order[:10_000]), pool.take(order[:3_000])
+    return {"honest": honest, "vehicles": honest.take(vehicles), **dict(zip(ATTACKS, chosen, strict=True))}
 
 
 @functools.cache
@@ -105,7 +106,7 @@ def statistics(name: str, which: str) -> np.ndarray:
     return score(known.z, known.z).numpy()
 
 
-def ordinary(progress: ProgressCallback) -> Jobs:
+def jobs(progress: ProgressCallback) -> Jobs:
     """How many queries until the accusation, by attack, share and what the other queries are; how many honest."""
     for name in DETECTORS:
         yield f"honest-{name}", partial(stream, name, "honest", 1.0, "honest")
