@@ -3,8 +3,8 @@
 No suite: streams of queries are drawn from scores, thousands of clients at once, and honest clients steal nothing.
 
 Half of the test inputs calibrate the test, and honest clients draw from the other half. What attackers ask is CIFAR-100
-against the published ResNet-20 on CIFAR-10, the pool of Fashion-MNIST against LeNet, and rows drawn from the columns'
-published means and shares against XGBoost on Adult.
+against the published ResNet-20 on CIFAR-10, CIFAR-100 in grey against LeNet on Fashion-MNIST, whose own pool are images
+of the task, and rows drawn from the columns' published means and shares against XGBoost on Adult.
 """
 
 import functools
@@ -106,7 +106,9 @@ def setting_of_fashion() -> Setting:
     """Return a LeNet that is trained by the recipe of the demo."""
     images, recipe = data.load("fashion_mnist"), SETTINGS["fashion_mnist"]
     victim = train(networks.get(recipe.network, images), images.train, training=recipe.victim)
-    pool = images.pool.take(slice(0, ATTACK_INPUTS), part="first 5,000")
+    others = data.load("cifar100@28").test.inputs(slice(0, ATTACK_INPUTS)).mean(1, keepdim=True).numpy()
+    drawn, labels = images.domain.encode(others), np.zeros(len(others), np.int64)
+    pool = Split.of(drawn, labels, domain=images.domain, name="cifar100@28", part="test, grey, first 5,000")
     return Setting(victim, *parts(images), pool, IMAGES, DRIFTS["image"])
 
 
