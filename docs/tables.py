@@ -427,23 +427,17 @@ def population() -> str:
 
 
 def ladder() -> str:
-    """Return the table of policies against accused clients."""
-    counted = "asked", "answered", "accused"
-    rows = [["Attacker", "Surrogate", "Policy", *(it.title() for it in counted), "Stealer accuracy, labels only"]]
-    found = [row for row in rows_of("evidence") if row["name"].startswith("ladder")]
-    for row in sorted(found, key=lambda it: ("surrogate" not in it, "own" in it["name"], it["clients"], it["name"])):
-        stolen = f"{100 * row['stealer_accuracy']:.1f}"
-        counts = [f"{row[it]:,}" for it in counted]
-        about = [row.get("campaign") or _campaign(row), row.get("surrogate", "resnet20, earlier test")]
-        rows.append([*about, row["policy"], *counts, stolen])
+    """Return the table of what an attacker gets behind a ladder: answers before refusals, and copies by policy."""
+    found = {row["name"]: row for row in rows_of("evidence") if row["name"].startswith(("asked", "ladder"))}
+    campaigns = dict.fromkeys(row["campaign"] for row in found.values())
+    policies = "refusal", "flipped labels"
+    rows = [["Attacker", "Accounts accused", "Queries", "Answers", *(f"Stealer accuracy, {it}" for it in policies)]]
+    for campaign in sorted(campaigns, key=lambda it: ("own" in it, "filler" in it, it)):
+        here = {row.get("policy"): row for row in found.values() if row["campaign"] == campaign}
+        asked = here.get(None) or here["refusal"]
+        copies = [f"{here[it]['stealer_accuracy']:.1%}" if it in here else "not run" for it in policies]
+        rows.append([campaign, *(f"{asked[it]:,}" for it in ("accused", "asked", "answered")), *copies])
     return grid(rows)
-
-
-def _campaign(row: dict[str, Any]) -> str:
-    """Return how the attacker of an earlier row asked."""
-    if "own" in row["name"]:
-        return "own images"
-    return f"{row['clients']:,} account{'s' if row['clients'] > 1 else ''}"
 
 
 def promises() -> str:

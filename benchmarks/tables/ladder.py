@@ -4,10 +4,10 @@ The attacker wants 10,000 answers to CIFAR-100 images from the published ResNet-
 queries among copies of ordinary images; or has images of the task itself.
 """
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from feint.query import Query
 from feint.service import Service
 
 BUDGET = 10_000  # answers that the attacker wants
+ORDINARY = 20  # images of the task that fillers are made of
 TURN = 50  # queries of a client before the next client's, at most
 SURROGATE = "resnet9_32"
 STRONG = Training(epochs=20, batch_size=128, learning_rate=0.1, crop=4, flip=True)
@@ -94,9 +95,10 @@ CAMPAIGNS = {  # those that matter most come first
 
 
 def jobs(progress: ProgressCallback) -> Jobs:
-    """Each way to ask with each policy; then the task's own images."""
-    setting = setting_of_cifar10()
-    pool = data.load("cifar10").pool
+    """What each way to ask gets before a refusal; then copies, by policy; then a copy from the task's own images."""
+    setting, pool = setting_of_cifar10(), data.load("cifar10").pool
+    for name, campaign in CAMPAIGNS.items():
+        yield f"asked-{name}", partial(counted, setting, name, campaign, pool)
     for name, campaign in CAMPAIGNS.items():
         for policy in POLICIES:
             yield f"ladder-{name}-{policy}", partial(theft, setting, name, policy, campaign, pool, progress)
@@ -104,36 +106,72 @@ def jobs(progress: ProgressCallback) -> Jobs:
     yield "ladder-own images-refusal", own
 
 
+class Asked(NamedTuple):
+    """What an attacker has asked.
+
+    Attributes:
+        labels: Label by row of the attacker's inputs, of the queries that were answered.
+        queries: Number of queries.
+        clients: Accounts that were used.
+        accused: Number of those that were accused.
+    """
+
+    labels: dict[int, int]
+    queries: int
+    clients: int
+    accused: int
+
+
+def ask(setting: Setting, policy: str, campaign: Campaign, x: Tensor) -> Asked:
+    """Ask for labels. An account that was refused is not used again."""
+    ledger, known, labels = Ledger(), Known(setting.victim), dict[int, int]()
+    service = Service(known, Ladder([setting.plain], [Defense(), POLICIES[policy]]), ledger=ledger)
+    queries, clients, refused = 0, set[str](), set[str]()
+    for client, batch, wanted in campaign.batches(x, setting.honest.inputs(slice(0, ORDINARY))):
+        clients.add(client)
+        if client in refused:
+            continue
+        known.learn(batch)
+        for query, row in zip(batch.split(1), wanted.tolist(), strict=True):  # whoever asks one by one loses least
+            queries += 1
+            try:
+                label = int(service(Query(query, client)).p.argmax())
+            except Refused:
+                refused.add(client)
+                break
+            labels |= {row: label} if row >= 0 else {}
+    return Asked(labels, queries, len(clients), sum(ledger[client].total("rung") > 0 for client in clients))
+
+
+def counted(setting: Setting, name: str, campaign: Campaign, pool: data.Split) -> Row:
+    """Count the answers before refusals."""
+    asked = ask(setting, "refusal", campaign, pool.inputs(drawn(pool)))
+    return {
+        "campaign": name, "clients": asked.clients, "wanted": BUDGET, "asked": asked.queries, "seed": 0,
+        "answered": len(asked.labels), "accused": asked.accused, "pool": f"{pool.name}/{pool.part}",
+    }  # fmt: skip
+
+
+def drawn(pool: data.Split) -> Tensor:
+    """Return the rows of the pool that the attacker wants answered."""
+    return torch.randperm(len(pool), generator=torch.Generator().manual_seed(0))[:BUDGET]
+
+
 def theft(
     setting: Setting, name: str, policy: str, campaign: Campaign, pool: data.Split, progress: ProgressCallback
 ) -> Row:
     """Ask, train on the labels that were answered, and judge the copy on the half that no attacker owns."""
-    chosen = torch.randperm(len(pool), generator=torch.Generator().manual_seed(0))[:BUDGET]
-    x, ordinary = pool.inputs(chosen), setting.honest.inputs(slice(0, 20))
-    ledger = Ledger()
-    known = Known(setting.victim)
-    service = Service(known, Ladder([setting.plain], [Defense(), POLICIES[policy]]), ledger=ledger)
-    asked, clients, learned = 0, set[str](), dict[int, int]()
-    for client, batch, wanted in campaign.batches(x, ordinary):
-        known.learn(batch)
-        clients.add(client)
-        for query, row in zip(batch.split(1), wanted.tolist(), strict=True):  # whoever asks one by one loses least
-            asked += 1
-            with contextlib.suppress(Refused):
-                label = int(service(Query(query, client)).p.argmax())
-                learned |= {row: label} if row >= 0 else {}
-    rows = np.array(sorted(learned))
-    judged = setting.calibration
+    chosen = drawn(pool)
+    asked = ask(setting, policy, campaign, pool.inputs(chosen))
+    rows, judged = np.array(sorted(asked.labels)), setting.calibration
     truth = victims.answers(setting.victim, judged)
-    targets = nn.functional.one_hot(torch.tensor([learned[row] for row in rows]), truth.shape[1]).float()
-    honest = victims.predict(setting.victim, x[rows[:2000]]).argmax(-1)
+    targets = nn.functional.one_hot(torch.tensor([asked.labels[row] for row in rows]), truth.shape[1]).float()
     network = networks.get(SURROGATE, data.load("cifar10"))
     stolen = learn(network, torch.from_numpy(pool.values[chosen[rows].numpy()]), targets, STRONG, progress=progress)
     return {
-        "policy": policy, "campaign": name, "clients": len(clients), "pool": f"{pool.name}/{pool.part}",
-        "attack": "KnockoffNets, labels only", "surrogate": SURROGATE, "epochs": STRONG.epochs, "asked": asked,
-        "answered": len(rows), "honest_answers": (targets[:2000].argmax(-1) == honest).double().mean().item(),
-        "accused": sum(ledger[client].total("rung") > 0 for client in clients), "n_test": len(judged), "seed": 0,
+        "policy": policy, "campaign": name, "clients": asked.clients, "pool": f"{pool.name}/{pool.part}",
+        "attack": "KnockoffNets, labels only", "surrogate": SURROGATE, "epochs": STRONG.epochs, "seed": 0,
+        "asked": asked.queries, "answered": len(rows), "accused": asked.accused, "n_test": len(judged),
         **metrics.theft(metrics.StolenAnswers(victims.answers(stolen, judged), truth, judged.labels)),
         "defender_accuracy": metrics.accuracy(truth, judged.labels),
     }  # fmt: skip
