@@ -32,7 +32,6 @@ from feint.progress import ProgressCallback
 
 TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the folder in results/, and what makes the rows
     "adaptive": ("adaptive", adaptive.jobs),
-    "detectors": ("detectors", detectors.jobs),
     "equations": ("equations", equations.undefended),
     "equations_defended": ("equations", equations.defended),
     "evidence": ("evidence", evidence.streams),
