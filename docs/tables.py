@@ -432,7 +432,7 @@ def ladder() -> str:
     campaigns = dict.fromkeys(row["campaign"] for row in found.values())
     policies = "refusal", "flipped labels"
     rows = [["Attacker", "Accounts accused", "Queries", "Answers", *(f"Stealer accuracy, {it}" for it in policies)]]
-    for campaign in sorted(campaigns, key=lambda it: ("own" in it, "filler" in it, it)):
+    for campaign in sorted(campaigns, key=lambda it: ("own" in it, "filler" in it, len(it), it)):
         here = {row.get("policy"): row for row in found.values() if row["campaign"] == campaign}
         asked = here.get(None) or here["refusal"]
         copies = [f"{here[it]['stealer_accuracy']:.1%}" if it in here else "not run" for it in policies]
@@ -733,6 +733,7 @@ TABLES = {
     "population": population,
     "ladder": ladder,
     "promises": promises,
+    "detection": detection,
     "data_free": data_free,
 }
 

@@ -38,6 +38,7 @@ TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the fol
     "promise": ("evidence", evidence.promises),
     "ladder": ("evidence", ladder.jobs),
     "attackers": ("detectors", attackers.jobs),
+    "detectors": ("detectors", detectors.jobs),
     "models": ("models", models.jobs),
     "ordinary": ("ordinary", ordinary.jobs),
     "ownership": ("ownership", ownership.jobs),

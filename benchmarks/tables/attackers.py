@@ -82,7 +82,7 @@ def raised(x: Tensor) -> Tensor:
 def jobs(progress: ProgressCallback) -> Jobs:
     """How many queries until the accusation, by detector, attack and share."""
     for name in NAMES:
-        for which in ("gradient steps", "blends"):
+        for which in ("blends", "gradient steps"):
             for share in SHARES[:3]:
                 yield f"{which}-{share}-{name}", partial(replayed, name, which, share)
         for filler in FILLERS:
