@@ -83,6 +83,14 @@ class Account:
         """Return the total called `name`; 0 where nothing was ever added to it."""
         return self._totals.get(name, 0.0)
 
+    def peek(self, name: str) -> float:
+        """Return the total called `name` as it was last known, on which no later change depends.
+
+        In a gateway other replicas may have added to it since. What `total` returns is exact, and a change of it
+        conflicts with theirs; so an account that all clients share is peeked at.
+        """
+        return self._totals.get(name, 0.0)
+
     def add(self, name: str, amount: float, *, floor: float = -math.inf, limit: float = math.inf) -> bool:
         """Add `amount` to the total `name`, raised to `floor` first, unless the result exceeds `limit`.
 
@@ -102,6 +110,12 @@ class Account:
             for name, amount in amounts.items():
                 self._totals[name] += amount
             return {name: self._totals[name] for name in amounts}
+
+    def add_each(self, amounts: Mapping[str, float], *, floor: float = -math.inf) -> None:
+        """Add to many totals in one step, each raised to `floor` first, and read none: replicas do so at once."""
+        with self._lock:
+            for name, amount in amounts.items():
+                self._totals[name] = max(self._totals[name], floor) + amount
 
     def change(self, names: Sequence[str], to: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """Replace the totals called `names`, float64 in this order, by `to(totals)` in one step; return them."""

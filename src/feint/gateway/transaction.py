@@ -153,7 +153,7 @@ class SharedTransaction(Transaction):
     def __init__(self, snapshot: Snapshot) -> None:
         super().__init__("", snapshot)
         self.added: list[Increment] = []
-        self.looked = False
+        self.looked = self.peeked = False
 
     def total(self, name: str) -> float:
         self.looked = True
@@ -163,6 +163,14 @@ class SharedTransaction(Transaction):
         done = super().add(name, amount, floor=floor, limit=limit)
         self.added.append(Increment(name, amount, floor, limit, done))
         return done
+
+    def peek(self, name: str) -> float:
+        self.peeked = True
+        return super().peek(name)
+
+    def add_each(self, amounts: Mapping[str, float], *, floor: float = -np.inf) -> None:
+        super().add_each(amounts, floor=floor)
+        self.added += [Increment(name, amount, floor, np.inf, True) for name, amount in amounts.items()]
 
     def add_all(self, amounts: Mapping[str, float]) -> dict[str, float]:
         self.looked = True
@@ -187,7 +195,7 @@ class SharedTransaction(Transaction):
     @property
     def touched(self) -> bool:
         """Whether anything was read or added."""
-        return self.looked or bool(self.added)
+        return self.looked or self.peeked or bool(self.added)
 
     def changes(self) -> ChangeSet:
         if not self.looked:
