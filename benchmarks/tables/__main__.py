@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.record import RESULTS
-from benchmarks.tables import adaptive, equations, evidence, models, ownership, springboard
+from benchmarks.tables import adaptive, campaign, equations, evidence, models, ownership, springboard
 from benchmarks.tables.rows import Jobs, keep, slug
 from feint.cli.terminal import bars
 from feint.evaluation import jsonl
@@ -21,6 +21,7 @@ from feint.progress import ProgressCallback
 
 TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the folder in results/, and what makes the rows
     "adaptive": ("adaptive", adaptive.jobs),
+    "campaign": ("campaign", campaign.jobs),
     "equations": ("equations", equations.undefended),
     "equations_defended": ("equations", equations.defended),
     "evidence": ("evidence", evidence.streams),

@@ -62,7 +62,7 @@ def services(victim, digits, ladder):
     noise = Split.of(np.random.default_rng(1).integers(256, size=(600, 1, 8, 8), dtype=np.uint8), np.zeros(600, int))
     members = [SequentialTest(), learned, SequentialTest(Mahalanobis()), ADD(4, dimensions=3), MeanDiscrepancy(25)]
     combined = Combined(members).fit(victim, digits.test, outliers=noise)
-    campaign = Campaign("secret", run_length=100.0, probation=0.3).fit(victim, digits.test)
+    campaign = Campaign("secret", newcomers=3, run_length=20.0, probation=0.3).fit(victim, digits.test)
     return {
         "ladder": Service(victim, ladder),
         "campaign": Service(victim, replace(ladder, campaign=campaign)),
@@ -94,7 +94,7 @@ REFUSALS = {
 def script(victim, digits, ladder):
     """(client, second, inputs): one asks about digits, one about noise, one too much at once, one the same again.
 
-    And many accounts ask about a digit and noise, each once.
+    And many accounts ask about digits and noise, each once.
     """
     (test,) = ladder.detectors
     generator = np.random.default_rng(0)
@@ -108,7 +108,7 @@ def script(victim, digits, ladder):
         rows = 9 if client == "greedy" else int(generator.integers(1, 4))
         queries.append((client, n / 10, pool[start : start + rows]))
         if n % 3 == 0:
-            queries.append((f"sybil {n}", n / 10, np.concatenate([noise[n : n + 1], images[n : n + 2]])))
+            queries.append((f"sybil {n}", n / 10, np.concatenate([images[n : n + 1], noise[n : n + 2]])))
     return queries
 
 
@@ -234,7 +234,7 @@ def test_script_answers_inputs_of_one_batch_by_different_rungs(services, script)
             query = tensor_query(x, client, time=second)
             moved = (service(query).p - Service(victim)(query).p).abs().sum(-1) > 1e-6
             apart.add(tuple(moved.unique().tolist()))
-    assert {(False,), (False, True)} <= apart
+    assert (False, True) in apart
 
 
 def test_pipeline_without_a_step_is_none():

@@ -110,7 +110,7 @@ class Cohort:
 
     def _named(self, account: Account) -> bool:
         """Count the client at the level of its e-value, and return whether e-BH rejects that it is honest."""
-        shared, before = account.shared, account.total(LEVEL)
+        shared, before = account.shared, int(account.total(LEVEL))
         excess = account.total(NOW) + math.log(self.fdr)
         level = min(LEVELS, 1 + int(excess / STEP)) if excess >= 0 else 0
         if not before:  # a stored level is one more, so that a client is counted once
