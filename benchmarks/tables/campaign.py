@@ -88,9 +88,15 @@ def today() -> Population:
 
 
 @functools.cache
+def pool() -> Split:
+    """Return the attacker's images, a quarter of CIFAR-100."""
+    return data.load("cifar10").pool.share(0, 4)
+
+
+@functools.cache
 def attack() -> np.ndarray:
-    """Return the scores of the attacker's pool."""
-    return scored(data.load("cifar10").pool)
+    """Return their scores."""
+    return scored(pool())
 
 
 def honest(rng: np.random.Generator, n: int, queries: int) -> np.ndarray:
@@ -103,13 +109,13 @@ class Changed(NamedTuple):
     """Campaign of one seed.
 
     Attributes:
-        pool: Rows of the pool that each account of the attacker asks about, (1,000, queries).
+        rows: Rows of `pool()` that each account of the attacker asks about, (1,000, queries).
         attacker: Which of these answers are those of the harsh rung, (1,000, queries).
         honest: The same of honest newcomers, (n, queries).
         alarm: Queries of the attacker until the alarm; None for none.
     """
 
-    pool: np.ndarray
+    rows: np.ndarray
     attacker: np.ndarray
     honest: np.ndarray
     alarm: int | None
