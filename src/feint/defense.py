@@ -46,7 +46,7 @@ class Detector(Protocol):
         Args:
             query: The query.
             z: The model's undefended logits for it, (N, K).
-            account: The client's account, in which the detector stores its state.
+            account: The account in which the detector stores its state: that of the client's group, if it has one.
 
         Returns:
             The client's evidence so far; 1 is where the detector would accuse at its own level.
@@ -180,7 +180,8 @@ class Ladder:
     """Defenses from gentle to harsh, of which the evidence against a client selects one.
 
     A client stands on the highest rung whose threshold its evidence has ever reached. Evidence is counted before the
-    answer, for all inputs of a batch at once, so that large batches gain nothing.
+    answer, for all inputs of a batch at once, so that large batches gain nothing. The clients of a group are one for the
+    detectors: its evidence puts each of them on its rung.
 
     Attributes:
         detectors: Detectors, of which the one with the most evidence counts.
@@ -223,9 +224,9 @@ class Ladder:
         All inputs are on the client's rung, except those that the campaign puts on a higher one.
         """
         z = logits(model, query.x)
-        for detector in self.detectors:
-            account.add("evidence", 0.0, floor=detector.observe(query, z, account))
-        reached = account.total("evidence")
+        reached = account.accuse(
+            max((detector.observe(query, z, account.group) for detector in self.detectors), default=0.0)
+        )
         highest = max(i for i, entry in enumerate(self.at) if entry <= reached)
         account.add("rung", 0.0, floor=highest)
         rows = np.full(len(query), highest)

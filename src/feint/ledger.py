@@ -8,6 +8,7 @@ import math
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,11 +69,13 @@ class Account:
     Attributes:
         client: The client's name.
         shared: Account that all clients of the ledger have in common.
+        group: Account of the group of linked clients to which this one belongs; this account where it is alone.
     """
 
-    def __init__(self, client: str, shared: "Account | None" = None) -> None:
+    def __init__(self, client: str, shared: "Account | None" = None, group: "Account | None" = None) -> None:
         self.client = client
         self.shared = shared or self
+        self.group = group or self
         self._totals: dict[str, float] = defaultdict(float)
         self._rows: dict[str, Rows] = {}
         self._used: dict[str, float] = {}
@@ -145,6 +148,15 @@ class Account:
         with self._lock:
             self._rows = {name: rows for name, rows in self._rows.items() if not name.startswith(prefix)}
 
+    def accuse(self, evidence: float) -> float:
+        """Raise the evidence against the client's group; return the most that there ever was against it or the client.
+
+        The client's own total is raised with it: it stays accused where it leaves the group.
+        """
+        self.group.add("evidence", 0.0, floor=evidence)
+        self.add("evidence", 0.0, floor=self.group.total("evidence"))
+        return self.total("evidence")
+
     def write(self, query: "Query", answer: "Answer") -> "Answer":
         """Count an answered query, and return its answer."""
         self.add("queries", len(query))
@@ -159,20 +171,29 @@ class Account:
 class Ledger:
     """Accounts by client name. An account is opened at the client's first query.
 
+    Args:
+        groups: Group of each client that is linked to others: they have one payer, one network or one owner.
+
     Attributes:
         shared: Account that all clients have in common.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, groups: Mapping[str, str] = MappingProxyType({})) -> None:
         self.shared = Account("")
+        self._links = groups
         self._accounts: dict[str, Account] = {}
+        self._groups: dict[str, Account] = {}
         self._lock = threading.Lock()
 
     def __getitem__(self, client: str) -> Account:
         with self._lock:
             if client not in self._accounts:
-                self._accounts[client] = Account(client, self.shared)
+                self._accounts[client] = Account(client, self.shared, self._group_of(client))
             return self._accounts[client]
+
+    def _group_of(self, client: str) -> Account | None:
+        name = self._links.get(client, "")
+        return self._groups.setdefault(name, Account(name, self.shared)) if name else None
 
     @property
     def queries(self) -> int:

@@ -14,7 +14,7 @@ from feint.errors import BadRecipe, DamagedFile, MissingData, StoreLost
 from feint.gateway.auth.keyfile import Keys
 from feint.gateway.stores import open_store, sqlite_file
 from feint.gateway.stores.sqlite import SqliteStore
-from feint.gateway.transaction import LedgerSession
+from feint.gateway.transaction import SHARED, AccountName, ChangeSet, LedgerSession, Snapshot
 
 
 @pytest.fixture
@@ -27,6 +27,7 @@ async def add(store: SqliteStore, client: str = "a", amount: object = 1.0) -> fl
     session = LedgerSession(store)
     while True:
         transaction = session.begin(client)
+        transaction.total("budget")  # so that the account is read whole where it was not known
         transaction.add("budget", amount)  # pyright: ignore[reportArgumentType]
         if await session.commit(transaction):
             return transaction.total("budget")
@@ -157,11 +158,46 @@ def test_a_foreign_file_is_not_opened_and_not_touched(path, scene):
     else:
         SqliteStore(path)
         with closing(sqlite3.connect(path)) as file:
-            file.execute("PRAGMA user_version = 2")
+            file.execute("PRAGMA user_version = 3")
     before = path.read_bytes()
     with pytest.raises(DamagedFile, match=r"ledger\.db"):
         SqliteStore(path)
     assert path.read_bytes() == before
+
+
+FORMAT_1 = """
+CREATE TABLE accounts (id INTEGER PRIMARY KEY, model TEXT NOT NULL, shared INTEGER NOT NULL, client TEXT NOT NULL,
+                       version INTEGER NOT NULL, evidence REAL, totals BLOB NOT NULL,
+                       UNIQUE (model, shared, client)) STRICT;
+CREATE TABLE tokens (account INTEGER NOT NULL, token TEXT NOT NULL, expires REAL NOT NULL,
+                     PRIMARY KEY (account, token)) STRICT, WITHOUT ROWID;
+CREATE INDEX expiring ON tokens (expires);
+CREATE TABLE rows (id INTEGER PRIMARY KEY, account INTEGER NOT NULL, name TEXT NOT NULL, width INTEGER NOT NULL,
+                   numbers BLOB NOT NULL) STRICT;
+CREATE INDEX named ON rows (account, name);
+INSERT INTO accounts VALUES (5, '', 0, 'a', 3, 0.5, x'81a6627564676574cb4000000000000000'),
+                            (6, '', 1, '', 1, 0.0, x'81a163cb4008000000000000');
+INSERT INTO tokens VALUES (5, 't', 9e9);
+PRAGMA application_id = 1717922158;
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_file_of_format_1_is_brought_up_to_date(path):
+    with closing(sqlite3.connect(path)) as file:
+        file.executescript(FORMAT_1)
+
+    async def scene(store):
+        one = await store.commit({AccountName("client", "a"): ChangeSet(0, tokens={"t": 1.0}), SHARED: ChangeSet(0)})
+        return one.accounts, await store.clients()
+
+    accounts, clients = in_a_store(path, scene)
+    assert accounts == {
+        AccountName("client", "a"): Snapshot(3, {"budget": 2.0}, used={"t": 9e9}),
+        SHARED: Snapshot(1, {"c": 3.0}),
+    }
+    assert clients == [("a", {"budget": 2.0})]
+    assert in_a_store(path, add) == 3
 
 
 def test_a_folder_that_is_not_there_is_named_at_the_start(tmp_path):

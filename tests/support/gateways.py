@@ -65,7 +65,7 @@ class Book:
     def __init__(self) -> None:
         self.accounts = {}
 
-    def begin(self, client):
+    def begin(self, client, group):
         from feint.ledger import Account
 
         return self.accounts.setdefault(client, Account(client))

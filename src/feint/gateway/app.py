@@ -21,11 +21,13 @@ class Caller:
         client: The name in the ledger.
         tenant: To whom the client belongs.
         roles: Some of infer, metrics and admin.
+        group: Group of linked clients to which the client belongs, "" for none.
     """
 
     client: str
     tenant: str = ""
     roles: frozenset[str] = frozenset({"infer"})
+    group: str = ""
 
 
 class Authenticator(Protocol):

@@ -13,12 +13,16 @@ class ArrayQuery:
     """Query with the inputs `x` (N, …) of one domain, which count as N queries; the rest as in `feint.Query`.
 
     Access rules and detectors take either: they read `client`, `stamp`, `time`, `values` and the length.
+
+    Attributes:
+        group: Name of the group to which the client belongs, "" for none.
     """
 
     x: Array
     client: str
     stamp: str = ""
     time: float = field(default_factory=time.time)
+    group: str = ""
 
     @property
     def values(self) -> Array:

@@ -18,7 +18,7 @@ from feint.ledger import Account
 from feint.openinference.model_spec import ModelSpec
 from feint.pipeline import Pipeline
 
-ATTEMPTS = 50  # after the first conflict a client's requests take turns here: only other replicas can still interfere
+ATTEMPTS = 50  # after the first conflict a group's requests take turns here: only other replicas can still interfere
 
 
 class ServedPipeline(Pipeline[ArrayQuery], Protocol):
@@ -84,7 +84,7 @@ class ModelEndpoint:
     ) -> None:
         self.spec, self.pipeline, self.session, self.observer = spec, pipeline, session, observer
         self.shadow, self.open_when_lost = shadow, open_when_lost
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     async def answer(self, query: ArrayQuery) -> Array:
         """Return the defended answer (N, K) float32.
@@ -116,7 +116,7 @@ class ModelEndpoint:
         computed = None
         async with contextlib.AsyncExitStack() as turn:
             for attempt in range(ATTEMPTS):
-                transaction, q, ended = self.session.begin(query.client), None, None
+                transaction, q, ended = self.session.begin(query.client, query.group), None, None
                 try:
                     with _Timed(record, "access"):
                         self.pipeline.admit(query, transaction)
@@ -143,11 +143,12 @@ class ModelEndpoint:
                 if agreed:
                     if ended is not None:
                         raise ended
-                    record.asked = transaction.total("queries")
+                    record.asked = transaction.peek("queries")
                     return q
                 record.conflicts = attempt + 1
                 if attempt == 0:
-                    await turn.enter_async_context(self._turns.setdefault(query.client, asyncio.Lock()))
+                    together = query.group, query.group or query.client  # no group has the lock of a client
+                    await turn.enter_async_context(self._turns.setdefault(together, asyncio.Lock()))
         raise StoreLost("an account that changes all the time", "a moment without changes", "try again")
 
 

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from feint import __version__
 from feint.errors import BadInput, FeintError, TooLarge, TooSlow, UnknownName
 from feint.gateway import error_responses
-from feint.gateway.app import Gateway
+from feint.gateway.app import Caller, Gateway
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.metadata import PAGES, ProtocolPage
 from feint.openinference.json_codec import LENGTH_HEADER, request_codec
@@ -87,10 +87,10 @@ async def handle(
     Raises:
         ClientDisconnect: Where nobody waits for the response.
     """
-    client, reached = "", False
+    caller, reached = Caller(""), False
     try:
         headers = unique_headers(sent)
-        client = gateway.authenticate(bearer_key(headers.get(b"authorization", b""))).client
+        caller = gateway.authenticate(bearer_key(headers.get(b"authorization", b"")))
         endpoint = gateway.endpoint(*name)
         codec = request_codec(endpoint.spec, gateway.limits.batch, gateway.limits.body)
         body = await read_body(headers, receive, most=codec.body_limit, seconds=gateway.limits.arrive)
@@ -99,13 +99,13 @@ async def handle(
         large = len(body) > PIECE
         request = await asyncio.to_thread(codec.read, body, length) if large else codec.read(body, length)
         reached = True
-        q = await gateway.answer(endpoint, ArrayQuery(request.x, client, request.stamp))
+        q = await gateway.answer(endpoint, ArrayQuery(request.x, caller.client, request.stamp, group=caller.group))
         return 200, *codec.write(request, q)
     except ClientDisconnect:
         raise
     except Exception as error:
         if not reached:
-            gateway.record_rejection(name[0], client, error)
+            gateway.record_rejection(name[0], caller.client, error)
         return error_response(error)
 
 

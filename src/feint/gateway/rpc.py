@@ -82,7 +82,7 @@ class Calls(grpc.GenericRpcHandler):
             self._gateway.record_rejection("", "", error)
             return grpc.stream_stream_rpc_method_handler(functools.partial(_rejected, error))  # it reads no message
         if call is None:
-            return _handler("ModelInfer", functools.partial(_infer, self._gateway, caller.client))
+            return _handler("ModelInfer", functools.partial(_infer, self._gateway, caller))
         return _handler(call.name, functools.partial(_answered, self._gateway, call))
 
 
@@ -103,7 +103,7 @@ async def _answered(gateway: Gateway, call: Call, message: bytes, context: Any) 
     return await abort(context, failure)
 
 
-async def _infer(gateway: Gateway, client: str, message: bytes, context: Any) -> Any:
+async def _infer(gateway: Gateway, caller: Caller, message: bytes, context: Any) -> Any:
     reached, model = False, ""
     try:
         decoded = grpc_codec.decode("ModelInferRequest", message)
@@ -112,12 +112,12 @@ async def _infer(gateway: Gateway, client: str, message: bytes, context: Any) ->
         codec = request_codec(endpoint.spec, gateway.limits.batch, gateway.limits.body)
         request = grpc_codec.read_request(codec, decoded)
         reached = True
-        q = await gateway.answer(endpoint, ArrayQuery(request.x, client, request.stamp))
+        q = await gateway.answer(endpoint, ArrayQuery(request.x, caller.client, request.stamp, group=caller.group))
         return grpc_codec.write_response(endpoint.spec, request, q)
     except Exception as error:
         failure = error
     if not reached:
-        gateway.record_rejection(model, client, failure)
+        gateway.record_rejection(model, caller.client, failure)
     return await abort(context, failure)
 
 

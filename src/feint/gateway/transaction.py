@@ -1,15 +1,17 @@
 """Optimistic transactions on the ledger: a request's rules run on a snapshot, and a store commits their changes.
 
-A store commits in one atomic step if the account still has the version of the snapshot. Otherwise it changes nothing
-and returns the accounts as they are. The account that all clients share changes far more often, so the store
-repeats additions to it, which only have to come out alike.
+A store commits in one atomic step if every account still has the version of its snapshot. Otherwise it changes nothing
+and returns the accounts as they are. An account that was only added to needs no version: the store repeats the
+additions, which only have to come out alike, so that replicas and clients add to one account at once.
 """
 
+import math
+import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,9 +20,20 @@ from feint.ledger import Account, Rows
 # Tokens that are remembered here for each client, 130 bytes each. The store remembers all: one that is forgotten here
 # and comes again costs a conflict. With a thousand, memory grew by 15 MiB a minute under load, and would to 2 GB.
 TOKENS = 32
+FRESH = 1.0  # seconds for which totals may be peeked at
 
 
-@dataclass(slots=True)
+class AccountName(NamedTuple):
+    """Name of an account in a store. Accounts of two kinds share nothing, whatever their names."""
+
+    kind: Literal["client", "group", "shared"]
+    name: str = ""
+
+
+SHARED = AccountName("shared")
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Account as a store last returned it.
 
@@ -29,17 +42,27 @@ class Snapshot:
         totals: Its totals by name.
         rows: Its arrays by name.
         used: Some of its used tokens, with the time at which each expires.
+        at: When it was returned, in seconds of the monotonic clock.
     """
 
     version: int = 0
     totals: Mapping[str, float] = field(default_factory=dict)
     rows: Mapping[str, np.ndarray] = field(default_factory=dict)
     used: dict[str, float] = field(default_factory=dict)
+    at: float = field(default_factory=time.monotonic, compare=False)
+
+    def added_to(self, other: "Snapshot", changes: "ChangeSet") -> "Snapshot":
+        """Return this account with the totals of `other`, to which the additions in `changes` have led.
+
+        Its version is that of `other` only where nothing else was changed, as rows and tokens are those of this one.
+        """
+        alone = other.version - changes.adds == self.version
+        return replace(self, version=other.version if alone else self.version, totals=other.totals, at=other.at)
 
 
 @dataclass(frozen=True, slots=True)
 class Increment:
-    """One addition to a shared total; `done` where it was within its bounds."""
+    """One addition to a total; `done` where it was within its bounds."""
 
     name: str
     amount: float
@@ -53,64 +76,123 @@ class ChangeSet:
     """Changes to one account.
 
     Attributes:
-        version: The version that the account must still have; None where a shared account was only added to, and the
+        version: The version that the account must still have; None where it was only added to or peeked at, and the
             store repeats `added`.
         totals: All totals afterwards.
         tokens: Tokens that must be new, with the time at which each expires.
         rows: Rows to append by name, after forgetting those before where the flag is True.
         now: The time of the query.
-        added: The additions to a shared account.
+        added: The additions, in their order.
     """
 
     version: int | None
-    totals: Mapping[str, float]
-    tokens: Mapping[str, float]
-    rows: Mapping[str, tuple[bool, np.ndarray]]
-    now: float
+    totals: Mapping[str, float] = field(default_factory=dict)
+    tokens: Mapping[str, float] = field(default_factory=dict)
+    rows: Mapping[str, tuple[bool, np.ndarray]] = field(default_factory=dict)
+    now: float = 0.0
     added: Sequence[Increment] = ()
+
+    @property
+    def adds(self) -> bool:
+        """Whether additions change a total; without a version nothing else does."""
+        return any(entry.done for entry in self.added)
 
 
 @dataclass(frozen=True, slots=True)
-class Conflict:
-    """Returned by `Store.commit` on a version conflict.
+class Outcome:
+    """Result of `Store.commit`.
 
     Attributes:
-        account: The client's account as it is.
-        shared: The shared account as it is. Of used tokens both hold only those of the transaction.
+        committed: Whether all accounts were changed; otherwise none was.
+        accounts: Of a commit, version and totals of the accounts whose change set has no version; of a conflict, all
+            accounts as they are, of whose used tokens only those of the change sets.
     """
 
-    account: Snapshot
-    shared: Snapshot
+    committed: bool
+    accounts: Mapping[AccountName, Snapshot]
 
 
 class Transaction(Account):
-    """Account of one client within a transaction; `changes` are what a store commits."""
+    """Account within a transaction; `changes` are what a store commits.
 
-    def __init__(self, client: str, snapshot: Snapshot, shared: "Transaction | None" = None) -> None:
-        super().__init__(client, shared)
+    Attributes:
+        name: Its name in a store.
+        shared: Account that all clients have in common, within the transaction.
+        group: Account of the client's group, within the transaction; this one where there is none.
+    """
+
+    shared: "Transaction"
+    group: "Transaction"
+
+    def __init__(
+        self,
+        name: AccountName,
+        snapshot: Snapshot,
+        *,
+        shared: "Transaction | None" = None,
+        group: "Transaction | None" = None,
+    ) -> None:
+        super().__init__(name.name, shared, group)
+        self.name, self._snapshot = name, snapshot
         self._totals = defaultdict(float, snapshot.totals)
-        self._snapshot, self._fresh, self._dropped = snapshot, dict[str, float](), set[str]()
-        self._now = 0.0
+        self._fresh, self._dropped, self._added = dict[str, float](), set[str](), list[Increment]()
+        self._now, self._looked, self._peeked = 0.0, False, False
+
+    def total(self, name: str) -> float:
+        self._looked = True
+        return super().total(name)
+
+    def peek(self, name: str) -> float:
+        self._peeked = True
+        self._looked |= time.monotonic() - self._snapshot.at > FRESH
+        return super().peek(name)
+
+    def add(self, name: str, amount: float, *, floor: float = -math.inf, limit: float = math.inf) -> bool:
+        done = super().add(name, amount, floor=floor, limit=limit)
+        self._added.append(Increment(name, amount, floor, limit, done))
+        return done
+
+    def add_each(self, amounts: Mapping[str, float], *, floor: float = -math.inf) -> None:
+        super().add_each(amounts, floor=floor)
+        self._added += [Increment(name, amount, floor, math.inf, True) for name, amount in amounts.items()]
+
+    def add_all(self, amounts: Mapping[str, float]) -> dict[str, float]:
+        self._looked = True
+        return super().add_all(amounts)
+
+    def change(self, names: Sequence[str], to: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        self._looked = True
+        return super().change(names, to)
 
     def once(self, token: str, *, expires: float, now: float) -> bool:
-        self._now = max(self._now, now)
+        self._looked, self._now = True, max(self._now, now)
         if max(self._snapshot.used.get(token, now), self._fresh.get(token, now)) > now:
             return False
         self._fresh[token] = expires
         return True
 
     def rows(self, name: str) -> Rows:
+        self._looked = True
         if name not in self._rows:
             self._rows[name] = Rows(self._snapshot.rows.get(name))
         return self._rows[name]
 
     def drop(self, prefix: str) -> None:
+        self._looked = True
         for name in [name for name in {*self._snapshot.rows, *self._rows} if name.startswith(prefix)]:
             self._dropped.add(name)
             self._rows[name] = Rows()
 
+    @property
+    def touched(self) -> dict[AccountName, "Transaction"]:
+        """Accounts that a commit changes or depends on: the client's, and of the other two those that were used."""
+        others = (other for other in (self.group, self.shared) if other._looked or other._peeked or other._added)
+        return {account.name: account for account in (self, *others)}
+
     def changes(self) -> ChangeSet:
         """Return the changes, for a store."""
+        if not self._looked:
+            return ChangeSet(None, added=self._added)
         return ChangeSet(self._snapshot.version, self._totals, self._fresh, self._new_rows(), self._now)
 
     def _new_rows(self) -> dict[str, tuple[bool, np.ndarray]]:
@@ -131,7 +213,7 @@ class Transaction(Account):
         return replace(other, used=self._snapshot.used | other.used)
 
     def committed(self) -> Snapshot:
-        """Return the account as it is once the store has committed."""
+        """Return the account, which was read, as it is once the store has committed."""
         used = self._snapshot.used
         used |= self._fresh
         if len(used) > TOKENS:
@@ -141,92 +223,32 @@ class Transaction(Account):
             rows = {**rows, **{name: changed.array for name, changed in self._rows.items()}}
         return Snapshot(self._snapshot.version + 1, self._totals, rows, used)
 
-
-class SharedTransaction(Transaction):
-    """The account that all clients share, within a transaction.
-
-    Attributes:
-        added: The additions, one by one.
-        looked: Whether anything was read; then additions cannot be repeated, and the version has to be the same.
-    """
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        super().__init__("", snapshot)
-        self.added: list[Increment] = []
-        self.looked = self.peeked = False
-
-    def total(self, name: str) -> float:
-        self.looked = True
-        return super().total(name)
-
-    def add(self, name: str, amount: float, *, floor: float = -np.inf, limit: float = np.inf) -> bool:
-        done = super().add(name, amount, floor=floor, limit=limit)
-        self.added.append(Increment(name, amount, floor, limit, done))
-        return done
-
-    def peek(self, name: str) -> float:
-        self.peeked = True
-        return super().peek(name)
-
-    def add_each(self, amounts: Mapping[str, float], *, floor: float = -np.inf) -> None:
-        super().add_each(amounts, floor=floor)
-        self.added += [Increment(name, amount, floor, np.inf, True) for name, amount in amounts.items()]
-
-    def add_all(self, amounts: Mapping[str, float]) -> dict[str, float]:
-        self.looked = True
-        return super().add_all(amounts)
-
-    def change(self, names: Sequence[str], to: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        self.looked = True
-        return super().change(names, to)
-
-    def once(self, token: str, *, expires: float, now: float) -> bool:
-        self.looked = True
-        return super().once(token, expires=expires, now=now)
-
-    def rows(self, name: str) -> Rows:
-        self.looked = True
-        return super().rows(name)
-
-    def drop(self, prefix: str) -> None:
-        self.looked = True
-        super().drop(prefix)
-
-    @property
-    def touched(self) -> bool:
-        """Whether anything was read or added."""
-        return self.looked or self.peeked or bool(self.added)
-
-    def changes(self) -> ChangeSet:
-        if not self.looked:
-            return ChangeSet(None, {}, {}, {}, self._now, self.added)
-        return super().changes()
-
-    def committed(self) -> Snapshot:
-        return (
-            super().committed() if self.looked else Snapshot(self._snapshot.version, self._totals, self._snapshot.rows)
-        )
+    def settle(self, totals: Mapping[str, float]) -> None:
+        """Replace all totals by those to which the store's additions have led."""
+        self._totals = defaultdict(float, totals)
 
 
 class Store(Protocol):
-    """Storage of a ledger: the accounts of one model's clients, and one account that all of them share.
+    """Storage of a ledger: the accounts of one model's clients and their groups, and one account that all share.
 
     An account has a version, which every change raises by 1, totals by name, rows by name, and used tokens until they
     expire. A store changes accounts by `commit` alone, with optimistic concurrency: a `ChangeSet` states the version
     that it was made for, and is committed whole or not at all.
 
-    - Both accounts change in one atomic step, or neither does. Commits of all processes that use one URL are in one
-      order; only a store with `shared` may be used by processes on several machines.
+    - All accounts of a commit change in one atomic step, or none does. Commits of all processes that use one URL are in
+      one order; only a store with `shared` may be used by processes on several machines.
     - A change set whose `version` is not the account's, or of whose `tokens` one was used and has not expired at `now`,
-      is a conflict: nothing changes, and `Conflict` holds both accounts, with those of its tokens that are used.
-    - Of a change set without a version (the shared account, where nothing was read of it) `added` is repeated in its
-      order: each total becomes max(total, floor) + amount where that is within `limit`. It is a conflict unless each
-      addition is possible exactly where it was `done`.
+      is a conflict: nothing changes, and the outcome holds all accounts of the commit.
+    - Of a change set without a version (an account of which nothing was read) `added` is repeated in its order: each
+      total becomes max(total, floor) + amount where that is within `limit`. It is a conflict unless each addition is
+      possible exactly where it was `done`. A commit returns the totals to which this leads, those by other replicas
+      among them. So a replica that adds to an account, or peeks at it, knows all that was added before its last
+      commit; and `Transaction.peek` reads anew what was returned more than a second ago.
     - Otherwise totals are replaced, tokens are remembered until they expire, and rows are appended, after those before
       were dropped where the change set demands it.
 
-    `MemoryStore` is the reference: tests/test_ledger_stores.py holds every other store to its answers. Every method
-    raises `StoreLost` where the storage does not answer. A class is found by the scheme of a URL: Feint's own in
+    `MemoryStore` is the reference: tests/gateway/test_ledger_stores.py holds every other store to its answers. Every
+    method raises `StoreLost` where the storage does not answer. A class is found by the scheme of a URL: Feint's own in
     `feint.gateway.stores.STORES`, others as entry points of the group `feint.stores`.
     """
 
@@ -237,18 +259,8 @@ class Store(Protocol):
         """Return the ledger of a model at a URL. Raises `BadRecipe` for a URL that is not one of this store's."""
         ...
 
-    async def commit(self, client: str, changes: ChangeSet, shared: ChangeSet | None) -> Conflict | None:
-        """Change both accounts in one atomic step.
-
-        Args:
-            client: The client whose account is changed.
-            changes: The changes to the client's account.
-            shared: The changes to the shared account, if any.
-
-        Returns:
-            None if both were changed; the accounts as they are if one was otherwise than in its snapshot, and nothing
-            was changed.
-        """
+    async def commit(self, changes: Mapping[AccountName, ChangeSet]) -> Outcome:
+        """Change accounts in one atomic step, unless one of them is otherwise than in its snapshot."""
         ...
 
     async def clients(self, most: int = 100) -> list[tuple[str, dict[str, float]]]:
@@ -265,17 +277,21 @@ class LedgerSession:
 
     Args:
         store: Where the ledger is kept.
-        most: The number of clients whose accounts are remembered here, the most recent ones.
+        most: The number of accounts that are remembered here, the most recent ones.
     """
 
     def __init__(self, store: Store, *, most: int = 20_000) -> None:
         self.store, self._most = store, most
-        self._snapshots: OrderedDict[str, Snapshot] = OrderedDict()
-        self._shared = Snapshot()
+        self._snapshots: OrderedDict[AccountName, Snapshot] = OrderedDict()
 
-    def begin(self, client: str) -> Transaction:
-        """Return a transaction on the account of `client` as it was last known here."""
-        return Transaction(client, self._snapshots.get(client) or Snapshot(), SharedTransaction(self._shared))
+    def begin(self, client: str, group: str = "") -> Transaction:
+        """Return a transaction on the accounts of `client` and of its `group`, if any, as they were last known here."""
+        shared, linked = Transaction(SHARED, self._known(SHARED)), None
+        if group:
+            name = AccountName("group", group)
+            linked = Transaction(name, self._known(name), shared=shared)
+        name = AccountName("client", client)
+        return Transaction(name, self._known(name), shared=shared, group=linked)
 
     async def commit(self, transaction: Transaction) -> bool:
         """Commit a transaction, or raise `StoreLost` if the store does not answer.
@@ -284,20 +300,25 @@ class LedgerSession:
             Whether the store took it. Otherwise nothing was changed, and the next transaction begins with the accounts
             as they are.
         """
-        shared = transaction.shared
-        assert isinstance(shared, SharedTransaction)  # `transaction` made it
-        other = await self.store.commit(
-            transaction.client, transaction.changes(), shared.changes() if shared.touched else None
-        )
-        self._remember(
-            transaction.client, transaction.committed() if other is None else transaction.rebased(other.account)
-        )
-        if shared.touched or other is not None:
-            self._shared = shared.committed() if other is None else shared.rebased(other.shared)
-        return other is None
+        accounts = transaction.touched
+        changes = {name: account.changes() for name, account in accounts.items()}
+        outcome = await self.store.commit(changes)
+        for name, account in accounts.items():
+            other = outcome.accounts.get(name)
+            if other is None:
+                self._remember(name, account.committed())
+            elif outcome.committed:
+                account.settle(other.totals)
+                self._remember(name, self._known(name).added_to(other, changes[name]))
+            else:
+                self._remember(name, account.rebased(other))
+        return outcome.committed
 
-    def _remember(self, client: str, snapshot: Snapshot) -> None:
-        self._snapshots[client] = snapshot
-        self._snapshots.move_to_end(client)
+    def _known(self, name: AccountName) -> Snapshot:
+        return self._snapshots.get(name) or Snapshot(at=-math.inf)
+
+    def _remember(self, name: AccountName, snapshot: Snapshot) -> None:
+        self._snapshots[name] = snapshot
+        self._snapshots.move_to_end(name)
         if len(self._snapshots) > self._most:
             self._snapshots.popitem(last=False)

@@ -16,7 +16,7 @@ from feint.defenses.access.martingale import Martingale, places
 from feint.ledger import Account
 from feint.pipeline import QueryLike
 
-AGE, SURPRISE, LEVEL = "campaign/queries", "campaign/surprise", "campaign/level"  # of a client's account
+AGE, SURPRISE, LEVEL = "campaign/queries", "campaign/surprise", "campaign/level"  # of a client or a group
 UNTIL, ALARMS, ACCOUNTS = "campaign/until", "campaign/alarms", "campaign/accounts"  # of the shared account
 STEP, LEVELS = 0.25, 60  # nats between levels of e-values: up to 2.5 million times 1 / fdr
 
@@ -63,15 +63,16 @@ class Cohort:
         Returns:
             Rungs, (N,) int.
         """
-        age = int(max(account.total(AGE), account.queries))
+        unit = account.group  # linked clients are one
+        age = int(max(unit.total(AGE), account.queries))
         suspicious = np.zeros(len(scores), bool)
         if new := min(len(scores), max(0, self.newcomers - age)):
             ranks = places(self.martingale.inputs, scores[:new])
-            self._bet(ranks, age, query, account)
-            improbable = self._improbable(ranks, age, account)
+            self._bet(ranks, age, query, unit)
+            improbable = self._improbable(ranks, age, unit)
             if alarm(account.shared, query.time):
                 suspicious[:new] = improbable
-        if self._named(account):
+        if self._named(unit):
             suspicious[:] = True
         return np.where(suspicious, max(rung, self.rung), rung)
 

@@ -90,7 +90,7 @@ class ProofOfWork(Fittable):
         """Return the puzzle that this query of this client has to solve now."""
         x = query.values
         return Puzzle(
-            bits=self.bits(len(query), self.cost.excess(account)),
+            bits=self.bits(len(query), self.cost.excess(account.group)),
             client=digest(account.client.encode()),
             query=digest(repr((x.shape, str(x.dtype))).encode(), x.tobytes()),
             expires=int(query.time) + self.lifetime,

@@ -95,9 +95,10 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
         """Return the answer of the client's rung, after its rules."""
         record = record or RequestRecord("", query.client, len(query), query.time)
         detectors, campaign = self.graph.detectors, self.graph.campaign
-        for detector, scores in zip(detectors, computed.scores[: len(detectors)], strict=True):
-            account.add("evidence", 0.0, floor=detector.observe(scores, query, account))
-        record.evidence = account.total("evidence")
+        observed = zip(detectors, computed.scores[: len(detectors)], strict=True)
+        record.evidence = account.accuse(
+            max((detector.observe(scores, query, account.group) for detector, scores in observed), default=0.0)
+        )
         record.rung = max(i for i, rung in enumerate(self.graph.rungs) if rung.at <= record.evidence)
         account.add("rung", 0.0, floor=record.rung)
         rows = np.full(len(query), record.rung)

@@ -1,12 +1,11 @@
 """Store in the memory of this process, for as long as it runs."""
 
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
 import numpy as np
 
-from feint.gateway.transaction import ChangeSet, Conflict, Snapshot
+from feint.gateway.transaction import AccountName, ChangeSet, Outcome, Snapshot
 
 
 class MemoryStore:
@@ -20,22 +19,21 @@ class MemoryStore:
         return cls()
 
     def __init__(self) -> None:
-        self._accounts: dict[str, Snapshot] = defaultdict(Snapshot)
-        self._shared = Snapshot()
-        self._full = 1000
+        self._accounts: dict[AccountName, Snapshot] = {}
 
-    async def commit(self, client: str, changes: ChangeSet, shared: ChangeSet | None) -> Conflict | None:
-        account = self._accounts[client]
-        if not (_agrees(account, changes) and (shared is None or _agrees(self._shared, shared))):
-            return Conflict(_conflicting(account, changes), _conflicting(self._shared, shared))
-        self._accounts[client] = _changed(account, changes)
-        if shared is not None:
-            self._shared = _changed(self._shared, shared)
-        return None
+    async def commit(self, changes: Mapping[AccountName, ChangeSet]) -> Outcome:
+        accounts = {name: self._accounts.get(name) or Snapshot() for name in changes}
+        if not all(_agrees(accounts[name], change) for name, change in changes.items()):
+            return Outcome(False, {name: _conflicting(accounts[name], change) for name, change in changes.items()})
+        changed = {name: _changed(accounts[name], change) for name, change in changes.items()}
+        self._accounts |= {name: account for name, account in changed.items() if account.version}
+        return Outcome(
+            True, {name: _added(account) for name, account in changed.items() if changes[name].version is None}
+        )
 
     async def clients(self, most: int = 100) -> list[tuple[str, dict[str, float]]]:
-        ordered = sorted(self._accounts.items(), key=lambda entry: -entry[1].totals.get("evidence", 0.0))
-        return [(client, dict(known.totals)) for client, known in ordered[:most]]
+        clients = [(name.name, dict(known.totals)) for name, known in self._accounts.items() if name.kind == "client"]
+        return sorted(clients, key=lambda entry: -entry[1].get("evidence", 0.0))[:most]
 
     async def close(self) -> None:
         pass
@@ -50,11 +48,10 @@ def _agrees(account: Snapshot, changes: ChangeSet) -> bool:
 
 
 def repeated(totals: Mapping[str, float], changes: ChangeSet) -> dict[str, float] | None:
-    """Return the shared totals that repeated additions change; None where one comes out otherwise."""
-    changed: dict[str, float] = {}
+    """Return all totals after repeated additions; None where one comes out otherwise."""
+    changed = dict(totals)
     for addition in changes.added:
-        total = changed.get(addition.name, totals.get(addition.name, 0.0))
-        raised = max(total, addition.floor) + addition.amount
+        raised = max(changed.get(addition.name, 0.0), addition.floor) + addition.amount
         if (raised <= addition.limit) != addition.done:
             return None
         if addition.done:
@@ -64,8 +61,8 @@ def repeated(totals: Mapping[str, float], changes: ChangeSet) -> dict[str, float
 
 def _changed(account: Snapshot, changes: ChangeSet) -> Snapshot:
     if changes.version is None:
-        totals = {**account.totals, **(repeated(account.totals, changes) or {})}
-        return Snapshot(account.version + 1, totals, account.rows, account.used)
+        totals = repeated(account.totals, changes) or {}
+        return Snapshot(account.version + changes.adds, totals, account.rows, account.used)
     rows = dict(account.rows)
     for name, (dropped, new) in changes.rows.items():
         before = () if dropped else rows.get(name, ())
@@ -75,6 +72,11 @@ def _changed(account: Snapshot, changes: ChangeSet) -> Snapshot:
     return Snapshot(account.version + 1, dict(changes.totals), rows, used)
 
 
+def _added(account: Snapshot) -> Snapshot:
+    """Return what a commit returns of an account that was only added to."""
+    return Snapshot(account.version, account.totals)
+
+
 def _unexpired(used: dict[str, float], now: float) -> dict[str, float]:
     """Return `used` without what is void at `now`; it is searched each time that it has doubled."""
     if len(used) < 1024 or len(used) & (len(used) - 1):
@@ -82,7 +84,6 @@ def _unexpired(used: dict[str, float], now: float) -> dict[str, float]:
     return {token: until for token, until in used.items() if until > now}
 
 
-def _conflicting(account: Snapshot, changes: ChangeSet | None) -> Snapshot:
-    tokens = () if changes is None else changes.tokens
-    used = {token: account.used[token] for token in tokens if token in account.used}
+def _conflicting(account: Snapshot, changes: ChangeSet) -> Snapshot:
+    used = {token: account.used[token] for token in changes.tokens if token in account.used}
     return Snapshot(account.version, account.totals, account.rows, used)

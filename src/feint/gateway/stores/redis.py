@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 from urllib.parse import quote
@@ -16,9 +17,10 @@ from redis.exceptions import NoScriptError, RedisError
 
 from feint.errors import StoreLost
 from feint.gateway.stores.waiting import Answer, tell
-from feint.gateway.transaction import ChangeSet, Conflict, Snapshot
+from feint.gateway.transaction import AccountName, ChangeSet, Outcome, Snapshot
 
-FORMAT = b"1"
+Changes = Mapping[AccountName, ChangeSet]
+FORMAT = b"2"
 SCRIPT = Path(__file__).with_suffix(".lua").read_text()
 _pack, _unpack = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(dict[str, float]).decode
 
@@ -29,8 +31,8 @@ class RedisStore:
     All commits of one turn of the loop, and all that come while others are under way, are one write: redis-py takes
     0.1 ms of processor time to send a command and to read its answer, whether it is one script or sixteen.
     No command is sent twice: where the connection breaks nobody knows whether it was done, and `StoreLost` is raised.
-    A client's totals are doubles in msgpack, the shared ones decimal text of 17 digits: both come back to the bit. All
-    keys of a `model` are in one hash slot, as an atomic step over a client's account and the shared one needs them.
+    Totals are doubles in msgpack, which come back to the bit. All keys of a `model` are in one hash slot, as an atomic
+    step over several accounts needs them. Names are quoted, so that no two accounts share a key.
 
     Args:
         url: The server as redis-py takes it, "redis://…" or "rediss://…".
@@ -47,36 +49,22 @@ class RedisStore:
 
     def __init__(self, url: str, model: str = "", *, timeout: float = 2.0) -> None:
         self._tag = f"{{feint:{quote(model, safe='')}}}:"
-        self._shared = [self._tag + "shared", self._tag + "shared:tokens", self._tag + "shared:rows"]
         self._evidence, self._sha, self._timeout = self._tag + "evidence", "", timeout
         self._redis = redis.asyncio.Redis.from_url(
             url, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0), protocol=2
         )
-        self._waiting: list[tuple[tuple[Any, ...], asyncio.Future[Conflict | None]]] = []
+        self._waiting: list[tuple[Changes, tuple[Any, ...], asyncio.Future[Outcome]]] = []
         self._sending: asyncio.Task[None] | None = None
 
-    async def commit(self, client: str, changes: ChangeSet, shared: ChangeSet | None) -> Conflict | None:
+    async def commit(self, changes: Mapping[AccountName, ChangeSet]) -> Outcome:
         """Commit, as `Store.commit`."""
-        table, common = _part(changes), shared and _part(shared)
-        if common is not None and shared is not None and shared.version is not None:
-            common["totals"] = dict(shared.totals)
-        keys = (
-            *(f"{self._tag}{kind}:{client}" for kind in ("client", "tokens", "rows")),
-            *self._shared,
-            self._evidence,
-        )
-        arguments = (
-            *keys,
-            _pack((table, common)),
-            _pack(changes.totals),
-            client,
-            repr(changes.totals.get("evidence", 0.0)),
-            *_rows(changes),
-            *(() if shared is None else _rows(shared)),
-        )
+        keys = [key for name in changes for key in self._keys(name)]
+        parts = [_part(name, change) for name, change in changes.items()]
+        further = [argument for change in changes.values() for argument in (_pack(change.totals), *_rows(change))]
+        arguments = 1 + len(keys), self._evidence, *keys, _pack(parts), *further
         loop = asyncio.get_running_loop()
-        result: asyncio.Future[Conflict | None] = loop.create_future()
-        self._waiting.append((arguments, result))
+        result: asyncio.Future[Outcome] = loop.create_future()
+        self._waiting.append((changes, arguments, result))
         if self._sending is None:
             self._sending = loop.create_task(self._send())
         return await result
@@ -92,9 +80,14 @@ class RedisStore:
         names = [name.decode() for name in members]
         pipe = self._redis.pipeline(transaction=False)
         for name in names:
-            pipe.hget(f"{self._tag}client:{name}", "totals")
+            pipe.hget(self._keys(AccountName("client", name))[0], "totals")
         packed = await pipe.execute()
         return [(name, _unpack(totals)) for name, totals in zip(names, packed, strict=True)]
+
+    def _keys(self, name: AccountName) -> tuple[str, str, str]:
+        """Return the keys of an account's version and totals, of its tokens and of the names of its rows."""
+        key = f"{self._tag}{name.kind}:{quote(name.name, safe='')}"
+        return key, f"{key}:tokens", f"{key}:rows"
 
     async def close(self) -> None:
         """Close, as `Store.close`."""
@@ -105,15 +98,16 @@ class RedisStore:
 
     async def _send(self) -> None:
         """Send all that wait in one write, then all that came meanwhile, until nobody waits."""
-        while waiting := [entry for entry in self._waiting if not entry[1].done()]:
+        while waiting := [entry for entry in self._waiting if not entry[-1].done()]:
             self._waiting = []
             answers: Sequence[Answer]
             try:
                 async with asyncio.timeout(self._timeout):
-                    answers = [_answer(reply) for reply in await self._run([arguments for arguments, _ in waiting])]
+                    replies = await self._run([arguments for _, arguments, _ in waiting])
+                answers = [_answer(entry[0], reply) for entry, reply in zip(waiting, replies, strict=True)]
             except Exception as error:
                 answers = [_why(error) for _ in waiting]
-            tell((result for _, result in waiting), answers)
+            tell((entry[-1] for entry in waiting), answers)
         self._waiting, self._sending = [], None
 
     async def _run(self, many: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -133,7 +127,7 @@ class RedisStore:
     async def _piped(self, many: Sequence[tuple[Any, ...]], sha: str) -> list[Any]:
         pipe = self._redis.pipeline(transaction=False)
         for arguments in many:
-            pipe.execute_command("EVALSHA", sha, 7, *arguments)
+            pipe.execute_command("EVALSHA", sha, *arguments)
         return await pipe.execute(raise_on_error=False)
 
     async def _load(self) -> str:
@@ -164,22 +158,27 @@ def _why(error: Exception) -> Exception:
     return lost
 
 
-def _answer(reply: Any) -> Answer:
+def _answer(changes: Changes, reply: Any) -> Answer:
     if isinstance(reply, Exception):
         return _why(reply)
-    return None if reply is None else Conflict(_clients_account(reply[0]), _shared_account(reply[1]))
+    committed, accounts = reply
+    known = _added if committed else _whole
+    return Outcome(
+        bool(committed), {name: known(account) for name, account in zip(changes, accounts, strict=True) if account}
+    )
 
 
-def _part(changes: ChangeSet) -> dict[str, Any]:
-    """Return changes as the script takes them; the rows themselves are further arguments."""
+def _part(name: AccountName, changes: ChangeSet) -> dict[str, Any]:
+    """Return changes as the script takes them; totals and rows themselves are further arguments."""
     return {
         "version": changes.version,
+        "client": name.name if name.kind == "client" else None,
+        "evidence": repr(changes.totals.get("evidence", 0.0)),
         "now": changes.now,
         "tokens": list(changes.tokens),
         "expires": list(changes.tokens.values()),
         "rows": [(name, dropped, len(new)) for name, (dropped, new) in changes.rows.items()],
         "added": [(entry.name, entry.amount, entry.floor, entry.limit, entry.done) for entry in changes.added],
-        "totals": {},
     }
 
 
@@ -191,17 +190,12 @@ def _pairs(flat: Sequence[Any]) -> dict[str, Any]:
     return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
 
 
-def _known(version: bytes | None, totals: dict[str, float], rows: Sequence[Any], used: Sequence[Any]) -> Snapshot:
-    arrays = {name: np.stack([np.frombuffer(row, "<f4") for row in many]) for name, many in _pairs(rows).items()}
-    return Snapshot(int(version or 0), totals, arrays, {token: float(until) for token, until in _pairs(used).items()})
+def _added(reply: Sequence[Any]) -> Snapshot:
+    version, totals = reply
+    return Snapshot(int(version or 0), _unpack(totals) if totals else {})
 
 
-def _clients_account(reply: Sequence[Any]) -> Snapshot:
-    fields = _pairs(reply[0])
-    return _known(fields.get("version"), _unpack(fields["totals"]) if fields else {}, *reply[1:])
-
-
-def _shared_account(reply: Sequence[Any]) -> Snapshot:
-    fields = _pairs(reply[0])
-    totals = {name[1:]: float(value) for name, value in fields.items() if name.startswith("=")}
-    return _known(fields.get("version"), totals, *reply[1:])
+def _whole(reply: Sequence[Any]) -> Snapshot:
+    account, rows, used = _added(reply[0]), _pairs(reply[1]), _pairs(reply[2])
+    arrays = {name: np.stack([np.frombuffer(row, "<f4") for row in many]) for name, many in rows.items()}
+    return replace(account, rows=arrays, used={token: float(until) for token, until in used.items()})

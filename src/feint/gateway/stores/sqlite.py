@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from feint.errors import BadRecipe, StoreLost
 from feint.gateway.stores import sqlite_file
 from feint.gateway.stores.sqlite_accounts import Accounts, pack, unpack
 from feint.gateway.stores.waiting import Answer, tell
-from feint.gateway.transaction import ChangeSet, Conflict
+from feint.gateway.transaction import AccountName, ChangeSet, Outcome
 
 AGAIN = 0.001  # seconds until a file that another process is writing is tried again
 EMPTIED = 1.0  # seconds between two times that the log is emptied
@@ -25,14 +25,12 @@ log = logging.getLogger("feint.gateway")
 class Pending:
     """A commit that waits for its transaction.
 
-    The totals of both accounts are packed already, so that one which cannot be packed fails alone.
+    The totals of its accounts are packed already, so that one which cannot be packed fails alone.
     """
 
-    client: str
-    changes: ChangeSet
-    shared: ChangeSet | None
-    packed: tuple[bytes, bytes]
-    result: asyncio.Future[Conflict | None]
+    changes: Mapping[AccountName, ChangeSet]
+    packed: Mapping[AccountName, bytes]
+    result: asyncio.Future[Outcome]
 
 
 class SqliteStore:
@@ -63,14 +61,14 @@ class SqliteStore:
         self._waiting: list[Pending] = []
         self._emptied, self._emptying = 0.0, None
 
-    async def commit(self, client: str, changes: ChangeSet, shared: ChangeSet | None) -> Conflict | None:
+    async def commit(self, changes: Mapping[AccountName, ChangeSet]) -> Outcome:
         """Commit, as `Store.commit`."""
         loop = asyncio.get_running_loop()
-        packed = pack(changes.totals), b"" if shared is None or shared.version is None else pack(shared.totals)
+        packed = {name: pack(change.totals) for name, change in changes.items()}
         result = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._together, loop, loop.time() + self._timeout)
-        self._waiting.append(Pending(client, changes, shared, packed, result))
+        self._waiting.append(Pending(changes, packed, result))
         return await result
 
     async def clients(self, most: int = 100) -> list[tuple[str, dict[str, float]]]:
@@ -91,7 +89,8 @@ class SqliteStore:
     def _clients(self, most: int) -> list[tuple[str, dict[str, float]]]:
         with closing(sqlite_file.connect(self.path, wait=self._timeout)) as file:
             rows = file.execute(
-                "SELECT client, totals FROM accounts WHERE model = ? AND NOT shared ORDER BY evidence DESC LIMIT ?",
+                "SELECT name, totals FROM accounts WHERE model = ? AND kind = 'client' AND version > 0"
+                " ORDER BY evidence DESC LIMIT ?",
                 (self.model, most),
             ).fetchall()
         return [(client, unpack(totals)) for client, totals in rows]
@@ -115,15 +114,13 @@ class SqliteStore:
         tell((commit.result for commit in pending), answers)
         self._tidy(loop)
 
-    def _transaction(self, pending: Sequence[Pending]) -> list[Conflict | None]:
+    def _transaction(self, pending: Sequence[Pending]) -> list[Outcome]:
         """Return the result of each commit; raise `sqlite3.Error` or `OSError`, and then nothing was done."""
         file = self._open()
         file.execute("BEGIN IMMEDIATE")
         try:
             accounts = Accounts(file, self.model)
-            results = [
-                accounts.commit(commit.client, commit.changes, commit.shared, commit.packed) for commit in pending
-            ]
+            results = [accounts.commit(commit.changes, commit.packed) for commit in pending]
             accounts.write()
             file.execute("COMMIT")
         except BaseException:

@@ -7,13 +7,13 @@ import msgspec
 import numpy as np
 
 from feint.gateway.stores.memory import repeated
-from feint.gateway.transaction import ChangeSet, Conflict, Snapshot
+from feint.gateway.transaction import AccountName, ChangeSet, Outcome, Snapshot
 
 CLEARED = 2  # void tokens that are cleared away for each new one, so that no transaction is ever long
 pack, unpack = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(dict[str, float]).decode
 EMPTY = pack({})
-FIND = "SELECT id, version, evidence, totals FROM accounts WHERE model = ? AND shared = ? AND client = ?"
-MAKE = "INSERT INTO accounts (model, shared, client, version, evidence, totals) VALUES (?, ?, ?, 0, 0, ?)"
+FIND = "SELECT id, version, evidence, totals FROM accounts WHERE model = ? AND kind = ? AND name = ?"
+MAKE = "INSERT INTO accounts (model, kind, name, version, evidence, totals) VALUES (?, ?, ?, 0, 0, ?)"
 CHANGE = "UPDATE accounts SET version = ?, evidence = ?, totals = ? WHERE id = ?"
 USE = """
 INSERT INTO tokens VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET expires = excluded.expires WHERE tokens.expires <= ?
@@ -26,10 +26,10 @@ DELETE FROM tokens WHERE (account, token) IN (SELECT account, token FROM tokens 
 class Entry:
     """An account as it is in this transaction; the `id` of a new one is 0."""
 
-    __slots__ = "changed", "client", "evidence", "id", "packed", "shared", "version"
+    __slots__ = "changed", "evidence", "id", "name", "packed", "version"
 
-    def __init__(self, client: str, shared: bool, row: tuple[int, int, float, bytes] | None) -> None:
-        self.client, self.shared, self.changed = client, shared, False
+    def __init__(self, name: AccountName, row: tuple[int, int, float, bytes] | None) -> None:
+        self.name, self.changed = name, False
         self.id, self.version, self.evidence, self.packed = row or (0, 0, 0.0, EMPTY)
 
     def put(self, totals: Mapping[str, float], packed: bytes) -> None:
@@ -43,29 +43,29 @@ class Accounts:
 
     def __init__(self, file: sqlite3.Connection, model: str) -> None:
         self._do, self._many, self._model = file.execute, file.executemany, model
-        self._entries: dict[tuple[bool, str], Entry] = {}
+        self._entries: dict[AccountName, Entry] = {}
         self._tokens, self._now = 0, np.inf
 
-    def commit(
-        self, client: str, changes: ChangeSet, shared: ChangeSet | None, packed: tuple[bytes, bytes]
-    ) -> Conflict | None:
-        """Commit, as `Store.commit`; `packed` are the totals of both accounts."""
-        account, common, raised = self._entry(client), None, None
-        agreed = account.version == changes.version
-        if agreed and shared is not None:
-            common = self._entry("", shared=True)
-            raised = _raised(common, shared)
-            agreed = raised is not None and shared.version in (None, common.version)
-        agreed = agreed and self._use(account, changes.tokens, changes.now)
-        if agreed and common is not None and shared is not None and not self._use(common, shared.tokens, shared.now):
-            self._forget(account, changes.tokens)
-            agreed = False
-        if not agreed:
-            return self._other(account, changes, shared)
-        if common is not None and shared is not None and raised is not None:
-            self._change(common, shared, raised, packed[1] or pack(raised))
-        self._change(account, changes, changes.totals, packed[0])
-        return None
+    def commit(self, changes: Mapping[AccountName, ChangeSet], packed: Mapping[AccountName, bytes]) -> Outcome:
+        """Commit, as `Store.commit`; `packed` are the totals of the accounts that were read."""
+        parts = [(self._entry(name), change) for name, change in changes.items()]
+        raised = {entry.name: repeated(unpack(entry.packed), change) for entry, change in parts if _only_added(change)}
+        if (
+            None in raised.values()
+            or any(change.version not in (None, entry.version) for entry, change in parts)
+            or not self._use(parts)
+        ):
+            return Outcome(False, {entry.name: self._known(entry, change.tokens) for entry, change in parts})
+        for entry, change in parts:
+            totals = raised.get(entry.name)
+            if totals is None:
+                self._change(entry, change, packed[entry.name])
+            elif change.adds:
+                self._id(entry)
+                entry.put(totals, pack(totals))
+        return Outcome(
+            True, {name: Snapshot(self._entries[name].version, totals) for name, totals in raised.items() if totals is not None}
+        )
 
     def write(self) -> None:
         """Write what was changed, and clear away some of the tokens that are void."""
@@ -76,27 +76,25 @@ class Accounts:
         if self._tokens:
             self._do(CLEAR, (self._now, CLEARED * self._tokens))
 
-    def _entry(self, client: str, *, shared: bool = False) -> Entry:
-        entry = self._entries.get((shared, client))
+    def _entry(self, name: AccountName) -> Entry:
+        entry = self._entries.get(name)
         if entry is None:
-            row = self._do(FIND, (self._model, shared, client)).fetchone()
-            entry = self._entries[shared, client] = Entry(client, shared, row)
+            row = self._do(FIND, (self._model, *name)).fetchone()
+            entry = self._entries[name] = Entry(name, row)
         return entry
 
-    def _use(self, account: Entry, tokens: Mapping[str, float], now: float) -> bool:
-        """Enter tokens, unless one of them is in use: then none is."""
-        entered = list[str]()
-        for token, until in tokens.items():
-            if self._do(USE, (self._id(account), token, until, now)).rowcount != 1:
-                self._forget(account, entered)
-                return False
-            entered.append(token)
-        if tokens:
-            self._tokens, self._now = self._tokens + len(tokens), min(self._now, now)
+    def _use(self, parts: Iterable[tuple[Entry, ChangeSet]]) -> bool:
+        """Enter the tokens of all accounts, unless one of them is in use: then none is."""
+        entered = list[tuple[int, str]]()
+        for entry, change in parts:
+            for token, until in change.tokens.items():
+                if self._do(USE, (self._id(entry), token, until, change.now)).rowcount != 1:
+                    self._many("DELETE FROM tokens WHERE account = ? AND token = ?", entered)
+                    return False
+                entered.append((entry.id, token))
+                self._now = min(self._now, change.now)
+        self._tokens += len(entered)
         return True
-
-    def _forget(self, account: Entry, tokens: Iterable[str]) -> None:
-        self._many("DELETE FROM tokens WHERE account = ? AND token = ?", [(account.id, token) for token in tokens])
 
     def _used(self, account: Entry, tokens: Iterable[str]) -> dict[str, float]:
         """Return when each of the tokens that were used expires."""
@@ -107,13 +105,13 @@ class Accounts:
     def _id(self, account: Entry) -> int:
         """Return the number of the account, which is made where it is new."""
         if not account.id:
-            made = self._do(MAKE, (self._model, account.shared, account.client, EMPTY))
+            made = self._do(MAKE, (self._model, *account.name, EMPTY))
             account.id = made.lastrowid or 0
         return account.id
 
-    def _change(self, account: Entry, changes: ChangeSet, totals: Mapping[str, float], packed: bytes) -> None:
+    def _change(self, account: Entry, changes: ChangeSet, packed: bytes) -> None:
         self._id(account)
-        account.put(totals, packed)
+        account.put(changes.totals, packed)
         for name, (dropped, new) in changes.rows.items():
             if dropped:
                 self._do("DELETE FROM rows WHERE account = ? AND name = ?", (account.id, name))
@@ -124,12 +122,6 @@ class Accounts:
                     (account.id, name, numbers.shape[1], numbers.tobytes()),
                 )
 
-    def _other(self, account: Entry, changes: ChangeSet, shared: ChangeSet | None) -> Conflict:
-        common = self._entry("", shared=True)
-        return Conflict(
-            self._known(account, changes.tokens), self._known(common, () if shared is None else shared.tokens)
-        )
-
     def _known(self, account: Entry, tokens: Iterable[str]) -> Snapshot:
         rows = dict[str, list[np.ndarray]]()
         stored = "SELECT name, width, numbers FROM rows WHERE account = ? ORDER BY id"
@@ -139,13 +131,5 @@ class Accounts:
         return Snapshot(account.version, unpack(account.packed), whole, self._used(account, tokens))
 
 
-def _raised(common: Entry, changes: ChangeSet) -> Mapping[str, float] | None:
-    """Return the shared totals after a commit; None where a repeated addition comes out otherwise.
-
-    They are those of the transaction where it read any, otherwise the stored ones with its additions repeated.
-    """
-    if changes.version is not None:
-        return changes.totals
-    totals = unpack(common.packed)
-    changed = repeated(totals, changes)
-    return None if changed is None else {**totals, **changed}
+def _only_added(change: ChangeSet) -> bool:
+    return change.version is None

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from feint.errors import DamagedFile, MissingData, NotWritten
 
-KIND, FORMAT = 0x6665696E, 1  # "fein" in the header: a file of keys is SQLite too
-TABLES = """
-CREATE TABLE accounts (id INTEGER PRIMARY KEY, model TEXT NOT NULL, shared INTEGER NOT NULL, client TEXT NOT NULL,
+KIND, FORMAT = 0x6665696E, 2  # "fein" in the header: a file of keys is SQLite too
+ACCOUNTS = """
+CREATE TABLE accounts (id INTEGER PRIMARY KEY, model TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
                        version INTEGER NOT NULL, evidence REAL, totals BLOB NOT NULL,
-                       UNIQUE (model, shared, client)) STRICT;
+                       UNIQUE (model, kind, name)) STRICT;
+"""
+OTHERS = """
 CREATE TABLE tokens (account INTEGER NOT NULL, token TEXT NOT NULL, expires REAL NOT NULL,
                      PRIMARY KEY (account, token)) STRICT, WITHOUT ROWID;
 CREATE INDEX expiring ON tokens (expires);
@@ -19,12 +21,17 @@ CREATE TABLE rows (id INTEGER PRIMARY KEY, account INTEGER NOT NULL, name TEXT N
                    numbers BLOB NOT NULL) STRICT;
 CREATE INDEX named ON rows (account, name);
 """
+MIGRATION = f"""
+ALTER TABLE accounts RENAME TO earlier; {ACCOUNTS}
+INSERT INTO accounts SELECT id, model, iif(shared, 'shared', 'client'), client, version, evidence, totals FROM earlier;
+DROP TABLE earlier;
+"""  # of format 1, which knew no groups
 LONG = 4096  # pages of the log from which it is begun anew, although commits must wait for that: 16 MiB
 PATIENCE = 5.0  # seconds for which an opening waits for others that open the same file
 
 
 def create(path: Path) -> None:
-    """Create the file where there is none, readable by its owner alone, and try it.
+    """Create the file where there is none, readable by its owner alone, and try it; bring an earlier format up to date.
 
     Raises:
         MissingData: If its folder does not exist.
@@ -37,12 +44,13 @@ def create(path: Path) -> None:
         path.touch(mode=0o600)
         with closing(connect(path, wait=PATIENCE)) as file:
             file.execute("BEGIN IMMEDIATE")  # one of those who open it at once makes it
-            if not file.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-                for statement in TABLES.split(";"):
+            empty = not file.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+            if empty or _header(file) == [KIND, 1]:
+                for statement in (ACCOUNTS + OTHERS if empty else MIGRATION).split(";"):
                     file.execute(statement)
                 file.execute(f"PRAGMA application_id = {KIND}")
                 file.execute(f"PRAGMA user_version = {FORMAT}")
-            if not _ours(file):
+            if _header(file) != [KIND, FORMAT]:
                 raise DamagedFile(f"{path}", f"a ledger of format {FORMAT}", "name another file, or move this away")
             file.execute("COMMIT")
             _logged(file)
@@ -58,7 +66,7 @@ def open_existing(path: Path) -> sqlite3.Connection:
     """Return a connection to a file that `create` made, which waits for no lock. Raises `sqlite3.Error`."""
     file = connect(path)
     try:
-        if not _ours(file):
+        if _header(file) != [KIND, FORMAT]:
             raise sqlite3.DatabaseError("another format")
         file.execute("PRAGMA synchronous = NORMAL")
         file.execute("PRAGMA wal_autocheckpoint = 0")  # `checkpoint` does that, in a thread: it waits for the disk
@@ -91,9 +99,8 @@ def identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _ours(file: sqlite3.Connection) -> bool:
-    header = [file.execute(f"PRAGMA {pragma}").fetchone()[0] for pragma in ("application_id", "user_version")]
-    return header == [KIND, FORMAT]
+def _header(file: sqlite3.Connection) -> list[int]:
+    return [file.execute(f"PRAGMA {pragma}").fetchone()[0] for pragma in ("application_id", "user_version")]
 
 
 def _logged(file: sqlite3.Connection) -> None:

@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Iterable
 
-from feint.gateway.transaction import Conflict
+from feint.gateway.transaction import Outcome
 
-Answer = Conflict | Exception | None  # the result of a commit
+Answer = Outcome | Exception  # the result of a commit
 
 
-def tell(waiting: Iterable[asyncio.Future[Conflict | None]], answers: Iterable[Answer]) -> None:
+def tell(waiting: Iterable[asyncio.Future[Outcome]], answers: Iterable[Answer]) -> None:
     """Set the result of every future that is not done; a client may have hung up meanwhile."""
     for future, answer in zip(waiting, answers, strict=True):
         if future.done():

@@ -7,6 +7,6 @@ class CountingStore(MemoryStore):
     shared = False
     commits = 0
 
-    async def commit(self, client, account, shared):
+    async def commit(self, changes):
         CountingStore.commits += 1
-        return await super().commit(client, account, shared)
+        return await super().commit(changes)
