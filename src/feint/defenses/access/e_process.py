@@ -46,6 +46,14 @@ class EProcess(ABC):
             log E after each query, (m,), and the state after the last one.
         """
 
+    def drift(self, statistics: np.ndarray) -> dict[str, float]:
+        """Return sums that show how queries differ from those of the calibration, for the account; nothing here.
+
+        Args:
+            statistics: Statistics of m ≥ 1 queries, as in `advance`.
+        """
+        return {}
+
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:
         """Return all numbers by name, from which `process_of` makes the process again."""
@@ -70,6 +78,7 @@ class EProcess(ABC):
             values, state = self.advance(statistics[new], totals[2:])
             return np.concatenate([[max(totals[0], values.max() / -math.log(self.alpha)), values[-1]], state])
 
+        account.add_all(self.drift(statistics[new]))
         # a float: a store cannot pack NumPy scalars
         return account.change(names, advanced).item(0)
 
