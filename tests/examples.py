@@ -742,7 +742,7 @@ PARTS = (  # what methods are made of: only the contracts of recipes look at the
     Mahalanobis(ridge=0.2),
     MaxProbability(),
     Ladder([SequentialTest()], [Defense(), Defense(access=[Refuse()])]),
-    Campaign("secret", SequentialTest(alpha=0.01, benign=Weights("ab")), newcomers=5),
+    Campaign(SequentialTest(alpha=0.01, benign=Weights("ab")), newcomers=5),
     CW(weight=0.5),
     DeepFool(),
     FGSM(step=0.25),

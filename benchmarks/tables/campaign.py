@@ -1,7 +1,7 @@
 """Campaigns of 1,000 accounts among honest newcomers, on CIFAR-10: queries until the alarm, and whose answers change.
 
-The victim is the published ResNet-20. Newcomers of the last period use one half of the test images, those of today the
-other. Each has a mix of classes of their own (Dirichlet, 0.5), and every second one a camera of their own. Attackers
+The victim is the published ResNet-20. Newcomers of the last period use one half of the test images, those of today a
+quarter of the others. Each has a mix of classes of their own (Dirichlet, 0.5), and every second one a camera of their own. Attackers
 ask about CIFAR-100. Each score is computed once, and newcomers draw from them.
 """
 
@@ -28,9 +28,9 @@ CAMERAS = (
     "jpeg:95", "jpeg:90", "jpeg:75", "scale:0.875", "scale:0.75", "noise:0.02", "brightness:0.7", "brightness:1.3",
     "shift:2", "grey",
 )  # fmt: skip
-ACCOUNTS, QUERIES, DAYS, SEEDS = 1000, 10, 1000, 10
+ACCOUNTS, QUERIES, DAYS, SEEDS = 1000, 10, 1000, 5
 HONEST = 1000, 10_000
-PROBATION = 0.01, 0.02, 0.05, 0.2
+PROBATION = 0.01, 0.02, 0.05
 PERIOD = 5000  # newcomers of the last period, of each of whom one query calibrates
 
 
@@ -78,13 +78,13 @@ def fitted() -> Campaign:
     x = np.stack([last.splits[camera].arrays[0][row] for camera, row in zip(cameras[:, 0], rows[:, 0], strict=True)])
     y = last.splits[0].labels.numpy()[rows[:, 0]]
     inputs = Split.of(x, y, domain=last.splits[0].domain, name="newcomers")
-    return Campaign("secret").fit(published_resnet20().eval(), inputs)
+    return Campaign().fit(published_resnet20().eval(), inputs)
 
 
 @functools.cache
 def today() -> Population:
     """Return the honest newcomers of today."""
-    return Population(data.load("cifar10").test.share(1, 2))
+    return Population(data.load("cifar10").test.share(1, 4))
 
 
 @functools.cache
@@ -131,7 +131,7 @@ def changed_labels(n: int, probation: float, seed: int, queries: int = QUERIES) 
     rows = rng.choice(len(attack()), size=(ACCOUNTS, queries), replace=False)
     s = np.concatenate([attack()[rows], honest(rng, n, queries)])
     order = rng.permutation(np.repeat(np.arange(len(s)), queries))
-    cohort, ledger = Campaign("secret", fitted().test, probation=probation).cohort(), Ledger()
+    cohort, ledger = Campaign(fitted().test, probation=probation).cohort(), Ledger()
     log_e, changed, alarm, asked = e_process(s), np.zeros(s.shape, bool), None, 0
     for who in order.tolist():
         account = ledger[str(who)]
@@ -165,13 +165,15 @@ def jobs(progress: ProgressCallback) -> Jobs:
 
 def days(n: int) -> Row:
     """Return on how many honest days with n newcomers there is an alarm."""
-    rng, martingale, limit = np.random.default_rng(0), fitted().test.martingale(), np.log(fitted().run_length)
-    highest = []
+    rng, cohort, highest = np.random.default_rng(0), fitted().cohort(), []
+    limit, turns = np.log(cohort.run_length * len(cohort.turns)), np.array(cohort.turns)
+    payments, weights = np.exp(cohort.martingale.won).astype(np.float32), cohort.martingale.weights
     for _ in range(DAYS):
-        wins = martingale.won[places(martingale.inputs, honest(rng, n, 1)[:, 0])]
-        before = np.concatenate([np.zeros((1, wins.shape[1])), wins.cumsum(0)])
-        sums = before[1:] - np.minimum.accumulate(before)[:-1]
-        highest.append(mixed(sums, martingale.weights).max())
+        paid = payments[places(cohort.martingale.inputs, honest(rng, n, max(turns)))]
+        sums = np.log(paid.cumsum(1)[:, turns - 1] / turns[:, None]).cumsum(0, dtype=np.float64)
+        before = np.concatenate([np.zeros_like(sums[:1]), sums])
+        cusums = sums - np.minimum.accumulate(before)[:-1]
+        highest.append(np.log(np.exp(cusums) @ weights).max())
     return {
         "kind": "days", "honest": n, "days": DAYS, "run_length": fitted().run_length,
         "alarms": int((np.array(highest) >= limit).sum()), "highest": float(np.max(highest) / limit), "seed": 0,

@@ -62,7 +62,7 @@ def services(victim, digits, ladder):
     noise = Split.of(np.random.default_rng(1).integers(256, size=(600, 1, 8, 8), dtype=np.uint8), np.zeros(600, int))
     members = [SequentialTest(), learned, SequentialTest(Mahalanobis()), ADD(4, dimensions=3), MeanDiscrepancy(25)]
     combined = Combined(members).fit(victim, digits.test, outliers=noise)
-    campaign = Campaign("secret", newcomers=3, run_length=20.0, probation=0.3).fit(victim, digits.test)
+    campaign = Campaign(newcomers=3, run_length=20.0, probation=0.3).fit(victim, digits.test)
     return {
         "ladder": Service(victim, ladder),
         "campaign": Service(victim, replace(ladder, campaign=campaign)),

@@ -8,7 +8,6 @@ import numpy as np
 from torch import Tensor, nn
 
 from feint.defense import bind
-from feint.defenses import keyed
 from feint.defenses.access.cohort import Cohort
 from feint.defenses.access.sequential_test import SequentialTest
 from feint.errors import BadInput, BadRecipe
@@ -25,16 +24,15 @@ class Campaign(Fittable):
     A ladder's `campaign` is fitted to one query of each of thousands of newcomers of the last period, clients who
     have sent fewer than `newcomers` queries, so that cameras, classes and habits are those of real newcomers.
 
-    **Alarm.** Of each newcomer one query is bet on, which `key` and the client's name choose; so newcomers are
-    independent draws, however much one's queries depend on each other, and an attacker cannot tell which of theirs
-    to disguise. The bets and prices are those of `SequentialTest`. Each bet has a CUSUM, and the alarm begins where
-    their mixture reaches `run_length`::
+    **Alarm.** A newcomer is bet on at the turns k = 1, 2, 4, 8, by the mean payment to their first k queries. So newcomers
+    need be independent of each other, not their queries. The bets, p-values and prices are those of `SequentialTest`.
+    At each turn every bet has a CUSUM over newcomers i, and the alarm begins where at one of K turns::
 
-        C_t = max(C_(t−1), 1) · b(p_t) / price(b),    Σ_b w_b C_t(b) ≥ run_length.
+        C_i = max(C_(i−1), 1) · mean_(j ≤ k) b(p_ij) / price(b),    Σ_b w_b C_i(b) ≥ K · run_length.
 
-    This is an e-detector (Shin, Ramdas and Rinaldo, NEJSDS 2024): among n honest newcomers there are at most
+    Each turn has an e-detector (Shin, Ramdas and Rinaldo, NEJSDS 2024): among n honest newcomers there are at most
     n / `run_length` false alarms in expectation (with probability 1 − `delta` of the test over calibration sets). The
-    sums begin anew after an alarm, and an alarm ends when it was not renewed for `hours`.
+    sums of a turn begin anew after its alarm, and an alarm ends when it was not renewed for `hours`.
 
     **Probation.** During an alarm a newcomer's query gets the answer of `rung` if the newcomer's queries until then
     are improbable: if Fisher's combination of their p-values is below `probation`, which is so for that share of honest
@@ -48,7 +46,6 @@ class Campaign(Fittable):
     Composed for this project (docs/background/design/evidence.md); it is not a method of these papers.
 
     Attributes:
-        key: The owner's secret.
         test: Test whose score, p-values, bets and prices are used; its `alpha` is not.
         newcomers: Number of a client's first queries, 1 or more.
         run_length: Least mean number of honest newcomers until a false alarm, above 1.
@@ -59,17 +56,15 @@ class Campaign(Fittable):
     """
 
     cite: ClassVar[str] = "shin2024edetectors"
-    key: str
     test: SequentialTest = SequentialTest()
     newcomers: int = 10
     run_length: float = 1e7
     hours: float = 24.0
-    probation: float = 0.02
+    probation: float = 0.01
     fdr: float = 0.05
     rung: int = 1
 
     def __post_init__(self) -> None:
-        keyed.check_key(self.key)
         if not (self.newcomers >= 1 and self.run_length > 1 and self.hours > 0 and self.rung >= 1):
             raise BadRecipe(repr(self), "newcomers ≥ 1, run_length > 1, hours > 0 and rung ≥ 1", "change it")
         if not (0 <= self.probation <= 1 and 0 < self.fdr < 1):

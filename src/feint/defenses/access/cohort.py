@@ -3,7 +3,6 @@
 All of its state over clients is totals of the shared account that are only added to, so that replicas never conflict.
 """
 
-import hmac
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -16,7 +15,7 @@ from feint.defenses.access.martingale import Martingale, places
 from feint.ledger import Account
 from feint.pipeline import QueryLike
 
-AGE, SURPRISE, LEVEL = "campaign/queries", "campaign/surprise", "campaign/level"  # of a client or a group
+RANKS, LEVEL = "campaign/ranks", "campaign/level"  # rows and total of a client or a group
 UNTIL, ALARMS, ACCOUNTS = "campaign/until", "campaign/alarms", "campaign/accounts"  # of the shared account
 STEP, LEVELS = 0.25, 60  # nats between levels of e-values: up to 2.5 million times 1 / fdr
 
@@ -27,7 +26,6 @@ class Cohort:
 
     Attributes:
         martingale: Bets on the scores of newcomers, at their prices.
-        key: The owner's secret, which chooses the query of a newcomer that is bet on.
         newcomers: Number of a client's first queries.
         run_length: Least mean number of honest newcomers until a false alarm.
         hours: Time after which an alarm ends that nothing renews.
@@ -37,7 +35,6 @@ class Cohort:
     """
 
     martingale: Martingale
-    key: str
     newcomers: int
     run_length: float
     hours: float
@@ -64,50 +61,45 @@ class Cohort:
             Rungs, (N,) int.
         """
         unit = account.group  # linked clients are one
-        age = int(max(unit.total(AGE), account.queries))
+        ranks = unit.rows(RANKS)
+        age = int(max(len(ranks), account.queries))
         suspicious = np.zeros(len(scores), bool)
         if new := min(len(scores), max(0, self.newcomers - age)):
-            ranks = places(self.martingale.inputs, scores[:new])
-            self._bet(ranks, age, query, unit)
-            improbable = self._improbable(ranks, age, unit)
-            if alarm(account.shared, query.time):
-                suspicious[:new] = improbable
+            ranks.append(places(self.martingale.inputs, scores[:new])[:, None], most=self.newcomers)
+            first = ranks.array[:, 0].astype(int)
+            for turn in [turn for turn in self.turns if len(first) - new < turn <= len(first)]:
+                self._bet(first[:turn], unit.shared, query.time)
+            if alarm(unit.shared, query.time):
+                suspicious[:new] = self._improbable(first)[-new:]
         if self._named(unit):
             suspicious[:] = True
         return np.where(suspicious, max(rung, self.rung), rung)
 
-    def _bet(self, ranks: np.ndarray, age: int, query: QueryLike, account: Account) -> None:
-        """Bet on the newcomer's one query, if it is among these, and raise the alarm where the evidence is enough."""
-        chosen = self.turn(account.client) - age
-        if not 0 <= chosen < len(ranks):
-            return
-        shared = account.shared
-        names = [f"campaign/{i}" for i in range(len(self.martingale.weights))]
-        shared.add_each(dict(zip(names, self.martingale.won[ranks[chosen]].tolist(), strict=True)), floor=0.0)
+    @property
+    def turns(self) -> list[int]:
+        """Numbers of queries after which a newcomer is bet on: 1, 2, 4, … up to `newcomers`."""
+        return [1 << i for i in range(self.newcomers.bit_length())]
+
+    def _bet(self, ranks: np.ndarray, shared: Account, time: float) -> None:
+        """Bet on a newcomer's first queries, and raise the alarm where the evidence at this turn is enough."""
+        won = mixed(self.martingale.won[ranks].T, np.full(len(ranks), 1 / len(ranks)))
+        names = [f"campaign/{len(ranks)}/{i}" for i in range(len(won))]
+        shared.add_each(dict(zip(names, won.tolist(), strict=True)), floor=0.0)
         sums = np.array([shared.peek(name) for name in names])
-        if mixed(sums, self.martingale.weights) >= math.log(self.run_length):
+        if mixed(sums, self.martingale.weights) >= math.log(self.run_length * len(self.turns)):
             shared.add_each(dict(zip(names, (-sums.clip(0)).tolist(), strict=True)))
-            shared.add(UNTIL, 0.0, floor=query.time + 3600 * self.hours)
+            shared.add(UNTIL, 0.0, floor=time + 3600 * self.hours)
             shared.add(ALARMS, 1.0)
 
     def alarmed(self, query: QueryLike, account: Account) -> bool | None:
         """Return whether there is an alarm, None for a client who is no newcomer, and whom it does not concern."""
         return alarm(account.shared, query.time) if account.queries < self.newcomers else None
 
-    def turn(self, client: str) -> int:
-        """Return which of a newcomer's queries is bet on, from 0."""
-        digest = hmac.digest(self.key.encode(), client.encode(), "sha256")
-        return int.from_bytes(digest[:8]) % self.newcomers
-
-    def _improbable(self, ranks: np.ndarray, age: int, account: Account) -> np.ndarray:
+    def _improbable(self, ranks: np.ndarray) -> np.ndarray:
         """Return with which queries the newcomer's have become improbable, by Fisher's combination of p-values."""
         p = (ranks + 1) / (len(self.martingale.inputs) + 1)
-        before = account.total(SURPRISE)
-        surprise = before - np.log(p).cumsum()
-        account.add(SURPRISE, surprise[-1].item() - before)
-        account.add(AGE, len(ranks), floor=age)
-        queries = np.arange(age + 1, age + 1 + len(ranks))
-        return np.array([fisher(s, n) for s, n in zip(surprise.tolist(), queries.tolist(), strict=True)]) < self.probation
+        surprises = -np.log(p).cumsum()
+        return np.array([fisher(s, n) for n, s in enumerate(surprises.tolist(), 1)]) < self.probation
 
     def _named(self, account: Account) -> bool:
         """Count the client at the level of its e-value, and return whether e-BH rejects that it is honest."""
