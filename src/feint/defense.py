@@ -215,13 +215,15 @@ class Ladder:
             raise BadRecipe(f"a campaign's rung {self.campaign.rung}", known, "change it, or add a rung")
 
     def rung(self, query: Query, model: nn.Module, account: Account) -> Defense:
-        """Collect the detectors' evidence for this query, and return the highest rung that one of its inputs is on."""
+        """Collect the evidence for this query, and return the highest rung that one of its inputs is on."""
         return self.parts(query, model, account)[-1].defense
 
     def parts(self, query: Query, model: nn.Module, account: Account) -> list[Part]:
-        """Collect the evidence for this query, and return its parts by rung, from gentle to harsh.
+        """Collect the evidence for this query.
 
-        All inputs are on the client's rung, except those that the campaign puts on a higher one.
+        Returns:
+            Its parts by rung, from gentle to harsh. All inputs are on the client's rung, except those that the campaign
+            puts on a higher one.
         """
         z = logits(model, query.x)
         reached = account.accuse(

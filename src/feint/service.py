@@ -80,7 +80,7 @@ class Service(Pipeline[Query]):
     def _part(self, part: Part, query: Query, computed: CachedForward, account: Account) -> Tensor:
         """Return the defended answers to a part of a query; the model runs for all of it at once where it can."""
         _, defense, rows = part
-        x = inputs = query.x[rows]
+        x = inputs = query.x if isinstance(rows, slice) else query.x[rows]  # the model was computed for the one tensor
         for perturb in defense.inputs:
             x = perturb(x, self.model)
         p = predict(computed, x) if defense.inputs else predict(computed, query.x)[rows]

@@ -1,16 +1,20 @@
 """Evidence over many accounts: false alarms, probation, naming, and an honest share among the named."""
 
+import asyncio
 import math
 
 import numpy as np
 import pytest
 
+from feint.defenses.access import Campaign
 from feint.defenses.access.cohort import LEVELS, STEP, UNTIL, Cohort, alarm, fisher, rejected
 from feint.defenses.access.e_bh import e_bh
 from feint.defenses.access.e_process import NOW
 from feint.defenses.access.martingale import Martingale
 from feint.errors import BadRecipe
 from feint.gateway.array_query import ArrayQuery
+from feint.gateway.stores.memory import MemoryStore
+from feint.gateway.transaction import LedgerSession
 from feint.ledger import Account, Ledger
 
 N = 199
@@ -179,7 +183,33 @@ def test_a_client_whose_e_value_falls_is_named_no_longer():
     "settings", [{"newcomers": 0}, {"run_length": 1.0}, {"hours": 0.0}, {"probation": 1.5}, {"fdr": 0.0}, {"rung": 0}]
 )
 def test_settings_out_of_range_are_refused(settings):
-    from feint.defenses.access import Campaign
-
     with pytest.raises(BadRecipe):
         Campaign(**settings)
+
+
+def test_replicas_agree_and_conflict_only_where_one_has_not_looked_for_long():
+    """Requests of two replicas overlap: each begins before the other's is committed."""
+    tested, store = cohort(), MemoryStore()
+    replicas, conflicts = (LedgerSession(store), LedgerSession(store)), []
+
+    async def run() -> None:
+        for i in range(40):
+            begun = [session.begin(f"{i} at {at}") for at, session in enumerate(replicas)]
+            for transaction in begun:
+                ask(tested, transaction, [-1.0] * tested.newcomers)
+            for session, transaction in zip(replicas, begun, strict=True):
+                while not await session.commit(transaction):
+                    conflicts.append(i)
+                    transaction = session.begin(transaction.client)
+                    ask(tested, transaction, [-1.0] * tested.newcomers)
+
+    asyncio.run(run())
+    assert set(conflicts) <= {0}
+    one = Ledger()
+    for i in range(80):
+        ask(tested, one[f"{i}"], [-1.0] * tested.newcomers)
+    for session in replicas:
+        shared = session.begin("new").shared
+        assert alarm(shared, 3599.0)
+        assert shared.total("campaign/accounts") in (79, 80)  # the other's last commit may not be known here
+        assert shared.total("campaign/alarms") >= one.shared.total("campaign/alarms") / 2

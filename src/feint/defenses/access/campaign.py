@@ -24,8 +24,8 @@ class Campaign(Fittable):
     A ladder's `campaign` is fitted to one query of each of thousands of newcomers of the last period, clients who
     have sent fewer than `newcomers` queries, so that cameras, classes and habits are those of real newcomers.
 
-    **Alarm.** A newcomer is bet on at the turns k = 1, 2, 4, 8, by the mean payment to their first k queries. So newcomers
-    need be independent of each other, not their queries. The bets, p-values and prices are those of `SequentialTest`.
+    **Alarm.** A newcomer is bet on at the turns k = 1, 2, 4, 8, by the mean payment to their first k queries. So
+    newcomers need be independent of each other, not their queries. The bets, p-values and prices are those of `SequentialTest`.
     At each turn every bet has a CUSUM over newcomers i, and the alarm begins where at one of K turns::
 
         C_i = max(C_(i−1), 1) · mean_(j ≤ k) b(p_ij) / price(b),    Σ_b w_b C_i(b) ≥ K · run_length.
@@ -81,6 +81,8 @@ class Campaign(Fittable):
     def assign(self, query: Query, z: Tensor, account: Account, rung: int) -> np.ndarray:
         """Return the rung of each input of a query, and update the evidence over all accounts.
 
+        `NotFitted` is raised without calibration, and `BadInput` for logits of another number of classes.
+
         Args:
             query: The query.
             z: The model's undefended logits, (N, K).
@@ -89,10 +91,6 @@ class Campaign(Fittable):
 
         Returns:
             Rungs, (N,) int.
-
-        Raises:
-            NotFitted: without calibration.
-            BadInput: for logits of another number of classes.
         """
         return self.assign_with(self.test.ranked_score, query, z, account, rung)
 
