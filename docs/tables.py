@@ -422,7 +422,7 @@ def ladder() -> str:
 
 def campaign_answers() -> str:
     """Return the table of the alarms in campaigns, and whose answers change."""
-    heads = "Honest newcomers|Probation|Attacker's queries until the alarm|Their answers changed|Honest ones changed|Seeds"
+    heads = "Newcomers|Probation|Attacker's queries until the alarm|Their answers changed|Honest ones changed|Seeds"
     rows = [heads.split("|")]
     for row in campaigns("campaign"):
         alarms = "–".join(f"{end:,}" for end in (min(row["alarms"]), max(row["alarms"])))

@@ -1,7 +1,7 @@
 """Campaigns of 1,000 accounts among honest newcomers, on CIFAR-10: queries until the alarm, and whose answers change.
 
 The victim is the published ResNet-20. Newcomers of the last period use one half of the test images, those of today a
-quarter of the others. Each has a mix of classes of their own (Dirichlet, 0.5), and every second one a camera of their own. Attackers
+quarter. Each has a mix of classes of their own (Dirichlet, 0.5), and every second one a camera of their own. Attackers
 ask about CIFAR-100. Each score is computed once, and newcomers draw from them.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.tables.rows import Jobs, Row, published_resnet20
 from feint import data
 from feint.data import Split
-from feint.defenses.access import Campaign, SequentialTest, slices
+from feint.defenses.access import Campaign, slices
 from feint.defenses.access.cohort import ALARMS
 from feint.defenses.access.e_bh import e_bh
 from feint.defenses.access.e_process import NOW, mixed

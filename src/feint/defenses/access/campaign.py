@@ -22,11 +22,11 @@ class Campaign(Fittable):
     """Evidence over many accounts: an alarm for newcomers, probation while it lasts, and e-BH over all clients.
 
     A ladder's `campaign` is fitted to one query of each of thousands of newcomers of the last period, clients who
-    have sent fewer than `newcomers` queries, so that cameras, classes and habits are those of real newcomers.
+    have sent fewer than `newcomers` queries, so that cameras and classes are those of real newcomers.
 
     **Alarm.** A newcomer is bet on at the turns k = 1, 2, 4, 8, by the mean payment to their first k queries. So
-    newcomers need be independent of each other, not their queries. The bets, p-values and prices are those of `SequentialTest`.
-    At each turn every bet has a CUSUM over newcomers i, and the alarm begins where at one of K turns::
+    newcomers need be independent of each other, not their queries. The bets, p-values and prices are those of
+    `SequentialTest`. At each turn every bet has a CUSUM over newcomers i, and the alarm begins where at one of K turns::
 
         C_i = max(C_(i−1), 1) · mean_(j ≤ k) b(p_ij) / price(b),    Σ_b w_b C_i(b) ≥ K · run_length.
 
