@@ -58,3 +58,20 @@ def test_only_the_shared_account_is_common_to_clients():
     ledger["a"].add("own", 1.0)
     assert ledger.shared.total("all") == 2.0
     assert ledger["b"].total("own") == 0.0
+
+
+def test_clients_of_a_group_share_its_account_and_no_other():
+    ledger = Ledger({"a": "g", "b": "g", "d": "g/h"})
+    ledger["a"].group.add("x", 1.0)
+    ledger["b"].group.add("x", 1.0)
+    assert ledger["a"].group.total("x") == 2.0
+    assert [ledger[name].group.total("x") for name in ("d", "g", "c")] == [0.0, 0.0, 0.0]
+    assert ledger["c"].group is ledger["c"]
+    assert ledger["a"].group.shared is ledger.shared
+
+
+def test_many_totals_are_raised_to_a_floor_and_grow():
+    account = Account("a")
+    account.add_each({"one": 1.0, "two": -5.0}, floor=0.0)
+    account.add_each({"one": 1.0, "two": 3.0}, floor=0.0)
+    assert [account.peek(name) for name in ("one", "two", "none")] == [2.0, 3.0, 0.0]

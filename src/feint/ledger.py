@@ -149,9 +149,15 @@ class Account:
             self._rows = {name: rows for name, rows in self._rows.items() if not name.startswith(prefix)}
 
     def accuse(self, evidence: float) -> float:
-        """Raise the evidence against the client's group; return the most that there ever was against it or the client.
+        """Raise the evidence against the client's group.
 
         The client's own total is raised with it: it stays accused where it leaves the group.
+
+        Args:
+            evidence: Evidence of a detector that observed the group.
+
+        Returns:
+            The most evidence that there ever was against the client or its group.
         """
         self.group.add("evidence", 0.0, floor=evidence)
         self.add("evidence", 0.0, floor=self.group.total("evidence"))

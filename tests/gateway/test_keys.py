@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from contextlib import closing
 
 import pytest
 from tests.support.waiting import eventually
 
 from feint.errors import BadInput, DamagedFile, MissingData, NoKey, StoreLost, UnknownName
+from feint.gateway.app import Caller
 from feint.gateway.auth import keys
 from feint.gateway.auth.keyfile import Keys
 
@@ -37,6 +39,37 @@ def test_a_key_says_who_asks(file):
     assert caller.tenant == "acme"
     assert caller.roles == {"infer", "admin"}
     assert text.startswith(f"feint_{key.id}_")
+
+
+def test_a_group_is_that_of_the_client_and_all_of_its_keys(file):
+    texts = [file.add("ann")[0], file.add("ann", group="card")[0], file.add("ann")[0]]
+    texts.append(file.rotate(file.all()[0].id, grace=60)[0])
+    assert [keys.open(file.path).authenticate(text).group for text in texts] == ["card"] * 4
+    file.link("ann", "")
+    assert [keys.open(file.path).authenticate(text).group for text in texts] == [""] * 4
+    with pytest.raises(UnknownName):
+        file.link(file.all()[0].id, "card")
+    with pytest.raises(BadInput):
+        file.link("ann", "a card")
+
+
+LAYOUT_1 = """
+CREATE TABLE keys (id TEXT PRIMARY KEY, hash BLOB NOT NULL, client TEXT NOT NULL, tenant TEXT NOT NULL,
+                   roles TEXT NOT NULL, created REAL NOT NULL, expires REAL, revoked REAL) STRICT;
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_file_of_layout_1_is_read_and_brought_up_to_date_by_the_next_change(file, tmp_path):
+    text, key = file.add("ann", tenant="acme")
+    old = tmp_path / "old.db"
+    with closing(sqlite3.connect(old)) as database, database:
+        database.executescript(LAYOUT_1)
+        row = key.id, key.hash, "ann", "acme", "infer", key.created, None, None
+        database.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    assert keys.open(old).authenticate(text).group == ""
+    Keys(old).link("ann", "card")
+    assert keys.open(old).authenticate(text) == Caller("ann", "acme", frozenset({"infer"}), "card")
 
 
 def test_key_file_holds_no_secret(file):
@@ -184,6 +217,8 @@ def test_the_commands(run_cli):
     code, out, _ = run_cli("keys list")
     assert code == 0
     assert len(re.findall(r"^\w{12}  ann +acme +admin infer  active", out, re.MULTILINE)) == 2
+    assert run_cli("keys link ann card")[0] == 0
+    assert len(re.findall(r"^\w{12}  ann +acme +card +admin infer  active", run_cli("keys list")[1], re.MULTILINE)) == 2
     code, out, _ = run_cli("keys revoke ann")
     assert code == 0
     assert out.count("is revoked") == 2

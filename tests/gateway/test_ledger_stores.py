@@ -192,9 +192,8 @@ def test_no_two_accounts_share_anything_whatever_their_names(commit):
         account = commit({name: ChangeSet(7)}).accounts[name]
         assert account.version == 1
         assert account.totals == {"a": i}
-        assert {row: array.tolist() for row, array in account.rows.items()} == dict.fromkeys(
-            ("a", "b", "rows", "b:c"), [[i, i]]
-        )
+        assert sorted(account.rows) == ["a", "b", "b:c", "rows"]
+        assert all((array == i).all() and array.shape == (1, 2) for array in account.rows.values())
 
 
 def sessions(url: str | None, model: str) -> list[LedgerSession]:
@@ -236,13 +235,13 @@ def test_what_is_peeked_at_is_read_anew_when_it_is_old(url, monkeypatch, kept):
         first.shared.add("alarm", 1.0)
         await one.commit(first)
         peeked = []
-        while not peeked or not await other.commit(second):
+        for _ in range(2):
             second = other.begin("b")
-            peeked.append(second.shared.peek("alarm"))
+            peeked.append((second.shared.peek("alarm"), await other.commit(second)))
         await closed(*pair)
         return peeked
 
-    assert asyncio.run(scene()) == [0.0, 1.0]
+    assert asyncio.run(scene()) == [(0.0, False), (1.0, True)]
 
 
 def test_rows_that_others_appended_are_known_after_additions():

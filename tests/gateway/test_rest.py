@@ -24,7 +24,7 @@ from feint.errors import (
     Unreachable,
 )
 from feint.gateway import routes
-from feint.gateway.app import Limits
+from feint.gateway.app import Caller, Limits
 from feint.hashcash import Puzzle
 
 KEY = {"Authorization": "Bearer k"}
@@ -104,6 +104,12 @@ def test_ids_and_stamps():
     assert response.json()["id"] == '7 "x" é'
     assert line.queries[0].stamp == "1:5:…"
     assert "id" not in infer().json()
+
+
+def test_the_group_of_a_key_is_that_of_the_query():
+    line = Straight()
+    infer(gateway(line, keys={"k": Caller("ann", group="card")}))
+    assert [(query.client, query.group) for query in line.queries] == [("ann", "card")]
 
 
 def test_no_inputs_are_no_queries():

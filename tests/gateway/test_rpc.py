@@ -12,7 +12,7 @@ from tests.support.variance import assert_close
 
 from feint.errors import Failed, OverBudget, ProofRequired, RateLimited, StoreLost, Suspected, Unreachable
 from feint.gateway import rpc
-from feint.gateway.app import Limits
+from feint.gateway.app import Caller, Limits
 from feint.hashcash import Puzzle
 from feint.openinference import proto
 
@@ -77,6 +77,12 @@ def test_raw_and_typed_contents(datatype, dtype, raw):
     assert_close(p.reshape(2, CLASSES).astype(np.float32), linear(asked.x))
     assert asked.client == "ann"
     assert asked.stamp == "1:5"
+
+
+def test_the_group_of_a_key_is_that_of_the_query():
+    line = Straight()
+    infer(gateway(line, keys={"k": Caller("ann", group="card")}), infer_message())
+    assert [(query.client, query.group) for query in line.queries] == [("ann", "card")]
 
 
 def test_bad_messages():

@@ -15,7 +15,7 @@ from feint.errors import BadInput
 if TYPE_CHECKING:
     from feint.gateway.auth.keyfile import Key
 
-keys = App(name="keys", help="Add, list, revoke and rotate a gateway's API keys.")
+keys = App(name="keys", help="Add, list, link, revoke and rotate a gateway's API keys.")
 app.command(keys)
 
 Roles = Annotated[tuple[str, ...], Parameter(name="--role", negative=(), consume_multiple=False)]
@@ -29,6 +29,7 @@ def add(
     *,
     file: Path = FILE,
     tenant: str = "",
+    group: str | None = None,
     roles: Roles = ("infer",),
     expires: timedelta | None = None,
     audit_log: Path | None = None,
@@ -42,6 +43,8 @@ def add(
             keys.
         file: File of keys, created if it does not exist.
         tenant: Tenant to whom the client belongs.
+        group: Group of clients that are linked, by a payer or an owner: evidence against one is evidence against all
+            (default: that of the client's other keys).
         roles: infer; metrics, which allows only /metrics; or admin, which allows the operator's page as well.
         expires: Time until the key expires, like 90d or 12h (default: never).
         audit_log: The gateway's audit log, in which the change is entered.
@@ -49,14 +52,35 @@ def add(
     from feint.gateway.auth.keyfile import Keys
 
     with _log(audit_log, "added") as enter:
-        text, key = Keys(file, new=True).add(client, tenant=tenant, roles=roles, expires=_timestamp(expires))
+        text, key = Keys(file, new=True).add(
+            client, tenant=tenant, group=group, roles=roles, expires=_timestamp(expires)
+        )
         enter(key)
     _show(text, key)
 
 
+@keys.command
+def link(client: str, group: str, /, *, file: Path = FILE, audit_log: Path | None = None) -> None:
+    """Put a client into a group of linked clients; gateways apply it within a second.
+
+    Example: `feint keys link ann card-4711`
+
+    Args:
+        client: Client, all of whose keys are meant.
+        group: Group of the clients that one payer or one owner stands behind, "" for none.
+        file: File of keys.
+        audit_log: The gateway's audit log, in which the change is entered.
+    """
+    from feint.gateway.auth.keyfile import Keys
+
+    with _log(audit_log, "linked") as enter:
+        enter(*Keys(file).link(client, group))
+    print(f"{client} belongs to {group}" if group else f"{client} belongs to no group")
+
+
 @keys.command(name="list")
 def list_(*, file: Path = FILE) -> None:
-    """List every key with its client, tenant, roles and times; the keys themselves are not stored.
+    """List every key with its client, tenant, group, roles and times; the keys themselves are not stored.
 
     Args:
         file: File of keys.
@@ -71,6 +95,7 @@ def list_(*, file: Path = FILE) -> None:
             key.id,
             key.client,
             key.tenant,
+            key.group,
             " ".join(sorted(key.roles)),
             key.state(now),
             _date(key.created),
@@ -78,7 +103,7 @@ def list_(*, file: Path = FILE) -> None:
         )
         for key in Keys(file).all()
     ]
-    table = [("id", "client", "tenant", "roles", "state", "created", "expires"), *rows]
+    table = [("id", "client", "tenant", "group", "roles", "state", "created", "expires"), *rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -154,7 +179,7 @@ def _log(audit_log: Path | None, action: str) -> Iterator[Callable[..., None]]:
 
         def enter(*changed: "Key") -> None:
             for key in changed:
-                entry = {"client": key.client, "tenant": key.tenant, "key": key.id, "by": _person()}
+                entry = {"client": key.client, "tenant": key.tenant, "group": key.group, "key": key.id, "by": _person()}
                 log.enter(f"key {action}", **entry, durable=True)
 
         yield enter

@@ -20,17 +20,22 @@ from feint.errors import BadInput, DamagedFile, MissingData, NotWritten, Unknown
 
 ROLES = "infer", "metrics", "admin"
 FORM = re.compile(r"feint_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
-NAME = re.compile(r"[^\W_][\w.@:+-]{0,127}")  # clients and tenants: what a log line and a metric can hold
-LAYOUT = 1
+NAME = re.compile(r"[^\W_][\w.@:+-]{0,127}")  # clients, tenants and groups: what a log line and a metric can hold
+LAYOUT = 2
 TABLE = """
 CREATE TABLE keys (id TEXT PRIMARY KEY, hash BLOB NOT NULL, client TEXT NOT NULL, tenant TEXT NOT NULL,
-                   roles TEXT NOT NULL, created REAL NOT NULL, expires REAL, revoked REAL) STRICT
+                   roles TEXT NOT NULL, created REAL NOT NULL, expires REAL, revoked REAL,
+                   linked TEXT NOT NULL DEFAULT '') STRICT
 """
+MIGRATION = "ALTER TABLE keys ADD COLUMN linked TEXT NOT NULL DEFAULT ''"  # of layout 1, which is still read
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """An API key without its secret. Times are in seconds since the epoch, None where there is none."""
+    """An API key without its secret.
+
+    Times are in seconds since the epoch, None where there is none. `group` is that of the client, "" for none.
+    """
 
     id: str
     hash: bytes
@@ -40,6 +45,7 @@ class Key:
     created: float
     expires: float | None = None
     revoked: float | None = None
+    group: str = ""
 
     def state(self, now: float) -> str:
         """Return "active", "expired" or "revoked"."""
@@ -55,22 +61,34 @@ class Key:
 
 
 class Keys:
-    """File of keys, opened for administration. A new one is readable by its owner alone."""
+    """File of keys, opened for administration. A new one is readable by its owner alone, an old one is migrated."""
 
     def __init__(self, path: Path | str, *, new: bool = False) -> None:
         self.path = Path(path)
         if new and not self.path.exists():
             _make(self.path)
-        opened(self.path, "rw").close()
+        with closing(opened(self.path, "rw")) as file:
+            layout = _layout(file)
+        if layout < LAYOUT:
+            self._do(MIGRATION, ())
+            self._do(f"PRAGMA user_version = {LAYOUT}", ())
 
     def add(
-        self, client: str, *, tenant: str = "", roles: Iterable[str] = ("infer",), expires: float | None = None
+        self,
+        client: str,
+        *,
+        tenant: str = "",
+        group: str | None = None,
+        roles: Iterable[str] = ("infer",),
+        expires: float | None = None,
     ) -> tuple[str, Key]:
         """Make a key. `UnknownName` is raised for an unknown role.
 
         Args:
             client: Owner of the key: the name in the ledger.
             tenant: Organisation of the client; a client belongs to one tenant.
+            group: Group of linked clients to which the client belongs from now on, with all of its keys; "" for none,
+                None for that of its keys so far.
             roles: Some of `ROLES`.
             expires: Time of expiry in seconds since the epoch, if any.
 
@@ -80,24 +98,47 @@ class Keys:
         Raises:
             BadInput: If a name cannot be used, or the client belongs to another tenant.
         """
-        for name in filter(None, (client, tenant)):
-            if not NAME.fullmatch(name):
-                raise BadInput(f"the name {name!r}", "letters, digits and . _ @ : + -, 128 at most", "choose another")
+        _check_names(client, tenant, group)
         for role in roles:
             if role not in ROLES:
                 unknown = UnknownName.among("role", role, ROLES)
                 raise unknown
-        owners = {key.tenant for key in self.all() if key.client == client}
+        keys = [key for key in self.all() if key.client == client]
+        owners = {key.tenant for key in keys}
         if not client or owners - {tenant}:
             got = f"the client {client!r} of the tenant {tenant!r}"
             raise BadInput(got, f"that of {min(owners, default='a client')!r}", "choose another name for one of them")
         number, secret, now = secrets.token_hex(6), secrets.token_urlsafe(32), time.time()
-        key = Key(number, hashed(secret), client, tenant, frozenset(roles), now, expires)
+        linked = group if group is not None else next((key.group for key in keys), "")
+        key = Key(number, hashed(secret), client, tenant, frozenset(roles), now, expires, group=linked)
         self._do(
-            "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (number, key.hash, client, tenant, " ".join(sorted(key.roles)), now, expires, None),
+            "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (number, key.hash, client, tenant, " ".join(sorted(key.roles)), now, expires, None, linked),
         )
+        if any(key.group != linked for key in keys):
+            self.link(client, linked)
         return f"feint_{number}_{secret}", key
+
+    def link(self, client: str, group: str) -> list[Key]:
+        """Put a client with all of its keys into a group of linked clients.
+
+        `BadInput` is raised for a name that cannot be used.
+
+        Args:
+            client: The client.
+            group: Name of the group, "" for none.
+
+        Returns:
+            The client's active keys.
+
+        Raises:
+            UnknownName: If there are none.
+        """
+        _check_names(group)
+        if not any(key.client == client for key in self.named(client)):
+            raise UnknownName(f"{client!r}, the id of a key", "a client", "see feint keys list")
+        self._do("UPDATE keys SET linked = ? WHERE client = ?", (group, client))
+        return self.named(client)
 
     def all(self) -> list[Key]:
         """Return every key, the oldest first."""
@@ -151,14 +192,23 @@ def opened(path: Path, mode: str) -> sqlite3.Connection:
     file = None
     try:
         file = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=5, check_same_thread=False)
-        layout = file.execute("PRAGMA user_version").fetchone()[0]
-        if layout != LAYOUT:
+        if (layout := _layout(file)) not in (1, LAYOUT):
             raise sqlite3.DatabaseError(f"layout {layout}")
     except sqlite3.Error as error:
         if file is not None:
             file.close()
         raise DamagedFile(f"{path} ({error})", "a file of keys", "name another, or bring back a copy") from error
     return file
+
+
+def _layout(file: sqlite3.Connection) -> int:
+    return file.execute("PRAGMA user_version").fetchone()[0]
+
+
+def _check_names(*names: str | None) -> None:
+    for name in filter(None, names):
+        if not NAME.fullmatch(name):
+            raise BadInput(f"the name {name!r}", "letters, digits and . _ @ : + -, 128 at most", "choose another")
 
 
 def _make(path: Path) -> None:

@@ -64,7 +64,12 @@ class Accounts:
                 self._id(entry)
                 entry.put(totals, pack(totals))
         return Outcome(
-            True, {name: Snapshot(self._entries[name].version, totals) for name, totals in raised.items() if totals is not None}
+            True,
+            {
+                name: Snapshot(self._entries[name].version, totals)
+                for name, totals in raised.items()
+                if totals is not None
+            },
         )
 
     def write(self) -> None:

@@ -1,0 +1,82 @@
+"""Command `feint ledger`: accounts of a gateway's ledger."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cyclopts import App
+
+from feint.cli.app import app
+from feint.errors import UnknownName
+
+if TYPE_CHECKING:
+    from feint.gateway.transaction import Snapshot
+
+ledger = App(name="ledger", help="Show, export and reset accounts of a gateway's ledger, while it runs.")
+app.command(ledger)
+
+
+@ledger.command
+def show(settings: Path, client: str, /, *, model: str = "", group: bool = False) -> None:
+    """Print the totals of a client: queries, budgets, evidence, rung, and the state of detectors.
+
+    Example: `feint ledger show gateway.toml ann`
+
+    Args:
+        settings: Settings file of the gateway.
+        client: Name of the client.
+        model: Name of the model; may be left out where there is one.
+        group: Whether the name is that of a group of linked clients.
+    """
+    account = _account(settings, client, model, group=group)
+    for name, total in sorted(account.totals.items()):
+        print(f"{name}: {total:g}")
+    for name, rows in sorted(account.rows.items()):
+        print(f"{name}: {len(rows)} rows")
+
+
+@ledger.command
+def export(settings: Path, client: str, /, *, model: str = "", group: bool = False) -> None:
+    """Print all that the ledger stores of a client as JSON, for their own request; marks of inputs are not readable.
+
+    Args:
+        settings: Settings file of the gateway.
+        client: Name of the client.
+        model: Name of the model; may be left out where there is one.
+        group: Whether the name is that of a group of linked clients.
+    """
+    account = _account(settings, client, model, group=group)
+    rows = {name: rows.tolist() for name, rows in account.rows.items()}
+    print(json.dumps({"name": client, "totals": dict(account.totals), "rows": rows}, ensure_ascii=False, indent=1))
+
+
+@ledger.command
+def reset(settings: Path, client: str, /, *, model: str = "", group: bool = False) -> None:
+    """Let a client begin anew: evidence, rung, budgets and the count of queries are 0 for the next request.
+
+    A client of a group stays accused with it: reset the group as well, with --group.
+
+    Args:
+        settings: Settings file of the gateway.
+        client: Name of the client.
+        model: Name of the model; may be left out where there is one.
+        group: Whether the name is that of a group of linked clients.
+    """
+    before = _account(settings, client, model, group=group, reset=True)
+    print(f"{client} begins anew, with evidence 0 instead of {before.totals.get('evidence', 0.0):.2f}")
+
+
+def _account(settings: Path, client: str, model: str, **how: Any) -> "Snapshot":
+    import asyncio
+
+    from feint.gateway.accounts import read
+    from feint.gateway.settings_file import read as read_settings
+    from feint.gateway.transaction import AccountName
+
+    table = read_settings(settings)
+    if not model and len(table.models) == 1:
+        (model,) = table.models
+    if model not in table.models:
+        raise UnknownName.among("model", model, table.models)
+    group = how.pop("group")
+    return asyncio.run(read(table, model, AccountName("group" if group else "client", client), **how))
