@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.load import tables as load_tables
-from docs import code_tables
+from docs import code_tables, ownership_tables
 
 from feint.bench import load
 from feint.errors import FeintError, MissingData
@@ -338,6 +339,11 @@ def _copy(rows: Iterable[dict[str, Any]]) -> str:
     if row is None:
         return ""
     return f"{row['stealer_accuracy']:.1%} / {row['fidelity']:.1%}, {row['surrogate'].replace('_', ' ')}"
+
+
+def _of_ownership(table: Callable[[Iterable[Mapping[str, Any]]], list[list[str]]]) -> str:
+    """Return a table of claims."""
+    return grid(table(rows_of("ownership")))
 
 
 def delays() -> str:
@@ -690,6 +696,7 @@ TABLES = {
     "recipes": recipes,
     "equations": equations,
     "models": models,
+    **{name: partial(_of_ownership, table) for name, table in ownership_tables.TABLES.items()},
     "equations_defended": equations_defended,
     "digits": lambda: matrix("demo_digits"),
     "cifar10": lambda: matrix("demo_cifar10"),
