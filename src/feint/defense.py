@@ -132,9 +132,9 @@ class Defense:
         """Return the defense that answers this query: a plain defense is a ladder of one rung."""
         return self
 
-    def parts(self, query: Query, model: nn.Module, account: Account) -> "list[Part]":
+    def parts(self, query: Query, model: nn.Module, account: Account) -> "list[QueryPart]":
         """Return the one part of the query, which this defense answers."""
-        return [Part(0, self, slice(None))]
+        return [QueryPart(0, self, slice(None))]
 
     def bind(self, model: nn.Module, ledger: Ledger) -> Self:
         """Return this defense bound to `model` and `ledger`."""
@@ -161,7 +161,7 @@ class Defense:
         return replace(self, access=fitted(self.access), inputs=fitted(self.inputs), outputs=fitted(self.outputs))
 
 
-class Part(NamedTuple):
+class QueryPart(NamedTuple):
     """Inputs of a query that one defense answers.
 
     Attributes:
@@ -223,7 +223,7 @@ class Ladder:
         """Collect the evidence for this query, and return the highest rung that one of its inputs is on."""
         return self.parts(query, model, account)[-1].defense
 
-    def parts(self, query: Query, model: nn.Module, account: Account) -> list[Part]:
+    def parts(self, query: Query, model: nn.Module, account: Account) -> list[QueryPart]:
         """Collect the evidence for this query.
 
         Returns:
@@ -240,9 +240,9 @@ class Ladder:
         if self.campaign is not None:
             rows = self.campaign.assign(query, z, account, highest)
         if self.shadow:
-            return [Part(0, self.rungs[0], slice(None))]
+            return [QueryPart(0, self.rungs[0], slice(None))]
         used = np.unique(rows).tolist() or [highest]
-        return [Part(i, self.rungs[i], rows == i if len(used) > 1 else slice(None)) for i in used]
+        return [QueryPart(i, self.rungs[i], rows == i if len(used) > 1 else slice(None)) for i in used]
 
     def bind(self, model: nn.Module, ledger: Ledger) -> Self:
         """Return this ladder with every detector and every rung bound to `model` and `ledger`."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from feint.defense import Defense, Ladder, Part, Recording
+from feint.defense import Defense, Ladder, QueryPart, Recording
 from feint.errors import BadInput
 from feint.fitting import FitContext
 from feint.ledger import Account, Ledger
@@ -65,7 +65,7 @@ class Service(Pipeline[Query]):
         return self.defend(self.line.parts(query, computed, account), query, computed, account)
 
     @torch.enable_grad()  # an attack's no_grad() must not switch a defense off
-    def defend(self, parts: Sequence[Part], query: Query, computed: CachedForward, account: Account) -> Answer:
+    def defend(self, parts: Sequence[QueryPart], query: Query, computed: CachedForward, account: Account) -> Answer:
         """Return the answer to a query in parts: the rungs' rules, then inputs, model and outputs of each."""
         for _, defense, _ in parts:
             if defense is not self.line:  # the rules of a plain defense were applied in `admit`
@@ -77,7 +77,7 @@ class Service(Pipeline[Query]):
             p[rows] = answer
         return Answer(p.detach())
 
-    def _part(self, part: Part, query: Query, computed: CachedForward, account: Account) -> Tensor:
+    def _part(self, part: QueryPart, query: Query, computed: CachedForward, account: Account) -> Tensor:
         """Return the defended answers to a part of a query; the model runs for all of it at once where it can."""
         _, defense, rows = part
         x = inputs = query.x if isinstance(rows, slice) else query.x[rows]  # the model was computed for the one tensor

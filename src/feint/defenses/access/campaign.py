@@ -26,7 +26,8 @@ class Campaign(Fittable):
 
     **Alarm.** A newcomer is bet on at the turns k = 1, 2, 4, 8, by the mean payment to their first k queries. So
     newcomers need be independent of each other, not their queries. The bets, p-values and prices are those of
-    `SequentialTest`. At each turn every bet has a CUSUM over newcomers i, and the alarm begins where at one of K turns::
+    `SequentialTest`. At each turn every bet has a CUSUM over newcomers i, and the alarm begins where one of K turns
+    has::
 
         C_i = max(C_(i−1), 1) · mean_(j ≤ k) b(p_ij) / price(b),    Σ_b w_b C_i(b) ≥ K · run_length.
 
