@@ -484,6 +484,40 @@ def detection() -> str:
     return grid(rows)
 
 
+def campaign_answers() -> str:
+    """Return the table of the alarms in campaigns, and whose answers change."""
+    heads = "Newcomers|Probation|Attacker's queries until the alarm|Their answers changed|Honest ones changed|Seeds"
+    rows = [heads.split("|")]
+    for row in campaigns("campaign"):
+        alarms = "–".join(f"{end:,}" for end in (min(row["alarms"]), max(row["alarms"])))
+        changed = [f"{row[who]:.1%}" for who in ("attacker_changed", "honest_changed")]
+        rows.append([f"{row['honest']:,}", f"{row['probation']:g}", alarms, *changed, str(row["seeds"])])
+    return grid(rows)
+
+
+def campaign_days() -> str:
+    """Return the table of false alarms."""
+    rows = [["Honest newcomers a day", "Days", "Alarms", "Highest evidence, as a share of the threshold (logarithms)"]]
+    for row in campaigns("days"):
+        rows.append([f"{row['honest']:,}", f"{row['days']:,}", str(row["alarms"]), f"{row['highest']:.2f}"])
+    return grid(rows)
+
+
+def campaign_named() -> str:
+    """Return the table of the clients that e-BH names."""
+    rows = [["Honest newcomers", "Queries each", "Attacker's accounts named", "Honest among the named", "Seeds"]]
+    for row in campaigns("named"):
+        shares = f"{row['named']:.1%}", f"{row['false']:.2%}"
+        rows.append([f"{row['honest']:,}", str(row["queries"]), *shares, str(row["seeds"])])
+    return grid(rows)
+
+
+def campaigns(kind: str) -> list[dict[str, Any]]:
+    """Return the rows of a kind, in the order of honest newcomers, probation and queries."""
+    here = [row for row in rows_of("campaign") if row["kind"] == kind]
+    return sorted(here, key=lambda row: (row["honest"], row.get("probation", 0), row.get("queries", 0)))
+
+
 def data_free() -> str:
     """Return the table of the data-free thefts: their queries and their scores."""
     heads = "Victim|Attack|Queries|Seeds|Stealer accuracy|of the victim's|Fidelity|Minutes|Peak MiB"
@@ -741,6 +775,9 @@ TABLES = {
     "ladder": ladder,
     "promises": promises,
     "detection": detection,
+    "campaign_answers": campaign_answers,
+    "campaign_days": campaign_days,
+    "campaign_named": campaign_named,
     "data_free": data_free,
 }
 

@@ -15,6 +15,7 @@ from benchmarks.record import RESULTS
 from benchmarks.tables import (
     adaptive,
     attackers,
+    campaign,
     detectors,
     equations,
     evidence,
@@ -32,6 +33,7 @@ from feint.progress import ProgressCallback
 
 TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the folder in results/, and what makes the rows
     "adaptive": ("adaptive", adaptive.jobs),
+    "campaign": ("campaign", campaign.jobs),
     "equations": ("equations", equations.undefended),
     "equations_defended": ("equations", equations.defended),
     "evidence": ("evidence", evidence.streams),

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
+import numpy as np
 from torch import Tensor, nn
 
 from feint.data import Split
 from feint.errors import BadRecipe
 from feint.fitting import FitContext, Fittable
 from feint.ledger import Account, Ledger
+from feint.pipeline import QueryLike
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.query import Query
 from feint.victims import logits
@@ -49,6 +51,23 @@ class Detector(Protocol):
         Returns:
             The client's evidence so far; 1 is where the detector would accuse at its own level.
         """
+        ...
+
+
+class Pooled(Protocol):
+    """Evidence over many accounts, which assigns a rung to each input of a query; `Campaign` is one."""
+
+    @property
+    def rung(self) -> int:
+        """Rung of the inputs that it suspects."""
+        ...
+
+    def assign(self, query: Query, z: Tensor, account: Account, rung: int) -> np.ndarray:
+        """Return the rung of each input, (N,) int, where the client's own is `rung`, and update the evidence."""
+        ...
+
+    def alarmed(self, query: QueryLike, account: Account) -> bool | None:
+        """Return whether there is an alarm, None where nothing about the query depends on it."""
         ...
 
 
@@ -113,6 +132,10 @@ class Defense:
         """Return the defense that answers this query: a plain defense is a ladder of one rung."""
         return self
 
+    def parts(self, query: Query, model: nn.Module, account: Account) -> "list[QueryPart]":
+        """Return the one part of the query, which this defense answers."""
+        return [QueryPart(0, self, slice(None))]
+
     def bind(self, model: nn.Module, ledger: Ledger) -> Self:
         """Return this defense bound to `model` and `ledger`."""
         return replace(self, outputs=[bind(step, model, ledger) for step in self.outputs])
@@ -138,6 +161,20 @@ class Defense:
         return replace(self, access=fitted(self.access), inputs=fitted(self.inputs), outputs=fitted(self.outputs))
 
 
+class QueryPart(NamedTuple):
+    """Inputs of a query that one defense answers.
+
+    Attributes:
+        rung: Number of the defense on its ladder; 0 for a plain one.
+        defense: The defense.
+        rows: Where these inputs are in the query: all of it, or a mask (N,).
+    """
+
+    rung: int
+    defense: Defense
+    rows: slice | np.ndarray
+
+
 @dataclass(frozen=True)
 class Ladder:
     """Defenses from gentle to harsh, of which the evidence against a client selects one.
@@ -152,6 +189,7 @@ class Ladder:
         at: Thresholds of evidence, one for each rung, rising from 0.
         access: Access rules for every client, applied first: a query that they refuse leaves no evidence.
         shadow: Whether evidence is recorded only, and every client stays on the first rung.
+        campaign: Evidence over many accounts, such as `Campaign`, which raises the rung of single inputs.
     """
 
     detectors: Sequence[Detector]
@@ -159,6 +197,7 @@ class Ladder:
     at: Sequence[float] = (0.0, 1.0)
     access: Sequence[Rule] = ()
     shadow: bool = False
+    campaign: Pooled | None = None
 
     def __post_init__(self) -> None:
         for name in ("detectors", "rungs", "at", "access"):
@@ -176,18 +215,37 @@ class Ladder:
             raise BadRecipe(
                 f"{len(self.rungs)} rungs at {self.at}", "an entry for each rung, rising from 0", "change `at`"
             )
+        if self.campaign is not None and not 0 < self.campaign.rung < len(self.rungs):
+            known = f"1 to {len(self.rungs) - 1}"
+            raise BadRecipe(f"a campaign's rung {self.campaign.rung}", known, "change it, or add a rung")
 
     def rung(self, query: Query, model: nn.Module, account: Account) -> Defense:
-        """Collect the detectors' evidence for this query, and return the client's rung."""
+        """Collect the evidence for this query, and return the highest rung that one of its inputs is on."""
+        return self.parts(query, model, account)[-1].defense
+
+    def parts(self, query: Query, model: nn.Module, account: Account) -> list[QueryPart]:
+        """Collect the evidence for this query.
+
+        Returns:
+            Its parts by rung, from gentle to harsh. All inputs are on the client's rung, except those that the campaign
+            puts on a higher one.
+        """
         z = logits(model, query.x)
         reached = account.accuse(
             max((detector.observe(query, z, account.group) for detector in self.detectors), default=0.0)
         )
         highest = max(i for i, entry in enumerate(self.at) if entry <= reached)
         account.add("rung", 0.0, floor=highest)
-        return self.rungs[0 if self.shadow else highest]
+        rows = np.full(len(query), highest)
+        if self.campaign is not None:
+            rows = self.campaign.assign(query, z, account, highest)
+        if self.shadow:
+            return [QueryPart(0, self.rungs[0], slice(None))]
+        used = np.unique(rows).tolist() or [highest]
+        return [QueryPart(i, self.rungs[i], rows == i if len(used) > 1 else slice(None)) for i in used]
 
     def bind(self, model: nn.Module, ledger: Ledger) -> Self:
         """Return this ladder with every detector and every rung bound to `model` and `ledger`."""
         detectors = [bind(detector, model, ledger) for detector in self.detectors]
-        return replace(self, detectors=detectors, rungs=[rung.bind(model, ledger) for rung in self.rungs])
+        rungs = [rung.bind(model, ledger) for rung in self.rungs]
+        return replace(self, detectors=detectors, rungs=rungs, campaign=bind(self.campaign, model, ledger))

@@ -93,6 +93,7 @@ class Manifest:
         access: Access rules for everybody.
         rungs: The rungs of a ladder; a plain defense has one.
         detectors: The e-processes that turn scores into evidence.
+        campaign: Evidence over many accounts, if the ladder has one.
     """
 
     takes: str = "x"
@@ -104,6 +105,7 @@ class Manifest:
     access: tuple[Any, ...] = ()
     rungs: tuple[RungSpec, ...] = (RungSpec(),)
     detectors: tuple[Any, ...] = ()
+    campaign: Any = None
 
 
 def to_metadata(
@@ -149,6 +151,7 @@ def from_metadata(metadata: Mapping[str, str]) -> Manifest:
             access if ladder else (),
             tuple(RungSpec(float(at), _rules(rung, learned)) for at, rung in pairs) or (RungSpec(0.0, access),),
             tuple(_process(i, learned) for i in range(len(recipe.get("detectors", ())))),
+            _cohort(recipe["campaign"], learned) if recipe.get("campaign") else None,
         )
     except (KeyError, TypeError, AttributeError, BadInput, binascii.Error, safetensors.SafetensorError) as error:
         raise ValueError(f"metadata that cannot be read ({type(error).__name__}: {error})") from error
@@ -181,6 +184,14 @@ def _process(i: int, learned: Mapping[str, Array]) -> Any:
     from feint.defenses.access.mixture import process_of
 
     return process_of(_under(f"detector_{i}/", learned))
+
+
+def _cohort(settings: Mapping[str, Any], learned: Mapping[str, Array]) -> Any:
+    """Return the running part of a ladder's campaign."""
+    from feint.defenses.access.cohort import Cohort
+    from feint.defenses.access.martingale import Martingale
+
+    return Cohort.of(settings, Martingale.of(_under("campaign/", learned)))
 
 
 def _under(prefix: str, learned: Mapping[str, Array]) -> dict[str, Array]:

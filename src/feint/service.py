@@ -3,12 +3,13 @@
 query ─▶ access ─▶ inputs ─▶ model ─▶ outputs ─▶ answer
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from feint.defense import Defense, Ladder, Recording
+from feint.defense import Defense, Ladder, QueryPart, Recording
 from feint.errors import BadInput
 from feint.fitting import FitContext
 from feint.ledger import Account, Ledger
@@ -59,23 +60,36 @@ class Service(Pipeline[Query]):
         self._model.clear()
         return self._model
 
-    @torch.enable_grad()  # an attack's no_grad() must not switch a defense off
     def answer(self, query: Query, computed: CachedForward, account: Account) -> Answer:
-        """Return the defended answer: evidence, the rung and its rules, inputs, model, outputs."""
-        defense = self.line.rung(query, computed, account)
-        if defense is not self.line:  # the rules of a plain defense were applied in `admit`
-            for rule in defense.access:
-                rule.admit(query, account)
-        x = query.x
+        """Return the defended answer: evidence, then what `defend` does with each rung's part of the query."""
+        return self.defend(self.line.parts(query, computed, account), query, computed, account)
+
+    @torch.enable_grad()  # an attack's no_grad() must not switch a defense off
+    def defend(self, parts: Sequence[QueryPart], query: Query, computed: CachedForward, account: Account) -> Answer:
+        """Return the answer to a query in parts: the rungs' rules, then inputs, model and outputs of each."""
+        for _, defense, _ in parts:
+            if defense is not self.line:  # the rules of a plain defense were applied in `admit`
+                for rule in defense.access:
+                    rule.admit(query, account)
+        answers = [self._part(part, query, computed, account) for part in parts]
+        p = answers[0] if len(parts) == 1 else answers[0].new_empty(len(query), answers[0].shape[1])
+        for (_, _, rows), answer in zip(parts, answers, strict=True):
+            p[rows] = answer
+        return Answer(p.detach())
+
+    def _part(self, part: QueryPart, query: Query, computed: CachedForward, account: Account) -> Tensor:
+        """Return the defended answers to a part of a query; the model runs for all of it at once where it can."""
+        _, defense, rows = part
+        x = inputs = query.x if isinstance(rows, slice) else query.x[rows]  # the model was computed for the one tensor
         for perturb in defense.inputs:
             x = perturb(x, self.model)
-        p = predict(computed, x)
+        p = predict(computed, x) if defense.inputs else predict(computed, query.x)[rows]
         for perturb in defense.outputs:
             q = perturb(p, x)
             if isinstance(perturb, Recording):
-                perturb.record(p, q, query.x, account)
+                perturb.record(p, q, inputs, account)
             p = q
-        return Answer(p.detach())
+        return p
 
     def __reduce__(self) -> tuple[type, tuple[nn.Module, Defense | Ladder]]:
         """A pickle has the model and the defense; the ledger stays in this process."""

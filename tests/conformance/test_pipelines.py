@@ -16,6 +16,7 @@ from feint.defense import Ladder
 from feint.defenses.access import (
     ADD,
     Budget,
+    Campaign,
     Combined,
     MeanDiscrepancy,
     PrivacyCost,
@@ -61,8 +62,10 @@ def services(victim, digits, ladder):
     noise = Split.of(np.random.default_rng(1).integers(256, size=(600, 1, 8, 8), dtype=np.uint8), np.zeros(600, int))
     members = [SequentialTest(), learned, SequentialTest(Mahalanobis()), ADD(4, dimensions=3), MeanDiscrepancy(25)]
     combined = Combined(members).fit(victim, digits.test, outliers=noise)
+    campaign = Campaign(newcomers=3, run_length=20.0, probation=0.3).fit(victim, digits.test)
     return {
         "ladder": Service(victim, ladder),
+        "campaign": Service(victim, replace(ladder, campaign=campaign)),
         "combined": Service(victim, replace(ladder, detectors=[combined])),
         "plain": Service(victim, Defense(access=rules, outputs=[ReverseSigmoid()])),
         "none": Service(victim),
@@ -80,6 +83,7 @@ def graphs(services, tmp_path_factory):
 
 REFUSALS = {
     "ladder": {"OverBudget", "RateLimited", "Suspected"},
+    "campaign": {"OverBudget", "RateLimited", "Suspected"},
     "combined": {"OverBudget", "RateLimited", "Suspected"},
     "plain": {"OverBudget", "ProofRequired"},
     "none": set(),
@@ -88,7 +92,10 @@ REFUSALS = {
 
 @pytest.fixture(scope="module")
 def script(victim, digits, ladder):
-    """(client, second, inputs): one asks about digits, one about noise, one too much at once, one the same again."""
+    """(client, second, inputs): one asks about digits, one about noise, one too much at once, one the same again.
+
+    And many accounts ask about digits and noise, each once.
+    """
     (test,) = ladder.detectors
     generator = np.random.default_rng(0)
     images = clear_of_ties(test, victim, digits.train.inputs(slice(0, 400)))
@@ -100,6 +107,8 @@ def script(victim, digits, ladder):
         pool, start = noise if client == "attacker" else images, 2 * n if client != "replayer" else 0
         rows = 9 if client == "greedy" else int(generator.integers(1, 4))
         queries.append((client, n / 10, pool[start : start + rows]))
+        if n % 3 == 0:
+            queries.append((f"sybil {n}", n / 10, np.concatenate([images[n : n + 1], noise[n : n + 2]])))
     return queries
 
 
@@ -194,7 +203,7 @@ async def run(name, service, script, graph):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["service", "onnx", "torch", "onnx endpoint", "torch endpoint"])
-@pytest.mark.parametrize("defense", ["ladder", "combined", "plain", "none"])
+@pytest.mark.parametrize("defense", ["ladder", "campaign", "combined", "plain", "none"])
 def test_same_answers_refusals_and_evidence(name, defense, services, graphs, script):
     expected, accounts = asyncio.run(reference(services[defense], script))
     outcomes, ledger = asyncio.run(run(name, services[defense], script, graphs[defense]))
@@ -214,6 +223,18 @@ def test_script_reaches_every_rung(services, script):
     assert accounts["attacker"][TOTALS.index("rung")] == 2
     assert accounts["honest"][TOTALS.index("rung")] == 0
     assert accounts["honest"][TOTALS.index("queries")] > 20
+
+
+@pytest.mark.slow
+def test_script_answers_inputs_of_one_batch_by_different_rungs(services, script):
+    service = Service(victim := services["campaign"].model, services["campaign"].defense)
+    apart = set()
+    for client, second, x in script:
+        if client.startswith("sybil"):
+            query = tensor_query(x, client, time=second)
+            moved = (service(query).p - Service(victim)(query).p).abs().sum(-1) > 1e-6
+            apart.add(tuple(moved.unique().tolist()))
+    assert (False, True) in apart
 
 
 def test_pipeline_without_a_step_is_none():

@@ -72,6 +72,14 @@ def test_many_processes_write_one_chain(path):
     assert verify([path]).lines == 600
 
 
+def test_the_begin_and_the_end_of_a_campaign_alarm_are_entered_once(path):
+    observer = AuditObserver(AuditLog(path))
+    for campaign in (None, False, True, True, None, True, False, False, True):
+        observer(record(outcome="answered", reason="", campaign=campaign))
+    actions = [line["action"] for line in said(path)]
+    assert actions == ["campaign alarm begins", "campaign alarm ends", "campaign alarm begins"]
+
+
 def test_a_log_that_is_renamed_goes_on_in_a_new_file_once_it_is_opened_again(path):
     old = path.with_suffix(".1")
     with AuditLog(path) as log:

@@ -224,10 +224,18 @@ def test_names_on_the_page_are_escaped(site):
     assert "&lt;img" in page
 
 
-def _record(client):
+def _record(client, **more):
     from feint.gateway.record import RequestRecord
 
-    return RequestRecord("digits", client, 1, time.time(), outcome="answered")
+    return RequestRecord("digits", client, 1, time.time(), outcome="answered", **more)
+
+
+def test_a_campaign_alarm_is_on_the_page_while_it_lasts(site):
+    shown = []
+    for campaign in (True, None, False):
+        site.operator.recent(_record("ann", campaign=campaign))
+        shown.append("Campaign alarm" in get(site, "/ui", **bearer(site.admin)).text)
+    assert shown == [True, True, False]
 
 
 class Told:

@@ -35,7 +35,7 @@ def test_metrics_count_what_was_decided():
     metrics = Metrics(recent)
     for it in [
         record(evidence=0.3, moved=0.4, conflicts=2),
-        record("bob", evidence=1.5, rung=1, moved=0.8),
+        record("bob", evidence=1.5, rung=1, moved=0.8, campaign=True),
         record("bob", "refused", "OverBudget", seconds={"access": 1e-5}),
         record("", "refused", "NoKey", queries=0, seconds={}),
     ]:
@@ -49,6 +49,7 @@ def test_metrics_count_what_was_decided():
         found["feint_refusals_total", "OverBudget", "digits"] == found["feint_refusals_total", "NoKey", "digits"] == 1
     )
     assert found["feint_conflicts_total", "digits"] == 2
+    assert found["feint_campaign_alarm", "digits"] == 1
     assert found["feint_moved_count", "digits"] == 2
     assert found["feint_moved_sum", "digits"] == pytest.approx(1.2)
     assert found["feint_stage_seconds_count", "access", "digits"] == 3

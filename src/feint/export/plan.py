@@ -8,6 +8,7 @@ import numpy as np
 
 from feint import onnx_manifest
 from feint.defense import Defense, Ladder
+from feint.defenses.access import Campaign
 from feint.errors import BadInput, NotExportable
 from feint.export.tracing import SERVE, Parts
 from feint.gateway.backends.onnx_model import MOVED, PROBABILITIES, SCORE, numbered
@@ -99,19 +100,24 @@ def _select_rung(defense: Defense | Ladder, rung: int) -> Defense:
 
 
 def _scores(defense: Defense | Ladder) -> tuple[Any, ...]:
-    """Return the scores of the detectors, or raise `NotExportable`."""
+    """Return the scores of the detectors and of the campaign, or raise `NotExportable`."""
     detectors: tuple[Any, ...] = tuple(defense.detectors) if isinstance(defense, Ladder) else ()
     for detector in detectors:
         if not getattr(detector, "exportable", False):
             raise NotExportable(f"{detector!r}", "a detector that needs one number a query, as SequentialTest", SERVE)
-    return tuple(detector.ranked_score for detector in detectors)
+    campaign = defense.campaign if isinstance(defense, Ladder) else None
+    pooled = (campaign.test.ranked_score,) if isinstance(campaign, Campaign) else ()
+    return (*(detector.ranked_score for detector in detectors), *pooled)
 
 
 def _martingales(defense: Defense | Ladder) -> dict[str, np.ndarray]:
-    """Return the martingale of each detector as arrays, by name."""
-    detectors: tuple[Any, ...] = tuple(defense.detectors) if isinstance(defense, Ladder) else ()
+    """Return the martingales of the detectors and of the campaign as arrays, by name."""
+    if not isinstance(defense, Ladder):
+        return {}
+    detectors: tuple[Any, ...] = tuple(defense.detectors)
+    tests = {f"detector_{i}": detector for i, detector in enumerate(detectors)}
+    if isinstance(defense.campaign, Campaign):
+        tests["campaign"] = defense.campaign.test
     return {
-        f"detector_{i}/{name}": array
-        for i, detector in enumerate(detectors)
-        for name, array in detector.martingale().arrays().items()
+        f"{place}/{name}": array for place, test in tests.items() for name, array in test.martingale().arrays().items()
     }

@@ -16,8 +16,9 @@ class RequestRecord:
         outcome: answered, refused or failed.
         reason: The name of the error's class, or "".
         rung: The rung that the client stands on.
-        applied: The rung whose answer the client got: 0 in shadow mode.
+        applied: The highest rung whose answer the client got: 0 in shadow mode.
         evidence: The evidence against the client.
+        campaign: Whether there is a campaign alarm, None where it is not known.
         asked: The queries that the client has been answered so far, those of this request among them.
         moved: The mean L1 distance between undefended and defended rows, None where it is not known.
         conflicts: Number of times that the rules ran again because the account had changed.
@@ -34,6 +35,7 @@ class RequestRecord:
     rung: int = 0
     applied: int = 0
     evidence: float = 0.0
+    campaign: bool | None = None
     asked: float = 0.0
     moved: float | None = None
     conflicts: int = 0

@@ -1,5 +1,6 @@
 from .add import ADD as ADD
 from .budget import Budget as Budget
+from .campaign import Campaign as Campaign
 from .combined import Combined as Combined
 from .global_budget import GlobalBudget as GlobalBudget
 from .mean_discrepancy import MeanDiscrepancy as MeanDiscrepancy

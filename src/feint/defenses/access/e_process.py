@@ -10,6 +10,8 @@ from feint.defenses.access.near_copies import first_of_their_kind
 from feint.ledger import Account
 from feint.pipeline import QueryLike
 
+NOW = "test/now"  # total of an account: log E after the client's last query, of which e-BH makes use
+
 
 class EProcess(ABC):
     """Running part of a detector: an e-process of a client's queries, whose state is a few numbers.
@@ -73,8 +75,8 @@ class EProcess(ABC):
             return account.total(names[0])
 
         def advanced(totals: np.ndarray) -> np.ndarray:
-            values, state = self.advance(statistics[new], totals[1:])
-            return np.concatenate([[max(totals[0], values.max() / -math.log(self.alpha))], state])
+            values, state = self.advance(statistics[new], totals[2:])
+            return np.concatenate([[max(totals[0], values.max() / -math.log(self.alpha)), values[-1]], state])
 
         account.add_all(self.drift(statistics[new]))
         # a float: a store cannot pack NumPy scalars
@@ -88,4 +90,4 @@ def mixed(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _names(size: int) -> list[str]:
-    return ["test/most", "test/queries", *(f"test/{i}" for i in range(size - 1))]
+    return ["test/most", NOW, "test/queries", *(f"test/{i}" for i in range(size - 1))]

@@ -30,7 +30,7 @@ class Outputs(NamedTuple):
 
     Attributes:
         rungs: An answer (N, K) for each rung.
-        scores: A score (N,) or (N, d) for each detector.
+        scores: A score (N,) or (N, d) for each detector, and for the campaign.
         moved: For each rung the L1 distance (N,) of its answers from the undefended ones, where the file has it.
     """
 
@@ -86,6 +86,7 @@ class OnnxModel:
         self.takes, self.fingerprint = manifest.takes, manifest.fingerprint
         self.version, self.recipe = manifest.version, manifest.recipe
         self.access, self.rungs, self.detectors = manifest.access, manifest.rungs, manifest.detectors
+        self.campaign = manifest.campaign
         self.input, self.shape, self.dtype = _input(self.path, self._session, manifest)
         self.domain, self.labels = manifest.domain or Pixels(self.shape), manifest.labels
         shapes = {node.name: node.shape for node in self._session.get_outputs()}
@@ -107,8 +108,8 @@ class OnnxModel:
             raise Failed("a failure of the model", "an answer", "try again, or tell the operator") from error
         if not self.defended:
             return Outputs([self.answer(arrays[0])], [], None)
-        rungs, detectors = len(self.rungs), len(self.detectors)
-        return Outputs(arrays[:rungs], arrays[rungs : rungs + detectors], arrays[rungs + detectors :] or None)
+        rungs, scores = len(self.rungs), len(self.detectors) + (self.campaign is not None)
+        return Outputs(arrays[:rungs], arrays[rungs : rungs + scores], arrays[rungs + scores :] or None)
 
 
 def numbered(name: str, n: int) -> list[str]:
@@ -160,7 +161,8 @@ def _input(path: Path, session: Any, manifest: Manifest) -> tuple[str, tuple[int
 
 def _declared(path: Path, shapes: dict[str, list[Any]], manifest: Manifest) -> list[str]:
     """Return the outputs of a file of Feint's, in the order of `Outputs`; raise `DamagedFile`."""
-    names = numbered(PROBABILITIES, len(manifest.rungs)) + [f"{SCORE}_{i}" for i in range(len(manifest.detectors))]
+    scores = len(manifest.detectors) + (manifest.campaign is not None)
+    names = numbered(PROBABILITIES, len(manifest.rungs)) + [f"{SCORE}_{i}" for i in range(scores)]
     names += numbered(MOVED, len(manifest.rungs)) if MOVED in shapes else []
     if set(names) != set(shapes):
         raise _damaged(path, f"the outputs {', '.join(shapes)}, not {', '.join(names)}")

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 from feint.errors import Failed
 from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.backends.onnx_model import Outputs
@@ -31,6 +33,11 @@ class DefendedGraph(Protocol):
     @property
     def detectors(self) -> Sequence[Any]:
         """Martingales that turn the graph's scores into evidence."""
+        ...
+
+    @property
+    def campaign(self) -> Any:
+        """Evidence over many accounts, which reads the last of the graph's scores; None for none."""
         ...
 
 
@@ -95,24 +102,43 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
     ) -> Array:
         """Return the answer of the client's rung, after its rules."""
         record = record or RequestRecord("", query.client, len(query), query.time)
-        observed = zip(self.graph.detectors, computed.scores, strict=True)
+        detectors, campaign = self.graph.detectors, self.graph.campaign
+        observed = zip(detectors, computed.scores[: len(detectors)], strict=True)
         record.evidence = account.accuse(
             max((detector.observe(scores, query, account.group) for detector, scores in observed), default=0.0)
         )
         record.rung = max(i for i, rung in enumerate(self.graph.rungs) if self._threshold * rung.at <= record.evidence)
         account.add("rung", 0.0, floor=record.rung)
-        record.applied = 0 if shadow else record.rung
-        for rule in self._rungs[record.applied]:
+        rows = np.full(len(query), record.rung)
+        if campaign is not None:
+            rows = campaign.assign(computed.scores[-1], query, account, record.rung)
+            record.campaign = campaign.alarmed(query, account)
+        used = [0] if shadow else np.unique(rows).tolist() or [record.rung]
+        record.applied = used[-1]
+        for rule in [rule for rung in used for rule in self._rungs[rung]]:
             rule.admit(query, account)
         if computed.moved is not None and len(query):
-            record.moved = sum(computed.moved[record.applied].tolist()) / len(query)
-        return computed.rungs[record.applied]
+            record.moved = sum(selected(computed.moved, rows, used).tolist()) / len(query)
+        return selected(computed.rungs, rows, used)
 
     async def strongest(self, query: ArrayQuery, computed: Outputs) -> Array:
         """Return the answer of the safest rung."""
         if self._safest is None:
             raise Failed("a ledger that is lost, and no output defense", "one of the two", "try again later")
         return computed.rungs[self._safest]
+
+
+def selected(arrays: Sequence[Array], rows: Array, used: Sequence[int]) -> Array:
+    """Return for each row that of its rung's array.
+
+    Args:
+        arrays: An array (N, …) for each rung.
+        rows: The rung of each row, (N,).
+        used: The rungs that are used; a single one has all rows.
+    """
+    if len(used) == 1:
+        return arrays[used[0]]
+    return np.choose(rows.reshape(-1, *[1] * (arrays[0].ndim - 1)), arrays)
 
 
 class InlineOrThread:

@@ -32,6 +32,8 @@ def steps(recipe: Mapping[str, Any], access: Sequence[str], threshold: float = 1
     lines = [f"everybody: {', '.join(everybodys)}"] if everybodys else []
     if ladder:
         lines.append(f"evidence: {', '.join(detector['kind'] for detector in recipe['detectors']) or 'none'}")
+    if recipe.get("campaign"):
+        lines.append(f"over all accounts: {_spelled(recipe['campaign'])}")
     rungs = zip(recipe["at"], recipe["rungs"], strict=True) if ladder else [(0.0, recipe)]
     for at, rung in rungs:
         rules = [_spelled(rule) for rule in rung.get("access", ())]

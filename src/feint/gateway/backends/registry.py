@@ -27,7 +27,7 @@ PROBES = 16  # random inputs by which logits and probabilities are told apart
 class Passthrough:
     """Graph without an output defense: probabilities pass unchanged, after the access rules."""
 
-    access, rungs, detectors, recipe = (), (RungSpec(),), (), None
+    access, rungs, detectors, campaign, recipe = (), (RungSpec(),), (), None, None
 
     def run(self, p: Array) -> Outputs:
         """Return the rows."""

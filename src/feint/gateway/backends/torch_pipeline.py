@@ -93,13 +93,17 @@ class TorchPipeline(Pipeline[ArrayQuery]):
             return await self._in_thread(lambda: self._answer(computed, account, record, shadow=shadow))
         finally:
             record.evidence, record.rung = account.total("evidence"), int(account.total("rung"))
-            record.applied = 0 if shadow else record.rung
 
     def _answer(self, bound: BoundQuery, account: Account, record: RequestRecord, *, shadow: bool) -> Array:
         defense = replace(self.defense, shadow=shadow) if isinstance(self.defense, Ladder) else self.defense
         service = Service(bound.model, defense, ledger=SingleAccountLedger(account))
         service.admit(bound.query, account)
-        answer = service.answer(bound.query, service.compute(bound.query), account)
+        computed = service.compute(bound.query)
+        parts = service.line.parts(bound.query, computed, account)
+        record.applied = parts[-1].rung
+        if isinstance(defense, Ladder) and defense.campaign is not None:
+            record.campaign = defense.campaign.alarmed(bound.query, account)
+        answer = service.defend(parts, bound.query, computed, account)
         if not any(rung.inputs for rung in rungs(self.defense)) and len(bound.query):
             undefended = predict(bound.model, bound.query.x)
             record.moved = (answer.p - undefended).abs().sum(-1).mean().item()

@@ -55,10 +55,11 @@ class ClientRow:
 
 @dataclass(frozen=True)
 class ModelSection:
-    """A model as a section of the page; `lost` if its ledger cannot be read."""
+    """A model as a section of the page; `alarm` if newcomers are on probation, `lost` if its ledger cannot be read."""
 
     name: str
     shadow: bool
+    alarm: bool
     lost: bool
     known: str
     clients: Sequence[ClientRow]
@@ -106,6 +107,7 @@ async def _model(name: str, endpoint: ModelEndpoint, recent: RecentRequests, say
     return ModelSection(
         name,
         endpoint.shadow,
+        recent.alarms.get(name, False),
         lost,
         f"{max(len(here), len(clients)):,}",
         [_person(client, totals, here.get(client), _budget(endpoint)) for client, totals in clients],

@@ -103,7 +103,7 @@ class AuditLog:
 
 
 class AuditObserver:
-    """Observer that enters refusals, failures and changes of rung.
+    """Observer that enters refusals, failures, changes of rung, and the begin and end of campaign alarms.
 
     A client's refusals of one model for one reason within `WINDOW` are one line at their beginning, and one with their
     number after their end. A line that cannot be written is counted in `AuditLog.lost`, never raised.
@@ -111,6 +111,7 @@ class AuditObserver:
 
     def __init__(self, log: AuditLog) -> None:
         self.log = log
+        self._alarms: dict[str, bool] = {}
         self._rungs: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._repeats: OrderedDict[tuple[str, str, str], list[float]] = OrderedDict()  # since when, how many
 
@@ -119,6 +120,10 @@ class AuditObserver:
         client = record.model, record.client
         try:
             self.flush(record.time)
+            if record.campaign is not None and record.campaign != self._alarms.get(record.model, False):
+                self._alarms[record.model] = record.campaign
+                action = "campaign alarm begins" if record.campaign else "campaign alarm ends"
+                self.log.enter(action, model=record.model)
             if record.rung > self._rungs.get(client, 0):  # evidence never falls: a lower one was not looked up
                 self._enter("rung", record, reached=record.rung, left=self._rungs.pop(client, 0))
                 self._rungs[client] = record.rung

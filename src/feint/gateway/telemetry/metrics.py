@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections import Counter as Counted
 from collections.abc import Iterator
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -38,6 +38,7 @@ class Metrics:
         self._moved = Histogram(
             "moved", "L1 distance of answers to undefended ones, a request's mean", ["model"], buckets=MOVED, **options
         )
+        self._alarm = Gauge("campaign_alarm", "1 while newcomers are on probation", ["model"], **options)
         self.registry.register(ClientGauges(recent, audit))
         self._known: dict[tuple[str, ...], tuple] = {}
 
@@ -52,6 +53,8 @@ class Metrics:
             self._reasons.labels(model, record.reason).inc()
         if record.conflicts:
             self._conflicts.labels(model).inc(record.conflicts)
+        if record.campaign is not None:
+            self._alarm.labels(model).set(record.campaign)
         if record.moved is not None:
             self._moved.labels(model).observe(record.moved)
         for stage, seconds in record.seconds.items():

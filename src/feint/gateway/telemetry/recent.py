@@ -52,6 +52,7 @@ class RecentRequests:
         self.seconds: dict[tuple[str, str], deque[float]] = defaultdict(lambda: deque(maxlen=TIMES))
         self.outcomes: Counter[tuple[str, str]] = Counter()
         self.reasons: Counter[tuple[str, str]] = Counter()
+        self.alarms: dict[str, bool] = {}  # campaign alarms by model
 
     def __call__(self, record: RequestRecord) -> None:
         """Remember a request."""
@@ -59,6 +60,8 @@ class RecentRequests:
         self.outcomes[model, record.outcome] += 1
         if record.reason:
             self.reasons[model, record.reason] += 1
+        if record.campaign is not None:
+            self.alarms[model] = record.campaign
         if record.seconds:
             for stage, seconds in record.seconds.items():
                 self.seconds[model, stage].append(seconds)

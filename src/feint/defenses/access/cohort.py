@@ -1,0 +1,139 @@
+"""Evidence over many accounts: the running part of `Campaign`, without torch.
+
+All of its state over clients is totals of the shared account that are only added to, so that replicas never conflict.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+
+from feint.defenses.access.e_process import NOW, mixed
+from feint.defenses.access.martingale import Martingale, places
+from feint.ledger import Account
+from feint.pipeline import QueryLike
+
+RANKS, LEVEL = "campaign/ranks", "campaign/level"  # rows and total of a client or a group
+UNTIL, ALARMS, ACCOUNTS = "campaign/until", "campaign/alarms", "campaign/accounts"  # of the shared account
+STEP, LEVELS = 0.25, 60  # nats between levels of e-values: up to 2.5 million times 1 / fdr
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """Pooled test of newcomers, probation during an alarm, and e-BH over all accounts.
+
+    Attributes:
+        martingale: Bets on the scores of newcomers, at their prices.
+        newcomers: Number of a client's first queries.
+        run_length: Least mean number of honest newcomers until a false alarm.
+        hours: Time after which an alarm ends that nothing renews.
+        probation: Share of honest newcomers' queries that get the answer of `rung` during an alarm.
+        fdr: Largest expected share of honest clients among those named.
+        rung: Rung of such queries, and of named clients.
+    """
+
+    martingale: Martingale
+    newcomers: int
+    run_length: float
+    hours: float
+    probation: float
+    fdr: float
+    rung: int
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], martingale: Martingale) -> Self:
+        """Return the running part of a campaign with these settings: its fields, or its table."""
+        names = [field.name for field in fields(cls) if field.name != "martingale"]
+        return cls(martingale, **{name: settings[name] for name in names})
+
+    def assign(self, scores: np.ndarray, query: QueryLike, account: Account, rung: int) -> np.ndarray:
+        """Return the rung of each input of a query, and update the evidence over all accounts.
+
+        Args:
+            scores: Scores of the inputs, (N,).
+            query: The query.
+            account: The client's account, after its detectors have read the query.
+            rung: The client's own rung.
+
+        Returns:
+            Rungs, (N,) int.
+        """
+        unit = account.group  # linked clients are one
+        ranks = unit.rows(RANKS)
+        age = int(max(len(ranks), account.queries))
+        suspicious = np.zeros(len(scores), bool)
+        if new := min(len(scores), max(0, self.newcomers - age)):
+            ranks.append(places(self.martingale.inputs, scores[:new])[:, None], most=self.newcomers)
+            first = ranks.array[:, 0].astype(int)
+            for turn in [turn for turn in self.turns if len(first) - new < turn <= len(first)]:
+                self._bet(first[:turn], unit.shared, query.time)
+            if alarm(unit.shared, query.time):
+                suspicious[:new] = self._improbable(first)[-new:]
+        if self._named(unit):
+            suspicious[:] = True
+        return np.where(suspicious, max(rung, self.rung), rung)
+
+    @property
+    def turns(self) -> list[int]:
+        """Numbers of queries after which a newcomer is bet on: 1, 2, 4, … up to `newcomers`."""
+        return [1 << i for i in range(self.newcomers.bit_length())]
+
+    def _bet(self, ranks: np.ndarray, shared: Account, time: float) -> None:
+        """Bet on a newcomer's first queries, and raise the alarm where the evidence at this turn is enough."""
+        won = mixed(self.martingale.won[ranks].T, np.full(len(ranks), 1 / len(ranks)))
+        names = [f"campaign/{len(ranks)}/{i}" for i in range(len(won))]
+        shared.add_each(dict(zip(names, won.tolist(), strict=True)), floor=0.0)
+        sums = np.array([shared.peek(name) for name in names])
+        if mixed(sums, self.martingale.weights) >= math.log(self.run_length * len(self.turns)):
+            shared.add_each(dict(zip(names, (-sums.clip(0)).tolist(), strict=True)))
+            shared.add(UNTIL, 0.0, floor=time + 3600 * self.hours)
+            shared.add(ALARMS, 1.0)
+
+    def alarmed(self, query: QueryLike, account: Account) -> bool | None:
+        """Return whether there is an alarm, None for a client who is no newcomer, and whom it does not concern."""
+        return alarm(account.shared, query.time) if account.queries < self.newcomers else None
+
+    def _improbable(self, ranks: np.ndarray) -> np.ndarray:
+        """Return with which queries the newcomer's have become improbable, by Fisher's combination of p-values."""
+        p = (ranks + 1) / (len(self.martingale.inputs) + 1)
+        surprises = -np.log(p).cumsum()
+        return np.array([fisher(s, n) for n, s in enumerate(surprises.tolist(), 1)]) < self.probation
+
+    def _named(self, account: Account) -> bool:
+        """Count the client at the level of its e-value, and return whether e-BH rejects that it is honest."""
+        shared, before = account.shared, int(account.total(LEVEL))
+        excess = account.total(NOW) + math.log(self.fdr)
+        level = min(LEVELS, 1 + int(excess / STEP)) if excess >= 0 else 0
+        if not before:  # a stored level is one more, so that a client is counted once
+            shared.add(ACCOUNTS, 1.0)
+        if level != before - 1:
+            shared.add_each({f"campaign/e/{at}": n for at, n in ((before - 1, -1.0), (level, 1.0)) if at > 0})
+            account.add(LEVEL, level + 1 - before)
+        return level > 0 and level >= rejected(shared)
+
+
+def alarm(shared: Account, time: float) -> bool:
+    """Return whether newcomers are on probation at this time."""
+    return shared.peek(UNTIL) > time
+
+
+def rejected(shared: Account) -> float:
+    """Return the least level that e-BH rejects, by the numbers of accounts at each level; infinite for none.
+
+    An e-value counts as the lower end of its level, e^(STEP · (level − 1)) / fdr, so that rounding accuses nobody.
+    """
+    counts = np.array([shared.peek(f"campaign/e/{at}") for at in range(1, LEVELS + 1)])
+    above = counts[::-1].cumsum()[::-1]
+    rejects = np.exp(STEP * np.arange(LEVELS)) * above >= max(1.0, shared.peek(ACCOUNTS))
+    return 1.0 + rejects.argmax().item() if rejects.any() else math.inf
+
+
+def fisher(surprise: float, n: int) -> float:
+    """Return the probability that −Σ ln p of n independent p-values is `surprise` or more (Fisher, 1925)."""
+    term = total = 1.0
+    for i in range(1, n):
+        term *= surprise / i
+        total += term
+    return math.exp(-surprise) * total

@@ -1,0 +1,215 @@
+"""Evidence over many accounts: false alarms, probation, naming, and an honest share among the named."""
+
+import asyncio
+import math
+
+import numpy as np
+import pytest
+
+from feint.defenses.access import Campaign
+from feint.defenses.access.cohort import LEVELS, STEP, UNTIL, Cohort, alarm, fisher, rejected
+from feint.defenses.access.e_bh import e_bh
+from feint.defenses.access.e_process import NOW
+from feint.defenses.access.martingale import Martingale
+from feint.errors import BadRecipe
+from feint.gateway.array_query import ArrayQuery
+from feint.gateway.stores.memory import MemoryStore
+from feint.gateway.transaction import LedgerSession
+from feint.ledger import Account, Ledger
+
+N = 199
+P = np.arange(1, N + 2) / (N + 1)
+SCORES = np.arange(N, dtype=float)
+POWERS = np.stack([power * P ** (power - 1) for power in (0.2, 0.5, 0.8)], 1)
+MARTINGALE = Martingale(SCORES, np.log(POWERS / POWERS.mean(0)), np.full(3, 1 / 3), 1e-3)
+
+
+def cohort(**settings) -> Cohort:
+    default = {
+        "newcomers": 5, "run_length": 100.0, "hours": 1.0, "probation": 0.1, "fdr": 0.05, "rung": 1,
+    }  # fmt: skip
+    return Cohort.of(default | settings, MARTINGALE)
+
+
+def ask(tested: Cohort, account: Account, scores, time: float = 0.0, rung: int = 0) -> list[int]:
+    scores = np.asarray(scores, float)
+    rows = tested.assign(scores, ArrayQuery(np.zeros((len(scores), 1)), account.client, time=time), account, rung)
+    account.add("queries", len(scores))
+    return rows.tolist()
+
+
+def attack(tested: Cohort, ledger: Ledger, accounts: int = 40, time: float = 0.0) -> None:
+    for i in range(accounts):
+        ask(tested, ledger[f"sybil {i} at {time}"], [-1.0] * tested.newcomers, time)
+
+
+def false_alarms(rng: np.random.Generator, won: np.ndarray, n: int, run_length: float) -> int:
+    """Return how often the CUSUMs of honest newcomers reach `run_length`, begun anew each time."""
+    sums, alarms = np.zeros(won.shape[1]), 0
+    for rank in rng.integers(N + 1, size=n):
+        sums = sums.clip(0) + won[rank]
+        if np.exp(sums).mean() >= run_length:
+            sums, alarms = np.zeros_like(sums), alarms + 1
+    return alarms
+
+
+def test_alarms_of_honest_newcomers_are_as_rare_as_promised():
+    rng, n, run_length = np.random.default_rng(0), 20_000, 50.0
+    alarms = false_alarms(rng, MARTINGALE.won, n, run_length)
+    assert 0 < alarms <= n / run_length
+
+
+def test_alarms_are_those_of_the_e_detector():
+    tested, ledger = cohort(newcomers=1, run_length=50.0, hours=1e-9), Ledger()
+    for i, rank in enumerate(np.random.default_rng(0).integers(N + 1, size=2000)):
+        ask(tested, ledger[f"{i}"], [rank - 1.0])
+    expected = false_alarms(np.random.default_rng(0), MARTINGALE.won, 2000, 50.0)
+    assert ledger.shared.total("campaign/alarms") == expected > 0
+
+
+def test_a_newcomer_is_bet_on_at_each_turn_by_the_mean_payment_to_their_queries():
+    tested, account = cohort(newcomers=7), Account("a", Account(""))
+    assert tested.turns == [1, 2, 4]
+    scores = np.random.default_rng(0).integers(N, size=10)
+    for score in scores:
+        ask(tested, account, [score])
+    for turn in tested.turns:
+        expected = np.log(np.exp(MARTINGALE.won[scores[:turn] + 1]).mean(0))
+        sums = [account.shared.total(f"campaign/{turn}/{i}") for i in range(3)]
+        np.testing.assert_allclose(sums, expected)
+    assert account.shared.total("campaign/8/0") == 0
+
+
+def test_clients_known_longer_are_no_newcomers():
+    tested, ledger = cohort(), Ledger()
+    ledger["old"].add("queries", 5)
+    ask(tested, ledger["old"], [-1.0] * 5)
+    assert ledger.shared.total("campaign/1/0") == 0
+
+
+def test_during_an_alarm_improbable_queries_of_newcomers_are_on_the_rung():
+    tested, ledger = cohort(), Ledger()
+    ordinary, odd = N - 1.0, -1.0
+    assert ask(tested, ledger["before"], [ordinary, odd, odd]) == [0, 0, 0]
+    attack(tested, ledger)
+    assert ask(tested, ledger["new"], [ordinary, odd, odd]) == [0, 1, 1]
+    assert ask(tested, ledger["harsh"], [ordinary, odd], rung=2) == [2, 2]
+    ledger["old"].add("queries", 5)
+    assert ask(tested, ledger["old"], [odd, odd]) == [0, 0]
+
+
+def test_only_the_first_queries_of_a_batch_are_a_newcomers():
+    tested, ledger = cohort(newcomers=3), Ledger()
+    attack(tested, ledger)
+    assert ask(tested, ledger["new"], [-1.0] * 5) == [1, 1, 1, 0, 0]
+
+
+def test_a_batch_is_answered_as_its_queries_one_by_one():
+    tested, ledger = cohort(), Ledger()
+    attack(tested, ledger)
+    scores = np.random.default_rng(0).integers(-1, 30, size=(20, 7)).astype(float)
+    for i, row in enumerate(scores):
+        whole = ask(tested, ledger[f"whole {i}"], row)
+        assert whole == [ask(tested, ledger[f"single {i}"], [score])[0] for score in row]
+
+
+def test_an_alarm_ends_when_it_is_not_renewed():
+    tested, ledger = cohort(hours=2.0), Ledger()
+    attack(tested, ledger, time=1000.0)
+    assert ledger.shared.total(UNTIL) == 1000 + 7200
+    assert alarm(ledger.shared, 8199.0)
+    assert not alarm(ledger.shared, 8201.0)
+    assert ask(tested, ledger["new"], [-1.0], time=8201.0) == [0]
+    attack(tested, ledger, time=9000.0)
+    assert ledger.shared.total(UNTIL) == 9000 + 7200
+
+
+def test_fishers_combination_is_the_probability_of_less_ordinary_queries():
+    p = np.random.default_rng(0).random((200_000, 4))
+    assert fisher(-math.log(0.03), 1) == pytest.approx(0.03)
+    for at in (2.0, 5.0, 9.0):
+        assert fisher(at, 4) == pytest.approx((-np.log(p).sum(1) >= at).mean(), abs=0.005)
+
+
+@pytest.mark.parametrize("correlated", [False, True])
+def test_the_share_of_honest_among_those_that_e_bh_rejects_is_at_most_the_level(correlated):
+    rng, level, shares = np.random.default_rng(0), 0.2, []
+    for _ in range(2000):
+        z = rng.normal(size=200)
+        if correlated:
+            z[:150] = 0.9 * rng.normal() + math.sqrt(1 - 0.81) * z[:150]
+        z[150:] += 3.0
+        e = np.exp(2.0 * z - 2.0)  # the likelihood ratio of a mean of 2: 1 in expectation for honest ones
+        rejects = e_bh(e, level)
+        shares.append(rejects[:150].sum() / max(1, rejects.sum()))
+    assert 0 < np.mean(shares) <= level
+
+
+def test_e_bh_rejects_by_its_definition():
+    e = np.array([50.0, 1.0, 45.0, 100.0, 0.0])
+    # 5 / (.1 k): 50, 25, 16.7, …; the three largest are 100, 50 and 45
+    assert e_bh(e, 0.1).tolist() == [True, False, True, True, False]
+    assert not e_bh(np.array([9.9, 0.0]), 0.1).any()
+    assert e_bh(np.empty(0), 0.1).tolist() == []
+
+
+def test_clients_are_named_as_e_bh_rejects_their_rounded_e_values():
+    rng, tested, ledger = np.random.default_rng(0), cohort(), Ledger()
+    logs = np.concatenate([rng.normal(0, 2, 300), rng.uniform(3, 9, 30)])
+    for i, log_e in enumerate(logs):
+        ledger[f"{i}"].add("queries", 5)
+        ledger[f"{i}"].add(NOW, log_e)
+        ask(tested, ledger[f"{i}"], [0.0])
+    excess = logs - math.log(1 / tested.fdr)
+    rounded = np.where(excess < 0, 0.0, np.exp(STEP * (excess // STEP)) / tested.fdr)
+    named = [ask(tested, ledger[f"{i}"], [0.0]) == [1] for i in range(len(logs))]
+    assert named == e_bh(rounded, tested.fdr).tolist()
+    assert 0 < sum(named) < 30
+
+
+def test_a_client_whose_e_value_falls_is_named_no_longer():
+    tested, ledger = cohort(), Ledger()
+    account = ledger["a"]
+    account.add("queries", 5)
+    for log_e, expected in ((0.0, 0), (9.0, 1), (1.0, 0), (40.0, 1)):
+        account.add(NOW, log_e - account.total(NOW))
+        assert ask(tested, account, [0.0]) == [expected]
+    assert sum(ledger.shared.total(f"campaign/e/{level}") for level in range(1, LEVELS + 1)) == 1
+    assert ledger.shared.total("campaign/accounts") == 1
+    assert rejected(ledger.shared) <= LEVELS
+
+
+@pytest.mark.parametrize(
+    "settings", [{"newcomers": 0}, {"run_length": 1.0}, {"hours": 0.0}, {"probation": 1.5}, {"fdr": 0.0}, {"rung": 0}]
+)
+def test_settings_out_of_range_are_refused(settings):
+    with pytest.raises(BadRecipe):
+        Campaign(**settings)
+
+
+def test_replicas_agree_and_conflict_only_where_one_has_not_looked_for_long():
+    """Requests of two replicas overlap: each begins before the other's is committed."""
+    tested, store = cohort(), MemoryStore()
+    replicas, conflicts = (LedgerSession(store), LedgerSession(store)), []
+
+    async def run() -> None:
+        for i in range(40):
+            begun = [session.begin(f"{i} at {at}") for at, session in enumerate(replicas)]
+            for transaction in begun:
+                ask(tested, transaction, [-1.0] * tested.newcomers)
+            for session, transaction in zip(replicas, begun, strict=True):
+                while not await session.commit(transaction):
+                    conflicts.append(i)
+                    transaction = session.begin(transaction.client)
+                    ask(tested, transaction, [-1.0] * tested.newcomers)
+
+    asyncio.run(run())
+    assert set(conflicts) <= {0}
+    one = Ledger()
+    for i in range(80):
+        ask(tested, one[f"{i}"], [-1.0] * tested.newcomers)
+    for session in replicas:
+        shared = session.begin("new").shared
+        assert alarm(shared, 3599.0)
+        assert shared.total("campaign/accounts") in (79, 80)  # the other's last commit may not be known here
+        assert shared.total("campaign/alarms") >= one.shared.total("campaign/alarms") / 2
