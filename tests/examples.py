@@ -24,6 +24,7 @@ from feint.attacks import (
     Averaged,
     AwayFromLabel,
     Blended,
+    DetectorProbing,
     DFALThenKCentre,
     Differences,
     EquationSolving,
@@ -739,6 +740,10 @@ LENSES = by_name(
     Example(Sharpened(temperature=0.5), spelled=(Sharpened(temperature=0.01),)),
     Example(Smoothed(repeats=2, crop=1), spelled=(Smoothed(repeats=2, crop=2, flip=False, seed=3),)),
     Example(Sybil(clients=3, burst=2), spelled=(Sybil(clients=7),)),
+    Example(
+        DetectorProbing(clients=3, controls=0),
+        spelled=(DetectorProbing(margin=0.2, every=5, most=100, fillers=(Filler(POOL), Filler(POOL, varied=True))),),
+    ),
     Example(
         Filler(NATURAL, each=2),
         variants={"varied": Filler(NATURAL, each=2, varied=True)},

@@ -6,6 +6,7 @@ from feint.attacks.data_free.dfms import DFMSHL
 from feint.attacks.data_free.loop import HalfCosine, LoopConfig, MultiStep
 from feint.attacks.data_free.statistics import Marginals, Uniform
 from feint.attacks.lenses.averaging import Averaged, Smoothed
+from feint.attacks.lenses.detector_probing import DetectorProbing
 from feint.attacks.lenses.evasion import Filler, LowAndSlow, Sybil
 from feint.attacks.lenses.known_parameters import KnownParameters
 from feint.attacks.lenses.labels import HardLabels, RankTargets, Sharpened
@@ -55,6 +56,7 @@ __all__ = [
     "AwayFromLabel",
     "Blended",
     "DFALThenKCentre",
+    "DetectorProbing",
     "Differences",
     "Disguise",
     "EquationSolving",
