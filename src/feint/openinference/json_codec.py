@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from secrets import token_hex
 from typing import Any
 
 import msgspec
@@ -36,6 +37,9 @@ BINARY = "application/octet-stream"
 JSON_HEADER = (b"content-type", JSON.encode())
 BINARY_HEADER = (b"content-type", BINARY.encode())
 LENGTH_HEADER = HEADER_LENGTH.lower()
+LONG = 2**12  # bytes of a list of numbers that is decoded apart from the JSON around it
+DATA = re.compile(rb"\s*:\s*(?=\[)")
+PLACE = token_hex(8)  # of a list that was cut out: nobody can send it
 
 _decoder = msgspec.json.Decoder(InferRequest)
 _encoder = msgspec.json.Encoder()
@@ -82,11 +86,17 @@ class RequestCodec:
             length: Header with the length of the JSON before binary tensors, "" where there is none.
         """
         head, rest = split_body(body, length)
+        lists: dict[bytes, memoryview] = {}
+        if not length and len(body) > tensors.PIECE:
+            head, lists = cut_lists(body)
+            texts = any(tensor.datatype == "BYTES" for tensor in self.model.inputs)
+            if len(head) > MAX_HEADER + LONG * len(self.model.inputs) and not texts:
+                raise TooLarge(f"{len(head)} bytes of JSON beside the numbers", f"at most {MAX_HEADER}", "send less")
         request = decode_request(head)
         parameters = request.parameters or InferParameters()
         datatypes = self.datatypes(request.inputs)
         binary = _wants_binary(request.outputs or (), self.model.output, parameters.binary_data_output)
-        arrays = _input_arrays(request.inputs, datatypes, rest)
+        arrays = _input_arrays(request.inputs, datatypes, rest, lists)
         return self.request(self.model.decode(arrays), request.id or "", parameters.stamp, binary=binary)
 
     def datatypes(self, inputs: Sequence[Any]) -> list[tensors.Datatype]:
@@ -156,6 +166,29 @@ def split_body(body: bytes | bytearray, length: str) -> tuple[memoryview, memory
     return view[: int(length)], view[int(length) :]
 
 
+def cut_lists(body: bytes | bytearray) -> tuple[memoryview, dict[bytes, memoryview]]:
+    """Return the JSON with names in the place of its long lists of numbers, and these lists by the names.
+
+    The decoder would check a list of 64 MB for 0.4 s, and no other thread could run meanwhile. Of what is between
+    `"data": [` and the next quote or brace only the list's own decoder can tell whether it is a list.
+    """
+    view, parts, lists, start, i = memoryview(body), [], {}, 0, 0
+    while (i := body.find(b'"data"', i)) >= 0:
+        i += len(b'"data"')
+        opened = DATA.match(body, i)
+        if opened is None:
+            continue
+        quote = body.find(b'"', opened.end())
+        stop = len(body) if quote < 0 else quote
+        brace = body.find(b"}", opened.end(), stop)
+        stop = body.rfind(b"]", opened.end(), stop if brace < 0 else brace) + 1
+        if stop - opened.end() > LONG:
+            name = b'"%s %d"' % (PLACE.encode(), len(lists))
+            parts += [view[start : opened.end()], name]
+            lists[name], start, i = view[opened.end() : stop], stop, stop
+    return memoryview(b"".join([*parts, view[start:]])) if lists else view, lists
+
+
 def decode_request(head: memoryview) -> InferRequest:
     """Return the request in its JSON.
 
@@ -211,10 +244,10 @@ def decode_response(body: bytes, headers: Mapping[str, str], model: ModelSpec, r
         length = int(headers.get(LENGTH_HEADER, len(body)))
         outputs, start = _decode_json(body[:length])["outputs"], length
         for output in outputs:
-            size = int(output.get("parameters", {}).get("binary_data_size", 0))
+            size = int((output.get("parameters") or {}).get("binary_data_size") or 0)
             if output["name"] == model.output:
                 shape = tuple(int(side) for side in output["shape"])
-                if "data" in output:
+                if output.get("data") is not None:
                     return np.array(output["data"], np.float64).reshape(shape)
                 raw = body[start : start + size]
                 return tensors.from_raw(raw, tensors.DATATYPES[output["datatype"]], shape)
@@ -314,9 +347,12 @@ def _check_shape(shape: Sequence[int], tensor: Tensor, rows: int, most: int) -> 
 
 
 def _input_arrays(
-    inputs: Sequence[InputTensor], datatypes: Sequence[tensors.Datatype], rest: memoryview
+    inputs: Sequence[InputTensor],
+    datatypes: Sequence[tensors.Datatype],
+    rest: memoryview,
+    lists: Mapping[bytes, memoryview],
 ) -> dict[str, Array]:
-    """Return the tensors of a request, in JSON or in the bytes behind it, by name."""
+    """Return the tensors of a request, in JSON, cut out of it, or in the bytes behind it, by name."""
     arrays, start = {}, 0
     for tensor, datatype in zip(inputs, datatypes, strict=True):
         parameters = tensor.parameters or InputParameters()
@@ -324,7 +360,9 @@ def _input_arrays(
         if parameters.shared_memory_region is not None:
             raise BadInput("an input in shared memory", "JSON or binary data", "send the tensor itself")
         if isinstance(tensor.data, msgspec.Raw) and size is None:
-            arrays[tensor.name] = tensors.from_json(memoryview(tensor.data), datatype, tensor.shape)
+            data = memoryview(tensor.data)
+            data = lists.get(data.tobytes(), data) if lists and len(data) < LONG else data
+            arrays[tensor.name] = tensors.from_json(data, datatype, tensor.shape)
         elif tensor.data is msgspec.UNSET and size is not None and 0 <= size <= len(rest) - start:
             arrays[tensor.name] = tensors.from_raw(rest[start : start + size], datatype, tensor.shape)
             start += size
