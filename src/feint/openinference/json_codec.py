@@ -152,7 +152,7 @@ def split_body(body: bytes | bytearray, length: str) -> tuple[memoryview, memory
         BadInput: For a length that does not fit the body.
         TooLarge: For more JSON than names and shapes take.
     """
-    view = memoryview(body)
+    view = memoryview(body).toreadonly()  # so that tensors are copied out of it
     if not length:
         return view, view[len(view) :]
     if not (length.isascii() and length.isdigit() and len(length) < 16 and int(length) <= len(view)):

@@ -13,7 +13,7 @@ import numpy as np
 from feint.errors import BadInput
 
 Array = np.ndarray
-PIECE = 2**17  # bytes of JSON that are decoded at once: a list takes 30 times the memory of its array
+PIECE = 2**16  # bytes of JSON that are decoded at once: a list takes 30 times the memory of its array
 COMMA, OPEN, CLOSE = b",[]"
 FLAT = bytes.maketrans(b"[]", b"  ")
 
