@@ -65,6 +65,10 @@ class BoundedConnection(HttpToolsProtocol):
         super().on_headers_complete()
         self._begun = False
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._begun:  # a trailer is no header (RFC 9110 §6.5.1): no proxy before this server looks at it
+            super().on_header(name, value)
+
     def on_body(self, body: bytes) -> None:
         self._beside -= 2 * len(body)  # it was counted when it came; chunks may take as much as what is in them
         super().on_body(body)
