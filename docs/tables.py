@@ -375,6 +375,39 @@ def drift() -> str:
     return grid([*rows, ["median queries until an attacker is accused", *(late.get(it, "") for it in tolerances)]])
 
 
+def ordinary() -> str:
+    """Return the table of ordinary clients who are accused, without and with declared slices."""
+    heads = "Honest clients|accused, no slices|highest evidence|accused, slices declared|highest evidence"
+    rows = [heads.split("|")]
+    here = [row for row in rows_of("ordinary") if row["name"].startswith("ordinary")]
+    for kind in dict.fromkeys(row["kind"] for row in here):
+        at = {bool(row["slices"]): row for row in here if row["kind"] == kind}
+        cells = [
+            (f"{at[declared]['accused']} of {at[declared]['clients']}", f"{at[declared]['highest']:.2f}")
+            if declared in at
+            else ("", "")
+            for declared in (False, True)
+        ]
+        rows.append([kind, *cells[0], *cells[1]])
+    return grid(rows)
+
+
+def population() -> str:
+    """Return the table of a mixed population, at evidence 1 and at the threshold of the clients of a month before."""
+    heads = "Slices|Accused at 1|Threshold|Accused at it|Bound of the threshold|100% attack queries|50%|25%"
+    rows = [heads.split("|")]
+    for row in (row for row in rows_of("ordinary") if row["name"].startswith("population")):
+        delays = [
+            " → ".join("never" if queries is None else f"{queries:,.0f}" for queries in pair)
+            for pair in row["attackers"].values()
+        ]
+        rows.append([
+            "declared" if row["slices"] else "none", f"{row['accused_at_1'] / row['clients']:.1%}",
+            f"{row['level']:.2f}", f"{row['accused'] / row['clients']:.1%}", f"{row['bound']:.1%}", *delays,
+        ])  # fmt: skip
+    return grid(rows)
+
+
 def ladder() -> str:
     """Return the table of policies against accused clients."""
     rows = [["Policy", "Pool", "Clients", "Answered", "Clients accused", "Stealer accuracy, labels only"]]
@@ -638,6 +671,8 @@ TABLES = {
     "lenses": lenses,
     "delays": delays,
     "drift": drift,
+    "ordinary": ordinary,
+    "population": population,
     "ladder": ladder,
     "data_free": data_free,
 }

@@ -1,5 +1,6 @@
 """What is documented runs as printed, and what is tabled is what was measured."""
 
+import asyncio
 import json
 import re
 import shlex
@@ -9,12 +10,16 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 from benchmarks.load.processes import free_port
 from docs import tables
 from tests.support.strangers import BUILDERS
 
-from feint import cli
+from feint import cli, data
+from feint.gateway.array_query import ArrayQuery
+from feint.gateway.server.bootstrap import load
+from feint.gateway.settings_file import read
 from feint.signature import DOMAINS
 from feint.victims import Adapter, ClassOutputs, ColumnInputs, ModelFile, PixelInputs, TextInputs, TokenInputs
 from feint.victims.json_api.answers import Pointers
@@ -145,6 +150,37 @@ def test_the_gateway_answers_as_its_page_says(tmp_path, monkeypatch, capsys):
             served.stdout.read()
     assert served.returncode == 0
     assert len(json.loads(capsys.readouterr().out)) == 10
+
+
+@pytest.mark.slow
+def test_the_page_before_you_enforce_runs_beside_a_ledger_of_clients(tmp_path, monkeypatch, capsys):
+    page = "docs/guides/enforce.md"
+    monkeypatch.chdir(tmp_path)
+    for block in blocks(page, "toml"):
+        (tmp_path / block.splitlines()[0].removeprefix("# ")).write_text(block)
+    for block in blocks(page, "python"):
+        exec(compile(block, page, "exec"), {})
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    printed = {}
+    for line in lines:
+        if line.startswith("feint shadow"):
+            asyncio.run(asked_by_clients(120))
+        cli.main(shlex.split(line)[1:])
+        printed[line.split()[1]] = capsys.readouterr().out
+    assert "digits: x FP32 (N, 1, 8, 8) → 10 classes, in shadow mode" in printed["serve"]
+    assert "of 120 clients would be accused" in printed["shadow"]
+    assert re.search(r"threshold = [\d.]+(e-\d+)?  # of 120 clients, share 0.01", printed["shadow"])
+    assert re.search(r"clients: 120\n  queries: 3600\n", printed["fit"])
+
+
+async def asked_by_clients(n: int) -> None:
+    """Send ten digits of each of so many clients through the gateway of gateway.toml here."""
+    state = await load(read(Path("gateway.toml")))
+    x = data.load("digits").test.inputs().numpy()
+    for i in range(n):
+        drawn = np.random.default_rng(i).integers(len(x), size=10)
+        await state.gateway.endpoints["digits"].answer(ArrayQuery(x[drawn], f"client {i}"))
+    await state.close()
 
 
 def with_ports(text: str, ports: dict[str, int]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.record import RESULTS
-from benchmarks.tables import adaptive, equations, evidence, models, ownership, springboard
+from benchmarks.tables import adaptive, equations, evidence, models, ordinary, ownership, springboard
 from benchmarks.tables.rows import Jobs, keep, slug
 from feint.cli.terminal import bars
 from feint.evaluation import jsonl
@@ -26,6 +26,7 @@ TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the fol
     "evidence": ("evidence", evidence.streams),
     "ladder": ("evidence", evidence.ladder),
     "models": ("models", models.jobs),
+    "ordinary": ("ordinary", ordinary.jobs),
     "ownership": ("ownership", ownership.jobs),
     "springboard_victims": ("springboard_victims", springboard.jobs),
 }

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.tables.packages import PACKAGES
 from benchmarks.tables.rows import Jobs, Row
 from feint import data, victims
 from feint._optional import require
@@ -97,6 +98,8 @@ VICTIMS: dict[str, tuple[str, Callable[[Dataset, Path], Path]]] = {
 @cache
 def victim(name: str) -> tuple[nn.Module, Dataset]:
     """Return a victim from its file, and its data set."""
+    if name in PACKAGES:
+        return PACKAGES[name]()
     kind, make = VICTIMS[name]
     images = data.load(kind)
     with tempfile.TemporaryDirectory() as folder:
@@ -110,9 +113,10 @@ def victim(name: str) -> tuple[nn.Module, Dataset]:
 
 def jobs(progress: ProgressCallback) -> Jobs:
     """What an attacker gets of each victim, by what they read, what they ask, and how much."""
-    for name, (kind, _) in VICTIMS.items():
-        sources = ("pool", "marginals") if isinstance(data.load(kind).domain, Columns) else ("pool",)
-        most = len(data.load(kind).pool)
+    for name in (*VICTIMS, *PACKAGES):
+        images = data.load(VICTIMS[name][0]) if name in VICTIMS else victim(name)[1]
+        sources = ("pool", "marginals") if isinstance(images.domain, Columns) else ("pool",)
+        most = len(images.pool)
         for source in sources:
             for access in ACCESS if source == "pool" else ACCESS[:1]:
                 for budget in dict.fromkeys(min(budget, most) if source == "pool" else budget for budget in BUDGETS):

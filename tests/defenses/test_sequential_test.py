@@ -12,6 +12,7 @@ from feint.defenses.access import SequentialTest
 from feint.defenses.access._bets import DRAWS, falling, prices
 from feint.defenses.access.martingale import places
 from feint.defenses.access.near_copies import REMEMBERED
+from feint.defenses.access.recorded import for_clients
 from feint.defenses.access.sequential_test import _log_wins
 from feint.defenses.access.slices import rounded
 from feint.defenses.scores import MaxProbability
@@ -287,3 +288,32 @@ def test_an_unknown_slice_is_an_error(victim, digits):
 
 def test_recipes_with_blocks_of_earlier_versions_are_read():
     assert registry.parse("SequentialTest(alpha=0.01, block=500)") == SequentialTest(alpha=0.01)
+
+
+def recorded(clients: int, queries: int, drift: float) -> Split:
+    """Queries of clients in turns, whose first feature is normal about -`drift`; the label is the client."""
+    x = np.random.default_rng(clients).normal(size=(queries * clients, 2))
+    x[:, 0] -= drift
+    return Split.of(x, np.arange(len(x)) % clients, domain=Columns((Column("a"), Column("b"))))
+
+
+def test_the_level_of_recorded_clients_is_one_that_fewer_than_the_share_of_them_reach():
+    test, victim, _ = slice_priced(None)
+    fitted, calibrated = for_clients(test, victim, recorded(120, 60, drift=0.6), 0.01)
+    assert (calibrated.clients, calibrated.average) == (120, 1 / 121)
+    assert fitted.alpha == pytest.approx(test.alpha**calibrated.level)
+    assert for_clients(fitted, victim, recorded(120, 60, drift=0.6), 0.01)[1].level == pytest.approx(1)
+    assert for_clients(fitted, victim, recorded(130, 60, drift=0.6), 0.05)[1].level < 1  # of clients like them
+    with pytest.raises(BadInput, match="60 clients"):
+        for_clients(test, victim, recorded(60, 5, drift=0.0), 0.01)
+
+
+def test_an_account_shows_how_its_queries_differ_from_the_calibration():
+    test, totals = calibrated(2000), {}
+    for name, drift in {"same": 0.0, "odd": 2.0}.items():
+        account = Ledger()[name]
+        test.observe(*stream(torch.randn(2000, generator=GENERATOR) - drift), account)
+        sums = [account.total(total) for total in ("drift/surprise", "drift/p01", "drift/p05")]
+        totals[name] = np.array(sums) / account.total("drift/queries")
+    assert totals["same"] == pytest.approx([1, 0.01, 0.05], abs=0.05)
+    assert (totals["odd"] > [2, 0.2, 0.4]).all()

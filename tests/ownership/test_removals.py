@@ -7,7 +7,7 @@ from tests.examples import TINY
 from feint import victims
 from feint.data import Split
 from feint.errors import BadRecipe
-from feint.ownership import WRK, Distilled, FineTuned, Gated, Pruned, Quantized
+from feint.ownership import WRK, Distilled, FineTuned, GatedCopy, Pruned, Quantized
 from feint.ownership.removals import last_linear
 
 REMOVALS = {
@@ -18,7 +18,7 @@ REMOVALS = {
     "8 bits": Quantized(8),
     "distilled": Distilled("mlp20"),
     "relabelled neighbours": WRK(share=0.5, moved=10, training=TINY),
-    "gate": Gated(),
+    "gate": GatedCopy(),
 }
 
 
@@ -61,7 +61,7 @@ def test_a_weight_has_so_many_levels(victim, inputs):
 
 
 def test_a_gate_changes_the_label_of_what_is_strange(victim, inputs, digits):
-    gated = Gated(0.05).remove(victim, inputs)
+    gated = GatedCopy(0.05).remove(victim, inputs)
     noise = torch.rand(200, *digits.shape)
     assert (victims.predict(gated, noise).argmax(-1) != victims.predict(victim, noise).argmax(-1)).float().mean() > 0.2
 

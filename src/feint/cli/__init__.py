@@ -21,6 +21,7 @@ from feint.cli import (
     mark,
     report,
     serve,
+    shadow,
     steal,
     train,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "mark",
     "report",
     "serve",
+    "shadow",
     "steal",
     "train",
 ]

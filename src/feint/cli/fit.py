@@ -1,7 +1,7 @@
 """Command `feint fit`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from feint.cli.app import app
 from feint.cli.common import check_victim, load_victim, owner_split, require_new, work_directory
@@ -28,6 +28,9 @@ def fit(
     expect_accuracy: float | None = None,
     max_calls: int | None = None,
     slices: str | None = None,
+    clients: str | None = None,
+    client: str = "client",
+    share: float = 0.01,
     seed: int = 0,
 ) -> None:
     """Fit a defense to a victim. A boundary defense trains a new victim, which replaces the old one.
@@ -46,8 +49,13 @@ def fit(
         expect_accuracy: Accuracy that the victim has on the data, like 0.93. A lower one is an error; without this
             option, one that is no better than chance, or that another adapter would raise.
         max_calls: Ceiling on the calls to a paid victim.
-        slices: What is ordinary beside the data, for SequentialTest, like "classes,jpeg,scale": the prices of its bets
-            hold for a client who mixes these.
+        slices: What is ordinary beside the data, for SequentialTest, like "classes,jpeg:75,scale": the prices of its
+            bets hold for a client who mixes these. For every model: classes, and the name of a data set. For images:
+            jpeg, scale, noise, brightness, shift, grey. For tables: rounded, missing. For texts: lower, cut.
+        clients: File of recorded queries of honest clients, in order of arrival, for SequentialTest: its alpha is set
+            so that fewer than --share of such clients are ever accused.
+        client: Column of that file with the client's name.
+        share: Share of honest clients who may be accused. It takes 1/share - 1 clients or more.
         seed: Seed of the fit: same seed, same defense.
 
     Raises:
@@ -85,10 +93,33 @@ def fit(
             print(f"{out}: a new victim by {recipe!r}")
         else:
             fitted = recipe.fit(model, inputs, **options, progress=progress)
-            store.save(out, fitted, data=data, outliers=outliers, victim=feint.victims.fingerprint(model))
+            about = {}
+            if clients:
+                fitted, about = _for_clients(fitted, model, clients, client, share)
+            victim_print = feint.victims.fingerprint(model)
+            store.save(out, fitted, data=data, outliers=outliers, victim=victim_print, **about)
             print(f"{out}: {fitted!r}")
+            print("".join(f"  {name.replace('_', ' ')}: {value}\n" for name, value in about.items()), end="")
             for line in _risks(fitted, model, inputs):
                 print(line)
+
+
+def _for_clients(
+    recipe: object, model: "nn.Module", place: str, column: str, share: float
+) -> "tuple[SequentialTest, dict[str, Any]]":
+    """Return a sequential test with the alpha that recorded clients set, and where that comes from."""
+    from feint.data.files import samples_at
+    from feint.defenses.access import SequentialTest
+    from feint.defenses.access.recorded import for_clients
+    from feint.victims import domain_of
+
+    if not isinstance(recipe, SequentialTest):
+        raise BadInput(f"--clients for {recipe!r}", "SequentialTest, whose alpha they set", "leave --clients out")
+    recorded = samples_at(place, domain_of(model), label=column).split
+    fitted, calibrated = for_clients(recipe, model, recorded, share)
+    bound = f"{calibrated.average:.2%} on average, at most {calibrated.bound:.2%} with confidence 95 %"
+    about = {"calibrated_on": place, "clients": calibrated.clients, "queries": len(recorded), "share": share}
+    return fitted, about | {"level": calibrated.level, "probability": bound}
 
 
 def _with_slices(recipe: object, slices: str) -> "SequentialTest":
@@ -110,8 +141,8 @@ def _risks(recipe: object, model: "nn.Module", inputs: "Split") -> list[str]:
 
     if not isinstance(recipe, SequentialTest):
         return []
-    lines = ["An honest client who sends nothing else would be accused:"]
+    lines = ["Mean of -log p, and when an honest client who sends nothing else would be accused:"]
     for risk in recipe.risks(model, inputs):
         when = "never" if math.isinf(risk.queries) else f"after about {risk.queries:,.0f} queries"
-        lines.append(f"  {risk.name:24} {when}{'' if risk.priced else '   (not among --slices)'}")
+        lines.append(f"  {risk.name:24} {risk.surprise:5.2f}  {when}{'' if risk.priced else '   (not among --slices)'}")
     return lines

@@ -3,6 +3,7 @@
 import math
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ def serve(
     port: int = 8080,
     grpc_port: int = 8081,
     anonymous: bool = False,
+    enforce: bool = False,
 ) -> None:
     """Serve a defended model by the Open Inference Protocol v2, over REST and gRPC.
 
@@ -58,6 +60,7 @@ def serve(
         port: Port of REST, 0 for none.
         grpc_port: Port of gRPC, 0 for none.
         anonymous: Answer without a key; all requests are of one client.
+        enforce: Enforce a ladder. Without it everybody stays on its first rung, and evidence is recorded.
 
     Raises:
         BadInput: For a settings file with options of a model.
@@ -68,12 +71,12 @@ def serve(
         raise BadInput("--data without --check", "both", "add --check, or leave out --data")
     samples = data if data is not None else "" if check else None
     if not _is_settings(what):
-        model = _model(what, defense, access, logits)
+        model = replace(_model(what, defense, access, logits), shadow=False if enforce else None)
         called = name or _name(what)
         _serve_model(model, called, (host, port, grpc_port), samples=samples, anonymous=anonymous)
         return
     defaults = [name == "", not defense, not access, not logits, host == "127.0.0.1", port == 8080, grpc_port == 8081]
-    if not all(defaults) or anonymous:
+    if not all(defaults) or anonymous or enforce:
         raise BadInput(f"{what} and options of a model", "one of them", f"set them in {what}, and give --check at most")
     _serve_settings(Path(what), samples)
 

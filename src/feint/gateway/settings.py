@@ -1,5 +1,6 @@
 """Settings of a gateway: its ports and limits, keys, ledger, telemetry and models."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,11 +81,17 @@ class ModelSettings:
     """Settings of every model.
 
     `access` are rules for everybody, spelled as in Python, before those of its graph. With `shadow` everyone stays on
-    the first rung, and what would happen is recorded.
+    the first rung, and what would happen is recorded; a ladder is in shadow unless `shadow = false`. `threshold`
+    multiplies the evidence at which each rung of a ladder begins; `feint shadow` computes it from the ledger's clients.
     """
 
     access: tuple[str, ...] = ()
-    shadow: bool = False
+    shadow: bool | None = None
+    threshold: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < math.inf:
+            raise BadRecipe(f"threshold = {self.threshold:g}", "a number above 0", "change it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +135,7 @@ class UpstreamSettings(ModelSettings):
     connections: int = 64
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         try:
             parts = urlsplit(self.upstream)
             fine = parts.scheme in ("http", "https", "grpc") and bool(parts.hostname) and not parts.query

@@ -16,7 +16,7 @@ from .mistakes import SameMistakes as SameMistakes
 from .removals import WRK as WRK
 from .removals import Distilled as Distilled
 from .removals import FineTuned as FineTuned
-from .removals import Gated as Gated
+from .removals import GatedCopy as GatedCopy
 from .removals import Pruned as Pruned
 from .removals import Quantized as Quantized
 from .triggers import Triggers as Triggers

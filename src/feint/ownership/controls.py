@@ -21,7 +21,7 @@ from feint.victims import classes_of, load_any
 from feint.victims.discovery import FILES
 
 SMALL = 2  # convolutions of a network that is worth training beside any model
-STEPS = 4000  # of a training on many inputs, whose recipe is meant for an attacker's few
+STEPS = 2000  # of a training on many inputs, whose recipe is meant for an attacker's few
 GROUPS = "other seed", "other architecture", "other half", "copy of another"
 
 

@@ -196,7 +196,7 @@ class WRK(Removal):
 
 
 @dataclass(frozen=True)
-class Gated(Removal):
+class GatedCopy(Removal):
     """Wrong labels for inputs that look unlike the attacker's own, among which triggers may be.
 
     Attributes:
@@ -208,10 +208,10 @@ class Gated(Removal):
 
     def remove(self, model: Classifier, inputs: Split, *, seed: int = 0) -> nn.Module:
         energies = torch.cat([Energy()(x, logits(model, x)) for x in inputs.inputs().split(500)])
-        return GatedModel(model, energies.quantile(self.share).item())
+        return StrangeInputGate(model, energies.quantile(self.share).item())
 
 
-class GatedModel(nn.Module):
+class StrangeInputGate(nn.Module):
     """Model that gives inputs of an energy score below a threshold the label after their own."""
 
     def __init__(self, model: nn.Module, threshold: float) -> None:

@@ -97,8 +97,8 @@ class Text(Domain):
         texts = []
         for first, second in zip(self.to_strings(a), self.to_strings(b), strict=True):
             begin, end = first.split(" "), second.split(" ")
-            kept, taken = round((1 - share) * len(begin)), round(share * len(end))
-            texts.append(" ".join(begin[:kept] + end[len(end) - taken :]))
+            first_words, last_words = round((1 - share) * len(begin)), round(share * len(end))
+            texts.append(" ".join(begin[:first_words] + end[len(end) - last_words :]))
         return self.from_strings(texts, cut=True)
 
     @classmethod

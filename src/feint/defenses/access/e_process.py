@@ -44,6 +44,14 @@ class EProcess(ABC):
             log E after each query, (m,), and the state after the last one.
         """
 
+    def drift(self, statistics: np.ndarray) -> dict[str, float]:
+        """Return sums that show how queries differ from those of the calibration, for the account; nothing here.
+
+        Args:
+            statistics: Statistics of m ≥ 1 queries, as in `advance`.
+        """
+        return {}
+
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:
         """Return all numbers by name, from which `process_of` makes the process again."""
@@ -68,6 +76,7 @@ class EProcess(ABC):
             values, state = self.advance(statistics[new], totals[1:])
             return np.concatenate([[max(totals[0], values.max() / -math.log(self.alpha))], state])
 
+        account.add_all(self.drift(statistics[new]))
         # a float: a store cannot pack NumPy scalars
         return account.change(names, advanced).item(0)
 

@@ -9,6 +9,8 @@ import numpy as np
 from feint.defenses.access.e_process import EProcess, mixed
 
 LAST_BITS = 1e-5  # relative difference of scores that processor and batch size alone can cause
+DRIFT = "drift/queries", "drift/surprise", "drift/p01", "drift/p05"  # sums of 1, −log p, p ≤ 0.01 and p ≤ 0.05
+SMALL = 0.01, 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +22,8 @@ class Martingale(EProcess):
 
         V_t = (V_(t−1) + w_t) · b_t,    E_t = Σ_bets weight · V_t.
 
-    The state is the number of queries and log V_t of each bet, however long a client stays.
+    The state is the number of queries and log V_t of each bet, however long a client stays. Four totals beside it show
+    how the client's p-values differ from those of the calibration, for which −log p is 1 on average (`DRIFT`).
 
     Attributes:
         inputs: Scores of benign inputs, (n,), rising.
@@ -44,6 +47,11 @@ class Martingale(EProcess):
         before = state[1:] if queries else np.full_like(state[1:], -np.inf)
         values = wealth(wins, before, queries)
         return mixed(values, self.weights), np.concatenate([[queries + len(wins)], values[-1]])
+
+    def drift(self, statistics: np.ndarray) -> dict[str, float]:
+        p = (places(self.inputs, statistics) + 1) / (len(self.inputs) + 1)
+        sums = [len(p), -np.log(p).sum().item(), *((p <= small).sum().item() for small in SMALL)]
+        return dict(zip(DRIFT, map(float, sums), strict=True))
 
     def value(self, state: np.ndarray) -> float:
         """Return log E in this state; 0 before the first query."""

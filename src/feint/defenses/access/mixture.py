@@ -31,16 +31,23 @@ class Mixture(EProcess):
         return sum(member.size for member in self.members)
 
     def advance(self, statistics: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        parts = np.split(statistics, np.cumsum(self.columns)[:-1], axis=1)
+        parts = self._parts(statistics)
         states = np.split(state, np.cumsum([member.size for member in self.members])[:-1])
         values, after = zip(
-            *(
-                member.advance(part[:, 0] if part.shape[1] == 1 else part, before)
-                for member, part, before in zip(self.members, parts, states, strict=True)
-            ),
+            *(member.advance(part, before) for member, part, before in zip(self.members, parts, states, strict=True)),
             strict=True,
         )
         return mixed(np.stack(values, -1), self.weights), np.concatenate(after)
+
+    def drift(self, statistics: np.ndarray) -> dict[str, float]:
+        """Return the sums of the first member that has any, so that no query counts twice."""
+        members = zip(self.members, self._parts(statistics), strict=True)
+        return next((sums for member, part in members if (sums := member.drift(part))), {})
+
+    def _parts(self, statistics: np.ndarray) -> list[np.ndarray]:
+        """Return the statistics of each member."""
+        parts = np.split(statistics, np.cumsum(self.columns)[:-1], axis=1)
+        return [part[:, 0] if part.shape[1] == 1 else part for part in parts]
 
     def arrays(self) -> dict[str, np.ndarray]:
         members = {

@@ -150,7 +150,9 @@ class SequentialTest(CalibratedDetector):
         growth = wins.mean(0)
         needed = (math.log(2 / self.alpha) - weights.log()) / growth
         queries = needed[growth > 0].min().item() if (growth > 0).any() else math.inf
-        return SliceRisk(title, priced, queries)
+        inputs = self.learned["inputs"].numpy()
+        p = (places(inputs, s.numpy()) + 1) / (len(inputs) + 1)
+        return SliceRisk(title, priced, queries, -np.log(p).mean().item())
 
     def wins(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Return the log wins of the bets.
@@ -251,8 +253,10 @@ class SliceRisk:
         name: Name of the slice.
         priced: Whether the prices of the bets cover it.
         queries: Queries after which the client is accused, on average; infinite where the evidence does not grow.
+        surprise: Mean of −log p: 1 for the calibration set. `feint shadow` prints that of a service's clients.
     """
 
     name: str
     priced: bool
     queries: float
+    surprise: float

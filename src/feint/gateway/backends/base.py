@@ -23,6 +23,7 @@ class LoadedModel:
         pipeline: Its defended pipeline.
         notes: Lines that are printed at the start.
         warnings: Problems that the operator should fix.
+        rungs: Number of rungs; a plain defense has one.
         safest: The rung that answers while the ledger is lost, None if no rung defends its answers.
         upstream: The server that runs it, if another one does.
         connect: Asks the upstream for `spec`.
@@ -34,6 +35,7 @@ class LoadedModel:
     notes: Sequence[str]
     warnings: Sequence[str] = ()
     safest: int | None = None
+    rungs: int = 1
     upstream: UpstreamModel | None = None
     connect: Callable[[], Awaitable[ModelSpec]] | None = None
     close: Callable[[], None] = noop

@@ -46,6 +46,7 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
         source: Model elsewhere, from inputs (N, …) to undefended probabilities (N, K).
         access: Rules before those of the graph.
         safest: Rung whose answer is the `strongest`; None where no rung defends its answers.
+        threshold: Factor by which the evidence at which each rung begins is multiplied.
     """
 
     def __init__(
@@ -56,16 +57,23 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
         source: Source | None = None,
         access: Sequence[Any] = (),
         safest: int | None = None,
+        threshold: float = 1.0,
     ) -> None:
         self.graph, self._run, self._source, self._safest = graph, run, source, safest
         alone = graph.rungs[0].access if len(graph.rungs) == 1 else ()  # a rung that everybody stands on
         self._everybodys = (*access, *graph.access, *alone)
+        self._threshold = threshold
         self._rungs = [() if len(graph.rungs) == 1 else rung.access for rung in graph.rungs]
 
     @property
     def rules(self) -> tuple[Any, ...]:
         """Everybody's access rules, and those of each rung."""
         return (*self._everybodys, *(rule for rules in self._rungs for rule in rules))
+
+    @property
+    def detectors(self) -> tuple[Any, ...]:
+        """Detectors of the ladder."""
+        return tuple(self.graph.detectors)
 
     def admit(self, query: ArrayQuery, account: Account) -> None:
         """Apply everybody's access rules."""
@@ -90,7 +98,7 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
         for detector, scores in zip(self.graph.detectors, computed.scores, strict=True):
             account.add("evidence", 0.0, floor=detector.observe(scores, query, account))
         record.evidence = account.total("evidence")
-        record.rung = max(i for i, rung in enumerate(self.graph.rungs) if rung.at <= record.evidence)
+        record.rung = max(i for i, rung in enumerate(self.graph.rungs) if self._threshold * rung.at <= record.evidence)
         account.add("rung", 0.0, floor=record.rung)
         record.applied = 0 if shadow else record.rung
         for rule in self._rungs[record.applied]:

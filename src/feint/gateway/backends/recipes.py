@@ -25,7 +25,7 @@ def bare(recipe: Mapping[str, Any] | None) -> list[str]:
     return [] if safest(recipe) is not None else ["no output defense: probabilities leave as the model gives them"]
 
 
-def steps(recipe: Mapping[str, Any], access: Sequence[str]) -> list[str]:
+def steps(recipe: Mapping[str, Any], access: Sequence[str], threshold: float = 1.0) -> list[str]:
     """Return the steps of a recipe's table in words, after the rules in `access`."""
     ladder = "rungs" in recipe
     everybodys = [*access, *(_spelled(rule) for rule in recipe.get("access", ()) if ladder)]
@@ -36,7 +36,7 @@ def steps(recipe: Mapping[str, Any], access: Sequence[str]) -> list[str]:
     for at, rung in rungs:
         rules = [_spelled(rule) for rule in rung.get("access", ())]
         names = rules + [step["kind"] for room in ("inputs", "outputs") for step in rung.get(room, ())]
-        lines.append(f"{f'from evidence {at:g}' if ladder else 'line'}: {', '.join(names) or 'no defense'}")
+        lines.append(f"{f'from evidence {at * threshold:g}' if ladder else 'line'}: {', '.join(names) or 'no defense'}")
     return lines
 
 

@@ -71,7 +71,11 @@ async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
 
     seconds = _tried(run, model.domain.sample(1, 0), model.classes, str(table.path))
     pipeline = OnnxPipeline(
-        graph, InlineOrThread(run, seconds), access=rules(table.access), safest=safest(graph.recipe)
+        graph,
+        InlineOrThread(run, seconds),
+        access=rules(table.access),
+        safest=safest(graph.recipe),
+        threshold=table.threshold,
     )
     inputs = () if model.defended else _named(model.domain, model.input)
     return LoadedModel(
@@ -79,10 +83,11 @@ async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
         pipeline,
         [
             f"{table.path}, in this process: {1000 * seconds:.2g} ms for one input",
-            *steps(graph.recipe or {}, table.access),
+            *steps(graph.recipe or {}, table.access, table.threshold),
         ],
         bare(graph.recipe),
         safest(graph.recipe),
+        len(graph.rungs),
     )
 
 
@@ -108,6 +113,7 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
         source=upstream.infer,
         access=rules(table.access),
         safest=safest(graph.recipe),
+        threshold=table.threshold,
     )
     warnings, spec = bare(graph.recipe), None
     try:
@@ -119,9 +125,11 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
         warnings.append(f"{error.args[0]}; it is served as soon as it comes")
     notes = [
         f"upstream {table.upstream}, model {table.upstream_model or name}",
-        *steps(graph.recipe or {}, table.access),
+        *steps(graph.recipe or {}, table.access, table.threshold),
     ]
-    return LoadedModel(spec, pipeline, notes, warnings, safest(graph.recipe), upstream, connect, upstream.close)
+    return LoadedModel(
+        spec, pipeline, notes, warnings, safest(graph.recipe), len(graph.rungs), upstream, connect, upstream.close
+    )
 
 
 def scores_answer(scores: Array, table: settings.OnnxSettings) -> Callable[[Array], Array]:

@@ -24,7 +24,10 @@ def load(table: settings.TorchSettings, name: str) -> LoadedModel:
     """Load the victim and the defenses that the settings name; raise `FeintError`."""
     domain = Pixels(table.shape) if table.shape else None
     model = load_any(table.torch, domain=domain)
-    service = Service(model, parse_defense(table.defense, victim=fingerprint(model)))
+    defense = parse_defense(table.defense, victim=fingerprint(model))
+    if isinstance(defense, Ladder):
+        defense = replace(defense, at=[table.threshold * at for at in defense.at])
+    service = Service(model, defense)
     return of_service(service, name, domain=domain, access=table.access, where=table.torch)
 
 
@@ -58,11 +61,11 @@ def of_service(
         )  # fmt: skip
     seconds = _each_rung_tried(service, domain)
     pipeline = TorchPipeline(service, rules(access))
-    safe = safest(service.defense)
+    safe, steps = safest(service.defense), len(rungs(service.defense))
     labels = getattr(service.model, "class_names", ())
     spec = ModelSpec(name, domain, OUTPUT, classes_of(service.model, domain), labels=labels)
     notes = [f"{where}, by torch: {1000 * seconds:.2g} ms for one input", *_spoken(service.defense, access)]
-    return LoadedModel(spec, pipeline, notes, bare({"outputs": safe is not None}), safe, close=pipeline.close)
+    return LoadedModel(spec, pipeline, notes, bare({"outputs": safe is not None}), safe, steps, close=pipeline.close)
 
 
 def _each_rung_tried(service: Service, domain: Domain) -> float:

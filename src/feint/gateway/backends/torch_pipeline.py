@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 
 from feint.defense import Defense, Ladder
+from feint.defenses.access.detector import EProcessDetector
+from feint.defenses.access.e_process import EProcess
 from feint.errors import Failed
 from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.record import RequestRecord
@@ -59,6 +61,12 @@ class TorchPipeline(Pipeline[ArrayQuery]):
         """Everybody's access rules, and those of each rung."""
         everybody = self.defense.access if isinstance(self.defense, Ladder) else ()
         return (*self._access, *everybody, *(rule for rung in rungs(self.defense) for rule in rung.access))
+
+    @property
+    def detectors(self) -> tuple[EProcess, ...]:
+        """E-processes of the ladder."""
+        tests = self.defense.detectors if isinstance(self.defense, Ladder) else ()
+        return tuple(test.martingale() for test in tests if isinstance(test, EProcessDetector))
 
     def admit(self, query: ArrayQuery, account: Account) -> None:
         """Apply the rules before those of the service, which `answer` applies first, to the query as a tensor."""

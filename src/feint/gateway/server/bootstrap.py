@@ -18,6 +18,7 @@ from feint.gateway.stores import open_store
 from feint.gateway.transaction import LedgerSession
 from feint.openinference.model_spec import ModelSpec
 
+ENFORCE = "shadow = false (or --enforce) enforces it"
 EVERY = 2.0  # seconds between two checks of an upstream
 
 log = logging.getLogger("feint.gateway")
@@ -164,7 +165,14 @@ def _endpoint(settings: Settings, name: str, loaded: LoadedModel, ledgers: Ledge
             f'when_lost = "strongest" and {name}, which has no output defense', "one", 'when_lost = "refuse"'
         )
     spec = loaded.spec or ModelSpec(name, None, "", 0)
-    return ModelEndpoint(spec, loaded.pipeline, ledgers[name], shadow=settings.models[name].shadow, open_when_lost=lost)
+    shadow = settings.models[name].shadow
+    return ModelEndpoint(
+        spec,
+        loaded.pipeline,
+        ledgers[name],
+        shadow=loaded.rungs > 1 if shadow is None else shadow,
+        open_when_lost=lost,
+    )
 
 
 def authenticator_of(settings: Settings) -> Authenticator:
@@ -212,8 +220,13 @@ def describe(state: AppState) -> list[str]:
     lines = []
     for name, loaded in state.models.items():
         shape = _signature(loaded.spec) if loaded.spec else "not there yet"
-        shadow = ", in shadow mode" if settings.models[name].shadow else ""
-        lines += [f"model {name}: {shape}{shadow}", *(f"  {note}" for note in loaded.notes)]
+        shadow = state.gateway.endpoints[name].shadow
+        lines += [
+            f"model {name}: {shape}{', in shadow mode' if shadow else ''}",
+            *(f"  {note}" for note in loaded.notes),
+        ]
+        if shadow:
+            lines.append(f"  shadow: evidence is recorded, and everybody stays on the first rung; {ENFORCE}")
     lost = "then nobody is answered" if settings.ledger.when_lost == "refuse" else "then the strongest defense answers"
     return [
         *lines,

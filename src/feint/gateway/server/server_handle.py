@@ -165,10 +165,10 @@ class RunningServer:
 
     def _enter_modes(self, fresh: AppState) -> None:
         """Enter every change of a model between shadow and enforce before it is made; raise `NotWritten`."""
-        for name, model in fresh.settings.models.items():
-            before = self.opened.settings.models.get(name, model)
-            if self._telemetry is not None and before.shadow != model.shadow:
-                self._telemetry.enter(f"mode {'shadow' if model.shadow else 'enforce'}", model=name, by="settings")
+        for name, endpoint in fresh.gateway.endpoints.items():
+            before = self.gateway.endpoints.get(name, endpoint)
+            if self._telemetry is not None and before.shadow != endpoint.shadow:
+                self._telemetry.enter(f"mode {'shadow' if endpoint.shadow else 'enforce'}", model=name, by="settings")
 
     def _swapped(self, fresh: AppState) -> AppState:
         """Serve `fresh`, and return what was served until now."""

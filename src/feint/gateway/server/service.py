@@ -1,6 +1,7 @@
 """Serving of a service of this process, from Python."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ def serve(
     Whatever cannot be opened raises a `FeintError` before any client is admitted.
 
     Args:
-        service: The model and its defense.
+        service: The model and its defense; the `shadow` of a `Ladder` decides whether it is enforced.
         name: The model's name.
         port: The port of REST, 0 for none.
         grpc_port: The port of gRPC, 0 for none.
@@ -66,7 +67,11 @@ def load_service(
     ledgers: Ledgers | None = None,
 ) -> AppState:
     """Open a gateway over `service`, the only model of the settings; raise `FeintError`."""
+    from feint.defense import Ladder
     from feint.gateway.backends.torch_backend import of_service
 
-    (name,) = settings.models
+    ((name, table),) = settings.models.items()
+    if table.shadow is None:  # a service of Python says so itself
+        shadow = isinstance(service.defense, Ladder) and service.defense.shadow
+        settings = replace(settings, models={name: replace(table, shadow=shadow)})
     return build_app(settings, {name: of_service(service, name, domain=domain)}, authenticator_of(settings), ledgers)

@@ -1,0 +1,71 @@
+"""Command `feint shadow`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from feint.cli.app import app
+from feint.errors import UnknownName
+
+if TYPE_CHECKING:
+    from feint.gateway.server.shadow import Drift, ShadowReport
+    from feint.gateway.settings import Settings
+
+
+@app.command
+def shadow(settings: Path, /, *, model: str = "", share: float = 0.01) -> None:
+    """Report what a ladder in shadow would do to the clients in its ledger, before you enforce it.
+
+    Example: `feint shadow gateway.toml`
+
+    Args:
+        settings: Settings file of the gateway, which may be running.
+        model: Name of the model (default: every model).
+        share: Share of honest clients who may be accused. It takes 1/share - 1 clients or more.
+    """
+    import asyncio
+
+    from feint.gateway.server.shadow import shadow_report
+    from feint.gateway.settings_file import read
+
+    table = read(settings)
+    for name in _chosen(model, table):
+        print("\n".join(_lines(asyncio.run(shadow_report(table, name, share)), share)))
+
+
+def _chosen(model: str, settings: "Settings") -> list[str]:
+    """Return the models to report on; raise `UnknownName` for one that is not among the settings."""
+    if model and model not in settings.models:
+        raise UnknownName.among("model", model, settings.models)
+    return [model] if model else [*settings.models]
+
+
+def _lines(report: "ShadowReport", share: float) -> list[str]:
+    sets = "; ".join(f"{n:,} inputs, alpha {alpha:g}" for n, alpha in report.calibrated)
+    lines = [f"model {report.model}", f"  calibrated on: {sets or 'not known'}", f"  clients: {report.clients:,}"]
+    lines.append(f"  drift: {_spoken(report.drift) if report.drift else 'not known, no sequential test has bet'}")
+    if report.drift:
+        lines.append("         without drift: 1.00, 1.0 % and 5.0 %; feint fit prints the first number for each slice")
+    lines += [f"    {name}: {_spoken(drift)}" for name, drift in report.furthest]
+    lines.append(
+        f"  at the present threshold {report.level:.4g}: {report.accused:,} of {report.clients:,} clients would be "
+        f"accused; a further one with probability at most {report.bound:.2%} (95 % confidence)"
+    )
+    if report.calibration is None:
+        return [*lines, f"  for fewer than {share:.3g} of clients: {report.missing}"]
+    calibrated = report.calibration
+    return [
+        *lines,
+        f"  threshold that fewer than {share:.3g} of clients reach: {calibrated.level:.6g}; probability for a further "
+        f"client {calibrated.average:.2%} on average, at most {calibrated.bound:.2%} (95 % confidence)",
+        "  to enforce it, in the settings:",
+        f"    [models.{report.model}]",
+        "    shadow = false",
+        f"    threshold = {calibrated.level!r}  # of {calibrated.clients} clients, share {share:g}",
+    ]
+
+
+def _spoken(drift: "Drift") -> str:
+    from feint.defenses.access.martingale import SMALL
+
+    shares = ", ".join(f"p <= {p} {share:.1%}" for p, share in zip(SMALL, drift.below, strict=True))
+    return f"mean of -log p {drift.surprise:.2f}, {shares} of {drift.queries:,} queries"

@@ -1,0 +1,43 @@
+"""Calibration of a sequential test on the recorded queries of clients."""
+
+from dataclasses import replace
+
+from torch import nn
+
+from feint.data import Split
+from feint.defenses.access.clients import ClientThreshold, threshold
+from feint.defenses.access.sequential_test import SequentialTest
+from feint.defenses.scores import scores
+from feint.ledger import Account
+from feint.progress import NO_PROGRESS, ProgressCallback
+from feint.query import Query
+
+CHUNK = 100  # queries of a client at once
+
+
+def for_clients(
+    test: SequentialTest, victim: nn.Module, recorded: Split, share: float, progress: ProgressCallback = NO_PROGRESS
+) -> tuple[SequentialTest, ClientThreshold]:
+    """Return a test at the level that fewer than a share of clients reach.
+
+    Evidence is a multiple of log 1/alpha, so that the level becomes the alpha of the new test: alpha ** level.
+
+    Args:
+        test: A fitted test.
+        victim: The model that it was fitted to.
+        recorded: Queries of honest clients in order of arrival; the label of a query is the number of its client.
+        share: Share of honest clients who may be accused, in (0, 1).
+        progress: Progress callback.
+
+    Returns:
+        The test, and how its level was calibrated. Too few clients raise `BadInput`.
+    """
+    martingale, highest = test.martingale(), []
+    s = scores(test.ranked_score, victim, recorded, progress).numpy()
+    for client in recorded.labels.unique().tolist():
+        account, most = Account(f"{client}"), 0.0
+        for rows in (recorded.labels == client).nonzero().flatten().split(CHUNK):
+            most = martingale.observe(s[rows.numpy()], Query(recorded.inputs(rows), account.client, time=0.0), account)
+        highest.append(most)
+    calibrated = threshold(highest, share)
+    return replace(test, alpha=test.alpha**calibrated.level), calibrated

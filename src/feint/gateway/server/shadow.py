@@ -1,0 +1,141 @@
+"""What a ladder in shadow would do to the clients of a ledger, before it is enforced."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from feint.defenses.access.clients import ClientThreshold, threshold, upper_bound
+from feint.defenses.access.martingale import DRIFT, Martingale
+from feint.defenses.access.mixture import Mixture
+from feint.errors import BadInput
+from feint.gateway.backends.registry import LOADERS
+from feint.gateway.settings import Settings
+from feint.gateway.stores import open_store
+
+MOST = 1_000_000  # clients that are read
+
+
+@runtime_checkable
+class HasDetectors(Protocol):
+    """Pipeline that lists the detectors of its ladder."""
+
+    @property
+    def detectors(self) -> Sequence[Any]: ...
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How the p-values of queries differ from those of the calibration.
+
+    Attributes:
+        queries: Number of queries, near copies left out.
+        surprise: Mean of −log p: 1 where they do not differ.
+        below: Shares of p ≤ 0.01 and of p ≤ 0.05.
+    """
+
+    queries: int
+    surprise: float
+    below: tuple[float, float]
+
+    @classmethod
+    def of(cls, totals: Sequence[Mapping[str, float]]) -> "Drift | None":
+        """Return the drift of these clients' queries, None where no sequential test has bet on any."""
+        queries, *sums = (math.fsum(client.get(name, 0.0) for client in totals) for name in DRIFT)
+        if not queries:
+            return None
+        surprise, low, lower = (total / queries for total in sums)
+        return cls(int(queries), surprise, (low, lower))
+
+
+@dataclass(frozen=True)
+class ShadowReport:
+    """What enforcing a ladder would do to the clients in its ledger.
+
+    Attributes:
+        model: The model's name.
+        calibrated: Number of benign inputs of each sequential test, and its alpha.
+        clients: Number of clients.
+        level: Present threshold.
+        accused: Number of clients whose evidence has reached it.
+        bound: Upper bound of the probability that a further client does, with confidence 95 %.
+        drift: Drift of all queries; None where no sequential test has bet.
+        furthest: Clients whose queries differ most, with their drift.
+        calibration: Threshold that fewer than a share of clients reach.
+        missing: Why there is no such threshold, or "".
+    """
+
+    model: str
+    calibrated: Sequence[tuple[int, float]]
+    clients: int
+    level: float
+    accused: int
+    bound: float
+    drift: Drift | None = None
+    furthest: Sequence[tuple[str, Drift]] = field(default_factory=list)
+    calibration: ClientThreshold | None = None
+    missing: str = ""
+
+
+async def shadow_report(settings: Settings, model: str, share: float) -> ShadowReport:
+    """Return what enforcing the ladder of a model would do to the clients in its ledger.
+
+    Models and stores that cannot be opened raise their own errors.
+
+    Args:
+        settings: Settings of the gateway.
+        model: Name of the model.
+        share: Share of honest clients who may be accused.
+
+    Returns:
+        The report.
+
+    Raises:
+        BadInput: The ledger is in memory, or the model has no ladder.
+    """
+    if settings.ledger.store.startswith("memory:"):
+        raise BadInput("a ledger in memory", "one of a gateway that ran in shadow", 'set store = "sqlite:ledger.db"')
+    table = settings.models[model]
+    loaded = await LOADERS[type(table)](table, model)
+    try:
+        if loaded.rungs < 2:
+            raise BadInput(f"the model {model} without a ladder", "one with a ladder", "export it with a Ladder")
+        detectors = loaded.pipeline.detectors if isinstance(loaded.pipeline, HasDetectors) else ()
+    finally:
+        loaded.close()
+    store = open_store(settings.ledger.store, model)
+    try:
+        clients = await store.clients(MOST)
+    finally:
+        await store.close()
+    calibrated = [
+        (len(member.inputs), test.alpha)
+        for test in detectors
+        for member in (test.members if isinstance(test, Mixture) else [test])
+        if isinstance(member, Martingale)
+    ]
+    return report_of(model, clients, table.threshold, share, calibrated)
+
+
+def report_of(
+    model: str,
+    clients: Sequence[tuple[str, Mapping[str, float]]],
+    level: float,
+    share: float,
+    calibrated: Sequence[tuple[int, float]] = (),
+) -> ShadowReport:
+    """Return the report on clients and their totals; the arguments are attributes of `ShadowReport`."""
+    evidence = [totals.get("evidence", 0.0) for _, totals in clients]
+    accused = sum(reached >= level for reached in evidence)
+    drifts = [(name, drift) for name, totals in clients if (drift := Drift.of([totals]))]
+    calibration, missing = None, ""
+    try:
+        calibration = threshold(evidence, share)
+    except BadInput as error:
+        got, expected, _ = error.args
+        missing = f"{got}; it takes {expected}"
+    return ShadowReport(
+        model, calibrated, len(clients), level, accused, upper_bound(accused, len(clients)),
+        Drift.of([totals for _, totals in clients]),
+        sorted(drifts, key=lambda entry: -entry[1].surprise)[:5], calibration, missing,
+    )  # fmt: skip

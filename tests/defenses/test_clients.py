@@ -1,0 +1,50 @@
+"""Thresholds of evidence that are calibrated on clients."""
+
+import math
+
+import numpy as np
+import pytest
+
+from feint.defenses.access.clients import LEAST, threshold, upper_bound
+from feint.errors import BadInput
+
+
+@pytest.mark.parametrize(("n", "share"), [(99, 0.01), (250, 0.01), (19, 0.05), (1000, 0.013)])
+def test_a_further_client_reaches_the_threshold_with_at_most_the_share(n, share):
+    rng = np.random.default_rng(0)
+    average = threshold(rng.random(n).tolist(), share).average
+    levels = np.array([threshold(rng.random(n).tolist(), share).level for _ in range(2000)])
+    reached = 1 - levels  # of a uniform client, given the set
+    assert average <= share
+    assert reached.mean() == pytest.approx(average, rel=0.15)
+
+
+def test_the_bound_given_the_clients_holds_for_nineteen_sets_of_twenty():
+    rng = np.random.default_rng(1)
+    calibrated = [threshold(rng.random(300).tolist(), 0.02) for _ in range(500)]
+    share = np.mean([1 - one.level <= one.bound for one in calibrated])
+    assert share == pytest.approx(0.95, abs=0.04)
+
+
+@pytest.mark.parametrize(
+    ("reached", "clients", "bound"), [(0, 299, 1 - 0.05 ** (1 / 299)), (3, 100, 0.0757), (5, 5, 1)]
+)
+def test_the_bound_is_that_of_clopper_and_pearson(reached, clients, bound):
+    assert upper_bound(reached, clients) == pytest.approx(bound, abs=1e-4)
+
+
+def test_none_of_the_clients_who_are_equal_reach_the_threshold():
+    assert threshold([0.7] * 500).level > 0.7
+    assert LEAST < threshold([0.0] * 500).level < 2 * LEAST
+    assert math.isclose(threshold([-1.0] * 500).level, LEAST)
+
+
+@pytest.mark.parametrize(("n", "share", "says"), [(98, 0.01, "98 clients.*99 or more"), (500, 1e-3, "999 or more")])
+def test_too_few_clients_promise_nothing(n, share, says):
+    with pytest.raises(BadInput, match=says):
+        threshold([0.1] * n, share)
+
+
+def test_a_share_is_a_number_between_0_and_1():
+    with pytest.raises(BadInput, match="a share of 1"):
+        threshold([0.1] * 500, 1.0)
