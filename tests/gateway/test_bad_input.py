@@ -107,7 +107,7 @@ HTTP = {
         lambda post: post + b"Inference-Header-Content-Length: 5\r\n" * 2 + sized(b"") + GOOD, 400),
     "a header of tensors beyond the body": (
         lambda post: post + b"Inference-Header-Content-Length: 9999\r\n" + sized(b"") + GOOD, 400),
-    "a compressed body": (lambda post: post + b"Content-Encoding: gzip\r\n" + sized(b"") + GOOD, 400),
+    "a compressed body": (lambda post: post + b"Content-Encoding: gzip\r\n" + sized(b"") + GOOD, 415),
     "a space before the colon": (lambda post: b"GET /v2 HTTP/1.1\r\nHost : x\r\n\r\n", 400),
     "bytes in a path": (lambda post: b"GET /v2/\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     "bytes in a key": (lambda post: b"GET /v2 HTTP/1.0\r\nAuthorization: Bearer \xff\xfe\r\n\r\n", 401),

@@ -187,7 +187,8 @@ def test_the_ledger_is_a_file_beside_the_settings(check, folder, ledger):
     code, out, err = check(MODEL, "[keys]\nanonymous = true\n" + ledger)
     assert code == 0
     assert "forgotten" not in err
-    assert f"ledger sqlite:{folder}/ledger.db; if it is lost, then nobody is answered" in out
+    assert "ledger sqlite:ledger.db; if it is lost, then nobody is answered" in out
+    assert (folder / "ledger.db").exists()
     assert (folder / "ledger.db").is_file()
 
 

@@ -19,7 +19,7 @@ from feint.gateway import error_responses
 from feint.gateway.app import Gateway
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.metadata import PAGES, ProtocolPage
-from feint.openinference.json_codec import LENGTH_HEADER, request_codec
+from feint.openinference.json_codec import LENGTH_HEADER
 from feint.openinference.openapi import document
 from feint.openinference.tensors import PIECE
 
@@ -32,7 +32,10 @@ def app(gateway: Gateway, *, routes: Sequence[BaseRoute] = ()) -> Starlette:
         routes=[*(_route(gateway, page) for page in PAGES), _openapi_route(), *routes],
         middleware=[Middleware(InferenceMiddleware, gateway=gateway)],
         exception_handlers={
-            HTTPException: _on_unrouted, NoKey: _recorded(gateway), FeintError: _on_error, Exception: _on_error,
+            HTTPException: _on_unrouted,
+            NoKey: _recorded(gateway),
+            FeintError: _on_error,
+            Exception: _on_error,
         },
     )
     application.router.redirect_slashes = False  # /v2/ is not /v2: nobody is sent anywhere
@@ -94,16 +97,18 @@ async def handle(
         headers = unique_headers(sent)
         client = gateway.authenticate(bearer_key(headers.get(b"authorization", b""))).client
         endpoint = gateway.endpoint(*name)
-        codec = request_codec(endpoint.spec, gateway.limits.batch, gateway.limits.body)
-        body = await read_body(headers, receive, most=codec.body_limit, seconds=gateway.limits.arrive)
-        length = headers.get(LENGTH_HEADER.encode(), b"").decode("latin-1")
-        # A large body would stop all other requests: pieces of it are decoded in a thread, between which these go on.
-        large = len(body) > PIECE
-        request = await asyncio.to_thread(codec.read, body, length) if large else codec.read(body, length)
-        reached = True
-        q = await gateway.answer(endpoint, ArrayQuery(request.x, client, request.stamp))
-        written = await asyncio.to_thread(codec.write, request, q) if q.nbytes > PIECE else codec.write(request, q)
-        return 200, *written
+        with endpoint.in_use():
+            codec = gateway.codec(endpoint)
+            body = await read_body(headers, receive, most=codec.body_limit, seconds=gateway.limits.arrive)
+            length = headers.get(LENGTH_HEADER.encode(), b"").decode("latin-1")
+            # A large body would stop all other requests: its pieces are decoded in a thread, and these go on between them
+            large = len(body) > PIECE
+            request = await asyncio.to_thread(codec.read, body, length) if large else codec.read(body, length)
+            reached = True
+            del body
+            q = await gateway.answer(endpoint, ArrayQuery(request.x, client, request.stamp))
+            written = await asyncio.to_thread(codec.write, request, q) if q.nbytes > PIECE else codec.write(request, q)
+            return 200, *written
     except ClientDisconnect:
         raise
     except Exception as error:

@@ -15,7 +15,6 @@ from feint.gateway.app import Gateway
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.routes import bearer_key
 from feint.openinference import grpc_codec, proto
-from feint.openinference.json_codec import request_codec
 from feint.openinference.model_spec import ModelSpec
 from feint.openinference.tensors import PIECE
 
@@ -118,11 +117,11 @@ async def _infer(gateway: Gateway, client: str, message: bytes, context: Any) ->
         decoded = await _decoded(len(message), grpc_codec.decode, "ModelInferRequest", message)
         model = decoded.model_name
         endpoint = gateway.endpoint(model, decoded.model_version)
-        codec = request_codec(endpoint.spec, gateway.limits.batch, gateway.limits.body)
-        request = await _decoded(len(message), grpc_codec.read_request, codec, decoded)
-        reached = True
-        q = await gateway.answer(endpoint, ArrayQuery(request.x, client, request.stamp))
-        return await _decoded(q.nbytes, grpc_codec.write_response, endpoint.spec, request, q)
+        with endpoint.in_use():
+            request = await _decoded(len(message), grpc_codec.read_request, gateway.codec(endpoint), decoded)
+            reached = True
+            q = await gateway.answer(endpoint, ArrayQuery(request.x, client, request.stamp))
+            return await _decoded(q.nbytes, grpc_codec.write_response, endpoint.spec, request, q)
     except Exception as error:
         failure = error
     if not reached:

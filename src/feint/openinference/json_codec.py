@@ -74,6 +74,8 @@ class RequestCodec:
     @cached_property
     def body_limit(self) -> int:
         """The bytes that a request may have: those of the model's largest batch, or `max_body` if that is fewer."""
+        if self.model.domain is None:  # its upstream never answered
+            return self.max_body
         return min(self.max_body, 2 * MAX_HEADER + self.max_batch * self.model.largest_input)
 
     def read(self, body: bytes | bytearray, length: str) -> DecodedRequest:
@@ -84,6 +86,9 @@ class RequestCodec:
         Args:
             body: Body of the request.
             length: Header with the length of the JSON before binary tensors, "" where there is none.
+
+        Raises:
+            TooLarge: There is more JSON beside the numbers than names and shapes take.
         """
         head, rest = split_body(body, length)
         lists: dict[bytes, memoryview] = {}

@@ -172,6 +172,9 @@ def _long_list(raw: bytes | memoryview, kind: Datatype, shape: tuple[int, ...]) 
 
     They are decoded a piece at a time, straight into the array: the whole list would take 16 times the memory of its
     text, and other threads could not run meanwhile.
+
+    Raises:
+        ValueError: It is another list.
     """
     codes, count = np.frombuffer(raw, np.uint8), math.prod(shape)
     x, done, start = np.empty(count, kind.dtype), 0, 0
