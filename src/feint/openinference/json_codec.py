@@ -251,9 +251,10 @@ def decode_response(body: bytes, headers: Mapping[str, str], model: ModelSpec, r
         for output in outputs:
             size = int((output.get("parameters") or {}).get("binary_data_size") or 0)
             if output["name"] == model.output:
-                shape = tuple(int(side) for side in output["shape"])
                 if output.get("data") is not None:
-                    return np.array(output["data"], np.float64).reshape(shape)
+                    data = np.array(output["data"], np.float64)
+                    return data.reshape(output.get("shape") or data.shape)
+                shape = tuple(int(side) for side in output["shape"])
                 raw = body[start : start + size]
                 return tensors.from_raw(raw, tensors.DATATYPES[output["datatype"]], shape)
             start += size
