@@ -4,7 +4,7 @@ import re
 from pathlib import PurePath
 
 HIDDEN = "…"
-URL = re.compile(r"\b([a-z][a-z0-9+.-]*):(?://[^\s'\"]*|[^\s'\"/]*@[^\s'\"]*)", re.IGNORECASE)
+URL = re.compile(r"\b([a-z][a-z0-9+.-]*):(?://[^\s'\"]*[^\s'\",.;:)]|[^\s'\"/]*@[^\s'\"]*[^\s'\",.;:)])", re.IGNORECASE)
 PATH = re.compile(r"(?<![\w:/.])(?:\.{1,2})?/(?!v2/)(?:[^\s/'\"(),;:<>]+/)+(?=[^\s/'\"(),;:<>])")
 KEY = re.compile(r"\bfeint_([0-9a-f]{12})_[\w-]+|\b(Bearer|Basic)\s+[\w.~+/=-]{8,}")
 
