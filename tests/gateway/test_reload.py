@@ -5,13 +5,13 @@ import gc
 import logging
 import os
 import ssl
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import httpx2
 import pytest
+from tests.support.certificates import certificate
 from tests.support.gateways import ask
 from tests.support.graph_files import whole
 
@@ -42,7 +42,7 @@ def settings(tmp_path):
 
 
 def descriptors():
-    return len(os.listdir("/proc/self/fd"))
+    return len([*Path("/proc/self/fd").iterdir()])
 
 
 def resident():
@@ -90,17 +90,6 @@ def test_two_hundred_reloads_leak_nothing(settings):
         gc.collect()
         assert descriptors() <= files + 2
         assert resident() - memory < 24
-
-
-def certificate(folder, name):
-    """Write a certificate for 127.0.0.1 with this common name."""
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-         "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost",
-         "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return (folder / "cert.pem").read_bytes()
 
 
 def served(port):

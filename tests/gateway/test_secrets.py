@@ -102,8 +102,8 @@ def test_planted_secrets_are_nowhere(tmp_path):
                 f"ledger = {{store = '{ledger}'}}\noperator = {{audit_log = '{audit.name}', log = 'debug'}}\n"
                 f"models.toy = {{path = 'toy.onnx'}}\n"
                 f"models.a = {{upstream = '{remote}', upstream_model = 'toy', output = 'p'}}\n"
-                f"models.b = {{upstream = '{server.url}', upstream_model = 'toy', output = 'p', bearer_file = 'token'}}\n"
-                + more
+                f"models.b = {{upstream = '{server.url}', upstream_model = 'toy', output = 'p', "
+                f"bearer_file = 'token'}}\n" + more
             )
 
         write()

@@ -157,7 +157,8 @@ def test_large_lists_are_decoded_in_pieces(nested, datatype):
 
 FLAT, NESTED = (json.dumps(values.astype(int).tolist()) for values in (IMAGES.ravel(), IMAGES))
 MALFORMED_LISTS = {
-    "comma at the end": FLAT[:-1] + ",]", "comma twice": FLAT[:300_000] + "," + FLAT[300_000:], "one more": FLAT[:-1] + ", 1]",
+    "comma at the end": FLAT[:-1] + ",]", "comma twice": FLAT[:300_000] + "," + FLAT[300_000:],
+    "one more": FLAT[:-1] + ", 1]",
     "one fewer": FLAT[:-4] + "]", "two lists": FLAT + FLAT, "no end": FLAT[:-1], "a text": FLAT[:-1] + ', "1"]',
     "another number": FLAT.replace("1", "1e400", 1), "a bracket in a number": FLAT[:300_000] + "[1]," + FLAT[300_000:],
     "rows of other lengths": NESTED.replace("], [", ", ", 1).replace(", 1", "], [1", 1),

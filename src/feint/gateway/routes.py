@@ -101,7 +101,7 @@ async def handle(
             codec = gateway.codec(endpoint)
             body = await read_body(headers, receive, most=codec.body_limit, seconds=gateway.limits.arrive)
             length = headers.get(LENGTH_HEADER.encode(), b"").decode("latin-1")
-            # A large body would stop all other requests: its pieces are decoded in a thread, and these go on between them
+            # A large body would stop all other requests, which go on between the pieces that a thread decodes.
             large = len(body) > PIECE
             request = await asyncio.to_thread(codec.read, body, length) if large else codec.read(body, length)
             reached = True

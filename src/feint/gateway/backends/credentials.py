@@ -13,11 +13,7 @@ from feint.gateway.settings import UpstreamSettings
 
 
 def authorization(at: UpstreamSettings) -> str:
-    """Return the value of the header Authorization for an upstream, "" for none.
-
-    Raises:
-        MissingData: A variable or a file that the settings name is not there.
-    """
+    """Return the value of the header Authorization for an upstream, "" for none; raise `MissingData`."""
     if token := _secret(at.bearer_env, at.bearer_file):
         return f"Bearer {token}"
     parts = urlsplit(at.upstream)

@@ -168,7 +168,8 @@ async def tried(state: AppState, ledgers: Ledgers | None = None) -> AppState:
 
     Ledgers other than `ledgers` are closed where anything fails.
 
-    `BadInput` is raised where a rule fails, and `StoreLost` where the ledger does, and nobody could be answered then.
+    Raises:
+        FeintError: `BadInput` where a rule fails; `StoreLost` where the ledger does, and nobody could be answered then.
     """
     try:
         for name, loaded in state.models.items():
