@@ -306,9 +306,14 @@ def _wants_binary(outputs: Sequence[RequestedOutput], name: str, default: bool) 
     """Return whether bytes are requested. Raises `BadInput` for an output, or a form of it, that is not served."""
     check_outputs(outputs, name)
     parameters = (outputs[0].parameters if outputs else None) or RequestedOutputParameters()
-    if parameters.classification is not None or parameters.shared_memory_region is not None:
+    if _present(parameters.classification) or _present(parameters.shared_memory_region):
         raise BadInput("a form of output that is not served", "JSON or binary data", "ask for the tensor itself")
     return default if parameters.binary_data is None else parameters.binary_data
+
+
+def _present(value: Any) -> bool:
+    """Return whether a field of JSON has a value other than null."""
+    return isinstance(value, msgspec.Raw) and bytes(value) != b"null"
 
 
 def _check_names(names: Sequence[str], model: ModelSpec) -> None:
@@ -343,9 +348,8 @@ def _check_shape(shape: Sequence[int], tensor: Tensor, rows: int, most: int) -> 
         or any(side not in (have, -1) for have, side in zip(inner, sides or (), strict=False))
         or min(shape) < 0
     ):
-        raise BadInput(
-            f"{tensor.name[:60]!r} of shape {list(shape)[:8]}", f"{[-1, *tensor.shape]}", "ask the model's metadata"
-        )
+        expected = f"[N, {', '.join(map(str, tensor.shape))}] with N ≥ 0"
+        raise BadInput(f"{tensor.name[:60]!r} of shape {list(shape)[:8]}", expected, "ask the model's metadata")
     if shape[0] > most:
         raise TooLarge(f"{shape[0]} inputs", f"at most {most} in one request", "send smaller batches")
     if shape[0] != rows:
@@ -363,7 +367,7 @@ def _input_arrays(
     for tensor, datatype in zip(inputs, datatypes, strict=True):
         parameters = tensor.parameters or InputParameters()
         size = parameters.binary_data_size
-        if parameters.shared_memory_region is not None:
+        if _present(parameters.shared_memory_region):
             raise BadInput("an input in shared memory", "JSON or binary data", "send the tensor itself")
         if isinstance(tensor.data, msgspec.Raw) and size is None:
             data = memoryview(tensor.data)

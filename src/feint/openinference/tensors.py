@@ -15,6 +15,7 @@ from feint.errors import BadInput
 Array = np.ndarray
 PIECE = 2**16  # bytes of JSON that are decoded at once: a list takes 30 times the memory of its array
 COMMA, OPEN, CLOSE = b",[]"
+NAMES = {str: "strings", int: "integers of the datatype", float: "finite numbers", bool: "booleans"}
 FLAT = bytes.maketrans(b"[]", b"  ")
 
 
@@ -99,8 +100,8 @@ def from_json(raw: bytes | memoryview, kind: Datatype, shape: Sequence[int]) -> 
         x = _array(raw, kind, len(shape) if nested else 1)
     except (msgspec.MsgspecError, RecursionError, ValueError, TypeError, OverflowError) as error:
         raise BadInput(
-            f"data that are no list of {'strings' if kind.number is str else 'numbers'} of one shape and datatype",
-            "them flat, or nested as the shape", "see the datatype",
+            f"data that are no list of {count} {NAMES[kind.number]}", "them flat, or nested as the shape",
+            "see the datatype",
         ) from error  # fmt: skip
     if x.size != count or (nested and x.shape != tuple(shape)):
         raise BadInput(f"{x.size} values", f"{count}, flat or nested as the shape", "send the tensor whole")
