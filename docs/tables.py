@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.load import tables as load_tables
-from docs import code_tables
+from docs import code_tables, ownership_tables
 
 from feint.bench import load
 from feint.errors import FeintError, MissingData
@@ -340,6 +341,11 @@ def _copy(rows: Iterable[dict[str, Any]]) -> str:
     return f"{row['stealer_accuracy']:.1%} / {row['fidelity']:.1%}, {row['surrogate'].replace('_', ' ')}"
 
 
+def _of_ownership(table: Callable[[Iterable[Mapping[str, Any]]], list[list[str]]]) -> str:
+    """Return a table of claims."""
+    return grid(table(rows_of("ownership")))
+
+
 def delays() -> str:
     """Return the table of queries until an attacker is accused."""
     found = [row for row in rows_of("evidence") if row["name"].startswith("delay") and "tolerant" not in row["name"]]
@@ -656,6 +662,7 @@ TABLES = {
     "recipes": recipes,
     "equations": equations,
     "models": models,
+    **{name: partial(_of_ownership, table) for name, table in ownership_tables.TABLES.items()},
     "equations_defended": equations_defended,
     "digits": lambda: matrix("demo_digits"),
     "cifar10": lambda: matrix("demo_cifar10"),

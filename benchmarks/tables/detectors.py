@@ -22,6 +22,7 @@ from feint.defense import bind
 from feint.defenses.access import ADD, Combined, MeanDiscrepancy, SequentialTest
 from feint.defenses.access.detector import EProcessDetector
 from feint.defenses.access.dilution import unaccused_share
+from feint.defenses.access.e_process import EProcess
 from feint.defenses.feature_scores import LearnedScore, Mahalanobis
 from feint.export.tracing import FixedLogits
 from feint.ledger import Ledger
@@ -29,7 +30,7 @@ from feint.models import networks
 from feint.progress import ProgressCallback
 
 SHARES = 1.0, 0.5, 0.25, 0.1, 0.05
-STREAMS, LENGTH = 100, 10_000
+STREAMS, LENGTH, CHUNK = 100, 10_000, 250  # clients, queries of each, and those that are drawn at once
 ENERGY, UNIT, LEARNED = SequentialTest(), SequentialTest(Mahalanobis()), SequentialTest(LearnedScore())
 DETECTORS: dict[str, EProcessDetector] = {
     "energy": ENERGY,
@@ -50,7 +51,8 @@ class Known(NamedTuple):
     z: Tensor
     features: Tensor
 
-    def __getitem__(self, rows: Tensor) -> "Known":
+    def take(self, rows: Tensor) -> "Known":
+        """Return the rows with these numbers."""
         return Known(self.z[rows], self.features[rows])
 
 
@@ -84,8 +86,8 @@ def sets() -> Mapping[str, Known]:
     )
     order = sure.argsort(descending=True)
     vehicles = torch.isin(honest.z.argmax(-1), torch.tensor(VEHICLES)).nonzero()[:, 0]
-    chosen = pool, pool[order[:10_000]], pool[order[:3_000]]
-    return {"honest": honest, "vehicles": honest[vehicles], **dict(zip(ATTACKS, chosen, strict=True))}
+    chosen = pool, pool.take(order[:10_000]), pool.take(order[:3_000])
+    return {"honest": honest, "vehicles": honest.take(vehicles), **dict(zip(ATTACKS, chosen, strict=True))}
 
 
 @functools.cache
@@ -104,7 +106,7 @@ def statistics(name: str, which: str) -> np.ndarray:
     return score(known.z, known.z).numpy()
 
 
-def ordinary(progress: ProgressCallback) -> Jobs:
+def jobs(progress: ProgressCallback) -> Jobs:
     """How many queries until the accusation, by attack, share and what the other queries are; how many honest."""
     for name in DETECTORS:
         yield f"honest-{name}", partial(stream, name, "honest", 1.0, "honest")
@@ -119,21 +121,31 @@ def ordinary(progress: ProgressCallback) -> Jobs:
 
 def stream(name: str, attack: str, share: float, others: str) -> Row:
     """Return when clients with this share of attack queries are accused."""
-    process, odd, even = fitted(name).martingale(), statistics(name, attack), statistics(name, others)
-    generator, first = np.random.default_rng(0), []
-    for _ in range(STREAMS):
-        rows = even[generator.integers(len(even), size=LENGTH)]
-        suspicious = generator.random(LENGTH) < share
-        rows[suspicious] = odd[generator.integers(len(odd), size=int(suspicious.sum()))]
-        values, _ = process.advance(rows, np.zeros(process.size))
-        over = values >= -np.log(process.alpha)
-        first.append(over.argmax() + 1 if over.any() else np.inf)
+    process, odd, even = fitted(name).process, statistics(name, attack), statistics(name, others)
+    generator = np.random.default_rng(0)
+    first = [_accused_after(process, odd, even, share, generator) for _ in range(STREAMS)]
     median = float(np.median(first))
     return {
         "detector": name, "attack": attack, "share": share, "others": others, "streams": STREAMS, "length": LENGTH,
         "accused": float(np.isfinite(first).mean()), "median_queries": median if np.isfinite(median) else None,
         "seed": 0,
     }  # fmt: skip
+
+
+def _accused_after(
+    process: EProcess, odd: np.ndarray, even: np.ndarray, share: float, generator: np.random.Generator
+) -> float:
+    """Return the number of queries until a client is accused; infinite where it never is."""
+    state = np.zeros(process.size)
+    for start in range(0, LENGTH, CHUNK):
+        rows = even[generator.integers(len(even), size=CHUNK)]
+        suspicious = generator.random(CHUNK) < share
+        rows[suspicious] = odd[generator.integers(len(odd), size=int(suspicious.sum()))]
+        values, state = process.advance(rows, state)
+        over = values >= -np.log(process.alpha)
+        if over.any():
+            return start + int(over.argmax()) + 1
+    return np.inf
 
 
 def least_share(name: str, attack: str) -> Row:

@@ -51,7 +51,7 @@ POLICY = Policy(alpha=1e-3, most_false=0.05)
 
 @dataclass(frozen=True)
 class Setup:
-    """Data set and network, with the trainings of the victim, its innocents, copies and tuned copies."""
+    """Data set and network, with trainings of the victim, innocents, copies, tuned copies and marked victims."""
 
     data: str
     network: str
@@ -61,7 +61,8 @@ class Setup:
     control: Training
     copy: Training
     tuning: Training
-    rehearsals: int = 4
+    marking: Training
+    rehearsals: int = 8
 
     @property
     def images(self) -> Dataset:
@@ -72,13 +73,13 @@ SETUPS = {
     "digits": Setup(
         "digits", "mlp", "lenet", (100, 300, 700), Training(), Training(),
         Training(epochs=20, least_steps=800, batch_size=32, learning_rate=0.05),
-        Training(epochs=10, batch_size=32, learning_rate=0.01), rehearsals=8,
+        Training(epochs=10, batch_size=32, learning_rate=0.01), Training(epochs=150, batch_size=64),
     ),
     "fashion_mnist": Setup(
         "fashion_mnist", "lenet", "mlp", (1000, 5000, 10_000),
         Training(epochs=10, learning_rate=0.05), Training(epochs=3, learning_rate=0.05),
         Training(epochs=10, least_steps=1200, batch_size=64, learning_rate=0.05),
-        Training(epochs=10, batch_size=64, learning_rate=0.01),
+        Training(epochs=10, batch_size=64, learning_rate=0.01), Training(epochs=10, learning_rate=0.05),
     ),
 }  # fmt: skip
 
@@ -241,7 +242,7 @@ def served(setup: Setup, *, sybils: int, answers: str) -> Row:
 def trained(setup: Setup, *, step: float, answers: str) -> Row:
     """Return what a trained mark tells of a copy; one without a margin is a plain backdoor, which is known to fail."""
     images = setup.images
-    recipe = MarginWatermark(step=step, training=Training(epochs=10, learning_rate=0.01))
+    recipe = MarginWatermark(step=step, training=setup.marking, from_scratch=True)
     model, _ = recipe.retrain(victim(setup), images.train)
     mark = trained_mark(recipe, images.train, 10)
     copy, _ = stolen(setup, Service(model), setup.budgets[-1], answers, 0)

@@ -166,6 +166,11 @@ class Ladder:
             raise BadRecipe(
                 f"{type(strangers[0]).__name__} as a rung", "a Defense", f"write Defense with it: {strangers[0]!r:.80}"
             )
+        if len([detector for detector in self.detectors if hasattr(detector, "martingale")]) > 1:
+            raise BadRecipe(
+                "two detectors whose evidence is an e-process, with one state", "one of them",
+                "average them, Combined([...]), which also keeps their promise",
+            )  # fmt: skip
         if len(self.at) != len(self.rungs) or not self.at or self.at[0] != 0 or list(self.at) != sorted(set(self.at)):
             raise BadRecipe(
                 f"{len(self.rungs)} rungs at {self.at}", "an entry for each rung, rising from 0", "change `at`"

@@ -77,6 +77,26 @@ def test_honest_clients_are_accused_at_most_as_often_as_promised(name):
         assert accused <= ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / 300)
 
 
+def accused_of_long_windows(seeds: range) -> list[float]:
+    """Share of honest clients who are accused, for calibration sets of hardly two windows."""
+    generator, shares = np.random.default_rng(0), []
+    for seed in seeds:
+        detector = MeanDiscrepancy(window=100, alpha=ALPHA).fit(victim(), inputs(200, seed))
+        ordinary = statistics(detector, inputs(5000, 50))
+        streams = (ordinary[generator.integers(len(ordinary), size=2000)] for _ in range(100))
+        shares.append(np.mean([value >= 1 for value in evidence(detector, streams)]).item())
+    return shares
+
+
+@pytest.mark.slow
+def test_without_a_price_for_the_calibration_set_long_windows_accuse_more_often(monkeypatch):
+    from feint.defenses.access import mean_discrepancy
+
+    assert max(accused_of_long_windows(range(4))) <= ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / 100)
+    monkeypatch.setattr(mean_discrepancy, "joint_quantile", lambda drawn, delta: torch.ones_like(drawn[0]))
+    assert max(accused_of_long_windows(range(4))) > 0.2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DETECTORS)
 def test_clients_who_send_other_inputs_are_accused(name):
@@ -105,6 +125,11 @@ def test_a_combination_is_the_weighted_mean_of_its_members():
 def test_a_detector_without_an_error_rate_is_refused_in_a_combination(detector):
     with pytest.raises(BadRecipe, match="e-process"):
         Combined([SequentialTest(), detector])
+
+
+def test_two_e_processes_side_by_side_are_refused_by_a_ladder():
+    with pytest.raises(BadRecipe, match="Combined"):
+        Ladder([SequentialTest(), ADD()], [Defense(), Defense()])
 
 
 @pytest.mark.parametrize("fields", [{"detectors": []}, {"weights": [1.0]}, {"weights": [1.0, 0.0]}, {"alpha": 1.0}])
@@ -167,6 +192,14 @@ def test_a_window_that_is_not_full_is_not_bet_on():
     assert values[49] > 0
     assert values[50] == values[49]
     assert state[0] == 120
+
+
+@pytest.mark.parametrize("name", ["ADD", "MeanDiscrepancy"])
+def test_a_full_window_is_forgotten(name):
+    process, rows = fitted(name).martingale(), statistics(fitted(name), inputs(200, 5))
+    _, state = process.advance(rows[: 3 * process.window], np.zeros(process.size))
+    assert (state[-process.memory :] == 0).all()
+    assert (process.advance(rows[-1:], state)[1][-process.memory :] != 0).any()
 
 
 def test_without_features_a_score_of_logits_is_the_remedy():

@@ -15,7 +15,7 @@ def mark(
     *,
     data: str,
     out: Path,
-    rehearsals: int = 4,
+    rehearsals: int = 8,
     label: str | None = None,
     network: str | None = None,
     seed: int = 0,

@@ -26,7 +26,11 @@ class Rehearsal(NamedTuple):
 def rehearse(
     model: nn.Module, data: Split, pool: Split, count: int, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS
 ) -> Rehearsal:
-    """Train copies of a model, by probabilities and by labels in turn, and as many innocents.
+    """Train copies of a model by labels alone, and as many innocents.
+
+    What copies by labels agree on, copies by probabilities agree on, too. Of digits (MLP, 700 answers, 200 triggers, 8
+    rehearsals, 60 controls) triggers then claim five of five copies by labels and five by probabilities; where half of
+    the rehearsed copies were by probabilities, none of those by labels was.
 
     Args:
         model: The model.
@@ -41,12 +45,12 @@ def rehearse(
     """
     network = own_network(model, data)
     plans = [plan for plan in plan_controls(2 * count, network, seed=seed + 1) if plan.source is None][:count]
-    p = answers(model, pool) if count else None
+    labels = answers(model, pool).argmax(-1) if count else None
     references, copies = list[nn.Module](), list[nn.Module]()
     for i, plan in enumerate(plans):
         references.append(train_control(plan, data))
-        assert p is not None  # there are plans
+        assert labels is not None  # there are plans
         training = bounded(plan.training, len(pool))
-        copies.append(learn(plan.network, pool.inputs(), p.argmax(-1) if i % 2 else p, training, seed=plan.seed))
+        copies.append(learn(plan.network, pool.inputs(), labels, training, seed=plan.seed))
         progress.step("rehearsals", i + 1, len(plans))
     return Rehearsal(references, copies)

@@ -39,10 +39,10 @@ class Triggers:
         BadRecipe: A number is out of range.
     """
 
-    count: int = 300
+    count: int = 200
     copies: int = 32
     noise: float = 8e-3
-    tries: int = 100
+    tries: int = 150
     least: int = 20
     seed: int = 0
 

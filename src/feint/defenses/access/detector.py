@@ -1,5 +1,6 @@
 """Base of the detectors whose evidence is an e-process, and the form in which a ladder has them."""
 
+import functools
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,6 +46,11 @@ class EProcessDetector(Fittable):
     def martingale(self) -> EProcess:
         """Return the e-process over the statistics, as arrays."""
 
+    @functools.cached_property
+    def process(self) -> EProcess:
+        """The e-process of `martingale`, made once: a detector is asked about every query."""
+        return self.martingale()
+
     def bind(self, model: nn.Module, ledger: Ledger) -> Detector:
         """Return the detector on the line, whose score may read what the model computes for the logits anyway."""
         score = self.ranked_score
@@ -69,7 +75,7 @@ class EProcessDetector(Fittable):
         """Bet on each input as `observe` does, with `score` in place of the detector's own, to which it is bound."""
         if z.shape[-1] != self.classes:
             raise BadInput(f"logits of {z.shape[-1]} classes", f"the {self.classes} fitted to", "fit it to this victim")
-        return self.martingale().observe(score(query.x, z).cpu().numpy(), query, account)
+        return self.process.observe(score(query.x, z).cpu().numpy(), query, account)
 
 
 class CalibratedDetector(EProcessDetector):

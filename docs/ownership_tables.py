@@ -1,0 +1,84 @@
+"""Tables of claims, from results/ownership.jsonl."""
+
+from collections.abc import Callable, Iterable, Mapping
+from math import log
+from typing import Any
+
+Row = Mapping[str, Any]
+Grid = list[list[str]]
+MARKS = "same mistakes", "triggers", "together"
+
+
+def copies(rows: Iterable[Row]) -> Grid:
+    """Return the table of copies: how many of each kind are claimed, by each mark."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        if row["kind"] == "copy":
+            behind = f" behind {row['defense']}" if row["defense"] else ""
+            key = row["data"], f"{row['answers']}{behind}", row["network"], f"{row['queries']:,}"
+            groups.setdefault(key, []).append(row)
+    heads = ["Set", "Copy by", "Network", "Queries", "Fidelity", *(f"Claimed by {mark}" for mark in MARKS), "Asked"]
+    shown = [heads]
+    for key, group in groups.items():
+        fidelity = sum(row["fidelity"] for row in group) / len(group)
+        claimed = [f"{sum(row[mark]['claimed'] for row in group if mark in row)} of {len(group)}" for mark in MARKS]
+        asked = sum(row["together"]["asked"] for row in group) / len(group)
+        shown.append([*key, f"{fidelity:.1%}", *claimed, f"{asked:,.0f}"])
+    return shown
+
+
+def removals(rows: Iterable[Row]) -> Grid:
+    """Return the table of what an attacker does to a copy, and what a claim says afterwards."""
+    shown = [["Set", "Removal", "Copy by", "Accuracy before", "after", "e-value", "Claimed"]]
+    for row in rows:
+        if row["kind"] == "removal":
+            together = row["together"]
+            shown.append([
+                row["data"], row["removal"], row["answers"], f"{row['before']:.1%}", f"{row['accuracy']:.1%}",
+                _power(together["log_e"]), "yes" if together["claimed"] else "no",
+            ])  # fmt: skip
+    return shown
+
+
+def served(rows: Iterable[Row]) -> Grid:
+    """Return the table of marked answers and trained marks."""
+    shown = [["Set", "Mark", "Copy by", "Marked inputs", "Copy agrees", "Highest control", "e-value", "Claimed"]]
+    for row in rows:
+        kind = row["kind"]
+        if kind not in ("marked answers", "trained mark"):
+            continue
+        together = row["together"]
+        what = f"Marked, {row['sybils']} accounts" if kind == "marked answers" else _margin(row["step"])
+        shown.append([
+            row["data"], what, row["answers"], f"{together['compared']:,}", f"{together['agreed']:,}",
+            f"{together['highest_control']:.0%}", _power(together["log_e"]), "yes" if together["claimed"] else "no",
+        ])  # fmt: skip
+    return shown
+
+
+def innocents(rows: Iterable[Row]) -> Grid:
+    """Return the table of innocents: how many would be claimed, each against all others."""
+    shown = [["Set", "Innocents", "Their accuracy", "Claimed", "Bound, 95 % confidence"]]
+    for row in rows:
+        if row["kind"] == "innocents":
+            accuracy = f"{row['least accuracy']:.1%} to {row['greatest accuracy']:.1%}"
+            together = row["together"]
+            bound = f"{together['bound']:.2%}"
+            shown.append([row["data"], f"{row['controls']}", accuracy, f"{together['false_claims']}", bound])
+    return shown
+
+
+def _margin(step: float) -> str:
+    return f"MarginWatermark, step {step * 255:.0f}/255" if step else "backdoor without a margin"
+
+
+def _power(log_e: float) -> str:
+    return f"10^{log_e / log(10):.1f}"
+
+
+TABLES: dict[str, Callable[[Iterable[Row]], Grid]] = {
+    "ownership_copies": copies,
+    "ownership_removals": removals,
+    "ownership_served": served,
+    "ownership_innocents": innocents,
+}
