@@ -16,7 +16,9 @@ MAX_TEXT = 1024  # characters of a request's id, and of a stamp
 
 Count = Annotated[int, Meta(extra_json_schema={"minimum": 0})]
 Text = Annotated[str, Meta(extra_json_schema={"maxLength": MAX_TEXT})]
-NotServed = Annotated[Raw | UnsetType, Meta(extra_json_schema={"type": "null"})]  # a feature of the protocol that is not served
+NotServed = Annotated[
+    Raw | UnsetType, Meta(extra_json_schema={"type": "null"})
+]  # a feature of the protocol that is not served
 Value = {"type": ["number", "string", "boolean", "null", "array"]}
 Values = Annotated[
     Raw, Meta(description="flat, or nested as the shape", extra_json_schema={"type": "array", "items": Value})

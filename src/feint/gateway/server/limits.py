@@ -70,6 +70,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _wrong_head(self) -> FeintError | None:
         """Return what RFC 9112 has a server refuse, and the parser does not."""
+        assert self.parser is not None
         names, version = [name for name, _ in self.headers], self.parser.get_http_version()
         hosts, coded = names.count(b"host"), dict(self.headers).get(b"transfer-encoding", b"chunked")
         if version not in ("1.0", "1.1"):

@@ -116,8 +116,8 @@ class RunningServer:
             if self._at.tls_cert is None or self._at.tls_key is None:
                 self.grpc_port = self._rpc.add_insecure_port(where)
             else:
-                self._pair = _pair(self._at)
-                credentials = grpc.dynamic_ssl_server_credentials(self._pair, lambda: self._pair)
+                first = self._pair = _pair(self._at)
+                credentials = grpc.dynamic_ssl_server_credentials(first, lambda: self._pair or first)
                 self.grpc_port = self._rpc.add_secure_port(where, credentials)
         except RuntimeError as error:
             raise in_use(where) from error
