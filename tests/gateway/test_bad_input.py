@@ -94,6 +94,10 @@ HTTP = {
     "no HTTP": (lambda post: b"\x00\xff\x01\r\n\r\n", 400),
     "TLS": (lambda post: bytes.fromhex("16030102000100010000000000"), 400),
     "HTTP/2": (lambda post: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+    "no Host": (lambda post: b"GET /v2 HTTP/1.1\r\n\r\n", 400),
+    "two Hosts": (lambda post: b"GET /v2 HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
+    "another version": (lambda post: b"GET /v2 HTTP/0.9\r\nHost: x\r\n\r\n", 400),
+    "a coded body": (lambda post: post + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400),
     "no method": (lambda post: b"BREW /v2 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     "CONNECT": (lambda post: b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     "letters for a length": (lambda post: post + b"Content-Length: abc\r\n\r\n" + GOOD, 400),
@@ -149,6 +153,11 @@ def test_odd_names_and_paths_lead_nowhere(served):
     alive(served)
 
 
+def test_spaces_and_case_of_headers_are_no_matter(served):
+    post = served.post + b"Content-Encoding: Identity\r\nConnection: close\r\nContent-Length: %d \r\n\r\n" % len(GOOD)
+    assert b"200 OK" in said(served, post + GOOD)
+
+
 def test_upgrade_without_a_body_is_passed_over(served):
     asked = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n"
     assert b"200 OK" in said(served, asked)
@@ -163,7 +172,10 @@ SLOW = {
     "a body": ["post", sized(b"").replace(b"close", b"keep-alive"), *[b" "] * 9999],
     "chunks": ["post", CHUNKS, *[b"1\r\n \r\n"] * 9999],
     "one chunk's name": ["post", CHUNKS + b"1;", *[b"a"] * 9999],
-    "a body that nobody reads": [b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n", *[b" "] * 9999],
+    "a body that nobody reads": [
+        b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n",
+        *[b" "] * 9999,
+    ],
     "a second request": [b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\nGET /v2 HTTP/1.1\r\n", *[b"A: b\r\n"] * 9999],
 }
 
@@ -262,7 +274,10 @@ def test_ten_thousand_bad_keys(served):
 
 
 def bad_key(key):
-    return b"POST /v2/models/toy/infer HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\nContent-Length: 0\r\n\r\n" % key.encode()
+    return (
+        b"POST /v2/models/toy/infer HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\nContent-Length: 0\r\n\r\n"
+        % key.encode()
+    )
 
 
 def test_bad_bodies_on_a_live_wire(served):
