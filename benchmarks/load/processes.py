@@ -47,6 +47,16 @@ class Server:
         except subprocess.TimeoutExpired:
             self.kill()
 
+    def reset_peak(self) -> None:
+        """Begin to measure the `peak` of memory anew."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    @property
+    def peak(self) -> float:
+        """The largest memory since `reset_peak` in MiB."""
+        (line,) = [line for line in Path(f"/proc/{self.pid}/status").read_text().splitlines() if "VmHWM" in line]
+        return int(line.split()[1]) / 1024
+
     def kill(self) -> None:
         """Kill the process, as a crash would."""
         with suppress(ProcessLookupError):

@@ -106,6 +106,10 @@ class TooLarge(BadInput):
     """A request has more bytes, or more inputs, than the gateway accepts at once."""
 
 
+class Compressed(BadInput):
+    """A request's body is compressed, so that its size is unknown."""
+
+
 class TooSlow(BadInput):
     """A request did not arrive within the gateway's time limit."""
 

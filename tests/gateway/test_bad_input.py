@@ -20,8 +20,11 @@ from tests.support.infer_requests import BAD_BODIES, BAD_MESSAGES
 from tests.support.waiting import PATIENCE
 
 from feint.gateway.auth.keyfile import Keys
+from feint.gateway.rpc import CALLS
 from feint.gateway.server.limits import AHEAD, HEAD, BoundedConnection
-from feint.openinference import proto
+from feint.openinference import json_codec, proto
+from feint.openinference.model_spec import ModelSpec
+from feint.signature import Pixels
 
 ARRIVE = 0.6  # seconds
 SETTINGS = """
@@ -91,6 +94,10 @@ HTTP = {
     "no HTTP": (lambda post: b"\x00\xff\x01\r\n\r\n", 400),
     "TLS": (lambda post: bytes.fromhex("16030102000100010000000000"), 400),
     "HTTP/2": (lambda post: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+    "no Host": (lambda post: b"GET /v2 HTTP/1.1\r\n\r\n", 400),
+    "two Hosts": (lambda post: b"GET /v2 HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
+    "another version": (lambda post: b"GET /v2 HTTP/0.9\r\nHost: x\r\n\r\n", 400),
+    "a coded body": (lambda post: post + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400),
     "no method": (lambda post: b"BREW /v2 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     "CONNECT": (lambda post: b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     "letters for a length": (lambda post: post + b"Content-Length: abc\r\n\r\n" + GOOD, 400),
@@ -107,7 +114,7 @@ HTTP = {
         lambda post: post + b"Inference-Header-Content-Length: 5\r\n" * 2 + sized(b"") + GOOD, 400),
     "a header of tensors beyond the body": (
         lambda post: post + b"Inference-Header-Content-Length: 9999\r\n" + sized(b"") + GOOD, 400),
-    "a compressed body": (lambda post: post + b"Content-Encoding: gzip\r\n" + sized(b"") + GOOD, 400),
+    "a compressed body": (lambda post: post + b"Content-Encoding: gzip\r\n" + sized(b"") + GOOD, 415),
     "a space before the colon": (lambda post: b"GET /v2 HTTP/1.1\r\nHost : x\r\n\r\n", 400),
     "bytes in a path": (lambda post: b"GET /v2/\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     "bytes in a key": (lambda post: b"GET /v2 HTTP/1.0\r\nAuthorization: Bearer \xff\xfe\r\n\r\n", 401),
@@ -146,6 +153,11 @@ def test_odd_names_and_paths_lead_nowhere(served):
     alive(served)
 
 
+def test_spaces_and_case_of_headers_are_no_matter(served):
+    post = served.post + b"Content-Encoding: Identity\r\nConnection: close\r\nContent-Length: %d \r\n\r\n" % len(GOOD)
+    assert b"200 OK" in said(served, post + GOOD)
+
+
 def test_upgrade_without_a_body_is_passed_over(served):
     asked = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n"
     assert b"200 OK" in said(served, asked)
@@ -156,12 +168,15 @@ SLOW = {
     "silence": [],
     "a header": [b"GET /v2 HTTP/1.1\r\n", *[b"A: b\r\n"] * 9999],
     "one line": [b"GET /v2 HTTP/1.1\r\nA: ", *[b"b"] * 9999],
-    "between requests": [b"GET /v2/health/live HTTP/1.1\r\n\r\n", *[b"\r\n"] * 9999],
+    "between requests": [b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n", *[b"\r\n"] * 9999],
     "a body": ["post", sized(b"").replace(b"close", b"keep-alive"), *[b" "] * 9999],
     "chunks": ["post", CHUNKS, *[b"1\r\n \r\n"] * 9999],
     "one chunk's name": ["post", CHUNKS + b"1;", *[b"a"] * 9999],
-    "a body that nobody reads": [b"GET /v2/health/live HTTP/1.1\r\nContent-Length: 9999\r\n\r\n", *[b" "] * 9999],
-    "a second request": [b"GET /v2/health/live HTTP/1.1\r\n\r\nGET /v2 HTTP/1.1\r\n", *[b"A: b\r\n"] * 9999],
+    "a body that nobody reads": [
+        b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n",
+        *[b" "] * 9999,
+    ],
+    "a second request": [b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\nGET /v2 HTTP/1.1\r\n", *[b"A: b\r\n"] * 9999],
 }
 
 
@@ -204,7 +219,7 @@ def flood(it, begin, part, megabytes):
     return sent / 2**20
 
 
-PIPELINED = b"GET /v2/health/live HTTP/1.1\r\n\r\n"
+PIPELINED = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @pytest.mark.slow
@@ -259,7 +274,10 @@ def test_ten_thousand_bad_keys(served):
 
 
 def bad_key(key):
-    return b"POST /v2/models/toy/infer HTTP/1.1\r\nAuthorization: Bearer %b\r\nContent-Length: 0\r\n\r\n" % key.encode()
+    return (
+        b"POST /v2/models/toy/infer HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\nContent-Length: 0\r\n\r\n"
+        % key.encode()
+    )
 
 
 def test_bad_bodies_on_a_live_wire(served):
@@ -274,18 +292,19 @@ def test_bad_bodies_on_a_live_wire(served):
     assert served.process.memory - before < 24
 
 
-def calls(it, *calling, key=None, name="ModelInfer", together=False):
+def calls(it, *calling, key=None, name="ModelInfer", together=False, compressed=False, more=()):
     """The codes, and what is said, of gRPC to some bytes."""
 
     async def once():
         options = [("grpc.max_send_message_length", -1)]
         async with grpc.aio.insecure_channel(f"127.0.0.1:{it.rpc}", options=options) as channel:
             ask = channel.unary_unary(f"/{proto.SERVICE}/{name}")
-            said = (("authorization", f"Bearer {it.key if key is None else key}"),)
+            said = (("authorization", f"Bearer {it.key if key is None else key}"), *more) if key != "" else ()
+            how = grpc.Compression.Gzip if compressed else None
 
             async def tried(raw):
                 try:
-                    return await ask(raw, metadata=said, timeout=20)
+                    return await ask(raw, metadata=said, timeout=20, compression=how)
                 except grpc.aio.AioRpcError as error:
                     return error.code().name, error.details()
 
@@ -325,6 +344,58 @@ def test_who_has_no_key_is_refused_before_a_message_is_read(served):
     for n in range(0, 2000, 100):
         assert {code for code, _ in calls(served, *[b""] * 100, key=f"bad{n}", together=True)} == {"UNAUTHENTICATED"}
     assert '"reason":"NoKey"' in served.log.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("name", [*(call.name for call in CALLS), "ModelInfer"])
+def test_no_call_without_a_key_takes_memory(served, name, compressed):
+    """Messages of 7 MiB, which come whole or as 7 KB of gzip."""
+    served.process.reset_peak()
+    before = served.process.peak
+    answers = calls(served, *[bytes(7 * 2**20)] * 40, key="", name=name, together=True, compressed=compressed)
+    codes = {answer[0] if isinstance(answer, tuple) else "OK" for answer in answers}
+    alone = "OK" if name in ("ServerLive", "ServerReady") else "UNAUTHENTICATED"
+    assert codes == {"UNIMPLEMENTED" if compressed else alone}
+    assert served.process.peak - before < 64
+
+
+def test_a_compressed_message_is_refused_with_a_key_too(served):
+    ((code, _),) = calls(served, bytes(2**20), compressed=True)
+    assert code == "UNIMPLEMENTED"
+
+
+def test_grpc_takes_no_more_than_the_models_do(served):
+    largest = json_codec.RequestCodec(spec_of_toy(), max_batch=64, max_body=2**23).body_limit
+    ((code, _),) = calls(served, bytes(largest + 1))
+    assert code == "RESOURCE_EXHAUSTED"
+
+
+def spec_of_toy():
+    return ModelSpec("toy", Pixels((1, 2, 2)), "probabilities", 3)
+
+
+def test_two_keys_over_grpc_are_refused(served):
+    ((code, line),) = calls(served, b"", more=(("authorization", "Bearer other"),))
+    assert code == "INVALID_ARGUMENT"
+    assert "more than one authorization" in line
+
+
+TRAILERS = CHUNKS + b"%x\r\n%b\r\n0\r\n%b\r\n\r\n"
+
+
+def test_a_key_in_a_trailer_is_none(served):
+    post, key = served.post.split(b"Authorization")[0], b"Authorization: Bearer " + served.key.encode()
+    assert b"401" in said(served, post + TRAILERS % (len(GOOD), GOOD, key)).split(b"\r\n")[0]
+    assert b"200" in said(served, post + key + b"\r\n" + TRAILERS % (len(GOOD), GOOD, key)).split(b"\r\n")[0]
+
+
+@pytest.mark.parametrize("page", ["/v2", "/v2/models", "/metrics", "/ui"])
+def test_a_wrong_key_on_any_page_is_logged(served, page):
+    before = served.log.read_text().count('"NoKey"')
+    answer = httpx2.get(f"http://127.0.0.1:{served.rest}{page}", headers={"Authorization": "Bearer wrong"})
+    assert answer.status_code == 401
+    assert served.log.read_text().count('"NoKey"') == before + 1
 
 
 def test_an_answer_that_nobody_takes_is_dropped():

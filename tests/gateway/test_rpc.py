@@ -165,6 +165,6 @@ def test_metadata():
     assert told.config.input[0].data_type == 11
     (told,) = call(served, "RepositoryIndex", proto.RepositoryIndexRequest())
     assert [(it.name, it.state) for it in told.models] == [("toy", "READY")]
-    served.ready = False
+    served.stopping = True
     assert not call(served, "ServerReady", proto.ServerReadyRequest())[0].ready
     assert not call(served, "ModelReady", proto.ModelReadyRequest(name="toy"))[0].ready

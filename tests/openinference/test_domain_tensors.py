@@ -1,13 +1,14 @@
 """Inputs of every domain through the codecs: by JSON, raw bytes and gRPC they arrive as they were sent."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 from tests.examples import DOMAINS
 
-from feint.errors import BadInput
-from feint.openinference import grpc_codec, json_codec, proto
+from feint.errors import BadInput, TooLarge
+from feint.openinference import grpc_codec, json_codec, proto, tensors
 from feint.openinference.json_codec import HEADER_LENGTH, RequestCodec
 from feint.openinference.model_spec import ModelSpec, spec_from_metadata
 from feint.signature import Column, Columns, Pixels, Tensor, Text, Tokens, mark
@@ -136,14 +137,67 @@ def test_nan_in_json_is_explained():
         CODECS["table"].read(b'{"inputs":[{"name":"x","shape":[1,3],"datatype":"FP64","data":[1,0,NaN]}]}', "")
 
 
-def test_large_lists_are_decoded_in_pieces():
-    x = np.random.default_rng(0).random((16, 3, 64, 64), np.float32)
-    codec = RequestCodec(ModelSpec("m", Pixels((3, 64, 64)), "p", 2), max_batch=16, max_body=2**26)
-    for data in (x.ravel().tolist(), x.tolist()):
-        tensor = {"name": "x", "shape": list(x.shape), "datatype": "FP32", "data": data}
-        body = json.dumps({"inputs": [tensor]}).encode()
-        assert len(body) > 2**21
-        np.testing.assert_array_equal(codec.read(body, "").x, x)
+IMAGES = np.random.default_rng(0).integers(0, 2, (16, 3, 64, 64)).astype(np.float32)
+LARGE = RequestCodec(ModelSpec("m", Pixels((3, 64, 64)), "p", 2), max_batch=16, max_body=2**26)
+
+
+def large(data, datatype="FP32"):
+    head = {"inputs": [{"name": "x", "shape": list(IMAGES.shape), "datatype": datatype, "data": "HERE"}]}
+    return json.dumps(head).replace('"HERE"', data if isinstance(data, str) else json.dumps(data)).encode()
+
+
+@pytest.mark.parametrize("datatype", ["FP32", "UINT8"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_large_lists_are_decoded_in_pieces(nested, datatype):
+    x = IMAGES.astype(np.uint8) * 255 if datatype == "UINT8" else IMAGES
+    body = large((x if nested else x.ravel()).tolist(), datatype)
+    assert len(body) > 4 * tensors.PIECE
+    np.testing.assert_array_equal(LARGE.read(body, "").x, IMAGES)
+
+
+FLAT, NESTED = (json.dumps(values.astype(int).tolist()) for values in (IMAGES.ravel(), IMAGES))
+MALFORMED_LISTS = {
+    "comma at the end": FLAT[:-1] + ",]", "comma twice": FLAT[:300_000] + "," + FLAT[300_000:],
+    "one more": FLAT[:-1] + ", 1]",
+    "one fewer": FLAT[:-4] + "]", "two lists": FLAT + FLAT, "no end": FLAT[:-1], "a text": FLAT[:-1] + ', "1"]',
+    "another number": FLAT.replace("1", "1e400", 1), "a bracket in a number": FLAT[:300_000] + "[1]," + FLAT[300_000:],
+    "rows of other lengths": NESTED.replace("], [", ", ", 1).replace(", 1", "], [1", 1),
+    "a bracket before its number": NESTED.replace("[[[[", "[[[ 1 [", 1), "a bracket too few": NESTED[:-1],
+    "another order": NESTED.replace("]], [[", "], [], [", 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MALFORMED_LISTS)
+def test_malformed_large_lists_are_refused(name):
+    with pytest.raises(BadInput):
+        LARGE.read(large(MALFORMED_LISTS[name]), "")
+
+
+def test_a_large_list_takes_four_times_its_text():
+    shape = (6, 3, 256, 256)
+    codec = RequestCodec(ModelSpec("m", Pixels(shape[1:]), "p", 2), max_batch=16, max_body=2**26)
+    values = f"[{','.join('1' * np.prod(shape))}]"
+    head = {"inputs": [{"name": "x", "shape": shape, "datatype": "FP32", "data": "HERE"}]}
+    body = json.dumps(head).replace('"HERE"', values).encode()
+    tracemalloc.start()
+    codec.read(body, "")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * len(body) + 2**21  # beside the body itself; 2 MiB for the piece that is decoded
+
+
+def test_long_texts_in_a_request_are_no_lists():
+    text = ('"data": [' + "1, " * 100_000).replace('"', "'")
+    request = {"inputs": [{"name": "x", "shape": [1, 3, 64, 64], "datatype": "FP32", "data": [0.5] * 12288}]}
+    for parameters in ({"note": text}, {"data": [1] * 100_000}):
+        read = LARGE.read(json.dumps({**request, "parameters": parameters}).encode(), "")
+        assert (read.x == 0.5).all()
+
+
+def test_json_beside_the_numbers_has_a_limit():
+    request = {"inputs": [{"name": "x", "shape": [1, 3, 64, 64], "datatype": "FP32", "data": [0.5] * 12288}]}
+    with pytest.raises(TooLarge, match="beside the numbers"):
+        LARGE.read(json.dumps({**request, "parameters": {"note": "a" * 2**21}}).encode(), "")
 
 
 def test_servers_with_columns_of_their_own_types():

@@ -1,6 +1,7 @@
 """The protocol by itself: what the codec writes is what the document describes, and one client serves both."""
 
 import asyncio
+import json
 import subprocess
 import sys
 from typing import NamedTuple
@@ -116,3 +117,33 @@ def test_protocol_needs_no_torch():
     rooms = "client, grpc_codec, json_codec, messages, openapi, proto, status, tensors"
     code = f"import sys; from feint.openinference import {rooms}; import feint.pipeline; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("value", [3, "region", {"a": 1}])
+@pytest.mark.parametrize("name", ["classification", "shared_memory_region"])
+def test_forms_of_output_that_are_not_served_are_named(name, value):
+    codec = RequestCodec(ModelSpec("m", Pixels((1, 2, 2)), "p", 2), max_batch=8, max_body=2**20)
+    tensor = {"name": "x", "shape": [1, 1, 2, 2], "datatype": "FP32", "data": [0.5] * 4}
+    request = {"inputs": [tensor], "outputs": [{"name": "p", "parameters": {name: value}}]}
+    with pytest.raises(BadInput, match="a form of output that is not served"):
+        codec.read(json.dumps(request).encode(), "")
+    request["outputs"][0]["parameters"][name] = None
+    assert len(codec.read(json.dumps(request).encode(), "").x) == 1
+
+
+@pytest.mark.parametrize("name", ["classification", "shared_memory_region"])
+@pytest.mark.parametrize("side", ["inputs", "outputs"])
+def test_forms_that_are_not_served_are_named_over_grpc(side, name):
+    spec = ModelSpec("m", Pixels((1, 2, 2)), "p", 2)
+    codec = RequestCodec(spec, max_batch=8, max_body=2**20)
+    message = grpc_codec.encode_request(spec, np.full((1, 1, 2, 2), 0.5, np.float32))
+    getattr(message, side)[0].parameters[name].int64_param = 3
+    with pytest.raises(BadInput, match=f"{name}, which is not served"):
+        grpc_codec.read_request(codec, message)
+
+
+def test_a_negative_batch_is_explained():
+    codec = RequestCodec(ModelSpec("m", Pixels((1, 2, 2)), "p", 2), max_batch=8, max_body=2**20)
+    tensor = {"name": "x", "shape": [-1, 1, 2, 2], "datatype": "FP32", "data": [0.5] * 4}
+    with pytest.raises(BadInput, match=r"expected \[N, 1, 2, 2\] with N ≥ 0"):
+        codec.read(json.dumps({"inputs": [tensor]}).encode(), "")

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -36,11 +37,14 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, port: int = 0):
+    def __init__(self, port: int = 0, context: ssl.SSLContext | None = None):
         super().__init__(("127.0.0.1", port), Handler)
+        self.authorizations = []
+        if context is not None:
+            self.socket = context.wrap_socket(self.socket, server_side=True)
         self.extensions, self.refuses_binary, self.fault = ["binary_tensor_data"], False, None
         self.answer, self.asked, self.bodies, self.connections = softmax_of, 0, [], []
-        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.url = f"{'https' if context else 'http'}://127.0.0.1:{self.server_port}"
 
     def process_request(self, request, client_address):
         self.connections.append(request)
@@ -65,6 +69,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
+        self.server.authorizations.append(self.headers["Authorization"])
         tensor = {"name": "pixels", "datatype": "FP32", "shape": [-1, 1, 2, 2]}
         p, z = ({"name": name, "datatype": "FP32", "shape": [-1, 3]} for name in ("p", "logits"))
         pages = {
@@ -76,6 +81,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         server = self.server
+        server.authorizations.append(self.headers["Authorization"])
         body = self.rfile.read(int(self.headers["Content-Length"]))
         length = int(self.headers.get(LENGTH, len(body)))
         server.bodies.append("binary" if length < len(body) else "json")
@@ -145,9 +151,9 @@ def outputs(*tensors):
 
 
 @contextmanager
-def upstream(port: int = 0) -> Iterator[Server]:
-    """A running server."""
-    server = Server(port)
+def upstream(port: int = 0, context: ssl.SSLContext | None = None) -> Iterator[Server]:
+    """A running server, over TLS where it has a `context`."""
+    server = Server(port, context)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from feint._optional import available
 from feint.cli.app import Defenses, app
-from feint.errors import BadInput
+from feint.errors import BadInput, FeintError
 
 if TYPE_CHECKING:
     from feint.gateway.backends.base import LoadedModel
@@ -118,6 +118,7 @@ def _model(what: str, defense: tuple[str, ...], access: tuple[str, ...], logits:
 
 
 def _serve_settings(file: Path, samples: str | None) -> None:
+    from feint.gateway.redaction import redacted
     from feint.gateway.server import run
     from feint.gateway.server.bootstrap import load
     from feint.gateway.settings_file import read
@@ -125,10 +126,14 @@ def _serve_settings(file: Path, samples: str | None) -> None:
     async def make(ledgers: "Ledgers | None") -> "AppState":
         return await load(read(file), ledgers=ledgers)
 
-    if samples is not None:
-        _check(make, samples)
-    else:
-        run.run(make, started=_started)
+    try:
+        if samples is not None:
+            _check(make, samples)
+        else:
+            run.run(make, started=_started)
+    except FeintError as error:  # it goes where the logs go
+        error.args = tuple(map(redacted, error.args))
+        raise
 
 
 def _serve_model(
@@ -264,8 +269,9 @@ def _started(running: "RunningServer") -> None:
 
 
 def _print(opened: "AppState") -> None:
+    from feint.gateway import redaction
     from feint.gateway.server import bootstrap
 
     print("\n".join(bootstrap.describe(opened)))
     for line in opened.warnings:
-        print(f"feint: mind: {line}", file=sys.stderr)
+        print(f"feint: mind: {redaction.redacted(line)}", file=sys.stderr)

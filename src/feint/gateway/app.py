@@ -11,6 +11,7 @@ from feint.gateway import error_responses
 from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.record import RequestRecord
+from feint.openinference.json_codec import RequestCodec, request_codec
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,33 @@ class Gateway:
         endpoints: The models by name.
         authenticator: Authenticates clients.
         limits: The limits of a request.
-        ready: Whether all models can answer.
+        stopping: Whether it will close its ports soon.
+        ledger_lost: Whether nobody can be answered, since the ledger's store is lost.
     """
 
     endpoints: Mapping[str, ModelEndpoint]
     authenticator: Authenticator
     limits: Limits = Limits()
-    ready: bool = True
+    stopping: bool = False
+    ledger_lost: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether all models can answer."""
+        return all(self.model_ready(name) for name in self.endpoints) and not self.stopping
+
+    @property
+    def body_limit(self) -> int:
+        """The bytes of the largest request that any model takes."""
+        return max(self.codec(endpoint).body_limit for endpoint in self.endpoints.values())
+
+    def model_ready(self, name: str) -> bool:
+        """Return whether a model can answer."""
+        return self.endpoints[name].ready and not self.stopping and not self.ledger_lost
+
+    def codec(self, endpoint: ModelEndpoint) -> RequestCodec:
+        """Return the codec of a model's requests."""
+        return request_codec(endpoint.spec, self.limits.batch, self.limits.body)
 
     def authenticate(self, key: str, *, roles: Collection[str] = ("infer",)) -> Caller:
         """Return the owner of a key ("" for none); raise `NoKey`, or `NoRole` where it has none of the `roles`."""

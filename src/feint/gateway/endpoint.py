@@ -6,6 +6,7 @@ query ─▶ access ─▶ model ─▶ evidence, rung ─▶ outputs ─▶ led
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
@@ -23,6 +24,11 @@ ATTEMPTS = 50  # after the first conflict a group's requests take turns here: on
 
 class ServedPipeline(Pipeline[ArrayQuery], Protocol):
     """Pipeline on an event loop, which also records what became of a request, and answers without a ledger."""
+
+    @property
+    def rules(self) -> Sequence[Any]:
+        """Everybody's access rules, and those of each rung."""
+        ...
 
     async def compute(self, query: ArrayQuery) -> Any:
         """Compute the undefended output.
@@ -83,8 +89,17 @@ class ModelEndpoint:
         open_when_lost: bool = False,
     ) -> None:
         self.spec, self.pipeline, self.session, self.observer = spec, pipeline, session, observer
-        self.shadow, self.open_when_lost = shadow, open_when_lost
+        self.shadow, self.open_when_lost, self.ready, self.active = shadow, open_when_lost, True, 0
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Count a request in `active` until the block ends."""
+        self.active += 1
+        try:
+            yield
+        finally:
+            self.active -= 1
 
     async def answer(self, query: ArrayQuery) -> Array:
         """Return the defended answer (N, K) float32.

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from feint.errors import FeintError, NoKey, NoRole, TooLarge, TooSlow
+from feint.errors import Compressed, FeintError, NoKey, NoRole, TooLarge, TooSlow
 from feint.openinference.messages import ErrorDetails, ErrorResponse
 from feint.openinference.status import details, line, status_of
 
@@ -30,6 +30,8 @@ def _hints(error: BaseException, hints: dict[str, Any]) -> list[Header]:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(hints["retry_after"]))))
     if isinstance(error, NoKey) and not isinstance(error, NoRole):
         headers.append((b"www-authenticate", b"Bearer"))
+    if isinstance(error, Compressed):
+        headers.append((b"accept-encoding", b"identity"))
     if isinstance(error, TooLarge | TooSlow):  # the rest of the body is not read
         headers.append(CLOSE)
     return headers
@@ -49,5 +51,7 @@ def logged(error: BaseException) -> None:
     if fixed:
         log.error("%s", error if isinstance(error, FeintError) else "an exception in the gateway")
     cause = error.__cause__ if isinstance(error, FeintError) else error
-    if fixed and cause is not None and not isinstance(cause, FeintError | TimeoutError):
+    if fixed and isinstance(cause, FeintError):
+        log.error("%s: %s", type(cause).__name__, cause)
+    elif fixed and cause is not None and not isinstance(cause, TimeoutError):
         log.error("%s at\n%s", type(cause).__name__, "".join(traceback.format_tb(cause.__traceback__)))

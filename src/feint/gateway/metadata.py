@@ -29,9 +29,9 @@ def server_metadata() -> messages.ServerMetadata:
 
 def repository_index(gateway: Gateway) -> list[messages.RepositoryModel]:
     """Return all models, as Triton lists them."""
-    state = "READY" if gateway.ready else "UNAVAILABLE"
     return [
-        messages.RepositoryModel(name, endpoint.spec.version, state) for name, endpoint in gateway.endpoints.items()
+        messages.RepositoryModel(name, endpoint.spec.version, "READY" if gateway.model_ready(name) else "UNAVAILABLE")
+        for name, endpoint in gateway.endpoints.items()
     ]
 
 
@@ -45,7 +45,8 @@ def _models(gateway: Gateway) -> Reply:
 
 def _model_ready(gateway: Gateway, *, model: str, version: str = "") -> Reply:
     name = gateway.endpoint(model, version).spec.name
-    return _reply(messages.ModelReady(name, gateway.ready), ready=gateway.ready)
+    ready = gateway.model_ready(name)
+    return _reply(messages.ModelReady(name, ready), ready=ready)
 
 
 def _model(gateway: Gateway, *, model: str, version: str = "") -> Reply:

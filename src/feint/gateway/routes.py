@@ -14,12 +14,12 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from feint import __version__
-from feint.errors import BadInput, FeintError, TooLarge, TooSlow, UnknownName
+from feint.errors import BadInput, Compressed, FeintError, NoKey, TooLarge, TooSlow, UnknownName
 from feint.gateway import error_responses
 from feint.gateway.app import Caller, Gateway
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.metadata import PAGES, ProtocolPage
-from feint.openinference.json_codec import LENGTH_HEADER, request_codec
+from feint.openinference.json_codec import LENGTH_HEADER
 from feint.openinference.openapi import document
 from feint.openinference.tensors import PIECE
 
@@ -31,7 +31,12 @@ def app(gateway: Gateway, *, routes: Sequence[BaseRoute] = ()) -> Starlette:
     application = Starlette(
         routes=[*(_route(gateway, page) for page in PAGES), _openapi_route(), *routes],
         middleware=[Middleware(InferenceMiddleware, gateway=gateway)],
-        exception_handlers={HTTPException: _on_unrouted, FeintError: _on_error, Exception: _on_error},
+        exception_handlers={
+            HTTPException: _on_unrouted,
+            NoKey: _recorded(gateway),
+            FeintError: _on_error,
+            Exception: _on_error,
+        },
     )
     application.router.redirect_slashes = False  # /v2/ is not /v2: nobody is sent anywhere
     return application
@@ -92,15 +97,18 @@ async def handle(
         headers = unique_headers(sent)
         caller = gateway.authenticate(bearer_key(headers.get(b"authorization", b"")))
         endpoint = gateway.endpoint(*name)
-        codec = request_codec(endpoint.spec, gateway.limits.batch, gateway.limits.body)
-        body = await read_body(headers, receive, most=codec.body_limit, seconds=gateway.limits.arrive)
-        length = headers.get(LENGTH_HEADER.encode(), b"").decode("latin-1")
-        # A large body would stop all other requests: pieces of it are decoded in a thread, between which these go on.
-        large = len(body) > PIECE
-        request = await asyncio.to_thread(codec.read, body, length) if large else codec.read(body, length)
-        reached = True
-        q = await gateway.answer(endpoint, ArrayQuery(request.x, caller.client, request.stamp, group=caller.group))
-        return 200, *codec.write(request, q)
+        with endpoint.in_use():
+            codec = gateway.codec(endpoint)
+            body = await read_body(headers, receive, most=codec.body_limit, seconds=gateway.limits.arrive)
+            length = headers.get(LENGTH_HEADER.encode(), b"").decode("latin-1")
+            # A large body would stop all other requests, which go on between the pieces that a thread decodes.
+            large = len(body) > PIECE
+            request = await asyncio.to_thread(codec.read, body, length) if large else codec.read(body, length)
+            reached = True
+            del body
+            q = await gateway.answer(endpoint, ArrayQuery(request.x, caller.client, request.stamp, group=caller.group))
+            written = await asyncio.to_thread(codec.write, request, q) if q.nbytes > PIECE else codec.write(request, q)
+            return 200, *written
     except ClientDisconnect:
         raise
     except Exception as error:
@@ -141,11 +149,12 @@ async def read_body(headers: dict[bytes, bytes], receive: Receive, *, most: int,
     Raises:
         TooLarge: Before the body is read where the headers give its size, otherwise at the first byte beyond `most`.
         TooSlow: Where it does not arrive in time.
-        BadInput: For a compressed body, whose size is unknown.
+        Compressed: For a compressed body, whose size is unknown.
+        BadInput: For a length that is none.
     """
-    if headers.get(b"content-encoding", b"identity") != b"identity":
-        raise BadInput("a compressed body", "a plain one", "send it without Content-Encoding")
-    length = headers.get(b"content-length", b"0")
+    if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
+        raise Compressed("a compressed body", "a plain one", "send it without Content-Encoding")
+    length = headers.get(b"content-length", b"0").strip(b" \t")
     if not length.isdigit():
         raise BadInput("a length that is no number", "the body's bytes", "mend Content-Length")
     if len(length) > 15 or int(length) > most:
@@ -208,6 +217,16 @@ def _openapi_route() -> Route:
 
 async def _on_error(request: Request, error: Exception) -> Response:
     return _raw(*error_response(error))
+
+
+def _recorded(gateway: Gateway) -> Any:
+    """Return the handler of requests without a good key, on any page: it records them."""
+
+    async def on_no_key(request: Request, error: Exception) -> Response:
+        gateway.record_rejection("", "", error)
+        return _raw(*error_response(error))
+
+    return on_no_key
 
 
 async def _on_unrouted(request: Request, error: Exception) -> Response:

@@ -1,5 +1,6 @@
 """The gateway's calls of the Open Inference Protocol v2 over gRPC."""
 
+import asyncio
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,20 +9,21 @@ from typing import Any
 import grpc
 import msgspec
 
+from feint.errors import BadInput
 from feint.gateway import error_responses, metadata
 from feint.gateway.app import Caller, Gateway
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.routes import bearer_key
 from feint.openinference import grpc_codec, proto
-from feint.openinference.json_codec import request_codec
 from feint.openinference.model_spec import ModelSpec
+from feint.openinference.tensors import PIECE
 
 INFER = f"/{proto.SERVICE}/ModelInfer"
 
 
 @dataclass(frozen=True)
 class Call:
-    """Call other than inference: `answer` returns the fields of its response."""
+    """Call other than inference: `answer` returns the fields of its response. Without a key no request is read."""
 
     name: str
     answer: Callable[[Gateway, Any], dict[str, Any]]
@@ -33,8 +35,7 @@ def _spec(gateway: Gateway, request: Any) -> ModelSpec:
 
 
 def _model_ready(gateway: Gateway, request: Any) -> dict[str, Any]:
-    _spec(gateway, request)
-    return {"ready": gateway.ready}
+    return {"ready": gateway.model_ready(_spec(gateway, request).name)}
 
 
 def _config(gateway: Gateway, request: Any) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def _config(gateway: Gateway, request: Any) -> dict[str, Any]:
 CALLS = [
     Call("ServerLive", lambda gateway, request: {"live": True}, keyed=False),
     Call("ServerReady", lambda gateway, request: {"ready": gateway.ready}, keyed=False),
-    Call("ModelReady", _model_ready, keyed=False),
+    Call("ModelReady", _model_ready),
     Call("ServerMetadata", lambda gateway, request: msgspec.to_builtins(metadata.server_metadata())),
     Call("ModelMetadata", lambda gateway, request: grpc_codec.model_metadata(_spec(gateway, request))),
     Call("ModelConfig", _config),
@@ -63,7 +64,7 @@ class Calls(grpc.GenericRpcHandler):
     """Calls by their names.
 
     A client is authenticated before the message is read: many messages, each as large as one may be, would fill the
-    memory of a gateway without any key.
+    memory of a gateway without any key. Calls that need none are answered without a look at their message.
     """
 
     def __init__(self, gateway: Gateway) -> None:
@@ -76,8 +77,11 @@ class Calls(grpc.GenericRpcHandler):
         call = self._calls.get(name)
         if name != INFER and call is None:
             return None
+        if call is not None and not call.keyed:
+            response = proto.MESSAGES[f"{name.rpartition('/')[2]}Response"](**call.answer(self._gateway, None))
+            return grpc.stream_stream_rpc_method_handler(functools.partial(_unread, response.SerializeToString()))
         try:
-            caller = Caller("") if call and not call.keyed else self._gateway.authenticate(key_of(handler_call_details))
+            caller = self._gateway.authenticate(key_of(handler_call_details))
         except Exception as error:
             self._gateway.record_rejection("", "", error)
             return grpc.stream_stream_rpc_method_handler(functools.partial(_rejected, error))  # it reads no message
@@ -90,13 +94,17 @@ def _handler(name: str, answer: Any) -> Any:
     return grpc.unary_unary_rpc_method_handler(answer, None, proto.MESSAGES[f"{name}Response"].SerializeToString)
 
 
+async def _unread(response: bytes, messages: Any, context: Any) -> None:
+    await context.write(response)
+
+
 async def _rejected(error: Exception, messages: Any, context: Any) -> None:
     await abort(context, error)
 
 
 async def _answered(gateway: Gateway, call: Call, message: bytes, context: Any) -> Any:
     try:
-        request = grpc_codec.decode(f"{call.name}Request", message)
+        request = await _decoded(len(message), grpc_codec.decode, f"{call.name}Request", message)
         return proto.MESSAGES[f"{call.name}Response"](**call.answer(gateway, request))
     except Exception as error:
         failure = error
@@ -106,14 +114,14 @@ async def _answered(gateway: Gateway, call: Call, message: bytes, context: Any) 
 async def _infer(gateway: Gateway, caller: Caller, message: bytes, context: Any) -> Any:
     reached, model = False, ""
     try:
-        decoded = grpc_codec.decode("ModelInferRequest", message)
+        decoded = await _decoded(len(message), grpc_codec.decode, "ModelInferRequest", message)
         model = decoded.model_name
         endpoint = gateway.endpoint(model, decoded.model_version)
-        codec = request_codec(endpoint.spec, gateway.limits.batch, gateway.limits.body)
-        request = grpc_codec.read_request(codec, decoded)
-        reached = True
-        q = await gateway.answer(endpoint, ArrayQuery(request.x, caller.client, request.stamp, group=caller.group))
-        return grpc_codec.write_response(endpoint.spec, request, q)
+        with endpoint.in_use():
+            request = await _decoded(len(message), grpc_codec.read_request, gateway.codec(endpoint), decoded)
+            reached = True
+            q = await gateway.answer(endpoint, ArrayQuery(request.x, caller.client, request.stamp, group=caller.group))
+            return await _decoded(q.nbytes, grpc_codec.write_response, endpoint.spec, request, q)
     except Exception as error:
         failure = error
     if not reached:
@@ -121,9 +129,21 @@ async def _infer(gateway: Gateway, caller: Caller, message: bytes, context: Any)
     return await abort(context, failure)
 
 
+async def _decoded(size: int, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return the function's result, from a thread where there is much to decode: other requests go on meanwhile."""
+    return await asyncio.to_thread(function, *arguments) if size > PIECE else function(*arguments)
+
+
 def key_of(details: Any) -> str:
-    """Return the API key in a call's metadata `authorization: Bearer KEY`; "" where there is none."""
-    sent = next((value for name, value in details.invocation_metadata or () if name == "authorization"), "")
+    """Return the API key in a call's metadata `authorization: Bearer KEY`; "" where there is none.
+
+    Raises:
+        BadInput: There is more than one: others on the way may read the other.
+    """
+    keys = [value for name, value in details.invocation_metadata or () if name == "authorization"]
+    if len(keys) > 1:
+        raise BadInput("more than one authorization", "one", "send the right one")
+    sent = keys[0] if keys else ""
     return bearer_key(sent.encode() if isinstance(sent, str) else sent)
 
 

@@ -9,8 +9,10 @@ from urllib.parse import urlsplit
 
 from feint.errors import BadRecipe
 from feint.gateway.app import Limits
+from feint.gateway.redaction import address
 
 LOOPBACK = "127.0.0.1", "::1", "localhost"
+FORMS = "http://HOST:PORT, https://HOST:PORT, grpc://HOST:PORT and grpcs://HOST:PORT"
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,14 @@ class KeySettings:
 
 @dataclass(frozen=True)
 class LedgerSettings:
-    """Store of the ledger. When it is lost all are refused, or answered by the strongest output defense."""
+    """Store of the ledger. When it is lost all are refused, or answered by the strongest output defense.
+
+    With `readiness` a gateway that refuses all, since the ledger is lost, is not ready.
+    """
 
     store: str = "sqlite:ledger.db"
     when_lost: Literal["refuse", "strongest"] = "refuse"
+    readiness: bool = True
 
 
 @dataclass(frozen=True)
@@ -111,11 +117,14 @@ class OnnxSettings(ModelSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class UpstreamSettings(ModelSettings):
-    """A model behind another v2 server at `http://`, `https://` or `grpc://HOST:PORT`.
+    """A model behind another v2 server at `http://`, `https://`, `grpc://` or `grpcs://HOST:PORT`.
 
     All its outputs but `output` are dropped. `domain`, `input`, `shape` and `classes` are for servers whose metadata
     lack them: `domain` is a table like {kind = "Columns", columns = [{kind = "Column", name = "age"}]}, and `shape` is
     short for that of images. With `flat` each input is sent as one row of numbers. Times are in seconds.
+
+    Credentials are a bearer's token in the variable `bearer_env` or the file `bearer_file`, or user:password in
+    `basic_env` or `basic_file`. `ca` replaces the system's authorities; `client_cert` and `client_key` are sent.
     """
 
     upstream: str
@@ -133,19 +142,31 @@ class UpstreamSettings(ModelSettings):
     connect: float = 2.0
     timeout: float = 30.0
     connections: int = 64
+    bearer_env: str = ""
+    bearer_file: Path | None = None
+    basic_env: str = ""
+    basic_file: Path | None = None
+    ca: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         try:
             parts = urlsplit(self.upstream)
-            fine = parts.scheme in ("http", "https", "grpc") and bool(parts.hostname) and not parts.query
+            fine = parts.scheme in ("http", "https", "grpc", "grpcs") and bool(parts.hostname) and not parts.query
             fine = fine and (parts.port or 80) > 0
         except ValueError:  # of an address or a port
-            fine = False
+            parts, fine = urlsplit(""), False
         if not fine:
-            raise BadRecipe(
-                f"upstream = {self.upstream!r}", "http://HOST:PORT, https://HOST:PORT or grpc://HOST:PORT", "change it"
-            )
+            raise BadRecipe(f"upstream = {address(self.upstream)!r}", f"one of {FORMS}", "change it")
+        secrets = [self.bearer_env, self.bearer_file, self.basic_env, self.basic_file, parts.username or parts.password]
+        if len([secret for secret in secrets if secret]) > 1:
+            raise BadRecipe("credentials of several kinds for an upstream", "one kind", "leave the others out")
+        if (self.client_cert is None) != (self.client_key is None):
+            raise BadRecipe("one of client_cert and client_key", "both or none", "give the other one")
+        if (self.ca or self.client_cert) and parts.scheme not in ("https", "grpcs"):
+            raise BadRecipe(f"certificates for {parts.scheme}://", "https:// or grpcs://", "change one of them")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from feint.openinference.model_spec import MALFORMED, ModelSpec
 from feint.openinference.tensors import Array
 
 DOMAIN = "feint"  # of the errors' reasons
+UNSERVED = "classification", "shared_memory_region"  # parameters of Triton's extensions
 TYPE_URL = "type.googleapis.com/google.rpc."
 
 
@@ -45,6 +46,9 @@ def read_request(codec: RequestCodec, message: Any) -> DecodedRequest:
     inputs, raw = message.inputs, message.raw_input_contents
     datatypes = codec.datatypes(inputs)
     check_outputs(message.outputs, codec.model.output)
+    for tensor in (*message.outputs, *inputs):
+        if unserved := [name for name in UNSERVED if name in tensor.parameters]:
+            raise BadInput(f"{unserved[0]}, which is not served", "the tensor itself", "leave the parameter out")
     if raw and (len(raw) != len(inputs) or any(tensor.HasField("contents") for tensor in inputs)):
         raise BadInput(
             "tensors with more than one form of contents", "raw or typed contents", "send one for each input"

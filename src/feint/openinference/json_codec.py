@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from secrets import token_hex
 from typing import Any
 
 import msgspec
@@ -36,6 +37,9 @@ BINARY = "application/octet-stream"
 JSON_HEADER = (b"content-type", JSON.encode())
 BINARY_HEADER = (b"content-type", BINARY.encode())
 LENGTH_HEADER = HEADER_LENGTH.lower()
+LONG = 2**12  # bytes of a list of numbers that is decoded apart from the JSON around it
+DATA = re.compile(rb"\s*:\s*(?=\[)")
+PLACE = token_hex(8)  # of a list that was cut out: nobody can send it
 
 _decoder = msgspec.json.Decoder(InferRequest)
 _encoder = msgspec.json.Encoder()
@@ -70,6 +74,8 @@ class RequestCodec:
     @cached_property
     def body_limit(self) -> int:
         """The bytes that a request may have: those of the model's largest batch, or `max_body` if that is fewer."""
+        if self.model.domain is None:  # its upstream never answered
+            return self.max_body
         return min(self.max_body, 2 * MAX_HEADER + self.max_batch * self.model.largest_input)
 
     def read(self, body: bytes | bytearray, length: str) -> DecodedRequest:
@@ -80,13 +86,22 @@ class RequestCodec:
         Args:
             body: Body of the request.
             length: Header with the length of the JSON before binary tensors, "" where there is none.
+
+        Raises:
+            TooLarge: There is more JSON beside the numbers than names and shapes take.
         """
         head, rest = split_body(body, length)
+        lists: dict[bytes, memoryview] = {}
+        if not length and len(body) > tensors.PIECE:
+            head, lists = cut_lists(body)
+            texts = any(tensor.datatype == "BYTES" for tensor in self.model.inputs)
+            if len(head) > MAX_HEADER + LONG * len(self.model.inputs) and not texts:
+                raise TooLarge(f"{len(head)} bytes of JSON beside the numbers", f"at most {MAX_HEADER}", "send less")
         request = decode_request(head)
         parameters = request.parameters or InferParameters()
         datatypes = self.datatypes(request.inputs)
         binary = _wants_binary(request.outputs or (), self.model.output, parameters.binary_data_output)
-        arrays = _input_arrays(request.inputs, datatypes, rest)
+        arrays = _input_arrays(request.inputs, datatypes, rest, lists)
         return self.request(self.model.decode(arrays), request.id or "", parameters.stamp, binary=binary)
 
     def datatypes(self, inputs: Sequence[Any]) -> list[tensors.Datatype]:
@@ -142,7 +157,7 @@ def split_body(body: bytes | bytearray, length: str) -> tuple[memoryview, memory
         BadInput: For a length that does not fit the body.
         TooLarge: For more JSON than names and shapes take.
     """
-    view = memoryview(body)
+    view = memoryview(body).toreadonly()  # so that tensors are copied out of it
     if not length:
         return view, view[len(view) :]
     if not (length.isascii() and length.isdigit() and len(length) < 16 and int(length) <= len(view)):
@@ -154,6 +169,29 @@ def split_body(body: bytes | bytearray, length: str) -> tuple[memoryview, memory
             f"{int(length)} bytes of JSON before the tensors", f"at most {MAX_HEADER}", "send a shorter header"
         )
     return view[: int(length)], view[int(length) :]
+
+
+def cut_lists(body: bytes | bytearray) -> tuple[memoryview, dict[bytes, memoryview]]:
+    """Return the JSON with names in the place of its long lists of numbers, and these lists by the names.
+
+    The decoder would check a list of 64 MB for 0.4 s, and no other thread could run meanwhile. Of what is between
+    `"data": [` and the next quote or brace only the list's own decoder can tell whether it is a list.
+    """
+    view, parts, lists, start, i = memoryview(body), [], {}, 0, 0
+    while (i := body.find(b'"data"', i)) >= 0:
+        i += len(b'"data"')
+        opened = DATA.match(body, i)
+        if opened is None:
+            continue
+        quote = body.find(b'"', opened.end())
+        stop = len(body) if quote < 0 else quote
+        brace = body.find(b"}", opened.end(), stop)
+        stop = body.rfind(b"]", opened.end(), stop if brace < 0 else brace) + 1
+        if stop - opened.end() > LONG:
+            name = b'"%s %d"' % (PLACE.encode(), len(lists))
+            parts += [view[start : opened.end()], name]
+            lists[name], start, i = view[opened.end() : stop], stop, stop
+    return memoryview(b"".join([*parts, view[start:]])) if lists else view, lists
 
 
 def decode_request(head: memoryview) -> InferRequest:
@@ -211,11 +249,12 @@ def decode_response(body: bytes, headers: Mapping[str, str], model: ModelSpec, r
         length = int(headers.get(LENGTH_HEADER, len(body)))
         outputs, start = _decode_json(body[:length])["outputs"], length
         for output in outputs:
-            size = int(output.get("parameters", {}).get("binary_data_size", 0))
+            size = int((output.get("parameters") or {}).get("binary_data_size") or 0)
             if output["name"] == model.output:
+                if output.get("data") is not None:
+                    data = np.array(output["data"], np.float64)
+                    return data.reshape(output.get("shape") or data.shape)
                 shape = tuple(int(side) for side in output["shape"])
-                if "data" in output:
-                    return np.array(output["data"], np.float64).reshape(shape)
                 raw = body[start : start + size]
                 return tensors.from_raw(raw, tensors.DATATYPES[output["datatype"]], shape)
             start += size
@@ -267,9 +306,14 @@ def _wants_binary(outputs: Sequence[RequestedOutput], name: str, default: bool) 
     """Return whether bytes are requested. Raises `BadInput` for an output, or a form of it, that is not served."""
     check_outputs(outputs, name)
     parameters = (outputs[0].parameters if outputs else None) or RequestedOutputParameters()
-    if parameters.classification is not None or parameters.shared_memory_region is not None:
+    if _present(parameters.classification) or _present(parameters.shared_memory_region):
         raise BadInput("a form of output that is not served", "JSON or binary data", "ask for the tensor itself")
     return default if parameters.binary_data is None else parameters.binary_data
+
+
+def _present(value: Any) -> bool:
+    """Return whether a field of JSON has a value other than null."""
+    return isinstance(value, msgspec.Raw) and bytes(value) != b"null"
 
 
 def _check_names(names: Sequence[str], model: ModelSpec) -> None:
@@ -304,9 +348,8 @@ def _check_shape(shape: Sequence[int], tensor: Tensor, rows: int, most: int) -> 
         or any(side not in (have, -1) for have, side in zip(inner, sides or (), strict=False))
         or min(shape) < 0
     ):
-        raise BadInput(
-            f"{tensor.name[:60]!r} of shape {list(shape)[:8]}", f"{[-1, *tensor.shape]}", "ask the model's metadata"
-        )
+        expected = f"[N, {', '.join(map(str, tensor.shape))}] with N ≥ 0"
+        raise BadInput(f"{tensor.name[:60]!r} of shape {list(shape)[:8]}", expected, "ask the model's metadata")
     if shape[0] > most:
         raise TooLarge(f"{shape[0]} inputs", f"at most {most} in one request", "send smaller batches")
     if shape[0] != rows:
@@ -314,17 +357,22 @@ def _check_shape(shape: Sequence[int], tensor: Tensor, rows: int, most: int) -> 
 
 
 def _input_arrays(
-    inputs: Sequence[InputTensor], datatypes: Sequence[tensors.Datatype], rest: memoryview
+    inputs: Sequence[InputTensor],
+    datatypes: Sequence[tensors.Datatype],
+    rest: memoryview,
+    lists: Mapping[bytes, memoryview],
 ) -> dict[str, Array]:
-    """Return the tensors of a request, in JSON or in the bytes behind it, by name."""
+    """Return the tensors of a request, in JSON, cut out of it, or in the bytes behind it, by name."""
     arrays, start = {}, 0
     for tensor, datatype in zip(inputs, datatypes, strict=True):
         parameters = tensor.parameters or InputParameters()
         size = parameters.binary_data_size
-        if parameters.shared_memory_region is not None:
+        if _present(parameters.shared_memory_region):
             raise BadInput("an input in shared memory", "JSON or binary data", "send the tensor itself")
         if isinstance(tensor.data, msgspec.Raw) and size is None:
-            arrays[tensor.name] = tensors.from_json(memoryview(tensor.data), datatype, tensor.shape)
+            data = memoryview(tensor.data)
+            data = lists.get(data.tobytes(), data) if lists and len(data) < LONG else data
+            arrays[tensor.name] = tensors.from_json(data, datatype, tensor.shape)
         elif tensor.data is msgspec.UNSET and size is not None and 0 <= size <= len(rest) - start:
             arrays[tensor.name] = tensors.from_raw(rest[start : start + size], datatype, tensor.shape)
             start += size

@@ -16,7 +16,9 @@ MAX_TEXT = 1024  # characters of a request's id, and of a stamp
 
 Count = Annotated[int, Meta(extra_json_schema={"minimum": 0})]
 Text = Annotated[str, Meta(extra_json_schema={"maxLength": MAX_TEXT})]
-NotServed = Annotated[Raw, Meta(extra_json_schema={"type": "null"})]  # a feature of the protocol that is not served
+NotServed = Annotated[
+    Raw | UnsetType, Meta(extra_json_schema={"type": "null"})
+]  # a feature of the protocol that is not served
 Value = {"type": ["number", "string", "boolean", "null", "array"]}
 Values = Annotated[
     Raw, Meta(description="flat, or nested as the shape", extra_json_schema={"type": "array", "items": Value})
@@ -28,7 +30,7 @@ class InputParameters(Struct, gc=False, omit_defaults=True):
     """Parameters of an input."""
 
     binary_data_size: Count | None = None
-    shared_memory_region: NotServed | None = None
+    shared_memory_region: NotServed = UNSET
 
 
 class InputTensor(Struct, gc=False, omit_defaults=True):
@@ -45,8 +47,8 @@ class RequestedOutputParameters(Struct, gc=False, omit_defaults=True):
     """Parameters of a requested output."""
 
     binary_data: bool | None = None
-    classification: NotServed | None = None
-    shared_memory_region: NotServed | None = None
+    classification: NotServed = UNSET
+    shared_memory_region: NotServed = UNSET
 
 
 class RequestedOutput(Struct, gc=False, omit_defaults=True):

@@ -191,8 +191,8 @@ def spec_from_metadata(
 
 
 def _tensor(table: Any) -> Tensor:
-    name, datatype, shape = str(table["name"]), str(table["datatype"]), [int(size) for size in table["shape"]]
-    return Tensor(name, datatype, tuple(shape[1:]))
+    shape = [int(size) for size in table.get("shape") or ()]
+    return Tensor(str(table["name"]), str(table.get("datatype") or ""), tuple(shape[1:]))
 
 
 def _completed(inputs: Sequence[Tensor], domain: Domain, input: str | None, datatype: str) -> tuple[Tensor, ...]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from feint.errors import (
     BadInput,
+    Compressed,
     Failed,
     FeintError,
     NoKey,
@@ -50,6 +51,7 @@ ERROR_STATUSES: dict[type[BaseException], ErrorStatus] = {
     BadInput: ErrorStatus(400, "INVALID_ARGUMENT"),
     UnknownName: ErrorStatus(404, "NOT_FOUND"),
     TooSlow: ErrorStatus(408, "DEADLINE_EXCEEDED"),
+    Compressed: ErrorStatus(415, "INVALID_ARGUMENT"),
     TooLarge: ErrorStatus(413, "INVALID_ARGUMENT"),
     NoKey: ErrorStatus(401, "UNAUTHENTICATED"),
     NoRole: ErrorStatus(403, "PERMISSION_DENIED"),

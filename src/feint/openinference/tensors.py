@@ -13,8 +13,10 @@ import numpy as np
 from feint.errors import BadInput
 
 Array = np.ndarray
-PIECE = 2**20  # bytes of JSON that are decoded at once: a list takes 30 times the memory of its array
+PIECE = 2**16  # bytes of JSON that are decoded at once: a list takes 30 times the memory of its array
 COMMA, OPEN, CLOSE = b",[]"
+NAMES = {str: "strings", int: "integers of the datatype", float: "finite numbers", bool: "booleans"}
+FLAT = bytes.maketrans(b"[]", b"  ")
 
 
 @dataclass(frozen=True)
@@ -91,18 +93,15 @@ def from_json(raw: bytes | memoryview, kind: Datatype, shape: Sequence[int]) -> 
         BadInput: For anything else.
     """
     count = math.prod(shape)
-    if len(raw) > PIECE and kind.number is not str:
-        commas = np.count_nonzero(np.frombuffer(raw, np.uint8) == COMMA)
-        if commas > max(0, count - 1):  # unread: each would take 28 bytes
-            raise BadInput("more numbers than the shape holds", f"{count}", "send the tensor whole")
     nested = bytes(raw[:64])[1:].lstrip()[:1] == b"["
     try:
-        parts = [_array(piece, kind, len(shape) if nested else 1) for piece in _pieces(raw)]
-        x = np.concatenate(parts) if len(parts) > 1 else parts[0]
+        if len(raw) > PIECE and kind.number is not str:
+            return _long_list(raw, kind, tuple(shape) if nested else (count,)).reshape(shape)
+        x = _array(raw, kind, len(shape) if nested else 1)
     except (msgspec.MsgspecError, RecursionError, ValueError, TypeError, OverflowError) as error:
         raise BadInput(
-            f"data that are no list of {'strings' if kind.number is str else 'numbers'} of one shape and datatype",
-            "them flat, or nested as the shape", "see the datatype",
+            f"data that are no list of {count} {NAMES[kind.number]}", "them flat, or nested as the shape",
+            "see the datatype",
         ) from error  # fmt: skip
     if x.size != count or (nested and x.shape != tuple(shape)):
         raise BadInput(f"{x.size} values", f"{count}, flat or nested as the shape", "send the tensor whole")
@@ -132,7 +131,10 @@ def from_contents(contents: Any, kind: Datatype, shape: Sequence[int]) -> Array:
     if kind.number is str:
         return strings(list(values), shape)
     try:
-        return np.array(values, kind.dtype).reshape(shape)
+        array = np.empty(len(values), kind.dtype)
+        for start in range(0, len(values), PIECE):  # other threads run between two pieces
+            array[start : start + PIECE] = np.array(values[start : start + PIECE], kind.dtype)
+        return array.reshape(shape)
     except OverflowError as error:
         raise BadInput("a number that the datatype has not", "numbers in its range", "see the datatype") from error
 
@@ -166,24 +168,62 @@ def _split(raw: memoryview, most: int) -> Iterator[memoryview]:
         raise BadInput(f"a tensor of {len(raw)} bytes", "four bytes of length before each string", "send it whole")
 
 
-def _pieces(raw: bytes | memoryview) -> Iterator[bytes | memoryview]:
-    """Yield a JSON list as lists of about `PIECE` bytes with the same elements, so that little is decoded at once."""
-    if len(raw) <= 2 * PIECE:
-        yield raw
-        return
-    codes = np.frombuffer(raw, np.uint8)
-    separators = codes == COMMA
-    if np.count_nonzero(codes == OPEN) > 1:
-        depth = np.cumsum((codes == OPEN).astype(np.int8) - (codes == CLOSE).astype(np.int8), dtype=np.int16)
-        separators &= depth == 1
-    start = 0
-    while start < len(raw):
-        later = np.flatnonzero(separators[start + PIECE :][: 2 * PIECE])
-        if not len(later):  # a row longer than a piece
-            later = np.flatnonzero(separators[start + PIECE :])
-        end = start + PIECE + int(later[0]) if len(later) else len(raw)
-        yield b"%s%s%s" % (b"[" if start else b"", raw[start:end], b"]" if end < len(raw) else b"")
-        start = end + 1
+def _long_list(raw: bytes | memoryview, kind: Datatype, shape: tuple[int, ...]) -> Array:
+    """Return the numbers (count,) in a long JSON list that is nested as the shape.
+
+    They are decoded a piece at a time, straight into the array: the whole list would take 16 times the memory of its
+    text, and other threads could not run meanwhile.
+
+    Raises:
+        ValueError: It is another list.
+    """
+    codes, count = np.frombuffer(raw, np.uint8), math.prod(shape)
+    x, done, start = np.empty(count, kind.dtype), 0, 0
+    while start < len(codes):
+        end = _end(codes, start)
+        piece = codes[start:end]
+        values = _array(b"[%s]" % piece.tobytes().translate(FLAT), kind, 1)
+        if not len(values) or done + len(values) > count:
+            raise ValueError("more numbers than the shape holds, or none behind a comma")
+        _check_brackets(piece, shape, done)
+        if values.dtype == np.float64 and kind.number is int:  # one of them is null
+            x = x.astype(np.float64, copy=False)
+        x[done : done + len(values)] = values
+        done, start = done + len(values), end + 1
+    if done != count:
+        raise ValueError("fewer numbers than the shape holds")
+    return x
+
+
+def _end(codes: Array, start: int) -> int:
+    """Return the place of a comma some `PIECE` bytes on, or the end."""
+    if len(codes) - start <= 2 * PIECE:
+        return len(codes)
+    commas = codes[start + PIECE : start + 2 * PIECE] == COMMA
+    if not commas.any():
+        raise ValueError("a number that does not end")
+    return start + PIECE + int(commas.argmax())
+
+
+def _check_brackets(piece: Array, shape: tuple[int, ...], done: int) -> None:
+    """Check that numbers of a piece, with `done` numbers before it, stand in the brackets of the shape.
+
+    Raises:
+        ValueError: A bracket is missing, or is not next to a comma or another bracket of its kind.
+    """
+    text = piece[piece > ord(" ")]
+    opens, closes, commas = text == OPEN, text == CLOSE, text == COMMA
+    before = np.concatenate([[True], (opens | commas)[:-1]])
+    behind = np.concatenate([(closes | commas)[1:], [True]])
+    ends = np.append(np.flatnonzero(commas), len(text))
+    edges = np.zeros(len(ends) + 1, np.int8)  # brackets before each number, and behind the one before it
+    for i in range(len(shape)):
+        edges[-done % (step := math.prod(shape[i:])) :: step] += 1
+    counted = [np.diff(np.append(0, np.cumsum(sort, dtype=np.int32))[ends], prepend=0) for sort in (opens, closes)]
+    if (opens & ~before).any() or (closes & ~behind).any():
+        raise ValueError("a bracket beside a number")
+    if (counted[0] != edges[:-1]).any() or (counted[1] != edges[1:]).any():
+        raise ValueError("lists of other lengths than the shape's")
 
 
 def _array(raw: bytes | memoryview, kind: Datatype, depth: int) -> Array:

@@ -205,7 +205,7 @@ DATATYPES = {
 
 
 def converted(values: Array, dtype: np.dtype[Any]) -> Array:
-    """Return numbers in another type, in memory of their own.
+    """Return numbers in another type, copied where they have another one, or are part of a request's bytes (read-only).
 
     Raises:
         BadInput: They are strings or fractions where integers are due, or an integer changes.
@@ -214,7 +214,7 @@ def converted(values: Array, dtype: np.dtype[Any]) -> Array:
     if values.dtype.kind not in kinds:
         got = "strings" if values.dtype == object else f"values of type {values.dtype}"
         raise BadInput(got, "integers" if dtype.kind in "iu" else "numbers", "see the model's metadata")
-    result = values.astype(dtype, order="C")
+    result = values.astype(dtype, order="C", copy=not values.flags.writeable)
     if values.dtype.kind in "iu" and (result.astype(values.dtype) != values).any():
         raise BadInput(f"an integer beyond {dtype}", "a smaller one", "see the model's metadata")
     return result

@@ -84,6 +84,11 @@ class AnonymousAuth:
             return self._nobody
         return self.authenticator.authenticate(key)
 
+    def close(self) -> None:
+        """Close the file of keys, if there is one."""
+        if self.authenticator is not None:
+            self.authenticator.close()
+
 
 def open(path: Path | str) -> KeyFileAuth:
     """Open a file of keys; raise `MissingData` if there is none, `DamagedFile` if it is no file of keys."""

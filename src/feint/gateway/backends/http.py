@@ -47,19 +47,30 @@ class Pool:
         timeout: The seconds that a request may take.
         connections: How many there may be at the same time.
         most: The bytes that the body of a reply may have.
+        context: The context of TLS, where it is not the usual one.
+        authorization: The value of the header Authorization, "" for none.
 
     A request is sent again, once and on a new connection, only where a kept one had ended before any byte of the reply
     came: servers end idle ones. To compute the same twice harms no model, and the ledger is charged after the answer.
     """
 
     def __init__(
-        self, url: str, *, connect: float, timeout: float, connections: int = 64, most: int = 64 * 2**20
+        self,
+        url: str,
+        *,
+        connect: float,
+        timeout: float,
+        connections: int = 64,
+        most: int = 64 * 2**20,
+        context: ssl.SSLContext | None = None,
+        authorization: str = "",
     ) -> None:
         parts = urlsplit(url)
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._tls = (context or ssl.create_default_context()) if parts.scheme == "https" else None
         self._host, self._port = parts.hostname or "", parts.port or (443 if self._tls else 80)
         self._prefix, self._connect, self._timeout, self._most = parts.path.rstrip("/"), connect, timeout, most
         self._head = f"Host: {parts.netloc.rpartition('@')[2]}\r\nAccept: */*\r\n"
+        self._head += f"Authorization: {authorization}\r\n" if authorization else ""
         self._kept: deque[_PooledConnection] = deque()
         self._free = asyncio.Semaphore(connections)
         self._closed = False

@@ -15,6 +15,7 @@ from feint.gateway.backends.onnx_model import ForeignGraph, OnnxModel, Outputs, 
 from feint.gateway.backends.onnx_pipeline import InlineOrThread, OnnxPipeline
 from feint.gateway.backends.recipes import bare, rules, safest, steps
 from feint.gateway.backends.upstream import upstream_at
+from feint.gateway.redaction import address
 from feint.gateway.validation import check_probabilities
 from feint.models.simplex import on_simplex
 from feint.onnx_manifest import RungSpec
@@ -82,7 +83,7 @@ async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
         ModelSpec(name, model.domain, OUTPUT, model.classes, inputs, model.labels),
         pipeline,
         [
-            f"{table.path}, in this process: {1000 * seconds:.2g} ms for one input",
+            f"{table.path.name}, in this process: {1000 * seconds:.2g} ms for one input",
             *steps(graph.recipe or {}, table.access, table.threshold),
         ],
         bare(graph.recipe),
@@ -102,7 +103,9 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
         spec = await upstream.probe()
         if isinstance(graph, OnnxModel) and spec.classes != graph.classes:
             raise BadInput(
-                f"{table.upstream} with {spec.classes} classes", f"{graph.classes}, as {table.outputs}", "fit it"
+                f"{address(table.upstream)} with {spec.classes} classes",
+                f"{graph.classes}, as {table.outputs}",
+                "fit it",
             )
         assert spec.domain is not None
         return ModelSpec(name, spec.domain, OUTPUT, spec.classes, _named(spec.domain, spec.inputs[0].name), spec.labels)
@@ -124,7 +127,7 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
     except FeintError as error:
         warnings.append(f"{error.args[0]}; it is served as soon as it comes")
     notes = [
-        f"upstream {table.upstream}, model {table.upstream_model or name}",
+        f"upstream {address(table.upstream)}, model {table.upstream_model or name}",
         *steps(graph.recipe or {}, table.access, table.threshold),
     ]
     return LoadedModel(

@@ -13,6 +13,7 @@ import numpy as np
 from feint.errors import BadInput, Failed, Unreachable
 from feint.gateway import settings
 from feint.gateway.backends.onnx_model import softmax
+from feint.gateway.redaction import address
 from feint.gateway.validation import check_probabilities
 from feint.openinference.json_codec import MissingOutput, UnreadableResponse
 from feint.openinference.model_spec import ModelSpec, domain_of_table, spec_from_metadata
@@ -68,12 +69,12 @@ class UpstreamModel:
         except Failed as error:
             self._spec = None
             raise BadInput(
-                f"{self.at.upstream}, for one input: {error.args[0]}", "probabilities",
+                f"{address(self.at.upstream)}, for one input: {error.args[0]}", "probabilities",
                 "set output, or logits = true, domain, shape or datatype",
             ) from error  # fmt: skip
         classes = self._spec.classes
         if self.at.classes not in (0, classes):
-            raise BadInput(f"{classes} classes of {self.at.upstream}", str(self.at.classes), "mend classes")
+            raise BadInput(f"{classes} classes of {address(self.at.upstream)}", str(self.at.classes), "mend classes")
         return self._spec
 
     async def infer(self, x: Array) -> Array:
@@ -113,7 +114,9 @@ def read_spec(metadata: Mapping[str, Any], at: settings.UpstreamSettings, name: 
         spec = spec_from_metadata(name, metadata, at.output, input=at.input, domain=domain, datatype=at.datatype)
     except BadInput as error:
         got, expected, _ = error.args
-        raise BadInput(f"{at.upstream}: {got}", expected, "set output, input, domain, shape or datatype") from error
+        raise BadInput(
+            f"{address(at.upstream)}: {got}", expected, "set output, input, domain, shape or datatype"
+        ) from error
     flat = tuple(tensor._replace(shape=(math.prod(tensor.shape),)) for tensor in spec.inputs)
     return replace(spec, inputs=flat) if at.flat else spec
 
@@ -134,6 +137,7 @@ TRANSPORTS: dict[str, Callable[[settings.UpstreamSettings, str], UpstreamTranspo
     "http": _http,
     "https": _http,
     "grpc": _grpc,
+    "grpcs": _grpc,
 }
 
 

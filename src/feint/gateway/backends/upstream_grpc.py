@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from feint.errors import TimedOut, Unreachable
 from feint.gateway import settings
+from feint.gateway.backends.credentials import authorization, channel_credentials
 from feint.openinference.client import GrpcClient
 from feint.openinference.model_spec import ModelSpec
 from feint.openinference.proto import MESSAGES, SERVICE
@@ -29,7 +30,10 @@ class GrpcUpstream:
     """Model of a server over gRPC, which keeps the connection."""
 
     def __init__(self, at: settings.UpstreamSettings, model: str) -> None:
-        self._target, self._model, self._timeout = at.upstream.removeprefix("grpc://"), model, at.timeout
+        self._target = at.upstream.partition("://")[2].rpartition("@")[2]
+        self._model, self._timeout = model, at.timeout
+        self._credentials = channel_credentials(at) if at.upstream.startswith("grpcs://") else None
+        self._metadata = (("authorization", value),) if (value := authorization(at)) else ()
         self._client = GrpcClient(self._send)
         self._channel: grpc.aio.Channel | None = None
 
@@ -52,15 +56,20 @@ class GrpcUpstream:
     async def _send(self, call: str, request: Any, key: str = "", *, timeout: float = 0.0) -> Any:
         """Return the response. Raises `Unreachable`, whose text holds nothing of the server's."""
         if self._channel is None:  # a channel belongs to the loop that made it
-            self._channel = grpc.aio.insecure_channel(self._target, options=OPTIONS)
+            self._channel = (
+                grpc.aio.insecure_channel(self._target, options=OPTIONS)
+                if self._credentials is None
+                else grpc.aio.secure_channel(self._target, self._credentials, options=OPTIONS)
+            )
         send = self._channel.unary_unary(f"/{SERVICE}/{call}", request_serializer=type(request).SerializeToString)
         try:
-            response = await send(request, timeout=timeout or self._timeout)
+            response = await send(request, timeout=timeout or self._timeout, metadata=self._metadata)
             return MESSAGES[f"{call}Response"].FromString(
                 response
             )  # gRPC itself would give None for bytes of no message
         except grpc.aio.AioRpcError as error:
-            log.warning("the upstream answered with %s", error.code().name)
+            level = logging.DEBUG if call == "ModelReady" else logging.WARNING  # that is asked again and again
+            log.log(level, "the upstream of %s answered with %s", self._model, error.code().name)
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise TimedOut("an upstream that takes too long", "an answer in time", "try again") from error
             raise Unreachable("an upstream that does not answer", "a server that answers", "try again") from error

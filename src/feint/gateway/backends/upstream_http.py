@@ -6,6 +6,7 @@ from typing import Any
 
 from feint.errors import Unreachable
 from feint.gateway import settings
+from feint.gateway.backends.credentials import authorization, tls_context
 from feint.gateway.backends.http import Pool, Reply
 from feint.openinference.client import HttpClient
 from feint.openinference.model_spec import ModelSpec
@@ -18,14 +19,17 @@ class HttpUpstream:
     """Model of a server over HTTP: inputs go as raw bytes where the server takes them, otherwise as JSON."""
 
     def __init__(self, at: settings.UpstreamSettings, model: str) -> None:
-        self._call = Pool(at.upstream, connect=at.connect, timeout=at.timeout, connections=at.connections)
+        self._call = Pool(
+            at.upstream, connect=at.connect, timeout=at.timeout, connections=at.connections,
+            context=tls_context(at), authorization=authorization(at),
+        )  # fmt: skip
         self._client, self._model, self._proved = HttpClient(self._send), model, False
         self.close = self._call.close
 
     async def _send(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Reply:
         reply = await self._call(method, path, body, headers)
         if reply.status != 200:
-            log.warning("the upstream answered with status %d", reply.status)
+            log.warning("the upstream of %s answered with status %d", self._model, reply.status)
             raise BadStatus(f"an upstream that answers with status {reply.status}", "an answer", "try again later")
         return reply
 

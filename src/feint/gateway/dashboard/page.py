@@ -57,7 +57,8 @@ async def _page(gateway: Gateway, operator: Telemetry, request: Request) -> Resp
     say = language(request.query_params.get("lang", ""), request.headers.get("accept-language", "").split(","))
     try:
         gateway.authenticate(_key(request), roles=("admin",))
-    except NoKey:  # a key without the role too: after a 403 a browser would never ask for another one
+    except NoKey as error:  # a key without the role too: after a 403 a browser would never ask for another one
+        gateway.record_rejection("", "", error)
         return _html(say, 401, CHALLENGE, board=None)
     every = pace(request.query_params.get("every", ""))
     return _html(say, 200, {}, board=await dashboard(gateway, operator.recent, operator.audit, say, every=every))

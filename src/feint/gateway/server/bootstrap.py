@@ -4,15 +4,18 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from feint.errors import BadRecipe, FeintError, MissingData
+from feint.errors import BadRecipe, FeintError, MissingData, StoreLost, one_line
 from feint.gateway.app import Authenticator, Gateway
 from feint.gateway.auth import keys
+from feint.gateway.auth.keys import KeyFileAuth
 from feint.gateway.backends.base import LoadedModel
 from feint.gateway.backends.registry import LOADERS
 from feint.gateway.endpoint import ModelEndpoint
+from feint.gateway.redaction import address
+from feint.gateway.server.readiness import TRIAL, check_answers, check_decision, check_writable, explained
 from feint.gateway.settings import LOOPBACK, ServerSettings, Settings
 from feint.gateway.stores import open_store
 from feint.gateway.transaction import LedgerSession
@@ -53,7 +56,6 @@ class AppState:
         models: The loaded models by name.
         ledgers: Their ledgers.
         warnings: Problems that the operator should fix.
-        away: The models whose upstream does not answer now.
     """
 
     settings: Settings
@@ -61,14 +63,35 @@ class AppState:
     models: Mapping[str, LoadedModel]
     ledgers: Ledgers
     warnings: Sequence[str] = ()
-    away: set[str] = field(default_factory=set)
     _watching: list[asyncio.Task[None]] = field(default_factory=list)
 
     def progress(self) -> None:
-        """Keep asking whether upstreams are ready, and serve those that become so."""
-        self._watching = [
-            asyncio.ensure_future(self._watch(name, loaded)) for name, loaded in self.models.items() if loaded.upstream
-        ]
+        """Keep asking whether the ledger and upstreams are ready, and serve models that become so."""
+        watches = [self._watch(name, loaded) for name, loaded in self.models.items() if loaded.upstream]
+        if self.settings.ledger.readiness and self.settings.ledger.when_lost == "refuse":
+            watches.append(self._watch_ledger())
+        self._watching = [asyncio.ensure_future(watch) for watch in watches]
+
+    async def _watch_ledger(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY)
+            try:
+                await self.check_ledger()
+                lost = ""
+            except StoreLost as error:
+                lost = f"not ready: {error.args[0]}"
+            if bool(lost) != self.gateway.ledger_lost:
+                log.warning(lost or "the ledger is back")
+            self.gateway.ledger_lost = bool(lost)
+
+    async def check_ledger(self) -> None:
+        """Read the ledger of each model, and write into one; raise `StoreLost`, with address and cause."""
+        try:
+            for endpoint in self.gateway.endpoints.values():
+                await check_answers(endpoint.session.store)
+            await check_writable(self.ledgers[TRIAL].store)
+        except StoreLost as error:
+            raise explained(error, self.ledgers.url) from error
 
     async def _watch(self, name: str, loaded: LoadedModel) -> None:
         assert loaded.upstream is not None
@@ -76,13 +99,12 @@ class AppState:
         while True:
             await asyncio.sleep(EVERY)
             ready = await loaded.upstream.ready()
-            if ready and name in self.away:  # it is new, or it was started again, perhaps with another model
+            endpoint = self.gateway.endpoints[name]
+            if ready and not endpoint.ready:  # it is new, or it was started again, perhaps with another model
                 ready = await self._connect(name, loaded.connect)
-            if ready:
-                self.away.discard(name)
-            else:
-                self.away.add(name)
-            self.gateway.ready = not self.away
+            if ready != endpoint.ready:
+                log.warning("the upstream of %s %s", name, "is ready" if ready else "does not answer")
+            endpoint.ready = ready
 
     async def _connect(self, name: str, connect: Callable[[], Awaitable[ModelSpec]]) -> bool:
         try:
@@ -128,15 +150,45 @@ async def load(
         The gateway, not yet listening.
     """
     tls(settings.server)
-    authenticator = authenticator or authenticator_of(settings)
     models: dict[str, LoadedModel] = {}
     with contextlib.ExitStack() as failed:
+        if authenticator is None:
+            authenticator = authenticator_of(settings)
+            failed.callback(close_authenticator, authenticator)
         for name, model in settings.models.items():
             models[name] = await _opened(name, LOADERS[type(model)](model, name))
             failed.callback(models[name].close)
-        state = build_app(settings, models, authenticator, ledgers)
+        state = await tried(build_app(settings, models, authenticator, ledgers), ledgers)
         failed.pop_all()
     return state
+
+
+async def tried(state: AppState, ledgers: Ledgers | None = None) -> AppState:
+    """Return the gateway, after a try of every rule and of each model's ledger.
+
+    Ledgers other than `ledgers` are closed where anything fails.
+
+    Raises:
+        FeintError: `BadInput` where a rule fails; `StoreLost` where the ledger does, and nobody could be answered then.
+    """
+    try:
+        for name, loaded in state.models.items():
+            with _naming(name):
+                await check_decision(loaded)
+        await state.check_ledger()
+    except FeintError as error:
+        if isinstance(error, StoreLost) and state.settings.ledger.when_lost == "strongest":
+            return replace(state, warnings=[*state.warnings, one_line(error)])
+        if state.ledgers is not ledgers:
+            await state.ledgers.close()
+        raise
+    return state
+
+
+def close_authenticator(authenticator: Authenticator) -> None:
+    """Close the file of an authenticator, if it has one."""
+    if isinstance(authenticator, KeyFileAuth | keys.AnonymousAuth):
+        authenticator.close()
 
 
 def build_app(
@@ -145,14 +197,22 @@ def build_app(
     """Build a gateway of opened models; arguments, result and errors are those of `opened`."""
     held = ledgers if ledgers and ledgers.url == settings.ledger.store else Ledgers(settings.ledger.store)
     endpoints = {name: _endpoint(settings, name, loaded, held) for name, loaded in models.items()}
-    away = {name for name, loaded in models.items() if loaded.spec is None}
-    gateway = Gateway(endpoints, authenticator, settings.server.limits, ready=not away)
-    return AppState(settings, gateway, models, held, _warnings(settings, models), away)
+    for name, loaded in models.items():
+        endpoints[name].ready = loaded.spec is not None
+    gateway = Gateway(endpoints, authenticator, settings.server.limits)
+    return AppState(settings, gateway, models, held, _warnings(settings, models))
 
 
 async def _opened(name: str, loaded: Awaitable[LoadedModel]) -> LoadedModel:
-    try:
+    with _naming(name):
         return await loaded
+
+
+@contextlib.contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Put the model's name before the text of an error."""
+    try:
+        yield
     except FeintError as error:
         got, expected, remedy = error.args
         raise type(error)(f"the model {name}: {got}", expected, remedy) from error
@@ -194,7 +254,9 @@ def tls(server: ServerSettings) -> ssl.SSLContext | None:
         context.load_cert_chain(server.tls_cert, server.tls_key)
     except (OSError, ssl.SSLError) as error:
         raise MissingData(
-            f"{server.tls_cert} and {server.tls_key} ({error})", "a certificate and its key, in PEM", "check both"
+            f"{server.tls_cert.name} and {server.tls_key.name} ({error.strerror or type(error).__name__})",
+            "a certificate and its key, in PEM",
+            "check both",
         ) from error
     return context
 
@@ -214,7 +276,7 @@ def _warnings(settings: Settings, models: Mapping[str, LoadedModel]) -> list[str
 def describe(state: AppState) -> list[str]:
     """Return what is served, as lines of text."""
     settings = state.settings
-    who = [f"keys in {settings.keys.file}"] if settings.keys.file else []
+    who = [f"keys in {settings.keys.file.name}"] if settings.keys.file else []
     if settings.keys.anonymous:
         who.append("anybody")
     lines = []
@@ -230,7 +292,7 @@ def describe(state: AppState) -> list[str]:
     lost = "then nobody is answered" if settings.ledger.when_lost == "refuse" else "then the strongest defense answers"
     return [
         *lines,
-        f"ledger {settings.ledger.store}; if it is lost, {lost}",
+        f"ledger {address(settings.ledger.store)}; if it is lost, {lost}",
         f"who may ask: {', '.join(who) or 'who has the key'}",
     ]
 

@@ -62,8 +62,28 @@ class BoundedConnection(HttpToolsProtocol):
         if len(self.pipeline) >= AHEAD:
             self._wrong = TooLarge("many requests at once", f"at most {AHEAD} ahead of their answers", "wait for them")
             raise self._wrong  # the parser stops here, and the request is refused as one that it cannot read
+        if (wrong := self._wrong_head()) is not None:
+            self._wrong = wrong
+            raise wrong
         super().on_headers_complete()
         self._begun = False
+
+    def _wrong_head(self) -> FeintError | None:
+        """Return what RFC 9112 has a server refuse, and the parser does not."""
+        assert self.parser is not None
+        names, version = [name for name, _ in self.headers], self.parser.get_http_version()
+        hosts, coded = names.count(b"host"), dict(self.headers).get(b"transfer-encoding", b"chunked")
+        if version not in ("1.0", "1.1"):
+            return BadInput(f"HTTP {version[:9]}", "HTTP/1.1", "see RFC 9112")
+        if hosts > 1 or (version == "1.1" and not hosts):
+            return BadInput(f"{hosts} headers Host", "one", "see RFC 9112")
+        if coded.strip().lower() != b"chunked":
+            return BadInput("a coding of the body", "chunked alone", "send it plain")
+        return None
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._begun:  # a trailer is no header (RFC 9110 §6.5.1): no proxy before this server looks at it
+            super().on_header(name, value)
 
     def on_body(self, body: bytes) -> None:
         self._beside -= 2 * len(body)  # it was counted when it came; chunks may take as much as what is in them

@@ -9,6 +9,7 @@ from feint._optional import require
 from feint.errors import BadRecipe, FeintError, one_line
 from feint.gateway import routes
 from feint.gateway.dashboard import page
+from feint.gateway.redaction import address, redacted
 from feint.gateway.server.bootstrap import load
 from feint.gateway.settings_file import read
 from feint.gateway.stores import store_class
@@ -34,7 +35,9 @@ def deployment(file: Path | str, *, replicas: int = 2) -> Any:
     file = Path(file).absolute()
     store = read(file).ledger.store
     if replicas > 1 and not store_class(store).shared:
-        raise BadRecipe(f"{replicas} replicas and the ledger {store}", "one in Redis or Valkey", "or replicas=1")
+        raise BadRecipe(
+            f"{replicas} replicas and the ledger {address(store)}", "one in Redis or Valkey", "or replicas=1"
+        )
     ingress = serve.ingress(Replica(file))(type("Gateway", (), {}))
     return serve.deployment(name="feint", num_replicas=replicas)(ingress).bind()
 
@@ -57,7 +60,7 @@ class Replica:
         try:
             state = await load(read(self._file))
         except FeintError as error:
-            await send({"type": "lifespan.startup.failed", "message": one_line(error)})
+            await send({"type": "lifespan.startup.failed", "message": redacted(one_line(error))})
             return
         table = state.settings.operator
         telemetry = observers.start_telemetry(

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import functools
 import logging
+import ssl
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import fields
 
 import grpc
 import uvicorn
@@ -13,9 +15,10 @@ from starlette.routing import Route
 from feint.errors import FeintError, one_line
 from feint.gateway import routes, rpc
 from feint.gateway.dashboard import page
-from feint.gateway.server.bootstrap import AppState, Ledgers, tls
+from feint.gateway.server.bootstrap import AppState, Ledgers, close_authenticator, tls
 from feint.gateway.server.limits import BoundedConnection
 from feint.gateway.server.ports import bind, in_use
+from feint.gateway.settings import ServerSettings, Settings
 from feint.gateway.telemetry.observers import Telemetry
 
 STREAMS = 128  # calls of one connection at the same time: others wait at the client
@@ -23,6 +26,9 @@ WINDOW = 2**18  # bytes of a call that are taken in before it is known who asks;
 
 log = logging.getLogger("feint.gateway")
 Factory = Callable[[Ledgers | None], Awaitable[AppState]]  # the ledgers that are open already, to be kept
+
+
+TAKEN = {"server": ("max_body", "max_batch", "answer"), "operator": ()}  # at a reload
 
 
 class QuietServer(uvicorn.Server):
@@ -44,7 +50,9 @@ class RunningServer:
 
     def __init__(self, state: AppState, *, telemetry: Telemetry | None = None, any_port: bool = False) -> None:
         self.opened, self.gateway, self._telemetry = state, state.gateway, telemetry
-        self._at, self._any = state.settings.server, any_port
+        self._at, self._any, self._started = state.settings.server, any_port, state.settings
+        self._certificate: ssl.SSLContext | None = None
+        self._pair: grpc.ServerCertificateConfiguration | None = None
         self._stop, self._reloading, self._rest, self._rpc = asyncio.Event(), asyncio.Lock(), None, None
         self.rest_port = self.grpc_port = 0
         self.loop = asyncio.get_running_loop()
@@ -77,7 +85,7 @@ class RunningServer:
     async def _start_rest(self) -> None:
         listener = bind(self._at.host, 0 if self._any else self._at.rest_port)
         self.rest_port = listener.getsockname()[1]
-        context = tls(self._at)
+        context = self._certificate = tls(self._at)
         config = uvicorn.Config(
             routes.app(self.gateway, routes=self._routes()), ws="none", lifespan="off",
             http=functools.partial(BoundedConnection, arrive=self._at.arrive),  # pyright: ignore[reportArgumentType]
@@ -91,10 +99,11 @@ class RunningServer:
             await asyncio.sleep(0.005)
 
     async def _start_rpc(self) -> None:
-        limit = self._at.max_body
+        self._limit = self.gateway.body_limit
         options = [
             ("grpc.so_reuseport", 0),
-            ("grpc.max_receive_message_length", limit),
+            ("grpc.max_receive_message_length", self._limit),
+            ("grpc.compression_enabled_algorithms_bitset", 1),  # none: 4 MiB on the wire became 8 GB
             ("grpc.max_send_message_length", -1),
             ("grpc.max_concurrent_streams", STREAMS),
             ("grpc.http2.bdp_probe", 0),  # or gRPC widens the window to megabytes for who has no key too
@@ -107,8 +116,9 @@ class RunningServer:
             if self._at.tls_cert is None or self._at.tls_key is None:
                 self.grpc_port = self._rpc.add_insecure_port(where)
             else:
-                pair = self._at.tls_key.read_bytes(), self._at.tls_cert.read_bytes()
-                self.grpc_port = self._rpc.add_secure_port(where, grpc.ssl_server_credentials([pair]))
+                first = self._pair = _pair(self._at)
+                credentials = grpc.dynamic_ssl_server_credentials(first, lambda: self._pair or first)
+                self.grpc_port = self._rpc.add_secure_port(where, credentials)
         except RuntimeError as error:
             raise in_use(where) from error
         await self._rpc.start()
@@ -120,7 +130,7 @@ class RunningServer:
             if self._rpc is not None:
                 self._last = asyncio.ensure_future(self._rpc.stop(0))
         self.opened.unwatch()
-        self.gateway.ready = False
+        self.gateway.stopping = True
         self._stop.set()
 
     async def stopped(self) -> None:
@@ -140,7 +150,8 @@ class RunningServer:
         """Serve what `make` opens now, and open the audit log's file again.
 
         Where anything fails all stays as it is. Requests in flight end where they began; the ledgers, and what was
-        recorded of clients, are kept. Ports, TLS and times stay as they are.
+        recorded of clients, are kept. Certificates are read again; what else of [server] and [operator] was changed is
+        named in the log, and waits for a restart.
 
         Args:
             make: Opens the settings; called with the ledgers that are open.
@@ -157,9 +168,14 @@ class RunningServer:
                 if fresh is not None:
                     await fresh.close(ledgers=fresh.ledgers is not self.opened.ledgers)
                 return
+            endpoints, authenticator = self.gateway.endpoints.values(), self.gateway.authenticator
             old = self._swapped(fresh)
+            if authenticator is not self.gateway.authenticator:
+                close_authenticator(authenticator)
+        until = self.loop.time() + self._at.arrive + self._at.answer  # as long as a request may last
         try:
-            await asyncio.sleep(self._at.answer)  # as long as a request may last
+            while any(endpoint.active for endpoint in endpoints) and self.loop.time() < until:
+                await asyncio.sleep(0.05)
         finally:
             await old.close(ledgers=old.ledgers is not fresh.ledgers)
 
@@ -172,19 +188,46 @@ class RunningServer:
 
     def _swapped(self, fresh: AppState) -> AppState:
         """Serve `fresh`, and return what was served until now."""
-        if fresh.settings.server != self._at:
-            log.warning("host, ports, TLS and times of [server] stay as they are until a restart")
+        if waiting := _not_taken(self._started, fresh.settings):
+            log.warning("changed, but not taken until a restart: %s", ", ".join(waiting))
+        if self._rpc is not None and fresh.gateway.body_limit > self._limit:
+            log.warning("gRPC takes messages of at most %d bytes until a restart", self._limit)
+        self._renew(fresh.settings.server)
         old, self.opened = self.opened, fresh
         self._observe(fresh)
         old.unwatch()
         gateway, new = self.gateway, fresh.gateway
-        gateway.endpoints, gateway.authenticator, gateway.limits, gateway.ready = (
-            new.endpoints,
-            new.authenticator,
-            new.limits,
-            new.ready,
-        )
+        gateway.endpoints, gateway.authenticator, gateway.limits = new.endpoints, new.authenticator, new.limits
+        gateway.ledger_lost = new.ledger_lost
         fresh.gateway = gateway
         fresh.progress()
         log.warning("the settings are read anew: %s", ", ".join(gateway.endpoints))
         return old
+
+    def _renew(self, server: ServerSettings) -> None:
+        """Use the certificate that is in the settings' files now; `tls` has read it without an error before."""
+        if server.tls_cert is None or server.tls_key is None:
+            return
+        if self._certificate is not None:
+            self._certificate.load_cert_chain(server.tls_cert, server.tls_key)
+        if self._pair is not None:
+            self._pair = _pair(server)
+
+
+def _pair(server: ServerSettings) -> grpc.ServerCertificateConfiguration:
+    """Return the certificate and its key, for gRPC."""
+    assert server.tls_key is not None
+    assert server.tls_cert is not None
+    return grpc.ssl_server_certificate_configuration([(server.tls_key.read_bytes(), server.tls_cert.read_bytes())])
+
+
+def _not_taken(started: Settings, fresh: Settings) -> list[str]:
+    """Return the settings that a reload does not change, of those that differ from when the server started."""
+    waiting = []
+    for table, taken in TAKEN.items():
+        old, new = getattr(started, table), getattr(fresh, table)
+        names = [field.name for field in fields(old) if field.name not in taken]
+        if table == "server" and (old.tls_cert is None) == (new.tls_cert is None):
+            names = [name for name in names if not name.startswith("tls_")]
+        waiting += [f"[{table}] {name}" for name in names if getattr(old, name) != getattr(new, name)]
+    return waiting

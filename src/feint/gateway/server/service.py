@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from feint.errors import BadInput
 from feint.gateway.server import run
-from feint.gateway.server.bootstrap import AppState, Ledgers, authenticator_of, build_app, describe
+from feint.gateway.server.bootstrap import AppState, Ledgers, authenticator_of, build_app, describe, tried
 from feint.gateway.settings import LOOPBACK, KeySettings, LedgerSettings, ServerSettings, Settings, TorchSettings
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def serve(
         print("\n".join([*describe(running.opened), f"serving {running.url}"]), flush=True)  # noqa: T201
 
     async def make(ledgers: Ledgers | None) -> AppState:
-        return load_service(service, settings, domain=domain, ledgers=ledgers)
+        return await tried(load_service(service, settings, domain=domain, ledgers=ledgers), ledgers)
 
     run.run(make, started=started)
 

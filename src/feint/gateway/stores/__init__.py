@@ -26,9 +26,7 @@ def store_class(url: str) -> type[Store]:
         return getattr(import_module(f"{__name__}.{module}"), name)
     others = {entry.name: entry for entry in metadata.entry_points(group=GROUP)}
     if scheme not in others:
-        raise UnknownName.among(
-            "ledger's store", url.partition("@")[2] or url, (f"{known}:" for known in [*STORES, *others])
-        )
+        raise UnknownName.among("ledger's store", f"{scheme[:20]}:", (f"{known}:" for known in [*STORES, *others]))
     return others[scheme].load()
 
 

@@ -51,7 +51,7 @@ class SqliteStore:
         """As `Store.open`, for sqlite:PATH."""
         path = url.partition(":")[2]
         if not path:
-            raise BadRecipe(f"the store {url!r}", "sqlite:PATH", "name a file")
+            raise BadRecipe("a store in SQLite without a file", "sqlite:PATH", "name a file")
         return cls(path, model)
 
     def __init__(self, path: Path | str, model: str = "", *, timeout: float = 5.0) -> None:

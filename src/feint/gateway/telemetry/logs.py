@@ -7,6 +7,7 @@ from typing import Any, TextIO
 import msgspec
 
 from feint.gateway.record import RequestRecord
+from feint.gateway.redaction import redacted
 from feint.gateway.telemetry.audit_log import rfc3339
 from feint.openinference.status import ERROR_STATUSES
 
@@ -81,6 +82,6 @@ class Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line; a stream that is closed by then takes none."""
         try:
-            self._logs.say(record.levelname.lower(), record.getMessage(), record.created)
+            self._logs.say(record.levelname.lower(), redacted(record.getMessage()), record.created)
         except (OSError, ValueError):
             self.handleError(record)

@@ -1,0 +1,67 @@
+"""Checks that a gateway can decide: each model's rules and its ledger, at the start and while it runs."""
+
+import time
+
+from feint.errors import BadInput, FeintError, Refused, StoreLost
+from feint.gateway.array_query import ArrayQuery
+from feint.gateway.backends.base import LoadedModel
+from feint.gateway.redaction import address, redacted
+from feint.gateway.transaction import ChangeSet, Store
+from feint.ledger import Account
+
+ATTEMPTS = 5
+NEVER = -1  # a version that no account has
+TRIAL = "_trial"  # the model in whose ledger is written, and its client: no real one has this name
+
+
+async def check_answers(store: Store) -> None:
+    """Read an account of a ledger, in a commit that changes nothing; raise `StoreLost`."""
+    await store.commit(TRIAL, ChangeSet(NEVER, {}, {}, {}, time.time()), None)
+
+
+async def check_writable(store: Store) -> None:
+    """Commit a change to the ledger of the model `TRIAL`; raise `StoreLost` where the store does not take it."""
+    version = 0
+    for _ in range(ATTEMPTS):  # each replica changes the same account
+        conflict = await store.commit(TRIAL, ChangeSet(version, {}, {}, {}, time.time()), None)
+        if conflict is None:
+            return
+        version = conflict.account.version
+
+
+def explained(error: StoreLost, url: str) -> StoreLost:
+    """Return the error of a ledger with its address and its cause, for the operator."""
+    got, expected, _ = error.args
+    cause = f": {redacted(str(error.__cause__))}" if error.__cause__ is not None else ""
+    return StoreLost(f"{got} at {address(url)}{cause}", expected, "check its address, password and database")
+
+
+async def check_decision(loaded: LoadedModel) -> None:
+    """Let a model decide on one query of a new client, and apply the access rules of all its rungs.
+
+    A model behind an upstream was tried when it was connected, and is not asked again.
+
+    Raises:
+        BadInput: A rule fails, as one that was never fitted does. A refusal is no failure.
+    """
+    if loaded.spec is None or loaded.spec.domain is None:
+        return
+    query, pipeline = ArrayQuery(loaded.spec.domain.sample(1, 0), TRIAL), loaded.pipeline
+    for rule in pipeline.rules:
+        try:
+            rule.admit(query, Account(TRIAL))
+        except Refused:
+            continue
+        except Exception as error:
+            raise BadInput(f"{rule!r}, which fails ({_why(error)})", "a rule that can decide", "fit it") from error
+    if loaded.upstream is None:
+        try:
+            await pipeline.answer(query, await pipeline.compute(query), Account(TRIAL), shadow=True)
+        except Refused:
+            return
+        except Exception as error:
+            raise BadInput(f"a defense that fails ({_why(error)})", "one that can answer", "fit it") from error
+
+
+def _why(error: Exception) -> str:
+    return str(error.args[0]) if isinstance(error, FeintError) else type(error).__name__

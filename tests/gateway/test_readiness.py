@@ -1,0 +1,119 @@
+"""Ready means ready: rules and ledger are tried before a gateway serves, and each model's readiness is its own."""
+
+import contextlib
+
+import httpx2
+import pytest
+from tests.support.gateways import ANYBODY, Straight, ask, gateway
+from tests.support.graph_files import whole
+from tests.support.redis_servers import redis_server
+from tests.support.upstreams import upstream
+from tests.support.waiting import eventually
+
+from feint.errors import BadInput, StoreLost
+from feint.gateway.metadata import repository_index
+from feint.gateway.server import bootstrap
+from feint.gateway.server.run import running
+from feint.gateway.settings import KeySettings, LedgerSettings, OnnxSettings, Settings, UpstreamSettings
+
+
+@pytest.fixture
+def toy(tmp_path):
+    return whole(tmp_path / "toy.onnx")
+
+
+def settings_file(folder, rest):
+    (folder / "gateway.toml").write_text(f"[server]\nrest_port = 0\n[keys]\nanonymous = true\n{rest}")
+    return folder / "gateway.toml"
+
+
+def test_a_rule_that_was_never_fitted_is_found_at_the_start(toy):
+    settings = Settings({"toy": OnnxSettings(path=toy, access=("ProofOfWork(least=0.001)",))}, **ANYBODY)
+    with pytest.raises(BadInput, match=r"toy: .*ProofOfWork.*fails"), running(settings):
+        pass
+
+
+def test_check_finds_a_rule_that_was_never_fitted(toy, tmp_path, run_cli):
+    file = settings_file(tmp_path, "[models.toy]\npath = 'toy.onnx'\naccess = ['ProofOfWork(least=0.001)']\n")
+    code, _, error = run_cli(f"serve {file} --check")
+    assert code == 2
+    assert "ProofOfWork" in error
+
+
+def test_a_rule_that_refuses_is_no_failure(toy):
+    with running(Settings({"toy": OnnxSettings(path=toy, access=("Budget(0)",))}, **ANYBODY)) as server:
+        assert httpx2.get(f"{server.url}/v2/health/ready").status_code == 200
+
+
+@pytest.mark.parametrize("url", ["redis://:wrong@127.0.0.1:1/0", "redis://127.0.0.1:1/0"])
+def test_a_ledger_that_is_away_is_found_at_the_start(toy, url):
+    settings = Settings({"toy": OnnxSettings(path=toy)}, keys=KeySettings(anonymous=True), ledger=LedgerSettings(url))
+    with pytest.raises(StoreLost, match=r"redis://127\.0\.0\.1:1/0") as caught, running(settings):
+        pass
+    assert "wrong" not in str(caught.value)
+
+
+@pytest.mark.redis
+def test_a_ledger_of_another_format_is_found_at_the_start(toy, tmp_path):
+    import redis
+
+    with redis_server(tmp_path) as server:
+        redis.Redis.from_url(server.url).set("{feint:toy}:format", "2")
+        ledger = LedgerSettings(server.url)
+        settings = Settings({"toy": OnnxSettings(path=toy)}, keys=KeySettings(anonymous=True), ledger=ledger)
+        with pytest.raises(StoreLost, match="format"), running(settings):
+            pass
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("readiness", [True, False])
+def test_a_ledger_that_is_lost_later_shows_in_ready_by_setting(toy, tmp_path, monkeypatch, readiness):
+    monkeypatch.setattr(bootstrap, "EVERY", 0.05)
+    with redis_server(tmp_path) as server:
+        ledger = LedgerSettings(server.url, readiness=readiness)
+        settings = Settings({"toy": OnnxSettings(path=toy)}, keys=KeySettings(anonymous=True), ledger=ledger)
+        with running(settings) as serving:
+            ready = f"{serving.url}/v2/health/ready"
+            assert httpx2.get(ready).status_code == 200
+            server.kill()
+            with httpx2.Client(base_url=serving.url) as client:
+                assert ask(client).status_code == 503
+            if readiness:
+                eventually(lambda: httpx2.get(ready).status_code == 503)
+                server.start()
+            eventually(lambda: httpx2.get(ready).status_code == 200)
+
+
+def test_the_trial_leaves_no_client_in_a_models_ledger(toy, tmp_path):
+    ledger = LedgerSettings(f"sqlite:{tmp_path}/ledger.db")
+    with running(Settings({"toy": OnnxSettings(path=toy)}, keys=KeySettings(anonymous=True), ledger=ledger)) as server:
+        store = server.gateway.endpoints["toy"].session.store
+        assert store._clients(10) == []
+
+
+def test_one_upstream_away_takes_no_other_model_with_it(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(bootstrap, "EVERY", 0.05)
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(upstream())
+        away = stack.enter_context(contextlib.ExitStack())
+        second = away.enter_context(upstream())
+        models = {
+            "toy": UpstreamSettings(upstream=first.url, output="p", upstream_model="toy"),
+            "other": UpstreamSettings(upstream=second.url, output="p", upstream_model="toy"),
+        }
+        server = stack.enter_context(running(Settings(models, **ANYBODY)))
+        client = stack.enter_context(httpx2.Client(base_url=server.url))
+        away.close()
+        eventually(lambda: client.get("/v2/models/other/ready").status_code == 503)
+        assert client.get("/v2/models/toy/ready").json() == {"name": "toy", "ready": True}
+        assert client.get("/v2/health/ready").status_code == 503
+        states = {model["name"]: model["state"] for model in client.post("/v2/repository/index").json()}
+        assert states == {"toy": "READY", "other": "UNAVAILABLE"}
+        tensor = {"name": "pixels", "datatype": "FP32", "shape": [1, 1, 2, 2], "data": [0.5] * 4}
+        assert client.post("/v2/models/toy/infer", json={"inputs": [tensor]}).status_code == 200
+
+
+def test_no_model_of_a_gateway_that_stops_is_ready():
+    stopping = gateway(Straight(), names=("a", "b"))
+    stopping.stopping = True
+    assert [model.state for model in repository_index(stopping)] == ["UNAVAILABLE"] * 2

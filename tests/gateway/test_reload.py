@@ -1,0 +1,120 @@
+"""A reload leaks nothing, takes renewed certificates, and says what it does not take."""
+
+import asyncio
+import gc
+import logging
+import os
+import ssl
+from dataclasses import replace
+from pathlib import Path
+
+import grpc
+import httpx2
+import pytest
+from tests.support.certificates import certificate
+from tests.support.gateways import ask
+from tests.support.graph_files import whole
+
+from feint.gateway.auth.keyfile import Keys
+from feint.gateway.server.bootstrap import load
+from feint.gateway.server.run import running
+from feint.gateway.settings import KeySettings, LedgerSettings, OnnxSettings, OperatorSettings, ServerSettings, Settings
+
+
+def reload(server, settings):
+    """Reload, and wait until what was served before is closed."""
+
+    async def make(ledgers):
+        return await load(settings, ledgers=ledgers)
+
+    asyncio.run_coroutine_threadsafe(server.reload(make), server.loop).result(60)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    whole(tmp_path / "toy.onnx")
+    Keys(tmp_path / "keys.db", new=True)
+    return Settings(
+        {"toy": OnnxSettings(path=tmp_path / "toy.onnx")},
+        keys=KeySettings(tmp_path / "keys.db", anonymous=True),
+        ledger=LedgerSettings(f"sqlite:{tmp_path}/ledger.db"),
+    )
+
+
+def descriptors():
+    return len([*Path("/proc/self/fd").iterdir()])
+
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def test_a_reload_closes_what_it_replaces_at_once(settings):
+    with running(settings) as server:
+        reload(server, settings)
+        before = descriptors()
+        for _ in range(5):
+            reload(server, settings)
+        assert descriptors() <= before
+
+
+def test_a_reload_that_fails_leaves_nothing_open(settings):
+    from feint.errors import FeintError
+
+    wrong = replace(settings, ledger=LedgerSettings("redis://127.0.0.1:1/0"))
+
+    async def tried():
+        for _ in range(3):
+            with pytest.raises(FeintError):
+                await load(wrong)
+        before = descriptors()
+        for _ in range(5):
+            with pytest.raises(FeintError):
+                await load(wrong)
+        assert descriptors() <= before
+
+    asyncio.run(tried())
+
+
+@pytest.mark.slow
+def test_two_hundred_reloads_leak_nothing(settings):
+    with running(settings) as server, httpx2.Client(base_url=server.url) as client:
+        for _ in range(20):
+            reload(server, settings)
+            assert ask(client).status_code == 200
+        gc.collect()
+        files, memory = descriptors(), resident()
+        for _ in range(200):
+            reload(server, settings)
+            assert ask(client).status_code == 200
+        gc.collect()
+        assert descriptors() <= files + 2
+        assert resident() - memory < 24
+
+
+def served(port):
+    return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("127.0.0.1", port)))
+
+
+def test_renewed_certificates_are_taken_by_both_protocols(settings, tmp_path):
+    certificate(tmp_path, "first")
+    at = ServerSettings(tls_cert=tmp_path / "cert.pem", tls_key=tmp_path / "key.pem")
+    settings = replace(settings, server=at)
+    with running(settings) as server:
+        renewed = certificate(tmp_path, "second")
+        reload(server, settings)
+        expected = ssl.PEM_cert_to_DER_cert(renewed.decode())
+        assert served(server.rest_port) == expected
+        with grpc.secure_channel(f"localhost:{server.grpc_port}", grpc.ssl_channel_credentials(renewed)) as channel:
+            live = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
+            assert live(b"", timeout=20)
+
+
+def test_a_reload_names_the_settings_that_it_does_not_take(settings, caplog):
+    changed = replace(
+        settings, server=ServerSettings(drain=3.0, max_batch=7), operator=OperatorSettings(traces="http://secret")
+    )
+    with caplog.at_level(logging.WARNING), running(settings) as server:
+        reload(server, changed)
+    (line,) = [record.getMessage() for record in caplog.records if "not taken until a restart" in record.getMessage()]
+    assert line.endswith("[server] drain, [operator] traces")

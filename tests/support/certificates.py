@@ -1,0 +1,15 @@
+"""Certificates of this machine, signed by themselves."""
+
+import subprocess
+from pathlib import Path
+
+
+def certificate(folder: Path, name: str = "test") -> bytes:
+    """Write cert.pem and key.pem for 127.0.0.1 with this common name, and return the certificate."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+         "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost",
+         "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return (folder / "cert.pem").read_bytes()
