@@ -156,6 +156,7 @@ TABLES = {
     "commands": commands,
     "attacks": lambda: methods(exported(attacks, base=attacks.Attack, without=(attacks.LensedAttack,))),
     "augmentations": lambda: methods(exported(attacks, base=attacks.Augmentation)),
+    "disguises": lambda: methods(exported(attacks, base=attacks.Disguise)),
     "lens_methods": lambda: methods(lenses(evasion=False)),
     "tactics": lambda: methods(lenses(evasion=True)),
     "rules": lambda: methods(access("admit")),

@@ -348,18 +348,33 @@ def _of_ownership(table: Callable[[Iterable[Mapping[str, Any]]], list[list[str]]
 
 def delays() -> str:
     """Return the table of queries until an attacker is accused."""
-    found = [row for row in rows_of("evidence") if row["name"].startswith("delay") and "tolerant" not in row["name"]]
+    found = [row for row in rows_of("evidence") if row["name"].startswith("delay")]
+    honest = {(row["victim"], bool(row["slices"])): row for row in _honest_rows() if not row["drift"]}
     shares = sorted({row["share"] for row in found}, reverse=True)
-    rows = [["Bets", "α", *(f"{share:.0%} attack queries" for share in shares), "honest clients accused"]]
-    for name in ("energy", "energy, a bet learned from GTSRB"):
-        for alpha in (1e-3, 1e-4):
-            run = f"{re.sub('[^A-Za-z]+', '-', name)}-{alpha}"
-            at = {row["share"]: row for row in found if row["name"].startswith(f"delay-{run}-")}
-            cells = [_delay(at.get(share)) for share in shares]
-            clients = next((row for row in rows_of("evidence") if row["name"] == f"honest-{run}"), None)
-            honest = f"{clients['accused'] * clients['streams']:.0f} of {clients['streams']:,}" if clients else ""
-            rows.append([name, f"{alpha:g}", *cells, honest])
+    rows = [["Victim", "Slices", "α", *(f"{share:.0%} attack queries" for share in shares), "honest clients accused"]]
+    for victim, slices, alpha in sorted({_test(row) for row in found}, key=lambda it: (_place(it[0]), it[1], -it[2])):
+        at = {row["share"]: _delay(row) for row in found if _test(row) == (victim, slices, alpha)}
+        clients = honest.get((victim, slices))
+        shown = _clients(clients) if clients and clients["alpha"] == alpha else ""
+        rows.append([victim, "yes" if slices else "no", f"{alpha:g}", *(at.get(share, "") for share in shares), shown])
     return grid(rows)
+
+
+def _honest_rows() -> list[dict[str, Any]]:
+    return [row for row in rows_of("evidence") if row["name"].startswith("honest")]
+
+
+def _test(row: dict[str, Any]) -> tuple[str, bool, float]:
+    """Return victim, slices and α of a row."""
+    return row["victim"], bool(row["slices"]), row["alpha"]
+
+
+def _place(victim: str) -> int:
+    return ["CIFAR-10", "Fashion-MNIST", "Adult"].index(victim)
+
+
+def _clients(row: dict[str, Any]) -> str:
+    return f"{row['accused'] * row['streams']:.0f} of {row['streams']:,} (bound {row['bound']:.1%})"
 
 
 def _delay(row: dict[str, Any] | None) -> str:
@@ -371,14 +386,17 @@ def _delay(row: dict[str, Any] | None) -> str:
 
 def drift() -> str:
     """Return the table of honest clients accused under drift."""
-    found = [row for row in rows_of("evidence") if row["name"].startswith("drift")]
-    tolerances = sorted({row["tolerance"] for row in found})
-    rows = [["Honest clients whose images have", *(f"tolerance {it:g}" for it in tolerances)]]
-    for kind in dict.fromkeys(row["drift"] for row in found):
-        at = {row["tolerance"]: f"{row['accused']:.1%}" for row in found if row["drift"] == kind}
-        rows.append([kind.replace("none", "no drift"), *(at.get(it, "") for it in tolerances)])
-    late = {row["tolerance"]: _delay(row) for row in rows_of("evidence") if "tolerant" in row["name"]}
-    return grid([*rows, ["median queries until an attacker is accused", *(late.get(it, "") for it in tolerances)]])
+    found = [row for row in _honest_rows() if row["drift"]]
+    rows = [["Victim", "Honest clients send", "without slices", "with slices"]]
+    for victim, kind in dict.fromkeys((row["victim"], row["drift"]) for row in found):
+        at = {bool(row["slices"]): _drifted(row) for row in found if (row["victim"], row["drift"]) == (victim, kind)}
+        rows.append([victim, f"`{kind}`", at.get(False, ""), at.get(True, "")])
+    return grid([rows[0], *sorted(rows[1:], key=lambda row: _place(row[0]))])
+
+
+def _drifted(row: dict[str, Any]) -> str:
+    median = row["median_queries"]
+    return f"{row['accused']:.0%}" + ("" if median is None else f" (median query {median:.0f})")
 
 
 def ordinary() -> str:
@@ -415,14 +433,54 @@ def population() -> str:
 
 
 def ladder() -> str:
-    """Return the table of policies against accused clients."""
-    rows = [["Policy", "Pool", "Clients", "Answered", "Clients accused", "Stealer accuracy, labels only"]]
-    order = {"flipped labels": 0, "APGP top-1": 1, "refusal": 2}
-    found = [row for row in rows_of("evidence") if row["name"].startswith("ladder")]
-    for row in sorted(found, key=lambda it: ("own" in it["name"], it["clients"], order[it["policy"]])):
-        stolen = f"{100 * row['stealer_accuracy']:.1f}"
-        counts = [f"{row[it]:,}" for it in ("clients", "answered", "accused")]
-        rows.append([row["policy"], row["pool"].split(":")[0], *counts, stolen])
+    """Return the table of what an attacker gets behind a ladder: answers before refusals, and copies by policy."""
+    found = {row["name"]: row for row in rows_of("evidence") if row["name"].startswith(("asked", "ladder"))}
+    campaigns = dict.fromkeys(row["campaign"] for row in found.values())
+    policies = "refusal", "flipped labels"
+    rows = [["Attacker", "Accounts accused", "Queries", "Answers", *(f"Stealer accuracy, {it}" for it in policies)]]
+    for campaign in sorted(campaigns, key=lambda it: ("own" in it, "filler" in it, len(it), it)):
+        here = {row.get("policy"): row for row in found.values() if row["campaign"] == campaign}
+        asked = here.get(None) or here["refusal"]
+        copies = [f"{here[it]['stealer_accuracy']:.1%}" if it in here else "not run" for it in policies]
+        rows.append([campaign, *(f"{asked[it]:,}" for it in ("accused", "asked", "answered")), *copies])
+    return grid(rows)
+
+
+def promises() -> str:
+    """Return the table of what the owner of each victim may promise."""
+    accounts = "1", "10", "100", "1000"
+    heads = [f"{int(n):,} account{'s' if n != '1' else ''} buy{'s' if n == '1' else ''}" for n in accounts]
+    rows = [["Victim", "Attacker", "Median queries", "Accounts accused", *heads]]
+    names = {
+        "pool": "nothing but the pool",
+        "selected": "the most ordinary tenth of it",
+        "task": "the task's own inputs",
+    }
+    for row in sorted((row for row in rows_of("evidence") if row["name"].startswith("promise")), key=_placed):
+        for tried in row["attackers"]:
+            name = names.get(tried["name"], f"{tried['share']:.0%} from the pool, the rest the task's own")
+            median = tried["median_queries"]
+            bought = [tried["answers"][n] for n in accounts]
+            shown = ["no end found" if answers is None else f"{answers:,.0f}" for answers in bought]
+            never = f"over {tried['queries']:,}"
+            rows.append(
+                [row["victim"], name, never if median is None else f"{median:.0f}", f"{tried['accused']:.0%}", *shown]
+            )
+    return grid(rows)
+
+
+def _placed(row: dict[str, Any]) -> int:
+    return _place(row["victim"])
+
+
+def detection() -> str:
+    """Return the table of detectors by attack and share."""
+    found = [row for row in rows_of("detectors") if "accused" in row]
+    rows = [["Attack", "Share", "Others", *(names := list(dict.fromkeys(row["detector"] for row in found)))]]
+    keys = dict.fromkeys((row["attack"], row["share"], row["others"]) for row in found)
+    for key in sorted(keys, key=lambda it: (it[0], it[2], -it[1])):
+        at = {row["detector"]: _delay(row) for row in found if (row["attack"], row["share"], row["others"]) == key}
+        rows.append([key[0], f"{key[1]:.0%}", key[2], *(at.get(name, "") for name in names)])
     return grid(rows)
 
 
@@ -715,6 +773,8 @@ TABLES = {
     "ordinary": ordinary,
     "population": population,
     "ladder": ladder,
+    "promises": promises,
+    "detection": detection,
     "campaign_answers": campaign_answers,
     "campaign_days": campaign_days,
     "campaign_named": campaign_named,

@@ -20,8 +20,11 @@ from feint.attacks import (
     JBDA,
     MAZE,
     ActiveThief,
+    AugmentedSeeds,
     Averaged,
     AwayFromLabel,
+    Blended,
+    DetectorProbing,
     DFALThenKCentre,
     Differences,
     EquationSolving,
@@ -46,7 +49,9 @@ from feint.attacks import (
     NGramQueries,
     PartialBayes,
     PartialBayesBound,
+    Pasted,
     PathFinding,
+    RaisedEnergy,
     RandomTargets,
     RankTargets,
     Recovered,
@@ -297,11 +302,13 @@ def pool_of(kind: str, n: int = 300, *, published: bool = True) -> Split:
 
 
 def on(recipe: Any, kind: str) -> Any:
-    """Return an attack with a surrogate and a pool for the example of another domain."""
+    """Return an attack with a surrogate, a pool and a proxy for the example of another domain."""
     if isinstance(recipe, LensedAttack):
         return replace(recipe, attack=on(recipe.attack, kind))
     pools = {name: pool_of(kind) for name in ("pool", "natural") if hasattr(recipe, name)}
-    return replace(recipe, surrogate=replace(recipe.surrogate, domain=DOMAINS[kind]), **pools)
+    surrogate = replace(recipe.surrogate, domain=DOMAINS[kind])
+    proxy = {"proxy": Trained.of(surrogate.build(0))} if getattr(recipe, "proxy", None) else {}
+    return replace(recipe, surrogate=surrogate, **pools, **proxy)
 
 
 def inputs_for(attack: Any, n: int = 400) -> Split:
@@ -336,6 +343,7 @@ TREE = Network("tree", (1, 2, 2), 3)
 SOFTMAX_REGRESSION = Network("linear", (1, 2, 2), 3)
 NATURAL = Split.of(255 - pool().values, torch.zeros(300, dtype=torch.int64).numpy(), name="natural")
 TRAINING = Training(epochs=40, batch_size=32)
+PROXY = Trained.of(NETWORK.build(0))
 SHORT = Training(epochs=15, batch_size=32)
 SMALL = LoopConfig(4, latent=8, width=8, replay_steps=40, surrogate_rate=0.03)
 SUSPECTED = SuspectedDefense(Defense(outputs=[Temperature(3.0)]))
@@ -646,7 +654,16 @@ ATTACKS = by_name(
     ),
     Example(
         Evasive(pool(), NETWORK, TRAINING, NATURAL, share=0.3, rounds=1),
-        spelled=(Evasive(POOL, DIGITS, natural=POOL, share=0.25, rounds=3, among=5),),
+        variants={
+            "with a proxy": Evasive(
+                pool(), NETWORK, TRAINING, share=0.0, among=1, proxy=PROXY, disguise=RaisedEnergy(steps=2)
+            ),
+        },
+        spelled=(
+            Evasive(POOL, DIGITS, natural=POOL, share=0.25, rounds=3, among=5),
+            Evasive(POOL, DIGITS, proxy=LEARNED, disguise=RaisedEnergy()),
+            Evasive(POOL, DIGITS, disguise=Blended(POOL, share=0.3)),
+        ),
     ),
     Example(KnockoffNets(pool(), NETWORK, TRAINING), spelled=(KNOCKOFF,)),
     Example(
@@ -671,6 +688,10 @@ ATTACKS = by_name(
         tree=True,
     ),
     Example(Retraining(SOFTMAX_REGRESSION, iterations=20), spelled=(Retraining(DIGITS, iterations=7, decay=0.1),)),
+    Example(
+        AugmentedSeeds(pool(), NETWORK, TRAINING, seeds=200),
+        spelled=(AugmentedSeeds(POOL, DIGITS, seeds=7, flip=False),),
+    ),
     Example(
         JBDA(pool(), NETWORK, SHORT, seeds=30),
         spelled=(JBDA(POOL, DIGITS, augmentation=JacobianRow(step=0.2, alternate=3), seeds=20, rounds=4),),
@@ -720,7 +741,15 @@ LENSES = by_name(
     Example(Sharpened(temperature=0.5), spelled=(Sharpened(temperature=0.01),)),
     Example(Smoothed(repeats=2, crop=1), spelled=(Smoothed(repeats=2, crop=2, flip=False, seed=3),)),
     Example(Sybil(clients=3, burst=2), spelled=(Sybil(clients=7),)),
-    Example(Filler(NATURAL, each=2), spelled=(Filler(POOL, each=1, kinds=5),)),
+    Example(
+        DetectorProbing(clients=3, controls=0),
+        spelled=(DetectorProbing(margin=0.2, every=5, most=100, fillers=(Filler(POOL), Filler(POOL, varied=True))),),
+    ),
+    Example(
+        Filler(NATURAL, each=2),
+        variants={"varied": Filler(NATURAL, each=2, varied=True)},
+        spelled=(Filler(POOL, each=1, kinds=5), Filler(POOL, varied=True, flip=False, proxy=LEARNED)),
+    ),
 )
 
 PARTS = (  # what methods are made of: only the contracts of recipes look at these
@@ -763,6 +792,9 @@ PARTS = (  # what methods are made of: only the contracts of recipes look at the
     DFALThenKCentre(factor=3),
     KCentre(),
     Uncertainty(),
+    Blended(POOL),
+    Pasted(POOL, share=0.2),
+    RaisedEnergy(FGSM(0.1), steps=2),
     Defense(access=[Budget(3)], outputs=[APGP(), APGPClosedForm(top=2)]),
     Training(rotation=1.0),
     DIGITS,

@@ -12,7 +12,7 @@ from tests import examples
 
 import feint
 from feint import attacks, defenses
-from feint.attacks import Attack, Augmentation, Lens, LensedAttack
+from feint.attacks import Attack, Augmentation, Disguise, Lens, LensedAttack
 from feint.defenses.boundary import Boundary
 from feint.defenses.inputs import Input
 from feint.defenses.outputs import Output
@@ -28,10 +28,10 @@ PUBLIC = [
 
 def methods():
     in_rooms = [(example.recipe, examples.page_of(room)) for room in examples.ROOMS for example in room.values()]
-    augmentations = [(part, "attacks") for part in examples.PARTS if isinstance(part, Augmentation)]
+    parts = [(part, "attacks") for part in examples.PARTS if isinstance(part, (Augmentation, Disguise))]
     return [
         pytest.param(type(recipe), page, id=type(recipe).__name__)
-        for recipe, page in in_rooms + augmentations
+        for recipe, page in in_rooms + parts
         if not isinstance(recipe, LensedAttack)
     ]
 

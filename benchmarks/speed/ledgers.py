@@ -102,7 +102,7 @@ def martingale() -> Martingale:
     """Return a test with as many bets as `SequentialTest` makes with outliers."""
     generator = np.random.default_rng(0)
     won = generator.normal(0, 0.1, (CALIBRATION + 1, BETS))
-    return Martingale(np.sort(generator.normal(size=CALIBRATION)), won, np.full(BETS, 1 / BETS), 1e-3, 500)
+    return Martingale(np.sort(generator.normal(size=CALIBRATION)), won, np.full(BETS, 1 / BETS), 1e-3)
 
 
 @contextmanager

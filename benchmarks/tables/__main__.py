@@ -12,7 +12,19 @@ from pathlib import Path
 import torch
 
 from benchmarks.record import RESULTS
-from benchmarks.tables import adaptive, campaign, equations, evidence, models, ordinary, ownership, springboard
+from benchmarks.tables import (
+    adaptive,
+    attackers,
+    campaign,
+    detectors,
+    equations,
+    evidence,
+    ladder,
+    models,
+    ordinary,
+    ownership,
+    springboard,
+)
 from benchmarks.tables.rows import Jobs, keep, slug
 from feint.cli.terminal import bars
 from feint.evaluation import jsonl
@@ -25,7 +37,10 @@ TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the fol
     "equations": ("equations", equations.undefended),
     "equations_defended": ("equations", equations.defended),
     "evidence": ("evidence", evidence.streams),
-    "ladder": ("evidence", evidence.ladder),
+    "promise": ("evidence", evidence.promises),
+    "ladder": ("evidence", ladder.jobs),
+    "attackers": ("detectors", attackers.jobs),
+    "detectors": ("detectors", detectors.jobs),
     "models": ("models", models.jobs),
     "ordinary": ("ordinary", ordinary.jobs),
     "ownership": ("ownership", ownership.jobs),

@@ -1,190 +1,183 @@
-"""The sequential test on CIFAR-10: how soon it accuses, whom it never should, and what its ladder leaves an attacker.
+"""The sequential test on three victims: how soon it accuses, and whom it never should.
 
 No suite: streams of queries are drawn from scores, thousands of clients at once, and honest clients steal nothing.
 
-The victim is the published ResNet-20. Half of the test images calibrate the test; honest clients draw from the other
-half, attackers from CIFAR-100.
+Half of the test inputs calibrate the test, and honest clients draw from the other half. What attackers ask is CIFAR-100
+against the published ResNet-20 on CIFAR-10, CIFAR-100 in grey against LeNet on Fashion-MNIST, whose own pool are images
+of the task, and rows drawn from the columns' published means and shares against XGBoost on Adult.
 """
 
 import functools
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.tables import models
 from benchmarks.tables.rows import Jobs, Row, published_resnet20
 from feint import data, victims
+from feint.audit.promise import promise
+from feint.audit.promise_text import to_json
+from feint.audit.samples import Samples
 from feint.bench.demo import SETTINGS
 from feint.data import Split
-from feint.defense import Defense, Ladder
-from feint.defenses.access import Refuse, SequentialTest
-from feint.defenses.outputs import APGPClosedForm, LabelFlip
-from feint.errors import Refused
-from feint.evaluation import metrics
-from feint.ledger import Ledger
-from feint.models.networks import Classifier
-from feint.models.training import learn
+from feint.defenses.access import SequentialTest
+from feint.defenses.access.slices import CLASSES, slices
+from feint.evaluation.detection import Accusations, accusations
+from feint.models import networks
+from feint.models.training import train
 from feint.progress import ProgressCallback
-from feint.query import Query
-from feint.service import Service
 
 SHARES = 1.0, 0.5, 0.25, 0.1, 0.05
-BUDGET = 10_000
-Test = Callable[[], SequentialTest]
-POLICIES = {
-    "flipped labels": Defense(outputs=[LabelFlip(key="an experiment's, not a secret")]),
-    "APGP top-1": Defense(outputs=[APGPClosedForm(top=1)]),
-    "refusal": Defense(access=[Refuse()]),
+ALPHAS = 1e-3, 1e-4
+ATTACK_INPUTS = 5000
+LENGTH = 2000  # queries of a client
+STREAMS, CLIENTS = 200, 1000  # attackers, or clients who drifted; clients of the promise
+IMAGES = CLASSES, "jpeg", "scale", "noise", "shift"
+DRIFTS = {
+    "image": ("jpeg:95", "jpeg:90", "scale:0.875", "noise:0.02", "brightness:0.9", "brightness:0.7", "shift:2"),
+    "table": ("rounded:2", "missing:0.1"),
 }
 
 
+@dataclass(frozen=True, eq=False)
 class Setting:
-    """The victim, and who draws from what: each set's logits are computed once."""
+    """The victim, and who draws from what: the scores of a set are computed once.
 
-    def __init__(self, victim: Classifier, calibration: Split, honest: Split, pool: Split, outliers: Split) -> None:
-        self.victim, self.calibration, self.honest = victim, calibration, honest
-        self.pool, self.outliers = pool, outliers
+    Attributes:
+        victim: The model.
+        calibration: Inputs that the test is fitted to.
+        honest: Inputs of honest clients.
+        pool: Inputs of attackers.
+        slices: Slices that the owner declares, where any are.
+        drifts: Changes of honest inputs.
+    """
+
+    victim: nn.Module
+    calibration: Split
+    honest: Split
+    pool: Split
+    slices: tuple[str, ...]
+    drifts: tuple[str, ...]
 
     @functools.cached_property
     def plain(self) -> SequentialTest:
-        """The test with bets that are set."""
+        """The test without slices."""
         return SequentialTest().fit(self.victim, self.calibration)
 
     @functools.cached_property
-    def learned(self) -> SequentialTest:
-        """The test with a bet that was learned from outliers."""
-        return SequentialTest().fit(self.victim, self.calibration, outliers=self.outliers)
-
-    def test(self, bets: str, **numbers: float) -> SequentialTest:
-        """Return the test with these `bets`, plain or learned, and other numbers."""
-        return replace(getattr(self, bets), **numbers)
+    def sliced(self) -> SequentialTest:
+        """The test with the owner's slices."""
+        return SequentialTest(slices=self.slices).fit(self.victim, self.calibration)
 
     @functools.cache  # noqa: B019, one setting lives as long as the process
-    def scores(self, drift: str) -> Tensor:
-        """The scores of honest inputs that drifted."""
-        return self._scores(DRIFTS[drift](self.honest.inputs()))
+    def scores(self, test: str, drift: str = "") -> np.ndarray:
+        """Return the scores of honest inputs that drifted, or of the pool, as a test ranks them."""
+        return getattr(self, test).ranked_score(*self.answered(drift)).numpy()
 
-    @functools.cached_property
-    def odd(self) -> Tensor:
-        """The scores of 5,000 inputs of the pool."""
-        return self._scores(self.pool.inputs(slice(0, 5000)))
+    @functools.cache  # noqa: B019
+    def answered(self, drift: str) -> tuple[Tensor, Tensor]:
+        """Return these inputs with their logits."""
+        split = self.pool if drift == "pool" else self.honest
+        changed = split if drift in ("", "pool") else next(iter(slices(drift, split)))[1]
+        x = changed.inputs()
+        return x, torch.cat([victims.logits(self.victim, part) for part in x.split(500)])
 
-    def _scores(self, x: Tensor) -> Tensor:
-        return torch.cat([self.plain.score(part, victims.logits(self.victim, part)) for part in x.split(500)])
+
+def parts(images: data.Dataset) -> tuple[Split, Split]:
+    """Return the halves of the test inputs: to calibrate on, and those of honest clients."""
+    calibration, honest = (images.test.share(i, 2) for i in range(2))
+    return calibration, honest
 
 
 @functools.cache
 def setting_of_cifar10() -> Setting:
-    """Return the published victim, with each half of the test images in its part."""
+    """Return the published victim."""
     images = data.load("cifar10")
-    calibration, honest = (images.test.share(i, 2) for i in range(2))
-    return Setting(published_resnet20(), calibration, honest, images.pool, data.load("gtsrb").train.share(0, 4))
+    pool = images.pool.take(slice(0, ATTACK_INPUTS), part="first 5,000")
+    return Setting(published_resnet20(), *parts(images), pool, IMAGES, DRIFTS["image"])
+
+
+@functools.cache
+def setting_of_fashion() -> Setting:
+    """Return a LeNet that is trained by the recipe of the demo."""
+    images, recipe = data.load("fashion_mnist"), SETTINGS["fashion_mnist"]
+    victim = train(networks.get(recipe.network, images), images.train, training=recipe.victim)
+    others = data.load("cifar100@28").test.inputs(slice(0, ATTACK_INPUTS)).mean(1, keepdim=True).numpy()
+    drawn, labels = images.domain.encode(others), np.zeros(len(others), np.int64)
+    pool = Split.of(drawn, labels, domain=images.domain, name="cifar100@28", part="test, grey, first 5,000")
+    return Setting(victim, *parts(images), pool, IMAGES, DRIFTS["image"])
+
+
+@functools.cache
+def setting_of_adult() -> Setting:
+    """Return an XGBoost classifier, whose attacker has no rows."""
+    victim, images = models.victim("Adult, XGBoost")
+    drawn = images.domain.encode(images.domain.sample(ATTACK_INPUTS, 0))
+    pool = Split.of(drawn, np.zeros(len(drawn), np.int64), domain=images.domain, name="adult", part="marginals")
+    return Setting(victim, *parts(images), pool, (CLASSES, "rounded", "missing"), DRIFTS["table"])
+
+
+VICTIMS: dict[str, tuple[Callable[[], Setting], tuple[str, ...]]] = {
+    "CIFAR-10": (setting_of_cifar10, DRIFTS["image"]),
+    "Fashion-MNIST": (setting_of_fashion, DRIFTS["image"]),
+    "Adult": (setting_of_adult, DRIFTS["table"]),
+}
+TESTS = {"plain": "no", "sliced": "yes"}
 
 
 def streams(progress: ProgressCallback) -> Jobs:
     """How many queries until the accusation, by the share of attack queries; how many honest clients are accused."""
-    setting, generator = setting_of_cifar10(), torch.Generator().manual_seed(0)
-    for name, bets in {"energy": "plain", "energy, a bet learned from GTSRB": "learned"}.items():
-        for alpha in (1e-3, 1e-4):
-            at = partial(setting.test, bets, alpha=alpha)
-            for share in SHARES:
-                yield f"delay-{name}-{alpha}-{share}", partial(delay, setting, at, share, generator)
-            yield f"honest-{name}-{alpha}", partial(honest, setting, at, "none", generator)
-    for tolerance in (1.0, 1.5, 2.0):
-        at = partial(setting.test, "plain", tolerance=tolerance)
-        for drift in DRIFTS:
-            yield f"drift-{drift}-{tolerance}", partial(honest, setting, at, drift, generator)
-        yield f"delay-tolerant-{tolerance}", partial(delay, setting, at, 1.0, generator)
+    for name, (setting, drifts) in VICTIMS.items():
+        for test in TESTS:
+            for alpha in ALPHAS:
+                for share in SHARES:
+                    yield f"delay-{name}-{test}-{alpha}-{share}", partial(delay, name, setting, test, alpha, share)
+            for drift in ("", *drifts):
+                yield f"honest-{name}-{test}-{drift or 'as they are'}", partial(honest, name, setting, test, drift)
 
 
-def delay(setting: Setting, make: Test, share: float, generator: torch.Generator) -> Row:
-    test, ordinary, odd = make(), setting.scores("none"), setting.odd
-    n, length = 200, 3000
-    attack = torch.rand(n, length, generator=generator) < share
-    drawn = torch.randint(5000, (2, n, length), generator=generator)
-    mixed = torch.where(attack, odd[drawn[0]], ordinary[drawn[1]])
-    accused = torch.cat([test.replay(part) >= 1 for part in mixed.split(50)])
-    first = torch.where(accused.any(1), accused.double().argmax(1) + 1, torch.inf)
-    median = first.median().item()
-    return {
-        "alpha": test.alpha, "tolerance": test.tolerance, "share": share, "streams": n, "length": length,
-        "accused": accused.any(1).double().mean().item(), "median_queries": median if median <= length else None,
-    }  # fmt: skip
+def promises(progress: ProgressCallback) -> Jobs:
+    """What an audit would say that the owner of each victim may promise."""
+    for name, (setting, _) in VICTIMS.items():
+        yield f"promise-{name}", partial(promised, name, setting, progress)
 
 
-def honest(setting: Setting, make: Test, drift: str, generator: torch.Generator) -> Row:
-    test, scores = make(), setting.scores(drift)
-    n, length = 1000, 2000
-    drawn = torch.stack([torch.randperm(len(scores), generator=generator)[:length] for _ in range(n)])
-    accused = sum((test.replay(scores[part]) >= 1).any(1).sum().item() for part in drawn.split(50))
-    return {
-        "alpha": test.alpha, "tolerance": test.tolerance, "drift": drift, "streams": n, "length": length,
-        "accused": accused / n,
-    }  # fmt: skip
+def promised(name: str, make: Callable[[], Setting], progress: ProgressCallback) -> Row:
+    setting = make()
+    samples = Samples(setting.calibration, setting.honest, setting.pool, (), ())
+    return {"victim": name, "seed": 0, **to_json(promise(setting.victim, samples, {}, progress))}
 
 
-def noisy(x: Tensor) -> Tensor:
-    return (x + 0.02 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
-
-
-DRIFTS: dict[str, Callable[[Tensor], Tensor]] = {
-    "none": lambda x: x,
-    "noise of 0.02": noisy,
-    "a tenth darker": lambda x: x * 0.9,
-    "shifted by 2 pixels": lambda x: x.roll((2, 2), (2, 3)),
-}
-
-
-class Remembered(nn.Module):
-    """A model that looks its logits up, for inputs that it was shown before: thousands of queries one by one."""
-
-    def __init__(self, model: nn.Module, x: Tensor) -> None:
-        super().__init__()
-        z = torch.cat([victims.logits(model, part) for part in x.split(500)])
-        self.known = {row.numpy().tobytes(): it for row, it in zip(x, z, strict=True)}
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.stack([self.known[row.contiguous().numpy().tobytes()] for row in x])
-
-
-def ladder(progress: ProgressCallback) -> Jobs:
-    """What an attacker gets from labels: 10,000 CIFAR-100 images as 1 to 1,000 clients, or the task's own images."""
-    setting = setting_of_cifar10()
-    for clients in (1, 10, 100, 1000):
-        for policy in POLICIES:
-            yield f"ladder-{policy}-{clients}", partial(theft, setting, policy, clients, setting.pool, progress)
-    for policy in POLICIES:
-        yield f"ladder-own-{policy}", partial(theft, setting, policy, 1, setting.honest, progress)
-
-
-def theft(setting: Setting, policy: str, clients: int, pool: Split, progress: ProgressCallback) -> Row:
-    chosen = torch.randperm(len(pool), generator=torch.Generator().manual_seed(0))[:BUDGET]
-    x = pool.inputs(chosen)
-    ledger = Ledger()
-    service = Service(
-        Remembered(setting.victim, x), Ladder([setting.plain], [Defense(), POLICIES[policy]]), ledger=ledger
+def delay(name: str, make: Callable[[], Setting], test: str, alpha: float, share: float) -> Row:
+    setting = make()
+    detector = replace(getattr(setting, test), alpha=alpha)
+    outcome = accusations(
+        detector, setting.scores(test, "pool"), setting.scores(test), share, clients=STREAMS, length=LENGTH
     )
-    learned: list[tuple[int, int]] = []
-    for row in range(len(x)):  # clients take turns, one query each
-        client = f"thief-{row % clients}"
-        try:
-            label = service(Query(x[row : row + 1], client)).p.argmax().item()
-        except Refused:
-            continue
-        learned.append((row, int(label)))
-    rows, labels = (torch.tensor(it) for it in zip(*learned, strict=True))
-    clean = victims.predict(setting.victim, x[:1]).shape[1]
-    images = torch.from_numpy(pool.values[chosen[rows].numpy()])
-    targets = nn.functional.one_hot(labels, clean).float()
-    stolen = learn(setting.victim.network, images, targets, SETTINGS["cifar10"].surrogate, progress=progress)
-    names = [f"thief-{i}" for i in range(min(clients, len(x)))]
-    judged = setting.calibration  # the half that no attacker owns
-    answers = victims.answers(stolen, judged)
+    return {**_about(name, setting, test, alpha), "share": share, **_outcome(outcome)}
+
+
+def honest(name: str, make: Callable[[], Setting], test: str, drift: str) -> Row:
+    setting = make()
+    detector, sent = getattr(setting, test), setting.scores(test, drift)
+    outcome = accusations(detector, sent, sent, 0.0, clients=STREAMS if drift else CLIENTS, length=LENGTH)
+    return {**_about(name, setting, test, detector.alpha), "drift": drift, **_outcome(outcome), "bound": outcome.bound}
+
+
+def _about(name: str, setting: Setting, test: str, alpha: float) -> Row:
+    declared = list(setting.slices) if test == "sliced" else []
+    return {"victim": name, "slices": declared, "alpha": alpha, "n": len(setting.calibration), "seed": 0}
+
+
+def _outcome(outcome: Accusations) -> Row:
+    """Return what a row has of simulated clients."""
+    finite = torch.from_numpy(outcome.first)[np.isfinite(outcome.first)]
+    late = finite.quantile(0.95).item() if len(finite) > 0.95 * len(outcome.first) else None
     return {
-        "policy": policy, "clients": clients, "pool": f"{pool.name}/{pool.part}", "attack": "KnockoffNets, labels only",
-        "asked": len(x), "answered": len(rows), "accused": sum(ledger[it].total("rung") > 0 for it in names),
-        "stealer_accuracy": metrics.accuracy(answers, judged.labels), "n_test": len(judged), "seed": 0,
-        "defender_accuracy": metrics.accuracy(victims.answers(setting.victim, judged), judged.labels),
+        "streams": len(outcome.first), "length": outcome.length, "accused": outcome.rate,
+        "median_queries": outcome.median, "late_queries": late,
     }  # fmt: skip

@@ -7,12 +7,15 @@ from tests.examples import NETWORK
 from tests.support.problems import Linear
 
 from feint import Service
-from feint.attacks import Evasive, KnockoffNets
+from feint.attacks import Evasive, KnockoffNets, RaisedEnergy
 from feint.attacks.pool.evasive import ordinariness
 from feint.data import Split
 from feint.defenses.access import SequentialTest
 from feint.errors import BadInput
-from feint.models.training import Training
+from feint.models.networks import Network
+from feint.models.perturbation import PGD
+from feint.models.stored import Trained
+from feint.models.training import Training, learn
 
 
 class Contrast(Linear):
@@ -58,6 +61,34 @@ def test_evasive_leaves_less_evidence_than_random_queries():
     assert min(random) >= 1  # accused
     assert max(alone) < min(random)
     assert max(hidden) < min(alone)
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Trained:
+    """A model of the task that the victim's owner did not train."""
+    x = torch.cat([MIXED.inputs(), HONEST.inputs()])
+    return Trained.of(learn(NETWORK, x, Contrast()(x).softmax(-1).detach(), Training(epochs=30, batch_size=64)))
+
+
+def test_a_proxy_hides_an_attacker_from_the_first_query_on(proxy):
+    random = evidence(KnockoffNets(MIXED, NETWORK, TRAINING), 0)
+    hidden = evidence(Evasive(MIXED, NETWORK, TRAINING, share=0.0, proxy=proxy), 0)
+    unchosen = evidence(Evasive(MIXED, NETWORK, TRAINING, share=0.0, among=1, proxy=proxy), 0)
+    assert hidden < 0.5 < 1 < min(random, unchosen)
+
+
+def test_gradient_steps_on_a_proxy_leave_less_evidence(proxy):
+    steps = RaisedEnergy(PGD(0.1, 0.4), steps=10)
+    moved = evidence(Evasive(MIXED, NETWORK, TRAINING, share=0.0, among=1, proxy=proxy, disguise=steps), 0)
+    assert moved < evidence(Evasive(MIXED, NETWORK, TRAINING, share=0.0, among=1, proxy=proxy), 0) / 2
+
+
+def test_a_proxy_of_another_domain_is_refused(proxy):
+    other = Trained.of(Network("mlp", (1, 3, 3), 3).build(0))
+    oracle = Service(Linear()).oracle(client="a", budget=10)
+    with pytest.raises(BadInput, match="which the proxy takes"):
+        Evasive(MIXED, NETWORK, TRAINING, proxy=other).steal(oracle)
+    assert oracle.asked == 0
 
 
 def test_natural_queries_have_their_share_in_every_round():

@@ -4,12 +4,16 @@ import pytest
 import torch
 
 from feint.attacks import Filler, KnockoffNets
+from feint.attacks.surrogates import logits
 from feint.data import Split
 from feint.defense import Defense, Ladder
 from feint.defenses.access import SequentialTest, martingale
+from feint.defenses.access.near_copies import first_of_their_kind
 from feint.defenses.scores import MaxProbability
+from feint.errors import BadRecipe
 from feint.ledger import Ledger
 from feint.models.networks import Network
+from feint.models.stored import Trained
 from feint.models.training import Training
 from feint.service import Service
 from feint.signature import mark
@@ -29,6 +33,32 @@ def test_fillers_are_all_different_near_copies_and_are_paid_for(digits):
     assert torch.cdist(fillers, known).amin(1).max() < 1.5 / 255
     p = torch.arange(120.0)[:, None].repeat(1, 2)
     assert torch.equal(lens.read(p), p[3::4])
+
+
+def test_varied_fillers_are_told_apart_by_perceptual_codes(digits):
+    x = digits.pool.inputs(slice(0, 30))
+
+    def new(**fields) -> int:
+        sent = Filler(digits.test, each=3, kinds=5, **fields).send(x).unflatten(0, (30, 4))[:, :3].flatten(0, 1)
+        return int(first_of_their_kind(sent.numpy(), Ledger()["a"]).sum())
+
+    assert new(varied=True) > 60
+    assert new() <= 5
+
+
+def test_a_proxy_sends_the_more_ordinary_copies(digits, victim):
+    x, proxy = digits.pool.inputs(slice(0, 30)), Trained.of(victim)
+
+    def energy(**fields) -> float:
+        fillers = Filler(digits.test, each=3, varied=True, **fields).send(x).unflatten(0, (30, 4))[:, :3].flatten(0, 1)
+        return logits(proxy.model, fillers).logsumexp(-1).mean().item()
+
+    assert energy(proxy=proxy) > energy() + 0.5
+
+
+def test_a_proxy_without_varied_copies_is_refused(digits, victim):
+    with pytest.raises(BadRecipe, match="set varied=True"):
+        Filler(digits.test, proxy=Trained.of(victim))
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 
 from feint import cli, victims
 from feint.attacks import Surrogate
-from feint.audit import attacker, output, plan
+from feint.audit import attacker, output, plan, promise
 from feint.models.networks import Network
 from feint.models.training import Training
 
@@ -21,6 +21,8 @@ def run_cli(monkeypatch, capsys, tmp_path, _cache):
     monkeypatch.setattr(plan, "BUDGETS", (20, 40, 80))
     monkeypatch.setattr(plan, "OVERHEAD", 1e6)  # a slow machine: the least plan is made, whatever runs beside
     monkeypatch.setattr(attacker, "ROWS", 80)
+    for name, number in {"ATTACKERS": 10, "CLIENTS": 10, "LENGTH": 200, "SLICED": 50}.items():
+        monkeypatch.setattr(promise, name, number)
     monkeypatch.setattr(attacker, "contenders", lambda _, domain, k: [Surrogate(Network("mlp", domain, k), quick)])
     monkeypatch.setattr(output.report, "write", lambda path, *_, **__: path.write_text("a page of its own"))
 

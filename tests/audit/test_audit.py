@@ -31,7 +31,7 @@ QUICK = "--minutes 0.01 --defense LabelOnly --defense ReverseSigmoid"
 REPORT = output.report.write
 KEYS = {
     "format", "model", "plan", "partial", "missing", "failures", "thefts", "defenses", "recommendation", "flags",
-    "standards", "provenance", "next",
+    "standards", "provenance", "next", "promise",
 }  # fmt: skip
 
 
@@ -94,10 +94,12 @@ def test_audit_fits_on_one_screen_and_repeats_from_its_cache(model, tmp_path, la
     assert [row.stat().st_mtime_ns for row in rows] == before
     page = (tmp_path / "feint-audit/victim/audit.html").read_text()
     assert page.count("AISVS 11.") == 6
+    assert ("What you may promise" in page) == (lang == "en")
     rows_page = (tmp_path / "feint-audit/victim/report.html").read_text("utf-8")
     assert rows_page.count("t-SNE") >= (2 if lang == "zh" else 0)
     assert ('lang="zh' in rows_page) == (lang == "zh")
     stored = json.loads((tmp_path / "feint-audit/victim/audit.json").read_text())
+    assert [tried["name"] for tried in stored["promise"]["attackers"]][:2] == ["pool", "selected"]
     assert (
         tomllib.loads((tmp_path / "feint-audit/victim/defense.toml").read_text())
         == stored["recommendation"]["settings"]

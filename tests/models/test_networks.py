@@ -15,6 +15,7 @@ from feint.models.networks import Network
 from feint.signature import Pixels
 
 PARAMETERS = {  # He et al. 2016 (0.27, 0.46, 0.85 M), Ma et al. 2021 (11.17, 23.52 M), Xie et al. 2017, Zagoruyko 2016
+    "resnet9_32": 611_872,
     "resnet20": 269_722,
     "resnet32": 464_154,
     "resnet56": 853_018,

@@ -6,6 +6,7 @@ from feint.attacks.data_free.dfms import DFMSHL
 from feint.attacks.data_free.loop import HalfCosine, LoopConfig, MultiStep
 from feint.attacks.data_free.statistics import Marginals, Uniform
 from feint.attacks.lenses.averaging import Averaged, Smoothed
+from feint.attacks.lenses.detector_probing import DetectorProbing
 from feint.attacks.lenses.evasion import Filler, LowAndSlow, Sybil
 from feint.attacks.lenses.known_parameters import KnownParameters
 from feint.attacks.lenses.labels import HardLabels, RankTargets, Sharpened
@@ -20,6 +21,7 @@ from feint.attacks.parametric.path_finding import PathFinding
 from feint.attacks.parametric.retraining import Retraining
 from feint.attacks.parametric.top_down import TopDownPathFinding
 from feint.attacks.pool.active_thief import ActiveThief
+from feint.attacks.pool.disguise import Blended, Disguise, Pasted, RaisedEnergy
 from feint.attacks.pool.evasive import Evasive
 from feint.attacks.pool.knockoff import KnockoffNets
 from feint.attacks.pool.knockoff_adaptive import KnockoffNetsAdaptive
@@ -35,6 +37,7 @@ from feint.attacks.synthetic.augmentations import (
     NextClasses,
     RandomTargets,
 )
+from feint.attacks.synthetic.augmented_seeds import AugmentedSeeds
 from feint.attacks.synthetic.jbda import JBDA
 from feint.attacks.synthetic.seed_samples import SeedSamples
 from feint.attacks.tuning import tune
@@ -48,10 +51,14 @@ __all__ = [
     "ActiveThief",
     "Attack",
     "Augmentation",
+    "AugmentedSeeds",
     "Averaged",
     "AwayFromLabel",
+    "Blended",
     "DFALThenKCentre",
+    "DetectorProbing",
     "Differences",
+    "Disguise",
     "EquationSolving",
     "Evasive",
     "Filler",
@@ -75,8 +82,10 @@ __all__ = [
     "NextClasses",
     "PartialBayes",
     "PartialBayesBound",
+    "Pasted",
     "PathFinding",
     "PointwiseLens",
+    "RaisedEnergy",
     "RandomTargets",
     "RankTargets",
     "Recovered",

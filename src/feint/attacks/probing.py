@@ -10,6 +10,7 @@ from feint.errors import BadInput, BadRecipe, Refused
 from feint.models.networks import Network
 from feint.oracle import Oracle
 from feint.progress import ProgressCallback
+from feint.signature import Domain
 
 BATCH = 500
 
@@ -60,18 +61,23 @@ def check(oracle: Oracle, pool: Split, surrogate: Network, *, least: int = 1, mo
             takes, or if it holds fewer than `most` inputs.
     """
     require_budget(oracle, surrogate, least)
-    if type(pool.domain) is not type(surrogate.domain) or pool.shape != surrogate.shape:
-        raise BadInput(
-            f"a pool of {pool.domain.noun} {pool.shape}",
-            f"{surrogate.domain.noun} {surrogate.shape}, which the surrogate takes",
-            "change either",
-        )
+    require_like(pool, surrogate.domain, "a pool", "the surrogate takes")
     most = oracle.left if most is None else most
     if most > len(pool):
         raise BadInput(
             f"a budget for {most} inputs and a pool of {len(pool)}",
             "a pool at least as large as the budget",
             "lower the budget or bring a larger pool",
+        )
+
+
+def require_like(inputs: Split, domain: Domain, what: str, whose: str) -> None:
+    """Raise `BadInput` unless `inputs` have this kind and shape; `what` they are and `whose` `domain` is are named."""
+    if type(inputs.domain) is not type(domain) or inputs.shape != domain.shape:
+        raise BadInput(
+            f"{what} of {inputs.domain.noun} {inputs.shape}",
+            f"{domain.noun} {domain.shape}, which {whose}",
+            "change either",
         )
 
 

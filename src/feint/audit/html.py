@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from feint._optional import require
+from feint.audit import promise_text
 from feint.audit.candidates import NONE
 from feint.audit.curve import budget_curve
 from feint.audit.findings import Findings
+from feint.audit.promise import NoPromise
 from feint.audit.run import Audit
 from feint.audit.standards import standard_checks
 from feint.audit.text import AuditText
@@ -68,6 +70,8 @@ def render(page: Page, text: AuditText) -> str:
             flags=[text.flag(flag) for flag in findings.flags],
             curve=budget_curve(findings, text) if findings.worst_cases else "",
             tables=_tables(page, text),
+            promise=_promise(audit, text),
+            promised=promise_text.sentences(audit.promise, findings, text),
             evidence=_evidence(findings, text),
             notes=_notes(audit, findings, text),
             glossary=text.glossary(scores=_two_classes(audit), defenses=[e.candidate.name for e in findings.effects]),
@@ -110,6 +114,14 @@ def _scores(page: Page, text: AuditText) -> _Table:
     auc = "–" if model is None else f"{model:.3f}"
     rows = [_Row([f"{b:,}", *(score.shown(scores) for score in shown), auc]) for b, scores in worst.items()]
     return _Table(text("scores"), heads, rows)
+
+
+def _promise(audit: Audit, text: AuditText) -> _Table:
+    """Return what a test in front of the model promises; without rows where nothing is known."""
+    if isinstance(audit.promise, NoPromise):
+        return _Table(promise_text.title(audit.promise, text), [], [])
+    heads, rows = promise_text.table(audit.promise, text)
+    return _Table(promise_text.title(audit.promise, text), heads, [_Row(row) for row in rows])
 
 
 def _evidence(findings: Findings, text: AuditText) -> _Table:

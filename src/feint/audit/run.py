@@ -16,6 +16,7 @@ from feint.audit import attacker
 from feint.audit.advice import Constant
 from feint.audit.candidates import Candidate, load_candidates
 from feint.audit.plan import AuditPlan, Size, make_plan
+from feint.audit.promise import NoPromise, Promise, promise
 from feint.audit.samples import Samples, load_samples
 from feint.bench.matrix import Matrix
 from feint.data.remarks import Remark
@@ -94,12 +95,13 @@ class AuditSetup:
 
 @dataclass(frozen=True)
 class Audit:
-    """Outcome of a run: the request, the victim, the setup, and the results, complete or not."""
+    """Outcome of a run: the request, the victim, the setup, the results, complete or not, and what may be promised."""
 
     request: AuditRequest
     victim: nn.Module
     setup: AuditSetup
     results: Results
+    promise: Promise | NoPromise
     interrupted: bool = False
 
     @property
@@ -165,6 +167,7 @@ def _run(
     p = victims.answers(victim, samples.judge)
     seconds_per_answer = (time.monotonic() - asked) / len(samples.judge)
     candidates = load_candidates(request.defenses, victim, samples.fit, folder / "defenses", progress)
+    promised = promise(victim, samples, candidates, progress)
     key = _plan_key(victim, samples, candidates, request)
     plan = _load_plan(folder / "plan.json", key)
     if plan is None:
@@ -188,7 +191,7 @@ def _run(
         results = matrix.run(folder=folder / "rows", progress=progress, until=until)
     except KeyboardInterrupt:
         results, interrupted = _finished_rows(matrix, folder / "rows"), True
-    return Audit(request, victim, setup, results, interrupted)
+    return Audit(request, victim, setup, results, promised, interrupted)
 
 
 def _choose(

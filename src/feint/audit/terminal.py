@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from feint.audit import promise_text
 from feint.audit.findings import Findings
 from feint.audit.output import JSON, PAGE, REPORT, SETTINGS
 from feint.audit.run import Audit, AuditSetup
@@ -111,8 +112,8 @@ def format_audit(
     screen.paragraph("")
     for sentence in text.advice(findings, audit):
         screen.paragraph(sentence)
-    screen.paragraph(text.flags(findings))
-    screen.paragraph(text.basis(findings))
+    doubts = text.basis(findings), text.flags(findings), promise_text.summary(audit.promise, text)
+    screen.paragraph(text("gap").join(doubts))
     screen.paragraph(_standards(findings, text))
     written = findings.recommended is not None or findings.query_limit is not None
     screen.paragraph(text("settings", file=folder / SETTINGS) if written else text("no settings"))

@@ -33,7 +33,7 @@ class AccountName(NamedTuple):
 SHARED = AccountName("shared")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Snapshot:
     """Account as a store last returned it.
 
@@ -60,8 +60,7 @@ class Snapshot:
         return replace(self, version=other.version if alone else self.version, totals=other.totals, at=other.at)
 
 
-@dataclass(frozen=True, slots=True)
-class Increment:
+class Increment(NamedTuple):
     """One addition to a total; `done` where it was within its bounds."""
 
     name: str
@@ -149,7 +148,8 @@ class Transaction(Account):
 
     def add(self, name: str, amount: float, *, floor: float = -math.inf, limit: float = math.inf) -> bool:
         done = super().add(name, amount, floor=floor, limit=limit)
-        self._added.append(Increment(name, amount, floor, limit, done))
+        if not self._looked:  # afterwards totals are replaced, and no addition is repeated
+            self._added.append(Increment(name, amount, floor, limit, done))
         return done
 
     def add_each(self, amounts: Mapping[str, float], *, floor: float = -math.inf) -> None:

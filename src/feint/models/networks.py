@@ -363,6 +363,44 @@ def wide_resnet(depth: int, factor: int) -> Callable[[Network], nn.Module]:
     return body
 
 
+def resnet9(width: int) -> Callable[[Network], nn.Module]:
+    """Return the body of a ResNet-9 for small images, after the fast trainings of DAWNBench (Page, 2018).
+
+    Of the networks tried as surrogates it learns most in the same CPU seconds
+    (docs/background/results/evidence.md).
+    """
+
+    def body(network: Network) -> nn.Module:
+        w = width
+
+        def residual(channels: int) -> nn.Module:
+            path = [part for _ in range(2) for part in (conv(channels, channels), nn.ReLU(inplace=True))]
+            return Residual(nn.Sequential(*path), nn.Identity())
+
+        def pooled(inside: int, outside: int) -> list[nn.Module]:
+            return [conv(inside, outside), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+
+        return nn.Sequential(
+            *(conv(network.shape[0], w), nn.ReLU(inplace=True)),
+            *(*pooled(w, 2 * w), residual(2 * w)),
+            *(*pooled(2 * w, 4 * w), *pooled(4 * w, 4 * w), residual(4 * w)),
+            *(nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(4 * w, network.classes, bias=False), Scaled(0.125)),
+        )
+
+    return body
+
+
+class Scaled(nn.Module):
+    """Product with a constant, by which first logits are small."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
 def vgg16(network: Network) -> nn.Module:
     """Return VGG-16 with batch normalisation and one linear layer, as used on 32×32 images."""
     layers: list[nn.Module] = []
@@ -421,6 +459,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "ngrams": Architecture(ngrams, (Tokens, Text), preprocessing=values, at_once=True),
     "textcnn": Architecture(textcnn, (Tokens, Text), preprocessing=values),
     "lenet": _of_images(lenet),
+    "resnet9_32": _of_images(resnet9(32)),
     "resnet20": _of_images(cifar_resnet(20)),
     "resnet32": _of_images(cifar_resnet(32)),
     "resnet56": _of_images(cifar_resnet(56)),

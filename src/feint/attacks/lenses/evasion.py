@@ -10,8 +10,11 @@ import torch
 from torch import Tensor
 
 from feint.attacks.lenses.lens import Lens, PointwiseLens
+from feint.attacks.surrogates import logits
+from feint.attacks.variation import drawn, varied
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe, Refused
+from feint.models.stored import Trained
 from feint.oracle import Oracle, OracleWrapper, concatenate
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.transcript import checksums
@@ -115,17 +118,21 @@ class Filler(PointwiseLens):
 
     Padding an attack with what looks ordinary is mimicry (Wagner and Soto, CCS 2002). A detector that pays ordinary
     queries back never accuses a client of whose queries few enough are out of place. Here `each` fillers precede every
-    input: copies of the first `kinds` inputs of `ordinary`, in turn, of which images have one pixel changed by one
-    level, so that no two are equal. The answers to fillers are dropped.
+    input: copies of the first `kinds` inputs of `ordinary`, drawn at random, of which images have one pixel changed by
+    one level, so that no two are equal. The answers to fillers are dropped.
 
     Against the sequential test as it was until near copies counted once, 69 % of fillers from 20 images were enough to
-    ask 10,000 inputs of CIFAR-100 without evidence.
+    ask 10,000 inputs of CIFAR-100 without evidence. `varied` copies do not count as near (`feint.attacks.variation`).
+    With a `proxy` twice as many are made, and those are sent to which it gives the larger energy log Σ exp z_k.
 
     Args:
         ordinary: Inputs of the victim's task, of which a few are enough.
         each: Fillers for each input, 1 or more.
         kinds: Number of inputs of which fillers are copies, 1 or more.
-        seed: Seed of the changed pixels.
+        seed: Seed of the copies.
+        varied: Whether images are shifted, turned, zoomed and mirrored, and other inputs mixed.
+        flip: Whether varied images may be mirrored.
+        proxy: Model of the victim's task that chooses among varied copies, or None.
     """
 
     cite: ClassVar[str] = "wagner2002mimicry"
@@ -134,10 +141,15 @@ class Filler(PointwiseLens):
     each: int = 3
     kinds: int = 20
     seed: int = 0
+    varied: bool = False
+    flip: bool = True
+    proxy: Trained | None = None
 
     def __post_init__(self) -> None:
         if self.each < 1 or self.kinds < 1:
             raise BadRecipe(repr(self), "one or more fillers for each input, of one or more kinds", "change it")
+        if self.proxy is not None and not self.varied:
+            raise BadRecipe(repr(self), "a proxy with varied fillers: the others look alike to it", "set varied=True")
 
     @property
     def cost(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -152,13 +164,26 @@ class Filler(PointwiseLens):
             )  # fmt: skip
         key = (self.seed * 1_000_003 + int(checksums(x).sum())) % 2**63  # other fillers with every batch
         random = torch.Generator().manual_seed(key)
-        fillers = kinds[torch.randint(len(kinds), (len(x) * self.each,), generator=random)]
+        fillers = (self._varied if self.varied else self._copies)(kinds, len(x) * self.each, random)
+        return torch.cat([fillers.unflatten(0, (len(x), self.each)), x[:, None]], 1).flatten(0, 1)
+
+    def read(self, p: Tensor) -> Tensor:
+        return p.unflatten(0, (-1, self.cost))[:, -1]
+
+    def _copies(self, kinds: Tensor, count: int, random: torch.Generator) -> Tensor:
+        """Return copies (count, …), of which images have one pixel changed by one level."""
+        fillers = drawn(kinds, count, random)
         if levels := self.ordinary.domain.levels:
             flat = fillers.flatten(1)
             place = torch.randint(flat.shape[1], (len(flat), 1), generator=random)
             value = flat.gather(1, place)
             flat.scatter_(1, place, torch.where(value < 0.5, value + 1 / levels, value - 1 / levels))
-        return torch.cat([fillers.unflatten(0, (len(x), self.each)), x[:, None]], 1).flatten(0, 1)
+        return fillers
 
-    def read(self, p: Tensor) -> Tensor:
-        return p.unflatten(0, (-1, self.cost))[:, -1]
+    def _varied(self, kinds: Tensor, count: int, random: torch.Generator) -> Tensor:
+        """Return varied copies (count, …), the more ordinary half of them if there is a proxy."""
+        if self.proxy is None:
+            return varied(kinds, count, self.ordinary.domain, random, flip=self.flip)
+        fillers = varied(kinds, 2 * count, self.ordinary.domain, random, flip=self.flip)
+        energy = logits(self.proxy.model, fillers).logsumexp(-1)
+        return fillers[energy.topk(count).indices.sort().values]

@@ -3,7 +3,8 @@
 -- KEYS: the clients by evidence (sorted set); then for each account: version and totals (hash), tokens (sorted set by
 --       expiry), names of rows (set). Rows are lists beside the names, in the same hash slot.
 -- ARGV: 1 the changes to each account, msgpack; then for each account its totals, msgpack, and its rows, in order.
--- Returns 1 and version and totals of each account that was only added to, or 0 and every account as it is.
+-- Returns 1 and version and totals of each account that was only added to, nothing where there is none, or 0 and every
+--         account as it is.
 
 local parts = cmsgpack.unpack(ARGV[1])
 local argument = 1
@@ -85,7 +86,7 @@ local function change(i, part)
   end
 end
 
-local agreed, reply = true, {}
+local agreed, some, reply = true, false, {}
 for i, part in ipairs(parts) do agreed = agreed and agrees(i, part) end
 if not agreed then
   for i, part in ipairs(parts) do reply[i] = whole(i, part) end
@@ -97,5 +98,6 @@ end
 for i, part in ipairs(parts) do
   if part.version or part.raised then change(i, part) else argument = argument + 1 end
   reply[i] = part.version and 0 or current(i)
+  some = some or not part.version
 end
-return {1, reply}
+return some and {1, reply} or nil

@@ -49,28 +49,25 @@ class Accounts:
     def commit(self, changes: Mapping[AccountName, ChangeSet], packed: Mapping[AccountName, bytes]) -> Outcome:
         """Commit, as `Store.commit`; `packed` are the totals of the accounts that were read."""
         parts = [(self._entry(name), change) for name, change in changes.items()]
-        raised = {entry.name: repeated(unpack(entry.packed), change) for entry, change in parts if _only_added(change)}
+        raised = {
+            entry.name: repeated(unpack(entry.packed), change) for entry, change in parts if change.version is None
+        }
         if (
             None in raised.values()
             or any(change.version not in (None, entry.version) for entry, change in parts)
             or not self._use(parts)
         ):
             return Outcome(False, {entry.name: self._known(entry, change.tokens) for entry, change in parts})
+        accounts = dict[AccountName, Snapshot]()
         for entry, change in parts:
-            totals = raised.get(entry.name)
-            if totals is None:
+            if (totals := raised.get(entry.name)) is None:
                 self._change(entry, change, packed[entry.name])
-            elif change.adds:
+                continue
+            if change.adds:
                 self._id(entry)
                 entry.put(totals, pack(totals))
-        return Outcome(
-            True,
-            {
-                name: Snapshot(self._entries[name].version, totals)
-                for name, totals in raised.items()
-                if totals is not None
-            },
-        )
+            accounts[entry.name] = Snapshot(entry.version, totals)
+        return Outcome(True, accounts)
 
     def write(self) -> None:
         """Write what was changed, and clear away some of the tokens that are void."""
@@ -134,7 +131,3 @@ class Accounts:
             rows.setdefault(name, []).append(np.frombuffer(numbers, "<f4").reshape(-1, width))
         whole = {name: np.concatenate(parts) for name, parts in rows.items()}
         return Snapshot(account.version, unpack(account.packed), whole, self._used(account, tokens))
-
-
-def _only_added(change: ChangeSet) -> bool:
-    return change.version is None

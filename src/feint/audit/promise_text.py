@@ -1,0 +1,111 @@
+"""Sentences and table of what an owner may promise."""
+
+from typing import Any
+
+from feint.audit.findings import Findings
+from feint.audit.promise import ACCOUNTS, WANTED, EvasionResult, NoPromise, Promise
+from feint.audit.text import AuditText, Rows
+
+NAMES = {"pool": "promise pool", "selected": "promise selected", "mixed": "promise mixed", "task": "promise task"}
+
+
+def summary(known: Promise | NoPromise, text: AuditText) -> str:
+    """Return the sentence for a screen."""
+    if isinstance(known, NoPromise):
+        return text("promise unknown", reason=known.reason)
+    bought = [_answers(tried, 1, text) for tried in (known.naive, known.strongest)]
+    return text(
+        "promise summary", naive=bought[0], strongest=bought[1], accused=known.honest.accused,
+        clients=f"{len(known.honest.first):,}",
+    )  # fmt: skip
+
+
+def sentences(known: Promise | NoPromise, findings: Findings, text: AuditText) -> list[str]:
+    """Return the sentences of a page: how often an honest client is wronged, and what a test does not see."""
+    if isinstance(known, NoPromise):
+        return [summary(known, text), _task(findings, text)]
+    return [_honest(known, text), *_slices(known, text), _task(findings, text), text("promise not tried")]
+
+
+def title(known: Promise | NoPromise, text: AuditText) -> str:
+    """Return the title of the table."""
+    if isinstance(known, NoPromise):
+        return text("promise title")
+    about = {"alpha": f"{known.alpha:g}", "wanted": f"{WANTED:,}"}
+    if known.calibrated is None:
+        return text("promise title of", name=text.word(known.name or ""), **about)
+    return text("promise title fitted", n=f"{known.calibrated:,}", **about)
+
+
+def table(known: Promise, text: AuditText) -> tuple[list[str], Rows]:
+    """Return the heads and rows of the attackers: when they are accused, and what so many accounts buy."""
+    accounts = [text("promise accounts", count=f"{count:,}") for count in ACCOUNTS]
+    heads = [text("promise attacker"), text("promise queries"), text("promise accused"), *accounts]
+    return heads, [_row(tried, text) for tried in known.attackers]
+
+
+def _row(tried: EvasionResult, text: AuditText) -> list[str]:
+    outcome = tried.outcome
+    median = text("promise over", count=f"{outcome.length:,}") if outcome.median is None else f"{outcome.median:,.0f}"
+    bought = [_answers(tried, accounts, text) for accounts in ACCOUNTS]
+    return [_name(tried, text), median, f"{outcome.rate:.0%}", *bought]
+
+
+def _name(tried: EvasionResult, text: AuditText) -> str:
+    return text(NAMES[tried.name], share=f"{tried.outcome.share:.0%}")
+
+
+def _answers(tried: EvasionResult, accounts: int, text: AuditText) -> str:
+    """Return the answers that so many accounts buy, or that they buy more than the queries replayed show."""
+    answers = tried.answers[accounts]
+    if answers is None:
+        return text("promise over", count=f"{tried.outcome.least(accounts):,.0f}")
+    return f"{answers:,.0f}"
+
+
+def _honest(known: Promise, text: AuditText) -> str:
+    honest = known.honest
+    return text(
+        "promise honest", accused=honest.accused, clients=f"{len(honest.first):,}", length=f"{honest.length:,}",
+        bound=f"{honest.bound:.2%}", alpha=f"{known.alpha:g}",
+    )  # fmt: skip
+
+
+def _slices(known: Promise, text: AuditText) -> list[str]:
+    if known.risks is None:
+        return [text("promise slices unknown")]
+    accused = text("semicolon").join(
+        text("promise slice", name=risk.name, queries=f"{risk.queries:,.0f}") for risk in known.accused_slices
+    )
+    return [text("promise slices", slices=accused)] if accused else [text("promise slices none")]
+
+
+def _task(findings: Findings, text: AuditText) -> str:
+    priced = next((case for case in reversed(findings.worst_cases) if case.price is not None), None)
+    if priced is None or priced.price is None:
+        return text("promise remains")
+    price = f"{priced.price:,.2f} {text.currency}".strip()
+    return text("gap").join([text("promise remains"), text("promise price", queries=f"{priced.budget:,}", price=price)])
+
+
+def to_json(known: Promise | NoPromise | None) -> dict[str, Any]:
+    """Return the JSON of a promise."""
+    if known is None or isinstance(known, NoPromise):
+        return {"known": False, "reason": known.reason if known else "not run"}
+    risks = known.risks
+    honest = known.honest
+    return {
+        "known": True, "defense": known.name, "alpha": known.alpha, "calibrated_on": known.calibrated,
+        "honest": {"clients": len(honest.first), "queries": honest.length, "accused": honest.accused,
+                   "bound": round(honest.bound, 6)},
+        "accused_slices": None if risks is None else [
+            {"name": risk.name, "queries": round(risk.queries)} for risk in known.accused_slices
+        ],
+        "wanted": WANTED,
+        "attackers": [
+            {"name": tried.name, "share": tried.outcome.share, "accounts": len(tried.outcome.first),
+             "queries": tried.outcome.length, "accused": tried.outcome.rate, "median_queries": tried.outcome.median,
+             "answers": {str(n): None if a is None else round(a, 1) for n, a in tried.answers.items()}}
+            for tried in known.attackers
+        ],
+    }  # fmt: skip

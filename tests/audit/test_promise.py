@@ -1,0 +1,106 @@
+"""What an audit says an owner may promise."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from feint.audit import promise as promises
+from feint.audit import promise_text
+from feint.audit.candidates import Candidate
+from feint.audit.promise import NoPromise, Promise, promise
+from feint.audit.text import AuditText
+from feint.data import Split
+from feint.defense import Defense, Ladder
+from feint.defenses.access import Refuse, SequentialTest
+from feint.i18n import LANGUAGES
+from feint.progress import NO_PROGRESS
+from feint.signature import Pixels
+
+
+@pytest.fixture(scope="module")
+def samples(digits) -> Any:
+    """Digits, and a pool of noise."""
+    drawn = Pixels((1, 8, 8)).sample(300, 0)
+    noise = Split.of(
+        digits.test.domain.encode(drawn), np.zeros(300, np.int64), domain=digits.test.domain, name="noise", part="pool"
+    )
+    fit, judge = (digits.test.share(i, 2) for i in range(2))
+    return SimpleNamespace(fit=fit, judge=judge, pool=noise)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_clients():
+    with pytest.MonkeyPatch.context() as patch:
+        for name, number in {"ATTACKERS": 20, "CLIENTS": 60, "LENGTH": 400}.items():
+            patch.setattr(promises, name, number)
+        yield
+
+
+@pytest.fixture(scope="module")
+def known(victim, samples) -> Promise:
+    result = promise(victim, samples, {}, NO_PROGRESS)
+    assert isinstance(result, Promise)
+    return result
+
+
+def test_an_attacker_out_of_place_buys_little_and_more_accounts_buy_more(known):
+    answers = [*known.naive.answers.values()]
+    assert None not in answers
+    assert answers[0] < 200
+    assert answers == sorted(answers)
+
+
+def test_who_hides_among_inputs_of_the_task_buys_at_least_as_much(known):
+    assert known.strongest.name != "task"
+    naive, strongest = known.naive.answers[1], known.strongest.answers[1]
+    assert strongest is None or strongest >= naive
+
+
+def test_who_has_inputs_of_the_task_is_not_accused(known):
+    assert known.attackers[-1].outcome.accused == 0
+    assert known.attackers[-1].answers[1] is None
+
+
+def test_honest_clients_come_with_their_bound(known):
+    assert known.honest.rate < known.honest.bound < 0.05
+
+
+def test_the_test_of_a_candidate_is_the_one_that_is_replayed(victim, samples):
+    test = SequentialTest(alpha=0.01).fit(victim, samples.fit)
+    ladder = Candidate("mine", "ladder.toml", Ladder([test], [Defense(), Defense(access=[Refuse()])]))
+    result = promise(victim, samples, {"mine": ladder}, NO_PROGRESS)
+    assert isinstance(result, Promise)
+    assert (result.name, result.alpha, result.calibrated) == ("mine", 0.01, None)
+
+
+def test_too_few_samples_are_a_reason_and_no_promise(victim, samples):
+    few: Any = SimpleNamespace(**{**vars(samples), "fit": samples.fit.take(slice(0, 50), part="few")})
+    result = promise(victim, few, {}, NO_PROGRESS)
+    assert isinstance(result, NoPromise)
+    assert "50 benign inputs" in result.reason
+    assert promise_text.to_json(result) == {"known": False, "reason": result.reason}
+
+
+def test_the_json_has_null_where_no_end_was_found(known):
+    table = promise_text.to_json(known)
+    assert table["attackers"][-1]["answers"]["1"] is None
+    assert table["honest"]["clients"] == len(known.honest.first)
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_every_number_stands_beside_its_attacker(known, lang):
+    text = AuditText(lang)
+    heads, rows = promise_text.table(known, text)
+    assert {len(row) for row in rows} == {len(heads)}
+    assert len({row[0] for row in rows}) == len(known.attackers)
+
+
+def test_a_price_is_named_where_there_is_one(known):
+    case = SimpleNamespace(price=1.5, budget=500)
+    findings: Any = SimpleNamespace(worst_cases=[case])
+    said = " ".join(promise_text.sentences(known, findings, AuditText("en", currency="USD")))
+    assert "500 queries cost 1.50 USD" in said
+    without: Any = SimpleNamespace(worst_cases=[])
+    assert "USD" not in " ".join(promise_text.sentences(known, without, AuditText("en", currency="USD")))
