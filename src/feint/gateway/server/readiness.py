@@ -6,27 +6,28 @@ from feint.errors import BadInput, FeintError, Refused, StoreLost
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.backends.base import LoadedModel
 from feint.gateway.redaction import address, redacted
-from feint.gateway.transaction import ChangeSet, Store
+from feint.gateway.transaction import AccountName, ChangeSet, Store
 from feint.ledger import Account
 
 ATTEMPTS = 5
 NEVER = -1  # a version that no account has
 TRIAL = "_trial"  # the model in whose ledger is written, and its client: no real one has this name
+ACCOUNT = AccountName("client", TRIAL)
 
 
 async def check_answers(store: Store) -> None:
     """Read an account of a ledger, in a commit that changes nothing; raise `StoreLost`."""
-    await store.commit(TRIAL, ChangeSet(NEVER, {}, {}, {}, time.time()), None)
+    await store.commit({ACCOUNT: ChangeSet(NEVER, now=time.time())})
 
 
 async def check_writable(store: Store) -> None:
     """Commit a change to the ledger of the model `TRIAL`; raise `StoreLost` where the store does not take it."""
     version = 0
     for _ in range(ATTEMPTS):  # each replica changes the same account
-        conflict = await store.commit(TRIAL, ChangeSet(version, {}, {}, {}, time.time()), None)
-        if conflict is None:
+        outcome = await store.commit({ACCOUNT: ChangeSet(version, now=time.time())})
+        if outcome.committed:
             return
-        version = conflict.account.version
+        version = outcome.accounts[ACCOUNT].version
 
 
 def explained(error: StoreLost, url: str) -> StoreLost:
