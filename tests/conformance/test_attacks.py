@@ -95,7 +95,7 @@ def test_a_method_that_does_not_take_a_domain_names_one_that_does(name, kind):
     if isinstance(domain, method.domains):
         method.require_domain(domain)
         return
-    with pytest.raises(BadInput, match=f"on {domain.noun}") as refusal:
+    with pytest.raises(BadInput, match=f"{domain.noun} for") as refusal:
         method.require_domain(domain)
     instead = re.findall(r"use (\w+)", str(refusal.value))[0]
     assert type(domain) in getattr(attacks, instead).domains
@@ -122,7 +122,7 @@ ON_ROWS = Network("mlp", examples.DOMAINS["Columns"], 3)
 )
 def test_nothing_is_asked_of_another_domain(attack):
     service = Service(OnRows(examples.DOMAINS["Columns"]))  # pyright: ignore[reportArgumentType]
-    with pytest.raises(BadInput, match=r"on rows .*expected inputs of Pixels"):
+    with pytest.raises(BadInput, match=r"rows for .*expected images"):
         attack.steal(service.oracle(client="a", budget=50))
     assert service.ledger["a"].queries == 0
     Foreign(NETWORK).steal(Service(Linear()).oracle(client="a", budget=50))

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from feint.attacks.domains import DomainSpecific
+from feint.attacks.domains import AttackerMethod
 from feint.attacks.lenses.lens import Lens
 from feint.models.networks import Classifier, Network
 from feint.oracle import Oracle
@@ -12,7 +12,7 @@ from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.signature import Domain
 
 
-class Attack(DomainSpecific, ABC):
+class Attack(AttackerMethod, ABC):
     """Model-stealing attack: a frozen dataclass that defines `steal_from`.
 
     Attributes:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
-from feint.attacks.domains import DomainSpecific
+from feint.attacks.domains import AttackerMethod
 from feint.errors import BadInput, Refused
 from feint.oracle import Oracle, OracleWrapper
 from feint.progress import NO_PROGRESS, ProgressCallback
@@ -28,7 +28,7 @@ class DefenseLike(Protocol):
     def outputs(self) -> Sequence[Any]: ...
 
 
-class Lens(DomainSpecific, ABC):
+class Lens(AttackerMethod, ABC):
     """Lens, which turns an oracle into a clearer one: a frozen dataclass that defines `__call__`.
 
     Every query that a lens sends is paid for.

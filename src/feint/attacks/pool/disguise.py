@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from feint.attacks.domains import DomainSpecific
+from feint.attacks.domains import AttackerMethod
 from feint.attacks.probing import BATCH, require_like
 from feint.attacks.synthetic.descent import SLOPED, descend, require_slope
 from feint.attacks.variation import blended, drawn
@@ -19,7 +19,7 @@ from feint.models.perturbation import PGD, GradientStep
 from feint.signature import Columns, Domain, Pixels, Text, Tokens
 
 
-class Disguise(DomainSpecific, ABC):
+class Disguise(AttackerMethod, ABC):
     """Disguise of pool inputs: a frozen dataclass that defines `apply`."""
 
     cite: ClassVar[str]

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from feint.attacks.attack import Attack
-from feint.attacks.domains import ANY
 from feint.attacks.iterative import train_in_rounds, train_once
 from feint.attacks.pool.disguise import Disguise
 from feint.attacks.probing import BATCH, check, draw_rows, require_like
@@ -20,6 +19,7 @@ from feint.models.training import Training
 from feint.oracle import Oracle
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.signature import Domain
+from feint.signature.support import ANY
 
 
 @dataclass(frozen=True)

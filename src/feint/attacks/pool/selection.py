@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from feint.attacks.domains import DomainSpecific
+from feint.attacks.domains import AttackerMethod
 from feint.attacks.ranges import Ranges
 from feint.attacks.synthetic.descent import SLOPED, require_slope
 from feint.errors import BadRecipe
@@ -34,7 +34,7 @@ class Candidates:
     inputs: Callable[[Tensor], Tensor]
 
 
-class Selection(DomainSpecific, ABC):
+class Selection(AttackerMethod, ABC):
     """Selection of candidates: a frozen dataclass that defines `choose`."""
 
     cite: ClassVar[str]

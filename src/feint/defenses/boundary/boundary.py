@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from feint.data import Split
-from feint.defenses.domains import check_domain
 from feint.errors import BadInput, BadRecipe
 from feint.fitting import FitContext
 from feint.models.networks import Classifier
 from feint.models.training import Batch, Loss, Training, check_targets, refine
 from feint.progress import NO_PROGRESS, ProgressCallback
-from feint.signature import Domain
+from feint.signature.support import DomainSpecific
 from feint.victims import fingerprint
 
 FINE_TUNING = Training(epochs=10, learning_rate=0.01)
@@ -36,18 +35,16 @@ class Retrained(NamedTuple):
     record: dict[str, object]
 
 
-class Boundary(ABC):
+class Boundary(DomainSpecific, ABC):
     """Boundary defense, `(model, data) -> model`. A method is a frozen dataclass that defines `retrain_from`.
 
     Attributes:
         cite: Key of the paper in docs/references.bib.
-        domains: Kinds of domains whose inputs the method takes; all by default.
         training: Length and learning rate of the training.
         from_scratch: Whether to begin with new weights instead of the model's.
     """
 
     cite: ClassVar[str]
-    domains: ClassVar[tuple[type[Domain], ...]] = (Domain,)
     training: Training
     from_scratch: bool
 
@@ -113,7 +110,7 @@ def train_model(
             f"a victim of type {type(model).__name__}", "a network of Feint's, which can be trained",
             "use an output defense instead",
         )  # fmt: skip
-    check_domain(recipe, inputs.domain)
+    recipe.require_domain(inputs.domain)
     classes = model.network.classes
     check_targets(model.network, inputs.labels, inputs.labels)
     start = model.network.build(seed) if recipe.from_scratch else model

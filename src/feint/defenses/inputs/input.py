@@ -7,23 +7,21 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from feint.defenses.domains import as_array, check_domain, input_domain
+from feint.defenses.domains import as_array, input_domain
 from feint.errors import BadInput
-from feint.signature import Domain
+from feint.signature.support import DomainSpecific
 
 
-class Input(ABC):
+class Input(DomainSpecific, ABC):
     """Input defense, `(x, model) -> x`. A method is a frozen dataclass that defines `perturb`.
 
     Attributes:
         cite: Key of the paper in docs/references.bib.
-        domains: Kinds of domains whose inputs the method takes; all by default.
         randomised: Whether the perturbation is drawn at random, keyed by the input.
         countermeasures: Lenses of attackers who know the method; see `feint.defenses.outputs.Output`.
     """
 
     cite: ClassVar[str]
-    domains: ClassVar[tuple[type[Domain], ...]] = (Domain,)
     randomised: ClassVar[bool] = False
     countermeasures: ClassVar[Mapping[str, str]] = {}
 
@@ -58,7 +56,7 @@ class Input(ABC):
         """
         domain = input_domain(x, model)
         domain.check(as_array(x))
-        check_domain(self, domain)
+        self.require_domain(domain)
         if model.training:
             raise BadInput("a model in training mode", "one in evaluation mode, as it is served", "call model.eval()")
         if not x.numel():
