@@ -61,7 +61,7 @@ def test_the_surrogate_learns_the_answers_to_the_changed_inputs():
 def test_gradients_are_refused_on_tokens_in_favour_of_blends():
     network = Network("mlp", DOMAINS["Tokens"], 3)
     attack = Evasive(pool_of("Tokens"), network, TRAINING, disguise=RaisedEnergy())
-    with pytest.raises(BadInput, match=r"RaisedEnergy on .*use Blended"):
+    with pytest.raises(BadInput, match=r"for RaisedEnergy.*use Blended"):
         attack.require_domain(network.domain)
     assert Tokens in Blended.domains
 

@@ -11,7 +11,7 @@ from feint.errors import BadInput
 from feint.signature.domain import NEAR_BITS, Array, Domain, Tensor, converted
 
 SIZE, FREQUENCIES = 32, 8  # as in perceptual hashes of 64 bits
-SLACK = 1e-3  # half of the frequencies of a symmetric image are 0 but for last bits
+SLACK = 1e-3  # of coefficients: half of those of a symmetric image are 0 but for last bits
 PLACES = np.uint64(1) << np.arange(NEAR_BITS, dtype=np.uint64)
 ORDER = np.argsort([i + j for i in range(FREQUENCIES) for j in range(FREQUENCIES)], kind="stable")[1 : NEAR_BITS + 1]
 
@@ -92,7 +92,7 @@ class Pixels(Domain):
         """
         if x.ndim != 4 or not len(x):
             return super().near(x)
-        values = x.mean(1).reshape(len(x), -1) @ _low_frequencies(*x.shape[2:])
+        values = low_frequencies(x).take(ORDER, 1)
         middle = np.sort(values, axis=1)[:, NEAR_BITS // 2, None]
         return (values > middle + SLACK) @ PLACES
 
@@ -101,11 +101,19 @@ class Pixels(Domain):
         return np.rint(x * np.float32(255)).astype(np.uint8)
 
 
+def low_frequencies(x: Array) -> Array:
+    """Return the 8×8 lowest frequencies (N, 64) of images (N, C, H, W), made grey and scaled to 32×32.
+
+    They are coefficients of the cosine transform, without its factors. The first one is the sum of the pixels.
+    """
+    return x.mean(1).reshape(len(x), -1) @ _matrix(*x.shape[2:])
+
+
 @functools.cache
-def _low_frequencies(height: int, width: int) -> Array:
-    """Return the matrix (H W, `NEAR_BITS`) that scales an image to 32×32 and takes its lowest frequencies."""
+def _matrix(height: int, width: int) -> Array:
+    """Return the matrix (H W, 64) that scales a grey image to 32×32 and takes its lowest frequencies."""
     rows, columns = _frequencies(height), _frequencies(width)
-    return np.einsum("ih,jw->hwij", rows, columns).reshape(height * width, -1)[:, ORDER].astype(np.float32)
+    return np.einsum("ih,jw->hwij", rows, columns).reshape(height * width, -1).astype(np.float32)
 
 
 def _frequencies(side: int) -> Array:
