@@ -6,8 +6,7 @@ from tests.examples import DOMAINS
 from tests.support.variance import assert_close
 
 from feint.attacks.parametric.unit_space import UnitSpace
-from feint.attacks.ranges import Ranges, usual_range
-from feint.signature import Column, Columns
+from feint.attacks.ranges import Ranges
 
 KINDS = "Pixels", "Columns"
 
@@ -49,13 +48,6 @@ def test_a_box_divided_by_a_category_or_a_missing_value_holds_no_other():
     assert not space.inputs(space.draw_within(*present, 100, generator))[:, 1].isnan().any()
     assert space.inputs(space.draw_within(*missing, 100, generator))[:, 1].isnan().all()
     assert space.volume(*present) == pytest.approx(0.5 * space.volume(low, high))
-
-
-def test_a_range_that_is_not_published_is_that_of_draws():
-    low, high = usual_range(Columns((Column("x", mean=100, deviation=5), Column("y", low=0, high=9), Column("z"))))
-    assert 80 < low[0] < 90 < 110 < high[0] < 120
-    assert (low[1], high[1]) == (0, 9)
-    assert -5 < low[2] < -2 < 2 < high[2] < 5
 
 
 def test_a_scale_leaves_images_alone_and_ends_in_valid_rows():

@@ -11,7 +11,7 @@ from feint import signature
 from feint.data import Split
 from feint.errors import BadInput
 from feint.query import Query
-from feint.signature import Columns, Text, Tokens, domain_like, mark, near
+from feint.signature import Column, Columns, Text, Tokens, domain_like, mark, near
 from feint.signature.domain import NEAR_BITS, NEAR_DISTANCE
 from feint.transcript import Transcript
 
@@ -42,6 +42,29 @@ def test_clipped_numbers_are_of_the_domain(domain):
     domain.check(domain.clip(x))
     inside = domain.sample(30, 0)
     assert mark(domain.clip(inside)) == mark(inside)
+
+
+@CASES
+def test_usual_ranges_are_finite(domain):
+    low, high = domain.usual_range()
+    assert low.shape == high.shape == domain.shape
+    assert np.isfinite([low, high]).all()
+    assert (low <= high).all()
+
+
+@pytest.mark.parametrize(
+    ("column", "ends"),
+    [
+        (Column("x", low=0, high=9), (0, 9)),
+        (Column("x", low=0, mean=4, deviation=2), (0, 10)),
+        (Column("x", integer=True, mean=100.4, deviation=5), (85, 115)),
+        (Column("x", ("a", "b", "c"), optional=True), (0, 2)),
+        (Column("x"), (-3, 3)),
+    ],
+    ids=["published", "one end", "whole", "categories", "nothing"],
+)
+def test_the_usual_range_of_a_column(column, ends):
+    assert Columns((column,)).usual_range().ravel().tolist() == pytest.approx(ends)
 
 
 @CASES

@@ -1,28 +1,9 @@
 """Usual ranges of the numbers of a domain, as the unit in which they are moved."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from feint.signature import Domain
-
-FAR = 1e299  # a number that nobody means: `clip` stops there where a column publishes no end of its range
-DRAWN = 1000  # inputs that stand for a range that is not published
-
-
-def usual_range(domain: Domain) -> tuple[Tensor, Tensor]:
-    """Return the least and the greatest usual value of each feature, both (d,) float64.
-
-    They are the ends into which `Domain.clip` brings everything, and those of random inputs where there are none.
-    """
-    ends = np.full((2, *domain.shape), np.inf)
-    ends[0] *= -1
-    low, high = domain.clip(ends).reshape(2, -1).astype(np.float64)
-    if max(-low.min(), high.max()) >= FAR:
-        drawn = domain.sample(DRAWN, 0).reshape(DRAWN, -1)
-        low = np.where(low > -FAR, low, np.nanmin(drawn, axis=0))
-        high = np.where(high < FAR, high, np.nanmax(drawn, axis=0))
-    return torch.from_numpy(low), torch.from_numpy(high)
 
 
 class Ranges:
@@ -34,9 +15,8 @@ class Ranges:
 
     def __init__(self, domain: Domain) -> None:
         self._domain = domain
-        low, high = usual_range(domain)
-        self._low, self._width = low.view(domain.shape), (high - low).clamp_min(torch.finfo(low.dtype).tiny)
-        self._width = self._width.view(domain.shape)
+        self._low, high = torch.from_numpy(domain.usual_range())
+        self._width = (high - self._low).clamp_min(torch.finfo(high.dtype).tiny)
 
     def scaled(self, x: Tensor) -> Tensor:
         """Return inputs (N, …) on the scale."""

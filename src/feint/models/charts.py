@@ -50,7 +50,7 @@ class ColumnChart(Chart):
     """
 
     def __init__(self, domain: Columns, x: Tensor) -> None:
-        ends = [column.require_range() if column.categories is None else (0.0, 0.0) for column in domain.columns]
+        ends = [column.require_range() for column in domain.columns]
         self._x, (self._low, high) = x, x.new_tensor(ends).T
         self._span = high - self._low
         self._whole = torch.tensor([column.integer for column in domain.columns], device=x.device)

@@ -52,10 +52,12 @@ class Column:
 
     @property
     def range(self) -> tuple[float, float] | None:
-        """Least and greatest number that is usual; three deviations from the mean where they are not published.
+        """Least and greatest usual number, or code of a category.
 
-        None where mean and deviation are not published either.
+        Ends that are not published are three deviations from the mean; None where that is not published either.
         """
+        if self.categories is not None:
+            return 0.0, len(self.categories) - 1.0
         if self.low is not None and self.high is not None:
             return self.low, self.high
         if self.mean is None or self.deviation is None:
@@ -237,6 +239,10 @@ class Columns(Domain):
                 values = np.rint(values) if column.integer else values
             clipped[:, i] = values
         return clipped
+
+    def usual_range(self) -> Array:
+        """Return the ranges of the columns, (2, D) float64; three deviations of `sample` where none is published."""
+        return self.clip(np.array([column.range or (-3.0, 3.0) for column in self.columns]).T)
 
     def sample(self, n: int, seed: int, *, published: bool = True) -> Array:
         random = np.random.default_rng(seed)

@@ -92,6 +92,14 @@ class Domain(ABC):
             Inputs (N, …), which `check` accepts.
         """
 
+    def usual_range(self) -> Array:
+        """Return the least and the greatest usual value of each feature, (2, …) float64.
+
+        By default the ends into which `clip` brings everything.
+        """
+        ends = np.stack([np.full(self.shape, -np.inf), np.full(self.shape, np.inf)])
+        return self.clip(ends).astype(np.float64)
+
     @staticmethod
     def canonical(x: Array) -> Array:
         """Return `x` (N, …) with one value for all that count as equal, as numbers whose bytes are compared."""

@@ -7,7 +7,6 @@ from math import prod
 import torch
 from torch import Tensor
 
-from feint.attacks.ranges import usual_range
 from feint.signature import Column, Columns, Domain
 
 Box = tuple[Tensor, Tensor]  # corners (d,)
@@ -50,7 +49,7 @@ class UnitSpace:
 
     def __init__(self, domain: Domain) -> None:
         self.domain = domain
-        self._low, high = usual_range(domain)
+        self._low, high = torch.from_numpy(domain.usual_range()).flatten(1)
         self._width = (high - self._low).clamp_min(torch.finfo(torch.float64).tiny)
         columns = domain.columns if isinstance(domain, Columns) else [Column("")] * prod(domain.shape)
         widths = self._width.tolist()
