@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from feint.errors import BadInput
-from feint.models.simplex import on_simplex
+from feint.models.simplex import kind_of_scores
 from feint.signature import Column, Columns, Domain, Pixels, Text, Tokens
 from feint.victims.adapter import AdaptedModel, Adapter, Inputs
 from feint.victims.inputs import ColumnInputs, PixelInputs, TextInputs, TokenInputs
@@ -241,7 +240,7 @@ def with_outputs(raw: RawModel, domain: Domain, inputs: Inputs) -> Adapter:
     outputs = _probe(raw, probe)
     name = score_output(raw, outputs)
     output = outputs[name]
-    values = values or kind_of_scores(raw, output)
+    values = values or kind_of_output(raw, output)
     if values == "labels":
         if len(names) < 2:
             raise_undecided(raw, "its classes: it returns labels alone")
@@ -290,7 +289,7 @@ def _is_row(output: Any) -> bool:
     return output.ndim in (1, 2) or (output.ndim == 4 and tuple(output.shape[2:]) == (1, 1))
 
 
-def kind_of_scores(raw: RawModel, output: Any) -> str:
+def kind_of_output(raw: RawModel, output: Any) -> str:
     """Tell logits, probabilities, log-probabilities, one sigmoid and labels apart by the answers to random inputs.
 
     One score that may be a regression's, and several sigmoids, raise `BadInput`.
@@ -305,15 +304,11 @@ def kind_of_scores(raw: RawModel, output: Any) -> str:
     if not isinstance(output, Tensor) or not output.is_floating_point():
         return "labels"
     z = output.flatten(1).double() if output.ndim > 1 else output.double()[:, None]
-    within = bool(((z >= 0) & (z <= 1)).all())
     if z.shape[1] == 1:
-        if not within:
+        if not bool(((z >= 0) & (z <= 1)).all()):
             raise_undecided(raw, "whether its one score is a logit of two classes or a regression")
         return "sigmoid"
-    if on_simplex(z, 1e-3):
-        return "probabilities"
-    if bool((z <= 0).all()) and torch.allclose(z.logsumexp(1), z.new_zeros(()), atol=1e-3):
-        return "log-probabilities"
-    if within and not np.isclose(z.std().item(), 0):
+    kind = kind_of_scores(z)
+    if kind == "sigmoids":
         refuse_task(raw, "multi-label classification")
-    return "logits"
+    return kind

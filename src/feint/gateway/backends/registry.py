@@ -17,7 +17,7 @@ from feint.gateway.backends.recipes import bare, rules, safest, steps
 from feint.gateway.backends.upstream import upstream_at
 from feint.gateway.redaction import address
 from feint.gateway.validation import check_probabilities
-from feint.models.simplex import on_simplex
+from feint.models.simplex import kind_of_scores
 from feint.onnx_manifest import RungSpec
 from feint.openinference.model_spec import ModelSpec
 from feint.signature import Domain, Tensor
@@ -141,13 +141,14 @@ def scores_answer(scores: Array, table: settings.OnnxSettings) -> Callable[[Arra
     Raises:
         BadInput: They are those of several independent sigmoids, or no logits though the settings say so.
     """
-    if on_simplex(scores):
+    kind = kind_of_scores(scores)
+    if kind == "probabilities":
         if table.logits:
             raise BadInput(
                 f"{table.path}, which gives probabilities", "logits, as the settings say", "leave logits out"
             )
         return identity
-    if scores.min() >= 0 and scores.max() <= 1:
+    if kind == "sigmoids":
         raise BadInput(
             f"{table.path}: rows of numbers in [0, 1] that do not sum to 1", "probabilities or logits",
             "independent sigmoids are several models: serve one of them from a function, package.module:function",

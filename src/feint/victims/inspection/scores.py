@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from feint.errors import BadInput
-from feint.models.simplex import on_simplex
+from feint.models.simplex import kind_of_scores
 from feint.victims.outputs import label_text
 
 FEW = 16  # answers from which a multi-label model or a second softmax can be told apart
@@ -67,12 +67,13 @@ def _kind(z: Tensor, certain: str | None) -> tuple[str, str]:
         return "sigmoid", f"one sigmoid, {low:.3g} to {high:.3g}"
     if single:
         return "sigmoid-logit", f"one logit, {low:.3g} to {high:.3g}"
-    if on_simplex(z, 1e-2):
+    kind = kind_of_scores(z, 1e-2)
+    if kind == "probabilities":
         twice = f", and none is above {high:.2f}: a softmax of a softmax" if softmax_twice(z) else ""
-        return "probabilities", f"probabilities: all rows sum to 1{twice}"
-    if high <= 1e-3 and on_simplex(z.exp(), 1e-2):
-        return "log-probabilities", "log-probabilities: exponentials of all rows sum to 1"
-    if low >= 0 and high <= 1 and len(z) >= FEW:
+        return kind, f"probabilities: all rows sum to 1{twice}"
+    if kind == "log-probabilities":
+        return kind, "log-probabilities: exponentials of all rows sum to 1"
+    if kind == "sigmoids" and len(z) >= FEW:
         sums = z.sum(1)
         raise BadInput(
             f"scores in [0, 1] whose rows sum to {float(sums.min()):.2g} to {float(sums.max()):.2g}: a sigmoid for "

@@ -1,0 +1,29 @@
+"""Scores are told apart by their values."""
+
+import numpy as np
+import pytest
+import torch
+
+from feint.models.simplex import kind_of_scores
+
+LOGITS = np.random.default_rng(0).normal(0, 3, (20, 4))
+P = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("scores", "kind"),
+    [
+        (LOGITS, "logits"),
+        (-np.abs(LOGITS), "logits"),
+        (np.zeros((20, 4)), "logits"),
+        (P, "probabilities"),
+        (P.round(3), "probabilities"),
+        (np.log(P), "log-probabilities"),
+        (1 / (1 + np.exp(-LOGITS)), "sigmoids"),
+        (np.where(LOGITS > 0, 1.0, 0.0), "sigmoids"),
+    ],
+    ids=["logits", "negative", "constant", "probabilities", "rounded", "logarithms", "sigmoids", "several labels"],
+)
+def test_the_kind_of_scores(scores, kind):
+    assert kind_of_scores(scores, 1e-2) == kind
+    assert kind_of_scores(torch.from_numpy(scores).float(), 1e-2) == kind
