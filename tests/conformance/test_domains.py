@@ -9,7 +9,7 @@ from tests.examples import DOMAINS
 
 from feint import signature
 from feint.data import Split
-from feint.errors import BadInput
+from feint.errors import BadInput, UnknownName
 from feint.query import Query
 from feint.signature import Column, Columns, Text, Tokens, domain_like, mark, near
 from feint.signature.domain import NEAR_BITS, NEAR_DISTANCE
@@ -192,3 +192,13 @@ def test_texts_are_utf8():
 def test_tokens_outside_the_vocabulary_are_refused():
     with pytest.raises(BadInput, match="from 0 to 49"):
         Tokens(2, 50).check(np.array([[1, 50]]))
+
+
+def test_a_list_in_a_column_of_categories_is_no_category():
+    with pytest.raises(UnknownName, match="category of 'x'"):
+        Columns((Column("x", ("a", "b")),)).from_table({"x": ["a", ["b"]]})
+
+
+def test_an_integer_that_a_float_cannot_hold_is_refused():
+    with pytest.raises(BadInput, match="an integer beyond float64"):
+        Columns((Column("x"), Column("y"))).from_tensors({"x": np.array([2**53 + 1]), "y": np.array([1])})

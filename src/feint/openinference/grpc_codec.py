@@ -17,6 +17,7 @@ from feint.openinference.json_codec import (
     missing,
     unreadable,
 )
+from feint.openinference.messages import InputTensor
 from feint.openinference.model_spec import MALFORMED, ModelSpec
 from feint.openinference.tensors import Array
 
@@ -43,21 +44,21 @@ def read_request(codec: RequestCodec, message: Any) -> DecodedRequest:
     Raises:
         BadInput: For anything but a request to the codec's model.
     """
-    inputs, raw = message.inputs, message.raw_input_contents
-    datatypes = codec.datatypes(inputs)
+    inputs = [InputTensor(tensor.name, list(tensor.shape), tensor.datatype) for tensor in message.inputs]
+    raw, datatypes = message.raw_input_contents, codec.datatypes(inputs)
     check_outputs(message.outputs, codec.model.output)
-    for tensor in (*message.outputs, *inputs):
+    for tensor in (*message.outputs, *message.inputs):
         if unserved := [name for name in UNSERVED if name in tensor.parameters]:
             raise BadInput(f"{unserved[0]}, which is not served", "the tensor itself", "leave the parameter out")
-    if raw and (len(raw) != len(inputs) or any(tensor.HasField("contents") for tensor in inputs)):
+    if raw and (len(raw) != len(inputs) or any(tensor.HasField("contents") for tensor in message.inputs)):
         raise BadInput(
             "tensors with more than one form of contents", "raw or typed contents", "send one for each input"
         )
+    read = tensors.from_raw if raw else tensors.from_contents
+    contents = raw or [tensor.contents for tensor in message.inputs]
     arrays = {
-        tensor.name: tensors.from_raw(raw[i], datatype, tensor.shape)
-        if raw
-        else tensors.from_contents(tensor.contents, datatype, tensor.shape)
-        for i, (tensor, datatype) in enumerate(zip(inputs, datatypes, strict=True))
+        tensor.name: read(content, datatype, tensor.shape)
+        for tensor, content, datatype in zip(inputs, contents, datatypes, strict=True)
     }
     stamp = message.parameters["stamp"].string_param if "stamp" in message.parameters else ""
     return codec.request(codec.model.decode(arrays), message.id, stamp, binary=bool(raw))

@@ -334,26 +334,25 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _check_shape(shape: Sequence[int], tensor: Tensor, rows: int, most: int) -> None:
-    """Check the shape of a tensor. A last side of 1 may be left out, and -1 is any size.
+    """Check the shape of a tensor.
 
     Raises:
         BadInput: It is another one, or the rows are not as many.
         TooLarge: The rows are more than `most`.
     """
-    inner = tuple(shape[1:])
-    sides = tensor.shape[: len(inner)] if len(tensor.shape) - len(inner) in (0, 1) else None
-    fits = sides is not None and tensor.shape[len(inner) :] in ((), (1,))
-    if (
-        not fits
-        or any(side not in (have, -1) for have, side in zip(inner, sides or (), strict=False))
-        or min(shape) < 0
-    ):
+    if min(shape) < 0 or not (tuple(shape[1:]) == tensor.shape or _fits(shape[1:], tensor.shape)):
         expected = f"[N, {', '.join(map(str, tensor.shape))}] with N ≥ 0"
         raise BadInput(f"{tensor.name[:60]!r} of shape {list(shape)[:8]}", expected, "ask the model's metadata")
     if shape[0] > most:
         raise TooLarge(f"{shape[0]} inputs", f"at most {most} in one request", "send smaller batches")
     if shape[0] != rows:
         raise BadInput(f"inputs of {rows} and of {shape[0]} rows", "one number of rows", "send the tensors whole")
+
+
+def _fits(shape: Sequence[int], expected: tuple[int, ...]) -> bool:
+    """Return whether an input has the expected shape, in which -1 is any size and a last side of 1 may be left out."""
+    known = len(shape) == len(expected) or (len(shape) == len(expected) - 1 and expected[-1] == 1)
+    return known and all(side in (size, -1) for size, side in zip(shape, expected, strict=False))
 
 
 def _input_arrays(

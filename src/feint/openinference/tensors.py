@@ -14,6 +14,7 @@ from feint.errors import BadInput
 
 Array = np.ndarray
 PIECE = 2**16  # bytes of JSON that are decoded at once: a list takes 30 times the memory of its array
+LENGTH = struct.Struct("<I")
 COMMA, OPEN, CLOSE = b",[]"
 NAMES = {str: "strings", int: "integers of the datatype", float: "finite numbers", bool: "booleans"}
 FLAT = bytes.maketrans(b"[]", b"  ")
@@ -69,7 +70,7 @@ def from_raw(raw: Any, kind: Datatype, shape: Sequence[int]) -> Array:
         BadInput: The bytes are not as many as the shape holds, or a string is no UTF-8.
     """
     if kind.number is str:
-        return strings([bytes(part) for part in _split(memoryview(raw), math.prod(shape))], shape)
+        return strings([*_split(memoryview(raw), math.prod(shape))], shape)
     expected = math.prod(shape) * kind.dtype.itemsize
     if len(raw) != expected:
         raise BadInput(f"a tensor of {len(raw)} bytes", f"{expected} for this shape and datatype", "send it whole")
@@ -81,7 +82,7 @@ def to_raw(array: Array, kind: Datatype) -> bytes:
     if kind.number is not str:
         return np.ascontiguousarray(array, kind.dtype).tobytes()
     codes = [("" if text is None else text).encode() for text in array.ravel()]
-    return b"".join(struct.pack("<I", len(code)) + code for code in codes)
+    return b"".join(LENGTH.pack(len(code)) + code for code in codes)
 
 
 def from_json(raw: bytes | memoryview, kind: Datatype, shape: Sequence[int]) -> Array:
@@ -139,7 +140,7 @@ def from_contents(contents: Any, kind: Datatype, shape: Sequence[int]) -> Array:
         raise BadInput("a number that the datatype has not", "numbers in its range", "see the datatype") from error
 
 
-def strings(codes: Sequence[bytes], shape: Sequence[int]) -> Array:
+def strings(codes: Sequence[bytes | memoryview], shape: Sequence[int]) -> Array:
     """Return UTF-8 strings as an object array.
 
     Raises:
@@ -147,7 +148,7 @@ def strings(codes: Sequence[bytes], shape: Sequence[int]) -> Array:
     """
     array = np.empty(len(codes), object)
     try:
-        array[:] = [bytes(code).decode() for code in codes]
+        array[:] = [str(code, "utf-8") for code in codes]
         return array.reshape(shape)
     except UnicodeDecodeError as error:
         raise BadInput(f"bytes that are no UTF-8 ({error.reason})", "text in UTF-8", "encode it") from error
@@ -161,7 +162,7 @@ def _split(raw: memoryview, most: int) -> Iterator[memoryview]:
     for _ in range(most):
         if start + 4 > len(raw):
             break
-        (length,) = struct.unpack_from("<I", raw, start)
+        (length,) = LENGTH.unpack_from(raw, start)
         yield raw[start + 4 : start + 4 + length]
         start += 4 + length
     if start != len(raw):

@@ -50,6 +50,11 @@ class Column:
         if self.shares is not None and len(self.shares) != len(self.categories or ()):
             raise BadInput(f"{len(self.shares)} shares for column {self.name!r}", "one for each category", "mend them")
 
+    @cached_property
+    def codes(self) -> Mapping[str, float]:
+        """Codes of the categories; "" is a missing value unless it is a category: raw bytes have no null."""
+        return {"": np.nan} | {category: float(i) for i, category in enumerate(self.categories or ())}
+
     @property
     def range(self) -> tuple[float, float] | None:
         """Least and greatest usual number, or code of a category.
@@ -132,7 +137,7 @@ class Columns(Domain):
         known = categories or {}
         return cls(tuple(_describe(name, values, known.get(name)) for name, values in table.items()))
 
-    def from_table(self, table: Mapping[str, Sequence[Any]]) -> Array:
+    def from_table(self, table: Mapping[str, Sequence[Any] | Array]) -> Array:
         """Return a table as inputs, matched by the names of its columns.
 
         Args:
@@ -144,13 +149,13 @@ class Columns(Domain):
         Raises:
             BadInput: A column is missing or unknown, or a value is no number, or an unknown category.
         """
-        absent = [name for name in self.names if name not in table]
-        extra = [name for name in table if name not in self.names]
-        if absent or extra:
+        if table.keys() != {*self.names}:
+            absent = [name for name in self.names if name not in table]
+            extra = [name for name in table if name not in self.names]
             got = [f"no column {', '.join(map(repr, absent))}"] if absent else []
             got += [f"the unknown column {', '.join(map(repr, extra))}"] if extra else []
             raise BadInput(" and ".join(got), f"the columns {', '.join(self.names)}", "rename or add them")
-        return np.stack([_codes(column, table[column.name]) for column in self.columns], 1)
+        return np.array([_codes(column, table[column.name]) for column in self.columns]).T.copy()  # stack: 8 µs more
 
     def to_table(self, x: Array) -> dict[str, list[Any]]:
         """Return inputs (N, D) as a table of numbers, strings and None, which `from_table` reads back."""
@@ -180,7 +185,7 @@ class Columns(Domain):
         if whole:
             (values,) = tensors.values()
             return converted(values, self.dtype).reshape(len(values), *self.shape)
-        return self.from_table({name: values.reshape(len(values)).tolist() for name, values in tensors.items()})
+        return self.from_table({name: values.reshape(len(values)) for name, values in tensors.items()})
 
     def to_tensors(self, x: Array, tensors: Sequence[Tensor]) -> dict[str, Array]:
         if len(tensors) == 1 and tensors[0].name not in self.names:
@@ -310,7 +315,7 @@ def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, (float, np.floating)) and np.isnan(value))
 
 
-def _codes(column: Column, values: Sequence[Any]) -> Array:
+def _codes(column: Column, values: Sequence[Any] | Array) -> Array:
     """Return the values of one column as numbers and codes."""
     if isinstance(values, Array) and values.dtype.kind in "fiub":
         if column.categories is None:
@@ -321,18 +326,21 @@ def _codes(column: Column, values: Sequence[Any]) -> Array:
             return np.array([np.nan if _is_missing(value) else float(value) for value in values], np.float64)
         except (TypeError, ValueError) as error:
             raise BadInput(f"{column.name!r} with a value that is no number ({error})", "numbers", "mend it") from error
-    code = {category: i for i, category in enumerate(column.categories)}
-    missing = code.get("", np.nan)
-    codes = []
-    for value in values:
-        label = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-        if _is_missing(value) or (value == "" and value not in code):  # raw bytes have no null
-            codes.append(missing)
-        elif label in code:
-            codes.append(code[label])
-        else:
-            raise UnknownName.among(f"category of {column.name!r}", str(value), column.categories)
-    return np.array(codes, np.float64)
+    codes = column.codes
+    return np.array(
+        [codes[value] if isinstance(value, str) and value in codes else _code(column, value) for value in values],
+        np.float64,
+    )
+
+
+def _code(column: Column, value: Any) -> float:
+    """Return the code of a value of any type; raise `UnknownName` where it is no category."""
+    label = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    if _is_missing(value):
+        return column.codes[""]
+    if label not in column.codes:
+        raise UnknownName.among(f"category of {column.name!r}", str(value), column.categories or ())
+    return column.codes[label]
 
 
 def _values(column: Column, x: Array) -> list[Any]:
