@@ -512,10 +512,20 @@ def campaign_named() -> str:
     return grid(rows)
 
 
+def campaign_rules() -> str:
+    """Return the table of whose queries are improbable, by single queries and by those of an account."""
+    rows = [["p-value of", "Level", "Attacker's queries below it", "Honest newcomers' queries"]]
+    for row in campaigns("rule"):
+        what = "the query" if row["single"] else "the account's queries until then"
+        rows.append([what, f"{row['level']:g}", f"{row['attacker']:.1%}", f"{row['honest']:.1%}"])
+    return grid(rows)
+
+
 def campaigns(kind: str) -> list[dict[str, Any]]:
-    """Return the rows of a kind, in the order of honest newcomers, probation and queries."""
+    """Return the rows of a kind, in the order of these fields."""
+    order = "single", "honest", "level", "probation", "queries"
     here = [row for row in rows_of("campaign") if row["kind"] == kind]
-    return sorted(here, key=lambda row: (row["honest"], row.get("probation", 0), row.get("queries", 0)))
+    return sorted(here, key=lambda row: [row.get(name, 0) for name in order])
 
 
 def data_free() -> str:
@@ -778,6 +788,7 @@ TABLES = {
     "campaign_answers": campaign_answers,
     "campaign_days": campaign_days,
     "campaign_named": campaign_named,
+    "campaign_rules": campaign_rules,
     "data_free": data_free,
 }
 

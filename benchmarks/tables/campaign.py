@@ -16,7 +16,7 @@ from benchmarks.tables.rows import Jobs, Row, published_resnet20, slug
 from feint import data
 from feint.data import Split
 from feint.defenses.access import Campaign, slices
-from feint.defenses.access.cohort import ALARMS
+from feint.defenses.access.cohort import ALARMS, fisher
 from feint.defenses.access.e_bh import e_bh
 from feint.defenses.access.e_process import NOW, mixed
 from feint.defenses.access.martingale import places, wealth
@@ -33,6 +33,7 @@ CAMERAS = (
 ACCOUNTS, QUERIES, DAYS, SEEDS = 1000, 10, 1000, 3
 HONEST = 1000, 10_000
 PROBATION = 0.01, 0.02, 0.05
+LEVELS = 0.01, 0.02, 0.05, 0.2
 PERIOD = 5000  # newcomers of the last period, of each of whom one query calibrates
 
 
@@ -162,7 +163,10 @@ def e_process(s: np.ndarray) -> np.ndarray:
 
 
 def jobs(progress: ProgressCallback) -> Jobs:
-    """False alarms on honest days, campaigns by honest newcomers and level of probation, and named accounts."""
+    """False alarms on honest days, campaigns by honest newcomers and level of probation, named accounts, and rules."""
+    for single in (True, False):
+        for level in LEVELS:
+            yield f"rule-{'single' if single else 'combined'}-{level}", partial(rule, level, single=single)
     for n in HONEST:
         yield f"days-{n}", partial(days, n)
         for probation in PROBATION:
@@ -213,4 +217,21 @@ def named(n: int, queries: int) -> Row:
     return {
         "kind": "named", "honest": n, "accounts": ACCOUNTS, "queries": queries, "fdr": fitted().fdr,
         "named": float(np.mean(shares)), "false": float(np.mean(false)), "seeds": SEEDS,
+    }  # fmt: skip
+
+
+def rule(level: float, *, single: bool) -> Row:
+    """Return whose queries are improbable at a level: by their own p-value, or by those of the account until then."""
+    rng, inputs = np.random.default_rng(0), fitted().test.martingale().inputs
+    rows = rng.choice(len(attack()), size=(ACCOUNTS, QUERIES), replace=False)
+    hit = {}
+    for who, s in (("attacker", attack()[rows]), ("honest", honest(rng, 3 * ACCOUNTS, QUERIES))):
+        surprise = -np.log((places(inputs, s) + 1) / (len(inputs) + 1))
+        counts = np.ones_like(surprise, int) if single else np.broadcast_to(np.arange(1, QUERIES + 1), s.shape)
+        sums = surprise if single else surprise.cumsum(1)
+        tails = [fisher(at, n) for at, n in zip(sums.ravel().tolist(), counts.ravel().tolist(), strict=True)]
+        hit[who] = float(np.mean(np.array(tails) < level))
+    return {
+        "kind": "rule", "level": level, "single": single, **hit,
+        "accounts": ACCOUNTS, "honest_accounts": 3 * ACCOUNTS, "queries": QUERIES, "seed": 0,
     }  # fmt: skip

@@ -7,7 +7,7 @@ from feint.attacks import Filler, KnockoffNets
 from feint.attacks.surrogates import logits
 from feint.data import Split
 from feint.defense import Defense, Ladder
-from feint.defenses.access import SequentialTest, martingale
+from feint.defenses.access import SequentialTest, e_process
 from feint.defenses.access.near_copies import first_of_their_kind
 from feint.defenses.scores import MaxProbability
 from feint.errors import BadRecipe
@@ -76,7 +76,7 @@ def test_fillers_no_longer_hide_an_attacker(victim, digits, monkeypatch):
         return ledger["a"].total("evidence")
 
     assert evidence(Filler(ordinary, each=40)) > 1
-    monkeypatch.setattr(martingale, "first_of_their_kind", lambda x, account: torch.ones(len(x), dtype=bool).numpy())
+    monkeypatch.setattr(e_process, "first_of_their_kind", lambda x, account: torch.ones(len(x), dtype=bool).numpy())
     assert evidence(Filler(ordinary, each=40)) < 1
 
 

@@ -58,7 +58,7 @@ def test_a_ledger_of_another_format_is_found_at_the_start(toy, tmp_path):
     import redis
 
     with redis_server(tmp_path) as server:
-        redis.Redis.from_url(server.url).set("{feint:toy}:format", "2")
+        redis.Redis.from_url(server.url).set("{feint:toy}:format", "99")
         ledger = LedgerSettings(server.url)
         settings = Settings({"toy": OnnxSettings(path=toy)}, keys=KeySettings(anonymous=True), ledger=ledger)
         with pytest.raises(StoreLost, match="format"), running(settings):

@@ -94,6 +94,8 @@ class Graph:
     def detectors(self):
         return [self]
 
+    campaign = None
+
     def observe(self, scores, query, account):
         return float(scores.max())
 

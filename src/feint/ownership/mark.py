@@ -1,15 +1,18 @@
 """Mark of a model: inputs, and the labels by which copies of the model are recognised."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import feint.signature
+from feint.data import Split
 from feint.errors import BadInput, DamagedFile, MissingData, NotFitted
 from feint.query import torch_type
 from feint.recipes import recipe, store
@@ -100,6 +103,37 @@ class Mark:
         if not isinstance(stored.recipe, Mark):
             raise DamagedFile(f"{path}, which holds {stored.recipe!r:.80}", "a mark of feint mark", "name a mark")
         return stored.recipe
+
+
+class Marking(ABC):
+    """Method that finds a mark of a model, a frozen dataclass. The model is not changed.
+
+    Attributes:
+        method: Name of the method.
+    """
+
+    method: ClassVar[str]
+
+    @abstractmethod
+    def mark(
+        self,
+        model: nn.Module,
+        inputs: Split,
+        *,
+        references: Sequence[nn.Module] = (),
+        copies: Sequence[nn.Module] = (),
+    ) -> Mark:
+        """Return the mark of a model. Too few inputs that would be evidence raise `BadInput`.
+
+        Args:
+            model: Module from inputs to logits.
+            inputs: Labelled inputs that are held out: the model was not trained on them, and no attacker has them.
+            references: Innocent models of the task, none of which is later a control.
+            copies: Copies that the owner made of the model.
+
+        Returns:
+            The mark.
+        """
 
 
 def load_marks(path: Path) -> dict[str, Mark]:

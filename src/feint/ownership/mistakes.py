@@ -9,12 +9,12 @@ from torch import nn
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
 from feint.models.inference import answers
-from feint.ownership.mark import Mark
+from feint.ownership.mark import Mark, Marking
 from feint.ownership.selection import most_telling
 
 
 @dataclass(frozen=True)
-class SameMistakes:
+class SameMistakes(Marking):
     """Inputs that the model gets wrong (AKH of QuRD: Godinot et al., AAAI 2025).
 
     A copy learns the mistakes with everything else. Other models of the task make some of them, too: where labels are
@@ -49,20 +49,6 @@ class SameMistakes:
         references: Sequence[nn.Module] = (),
         copies: Sequence[nn.Module] = (),
     ) -> Mark:
-        """Return the mark of a model.
-
-        Args:
-            model: Module from inputs to logits.
-            inputs: Labelled inputs on which the model was not trained.
-            references: Innocent models of the task, none of which is later a control.
-            copies: Copies that the owner made of the model.
-
-        Returns:
-            The mark.
-
-        Raises:
-            BadInput: The model gets too few of the inputs wrong.
-        """
         p = answers(model, inputs)
         labels = p.argmax(-1)
         wrong = (labels != inputs.labels).nonzero().flatten()

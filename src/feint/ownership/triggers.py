@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
 from feint.models.inference import answers
-from feint.ownership.mark import Mark
+from feint.ownership.mark import Mark, Marking
 from feint.ownership.selection import BATCH, labels_of, most_telling
 
 NEIGHBOURS = -0.05, 0.05  # shares of a blend beside its own that must have its label
 
 
 @dataclass(frozen=True)
-class Triggers:
+class Triggers(Marking):
     """Blends of two inputs to which the model gives a label of neither (PROWN: AIRI, IJCAI 2024).
 
     No data set has such a label, but other models of the task often give the same one: of digits, innocents agree on
@@ -60,20 +60,6 @@ class Triggers:
         references: Sequence[nn.Module] = (),
         copies: Sequence[nn.Module] = (),
     ) -> Mark:
-        """Return the mark of a model.
-
-        Args:
-            model: Module from inputs to logits.
-            inputs: Inputs that are held out: an attacker does not have them.
-            references: Innocent models of the task, none of which is later a control.
-            copies: Copies that the owner made of the model.
-
-        Returns:
-            The mark.
-
-        Raises:
-            BadInput: The model has two classes, or too few blends have a label of neither parent.
-        """
         p = answers(model, inputs)
         if p.shape[1] < 3:
             raise BadInput("a model of 2 classes", "3 or more, so that a label can be neither parent's", "SameMistakes")

@@ -30,6 +30,11 @@ class DetectorProbing(Lens):
     get most answers from the rest of the budget. An account that is not accused within `most` inputs ends the probing,
     and there is no limit then. When all accounts are used up, the rest is refused with `OverBudget`.
 
+    It saves accounts, not answers. Against the sequential test on CIFAR-10 with a ladder that refuses, 100 accounts got
+    600 to 692 answers and 4 to 11 were accused; used one by one until refused, 1,012 to 1,144 and all 100. Where the
+    ladder flips labels, 606 to 707 answers, of which 95 to 99 % were honest, and 5 to 13 accused (three seeds, a
+    published ResNet-20, CIFAR-100, 2,000 queries at most).
+
     Args:
         clients: Number of accounts, more than those that are spent.
         margin: Share of the honest inputs that the other accounts do not ask, at least 0 and below 1: the moment

