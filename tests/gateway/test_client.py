@@ -58,11 +58,11 @@ def test_the_same_surrogate_query_for_query(attack, binary):
     "name", [name for name, case in examples.attack_cases().items() if case.surrogate.shape == SHAPE]
 )
 def test_every_attack_asks_and_learns_the_same_there(name):
-    here = Service(examples.victim_of(name)).oracle(client="a", budget=120)
-    ours = examples.ATTACKS[name].recipe.steal(here).state_dict()
+    recipe, here = examples.attack_cases()[name], Service(examples.victim_of(name)).oracle(client="a", budget=120)
+    ours = recipe.steal(here).state_dict()
     with served(Service(examples.victim_of(name)), shape=SHAPE, classes=3) as server:
         there = connect(server.url, model="toy", budget=120)
-        theirs = examples.ATTACKS[name].recipe.steal(there).state_dict()
+        theirs = recipe.steal(there).state_dict()
     assert there.asked == here.asked
     assert_close(there.transcript.p, here.transcript.p)
     assert_weights_close(theirs, ours)

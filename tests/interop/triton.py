@@ -76,7 +76,8 @@ def over_grpc():
     options = {"headers": {"authorization": SAID["Authorization"]}}
     assert client.is_server_live()
     assert client.is_server_ready()
-    assert client.is_model_ready("toy")
+    assert client.is_model_ready("toy", **options)
+    raised(lambda: client.is_model_ready("toy"), "StatusCode.UNAUTHENTICATED")  # the name would have to be read first
     assert client.get_server_metadata(**options).name == "feint"
     assert list(client.get_model_metadata("toy", **options).inputs[0].shape) == [-1, *SHAPE]
     assert list(client.get_model_config("toy", **options).config.input[0].dims) == list(SHAPE)
