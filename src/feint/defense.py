@@ -236,12 +236,12 @@ class Ladder:
         )
         highest = max(i for i, entry in enumerate(self.at) if entry <= reached)
         account.add("rung", 0.0, floor=highest)
-        rows = np.full(len(query), highest)
+        rows, used = None, [highest]
         if self.campaign is not None:
             rows = self.campaign.assign(query, z, account, highest)
+            used = np.unique(rows).tolist() or used
         if self.shadow:
             return [QueryPart(0, self.rungs[0], slice(None))]
-        used = np.unique(rows).tolist() or [highest]
         return [QueryPart(i, self.rungs[i], rows == i if len(used) > 1 else slice(None)) for i in used]
 
     def bind(self, model: nn.Module, ledger: Ledger) -> Self:

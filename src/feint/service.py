@@ -72,7 +72,9 @@ class Service(Pipeline[Query]):
                 for rule in defense.access:
                     rule.admit(query, account)
         answers = [self._part(part, query, computed, account) for part in parts]
-        p = answers[0] if len(parts) == 1 else answers[0].new_empty(len(query), answers[0].shape[1])
+        if len(parts) == 1:
+            return Answer(answers[0].detach())
+        p = answers[0].new_empty(len(query), answers[0].shape[1])
         for (_, _, rows), answer in zip(parts, answers, strict=True):
             p[rows] = answer
         return Answer(p.detach())

@@ -109,11 +109,12 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
         )
         record.rung = max(i for i, rung in enumerate(self.graph.rungs) if self._threshold * rung.at <= record.evidence)
         account.add("rung", 0.0, floor=record.rung)
-        rows = np.full(len(query), record.rung)
+        rows, used = np.empty(0, int), [record.rung]
         if campaign is not None:
             rows = campaign.assign(computed.scores[-1], query, account, record.rung)
             record.campaign = campaign.alarmed(query, account)
-        used = [0] if shadow else np.unique(rows).tolist() or [record.rung]
+            used = np.unique(rows).tolist() or used
+        used = [0] if shadow else used
         record.applied = used[-1]
         for rule in [rule for rung in used for rule in self._rungs[rung]]:
             rule.admit(query, account)
@@ -133,7 +134,7 @@ def selected(arrays: Sequence[Array], rows: Array, used: Sequence[int]) -> Array
 
     Args:
         arrays: An array (N, …) for each rung.
-        rows: The rung of each row, (N,).
+        rows: The rung of each row, (N,), which is read where several are used.
         used: The rungs that are used; a single one has all rows.
     """
     if len(used) == 1:
