@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from feint.defenses.access.clients import LEAST, threshold, upper_bound
+from feint.binomial import upper_bound
+from feint.defenses.access.clients import LEAST, threshold
 from feint.errors import BadInput
 
 

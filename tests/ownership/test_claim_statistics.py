@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from feint.ownership.statistics import binomial_tail, holm, paired_log_e, upper_bound
+from feint.binomial import at_most, upper_bound
+from feint.ownership.statistics import holm, paired_log_e
+
+
+def binomial_tail(k, n, p):
+    """P(X ≥ k) for X binomial."""
+    return 1 - at_most(k - 1, n, p)
 
 
 def test_the_tail_of_the_binomial_is_exact():

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from feint.binomial import upper_bound
 from feint.errors import BadInput, Failed, FeintError, TimedOut, Unreachable
 from feint.oracle import Oracle
 from feint.ownership.commitment import Commitment
 from feint.ownership.mark import NO_TRUTH, Mark
-from feint.ownership.statistics import paired_log_e, upper_bound
+from feint.ownership.statistics import paired_log_e
 
 BATCH = 50  # questions of each mark between two looks at the evidence
 AGREEING = 0.75  # share of a mark on which no innocent may agree; of digits they agree with up to 0.53 of triggers

@@ -1,4 +1,4 @@
-"""Statistics of claims: a paired test against each control, false positives by exact bounds, several suspects."""
+"""Statistics of claims: a paired test against each control, and several suspects."""
 
 import math
 from collections.abc import Sequence
@@ -25,40 +25,6 @@ def paired_log_e(wins: int, losses: int) -> float:
     """
     logs = wins * np.log(2 * STEPS) + losses * np.log(2 * (1 - STEPS))
     return float(np.logaddexp.reduce(logs) - math.log(len(STEPS)))
-
-
-def sign_test(wins: int, losses: int) -> float:
-    """Return the p-value of the exact sign test: the probability of so many wins of all, each with probability 1/2."""
-    return binomial_tail(wins, wins + losses, 0.5)
-
-
-def binomial_tail(k: int, n: int, p: float) -> float:
-    """Return P(X ≥ k) for X binomial with n draws of probability p."""
-    if k <= 0 or p >= 1:
-        return 1.0
-    if p <= 0:
-        return 0.0
-    i = np.arange(k, n + 1)
-    chosen = math.lgamma(n + 1) - np.array([math.lgamma(j + 1) + math.lgamma(n - j + 1) for j in i])
-    return min(1.0, float(np.exp(np.logaddexp.reduce(chosen + i * math.log(p) + (n - i) * math.log1p(-p)))))
-
-
-def upper_bound(count: int, n: int, *, confidence: float = 0.95) -> float:
-    """Return the exact upper bound of a probability of which `count` of `n` independent cases were seen.
-
-    Of 59 innocents of which none was accused, at most 4.95 % are, with a confidence of 95 % (Clopper and Pearson,
-    Biometrika 1934).
-    """
-    if count >= n:
-        return 1.0
-    low, high = count / n, 1.0
-    for _ in range(60):  # bisection: P(X ≤ count) falls with the probability
-        middle = (low + high) / 2
-        if 1 - binomial_tail(count + 1, n, middle) > 1 - confidence:
-            low = middle
-        else:
-            high = middle
-    return high
 
 
 def holm(p_values: Sequence[float], level: float) -> list[bool]:

@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from feint.binomial import upper_bound
 from feint.errors import BadInput
 
 LEAST = 1e-9  # a threshold is above 0, where everybody stands
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -62,32 +62,3 @@ def threshold(evidence: Sequence[float], share: float = 0.01) -> ClientThreshold
         )  # fmt: skip
     level = math.nextafter(max(sorted(evidence)[n - k], LEAST), math.inf)
     return ClientThreshold(level, n, share, k / (n + 1), upper_bound(k - 1, n))
-
-
-def upper_bound(reached: int, clients: int, confidence: float = CONFIDENCE) -> float:
-    """Return the Clopper-Pearson upper bound of a probability.
-
-    Args:
-        reached: Number of clients who reached a level that was set without looking at them.
-        clients: Number of clients.
-        confidence: Confidence of the bound, one-sided.
-
-    Returns:
-        The largest p with P(Binomial(clients, p) ≤ reached) ≥ 1 − confidence.
-    """
-    if reached >= clients:
-        return 1.0
-    low, high = 0.0, 1.0
-    for _ in range(60):  # to the last bits of a double
-        middle = (low + high) / 2
-        low, high = (middle, high) if _at_most(reached, clients, middle) >= 1 - confidence else (low, middle)
-    return high
-
-
-def _at_most(k: int, n: int, p: float) -> float:
-    """Return P(Binomial(n, p) ≤ k) for 0 < p < 1."""
-    logs = (
-        math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) + i * math.log(p) + (n - i) * math.log1p(-p)
-        for i in range(k + 1)
-    )
-    return min(1.0, math.fsum(map(math.exp, logs)))
