@@ -148,7 +148,7 @@ def marks(setup: Setup) -> tuple[Mark, ...]:
     images, model = setup.images, victim(setup)
     cast = rehearse(model, images.train, images.pool, setup.rehearsals)
     kinds = SameMistakes(least=5), Triggers()
-    return tuple(kind.mark(model, images.test, references=cast.references, copies=cast.copies) for kind in kinds)
+    return tuple(kind.mark(model, images.test, cast) for kind in kinds)
 
 
 def service(setup: Setup, defense: str) -> Service:

@@ -7,8 +7,8 @@ from tests.examples import TINY
 from feint import victims
 from feint.data import Split
 from feint.errors import BadRecipe
+from feint.models.inference import last_linear
 from feint.ownership import WRK, Distilled, FineTuned, GatedCopy, Pruned, Quantized
-from feint.ownership.removals import last_linear
 
 REMOVALS = {
     "last layer": FineTuned("last", TINY),

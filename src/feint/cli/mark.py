@@ -58,7 +58,7 @@ def mark(
         )  # fmt: skip
         for kind in (SameMistakes(seed=seed), Triggers(seed=seed)):
             try:
-                marks.append(kind.mark(victim, inputs.held_out, references=cast.references, copies=cast.copies))
+                marks.append(kind.mark(victim, inputs.held_out, cast))
             except BadInput as error:
                 reasons.append(f"{kind.method}: {error}")
     for reason in reasons:

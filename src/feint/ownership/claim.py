@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -91,7 +91,7 @@ class Claim:
     commitment: Commitment | None
     appeared: float | None
     policy: Policy
-    reasons: Sequence[str] = field(default=())
+    reasons: Sequence[str] = ()
     refusal: str = ""
 
     @property
@@ -143,7 +143,7 @@ def claim(
                 part.append(answered)
         if refusal is not None or _mean_log_e(_evidence(labels, marks, controls)) >= -math.log(policy.alpha):
             break
-    asked = sum(map(len, (answered for part in labels for answered in part)))
+    asked = sum(len(answered) for part in labels for answered in part)
     if refusal is not None and not asked:
         raise refusal
     evidence = _evidence(labels, marks, controls)
@@ -204,7 +204,7 @@ def compare(mark: Mark, suspect: np.ndarray, controls: Mapping[str, np.ndarray])
                 mark.method, m, int(counts.sum()), int(agrees.sum()), name, int(others.sum()), wins, losses, log_e, 0.0
             )
     assert evidence is not None  # `claim` has controls
-    return Evidence(**{**vars(evidence), "highest": highest})
+    return replace(evidence, highest=highest)
 
 
 def _agreement(mark: Mark, suspect: np.ndarray, control: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -251,4 +251,4 @@ def _with_reasons(result: Claim) -> Claim:
         and result.commitment.time >= result.appeared,
     }
     reasons = tuple(name for name, holds in checks.items() if holds)
-    return Claim(**{**vars(result), "reasons": reasons})
+    return replace(result, reasons=reasons)

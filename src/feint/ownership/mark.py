@@ -1,7 +1,6 @@
 """Mark of a model: inputs, and the labels by which copies of the model are recognised."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 import feint.signature
 from feint.data import Split
 from feint.errors import BadInput, DamagedFile, MissingData, NotFitted
+from feint.ownership.selection import NONE, Rehearsal
 from feint.query import torch_type
 from feint.recipes import recipe, store
 from feint.recipes.recipe import exported_recipes
@@ -115,21 +115,13 @@ class Marking(ABC):
     method: ClassVar[str]
 
     @abstractmethod
-    def mark(
-        self,
-        model: nn.Module,
-        inputs: Split,
-        *,
-        references: Sequence[nn.Module] = (),
-        copies: Sequence[nn.Module] = (),
-    ) -> Mark:
+    def mark(self, model: nn.Module, inputs: Split, rehearsal: Rehearsal = NONE) -> Mark:
         """Return the mark of a model. Too few inputs that would be evidence raise `BadInput`.
 
         Args:
             model: Module from inputs to logits.
             inputs: Labelled inputs that are held out: the model was not trained on them, and no attacker has them.
-            references: Innocent models of the task, none of which is later a control.
-            copies: Copies that the owner made of the model.
+            rehearsal: Copies and innocents, by which the inputs are chosen.
 
         Returns:
             The mark.

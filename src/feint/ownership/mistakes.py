@@ -1,6 +1,5 @@
 """Mistakes of a model, which its copies repeat."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +9,7 @@ from feint.data import Split
 from feint.errors import BadInput, BadRecipe
 from feint.models.inference import answers
 from feint.ownership.mark import Mark, Marking
-from feint.ownership.selection import most_telling
+from feint.ownership.selection import NONE, Rehearsal, most_telling
 
 
 @dataclass(frozen=True)
@@ -41,14 +40,7 @@ class SameMistakes(Marking):
         if not 1 <= self.least <= self.most:
             raise BadRecipe(repr(self), "1 ≤ least ≤ most", "change it")
 
-    def mark(
-        self,
-        model: nn.Module,
-        inputs: Split,
-        *,
-        references: Sequence[nn.Module] = (),
-        copies: Sequence[nn.Module] = (),
-    ) -> Mark:
+    def mark(self, model: nn.Module, inputs: Split, rehearsal: Rehearsal = NONE) -> Mark:
         p = answers(model, inputs)
         labels = p.argmax(-1)
         wrong = (labels != inputs.labels).nonzero().flatten()
@@ -58,6 +50,6 @@ class SameMistakes(Marking):
                 "give it more samples, or use Triggers alone",
             )  # fmt: skip
         x = inputs.inputs(wrong)
-        rows = wrong[most_telling(x, labels[wrong], self.most, copies=copies, references=references, seed=self.seed)]
+        rows = wrong[most_telling(x, labels[wrong], self.most, rehearsal, self.seed)]
         x, truth = inputs.inputs(rows), inputs.labels[rows]
         return Mark.of(self.method, inputs.domain, p.shape[1], x, labels[rows], truth)

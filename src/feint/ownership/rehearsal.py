@@ -1,26 +1,13 @@
 """Copies and innocents that the owner makes to choose a mark's inputs by."""
 
-from typing import NamedTuple
-
 from torch import nn
 
 from feint.data import Split
 from feint.models.inference import answers
 from feint.models.training import learn
 from feint.ownership.controls import bounded, own_network, plan_controls, train_control
+from feint.ownership.selection import Rehearsal
 from feint.progress import NO_PROGRESS, ProgressCallback
-
-
-class Rehearsal(NamedTuple):
-    """Models by which a mark's inputs are chosen.
-
-    Attributes:
-        references: Innocent models of the task.
-        copies: Copies of the model.
-    """
-
-    references: list[nn.Module]
-    copies: list[nn.Module]
 
 
 def rehearse(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from feint.data import Split
 from feint.defenses.scores import Energy
 from feint.errors import BadRecipe
-from feint.models.inference import answers, logits
+from feint.models.inference import answers, last_linear, logits
 from feint.models.networks import Classifier
 from feint.models.training import Batch, Training, cross_entropy, learn, refine
 
@@ -66,7 +66,7 @@ class FineTuned(Removal):
     def remove(self, model: Classifier, inputs: Split, *, seed: int = 0) -> nn.Module:
         start = copy.deepcopy(model)
         if self.layers == "fresh":
-            last_linear(start).reset_parameters()
+            final_layer(start).reset_parameters()
         x, labels = inputs.inputs(), inputs.labels
         tuned, _ = refine(start, x, labels, self.training, loss=self._loss, name=repr(self), seed=seed)
         return tuned.requires_grad_(True)
@@ -74,7 +74,7 @@ class FineTuned(Removal):
     def _loss(self, model: Classifier, batch: Batch) -> Tensor:
         if self.layers == "last":  # here, since a copied network has gradients everywhere
             model.requires_grad_(False)
-            last_linear(model).requires_grad_(True)
+            final_layer(model).requires_grad_(True)
         return cross_entropy(model, batch)
 
 
@@ -185,11 +185,11 @@ class WRK(Removal):
         x[:count] = _towards(model, x[:count], target, self.step)
         labels[:count] = torch.randint(classes, (count,), generator=random)
         start = copy.deepcopy(model)
-        old = last_linear(model).weight.detach().clone()
-        last_linear(start).reset_parameters()
+        old = final_layer(model).weight.detach().clone()
+        final_layer(start).reset_parameters()
 
         def loss(model: Classifier, batch: Batch) -> Tensor:
-            turned = F.cosine_similarity(last_linear(model).weight.flatten(), old.flatten(), dim=0)
+            turned = F.cosine_similarity(final_layer(model).weight.flatten(), old.flatten(), dim=0)
             return cross_entropy(model, batch) + self.alpha * turned
 
         return refine(start, x, labels, self.training, loss=loss, name=repr(self), seed=seed)[0]
@@ -224,16 +224,16 @@ class StrangeInputGate(nn.Module):
         return torch.where(strange[:, None], z.roll(1, -1), z)
 
 
-def last_linear(model: nn.Module) -> nn.Linear:
+def final_layer(model: nn.Module) -> nn.Linear:
     """Return the last linear layer of a network.
 
     Raises:
         BadRecipe: The network has none.
     """
-    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
-    if not layers:
+    layer = last_linear(model)
+    if layer is None:
         raise BadRecipe("a network without a linear layer", "one whose last layer is linear", "choose another removal")
-    return layers[-1]
+    return layer
 
 
 def _matrices(model: nn.Module) -> list[Tensor]:

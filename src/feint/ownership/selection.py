@@ -1,6 +1,7 @@
 """Choice of inputs on which copies of a model agree with it and innocents do not."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,17 +25,29 @@ def agreement(models: Sequence[nn.Module], x: Tensor, labels: Tensor) -> Tensor:
     return torch.stack([labels_of(model, x) == labels for model in models]).float().mean(0)
 
 
-def most_telling(
-    x: Tensor, labels: Tensor, count: int, *, copies: Sequence[nn.Module], references: Sequence[nn.Module], seed: int
-) -> Tensor:
+class Rehearsal(NamedTuple):
+    """Models by which a mark's inputs are chosen.
+
+    Attributes:
+        references: Innocent models of the task, none of which is later a control.
+        copies: Copies that the owner made of the model.
+    """
+
+    references: Sequence[nn.Module] = ()
+    copies: Sequence[nn.Module] = ()
+
+
+NONE = Rehearsal()
+
+
+def most_telling(x: Tensor, labels: Tensor, count: int, rehearsal: Rehearsal, seed: int) -> Tensor:
     """Return the rows of the inputs that tell copies from innocents best (conferrable: Lukas et al., ICLR 2021).
 
     Args:
         x: Candidates (N, …).
         labels: Their labels (N,) by the model.
         count: Number of rows.
-        copies: Copies that the owner made of the model.
-        references: Innocent models, none of which is later a control.
+        rehearsal: Models that tell copies from innocents.
         seed: Seed of the order of candidates that are alike, and of the result.
 
     Returns:
@@ -42,6 +55,6 @@ def most_telling(
     """
     random = torch.Generator().manual_seed(seed)
     shuffled = torch.randperm(len(x), generator=random)
-    telling = agreement(copies, x, labels) - agreement(references, x, labels)
+    telling = agreement(rehearsal.copies, x, labels) - agreement(rehearsal.references, x, labels)
     chosen = shuffled[telling[shuffled].argsort(descending=True, stable=True)][:count]
     return chosen[torch.randperm(len(chosen), generator=random)]

@@ -1,7 +1,6 @@
 """Triggers: blends of inputs whose label is neither parent's."""
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +12,7 @@ from feint.data import Split
 from feint.errors import BadInput, BadRecipe
 from feint.models.inference import answers
 from feint.ownership.mark import Mark, Marking
-from feint.ownership.selection import BATCH, labels_of, most_telling
+from feint.ownership.selection import BATCH, NONE, Rehearsal, labels_of, most_telling
 
 NEIGHBOURS = -0.05, 0.05  # shares of a blend beside its own that must have its label
 
@@ -52,14 +51,7 @@ class Triggers(Marking):
         if min(self.count, self.tries) < 1 or not 1 <= self.least <= self.count or self.copies < 0 or self.noise <= 0:
             raise BadRecipe(repr(self), "count, tries ≥ 1, 1 ≤ least ≤ count, copies ≥ 0 and noise > 0", "change it")
 
-    def mark(
-        self,
-        model: nn.Module,
-        inputs: Split,
-        *,
-        references: Sequence[nn.Module] = (),
-        copies: Sequence[nn.Module] = (),
-    ) -> Mark:
+    def mark(self, model: nn.Module, inputs: Split, rehearsal: Rehearsal = NONE) -> Mark:
         p = answers(model, inputs)
         if p.shape[1] < 3:
             raise BadInput("a model of 2 classes", "3 or more, so that a label can be neither parent's", "SameMistakes")
@@ -69,9 +61,9 @@ class Triggers(Marking):
                 f"{len(x)} blends with a label of neither parent, of {self.count * self.tries:,}",
                 f"{self.least} or more", "raise tries, or use SameMistakes alone",
             )  # fmt: skip
-        rows = most_telling(
-            x, labels, self.count, copies=copies or self._noisy(model), references=references, seed=self.seed
-        )
+        if not rehearsal.copies:
+            rehearsal = rehearsal._replace(copies=self._noisy(model))
+        rows = most_telling(x, labels, self.count, rehearsal, self.seed)
         return Mark.of(self.method, inputs.domain, p.shape[1], x[rows], labels[rows])
 
     def _candidates(self, model: nn.Module, inputs: Split, predicted: np.ndarray) -> tuple[Tensor, Tensor]:
