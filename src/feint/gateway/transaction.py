@@ -31,6 +31,7 @@ class AccountName(NamedTuple):
 
 
 SHARED = AccountName("shared")
+NEVER = -1  # a version that no account has
 
 
 @dataclass(slots=True)
@@ -270,6 +271,11 @@ class Store(Protocol):
     async def close(self) -> None:
         """Close files and connections."""
         ...
+
+
+async def snapshot_of(store: Store, name: AccountName) -> Snapshot:
+    """Return an account as it is, without its tokens, by a commit that changes nothing."""
+    return (await store.commit({name: ChangeSet(NEVER, now=time.time())})).accounts[name]
 
 
 class LedgerSession:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from feint.defense import bind
 from feint.defenses.access.cohort import Cohort
 from feint.defenses.access.sequential_test import SequentialTest
-from feint.errors import BadInput, BadRecipe
+from feint.errors import BadRecipe
 from feint.fitting import FitContext, Fittable
 from feint.ledger import Account, Ledger
 from feint.pipeline import QueryLike
@@ -97,10 +97,7 @@ class Campaign(Fittable):
 
     def assign_with(self, score: Any, query: Query, z: Tensor, account: Account, rung: int) -> np.ndarray:
         """Return the rungs as `assign` does, with `score` in place of the test's own, to which it is bound."""
-        if z.shape[-1] != self.test.classes:
-            got = f"logits of {z.shape[-1]} classes"
-            raise BadInput(got, f"the {self.test.classes} fitted to", "fit it to this victim")
-        return self.cohort().assign(score(query.x, z).cpu().numpy(), query, account, rung)
+        return self.cohort().assign(self.test.statistics(score, query, z), query, account, rung)
 
     def alarmed(self, query: QueryLike, account: Account) -> bool | None:
         """Return whether there is an alarm, None for a client who is no newcomer."""

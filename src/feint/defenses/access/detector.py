@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 from torch import Tensor, nn
 
 from feint.defense import Bound, Detector, bind
@@ -73,9 +74,17 @@ class EProcessDetector(Fittable):
 
     def observe_with(self, score: Any, query: Query, z: Tensor, account: Account) -> float:
         """Bet on each input as `observe` does, with `score` in place of the detector's own, to which it is bound."""
+        return self.process.observe(self.statistics(score, query, z), query, account)
+
+    def statistics(self, score: Any, query: Query, z: Tensor) -> np.ndarray:
+        """Return the statistics of a query's inputs, (N,) or (N, d), by a score of its inputs and logits (N, K).
+
+        Raises:
+            BadInput: The logits are of another number of classes than the detector was fitted to.
+        """
         if z.shape[-1] != self.classes:
             raise BadInput(f"logits of {z.shape[-1]} classes", f"the {self.classes} fitted to", "fit it to this victim")
-        return self.process.observe(score(query.x, z).cpu().numpy(), query, account)
+        return score(query.x, z).cpu().numpy()
 
 
 class CalibratedDetector(EProcessDetector):

@@ -10,9 +10,9 @@ from feint.defenses.access.clients import ClientThreshold, threshold
 from feint.defenses.access.martingale import DRIFT, Martingale
 from feint.defenses.access.mixture import Mixture
 from feint.errors import BadInput
+from feint.gateway.accounts import check_stored, stored
 from feint.gateway.backends.registry import LOADERS
 from feint.gateway.settings import Settings
-from feint.gateway.stores import open_store
 
 MOST = 1_000_000  # clients that are read
 
@@ -92,10 +92,9 @@ async def shadow_report(settings: Settings, model: str, share: float) -> ShadowR
         The report.
 
     Raises:
-        BadInput: The ledger is in memory, or the model has no ladder.
+        BadInput: The model has no ladder, or the ledger is in memory.
     """
-    if settings.ledger.store.startswith("memory:"):
-        raise BadInput("a ledger in memory", "one of a gateway that ran in shadow", 'set store = "sqlite:ledger.db"')
+    check_stored(settings)
     table = settings.models[model]
     loaded = await LOADERS[type(table)](table, model)
     try:
@@ -104,11 +103,8 @@ async def shadow_report(settings: Settings, model: str, share: float) -> ShadowR
         detectors = loaded.pipeline.detectors if isinstance(loaded.pipeline, HasDetectors) else ()
     finally:
         loaded.close()
-    store = open_store(settings.ledger.store, model)
-    try:
+    async with stored(settings, model) as store:
         clients = await store.clients(MOST)
-    finally:
-        await store.close()
     calibrated = [
         (len(member.inputs), test.alpha)
         for test in detectors
