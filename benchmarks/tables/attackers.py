@@ -17,6 +17,7 @@ from benchmarks.tables.evidence import LENGTH, setting_of_cifar10
 from benchmarks.tables.fillers import FILLERS
 from benchmarks.tables.rows import Jobs, Row
 from feint import data, victims
+from feint.attacks.pool.disguise import RaisedEnergy
 from feint.defense import bind
 from feint.defenses.access import PRADA, SEAT, TwoSample
 from feint.defenses.access.detector import EProcessDetector
@@ -24,6 +25,7 @@ from feint.evaluation.detection import accusations
 from feint.fitting import Fittable
 from feint.gateway.array_query import ArrayQuery
 from feint.ledger import Account, Ledger
+from feint.models.perturbation import PGD
 from feint.progress import ProgressCallback
 from feint.query import Query
 from feint.victims import CachedForward, logits
@@ -64,19 +66,8 @@ def images(which: str) -> Tensor:
     x = data.load("cifar10").pool.inputs(slice(0, CHANGED))
     if which == "blends":
         return (1 - BLENDED) * x + BLENDED * setting_of_cifar10().honest.inputs(slice(0, CHANGED))
-    return torch.cat([raised(part) for part in x.split(250)])
-
-
-def raised(x: Tensor) -> Tensor:
-    """Return images after gradient steps that raise a published ResNet-56's energy score."""
-    model, moved = published("resnet56").eval(), x.clone()
-    for _ in range(STEPS):
-        moved.requires_grad_()
-        with torch.enable_grad():
-            (slope,) = torch.autograd.grad(model(moved).logsumexp(-1).sum(), moved)
-        moved = moved.detach() + 2 * RADIUS / STEPS * slope.sign()
-        moved = torch.minimum(torch.maximum(moved, x - RADIUS), x + RADIUS).clamp(0, 1)
-    return moved
+    steps = RaisedEnergy(PGD(2 * RADIUS / STEPS, RADIUS), STEPS)
+    return steps.apply(x, published("resnet56"), torch.Generator())
 
 
 def jobs(progress: ProgressCallback) -> Jobs:
