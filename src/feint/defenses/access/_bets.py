@@ -1,9 +1,12 @@
 """Bets on p-values: what they pay, and the prices at which no benign client is expected to win."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+
+from feint.defenses.access.martingale import Martingale
 
 POWERS = tuple(i / 20 for i in range(1, 20))
 LEVELS = 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2
@@ -41,6 +44,18 @@ def window_payments(p: Tensor) -> tuple[Tensor, Tensor]:
     """Return what each bet on a window pays, (n + 1, bets), at p-values (n + 1,), and the bets' weights, (bets,)."""
     powers = [power * p ** (power - 1) for power in WINDOW_POWERS]
     return _weighted([powers, [_step(p, *step) for step in WINDOW_STEPS]])
+
+
+def priced_bets(learned: Mapping[str, Tensor], alpha: float) -> Martingale:
+    """Return the bets on the ranks of windows among "inputs", rising, at their "prices"."""
+    paid, weights = window_payments(levels(len(learned["inputs"])))
+    won = (paid / learned["prices"]).log()
+    return Martingale(learned["inputs"].numpy(), won.numpy(), weights.numpy(), alpha)
+
+
+def levels(n: int) -> Tensor:
+    """Return the p-values 1 / (n + 1), …, 1."""
+    return torch.arange(1, n + 2, dtype=torch.float64) / (n + 1)
 
 
 def _weighted(kinds: list[list[Tensor]]) -> tuple[Tensor, Tensor]:

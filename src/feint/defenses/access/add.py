@@ -7,9 +7,8 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from feint.defenses.access._bets import prices, window_payments
+from feint.defenses.access._bets import levels, priced_bets, prices, window_payments
 from feint.defenses.access.detector import CalibratedDetector
-from feint.defenses.access.mean_discrepancy import levels, priced_bets
 from feint.defenses.access.windows import WindowFrechet, frechet
 from feint.defenses.feature_scores import ClassFeatures
 from feint.defenses.scores import scores

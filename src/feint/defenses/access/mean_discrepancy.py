@@ -1,15 +1,13 @@
 """Mean discrepancy: a two-sample test of long windows, for clients of whose queries few are out of place."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from feint.defenses.access._bets import joint_quantile, window_payments
+from feint.defenses.access._bets import joint_quantile, levels, priced_bets, window_payments
 from feint.defenses.access.detector import CalibratedDetector
-from feint.defenses.access.martingale import Martingale
 from feint.defenses.access.windows import WindowMeans
 from feint.defenses.scores import scores
 from feint.errors import BadInput, BadRecipe
@@ -109,18 +107,6 @@ class SortedLogits:
         near = torch.maximum(z, z.amax(-1, keepdim=True) - DEPTH)
         largest = near.topk(min(self.dimensions, z.shape[-1]), dim=-1).values
         return largest - near.mean(-1, keepdim=True)
-
-
-def priced_bets(learned: Mapping[str, Tensor], alpha: float) -> Martingale:
-    """Return the bets on the ranks of windows among "inputs", rising, at their "prices"."""
-    paid, weights = window_payments(levels(len(learned["inputs"])))
-    won = (paid / learned["prices"]).log()
-    return Martingale(learned["inputs"].numpy(), won.numpy(), weights.numpy(), alpha)
-
-
-def levels(n: int) -> Tensor:
-    """Return the p-values 1 / (n + 1), …, 1."""
-    return torch.arange(1, n + 2, dtype=torch.float64) / (n + 1)
 
 
 def _mean_payments(ranked: Tensor, paid: Tensor, shifts: Tensor, windows: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from feint import victims
 from feint.data import Split
 from feint.defenses.access import slices
-from feint.defenses.access._bets import DRAWS, payments, prices
+from feint.defenses.access._bets import DRAWS, levels, payments, prices
 from feint.defenses.access._ranks import RankInClass, by_class, places_of
 from feint.defenses.access.detector import CalibratedDetector
 from feint.defenses.access.martingale import Martingale, places, wealth
@@ -223,7 +223,7 @@ def _paid(test: SequentialTest) -> tuple[Tensor, Tensor]:
     """Return what each bet pays at each p-value, (n + 1, bets), and the bets' weights, (bets,)."""
     tensors = test.learned
     n = len(tensors["inputs"])
-    p = (torch.arange(1, n + 2, dtype=torch.float64) / (n + 1) * test.tolerance).clamp_max(1)
+    p = (levels(n) * test.tolerance).clamp_max(1)
     outliers = tensors.get("outliers")
     ranks = None if outliers is None else torch.searchsorted(tensors["inputs"], outliers, right=True)
     return payments(p, ranks)
