@@ -59,6 +59,16 @@ def test_an_entry_that_was_cut_out_is_seen(tmp_path):
         read_ledger(tmp_path / "o.db")
 
 
+def test_an_entry_that_was_cut_out_and_those_after_it_renumbered_is_seen(tmp_path):
+    for i in range(3):
+        commit(tmp_path / "o.db", f"digest {i}")
+    with sqlite3.connect(tmp_path / "o.db") as connection:
+        connection.execute("delete from commitments where number = 2")
+        connection.execute("update commitments set number = 2 where number = 3")
+    with pytest.raises(DamagedFile, match="entry 2"):
+        read_ledger(tmp_path / "o.db")
+
+
 def test_a_file_that_is_no_ledger_is_an_error(tmp_path):
     with pytest.raises(MissingData):
         read_ledger(tmp_path / "none.db")
