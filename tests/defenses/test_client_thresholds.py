@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from feint.binomial import upper_bound
+from feint.defenses.access.binomial import upper_bound
 from feint.defenses.access.clients import LEAST, threshold
 from feint.errors import BadInput
 

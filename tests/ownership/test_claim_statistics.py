@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from feint.binomial import at_most, upper_bound
+from feint.defenses.access.binomial import at_most, upper_bound
 from feint.ownership.statistics import holm, paired_log_e
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feint.binomial import upper_bound
+from feint.defenses.access.binomial import upper_bound
 from feint.defenses.access.detector import EProcessDetector
 from feint.defenses.access.e_process import EProcess
 

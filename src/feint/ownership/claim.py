@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from feint.binomial import upper_bound
+from feint.defenses.access.binomial import upper_bound
 from feint.errors import BadInput, Failed, FeintError, TimedOut, Unreachable
 from feint.oracle import Oracle
 from feint.ownership.commitment import Commitment

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from feint.binomial import upper_bound
+from feint.defenses.access.binomial import upper_bound
 from feint.errors import BadInput
 
 LEAST = 1e-9  # a threshold is above 0, where everybody stands

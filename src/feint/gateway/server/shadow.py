@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from feint.binomial import upper_bound
+from feint.defenses.access.binomial import upper_bound
 from feint.defenses.access.clients import ClientThreshold, threshold
 from feint.defenses.access.martingale import DRIFT, Martingale
 from feint.defenses.access.mixture import Mixture
