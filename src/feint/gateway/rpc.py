@@ -12,7 +12,6 @@ import msgspec
 from feint.errors import BadInput
 from feint.gateway import error_responses, metadata
 from feint.gateway.app import Caller, Gateway
-from feint.gateway.array_query import ArrayQuery
 from feint.gateway.routes import bearer_key
 from feint.openinference import grpc_codec, proto
 from feint.openinference.model_spec import ModelSpec
@@ -120,7 +119,7 @@ async def _infer(gateway: Gateway, caller: Caller, message: bytes, context: Any)
         with endpoint.in_use():
             request = await _decoded(len(message), grpc_codec.read_request, gateway.codec(endpoint), decoded)
             reached = True
-            q = await gateway.answer(endpoint, ArrayQuery(request.x, caller.client, request.stamp, group=caller.group))
+            q = await gateway.answer(endpoint, endpoint.query(request, caller.client, caller.group))
             return await _decoded(q.nbytes, grpc_codec.write_response, endpoint.spec, request, q)
     except Exception as error:
         failure = error

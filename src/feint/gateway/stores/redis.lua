@@ -29,8 +29,9 @@ end
 local function repeated(i, part)
   local totals = cmsgpack.unpack(redis.call('HGET', key(i, 1), 'totals') or '\128')
   for _, it in ipairs(part.added) do
-    local name, amount, floor, limit, done = unpack(it)
-    local raised = math.max(totals[name] or 0, floor) + amount
+    local name, amount, floor, limit, done, ceiling = unpack(it)
+    local total = totals[name] or 0
+    local raised = math.max(total > ceiling and 0 or total, floor) + amount
     if (raised <= limit) ~= done then return false end
     if done then totals[name], part.raised = raised, totals end
   end
@@ -39,7 +40,8 @@ end
 
 local function agrees(i, part)
   if not part.version then return repeated(i, part) end
-  if number(redis.call('HGET', key(i, 1), 'version')) ~= part.version then return false end
+  local version, writer = unpack(redis.call('HMGET', key(i, 1), 'version', 'writer'))
+  if number(version or nil) ~= part.version or (writer or '') ~= part.after then return false end
   if #part.tokens == 0 then return true end
   for _, until_ in pairs(used(i, part.tokens)) do
     if tonumber(until_) > part.now then return false end
@@ -47,7 +49,7 @@ local function agrees(i, part)
   return true
 end
 
-local function current(i) return redis.call('HMGET', key(i, 1), 'version', 'totals') end
+local function current(i) return redis.call('HMGET', key(i, 1), 'version', 'totals', 'writer') end
 
 local function whole(i, part)
   local rows, tokens = {}, {}
@@ -70,7 +72,11 @@ end
 
 local function change(i, part)
   redis.call('HINCRBY', key(i, 1), 'version', 1)
-  redis.call('HSET', key(i, 1), 'totals', part.raised and cmsgpack.pack(part.raised) or ARGV[argument + 1])
+  if part.raised then
+    redis.call('HSET', key(i, 1), 'totals', cmsgpack.pack(part.raised))
+  else
+    redis.call('HSET', key(i, 1), 'totals', ARGV[argument + 1], 'writer', part.writer)
+  end
   argument = argument + 1
   if #part.tokens > 0 then
     redis.call('ZREMRANGEBYSCORE', key(i, 2), '-inf', part.now)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from feint.errors import StoreLost
+from feint.gateway.clock import StoreClock
 from feint.gateway.stores.waiting import Answer, tell
 from feint.gateway.transaction import AccountName, ChangeSet, Outcome, Snapshot
 
@@ -50,11 +52,16 @@ class RedisStore:
     def __init__(self, url: str, model: str = "", *, timeout: float = 2.0) -> None:
         self._tag = f"{{feint:{quote(model, safe='')}}}:"
         self._evidence, self._sha, self._timeout = self._tag + "evidence", "", timeout
+        self._clock = StoreClock()
         self._redis = redis.asyncio.Redis.from_url(
             url, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0), protocol=2
         )
         self._waiting: list[tuple[Changes, tuple[Any, ...], asyncio.Future[Outcome]]] = []
         self._sending: asyncio.Task[None] | None = None
+
+    def now(self) -> float:
+        """Return the time, as `Store.now`: the server's, which is asked for with every write."""
+        return self._clock.now()
 
     async def commit(self, changes: Mapping[AccountName, ChangeSet]) -> Outcome:
         """Commit, as `Store.commit`."""
@@ -128,7 +135,13 @@ class RedisStore:
         pipe = self._redis.pipeline(transaction=False)
         for arguments in many:
             pipe.execute_command("EVALSHA", sha, *arguments)
-        return await pipe.execute(raise_on_error=False)
+        pipe.time()
+        sent = time.monotonic()
+        *replies, shown = await pipe.execute(raise_on_error=False)
+        if isinstance(shown, tuple):
+            seconds, microseconds = shown
+            self._clock.follow(seconds + 1e-6 * microseconds, sent, time.monotonic())
+        return replies
 
     async def _load(self) -> str:
         await self._redis.set(self._tag + "format", FORMAT, nx=True)
@@ -181,6 +194,8 @@ def _part(name: AccountName, changes: ChangeSet) -> dict[str, Any]:
         "expires": list(changes.tokens.values()),
         "rows": [(name, dropped, len(new)) for name, (dropped, new) in changes.rows.items()],
         "added": changes.added,
+        "after": changes.after,
+        "writer": changes.writer,
     }
 
 
@@ -193,8 +208,8 @@ def _pairs(flat: Sequence[Any]) -> dict[str, Any]:
 
 
 def _added(reply: Sequence[Any]) -> Snapshot:
-    version, totals = reply
-    return Snapshot(int(version or 0), _unpack(totals) if totals else {})
+    version, totals, writer = reply
+    return Snapshot(int(version or 0), _unpack(totals) if totals else {}, writer=(writer or b"").decode())
 
 
 def _whole(reply: Sequence[Any]) -> Snapshot:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sqlite3
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -60,6 +61,10 @@ class SqliteStore:
         self._file, self._identity = None, (0, 0)
         self._waiting: list[Pending] = []
         self._emptied, self._emptying = 0.0, None
+
+    def now(self) -> float:
+        """Return the time, as `Store.now`: this machine's."""
+        return time.time()
 
     async def commit(self, changes: Mapping[AccountName, ChangeSet]) -> Outcome:
         """Commit, as `Store.commit`."""
