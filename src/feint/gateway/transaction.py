@@ -5,6 +5,7 @@ and returns the accounts as they are. An account that was only added to needs no
 additions, which only have to come out alike, so that replicas and clients add to one account at once.
 """
 
+import logging
 import math
 import secrets
 import time
@@ -16,6 +17,7 @@ from typing import ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from feint.errors import StoreRolledBack
 from feint.ledger import Account, Rows
 
 # Tokens that are remembered here for each client, 130 bytes each. The store remembers all: one that is forgotten here
@@ -33,6 +35,9 @@ class AccountName(NamedTuple):
 
 SHARED = AccountName("shared")
 NEVER = -1  # a version that no account has
+ACCEPT = "restore it, or reload or restart the gateway to take it as it is"
+
+log = logging.getLogger("feint.gateway")
 
 
 @dataclass(slots=True)
@@ -123,6 +128,13 @@ class ChangeSet:
         return any(entry.done for entry in self.added)
 
 
+class LedgerMark(NamedTuple):
+    """Identity of a ledger, drawn when it was made, and how many of its commits changed an account."""
+
+    id: str
+    commits: int
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Result of `Store.commit`.
@@ -131,10 +143,12 @@ class Outcome:
         committed: Whether all accounts were changed; otherwise none was.
         accounts: Of a commit, version and totals of the accounts whose change set has no version; of a conflict, all
             accounts as they are, of whose used tokens only those of the change sets.
+        ledger: Mark of the ledger afterwards, by which lost data are recognised; None where it has none.
     """
 
     committed: bool
     accounts: Mapping[AccountName, Snapshot]
+    ledger: LedgerMark | None = None
 
 
 class Transaction(Account):
@@ -321,10 +335,28 @@ async def snapshot_of(store: Store, name: AccountName) -> Snapshot:
     return (await store.commit({name: ChangeSet(NEVER, now=time.time())})).accounts[name]
 
 
+def lost_data(known: LedgerMark | None, versions: Mapping[AccountName, int], outcome: Outcome) -> str:
+    """Return what an outcome shows to be lost, "" for nothing.
+
+    Args:
+        known: Mark of the ledger before the commit was sent, None where it is not known.
+        versions: Versions that the accounts had at least then.
+        outcome: The outcome.
+    """
+    mark = outcome.ledger
+    if known is not None and mark is not None and mark.id != known.id:
+        return "it is another one, or was emptied"
+    if known is not None and mark is not None and mark.commits < known.commits:
+        return f"it went back from commit {known.commits} to {mark.commits}"
+    behind = [name for name, account in outcome.accounts.items() if account.version < versions[name]]
+    return f"{len(behind)} accounts went back, or are gone" if behind else ""
+
+
 class LedgerSession:
     """Ledger of a gateway: opens transactions on the last known accounts, and commits them to a store.
 
-    Its `now` is the store's.
+    Its `now` is the store's. Once the store is seen to have lost data, because another ledger is in its place, its number
+    of commits or the version of an account went back, every commit raises `StoreRolledBack` until `accept`.
 
     Args:
         store: Where the ledger is kept.
@@ -335,6 +367,8 @@ class LedgerSession:
         self.store, self._most = store, most
         self._writer = map(f"{secrets.token_hex(6)}-{{:x}}".format, count())
         self.now: Callable[[], float] = getattr(store, "now", time.time)  # other packages' stores may lack it
+        self._mark: LedgerMark | None = None
+        self._lost = ""  # what was seen to be lost
         self._snapshots: OrderedDict[AccountName, Snapshot] = OrderedDict()
 
     def begin(self, client: str, group: str = "") -> Transaction:
@@ -367,7 +401,7 @@ class LedgerSession:
         for name, snapshot in ahead.items():
             self._remember(name, snapshot)
         try:
-            outcome = await self.store.commit(changes)
+            outcome = await self._exchange(changes)
         except BaseException:  # nobody knows whether it was done
             for name, snapshot in ahead.items():
                 self._replace(name, snapshot, snapshot.settled)
@@ -383,6 +417,27 @@ class LedgerSession:
                 if (known := self._known(name)).before is None:
                     self._remember(name, known.added_to(other, changes[name]))
         return outcome.committed
+
+    async def check(self) -> None:
+        """Read an account of the ledger; raise `StoreLost`, or `StoreRolledBack` as `commit` does."""
+        await self._exchange({SHARED: ChangeSet(NEVER, now=self.now())})
+
+    def accept(self) -> None:
+        """Take the ledger as it is now, whatever was known of it: a start or a reload does."""
+        self._snapshots.clear()
+        self._mark, self._lost = None, ""
+
+    async def _exchange(self, changes: Mapping[AccountName, ChangeSet]) -> Outcome:
+        """Commit changes, and compare the ledger with what was known of it before they were sent."""
+        mark, versions = self._mark, {name: self._known(name).settled.version for name in changes}
+        if not self._lost:
+            outcome = await self.store.commit(changes)
+            self._lost = self._lost or lost_data(mark, versions, outcome)
+            if not self._lost:
+                self._mark = outcome.ledger
+                return outcome
+            log.error("the ledger has lost data: %s; %s", self._lost, ACCEPT)
+        raise StoreRolledBack(f"a ledger that has lost data ({self._lost})", "all that was committed", ACCEPT)
 
     def _settle(self, name: AccountName, snapshot: Snapshot) -> None:
         """Mark an account as confirmed; it may have been given up meanwhile."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ from redis.exceptions import NoScriptError, RedisError
 from feint.errors import StoreLost
 from feint.gateway.clock import StoreClock
 from feint.gateway.stores.waiting import Answer, tell
-from feint.gateway.transaction import AccountName, ChangeSet, Outcome, Snapshot
+from feint.gateway.transaction import AccountName, ChangeSet, LedgerMark, Outcome, Snapshot
 
 Changes = Mapping[AccountName, ChangeSet]
 FORMAT = b"2"
@@ -51,7 +52,8 @@ class RedisStore:
 
     def __init__(self, url: str, model: str = "", *, timeout: float = 2.0) -> None:
         self._tag = f"{{feint:{quote(model, safe='')}}}:"
-        self._evidence, self._sha, self._timeout = self._tag + "evidence", "", timeout
+        self._common, self._sha, self._timeout = (self._tag + "evidence", self._tag + "ledger"), "", timeout
+        self._fresh = secrets.token_hex(8)  # id of a new ledger
         self._clock = StoreClock()
         self._redis = redis.asyncio.Redis.from_url(
             url, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0), protocol=2
@@ -68,7 +70,7 @@ class RedisStore:
         keys = [key for name in changes for key in self._keys(name)]
         parts = [_part(name, change) for name, change in changes.items()]
         further = [argument for change in changes.values() for argument in (_pack(change.totals), *_rows(change))]
-        arguments = 1 + len(keys), self._evidence, *keys, _pack(parts), *further
+        arguments = 2 + len(keys), *self._common, *keys, _pack(parts), self._fresh, *further
         loop = asyncio.get_running_loop()
         result: asyncio.Future[Outcome] = loop.create_future()
         self._waiting.append((changes, arguments, result))
@@ -83,7 +85,7 @@ class RedisStore:
                 return await self._clients(most)
 
     async def _clients(self, most: int) -> list[tuple[str, dict[str, float]]]:
-        members: Any = await self._redis.zrevrange(self._evidence, 0, most - 1)
+        members: Any = await self._redis.zrevrange(self._common[0], 0, most - 1)
         names = [name.decode() for name in members]
         pipe = self._redis.pipeline(transaction=False)
         for name in names:
@@ -174,13 +176,20 @@ def _why(error: Exception) -> Exception:
 def _answer(changes: Changes, reply: Any) -> Answer:
     if isinstance(reply, Exception):
         return _why(reply)
-    if reply is None:  # most often: a nested reply takes longer to read
-        return Outcome(True, {})
-    committed, accounts = reply
+    if isinstance(reply, bytes):  # most often: a nested reply takes longer to read
+        return Outcome(True, {}, _mark(reply))
+    committed, accounts, mark = reply
     known = _added if committed else _whole
     return Outcome(
-        bool(committed), {name: known(account) for name, account in zip(changes, accounts, strict=True) if account}
+        bool(committed),
+        {name: known(account) for name, account in zip(changes, accounts, strict=True) if account},
+        _mark(mark),
     )
+
+
+def _mark(text: bytes) -> LedgerMark:
+    ledger, commits = text.decode().split()
+    return LedgerMark(ledger, int(commits))
 
 
 def _part(name: AccountName, changes: ChangeSet) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -126,13 +126,13 @@ class SqliteStore:
         try:
             accounts = Accounts(file, self.model)
             results = [accounts.commit(commit.changes, commit.packed) for commit in pending]
-            accounts.write()
+            mark = accounts.write()
             file.execute("COMMIT")
         except BaseException:
             if file.in_transaction:  # some errors end it themselves
                 file.execute("ROLLBACK")
             raise
-        return results
+        return [replace(result, ledger=mark) for result in results]
 
     def _open(self) -> sqlite3.Connection:
         """Return the file that is at the path now; one that was moved away is not written to."""

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from feint.gateway.stores.memory import repeated
-from feint.gateway.transaction import AccountName, ChangeSet, Outcome, Snapshot
+from feint.gateway.transaction import AccountName, ChangeSet, LedgerMark, Outcome, Snapshot
 
 CLEARED = 2  # void tokens that are cleared away for each new one, so that no transaction is ever long
 pack, unpack = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(dict[str, float]).decode
@@ -15,6 +15,7 @@ EMPTY = pack({})
 FIND = "SELECT id, version, evidence, totals, writer FROM accounts WHERE model = ? AND kind = ? AND name = ?"
 MAKE = "INSERT INTO accounts (model, kind, name, version, evidence, totals) VALUES (?, ?, ?, 0, 0, ?)"
 CHANGE = "UPDATE accounts SET version = ?, evidence = ?, totals = ?, writer = ? WHERE id = ?"
+MARK = "UPDATE ledger SET commits = commits + ? RETURNING id, commits"
 USE = """
 INSERT INTO tokens VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET expires = excluded.expires WHERE tokens.expires <= ?
 """
@@ -69,8 +70,8 @@ class Accounts:
             accounts[entry.name] = Snapshot(entry.version, totals)
         return Outcome(True, accounts)
 
-    def write(self) -> None:
-        """Write what was changed, and clear away some of the tokens that are void."""
+    def write(self) -> LedgerMark:
+        """Write what was changed, and clear away some of the tokens that are void; return the ledger's mark."""
         changed = [
             (entry.version, entry.evidence, entry.packed, entry.writer, entry.id)
             for entry in self._entries.values()
@@ -79,6 +80,7 @@ class Accounts:
         self._many(CHANGE, changed)
         if self._tokens:
             self._do(CLEAR, (self._now, CLEARED * self._tokens))
+        return LedgerMark(*self._do(MARK, (len(changed),)).fetchone())
 
     def _entry(self, name: AccountName) -> Entry:
         entry = self._entries.get(name)
