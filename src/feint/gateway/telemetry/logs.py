@@ -37,7 +37,8 @@ class Logs:
 
     def __call__(self, record: RequestRecord) -> None:
         """Write the line of a request, where there is one at this level."""
-        level = LEVEL_OF.get(record.outcome, logging.ERROR)
+        unusual = record.outcome == "answered" and record.reason  # without the ledger
+        level = logging.WARNING if unusual else LEVEL_OF.get(record.outcome, logging.ERROR)
         if level >= self._level:
             self._write(record.time, logging.getLevelName(level).lower(), self._event(record))
 
@@ -46,7 +47,8 @@ class Logs:
             "action": "infer", "kind": "event", "category": ["api"], "outcome": OUTCOMES[record.outcome],
             "duration": round(1e9 * sum(record.seconds.values())),
         }  # fmt: skip
-        http = {"response": {"status_code": STATUS.get(record.reason, 500)}}
+        status = 200 if record.outcome == "answered" else STATUS.get(record.reason, 500)
+        http = {"response": {"status_code": status}}
         if record.reason:
             event["reason"] = record.reason
         feint = {
