@@ -234,6 +234,7 @@ def _endpoint(settings: Settings, name: str, loaded: LoadedModel, ledgers: Ledge
         loaded.pipeline,
         ledgers[name],
         shadow=loaded.rungs > 1 if shadow is None else shadow,
+        tenants=settings.models[name].tenants,
         open_when_lost=lost,
     )
 
