@@ -12,8 +12,9 @@ from urllib.parse import quote
 from feint import data, victims
 from feint.bench.locks import Leases
 from feint.bench.matrix import Defended, Matrix, through
+from feint.bench.schema import VictimEntry
 from feint.bench.suite import AttackerResources, Leak, Suite
-from feint.data import pools
+from feint.data import Split, pools
 from feint.defense import Defense, Ladder
 from feint.errors import BadInput
 from feint.models import networks
@@ -75,12 +76,14 @@ class PrepareJob:
         if entry.weights is not None:
             return Artifact((name,), victims.load_published(weights(entry.weights), network))
         training = entry.training or Training()
-        return Artifact((name,), train(network, images.train, training=training, progress=self.progress))
+        learned = _learned(entry, entry.learns_from)
+        return Artifact((name,), train(network, learned, training=training, progress=self.progress))
 
     def _defense(self, victim: str, name: str) -> Artifact:
         entry, model = self.suite.defenses[name], self.models[victim]
-        inputs = pools.parse_split(f"{self.suite.victims[victim].data}/{entry.learns_from}")
-        options = {"outliers": entry.outliers and pools.parse_split(entry.outliers), "progress": self.progress}
+        inputs = _learned(self.suite.victims[victim], entry.learns_from)
+        outliers = entry.outliers and pools.parse_split(entry.outliers).scaled(inputs.shape)
+        options = {"outliers": outliers, "progress": self.progress}
         for boundary in self.suite.boundary(name):
             model = boundary.retrain(model, inputs, **options).model
         recipe = self.suite.recipe(name)
@@ -131,7 +134,7 @@ class ArtifactStore:
         victim = self._suite.victims[name[0]]
         inputs: list[Any] = [victim.data, victim.network, victim.training and to_table(victim.training)]
         inputs += [victim.weights, victim.weights and _digest(weights(victim.weights))]
-        inputs += [data.load(victim.data).train.fingerprint]
+        inputs += [_learned(victim, victim.learns_from).fingerprint]
         if len(name) == 2:
             entry = self._suite.defenses[name[1]]
             inputs += [to_table(self._suite.recipe(name[1])), to_table(self._suite.boundary(name[1]))]
@@ -214,7 +217,7 @@ def _matrix(
     images = data.load(entry.data)
     pool = images.pool if entry.pool is None else pools.parse_pool(entry.pool).scaled(images.shape)
     surrogate = networks.get(entry.surrogate or entry.network, images)
-    resources = AttackerResources(pool, surrogate, suite.training_on(name))
+    resources = AttackerResources(pool, surrogate, suite.training_on(name, surrogate))
     defended = {defense: artifacts.defense(name, defense) for defense in defenses}
     return Matrix(
         victim,
@@ -233,9 +236,15 @@ def _matrix(
         seeds=range(suite.seeds),
         name=name,
         only=only,
-        springboard=suite.springboard_on(name, images.train),
+        springboard=suite.springboard_on(name, _learned(entry, entry.learns_from)),
         threshold=entry.threshold,
+        most_seeds=suite.most_seeds(),
     )
+
+
+def _learned(victim: VictimEntry, part: str) -> Split:
+    """Return a part of a victim's data set."""
+    return pools.parse_split(f"{victim.data}/{part}")
 
 
 def _leak(defended: Defended, victim: Classifier) -> Leak:
