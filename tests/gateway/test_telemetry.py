@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from tests.support.gateways import STAGES, record
 
+from feint.errors import MissingData
 from feint.gateway.dashboard.data import curve
 from feint.gateway.telemetry.logs import Handler, Logs
 from feint.gateway.telemetry.metrics import Metrics
@@ -225,7 +226,10 @@ def test_opened_as_the_settings_say(tmp_path, capsys, monkeypatch):
     speaker = logging.getLogger("feint.gateway")
     kept = speaker.handlers, speaker.propagate, speaker.level
     try:
-        operator = start_telemetry(metrics=False, audit_log=tmp_path / "audit.jsonl", log="info")
+        (tmp_path / "key").write_text("0" * 32)
+        operator = start_telemetry(
+            metrics=False, audit_log=tmp_path / "audit.jsonl", audit_key_file=tmp_path / "key", log="info"
+        )
         operator(record("bob", "refused", "OverBudget"))
         operator.enter("mode enforce", model="digits", by="root")
         operator.close()
@@ -236,9 +240,16 @@ def test_opened_as_the_settings_say(tmp_path, capsys, monkeypatch):
         "refused",
         "mode enforce",
     ]
-    refused, entered = map(json.loads, capsys.readouterr().out.splitlines())
+    shipped, refused, shipped_later, entered = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [line["feint"]["audit"]["number"] for line in (shipped, shipped_later)] == [0, 1]
     assert refused["event"]["reason"] == "OverBudget"
     assert entered["message"] == "mode enforce: model digits, by root"
+
+
+def test_an_audit_log_without_its_key_is_not_opened(tmp_path):
+    with pytest.raises(MissingData, match="no variable NO_SUCH_KEY"):
+        start_telemetry(audit_log=tmp_path / "audit.jsonl", audit_key_env="NO_SUCH_KEY")
+    assert not (tmp_path / "audit.jsonl").exists()
 
 
 @pytest.mark.slow
