@@ -224,7 +224,7 @@ class AuditObserver:
                 self.log.enter("repeated", model=model, client=client, reason=reason, times=int(times))
 
     def _enter(self, action: str, record: RequestRecord, **values: Any) -> None:
-        evidence = round(record.evidence, 4)
+        evidence = record.shown_evidence
         self.log.enter(action, model=record.model, client=record.client, evidence=evidence, **values)
 
     def close(self) -> None:

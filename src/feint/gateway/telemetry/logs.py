@@ -52,7 +52,7 @@ class Logs:
             event["reason"] = record.reason
         feint = {
             "model": record.model, "queries": record.queries, "rung": record.rung, "applied": record.applied,
-            "evidence": round(record.evidence, 4), "conflicts": record.conflicts,
+            "evidence": record.shown_evidence, "conflicts": record.conflicts,
         }  # fmt: skip
         values: dict[str, Any] = {"event": event, "http": http, "feint": feint}
         if record.client:
