@@ -13,8 +13,8 @@ from tests.support.problems import LinearOn
 from feint import Defense, Service, export
 from feint.defense import Ladder, draws
 from feint.defenses.access import SequentialTest
-from feint.defenses.inputs import Blur, RandomResize
-from feint.defenses.outputs import GaussianNoise, Gated, ReverseSigmoid
+from feint.defenses.inputs import Blur
+from feint.defenses.outputs import Gated, GaussianNoise, ReverseSigmoid
 from feint.defenses.scores import MaxProbability
 from feint.errors import NotExportable
 from feint.gateway.array_query import ArrayQuery
