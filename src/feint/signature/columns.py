@@ -165,15 +165,18 @@ class Columns(Domain):
         return Columns(tuple(Column(c.name, c.categories, c.optional, c.integer) for c in self.columns))
 
     def tensors(self) -> Sequence[Tensor]:
-        return self._matrix if not any(column.categories for column in self.columns) else self._each
+        return self.matrix if not any(column.categories for column in self.columns) else self._each
 
     def further_tensors(self) -> Sequence[Tensor]:
-        return self._each if not any(column.categories for column in self.columns) else self._matrix
+        return (*self.matrix, *self._each)
 
     @property
-    def _matrix(self) -> Sequence[Tensor]:
-        """One tensor with a number for each column."""
-        return (Tensor("x", "FP64", self.shape),)
+    def matrix(self) -> Sequence[Tensor]:
+        """One tensor with a number for each column, of a name that no column has."""
+        name = "x"
+        while name in self.names:
+            name += "_"
+        return (Tensor(name, "FP64", self.shape),)
 
     @property
     def _each(self) -> Sequence[Tensor]:
