@@ -45,7 +45,7 @@ def row(name: str, share: float, progress: ProgressCallback) -> Row:
         clean = predict(model, x)
     distances = {}
     for copies in COPIES:
-        lens = NearCopies(copies, defense=noise)
+        lens = NearCopies(copies, noise=noise)
         oracle = lens(service.oracle(client="attacker", budget=copies * INPUTS))
         answers = torch.cat([oracle.ask(image[None]) for image in x])
         distances[str(copies)] = (answers - clean).abs().sum(-1).mean().item()

@@ -45,8 +45,8 @@ def test_near_copies_average_keyed_noise_away_and_repeats_do_not():
     def distance(lens):
         return (lens(service.oracle(client="a", budget=20 * 64)).ask(x) - clean).abs().sum(-1).mean()
 
-    assert distance(NearCopies(64, defense=noise)) < 0.4 * distance(Averaged(64))
-    assert distance(NearCopies(64, defense=noise)) < distance(NearCopies(64))
+    assert distance(NearCopies(64, noise=noise)) < 0.4 * distance(Averaged(64))
+    assert distance(NearCopies(64, noise=noise)) < distance(NearCopies(64))
 
 
 def test_a_share_of_the_noise_that_near_copies_have_in_common_stays_in_their_mean():
@@ -56,7 +56,7 @@ def test_a_share_of_the_noise_that_near_copies_have_in_common_stays_in_their_mea
     for share in (0.0, 0.5):
         noise = GaussianNoise("key", scale=0.2, perceptual=share)
         oracle = Service(victim, Defense(outputs=[noise])).oracle(client="a", budget=20 * 64)
-        distances.append((NearCopies(64, defense=noise)(oracle).ask(x) - clean).abs().sum(-1).mean())
+        distances.append((NearCopies(64, noise=noise)(oracle).ask(x) - clean).abs().sum(-1).mean())
     assert distances[0] < 0.6 * distances[1]
 
 

@@ -36,8 +36,8 @@ class NearCopies(MeanOfCopies):
     Args:
         repeats: Copies of each input, 1 or more.
         changed: Values that move in a copy, 1 or more.
-        defense: Defense that the attacker knows: where it has an `expected` answer (`Noise`), the map from an answer to
-            the mean over its draws is inverted, since noise that is clipped at 0 leaves a bias in it.
+        noise: Noise that the attacker knows (`feint.defenses.outputs.Noise`): the map from an answer to the mean over
+            draws is inverted, since noise that is clipped at 0 leaves a bias in it. Other defenses count as unknown.
         seed: Seed of the copies.
     """
 
@@ -46,7 +46,7 @@ class NearCopies(MeanOfCopies):
     instead: ClassVar[Mapping[type[Domain], str]] = dict.fromkeys((Tokens, Text), "Averaged")
     repeats: int = 16
     changed: int = 2
-    defense: Any = None
+    noise: Any = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -68,9 +68,9 @@ class NearCopies(MeanOfCopies):
 
     def read(self, p: Tensor) -> Tensor:
         mean = super().read(p)
-        if not isinstance(self.defense, HasExpectation):
+        if not isinstance(self.noise, HasExpectation):
             return mean
-        estimate = Curve.of(ExpectedAnswer(self.defense)).invert_monotone(mean.double().numpy())
+        estimate = Curve.of(ExpectedAnswer(self.noise)).invert_monotone(mean.double().numpy())
         return torch.from_numpy(estimate / estimate.sum(1, keepdims=True)).to(mean)
 
 

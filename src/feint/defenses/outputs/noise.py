@@ -29,7 +29,7 @@ class Noise(Output):
     Attributes:
         key: The owner's secret.
         scale: Scale of the noise, 0 (the identity) or more.
-        perceptual: Share of the noise's variance that is drawn by the perceptual code instead of the mark, below 1.
+        perceptual: Share of the noise's variance that the perceptual code draws, not the mark, below 1 (None: none).
     """
 
     randomised: ClassVar[bool] = True
@@ -39,13 +39,13 @@ class Noise(Output):
     }
     key: str
     scale: float = 0.2
-    perceptual: float = 0.0
+    perceptual: float | None = None
 
     def __post_init__(self) -> None:
         check_key(self.key)
         if not 0 <= self.scale < math.inf:
             raise BadRecipe(f"scale={self.scale}", "a scale ≥ 0 (0 is the identity)", "change it")
-        if not 0 <= self.perceptual < 1:
+        if self.perceptual is not None and not 0 <= self.perceptual < 1:
             raise BadRecipe(f"perceptual={self.perceptual}", "a share of 0 to below 1", "change it")
 
     @property
@@ -65,6 +65,6 @@ class Noise(Output):
         if self.scale == 0:
             return p
         purpose = f"{type(self).__name__} {self.scale!r} {self.perceptual!r}"
-        drawn = shared_uniforms(self.key, x, p.shape[-1], purpose=purpose, share=self.perceptual)
+        drawn = shared_uniforms(self.key, x, p.shape[-1], purpose=purpose, share=self.perceptual or 0.0)
         noise = self.from_uniform(drawn).mul_(self.scale)
         return onto_simplex(p + noise.to(p))
