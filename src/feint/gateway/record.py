@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+EVIDENCE_STEP = 0.25  # one query's step tells the score of that query, which no answer may
+
 
 @dataclass(slots=True)
 class RequestRecord:
@@ -41,6 +43,16 @@ class RequestRecord:
     conflicts: int = 0
     trace: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def shown_evidence(self) -> float:
+        """The evidence as observers show it."""
+        return shown(self.evidence)
+
+
+def shown(evidence: float) -> float:
+    """Return evidence rounded down to quarters."""
+    return evidence // EVIDENCE_STEP * EVIDENCE_STEP
 
 
 Observer = Callable[[RequestRecord], None]

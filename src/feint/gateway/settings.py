@@ -73,13 +73,24 @@ class LedgerSettings:
 
 @dataclass(frozen=True)
 class OperatorSettings:
-    """Telemetry, and the dashboard (`ui`). An empty value disables the audit log or the traces."""
+    """Telemetry, and the dashboard (`ui`). An empty value disables the audit log or the traces.
+
+    The audit log is sealed with the key in the variable `audit_key_env` or the file `audit_key_file`.
+    """
 
     metrics: bool = True
     ui: bool = True
     audit_log: Path | None = None
+    audit_key_env: str = ""
+    audit_key_file: Path | None = None
     log: Literal["debug", "info", "warning", "error"] = "info"
     traces: str = ""
+
+    def __post_init__(self) -> None:
+        if self.audit_key_env and self.audit_key_file:
+            raise BadRecipe("audit_key_env and audit_key_file", "one of them", "leave the other out")
+        if (self.audit_key_env or self.audit_key_file) and self.audit_log is None:
+            raise BadRecipe("a key without an audit log", "both, or neither", "set audit_log")
 
 
 @dataclass(frozen=True, kw_only=True)
