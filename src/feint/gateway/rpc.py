@@ -2,15 +2,16 @@
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 import msgspec
 
 from feint.errors import BadInput
-from feint.gateway import error_responses, metadata
+from feint.gateway import error_responses, metadata, request_context
 from feint.gateway.app import Caller, Gateway
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.routes import bearer_key
@@ -74,6 +75,7 @@ class Calls(grpc.GenericRpcHandler):
     def service(self, handler_call_details: Any) -> Any:
         """Return the handler of a call; None for one that is not there."""
         name = handler_call_details.method
+        request_context.begin(name, "", _headers(handler_call_details), self._gateway.trace_share)
         call = self._calls.get(name)
         if name != INFER and call is None:
             return None
@@ -83,8 +85,8 @@ class Calls(grpc.GenericRpcHandler):
         try:
             caller = self._gateway.authenticate(key_of(handler_call_details))
         except Exception as error:
-            self._gateway.record_rejection("", "", error)
-            return grpc.stream_stream_rpc_method_handler(functools.partial(_rejected, error))  # it reads no message
+            rejected = functools.partial(_rejected, self._gateway, error)
+            return grpc.stream_stream_rpc_method_handler(rejected)  # it reads no message
         if call is None:
             return _handler("ModelInfer", functools.partial(_infer, self._gateway, caller))
         return _handler(call.name, functools.partial(_answered, self._gateway, call))
@@ -98,7 +100,9 @@ async def _unread(response: bytes, messages: Any, context: Any) -> None:
     await context.write(response)
 
 
-async def _rejected(error: Exception, messages: Any, context: Any) -> None:
+async def _rejected(gateway: Gateway, error: Exception, messages: Any, context: Any) -> None:
+    request_context.current().address = address_of(context)
+    gateway.record_rejection("", "", error)
     await abort(context, error)
 
 
@@ -113,6 +117,7 @@ async def _answered(gateway: Gateway, call: Call, message: bytes, context: Any) 
 
 async def _infer(gateway: Gateway, caller: Caller, message: bytes, context: Any) -> Any:
     reached, model = False, ""
+    request_context.current().address = address_of(context)
     try:
         decoded = await _decoded(len(message), grpc_codec.decode, "ModelInferRequest", message)
         model = decoded.model_name
@@ -120,6 +125,7 @@ async def _infer(gateway: Gateway, caller: Caller, message: bytes, context: Any)
         with endpoint.in_use():
             request = await _decoded(len(message), grpc_codec.read_request, gateway.codec(endpoint), decoded)
             reached = True
+            request_context.name_request(request.id)
             q = await gateway.answer(endpoint, ArrayQuery(request.x, caller.client, request.stamp, group=caller.group))
             return await _decoded(q.nbytes, grpc_codec.write_response, endpoint.spec, request, q)
     except Exception as error:
@@ -145,6 +151,17 @@ def key_of(details: Any) -> str:
         raise BadInput("more than one authorization", "one", "send the right one")
     sent = keys[0] if keys else ""
     return bearer_key(sent.encode() if isinstance(sent, str) else sent)
+
+
+def _headers(details: Any) -> Iterator[tuple[bytes, bytes]]:
+    """Yield a call's metadata as headers."""
+    for name, value in details.invocation_metadata or ():
+        yield name.encode(), value.encode() if isinstance(value, str) else value
+
+
+def address_of(context: Any) -> str:
+    """Return the address of a call's client, from a peer like ipv4:127.0.0.1:5000 or ipv6:%5B::1%5D:5000."""
+    return unquote(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")
 
 
 async def abort(context: Any, error: Exception) -> None:

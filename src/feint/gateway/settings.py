@@ -73,13 +73,21 @@ class LedgerSettings:
 
 @dataclass(frozen=True)
 class OperatorSettings:
-    """Telemetry, and the dashboard (`ui`). An empty value disables the audit log or the traces."""
+    """Telemetry, and the dashboard (`ui`). An empty value disables the audit log or the traces.
+
+    `trace_share` of the requests without the header traceparent are traced; with it the caller decides.
+    """
 
     metrics: bool = True
     ui: bool = True
     audit_log: Path | None = None
     log: Literal["debug", "info", "warning", "error"] = "info"
     traces: str = ""
+    trace_share: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.trace_share <= 1:
+            raise BadRecipe(f"trace_share = {self.trace_share:g}", "a share from 0 to 1", "change it")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,7 +53,9 @@ class KeyFileAuth:
             version = self._file.execute("PRAGMA data_version").fetchone()[0]
             if version != self._version:
                 keys = [Key.of(row) for row in self._file.execute("SELECT * FROM keys")]
-                self._known = {key.id: (key, Caller(key.client, key.tenant, key.roles, key.group)) for key in keys}
+                self._known = {
+                    key.id: (key, Caller(key.client, key.tenant, key.roles, key.group, key.id)) for key in keys
+                }
                 self._version = version
         except (OSError, sqlite3.Error, FeintError) as error:
             raise StoreLost(

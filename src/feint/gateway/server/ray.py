@@ -64,10 +64,13 @@ class Replica:
             return
         table = state.settings.operator
         telemetry = observers.start_telemetry(
-            metrics=table.metrics, audit_log=table.audit_log, log=table.log, traces=table.traces
+            metrics=table.metrics,
+            audit_log=table.audit_log,
+            log=table.log,
+            traces=table.traces,
+            trace_share=table.trace_share,
         )
-        for endpoint in state.gateway.endpoints.values():
-            endpoint.observer = telemetry
+        telemetry.attach(state.gateway)
         state.progress()
         self._app = routes.app(state.gateway, routes=page.routes(state.gateway, telemetry, ui=table.ui))
         await send({"type": "lifespan.startup.complete"})

@@ -32,7 +32,11 @@ async def serve(make: Factory, *, started: Callable[[RunningServer], None] = lam
     state = await make(None)
     table = state.settings.operator
     telemetry = observers.start_telemetry(
-        metrics=table.metrics, audit_log=table.audit_log, log=table.log, traces=table.traces
+        metrics=table.metrics,
+        audit_log=table.audit_log,
+        log=table.log,
+        traces=table.traces,
+        trace_share=table.trace_share,
     )
     running = RunningServer(state, telemetry=telemetry)
     loop, tasks = asyncio.get_running_loop(), set[asyncio.Task[Any]]()

@@ -74,8 +74,8 @@ class RunningServer:
 
     def _observe(self, state: AppState) -> None:
         """Record every request from now on."""
-        for endpoint in state.gateway.endpoints.values() if self._telemetry is not None else ():
-            endpoint.observer = self._telemetry  # pyright: ignore[reportAttributeAccessIssue]
+        if self._telemetry is not None:
+            self._telemetry.attach(state.gateway)
 
     def _routes(self) -> list[Route]:
         if self._telemetry is None:
@@ -194,12 +194,11 @@ class RunningServer:
             log.warning("gRPC takes messages of at most %d bytes until a restart", self._limit)
         self._renew(fresh.settings.server)
         old, self.opened = self.opened, fresh
-        self._observe(fresh)
         old.unwatch()
-        gateway, new = self.gateway, fresh.gateway
-        gateway.endpoints, gateway.authenticator, gateway.limits = new.endpoints, new.authenticator, new.limits
-        gateway.ledger_lost = new.ledger_lost
+        gateway = self.gateway
+        gateway.replace(fresh.gateway)
         fresh.gateway = gateway
+        self._observe(fresh)
         fresh.progress()
         log.warning("the settings are read anew: %s", ", ".join(gateway.endpoints))
         return old

@@ -7,12 +7,13 @@ from typing import Any
 
 from feint import __version__
 from feint.errors import NotWritten, one_line
+from feint.gateway.app import Gateway
 from feint.gateway.record import Observer, RequestRecord
 from feint.gateway.telemetry.audit_log import AuditLog, AuditObserver
 from feint.gateway.telemetry.logs import Handler, Logs
 from feint.gateway.telemetry.metrics import Metrics
 from feint.gateway.telemetry.recent import RecentRequests
-from feint.gateway.telemetry.traces import Traces, to_collector
+from feint.gateway.telemetry.traces import SHARE, Traces, to_collector
 
 log = logging.getLogger("feint.gateway")
 
@@ -38,16 +39,24 @@ class Telemetry:
         self.audit = AuditLog(audit_log) if audit_log is not None else None
         self.metrics = Metrics(self.recent, self.audit) if metrics else None
         self._audited = AuditObserver(self.audit) if self.audit is not None else None
-        self._traces = traces
+        self._traces, self._logs = traces, logs
         every: Sequence[Observer | None] = (
             traces,
             self.recent,
             self.metrics,
             self._audited,
             logs,
-        )  # logs name the trace
+        )
         self._observers = [observer for observer in every if observer is not None]
         self._failed = set[type]()
+
+    def attach(self, gateway: Gateway) -> None:
+        """Record every request of a gateway from now on, and export its gauges."""
+        for endpoint in gateway.endpoints.values():
+            endpoint.observer = self
+        gateway.trace_share = self._traces.share if self._traces is not None else None
+        if self.metrics is not None:
+            self.metrics.attach(gateway)
 
     def __call__(self, record: RequestRecord) -> None:
         """Pass a record on."""
@@ -79,10 +88,17 @@ class Telemetry:
             self._traces.close()
         if self._audited is not None:
             self._audited.close()
+        if self._logs is not None:
+            self._logs.flush()
 
 
 def start_telemetry(
-    *, metrics: bool = True, audit_log: Path | None = None, log: str = "info", traces: str = ""
+    *,
+    metrics: bool = True,
+    audit_log: Path | None = None,
+    log: str = "info",
+    traces: str = "",
+    trace_share: float = SHARE,
 ) -> Telemetry:  # the names are those of the settings' table [operator]
     """Start the observers of the settings; from here on the gateway's loggers write JSON lines.
 
@@ -91,6 +107,7 @@ def start_telemetry(
         audit_log: The audit log's file, if there is one.
         log: The least level that is logged.
         traces: URL of a collector of OTLP over HTTP, "" for none.
+        trace_share: Share of the requests without a caller's decision whose traces are recorded.
 
     Returns:
         The telemetry. `NotWritten` is raised if the audit log cannot be opened, `MissingData` without OpenTelemetry.
@@ -100,7 +117,7 @@ def start_telemetry(
         metrics=metrics,
         audit_log=audit_log,
         logs=logs,
-        traces=to_collector(traces, version=__version__) if traces else None,
+        traces=to_collector(traces, share=trace_share, version=__version__) if traces else None,
     )
     logger = logging.getLogger("feint.gateway")
     logger.handlers = [Handler(logs)]
