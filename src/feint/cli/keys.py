@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from feint.cli.app import app
+from feint.cli.common import person
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
@@ -179,19 +180,10 @@ def _log(audit_log: Path | None, action: str) -> Iterator[Callable[..., None]]:
 
         def enter(*changed: "Key") -> None:
             for key in changed:
-                entry = {"client": key.client, "tenant": key.tenant, "group": key.group, "key": key.id, "by": _person()}
+                entry = {"client": key.client, "tenant": key.tenant, "group": key.group, "key": key.id, "by": person()}
                 log.enter(f"key {action}", **entry, durable=True)
 
         yield enter
-
-
-def _person() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user without a name
-        return "unknown"
 
 
 def _timestamp(after: timedelta | None) -> float | None:

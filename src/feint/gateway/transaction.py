@@ -23,10 +23,13 @@ TOKENS = 32
 FRESH = 1.0  # seconds for which totals may be peeked at
 
 
+Kind = Literal["client", "group", "shared"]
+
+
 class AccountName(NamedTuple):
     """Name of an account in a store. Accounts of two kinds share nothing, whatever their names."""
 
-    kind: Literal["client", "group", "shared"]
+    kind: Kind
     name: str = ""
 
 
@@ -264,8 +267,12 @@ class Store(Protocol):
         """Change accounts in one atomic step, unless one of them is otherwise than in its snapshot."""
         ...
 
-    async def clients(self, most: int = 100) -> list[tuple[str, dict[str, float]]]:
-        """Return the clients against whom there is most evidence, with their totals."""
+    async def clients(self, most: int = 100, *, kind: Kind = "client") -> list[tuple[str, dict[str, float]]]:
+        """Return the clients, or the groups, against whom there is most evidence, with their totals."""
+        ...
+
+    async def erase(self, name: AccountName) -> bool:
+        """Delete an account, with its rows and tokens, in one atomic step; return whether there was one."""
         ...
 
     async def close(self) -> None:

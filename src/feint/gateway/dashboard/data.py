@@ -63,6 +63,7 @@ class ModelSection:
     lost: bool
     known: str
     clients: Sequence[ClientRow]
+    groups: Sequence[Sequence[str]]
     timed: str
     stages: Sequence[Sequence[str]]
     outcomes: Sequence[Sequence[str]]
@@ -97,11 +98,11 @@ async def dashboard(
 
 
 async def _model(name: str, endpoint: ModelEndpoint, recent: RecentRequests, say: Catalog) -> ModelSection:
-    here, lost = recent.of(name), False
+    here, lost, store = recent.of(name), False, endpoint.session.store
     try:
-        clients = await endpoint.session.store.clients(SHOWN)
+        clients, groups = await store.clients(SHOWN), await store.clients(SHOWN, kind="group")
     except StoreLost:
-        clients, lost = _recent_only(here), True
+        clients, groups, lost = _recent_only(here), [], True
     outcomes, reasons = recent.counted(name)
     quantiles = recent.quantiles(name)
     return ModelSection(
@@ -111,6 +112,7 @@ async def _model(name: str, endpoint: ModelEndpoint, recent: RecentRequests, say
         lost,
         f"{max(len(here), len(clients)):,}",
         [_person(client, totals, here.get(client), _budget(endpoint)) for client, totals in clients],
+        [(group, f"{totals.get('evidence', 0.0):.2f}") for group, totals in groups],
         f"{min(TIMES, sum(outcomes.values())):,}",
         [
             (say(f"stage {stage}"), *(f"{1000 * s:.2f}" for s in quantiles[stage]))

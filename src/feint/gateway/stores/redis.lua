@@ -1,6 +1,6 @@
 -- Commits a transaction in one atomic step: nothing is written unless every account is as its snapshot has it.
 --
--- KEYS: the clients by evidence (sorted set); then for each account: version and totals (hash), tokens (sorted set by
+-- KEYS: the clients by evidence (sorted set, beside which is that of groups); then for each account: version and totals (hash), tokens (sorted set by
 --       expiry), names of rows (set). Rows are lists beside the names, in the same hash slot.
 -- ARGV: 1 the changes to each account, msgpack; then for each account its totals, msgpack, and its rows, in order.
 -- Returns 1 and version and totals of each account that was only added to, nothing where there is none, or 0 and every
@@ -65,7 +65,7 @@ end
 -- The evidence as text of 17 digits: a double and back again.
 local function rank(part)
   local evidence = part.raised and string.format('%.17g', part.raised.evidence or 0) or part.evidence
-  redis.call('ZADD', KEYS[1], evidence, part.client)
+  redis.call('ZADD', part.kind == 'client' and KEYS[1] or KEYS[1] .. ':' .. part.kind, evidence, part.name)
 end
 
 local function change(i, part)
@@ -93,7 +93,7 @@ if not agreed then
   return {0, reply}
 end
 for _, part in ipairs(parts) do -- first: NaN is an error here, and then nothing is written
-  if part.client and (part.version or part.raised) then rank(part) end
+  if part.kind ~= 'shared' and (part.version or part.raised) then rank(part) end
 end
 for i, part in ipairs(parts) do
   if part.version or part.raised then change(i, part) else argument = argument + 1 end
