@@ -24,7 +24,7 @@ DELETE FROM tokens WHERE (account, token) IN (SELECT account, token FROM tokens 
 
 
 def erase(file: sqlite3.Connection, model: str, name: AccountName) -> bool:
-    """Delete an account of a model with its rows and tokens in a transaction of `file`; return whether there was one."""
+    """Delete an account of a model in a transaction of `file`; return whether there was one."""
     row = file.execute(FIND, (model, *name)).fetchone()
     for table, column in ("tokens", "account"), ("rows", "account"), ("accounts", "id"):
         file.execute(f"DELETE FROM {table} WHERE {column} = ?", (row[0] if row else 0,))

@@ -26,6 +26,7 @@ from feint.gateway.app import Gateway
 from feint.gateway.record import RequestRecord
 from feint.gateway.telemetry.audit_log import AuditLog
 from feint.gateway.telemetry.gateway_gauges import GatewayGauges
+from feint.gateway.telemetry.logs import OUTCOMES
 from feint.gateway.telemetry.recent import RecentRequests
 from feint.openinference.status import ERROR_STATUSES
 
@@ -33,7 +34,6 @@ __all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
 
 SECONDS = 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30
 MOVED = 0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.5, 1.8, 2.0
-OUTCOMES = "answered", "refused", "failed"
 REASONS = [kind.__name__ for kind in ERROR_STATUSES if kind is not Exception]
 EVIDENCE = 0.0, 0.25, 0.5, 0.75, 1.0, 2.0  # a client is in the bucket that begins at or below its evidence
 
