@@ -29,8 +29,9 @@ def call(served, name, *requests, metadata=KEY, timeout=10.0):
         await server.start()
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                path = f"/{proto.HEALTH}/Check" if name == "HealthCheck" else f"/{proto.SERVICE}/{name}"
                 stub = channel.unary_unary(
-                    f"/{proto.SERVICE}/{name}",
+                    path,
                     proto.MESSAGES[f"{name}Request"].SerializeToString,
                     proto.MESSAGES[f"{name}Response"].FromString,
                 )
@@ -168,3 +169,38 @@ def test_metadata():
     served.stopping = True
     assert not call(served, "ServerReady", proto.ServerReadyRequest())[0].ready
     assert not call(served, "ModelReady", proto.ModelReadyRequest(name="toy"))[0].ready
+
+
+SERVING, NOT_SERVING = 1, 2  # of grpc.health.v1
+
+
+def health(served, *services, **how):
+    requests = [proto.MESSAGES["HealthCheckRequest"](service=service) for service in services]
+    return [getattr(reply, "status", reply) for reply in call(served, "HealthCheck", *requests, **how)]
+
+
+def test_the_health_of_the_server_and_of_each_model():
+    served = gateway(names=("toy", "far"))
+    whole = "", proto.SERVICE
+    assert health(served, *whole, "toy", "far") == [SERVING] * 4
+    served.endpoints["far"].ready = False
+    assert health(served, *whole, "toy", "far") == [NOT_SERVING, NOT_SERVING, SERVING, NOT_SERVING]
+
+
+def test_the_health_of_a_model_that_is_not_served_is_not_found():
+    (error,) = health(gateway(), "nobody")
+    assert error.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_without_a_key_only_the_servers_health_is_told():
+    """A probe has no key, and without one no message is read: it may be as large as the largest request."""
+    served = gateway(names=("toy", "far"))
+    served.endpoints["far"].ready = False
+    assert health(served, "", "toy", "nobody", metadata=()) == [NOT_SERVING] * 3
+
+
+def test_a_key_for_metrics_may_ask_for_health_and_a_wrong_key_may_not():
+    key = (("authorization", "Bearer looker"),)
+    assert health(gateway(), "toy", metadata=key) == [SERVING]
+    (error,) = health(gateway(), "toy", metadata=(("authorization", "Bearer wrong"),))
+    assert error.code() is grpc.StatusCode.UNAUTHENTICATED

@@ -24,11 +24,40 @@ INFER = f"/{proto.SERVICE}/ModelInfer"
 
 @dataclass(frozen=True)
 class Call:
-    """Call other than inference: `answer` returns the fields of its response. Without a key no request is read."""
+    """Call other than inference: `answer` returns the fields of its response. Without a key no request is read.
+
+    Attributes:
+        name: Its name.
+        answer: Returns the fields for a gateway and a request; for None where that is not read.
+        keyed: Whether a key is needed.
+        service: The service to which it belongs.
+        messages: What the names of its messages begin with, "" for its own name.
+        roles: Roles of which a key has one.
+        optional: Whether a request with a key is read although none is needed.
+    """
 
     name: str
     answer: Callable[[Gateway, Any], dict[str, Any]]
     keyed: bool = True
+    service: str = proto.SERVICE
+    messages: str = ""
+    roles: tuple[str, ...] = ("infer",)
+    optional: bool = False
+
+    @property
+    def path(self) -> str:
+        """Path of its requests."""
+        return f"/{self.service}/{self.name}"
+
+    @property
+    def request(self) -> str:
+        """Name of its request."""
+        return f"{self.messages or self.name}Request"
+
+    @property
+    def response(self) -> Any:
+        """Class of its response."""
+        return proto.MESSAGES[f"{self.messages or self.name}Response"]
 
 
 def _spec(gateway: Gateway, request: Any) -> ModelSpec:
@@ -43,6 +72,13 @@ def _config(gateway: Gateway, request: Any) -> dict[str, Any]:
     return {"config": msgspec.to_builtins(_spec(gateway, request).config(gateway.limits.batch))}
 
 
+def _health(gateway: Gateway, request: Any) -> dict[str, Any]:
+    """Answer for a model, or for the whole server: that is the service "", or the protocol's own."""
+    whole = request is None or request.service in ("", proto.SERVICE)
+    ready = gateway.ready if whole else gateway.model_ready(gateway.endpoint(request.service).spec.name)
+    return {"status": "SERVING" if ready else "NOT_SERVING"}
+
+
 CALLS = [
     Call("ServerLive", lambda gateway, request: {"live": True}, keyed=False),
     Call("ServerReady", lambda gateway, request: {"ready": gateway.ready}, keyed=False),
@@ -53,7 +89,11 @@ CALLS = [
     Call(
         "RepositoryIndex", lambda gateway, request: {"models": msgspec.to_builtins(metadata.repository_index(gateway))}
     ),
-]
+    Call(
+        "Check", _health, keyed=False, optional=True, service=proto.HEALTH, messages="HealthCheck",
+        roles=("infer", "metrics", "admin"),
+    ),
+]  # fmt: skip
 
 
 def add(gateway: Gateway, server: grpc.aio.Server) -> None:
@@ -70,7 +110,7 @@ class Calls(grpc.GenericRpcHandler):
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._calls = {f"/{proto.SERVICE}/{call.name}": call for call in CALLS}
+        self._calls = {call.path: call for call in CALLS}
 
     def service(self, handler_call_details: Any) -> Any:
         """Return the handler of a call; None for one that is not there."""
@@ -79,21 +119,22 @@ class Calls(grpc.GenericRpcHandler):
         call = self._calls.get(name)
         if name != INFER and call is None:
             return None
-        if call is not None and not call.keyed:
-            response = proto.MESSAGES[f"{name.rpartition('/')[2]}Response"](**call.answer(self._gateway, None))
-            return grpc.stream_stream_rpc_method_handler(functools.partial(_unread, response.SerializeToString()))
         try:
-            caller = self._gateway.authenticate(key_of(handler_call_details))
+            key = key_of(handler_call_details)
+            if call is not None and not call.keyed and not (call.optional and key):
+                response = call.response(**call.answer(self._gateway, None)).SerializeToString()
+                return grpc.stream_stream_rpc_method_handler(functools.partial(_unread, response))
+            caller = self._gateway.authenticate(key, roles=call.roles if call else ("infer",))
         except Exception as error:
             rejected = functools.partial(_rejected, self._gateway, error)
             return grpc.stream_stream_rpc_method_handler(rejected)  # it reads no message
         if call is None:
-            return _handler("ModelInfer", functools.partial(_infer, self._gateway, caller))
-        return _handler(call.name, functools.partial(_answered, self._gateway, call))
+            return _handler(proto.MESSAGES["ModelInferResponse"], functools.partial(_infer, self._gateway, caller))
+        return _handler(call.response, functools.partial(_answered, self._gateway, call))
 
 
-def _handler(name: str, answer: Any) -> Any:
-    return grpc.unary_unary_rpc_method_handler(answer, None, proto.MESSAGES[f"{name}Response"].SerializeToString)
+def _handler(response: Any, answer: Any) -> Any:
+    return grpc.unary_unary_rpc_method_handler(answer, None, response.SerializeToString)
 
 
 async def _unread(response: bytes, messages: Any, context: Any) -> None:
@@ -108,8 +149,8 @@ async def _rejected(gateway: Gateway, error: Exception, messages: Any, context: 
 
 async def _answered(gateway: Gateway, call: Call, message: bytes, context: Any) -> Any:
     try:
-        request = await _decoded(len(message), grpc_codec.decode, f"{call.name}Request", message)
-        return proto.MESSAGES[f"{call.name}Response"](**call.answer(gateway, request))
+        request = await _decoded(len(message), grpc_codec.decode, call.request, message)
+        return call.response(**call.answer(gateway, request))
     except Exception as error:
         failure = error
     return await abort(context, failure)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import math
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import fields
@@ -23,6 +24,7 @@ from feint.gateway.telemetry.observers import Telemetry
 
 STREAMS = 128  # calls of one connection at the same time: others wait at the client
 WINDOW = 2**18  # bytes of a call that are taken in before it is known who asks; 280 MiB without a key then hold 4 MiB
+KEEPALIVE = 30_000  # milliseconds after which a silent client of gRPC is pinged, and again until it counts as gone
 
 log = logging.getLogger("feint.gateway")
 Factory = Callable[[Ledgers | None], Awaitable[AppState]]  # the ledgers that are open already, to be kept
@@ -88,7 +90,10 @@ class RunningServer:
         context = self._certificate = tls(self._at)
         config = uvicorn.Config(
             routes.app(self.gateway, routes=self._routes()), ws="none", lifespan="off",
-            http=functools.partial(BoundedConnection, arrive=self._at.arrive),  # pyright: ignore[reportArgumentType]
+            http=functools.partial(  # pyright: ignore[reportArgumentType]
+                BoundedConnection, arrive=self._at.arrive, age=self._at.connection_age or math.inf
+            ),
+            timeout_keep_alive=self._at.keep_alive,  # pyright: ignore[reportArgumentType]
             ssl_context_factory=None if context is None else lambda config, default: context,
             log_config=None, access_log=False, server_header=False, proxy_headers=False,
             timeout_graceful_shutdown=int(self._at.stop) or 1,
@@ -108,7 +113,12 @@ class RunningServer:
             ("grpc.max_concurrent_streams", STREAMS),
             ("grpc.http2.bdp_probe", 0),  # or gRPC widens the window to megabytes for who has no key too
             ("grpc.http2.lookahead_bytes", WINDOW),
+            ("grpc.keepalive_time_ms", KEEPALIVE),
+            ("grpc.keepalive_timeout_ms", KEEPALIVE),
         ]
+        if self._at.connection_age:
+            options.append(("grpc.max_connection_age_ms", round(1000 * self._at.connection_age)))
+            options.append(("grpc.max_connection_age_grace_ms", round(1000 * (self._at.arrive + self._at.answer))))
         self._rpc = grpc.aio.server(options=options)
         rpc.add(self.gateway, self._rpc)
         where = f"{self._at.host}:{0 if self._any else self._at.grpc_port}"

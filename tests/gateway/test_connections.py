@@ -1,0 +1,77 @@
+"""How long a connection lives, over HTTP and over gRPC."""
+
+import socket
+
+import grpc
+import pytest
+from tests.support.gateways import ANYBODY
+from tests.support.graph_files import whole
+from tests.support.waiting import eventually
+
+from feint.errors import BadRecipe
+from feint.gateway.server.run import running
+from feint.gateway.settings import OnnxSettings, ServerSettings, Settings
+from feint.openinference import proto
+
+LIVE = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def served(tmp_path, **server):
+    return running(
+        Settings({"toy": OnnxSettings(path=whole(tmp_path / "toy.onnx"))}, ServerSettings(**server), **ANYBODY)
+    )
+
+
+def ends(connection):
+    """Whether the server ends the connection with its next answer."""
+    connection.sendall(LIVE)
+    received = b""
+    while b"}" not in received:
+        received += connection.recv(4096)
+    assert received.startswith(b"HTTP/1.1 200")
+    return b"connection: close" in received.lower()
+
+
+def test_an_old_connection_ends_with_its_next_answer(tmp_path):
+    with (
+        served(tmp_path, connection_age=0.01) as server,
+        socket.create_connection(("127.0.0.1", server.rest_port)) as connection,
+    ):
+        eventually(lambda: ends(connection))
+        assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize("age", [0.0, 1000.0])
+def test_a_young_connection_is_kept(tmp_path, age):
+    with (
+        served(tmp_path, connection_age=age) as server,
+        socket.create_connection(("127.0.0.1", server.rest_port)) as connection,
+    ):
+        assert not any(ends(connection) for _ in range(5))
+
+
+def test_an_idle_connection_is_kept_as_long_as_the_settings_say(tmp_path):
+    with served(tmp_path, keep_alive=0.05) as server, socket.create_connection(("127.0.0.1", server.rest_port)) as at:
+        ends(at)
+        at.settimeout(30)
+        while at.recv(4096):
+            pass
+
+
+def test_an_old_channel_of_grpc_is_asked_to_connect_anew(tmp_path):
+    with (
+        served(tmp_path, connection_age=0.2) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel,
+    ):
+        states = []
+        channel.subscribe(states.append)
+        live = channel.unary_unary(f"/{proto.SERVICE}/ServerLive")
+        live(b"", timeout=30)
+        eventually(lambda: grpc.ChannelConnectivity.IDLE in states[1:])
+        live(b"", timeout=30)
+
+
+@pytest.mark.parametrize("server", [{"keep_alive": 0.0}, {"connection_age": -1.0}])
+def test_times_of_connections_are_not_below_0(server):
+    with pytest.raises(BadRecipe, match="keep_alive above 0"):
+        ServerSettings(**server)
