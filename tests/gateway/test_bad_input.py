@@ -20,6 +20,7 @@ from tests.support.infer_requests import BAD_BODIES, BAD_MESSAGES
 from tests.support.waiting import PATIENCE
 
 from feint.gateway.auth.keyfile import Keys
+from feint.gateway.metadata import PAGES
 from feint.gateway.rpc import CALLS, INFER
 from feint.gateway.server.limits import AHEAD, HEAD, BoundedConnection
 from feint.openinference import json_codec, proto
@@ -359,6 +360,27 @@ def test_no_call_without_a_key_takes_memory(served, name, compressed):
     alone = "UNAUTHENTICATED" if name in [INFER, *(call.path for call in CALLS if call.keyed)] else "OK"
     assert codes == {"UNIMPLEMENTED" if compressed else alone}
     assert served.process.peak - before < 64
+
+
+PAGE = {"model": "toy", "version": "1"}
+PATHS = sorted({page.path.format(**PAGE) for page in PAGES})
+OTHERS = ["/v2/models/toy/infer", "/v2/models/toy/versions/1/infer", "/openapi.json", "/metrics", "/ui", "/nowhere"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("path", [*PATHS, *OTHERS])
+def test_no_page_without_a_key_takes_memory(served, path, method):
+    """Bodies of 7 MiB, with their length and in chunks."""
+    served.process.reset_peak()
+    before, body = served.process.peak, bytes(7 * 2**20)
+    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n".encode()
+    sized_body = head + b"Content-Length: %d\r\n\r\n" % len(body), body
+    chunked = head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(body), body, b"\r\n0\r\n\r\n"
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(lambda parts: said(served, *parts), [sized_body, chunked] * 10))
+    assert served.process.peak - before < 64
+    alive(served)
 
 
 def test_a_compressed_message_is_refused_with_a_key_too(served):
