@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from feint.defenses.access import Campaign
-from feint.defenses.access.cohort import LEVELS, STEP, UNTIL, Cohort, alarm, fisher, rejected
+from feint.defenses.access.cohort import LEVELS, STEP, UNTIL, Cohort, fisher, rejected
 from feint.defenses.access.e_bh import e_bh
 from feint.defenses.access.e_process import NOW
 from feint.defenses.access.martingale import Martingale
@@ -98,6 +98,14 @@ def test_during_an_alarm_improbable_queries_of_newcomers_are_on_the_rung():
     assert ask(tested, ledger["old"], [odd, odd]) == [0, 0]
 
 
+def test_an_alarm_of_a_clock_that_was_put_back_ends_and_hides_no_new_one():
+    tested, ledger = cohort(hours=1.0), Ledger()
+    attack(tested, ledger, time=90_000.0)
+    assert ask(tested, ledger["new"], [-1.0], time=1000.0) == [0]
+    attack(tested, ledger, time=1000.0)
+    assert ask(tested, ledger["newer"], [-1.0], time=1000.0) == [1]
+
+
 def test_only_the_first_queries_of_a_batch_are_a_newcomers():
     tested, ledger = cohort(newcomers=3), Ledger()
     attack(tested, ledger)
@@ -117,8 +125,8 @@ def test_an_alarm_ends_when_it_is_not_renewed():
     tested, ledger = cohort(hours=2.0), Ledger()
     attack(tested, ledger, time=1000.0)
     assert ledger.shared.total(UNTIL) == 1000 + 7200
-    assert alarm(ledger.shared, 8199.0)
-    assert not alarm(ledger.shared, 8201.0)
+    assert tested.alarm(ledger.shared, 8199.0)
+    assert not tested.alarm(ledger.shared, 8201.0)
     assert ask(tested, ledger["new"], [-1.0], time=8201.0) == [0]
     attack(tested, ledger, time=9000.0)
     assert ledger.shared.total(UNTIL) == 9000 + 7200
@@ -210,6 +218,6 @@ def test_replicas_agree_and_conflict_only_where_one_has_not_looked_for_long():
         ask(tested, one[f"{i}"], [-1.0] * tested.newcomers)
     for session in replicas:
         shared = session.begin("new").shared
-        assert alarm(shared, 3599.0)
+        assert tested.alarm(shared, 3599.0)
         assert shared.total("campaign/accounts") in (79, 80)  # the other's last commit may not be known here
         assert shared.total("campaign/alarms") >= one.shared.total("campaign/alarms") / 2

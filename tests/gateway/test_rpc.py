@@ -155,6 +155,16 @@ def test_deadlines():
     assert "no answer in time" in told.details()
 
 
+def test_a_clients_own_deadline_is_not_a_failure():
+    records = []
+
+    async def model(x):
+        await asyncio.sleep(60)
+
+    infer(gateway(Straight(model), observer=records.append), infer_message(), timeout=0.1)
+    assert [(record.outcome, record.reason) for record in records] == [("cancelled", "ClientGone")]
+
+
 def test_metadata():
     served = gateway()
     (told,) = call(served, "ServerMetadata", proto.ServerMetadataRequest())

@@ -102,4 +102,5 @@ def enter(settings: Settings, action: str, name: AccountName, by: str) -> None:
 
 
 def _cleared(account: Snapshot) -> ChangeSet:
-    return ChangeSet(account.version, rows={name: (True, np.empty((0, 0), np.float32)) for name in account.rows})
+    dropped = {name: (True, np.empty((0, 0), np.float32)) for name in account.rows}
+    return ChangeSet(account.version, rows=dropped, after=account.writer)

@@ -1,13 +1,12 @@
 """Gateway of several models: authentication, limits and lookup, for REST and gRPC alike."""
 
-import asyncio
 import re
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from feint.errors import BadInput, NoKey, NoRole, Refused, TimedOut, UnknownName, Unreachable
+from feint.errors import NoKey, NoRole, UnknownName, Unreachable
 from feint.gateway import error_responses, request_context
 from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.endpoint import ModelEndpoint
@@ -147,12 +146,7 @@ class Gateway:
 
     async def answer(self, endpoint: ModelEndpoint, query: ArrayQuery) -> Array:
         """Return the model's answer; raise what the model raises, or `TimedOut`."""
-        seconds = self.limits.answer
-        try:
-            async with asyncio.timeout(seconds):
-                return await endpoint.answer(query)
-        except TimeoutError as error:
-            raise TimedOut(f"no answer in {seconds:g} seconds", "one", "try again later") from error
+        return await endpoint.answer(query, seconds=self.limits.answer)
 
     def record_rejection(self, model: str, client: str, error: Exception) -> None:
         """Record a request that never came to a model.
@@ -165,5 +159,5 @@ class Gateway:
         """
         endpoint = self.endpoints.get(model) or (None if model else next(iter(self.endpoints.values()), None))
         if endpoint is not None:
-            outcome = "refused" if isinstance(error, Refused | BadInput) else "failed"
-            endpoint.observer(RequestRecord(model, client, 0, time.time(), outcome, error_responses.reason(error)))
+            outcome, reason = error_responses.outcome(error), error_responses.reason(error)
+            endpoint.observer(RequestRecord(model, client, 0, time.time(), outcome, reason))

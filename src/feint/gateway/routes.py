@@ -17,7 +17,6 @@ from feint import __version__
 from feint.errors import BadInput, Compressed, FeintError, NoKey, TooLarge, TooSlow, UnknownName
 from feint.gateway import error_responses, request_context
 from feint.gateway.app import Caller, Gateway
-from feint.gateway.array_query import ArrayQuery
 from feint.gateway.metadata import PAGES, ProtocolPage
 from feint.openinference.json_codec import LENGTH_HEADER
 from feint.openinference.openapi import document
@@ -112,7 +111,7 @@ async def handle(
             reached = True
             del body
             request_context.name_request(request.id)
-            q = await gateway.answer(endpoint, ArrayQuery(request.x, caller.client, request.stamp, group=caller.group))
+            q = await gateway.answer(endpoint, endpoint.query(request, caller.client, caller.group))
             written = await asyncio.to_thread(codec.write, request, q) if q.nbytes > PIECE else codec.write(request, q)
             return 200, *written
     except ClientDisconnect:

@@ -13,7 +13,6 @@ import msgspec
 from feint.errors import BadInput
 from feint.gateway import error_responses, metadata, request_context
 from feint.gateway.app import Caller, Gateway
-from feint.gateway.array_query import ArrayQuery
 from feint.gateway.routes import bearer_key
 from feint.openinference import grpc_codec, proto
 from feint.openinference.model_spec import ModelSpec
@@ -167,7 +166,7 @@ async def _infer(gateway: Gateway, caller: Caller, message: bytes, context: Any)
             request = await _decoded(len(message), grpc_codec.read_request, gateway.codec(endpoint), decoded)
             reached = True
             request_context.name_request(request.id)
-            q = await gateway.answer(endpoint, ArrayQuery(request.x, caller.client, request.stamp, group=caller.group))
+            q = await gateway.answer(endpoint, endpoint.query(request, caller.client, caller.group))
             return await _decoded(q.nbytes, grpc_codec.write_response, endpoint.spec, request, q)
     except Exception as error:
         failure = error

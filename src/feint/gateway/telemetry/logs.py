@@ -18,7 +18,8 @@ ECS = "8.11"
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 # The status of HTTP; gRPC has other codes for the same reasons.
 STATUS = {kind.__name__: status.http for kind, status in ERROR_STATUSES.items()} | {"": 200}
-OUTCOMES = {"answered": "success", "refused": "failure", "failed": "failure"}
+LEVEL_OF = {"answered": logging.DEBUG, "refused": logging.INFO, "cancelled": logging.INFO}
+OUTCOMES = {"answered": "success", "refused": "failure", "cancelled": "unknown", "failed": "failure"}
 BEGINNING = 60  # characters of a message by which it is one of a kind
 
 
@@ -42,8 +43,7 @@ class Logs:
 
     def __call__(self, record: RequestRecord) -> None:
         """Write the line of a request, where there is one at this level."""
-        answered, refused = record.outcome == "answered", record.outcome == "refused"
-        level = logging.DEBUG if answered else logging.INFO if refused else logging.ERROR
+        level = LEVEL_OF.get(record.outcome, logging.ERROR)
         if level >= self._level and self._admits(("requests", record.model, record.client, record.reason)):
             self._write(record.time, logging.getLevelName(level).lower(), self._event(record))
 
