@@ -3,7 +3,6 @@
 import asyncio
 
 import numpy as np
-import pytest
 from tests.support.gateways import DOMAIN, INPUTS, SHAPE, Straight
 
 from feint.defenses.access import Budget
@@ -11,7 +10,7 @@ from feint.errors import OverBudget, StoreLost
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.stores.memory import MemoryStore
-from feint.gateway.transaction import ChangeSet, LedgerSession, Outcome
+from feint.gateway.transaction import LedgerSession, Outcome
 from feint.openinference.model_spec import ModelSpec
 
 N = 12

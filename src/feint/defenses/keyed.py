@@ -1,8 +1,11 @@
 """Random numbers keyed by an input and the owner's secret: the same query draws the same numbers on every replica.
 
 Repeats reveal nothing: the mean of a hundred answers to one input is one answer. Inputs are compared by their marks
-(`feint.signature`): images in 256 levels, so that a change below half a level draws nothing new either. A visible
-change does, and an attacker who averages over augmented copies still gains; the attacks have a lens for it.
+(`feint.signature`): images in 256 levels. A model behind a keyed defense sees its inputs on the grid of the marks
+(`Domain.quantize`), so that inputs that draw alike are answered alike; otherwise differences of such inputs cancel the
+draw, and one request of 129 rows gives gradients. Inputs with other marks draw anew, however near they are: an attacker
+who averages over copies of which a pixel or two differ by one level still gains, by the lens
+`feint.attacks.NearCopies`.
 """
 
 import hmac

@@ -10,6 +10,7 @@ from feint.errors import BadInput, UnknownName
 from feint.gateway.auth.keyfile import Keys
 from feint.gateway.settings import Settings
 from feint.gateway.stores import open_store
+from feint.gateway.telemetry.audit_chain import read_key
 from feint.gateway.telemetry.audit_log import AuditLog
 from feint.gateway.transaction import AccountName, ChangeSet, Snapshot, Store, snapshot_of
 
@@ -97,7 +98,8 @@ async def _erased(settings: Settings, model: str, name: AccountName) -> bool:
 def enter(settings: Settings, action: str, name: AccountName, by: str) -> None:
     """Enter an operator's change of an account into the audit log, if there is one; raise `NotWritten`."""
     if settings.operator.audit_log is not None:
-        with AuditLog(settings.operator.audit_log) as log:
+        key = read_key(settings.operator.audit_key_env, settings.operator.audit_key_file)
+        with AuditLog(settings.operator.audit_log, key) as log:
             log.enter(f"account {action}", **{name.kind: name.name}, by=by, durable=True)
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from feint.gateway.request_context import RequestContext, current
 
+EVIDENCE_STEP = 0.25  # one query's step tells the score of that query, which no answer may
+
 
 @dataclass(slots=True)
 class RequestRecord:
@@ -44,6 +46,16 @@ class RequestRecord:
     conflicts: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     context: RequestContext = field(default_factory=current)
+
+    @property
+    def shown_evidence(self) -> float:
+        """The evidence as observers show it."""
+        return shown(self.evidence)
+
+
+def shown(evidence: float) -> float:
+    """Return evidence rounded down to quarters."""
+    return evidence // EVIDENCE_STEP * EVIDENCE_STEP
 
 
 Observer = Callable[[RequestRecord], None]

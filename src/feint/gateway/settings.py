@@ -83,12 +83,15 @@ class LedgerSettings:
 class OperatorSettings:
     """Telemetry, and the dashboard (`ui`). An empty value disables the audit log or the traces.
 
-    `trace_share` of the requests without the header traceparent are traced; with it the caller decides.
+    The audit log is sealed with the key in the variable `audit_key_env` or the file `audit_key_file`. `trace_share` of
+    the requests without the header traceparent are traced; with it the caller decides.
     """
 
     metrics: bool = True
     ui: bool = True
     audit_log: Path | None = None
+    audit_key_env: str = ""
+    audit_key_file: Path | None = None
     log: Literal["debug", "info", "warning", "error"] = "info"
     traces: str = ""
     trace_share: float = 0.01
@@ -96,6 +99,10 @@ class OperatorSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.trace_share <= 1:
             raise BadRecipe(f"trace_share = {self.trace_share:g}", "a share from 0 to 1", "change it")
+        if self.audit_key_env and self.audit_key_file:
+            raise BadRecipe("audit_key_env and audit_key_file", "one of them", "leave the other out")
+        if (self.audit_key_env or self.audit_key_file) and self.audit_log is None:
+            raise BadRecipe("a key without an audit log", "both, or neither", "set audit_log")
 
 
 @dataclass(frozen=True, kw_only=True)

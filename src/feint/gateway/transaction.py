@@ -132,7 +132,7 @@ class ChangeSet:
 
 
 class LedgerMark(NamedTuple):
-    """Identity of a ledger, drawn when it was made, and its numbers of commits that changed an account and of erasures."""
+    """Identity of a ledger, drawn when it was made; its numbers of commits that changed an account, and of erasures."""
 
     id: str
     commits: int

@@ -11,6 +11,7 @@ from feint import __version__
 from feint.errors import StoreLost
 from feint.gateway.app import Gateway
 from feint.gateway.endpoint import ModelEndpoint
+from feint.gateway.record import shown
 from feint.gateway.telemetry.audit_log import AuditLog
 from feint.gateway.telemetry.recent import TIMES, WHOLE, RecentClient, RecentRequests
 from feint.i18n import Catalog
@@ -112,7 +113,7 @@ async def _model(name: str, endpoint: ModelEndpoint, recent: RecentRequests, say
         lost,
         f"{max(len(here), len(clients)):,}",
         [_person(client, totals, here.get(client), _budget(endpoint)) for client, totals in clients],
-        [(group, f"{totals.get('evidence', 0.0):.2f}") for group, totals in groups],
+        [(group, f"{shown(totals.get('evidence', 0.0)):.2f}") for group, totals in groups],
         f"{min(TIMES, sum(outcomes.values())):,}",
         [
             (say(f"stage {stage}"), *(f"{1000 * s:.2f}" for s in quantiles[stage]))
@@ -135,7 +136,7 @@ def _person(name: str, totals: Mapping[str, float], recent: RecentClient | None,
     path, mark = curve(recent.times, recent.levels) if recent else ("", None)
     left = DASH if budget is None or "budget" not in totals else f"{max(0, budget - int(totals['budget'])):,}"
     return ClientRow(
-        name, f"{totals.get('evidence', 0.0):.2f}", int(totals.get("rung", 0)), f"{int(totals.get('queries', 0)):,}",
+        name, f"{shown(totals.get('evidence', 0.0)):.2f}", int(totals.get("rung", 0)), f"{int(totals.get('queries', 0)):,}",
         left, _clock(recent.last) if recent else DASH, path, mark,
     )  # fmt: skip
 

@@ -18,6 +18,7 @@ from feint.gateway.redaction import address
 from feint.gateway.server.readiness import TRIAL, check_answers, check_decision, check_writable, explained
 from feint.gateway.settings import LOOPBACK, ServerSettings, Settings
 from feint.gateway.stores import open_store
+from feint.gateway.telemetry.audit_chain import read_key
 from feint.gateway.transaction import LedgerSession
 from feint.openinference.model_spec import ModelSpec
 
@@ -148,6 +149,7 @@ async def load(
         The gateway, not yet listening.
     """
     tls(settings.server)
+    read_key(settings.operator.audit_key_env, settings.operator.audit_key_file)
     models: dict[str, LoadedModel] = {}
     with contextlib.ExitStack() as failed:
         if authenticator is None:

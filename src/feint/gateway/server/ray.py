@@ -63,13 +63,7 @@ class Replica:
             await send({"type": "lifespan.startup.failed", "message": redacted(one_line(error))})
             return
         table = state.settings.operator
-        telemetry = observers.start_telemetry(
-            metrics=table.metrics,
-            audit_log=table.audit_log,
-            log=table.log,
-            traces=table.traces,
-            trace_share=table.trace_share,
-        )
+        telemetry = observers.start_telemetry(table)
         telemetry.attach(state.gateway)
         state.progress()
         self._app = routes.app(state.gateway, routes=page.routes(state.gateway, telemetry, ui=table.ui))

@@ -10,7 +10,7 @@ import msgspec
 from feint.gateway.record import RequestRecord
 from feint.gateway.redaction import redacted
 from feint.gateway.request_context import RequestContext, current
-from feint.gateway.telemetry.audit_log import rfc3339
+from feint.gateway.telemetry.audit_chain import Head, rfc3339
 from feint.gateway.telemetry.throttle import Throttle
 from feint.openinference.status import ERROR_STATUSES
 
@@ -56,7 +56,7 @@ class Logs:
             event["reason"] = record.reason
         feint = {
             "model": record.model, "queries": record.queries, "rung": record.rung, "applied": record.applied,
-            "evidence": round(record.evidence, 4), "conflicts": record.conflicts,
+            "evidence": record.shown_evidence, "conflicts": record.conflicts,
         }  # fmt: skip
         if record.context.key:
             feint["key"] = record.context.key
@@ -65,6 +65,11 @@ class Logs:
         if record.client:
             values["user"] = {"name": record.client}
         return {"event": event, "feint": feint, **values}
+
+    def audit_head(self, head: Head) -> None:
+        """Write the head of the audit log, whatever the level: where logs are shipped, no editor of the file has it."""
+        event = {"action": "audit", "kind": "event"}
+        self._write(time.time(), "info", {"event": event, "feint": {"audit": head._asdict()}})
 
     def say(self, level: str, message: str, seconds: float) -> None:
         """Write a line of one of the gateway's loggers."""

@@ -9,11 +9,13 @@ from feint import __version__
 from feint.errors import NotWritten, one_line
 from feint.gateway.app import Gateway
 from feint.gateway.record import Observer, RequestRecord
+from feint.gateway.settings import OperatorSettings
+from feint.gateway.telemetry.audit_chain import read_key
 from feint.gateway.telemetry.audit_log import AuditLog, AuditObserver
 from feint.gateway.telemetry.logs import Handler, Logs
 from feint.gateway.telemetry.metrics import Metrics
 from feint.gateway.telemetry.recent import RecentRequests
-from feint.gateway.telemetry.traces import SHARE, Traces, to_collector
+from feint.gateway.telemetry.traces import Traces, to_collector
 
 log = logging.getLogger("feint.gateway")
 
@@ -32,11 +34,13 @@ class Telemetry:
         *,
         metrics: bool = True,
         audit_log: Path | str | None = None,
+        audit_key: str = "",
         logs: Logs | None = None,
         traces: Traces | None = None,
     ) -> None:
         self.recent = RecentRequests()
-        self.audit = AuditLog(audit_log) if audit_log is not None else None
+        ship = logs.audit_head if logs is not None else lambda head: None
+        self.audit = AuditLog(audit_log, audit_key, ship=ship) if audit_log is not None else None
         self.metrics = Metrics(self.recent, self.audit) if metrics else None
         self._audited = AuditObserver(self.audit) if self.audit is not None else None
         self._traces, self._logs = traces, logs
@@ -92,35 +96,30 @@ class Telemetry:
             self._logs.flush()
 
 
-def start_telemetry(
-    *,
-    metrics: bool = True,
-    audit_log: Path | None = None,
-    log: str = "info",
-    traces: str = "",
-    trace_share: float = SHARE,
-) -> Telemetry:  # the names are those of the settings' table [operator]
+def start_telemetry(settings: OperatorSettings) -> Telemetry:
     """Start the observers of the settings; from here on the gateway's loggers write JSON lines.
 
     Args:
-        metrics: Whether there are metrics.
-        audit_log: The audit log's file, if there is one.
-        log: The least level that is logged.
-        traces: URL of a collector of OTLP over HTTP, "" for none.
-        trace_share: Share of the requests without a caller's decision whose traces are recorded.
+        settings: The table [operator].
 
     Returns:
-        The telemetry. `NotWritten` is raised if the audit log cannot be opened, `MissingData` without OpenTelemetry.
+        The telemetry. `NotWritten` is raised if the audit log cannot be opened, `MissingData` without OpenTelemetry or
+        the key of the audit log.
     """
-    logs = Logs(log, version=__version__)
+    logs, traces = Logs(settings.log, version=__version__), None
+    if settings.traces:
+        traces = to_collector(settings.traces, share=settings.trace_share, version=__version__)
     operator = Telemetry(
-        metrics=metrics,
-        audit_log=audit_log,
+        metrics=settings.metrics,
+        audit_log=settings.audit_log,
+        audit_key=read_key(settings.audit_key_env, settings.audit_key_file),
         logs=logs,
-        traces=to_collector(traces, share=trace_share, version=__version__) if traces else None,
+        traces=traces,
     )
     logger = logging.getLogger("feint.gateway")
     logger.handlers = [Handler(logs)]
     logger.propagate = False
-    logger.setLevel(log.upper())
+    logger.setLevel(settings.log.upper())
+    if operator.audit is not None and not operator.audit.sealed:
+        logger.warning("the audit log has no key: whoever can write it can write it anew (audit_key_file)")
     return operator
