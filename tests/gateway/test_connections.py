@@ -1,9 +1,12 @@
 """How long a connection lives, over HTTP and over gRPC."""
 
 import socket
+import sys
 
 import grpc
 import pytest
+from benchmarks.load.processes import Server, free_port
+from tests.support.certificates import certificate
 from tests.support.gateways import ANYBODY
 from tests.support.graph_files import whole
 from tests.support.waiting import eventually
@@ -75,3 +78,28 @@ def test_an_old_channel_of_grpc_is_asked_to_connect_anew(tmp_path):
 def test_times_of_connections_are_not_below_0(server):
     with pytest.raises(BadRecipe, match="keep_alive above 0"):
         ServerSettings(**server)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verbosity", ["", "INFO"])
+def test_a_broken_handshake_of_grpc_writes_no_line_that_is_not_json(tmp_path, monkeypatch, verbosity):
+    """Unless the operator asks for what gRPC itself writes."""
+    monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
+    if verbosity:
+        monkeypatch.setenv("GRPC_VERBOSITY", verbosity)
+    certificate(tmp_path)
+    whole(tmp_path / "toy.onnx")
+    port = free_port()
+    (tmp_path / "gateway.toml").write_text(
+        f'[server]\nrest_port = 0\ngrpc_port = {port}\ntls_cert = "cert.pem"\ntls_key = "key.pem"\n'
+        '[keys]\nanonymous = true\n[ledger]\nstore = "memory:"\n[models.toy]\npath = "toy.onnx"\n'
+    )
+    command = [sys.executable, "-c", "from feint.cli import main; main()", "serve", str(tmp_path / "gateway.toml")]
+    with Server(command, port, log=tmp_path / "log"):
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", port)) as stranger:
+                stranger.sendall(b"\x16\x03\x01\x00\x05hello" * 20)
+                stranger.settimeout(30)
+                while stranger.recv(4096):
+                    pass
+    assert ("ssl_transport_security" in (tmp_path / "log").read_text()) is bool(verbosity)

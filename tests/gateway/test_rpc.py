@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 
 import grpc
 import numpy as np
@@ -110,6 +111,7 @@ def details(error):
 @pytest.mark.parametrize(("error", "code"), [
     (Suspected("evidence", "none", "talk"), "PERMISSION_DENIED"), (OverBudget("2", "1", "x"), "RESOURCE_EXHAUSTED"),
     (RateLimited("2", "1", "wait", 1.25), "RESOURCE_EXHAUSTED"),
+    (OverBudget("2", "1 a day", "wait", 1.25), "RESOURCE_EXHAUSTED"),
     (ProofRequired("none", "work", "solve", puzzle=Puzzle(5, "a", "b", 9)), "FAILED_PRECONDITION"),
     (Unreachable(SECRET, "x", "y"), "UNAVAILABLE"), (StoreLost(SECRET, "x", "y"), "UNAVAILABLE"),
     (Failed(SECRET, "x", "y"), "INTERNAL"), (ValueError(SECRET), "INTERNAL"),
@@ -122,7 +124,9 @@ def test_refusals_and_failures(error, code):
     assert told.code().name == code
     assert "secret" not in str(told.details()) + str(told.trailing_metadata())
     trailing, kinds = dict(told.trailing_metadata()), details(told)
-    assert ("RetryInfo" in kinds) == ("retry-after" in trailing) == isinstance(error, RateLimited)
+    waits = getattr(error, "retry_after", None)
+    assert ("RetryInfo" in kinds) == ("retry-after" in trailing) == (waits == 1.25)
+    assert trailing.get("grpc-retry-pushback-ms") == ("-1" if waits == math.inf else None)
     if "RetryInfo" in kinds:
         assert proto.RetryInfo.FromString(kinds["RetryInfo"]).retry_delay.ToNanoseconds() == 1_250_000_000
         assert trailing["retry-after"] == "1.25"

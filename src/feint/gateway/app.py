@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from feint.errors import NoKey, NoRole, UnknownName, Unreachable
@@ -38,7 +38,7 @@ class Caller:
     tenant: str = ""
     roles: frozenset[str] = frozenset({"infer"})
     group: str = ""
-    key: str = ""
+    key: str = field(default="", compare=False)
 
 
 class Authenticator(Protocol):

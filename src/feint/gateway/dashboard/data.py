@@ -113,7 +113,7 @@ async def _model(name: str, endpoint: ModelEndpoint, recent: RecentRequests, say
         lost,
         f"{max(len(here), len(clients)):,}",
         [_person(client, totals, here.get(client), _budget(endpoint)) for client, totals in clients],
-        [(group, f"{shown(totals.get('evidence', 0.0)):.2f}") for group, totals in groups],
+        [(group, _evidence(totals)) for group, totals in groups],
         f"{min(TIMES, sum(outcomes.values())):,}",
         [
             (say(f"stage {stage}"), *(f"{1000 * s:.2f}" for s in quantiles[stage]))
@@ -136,9 +136,13 @@ def _person(name: str, totals: Mapping[str, float], recent: RecentClient | None,
     path, mark = curve(recent.times, recent.levels) if recent else ("", None)
     left = DASH if budget is None or "budget" not in totals else f"{max(0, budget - int(totals['budget'])):,}"
     return ClientRow(
-        name, f"{shown(totals.get('evidence', 0.0)):.2f}", int(totals.get("rung", 0)), f"{int(totals.get('queries', 0)):,}",
+        name, _evidence(totals), int(totals.get("rung", 0)), f"{int(totals.get('queries', 0)):,}",
         left, _clock(recent.last) if recent else DASH, path, mark,
     )  # fmt: skip
+
+
+def _evidence(totals: Mapping[str, float]) -> str:
+    return f"{shown(totals.get('evidence', 0.0)):.2f}"
 
 
 def _budget(endpoint: ModelEndpoint) -> int | None:
