@@ -8,11 +8,13 @@ import math
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import fields
+from typing import Any
 
 import grpc
 import uvicorn
 from starlette.routing import Route
 
+from feint import __version__
 from feint.errors import FeintError, one_line
 from feint.gateway import routes, rpc
 from feint.gateway.dashboard import page
@@ -73,11 +75,16 @@ class RunningServer:
             await self._start_rest()
         if self._at.grpc_port or self._any:
             await self._start_rpc()
+        self._note("gateway started", version=__version__, models=[*self.gateway.endpoints])
 
     def _observe(self, state: AppState) -> None:
         """Record every request from now on."""
         if self._telemetry is not None:
             self._telemetry.attach(state.gateway)
+
+    def _note(self, action: str, **values: Any) -> None:
+        if self._telemetry is not None:
+            self._telemetry.note(action, **values)
 
     def _routes(self) -> list[Route]:
         if self._telemetry is None:
@@ -154,6 +161,7 @@ class RunningServer:
         if self._rpc is not None:
             endings.append(self._rpc.stop(self._at.stop))
         await asyncio.gather(*endings)
+        self._note("gateway stopped")
         await self.opened.close()
 
     async def reload(self, make: Factory) -> None:
@@ -175,6 +183,7 @@ class RunningServer:
                 self._enter_modes(fresh)
             except FeintError as error:
                 log.error("the settings are not taken: %s", one_line(error))
+                self._note("settings refused", reason=type(error).__name__)
                 if fresh is not None:
                     await fresh.close(ledgers=fresh.ledgers is not self.opened.ledgers)
                 return
@@ -211,6 +220,7 @@ class RunningServer:
         self._observe(fresh)
         fresh.progress()
         log.warning("the settings are read anew: %s", ", ".join(gateway.endpoints))
+        self._note("settings taken", models=[*gateway.endpoints])
         return old
 
     def _renew(self, server: ServerSettings) -> None:

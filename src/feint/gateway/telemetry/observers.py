@@ -1,5 +1,6 @@
 """Observers of requests, together; they outlive a reload of the settings."""
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,6 +78,12 @@ class Telemetry:
         if self.audit is not None:
             self.audit.enter(action, durable=True, **values)
         log.warning("%s: %s", action, ", ".join(f"{name} {value}" for name, value in values.items()))
+
+    def note(self, action: str, **values: Any) -> None:
+        """Enter what happened to the gateway; a line that cannot be written is counted in `AuditLog.lost`."""
+        if self.audit is not None:
+            with contextlib.suppress(NotWritten):
+                self.audit.enter(action, **values)
 
     def reopen(self) -> None:
         """Open the audit log again after logrotate; where that fails it goes on in the old file."""
