@@ -17,6 +17,8 @@ from feint.evaluation import jsonl, traits
 from feint.evaluation.checks import find_flags, verdict
 from feint.evaluation.results import Results
 from feint.evaluation.robust import Robust, robust
+from feint.gateway.app import Gateway
+from feint.gateway.auth.keys import AnonymousAuth
 from feint.gateway.telemetry.metrics import Metrics
 from feint.gateway.telemetry.recent import RecentRequests
 from feint.i18n import Catalog
@@ -736,7 +738,9 @@ def exported() -> str:
 
 def metrics() -> str:
     """Return the table of /metrics, with the help texts of the metrics."""
-    exposition = Metrics(RecentRequests()).text().decode()
+    metrics = Metrics(RecentRequests())
+    metrics.attach(Gateway({}, AnonymousAuth()))
+    exposition = metrics.text().decode()
     kinds = dict(re.findall(r"^# TYPE (\S+) (\w+)", exposition, re.MULTILINE))
     found = re.findall(r"^# HELP (feint_\S+) (.*)", exposition, re.MULTILINE)
     rows = [[f"`{name}`", kinds[name], f"{what}."] for name, what in found if not name.endswith("_created")]

@@ -156,6 +156,7 @@ def test_sighup_changes_the_mode_and_keeps_the_ledger(tmp_path):
     files = [tmp_path / f"audit.{number}" for number in (1, 2, 3)]
     entered = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     assert [line["action"] for line in entered] == [
-        "gateway started", "rung", "mode enforce", "settings taken", "refused", "mode shadow", "settings taken", "refused",
+        "gateway started", "rung", "mode enforce", "settings taken", "refused",
+        "mode shadow", "settings taken", "refused",
     ]  # fmt: skip
     assert verify(files, key="0" * 32, heads=shipped_heads([log])).head.number == 7

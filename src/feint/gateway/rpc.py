@@ -73,8 +73,9 @@ def _config(gateway: Gateway, request: Any) -> dict[str, Any]:
 
 def _health(gateway: Gateway, request: Any) -> dict[str, Any]:
     """Answer for a model, or for the whole server: that is the service "", or the protocol's own."""
-    whole = request is None or request.service in ("", proto.SERVICE)
-    ready = gateway.ready if whole else gateway.model_ready(gateway.endpoint(request.service).spec.name)
+    service = "" if request is None else request.service
+    whole = service in ("", proto.SERVICE)
+    ready = gateway.ready if whole else gateway.model_ready(gateway.endpoint(service).spec.name)
     return {"status": "SERVING" if ready else "NOT_SERVING"}
 
 
