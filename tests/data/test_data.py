@@ -215,3 +215,10 @@ def test_images_of_another_size_are_scaled_by_the_mean_of_their_areas():
     assert split.scaled((1, 4, 4)) is split
     with pytest.raises(BadInput, match="signs of shape"):
         split.scaled((3, 2, 2))
+
+
+def test_images_of_three_channels_are_scaled_to_grey_ones_by_their_luma():
+    red = np.zeros((1, 3, 4, 4), np.uint8)
+    red[:, 0] = 200
+    grey = Split.of(red, np.zeros(1, np.int64)).scaled((1, 2, 2))
+    assert grey.values.tolist() == [[[[60, 60], [60, 60]]]]  # 0.299 of red
