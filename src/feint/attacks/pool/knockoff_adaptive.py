@@ -79,7 +79,10 @@ class KnockoffNetsAdaptive(Attack):
         if refusal is not None and not len(oracle.transcript):
             raise refusal
         transcript = oracle.transcript
-        return learn(self.surrogate, transcript.x, transcript.p, self.training, seed=seed, progress=progress)
+        return learn(
+            self.surrogate, transcript.x, transcript.p, self.training, unlabelled=self.pool, seed=seed,
+            progress=progress,
+        )  # fmt: skip
 
     def groups(self) -> Tensor:
         """Return the group (classes,) of each class of the pool.
