@@ -217,8 +217,8 @@ def test_images_of_another_size_are_scaled_by_the_mean_of_their_areas():
         split.scaled((3, 2, 2))
 
 
-def test_images_of_three_channels_are_scaled_to_grey_ones_by_their_luma():
-    red = np.zeros((1, 3, 4, 4), np.uint8)
-    red[:, 0] = 200
-    grey = Split.of(red, np.zeros(1, np.int64)).scaled((1, 2, 2))
-    assert grey.values.tolist() == [[[[60, 60], [60, 60]]]]  # 0.299 of red
+def test_colours_become_the_greys_of_their_luma():
+    images = np.zeros((3, 3, 1, 1), np.uint8)
+    images[[0, 1, 2], [0, 1, 2]] = 255  # red, green, blue
+    grey = Split.of(images, np.zeros(3, np.int64)).scaled((1, 1, 1))
+    assert grey.values.flatten().tolist() == [76, 150, 29]
