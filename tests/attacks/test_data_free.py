@@ -168,9 +168,9 @@ def test_the_memory_is_a_uniform_sample_of_bounded_size():
         for part in images.split(4):
             memory.offer(part, 2 * part)
         assert len(memory) == 10
-        x, p = memory.draw(20)
+        x, p = (torch.cat(parts) for parts in zip(*memory.shuffled(4, 3), strict=True))
         assert torch.equal(p, 2 * x)
-        assert len(x.unique()) == 10
+        assert len(x.unique()) == len(x) == 10  # each once
         counts[x[:, 0].long()] += 1
     assert (counts.view(10, 10).sum(1) / 2000 - 0.1).abs().max() < 0.02
 
@@ -207,6 +207,10 @@ def test_a_replayed_batch_holds_single_images_of_the_last_batches_of_all_turns()
         state.replay(torch.full((4, 1, 2, 2), float(turn)), torch.zeros(4, 3))
     assert max(len(batch.unique()) for batch in replayed) > 1
     assert all(batch.max() <= turn for turn, batch in enumerate(replayed))
+    state.config = replace(state.config, replay_steps=100)
+    replayed.clear()
+    state.replay(torch.full((4, 1, 2, 2), 8.0), torch.zeros(4, 3))
+    assert len(replayed) == 9  # all that there is, once
 
 
 @pytest.mark.parametrize("name", ["DFME", "MAZE"])

@@ -62,7 +62,8 @@ class LoopConfig:
     """Settings of the loop in which the generator and the surrogate take turns.
 
     A turn is `generator_steps` of the generator, `surrogate_steps` of the surrogate (SGD with momentum) on new images
-    and the victim's answers, and `replay_steps` of the surrogate on batches drawn from the last batches of all turns.
+    and the victim's answers, and at most `replay_steps` of the surrogate on images of the last batches of all turns, in
+    random order, each at most once.
 
     Args:
         batch_size: Images in a batch, at least 2.
@@ -192,8 +193,8 @@ class LoopState:
         """Remember the last batch of a turn, and take the surrogate's steps on remembered images."""
         if self.config.replay_steps:
             self._memory.offer(x, p)
-        for _ in range(self.config.replay_steps):
-            self.surrogate_step(*self._memory.draw(self.config.batch_size))
+        for remembered in self._memory.shuffled(self.config.batch_size, self.config.replay_steps):
+            self.surrogate_step(*remembered)
 
     def set_learning_rates(self, spent: float) -> None:
         """Set both learning rates for this share of the budget spent."""

@@ -1,5 +1,7 @@
 """Replay memory of answered images."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -31,7 +33,7 @@ class ReplayMemory:
         self._x[target], self._p[target] = x[source], p[source]
         self._offered += len(x)
 
-    def draw(self, count: int) -> tuple[Tensor, Tensor]:
-        """Draw `count` different images, or all if there are fewer, and return them with their answers."""
-        rows = torch.randperm(len(self), generator=self._random)[:count]
-        return self._x[rows], self._p[rows]
+    def shuffled(self, size: int, batches: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield at most so many batches of `size` images with their answers, in random order, each image at most once."""
+        for rows in torch.randperm(len(self), generator=self._random)[: size * batches].split(size):
+            yield self._x[rows], self._p[rows]
