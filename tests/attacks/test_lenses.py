@@ -21,9 +21,9 @@ from feint.attacks import (
     Subtracted,
     Timing,
 )
+from feint.attacks.lenses import recovered as recovered_lens
 from feint.attacks.lenses.fitted_lens import FittedOracle
 from feint.attacks.lenses.known_parameters import Curve
-from feint.attacks.lenses import recovered as recovered_lens
 from feint.attacks.lenses.partial_bayes import look_up, table_decoder
 from feint.data import Split
 from feint.defenses.inputs import Blur
@@ -138,7 +138,9 @@ def suspect(*steps) -> SuspectedDefense:
 
 
 def recovered(rehearsal, **more) -> Recovered:
-    return Recovered(rehearsal, noise(), NETWORK, TRAINING, pairs=300, **{"steps": 100, "shadows": 2, "own_labels": False} | more)
+    return Recovered(
+        rehearsal, noise(), NETWORK, TRAINING, pairs=300, **{"steps": 100, "shadows": 2, "own_labels": False} | more
+    )
 
 
 def mean_distance(lens, defense, n=200):

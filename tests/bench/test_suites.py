@@ -185,7 +185,7 @@ def test_a_row_measures_the_leak_of_a_defense_that_learned(small, tmp_path):
     rows = {cell.defense: matrix.row(cell).scores for cell in matrix.cells() if cell.attack}
     assert rows["APGP"]["leak"] == 0  # fitted on the training inputs, which are not in the pool
     assert "leak" not in rows["none"]
-    from_pool = SMALL.replace('steps = 20 }]', 'steps = 20 }]\nlearns_from = "pool:0/2"')
+    from_pool = SMALL.replace("steps = 20 }]", 'steps = 20 }]\nlearns_from = "pool:0/2"')
     (matrix,) = prepare.matrices(small(from_pool), tmp_path / "other", only="^wide, APGP, KnockoffNets, 40$")
     (row,) = (matrix.row(cell) for cell in matrix.cells() if cell.attack)
     assert row.scores["leak"] == pytest.approx(0.5, abs=0.01)

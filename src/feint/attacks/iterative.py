@@ -41,9 +41,7 @@ def train_once(
     """
     ask_all(oracle, batches, total, progress)
     transcript = oracle.transcript
-    return learn(
-        network, transcript.x, transcript.p, training, unlabelled=unlabelled, seed=seed, progress=progress
-    )
+    return learn(network, transcript.x, transcript.p, training, unlabelled=unlabelled, seed=seed, progress=progress)
 
 
 def train_in_rounds(

@@ -96,9 +96,7 @@ class MAZE(Attack):
     domains: ClassVar[tuple[type[Domain], ...]] = (Pixels,)
     instead: ClassVar[Mapping[type[Domain], str]] = WITHOUT_DATA
     surrogate: Network
-    game: LoopConfig = LoopConfig(
-        128, replay_steps=10, latent=100, schedule=HalfCosine(), generator_optimizer="sgd"
-    )
+    game: LoopConfig = LoopConfig(128, replay_steps=10, latent=100, schedule=HalfCosine(), generator_optimizer="sgd")
     differences: Differences = Differences(directions=10)
 
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
@@ -129,12 +127,9 @@ def _train_on_disagreement(
     seed: int,
     progress: ProgressCallback,
     cost: int,
-    as_maze: bool = False,
+    as_maze: bool = False,  # the surrogate learns the generator's batches, too, in training mode when it answers them
 ) -> Classifier:
-    """Train a generator up the distance, by forward differences, and the surrogate down it.
-
-    With `as_maze` the surrogate learns from the generator's batches, too, and is in training mode when it answers them.
-    """
+    """Train a generator up the distance, by forward differences, and the surrogate down it."""
     require_turn(oracle, attack.surrogate, cost)
     oracle.keep_answers_only()
     state, differences = LoopState(attack.game, attack.surrogate, distance=distance, seed=seed), attack.differences

@@ -208,9 +208,7 @@ class LoopState:
 
 
 def _sgd(model: nn.Module, rate: float, config: LoopConfig) -> torch.optim.SGD:
-    return torch.optim.SGD(
-        model.parameters(), lr=rate, momentum=config.momentum, weight_decay=config.weight_decay
-    )
+    return torch.optim.SGD(model.parameters(), lr=rate, momentum=config.momentum, weight_decay=config.weight_decay)
 
 
 def require_turn(oracle: Oracle, network: Network, cost: int) -> None:

@@ -34,6 +34,6 @@ class ReplayMemory:
         self._offered += len(x)
 
     def shuffled(self, size: int, batches: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield at most so many batches of `size` images with their answers, in random order, each image at most once."""
+        """Yield at most so many batches of images with their answers, in random order, each image at most once."""
         for rows in torch.randperm(len(self), generator=self._random)[: size * batches].split(size):
             yield self._x[rows], self._p[rows]

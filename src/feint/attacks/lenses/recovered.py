@@ -33,8 +33,8 @@ class Recovered(FittedLens):
 
         minimise  mean |R(D(f(x))) − f(x)|₁   over shadow models f and inputs x of the pool
 
-    The defense D is run on `shadows` models of the attacker, each trained from new weights. With `own_labels` each learns
-    as many random classes of the pool as the victim has, by the pool's own labels, as in the port of Tang et al.
+    The defense D is run on `shadows` models of the attacker, each trained from new weights. With `own_labels` each
+    learns as many random classes of the pool as the victim has, by the pool's own labels, as in the port of Tang et al.
     (USENIX Security 2024), whose 20 shadows begin with the weights of ImageNet. Where the pool has fewer classes, or
     without `own_labels`, each learns the labels that the victim returned, on a random half of the `first` answers. D is
     `rehearsal`; what learns in it is fitted to each shadow.
@@ -44,10 +44,11 @@ class Recovered(FittedLens):
     the answers as they are. Otherwise answers stay as they are.
 
     R is a perceptron K-128-64-K with batch normalisation, LeakyReLU 0.2 and softmax, wider from 100 classes on (1024,
-    512) and from 200 on (2048, 1024); the port has 512-256 for 43 classes, and both after the last layer, too. Its inputs are standardised, since nearly uniform answers differ by less than
-    what batch normalisation adds to a variance. It is trained with Adam for `steps` batches of 256, a choice of ours; a
-    third party's port takes 200 epochs over a million pairs. The published attack first finds out which defense it
-    faces, with a classifier of models; here the defense is an argument.
+    512) and from 200 on (2048, 1024); the port has 512-256 for 43 classes, and normalises the last layer, too. Its
+    inputs are standardised, since nearly uniform answers differ by less than what batch normalisation adds to a
+    variance. It is trained with Adam for `steps` batches of 256, a choice of ours; a third party's port takes 200
+    epochs over a million pairs. The published attack first finds out which defense it faces, with a classifier of
+    models; here the defense is an argument.
 
     Raises `BadInput` for labels only, fewer than 8 answers, or a surrogate of another number of classes.
 

@@ -27,9 +27,7 @@ class Bandit:
             likely; else it is uniform over groups, and over the arms of a group.
     """
 
-    def __init__(
-        self, labels: Tensor, groups: Tensor, *, decay: float, seed: int, proportional: bool = False
-    ) -> None:
+    def __init__(self, labels: Tensor, groups: Tensor, *, decay: float, seed: int, proportional: bool = False) -> None:
         self._generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(labels), generator=self._generator)
         self._remaining: list[list[int]] = [[] for _ in groups]
