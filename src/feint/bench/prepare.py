@@ -15,11 +15,14 @@ from feint.bench.matrix import Defended, Matrix, through
 from feint.bench.suite import AttackerResources, Leak, Suite
 from feint.data import pools
 from feint.defense import Defense, Ladder
+from feint.defenses.boundary import MarginWatermark
 from feint.errors import BadInput
 from feint.models import networks
 from feint.models.cache import cache_directory, cached_in
 from feint.models.networks import Classifier
 from feint.models.training import Training, train
+from feint.ownership.carried import trained_mark
+from feint.ownership.survival import SurvivalTest
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.recipes import registry, store
 from feint.recipes.recipe import fingerprint, short_hash, to_table
@@ -172,7 +175,48 @@ def matrices(
     models = {name: artifacts.victim(name) for name in needed}
     pairs = [(victim, defense) for victim, defenses in needed.items() for defense in defenses]
     build(artifacts, pairs, PrepareJob(suite, cache, progress, models), work, map)
-    return [_matrix(suite, artifacts, name, models[name], list(needed[name]), only) for name in needed]
+    built = []
+    for name in needed:
+        defended = {defense: artifacts.defense(name, defense) for defense in needed[name]}
+        with cached_in(cache):
+            claims = survival_tests(suite, name, models[name], defended, work / "controls" / _file(name), progress)
+        built.append(_matrix(suite, name, models[name], defended, claims, only))
+    return built
+
+
+def survival_tests(
+    suite: Suite,
+    victim: str,
+    model: Classifier,
+    defended: Mapping[str, Defended],
+    controls: Path,
+    progress: ProgressCallback = NO_PROGRESS,
+) -> dict[str, SurvivalTest]:
+    """Make the marks and train the controls of the claims against a victim's copies.
+
+    Args:
+        suite: The suite.
+        victim: Name of the victim.
+        model: The victim.
+        defended: Its fitted defenses by name.
+        controls: Directory of the controls.
+        progress: Progress callback.
+
+    Returns:
+        The claims by the defense that copies are stolen from; none where the suite makes no claims.
+    """
+    trial, images = suite.ownership_on(victim), data.load(suite.victims[victim].data)
+    if trial is None:
+        return {}
+    innocents = trial.trained_controls(controls, model.network, images, progress=progress)
+    marks = trial.marks(model, images, progress=progress)
+    tests = {}
+    for name, defense in defended.items():
+        marked = [recipe for recipe in suite.boundary(name) if isinstance(recipe, MarginWatermark)]
+        trained = [trained_mark(recipe, images.train, model.network.classes) for recipe in marked]
+        retrained = isinstance(defense, Service)  # another model, with other mistakes
+        tests[name] = SurvivalTest(trial, trained if retrained else marks, innocents)
+    return tests
 
 
 def build(artifacts: ArtifactStore, names: Sequence[ArtifactKey], job: PrepareJob, work: Path, map: Runner) -> None:
@@ -208,14 +252,18 @@ def _claimed(names: Iterable[ArtifactKey], artifacts: ArtifactStore, leases: Lea
 
 
 def _matrix(
-    suite: Suite, artifacts: ArtifactStore, name: str, victim: Classifier, defenses: list[str], only: str
+    suite: Suite,
+    name: str,
+    victim: Classifier,
+    defended: Mapping[str, Defended],
+    ownership: Mapping[str, SurvivalTest],
+    only: str,
 ) -> Matrix:
     entry = suite.victims[name]
     images = data.load(entry.data)
     pool = images.pool if entry.pool is None else pools.parse_pool(entry.pool).scaled(images.shape)
     surrogate = networks.get(entry.surrogate or entry.network, images)
     resources = AttackerResources(pool, surrogate, suite.training_on(name))
-    defended = {defense: artifacts.defense(name, defense) for defense in defenses}
     return Matrix(
         victim,
         images.test,
@@ -226,7 +274,7 @@ def _matrix(
                 suite.lenses_on(defense, resources, _leak(defended[defense], victim)),
                 suite.combined(),
             )
-            for defense in defenses
+            for defense in defended
         },
         defenses=defended,
         budgets=suite.budgets_on(name),
@@ -235,6 +283,7 @@ def _matrix(
         only=only,
         springboard=suite.springboard_on(name, images.train),
         threshold=entry.threshold,
+        ownership=ownership,
     )
 
 

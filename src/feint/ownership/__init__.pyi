@@ -22,4 +22,7 @@ from .removals import FineTuned as FineTuned
 from .removals import GatedCopy as GatedCopy
 from .removals import Pruned as Pruned
 from .removals import Quantized as Quantized
+from .removed import Removed as Removed
+from .survival import ClaimTrial as ClaimTrial
+from .survival import SurvivalTest as SurvivalTest
 from .triggers import Triggers as Triggers

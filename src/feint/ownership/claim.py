@@ -128,6 +128,11 @@ class Claim:
         return [part.account for part in self.accounts if part.named and self.is_copy]
 
     @property
+    def is_evident(self) -> bool:
+        """Whether nothing speaks against the claim but the commitment, which a benchmark does not need."""
+        return set(self.reasons) <= {"no commitment", "not dated", "late commitment"}
+
+    @property
     def is_copy(self) -> bool:
         """Whether there is evidence that the suspect is a copy."""
         return not self.reasons
