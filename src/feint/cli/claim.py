@@ -79,9 +79,8 @@ def claim(
     from feint.cli.terminal import bars
     from feint.ownership import commitment, output, time_stamp
     from feint.ownership.claim import Policy
-    from feint.ownership.controls import load_controls
+    from feint.ownership.controls import control_answers, load_controls
     from feint.ownership.mark import load_marks
-    from feint.ownership.selection import labels_of
     from feint.ownership.text import ClaimText
     from feint.transcript import Transcript
 
@@ -97,10 +96,7 @@ def claim(
     recorded = Transcript.load(past) if past is not None and past.exists() else None
     oracle = _oracle(suspect, model, key, network, require_at_least(1, budget, "questions"), recorded)
     with bars() as progress:
-        answers: dict[str, Sequence] = {}
-        for i, (name, control) in enumerate(innocents.items()):
-            answers[name] = [labels_of(control, each.x).numpy() for each in marks.values()]
-            progress.step("controls", i + 1, len(innocents))
+        answers = control_answers(innocents, [*marks.values()], progress=progress)
         try:
             result = _decide(oracle, [*marks.values()], answers, commitment=committed, appeared=since, policy=policy)
         finally:
