@@ -38,6 +38,10 @@ outputs = [{ kind = "Marked", key = "k", rate = 0.2 }]
 [defenses."trained mark"]
 boundary = [{ kind = "MarginWatermark", count = 20, training = { kind = "Training", epochs = 1 } }]
 
+[defenses."class mark"]
+boundary = [{ kind = "ClassFeatureWatermark", count = 20, training = { kind = "Training", epochs = 1 } }]
+outliers = "digits/pool"
+
 [attacks.KnockoffNets]
 kind = "KnockoffNets"
 
@@ -75,6 +79,7 @@ def test_every_theft_has_a_claim_by_each_mark_of_its_model(rows):
         ("marked", "KnockoffNets"): by_model | own | served,
         ("marked", "KnockoffNets, 10 accounts"): by_model | own | served,
         ("trained mark", "KnockoffNets"): by_model | {"claimed_trained_mark"},
+        ("class mark", "KnockoffNets"): by_model | {"claimed_trained_mark"},
     }
     for cell, names in expected.items():
         assert {name for name in rows[0][cell].scores if name.startswith("claim")} == names, cell
@@ -112,7 +117,7 @@ def test_a_second_run_has_the_same_rows_and_trains_no_control_again(rows):
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_report_has_a_table_of_claims(rows, language):
     table = ownership(Section("digits", rows[1]), Catalog(language, room="feint.report"))
-    assert len(table.rows) == 5
+    assert len(table.rows) == 6
     assert len(table.heads) == len(table.rows[0])
 
 

@@ -12,8 +12,9 @@ from urllib.parse import quote
 from feint import data, victims
 from feint.bench.locks import Leases
 from feint.bench.matrix import Defended, Matrix, through
+from feint.bench.schema import DefenseEntry
 from feint.bench.suite import AttackerResources, Leak, Suite
-from feint.data import pools
+from feint.data import Split, pools
 from feint.defense import Defense, Ladder
 from feint.defenses.boundary import MarginWatermark
 from feint.errors import BadInput
@@ -21,7 +22,7 @@ from feint.models import networks
 from feint.models.cache import cache_directory, cached_in
 from feint.models.networks import Classifier
 from feint.models.training import Training, train
-from feint.ownership.carried import trained_mark
+from feint.ownership.carried import Watermark, trained_mark
 from feint.ownership.survival import SurvivalTest
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.recipes import registry, store
@@ -83,7 +84,7 @@ class PrepareJob:
     def _defense(self, victim: str, name: str) -> Artifact:
         entry, model = self.suite.defenses[name], self.models[victim]
         inputs = pools.parse_split(f"{self.suite.victims[victim].data}/{entry.learns_from}")
-        options = {"outliers": entry.outliers and pools.parse_split(entry.outliers), "progress": self.progress}
+        options = {"outliers": outliers_of(entry, inputs.shape), "progress": self.progress}
         for boundary in self.suite.boundary(name):
             model = boundary.retrain(model, inputs, **options).model
         recipe = self.suite.recipe(name)
@@ -212,11 +213,29 @@ def survival_tests(
     marks = trial.marks(model, images, progress=progress)
     tests = {}
     for name, defense in defended.items():
-        marked = [recipe for recipe in suite.boundary(name) if isinstance(recipe, MarginWatermark)]
-        trained = [trained_mark(recipe, images.train, model.network.classes) for recipe in marked]
+        trained = [
+            trained_mark(recipe, _marked_inputs(suite, victim, name, recipe), model.network.classes)
+            for recipe in suite.boundary(name) if isinstance(recipe, Watermark)
+        ]  # fmt: skip
         retrained = isinstance(defense, Service)  # another model, with other mistakes
         tests[name] = SurvivalTest(trial, trained if retrained else marks, innocents)
     return tests
+
+
+def _marked_inputs(suite: Suite, victim: str, defense: str, recipe: Watermark) -> Split:
+    """Return the inputs of which a boundary defense chose its mark: of the training, or of the outliers."""
+    entry = suite.defenses[defense]
+    inputs = pools.parse_split(f"{suite.victims[victim].data}/{entry.learns_from}")
+    if isinstance(recipe, MarginWatermark):
+        return inputs
+    outliers = outliers_of(entry, inputs.shape)
+    assert outliers is not None  # without any it was not trained
+    return outliers
+
+
+def outliers_of(entry: DefenseEntry, shape: tuple[int, ...]) -> Split | None:
+    """Return the outliers that a defense learns from, images at the size of the victim's; None where it has none."""
+    return pools.parse_split(entry.outliers).scaled(shape) if entry.outliers else None
 
 
 def build(artifacts: ArtifactStore, names: Sequence[ArtifactKey], job: PrepareJob, work: Path, map: Runner) -> None:

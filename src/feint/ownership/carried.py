@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from feint.data import Split
-from feint.defenses.boundary.margin_watermark import MarginWatermark
+from feint.defenses.boundary import ClassFeatureWatermark, MarginWatermark
 from feint.defenses.outputs.marked import ROWS
 from feint.errors import BadInput
 from feint.ledger import Account
@@ -15,15 +15,16 @@ from feint.ownership.mark import Mark
 from feint.recipes.store import Weights
 from feint.signature import Domain, pack, unpack
 
+Watermark = MarginWatermark | ClassFeatureWatermark
 METHOD, TRAINED = "marked answers", "trained mark"
 
 
-def trained_mark(recipe: MarginWatermark, inputs: Split, classes: int) -> Mark:
-    """Return the mark that a model has learned by `MarginWatermark`.
+def trained_mark(recipe: Watermark, inputs: Split, classes: int) -> Mark:
+    """Return the mark that a model has learned by `MarginWatermark` or `ClassFeatureWatermark`.
 
     Args:
         recipe: The recipe of the training.
-        inputs: The inputs of the training.
+        inputs: The inputs of the training, or of `ClassFeatureWatermark` the outliers.
         classes: Number of classes.
 
     Returns:
