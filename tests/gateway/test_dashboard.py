@@ -199,14 +199,14 @@ class Shape(HTMLParser):
 def test_clients_stand_by_evidence_with_budget_and_rung(site):
     for level in (0.1, 0.4, 1.0):
         site.ask(site.url, "mallory", level, rows=5)
-        site.ask(site.url, "ann", level / 10)
+        site.ask(site.url, "ann", level / 1.6)
     site.ask(site.url, "mallory", 0.2, rows=50)  # more than is left
     page = Shape(get(site, "/ui", **bearer(site.admin)).text)
     assert page.open == []
     rows = {row[0]: row for row in page.rows if len(row) == 7}
     assert list(rows) == ["client", "mallory", "ann"]
     assert rows["mallory"][1:6] == ["1.00", "", "1", "15", "35"]
-    assert rows["ann"][1:6] == ["0.10", "", "0", "6", "44"]
+    assert rows["ann"][1:6] == ["0.50", "", "0", "6", "44"]
     small = {}
     for row in page.rows:
         small.setdefault(row[0], row[1:])  # the first model's come first

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from tests.support.gateways import STAGES, record
 
+from feint.errors import MissingData
 from feint.gateway.dashboard.data import curve
 from feint.gateway.telemetry.logs import Handler, Logs
 from feint.gateway.telemetry.metrics import Metrics
@@ -26,6 +27,8 @@ def samples(metrics):
     found = {}
     for family in text_string_to_metric_families(metrics.text().decode()):
         for it in family.samples:
+            if it.name.endswith("_created"):
+                continue
             found[it.name, *sorted(it.labels.values())] = it.value
     return found
 
@@ -50,14 +53,52 @@ def test_metrics_count_what_was_decided():
     )
     assert found["feint_conflicts_total", "digits"] == 2
     assert found["feint_campaign_alarm", "digits"] == 1
-    assert found["feint_moved_count", "digits"] == 2
-    assert found["feint_moved_sum", "digits"] == pytest.approx(1.2)
     assert found["feint_stage_seconds_count", "access", "digits"] == 3
     assert found["feint_stage_seconds_sum", "digits", "model"] == pytest.approx(6e-4)
     assert (
         found["feint_clients_by_evidence", "0.25", "digits"] == found["feint_clients_by_evidence", "1", "digits"] == 1
     )
     assert found["feint_clients_by_rung", "0", "digits"] == found["feint_clients_by_rung", "1", "digits"] == 1
+
+
+def test_moved_requests_are_counted_by_the_hundred_and_never_added_up():
+    metrics = Metrics(RecentRequests())
+    for i in range(199):
+        metrics(record(moved=i % 2))
+        assert samples(metrics).get(("feint_moved_count", "digits"), 0) == (i + 1) // 100 * 100
+    found = samples(metrics)
+    assert found["feint_moved_bucket", "0.001", "digits"] == 50
+    assert found["feint_moved_bucket", "+Inf", "digits"] == 100
+    assert ("feint_moved_sum", "digits") not in found
+
+
+def everything_shown(folder, **values):
+    """Return what every observer shows of one request."""
+    line, spans = Line(), []
+    traces = Traces(SpanKeeper(spans), share=1.0)
+    telemetry = Telemetry(audit_log=folder / "audit.jsonl", logs=Logs("debug", to=line.to), traces=traces)
+    for outcome, reason, rung in (("answered", "", 1), ("refused", "OverBudget", 1), ("failed", "Failed", 2)):
+        telemetry(record("bob", outcome, reason, time=1e9, rung=rung, **values))
+    pages = [samples(telemetry.metrics), repr(telemetry.recent.clients)]
+    telemetry.close()
+    audit = [json.loads(entry) for entry in (folder / "audit.jsonl").read_text().splitlines()]
+    hidden = {"time", "before", "hash", "trace", "@timestamp"}  # which are never the same twice
+    lines = [{name: value for name, value in entry.items() if name not in hidden} for entry in audit + line.said]
+    for entry in lines:
+        entry.get("feint", {}).get("audit", {}).pop("hash", None)
+    return pages, lines, spans
+
+
+@pytest.mark.parametrize("name", ["moved", "evidence"])
+def test_no_observer_shows_an_undefended_number(tmp_path, name):
+    """Whatever is shown of a request is the same for another one whose undefended answer was another."""
+    pytest.importorskip("opentelemetry.sdk.trace")
+    shown = []
+    for number, value in enumerate((0.26, 0.49)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        shown.append(everything_shown(folder, **{"evidence": 0.3, "moved": 0.3, name: value}))
+    assert shown[0] == shown[1]
 
 
 def test_labels_are_as_many_whoever_asks():
@@ -80,6 +121,19 @@ def test_a_page_of_metrics_that_promtool_would_read():
     names = re.findall(r"^# TYPE (\S+) (\w+)$", metrics.text().decode(), re.MULTILINE)
     assert all(name.startswith("feint_") for name, _ in names)
     assert all(name.endswith("_total") for name, kind in names if kind == "counter")
+
+
+class SpanKeeper:
+    """Exporter that keeps names and attributes of spans."""
+
+    def __init__(self, spans):
+        self.spans = spans
+
+    def export(self, batch):
+        self.spans += [(span.name, span.end_time - span.start_time, dict(span.attributes)) for span in batch]
+
+    def shutdown(self):
+        pass
 
 
 class Line:
@@ -107,7 +161,7 @@ def test_a_log_line_has_the_fields_of_the_elastic_common_schema():
     assert said["log"] == {"level": "info"}
     assert said["http"] == {"response": {"status_code": 429}}
     assert said["feint"]["rung"] == 2
-    assert said["feint"]["evidence"] == 1.2346
+    assert said["feint"]["evidence"] == 1.0
     assert said["ecs"]["version"]
 
 
@@ -225,7 +279,10 @@ def test_opened_as_the_settings_say(tmp_path, capsys, monkeypatch):
     speaker = logging.getLogger("feint.gateway")
     kept = speaker.handlers, speaker.propagate, speaker.level
     try:
-        operator = start_telemetry(metrics=False, audit_log=tmp_path / "audit.jsonl", log="info")
+        (tmp_path / "key").write_text("0" * 32)
+        operator = start_telemetry(
+            metrics=False, audit_log=tmp_path / "audit.jsonl", audit_key_file=tmp_path / "key", log="info"
+        )
         operator(record("bob", "refused", "OverBudget"))
         operator.enter("mode enforce", model="digits", by="root")
         operator.close()
@@ -236,9 +293,16 @@ def test_opened_as_the_settings_say(tmp_path, capsys, monkeypatch):
         "refused",
         "mode enforce",
     ]
-    refused, entered = map(json.loads, capsys.readouterr().out.splitlines())
+    shipped, refused, shipped_later, entered = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [line["feint"]["audit"]["number"] for line in (shipped, shipped_later)] == [0, 1]
     assert refused["event"]["reason"] == "OverBudget"
     assert entered["message"] == "mode enforce: model digits, by root"
+
+
+def test_an_audit_log_without_its_key_is_not_opened(tmp_path):
+    with pytest.raises(MissingData, match="no variable NO_SUCH_KEY"):
+        start_telemetry(audit_log=tmp_path / "audit.jsonl", audit_key_env="NO_SUCH_KEY")
+    assert not (tmp_path / "audit.jsonl").exists()
 
 
 @pytest.mark.slow

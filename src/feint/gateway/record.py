@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+EVIDENCE_STEP = 0.25  # one query's step tells the score of that query, which no answer may
+
 
 @dataclass(slots=True)
 class RequestRecord:
@@ -13,8 +15,9 @@ class RequestRecord:
         client: The client's name; "" where the request was not authenticated.
         queries: Number of inputs of the request.
         time: Time of arrival, in seconds since the epoch.
-        outcome: answered, refused or failed.
-        reason: The name of the error's class, or "".
+        outcome: answered; refused, where the request is at fault; cancelled, where the client went away or its own
+            deadline was over; or failed.
+        reason: The name of the error's class, or ""; beside an answer, why it was given without the ledger.
         rung: The rung that the client stands on.
         applied: The highest rung whose answer the client got: 0 in shadow mode.
         evidence: The evidence against the client.
@@ -41,6 +44,16 @@ class RequestRecord:
     conflicts: int = 0
     trace: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def shown_evidence(self) -> float:
+        """The evidence as observers show it."""
+        return shown(self.evidence)
+
+
+def shown(evidence: float) -> float:
+    """Return evidence rounded down to quarters."""
+    return evidence // EVIDENCE_STEP * EVIDENCE_STEP
 
 
 Observer = Callable[[RequestRecord], None]

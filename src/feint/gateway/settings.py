@@ -73,13 +73,24 @@ class LedgerSettings:
 
 @dataclass(frozen=True)
 class OperatorSettings:
-    """Telemetry, and the dashboard (`ui`). An empty value disables the audit log or the traces."""
+    """Telemetry, and the dashboard (`ui`). An empty value disables the audit log or the traces.
+
+    The audit log is sealed with the key in the variable `audit_key_env` or the file `audit_key_file`.
+    """
 
     metrics: bool = True
     ui: bool = True
     audit_log: Path | None = None
+    audit_key_env: str = ""
+    audit_key_file: Path | None = None
     log: Literal["debug", "info", "warning", "error"] = "info"
     traces: str = ""
+
+    def __post_init__(self) -> None:
+        if self.audit_key_env and self.audit_key_file:
+            raise BadRecipe("audit_key_env and audit_key_file", "one of them", "leave the other out")
+        if (self.audit_key_env or self.audit_key_file) and self.audit_log is None:
+            raise BadRecipe("a key without an audit log", "both, or neither", "set audit_log")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +100,13 @@ class ModelSettings:
     `access` are rules for everybody, spelled as in Python, before those of its graph. With `shadow` everyone stays on
     the first rung, and what would happen is recorded; a ladder is in shadow unless `shadow = false`. `threshold`
     multiplies the evidence at which each rung of a ladder begins; `feint shadow` computes it from the ledger's clients.
+    Only clients of `tenants` may ask, of any where there are none.
     """
 
     access: tuple[str, ...] = ()
     shadow: bool | None = None
     threshold: float = 1.0
+    tenants: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < math.inf:

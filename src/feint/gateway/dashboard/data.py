@@ -11,6 +11,7 @@ from feint import __version__
 from feint.errors import StoreLost
 from feint.gateway.app import Gateway
 from feint.gateway.endpoint import ModelEndpoint
+from feint.gateway.record import shown
 from feint.gateway.telemetry.audit_log import AuditLog
 from feint.gateway.telemetry.recent import TIMES, WHOLE, RecentClient, RecentRequests
 from feint.i18n import Catalog
@@ -131,9 +132,10 @@ def _recent_only(here: Mapping[str, RecentClient]) -> list[tuple[str, dict[str, 
 
 def _person(name: str, totals: Mapping[str, float], recent: RecentClient | None, budget: int | None) -> ClientRow:
     path, mark = curve(recent.times, recent.levels) if recent else ("", None)
+    evidence = shown(totals.get("evidence", 0.0))
     left = DASH if budget is None or "budget" not in totals else f"{max(0, budget - int(totals['budget'])):,}"
     return ClientRow(
-        name, f"{totals.get('evidence', 0.0):.2f}", int(totals.get("rung", 0)), f"{int(totals.get('queries', 0)):,}",
+        name, f"{evidence:.2f}", int(totals.get("rung", 0)), f"{int(totals.get('queries', 0)):,}",
         left, _clock(recent.last) if recent else DASH, path, mark,
     )  # fmt: skip
 

@@ -64,7 +64,12 @@ class Replica:
             return
         table = state.settings.operator
         telemetry = observers.start_telemetry(
-            metrics=table.metrics, audit_log=table.audit_log, log=table.log, traces=table.traces
+            metrics=table.metrics,
+            audit_log=table.audit_log,
+            audit_key_env=table.audit_key_env,
+            audit_key_file=table.audit_key_file,
+            log=table.log,
+            traces=table.traces,
         )
         for endpoint in state.gateway.endpoints.values():
             endpoint.observer = telemetry

@@ -2,20 +2,22 @@
 
 import logging
 import sys
+import time
 from typing import Any, TextIO
 
 import msgspec
 
 from feint.gateway.record import RequestRecord
 from feint.gateway.redaction import redacted
-from feint.gateway.telemetry.audit_log import rfc3339
+from feint.gateway.telemetry.audit_chain import Head, rfc3339
 from feint.openinference.status import ERROR_STATUSES
 
 ECS = "8.11"
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 # The status of HTTP; gRPC has other codes for the same reasons.
 STATUS = {kind.__name__: status.http for kind, status in ERROR_STATUSES.items()} | {"": 200}
-OUTCOMES = {"answered": "success", "refused": "failure", "failed": "failure"}
+LEVEL_OF = {"answered": logging.DEBUG, "refused": logging.INFO, "cancelled": logging.INFO}
+OUTCOMES = {"answered": "success", "refused": "failure", "cancelled": "unknown", "failed": "failure"}
 
 
 class Logs:
@@ -36,8 +38,8 @@ class Logs:
 
     def __call__(self, record: RequestRecord) -> None:
         """Write the line of a request, where there is one at this level."""
-        answered, refused = record.outcome == "answered", record.outcome == "refused"
-        level = logging.DEBUG if answered else logging.INFO if refused else logging.ERROR
+        unusual = record.outcome == "answered" and record.reason  # without the ledger
+        level = logging.WARNING if unusual else LEVEL_OF.get(record.outcome, logging.ERROR)
         if level >= self._level:
             self._write(record.time, logging.getLevelName(level).lower(), self._event(record))
 
@@ -46,12 +48,13 @@ class Logs:
             "action": "infer", "kind": "event", "category": ["api"], "outcome": OUTCOMES[record.outcome],
             "duration": round(1e9 * sum(record.seconds.values())),
         }  # fmt: skip
-        http = {"response": {"status_code": STATUS.get(record.reason, 500)}}
+        status = 200 if record.outcome == "answered" else STATUS.get(record.reason, 500)
+        http = {"response": {"status_code": status}}
         if record.reason:
             event["reason"] = record.reason
         feint = {
             "model": record.model, "queries": record.queries, "rung": record.rung, "applied": record.applied,
-            "evidence": round(record.evidence, 4), "conflicts": record.conflicts,
+            "evidence": record.shown_evidence, "conflicts": record.conflicts,
         }  # fmt: skip
         values: dict[str, Any] = {"event": event, "http": http, "feint": feint}
         if record.client:
@@ -59,6 +62,11 @@ class Logs:
         if record.trace:
             values["trace"] = {"id": record.trace}
         return values
+
+    def audit_head(self, head: Head) -> None:
+        """Write the head of the audit log, whatever the level: where logs are shipped, no editor of the file has it."""
+        event = {"action": "audit", "kind": "event"}
+        self._write(time.time(), "info", {"event": event, "feint": {"audit": head._asdict()}})
 
     def say(self, level: str, message: str, seconds: float) -> None:
         """Write a line of one of the gateway's loggers."""

@@ -8,6 +8,7 @@ from typing import Any
 from feint import __version__
 from feint.errors import NotWritten, one_line
 from feint.gateway.record import Observer, RequestRecord
+from feint.gateway.telemetry.audit_chain import read_key
 from feint.gateway.telemetry.audit_log import AuditLog, AuditObserver
 from feint.gateway.telemetry.logs import Handler, Logs
 from feint.gateway.telemetry.metrics import Metrics
@@ -31,11 +32,13 @@ class Telemetry:
         *,
         metrics: bool = True,
         audit_log: Path | str | None = None,
+        audit_key: str = "",
         logs: Logs | None = None,
         traces: Traces | None = None,
     ) -> None:
         self.recent = RecentRequests()
-        self.audit = AuditLog(audit_log) if audit_log is not None else None
+        ship = logs.audit_head if logs is not None else lambda head: None
+        self.audit = AuditLog(audit_log, audit_key, ship=ship) if audit_log is not None else None
         self.metrics = Metrics(self.recent, self.audit) if metrics else None
         self._audited = AuditObserver(self.audit) if self.audit is not None else None
         self._traces = traces
@@ -82,23 +85,33 @@ class Telemetry:
 
 
 def start_telemetry(
-    *, metrics: bool = True, audit_log: Path | None = None, log: str = "info", traces: str = ""
+    *,
+    metrics: bool = True,
+    audit_log: Path | None = None,
+    audit_key_env: str = "",
+    audit_key_file: Path | None = None,
+    log: str = "info",
+    traces: str = "",
 ) -> Telemetry:  # the names are those of the settings' table [operator]
     """Start the observers of the settings; from here on the gateway's loggers write JSON lines.
 
     Args:
         metrics: Whether there are metrics.
         audit_log: The audit log's file, if there is one.
+        audit_key_env: Variable of the environment with the audit log's key, "" for none.
+        audit_key_file: File with the audit log's key, if there is one.
         log: The least level that is logged.
         traces: URL of a collector of OTLP over HTTP, "" for none.
 
     Returns:
-        The telemetry. `NotWritten` is raised if the audit log cannot be opened, `MissingData` without OpenTelemetry.
+        The telemetry. `NotWritten` is raised if the audit log cannot be opened, `MissingData` without OpenTelemetry or
+        the key of the audit log.
     """
     logs = Logs(log, version=__version__)
     operator = Telemetry(
         metrics=metrics,
         audit_log=audit_log,
+        audit_key=read_key(audit_key_env, audit_key_file),
         logs=logs,
         traces=to_collector(traces, version=__version__) if traces else None,
     )
@@ -106,4 +119,6 @@ def start_telemetry(
     logger.handlers = [Handler(logs)]
     logger.propagate = False
     logger.setLevel(log.upper())
+    if operator.audit is not None and not operator.audit.sealed:
+        logger.warning("the audit log has no key: whoever can write it can write it anew (audit_key_file)")
     return operator
