@@ -16,6 +16,7 @@ from benchmarks.load.processes import Server, free_port
 from feint.gateway.auth import keyfile
 
 MODEL = "victim"
+COLUMNS = "id, hash, client, tenant, roles, created"
 SERVE = sys.executable, "-c", "from feint.cli import main; main()", "serve"
 
 
@@ -97,9 +98,9 @@ def issue(path: Path, clients: int) -> list[str]:
     names = [f"client-{i}" for i in range(clients)]
     numbers, secret = [f"{i:012x}" for i in range(clients)], secrets.token_urlsafe(32)
     rows = [
-        (number, keyfile.hashed(secret), name, "", "infer", time.time(), None, None)
+        (number, keyfile.hashed(secret), name, "", "infer", time.time())
         for number, name in zip(numbers, names, strict=True)
     ]
     with closing(sqlite3.connect(path)) as file, file:  # at once: `Keys.add` looks at all keys before each
-        file.executemany("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        file.executemany(f"INSERT INTO keys ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", rows)
     return [f"feint_{number}_{secret}" for number in numbers]
