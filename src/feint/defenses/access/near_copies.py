@@ -3,7 +3,6 @@
 import numpy as np
 
 from feint.ledger import Account
-from feint.signature import near
 from feint.signature.domain import NEAR_DISTANCE
 
 REMEMBERED = 100  # codes of recent inputs in each of two generations, 8 bytes each
@@ -11,19 +10,18 @@ HALF_CODE = np.uint64(2**24 - 1)
 GENERATIONS = "near/0", "near/1"
 
 
-def first_of_their_kind(x: np.ndarray, account: Account) -> np.ndarray:
+def first_of_their_kind(codes: np.ndarray, account: Account) -> np.ndarray:
     """Return which inputs are no near copies of the client's recent ones, and store the codes of those.
 
     The codes of the last 100 to 200 inputs that were none are kept, in two generations that take turns: 1,600 bytes.
 
     Args:
-        x: Inputs of a query, (N, …).
+        codes: Perceptual codes of a query's inputs, (N,) uint64.
         account: The client's account.
 
     Returns:
         A mask, (N,) bool.
     """
-    codes = near(x)
     known = np.concatenate([_codes(account, generation) for generation in GENERATIONS] + [codes])
     count, new = len(known) - len(codes), np.ones(len(codes), bool)
     for i, code in enumerate(codes):
