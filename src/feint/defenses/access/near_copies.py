@@ -7,6 +7,7 @@ from feint.signature.domain import NEAR_DISTANCE
 
 REMEMBERED = 100  # codes of recent inputs in each of two generations, 8 bytes each
 HALF_CODE = np.uint64(2**24 - 1)
+HALVES = np.array([24, 0], np.uint64)  # bits below each of the two numbers that a code is stored as
 GENERATIONS = "near/0", "near/1"
 
 
@@ -22,8 +23,8 @@ def first_of_their_kind(codes: np.ndarray, account: Account) -> np.ndarray:
     Returns:
         A mask, (N,) bool.
     """
-    known = np.concatenate([_codes(account, generation) for generation in GENERATIONS] + [codes])
-    count, new = len(known) - len(codes), np.ones(len(codes), bool)
+    known, new = _stored_codes(account), np.ones(len(codes), bool)
+    count, known = len(known), np.concatenate([known, codes])
     for i, code in enumerate(codes):
         new[i] = not (np.bitwise_count(known[:count] ^ code) <= NEAR_DISTANCE).any()
         if new[i]:
@@ -33,24 +34,25 @@ def first_of_their_kind(codes: np.ndarray, account: Account) -> np.ndarray:
     return new
 
 
-def _codes(account: Account, generation: str) -> np.ndarray:
-    """Return the stored codes of a generation, (n,) uint64: each is two numbers of 24 bits."""
-    rows = account.rows(generation).array
-    if not len(rows):
+def _stored_codes(account: Account) -> np.ndarray:
+    """Return the stored codes, (n,) uint64: each is two numbers of 24 bits."""
+    rows = [rows for generation in GENERATIONS if len(rows := account.rows(generation).array)]
+    if not rows:
         return np.empty(0, np.uint64)
-    return (rows[:, 0].astype(np.uint64) << np.uint64(24)) | rows[:, 1].astype(np.uint64)
+    return np.bitwise_or.reduce(np.concatenate(rows).astype(np.uint64) << HALVES, axis=1)
 
 
 def _store(codes: np.ndarray, account: Account) -> None:
     """Append codes; the older generation is dropped when the younger one is full."""
     if not len(codes):
         return
-    halves = np.stack([codes >> np.uint64(24), codes & HALF_CODE], 1).astype(np.float32)
+    halves = ((codes[:, None] >> HALVES) & HALF_CODE).astype(np.float32)
     number = int(account.add_all({"near/codes": len(codes)})["near/codes"]) - len(codes)
     while len(halves):
         generation = GENERATIONS[number // REMEMBERED % 2]
         if number % REMEMBERED == 0:
             account.drop(generation)
-        here, halves = np.split(halves, [REMEMBERED - number % REMEMBERED])
-        account.rows(generation).append(here, most=REMEMBERED)
-        number += len(here)
+        room = REMEMBERED - number % REMEMBERED
+        account.rows(generation).append(halves[:room], most=REMEMBERED)
+        number += len(halves[:room])
+        halves = halves[room:]
