@@ -74,9 +74,13 @@ class Query:
         """The same, made once: images are laid out anew, and the domain, rules and detectors each read them."""
         return self.x.cpu().contiguous().numpy()
 
-    @cached_property
+    @property
     def near(self) -> np.ndarray:
         """Perceptual codes (N,) uint64 of the inputs, by which near copies are recognised."""
+        return self._near
+
+    @cached_property
+    def _near(self) -> np.ndarray:
         return near(self.values)
 
     def __len__(self) -> int:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.support.gateways import ANYBODY, DOMAIN, SHAPE
 from tests.support.graph_files import defended, undefended, whole
 
-from feint.errors import BadInput, Failed, FeintError, OverBudget
+from feint.errors import Failed, FeintError, OverBudget
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.backends.onnx_model import Outputs
 from feint.gateway.backends.shared_run import SharedRun, rows_independent

@@ -3,12 +3,14 @@
 Labels are models, outcomes, reasons, stages and rungs. Clients are no label, since there may be ten thousand.
 """
 
+import os
 from bisect import bisect_right
 from collections import Counter as Counted
 from collections.abc import Iterator
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from feint.gateway.record import RequestRecord
@@ -23,7 +25,11 @@ EVIDENCE = 0.0, 0.25, 0.5, 0.75, 1.0, 2.0  # a client is in the bucket that begi
 
 
 class Metrics:
-    """Observer, and the response to Prometheus. The gauges of clients count the `recent` ones of this process."""
+    """Observer, and the response to Prometheus.
+
+    Counters and histograms of workers (`feint serve --workers`) are summed, also of those that have ended. The
+    gauges of clients count the `recent` ones of this process.
+    """
 
     def __init__(self, recent: RecentRequests, audit: AuditLog | None = None) -> None:
         self.registry = CollectorRegistry()
@@ -38,8 +44,11 @@ class Metrics:
         self._moved = Histogram(
             "moved", "L1 distance of answers to undefended ones, a request's mean", ["model"], buckets=MOVED, **options
         )
-        self._alarm = Gauge("campaign_alarm", "1 while newcomers are on probation", ["model"], **options)
-        self.registry.register(ClientGauges(recent, audit))
+        self._alarm = Gauge(
+            "campaign_alarm", "1 while newcomers are on probation", ["model"], multiprocess_mode="livemax", **options
+        )
+        self._gauges = CollectorRegistry()
+        self._gauges.register(ClientGauges(recent, audit))
         self._known: dict[tuple[str, ...], tuple] = {}
 
     def __call__(self, record: RequestRecord) -> None:
@@ -76,7 +85,11 @@ class Metrics:
 
     def text(self) -> bytes:
         """Return the answer of GET /metrics."""
-        return generate_latest(self.registry)
+        counted = self.registry
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # where `values` of all workers are, as prometheus_client has it
+            counted = CollectorRegistry()
+            MultiProcessCollector(counted)
+        return generate_latest(counted) + generate_latest(self._gauges)
 
 
 class ClientGauges(Collector):
