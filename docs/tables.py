@@ -17,6 +17,8 @@ from feint.evaluation import jsonl, traits
 from feint.evaluation.checks import find_flags, verdict
 from feint.evaluation.results import Results
 from feint.evaluation.robust import Robust, robust
+from feint.gateway.app import Gateway
+from feint.gateway.auth.keys import AnonymousAuth
 from feint.gateway.telemetry.metrics import Metrics
 from feint.gateway.telemetry.recent import RecentRequests
 from feint.i18n import Catalog
@@ -711,6 +713,26 @@ def springboard(name: str) -> str:
     return grid(rows)
 
 
+def near_copies() -> str:
+    """Return the table of what averaging over near copies leaves of keyed noise."""
+    rows = sorted(rows_of("near_copies"), key=lambda row: (row["victim"] != "digits", row["perceptual"]))
+    copies = rows[0]["l1"]
+    names = {"digits": "MLP, digits", "cifar10": "ResNet-20, CIFAR-10"}
+    table = [
+        [
+            "Victim",
+            "`perceptual`",
+            *("1 copy" if n == "1" else f"{n} copies" for n in copies),
+            "Cosine of gradients by levels",
+        ]
+    ]
+    for row in rows:
+        distances = [f"{row['l1'][n]:.2f}" for n in copies]
+        cosine = f"{row['cosine']['1']:.2f}" if row["cosine"] else ""
+        table.append([names[row["victim"]], f"{row['perceptual']:g}", *distances, cosine])
+    return grid(table)
+
+
 def refused() -> str:
     """Return the table of the gateway's errors, as a client receives them."""
     rows = [["HTTP", "gRPC", "Error", "When"]]
@@ -736,7 +758,9 @@ def exported() -> str:
 
 def metrics() -> str:
     """Return the table of /metrics, with the help texts of the metrics."""
-    exposition = Metrics(RecentRequests()).text().decode()
+    metrics = Metrics(RecentRequests())
+    metrics.attach(Gateway({}, AnonymousAuth()))
+    exposition = metrics.text().decode()
     kinds = dict(re.findall(r"^# TYPE (\S+) (\w+)", exposition, re.MULTILINE))
     found = re.findall(r"^# HELP (feint_\S+) (.*)", exposition, re.MULTILINE)
     rows = [[f"`{name}`", kinds[name], f"{what}."] for name, what in found if not name.endswith("_created")]
@@ -748,6 +772,7 @@ TABLES = {
     "claim": lambda: claim(results_of("fashion_mnist")),
     **load_tables.TABLES,
     "metrics": metrics,
+    "near_copies": near_copies,
     "exported": exported,
     "refusals": refused,
     "suite_quick": lambda: suite("quick"),

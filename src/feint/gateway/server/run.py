@@ -33,10 +33,7 @@ async def serve(
         FeintError: Before anything is served.
     """
     state = await make(None)
-    table = state.settings.operator
-    telemetry = observers.start_telemetry(
-        metrics=table.metrics, audit_log=table.audit_log, log=table.log, traces=table.traces
-    )
+    telemetry = observers.start_telemetry(state.settings.operator)
     running = RunningServer(state, telemetry=telemetry, shared_ports=shared_ports)
     loop, tasks = asyncio.get_running_loop(), set[asyncio.Task[Any]]()
     try:
