@@ -46,9 +46,9 @@ EVIDENCE = 0.0, 0.25, 0.5, 0.75, 1.0, 2.0  # a client is in the bucket that begi
 class Metrics:
     """Observer, and the response to Prometheus.
 
-    Counters and histograms of workers (`feint serve --workers`) are summed, also of those that have ended. What
-    else there is is of the worker that answers, and has its label `worker`: gauges, and how far answers were moved.
-    The gauges of clients count the `recent` ones of this process.
+    Counters and histograms of workers (`feint serve --workers`) are summed, also of those that have ended. The
+    rest is of the worker that answers, and has the label `worker`: gauges, and how far answers were moved. The
+    gauges of clients count the `recent` ones of this process.
     """
 
     def __init__(self, recent: RecentRequests, audit: AuditLog | None = None) -> None:
