@@ -45,7 +45,9 @@ def bare(graph: Path, room: Path) -> Iterator[Running]:
 
 
 @contextmanager
-def gateway(model: Mapping[str, Any], room: Path, *, store: str, clients: int = 1) -> Iterator[Running]:
+def gateway(
+    model: Mapping[str, Any], room: Path, *, store: str, clients: int = 1, workers: int = 1
+) -> Iterator[Running]:
     """Run a gateway with one model, `victim`, and as many keys as there are clients."""
     rest, grpc = free_port(), free_port()
     room.mkdir(exist_ok=True)
@@ -57,7 +59,7 @@ def gateway(model: Mapping[str, Any], room: Path, *, store: str, clients: int = 
         "operator": {"metrics": True, "ui": False, "log": "warning"},
         "models": {MODEL: dict(model)},
     }
-    with _serving(settings, room, rest) as process:
+    with _serving(settings, room, rest, workers) as process:
         yield Running(process, f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}", issued)
 
 
@@ -77,9 +79,10 @@ def plain_gateway(graph: Path, room: Path) -> Iterator[Running]:
         yield Running(process, f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}", [])
 
 
-def _serving(settings: Mapping[str, Any], room: Path, port: int) -> Server:
+def _serving(settings: Mapping[str, Any], room: Path, port: int, workers: int = 1) -> Server:
     (room / "gateway.toml").write_text(tomli_w.dumps(settings))
-    return Server([*SERVE, str(room / "gateway.toml")], port, log=room / "gateway.log")
+    command = [*SERVE, str(room / "gateway.toml"), "--workers", str(workers)]
+    return Server(command, port, log=room / "gateway.log")
 
 
 @contextmanager
