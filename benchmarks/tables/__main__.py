@@ -24,6 +24,7 @@ from benchmarks.tables import (
     ordinary,
     ownership,
     springboard,
+    tramer2016,
 )
 from benchmarks.tables.rows import Jobs, keep, slug
 from feint.cli.terminal import bars
@@ -45,6 +46,7 @@ TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the fol
     "ordinary": ("ordinary", ordinary.jobs),
     "ownership": ("ownership", ownership.jobs),
     "springboard_victims": ("springboard_victims", springboard.jobs),
+    "tramer2016": ("tramer2016", tramer2016.jobs),
 }
 
 
