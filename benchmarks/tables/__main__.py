@@ -15,6 +15,7 @@ from benchmarks.record import RESULTS
 from benchmarks.tables import (
     adaptive,
     attackers,
+    autolycus2024,
     campaign,
     detectors,
     equations,
@@ -34,6 +35,7 @@ from feint.progress import ProgressCallback
 
 TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the folder in results/, and what makes the rows
     "adaptive": ("adaptive", adaptive.jobs),
+    "autolycus2024": ("autolycus2024", autolycus2024.jobs),
     "campaign": ("campaign", campaign.jobs),
     "equations": ("equations", equations.undefended),
     "equations_defended": ("equations", equations.defended),

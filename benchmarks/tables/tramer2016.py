@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from sklearn.datasets import load_iris
 from sklearn.tree import DecisionTreeClassifier
-from torch import nn
 
 import feint
 from benchmarks.tables.rows import Jobs, Row
@@ -25,11 +24,11 @@ from feint.attacks import Attack, EquationSolving, HardLabels, LowdMeek, PathFin
 from feint.data import Split
 from feint.data.readers import divide
 from feint.evaluation import metrics
-from feint.models.networks import Network
+from feint.models.networks import Classifier, Network
 from feint.models.training import Training
 from feint.progress import ProgressCallback
 from feint.service import Service
-from feint.signature import Columns, Domain
+from feint.signature import Columns
 
 SEEDS = range(3)
 RANDOM = 10_000  # uniformly random inputs
@@ -40,15 +39,10 @@ MOST = 1_000_000  # queries of an attack that ends by itself
 class Problem(NamedTuple):
     """A victim, and the inputs that it was trained on and is judged on."""
 
-    victim: nn.Module
+    victim: Classifier | PartialTree
     train: Split
     test: Split
     classes: int
-
-    @property
-    def domain(self) -> Domain:
-        """Domain of the queries."""
-        return getattr(self.victim, "domain", self.train.domain)
 
 
 class Theft(NamedTuple):
@@ -88,7 +82,7 @@ def trained(name: str, network: str, *, table: str = "adult", label: str = "labe
 def digits() -> Problem:
     """Return a softmax regression on digits."""
     images = data.load("digits")
-    model = feint.train(Network("linear", images.shape, 10), images.train, training=TRAINING)
+    model = feint.train(Network("linear", images.domain, 10), images.train, training=TRAINING)
     return Problem(model, images.train, images.test, 10)
 
 
@@ -132,7 +126,7 @@ ATTACKS: Mapping[str, Callable[[Network, Split], Attack]] = {
 }
 RACE = "Adult (race)"
 THEFTS = (
-    Theft("§4.1", "Adult (income), binary regression", "EquationSolving", 113, 1.0, 1.0),
+    Theft("section 4.1", "Adult (income), binary regression", "EquationSolving", 113, 1.0, 1.0),
     Theft("table 4", f"{RACE}, softmax", "EquationSolving", 265, 0.9996, 0.9975),
     Theft("table 4", f"{RACE}, softmax", "EquationSolving", 530, 1.0, 1.0),
     Theft("table 4", f"{RACE}, one-vs-rest", "Retraining", 265, 0.9998, 0.9998),
@@ -149,10 +143,10 @@ THEFTS = (
     Theft("table 6", "German credit, tree, incomplete rows", "TopDownPathFinding", 1150, 1.0, 1.0, MOST),
     Theft("table 7", "Digits, softmax", "EquationSolving", 650, 1.0, 1.0),
     Theft("table 7", "Iris, softmax", "EquationSolving", 644, 1.0, 1.0, 15),
-    Theft("§6", "Adult (income), binary regression", "LowdMeek, labels only", 5650, 0.99, 0.99),
-    Theft("§6", f"{RACE}, softmax", "LowdMeek, labels only", 26_000, 0.999, 0.999),
-    Theft("§6", "Digits, softmax", "LowdMeek, labels only", 65_000, 0.999, 0.999),
-    Theft("§6", f"{RACE}, 20 hidden units", "Retraining, labels only", 100_000, 0.9916, 0.9824),
+    Theft("section 6", "Adult (income), binary regression", "LowdMeek, labels only", 5650, 0.99, 0.99),
+    Theft("section 6", f"{RACE}, softmax", "LowdMeek, labels only", 26_000, 0.999, 0.999),
+    Theft("section 6", "Digits, softmax", "LowdMeek, labels only", 65_000, 0.999, 0.999),
+    Theft("section 6", f"{RACE}, 20 hidden units", "Retraining, labels only", 100_000, 0.9916, 0.9824),
 )
 
 
@@ -172,9 +166,7 @@ def jobs(progress: ProgressCallback) -> Jobs:
 def theft(entry: Theft, seed: int, progress: ProgressCallback) -> Row:
     """Run the attack, and measure how often copy and victim agree."""
     victim, train, test, classes = problem(entry.victim)
-    domain = problem(entry.victim).domain
-    trees = isinstance(victim, PartialTree)
-    network = Network("tree", domain, classes) if trees else victim.network
+    network = victim.network if isinstance(victim, Classifier) else Network("tree", victim.domain, classes)
     attack = ATTACKS[entry.attack](network, train)
     oracle = Service(victim).oracle(client="attacker", budget=entry.budget or entry.queries)
     began = time.perf_counter()
@@ -187,4 +179,6 @@ def theft(entry: Theft, seed: int, progress: ProgressCallback) -> Row:
         row |= {f"fidelity{key}": metrics.label_kept(copy, true), f"n{key or '_test'}": len(x)}
         row[f"variation{key}"] = 0.5 * metrics.l1(copy.double(), true.double())
     row["victim_accuracy"] = metrics.accuracy(victims.answers(victim, test), test.labels)
-    return row | ({"leaves": victim.leaves, "identities": victim.identities} if trees else {})
+    if isinstance(victim, PartialTree):
+        row |= {"leaves": victim.leaves, "identities": victim.identities}
+    return row

@@ -1,6 +1,7 @@
 """Decision trees of scikit-learn over the columns of a table, as victims whose answers tell leaves apart."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ class PartialTree(nn.Module):
 
     def nodes(self, x: Tensor) -> np.ndarray:
         """Return the node (N,) at which each row (N, D) is answered."""
-        codes = self._encoder.transform(x.nan_to_num().numpy()).astype(np.float32)
+        codes = np.asarray(self._encoder.transform(x.nan_to_num().numpy()), np.float32)
         missing, rows = x.isnan().numpy()[:, self._column], np.arange(len(x))
         node = np.zeros(len(x), np.int64)
         for _ in range(self.tree.max_depth):
@@ -68,7 +69,7 @@ class PartialTree(nn.Module):
 def one_hot(domain: Columns, *, scaled: bool = False) -> ColumnTransformer:
     """Return an encoder of the categories of a table, which leaves numbers as they are or scales them."""
     categories = [i for i, column in enumerate(domain.columns) if column.categories is not None]
-    codes = [np.arange(len(domain.columns[i].categories or ())) for i in categories]
+    codes: Any = [np.arange(len(domain.columns[i].categories or ())) for i in categories]
     numbers = [i for i in range(len(domain.columns)) if i not in categories]
     return ColumnTransformer(
         [

@@ -52,11 +52,9 @@ def whole_table(name: str, label: str = "label") -> WholeTable:
     labels = [np.array([classes.index(value) for value in part.pop(label)]) for part in (train, test)]
     categories = {c: sorted({*train[c], *test[c]}) for c in train if isinstance(train[c][0], str)}
     domain = Columns.describe(train, categories)
-    splits = [
-        Split.of(domain.from_table(part), y, domain=domain, name=name, part=title)
-        for part, y, title in zip((train, test), labels, ("train", "test"), strict=True)
-    ]
-    return WholeTable(*splits, classes)
+    inputs = [domain.from_table(part) for part in (train, test)]
+    rows, held = (Split.of(x, y, domain=domain, name=name) for x, y in zip(inputs, labels, strict=True))
+    return WholeTable(rows, held, classes)
 
 
 def _read(files: Any) -> Table:
