@@ -1,7 +1,7 @@
 """Window distances of D-ADD (Mei et al., AAAI 2025) on CIFAR-10, with the published ResNet-20.
 
-The reference is a fifth of the training images, the threshold the largest distance of the first half of the test
-images' windows, and the other half counts false alarms. The attacker asks the test images of CIFAR-100, as in the paper.
+The reference is a fifth of the training images, the threshold the largest distance of one half of the
+windows of the test images, and the other half counts false alarms. The attacker asks the test images of CIFAR-100.
 """
 
 import functools

@@ -72,9 +72,9 @@ class Theft(NamedTuple):
         return f"{self.where}-{self.victim}-{self.attack}-{self.queries}"
 
 
-def trained(name: str, network: str, *, table: str = "adult", label: str = "label") -> Problem:
-    """Return a network of this name, trained on a table."""
-    train, test, classes = whole_table(table, label)
+def trained(network: str, label: str) -> Problem:
+    """Return a network of this name, trained on Adult with this column as the class."""
+    train, test, classes = whole_table("adult", label)
     model = feint.train(Network(network, train.domain, len(classes)), train, training=TRAINING)
     return Problem(model, train, test, len(classes))
 
@@ -107,10 +107,10 @@ def grown(table: str, leaves: int, depth: int, *, optional: bool) -> Problem:
 
 TREES = {"Steak": ("steak", 193, 17), "GSS": ("gss", 159, 8), "German credit": ("german_credit", 26, 11)}
 VICTIMS: Mapping[str, Callable[[], Problem]] = {
-    "Adult (income), binary regression": partial(trained, "income", "linear"),
-    "Adult (race), softmax": partial(trained, "race", "linear", label="race"),
-    "Adult (race), one-vs-rest": partial(trained, "race", "one_vs_rest", label="race"),
-    "Adult (race), 20 hidden units": partial(trained, "race", "mlp20", label="race"),
+    "Adult (income), binary regression": partial(trained, "linear", "label"),
+    "Adult (race), softmax": partial(trained, "linear", "race"),
+    "Adult (race), one-vs-rest": partial(trained, "one_vs_rest", "race"),
+    "Adult (race), 20 hidden units": partial(trained, "mlp20", "race"),
     "Digits, softmax": digits,
     "Iris, softmax": iris,
     **{f"{name}, tree": partial(grown, *size, optional=False) for name, size in TREES.items()},
