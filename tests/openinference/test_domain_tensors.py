@@ -50,7 +50,7 @@ def test_client_knows_the_domain_by_the_metadata(domain):
         spec = spec_from_metadata("m", read)
         assert spec.domain == domain.published()
         assert spec.labels == ("a", "b", "c")
-        assert spec.inputs == model.inputs
+        assert spec.inputs == tuple(getattr(domain, "matrix", model.inputs))  # all columns in one tensor
 
 
 def table_request(**columns):
@@ -71,6 +71,33 @@ def read(kind, inputs):
 def test_columns_are_matched_by_name_and_null_is_missing():
     x = read("table", table_request(debt=[None, 2.5], job=["müller", "cook"], age=[30, 40]))
     np.testing.assert_array_equal(x, [[30, 1, np.nan], [40, 0, 2.5]])
+
+
+@pytest.mark.parametrize("way", ["json", "binary", "grpc"])
+@pytest.mark.parametrize("kind", [None, ("a", "b")], ids=["numbers", "words"])
+def test_a_column_with_the_name_of_the_matrix(kind, way):
+    domain = Columns((Column("x", kind), Column("x_")))
+    model = ModelSpec("m", domain, "p", 3)
+    for spec in (model, ModelSpec("m", domain, "p", 3, inputs=tuple(domain.matrix))):
+        body = sent(RequestCodec(spec, max_batch=8, max_body=2**20), x := domain.sample(3, 0), way)
+        np.testing.assert_allclose(body, x)
+
+
+@pytest.mark.parametrize("kind", [None, ("a", "b")], ids=["numbers", "words"])
+def test_server_of_columns_takes_them_in_either_form(kind):
+    domain = Columns((Column("age", kind), Column("debt")))
+    server = RequestCodec(ModelSpec("m", domain, "p", 3), max_batch=8, max_body=2**20)
+    for form in (domain.matrix, domain._each):
+        body, _ = json_codec.encode_request(
+            ModelSpec("m", domain, "p", 3, inputs=tuple(form)), x := domain.sample(3, 0), binary=False
+        )
+        np.testing.assert_allclose(server.read(body, "").x, x)
+
+
+def test_server_whose_columns_stand_in_another_order():
+    domain = Columns((Column("age"), Column("debt")))
+    codec = RequestCodec(ModelSpec("m", domain, "p", 3, inputs=tuple(domain._each[::-1])), max_batch=8, max_body=2**20)
+    np.testing.assert_allclose(sent(codec, x := domain.sample(3, 0), "binary"), x)
 
 
 def test_columns_as_one_tensor_of_codes():

@@ -165,15 +165,18 @@ class Columns(Domain):
         return Columns(tuple(Column(c.name, c.categories, c.optional, c.integer) for c in self.columns))
 
     def tensors(self) -> Sequence[Tensor]:
-        return self._matrix if not any(column.categories for column in self.columns) else self._each
+        return self.matrix if not any(column.categories for column in self.columns) else self._each
 
     def further_tensors(self) -> Sequence[Tensor]:
-        return self._each if not any(column.categories for column in self.columns) else self._matrix
+        return (*self.matrix, *self._each)
 
     @property
-    def _matrix(self) -> Sequence[Tensor]:
-        """One tensor with a number for each column."""
-        return (Tensor("x", "FP64", self.shape),)
+    def matrix(self) -> Sequence[Tensor]:
+        """One tensor with a number for each column, of a name that no column has."""
+        name = "x"
+        while name in self.names:
+            name += "_"
+        return (Tensor(name, "FP64", self.shape),)
 
     @property
     def _each(self) -> Sequence[Tensor]:
@@ -270,6 +273,10 @@ class Columns(Domain):
     def canonical(x: Array) -> Array:
         return _rounded(x, DIGITS)
 
+    @staticmethod
+    def quantize(x: Array) -> Array:
+        return _one_of_each(significant(x, DIGITS))
+
 
 def significant(x: Array, digits: float) -> Array:
     """Return float64 numbers rounded to so many significant digits; what has no finite scale stays as it is."""
@@ -279,9 +286,13 @@ def significant(x: Array, digits: float) -> Array:
 
 
 def _rounded(x: Array, digits: int) -> Array:
-    """Return `x` as float32 in so many significant digits, with one NaN and one zero without a sign."""
-    rounded = significant(x, digits)
-    return np.where(np.isnan(rounded), np.nan, rounded).astype(np.float32) + np.float32(0)
+    """Return `x` as float32 in so many significant digits."""
+    return _one_of_each(significant(x, digits)).astype(np.float32)
+
+
+def _one_of_each(x: Array) -> Array:
+    """Return `x` with one NaN and one zero without a sign."""
+    return np.where(np.isnan(x), np.nan, x) + 0.0
 
 
 def _describe(name: str, values: Sequence[Any], categories: Sequence[str] | None) -> Column:
