@@ -121,8 +121,9 @@ def test_a_log_that_begins_anew_fails(path):
     heads = filled(path, 2)
     for file in path.parent.iterdir():
         file.unlink()
-    heads += filled(path, 2)
-    with pytest.raises(DamagedFile, match="two heads"):
+    with AuditLog(path, KEY, ship=heads.append) as log:
+        log.enter("another beginning")
+    with pytest.raises(DamagedFile, match="two heads with the number 0"):
         verify([path], key=KEY, heads=heads)
 
 
