@@ -154,6 +154,16 @@ def test_deadlines():
     assert "no answer in time" in told.details()
 
 
+def test_a_clients_own_deadline_is_not_a_failure():
+    records = []
+
+    async def model(x):
+        await asyncio.sleep(60)
+
+    infer(gateway(Straight(model), observer=records.append), infer_message(), timeout=0.1)
+    assert [(record.outcome, record.reason) for record in records] == [("cancelled", "ClientGone")]
+
+
 def test_metadata():
     served = gateway()
     (told,) = call(served, "ServerMetadata", proto.ServerMetadataRequest())
@@ -168,3 +178,20 @@ def test_metadata():
     served.stopping = True
     assert not call(served, "ServerReady", proto.ServerReadyRequest())[0].ready
     assert not call(served, "ModelReady", proto.ModelReadyRequest(name="toy"))[0].ready
+
+
+@pytest.mark.parametrize("caller", [Caller("ann", models=frozenset({"second"})), Caller("eve", "evil")])
+@pytest.mark.parametrize(
+    ("name", "request_"),
+    [
+        ("ModelInfer", infer_message()),
+        ("ModelMetadata", proto.ModelMetadataRequest(name="toy")),
+        ("ModelConfig", proto.ModelConfigRequest(name="toy")),
+        ("ModelReady", proto.ModelReadyRequest(name="toy")),
+    ],
+)
+def test_a_key_or_a_tenant_that_a_model_is_not_for_reads_nothing_of_it(caller, name, request_):
+    served = gateway(keys={"k": caller})
+    served.endpoints["toy"].tenants = ("", "acme")
+    (answer,) = call(served, name, request_)
+    assert answer.code() == grpc.StatusCode.PERMISSION_DENIED

@@ -53,4 +53,5 @@ async def read(settings: Settings, model: str, name: AccountName, *, reset: bool
 
 
 def _cleared(account: Snapshot) -> ChangeSet:
-    return ChangeSet(account.version, rows={name: (True, np.empty((0, 0), np.float32)) for name in account.rows})
+    dropped = {name: (True, np.empty((0, 0), np.float32)) for name in account.rows}
+    return ChangeSet(account.version, rows=dropped, after=account.writer)

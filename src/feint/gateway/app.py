@@ -1,12 +1,11 @@
 """Gateway of several models: authentication, limits and lookup, for REST and gRPC alike."""
 
-import asyncio
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from feint.errors import BadInput, NoRole, Refused, TimedOut, UnknownName, Unreachable
+from feint.errors import NoRole, UnknownName, Unreachable
 from feint.gateway import error_responses
 from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.endpoint import ModelEndpoint
@@ -23,12 +22,14 @@ class Caller:
         tenant: To whom the client belongs.
         roles: Some of infer, metrics and admin.
         group: Group of linked clients to which the client belongs, "" for none.
+        models: Names of the models that the key is good for, none for all.
     """
 
     client: str
     tenant: str = ""
     roles: frozenset[str] = frozenset({"infer"})
     group: str = ""
+    models: frozenset[str] = frozenset()
 
 
 class Authenticator(Protocol):
@@ -99,32 +100,40 @@ class Gateway:
             raise NoRole(f"a key without the role {' or '.join(roles)}", "one that has it", "ask the operator")
         return caller
 
-    def endpoint(self, name: str, version: str = "") -> ModelEndpoint:
+    def allowed(self, caller: Caller) -> list[str]:
+        """Return the names of the models that a caller may ask about."""
+        return [
+            name
+            for name, endpoint in self.endpoints.items()
+            if (not caller.models or name in caller.models)
+            and (not endpoint.tenants or caller.tenant in endpoint.tenants)
+        ]
+
+    def endpoint(self, name: str, version: str = "", *, caller: Caller | None = None) -> ModelEndpoint:
         """Return a model.
 
         Args:
             name: Its name.
             version: Its version, "" for any.
+            caller: Who asks about it; None where that does not matter.
 
         Raises:
+            NoRole: If the key, or its tenant, may not ask about it.
             UnknownName: If it is not served.
             Unreachable: If its upstream never answered, so that its inputs are not known yet.
         """
         endpoint = self.endpoints.get(name)
         if endpoint is None or version not in ("", endpoint.spec.version):
             raise UnknownName("a model or version that is not served", "one that is", "ask /v2/models")
+        if caller is not None and name not in self.allowed(caller):
+            raise NoRole("a key that is not for this model", "one that is", "ask the operator")
         if not endpoint.spec.classes:
             raise Unreachable("a model that is not there yet", "one that is", "try again later")
         return endpoint
 
     async def answer(self, endpoint: ModelEndpoint, query: ArrayQuery) -> Array:
         """Return the model's answer; raise what the model raises, or `TimedOut`."""
-        seconds = self.limits.answer
-        try:
-            async with asyncio.timeout(seconds):
-                return await endpoint.answer(query)
-        except TimeoutError as error:
-            raise TimedOut(f"no answer in {seconds:g} seconds", "one", "try again later") from error
+        return await endpoint.answer(query, seconds=self.limits.answer)
 
     def record_rejection(self, model: str, client: str, error: Exception) -> None:
         """Record a request that never came to a model.
@@ -137,5 +146,5 @@ class Gateway:
         """
         endpoint = self.endpoints.get(model) or (None if model else next(iter(self.endpoints.values()), None))
         if endpoint is not None:
-            outcome = "refused" if isinstance(error, Refused | BadInput) else "failed"
-            endpoint.observer(RequestRecord(model, client, 0, time.time(), outcome, error_responses.reason(error)))
+            outcome, reason = error_responses.outcome(error), error_responses.reason(error)
+            endpoint.observer(RequestRecord(model, client, 0, time.time(), outcome, reason))

@@ -42,6 +42,11 @@ def reason(error: BaseException) -> str:
     return type(error).__name__ if isinstance(error, FeintError) else "Failed"
 
 
+def outcome(error: BaseException) -> str:
+    """Return "refused" where the request is at fault, "failed" where this side is."""
+    return "refused" if status_of(error).http < 500 else "failed"
+
+
 def logged(error: BaseException) -> None:
     """Log the part of an error that its response omits.
 

@@ -15,8 +15,9 @@ class RequestRecord:
         client: The client's name; "" where the request was not authenticated.
         queries: Number of inputs of the request.
         time: Time of arrival, in seconds since the epoch.
-        outcome: answered, refused or failed.
-        reason: The name of the error's class, or "".
+        outcome: answered; refused, where the request is at fault; cancelled, where the client went away or its own
+            deadline was over; or failed.
+        reason: The name of the error's class, or ""; beside an answer, why it was given without the ledger.
         rung: The rung that the client stands on.
         applied: The highest rung whose answer the client got: 0 in shadow mode.
         evidence: The evidence against the client.

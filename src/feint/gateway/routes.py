@@ -17,7 +17,6 @@ from feint import __version__
 from feint.errors import BadInput, Compressed, FeintError, NoKey, TooLarge, TooSlow, UnknownName
 from feint.gateway import error_responses
 from feint.gateway.app import Caller, Gateway
-from feint.gateway.array_query import ArrayQuery
 from feint.gateway.metadata import PAGES, ProtocolPage
 from feint.openinference.json_codec import LENGTH_HEADER
 from feint.openinference.openapi import document
@@ -96,7 +95,7 @@ async def handle(
     try:
         headers = unique_headers(sent)
         caller = gateway.authenticate(bearer_key(headers.get(b"authorization", b"")))
-        endpoint = gateway.endpoint(*name)
+        endpoint = gateway.endpoint(*name, caller=caller)
         with endpoint.in_use():
             codec = gateway.codec(endpoint)
             body = await read_body(headers, receive, most=codec.body_limit, seconds=gateway.limits.arrive)
@@ -106,7 +105,7 @@ async def handle(
             request = await asyncio.to_thread(codec.read, body, length) if large else codec.read(body, length)
             reached = True
             del body
-            q = await gateway.answer(endpoint, ArrayQuery(request.x, caller.client, request.stamp, group=caller.group))
+            q = await gateway.answer(endpoint, endpoint.query(request, caller.client, caller.group))
             written = await asyncio.to_thread(codec.write, request, q) if q.nbytes > PIECE else codec.write(request, q)
             return 200, *written
     except ClientDisconnect:
@@ -198,9 +197,10 @@ def error_response(error: Exception) -> Reply:
 
 def _route(gateway: Gateway, page: ProtocolPage) -> Route:
     async def answer(request: Request) -> Response:
+        caller = None
         if page.keyed:
-            gateway.authenticate(bearer_key(request.headers.get("authorization", "").encode("latin-1")))
-        status, body = page.answer(gateway, **request.path_params)
+            caller = gateway.authenticate(bearer_key(request.headers.get("authorization", "").encode("latin-1")))
+        status, body = page.answer(gateway, caller, **request.path_params)
         return Response(body, status, media_type="application/json")
 
     return Route(page.path, answer, methods=[page.method], name=page.summary)

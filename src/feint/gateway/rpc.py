@@ -12,7 +12,6 @@ import msgspec
 from feint.errors import BadInput
 from feint.gateway import error_responses, metadata
 from feint.gateway.app import Caller, Gateway
-from feint.gateway.array_query import ArrayQuery
 from feint.gateway.routes import bearer_key
 from feint.openinference import grpc_codec, proto
 from feint.openinference.model_spec import ModelSpec
@@ -23,35 +22,40 @@ INFER = f"/{proto.SERVICE}/ModelInfer"
 
 @dataclass(frozen=True)
 class Call:
-    """Call other than inference: `answer` returns the fields of its response. Without a key no request is read."""
+    """Call other than inference: `answer` returns the fields of its response, from gateway, caller and request.
+
+    Without a key no request is read.
+    """
 
     name: str
-    answer: Callable[[Gateway, Any], dict[str, Any]]
+    answer: Callable[[Gateway, Caller | None, Any], dict[str, Any]]
     keyed: bool = True
 
 
-def _spec(gateway: Gateway, request: Any) -> ModelSpec:
-    return gateway.endpoint(request.name, request.version).spec
+def _spec(gateway: Gateway, caller: Caller | None, request: Any) -> ModelSpec:
+    return gateway.endpoint(request.name, request.version, caller=caller).spec
 
 
-def _model_ready(gateway: Gateway, request: Any) -> dict[str, Any]:
-    return {"ready": gateway.model_ready(_spec(gateway, request).name)}
+def _model_ready(gateway: Gateway, caller: Caller | None, request: Any) -> dict[str, Any]:
+    return {"ready": gateway.model_ready(_spec(gateway, caller, request).name)}
 
 
-def _config(gateway: Gateway, request: Any) -> dict[str, Any]:
-    return {"config": msgspec.to_builtins(_spec(gateway, request).config(gateway.limits.batch))}
+def _config(gateway: Gateway, caller: Caller | None, request: Any) -> dict[str, Any]:
+    return {"config": msgspec.to_builtins(_spec(gateway, caller, request).config(gateway.limits.batch))}
+
+
+def _index(gateway: Gateway, caller: Caller | None, request: Any) -> dict[str, Any]:
+    return {"models": msgspec.to_builtins(metadata.repository_index(gateway, caller))}
 
 
 CALLS = [
-    Call("ServerLive", lambda gateway, request: {"live": True}, keyed=False),
-    Call("ServerReady", lambda gateway, request: {"ready": gateway.ready}, keyed=False),
+    Call("ServerLive", lambda gateway, caller, request: {"live": True}, keyed=False),
+    Call("ServerReady", lambda gateway, caller, request: {"ready": gateway.ready}, keyed=False),
     Call("ModelReady", _model_ready),
-    Call("ServerMetadata", lambda gateway, request: msgspec.to_builtins(metadata.server_metadata())),
-    Call("ModelMetadata", lambda gateway, request: grpc_codec.model_metadata(_spec(gateway, request))),
+    Call("ServerMetadata", lambda gateway, caller, request: msgspec.to_builtins(metadata.server_metadata())),
+    Call("ModelMetadata", lambda *asked: grpc_codec.model_metadata(_spec(*asked))),
     Call("ModelConfig", _config),
-    Call(
-        "RepositoryIndex", lambda gateway, request: {"models": msgspec.to_builtins(metadata.repository_index(gateway))}
-    ),
+    Call("RepositoryIndex", _index),
 ]
 
 
@@ -78,7 +82,7 @@ class Calls(grpc.GenericRpcHandler):
         if name != INFER and call is None:
             return None
         if call is not None and not call.keyed:
-            response = proto.MESSAGES[f"{name.rpartition('/')[2]}Response"](**call.answer(self._gateway, None))
+            response = proto.MESSAGES[f"{name.rpartition('/')[2]}Response"](**call.answer(self._gateway, None, None))
             return grpc.stream_stream_rpc_method_handler(functools.partial(_unread, response.SerializeToString()))
         try:
             caller = self._gateway.authenticate(key_of(handler_call_details))
@@ -87,7 +91,7 @@ class Calls(grpc.GenericRpcHandler):
             return grpc.stream_stream_rpc_method_handler(functools.partial(_rejected, error))  # it reads no message
         if call is None:
             return _handler("ModelInfer", functools.partial(_infer, self._gateway, caller))
-        return _handler(call.name, functools.partial(_answered, self._gateway, call))
+        return _handler(call.name, functools.partial(_answered, self._gateway, caller, call))
 
 
 def _handler(name: str, answer: Any) -> Any:
@@ -102,10 +106,10 @@ async def _rejected(error: Exception, messages: Any, context: Any) -> None:
     await abort(context, error)
 
 
-async def _answered(gateway: Gateway, call: Call, message: bytes, context: Any) -> Any:
+async def _answered(gateway: Gateway, caller: Caller, call: Call, message: bytes, context: Any) -> Any:
     try:
         request = await _decoded(len(message), grpc_codec.decode, f"{call.name}Request", message)
-        return proto.MESSAGES[f"{call.name}Response"](**call.answer(gateway, request))
+        return proto.MESSAGES[f"{call.name}Response"](**call.answer(gateway, caller, request))
     except Exception as error:
         failure = error
     return await abort(context, failure)
@@ -116,11 +120,11 @@ async def _infer(gateway: Gateway, caller: Caller, message: bytes, context: Any)
     try:
         decoded = await _decoded(len(message), grpc_codec.decode, "ModelInferRequest", message)
         model = decoded.model_name
-        endpoint = gateway.endpoint(model, decoded.model_version)
+        endpoint = gateway.endpoint(model, decoded.model_version, caller=caller)
         with endpoint.in_use():
             request = await _decoded(len(message), grpc_codec.read_request, gateway.codec(endpoint), decoded)
             reached = True
-            q = await gateway.answer(endpoint, ArrayQuery(request.x, caller.client, request.stamp, group=caller.group))
+            q = await gateway.answer(endpoint, endpoint.query(request, caller.client, caller.group))
             return await _decoded(q.nbytes, grpc_codec.write_response, endpoint.spec, request, q)
     except Exception as error:
         failure = error

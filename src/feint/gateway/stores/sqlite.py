@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import sqlite3
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -60,6 +61,10 @@ class SqliteStore:
         self._file, self._identity = None, (0, 0)
         self._waiting: list[Pending] = []
         self._emptied, self._emptying = 0.0, None
+
+    def now(self) -> float:
+        """Return the time, as `Store.now`: this machine's."""
+        return time.time()
 
     async def commit(self, changes: Mapping[AccountName, ChangeSet]) -> Outcome:
         """Commit, as `Store.commit`."""
@@ -121,13 +126,13 @@ class SqliteStore:
         try:
             accounts = Accounts(file, self.model)
             results = [accounts.commit(commit.changes, commit.packed) for commit in pending]
-            accounts.write()
+            mark = accounts.write()
             file.execute("COMMIT")
         except BaseException:
             if file.in_transaction:  # some errors end it themselves
                 file.execute("ROLLBACK")
             raise
-        return results
+        return [replace(result, ledger=mark) for result in results]
 
     def _open(self) -> sqlite3.Connection:
         """Return the file that is at the path now; one that was moved away is not written to."""

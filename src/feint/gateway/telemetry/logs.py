@@ -16,7 +16,8 @@ ECS = "8.11"
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 # The status of HTTP; gRPC has other codes for the same reasons.
 STATUS = {kind.__name__: status.http for kind, status in ERROR_STATUSES.items()} | {"": 200}
-OUTCOMES = {"answered": "success", "refused": "failure", "failed": "failure"}
+LEVEL_OF = {"answered": logging.DEBUG, "refused": logging.INFO, "cancelled": logging.INFO}
+OUTCOMES = {"answered": "success", "refused": "failure", "cancelled": "unknown", "failed": "failure"}
 
 
 class Logs:
@@ -37,8 +38,8 @@ class Logs:
 
     def __call__(self, record: RequestRecord) -> None:
         """Write the line of a request, where there is one at this level."""
-        answered, refused = record.outcome == "answered", record.outcome == "refused"
-        level = logging.DEBUG if answered else logging.INFO if refused else logging.ERROR
+        unusual = record.outcome == "answered" and record.reason  # without the ledger
+        level = logging.WARNING if unusual else LEVEL_OF.get(record.outcome, logging.ERROR)
         if level >= self._level:
             self._write(record.time, logging.getLevelName(level).lower(), self._event(record))
 
@@ -47,7 +48,8 @@ class Logs:
             "action": "infer", "kind": "event", "category": ["api"], "outcome": OUTCOMES[record.outcome],
             "duration": round(1e9 * sum(record.seconds.values())),
         }  # fmt: skip
-        http = {"response": {"status_code": STATUS.get(record.reason, 500)}}
+        status = 200 if record.outcome == "answered" else STATUS.get(record.reason, 500)
+        http = {"response": {"status_code": status}}
         if record.reason:
             event["reason"] = record.reason
         feint = {
