@@ -713,6 +713,19 @@ def springboard(name: str) -> str:
     return grid(rows)
 
 
+def near_copies() -> str:
+    """Return the table of what averaging over near copies leaves of keyed noise."""
+    rows = sorted(rows_of("near_copies"), key=lambda row: (row["victim"] != "digits", row["perceptual"]))
+    copies = rows[0]["l1"]
+    names = {"digits": "MLP, digits", "cifar10": "ResNet-20, CIFAR-10"}
+    table = [["Victim", "`perceptual`", *("1 copy" if n == "1" else f"{n} copies" for n in copies), "Cosine of gradients by levels"]]
+    for row in rows:
+        distances = [f"{row['l1'][n]:.2f}" for n in copies]
+        cosine = f"{row['cosine']['1']:.2f}" if row["cosine"] else ""
+        table.append([names[row["victim"]], f"{row['perceptual']:g}", *distances, cosine])
+    return grid(table)
+
+
 def refused() -> str:
     """Return the table of the gateway's errors, as a client receives them."""
     rows = [["HTTP", "gRPC", "Error", "When"]]
@@ -752,6 +765,7 @@ TABLES = {
     "claim": lambda: claim(results_of("fashion_mnist")),
     **load_tables.TABLES,
     "metrics": metrics,
+    "near_copies": near_copies,
     "exported": exported,
     "refusals": refused,
     "suite_quick": lambda: suite("quick"),

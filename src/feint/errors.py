@@ -168,7 +168,7 @@ class NoKey(Refused):
 
 
 class NoRole(NoKey):
-    """The API key is known, and lacks the role that the request takes."""
+    """The API key is known, and lacks the role, or is not for the model, that the request takes."""
 
 
 class OverBudget(Refused):

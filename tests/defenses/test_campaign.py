@@ -19,6 +19,7 @@ from feint.ledger import Account, Ledger
 
 N = 199
 P = np.arange(1, N + 2) / (N + 1)
+UNLIKE = np.random.default_rng(1)
 SCORES = np.arange(N, dtype=float)
 POWERS = np.stack([power * P ** (power - 1) for power in (0.2, 0.5, 0.8)], 1)
 MARTINGALE = Martingale(SCORES, np.log(POWERS / POWERS.mean(0)), np.full(3, 1 / 3), 1e-3)
@@ -31,9 +32,11 @@ def cohort(**settings) -> Cohort:
     return Cohort.of(default | settings, MARTINGALE)
 
 
-def ask(tested: Cohort, account: Account, scores, time: float = 0.0, rung: int = 0) -> list[int]:
+def ask(tested: Cohort, account: Account, scores, time: float = 0.0, rung: int = 0, x=None) -> list[int]:
+    """Rungs of inputs with these scores, which are unlike each other unless they are `x`."""
     scores = np.asarray(scores, float)
-    rows = tested.assign(scores, ArrayQuery(np.zeros((len(scores), 1)), account.client, time=time), account, rung)
+    x = UNLIKE.random((len(scores), 9)) if x is None else x
+    rows = tested.assign(scores, ArrayQuery(x, account.client, time=time), account, rung)
     account.add("queries", len(scores))
     return rows.tolist()
 
@@ -119,6 +122,22 @@ def test_a_batch_is_answered_as_its_queries_one_by_one():
     for i, row in enumerate(scores):
         whole = ask(tested, ledger[f"whole {i}"], row)
         assert whole == [ask(tested, ledger[f"single {i}"], [score])[0] for score in row]
+
+
+def test_near_copies_of_one_input_are_one_of_a_newcomers_queries():
+    tested, ledger = cohort(run_length=20.0), Ledger()
+    for i in range(30):
+        for _ in range(tested.newcomers):
+            ask(tested, ledger[f"camera {i}"], [-1.0], x=np.full((1, 9), 0.5))
+        assert len(ledger[f"camera {i}"].rows("campaign/ranks")) == 1
+
+
+def test_near_copy_of_a_suspected_input_is_suspected():
+    tested, ledger = cohort(), Ledger()
+    attack(tested, ledger)
+    x = np.full((2, 9), 0.5)
+    assert ask(tested, ledger["new"], [-1.0, -1.0], x=x) == [1, 1]
+    assert ask(tested, ledger["new"], [-1.0], x=x[:1]) == [1]
 
 
 def test_an_alarm_ends_when_it_is_not_renewed():

@@ -346,3 +346,34 @@ def test_statistics_are_no_model():
         response = httpx2.get(f"{url}/v2/models/stats", headers={"Authorization": "Bearer k"})
     assert response.status_code == 404
     assert "statistics of models" in response.json()["error"]
+
+
+BOUND = {
+    "k": Caller("ann", "acme", models=frozenset({"toy"})),
+    "other": Caller("bob", "acme", models=frozenset({"second"})),
+    "foreign": Caller("eve", "evil"),
+}
+
+
+def bound_gateway():
+    """Two models, of which the first is for one tenant alone."""
+    served = gateway(names=("toy", "second"), keys=BOUND)
+    served.endpoints["toy"].tenants = ("acme",)
+    return served
+
+
+@pytest.mark.parametrize(("key", "status"), [("k", 200), ("other", 403), ("foreign", 403)])
+def test_a_model_answers_the_keys_and_tenants_that_it_is_for(key, status):
+    headers = {"Authorization": f"Bearer {key}"}
+    served = bound_gateway()
+    assert infer(served, headers=headers).status_code == status
+    assert ask(served, "GET", "/v2/models/toy", headers=headers).status_code == status
+    assert ask(served, "GET", "/v2/models/toy/config", headers=headers).status_code == status
+
+
+@pytest.mark.parametrize(("key", "names"), [("k", ["toy"]), ("other", ["second"]), ("foreign", ["second"])])
+def test_a_key_lists_the_models_that_it_is_for(key, names):
+    headers, served = {"Authorization": f"Bearer {key}"}, bound_gateway()
+    assert ask(served, "GET", "/v2/models", headers=headers).json() == {"models": names}
+    index = ask(served, "POST", "/v2/repository/index", headers=headers).json()
+    assert [model["name"] for model in index] == names

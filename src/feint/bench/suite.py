@@ -7,6 +7,7 @@ from typing import Any
 
 from feint.attacks import Attack, Lens
 from feint.attacks.lenses.known_parameters import Elementwise
+from feint.attacks.lenses.near_copies import HasExpectation
 from feint.bench import matrix
 from feint.bench.schema import SuiteTables, Table
 from feint.data import Split
@@ -198,8 +199,9 @@ def _knowledge_of(recipe: Defense | Ladder, *, leaked: bool = False) -> dict[str
     if isinstance(recipe, Ladder) or not (recipe.inputs or recipe.outputs):
         return {}
     known: dict[str, Any] = {"rehearsal": SuspectedDefense(replace(recipe, access=()), leaked)}
-    if not recipe.inputs and len(recipe.outputs) == 1 and isinstance(recipe.outputs[0], Elementwise):
-        known["defense"] = recipe.outputs[0]
+    alone = recipe.outputs[0] if not recipe.inputs and len(recipe.outputs) == 1 else None
+    known |= {"defense": alone} if isinstance(alone, Elementwise) else {}
+    known |= {"noise": alone} if isinstance(alone, HasExpectation) else {}
     return known
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 keys = App(name="keys", help="Add, list, link, revoke and rotate a gateway's API keys.")
 app.command(keys)
 
+Models = Annotated[tuple[str, ...], Parameter(name="--model", negative=(), consume_multiple=False)]
 Roles = Annotated[tuple[str, ...], Parameter(name="--role", negative=(), consume_multiple=False)]
 FILE = Path("keys.db")
 
@@ -32,6 +33,7 @@ def add(
     tenant: str = "",
     group: str | None = None,
     roles: Roles = ("infer",),
+    models: Models = (),
     expires: timedelta | None = None,
     audit_log: Path | None = None,
     audit_key_file: Path | None = None,
@@ -48,6 +50,7 @@ def add(
         group: Group of clients that are linked, by a payer or an owner: evidence against one is evidence against all
             (default: that of the client's other keys).
         roles: infer; metrics, which allows only /metrics; or admin, which allows the operator's page as well.
+        models: Name of a model that the key is good for. Repeat the option for several (default: all models).
         expires: Time until the key expires, like 90d or 12h (default: never).
         audit_log: The gateway's audit log, in which the change is entered.
         audit_key_file: File with the key of the audit log, if it has one.
@@ -56,7 +59,7 @@ def add(
 
     with _log(audit_log, audit_key_file, "added") as enter:
         text, key = Keys(file, new=True).add(
-            client, tenant=tenant, group=group, roles=roles, expires=_timestamp(expires)
+            client, tenant=tenant, group=group, roles=roles, models=models, expires=_timestamp(expires)
         )
         enter(key)
     _show(text, key)
@@ -109,13 +112,14 @@ def list_(*, file: Path = FILE) -> None:
             key.tenant,
             key.group,
             " ".join(sorted(key.roles)),
+            " ".join(sorted(key.models)),
             key.state(now),
             _date(key.created),
             _date(key.expires),
         )
         for key in Keys(file).all()
     ]
-    table = [("id", "client", "tenant", "group", "roles", "state", "created", "expires"), *rows]
+    table = [("id", "client", "tenant", "group", "roles", "models", "state", "created", "expires"), *rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -31,6 +31,7 @@ class Caller:
         tenant: To whom the client belongs.
         roles: Some of infer, metrics and admin.
         group: Group of linked clients to which the client belongs, "" for none.
+        models: Names of the models that the key is good for, none for all.
         key: Id of the key, "" where keys have none.
     """
 
@@ -38,6 +39,7 @@ class Caller:
     tenant: str = ""
     roles: frozenset[str] = frozenset({"infer"})
     group: str = ""
+    models: frozenset[str] = frozenset()
     key: str = field(default="", compare=False)
 
 
@@ -126,20 +128,33 @@ class Gateway:
             raise NoRole(f"a key without the role {' or '.join(roles)}", "one that has it", "ask the operator")
         return caller
 
-    def endpoint(self, name: str, version: str = "") -> ModelEndpoint:
+    def allowed(self, caller: Caller) -> list[str]:
+        """Return the names of the models that a caller may ask about."""
+        return [
+            name
+            for name, endpoint in self.endpoints.items()
+            if (not caller.models or name in caller.models)
+            and (not endpoint.tenants or caller.tenant in endpoint.tenants)
+        ]
+
+    def endpoint(self, name: str, version: str = "", *, caller: Caller | None = None) -> ModelEndpoint:
         """Return a model.
 
         Args:
             name: Its name.
             version: Its version, "" for any.
+            caller: Who asks about it; None where that does not matter.
 
         Raises:
+            NoRole: If the key, or its tenant, may not ask about it.
             UnknownName: If it is not served.
             Unreachable: If its upstream never answered, so that its inputs are not known yet.
         """
         endpoint = self.endpoints.get(name)
         if endpoint is None or version not in ("", endpoint.spec.version):
             raise UnknownName("a model or version that is not served", "one that is", "ask /v2/models")
+        if caller is not None and name not in self.allowed(caller):
+            raise NoRole("a key that is not for this model", "one that is", "ask the operator")
         if not endpoint.spec.classes:
             raise Unreachable("a model that is not there yet", "one that is", "try again later")
         return endpoint

@@ -76,6 +76,7 @@ class ModelEndpoint:
         session: Ledger.
         record: Observer of what became of each request.
         shadow: Whether everyone stays on the first rung.
+        tenants: Tenants whose clients may ask, none for all.
         open_when_lost: Whether clients are answered by the strongest output defense alone where the ledger's store is
             lost. Otherwise nobody is answered then.
     """
@@ -88,10 +89,12 @@ class ModelEndpoint:
         *,
         observer: Observer = lambda record: None,
         shadow: bool = False,
+        tenants: Sequence[str] = (),
         open_when_lost: bool = False,
     ) -> None:
         self.spec, self.pipeline, self.session, self.observer = spec, pipeline, session, observer
         self.shadow, self.open_when_lost, self.ready, self.active = shadow, open_when_lost, True, 0
+        self.tenants = tenants
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     @contextlib.contextmanager

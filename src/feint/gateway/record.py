@@ -19,7 +19,7 @@ class RequestRecord:
         time: Time of arrival, in seconds since the epoch.
         outcome: answered; refused, where the request is at fault; cancelled, where the client went away or its own
             deadline was over; or failed.
-        reason: The name of the error's class, or "".
+        reason: The name of the error's class, or ""; beside an answer, why it was given without the ledger.
         rung: The rung that the client stands on.
         applied: The highest rung whose answer the client got: 0 in shadow mode.
         evidence: The evidence against the client.

@@ -100,7 +100,7 @@ async def handle(
     try:
         headers = unique_headers(sent)
         caller = gateway.authenticate(bearer_key(headers.get(b"authorization", b"")))
-        endpoint = gateway.endpoint(*name)
+        endpoint = gateway.endpoint(*name, caller=caller)
         with endpoint.in_use():
             codec = gateway.codec(endpoint)
             body = await read_body(headers, receive, most=codec.body_limit, seconds=gateway.limits.arrive)
@@ -203,9 +203,10 @@ def error_response(error: Exception) -> Reply:
 
 def _route(gateway: Gateway, page: ProtocolPage) -> Route:
     async def answer(request: Request) -> Response:
+        caller = None
         if page.keyed:
-            gateway.authenticate(bearer_key(request.headers.get("authorization", "").encode("latin-1")))
-        status, body = page.answer(gateway, **request.path_params)
+            caller = gateway.authenticate(bearer_key(request.headers.get("authorization", "").encode("latin-1")))
+        status, body = page.answer(gateway, caller, **request.path_params)
         return Response(body, status, media_type="application/json")
 
     return Route(page.path, answer, methods=[page.method], name=page.summary)

@@ -23,11 +23,11 @@ INFER = f"/{proto.SERVICE}/ModelInfer"
 
 @dataclass(frozen=True)
 class Call:
-    """Call other than inference: `answer` returns the fields of its response. Without a key no request is read.
+    """Call other than inference. Without a key no request is read.
 
     Attributes:
         name: Its name.
-        answer: Returns the fields for a gateway and a request; for None where that is not read.
+        answer: Returns the fields of its response, from gateway, caller and request; None for one that is not read.
         keyed: Whether a key is needed.
         service: The service to which it belongs.
         messages: What the names of its messages begin with, "" for its own name.
@@ -36,7 +36,7 @@ class Call:
     """
 
     name: str
-    answer: Callable[[Gateway, Any], dict[str, Any]]
+    answer: Callable[[Gateway, Caller | None, Any], dict[str, Any]]
     keyed: bool = True
     service: str = proto.SERVICE
     messages: str = ""
@@ -59,36 +59,38 @@ class Call:
         return proto.MESSAGES[f"{self.messages or self.name}Response"]
 
 
-def _spec(gateway: Gateway, request: Any) -> ModelSpec:
-    return gateway.endpoint(request.name, request.version).spec
+def _spec(gateway: Gateway, caller: Caller | None, request: Any) -> ModelSpec:
+    return gateway.endpoint(request.name, request.version, caller=caller).spec
 
 
-def _model_ready(gateway: Gateway, request: Any) -> dict[str, Any]:
-    return {"ready": gateway.model_ready(_spec(gateway, request).name)}
+def _model_ready(gateway: Gateway, caller: Caller | None, request: Any) -> dict[str, Any]:
+    return {"ready": gateway.model_ready(_spec(gateway, caller, request).name)}
 
 
-def _config(gateway: Gateway, request: Any) -> dict[str, Any]:
-    return {"config": msgspec.to_builtins(_spec(gateway, request).config(gateway.limits.batch))}
+def _config(gateway: Gateway, caller: Caller | None, request: Any) -> dict[str, Any]:
+    return {"config": msgspec.to_builtins(_spec(gateway, caller, request).config(gateway.limits.batch))}
 
 
-def _health(gateway: Gateway, request: Any) -> dict[str, Any]:
+def _index(gateway: Gateway, caller: Caller | None, request: Any) -> dict[str, Any]:
+    return {"models": msgspec.to_builtins(metadata.repository_index(gateway, caller))}
+
+
+def _health(gateway: Gateway, caller: Caller | None, request: Any) -> dict[str, Any]:
     """Answer for a model, or for the whole server: that is the service "", or the protocol's own."""
     service = "" if request is None else request.service
     whole = service in ("", proto.SERVICE)
-    ready = gateway.ready if whole else gateway.model_ready(gateway.endpoint(service).spec.name)
+    ready = gateway.ready if whole else gateway.model_ready(gateway.endpoint(service, caller=caller).spec.name)
     return {"status": "SERVING" if ready else "NOT_SERVING"}
 
 
 CALLS = [
-    Call("ServerLive", lambda gateway, request: {"live": True}, keyed=False),
-    Call("ServerReady", lambda gateway, request: {"ready": gateway.ready}, keyed=False),
+    Call("ServerLive", lambda gateway, caller, request: {"live": True}, keyed=False),
+    Call("ServerReady", lambda gateway, caller, request: {"ready": gateway.ready}, keyed=False),
     Call("ModelReady", _model_ready),
-    Call("ServerMetadata", lambda gateway, request: msgspec.to_builtins(metadata.server_metadata())),
-    Call("ModelMetadata", lambda gateway, request: grpc_codec.model_metadata(_spec(gateway, request))),
+    Call("ServerMetadata", lambda gateway, caller, request: msgspec.to_builtins(metadata.server_metadata())),
+    Call("ModelMetadata", lambda *asked: grpc_codec.model_metadata(_spec(*asked))),
     Call("ModelConfig", _config),
-    Call(
-        "RepositoryIndex", lambda gateway, request: {"models": msgspec.to_builtins(metadata.repository_index(gateway))}
-    ),
+    Call("RepositoryIndex", _index),
     Call(
         "Check", _health, keyed=False, optional=True, service=proto.HEALTH, messages="HealthCheck",
         roles=("infer", "metrics", "admin"),
@@ -122,7 +124,7 @@ class Calls(grpc.GenericRpcHandler):
         try:
             key = key_of(handler_call_details)
             if call is not None and not call.keyed and not (call.optional and key):
-                response = call.response(**call.answer(self._gateway, None)).SerializeToString()
+                response = call.response(**call.answer(self._gateway, None, None)).SerializeToString()
                 return grpc.stream_stream_rpc_method_handler(functools.partial(_unread, response))
             caller = self._gateway.authenticate(key, roles=call.roles if call else ("infer",))
         except Exception as error:
@@ -130,7 +132,7 @@ class Calls(grpc.GenericRpcHandler):
             return grpc.stream_stream_rpc_method_handler(rejected)  # it reads no message
         if call is None:
             return _handler(proto.MESSAGES["ModelInferResponse"], functools.partial(_infer, self._gateway, caller))
-        return _handler(call.response, functools.partial(_answered, self._gateway, call))
+        return _handler(call.response, functools.partial(_answered, self._gateway, caller, call))
 
 
 def _handler(response: Any, answer: Any) -> Any:
@@ -147,10 +149,10 @@ async def _rejected(gateway: Gateway, error: Exception, messages: Any, context: 
     await abort(context, error)
 
 
-async def _answered(gateway: Gateway, call: Call, message: bytes, context: Any) -> Any:
+async def _answered(gateway: Gateway, caller: Caller, call: Call, message: bytes, context: Any) -> Any:
     try:
         request = await _decoded(len(message), grpc_codec.decode, call.request, message)
-        return call.response(**call.answer(gateway, request))
+        return call.response(**call.answer(gateway, caller, request))
     except Exception as error:
         failure = error
     return await abort(context, failure)
@@ -162,7 +164,7 @@ async def _infer(gateway: Gateway, caller: Caller, message: bytes, context: Any)
     try:
         decoded = await _decoded(len(message), grpc_codec.decode, "ModelInferRequest", message)
         model = decoded.model_name
-        endpoint = gateway.endpoint(model, decoded.model_version)
+        endpoint = gateway.endpoint(model, decoded.model_version, caller=caller)
         with endpoint.in_use():
             request = await _decoded(len(message), grpc_codec.read_request, gateway.codec(endpoint), decoded)
             reached = True

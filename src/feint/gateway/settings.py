@@ -112,11 +112,13 @@ class ModelSettings:
     `access` are rules for everybody, spelled as in Python, before those of its graph. With `shadow` everyone stays on
     the first rung, and what would happen is recorded; a ladder is in shadow unless `shadow = false`. `threshold`
     multiplies the evidence at which each rung of a ladder begins; `feint shadow` computes it from the ledger's clients.
+    Only clients of `tenants` may ask, of any where there are none.
     """
 
     access: tuple[str, ...] = ()
     shadow: bool | None = None
     threshold: float = 1.0
+    tenants: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < math.inf:

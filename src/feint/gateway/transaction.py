@@ -343,20 +343,31 @@ async def snapshot_of(store: Store, name: AccountName) -> Snapshot:
     return (await store.commit({name: ChangeSet(NEVER, now=time.time())})).accounts[name]
 
 
-def lost_data(known: LedgerMark | None, versions: Mapping[AccountName, int], outcome: Outcome) -> str:
+def lost_data(
+    known: LedgerMark | None,
+    versions: Mapping[AccountName, int],
+    changes: Mapping[AccountName, ChangeSet],
+    outcome: Outcome,
+) -> str:
     """Return what an outcome shows to be lost, "" for nothing.
 
     Args:
         known: Mark of the ledger before the commit was sent, None where it is not known.
         versions: Versions that the accounts had at least then.
+        changes: The changes that were sent.
         outcome: The outcome.
     """
     mark = outcome.ledger
     if known is not None and mark is not None and mark.id != known.id:
         return "it is another one, or was emptied"
-    if known is not None and mark is not None and mark.commits < known.commits:
-        return f"it went back from commit {known.commits} to {mark.commits}"
-    behind = [name for name, account in outcome.accounts.items() if account.version < versions[name]]
+    changed = outcome.committed and any(change.version is not None or change.adds for change in changes.values())
+    if known is not None and mark is not None and mark.commits - changed < known.commits:
+        return f"it went back from commit {known.commits} to {mark.commits - changed}"
+    behind = [
+        name
+        for name, account in outcome.accounts.items()
+        if account.version - (outcome.committed and changes[name].adds) < versions[name]
+    ]
     return f"{len(behind)} accounts went back, or are gone" if behind else ""
 
 
@@ -446,7 +457,7 @@ class LedgerSession:
             if mark is not None and outcome.ledger is not None and mark.erased != outcome.ledger.erased:
                 versions = dict.fromkeys(versions, 0)  # one of them may have been erased, which is no loss
                 self._snapshots.clear()
-            self._lost = self._lost or lost_data(mark, versions, outcome)
+            self._lost = self._lost or lost_data(mark, versions, changes, outcome)
             if not self._lost:
                 self._mark = outcome.ledger
                 return outcome

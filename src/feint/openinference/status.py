@@ -24,6 +24,7 @@ from feint.errors import (
     RateLimited,
     Refused,
     StoreLost,
+    StoreRolledBack,
     Suspected,
     TimedOut,
     TooLarge,
@@ -65,6 +66,9 @@ ERROR_STATUSES: dict[type[BaseException], ErrorStatus] = {
         502, "UNAVAILABLE", "the model cannot be reached, and nothing was answered; try again later"
     ),
     StoreLost: ErrorStatus(
+        503, "UNAVAILABLE", "the ledger cannot be reached, and nothing was answered; try again later"
+    ),
+    StoreRolledBack: ErrorStatus(
         503, "UNAVAILABLE", "the ledger cannot be reached, and nothing was answered; try again later"
     ),
     TimedOut: ErrorStatus(504, "DEADLINE_EXCEEDED", "no answer in time; try again later"),

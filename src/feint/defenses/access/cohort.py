@@ -12,10 +12,12 @@ import numpy as np
 
 from feint.defenses.access.e_process import NOW, mixed
 from feint.defenses.access.martingale import Martingale, places
+from feint.defenses.access.near_copies import first_of_their_kind
 from feint.ledger import CLOCK_SLACK, Account
 from feint.pipeline import QueryLike
 
 RANKS, LEVEL = "campaign/ranks", "campaign/level"  # rows and total of a client or a group
+NEAR = "campaign/near"  # memory of a newcomer's inputs
 UNTIL, ALARMS, ACCOUNTS = "campaign/until", "campaign/alarms", "campaign/accounts"  # of the shared account
 STEP, LEVELS = 0.25, 60  # nats between levels of e-values: up to 2.5 million times 1 / fdr
 
@@ -65,12 +67,15 @@ class Cohort:
         age = int(max(len(ranks), account.queries))
         suspicious = np.zeros(len(scores), bool)
         if new := min(len(scores), max(0, self.newcomers - age)):
-            ranks.append(places(self.martingale.inputs, scores[:new])[:, None], most=self.newcomers)
+            news = first_of_their_kind(query.values[:new], unit, NEAR)  # near copies are not bet on
+            before = len(ranks)
+            ranks.append(places(self.martingale.inputs, scores[:new][news])[:, None], most=self.newcomers)
             first = ranks.array[:, 0].astype(int)
-            for turn in [turn for turn in self.turns if len(first) - new < turn <= len(first)]:
+            for turn in [turn for turn in self.turns if before < turn <= len(first)]:
                 self._bet(first[:turn], unit.shared, query.time)
             if self.alarm(unit.shared, query.time):
-                suspicious[:new] = self._improbable(first)[-new:]
+                improbable = np.concatenate([[False], self._improbable(first)])
+                suspicious[:new] = improbable[before + news.cumsum()]  # a near copy is as what came before
         if self._named(unit):
             suspicious[:] = True
         return np.where(suspicious, max(rung, self.rung), rung)

@@ -15,7 +15,7 @@ from feint.gateway.backends.base import LoadedModel
 from feint.gateway.backends.registry import LOADERS
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.redaction import address
-from feint.gateway.server.readiness import TRIAL, check_answers, check_decision, check_writable, explained
+from feint.gateway.server.readiness import TRIAL, check_decision, check_writable, explained, settings_warnings
 from feint.gateway.settings import LOOPBACK, ServerSettings, Settings
 from feint.gateway.stores import open_store
 from feint.gateway.telemetry.audit_chain import read_key
@@ -87,7 +87,7 @@ class AppState:
         """Read the ledger of each model, and write into one; raise `StoreLost`, with address and cause."""
         try:
             for endpoint in self.gateway.endpoints.values():
-                await check_answers(endpoint.session.store)
+                await endpoint.session.check()
             await check_writable(self.ledgers[TRIAL].store)
         except StoreLost as error:
             raise explained(error, self.ledgers.url) from error
@@ -164,7 +164,7 @@ async def load(
 
 
 async def tried(state: AppState, ledgers: Ledgers | None = None) -> AppState:
-    """Return the gateway, after a try of every rule and of each model's ledger.
+    """Return the gateway, after a try of every rule and of each model's ledger, which is taken as it is now.
 
     Ledgers other than `ledgers` are closed where anything fails.
 
@@ -175,14 +175,17 @@ async def tried(state: AppState, ledgers: Ledgers | None = None) -> AppState:
         for name, loaded in state.models.items():
             with _naming(name):
                 await check_decision(loaded)
+        for endpoint in state.gateway.endpoints.values():
+            endpoint.session.accept()
         await state.check_ledger()
+        warnings = await settings_warnings(state.ledgers[TRIAL].store)
     except FeintError as error:
         if isinstance(error, StoreLost) and state.settings.ledger.when_lost == "strongest":
             return replace(state, warnings=[*state.warnings, one_line(error)])
         if state.ledgers is not ledgers:
             await state.ledgers.close()
         raise
-    return state
+    return replace(state, warnings=[*state.warnings, *warnings])
 
 
 def close_authenticator(authenticator: Authenticator) -> None:
@@ -235,6 +238,7 @@ def _endpoint(settings: Settings, name: str, loaded: LoadedModel, ledgers: Ledge
         loaded.pipeline,
         ledgers[name],
         shadow=loaded.rungs > 1 if shadow is None else shadow,
+        tenants=settings.models[name].tenants,
         open_when_lost=lost,
     )
 

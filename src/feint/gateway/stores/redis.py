@@ -17,7 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
-from feint.errors import StoreLost
+from feint.errors import BadInput, StoreLost
 from feint.gateway.clock import StoreClock
 from feint.gateway.stores.waiting import Answer, tell
 from feint.gateway.transaction import AccountName, ChangeSet, Kind, LedgerMark, Outcome, Snapshot
@@ -77,6 +77,28 @@ class RedisStore:
         if self._sending is None:
             self._sending = loop.create_task(self._send())
         return await result
+
+    async def check(self) -> Sequence[str]:
+        """Return what the server's settings may lose.
+
+        They are read by INFO, as managed servers often forbid CONFIG.
+
+        Raises:
+            BadInput: It evicts keys where its memory is full: evidence and budgets would begin anew.
+            StoreLost: It does not answer.
+        """
+        with _lost():
+            async with asyncio.timeout(self._timeout):
+                known = await self._redis.info("memory", "persistence")
+        policy = known.get("maxmemory_policy", "noeviction")
+        if policy.startswith("allkeys"):
+            raise BadInput(
+                f"a ledger's server that evicts keys (maxmemory-policy {policy})", "noeviction",
+                "set maxmemory-policy noeviction, or take a server of its own for the ledger",
+            )  # fmt: skip
+        if known.get("aof_enabled", 1):
+            return []
+        return ["the ledger's server has no appendonly file: its restart or failover gives budgets back"]
 
     async def clients(self, most: int = 100, *, kind: Kind = "client") -> list[tuple[str, dict[str, float]]]:
         """Return clients or groups, as `Store.clients`."""

@@ -46,7 +46,7 @@ class Head(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Entry:
+class AuditEntry:
     """Entry as it was read.
 
     Attributes:
@@ -81,7 +81,7 @@ def seal(values: dict[str, Any], key: str) -> bytes:
     return line[:-1] + b',"mac":"' + _mac(line, key).encode() + b'"}' if key else line
 
 
-def parse(line: bytes, key: str) -> Entry | None:
+def parse(line: bytes, key: str) -> AuditEntry | None:
     """Return the entry in a line, None where the line is not whole."""
     try:
         values = json.loads(line)
@@ -91,7 +91,7 @@ def parse(line: bytes, key: str) -> Entry | None:
         return None
     match = SEALED.fullmatch(line) if key else None
     sealed = match is not None and hmac.compare_digest(_mac(match[1] + b"}", key), match[2].decode())
-    return Entry(values, sealed)
+    return AuditEntry(values, sealed)
 
 
 def digest(line: bytes) -> str:
@@ -163,7 +163,7 @@ class Chain:
         if self._known.get(self.head.number, self.head.hash) != self.head.hash:
             raise _broken(f"{where}, which has another hash than the head {self.head.number} that is known")
 
-    def _begin(self, entry: Entry) -> None:
+    def _begin(self, entry: AuditEntry) -> None:
         """Take the head before the first entry, which is none, or one that is known."""
         log, number = entry.values.get("log", ""), entry.values.get("number", 0)
         for head in self._heads:

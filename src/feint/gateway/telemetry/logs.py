@@ -43,7 +43,8 @@ class Logs:
 
     def __call__(self, record: RequestRecord) -> None:
         """Write the line of a request, where there is one at this level."""
-        level = LEVEL_OF.get(record.outcome, logging.ERROR)
+        unusual = record.outcome == "answered" and record.reason  # without the ledger
+        level = logging.WARNING if unusual else LEVEL_OF.get(record.outcome, logging.ERROR)
         if level >= self._level and self._admits(("requests", record.model, record.client, record.reason)):
             self._write(record.time, logging.getLevelName(level).lower(), self._event(record))
 
@@ -52,6 +53,7 @@ class Logs:
             "action": "infer", "kind": "event", "category": ["api"], "outcome": OUTCOMES[record.outcome],
             "duration": round(1e9 * sum(record.seconds.values())),
         }  # fmt: skip
+        status = 200 if record.outcome == "answered" else STATUS.get(record.reason, 500)
         if record.reason:
             event["reason"] = record.reason
         feint = {
@@ -61,7 +63,7 @@ class Logs:
         if record.context.key:
             feint["key"] = record.context.key
         values = origin(record.context)
-        values["http"] = values.get("http", {}) | {"response": {"status_code": STATUS.get(record.reason, 500)}}
+        values["http"] = values.get("http", {}) | {"response": {"status_code": status}}
         if record.client:
             values["user"] = {"name": record.client}
         return {"event": event, "feint": feint, **values}

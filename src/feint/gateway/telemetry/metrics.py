@@ -49,7 +49,9 @@ class Metrics:
         options = {"registry": self.registry, "namespace": "feint"}
         self._requests = Counter("requests", "Requests", ["model", "outcome"], **options)
         self._queries = Counter("queries", "Queries: 1 query = 1 input", ["model", "outcome"], **options)
-        self._reasons = Counter("refusals", "Requests without an answer", ["model", "reason"], **options)
+        self._reasons = Counter(
+            "refusals", "Requests without an answer, or answered without the ledger", ["model", "reason"], **options
+        )
         self._conflicts = Counter(
             "conflicts", "Decisions made again: another had changed the account", ["model"], **options
         )
