@@ -341,13 +341,6 @@ def test_any_float32_keeps_its_value_on_the_way(values):
     assert all(asked.x.tobytes() == x.tobytes() for asked in line.queries)
 
 
-def test_statistics_are_no_model():
-    with running(gateway()) as url:
-        response = httpx2.get(f"{url}/v2/models/stats", headers={"Authorization": "Bearer k"})
-    assert response.status_code == 404
-    assert "statistics of models" in response.json()["error"]
-
-
 BOUND = {
     "k": Caller("ann", "acme", models=frozenset({"toy"})),
     "other": Caller("bob", "acme", models=frozenset({"second"})),
@@ -377,3 +370,10 @@ def test_a_key_lists_the_models_that_it_is_for(key, names):
     assert ask(served, "GET", "/v2/models", headers=headers).json() == {"models": names}
     index = ask(served, "POST", "/v2/repository/index", headers=headers).json()
     assert [model["name"] for model in index] == names
+
+
+def test_statistics_are_no_model():
+    with running(gateway()) as url:
+        response = httpx2.get(f"{url}/v2/models/stats", headers={"Authorization": "Bearer k"})
+    assert response.status_code == 404
+    assert "statistics of models" in response.json()["error"]

@@ -185,6 +185,23 @@ def test_metadata():
     assert not call(served, "ModelReady", proto.ModelReadyRequest(name="toy"))[0].ready
 
 
+@pytest.mark.parametrize("caller", [Caller("ann", models=frozenset({"second"})), Caller("eve", "evil")])
+@pytest.mark.parametrize(
+    ("name", "request_"),
+    [
+        ("ModelInfer", infer_message()),
+        ("ModelMetadata", proto.ModelMetadataRequest(name="toy")),
+        ("ModelConfig", proto.ModelConfigRequest(name="toy")),
+        ("ModelReady", proto.ModelReadyRequest(name="toy")),
+    ],
+)
+def test_a_key_or_a_tenant_that_a_model_is_not_for_reads_nothing_of_it(caller, name, request_):
+    served = gateway(keys={"k": caller})
+    served.endpoints["toy"].tenants = ("", "acme")
+    (answer,) = call(served, name, request_)
+    assert answer.code() == grpc.StatusCode.PERMISSION_DENIED
+
+
 SERVING, NOT_SERVING = 1, 2  # of grpc.health.v1
 
 
@@ -218,20 +235,3 @@ def test_a_key_for_metrics_may_ask_for_health_and_a_wrong_key_may_not():
     assert health(gateway(), "toy", metadata=key) == [SERVING]
     (error,) = health(gateway(), "toy", metadata=(("authorization", "Bearer wrong"),))
     assert error.code() is grpc.StatusCode.UNAUTHENTICATED
-
-
-@pytest.mark.parametrize("caller", [Caller("ann", models=frozenset({"second"})), Caller("eve", "evil")])
-@pytest.mark.parametrize(
-    ("name", "request_"),
-    [
-        ("ModelInfer", infer_message()),
-        ("ModelMetadata", proto.ModelMetadataRequest(name="toy")),
-        ("ModelConfig", proto.ModelConfigRequest(name="toy")),
-        ("ModelReady", proto.ModelReadyRequest(name="toy")),
-    ],
-)
-def test_a_key_or_a_tenant_that_a_model_is_not_for_reads_nothing_of_it(caller, name, request_):
-    served = gateway(keys={"k": caller})
-    served.endpoints["toy"].tenants = ("", "acme")
-    (answer,) = call(served, name, request_)
-    assert answer.code() == grpc.StatusCode.PERMISSION_DENIED

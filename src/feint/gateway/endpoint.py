@@ -141,8 +141,9 @@ class ModelEndpoint:
             self.observer(record)
 
     async def _in_time(self, query: ArrayQuery, record: RequestRecord, seconds: float | None) -> Array:
+        limit = asyncio.timeout(seconds)
         try:
-            async with asyncio.timeout(seconds) as limit:
+            async with limit:
                 return await self._decide(query, record)
         except TimeoutError as error:
             if not limit.expired():

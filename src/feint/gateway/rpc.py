@@ -23,11 +23,11 @@ INFER = f"/{proto.SERVICE}/ModelInfer"
 
 @dataclass(frozen=True)
 class Call:
-    """Call other than inference. Without a key no request is read.
+    """Call other than inference: `answer` returns the fields of its response. Without a key no request is read.
 
     Attributes:
         name: Its name.
-        answer: Returns the fields of its response, from gateway, caller and request; None for one that is not read.
+        answer: Returns the fields for a gateway, a caller and a request; for None where these are not known or read.
         keyed: Whether a key is needed.
         service: The service to which it belongs.
         messages: What the names of its messages begin with, "" for its own name.

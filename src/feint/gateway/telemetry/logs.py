@@ -53,7 +53,6 @@ class Logs:
             "action": "infer", "kind": "event", "category": ["api"], "outcome": OUTCOMES[record.outcome],
             "duration": round(1e9 * sum(record.seconds.values())),
         }  # fmt: skip
-        status = 200 if record.outcome == "answered" else STATUS.get(record.reason, 500)
         if record.reason:
             event["reason"] = record.reason
         feint = {
@@ -63,6 +62,7 @@ class Logs:
         if record.context.key:
             feint["key"] = record.context.key
         values = origin(record.context)
+        status = 200 if record.outcome == "answered" else STATUS.get(record.reason, 500)
         values["http"] = values.get("http", {}) | {"response": {"status_code": status}}
         if record.client:
             values["user"] = {"name": record.client}
