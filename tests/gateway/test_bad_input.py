@@ -363,13 +363,13 @@ def test_no_call_without_a_key_takes_memory(served, name, compressed):
 
 
 PAGE = {"model": "toy", "version": "1"}
-SERVED = sorted({page.path.format(**PAGE) for page in PAGES})
+PAGE_PATHS = sorted({page.path.format(**PAGE) for page in PAGES})
 OTHERS = ["/v2/models/toy/infer", "/v2/models/toy/versions/1/infer", "/openapi.json", "/metrics", "/ui", "/nowhere"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["GET", "POST"])
-@pytest.mark.parametrize("path", [*SERVED, *OTHERS])
+@pytest.mark.parametrize("path", [*PAGE_PATHS, *OTHERS])
 def test_no_page_without_a_key_takes_memory(served, path, method):
     """Bodies of 7 MiB, with their length and in chunks."""
     served.process.reset_peak()

@@ -54,6 +54,7 @@ class Matrix:
             of their defenses.
         springboard: Downstream attacks that are run with every surrogate.
         threshold: The owner's threshold: the probability from which on an input counts as positive.
+        fitted_on: Data that defenses were fitted on, by their names; those that learn nothing have none.
 
     Raises:
         BadInput: An attack, a lens or a defense has an empty name, or the threshold is no probability.
@@ -74,6 +75,7 @@ class Matrix:
         only: str = "",
         springboard: Springboard | None = None,
         threshold: float | None = None,
+        fitted_on: Mapping[str, Sequence[Split]] | None = None,
     ) -> None:
         if any("" in names for names in (attacks, defenses, lenses or {})):
             raise BadInput("an attack, a lens or a defense without a name", "a name for each", "give it one")
@@ -83,7 +85,7 @@ class Matrix:
         everywhere = through(attacks, lenses or {})
         self.attacks = {name: {**everywhere, **(against or {}).get(name, {})} for name in defenses}
         self.budgets, self.seeds, self.springboard = list(budgets), list(seeds), springboard
-        self.threshold = threshold
+        self.threshold, self.fitted_on = threshold, fitted_on or {}
         self._victim_fingerprint = victims.fingerprint(victim)
 
     def cells(self) -> list[Cell]:
@@ -177,6 +179,8 @@ class Matrix:
             "n_test": len(self.test),
             **probes.scores(attack, surrogate, probe, self.test),
         }
+        if fitted_on := self.fitted_on.get(cell.defense):
+            scores["leak"] = probes.leak(attack, fitted_on)
         if self.springboard is not None:
             scores |= self.springboard.scores(surrogate, service, self.test)
         judging = time.perf_counter() - learned

@@ -12,8 +12,9 @@ from urllib.parse import quote
 from feint import data, victims
 from feint.bench.locks import Leases
 from feint.bench.matrix import Defended, Matrix, through
+from feint.bench.schema import DefenseEntry
 from feint.bench.suite import AttackerResources, Leak, Suite
-from feint.data import pools
+from feint.data import Split, pools
 from feint.defense import Defense, Ladder
 from feint.errors import BadInput
 from feint.models import networks
@@ -25,6 +26,7 @@ from feint.recipes import registry, store
 from feint.recipes.recipe import fingerprint, short_hash, to_table
 from feint.runners import Runner
 from feint.service import Service
+from feint.signature import Pixels
 
 POLL = 1.0  # seconds between two checks whether other processes have made their artifacts
 ArtifactKey = tuple[str, ...]  # (victim,) or (victim, defense)
@@ -80,7 +82,7 @@ class PrepareJob:
     def _defense(self, victim: str, name: str) -> Artifact:
         entry, model = self.suite.defenses[name], self.models[victim]
         inputs = pools.parse_split(f"{self.suite.victims[victim].data}/{entry.learns_from}")
-        options = {"outliers": entry.outliers and pools.parse_split(entry.outliers), "progress": self.progress}
+        options = {"outliers": _outliers(entry, inputs), "progress": self.progress}
         for boundary in self.suite.boundary(name):
             model = boundary.retrain(model, inputs, **options).model
         recipe = self.suite.recipe(name)
@@ -235,7 +237,25 @@ def _matrix(
         only=only,
         springboard=suite.springboard_on(name, images.train),
         threshold=entry.threshold,
+        fitted_on={defense: _fitted_on(suite, name, defense) for defense in defenses},
     )
+
+
+def _fitted_on(suite: Suite, victim: str, defense: str) -> list[Split]:
+    """Return the data that a defense of a victim was fitted on; none if it learns nothing."""
+    entry, recipe = suite.defenses[defense], suite.recipe(defense)
+    if not (entry.boundary or isinstance(recipe, Ladder) or recipe.learns):
+        return []
+    inputs = pools.parse_split(f"{suite.victims[victim].data}/{entry.learns_from}")
+    return [split for split in (inputs, _outliers(entry, inputs)) if split is not None]
+
+
+def _outliers(entry: DefenseEntry, inputs: Split) -> Split | None:
+    """Return the outliers of a defense; images in the size and the colours of the inputs."""
+    if entry.outliers is None:
+        return None
+    outliers = pools.parse_split(entry.outliers)
+    return outliers.scaled(inputs.shape) if isinstance(outliers.domain, Pixels) else outliers
 
 
 def _leak(defended: Defended, victim: Classifier) -> Leak:
