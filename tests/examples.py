@@ -90,6 +90,7 @@ from feint.defenses.boundary import (
     AdversarialTraining,
     BoundaryConfusion,
     BoundaryProtection,
+    ClassFeatureWatermark,
     MarginWatermark,
     NastyTeacher,
     OutlierExposure,
@@ -267,6 +268,11 @@ def knows_its_mark(model, old, inputs, outliers):
     return (victims.answers(model, chosen).argmax(-1) == labels).float().mean()
 
 
+def knows_its_classes(model, old, inputs, outliers):
+    chosen, labels = CLASSES.triggers(outliers, 10)
+    return (victims.answers(model, chosen).argmax(-1) == labels).float().mean()
+
+
 def elsewhere_on_outliers(model, old, inputs, outliers):
     before, now = (victims.answers(network, outliers).argmax(-1) for network in (old, model))
     return (before != now).float().mean()
@@ -333,6 +339,7 @@ def attack_cases() -> dict[str, Any]:
 
 TINY = Training(epochs=1, batch_size=32, learning_rate=0.02)
 MARGIN = MarginWatermark(count=10, batch=5, steps=2, training=TINY)
+CLASSES = ClassFeatureWatermark(count=40, training=TINY)
 STURDY = AdversarialTraining(radius=0.15, step=0.1, steps=2, training=TINY)
 NOISE = Split.of(np.random.default_rng(0).integers(0, 256, (20, 1, 2, 2), np.uint8), np.arange(20) % 3)
 WINDOW = 300  # of detectors: far below the queries asked in their tests
@@ -611,6 +618,12 @@ BOUNDARY = by_name(
         MARGIN,
         spelled=(MarginWatermark(count=20, draw=3),),
         raises=knows_its_mark,
+        without={"weight": 0},
+    ),
+    Example(
+        CLASSES,
+        spelled=(ClassFeatureWatermark(count=20, target=3),),
+        raises=knows_its_classes,
         without={"weight": 0},
     ),
     Example(

@@ -19,6 +19,7 @@ from feint.evaluation.results import Cell
 from feint.evaluation.transfer import Springboard
 from feint.models.networks import Classifier, Network
 from feint.models.training import Training
+from feint.ownership.survival import ClaimTrial
 from feint.recipes import registry
 from feint.recipes.recipe import build, from_table
 from feint.recipes.store import Weights
@@ -97,6 +98,11 @@ class Suite(SuiteTables):
             raise BadRecipe(f"victims.{victim}.springboard with members", "its other fields", "leave them out")
         where = f"victims.{victim}.springboard"
         return build(where, {"members": members, **fields}, {where: Springboard})
+
+    def ownership_on(self, victim: str) -> ClaimTrial | None:
+        """Return the recipe of the claims against this victim's copies, or None; a wrong field raises `BadRecipe`."""
+        fields = self.victims[victim].ownership
+        return None if fields is None else from_table({"kind": "ClaimTrial", **fields}, registry.vocabulary())
 
     def recipe(self, defense: str) -> Defense | Ladder:
         """Build the recipe of a defense, before any part of it is fitted. Raises `UnknownName` or `BadRecipe`."""

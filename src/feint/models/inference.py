@@ -128,8 +128,12 @@ def last_linear(model: nn.Module) -> nn.Linear | None:
     return next((layer for layer in [*model.modules()][::-1] if isinstance(layer, nn.Linear)), None)
 
 
-def with_features(model: nn.Module, x: Tensor, layer: nn.Linear | None) -> tuple[Tensor, Tensor | None]:
+def with_features(
+    model: nn.Module, x: Tensor, layer: nn.Linear | None, *, detach: bool = True
+) -> tuple[Tensor, Tensor | None]:
     """Return the model's output for the inputs `x` (N, …) and, from the same pass, what `layer` read (N, D).
+
+    Gradients flow through the features where `detach` is False.
 
     Other threads may run the model at the same time: what their passes give to the layer is not read. Instead of
     features None is returned where the layer did not run once, with a row for each input.
@@ -141,7 +145,7 @@ def with_features(model: nn.Module, x: Tensor, layer: nn.Linear | None) -> tuple
 
     def read(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         if threading.get_ident() == thread:
-            inputs.append(arguments[0].detach().flatten(1))
+            inputs.append((arguments[0].detach() if detach else arguments[0]).flatten(1))
 
     hook = layer.register_forward_pre_hook(read)
     try:
