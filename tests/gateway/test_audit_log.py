@@ -27,12 +27,12 @@ def path(tmp_path):
     return tmp_path / "audit.jsonl"
 
 
-def filled(path, lines, key=KEY):
-    """Append entries, and return the heads that were shipped."""
+def filled(path, lines, key=KEY, name="client"):
+    """Append entries, and return the heads that were shipped. In one millisecond others of a name are the same."""
     heads = []
     with AuditLog(path, key, ship=heads.append) as log:
         for i in range(lines):
-            log.enter("refused", client=f"client {i}", reason="Überschritten\n")
+            log.enter("refused", client=f"{name} {i}", reason="Überschritten\n")
     return heads
 
 
@@ -105,7 +105,7 @@ def test_entries_cut_away_with_the_head_beside_the_file_are_missed_by_the_shippe
         file.write_bytes(content)
     with pytest.raises(DamagedFile, match="entries up to number 1, where number 2 was written"):
         verify([path], key=KEY, heads=heads)
-    filled(path, 2)  # the gateway goes on
+    filled(path, 2, name="later")  # the gateway goes on
     with pytest.raises(DamagedFile, match="another hash than the head 2"):
         verify([path], key=KEY, heads=heads)
 
