@@ -22,31 +22,24 @@ from feint.models.training import Training, learn
 from feint.oracle import account
 from feint.ownership import (
     WRK,
+    Claim,
     Distilled,
     FineTuned,
     GatedCopy,
     Mark,
-    Policy,
     Pruned,
     Quantized,
-    SameMistakes,
-    Triggers,
-    claim,
     marked_answers,
-    plan_controls,
-    train_controls,
     trained_mark,
 )
-from feint.ownership.rehearsal import rehearse
 from feint.ownership.removals import Removal
 from feint.ownership.selection import labels_of
+from feint.ownership.survival import ClaimTrial, judge
 from feint.progress import ProgressCallback
 from feint.query import Query
 from feint.service import Service
 
 WORK = Path("feint-bench") / "tables" / "ownership"
-COUNT = 60
-POLICY = Policy(alpha=1e-3, most_false=0.05)
 
 
 @dataclass(frozen=True)
@@ -62,7 +55,10 @@ class Setup:
     copy: Training
     tuning: Training
     marking: Training
-    rehearsals: int = 8
+
+    @property
+    def trial(self) -> ClaimTrial:
+        return ClaimTrial(controls=60, rehearsals=8, least=5, training=self.control)
 
     @property
     def images(self) -> Dataset:
@@ -138,17 +134,12 @@ def victim(setup: Setup) -> Classifier:
 @cache
 def controls(setup: Setup) -> Mapping[str, Classifier]:
     images = setup.images
-    plans = plan_controls(COUNT, networks.get(setup.network, images), setup.control)
-    made = train_controls(WORK / setup.data, plans, images.train, images.pool)
-    return {place.name: model for place, model in made}
+    return setup.trial.trained_controls(WORK / setup.data, networks.get(setup.network, images), images)
 
 
 @cache
 def marks(setup: Setup) -> tuple[Mark, ...]:
-    images, model = setup.images, victim(setup)
-    cast = rehearse(model, images.train, images.pool, setup.rehearsals)
-    kinds = SameMistakes(least=5), Triggers()
-    return tuple(kind.mark(model, images.test, cast) for kind in kinds)
+    return setup.trial.marks(victim(setup), setup.images)
 
 
 def service(setup: Setup, defense: str) -> Service:
@@ -184,17 +175,17 @@ def judged(setup: Setup, suspect: nn.Module, evidence: Sequence[Mark], model: nn
         "fidelity": metrics.fidelity(suspect, model or victim(setup), test),
         "controls": len(known),
     }
-    asked = Service(suspect)
+    policy = setup.trial.policy
     for i, mark in enumerate(evidence):
-        row[mark.method] = _result(asked, [mark], {name: [answers[i]] for name, answers in known.items()})
-    return row | {"together": _result(asked, evidence, known)}
+        alone = {name: [answers[i]] for name, answers in known.items()}
+        row[mark.method] = _result(judge(suspect, [mark], alone, policy))
+    return row | {"together": _result(judge(suspect, evidence, known, policy))}
 
 
-def _result(suspect: Service, evidence: Sequence[Mark], known: Mapping[str, list[np.ndarray]]) -> Row:
-    result = claim(suspect.oracle(client="owner", budget=1000), evidence, known, policy=POLICY)
+def _result(result: Claim) -> Row:
     return {
         "log_e": float(np.log(result.e_value)),
-        "claimed": not {"little evidence", "controls agree", "few controls"} & {*result.reasons},
+        "claimed": result.is_evident,
         "asked": result.queries,
         "false_claims": result.false_claims,
         "bound": result.bound,

@@ -15,6 +15,7 @@
     ├── Unreachable       a server does not answer, or fails
     │   ├── TimedOut      … within its time limit
     │   └── StoreLost     … and it is the store that holds the ledger
+    │       └── StoreRolledBack  … which answers, and has lost data
     ├── CallLimit         the owner's ceiling on calls to a paid model is reached
     ├── Failed            a step of the line failed: nothing was answered
     ├── DamagedFile       a stored recipe or its tensors are broken, foreign or incomplete
@@ -138,6 +139,10 @@ class StoreLost(Unreachable):
     """The store that holds the ledger does not answer, or its disk is full."""
 
 
+class StoreRolledBack(StoreLost):
+    """The ledger has lost data: it was emptied, evicted, or restored from a copy while a gateway ran."""
+
+
 class CallLimit(FeintError):
     """The ceiling on calls to a paid model is reached."""
 
@@ -163,11 +168,15 @@ class NoKey(Refused):
 
 
 class NoRole(NoKey):
-    """The API key is known, and lacks the role that the request takes."""
+    """The API key is known, and lacks the role, or is not for the model, that the request takes."""
 
 
 class OverBudget(Refused):
-    """The client has no queries left for this request."""
+    """The client has no queries left for this request, for `retry_after` seconds (inf: for good)."""
+
+    def __init__(self, got: str, expected: str, remedy: str, retry_after: float = math.inf) -> None:
+        super().__init__(got, expected, remedy)
+        self.retry_after = retry_after
 
 
 class RateLimited(Refused):

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from feint.query import Answer, Query
 
 
+CLOCK_SLACK = 1.0  # seconds by which the clocks of replicas may differ, all of which follow their store's
+
+
 class Rows:
     """Append-only rows of equal length, in order of arrival and bounded in number. No row ever changes.
 
@@ -94,14 +97,24 @@ class Account:
         """
         return self._totals.get(name, 0.0)
 
-    def add(self, name: str, amount: float, *, floor: float = -math.inf, limit: float = math.inf) -> bool:
+    def add(
+        self,
+        name: str,
+        amount: float,
+        *,
+        floor: float = -math.inf,
+        limit: float = math.inf,
+        ceiling: float = math.inf,
+    ) -> bool:
         """Add `amount` to the total `name`, raised to `floor` first, unless the result exceeds `limit`.
+
+        A total above `ceiling` counts as 0: no right clock can have led to it.
 
         Returns:
             Whether the amount was added. Otherwise the total is unchanged.
         """
         with self._lock:
-            raised = max(self._totals[name], floor) + amount
+            raised = raised_total(self._totals[name], amount, floor, ceiling)
             if raised > limit:
                 return False
             self._totals[name] = raised
@@ -174,6 +187,11 @@ class Account:
         return int(self.total("queries"))
 
 
+def raised_total(total: float, amount: float, floor: float, ceiling: float) -> float:
+    """Return a total after an addition, as `Account.add` makes it."""
+    return max(0.0 if total > ceiling else total, floor) + amount
+
+
 class Ledger:
     """Accounts by client name. An account is opened at the client's first query.
 
@@ -200,6 +218,12 @@ class Ledger:
     def _group_of(self, client: str) -> Account | None:
         name = self._links.get(client, "")
         return self._groups.setdefault(name, Account(name, self.shared)) if name else None
+
+    @property
+    def clients(self) -> list[str]:
+        """Names of the clients that have an account."""
+        with self._lock:
+            return [*self._accounts]
 
     @property
     def queries(self) -> int:

@@ -107,7 +107,7 @@ def test_smoothing_sees_through_noise_that_is_keyed_to_the_query():
         def forward(self, x):
             return torch.stack([x.flatten(1).mean(1) * 4, 2 - x.flatten(1).mean(1), x.flatten(1).mean(1) * 0], 1)
 
-    x = images(40, seed=3)
+    x = images(400, seed=3)
     clean = Sums()(x).softmax(-1)
     noisy = Service(Sums(), Defense(outputs=[GaussianNoise("key", scale=0.2)]))
     once = noisy.oracle(client="a", budget=10_000).ask(x)

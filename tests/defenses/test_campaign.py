@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from feint.defenses.access import Campaign
-from feint.defenses.access.cohort import LEVELS, STEP, UNTIL, Cohort, alarm, fisher, rejected
+from feint.defenses.access.cohort import LEVELS, STEP, UNTIL, Cohort, fisher, rejected
 from feint.defenses.access.e_bh import e_bh
 from feint.defenses.access.e_process import NOW
 from feint.defenses.access.martingale import Martingale
@@ -19,6 +19,7 @@ from feint.ledger import Account, Ledger
 
 N = 199
 P = np.arange(1, N + 2) / (N + 1)
+UNLIKE = np.random.default_rng(1)
 SCORES = np.arange(N, dtype=float)
 POWERS = np.stack([power * P ** (power - 1) for power in (0.2, 0.5, 0.8)], 1)
 MARTINGALE = Martingale(SCORES, np.log(POWERS / POWERS.mean(0)), np.full(3, 1 / 3), 1e-3)
@@ -31,9 +32,11 @@ def cohort(**settings) -> Cohort:
     return Cohort.of(default | settings, MARTINGALE)
 
 
-def ask(tested: Cohort, account: Account, scores, time: float = 0.0, rung: int = 0) -> list[int]:
+def ask(tested: Cohort, account: Account, scores, time: float = 0.0, rung: int = 0, x=None) -> list[int]:
+    """Rungs of inputs with these scores, which are unlike each other unless they are `x`."""
     scores = np.asarray(scores, float)
-    rows = tested.assign(scores, ArrayQuery(np.zeros((len(scores), 1)), account.client, time=time), account, rung)
+    x = UNLIKE.random((len(scores), 9)) if x is None else x
+    rows = tested.assign(scores, ArrayQuery(x, account.client, time=time), account, rung)
     account.add("queries", len(scores))
     return rows.tolist()
 
@@ -98,6 +101,14 @@ def test_during_an_alarm_improbable_queries_of_newcomers_are_on_the_rung():
     assert ask(tested, ledger["old"], [odd, odd]) == [0, 0]
 
 
+def test_an_alarm_of_a_clock_that_was_put_back_ends_and_hides_no_new_one():
+    tested, ledger = cohort(hours=1.0), Ledger()
+    attack(tested, ledger, time=90_000.0)
+    assert ask(tested, ledger["new"], [-1.0], time=1000.0) == [0]
+    attack(tested, ledger, time=1000.0)
+    assert ask(tested, ledger["newer"], [-1.0], time=1000.0) == [1]
+
+
 def test_only_the_first_queries_of_a_batch_are_a_newcomers():
     tested, ledger = cohort(newcomers=3), Ledger()
     attack(tested, ledger)
@@ -113,12 +124,28 @@ def test_a_batch_is_answered_as_its_queries_one_by_one():
         assert whole == [ask(tested, ledger[f"single {i}"], [score])[0] for score in row]
 
 
+def test_near_copies_of_one_input_are_one_of_a_newcomers_queries():
+    tested, ledger = cohort(run_length=20.0), Ledger()
+    for i in range(30):
+        for _ in range(tested.newcomers):
+            ask(tested, ledger[f"camera {i}"], [-1.0], x=np.full((1, 9), 0.5))
+        assert len(ledger[f"camera {i}"].rows("campaign/ranks")) == 1
+
+
+def test_near_copy_of_a_suspected_input_is_suspected():
+    tested, ledger = cohort(), Ledger()
+    attack(tested, ledger)
+    x = np.full((2, 9), 0.5)
+    assert ask(tested, ledger["new"], [-1.0, -1.0], x=x) == [1, 1]
+    assert ask(tested, ledger["new"], [-1.0], x=x[:1]) == [1]
+
+
 def test_an_alarm_ends_when_it_is_not_renewed():
     tested, ledger = cohort(hours=2.0), Ledger()
     attack(tested, ledger, time=1000.0)
     assert ledger.shared.total(UNTIL) == 1000 + 7200
-    assert alarm(ledger.shared, 8199.0)
-    assert not alarm(ledger.shared, 8201.0)
+    assert tested.alarm(ledger.shared, 8199.0)
+    assert not tested.alarm(ledger.shared, 8201.0)
     assert ask(tested, ledger["new"], [-1.0], time=8201.0) == [0]
     attack(tested, ledger, time=9000.0)
     assert ledger.shared.total(UNTIL) == 9000 + 7200
@@ -210,6 +237,6 @@ def test_replicas_agree_and_conflict_only_where_one_has_not_looked_for_long():
         ask(tested, one[f"{i}"], [-1.0] * tested.newcomers)
     for session in replicas:
         shared = session.begin("new").shared
-        assert alarm(shared, 3599.0)
+        assert tested.alarm(shared, 3599.0)
         assert shared.total("campaign/accounts") in (79, 80)  # the other's last commit may not be known here
         assert shared.total("campaign/alarms") >= one.shared.total("campaign/alarms") / 2

@@ -8,7 +8,7 @@ import pytest
 from tests.support.gateways import ANYBODY, SHAPE, answer_of
 from tests.support.graph_files import bare, output_defense, undefended
 
-from feint.errors import StoreLost
+from feint.errors import StoreLost, Unreachable
 from feint.gateway.backends.onnx_model import Outputs
 from feint.gateway.server.run import running
 from feint.gateway.settings import LedgerSettings, OnnxSettings, Settings
@@ -138,10 +138,19 @@ def test_who_was_refused_is_refused_when_the_ledger_is_lost(tmp_path, monkeypatc
         assert ask(client).status_code == 429
 
 
-def test_a_line_that_answers_nothing_is_charged_once(tmp_path, monkeypatch):
+async def away(x):
+    raise Unreachable("an upstream", "one that answers", "try again")
+
+
+@pytest.mark.parametrize(
+    ("fails", "status"),
+    [(away, 502), (broken_later, 500), (gives(lambda p: None), 500), (gives(lambda p: p * np.nan), 500)],
+    ids=["upstream", "exception", "nothing", "NaN"],
+)
+def test_what_fails_on_this_side_is_not_charged(tmp_path, monkeypatch, fails, status):
     settings = Settings({"toy": OnnxSettings(path=bare(tmp_path / "bare.onnx"), access=("Budget(9)",))}, **ANYBODY)
     with running(settings) as gateway, httpx2.Client(base_url=gateway.url) as client:
         with monkeypatch.context() as patch:
-            patch.setattr(gateway.gateway.endpoints["toy"].pipeline, "_run", gives(lambda p: None))
-            assert ask(client).status_code == 500
-        assert [ask(client).status_code for _ in range(2)] == [200, 429]
+            patch.setattr(gateway.gateway.endpoints["toy"].pipeline, "_run", fails)
+            assert ask(client).status_code == status
+        assert [ask(client).status_code for _ in range(3)] == [200, 200, 429]

@@ -69,7 +69,29 @@ def test_a_file_of_layout_1_is_read_and_brought_up_to_date_by_the_next_change(fi
         database.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
     assert keys.open(old).authenticate(text).group == ""
     Keys(old).link("ann", "card")
-    assert keys.open(old).authenticate(text) == Caller("ann", "acme", frozenset({"infer"}), "card")
+    assert keys.open(old).authenticate(text) == Caller("ann", "acme", frozenset({"infer"}), "card", key=key.id)
+
+
+def test_a_key_is_good_for_its_models(file):
+    text, _ = file.add("ann", models=("digits", "cifar10"))
+    assert keys.open(file.path).authenticate(text).models == {"digits", "cifar10"}
+    renewed, *_ = file.rotate("ann", grace=0.0)
+    assert keys.open(file.path).authenticate(renewed).models == {"digits", "cifar10"}
+
+
+def test_a_file_of_layout_2_is_read_and_brought_up_to_date(file, tmp_path):
+    text, key = file.add("ann", group="card")
+    with closing(sqlite3.connect(file.path)) as database, database:
+        database.execute("ALTER TABLE keys DROP COLUMN models")
+        database.execute("PRAGMA user_version = 2")
+    assert keys.open(file.path).authenticate(text).group == "card"
+    Keys(file.path).link("ann", "other")
+    assert keys.open(file.path).authenticate(text) == Caller("ann", group="other")
+
+
+def test_nobody_has_the_account_of_those_without_a_key(file):
+    with pytest.raises(BadInput, match="no key"):
+        file.add("anonymous")
 
 
 def test_key_file_holds_no_secret(file):
@@ -216,9 +238,9 @@ def test_the_commands(run_cli):
     assert keys.open("keys.db").authenticate(out.strip()).tenant == "acme"
     code, out, _ = run_cli("keys list")
     assert code == 0
-    assert len(re.findall(r"^\w{12}  ann +acme +admin infer  active", out, re.MULTILINE)) == 2
+    assert len(re.findall(r"^\w{12}  ann +acme +admin infer +active", out, re.MULTILINE)) == 2
     assert run_cli("keys link ann card")[0] == 0
-    assert len(re.findall(r"^\w{12}  ann +acme +card +admin infer  active", run_cli("keys list")[1], re.MULTILINE)) == 2
+    assert len(re.findall(r"^\w{12}  ann +acme +card +admin infer +active", run_cli("keys list")[1], re.MULTILINE)) == 2
     code, out, _ = run_cli("keys revoke ann")
     assert code == 0
     assert out.count("is revoked") == 2

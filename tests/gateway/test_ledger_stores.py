@@ -98,7 +98,7 @@ async def played(stores, requests) -> list:
             seen.append((outcomes, await replicas[replica].commit(transaction)))
             if seen[-1][1]:
                 break
-    seen.append(sorted(await stores[0].clients()))
+    seen += [sorted(await stores[0].clients(kind=kind)) for kind in ("client", "group")]
     for store in stores:
         await store.close()
     return seen
@@ -323,7 +323,7 @@ def test_a_gateway_remembers_few_tokens_and_lets_none_pass_twice():
                 if await session.commit(transaction):
                     break
             firsts.append(first)
-            assert len(session.begin("ann")._snapshot.used) <= TOKENS + 1
+            assert len(session.begin("ann").snapshot.used) <= TOKENS + 1
         return firsts
 
     assert asyncio.run(run()) == [True] * (3 * TOKENS) + [False]
@@ -339,3 +339,14 @@ def test_a_large_batch_that_comes_again_is_known_at_the_second_look():
         return told
 
     assert asyncio.run(run()) == [(5 * TOKENS, True), (4 * TOKENS, False), (0, True), (4 * TOKENS, False), (0, True)]
+
+
+def test_a_commit_that_builds_on_one_that_failed_fails(commit):
+    """Its version is the account's by now, since another added to it."""
+    assert commit({CLIENT: ChangeSet(0, {"a": 1.0}, writer="first")}).committed
+    added = ChangeSet(None, added=[Increment("a", 1.0, -math.inf, math.inf, True)])
+    assert commit({CLIENT: added}).committed
+    failed = commit({CLIENT: ChangeSet(1, {"a": 9.0}, after="first", writer="second")})
+    assert not commit({CLIENT: ChangeSet(2, {"a": 10.0}, after="second", writer="third")}).committed
+    assert failed.accounts[CLIENT].writer == "first"
+    assert commit({CLIENT: ChangeSet(2, {"a": 3.0}, after="first", writer="fourth")}).committed

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.gateways import CLASSES, SECRET, SHAPE, Straight, gateway, linear
+from tests.support.gateways import CLASSES, SECRET, SHAPE, Straight, gateway, linear, running
 from tests.support.infer_requests import BAD_BODIES, X, document
 from tests.support.variance import assert_close
 
@@ -228,6 +228,7 @@ def test_who_may_ask():
 
 @pytest.mark.parametrize("error", [
     Suspected("evidence", "none", "talk"), OverBudget("2 queries", "1", "more"), RateLimited("2", "1", "wait", 1.25),
+    OverBudget("2 queries", "1 a day", "wait", 1.25),
     RateLimited("2", "1", "never"), ProofRequired("no stamp", "work", "solve", puzzle=Puzzle(5, "a", "b", 9)),
 ], ids=repr)  # fmt: skip
 def test_refusals(error):
@@ -238,13 +239,15 @@ def test_refusals(error):
     told = response.json()
     assert told["error"] == str(error)
     match error:
-        case RateLimited(retry_after=1.25):
+        case RateLimited(retry_after=1.25) | OverBudget(retry_after=1.25):
             assert response.status_code == 429
             assert response.headers["retry-after"] == "2"
+            assert "x-should-retry" not in response.headers
             assert told["parameters"] == {"retry_after": 1.25}
         case OverBudget() | RateLimited():
             assert response.status_code == 429
             assert response.headers.get("retry-after") is None
+            assert response.headers["x-should-retry"] == "false"
         case ProofRequired():
             assert response.status_code == 428
             assert told["parameters"]["puzzle"] == {"bits": 5, "client": "a", "query": "b", "expires": 9}
@@ -336,3 +339,41 @@ def test_any_float32_keeps_its_value_on_the_way(values):
     assert infer(served, document(x)).content == infer(served, document(x)).content
     infer(served, **binary(x))
     assert all(asked.x.tobytes() == x.tobytes() for asked in line.queries)
+
+
+BOUND = {
+    "k": Caller("ann", "acme", models=frozenset({"toy"})),
+    "other": Caller("bob", "acme", models=frozenset({"second"})),
+    "foreign": Caller("eve", "evil"),
+}
+
+
+def bound_gateway():
+    """Two models, of which the first is for one tenant alone."""
+    served = gateway(names=("toy", "second"), keys=BOUND)
+    served.endpoints["toy"].tenants = ("acme",)
+    return served
+
+
+@pytest.mark.parametrize(("key", "status"), [("k", 200), ("other", 403), ("foreign", 403)])
+def test_a_model_answers_the_keys_and_tenants_that_it_is_for(key, status):
+    headers = {"Authorization": f"Bearer {key}"}
+    served = bound_gateway()
+    assert infer(served, headers=headers).status_code == status
+    assert ask(served, "GET", "/v2/models/toy", headers=headers).status_code == status
+    assert ask(served, "GET", "/v2/models/toy/config", headers=headers).status_code == status
+
+
+@pytest.mark.parametrize(("key", "names"), [("k", ["toy"]), ("other", ["second"]), ("foreign", ["second"])])
+def test_a_key_lists_the_models_that_it_is_for(key, names):
+    headers, served = {"Authorization": f"Bearer {key}"}, bound_gateway()
+    assert ask(served, "GET", "/v2/models", headers=headers).json() == {"models": names}
+    index = ask(served, "POST", "/v2/repository/index", headers=headers).json()
+    assert [model["name"] for model in index] == names
+
+
+def test_statistics_are_no_model():
+    with running(gateway()) as url:
+        response = httpx2.get(f"{url}/v2/models/stats", headers={"Authorization": "Bearer k"})
+    assert response.status_code == 404
+    assert "statistics of models" in response.json()["error"]

@@ -158,7 +158,7 @@ def test_a_foreign_file_is_not_opened_and_not_touched(path, scene):
     else:
         SqliteStore(path)
         with closing(sqlite3.connect(path)) as file:
-            file.execute("PRAGMA user_version = 3")
+            file.execute("PRAGMA user_version = 99")
     before = path.read_bytes()
     with pytest.raises(DamagedFile, match=r"ledger\.db"):
         SqliteStore(path)

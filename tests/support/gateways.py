@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,6 +70,12 @@ class Book:
         from feint.ledger import Account
 
         return self.accounts.setdefault(client, Account(client))
+
+    def now(self):
+        return time.time()
+
+    def outdated(self, transaction):
+        return False
 
     async def commit(self, transaction):
         return True

@@ -11,6 +11,7 @@ from feint.attacks.lenses.evasion import Filler, LowAndSlow, Sybil
 from feint.attacks.lenses.known_parameters import KnownParameters
 from feint.attacks.lenses.labels import HardLabels, RankTargets, Sharpened
 from feint.attacks.lenses.lens import Lens, PointwiseLens
+from feint.attacks.lenses.near_copies import NearCopies
 from feint.attacks.lenses.partial_bayes import PartialBayes, PartialBayesBound
 from feint.attacks.lenses.recovered import Recovered
 from feint.attacks.lenses.subtracted import Subtracted
@@ -80,6 +81,7 @@ __all__ = [
     "Marginals",
     "MultiStep",
     "NGramQueries",
+    "NearCopies",
     "NextClasses",
     "PartialBayes",
     "PartialBayesBound",

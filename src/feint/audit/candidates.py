@@ -126,7 +126,7 @@ def adaptive_lenses(
     lenses: dict[str, tuple[Lens, ...]] = {}
     for step in steps:
         for name, text in getattr(step, "countermeasures", {}).items():
-            lens = registry.parse(text, defense=step)
+            lens = registry.parse(text, defense=step, noise=step)
             if isinstance(pool.domain, lens.domains) and (copies or not getattr(lens, "randomised", False)):
                 lenses[name] = (lens,)
     if thorough and steps and not labels_only(defense):

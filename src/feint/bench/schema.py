@@ -41,6 +41,7 @@ class VictimEntry:
         attacks: Attacks on this victim alone, in place of the suite's attacks of the same name.
         springboard: Fields of `Springboard`, which turn downstream attacks on for this victim.
         threshold: The owner's threshold: the probability from which on an input counts as positive.
+        ownership: Fields of `ClaimTrial`, which turn claims against the copies of this victim on.
     """
 
     data: str
@@ -54,6 +55,7 @@ class VictimEntry:
     attacks: Mapping[str, AttackEntry] = field(default_factory=dict)
     springboard: Table | None = None
     threshold: float | None = None
+    ownership: Table | None = None
 
     def __post_init__(self) -> None:
         check_threshold(self.threshold)

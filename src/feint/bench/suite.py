@@ -7,6 +7,7 @@ from typing import Any
 
 from feint.attacks import Attack, Lens
 from feint.attacks.lenses.known_parameters import Elementwise
+from feint.attacks.lenses.near_copies import HasExpectation
 from feint.bench import matrix
 from feint.bench.schema import SuiteTables, Table
 from feint.data import Split
@@ -18,6 +19,7 @@ from feint.evaluation.results import Cell
 from feint.evaluation.transfer import Springboard
 from feint.models.networks import Classifier, Network
 from feint.models.training import Training
+from feint.ownership.survival import ClaimTrial
 from feint.recipes import registry
 from feint.recipes.recipe import build, from_table
 from feint.recipes.store import Weights
@@ -96,6 +98,11 @@ class Suite(SuiteTables):
             raise BadRecipe(f"victims.{victim}.springboard with members", "its other fields", "leave them out")
         where = f"victims.{victim}.springboard"
         return build(where, {"members": members, **fields}, {where: Springboard})
+
+    def ownership_on(self, victim: str) -> ClaimTrial | None:
+        """Return the recipe of the claims against this victim's copies, or None; a wrong field raises `BadRecipe`."""
+        fields = self.victims[victim].ownership
+        return None if fields is None else from_table({"kind": "ClaimTrial", **fields}, registry.vocabulary())
 
     def recipe(self, defense: str) -> Defense | Ladder:
         """Build the recipe of a defense, before any part of it is fitted. Raises `UnknownName` or `BadRecipe`."""
@@ -198,8 +205,9 @@ def _knowledge_of(recipe: Defense | Ladder, *, leaked: bool = False) -> dict[str
     if isinstance(recipe, Ladder) or not (recipe.inputs or recipe.outputs):
         return {}
     known: dict[str, Any] = {"rehearsal": SuspectedDefense(replace(recipe, access=()), leaked)}
-    if not recipe.inputs and len(recipe.outputs) == 1 and isinstance(recipe.outputs[0], Elementwise):
-        known["defense"] = recipe.outputs[0]
+    alone = recipe.outputs[0] if not recipe.inputs and len(recipe.outputs) == 1 else None
+    known |= {"defense": alone} if isinstance(alone, Elementwise) else {}
+    known |= {"noise": alone} if isinstance(alone, HasExpectation) else {}
     return known
 
 

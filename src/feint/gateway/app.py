@@ -1,17 +1,25 @@
 """Gateway of several models: authentication, limits and lookup, for REST and gRPC alike."""
 
-import asyncio
+import re
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from feint.errors import BadInput, NoRole, Refused, TimedOut, UnknownName, Unreachable
-from feint.gateway import error_responses
+from feint.errors import NoKey, NoRole, UnknownName, Unreachable
+from feint.gateway import error_responses, request_context
 from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.record import RequestRecord
 from feint.openinference.json_codec import RequestCodec, request_codec
+
+KEY = re.compile(r"feint_([0-9a-f]{12})_")
+
+
+def key_id(key: str) -> str:
+    """Return the id in the text of an API key, "" where it has none."""
+    match = KEY.match(key)
+    return match[1] if match else ""
 
 
 @dataclass(frozen=True)
@@ -23,12 +31,16 @@ class Caller:
         tenant: To whom the client belongs.
         roles: Some of infer, metrics and admin.
         group: Group of linked clients to which the client belongs, "" for none.
+        models: Names of the models that the key is good for, none for all.
+        key: Id of the key, "" where keys have none.
     """
 
     client: str
     tenant: str = ""
     roles: frozenset[str] = frozenset({"infer"})
     group: str = ""
+    models: frozenset[str] = frozenset()
+    key: str = field(default="", compare=False)
 
 
 class Authenticator(Protocol):
@@ -65,7 +77,10 @@ class Gateway:
         authenticator: Authenticates clients.
         limits: The limits of a request.
         stopping: Whether it will close its ports soon.
-        ledger_lost: Whether nobody can be answered, since the ledger's store is lost.
+        ledger_lost: Whether the ledger's store is lost.
+        ledger_needed: Whether no model is ready without the ledger.
+        upstreams: Names of the models that other servers run.
+        trace_share: Share of the requests whose traces are recorded; None where none is.
     """
 
     endpoints: Mapping[str, ModelEndpoint]
@@ -73,6 +88,9 @@ class Gateway:
     limits: Limits = Limits()
     stopping: bool = False
     ledger_lost: bool = False
+    ledger_needed: bool = True
+    upstreams: frozenset[str] = frozenset()
+    trace_share: float | None = None
 
     @property
     def ready(self) -> bool:
@@ -84,9 +102,14 @@ class Gateway:
         """The bytes of the largest request that any model takes."""
         return max(self.codec(endpoint).body_limit for endpoint in self.endpoints.values())
 
+    def replace(self, other: "Gateway") -> None:
+        """Serve the models of another gateway, for its keys and within its limits."""
+        self.endpoints, self.authenticator, self.limits = other.endpoints, other.authenticator, other.limits
+        self.ledger_lost, self.ledger_needed, self.upstreams = other.ledger_lost, other.ledger_needed, other.upstreams
+
     def model_ready(self, name: str) -> bool:
         """Return whether a model can answer."""
-        return self.endpoints[name].ready and not self.stopping and not self.ledger_lost
+        return self.endpoints[name].ready and not self.stopping and not (self.ledger_lost and self.ledger_needed)
 
     def codec(self, endpoint: ModelEndpoint) -> RequestCodec:
         """Return the codec of a model's requests."""
@@ -94,37 +117,51 @@ class Gateway:
 
     def authenticate(self, key: str, *, roles: Collection[str] = ("infer",)) -> Caller:
         """Return the owner of a key ("" for none); raise `NoKey`, or `NoRole` where it has none of the `roles`."""
-        caller = self.authenticator.authenticate(key)
+        context = request_context.current()
+        try:
+            caller = self.authenticator.authenticate(key)
+        except NoKey:
+            context.key = key_id(key)
+            raise
+        context.key = caller.key
         if caller.roles.isdisjoint(roles):
             raise NoRole(f"a key without the role {' or '.join(roles)}", "one that has it", "ask the operator")
         return caller
 
-    def endpoint(self, name: str, version: str = "") -> ModelEndpoint:
+    def allowed(self, caller: Caller) -> list[str]:
+        """Return the names of the models that a caller may ask about."""
+        return [
+            name
+            for name, endpoint in self.endpoints.items()
+            if (not caller.models or name in caller.models)
+            and (not endpoint.tenants or caller.tenant in endpoint.tenants)
+        ]
+
+    def endpoint(self, name: str, version: str = "", *, caller: Caller | None = None) -> ModelEndpoint:
         """Return a model.
 
         Args:
             name: Its name.
             version: Its version, "" for any.
+            caller: Who asks about it; None where that does not matter.
 
         Raises:
+            NoRole: If the key, or its tenant, may not ask about it.
             UnknownName: If it is not served.
             Unreachable: If its upstream never answered, so that its inputs are not known yet.
         """
         endpoint = self.endpoints.get(name)
         if endpoint is None or version not in ("", endpoint.spec.version):
             raise UnknownName("a model or version that is not served", "one that is", "ask /v2/models")
+        if caller is not None and name not in self.allowed(caller):
+            raise NoRole("a key that is not for this model", "one that is", "ask the operator")
         if not endpoint.spec.classes:
             raise Unreachable("a model that is not there yet", "one that is", "try again later")
         return endpoint
 
     async def answer(self, endpoint: ModelEndpoint, query: ArrayQuery) -> Array:
         """Return the model's answer; raise what the model raises, or `TimedOut`."""
-        seconds = self.limits.answer
-        try:
-            async with asyncio.timeout(seconds):
-                return await endpoint.answer(query)
-        except TimeoutError as error:
-            raise TimedOut(f"no answer in {seconds:g} seconds", "one", "try again later") from error
+        return await endpoint.answer(query, seconds=self.limits.answer)
 
     def record_rejection(self, model: str, client: str, error: Exception) -> None:
         """Record a request that never came to a model.
@@ -137,5 +174,5 @@ class Gateway:
         """
         endpoint = self.endpoints.get(model) or (None if model else next(iter(self.endpoints.values()), None))
         if endpoint is not None:
-            outcome = "refused" if isinstance(error, Refused | BadInput) else "failed"
-            endpoint.observer(RequestRecord(model, client, 0, time.time(), outcome, error_responses.reason(error)))
+            outcome, reason = error_responses.outcome(error), error_responses.reason(error)
+            endpoint.observer(RequestRecord(model, client, 0, time.time(), outcome, reason))

@@ -10,16 +10,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
-from feint.errors import Failed, FeintError, Refused, StoreLost, Unreachable
+from feint.errors import Failed, FeintError, Refused, StoreLost, TimedOut, Unreachable
 from feint.gateway.array_query import Array, ArrayQuery
+from feint.gateway.error_responses import outcome, reason
 from feint.gateway.record import Observer, RequestRecord
 from feint.gateway.transaction import LedgerSession
 from feint.gateway.validation import check_probabilities
 from feint.ledger import Account
+from feint.openinference.json_codec import DecodedRequest
 from feint.openinference.model_spec import ModelSpec
 from feint.pipeline import Pipeline
 
-ATTEMPTS = 50  # after the first conflict a group's requests take turns here: only other replicas can still interfere
+ATTEMPTS = 50  # after the first conflict a client's requests take turns until they are sent to the store
 
 
 class ServedPipeline(Pipeline[ArrayQuery], Protocol):
@@ -74,6 +76,7 @@ class ModelEndpoint:
         session: Ledger.
         record: Observer of what became of each request.
         shadow: Whether everyone stays on the first rung.
+        tenants: Tenants whose clients may ask, none for all.
         open_when_lost: Whether clients are answered by the strongest output defense alone where the ledger's store is
             lost. Otherwise nobody is answered then.
     """
@@ -86,10 +89,12 @@ class ModelEndpoint:
         *,
         observer: Observer = lambda record: None,
         shadow: bool = False,
+        tenants: Sequence[str] = (),
         open_when_lost: bool = False,
     ) -> None:
         self.spec, self.pipeline, self.session, self.observer = spec, pipeline, session, observer
         self.shadow, self.open_when_lost, self.ready, self.active = shadow, open_when_lost, True, 0
+        self.tenants = tenants
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     @contextlib.contextmanager
@@ -101,25 +106,33 @@ class ModelEndpoint:
         finally:
             self.active -= 1
 
-    async def answer(self, query: ArrayQuery) -> Array:
+    def query(self, request: DecodedRequest, client: str, group: str) -> ArrayQuery:
+        """Return the query of a request, which comes at the ledger's time."""
+        return ArrayQuery(request.x, client, request.stamp, self.session.now(), group)
+
+    async def answer(self, query: ArrayQuery, *, seconds: float | None = None) -> Array:
         """Return the defended answer (N, K) float32.
+
+        Args:
+            query: The query.
+            seconds: Time limit, None for none.
 
         Raises:
             FeintError: `Refused` by an access rule, `Unreachable` or `StoreLost`; nothing is answered then.
+            TimedOut: When the time limit is over.
             Failed: For any other failure.
-            CancelledError: When the time limit is over, or the client has gone.
+            CancelledError: When the client has gone, or its own deadline is over.
         """
         record = RequestRecord(self.spec.name, query.client, len(query), query.time)
         try:
-            q = check_probabilities(await self._decide(query, record), len(query), self.spec.classes)
+            q = await self._in_time(query, record, seconds)
             record.outcome = "answered"
             return q
         except FeintError as error:
-            record.outcome = "refused" if isinstance(error, Refused) else "failed"
-            record.reason = type(error).__name__
+            record.outcome, record.reason = outcome(error), reason(error)
             raise
-        except asyncio.CancelledError:  # the gateway's own limit of time, or a client that hung up
-            record.outcome, record.reason = "failed", "TimedOut"
+        except asyncio.CancelledError:
+            record.outcome, record.reason = "cancelled", "ClientGone"
             raise
         except Exception as error:  # of `strongest`, or of a store that breaks its contract
             record.outcome, record.reason = "failed", "Failed"
@@ -127,11 +140,21 @@ class ModelEndpoint:
         finally:
             self.observer(record)
 
-    async def _decide(self, query: ArrayQuery, record: RequestRecord) -> Array | None:
+    async def _in_time(self, query: ArrayQuery, record: RequestRecord, seconds: float | None) -> Array:
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                return await self._decide(query, record)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise TimedOut(f"no answer in {seconds:g} seconds", "one", "try again later") from error
+
+    async def _decide(self, query: ArrayQuery, record: RequestRecord) -> Array:
         computed = None
-        async with contextlib.AsyncExitStack() as turn:
-            for attempt in range(ATTEMPTS):
-                transaction, q, ended = self.session.begin(query.client, query.group), None, None
+        for attempt in range(ATTEMPTS):
+            async with self._turn(query) if attempt else contextlib.nullcontext():
+                transaction, q, refusal = self.session.begin(query.client, query.group), None, None
                 try:
                     with _Timed(record, "access"):
                         self.pipeline.admit(query, transaction)
@@ -140,31 +163,44 @@ class ModelEndpoint:
                             computed = await self.pipeline.compute(query)
                     with _Timed(record, "outputs"):
                         q = await self.pipeline.answer(query, computed, transaction, record, shadow=self.shadow)
+                        q = check_probabilities(q, len(query), self.spec.classes)
                     transaction.add("queries", len(query))  # the same entry as a service makes
-                except (Refused, Unreachable) as error:  # charges and evidence until then stay
-                    ended = error
+                except Refused as error:  # charges and evidence until then stay
+                    refusal = error
+                except Unreachable:  # here and below nothing is committed: what fails on this side is not charged
+                    raise
                 except Exception as error:  # nothing else is the client's to read: it may name files or hosts
-                    ended = Failed("a failure of the pipeline", "an answer", "try again, or tell the operator")
-                    ended.__cause__ = error
-                try:
-                    with _Timed(record, "ledger"):
-                        agreed = await self.session.commit(transaction)
-                except StoreLost:
-                    if not self.open_when_lost:
-                        raise
-                    if ended is not None:  # refusals by the last known state of the ledger stand
-                        raise ended from None
-                    return await self.pipeline.strongest(query, computed)
-                if agreed:
-                    if ended is not None:
-                        raise ended
-                    record.asked = transaction.peek("queries")
-                    return q
-                record.conflicts = attempt + 1
-                if attempt == 0:
-                    together = query.group, query.group or query.client  # no group has the lock of a client
-                    await turn.enter_async_context(self._turns.setdefault(together, asyncio.Lock()))
+                    raise Failed("a failure of the pipeline", "an answer", "try again, or tell the operator") from error
+                commit = None
+                if not self.session.outdated(transaction):
+                    commit = self.session.commit(transaction)
+                    if attempt:  # it is sent before the client's next request begins, which builds on it
+                        commit = asyncio.ensure_future(commit)
+                        await asyncio.sleep(0)
+            try:
+                with _Timed(record, "ledger"):
+                    agreed = commit is not None and await commit
+            except StoreLost as error:
+                if not self.open_when_lost:
+                    raise
+                if refusal is not None:  # refusals by the last known state of the ledger stand
+                    raise refusal from None
+                record.reason = reason(error)
+                return check_probabilities(
+                    await self.pipeline.strongest(query, computed), len(query), self.spec.classes
+                )
+            if agreed:
+                if refusal is not None:
+                    raise refusal
+                assert q is not None
+                record.asked = transaction.peek("queries")
+                return q
+            record.conflicts = attempt + 1
         raise StoreLost("an account that changes all the time", "a moment without changes", "try again")
+
+    def _turn(self, query: ArrayQuery) -> asyncio.Lock:
+        """Return the lock under which a client's, or a group's, requests run again; no group has that of a client."""
+        return self._turns.setdefault((query.group, query.group or query.client), asyncio.Lock())
 
 
 class _Timed:

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from feint import __version__
-from feint.gateway.app import Gateway
+from feint.errors import UnknownName
+from feint.gateway.app import Caller, Gateway
 from feint.openinference import messages
 from feint.openinference.openapi import Operation
 
@@ -16,7 +17,7 @@ Reply = tuple[int, bytes]
 
 @dataclass(frozen=True, kw_only=True)
 class ProtocolPage(Operation):
-    """Operation of the gateway, whose `answer` takes the gateway and the path's parameters."""
+    """Operation of the gateway, whose `answer` takes the gateway, the caller, if any, and the path's parameters."""
 
     answer: Callable[..., Reply]
 
@@ -27,11 +28,18 @@ def server_metadata() -> messages.ServerMetadata:
     return messages.ServerMetadata("feint", __version__, extensions)
 
 
-def repository_index(gateway: Gateway) -> list[messages.RepositoryModel]:
-    """Return all models, as Triton lists them."""
+def names(gateway: Gateway, caller: Caller | None) -> list[str]:
+    """Return the names of the models that a caller may ask about."""
+    return [*gateway.endpoints] if caller is None else gateway.allowed(caller)
+
+
+def repository_index(gateway: Gateway, caller: Caller | None = None) -> list[messages.RepositoryModel]:
+    """Return the models that a caller may ask about, as Triton lists them."""
     return [
-        messages.RepositoryModel(name, endpoint.spec.version, "READY" if gateway.model_ready(name) else "UNAVAILABLE")
-        for name, endpoint in gateway.endpoints.items()
+        messages.RepositoryModel(
+            name, gateway.endpoints[name].spec.version, "READY" if gateway.model_ready(name) else "UNAVAILABLE"
+        )
+        for name in names(gateway, caller)
     ]
 
 
@@ -39,22 +47,24 @@ def _reply(body: Any, *, ready: bool = True) -> Reply:
     return 200 if ready else 503, msgspec.json.encode(body)
 
 
-def _models(gateway: Gateway) -> Reply:
-    return _reply(messages.ModelNames(list(gateway.endpoints)))
+def _models(gateway: Gateway, caller: Caller | None) -> Reply:
+    return _reply(messages.ModelNames(names(gateway, caller)))
 
 
-def _model_ready(gateway: Gateway, *, model: str, version: str = "") -> Reply:
-    name = gateway.endpoint(model, version).spec.name
+def _model_ready(gateway: Gateway, caller: Caller | None, *, model: str, version: str = "") -> Reply:
+    name = gateway.endpoint(model, version, caller=caller).spec.name
     ready = gateway.model_ready(name)
     return _reply(messages.ModelReady(name, ready), ready=ready)
 
 
-def _model(gateway: Gateway, *, model: str, version: str = "") -> Reply:
-    return _reply(gateway.endpoint(model, version).spec.metadata())
+def _model(gateway: Gateway, caller: Caller | None, *, model: str, version: str = "") -> Reply:
+    if model == "stats" and model not in gateway.endpoints:  # Triton's extension, on the path of a model of that name
+        raise UnknownName("statistics of models", "a page that is served, as in /openapi.json", "read /metrics")
+    return _reply(gateway.endpoint(model, version, caller=caller).spec.metadata())
 
 
-def _config(gateway: Gateway, *, model: str, version: str = "") -> Reply:
-    return _reply(gateway.endpoint(model, version).spec.config(gateway.limits.batch))
+def _config(gateway: Gateway, caller: Caller | None, *, model: str, version: str = "") -> Reply:
+    return _reply(gateway.endpoint(model, version, caller=caller).spec.config(gateway.limits.batch))
 
 
 MODEL_PAGES = [
@@ -67,20 +77,20 @@ PAGES = [
         path="/v2",
         summary="Server metadata",
         response=messages.ServerMetadata,
-        answer=lambda gateway: _reply(server_metadata()),
+        answer=lambda gateway, caller: _reply(server_metadata()),
     ),
     ProtocolPage(
         path="/v2/health/live",
         summary="Server liveness",
         response=messages.ServerLive,
-        answer=lambda gateway: _reply(messages.ServerLive(True)),
+        answer=lambda gateway, caller: _reply(messages.ServerLive(True)),
         keyed=False,
     ),
     ProtocolPage(
         path="/v2/health/ready",
         summary="Server readiness",
         response=messages.ServerReady,
-        answer=lambda gateway: _reply(messages.ServerReady(gateway.ready), ready=gateway.ready),
+        answer=lambda gateway, caller: _reply(messages.ServerReady(gateway.ready), ready=gateway.ready),
         keyed=False,
     ),
     ProtocolPage(path="/v2/models", summary="The models' names", response=messages.ModelNames, answer=_models),
@@ -88,7 +98,7 @@ PAGES = [
         path="/v2/repository/index",
         summary="The models, as Triton lists them",
         response=list[messages.RepositoryModel],
-        answer=lambda gateway: _reply(repository_index(gateway)),
+        answer=lambda gateway, caller: _reply(repository_index(gateway, caller)),
         method="POST",
     ),
     *(

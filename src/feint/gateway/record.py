@@ -3,6 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from feint.gateway.request_context import RequestContext, current
+
+EVIDENCE_STEP = 0.25  # one query's step tells the score of that query, which no answer may
+
 
 @dataclass(slots=True)
 class RequestRecord:
@@ -13,8 +17,9 @@ class RequestRecord:
         client: The client's name; "" where the request was not authenticated.
         queries: Number of inputs of the request.
         time: Time of arrival, in seconds since the epoch.
-        outcome: answered, refused or failed.
-        reason: The name of the error's class, or "".
+        outcome: answered; refused, where the request is at fault; cancelled, where the client went away or its own
+            deadline was over; or failed.
+        reason: The name of the error's class, or ""; beside an answer, why it was given without the ledger.
         rung: The rung that the client stands on.
         applied: The highest rung whose answer the client got: 0 in shadow mode.
         evidence: The evidence against the client.
@@ -22,8 +27,8 @@ class RequestRecord:
         asked: The queries that the client has been answered so far, those of this request among them.
         moved: The mean L1 distance between undefended and defended rows, None where it is not known.
         conflicts: Number of times that the rules ran again because the account had changed.
-        trace: The id of its trace, "" for none.
         seconds: The seconds of each stage: access, model, outputs, ledger.
+        context: Who sent it, on which path, in which trace.
     """
 
     model: str
@@ -39,8 +44,18 @@ class RequestRecord:
     asked: float = 0.0
     moved: float | None = None
     conflicts: int = 0
-    trace: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
+    context: RequestContext = field(default_factory=current)
+
+    @property
+    def shown_evidence(self) -> float:
+        """The evidence as observers show it."""
+        return shown(self.evidence)
+
+
+def shown(evidence: float) -> float:
+    """Return evidence rounded down to quarters."""
+    return evidence // EVIDENCE_STEP * EVIDENCE_STEP
 
 
 Observer = Callable[[RequestRecord], None]

@@ -5,16 +5,19 @@ and returns the accounts as they are. An account that was only added to needs no
 additions, which only have to come out alike, so that replicas and clients add to one account at once.
 """
 
+import logging
 import math
+import secrets
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import count, islice
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from feint.errors import StoreRolledBack
 from feint.ledger import Account, Rows
 
 # Tokens that are remembered here for each client, 130 bytes each. The store remembers all: one that is forgotten here
@@ -23,15 +26,21 @@ TOKENS = 32
 FRESH = 1.0  # seconds for which totals may be peeked at
 
 
+Kind = Literal["client", "group", "shared"]
+
+
 class AccountName(NamedTuple):
     """Name of an account in a store. Accounts of two kinds share nothing, whatever their names."""
 
-    kind: Literal["client", "group", "shared"]
+    kind: Kind
     name: str = ""
 
 
 SHARED = AccountName("shared")
 NEVER = -1  # a version that no account has
+ACCEPT = "restore it, or reload or restart the gateway to take it as it is"
+
+log = logging.getLogger("feint.gateway")
 
 
 @dataclass(slots=True)
@@ -44,6 +53,8 @@ class Snapshot:
         rows: Its arrays by name.
         used: Some of its used tokens, with the time at which each expires.
         at: When it was returned, in seconds of the monotonic clock.
+        writer: Writer of the commit that last replaced its totals.
+        before: Account on which this one was built by a commit that the store has not confirmed yet; otherwise None.
     """
 
     version: int = 0
@@ -51,6 +62,23 @@ class Snapshot:
     rows: Mapping[str, np.ndarray] = field(default_factory=dict)
     used: dict[str, float] = field(default_factory=dict)
     at: float = field(default_factory=time.monotonic, compare=False)
+    writer: str = field(default="", compare=False)
+    before: "Snapshot | None" = field(default=None, compare=False, repr=False)
+
+    @property
+    def settled(self) -> "Snapshot":
+        """The last of the accounts on which this one was built that the store has confirmed."""
+        account = self
+        while account.before is not None:
+            account = account.before
+        return account
+
+    def builds_on(self, other: "Snapshot") -> bool:
+        """Return whether this account is `other`, or was built on it."""
+        account = self
+        while account is not None and account is not other:
+            account = account.before
+        return account is other
 
     def added_to(self, other: "Snapshot", changes: "ChangeSet") -> "Snapshot":
         """Return this account with the totals of `other`, to which the additions in `changes` have led.
@@ -69,6 +97,7 @@ class Increment(NamedTuple):
     floor: float
     limit: float
     done: bool
+    ceiling: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +112,8 @@ class ChangeSet:
         rows: Rows to append by name, after forgetting those before where the flag is True.
         now: The time of the query.
         added: The additions, in their order.
+        after: The writer that the account must still have, beside its version.
+        writer: Name of this commit, which no other one has.
     """
 
     version: int | None
@@ -91,11 +122,21 @@ class ChangeSet:
     rows: Mapping[str, tuple[bool, np.ndarray]] = field(default_factory=dict)
     now: float = 0.0
     added: Sequence[Increment] = ()
+    after: str = ""
+    writer: str = ""
 
     @property
     def adds(self) -> bool:
         """Whether additions change a total; without a version nothing else does."""
         return any(entry.done for entry in self.added)
+
+
+class LedgerMark(NamedTuple):
+    """Identity of a ledger, drawn when it was made; its numbers of commits that changed an account, and of erasures."""
+
+    id: str
+    commits: int
+    erased: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +147,12 @@ class Outcome:
         committed: Whether all accounts were changed; otherwise none was.
         accounts: Of a commit, version and totals of the accounts whose change set has no version; of a conflict, all
             accounts as they are, of whose used tokens only those of the change sets.
+        ledger: Mark of the ledger afterwards, by which lost data are recognised; None where it has none.
     """
 
     committed: bool
     accounts: Mapping[AccountName, Snapshot]
+    ledger: LedgerMark | None = None
 
 
 class Transaction(Account):
@@ -117,6 +160,8 @@ class Transaction(Account):
 
     Attributes:
         name: Its name in a store.
+        snapshot: The account before it.
+        looked: Whether it was read, so that a commit depends on the snapshot.
         shared: Account that all clients have in common, within the transaction.
         group: Account of the client's group, within the transaction; this one where there is none.
     """
@@ -133,24 +178,32 @@ class Transaction(Account):
         group: "Transaction | None" = None,
     ) -> None:
         super().__init__(name.name, shared, group)
-        self.name, self._snapshot = name, snapshot
+        self.name, self.snapshot = name, snapshot
         self._totals = defaultdict(float, snapshot.totals)
         self._fresh, self._dropped, self._added = dict[str, float](), set[str](), list[Increment]()
-        self._now, self._looked, self._peeked = 0.0, False, False
+        self._now, self.looked, self._peeked = 0.0, False, False
 
     def total(self, name: str) -> float:
-        self._looked = True
+        self.looked = True
         return super().total(name)
 
     def peek(self, name: str) -> float:
         self._peeked = True
-        self._looked |= time.monotonic() - self._snapshot.at > FRESH
+        self.looked |= time.monotonic() - self.snapshot.at > FRESH
         return super().peek(name)
 
-    def add(self, name: str, amount: float, *, floor: float = -math.inf, limit: float = math.inf) -> bool:
-        done = super().add(name, amount, floor=floor, limit=limit)
-        if not self._looked:  # afterwards totals are replaced, and no addition is repeated
-            self._added.append(Increment(name, amount, floor, limit, done))
+    def add(
+        self,
+        name: str,
+        amount: float,
+        *,
+        floor: float = -math.inf,
+        limit: float = math.inf,
+        ceiling: float = math.inf,
+    ) -> bool:
+        done = super().add(name, amount, floor=floor, limit=limit, ceiling=ceiling)
+        if not self.looked:  # afterwards totals are replaced, and no addition is repeated
+            self._added.append(Increment(name, amount, floor, limit, done, ceiling))
         return done
 
     def add_each(self, amounts: Mapping[str, float], *, floor: float = -math.inf) -> None:
@@ -158,49 +211,52 @@ class Transaction(Account):
         self._added += [Increment(name, amount, floor, math.inf, True) for name, amount in amounts.items()]
 
     def add_all(self, amounts: Mapping[str, float]) -> dict[str, float]:
-        self._looked = True
+        self.looked = True
         return super().add_all(amounts)
 
     def change(self, names: Sequence[str], to: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        self._looked = True
+        self.looked = True
         return super().change(names, to)
 
     def once(self, token: str, *, expires: float, now: float) -> bool:
-        self._looked, self._now = True, max(self._now, now)
-        if max(self._snapshot.used.get(token, now), self._fresh.get(token, now)) > now:
+        self.looked, self._now = True, max(self._now, now)
+        if max(self.snapshot.used.get(token, now), self._fresh.get(token, now)) > now:
             return False
         self._fresh[token] = expires
         return True
 
     def rows(self, name: str) -> Rows:
-        self._looked = True
+        self.looked = True
         if name not in self._rows:
-            self._rows[name] = Rows(self._snapshot.rows.get(name))
+            self._rows[name] = Rows(self.snapshot.rows.get(name))
         return self._rows[name]
 
     def drop(self, prefix: str) -> None:
-        self._looked = True
-        for name in [name for name in {*self._snapshot.rows, *self._rows} if name.startswith(prefix)]:
+        self.looked = True
+        for name in [name for name in {*self.snapshot.rows, *self._rows} if name.startswith(prefix)]:
             self._dropped.add(name)
             self._rows[name] = Rows()
 
     @property
     def touched(self) -> dict[AccountName, "Transaction"]:
         """Accounts that a commit changes or depends on: the client's, and of the other two those that were used."""
-        others = (other for other in (self.group, self.shared) if other._looked or other._peeked or other._added)
+        others = (other for other in (self.group, self.shared) if other.looked or other._peeked or other._added)
         return {account.name: account for account in (self, *others)}
 
-    def changes(self) -> ChangeSet:
-        """Return the changes, for a store."""
-        if not self._looked:
+    def changes(self, writer: str = "") -> ChangeSet:
+        """Return the changes, for a store, by a commit of this name."""
+        if not self.looked:
             return ChangeSet(None, added=self._added)
-        return ChangeSet(self._snapshot.version, self._totals, self._fresh, self._new_rows(), self._now)
+        before = self.snapshot
+        return ChangeSet(
+            before.version, self._totals, self._fresh, self._new_rows(), self._now, after=before.writer, writer=writer
+        )
 
     def _new_rows(self) -> dict[str, tuple[bool, np.ndarray]]:
         changes = dict[str, tuple[bool, np.ndarray]]()
         for name, rows in self._rows.items():
             dropped = name in self._dropped
-            before = 0 if dropped else len(self._snapshot.rows.get(name, ()))
+            before = 0 if dropped else len(self.snapshot.rows.get(name, ()))
             if dropped or len(rows) > before:
                 changes[name] = dropped, rows.array[before:]
         return changes
@@ -211,18 +267,18 @@ class Transaction(Account):
         A conflict holds only the tokens of this transaction. Without the earlier ones the next attempt would use one of
         them, conflict, and so on.
         """
-        return replace(other, used=self._snapshot.used | other.used)
+        return replace(other, used=self.snapshot.settled.used | other.used)
 
-    def committed(self) -> Snapshot:
-        """Return the account, which was read, as it is once the store has committed."""
-        used = self._snapshot.used
-        used |= self._fresh
+    def committed(self, writer: str) -> Snapshot:
+        """Return the account, which was read, as it is once the store has made this commit."""
+        used = self.snapshot.used | self._fresh
         if len(used) > TOKENS:
             used = dict(islice(used.items(), len(used) - TOKENS, None))
-        rows = self._snapshot.rows
+        rows = self.snapshot.rows
         if self._rows:
             rows = {**rows, **{name: changed.array for name, changed in self._rows.items()}}
-        return Snapshot(self._snapshot.version + 1, self._totals, rows, used)
+        before = self.snapshot
+        return Snapshot(before.version + 1, self._totals, rows, used, writer=writer, before=before)
 
     def settle(self, totals: Mapping[str, float]) -> None:
         """Replace all totals by those to which the store's additions have led."""
@@ -238,14 +294,15 @@ class Store(Protocol):
 
     - All accounts of a commit change in one atomic step, or none does. Commits of all processes that use one URL are in
       one order; only a store with `shared` may be used by processes on several machines.
-    - A change set whose `version` is not the account's, or of whose `tokens` one was used and has not expired at `now`,
-      is a conflict: nothing changes, and the outcome holds all accounts of the commit.
+    - A change set whose `version` or `after` is not the account's, or of whose `tokens` one was used and has not expired
+      at `now`, is a conflict: nothing changes, and the outcome holds all accounts of the commit. Versions alone do not
+      tell a commit that failed from another's: a change set may build on one that is still under way.
     - Of a change set without a version (an account of which nothing was read) `added` is repeated in its order: each
-      total becomes max(total, floor) + amount where that is within `limit`. It is a conflict unless each addition is
+      total, 0 where it is above `ceiling`, becomes max(total, floor) + amount where that is within `limit`. It is a conflict unless each addition is
       possible exactly where it was `done`. A commit returns the totals to which this leads, those by other replicas
       among them. So a replica that adds to an account, or peeks at it, knows all that was added before its last
       commit; and `Transaction.peek` reads anew what was returned more than a second ago.
-    - Otherwise totals are replaced, tokens are remembered until they expire, and rows are appended, after those before
+    - Otherwise totals and writer are replaced, tokens are remembered until they expire, and rows are appended, after those before
       were dropped where the change set demands it.
 
     `MemoryStore` is the reference: tests/gateway/test_ledger_stores.py holds every other store to its answers. Every
@@ -260,12 +317,20 @@ class Store(Protocol):
         """Return the ledger of a model at a URL. Raises `BadRecipe` for a URL that is not one of this store's."""
         ...
 
+    def now(self) -> float:
+        """Return the time by which rules decide, in seconds since the epoch: one clock for all who use the store."""
+        ...
+
     async def commit(self, changes: Mapping[AccountName, ChangeSet]) -> Outcome:
         """Change accounts in one atomic step, unless one of them is otherwise than in its snapshot."""
         ...
 
-    async def clients(self, most: int = 100) -> list[tuple[str, dict[str, float]]]:
-        """Return the clients against whom there is most evidence, with their totals."""
+    async def clients(self, most: int = 100, *, kind: Kind = "client") -> list[tuple[str, dict[str, float]]]:
+        """Return the clients, or the groups, against whom there is most evidence, with their totals."""
+        ...
+
+    async def erase(self, name: AccountName) -> bool:
+        """Delete an account, with its rows and tokens, in one atomic step; return whether there was one."""
         ...
 
     async def close(self) -> None:
@@ -278,8 +343,39 @@ async def snapshot_of(store: Store, name: AccountName) -> Snapshot:
     return (await store.commit({name: ChangeSet(NEVER, now=time.time())})).accounts[name]
 
 
+def lost_data(
+    known: LedgerMark | None,
+    versions: Mapping[AccountName, int],
+    changes: Mapping[AccountName, ChangeSet],
+    outcome: Outcome,
+) -> str:
+    """Return what an outcome shows to be lost, "" for nothing.
+
+    Args:
+        known: Mark of the ledger before the commit was sent, None where it is not known.
+        versions: Versions that the accounts had at least then.
+        changes: The changes that were sent.
+        outcome: The outcome.
+    """
+    mark = outcome.ledger
+    if known is not None and mark is not None and mark.id != known.id:
+        return "it is another one, or was emptied"
+    changed = outcome.committed and any(change.version is not None or change.adds for change in changes.values())
+    if known is not None and mark is not None and mark.commits - changed < known.commits:
+        return f"it went back from commit {known.commits} to {mark.commits - changed}"
+    behind = [
+        name
+        for name, account in outcome.accounts.items()
+        if account.version - (outcome.committed and changes[name].adds) < versions[name]
+    ]
+    return f"{len(behind)} accounts went back, or are gone" if behind else ""
+
+
 class LedgerSession:
     """Ledger of a gateway: opens transactions on the last known accounts, and commits them to a store.
+
+    Its `now` is the store's. Once the store is seen to have lost data, because another ledger is in its place, its number
+    of commits or the version of an account went back, every commit raises `StoreRolledBack` until `accept`.
 
     Args:
         store: Where the ledger is kept.
@@ -288,6 +384,10 @@ class LedgerSession:
 
     def __init__(self, store: Store, *, most: int = 20_000) -> None:
         self.store, self._most = store, most
+        self._writer = map(f"{secrets.token_hex(6)}-{{:x}}".format, count())
+        self.now: Callable[[], float] = getattr(store, "now", time.time)  # other packages' stores may lack it
+        self._mark: LedgerMark | None = None
+        self._lost = ""  # what was seen to be lost
         self._snapshots: OrderedDict[AccountName, Snapshot] = OrderedDict()
 
     def begin(self, client: str, group: str = "") -> Transaction:
@@ -299,29 +399,87 @@ class LedgerSession:
         name = AccountName("client", client)
         return Transaction(name, self._known(name), shared=shared, group=linked)
 
+    def outdated(self, transaction: Transaction) -> bool:
+        """Return whether an account that the transaction has read is known otherwise by now."""
+        accounts = (transaction, transaction.group, transaction.shared)
+        return any(
+            account.looked and self._known(account.name, account.snapshot) is not account.snapshot
+            for account in accounts
+        )
+
     async def commit(self, transaction: Transaction) -> bool:
         """Commit a transaction, or raise `StoreLost` if the store does not answer.
+
+        What it makes of the accounts is what the next transaction begins with, before the store has answered: requests
+        of one client do not wait for each other's round trip. Where one conflicts all that were built on it do.
 
         Returns:
             Whether the store took it. Otherwise nothing was changed, and the next transaction begins with the accounts
             as they are.
         """
-        accounts = transaction.touched
-        changes = {name: account.changes() for name, account in accounts.items()}
-        outcome = await self.store.commit(changes)
+        accounts, writer = transaction.touched, next(self._writer)
+        changes = {name: account.changes(writer) for name, account in accounts.items()}
+        ahead = {name: account.committed(writer) for name, account in accounts.items() if account.looked}
+        for name, snapshot in ahead.items():
+            self._remember(name, snapshot)
+        try:
+            outcome = await self._exchange(changes)
+        except BaseException:  # nobody knows whether it was done
+            for name, snapshot in ahead.items():
+                self._replace(name, snapshot, snapshot.settled)
+            raise
         for name, account in accounts.items():
             other = outcome.accounts.get(name)
             if other is None:
-                self._remember(name, account.committed())
-            elif outcome.committed:
-                account.settle(other.totals)
-                self._remember(name, self._known(name).added_to(other, changes[name]))
+                self._settle(name, ahead[name])
+            elif not outcome.committed:
+                self._replace(name, ahead.get(name, account.snapshot), account.rebased(other))
             else:
-                self._remember(name, account.rebased(other))
+                account.settle(other.totals)
+                if (known := self._known(name)).before is None:
+                    self._remember(name, known.added_to(other, changes[name]))
         return outcome.committed
 
-    def _known(self, name: AccountName) -> Snapshot:
-        return self._snapshots.get(name) or Snapshot(at=-math.inf)
+    async def check(self) -> None:
+        """Read an account of the ledger; raise `StoreLost`, or `StoreRolledBack` as `commit` does."""
+        await self._exchange({SHARED: ChangeSet(NEVER, now=self.now())})
+
+    def accept(self) -> None:
+        """Take the ledger as it is now, whatever was known of it: a start or a reload does."""
+        self._snapshots.clear()
+        self._mark, self._lost = None, ""
+
+    async def _exchange(self, changes: Mapping[AccountName, ChangeSet]) -> Outcome:
+        """Commit changes, and compare the ledger with what was known of it before they were sent."""
+        mark, versions = self._mark, {name: self._known(name).settled.version for name in changes}
+        if not self._lost:
+            outcome = await self.store.commit(changes)
+            if mark is not None and outcome.ledger is not None and mark.erased != outcome.ledger.erased:
+                versions = dict.fromkeys(versions, 0)  # one of them may have been erased, which is no loss
+                self._snapshots.clear()
+            self._lost = self._lost or lost_data(mark, versions, changes, outcome)
+            if not self._lost:
+                self._mark = outcome.ledger
+                return outcome
+            log.error("the ledger has lost data: %s; %s", self._lost, ACCEPT)
+        raise StoreRolledBack(f"a ledger that has lost data ({self._lost})", "all that was committed", ACCEPT)
+
+    def _settle(self, name: AccountName, snapshot: Snapshot) -> None:
+        """Mark an account as confirmed; it may have been given up meanwhile."""
+        snapshot.before = None
+        if self._known(name).version < snapshot.version:
+            self._remember(name, snapshot)
+
+    def _replace(self, name: AccountName, failed: Snapshot, other: Snapshot) -> None:
+        """Know `other` in place of an account that was built on one that is void; a newer one is kept."""
+        known = self._known(name)
+        if known.builds_on(failed) or known.settled.version < other.version:
+            self._remember(name, other)
+        else:
+            known.used.update(other.used)
+
+    def _known(self, name: AccountName, default: Snapshot | None = None) -> Snapshot:
+        return self._snapshots.get(name) or default or Snapshot(at=-math.inf)
 
     def _remember(self, name: AccountName, snapshot: Snapshot) -> None:
         self._snapshots[name] = snapshot

@@ -24,6 +24,7 @@ from feint.errors import (
     RateLimited,
     Refused,
     StoreLost,
+    StoreRolledBack,
     Suspected,
     TimedOut,
     TooLarge,
@@ -67,6 +68,9 @@ ERROR_STATUSES: dict[type[BaseException], ErrorStatus] = {
     StoreLost: ErrorStatus(
         503, "UNAVAILABLE", "the ledger cannot be reached, and nothing was answered; try again later"
     ),
+    StoreRolledBack: ErrorStatus(
+        503, "UNAVAILABLE", "the ledger cannot be reached, and nothing was answered; try again later"
+    ),
     TimedOut: ErrorStatus(504, "DEADLINE_EXCEEDED", "no answer in time; try again later"),
     Exception: ErrorStatus(500, "INTERNAL", "the gateway failed, and nothing was answered; tell the operator"),
 }
@@ -101,9 +105,14 @@ def details(error: BaseException) -> dict[str, Any]:
     """Return the details for a retry: the puzzle to solve, or the seconds to wait."""
     if isinstance(error, ProofRequired) and error.puzzle is not None:
         return {"puzzle": asdict(error.puzzle)}
-    if isinstance(error, RateLimited) and math.isfinite(error.retry_after):
+    if isinstance(error, RateLimited | OverBudget) and math.isfinite(error.retry_after):
         return {"retry_after": error.retry_after}
     return {}
+
+
+def is_final(error: BaseException) -> bool:
+    """Return whether the same request will never be answered, though its status is one that clients retry."""
+    return isinstance(error, RateLimited | OverBudget) and not math.isfinite(error.retry_after)
 
 
 def error_of_http(status: int, body: bytes, headers: Mapping[str, str]) -> FeintError:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from feint.errors import OverBudget, UnknownName, in_range
-from feint.ledger import Account
+from feint.ledger import CLOCK_SLACK, Account
 from feint.pipeline import QueryLike
 
 PERIODS = {"hour": 3600, "day": 86_400}  # seconds
@@ -21,7 +21,8 @@ class Budget:
 
     A budget for life bounds what an account gets in all. A budget per period does not: in a year an account asks 365
     times a day's budget. Periods are those of the clock in UTC, and the time is the query's. One number is stored for
-    each period, charged in one atomic step of the ledger: the number of the period times 2³², plus its queries.
+    each period, charged in one atomic step of the ledger: the number of the period times 2³², plus its queries. What
+    was charged to a later period, before a clock was put back, is forgotten.
 
     Attributes:
         queries: Queries that each client may send, 0 or more.
@@ -59,11 +60,13 @@ class Budget:
 
     def _charge_period(self, account: Account, n: int, time: float, per: str) -> None:
         name, start = f"budget per {per}", time // PERIODS[per] * WINDOW
-        if not account.add(name, n, floor=start, limit=start + self.queries):
+        end = ((time + CLOCK_SLACK) // PERIODS[per] + 1) * WINDOW
+        if not account.add(name, n, floor=start, limit=start + self.queries, ceiling=end):
             left = max(0, self.queries - max(0, int(account.total(name) - start)))
             raise OverBudget(
                 f"{n} queries", f"at most {left} more of {self.queries} a {per}",
                 f"wait for the next {per}",
+                retry_after=PERIODS[per] - time % PERIODS[per] if n <= self.queries else math.inf,
             )  # fmt: skip
 
 

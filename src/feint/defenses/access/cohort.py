@@ -12,10 +12,12 @@ import numpy as np
 
 from feint.defenses.access.e_process import NOW, mixed
 from feint.defenses.access.martingale import Martingale, places
-from feint.ledger import Account
+from feint.defenses.access.near_copies import first_of_their_kind
+from feint.ledger import CLOCK_SLACK, Account
 from feint.pipeline import QueryLike
 
 RANKS, LEVEL = "campaign/ranks", "campaign/level"  # rows and total of a client or a group
+NEAR = "campaign/near"  # memory of a newcomer's inputs
 UNTIL, ALARMS, ACCOUNTS = "campaign/until", "campaign/alarms", "campaign/accounts"  # of the shared account
 STEP, LEVELS = 0.25, 60  # nats between levels of e-values: up to 2.5 million times 1 / fdr
 
@@ -65,12 +67,15 @@ class Cohort:
         age = int(max(len(ranks), account.queries))
         suspicious = np.zeros(len(scores), bool)
         if new := min(len(scores), max(0, self.newcomers - age)):
-            ranks.append(places(self.martingale.inputs, scores[:new])[:, None], most=self.newcomers)
+            news = first_of_their_kind(query.near[:new], unit, NEAR)  # near copies are not bet on
+            before = len(ranks)
+            ranks.append(places(self.martingale.inputs, scores[:new][news])[:, None], most=self.newcomers)
             first = ranks.array[:, 0].astype(int)
-            for turn in [turn for turn in self.turns if len(first) - new < turn <= len(first)]:
+            for turn in [turn for turn in self.turns if before < turn <= len(first)]:
                 self._bet(first[:turn], unit.shared, query.time)
-            if alarm(unit.shared, query.time):
-                suspicious[:new] = self._improbable(first)[-new:]
+            if self.alarm(unit.shared, query.time):
+                improbable = np.concatenate([[False], self._improbable(first)])
+                suspicious[:new] = improbable[before + news.cumsum()]  # a near copy is as what came before
         if self._named(unit):
             suspicious[:] = True
         return np.where(suspicious, max(rung, self.rung), rung)
@@ -88,12 +93,20 @@ class Cohort:
         sums = np.array([shared.peek(name) for name in names])
         if mixed(sums, self.martingale.weights) >= math.log(self.run_length * len(self.turns)):
             shared.add_each(dict(zip(names, (-sums.clip(0)).tolist(), strict=True)))
-            shared.add(UNTIL, 0.0, floor=time + 3600 * self.hours)
+            shared.add(UNTIL, 0.0, floor=time + 3600 * self.hours, ceiling=self._latest(time))
             shared.add(ALARMS, 1.0)
 
     def alarmed(self, query: QueryLike, account: Account) -> bool | None:
         """Return whether there is an alarm, None for a client who is no newcomer, and whom it does not concern."""
-        return alarm(account.shared, query.time) if account.queries < self.newcomers else None
+        return self.alarm(account.shared, query.time) if account.queries < self.newcomers else None
+
+    def alarm(self, shared: Account, time: float) -> bool:
+        """Return whether newcomers are on probation at this time."""
+        return time < shared.peek(UNTIL) <= self._latest(time)
+
+    def _latest(self, time: float) -> float:
+        """Return the latest end of an alarm that is right at this time; a later one is of a clock that was put back."""
+        return time + 3600 * self.hours + CLOCK_SLACK
 
     def _improbable(self, ranks: np.ndarray) -> np.ndarray:
         """Return with which queries the newcomer's have become improbable, by Fisher's combination of p-values."""
@@ -112,11 +125,6 @@ class Cohort:
             shared.add_each({f"campaign/e/{at}": n for at, n in ((before - 1, -1.0), (level, 1.0)) if at > 0})
             account.add(LEVEL, level + 1 - before)
         return level > 0 and level >= rejected(shared)
-
-
-def alarm(shared: Account, time: float) -> bool:
-    """Return whether newcomers are on probation at this time."""
-    return shared.peek(UNTIL) > time
 
 
 def rejected(shared: Account) -> float:

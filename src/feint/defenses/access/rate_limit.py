@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from feint.errors import BadRecipe, RateLimited
-from feint.ledger import Account
+from feint.ledger import CLOCK_SLACK, Account
 from feint.pipeline import QueryLike
 
 STEP = 2.0**-22  # seconds: resolution of a double at today's epoch, so that a burst of thirds is still a burst
@@ -20,8 +20,9 @@ class RateLimit:
 
         T := max(T, t) + n / per_second     and is refused where that exceeds  t + burst / per_second
 
-    Time is the query's: a client whose clock went back waits until that time comes again. More than `burst` queries in
-    one request are never admitted (`retry_after` is inf).
+    Time is the query's, in a gateway that of the ledger's store. No right clock leads to a T that is more than a second
+    above t + burst / per_second: where the clock has gone back since, T counts as 0. More than `burst` queries in one
+    request are never admitted (`retry_after` is inf).
 
     Attributes:
         per_second: Answers a second in the long run, finite and above 0.
@@ -46,7 +47,8 @@ class RateLimit:
         cost, room = len(query) / self.per_second, self.burst * (1 / self.per_second + STEP)
         if len(query) > self.burst:
             raise RateLimited(f"{len(query)} queries at once", f"at most {self.burst}", "send smaller requests")
-        if not account.add("rate limit", cost, floor=query.time, limit=query.time + room):
+        full = query.time + room
+        if not account.add("rate limit", cost, floor=query.time, limit=full, ceiling=full + CLOCK_SLACK):
             wait = max(0.0, account.total("rate limit") + cost - room - query.time)
             raise RateLimited(
                 f"{len(query)} queries now",

@@ -21,20 +21,22 @@ from feint.errors import BadInput, DamagedFile, MissingData, NotWritten, Unknown
 ROLES = "infer", "metrics", "admin"
 FORM = re.compile(r"feint_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 NAME = re.compile(r"[^\W_][\w.@:+-]{0,127}")  # clients, tenants and groups: what a log line and a metric can hold
-LAYOUT = 2
+LAYOUT = 3
+ANONYMOUS = "anonymous"  # the client that all are who have no key
 TABLE = """
 CREATE TABLE keys (id TEXT PRIMARY KEY, hash BLOB NOT NULL, client TEXT NOT NULL, tenant TEXT NOT NULL,
                    roles TEXT NOT NULL, created REAL NOT NULL, expires REAL, revoked REAL,
-                   linked TEXT NOT NULL DEFAULT '') STRICT
+                   linked TEXT NOT NULL DEFAULT '', models TEXT NOT NULL DEFAULT '') STRICT
 """
-MIGRATION = "ALTER TABLE keys ADD COLUMN linked TEXT NOT NULL DEFAULT ''"  # of layout 1, which is still read
+COLUMNS = "linked", "models"  # that layouts 1 and 2 lack, which are still read
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
     """An API key without its secret.
 
-    Times are in seconds since the epoch, None where there is none. `group` is that of the client, "" for none.
+    Times are in seconds since the epoch, None where there is none. `group` is that of the client, "" for none. The key
+    is good for `models`, for all where there are none.
     """
 
     id: str
@@ -46,6 +48,7 @@ class Key:
     expires: float | None = None
     revoked: float | None = None
     group: str = ""
+    models: frozenset[str] = frozenset()
 
     def state(self, now: float) -> str:
         """Return "active", "expired" or "revoked"."""
@@ -56,8 +59,10 @@ class Key:
     @classmethod
     def of(cls, row: tuple) -> Self:
         """Return the key in a row of the table."""
-        number, digest, client, tenant, roles, *times = row
-        return cls(number, digest, client, tenant, frozenset(roles.split()), *times)
+        number, digest, client, tenant, roles, created, expires, revoked, *later = row
+        group, models = (*later, "", "")[:2]
+        times = created, expires, revoked
+        return cls(number, digest, client, tenant, frozenset(roles.split()), *times, group, frozenset(models.split()))
 
 
 class Keys:
@@ -70,7 +75,8 @@ class Keys:
         with closing(opened(self.path, "rw")) as file:
             layout = _layout(file)
         if layout < LAYOUT:
-            self._do(MIGRATION, ())
+            for column in COLUMNS[layout - 1 :]:
+                self._do(f"ALTER TABLE keys ADD COLUMN {column} TEXT NOT NULL DEFAULT ''", ())
             self._do(f"PRAGMA user_version = {LAYOUT}", ())
 
     def add(
@@ -80,6 +86,7 @@ class Keys:
         tenant: str = "",
         group: str | None = None,
         roles: Iterable[str] = ("infer",),
+        models: Iterable[str] = (),
         expires: float | None = None,
     ) -> tuple[str, Key]:
         """Make a key. `UnknownName` is raised for an unknown role.
@@ -90,6 +97,7 @@ class Keys:
             group: Group of linked clients to which the client belongs from now on, with all of its keys; "" for none,
                 None for that of its keys so far.
             roles: Some of `ROLES`.
+            models: Names of the models that the key is good for, none for all.
             expires: Time of expiry in seconds since the epoch, if any.
 
         Returns:
@@ -98,7 +106,10 @@ class Keys:
         Raises:
             BadInput: If a name cannot be used, or the client belongs to another tenant.
         """
-        _check_names(client, tenant, group)
+        models = frozenset(models)
+        _check_names(client, tenant, group, *models)
+        if client == ANONYMOUS:
+            raise BadInput(f"the client {client}, as whom all count who have no key", "another name", "choose one")
         for role in roles:
             if role not in ROLES:
                 unknown = UnknownName.among("role", role, ROLES)
@@ -110,10 +121,21 @@ class Keys:
             raise BadInput(got, f"that of {min(owners, default='a client')!r}", "choose another name for one of them")
         number, secret, now = secrets.token_hex(6), secrets.token_urlsafe(32), time.time()
         linked = group if group is not None else next((key.group for key in keys), "")
-        key = Key(number, hashed(secret), client, tenant, frozenset(roles), now, expires, group=linked)
+        key = Key(number, hashed(secret), client, tenant, frozenset(roles), now, expires, group=linked, models=models)
         self._do(
-            "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (number, key.hash, client, tenant, " ".join(sorted(key.roles)), now, expires, None, linked),
+            "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                number,
+                key.hash,
+                client,
+                tenant,
+                " ".join(sorted(key.roles)),
+                now,
+                expires,
+                None,
+                linked,
+                " ".join(sorted(models)),
+            ),  # fmt: skip
         )
         if any(key.group != linked for key in keys):
             self.link(client, linked)
@@ -161,13 +183,20 @@ class Keys:
             self._do("UPDATE keys SET revoked = ? WHERE id = ?", (time.time(), key.id))
         return keys
 
+    def erase(self, client: str) -> int:
+        """Delete all keys of a client, those that are revoked too, with their names; return how many there were."""
+        count = sum(key.client == client for key in self.all())
+        if count:
+            self._do("DELETE FROM keys WHERE client = ?", (client,))
+        return count
+
     def rotate(self, name: str, *, grace: float, expires: float | None = None) -> tuple[str, Key, Key]:
         """Replace a key, which stays valid for `grace` seconds; return the new text, the new key and the old one."""
         old, *more = self.named(name)
         if more:
             ids = ", ".join(key.id for key in (old, *more))
             raise BadInput(f"{name!r}, who has {len(more) + 1} active keys", "one key", f"name one of {ids}")
-        text, new = self.add(old.client, tenant=old.tenant, roles=sorted(old.roles), expires=expires)
+        text, new = self.add(old.client, tenant=old.tenant, roles=sorted(old.roles), models=old.models, expires=expires)
         until = min(time.time() + grace, old.expires or float("inf"))
         self._do("UPDATE keys SET expires = ? WHERE id = ?", (until, old.id))
         return text, new, old
@@ -175,6 +204,7 @@ class Keys:
     def _do(self, statement: str, values: tuple) -> None:
         try:
             with closing(opened(self.path, "rw")) as file, file:
+                file.execute("PRAGMA secure_delete = ON")
                 file.execute(statement, values)
         except sqlite3.Error as error:
             raise NotWritten(f"{self.path} ({error})", "a file that can be written", "try again") from error
@@ -192,7 +222,7 @@ def opened(path: Path, mode: str) -> sqlite3.Connection:
     file = None
     try:
         file = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=5, check_same_thread=False)
-        if (layout := _layout(file)) not in (1, LAYOUT):
+        if (layout := _layout(file)) not in range(1, LAYOUT + 1):
             raise sqlite3.DatabaseError(f"layout {layout}")
     except sqlite3.Error as error:
         if file is not None:

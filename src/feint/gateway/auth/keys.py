@@ -7,7 +7,7 @@ from pathlib import Path
 
 from feint.errors import FeintError, NoKey, StoreLost
 from feint.gateway.app import Caller
-from feint.gateway.auth.keyfile import FORM, Key, hashed, opened
+from feint.gateway.auth.keyfile import ANONYMOUS, FORM, Key, hashed, opened
 
 FRESH = 0.5  # seconds between two checks of the file: each takes 10 µs
 NOBODY = bytes(32)
@@ -53,7 +53,10 @@ class KeyFileAuth:
             version = self._file.execute("PRAGMA data_version").fetchone()[0]
             if version != self._version:
                 keys = [Key.of(row) for row in self._file.execute("SELECT * FROM keys")]
-                self._known = {key.id: (key, Caller(key.client, key.tenant, key.roles, key.group)) for key in keys}
+                self._known = {
+                    key.id: (key, Caller(key.client, key.tenant, key.roles, key.group, key.models, key.id))
+                    for key in keys
+                }
                 self._version = version
         except (OSError, sqlite3.Error, FeintError) as error:
             raise StoreLost(
@@ -76,7 +79,7 @@ class AnonymousAuth:
     """
 
     def __init__(self, authenticator: KeyFileAuth | None = None) -> None:
-        self.authenticator, self._nobody = authenticator, Caller("anonymous")
+        self.authenticator, self._nobody = authenticator, Caller(ANONYMOUS)
 
     def authenticate(self, key: str) -> Caller:
         """Return the client of a key; raise `NoKey` for one that is not good."""

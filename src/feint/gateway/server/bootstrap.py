@@ -15,9 +15,10 @@ from feint.gateway.backends.base import LoadedModel
 from feint.gateway.backends.registry import LOADERS
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.redaction import address
-from feint.gateway.server.readiness import TRIAL, check_answers, check_decision, check_writable, explained
+from feint.gateway.server.readiness import TRIAL, check_decision, check_writable, explained, settings_warnings
 from feint.gateway.settings import LOOPBACK, ServerSettings, Settings
 from feint.gateway.stores import open_store
+from feint.gateway.telemetry.audit_chain import read_key
 from feint.gateway.transaction import LedgerSession
 from feint.openinference.model_spec import ModelSpec
 
@@ -68,9 +69,7 @@ class AppState:
     def progress(self) -> None:
         """Keep asking whether the ledger and upstreams are ready, and serve models that become so."""
         watches = [self._watch(name, loaded) for name, loaded in self.models.items() if loaded.upstream]
-        if self.settings.ledger.readiness and self.settings.ledger.when_lost == "refuse":
-            watches.append(self._watch_ledger())
-        self._watching = [asyncio.ensure_future(watch) for watch in watches]
+        self._watching = [asyncio.ensure_future(watch) for watch in (*watches, self._watch_ledger())]
 
     async def _watch_ledger(self) -> None:
         while True:
@@ -79,7 +78,7 @@ class AppState:
                 await self.check_ledger()
                 lost = ""
             except StoreLost as error:
-                lost = f"not ready: {error.args[0]}"
+                lost = f"the ledger is lost: {error.args[0]}"
             if bool(lost) != self.gateway.ledger_lost:
                 log.warning(lost or "the ledger is back")
             self.gateway.ledger_lost = bool(lost)
@@ -88,7 +87,7 @@ class AppState:
         """Read the ledger of each model, and write into one; raise `StoreLost`, with address and cause."""
         try:
             for endpoint in self.gateway.endpoints.values():
-                await check_answers(endpoint.session.store)
+                await endpoint.session.check()
             await check_writable(self.ledgers[TRIAL].store)
         except StoreLost as error:
             raise explained(error, self.ledgers.url) from error
@@ -150,6 +149,7 @@ async def load(
         The gateway, not yet listening.
     """
     tls(settings.server)
+    read_key(settings.operator.audit_key_env, settings.operator.audit_key_file)
     models: dict[str, LoadedModel] = {}
     with contextlib.ExitStack() as failed:
         if authenticator is None:
@@ -164,7 +164,7 @@ async def load(
 
 
 async def tried(state: AppState, ledgers: Ledgers | None = None) -> AppState:
-    """Return the gateway, after a try of every rule and of each model's ledger.
+    """Return the gateway, after a try of every rule and of each model's ledger, which is taken as it is now.
 
     Ledgers other than `ledgers` are closed where anything fails.
 
@@ -175,14 +175,17 @@ async def tried(state: AppState, ledgers: Ledgers | None = None) -> AppState:
         for name, loaded in state.models.items():
             with _naming(name):
                 await check_decision(loaded)
+        for endpoint in state.gateway.endpoints.values():
+            endpoint.session.accept()
         await state.check_ledger()
+        warnings = await settings_warnings(state.ledgers[TRIAL].store)
     except FeintError as error:
         if isinstance(error, StoreLost) and state.settings.ledger.when_lost == "strongest":
             return replace(state, warnings=[*state.warnings, one_line(error)])
         if state.ledgers is not ledgers:
             await state.ledgers.close()
         raise
-    return state
+    return replace(state, warnings=[*state.warnings, *warnings])
 
 
 def close_authenticator(authenticator: Authenticator) -> None:
@@ -199,7 +202,11 @@ def build_app(
     endpoints = {name: _endpoint(settings, name, loaded, held) for name, loaded in models.items()}
     for name, loaded in models.items():
         endpoints[name].ready = loaded.spec is not None
-    gateway = Gateway(endpoints, authenticator, settings.server.limits)
+    gateway = Gateway(
+        endpoints, authenticator, settings.server.limits,
+        ledger_needed=settings.ledger.readiness and settings.ledger.when_lost == "refuse",
+        upstreams=frozenset(name for name, loaded in models.items() if loaded.upstream),
+    )  # fmt: skip
     return AppState(settings, gateway, models, held, _warnings(settings, models))
 
 
@@ -231,6 +238,7 @@ def _endpoint(settings: Settings, name: str, loaded: LoadedModel, ledgers: Ledge
         loaded.pipeline,
         ledgers[name],
         shadow=loaded.rungs > 1 if shadow is None else shadow,
+        tenants=settings.models[name].tenants,
         open_when_lost=lost,
     )
 

@@ -1,22 +1,27 @@
 """Checks that a gateway can decide: each model's rules and its ledger, at the start and while it runs."""
 
 import time
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 from feint.errors import BadInput, FeintError, Refused, StoreLost
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.backends.base import LoadedModel
 from feint.gateway.redaction import address, redacted
-from feint.gateway.transaction import AccountName, ChangeSet, Store, snapshot_of
+from feint.gateway.transaction import AccountName, ChangeSet, Store
 from feint.ledger import Account
+
+
+@runtime_checkable
+class HasSettings(Protocol):
+    """Store that depends on settings of a server, which `check` reads as in `settings_warnings`."""
+
+    async def check(self) -> Sequence[str]: ...
+
 
 ATTEMPTS = 5
 TRIAL = "_trial"  # the model in whose ledger is written, and its client: no real one has this name
 ACCOUNT = AccountName("client", TRIAL)
-
-
-async def check_answers(store: Store) -> None:
-    """Read an account of a ledger; raise `StoreLost`."""
-    await snapshot_of(store, ACCOUNT)
 
 
 async def check_writable(store: Store) -> None:
@@ -27,6 +32,16 @@ async def check_writable(store: Store) -> None:
         if outcome.committed:
             return
         version = outcome.accounts[ACCOUNT].version
+
+
+async def settings_warnings(store: Store) -> Sequence[str]:
+    """Return what is wrong with a store's own settings; a store of another package may not tell.
+
+    Raises:
+        BadInput: It may delete accounts.
+        StoreLost: It does not answer.
+    """
+    return await store.check() if isinstance(store, HasSettings) else ()
 
 
 def explained(error: StoreLost, url: str) -> StoreLost:

@@ -1,11 +1,14 @@
 """Store in the memory of this process, for as long as it runs."""
 
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar, Self
 
 import numpy as np
 
-from feint.gateway.transaction import AccountName, ChangeSet, Outcome, Snapshot
+from feint.gateway.transaction import AccountName, ChangeSet, Kind, Outcome, Snapshot
+from feint.ledger import raised_total
 
 
 class MemoryStore:
@@ -21,6 +24,10 @@ class MemoryStore:
     def __init__(self) -> None:
         self._accounts: dict[AccountName, Snapshot] = {}
 
+    def now(self) -> float:
+        """Return the time, as `Store.now`: this machine's."""
+        return time.time()
+
     async def commit(self, changes: Mapping[AccountName, ChangeSet]) -> Outcome:
         accounts = {name: self._accounts.get(name) or Snapshot() for name in changes}
         if not all(_agrees(accounts[name], change) for name, change in changes.items()):
@@ -31,9 +38,12 @@ class MemoryStore:
             True, {name: _added(account) for name, account in changed.items() if changes[name].version is None}
         )
 
-    async def clients(self, most: int = 100) -> list[tuple[str, dict[str, float]]]:
-        clients = [(name.name, dict(known.totals)) for name, known in self._accounts.items() if name.kind == "client"]
+    async def clients(self, most: int = 100, *, kind: Kind = "client") -> list[tuple[str, dict[str, float]]]:
+        clients = [(name.name, dict(known.totals)) for name, known in self._accounts.items() if name.kind == kind]
         return sorted(clients, key=lambda entry: -entry[1].get("evidence", 0.0))[:most]
+
+    async def erase(self, name: AccountName) -> bool:
+        return self._accounts.pop(name, None) is not None
 
     async def close(self) -> None:
         pass
@@ -44,14 +54,14 @@ def _agrees(account: Snapshot, changes: ChangeSet) -> bool:
     if changes.version is None:
         return repeated(account.totals, changes) is not None
     reused = any(account.used.get(token, 0.0) > changes.now for token in changes.tokens)
-    return account.version == changes.version and not reused
+    return (account.version, account.writer) == (changes.version, changes.after) and not reused
 
 
 def repeated(totals: Mapping[str, float], changes: ChangeSet) -> dict[str, float] | None:
     """Return all totals after repeated additions; None where one comes out otherwise."""
     changed = dict(totals)
     for addition in changes.added:
-        raised = max(changed.get(addition.name, 0.0), addition.floor) + addition.amount
+        raised = raised_total(changed.get(addition.name, 0.0), addition.amount, addition.floor, addition.ceiling)
         if (raised <= addition.limit) != addition.done:
             return None
         if addition.done:
@@ -62,14 +72,14 @@ def repeated(totals: Mapping[str, float], changes: ChangeSet) -> dict[str, float
 def _changed(account: Snapshot, changes: ChangeSet) -> Snapshot:
     if changes.version is None:
         totals = repeated(account.totals, changes) or {}
-        return Snapshot(account.version + changes.adds, totals, account.rows, account.used)
+        return replace(account, version=account.version + changes.adds, totals=totals)
     rows = dict(account.rows)
     for name, (dropped, new) in changes.rows.items():
         before = () if dropped else rows.get(name, ())
         rows[name] = np.concatenate([before, new]) if len(before) else new  # no rows have no length
     account.used.update(changes.tokens)
     used = _unexpired(account.used, changes.now)
-    return Snapshot(account.version + 1, dict(changes.totals), rows, used)
+    return Snapshot(account.version + 1, dict(changes.totals), rows, used, writer=changes.writer)
 
 
 def _added(account: Snapshot) -> Snapshot:
@@ -86,4 +96,4 @@ def _unexpired(used: dict[str, float], now: float) -> dict[str, float]:
 
 def _conflicting(account: Snapshot, changes: ChangeSet) -> Snapshot:
     used = {token: account.used[token] for token in changes.tokens if token in account.used}
-    return Snapshot(account.version, account.totals, account.rows, used)
+    return replace(account, used=used)

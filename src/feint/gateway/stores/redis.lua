@@ -1,15 +1,24 @@
 -- Commits a transaction in one atomic step: nothing is written unless every account is as its snapshot has it.
 --
--- KEYS: the clients by evidence (sorted set); then for each account: version and totals (hash), tokens (sorted set by
---       expiry), names of rows (set). Rows are lists beside the names, in the same hash slot.
--- ARGV: 1 the changes to each account, msgpack; then for each account its totals, msgpack, and its rows, in order.
--- Returns 1 and version and totals of each account that was only added to, nothing where there is none, or 0 and every
---         account as it is.
+-- KEYS: the clients by evidence (sorted set, beside which is that of groups); the ledger's id and number of commits
+--       (hash); then for each account: version, writer and totals (hash), tokens (sorted set by expiry), names of rows
+--       (set). Rows are lists beside the names, in the same hash slot.
+-- ARGV: 1 the changes to each account, msgpack; 2 the id of a new ledger; then for each account its totals, msgpack, and
+--       its rows, in order.
+-- Returns the mark of the ledger, "id commits erased"; after 1 and version and totals of each account that was only
+--         added to, where there is one, or after 0 and every account as it is.
 
 local parts = cmsgpack.unpack(ARGV[1])
-local argument = 1
+local argument = 2
 
-local function key(i, part) return KEYS[3 * i - 2 + part] end
+local function key(i, part) return KEYS[3 * i - 1 + part] end
+
+-- The id of the ledger, the number of its commits, which is raised by `done`, and that of erased accounts.
+local function mark(done)
+  redis.call('HSETNX', KEYS[2], 'id', ARGV[2])
+  local id, erased = unpack(redis.call('HMGET', KEYS[2], 'id', 'erased'))
+  return id .. ' ' .. redis.call('HINCRBY', KEYS[2], 'commits', done) .. ' ' .. (erased or 0)
+end
 
 local function number(text) return tonumber(text or '0') end
 
@@ -29,8 +38,9 @@ end
 local function repeated(i, part)
   local totals = cmsgpack.unpack(redis.call('HGET', key(i, 1), 'totals') or '\128')
   for _, it in ipairs(part.added) do
-    local name, amount, floor, limit, done = unpack(it)
-    local raised = math.max(totals[name] or 0, floor) + amount
+    local name, amount, floor, limit, done, ceiling = unpack(it)
+    local total = totals[name] or 0
+    local raised = math.max(total > ceiling and 0 or total, floor) + amount
     if (raised <= limit) ~= done then return false end
     if done then totals[name], part.raised = raised, totals end
   end
@@ -39,7 +49,8 @@ end
 
 local function agrees(i, part)
   if not part.version then return repeated(i, part) end
-  if number(redis.call('HGET', key(i, 1), 'version')) ~= part.version then return false end
+  local version, writer = unpack(redis.call('HMGET', key(i, 1), 'version', 'writer'))
+  if number(version or nil) ~= part.version or (writer or '') ~= part.after then return false end
   if #part.tokens == 0 then return true end
   for _, until_ in pairs(used(i, part.tokens)) do
     if tonumber(until_) > part.now then return false end
@@ -47,7 +58,7 @@ local function agrees(i, part)
   return true
 end
 
-local function current(i) return redis.call('HMGET', key(i, 1), 'version', 'totals') end
+local function current(i) return redis.call('HMGET', key(i, 1), 'version', 'totals', 'writer') end
 
 local function whole(i, part)
   local rows, tokens = {}, {}
@@ -65,12 +76,16 @@ end
 -- The evidence as text of 17 digits: a double and back again.
 local function rank(part)
   local evidence = part.raised and string.format('%.17g', part.raised.evidence or 0) or part.evidence
-  redis.call('ZADD', KEYS[1], evidence, part.client)
+  redis.call('ZADD', part.kind == 'client' and KEYS[1] or KEYS[1] .. ':' .. part.kind, evidence, part.name)
 end
 
 local function change(i, part)
   redis.call('HINCRBY', key(i, 1), 'version', 1)
-  redis.call('HSET', key(i, 1), 'totals', part.raised and cmsgpack.pack(part.raised) or ARGV[argument + 1])
+  if part.raised then
+    redis.call('HSET', key(i, 1), 'totals', cmsgpack.pack(part.raised))
+  else
+    redis.call('HSET', key(i, 1), 'totals', ARGV[argument + 1], 'writer', part.writer)
+  end
   argument = argument + 1
   if #part.tokens > 0 then
     redis.call('ZREMRANGEBYSCORE', key(i, 2), '-inf', part.now)
@@ -90,14 +105,14 @@ local agreed, some, reply = true, false, {}
 for i, part in ipairs(parts) do agreed = agreed and agrees(i, part) end
 if not agreed then
   for i, part in ipairs(parts) do reply[i] = whole(i, part) end
-  return {0, reply}
+  return {0, reply, mark(0)}
 end
 for _, part in ipairs(parts) do -- first: NaN is an error here, and then nothing is written
-  if part.client and (part.version or part.raised) then rank(part) end
+  if part.kind ~= 'shared' and (part.version or part.raised) then rank(part) end
 end
 for i, part in ipairs(parts) do
   if part.version or part.raised then change(i, part) else argument = argument + 1 end
   reply[i] = part.version and 0 or current(i)
   some = some or not part.version
 end
-return some and {1, reply} or nil
+return some and {1, reply, mark(1)} or mark(1)

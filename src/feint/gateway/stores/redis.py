@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import secrets
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +17,14 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
-from feint.errors import StoreLost
+from feint.errors import BadInput, StoreLost
+from feint.gateway.clock import StoreClock
 from feint.gateway.stores.waiting import Answer, tell
-from feint.gateway.transaction import AccountName, ChangeSet, Outcome, Snapshot
+from feint.gateway.transaction import AccountName, ChangeSet, Kind, LedgerMark, Outcome, Snapshot
 
 Changes = Mapping[AccountName, ChangeSet]
 FORMAT = b"2"
-SCRIPT = Path(__file__).with_suffix(".lua").read_text()
+SCRIPT, ERASE = (Path(__file__).with_name(f"{name}.lua").read_text() for name in ("redis", "redis_erase"))
 _pack, _unpack = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(dict[str, float]).decode
 
 
@@ -49,19 +52,25 @@ class RedisStore:
 
     def __init__(self, url: str, model: str = "", *, timeout: float = 2.0) -> None:
         self._tag = f"{{feint:{quote(model, safe='')}}}:"
-        self._evidence, self._sha, self._timeout = self._tag + "evidence", "", timeout
+        self._common, self._sha, self._timeout = (self._tag + "evidence", self._tag + "ledger"), "", timeout
+        self._fresh = secrets.token_hex(8)  # id of a new ledger
+        self._clock = StoreClock()
         self._redis = redis.asyncio.Redis.from_url(
             url, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0), protocol=2
         )
         self._waiting: list[tuple[Changes, tuple[Any, ...], asyncio.Future[Outcome]]] = []
         self._sending: asyncio.Task[None] | None = None
 
+    def now(self) -> float:
+        """Return the time, as `Store.now`: the server's, which is asked for with every write."""
+        return self._clock.now()
+
     async def commit(self, changes: Mapping[AccountName, ChangeSet]) -> Outcome:
         """Commit, as `Store.commit`."""
         keys = [key for name in changes for key in self._keys(name)]
         parts = [_part(name, change) for name, change in changes.items()]
         further = [argument for change in changes.values() for argument in (_pack(change.totals), *_rows(change))]
-        arguments = 1 + len(keys), self._evidence, *keys, _pack(parts), *further
+        arguments = 2 + len(keys), *self._common, *keys, _pack(parts), self._fresh, *further
         loop = asyncio.get_running_loop()
         result: asyncio.Future[Outcome] = loop.create_future()
         self._waiting.append((changes, arguments, result))
@@ -69,20 +78,54 @@ class RedisStore:
             self._sending = loop.create_task(self._send())
         return await result
 
-    async def clients(self, most: int = 100) -> list[tuple[str, dict[str, float]]]:
-        """Return clients, as `Store.clients`."""
+    async def check(self) -> Sequence[str]:
+        """Return what the server's settings may lose.
+
+        They are read by INFO, as managed servers often forbid CONFIG.
+
+        Raises:
+            BadInput: It evicts keys where its memory is full: evidence and budgets would begin anew.
+            StoreLost: It does not answer.
+        """
         with _lost():
             async with asyncio.timeout(self._timeout):
-                return await self._clients(most)
+                known = await self._redis.info("memory", "persistence")
+        policy = known.get("maxmemory_policy", "noeviction")
+        if policy.startswith("allkeys"):
+            raise BadInput(
+                f"a ledger's server that evicts keys (maxmemory-policy {policy})", "noeviction",
+                "set maxmemory-policy noeviction, or take a server of its own for the ledger",
+            )  # fmt: skip
+        if known.get("aof_enabled", 1):
+            return []
+        return ["the ledger's server has no appendonly file: its restart or failover gives budgets back"]
 
-    async def _clients(self, most: int) -> list[tuple[str, dict[str, float]]]:
-        members: Any = await self._redis.zrevrange(self._evidence, 0, most - 1)
+    async def clients(self, most: int = 100, *, kind: Kind = "client") -> list[tuple[str, dict[str, float]]]:
+        """Return clients or groups, as `Store.clients`."""
+        with _lost():
+            async with asyncio.timeout(self._timeout):
+                return await self._clients(most, kind)
+
+    async def erase(self, name: AccountName) -> bool:
+        """Erase an account, as `Store.erase`."""
+        with _lost():
+            async with asyncio.timeout(self._timeout):
+                keys = self._ranking(name.kind), self._common[1], *self._keys(name)
+                deleted: Any = await self._redis.eval(ERASE, len(keys), *keys, name.name)  # pyright: ignore
+                return bool(deleted)
+
+    async def _clients(self, most: int, kind: Kind) -> list[tuple[str, dict[str, float]]]:
+        members: Any = await self._redis.zrevrange(self._ranking(kind), 0, most - 1)
         names = [name.decode() for name in members]
         pipe = self._redis.pipeline(transaction=False)
         for name in names:
-            pipe.hget(self._keys(AccountName("client", name))[0], "totals")
+            pipe.hget(self._keys(AccountName(kind, name))[0], "totals")
         packed = await pipe.execute()
         return [(name, _unpack(totals)) for name, totals in zip(names, packed, strict=True)]
+
+    def _ranking(self, kind: Kind) -> str:
+        """Return the key of the clients by evidence, or of the groups."""
+        return self._common[0] if kind == "client" else f"{self._common[0]}:{kind}"
 
     def _keys(self, name: AccountName) -> tuple[str, str, str]:
         """Return the keys of an account's version and totals, of its tokens and of the names of its rows."""
@@ -128,7 +171,13 @@ class RedisStore:
         pipe = self._redis.pipeline(transaction=False)
         for arguments in many:
             pipe.execute_command("EVALSHA", sha, *arguments)
-        return await pipe.execute(raise_on_error=False)
+        pipe.time()
+        sent = time.monotonic()
+        *replies, shown = await pipe.execute(raise_on_error=False)
+        if isinstance(shown, tuple):
+            seconds, microseconds = shown
+            self._clock.follow(seconds + 1e-6 * microseconds, sent, time.monotonic())
+        return replies
 
     async def _load(self) -> str:
         await self._redis.set(self._tag + "format", FORMAT, nx=True)
@@ -161,26 +210,36 @@ def _why(error: Exception) -> Exception:
 def _answer(changes: Changes, reply: Any) -> Answer:
     if isinstance(reply, Exception):
         return _why(reply)
-    if reply is None:  # most often: a nested reply takes longer to read
-        return Outcome(True, {})
-    committed, accounts = reply
+    if isinstance(reply, bytes):  # most often: a nested reply takes longer to read
+        return Outcome(True, {}, _mark(reply))
+    committed, accounts, mark = reply
     known = _added if committed else _whole
     return Outcome(
-        bool(committed), {name: known(account) for name, account in zip(changes, accounts, strict=True) if account}
+        bool(committed),
+        {name: known(account) for name, account in zip(changes, accounts, strict=True) if account},
+        _mark(mark),
     )
+
+
+def _mark(text: bytes) -> LedgerMark:
+    ledger, commits, erased = text.decode().split()
+    return LedgerMark(ledger, int(commits), int(erased))
 
 
 def _part(name: AccountName, changes: ChangeSet) -> dict[str, Any]:
     """Return changes as the script takes them; totals and rows themselves are further arguments."""
     return {
         "version": changes.version,
-        "client": name.name if name.kind == "client" else None,
+        "kind": name.kind,
+        "name": name.name,
         "evidence": repr(changes.totals.get("evidence", 0.0)),
         "now": changes.now,
         "tokens": list(changes.tokens),
         "expires": list(changes.tokens.values()),
         "rows": [(name, dropped, len(new)) for name, (dropped, new) in changes.rows.items()],
         "added": changes.added,
+        "after": changes.after,
+        "writer": changes.writer,
     }
 
 
@@ -193,8 +252,8 @@ def _pairs(flat: Sequence[Any]) -> dict[str, Any]:
 
 
 def _added(reply: Sequence[Any]) -> Snapshot:
-    version, totals = reply
-    return Snapshot(int(version or 0), _unpack(totals) if totals else {})
+    version, totals, writer = reply
+    return Snapshot(int(version or 0), _unpack(totals) if totals else {}, writer=(writer or b"").decode())
 
 
 def _whole(reply: Sequence[Any]) -> Snapshot:

@@ -3,17 +3,18 @@
 import asyncio
 import logging
 import sqlite3
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Self
 
 from feint.errors import BadRecipe, StoreLost
 from feint.gateway.stores import sqlite_file
-from feint.gateway.stores.sqlite_accounts import Accounts, pack, unpack
+from feint.gateway.stores.sqlite_accounts import Accounts, erase, pack, unpack
 from feint.gateway.stores.waiting import Answer, tell
-from feint.gateway.transaction import AccountName, ChangeSet, Outcome
+from feint.gateway.transaction import AccountName, ChangeSet, Kind, Outcome
 
 AGAIN = 0.001  # seconds until a file that another process is writing is tried again
 EMPTIED = 1.0  # seconds between two times that the log is emptied
@@ -61,6 +62,10 @@ class SqliteStore:
         self._waiting: list[Pending] = []
         self._emptied, self._emptying = 0.0, None
 
+    def now(self) -> float:
+        """Return the time, as `Store.now`: this machine's."""
+        return time.time()
+
     async def commit(self, changes: Mapping[AccountName, ChangeSet]) -> Outcome:
         """Commit, as `Store.commit`."""
         loop = asyncio.get_running_loop()
@@ -71,10 +76,17 @@ class SqliteStore:
         self._waiting.append(Pending(changes, packed, result))
         return await result
 
-    async def clients(self, most: int = 100) -> list[tuple[str, dict[str, float]]]:
-        """Return clients, as `Store.clients`."""
+    async def clients(self, most: int = 100, *, kind: Kind = "client") -> list[tuple[str, dict[str, float]]]:
+        """Return clients or groups, as `Store.clients`."""
         try:
-            return await asyncio.to_thread(self._clients, most)
+            return await asyncio.to_thread(self._clients, most, kind)
+        except sqlite3.Error as error:
+            raise _lost(error) from error
+
+    async def erase(self, name: AccountName) -> bool:
+        """Erase an account, as `Store.erase`; the file's pages are overwritten."""
+        try:
+            return await asyncio.to_thread(self._erase, name)
         except sqlite3.Error as error:
             raise _lost(error) from error
 
@@ -86,12 +98,21 @@ class SqliteStore:
             await asyncio.to_thread(self._file.close)  # the last one to close brings the log to the disk
             self._file = None
 
-    def _clients(self, most: int) -> list[tuple[str, dict[str, float]]]:
+    def _erase(self, name: AccountName) -> bool:
+        with closing(sqlite_file.connect(self.path, wait=self._timeout)) as file:
+            file.execute("PRAGMA secure_delete = ON")
+            file.execute("BEGIN IMMEDIATE")
+            deleted = erase(file, self.model, name)
+            file.execute("COMMIT")
+        sqlite_file.checkpoint(self.path)  # or the log would still hold it
+        return deleted
+
+    def _clients(self, most: int, kind: Kind) -> list[tuple[str, dict[str, float]]]:
         with closing(sqlite_file.connect(self.path, wait=self._timeout)) as file:
             rows = file.execute(
-                "SELECT name, totals FROM accounts WHERE model = ? AND kind = 'client' AND version > 0"
+                "SELECT name, totals FROM accounts WHERE model = ? AND kind = ? AND version > 0"
                 " ORDER BY evidence DESC LIMIT ?",
-                (self.model, most),
+                (self.model, kind, most),
             ).fetchall()
         return [(client, unpack(totals)) for client, totals in rows]
 
@@ -121,13 +142,13 @@ class SqliteStore:
         try:
             accounts = Accounts(file, self.model)
             results = [accounts.commit(commit.changes, commit.packed) for commit in pending]
-            accounts.write()
+            mark = accounts.write()
             file.execute("COMMIT")
         except BaseException:
             if file.in_transaction:  # some errors end it themselves
                 file.execute("ROLLBACK")
             raise
-        return results
+        return [replace(result, ledger=mark) for result in results]
 
     def _open(self) -> sqlite3.Connection:
         """Return the file that is at the path now; one that was moved away is not written to."""

@@ -7,14 +7,15 @@ import msgspec
 import numpy as np
 
 from feint.gateway.stores.memory import repeated
-from feint.gateway.transaction import AccountName, ChangeSet, Outcome, Snapshot
+from feint.gateway.transaction import AccountName, ChangeSet, LedgerMark, Outcome, Snapshot
 
 CLEARED = 2  # void tokens that are cleared away for each new one, so that no transaction is ever long
 pack, unpack = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(dict[str, float]).decode
 EMPTY = pack({})
-FIND = "SELECT id, version, evidence, totals FROM accounts WHERE model = ? AND kind = ? AND name = ?"
+FIND = "SELECT id, version, evidence, totals, writer FROM accounts WHERE model = ? AND kind = ? AND name = ?"
 MAKE = "INSERT INTO accounts (model, kind, name, version, evidence, totals) VALUES (?, ?, ?, 0, 0, ?)"
-CHANGE = "UPDATE accounts SET version = ?, evidence = ?, totals = ? WHERE id = ?"
+CHANGE = "UPDATE accounts SET version = ?, evidence = ?, totals = ?, writer = ? WHERE id = ?"
+MARK = "UPDATE ledger SET commits = commits + ? RETURNING id, commits, erased"
 USE = """
 INSERT INTO tokens VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET expires = excluded.expires WHERE tokens.expires <= ?
 """
@@ -23,14 +24,23 @@ DELETE FROM tokens WHERE (account, token) IN (SELECT account, token FROM tokens 
 """
 
 
+def erase(file: sqlite3.Connection, model: str, name: AccountName) -> bool:
+    """Delete an account of a model in a transaction of `file`; return whether there was one."""
+    row = file.execute(FIND, (model, *name)).fetchone()
+    for table, column in ("tokens", "account"), ("rows", "account"), ("accounts", "id"):
+        file.execute(f"DELETE FROM {table} WHERE {column} = ?", (row[0] if row else 0,))
+    file.execute("UPDATE ledger SET erased = erased + ?", (row is not None,))
+    return row is not None
+
+
 class Entry:
     """An account as it is in this transaction; the `id` of a new one is 0."""
 
-    __slots__ = "changed", "evidence", "id", "name", "packed", "version"
+    __slots__ = "changed", "evidence", "id", "name", "packed", "version", "writer"
 
-    def __init__(self, name: AccountName, row: tuple[int, int, float, bytes] | None) -> None:
+    def __init__(self, name: AccountName, row: tuple[int, int, float, bytes, str] | None) -> None:
         self.name, self.changed = name, False
-        self.id, self.version, self.evidence, self.packed = row or (0, 0, 0.0, EMPTY)
+        self.id, self.version, self.evidence, self.packed, self.writer = row or (0, 0, 0.0, EMPTY, "")
 
     def put(self, totals: Mapping[str, float], packed: bytes) -> None:
         """Set other totals."""
@@ -52,11 +62,7 @@ class Accounts:
         raised = {
             entry.name: repeated(unpack(entry.packed), change) for entry, change in parts if change.version is None
         }
-        if (
-            None in raised.values()
-            or any(change.version not in (None, entry.version) for entry, change in parts)
-            or not self._use(parts)
-        ):
+        if None in raised.values() or any(_moved(entry, change) for entry, change in parts) or not self._use(parts):
             return Outcome(False, {entry.name: self._known(entry, change.tokens) for entry, change in parts})
         accounts = dict[AccountName, Snapshot]()
         for entry, change in parts:
@@ -69,14 +75,17 @@ class Accounts:
             accounts[entry.name] = Snapshot(entry.version, totals)
         return Outcome(True, accounts)
 
-    def write(self) -> None:
-        """Write what was changed, and clear away some of the tokens that are void."""
+    def write(self) -> LedgerMark:
+        """Write what was changed, and clear away some of the tokens that are void; return the ledger's mark."""
         changed = [
-            (entry.version, entry.evidence, entry.packed, entry.id) for entry in self._entries.values() if entry.changed
+            (entry.version, entry.evidence, entry.packed, entry.writer, entry.id)
+            for entry in self._entries.values()
+            if entry.changed
         ]
         self._many(CHANGE, changed)
         if self._tokens:
             self._do(CLEAR, (self._now, CLEARED * self._tokens))
+        return LedgerMark(*self._do(MARK, (len(changed),)).fetchone())
 
     def _entry(self, name: AccountName) -> Entry:
         entry = self._entries.get(name)
@@ -114,6 +123,7 @@ class Accounts:
     def _change(self, account: Entry, changes: ChangeSet, packed: bytes) -> None:
         self._id(account)
         account.put(changes.totals, packed)
+        account.writer = changes.writer
         for name, (dropped, new) in changes.rows.items():
             if dropped:
                 self._do("DELETE FROM rows WHERE account = ? AND name = ?", (account.id, name))
@@ -130,4 +140,10 @@ class Accounts:
         for name, width, numbers in self._do(stored, (account.id,)):
             rows.setdefault(name, []).append(np.frombuffer(numbers, "<f4").reshape(-1, width))
         whole = {name: np.concatenate(parts) for name, parts in rows.items()}
-        return Snapshot(account.version, unpack(account.packed), whole, self._used(account, tokens))
+        used = self._used(account, tokens)
+        return Snapshot(account.version, unpack(account.packed), whole, used, writer=account.writer)
+
+
+def _moved(account: Entry, changes: ChangeSet) -> bool:
+    """Return whether an account that was read is otherwise by now."""
+    return changes.version is not None and (account.version, account.writer) != (changes.version, changes.after)

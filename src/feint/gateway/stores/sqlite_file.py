@@ -7,10 +7,10 @@ from pathlib import Path
 
 from feint.errors import DamagedFile, MissingData, NotWritten
 
-KIND, FORMAT = 0x6665696E, 2  # "fein" in the header: a file of keys is SQLite too
+KIND, FORMAT = 0x6665696E, 3  # "fein" in the header: a file of keys is SQLite too
 ACCOUNTS = """
 CREATE TABLE accounts (id INTEGER PRIMARY KEY, model TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
-                       version INTEGER NOT NULL, evidence REAL, totals BLOB NOT NULL,
+                       version INTEGER NOT NULL, evidence REAL, totals BLOB NOT NULL, writer TEXT NOT NULL DEFAULT '',
                        UNIQUE (model, kind, name)) STRICT;
 """
 OTHERS = """
@@ -21,11 +21,19 @@ CREATE TABLE rows (id INTEGER PRIMARY KEY, account INTEGER NOT NULL, name TEXT N
                    numbers BLOB NOT NULL) STRICT;
 CREATE INDEX named ON rows (account, name);
 """
-MIGRATION = f"""
+LEDGER = """
+CREATE TABLE ledger (id TEXT NOT NULL, commits INTEGER NOT NULL, erased INTEGER NOT NULL) STRICT;
+INSERT INTO ledger VALUES (lower(hex(randomblob(8))), 0, 0)
+"""
+MIGRATIONS = {  # to the present format, by the earlier one
+    1: f"""
 ALTER TABLE accounts RENAME TO earlier; {ACCOUNTS}
-INSERT INTO accounts SELECT id, model, iif(shared, 'shared', 'client'), client, version, evidence, totals FROM earlier;
-DROP TABLE earlier;
-"""  # of format 1, which knew no groups
+INSERT INTO accounts (id, model, kind, name, version, evidence, totals)
+SELECT id, model, iif(shared, 'shared', 'client'), client, version, evidence, totals FROM earlier;
+DROP TABLE earlier; {LEDGER}
+""",  # it knew no groups
+    2: f"ALTER TABLE accounts ADD COLUMN writer TEXT NOT NULL DEFAULT ''; {LEDGER}",
+}
 LONG = 4096  # pages of the log from which it is begun anew, although commits must wait for that: 16 MiB
 PATIENCE = 5.0  # seconds for which an opening waits for others that open the same file
 
@@ -45,8 +53,9 @@ def create(path: Path) -> None:
         with closing(connect(path, wait=PATIENCE)) as file:
             file.execute("BEGIN IMMEDIATE")  # one of those who open it at once makes it
             empty = not file.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-            if empty or _header(file) == [KIND, 1]:
-                for statement in (ACCOUNTS + OTHERS if empty else MIGRATION).split(";"):
+            kind, form = _header(file)
+            if empty or (kind == KIND and form in MIGRATIONS):
+                for statement in (ACCOUNTS + OTHERS + LEDGER if empty else MIGRATIONS[form]).split(";"):
                     file.execute(statement)
                 file.execute(f"PRAGMA application_id = {KIND}")
                 file.execute(f"PRAGMA user_version = {FORMAT}")

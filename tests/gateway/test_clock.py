@@ -1,0 +1,76 @@
+"""The clock that replicas have in common."""
+
+import asyncio
+import time
+
+import numpy as np
+import pytest
+from tests.support.redis_servers import redis_server
+
+from feint.defenses.access import RateLimit
+from feint.errors import RateLimited
+from feint.gateway.array_query import ArrayQuery
+from feint.gateway.clock import StoreClock
+from feint.gateway.stores.memory import MemoryStore
+from feint.gateway.stores.redis import RedisStore
+from feint.gateway.transaction import LedgerSession
+
+NOW = 1.8e9
+
+
+def test_clock_is_wrong_by_less_than_the_round_trip():
+    clock = StoreClock()
+    sent = time.monotonic()
+    clock.follow(NOW, sent, sent + 0.25)
+    assert abs(clock.now() - (time.monotonic() - sent) - NOW) <= 0.26
+
+
+def test_exchange_that_agrees_changes_nothing():
+    clock, sent = StoreClock(), time.monotonic()
+    clock.follow(NOW, sent, sent)
+    ahead = clock.now() - time.monotonic()
+    clock.follow(NOW + 5, sent, sent + 9)
+    assert clock.now() - time.monotonic() == pytest.approx(ahead, abs=0.5)
+
+
+def test_step_of_the_machines_clock_is_not_followed(monkeypatch):
+    clock = StoreClock()
+    before = clock.now()
+    monkeypatch.setattr(time, "time", lambda: NOW + 7200)
+    assert clock.now() < before + 3600
+
+
+@pytest.mark.redis
+def test_replicas_whose_clocks_differ_refuse_no_honest_client(tmp_path, monkeypatch):
+    rule = RateLimit(0.5, burst=20)
+
+    async def refused() -> int:
+        sessions, count = [], 0
+        for skew in (0.0, 90.0):
+            with monkeypatch.context() as patch:
+                real = time.time
+                patch.setattr(time, "time", lambda: real() + skew)  # noqa: B023
+                sessions.append(LedgerSession(RedisStore(server.url, "skewed")))
+            await sessions[-1].commit(sessions[-1].begin("first"))  # as a gateway does before it listens
+        for n in range(10):
+            session = sessions[n % 2]
+            for _ in range(2):
+                transaction = session.begin("ann")
+                try:
+                    rule.admit(ArrayQuery(np.zeros((1, 2)), "ann", time=session.now()), transaction)
+                except RateLimited:
+                    count += 1
+                if await session.commit(transaction):
+                    break
+        for session in sessions:
+            await session.store.close()
+        return count
+
+    with redis_server(tmp_path) as server:
+        assert asyncio.run(refused()) == 0
+
+
+def test_query_comes_at_the_time_of_the_store():
+    store = MemoryStore()
+    store.now = lambda: NOW
+    assert LedgerSession(store).now() == NOW

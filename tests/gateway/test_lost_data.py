@@ -1,0 +1,168 @@
+"""A ledger that answers, and has lost data: it is recognised, recorded, and answered as `when_lost` says."""
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+
+import httpx2
+import pytest
+from tests.support.gateways import ANYBODY, ask
+from tests.support.graph_files import whole
+from tests.support.redis_servers import redis_server
+from tests.support.waiting import eventually
+
+from feint.errors import BadInput
+from feint.gateway.server import bootstrap
+from feint.gateway.server.bootstrap import load
+from feint.gateway.server.run import running
+from feint.gateway.settings import LedgerSettings, OnnxSettings, Settings
+from feint.gateway.stores.sqlite_file import create
+
+CLIENT = "{feint:toy}:client:anonymous"
+
+
+class SqliteFaults:
+    """A ledger in a file, and what may happen to it."""
+
+    def __init__(self, path) -> None:
+        self.url, self._path = f"sqlite:{path}", path
+
+    def __enter__(self) -> "SqliteFaults":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def save(self) -> None:
+        with contextlib.closing(sqlite3.connect(self._path)) as file, contextlib.closing(self._copy()) as copy:
+            file.backup(copy)
+
+    def restore(self) -> None:
+        with contextlib.closing(sqlite3.connect(self._path)) as file, contextlib.closing(self._copy()) as copy:
+            copy.backup(file)
+
+    def _copy(self) -> sqlite3.Connection:
+        return sqlite3.connect(f"{self._path}.copy")
+
+    def empty(self) -> None:
+        fresh = self._path.with_name("fresh.db")
+        create(fresh)
+        os.replace(fresh, self._path)
+        for end in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + end).unlink(missing_ok=True)
+
+    def evict(self) -> None:
+        with contextlib.closing(sqlite3.connect(self._path)) as file, file:
+            file.execute("DELETE FROM accounts WHERE name = 'anonymous'")
+
+
+class RedisFaults:
+    """A ledger in Redis, and what may happen to it."""
+
+    def __init__(self, folder) -> None:
+        self._running = redis_server(folder)
+
+    def __enter__(self) -> "RedisFaults":
+        import redis
+
+        self.url = self._running.__enter__().url
+        self._server = redis.Redis.from_url(self.url)
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._running.__exit__(*error)
+
+    def save(self) -> None:
+        self._saved = {key: self._server.dump(key) for key in self._server.keys()}
+
+    def restore(self) -> None:
+        for key, value in self._saved.items():
+            self._server.restore(key, 0, value, replace=True)
+
+    def empty(self) -> None:
+        self._server.flushall()
+
+    def evict(self) -> None:
+        self._server.delete(CLIENT)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.redis)])
+def ledger(request, tmp_path):
+    faults = SqliteFaults(tmp_path / "ledger.db") if request.param == "sqlite" else RedisFaults(tmp_path)
+    with faults:
+        yield faults
+
+
+def settings(folder, url: str, when_lost: str = "refuse") -> Settings:
+    model = OnnxSettings(path=whole(folder / "toy.onnx"), access=("Budget(10)",))
+    return Settings({"toy": model}, keys=ANYBODY["keys"], ledger=LedgerSettings(url, when_lost))
+
+
+@contextlib.contextmanager
+def served(folder, url, when_lost="refuse"):
+    """A gateway of a budget of ten, of which five are used; its client, and its records."""
+    records = []
+    with running(settings(folder, url, when_lost)) as server, httpx2.Client(base_url=server.url) as client:
+        server.gateway.endpoints["toy"].observer = records.append
+        assert ask(client).status_code == 200
+        yield server, client, records
+
+
+@pytest.mark.parametrize("fault", ["empty", "evict", "restore"])
+def test_lost_data_give_no_budget_back(ledger, tmp_path, fault):
+    with served(tmp_path, ledger.url) as (_, client, records):
+        ledger.save()
+        assert [ask(client).status_code for _ in range(2)] == [200, 429]
+        getattr(ledger, fault)()
+        assert [ask(client).status_code for _ in range(3)] == [503] * 3
+    assert (records[-1].outcome, records[-1].reason) == ("failed", "StoreRolledBack")
+
+
+@pytest.mark.parametrize("fault", ["empty", "evict"])
+def test_clients_are_answered_by_the_strongest_defense_where_the_settings_want_it(ledger, tmp_path, fault):
+    with served(tmp_path, ledger.url, "strongest") as (_, client, records):
+        getattr(ledger, fault)()
+        assert [ask(client).status_code for _ in range(4)] == [200] * 4
+    assert {(record.outcome, record.reason) for record in records[-4:]} == {("answered", "StoreRolledBack")}
+
+
+def test_reload_takes_the_ledger_as_it_is(ledger, tmp_path):
+    with served(tmp_path, ledger.url) as (server, client, _):
+        ledger.empty()
+        assert ask(client).status_code == 503
+
+        async def make(ledgers):
+            return await load(settings(tmp_path, ledger.url), ledgers=ledgers)
+
+        asyncio.run_coroutine_threadsafe(server.reload(make), server.loop).result(60)
+        assert ask(client).status_code == 200
+
+
+def test_loss_is_seen_without_a_request(ledger, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(bootstrap, "EVERY", 0.05)
+    with served(tmp_path, ledger.url) as (server, _, _):
+        ledger.empty()
+        eventually(lambda: httpx2.get(f"{server.url}/v2/health/ready").status_code == 503)
+    assert "has lost data" in caplog.text
+
+
+@pytest.mark.redis
+def test_server_that_evicts_is_refused_at_the_start(tmp_path):
+    with RedisFaults(tmp_path) as ledger:
+        ledger._server.config_set("maxmemory-policy", "allkeys-lru")
+        with pytest.raises(BadInput, match="noeviction"), running(settings(tmp_path, ledger.url)):
+            pass
+
+
+@pytest.mark.redis
+def test_server_without_persistence_is_warned_of(tmp_path):
+    async def warnings(url):
+        state = await load(settings(tmp_path, url))
+        await state.close()
+        return [warning for warning in state.warnings if "appendonly" in warning]
+
+    with RedisFaults(tmp_path) as ledger:
+        durable = asyncio.run(warnings(ledger.url))
+        ledger._server.config_set("appendonly", "no")
+        assert (len(durable), len(asyncio.run(warnings(ledger.url)))) == (0, 1)
