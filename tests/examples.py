@@ -60,6 +60,7 @@ from feint.attacks import (
     SeedSamples,
     Sharpened,
     Smoothed,
+    Subtracted,
     Surrogate,
     Sybil,
     Timing,
@@ -755,6 +756,7 @@ LENSES = by_name(
     Example(NearCopies(repeats=2), spelled=(NearCopies(repeats=64, changed=1, seed=3),)),
     Example(Sharpened(temperature=0.5), spelled=(Sharpened(temperature=0.01),)),
     Example(Smoothed(repeats=2, crop=1), spelled=(Smoothed(repeats=2, crop=2, flip=False, seed=3),)),
+    Example(Subtracted(first=50), spelled=(Subtracted(level=0.1, first=20),), rereads_all=True),
     Example(Sybil(clients=3, burst=2), spelled=(Sybil(clients=7),)),
     Example(
         DetectorProbing(clients=3, controls=0),

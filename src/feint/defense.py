@@ -151,6 +151,11 @@ class Defense:
         """Return this defense bound to `model` and `ledger`."""
         return replace(self, outputs=[bind(step, model, ledger) for step in self.outputs])
 
+    @property
+    def learns(self) -> bool:
+        """Whether a part of it learns from a victim before it answers."""
+        return any(isinstance(step, Fittable) for step in (*self.access, *self.inputs, *self.outputs))
+
     def fit(
         self,
         victim: nn.Module,

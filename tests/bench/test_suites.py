@@ -180,6 +180,18 @@ def test_an_owners_threshold_is_a_part_of_what_a_row_depends_on(small, tmp_path)
         small(OWN.replace('network = "mlp20"', 'network = "mlp20"\nthreshold = 30'))
 
 
+def test_a_row_measures_the_leak_of_a_defense_that_learned(small, tmp_path):
+    (matrix,) = prepare.matrices(small(SMALL), tmp_path / "work", only="^wide, (none|APGP), KnockoffNets, 40$")
+    rows = {cell.defense: matrix.row(cell).scores for cell in matrix.cells() if cell.attack}
+    assert rows["APGP"]["leak"] == 0  # fitted on the training inputs, which are not in the pool
+    assert "leak" not in rows["none"]
+    from_pool = SMALL.replace("steps = 20 }]", 'steps = 20 }]\nlearns_from = "pool:0/2"')
+    (matrix,) = prepare.matrices(small(from_pool), tmp_path / "other", only="^wide, APGP, KnockoffNets, 40$")
+    (row,) = (matrix.row(cell) for cell in matrix.cells() if cell.attack)
+    assert row.scores["leak"] == pytest.approx(0.5, abs=0.01)
+    assert any(flag.startswith("leak: 50.") for flag in row.flags)
+
+
 def test_a_leaked_lens_holds_what_the_owner_has_learned(small, tmp_path):
     wide, narrow = prepare.matrices(small(OWN), tmp_path / "work")
     assert "KnockoffNets, bound" not in wide.attacks["none"]

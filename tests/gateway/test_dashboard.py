@@ -1,5 +1,6 @@
 """The operator's page, over HTTP and in a real browser."""
 
+import asyncio
 import base64
 import re
 import time
@@ -224,6 +225,21 @@ def test_names_on_the_page_are_escaped(site):
     assert "&lt;img" in page
 
 
+def test_groups_of_linked_clients_stand_by_evidence(site):
+    session = site.endpoints["digits"].session
+
+    async def accuse():
+        for group, evidence in (("card-1", 0.3), ("card-2", 1.2)):
+            transaction = session.begin(f"of {group}", group)
+            transaction.accuse(evidence)
+            assert await session.commit(transaction)
+
+    asyncio.run(accuse())
+    page = Shape(get(site, "/ui", **bearer(site.admin)).text)
+    rows = [row for row in page.rows if row[0].startswith(("group", "card"))]
+    assert rows == [["group", "evidence"], ["card-2", "1.00"], ["card-1", "0.25"]]
+
+
 def _record(client, **more):
     from feint.gateway.record import RequestRecord
 
@@ -242,7 +258,7 @@ class Told:
     def __init__(self, rows=None):
         self.rows = rows
 
-    async def clients(self, most=100):
+    async def clients(self, most=100, *, kind="client"):
         if self.rows is None:
             raise StoreLost("x", "y", "z")
         return self.rows

@@ -155,5 +155,8 @@ def test_sighup_changes_the_mode_and_keeps_the_ledger(tmp_path):
     assert statuses == [200, 403, 429]  # 5 queries each: of the last 5 only 2 are left
     files = [tmp_path / f"audit.{number}" for number in (1, 2, 3)]
     entered = [json.loads(line) for file in files for line in file.read_text().splitlines()]
-    assert [line["action"] for line in entered] == ["rung", "mode enforce", "refused", "mode shadow", "refused"]
-    assert verify(files, key="0" * 32, heads=shipped_heads([log])).head.number == 4
+    assert [line["action"] for line in entered] == [
+        "gateway started", "rung", "mode enforce", "settings taken", "refused",
+        "mode shadow", "settings taken", "refused",
+    ]  # fmt: skip
+    assert verify(files, key="0" * 32, heads=shipped_heads([log])).head.number == 7

@@ -12,14 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
-from tests.support.gateways import STAGES, record
+from tests.support.gateways import STAGES, gateway, record
 
+from feint import __version__
 from feint.errors import MissingData
 from feint.gateway.dashboard.data import curve
+from feint.gateway.request_context import RequestContext, continue_trace
+from feint.gateway.settings import OperatorSettings
 from feint.gateway.telemetry.logs import Handler, Logs
 from feint.gateway.telemetry.metrics import Metrics
 from feint.gateway.telemetry.observers import Telemetry, start_telemetry
 from feint.gateway.telemetry.recent import POINTS, TIMES, RecentRequests
+from feint.gateway.telemetry.throttle import Throttle
 from feint.gateway.telemetry.traces import Traces
 
 
@@ -78,8 +82,10 @@ def everything_shown(folder, **values):
     traces = Traces(SpanKeeper(spans), share=1.0)
     telemetry = Telemetry(audit_log=folder / "audit.jsonl", logs=Logs("debug", to=line.to), traces=traces)
     for outcome, reason, rung in (("answered", "", 1), ("refused", "OverBudget", 1), ("failed", "Failed", 2)):
-        telemetry(record("bob", outcome, reason, time=1e9, rung=rung, **values))
-    pages = [samples(telemetry.metrics), repr(telemetry.recent.clients)]
+        context = RequestContext(trace=continue_trace("", "", traces.share))
+        telemetry(record("bob", outcome, reason, time=1e9, rung=rung, context=context, **values))
+    metrics = {key: value for key, value in samples(telemetry.metrics).items() if not key[0].startswith("process_")}
+    pages = [metrics, repr(telemetry.recent.clients)]
     telemetry.close()
     audit = [json.loads(entry) for entry in (folder / "audit.jsonl").read_text().splitlines()]
     hidden = {"time", "before", "hash", "trace", "@timestamp"}  # which are never the same twice
@@ -117,10 +123,93 @@ def test_labels_are_as_many_whoever_asks():
 
 def test_a_page_of_metrics_that_promtool_would_read():
     metrics = Metrics(RecentRequests())
+    metrics.attach(gateway())
     metrics(record())
     names = re.findall(r"^# TYPE (\S+) (\w+)$", metrics.text().decode(), re.MULTILINE)
-    assert all(name.startswith("feint_") for name, _ in names)
+    assert all(name.startswith(("feint_", "process_")) for name, _ in names)
     assert all(name.endswith("_total") for name, kind in names if kind == "counter")
+
+
+def test_counters_begin_at_zero():
+    metrics = Metrics(RecentRequests())
+    metrics.attach(gateway())
+    values = samples(metrics)
+    assert all(values["feint_requests_total", outcome, "toy"] == 0 for outcome in ("refused", "failed"))
+    assert values["feint_refusals_total", "StoreLost", "toy"] == values["feint_refusals_total", "", "NoKey"] == 0
+    assert values["feint_conflicts_total", "toy"] == 0
+
+
+def test_no_series_is_written_for_the_time_of_creation():
+    metrics = Metrics(RecentRequests())
+    metrics(record())
+    assert "_created" not in metrics.text().decode()
+
+
+def test_process_and_version_are_exported():
+    values = samples(Metrics(RecentRequests()))
+    assert values["feint_build_info", __version__] == 1
+    assert values["process_resident_memory_bytes",] > 0
+    assert values["process_open_fds",] > 0
+
+
+def test_state_of_a_gateway_is_exported():
+    metrics, both = Metrics(RecentRequests()), gateway(names=("toy", "far"))
+    metrics.attach(both)
+    both.upstreams, both.endpoints["toy"].shadow = frozenset({"far"}), True
+    values = samples(metrics)
+    assert values["feint_ready",] == values["feint_ledger_up",] == values["feint_upstream_up", "far"] == 1
+    assert (values["feint_shadow", "toy"], values["feint_shadow", "far"]) == (1, 0)
+    assert ("feint_upstream_up", "toy") not in values
+    both.endpoints["far"].ready, both.ledger_lost, both.ledger_needed = False, True, False
+    with both.endpoints["toy"].in_use():
+        values = samples(metrics)
+    assert values["feint_ready",] == values["feint_ledger_up",] == values["feint_upstream_up", "far"] == 0
+    assert (values["feint_model_ready", "toy"], values["feint_model_ready", "far"]) == (1, 0)
+    assert (values["feint_requests_in_flight", "toy"], values["feint_requests_in_flight", "far"]) == (1, 0)
+
+
+def test_lines_of_one_kind_are_throttled_and_counted(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    line = Line()
+    logs = Logs("info", to=line.to)
+    for _ in range(500):
+        logs(record("", "refused", "NoKey"))
+        logs.say("error", "OperationalError at\n  File", 0.0)
+    logs(record("bob", "refused", "OverBudget"))
+    assert len(line.said) == 41
+    now[0] = 10.0
+    logs(record("", "refused", "NoKey"))
+    refusals, messages, last = line.said[41:]
+    assert refusals["message"] == "480 more lines in a short time: requests, digits, NoKey"
+    assert messages["message"].startswith("480 more lines in a short time: messages, OperationalError at")
+    assert last["event"]["reason"] == "NoKey"
+
+
+def test_what_was_left_out_is_written_at_the_end():
+    line = Line()
+    logs = Logs("info", to=line.to)
+    operator = Telemetry(logs=logs)
+    for _ in range(25):
+        operator(record("bob", "refused", "OverBudget"))
+    operator.close()
+    assert line.said[-1]["message"] == "5 more lines in a short time: requests, digits, bob, OverBudget"
+
+
+def test_at_debug_every_request_has_its_line():
+    line = Line()
+    logs = Logs("debug", to=line.to)
+    for _ in range(50):
+        logs(record("bob", "refused", "OverBudget"))
+    assert len(line.said) == 50
+
+
+def test_kinds_of_lines_that_are_remembered_are_bounded():
+    throttle = Throttle(most=1, kinds=10)
+    for i in range(1000):
+        list(throttle.over(0.0))
+        throttle.admits(i, 0.0)
+    assert len(throttle._counts) <= 11
 
 
 class SpanKeeper:
@@ -195,7 +284,8 @@ def test_any_decision_is_one_line_of_json(client, reason, evidence):
 def test_traces_are_spans_of_the_stages_one_after_the_other():
     exported = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter").InMemorySpanExporter()
     traces = Traces(exported, share=1.0, version="1.2")
-    told = record("bob", "failed", "Unreachable", time=100.0)
+    context = RequestContext(trace=continue_trace("", "", 1.0))
+    told = record("bob", "failed", "Unreachable", time=100.0, context=context)
     traces(told)
     traces.close()
     *stages, whole = exported.get_finished_spans()
@@ -206,15 +296,30 @@ def test_traces_are_spans_of_the_stages_one_after_the_other():
     assert whole.end_time - whole.start_time == pytest.approx(430_000, abs=5)
     assert whole.attributes["error.type"] == "Unreachable"
     assert not whole.status.is_ok
-    assert told.trace == f"{whole.context.trace_id:032x}"
+    assert context.trace.trace == f"{whole.context.trace_id:032x}"
+    assert context.trace.span == f"{whole.context.span_id:016x}"
+    assert whole.parent is None
     assert "bob" not in str(whole.to_json())
+
+
+def test_a_span_is_a_part_of_the_callers_trace():
+    exported = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter").InMemorySpanExporter()
+    traces = Traces(exported)
+    trace = continue_trace(f"00-{'a' * 32}-{'b' * 16}-01", "", 0.0)
+    traces(record(seconds={}, context=RequestContext(trace=trace)))
+    traces(record("", "refused", "NoKey", seconds={}, context=RequestContext(trace=trace)))  # a stranger's header
+    traces.close()
+    (span,) = exported.get_finished_spans()
+    assert f"{span.context.trace_id:032x}" == "a" * 32
+    assert f"{span.parent.span_id:016x}" == "b" * 16
+    assert f"{span.context.span_id:016x}" == trace.span
 
 
 def test_traces_are_sampled():
     exported = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter").InMemorySpanExporter()
     traces = Traces(exported, share=0.1)
     for _ in range(2000):
-        traces(record(seconds={}))
+        traces(record(seconds={}, context=RequestContext(trace=continue_trace("", "", traces.share))))
     traces.close()
     assert 120 < len(exported.get_finished_spans()) < 290  # 200 ± 6 standard errors
 
@@ -281,7 +386,9 @@ def test_opened_as_the_settings_say(tmp_path, capsys, monkeypatch):
     try:
         (tmp_path / "key").write_text("0" * 32)
         operator = start_telemetry(
-            metrics=False, audit_log=tmp_path / "audit.jsonl", audit_key_file=tmp_path / "key", log="info"
+            OperatorSettings(
+                metrics=False, audit_log=tmp_path / "audit.jsonl", audit_key_file=tmp_path / "key", log="info"
+            )
         )
         operator(record("bob", "refused", "OverBudget"))
         operator.enter("mode enforce", model="digits", by="root")
@@ -301,7 +408,7 @@ def test_opened_as_the_settings_say(tmp_path, capsys, monkeypatch):
 
 def test_an_audit_log_without_its_key_is_not_opened(tmp_path):
     with pytest.raises(MissingData, match="no variable NO_SUCH_KEY"):
-        start_telemetry(audit_log=tmp_path / "audit.jsonl", audit_key_env="NO_SUCH_KEY")
+        start_telemetry(OperatorSettings(audit_log=tmp_path / "audit.jsonl", audit_key_env="NO_SUCH_KEY"))
     assert not (tmp_path / "audit.jsonl").exists()
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from feint.data import Split
 from feint.errors import BadInput, BadRecipe, DamagedFile, Diverged, NotWritten
 from feint.evaluation.training_time import inputs_seen
 from feint.models import training
@@ -279,6 +280,22 @@ def test_the_rotation_loss_is_that_of_the_four_turns():
         turned = torch.stack([torch.from_numpy(np.rot90(image.numpy(), turn, (1, 2)).copy()) for image in batch.x])
         slow += torch.nn.functional.cross_entropy(model.both(turned)[1], torch.full((9,), turn)) / 4
     torch.testing.assert_close(s4l(model, batch, weight=0.5), z + 0.5 * slow)
+
+
+def test_rotations_of_a_second_stream_are_learned_in_place_of_those_of_the_batch():
+    model = WithRotations(NETWORK.build(0), 0).eval()
+    images = X[:9].float() / 255
+    batch, others = Batch(images[:5], Y[:5]), Batch(images[5:], Y[5:9])
+    beside = replace(batch, outliers=others.x, outlier_targets=torch.zeros(4))
+    turns = s4l(model, others, weight=0.5) - cross_entropy(model, others)
+    torch.testing.assert_close(s4l(model, beside, weight=0.5), cross_entropy(model, batch) + turns)
+
+
+def test_a_training_with_a_rotation_loss_turns_the_unlabelled_inputs():
+    pool = Split.of(X.numpy(), Y.numpy())
+    one, whole = learn(NETWORK, X[:20], Y[:20], TURNING), learn(NETWORK, X[:20], Y[:20], TURNING, unlabelled=pool)
+    assert not same(one, whole)
+    assert same(learn(NETWORK, X[:20], Y[:20], RECIPE), learn(NETWORK, X[:20], Y[:20], RECIPE, unlabelled=pool))
 
 
 def test_rotations_are_learned():

@@ -14,6 +14,7 @@ from feint.attacks.lenses.lens import Lens, PointwiseLens
 from feint.attacks.lenses.near_copies import NearCopies
 from feint.attacks.lenses.partial_bayes import PartialBayes, PartialBayesBound
 from feint.attacks.lenses.recovered import Recovered
+from feint.attacks.lenses.subtracted import Subtracted
 from feint.attacks.lenses.timing import Timing
 from feint.attacks.parametric.equation_solving import EquationSolving
 from feint.attacks.parametric.label_path_finding import LabelPathFinding
@@ -96,6 +97,7 @@ __all__ = [
     "Selection",
     "Sharpened",
     "Smoothed",
+    "Subtracted",
     "Surrogate",
     "Sybil",
     "Timing",

@@ -131,7 +131,8 @@ def adaptive_lenses(
                 lenses[name] = (lens,)
     if thorough and steps and not labels_only(defense):
         suspected = SuspectedDefense(unfitted(defense))
-        lenses["recovered"] = (Recovered(suspected, pool, surrogate, replace(training, epochs=10, least_steps=0)),)
+        short = replace(training, epochs=10, least_steps=0)
+        lenses["recovered"] = (Recovered(suspected, pool, surrogate, short, shadows=2),)
     return lenses
 
 

@@ -56,6 +56,7 @@ class Matrix:
         springboard: Downstream attacks that are run with every surrogate.
         threshold: The owner's threshold: the probability from which on an input counts as positive.
         ownership: Claims against every surrogate, by the defense that it was stolen from.
+        fitted_on: Data that defenses were fitted on, by their names; those that learn nothing have none.
 
     Raises:
         BadInput: An attack, a lens or a defense has an empty name, or the threshold is no probability.
@@ -77,6 +78,7 @@ class Matrix:
         springboard: Springboard | None = None,
         threshold: float | None = None,
         ownership: Mapping[str, SurvivalTest] | None = None,
+        fitted_on: Mapping[str, Sequence[Split]] | None = None,
     ) -> None:
         if any("" in names for names in (attacks, defenses, lenses or {})):
             raise BadInput("an attack, a lens or a defense without a name", "a name for each", "give it one")
@@ -86,7 +88,7 @@ class Matrix:
         everywhere = through(attacks, lenses or {})
         self.attacks = {name: {**everywhere, **(against or {}).get(name, {})} for name in defenses}
         self.budgets, self.seeds, self.springboard = list(budgets), list(seeds), springboard
-        self.threshold, self.ownership = threshold, ownership or {}
+        self.threshold, self.ownership, self.fitted_on = threshold, ownership or {}, fitted_on or {}
         self._victim_fingerprint = victims.fingerprint(victim)
 
     def cells(self) -> list[Cell]:
@@ -191,6 +193,8 @@ class Matrix:
             "n_test": len(self.test),
             **probes.scores(attack, surrogate, probe, self.test),
         }
+        if fitted_on := self.fitted_on.get(cell.defense):
+            scores["leak"] = probes.leak(attack, fitted_on)
         if self.springboard is not None:
             scores |= self.springboard.scores(surrogate, service, self.test)
         if cell.defense in self.ownership:

@@ -29,6 +29,7 @@ from feint.recipes import registry, store
 from feint.recipes.recipe import fingerprint, short_hash, to_table
 from feint.runners import Runner
 from feint.service import Service
+from feint.signature import Pixels
 
 POLL = 1.0  # seconds between two checks whether other processes have made their artifacts
 ArtifactKey = tuple[str, ...]  # (victim,) or (victim, defense)
@@ -84,7 +85,7 @@ class PrepareJob:
     def _defense(self, victim: str, name: str) -> Artifact:
         entry, model = self.suite.defenses[name], self.models[victim]
         inputs = pools.parse_split(f"{self.suite.victims[victim].data}/{entry.learns_from}")
-        options = {"outliers": outliers_of(entry, inputs.shape), "progress": self.progress}
+        options = {"outliers": _outliers(entry, inputs), "progress": self.progress}
         for boundary in self.suite.boundary(name):
             model = boundary.retrain(model, inputs, **options).model
         recipe = self.suite.recipe(name)
@@ -228,14 +229,9 @@ def _marked_inputs(suite: Suite, victim: str, defense: str, recipe: Watermark) -
     inputs = pools.parse_split(f"{suite.victims[victim].data}/{entry.learns_from}")
     if isinstance(recipe, MarginWatermark):
         return inputs
-    outliers = outliers_of(entry, inputs.shape)
+    outliers = _outliers(entry, inputs)
     assert outliers is not None  # without any it was not trained
     return outliers
-
-
-def outliers_of(entry: DefenseEntry, shape: tuple[int, ...]) -> Split | None:
-    """Return the outliers that a defense learns from, images at the size of the victim's; None where it has none."""
-    return pools.parse_split(entry.outliers).scaled(shape) if entry.outliers else None
 
 
 def build(artifacts: ArtifactStore, names: Sequence[ArtifactKey], job: PrepareJob, work: Path, map: Runner) -> None:
@@ -303,7 +299,25 @@ def _matrix(
         springboard=suite.springboard_on(name, images.train),
         threshold=entry.threshold,
         ownership=ownership,
+        fitted_on={defense: _fitted_on(suite, name, defense) for defense in defended},
     )
+
+
+def _fitted_on(suite: Suite, victim: str, defense: str) -> list[Split]:
+    """Return the data that a defense of a victim was fitted on; none if it learns nothing."""
+    entry, recipe = suite.defenses[defense], suite.recipe(defense)
+    if not (entry.boundary or isinstance(recipe, Ladder) or recipe.learns):
+        return []
+    inputs = pools.parse_split(f"{suite.victims[victim].data}/{entry.learns_from}")
+    return [split for split in (inputs, _outliers(entry, inputs)) if split is not None]
+
+
+def _outliers(entry: DefenseEntry, inputs: Split) -> Split | None:
+    """Return the outliers of a defense; images in the size and the colours of the inputs."""
+    if entry.outliers is None:
+        return None
+    outliers = pools.parse_split(entry.outliers)
+    return outliers.scaled(inputs.shape) if isinstance(outliers.domain, Pixels) else outliers
 
 
 def _leak(defended: Defended, victim: Classifier) -> Leak:

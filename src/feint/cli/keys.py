@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from feint.cli.app import app
+from feint.cli.common import person
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
@@ -200,20 +201,11 @@ def _log(audit_log: Path | None, key_file: Path | None, action: str) -> Iterator
 
         def enter(*changed: "Key") -> None:
             for key in changed:
-                entry = {"client": key.client, "tenant": key.tenant, "group": key.group, "key": key.id, "by": _person()}
+                entry = {"client": key.client, "tenant": key.tenant, "group": key.group, "key": key.id, "by": person()}
                 head = log.enter(f"key {action}", **entry, durable=True)
                 print(f"the audit log's head is {head}", file=sys.stderr)
 
         yield enter
-
-
-def _person() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user without a name
-        return "unknown"
 
 
 def _timestamp(after: timedelta | None) -> float | None:

@@ -2,18 +2,19 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cyclopts import App
 
 from feint.cli.app import app
+from feint.cli.common import person
 from feint.errors import UnknownName
 
 if TYPE_CHECKING:
     from feint.gateway.settings import Settings
-    from feint.gateway.transaction import Snapshot
+    from feint.gateway.transaction import AccountName, Snapshot
 
-ledger = App(name="ledger", help="Show, export and reset accounts of a gateway's ledger, while it runs.")
+ledger = App(name="ledger", help="Show, export, reset and erase accounts of a gateway's ledger, while it runs.")
 app.command(ledger)
 
 
@@ -86,18 +87,64 @@ def marks(settings: Path, /, *, out: Path, model: str = "") -> None:
     from feint.cli.common import require_new
     from feint.defenses.outputs.marked import ROWS
     from feint.gateway.server import marked
-    from feint.gateway.settings_file import read as read_settings
+    from feint.gateway.settings_file import read
     from feint.ownership.carried import marked_by_account
     from feint.recipes.store import atomic_write
 
     require_new(out)
-    table = read_settings(settings)
+    table = read(settings)
     name = _model(table, model)
     accounts = asyncio.run(marked.rows_by_account(table, name, ROWS))
     mark = marked_by_account(accounts, *asyncio.run(marked.task_of(table, name)))
     with atomic_write(out) as partial:
         mark.save(partial / mark.method.replace(" ", "_"), model=name)
     print(f"{out}: {len(mark):,} {mark.method} of {len(mark.accounts):,} accounts")
+
+
+@ledger.command
+def erase(settings: Path, client: str, /, *, group: bool = False) -> None:
+    """Delete all that is stored of a client, for their own request: accounts of every model, keys and link to a group.
+
+    The account of a group goes with its last client. Lines of the audit log and copies of the files stay.
+
+    Example: `feint ledger erase gateway.toml ann`
+
+    Args:
+        settings: Settings file of the gateway.
+        client: Name of the client.
+        group: Whether the name is that of a group of linked clients, whose own account is deleted.
+    """
+    import asyncio
+
+    from feint.gateway import accounts
+    from feint.gateway.settings_file import read
+
+    table, name = read(settings), _name(client, group)
+    accounts.check_stored(table)
+    accounts.enter(table, "erased", name, person())
+    erased = asyncio.run(accounts.erase(table, name))
+    parts = [f"its account of {model}" for model in erased.models] + [f"{erased.keys} keys"] * bool(erased.keys)
+    parts += [f"its group {erased.group}, which has no other client"] * bool(erased.group)
+    print(f"erased of {client}: {', '.join(parts) or 'nothing, as nothing was stored'}")
+
+
+def _name(client: str, group: bool) -> "AccountName":
+    from feint.gateway.transaction import AccountName
+
+    return AccountName("group" if group else "client", client)
+
+
+def _account(settings: Path, client: str, model: str, *, group: bool, reset: bool = False) -> "Snapshot":
+    import asyncio
+
+    from feint.gateway import accounts
+    from feint.gateway.settings_file import read
+
+    table, name = read(settings), _name(client, group)
+    account = asyncio.run(accounts.read(table, _model(table, model), name, reset=reset))
+    if reset:
+        accounts.enter(table, "reset", name, person())
+    return account
 
 
 def _model(settings: "Settings", model: str) -> str:
@@ -107,15 +154,3 @@ def _model(settings: "Settings", model: str) -> str:
     if model not in settings.models:
         raise UnknownName.among("model", model, settings.models)
     return model
-
-
-def _account(settings: Path, client: str, model: str, **how: Any) -> "Snapshot":
-    import asyncio
-
-    from feint.gateway.accounts import read
-    from feint.gateway.settings_file import read as read_settings
-    from feint.gateway.transaction import AccountName
-
-    table = read_settings(settings)
-    group = how.pop("group")
-    return asyncio.run(read(table, _model(table, model), AccountName("group" if group else "client", client), **how))

@@ -1,6 +1,7 @@
 """Command `feint serve`."""
 
 import math
+import os
 import re
 import sys
 from dataclasses import replace
@@ -65,6 +66,7 @@ def serve(
     Raises:
         BadInput: For a settings file with options of a model.
     """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # or each broken handshake of a stranger is a line that is not JSON
     for package in ("msgspec", "uvicorn", "uvloop", "starlette", "grpc", "onnxruntime"):
         available(package, "serve")
     if data is not None and not check:

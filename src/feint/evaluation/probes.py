@@ -1,7 +1,7 @@
 """Facts about a theft that only its run can measure, for the checks of its row."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 
@@ -84,6 +84,14 @@ def overlap(attack: object, test: Split) -> int:
     for split in set(splits(attack)):
         shared |= np.isin(digests, _digests(split))
     return int(shared.sum())
+
+
+def leak(attack: Attack, fitted_on: Sequence[Split]) -> float:
+    """Return the share of the attacker's pool that is, as queries, in the data that a defense was fitted on."""
+    pool = getattr(attack.attack if isinstance(attack, LensedAttack) else attack, "pool", None)
+    if pool is None or not fitted_on:
+        return 0.0
+    return float(np.isin(_digests(pool), np.concatenate([_digests(split) for split in fitted_on])).mean())
 
 
 def splits(recipe: object) -> Iterator[Split]:

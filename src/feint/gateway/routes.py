@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from feint import __version__
 from feint.errors import BadInput, Compressed, FeintError, NoKey, TooLarge, TooSlow, UnknownName
-from feint.gateway import error_responses
+from feint.gateway import error_responses, request_context
 from feint.gateway.app import Caller, Gateway
 from feint.gateway.metadata import PAGES, ProtocolPage
 from feint.openinference.json_codec import LENGTH_HEADER
@@ -54,7 +54,12 @@ class InferenceMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer inference requests, and pass all others on."""
-        name = model_of(scope["path"]) if scope["type"] == "http" else None
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        address = (scope.get("client") or ("",))[0]
+        request_context.begin(scope["path"], address, scope["headers"], self._gateway.trace_share)
+        name = model_of(scope["path"])
         if name is None:
             await self._app(scope, receive, send)
             return
@@ -105,6 +110,7 @@ async def handle(
             request = await asyncio.to_thread(codec.read, body, length) if large else codec.read(body, length)
             reached = True
             del body
+            request_context.name_request(request.id)
             q = await gateway.answer(endpoint, endpoint.query(request, caller.client, caller.group))
             written = await asyncio.to_thread(codec.write, request, q) if q.nbytes > PIECE else codec.write(request, q)
             return 200, *written

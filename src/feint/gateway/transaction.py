@@ -26,10 +26,13 @@ TOKENS = 32
 FRESH = 1.0  # seconds for which totals may be peeked at
 
 
+Kind = Literal["client", "group", "shared"]
+
+
 class AccountName(NamedTuple):
     """Name of an account in a store. Accounts of two kinds share nothing, whatever their names."""
 
-    kind: Literal["client", "group", "shared"]
+    kind: Kind
     name: str = ""
 
 
@@ -129,10 +132,11 @@ class ChangeSet:
 
 
 class LedgerMark(NamedTuple):
-    """Identity of a ledger, drawn when it was made, and how many of its commits changed an account."""
+    """Identity of a ledger, drawn when it was made; its numbers of commits that changed an account, and of erasures."""
 
     id: str
     commits: int
+    erased: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,8 +325,12 @@ class Store(Protocol):
         """Change accounts in one atomic step, unless one of them is otherwise than in its snapshot."""
         ...
 
-    async def clients(self, most: int = 100) -> list[tuple[str, dict[str, float]]]:
-        """Return the clients against whom there is most evidence, with their totals."""
+    async def clients(self, most: int = 100, *, kind: Kind = "client") -> list[tuple[str, dict[str, float]]]:
+        """Return the clients, or the groups, against whom there is most evidence, with their totals."""
+        ...
+
+    async def erase(self, name: AccountName) -> bool:
+        """Delete an account, with its rows and tokens, in one atomic step; return whether there was one."""
         ...
 
     async def close(self) -> None:
@@ -394,7 +402,10 @@ class LedgerSession:
     def outdated(self, transaction: Transaction) -> bool:
         """Return whether an account that the transaction has read is known otherwise by now."""
         accounts = (transaction, transaction.group, transaction.shared)
-        return any(account.looked and self._known(account.name, account.snapshot) is not account.snapshot for account in accounts)
+        return any(
+            account.looked and self._known(account.name, account.snapshot) is not account.snapshot
+            for account in accounts
+        )
 
     async def commit(self, transaction: Transaction) -> bool:
         """Commit a transaction, or raise `StoreLost` if the store does not answer.
@@ -443,6 +454,9 @@ class LedgerSession:
         mark, versions = self._mark, {name: self._known(name).settled.version for name in changes}
         if not self._lost:
             outcome = await self.store.commit(changes)
+            if mark is not None and outcome.ledger is not None and mark.erased != outcome.ledger.erased:
+                versions = dict.fromkeys(versions, 0)  # one of them may have been erased, which is no loss
+                self._snapshots.clear()
             self._lost = self._lost or lost_data(mark, versions, changes, outcome)
             if not self._lost:
                 self._mark = outcome.ledger

@@ -142,6 +142,7 @@ def learn(
     targets: Tensor,
     training: Training,
     *,
+    unlabelled: Split | None = None,
     seed: int = 0,
     progress: ProgressCallback = NO_PROGRESS,
 ) -> Classifier:
@@ -152,6 +153,7 @@ def learn(
         x: Inputs (N, …) of the network's domain, or as they are stored.
         targets: Classes (N,) or rows (N, K) on the simplex.
         training: Recipe of the training.
+        unlabelled: Inputs whose rotations a training with `rotation` learns; those of `x` where it is None.
         seed: Seed of weights, order and augmentations.
         progress: Progress callback.
 
@@ -178,7 +180,10 @@ def learn(
         return _train_or_load(model, _Task(x, targets, training, seed), progress, name, fit=_fit_at_once)[0]
     if training.rotation is None:
         return _train_or_load(model, _Task(x, targets, training, seed), progress, name)[0]
-    task = _Task(x, targets, training, seed, partial(self_supervised.s4l, weight=training.rotation))
+    second = None
+    if unlabelled is not None:
+        second = torch.from_numpy(np.array(unlabelled.values)), torch.zeros(len(unlabelled))
+    task = _Task(x, targets, training, seed, partial(self_supervised.s4l, weight=training.rotation), second)
     return _train_or_load(self_supervised.WithRotations(model, seed), task, progress, name)[0].model
 
 

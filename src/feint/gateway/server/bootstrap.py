@@ -69,9 +69,7 @@ class AppState:
     def progress(self) -> None:
         """Keep asking whether the ledger and upstreams are ready, and serve models that become so."""
         watches = [self._watch(name, loaded) for name, loaded in self.models.items() if loaded.upstream]
-        if self.settings.ledger.readiness and self.settings.ledger.when_lost == "refuse":
-            watches.append(self._watch_ledger())
-        self._watching = [asyncio.ensure_future(watch) for watch in watches]
+        self._watching = [asyncio.ensure_future(watch) for watch in (*watches, self._watch_ledger())]
 
     async def _watch_ledger(self) -> None:
         while True:
@@ -80,7 +78,7 @@ class AppState:
                 await self.check_ledger()
                 lost = ""
             except StoreLost as error:
-                lost = f"not ready: {error.args[0]}"
+                lost = f"the ledger is lost: {error.args[0]}"
             if bool(lost) != self.gateway.ledger_lost:
                 log.warning(lost or "the ledger is back")
             self.gateway.ledger_lost = bool(lost)
@@ -204,7 +202,11 @@ def build_app(
     endpoints = {name: _endpoint(settings, name, loaded, held) for name, loaded in models.items()}
     for name, loaded in models.items():
         endpoints[name].ready = loaded.spec is not None
-    gateway = Gateway(endpoints, authenticator, settings.server.limits)
+    gateway = Gateway(
+        endpoints, authenticator, settings.server.limits,
+        ledger_needed=settings.ledger.readiness and settings.ledger.when_lost == "refuse",
+        upstreams=frozenset(name for name, loaded in models.items() if loaded.upstream),
+    )  # fmt: skip
     return AppState(settings, gateway, models, held, _warnings(settings, models))
 
 

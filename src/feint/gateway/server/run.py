@@ -30,15 +30,7 @@ async def serve(make: Factory, *, started: Callable[[RunningServer], None] = lam
         FeintError: Before anything is served.
     """
     state = await make(None)
-    table = state.settings.operator
-    telemetry = observers.start_telemetry(
-        metrics=table.metrics,
-        audit_log=table.audit_log,
-        audit_key_env=table.audit_key_env,
-        audit_key_file=table.audit_key_file,
-        log=table.log,
-        traces=table.traces,
-    )
+    telemetry = observers.start_telemetry(state.settings.operator)
     running = RunningServer(state, telemetry=telemetry)
     loop, tasks = asyncio.get_running_loop(), set[asyncio.Task[Any]]()
     try:

@@ -9,18 +9,34 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import accumulate
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from feint import __version__
+from feint.gateway.app import Gateway
 from feint.gateway.record import RequestRecord
 from feint.gateway.telemetry.audit_log import AuditLog
+from feint.gateway.telemetry.gateway_gauges import GatewayGauges
+from feint.gateway.telemetry.logs import OUTCOMES
 from feint.gateway.telemetry.recent import RecentRequests
+from feint.openinference.status import ERROR_STATUSES
 
 __all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
 
 SECONDS = 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30
 MOVED = 0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.5, 1.8, 2.0
+REASONS = [kind.__name__ for kind in ERROR_STATUSES if kind is not Exception]
 TOGETHER = 100  # requests
 EVIDENCE = 0.0, 0.25, 0.5, 0.75, 1.0, 2.0  # a client is in the bucket that begins at or below its evidence
 
@@ -33,16 +49,35 @@ class Metrics:
         options = {"registry": self.registry, "namespace": "feint"}
         self._requests = Counter("requests", "Requests", ["model", "outcome"], **options)
         self._queries = Counter("queries", "Queries: 1 query = 1 input", ["model", "outcome"], **options)
-        self._reasons = Counter("refusals", "Requests without an answer, or answered without the ledger", ["model", "reason"], **options)
+        self._reasons = Counter(
+            "refusals", "Requests without an answer, or answered without the ledger", ["model", "reason"], **options
+        )
         self._conflicts = Counter(
             "conflicts", "Decisions made again: another had changed the account", ["model"], **options
         )
         self._seconds = Histogram("stage_seconds", "Time in a stage", ["model", "stage"], buckets=SECONDS, **options)
         self._moved = MovedHistogram()
         self._alarm = Gauge("campaign_alarm", "1 while newcomers are on probation", ["model"], **options)
+        Info("build", "Version of Feint", **options).info({"version": __version__})
+        ProcessCollector(registry=self.registry)
+        disable_created_metrics()  # a second line for each counter and histogram, which no query here needs
         self.registry.register(self._moved)
         self.registry.register(ClientGauges(recent, audit))
+        self._gateway: GatewayGauges | None = None
         self._known: dict[tuple[str, ...], tuple] = {}
+
+    def attach(self, gateway: Gateway) -> None:
+        """Export the gauges of a gateway, and every counter of its models from 0 on, so that `rate` sees the first."""
+        if self._gateway is None:
+            self._gateway = GatewayGauges(gateway)
+            self.registry.register(self._gateway)
+        self._gateway.gateway = gateway
+        for model in ("", *gateway.endpoints):
+            for outcome in OUTCOMES:
+                self._children(model, outcome)
+            for reason in REASONS:
+                self._reasons.labels(model, reason)
+            self._conflicts.labels(model)
 
     def __call__(self, record: RequestRecord) -> None:
         """Count a request."""
