@@ -9,7 +9,7 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.load import tables as load_tables
-from docs import code_tables, ownership_tables
+from docs import code_tables, ownership_tables, published_tables
 
 from feint.bench import load
 from feint.errors import FeintError, MissingData
@@ -611,8 +611,9 @@ def published(name: str) -> str:
         if here is not None:
             queries = f"{it.budget:,}" if it.budget else ""
             what = it.score.replace("_", " ").capitalize()
-            lines.append([it.victim, it.defense, it.attack, queries, what, f"{it.value:.2%}", f"{here:.2%}"])
-    return grid([["Victim", "Defense", "Attack", "Queries", "What", "Published", "Measured"], *lines])
+            shares = f"{it.value:.2%}", f"{here:.2%}", published_tables.difference(here, it.value)
+            lines.append([it.victim, it.defense, it.attack, queries, what, *shares])
+    return grid([["Victim", "Defense", "Attack", "Queries", "What", "Published", "Measured", "Difference"], *lines])
 
 
 def mean_of(rows: list[dict[str, Any]], key: str) -> float:
@@ -782,6 +783,8 @@ TABLES = {
     "published_apgp2023_table1": lambda: published("apgp2023_table1"),
     "suite_apmsa2023_table2": lambda: suite("apmsa2023_table2"),
     "published_apmsa2023_table2": lambda: published("apmsa2023_table2"),
+    "published_praetorian2026": lambda: published("praetorian2026"),
+    **published_tables.TABLES,
     "springboard_digits": lambda: springboard("digits"),
     "springboard_fashion_mnist": lambda: springboard("fashion_mnist"),
     "adaptive": adaptive,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from feint.errors import BadInput
-from feint.signature import DOMAINS, Domain, domain_like
+from feint.signature import DOMAINS, Domain, domain_like, near
 
 
 def torch_type(domain: Domain | type[Domain]) -> torch.dtype:
@@ -87,6 +87,15 @@ class Query:
     def _values(self) -> np.ndarray:
         """The same, made once: images are laid out anew, and the domain, rules and detectors each read them."""
         return self.x.cpu().contiguous().numpy()
+
+    @property
+    def near(self) -> np.ndarray:
+        """Perceptual codes (N,) uint64 of the inputs, by which near copies are recognised."""
+        return self._near
+
+    @cached_property
+    def _near(self) -> np.ndarray:
+        return near(self.values)
 
     def __len__(self) -> int:
         return len(self.x)

@@ -69,6 +69,33 @@ def reset(settings: Path, client: str, /, *, model: str = "", group: bool = Fals
 
 
 @ledger.command
+def erase(settings: Path, client: str, /, *, group: bool = False) -> None:
+    """Delete all that is stored of a client, for their own request: accounts of every model, keys and link to a group.
+
+    The account of a group goes with its last client. Lines of the audit log and copies of the files stay.
+
+    Example: `feint ledger erase gateway.toml ann`
+
+    Args:
+        settings: Settings file of the gateway.
+        client: Name of the client.
+        group: Whether the name is that of a group of linked clients, whose own account is deleted.
+    """
+    import asyncio
+
+    from feint.gateway import accounts
+    from feint.gateway.settings_file import read
+
+    table, name = read(settings), _name(client, group)
+    accounts.check_stored(table)
+    accounts.enter(table, "erased", name, person())
+    erased = asyncio.run(accounts.erase(table, name))
+    parts = [f"its account of {model}" for model in erased.models] + [f"{erased.keys} keys"] * bool(erased.keys)
+    parts += [f"its group {erased.group}, which has no other client"] * bool(erased.group)
+    print(f"erased of {client}: {', '.join(parts) or 'nothing, as nothing was stored'}")
+
+
+@ledger.command
 def marks(settings: Path, /, *, out: Path, model: str = "") -> None:
     """Write the marked answers of every account as a mark, for `feint commit` and `feint claim`.
 
@@ -101,31 +128,13 @@ def marks(settings: Path, /, *, out: Path, model: str = "") -> None:
     print(f"{out}: {len(mark):,} {mark.method} of {len(mark.accounts):,} accounts")
 
 
-@ledger.command
-def erase(settings: Path, client: str, /, *, group: bool = False) -> None:
-    """Delete all that is stored of a client, for their own request: accounts of every model, keys and link to a group.
-
-    The account of a group goes with its last client. Lines of the audit log and copies of the files stay.
-
-    Example: `feint ledger erase gateway.toml ann`
-
-    Args:
-        settings: Settings file of the gateway.
-        client: Name of the client.
-        group: Whether the name is that of a group of linked clients, whose own account is deleted.
-    """
-    import asyncio
-
-    from feint.gateway import accounts
-    from feint.gateway.settings_file import read
-
-    table, name = read(settings), _name(client, group)
-    accounts.check_stored(table)
-    accounts.enter(table, "erased", name, person())
-    erased = asyncio.run(accounts.erase(table, name))
-    parts = [f"its account of {model}" for model in erased.models] + [f"{erased.keys} keys"] * bool(erased.keys)
-    parts += [f"its group {erased.group}, which has no other client"] * bool(erased.group)
-    print(f"erased of {client}: {', '.join(parts) or 'nothing, as nothing was stored'}")
+def _model(settings: "Settings", model: str) -> str:
+    """Return the name of a model of the settings; the only one may be left out."""
+    if not model and len(settings.models) == 1:
+        (model,) = settings.models
+    if model not in settings.models:
+        raise UnknownName.among("model", model, settings.models)
+    return model
 
 
 def _name(client: str, group: bool) -> "AccountName":
@@ -145,12 +154,3 @@ def _account(settings: Path, client: str, model: str, *, group: bool, reset: boo
     if reset:
         accounts.enter(table, "reset", name, person())
     return account
-
-
-def _model(settings: "Settings", model: str) -> str:
-    """Return the name of a model of the settings; the only one may be left out."""
-    if not model and len(settings.models) == 1:
-        (model,) = settings.models
-    if model not in settings.models:
-        raise UnknownName.among("model", model, settings.models)
-    return model

@@ -27,6 +27,7 @@ from feint.evaluation.decisions import (
 )
 from feint.evaluation.memory import added_mb
 from feint.i18n import LANGUAGES
+from feint.models.simplex import kl
 from feint.query import Query
 from feint.service import Service
 from feint.victims import answers, predict
@@ -49,12 +50,6 @@ def order_kept(q: Tensor, p: Tensor, *, top: int | None = None) -> float:
     """Return the share of rows whose first `top` ranks (all if None) do not change; equals rank by lowest index."""
     ranks = [v.sort(dim=-1, descending=True, stable=True).indices[:, :top] for v in (q, p)]
     return _mean((ranks[0] == ranks[1]).all(-1))
-
-
-def kl(q: Tensor, p: Tensor) -> float:
-    """Return the mean KL(q ‖ p) in nats, with probabilities below 1e-12 counted as 1e-12."""
-    q, p = q.double(), p.double()
-    return (q * (q.clamp_min(1e-12).log() - p.clamp_min(1e-12).log())).sum(-1).mean().item()
 
 
 def l1(q: Tensor, p: Tensor) -> float:

@@ -7,11 +7,11 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from feint.attacks import Attack, Lens, LensedAttack
 from feint.data import Split
-from feint.evaluation.metrics import kl
+from feint.models.simplex import share_explained
 from feint.oracle import Oracle
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.transcript import Transcript
@@ -68,13 +68,8 @@ def explained(surrogate: nn.Module, transcript: Transcript) -> float | None:
     x, p = transcript.x[rows], transcript.p[rows]
     q = torch.cat([predict(surrogate, batch) for batch in x.split(500)])
     labels = torch.zeros_like(p).scatter_(-1, p.argmax(-1, keepdim=True), 1.0)
-    shares = [_share(answers, q) for answers in (p, labels)]
+    shares = [share_explained(answers, q) for answers in (p, labels)]
     return max((share for share in shares if share is not None), default=None)
-
-
-def _share(p: Tensor, q: Tensor) -> float | None:
-    information = kl(p, p.double().mean(0).expand_as(p))
-    return 1 - kl(p, q) / information if information > 1e-12 else None
 
 
 def overlap(attack: object, test: Split) -> int:

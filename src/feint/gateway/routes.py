@@ -7,7 +7,6 @@ from typing import Any
 from msgspec import json
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -25,11 +24,10 @@ from feint.openinference.tensors import PIECE
 TITLE = "Feint, a gateway of the Open Inference Protocol v2"
 
 
-def app(gateway: Gateway, *, routes: Sequence[BaseRoute] = ()) -> Starlette:
+def app(gateway: Gateway, *, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
     """Return the application that serves the protocol, and other `routes` beside it."""
     application = Starlette(
         routes=[*(_route(gateway, page) for page in PAGES), _openapi_route(), *routes],
-        middleware=[Middleware(InferenceMiddleware, gateway=gateway)],
         exception_handlers={
             HTTPException: _on_unrouted,
             NoKey: _recorded(gateway),
@@ -38,7 +36,7 @@ def app(gateway: Gateway, *, routes: Sequence[BaseRoute] = ()) -> Starlette:
         },
     )
     application.router.redirect_slashes = False  # /v2/ is not /v2: nobody is sent anywhere
-    return application
+    return InferenceMiddleware(application, gateway=gateway)
 
 
 Reply = tuple[int, list[error_responses.Header], bytes]
@@ -47,7 +45,7 @@ ONCE = b"authorization", b"content-length", b"content-encoding", LENGTH_HEADER.e
 
 
 class InferenceMiddleware:
-    """Inference in front of the router: it is nearly all of the traffic, and the router is not free."""
+    """Inference in front of the router and its handlers of errors: it is nearly all of the traffic."""
 
     def __init__(self, app: ASGIApp, *, gateway: Gateway) -> None:
         self._app, self._gateway = app, gateway

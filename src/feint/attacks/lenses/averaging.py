@@ -10,7 +10,7 @@ from torch import Tensor
 
 from feint.attacks.lenses.lens import PointwiseLens
 from feint.errors import BadInput, BadRecipe, in_range
-from feint.models.training import augment
+from feint.models.augmentation import augment
 from feint.signature import Columns, Domain, Pixels, Text, Tokens, mark
 
 

@@ -50,11 +50,20 @@ class RunningServer:
         state: The gateway; a reload replaces it.
         telemetry: Observers of requests, if any.
         any_port: Whether free ports are chosen in place of those of the settings.
+        shared_ports: Whether other processes listen there too.
     """
 
-    def __init__(self, state: AppState, *, telemetry: Telemetry | None = None, any_port: bool = False) -> None:
+    def __init__(
+        self,
+        state: AppState,
+        *,
+        telemetry: Telemetry | None = None,
+        any_port: bool = False,
+        shared_ports: bool = False,
+    ) -> None:
         self.opened, self.gateway, self._telemetry = state, state.gateway, telemetry
         self._at, self._any, self._started = state.settings.server, any_port, state.settings
+        self._shared = shared_ports
         self._certificate: ssl.SSLContext | None = None
         self._pair: grpc.ServerCertificateConfiguration | None = None
         self._stop, self._reloading, self._rest, self._rpc = asyncio.Event(), asyncio.Lock(), None, None
@@ -66,6 +75,11 @@ class RunningServer:
         """The URL of the REST side."""
         host = f"[{self._at.host}]" if ":" in self._at.host else self._at.host
         return f"{'https' if self._at.tls_cert else 'http'}://{host}:{self.rest_port}"
+
+    @property
+    def addresses(self) -> str:
+        """Where it listens, for people."""
+        return self.url + (f", gRPC on {self._at.host}:{self.grpc_port}" if self.grpc_port else "")
 
     async def start(self) -> None:
         """Listen; raise `BadInput` where a port is taken."""
@@ -92,7 +106,7 @@ class RunningServer:
         return page.routes(self.gateway, self._telemetry, ui=self.opened.settings.operator.ui)
 
     async def _start_rest(self) -> None:
-        listener = bind(self._at.host, 0 if self._any else self._at.rest_port)
+        listener = bind(self._at.host, 0 if self._any else self._at.rest_port, shared=self._shared)
         self.rest_port = listener.getsockname()[1]
         context = self._certificate = tls(self._at)
         config = uvicorn.Config(
@@ -113,7 +127,7 @@ class RunningServer:
     async def _start_rpc(self) -> None:
         self._limit = self.gateway.body_limit
         options = [
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", int(self._shared)),
             ("grpc.max_receive_message_length", self._limit),
             ("grpc.compression_enabled_algorithms_bitset", 1),  # none: 4 MiB on the wire became 8 GB
             ("grpc.max_send_message_length", -1),

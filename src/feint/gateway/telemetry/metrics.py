@@ -3,6 +3,7 @@
 Labels are models, outcomes, reasons, stages and rungs. Clients are no label, since there may be ten thousand.
 """
 
+import os
 from bisect import bisect_left, bisect_right
 from collections import Counter as Counted
 from collections import defaultdict
@@ -20,7 +21,8 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from feint import __version__
@@ -42,7 +44,12 @@ EVIDENCE = 0.0, 0.25, 0.5, 0.75, 1.0, 2.0  # a client is in the bucket that begi
 
 
 class Metrics:
-    """Observer, and the response to Prometheus. The gauges of clients count the `recent` ones of this process."""
+    """Observer, and the response to Prometheus.
+
+    Counters and histograms of workers (`feint serve --workers`) are summed, also of those that have ended. The
+    rest is of the worker that answers, and has the label `worker`: gauges, and how far answers were moved. The
+    gauges of clients count the `recent` ones of this process.
+    """
 
     def __init__(self, recent: RecentRequests, audit: AuditLog | None = None) -> None:
         self.registry = CollectorRegistry()
@@ -57,12 +64,15 @@ class Metrics:
         )
         self._seconds = Histogram("stage_seconds", "Time in a stage", ["model", "stage"], buckets=SECONDS, **options)
         self._moved = MovedHistogram()
-        self._alarm = Gauge("campaign_alarm", "1 while newcomers are on probation", ["model"], **options)
-        Info("build", "Version of Feint", **options).info({"version": __version__})
-        ProcessCollector(registry=self.registry)
+        self._alarm = Gauge(
+            "campaign_alarm", "1 while newcomers are on probation", ["model"], multiprocess_mode="livemax", **options
+        )
         disable_created_metrics()  # a second line for each counter and histogram, which no query here needs
-        self.registry.register(self._moved)
-        self.registry.register(ClientGauges(recent, audit))
+        self._own = CollectorRegistry()  # of this process alone
+        Info("build", "Version of Feint", namespace="feint", registry=self._own).info({"version": __version__})
+        ProcessCollector(registry=self._own)
+        self._own.register(self._moved)
+        self._own.register(ClientGauges(recent, audit))
         self._gateway: GatewayGauges | None = None
         self._known: dict[tuple[str, ...], tuple] = {}
 
@@ -70,7 +80,7 @@ class Metrics:
         """Export the gauges of a gateway, and every counter of its models from 0 on, so that `rate` sees the first."""
         if self._gateway is None:
             self._gateway = GatewayGauges(gateway)
-            self.registry.register(self._gateway)
+            self._own.register(self._gateway)
         self._gateway.gateway = gateway
         for model in ("", *gateway.endpoints):
             for outcome in OUTCOMES:
@@ -113,7 +123,30 @@ class Metrics:
 
     def text(self) -> bytes:
         """Return the answer of GET /metrics."""
-        return generate_latest(self.registry)
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # where prometheus_client has the counts of all workers
+            return generate_latest(self.registry) + generate_latest(self._own)
+        together, own = CollectorRegistry(), CollectorRegistry()
+        MultiProcessCollector(together)
+        own.register(OfThisWorker(self._own))
+        return generate_latest(together) + generate_latest(own)
+
+
+class OfThisWorker(Collector):
+    """Collector of what a registry has, with a label for this process: the next scrape may reach another one."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics."""
+        worker = {"worker": str(os.getpid())}
+        for family in self._registry.collect():
+            family.samples = [sample._replace(labels=sample.labels | worker) for sample in family.samples]
+            yield family
+
+    def describe(self) -> list[Metric]:
+        """Return nothing: no metric is known before it is collected."""
+        return []
 
 
 class MovedHistogram(Collector):
