@@ -125,10 +125,10 @@ class Metrics:
         """Return the answer of GET /metrics."""
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # where prometheus_client has the counts of all workers
             return generate_latest(self.registry) + generate_latest(self._own)
-        together, own = CollectorRegistry(), CollectorRegistry()
+        together, here = CollectorRegistry(), CollectorRegistry()
         MultiProcessCollector(together)
-        own.register(OfThisWorker(self._own))
-        return generate_latest(together) + generate_latest(own)
+        here.register(OfThisWorker(self._own))
+        return generate_latest(together) + generate_latest(here)
 
 
 class OfThisWorker(Collector):
