@@ -22,7 +22,7 @@ INFER = f"/{proto.SERVICE}/ModelInfer"
 
 
 @dataclass(frozen=True)
-class Call:
+class RpcCall:
     """Call other than inference: `answer` returns the fields of its response. Without a key no request is read.
 
     Attributes:
@@ -84,14 +84,14 @@ def _health(gateway: Gateway, caller: Caller | None, request: Any) -> dict[str, 
 
 
 CALLS = [
-    Call("ServerLive", lambda gateway, caller, request: {"live": True}, keyed=False),
-    Call("ServerReady", lambda gateway, caller, request: {"ready": gateway.ready}, keyed=False),
-    Call("ModelReady", _model_ready),
-    Call("ServerMetadata", lambda gateway, caller, request: msgspec.to_builtins(metadata.server_metadata())),
-    Call("ModelMetadata", lambda *asked: grpc_codec.model_metadata(_spec(*asked))),
-    Call("ModelConfig", _config),
-    Call("RepositoryIndex", _index),
-    Call(
+    RpcCall("ServerLive", lambda gateway, caller, request: {"live": True}, keyed=False),
+    RpcCall("ServerReady", lambda gateway, caller, request: {"ready": gateway.ready}, keyed=False),
+    RpcCall("ModelReady", _model_ready),
+    RpcCall("ServerMetadata", lambda gateway, caller, request: msgspec.to_builtins(metadata.server_metadata())),
+    RpcCall("ModelMetadata", lambda *asked: grpc_codec.model_metadata(_spec(*asked))),
+    RpcCall("ModelConfig", _config),
+    RpcCall("RepositoryIndex", _index),
+    RpcCall(
         "Check", _health, keyed=False, optional=True, service=proto.HEALTH, messages="HealthCheck",
         roles=("infer", "metrics", "admin"),
     ),
@@ -149,7 +149,7 @@ async def _rejected(gateway: Gateway, error: Exception, messages: Any, context: 
     await abort(context, error)
 
 
-async def _answered(gateway: Gateway, caller: Caller, call: Call, message: bytes, context: Any) -> Any:
+async def _answered(gateway: Gateway, caller: Caller, call: RpcCall, message: bytes, context: Any) -> Any:
     try:
         request = await _decoded(len(message), grpc_codec.decode, call.request, message)
         return call.response(**call.answer(gateway, caller, request))

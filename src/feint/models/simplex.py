@@ -1,9 +1,11 @@
 """Probabilities and other scores of classes: their kinds, and what they tell."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
+
+if TYPE_CHECKING:  # a gateway without torch reads this module
+    from torch import Tensor
 
 NOTHING = 1e-12  # nats of information that count as none
 
@@ -33,13 +35,13 @@ def kind_of_scores(scores: Any, tolerance: float = 1e-3) -> str:
     return "sigmoids" if 0 <= low < high <= 1 else "logits"
 
 
-def kl(q: Tensor, p: Tensor) -> float:
+def kl(q: "Tensor", p: "Tensor") -> float:
     """Return the mean KL(q ‖ p) in nats, with probabilities below 1e-12 counted as 1e-12."""
     q, p = q.double(), p.double()
     return (q * (q.clamp_min(1e-12).log() - p.clamp_min(1e-12).log())).sum(-1).mean().item()
 
 
-def share_explained(p: Tensor, q: Tensor) -> float | None:
+def share_explained(p: "Tensor", q: "Tensor") -> float | None:
     """Return 1 − mean KL(p ‖ q) / mean KL(p ‖ mean p): how much of the rows `p` (N, K) the rows `q` reproduce.
 
     Returns:
