@@ -30,7 +30,7 @@ from feint.attacks.pool.knockoff_adaptive import KnockoffNetsAdaptive
 from feint.attacks.pool.n_grams import NGramQueries
 from feint.attacks.pool.selection import DFAL, DFALThenKCentre, KCentre, Selection, Uncertainty
 from feint.attacks.pool.tuned import Tuned
-from feint.attacks.surrogates import Surrogate, default_surrogates
+from feint.attacks.surrogates import Surrogate, default_surrogates, default_training
 from feint.attacks.synthetic.augmentations import (
     Augmentation,
     AwayFromLabel,
@@ -106,5 +106,6 @@ __all__ = [
     "Uncertainty",
     "Uniform",
     "default_surrogates",
+    "default_training",
     "tune",
 ]

@@ -77,7 +77,8 @@ def check(suite: Suite) -> None:
         _data(victim.data)
         for network in filter(None, (victim.network, victim.surrogate)):
             _known("network", network, networks.ARCHITECTURES)
-        _data(victim.pool)
+        for pool in (victim.pool or "").split("+"):
+            _data(pool or None)
         suite.springboard_on(name)
         suite.ownership_on(name)
         if not any(suite.on(name)):

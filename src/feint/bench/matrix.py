@@ -57,6 +57,7 @@ class Matrix:
         threshold: The owner's threshold: the probability from which on an input counts as positive.
         fitted_on: Data that defenses were fitted on, by their names; those that learn nothing have none.
         ownership: Claims against every surrogate, by the defense that it was stolen from.
+        most_seeds: Number of the first seeds that are run on single defenses, by the defense's name.
 
     Raises:
         BadInput: An attack, a lens or a defense has an empty name, or the threshold is no probability.
@@ -79,6 +80,7 @@ class Matrix:
         threshold: float | None = None,
         fitted_on: Mapping[str, Sequence[Split]] | None = None,
         ownership: Mapping[str, SurvivalTest] | None = None,
+        most_seeds: Mapping[str, int] | None = None,
     ) -> None:
         if any("" in names for names in (attacks, defenses, lenses or {})):
             raise BadInput("an attack, a lens or a defense without a name", "a name for each", "give it one")
@@ -89,11 +91,12 @@ class Matrix:
         self.attacks = {name: {**everywhere, **(against or {}).get(name, {})} for name in defenses}
         self.budgets, self.seeds, self.springboard = list(budgets), list(seeds), springboard
         self.threshold, self.fitted_on, self.ownership = threshold, fitted_on or {}, ownership or {}
+        self.most_seeds = dict(most_seeds or {})
         self._victim_fingerprint = victims.fingerprint(victim)
 
     def cells(self) -> list[Cell]:
         """Return all cells, in the order in which they are run."""
-        return cells(self.name, self.attacks, self.budgets, self.seeds, only=self.only)
+        return cells(self.name, self.attacks, self.budgets, self.seeds, only=self.only, most_seeds=self.most_seeds)
 
     def recipe(self, cell: Cell) -> dict[str, Any]:
         """Return everything that the row of a cell depends on, as plain values."""
@@ -272,6 +275,7 @@ def cells(
     seeds: Iterable[int],
     *,
     only: str = "",
+    most_seeds: Mapping[str, int] | None = None,
 ) -> list[Cell]:
     """List the cells of a victim.
 
@@ -281,16 +285,19 @@ def cells(
         budgets: Queries of the attacks.
         seeds: Seeds of the attacks.
         only: Regular expression that selects cells (`Matrix`).
+        most_seeds: Number of the first seeds that are run on single defenses, by the defense's name.
 
     Returns:
         The cells in the order in which they are run.
     """
+    most = most_seeds or {}
     thefts = [
         Cell(defense, attack, budget, seed, victim)
-        for seed in seeds
+        for i, seed in enumerate(seeds)
         for budget in budgets
         for defense in attacks
         for attack in attacks[defense]
+        if i < most.get(defense, i + 1)
         if re.search(only, f"{victim}, {defense}, {attack}, {budget}")
     ]
     needed = {cell.defense for cell in thefts}

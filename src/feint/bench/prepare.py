@@ -12,7 +12,7 @@ from urllib.parse import quote
 from feint import data, victims
 from feint.bench.locks import Leases
 from feint.bench.matrix import Defended, Matrix, through
-from feint.bench.schema import DefenseEntry
+from feint.bench.schema import DefenseEntry, VictimEntry
 from feint.bench.suite import AttackerResources, Leak, Suite
 from feint.data import Split, pools
 from feint.defense import Defense, Ladder
@@ -80,11 +80,12 @@ class PrepareJob:
         if entry.weights is not None:
             return Artifact((name,), victims.load_published(weights(entry.weights), network))
         training = entry.training or Training()
-        return Artifact((name,), train(network, images.train, training=training, progress=self.progress))
+        learned = _learned(entry, entry.learns_from)
+        return Artifact((name,), train(network, learned, training=training, progress=self.progress))
 
     def _defense(self, victim: str, name: str) -> Artifact:
         entry, model = self.suite.defenses[name], self.models[victim]
-        inputs = pools.parse_split(f"{self.suite.victims[victim].data}/{entry.learns_from}")
+        inputs = _learned(self.suite.victims[victim], entry.learns_from)
         options = {"outliers": outliers_of(entry, inputs), "progress": self.progress}
         for boundary in self.suite.boundary(name):
             model = boundary.retrain(model, inputs, **options).model
@@ -136,7 +137,7 @@ class ArtifactStore:
         victim = self._suite.victims[name[0]]
         inputs: list[Any] = [victim.data, victim.network, victim.training and to_table(victim.training)]
         inputs += [victim.weights, victim.weights and _digest(weights(victim.weights))]
-        inputs += [data.load(victim.data).train.fingerprint]
+        inputs += [_learned(victim, victim.learns_from).fingerprint]
         if len(name) == 2:
             entry = self._suite.defenses[name[1]]
             inputs += [to_table(self._suite.recipe(name[1])), to_table(self._suite.boundary(name[1]))]
@@ -278,7 +279,7 @@ def _matrix(
     images = data.load(entry.data)
     pool = images.pool if entry.pool is None else pools.parse_pool(entry.pool).scaled(images.shape)
     surrogate = networks.get(entry.surrogate or entry.network, images)
-    resources = AttackerResources(pool, surrogate, suite.training_on(name))
+    resources = AttackerResources(pool, surrogate, suite.training_on(name, surrogate))
     return Matrix(
         victim,
         images.test,
@@ -296,10 +297,11 @@ def _matrix(
         seeds=range(suite.seeds),
         name=name,
         only=only,
-        springboard=suite.springboard_on(name, images.train),
+        springboard=suite.springboard_on(name, _learned(entry, entry.learns_from)),
         threshold=entry.threshold,
         fitted_on={defense: _fitted_on(suite, name, defense) for defense in defended},
         ownership=ownership,
+        most_seeds=suite.most_seeds(),
     )
 
 
@@ -308,7 +310,7 @@ def _fitted_on(suite: Suite, victim: str, defense: str) -> list[Split]:
     entry, recipe = suite.defenses[defense], suite.recipe(defense)
     if not (entry.boundary or isinstance(recipe, Ladder) or recipe.learns):
         return []
-    inputs = pools.parse_split(f"{suite.victims[victim].data}/{entry.learns_from}")
+    inputs = _learned(suite.victims[victim], entry.learns_from)
     return [split for split in (inputs, outliers_of(entry, inputs)) if split is not None]
 
 
@@ -318,6 +320,11 @@ def outliers_of(entry: DefenseEntry, inputs: Split) -> Split | None:
         return None
     outliers = pools.parse_split(entry.outliers)
     return outliers.scaled(inputs.shape) if isinstance(outliers.domain, Pixels) else outliers
+
+
+def _learned(victim: VictimEntry, part: str) -> Split:
+    """Return a part of a victim's data set."""
+    return pools.parse_split(f"{victim.data}/{part}")
 
 
 def _leak(defended: Defended, victim: Classifier) -> Leak:

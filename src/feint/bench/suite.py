@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from feint.attacks import Attack, Lens
+from feint.attacks import Attack, Lens, default_training
 from feint.attacks.lenses.known_parameters import Elementwise
 from feint.attacks.lenses.near_copies import HasExpectation
 from feint.bench import matrix
@@ -68,11 +68,15 @@ class Suite(SuiteTables):
         """Return a stand-in for the attacker's resources: enough to build recipes, without reading data."""
         entry = self.victims[victim]
         network = Network(entry.surrogate or entry.network, Pixels((3, 32, 32)), 10)
-        return AttackerResources(Split(entry.data, "pool", ""), network, self.training_on(victim))
+        return AttackerResources(Split(entry.data, "pool", ""), network, self.training_on(victim, network))
 
-    def training_on(self, victim: str) -> Training:
-        """Return the training of this victim's surrogates."""
-        return self.victims[victim].surrogate_training or self.training
+    def training_on(self, victim: str, surrogate: Network) -> Training:
+        """Return the training of this victim's surrogates, whose network is `surrogate`."""
+        return self.victims[victim].surrogate_training or self.training or default_training(surrogate)
+
+    def most_seeds(self) -> dict[str, int]:
+        """Return the number of seeds on each defense that is run with fewer than the others."""
+        return {name: entry.seeds for name, entry in self.defenses.items() if entry.seeds is not None}
 
     def budgets_on(self, victim: str) -> tuple[int, ...]:
         """Return the budgets of the attacks on this victim."""
@@ -167,7 +171,9 @@ class Suite(SuiteTables):
             )
             for defense in self.on(victim)
         }
-        return matrix.cells(victim, names, self.budgets_on(victim), range(self.seeds), only=only)
+        return matrix.cells(
+            victim, names, self.budgets_on(victim), range(self.seeds), only=only, most_seeds=self.most_seeds()
+        )
 
     def with_seeds(self, seeds: int) -> "Suite":
         """Return the same suite with another number of seeds."""
