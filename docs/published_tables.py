@@ -23,7 +23,8 @@ def difference(here: float, paper: float) -> str:
 def tramer() -> str:
     """Return the table of each theft of Tramèr et al.: queries, and agreement on test inputs and on random ones."""
     heads = "Where|Victim|Attack|Queries: paper|here|Seeds|Test inputs: paper|here|Difference|Random inputs: paper|here"
-    lines, rows = [[*heads.split("|"), "Difference"]], jsonl.read(RESULTS / "tramer2016.jsonl")
+    lines: list[list[str]] = [[*heads.split("|"), "Difference"]]
+    rows = jsonl.read(RESULTS / "tramer2016.jsonl")
     for theft in tramer2016.THEFTS:
         run = [row for row in rows if row["name"] in {slug(f"{theft.name}-{seed}") for seed in tramer2016.SEEDS}]
         if run:
@@ -40,7 +41,8 @@ def tramer() -> str:
 def autolycus() -> str:
     """Return the table of AUTOLYCUS's similarities, beside agreement without explanations at the same queries."""
     heads = "Victim|Explanations|Queries|Paper, labels and explanations|Labels alone|Difference|Probabilities|Seeds"
-    lines, rows = [heads.split("|")], jsonl.read(RESULTS / "autolycus2024.jsonl")
+    lines: list[list[str]] = [[*heads.split("|")]]
+    rows = jsonl.read(RESULTS / "autolycus2024.jsonl")
     for entry in autolycus2024.SIMILARITIES:
         run = {access: _similar(rows, entry, access) for access in autolycus2024.ACCESS}
         if all(run.values()):
@@ -59,7 +61,7 @@ def _similar(rows: Rows, entry: autolycus2024.Similarity, access: str) -> list[f
 
 def dadd() -> str:
     """Return the table of D-ADD's windows."""
-    lines = ["Features|Queries in a window|Benign windows|False alarms|CIFAR-100 windows|Detected".split("|")]
+    lines = [["Features", "Queries in a window", "Benign windows", "False alarms", "CIFAR-100 windows", "Detected"]]
     rows = jsonl.read(RESULTS / "dadd2025.jsonl")
     for row in sorted(rows, key=lambda row: (row["features"], row["window"])):
         shares = [f"{row[key]:.1%}" for key in ("false_alarms", "detected")]

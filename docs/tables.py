@@ -718,14 +718,8 @@ def near_copies() -> str:
     rows = sorted(rows_of("near_copies"), key=lambda row: (row["victim"] != "digits", row["perceptual"]))
     copies = rows[0]["l1"]
     names = {"digits": "MLP, digits", "cifar10": "ResNet-20, CIFAR-10"}
-    table = [
-        [
-            "Victim",
-            "`perceptual`",
-            *("1 copy" if n == "1" else f"{n} copies" for n in copies),
-            "Cosine of gradients by levels",
-        ]
-    ]
+    heads = ["1 copy" if n == "1" else f"{n} copies" for n in copies]
+    table = [["Victim", "`perceptual`", *heads, "Cosine of gradients by levels"]]
     for row in rows:
         distances = [f"{row['l1'][n]:.2f}" for n in copies]
         cosine = f"{row['cosine']['1']:.2f}" if row["cosine"] else ""

@@ -31,6 +31,16 @@ def test_near_copies_are_of_the_domain_and_differ_by_the_least_that_draws_anew(d
     assert (np.abs(np.nan_to_num(copies) - origin) <= 1.001 * most).all()
 
 
+def test_near_copies_of_texts_end_in_spaces():
+    domain = DOMAINS["Text"]
+    x = domain.from_strings(["one", "", "a" * (domain.length - 1), " two "])
+    sent = NearCopies(3).send(torch.from_numpy(x)).numpy()
+    domain.check(sent)
+    long = "a" * (domain.length - 1)
+    assert domain.to_strings(sent[:9]) == ["one", "one ", "one  ", "", " ", "  ", long, long + " ", long + " "]
+    assert [text.rstrip() for text in domain.to_strings(sent[9:])] == [" two"] * 3
+
+
 def test_near_copies_of_codes_are_repeats():
     x = torch.tensor([[1.0, 0.0, 40.0], [2.0, torch.nan, 38.0]], dtype=torch.float64)
     assert torch.equal(NearCopies(3).send(x).nan_to_num(-1), x.repeat_interleave(3, 0).nan_to_num(-1))
@@ -62,4 +72,4 @@ def test_a_share_of_the_noise_that_near_copies_have_in_common_stays_in_their_mea
 
 def test_near_copies_name_what_other_domains_use():
     with pytest.raises(BadInput, match="use Averaged"):
-        NearCopies().require_domain(DOMAINS["Text"])
+        NearCopies().require_domain(DOMAINS["Tokens"])

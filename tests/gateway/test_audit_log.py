@@ -27,12 +27,12 @@ def path(tmp_path):
     return tmp_path / "audit.jsonl"
 
 
-def filled(path, lines, key=KEY):
-    """Append entries, and return the heads that were shipped."""
+def filled(path, lines, key=KEY, name="client"):
+    """Append entries, and return the heads that were shipped. In one millisecond others of a name are the same."""
     heads = []
     with AuditLog(path, key, ship=heads.append) as log:
         for i in range(lines):
-            log.enter("refused", client=f"client {i}", reason="Überschritten\n")
+            log.enter("refused", client=f"{name} {i}", reason="Überschritten\n")
     return heads
 
 
@@ -105,7 +105,7 @@ def test_entries_cut_away_with_the_head_beside_the_file_are_missed_by_the_shippe
         file.write_bytes(content)
     with pytest.raises(DamagedFile, match="entries up to number 1, where number 2 was written"):
         verify([path], key=KEY, heads=heads)
-    filled(path, 2)  # the gateway goes on
+    filled(path, 2, name="later")  # the gateway goes on
     with pytest.raises(DamagedFile, match="another hash than the head 2"):
         verify([path], key=KEY, heads=heads)
 
@@ -121,8 +121,9 @@ def test_a_log_that_begins_anew_fails(path):
     heads = filled(path, 2)
     for file in path.parent.iterdir():
         file.unlink()
-    heads += filled(path, 2)
-    with pytest.raises(DamagedFile, match="two heads"):
+    with AuditLog(path, KEY, ship=heads.append) as log:
+        log.enter("another beginning")
+    with pytest.raises(DamagedFile, match="two heads with the number 0"):
         verify([path], key=KEY, heads=heads)
 
 
@@ -163,7 +164,15 @@ def test_files_before_a_known_head_may_be_gone(path):
         verify([path], key=KEY, heads=heads[-1:])
 
 
-@pytest.mark.parametrize("wrap", [str, json.dumps, lambda line: f"2026-01-01T00:00:00Z stdout F {line}"])
+WRAPS = {
+    "plain": str,
+    "docker": lambda line: json.dumps({"log": line + "\n", "stream": "stdout"}),
+    "containerd": lambda line: f"2026-01-01T00:00:00Z stdout F {line}",
+    "parsed": lambda line: json.dumps({"kubernetes": {"pod": "a"}, "log_processed": json.loads(line)}, indent=None),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
 def test_every_head_is_in_the_shipped_log(path, tmp_path, wrap):
     out = io.StringIO()
     telemetry = Telemetry(audit_log=path, audit_key=KEY, logs=Logs("error", to=out))
@@ -175,6 +184,19 @@ def test_every_head_is_in_the_shipped_log(path, tmp_path, wrap):
     heads = shipped_heads([shipped])
     assert [head.number for head in heads] == [0, 1]
     assert verify([path], key=KEY, heads=heads).head == heads[-1]
+
+
+@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
+def test_no_client_writes_a_head_into_the_shipped_log(tmp_path, wrap):
+    made_up = json.dumps({"ecs": {}, "feint": {"audit": {"log": "a", "number": 0, "hash": "0" * 32}}})
+    line = {
+        "ecs": {"version": "8"},
+        "message": made_up,
+        "user_agent": {"original": made_up},
+        "feint": {"model": made_up},
+    }
+    (tmp_path / "log").write_text(wrap(json.dumps(line)) + "\n{" + "[" * 100_000)
+    assert shipped_heads([tmp_path / "log"]) == []
 
 
 def test_a_sealed_log_takes_no_line_without_a_seal(path):

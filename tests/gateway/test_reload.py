@@ -146,3 +146,27 @@ def test_what_happens_to_a_gateway_is_in_the_audit_log(tmp_path):
     assert [entry["action"] for entry in entered] == actions
     assert entered[0]["models"] == ["toy"]
     assert entered[2]["reason"] == "BadRecipe"
+
+
+def test_the_gauges_are_those_of_the_models_that_are_served_now(tmp_path):
+    toy = OnnxSettings(path=whole(tmp_path / "toy.onnx"))
+    before, after = Settings({"toy": toy}, **ANYBODY), Settings({"second": replace(toy, shadow=True)}, **ANYBODY)
+
+    async def scene():
+        telemetry = Telemetry()
+        server = RunningServer(await load(before), telemetry=telemetry, any_port=True)
+        await server.start()
+        pages = [telemetry.metrics.text().decode()]
+        await server.reload(lambda ledgers: load(after, ledgers=ledgers))
+        pages.append(telemetry.metrics.text().decode())
+        server.stop()
+        await server.stopped()
+        return [*pages, telemetry.metrics.text().decode()]
+
+    first, second, stopped = asyncio.run(scene())
+    assert 'feint_model_ready{model="toy"} 1.0' in first
+    assert 'feint_model_ready{model="second"} 1.0' in second
+    assert 'feint_model_ready{model="toy"}' not in second
+    assert 'feint_shadow{model="second"} 1.0' in second
+    assert 'feint_requests_total{model="second",outcome="failed"} 0.0' in second
+    assert "feint_ready 0.0" in stopped

@@ -18,13 +18,18 @@ from feint.gateway.settings import Settings, UpstreamSettings
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def kserve(tmp_path_factory):
-    """The ports of KServe's server, of REST and of gRPC."""
-    rest, rpc = free_port(), free_port()
-    script = Path(__file__).with_name("kserve_model.py")
-    command = [str(tool("kserve", "python")), "-I", str(script), str(rest), str(rpc)]
-    with Server(command, rest, log=tmp_path_factory.mktemp("kserve") / "log") as server:
+def command(name, folder, rest, rpc):
+    """The command that starts a server, from an environment of its own."""
+    script = Path(__file__).with_name({"kserve": "kserve_model.py", "triton": "triton_server.py"}[name])
+    arguments = [str(folder)] if name == "triton" else []
+    return [str(tool(name, "python")), "-I", str(script), *arguments, str(rest), str(rpc)]
+
+
+@pytest.fixture(scope="module", params=["kserve", "triton"])
+def foreign(request, tmp_path_factory):
+    """The ports of a server, of REST and of gRPC, and the server."""
+    rest, rpc, folder = free_port(), free_port(), tmp_path_factory.mktemp(request.param)
+    with Server(command(request.param, folder, rest, rpc), rest, log=folder / "log") as server:
         yield {"http": rest, "grpc": rpc}, server
 
 
@@ -40,8 +45,8 @@ def gateway(tmp_path, wire, port, **how):
 
 @pytest.mark.parametrize("wire", ["http", "grpc"])
 @pytest.mark.parametrize("output", ["p", "logits"])
-def test_kserves_server_is_defended(kserve, tmp_path, wire, output):
-    ports, _ = kserve
+def test_its_model_is_defended(foreign, tmp_path, wire, output):
+    ports, _ = foreign
     with (
         gateway(tmp_path, wire, ports[wire], output=output, logits=output == "logits") as served,
         httpx2.Client(base_url=served.url) as client,
@@ -55,8 +60,8 @@ def test_kserves_server_is_defended(kserve, tmp_path, wire, output):
 
 
 @pytest.mark.parametrize("wire", ["http", "grpc"])
-def test_kserves_server_is_missed_and_found_again(kserve, tmp_path, wire):
-    ports, server = kserve
+def test_it_is_missed_and_found_again(foreign, tmp_path, wire):
+    ports, server = foreign
     with (
         gateway(tmp_path, wire, ports[wire], output="p") as served,
         httpx2.Client(base_url=served.url, timeout=30) as client,

@@ -85,7 +85,8 @@ def make_plan(defense: Defense | Ladder, *, gateway: bool, rung: int | None) -> 
     for step in [step for member in rungs for step in member.inputs]:
         raise NotExportable(f"{step!r}, an input defense", "defenses that look at answers", SERVE)
     for step in [step for member in rungs for step in member.outputs if draws(step)]:  # its text has the key
-        raise NotExportable(f"{type(step).__name__}, which draws by HMAC-SHA256", "arithmetic", SERVE)
+        got = f"{type(step).__name__} (numbers drawn by HMAC-SHA256)"
+        raise NotExportable(got, "arithmetic that ONNX knows", SERVE)
     for rule in plan.rules:
         if not getattr(rule, "servable", False):
             raise NotExportable(f"{rule!r}", "an access rule that runs without torch (servable = True)", SERVE)

@@ -179,15 +179,15 @@ class LoopState:
 
     def train_surrogate(self, oracle: Oracle, batches: list[LoopBatch]) -> None:
         """Take the surrogate's steps of a turn, first on the `batches` that the generator has asked already."""
-        for i in range(self.config.surrogate_steps):
-            if i < len(batches):
-                x, p = batches[i]
-            else:
-                with torch.no_grad():
-                    x = squash(self.generate())
-                p = self.ask(oracle, x)
+        asked = batches[: self.config.surrogate_steps]
+        for x, p in asked:
             self.surrogate_step(x, p)
-        self.replay(x, p)
+        while len(asked) < self.config.surrogate_steps:
+            with torch.no_grad():
+                x = squash(self.generate())
+            asked.append((x, self.ask(oracle, x)))
+            self.surrogate_step(*asked[-1])
+        self.replay(*asked[-1])
 
     def replay(self, x: Tensor, p: Tensor) -> None:
         """Remember the last batch of a turn, and take the surrogate's steps on remembered images."""

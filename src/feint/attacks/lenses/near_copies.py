@@ -29,21 +29,22 @@ class NearCopies(MeanOfCopies):
     """Mean of the answers to near copies of an input, which differ by the least that draws keyed noise anew.
 
     In each copy a few values move: a pixel by one of 256 levels, a number of a table by up to `repeats` units of its
-    sixth digit, between the same whole numbers, which may be its limits. The undefended answers are nearly equal, and
-    noise keyed to the mark is another for each. It is the smoothing attack of Tang et al. (USENIX Security 2024) with
-    copies that nobody can tell apart. Numbers without a fraction may be codes, and do not move.
+    sixth digit, between the same whole numbers, which may be its limits. A text ends in up to `repeats` − 1 spaces. The
+    undefended answers are nearly equal, and noise keyed to the mark is another for each. It is the smoothing attack of
+    Tang et al. (USENIX Security 2024) with copies that nobody can tell apart. Numbers without a fraction may be codes,
+    and do not move.
 
     Args:
         repeats: Copies of each input, 1 or more.
-        changed: Values that move in a copy, 1 or more.
+        changed: Values that move in a copy of an image or a row, 1 or more.
         noise: Noise that the attacker knows (`feint.defenses.outputs.Noise`): the map from an answer to the mean over
             draws is inverted, since noise that is clipped at 0 leaves a bias in it. Other defenses count as unknown.
         seed: Seed of the copies.
     """
 
     randomised: ClassVar[bool] = True
-    domains: ClassVar[tuple[type[Domain], ...]] = (Pixels, Columns)
-    instead: ClassVar[Mapping[type[Domain], str]] = dict.fromkeys((Tokens, Text), "Averaged")
+    domains: ClassVar[tuple[type[Domain], ...]] = (Pixels, Columns, Text)
+    instead: ClassVar[Mapping[type[Domain], str]] = {Tokens: "Averaged"}
     repeats: int = 16
     changed: int = 2
     noise: Any = None
@@ -54,6 +55,8 @@ class NearCopies(MeanOfCopies):
         in_range(self, "changed", "1 or more", 1)
 
     def send(self, x: Tensor) -> Tensor:
+        if x.dtype == torch.uint8:
+            return torch.from_numpy(_with_spaces(x.cpu().numpy(), self.repeats)).to(x.device)
         random, values = np.random.default_rng(self.seed), x.cpu().contiguous().flatten(1).numpy()
         fractions = (values % 1 != 0) & np.isfinite(values)
         movable = np.flatnonzero(fractions.any(0)) if x.dtype == torch.float64 else np.arange(values.shape[1])
@@ -99,6 +102,15 @@ def _by_digits(values: np.ndarray, steps: np.ndarray) -> np.ndarray:
         whole = np.floor(values)
         moved = whole + (np.rint((values - whole) * units) + steps) % units / units
     return np.where((values % 1 != 0) & (units > 1), moved, values)
+
+
+def _with_spaces(x: np.ndarray, repeats: int) -> np.ndarray:
+    """Return copies (N · repeats, L) of texts, which end in 0, 1, … spaces, as far as there is room."""
+    places = np.arange(x.shape[1])
+    length = ((x != 0) * (places + 1)).max(1)
+    behind = places - length[:, None, None]
+    spaces = (behind >= 0) & (behind < np.arange(repeats)[:, None])
+    return np.where(spaces, np.uint8(ord(" ")), x[:, None]).reshape(-1, x.shape[1])
 
 
 STEPS = {Pixels: _by_a_level, Columns: _by_digits}

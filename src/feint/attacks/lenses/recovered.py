@@ -1,6 +1,6 @@
 """D-DAE: a restorer that learns, on models of the attacker, to undo the suspected defense."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -24,6 +24,8 @@ from feint.models.networks import Network
 from feint.models.training import Training, learn, train
 from feint.progress import NO_PROGRESS, ProgressCallback
 
+DECIDING = 400  # least steps of the surrogates that decide: shorter ones favour sharp answers, which are learned faster
+FEW = 500  # answers up to which each is set aside once
 LEAST = 8  # fewest answers: fewer do not give two halves to train on and to compare
 
 
@@ -40,8 +42,8 @@ class Recovered(FittedLens):
     `rehearsal`; what learns in it is fitted to each shadow.
 
     The restorer is used only if it helps on the victim: a surrogate that learned restored answers must agree with the
-    returned labels of a quarter of the `first` answers, which it did not learn, at least as often as one that learned
-    the answers as they are. Otherwise answers stay as they are.
+    returned labels of a third of the `first` answers, which it did not learn, at least as often as one that learned the
+    answers as they are. Of up to 500 answers, each third is set aside once. Otherwise answers stay as they are.
 
     R is a perceptron K-128-64-K with batch normalisation, LeakyReLU 0.2 and softmax, wider from 100 classes on (1024,
     512) and from 200 on (2048, 1024); the port has 512-256 for 43 classes, and normalises the last layer, too. Its
@@ -118,10 +120,14 @@ class Recovered(FittedLens):
 
     def _agreement(self, x: Tensor, targets: Tensor, p: Tensor, progress: ProgressCallback) -> float:
         """Return how often a surrogate that learned `targets` gives the label of answers `p` that it did not learn."""
-        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.seed))
-        held_out, fitted = order.split([len(x) // 4, len(x) - len(x) // 4])
-        model = learn(self.surrogate, x[fitted], targets[fitted], self.training, seed=self.seed, progress=progress)
-        return (logits(model, x[held_out]).argmax(-1) == p[held_out].argmax(-1)).double().mean().item()
+        training = replace(self.training, least_steps=max(self.training.least_steps, DECIDING))
+        parts = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.seed)).tensor_split(3)
+        agreed = list[Tensor]()
+        for i, held_out in enumerate(parts if len(x) <= FEW else parts[:1]):
+            fitted = torch.cat([*parts[:i], *parts[i + 1 :]])
+            model = learn(self.surrogate, x[fitted], targets[fitted], training, seed=self.seed, progress=progress)
+            agreed.append(logits(model, x[held_out]).argmax(-1) == p[held_out].argmax(-1))
+        return torch.cat(agreed).double().mean().item()
 
 
 def _identity(p: Tensor) -> Tensor:

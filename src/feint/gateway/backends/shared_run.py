@@ -15,7 +15,7 @@ PROBES = 4  # inputs of each of two kinds by which it is tried whether rows depe
 CLOSE = {"rtol": 1e-3, "atol": 1e-5}  # differences that the arithmetic of other batch sizes makes
 
 
-class Call(NamedTuple):
+class PendingRows(NamedTuple):
     """Rows of one request, and their outputs to come."""
 
     rows: Array
@@ -41,7 +41,7 @@ class SharedRun:
         self, run: Callable[[Array], Outputs], seconds: float, *, independent: bool = True, quick: float = QUICK
     ) -> None:
         self._run, self._seconds, self._independent, self._quick = run, seconds, independent, quick
-        self._calls: list[Call] = []
+        self._calls: list[PendingRows] = []
 
     async def __call__(self, rows: Array) -> Outputs:
         """Return the outputs of `rows` (N, …), or raise what the graph raises for them."""
@@ -52,7 +52,7 @@ class SharedRun:
         loop = asyncio.get_running_loop()
         if not self._calls:
             loop.call_soon(self._run_all)
-        call = Call(rows, loop.create_future())
+        call = PendingRows(rows, loop.create_future())
         self._calls.append(call)
         return await call.outputs
 
@@ -61,9 +61,9 @@ class SharedRun:
         for together in self._runs([call for call in calls if not call.outputs.done()]):  # done: the client has gone
             self._run_together(together)
 
-    def _runs(self, calls: Sequence[Call]) -> Iterator[list[Call]]:
+    def _runs(self, calls: Sequence[PendingRows]) -> Iterator[list[PendingRows]]:
         """Yield the calls in groups of which each may hold the event loop."""
-        together, total = list[Call](), 0
+        together, total = list[PendingRows](), 0
         for call in calls:
             if together and (total + len(call.rows)) * self._seconds > self._quick:
                 yield together
@@ -73,7 +73,7 @@ class SharedRun:
         if together:
             yield together
 
-    def _run_together(self, calls: Sequence[Call]) -> None:
+    def _run_together(self, calls: Sequence[PendingRows]) -> None:
         if len(calls) == 1:
             self._run_alone(calls[0])
             return
@@ -86,7 +86,7 @@ class SharedRun:
         for call, part in zip(calls, parts, strict=True):
             call.outputs.set_result(part)
 
-    def _run_alone(self, call: Call) -> None:
+    def _run_alone(self, call: PendingRows) -> None:
         try:
             outputs = self._run(call.rows)
         except Exception as error:
@@ -95,7 +95,7 @@ class SharedRun:
             call.outputs.set_result(outputs)
 
 
-def _parts(outputs: Outputs, calls: Sequence[Call]) -> Iterator[Outputs]:
+def _parts(outputs: Outputs, calls: Sequence[PendingRows]) -> Iterator[Outputs]:
     """Yield the outputs of each call.
 
     Raises:

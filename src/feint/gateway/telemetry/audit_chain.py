@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from feint.gateway.secrets import read_secret
 
 KEY = 16  # characters, the least
 SEALED = re.compile(rb'(\{.+),"mac":"([0-9a-f]{64})"\}')
-SHIPPED = re.compile(r'"audit"\s*:\s*(\{[^{}]*\})')
+WRAPPED = "log", "message", "MESSAGE"  # fields in which runtimes of containers and collectors keep a line
 
 
 class Head(NamedTuple):
@@ -109,8 +109,26 @@ def shipped_heads(paths: Iterable[Path | str]) -> list[Head]:
     for path in map(Path, paths):
         with _opened(path, "log of the gateway").open(encoding="utf-8", errors="replace") as file:
             for line in file:
-                heads += [Head(**json.loads(text)) for text in SHIPPED.findall(line.replace("\\", ""))]
+                heads += _heads_in(line[line.find("{") :])
     return heads
+
+
+def _heads_in(line: Any) -> Iterator[Head]:
+    """Yield the head in a line of the gateway, or in one that wraps it; no text of a client within it counts."""
+    if isinstance(line, str):
+        try:
+            line = json.loads(line) if line.startswith("{") else None
+        except (ValueError, RecursionError):
+            return
+    match line:
+        case {"ecs": _, "feint": {"audit": {"log": str(log), "number": int(number), "hash": str(code)}}}:
+            yield Head(log, number, code)
+        case {"ecs": _}:
+            return
+        case dict():
+            for name, value in line.items():
+                if isinstance(value, dict) or name in WRAPPED:
+                    yield from _heads_in(value)
 
 
 def head_of(text: str) -> Head:

@@ -174,7 +174,7 @@ def _open(path: Path, how: int = 0) -> int:
 
 
 class AuditObserver:
-    """Observer that enters refusals, failures, answers without the ledger, changes of rung, and the begin and end of campaign alarms.
+    """Observer that enters refusals, failures, answers without the ledger, changes of rung, and campaign alarms.
 
     A client's refusals of one model for one reason within `WINDOW` are one line at their beginning, and one with their
     number after their end. A line that cannot be written is counted in `AuditLog.lost`, never raised.

@@ -68,11 +68,11 @@ class Metrics:
             "campaign_alarm", "1 while newcomers are on probation", ["model"], multiprocess_mode="livemax", **options
         )
         disable_created_metrics()  # a second line for each counter and histogram, which no query here needs
-        self._own = CollectorRegistry()  # of this process alone
-        Info("build", "Version of Feint", namespace="feint", registry=self._own).info({"version": __version__})
-        ProcessCollector(registry=self._own)
-        self._own.register(self._moved)
-        self._own.register(ClientGauges(recent, audit))
+        self._process = CollectorRegistry()  # of this process alone
+        Info("build", "Version of Feint", namespace="feint", registry=self._process).info({"version": __version__})
+        ProcessCollector(registry=self._process)
+        self._process.register(self._moved)
+        self._process.register(ClientGauges(recent, audit))
         self._gateway: GatewayGauges | None = None
         self._known: dict[tuple[str, ...], tuple] = {}
 
@@ -80,7 +80,7 @@ class Metrics:
         """Export the gauges of a gateway, and every counter of its models from 0 on, so that `rate` sees the first."""
         if self._gateway is None:
             self._gateway = GatewayGauges(gateway)
-            self._own.register(self._gateway)
+            self._process.register(self._gateway)
         self._gateway.gateway = gateway
         for model in ("", *gateway.endpoints):
             for outcome in OUTCOMES:
@@ -124,11 +124,11 @@ class Metrics:
     def text(self) -> bytes:
         """Return the answer of GET /metrics."""
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # where prometheus_client has the counts of all workers
-            return generate_latest(self.registry) + generate_latest(self._own)
-        together, own = CollectorRegistry(), CollectorRegistry()
+            return generate_latest(self.registry) + generate_latest(self._process)
+        together, single = CollectorRegistry(), CollectorRegistry()
         MultiProcessCollector(together)
-        own.register(OfThisWorker(self._own))
-        return generate_latest(together) + generate_latest(own)
+        single.register(OfThisWorker(self._process))
+        return generate_latest(together) + generate_latest(single)
 
 
 class OfThisWorker(Collector):
