@@ -19,6 +19,7 @@ from benchmarks.speed import (  # noqa: E402
     knockoff,
     ledgers,
     poisoning,
+    round_trips,
     vectors,
     wall,
 )
@@ -46,6 +47,7 @@ BENCHMARKS = {
     "scheduling": cells.scheduling,
     "scaling": cells.scaling,
     "ledgers": ledgers.cost,
+    "round_trips": round_trips.cost,
 }
 OUT = RESULTS / "bench.json"
 PACKAGES = {"art": "adversarial-robustness-toolbox"}

@@ -74,7 +74,7 @@ class RedisFaults:
         self._running.__exit__(*error)
 
     def save(self) -> None:
-        self._saved = {key: self._server.dump(key) for key in self._server.keys()}
+        self._saved = {key: self._server.dump(key) for key in self._server.scan_iter()}
 
     def restore(self) -> None:
         for key, value in self._saved.items():

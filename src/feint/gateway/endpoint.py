@@ -118,8 +118,7 @@ class ModelEndpoint:
             seconds: Time limit, None for none.
 
         Raises:
-            FeintError: `Refused` by an access rule, `Unreachable` or `StoreLost`; nothing is answered then.
-            TimedOut: When the time limit is over.
+            FeintError: `Refused` by an access rule, `Unreachable`, `StoreLost` or `TimedOut`; nothing is answered then.
             Failed: For any other failure.
             CancelledError: When the client has gone, or its own deadline is over.
         """

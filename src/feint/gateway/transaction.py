@@ -294,16 +294,16 @@ class Store(Protocol):
 
     - All accounts of a commit change in one atomic step, or none does. Commits of all processes that use one URL are in
       one order; only a store with `shared` may be used by processes on several machines.
-    - A change set whose `version` or `after` is not the account's, or of whose `tokens` one was used and has not expired
-      at `now`, is a conflict: nothing changes, and the outcome holds all accounts of the commit. Versions alone do not
-      tell a commit that failed from another's: a change set may build on one that is still under way.
+    - A change set whose `version` or `after` is not the account's, or of whose `tokens` one was used and has not
+      expired at `now`, is a conflict: nothing changes, and the outcome holds all accounts of the commit. Versions alone
+      do not tell a commit that failed from another's: a change set may build on one that is still under way.
     - Of a change set without a version (an account of which nothing was read) `added` is repeated in its order: each
-      total, 0 where it is above `ceiling`, becomes max(total, floor) + amount where that is within `limit`. It is a conflict unless each addition is
-      possible exactly where it was `done`. A commit returns the totals to which this leads, those by other replicas
-      among them. So a replica that adds to an account, or peeks at it, knows all that was added before its last
+      total, 0 where it is above `ceiling`, becomes max(total, floor) + amount where that is within `limit`. It is a
+      conflict unless each addition is possible exactly where it was `done`. A commit returns the totals to which this
+      leads, those by other replicas among them. So a replica that adds to an account, or peeks at it, knows all that was added before its last
       commit; and `Transaction.peek` reads anew what was returned more than a second ago.
-    - Otherwise totals and writer are replaced, tokens are remembered until they expire, and rows are appended, after those before
-      were dropped where the change set demands it.
+    - Otherwise totals and writer are replaced, tokens are remembered until they expire, and rows are appended, after
+      those before were dropped where the change set demands it.
 
     `MemoryStore` is the reference: tests/gateway/test_ledger_stores.py holds every other store to its answers. Every
     method raises `StoreLost` where the storage does not answer. A class is found by the scheme of a URL: Feint's own in
@@ -374,8 +374,8 @@ def lost_data(
 class LedgerSession:
     """Ledger of a gateway: opens transactions on the last known accounts, and commits them to a store.
 
-    Its `now` is the store's. Once the store is seen to have lost data, because another ledger is in its place, its number
-    of commits or the version of an account went back, every commit raises `StoreRolledBack` until `accept`.
+    Its `now` is the store's. Once the store is seen to have lost data, because another ledger is in its place, its
+    number of commits or the version of an account went back, every commit raises `StoreRolledBack` until `accept`.
 
     Args:
         store: Where the ledger is kept.

@@ -135,7 +135,7 @@ class Keys:
                 None,
                 linked,
                 " ".join(sorted(models)),
-            ),  # fmt: skip
+            ),
         )
         if any(key.group != linked for key in keys):
             self.link(client, linked)

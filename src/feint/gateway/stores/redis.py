@@ -81,11 +81,10 @@ class RedisStore:
     async def check(self) -> Sequence[str]:
         """Return what the server's settings may lose.
 
-        They are read by INFO, as managed servers often forbid CONFIG.
+        They are read by INFO, as managed servers often forbid CONFIG. A server that does not answer raises `StoreLost`.
 
         Raises:
             BadInput: It evicts keys where its memory is full: evidence and budgets would begin anew.
-            StoreLost: It does not answer.
         """
         with _lost():
             async with asyncio.timeout(self._timeout):
