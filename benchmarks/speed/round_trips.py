@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import uvloop
-from benchmarks.speed.ledgers import CALIBRATION, inputs, martingale, redis_server
 
+from benchmarks.speed.ledgers import CALIBRATION, inputs, martingale, redis_server
 from feint.defenses.access import Budget
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.endpoint import ModelEndpoint

@@ -300,8 +300,8 @@ class Store(Protocol):
     - Of a change set without a version (an account of which nothing was read) `added` is repeated in its order: each
       total, 0 where it is above `ceiling`, becomes max(total, floor) + amount where that is within `limit`. It is a
       conflict unless each addition is possible exactly where it was `done`. A commit returns the totals to which this
-      leads, those by other replicas among them. So a replica that adds to an account, or peeks at it, knows all that was added before its last
-      commit; and `Transaction.peek` reads anew what was returned more than a second ago.
+      leads, those by other replicas among them. So a replica that adds to an account, or peeks at it, knows all that
+      was added before its last commit; and `Transaction.peek` reads anew what was returned more than a second ago.
     - Otherwise totals and writer are replaced, tokens are remembered until they expire, and rows are appended, after
       those before were dropped where the change set demands it.
 
