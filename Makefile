@@ -47,7 +47,7 @@ $(VENV)/fuzz: lock/fuzz.txt $(VENV)/dev   # atheris has no build for some system
 
 # Clients and servers of other people, each in an environment of its own that all checkouts share (lock/environment.sh):
 # the tests that talk to them are skipped without.
-$(VENV)/interop $(VENV)/mlserver $(VENV)/kserve $(VENV)/openvino: $(VENV)/%: lock/%.txt lock/environment.sh
+$(VENV)/interop $(VENV)/mlserver $(VENV)/kserve $(VENV)/openvino $(VENV)/triton: $(VENV)/%: lock/%.txt lock/environment.sh
 	mkdir -p $(VENV) && rm -rf $@
 	room=$$(PYTHON=$(PYTHON) lock/environment.sh $*) && ln -s "$$room" $@
 
@@ -66,7 +66,7 @@ $(VENV)/serve $(VENV)/ray-serve: $(VENV)/%: lock/%.txt lock/environment.sh
 	touch $@
 
 lock:   # resolve anew, each lock in an environment of its own
-	for name in demo dev bench serve ray-serve interop mlserver kserve openvino strangers fuzz; do $(PYTHON) lock/resolve.py $$name || exit 1; done
+	for name in demo dev bench serve ray-serve interop mlserver kserve openvino triton strangers fuzz; do $(PYTHON) lock/resolve.py $$name || exit 1; done
 
 clean:
 	rm -rf $(VENV) docs/_build docs/reference/api

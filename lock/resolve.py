@@ -30,7 +30,7 @@ JOBS = {
     "ray-serve": GATEWAY + RAY_SERVE,
 }
 TORCHLESS = {"serve", "ray-serve"}
-STRANGERS = "interop", "mlserver", "kserve", "openvino"
+STRANGERS = "interop", "mlserver", "kserve", "openvino", "triton"
 BARE = {"strangers"}  # files of models, whose code needs nothing else
 APART = {
     name: groups[name] for name in (*STRANGERS, *BARE, "fuzz")

@@ -45,6 +45,7 @@ from feint.attacks import (
     LowdMeek,
     Marginals,
     MultiStep,
+    NearCopies,
     NextClasses,
     NGramQueries,
     PartialBayes,
@@ -59,6 +60,7 @@ from feint.attacks import (
     SeedSamples,
     Sharpened,
     Smoothed,
+    Subtracted,
     Surrogate,
     Sybil,
     Timing,
@@ -88,6 +90,7 @@ from feint.defenses.boundary import (
     AdversarialTraining,
     BoundaryConfusion,
     BoundaryProtection,
+    ClassFeatureWatermark,
     MarginWatermark,
     NastyTeacher,
     OutlierExposure,
@@ -265,6 +268,11 @@ def knows_its_mark(model, old, inputs, outliers):
     return (victims.answers(model, chosen).argmax(-1) == labels).float().mean()
 
 
+def knows_its_classes(model, old, inputs, outliers):
+    chosen, labels = CLASSES.triggers(outliers, 10)
+    return (victims.answers(model, chosen).argmax(-1) == labels).float().mean()
+
+
 def elsewhere_on_outliers(model, old, inputs, outliers):
     before, now = (victims.answers(network, outliers).argmax(-1) for network in (old, model))
     return (before != now).float().mean()
@@ -331,6 +339,7 @@ def attack_cases() -> dict[str, Any]:
 
 TINY = Training(epochs=1, batch_size=32, learning_rate=0.02)
 MARGIN = MarginWatermark(count=10, batch=5, steps=2, training=TINY)
+CLASSES = ClassFeatureWatermark(count=40, training=TINY)
 STURDY = AdversarialTraining(radius=0.15, step=0.1, steps=2, training=TINY)
 NOISE = Split.of(np.random.default_rng(0).integers(0, 256, (20, 1, 2, 2), np.uint8), np.arange(20) % 3)
 WINDOW = 300  # of detectors: far below the queries asked in their tests
@@ -612,6 +621,12 @@ BOUNDARY = by_name(
         without={"weight": 0},
     ),
     Example(
+        CLASSES,
+        spelled=(ClassFeatureWatermark(count=20, target=3),),
+        raises=knows_its_classes,
+        without={"weight": 0},
+    ),
+    Example(
         BoundaryConfusion(clusters=5, training=TINY),
         spelled=(BoundaryConfusion(clusters=7),),
         raises=elsewhere_on_outliers,
@@ -738,8 +753,10 @@ LENSES = by_name(
         rereads_all=True,
     ),
     Example(RankTargets(concentration=3.0), spelled=(RankTargets(concentration=2.0),)),
+    Example(NearCopies(repeats=2), spelled=(NearCopies(repeats=64, changed=1, seed=3),)),
     Example(Sharpened(temperature=0.5), spelled=(Sharpened(temperature=0.01),)),
     Example(Smoothed(repeats=2, crop=1), spelled=(Smoothed(repeats=2, crop=2, flip=False, seed=3),)),
+    Example(Subtracted(first=50), spelled=(Subtracted(level=0.1, first=20),), rereads_all=True),
     Example(Sybil(clients=3, burst=2), spelled=(Sybil(clients=7),)),
     Example(
         DetectorProbing(clients=3, controls=0),

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 import yaml
 from benchmarks.load.processes import free_port
-from tests.support.gateways import record
+from tests.support.gateways import gateway, record
 from tests.support.graph_files import whole
 
 from feint.gateway.settings_file import settings
@@ -107,7 +107,9 @@ def test_the_gateway_reads_its_settings(name):
 
 
 def test_metrics_of_the_alerts_are_exported(tmp_path):
-    operator = Telemetry(audit_log=tmp_path / "audit.jsonl")
+    operator, served = Telemetry(audit_log=tmp_path / "audit.jsonl"), gateway()
+    served.upstreams = frozenset(served.endpoints)
+    operator.attach(served)
     operator(record())
     assert operator.metrics is not None
     exported = set(re.findall(r"^(feint_\w+)", operator.metrics.text().decode(), re.MULTILINE))
@@ -124,6 +126,51 @@ def test_files_that_are_mounted_are_there():
             source = volume.partition(":")[0]
             if source.startswith("./") and "." in source[2:]:
                 assert (DEPLOY / source).is_file(), source
+
+
+def of_kind(kind):
+    return [manifest for manifest in manifests("kubernetes.yaml") if manifest["kind"] == kind]
+
+
+def labels_of_the_pods():
+    (deployment,) = of_kind("Deployment")
+    return deployment["spec"]["template"]["metadata"]["labels"]
+
+
+def test_a_pod_has_time_to_start_and_is_probed_for_what_it_can_do():
+    (deployment,) = of_kind("Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    paths = {name: probe["httpGet"]["path"] for name, probe in container.items() if name.endswith("Probe")}
+    live, ready = "/v2/health/live", "/v2/health/ready"
+    assert paths == {"startupProbe": live, "livenessProbe": live, "readinessProbe": ready}
+
+
+def test_a_drained_node_leaves_a_replica():
+    (budget,), (deployment,) = of_kind("PodDisruptionBudget"), of_kind("Deployment")
+    assert budget["spec"]["selector"]["matchLabels"] == labels_of_the_pods()
+    assert budget["spec"]["maxUnavailable"] < deployment["spec"]["replicas"]
+
+
+def test_nobody_but_the_gateway_reaches_what_is_behind_it():
+    behind, around = (policy["spec"] for policy in of_kind("NetworkPolicy"))
+    (rule,) = behind["ingress"]
+    assert rule == {"from": [{"podSelector": {"matchLabels": labels_of_the_pods()}}]}
+    ((guarded,), (asked,)) = (
+        behind["podSelector"]["matchExpressions"],
+        around["egress"][-1]["to"][0]["podSelector"]["matchExpressions"],
+    )
+    assert set(guarded["values"]) <= set(asked["values"])
+    assert around["podSelector"]["matchLabels"] == labels_of_the_pods()
+
+
+def test_the_unit_of_systemd_is_one(tmp_path):
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd-analyze here")
+    unit = tmp_path / "feint.service"
+    unit.write_text((DEPLOY / "feint.service").read_text().replace("/opt/feint/bin/feint", "/bin/true"))
+    for check in (["verify"], ["security", "--offline=yes", "--threshold=30"]):
+        done = subprocess.run(["systemd-analyze", *check, unit], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
 
 
 def test_kserve_is_given_the_gateway():

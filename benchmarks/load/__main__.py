@@ -7,13 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load import cost, faults, front, memory
+from benchmarks.load import cost, faults, front, memory, workers
 from benchmarks.load.progress import print_line
 from benchmarks.record import RESULTS, record
 
 Scene = Callable[[Path], list[dict[str, Any]]]
 MEMORY = functools.partial(memory.rows, minutes=10)
-SCENES: dict[str, Scene] = {"cost": cost.rows, "front": front.rows, "faults": faults.rows, "memory": MEMORY}
+SCENES: dict[str, Scene] = {
+    "cost": cost.rows,
+    "workers": workers.rows,
+    "front": front.rows,
+    "faults": faults.rows,
+    "memory": MEMORY,
+}
 OUT = RESULTS / "load.json"
 STACK = "onnxruntime", "uvicorn", "uvloop", "msgspec", "grpcio", "redis"
 

@@ -16,6 +16,7 @@ from benchmarks.load.processes import Server, free_port
 from feint.gateway.auth import keyfile
 
 MODEL = "victim"
+COLUMNS = "id, hash, client, tenant, roles, created"
 SERVE = sys.executable, "-c", "from feint.cli import main; main()", "serve"
 
 
@@ -44,7 +45,9 @@ def bare(graph: Path, room: Path) -> Iterator[Running]:
 
 
 @contextmanager
-def gateway(model: Mapping[str, Any], room: Path, *, store: str, clients: int = 1) -> Iterator[Running]:
+def gateway(
+    model: Mapping[str, Any], room: Path, *, store: str, clients: int = 1, workers: int = 1
+) -> Iterator[Running]:
     """Run a gateway with one model, `victim`, and as many keys as there are clients."""
     rest, grpc = free_port(), free_port()
     room.mkdir(exist_ok=True)
@@ -56,7 +59,7 @@ def gateway(model: Mapping[str, Any], room: Path, *, store: str, clients: int = 
         "operator": {"metrics": True, "ui": False, "log": "warning"},
         "models": {MODEL: dict(model)},
     }
-    with _serving(settings, room, rest) as process:
+    with _serving(settings, room, rest, workers) as process:
         yield Running(process, f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}", issued)
 
 
@@ -76,9 +79,10 @@ def plain_gateway(graph: Path, room: Path) -> Iterator[Running]:
         yield Running(process, f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}", [])
 
 
-def _serving(settings: Mapping[str, Any], room: Path, port: int) -> Server:
+def _serving(settings: Mapping[str, Any], room: Path, port: int, workers: int = 1) -> Server:
     (room / "gateway.toml").write_text(tomli_w.dumps(settings))
-    return Server([*SERVE, str(room / "gateway.toml")], port, log=room / "gateway.log")
+    command = [*SERVE, str(room / "gateway.toml"), "--workers", str(workers)]
+    return Server(command, port, log=room / "gateway.log")
 
 
 @contextmanager
@@ -97,9 +101,9 @@ def issue(path: Path, clients: int) -> list[str]:
     names = [f"client-{i}" for i in range(clients)]
     numbers, secret = [f"{i:012x}" for i in range(clients)], secrets.token_urlsafe(32)
     rows = [
-        (number, keyfile.hashed(secret), name, "", "infer", time.time(), None, None)
+        (number, keyfile.hashed(secret), name, "", "infer", time.time())
         for number, name in zip(numbers, names, strict=True)
     ]
     with closing(sqlite3.connect(path)) as file, file:  # at once: `Keys.add` looks at all keys before each
-        file.executemany("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        file.executemany(f"INSERT INTO keys ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", rows)
     return [f"feint_{number}_{secret}" for number in numbers]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import uvloop
-from benchmarks.speed.ledgers import CALIBRATION, inputs, martingale, redis_server
 
+from benchmarks.speed.ledgers import CALIBRATION, inputs, martingale, redis_server
 from feint.defenses.access import Budget
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.endpoint import ModelEndpoint
@@ -96,9 +96,7 @@ def cost() -> list[Row]:
         port = int(url.rpartition(":")[2]) if url else 0
         for delay in DELAYS if url else ():
             for clients in (1, AT_ONCE):
-                runs = [
-                    uvloop.run(run_of(port, delay, clients, f"{delay} {clients} {run}")) for run in range(RUNS)
-                ]
+                runs = [uvloop.run(run_of(port, delay, clients, f"{delay} {clients} {run}")) for run in range(RUNS)]
                 rate, wait = (statistics.median(values) for values in zip(*runs, strict=True))
                 rows.append({"round_trip_ms": delay, "clients": clients, "per_second": rate, "median_ms": wait})
     return rows

@@ -15,15 +15,19 @@ from benchmarks.record import RESULTS
 from benchmarks.tables import (
     adaptive,
     attackers,
+    autolycus2024,
     campaign,
+    dadd2025,
     detectors,
     equations,
     evidence,
     ladder,
     models,
+    near_copies,
     ordinary,
     ownership,
     springboard,
+    tramer2016,
 )
 from benchmarks.tables.rows import Jobs, keep, slug
 from feint.cli.terminal import bars
@@ -33,6 +37,7 @@ from feint.progress import ProgressCallback
 
 TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the folder in results/, and what makes the rows
     "adaptive": ("adaptive", adaptive.jobs),
+    "autolycus2024": ("autolycus2024", autolycus2024.jobs),
     "campaign": ("campaign", campaign.jobs),
     "equations": ("equations", equations.undefended),
     "equations_defended": ("equations", equations.defended),
@@ -40,11 +45,14 @@ TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the fol
     "promise": ("evidence", evidence.promises),
     "ladder": ("evidence", ladder.jobs),
     "attackers": ("detectors", attackers.jobs),
+    "dadd2025": ("dadd2025", dadd2025.jobs),
     "detectors": ("detectors", detectors.jobs),
     "models": ("models", models.jobs),
+    "near_copies": ("near_copies", near_copies.jobs),
     "ordinary": ("ordinary", ordinary.jobs),
     "ownership": ("ownership", ownership.jobs),
     "springboard_victims": ("springboard_victims", springboard.jobs),
+    "tramer2016": ("tramer2016", tramer2016.jobs),
 }
 
 

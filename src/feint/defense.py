@@ -1,7 +1,7 @@
 """Defenses as recipes: the types of their steps, the defense that puts steps in a row, and the ladder of defenses."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -98,6 +98,12 @@ def bind(step: Any, model: nn.Module, ledger: Ledger) -> Any:
     return step.bind(model, ledger) if isinstance(step, Bound) else step
 
 
+def draws(step: Any) -> bool:
+    """Return whether an input or output defense, or one within it, draws by the marks of inputs."""
+    inner = [value for value in vars(step).values() if callable(value)] if is_dataclass(step) else []
+    return getattr(step, "randomised", False) or any(map(draws, inner))
+
+
 @dataclass(frozen=True)
 class Defense:
     """Recipe of a defense: the steps before and after the model. `Defense()` is no defense.
@@ -128,6 +134,11 @@ class Defense:
         for room, steps in rooms.items():  # tuples, so that a recipe made of lists is frozen as well
             object.__setattr__(self, room, tuple(steps))
 
+    @property
+    def keyed(self) -> bool:
+        """Whether a step draws by the marks of inputs, so that the model may see nothing that the marks do not."""
+        return any(draws(step) for step in (*self.inputs, *self.outputs))
+
     def rung(self, query: Query, model: nn.Module, account: Account) -> Self:
         """Return the defense that answers this query: a plain defense is a ladder of one rung."""
         return self
@@ -139,6 +150,11 @@ class Defense:
     def bind(self, model: nn.Module, ledger: Ledger) -> Self:
         """Return this defense bound to `model` and `ledger`."""
         return replace(self, outputs=[bind(step, model, ledger) for step in self.outputs])
+
+    @property
+    def learns(self) -> bool:
+        """Whether a part of it learns from a victim before it answers."""
+        return any(isinstance(step, Fittable) for step in (*self.access, *self.inputs, *self.outputs))
 
     def fit(
         self,
@@ -218,6 +234,11 @@ class Ladder:
         if self.campaign is not None and not 0 < self.campaign.rung < len(self.rungs):
             known = f"1 to {len(self.rungs) - 1}"
             raise BadRecipe(f"a campaign's rung {self.campaign.rung}", known, "change it, or add a rung")
+
+    @property
+    def keyed(self) -> bool:
+        """Whether a rung draws by the marks of inputs."""
+        return any(rung.keyed for rung in self.rungs)
 
     def rung(self, query: Query, model: nn.Module, account: Account) -> Defense:
         """Collect the evidence for this query, and return the highest rung that one of its inputs is on."""

@@ -172,7 +172,11 @@ class NoRole(NoKey):
 
 
 class OverBudget(Refused):
-    """The client has no queries left for this request."""
+    """The client has no queries left for this request, for `retry_after` seconds (inf: for good)."""
+
+    def __init__(self, got: str, expected: str, remedy: str, retry_after: float = math.inf) -> None:
+        super().__init__(got, expected, remedy)
+        self.retry_after = retry_after
 
 
 class RateLimited(Refused):

@@ -220,6 +220,12 @@ class Ledger:
         return self._groups.setdefault(name, Account(name, self.shared)) if name else None
 
     @property
+    def clients(self) -> list[str]:
+        """Names of the clients that have an account."""
+        with self._lock:
+            return [*self._accounts]
+
+    @property
     def queries(self) -> int:
         """Number of queries answered so far, to all clients together."""
         with self._lock:

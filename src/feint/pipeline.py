@@ -37,6 +37,11 @@ class QueryLike(Protocol):
         """Inputs (N, …) of one domain (`feint.signature`)."""
         ...
 
+    @property
+    def near(self) -> np.ndarray:
+        """Perceptual codes (N,) uint64 of the inputs (`feint.signature.near`)."""
+        ...
+
     def __len__(self) -> int:
         """Number of inputs, each of which is one query."""
         ...

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from feint.errors import BadInput
-from feint.signature import DOMAINS, Domain, domain_like
+from feint.signature import DOMAINS, Domain, domain_like, near
 
 
 def torch_type(domain: Domain | type[Domain]) -> torch.dtype:
@@ -23,6 +23,20 @@ TYPES = {torch_type(kind): kind for kind in DOMAINS.values()}  # the kind of dom
 def channels_last(x: Tensor) -> Tensor:
     """Return the same values; images (N, C, H, W) in the memory format in which convolutions are fastest."""
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+
+def quantize(x: Tensor) -> Tensor:
+    """Return inputs (N, …) on the grid of their domain's marks (`Domain.quantize`), themselves where they are on it.
+
+    Gradients with respect to `x` pass as if nothing was rounded.
+    """
+    values = x.detach().cpu().numpy()
+    quantized = TYPES[x.dtype].quantize(values)
+    bits = f"u{values.itemsize}"
+    if quantized is values or np.array_equal(quantized.view(bits), values.view(bits)):
+        return x
+    constant = torch.from_numpy(quantized).to(x.device)
+    return constant + (x - x.detach()) if x.requires_grad else constant
 
 
 def ask(model: nn.Module, x: Tensor) -> Tensor:
@@ -73,6 +87,15 @@ class Query:
     def _values(self) -> np.ndarray:
         """The same, made once: images are laid out anew, and the domain, rules and detectors each read them."""
         return self.x.cpu().contiguous().numpy()
+
+    @property
+    def near(self) -> np.ndarray:
+        """Perceptual codes (N,) uint64 of the inputs, by which near copies are recognised."""
+        return self._near
+
+    @cached_property
+    def _near(self) -> np.ndarray:
+        return near(self.values)
 
     def __len__(self) -> int:
         return len(self.x)

@@ -39,7 +39,8 @@ class Service(Pipeline[Query]):
         self.defense = defense or Defense()
         self.ledger = ledger or Ledger()
         self.domain = domain_of(model)
-        self._model = CachedForward(self.model)
+        # Or an attacker would cancel keyed noise by differences that the key does not see: they read gradients so.
+        self._model = CachedForward(self.model, quantized=self.defense.keyed)
         self.line = self.defense.bind(self._model, self.ledger)
 
     def __call__(self, query: Query) -> Answer:
@@ -86,6 +87,7 @@ class Service(Pipeline[Query]):
         for perturb in defense.inputs:
             x = perturb(x, self.model)
         p = predict(computed, x) if defense.inputs else predict(computed, query.x)[rows]
+        x = computed.seen(x)
         for perturb in defense.outputs:
             q = perturb(p, x)
             if isinstance(perturb, Recording):

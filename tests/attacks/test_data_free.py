@@ -10,16 +10,19 @@ from tests.examples import NETWORK, SMALL
 from tests.support.problems import Linear
 from tests.support.variance import assert_weights_close
 from torch import Tensor
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from feint.attacks import DFME, DFMSHL, MAZE, Differences, HalfCosine, HardLabels, LoopConfig, MultiStep
 from feint.attacks.data_free.dfme import divergence, l1_of_logits
 from feint.attacks.data_free.dfms import mean_information
 from feint.attacks.data_free.generators import Discriminator, ImageGenerator, squash, synthetic_images
 from feint.attacks.data_free.loop import LoopState
+from feint.attacks.data_free.replay import ReplayMemory
 from feint.attacks.data_free.zeroth_order import forward_differences, unit_directions
 from feint.defenses.access import Budget
 from feint.defenses.outputs import Rounding
 from feint.errors import BadInput, Refused
+from feint.models.networks import Classifier
 from feint.oracle import CountingOracle
 from feint.service import Defense, Service
 from feint.transcript import Transcript
@@ -159,16 +162,55 @@ def test_no_inputs_are_kept_and_the_random_state_is_unchanged(name):
 
 
 def test_the_memory_is_a_uniform_sample_of_bounded_size():
-    state = LoopState(replace(SMALL, memory=40), NETWORK, distance=lambda p, z: z.sum(1), seed=0)
-    counts = torch.zeros(100)
+    counts, images = torch.zeros(100), torch.arange(100.0)[:, None]
     for seed in range(200):
-        state.random.manual_seed(seed)
-        state._memory, state._offered = [], 0
-        for i in range(100):
-            state._offer((torch.tensor(i), torch.tensor(0)))
-        assert len(state._memory) == 10
-        counts[[int(x) for x, _ in state._memory]] += 1
+        memory = ReplayMemory(10, random(seed))
+        for part in images.split(4):
+            memory.offer(part, 2 * part)
+        assert len(memory) == 10
+        x, p = (torch.cat(parts) for parts in zip(*memory.shuffled(4, 3), strict=True))
+        assert torch.equal(p, 2 * x)
+        assert len(x.unique()) == len(x) == 10  # each once
+        counts[x[:, 0].long()] += 1
     assert (counts.view(10, 10).sum(1) / 2000 - 0.1).abs().max() < 0.02
+
+
+def test_maze_trains_its_generator_by_sgd_and_the_others_by_adam():
+    def optimizer(game):
+        return LoopState(game, NETWORK, distance=lambda p, z: z.sum(1), seed=0).generator_optimizer
+
+    sgd = optimizer(MAZE(NETWORK).game)
+    assert isinstance(sgd, torch.optim.SGD)
+    assert (sgd.defaults["lr"], sgd.defaults["momentum"], sgd.defaults["weight_decay"]) == (1e-4, 0.9, 5e-4)
+    assert isinstance(optimizer(DFME(NETWORK).game), torch.optim.Adam)
+    assert isinstance(optimizer(DFMSHL(NETWORK).game), torch.optim.Adam)
+
+
+@pytest.mark.parametrize(("attack", "training"), [(MAZE, True), (DFME, False)])
+def test_the_surrogate_of_maze_is_in_training_mode_while_its_slope_is_measured(attack, training):
+    modes = set()
+
+    def record(module, _):
+        if isinstance(module, Classifier) and not torch.is_grad_enabled():
+            modes.add(module.training)
+
+    with register_module_forward_pre_hook(record):
+        attack(NETWORK, SMALL).steal(Service(Linear()).oracle(client="a", budget=100))
+    assert modes == {training}
+
+
+def test_a_replayed_batch_holds_single_images_of_the_last_batches_of_all_turns():
+    state = LoopState(replace(SMALL, replay_steps=1), NETWORK, distance=lambda p, z: z.sum(1), seed=0)
+    replayed = []
+    state.surrogate_step = lambda x, p: replayed.append(x[:, 0, 0, 0])
+    for turn in range(8):
+        state.replay(torch.full((4, 1, 2, 2), float(turn)), torch.zeros(4, 3))
+    assert max(len(batch.unique()) for batch in replayed) > 1
+    assert all(batch.max() <= turn for turn, batch in enumerate(replayed))
+    state.config = replace(state.config, replay_steps=100)
+    replayed.clear()
+    state.replay(torch.full((4, 1, 2, 2), 8.0), torch.zeros(4, 3))
+    assert len(replayed) == 9  # all that there is, once
 
 
 @pytest.mark.parametrize("name", ["DFME", "MAZE"])
@@ -176,7 +218,7 @@ def test_labels_alone_are_refused_by_name_and_rounded_answers_are_not(name):
     oracle = Service(Linear()).oracle(client="a", budget=60)
     with pytest.raises(BadInput, match="DFMSHL"):
         examples.ATTACKS[name].recipe.through(HardLabels()).steal(oracle)
-    rounded = Service(Linear(), Defense(outputs=[Rounding(1)])).oracle(client="a", budget=60)
+    rounded = Service(Linear(), Defense(outputs=[Rounding(2)])).oracle(client="a", budget=60)
     assert all(weight.isfinite().all() for weight in examples.ATTACKS[name].recipe.steal(rounded).state_dict().values())
 
 

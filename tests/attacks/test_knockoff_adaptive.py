@@ -24,6 +24,12 @@ def test_an_unrewarded_policy_is_uniform_over_groups_and_within_them():
     torch.testing.assert_close(bandit().policy(), torch.tensor([1, 1, 1, 2, 1]).double() / 6)
 
 
+def test_a_proportional_policy_begins_with_the_shares_of_the_pool():
+    labels = torch.tensor([0] * 10 + [1] * 20 + [2] * 30 + [4] * 40)  # the third group has no rows
+    one = Bandit(labels, GROUPS, decay=1.0, seed=0, proportional=True)
+    torch.testing.assert_close(one.policy(), torch.tensor([0.1, 0.2, 0.3, 0.0, 0.4]).double())
+
+
 def test_a_step_of_the_policy_is_the_formula():
     """One level, all arms in groups of their own: H_z += (r − r̄)(1 − π(z)) / N(z), the others −= (r − r̄) π / N(z)."""
     single = Bandit(torch.arange(300) % 3, torch.arange(3), decay=1.0, seed=0)

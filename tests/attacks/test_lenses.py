@@ -1,6 +1,7 @@
 """Lenses, against properties, brute force and defenses with known answers."""
 
 import random
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -17,14 +18,16 @@ from feint.attacks import (
     Recovered,
     Sharpened,
     Smoothed,
+    Subtracted,
     Timing,
 )
+from feint.attacks.lenses import recovered as recovered_lens
 from feint.attacks.lenses.fitted_lens import FittedOracle
 from feint.attacks.lenses.known_parameters import Curve
-from feint.attacks.lenses.partial_bayes import look_up
+from feint.attacks.lenses.partial_bayes import look_up, table_decoder
 from feint.data import Split
 from feint.defenses.inputs import Blur
-from feint.defenses.outputs import APGP, APGPClosedForm, GaussianNoise, LabelOnly, ReverseSigmoid, Temperature
+from feint.defenses.outputs import APGP, MAD, APGPClosedForm, GaussianNoise, LabelOnly, ReverseSigmoid, Temperature
 from feint.errors import BadInput
 from feint.models.networks import Network
 from feint.models.training import Training
@@ -104,7 +107,7 @@ def test_smoothing_sees_through_noise_that_is_keyed_to_the_query():
         def forward(self, x):
             return torch.stack([x.flatten(1).mean(1) * 4, 2 - x.flatten(1).mean(1), x.flatten(1).mean(1) * 0], 1)
 
-    x = images(40, seed=3)
+    x = images(400, seed=3)
     clean = Sums()(x).softmax(-1)
     noisy = Service(Sums(), Defense(outputs=[GaussianNoise("key", scale=0.2)]))
     once = noisy.oracle(client="a", budget=10_000).ask(x)
@@ -135,7 +138,9 @@ def suspect(*steps) -> SuspectedDefense:
 
 
 def recovered(rehearsal, **more) -> Recovered:
-    return Recovered(rehearsal, noise(), NETWORK, TRAINING, pairs=300, **{"steps": 100} | more)
+    return Recovered(
+        rehearsal, noise(), NETWORK, TRAINING, pairs=300, **{"steps": 100, "shadows": 2, "own_labels": False} | more
+    )
 
 
 def mean_distance(lens, defense, n=200):
@@ -148,7 +153,8 @@ def mean_distance(lens, defense, n=200):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [Temperature(8.0), APGP(top=1, steps=50)], ids=["temperature", "learned"])
-def test_fitted_lenses_undo_the_defense(step):
+def test_fitted_lenses_undo_the_defense(step, monkeypatch):
+    monkeypatch.setattr(Recovered, "_agreement", lambda *_: 1.0)  # whether to restore at all is tested below
     suspected, defense = suspect(step), Defense(outputs=[step]).fit(Linear(), noise())
     raw = mean_distance(Sharpened(1.0), defense)
     for lens in (recovered(suspected, steps=300), PartialBayes(suspected, noise(), NETWORK, TRAINING)):
@@ -181,6 +187,50 @@ def test_look_up_is_the_mean_over_all_near_samples_of_the_same_label():
         near = [i for i, d in zip(rows, distance, strict=True) if d <= max(0.01, min(distance)) + 1e-7]
         assert torch.allclose(mean, clean[near].mean(0), atol=1e-5)
     assert torch.equal(look_up(answers, perturbed[:0], clean[:0]), answers)
+
+
+def test_look_up_compares_all_samples_where_the_defense_moves_labels():
+    class Moved:
+        def perturb(self, p, x):
+            return p.roll(1, -1)
+
+    centres = torch.eye(3) * 0.7 + 0.1
+    decode = table_decoder(Moved(), torch.zeros(3, 1), centres, samples=50, concentration=20.0, seed=0)
+    assert torch.equal(decode(centres.roll(1, -1)).argmax(-1), centres.argmax(-1))
+
+
+def test_shadows_learn_classes_of_the_pool_by_its_own_labels():
+    x, labels = noise().inputs(slice(0, 20)), torch.zeros(20, dtype=torch.int64)
+    lens = recovered(suspect(Temperature(4.0)), own_labels=True)
+    shares = [lens._shadow_inputs(x, labels, seed) for seed in range(20)]
+    assert all(sorted(share.labels.unique().tolist()) == [0, 1, 2] for share in shares)
+    assert {len(share) for share in shares} == {180}  # three of five classes, of 60 rows each
+    assert len({share.fingerprint for share in shares}) > 10
+    answered = replace(lens, own_labels=False)._shadow_inputs(x, labels, 0)
+    assert (len(answered), answered.labels.unique().tolist()) == (10, [0])
+
+
+def test_a_restorer_that_does_not_help_on_the_victim_is_not_used(monkeypatch):
+    monkeypatch.setattr(recovered_lens, "restorer", lambda *_, **__: lambda p: p.roll(1, -1))
+    assert mean_distance(recovered(suspect(Temperature(4.0)), shadows=1), Defense()) < 1e-6
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 0.9, 1.4])
+def test_a_constant_that_is_added_to_one_class_is_subtracted(epsilon):
+    p = torch.rand(400, 6, generator=torch.Generator().manual_seed(0)) ** 30
+    p[:, 3:] = 0
+    p /= p.sum(-1, keepdim=True)
+    corner = torch.zeros(400, 6)
+    corner[torch.arange(400), torch.where(torch.arange(400) % 5 == 0, 4, 3)] = 1  # two corners, one of them rare
+    q = MAD(epsilon=epsilon).towards(corner, p)
+    left = (Subtracted().decoder(q)(q) - p).abs().sum(-1)
+    assert left.mean() < 0.02 * epsilon
+
+
+def test_answers_to_which_nothing_is_added_stay_nearly_as_they_are():
+    p = torch.rand(400, 5, generator=torch.Generator().manual_seed(0)) ** 30
+    p /= p.sum(-1, keepdim=True)
+    assert (Subtracted().decoder(p)(p) - p).abs().sum(-1).mean() < 0.01
 
 
 def test_a_fitted_oracle_passes_answers_through_until_it_has_fitted_once():

@@ -101,6 +101,12 @@ def test_iterated_steps_stay_within_their_radius(recipe):
     assert gone.flatten(1).amax(-1).median() > recipe.radius / 2
 
 
+def test_next_classes_take_steps_of_the_length_that_is_stated():
+    near = augment(NextClasses(copies=1, steps=3, step=0.01))
+    assert (near - X).abs().max() == pytest.approx(0.03)  # MAD's steps
+    assert (augment(NextClasses(copies=1, steps=3)) - X).abs().max() == pytest.approx(0.1)  # the radius
+
+
 def test_random_targets_differ_between_copies_and_generators():
     first, second, third = augment(RandomTargets()).unflatten(0, (-1, 3)).unbind(1)
     assert not torch.equal(first, second)

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.support.tables import PartialTree, made_table, noisy_tree, random_rows, table, victim_of
+from benchmarks.tables.trees import PartialTree
+from tests.support.tables import made_table, noisy_tree, random_rows, table, victim_of
 
 from feint.attacks import HardLabels, PathFinding, TopDownPathFinding
 from feint.defenses.access import Budget

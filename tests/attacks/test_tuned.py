@@ -1,5 +1,6 @@
 """Tuned: never behind the same attack without tuning."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from feint import Defense, Service
 from feint.attacks import HardLabels, KnockoffNets, Tuned, default_surrogates
 from feint.attacks.pool.tuned import sharpened, shortened
 from feint.data import Split
+from feint.errors import BadRecipe
 from feint.models.networks import Network
 from feint.models.training import Training, learn
 from feint.progress import ProgressCallback
@@ -106,6 +108,20 @@ def test_a_trial_takes_its_share_of_the_steps():
     assert shortened(training, 0.3, 500).epochs == 200 // 10  # of the 300 steps of the training
     assert shortened(replace(training, least_steps=0), 0.3, 500).epochs == 20  # it has no more
     assert shortened(training, 0.3, 10).epochs == 200
+
+
+def test_the_number_of_steps_is_tuned():
+    short = Training(epochs=1, least_steps=3, batch_size=32, learning_rate=0.02)
+    attack = Tuned(pool(), NETWORK, short, (), (), (), trial=1.0, lengths=(0.5, 60.0))
+    inputs = pool(200)
+    choice = attack.choose(inputs.inputs(), answers(Linear(), inputs))
+    assert choice.training == replace(short, epochs=60, least_steps=180)
+
+
+@pytest.mark.parametrize("lengths", [(0.0,), (-1.0,), (math.inf,)])
+def test_a_number_of_steps_is_a_multiple_above_0(lengths):
+    with pytest.raises(BadRecipe, match="lengths"):
+        Tuned(pool(), NETWORK, TRAINING, lengths=lengths)
 
 
 @pytest.mark.parametrize("temperature", [2.0, 1.0, 0.3, 0.01, 0.0])

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from feint.attacks import Surrogate, default_surrogates, tune
+from feint.attacks import Surrogate, default_surrogates, default_training, tune
 from feint.attacks.surrogates import ADAMW, SGD
 from feint.errors import BadRecipe, Diverged
+from feint.evaluation.training_time import inputs_seen
 from feint.models.networks import Network
 from feint.models.training import Training, learn
 from feint.signature import Column, Columns, Pixels, Text, Tokens
@@ -93,7 +94,7 @@ def test_nothing_to_tune_is_refused():
         (DOMAIN, "logistic", {"boosted_trees", "random_forest", "mlp"}),
         (Pixels((30,)), "logistic", {"boosted_trees", "mlp"}),
         (Pixels((1, 8, 8)), "linear", {"lenet", "mlp"}),
-        (Pixels((3, 32, 32)), "linear", {"lenet", "resnet20"}),
+        (Pixels((3, 32, 32)), "linear", {"lenet", "resnet9_32"}),
         (Pixels((3, 48, 192)), "linear", {"lenet"}),
         (Text(200), "ngrams", {"textcnn"}),
         (Tokens(64, 257), "ngrams", {"textcnn"}),
@@ -107,6 +108,34 @@ def test_default_surrogates_fit_their_domain(domain, first, among):
     assert among <= {*names}
     assert len({*surrogates}) == len(surrogates)
     assert all(surrogate.network.domain == domain for surrogate in surrogates)
+
+
+@pytest.mark.parametrize(("name", "steps"), [("lenet", 2000), ("resnet9_32", 1600), ("resnet20", 1600)])
+def test_the_steps_of_a_default_training_depend_on_the_network_alone(name, steps):
+    training = default_training(Network(name, (3, 32, 32), 10))
+    assert training.least_steps == steps
+    assert (training.crop, training.flip) == (4, False)
+    assert inputs_seen(training, 200) == inputs_seen(training, 1000) == steps * training.batch_size
+
+
+def test_small_images_are_not_shifted():
+    assert default_training(Network("mlp", (1, 8, 8), 10)).crop == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "domain"),
+    [
+        ("mlp", DOMAIN),
+        ("random_forest", DOMAIN),
+        ("mlp", Pixels((6,))),
+        ("textcnn", Text(100)),
+        ("ngrams", Tokens(9, 7)),
+    ],
+)
+def test_rows_and_sequences_have_a_default_training_without_augmentation(name, domain):
+    training = default_training(Network(name, domain, 3))
+    assert not training.augments
+    assert training.optimizer == "adamw"
 
 
 def test_many_classes_get_no_boosted_trees():

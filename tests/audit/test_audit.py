@@ -31,7 +31,7 @@ QUICK = "--minutes 0.01 --defense LabelOnly --defense ReverseSigmoid"
 REPORT = output.report.write
 KEYS = {
     "format", "model", "plan", "partial", "missing", "failures", "thefts", "defenses", "recommendation", "flags",
-    "standards", "provenance", "next", "promise",
+    "standards", "provenance", "next", "promise", "ownership",
 }  # fmt: skip
 
 

@@ -78,5 +78,5 @@ def test_altered_copies_are_asked_only_of_models_in_this_process(digits):
     surrogate = Network("mlp", digits.domain, 10)
     lenses = candidates.adaptive_lenses(noisy, digits.pool, surrogate, Training(), thorough=False)
     once = candidates.adaptive_lenses(noisy, digits.pool, surrogate, Training(), thorough=False, copies=False)
-    assert list(lenses) == ["smoothed over 3"]
+    assert list(lenses) == ["smoothed over 3", "near copies, 16"]
     assert not once

@@ -16,7 +16,9 @@ from feint.defense import Defense, Ladder
 from feint.defenses.access import Refuse, SequentialTest
 from feint.i18n import LANGUAGES
 from feint.progress import NO_PROGRESS
+from feint.service import Service
 from feint.signature import Pixels
+from feint.victims import FromAnswers
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,24 @@ def test_who_hides_among_inputs_of_the_task_buys_at_least_as_much(known):
     assert known.strongest.name != "task"
     naive, strongest = known.naive.answers[1], known.strongest.answers[1]
     assert strongest is None or strongest >= naive
+
+
+def test_evasions_of_few_inputs_of_the_task_are_tried_where_the_model_may_be_asked(known, victim, samples):
+    names = [tried.name for tried in known.attackers]
+    assert (names.count("blended"), names.count("filled")) == (1, len(promises.SHARES))
+    oracle = Service(victim).oracle(client="audit", budget=10_000)
+    asked = FromAnswers(oracle.try_ask, name="remote", domain=samples.pool.domain, classes=10)
+    remote = promise(asked, samples, {}, NO_PROGRESS)
+    assert isinstance(remote, Promise)
+    assert not {"blended", "filled"} & {tried.name for tried in remote.attackers}
+    assert remote.unaccused is None
+
+
+def test_share_that_is_never_accused(known):
+    assert known.unaccused is not None
+    filled = {tried.outcome.share: tried.outcome.accused for tried in known.attackers if tried.name == "filled"}
+    assert known.unaccused < 0.5
+    assert all(accused for share, accused in filled.items() if share > 2 * known.unaccused)
 
 
 def test_who_has_inputs_of_the_task_is_not_accused(known):

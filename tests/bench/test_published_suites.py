@@ -19,7 +19,7 @@ from feint.recipes.recipe import to_table
 from feint.recipes.registry import parse
 
 RESULTS = Path(__file__).parents[2] / "results"
-TABLES = "attacks", "data_free", "defenses", "lenses", "springboard"
+TABLES = "attacks", "data_free", "defenses", "lenses", "praetorian2026", "springboard"
 HANDLES = "Split", "Trained", "Weights"  # data and tensors, by their fingerprints
 FITTED = {"Gated": ("threshold", "scale")}  # numbers that a defense learned
 

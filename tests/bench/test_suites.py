@@ -2,19 +2,24 @@
 
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from tests.support.suite_files import SMALL
 
 from feint import bench, data
-from feint.attacks import Attack
+from feint.attacks import Attack, default_training
 from feint.bench import executor, plan, prepare
 from feint.bench.locks import Leases
+from feint.data import Split
 from feint.errors import BadInput, BadRecipe, DamagedFile, FeintError, UnknownName
 from feint.evaluation.results import Results
 from feint.evaluation.transfer import Springboard
-from feint.models.training import Training
+from feint.models.networks import Network
+from feint.models.training import Training, train
 from feint.progress import ProgressCallback
 from feint.recipes.recipe import from_table, to_table
 from feint.recipes.registry import resolve, vocabulary
@@ -180,6 +185,18 @@ def test_an_owners_threshold_is_a_part_of_what_a_row_depends_on(small, tmp_path)
         small(OWN.replace('network = "mlp20"', 'network = "mlp20"\nthreshold = 30'))
 
 
+def test_a_row_measures_the_leak_of_a_defense_that_learned(small, tmp_path):
+    (matrix,) = prepare.matrices(small(SMALL), tmp_path / "work", only="^wide, (none|APGP), KnockoffNets, 40$")
+    rows = {cell.defense: matrix.row(cell).scores for cell in matrix.cells() if cell.attack}
+    assert rows["APGP"]["leak"] == 0  # fitted on the training inputs, which are not in the pool
+    assert "leak" not in rows["none"]
+    from_pool = SMALL.replace("steps = 20 }]", 'steps = 20 }]\nlearns_from = "pool:0/2"')
+    (matrix,) = prepare.matrices(small(from_pool), tmp_path / "other", only="^wide, APGP, KnockoffNets, 40$")
+    (row,) = (matrix.row(cell) for cell in matrix.cells() if cell.attack)
+    assert row.scores["leak"] == pytest.approx(0.5, abs=0.01)
+    assert any(flag.startswith("leak: 50.") for flag in row.flags)
+
+
 def test_a_leaked_lens_holds_what_the_owner_has_learned(small, tmp_path):
     wide, narrow = prepare.matrices(small(OWN), tmp_path / "work")
     assert "KnockoffNets, bound" not in wide.attacks["none"]
@@ -318,6 +335,57 @@ def test_what_nobody_knows_is_said_with_the_nearest_that_is_known(small, old, ne
     assert old in SMALL
     with pytest.raises(kind, match=says):
         small(SMALL.replace(old, new, 1))
+
+
+def test_a_defense_has_fewer_seeds_than_the_others(small, tmp_path):
+    few = SMALL.replace("seeds = 1", "seeds = 3").replace("[defenses.sigmoid]", "[defenses.sigmoid]\nseeds = 2")
+    read = small(few)
+    seeds = {name: {it.seed for it in read.cells() if it.defense == name and it.attack} for name in ("none", "sigmoid")}
+    assert seeds == {"none": {0, 1, 2}, "sigmoid": {0, 1}}
+    assert [cell for it in prepare.matrices(read, tmp_path / "work") for cell in it.cells()] == read.cells()
+    with pytest.raises(BadRecipe, match="0 seeds"):
+        small(few.replace("seeds = 2", "seeds = 0"))
+
+
+def test_a_victim_learns_from_its_part_of_the_data(small, tmp_path, digits):
+    half = SMALL.replace('network = "mlp20"', 'network = "mlp20"\nlearns_from = "train:0/2"')
+    read = small(half.replace("seeds = 1", "seeds = 1\nspringboard = true"))
+    (narrow,) = prepare.matrices(read, tmp_path / "work", only="narrow, none")
+    assert narrow.springboard.members == digits.train.share(0, 2)
+    learned = train(narrow.victim.network, digits.train.share(0, 2), training=Training(epochs=2))
+    x = digits.test.inputs(slice(20))
+    torch.testing.assert_close(learned(x), narrow.victim(x))
+
+
+def test_outliers_have_the_shape_of_the_victims_inputs(small, tmp_path, monkeypatch, digits):
+    colours = Split.of(np.zeros((30, 3, 16, 16), np.uint8), np.zeros(30, np.int64))
+    parse = prepare.pools.parse_split
+    monkeypatch.setattr(prepare.pools, "parse_split", lambda name: colours if name.startswith("cifar") else parse(name))
+    exposed = 'boundary = [{ kind = "OutlierExposure", training = { kind = "Training", epochs = 1 } }]'
+    text = SMALL.replace(
+        '[defenses."nasty teacher"]',
+        f'[defenses.exposed]\n{exposed}\noutliers = "cifar100"\n\n[defenses."nasty teacher"]',
+    )
+    (narrow,) = prepare.matrices(small(text), tmp_path / "work", only="narrow, exposed")
+    assert isinstance(narrow.defenses["exposed"], Service)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "fashion_mnist"])
+def test_suites_of_natural_images_train_the_default_attacker_and_mirror(name):
+    read = bench.load(name)
+    (entry,) = read.victims.values()
+    shape = (3, 32, 32) if name == "cifar10" else (1, 28, 28)
+    strong = default_training(Network(entry.surrogate or entry.network, shape, 10))
+    assert read.training == replace(strong, flip=True)
+
+
+@pytest.mark.parametrize("name", ["quick", "gtsrb"])
+def test_suites_of_images_that_a_mirror_changes_train_the_default_attacker(name):
+    read = bench.load(name)
+    assert read.training is None
+    (victim,) = read.victims
+    resources = read.resources(victim)
+    assert resources.training == default_training(resources.surrogate)
 
 
 def test_a_suite_of_no_such_name_is_an_error():

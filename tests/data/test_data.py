@@ -215,3 +215,10 @@ def test_images_of_another_size_are_scaled_by_the_mean_of_their_areas():
     assert split.scaled((1, 4, 4)) is split
     with pytest.raises(BadInput, match="signs of shape"):
         split.scaled((3, 2, 2))
+
+
+def test_colours_become_the_greys_of_their_luma():
+    images = np.zeros((3, 3, 1, 1), np.uint8)
+    images[[0, 1, 2], [0, 1, 2]] = 255  # red, green, blue
+    grey = Split.of(images, np.zeros(3, np.int64)).scaled((1, 1, 1))
+    assert grey.values.flatten().tolist() == [76, 150, 29]

@@ -8,7 +8,7 @@ from feint.defenses.amao import amao
 from feint.defenses.outputs import LabelFlip
 from feint.defenses.outputs.looks import hashes
 from feint.errors import BadRecipe
-from feint.query import Query
+from feint.query import Query, quantize
 from feint.service import Defense, Service
 from feint.victims import predict
 
@@ -20,7 +20,7 @@ def images(n: int, seed: int = 0) -> torch.Tensor:
 
 
 MODEL = Linear(3 * 32 * 32, 10)
-X = images(200)
+X = quantize(images(200))  # a keyed defense's model sees no other
 FLIP = LabelFlip("secret")
 
 

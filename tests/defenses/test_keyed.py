@@ -82,5 +82,23 @@ def test_the_mean_over_repeats_is_the_one_answer(domain):
     x, p = torch.from_numpy(domain.sample(2, 1)), torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.3, 0.5]])
     noisy = GaussianNoise("secret", scale=0.3)
     answers = torch.stack([noisy(p, x.clone()) for _ in range(20)])
-    assert torch.equal(answers.mean(0).round(decimals=6), answers[0].round(decimals=6))
+    assert torch.allclose(answers.mean(0), answers[0], atol=1e-6)
     assert (answers[0] - p).abs().max() > 0.01
+
+
+def test_two_defenses_with_one_key_draw_apart():
+    """With the same numbers an attacker with accounts on two rungs solves two answers for the undefended one."""
+    p = torch.full((500, 5), 0.2)
+    soft, loud = GaussianNoise("secret", scale=0.01), GaussianNoise("secret", scale=0.02)
+    first, second = (noise(p, X) - p for noise in (soft, loud))
+    assert torch.corrcoef(torch.stack([first.flatten(), second.flatten()]))[0, 1].abs() < 0.1
+
+
+def test_a_share_of_the_draw_is_common_to_near_copies():
+    x = torch.rand(200, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    near = (x + 1 / 255).clamp_max(1)
+    drawn, beside = (
+        torch.special.ndtri(keyed.shared_uniforms("secret", images, 20, purpose="", share=0.6)) for images in (x, near)
+    )
+    assert abs(drawn.std() - 1) < 0.05
+    assert abs(torch.corrcoef(torch.stack([drawn.flatten(), beside.flatten()]))[0, 1] - 0.6) < 0.1

@@ -1,5 +1,6 @@
 """Access rules against slow and obvious implementations."""
 
+import math
 import pickle
 import threading
 
@@ -133,6 +134,17 @@ def test_a_budget_names_its_period_and_one_for_life_stays_as_it_was():
     Budget(10**12)
     with pytest.raises(BadInput, match="0 or more"):
         Budget(10**12, per="day")
+
+
+@pytest.mark.parametrize(("rule", "queries", "wait"), [
+    (Budget(5, per="day"), 6, math.inf), (Budget(5, per="day"), 5, 86_400 - NOW % 86_400), (Budget(5), 5, math.inf),
+], ids=repr)  # fmt: skip
+def test_who_is_over_a_budget_learns_how_long_to_wait_for_the_next(rule, queries, wait):
+    account = Account("ann")
+    rule.admit(query(1, NOW), account)
+    with pytest.raises(OverBudget) as refused:
+        rule.admit(query(queries, NOW), account)
+    assert refused.value.retry_after == wait
 
 
 @pytest.mark.parametrize("rule", [RateLimit(10, burst=2), Budget(2, per="hour"), Budget(2, per="day")])

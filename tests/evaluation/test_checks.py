@@ -72,6 +72,7 @@ CASES = {  # the flag, rows that raise it, and neighbours that do not
         cell(0.6) + cell(0.40, defense=NOISE, named=APGP),
     ),
     "pool-overlaps-test": (cell(0.5, scores={"overlap": 5000}), cell(0.5, scores={"overlap": 1})),
+    "leak": (cell(0.5, scores={"leak": 0.5}), cell(0.5, scores={"leak": 0.001})),
     "refused": (
         cell(0.5, defense=NONE | {"access": [{"kind": "Budget", "most": 30}]}, asked=30),
         cell(0.5, defense=NONE | {"access": [{"kind": "Budget", "most": 3000}]}, asked=999),
@@ -328,3 +329,11 @@ class Constant(torch.nn.Module):
 
     def forward(self, x):
         return self.z.expand(len(x), -1)
+
+
+def test_the_leak_is_the_share_of_the_pool_that_the_defense_was_fitted_on(digits, network):
+    knockoff = KnockoffNets(digits.pool, network)
+    part = digits.pool.take(slice(100), part="some")
+    assert probes.leak(knockoff, [digits.train, part]) == 100 / len(digits.pool)
+    assert probes.leak(knockoff.through(HardLabels()), [part]) == 100 / len(digits.pool)
+    assert probes.leak(knockoff, []) == 0

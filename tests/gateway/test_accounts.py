@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.support.redis_servers import redis_server
 
 from feint.gateway.stores import open_store
-from feint.gateway.transaction import LedgerSession
+from feint.gateway.transaction import AccountName, LedgerSession
 
 
 @pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.redis)])
@@ -22,17 +23,20 @@ def url(request, tmp_path):
 
 
 def settings(folder, url: str) -> str:
-    (folder / "gateway.toml").write_text(f'[ledger]\nstore = "{url}"\n[models.toy]\npath = "toy.onnx"\n')
+    (folder / "gateway.toml").write_text(
+        f'[ledger]\nstore = "{url}"\n[keys]\nfile = "keys.db"\n[operator]\naudit_log = "audit.jsonl"\n'
+        '[models.toy]\npath = "toy.onnx"\n[models.other]\npath = "toy.onnx"\n'
+    )
     return url.replace("sqlite:", f"sqlite:{folder}/")
 
 
-def asked(url: str) -> tuple[bool, bool]:
+def asked(url: str, client: str = "ann", model: str = "toy") -> tuple[bool, bool]:
     """Whether the first and the second of two requests of ann, of the group card, are committed at the first try."""
 
     async def scene():
-        session, committed = LedgerSession(open_store(url, "toy")), []
+        session, committed = LedgerSession(open_store(url, model)), []
         for _ in range(2):
-            transaction = session.begin("ann", "card")
+            transaction = session.begin(client, "card")
             transaction.add("budget", 1.0)
             transaction.accuse(0.5)
             transaction.rows("r").append(np.ones((1, 2)), most=9)
@@ -46,9 +50,9 @@ def asked(url: str) -> tuple[bool, bool]:
 
 def test_an_account_is_shown_and_exported(url, run_cli):
     assert asked(url) == (True, True)
-    code, out, _ = run_cli("ledger show gateway.toml ann")
+    code, out, _ = run_cli("ledger show gateway.toml ann --model toy")
     assert (code, out) == (0, "budget: 2\nevidence: 0.5\nr: 2 rows\n")
-    assert run_cli("ledger show gateway.toml card --group")[1] == "evidence: 0.5\n"
+    assert run_cli("ledger show gateway.toml card --group --model toy")[1] == "evidence: 0.5\n"
     exported = json.loads(run_cli("ledger export gateway.toml ann --model toy")[1])
     assert exported == {
         "name": "ann",
@@ -59,17 +63,102 @@ def test_an_account_is_shown_and_exported(url, run_cli):
 
 def test_a_client_that_is_reset_begins_anew_and_uses_no_token_again(url, run_cli):
     asked(url)
-    code, out, _ = run_cli("ledger reset gateway.toml ann")
+    code, out, _ = run_cli("ledger reset gateway.toml ann --model toy")
     assert (code, out) == (0, "ann begins anew, with evidence 0 instead of 0.50\n")
-    assert run_cli("ledger show gateway.toml ann")[1] == ""
-    assert run_cli("ledger show gateway.toml card --group")[1] == "evidence: 0.5\n"
+    assert run_cli("ledger show gateway.toml ann --model toy")[1] == ""
+    assert run_cli("ledger show gateway.toml card --group --model toy")[1] == "evidence: 0.5\n"
     assert asked(url) == (False, False)  # by a replica that knows nothing; then for the tokens
 
 
 @pytest.mark.parametrize(
-    "line", ["show gateway.toml bob", "reset gateway.toml card", "show gateway.toml ann --model x"]
+    "line",
+    ["show gateway.toml bob --model toy", "reset gateway.toml card --model toy", "show gateway.toml ann --model x"],
 )
 def test_who_is_not_there_is_an_error_of_one_line(url, run_cli, line):
     asked(url)
     code, out, err = run_cli(f"ledger {line}")
     assert (code, out, err.count("\n")) == (2, "", 1)
+
+
+def stored(url: str, folder: Path) -> bytes:
+    """All bytes that a store holds."""
+    if not url.startswith("redis"):
+        return b"".join(file.read_bytes() for file in sorted(folder.glob("ledger.db*")))
+    import redis
+
+    with redis.Redis.from_url(url) as server:
+        return b" ".join([*(part for key in server.scan_iter() for part in (key, server.dump(key)))])
+
+
+def test_all_that_is_stored_of_a_client_is_erased(url, run_cli, tmp_path):
+    for model in ("toy", "other"):
+        asked(url, "ann", model)
+        asked(url, "bob", model)
+    for client in ("ann", "ann", "bob"):
+        run_cli(f"keys add {client} --group card")
+    run_cli("keys revoke ann")
+    code, out, _ = run_cli("ledger erase gateway.toml ann")
+    assert (code, out) == (0, "erased of ann: its account of toy, its account of other, 2 keys\n")
+    assert b"ann" not in stored(url, tmp_path) + (tmp_path / "keys.db").read_bytes()
+    assert run_cli("ledger show gateway.toml bob --model other")[0] == 0
+    assert run_cli("ledger show gateway.toml card --group --model toy")[0] == 0
+
+
+def test_a_group_is_erased_with_its_last_client(url, run_cli, tmp_path):
+    asked(url)
+    run_cli("keys add ann --group card")
+    assert "its group card, which has no other client" in run_cli("ledger erase gateway.toml ann")[1]
+    assert b"card" not in stored(url, tmp_path)
+
+
+def test_a_groups_own_account_is_erased(url, run_cli):
+    asked(url)
+    assert run_cli("ledger erase gateway.toml card --group")[1] == "erased of card: its account of toy\n"
+    assert run_cli("ledger show gateway.toml card --group --model toy")[0] == 2
+    assert run_cli("ledger show gateway.toml ann --model toy")[0] == 0
+
+
+def test_who_is_erased_again_was_erased_and_each_time_is_entered(url, run_cli, tmp_path):
+    asked(url)
+    run_cli("ledger erase gateway.toml ann")
+    code, out, _ = run_cli("ledger erase gateway.toml ann")
+    assert (code, out) == (0, "erased of ann: nothing, as nothing was stored\n")
+    entered = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert [(entry["action"], entry["client"]) for entry in entered] == [("account erased", "ann")] * 2
+
+
+def test_a_client_is_kept_where_the_erasure_cannot_be_entered(url, run_cli, tmp_path):
+    asked(url)
+    (tmp_path / "audit.jsonl").mkdir()
+    assert run_cli("ledger erase gateway.toml ann")[0] == 2
+    assert run_cli("ledger show gateway.toml ann --model toy")[0] == 0
+
+
+def test_an_account_that_was_erased_begins_anew_in_a_running_gateway(url, run_cli):
+    async def scene():
+        session = LedgerSession(open_store(url, "toy"))
+        for _ in range(2):
+            transaction = session.begin("ann")
+            transaction.total("budget")
+            transaction.add("budget", 1.0)
+            assert await session.commit(transaction)
+        assert await session.store.erase(AccountName("client", "ann"))
+        assert await session.store.clients() == []
+        other = session.begin("bob")
+        other.add("budget", 1.0)
+        assert await session.commit(other)  # and no data count as lost, for bob or for ann
+        again = session.begin("ann")
+        assert again.total("budget") == 0
+        assert await session.commit(again)
+        await session.store.close()
+
+    asyncio.run(scene())
+
+
+def test_a_reset_is_entered_in_the_audit_log(url, run_cli, tmp_path):
+    asked(url)
+    run_cli("ledger reset gateway.toml ann --model toy")
+    (entry,) = map(json.loads, (tmp_path / "audit.jsonl").read_text().splitlines())
+    assert entry["action"] == "account reset"
+    assert entry["client"] == "ann"
+    assert entry["by"]

@@ -20,7 +20,8 @@ from tests.support.infer_requests import BAD_BODIES, BAD_MESSAGES
 from tests.support.waiting import PATIENCE
 
 from feint.gateway.auth.keyfile import Keys
-from feint.gateway.rpc import CALLS
+from feint.gateway.metadata import PAGES
+from feint.gateway.rpc import CALLS, INFER
 from feint.gateway.server.limits import AHEAD, HEAD, BoundedConnection
 from feint.openinference import json_codec, proto
 from feint.openinference.model_spec import ModelSpec
@@ -31,6 +32,7 @@ SETTINGS = """
 server = {{rest_port = {rest}, grpc_port = {rpc}, arrive = {arrive}, max_batch = 64, max_body = 8388608}}
 keys = {{file = "keys.db"}}
 ledger = {{store = "memory:"}}
+operator = {{log = "debug"}}
 models.toy = {{path = "toy.onnx"}}
 """
 GOOD = json.dumps(
@@ -298,7 +300,7 @@ def calls(it, *calling, key=None, name="ModelInfer", together=False, compressed=
     async def once():
         options = [("grpc.max_send_message_length", -1)]
         async with grpc.aio.insecure_channel(f"127.0.0.1:{it.rpc}", options=options) as channel:
-            ask = channel.unary_unary(f"/{proto.SERVICE}/{name}")
+            ask = channel.unary_unary(name if "/" in name else f"/{proto.SERVICE}/{name}")
             said = (("authorization", f"Bearer {it.key if key is None else key}"), *more) if key != "" else ()
             how = grpc.Compression.Gzip if compressed else None
 
@@ -348,16 +350,37 @@ def test_who_has_no_key_is_refused_before_a_message_is_read(served):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("compressed", [False, True])
-@pytest.mark.parametrize("name", [*(call.name for call in CALLS), "ModelInfer"])
+@pytest.mark.parametrize("name", [*(call.path for call in CALLS), INFER])
 def test_no_call_without_a_key_takes_memory(served, name, compressed):
     """Messages of 7 MiB, which come whole or as 7 KB of gzip."""
     served.process.reset_peak()
     before = served.process.peak
     answers = calls(served, *[bytes(7 * 2**20)] * 40, key="", name=name, together=True, compressed=compressed)
     codes = {answer[0] if isinstance(answer, tuple) else "OK" for answer in answers}
-    alone = "OK" if name in ("ServerLive", "ServerReady") else "UNAUTHENTICATED"
+    alone = "UNAUTHENTICATED" if name in [INFER, *(call.path for call in CALLS if call.keyed)] else "OK"
     assert codes == {"UNIMPLEMENTED" if compressed else alone}
     assert served.process.peak - before < 64
+
+
+PAGE = {"model": "toy", "version": "1"}
+PAGE_PATHS = sorted({page.path.format(**PAGE) for page in PAGES})
+OTHERS = ["/v2/models/toy/infer", "/v2/models/toy/versions/1/infer", "/openapi.json", "/metrics", "/ui", "/nowhere"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("path", [*PAGE_PATHS, *OTHERS])
+def test_no_page_without_a_key_takes_memory(served, path, method):
+    """Bodies of 7 MiB, with their length and in chunks."""
+    served.process.reset_peak()
+    before, body = served.process.peak, bytes(7 * 2**20)
+    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n".encode()
+    sized_body = head + b"Content-Length: %d\r\n\r\n" % len(body), body
+    chunked = head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(body), body, b"\r\n0\r\n\r\n"
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(lambda parts: said(served, *parts), [sized_body, chunked] * 10))
+    assert served.process.peak - before < 64
+    alive(served)
 
 
 def test_a_compressed_message_is_refused_with_a_key_too(served):

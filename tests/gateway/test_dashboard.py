@@ -1,5 +1,6 @@
 """The operator's page, over HTTP and in a real browser."""
 
+import asyncio
 import base64
 import re
 import time
@@ -199,14 +200,14 @@ class Shape(HTMLParser):
 def test_clients_stand_by_evidence_with_budget_and_rung(site):
     for level in (0.1, 0.4, 1.0):
         site.ask(site.url, "mallory", level, rows=5)
-        site.ask(site.url, "ann", level / 10)
+        site.ask(site.url, "ann", level / 1.6)
     site.ask(site.url, "mallory", 0.2, rows=50)  # more than is left
     page = Shape(get(site, "/ui", **bearer(site.admin)).text)
     assert page.open == []
     rows = {row[0]: row for row in page.rows if len(row) == 7}
     assert list(rows) == ["client", "mallory", "ann"]
     assert rows["mallory"][1:6] == ["1.00", "", "1", "15", "35"]
-    assert rows["ann"][1:6] == ["0.10", "", "0", "6", "44"]
+    assert rows["ann"][1:6] == ["0.50", "", "0", "6", "44"]
     small = {}
     for row in page.rows:
         small.setdefault(row[0], row[1:])  # the first model's come first
@@ -222,6 +223,21 @@ def test_names_on_the_page_are_escaped(site):
     page = get(site, "/ui", **bearer(site.admin)).text
     assert "<img" not in page
     assert "&lt;img" in page
+
+
+def test_groups_of_linked_clients_stand_by_evidence(site):
+    session = site.endpoints["digits"].session
+
+    async def accuse():
+        for group, evidence in (("card-1", 0.3), ("card-2", 1.2)):
+            transaction = session.begin(f"of {group}", group)
+            transaction.accuse(evidence)
+            assert await session.commit(transaction)
+
+    asyncio.run(accuse())
+    page = Shape(get(site, "/ui", **bearer(site.admin)).text)
+    rows = [row for row in page.rows if row[0].startswith(("group", "card"))]
+    assert rows == [["group", "evidence"], ["card-2", "1.00"], ["card-1", "0.25"]]
 
 
 def _record(client, **more):
@@ -242,7 +258,7 @@ class Told:
     def __init__(self, rows=None):
         self.rows = rows
 
-    async def clients(self, most=100):
+    async def clients(self, most=100, *, kind="client"):
         if self.rows is None:
             raise StoreLost("x", "y", "z")
         return self.rows

@@ -20,7 +20,6 @@ from feint.defenses.access import Budget, Refuse
 from feint.defenses.outputs import APGP, LabelOnly, ReverseSigmoid
 from feint.errors import BadInput, NotFitted, OverBudget
 from feint.gateway.array_query import ArrayQuery
-from feint.gateway.backends.onnx_pipeline import InlineOrThread
 from feint.gateway.backends.torch_backend import of_service
 from feint.gateway.server.bootstrap import load
 from feint.gateway.server.run import running
@@ -68,15 +67,6 @@ def test_many_clients_at_once_get_their_own_rows(toy):
     with running(settings) as gateway, httpx2.Client(base_url=gateway.url) as client, ThreadPoolExecutor(8) as clients:
         answers = list(clients.map(lambda x: answer_of(ask(client, x)), inputs))
     assert all(np.allclose(q, defended(undefended(x)), atol=1e-6) for q, x in zip(answers, inputs, strict=True))
-
-
-def test_what_takes_long_runs_in_a_thread():
-    async def main():
-        here = threading.get_ident()
-        assert await InlineOrThread(lambda x: threading.get_ident(), 0.0001)(X) == here
-        assert await InlineOrThread(lambda x: threading.get_ident(), 0.01)(X) != here
-
-    asyncio.run(main())
 
 
 LADDER = Ladder(

@@ -69,7 +69,7 @@ def test_a_file_of_layout_1_is_read_and_brought_up_to_date_by_the_next_change(fi
         database.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
     assert keys.open(old).authenticate(text).group == ""
     Keys(old).link("ann", "card")
-    assert keys.open(old).authenticate(text) == Caller("ann", "acme", frozenset({"infer"}), "card")
+    assert keys.open(old).authenticate(text) == Caller("ann", "acme", frozenset({"infer"}), "card", key=key.id)
 
 
 def test_a_key_is_good_for_its_models(file):
@@ -80,7 +80,7 @@ def test_a_key_is_good_for_its_models(file):
 
 
 def test_a_file_of_layout_2_is_read_and_brought_up_to_date(file, tmp_path):
-    text, key = file.add("ann", group="card")
+    text, _ = file.add("ann", group="card")
     with closing(sqlite3.connect(file.path)) as database, database:
         database.execute("ALTER TABLE keys DROP COLUMN models")
         database.execute("PRAGMA user_version = 2")

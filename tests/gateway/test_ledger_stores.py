@@ -98,7 +98,7 @@ async def played(stores, requests) -> list:
             seen.append((outcomes, await replicas[replica].commit(transaction)))
             if seen[-1][1]:
                 break
-    seen.append(sorted(await stores[0].clients()))
+    seen += [sorted(await stores[0].clients(kind=kind)) for kind in ("client", "group")]
     for store in stores:
         await store.close()
     return seen

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import os
+import pathlib
 import sqlite3
 
 import httpx2
@@ -48,7 +48,7 @@ class SqliteFaults:
     def empty(self) -> None:
         fresh = self._path.with_name("fresh.db")
         create(fresh)
-        os.replace(fresh, self._path)
+        pathlib.Path(fresh).replace(self._path)
         for end in ("-wal", "-shm"):
             self._path.with_name(self._path.name + end).unlink(missing_ok=True)
 
@@ -74,7 +74,7 @@ class RedisFaults:
         self._running.__exit__(*error)
 
     def save(self) -> None:
-        self._saved = {key: self._server.dump(key) for key in self._server.keys()}
+        self._saved = {key: self._server.dump(key) for key in self._server.scan_iter()}
 
     def restore(self) -> None:
         for key, value in self._saved.items():

@@ -1,5 +1,6 @@
 """Ready means ready: rules and ledger are tried before a gateway serves, and each model's readiness is its own."""
 
+import asyncio
 import contextlib
 
 import httpx2
@@ -88,7 +89,7 @@ def test_the_trial_leaves_no_client_in_a_models_ledger(toy, tmp_path):
     ledger = LedgerSettings(f"sqlite:{tmp_path}/ledger.db")
     with running(Settings({"toy": OnnxSettings(path=toy)}, keys=KeySettings(anonymous=True), ledger=ledger)) as server:
         store = server.gateway.endpoints["toy"].session.store
-        assert store._clients(10) == []
+        assert asyncio.run(store.clients(10)) == []
 
 
 def test_one_upstream_away_takes_no_other_model_with_it(toy, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import logging
 import os
 import ssl
@@ -12,13 +13,16 @@ import grpc
 import httpx2
 import pytest
 from tests.support.certificates import certificate
-from tests.support.gateways import ask
+from tests.support.gateways import ANYBODY, ask
 from tests.support.graph_files import whole
 
+from feint.errors import BadRecipe
 from feint.gateway.auth.keyfile import Keys
 from feint.gateway.server.bootstrap import load
 from feint.gateway.server.run import running
+from feint.gateway.server.server_handle import RunningServer
 from feint.gateway.settings import KeySettings, LedgerSettings, OnnxSettings, OperatorSettings, ServerSettings, Settings
+from feint.gateway.telemetry.observers import Telemetry
 
 
 def reload(server, settings):
@@ -118,3 +122,51 @@ def test_a_reload_names_the_settings_that_it_does_not_take(settings, caplog):
         reload(server, changed)
     (line,) = [record.getMessage() for record in caplog.records if "not taken until a restart" in record.getMessage()]
     assert line.endswith("[server] drain, [operator] traces")
+
+
+def test_what_happens_to_a_gateway_is_in_the_audit_log(tmp_path):
+    settings = Settings({"toy": OnnxSettings(path=whole(tmp_path / "toy.onnx"))}, **ANYBODY)
+
+    async def broken(ledgers):
+        raise BadRecipe("a line", "another", "mend it")
+
+    async def scene():
+        telemetry = Telemetry(audit_log=tmp_path / "audit.jsonl")
+        server = RunningServer(await load(settings), telemetry=telemetry, any_port=True)
+        await server.start()
+        await server.reload(lambda ledgers: load(settings, ledgers=ledgers))
+        await server.reload(broken)
+        server.stop()
+        await server.stopped()
+        telemetry.close()
+
+    asyncio.run(scene())
+    entered = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    actions = ["gateway started", "settings taken", "settings refused", "gateway stopped"]
+    assert [entry["action"] for entry in entered] == actions
+    assert entered[0]["models"] == ["toy"]
+    assert entered[2]["reason"] == "BadRecipe"
+
+
+def test_the_gauges_are_those_of_the_models_that_are_served_now(tmp_path):
+    toy = OnnxSettings(path=whole(tmp_path / "toy.onnx"))
+    before, after = Settings({"toy": toy}, **ANYBODY), Settings({"second": replace(toy, shadow=True)}, **ANYBODY)
+
+    async def scene():
+        telemetry = Telemetry()
+        server = RunningServer(await load(before), telemetry=telemetry, any_port=True)
+        await server.start()
+        pages = [telemetry.metrics.text().decode()]
+        await server.reload(lambda ledgers: load(after, ledgers=ledgers))
+        pages.append(telemetry.metrics.text().decode())
+        server.stop()
+        await server.stopped()
+        return [*pages, telemetry.metrics.text().decode()]
+
+    first, second, stopped = asyncio.run(scene())
+    assert 'feint_model_ready{model="toy"} 1.0' in first
+    assert 'feint_model_ready{model="second"} 1.0' in second
+    assert 'feint_model_ready{model="toy"}' not in second
+    assert 'feint_shadow{model="second"} 1.0' in second
+    assert 'feint_requests_total{model="second",outcome="failed"} 0.0' in second
+    assert "feint_ready 0.0" in stopped

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.gateways import CLASSES, SECRET, SHAPE, Straight, gateway, linear
+from tests.support.gateways import CLASSES, SECRET, SHAPE, Straight, gateway, linear, running
 from tests.support.infer_requests import BAD_BODIES, X, document
 from tests.support.variance import assert_close
 
@@ -228,6 +228,7 @@ def test_who_may_ask():
 
 @pytest.mark.parametrize("error", [
     Suspected("evidence", "none", "talk"), OverBudget("2 queries", "1", "more"), RateLimited("2", "1", "wait", 1.25),
+    OverBudget("2 queries", "1 a day", "wait", 1.25),
     RateLimited("2", "1", "never"), ProofRequired("no stamp", "work", "solve", puzzle=Puzzle(5, "a", "b", 9)),
 ], ids=repr)  # fmt: skip
 def test_refusals(error):
@@ -238,13 +239,15 @@ def test_refusals(error):
     told = response.json()
     assert told["error"] == str(error)
     match error:
-        case RateLimited(retry_after=1.25):
+        case RateLimited(retry_after=1.25) | OverBudget(retry_after=1.25):
             assert response.status_code == 429
             assert response.headers["retry-after"] == "2"
+            assert "x-should-retry" not in response.headers
             assert told["parameters"] == {"retry_after": 1.25}
         case OverBudget() | RateLimited():
             assert response.status_code == 429
             assert response.headers.get("retry-after") is None
+            assert response.headers["x-should-retry"] == "false"
         case ProofRequired():
             assert response.status_code == 428
             assert told["parameters"]["puzzle"] == {"bits": 5, "client": "a", "query": "b", "expires": 9}
@@ -367,3 +370,10 @@ def test_a_key_lists_the_models_that_it_is_for(key, names):
     assert ask(served, "GET", "/v2/models", headers=headers).json() == {"models": names}
     index = ask(served, "POST", "/v2/repository/index", headers=headers).json()
     assert [model["name"] for model in index] == names
+
+
+def test_statistics_are_no_model():
+    with running(gateway()) as url:
+        response = httpx2.get(f"{url}/v2/models/stats", headers={"Authorization": "Bearer k"})
+    assert response.status_code == 404
+    assert "statistics of models" in response.json()["error"]

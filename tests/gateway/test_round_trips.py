@@ -3,7 +3,6 @@
 import asyncio
 
 import numpy as np
-import pytest
 from tests.support.gateways import DOMAIN, INPUTS, SHAPE, Straight
 
 from feint.defenses.access import Budget
@@ -11,7 +10,7 @@ from feint.errors import OverBudget, StoreLost
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.stores.memory import MemoryStore
-from feint.gateway.transaction import ChangeSet, LedgerSession, Outcome
+from feint.gateway.transaction import LedgerSession, Outcome
 from feint.openinference.model_spec import ModelSpec
 
 N = 12
@@ -61,8 +60,6 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-
-
 def test_requests_of_one_client_are_under_way_together():
     async def scene():
         store = FarStore()
@@ -104,9 +101,7 @@ def test_budget_is_exact_over_replicas_with_requests_under_way():
             Budget(10).admit(query, account)
 
         replicas = [endpoint(store, both) for _ in range(2)]
-        answers = await asyncio.gather(
-            *(replicas[n % 2].answer(query()) for n in range(3 * N)), return_exceptions=True
-        )
+        answers = await asyncio.gather(*(replicas[n % 2].answer(query()) for n in range(3 * N)), return_exceptions=True)
         return sum(isinstance(answer, OverBudget) for answer in answers), (await store.clients())[0][1]["budget"]
 
     assert asyncio.run(scene()) == (3 * N - 10, 10.0)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 
 import grpc
 import numpy as np
@@ -29,8 +30,9 @@ def call(served, name, *requests, metadata=KEY, timeout=10.0):
         await server.start()
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                path = f"/{proto.HEALTH}/Check" if name == "HealthCheck" else f"/{proto.SERVICE}/{name}"
                 stub = channel.unary_unary(
-                    f"/{proto.SERVICE}/{name}",
+                    path,
                     proto.MESSAGES[f"{name}Request"].SerializeToString,
                     proto.MESSAGES[f"{name}Response"].FromString,
                 )
@@ -109,6 +111,7 @@ def details(error):
 @pytest.mark.parametrize(("error", "code"), [
     (Suspected("evidence", "none", "talk"), "PERMISSION_DENIED"), (OverBudget("2", "1", "x"), "RESOURCE_EXHAUSTED"),
     (RateLimited("2", "1", "wait", 1.25), "RESOURCE_EXHAUSTED"),
+    (OverBudget("2", "1 a day", "wait", 1.25), "RESOURCE_EXHAUSTED"),
     (ProofRequired("none", "work", "solve", puzzle=Puzzle(5, "a", "b", 9)), "FAILED_PRECONDITION"),
     (Unreachable(SECRET, "x", "y"), "UNAVAILABLE"), (StoreLost(SECRET, "x", "y"), "UNAVAILABLE"),
     (Failed(SECRET, "x", "y"), "INTERNAL"), (ValueError(SECRET), "INTERNAL"),
@@ -121,7 +124,9 @@ def test_refusals_and_failures(error, code):
     assert told.code().name == code
     assert "secret" not in str(told.details()) + str(told.trailing_metadata())
     trailing, kinds = dict(told.trailing_metadata()), details(told)
-    assert ("RetryInfo" in kinds) == ("retry-after" in trailing) == isinstance(error, RateLimited)
+    waits = getattr(error, "retry_after", None)
+    assert ("RetryInfo" in kinds) == ("retry-after" in trailing) == (waits == 1.25)
+    assert trailing.get("grpc-retry-pushback-ms") == ("-1" if waits == math.inf else None)
     if "RetryInfo" in kinds:
         assert proto.RetryInfo.FromString(kinds["RetryInfo"]).retry_delay.ToNanoseconds() == 1_250_000_000
         assert trailing["retry-after"] == "1.25"
@@ -195,3 +200,38 @@ def test_a_key_or_a_tenant_that_a_model_is_not_for_reads_nothing_of_it(caller, n
     served.endpoints["toy"].tenants = ("", "acme")
     (answer,) = call(served, name, request_)
     assert answer.code() == grpc.StatusCode.PERMISSION_DENIED
+
+
+SERVING, NOT_SERVING = 1, 2  # of grpc.health.v1
+
+
+def health(served, *services, **how):
+    requests = [proto.MESSAGES["HealthCheckRequest"](service=service) for service in services]
+    return [getattr(reply, "status", reply) for reply in call(served, "HealthCheck", *requests, **how)]
+
+
+def test_the_health_of_the_server_and_of_each_model():
+    served = gateway(names=("toy", "far"))
+    whole = "", proto.SERVICE
+    assert health(served, *whole, "toy", "far") == [SERVING] * 4
+    served.endpoints["far"].ready = False
+    assert health(served, *whole, "toy", "far") == [NOT_SERVING, NOT_SERVING, SERVING, NOT_SERVING]
+
+
+def test_the_health_of_a_model_that_is_not_served_is_not_found():
+    (error,) = health(gateway(), "nobody")
+    assert error.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_without_a_key_only_the_servers_health_is_told():
+    """A probe has no key, and without one no message is read: it may be as large as the largest request."""
+    served = gateway(names=("toy", "far"))
+    served.endpoints["far"].ready = False
+    assert health(served, "", "toy", "nobody", metadata=()) == [NOT_SERVING] * 3
+
+
+def test_a_key_for_metrics_may_ask_for_health_and_a_wrong_key_may_not():
+    key = (("authorization", "Bearer looker"),)
+    assert health(gateway(), "toy", metadata=key) == [SERVING]
+    (error,) = health(gateway(), "toy", metadata=(("authorization", "Bearer wrong"),))
+    assert error.code() is grpc.StatusCode.UNAUTHENTICATED

@@ -66,6 +66,7 @@ STARTS = {
     "keys": "keys = {file = 'none.db'}\nmodels.toy = {path = 'toy.onnx'}",
     "certificate": "server = {tls_cert = 'none', tls_key = 'none'}\nmodels.toy = {path = 'toy.onnx'}",
     "credentials": "models.toy = {upstream = 'http://127.0.0.1:1', basic_file = 'none'}",
+    "audit log": "operator = {audit_log = 'a', audit_key_file = 'none'}\nmodels.toy = {path = 'toy.onnx'}",
     "authority": "models.toy = {upstream = 'https://127.0.0.1:1', ca = 'none'}",
 }  # fmt: skip
 
@@ -91,6 +92,7 @@ def test_planted_secrets_are_nowhere(tmp_path):
     whole(folder / "toy.onnx")
     key, _ = Keys(folder / "keys.db", new=True).add("ann", roles=("infer", "metrics", "admin"))
     (folder / "token").write_text(f"{SECRET}-token")
+    (folder / "audit.key").write_text(f"{SECRET}-key-of-the-audit-log")
     rest, log = free_port(), tmp_path / "log"
     file, audit = folder / "gateway.toml", folder / "audit.jsonl"
     with upstream() as server:
@@ -99,7 +101,8 @@ def test_planted_secrets_are_nowhere(tmp_path):
         def write(ledger="sqlite:ledger.db", remote=at, more=""):
             file.write_text(
                 f"server = {{rest_port = {rest}, grpc_port = 0}}\nkeys = {{file = 'keys.db'}}\n"
-                f"ledger = {{store = '{ledger}'}}\noperator = {{audit_log = '{audit.name}', log = 'debug'}}\n"
+                f"ledger = {{store = '{ledger}'}}\n"
+                f"operator = {{audit_log = '{audit.name}', audit_key_file = 'audit.key', log = 'debug'}}\n"
                 f"models.toy = {{path = 'toy.onnx'}}\n"
                 f"models.a = {{upstream = '{remote}', upstream_model = 'toy', output = 'p'}}\n"
                 f"models.b = {{upstream = '{server.url}', upstream_model = 'toy', output = 'p', "

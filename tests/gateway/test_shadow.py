@@ -7,21 +7,24 @@ import numpy as np
 import pytest
 from benchmarks.load.processes import free_port
 from tests.support import graph_files
-from tests.support.gateways import ANYBODY, DOMAIN
+from tests.support.gateways import ANYBODY, DOMAIN, Straight
 from tests.support.problems import Linear
 
 from feint.defense import Defense, Ladder
 from feint.defenses.access import Budget, Refuse
 from feint.errors import BadRecipe, Suspected
+from feint.gateway import accounts
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.backends import torch_backend
+from feint.gateway.backends.base import LoadedModel
 from feint.gateway.backends.onnx_model import Outputs
 from feint.gateway.backends.onnx_pipeline import OnnxPipeline
 from feint.gateway.backends.torch_backend import of_service
 from feint.gateway.server.bootstrap import build_app, describe
 from feint.gateway.server.service import load_service
-from feint.gateway.server.shadow import Drift, report_of
-from feint.gateway.settings import OnnxSettings, Settings, TorchSettings
+from feint.gateway.server.shadow import LOADERS, Drift, report_of, shadow_report
+from feint.gateway.settings import LedgerSettings, OnnxSettings, Settings, TorchSettings
+from feint.gateway.transaction import LedgerSession
 from feint.ledger import Account
 from feint.onnx_manifest import RungSpec
 from feint.service import Service
@@ -138,3 +141,27 @@ def test_the_report_names_the_clients_whose_queries_differ_most():
     report = report_of("toy", clients, level=1.0, share=0.5)
     assert report.drift == Drift(100, pytest.approx(1.2), (0.05, 0.1))
     assert [name for name, _ in report.furthest] == ["odd", "plain"]
+
+
+def test_the_report_sees_the_queries_of_linked_clients_in_the_account_of_their_group(tmp_path, monkeypatch):
+    async def ladder(table, name):
+        return LoadedModel(None, Straight(), [], rungs=2)
+
+    monkeypatch.setitem(LOADERS, OnnxSettings, ladder)
+    store = LedgerSettings(f"sqlite:{tmp_path / 'ledger.db'}")
+    settings = Settings({"toy": OnnxSettings(path=tmp_path / "toy.onnx")}, keys=ANYBODY["keys"], ledger=store)
+
+    async def report():
+        async with accounts.stored(settings, "toy") as opened:
+            session = LedgerSession(opened)
+            for name, group in (("ann", "card"), ("bob", "")):
+                transaction = session.begin(name, group)
+                transaction.group.add_all(client(0.2, queries=50, surprise=2.0))
+                transaction.accuse(0.2)
+                assert await session.commit(transaction)
+        return await shadow_report(settings, "toy", 0.5)
+
+    result = asyncio.run(report())
+    assert result.clients == 2
+    assert result.drift.queries == 100
+    assert {name for name, _ in result.furthest} == {"card (group)", "bob"}

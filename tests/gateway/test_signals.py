@@ -14,7 +14,7 @@ from benchmarks.load.processes import Server, free_port
 from tests.support.graph_files import bare, defended, ladder, output_defense, undefended, whole
 from tests.support.waiting import eventually
 
-from feint.gateway.telemetry.audit_log import verify
+from feint.gateway.telemetry.audit_chain import shipped_heads, verify
 from feint.openinference import proto
 
 X = np.random.default_rng(4).random((3, 1, 2, 2), np.float32)
@@ -121,11 +121,12 @@ def test_sighup_changes_the_mode_and_keeps_the_ledger(tmp_path):
     ladder(tmp_path / "toy.onnx", access=[{"kind": "Budget", "queries": 12}])
     port, settings, audit = free_port(), tmp_path / "gateway.toml", tmp_path / "audit.jsonl"
     log, statuses = tmp_path / "log", []
+    (tmp_path / "key").write_text("0" * 32)
 
     def write(shadow):
         settings.write_text(
             f"server = {{rest_port = {port}, grpc_port = 0}}\nkeys = {{anonymous = true}}\n"
-            f'ledger = {{store = "memory:"}}\noperator = {{audit_log = "{audit.name}"}}\n'
+            f'ledger = {{store = "memory:"}}\noperator = {{audit_log = "{audit.name}", audit_key_file = "key"}}\n'
             f'models.toy = {{path = "toy.onnx", shadow = {str(shadow).lower()}}}\n'
         )
 
@@ -154,5 +155,8 @@ def test_sighup_changes_the_mode_and_keeps_the_ledger(tmp_path):
     assert statuses == [200, 403, 429]  # 5 queries each: of the last 5 only 2 are left
     files = [tmp_path / f"audit.{number}" for number in (1, 2, 3)]
     entered = [json.loads(line) for file in files for line in file.read_text().splitlines()]
-    assert [line["action"] for line in entered] == ["rung", "mode enforce", "refused", "mode shadow", "refused"]
-    assert verify(files).lines == 5
+    assert [line["action"] for line in entered] == [
+        "gateway started", "rung", "mode enforce", "settings taken", "refused",
+        "mode shadow", "settings taken", "refused",
+    ]  # fmt: skip
+    assert verify(files, key="0" * 32, heads=shipped_heads([log])).head.number == 7

@@ -12,13 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
-from tests.support.gateways import STAGES, record
+from tests.support.gateways import STAGES, gateway, record
 
+from feint import __version__
+from feint.errors import MissingData
 from feint.gateway.dashboard.data import curve
+from feint.gateway.request_context import RequestContext, continue_trace
+from feint.gateway.settings import OperatorSettings
 from feint.gateway.telemetry.logs import Handler, Logs
 from feint.gateway.telemetry.metrics import Metrics
 from feint.gateway.telemetry.observers import Telemetry, start_telemetry
 from feint.gateway.telemetry.recent import POINTS, TIMES, RecentRequests
+from feint.gateway.telemetry.throttle import Throttle
 from feint.gateway.telemetry.traces import Traces
 
 
@@ -26,6 +31,8 @@ def samples(metrics):
     found = {}
     for family in text_string_to_metric_families(metrics.text().decode()):
         for it in family.samples:
+            if it.name.endswith("_created"):
+                continue
             found[it.name, *sorted(it.labels.values())] = it.value
     return found
 
@@ -50,14 +57,54 @@ def test_metrics_count_what_was_decided():
     )
     assert found["feint_conflicts_total", "digits"] == 2
     assert found["feint_campaign_alarm", "digits"] == 1
-    assert found["feint_moved_count", "digits"] == 2
-    assert found["feint_moved_sum", "digits"] == pytest.approx(1.2)
     assert found["feint_stage_seconds_count", "access", "digits"] == 3
     assert found["feint_stage_seconds_sum", "digits", "model"] == pytest.approx(6e-4)
     assert (
         found["feint_clients_by_evidence", "0.25", "digits"] == found["feint_clients_by_evidence", "1", "digits"] == 1
     )
     assert found["feint_clients_by_rung", "0", "digits"] == found["feint_clients_by_rung", "1", "digits"] == 1
+
+
+def test_moved_requests_are_counted_by_the_hundred_and_never_added_up():
+    metrics = Metrics(RecentRequests())
+    for i in range(199):
+        metrics(record(moved=i % 2))
+        assert samples(metrics).get(("feint_moved_count", "digits"), 0) == (i + 1) // 100 * 100
+    found = samples(metrics)
+    assert found["feint_moved_bucket", "0.001", "digits"] == 50
+    assert found["feint_moved_bucket", "+Inf", "digits"] == 100
+    assert ("feint_moved_sum", "digits") not in found
+
+
+def everything_shown(folder, **values):
+    """Return what every observer shows of one request."""
+    line, spans = Line(), []
+    traces = Traces(SpanKeeper(spans), share=1.0)
+    telemetry = Telemetry(audit_log=folder / "audit.jsonl", logs=Logs("debug", to=line.to), traces=traces)
+    for outcome, reason, rung in (("answered", "", 1), ("refused", "OverBudget", 1), ("failed", "Failed", 2)):
+        context = RequestContext(trace=continue_trace("", "", traces.share))
+        telemetry(record("bob", outcome, reason, time=1e9, rung=rung, context=context, **values))
+    metrics = {key: value for key, value in samples(telemetry.metrics).items() if not key[0].startswith("process_")}
+    pages = [metrics, repr(telemetry.recent.clients)]
+    telemetry.close()
+    audit = [json.loads(entry) for entry in (folder / "audit.jsonl").read_text().splitlines()]
+    hidden = {"time", "before", "hash", "trace", "@timestamp"}  # which are never the same twice
+    lines = [{name: value for name, value in entry.items() if name not in hidden} for entry in audit + line.said]
+    for entry in lines:
+        entry.get("feint", {}).get("audit", {}).pop("hash", None)
+    return pages, lines, spans
+
+
+@pytest.mark.parametrize("name", ["moved", "evidence"])
+def test_no_observer_shows_an_undefended_number(tmp_path, name):
+    """Whatever is shown of a request is the same for another one whose undefended answer was another."""
+    pytest.importorskip("opentelemetry.sdk.trace")
+    shown = []
+    for number, value in enumerate((0.26, 0.49)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        shown.append(everything_shown(folder, **{"evidence": 0.3, "moved": 0.3, name: value}))
+    assert shown[0] == shown[1]
 
 
 def test_labels_are_as_many_whoever_asks():
@@ -76,10 +123,106 @@ def test_labels_are_as_many_whoever_asks():
 
 def test_a_page_of_metrics_that_promtool_would_read():
     metrics = Metrics(RecentRequests())
+    metrics.attach(gateway())
     metrics(record())
     names = re.findall(r"^# TYPE (\S+) (\w+)$", metrics.text().decode(), re.MULTILINE)
-    assert all(name.startswith("feint_") for name, _ in names)
+    assert all(name.startswith(("feint_", "process_")) for name, _ in names)
     assert all(name.endswith("_total") for name, kind in names if kind == "counter")
+
+
+def test_counters_begin_at_zero():
+    metrics = Metrics(RecentRequests())
+    metrics.attach(gateway())
+    values = samples(metrics)
+    assert all(values["feint_requests_total", outcome, "toy"] == 0 for outcome in ("refused", "failed"))
+    assert values["feint_refusals_total", "StoreLost", "toy"] == values["feint_refusals_total", "", "NoKey"] == 0
+    assert values["feint_conflicts_total", "toy"] == 0
+
+
+def test_no_series_is_written_for_the_time_of_creation():
+    metrics = Metrics(RecentRequests())
+    metrics(record())
+    assert "_created" not in metrics.text().decode()
+
+
+def test_process_and_version_are_exported():
+    values = samples(Metrics(RecentRequests()))
+    assert values["feint_build_info", __version__] == 1
+    assert values["process_resident_memory_bytes",] > 0
+    assert values["process_open_fds",] > 0
+
+
+def test_state_of_a_gateway_is_exported():
+    metrics, both = Metrics(RecentRequests()), gateway(names=("toy", "far"))
+    metrics.attach(both)
+    both.upstreams, both.endpoints["toy"].shadow = frozenset({"far"}), True
+    values = samples(metrics)
+    assert values["feint_ready",] == values["feint_ledger_up",] == values["feint_upstream_up", "far"] == 1
+    assert (values["feint_shadow", "toy"], values["feint_shadow", "far"]) == (1, 0)
+    assert ("feint_upstream_up", "toy") not in values
+    both.endpoints["far"].ready, both.ledger_lost, both.ledger_needed = False, True, False
+    with both.endpoints["toy"].in_use():
+        values = samples(metrics)
+    assert values["feint_ready",] == values["feint_ledger_up",] == values["feint_upstream_up", "far"] == 0
+    assert (values["feint_model_ready", "toy"], values["feint_model_ready", "far"]) == (1, 0)
+    assert (values["feint_requests_in_flight", "toy"], values["feint_requests_in_flight", "far"]) == (1, 0)
+
+
+def test_lines_of_one_kind_are_throttled_and_counted(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    line = Line()
+    logs = Logs("info", to=line.to)
+    for _ in range(500):
+        logs(record("", "refused", "NoKey"))
+        logs.say("error", "OperationalError at\n  File", 0.0)
+    logs(record("bob", "refused", "OverBudget"))
+    assert len(line.said) == 41
+    now[0] = 10.0
+    logs(record("", "refused", "NoKey"))
+    refusals, messages, last = line.said[41:]
+    assert refusals["message"] == "480 more lines in a short time: requests, digits, NoKey"
+    assert messages["message"].startswith("480 more lines in a short time: messages, OperationalError at")
+    assert last["event"]["reason"] == "NoKey"
+
+
+def test_what_was_left_out_is_written_at_the_end():
+    line = Line()
+    logs = Logs("info", to=line.to)
+    operator = Telemetry(logs=logs)
+    for _ in range(25):
+        operator(record("bob", "refused", "OverBudget"))
+    operator.close()
+    assert line.said[-1]["message"] == "5 more lines in a short time: requests, digits, bob, OverBudget"
+
+
+def test_at_debug_every_request_has_its_line():
+    line = Line()
+    logs = Logs("debug", to=line.to)
+    for _ in range(50):
+        logs(record("bob", "refused", "OverBudget"))
+    assert len(line.said) == 50
+
+
+def test_kinds_of_lines_that_are_remembered_are_bounded():
+    throttle = Throttle(most=1, kinds=10)
+    for i in range(1000):
+        list(throttle.over(0.0))
+        throttle.admits(i, 0.0)
+    assert len(throttle._counts) <= 11
+
+
+class SpanKeeper:
+    """Exporter that keeps names and attributes of spans."""
+
+    def __init__(self, spans):
+        self.spans = spans
+
+    def export(self, batch):
+        self.spans += [(span.name, span.end_time - span.start_time, dict(span.attributes)) for span in batch]
+
+    def shutdown(self):
+        pass
 
 
 class Line:
@@ -107,7 +250,7 @@ def test_a_log_line_has_the_fields_of_the_elastic_common_schema():
     assert said["log"] == {"level": "info"}
     assert said["http"] == {"response": {"status_code": 429}}
     assert said["feint"]["rung"] == 2
-    assert said["feint"]["evidence"] == 1.2346
+    assert said["feint"]["evidence"] == 1.0
     assert said["ecs"]["version"]
 
 
@@ -141,7 +284,8 @@ def test_any_decision_is_one_line_of_json(client, reason, evidence):
 def test_traces_are_spans_of_the_stages_one_after_the_other():
     exported = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter").InMemorySpanExporter()
     traces = Traces(exported, share=1.0, version="1.2")
-    told = record("bob", "failed", "Unreachable", time=100.0)
+    context = RequestContext(trace=continue_trace("", "", 1.0))
+    told = record("bob", "failed", "Unreachable", time=100.0, context=context)
     traces(told)
     traces.close()
     *stages, whole = exported.get_finished_spans()
@@ -152,15 +296,30 @@ def test_traces_are_spans_of_the_stages_one_after_the_other():
     assert whole.end_time - whole.start_time == pytest.approx(430_000, abs=5)
     assert whole.attributes["error.type"] == "Unreachable"
     assert not whole.status.is_ok
-    assert told.trace == f"{whole.context.trace_id:032x}"
+    assert context.trace.trace == f"{whole.context.trace_id:032x}"
+    assert context.trace.span == f"{whole.context.span_id:016x}"
+    assert whole.parent is None
     assert "bob" not in str(whole.to_json())
+
+
+def test_a_span_is_a_part_of_the_callers_trace():
+    exported = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter").InMemorySpanExporter()
+    traces = Traces(exported)
+    trace = continue_trace(f"00-{'a' * 32}-{'b' * 16}-01", "", 0.0)
+    traces(record(seconds={}, context=RequestContext(trace=trace)))
+    traces(record("", "refused", "NoKey", seconds={}, context=RequestContext(trace=trace)))  # a stranger's header
+    traces.close()
+    (span,) = exported.get_finished_spans()
+    assert f"{span.context.trace_id:032x}" == "a" * 32
+    assert f"{span.parent.span_id:016x}" == "b" * 16
+    assert f"{span.context.span_id:016x}" == trace.span
 
 
 def test_traces_are_sampled():
     exported = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter").InMemorySpanExporter()
     traces = Traces(exported, share=0.1)
     for _ in range(2000):
-        traces(record(seconds={}))
+        traces(record(seconds={}, context=RequestContext(trace=continue_trace("", "", traces.share))))
     traces.close()
     assert 120 < len(exported.get_finished_spans()) < 290  # 200 ± 6 standard errors
 
@@ -225,7 +384,12 @@ def test_opened_as_the_settings_say(tmp_path, capsys, monkeypatch):
     speaker = logging.getLogger("feint.gateway")
     kept = speaker.handlers, speaker.propagate, speaker.level
     try:
-        operator = start_telemetry(metrics=False, audit_log=tmp_path / "audit.jsonl", log="info")
+        (tmp_path / "key").write_text("0" * 32)
+        operator = start_telemetry(
+            OperatorSettings(
+                metrics=False, audit_log=tmp_path / "audit.jsonl", audit_key_file=tmp_path / "key", log="info"
+            )
+        )
         operator(record("bob", "refused", "OverBudget"))
         operator.enter("mode enforce", model="digits", by="root")
         operator.close()
@@ -236,9 +400,16 @@ def test_opened_as_the_settings_say(tmp_path, capsys, monkeypatch):
         "refused",
         "mode enforce",
     ]
-    refused, entered = map(json.loads, capsys.readouterr().out.splitlines())
+    shipped, refused, shipped_later, entered = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [line["feint"]["audit"]["number"] for line in (shipped, shipped_later)] == [0, 1]
     assert refused["event"]["reason"] == "OverBudget"
     assert entered["message"] == "mode enforce: model digits, by root"
+
+
+def test_an_audit_log_without_its_key_is_not_opened(tmp_path):
+    with pytest.raises(MissingData, match="no variable NO_SUCH_KEY"):
+        start_telemetry(OperatorSettings(audit_log=tmp_path / "audit.jsonl", audit_key_env="NO_SUCH_KEY"))
+    assert not (tmp_path / "audit.jsonl").exists()
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from feint.data import Split
 from feint.errors import BadInput, BadRecipe, DamagedFile, Diverged, NotWritten
 from feint.evaluation.training_time import inputs_seen
 from feint.models import training
@@ -18,7 +19,8 @@ from feint.models.cache import cached_in
 from feint.models.checkpoint import TrainingState
 from feint.models.networks import Classifier, Network
 from feint.models.self_supervised import WithRotations, s4l
-from feint.models.training import Batch, Training, _fit, _outlier_rows, _Task, augment, cross_entropy, learn, refine
+from feint.models.simplex import share_explained
+from feint.models.training import Batch, Training, _fit, _outlier_rows, _Task, cross_entropy, learn, refine
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.signature import Column, Columns
 
@@ -234,21 +236,6 @@ def test_outliers_of_another_size_are_refused():
         refine(NETWORK.build(), X, Y, Training(), loss=cross_entropy, name="", outliers=(X[:3], Y[:2]))
 
 
-def test_augmentation_shifts_and_mirrors_whole_images():
-    torch.manual_seed(0)
-    image = torch.arange(25.0).view(1, 1, 5, 5).expand(200, 1, 5, 5) + 1
-    shifted = augment(image, 2, False)
-    assert shifted.shape == image.shape
-    assert shifted.amin() == 0  # black came in
-    assert {tuple(image.flatten().tolist()) for image in augment(image, 0, True)} == {
-        tuple(image[0].flatten().tolist()),
-        tuple(image[0].flip(-1).flatten().tolist()),
-    }
-    corners = shifted[:, 0, 2, 2].unique()
-    assert corners.numel() == 25  # all 5 × 5 shifts occur, and nothing but pixels of the image is in the middle
-    assert torch.equal(augment(image, 0, False), image)
-
-
 def test_the_loop_takes_no_test_set():
     assert not {name for name in inspect.signature(training.learn).parameters if "test" in name}
 
@@ -279,6 +266,22 @@ def test_the_rotation_loss_is_that_of_the_four_turns():
         turned = torch.stack([torch.from_numpy(np.rot90(image.numpy(), turn, (1, 2)).copy()) for image in batch.x])
         slow += torch.nn.functional.cross_entropy(model.both(turned)[1], torch.full((9,), turn)) / 4
     torch.testing.assert_close(s4l(model, batch, weight=0.5), z + 0.5 * slow)
+
+
+def test_rotations_of_a_second_stream_are_learned_in_place_of_those_of_the_batch():
+    model = WithRotations(NETWORK.build(0), 0).eval()
+    images = X[:9].float() / 255
+    batch, others = Batch(images[:5], Y[:5]), Batch(images[5:], Y[5:9])
+    beside = replace(batch, outliers=others.x, outlier_targets=torch.zeros(4))
+    turns = s4l(model, others, weight=0.5) - cross_entropy(model, others)
+    torch.testing.assert_close(s4l(model, beside, weight=0.5), cross_entropy(model, batch) + turns)
+
+
+def test_a_training_with_a_rotation_loss_turns_the_unlabelled_inputs():
+    pool = Split.of(X.numpy(), Y.numpy())
+    one, whole = learn(NETWORK, X[:20], Y[:20], TURNING), learn(NETWORK, X[:20], Y[:20], TURNING, unlabelled=pool)
+    assert not same(one, whole)
+    assert same(learn(NETWORK, X[:20], Y[:20], RECIPE), learn(NETWORK, X[:20], Y[:20], RECIPE, unlabelled=pool))
 
 
 def test_rotations_are_learned():
@@ -358,3 +361,52 @@ def test_a_forest_cannot_be_refined():
     forest = learn(TABLE, ROWS, Y[:60], Training())
     with pytest.raises(BadInput, match="one with a gradient"):
         refine(forest, ROWS, Y[:60], Training(), loss=cross_entropy, name="")
+
+
+STRONG = replace(RECIPE, cutout=3, mixup=0.4, smoothing=0.1, average=0.3)
+
+
+@pytest.mark.parametrize("change", [{}, {"holdout": 0}], ids=["the best", "the last"])
+def test_with_averaged_weights_it_continues_to_the_same_weights(tmp_path, change):
+    recipe = replace(STRONG, **change)
+    whole = learn(NETWORK, X, Y, recipe)
+    with cached_in(tmp_path), pytest.raises(KeyboardInterrupt):
+        learn(NETWORK, X, Y, recipe, progress=Stop(2))
+    with cached_in(tmp_path):
+        assert same(whole, learn(NETWORK, X, Y, recipe))
+
+
+@pytest.mark.parametrize("field", ["cutout", "mixup", "smoothing", "average"])
+def test_each_part_of_a_strong_training_changes_the_weights(field):
+    assert not same(learn(NETWORK, X, Y, STRONG), learn(NETWORK, X, Y, replace(STRONG, **{field: None})))
+
+
+def test_the_average_over_less_than_a_step_is_the_last_step():
+    plain = replace(RECIPE, holdout=0)
+    assert same(learn(NETWORK, X, Y, plain), learn(NETWORK, X, Y, replace(plain, average=0.01)))
+
+
+@pytest.mark.parametrize("field", ["cutout", "mixup", "smoothing", "average", "explained"])
+def test_numbers_of_a_training_are_in_their_ranges(field):
+    with pytest.raises(BadRecipe, match=f"{field}=-1"):
+        Training(**{field: -1})
+
+
+def test_a_training_ends_when_enough_is_explained():
+    epochs, progress = [], ProgressCallback()
+    progress.step = lambda what, done, total: epochs.append(done)
+    recipe = Training(epochs=200, batch_size=20, learning_rate=0.05, explained=0.5)
+    model = learn(NETWORK, X, Y, recipe, progress=progress)
+    assert len(epochs) < 200
+    rows = torch.nn.functional.one_hot(Y, 3).float()
+    with torch.no_grad():
+        assert share_explained(rows, model(X.float() / 255).softmax(-1)) >= 0.5
+
+
+@pytest.mark.parametrize("change", [{"mixup": 0.2}, {"smoothing": 0.1}], ids=str)
+def test_a_loss_of_its_own_gets_the_targets_as_they_are(change):
+    def loss(model, batch):
+        return cross_entropy(model, batch)
+
+    with pytest.raises(BadRecipe, match="targets as they are"):
+        refine(NETWORK.build(), X, Y, Training(epochs=1, **change), loss=loss, name="own")

@@ -7,10 +7,11 @@ from tests.examples import DOMAINS
 from tests.support.problems import LinearOn
 
 from feint.defense import Defense, Ladder
+from feint.defenses.boundary import ClassFeatureWatermark
 from feint.defenses.outputs import LabelFlip, Marked
 from feint.errors import BadInput
 from feint.ledger import Ledger
-from feint.ownership import flips, marked_answers
+from feint.ownership import flips, marked_answers, trained_mark
 from feint.query import Query
 from feint.service import Service
 from feint.victims import predict
@@ -82,3 +83,19 @@ def test_flipped_labels_are_a_mark(domain):
     assert (predict(model, mark.x).argmax(-1).numpy() != mark.labels).all()
     with pytest.raises(BadInput, match="no evidence"):
         flips(Ledger().shared, domain, 5)
+
+
+def test_a_class_feature_mark_is_of_whole_classes_of_the_outliers(digits):
+    recipe = ClassFeatureWatermark(count=30, sources=2, target=4)
+    mark = trained_mark(recipe, digits.pool, 10)
+    assert len(mark) == 30
+    assert set(mark.labels.tolist()) == {4}
+    rows = {
+        row.tobytes(): label
+        for row, label in zip(digits.pool.inputs().numpy(), digits.pool.labels.tolist(), strict=True)
+    }
+    assert len({rows[x.numpy().tobytes()] for x in mark.x}) == 2
+    with pytest.raises(BadInput, match="outliers of 2 classes"):
+        trained_mark(ClassFeatureWatermark(count=5000, sources=2), digits.pool, 10)
+    with pytest.raises(BadInput, match="the label 4 of 3"):
+        trained_mark(recipe, digits.pool, 3)

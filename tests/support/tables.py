@@ -1,14 +1,12 @@
 """Tables and the classifiers of scikit-learn on their columns, as a victim with a domain."""
 
 import functools
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.compose import ColumnTransformer
+from benchmarks.tables.trees import one_hot
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from tests.support.strangers import frame
 from torch import Tensor, nn
@@ -28,52 +26,6 @@ class TableVictim(nn.Module):
         tiny = np.finfo(np.float32).tiny
         p = self.estimator.predict_proba(x.numpy()) if len(x) else np.empty((0, len(self.estimator.classes_)))
         return torch.from_numpy(np.log(np.maximum(p, tiny))).float()
-
-
-class PartialTree(nn.Module):
-    """Tree of scikit-learn that answers a row with missing values by the node at which one of them is asked for.
-
-    The prediction API that Tramèr et al. attacked with incomplete queries does so.
-    """
-
-    def __init__(self, tree: DecisionTreeClassifier, data: Split) -> None:
-        super().__init__()
-        whole = data.domain
-        assert isinstance(whole, Columns)
-        self.tree, self.one_hot = tree, one_hot(whole).fit(data.values)
-        self.domain = Columns(tuple(replace(column, optional=True) for column in whole.columns))
-
-    def forward(self, x: Tensor) -> Tensor:
-        codes = self.one_hot.transform(x.nan_to_num().numpy()).astype(np.float32)
-        source = self.one_hot_columns()
-        nodes = [self._node(row, missing[source]) for row, missing in zip(codes, x.isnan().numpy(), strict=True)]
-        value = self.tree.tree_.value[nodes, 0]
-        return torch.from_numpy(np.log(np.maximum(value / value.sum(1, keepdims=True), 1e-30))).float()
-
-    def one_hot_columns(self) -> np.ndarray:
-        """The column of the table that each feature of the tree is made of."""
-        names = self.one_hot.get_feature_names_out()
-        return np.array([int(name.split("__")[1].split("_")[0][1:]) for name in names])
-
-    def _node(self, row: np.ndarray, missing: np.ndarray) -> int:
-        tree, node = self.tree.tree_, 0
-        while tree.children_left[node] != -1 and not missing[tree.feature[node]]:
-            is_left = row[tree.feature[node]] <= tree.threshold[node]
-            node = (tree.children_left if is_left else tree.children_right)[node]
-        return node
-
-
-def one_hot(domain: Columns, *, scaled: bool = False) -> ColumnTransformer:
-    """Return an encoder of the categories of a table, which leaves numbers as they are or scales them."""
-    categories = [i for i, column in enumerate(domain.columns) if column.categories is not None]
-    codes = [np.arange(len(domain.columns[i].categories or ())) for i in categories]
-    numbers = [i for i in range(len(domain.columns)) if i not in categories]
-    return ColumnTransformer(
-        [
-            ("numbers", StandardScaler() if scaled else "passthrough", numbers),
-            ("categories", OneHotEncoder(categories=codes, sparse_output=False), categories),
-        ]
-    )
 
 
 def victim_of(estimator: Any, data: Split, *, scaled: bool = False) -> TableVictim:

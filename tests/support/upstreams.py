@@ -32,6 +32,7 @@ class Server(ThreadingHTTPServer):
         fault: Called with the handler in place of the answer.
         answer: Function from inputs to probabilities.
         asked: The number of inputs answered.
+        sent: Headers of the last inference request.
     """
 
     daemon_threads = True
@@ -43,7 +44,7 @@ class Server(ThreadingHTTPServer):
         if context is not None:
             self.socket = context.wrap_socket(self.socket, server_side=True)
         self.extensions, self.refuses_binary, self.fault = ["binary_tensor_data"], False, None
-        self.answer, self.asked, self.bodies, self.connections = softmax_of, 0, [], []
+        self.answer, self.asked, self.bodies, self.connections, self.sent = softmax_of, 0, [], [], {}
         self.url = f"{'https' if context else 'http'}://127.0.0.1:{self.server_port}"
 
     def process_request(self, request, client_address):
@@ -82,6 +83,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         server = self.server
         server.authorizations.append(self.headers["Authorization"])
+        server.sent = self.headers
         body = self.rfile.read(int(self.headers["Content-Length"]))
         length = int(self.headers.get(LENGTH, len(body)))
         server.bodies.append("binary" if length < len(body) else "json")

@@ -11,8 +11,10 @@ from feint.attacks.lenses.evasion import Filler, LowAndSlow, Sybil
 from feint.attacks.lenses.known_parameters import KnownParameters
 from feint.attacks.lenses.labels import HardLabels, RankTargets, Sharpened
 from feint.attacks.lenses.lens import Lens, PointwiseLens
+from feint.attacks.lenses.near_copies import NearCopies
 from feint.attacks.lenses.partial_bayes import PartialBayes, PartialBayesBound
 from feint.attacks.lenses.recovered import Recovered
+from feint.attacks.lenses.subtracted import Subtracted
 from feint.attacks.lenses.timing import Timing
 from feint.attacks.parametric.equation_solving import EquationSolving
 from feint.attacks.parametric.label_path_finding import LabelPathFinding
@@ -28,7 +30,7 @@ from feint.attacks.pool.knockoff_adaptive import KnockoffNetsAdaptive
 from feint.attacks.pool.n_grams import NGramQueries
 from feint.attacks.pool.selection import DFAL, DFALThenKCentre, KCentre, Selection, Uncertainty
 from feint.attacks.pool.tuned import Tuned
-from feint.attacks.surrogates import Surrogate, default_surrogates
+from feint.attacks.surrogates import Surrogate, default_surrogates, default_training
 from feint.attacks.synthetic.augmentations import (
     Augmentation,
     AwayFromLabel,
@@ -79,6 +81,7 @@ __all__ = [
     "Marginals",
     "MultiStep",
     "NGramQueries",
+    "NearCopies",
     "NextClasses",
     "PartialBayes",
     "PartialBayesBound",
@@ -94,6 +97,7 @@ __all__ = [
     "Selection",
     "Sharpened",
     "Smoothed",
+    "Subtracted",
     "Surrogate",
     "Sybil",
     "Timing",
@@ -102,5 +106,6 @@ __all__ = [
     "Uncertainty",
     "Uniform",
     "default_surrogates",
+    "default_training",
     "tune",
 ]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from torch import Tensor
 
 from feint.attacks.probing import BATCH, ask_all
+from feint.data import Split
 from feint.errors import BadRecipe
 from feint.models.networks import Classifier, Network
 from feint.models.training import Training, cross_entropy, learn, refine
@@ -19,6 +20,7 @@ def train_once(
     *,
     network: Network,
     training: Training,
+    unlabelled: Split | None = None,
     seed: int,
     progress: ProgressCallback,
 ) -> Classifier:
@@ -30,6 +32,7 @@ def train_once(
         total: Number of inputs in all batches.
         network: Architecture of the surrogate.
         training: Recipe of its training.
+        unlabelled: Inputs whose rotations a training with `rotation` learns.
         seed: Seed of initial weights and batches.
         progress: Callback for the steps of asking and training.
 
@@ -38,7 +41,7 @@ def train_once(
     """
     ask_all(oracle, batches, total, progress)
     transcript = oracle.transcript
-    return learn(network, transcript.x, transcript.p, training, seed=seed, progress=progress)
+    return learn(network, transcript.x, transcript.p, training, unlabelled=unlabelled, seed=seed, progress=progress)
 
 
 def train_in_rounds(

@@ -14,9 +14,18 @@ from feint.models.training import Training
 from feint.signature import Columns, Domain, Pixels, Text, Tokens
 
 MOST_BOOSTED = 20  # classes, each of which takes as many boosted trees
+RESNET = "resnet9_32"  # of the residual networks the one that learns most in the same time
+SHALLOW = "linear", "one_vs_rest", "mlp20", "mlp", "lenet"
 LARGE = 16  # pixels of a side from which on a residual network is worth its time
+WIDE_CROP = 24  # pixels of a side from which on images are shifted by an eighth of it
 MOST_PIXELS = 64 * 64  # of an image up to which a residual network takes minutes rather than hours
 SGD = Training(epochs=20, least_steps=600, batch_size=32, learning_rate=0.05)
+# What decides is how many inputs a training sees, not how many answers there are. Smoothed labels are worth 1.5 points
+# on digits (700 labels, two seeds).
+SMALL = Training(epochs=20, least_steps=2000, batch_size=64, smoothing=0.1, average=0.05)
+# With smoothed labels and a square erased in each image, 10,000 labels of a published ResNet-20 are not learned in so
+# few steps: 48 % of them are explained, and the copy is right on 63.9 % of CIFAR-10.
+RESIDUAL = Training(epochs=20, least_steps=1600, batch_size=128, average=0.05)
 ADAMW = Training(epochs=20, least_steps=600, batch_size=32, learning_rate=1e-3, weight_decay=0.01, optimizer="adamw")
 SHORT = replace(ADAMW, epochs=4, least_steps=400)  # for long inputs, of which each step takes longer
 EMBEDDED = replace(ADAMW, epochs=2, least_steps=300, learning_rate=5e-3)  # embeddings want a larger rate
@@ -37,6 +46,30 @@ class Surrogate:
     training: Training = SGD
 
 
+def default_training(network: Network) -> Training:
+    """Return the training of a surrogate that does not hide what the answers teach.
+
+    Its number of steps depends on the network, not on the number of answers: few answers are seen more often. Images
+    are shifted, but not mirrored, since a mirrored sign or digit is another one.
+
+    Args:
+        network: Recipe of the surrogate.
+
+    Returns:
+        The training.
+    """
+    domain = network.domain
+    if isinstance(domain, Text | Tokens):
+        return EMBEDDED if network.name == "textcnn" else SHORT
+    if not network.augmentable:
+        return ADAMW
+    side = min(network.shape[1:])
+    crop = side // 8 if side >= WIDE_CROP else 0
+    if network.name in SHALLOW:
+        return replace(SMALL, crop=crop)
+    return replace(RESIDUAL, crop=crop)
+
+
 def default_surrogates(domain: Domain, classes: int) -> tuple[Surrogate, ...]:
     """Return the surrogates that an attacker would try on inputs of a domain.
 
@@ -54,12 +87,15 @@ def default_surrogates(domain: Domain, classes: int) -> tuple[Surrogate, ...]:
 def _on_images(domain: Pixels, classes: int) -> Tried:
     if len(domain.shape) != 3:  # a row of scaled numbers
         return _on_columns(domain, classes)
-    small: Tried = [("linear", ADAMW), ("lenet", SGD), ("lenet", ADAMW)]
-    residual: Tried = [("resnet20", SGD), ("resnet20", ADAMW)]
     _, height, width = domain.shape
     if height * width > MOST_PIXELS:
-        return small
-    return small + (residual if min(height, width) >= LARGE else [("mlp", ADAMW)])
+        return [("linear", ADAMW), ("lenet", SGD), ("lenet", ADAMW)]
+    lenet, mlp, residual = (default_training(Network(name, domain, classes)) for name in ("lenet", "mlp", RESNET))
+    small: Tried = [("linear", ADAMW), ("lenet", SGD), ("lenet", ADAMW), ("lenet", lenet)]
+    if min(height, width) < LARGE:
+        return [*small, ("mlp", ADAMW), ("mlp", mlp)]
+    hurried = replace(residual, epochs=5, least_steps=400)
+    return [*small, (RESNET, hurried), (RESNET, residual), (RESNET, replace(residual, flip=True))]
 
 
 def _on_columns(domain: Domain, classes: int) -> Tried:

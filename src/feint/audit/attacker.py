@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from feint.attacks import Surrogate, default_surrogates, tune
+from feint.attacks import Surrogate, default_surrogates, default_training, tune
 from feint.attacks.tuning import Tuning
 from feint.data import Split
 from feint.evaluation.training_time import inputs_seen
@@ -95,13 +95,13 @@ def contenders(victim: nn.Module, domain: Domain, classes: int) -> list[Surrogat
     """Return what attackers try on a domain, the cheapest first, and last the victim's network, where it is known."""
     tried = list(default_surrogates(domain, classes))
     if isinstance(victim, Classifier) and next(victim.parameters(), None) is not None:
-        tried.append(Surrogate(victim.network))
+        tried.append(Surrogate(victim.network, default_training(victim.network)))
     return [replace(surrogate, training=_augmented(surrogate.training, domain)) for surrogate in dict.fromkeys(tried)]
 
 
 def _augmented(training: Training, domain: Domain) -> Training:
     large = isinstance(domain, Pixels) and len(domain.shape) == 3 and min(domain.shape[1:]) >= LARGE
-    return replace(training, crop=2) if large else training
+    return replace(training, crop=max(training.crop, 2)) if large else training
 
 
 def choose(

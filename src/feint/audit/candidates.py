@@ -126,12 +126,13 @@ def adaptive_lenses(
     lenses: dict[str, tuple[Lens, ...]] = {}
     for step in steps:
         for name, text in getattr(step, "countermeasures", {}).items():
-            lens = registry.parse(text, defense=step)
+            lens = registry.parse(text, defense=step, noise=step)
             if isinstance(pool.domain, lens.domains) and (copies or not getattr(lens, "randomised", False)):
                 lenses[name] = (lens,)
     if thorough and steps and not labels_only(defense):
         suspected = SuspectedDefense(unfitted(defense))
-        lenses["recovered"] = (Recovered(suspected, pool, surrogate, replace(training, epochs=10, least_steps=0)),)
+        short = replace(training, epochs=10, least_steps=0)
+        lenses["recovered"] = (Recovered(suspected, pool, surrogate, short, shadows=2),)
     return lenses
 
 

@@ -9,6 +9,8 @@ from torch import nn
 
 from feint.audit.findings import Findings
 from feint.audit.run import Audit, AuditRequest
+from feint.errors import NotExportable
+from feint.export.plan import make_plan
 from feint.recipes.store import atomic_write
 from feint.victims import AdaptedModel, FromAnswers
 
@@ -37,7 +39,7 @@ def next_commands(audit: Audit, findings: Findings, settings: Path, model: str) 
         return []
     if isinstance(audit.victim, FromAnswers):
         return []
-    if not is_exportable(audit.victim):
+    if not is_exportable(audit.victim, findings):
         return ["feint keys add CLIENT", f"feint serve {settings.with_name(SERVE)}"]
     out = shlex.quote(f"{_name(request.place)}-defended.onnx")
     return [
@@ -56,13 +58,13 @@ def _options(request: AuditRequest) -> str:
     return "".join(f" --{name} {shlex.quote(str(value))}" for name, value in values if value is not None)
 
 
-def write_serve_settings(audit: Audit, settings: Path) -> None:
-    """Write the gateway's settings beside the recommended ones, for a model that no graph can hold.
+def write_serve_settings(audit: Audit, findings: Findings, settings: Path) -> None:
+    """Write the gateway's settings beside the recommended ones, for a model or a defense that no graph can hold.
 
     The file is deleted where there is nothing to serve.
     """
     file = settings.with_name(SERVE)
-    if not settings.exists() or is_exportable(audit.victim) or isinstance(audit.victim, FromAnswers):
+    if not settings.exists() or is_exportable(audit.victim, findings) or isinstance(audit.victim, FromAnswers):
         file.unlink(missing_ok=True)
         return
     model = {"torch": audit.request.place, "defense": [str(settings)]}
@@ -75,8 +77,13 @@ def _name(place: str) -> str:
     return re.sub(r"[^\w-]+", "-", Path(place).stem).strip("-") or "model"
 
 
-def is_exportable(victim: nn.Module) -> bool:
-    """Return whether a graph can hold the model."""
+def is_exportable(victim: nn.Module, findings: Findings) -> bool:
+    """Return whether a graph can hold the model with the recommended defense."""
+    if findings.recommended is not None:
+        try:
+            make_plan(findings.recommended.candidate.defense, gateway=True, rung=None)
+        except NotExportable:  # answers that are drawn by a secret key, as those of Marked
+            return False
     if isinstance(victim, AdaptedModel):
         return victim.raw.exportable
     return not isinstance(victim, FromAnswers)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from feint._optional import require
-from feint.audit import promise_text
+from feint.audit import ownership_text, promise_text
 from feint.audit.candidates import NONE
 from feint.audit.curve import budget_curve
 from feint.audit.findings import Findings
@@ -70,9 +70,11 @@ def render(page: Page, text: AuditText) -> str:
             flags=[text.flag(flag) for flag in findings.flags],
             curve=budget_curve(findings, text) if findings.worst_cases else "",
             tables=_tables(page, text),
-            promise=_promise(audit, text),
-            promised=promise_text.sentences(audit.promise, findings, text),
-            evidence=_evidence(findings, text),
+            sections=[
+                (_promise(audit, text), promise_text.sentences(audit.promise, findings, text)),
+                (_ownership(audit, text), ownership_text.sentences(audit.ownership, text)),
+            ],
+            evidence=_evidence(audit, findings, text),
             notes=_notes(audit, findings, text),
             glossary=text.glossary(scores=_two_classes(audit), defenses=[e.candidate.name for e in findings.effects]),
         )
@@ -124,11 +126,17 @@ def _promise(audit: Audit, text: AuditText) -> _Table:
     return _Table(promise_text.title(audit.promise, text), heads, [_Row(row) for row in rows])
 
 
-def _evidence(findings: Findings, text: AuditText) -> _Table:
+def _ownership(audit: Audit, text: AuditText) -> _Table:
+    """Return what a claim of ownership would prove; without rows where nothing is known."""
+    heads, rows = ownership_text.table(audit.ownership, text)
+    return _Table(ownership_text.title(text), heads, [_Row(row) for row in rows])
+
+
+def _evidence(audit: Audit, findings: Findings, text: AuditText) -> _Table:
     heads = ["", text("requirement"), text("evidenced"), text("not evidenced")]
     rows = [
         _Row([check.id, check.requirement, check.evidenced or text("nothing"), check.not_evidenced])
-        for check in standard_checks(findings, text)
+        for check in standard_checks(findings, audit.ownership, text)
     ]
     return _Table(text("for assessors"), heads, rows)
 

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from feint.audit import promise_text
+from feint.audit import ownership_text, promise_text
 from feint.audit.findings import AttackResult, DefenseEffect, Findings
 from feint.audit.run import Audit
 from feint.audit.standards import standard_checks
@@ -41,9 +41,10 @@ def to_json(name: str, audit: Audit, findings: Findings, settings: dict[str, Any
                            "points_below": round(100 * findings.margin, 4), "settings": settings,
                            "reason": text("gap").join(advice)},
         "promise": promise_text.to_json(audit.promise),
+        "ownership": ownership_text.to_json(audit.ownership),
         "flags": [{"name": flag.name, "numbers": list(flag.numbers), "reason": text.flag(flag)}
                   for flag in findings.flags],
-        "standards": [asdict(check) for check in standard_checks(findings, text)],
+        "standards": [asdict(check) for check in standard_checks(findings, audit.ownership, text)],
         "provenance": provenance(),
     }  # fmt: skip
 

@@ -37,7 +37,7 @@ def write(
         The content of the JSON.
     """
     settings = recommendation.write(folder / SETTINGS, findings, victims.fingerprint(audit.victim))
-    write_serve_settings(audit, folder / SETTINGS)
+    write_serve_settings(audit, findings, folder / SETTINGS)
     commands = next_commands(audit, findings, folder / SETTINGS, typed)
     table = to_json(name, audit, findings, settings, text) | {"next": commands}
     with atomic_write(folder / JSON) as partial:

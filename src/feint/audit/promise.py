@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from feint.attacks.probing import draw_rows
+from feint.attacks.variation import blended, drawn, varied
 from feint.audit import attacker
 from feint.audit.candidates import Candidate
 from feint.audit.samples import Samples
@@ -14,6 +16,7 @@ from feint.data import Split
 from feint.defense import Ladder
 from feint.defenses.access import SequentialTest
 from feint.defenses.access.detector import EProcessDetector
+from feint.defenses.access.dilution import unaccused_share
 from feint.defenses.access.sequential_test import SliceRisk
 from feint.defenses.scores import scores
 from feint.errors import BadInput
@@ -24,7 +27,10 @@ from feint.victims import FromAnswers
 CALIBRATION, HONEST, SLICED = 5000, 2000, 500  # inputs, at most
 ATTACKERS, CLIENTS, LENGTH = 100, 300, 2000  # simulated accounts, and their queries: 5 s
 SELECTED = 0.1  # of the pool, by the test's own scores
-SHARES = 0.5, 0.25, 0.1  # of attackers who hide among inputs of the task
+SHARES = 0.5, 0.25, 0.1  # of attackers who hide among inputs of the task, or among copies of a few
+MODES, MADE = 20, 1000  # inputs of the task that an attacker has, and inputs made of them: a second for most models
+BEST = 0.5  # of the copies, by the test's own scores
+BLEND = 0.5  # of an input of the task in a blend: CIFAR-100 then looks as ordinary as the best fifth of it
 ACCOUNTS = 1, 10, 100, 1000
 WANTED = 10_000  # answers
 
@@ -35,7 +41,9 @@ class EvasionResult:
 
     Attributes:
         name: "pool" for inputs of the pool at random, "selected" for the tenth of it that the test finds most ordinary,
-            "mixed" for inputs of the pool among inputs of the task, "task" for inputs of the task alone.
+            "blended" for inputs of the pool blended with a few inputs of the task, "filled" for inputs of the pool
+            among varied copies of a few inputs of the task, "mixed" for inputs of the pool among inputs of the task,
+            "task" for inputs of the task alone.
         outcome: Accusations of the accounts.
     """
 
@@ -60,6 +68,8 @@ class Promise:
         risks: What becomes of clients who send one slice alone; None where that would cost queries of a remote model,
             or the test has no slices.
         attackers: The attackers tried: the naive one first, and last the one with inputs of the task.
+        unaccused: Share of inputs of the pool below which only chance accuses an account that fills up with varied
+            copies, None where it is not known.
     """
 
     name: str | None
@@ -68,6 +78,7 @@ class Promise:
     honest: Accusations
     risks: tuple[SliceRisk, ...] | None
     attackers: tuple[EvasionResult, ...]
+    unaccused: float | None
 
     @property
     def naive(self) -> EvasionResult:
@@ -102,7 +113,8 @@ def promise(
     """Replay a test in front of a model: the test of a candidate, or one that is fitted to the samples.
 
     Inputs are drawn with replacement and count as different ones. A model is asked about samples, and inputs of the
-    pool, that the audit asks in any case. One that is not remote is also asked about slices of samples.
+    pool, that the audit asks in any case. One that is not remote is also asked about slices of samples, and about
+    inputs that evasive attackers make.
 
     Args:
         victim: Model to defend.
@@ -138,28 +150,51 @@ def _promise(
     pool, judge = samples.pool.take(asked, part=f"{samples.pool.part}, tried"), _first(samples.judge, HONEST)
     odd, ordinary = (scores(test.ranked_score, victim, split, progress).numpy() for split in (pool, judge))
 
-    def replayed(kind: str, attack: np.ndarray, share: float = 1.0) -> EvasionResult:
-        return EvasionResult(kind, accusations(test, attack, ordinary, share, clients=ATTACKERS, length=LENGTH))
+    def replayed(kind: str, attack: np.ndarray, share: float = 1.0, hidden: np.ndarray = ordinary) -> EvasionResult:
+        return EvasionResult(kind, accusations(test, attack, hidden, share, clients=ATTACKERS, length=LENGTH))
 
     honest = accusations(test, ordinary, ordinary, 0.0, clients=CLIENTS, length=LENGTH)
-    attackers = (
-        replayed("pool", odd),
-        replayed("selected", _most_ordinary(odd)),
-        *(replayed("mixed", odd, share) for share in SHARES),
-        EvasionResult("task", honest),
-    )
-    risks = None
-    if isinstance(test, SequentialTest) and not isinstance(victim, FromAnswers):
-        risks = tuple(test.risks(victim, _first(samples.judge, SLICED), progress))
+    naive = replayed("pool", odd)
+    attackers = [replayed("selected", _most(odd, SELECTED)), *(replayed("mixed", odd, share) for share in SHARES)]
+    risks = unaccused = None
+    if not isinstance(victim, FromAnswers):
+        made = _made(samples, pool, judge, ordinary)
+        blends, copies = (scores(test.ranked_score, victim, split, progress).numpy() for split in made)
+        copies = _most(copies, BEST)
+        attackers += [replayed("blended", blends), *(replayed("filled", odd, share, copies) for share in SHARES)]
+        if isinstance(test, SequentialTest):
+            risks = tuple(test.risks(victim, _first(samples.judge, SLICED), progress))
+            unaccused = unaccused_share(test, torch.from_numpy(odd), torch.from_numpy(copies))
     calibrated = None if name else min(CALIBRATION, len(samples.fit))
-    return Promise(name, test.process.alpha, calibrated, honest, risks, attackers)
+    tried = naive, *attackers, EvasionResult("task", honest)
+    return Promise(name, test.process.alpha, calibrated, honest, risks, tried, unaccused)
+
+
+def _made(samples: Samples, pool: Split, judge: Split, ordinary: np.ndarray) -> tuple[Split, Split]:
+    """Return an attacker's blends of the pool with the most ordinary inputs of the task, and varied copies of these."""
+    generator, domain = torch.Generator().manual_seed(0), samples.judge.domain
+    modes = judge.inputs(torch.from_numpy(_rank(ordinary).argsort()[-MODES:].copy()))
+    x = pool.inputs(slice(0, MADE))
+    blends = blended(x, drawn(modes, len(x), generator), BLEND, domain, generator)
+    return _split(blends, samples, "blends"), _split(
+        varied(modes, MADE, domain, generator, flip=False), samples, "copies"
+    )
+
+
+def _split(x: Tensor, samples: Samples, part: str) -> Split:
+    domain, labels = samples.judge.domain, np.zeros(len(x), np.int64)
+    return Split.of(domain.encode(x.numpy()), labels, domain=domain, name=samples.judge.name, part=part)
 
 
 def _first(split: Split, n: int) -> Split:
     return split if len(split) <= n else split.take(slice(0, n), part=f"{split.part}, first {n:,}")
 
 
-def _most_ordinary(statistics: np.ndarray) -> np.ndarray:
-    """Return the queries of the highest ranks, on average over the columns of statistics (n,) or (n, d)."""
-    ranks = statistics.reshape(len(statistics), -1).argsort(0).argsort(0).mean(1)
-    return statistics[ranks.argsort()[-max(1, round(SELECTED * len(statistics))) :]]
+def _most(statistics: np.ndarray, share: float) -> np.ndarray:
+    """Return the share of the statistics (n,) or (n, d) that is most ordinary."""
+    return statistics[_rank(statistics).argsort()[-max(1, round(share * len(statistics))) :]]
+
+
+def _rank(statistics: np.ndarray) -> np.ndarray:
+    """Return the ranks (n,) of queries, on average over the columns of statistics (n,) or (n, d)."""
+    return statistics.reshape(len(statistics), -1).argsort(0).argsort(0).mean(1)

@@ -6,7 +6,7 @@ from feint.audit.findings import Findings
 from feint.audit.promise import ACCOUNTS, WANTED, EvasionResult, NoPromise, Promise
 from feint.audit.text import AuditText, Rows
 
-NAMES = {"pool": "promise pool", "selected": "promise selected", "mixed": "promise mixed", "task": "promise task"}
+NAMES = {name: f"promise {name}" for name in ("pool", "selected", "blended", "mixed", "filled", "task")}
 
 
 def summary(known: Promise | NoPromise, text: AuditText) -> str:
@@ -24,7 +24,13 @@ def sentences(known: Promise | NoPromise, findings: Findings, text: AuditText) -
     """Return the sentences of a page: how often an honest client is wronged, and what a test does not see."""
     if isinstance(known, NoPromise):
         return [summary(known, text), _task(findings, text)]
-    return [_honest(known, text), *_slices(known, text), _task(findings, text), text("promise not tried")]
+    return [
+        _honest(known, text),
+        *_slices(known, text),
+        *_unaccused(known, text),
+        _task(findings, text),
+        _untried(known, text),
+    ]
 
 
 def title(known: Promise | NoPromise, text: AuditText) -> str:
@@ -80,6 +86,15 @@ def _slices(known: Promise, text: AuditText) -> list[str]:
     return [text("promise slices", slices=accused)] if accused else [text("promise slices none")]
 
 
+def _unaccused(known: Promise, text: AuditText) -> list[str]:
+    return [] if known.unaccused is None else [text("promise unaccused", share=f"{known.unaccused:.1%}")]
+
+
+def _untried(known: Promise, text: AuditText) -> str:
+    made = any(tried.name == "blended" for tried in known.attackers)
+    return text("promise not tried" if made else "promise not asked")
+
+
 def _task(findings: Findings, text: AuditText) -> str:
     priced = next((case for case in reversed(findings.worst_cases) if case.price is not None), None)
     if priced is None or priced.price is None:
@@ -101,6 +116,7 @@ def to_json(known: Promise | NoPromise | None) -> dict[str, Any]:
         "accused_slices": None if risks is None else [
             {"name": risk.name, "queries": round(risk.queries)} for risk in known.accused_slices
         ],
+        "unaccused_share": None if known.unaccused is None else round(known.unaccused, 4),
         "wanted": WANTED,
         "attackers": [
             {"name": tried.name, "share": tried.outcome.share, "accounts": len(tried.outcome.first),

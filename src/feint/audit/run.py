@@ -15,6 +15,7 @@ from feint.attacks.probing import draw_rows
 from feint.audit import attacker
 from feint.audit.advice import Constant
 from feint.audit.candidates import Candidate, load_candidates
+from feint.audit.ownership import NoOutlook, OwnershipOutlook, outlook
 from feint.audit.plan import AuditPlan, Size, make_plan
 from feint.audit.promise import NoPromise, Promise, promise
 from feint.audit.samples import Samples, load_samples
@@ -95,13 +96,24 @@ class AuditSetup:
 
 @dataclass(frozen=True)
 class Audit:
-    """Outcome of a run: the request, the victim, the setup, the results, complete or not, and what may be promised."""
+    """Outcome of a run.
+
+    Attributes:
+        request: The request.
+        victim: The model.
+        setup: The setup.
+        results: The results, complete or not.
+        promise: What may be promised.
+        ownership: Evidence that a claim of ownership would have.
+        interrupted: Whether the owner ended the run.
+    """
 
     request: AuditRequest
     victim: nn.Module
     setup: AuditSetup
     results: Results
     promise: Promise | NoPromise
+    ownership: OwnershipOutlook | NoOutlook
     interrupted: bool = False
 
     @property
@@ -191,7 +203,11 @@ def _run(
         results = matrix.run(folder=folder / "rows", progress=progress, until=until)
     except KeyboardInterrupt:
         results, interrupted = _finished_rows(matrix, folder / "rows"), True
-    return Audit(request, victim, setup, results, promised, interrupted)
+    if interrupted:
+        claimable: OwnershipOutlook | NoOutlook = NoOutlook("the audit was interrupted")
+    else:
+        claimable = outlook(victim, samples, plan, matrix, results, progress)
+    return Audit(request, victim, setup, results, promised, claimable, interrupted)
 
 
 def _choose(

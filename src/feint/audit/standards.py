@@ -5,8 +5,10 @@ The requirements of OWASP AISVS 1.0 and the technique of MITRE ATLAS are named b
 
 from dataclasses import dataclass
 
+from feint.audit import ownership_text
 from feint.audit.candidates import NONE
 from feint.audit.findings import AttackResult, Findings
+from feint.audit.ownership import NoOutlook, OwnershipOutlook
 from feint.audit.text import AuditText
 from feint.defense import Ladder
 
@@ -28,14 +30,16 @@ class StandardCheck:
     not_evidenced: str
 
 
-def standard_checks(findings: Findings, text: AuditText) -> list[StandardCheck]:
+def standard_checks(
+    findings: Findings, ownership: OwnershipOutlook | NoOutlook, text: AuditText
+) -> list[StandardCheck]:
     """Return the evidence for each requirement, in the language of `text`."""
     evidence = {
         "AISVS 11.2.2": _limits(findings, text),
         "AISVS 11.2.3": _calibration(findings, text),
         "AISVS 11.3.1": _detection(findings, text),
         "AISVS 11.3.2": _outputs(findings, text),
-        "AISVS 11.3.3": "",
+        "AISVS 11.3.3": ownership_text.evidence(ownership, text),
         "AISVS 11.3.4": _response(findings, text),
         "ATLAS AML.T0024.002": _extraction(findings, text),
     }

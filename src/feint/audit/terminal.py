@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from feint.audit import promise_text
+from feint.audit import ownership_text, promise_text
 from feint.audit.findings import Findings
 from feint.audit.output import JSON, PAGE, REPORT, SETTINGS
 from feint.audit.run import Audit, AuditSetup
@@ -113,8 +113,8 @@ def format_audit(
     for sentence in text.advice(findings, audit):
         screen.paragraph(sentence)
     doubts = text.basis(findings), text.flags(findings), promise_text.summary(audit.promise, text)
-    screen.paragraph(text("gap").join(doubts))
-    screen.paragraph(_standards(findings, text))
+    screen.paragraph(text("gap").join([*doubts, ownership_text.screen(audit.ownership, text)]))
+    screen.paragraph(_standards(audit, findings, text))
     written = findings.recommended is not None or findings.query_limit is not None
     screen.paragraph(text("settings", file=folder / SETTINGS) if written else text("no settings"))
     screen.paragraph(text("report", page=folder / PAGE, report=REPORT, json=JSON))
@@ -123,9 +123,9 @@ def format_audit(
     return screen.text
 
 
-def _standards(findings: Findings, text: AuditText) -> str:
+def _standards(audit: Audit, findings: Findings, text: AuditText) -> str:
     """Return the line that names the requirements for which there is evidence."""
-    checks = standard_checks(findings, text)
+    checks = standard_checks(findings, audit.ownership, text)
     evidenced, others = ([check.id for check in checks if bool(check.evidenced) == kind] for kind in (True, False))
     listed = [text("comma").join(names).replace("，", "、") or text("nothing") for names in (evidenced, others)]
     return text("standards", evidenced=listed[0], others=listed[1])

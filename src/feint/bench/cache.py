@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from feint.defense import Bound, Defense
+from feint.defense import Bound, Defense, Recording
 from feint.errors import DamagedFile
 from feint.evaluation.provenance import provenance
 from feint.query import Answer, Query
@@ -71,10 +71,10 @@ def _code() -> str:
 
 
 def is_cacheable(service: Service) -> bool:
-    """Return whether answers depend on the query alone: no access rule, ladder or step that uses the account."""
+    """Return whether answers depend on the query alone and leave no trace: no rule, ladder or step uses an account."""
     defense = service.defense
     return (
         isinstance(defense, Defense)
         and not defense.access
-        and not any(isinstance(step, Bound) for step in defense.outputs)
+        and not any(isinstance(step, Bound | Recording) for step in defense.outputs)
     )

@@ -49,7 +49,8 @@ def estimate(suite: Suite, cells: Iterable[Cell], results: Results) -> Estimate:
             speeds = {victim: speed(suite, victim) for victim in dict.fromkeys(cell.victim for cell in new)}
         except MissingData as error:
             return Estimate(None, f"nothing: {error.args[0]}")
-        seconds += sum(inputs_seen(suite.training_on(cell.victim), cell.budget) / speeds[cell.victim] for cell in new)
+        trainings = {victim: suite.resources(victim).training for victim in speeds}
+        seconds += sum(inputs_seen(trainings[cell.victim], cell.budget) / speeds[cell.victim] for cell in new)
         measured = ", ".join(f"{victim}: {images:,.0f} images/s" for victim, images in speeds.items())
         rests_on.append(
             f"{_thefts(len(new))} from how fast the surrogate trains here in one thread ({measured}), once for each "
@@ -67,7 +68,7 @@ def speed(suite: Suite, victim: str) -> float:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return 1 / seconds_per_input(network, x, labels, suite.training_on(victim))
+        return 1 / seconds_per_input(network, x, labels, suite.training_on(victim, network))
     finally:
         torch.set_num_threads(threads)
 

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,10 @@ def check(suite: Suite) -> None:
         _data(victim.data)
         for network in filter(None, (victim.network, victim.surrogate)):
             _known("network", network, networks.ARCHITECTURES)
-        _data(victim.pool)
+        for pool in (victim.pool or "").split("+"):
+            _data(pool or None)
         suite.springboard_on(name)
+        suite.ownership_on(name)
         if not any(suite.on(name)):
             raise BadRecipe(f"no defense for the victim {name!r}", "at least one", "add [defenses.none]")
     for defense in suite.defenses.values():
@@ -143,7 +146,8 @@ def _training(table: Any) -> Training:
 def _victim(table: Any) -> Any:
     readers: dict[str, Callable[[Any], Any]] = {"training": _training, "surrogate_training": _training}
     readers["attacks"] = lambda value: _named("attacks", value, _attack)
-    readers["springboard"] = lambda value: _mapping("springboard", value)
+    for name in ("springboard", "ownership"):
+        readers[name] = partial(_mapping, name)
     return {key: readers.get(key, _frozen)(value) for key, value in _mapping("victims", table).items()}
 
 

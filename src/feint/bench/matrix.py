@@ -25,6 +25,7 @@ from feint.evaluation.results import FORMAT, Cell, Results, Row
 from feint.evaluation.transfer import Springboard
 from feint.models.cache import cache_directory
 from feint.oracle import CountingOracle
+from feint.ownership.survival import SurvivalTest
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.query import Answer, Query
 from feint.recipes.recipe import fingerprint, to_table
@@ -54,6 +55,9 @@ class Matrix:
             of their defenses.
         springboard: Downstream attacks that are run with every surrogate.
         threshold: The owner's threshold: the probability from which on an input counts as positive.
+        fitted_on: Data that defenses were fitted on, by their names; those that learn nothing have none.
+        ownership: Claims against every surrogate, by the defense that it was stolen from.
+        most_seeds: Number of the first seeds that are run on single defenses, by the defense's name.
 
     Raises:
         BadInput: An attack, a lens or a defense has an empty name, or the threshold is no probability.
@@ -74,6 +78,9 @@ class Matrix:
         only: str = "",
         springboard: Springboard | None = None,
         threshold: float | None = None,
+        fitted_on: Mapping[str, Sequence[Split]] | None = None,
+        ownership: Mapping[str, SurvivalTest] | None = None,
+        most_seeds: Mapping[str, int] | None = None,
     ) -> None:
         if any("" in names for names in (attacks, defenses, lenses or {})):
             raise BadInput("an attack, a lens or a defense without a name", "a name for each", "give it one")
@@ -83,12 +90,13 @@ class Matrix:
         everywhere = through(attacks, lenses or {})
         self.attacks = {name: {**everywhere, **(against or {}).get(name, {})} for name in defenses}
         self.budgets, self.seeds, self.springboard = list(budgets), list(seeds), springboard
-        self.threshold = threshold
+        self.threshold, self.fitted_on, self.ownership = threshold, fitted_on or {}, ownership or {}
+        self.most_seeds = dict(most_seeds or {})
         self._victim_fingerprint = victims.fingerprint(victim)
 
     def cells(self) -> list[Cell]:
         """Return all cells, in the order in which they are run."""
-        return cells(self.name, self.attacks, self.budgets, self.seeds, only=self.only)
+        return cells(self.name, self.attacks, self.budgets, self.seeds, only=self.only, most_seeds=self.most_seeds)
 
     def recipe(self, cell: Cell) -> dict[str, Any]:
         """Return everything that the row of a cell depends on, as plain values."""
@@ -98,6 +106,8 @@ class Matrix:
             theft = {"attack": to_table(self.attacks[cell.defense][cell.attack]), "budget": cell.budget}
             if self.springboard is not None:  # left out where None, so that older fingerprints stay
                 theft["springboard"] = to_table(self.springboard)
+            if cell.defense in self.ownership:
+                theft["ownership"] = to_table(self.ownership[cell.defense].trial)
         if isinstance(defended, Service):
             line = {"defense": to_table(defended.defense), "model": victims.fingerprint(defended.model)}
         else:
@@ -135,10 +145,7 @@ class Matrix:
         """Run one cell. Within `models.cache.cached_in`, answers to batches are cached as well (`CachedService`)."""
         started = time.perf_counter()
         memory.reset_peak()
-        defended = self.defenses[cell.defense]
-        if not isinstance(defended, Service):
-            defended = Service(self.victim, defended)
-        service = Service(defended.model, defended.defense)
+        service = self._service(cell)
         if cell.attack:
             scores, phases = self._theft(cell, service, progress)
         else:
@@ -154,6 +161,19 @@ class Matrix:
         )
         return replace(row, flags=[str(flag) for flag in checks.row_flags(row)])
 
+    def surrogate(self, cell: Cell, *, progress: ProgressCallback = NO_PROGRESS) -> nn.Module:
+        """Return the surrogate of a theft; within `models.cache.cached_in`, one that was trained before is loaded."""
+        service = _cached(self._service(cell))
+        oracle = CountingOracle(service, budget=cell.budget, client="attacker")
+        return self.attacks[cell.defense][cell.attack].steal(oracle, seed=cell.seed, progress=progress)
+
+    def _service(self, cell: Cell) -> Service:
+        """Return the defended victim of a cell, with a ledger of its own."""
+        defended = self.defenses[cell.defense]
+        if not isinstance(defended, Service):
+            defended = Service(self.victim, defended)
+        return Service(defended.model, defended.defense)
+
     def failed(self, cell: Cell, error: str) -> Row:
         """Return the row of a cell that has no scores because of an error."""
         return self._row(cell, scores={}, asked=0, seconds=0.0, phases={}, error=error)
@@ -163,8 +183,7 @@ class Matrix:
     ) -> tuple[dict[str, float], dict[str, float]]:
         """Return the scores of a theft, and its seconds by phase."""
         attack = self.attacks[cell.defense][cell.attack]
-        folder = cache_directory() if is_cacheable(service) else None
-        clock = _TimedService(service if folder is None else CachedService(service, folder / "answers"))
+        clock = _TimedService(_cached(service))
         started = time.perf_counter()
         probe = probes.TranscriptProbe()
         surrogate = probe.through(attack).steal(
@@ -177,8 +196,12 @@ class Matrix:
             "n_test": len(self.test),
             **probes.scores(attack, surrogate, probe, self.test),
         }
+        if fitted_on := self.fitted_on.get(cell.defense):
+            scores["leak"] = probes.leak(attack, fitted_on)
         if self.springboard is not None:
             scores |= self.springboard.scores(surrogate, service, self.test)
+        if cell.defense in self.ownership:
+            scores |= self.ownership[cell.defense].scores(surrogate, service)
         judging = time.perf_counter() - learned
         return scores, {"asking": clock.seconds, "learning": learned - started - clock.seconds, "judging": judging}
 
@@ -196,6 +219,12 @@ class Matrix:
             format=FORMAT,
             **measured,
         )
+
+
+def _cached(service: Service) -> Service | CachedService:
+    """Return the service with a cache of its answers, where there is a directory for it and it may have one."""
+    folder = cache_directory() if is_cacheable(service) else None
+    return service if folder is None else CachedService(service, folder / "answers")
 
 
 class _TimedService:
@@ -246,6 +275,7 @@ def cells(
     seeds: Iterable[int],
     *,
     only: str = "",
+    most_seeds: Mapping[str, int] | None = None,
 ) -> list[Cell]:
     """List the cells of a victim.
 
@@ -255,16 +285,19 @@ def cells(
         budgets: Queries of the attacks.
         seeds: Seeds of the attacks.
         only: Regular expression that selects cells (`Matrix`).
+        most_seeds: Number of the first seeds that are run on single defenses, by the defense's name.
 
     Returns:
         The cells in the order in which they are run.
     """
+    most = most_seeds or {}
     thefts = [
         Cell(defense, attack, budget, seed, victim)
-        for seed in seeds
+        for i, seed in enumerate(seeds)
         for budget in budgets
         for defense in attacks
         for attack in attacks[defense]
+        if i < most.get(defense, i + 1)
         if re.search(only, f"{victim}, {defense}, {attack}, {budget}")
     ]
     needed = {cell.defense for cell in thefts}

@@ -12,19 +12,24 @@ from urllib.parse import quote
 from feint import data, victims
 from feint.bench.locks import Leases
 from feint.bench.matrix import Defended, Matrix, through
+from feint.bench.schema import DefenseEntry, VictimEntry
 from feint.bench.suite import AttackerResources, Leak, Suite
-from feint.data import pools
+from feint.data import Split, pools
 from feint.defense import Defense, Ladder
+from feint.defenses.boundary import MarginWatermark
 from feint.errors import BadInput
 from feint.models import networks
 from feint.models.cache import cache_directory, cached_in
 from feint.models.networks import Classifier
 from feint.models.training import Training, train
+from feint.ownership.carried import Watermark, trained_mark
+from feint.ownership.survival import SurvivalTest
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.recipes import registry, store
 from feint.recipes.recipe import fingerprint, short_hash, to_table
 from feint.runners import Runner
 from feint.service import Service
+from feint.signature import Pixels
 
 POLL = 1.0  # seconds between two checks whether other processes have made their artifacts
 ArtifactKey = tuple[str, ...]  # (victim,) or (victim, defense)
@@ -75,12 +80,13 @@ class PrepareJob:
         if entry.weights is not None:
             return Artifact((name,), victims.load_published(weights(entry.weights), network))
         training = entry.training or Training()
-        return Artifact((name,), train(network, images.train, training=training, progress=self.progress))
+        learned = _learned(entry, entry.learns_from)
+        return Artifact((name,), train(network, learned, training=training, progress=self.progress))
 
     def _defense(self, victim: str, name: str) -> Artifact:
         entry, model = self.suite.defenses[name], self.models[victim]
-        inputs = pools.parse_split(f"{self.suite.victims[victim].data}/{entry.learns_from}")
-        options = {"outliers": entry.outliers and pools.parse_split(entry.outliers), "progress": self.progress}
+        inputs = _learned(self.suite.victims[victim], entry.learns_from)
+        options = {"outliers": outliers_of(entry, inputs), "progress": self.progress}
         for boundary in self.suite.boundary(name):
             model = boundary.retrain(model, inputs, **options).model
         recipe = self.suite.recipe(name)
@@ -131,7 +137,7 @@ class ArtifactStore:
         victim = self._suite.victims[name[0]]
         inputs: list[Any] = [victim.data, victim.network, victim.training and to_table(victim.training)]
         inputs += [victim.weights, victim.weights and _digest(weights(victim.weights))]
-        inputs += [data.load(victim.data).train.fingerprint]
+        inputs += [_learned(victim, victim.learns_from).fingerprint]
         if len(name) == 2:
             entry = self._suite.defenses[name[1]]
             inputs += [to_table(self._suite.recipe(name[1])), to_table(self._suite.boundary(name[1]))]
@@ -172,7 +178,61 @@ def matrices(
     models = {name: artifacts.victim(name) for name in needed}
     pairs = [(victim, defense) for victim, defenses in needed.items() for defense in defenses]
     build(artifacts, pairs, PrepareJob(suite, cache, progress, models), work, map)
-    return [_matrix(suite, artifacts, name, models[name], list(needed[name]), only) for name in needed]
+    built = []
+    for name in needed:
+        defended = {defense: artifacts.defense(name, defense) for defense in needed[name]}
+        with cached_in(cache):
+            claims = survival_tests(suite, name, models[name], defended, work / "controls" / _file(name), progress)
+        built.append(_matrix(suite, name, models[name], defended, claims, only))
+    return built
+
+
+def survival_tests(
+    suite: Suite,
+    victim: str,
+    model: Classifier,
+    defended: Mapping[str, Defended],
+    controls: Path,
+    progress: ProgressCallback = NO_PROGRESS,
+) -> dict[str, SurvivalTest]:
+    """Make the marks and train the controls of the claims against a victim's copies.
+
+    Args:
+        suite: The suite.
+        victim: Name of the victim.
+        model: The victim.
+        defended: Its fitted defenses by name.
+        controls: Directory of the controls.
+        progress: Progress callback.
+
+    Returns:
+        The claims by the defense that copies are stolen from; none where the suite makes no claims.
+    """
+    trial, images = suite.ownership_on(victim), data.load(suite.victims[victim].data)
+    if trial is None:
+        return {}
+    innocents = trial.trained_controls(controls, model.network, images, progress=progress)
+    marks = trial.marks(model, images, progress=progress)
+    tests = {}
+    for name, defense in defended.items():
+        trained = [
+            trained_mark(recipe, _marked_inputs(suite, victim, name, recipe), model.network.classes)
+            for recipe in suite.boundary(name) if isinstance(recipe, Watermark)
+        ]  # fmt: skip
+        retrained = isinstance(defense, Service)  # another model, with other mistakes
+        tests[name] = SurvivalTest(trial, trained if retrained else marks, innocents)
+    return tests
+
+
+def _marked_inputs(suite: Suite, victim: str, defense: str, recipe: Watermark) -> Split:
+    """Return the inputs of which a boundary defense chose its mark: of the training, or of the outliers."""
+    entry = suite.defenses[defense]
+    inputs = pools.parse_split(f"{suite.victims[victim].data}/{entry.learns_from}")
+    if isinstance(recipe, MarginWatermark):
+        return inputs
+    outliers = outliers_of(entry, inputs)
+    assert outliers is not None  # without any it was not trained
+    return outliers
 
 
 def build(artifacts: ArtifactStore, names: Sequence[ArtifactKey], job: PrepareJob, work: Path, map: Runner) -> None:
@@ -208,14 +268,18 @@ def _claimed(names: Iterable[ArtifactKey], artifacts: ArtifactStore, leases: Lea
 
 
 def _matrix(
-    suite: Suite, artifacts: ArtifactStore, name: str, victim: Classifier, defenses: list[str], only: str
+    suite: Suite,
+    name: str,
+    victim: Classifier,
+    defended: Mapping[str, Defended],
+    ownership: Mapping[str, SurvivalTest],
+    only: str,
 ) -> Matrix:
     entry = suite.victims[name]
     images = data.load(entry.data)
     pool = images.pool if entry.pool is None else pools.parse_pool(entry.pool).scaled(images.shape)
     surrogate = networks.get(entry.surrogate or entry.network, images)
-    resources = AttackerResources(pool, surrogate, suite.training_on(name))
-    defended = {defense: artifacts.defense(name, defense) for defense in defenses}
+    resources = AttackerResources(pool, surrogate, suite.training_on(name, surrogate))
     return Matrix(
         victim,
         images.test,
@@ -226,16 +290,41 @@ def _matrix(
                 suite.lenses_on(defense, resources, _leak(defended[defense], victim)),
                 suite.combined(),
             )
-            for defense in defenses
+            for defense in defended
         },
         defenses=defended,
         budgets=suite.budgets_on(name),
         seeds=range(suite.seeds),
         name=name,
         only=only,
-        springboard=suite.springboard_on(name, images.train),
+        springboard=suite.springboard_on(name, _learned(entry, entry.learns_from)),
         threshold=entry.threshold,
+        fitted_on={defense: _fitted_on(suite, name, defense) for defense in defended},
+        ownership=ownership,
+        most_seeds=suite.most_seeds(),
     )
+
+
+def _fitted_on(suite: Suite, victim: str, defense: str) -> list[Split]:
+    """Return the data that a defense of a victim was fitted on; none if it learns nothing."""
+    entry, recipe = suite.defenses[defense], suite.recipe(defense)
+    if not (entry.boundary or isinstance(recipe, Ladder) or recipe.learns):
+        return []
+    inputs = _learned(suite.victims[victim], entry.learns_from)
+    return [split for split in (inputs, outliers_of(entry, inputs)) if split is not None]
+
+
+def outliers_of(entry: DefenseEntry, inputs: Split) -> Split | None:
+    """Return the outliers of a defense; images in the size and the colours of the inputs."""
+    if entry.outliers is None:
+        return None
+    outliers = pools.parse_split(entry.outliers)
+    return outliers.scaled(inputs.shape) if isinstance(outliers.domain, Pixels) else outliers
+
+
+def _learned(victim: VictimEntry, part: str) -> Split:
+    """Return a part of a victim's data set."""
+    return pools.parse_split(f"{victim.data}/{part}")
 
 
 def _leak(defended: Defended, victim: Classifier) -> Leak:

@@ -33,6 +33,7 @@ class VictimEntry:
         network: Name of the network.
         training: Training of the victim.
         weights: An .npz file, in the working directory or under FEINT_DATA, in place of a training.
+        learns_from: Part of the data set that it is trained on, and whose members are inferred.
         pool: Images that the attacker queries, like "cifar100/train"; by default the data set's pool. Images of
             another size are scaled to the victim's.
         surrogate: Network of the surrogate; by default the victim's.
@@ -41,12 +42,14 @@ class VictimEntry:
         attacks: Attacks on this victim alone, in place of the suite's attacks of the same name.
         springboard: Fields of `Springboard`, which turn downstream attacks on for this victim.
         threshold: The owner's threshold: the probability from which on an input counts as positive.
+        ownership: Fields of `ClaimTrial`, which turn claims against the copies of this victim on.
     """
 
     data: str
     network: str
     training: Training | None = None
     weights: str | None = None
+    learns_from: str = "train"
     pool: str | None = None
     surrogate: str | None = None
     surrogate_training: Training | None = None
@@ -54,6 +57,7 @@ class VictimEntry:
     attacks: Mapping[str, AttackEntry] = field(default_factory=dict)
     springboard: Table | None = None
     threshold: float | None = None
+    ownership: Table | None = None
 
     def __post_init__(self) -> None:
         check_threshold(self.threshold)
@@ -76,6 +80,7 @@ class DefenseEntry:
         learns_from: Part of the victim's data set that defenses are fitted on.
         outliers: Part of another data set, for defenses that are fitted with outliers.
         victims: Victims that it defends; by default all.
+        seeds: Most seeds of the attacks on it, where one row is enough; by default all of the suite.
     """
 
     boundary: tuple[Table, ...] = ()
@@ -86,8 +91,11 @@ class DefenseEntry:
     learns_from: str = "train"
     outliers: str | None = None
     victims: tuple[str, ...] | None = None
+    seeds: int | None = None
 
     def __post_init__(self) -> None:
+        if self.seeds is not None and self.seeds < 1:
+            raise BadRecipe(f"a defense with {self.seeds} seeds", "1 or more", "change it")
         if self.recipe is not None and (self.access or self.inputs or self.outputs):
             raise BadRecipe("a whole recipe and recipes beside it", "one or the other", "put them into the recipe")
 
@@ -144,7 +152,8 @@ class SuiteTables:
         defenses: Defenses by name.
         attacks: Attacks by name.
         seeds: Number of seeds.
-        training: Training of surrogates, which fills the open fields of attacks and lenses.
+        training: Training of surrogates, which fills the open fields of attacks and lenses; by default that of the
+            surrogate's network (`feint.attacks.default_training`).
         lenses: Lenses by name.
         expected: Published values to compare with.
         springboard: Whether downstream attacks are run with every surrogate (`feint.evaluation.transfer`).
@@ -156,7 +165,7 @@ class SuiteTables:
     defenses: Mapping[str, DefenseEntry]
     attacks: Mapping[str, AttackEntry] = field(default_factory=dict)
     seeds: int = 3
-    training: Training = Training()
+    training: Training | None = None
     lenses: Mapping[str, LensEntry] = field(default_factory=dict)
     expected: tuple[ExpectedEntry, ...] = ()
     springboard: bool = False

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from feint.attacks import Attack, Lens
+from feint.attacks import Attack, Lens, default_training
 from feint.attacks.lenses.known_parameters import Elementwise
+from feint.attacks.lenses.near_copies import HasExpectation
 from feint.bench import matrix
 from feint.bench.schema import SuiteTables, Table
 from feint.data import Split
@@ -18,6 +19,7 @@ from feint.evaluation.results import Cell
 from feint.evaluation.transfer import Springboard
 from feint.models.networks import Classifier, Network
 from feint.models.training import Training
+from feint.ownership.survival import ClaimTrial
 from feint.recipes import registry
 from feint.recipes.recipe import build, from_table
 from feint.recipes.store import Weights
@@ -66,11 +68,15 @@ class Suite(SuiteTables):
         """Return a stand-in for the attacker's resources: enough to build recipes, without reading data."""
         entry = self.victims[victim]
         network = Network(entry.surrogate or entry.network, Pixels((3, 32, 32)), 10)
-        return AttackerResources(Split(entry.data, "pool", ""), network, self.training_on(victim))
+        return AttackerResources(Split(entry.data, "pool", ""), network, self.training_on(victim, network))
 
-    def training_on(self, victim: str) -> Training:
-        """Return the training of this victim's surrogates."""
-        return self.victims[victim].surrogate_training or self.training
+    def training_on(self, victim: str, surrogate: Network) -> Training:
+        """Return the training of this victim's surrogates, whose network is `surrogate`."""
+        return self.victims[victim].surrogate_training or self.training or default_training(surrogate)
+
+    def most_seeds(self) -> dict[str, int]:
+        """Return the number of seeds on each defense that is run with fewer than the others."""
+        return {name: entry.seeds for name, entry in self.defenses.items() if entry.seeds is not None}
 
     def budgets_on(self, victim: str) -> tuple[int, ...]:
         """Return the budgets of the attacks on this victim."""
@@ -96,6 +102,11 @@ class Suite(SuiteTables):
             raise BadRecipe(f"victims.{victim}.springboard with members", "its other fields", "leave them out")
         where = f"victims.{victim}.springboard"
         return build(where, {"members": members, **fields}, {where: Springboard})
+
+    def ownership_on(self, victim: str) -> ClaimTrial | None:
+        """Return the recipe of the claims against this victim's copies, or None; a wrong field raises `BadRecipe`."""
+        fields = self.victims[victim].ownership
+        return None if fields is None else from_table({"kind": "ClaimTrial", **fields}, registry.vocabulary())
 
     def recipe(self, defense: str) -> Defense | Ladder:
         """Build the recipe of a defense, before any part of it is fitted. Raises `UnknownName` or `BadRecipe`."""
@@ -160,7 +171,9 @@ class Suite(SuiteTables):
             )
             for defense in self.on(victim)
         }
-        return matrix.cells(victim, names, self.budgets_on(victim), range(self.seeds), only=only)
+        return matrix.cells(
+            victim, names, self.budgets_on(victim), range(self.seeds), only=only, most_seeds=self.most_seeds()
+        )
 
     def with_seeds(self, seeds: int) -> "Suite":
         """Return the same suite with another number of seeds."""
@@ -198,8 +211,9 @@ def _knowledge_of(recipe: Defense | Ladder, *, leaked: bool = False) -> dict[str
     if isinstance(recipe, Ladder) or not (recipe.inputs or recipe.outputs):
         return {}
     known: dict[str, Any] = {"rehearsal": SuspectedDefense(replace(recipe, access=()), leaked)}
-    if not recipe.inputs and len(recipe.outputs) == 1 and isinstance(recipe.outputs[0], Elementwise):
-        known["defense"] = recipe.outputs[0]
+    alone = recipe.outputs[0] if not recipe.inputs and len(recipe.outputs) == 1 else None
+    known |= {"defense": alone} if isinstance(alone, Elementwise) else {}
+    known |= {"noise": alone} if isinstance(alone, HasExpectation) else {}
     return known
 
 

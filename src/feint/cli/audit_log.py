@@ -1,24 +1,35 @@
 """Command `feint audit-log`."""
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from feint.cli.app import app
 
+Shipped = Annotated[tuple[Path, ...], Parameter(name="--shipped", negative=(), consume_multiple=False)]
+
 
 @app.command
-def audit_log(file: Path, /, *more: Path) -> None:
-    """Check that no line of a gateway's audit log was changed, removed or inserted.
+def audit_log(file: Path, /, *more: Path, key_file: Path | None = None, shipped: Shipped = (), head: str = "") -> None:
+    """Check that a gateway's audit log is what was written: nothing changed, moved, inserted, or cut away at the end.
 
-    Example: `feint audit-log audit.jsonl.1 audit.jsonl`
+    A missing end shows only beside a head, the number and hash of an entry, that was kept elsewhere: the gateway writes
+    each into its own log.
+
+    Example: `feint audit-log audit.jsonl.1 audit.jsonl --key-file audit.key --shipped gateway.log`
 
     Args:
         file: The log, or the oldest of its rotated files.
         more: Later files, in order.
+        key_file: File with the key of the audit log.
+        shipped: The gateway's log, wherever it was shipped; may be repeated.
+        head: A head that was noted, as this command prints it: NUMBER:HASH.
     """
-    from feint.gateway.telemetry.audit_log import verify
+    from feint.gateway.telemetry import audit_chain
 
-    chain = verify([file, *more])
-    torn = f", {chain.torn} of them torn" if chain.torn else ""
-    print(f"{chain.lines} lines{torn}, each after the one before it; the last is {chain.last or '-'}")
-    if chain.follows:
-        print(f"The first follows {chain.follows}, which is not among these files")
+    heads = audit_chain.shipped_heads(shipped) + ([audit_chain.head_of(head)] if head else [])
+    chain = audit_chain.verify([file, *more], key=audit_chain.read_key("", key_file), heads=heads)
+    torn = f", {chain.torn} torn lines between them" if chain.torn else ""
+    print(f"entries {chain.first} to {chain.head.number} of {chain.head.log}, sealed and unbroken{torn}")
+    print(f"the head is {chain.head}")

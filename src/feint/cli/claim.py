@@ -3,7 +3,7 @@
 import datetime
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -12,9 +12,13 @@ from feint.cli.common import load_victim, require_at_least
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
 
     from feint.oracle import Oracle
+    from feint.ownership.claim import Claim
+    from feint.ownership.mark import Mark
     from feint.transcript import Transcript
 
 NO_CLAIM = 1
@@ -36,6 +40,7 @@ def claim(
     tsa_root: Path | None = None,
     alpha: float = 1e-3,
     most_false: float = 0.05,
+    fdr: float | None = None,
     budget: int = 1000,
     out: Path | None = None,
     lang: str = "en",
@@ -51,7 +56,8 @@ def claim(
 
     Args:
         suspect: A model's file or directory, or the address of an Open Inference Protocol server with its --model.
-        mark: Directory that `feint mark` wrote.
+        mark: Directory that `feint mark` wrote, or `feint ledger marks`: then the claim names the accounts whose marked
+            answers the suspect learned.
         controls: Directory of innocent models, as `feint controls` writes it.
         ledger: Ledger of commitments, as `feint commit` writes it.
         appeared: When the suspect appeared, like 2026-12-01 or 2026-12-01T10:00, in UTC.
@@ -61,6 +67,8 @@ def claim(
         tsa_root: Root certificate of the time-stamping authority, PEM: its signature is checked.
         alpha: Probability of a claim against a suspect that agrees with the mark no more than innocents do.
         most_false: Greatest share of innocents that would be claimed, as the controls bound it.
+        fdr: Expected share of innocents among the accounts that are named, by e-BH (default: none, with probability
+            1 - alpha or more, by Holm).
         budget: Greatest number of questions.
         out: Directory to write: claim.json, claim.html and the answers, which are not asked for again.
         lang: Language, en or zh.
@@ -71,14 +79,12 @@ def claim(
     from feint.cli.terminal import bars
     from feint.ownership import commitment, output, time_stamp
     from feint.ownership.claim import Policy
-    from feint.ownership.claim import claim as decide
-    from feint.ownership.controls import load_controls
+    from feint.ownership.controls import control_answers, load_controls
     from feint.ownership.mark import load_marks
-    from feint.ownership.selection import labels_of
     from feint.ownership.text import ClaimText
     from feint.transcript import Transcript
 
-    text, policy, marks = ClaimText(lang), Policy(alpha, most_false), load_marks(mark)
+    text, policy, marks = ClaimText(lang), Policy(alpha, most_false, fdr), load_marks(mark)
     since = None if appeared is None else _moment(appeared)
     committed = None
     if ledger is not None:
@@ -90,12 +96,9 @@ def claim(
     recorded = Transcript.load(past) if past is not None and past.exists() else None
     oracle = _oracle(suspect, model, key, network, require_at_least(1, budget, "questions"), recorded)
     with bars() as progress:
-        answers: dict[str, Sequence] = {}
-        for i, (name, control) in enumerate(innocents.items()):
-            answers[name] = [labels_of(control, each.x).numpy() for each in marks.values()]
-            progress.step("controls", i + 1, len(innocents))
+        answers = control_answers(innocents, [*marks.values()], progress=progress)
         try:
-            result = decide(oracle, [*marks.values()], answers, commitment=committed, appeared=since, policy=policy)
+            result = _decide(oracle, [*marks.values()], answers, commitment=committed, appeared=since, policy=policy)
         finally:
             if past is not None and len(oracle.transcript):
                 past.parent.mkdir(parents=True, exist_ok=True)
@@ -106,6 +109,18 @@ def claim(
     print(writer.dumps(table, ensure_ascii=False) if json else text.screen(suspect, result))
     if not result.is_copy:
         sys.exit(NO_CLAIM)
+
+
+def _decide(
+    oracle: "Oracle", marks: "Sequence[Mark]", answers: "Mapping[str, Sequence[np.ndarray]]", **how: Any
+) -> "Claim":
+    """Return the claim by marks of a model, or by account where there is one mark, of marked answers."""
+    from feint.ownership.accounts import claim_accounts
+    from feint.ownership.claim import claim
+
+    if len(marks) == 1 and marks[0].accounts:
+        return claim_accounts(oracle, marks[0], {name: labels for name, (labels,) in answers.items()}, **how)
+    return claim(oracle, marks, answers, **how)
 
 
 def _moment(written: str) -> float:

@@ -44,6 +44,16 @@ def work_directory(out: Path) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def person() -> str:
+    """Return the name of the person at the keyboard, for audit logs."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        return "unknown"
+
+
 def named_network(name: str | None, data: str | None) -> "Network | None":
     """Return the network of this name for the inputs and classes of a data set; None without a name.
 

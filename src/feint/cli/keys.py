@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from feint.cli.app import app
+from feint.cli.common import person
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def add(
     models: Models = (),
     expires: timedelta | None = None,
     audit_log: Path | None = None,
+    audit_key_file: Path | None = None,
 ) -> None:
     """Create a key and print it once: only its hash is stored.
 
@@ -51,10 +53,11 @@ def add(
         models: Name of a model that the key is good for. Repeat the option for several (default: all models).
         expires: Time until the key expires, like 90d or 12h (default: never).
         audit_log: The gateway's audit log, in which the change is entered.
+        audit_key_file: File with the key of the audit log, if it has one.
     """
     from feint.gateway.auth.keyfile import Keys
 
-    with _log(audit_log, "added") as enter:
+    with _log(audit_log, audit_key_file, "added") as enter:
         text, key = Keys(file, new=True).add(
             client, tenant=tenant, group=group, roles=roles, models=models, expires=_timestamp(expires)
         )
@@ -63,7 +66,15 @@ def add(
 
 
 @keys.command
-def link(client: str, group: str, /, *, file: Path = FILE, audit_log: Path | None = None) -> None:
+def link(
+    client: str,
+    group: str,
+    /,
+    *,
+    file: Path = FILE,
+    audit_log: Path | None = None,
+    audit_key_file: Path | None = None,
+) -> None:
     """Put a client into a group of linked clients; gateways apply it within a second.
 
     Example: `feint keys link ann card-4711`
@@ -73,10 +84,11 @@ def link(client: str, group: str, /, *, file: Path = FILE, audit_log: Path | Non
         group: Group of the clients that one payer or one owner stands behind, "" for none.
         file: File of keys.
         audit_log: The gateway's audit log, in which the change is entered.
+        audit_key_file: File with the key of the audit log, if it has one.
     """
     from feint.gateway.auth.keyfile import Keys
 
-    with _log(audit_log, "linked") as enter:
+    with _log(audit_log, audit_key_file, "linked") as enter:
         enter(*Keys(file).link(client, group))
     print(f"{client} belongs to {group}" if group else f"{client} belongs to no group")
 
@@ -114,17 +126,20 @@ def list_(*, file: Path = FILE) -> None:
 
 
 @keys.command
-def revoke(key: str, /, *, file: Path = FILE, audit_log: Path | None = None) -> None:
+def revoke(
+    key: str, /, *, file: Path = FILE, audit_log: Path | None = None, audit_key_file: Path | None = None
+) -> None:
     """Revoke a key; gateways apply it within a second.
 
     Args:
         key: Id of a key, or a client, all of whose keys are revoked.
         file: File of keys.
         audit_log: The gateway's audit log, in which the change is entered.
+        audit_key_file: File with the key of the audit log, if it has one.
     """
     from feint.gateway.auth.keyfile import Keys
 
-    with _log(audit_log, "revoked") as enter:
+    with _log(audit_log, audit_key_file, "revoked") as enter:
         revoked = Keys(file).revoke(key)
         enter(*revoked)
     for old in revoked:
@@ -140,6 +155,7 @@ def rotate(
     grace: timedelta = timedelta(days=1),
     expires: timedelta | None = None,
     audit_log: Path | None = None,
+    audit_key_file: Path | None = None,
 ) -> None:
     """Create a key in place of an old one, which stays valid for a while, and print the new key once.
 
@@ -149,6 +165,7 @@ def rotate(
         grace: Time until the old key expires, like 24h or 0s.
         expires: Time until the new key expires (default: never).
         audit_log: The gateway's audit log, in which the change is entered.
+        audit_key_file: File with the key of the audit log, if it has one.
 
     Raises:
         BadInput: For a negative grace.
@@ -157,7 +174,7 @@ def rotate(
 
     if grace < timedelta(0):
         raise BadInput(f"--grace {grace}", "0s or more", "change it")
-    with _log(audit_log, "rotated") as enter:
+    with _log(audit_log, audit_key_file, "rotated") as enter:
         text, new, old = Keys(file).rotate(key, grace=grace.total_seconds(), expires=_timestamp(expires))
         enter(old, new)
     _show(text, new)
@@ -172,30 +189,23 @@ def _show(text: str, key: "Key") -> None:
 
 
 @contextmanager
-def _log(audit_log: Path | None, action: str) -> Iterator[Callable[..., None]]:
+def _log(audit_log: Path | None, key_file: Path | None, action: str) -> Iterator[Callable[..., None]]:
     """Yield a function that enters keys into the audit log, which is opened before anything is changed."""
     if audit_log is None:
         yield lambda *changed: None
         return
+    from feint.gateway.telemetry.audit_chain import read_key
     from feint.gateway.telemetry.audit_log import AuditLog
 
-    with AuditLog(audit_log) as log:
+    with AuditLog(audit_log, read_key("", key_file)) as log:
 
         def enter(*changed: "Key") -> None:
             for key in changed:
-                entry = {"client": key.client, "tenant": key.tenant, "group": key.group, "key": key.id, "by": _person()}
-                log.enter(f"key {action}", **entry, durable=True)
+                entry = {"client": key.client, "tenant": key.tenant, "group": key.group, "key": key.id, "by": person()}
+                head = log.enter(f"key {action}", **entry, durable=True)
+                print(f"the audit log's head is {head}", file=sys.stderr)
 
         yield enter
-
-
-def _person() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user without a name
-        return "unknown"
 
 
 def _timestamp(after: timedelta | None) -> float | None:

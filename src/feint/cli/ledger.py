@@ -2,17 +2,19 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cyclopts import App
 
 from feint.cli.app import app
+from feint.cli.common import person
 from feint.errors import UnknownName
 
 if TYPE_CHECKING:
-    from feint.gateway.transaction import Snapshot
+    from feint.gateway.settings import Settings
+    from feint.gateway.transaction import AccountName, Snapshot
 
-ledger = App(name="ledger", help="Show, export and reset accounts of a gateway's ledger, while it runs.")
+ledger = App(name="ledger", help="Show, export, reset and erase accounts of a gateway's ledger, while it runs.")
 app.command(ledger)
 
 
@@ -66,17 +68,89 @@ def reset(settings: Path, client: str, /, *, model: str = "", group: bool = Fals
     print(f"{client} begins anew, with evidence 0 instead of {before.totals.get('evidence', 0.0):.2f}")
 
 
-def _account(settings: Path, client: str, model: str, **how: Any) -> "Snapshot":
+@ledger.command
+def erase(settings: Path, client: str, /, *, group: bool = False) -> None:
+    """Delete all that is stored of a client, for their own request: accounts of every model, keys and link to a group.
+
+    The account of a group goes with its last client. Lines of the audit log and copies of the files stay.
+
+    Example: `feint ledger erase gateway.toml ann`
+
+    Args:
+        settings: Settings file of the gateway.
+        client: Name of the client.
+        group: Whether the name is that of a group of linked clients, whose own account is deleted.
+    """
     import asyncio
 
-    from feint.gateway.accounts import read
-    from feint.gateway.settings_file import read as read_settings
+    from feint.gateway import accounts
+    from feint.gateway.settings_file import read
+
+    table, name = read(settings), _name(client, group)
+    accounts.check_stored(table)
+    accounts.enter(table, "erased", name, person())
+    erased = asyncio.run(accounts.erase(table, name))
+    parts = [f"its account of {model}" for model in erased.models] + [f"{erased.keys} keys"] * bool(erased.keys)
+    parts += [f"its group {erased.group}, which has no other client"] * bool(erased.group)
+    print(f"erased of {client}: {', '.join(parts) or 'nothing, as nothing was stored'}")
+
+
+@ledger.command
+def marks(settings: Path, /, *, out: Path, model: str = "") -> None:
+    """Write the marked answers of every account as a mark, for `feint commit` and `feint claim`.
+
+    `Marked` stored them while it served. Answers to clients of one group are those of one account, and an input that
+    several accounts asked is left out. Keep the directory secret, and commit to it before a suspect appears.
+
+    Example: `feint ledger marks gateway.toml --out runs/served`
+
+    Args:
+        settings: Settings file of the gateway, which may be running.
+        out: Directory to write.
+        model: Name of the model; may be left out where there is one.
+    """
+    import asyncio
+
+    from feint.cli.common import require_new
+    from feint.defenses.outputs.marked import ROWS
+    from feint.gateway.server import marked
+    from feint.gateway.settings_file import read
+    from feint.ownership.carried import marked_by_account
+    from feint.recipes.store import atomic_write
+
+    require_new(out)
+    table = read(settings)
+    name = _model(table, model)
+    accounts = asyncio.run(marked.rows_by_account(table, name, ROWS))
+    mark = marked_by_account(accounts, *asyncio.run(marked.task_of(table, name)))
+    with atomic_write(out) as partial:
+        mark.save(partial / mark.method.replace(" ", "_"), model=name)
+    print(f"{out}: {len(mark):,} {mark.method} of {len(mark.accounts):,} accounts")
+
+
+def _model(settings: "Settings", model: str) -> str:
+    """Return the name of a model of the settings; the only one may be left out."""
+    if not model and len(settings.models) == 1:
+        (model,) = settings.models
+    if model not in settings.models:
+        raise UnknownName.among("model", model, settings.models)
+    return model
+
+
+def _name(client: str, group: bool) -> "AccountName":
     from feint.gateway.transaction import AccountName
 
-    table = read_settings(settings)
-    if not model and len(table.models) == 1:
-        (model,) = table.models
-    if model not in table.models:
-        raise UnknownName.among("model", model, table.models)
-    group = how.pop("group")
-    return asyncio.run(read(table, model, AccountName("group" if group else "client", client), **how))
+    return AccountName("group" if group else "client", client)
+
+
+def _account(settings: Path, client: str, model: str, *, group: bool, reset: bool = False) -> "Snapshot":
+    import asyncio
+
+    from feint.gateway import accounts
+    from feint.gateway.settings_file import read
+
+    table, name = read(settings), _name(client, group)
+    account = asyncio.run(accounts.read(table, _model(table, model), name, reset=reset))
+    if reset:
+        accounts.enter(table, "reset", name, person())
+    return account

@@ -1,6 +1,7 @@
 """Command `feint serve`."""
 
 import math
+import os
 import re
 import sys
 from dataclasses import replace
@@ -12,6 +13,8 @@ from feint.cli.app import Defenses, app
 from feint.errors import BadInput, FeintError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from feint.gateway.backends.base import LoadedModel
     from feint.gateway.server.bootstrap import AppState, Ledgers
     from feint.gateway.server.run import Factory, RunningServer
@@ -38,6 +41,7 @@ def serve(
     grpc_port: int = 8081,
     anonymous: bool = False,
     enforce: bool = False,
+    workers: int = 1,
 ) -> None:
     """Serve a defended model by the Open Inference Protocol v2, over REST and gRPC.
 
@@ -61,16 +65,21 @@ def serve(
         grpc_port: Port of gRPC, 0 for none.
         anonymous: Answer without a key; all requests are of one client.
         enforce: Enforce a ladder. Without it everybody stays on its first rung, and evidence is recorded.
+        workers: Number of processes that serve a settings file on the same ports, from one ledger.
 
     Raises:
         BadInput: For a settings file with options of a model.
     """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # or each broken handshake of a stranger is a line that is not JSON
     for package in ("msgspec", "uvicorn", "uvloop", "starlette", "grpc", "onnxruntime"):
         available(package, "serve")
     if data is not None and not check:
         raise BadInput("--data without --check", "both", "add --check, or leave out --data")
     samples = data if data is not None else "" if check else None
     if not _is_settings(what):
+        if workers != 1:
+            got = f"--workers {workers} with {what}, whose ledger is in memory"
+            raise BadInput(got, "a settings file", 'write one with [ledger] store = "sqlite:ledger.db"')
         model = replace(_model(what, defense, access, logits), shadow=False if enforce else None)
         called = name or _name(what)
         _serve_model(model, called, (host, port, grpc_port), samples=samples, anonymous=anonymous)
@@ -78,7 +87,7 @@ def serve(
     defaults = [name == "", not defense, not access, not logits, host == "127.0.0.1", port == 8080, grpc_port == 8081]
     if not all(defaults) or anonymous or enforce:
         raise BadInput(f"{what} and options of a model", "one of them", f"set them in {what}, and give --check at most")
-    _serve_settings(Path(what), samples)
+    _serve_settings(Path(what), samples, workers)
 
 
 def _is_settings(what: str) -> bool:
@@ -117,9 +126,9 @@ def _model(what: str, defense: tuple[str, ...], access: tuple[str, ...], logits:
     )
 
 
-def _serve_settings(file: Path, samples: str | None) -> None:
+def _serve_settings(file: Path, samples: str | None, count: int) -> None:
     from feint.gateway.redaction import redacted
-    from feint.gateway.server import run
+    from feint.gateway.server import run, workers
     from feint.gateway.server.bootstrap import load
     from feint.gateway.settings_file import read
 
@@ -129,8 +138,10 @@ def _serve_settings(file: Path, samples: str | None) -> None:
     try:
         if samples is not None:
             _check(make, samples)
-        else:
+        elif count == 1:
             run.run(make, started=_started)
+        else:
+            workers.serve(file, count, started=lambda served: _print(*served, f"{count} workers"))
     except FeintError as error:  # it goes where the logs go
         error.args = tuple(map(redacted, error.args))
         raise
@@ -204,13 +215,14 @@ def _check(make: "Factory", samples: str) -> None:
     import asyncio
 
     from feint.gateway.server import ports
+    from feint.gateway.server.bootstrap import describe
 
     async def open_and_close() -> None:
         opened = await make(None)
         try:
             server = opened.settings.server
             ports.check_free(server)
-            _print(opened)
+            _print(describe(opened), opened.warnings)
             for name, loaded in opened.models.items():
                 if loaded.spec is not None:
                     print(f"tried {name}: {await _tried(loaded, samples)}")
@@ -263,15 +275,16 @@ def _samples(place: str, spec: "ModelSpec") -> "tuple[Any, Any]":
 
 
 def _started(running: "RunningServer") -> None:
-    _print(running.opened)
-    grpc = f", gRPC on {running.opened.settings.server.host}:{running.grpc_port}" if running.grpc_port else ""
-    print(f"serving {running.url}{grpc}", flush=True)
+    from feint.gateway.server.bootstrap import describe
+
+    _print(describe(running.opened), running.opened.warnings, f"serving {running.addresses}")
 
 
-def _print(opened: "AppState") -> None:
-    from feint.gateway import redaction
-    from feint.gateway.server import bootstrap
+def _print(lines: "Sequence[str]", warnings: "Sequence[str]", *ending: str) -> None:
+    from feint.gateway.redaction import redacted
 
-    print("\n".join(bootstrap.describe(opened)))
-    for line in opened.warnings:
-        print(f"feint: mind: {redaction.redacted(line)}", file=sys.stderr)
+    print("\n".join(lines))
+    for line in warnings:
+        print(f"feint: mind: {redacted(line)}", file=sys.stderr)
+    for line in ending:
+        print(line, flush=True)

@@ -24,6 +24,9 @@ from feint.signature import DOMAINS, Column, Domain, Pixels, Text, Tokens
 
 WORDS = {kind.__name__: kind for kind in (*DOMAINS.values(), Column)}  # of domains in the cache
 
+GREY = 3, 1  # channels of images in colour and of their greys
+LUMA = 0.299, 0.587, 0.114  # of red, green and blue
+
 
 @dataclass(frozen=True)
 class Split:
@@ -140,16 +143,23 @@ class Split:
         """Return the same images in another height and width; each pixel is the mean of the area that it covers.
 
         Args:
-            shape: (C, H, W) of the result.
+            shape: (C, H, W) of the result; of colours, one channel is the luma of ITU-R BT.601.
 
         Raises:
-            BadInput: The number of channels differs, or the inputs are no images.
+            BadInput: The number of channels differs otherwise, or the inputs are no images.
         """
         if self.shape == tuple(shape):
             return self
-        if not isinstance(self.domain, Pixels) or len(shape) != 3 or self.shape[0] != shape[0]:
+        if (
+            not isinstance(self.domain, Pixels)
+            or len(shape) != 3
+            or (self.shape[0], shape[0]) not in (GREY, (shape[0], shape[0]))
+        ):
             raise BadInput(f"{self.name} of shape {self.shape}", f"images like {tuple(shape)}", "choose other images")
-        small = F.interpolate(self.inputs(), size=shape[1:], mode="area").mul(255).round().to(torch.uint8)
+        x = self.inputs()
+        if self.shape[0] != shape[0]:
+            x = (x * torch.tensor(LUMA).view(-1, 1, 1)).sum(1, keepdim=True)
+        small = F.interpolate(x, size=shape[1:], mode="area").mul(255).round().to(torch.uint8)
         name = f"{self.name}_{shape[2]}x{shape[1]}"
         return Split.of(small.numpy(), self.arrays[1], name=name, part=self.part)
 

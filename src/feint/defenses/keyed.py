@@ -1,8 +1,11 @@
 """Random numbers keyed by an input and the owner's secret: the same query draws the same numbers on every replica.
 
 Repeats reveal nothing: the mean of a hundred answers to one input is one answer. Inputs are compared by their marks
-(`feint.signature`): images in 256 levels, so that a change below half a level draws nothing new either. A visible
-change does, and an attacker who averages over augmented copies still gains; the attacks have a lens for it.
+(`feint.signature`): images in 256 levels. A model behind a keyed defense sees its inputs on the grid of the marks
+(`Domain.quantize`), so that inputs that draw alike are answered alike; otherwise differences of such inputs cancel the
+draw, and one request of 129 rows gives gradients. Inputs with other marks draw anew, however near they are: an attacker
+who averages over copies of which a pixel or two differ by one level still gains, by the lens
+`feint.attacks.NearCopies`.
 """
 
 import hmac
@@ -12,7 +15,8 @@ import torch
 from torch import Tensor
 
 from feint.errors import BadInput, BadRecipe, NotExportable
-from feint.signature import mark
+from feint.query import quantize
+from feint.signature import mark, near
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)
 
@@ -24,12 +28,15 @@ def check_key(key: str) -> None:
         raise BadRecipe("an empty key", "a secret of the owner's", f"draw one: {draw}")
 
 
-def digests(key: str, x: Tensor | None) -> np.ndarray:
+def digests(key: str, x: Tensor | None, *, purpose: str = "", perceptual: bool = False) -> np.ndarray:
     """Return the HMAC-SHA256 of the mark of each input.
 
     Args:
         key: The owner's secret.
         x: Inputs, (N, …) of any domain.
+        purpose: What is drawn. Two defenses with one key and one purpose draw the same numbers, and their answers to
+            one input differ by what an attacker can solve for the undefended one.
+        perceptual: Whether an input's perceptual code (`feint.signature.near`) stands for its mark.
 
     Returns:
         Digests, (N, 4) uint64.
@@ -45,26 +52,62 @@ def digests(key: str, x: Tensor | None) -> np.ndarray:
             "answers without their inputs", "the inputs x (N, …), which decide the draw", "call it as (p, x)"
         )
     keyed, drawn = hmac.new(key.encode(), digestmod="sha256"), list[bytes]()
-    for row in mark(x.detach().cpu().numpy()):
+    keyed.update(purpose.encode())
+    for row in _codes(x) if perceptual else mark(x.detach().cpu().numpy()):
         code = keyed.copy()  # the key is hashed once, not once an input
         code.update(row)
         drawn.append(code.digest())
     return np.frombuffer(b"".join(drawn), np.uint64).reshape(-1, 4)
 
 
-def uniforms(key: str, x: Tensor | None, n: int) -> Tensor:
+def _codes(x: Tensor) -> list[bytes]:
+    """Return the perceptual code of each input: of what its mark tells of it."""
+    return [b"near" + code.tobytes() for code in near(quantize(x).detach().cpu().numpy())]
+
+
+def uniforms(key: str, x: Tensor | None, n: int, *, purpose: str = "", perceptual: bool = False) -> Tensor:
     """Return `n` numbers in (0, 1) for each input, by SplitMix64 seeded with the input's digest.
 
     Args:
         key: The owner's secret.
         x: Inputs, (N, …) of any domain.
         n: Numbers for each input.
+        purpose: As in `digests`.
+        perceptual: As in `digests`.
 
     Returns:
         Numbers, (N, n) float64 on the CPU.
     """
-    state = mix(digests(key, x)[:, :1] + np.arange(1, n + 1, dtype=np.uint64) * GOLDEN)
+    seeds = digests(key, x, purpose=purpose, perceptual=perceptual)[:, :1]
+    state = mix(seeds + np.arange(1, n + 1, dtype=np.uint64) * GOLDEN)
     return torch.from_numpy(((state >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)
+
+
+def shared_uniforms(key: str, x: Tensor | None, n: int, *, purpose: str, share: float) -> Tensor:
+    """Return uniform numbers of which near copies of an input have a part in common.
+
+    With the normal distribution function Φ, u by the mark and v by the perceptual code::
+
+        Φ(√(1 − share) Φ⁻¹(u) + √share Φ⁻¹(v))
+
+    Args:
+        key: The owner's secret.
+        x: Inputs, (N, …) of any domain.
+        n: Numbers for each input.
+        purpose: As in `digests`.
+        share: Share in common, 0 to 1, of the variance.
+
+    Returns:
+        Numbers in (0, 1), (N, n) float64 on the CPU.
+    """
+    if not share:
+        return uniforms(key, x, n, purpose=purpose)
+    parts = [
+        weight**0.5 * torch.special.ndtri(uniforms(key, x, n, purpose=purpose, perceptual=perceptual))
+        for weight, perceptual in ((1 - share, False), (share, True))
+        if weight
+    ]
+    return torch.special.ndtr(torch.stack(parts).sum(0)).clamp(2.0**-53, 1 - 2.0**-53)
 
 
 def mix(state: np.ndarray) -> np.ndarray:

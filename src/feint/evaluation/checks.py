@@ -14,7 +14,7 @@ from feint.evaluation.significance import noise, share
 
 SEEDS = 3  # fewer give no estimate of the spread between them
 EXPLAINED = 0.85  # of the answers that the attack read; measured in docs/reference/checks.md
-OVERLAP = 0.001  # of the test set
+OVERLAP = 0.001  # of the test set, or of the pool
 ANSWERED = 0.99  # of the budget
 
 
@@ -73,6 +73,8 @@ def _theft_flags(row: Row) -> Iterator[Flag]:
         yield Flag("tuned-on-test")
     if overlap > OVERLAP * n:
         yield Flag("pool-overlaps-test", f"{overlap:,.0f}/{n:,.0f}")
+    if (share := row.scores.get("leak", 0.0)) > OVERLAP:
+        yield Flag("leak", f"{share:.1%}")
     rules = any(map(row.recipe["defense"].get, ("access", "rungs")))
     if rules and row.asked < ANSWERED * row.budget:
         yield Flag("refused", f"{row.asked:,}/{row.budget:,}")

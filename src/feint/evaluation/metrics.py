@@ -27,6 +27,7 @@ from feint.evaluation.decisions import (
 )
 from feint.evaluation.memory import added_mb
 from feint.i18n import LANGUAGES
+from feint.models.simplex import kl
 from feint.query import Query
 from feint.service import Service
 from feint.victims import answers, predict
@@ -49,12 +50,6 @@ def order_kept(q: Tensor, p: Tensor, *, top: int | None = None) -> float:
     """Return the share of rows whose first `top` ranks (all if None) do not change; equals rank by lowest index."""
     ranks = [v.sort(dim=-1, descending=True, stable=True).indices[:, :top] for v in (q, p)]
     return _mean((ranks[0] == ranks[1]).all(-1))
-
-
-def kl(q: Tensor, p: Tensor) -> float:
-    """Return the mean KL(q ‖ p) in nats, with probabilities below 1e-12 counted as 1e-12."""
-    q, p = q.double(), p.double()
-    return (q * (q.clamp_min(1e-12).log() - p.clamp_min(1e-12).log())).sum(-1).mean().item()
 
 
 def l1(q: Tensor, p: Tensor) -> float:
@@ -228,6 +223,15 @@ METRICS = (
     Metric("transfer_pgd", "springboard", "%", 1, ("Transfer, PGD", "PGD 迁移率")),
     Metric("membership_auroc", "springboard", "", 3, ("Membership, AUROC", "成员推断 AUROC")),
     Metric("membership_tpr", "springboard", "%", 1, ("Membership, found at 1% false", "误报率 1% 时的成员检出率")),
+    Metric("claimed", "ownership", "%", 0, ("Claimed", "被主张"), counted=True),
+    Metric("claimed_same_mistakes", "ownership", "%", 0, ("by mistakes", "凭错误")),
+    Metric("claimed_triggers", "ownership", "%", 0, ("by triggers", "凭触发样本")),
+    Metric("claimed_trained_mark", "ownership", "%", 0, ("by trained mark", "凭训练水印")),
+    Metric("claimed_marked_answers", "ownership", "%", 0, ("by marked answers", "凭标记回答")),
+    Metric("claim_named", "ownership", "%", 0, ("accounts named", "被点名的账户")),
+    Metric("claim_log_e", "ownership", "", 1, ("log10 e", "log10 e")),
+    Metric("claim_asked", "ownership", "", 0, ("Asked", "提问数")),
+    Metric("claim_bound", "ownership", "%", 2, ("Bound on false claims", "误报率上界")),
 )  # fmt: skip
 
 

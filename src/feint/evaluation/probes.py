@@ -1,17 +1,17 @@
 """Facts about a theft that only its run can measure, for the checks of its row."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from feint.attacks import Attack, Lens, LensedAttack
 from feint.data import Split
-from feint.evaluation.metrics import kl
+from feint.models.simplex import share_explained
 from feint.oracle import Oracle
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.transcript import Transcript
@@ -68,13 +68,8 @@ def explained(surrogate: nn.Module, transcript: Transcript) -> float | None:
     x, p = transcript.x[rows], transcript.p[rows]
     q = torch.cat([predict(surrogate, batch) for batch in x.split(500)])
     labels = torch.zeros_like(p).scatter_(-1, p.argmax(-1, keepdim=True), 1.0)
-    shares = [_share(answers, q) for answers in (p, labels)]
+    shares = [share_explained(answers, q) for answers in (p, labels)]
     return max((share for share in shares if share is not None), default=None)
-
-
-def _share(p: Tensor, q: Tensor) -> float | None:
-    information = kl(p, p.double().mean(0).expand_as(p))
-    return 1 - kl(p, q) / information if information > 1e-12 else None
 
 
 def overlap(attack: object, test: Split) -> int:
@@ -84,6 +79,14 @@ def overlap(attack: object, test: Split) -> int:
     for split in set(splits(attack)):
         shared |= np.isin(digests, _digests(split))
     return int(shared.sum())
+
+
+def leak(attack: Attack, fitted_on: Sequence[Split]) -> float:
+    """Return the share of the attacker's pool that is, as queries, in the data that a defense was fitted on."""
+    pool = getattr(attack.attack if isinstance(attack, LensedAttack) else attack, "pool", None)
+    if pool is None or not fitted_on:
+        return 0.0
+    return float(np.isin(_digests(pool), np.concatenate([_digests(split) for split in fitted_on])).mean())
 
 
 def splits(recipe: object) -> Iterator[Split]:

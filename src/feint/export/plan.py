@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from feint import onnx_manifest
-from feint.defense import Defense, Ladder
+from feint.defense import Defense, Ladder, draws
 from feint.defenses.access import Campaign
 from feint.errors import BadInput, NotExportable
 from feint.export.tracing import SERVE, Parts
@@ -67,7 +67,8 @@ def make_plan(defense: Defense | Ladder, *, gateway: bool, rung: int | None) -> 
         The plan.
 
     Raises:
-        NotExportable: For a ladder without `gateway`, an input defense, or a rule or detector that needs torch.
+        NotExportable: For a ladder without `gateway`, an input defense, a defense that draws by a key, or a rule or
+            detector that needs torch.
         BadInput: For an unknown rung.
     """
     if rung is not None:
@@ -83,6 +84,9 @@ def make_plan(defense: Defense | Ladder, *, gateway: bool, rung: int | None) -> 
     plan = ExportPlan(defense, Parts(rungs, _scores(defense), moved=gateway))
     for step in [step for member in rungs for step in member.inputs]:
         raise NotExportable(f"{step!r}, an input defense", "defenses that look at answers", SERVE)
+    for step in [step for member in rungs for step in member.outputs if draws(step)]:  # its text has the key
+        got = f"{type(step).__name__} (numbers drawn by HMAC-SHA256)"
+        raise NotExportable(got, "arithmetic that ONNX knows", SERVE)
     for rule in plan.rules:
         if not getattr(rule, "servable", False):
             raise NotExportable(f"{rule!r}", "an access rule that runs without torch (servable = True)", SERVE)

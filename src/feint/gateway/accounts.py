@@ -1,13 +1,17 @@
-"""Accounts of a ledger, for its operator: read and reset while gateways run."""
+"""Accounts of a ledger, for its operator: read, reset and erased while gateways run."""
 
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from feint.errors import BadInput, UnknownName
+from feint.gateway.auth.keyfile import Keys
 from feint.gateway.settings import Settings
 from feint.gateway.stores import open_store
+from feint.gateway.telemetry.audit_chain import read_key
+from feint.gateway.telemetry.audit_log import AuditLog
 from feint.gateway.transaction import AccountName, ChangeSet, Snapshot, Store, snapshot_of
 
 
@@ -50,6 +54,53 @@ async def read(settings: Settings, model: str, name: AccountName, *, reset: bool
     if not account.version:
         raise UnknownName(f"the {name.kind} {name.name!r} of {model}", "one who has asked", "see /ui")
     return account
+
+
+@dataclass(frozen=True)
+class Erased:
+    """What was erased of a client or a group: the models with an account of it, and its keys."""
+
+    models: list[str]
+    keys: int = 0
+    group: str = ""
+
+
+async def erase(settings: Settings, name: AccountName) -> Erased:
+    """Delete all that is stored of a client or a group: its accounts of every model, and a client's keys and link.
+
+    The account of a group is deleted with its last client. A ledger in memory raises `BadInput`.
+
+    Args:
+        settings: Settings of the gateway.
+        name: Name of the account.
+
+    Returns:
+        What there was; nothing where it was erased before.
+    """
+    models = [model for model in settings.models if await _erased(settings, model, name)]
+    file = settings.keys.file
+    if name.kind != "client" or file is None or not file.exists():
+        return Erased(models)
+    keys = Keys(file)
+    group = next((key.group for key in keys.all() if key.client == name.name), "")
+    deleted = keys.erase(name.name)
+    last = bool(group) and all(key.group != group for key in keys.all())
+    if last:
+        await erase(settings, AccountName("group", group))
+    return Erased(models, deleted, group if last else "")
+
+
+async def _erased(settings: Settings, model: str, name: AccountName) -> bool:
+    async with stored(settings, model) as store:
+        return await store.erase(name)
+
+
+def enter(settings: Settings, action: str, name: AccountName, by: str) -> None:
+    """Enter an operator's change of an account into the audit log, if there is one; raise `NotWritten`."""
+    if settings.operator.audit_log is not None:
+        key = read_key(settings.operator.audit_key_env, settings.operator.audit_key_file)
+        with AuditLog(settings.operator.audit_log, key) as log:
+            log.enter(f"account {action}", **{name.kind: name.name}, by=by, durable=True)
 
 
 def _cleared(account: Snapshot) -> ChangeSet:

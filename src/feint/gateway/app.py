@@ -1,16 +1,25 @@
 """Gateway of several models: authentication, limits and lookup, for REST and gRPC alike."""
 
+import re
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from feint.errors import NoRole, UnknownName, Unreachable
-from feint.gateway import error_responses
+from feint.errors import NoKey, NoRole, UnknownName, Unreachable
+from feint.gateway import error_responses, request_context
 from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.record import RequestRecord
 from feint.openinference.json_codec import RequestCodec, request_codec
+
+KEY = re.compile(r"feint_([0-9a-f]{12})_")
+
+
+def key_id(key: str) -> str:
+    """Return the id in the text of an API key, "" where it has none."""
+    match = KEY.match(key)
+    return match[1] if match else ""
 
 
 @dataclass(frozen=True)
@@ -23,6 +32,7 @@ class Caller:
         roles: Some of infer, metrics and admin.
         group: Group of linked clients to which the client belongs, "" for none.
         models: Names of the models that the key is good for, none for all.
+        key: Id of the key, "" where keys have none.
     """
 
     client: str
@@ -30,6 +40,7 @@ class Caller:
     roles: frozenset[str] = frozenset({"infer"})
     group: str = ""
     models: frozenset[str] = frozenset()
+    key: str = field(default="", compare=False)
 
 
 class Authenticator(Protocol):
@@ -66,7 +77,10 @@ class Gateway:
         authenticator: Authenticates clients.
         limits: The limits of a request.
         stopping: Whether it will close its ports soon.
-        ledger_lost: Whether nobody can be answered, since the ledger's store is lost.
+        ledger_lost: Whether the ledger's store is lost.
+        ledger_needed: Whether no model is ready without the ledger.
+        upstreams: Names of the models that other servers run.
+        trace_share: Share of the requests whose traces are recorded; None where none is.
     """
 
     endpoints: Mapping[str, ModelEndpoint]
@@ -74,6 +88,9 @@ class Gateway:
     limits: Limits = Limits()
     stopping: bool = False
     ledger_lost: bool = False
+    ledger_needed: bool = True
+    upstreams: frozenset[str] = frozenset()
+    trace_share: float | None = None
 
     @property
     def ready(self) -> bool:
@@ -85,9 +102,14 @@ class Gateway:
         """The bytes of the largest request that any model takes."""
         return max(self.codec(endpoint).body_limit for endpoint in self.endpoints.values())
 
+    def replace(self, other: "Gateway") -> None:
+        """Serve the models of another gateway, for its keys and within its limits."""
+        self.endpoints, self.authenticator, self.limits = other.endpoints, other.authenticator, other.limits
+        self.ledger_lost, self.ledger_needed, self.upstreams = other.ledger_lost, other.ledger_needed, other.upstreams
+
     def model_ready(self, name: str) -> bool:
         """Return whether a model can answer."""
-        return self.endpoints[name].ready and not self.stopping and not self.ledger_lost
+        return self.endpoints[name].ready and not self.stopping and not (self.ledger_lost and self.ledger_needed)
 
     def codec(self, endpoint: ModelEndpoint) -> RequestCodec:
         """Return the codec of a model's requests."""
@@ -95,7 +117,13 @@ class Gateway:
 
     def authenticate(self, key: str, *, roles: Collection[str] = ("infer",)) -> Caller:
         """Return the owner of a key ("" for none); raise `NoKey`, or `NoRole` where it has none of the `roles`."""
-        caller = self.authenticator.authenticate(key)
+        context = request_context.current()
+        try:
+            caller = self.authenticator.authenticate(key)
+        except NoKey:
+            context.key = key_id(key)
+            raise
+        context.key = caller.key
         if caller.roles.isdisjoint(roles):
             raise NoRole(f"a key without the role {' or '.join(roles)}", "one that has it", "ask the operator")
         return caller

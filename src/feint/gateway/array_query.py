@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from feint.signature import near
+
 Array = np.ndarray
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class ArrayQuery:
     """Query with the inputs `x` (N, …) of one domain, which count as N queries; the rest as in `feint.Query`.
 
@@ -23,6 +25,18 @@ class ArrayQuery:
     stamp: str = ""
     time: float = field(default_factory=time.time)
     group: str = ""
+    _near: Array | None = field(default=None, init=False, repr=False)
+
+    @property
+    def near(self) -> Array:
+        """Perceptual codes (N,) of the inputs, computed once: for all requests of a run, or here."""
+        if self._near is None:
+            self._near = near(self.x)
+        return self._near
+
+    @near.setter
+    def near(self, codes: Array) -> None:
+        self._near = codes
 
     @property
     def values(self) -> Array:

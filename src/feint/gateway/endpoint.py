@@ -118,8 +118,7 @@ class ModelEndpoint:
             seconds: Time limit, None for none.
 
         Raises:
-            FeintError: `Refused` by an access rule, `Unreachable` or `StoreLost`; nothing is answered then.
-            TimedOut: When the time limit is over.
+            FeintError: `Refused` by an access rule, `Unreachable`, `StoreLost` or `TimedOut`; nothing is answered then.
             Failed: For any other failure.
             CancelledError: When the client has gone, or its own deadline is over.
         """
@@ -141,8 +140,9 @@ class ModelEndpoint:
             self.observer(record)
 
     async def _in_time(self, query: ArrayQuery, record: RequestRecord, seconds: float | None) -> Array:
+        limit = asyncio.timeout(seconds)
         try:
-            async with asyncio.timeout(seconds) as limit:
+            async with limit:
                 return await self._decide(query, record)
         except TimeoutError as error:
             if not limit.expired():
@@ -169,9 +169,7 @@ class ModelEndpoint:
                 except Unreachable:  # here and below nothing is committed: what fails on this side is not charged
                     raise
                 except Exception as error:  # nothing else is the client's to read: it may name files or hosts
-                    raise Failed(
-                        "a failure of the pipeline", "an answer", "try again, or tell the operator"
-                    ) from error
+                    raise Failed("a failure of the pipeline", "an answer", "try again, or tell the operator") from error
                 commit = None
                 if not self.session.outdated(transaction):
                     commit = self.session.commit(transaction)

@@ -9,7 +9,7 @@ import msgspec
 
 from feint.errors import Compressed, FeintError, NoKey, NoRole, TooLarge, TooSlow
 from feint.openinference.messages import ErrorDetails, ErrorResponse
-from feint.openinference.status import details, line, status_of
+from feint.openinference.status import details, is_final, line, status_of
 
 log = logging.getLogger("feint.gateway")
 Header = tuple[bytes, bytes]
@@ -28,6 +28,8 @@ def _hints(error: BaseException, hints: dict[str, Any]) -> list[Header]:
     headers = []
     if "retry_after" in hints:  # in whole seconds, says RFC 9110: the exact number is in the body
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(hints["retry_after"]))))
+    if is_final(error):
+        headers.append((b"x-should-retry", b"false"))  # read by the clients of OpenAI and others, who retry any 429
     if isinstance(error, NoKey) and not isinstance(error, NoRole):
         headers.append((b"www-authenticate", b"Bearer"))
     if isinstance(error, Compressed):

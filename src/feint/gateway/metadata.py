@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from feint import __version__
+from feint.errors import UnknownName
 from feint.gateway.app import Caller, Gateway
 from feint.openinference import messages
 from feint.openinference.openapi import Operation
@@ -57,6 +58,8 @@ def _model_ready(gateway: Gateway, caller: Caller | None, *, model: str, version
 
 
 def _model(gateway: Gateway, caller: Caller | None, *, model: str, version: str = "") -> Reply:
+    if model == "stats" and model not in gateway.endpoints:  # Triton's extension, on the path of a model of that name
+        raise UnknownName("statistics of models", "a page that is served, as in /openapi.json", "read /metrics")
     return _reply(gateway.endpoint(model, version, caller=caller).spec.metadata())
 
 

@@ -3,6 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from feint.gateway.request_context import RequestContext, current
+
+EVIDENCE_STEP = 0.25  # one query's step tells the score of that query, which no answer may
+
 
 @dataclass(slots=True)
 class RequestRecord:
@@ -23,8 +27,8 @@ class RequestRecord:
         asked: The queries that the client has been answered so far, those of this request among them.
         moved: The mean L1 distance between undefended and defended rows, None where it is not known.
         conflicts: Number of times that the rules ran again because the account had changed.
-        trace: The id of its trace, "" for none.
         seconds: The seconds of each stage: access, model, outputs, ledger.
+        context: Who sent it, on which path, in which trace.
     """
 
     model: str
@@ -40,8 +44,18 @@ class RequestRecord:
     asked: float = 0.0
     moved: float | None = None
     conflicts: int = 0
-    trace: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
+    context: RequestContext = field(default_factory=current)
+
+    @property
+    def shown_evidence(self) -> float:
+        """The evidence as observers show it."""
+        return shown(self.evidence)
+
+
+def shown(evidence: float) -> float:
+    """Return evidence rounded down to quarters."""
+    return evidence // EVIDENCE_STEP * EVIDENCE_STEP
 
 
 Observer = Callable[[RequestRecord], None]

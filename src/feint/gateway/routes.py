@@ -7,7 +7,6 @@ from typing import Any
 from msgspec import json
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -15,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from feint import __version__
 from feint.errors import BadInput, Compressed, FeintError, NoKey, TooLarge, TooSlow, UnknownName
-from feint.gateway import error_responses
+from feint.gateway import error_responses, request_context
 from feint.gateway.app import Caller, Gateway
 from feint.gateway.metadata import PAGES, ProtocolPage
 from feint.openinference.json_codec import LENGTH_HEADER
@@ -25,11 +24,10 @@ from feint.openinference.tensors import PIECE
 TITLE = "Feint, a gateway of the Open Inference Protocol v2"
 
 
-def app(gateway: Gateway, *, routes: Sequence[BaseRoute] = ()) -> Starlette:
+def app(gateway: Gateway, *, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
     """Return the application that serves the protocol, and other `routes` beside it."""
     application = Starlette(
         routes=[*(_route(gateway, page) for page in PAGES), _openapi_route(), *routes],
-        middleware=[Middleware(InferenceMiddleware, gateway=gateway)],
         exception_handlers={
             HTTPException: _on_unrouted,
             NoKey: _recorded(gateway),
@@ -38,7 +36,7 @@ def app(gateway: Gateway, *, routes: Sequence[BaseRoute] = ()) -> Starlette:
         },
     )
     application.router.redirect_slashes = False  # /v2/ is not /v2: nobody is sent anywhere
-    return application
+    return InferenceMiddleware(application, gateway=gateway)
 
 
 Reply = tuple[int, list[error_responses.Header], bytes]
@@ -47,14 +45,19 @@ ONCE = b"authorization", b"content-length", b"content-encoding", LENGTH_HEADER.e
 
 
 class InferenceMiddleware:
-    """Inference in front of the router: it is nearly all of the traffic, and the router is not free."""
+    """Inference in front of the router and its handlers of errors: it is nearly all of the traffic."""
 
     def __init__(self, app: ASGIApp, *, gateway: Gateway) -> None:
         self._app, self._gateway = app, gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer inference requests, and pass all others on."""
-        name = model_of(scope["path"]) if scope["type"] == "http" else None
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        address = (scope.get("client") or ("",))[0]
+        request_context.begin(scope["path"], address, scope["headers"], self._gateway.trace_share)
+        name = model_of(scope["path"])
         if name is None:
             await self._app(scope, receive, send)
             return
@@ -105,6 +108,7 @@ async def handle(
             request = await asyncio.to_thread(codec.read, body, length) if large else codec.read(body, length)
             reached = True
             del body
+            request_context.name_request(request.id)
             q = await gateway.answer(endpoint, endpoint.query(request, caller.client, caller.group))
             written = await asyncio.to_thread(codec.write, request, q) if q.nbytes > PIECE else codec.write(request, q)
             return 200, *written

@@ -2,15 +2,16 @@
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 import msgspec
 
 from feint.errors import BadInput
-from feint.gateway import error_responses, metadata
+from feint.gateway import error_responses, metadata, request_context
 from feint.gateway.app import Caller, Gateway
 from feint.gateway.routes import bearer_key
 from feint.openinference import grpc_codec, proto
@@ -21,15 +22,41 @@ INFER = f"/{proto.SERVICE}/ModelInfer"
 
 
 @dataclass(frozen=True)
-class Call:
-    """Call other than inference: `answer` returns the fields of its response, from gateway, caller and request.
+class RpcCall:
+    """Call other than inference: `answer` returns the fields of its response. Without a key no request is read.
 
-    Without a key no request is read.
+    Attributes:
+        name: Its name.
+        answer: Returns the fields for a gateway, a caller and a request; for None where these are not known or read.
+        keyed: Whether a key is needed.
+        service: The service to which it belongs.
+        messages: What the names of its messages begin with, "" for its own name.
+        roles: Roles of which a key has one.
+        optional: Whether a request with a key is read although none is needed.
     """
 
     name: str
     answer: Callable[[Gateway, Caller | None, Any], dict[str, Any]]
     keyed: bool = True
+    service: str = proto.SERVICE
+    messages: str = ""
+    roles: tuple[str, ...] = ("infer",)
+    optional: bool = False
+
+    @property
+    def path(self) -> str:
+        """Path of its requests."""
+        return f"/{self.service}/{self.name}"
+
+    @property
+    def request(self) -> str:
+        """Name of its request."""
+        return f"{self.messages or self.name}Request"
+
+    @property
+    def response(self) -> Any:
+        """Class of its response."""
+        return proto.MESSAGES[f"{self.messages or self.name}Response"]
 
 
 def _spec(gateway: Gateway, caller: Caller | None, request: Any) -> ModelSpec:
@@ -48,15 +75,27 @@ def _index(gateway: Gateway, caller: Caller | None, request: Any) -> dict[str, A
     return {"models": msgspec.to_builtins(metadata.repository_index(gateway, caller))}
 
 
+def _health(gateway: Gateway, caller: Caller | None, request: Any) -> dict[str, Any]:
+    """Answer for a model, or for the whole server: that is the service "", or the protocol's own."""
+    service = "" if request is None else request.service
+    whole = service in ("", proto.SERVICE)
+    ready = gateway.ready if whole else gateway.model_ready(gateway.endpoint(service, caller=caller).spec.name)
+    return {"status": "SERVING" if ready else "NOT_SERVING"}
+
+
 CALLS = [
-    Call("ServerLive", lambda gateway, caller, request: {"live": True}, keyed=False),
-    Call("ServerReady", lambda gateway, caller, request: {"ready": gateway.ready}, keyed=False),
-    Call("ModelReady", _model_ready),
-    Call("ServerMetadata", lambda gateway, caller, request: msgspec.to_builtins(metadata.server_metadata())),
-    Call("ModelMetadata", lambda *asked: grpc_codec.model_metadata(_spec(*asked))),
-    Call("ModelConfig", _config),
-    Call("RepositoryIndex", _index),
-]
+    RpcCall("ServerLive", lambda gateway, caller, request: {"live": True}, keyed=False),
+    RpcCall("ServerReady", lambda gateway, caller, request: {"ready": gateway.ready}, keyed=False),
+    RpcCall("ModelReady", _model_ready),
+    RpcCall("ServerMetadata", lambda gateway, caller, request: msgspec.to_builtins(metadata.server_metadata())),
+    RpcCall("ModelMetadata", lambda *asked: grpc_codec.model_metadata(_spec(*asked))),
+    RpcCall("ModelConfig", _config),
+    RpcCall("RepositoryIndex", _index),
+    RpcCall(
+        "Check", _health, keyed=False, optional=True, service=proto.HEALTH, messages="HealthCheck",
+        roles=("infer", "metrics", "admin"),
+    ),
+]  # fmt: skip
 
 
 def add(gateway: Gateway, server: grpc.aio.Server) -> None:
@@ -73,43 +112,47 @@ class Calls(grpc.GenericRpcHandler):
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._calls = {f"/{proto.SERVICE}/{call.name}": call for call in CALLS}
+        self._calls = {call.path: call for call in CALLS}
 
     def service(self, handler_call_details: Any) -> Any:
         """Return the handler of a call; None for one that is not there."""
         name = handler_call_details.method
+        request_context.begin(name, "", _headers(handler_call_details), self._gateway.trace_share)
         call = self._calls.get(name)
         if name != INFER and call is None:
             return None
-        if call is not None and not call.keyed:
-            response = proto.MESSAGES[f"{name.rpartition('/')[2]}Response"](**call.answer(self._gateway, None, None))
-            return grpc.stream_stream_rpc_method_handler(functools.partial(_unread, response.SerializeToString()))
         try:
-            caller = self._gateway.authenticate(key_of(handler_call_details))
+            key = key_of(handler_call_details)
+            if call is not None and not call.keyed and not (call.optional and key):
+                response = call.response(**call.answer(self._gateway, None, None)).SerializeToString()
+                return grpc.stream_stream_rpc_method_handler(functools.partial(_unread, response))
+            caller = self._gateway.authenticate(key, roles=call.roles if call else ("infer",))
         except Exception as error:
-            self._gateway.record_rejection("", "", error)
-            return grpc.stream_stream_rpc_method_handler(functools.partial(_rejected, error))  # it reads no message
+            rejected = functools.partial(_rejected, self._gateway, error)
+            return grpc.stream_stream_rpc_method_handler(rejected)  # it reads no message
         if call is None:
-            return _handler("ModelInfer", functools.partial(_infer, self._gateway, caller))
-        return _handler(call.name, functools.partial(_answered, self._gateway, caller, call))
+            return _handler(proto.MESSAGES["ModelInferResponse"], functools.partial(_infer, self._gateway, caller))
+        return _handler(call.response, functools.partial(_answered, self._gateway, caller, call))
 
 
-def _handler(name: str, answer: Any) -> Any:
-    return grpc.unary_unary_rpc_method_handler(answer, None, proto.MESSAGES[f"{name}Response"].SerializeToString)
+def _handler(response: Any, answer: Any) -> Any:
+    return grpc.unary_unary_rpc_method_handler(answer, None, response.SerializeToString)
 
 
 async def _unread(response: bytes, messages: Any, context: Any) -> None:
     await context.write(response)
 
 
-async def _rejected(error: Exception, messages: Any, context: Any) -> None:
+async def _rejected(gateway: Gateway, error: Exception, messages: Any, context: Any) -> None:
+    request_context.current().address = address_of(context)
+    gateway.record_rejection("", "", error)
     await abort(context, error)
 
 
-async def _answered(gateway: Gateway, caller: Caller, call: Call, message: bytes, context: Any) -> Any:
+async def _answered(gateway: Gateway, caller: Caller, call: RpcCall, message: bytes, context: Any) -> Any:
     try:
-        request = await _decoded(len(message), grpc_codec.decode, f"{call.name}Request", message)
-        return proto.MESSAGES[f"{call.name}Response"](**call.answer(gateway, caller, request))
+        request = await _decoded(len(message), grpc_codec.decode, call.request, message)
+        return call.response(**call.answer(gateway, caller, request))
     except Exception as error:
         failure = error
     return await abort(context, failure)
@@ -117,6 +160,7 @@ async def _answered(gateway: Gateway, caller: Caller, call: Call, message: bytes
 
 async def _infer(gateway: Gateway, caller: Caller, message: bytes, context: Any) -> Any:
     reached, model = False, ""
+    request_context.current().address = address_of(context)
     try:
         decoded = await _decoded(len(message), grpc_codec.decode, "ModelInferRequest", message)
         model = decoded.model_name
@@ -124,6 +168,7 @@ async def _infer(gateway: Gateway, caller: Caller, message: bytes, context: Any)
         with endpoint.in_use():
             request = await _decoded(len(message), grpc_codec.read_request, gateway.codec(endpoint), decoded)
             reached = True
+            request_context.name_request(request.id)
             q = await gateway.answer(endpoint, endpoint.query(request, caller.client, caller.group))
             return await _decoded(q.nbytes, grpc_codec.write_response, endpoint.spec, request, q)
     except Exception as error:
@@ -149,6 +194,17 @@ def key_of(details: Any) -> str:
         raise BadInput("more than one authorization", "one", "send the right one")
     sent = keys[0] if keys else ""
     return bearer_key(sent.encode() if isinstance(sent, str) else sent)
+
+
+def _headers(details: Any) -> Iterator[tuple[bytes, bytes]]:
+    """Yield a call's metadata as headers."""
+    for name, value in details.invocation_metadata or ():
+        yield name.encode(), value.encode() if isinstance(value, str) else value
+
+
+def address_of(context: Any) -> str:
+    """Return the address of a call's client, from a peer like ipv4:127.0.0.1:5000 or ipv6:%5B::1%5D:5000."""
+    return unquote(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")
 
 
 async def abort(context: Any, error: Exception) -> None:

@@ -21,6 +21,10 @@ class ServerSettings:
 
     `drain` seconds pass between "not ready" and closed ports, so that a load balancer sees it; requests in flight then
     have `stop` seconds. `arrive` and `answer` are those of `Limits`.
+
+    An idle connection over HTTP is kept for `keep_alive` seconds, which has to be longer than in the load balancer
+    before it. A connection that is older than `connection_age` seconds, 0 for no limit, ends after its requests in
+    flight: clients connect anew, and so to new replicas.
     """
 
     host: str = "127.0.0.1"
@@ -34,6 +38,8 @@ class ServerSettings:
     answer: float = Limits.answer
     drain: float = 0.0
     stop: float = 30.0
+    keep_alive: float = 5.0
+    connection_age: float = 1800.0
 
     def __post_init__(self) -> None:
         if not (0 <= self.rest_port < 2**16 and 0 <= self.grpc_port < 2**16) or self.rest_port == self.grpc_port:
@@ -44,6 +50,8 @@ class ServerSettings:
             raise BadRecipe("one of tls_cert and tls_key", "both or none", "give the other one")
         if min(self.max_body, self.max_batch) < 1 or min(self.arrive, self.answer) <= 0:
             raise BadRecipe("a limit below 1", "limits above 0", "raise it")
+        if self.keep_alive <= 0 or self.connection_age < 0:
+            raise BadRecipe("a time below 0", "keep_alive above 0, connection_age of 0 or more", "raise it")
 
     @property
     def limits(self) -> Limits:
@@ -73,13 +81,28 @@ class LedgerSettings:
 
 @dataclass(frozen=True)
 class OperatorSettings:
-    """Telemetry, and the dashboard (`ui`). An empty value disables the audit log or the traces."""
+    """Telemetry, and the dashboard (`ui`). An empty value disables the audit log or the traces.
+
+    The audit log is sealed with the key in the variable `audit_key_env` or the file `audit_key_file`. `trace_share` of
+    the requests without the header traceparent are traced; with it the caller decides.
+    """
 
     metrics: bool = True
     ui: bool = True
     audit_log: Path | None = None
+    audit_key_env: str = ""
+    audit_key_file: Path | None = None
     log: Literal["debug", "info", "warning", "error"] = "info"
     traces: str = ""
+    trace_share: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.trace_share <= 1:
+            raise BadRecipe(f"trace_share = {self.trace_share:g}", "a share from 0 to 1", "change it")
+        if self.audit_key_env and self.audit_key_file:
+            raise BadRecipe("audit_key_env and audit_key_file", "one of them", "leave the other out")
+        if (self.audit_key_env or self.audit_key_file) and self.audit_log is None:
+            raise BadRecipe("a key without an audit log", "both, or neither", "set audit_log")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,10 +26,13 @@ TOKENS = 32
 FRESH = 1.0  # seconds for which totals may be peeked at
 
 
+Kind = Literal["client", "group", "shared"]
+
+
 class AccountName(NamedTuple):
     """Name of an account in a store. Accounts of two kinds share nothing, whatever their names."""
 
-    kind: Literal["client", "group", "shared"]
+    kind: Kind
     name: str = ""
 
 
@@ -129,10 +132,11 @@ class ChangeSet:
 
 
 class LedgerMark(NamedTuple):
-    """Identity of a ledger, drawn when it was made, and how many of its commits changed an account."""
+    """Identity of a ledger, drawn when it was made; its numbers of commits that changed an account, and of erasures."""
 
     id: str
     commits: int
+    erased: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,16 +294,16 @@ class Store(Protocol):
 
     - All accounts of a commit change in one atomic step, or none does. Commits of all processes that use one URL are in
       one order; only a store with `shared` may be used by processes on several machines.
-    - A change set whose `version` or `after` is not the account's, or of whose `tokens` one was used and has not expired
-      at `now`, is a conflict: nothing changes, and the outcome holds all accounts of the commit. Versions alone do not
-      tell a commit that failed from another's: a change set may build on one that is still under way.
+    - A change set whose `version` or `after` is not the account's, or of whose `tokens` one was used and has not
+      expired at `now`, is a conflict: nothing changes, and the outcome holds all accounts of the commit. Versions alone
+      do not tell a commit that failed from another's: a change set may build on one that is still under way.
     - Of a change set without a version (an account of which nothing was read) `added` is repeated in its order: each
-      total, 0 where it is above `ceiling`, becomes max(total, floor) + amount where that is within `limit`. It is a conflict unless each addition is
-      possible exactly where it was `done`. A commit returns the totals to which this leads, those by other replicas
-      among them. So a replica that adds to an account, or peeks at it, knows all that was added before its last
-      commit; and `Transaction.peek` reads anew what was returned more than a second ago.
-    - Otherwise totals and writer are replaced, tokens are remembered until they expire, and rows are appended, after those before
-      were dropped where the change set demands it.
+      total, 0 where it is above `ceiling`, becomes max(total, floor) + amount where that is within `limit`. It is a
+      conflict unless each addition is possible exactly where it was `done`. A commit returns the totals to which this
+      leads, those by other replicas among them. So a replica that adds to an account, or peeks at it, knows all that
+      was added before its last commit; and `Transaction.peek` reads anew what was returned more than a second ago.
+    - Otherwise totals and writer are replaced, tokens are remembered until they expire, and rows are appended, after
+      those before were dropped where the change set demands it.
 
     `MemoryStore` is the reference: tests/gateway/test_ledger_stores.py holds every other store to its answers. Every
     method raises `StoreLost` where the storage does not answer. A class is found by the scheme of a URL: Feint's own in
@@ -321,8 +325,12 @@ class Store(Protocol):
         """Change accounts in one atomic step, unless one of them is otherwise than in its snapshot."""
         ...
 
-    async def clients(self, most: int = 100) -> list[tuple[str, dict[str, float]]]:
-        """Return the clients against whom there is most evidence, with their totals."""
+    async def clients(self, most: int = 100, *, kind: Kind = "client") -> list[tuple[str, dict[str, float]]]:
+        """Return the clients, or the groups, against whom there is most evidence, with their totals."""
+        ...
+
+    async def erase(self, name: AccountName) -> bool:
+        """Delete an account, with its rows and tokens, in one atomic step; return whether there was one."""
         ...
 
     async def close(self) -> None:
@@ -366,8 +374,8 @@ def lost_data(
 class LedgerSession:
     """Ledger of a gateway: opens transactions on the last known accounts, and commits them to a store.
 
-    Its `now` is the store's. Once the store is seen to have lost data, because another ledger is in its place, its number
-    of commits or the version of an account went back, every commit raises `StoreRolledBack` until `accept`.
+    Its `now` is the store's. Once the store is seen to have lost data, because another ledger is in its place, its
+    number of commits or the version of an account went back, every commit raises `StoreRolledBack` until `accept`.
 
     Args:
         store: Where the ledger is kept.
@@ -394,7 +402,10 @@ class LedgerSession:
     def outdated(self, transaction: Transaction) -> bool:
         """Return whether an account that the transaction has read is known otherwise by now."""
         accounts = (transaction, transaction.group, transaction.shared)
-        return any(account.looked and self._known(account.name, account.snapshot) is not account.snapshot for account in accounts)
+        return any(
+            account.looked and self._known(account.name, account.snapshot) is not account.snapshot
+            for account in accounts
+        )
 
     async def commit(self, transaction: Transaction) -> bool:
         """Commit a transaction, or raise `StoreLost` if the store does not answer.
@@ -443,6 +454,9 @@ class LedgerSession:
         mark, versions = self._mark, {name: self._known(name).settled.version for name in changes}
         if not self._lost:
             outcome = await self.store.commit(changes)
+            if mark is not None and outcome.ledger is not None and mark.erased != outcome.ledger.erased:
+                versions = dict.fromkeys(versions, 0)  # one of them may have been erased, which is no loss
+                self._snapshots.clear()
             self._lost = self._lost or lost_data(mark, versions, changes, outcome)
             if not self._lost:
                 self._mark = outcome.ledger

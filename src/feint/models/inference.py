@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from feint.data import Split
 from feint.errors import BadInput
 from feint.models.simplex import on_simplex
-from feint.query import ask, channels_last
+from feint.query import ask, channels_last, quantize
 
 
 @torch.no_grad()
@@ -61,21 +61,29 @@ class CachedForward(nn.Module):
 
     The detectors of a ladder and an energy gate need the logits that the service computes anyway. Each thread has its
     own cache, and `clear` empties it. With gradients enabled, nothing is cached.
+
+    Args:
+        model: Model from inputs (N, …) to logits (N, K).
+        quantized: Whether the model sees inputs on the grid of their marks: before a defense that draws by these.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, quantized: bool = False) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.quantized = model, quantized
         self._last = threading.local()
         self._read: tuple[nn.Linear | None, ...] = ()  # a tuple: the layer is no part of this module
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled():
-            return self.model(x)
+            return self.model(self.seen(x))
         if getattr(self._last, "x", None) is not x:
-            self._last.z, self._last.features = with_features(self.model, x, *(self._read or (None,)))
+            self._last.z, self._last.features = with_features(self.model, self.seen(x), *(self._read or (None,)))
             self._last.x = x
         return self._last.z
+
+    def seen(self, x: Tensor) -> Tensor:
+        """Return the inputs `x` (N, …) as the model sees them."""
+        return quantize(x) if self.quantized else x
 
     def read_features(self) -> None:
         """Compute from now on the features of any inputs in the same pass as their logits."""
@@ -87,7 +95,7 @@ class CachedForward(nn.Module):
 
     def penultimate(self, x: Tensor) -> Tensor | None:
         if isinstance(self.model, HasFeatures):
-            return self.model.penultimate(x)
+            return self.model.penultimate(self.seen(x))
         self.read_features()
         self(x)
         return self._last.features
@@ -120,8 +128,12 @@ def last_linear(model: nn.Module) -> nn.Linear | None:
     return next((layer for layer in [*model.modules()][::-1] if isinstance(layer, nn.Linear)), None)
 
 
-def with_features(model: nn.Module, x: Tensor, layer: nn.Linear | None) -> tuple[Tensor, Tensor | None]:
+def with_features(
+    model: nn.Module, x: Tensor, layer: nn.Linear | None, *, detach: bool = True
+) -> tuple[Tensor, Tensor | None]:
     """Return the model's output for the inputs `x` (N, …) and, from the same pass, what `layer` read (N, D).
+
+    Gradients flow through the features where `detach` is False.
 
     Other threads may run the model at the same time: what their passes give to the layer is not read. Instead of
     features None is returned where the layer did not run once, with a row for each input.
@@ -133,7 +145,7 @@ def with_features(model: nn.Module, x: Tensor, layer: nn.Linear | None) -> tuple
 
     def read(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         if threading.get_ident() == thread:
-            inputs.append(arguments[0].detach().flatten(1))
+            inputs.append((arguments[0].detach() if detach else arguments[0]).flatten(1))
 
     hook = layer.register_forward_pre_hook(read)
     try:

@@ -1,6 +1,7 @@
 """Hashed n-grams of texts and token sequences, with TF-IDF weights, and a linear classifier of them."""
 
 from collections.abc import Iterator
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -45,16 +46,27 @@ class HashedNGrams(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return features (N, M) and their values (N, M), which are 0 where a row has fewer."""
         feature, count = self.counts(x)
-        value = torch.where(count > 0, (1 + count.clamp_min(1).log()) * self.idf[feature], 0.0)
-        return feature, F.normalize(value, dim=1)
+        return feature, F.normalize(torch.where(count > 0, self.weights(feature, count), 0.0), dim=1)
 
-    def adapt(self, x: Tensor) -> None:
-        """Set the inverse document frequencies to those of inputs (N, L)."""
-        present = torch.zeros_like(self.idf)
+    def weights(self, feature: Tensor, count: Tensor) -> Tensor:
+        """Return the values of features that occur so often, before their rows are normalised."""
+        return (1 + count.clamp_min(1).log()) * self.idf[feature]
+
+    def adapt(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Set the inverse document frequencies to those of inputs (N, L).
+
+        Returns:
+            How many features each row has (N,), and row after row these features and how often they occur.
+        """
+        parts = []
         for part in x.split(ROWS):
             feature, count = self.counts(part)
-            present += torch.bincount(feature[count > 0], minlength=self.features)
+            there = count > 0
+            parts.append((there.sum(1), feature[there], count[there]))
+        lengths, feature, count = (torch.cat(column) for column in zip(*parts, strict=True))
+        present = torch.bincount(feature, minlength=self.features)
         self.idf.copy_(((1 + len(x)) / (1 + present)).log() + 1)
+        return lengths, feature, count
 
     def counts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return each distinct feature of a row once, (N, M), and how often it occurs, (N, M), else 0."""
@@ -107,18 +119,26 @@ class NGramClassifier(nn.Module, EstimatorBody):
 
     def fit(self, x: Tensor, targets: Tensor, *, seed: int) -> None:
         sparse = require("scipy.sparse", "sklearn")
-        self.ngrams.adapt(x)
-        parts = []
-        for part in x.split(ROWS):
-            feature, value = (tensor.cpu().numpy() for tensor in self.ngrams(part))
-            row, column = value.nonzero()
-            parts.append(
-                sparse.csr_matrix((value[row, column], (row, feature[row, column])), (len(part), self.ngrams.features))
-            )
-        weight, bias = linear_parameters(sparse.vstack(parts, format="csr"), targets, strength=300.0, seed=seed)
+        lengths, feature, count = self.ngrams.adapt(x)
+        value = self.ngrams.weights(feature, count)
+        row = torch.arange(len(x), device=x.device).repeat_interleave(lengths)
+        value /= torch.zeros(len(x), device=x.device).index_add_(0, row, value.square()).sqrt()[row]
+        rows = F.pad(lengths.cumsum(0), (1, 0))
+        parts = (value.cpu().numpy(), feature.cpu().numpy(), rows.cpu().numpy())
+        weight, bias = linear_parameters(
+            sparse.csr_matrix(parts, (len(x), self.ngrams.features)), targets, strength=300.0, seed=seed
+        )
         with torch.no_grad():
             self.weight.copy_(weight.T)
             self.bias.copy_(bias)
+
+
+@cache
+def _powers(length: int) -> tuple[Tensor, Tensor]:
+    """Return the powers of the base and of its inverse, (length,) each."""
+    bases = BASE, pow(BASE, -1, 2**64)
+    first, second = (torch.tensor([_signed(pow(base, i, 2**64)) for i in range(length)]) for base in bases)
+    return first, second
 
 
 def _signed(value: int) -> int:
@@ -143,10 +163,7 @@ def _words(x: Tensor) -> tuple[Tensor, Tensor]:
     """
     length = x.shape[1]
     is_letter = ((x >= ord("a")) & (x <= ord("z"))) | ((x >= ord("0")) & (x <= ord("9"))) | (x >= 128)
-    power, inverse = (
-        torch.tensor([_signed(pow(base, i, 2**64)) for i in range(length)], device=x.device)
-        for base in (BASE, pow(BASE, -1, 2**64))
-    )
+    power, inverse = (values.to(x.device) for values in _powers(length))
     total, place = F.pad((x * power).cumsum(1), (1, 0)), torch.arange(length, device=x.device).expand_as(x)
     begins = is_letter & ~F.pad(is_letter[:, :-1], (1, 0))
     ends = is_letter & ~F.pad(is_letter[:, 1:], (0, 1))

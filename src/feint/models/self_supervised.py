@@ -52,12 +52,15 @@ def s4l(model: WithRotations, batch: Batch, *, weight: float) -> Tensor:
     """Return the loss of S4L (Zhai et al., ICCV 2019).
 
     It is the cross-entropy to the targets, plus `weight` times that to the rotation of each image by 0, 90, 180 and 270
-    degrees. A step costs four times as much, since all four go through the network. Only the upright images count for
-    the targets.
+    degrees. Rotated are the images of the second stream, which need no targets, or else those of the batch. A step
+    costs four times as much, five times with a second stream, since all go through the network. Of a batch only the
+    upright images count for the targets.
     """
-    turned = torch.cat([batch.x.rot90(turn, (2, 3)) for turn in range(4)]).contiguous(memory_format=torch.channels_last)
-    turns = torch.arange(4, device=batch.x.device).repeat_interleave(len(batch.x))
-    z, rotations = model.both(turned)
+    unlabelled = batch.x if batch.outliers is None else batch.outliers
+    turned = [unlabelled.rot90(turn, (2, 3)) for turn in range(4)]
+    labelled = [] if batch.outliers is None else [batch.x]
+    turns = torch.arange(4, device=batch.x.device).repeat_interleave(len(unlabelled))
+    z, rotations = model.both(torch.cat([*labelled, *turned]).contiguous(memory_format=torch.channels_last))
     return F.cross_entropy(z[: len(batch.x)].float(), batch.targets) + weight * F.cross_entropy(
-        rotations.float(), turns
+        rotations[-len(turns) :].float(), turns
     )

@@ -1,8 +1,13 @@
-"""Probabilities and other scores of classes, told apart by their values."""
+"""Probabilities and other scores of classes: their kinds, and what they tell."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:  # a gateway without torch reads this module
+    from torch import Tensor
+
+NOTHING = 1e-12  # nats of information that count as none
 
 
 def on_simplex(p: Any, tolerance: float = 1e-3) -> bool:
@@ -28,3 +33,19 @@ def kind_of_scores(scores: Any, tolerance: float = 1e-3) -> str:
     if high <= tolerance and on_simplex(np.exp(z), tolerance):
         return "log-probabilities"
     return "sigmoids" if 0 <= low < high <= 1 else "logits"
+
+
+def kl(q: "Tensor", p: "Tensor") -> float:
+    """Return the mean KL(q ‖ p) in nats, with probabilities below 1e-12 counted as 1e-12."""
+    q, p = q.double(), p.double()
+    return (q * (q.clamp_min(1e-12).log() - p.clamp_min(1e-12).log())).sum(-1).mean().item()
+
+
+def share_explained(p: "Tensor", q: "Tensor") -> float | None:
+    """Return 1 − mean KL(p ‖ q) / mean KL(p ‖ mean p): how much of the rows `p` (N, K) the rows `q` reproduce.
+
+    Returns:
+        1 for all of `p`, 0 for no more than its mean; None where all rows of `p` are equal.
+    """
+    information = kl(p, p.double().mean(0).expand_as(p))
+    return 1 - kl(p, q) / information if information > NOTHING else None

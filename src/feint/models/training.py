@@ -16,10 +16,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from feint.data import Split, decode
 from feint.errors import BadInput, BadRecipe, Diverged
 from feint.models import self_supervised, stored
+from feint.models.augmentation import augment, cutout, mixup, smoothed
 from feint.models.batch import Batch
 from feint.models.cache import cache_directory
 from feint.models.checkpoint import TrainingState
@@ -30,7 +32,6 @@ from feint.query import channels_last
 from feint.recipes import store
 from feint.recipes.recipe import short_hash
 from feint.recipes.store import fingerprint
-from feint.signature import Domain
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,13 @@ class Training:
         rotation: Weight of S4L's loss beside the cross-entropy (`feint.models.self_supervised`), for few answers to
             square images; 1.0 is the published weight, None leaves it out.
         optimizer: "adamw", which embeddings and rows of a table need; None for SGD.
+        cutout: Side in pixels of a square that is erased in each image, drawn anew for every batch; None for none.
+        mixup: Parameter of the Beta distribution by which pairs of inputs and their targets are blended; None for none.
+        smoothing: Share of each target that all classes receive alike, where all targets are labels; None for none.
+        average: Share of the steps over which the weights are averaged. The averaged weights are the result; None for
+            the last ones.
+        explained: Share of what the targets tell (`feint.models.simplex.share_explained`) at which the training ends
+            after an epoch, measured on up to 2,000 of them; None for no early end.
 
     Raises:
         BadRecipe: A number is outside its range, or there is `patience` without a `holdout`.
@@ -73,10 +81,20 @@ class Training:
     bfloat16: bool = True
     rotation: float | None = None
     optimizer: str | None = None
+    cutout: int | None = None
+    mixup: float | None = None
+    smoothing: float | None = None
+    average: float | None = None
+    explained: float | None = None
 
     def __post_init__(self) -> None:
-        if self.rotation is not None and not 0 < self.rotation < math.inf:
-            raise BadRecipe(f"rotation={self.rotation}", "a weight above 0, or None", "change it")
+        for name, most in (
+            ("rotation", math.inf), ("cutout", math.inf), ("mixup", math.inf),
+            ("smoothing", 1), ("average", 1), ("explained", 1),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if value is not None and not 0 < value < most:
+                raise BadRecipe(f"{name}={value}", f"a number above 0 and below {most}, or None", "change it")
         if (
             min(self.epochs, self.least_steps) < 0
             or self.batch_size < 2
@@ -92,10 +110,11 @@ class Training:
 
     @property
     def augments(self) -> bool:
-        """Whether images are shifted, mirrored or turned."""
-        return bool(self.crop or self.flip or self.rotation is not None)
+        """Whether images are shifted, mirrored, turned or erased in part."""
+        return bool(self.crop or self.flip or self.rotation is not None or self.cutout)
 
 
+MOST_EXPLAINED = 2000  # targets on which an early end is judged
 Model = TypeVar("Model", Classifier, Ensemble, self_supervised.WithRotations)
 _Fit = Callable[[Any, "_Task", ProgressCallback, Path | None], tuple[Any, list[float]]]
 Loss = Callable[[Any, Batch], Tensor]  # (model, batch) -> the scalar to minimize
@@ -142,6 +161,7 @@ def learn(
     targets: Tensor,
     training: Training,
     *,
+    unlabelled: Split | None = None,
     seed: int = 0,
     progress: ProgressCallback = NO_PROGRESS,
 ) -> Classifier:
@@ -152,6 +172,7 @@ def learn(
         x: Inputs (N, …) of the network's domain, or as they are stored.
         targets: Classes (N,) or rows (N, K) on the simplex.
         training: Recipe of the training.
+        unlabelled: Inputs whose rotations a training with `rotation` learns; those of `x` where it is None.
         seed: Seed of weights, order and augmentations.
         progress: Progress callback.
 
@@ -178,7 +199,10 @@ def learn(
         return _train_or_load(model, _Task(x, targets, training, seed), progress, name, fit=_fit_at_once)[0]
     if training.rotation is None:
         return _train_or_load(model, _Task(x, targets, training, seed), progress, name)[0]
-    task = _Task(x, targets, training, seed, partial(self_supervised.s4l, weight=training.rotation))
+    second = None
+    if unlabelled is not None:
+        second = torch.from_numpy(np.array(unlabelled.values)), torch.zeros(len(unlabelled))
+    task = _Task(x, targets, training, seed, partial(self_supervised.s4l, weight=training.rotation), second)
     return _train_or_load(self_supervised.WithRotations(model, seed), task, progress, name)[0].model
 
 
@@ -213,7 +237,8 @@ def refine(
 
     Raises:
         BadInput: The network has no gradient.
-        BadRecipe: The training has a holdout, which is evaluated by cross-entropy, or a rotation loss.
+        BadRecipe: The training has a holdout, which is evaluated by cross-entropy, or a rotation loss; or it changes
+            the targets, which another loss than the cross-entropy may not take.
     """
     check_targets(model.network, x, targets)
     if outliers is not None:
@@ -222,6 +247,8 @@ def refine(
         raise BadRecipe("a holdout under a loss of its own", "holdout=0", "the epochs are judged by cross-entropy")
     if training.rotation is not None:
         raise BadRecipe("a rotation loss beside a loss of its own", "rotation=None", "leave it out")
+    if loss is not cross_entropy and (training.mixup or training.smoothing):
+        raise BadRecipe("mixup or smoothing with a loss of its own", "targets as they are", "leave them out")
     if not model.network.architecture.weights:
         raise BadInput(f"the network {model.network.name!r}", "one with a gradient", "train a new one")
     task = _Task(x, targets, training, seed, loss, outliers, recordable=False)
@@ -298,15 +325,17 @@ def as_rows(targets: Tensor, classes: int) -> Tensor:
 def _fit(model: Model, task: _Task, progress: ProgressCallback, checkpoint: Path | None) -> tuple[Model, list[float]]:
     """Train `model` in place, from the start or from the checkpoint."""
     recipe, x, targets = task.training, task.x, task.targets
-    device = next(model.parameters()).device
+    device, classes = next(model.parameters()).device, model.network.classes
     model.train()
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(task.seed))
     cut = len(x) - round(len(x) * recipe.holdout)
     fitted, holdout = order[:cut], order[cut:]
     batches = _batch_count(len(fitted), recipe.batch_size)
     epochs = max(recipe.epochs, math.ceil(recipe.least_steps / batches))
-    optimizer = _optimizer(model, recipe)
-    state = TrainingState.resume(checkpoint, model, optimizer)
+    learned = targets if recipe.smoothing is None else smoothed(as_rows(targets, classes), recipe.smoothing)
+    optimizer, average = _optimizer(model, recipe), _average(model, recipe, epochs * batches)
+    judged = model if average is None else average.module
+    state = TrainingState.resume(checkpoint, model, optimizer, average)
     # No cache of casts: a forward pass with gradients would otherwise use a cast that was made without them.
     half = torch.autocast(
         device.type, torch.bfloat16, enabled=recipe.bfloat16 and _has_bfloat16(device), cache_enabled=False
@@ -323,7 +352,7 @@ def _fit(model: Model, task: _Task, progress: ProgressCallback, checkpoint: Path
 
     run = GraphedStep(passes, model) if recorded else passes
     with torch.random.fork_rng(devices=[]):
-        while state.epoch < epochs and not state.patience_ended(recipe.patience):
+        while state.epoch < epochs and not state.ended(recipe.patience, recipe.explained):
             torch.manual_seed(task.seed * 100_003 + state.epoch)  # an epoch's random numbers depend on no earlier epoch
             losses: list[Tensor] = []
             steps = fitted[torch.randperm(len(fitted))].tensor_split(batches)
@@ -332,11 +361,13 @@ def _fit(model: Model, task: _Task, progress: ProgressCallback, checkpoint: Path
                 for group in optimizer.param_groups:
                     group["lr"] = recipe.learning_rate * _schedule(done)
                 parts = [
-                    *_augmented((x, targets), rows, recipe, model.network.domain, device),
-                    *_augmented(task.outliers, others, recipe, model.network.domain, device),
+                    *_augmented((x, learned), rows, recipe, model.network, device),
+                    *_augmented(task.outliers, others, recipe, model.network, device),
                 ]
                 losses.append(run(*parts))
                 optimizer.step()
+                if average is not None:
+                    average.update_parameters(model)
             state.epoch += 1
             state.losses.append(torch.stack(losses).double().mean().item())
             if math.isnan(state.losses[-1]) or not all(weight.isfinite().all() for weight in model.parameters()):
@@ -345,12 +376,14 @@ def _fit(model: Model, task: _Task, progress: ProgressCallback, checkpoint: Path
                     f"a learning rate below {recipe.learning_rate:g} for this network", "lower it",
                 )  # fmt: skip
             if len(holdout):
-                state.update_best(model, x[holdout], targets[holdout], model.network.domain)
+                state.update_best(judged, x[holdout], targets[holdout], model.network.domain)
+            if recipe.explained is not None:
+                some = fitted[:MOST_EXPLAINED]
+                state.update_explained(judged, x[some], as_rows(targets[some], classes), model.network.domain)
             if checkpoint is not None:
-                state.save(model, optimizer, checkpoint)
+                state.save(model, optimizer, checkpoint, average)
             progress.step("training", state.epoch, epochs)
-    if state.best is not None:
-        model.load_state_dict(state.best)
+    model.load_state_dict(judged.state_dict() if state.best is None else state.best)
     return model.eval(), state.losses
 
 
@@ -362,6 +395,14 @@ def _optimizer(model: nn.Module, recipe: Training) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), lr=rate, momentum=recipe.momentum, weight_decay=decay, nesterov=nesterov)
 
 
+def _average(model: nn.Module, recipe: Training, steps: int) -> AveragedModel | None:
+    """Return the moving average of the weights and of the statistics of batch normalisation, if there is one."""
+    if recipe.average is None:
+        return None
+    decay = max(0.0, 1 - 1 / (recipe.average * steps))
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
 def _outlier_rows(steps: Sequence[Tensor], stream: tuple[Tensor, Tensor] | None) -> list[Tensor]:
     """Return as many rows of the second stream for each step, in random order; a shorter stream is repeated."""
     if stream is None:
@@ -371,43 +412,20 @@ def _outlier_rows(steps: Sequence[Tensor], stream: tuple[Tensor, Tensor] | None)
 
 
 def _augmented(
-    stream: tuple[Tensor, Tensor] | None, rows: Tensor, recipe: Training, domain: Domain, device: torch.device
+    stream: tuple[Tensor, Tensor] | None, rows: Tensor, recipe: Training, network: Network, device: torch.device
 ) -> tuple[Tensor, Tensor] | tuple[()]:
     """Return these rows of a stream, augmented, and their targets; () where there is no stream."""
     if stream is None:
         return ()
     x, targets = stream
-    batch = decode(x[rows].to(device), domain)
+    batch, targets = decode(x[rows].to(device), network.domain), targets[rows].to(device)
     if recipe.crop or recipe.flip:
         batch = augment(batch, recipe.crop, recipe.flip)
-    return channels_last(batch), targets[rows].to(device)
-
-
-def augment(x: Tensor, crop: int, flip: bool) -> Tensor:
-    """Shift each image at random, and mirror it at random.
-
-    Random numbers are drawn on the CPU, so that they are the same on every device.
-
-    Args:
-        x: Images (N, C, H, W).
-        crop: Largest shift in pixels; black pixels fill the border.
-        flip: Whether half of the images are mirrored.
-
-    Returns:
-        Images (N, C, H, W).
-    """
-    n, _, height, width = x.shape
-    if flip:
-        mirrored = (torch.rand(n) < 0.5).to(x.device)
-        x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(-1), x)
-    if crop:
-        x = F.pad(x, [crop] * 4)
-        shift = torch.randint(0, 2 * crop + 1, (2, n, 1)).to(x.device)
-        rows = shift[0] + torch.arange(height, device=x.device)
-        columns = shift[1] + torch.arange(width, device=x.device)
-        each = torch.arange(n, device=x.device).view(-1, 1, 1)
-        x = x[each, :, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2)
-    return x
+    if recipe.cutout is not None:
+        batch = cutout(batch, recipe.cutout)
+    if recipe.mixup is not None:
+        batch, targets = mixup(batch, as_rows(targets, network.classes), recipe.mixup)
+    return channels_last(batch), targets
 
 
 def _batch_count(rows: int, size: int) -> int:

@@ -132,7 +132,7 @@ def encode_error(error: BaseException, reason: str) -> tuple[grpc.StatusCode, st
     """Return the code, the line and the trailing metadata of an error.
 
     `grpc-status-details-bin` holds google.rpc.Status with an ErrorInfo, and a RetryInfo where waiting helps;
-    `feint-puzzle` the puzzle in JSON; `retry-after` seconds.
+    `feint-puzzle` the puzzle in JSON; `retry-after` seconds; `grpc-retry-pushback-ms` that waiting does not help.
     """
     code, line, details = grpc.StatusCode[status.status_of(error).grpc], status.line(error), status.details(error)
     message = proto.Status(code=code.value[0], message=line)
@@ -142,6 +142,8 @@ def encode_error(error: BaseException, reason: str) -> tuple[grpc.StatusCode, st
         retry = proto.RetryInfo()
         retry.retry_delay.FromNanoseconds(round(details["retry_after"] * 1e9))
         message.details.add(type_url=f"{TYPE_URL}RetryInfo", value=retry.SerializeToString())
+    if status.is_final(error):
+        trailing.append(("grpc-retry-pushback-ms", "-1"))  # gRPC's own: its clients do not try again
     if "puzzle" in details:
         trailing.append(("feint-puzzle", json.dumps(details["puzzle"])))
     info = proto.ErrorInfo(reason=reason, domain=DOMAIN)

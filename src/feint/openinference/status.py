@@ -105,9 +105,14 @@ def details(error: BaseException) -> dict[str, Any]:
     """Return the details for a retry: the puzzle to solve, or the seconds to wait."""
     if isinstance(error, ProofRequired) and error.puzzle is not None:
         return {"puzzle": asdict(error.puzzle)}
-    if isinstance(error, RateLimited) and math.isfinite(error.retry_after):
+    if isinstance(error, RateLimited | OverBudget) and math.isfinite(error.retry_after):
         return {"retry_after": error.retry_after}
     return {}
+
+
+def is_final(error: BaseException) -> bool:
+    """Return whether the same request will never be answered, though its status is one that clients retry."""
+    return isinstance(error, RateLimited | OverBudget) and not math.isfinite(error.retry_after)
 
 
 def error_of_http(status: int, body: bytes, headers: Mapping[str, str]) -> FeintError:

@@ -1,6 +1,9 @@
+from .accounts import claim_accounts as claim_accounts
 from .carried import flips as flips
 from .carried import marked_answers as marked_answers
+from .carried import marked_by_account as marked_by_account
 from .carried import trained_mark as trained_mark
+from .claim import AccountEvidence as AccountEvidence
 from .claim import Claim as Claim
 from .claim import Evidence as Evidence
 from .claim import Policy as Policy
@@ -19,4 +22,7 @@ from .removals import FineTuned as FineTuned
 from .removals import GatedCopy as GatedCopy
 from .removals import Pruned as Pruned
 from .removals import Quantized as Quantized
+from .removed import Removed as Removed
+from .survival import ClaimTrial as ClaimTrial
+from .survival import SurvivalTest as SurvivalTest
 from .triggers import Triggers as Triggers

@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from torch import Tensor
 
 from feint.defenses.access.binomial import upper_bound
 from feint.errors import BadInput, Failed, FeintError, TimedOut, Unreachable
 from feint.oracle import Oracle
 from feint.ownership.commitment import Commitment
 from feint.ownership.mark import NO_TRUTH, Mark
-from feint.ownership.statistics import paired_log_e
+from feint.ownership.statistics import mean_log_e, paired_log_e
 
 BATCH = 50  # questions of each mark between two looks at the evidence
 AGREEING = 0.75  # share of a mark on which no innocent may agree; of digits they agree with up to 0.53 of triggers
@@ -25,13 +26,16 @@ class Policy:
         alpha: Probability of a claim against a suspect that agrees no more often than an innocent control does.
         most_false: Greatest bound on the share of innocents that would be claimed, with a confidence of 95 %. 59
             controls of which none would be claimed give 4.95 %.
+        fdr: Expected share of innocents among the accounts that are named, bounded by e-BH; None bounds the probability
+            that any is innocent by `alpha` instead, by Holm's procedure.
     """
 
     alpha: float = 1e-3
     most_false: float = 0.05
+    fdr: float | None = None
 
     def __post_init__(self) -> None:
-        if not (0 < self.alpha < 1 and 0 < self.most_false < 1):
+        if not all(0 < p < 1 for p in (self.alpha, self.most_false, self.alpha if self.fdr is None else self.fdr)):
             raise BadInput(repr(self), "probabilities between 0 and 1", "change it")
 
 
@@ -65,6 +69,28 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class AccountEvidence:
+    """Evidence that a suspect learned the marked answers of one account.
+
+    Attributes:
+        account: Name of the account.
+        marked: Number of its marked answers that no other account got.
+        evidence: Evidence of these; None where nothing was asked.
+        named: Whether it is enough, beside that of all other accounts.
+    """
+
+    account: str
+    marked: int
+    evidence: Evidence | None
+    named: bool
+
+    @property
+    def log_e(self) -> float:
+        """Logarithm of the e-value."""
+        return self.evidence.log_e if self.evidence else 0.0
+
+
+@dataclass(frozen=True)
 class Claim:
     """Result of a claim.
 
@@ -80,6 +106,7 @@ class Claim:
         policy: What the claim has to show.
         reasons: Codes of what speaks against the claim; none for a claim. See `texts.toml`.
         refusal: Why the suspect answered no more, if it did not.
+        accounts: Evidence for each account, the most first, where the mark is of marked answers.
     """
 
     evidence: Sequence[Evidence]
@@ -93,6 +120,17 @@ class Claim:
     policy: Policy
     reasons: Sequence[str] = ()
     refusal: str = ""
+    accounts: Sequence[AccountEvidence] = ()
+
+    @property
+    def named(self) -> list[str]:
+        """Names of the accounts whose answers there is evidence that the suspect learned; none without a claim."""
+        return [part.account for part in self.accounts if part.named and self.is_copy]
+
+    @property
+    def is_evident(self) -> bool:
+        """Whether nothing speaks against the claim but the commitment, which a benchmark does not need."""
+        return set(self.reasons) <= {"no commitment", "not dated", "late commitment"}
 
     @property
     def is_copy(self) -> bool:
@@ -134,12 +172,17 @@ def claim(
     policy = policy or Policy()
     if not marks or not controls:
         raise BadInput(f"{len(marks)} marks and {len(controls)} controls", "one or more of both", "add some")
+    if of_accounts := [mark for mark in marks if mark.accounts]:
+        raise BadInput(
+            f"marked answers of {len(of_accounts[0].accounts):,} accounts among {len(marks)} marks",
+            "marks of a model", "claim by them alone: claim_accounts",
+        )  # fmt: skip
     labels: list[list[np.ndarray]] = [[] for _ in marks]
     refusal: FeintError | None = None
     for start in range(0, max(map(len, marks)), BATCH):
         for part, mark in zip(labels, marks, strict=True):
             if refusal is None and start < len(mark):
-                answered, refusal = _ask(suspect, mark, slice(start, start + BATCH))
+                answered, refusal = ask_labels(suspect, mark.x[start : start + BATCH], mark.classes)
                 part.append(answered)
         if refusal is not None or _mean_log_e(_evidence(labels, marks, controls)) >= -math.log(policy.alpha):
             break
@@ -148,22 +191,42 @@ def claim(
         raise refusal
     evidence = _evidence(labels, marks, controls)
     false = sum(_would_be_claimed(name, labels, marks, controls, policy) for name in controls)
+    return concluded(evidence, _mean_log_e(evidence), false, len(controls), commitment, appeared, policy, refusal)
+
+
+def concluded(
+    evidence: Sequence[Evidence],
+    log_e: float,
+    false: int,
+    controls: int,
+    commitment: Commitment | None,
+    appeared: float | None,
+    policy: Policy,
+    refusal: FeintError | None,
+    accounts: Sequence[AccountEvidence] = (),
+) -> Claim:
+    """Return the claim by this evidence, with what speaks against it; the arguments are attributes of `Claim`."""
+    e_value, asked = math.exp(min(log_e, 700)), sum(part.asked for part in evidence)
+    bound = upper_bound(false, controls)
     result = Claim(
-        evidence, math.exp(min(_mean_log_e(evidence), 700)), asked, len(controls), false,
-        upper_bound(false, len(controls)), commitment, appeared, policy, (), str(refusal or ""),
-    )  # fmt: skip
+        evidence, e_value, asked, controls, false, bound, commitment, appeared, policy, (), str(refusal or ""), accounts
+    )
     return _with_reasons(result)
 
 
-def _ask(suspect: Oracle, mark: Mark, rows: slice) -> tuple[np.ndarray, FeintError | None]:
-    """Return the labels of the suspect, and why it did not answer the rest."""
+def ask_labels(suspect: Oracle, x: Tensor, classes: int) -> tuple[np.ndarray, FeintError | None]:
+    """Return the labels (n,) of a suspect for the first n of the inputs `x`, and why it did not answer the rest.
+
+    Raises:
+        BadInput: The suspect has another number of classes.
+    """
     try:
-        p, refusal = suspect.try_ask(mark.x[rows])
+        p, refusal = suspect.try_ask(x)
     except (Unreachable, TimedOut, Failed) as error:  # a batch is answered whole or not at all
         return np.empty(0, np.int64), error
-    if len(p) and p.shape[1] != mark.classes:
+    if len(p) and p.shape[1] != classes:
         raise BadInput(
-            f"a suspect with {p.shape[1]} classes", f"{mark.classes}, as the marked model has",
+            f"a suspect with {p.shape[1]} classes", f"{classes}, as the marked model has",
             "name a model of the same classes",
         )  # fmt: skip
     return (p.argmax(-1).numpy() if len(p) else np.empty(0, np.int64)), refusal
@@ -231,10 +294,7 @@ def _would_be_claimed(
 
 
 def _mean_log_e(evidence: Sequence[Evidence]) -> float:
-    """Return the logarithm of the mean of the e-values, an e-value under any dependence (Vovk and Wang, AoS 2021)."""
-    if not evidence:
-        return 0.0
-    return float(np.logaddexp.reduce([part.log_e for part in evidence]) - math.log(len(evidence)))
+    return mean_log_e([part.log_e for part in evidence])
 
 
 def _with_reasons(result: Claim) -> Claim:

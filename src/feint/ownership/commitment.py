@@ -39,8 +39,11 @@ class Commitment:
 
 
 def salted_digest(salt: str, marks: Mapping[str, Mark]) -> str:
-    """Return the SHA-256 of a salt and of marks: of every input, label and right class."""
-    lines = [f"{name} {mark.domain!r} {mark.classes} {digest(mark.tensors)}" for name, mark in sorted(marks.items())]
+    """Return the SHA-256 of a salt and of marks: of every input, label, right class and account."""
+    lines = [
+        " ".join([name, repr(mark.domain), f"{mark.classes}", digest(mark.tensors), *map(repr, mark.accounts)])
+        for name, mark in sorted(marks.items())
+    ]
     return hashlib.sha256("\n".join([salt, *lines]).encode()).hexdigest()
 
 

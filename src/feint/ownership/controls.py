@@ -1,10 +1,11 @@
 """Controls: models of the same task that are innocent, by which a claim judges how often innocents agree."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 from feint.attacks.surrogates import default_surrogates
@@ -14,6 +15,8 @@ from feint.models import stored
 from feint.models.inference import answers
 from feint.models.networks import Classifier, Network
 from feint.models.training import Training, learn, train
+from feint.ownership.mark import Mark
+from feint.ownership.selection import labels_of
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.recipes.recipe import fingerprint, to_table
 from feint.recipes.store import RECIPE
@@ -155,6 +158,39 @@ def load_controls(place: Path) -> dict[str, nn.Module]:
     if not places:
         raise MissingData(f"{place} without a model", "a directory of models", "train some: feint controls")
     return {path.name: load_any(path) for path in places}
+
+
+def control_answers(
+    controls: Mapping[str, nn.Module], marks: Sequence[Mark], *, progress: ProgressCallback = NO_PROGRESS
+) -> dict[str, list[np.ndarray]]:
+    """Return the labels (n,) that each control gives to the inputs of each mark.
+
+    Args:
+        controls: The controls by name.
+        marks: The marks.
+        progress: Progress callback.
+
+    Returns:
+        The labels by the control's name.
+
+    Raises:
+        BadInput: A control takes other inputs than a mark has, or has other classes.
+    """
+    known = {}
+    for i, (name, control) in enumerate(controls.items()):
+        try:
+            known[name] = [_labels(control, mark) for mark in marks]
+        except BadInput as error:
+            got, expected, _ = error.args
+            raise BadInput(f"the control {name}: {got}", expected, "take it out of --controls") from error
+        progress.step("controls", i + 1, len(controls))
+    return known
+
+
+def _labels(control: nn.Module, mark: Mark) -> np.ndarray:
+    if (classes := classes_of(control, mark.domain)) != mark.classes:
+        raise BadInput(f"{classes} classes", f"{mark.classes}, as the marked model has", "choose another control")
+    return labels_of(control, mark.x).numpy()
 
 
 def _is_model(path: Path) -> bool:

@@ -1,7 +1,8 @@
 """Mark of a model: inputs, and the labels by which copies of the model are recognised."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -30,13 +31,16 @@ class Mark:
         method: Method that chose the inputs, like "same mistakes".
         domain: Domain of the inputs.
         classes: Number K of classes of the model.
-        content: Tensors "inputs" (n, …), "labels" (n,) and "truth" (n,): the right classes, -1 where there is none.
+        content: Tensors "inputs" (n, …), "labels" (n,) and "truth" (n,): the right classes, -1 where there is none; of
+            marked answers "accounts" (n,) as well, the number of the account that each input's answer was served to.
+        accounts: Names of these accounts; empty for other marks.
     """
 
     method: str
     domain: Domain
     classes: int
     content: store.Weights
+    accounts: Sequence[str] = ()
 
     @classmethod
     def of(
@@ -52,6 +56,11 @@ class Mark:
             raise BadInput(f"{len(x)} inputs with {len(labels)} labels", "one or more, with a label each", "add some")
         content = {"inputs": x.contiguous(), "labels": labels.long(), "truth": truth.long()}
         return cls(method, domain, classes, store.Weights.of(content))
+
+    def take(self, rows: np.ndarray) -> Self:
+        """Return the mark with these rows (m,) of its inputs alone, in their order."""
+        content = {name: tensor[torch.from_numpy(rows)] for name, tensor in self.tensors.items()}
+        return replace(self, content=store.Weights.of(content))
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:

@@ -30,7 +30,7 @@ def to_json(suspect: str, result: Claim, text: ClaimText) -> dict[str, Any]:
         "suspect": suspect,
         "verdict": "copy" if result.is_copy else "no claim",
         "reasons": list(result.reasons),
-        "sentences": [text.verdict(result), *text.reasons(result)],
+        "sentences": [text.verdict(result), *text.whose(result), *text.reasons(result)],
         "e_value": result.e_value,
         "p_value": result.p_value,
         "queries": result.queries,
@@ -42,6 +42,8 @@ def to_json(suspect: str, result: Claim, text: ClaimText) -> dict[str, Any]:
         "appeared": result.appeared,
         "refusal": result.refusal,
         "evidence": [asdict(part) for part in result.evidence],
+        "accounts": [asdict(part) for part in result.accounts],
+        "named": result.named,
     }
 
 
@@ -55,7 +57,9 @@ def write(folder: Path, suspect: str, result: Claim, text: ClaimText) -> None:
         .render(
             text=text, suspect=suspect, language={"zh": "zh-CN"}.get(text.name, text.name),
             verdict=text.verdict(result), copy=result.is_copy, reasons=text.reasons(result),
-            rows=text.evidence_table(result), notes=text.notes(result),
+            whose=text.whose(result), tables={
+                "the evidence": text.evidence_table(result), "the accounts": text.account_table(result),
+            }, notes=text.notes(result),
         )
     )  # fmt: skip
     with atomic_write(folder / PAGE) as partial:

@@ -27,6 +27,14 @@ def paired_log_e(wins: int, losses: int) -> float:
     return float(np.logaddexp.reduce(logs) - math.log(len(STEPS)))
 
 
+def mean_log_e(logs: Sequence[float]) -> float:
+    """Return the logarithm of the mean of e-values, by their own logarithms; 0 for none.
+
+    The mean is an e-value under any dependence (Vovk and Wang, Annals of Statistics 2021).
+    """
+    return float(np.logaddexp.reduce(logs) - math.log(len(logs))) if len(logs) else 0.0
+
+
 def holm(p_values: Sequence[float], level: float) -> list[bool]:
     """Return which hypotheses are rejected with familywise error at most `level` (Holm, Scand. J. Statist. 1979)."""
     order = np.argsort(p_values, kind="stable")

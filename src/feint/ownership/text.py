@@ -4,7 +4,9 @@ import datetime
 import math
 
 from feint.i18n import Catalog
-from feint.ownership.claim import Claim, Evidence
+from feint.ownership.claim import AccountEvidence, Claim, Evidence
+
+SHOWN = 10  # accounts of a table
 
 
 class ClaimText(Catalog):
@@ -35,11 +37,27 @@ class ClaimText(Catalog):
         return [heads, *map(self._row, result.evidence)]
 
     def _row(self, part: Evidence) -> list[str]:
-        return [
-            self(part.method), f"{part.asked:,}", f"{part.compared:,}", f"{part.agreed:,}",
-            f"{part.control_agreed:,} ({part.control})", f"{part.wins:,} : {part.losses:,}",
-            f"10^{part.log_e / math.log(10):.1f}",
-        ]  # fmt: skip
+        return [self(part.method), f"{part.asked:,}", f"{part.compared:,}", *_agreement(part)]
+
+    def account_table(self, result: Claim) -> list[list[str]]:
+        """Return the rows of the accounts with the most evidence, the heads first; none where the mark has none."""
+        if not result.accounts:
+            return []
+        heads = [
+            self(head) for head in ("account", "marked answers", "asked", "suspect", "control", "alone", "e-value")
+        ]
+        return [[*heads, self("named")], *map(self._account_row, result.accounts[:SHOWN])]
+
+    def _account_row(self, part: AccountEvidence) -> list[str]:
+        numbers = _agreement(part.evidence) if part.evidence else ["-"] * 4
+        asked = part.evidence.asked if part.evidence else 0
+        return [part.account, f"{part.marked:,}", f"{asked:,}", *numbers, self("yes" if part.named else "no")]
+
+    def whose(self, result: Claim) -> list[str]:
+        """Return the sentence on the accounts whose answers the suspect learned; none where there is no claim."""
+        if not (result.accounts and result.is_copy):
+            return []
+        return [self("learned", accounts=", ".join(result.named)) if result.named else self("whose is not known")]
 
     def notes(self, result: Claim) -> list[str]:
         """Return the sentences on what the numbers mean and on what they rest."""
@@ -50,6 +68,10 @@ class ClaimText(Catalog):
             self("combined", e=shown(result.e_value), p=shown(result.p_value), queries=f"{result.queries:,}"),
             bound, self.commitment(result),
         ]  # fmt: skip
+        if result.accounts:
+            procedure = "holm" if result.policy.fdr is None else "e-bh"
+            level = f"{result.policy.alpha if result.policy.fdr is None else result.policy.fdr:g}"
+            lines.append(self(procedure, level=level, accounts=f"{len(result.accounts):,}"))
         if result.appeared is not None:
             lines.append(self("appeared", time=moment(result.appeared)))
         if result.refusal:
@@ -66,11 +88,25 @@ class ClaimText(Catalog):
 
     def screen(self, suspect: str, result: Claim) -> str:
         """Return a claim as text for the terminal."""
-        rows = self.evidence_table(result)
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        verdict = f"{suspect}: {self.verdict(result)}"
         against = [f"- {reason}" for reason in self.reasons(result)]
-        return "\n".join([f"{suspect}: {self.verdict(result)}", *against, "", *table, "", *self.notes(result)])
+        tables = [aligned(rows) for rows in (self.evidence_table(result), self.account_table(result)) if rows]
+        notes = self.notes(result)
+        return "\n".join([verdict, *self.whose(result), *against, "", "\n\n".join(tables), "", *notes])
+
+
+def aligned(rows: list[list[str]]) -> str:
+    """Return a table as text with aligned columns."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _agreement(part: Evidence) -> list[str]:
+    """Return how often suspect and control agree with a mark, and the e-value, as text."""
+    return [
+        f"{part.agreed:,}", f"{part.control_agreed:,} ({part.control})", f"{part.wins:,} : {part.losses:,}",
+        f"10^{part.log_e / math.log(10):.1f}",
+    ]  # fmt: skip
 
 
 def shown(value: float) -> str:

@@ -106,7 +106,8 @@ def numbers(section: Section, extras: Extras, say: Catalog) -> Iterator[Table]:
     measured = [tables.utility(section, say), tables.cost(section, say)]
     if extras.price is not None:
         measured.append(tables.price(section, extras.price, say))
-    measured += [tables.springboard(section, say), tables.published(section, extras.expected, say)]
+    measured += [tables.springboard(section, say), tables.ownership(section, say)]
+    measured += [tables.published(section, extras.expected, say)]
     return (table for table in measured if table.rows)
 
 

@@ -1,17 +1,14 @@
 """Rows of one victim, and the facts that several tables and figures derive from them."""
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
 from feint.evaluation import traits
 from feint.evaluation.checks import find_flags, verdict
-from feint.evaluation.metrics import group
 from feint.evaluation.results import ResultRow, Results, Row
 from feint.evaluation.robust import Robust, robust, thefts
-
-SPRINGBOARD = [metric.name for metric in group("springboard")]
 
 FlaggedAttacks = dict[tuple[str, int], dict[str, list[str]]]  # by defense and budget: attacks and the flag's numbers
 
@@ -74,13 +71,13 @@ class Section:
         rows = [row for row in self.results if row.defense == defense and (row.budget == largest or not row.attack)]
         return verdict([flag for row in rows for flag in self.flags[row.fingerprint]])
 
-    def springboard(self) -> list[tuple[str, str, int, dict[str, float]]]:
-        """Return defense, attack and budget, with the mean of each downstream score that some seed has."""
+    def copies(self, scores: Collection[str]) -> list[tuple[str, str, int, dict[str, float]]]:
+        """Return defense, attack and budget, with the mean of each score, where some seed has one of `scores`."""
         groups: dict[tuple[str, str, int], list[Row]] = {}
         for row in self.results:
-            if any(score in row.scores for score in SPRINGBOARD):
+            if any(score in scores for score in row.scores):
                 groups.setdefault((row.defense, row.attack, row.budget), []).append(row)
-        return [(*key, _means(rows)) for key, rows in groups.items()]
+        return [(*key, _means(rows, scores)) for key, rows in groups.items()]
 
     def suspected(self) -> dict[str, FlaggedAttacks]:
         """Return the attacks that have each flag, without failed cells."""
@@ -127,6 +124,6 @@ def sections(results: Results) -> list[Section]:
     ]
 
 
-def _means(rows: list[Row]) -> dict[str, float]:
-    scores = {name: [row.scores[name] for row in rows if name in row.scores] for name in SPRINGBOARD}
-    return {name: float(np.mean(values)) for name, values in scores.items() if values}
+def _means(rows: list[Row], scores: Iterable[str]) -> dict[str, float]:
+    values = {name: [row.scores[name] for row in rows if name in row.scores] for name in scores}
+    return {name: float(np.mean(several)) for name, several in values.items() if several}

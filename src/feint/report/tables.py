@@ -110,13 +110,24 @@ def price(section: Section, per_1000: float, say: Catalog) -> Table:
 
 def springboard(section: Section, say: Catalog) -> Table:
     """Return the table of downstream attacks with the surrogates."""
-    columns = group("springboard")
+    return _copies(section, "springboard", say)
+
+
+def ownership(section: Section, say: Catalog) -> Table:
+    """Return the table of claims against the surrogates."""
+    return _copies(section, "ownership", say)
+
+
+def _copies(section: Section, name: str, say: Catalog) -> Table:
+    """Return the table of a group of scores of each theft, without columns that no theft has."""
+    copies = section.copies({score.name for score in group(name)})
+    columns = [score for score in group(name) if any(score.name in scores for *_, scores in copies)]
     heads = [*map(say, ("Defense", "Attack", "Queries")), *(score.label(say.name) for score in columns)]
     rows = [
         [defense, attack, f"{budget:,}", *(score.shown(scores) for score in columns)]
-        for defense, attack, budget, scores in section.springboard()
+        for defense, attack, budget, scores in copies
     ]
-    return Table(say("springboard title"), heads, rows, say("springboard note"), words=2)
+    return Table(say(f"{name} title"), heads, rows, say(f"{name} note"), words=2)
 
 
 def published(section: Section, expected: Iterable[PublishedValue], say: Catalog) -> Table:

@@ -273,6 +273,10 @@ class Columns(Domain):
     def canonical(x: Array) -> Array:
         return _rounded(x, DIGITS)
 
+    @staticmethod
+    def quantize(x: Array) -> Array:
+        return _one_of_each(significant(x, DIGITS))
+
 
 def significant(x: Array, digits: float) -> Array:
     """Return float64 numbers rounded to so many significant digits; what has no finite scale stays as it is."""
@@ -282,9 +286,13 @@ def significant(x: Array, digits: float) -> Array:
 
 
 def _rounded(x: Array, digits: int) -> Array:
-    """Return `x` as float32 in so many significant digits, with one NaN and one zero without a sign."""
-    rounded = significant(x, digits)
-    return np.where(np.isnan(rounded), np.nan, rounded).astype(np.float32) + np.float32(0)
+    """Return `x` as float32 in so many significant digits."""
+    return _one_of_each(significant(x, digits)).astype(np.float32)
+
+
+def _one_of_each(x: Array) -> Array:
+    """Return `x` with one NaN and one zero without a sign."""
+    return np.where(np.isnan(x), np.nan, x) + 0.0
 
 
 def _describe(name: str, values: Sequence[Any], categories: Sequence[str] | None) -> Column:

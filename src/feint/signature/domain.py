@@ -105,6 +105,15 @@ class Domain(ABC):
         """Return `x` (N, …) with one value for all that count as equal, as numbers whose bytes are compared."""
         return x
 
+    @staticmethod
+    def quantize(x: Array) -> Array:
+        """Return `x` (N, …) on the grid of the marks: for each input the one that stands for all with its mark.
+
+        A model that reads these sees no difference that the marks do not, so that whatever is drawn by them cannot be
+        cancelled by small differences. By default `x` itself, for domains whose `canonical` is.
+        """
+        return x
+
     def check(self, x: Array) -> None:
         """Check that `x` is a batch of inputs of this domain. Nothing is converted.
 

@@ -100,6 +100,10 @@ class Pixels(Domain):
     def canonical(x: Array) -> Array:
         return np.rint(x * np.float32(255)).astype(np.uint8)
 
+    @staticmethod
+    def quantize(x: Array) -> Array:
+        return np.divide(Pixels.canonical(x), 255, dtype=np.float32)
+
 
 def low_frequencies(x: Array) -> Array:
     """Return the 8×8 lowest frequencies (N, 64) of images (N, C, H, W), made grey and scaled to 32×32.

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from feint.attacks.data_free.generators import ImageGenerator, squash
+from feint.attacks.data_free.replay import ReplayMemory
 from feint.attacks.probing import require_budget, require_weights
 from feint.errors import BadInput, BadRecipe, Refused
 from feint.models.networks import Classifier, Network, default_device
@@ -60,22 +61,24 @@ class HalfCosine(Schedule):
 class LoopConfig:
     """Settings of the loop in which the generator and the surrogate take turns.
 
-    A turn is `generator_steps` of the generator (Adam), `surrogate_steps` of the surrogate (SGD with momentum) on new
-    images and the victim's answers, and `replay_steps` of the surrogate on batches of earlier turns.
+    A turn is `generator_steps` of the generator, `surrogate_steps` of the surrogate (SGD with momentum) on new images
+    and the victim's answers, and at most `replay_steps` of the surrogate on images of the last batches of all turns, in
+    random order, each at most once.
 
     Args:
         batch_size: Images in a batch, at least 2.
         generator_steps: Steps of the generator in a turn.
         surrogate_steps: Steps of the surrogate on new answers in a turn.
         replay_steps: Steps of the surrogate on remembered answers in a turn.
-        memory: About how many images the replay memory holds, a random choice of all so far.
+        memory: Images that the replay memory holds at most: a random choice of the last batches of all turns.
         latent: Length of the generator's noise vectors.
         width: Channels of the generator's last hidden convolution; those before it have twice as many.
         generator_rate: Learning rate of the generator.
         surrogate_rate: Learning rate of the surrogate.
-        momentum: Momentum of the surrogate's SGD.
-        weight_decay: Weight decay of the surrogate's SGD.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of SGD.
         schedule: Schedule of both learning rates over the share of the budget that is spent.
+        generator_optimizer: "sgd", which trains the generator as the surrogate is trained; None for Adam.
     """
 
     batch_size: int = 256
@@ -90,8 +93,12 @@ class LoopConfig:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     schedule: Schedule = MultiStep()
+    generator_optimizer: str | None = None
 
     def __post_init__(self) -> None:
+        if self.generator_optimizer not in (None, "sgd"):
+            got = f"generator_optimizer={self.generator_optimizer!r}"
+            raise BadRecipe(got, "'sgd', or None for Adam", "change it")
         counts = self.generator_steps, self.surrogate_steps, self.latent, self.width
         if self.batch_size < 2 or min(counts) < 1 or self.replay_steps < 0 or self.memory < self.batch_size:
             known = "batch_size ≥ 2, replay_steps ≥ 0, memory ≥ batch_size, other counts ≥ 1"
@@ -129,17 +136,13 @@ class LoopState:
             torch.manual_seed(seed)
             generator = ImageGenerator(surrogate.shape, latent=config.latent, width=config.width)
         self.generator = generator.to(self.device).train()
-        self.generator_optimizer = torch.optim.Adam(
-            generator.parameters(), lr=config.generator_rate, betas=(momentum, 0.999)
+        self.generator_optimizer = (
+            _sgd(self.generator, config.generator_rate, config)
+            if config.generator_optimizer == "sgd"
+            else torch.optim.Adam(self.generator.parameters(), lr=config.generator_rate, betas=(momentum, 0.999))
         )
-        self.surrogate_optimizer = torch.optim.SGD(
-            self.surrogate.parameters(),
-            lr=config.surrogate_rate,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-        )
-        self._memory: list[LoopBatch] = []
-        self._offered = 0
+        self.surrogate_optimizer = _sgd(self.surrogate, config.surrogate_rate, config)
+        self._memory = ReplayMemory(config.memory, self.random)
 
     def generate(self) -> Tensor:
         """Return new images before squashing (n, C, H, W), through which the generator can learn."""
@@ -176,17 +179,22 @@ class LoopState:
 
     def train_surrogate(self, oracle: Oracle, batches: list[LoopBatch]) -> None:
         """Take the surrogate's steps of a turn, first on the `batches` that the generator has asked already."""
-        for i in range(self.config.surrogate_steps):
-            if i < len(batches):
-                x, p = batches[i]
-            else:
-                with torch.no_grad():
-                    x = squash(self.generate())
-                p = self.ask(oracle, x)
+        asked = batches[: self.config.surrogate_steps]
+        for x, p in asked:
             self.surrogate_step(x, p)
-            self._offer((x, p))
-        for _ in range(self.config.replay_steps):
-            self.surrogate_step(*self._memory[self._draw_index(len(self._memory))])
+        while len(asked) < self.config.surrogate_steps:
+            with torch.no_grad():
+                x = squash(self.generate())
+            asked.append((x, self.ask(oracle, x)))
+            self.surrogate_step(*asked[-1])
+        self.replay(*asked[-1])
+
+    def replay(self, x: Tensor, p: Tensor) -> None:
+        """Remember the last batch of a turn, and take the surrogate's steps on remembered images."""
+        if self.config.replay_steps:
+            self._memory.offer(x, p)
+        for remembered in self._memory.shuffled(self.config.batch_size, self.config.replay_steps):
+            self.surrogate_step(*remembered)
 
     def set_learning_rates(self, spent: float) -> None:
         """Set both learning rates for this share of the budget spent."""
@@ -198,18 +206,9 @@ class LoopState:
             for group in optimizer.param_groups:
                 group["lr"] = rate * factor
 
-    def _offer(self, batch: LoopBatch) -> None:
-        """Reservoir sampling: each batch so far is in the memory with the same probability."""
-        if not self.config.replay_steps:
-            return
-        self._offered += 1
-        if len(self._memory) < self.config.memory // self.config.batch_size:
-            self._memory.append(batch)
-        elif (place := self._draw_index(self._offered)) < len(self._memory):
-            self._memory[place] = batch
 
-    def _draw_index(self, below: int) -> int:
-        return int(torch.randint(below, (), generator=self.random))
+def _sgd(model: nn.Module, rate: float, config: LoopConfig) -> torch.optim.SGD:
+    return torch.optim.SGD(model.parameters(), lr=rate, momentum=config.momentum, weight_decay=config.weight_decay)
 
 
 def require_turn(oracle: Oracle, network: Network, cost: int) -> None:
@@ -223,17 +222,17 @@ def require_turn(oracle: Oracle, network: Network, cost: int) -> None:
 def train(
     oracle: Oracle,
     state: LoopState,
-    generator_step: Callable[[], list[LoopBatch]],
+    turn: Callable[[], None],
     *,
     cost: int,
     progress: ProgressCallback,
 ) -> Classifier:
-    """Alternate the generator's and the surrogate's steps until the budget is spent or the victim refuses.
+    """Take turns of the generator and the surrogate until the budget is spent or the victim refuses.
 
     Args:
         oracle: The victim behind its budget.
         state: Networks and optimizers of the run.
-        generator_step: Takes one step of the generator. Returns the batches it asked that the surrogate may learn from.
+        turn: Takes the steps of one turn.
         cost: Queries of a turn.
         progress: Callback for each turn.
 
@@ -247,8 +246,7 @@ def train(
     try:
         while oracle.left >= cost:
             state.set_learning_rates(1 - oracle.left / total)
-            batches = [batch for _ in range(state.config.generator_steps) for batch in generator_step()]
-            state.train_surrogate(oracle, batches)
+            turn()
             progress.step("asking", total - oracle.left, total)
     except Refused:
         if not len(oracle.transcript):

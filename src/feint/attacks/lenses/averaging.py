@@ -10,15 +10,13 @@ from torch import Tensor
 
 from feint.attacks.lenses.lens import PointwiseLens
 from feint.errors import BadInput, BadRecipe, in_range
-from feint.models.training import augment
+from feint.models.augmentation import augment
 from feint.signature import Columns, Domain, Pixels, Text, Tokens, mark
 
 
 @dataclass(frozen=True)
-class Averaged(PointwiseLens):
-    """Mean of the answers to repeated queries of the same input, in which noise drawn anew for each query averages out.
-
-    The n-query attack on randomised defenses (Tang et al., USENIX Security 2024).
+class MeanOfCopies(PointwiseLens):
+    """Base of the lenses that read the mean of the answers to copies of an input.
 
     Args:
         repeats: Queries for each input, 1 or more.
@@ -34,15 +32,26 @@ class Averaged(PointwiseLens):
     def cost(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.repeats
 
-    def send(self, x: Tensor) -> Tensor:
-        return x.repeat_interleave(self.repeats, 0)
-
     def read(self, p: Tensor) -> Tensor:
         return p.unflatten(0, (-1, self.repeats)).mean(1)
 
 
 @dataclass(frozen=True)
-class Smoothed(PointwiseLens):
+class Averaged(MeanOfCopies):
+    """Mean of the answers to repeated queries of the same input, in which noise drawn anew for each query averages out.
+
+    The n-query attack on randomised defenses (Tang et al., USENIX Security 2024).
+
+    Args:
+        repeats: Queries for each input, 1 or more.
+    """
+
+    def send(self, x: Tensor) -> Tensor:
+        return x.repeat_interleave(self.repeats, 0)
+
+
+@dataclass(frozen=True)
+class Smoothed(MeanOfCopies):
     """Mean of the answers to augmented copies of an input, in which what depends on its exact pixels averages out.
 
     The smoothing attack on defenses that answer the same query alike (Tang et al., USENIX Security 2024): noise that is
@@ -56,7 +65,6 @@ class Smoothed(PointwiseLens):
         seed: Seed of the augmentations.
     """
 
-    cite: ClassVar[str] = "tang2024modelguard"
     randomised: ClassVar[bool] = True
     domains: ClassVar[tuple[type[Domain], ...]] = (Pixels,)
     instead: ClassVar[Mapping[type[Domain], str]] = dict.fromkeys((Columns, Tokens, Text), "Averaged")
@@ -69,19 +77,12 @@ class Smoothed(PointwiseLens):
         if self.repeats < 1 or self.crop < 0:
             raise BadRecipe(repr(self), "1 repeat or more, and a crop of 0 pixels or more", "change it")
 
-    @property
-    def cost(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.repeats
-
     def send(self, x: Tensor) -> Tensor:
         if x.ndim != 4:
             raise BadInput(f"inputs of shape {tuple(x.shape)}", "images (N, C, H, W)", "use Averaged instead")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed_of(x))
             return augment(x.repeat_interleave(self.repeats, 0), self.crop, self.flip)
-
-    def read(self, p: Tensor) -> Tensor:
-        return p.unflatten(0, (-1, self.repeats)).mean(1)
 
     def _seed_of(self, x: Tensor) -> int:
         """Return the seed of the augmentations of the inputs `x` (N, …)."""

@@ -7,7 +7,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from torch import Tensor, nn
 
-from feint.attacks.lenses.lens import DefenseLike, Lens, require_cost
+from feint.attacks.lenses.lens import DefenseLike, Lens, labels_only_conflict, require_cost
 from feint.attacks.probing import require_probabilities
 from feint.attacks.surrogates import logits
 from feint.data import Split
@@ -48,11 +48,7 @@ class FittedLens(Lens):
     first: int
 
     def incompatible(self, defense: DefenseLike) -> str | None:
-        return (
-            "its answers are labels only"
-            if any(getattr(step, "labels_only", False) for step in defense.outputs)
-            else None
-        )
+        return labels_only_conflict(defense)
 
     @abstractmethod
     def fit_decoder(self, x: Tensor, p: Tensor, *, progress: ProgressCallback = NO_PROGRESS) -> Decoder:

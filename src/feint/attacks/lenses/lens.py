@@ -119,3 +119,10 @@ def require_cost(oracle: Oracle, lens: Lens) -> None:
             f"{lens.cost} for each input",
             "raise the budget, or repeat less",
         )
+
+
+def labels_only_conflict(defense: DefenseLike) -> str | None:
+    """Return why a lens that reads probabilities cannot be used against a defense that returns labels."""
+    return (
+        "its answers are labels only" if any(getattr(step, "labels_only", False) for step in defense.outputs) else None
+    )

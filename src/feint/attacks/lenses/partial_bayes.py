@@ -35,13 +35,14 @@ CHUNK = 2**24  # distances in memory at a time, 64 MiB
 class PartialBayes(FittedLens):
     """Mean of the clean answers that are perturbed to the returned one (Tang et al., USENIX Security 2024).
 
-        q̂ = mean of all p with |D(p) − q|₁ ≤ max(0.01, the least such distance) and argmax D(p) = argmax q
+        q̂ = mean of all p with |D(p) − q|₁ ≤ max(0.01, the least such distance) and argmax p = argmax q
         p ~ Dirichlet(concentration · K · centre),  several around each centre
 
     In the published code the centres are the victim's own clean answers, which no attacker has: `PartialBayesBound`.
     Here they are those of the attacker's surrogate, trained on the labels of the `first` answers; on one half for the
     centres of the other, since a network is too sure of what it was trained on. D is the suspected defense, the output
-    defenses of `rehearsal`, fitted to a surrogate. An answer whose label no perturbed sample has is left as it is.
+    defenses of `rehearsal`, fitted to a surrogate. An answer whose label no sample has is left as it is. Where D may
+    move the label, all samples are compared, as in the published code.
 
     Raises `BadInput` for labels only, fewer than 8 answers, a surrogate of another number of classes, or a defense with
     input defenses.
@@ -167,24 +168,29 @@ def table_decoder(
         p = torch.from_numpy(drawn / drawn.sum(1, keepdims=True)).float()
         clean.append(p)
         perturbed.append(simulation.perturb(p, x[rows].repeat_interleave(samples, 0)))
-    return lambda p: look_up(p, torch.cat(perturbed), torch.cat(clean))
+    q, truth = torch.cat(perturbed), torch.cat(clean)
+    labels_kept = bool((q.argmax(-1) == truth.argmax(-1)).all())
+    return lambda p: look_up(p, q, truth, same_label=labels_kept)
 
 
-def look_up(p: Tensor, perturbed: Tensor, clean: Tensor) -> Tensor:
+def look_up(p: Tensor, perturbed: Tensor, clean: Tensor, *, same_label: bool = True) -> Tensor:
     """Look up answers in a table of perturbed vectors.
 
     Args:
         p: Answers (N, K).
         perturbed: Perturbed vectors (M, K).
         clean: The clean vectors (M, K) that they are made of.
+        same_label: Whether only clean vectors with the label of an answer are compared with it.
 
     Returns:
         For each answer the mean (N, K) of the clean vectors whose perturbed form is nearest, or within 0.01, among
-        those with the same label; the answer itself if there are none.
+        those compared; the answer itself if there are none.
     """
-    means, labels, perturbed_labels = p.clone(), p.argmax(-1), perturbed.argmax(-1)
+    means, labels, clean_labels = p.clone(), p.argmax(-1), clean.argmax(-1)
+    if not same_label:
+        labels, clean_labels = torch.zeros_like(labels), torch.zeros_like(clean_labels)
     for label in labels.unique():
-        here, among = (perturbed_labels == label).nonzero()[:, 0], (labels == label).nonzero()[:, 0]
+        here, among = (clean_labels == label).nonzero()[:, 0], (labels == label).nonzero()[:, 0]
         if not len(here):
             continue
         candidates, truth = perturbed[here].to(p), clean[here].to(p)

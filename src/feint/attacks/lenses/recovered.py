@@ -1,6 +1,6 @@
 """D-DAE: a restorer that learns, on models of the attacker, to undo the suspected defense."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -16,13 +16,16 @@ from feint.attacks.lenses.fitted_lens import (
     random_subset,
 )
 from feint.attacks.probing import draw_rows, in_batches, require_classes
+from feint.attacks.surrogates import logits
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
 from feint.fitting import FitContext
 from feint.models.networks import Network
-from feint.models.training import Training, learn
+from feint.models.training import Training, learn, train
 from feint.progress import NO_PROGRESS, ProgressCallback
 
+DECIDING = 400  # least steps of the surrogates that decide: shorter ones favour sharp answers, which are learned faster
+FEW = 500  # answers up to which each is set aside once
 LEAST = 8  # fewest answers: fewer do not give two halves to train on and to compare
 
 
@@ -32,29 +35,36 @@ class Recovered(FittedLens):
 
         minimise  mean |R(D(f(x))) − f(x)|₁   over shadow models f and inputs x of the pool
 
-    The defense D is run on `shadows` models of the attacker, each trained from new weights on a random half of the
-    `first` answers. The published attack has labelled data of the victim's task. This attacker has none: they take the
-    labels that the victim returned, and the inputs of their `pool`. D is `rehearsal`; what learns in it is fitted to
-    each shadow.
+    The defense D is run on `shadows` models of the attacker, each trained from new weights. With `own_labels` each
+    learns as many random classes of the pool as the victim has, by the pool's own labels, as in the port of Tang et al.
+    (USENIX Security 2024), whose 20 shadows begin with the weights of ImageNet. Where the pool has fewer classes, or
+    without `own_labels`, each learns the labels that the victim returned, on a random half of the `first` answers. D is
+    `rehearsal`; what learns in it is fitted to each shadow.
+
+    The restorer is used only if it helps on the victim: a surrogate that learned restored answers must agree with the
+    returned labels of a third of the `first` answers, which it did not learn, at least as often as one that learned the
+    answers as they are. Of up to 500 answers, each third is set aside once. Otherwise answers stay as they are.
 
     R is a perceptron K-128-64-K with batch normalisation, LeakyReLU 0.2 and softmax, wider from 100 classes on (1024,
-    512) and from 200 on (2048, 1024). Its inputs are standardised, since nearly uniform answers differ by less than
-    what batch normalisation adds to a variance. It is trained with Adam for `steps` batches of 256, a choice of ours; a
-    third party's port takes 200 epochs over a million pairs. The published attack first finds out which defense it
-    faces, with a classifier of models; here the defense is an argument.
+    512) and from 200 on (2048, 1024); the port has 512-256 for 43 classes, and normalises the last layer, too. Its
+    inputs are standardised, since nearly uniform answers differ by less than what batch normalisation adds to a
+    variance. It is trained with Adam for `steps` batches of 256, a choice of ours; a third party's port takes 200
+    epochs over a million pairs. The published attack first finds out which defense it faces, with a classifier of
+    models; here the defense is an argument.
 
     Raises `BadInput` for labels only, fewer than 8 answers, or a surrogate of another number of classes.
 
     Args:
         rehearsal: The suspected defense.
-        pool: Inputs of the attacker.
-        surrogate: Architecture of the shadow models.
+        pool: Inputs of the attacker, with labels.
+        surrogate: Architecture of the shadow models, and of the surrogates that decide whether the restorer helps.
         training: Recipe of their training.
         shadows: Number of shadow models.
         first: Answers that the decoder is fitted to, 8 or more.
         pairs: Pairs of perturbed and clean answers to train on, of all shadows.
         steps: Batches of the restorer's training.
         seed: Seed of shadows and restorer.
+        own_labels: Whether shadows learn the pool's own labels.
     """
 
     cite: ClassVar[str] = "chen2023ddae"
@@ -62,11 +72,12 @@ class Recovered(FittedLens):
     pool: Split
     surrogate: Network
     training: Training = Training()
-    shadows: int = 2
+    shadows: int = 20
     first: int = 1000
     pairs: int = 20_000
     steps: int = 3000
     seed: int = 0
+    own_labels: bool = True
 
     def __post_init__(self) -> None:
         if min(self.shadows, self.steps) < 1 or self.first < LEAST or self.pairs < 2 * self.shadows:
@@ -74,28 +85,53 @@ class Recovered(FittedLens):
             raise BadRecipe(repr(self), known, "change it")
 
     def fit_decoder(self, x: Tensor, p: Tensor, *, progress: ProgressCallback = NO_PROGRESS) -> Decoder:
-        """Return the restorer, trained on shadow models of the answers' labels."""
+        """Return the restorer, or the identity if it does not help."""
         require_classes(p, self.surrogate.classes, "a surrogate")
         if len(x) < LEAST:
             raise BadInput(f"{len(x)} answers", f"at least {LEAST}", "raise the budget")
-        pairs = [
-            self._shadow_pairs(x, p.argmax(-1), self.seed * 1000 + shadow, progress) for shadow in range(self.shadows)
-        ]
+        seeds = range(self.seed * 1000, self.seed * 1000 + self.shadows)
+        pairs = [self._pairs(self._shadow_inputs(x, p.argmax(-1), seed), seed, progress) for seed in seeds]
         perturbed, truth = (torch.cat(answers) for answers in zip(*pairs, strict=True))
-        return restorer(perturbed, truth, steps=self.steps, seed=self.seed)
+        decoder = restorer(perturbed, truth, steps=self.steps, seed=self.seed)
+        restored, raw = (self._agreement(x, targets, p, progress) for targets in (decoder(p), p))
+        return decoder if restored >= raw else _identity
 
-    def _shadow_pairs(self, x: Tensor, labels: Tensor, seed: int, progress: ProgressCallback) -> tuple[Tensor, Tensor]:
-        """Return perturbed and clean answers of one shadow to inputs of the pool."""
-        half = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[: len(x) // 2]
-        x, labels = x[half], labels[half]
-        shadow = learn(self.surrogate, x, labels, self.training, seed=seed, progress=progress)
-        outliers = random_subset(self.pool, len(half), seed)
-        inputs = labelled_split(x, labels, self.surrogate.domain)
+    def _shadow_inputs(self, x: Tensor, labels: Tensor, seed: int) -> Split:
+        """Return what a shadow learns: classes of the pool, or half of the answers."""
+        classes, generator = self.pool.labels.unique(), torch.Generator().manual_seed(seed)
+        if self.own_labels and len(classes) >= self.surrogate.classes:
+            chosen = classes[torch.randperm(len(classes), generator=generator)[: self.surrogate.classes]]
+            rows = torch.isin(self.pool.labels, chosen).nonzero()[:, 0]
+            number = torch.zeros(int(classes.max()) + 1, dtype=torch.int64)
+            number[chosen] = torch.arange(len(chosen))
+            return labelled_split(self.pool.inputs(rows), number[self.pool.labels[rows]], self.pool.domain)
+        half = torch.randperm(len(x), generator=generator)[: len(x) // 2]
+        return labelled_split(x[half], labels[half], self.surrogate.domain)
+
+    def _pairs(self, inputs: Split, seed: int, progress: ProgressCallback) -> tuple[Tensor, Tensor]:
+        """Return perturbed and clean answers, to inputs of the pool, of a shadow that learned `inputs`."""
+        shadow = train(self.surrogate, inputs, training=self.training, seed=seed, progress=progress)
+        outliers = random_subset(self.pool, len(inputs), seed)
         simulation = self.rehearsal.on(FitContext(shadow, inputs, outliers, seed, progress))
         batches = in_batches(self.pool, draw_rows(self.pool, self.pairs // self.shadows, seed))
         pairs = [(simulation.answer(batch), clean_answers(shadow, batch)) for batch in batches]
         perturbed, truth = zip(*pairs, strict=True)
         return torch.cat(perturbed), torch.cat(truth)
+
+    def _agreement(self, x: Tensor, targets: Tensor, p: Tensor, progress: ProgressCallback) -> float:
+        """Return how often a surrogate that learned `targets` gives the label of answers `p` that it did not learn."""
+        training = replace(self.training, least_steps=max(self.training.least_steps, DECIDING))
+        parts = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.seed)).tensor_split(3)
+        agreed = list[Tensor]()
+        for i, held_out in enumerate(parts if len(x) <= FEW else parts[:1]):
+            fitted = torch.cat([*parts[:i], *parts[i + 1 :]])
+            model = learn(self.surrogate, x[fitted], targets[fitted], training, seed=self.seed, progress=progress)
+            agreed.append(logits(model, x[held_out]).argmax(-1) == p[held_out].argmax(-1))
+        return torch.cat(agreed).double().mean().item()
+
+
+def _identity(p: Tensor) -> Tensor:
+    return p
 
 
 def restorer(perturbed: Tensor, truth: Tensor, *, steps: int, seed: int = 0) -> Decoder:

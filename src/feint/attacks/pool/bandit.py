@@ -23,9 +23,11 @@ class Bandit:
         groups: Group (arms,) of each arm.
         decay: Exponent of N(z).
         seed: Seed of the draws.
+        proportional: Whether the policy begins with the shares of groups and arms in the pool, so that each row is as
+            likely; else it is uniform over groups, and over the arms of a group.
     """
 
-    def __init__(self, labels: Tensor, groups: Tensor, *, decay: float, seed: int) -> None:
+    def __init__(self, labels: Tensor, groups: Tensor, *, decay: float, seed: int, proportional: bool = False) -> None:
         self._generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(labels), generator=self._generator)
         self._remaining: list[list[int]] = [[] for _ in groups]
@@ -34,6 +36,10 @@ class Bandit:
         self._groups, self._member = groups, F.one_hot(groups).bool()
         self._fine = torch.zeros(len(groups), dtype=torch.double)
         self._coarse = torch.zeros(self._member.shape[1], dtype=torch.double)
+        if proportional:
+            sizes = labels.bincount(minlength=len(groups)).double()
+            self._fine = sizes.clamp_min(1).log()  # arms without rows are not drawn
+            self._coarse = (self._member * sizes[:, None]).sum(0).clamp_min(1).log()
         self._counts = torch.zeros_like(self._fine), torch.zeros_like(self._coarse)
         self._rewards: deque[float] = deque(maxlen=WINDOW)
         self._decay = decay

@@ -19,7 +19,11 @@ class KnockoffNets(Attack):
 
     The attack asks as many random inputs of `pool` as the budget pays for, each once: natural images, rows of a table,
     public sentences (WIKI in Krishna et al., ICLR 2020). It trains the surrogate with the
-    cross-entropy to the answers as they are: on probabilities, or on one-hot rows through `HardLabels`.
+    cross-entropy to the answers as they are: on probabilities, or on one-hot rows through `HardLabels`. A training with
+    `rotation` rotates the whole pool, as in ModelGuard's code, which costs no query.
+
+    The training is not the paper's, which trains for 100 to 200 epochs from the weights of ImageNet, in batches of 64
+    by SGD at 0.01 with a momentum of 0.5 and no weight decay.
 
     Args:
         pool: Inputs of the attacker.
@@ -37,5 +41,6 @@ class KnockoffNets(Attack):
         rows = draw_rows(self.pool, oracle.left, seed)
         batches = in_batches(self.pool, rows)
         return train_once(
-            oracle, batches, len(rows), network=self.surrogate, training=self.training, seed=seed, progress=progress
-        )
+            oracle, batches, len(rows), network=self.surrogate, training=self.training, unlabelled=self.pool,
+            seed=seed, progress=progress,
+        )  # fmt: skip

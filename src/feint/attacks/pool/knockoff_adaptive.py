@@ -35,8 +35,9 @@ class KnockoffNetsAdaptive(Attack):
     which takes one step of SGD on each round, so that all of it costs one epoch. A step of the policy shrinks with how
     often an arm was drawn, N^−decay. The paper's decay of 1 hardly leaves the uniform policy in 5,000 queries. Of
     CIFAR-100, a quarter of it useful against a CIFAR-10 victim, 30 % of the queries went there with one seed, and 44 %
-    with 0.5, the mean of three. The paper leaves open how rewards are rescaled: here by the least and the largest so
-    far.
+    with 0.5, the mean of three; 0.5 is also the best by that share times the number of useful groups that are asked
+    evenly (docs/background/results/adaptive.md). The paper leaves open how rewards are rescaled: here by the least and
+    the largest so far.
 
     Raises `BadInput` if the hierarchy lacks a class of the pool.
 
@@ -48,6 +49,8 @@ class KnockoffNetsAdaptive(Attack):
         decay: Exponent of the step size N^−decay, 0 or more.
         round: Queries in a round, 2 or more.
         learning_rate: Learning rate of the online surrogate.
+        proportional: Whether the policy begins as the random one, with the shares of groups and classes in the pool;
+            else uniform over groups, as in the paper. The two differ where groups have different sizes.
     """
 
     cite: ClassVar[str] = "orekondy2019knockoff"
@@ -58,6 +61,7 @@ class KnockoffNetsAdaptive(Attack):
     decay: float = 0.5
     round: int = 64
     learning_rate: float = 0.01
+    proportional: bool = True
 
     def __post_init__(self) -> None:
         if self.round < 2 or self.learning_rate <= 0 or self.decay < 0 or min(self.hierarchy or (0,)) < 0:
@@ -66,7 +70,7 @@ class KnockoffNetsAdaptive(Attack):
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         require_weights(self.surrogate)
         check(oracle, self.pool, self.surrogate)
-        bandit = Bandit(self.pool.labels, self.groups(), decay=self.decay, seed=seed)
+        bandit = Bandit(self.pool.labels, self.groups(), decay=self.decay, seed=seed, proportional=self.proportional)
         rewards = Rewards(self, seed)
         total, refusal = oracle.left, None
         while oracle.left and refusal is None:
@@ -79,7 +83,10 @@ class KnockoffNetsAdaptive(Attack):
         if refusal is not None and not len(oracle.transcript):
             raise refusal
         transcript = oracle.transcript
-        return learn(self.surrogate, transcript.x, transcript.p, self.training, seed=seed, progress=progress)
+        return learn(
+            self.surrogate, transcript.x, transcript.p, self.training, unlabelled=self.pool, seed=seed,
+            progress=progress,
+        )  # fmt: skip
 
     def groups(self) -> Tensor:
         """Return the group (classes,) of each class of the pool.

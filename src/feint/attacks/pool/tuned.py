@@ -51,6 +51,7 @@ class Tuned(Attack):
     - `temperatures` T that sharpen the answers to p^(1/T), normalised; 0 is the limit, the label alone;
     - `learning_rates`, where SGD trains the surrogate;
     - `augmentations`, each (crop, flip), of images,
+    - `lengths`, multiples of the number of steps, if there are any,
 
     each beside the value that is best so far, starting from `training` as it is and T = 1. The score of a trial is how
     often its label is the returned one on the answers set aside, which can be compared across temperatures. A candidate
@@ -71,6 +72,8 @@ class Tuned(Attack):
         holdout: Share of the answers on which trials are scored, between 0 and 1.
         trial: Share of the training's epochs that a trial takes, above 0 and at most 1.
         surrogates: Further surrogates to try, like those of `feint.attacks.default_surrogates`; None for no other.
+        lengths: Multiples of the training's number of steps to try; None for no other number. A trial, and the training
+            if it is the choice, take as much longer.
     """
 
     cite: ClassVar[str] = "orekondy2019knockoff"
@@ -84,6 +87,7 @@ class Tuned(Attack):
     holdout: float = 0.2
     trial: float = 0.3
     surrogates: tuple[Surrogate, ...] | None = None
+    lengths: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if not (0 < self.holdout < 1 and 0 < self.trial <= 1):
@@ -98,6 +102,8 @@ class Tuned(Attack):
             crop < 0 for crop, _ in self.augmentations
         ):
             raise BadRecipe(repr(self), "learning rates above 0, augmentations (pixels, mirrored)", "change them")
+        if not all(0 < length < math.inf for length in self.lengths or ()):
+            raise BadRecipe(f"lengths={self.lengths}", "multiples above 0", "change them")
 
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         check(oracle, self.pool, self.surrogate)
@@ -138,6 +144,8 @@ class Tuned(Attack):
             best = trials.better(best, replace(best, training=replace(best.training, learning_rate=rate)))
         for crop, flip in self.augmentations if best.network.augmentable else ():
             best = trials.better(best, replace(best, training=replace(best.training, crop=crop, flip=flip)))
+        for length in () if best.network.architecture.at_once else self.lengths or ():
+            best = trials.better(best, replace(best, training=lengthened(best.training, length)))
         progress.step(f"chosen: {best}", 1, 1)
         return best
 
@@ -186,6 +194,12 @@ class _Trials:
             except Diverged:
                 self._scores[choice] = -1
         return self._scores[choice]
+
+
+def lengthened(training: Training, length: float) -> Training:
+    """Return a training of this multiple of the steps."""
+    epochs, least_steps = (math.ceil(length * number) for number in (training.epochs, training.least_steps))
+    return replace(training, epochs=epochs, least_steps=least_steps)
 
 
 def sharpened(p: Tensor, temperature: float) -> Tensor:

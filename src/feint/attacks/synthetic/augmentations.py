@@ -175,22 +175,26 @@ class NextClasses(Augmentation):
     """The jb-topk of MAD's code (Orekondy et al., ICLR 2020): PGD toward each of the next likeliest classes.
 
     The targets are the classes that come next to the oracle's label, in the surrogate's order at the input, since
-    labels have no order. Radius, steps and the length of a step are those of `RandomTargets`. What MAD used is unknown
-    to us.
+    labels have no order. Steps climb the target's log odds. By default they are as long as those of `RandomTargets`, as
+    in ModelGuard's code. MAD's code takes steps of 0.01 up the target's logit.
 
     Args:
         copies: Number of target classes, and new inputs for each known one.
         radius: Largest change of a number, as a share of its usual range, above 0 and at most 1.
         steps: Steps of each copy.
+        step: Length of a step, above 0 and at most 1; None for 1.85 · radius / steps.
     """
 
     cite: ClassVar[str] = "orekondy2020prediction"
     copies: int = 3
     radius: float = 0.1
     steps: int = 8
+    step: float | None = None
 
     def __post_init__(self) -> None:
         _check_iterated_steps(self, self.copies, self.radius, self.steps)
+        if self.step is not None:
+            _check_single_step(self, self.step, None)
 
     @property
     def least_classes(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -204,7 +208,7 @@ class NextClasses(Augmentation):
         others = z.scatter(1, known.label[:, None], -torch.inf)
         target = others.topk(self.copies).indices.flatten()
         x = known.x.repeat_interleave(self.copies, 0)
-        pgd = _pgd(self.radius, self.steps)
+        pgd = _pgd(self.radius, self.steps) if self.step is None else PGD(self.step, self.radius)
         return descend(surrogate, x, lambda z, i: -log_odds(z, target[i]), pgd, steps=self.steps)
 
 

@@ -71,15 +71,15 @@ class ADD(CalibratedDetector):
         score = ClassFeatures(self.on, dimensions=self.dimensions).fit_from(replace(context, inputs=first))
         known, held = (scores(score, context.victim, part, context.progress) for part in (first, second))
         classes = logits(context.victim, inputs.inputs(slice(0, 1))).shape[1]
-        gaussians = _gaussians(known[:, :-1].double(), known[:, -1].long(), classes)
+        fitted = gaussians(known[:, :-1].double(), known[:, -1].long(), classes)
         order = torch.randperm(len(held), generator=torch.Generator().manual_seed(context.seed))
         windows = held[order[: count * self.window]].double().view(count, self.window, -1)
-        means, roots = (gaussians[name].numpy() for name in ("means", "roots"))
+        means, roots = (fitted[name].numpy() for name in ("means", "roots"))
         far = [frechet(part[:, :-1].numpy(), part[:, -1].int().numpy(), means, roots) for part in windows]
         assert score.weights is not None
         learned = {
             **{f"score/{name}": tensor for name, tensor in score.weights.tensors.items()},
-            **gaussians,
+            **fitted,
             "inputs": -torch.tensor(far, dtype=torch.float64).sort(descending=True).values,
             "prices": prices(window_payments(levels(count))[0], self.delta),
             "classes": torch.tensor(classes),
@@ -100,8 +100,8 @@ class ADD(CalibratedDetector):
         return WindowFrechet(self.window, priced_bets(self.learned, self.alpha), means, roots)
 
 
-def _gaussians(rows: Tensor, predicted: Tensor, classes: int) -> Mapping[str, Tensor]:
-    """Return the mean (K, d) and the root of the covariance (K, d, d) of each class.
+def gaussians(rows: Tensor, predicted: Tensor, classes: int) -> Mapping[str, Tensor]:
+    """Return the mean (K, d) and the root of the covariance (K, d, d) of each predicted class.
 
     Classes with fewer than 2 d rows have those of all rows.
     """

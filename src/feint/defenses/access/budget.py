@@ -66,6 +66,7 @@ class Budget:
             raise OverBudget(
                 f"{n} queries", f"at most {left} more of {self.queries} a {per}",
                 f"wait for the next {per}",
+                retry_after=PERIODS[per] - time % PERIODS[per] if n <= self.queries else math.inf,
             )  # fmt: skip
 
 

@@ -67,7 +67,7 @@ class Cohort:
         age = int(max(len(ranks), account.queries))
         suspicious = np.zeros(len(scores), bool)
         if new := min(len(scores), max(0, self.newcomers - age)):
-            news = first_of_their_kind(query.values[:new], unit, NEAR)  # near copies are not bet on
+            news = first_of_their_kind(query.near[:new], unit, NEAR)  # near copies are not bet on
             before = len(ranks)
             ranks.append(places(self.martingale.inputs, scores[:new][news])[:, None], most=self.newcomers)
             first = ranks.array[:, 0].astype(int)

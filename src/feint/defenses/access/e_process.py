@@ -69,7 +69,7 @@ class EProcess(ABC):
         Returns:
             The largest evidence that the client has ever reached.
         """
-        new = first_of_their_kind(query.values, account)
+        new = first_of_their_kind(query.near, account)
         names = _names(self.size)
         if not new.any():
             return account.total(names[0])

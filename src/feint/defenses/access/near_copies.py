@@ -3,29 +3,28 @@
 import numpy as np
 
 from feint.ledger import Account
-from feint.signature import near
 from feint.signature.domain import NEAR_DISTANCE
 
 REMEMBERED = 100  # codes of recent inputs in each of two generations, 8 bytes each
 HALF_CODE = np.uint64(2**24 - 1)
+HALVES = np.array([24, 0], np.uint64)  # bits below each of the two numbers that a code is stored as
 
 
-def first_of_their_kind(x: np.ndarray, account: Account, name: str = "near") -> np.ndarray:
+def first_of_their_kind(codes: np.ndarray, account: Account, name: str = "near") -> np.ndarray:
     """Return which inputs are no near copies of the client's recent ones, and store the codes of those.
 
     The codes of the last 100 to 200 inputs that were none are kept, in two generations that take turns: 1,600 bytes.
 
     Args:
-        x: Inputs of a query, (N, …).
+        codes: Perceptual codes of a query's inputs, (N,) uint64.
         account: The client's account.
         name: Name of the memory in the account.
 
     Returns:
         A mask, (N,) bool.
     """
-    codes = near(x)
-    known = np.concatenate([*(_codes(account, f"{name}/{generation}") for generation in (0, 1)), codes])
-    count, new = len(known) - len(codes), np.ones(len(codes), bool)
+    known, new = _stored_codes(account, name), np.ones(len(codes), bool)
+    count, known = len(known), np.concatenate([known, codes])
     for i, code in enumerate(codes):
         new[i] = not (np.bitwise_count(known[:count] ^ code) <= NEAR_DISTANCE).any()
         if new[i]:
@@ -35,25 +34,24 @@ def first_of_their_kind(x: np.ndarray, account: Account, name: str = "near") -> 
     return new
 
 
-def _codes(account: Account, generation: str) -> np.ndarray:
-    """Return the stored codes of a generation, (n,) uint64: each is two numbers of 24 bits."""
-    rows = account.rows(generation).array
-    if not len(rows):
+def _stored_codes(account: Account, name: str) -> np.ndarray:
+    """Return the stored codes, (n,) uint64: each is two numbers of 24 bits."""
+    rows = [rows for generation in (0, 1) if len(rows := account.rows(f"{name}/{generation}").array)]
+    if not rows:
         return np.empty(0, np.uint64)
-    return (rows[:, 0].astype(np.uint64) << np.uint64(24)) | rows[:, 1].astype(np.uint64)
+    return np.bitwise_or.reduce(np.concatenate(rows).astype(np.uint64) << HALVES, axis=1)
 
 
 def _store(codes: np.ndarray, account: Account, name: str) -> None:
     """Append codes; the older generation is dropped when the younger one is full."""
     if not len(codes):
         return
-    halves = np.stack([codes >> np.uint64(24), codes & HALF_CODE], 1).astype(np.float32)
-    total = f"{name}/codes"
+    halves, total = ((codes[:, None] >> HALVES) & HALF_CODE).astype(np.float32), f"{name}/codes"
     number = int(account.add_all({total: len(codes)})[total]) - len(codes)
     while len(halves):
-        generation = f"{name}/{number // REMEMBERED % 2}"
+        generation, room = f"{name}/{number // REMEMBERED % 2}", REMEMBERED - number % REMEMBERED
         if number % REMEMBERED == 0:
             account.drop(generation)
-        here, halves = np.split(halves, [REMEMBERED - number % REMEMBERED])
-        account.rows(generation).append(here, most=REMEMBERED)
-        number += len(here)
+        account.rows(generation).append(halves[:room], most=REMEMBERED)
+        number += len(halves[:room])
+        halves = halves[room:]

@@ -36,13 +36,19 @@ class SEAT(Fittable):
     This is for images. There is no encoder for tables, tokens and texts: their distance is Gower's or Jaccard's
     (`feint.defenses.input_distances`). Equal ones do not count there, since honest rows and short texts repeat.
 
-    x⁺ is the worst of `steps` gradient steps within ‖x⁺ − x‖∞ ≤ `radius`, and x⁻ another input of the batch. A query is
-    a hit when its distance to the nearest earlier one is below that of all but a `quantile` of benign queries to
-    theirs. Evidence = hits / `allowed`.
+    x⁺ is the worst of `steps` gradient steps within ‖x⁺ − x‖∞ ≤ `radius` for the encoder, and x⁻ another input of the
+    batch. A query is a hit when its distance to the nearest earlier one is below that of all but a `quantile` of benign
+    queries to theirs. Evidence = hits / `allowed`.
 
-    The paper's network, dimensions, radius, steps and training are unknown to us and were chosen here. So was the
-    memory: a client's embeddings and hits begin anew after `memory` queries, or after as many as there were to
-    calibrate on if these are fewer. More memory makes for nearer neighbours than those of calibration, and hits of
+    The authors' code has another x⁺: a random transform of x, or an adversarial example of the victim (ε = 8/255). So
+    "alike" means there what the victim or a transform changes, and here what the encoder itself tells apart; the
+    encoder is fitted without a query to the victim. Their encoder has 256 dimensions and was a classifier first; it
+    learns for 30 to 50 epochs in batches of 32 with Adam at 1e-3. Here it is a smaller network with new weights:
+    `SEAT("resnet20", 256, training=Training(epochs=50, batch_size=32, learning_rate=1e-3, optimizer="adamw"))` is
+    nearest to theirs.
+
+    The memory is ours: a client's embeddings and hits begin anew after `memory` queries, or after as many as there were
+    to calibrate on if these are fewer. More memory makes for nearer neighbours than those of calibration, and hits of
     honest clients, a `quantile` of their queries, would add up to an accusation in the end.
 
     Attributes:

@@ -4,6 +4,7 @@ from feint.defenses.boundary.adversarial_training import AdversarialTraining
 from feint.defenses.boundary.boundary import Boundary, Retrained
 from feint.defenses.boundary.boundary_confusion import BoundaryConfusion
 from feint.defenses.boundary.boundary_protection import BoundaryProtection
+from feint.defenses.boundary.class_feature_watermark import ClassFeatureWatermark
 from feint.defenses.boundary.margin_watermark import MarginWatermark
 from feint.defenses.boundary.nasty_teacher import NastyTeacher
 from feint.defenses.boundary.outlier_exposure import OutlierExposure
@@ -13,6 +14,7 @@ __all__ = [
     "Boundary",
     "BoundaryConfusion",
     "BoundaryProtection",
+    "ClassFeatureWatermark",
     "MarginWatermark",
     "NastyTeacher",
     "OutlierExposure",

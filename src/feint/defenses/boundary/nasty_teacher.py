@@ -26,7 +26,8 @@ class NastyTeacher(Boundary):
     a is the adversarial network, an ordinarily trained one of the same architecture that is not changed: here the model
     to defend. The label stays right while the rest of the answer moves away from that of an honest network. T = 4 and
     0.04 are the paper's for CIFAR-10, T = 20 and 0.005 for CIFAR-100. The paper trains from new weights for 160 epochs
-    (`from_scratch`). Fine-tuning begins where the divergence is 0, so that it grows from small differences.
+    (`from_scratch`). Fine-tuning begins where the divergence is 0, so that it grows from small differences. The attack
+    against which the paper measures it, distillation at T with true labels, is not among Feint's.
 
     Attributes:
         temperature: T, above 0.

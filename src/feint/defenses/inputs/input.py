@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from feint.defenses.domains import as_array, input_domain
 from feint.errors import BadInput
+from feint.query import quantize
 from feint.signature.support import DomainSpecific
 
 
@@ -64,6 +65,8 @@ class Input(DomainSpecific, ABC):
         with torch.inference_mode(False), torch.enable_grad():  # a caller's no_grad() switches no defense off
             # a tensor made in inference mode can take no part in a gradient; a copy made here can
             plain = x.clone() if x.is_inference() else x.detach()
+            if self.randomised:  # what is drawn by the mark is applied to what the mark tells
+                plain = quantize(plain)
             perturbed = self.perturb(plain, model).detach()
         if perturbed.shape != x.shape or perturbed.dtype != x.dtype:
             raise BadInput(

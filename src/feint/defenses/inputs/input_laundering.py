@@ -1,5 +1,6 @@
 """Information laundering of the queries."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -39,6 +40,7 @@ class InputLaundering(Input, Fittable):
     cite: ClassVar[str] = "wang2021information"
     domains: ClassVar[tuple[type[Domain], ...]] = (Pixels,)
     randomised: ClassVar[bool] = True
+    countermeasures: ClassVar[Mapping[str, str]] = {"near copies, 16": "NearCopies(16)"}
     key: str
     levels: int = 16
     price: float = 0.05
@@ -87,7 +89,8 @@ class InputLaundering(Input, Fittable):
             raise NotFitted(f"{self!r}", "a fitted kernel", "fit it first: feint fit, or InputLaundering(…).fit(…)")
         upto = self.kernel.tensors["input"].to(x.device).cumsum(-1)
         upto[:, -1] = 1.0
-        drawn = uniforms(self.key, x, x[0].numel()).to(x.device).reshape(-1)
+        purpose = f"InputLaundering {self.levels!r} {self.price!r}"
+        drawn = uniforms(self.key, x, x[0].numel(), purpose=purpose).to(x.device).reshape(-1)
         # the rows' cumulative sums, one above the other, are one rising sequence: one search finds all levels
         ladder = (upto + torch.arange(self.levels, device=x.device)[:, None]).reshape(-1)
         level = self._level(x).reshape(-1)

@@ -1,5 +1,6 @@
 """Random size and place of every image, drawn by the owner's key."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,7 +20,7 @@ class RandomResize(Input):
 
     The paper enlarges instead. Inputs are images (N, C, H, W) in [0, 1]. The factor is uniform in [`least`, 1], one for
     both sides, bilinear. Factor and place are drawn by the `key` and the image: the same query is answered alike on
-    every replica, and repeating it reveals nothing new. A visible change of the image draws anew.
+    every replica, and repeating it reveals nothing new. One pixel of another level draws anew.
 
     Attributes:
         key: The owner's secret.
@@ -29,6 +30,7 @@ class RandomResize(Input):
     cite: ClassVar[str] = "xie2018mitigating"
     domains: ClassVar[tuple[type[Domain], ...]] = (Pixels,)
     randomised: ClassVar[bool] = True
+    countermeasures: ClassVar[Mapping[str, str]] = {"near copies, 16": "NearCopies(16)"}
     key: str
     least: float = 0.85
 
@@ -40,7 +42,7 @@ class RandomResize(Input):
     def perturb(self, x: Tensor, model: nn.Module) -> Tensor:
         check_images(x)
         full = torch.tensor(x.shape[2:])
-        share, *place = uniforms(self.key, x, 3).unbind(-1)
+        share, *place = uniforms(self.key, x, 3, purpose=f"RandomResize {self.least!r}").unbind(-1)
         small = ((1 - (1 - self.least) * share)[:, None] * full).round_().clamp_min(1).long()
         corner = (torch.stack(place, -1) * (full - small + 1)).long()
         result = torch.zeros_like(x)

@@ -20,7 +20,9 @@ from feint.victims import Trained
 class AngularDeviation(Output, Fittable):
     """Defense that turns the direction in which an answer pulls the attacker's weights (Orekondy et al., ICLR 2020).
 
-    The surrogate F is a fixed network with random weights: the victim's architecture, drawn from the seed of `fit`.
+    The surrogate F is a fixed network with random weights: the victim's architecture, drawn from the seed of `fit`. It
+    answers in evaluation mode. In the published code it is in training mode and sees one image at a time, so that its
+    answers are less sure; at three other networks the angle is the same to within 3°.
 
     Attributes:
         epsilon: Largest L1 distance of an answer, 0 (the identity) to 2.

@@ -18,6 +18,7 @@ class GaussianNoise(Noise):
     Attributes:
         key: The owner's secret.
         scale: Deviation of the noise, 0 (the identity) or more.
+        perceptual: Share of the noise's variance that the perceptual code draws, not the mark, below 1 (None: none).
     """
 
     cite: ClassVar[str] = "nicolae2018adversarial"

@@ -84,7 +84,7 @@ class LabelFlip(Output):
 
     def _flip(self, p: Tensor, bits: Tensor) -> Tensor:
         """Return the answers with the label's probability and that of the class drawn from `bits` swapped."""
-        return swap_label(p, keyed.uniforms(self.key, bits, 1))
+        return swap_label(p, keyed.uniforms(self.key, bits, 1, purpose="LabelFlip"))
 
 
 def swap_label(p: Tensor, drawn: Tensor) -> Tensor:

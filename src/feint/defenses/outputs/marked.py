@@ -1,5 +1,6 @@
 """Wrong labels for a keyed share of inputs, by which copies of the answers are recognised."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,7 +25,7 @@ class Marked(Output):
     with which class: the same on every replica and after a restart, for every client. A client's marked inputs are
     stored with their wrong labels in its account, so that a copy tells whose answers it was made of
     (`feint.ownership.marked_answers`). The authors key the choice by activations of the model; here it is the input's
-    mark (`feint.signature`), so that an attacker who changes a visible detail gets another draw.
+    mark (`feint.signature`), so that an attacker who moves one pixel by a level gets another draw.
 
     Honest clients get the wrong label of a share `rate` of inputs.
 
@@ -36,6 +37,7 @@ class Marked(Output):
 
     cite: ClassVar[str] = "szyller2021dawn"
     randomised: ClassVar[bool] = True
+    countermeasures: ClassVar[Mapping[str, str]] = {"near copies, 16": "NearCopies(16)"}
     key: str
     rate: float = 0.005
     most: int = 200
@@ -50,7 +52,7 @@ class Marked(Output):
         return "" if self.rate else "order"
 
     def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
-        drawn = keyed.uniforms(self.key, x, 2).to(p.device)
+        drawn = keyed.uniforms(self.key, x, 2, purpose="Marked").to(p.device)
         return torch.where(drawn[:, :1] < self.rate, swap_label(p, drawn[:, 1:]), p)
 
     def record(self, p: Tensor, q: Tensor, x: Tensor, account: Account) -> None:

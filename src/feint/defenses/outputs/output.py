@@ -18,7 +18,7 @@ class Output(ABC):
         randomised: Whether an answer is drawn at random, keyed by the input.
         labels_only: Whether answers hold the label and nothing else.
         countermeasures: Lenses of attackers who know the method, as recipes by the names that an audit gives them; a
-            lens's missing field `defense` is filled with the defense itself.
+            lens's missing field `defense` or `noise` is filled with the defense itself.
     """
 
     cite: ClassVar[str]

@@ -18,6 +18,7 @@ class UniformNoise(Noise):
     Attributes:
         key: The owner's secret.
         scale: Largest change of a probability, 0 (the identity) or more.
+        perceptual: Share of the noise's variance that the perceptual code draws, not the mark, below 1 (None: none).
     """
 
     cite: ClassVar[str] = "orekondy2020prediction"

@@ -125,9 +125,17 @@ class Keys:
         self._do(
             "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                number, key.hash, client, tenant, " ".join(sorted(key.roles)), now, expires, None, linked,
+                number,
+                key.hash,
+                client,
+                tenant,
+                " ".join(sorted(key.roles)),
+                now,
+                expires,
+                None,
+                linked,
                 " ".join(sorted(models)),
-            ),  # fmt: skip
+            ),
         )
         if any(key.group != linked for key in keys):
             self.link(client, linked)
@@ -175,6 +183,13 @@ class Keys:
             self._do("UPDATE keys SET revoked = ? WHERE id = ?", (time.time(), key.id))
         return keys
 
+    def erase(self, client: str) -> int:
+        """Delete all keys of a client, those that are revoked too, with their names; return how many there were."""
+        count = sum(key.client == client for key in self.all())
+        if count:
+            self._do("DELETE FROM keys WHERE client = ?", (client,))
+        return count
+
     def rotate(self, name: str, *, grace: float, expires: float | None = None) -> tuple[str, Key, Key]:
         """Replace a key, which stays valid for `grace` seconds; return the new text, the new key and the old one."""
         old, *more = self.named(name)
@@ -189,6 +204,7 @@ class Keys:
     def _do(self, statement: str, values: tuple) -> None:
         try:
             with closing(opened(self.path, "rw")) as file, file:
+                file.execute("PRAGMA secure_delete = ON")
                 file.execute(statement, values)
         except sqlite3.Error as error:
             raise NotWritten(f"{self.path} ({error})", "a file that can be written", "try again") from error

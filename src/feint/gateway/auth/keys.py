@@ -54,7 +54,8 @@ class KeyFileAuth:
             if version != self._version:
                 keys = [Key.of(row) for row in self._file.execute("SELECT * FROM keys")]
                 self._known = {
-                    key.id: (key, Caller(key.client, key.tenant, key.roles, key.group, key.models)) for key in keys
+                    key.id: (key, Caller(key.client, key.tenant, key.roles, key.group, key.models, key.id))
+                    for key in keys
                 }
                 self._version = version
         except (OSError, sqlite3.Error, FeintError) as error:

@@ -32,11 +32,23 @@ class Outputs(NamedTuple):
         rungs: An answer (N, K) for each rung.
         scores: A score (N,) or (N, d) for each detector, and for the campaign.
         moved: For each rung the L1 distance (N,) of its answers from the undefended ones, where the file has it.
+        near: Perceptual codes (N,) of the rows, where detectors read them.
     """
 
     rungs: list[Array]
     scores: list[Array]
     moved: list[Array] | None
+    near: Array | None = None
+
+    @property
+    def arrays(self) -> list[Array]:
+        """All arrays, of N rows each."""
+        return [*self.rungs, *self.scores, *(self.moved or ()), *([] if self.near is None else [self.near])]
+
+    def part(self, rows: slice) -> "Outputs":
+        """Return the outputs of some rows."""
+        rungs, scores, moved = ([array[rows] for array in arrays or ()] for arrays in self[:3])
+        return Outputs(rungs, scores, moved or None, None if self.near is None else self.near[rows])
 
 
 def softmax(z: Array) -> Array:

@@ -1,6 +1,5 @@
 """The pipeline over an exported graph: rules and detectors of the recipe, applied to one run of the graph."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
@@ -103,6 +102,8 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
         """Return the answer of the client's rung, after its rules."""
         record = record or RequestRecord("", query.client, len(query), query.time)
         detectors, campaign = self.graph.detectors, self.graph.campaign
+        if computed.near is not None:
+            query.near = computed.near
         observed = zip(detectors, computed.scores[: len(detectors)], strict=True)
         record.evidence = account.accuse(
             max((detector.observe(scores, query, account.group) for detector, scores in observed), default=0.0)
@@ -140,19 +141,3 @@ def selected(arrays: Sequence[Array], rows: Array, used: Sequence[int]) -> Array
     if len(used) == 1:
         return arrays[used[0]]
     return np.choose(rows.reshape(-1, *[1] * (arrays[0].ndim - 1)), arrays)
-
-
-class InlineOrThread:
-    """Runs a function on arrays on the event loop where it takes less than `quick` seconds, otherwise in a thread.
-
-    A hop to a thread and back costs 0.06 ms, more than a small graph; a large one would block all other requests.
-    """
-
-    def __init__(self, function: Callable[[Array], Any], seconds: float, *, quick: float = 0.002) -> None:
-        self._function, self._seconds, self._quick = function, seconds, quick
-
-    async def __call__(self, x: Array) -> Any:
-        """Return the function's result for `x` (N, …)."""
-        if self._seconds * len(x) <= self._quick:
-            return self._function(x)
-        return await asyncio.to_thread(self._function, x)

@@ -12,15 +12,16 @@ from feint.gateway import settings
 from feint.gateway.array_query import Array
 from feint.gateway.backends.base import OUTPUT, LoadedModel
 from feint.gateway.backends.onnx_model import ForeignGraph, OnnxModel, Outputs, identity, softmax
-from feint.gateway.backends.onnx_pipeline import InlineOrThread, OnnxPipeline
+from feint.gateway.backends.onnx_pipeline import OnnxPipeline
 from feint.gateway.backends.recipes import bare, rules, safest, steps
+from feint.gateway.backends.shared_run import QUICK, SharedRun, rows_independent
 from feint.gateway.backends.upstream import upstream_at
 from feint.gateway.redaction import address
 from feint.gateway.validation import check_probabilities
 from feint.models.simplex import kind_of_scores
 from feint.onnx_manifest import RungSpec
 from feint.openinference.model_spec import ModelSpec
-from feint.signature import Domain, Tensor
+from feint.signature import Domain, Tensor, near
 
 PROBES = 16  # random inputs by which logits and probabilities are told apart
 
@@ -68,12 +69,14 @@ async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
 
     def run(x: Array) -> Outputs:
         out = model.run(x)
-        return out if graph is model else graph.run(check_probabilities(out.rungs[0], len(x), model.classes))
+        out = out if graph is model else graph.run(check_probabilities(out.rungs[0], len(x), model.classes))
+        return out._replace(near=near(x)) if graph.detectors or graph.campaign else out
 
     seconds = _tried(run, model.domain.sample(1, 0), model.classes, str(table.path))
+    independent = seconds > QUICK or rows_independent(run, model.domain)
     pipeline = OnnxPipeline(
         graph,
-        InlineOrThread(run, seconds),
+        SharedRun(run, seconds, independent=independent),
         access=rules(table.access),
         safest=safest(graph.recipe),
         threshold=table.threshold,
@@ -84,6 +87,7 @@ async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
         pipeline,
         [
             f"{table.path.name}, in this process: {1000 * seconds:.2g} ms for one input",
+            *([] if independent else ["an input's answer depends on those beside it: each request is run alone"]),
             *steps(graph.recipe or {}, table.access, table.threshold),
         ],
         bare(graph.recipe),
@@ -112,7 +116,7 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
 
     pipeline = OnnxPipeline(
         graph,
-        InlineOrThread(graph.run, 0.0),
+        SharedRun(graph.run, 0.0, independent=isinstance(graph, OnnxModel)),
         source=upstream.infer,
         access=rules(table.access),
         safest=safest(graph.recipe),

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from feint.errors import TimedOut, Unreachable
 from feint.gateway import settings
 from feint.gateway.backends.credentials import authorization, channel_credentials
+from feint.gateway.request_context import trace_headers
 from feint.openinference.client import GrpcClient
 from feint.openinference.model_spec import ModelSpec
 from feint.openinference.proto import MESSAGES, SERVICE
@@ -63,7 +64,8 @@ class GrpcUpstream:
             )
         send = self._channel.unary_unary(f"/{SERVICE}/{call}", request_serializer=type(request).SerializeToString)
         try:
-            response = await send(request, timeout=timeout or self._timeout, metadata=self._metadata)
+            metadata = (*self._metadata, *trace_headers().items())
+            response = await send(request, timeout=timeout or self._timeout, metadata=metadata)
             return MESSAGES[f"{call}Response"].FromString(
                 response
             )  # gRPC itself would give None for bytes of no message

@@ -8,6 +8,7 @@ from feint.errors import Unreachable
 from feint.gateway import settings
 from feint.gateway.backends.credentials import authorization, tls_context
 from feint.gateway.backends.http import Pool, Reply
+from feint.gateway.request_context import trace_headers
 from feint.openinference.client import HttpClient
 from feint.openinference.model_spec import ModelSpec
 from feint.openinference.tensors import Array
@@ -27,7 +28,7 @@ class HttpUpstream:
         self.close = self._call.close
 
     async def _send(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Reply:
-        reply = await self._call(method, path, body, headers)
+        reply = await self._call(method, path, body, headers | trace_headers())
         if reply.status != 200:
             log.warning("the upstream of %s answered with status %d", self._model, reply.status)
             raise BadStatus(f"an upstream that answers with status {reply.status}", "an answer", "try again later")

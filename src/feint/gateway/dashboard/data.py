@@ -11,6 +11,7 @@ from feint import __version__
 from feint.errors import StoreLost
 from feint.gateway.app import Gateway
 from feint.gateway.endpoint import ModelEndpoint
+from feint.gateway.record import shown
 from feint.gateway.telemetry.audit_log import AuditLog
 from feint.gateway.telemetry.recent import TIMES, WHOLE, RecentClient, RecentRequests
 from feint.i18n import Catalog
@@ -63,6 +64,7 @@ class ModelSection:
     lost: bool
     known: str
     clients: Sequence[ClientRow]
+    groups: Sequence[Sequence[str]]
     timed: str
     stages: Sequence[Sequence[str]]
     outcomes: Sequence[Sequence[str]]
@@ -97,11 +99,11 @@ async def dashboard(
 
 
 async def _model(name: str, endpoint: ModelEndpoint, recent: RecentRequests, say: Catalog) -> ModelSection:
-    here, lost = recent.of(name), False
+    here, lost, store = recent.of(name), False, endpoint.session.store
     try:
-        clients = await endpoint.session.store.clients(SHOWN)
+        clients, groups = await store.clients(SHOWN), await store.clients(SHOWN, kind="group")
     except StoreLost:
-        clients, lost = _recent_only(here), True
+        clients, groups, lost = _recent_only(here), [], True
     outcomes, reasons = recent.counted(name)
     quantiles = recent.quantiles(name)
     return ModelSection(
@@ -111,6 +113,7 @@ async def _model(name: str, endpoint: ModelEndpoint, recent: RecentRequests, say
         lost,
         f"{max(len(here), len(clients)):,}",
         [_person(client, totals, here.get(client), _budget(endpoint)) for client, totals in clients],
+        [(group, _evidence(totals)) for group, totals in groups],
         f"{min(TIMES, sum(outcomes.values())):,}",
         [
             (say(f"stage {stage}"), *(f"{1000 * s:.2f}" for s in quantiles[stage]))
@@ -133,9 +136,13 @@ def _person(name: str, totals: Mapping[str, float], recent: RecentClient | None,
     path, mark = curve(recent.times, recent.levels) if recent else ("", None)
     left = DASH if budget is None or "budget" not in totals else f"{max(0, budget - int(totals['budget'])):,}"
     return ClientRow(
-        name, f"{totals.get('evidence', 0.0):.2f}", int(totals.get("rung", 0)), f"{int(totals.get('queries', 0)):,}",
+        name, _evidence(totals), int(totals.get("rung", 0)), f"{int(totals.get('queries', 0)):,}",
         left, _clock(recent.last) if recent else DASH, path, mark,
     )  # fmt: skip
+
+
+def _evidence(totals: Mapping[str, float]) -> str:
+    return f"{shown(totals.get('evidence', 0.0)):.2f}"
 
 
 def _budget(endpoint: ModelEndpoint) -> int | None:

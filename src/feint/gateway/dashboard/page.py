@@ -26,6 +26,7 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="feint: an admin key is the password", charset="UTF-8"'}
+STRICT = {"Strict-Transport-Security": "max-age=31536000"}  # over TLS alone
 LANGUAGES = ("en", "English"), ("zh", "中文")
 
 
@@ -59,9 +60,11 @@ async def _page(gateway: Gateway, operator: Telemetry, request: Request) -> Resp
         gateway.authenticate(_key(request), roles=("admin",))
     except NoKey as error:  # a key without the role too: after a 403 a browser would never ask for another one
         gateway.record_rejection("", "", error)
-        return _html(say, 401, CHALLENGE, board=None)
+        return _html(request, say, 401, CHALLENGE, board=None)
     every = pace(request.query_params.get("every", ""))
-    return _html(say, 200, {}, board=await dashboard(gateway, operator.recent, operator.audit, say, every=every))
+    return _html(
+        request, say, 200, {}, board=await dashboard(gateway, operator.recent, operator.audit, say, every=every)
+    )
 
 
 def _credentials(request: Request) -> tuple[str, str]:
@@ -80,9 +83,10 @@ def _key(request: Request) -> str:
         return ""
 
 
-def _html(say: Any, status: int, headers: dict[str, str], **values: Any) -> Response:
+def _html(request: Request, say: Any, status: int, headers: dict[str, str], **values: Any) -> Response:
+    secure = STRICT if request.url.scheme == "https" else {}
     words = {"say": say, "language": say.name, "languages": LANGUAGES, "style": _file("page.css")}
-    return HTMLResponse(_template().render(words | values), status, HEADERS | headers)
+    return HTMLResponse(_template().render(words | values), status, HEADERS | headers | secure)
 
 
 @functools.cache

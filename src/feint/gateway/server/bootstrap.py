@@ -18,6 +18,7 @@ from feint.gateway.redaction import address
 from feint.gateway.server.readiness import TRIAL, check_decision, check_writable, explained, settings_warnings
 from feint.gateway.settings import LOOPBACK, ServerSettings, Settings
 from feint.gateway.stores import open_store
+from feint.gateway.telemetry.audit_chain import read_key
 from feint.gateway.transaction import LedgerSession
 from feint.openinference.model_spec import ModelSpec
 
@@ -68,9 +69,7 @@ class AppState:
     def progress(self) -> None:
         """Keep asking whether the ledger and upstreams are ready, and serve models that become so."""
         watches = [self._watch(name, loaded) for name, loaded in self.models.items() if loaded.upstream]
-        if self.settings.ledger.readiness and self.settings.ledger.when_lost == "refuse":
-            watches.append(self._watch_ledger())
-        self._watching = [asyncio.ensure_future(watch) for watch in watches]
+        self._watching = [asyncio.ensure_future(watch) for watch in (*watches, self._watch_ledger())]
 
     async def _watch_ledger(self) -> None:
         while True:
@@ -79,7 +78,7 @@ class AppState:
                 await self.check_ledger()
                 lost = ""
             except StoreLost as error:
-                lost = f"not ready: {error.args[0]}"
+                lost = f"the ledger is lost: {error.args[0]}"
             if bool(lost) != self.gateway.ledger_lost:
                 log.warning(lost or "the ledger is back")
             self.gateway.ledger_lost = bool(lost)
@@ -150,6 +149,7 @@ async def load(
         The gateway, not yet listening.
     """
     tls(settings.server)
+    read_key(settings.operator.audit_key_env, settings.operator.audit_key_file)
     models: dict[str, LoadedModel] = {}
     with contextlib.ExitStack() as failed:
         if authenticator is None:
@@ -202,7 +202,11 @@ def build_app(
     endpoints = {name: _endpoint(settings, name, loaded, held) for name, loaded in models.items()}
     for name, loaded in models.items():
         endpoints[name].ready = loaded.spec is not None
-    gateway = Gateway(endpoints, authenticator, settings.server.limits)
+    gateway = Gateway(
+        endpoints, authenticator, settings.server.limits,
+        ledger_needed=settings.ledger.readiness and settings.ledger.when_lost == "refuse",
+        upstreams=frozenset(name for name, loaded in models.items() if loaded.upstream),
+    )  # fmt: skip
     return AppState(settings, gateway, models, held, _warnings(settings, models))
 
 

@@ -6,6 +6,7 @@ for each that is sent, and 12 MB of requests sent at once, without waiting for a
 
 import asyncio
 import logging
+import math
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -24,12 +25,14 @@ class BoundedConnection(HttpToolsProtocol):
 
     Args:
         arrive: The seconds from a request's first byte to its last, and those that its answer may stay unread.
+        age: The seconds after which the connection ends with its next answer, so that clients spread over new replicas.
     """
 
-    def __init__(self, *args: Any, arrive: float, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, arrive: float, age: float = math.inf, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.logger = log
         self._arrive, self._beside, self._begun, self._whole = arrive, 0, False, False
+        self._old = self.loop.time() + age
         self._late: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._wrong: FeintError | None = None
@@ -67,6 +70,8 @@ class BoundedConnection(HttpToolsProtocol):
             raise wrong
         super().on_headers_complete()
         self._begun = False
+        if self.cycle is not None and self.loop.time() > self._old:
+            self.cycle.keep_alive = False
 
     def _wrong_head(self) -> FeintError | None:
         """Return what RFC 9112 has a server refuse, and the parser does not."""

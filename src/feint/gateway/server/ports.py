@@ -6,10 +6,12 @@ from feint.errors import BadInput
 from feint.gateway.settings import ServerSettings
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound there; raise `BadInput` where the port is in use."""
+def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """Return a socket that is bound there, perhaps `shared` with this user's other processes; raise `BadInput`."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
     except OSError as error:

@@ -63,11 +63,8 @@ class Replica:
             await send({"type": "lifespan.startup.failed", "message": redacted(one_line(error))})
             return
         table = state.settings.operator
-        telemetry = observers.start_telemetry(
-            metrics=table.metrics, audit_log=table.audit_log, log=table.log, traces=table.traces
-        )
-        for endpoint in state.gateway.endpoints.values():
-            endpoint.observer = telemetry
+        telemetry = observers.start_telemetry(table)
+        telemetry.attach(state.gateway)
         state.progress()
         self._app = routes.app(state.gateway, routes=page.routes(state.gateway, telemetry, ui=table.ui))
         await send({"type": "lifespan.startup.complete"})

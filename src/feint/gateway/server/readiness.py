@@ -35,11 +35,9 @@ async def check_writable(store: Store) -> None:
 
 
 async def settings_warnings(store: Store) -> Sequence[str]:
-    """Return what is wrong with a store's own settings; a store of another package may not tell.
+    """Return what is wrong with a store's own settings; a store of another package may have no `check`.
 
-    Raises:
-        BadInput: It may delete accounts.
-        StoreLost: It does not answer.
+    One that may delete accounts raises `BadInput`, one that does not answer `StoreLost`.
     """
     return await store.check() if isinstance(store, HasSettings) else ()
 

@@ -19,22 +19,22 @@ from feint.gateway.settings import Settings
 from feint.gateway.telemetry import observers
 
 
-async def serve(make: Factory, *, started: Callable[[RunningServer], None] = lambda running: None) -> None:
+async def serve(
+    make: Factory, *, started: Callable[[RunningServer], None] = lambda running: None, shared_ports: bool = False
+) -> None:
     """Serve until SIGTERM or SIGINT; a second one stops at once. SIGHUP opens the settings and the audit log again.
 
     Args:
         make: Opens the settings.
         started: Called once the server listens.
+        shared_ports: Whether other workers listen on the same ports.
 
     Raises:
         FeintError: Before anything is served.
     """
     state = await make(None)
-    table = state.settings.operator
-    telemetry = observers.start_telemetry(
-        metrics=table.metrics, audit_log=table.audit_log, log=table.log, traces=table.traces
-    )
-    running = RunningServer(state, telemetry=telemetry)
+    telemetry = observers.start_telemetry(state.settings.operator)
+    running = RunningServer(state, telemetry=telemetry, shared_ports=shared_ports)
     loop, tasks = asyncio.get_running_loop(), set[asyncio.Task[Any]]()
     try:
         await running.start()
@@ -43,6 +43,8 @@ async def serve(make: Factory, *, started: Callable[[RunningServer], None] = lam
         raise
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, running.stop)
+    if shared_ports:  # whoever stops all processes of a service sends it SIGTERM too, beside the supervisor
+        loop.add_signal_handler(signal.SIGTERM, lambda: running.gateway.stopping or running.stop())
     loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(asyncio.ensure_future(running.reload(make))))
     # What is there now stays. Looking through it for garbage again and again took a tenth of the processor time, and
     # made the slowest of a hundred requests take 8 ms instead of 1.
@@ -56,9 +58,11 @@ async def serve(make: Factory, *, started: Callable[[RunningServer], None] = lam
         telemetry.close()
 
 
-def run(make: Factory, *, started: Callable[[RunningServer], None] = lambda running: None) -> None:
+def run(
+    make: Factory, *, started: Callable[[RunningServer], None] = lambda running: None, shared_ports: bool = False
+) -> None:
     """Run `serve` on a loop of its own."""
-    uvloop.run(serve(make, started=started))
+    uvloop.run(serve(make, started=started, shared_ports=shared_ports))
 
 
 @contextlib.contextmanager

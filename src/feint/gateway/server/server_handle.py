@@ -4,14 +4,17 @@ import asyncio
 import contextlib
 import functools
 import logging
+import math
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import fields
+from typing import Any
 
 import grpc
 import uvicorn
 from starlette.routing import Route
 
+from feint import __version__
 from feint.errors import FeintError, one_line
 from feint.gateway import routes, rpc
 from feint.gateway.dashboard import page
@@ -23,6 +26,7 @@ from feint.gateway.telemetry.observers import Telemetry
 
 STREAMS = 128  # calls of one connection at the same time: others wait at the client
 WINDOW = 2**18  # bytes of a call that are taken in before it is known who asks; 280 MiB without a key then hold 4 MiB
+KEEPALIVE = 30_000  # milliseconds after which a silent client of gRPC is pinged, and again until it counts as gone
 
 log = logging.getLogger("feint.gateway")
 Factory = Callable[[Ledgers | None], Awaitable[AppState]]  # the ledgers that are open already, to be kept
@@ -46,11 +50,20 @@ class RunningServer:
         state: The gateway; a reload replaces it.
         telemetry: Observers of requests, if any.
         any_port: Whether free ports are chosen in place of those of the settings.
+        shared_ports: Whether other processes listen there too.
     """
 
-    def __init__(self, state: AppState, *, telemetry: Telemetry | None = None, any_port: bool = False) -> None:
+    def __init__(
+        self,
+        state: AppState,
+        *,
+        telemetry: Telemetry | None = None,
+        any_port: bool = False,
+        shared_ports: bool = False,
+    ) -> None:
         self.opened, self.gateway, self._telemetry = state, state.gateway, telemetry
         self._at, self._any, self._started = state.settings.server, any_port, state.settings
+        self._shared = shared_ports
         self._certificate: ssl.SSLContext | None = None
         self._pair: grpc.ServerCertificateConfiguration | None = None
         self._stop, self._reloading, self._rest, self._rpc = asyncio.Event(), asyncio.Lock(), None, None
@@ -63,6 +76,11 @@ class RunningServer:
         host = f"[{self._at.host}]" if ":" in self._at.host else self._at.host
         return f"{'https' if self._at.tls_cert else 'http'}://{host}:{self.rest_port}"
 
+    @property
+    def addresses(self) -> str:
+        """Where it listens, for people."""
+        return self.url + (f", gRPC on {self._at.host}:{self.grpc_port}" if self.grpc_port else "")
+
     async def start(self) -> None:
         """Listen; raise `BadInput` where a port is taken."""
         self._observe(self.opened)
@@ -71,11 +89,16 @@ class RunningServer:
             await self._start_rest()
         if self._at.grpc_port or self._any:
             await self._start_rpc()
+        self._note("gateway started", version=__version__, models=[*self.gateway.endpoints])
 
     def _observe(self, state: AppState) -> None:
         """Record every request from now on."""
-        for endpoint in state.gateway.endpoints.values() if self._telemetry is not None else ():
-            endpoint.observer = self._telemetry  # pyright: ignore[reportAttributeAccessIssue]
+        if self._telemetry is not None:
+            self._telemetry.attach(state.gateway)
+
+    def _note(self, action: str, **values: Any) -> None:
+        if self._telemetry is not None:
+            self._telemetry.note(action, **values)
 
     def _routes(self) -> list[Route]:
         if self._telemetry is None:
@@ -83,12 +106,15 @@ class RunningServer:
         return page.routes(self.gateway, self._telemetry, ui=self.opened.settings.operator.ui)
 
     async def _start_rest(self) -> None:
-        listener = bind(self._at.host, 0 if self._any else self._at.rest_port)
+        listener = bind(self._at.host, 0 if self._any else self._at.rest_port, shared=self._shared)
         self.rest_port = listener.getsockname()[1]
         context = self._certificate = tls(self._at)
         config = uvicorn.Config(
             routes.app(self.gateway, routes=self._routes()), ws="none", lifespan="off",
-            http=functools.partial(BoundedConnection, arrive=self._at.arrive),  # pyright: ignore[reportArgumentType]
+            http=functools.partial(  # pyright: ignore[reportArgumentType]
+                BoundedConnection, arrive=self._at.arrive, age=self._at.connection_age or math.inf
+            ),
+            timeout_keep_alive=self._at.keep_alive,  # pyright: ignore[reportArgumentType]
             ssl_context_factory=None if context is None else lambda config, default: context,
             log_config=None, access_log=False, server_header=False, proxy_headers=False,
             timeout_graceful_shutdown=int(self._at.stop) or 1,
@@ -101,14 +127,19 @@ class RunningServer:
     async def _start_rpc(self) -> None:
         self._limit = self.gateway.body_limit
         options = [
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", int(self._shared)),
             ("grpc.max_receive_message_length", self._limit),
             ("grpc.compression_enabled_algorithms_bitset", 1),  # none: 4 MiB on the wire became 8 GB
             ("grpc.max_send_message_length", -1),
             ("grpc.max_concurrent_streams", STREAMS),
             ("grpc.http2.bdp_probe", 0),  # or gRPC widens the window to megabytes for who has no key too
             ("grpc.http2.lookahead_bytes", WINDOW),
+            ("grpc.keepalive_time_ms", KEEPALIVE),
+            ("grpc.keepalive_timeout_ms", KEEPALIVE),
         ]
+        if self._at.connection_age:
+            options.append(("grpc.max_connection_age_ms", round(1000 * self._at.connection_age)))
+            options.append(("grpc.max_connection_age_grace_ms", round(1000 * (self._at.arrive + self._at.answer))))
         self._rpc = grpc.aio.server(options=options)
         rpc.add(self.gateway, self._rpc)
         where = f"{self._at.host}:{0 if self._any else self._at.grpc_port}"
@@ -144,6 +175,7 @@ class RunningServer:
         if self._rpc is not None:
             endings.append(self._rpc.stop(self._at.stop))
         await asyncio.gather(*endings)
+        self._note("gateway stopped")
         await self.opened.close()
 
     async def reload(self, make: Factory) -> None:
@@ -165,6 +197,7 @@ class RunningServer:
                 self._enter_modes(fresh)
             except FeintError as error:
                 log.error("the settings are not taken: %s", one_line(error))
+                self._note("settings refused", reason=type(error).__name__)
                 if fresh is not None:
                     await fresh.close(ledgers=fresh.ledgers is not self.opened.ledgers)
                 return
@@ -194,14 +227,14 @@ class RunningServer:
             log.warning("gRPC takes messages of at most %d bytes until a restart", self._limit)
         self._renew(fresh.settings.server)
         old, self.opened = self.opened, fresh
-        self._observe(fresh)
         old.unwatch()
-        gateway, new = self.gateway, fresh.gateway
-        gateway.endpoints, gateway.authenticator, gateway.limits = new.endpoints, new.authenticator, new.limits
-        gateway.ledger_lost = new.ledger_lost
+        gateway = self.gateway
+        gateway.replace(fresh.gateway)
         fresh.gateway = gateway
+        self._observe(fresh)
         fresh.progress()
         log.warning("the settings are read anew: %s", ", ".join(gateway.endpoints))
+        self._note("settings taken", models=[*gateway.endpoints])
         return old
 
     def _renew(self, server: ServerSettings) -> None:

@@ -61,7 +61,7 @@ class ShadowReport:
         accused: Number of clients whose evidence has reached it.
         bound: Upper bound of the probability that a further client does, with confidence 95 %.
         drift: Drift of all queries; None where no sequential test has bet.
-        furthest: Clients whose queries differ most, with their drift.
+        furthest: Clients, and groups of linked ones, whose queries differ most, with their drift.
         calibration: Threshold that fewer than a share of clients reach.
         missing: Why there is no such threshold, or "".
     """
@@ -104,14 +104,14 @@ async def shadow_report(settings: Settings, model: str, share: float) -> ShadowR
     finally:
         loaded.close()
     async with stored(settings, model) as store:
-        clients = await store.clients(MOST)
+        clients, groups = await store.clients(MOST), await store.clients(MOST, kind="group")
     calibrated = [
         (len(member.inputs), test.alpha)
         for test in detectors
         for member in (test.members if isinstance(test, Mixture) else [test])
         if isinstance(member, Martingale)
     ]
-    return report_of(model, clients, table.threshold, share, calibrated)
+    return report_of(model, clients, table.threshold, share, calibrated, groups)
 
 
 def report_of(
@@ -120,11 +120,16 @@ def report_of(
     level: float,
     share: float,
     calibrated: Sequence[tuple[int, float]] = (),
+    groups: Sequence[tuple[str, Mapping[str, float]]] = (),
 ) -> ShadowReport:
-    """Return the report on clients and their totals; the arguments are attributes of `ShadowReport`."""
+    """Return the report on clients and their totals; the arguments are attributes of `ShadowReport`.
+
+    The queries of linked clients are observed in the accounts of their `groups`.
+    """
     evidence = [totals.get("evidence", 0.0) for _, totals in clients]
     accused = sum(reached >= level for reached in evidence)
-    drifts = [(name, drift) for name, totals in clients if (drift := Drift.of([totals]))]
+    observed = [*clients, *((f"{name} (group)", totals) for name, totals in groups)]
+    drifts = [(name, drift) for name, totals in observed if (drift := Drift.of([totals]))]
     calibration, missing = None, ""
     try:
         calibration = threshold(evidence, share)
@@ -133,6 +138,6 @@ def report_of(
         missing = f"{got}; it takes {expected}"
     return ShadowReport(
         model, calibrated, len(clients), level, accused, upper_bound(accused, len(clients)),
-        Drift.of([totals for _, totals in clients]),
+        Drift.of([totals for _, totals in observed]),
         sorted(drifts, key=lambda entry: -entry[1].surprise)[:5], calibration, missing,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from feint.gateway.transaction import AccountName, ChangeSet, Outcome, Snapshot
+from feint.gateway.transaction import AccountName, ChangeSet, Kind, Outcome, Snapshot
 from feint.ledger import raised_total
 
 
@@ -38,9 +38,12 @@ class MemoryStore:
             True, {name: _added(account) for name, account in changed.items() if changes[name].version is None}
         )
 
-    async def clients(self, most: int = 100) -> list[tuple[str, dict[str, float]]]:
-        clients = [(name.name, dict(known.totals)) for name, known in self._accounts.items() if name.kind == "client"]
+    async def clients(self, most: int = 100, *, kind: Kind = "client") -> list[tuple[str, dict[str, float]]]:
+        clients = [(name.name, dict(known.totals)) for name, known in self._accounts.items() if name.kind == kind]
         return sorted(clients, key=lambda entry: -entry[1].get("evidence", 0.0))[:most]
+
+    async def erase(self, name: AccountName) -> bool:
+        return self._accounts.pop(name, None) is not None
 
     async def close(self) -> None:
         pass

@@ -1,22 +1,23 @@
 -- Commits a transaction in one atomic step: nothing is written unless every account is as its snapshot has it.
 --
--- KEYS: the clients by evidence (sorted set); the ledger's id and number of commits (hash); then for each account:
---       version, writer and totals (hash), tokens (sorted set by expiry), names of rows (set). Rows are lists beside the
---       names, in the same hash slot.
+-- KEYS: the clients by evidence (sorted set, beside which is that of groups); the ledger's id and number of commits
+--       (hash); then for each account: version, writer and totals (hash), tokens (sorted set by expiry), names of rows
+--       (set). Rows are lists beside the names, in the same hash slot.
 -- ARGV: 1 the changes to each account, msgpack; 2 the id of a new ledger; then for each account its totals, msgpack, and
 --       its rows, in order.
--- Returns the mark of the ledger, "id commits"; after 1 and version and totals of each account that was only added to,
---         where there is one, or after 0 and every account as it is.
+-- Returns the mark of the ledger, "id commits erased"; after 1 and version and totals of each account that was only
+--         added to, where there is one, or after 0 and every account as it is.
 
 local parts = cmsgpack.unpack(ARGV[1])
 local argument = 2
 
 local function key(i, part) return KEYS[3 * i - 1 + part] end
 
--- The id of the ledger and the number of its commits, which is raised by `done`.
+-- The id of the ledger, the number of its commits, which is raised by `done`, and that of erased accounts.
 local function mark(done)
   redis.call('HSETNX', KEYS[2], 'id', ARGV[2])
-  return redis.call('HGET', KEYS[2], 'id') .. ' ' .. redis.call('HINCRBY', KEYS[2], 'commits', done)
+  local id, erased = unpack(redis.call('HMGET', KEYS[2], 'id', 'erased'))
+  return id .. ' ' .. redis.call('HINCRBY', KEYS[2], 'commits', done) .. ' ' .. (erased or 0)
 end
 
 local function number(text) return tonumber(text or '0') end
@@ -75,7 +76,7 @@ end
 -- The evidence as text of 17 digits: a double and back again.
 local function rank(part)
   local evidence = part.raised and string.format('%.17g', part.raised.evidence or 0) or part.evidence
-  redis.call('ZADD', KEYS[1], evidence, part.client)
+  redis.call('ZADD', part.kind == 'client' and KEYS[1] or KEYS[1] .. ':' .. part.kind, evidence, part.name)
 end
 
 local function change(i, part)
@@ -107,7 +108,7 @@ if not agreed then
   return {0, reply, mark(0)}
 end
 for _, part in ipairs(parts) do -- first: NaN is an error here, and then nothing is written
-  if part.client and (part.version or part.raised) then rank(part) end
+  if part.kind ~= 'shared' and (part.version or part.raised) then rank(part) end
 end
 for i, part in ipairs(parts) do
   if part.version or part.raised then change(i, part) else argument = argument + 1 end

@@ -20,11 +20,11 @@ from redis.exceptions import NoScriptError, RedisError
 from feint.errors import BadInput, StoreLost
 from feint.gateway.clock import StoreClock
 from feint.gateway.stores.waiting import Answer, tell
-from feint.gateway.transaction import AccountName, ChangeSet, LedgerMark, Outcome, Snapshot
+from feint.gateway.transaction import AccountName, ChangeSet, Kind, LedgerMark, Outcome, Snapshot
 
 Changes = Mapping[AccountName, ChangeSet]
 FORMAT = b"2"
-SCRIPT = Path(__file__).with_suffix(".lua").read_text()
+SCRIPT, ERASE = (Path(__file__).with_name(f"{name}.lua").read_text() for name in ("redis", "redis_erase"))
 _pack, _unpack = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(dict[str, float]).decode
 
 
@@ -81,11 +81,10 @@ class RedisStore:
     async def check(self) -> Sequence[str]:
         """Return what the server's settings may lose.
 
-        They are read by INFO, as managed servers often forbid CONFIG.
+        They are read by INFO, as managed servers often forbid CONFIG. A server that does not answer raises `StoreLost`.
 
         Raises:
             BadInput: It evicts keys where its memory is full: evidence and budgets would begin anew.
-            StoreLost: It does not answer.
         """
         with _lost():
             async with asyncio.timeout(self._timeout):
@@ -100,20 +99,32 @@ class RedisStore:
             return []
         return ["the ledger's server has no appendonly file: its restart or failover gives budgets back"]
 
-    async def clients(self, most: int = 100) -> list[tuple[str, dict[str, float]]]:
-        """Return clients, as `Store.clients`."""
+    async def clients(self, most: int = 100, *, kind: Kind = "client") -> list[tuple[str, dict[str, float]]]:
+        """Return clients or groups, as `Store.clients`."""
         with _lost():
             async with asyncio.timeout(self._timeout):
-                return await self._clients(most)
+                return await self._clients(most, kind)
 
-    async def _clients(self, most: int) -> list[tuple[str, dict[str, float]]]:
-        members: Any = await self._redis.zrevrange(self._common[0], 0, most - 1)
+    async def erase(self, name: AccountName) -> bool:
+        """Erase an account, as `Store.erase`."""
+        with _lost():
+            async with asyncio.timeout(self._timeout):
+                keys = self._ranking(name.kind), self._common[1], *self._keys(name)
+                deleted: Any = await self._redis.eval(ERASE, len(keys), *keys, name.name)  # pyright: ignore
+                return bool(deleted)
+
+    async def _clients(self, most: int, kind: Kind) -> list[tuple[str, dict[str, float]]]:
+        members: Any = await self._redis.zrevrange(self._ranking(kind), 0, most - 1)
         names = [name.decode() for name in members]
         pipe = self._redis.pipeline(transaction=False)
         for name in names:
-            pipe.hget(self._keys(AccountName("client", name))[0], "totals")
+            pipe.hget(self._keys(AccountName(kind, name))[0], "totals")
         packed = await pipe.execute()
         return [(name, _unpack(totals)) for name, totals in zip(names, packed, strict=True)]
+
+    def _ranking(self, kind: Kind) -> str:
+        """Return the key of the clients by evidence, or of the groups."""
+        return self._common[0] if kind == "client" else f"{self._common[0]}:{kind}"
 
     def _keys(self, name: AccountName) -> tuple[str, str, str]:
         """Return the keys of an account's version and totals, of its tokens and of the names of its rows."""
@@ -210,15 +221,16 @@ def _answer(changes: Changes, reply: Any) -> Answer:
 
 
 def _mark(text: bytes) -> LedgerMark:
-    ledger, commits = text.decode().split()
-    return LedgerMark(ledger, int(commits))
+    ledger, commits, erased = text.decode().split()
+    return LedgerMark(ledger, int(commits), int(erased))
 
 
 def _part(name: AccountName, changes: ChangeSet) -> dict[str, Any]:
     """Return changes as the script takes them; totals and rows themselves are further arguments."""
     return {
         "version": changes.version,
-        "client": name.name if name.kind == "client" else None,
+        "kind": name.kind,
+        "name": name.name,
         "evidence": repr(changes.totals.get("evidence", 0.0)),
         "now": changes.now,
         "tokens": list(changes.tokens),

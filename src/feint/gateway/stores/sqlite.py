@@ -12,9 +12,9 @@ from typing import ClassVar, Self
 
 from feint.errors import BadRecipe, StoreLost
 from feint.gateway.stores import sqlite_file
-from feint.gateway.stores.sqlite_accounts import Accounts, pack, unpack
+from feint.gateway.stores.sqlite_accounts import Accounts, erase, pack, unpack
 from feint.gateway.stores.waiting import Answer, tell
-from feint.gateway.transaction import AccountName, ChangeSet, Outcome
+from feint.gateway.transaction import AccountName, ChangeSet, Kind, Outcome
 
 AGAIN = 0.001  # seconds until a file that another process is writing is tried again
 EMPTIED = 1.0  # seconds between two times that the log is emptied
@@ -76,10 +76,17 @@ class SqliteStore:
         self._waiting.append(Pending(changes, packed, result))
         return await result
 
-    async def clients(self, most: int = 100) -> list[tuple[str, dict[str, float]]]:
-        """Return clients, as `Store.clients`."""
+    async def clients(self, most: int = 100, *, kind: Kind = "client") -> list[tuple[str, dict[str, float]]]:
+        """Return clients or groups, as `Store.clients`."""
         try:
-            return await asyncio.to_thread(self._clients, most)
+            return await asyncio.to_thread(self._clients, most, kind)
+        except sqlite3.Error as error:
+            raise _lost(error) from error
+
+    async def erase(self, name: AccountName) -> bool:
+        """Erase an account, as `Store.erase`; the file's pages are overwritten."""
+        try:
+            return await asyncio.to_thread(self._erase, name)
         except sqlite3.Error as error:
             raise _lost(error) from error
 
@@ -91,12 +98,21 @@ class SqliteStore:
             await asyncio.to_thread(self._file.close)  # the last one to close brings the log to the disk
             self._file = None
 
-    def _clients(self, most: int) -> list[tuple[str, dict[str, float]]]:
+    def _erase(self, name: AccountName) -> bool:
+        with closing(sqlite_file.connect(self.path, wait=self._timeout)) as file:
+            file.execute("PRAGMA secure_delete = ON")
+            file.execute("BEGIN IMMEDIATE")
+            deleted = erase(file, self.model, name)
+            file.execute("COMMIT")
+        sqlite_file.checkpoint(self.path)  # or the log would still hold it
+        return deleted
+
+    def _clients(self, most: int, kind: Kind) -> list[tuple[str, dict[str, float]]]:
         with closing(sqlite_file.connect(self.path, wait=self._timeout)) as file:
             rows = file.execute(
-                "SELECT name, totals FROM accounts WHERE model = ? AND kind = 'client' AND version > 0"
+                "SELECT name, totals FROM accounts WHERE model = ? AND kind = ? AND version > 0"
                 " ORDER BY evidence DESC LIMIT ?",
-                (self.model, most),
+                (self.model, kind, most),
             ).fetchall()
         return [(client, unpack(totals)) for client, totals in rows]
 

@@ -15,13 +15,22 @@ EMPTY = pack({})
 FIND = "SELECT id, version, evidence, totals, writer FROM accounts WHERE model = ? AND kind = ? AND name = ?"
 MAKE = "INSERT INTO accounts (model, kind, name, version, evidence, totals) VALUES (?, ?, ?, 0, 0, ?)"
 CHANGE = "UPDATE accounts SET version = ?, evidence = ?, totals = ?, writer = ? WHERE id = ?"
-MARK = "UPDATE ledger SET commits = commits + ? RETURNING id, commits"
+MARK = "UPDATE ledger SET commits = commits + ? RETURNING id, commits, erased"
 USE = """
 INSERT INTO tokens VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET expires = excluded.expires WHERE tokens.expires <= ?
 """
 CLEAR = """
 DELETE FROM tokens WHERE (account, token) IN (SELECT account, token FROM tokens WHERE expires <= ? LIMIT ?)
 """
+
+
+def erase(file: sqlite3.Connection, model: str, name: AccountName) -> bool:
+    """Delete an account of a model in a transaction of `file`; return whether there was one."""
+    row = file.execute(FIND, (model, *name)).fetchone()
+    for table, column in ("tokens", "account"), ("rows", "account"), ("accounts", "id"):
+        file.execute(f"DELETE FROM {table} WHERE {column} = ?", (row[0] if row else 0,))
+    file.execute("UPDATE ledger SET erased = erased + ?", (row is not None,))
+    return row is not None
 
 
 class Entry:
@@ -53,11 +62,7 @@ class Accounts:
         raised = {
             entry.name: repeated(unpack(entry.packed), change) for entry, change in parts if change.version is None
         }
-        if (
-            None in raised.values()
-            or any(_moved(entry, change) for entry, change in parts)
-            or not self._use(parts)
-        ):
+        if None in raised.values() or any(_moved(entry, change) for entry, change in parts) or not self._use(parts):
             return Outcome(False, {entry.name: self._known(entry, change.tokens) for entry, change in parts})
         accounts = dict[AccountName, Snapshot]()
         for entry, change in parts:

@@ -22,8 +22,8 @@ CREATE TABLE rows (id INTEGER PRIMARY KEY, account INTEGER NOT NULL, name TEXT N
 CREATE INDEX named ON rows (account, name);
 """
 LEDGER = """
-CREATE TABLE ledger (id TEXT NOT NULL, commits INTEGER NOT NULL) STRICT;
-INSERT INTO ledger VALUES (lower(hex(randomblob(8))), 0)
+CREATE TABLE ledger (id TEXT NOT NULL, commits INTEGER NOT NULL, erased INTEGER NOT NULL) STRICT;
+INSERT INTO ledger VALUES (lower(hex(randomblob(8))), 0, 0)
 """
 MIGRATIONS = {  # to the present format, by the earlier one
     1: f"""

@@ -2,13 +2,16 @@
 
 import logging
 import sys
+import time
 from typing import Any, TextIO
 
 import msgspec
 
 from feint.gateway.record import RequestRecord
 from feint.gateway.redaction import redacted
-from feint.gateway.telemetry.audit_log import rfc3339
+from feint.gateway.request_context import RequestContext, current
+from feint.gateway.telemetry.audit_chain import Head, rfc3339
+from feint.gateway.telemetry.throttle import Throttle
 from feint.openinference.status import ERROR_STATUSES
 
 ECS = "8.11"
@@ -17,13 +20,15 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 STATUS = {kind.__name__: status.http for kind, status in ERROR_STATUSES.items()} | {"": 200}
 LEVEL_OF = {"answered": logging.DEBUG, "refused": logging.INFO, "cancelled": logging.INFO}
 OUTCOMES = {"answered": "success", "refused": "failure", "cancelled": "unknown", "failed": "failure"}
+BEGINNING = 60  # characters of a message by which it is one of a kind
 
 
 class Logs:
     """Observer that writes a line a request.
 
     Level debug has all requests, info refusals and failures, warning and error failures alone. No line holds inputs
-    or probabilities, since records hold none.
+    or probabilities, since records hold none. Above debug, lines of one kind (a client's refusals by a model for one
+    reason, all of those without a key, or messages of the gateway that begin alike) are throttled, and counted.
 
     Args:
         level: The least level that is written.
@@ -34,12 +39,13 @@ class Logs:
     def __init__(self, level: str = "info", *, version: str = "", to: TextIO | None = None) -> None:
         self._level, self._to = LEVELS[level], to or sys.stdout
         self._service = {"name": "feint", "version": version}
+        self._throttle: Throttle[tuple[str, ...]] = Throttle()
 
     def __call__(self, record: RequestRecord) -> None:
         """Write the line of a request, where there is one at this level."""
         unusual = record.outcome == "answered" and record.reason  # without the ledger
         level = logging.WARNING if unusual else LEVEL_OF.get(record.outcome, logging.ERROR)
-        if level >= self._level:
+        if level >= self._level and self._admits(("requests", record.model, record.client, record.reason)):
             self._write(record.time, logging.getLevelName(level).lower(), self._event(record))
 
     def _event(self, record: RequestRecord) -> dict[str, Any]:
@@ -47,31 +53,66 @@ class Logs:
             "action": "infer", "kind": "event", "category": ["api"], "outcome": OUTCOMES[record.outcome],
             "duration": round(1e9 * sum(record.seconds.values())),
         }  # fmt: skip
-        status = 200 if record.outcome == "answered" else STATUS.get(record.reason, 500)
-        http = {"response": {"status_code": status}}
         if record.reason:
             event["reason"] = record.reason
         feint = {
             "model": record.model, "queries": record.queries, "rung": record.rung, "applied": record.applied,
-            "evidence": round(record.evidence, 4), "conflicts": record.conflicts,
+            "evidence": record.shown_evidence, "conflicts": record.conflicts,
         }  # fmt: skip
-        values: dict[str, Any] = {"event": event, "http": http, "feint": feint}
+        if record.context.key:
+            feint["key"] = record.context.key
+        values = origin(record.context)
+        status = 200 if record.outcome == "answered" else STATUS.get(record.reason, 500)
+        values["http"] = values.get("http", {}) | {"response": {"status_code": status}}
         if record.client:
             values["user"] = {"name": record.client}
-        if record.trace:
-            values["trace"] = {"id": record.trace}
-        return values
+        return {"event": event, "feint": feint, **values}
+
+    def audit_head(self, head: Head) -> None:
+        """Write the head of the audit log, whatever the level: where logs are shipped, no editor of the file has it."""
+        event = {"action": "audit", "kind": "event"}
+        self._write(time.time(), "info", {"event": event, "feint": {"audit": head._asdict()}})
 
     def say(self, level: str, message: str, seconds: float) -> None:
         """Write a line of one of the gateway's loggers."""
-        if LEVELS.get(level, logging.ERROR) >= self._level:
-            self._write(seconds, level, {"message": message})
+        if LEVELS.get(level, logging.ERROR) >= self._level and self._admits(("messages", message[:BEGINNING])):
+            self._write(seconds, level, {"message": message, **origin(current())})
+
+    def _admits(self, kind: tuple[str, ...]) -> bool:
+        """Return whether a line of this kind is written now, after the number of those that were not."""
+        if self._level <= logging.DEBUG:
+            return True
+        now = time.monotonic()
+        self.flush(now)
+        return self._throttle.admits(kind, now)
+
+    def flush(self, now: float = float("inf")) -> None:
+        """Write how many lines were left out in the windows that are over at `now`."""
+        for kind, count in self._throttle.over(now):
+            about = ", ".join(filter(None, kind))
+            self._write(time.time(), "warning", {"message": f"{count} more lines in a short time: {about}"})
 
     def _write(self, seconds: float, level: str, values: dict[str, Any]) -> None:
         head = {"@timestamp": rfc3339(seconds), "log": {"level": level}, "service": self._service}
         line = msgspec.json.encode(head | values | {"ecs": {"version": ECS}})
         self._to.write(line.decode() + "\n")
         self._to.flush()
+
+
+def origin(context: RequestContext) -> dict[str, Any]:
+    """Return the fields of a request's origin, without those that are not known."""
+    values: dict[str, Any] = {}
+    if context.path:
+        values["url"] = {"path": context.path}
+    if context.address:
+        values["client"] = {"address": context.address}
+    if context.agent:
+        values["user_agent"] = {"original": context.agent}
+    if context.id:
+        values["http"] = {"request": {"id": context.id}}
+    if context.trace:
+        values["trace"] = {"id": context.trace.trace}
+    return values
 
 
 class Handler(logging.Handler):

@@ -1,5 +1,6 @@
 """Observers of requests, together; they outlive a reload of the settings."""
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +8,10 @@ from typing import Any
 
 from feint import __version__
 from feint.errors import NotWritten, one_line
+from feint.gateway.app import Gateway
 from feint.gateway.record import Observer, RequestRecord
+from feint.gateway.settings import OperatorSettings
+from feint.gateway.telemetry.audit_chain import read_key
 from feint.gateway.telemetry.audit_log import AuditLog, AuditObserver
 from feint.gateway.telemetry.logs import Handler, Logs
 from feint.gateway.telemetry.metrics import Metrics
@@ -31,23 +35,33 @@ class Telemetry:
         *,
         metrics: bool = True,
         audit_log: Path | str | None = None,
+        audit_key: str = "",
         logs: Logs | None = None,
         traces: Traces | None = None,
     ) -> None:
         self.recent = RecentRequests()
-        self.audit = AuditLog(audit_log) if audit_log is not None else None
+        ship = logs.audit_head if logs is not None else lambda head: None
+        self.audit = AuditLog(audit_log, audit_key, ship=ship) if audit_log is not None else None
         self.metrics = Metrics(self.recent, self.audit) if metrics else None
         self._audited = AuditObserver(self.audit) if self.audit is not None else None
-        self._traces = traces
+        self._traces, self._logs = traces, logs
         every: Sequence[Observer | None] = (
             traces,
             self.recent,
             self.metrics,
             self._audited,
             logs,
-        )  # logs name the trace
+        )
         self._observers = [observer for observer in every if observer is not None]
         self._failed = set[type]()
+
+    def attach(self, gateway: Gateway) -> None:
+        """Record every request of a gateway from now on, and export its gauges."""
+        for endpoint in gateway.endpoints.values():
+            endpoint.observer = self
+        gateway.trace_share = self._traces.share if self._traces is not None else None
+        if self.metrics is not None:
+            self.metrics.attach(gateway)
 
     def __call__(self, record: RequestRecord) -> None:
         """Pass a record on."""
@@ -65,6 +79,12 @@ class Telemetry:
             self.audit.enter(action, durable=True, **values)
         log.warning("%s: %s", action, ", ".join(f"{name} {value}" for name, value in values.items()))
 
+    def note(self, action: str, **values: Any) -> None:
+        """Enter what happened to the gateway; a line that cannot be written is counted in `AuditLog.lost`."""
+        if self.audit is not None:
+            with contextlib.suppress(NotWritten):
+                self.audit.enter(action, **values)
+
     def reopen(self) -> None:
         """Open the audit log again after logrotate; where that fails it goes on in the old file."""
         try:
@@ -79,31 +99,34 @@ class Telemetry:
             self._traces.close()
         if self._audited is not None:
             self._audited.close()
+        if self._logs is not None:
+            self._logs.flush()
 
 
-def start_telemetry(
-    *, metrics: bool = True, audit_log: Path | None = None, log: str = "info", traces: str = ""
-) -> Telemetry:  # the names are those of the settings' table [operator]
+def start_telemetry(settings: OperatorSettings) -> Telemetry:
     """Start the observers of the settings; from here on the gateway's loggers write JSON lines.
 
     Args:
-        metrics: Whether there are metrics.
-        audit_log: The audit log's file, if there is one.
-        log: The least level that is logged.
-        traces: URL of a collector of OTLP over HTTP, "" for none.
+        settings: The table [operator].
 
     Returns:
-        The telemetry. `NotWritten` is raised if the audit log cannot be opened, `MissingData` without OpenTelemetry.
+        The telemetry. `NotWritten` is raised if the audit log cannot be opened, `MissingData` without OpenTelemetry or
+        the key of the audit log.
     """
-    logs = Logs(log, version=__version__)
+    logs, traces = Logs(settings.log, version=__version__), None
+    if settings.traces:
+        traces = to_collector(settings.traces, share=settings.trace_share, version=__version__)
     operator = Telemetry(
-        metrics=metrics,
-        audit_log=audit_log,
+        metrics=settings.metrics,
+        audit_log=settings.audit_log,
+        audit_key=read_key(settings.audit_key_env, settings.audit_key_file),
         logs=logs,
-        traces=to_collector(traces, version=__version__) if traces else None,
+        traces=traces,
     )
     logger = logging.getLogger("feint.gateway")
     logger.handlers = [Handler(logs)]
     logger.propagate = False
-    logger.setLevel(log.upper())
+    logger.setLevel(settings.log.upper())
+    if operator.audit is not None and not operator.audit.sealed:
+        logger.warning("the audit log has no key: whoever can write it can write it anew (audit_key_file)")
     return operator

@@ -78,7 +78,7 @@ class RecentRequests:
                 self.clients.popitem(last=False)
         else:
             self.clients.move_to_end(at)
-        client.evidence = max(client.evidence, record.evidence)  # where a rule refused first it was not looked up
+        client.evidence = max(client.evidence, record.shown_evidence)  # where a rule refused first it was not looked up
         client.rung = max(client.rung, record.rung)
         client.asked = max(client.asked, record.asked)
         client.queries += record.queries

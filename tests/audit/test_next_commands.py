@@ -1,0 +1,45 @@
+"""Commands that an audit prints: a defense that no graph can hold is served by torch."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from feint.audit.commands import next_commands, write_serve_settings
+from feint.audit.run import AuditRequest
+from feint.defense import Defense, Ladder
+from feint.defenses.outputs import APGP, GaussianNoise, Marked
+from feint.gateway.settings_file import read
+
+
+def audited(victim, defense) -> tuple[Any, Any]:
+    """An audit and findings that recommend this defense, as far as the commands need them."""
+    candidate = SimpleNamespace(defense=defense)
+    findings = SimpleNamespace(known=True, recommended=SimpleNamespace(candidate=candidate), query_limit=None)
+    return SimpleNamespace(victim=victim, request=AuditRequest("digits", place="runs/victim")), findings
+
+
+@pytest.mark.parametrize(
+    ("defense", "served"),
+    [
+        (Defense(outputs=[APGP()]), False),
+        (Defense(outputs=[Marked("secret")]), True),
+        (Defense(outputs=[APGP(), GaussianNoise("secret")]), True),
+        (Ladder([], [Defense(), Defense(outputs=[Marked("secret")])]), True),
+    ],
+    ids=["arithmetic", "marked answers", "keyed noise", "on a rung"],
+)
+def test_a_defense_that_no_graph_can_hold_is_served_by_torch(tmp_path, victim, defense, served):
+    audit, findings = audited(victim, defense)
+    settings = tmp_path / "defense.toml"
+    settings.write_text("")
+    write_serve_settings(audit, findings, settings)
+    commands = " ".join(next_commands(audit, findings, settings, "runs/victim"))
+    assert ("feint export" in commands) != served
+    assert (tmp_path / "serve.toml").exists() == served
+    if served:
+        assert f"feint serve {tmp_path / 'serve.toml'}" in commands
+        (table,) = read(tmp_path / "serve.toml").models.values()
+        assert table.defense == (str(settings),)
+    assert Path(settings).exists()

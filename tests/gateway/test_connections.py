@@ -1,0 +1,105 @@
+"""How long a connection lives, over HTTP and over gRPC."""
+
+import socket
+import sys
+
+import grpc
+import pytest
+from benchmarks.load.processes import Server, free_port
+from tests.support.certificates import certificate
+from tests.support.gateways import ANYBODY
+from tests.support.graph_files import whole
+from tests.support.waiting import eventually
+
+from feint.errors import BadRecipe
+from feint.gateway.server.run import running
+from feint.gateway.settings import OnnxSettings, ServerSettings, Settings
+from feint.openinference import proto
+
+LIVE = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def served(tmp_path, **server):
+    return running(
+        Settings({"toy": OnnxSettings(path=whole(tmp_path / "toy.onnx"))}, ServerSettings(**server), **ANYBODY)
+    )
+
+
+def ends(connection):
+    """Whether the server ends the connection with its next answer."""
+    connection.sendall(LIVE)
+    received = b""
+    while b"}" not in received:
+        received += connection.recv(4096)
+    assert received.startswith(b"HTTP/1.1 200")
+    return b"connection: close" in received.lower()
+
+
+def test_an_old_connection_ends_with_its_next_answer(tmp_path):
+    with (
+        served(tmp_path, connection_age=0.01) as server,
+        socket.create_connection(("127.0.0.1", server.rest_port)) as connection,
+    ):
+        eventually(lambda: ends(connection))
+        assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize("age", [0.0, 1000.0])
+def test_a_young_connection_is_kept(tmp_path, age):
+    with (
+        served(tmp_path, connection_age=age) as server,
+        socket.create_connection(("127.0.0.1", server.rest_port)) as connection,
+    ):
+        assert not any(ends(connection) for _ in range(5))
+
+
+def test_an_idle_connection_is_kept_as_long_as_the_settings_say(tmp_path):
+    with served(tmp_path, keep_alive=0.05) as server, socket.create_connection(("127.0.0.1", server.rest_port)) as at:
+        ends(at)
+        at.settimeout(30)
+        while at.recv(4096):
+            pass
+
+
+def test_an_old_channel_of_grpc_is_asked_to_connect_anew(tmp_path):
+    with (
+        served(tmp_path, connection_age=0.2) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel,
+    ):
+        states = []
+        channel.subscribe(states.append)
+        live = channel.unary_unary(f"/{proto.SERVICE}/ServerLive")
+        live(b"", timeout=30)
+        eventually(lambda: grpc.ChannelConnectivity.IDLE in states[1:])
+        live(b"", timeout=30)
+
+
+@pytest.mark.parametrize("server", [{"keep_alive": 0.0}, {"connection_age": -1.0}])
+def test_times_of_connections_are_not_below_0(server):
+    with pytest.raises(BadRecipe, match="keep_alive above 0"):
+        ServerSettings(**server)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verbosity", ["", "INFO"])
+def test_a_broken_handshake_of_grpc_writes_no_line_that_is_not_json(tmp_path, monkeypatch, verbosity):
+    """Unless the operator asks for what gRPC itself writes."""
+    monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
+    if verbosity:
+        monkeypatch.setenv("GRPC_VERBOSITY", verbosity)
+    certificate(tmp_path)
+    whole(tmp_path / "toy.onnx")
+    port = free_port()
+    (tmp_path / "gateway.toml").write_text(
+        f'[server]\nrest_port = 0\ngrpc_port = {port}\ntls_cert = "cert.pem"\ntls_key = "key.pem"\n'
+        '[keys]\nanonymous = true\n[ledger]\nstore = "memory:"\n[models.toy]\npath = "toy.onnx"\n'
+    )
+    command = [sys.executable, "-c", "from feint.cli import main; main()", "serve", str(tmp_path / "gateway.toml")]
+    with Server(command, port, log=tmp_path / "log"):
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", port)) as stranger:
+                stranger.sendall(b"\x16\x03\x01\x00\x05hello" * 20)
+                stranger.settimeout(30)
+                while stranger.recv(4096):
+                    pass
+    assert ("ssl_transport_security" in (tmp_path / "log").read_text()) is bool(verbosity)
