@@ -642,7 +642,7 @@ BOUNDARY = by_name(
 
 ATTACKS = by_name(
     Example(
-        DFME(NETWORK, SMALL),
+        DFME(NETWORK, replace(SMALL, surrogate_rate=0.1)),
         spelled=(DFME(DIGITS, LoopConfig(64, schedule=MultiStep((0.2, 0.6))), Differences(floor=1e-4)),),
     ),
     Example(
