@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tests.support.redis_servers import redis_server
+from tests.support.suspects import repeating
 
 from feint.client import RemoteService
 from feint.errors import BadInput, Unreachable
@@ -19,7 +20,6 @@ from feint.oracle import CountingOracle
 from feint.ownership import Mark, Policy, claim, claim_accounts, marked_by_account
 from feint.ownership.accounts import TURN
 from feint.ownership.commitment import Commitment, salted_digest
-from feint.query import Answer
 from feint.signature import Pixels, pack
 
 K, DOMAIN = 10, Pixels((1, 4, 4))
@@ -43,21 +43,6 @@ def suspect(mark: Mark, learned: Sequence[str], *, share: float = 1.0, stops: in
     random, whose = np.random.default_rng(9), mark.tensors["accounts"].numpy()
     repeats = np.isin(whose, [mark.accounts.index(name) for name in learned]) & (random.random(len(mark)) < share)
     return repeating(mark, np.where(repeats, mark.labels, (mark.labels + 1) % K), stops)
-
-
-def repeating(mark: Mark, labels: np.ndarray, stops: int = 10_000) -> CountingOracle:
-    """Return an oracle with these labels for the inputs of the mark, which goes away after `stops` answers."""
-    known = {x.numpy().tobytes(): label for x, label in zip(mark.x, labels.tolist(), strict=True)}
-    count = 0
-
-    def send(query):
-        nonlocal count
-        count += len(query)
-        if count > stops:
-            raise Unreachable("http://suspect", "an answer", "try again later")
-        return Answer(torch.eye(K)[[known[x.numpy().tobytes()] for x in query.x]])
-
-    return CountingOracle(send, budget=1000)
 
 
 def innocents(mark: Mark, count: int = 12) -> dict[str, np.ndarray]:

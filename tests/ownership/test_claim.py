@@ -5,13 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.support.suspects import repeating
 
 from feint.errors import BadInput, Unreachable
-from feint.oracle import CountingOracle
 from feint.ownership.claim import Policy, claim, compare
 from feint.ownership.commitment import Commitment
 from feint.ownership.mark import Mark
-from feint.query import Answer
 from feint.signature import Pixels
 
 N, K = 200, 10
@@ -32,18 +31,7 @@ CONTROLS = {f"innocent {i}": [answers(0.3, 100 + i)] for i in range(60)}
 
 
 def suspect(labels, *, stops=10_000, mark=MARK):
-    """Return an oracle that gives these labels to the mark's inputs, and goes away after `stops` answers."""
-    known = {x.numpy().tobytes(): label for x, label in zip(mark.x, labels.tolist(), strict=True)}
-    count = 0
-
-    def send(query):
-        nonlocal count
-        count += len(query)
-        if count > stops:
-            raise Unreachable("http://suspect", "an answer", "try again later")
-        return Answer(torch.eye(K)[[known[x.numpy().tobytes()] for x in query.x]])
-
-    return CountingOracle(send, budget=1000)
+    return repeating(mark, labels, stops)
 
 
 def made(labels, **options):

@@ -130,12 +130,7 @@ class Gateway:
 
     def allowed(self, caller: Caller) -> list[str]:
         """Return the names of the models that a caller may ask about."""
-        return [
-            name
-            for name, endpoint in self.endpoints.items()
-            if (not caller.models or name in caller.models)
-            and (not endpoint.tenants or caller.tenant in endpoint.tenants)
-        ]
+        return [name for name, endpoint in self.endpoints.items() if _may_ask(caller, name, endpoint)]
 
     def endpoint(self, name: str, version: str = "", *, caller: Caller | None = None) -> ModelEndpoint:
         """Return a model.
@@ -153,7 +148,7 @@ class Gateway:
         endpoint = self.endpoints.get(name)
         if endpoint is None or version not in ("", endpoint.spec.version):
             raise UnknownName("a model or version that is not served", "one that is", "ask /v2/models")
-        if caller is not None and name not in self.allowed(caller):
+        if caller is not None and not _may_ask(caller, name, endpoint):
             raise NoRole("a key that is not for this model", "one that is", "ask the operator")
         if not endpoint.spec.classes:
             raise Unreachable("a model that is not there yet", "one that is", "try again later")
@@ -176,3 +171,9 @@ class Gateway:
         if endpoint is not None:
             outcome, reason = error_responses.outcome(error), error_responses.reason(error)
             endpoint.observer(RequestRecord(model, client, 0, time.time(), outcome, reason))
+
+
+def _may_ask(caller: Caller, name: str, endpoint: ModelEndpoint) -> bool:
+    """Return whether a caller's key is good for a model, and the model is for the caller's tenant."""
+    is_good = not caller.models or name in caller.models
+    return is_good and (not endpoint.tenants or caller.tenant in endpoint.tenants)

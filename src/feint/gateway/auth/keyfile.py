@@ -122,21 +122,9 @@ class Keys:
         number, secret, now = secrets.token_hex(6), secrets.token_urlsafe(32), time.time()
         linked = group if group is not None else next((key.group for key in keys), "")
         key = Key(number, hashed(secret), client, tenant, frozenset(roles), now, expires, group=linked, models=models)
-        self._do(
-            "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                number,
-                key.hash,
-                client,
-                tenant,
-                " ".join(sorted(key.roles)),
-                now,
-                expires,
-                None,
-                linked,
-                " ".join(sorted(models)),
-            ),
-        )
+        listed = [" ".join(sorted(names)) for names in (key.roles, models)]
+        row = number, key.hash, client, tenant, listed[0], now, expires, None, linked, listed[1]
+        self._do("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         if any(key.group != linked for key in keys):
             self.link(client, linked)
         return f"feint_{number}_{secret}", key

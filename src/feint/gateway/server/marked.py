@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from feint.errors import BadInput, Unreachable
-from feint.gateway.accounts import check_stored, stored
+from feint.gateway.accounts import stored
 from feint.gateway.auth.keyfile import Keys
 from feint.gateway.backends.registry import LOADERS
 from feint.gateway.settings import Settings
@@ -46,9 +46,9 @@ async def rows_by_account(settings: Settings, model: str, name: str) -> dict[str
     Raises:
         BadInput: No account has such rows, or the ledger is in memory.
     """
-    check_stored(settings)
-    groups, parts = groups_of(settings), defaultdict[str, list[np.ndarray]](list)
+    parts = defaultdict[str, list[np.ndarray]](list)
     async with stored(settings, model) as store:
+        groups = groups_of(settings)
         for client, _ in await store.clients(MOST):
             rows = (await snapshot_of(store, AccountName("client", client))).rows.get(name)
             if rows is not None and len(rows):

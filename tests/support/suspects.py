@@ -1,0 +1,23 @@
+"""Suspects of a claim: oracles that give chosen labels to the inputs of a mark."""
+
+import torch
+
+from feint.errors import Unreachable
+from feint.oracle import CountingOracle
+from feint.ownership import Mark
+from feint.query import Answer
+
+
+def repeating(mark: Mark, labels, stops: int = 10_000) -> CountingOracle:
+    """Return an oracle with these labels for the inputs of the mark, which goes away after `stops` answers."""
+    known = {x.numpy().tobytes(): label for x, label in zip(mark.x, labels.tolist(), strict=True)}
+    count = 0
+
+    def send(query):
+        nonlocal count
+        count += len(query)
+        if count > stops:
+            raise Unreachable("http://suspect", "an answer", "try again later")
+        return Answer(torch.eye(mark.classes)[[known[x.numpy().tobytes()] for x in query.x]])
+
+    return CountingOracle(send, budget=1000)
