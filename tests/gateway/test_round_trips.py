@@ -3,6 +3,7 @@
 import asyncio
 
 import numpy as np
+import pytest
 from tests.support.gateways import DOMAIN, INPUTS, SHAPE, Straight
 
 from feint.defenses.access import Budget
@@ -10,6 +11,7 @@ from feint.errors import OverBudget, StoreLost
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.stores.memory import MemoryStore
+from feint.gateway.stores.sqlite import SqliteStore
 from feint.gateway.transaction import LedgerSession, Outcome
 from feint.openinference.model_spec import ModelSpec
 
@@ -134,3 +136,21 @@ def test_token_of_a_commit_that_conflicts_is_not_used():
         return one.begin("ann").once("stamp", expires=9.0, now=1.0)
 
     assert asyncio.run(scene())
+
+
+@pytest.mark.parametrize("together", [3, 5, 8])
+def test_requests_under_way_catch_up_with_an_account_that_changed_elsewhere(tmp_path, together):
+    """No commit builds on one that has failed meanwhile: three at a time conflicted until all of them were refused."""
+
+    async def asks(served):
+        return [await served.answer(query()) for _ in range(N)]
+
+    async def scene():
+        store = SqliteStore(tmp_path / "ledger.db")
+        await asks(endpoint(store))
+        served = endpoint(store)  # another replica, which knows nothing of the account
+        answers = await asyncio.gather(*(asks(served) for _ in range(together)))
+        await store.close()
+        return sum(map(len, answers))
+
+    assert asyncio.run(scene()) == together * N

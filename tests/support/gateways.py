@@ -74,9 +74,6 @@ class Book:
     def now(self):
         return time.time()
 
-    def outdated(self, transaction):
-        return False
-
     async def commit(self, transaction):
         return True
 

@@ -170,15 +170,13 @@ class ModelEndpoint:
                     raise
                 except Exception as error:  # nothing else is the client's to read: it may name files or hosts
                     raise Failed("a failure of the pipeline", "an answer", "try again, or tell the operator") from error
-                commit = None
-                if not self.session.outdated(transaction):
-                    commit = self.session.commit(transaction)
-                    if attempt:  # it is sent before the client's next request begins, which builds on it
-                        commit = asyncio.ensure_future(commit)
-                        await asyncio.sleep(0)
+                commit = self.session.commit(transaction)
+                if attempt:  # it is sent before the client's next request begins, which builds on it
+                    commit = asyncio.ensure_future(commit)
+                    await asyncio.sleep(0)
             try:
                 with _Timed(record, "ledger"):
-                    agreed = commit is not None and await commit
+                    agreed = await commit
             except StoreLost as error:
                 if not self.open_when_lost:
                     raise

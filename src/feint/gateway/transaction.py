@@ -399,14 +399,6 @@ class LedgerSession:
         name = AccountName("client", client)
         return Transaction(name, self._known(name), shared=shared, group=linked)
 
-    def outdated(self, transaction: Transaction) -> bool:
-        """Return whether an account that the transaction has read is known otherwise by now."""
-        accounts = (transaction, transaction.group, transaction.shared)
-        return any(
-            account.looked and self._known(account.name, account.snapshot) is not account.snapshot
-            for account in accounts
-        )
-
     async def commit(self, transaction: Transaction) -> bool:
         """Commit a transaction, or raise `StoreLost` if the store does not answer.
 
@@ -415,8 +407,10 @@ class LedgerSession:
 
         Returns:
             Whether the store took it. Otherwise nothing was changed, and the next transaction begins with the accounts
-            as they are.
+            as they are. Where an account that was read is known otherwise by now, the store is not asked.
         """
+        if self._outdated(transaction):
+            return False
         accounts, writer = transaction.touched, next(self._writer)
         changes = {name: account.changes(writer) for name, account in accounts.items()}
         ahead = {name: account.committed(writer) for name, account in accounts.items() if account.looked}
@@ -439,6 +433,13 @@ class LedgerSession:
                 if (known := self._known(name)).before is None:
                     self._remember(name, known.added_to(other, changes[name]))
         return outcome.committed
+
+    def _outdated(self, transaction: Transaction) -> bool:
+        accounts = (transaction, transaction.group, transaction.shared)
+        return any(
+            account.looked and self._known(account.name, account.snapshot) is not account.snapshot
+            for account in accounts
+        )
 
     async def check(self) -> None:
         """Read an account of the ledger; raise `StoreLost`, or `StoreRolledBack` as `commit` does."""
