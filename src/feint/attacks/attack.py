@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from feint.attacks.domains import AttackerMethod
 from feint.attacks.lenses.lens import Lens
+from feint.attacks.seeds import attacker_seed
 from feint.models.networks import Classifier, Network
 from feint.oracle import Oracle
 from feint.progress import NO_PROGRESS, ProgressCallback
@@ -34,14 +35,15 @@ class Attack(AttackerMethod, ABC):
 
         Args:
             oracle: The victim behind its budget; all that the attacker knows of it.
-            seed: Seed of every random choice: queries, initial weights, batches.
+            seed: Seed of every random choice: queries, initial weights, batches. A victim trained with the same seed
+                shares none of them.
             progress: Callback for the steps of asking and training.
 
         Returns:
             The surrogate, in evaluation mode.
         """
         self.require_domain(self.surrogate.domain)
-        return self.steal_from(oracle, seed=seed, progress=progress)
+        return self.steal_from(oracle, seed=attacker_seed(seed), progress=progress)
 
     @abstractmethod
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
@@ -97,4 +99,4 @@ class LensedAttack(Attack):
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         for lens in reversed(self.lenses):
             oracle = lens(oracle, progress=progress)
-        return self.attack.steal(oracle, seed=seed, progress=progress)
+        return self.attack.steal_from(oracle, seed=seed, progress=progress)

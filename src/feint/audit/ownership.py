@@ -132,7 +132,7 @@ def outlook(
     training = bounded(plan.training, len(samples.fit))
     innocents = {
         f"innocent {seed}": labels_of(train(plan.surrogate, samples.fit, training=training, seed=seed), mark.x).numpy()
-        for seed in range(INNOCENTS)
+        for seed in range(1000, 1000 + INNOCENTS)  # as those of controls: no victim's
     }
     rows = {(row.attack, row.budget): row for row in results if row.defense == NONE and row.seed == 0}
     copies = [

@@ -40,7 +40,7 @@ class Removed(Attack):
         return self.attack.domains
 
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
-        copy = self.attack.steal(oracle, seed=seed, progress=progress)
+        copy = self.attack.steal_from(oracle, seed=seed, progress=progress)
         domain, transcript = self.surrogate.domain, oracle.transcript
         labels = transcript.p.argmax(-1).numpy()
         stolen = Split.of(domain.encode(transcript.x.numpy()), labels, domain=domain, name="stolen")

@@ -19,6 +19,7 @@ from feint.attacks.lenses.fitted_lens import (
 from feint.attacks.lenses.lens import DefenseLike
 from feint.attacks.lenses.recovered import LEAST
 from feint.attacks.probing import require_classes
+from feint.attacks.seeds import attacker_seed
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
 from feint.fitting import FitContext
@@ -80,15 +81,15 @@ class PartialBayes(FittedLens):
         require_classes(p, self.surrogate.classes, "a surrogate")
         if len(x) < LEAST:
             raise BadInput(f"{len(x)} answers", f"at least {LEAST}", "raise the budget")
-        labels, centres = p.argmax(-1), torch.empty_like(p)
-        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.seed))
+        labels, centres, seed = p.argmax(-1), torch.empty_like(p), attacker_seed(self.seed)
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
         halves, simulation = (order[: len(x) // 2], order[len(x) // 2 :]), None
         for half, other in (halves, halves[::-1]):
-            model = learn(self.surrogate, x[half], labels[half], self.training, seed=self.seed, progress=progress)
+            model = learn(self.surrogate, x[half], labels[half], self.training, seed=seed, progress=progress)
             centres[other] = clean_answers(model, x[other])
-            outliers = random_subset(self.pool, len(half), self.seed)
+            outliers = random_subset(self.pool, len(half), seed)
             inputs = labelled_split(x[half], labels[half], self.surrogate.domain)
-            simulation = self.rehearsal.on(FitContext(model, inputs, outliers, self.seed, progress))
+            simulation = self.rehearsal.on(FitContext(model, inputs, outliers, seed, progress))
         assert simulation is not None
         return table_decoder(
             simulation, x, centres, samples=self.samples, concentration=self.concentration, seed=self.seed

@@ -16,6 +16,7 @@ from feint.attacks.lenses.fitted_lens import (
     random_subset,
 )
 from feint.attacks.probing import draw_rows, in_batches, require_classes
+from feint.attacks.seeds import attacker_seed
 from feint.attacks.surrogates import logits
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
@@ -89,7 +90,7 @@ class Recovered(FittedLens):
         require_classes(p, self.surrogate.classes, "a surrogate")
         if len(x) < LEAST:
             raise BadInput(f"{len(x)} answers", f"at least {LEAST}", "raise the budget")
-        seeds = range(self.seed * 1000, self.seed * 1000 + self.shadows)
+        seeds = range(attacker_seed(self.seed), attacker_seed(self.seed) + self.shadows)
         pairs = [self._pairs(self._shadow_inputs(x, p.argmax(-1), seed), seed, progress) for seed in seeds]
         perturbed, truth = (torch.cat(answers) for answers in zip(*pairs, strict=True))
         decoder = restorer(perturbed, truth, steps=self.steps, seed=self.seed)
@@ -125,7 +126,9 @@ class Recovered(FittedLens):
         agreed = list[Tensor]()
         for i, held_out in enumerate(parts if len(x) <= FEW else parts[:1]):
             fitted = torch.cat([*parts[:i], *parts[i + 1 :]])
-            model = learn(self.surrogate, x[fitted], targets[fitted], training, seed=self.seed, progress=progress)
+            model = learn(
+                self.surrogate, x[fitted], targets[fitted], training, seed=attacker_seed(self.seed), progress=progress
+            )
             agreed.append(logits(model, x[held_out]).argmax(-1) == p[held_out].argmax(-1))
         return torch.cat(agreed).double().mean().item()
 
