@@ -40,7 +40,13 @@ class DefendedGraph(Protocol):
         ...
 
 
-Run = Callable[[Array], Awaitable[Outputs]]
+
+class Run(Protocol):
+    """Run of a graph, here or in a thread; `SharedRun` is one."""
+
+    def __call__(self, rows: Array, *, alone: bool = False) -> Awaitable[Outputs]:
+        """Return the outputs of rows (N, …); `alone` where no other request is under way."""
+        ...
 
 
 def reading(graph: DefendedGraph, run: Callable[[Array], Outputs]) -> Callable[[Array], Outputs]:
@@ -99,7 +105,7 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
 
     async def compute(self, query: ArrayQuery) -> Outputs:
         """Return the answers of every rung, and the detectors' scores."""
-        return await self._run(query.x if self._source is None else await self._source(query.x))
+        return await self._run(query.x if self._source is None else await self._source(query.x), alone=query.alone)
 
     async def answer(
         self,
