@@ -176,10 +176,3 @@ def test_at_once_clients_of_two_models_are_answered_and_charged_as_one_after_the
             assert np.allclose(answer, defended(undefended(query.x)), atol=1e-6)
             answered[client] += n if model == "b" else 0
     assert max(answered.values()) <= 2
-
-
-def test_a_request_that_is_alone_waits_for_no_turn_of_the_loop():
-    run = SharedRun(Doubling(), 0.0)
-    with pytest.raises(StopIteration) as done:
-        run(rows(1.0), alone=True).send(None)
-    assert done.value.value.rungs[0].item() == 2.0

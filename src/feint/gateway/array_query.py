@@ -18,7 +18,6 @@ class ArrayQuery:
 
     Attributes:
         group: Name of the group to which the client belongs, "" for none.
-        alone: Whether no other request for the model is under way.
     """
 
     x: Array
@@ -26,7 +25,6 @@ class ArrayQuery:
     stamp: str = ""
     time: float = field(default_factory=time.time)
     group: str = ""
-    alone: bool = False
     _near: Array | None = field(default=None, init=False, repr=False)
 
     @property

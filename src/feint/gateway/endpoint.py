@@ -107,7 +107,7 @@ class ModelEndpoint:
 
     def query(self, request: DecodedRequest, client: str, group: str) -> ArrayQuery:
         """Return the query of a request, which comes at the ledger's time."""
-        return ArrayQuery(request.x, client, request.stamp, self.session.now(), group, alone=self.active == 1)
+        return ArrayQuery(request.x, client, request.stamp, self.session.now(), group)
 
     async def answer(self, query: ArrayQuery, *, seconds: float | None = None) -> Array:
         """Return the defended answer (N, K) float32.

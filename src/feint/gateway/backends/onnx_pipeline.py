@@ -40,13 +40,7 @@ class DefendedGraph(Protocol):
         ...
 
 
-
-class Run(Protocol):
-    """Run of a graph, here or in a thread; `SharedRun` is one."""
-
-    def __call__(self, rows: Array, *, alone: bool = False) -> Awaitable[Outputs]:
-        """Return the outputs of rows (N, …); `alone` where no other request is under way."""
-        ...
+Run = Callable[[Array], Awaitable[Outputs]]
 
 
 def reading(graph: DefendedGraph, run: Callable[[Array], Outputs]) -> Callable[[Array], Outputs]:
@@ -105,7 +99,7 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
 
     async def compute(self, query: ArrayQuery) -> Outputs:
         """Return the answers of every rung, and the detectors' scores."""
-        return await self._run(query.x if self._source is None else await self._source(query.x), alone=query.alone)
+        return await self._run(query.x if self._source is None else await self._source(query.x))
 
     async def answer(
         self,

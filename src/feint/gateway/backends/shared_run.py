@@ -43,16 +43,11 @@ class SharedRun:
         self._run, self._seconds, self._independent, self._quick = run, seconds, independent, quick
         self._calls: list[PendingRows] = []
 
-    async def __call__(self, rows: Array, *, alone: bool = False) -> Outputs:
-        """Return the outputs of `rows` (N, …), or raise what the graph raises for them.
-
-        Args:
-            rows: Inputs of one request.
-            alone: Whether no other request is under way: it is run at once, and saves two turns of the loop.
-        """
+    async def __call__(self, rows: Array) -> Outputs:
+        """Return the outputs of `rows` (N, …), or raise what the graph raises for them."""
         if self._seconds * len(rows) > self._quick:
             return await asyncio.to_thread(self._run, rows)
-        if alone or not self._independent:
+        if not self._independent:
             return self._run(rows)
         loop = asyncio.get_running_loop()
         if not self._calls:
