@@ -40,9 +40,10 @@ class SqliteStore:
 
     Another process may write to it for `timeout` seconds at most.
 
-    All commits of one turn of the loop are one transaction, and one that comes alone is made at once, on the loop: in a thread every statement would wait for
-    the interpreter's lock. No result is set before it is done. A killed process loses nothing; a power cut may lose
-    what was committed since the log was last brought to the disk, a second ago, and never damages the file.
+    All commits of one turn of the loop are one transaction, and one that comes alone is made at once. They are made on
+    the loop: in a thread every statement would wait for the interpreter's lock. No result is set before its commit is
+    done. A killed process loses nothing; a power cut may lose what was committed since the log was last brought to the
+    disk, a second ago, and never damages the file.
     Raises `MissingData`, `NotWritten` or `DamagedFile`.
     """
 
