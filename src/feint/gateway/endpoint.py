@@ -78,6 +78,9 @@ class ModelEndpoint:
         tenants: Tenants whose clients may ask, none for all.
         open_when_lost: Whether clients are answered by the strongest output defense alone where the ledger's store is
             lost. Otherwise nobody is answered then.
+
+    Attributes:
+        replicas_differ: Whether another process serves the model from the same ledger in another mode.
     """
 
     def __init__(
@@ -93,7 +96,7 @@ class ModelEndpoint:
     ) -> None:
         self.spec, self.pipeline, self.session, self.observer = spec, pipeline, session, observer
         self.shadow, self.open_when_lost, self.ready, self.active = shadow, open_when_lost, True, 0
-        self.tenants = tenants
+        self.tenants, self.replicas_differ = tenants, False
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     @contextlib.contextmanager

@@ -18,7 +18,7 @@ from typing import ClassVar, Literal, NamedTuple, Protocol
 import numpy as np
 
 from feint.errors import StoreRolledBack
-from feint.ledger import Account, Rows
+from feint.ledger import CLOCK_SLACK, Account, Rows
 
 # Tokens that are remembered here for each client, 130 bytes each. The store remembers all: one that is forgotten here
 # and comes again costs a conflict. With a thousand, memory grew by 15 MiB a minute under load, and would to 2 GB.
@@ -444,6 +444,18 @@ class LedgerSession:
     async def check(self) -> None:
         """Read an account of the ledger; raise `StoreLost`, or `StoreRolledBack` as `commit` does."""
         await self._exchange({SHARED: ChangeSet(NEVER, now=self.now())})
+
+    async def announce(self, mode: str) -> dict[str, float]:
+        """Record that a process serves in a mode now, or raise as `commit`.
+
+        Returns:
+            Time at which a process last announced each mode, by the ledger's clock.
+        """
+        now, prefix = self.now(), "mode/"
+        entry = Increment(prefix + mode, 0.0, now, math.inf, True, now + CLOCK_SLACK)
+        outcome = await self._exchange({SHARED: ChangeSet(None, added=[entry])})
+        totals = outcome.accounts[SHARED].totals.items()
+        return {name.removeprefix(prefix): at for name, at in totals if name.startswith(prefix)}
 
     def accept(self) -> None:
         """Take the ledger as it is now, whatever was known of it: a start or a reload does."""

@@ -16,6 +16,7 @@ from feint.gateway.backends.registry import LOADERS
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.redaction import address
 from feint.gateway.server.readiness import TRIAL, check_decision, check_writable, explained, settings_warnings
+from feint.gateway.server.replicas import ModeWatch
 from feint.gateway.settings import LOOPBACK, ServerSettings, Settings
 from feint.gateway.stores import open_store
 from feint.gateway.telemetry.audit_chain import read_key
@@ -72,10 +73,13 @@ class AppState:
         self._watching = [asyncio.ensure_future(watch) for watch in (*watches, self._watch_ledger())]
 
     async def _watch_ledger(self) -> None:
+        modes = [ModeWatch(endpoint) for endpoint in self.gateway.endpoints.values()]
         while True:
             await asyncio.sleep(EVERY)
             try:
                 await self.check_ledger()
+                for mode in modes:
+                    await mode.look()
                 lost = ""
             except StoreLost as error:
                 lost = f"the ledger is lost: {error.args[0]}"
