@@ -38,7 +38,7 @@ class AccountName(NamedTuple):
 
 SHARED = AccountName("shared")
 NEVER = -1  # a version that no account has
-ACCEPT = "restore it, or reload or restart the gateway to take it as it is"
+ACCEPT = "restore it, or take it as it is: reload the gateway, or restart it without the file [ledger] mark"
 
 log = logging.getLogger("feint.gateway")
 
@@ -457,10 +457,19 @@ class LedgerSession:
         totals = outcome.accounts[SHARED].totals.items()
         return {name.removeprefix(prefix): at for name, at in totals if name.startswith(prefix)}
 
-    def accept(self) -> None:
-        """Take the ledger as it is now, whatever was known of it: a start or a reload does."""
+    @property
+    def mark(self) -> LedgerMark | None:
+        """Mark of the ledger after the last commit; None where it has none, or has lost data."""
+        return None if self._lost else self._mark
+
+    def accept(self, mark: LedgerMark | None = None) -> None:
+        """Take the ledger as it is now, whatever was known of it: a start or a reload does.
+
+        Args:
+            mark: The least that it has to hold; None for nothing.
+        """
         self._snapshots.clear()
-        self._mark, self._lost = None, ""
+        self._mark, self._lost = mark, ""
 
     async def _exchange(self, changes: Mapping[AccountName, ChangeSet]) -> Outcome:
         """Commit changes, and compare the ledger with what was known of it before they were sent."""
