@@ -177,7 +177,11 @@ class ModelEndpoint:
                 commit = self.session.commit(transaction)
                 if attempt:  # it is sent before the client's next request begins, which builds on it
                     commit = asyncio.ensure_future(commit)
-                    await asyncio.sleep(0)
+                    try:
+                        await asyncio.sleep(0)
+                    except asyncio.CancelledError:  # nobody would wait for it any more
+                        commit.cancel()
+                        raise
             try:
                 agreed = await commit
             except StoreLost as error:
