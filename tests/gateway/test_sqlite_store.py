@@ -59,7 +59,7 @@ def no_room_beyond(size: int):
 
 def test_what_is_asked_at_once_is_one_transaction_and_a_commit_that_is_none_fails_alone(path):
     async def scene(store):
-        await add(store)
+        await asyncio.gather(add(store), add(store, "another"))  # or the first of all would be committed at once
         said = []
         store._file.set_trace_callback(said.append)
         told = await asyncio.gather(

@@ -1,5 +1,6 @@
 """Test martingale over the scores of a client's queries: the running part of a sequential test, without torch."""
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -42,17 +43,29 @@ class Martingale(EProcess):
     def size(self) -> int:
         return 1 + len(self.weights)
 
-    def advance(self, statistics: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        wins = self.won[places(self.inputs, statistics)]
+    def read(self, statistics: np.ndarray) -> np.ndarray:
+        """Return the ranks of scores (m,) among those of benign inputs."""
+        return places(self.inputs, statistics)
+
+    def bet(self, readings: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        wins = self.won[readings]
         queries = int(state[0])
         before = state[1:] if queries else np.full_like(state[1:], -np.inf)
         values = wealth(wins, before, queries)
         return mixed(values, self.weights), np.concatenate([[queries + len(wins)], values[-1]])
 
-    def drift(self, statistics: np.ndarray) -> dict[str, float]:
-        p = (places(self.inputs, statistics) + 1) / (len(self.inputs) + 1)
-        sums = [len(p), -np.log(p).sum().item(), *((p <= small).sum().item() for small in SMALL)]
-        return dict(zip(DRIFT, map(float, sums), strict=True))
+    @property
+    def sums(self) -> tuple[str, ...]:
+        return DRIFT
+
+    def drift(self, readings: np.ndarray) -> np.ndarray:
+        return self._drifts[readings].sum(0)
+
+    @functools.cached_property
+    def _drifts(self) -> np.ndarray:
+        """What a query of each rank adds to the sums, (n + 1, 4)."""
+        p = np.arange(1, len(self.inputs) + 2) / (len(self.inputs) + 1)
+        return np.stack([np.ones_like(p), -np.log(p), *(p <= small for small in SMALL)], -1)
 
     def value(self, state: np.ndarray) -> float:
         """Return log E in this state; 0 before the first query."""
