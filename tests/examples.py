@@ -150,7 +150,7 @@ from feint.defenses.outputs import (
 )
 from feint.defenses.scores import Energy, MaxProbability
 from feint.models.networks import Network
-from feint.models.training import Training
+from feint.models.training import Pretrained, Training
 from feint.recipes.store import Weights
 from feint.service import Defense, Ladder, SuspectedDefense
 from feint.signature import Column, Columns, Domain, Pixels, Text, Tokens
@@ -727,6 +727,7 @@ ATTACKS = by_name(
         Tuned(pool(), NETWORK, TRAINING, temperatures=(0.1,), learning_rates=(0.3,), augmentations=()),
         spelled=(
             Tuned(POOL, DIGITS, Training(epochs=2), temperatures=(0.5, 0.0), augmentations=((1, True),), trial=0.5),
+            Tuned(POOL, DIGITS, Training(auxiliary=0.5), starts=(Pretrained("cifar100/train", seed=1), LEARNED)),
         ),
     ),
 )

@@ -18,9 +18,10 @@ from feint.models import training
 from feint.models.cache import cached_in
 from feint.models.checkpoint import TrainingState
 from feint.models.networks import Classifier, Network
-from feint.models.self_supervised import WithRotations, s4l
+from feint.models.second_head import TURNS, WithSecondHead, s4l
 from feint.models.simplex import share_explained
-from feint.models.training import Batch, Training, _fit, _outlier_rows, _Task, cross_entropy, learn, refine
+from feint.models.training import Batch, Training, cross_entropy, learn, refine
+from feint.models.training_loop import TrainingTask, _outlier_rows, fit
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.signature import Column, Columns
 
@@ -258,7 +259,7 @@ def test_with_a_rotation_loss_it_continues_to_the_same_weights_and_the_head_is_g
 
 
 def test_the_rotation_loss_is_that_of_the_four_turns():
-    model = WithRotations(NETWORK.build(2), 0).eval()
+    model = WithSecondHead(NETWORK.build(2), TURNS, 0).eval()
     batch = Batch(X[:9].float() / 255, Y[:9])
     z, slow = cross_entropy(model, batch), 0.0
     torch.testing.assert_close(model(batch.x), model.both(batch.x)[0])
@@ -269,7 +270,7 @@ def test_the_rotation_loss_is_that_of_the_four_turns():
 
 
 def test_rotations_of_a_second_stream_are_learned_in_place_of_those_of_the_batch():
-    model = WithRotations(NETWORK.build(0), 0).eval()
+    model = WithSecondHead(NETWORK.build(0), TURNS, 0).eval()
     images = X[:9].float() / 255
     batch, others = Batch(images[:5], Y[:5]), Batch(images[5:], Y[5:9])
     beside = replace(batch, outliers=others.x, outlier_targets=torch.zeros(4))
@@ -279,18 +280,18 @@ def test_rotations_of_a_second_stream_are_learned_in_place_of_those_of_the_batch
 
 def test_a_training_with_a_rotation_loss_turns_the_unlabelled_inputs():
     pool = Split.of(X.numpy(), Y.numpy())
-    one, whole = learn(NETWORK, X[:20], Y[:20], TURNING), learn(NETWORK, X[:20], Y[:20], TURNING, unlabelled=pool)
+    one, whole = learn(NETWORK, X[:20], Y[:20], TURNING), learn(NETWORK, X[:20], Y[:20], TURNING, pool=pool)
     assert not same(one, whole)
-    assert same(learn(NETWORK, X[:20], Y[:20], RECIPE), learn(NETWORK, X[:20], Y[:20], RECIPE, unlabelled=pool))
+    assert same(learn(NETWORK, X[:20], Y[:20], RECIPE), learn(NETWORK, X[:20], Y[:20], RECIPE, pool=pool))
 
 
 def test_rotations_are_learned():
     """Images that are bright at the top: how they were turned is plain to see."""
     x = torch.zeros(60, 1, 8, 8, dtype=torch.uint8)
     x[:, :, :3] = 255
-    model = WithRotations(NETWORK.build(), 0)
+    model = WithSecondHead(NETWORK.build(), TURNS, 0)
     recipe = Training(epochs=20, batch_size=20, rotation=1.0)
-    _fit(model, _Task(x, Y[:60], recipe, 0, partial(s4l, weight=1.0)), ProgressCallback(), None)
+    fit(model, TrainingTask(x, Y[:60], recipe, 0, partial(s4l, weight=1.0)), ProgressCallback(), None)
     for turn in range(4):
         assert (model.both(x.float().rot90(turn, (2, 3)) / 255)[1].argmax(-1) == turn).all()
 
