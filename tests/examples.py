@@ -658,7 +658,13 @@ ATTACKS = by_name(
         spelled=(Marginals(Network("mlp", DOMAINS["Columns"], 2), Training(epochs=3)),),
     ),
     Example(Uniform(NETWORK, TRAINING), spelled=(Uniform(DIGITS, Training(epochs=3)),)),
-    Example(EquationSolving(SOFTMAX_REGRESSION), spelled=(EquationSolving(Network("linear", (1, 8, 8), 10)),)),
+    Example(
+        EquationSolving(SOFTMAX_REGRESSION),
+        spelled=(
+            EquationSolving(Network("linear", (1, 8, 8), 10)),
+            EquationSolving(DIGITS, encoder=LEARNED, inputs=POOL),
+        ),
+    ),
     Example(
         ActiveThief(pool(), NETWORK, TRAINING, KCentre(), rounds=1),
         spelled=(
@@ -773,7 +779,11 @@ LENSES = by_name(
 PARTS = (  # what methods are made of: only the contracts of recipes look at these
     *DOMAINS.values(),
     Column("age", low=0.0),
-    Surrogate(Network("mlp", (1, 8, 8), 10), Training(optimizer="adamw", learning_rate=0.001)),
+    Surrogate(
+        Network("mlp", (1, 8, 8), 10),
+        Pretrained("cifar100/train", Training(epochs=3), seed=2),
+        Training(optimizer="adamw", learning_rate=0.001),
+    ),
     KL(),
     ReverseKL(floor=1e-3),
     L1(),
