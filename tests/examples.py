@@ -781,9 +781,9 @@ PARTS = (  # what methods are made of: only the contracts of recipes look at the
     Column("age", low=0.0),
     Surrogate(
         Network("mlp", (1, 8, 8), 10),
-        Pretrained("cifar100/train", Training(epochs=3), seed=2),
         Training(optimizer="adamw", learning_rate=0.001),
     ),
+    Pretrained("cifar100/train", Training(epochs=3), seed=2),
     KL(),
     ReverseKL(floor=1e-3),
     L1(),

@@ -54,6 +54,17 @@ def test_a_row_counts_the_queries_of_every_client_and_tells_the_memory(victim, d
     assert row.peak_mb in [it.peak_mb for it in Results.load(tmp_path) if it.attack]
 
 
+def test_a_row_tells_how_fast_its_surrogate_was_trained(victim, digits, knockoff, tmp_path):
+    matrix = Matrix(victim, digits.test, attacks={"a": knockoff}, defenses={"none": Defense()}, budgets=[50], seeds=[0])
+    utility, theft = matrix.cells()
+    with cached_in(tmp_path):
+        trained, loaded = matrix.row(theft), matrix.row(theft)
+    assert trained.trained_per_second > 0
+    assert loaded.trained_per_second is None
+    assert matrix.row(utility).trained_per_second is None
+    assert trained.fingerprint == loaded.fingerprint
+
+
 def test_an_interrupted_matrix_continues(matrix, tmp_path):
     class Stop(ProgressCallback):
         def step(self, what, done, total):

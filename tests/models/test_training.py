@@ -13,12 +13,12 @@ import torch
 
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe, DamagedFile, Diverged, NotWritten
-from feint.evaluation.training_time import inputs_seen
+from feint.evaluation.training_time import TrainingSpeed, inputs_seen
 from feint.models import training
 from feint.models.cache import cached_in
 from feint.models.checkpoint import TrainingState
 from feint.models.networks import Classifier, Network
-from feint.models.second_head import TURNS, WithSecondHead, s4l
+from feint.models.second_head import TURNS, WithSecondHead, own_labels, s4l
 from feint.models.simplex import share_explained
 from feint.models.training import Batch, Training, cross_entropy, learn, refine
 from feint.models.training_loop import TrainingTask, _outlier_rows, fit
@@ -305,6 +305,50 @@ def test_rotation_loss_refuses_inputs_and_networks_without_rotations():
         refine(NETWORK.build(), X, Y, Training(rotation=1.0), loss=cross_entropy, name="")
 
 
+AUXILIARY = replace(RECIPE, auxiliary=0.5)
+
+
+def test_the_loss_of_own_labels_is_that_of_both_streams():
+    model = WithSecondHead(NETWORK.build(2), 7, 0).eval()
+    x, others = (part.float() / 255 for part in X[:9].split(5))
+    own = torch.tensor([6, 5, 0, 1])
+    expected = cross_entropy(model, Batch(x, Y[:5])) + 0.5 * torch.nn.functional.cross_entropy(
+        model.both(others)[1], own
+    )
+    torch.testing.assert_close(own_labels(model, Batch(x, Y[:5], others, own), weight=0.5), expected)
+
+
+def test_the_second_head_learns_the_labels_of_the_pool_and_is_gone():
+    """Images of the pool are bright or dark; the targets of the few answers tell nothing of it."""
+    bright = torch.arange(60) % 2
+    values = (bright * 255).to(torch.uint8).view(-1, 1, 1, 1).expand(60, 1, 8, 8)
+    headed, recipe = WithSecondHead(NETWORK.build(), 2, 0), Training(epochs=20, batch_size=20, auxiliary=1.0)
+    task = TrainingTask(X[:60], Y[:60], recipe, 0, partial(own_labels, weight=1.0), (values, bright))
+    fit(headed, task, ProgressCallback(), None)
+    assert (headed.both(values.float() / 255)[1].argmax(-1) == bright).all()
+    pool = Split.of(values.numpy(), bright.numpy())
+    model = learn(NETWORK, X, Y, AUXILIARY, pool=pool)
+    assert model.state_dict().keys() == NETWORK.build().state_dict().keys()
+    assert not same(model, learn(NETWORK, X, Y, RECIPE, pool=pool))
+    assert not same(model, learn(NETWORK, X, Y, AUXILIARY, pool=Split.of(values.numpy(), 1 - bright.numpy())))
+
+
+def test_a_second_head_fits_a_network_whose_logits_are_scaled():
+    network = Network("resnet9_32", (1, 8, 8), 3)
+    model = WithSecondHead(network.build(), 5, 0).eval()
+    z, others = model.both(X[:4].float() / 255)
+    torch.testing.assert_close(z, model(X[:4].float() / 255))
+    assert others.shape == (4, 5)
+
+
+def test_own_labels_need_a_pool_and_no_other_second_head():
+    with pytest.raises(BadRecipe, match="auxiliary without a pool"):
+        learn(NETWORK, X, Y, AUXILIARY)
+    for change in ({"rotation": 1.0}, {"mixup": 0.2}):
+        with pytest.raises(BadRecipe, match="auxiliary beside rotation or mixup"):
+            replace(AUXILIARY, **change)
+
+
 @pytest.mark.parametrize("n", [15, 40, 101])
 def test_the_images_that_a_training_sees_are_known_beforehand(n):
     epochs, progress, recipe = [], ProgressCallback(), Training(epochs=3, batch_size=20, least_steps=15)
@@ -411,3 +455,22 @@ def test_a_loss_of_its_own_gets_the_targets_as_they_are(change):
 
     with pytest.raises(BadRecipe, match="targets as they are"):
         refine(NETWORK.build(), X, Y, Training(epochs=1, **change), loss=loss, name="own")
+
+
+def test_each_epoch_tells_its_inputs_and_seconds():
+    speed, recipe = TrainingSpeed(ProgressCallback()), replace(RECIPE, holdout=0)
+    assert speed.per_second is None
+    learn(NETWORK, X, Y, recipe, progress=speed)
+    epochs = []
+    progress = ProgressCallback()
+    progress.trained = lambda inputs, seconds: epochs.append((inputs, seconds > 0))
+    learn(NETWORK, X, Y, recipe, progress=progress)
+    assert epochs == [(len(X), True)] * recipe.epochs
+    assert speed.per_second > 0
+
+
+def test_the_speed_of_a_training_is_that_of_all_its_epochs():
+    speed = TrainingSpeed(ProgressCallback())
+    speed.trained(100, 1.0)
+    speed.trained(200, 3.0)
+    assert speed.per_second == 75
