@@ -12,6 +12,7 @@ from feint.defenses.outputs import APGPClosedForm
 from feint.errors import BadInput, DamagedFile
 from feint.evaluation import memory
 from feint.evaluation.results import Results
+from feint.models.cache import cached_in
 from feint.progress import ProgressCallback
 from feint.report import sentences
 from feint.report.summary import markdown, worst_case
