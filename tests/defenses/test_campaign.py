@@ -109,6 +109,18 @@ def test_an_alarm_of_a_clock_that_was_put_back_ends_and_hides_no_new_one():
     assert ask(tested, ledger["newer"], [-1.0], time=1000.0) == [1]
 
 
+def test_answers_change_where_the_p_value_until_then_is_below_the_level():
+    tested, ledger = cohort(newcomers=7, probation=0.3), Ledger()
+    attack(tested, ledger)
+    scores, codes = np.random.default_rng(0).integers(-1, N, size=7).astype(float), UNLIKE.random((7, 9))
+    codes[4] = codes[2]
+    ranks, counts = tested.record(scores, ArrayQuery(codes, "a", time=0.0).near, Account("a"))
+    p = (np.delete(scores, 4) + 2) / (N + 1)
+    expected = [fisher(-np.log(p[:n]).sum(), n) for n in (1, 2, 3, 4, 4, 5, 6)]
+    np.testing.assert_allclose(tested.levels(ranks)[counts], expected)
+    assert ask(tested, ledger["b"], scores, x=codes) == [int(level < 0.3) for level in expected]
+
+
 def test_only_the_first_queries_of_a_batch_are_a_newcomers():
     tested, ledger = cohort(newcomers=3), Ledger()
     attack(tested, ledger)
