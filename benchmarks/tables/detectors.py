@@ -24,6 +24,7 @@ from feint.defenses.access.detector import EProcessDetector
 from feint.defenses.access.dilution import unaccused_share
 from feint.defenses.access.e_process import EProcess
 from feint.defenses.feature_scores import LearnedScore, Mahalanobis
+from feint.defenses.scores import Energy
 from feint.export.tracing import FixedLogits
 from feint.ledger import Ledger
 from feint.models import networks
@@ -38,6 +39,7 @@ DETECTORS: dict[str, EProcessDetector] = {
     "learned": LEARNED,
     "ADD": ADD(),
     "MeanDiscrepancy": MeanDiscrepancy(),
+    "mean surprise": MeanDiscrepancy(score=Energy()),
     "energy + Mahalanobis + MeanDiscrepancy": Combined([ENERGY, UNIT, MeanDiscrepancy()]),
     "energy + Mahalanobis + learned + MeanDiscrepancy": Combined([ENERGY, UNIT, LEARNED, MeanDiscrepancy()]),
 }
