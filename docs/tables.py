@@ -487,12 +487,30 @@ def detection() -> str:
 
 def campaign_answers() -> str:
     """Return the table of the alarms in campaigns, and whose answers change."""
-    heads = "Newcomers|Probation|Attacker's queries until the alarm|Their answers changed|Honest ones changed|Seeds"
+    heads = "Newcomers|Score|Probation|Attacker's queries until the alarm|Their answers changed|Honest ones changed|Seeds"
     rows = [heads.split("|")]
     for row in campaigns("campaign"):
+        level = f"{row['probation']:.2g}{_recorded(row['name'])}"
         alarms = "–".join(f"{end:,}" for end in (min(row["alarms"]), max(row["alarms"])))
         changed = [f"{row[who]:.1%}" for who in ("attacker_changed", "honest_changed")]
-        rows.append([f"{row['honest']:,}", f"{row['probation']:g}", alarms, *changed, str(row["seeds"])])
+        rows.append([f"{row['honest']:,}", row.get("score", "energy"), level, alarms, *changed, str(row["seeds"])])
+    return grid(rows)
+
+
+def _recorded(name: str) -> str:
+    """Return by whom the level of probation of a row was set."""
+    if not name.startswith("calibrated"):
+        return ""
+    return ", by others with other images" if name.endswith("others") else ", by recorded newcomers"
+
+
+def campaign_thefts() -> str:
+    """Return the table of copies that are trained on a campaign's answers."""
+    rows = [["Newcomers", "Score", "Answers changed", "Honest ones changed", "Stealer accuracy", "Fidelity"]]
+    for row in campaigns("theft"):
+        changed = [f"{row[who]:.1%}" if row["honest"] else "none" for who in ("attacker_changed", "honest_changed")]
+        copy = [f"{row[name]:.1%}" for name in ("stealer_accuracy", "fidelity")]
+        rows.append([f"{row['honest']:,}", row["score"] or "no campaign", *changed, *copy])
     return grid(rows)
 
 
@@ -524,9 +542,9 @@ def campaign_rules() -> str:
 
 def campaigns(kind: str) -> list[dict[str, Any]]:
     """Return the rows of a kind, in the order of these fields."""
-    order = "single", "honest", "level", "probation", "queries"
+    order = "single", "honest", "score", "level", "probation", "queries"
     here = [row for row in rows_of("campaign") if row["kind"] == kind]
-    return sorted(here, key=lambda row: [row.get(name, 0) for name in order])
+    return sorted(here, key=lambda row: [str(row.get(name, "")) if name == "score" else row.get(name) or 0 for name in order])
 
 
 def data_free() -> str:
@@ -810,6 +828,7 @@ TABLES = {
     "campaign_days": campaign_days,
     "campaign_named": campaign_named,
     "campaign_rules": campaign_rules,
+    "campaign_thefts": campaign_thefts,
     "data_free": data_free,
 }
 

@@ -27,6 +27,7 @@ from feint.defenses.access import (
 )
 from feint.defenses.feature_scores import LearnedScore, Mahalanobis
 from feint.defenses.outputs import ReverseSigmoid
+from feint.defenses.scores import Energy
 from feint.errors import ProofRequired, Refused
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.backends.registry import load_onnx
