@@ -487,7 +487,9 @@ def detection() -> str:
 
 def campaign_answers() -> str:
     """Return the table of the alarms in campaigns, and whose answers change."""
-    heads = "Newcomers|Score|Probation|Attacker's queries until the alarm|Their answers changed|Honest ones changed|Seeds"
+    heads = (
+        "Newcomers|Score|Probation|Attacker's queries until the alarm|Their answers changed|Honest ones changed|Seeds"
+    )
     rows = [heads.split("|")]
     for row in campaigns("campaign"):
         level = f"{row['probation']:.2g}{_recorded(row['name'])}"
@@ -542,9 +544,9 @@ def campaign_rules() -> str:
 
 def campaigns(kind: str) -> list[dict[str, Any]]:
     """Return the rows of a kind, in the order of these fields."""
-    order = "single", "honest", "score", "level", "probation", "queries"
+    order = "single", "honest", "level", "probation", "queries"
     here = [row for row in rows_of("campaign") if row["kind"] == kind]
-    return sorted(here, key=lambda row: [str(row.get(name, "")) if name == "score" else row.get(name) or 0 for name in order])
+    return sorted(here, key=lambda row: [row.get("score", "energy"), *(row.get(name) or 0 for name in order)])
 
 
 def data_free() -> str:

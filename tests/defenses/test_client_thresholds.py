@@ -77,5 +77,5 @@ def test_newcomers_with_equal_p_values_are_all_below_the_level_or_none():
 
 
 def test_too_few_newcomers_promise_no_share_of_answers():
-    with pytest.raises(BadInput, match="98 clients.*99 or more"):
+    with pytest.raises(BadInput, match=r"98 clients.*99 or more"):
         probation_level([np.ones(2)] * 98, 0.01)

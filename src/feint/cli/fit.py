@@ -56,8 +56,8 @@ def fit(
             that fewer than --share of such clients are ever accused, and the probation of Campaign so that at most
             --share of such a newcomer's answers change during an alarm.
         client: Column of that file with the client's name.
-        share: Share of honest clients who may be accused, or of newcomers' answers that may change. It takes 1/share - 1
-            clients or more.
+        share: Share of honest clients who may be accused, or of newcomers' answers that may change. It takes
+            1/share - 1 clients or more.
         seed: Seed of the fit: same seed, same defense.
 
     Raises:

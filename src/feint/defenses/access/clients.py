@@ -42,15 +42,14 @@ class ClientThreshold:
 def threshold(evidence: Sequence[float], share: float = 0.01) -> ClientThreshold:
     """Return the threshold that fewer than a share of such clients reach.
 
+    `BadInput` is raised where there are too few clients, or the share is none.
+
     Args:
         evidence: Highest evidence of each client, (N,), in any order.
         share: Share of clients, in (0, 1).
 
     Returns:
         The threshold.
-
-    Raises:
-        BadInput: There are too few clients, or the share is none.
     """
     n = len(evidence)
     k = _allowed(n, share)
@@ -83,15 +82,14 @@ class ProbationLevel:
 def probation_level(p_values: Sequence[np.ndarray], share: float = 0.01) -> ProbationLevel:
     """Return the level below which at most a share of such a newcomer's answers change.
 
+    `BadInput` is raised where there are too few newcomers, or the share is none.
+
     Args:
         p_values: For each newcomer the p-value of their queries until then, after each, (n_i,).
         share: Share of answers, in (0, 1).
 
     Returns:
         The level.
-
-    Raises:
-        BadInput: There are too few newcomers, or the share is none.
     """
     n = len(p_values)
     _allowed(n, share)
