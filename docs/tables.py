@@ -455,11 +455,15 @@ def promises() -> str:
     names = {
         "pool": "nothing but the pool",
         "selected": "the most ordinary tenth of it",
+        "stepped": "the pool after gradient steps on the model itself",
+        "blended": "blends of it with 20 of the task's inputs",
+        "filled": "{share:.0%} from the pool, the rest varied copies of 20 of the task's inputs",
+        "mixed": "{share:.0%} from the pool, the rest the task's own",
         "task": "the task's own inputs",
     }
     for row in sorted((row for row in rows_of("evidence") if row["name"].startswith("promise")), key=_placed):
         for tried in row["attackers"]:
-            name = names.get(tried["name"], f"{tried['share']:.0%} from the pool, the rest the task's own")
+            name = names[tried["name"]].format(share=tried["share"])
             median = tried["median_queries"]
             bought = [tried["answers"][n] for n in accounts]
             shown = ["no end found" if answers is None else f"{answers:,.0f}" for answers in bought]
