@@ -45,7 +45,7 @@ class EvasionResult:
 
     Attributes:
         name: "pool" for inputs of the pool at random, "selected" for the tenth of it that the test finds most ordinary,
-            "stepped" for inputs of the pool moved by gradient steps on the model itself, to which its answers are surer,
+            "stepped" for inputs of the pool moved by gradient steps on the model itself to surer answers,
             "blended" for inputs of the pool blended with a few inputs of the task, "filled" for inputs of the pool
             among varied copies of a few inputs of the task, "mixed" for inputs of the pool among inputs of the task,
             "task" for inputs of the task alone.
