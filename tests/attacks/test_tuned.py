@@ -13,6 +13,7 @@ from torch import nn
 from feint import Defense, Service
 from feint.attacks import HardLabels, KnockoffNets, Tuned, default_surrogates
 from feint.attacks.pool.tuned import sharpened, shortened
+from feint.attacks.seeds import attacker_seed
 from feint.data import Split
 from feint.errors import BadRecipe
 from feint.models.networks import Network
@@ -70,7 +71,7 @@ def test_the_choice_is_reported_and_reproduced_from_the_transcript():
     x, p = oracle.transcript.x, oracle.transcript.p
     choice = attack.choose(x, p, seed=3)
     assert f"chosen: {choice}" in progress.steps
-    again = learn(NETWORK, x, sharpened(p, choice.temperature), choice.training, seed=3)
+    again = learn(NETWORK, x, sharpened(p, choice.temperature), choice.training, seed=attacker_seed(3))
     assert all(torch.equal(a, b) for a, b in zip(surrogate.parameters(), again.parameters(), strict=True))
 
 

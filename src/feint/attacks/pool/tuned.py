@@ -10,6 +10,7 @@ from torch import Tensor
 from feint.attacks.attack import Attack
 from feint.attacks.lenses.labels import HardLabels, Sharpened
 from feint.attacks.probing import ask_all, check, draw_rows, in_batches
+from feint.attacks.seeds import attacker_seed
 from feint.attacks.surrogates import Surrogate, logits
 from feint.attacks.tuning import shortened, tune
 from feint.data import Split
@@ -110,21 +111,24 @@ class Tuned(Attack):
         rows = draw_rows(self.pool, oracle.left, seed)
         ask_all(oracle, in_batches(self.pool, rows), len(rows), progress)
         x, p = oracle.transcript.x, oracle.transcript.p
-        choice = self.choose(x, p, seed=seed, progress=progress)
+        choice = self._choose(x, p, seed, progress)
         return self._learn(x, sharpened(p, choice.temperature), choice, seed, progress)
 
     def choose(self, x: Tensor, p: Tensor, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Choice:
-        """Tune the training on answers.
+        """Tune the training on answers, as `steal` with the same seed does.
 
         Args:
             x: Inputs (N, …).
             p: Answers (N, K) to them.
-            seed: Seed of the split and of the trials.
+            seed: Seed of the attack.
             progress: Callback for the trials and for the choice.
 
         Returns:
             The temperature, the surrogate and the training that scored best.
         """
+        return self._choose(x, p, attacker_seed(seed), progress)
+
+    def _choose(self, x: Tensor, p: Tensor, seed: int, progress: ProgressCallback) -> Choice:
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
         cut = len(x) - round(len(x) * self.holdout)
         trials = _Trials(
