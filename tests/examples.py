@@ -566,7 +566,10 @@ DETECTORS = by_name(
     ),
     Example(
         MeanDiscrepancy(window=25),
-        spelled=(MeanDiscrepancy(window=300, dimensions=3, benign=Weights("ab")),),
+        spelled=(
+            MeanDiscrepancy(window=300, dimensions=3, benign=Weights("ab")),
+            MeanDiscrepancy(window=300, score=Energy(), benign=Weights("ab")),
+        ),
         accused="dark",
     ),
     Example(

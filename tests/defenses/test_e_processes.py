@@ -33,6 +33,7 @@ DETECTORS = {
     "LearnedScore": SequentialTest(LearnedScore(hidden=8), alpha=ALPHA),
     "ADD": ADD(window=8, dimensions=2, alpha=ALPHA),
     "MeanDiscrepancy": MeanDiscrepancy(window=50, alpha=ALPHA),
+    "mean surprise": MeanDiscrepancy(window=50, alpha=ALPHA, score=Energy()),
     "Combined": Combined(
         [SequentialTest(Energy()), SequentialTest(Mahalanobis()), ADD(8, dimensions=2), MeanDiscrepancy(50)],
         alpha=ALPHA,
@@ -201,6 +202,30 @@ def test_a_full_window_is_forgotten(name):
     _, state = process.advance(rows[: 3 * process.window], np.zeros(process.size))
     assert (state[-process.memory :] == 0).all()
     assert (process.advance(rows[-1:], state)[1][-process.memory :] != 0).any()
+
+
+def test_a_mean_surprise_is_that_of_the_p_values_within_the_predicted_class():
+    detector, split = fitted("mean surprise"), inputs(300, 5)
+    z = torch.cat([logits(victim(), split.inputs())])
+    calibration = logits(victim(), inputs(1500, 1).inputs())
+    label, energy = z.argmax(-1), calibration.logsumexp(-1)
+    for i in range(0, 300, 30):
+        same = energy[calibration.argmax(-1) == label[i]]
+        p = (1 + (same <= z[i].logsumexp(-1)).sum().item()) / (1 + len(same))
+        assert statistics(detector, split)[i, 0] == pytest.approx(-math.log(p))
+
+
+def test_a_score_that_is_no_number_is_the_most_surprising():
+    detector = fitted("mean surprise")
+    z = torch.full((1, 3), math.nan)
+    assert detector.ranked_score(z, z).item() == pytest.approx(
+        math.log(1 + detector.learned["class_counts"].max().item())
+    )
+
+
+def test_a_score_that_is_trained_has_no_mean_surprise():
+    with pytest.raises(BadRecipe, match="need not be trained"):
+        MeanDiscrepancy(score=Mahalanobis())
 
 
 def test_without_features_a_score_of_logits_is_the_remedy():
