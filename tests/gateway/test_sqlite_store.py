@@ -107,7 +107,7 @@ def test_a_file_that_another_process_writes_for_too_long_is_lost_and_the_loop_ne
             other.execute("COMMIT")
             assert await adding == 2
 
-    in_a_store(path, scene, timeout=0.2)
+    in_a_store(path, scene, timeout=1.0)
 
 
 def test_who_hangs_up_before_the_transaction_is_not_charged(path):

@@ -98,8 +98,9 @@ class EProcess(ABC):
 
 
 def mixed(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the logarithm of the weighted mean over the last axis, of logarithms `values` (…, n)."""
-    return np.logaddexp.reduce(values + np.log(weights), axis=-1)
+    """Return the logarithm of the weighted mean over the last axis, of logarithms (…, n), one or more finite."""
+    top = values.max(-1, keepdims=True)
+    return top[..., 0] + np.log((np.exp(values - top) * weights).sum(-1))
 
 
 @functools.cache
