@@ -1,9 +1,8 @@
-"""Requests of one client that overlap in every way: delayed, cancelled, reloaded and erased in orders drawn by seeds."""
+"""Requests of one client that overlap: delayed, cancelled, failing, and reloaded in orders drawn by seeds."""
 
 import asyncio
 import random
 
-import numpy as np
 import pytest
 from tests.support.gateways import CLASSES, DOMAIN, INPUTS, Straight, X
 
