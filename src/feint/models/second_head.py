@@ -26,16 +26,16 @@ class WithSecondHead(nn.Module):
     def __init__(self, model: Classifier, classes: int, seed: int) -> None:
         super().__init__()
         layers = list(model.body.children()) if isinstance(model.body, nn.Sequential) else []
-        linear = [place for place, layer in enumerate(layers) if isinstance(layer, nn.Linear)]
+        linear = [(place, layer) for place, layer in enumerate(layers) if isinstance(layer, nn.Linear)]
         if not linear:
             raise BadInput(
                 f"the network {model.network.name}", "one that ends in a linear layer",
                 "leave rotation and auxiliary out",
             )  # fmt: skip
-        self.model, self._place = model, linear[-1]
+        self.model, (self._place, last) = model, linear[-1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.head = nn.Linear(layers[self._place].in_features, classes).to(model.device)
+            self.head = nn.Linear(last.in_features, classes).to(model.device)
 
     @property
     def network(self) -> Network:
