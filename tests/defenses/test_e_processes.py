@@ -13,6 +13,7 @@ from feint.data import Split
 from feint.defense import Ladder
 from feint.defenses.access import ADD, PRADA, SEAT, Combined, MeanDiscrepancy, SequentialTest, TwoSample
 from feint.defenses.access.dilution import unaccused_share
+from feint.defenses.access.martingale import wealth
 from feint.defenses.access.mixture import process_of
 from feint.defenses.access.windows import frechet
 from feint.defenses.feature_scores import LearnedScore, Mahalanobis
@@ -269,3 +270,17 @@ def test_no_evidence_grows_at_a_share_that_is_not_accused():
     share = unaccused_share(test, odd, top)
     growth = [(s * test.wins(odd)[0].mean(0) + (1 - s) * test.wins(top)[0][0]).max() for s in (share, share + 0.01)]
     assert growth[0] <= 0 < growth[1]
+
+
+@pytest.mark.parametrize("queries", [0, 7])
+@pytest.mark.parametrize("spread", [0.1, 40.0], ids=["ordinary", "extreme"])
+@pytest.mark.parametrize("count", [1, 2, 300])
+def test_wealth_is_that_of_its_recursion(count, spread, queries):
+    """V_t = (V_(t−1) + w_t) · b_t, in logarithms, also where wins of 10^±1000 follow each other."""
+    wins = spread * np.random.default_rng(0).normal(size=(2, count, 3))
+    value = np.array([-np.inf, 0.0, 900.0]) if queries else np.full(3, -np.inf)
+    expected, before = [], value
+    for t, win in enumerate(np.moveaxis(wins, 1, 0), start=queries):
+        value = np.logaddexp(value, -math.log((t + 1) * (t + 2))) + win
+        expected.append(value)
+    np.testing.assert_allclose(wealth(wins, before, queries), np.stack(expected, 1), rtol=1e-9, atol=1e-9)
