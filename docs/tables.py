@@ -455,11 +455,15 @@ def promises() -> str:
     names = {
         "pool": "nothing but the pool",
         "selected": "the most ordinary tenth of it",
+        "stepped": "the pool after gradient steps on the model itself",
+        "blended": "blends of it with 20 of the task's inputs",
+        "filled": "{share:.0%} from the pool, the rest varied copies of 20 of the task's inputs",
+        "mixed": "{share:.0%} from the pool, the rest the task's own",
         "task": "the task's own inputs",
     }
     for row in sorted((row for row in rows_of("evidence") if row["name"].startswith("promise")), key=_placed):
         for tried in row["attackers"]:
-            name = names.get(tried["name"], f"{tried['share']:.0%} from the pool, the rest the task's own")
+            name = names[tried["name"]].format(share=tried["share"])
             median = tried["median_queries"]
             bought = [tried["answers"][n] for n in accounts]
             shown = ["no end found" if answers is None else f"{answers:,.0f}" for answers in bought]
@@ -487,12 +491,32 @@ def detection() -> str:
 
 def campaign_answers() -> str:
     """Return the table of the alarms in campaigns, and whose answers change."""
-    heads = "Newcomers|Probation|Attacker's queries until the alarm|Their answers changed|Honest ones changed|Seeds"
+    heads = (
+        "Newcomers|Score|Probation|Attacker's queries until the alarm|Their answers changed|Honest ones changed|Seeds"
+    )
     rows = [heads.split("|")]
     for row in campaigns("campaign"):
+        level = f"{row['probation']:.2g}{_recorded(row['name'])}"
         alarms = "–".join(f"{end:,}" for end in (min(row["alarms"]), max(row["alarms"])))
         changed = [f"{row[who]:.1%}" for who in ("attacker_changed", "honest_changed")]
-        rows.append([f"{row['honest']:,}", f"{row['probation']:g}", alarms, *changed, str(row["seeds"])])
+        rows.append([f"{row['honest']:,}", row.get("score", "energy"), level, alarms, *changed, str(row["seeds"])])
+    return grid(rows)
+
+
+def _recorded(name: str) -> str:
+    """Return by whom the level of probation of a row was set."""
+    if not name.startswith("calibrated"):
+        return ""
+    return ", by others with other images" if name.endswith("others") else ", by recorded newcomers"
+
+
+def campaign_thefts() -> str:
+    """Return the table of copies that are trained on a campaign's answers."""
+    rows = [["Newcomers", "Score", "Answers changed", "Honest ones changed", "Stealer accuracy", "Fidelity"]]
+    for row in campaigns("theft"):
+        changed = [f"{row[who]:.1%}" if row["honest"] else "none" for who in ("attacker_changed", "honest_changed")]
+        copy = [f"{row[name]:.1%}" for name in ("stealer_accuracy", "fidelity")]
+        rows.append([f"{row['honest']:,}", row["score"] or "no campaign", *changed, *copy])
     return grid(rows)
 
 
@@ -526,7 +550,7 @@ def campaigns(kind: str) -> list[dict[str, Any]]:
     """Return the rows of a kind, in the order of these fields."""
     order = "single", "honest", "level", "probation", "queries"
     here = [row for row in rows_of("campaign") if row["kind"] == kind]
-    return sorted(here, key=lambda row: [row.get(name, 0) for name in order])
+    return sorted(here, key=lambda row: [row.get("score", "energy"), *(row.get(name) or 0 for name in order)])
 
 
 def data_free() -> str:
@@ -810,6 +834,7 @@ TABLES = {
     "campaign_days": campaign_days,
     "campaign_named": campaign_named,
     "campaign_rules": campaign_rules,
+    "campaign_thefts": campaign_thefts,
     "data_free": data_free,
 }
 

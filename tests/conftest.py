@@ -19,12 +19,25 @@ def pytest_collection_modifyitems(items):
             item.add_marker("slow")
 
 
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory) -> Path:
+    """A temporary directory of this run of the tests, the same in all workers."""
+    root = tmp_path_factory.getbasetemp()
+    return root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _cache(tmp_path_factory):
-    """Decoded data goes to a temporary directory that all workers share, never to the user's own cache."""
-    if "FEINT_CACHE" not in os.environ:
-        root = tmp_path_factory.getbasetemp()
-        os.environ["FEINT_CACHE"] = str((root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "cache")
+def _cache(shared_folder):
+    """Decoded data goes to a temporary directory, never to the user's own cache."""
+    os.environ.setdefault("FEINT_CACHE", str(shared_folder / "cache"))
+
+
+@pytest.fixture(scope="session")
+def stranger_of(shared_folder):
+    """Return a function from a name to a model of `tests.support.strangers`, built once for all workers."""
+    from tests.support.strangers import built
+
+    return lambda name: built(name, shared_folder / "strangers" / name)
 
 
 @pytest.fixture(scope="session")

@@ -150,7 +150,7 @@ from feint.defenses.outputs import (
 )
 from feint.defenses.scores import Energy, MaxProbability
 from feint.models.networks import Network
-from feint.models.training import Training
+from feint.models.training import Pretrained, Training
 from feint.recipes.store import Weights
 from feint.service import Defense, Ladder, SuspectedDefense
 from feint.signature import Column, Columns, Domain, Pixels, Text, Tokens
@@ -566,7 +566,10 @@ DETECTORS = by_name(
     ),
     Example(
         MeanDiscrepancy(window=25),
-        spelled=(MeanDiscrepancy(window=300, dimensions=3, benign=Weights("ab")),),
+        spelled=(
+            MeanDiscrepancy(window=300, dimensions=3, benign=Weights("ab")),
+            MeanDiscrepancy(window=300, score=Energy(), benign=Weights("ab")),
+        ),
         accused="dark",
     ),
     Example(
@@ -658,7 +661,13 @@ ATTACKS = by_name(
         spelled=(Marginals(Network("mlp", DOMAINS["Columns"], 2), Training(epochs=3)),),
     ),
     Example(Uniform(NETWORK, TRAINING), spelled=(Uniform(DIGITS, Training(epochs=3)),)),
-    Example(EquationSolving(SOFTMAX_REGRESSION), spelled=(EquationSolving(Network("linear", (1, 8, 8), 10)),)),
+    Example(
+        EquationSolving(SOFTMAX_REGRESSION),
+        spelled=(
+            EquationSolving(Network("linear", (1, 8, 8), 10)),
+            EquationSolving(DIGITS, encoder=LEARNED, inputs=POOL),
+        ),
+    ),
     Example(
         ActiveThief(pool(), NETWORK, TRAINING, KCentre(), rounds=1),
         spelled=(
@@ -727,6 +736,7 @@ ATTACKS = by_name(
         Tuned(pool(), NETWORK, TRAINING, temperatures=(0.1,), learning_rates=(0.3,), augmentations=()),
         spelled=(
             Tuned(POOL, DIGITS, Training(epochs=2), temperatures=(0.5, 0.0), augmentations=((1, True),), trial=0.5),
+            Tuned(POOL, DIGITS, Training(auxiliary=0.5), starts=(Pretrained("cifar100/train", seed=1), LEARNED)),
         ),
     ),
 )
@@ -772,7 +782,11 @@ LENSES = by_name(
 PARTS = (  # what methods are made of: only the contracts of recipes look at these
     *DOMAINS.values(),
     Column("age", low=0.0),
-    Surrogate(Network("mlp", (1, 8, 8), 10), Training(optimizer="adamw", learning_rate=0.001)),
+    Surrogate(
+        Network("mlp", (1, 8, 8), 10),
+        Training(optimizer="adamw", learning_rate=0.001),
+    ),
+    Pretrained("cifar100/train", Training(epochs=3), seed=2),
     KL(),
     ReverseKL(floor=1e-3),
     L1(),

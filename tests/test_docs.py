@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from benchmarks.load.processes import free_port
 from docs import tables
-from tests.support.strangers import BUILDERS
 
 from feint import cli, data
 from feint.gateway.array_query import ArrayQuery
@@ -74,14 +73,14 @@ def test_commands_run(page, least, says, tmp_path, monkeypatch, capsys):
 
 
 def run_commands(page: str) -> int:
-    """Run a page's commands here, and return how many they are.
+    """Run a page's commands here, audits in the least time, and return how many they are.
 
-    A mistake raises `SystemExit`. An audit may end with code 3: within the minutes of a page nothing need be known.
+    A mistake raises `SystemExit`. An audit may end with code 3: in so little time nothing need be known.
     """
     lines = [line for block in blocks(page, "sh") for line in block.splitlines() if line.startswith("feint ")]
     for line in lines:
         try:
-            cli.main(shlex.split(line)[1:])
+            cli.main(shlex.split(re.sub(r"--minutes \S+", "--minutes 0.01", line))[1:])
         except SystemExit as end:
             if end.code != 3:
                 raise
@@ -98,11 +97,11 @@ def run_commands(page: str) -> int:
         ("docs/start/images.md", "cifar-imagenet", "tried served: right on "),
     ],
 )
-def test_pages_of_owners_models_run(page, name, says, tmp_path, monkeypatch, capsys):
-    stranger = BUILDERS[name](tmp_path)
+def test_pages_of_owners_models_run(page, name, says, stranger_of, tmp_path, monkeypatch, capsys):
+    stranger = stranger_of(name)
+    for file in {stranger.model, *stranger.data.parent.iterdir()}:
+        shutil.copy(file, tmp_path)
     monkeypatch.chdir(tmp_path)
-    if stranger.model.parent != tmp_path:
-        shutil.copy(stranger.model, tmp_path)
     assert run_commands(page) >= 4
     assert says in capsys.readouterr().out
 

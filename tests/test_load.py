@@ -90,13 +90,13 @@ def test_a_request_is_whole_with_any_four_levels(body):
     from feint.openinference.model_spec import ModelSpec
     from feint.signature import Pixels
 
-    x = np.full((1, 2, 3), 0.25, np.float32)
+    x = np.stack([np.full((2, 3), level, np.float32) for level in (0.25, 0.5)])
     it = body(x, "x", "p")
-    sent = it.head + it.between.join(it.levels[k] for k in (0, 51, 255, 102)) + it.tail
+    sent = it.head + it.between.join(it.levels[k] for k in (0, 51, 255, 102)) + it.tails[1]
     assert len({len(level) for level in it.levels}) == 1
     codec = RequestCodec(ModelSpec("m", Pixels((2, 3)), "p", 2), max_batch=1024, max_body=2**26)
     request = codec.read(sent, it.headers.get("Inference-Header-Content-Length", ""))
-    np.testing.assert_allclose(request.x.ravel(), [0, 0.2, 1, 0.4, 0.25, 0.25], atol=1e-6)
+    np.testing.assert_allclose(request.x.ravel(), [0, 0.2, 1, 0.4, 0.5, 0.5], atol=1e-6)
 
 
 def test_a_record_replaces_its_own_entry_and_no_other(tmp_path):

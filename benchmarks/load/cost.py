@@ -74,7 +74,7 @@ def _servers(stack: ExitStack, room: Path, plain: Path, defended: Path) -> dict[
 
 def _ways() -> dict[str, Ask]:
     """Return the load generator of each protocol."""
-    x = victims.inputs(1, seed=1)
+    x = victims.inputs(victims.DIFFERENT, seed=1)
     binary, text = load.Body.binary(x, "x", "probabilities"), load.Body.json(x, "x", "probabilities")
 
     def rest(body: load.Body) -> Ask:

@@ -20,7 +20,8 @@ METHOD = f"/{proto.SERVICE}/ModelInfer"
 async def main(room: Path) -> dict[str, Any]:
     """Send requests until the time is over; the first four values of each request are its own."""
     options, x = json.loads((room / "options.json").read_text()), np.load(room / "x.npy")
-    tail, numbers, latencies, failed = x.astype("<f4").tobytes()[16:], itertools.count(time.time_ns() % 2**31), [], 0
+    numbers, latencies, failed = itertools.count(time.time_ns() % 2**31), [], 0
+    tails = itertools.cycle([row.astype("<f4").tobytes()[16:] for row in x])
     keys = itertools.cycle(options["keys"] or [""])
     end = time.perf_counter() + options["seconds"]
 
@@ -33,8 +34,9 @@ async def main(room: Path) -> dict[str, Any]:
         )
         while (start := time.perf_counter()) < end:
             first = np.frombuffer(next(numbers).to_bytes(4, "little"), np.uint8).astype("<f4") / np.float32(255)
-            request = proto.ModelInferRequest(model_name=options["model"], raw_input_contents=[first.tobytes() + tail])
-            request.inputs.add(name=options["input"], datatype="FP32", shape=x.shape)
+            content = first.tobytes() + next(tails)
+            request = proto.ModelInferRequest(model_name=options["model"], raw_input_contents=[content])
+            request.inputs.add(name=options["input"], datatype="FP32", shape=(1, *x.shape[1:]))
             key = next(keys)
             try:
                 await ask(request, metadata=[("authorization", f"Bearer {key}")] if key else [])

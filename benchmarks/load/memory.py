@@ -18,7 +18,7 @@ def rows(room: Path, *, minutes: float) -> list[dict[str, Any]]:
     rows = []
     _, defended = victims.exported(room)
     store = f"sqlite:{room / 'ledger.db'}"
-    body = load.Body.binary(victims.inputs(1, seed=1), "x", "probabilities")
+    body = load.Body.binary(victims.inputs(victims.DIFFERENT, seed=1), "x", "probabilities")
     with gateway({"path": str(defended)}, room, store=store, clients=CLIENTS) as server:
         begun = time.monotonic()
         while time.monotonic() - begun < 60 * minutes:

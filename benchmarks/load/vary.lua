@@ -1,4 +1,4 @@
--- wrk's side of load.py: each request has four values of its own, and the next key.
+-- wrk's side of load.py: each request has four values of its own, the next tail, and the next key.
 local function read(path)
   local file = assert(io.open(path, "rb"))
   local all = file:read("*a")
@@ -6,11 +6,16 @@ local function read(path)
   return all
 end
 
-local room, levels, keys, headers, head, between, tail, count = nil, {}, {}, {}, nil, nil, nil, 0
+local room, levels, tails, keys, headers, head, between, count = nil, {}, {}, {}, {}, nil, nil, 0
 
 function init(args)
   room = args[1]
-  head, between, tail = read(room .. "/head"), read(room .. "/between"), read(room .. "/tail")
+  head, between = read(room .. "/head"), read(room .. "/between")
+  local joined, start = read(room .. "/tails"), 1
+  for length in read(room .. "/sizes"):gmatch("%d+") do
+    tails[#tails + 1] = joined:sub(start, start + length - 1)
+    start = start + length
+  end
   local all = read(room .. "/levels")
   local size = #all / 256
   for i = 0, 255 do levels[i] = all:sub(i * size + 1, (i + 1) * size) end
@@ -25,7 +30,8 @@ function request()
   local a, b, c, d = count % 256, math.floor(count / 256) % 256, math.floor(count / 65536) % 256,
     math.floor(count / 16777216) % 256
   if #keys > 0 then headers["Authorization"] = keys[count % #keys + 1] end
-  local body = table.concat({ head, levels[a], between, levels[b], between, levels[c], between, levels[d], tail })
+  local body = table.concat({ head, levels[a], between, levels[b], between, levels[c], between, levels[d],
+    tails[count % #tails + 1] })
   return wrk.format("POST", nil, headers, body)
 end
 

@@ -19,6 +19,7 @@ from feint.gateway.backends.onnx_model import OnnxModel
 
 SHAPE, CLASSES = (3, 32, 32), 10
 OUTPUTS = "outputs.onnx"
+DIFFERENT = 251  # inputs in turn: more than are remembered of a client, and no multiple of the number of clients
 
 
 def inputs(n: int, seed: int = 0) -> np.ndarray:

@@ -13,7 +13,7 @@ COUNTS, ROUNDS, SECONDS, CONNECTIONS = (1, 2), 3, 3, 16
 def rows(room: Path) -> list[dict[str, Any]]:
     """Return a row for each number of workers: the round with the highest rate, and its share of one worker's."""
     _, defended = victims.exported(room)
-    body = load.Body.binary(victims.inputs(1, seed=1), "x", "probabilities")
+    body = load.Body.binary(victims.inputs(victims.DIFFERENT, seed=1), "x", "probabilities")
     best = dict[int, dict[str, Any]]()
     for number in range(ROUNDS):
         for count in COUNTS:  # beside each other in time: others may use the machine

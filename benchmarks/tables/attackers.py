@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks.tables.detectors import ATTACKS, SHARES, fitted, published, sets
 from benchmarks.tables.evidence import LENGTH, setting_of_cifar10
-from benchmarks.tables.fillers import FILLERS
+from benchmarks.tables.ladder import FILLERS
 from benchmarks.tables.rows import Jobs, Row
 from feint import data, victims
 from feint.attacks.pool.disguise import RaisedEnergy
@@ -107,7 +107,7 @@ def filled(name: str, filler: str) -> Row:
     for client in range(CLIENTS):
         generator, account = torch.Generator().manual_seed(client), Account("client")
         chosen = torch.rand(LENGTH, generator=generator) < USEFUL
-        x = FILLERS[filler](ordinary, LENGTH, generator)
+        x = FILLERS[filler](ordinary, LENGTH, pool.domain, generator)
         x[chosen] = pool.inputs(torch.randperm(len(pool), generator=generator)[: int(chosen.sum())])
         s = computed(name, x)
         chunks = (slice(start, start + CHUNK) for start in range(0, LENGTH, CHUNK))

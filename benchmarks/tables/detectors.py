@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.tables.rows import Jobs, Row
 from feint import data, victims
@@ -24,9 +24,11 @@ from feint.defenses.access.detector import EProcessDetector
 from feint.defenses.access.dilution import unaccused_share
 from feint.defenses.access.e_process import EProcess
 from feint.defenses.feature_scores import LearnedScore, Mahalanobis
+from feint.defenses.scores import Energy
 from feint.export.tracing import FixedLogits
 from feint.ledger import Ledger
 from feint.models import networks
+from feint.models.networks import Classifier
 from feint.progress import ProgressCallback
 
 SHARES = 1.0, 0.5, 0.25, 0.1, 0.05
@@ -38,6 +40,7 @@ DETECTORS: dict[str, EProcessDetector] = {
     "learned": LEARNED,
     "ADD": ADD(),
     "MeanDiscrepancy": MeanDiscrepancy(),
+    "mean surprise": MeanDiscrepancy(score=Energy()),
     "energy + Mahalanobis + MeanDiscrepancy": Combined([ENERGY, UNIT, MeanDiscrepancy()]),
     "energy + Mahalanobis + learned + MeanDiscrepancy": Combined([ENERGY, UNIT, LEARNED, MeanDiscrepancy()]),
 }
@@ -57,7 +60,7 @@ class Known(NamedTuple):
 
 
 @functools.cache
-def published(name: str) -> nn.Module:
+def published(name: str) -> Classifier:
     """Return a published network on CIFAR-10."""
     return victims.load_published(weights(f"weights_cifar10_{name}.npz"), networks.get(name, data.load("cifar10")))
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.tables.evidence import Setting, setting_of_cifar10
-from benchmarks.tables.fillers import FILLERS
 from benchmarks.tables.rows import Jobs, Row
 from feint import data, victims
+from feint.attacks.variation import altered, varied
 from feint.defense import Defense, Ladder
 from feint.defenses.access import Refuse
 from feint.defenses.outputs import LabelFlip
@@ -32,6 +32,7 @@ from feint.service import Service
 BUDGET = 10_000  # answers that the attacker wants
 ORDINARY, VEHICLES = 20, (1, 9)  # images of the task that fillers are made of: of cars and trucks, the surest classes
 TURN = 50  # queries of a client before the next client's, at most
+FILLERS = {"copies": altered, "varied": varied}
 SURROGATE = "resnet9_32"
 STRONG = Training(epochs=20, batch_size=128, learning_rate=0.1, crop=4, flip=True)
 POLICIES = {
@@ -57,12 +58,12 @@ class Campaign:
 
     def batches(self, x: Tensor, ordinary: Tensor) -> Iterator[Batch]:
         """Yield the queries in their order: clients take turns."""
-        generator = torch.Generator().manual_seed(0)
+        generator, domain = torch.Generator().manual_seed(0), data.load("cifar10").test.domain
         each = max(1, min(TURN, len(x) // self.clients))
         for turn, rows in enumerate(torch.arange(len(x)).split(max(1, round(each * self.share)))):
             wanted, parts = rows, x[rows]
             if self.filler:
-                others = FILLERS[self.filler](ordinary, each - len(rows), generator)
+                others = FILLERS[self.filler](ordinary, each - len(rows), domain, generator)
                 order = torch.randperm(each, generator=generator)
                 parts = torch.cat([parts, others])[order]
                 wanted = torch.cat([rows, rows.new_full((len(others),), -1)])[order]

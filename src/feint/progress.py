@@ -19,5 +19,8 @@ class ProgressCallback:
         """
         self.step("cells", done, total)
 
+    def trained(self, inputs: int, seconds: float) -> None:
+        """Report that an epoch of a training saw so many `inputs` in so many seconds."""
+
 
 NO_PROGRESS = ProgressCallback()

@@ -1,6 +1,7 @@
 """Equation solving in d + 1 queries, and on answers without digits; retraining."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,16 +14,21 @@ from tests.support.problems import Linear
 from tests.support.tables import TableVictim, made_table, random_rows, table
 from tests.support.tables import victim_of as victim_on
 
+from feint import data
 from feint.attacks import EquationSolving, HardLabels, Retraining
 from feint.attacks.parametric.experiment_design import WeighingDesign, flat_sequence
-from feint.attacks.parametric.linear_parameters import classifier, parameters
+from feint.attacks.parametric.linear_parameters import classifier, parameters, with_head
 from feint.attacks.parametric.row_design import RowDesign
 from feint.attacks.seeds import attacker_seed
 from feint.defenses.access import Budget
 from feint.defenses.outputs import LabelOnly, Rounding, TopK
 from feint.errors import BadInput, BadRecipe
 from feint.models.networks import Network
+from feint.models.pretraining import copy_body
+from feint.models.stored import Trained
+from feint.models.training import Training, train
 from feint.service import Defense, Service
+from feint.victims import answers
 
 
 def victim(shape=(1, 4, 4), classes=3, *, size=5.0, seed=0, name="linear"):
@@ -145,6 +151,60 @@ def test_more_queries_average_rounding_away():
 def test_another_network_is_named():
     with pytest.raises(BadRecipe, match="'linear'"):
         EquationSolving(Network("mlp", (1, 4, 4), 3))
+
+
+ENCODED = Network("lenet", (1, 8, 8), 4)
+FEATURES = 84
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    """A public LeNet of digits."""
+    digits = data.load("digits")
+    return train(replace(ENCODED, classes=10), digits.train, training=Training(epochs=3, batch_size=32))
+
+
+@pytest.fixture(scope="module")
+def private(encoder):
+    """The encoder with a private head of four classes."""
+    model = ENCODED.build(7)
+    copy_body(encoder, model)
+    generator = torch.Generator().manual_seed(2)
+    return with_head(model, torch.randn(4, FEATURES, generator=generator), torch.randn(4, generator=generator))
+
+
+def test_a_private_head_of_a_public_encoder_takes_two_queries_a_feature(encoder, private):
+    digits = data.load("digits")
+    oracle = Service(private).oracle(client="a", budget=2 * FEATURES)
+    stolen = EquationSolving(ENCODED, Trained.of(encoder), digits.pool).steal(oracle)
+    assert oracle.asked == 2 * FEATURES
+    labels = [answers(model, digits.test).argmax(-1) for model in (stolen, private)]
+    assert (labels[0] == labels[1]).double().mean() >= 0.99
+
+
+def test_an_encoder_without_inputs_is_asked_about_random_ones(encoder, private):
+    oracle = Service(private).oracle(client="a", budget=2 * FEATURES)
+    stolen = EquationSolving(ENCODED, Trained.of(encoder)).steal(oracle)
+    x = torch.rand(500, 1, 8, 8, generator=torch.Generator().manual_seed(3))
+    assert (stolen(x).argmax(-1) == private(x).argmax(-1)).double().mean() >= 0.99
+
+
+def test_another_network_than_the_encoders_is_refused_before_the_first_query(encoder, private):
+    oracle = Service(private).oracle(client="a", budget=200)
+    with pytest.raises(BadInput, match="a start of the network 'lenet'"):
+        EquationSolving(replace(ENCODED, name="mlp"), Trained.of(encoder)).steal(oracle)
+    assert oracle.asked == 0
+
+
+def test_an_encoder_ends_in_a_linear_layer_with_biases(encoder, private):
+    network = Network("resnet9_32", (1, 8, 8), 4)
+    with pytest.raises(BadRecipe, match="'resnet9_32'; expected one that ends in a linear layer with biases"):
+        EquationSolving(network, Trained.of(network.build())).steal(Service(private).oracle(client="a", budget=200))
+
+
+def test_a_linear_model_takes_no_inputs():
+    with pytest.raises(BadRecipe, match="inputs without an encoder"):
+        EquationSolving(Network("linear", (1, 4, 4), 3), inputs=data.load("digits").pool)
 
 
 @pytest.mark.parametrize("name", ["linear", "one_vs_rest"])

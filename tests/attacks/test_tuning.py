@@ -118,6 +118,10 @@ def test_the_steps_of_a_default_training_depend_on_the_network_alone(name, steps
     assert inputs_seen(training, 200) == inputs_seen(training, 1000) == steps * training.batch_size
 
 
+def test_a_network_that_averages_over_mirror_images_is_trained_on_them():
+    assert default_training(Network("resnet9_32_mirrored", (3, 32, 32), 10)).flip
+
+
 def test_small_images_are_not_shifted():
     assert default_training(Network("mlp", (1, 8, 8), 10)).crop == 0
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
 
 from feint.audit import promise as promises
 from feint.audit import promise_text
@@ -18,7 +19,7 @@ from feint.i18n import LANGUAGES
 from feint.progress import NO_PROGRESS
 from feint.service import Service
 from feint.signature import Pixels
-from feint.victims import FromAnswers
+from feint.victims import FromAnswers, logits
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,24 @@ def test_evasions_of_few_inputs_of_the_task_are_tried_where_the_model_may_be_ask
     assert isinstance(remote, Promise)
     assert not {"blended", "filled"} & {tried.name for tried in remote.attackers}
     assert remote.unaccused is None
+
+
+def test_gradient_steps_lead_to_surer_answers(victim, samples):
+    moved = promises._stepped(victim, samples.pool, samples)
+    before, after = (logits(victim, split.inputs()).amax(-1) for split in (samples.pool, moved))
+    assert (after > before).double().mean() > 0.95
+
+
+def test_gradient_steps_are_tried_on_a_model_that_has_a_slope(known, victim, samples):
+    assert "stepped" in [tried.name for tried in known.attackers]
+
+    class Flat(nn.Module):
+        def forward(self, x):
+            return victim(x.detach()).detach()
+
+    flat = promise(Flat(), samples, {}, NO_PROGRESS)
+    assert isinstance(flat, Promise)
+    assert "stepped" not in [tried.name for tried in flat.attackers]
 
 
 def test_share_that_is_never_accused(known):

@@ -90,9 +90,9 @@ def test_the_cells_of_a_killed_bench_are_taken_over(toy, folder, another):
 
 @pytest.mark.slow
 def test_a_lease_is_taken_over_only_from_the_dead(tmp_path):
-    with Leases(tmp_path, beat=0.05, patience=1.0) as one, Leases(tmp_path, beat=0.05, patience=1.0) as two:
+    with Leases(tmp_path, beat=0.05, patience=2.0) as one, Leases(tmp_path, beat=0.05, patience=2.0) as two:
         assert one.claim("cell")
-        end = time.monotonic() + 2.5
+        end = time.monotonic() + 4.0
         while time.monotonic() < end:  # alive far beyond the patience: its heart beats
             assert not two.claim("cell")
             time.sleep(0.02)

@@ -12,6 +12,7 @@ from feint.defenses.outputs import APGPClosedForm
 from feint.errors import BadInput, DamagedFile
 from feint.evaluation import memory
 from feint.evaluation.results import Results
+from feint.models.cache import cached_in
 from feint.progress import ProgressCallback
 from feint.report import sentences
 from feint.report.summary import markdown, worst_case
@@ -52,6 +53,17 @@ def test_a_row_counts_the_queries_of_every_client_and_tells_the_memory(victim, d
     assert row.peak_mb is None or 50 < row.peak_mb < 10_000
     assert (row.peak_mb is None) == math.isnan(memory.peak_mb())
     assert row.peak_mb in [it.peak_mb for it in Results.load(tmp_path) if it.attack]
+
+
+def test_a_row_tells_how_fast_its_surrogate_was_trained(victim, digits, knockoff, tmp_path):
+    matrix = Matrix(victim, digits.test, attacks={"a": knockoff}, defenses={"none": Defense()}, budgets=[50], seeds=[0])
+    utility, theft = matrix.cells()
+    with cached_in(tmp_path):
+        trained, loaded = matrix.row(theft), matrix.row(theft)
+    assert trained.trained_per_second > 0
+    assert loaded.trained_per_second is None
+    assert matrix.row(utility).trained_per_second is None
+    assert trained.fingerprint == loaded.fingerprint
 
 
 def test_an_interrupted_matrix_continues(matrix, tmp_path):

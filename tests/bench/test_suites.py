@@ -19,7 +19,7 @@ from feint.errors import BadInput, BadRecipe, DamagedFile, FeintError, UnknownNa
 from feint.evaluation.results import Results
 from feint.evaluation.transfer import Springboard
 from feint.models.networks import Network
-from feint.models.training import Training, train
+from feint.models.training import Pretrained, Training, train
 from feint.progress import ProgressCallback
 from feint.recipes.recipe import from_table, to_table
 from feint.recipes.registry import resolve, vocabulary
@@ -386,6 +386,16 @@ def test_suites_of_images_that_a_mirror_changes_train_the_default_attacker(name)
     (victim,) = read.victims
     resources = read.resources(victim)
     assert resources.training == default_training(resources.surrogate)
+
+
+def test_a_surrogate_starts_from_a_network_of_another_task(small):
+    start = 'start = { kind = "Pretrained", data = "DATA/train", training = { kind = "Training", epochs = 2 } }'
+    suite = SMALL.replace("training = { epochs = 3 }", f"training = {{ epochs = 3, {start} }}", 1)
+    training = small(suite.replace("DATA", "cifar100")).training
+    assert training is not None
+    assert training.start == Pretrained("cifar100/train", Training(epochs=2))
+    with pytest.raises(UnknownName, match="cifar1000"):
+        small(suite.replace("DATA", "cifar1000"))
 
 
 def test_a_suite_of_no_such_name_is_an_error():

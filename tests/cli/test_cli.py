@@ -9,15 +9,17 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tests.support.open_inference import served
 from tests.support.variance import assert_weights_close
 
-from feint import victims
+from feint import data, victims
 from feint.cli import main
 from feint.defenses.access import PRADA, Budget, Refuse
 from feint.defenses.inputs import APMSA
@@ -211,6 +213,17 @@ def test_a_mistake_is_one_line_and_exit_code_two(run_cli, tmp_path, line, says):
     assert err.count("\n") == 1
     assert "Traceback" not in err + out
     assert not list(tmp_path.iterdir())
+
+
+def test_the_probation_of_a_campaign_is_set_by_recorded_newcomers(trained):
+    pool = data.load("digits").pool
+    rows = np.random.default_rng(0).integers(len(pool), size=150 * 5)
+    np.savez("recorded.npz", images=pool.values[rows], client=np.arange(150).repeat(5))
+    fit = "fit 'Campaign(probation=1.0)' --victim victim --data digits/pool --clients recorded.npz"
+    code, out, err = trained(f"{fit} --share 0.02 --out campaign")
+    assert code == 0, err
+    assert re.search(r"changed: [01]\.\d\d% of a newcomer's answers during an alarm", out)
+    assert 0 < tomllib.loads(Path("campaign/recipe.toml").read_text())["recipe"]["probation"] < 0.2
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from feint.defenses.access import (
 )
 from feint.defenses.feature_scores import LearnedScore, Mahalanobis
 from feint.defenses.outputs import ReverseSigmoid
+from feint.defenses.scores import Energy
 from feint.errors import ProofRequired, Refused
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.backends.registry import load_onnx
@@ -60,7 +61,8 @@ def services(victim, digits, ladder):
     rules = [ProofOfWork(cost=cost, least=1e-4), Budget(60)]
     learned = SequentialTest(LearnedScore(hidden=8))
     noise = Split.of(np.random.default_rng(1).integers(256, size=(600, 1, 8, 8), dtype=np.uint8), np.zeros(600, int))
-    members = [SequentialTest(), learned, SequentialTest(Mahalanobis()), ADD(4, dimensions=3), MeanDiscrepancy(25)]
+    means = MeanDiscrepancy(25), MeanDiscrepancy(25, score=Energy())
+    members = [SequentialTest(), learned, SequentialTest(Mahalanobis()), ADD(4, dimensions=3), *means]
     combined = Combined(members).fit(victim, digits.test, outliers=noise)
     campaign = Campaign(newcomers=3, run_length=20.0, probation=0.3).fit(victim, digits.test)
     return {

@@ -5,17 +5,22 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
-from feint.defenses.access import Campaign
+from feint.data import Split
+from feint.defenses.access import Campaign, SequentialTest
 from feint.defenses.access.cohort import LEVELS, STEP, UNTIL, Cohort, fisher, rejected
 from feint.defenses.access.e_bh import e_bh
 from feint.defenses.access.e_process import NOW
 from feint.defenses.access.martingale import Martingale
+from feint.defenses.access.recorded import for_newcomers
 from feint.errors import BadRecipe
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.stores.memory import MemoryStore
 from feint.gateway.transaction import LedgerSession
 from feint.ledger import Account, Ledger
+from feint.query import Query
+from feint.signature import Column, Columns
 
 N = 199
 P = np.arange(1, N + 2) / (N + 1)
@@ -107,6 +112,49 @@ def test_an_alarm_of_a_clock_that_was_put_back_ends_and_hides_no_new_one():
     assert ask(tested, ledger["new"], [-1.0], time=1000.0) == [0]
     attack(tested, ledger, time=1000.0)
     assert ask(tested, ledger["newer"], [-1.0], time=1000.0) == [1]
+
+
+def test_answers_change_where_the_p_value_until_then_is_below_the_level():
+    tested, ledger = cohort(newcomers=7, probation=0.3), Ledger()
+    attack(tested, ledger)
+    scores, codes = np.random.default_rng(0).integers(-1, N, size=7).astype(float), UNLIKE.random((7, 9))
+    codes[4] = codes[2]
+    ranks, counts = tested.record(scores, ArrayQuery(codes, "a", time=0.0).near, Account("a"))
+    p = (np.delete(scores, 4) + 2) / (N + 1)
+    expected = [fisher(-np.log(p[:n]).sum(), n) for n in (1, 2, 3, 4, 4, 5, 6)]
+    np.testing.assert_allclose(tested.levels(ranks)[counts], expected)
+    assert ask(tested, ledger["b"], scores, x=codes) == [int(level < 0.3) for level in expected]
+
+
+def recorded(clients: int, seed: int) -> Split:
+    """Twelve queries each of newcomers, every fifth of whom has low scores; the label is the newcomer."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(12, clients, 2)) - 1.2 * (rng.random((clients, 1)) < 0.2)
+    return Split.of(x.reshape(-1, 2), np.arange(12 * clients) % clients, domain=Columns((Column("a"), Column("b"))))
+
+
+class FirstFeature:
+    """A score: the first feature."""
+
+    of_probabilities = False
+
+    def __call__(self, x, z):
+        return x[:, 0].double()
+
+
+def test_at_the_calibrated_probation_the_share_of_recorded_newcomers_answers_changes():
+    victim = torch.nn.Linear(2, 2).double()
+    fitted = Campaign(SequentialTest(FirstFeature())).fit(victim, recorded(50, 0))
+    newcomers = recorded(200, 1)
+    tested, calibrated = for_newcomers(fitted, victim, newcomers, 0.05)
+    ledger, changed = Ledger(), []
+    ledger.shared.add(UNTIL, 3600.0)
+    for client in range(200):
+        x = newcomers.inputs()[newcomers.labels == client]
+        query, account = Query(x, f"{client}", time=0.0), ledger[f"{client}"]
+        changed.append(tested.assign(query, victim(x), account, 0)[: tested.newcomers].mean())
+    assert (sum(changed) + 1) / 201 == pytest.approx(calibrated.average)
+    assert 0.04 < calibrated.average <= 0.05
 
 
 def test_only_the_first_queries_of_a_batch_are_a_newcomers():

@@ -13,6 +13,7 @@ from feint.data import Split
 from feint.defense import Ladder
 from feint.defenses.access import ADD, PRADA, SEAT, Combined, MeanDiscrepancy, SequentialTest, TwoSample
 from feint.defenses.access.dilution import unaccused_share
+from feint.defenses.access.martingale import wealth
 from feint.defenses.access.mixture import process_of
 from feint.defenses.access.windows import frechet
 from feint.defenses.feature_scores import LearnedScore, Mahalanobis
@@ -32,6 +33,7 @@ DETECTORS = {
     "LearnedScore": SequentialTest(LearnedScore(hidden=8), alpha=ALPHA),
     "ADD": ADD(window=8, dimensions=2, alpha=ALPHA),
     "MeanDiscrepancy": MeanDiscrepancy(window=50, alpha=ALPHA),
+    "mean surprise": MeanDiscrepancy(window=50, alpha=ALPHA, score=Energy()),
     "Combined": Combined(
         [SequentialTest(Energy()), SequentialTest(Mahalanobis()), ADD(8, dimensions=2), MeanDiscrepancy(50)],
         alpha=ALPHA,
@@ -202,6 +204,30 @@ def test_a_full_window_is_forgotten(name):
     assert (process.advance(rows[-1:], state)[1][-process.memory :] != 0).any()
 
 
+def test_a_mean_surprise_is_that_of_the_p_values_within_the_predicted_class():
+    detector, split = fitted("mean surprise"), inputs(300, 5)
+    z = torch.cat([logits(victim(), split.inputs())])
+    calibration = logits(victim(), inputs(1500, 1).inputs())
+    label, energy = z.argmax(-1), calibration.logsumexp(-1)
+    for i in range(0, 300, 30):
+        same = energy[calibration.argmax(-1) == label[i]]
+        p = (1 + (same <= z[i].logsumexp(-1)).sum().item()) / (1 + len(same))
+        assert statistics(detector, split)[i, 0] == pytest.approx(-math.log(p))
+
+
+def test_a_score_that_is_no_number_is_the_most_surprising():
+    detector = fitted("mean surprise")
+    z = torch.full((1, 3), math.nan)
+    assert detector.ranked_score(z, z).item() == pytest.approx(
+        math.log(1 + detector.learned["class_counts"].max().item())
+    )
+
+
+def test_a_score_that_is_trained_has_no_mean_surprise():
+    with pytest.raises(BadRecipe, match="need not be trained"):
+        MeanDiscrepancy(score=Mahalanobis())
+
+
 def test_without_features_a_score_of_logits_is_the_remedy():
     class Plain(nn.Module):
         def forward(self, x):
@@ -244,3 +270,17 @@ def test_no_evidence_grows_at_a_share_that_is_not_accused():
     share = unaccused_share(test, odd, top)
     growth = [(s * test.wins(odd)[0].mean(0) + (1 - s) * test.wins(top)[0][0]).max() for s in (share, share + 0.01)]
     assert growth[0] <= 0 < growth[1]
+
+
+@pytest.mark.parametrize("queries", [0, 7])
+@pytest.mark.parametrize("spread", [0.1, 40.0], ids=["ordinary", "extreme"])
+@pytest.mark.parametrize("count", [1, 2, 300])
+def test_wealth_is_that_of_its_recursion(count, spread, queries):
+    """V_t = (V_(t−1) + w_t) · b_t, in logarithms, also where wins of 10^±1000 follow each other."""
+    wins = spread * np.random.default_rng(0).normal(size=(2, count, 3))
+    value = np.array([-np.inf, 0.0, 900.0]) if queries else np.full(3, -np.inf)
+    expected, before = [], value
+    for t, win in enumerate(np.moveaxis(wins, 1, 0), start=queries):
+        value = np.logaddexp(value, -math.log((t + 1) * (t + 2))) + win
+        expected.append(value)
+    np.testing.assert_allclose(wealth(wins, before, queries), np.stack(expected, 1), rtol=1e-9, atol=1e-9)

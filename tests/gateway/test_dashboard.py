@@ -218,7 +218,7 @@ def test_clients_stand_by_evidence_with_budget_and_rung(site):
 
 
 def test_names_on_the_page_are_escaped(site):
-    site.operator.recent(_record("<b>&\"'"))
+    site.operator.recent([_record("<b>&\"'")])
     site.endpoints["digits"].session.store = Told([("<img src=x onerror=alert(1)>", {"evidence": 1.0})])
     page = get(site, "/ui", **bearer(site.admin)).text
     assert "<img" not in page
@@ -249,7 +249,7 @@ def _record(client, **more):
 def test_a_campaign_alarm_is_on_the_page_while_it_lasts(site):
     shown = []
     for campaign in (True, None, False):
-        site.operator.recent(_record("ann", campaign=campaign))
+        site.operator.recent([_record("ann", campaign=campaign)])
         shown.append("Campaign alarm" in get(site, "/ui", **bearer(site.admin)).text)
     assert shown == [True, True, False]
 

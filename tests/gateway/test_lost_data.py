@@ -12,7 +12,7 @@ from tests.support.graph_files import whole
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import eventually
 
-from feint.errors import BadInput
+from feint.errors import BadInput, DamagedFile, StoreRolledBack
 from feint.gateway.server import bootstrap
 from feint.gateway.server.bootstrap import load
 from feint.gateway.server.run import running
@@ -94,16 +94,16 @@ def ledger(request, tmp_path):
         yield faults
 
 
-def settings(folder, url: str, when_lost: str = "refuse") -> Settings:
+def settings(folder, url: str, when_lost: str = "refuse", mark=None) -> Settings:
     model = OnnxSettings(path=whole(folder / "toy.onnx"), access=("Budget(10)",))
-    return Settings({"toy": model}, keys=ANYBODY["keys"], ledger=LedgerSettings(url, when_lost))
+    return Settings({"toy": model}, keys=ANYBODY["keys"], ledger=LedgerSettings(url, when_lost, mark=mark))
 
 
 @contextlib.contextmanager
-def served(folder, url, when_lost="refuse"):
+def served(folder, url, when_lost="refuse", mark=None):
     """A gateway of a budget of ten, of which five are used; its client, and its records."""
     records = []
-    with running(settings(folder, url, when_lost)) as server, httpx2.Client(base_url=server.url) as client:
+    with running(settings(folder, url, when_lost, mark)) as server, httpx2.Client(base_url=server.url) as client:
         server.gateway.endpoints["toy"].observer = records.append
         assert ask(client).status_code == 200
         yield server, client, records
@@ -137,6 +137,43 @@ def test_reload_takes_the_ledger_as_it_is(ledger, tmp_path):
 
         asyncio.run_coroutine_threadsafe(server.reload(make), server.loop).result(60)
         assert ask(client).status_code == 200
+
+
+@pytest.mark.parametrize("fault", ["empty", "restore"])
+def test_what_was_lost_while_no_gateway_ran_is_seen_at_the_start(ledger, tmp_path, fault):
+    mark = tmp_path / "ledger.mark"
+    with served(tmp_path, ledger.url, mark=mark) as (_, client, _):
+        ledger.save()
+        assert ask(client).status_code == 200
+    getattr(ledger, fault)()
+    with pytest.raises(StoreRolledBack, match="mark"), running(settings(tmp_path, ledger.url, mark=mark)):
+        pass
+    mark.unlink()
+    with served(tmp_path, ledger.url, mark=mark):
+        pass
+
+
+def test_ledger_that_only_went_on_is_taken_at_the_start(ledger, tmp_path):
+    for _ in range(2):
+        with served(tmp_path, ledger.url, mark=tmp_path / "ledger.mark"):
+            pass
+
+
+def test_ledger_that_lost_data_before_the_start_is_answered_as_the_settings_say(ledger, tmp_path):
+    mark = tmp_path / "ledger.mark"
+    with served(tmp_path, ledger.url, "strongest", mark):
+        pass
+    ledger.empty()
+    with served(tmp_path, ledger.url, "strongest", mark) as (_, _, records):
+        pass
+    assert [(record.outcome, record.reason) for record in records] == [("answered", "StoreRolledBack")]
+
+
+def test_damaged_mark_is_an_error(ledger, tmp_path):
+    mark = tmp_path / "ledger.mark"
+    mark.write_text("{")
+    with pytest.raises(DamagedFile, match="mark"), running(settings(tmp_path, ledger.url, mark=mark)):
+        pass
 
 
 def test_loss_is_seen_without_a_request(ledger, tmp_path, monkeypatch, caplog):

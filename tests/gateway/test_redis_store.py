@@ -40,7 +40,7 @@ def test_a_server_killed_in_the_middle_loses_no_budget_and_doubles_none(tmp_path
 
 def test_a_server_that_is_not_there_or_hangs_is_a_lost_store(tmp_path):
     async def commit(url: str) -> None:
-        store = RedisStore(url, timeout=0.2)
+        store = RedisStore(url, timeout=1.0)
         transaction = LedgerSession(store).begin("a")
         transaction.add("budget", 1.0)
         try:

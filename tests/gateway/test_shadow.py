@@ -99,7 +99,7 @@ class Graph:
 
     campaign = None
 
-    def observe(self, scores, query, account):
+    def observe_readings(self, scores, query, account):
         return float(scores.max())
 
 

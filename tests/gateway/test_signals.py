@@ -19,7 +19,7 @@ from feint.openinference import proto
 
 X = np.random.default_rng(4).random((3, 1, 2, 2), np.float32)
 SETTINGS = """
-server = {{rest_port = {rest}, grpc_port = {rpc}, drain = 0.4}}
+server = {{rest_port = {rest}, grpc_port = {rpc}, drain = 3.0}}
 keys = {{anonymous = true}}
 ledger = {{store = "sqlite:ledger.db"}}
 models.toy = {{{model}}}

@@ -59,7 +59,7 @@ def no_room_beyond(size: int):
 
 def test_what_is_asked_at_once_is_one_transaction_and_a_commit_that_is_none_fails_alone(path):
     async def scene(store):
-        await add(store)
+        await asyncio.gather(add(store), add(store, "another"))  # or the first of all would be committed at once
         said = []
         store._file.set_trace_callback(said.append)
         told = await asyncio.gather(
@@ -107,7 +107,7 @@ def test_a_file_that_another_process_writes_for_too_long_is_lost_and_the_loop_ne
             other.execute("COMMIT")
             assert await adding == 2
 
-    in_a_store(path, scene, timeout=0.2)
+    in_a_store(path, scene, timeout=1.0)
 
 
 def test_who_hangs_up_before_the_transaction_is_not_charged(path):

@@ -46,8 +46,8 @@ def test_metrics_count_what_was_decided():
         record("bob", "refused", "OverBudget", seconds={"access": 1e-5}),
         record("", "refused", "NoKey", queries=0, seconds={}),
     ]:
-        recent(it)
-        metrics(it)
+        recent([it])
+        metrics([it])
     found = samples(metrics)
     assert found["feint_requests_total", "answered", "digits"] == 2
     assert found["feint_requests_total", "digits", "refused"] == 2
@@ -68,7 +68,7 @@ def test_metrics_count_what_was_decided():
 def test_moved_requests_are_counted_by_the_hundred_and_never_added_up():
     metrics = Metrics(RecentRequests())
     for i in range(199):
-        metrics(record(moved=i % 2))
+        metrics([record(moved=i % 2)])
         assert samples(metrics).get(("feint_moved_count", "digits"), 0) == (i + 1) // 100 * 100
     found = samples(metrics)
     assert found["feint_moved_bucket", "0.001", "digits"] == 50
@@ -114,8 +114,8 @@ def test_labels_are_as_many_whoever_asks():
     for start in (0, 5000):
         for i in range(start, start + 5000):
             it = record(f"client-{i}", evidence=i % 7 / 3, rung=i % 3)
-            recent(it)
-            metrics(it)
+            recent([it])
+            metrics([it])
         sizes.append(len(samples(metrics)))
     assert sizes[0] == sizes[1] < 150
     assert b"client-" not in metrics.text()
@@ -124,7 +124,7 @@ def test_labels_are_as_many_whoever_asks():
 def test_a_page_of_metrics_that_promtool_would_read():
     metrics = Metrics(RecentRequests())
     metrics.attach(gateway())
-    metrics(record())
+    metrics([record()])
     names = re.findall(r"^# TYPE (\S+) (\w+)$", metrics.text().decode(), re.MULTILINE)
     assert all(name.startswith(("feint_", "process_")) for name, _ in names)
     assert all(name.endswith("_total") for name, kind in names if kind == "counter")
@@ -141,7 +141,7 @@ def test_counters_begin_at_zero():
 
 def test_no_series_is_written_for_the_time_of_creation():
     metrics = Metrics(RecentRequests())
-    metrics(record())
+    metrics([record()])
     assert "_created" not in metrics.text().decode()
 
 
@@ -328,9 +328,9 @@ def test_what_is_seen_of_ten_thousand_clients_is_bounded(monkeypatch):
     monkeypatch.setattr("feint.gateway.telemetry.recent.CLIENTS", 100)
     recent = RecentRequests(gap=0.0)
     for i in range(3000):
-        recent(record(f"client-{i % 300}", time=float(i), evidence=i / 3000))
+        recent([record(f"client-{i % 300}", time=float(i), evidence=i / 3000)])
     for i in range(1000):
-        recent(record("one", time=3000.0 + i, evidence=float(i)))
+        recent([record("one", time=3000.0 + i, evidence=float(i))])
     assert len(recent.clients) == 100
     one = recent.of("digits")["one"]
     assert len(one.times) == len(one.levels) <= POINTS
@@ -341,8 +341,8 @@ def test_what_is_seen_of_ten_thousand_clients_is_bounded(monkeypatch):
 
 def test_record_without_evidence_keeps_the_last_evidence():
     recent = RecentRequests()
-    recent(record(evidence=1.5, rung=2, asked=9))
-    recent(record(outcome="refused", reason="OverBudget"))
+    recent([record(evidence=1.5, rung=2, asked=9)])
+    recent([record(outcome="refused", reason="OverBudget")])
     ann = recent.of("digits")["ann"]
     assert ann.evidence == 1.5
     assert ann.rung == 2
@@ -353,7 +353,7 @@ def test_record_without_evidence_keeps_the_last_evidence():
 def test_quantiles_are_those_of_numpy_to_a_rank(times):
     recent = RecentRequests()
     for it in times:
-        recent(record(seconds={"model": it}))
+        recent([record(seconds={"model": it})])
     for found, level in zip(recent.quantiles("digits")["model"], (0.5, 0.99), strict=True):
         below, above = np.quantile(times, level, method="lower"), np.quantile(times, level, method="higher")
         assert below <= found <= above

@@ -79,7 +79,7 @@ def test_schemathesis(served, tmp_path):
                 "-H",
                 "Authorization: Bearer k",
                 "--max-examples",
-                "20",
+                "10",
                 "--seed",
                 "1",
                 "--no-color",

@@ -13,14 +13,15 @@ import torch
 
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe, DamagedFile, Diverged, NotWritten
-from feint.evaluation.training_time import inputs_seen
+from feint.evaluation.training_time import TrainingSpeed, inputs_seen
 from feint.models import training
 from feint.models.cache import cached_in
 from feint.models.checkpoint import TrainingState
 from feint.models.networks import Classifier, Network
-from feint.models.self_supervised import WithRotations, s4l
+from feint.models.second_head import TURNS, WithSecondHead, own_labels, s4l
 from feint.models.simplex import share_explained
-from feint.models.training import Batch, Training, _fit, _outlier_rows, _Task, cross_entropy, learn, refine
+from feint.models.training import Batch, Training, cross_entropy, learn, refine
+from feint.models.training_loop import TrainingTask, _outlier_rows, fit
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.signature import Column, Columns
 
@@ -258,7 +259,7 @@ def test_with_a_rotation_loss_it_continues_to_the_same_weights_and_the_head_is_g
 
 
 def test_the_rotation_loss_is_that_of_the_four_turns():
-    model = WithRotations(NETWORK.build(2), 0).eval()
+    model = WithSecondHead(NETWORK.build(2), TURNS, 0).eval()
     batch = Batch(X[:9].float() / 255, Y[:9])
     z, slow = cross_entropy(model, batch), 0.0
     torch.testing.assert_close(model(batch.x), model.both(batch.x)[0])
@@ -269,7 +270,7 @@ def test_the_rotation_loss_is_that_of_the_four_turns():
 
 
 def test_rotations_of_a_second_stream_are_learned_in_place_of_those_of_the_batch():
-    model = WithRotations(NETWORK.build(0), 0).eval()
+    model = WithSecondHead(NETWORK.build(0), TURNS, 0).eval()
     images = X[:9].float() / 255
     batch, others = Batch(images[:5], Y[:5]), Batch(images[5:], Y[5:9])
     beside = replace(batch, outliers=others.x, outlier_targets=torch.zeros(4))
@@ -279,18 +280,18 @@ def test_rotations_of_a_second_stream_are_learned_in_place_of_those_of_the_batch
 
 def test_a_training_with_a_rotation_loss_turns_the_unlabelled_inputs():
     pool = Split.of(X.numpy(), Y.numpy())
-    one, whole = learn(NETWORK, X[:20], Y[:20], TURNING), learn(NETWORK, X[:20], Y[:20], TURNING, unlabelled=pool)
+    one, whole = learn(NETWORK, X[:20], Y[:20], TURNING), learn(NETWORK, X[:20], Y[:20], TURNING, pool=pool)
     assert not same(one, whole)
-    assert same(learn(NETWORK, X[:20], Y[:20], RECIPE), learn(NETWORK, X[:20], Y[:20], RECIPE, unlabelled=pool))
+    assert same(learn(NETWORK, X[:20], Y[:20], RECIPE), learn(NETWORK, X[:20], Y[:20], RECIPE, pool=pool))
 
 
 def test_rotations_are_learned():
     """Images that are bright at the top: how they were turned is plain to see."""
     x = torch.zeros(60, 1, 8, 8, dtype=torch.uint8)
     x[:, :, :3] = 255
-    model = WithRotations(NETWORK.build(), 0)
+    model = WithSecondHead(NETWORK.build(), TURNS, 0)
     recipe = Training(epochs=20, batch_size=20, rotation=1.0)
-    _fit(model, _Task(x, Y[:60], recipe, 0, partial(s4l, weight=1.0)), ProgressCallback(), None)
+    fit(model, TrainingTask(x, Y[:60], recipe, 0, partial(s4l, weight=1.0)), ProgressCallback(), None)
     for turn in range(4):
         assert (model.both(x.float().rot90(turn, (2, 3)) / 255)[1].argmax(-1) == turn).all()
 
@@ -302,6 +303,50 @@ def test_rotation_loss_refuses_inputs_and_networks_without_rotations():
         learn(Network("one_vs_rest", (1, 8, 8), 3), X, Y, TURNING)
     with pytest.raises(BadRecipe, match="rotation"):
         refine(NETWORK.build(), X, Y, Training(rotation=1.0), loss=cross_entropy, name="")
+
+
+AUXILIARY = replace(RECIPE, auxiliary=0.5)
+
+
+def test_the_loss_of_own_labels_is_that_of_both_streams():
+    model = WithSecondHead(NETWORK.build(2), 7, 0).eval()
+    x, others = (part.float() / 255 for part in X[:9].split(5))
+    own = torch.tensor([6, 5, 0, 1])
+    expected = cross_entropy(model, Batch(x, Y[:5])) + 0.5 * torch.nn.functional.cross_entropy(
+        model.both(others)[1], own
+    )
+    torch.testing.assert_close(own_labels(model, Batch(x, Y[:5], others, own), weight=0.5), expected)
+
+
+def test_the_second_head_learns_the_labels_of_the_pool_and_is_gone():
+    """Images of the pool are bright or dark; the targets of the few answers tell nothing of it."""
+    bright = torch.arange(60) % 2
+    values = (bright * 255).to(torch.uint8).view(-1, 1, 1, 1).expand(60, 1, 8, 8)
+    headed, recipe = WithSecondHead(NETWORK.build(), 2, 0), Training(epochs=20, batch_size=20, auxiliary=1.0)
+    task = TrainingTask(X[:60], Y[:60], recipe, 0, partial(own_labels, weight=1.0), (values, bright))
+    fit(headed, task, ProgressCallback(), None)
+    assert (headed.both(values.float() / 255)[1].argmax(-1) == bright).all()
+    pool = Split.of(values.numpy(), bright.numpy())
+    model = learn(NETWORK, X, Y, AUXILIARY, pool=pool)
+    assert model.state_dict().keys() == NETWORK.build().state_dict().keys()
+    assert not same(model, learn(NETWORK, X, Y, RECIPE, pool=pool))
+    assert not same(model, learn(NETWORK, X, Y, AUXILIARY, pool=Split.of(values.numpy(), 1 - bright.numpy())))
+
+
+def test_a_second_head_fits_a_network_whose_logits_are_scaled():
+    network = Network("resnet9_32", (1, 8, 8), 3)
+    model = WithSecondHead(network.build(), 5, 0).eval()
+    z, others = model.both(X[:4].float() / 255)
+    torch.testing.assert_close(z, model(X[:4].float() / 255))
+    assert others.shape == (4, 5)
+
+
+def test_own_labels_need_a_pool_and_no_other_second_head():
+    with pytest.raises(BadRecipe, match="auxiliary without a pool"):
+        learn(NETWORK, X, Y, AUXILIARY)
+    for change in ({"rotation": 1.0}, {"mixup": 0.2}):
+        with pytest.raises(BadRecipe, match="auxiliary beside rotation or mixup"):
+            replace(AUXILIARY, **change)
 
 
 @pytest.mark.parametrize("n", [15, 40, 101])
@@ -410,3 +455,22 @@ def test_a_loss_of_its_own_gets_the_targets_as_they_are(change):
 
     with pytest.raises(BadRecipe, match="targets as they are"):
         refine(NETWORK.build(), X, Y, Training(epochs=1, **change), loss=loss, name="own")
+
+
+def test_each_epoch_tells_its_inputs_and_seconds():
+    speed, recipe = TrainingSpeed(ProgressCallback()), replace(RECIPE, holdout=0)
+    assert speed.per_second is None
+    learn(NETWORK, X, Y, recipe, progress=speed)
+    epochs = []
+    progress = ProgressCallback()
+    progress.trained = lambda inputs, seconds: epochs.append((inputs, seconds > 0))
+    learn(NETWORK, X, Y, recipe, progress=progress)
+    assert epochs == [(len(X), True)] * recipe.epochs
+    assert speed.per_second > 0
+
+
+def test_the_speed_of_a_training_is_that_of_all_its_epochs():
+    speed = TrainingSpeed(ProgressCallback())
+    speed.trained(100, 1.0)
+    speed.trained(200, 3.0)
+    assert speed.per_second == 75

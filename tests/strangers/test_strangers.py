@@ -1,44 +1,44 @@
 """Models of strangers, from their files to an answer over HTTP: inspect, fit, audit, serve, and another client."""
 
+import asyncio
 import contextlib
 import json
 import math
-import os
 import re
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
 import urllib.request
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tests.support.gateways import ANYBODY, running
 from tests.support.strangers import BUILDERS, Stranger
 
 from feint import victims
 from feint.data.files import samples_at
+from feint.gateway.server.bootstrap import load
+from feint.gateway.settings import Settings, TorchSettings
 from feint.signature import Columns, Text
 
 pytestmark = [pytest.mark.slow, pytest.mark.interop]
 AUDITED = "xgboost-adult", "tfidf-sms"
 ROWS = 100  # that a client sends
-FEINT = "from feint.cli import main; main()"
 
 
-def inspected(stranger: Stranger, path: Path) -> Path:
+def inspected(stranger: Stranger, run_cli, path: Path) -> Path:
     """Inspect a stranger's model, and return the path of its model.toml."""
     line = f"inspect {stranger.model} --data {stranger.data} --out {path}/model.toml {stranger.options}"
-    subprocess.run([sys.executable, "-W", "ignore", "-c", FEINT, *line.split()], check=True, capture_output=True)
+    with warnings.catch_warnings(action="ignore"):  # of their own libraries
+        code, _, error = run_cli(line)
+    assert code == 0, error
     return path / "model.toml"
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_a_model_is_inspected_defended_and_served_and_a_client_gets_its_labels(name, run_cli, tmp_path):
-    stranger = BUILDERS[name](tmp_path)
-    path = inspected(stranger, tmp_path)
+def test_a_model_is_inspected_defended_and_served_and_a_client_gets_its_labels(name, stranger_of, run_cli, tmp_path):
+    stranger = stranger_of(name)
+    path = inspected(stranger, run_cli, tmp_path)
     model = victims.load_any(path)
     samples = samples_at(str(stranger.data), model.domain, classes=model.class_names).split
     assert model.domain.noun == stranger.noun
@@ -57,10 +57,10 @@ def test_a_model_is_inspected_defended_and_served_and_a_client_gets_its_labels(n
 
 
 @pytest.mark.parametrize("name", AUDITED)
-def test_an_audit_speaks_of_what_the_model_takes(name, run_cli, tmp_path):
-    stranger = BUILDERS[name](tmp_path)
-    path = inspected(stranger, tmp_path)
-    line = f"audit {path} --data {stranger.data} --minutes 0.1 --defense LabelOnly --out {tmp_path}/audit"
+def test_an_audit_speaks_of_what_the_model_takes(name, stranger_of, run_cli, tmp_path):
+    stranger = stranger_of(name)
+    path = inspected(stranger, run_cli, tmp_path)
+    line = f"audit {path} --data {stranger.data} --minutes 0.01 --defense LabelOnly --out {tmp_path}/audit"
     code, out, error = run_cli(line)
     assert code in (0, 3), error  # 3: nothing is known after so few minutes
     assert stranger.noun in out
@@ -70,28 +70,11 @@ def test_an_audit_speaks_of_what_the_model_takes(name, run_cli, tmp_path):
 
 @contextlib.contextmanager
 def serving(path, defense):
-    """Serve a model in another process, and yield its URL."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = ["--defense", str(defense), "--port", str(port), "--grpc-port", "0", "--anonymous", "--name", "model"]
-    command = [sys.executable, "-c", FEINT, "serve", str(path), *options]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    url = f"http://127.0.0.1:{port}/v2/models/model"
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment) as server:
-        try:
-            deadline = time.monotonic() + 120
-            while time.monotonic() < deadline and server.poll() is None:
-                with (
-                    contextlib.suppress(OSError, urllib.error.URLError),
-                    urllib.request.urlopen(f"{url}/ready", timeout=2),
-                ):
-                    break
-                time.sleep(0.2)
-            assert server.poll() is None, server.stderr.read().decode()
-            yield url
-        finally:
-            server.terminate()
+    """Serve a model as `feint serve` does, in a thread, and yield its URL."""
+    state = asyncio.run(load(Settings({"model": TorchSettings(torch=str(path), defense=(str(defense),))}, **ANYBODY)))
+    with running(state.gateway) as url:
+        yield f"{url}/v2/models/model"
+    asyncio.run(state.close())
 
 
 def asked(url, domain, rows):

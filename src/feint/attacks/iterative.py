@@ -20,7 +20,7 @@ def train_once(
     *,
     network: Network,
     training: Training,
-    unlabelled: Split | None = None,
+    pool: Split | None = None,
     seed: int,
     progress: ProgressCallback,
 ) -> Classifier:
@@ -32,7 +32,7 @@ def train_once(
         total: Number of inputs in all batches.
         network: Architecture of the surrogate.
         training: Recipe of its training.
-        unlabelled: Inputs whose rotations a training with `rotation` learns.
+        pool: Inputs of the attacker, for a training with `rotation` or `auxiliary`.
         seed: Seed of initial weights and batches.
         progress: Callback for the steps of asking and training.
 
@@ -41,7 +41,7 @@ def train_once(
     """
     ask_all(oracle, batches, total, progress)
     transcript = oracle.transcript
-    return learn(network, transcript.x, transcript.p, training, unlabelled=unlabelled, seed=seed, progress=progress)
+    return learn(network, transcript.x, transcript.p, training, pool=pool, seed=seed, progress=progress)
 
 
 def train_in_rounds(

@@ -14,6 +14,7 @@ from feint.models.training import Training
 from feint.signature import Columns, Domain, Pixels, Text, Tokens
 
 MOST_BOOSTED = 20  # classes, each of which takes as many boosted trees
+MIRRORED = "resnet9_32_mirrored"  # for images whose mirror image is of the same class
 RESNET = "resnet9_32"  # of the residual networks the one that learns most in the same time
 SHALLOW = "linear", "one_vs_rest", "mlp20", "mlp", "lenet"
 LARGE = 16  # pixels of a side from which on a residual network is worth its time
@@ -50,7 +51,8 @@ def default_training(network: Network) -> Training:
     """Return the training of a surrogate that does not hide what the answers teach.
 
     Its number of steps depends on the network, not on the number of answers: few answers are seen more often. Images
-    are shifted, but not mirrored, since a mirrored sign or digit is another one.
+    are shifted, but not mirrored, since a mirrored sign or digit is another one; a network that averages over mirror
+    images is trained on them.
 
     Args:
         network: Recipe of the surrogate.
@@ -67,7 +69,7 @@ def default_training(network: Network) -> Training:
     crop = side // 8 if side >= WIDE_CROP else 0
     if network.name in SHALLOW:
         return replace(SMALL, crop=crop)
-    return replace(RESIDUAL, crop=crop)
+    return replace(RESIDUAL, crop=crop, flip=network.name == MIRRORED)
 
 
 def default_surrogates(domain: Domain, classes: int) -> tuple[Surrogate, ...]:

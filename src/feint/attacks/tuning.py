@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from feint.attacks.surrogates import Surrogate, default_surrogates, logits
+from feint.data import Split
 from feint.errors import BadRecipe, Diverged
 from feint.models.preprocessing import features
 from feint.models.training import Training, learn
@@ -84,6 +85,7 @@ def tune(
     surrogates: Sequence[Surrogate],
     *,
     share: float = 0.3,
+    pool: Split | None = None,
     seed: int = 0,
     progress: ProgressCallback = NO_PROGRESS,
 ) -> Tuning:
@@ -97,6 +99,7 @@ def tune(
         p: Answers (N, K) to them.
         surrogates: Surrogates to try, at least one.
         share: Share of its steps that a training takes in a trial, but at least 200 of them if it has so many.
+        pool: Inputs of the attacker, for trainings with `rotation` or `auxiliary`.
         seed: Seed of the parts and of the trainings.
         progress: Callback for the trials.
 
@@ -114,7 +117,7 @@ def tune(
     outcomes: dict[Surrogate, tuple[SurrogateTrial, Tensor]] = {}
     wanted = list(dict.fromkeys([*surrogates, linear]))
     for i, surrogate in enumerate(wanted):
-        outcomes[surrogate] = _try(surrogate, x, p, parts, share, seed, progress)
+        outcomes[surrogate] = _try(surrogate, x, p, parts, share, pool, seed, progress)
         progress.step("tuning", i + 1, len(wanted))
     trials = tuple(outcomes[surrogate][0] for surrogate in dict.fromkeys(surrogates))
     best = max(trials, key=lambda trial: (trial.agreement, -trial.loss))
@@ -172,6 +175,7 @@ def _try(
     p: Tensor,
     parts: Sequence[tuple[Tensor, Tensor]],
     share: float,
+    pool: Split | None,
     seed: int,
     progress: ProgressCallback,
 ) -> tuple[SurrogateTrial, Tensor]:
@@ -183,7 +187,7 @@ def _try(
                 logits(
                     learn(
                         surrogate.network, x[fitted], p[fitted], shortened(surrogate.training, share, len(fitted)),
-                        seed=seed, progress=progress,
+                        pool=pool, seed=seed, progress=progress,
                     ),
                     x[held_out],
                 )

@@ -1,4 +1,4 @@
-"""Varied copies of a few inputs: ordinary inputs that perceptual codes tell apart."""
+"""Copies of a few inputs: ordinary ones that are not equal, or that perceptual codes tell apart."""
 
 import math
 
@@ -35,6 +35,27 @@ def varied(kinds: Tensor, count: int, domain: Domain, generator: torch.Generator
         return (_moved(x, generator, flip=flip) * domain.levels).round() / domain.levels
     share = LEAST_SHARE + (MOST_SHARE - LEAST_SHARE) * float(torch.rand(1, generator=generator))
     return blended(x, drawn(kinds, count, generator), share, domain, generator)
+
+
+def altered(kinds: Tensor, count: int, domain: Domain, generator: torch.Generator) -> Tensor:
+    """Draw copies of inputs, of which images have one pixel changed by one level, so that hardly two are equal.
+
+    Args:
+        kinds: Inputs (n, …) to copy.
+        count: Number of copies.
+        domain: Domain of the inputs.
+        generator: Generator of all random choices.
+
+    Returns:
+        Inputs (count, …).
+    """
+    x = drawn(kinds, count, generator)
+    if domain.levels:
+        flat = x.flatten(1)
+        place = torch.randint(flat.shape[1], (len(flat), 1), generator=generator)
+        value = flat.gather(1, place)
+        flat.scatter_(1, place, torch.where(value < 0.5, value + 1 / domain.levels, value - 1 / domain.levels))
+    return x
 
 
 def drawn(kinds: Tensor, count: int, generator: torch.Generator) -> Tensor:

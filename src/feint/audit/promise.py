@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from feint.attacks.probing import draw_rows
+from feint.attacks.probing import BATCH, draw_rows
+from feint.attacks.synthetic.descent import SLOPED, descend
 from feint.attacks.variation import blended, drawn, varied
 from feint.audit import attacker
 from feint.audit.candidates import Candidate
@@ -21,7 +22,9 @@ from feint.defenses.access.sequential_test import SliceRisk
 from feint.defenses.scores import scores
 from feint.errors import BadInput
 from feint.evaluation.detection import Accusations, accusations
+from feint.models.perturbation import PGD
 from feint.progress import ProgressCallback
+from feint.signature import Domain
 from feint.victims import FromAnswers
 
 CALIBRATION, HONEST, SLICED = 5000, 2000, 500  # inputs, at most
@@ -31,6 +34,7 @@ SHARES = 0.5, 0.25, 0.1  # of attackers who hide among inputs of the task, or am
 MODES, MADE = 20, 1000  # inputs of the task that an attacker has, and inputs made of them: a second for most models
 BEST = 0.5  # of the copies, by the test's own scores
 BLEND = 0.5  # of an input of the task in a blend: CIFAR-100 then looks as ordinary as the best fifth of it
+STEP, STEPS = PGD(2 / 255, 8 / 255), 10  # towards surer answers
 ACCOUNTS = 1, 10, 100, 1000
 WANTED = 10_000  # answers
 
@@ -41,6 +45,7 @@ class EvasionResult:
 
     Attributes:
         name: "pool" for inputs of the pool at random, "selected" for the tenth of it that the test finds most ordinary,
+            "stepped" for inputs of the pool moved by gradient steps on the model itself to surer answers,
             "blended" for inputs of the pool blended with a few inputs of the task, "filled" for inputs of the pool
             among varied copies of a few inputs of the task, "mixed" for inputs of the pool among inputs of the task,
             "task" for inputs of the task alone.
@@ -161,6 +166,8 @@ def _promise(
         made = _made(samples, pool, judge, ordinary)
         blends, copies = (scores(test.ranked_score, victim, split, progress).numpy() for split in made)
         copies = _most(copies, BEST)
+        if (moved := _stepped(victim, pool, samples)) is not None:
+            attackers.append(replayed("stepped", scores(test.ranked_score, victim, moved, progress).numpy()))
         attackers += [replayed("blended", blends), *(replayed("filled", odd, share, copies) for share in SHARES)]
         if isinstance(test, SequentialTest):
             risks = tuple(test.risks(victim, _first(samples.judge, SLICED), progress))
@@ -179,6 +186,35 @@ def _made(samples: Samples, pool: Split, judge: Split, ordinary: np.ndarray) -> 
     return _split(blends, samples, "blends"), _split(
         varied(modes, MADE, domain, generator, flip=False), samples, "copies"
     )
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """Copy of the model that is as good as the model itself.
+
+    Attributes:
+        model: The model.
+        domain: Domain of its inputs.
+    """
+
+    model: nn.Module
+    domain: Domain
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+def _stepped(victim: nn.Module, pool: Split, samples: Samples) -> Split | None:
+    """Return inputs of the pool after gradient steps to surer answers; None where the model has no slope in them."""
+    x, domain = pool.inputs(slice(0, MADE)), samples.judge.domain
+    if not isinstance(domain, SLOPED):
+        return None
+    with torch.enable_grad():
+        if not victim(x[:2].clone().requires_grad_()).requires_grad:
+            return None
+    copy = _Copy(victim, domain)
+    moved = [descend(copy, part, lambda z, _: -z.amax(-1), STEP, steps=STEPS) for part in x.split(BATCH)]
+    return _split(torch.cat(moved), samples, "stepped")
 
 
 def _split(x: Tensor, samples: Samples, part: str) -> Split:

@@ -6,7 +6,7 @@ from feint.audit.findings import Findings
 from feint.audit.promise import ACCOUNTS, WANTED, EvasionResult, NoPromise, Promise
 from feint.audit.text import AuditText, Rows
 
-NAMES = {name: f"promise {name}" for name in ("pool", "selected", "blended", "mixed", "filled", "task")}
+NAMES = {name: f"promise {name}" for name in ("pool", "selected", "stepped", "blended", "mixed", "filled", "task")}
 
 
 def summary(known: Promise | NoPromise, text: AuditText) -> str:
@@ -91,8 +91,10 @@ def _unaccused(known: Promise, text: AuditText) -> list[str]:
 
 
 def _untried(known: Promise, text: AuditText) -> str:
-    made = any(tried.name == "blended" for tried in known.attackers)
-    return text("promise not tried" if made else "promise not asked")
+    names = {tried.name for tried in known.attackers}
+    if "stepped" in names:
+        return text("promise all tried")
+    return text("promise not tried" if "blended" in names else "promise not asked")
 
 
 def _task(findings: Findings, text: AuditText) -> str:

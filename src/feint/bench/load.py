@@ -12,7 +12,7 @@ from feint.bench.schema import AttackEntry, DefenseEntry, ExpectedEntry, LensEnt
 from feint.bench.suite import Suite
 from feint.errors import BadRecipe, DamagedFile, UnknownName
 from feint.models import networks
-from feint.models.training import Training
+from feint.models.training import Pretrained, Training
 from feint.recipes import registry
 from feint.recipes.recipe import build, from_table
 
@@ -79,6 +79,8 @@ def check(suite: Suite) -> None:
             _known("network", network, networks.ARCHITECTURES)
         for pool in (victim.pool or "").split("+"):
             _data(pool or None)
+        for training in filter(None, (suite.training, victim.surrogate_training)):
+            _data(training.start.data if isinstance(training.start, Pretrained) else None)
         suite.springboard_on(name)
         suite.ownership_on(name)
         if not any(suite.on(name)):

@@ -22,6 +22,7 @@ from feint.evaluation import checks, memory, metrics, probes
 from feint.evaluation.decisions import check_threshold
 from feint.evaluation.provenance import provenance
 from feint.evaluation.results import FORMAT, Cell, Results, Row
+from feint.evaluation.training_time import TrainingSpeed
 from feint.evaluation.transfer import Springboard
 from feint.models.cache import cache_directory
 from feint.oracle import CountingOracle
@@ -146,8 +147,9 @@ class Matrix:
         started = time.perf_counter()
         memory.reset_peak()
         service = self._service(cell)
+        speed = TrainingSpeed(progress)
         if cell.attack:
-            scores, phases = self._theft(cell, service, progress)
+            scores, phases = self._theft(cell, service, speed)
         else:
             scores = metrics.utility(service, self.test, clean=self._clean, threshold=self.threshold)
             phases = {}
@@ -158,6 +160,7 @@ class Matrix:
             asked=service.ledger.queries if cell.attack else 0,  # as counted at the victim, over all of its clients
             seconds=round(seconds, 3),
             phases={name: round(elapsed, 3) for name, elapsed in phases.items()},
+            trained_per_second=None if speed.per_second is None else round(speed.per_second),
         )
         return replace(row, flags=[str(flag) for flag in checks.row_flags(row)])
 

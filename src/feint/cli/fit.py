@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from feint.data import Split
-    from feint.defenses.access import SequentialTest
+    from feint.defenses.access import Campaign, SequentialTest
 
 
 @app.command
@@ -52,10 +52,12 @@ def fit(
         slices: What is ordinary beside the data, for SequentialTest, like "classes,jpeg:75,scale": the prices of its
             bets hold for a client who mixes these. For every model: classes, and the name of a data set. For images:
             jpeg, scale, noise, brightness, shift, grey. For tables: rounded, missing. For texts: lower, cut.
-        clients: File of recorded queries of honest clients, in order of arrival, for SequentialTest: its alpha is set
-            so that fewer than --share of such clients are ever accused.
+        clients: File of recorded queries of honest clients, in order of arrival. The alpha of SequentialTest is set so
+            that fewer than --share of such clients are ever accused, and the probation of Campaign so that at most
+            --share of such a newcomer's answers change during an alarm.
         client: Column of that file with the client's name.
-        share: Share of honest clients who may be accused. It takes 1/share - 1 clients or more.
+        share: Share of honest clients who may be accused, or of newcomers' answers that may change. It takes
+            1/share - 1 clients or more.
         seed: Seed of the fit: same seed, same defense.
 
     Raises:
@@ -106,20 +108,27 @@ def fit(
 
 def _for_clients(
     recipe: object, model: "nn.Module", place: str, column: str, share: float
-) -> "tuple[SequentialTest, dict[str, Any]]":
-    """Return a sequential test with the alpha that recorded clients set, and where that comes from."""
+) -> "tuple[SequentialTest | Campaign, dict[str, Any]]":
+    """Return a test or a campaign with the level that recorded clients set, and where that comes from."""
     from feint.data.files import samples_at
-    from feint.defenses.access import SequentialTest
-    from feint.defenses.access.recorded import for_clients
+    from feint.defenses.access import Campaign, SequentialTest
+    from feint.defenses.access.recorded import for_clients, for_newcomers
     from feint.victims import domain_of
 
-    if not isinstance(recipe, SequentialTest):
-        raise BadInput(f"--clients for {recipe!r}", "SequentialTest, whose alpha they set", "leave --clients out")
+    if not isinstance(recipe, SequentialTest | Campaign):
+        raise BadInput(
+            f"--clients for {recipe!r}", "SequentialTest or Campaign, whose level they set", "leave --clients out"
+        )
     recorded = samples_at(place, domain_of(model), label=column).split
-    fitted, calibrated = for_clients(recipe, model, recorded, share)
-    bound = f"{calibrated.average:.2%} on average, at most {calibrated.bound:.2%} with confidence 95 %"
-    about = {"calibrated_on": place, "clients": calibrated.clients, "queries": len(recorded), "share": share}
-    return fitted, about | {"level": calibrated.level, "probability": bound}
+    about = {"calibrated_on": place, "queries": len(recorded), "share": share}
+    if isinstance(recipe, Campaign):
+        fitted, calibrated = for_newcomers(recipe, model, recorded, share)
+        promise = {"changed": f"{calibrated.average:.2%} of a newcomer's answers during an alarm, on average"}
+    else:
+        fitted, calibrated = for_clients(recipe, model, recorded, share)
+        bound = f"{calibrated.average:.2%} on average, at most {calibrated.bound:.2%} with confidence 95 %"
+        promise = {"probability": bound}
+    return fitted, about | {"clients": calibrated.clients, "level": calibrated.level} | promise
 
 
 def _with_slices(recipe: object, slices: str) -> "SequentialTest":

@@ -13,7 +13,7 @@ from feint.evaluation import jsonl
 from feint.evaluation.metrics import group, interval
 from feint.recipes.store import atomic_write
 
-FORMAT = 2  # 2 added victim, phases, error and flags
+FORMAT = 3  # 2 added victim, phases, error and flags; 3 trained_per_second
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class Row:
         error: Reason why there are no scores; empty for a row that has them.
         flags: Flags of the row itself, as `feint.evaluation.checks` raised them when it was written.
         format: Version of the row's format.
+        trained_per_second: Inputs a second in the trainings of the attack; None where none of them was in steps, or all
+            were in the cache.
     """
 
     fingerprint: str
@@ -66,6 +68,7 @@ class Row:
     error: str = ""
     flags: list[str] = field(default_factory=list)
     format: int = 1
+    trained_per_second: float | None = None
 
     @property
     def file(self) -> str:

@@ -5,7 +5,6 @@ query ─▶ access ─▶ model ─▶ evidence, rung ─▶ outputs ─▶ led
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
@@ -79,6 +78,9 @@ class ModelEndpoint:
         tenants: Tenants whose clients may ask, none for all.
         open_when_lost: Whether clients are answered by the strongest output defense alone where the ledger's store is
             lost. Otherwise nobody is answered then.
+
+    Attributes:
+        replicas_differ: Whether another process serves the model from the same ledger in another mode.
     """
 
     def __init__(
@@ -94,7 +96,7 @@ class ModelEndpoint:
     ) -> None:
         self.spec, self.pipeline, self.session, self.observer = spec, pipeline, session, observer
         self.shadow, self.open_when_lost, self.ready, self.active = shadow, open_when_lost, True, 0
-        self.tenants = tenants
+        self.tenants, self.replicas_differ = tenants, False
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     @contextlib.contextmanager
@@ -137,6 +139,7 @@ class ModelEndpoint:
             record.outcome, record.reason = "failed", "Failed"
             raise Failed("a failure of the pipeline", "an answer", "try again, or tell the operator") from error
         finally:
+            record.begin()
             self.observer(record)
 
     async def _in_time(self, query: ArrayQuery, record: RequestRecord, seconds: float | None) -> Array:
@@ -155,14 +158,14 @@ class ModelEndpoint:
             async with self._turn(query) if attempt else contextlib.nullcontext():
                 transaction, q, refusal = self.session.begin(query.client, query.group), None, None
                 try:
-                    with _Timed(record, "access"):
-                        self.pipeline.admit(query, transaction)
+                    record.begin("access")
+                    self.pipeline.admit(query, transaction)
                     if computed is None:
-                        with _Timed(record, "model"):
-                            computed = await self.pipeline.compute(query)
-                    with _Timed(record, "outputs"):
-                        q = await self.pipeline.answer(query, computed, transaction, record, shadow=self.shadow)
-                        q = check_probabilities(q, len(query), self.spec.classes)
+                        record.begin("model")
+                        computed = await self.pipeline.compute(query)
+                    record.begin("outputs")
+                    q = await self.pipeline.answer(query, computed, transaction, record, shadow=self.shadow)
+                    q = check_probabilities(q, len(query), self.spec.classes)
                     transaction.add("queries", len(query))  # the same entry as a service makes
                 except Refused as error:  # charges and evidence until then stay
                     refusal = error
@@ -170,13 +173,13 @@ class ModelEndpoint:
                     raise
                 except Exception as error:  # nothing else is the client's to read: it may name files or hosts
                     raise Failed("a failure of the pipeline", "an answer", "try again, or tell the operator") from error
+                record.begin("ledger")
                 commit = self.session.commit(transaction)
                 if attempt:  # it is sent before the client's next request begins, which builds on it
                     commit = asyncio.ensure_future(commit)
                     await asyncio.sleep(0)
             try:
-                with _Timed(record, "ledger"):
-                    agreed = await commit
+                agreed = await commit
             except StoreLost as error:
                 if not self.open_when_lost:
                     raise
@@ -193,24 +196,9 @@ class ModelEndpoint:
                 record.asked = transaction.peek("queries")
                 return q
             record.conflicts = attempt + 1
+            record.begin()
         raise StoreLost("an account that changes all the time", "a moment without changes", "try again")
 
     def _turn(self, query: ArrayQuery) -> asyncio.Lock:
         """Return the lock under which a client's, or a group's, requests run again; no group has that of a client."""
         return self._turns.setdefault((query.group, query.group or query.client), asyncio.Lock())
-
-
-class _Timed:
-    """Context manager that adds the seconds of its block to a stage of the decision."""
-
-    __slots__ = ("_record", "_stage", "_start")
-
-    def __init__(self, record: RequestRecord, stage: str) -> None:
-        self._record, self._stage = record, stage
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *error: object) -> None:
-        seconds = self._record.seconds
-        seconds[self._stage] = seconds.get(self._stage, 0.0) + time.perf_counter() - self._start

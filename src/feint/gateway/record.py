@@ -1,5 +1,6 @@
 """Record of one request: the source of metrics, logs, traces, the audit log and the dashboard."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -46,6 +47,15 @@ class RequestRecord:
     conflicts: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     context: RequestContext = field(default_factory=current)
+    _stage: str = field(default="", repr=False)
+    _since: float = field(default=0.0, repr=False)
+
+    def begin(self, stage: str = "") -> None:
+        """Begin a stage, and end the one before; "" begins none."""
+        now = time.perf_counter()
+        if self._stage:
+            self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._since
+        self._stage, self._since = stage, now
 
     @property
     def shown_evidence(self) -> float:

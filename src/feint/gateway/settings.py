@@ -71,12 +71,14 @@ class KeySettings:
 class LedgerSettings:
     """Store of the ledger. When it is lost all are refused, or answered by the strongest output defense.
 
-    With `readiness` a gateway that refuses all, since the ledger is lost, is not ready.
+    With `readiness` a gateway that refuses all, since the ledger is lost, is not ready. The file `mark` keeps the number
+    of the ledger's commits: a start notices what was lost, or restored from a backup, while no gateway ran.
     """
 
     store: str = "sqlite:ledger.db"
     when_lost: Literal["refuse", "strongest"] = "refuse"
     readiness: bool = True
+    mark: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import ClassVar, Literal, NamedTuple, Protocol
 import numpy as np
 
 from feint.errors import StoreRolledBack
-from feint.ledger import Account, Rows
+from feint.ledger import CLOCK_SLACK, Account, Rows
 
 # Tokens that are remembered here for each client, 130 bytes each. The store remembers all: one that is forgotten here
 # and comes again costs a conflict. With a thousand, memory grew by 15 MiB a minute under load, and would to 2 GB.
@@ -38,7 +38,7 @@ class AccountName(NamedTuple):
 
 SHARED = AccountName("shared")
 NEVER = -1  # a version that no account has
-ACCEPT = "restore it, or reload or restart the gateway to take it as it is"
+ACCEPT = "restore it, or take it as it is: reload the gateway, or restart it without the file [ledger] mark"
 
 log = logging.getLogger("feint.gateway")
 
@@ -445,10 +445,31 @@ class LedgerSession:
         """Read an account of the ledger; raise `StoreLost`, or `StoreRolledBack` as `commit` does."""
         await self._exchange({SHARED: ChangeSet(NEVER, now=self.now())})
 
-    def accept(self) -> None:
-        """Take the ledger as it is now, whatever was known of it: a start or a reload does."""
+    async def announce(self, mode: str) -> dict[str, float]:
+        """Record that a process serves in a mode now, or raise as `commit`.
+
+        Returns:
+            Time at which a process last announced each mode, by the ledger's clock.
+        """
+        now, prefix = self.now(), "mode/"
+        entry = Increment(prefix + mode, 0.0, now, math.inf, True, now + CLOCK_SLACK)
+        outcome = await self._exchange({SHARED: ChangeSet(None, added=[entry])})
+        totals = outcome.accounts[SHARED].totals.items()
+        return {name.removeprefix(prefix): at for name, at in totals if name.startswith(prefix)}
+
+    @property
+    def mark(self) -> LedgerMark | None:
+        """Mark of the ledger after the last commit; None where it has none, or has lost data."""
+        return None if self._lost else self._mark
+
+    def accept(self, mark: LedgerMark | None = None) -> None:
+        """Take the ledger as it is now, whatever was known of it: a start or a reload does.
+
+        Args:
+            mark: The least that it has to hold; None for nothing.
+        """
         self._snapshots.clear()
-        self._mark, self._lost = None, ""
+        self._mark, self._lost = mark, ""
 
     async def _exchange(self, changes: Mapping[AccountName, ChangeSet]) -> Outcome:
         """Commit changes, and compare the ledger with what was known of it before they were sent."""

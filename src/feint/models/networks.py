@@ -6,6 +6,7 @@ and are tested.
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -363,14 +364,14 @@ def wide_resnet(depth: int, factor: int) -> Callable[[Network], nn.Module]:
     return body
 
 
-def resnet9(width: int) -> Callable[[Network], nn.Module]:
+def resnet9(width: int) -> Callable[[Network], nn.Sequential]:
     """Return the body of a ResNet-9 for small images, after the fast trainings of DAWNBench (Page, 2018).
 
     Of the networks tried as surrogates it learns most in the same CPU seconds
     (docs/background/results/evidence.md).
     """
 
-    def body(network: Network) -> nn.Module:
+    def body(network: Network) -> nn.Sequential:
         w = width
 
         def residual(channels: int) -> nn.Module:
@@ -388,6 +389,25 @@ def resnet9(width: int) -> Callable[[Network], nn.Module]:
         )
 
     return body
+
+
+class Mirrored(nn.Sequential):
+    """Layers whose probabilities are, in evaluation mode, the mean of those of an image and of its mirror image.
+
+    Answers take twice the time, a training no more.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        z = super().forward(input)
+        if self.training:
+            return z
+        both = torch.stack([z, super().forward(input.flip(-1))])
+        return both.log_softmax(-1).logsumexp(0) - math.log(2)
+
+
+def mirrored(body: Callable[[Network], nn.Sequential]) -> Callable[[Network], nn.Module]:
+    """Return a body that averages over mirror images (`Mirrored`), with the same weights by the same names."""
+    return lambda network: Mirrored(*body(network))
 
 
 class Scaled(nn.Module):
@@ -460,6 +480,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "textcnn": Architecture(textcnn, (Tokens, Text), preprocessing=values),
     "lenet": _of_images(lenet),
     "resnet9_32": _of_images(resnet9(32)),
+    "resnet9_32_mirrored": _of_images(mirrored(resnet9(32))),
     "resnet20": _of_images(cifar_resnet(20)),
     "resnet32": _of_images(cifar_resnet(32)),
     "resnet56": _of_images(cifar_resnet(56)),

@@ -28,7 +28,8 @@ PARTS = (
     "feint.defense:Ladder",
     "feint.models.networks:Network",
     "feint.models.stored:Trained",
-    "feint.models.training:Training",
+    "feint.models.training_recipe:Pretrained",
+    "feint.models.training_recipe:Training",
     "feint.ownership.claim:Policy",
     "feint.ownership.removals:Distilled",
     "feint.ownership.removals:FineTuned",
@@ -81,7 +82,9 @@ def vocabulary(victim: str | None = None) -> Mapping[str, Any]:
 
 
 def load(folder: str, *, victim: str | None = None) -> Any:
-    """Load the recipe in a directory. A missing one raises `MissingData`, a broken one `DamagedFile`.
+    """Load the recipe in a directory, or the network there as a `Trained`.
+
+    A missing directory raises `MissingData`, a broken one `DamagedFile`.
 
     Args:
         folder: Directory that `store.save` wrote.
@@ -93,7 +96,10 @@ def load(folder: str, *, victim: str | None = None) -> Any:
     Raises:
         BadInput: The recipe was fitted to another victim.
     """
-    stored = store.load(folder, vocabulary(victim))
+    known = vocabulary(victim)
+    stored = store.load(folder, known)
+    if isinstance(stored.recipe, known["Network"]):
+        return known["Trained"](stored.recipe, store.Weights.of(stored.tensors))
     fitted = stored.about.get("victim")
     if victim is not None and fitted not in (None, victim):
         raise BadInput(

@@ -110,14 +110,14 @@ def low_frequencies(x: Array) -> Array:
 
     They are coefficients of the cosine transform, without its factors. The first one is the sum of the pixels.
     """
-    return x.mean(1).reshape(len(x), -1) @ _matrix(*x.shape[2:])
+    return x.sum(1).reshape(len(x), -1) @ _matrix(*x.shape[1:])
 
 
 @functools.cache
-def _matrix(height: int, width: int) -> Array:
-    """Return the matrix (H W, 64) that scales a grey image to 32×32 and takes its lowest frequencies."""
+def _matrix(channels: int, height: int, width: int) -> Array:
+    """Return the matrix (H W, 64) that scales the sum of channels to a grey 32×32, and takes its lowest frequencies."""
     rows, columns = _frequencies(height), _frequencies(width)
-    return np.einsum("ih,jw->hwij", rows, columns).reshape(height * width, -1).astype(np.float32)
+    return (np.einsum("ih,jw->hwij", rows, columns).reshape(height * width, -1) / channels).astype(np.float32)
 
 
 def _frequencies(side: int) -> Array:

@@ -189,15 +189,17 @@ def test_more_classes_than_scores_are_refused():
 def test_a_slow_model_is_tried_on_fewer_samples_in_the_time():
     import time
 
+    rows = []
+
     def slow(x):
+        rows.append(len(x))
         time.sleep(0.002 * len(x))
         return logits(x / 255)
 
-    started = time.monotonic()
     found = inspect_model(Raw(slow), SAMPLES, seconds=1.0)
     assert found.evidence[0].endswith("0 to 255, RGB")
     assert len(found.trials[0].right) < 400
-    assert time.monotonic() - started < 10  # about 14 candidates of 24 samples at least, and once more for the best
+    assert sum(rows) < 5000  # about 14 candidates of 24 samples at least, and once more for the best
 
 
 def test_a_published_network_is_found_on_real_images(real_data):

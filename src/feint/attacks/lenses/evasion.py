@@ -11,7 +11,7 @@ from torch import Tensor
 
 from feint.attacks.lenses.lens import Lens, PointwiseLens
 from feint.attacks.surrogates import logits
-from feint.attacks.variation import drawn, varied
+from feint.attacks.variation import altered, varied
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe, Refused
 from feint.models.stored import Trained
@@ -169,26 +169,19 @@ class Filler(PointwiseLens):
             )  # fmt: skip
         key = (self.seed * 1_000_003 + int(checksums(x).sum())) % 2**63  # other fillers with every batch
         random = torch.Generator().manual_seed(key)
-        fillers = (self._varied if self.varied else self._copies)(kinds, len(x) * self.each, random)
+        fillers = self._fillers(kinds, len(x) * self.each, random)
         return torch.cat([fillers.unflatten(0, (len(x), self.each)), x[:, None]], 1).flatten(0, 1)
 
     def read(self, p: Tensor) -> Tensor:
         return p.unflatten(0, (-1, self.cost))[:, -1]
 
-    def _copies(self, kinds: Tensor, count: int, random: torch.Generator) -> Tensor:
-        """Return copies (count, …), of which images have one pixel changed by one level."""
-        fillers = drawn(kinds, count, random)
-        if levels := self.ordinary.domain.levels:
-            flat = fillers.flatten(1)
-            place = torch.randint(flat.shape[1], (len(flat), 1), generator=random)
-            value = flat.gather(1, place)
-            flat.scatter_(1, place, torch.where(value < 0.5, value + 1 / levels, value - 1 / levels))
-        return fillers
-
-    def _varied(self, kinds: Tensor, count: int, random: torch.Generator) -> Tensor:
-        """Return varied copies (count, …), the more ordinary half of them if there is a proxy."""
+    def _fillers(self, kinds: Tensor, count: int, random: torch.Generator) -> Tensor:
+        """Return copies (count, …), the more ordinary half of varied ones if there is a proxy."""
+        domain = self.ordinary.domain
+        if not self.varied:
+            return altered(kinds, count, domain, random)
         if self.proxy is None:
-            return varied(kinds, count, self.ordinary.domain, random, flip=self.flip)
-        fillers = varied(kinds, 2 * count, self.ordinary.domain, random, flip=self.flip)
+            return varied(kinds, count, domain, random, flip=self.flip)
+        fillers = varied(kinds, 2 * count, domain, random, flip=self.flip)
         energy = logits(self.proxy.model, fillers).logsumexp(-1)
         return fillers[energy.topk(count).indices.sort().values]

@@ -9,17 +9,21 @@ from torch import Tensor
 
 from feint.attacks.attack import Attack
 from feint.attacks.parametric.experiment_design import WeighingDesign
-from feint.attacks.parametric.linear_parameters import require_linear
+from feint.attacks.parametric.linear_parameters import require_head, require_linear
 from feint.attacks.parametric.row_design import RowDesign
-from feint.attacks.probing import BATCH, require_budget, require_classes, require_probabilities
-from feint.errors import Refused
+from feint.attacks.probing import BATCH, draw_rows, require_budget, require_classes, require_like, require_probabilities
+from feint.data import Split
+from feint.errors import BadRecipe, Refused
 from feint.models.networks import Classifier, Network
+from feint.models.pretraining import copy_body
+from feint.models.stored import Trained
 from feint.oracle import Oracle, concatenate
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.signature import Columns, Domain, Pixels, Text, Tokens
 
 DESIGNS: Mapping[type[Domain], type[WeighingDesign | RowDesign]] = {Pixels: WeighingDesign, Columns: RowDesign}
 SCALES = 1.0, 1 / 8, 1 / 64  # of the inputs: the next one is used if answers saturate
+CANDIDATES = 2000  # inputs among which those that determine the parameters of a head are chosen
 TINY = torch.finfo(torch.float32).tiny  # a probability below it has lost digits
 
 
@@ -48,8 +52,16 @@ class EquationSolving(Attack):
     in the answers stands for them, and the parameters are approximate. Raises `BadInput` for a budget below d + 1, and
     for answers that are labels only.
 
+    Where the victim is a public encoder with a private head, `encoder` is that network. All but its last linear layer
+    is copied, and x are the features that this layer reads. The queries are random ones of `inputs`, first those whose
+    features determine the parameters; numbers are not scaled. Random inputs of the domain leave features at zero, and
+    their weights unknown: with 2 d = 168 queries to a LeNet on digits, fidelity is 95.5 %, and 100 % with images.
+
     Args:
-        surrogate: The network `linear`.
+        surrogate: The network `linear`; with an encoder, the encoder's network, with the victim's classes.
+        encoder: The public network, like `Trained.of(model)` or `Loaded("DIR")`; None for a victim that is linear in
+            its inputs.
+        inputs: Inputs to ask with an encoder; None for random inputs of the domain.
     """
 
     cite: ClassVar[str] = "tramer2016stealing"
@@ -58,15 +70,22 @@ class EquationSolving(Attack):
         (Tokens, Text), "KnockoffNets with the same surrogate"
     )
     surrogate: Network
+    encoder: Trained | None = None
+    inputs: Split | None = None
 
     def __post_init__(self) -> None:
-        require_linear(self.surrogate)
+        if self.encoder is None:
+            require_linear(self.surrogate)
+            if self.inputs is not None:
+                raise BadRecipe(
+                    "inputs without an encoder", "inputs=None", "the queries of a linear model are designed"
+                )
 
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         generator = torch.Generator().manual_seed(seed)
         if not oracle.left:
             require_budget(oracle, self.surrogate, 1)
-        design = self._design(oracle.left, SCALES[0], generator)
+        design = self._design(oracle.left, self._scales[0], generator)
         require_budget(oracle, self.surrogate, design.least)
         oracle.keep_answers_only()
         design, p = self._answers(oracle, design, generator, progress)
@@ -76,16 +95,36 @@ class EquationSolving(Attack):
 
     def _design(self, count: int, scale: float, generator: torch.Generator) -> WeighingDesign | RowDesign:
         """Return a design of `count` inputs, whose numbers are at most `scale` of their range."""
+        if self.encoder is not None:
+            return self._encoded(self.encoder, count, generator)
         return DESIGNS[type(self.surrogate.domain)].draw(self.surrogate, count, scale, generator)
+
+    @property
+    def _scales(self) -> tuple[float, ...]:
+        """Scales of the inputs, one after the other: an encoder's are asked as they are."""
+        return SCALES if self.encoder is None else SCALES[:1]
+
+    def _encoded(self, encoder: Trained, count: int, generator: torch.Generator) -> RowDesign:
+        """Return a design of inputs by their features."""
+        model = self.surrogate.build()
+        require_head(model)
+        copy_body(encoder.model, model)
+        seed = int(torch.randint(2**31, (), generator=generator))
+        if self.inputs is None:
+            x = torch.from_numpy(self.surrogate.domain.sample(max(count, CANDIDATES), seed))
+        else:
+            require_like(self.inputs, self.surrogate.domain, "inputs", "the surrogate takes")
+            x = self.inputs.inputs(draw_rows(self.inputs, max(count, CANDIDATES), seed))
+        return RowDesign.among(model, x, count, len(x))
 
     def _answers(
         self, oracle: Oracle, design: WeighingDesign | RowDesign, generator: torch.Generator, progress: ProgressCallback
     ) -> tuple[WeighingDesign | RowDesign, Tensor]:
         """Ask the inputs of a design, and return the design that was asked last, and its answers (n, K)."""
         answered: list[tuple[WeighingDesign | RowDesign, Tensor]] = []
-        for scale in SCALES:
-            design = design if scale == SCALES[0] else self._design(oracle.left, scale, generator)
-            p, refusal = self._ask(oracle, design, progress, last=scale == SCALES[-1])
+        for scale in self._scales:
+            design = design if scale == self._scales[0] else self._design(oracle.left, scale, generator)
+            p, refusal = self._ask(oracle, design, progress, last=scale == self._scales[-1])
             answered += [(design, p)] if len(p) else []
             if refusal is not None and not answered:
                 raise refusal

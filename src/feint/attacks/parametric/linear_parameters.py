@@ -1,9 +1,12 @@
 """Parameters of linear classifiers, as they act on inputs and on the features of their preprocessing."""
 
+import copy
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from feint.errors import BadRecipe
+from feint.models.inference import last_linear
 from feint.models.networks import Classifier, Network
 
 
@@ -27,23 +30,35 @@ def classifier(surrogate: Network, weight: Tensor, bias: Tensor) -> Classifier:
         The classifier whose logits are `weight` · x + `bias`.
     """
     mean, deviation = normalisation(surrogate.build())
-    return classifier_of_features(surrogate, weight * deviation, bias + weight @ mean)
+    return with_head(surrogate.build(), weight * deviation, bias + weight @ mean)
 
 
-def classifier_of_features(surrogate: Network, weight: Tensor, bias: Tensor) -> Classifier:
-    """Build a linear classifier with given parameters of its features.
+def with_head(model: Classifier, weight: Tensor, bias: Tensor) -> Classifier:
+    """Return a copy of a network with given parameters of its last linear layer.
 
     Args:
-        surrogate: The network `linear`.
-        weight: Weights (K, d) of the features; see `features`.
+        model: A network that ends in a linear layer.
+        weight: Weights (K, d) of the features that this layer reads.
         bias: Biases (K,).
 
     Returns:
-        The classifier whose logits are `weight` · features + `bias`.
+        The network whose logits are `weight` · features + `bias`, in evaluation mode.
     """
-    model = surrogate.build().eval()
-    model.load_state_dict(model.state_dict() | {"body.1.weight": weight.float(), "body.1.bias": bias.float()})
+    model = copy.deepcopy(model).eval()
+    last = last_linear(model.body)
+    assert last is not None  # `require_linear` or `require_head`
+    last.load_state_dict({"weight": weight.float(), "bias": bias.float()})
     return model
+
+
+def require_head(model: Classifier) -> None:
+    """Raise `BadRecipe` unless logits are a linear layer, with biases, of the features."""
+    body, last = model.body, last_linear(model.body)
+    if not isinstance(body, nn.Sequential) or last is None or body[-1] is not last or last.bias is None:
+        raise BadRecipe(
+            f"an encoder of the network {model.network.name!r}", "one that ends in a linear layer with biases",
+            "choose another, like 'resnet20'",
+        )  # fmt: skip
 
 
 def parameters(model: Classifier) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from feint.attacks.attack import Attack
-from feint.attacks.parametric.linear_parameters import classifier_of_features, features, require_linear
+from feint.attacks.parametric.linear_parameters import features, require_linear, with_head
 from feint.attacks.parametric.unit_space import UnitSpace
 from feint.attacks.probing import check, require_classes
 from feint.data import Split
@@ -80,7 +80,7 @@ class LowdMeek(Attack):
         while search.refusal is None and oracle.left and len(search.labels.unique()) > 1:
             search.search_lines(max(1, min(LINES, oracle.left // (steps + 1))))
             progress.step(f"asking ({search.boundaries.points} boundary points)", total - oracle.left, total)
-        return classifier_of_features(self.surrogate, *search.boundaries.parameters())
+        return with_head(self.surrogate.build(), *search.boundaries.parameters())
 
 
 class _LineSearch:

@@ -1,4 +1,4 @@
-"""Rows of a table whose answers determine the parameters of a linear model."""
+"""Inputs whose answers determine the parameters of a linear model of their features."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from feint.attacks.parametric.linear_parameters import classifier_of_features, features
+from feint.attacks.parametric.linear_parameters import with_head
 from feint.attacks.parametric.unit_space import UnitSpace
+from feint.attacks.probing import BATCH
+from feint.models.inference import penultimate
 from feint.models.networks import Classifier, Network
 
 CANDIDATES = 4  # random rows for each feature, among which the first rows are chosen
@@ -16,23 +18,23 @@ NOTHING = 1e-9  # a square below this share of the greatest is what rounding lea
 
 @dataclass(frozen=True, eq=False)
 class RowDesign:
-    """Random valid rows, of which the first `least` have features that are linearly independent.
+    """Inputs of which the first `least` have features that are linearly independent.
 
     Attributes:
-        x: Rows (n, D).
-        features: Features (n, d) of the rows, and a one after them, which belongs to the bias.
-        least: Fewest rows whose answers determine the parameters, as far as the logits of any row depend on them.
-        surrogate: The network `linear`.
+        x: Inputs (n, …).
+        features: Features (n, d) of the inputs, and a one after them, which belongs to the bias.
+        least: Fewest inputs whose answers determine the parameters, as far as the logits of any input depend on them.
+        model: A network that ends in a linear layer, whose parameters are to be found.
     """
 
     x: Tensor
     features: Tensor
     least: int
-    surrogate: Network
+    model: Classifier
 
     @classmethod
     def draw(cls, surrogate: Network, count: int, scale: float, generator: torch.Generator) -> "RowDesign":
-        """Draw a design.
+        """Draw random valid rows of a table.
 
         Args:
             surrogate: The network `linear`.
@@ -43,32 +45,47 @@ class RowDesign:
         Returns:
             The design.
         """
-        space, model = UnitSpace(surrogate.domain), surrogate.build()
+        space = UnitSpace(surrogate.domain)
         candidates = CANDIDATES * (len(space) + 1)
         points = space.draw(max(count, candidates), generator)
         is_present = ~space.lacking(points)[:, space.column]
         points = torch.where(space.is_number & is_present, 0.5 + scale * (points - 0.5), points)
-        x = space.inputs(points)
-        rows = torch.cat([features(model, x), torch.ones(len(x), 1, dtype=torch.float64)], 1)
+        return cls.among(surrogate.build(), space.inputs(points), count, candidates)
+
+    @classmethod
+    def among(cls, model: Classifier, x: Tensor, count: int, candidates: int) -> "RowDesign":
+        """Choose inputs by their features.
+
+        Args:
+            model: A network that ends in a linear layer.
+            x: Inputs (N, …).
+            count: Number of inputs to choose, at most N.
+            candidates: Number of the first inputs among which the first `least` are chosen.
+
+        Returns:
+            The design.
+        """
+        read = torch.cat([penultimate(model.eval(), part) for part in x.split(BATCH)]).double().cpu()
+        rows = torch.cat([read, torch.ones(len(x), 1, dtype=torch.float64)], 1)
         first = independent_rows(rows[:candidates] / _size(rows))
         is_rest = torch.ones(len(x), dtype=torch.bool).index_fill_(0, first, False)
         chosen = torch.cat([first, is_rest.nonzero()[:, 0]])[:count]
-        return cls(x[chosen], rows[chosen], len(first), surrogate)
+        return cls(x[chosen], rows[chosen], len(first), model)
 
     @property
     def count(self) -> int:
-        """Number of rows."""
+        """Number of inputs."""
         return len(self.x)
 
     def inputs(self, size: int) -> Iterator[Tensor]:
-        """Yield the rows in batches of at most `size`."""
+        """Yield the inputs in batches of at most `size`."""
         yield from self.x.split(size)
 
     def classifier(self, z: Tensor) -> Classifier:
-        """Return the linear classifier whose logits are nearest to `z` (n, K), those of the first n rows."""
+        """Return the network with the linear layer whose logits are nearest to `z` (n, K), those of the first n."""
         size = _size(self.features)
         solution = torch.linalg.lstsq(self.features[: len(z)] / size, z, driver="gelsd").solution / size[:, None]
-        return classifier_of_features(self.surrogate, solution[:-1].T, solution[-1])
+        return with_head(self.model, solution[:-1].T, solution[-1])
 
 
 def independent_rows(rows: Tensor) -> Tensor:

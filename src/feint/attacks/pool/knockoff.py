@@ -41,6 +41,6 @@ class KnockoffNets(Attack):
         rows = draw_rows(self.pool, oracle.left, seed)
         batches = in_batches(self.pool, rows)
         return train_once(
-            oracle, batches, len(rows), network=self.surrogate, training=self.training, unlabelled=self.pool,
+            oracle, batches, len(rows), network=self.surrogate, training=self.training, pool=self.pool,
             seed=seed, progress=progress,
         )  # fmt: skip

@@ -84,7 +84,7 @@ class KnockoffNetsAdaptive(Attack):
             raise refusal
         transcript = oracle.transcript
         return learn(
-            self.surrogate, transcript.x, transcript.p, self.training, unlabelled=self.pool, seed=seed,
+            self.surrogate, transcript.x, transcript.p, self.training, pool=self.pool, seed=seed,
             progress=progress,
         )  # fmt: skip
 

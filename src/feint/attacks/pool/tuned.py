@@ -16,7 +16,8 @@ from feint.attacks.tuning import shortened, tune
 from feint.data import Split
 from feint.errors import BadRecipe, Diverged
 from feint.models.networks import Classifier, Network
-from feint.models.training import Training, learn
+from feint.models.stored import Trained
+from feint.models.training import Pretrained, Training, learn
 from feint.oracle import Oracle
 from feint.progress import NO_PROGRESS, ProgressCallback
 
@@ -49,6 +50,7 @@ class Tuned(Attack):
     `surrogate` with its `training` and other `surrogates`, if there are any. Then a share `holdout` of the answers is
     set aside, and short trainings on the rest, of a share `trial` of the epochs, try one after the other
 
+    - `starts`, pretrained networks whose weights are the first ones, if there are any;
     - `temperatures` T that sharpen the answers to p^(1/T), normalised; 0 is the limit, the label alone;
     - `learning_rates`, where SGD trains the surrogate;
     - `augmentations`, each (crop, flip), of images,
@@ -75,6 +77,7 @@ class Tuned(Attack):
         surrogates: Further surrogates to try, like those of `feint.attacks.default_surrogates`; None for no other.
         lengths: Multiples of the training's number of steps to try; None for no other number. A trial, and the training
             if it is the choice, take as much longer.
+        starts: Pretrained networks of the surrogate's architecture to try as its first weights; None for no other.
     """
 
     cite: ClassVar[str] = "orekondy2019knockoff"
@@ -89,6 +92,7 @@ class Tuned(Attack):
     trial: float = 0.3
     surrogates: tuple[Surrogate, ...] | None = None
     lengths: tuple[float, ...] | None = None
+    starts: tuple[Pretrained | Trained, ...] | None = None
 
     def __post_init__(self) -> None:
         if not (0 < self.holdout < 1 and 0 < self.trial <= 1):
@@ -139,8 +143,10 @@ class Tuned(Attack):
             return best
         if self.surrogates:
             tried = (Surrogate(self.surrogate, self.training), *self.surrogates)
-            chosen = tune(x, p, tried, share=self.trial, seed=seed, progress=progress).surrogate
+            chosen = tune(x, p, tried, share=self.trial, pool=self.pool, seed=seed, progress=progress).surrogate
             best = Choice(1.0, chosen.network, chosen.training)
+        for start in () if best.network.architecture.at_once else self.starts or ():
+            best = trials.better(best, replace(best, training=replace(best.training, start=start)))
         for temperature in self.temperatures:
             best = trials.better(best, replace(best, temperature=temperature))
         sgd = best.training.optimizer is None and not best.network.architecture.at_once
@@ -158,10 +164,10 @@ class Tuned(Attack):
         training = choice.training
         for _ in range(RATES):
             try:
-                return learn(choice.network, x, targets, training, seed=seed, progress=progress)
+                return learn(choice.network, x, targets, training, pool=self.pool, seed=seed, progress=progress)
             except Diverged:
                 training = replace(training, learning_rate=training.learning_rate / 10)
-        return learn(choice.network, x, targets, training, seed=seed, progress=progress)
+        return learn(choice.network, x, targets, training, pool=self.pool, seed=seed, progress=progress)
 
 
 class _Trials:
@@ -193,7 +199,10 @@ class _Trials:
             short = shortened(choice.training, self._tuned.trial, len(self._x))
             targets = sharpened(self._p, choice.temperature)
             try:
-                model = learn(choice.network, self._x, targets, short, seed=self._seed, progress=self._progress)
+                model = learn(
+                    choice.network, self._x, targets, short, pool=self._tuned.pool, seed=self._seed,
+                    progress=self._progress,
+                )  # fmt: skip
                 self._scores[choice] = int((logits(model, self._held_out).argmax(-1) == self._labels).sum())
             except Diverged:
                 self._scores[choice] = -1

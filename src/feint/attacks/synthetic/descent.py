@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from feint.attacks.ranges import Ranges
 from feint.errors import BadInput
-from feint.models.networks import Classifier, Network
+from feint.models.networks import Network
 from feint.models.perturbation import GradientStep, Memory, StepState, margin_gradient
 from feint.query import channels_last
 from feint.signature import Columns, Domain, Pixels, Text, Tokens
@@ -20,8 +21,23 @@ RECOMBINED: Mapping[type[Domain], str] = dict.fromkeys(
 Value = Callable[[Tensor, Tensor], Tensor]  # logits (n, K) and their rows (n,) in the batch to values (n,) to minimise
 
 
+class Differentiable(Protocol):
+    """Model whose logits have a slope in its inputs.
+
+    Attributes:
+        domain: Domain of the inputs.
+    """
+
+    @property
+    def domain(self) -> Domain: ...
+
+    def __call__(self, x: Tensor, /) -> Tensor:
+        """Return the logits (N, K) of inputs (N, …)."""
+        ...
+
+
 def descend(
-    surrogate: Classifier,
+    surrogate: Differentiable,
     x: Tensor,
     value: Value,
     step: GradientStep,

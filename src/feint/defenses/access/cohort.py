@@ -31,7 +31,7 @@ class Cohort:
         newcomers: Number of a client's first queries.
         run_length: Least mean number of honest newcomers until a false alarm.
         hours: Time after which an alarm ends that nothing renews.
-        probation: Share of honest newcomers' queries that get the answer of `rung` during an alarm.
+        probation: Level of the p-values below which a newcomer's queries get the answer of `rung` during an alarm.
         fdr: Largest expected share of honest clients among those named.
         rung: Rung of such queries, and of named clients.
     """
@@ -67,18 +67,38 @@ class Cohort:
         age = int(max(len(ranks), account.queries))
         suspicious = np.zeros(len(scores), bool)
         if new := min(len(scores), max(0, self.newcomers - age)):
-            news = first_of_their_kind(query.near[:new], unit, NEAR)  # near copies are not bet on
             before = len(ranks)
-            ranks.append(places(self.martingale.inputs, scores[:new][news])[:, None], most=self.newcomers)
-            first = ranks.array[:, 0].astype(int)
+            first, counts = self.record(scores[:new], query.near[:new], unit)
             for turn in [turn for turn in self.turns if before < turn <= len(first)]:
                 self._bet(first[:turn], unit.shared, query.time)
             if self.alarm(unit.shared, query.time):
-                improbable = np.concatenate([[False], self._improbable(first)])
-                suspicious[:new] = improbable[before + news.cumsum()]  # a near copy is as what came before
+                suspicious[:new] = self.levels(first)[counts] < self.probation
         if self._named(unit):
             suspicious[:] = True
         return np.where(suspicious, max(rung, self.rung), rung)
+
+    def record(self, scores: np.ndarray, near: np.ndarray, unit: Account) -> tuple[np.ndarray, np.ndarray]:
+        """Store the ranks of a newcomer's queries, near copies excepted.
+
+        Args:
+            scores: Scores of the queries, (n,).
+            near: Their perceptual codes, (n,) uint64.
+            unit: The newcomer's account, or that of all who are linked to it.
+
+        Returns:
+            All ranks that are stored, and how many of them there were after each of the queries, (n,): a near copy
+            counts as what came before it.
+        """
+        news, ranks = first_of_their_kind(near, unit, NEAR), unit.rows(RANKS)
+        before = len(ranks)
+        ranks.append(places(self.martingale.inputs, scores[news])[:, None], most=self.newcomers)
+        return ranks.array[:, 0].astype(int), before + news.cumsum()
+
+    def levels(self, ranks: np.ndarray) -> np.ndarray:
+        """Return the p-value of a newcomer's first 0, 1, …, n queries, by Fisher's combination of theirs, (n + 1,)."""
+        p = (ranks + 1) / (len(self.martingale.inputs) + 1)
+        surprises = -np.log(p).cumsum()
+        return np.array([1.0, *(fisher(s, n) for n, s in enumerate(surprises.tolist(), 1))])
 
     @property
     def turns(self) -> list[int]:
@@ -107,12 +127,6 @@ class Cohort:
     def _latest(self, time: float) -> float:
         """Return the latest end of an alarm that is right at this time; a later one is of a clock that was put back."""
         return time + 3600 * self.hours + CLOCK_SLACK
-
-    def _improbable(self, ranks: np.ndarray) -> np.ndarray:
-        """Return with which queries the newcomer's have become improbable, by Fisher's combination of p-values."""
-        p = (ranks + 1) / (len(self.martingale.inputs) + 1)
-        surprises = -np.log(p).cumsum()
-        return np.array([fisher(s, n) for n, s in enumerate(surprises.tolist(), 1)]) < self.probation
 
     def _named(self, account: Account) -> bool:
         """Count the client at the level of its e-value, and return whether e-BH rejects that it is honest."""

@@ -34,25 +34,34 @@ class EProcess(ABC):
     def size(self) -> int:
         """Number of numbers of the state."""
 
+    def read(self, statistics: np.ndarray) -> np.ndarray:
+        """Return what the bets read of statistics (m,) or (m, d), whatever the state: for many clients at once."""
+        return statistics
+
     @abstractmethod
-    def advance(self, statistics: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def bet(self, readings: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Bet on the next queries.
 
         Args:
-            statistics: Statistics of m ≥ 1 queries, (m,) or (m, d).
+            readings: What `read` returned of m ≥ 1 queries.
             state: State before them, (size,) float64. A client begins with zeros.
 
         Returns:
             log E after each query, (m,), and the state after the last one.
         """
 
-    def drift(self, statistics: np.ndarray) -> dict[str, float]:
-        """Return sums that show how queries differ from those of the calibration, for the account; nothing here.
+    def advance(self, statistics: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Bet on the next queries, as `bet`, by their statistics (m,) or (m, d)."""
+        return self.bet(self.read(statistics), state)
 
-        Args:
-            statistics: Statistics of m ≥ 1 queries, as in `advance`.
-        """
-        return {}
+    @property
+    def sums(self) -> tuple[str, ...]:
+        """Totals of an account that show how its queries differ from those of the calibration; none here."""
+        return ()
+
+    def drift(self, readings: np.ndarray) -> np.ndarray:
+        """Return what queries add to the `sums`, (len(sums),); `readings` are those of `bet`."""
+        return np.zeros(len(self.sums))
 
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:
@@ -69,25 +78,31 @@ class EProcess(ABC):
         Returns:
             The largest evidence that the client has ever reached.
         """
-        new = first_of_their_kind(query.near, account)
-        names = _names(self.size)
+        return self.observe_readings(self.read(statistics), query, account)
+
+    def observe_readings(self, readings: np.ndarray, query: QueryLike, account: Account) -> float:
+        """Bet as `observe`, by the readings of the query's inputs."""
+        new, end = first_of_their_kind(query.near, account), 2 + self.size
+        names = _names(self.size, self.sums)
         if not new.any():
             return account.total(names[0])
+        fresh = readings[new]
 
         def advanced(totals: np.ndarray) -> np.ndarray:
-            values, state = self.advance(statistics[new], totals[2:])
-            return np.concatenate([[max(totals[0], values.max() / -math.log(self.alpha)), values[-1]], state])
+            values, state = self.bet(fresh, totals[2:end])
+            head = max(totals[0], values.max() / -math.log(self.alpha)), values[-1]
+            return np.concatenate([head, state, totals[end:] + self.drift(fresh)])
 
-        account.add_all(self.drift(statistics[new]))
         # a float: a store cannot pack NumPy scalars
         return account.change(names, advanced).item(0)
 
 
 def mixed(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the logarithm of the weighted mean over the last axis, of logarithms `values` (…, n)."""
-    return np.logaddexp.reduce(values + np.log(weights), axis=-1)
+    """Return the logarithm of the weighted mean over the last axis, of logarithms (…, n), one or more finite."""
+    top = values.max(-1, keepdims=True)
+    return top[..., 0] + np.log((np.exp(values - top) * weights).sum(-1))
 
 
 @functools.cache
-def _names(size: int) -> list[str]:
-    return ["test/most", NOW, "test/queries", *(f"test/{i}" for i in range(size - 1))]
+def _names(size: int, sums: tuple[str, ...]) -> list[str]:
+    return ["test/most", NOW, "test/queries", *(f"test/{i}" for i in range(size - 1)), *sums]

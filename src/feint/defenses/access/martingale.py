@@ -1,5 +1,6 @@
 """Test martingale over the scores of a client's queries: the running part of a sequential test, without torch."""
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -12,6 +13,7 @@ from feint.defenses.access.e_process import EProcess, mixed
 LAST_BITS = 1e-5  # relative difference of scores that processor and batch size alone can cause
 DRIFT = "drift/queries", "drift/surprise", "drift/p01", "drift/p05"  # sums of 1, −log p, p ≤ 0.01 and p ≤ 0.05
 SMALL = 0.01, 0.05
+APART = 600.0  # logarithms of terms of one sum: the exponential of less than −745 is 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,17 +44,29 @@ class Martingale(EProcess):
     def size(self) -> int:
         return 1 + len(self.weights)
 
-    def advance(self, statistics: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        wins = self.won[places(self.inputs, statistics)]
+    def read(self, statistics: np.ndarray) -> np.ndarray:
+        """Return the ranks of scores (m,) among those of benign inputs."""
+        return places(self.inputs, statistics)
+
+    def bet(self, readings: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        wins = self.won[readings]
         queries = int(state[0])
         before = state[1:] if queries else np.full_like(state[1:], -np.inf)
         values = wealth(wins, before, queries)
         return mixed(values, self.weights), np.concatenate([[queries + len(wins)], values[-1]])
 
-    def drift(self, statistics: np.ndarray) -> dict[str, float]:
-        p = (places(self.inputs, statistics) + 1) / (len(self.inputs) + 1)
-        sums = [len(p), -np.log(p).sum().item(), *((p <= small).sum().item() for small in SMALL)]
-        return dict(zip(DRIFT, map(float, sums), strict=True))
+    @property
+    def sums(self) -> tuple[str, ...]:
+        return DRIFT
+
+    def drift(self, readings: np.ndarray) -> np.ndarray:
+        return self._drifts[readings].sum(0)
+
+    @functools.cached_property
+    def _drifts(self) -> np.ndarray:
+        """What a query of each rank adds to the sums, (n + 1, 4)."""
+        p = np.arange(1, len(self.inputs) + 2) / (len(self.inputs) + 1)
+        return np.stack([np.ones_like(p), -np.log(p), *(p <= small for small in SMALL)], -1)
 
     def value(self, state: np.ndarray) -> float:
         """Return log E in this state; 0 before the first query."""
@@ -70,21 +84,29 @@ class Martingale(EProcess):
 def wealth(wins: np.ndarray, before: np.ndarray, queries: int) -> np.ndarray:
     """Return log V after each of the next queries.
 
+    With S_t the sum of the wins until query t, V_t = exp(S_t) · (V + Σ_(s≤t) w_s · exp(−S_(s−1))). Terms that are too
+    far apart for one sum are summed in two halves.
+
     Args:
         wins: Logarithm of what each bet wins, (…, m, bets).
-        before: log V of each bet before them, (bets,).
+        before: log V of each bet before them, (…, bets).
         queries: Number of queries before them.
 
     Returns:
         log V, (…, m, bets).
     """
-    if wins.shape[-2] == 1:  # a query that comes alone: a third of the time of what follows
-        return wins + np.logaddexp(before, -math.log((queries + 1.0) * (queries + 2.0)))
-    t = np.arange(queries, queries + wins.shape[-2])
-    stakes = -np.log((t + 1.0) * (t + 2.0))[:, None]
+    count = wins.shape[-2]
+    if count == 1:
+        return wins + np.logaddexp(before, -math.log((queries + 1.0) * (queries + 2.0)))[..., None, :]
+    t = np.arange(queries, queries + count)
     summed = wins.cumsum(-2)
     begun = np.concatenate([np.zeros_like(summed[..., :1, :]), summed[..., :-1, :]], -2)
-    return summed + np.logaddexp(before, np.logaddexp.accumulate(stakes - begun, axis=-2))
+    terms = -np.log((t + 1.0) * (t + 2.0))[:, None] - begun
+    if np.ptp(terms, axis=-2).max() > APART:
+        first = wealth(wins[..., : count // 2, :], before, queries)
+        return np.concatenate([first, wealth(wins[..., count // 2 :, :], first[..., -1, :], queries + count // 2)], -2)
+    top = np.maximum(before, terms.max(-2))[..., None, :]
+    return summed + top + np.log(np.exp(before[..., None, :] - top) + np.exp(terms - top).cumsum(-2))
 
 
 def places(inputs: np.ndarray, scores: np.ndarray) -> np.ndarray:

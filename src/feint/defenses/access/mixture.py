@@ -30,8 +30,8 @@ class Mixture(EProcess):
     def size(self) -> int:
         return sum(member.size for member in self.members)
 
-    def advance(self, statistics: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        parts = self._parts(statistics)
+    def bet(self, readings: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        parts = self._parts(readings)
         states = np.split(state, np.cumsum([member.size for member in self.members])[:-1])
         values, after = zip(
             *(member.advance(part, before) for member, part, before in zip(self.members, parts, states, strict=True)),
@@ -39,10 +39,14 @@ class Mixture(EProcess):
         )
         return mixed(np.stack(values, -1), self.weights), np.concatenate(after)
 
-    def drift(self, statistics: np.ndarray) -> dict[str, float]:
-        """Return the sums of the first member that has any, so that no query counts twice."""
-        members = zip(self.members, self._parts(statistics), strict=True)
-        return next((sums for member, part in members if (sums := member.drift(part))), {})
+    @property
+    def sums(self) -> tuple[str, ...]:
+        """Those of the first member that has any, so that no query counts twice."""
+        return next((sums for member in self.members if (sums := member.sums)), ())
+
+    def drift(self, readings: np.ndarray) -> np.ndarray:
+        members = zip(self.members, self._parts(readings), strict=True)
+        return next((member.drift(member.read(part)) for member, part in members if member.sums), np.zeros(0))
 
     def _parts(self, statistics: np.ndarray) -> list[np.ndarray]:
         """Return the statistics of each member."""

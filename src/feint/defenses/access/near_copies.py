@@ -6,8 +6,6 @@ from feint.ledger import Account
 from feint.signature.domain import NEAR_DISTANCE
 
 REMEMBERED = 100  # codes of recent inputs in each of two generations, 8 bytes each
-HALF_CODE = np.uint64(2**24 - 1)
-HALVES = np.array([24, 0], np.uint64)  # bits below each of the two numbers that a code is stored as
 
 
 def first_of_their_kind(codes: np.ndarray, account: Account, name: str = "near") -> np.ndarray:
@@ -23,8 +21,9 @@ def first_of_their_kind(codes: np.ndarray, account: Account, name: str = "near")
     Returns:
         A mask, (N,) bool.
     """
-    known, new = _stored_codes(account, name), np.ones(len(codes), bool)
-    count, known = len(known), np.concatenate([known, codes])
+    stored = [_codes(account.rows(f"{name}/{generation}").array) for generation in (0, 1)]
+    known, new = np.concatenate([*stored, codes]), np.ones(len(codes), bool)
+    count = len(known) - len(codes)
     for i, code in enumerate(codes):
         new[i] = not (np.bitwise_count(known[:count] ^ code) <= NEAR_DISTANCE).any()
         if new[i]:
@@ -34,19 +33,16 @@ def first_of_their_kind(codes: np.ndarray, account: Account, name: str = "near")
     return new
 
 
-def _stored_codes(account: Account, name: str) -> np.ndarray:
-    """Return the stored codes, (n,) uint64: each is two numbers of 24 bits."""
-    rows = [rows for generation in (0, 1) if len(rows := account.rows(f"{name}/{generation}").array)]
-    if not rows:
-        return np.empty(0, np.uint64)
-    return np.bitwise_or.reduce(np.concatenate(rows).astype(np.uint64) << HALVES, axis=1)
+def _codes(rows: np.ndarray) -> np.ndarray:
+    """Return the codes (n,) uint64 in rows (n, 2) float32: their bits, which no store changes."""
+    return rows.view(np.uint64).reshape(-1)
 
 
 def _store(codes: np.ndarray, account: Account, name: str) -> None:
     """Append codes; the older generation is dropped when the younger one is full."""
     if not len(codes):
         return
-    halves, total = ((codes[:, None] >> HALVES) & HALF_CODE).astype(np.float32), f"{name}/codes"
+    halves, total = codes[:, None].view(np.float32), f"{name}/codes"
     number = int(account.add_all({total: len(codes)})[total]) - len(codes)
     while len(halves):
         generation, room = f"{name}/{number // REMEMBERED % 2}", REMEMBERED - number % REMEMBERED

@@ -46,19 +46,19 @@ class Windows(EProcess):
     def size(self) -> int:
         return 1 + self.bets.size + self.memory
 
-    def advance(self, statistics: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def bet(self, readings: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         queries = int(state[0])
         bets, memory = np.split(state[1:], [self.bets.size])
-        values, start = np.full(len(statistics), self.bets.value(bets)), 0
-        while start < len(statistics):
+        values, start = np.full(len(readings), self.bets.value(bets)), 0
+        while start < len(readings):
             count = (queries + start) % self.window
-            stop = min(len(statistics), start + self.window - count)
-            memory = self.remember(memory, count, statistics[start:stop])
+            stop = min(len(readings), start + self.window - count)
+            memory = self.remember(memory, count, readings[start:stop])
             if count + stop - start == self.window:
                 after, bets = self.bets.advance(np.array([-self.distance(memory)]), bets)
                 values[stop - 1 :], memory = after[0], np.zeros_like(memory)
             start = stop
-        return values, np.concatenate([[queries + len(statistics)], bets, memory])
+        return values, np.concatenate([[queries + len(readings)], bets, memory])
 
     def arrays(self) -> dict[str, np.ndarray]:
         arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self) if field.name != "bets"}

@@ -30,7 +30,7 @@ class Outputs(NamedTuple):
 
     Attributes:
         rungs: An answer (N, K) for each rung.
-        scores: A score (N,) or (N, d) for each detector, and for the campaign.
+        scores: A score (N,) or (N, d) for each detector, or what it reads of them, and a score for the campaign.
         moved: For each rung the L1 distance (N,) of its answers from the undefended ones, where the file has it.
         near: Perceptual codes (N,) of the rows, where detectors read them.
     """

@@ -43,12 +43,23 @@ class DefendedGraph(Protocol):
 Run = Callable[[Array], Awaitable[Outputs]]
 
 
+def reading(graph: DefendedGraph, run: Callable[[Array], Outputs]) -> Callable[[Array], Outputs]:
+    """Return the run of a graph whose outputs have, for scores, what detectors read of them: once for many requests."""
+
+    def read(rows: Array) -> Outputs:
+        out = run(rows)
+        readings = [detector.read(scores) for detector, scores in zip(graph.detectors, out.scores, strict=False)]
+        return out._replace(scores=readings + out.scores[len(readings) :])
+
+    return read if graph.detectors else run
+
+
 class OnnxPipeline(Pipeline[ArrayQuery]):
     """Pipeline over a graph from inputs to defended answers, or, behind a `source`, from probabilities to them.
 
     Args:
         graph: Rules, rungs and detectors of the recipe.
-        run: Runs the graph, here or in a thread.
+        run: Runs the graph, and reads its scores (`reading`), here or in a thread.
         source: Model elsewhere, from inputs (N, …) to undefended probabilities (N, K).
         access: Rules before those of the graph.
         safest: Rung whose answer is the `strongest`; None where no rung defends its answers.
@@ -106,7 +117,7 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
             query.near = computed.near
         observed = zip(detectors, computed.scores[: len(detectors)], strict=True)
         record.evidence = account.accuse(
-            max((detector.observe(scores, query, account.group) for detector, scores in observed), default=0.0)
+            max((detector.observe_readings(read, query, account.group) for detector, read in observed), default=0.0)
         )
         record.rung = max(i for i, rung in enumerate(self.graph.rungs) if self._threshold * rung.at <= record.evidence)
         account.add("rung", 0.0, floor=record.rung)

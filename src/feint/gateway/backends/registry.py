@@ -12,7 +12,7 @@ from feint.gateway import settings
 from feint.gateway.array_query import Array
 from feint.gateway.backends.base import OUTPUT, LoadedModel
 from feint.gateway.backends.onnx_model import ForeignGraph, OnnxModel, Outputs, identity, softmax
-from feint.gateway.backends.onnx_pipeline import OnnxPipeline
+from feint.gateway.backends.onnx_pipeline import OnnxPipeline, reading
 from feint.gateway.backends.recipes import bare, rules, safest, steps
 from feint.gateway.backends.shared_run import QUICK, SharedRun, rows_independent
 from feint.gateway.backends.upstream import upstream_at
@@ -76,7 +76,7 @@ async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
     independent = seconds > QUICK or rows_independent(run, model.domain)
     pipeline = OnnxPipeline(
         graph,
-        SharedRun(run, seconds, independent=independent),
+        SharedRun(reading(graph, run), seconds, independent=independent),
         access=rules(table.access),
         safest=safest(graph.recipe),
         threshold=table.threshold,
@@ -116,7 +116,7 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
 
     pipeline = OnnxPipeline(
         graph,
-        SharedRun(graph.run, 0.0, independent=isinstance(graph, OnnxModel)),
+        SharedRun(reading(graph, graph.run), 0.0, independent=isinstance(graph, OnnxModel)),
         source=upstream.infer,
         access=rules(table.access),
         safest=safest(graph.recipe),

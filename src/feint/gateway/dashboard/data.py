@@ -87,6 +87,8 @@ async def dashboard(
 ) -> Dashboard:
     """Return the data of the page as they are now."""
     warnings = [] if gateway.ready else [say("not ready")]
+    differ = [name for name, endpoint in gateway.endpoints.items() if endpoint.replicas_differ]
+    warnings += [say("replicas differ", model=name) for name in differ]
     if audit is not None and audit.lost:
         warnings.append(say("audit lost", lost=audit.lost))
     return Dashboard(

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from feint.errors import BadRecipe, FeintError, MissingData, StoreLost, one_line
+from feint.errors import BadRecipe, FeintError, MissingData, NotWritten, StoreLost, one_line
 from feint.gateway.app import Authenticator, Gateway
 from feint.gateway.auth import keys
 from feint.gateway.auth.keys import KeyFileAuth
@@ -15,11 +15,13 @@ from feint.gateway.backends.base import LoadedModel
 from feint.gateway.backends.registry import LOADERS
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.redaction import address
+from feint.gateway.server.marks import read_marks, write_marks
 from feint.gateway.server.readiness import TRIAL, check_decision, check_writable, explained, settings_warnings
+from feint.gateway.server.replicas import ModeWatch
 from feint.gateway.settings import LOOPBACK, ServerSettings, Settings
 from feint.gateway.stores import open_store
 from feint.gateway.telemetry.audit_chain import read_key
-from feint.gateway.transaction import LedgerSession
+from feint.gateway.transaction import LedgerMark, LedgerSession
 from feint.openinference.model_spec import ModelSpec
 
 ENFORCE = "shadow = false (or --enforce) enforces it"
@@ -72,16 +74,36 @@ class AppState:
         self._watching = [asyncio.ensure_future(watch) for watch in (*watches, self._watch_ledger())]
 
     async def _watch_ledger(self) -> None:
+        modes = [ModeWatch(endpoint) for endpoint in self.gateway.endpoints.values()]
         while True:
             await asyncio.sleep(EVERY)
             try:
                 await self.check_ledger()
+                for mode in modes:
+                    await mode.look()
                 lost = ""
+                self.keep_marks()
             except StoreLost as error:
                 lost = f"the ledger is lost: {error.args[0]}"
             if bool(lost) != self.gateway.ledger_lost:
                 log.warning(lost or "the ledger is back")
             self.gateway.ledger_lost = bool(lost)
+
+    @property
+    def marks(self) -> dict[str, LedgerMark]:
+        """Marks of the ledgers that were kept in the settings' file; none without one. Raises `DamagedFile`."""
+        file = self.settings.ledger.mark
+        return read_marks(file) if file is not None else {}
+
+    def keep_marks(self) -> None:
+        """Keep the ledgers' marks, if there is a file for them; a failure is logged."""
+        file, sessions = self.settings.ledger.mark, {n: at.session for n, at in self.gateway.endpoints.items()}
+        if file is None or any(session.mark is None for session in sessions.values()):
+            return
+        try:
+            write_marks(file, {name: session.mark for name, session in sessions.items() if session.mark is not None})
+        except NotWritten as error:
+            log.warning("the ledger's mark: %s", one_line(error))
 
     async def check_ledger(self) -> None:
         """Read the ledger of each model, and write into one; raise `StoreLost`, with address and cause."""
@@ -130,6 +152,7 @@ class AppState:
         for loaded in self.models.values():
             loaded.close()
         if ledgers:
+            self.keep_marks()
             await self.ledgers.close()
 
 
@@ -175,8 +198,9 @@ async def tried(state: AppState, ledgers: Ledgers | None = None) -> AppState:
         for name, loaded in state.models.items():
             with _naming(name):
                 await check_decision(loaded)
-        for endpoint in state.gateway.endpoints.values():
-            endpoint.session.accept()
+        marks = state.marks if ledgers is None else {}  # a reload takes the ledger as it is
+        for name, endpoint in state.gateway.endpoints.items():
+            endpoint.session.accept(marks.get(name))
         await state.check_ledger()
         warnings = await settings_warnings(state.ledgers[TRIAL].store)
     except FeintError as error:

@@ -9,7 +9,7 @@ import logging
 import math
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from feint.errors import BadInput, FeintError, TooLarge, TooSlow
 from feint.gateway import error_responses
@@ -18,6 +18,27 @@ HEAD = 2**16  # bytes of a request beside its body: its line, headers, frames of
 AHEAD = 16  # requests that may wait for an answer on one connection
 
 log = logging.getLogger("feint.gateway")
+
+
+class WholeResponse:
+    """Transport of one response with a body, whose head is sent with the first part of it.
+
+    uvicorn writes the two apart: two system calls, two packets, and two turns of a client's parser.
+    """
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle, self._transport, self._head = cycle, cycle.transport, None
+        self.close, self.is_closing = self._transport.close, self._transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Write a part of the response, at first its head, or what comes before it (100 Continue)."""
+        if self._head is None and self._cycle.response_started:
+            self._head = data
+        elif self._head:
+            self._transport.writelines([self._head, data])
+            self._head = b""
+        else:
+            self._transport.write(data)
 
 
 class BoundedConnection(HttpToolsProtocol):
@@ -70,8 +91,11 @@ class BoundedConnection(HttpToolsProtocol):
             raise wrong
         super().on_headers_complete()
         self._begun = False
-        if self.cycle is not None and self.loop.time() > self._old:
+        assert self.cycle is not None
+        if self.loop.time() > self._old:
             self.cycle.keep_alive = False
+        if self.scope["method"] != "HEAD":
+            self.cycle.transport = WholeResponse(self.cycle)  # pyright: ignore[reportAttributeAccessIssue]
 
     def _wrong_head(self) -> FeintError | None:
         """Return what RFC 9112 has a server refuse, and the parser does not."""

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from feint.errors import BadInput, FeintError, Refused, StoreLost
+from feint.errors import BadInput, FeintError, Refused, StoreLost, StoreRolledBack
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.backends.base import LoadedModel
 from feint.gateway.redaction import address, redacted
@@ -44,6 +44,8 @@ async def settings_warnings(store: Store) -> Sequence[str]:
 
 def explained(error: StoreLost, url: str) -> StoreLost:
     """Return the error of a ledger with its address and its cause, for the operator."""
+    if isinstance(error, StoreRolledBack):
+        return error
     got, expected, _ = error.args
     cause = f": {redacted(str(error.__cause__))}" if error.__cause__ is not None else ""
     return StoreLost(f"{got} at {address(url)}{cause}", expected, "check its address, password and database")

@@ -15,6 +15,7 @@ from feint.gateway.stores import sqlite_file
 from feint.gateway.stores.sqlite_accounts import Accounts, erase, pack, unpack
 from feint.gateway.stores.waiting import Answer, tell
 from feint.gateway.transaction import AccountName, ChangeSet, Kind, Outcome
+from feint.gateway.turns import Company
 
 AGAIN = 0.001  # seconds until a file that another process is writing is tried again
 EMPTIED = 1.0  # seconds between two times that the log is emptied
@@ -39,9 +40,10 @@ class SqliteStore:
 
     Another process may write to it for `timeout` seconds at most.
 
-    All commits of one turn of the loop are one transaction, on the loop: in a thread every statement would wait for
-    the interpreter's lock. No result is set before it is done. A killed process loses nothing; a power cut may lose
-    what was committed since the log was last brought to the disk, a second ago, and never damages the file.
+    All commits of one turn of the loop are one transaction, and one that comes alone is made at once. They are made on
+    the loop: in a thread every statement would wait for the interpreter's lock. No result is set before its commit is
+    done. A killed process loses nothing; a power cut may lose what was committed since the log was last brought to the
+    disk, a second ago, and never damages the file.
     Raises `MissingData`, `NotWritten` or `DamagedFile`.
     """
 
@@ -61,6 +63,7 @@ class SqliteStore:
         self._file, self._identity = None, (0, 0)
         self._waiting: list[Pending] = []
         self._emptied, self._emptying = 0.0, None
+        self._company = Company()
 
     def now(self) -> float:
         """Return the time, as `Store.now`: this machine's."""
@@ -71,9 +74,14 @@ class SqliteStore:
         loop = asyncio.get_running_loop()
         packed = {name: pack(change.totals) for name, change in changes.items()}
         result = loop.create_future()
-        if not self._waiting:
-            loop.call_soon(self._together, loop, loop.time() + self._timeout)
         self._waiting.append(Pending(changes, packed, result))
+        company, deadline = self._company.expected(), loop.time() + self._timeout
+        if len(self._waiting) > 1:  # they are committed together
+            pass
+        elif company:
+            loop.call_soon(self._together, loop, deadline)
+        else:
+            self._together(loop, deadline)
         return await result
 
     async def clients(self, most: int = 100, *, kind: Kind = "client") -> list[tuple[str, dict[str, float]]]:

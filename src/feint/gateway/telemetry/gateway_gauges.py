@@ -31,6 +31,11 @@ class GatewayGauges(Collector):
             "feint_requests_in_flight", "Requests under way", ((name, at.active) for name, at in endpoints.items())
         )
         yield _by_model(
+            "feint_replicas_differ",
+            "1 while another process serves the model from the same ledger in another mode",
+            ((name, at.replicas_differ) for name, at in endpoints.items()),
+        )
+        yield _by_model(
             "feint_shadow", "1 in shadow mode, 0 where enforced", ((name, at.shadow) for name, at in endpoints.items())
         )
 

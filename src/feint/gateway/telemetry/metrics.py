@@ -7,7 +7,7 @@ import os
 from bisect import bisect_left, bisect_right
 from collections import Counter as Counted
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from prometheus_client import (
@@ -89,23 +89,28 @@ class Metrics:
                 self._reasons.labels(model, reason)
             self._conflicts.labels(model)
 
-    def __call__(self, record: RequestRecord) -> None:
-        """Count a request."""
-        model, outcome = record.model, record.outcome
-        requests, queries = self._children(model, outcome)
-        requests.inc()
-        if record.queries:
-            queries.inc(record.queries)
-        if record.reason:
-            self._reasons.labels(model, record.reason).inc()
-        if record.conflicts:
-            self._conflicts.labels(model).inc(record.conflicts)
-        if record.campaign is not None:
-            self._alarm.labels(model).set(record.campaign)
-        if record.moved is not None:
-            self._moved.observe(model, record.moved)
-        for stage, seconds in record.seconds.items():
-            self._stage(model, stage).observe(seconds)
+    def __call__(self, records: Sequence[RequestRecord]) -> None:
+        """Count requests."""
+        sent: Counted[tuple[str, str]] = Counted()
+        inputs: Counted[tuple[str, str]] = Counted()
+        for record in records:
+            model, outcome = record.model, record.outcome
+            sent[model, outcome] += 1
+            inputs[model, outcome] += record.queries
+            if record.reason:
+                self._reasons.labels(model, record.reason).inc()
+            if record.conflicts:
+                self._conflicts.labels(model).inc(record.conflicts)
+            if record.campaign is not None:
+                self._alarm.labels(model).set(record.campaign)
+            if record.moved is not None:
+                self._moved.observe(model, record.moved)
+            for stage, seconds in record.seconds.items():
+                self._stage(model, stage).observe(seconds)
+        for kind, number in sent.items():
+            requests, queries = self._children(*kind)
+            requests.inc(number)
+            queries.inc(inputs[kind])
 
     def _children(self, model: str, outcome: str) -> tuple[Counter, Counter]:
         """Return the counters of an outcome; `labels` would check its values again each time, 1 µs each."""

@@ -6,7 +6,7 @@ All of it is bounded: at most `CLIENTS` clients with `POINTS` points each, 16 MB
 import time
 from array import array
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from feint.gateway.record import RequestRecord
@@ -54,8 +54,12 @@ class RecentRequests:
         self.reasons: Counter[tuple[str, str]] = Counter()
         self.alarms: dict[str, bool] = {}  # campaign alarms by model
 
-    def __call__(self, record: RequestRecord) -> None:
-        """Remember a request."""
+    def __call__(self, records: Iterable[RequestRecord]) -> None:
+        """Remember requests."""
+        for record in records:
+            self._remember(record)
+
+    def _remember(self, record: RequestRecord) -> None:
         model = record.model
         self.outcomes[model, record.outcome] += 1
         if record.reason:

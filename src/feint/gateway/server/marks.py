@@ -1,0 +1,35 @@
+"""Marks of the ledgers in a file, by which a start recognises what was lost while no gateway ran."""
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from feint.errors import DamagedFile, NotWritten
+from feint.gateway.transaction import LedgerMark
+
+
+def read_marks(path: Path) -> dict[str, LedgerMark]:
+    """Return the last known mark of each model's ledger; none where there is no file. Raises `DamagedFile`."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, LedgerMark])
+    except FileNotFoundError:
+        return {}
+    except (OSError, msgspec.MsgspecError) as error:
+        raise DamagedFile(
+            f"{path.name} ({error})", "marks of ledgers", "delete it to take the ledger as it is"
+        ) from error
+
+
+def write_marks(path: Path, marks: Mapping[str, LedgerMark]) -> None:
+    """Replace the file in one step. Raises `NotWritten`."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(msgspec.json.encode(marks))
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise NotWritten(f"{path.name} ({error.strerror})", "a file that can be written", "mind its folder") from error
