@@ -30,7 +30,7 @@ class SameMistakes(Marking):
         BadRecipe: Not 1 ≤ least ≤ most.
     """
 
-    most: int = 700
+    most: int = 200
     least: int = 20
     seed: int = 0
 

@@ -13,7 +13,11 @@ from feint.progress import NO_PROGRESS, ProgressCallback
 def rehearse(
     model: nn.Module, data: Split, pool: Split, count: int, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS
 ) -> Rehearsal:
-    """Train copies of a model by labels alone, and as many innocents.
+    """Train innocents, and copies of a model by labels alone, those with its own network.
+
+    A copy in another network teaches what innocents in that network share: of Fashion-MNIST (LeNet), where three of
+    eight copies were linear, an innocent agreed with 56 % of 800 triggers, two copies by 10,000 probabilities with 47
+    and 56 %.
 
     What copies by labels agree on, copies by probabilities agree on, too. Of digits (MLP, 700 answers, 200 triggers, 8
     rehearsals, 60 controls) triggers then claim five of five copies by labels and five by probabilities; where half of
@@ -23,7 +27,7 @@ def rehearse(
         model: The model.
         data: Labelled inputs of the task, for the innocents.
         pool: Inputs about which the copies ask.
-        count: Number of copies and of innocents.
+        count: Number of innocents, two of three of which have the model's network; there is a copy for each of these.
         seed: Seed of all trainings; those of controls are others.
         progress: Progress callback.
 
@@ -36,8 +40,9 @@ def rehearse(
     references, copies = list[nn.Module](), list[nn.Module]()
     for i, plan in enumerate(plans):
         references.append(train_control(plan, data))
-        assert labels is not None  # there are plans
-        training = bounded(plan.training, len(pool))
-        copies.append(learn(plan.network, pool.inputs(), labels, training, seed=plan.seed))
+        if plan.network == network:
+            assert labels is not None  # there are plans
+            training = bounded(plan.training, len(pool))
+            copies.append(learn(network, pool.inputs(), labels, training, seed=plan.seed))
         progress.step("rehearsals", i + 1, len(plans))
     return Rehearsal(references, copies)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
 from feint.models.inference import answers
+from feint.ownership.conferrable import conferred
 from feint.ownership.mark import Mark, Marking
 from feint.ownership.selection import BATCH, NONE, Rehearsal, labels_of, most_telling
 
@@ -23,14 +24,18 @@ class Triggers(Marking):
 
     No data set has such a label, but other models of the task often give the same one: of digits, innocents agree on
     65 % of these blends (3 MLPs and LeNets, 300 blends). So those are chosen on which copies agree with the model and
-    reference models do not. The copies are the owner's own, or else the model with noisy weights, as in the paper; a
-    model without weights, as trees or a service, has neither unless the owner makes copies. The model is not changed.
+    reference models do not, and images are then moved to where this holds for more models
+    (`feint.ownership.conferrable`). The copies are the owner's own, or else the model with noisy weights, as in the
+    paper; a model without weights, as trees or a service, has neither unless the owner makes copies. The model is not
+    changed.
 
     Attributes:
         count: Number of triggers.
         copies: Number of noisy copies, 32 to 64 in the authors' code.
         noise: Standard deviation of the noise on weights.
         tries: Candidates for each trigger.
+        steps: Steps by which chosen images are moved; 0 for none.
+        radius: Largest change of a pixel.
         least: Least number of triggers.
         seed: Seed of parents, shares and noise.
 
@@ -38,10 +43,12 @@ class Triggers(Marking):
         BadRecipe: A number is out of range.
     """
 
-    count: int = 200
+    count: int = 800
     copies: int = 32
     noise: float = 8e-3
-    tries: int = 150
+    tries: int = 40
+    steps: int = 8
+    radius: float = 24 / 255
     least: int = 20
     seed: int = 0
 
@@ -50,6 +57,8 @@ class Triggers(Marking):
     def __post_init__(self) -> None:
         if min(self.count, self.tries) < 1 or not 1 <= self.least <= self.count or self.copies < 0 or self.noise <= 0:
             raise BadRecipe(repr(self), "count, tries ≥ 1, 1 ≤ least ≤ count, copies ≥ 0 and noise > 0", "change it")
+        if self.steps < 0 or not 0 < self.radius <= 1:
+            raise BadRecipe(repr(self), "steps ≥ 0 and 0 < radius ≤ 1", "change it")
 
     def mark(self, model: nn.Module, inputs: Split, rehearsal: Rehearsal = NONE) -> Mark:
         p = answers(model, inputs)
@@ -64,7 +73,9 @@ class Triggers(Marking):
         if not rehearsal.copies:
             rehearsal = rehearsal._replace(copies=self._noisy(model))
         rows = most_telling(x, labels, self.count, rehearsal, self.seed)
-        return Mark.of(self.method, inputs.domain, p.shape[1], x[rows], labels[rows])
+        x, labels = x[rows], labels[rows]
+        x = conferred(inputs.domain, x, labels, model, rehearsal, steps=self.steps, radius=self.radius)
+        return Mark.of(self.method, inputs.domain, p.shape[1], x, labels)
 
     def _candidates(self, model: nn.Module, inputs: Split, predicted: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return blends with a label of neither parent, and their labels."""
