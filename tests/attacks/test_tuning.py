@@ -110,7 +110,7 @@ def test_default_surrogates_fit_their_domain(domain, first, among):
     assert all(surrogate.network.domain == domain for surrogate in surrogates)
 
 
-@pytest.mark.parametrize(("name", "steps"), [("lenet", 2000), ("resnet9_32", 1600), ("resnet20", 1600)])
+@pytest.mark.parametrize(("name", "steps"), [("lenet", 4000), ("resnet9_32", 1600), ("resnet20", 1600)])
 def test_the_steps_of_a_default_training_depend_on_the_network_alone(name, steps):
     training = default_training(Network(name, (3, 32, 32), 10))
     assert training.least_steps == steps

@@ -24,6 +24,9 @@ SGD = Training(epochs=20, least_steps=600, batch_size=32, learning_rate=0.05)
 # What decides is how many inputs a training sees, not how many answers there are. Smoothed labels are worth 1.5 points
 # on digits (700 labels, two seeds).
 SMALL = Training(epochs=20, least_steps=2000, batch_size=64, smoothing=0.1, average=0.05)
+# A LeNet has no batch normalisation: at a rate of 0.1 one of three seeds ended at 84.6 % of Fashion-MNIST, and one of
+# sharpened answers at 68.7 % (5,000 answers). At 0.05 that seed gets 87.2 % in 2,000 steps and 88.3 % in 4,000.
+LENET = replace(SMALL, least_steps=4000, learning_rate=0.05)
 # With smoothed labels and a square erased in each image, 10,000 labels of a published ResNet-20 are not learned in so
 # few steps: 48 % of them are explained, and the copy is right on 63.9 % of CIFAR-10.
 RESIDUAL = Training(epochs=20, least_steps=1600, batch_size=128, average=0.05)
@@ -68,7 +71,7 @@ def default_training(network: Network) -> Training:
     side = min(network.shape[1:])
     crop = side // 8 if side >= WIDE_CROP else 0
     if network.name in SHALLOW:
-        return replace(SMALL, crop=crop)
+        return replace(LENET if network.name == "lenet" else SMALL, crop=crop)
     return replace(RESIDUAL, crop=crop, flip=network.name == MIRRORED)
 
 
