@@ -82,9 +82,10 @@ async def erase(settings: Settings, name: AccountName) -> Erased:
     if name.kind != "client" or file is None or not file.exists():
         return Erased(models)
     keys = Keys(file)
-    group = next((key.group for key in keys.all() if key.client == name.name), "")
+    listed = keys.all()
+    group = next((key.group for key in listed if key.client == name.name), "")
+    last = bool(group) and all(key.client == name.name for key in listed if key.group == group)
     deleted = keys.erase(name.name)
-    last = bool(group) and all(key.group != group for key in keys.all())
     if last:
         await erase(settings, AccountName("group", group))
     return Erased(models, deleted, group if last else "")

@@ -11,14 +11,13 @@ from feint.gateway import error_responses, request_context
 from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.record import RequestRecord
+from feint.gateway.redaction import KEY_ID
 from feint.openinference.json_codec import RequestCodec, request_codec
-
-KEY = re.compile(r"feint_([0-9a-f]{12})_")
 
 
 def key_id(key: str) -> str:
     """Return the id in the text of an API key, "" where it has none."""
-    match = KEY.match(key)
+    match = re.match(KEY_ID, key)
     return match[1] if match else ""
 
 

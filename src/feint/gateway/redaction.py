@@ -4,9 +4,10 @@ import re
 from pathlib import PurePath
 
 HIDDEN = "…"
+KEY_ID = r"feint_([0-9a-f]{12})_"  # how an API key begins: what identifies it, and is no secret
 URL = re.compile(r"\b([a-z][a-z0-9+.-]*):(?://[^\s'\"]*[^\s'\",.;:)]|[^\s'\"/]*@[^\s'\"]*[^\s'\",.;:)])", re.IGNORECASE)
 PATH = re.compile(r"(?<![\w:/.])(?:\.{1,2})?/(?!v2/)(?:[^\s/'\"(),;:<>]+/)+(?=[^\s/'\"(),;:<>])")
-KEY = re.compile(r"\bfeint_([0-9a-f]{12})_[\w-]+|\b(Bearer|Basic)\s+[\w.~+/=-]{8,}")
+KEY = re.compile(rf"\b{KEY_ID}[\w-]+" r"|\b(Bearer|Basic)\s+[\w.~+/=-]{8,}")
 
 
 def address(url: str) -> str:
