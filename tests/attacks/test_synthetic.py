@@ -153,13 +153,13 @@ class Recorded(ProgressCallback):
 
     def __init__(self):
         super().__init__()
-        self.asked, self.trained = [], []
+        self.asked, self.trainings = [], []
 
     def step(self, what, done, total):
         if what == "asking":
             self.asked.append(done)
         elif done == total:
-            self.trained.append(total)
+            self.trainings.append(total)
 
 
 def test_jbda_grows_by_its_rounds_and_then_by_its_reservoir():
@@ -169,7 +169,7 @@ def test_jbda_grows_by_its_rounds_and_then_by_its_reservoir():
         oracle, progress=progress
     )
     assert progress.asked == [10, 20, 40, 55, 70, 85, 100]
-    assert len(progress.trained) == 7
+    assert len(progress.trainings) == 7
     x = oracle.transcript.x.flatten(1)
     for start, stop in ((10, 20), (20, 40), (40, 55), (85, 100)):
         nearest = (x[start:stop, None] - x[None, :start]).abs().amax(-1).amin(-1)
