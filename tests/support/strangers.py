@@ -280,10 +280,10 @@ def magika(folder: Path) -> Stranger:
     names = config["target_labels_space"]
     rows, labels = [], []
     for suffix, label, limit in (
-        (".py", "python", 110),
-        (".txt", "txt", 40),
-        (".so", "elf", 30),
-        (".json", "json", 30),
+        (".py", "python", 250),
+        (".txt", "txt", 80),
+        (".so", "elf", 60),
+        (".json", "json", 60),
     ):
         count = 0
         for file in sorted(Path(sysconfig.get_paths()["purelib"]).rglob(f"*{suffix}")):

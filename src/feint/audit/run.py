@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from feint import victims
 from feint.attacks.probing import draw_rows
+from feint.attacks.seeds import attacker_seed
 from feint.audit import attacker
 from feint.audit.advice import Constant
 from feint.audit.candidates import Candidate, load_candidates
@@ -215,7 +216,9 @@ def _choose(
 ) -> attacker.AttackerChoice:
     """Try attackers on answers to inputs that the first theft will ask as well."""
     pool = samples.pool
-    asked = pool.take(draw_rows(pool, min(attacker.ROWS, len(pool)), 0).numpy(), part=f"{pool.part}, tried")
+    asked = pool.take(
+        draw_rows(pool, min(attacker.ROWS, len(pool)), attacker_seed(0)).numpy(), part=f"{pool.part}, tried"
+    )
     p = victims.answers(victim, asked)
     surrogates = attacker.contenders(victim, pool.domain, classes)
     with cached_in(None):  # a training from a cache takes no time

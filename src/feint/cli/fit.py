@@ -120,7 +120,6 @@ def _for_clients(
             f"--clients for {recipe!r}", "SequentialTest or Campaign, whose level they set", "leave --clients out"
         )
     recorded = samples_at(place, domain_of(model), label=column).split
-    about = {"calibrated_on": place, "queries": len(recorded), "share": share}
     if isinstance(recipe, Campaign):
         fitted, calibrated = for_newcomers(recipe, model, recorded, share)
         promise = {"changed": f"{calibrated.average:.2%} of a newcomer's answers during an alarm, on average"}
@@ -128,7 +127,8 @@ def _for_clients(
         fitted, calibrated = for_clients(recipe, model, recorded, share)
         bound = f"{calibrated.average:.2%} on average, at most {calibrated.bound:.2%} with confidence 95 %"
         promise = {"probability": bound}
-    return fitted, about | {"clients": calibrated.clients, "level": calibrated.level} | promise
+    about = {"calibrated_on": place, "clients": calibrated.clients, "queries": len(recorded), "share": share}
+    return fitted, about | {"level": calibrated.level} | promise
 
 
 def _with_slices(recipe: object, slices: str) -> "SequentialTest":
