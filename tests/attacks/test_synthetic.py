@@ -272,7 +272,7 @@ def test_surrogates_between_continue_and_the_last_is_trained_from_scratch():
     surrogate = SeedSamples(pool(), NETWORK, SHORT, step=FGSM(0.1), chunk=40, between=between).steal(
         oracle, progress=progress
     )
-    assert progress.trained == [15, 2, 2, 15]
+    assert progress.trainings == [15, 2, 2, 15]
     alone = learn(NETWORK, oracle.transcript.x, oracle.transcript.p, SHORT)
     assert fingerprint(surrogate) == fingerprint(alone)
     with pytest.raises(BadRecipe, match="holdout"):

@@ -40,7 +40,7 @@ CASES, LENSES = examples.attack_cases(), examples.cases(examples.LENSES)
 
 FLOOR = {Pixels: 0.8, Columns: 0.8, Text: 0.8, Tokens: 0.4}  # fidelity on the toy: 240 queries show little of 50 tokens
 
-# In so few turns a generator may draw one class only, as with seed 0; with 1 and 2 the fidelity is .9 and more.
+# In so few turns a generator may draw one class only, as DFME's with seed 1; with 0, 2, 3, 4 and 5 it gets .89 to .95.
 SEEDS = {"DFME": 4, "DFMSHL": 1, "MAZE": 1}
 
 
