@@ -79,7 +79,7 @@ def test_schemathesis(served, tmp_path):
                 "-H",
                 "Authorization: Bearer k",
                 "--max-examples",
-                "10",
+                "20",
                 "--seed",
                 "1",
                 "--no-color",

@@ -60,7 +60,7 @@ def test_a_model_is_inspected_defended_and_served_and_a_client_gets_its_labels(n
 def test_an_audit_speaks_of_what_the_model_takes(name, stranger_of, run_cli, tmp_path):
     stranger = stranger_of(name)
     path = inspected(stranger, run_cli, tmp_path)
-    line = f"audit {path} --data {stranger.data} --minutes 0.01 --defense LabelOnly --out {tmp_path}/audit"
+    line = f"audit {path} --data {stranger.data} --minutes 0.1 --defense LabelOnly --out {tmp_path}/audit"
     code, out, error = run_cli(line)
     assert code in (0, 3), error  # 3: nothing is known after so few minutes
     assert stranger.noun in out

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from feint.attacks import Surrogate, default_surrogates, default_training, tune
+from feint.attacks.probing import draw_rows
+from feint.attacks.seeds import attacker_seed
 from feint.attacks.tuning import Tuning
 from feint.data import Split
 from feint.evaluation.training_time import inputs_seen
@@ -102,6 +104,12 @@ def contenders(victim: nn.Module, domain: Domain, classes: int) -> list[Surrogat
 def _augmented(training: Training, domain: Domain) -> Training:
     large = isinstance(domain, Pixels) and len(domain.shape) == 3 and min(domain.shape[1:]) >= LARGE
     return replace(training, crop=max(training.crop, 2)) if large else training
+
+
+def first_asked(pool: Split) -> Split:
+    """Return up to `ROWS` inputs of the pool that the first theft asks as well: a paid model is asked once."""
+    rows = draw_rows(pool, min(ROWS, len(pool)), attacker_seed(0))
+    return pool.take(rows.numpy(), part=f"{pool.part}, tried")
 
 
 def choose(

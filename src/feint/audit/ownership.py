@@ -13,7 +13,7 @@ from feint.defenses.access.binomial import upper_bound
 from feint.errors import BadInput
 from feint.models.training import train
 from feint.ownership.claim import Evidence, Policy, compare
-from feint.ownership.controls import bounded
+from feint.ownership.controls import FIRST_SEED, bounded
 from feint.ownership.mistakes import SameMistakes
 from feint.ownership.selection import labels_of
 from feint.progress import ProgressCallback
@@ -132,7 +132,7 @@ def outlook(
     training = bounded(plan.training, len(samples.fit))
     innocents = {
         f"innocent {seed}": labels_of(train(plan.surrogate, samples.fit, training=training, seed=seed), mark.x).numpy()
-        for seed in range(1000, 1000 + INNOCENTS)  # as those of controls: no victim's
+        for seed in range(FIRST_SEED, FIRST_SEED + INNOCENTS)
     }
     rows = {(row.attack, row.budget): row for row in results if row.defense == NONE and row.seed == 0}
     copies = [

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from feint.attacks.probing import BATCH, draw_rows
-from feint.attacks.seeds import attacker_seed
+from feint.attacks.probing import BATCH
 from feint.attacks.synthetic.descent import SLOPED, descend
 from feint.attacks.variation import blended, drawn, varied
 from feint.audit import attacker
@@ -152,8 +151,7 @@ def _test(
 def _promise(
     victim: nn.Module, samples: Samples, test: EProcessDetector, name: str | None, progress: ProgressCallback
 ) -> Promise:
-    asked = draw_rows(samples.pool, min(attacker.ROWS, len(samples.pool)), attacker_seed(0)).numpy()
-    pool, judge = samples.pool.take(asked, part=f"{samples.pool.part}, tried"), _first(samples.judge, HONEST)
+    pool, judge = attacker.first_asked(samples.pool), _first(samples.judge, HONEST)
     odd, ordinary = (scores(test.ranked_score, victim, split, progress).numpy() for split in (pool, judge))
 
     def replayed(kind: str, attack: np.ndarray, share: float = 1.0, hidden: np.ndarray = ordinary) -> EvasionResult:

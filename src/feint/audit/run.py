@@ -11,8 +11,6 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from feint import victims
-from feint.attacks.probing import draw_rows
-from feint.attacks.seeds import attacker_seed
 from feint.audit import attacker
 from feint.audit.advice import Constant
 from feint.audit.candidates import Candidate, load_candidates
@@ -215,12 +213,9 @@ def _choose(
     victim: nn.Module, samples: Samples, classes: int, seconds: float, progress: ProgressCallback
 ) -> attacker.AttackerChoice:
     """Try attackers on answers to inputs that the first theft will ask as well."""
-    pool = samples.pool
-    asked = pool.take(
-        draw_rows(pool, min(attacker.ROWS, len(pool)), attacker_seed(0)).numpy(), part=f"{pool.part}, tried"
-    )
+    asked = attacker.first_asked(samples.pool)
     p = victims.answers(victim, asked)
-    surrogates = attacker.contenders(victim, pool.domain, classes)
+    surrogates = attacker.contenders(victim, asked.domain, classes)
     with cached_in(None):  # a training from a cache takes no time
         return attacker.choose(surrogates, asked, p, seconds=seconds, progress=progress)
 

@@ -25,6 +25,7 @@ from feint.victims.discovery import FILES
 
 SMALL = 2  # convolutions of a network that is worth training beside any model
 STEPS = 2000  # of a training on many inputs, whose recipe is meant for an attacker's few
+FIRST_SEED = 1000  # of innocents: no victim and no attacker is trained from it
 GROUPS = "other seed", "other architecture", "other half", "copy of another"
 
 
@@ -58,7 +59,7 @@ def own_network(model: nn.Module, data: Split) -> Network:
 
 
 def plan_controls(
-    count: int, network: Network, training: Training | None = None, *, seed: int = 1000
+    count: int, network: Network, training: Training | None = None, *, seed: int = FIRST_SEED
 ) -> list[ControlPlan]:
     """Return the recipes of controls, the groups in turn.
 

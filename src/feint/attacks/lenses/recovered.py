@@ -90,7 +90,8 @@ class Recovered(FittedLens):
         require_classes(p, self.surrogate.classes, "a surrogate")
         if len(x) < LEAST:
             raise BadInput(f"{len(x)} answers", f"at least {LEAST}", "raise the budget")
-        seeds = range(attacker_seed(self.seed), attacker_seed(self.seed) + self.shadows)
+        first = attacker_seed(self.seed)
+        seeds = range(first, first + self.shadows)
         pairs = [self._pairs(self._shadow_inputs(x, p.argmax(-1), seed), seed, progress) for seed in seeds]
         perturbed, truth = (torch.cat(answers) for answers in zip(*pairs, strict=True))
         decoder = restorer(perturbed, truth, steps=self.steps, seed=self.seed)

@@ -76,12 +76,11 @@ class SqliteStore:
         result = loop.create_future()
         self._waiting.append(Pending(changes, packed, result))
         company, deadline = self._company.expected(), loop.time() + self._timeout
-        if len(self._waiting) > 1:  # they are committed together
-            pass
-        elif company:
-            loop.call_soon(self._together, loop, deadline)
-        else:
-            self._together(loop, deadline)
+        if len(self._waiting) == 1:  # others are committed with it
+            if company:
+                loop.call_soon(self._together, loop, deadline)
+            else:
+                self._together(loop, deadline)
         return await result
 
     async def clients(self, most: int = 100, *, kind: Kind = "client") -> list[tuple[str, dict[str, float]]]:
