@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from benchmarks.tables.rows import Jobs, Row
 from feint import data, train
-from feint.data import Dataset, Split
 from feint.attacks.seeds import attacker_seed
+from feint.data import Dataset, Split
 from feint.defense import Defense
 from feint.defenses.boundary import MarginWatermark
 from feint.defenses.outputs import MADArgmax, Marked, TopK

@@ -44,7 +44,7 @@ class Written:
         outputs: Names of its outputs.
         classes: Number of classes.
         checked: Result of its check against the service.
-        beside: Access rules and keyed output defenses, which are in the metadata and which only Feint's gateway applies.
+        beside: Access rules and marks of answers, which are in the metadata and which only Feint's gateway applies.
         along: Further files that a server needs.
     """
 

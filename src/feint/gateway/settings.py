@@ -154,8 +154,8 @@ class UpstreamSettings(ModelSettings):
     short for that of images. With `flat` each input is sent as one row of numbers. Times are in seconds.
 
     Credentials are a bearer's token in the variable `bearer_env` or the file `bearer_file`, or user:password in
-    `basic_env` or `basic_file`. `ca` replaces the system's authorities; `client_cert` and `client_key` are sent. The key
-    of marked answers is in `mark_key_env` or `mark_key_file`.
+    `basic_env` or `basic_file`. `ca` replaces the system's authorities; `client_cert` and `client_key` are sent.
+    The key of marked answers is in the variable `mark_key_env` or the file `mark_key_file`.
     """
 
     upstream: str
