@@ -81,19 +81,22 @@ def test_many_totals_are_raised_to_a_floor_and_grow():
 def test_a_failure_takes_back_nothing_that_others_did_meanwhile():
     account = Account("a")
     account.add("sum", 1.0)
-    with pytest.raises(RuntimeError), undone_on_failure():
-        account.add("sum", 2.0)
-        account.change(["state"], lambda totals: totals + 1)
-        account.rows("rows").append(torch.ones(1, 2), most=9)
-        others = threading.Thread(target=lambda: use(account))
-        others.start()
-        others.join()
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        fail_beside_others(account)
     assert [account.total(name) for name in ("sum", "state")] == [5.0, 2.0]
     assert len(account.rows("rows")) == 2
 
 
-def use(account):
-    account.add("sum", 4.0)
+@undone_on_failure()
+def fail_beside_others(account):
+    use(account, 2.0)
+    others = threading.Thread(target=lambda: use(account, 4.0))
+    others.start()
+    others.join()
+    raise RuntimeError
+
+
+def use(account, amount):
+    account.add("sum", amount)
     account.change(["state"], lambda totals: totals + 1)
     account.rows("rows").append(torch.ones(1, 2), most=9)

@@ -4,9 +4,9 @@ import asyncio
 import base64
 import re
 import time
-from html.parser import HTMLParser
 from contextlib import contextmanager
 from datetime import datetime
+from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
