@@ -11,13 +11,15 @@ from tests.support.waiting import eventually
 
 from feint.gateway.auth.keyfile import Keys
 from feint.gateway.auth.keys import KeyFileAuth
-from feint.gateway.endpoint import ModelEndpoint
-from feint.gateway.replicas import FACTS, SILENT, ReplicaWatch
+from feint.gateway.changes import REPLICAS
+from feint.gateway.endpoint import FACTS, ModelEndpoint
+from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.server import bootstrap
+from feint.gateway.server.replicas import SILENT, ReplicaWatch
 from feint.gateway.server.run import running
 from feint.gateway.settings import KeySettings, LedgerSettings, OnnxSettings, ServerSettings, Settings
+from feint.gateway.stores.base import snapshot_of
 from feint.gateway.stores.memory import MemoryStore
-from feint.gateway.transaction import REPLICAS, LedgerSession, snapshot_of
 from feint.openinference.model_spec import ModelSpec
 
 
