@@ -2,9 +2,10 @@
 
 import threading
 
+import pytest
 import torch
 
-from feint.ledger import Account, Ledger, Rows
+from feint.ledger import Account, Ledger, Rows, undone_on_failure
 
 
 def test_a_total_is_raised_to_its_floor_before_it_grows():
@@ -75,3 +76,24 @@ def test_many_totals_are_raised_to_a_floor_and_grow():
     account.add_each({"one": 1.0, "two": -5.0}, floor=0.0)
     account.add_each({"one": 1.0, "two": 3.0}, floor=0.0)
     assert [account.peek(name) for name in ("one", "two", "none")] == [2.0, 3.0, 0.0]
+
+
+def test_a_failure_takes_back_nothing_that_others_did_meanwhile():
+    account = Account("a")
+    account.add("sum", 1.0)
+    with pytest.raises(RuntimeError), undone_on_failure():
+        account.add("sum", 2.0)
+        account.change(["state"], lambda totals: totals + 1)
+        account.rows("rows").append(torch.ones(1, 2), most=9)
+        others = threading.Thread(target=lambda: use(account))
+        others.start()
+        others.join()
+        raise RuntimeError
+    assert [account.total(name) for name in ("sum", "state")] == [5.0, 2.0]
+    assert len(account.rows("rows")) == 2
+
+
+def use(account):
+    account.add("sum", 4.0)
+    account.change(["state"], lambda totals: totals + 1)
+    account.rows("rows").append(torch.ones(1, 2), most=9)

@@ -14,7 +14,7 @@ from feint.gateway.record import RequestRecord
 from feint.gateway.settings import OperatorSettings
 from feint.gateway.telemetry.audit_chain import read_key
 from feint.gateway.telemetry.audit_log import AuditLog, AuditObserver
-from feint.gateway.telemetry.logs import Handler, Logs
+from feint.gateway.telemetry.logs import Logs, attach
 from feint.gateway.telemetry.metrics import Metrics
 from feint.gateway.telemetry.recent import RecentRequests
 from feint.gateway.telemetry.traces import Traces, to_collector
@@ -159,10 +159,7 @@ def start_telemetry(settings: OperatorSettings) -> Telemetry:
         logs=logs,
         traces=traces,
     )
-    logger = logging.getLogger("feint.gateway")
-    logger.handlers = [Handler(logs)]
-    logger.propagate = False
-    logger.setLevel(settings.log.upper())
+    attach(logs, settings.log)
     if operator.audit is not None and not operator.audit.sealed:
-        logger.warning("the audit log has no key: whoever can write it can write it anew (audit_key_file)")
+        log.warning("the audit log has no key: whoever can write it can write it anew (audit_key_file)")
     return operator
