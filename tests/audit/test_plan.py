@@ -14,8 +14,8 @@ SHAPE = Pixels((1, 8, 8))
 SIGMOID = {"sigmoid": candidates.Candidate("sigmoid", "", Defense(outputs=[ReverseSigmoid()]))}
 
 
-def trial(name, agreement, seconds, training=Training()):
-    return Attacker(Surrogate(Network(name, SHAPE, 10), training), agreement, seconds)
+def trial(name, agreement, seconds, training=None):
+    return Attacker(Surrogate(Network(name, SHAPE, 10), training or Training()), agreement, seconds)
 
 
 def planned(minutes, *, trials, spent=0.0, left_out=()):

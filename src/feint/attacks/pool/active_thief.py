@@ -32,8 +32,8 @@ class ActiveThief(Attack):
     The paper has 10 rounds after 10 % at first. It holds a fifth of the answers out to end the training, which
     `Training(holdout=0.2)` does here.
 
-    With a `proxy`, a model of the attacker's that takes inputs of the pool, such as a public one or one that learned the
-    pool's own labels, the rest is chosen at once and before the first query: there is one training.
+    With a `proxy`, such as a public model or one that learned the pool's own labels, the rest is chosen at once and
+    before the first query: there is one training.
 
     Args:
         pool: Inputs of the attacker.
