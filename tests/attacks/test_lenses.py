@@ -266,7 +266,9 @@ def test_fitted_lenses_are_deterministic_in_their_seed(monkeypatch):
 def test_shadows_that_depend_on_no_answer_are_trained_once_for_all_thefts(own_labels, monkeypatch, tmp_path):
     trained = []
     monkeypatch.setattr(Recovered, "_agreement", lambda *_: 1.0)
-    monkeypatch.setattr(recovered_lens, "train", lambda *args, **options: trained.append(args) or train(*args, **options))
+    monkeypatch.setattr(
+        recovered_lens, "train", lambda *args, **options: trained.append(args) or train(*args, **options)
+    )
     lens = recovered(suspect(Temperature(4.0)), own_labels=own_labels, steps=5)
     alone = mean_distance(lens, Defense(), n=30)
     with cached_in(tmp_path):
