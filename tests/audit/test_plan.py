@@ -14,8 +14,8 @@ SHAPE = Pixels((1, 8, 8))
 SIGMOID = {"sigmoid": candidates.Candidate("sigmoid", "", Defense(outputs=[ReverseSigmoid()]))}
 
 
-def trial(name, agreement, seconds):
-    return Attacker(Surrogate(Network(name, SHAPE, 10), Training()), agreement, seconds)
+def trial(name, agreement, seconds, training=None):
+    return Attacker(Surrogate(Network(name, SHAPE, 10), training or Training()), agreement, seconds)
 
 
 def planned(minutes, *, trials, spent=0.0, left_out=()):
@@ -59,6 +59,22 @@ def test_the_best_attacker_is_planned_and_a_weaker_one_is_named_as_weaker():
     assert not made.hurried
     assert planned(0.01, trials=[strong, weak]).surrogate.name == "lenet"
     assert AttackerChoice((strong, trial("mlp", 0.945, 0.1)), {"majority": 0.1}, 200).best.name == "mlp"
+
+
+def test_the_longest_training_that_agrees_as_often_is_planned_where_as_many_budgets_fit():
+    short, long = trial("mlp", 0.94, 1.0), trial("mlp", 0.93, 10.0, Training(least_steps=20_000))
+    worse = trial("mlp", 0.8, 20.0, Training(least_steps=40_000))
+    other = trial("lenet", 0.94, 30.0, Training(least_steps=60_000))
+    most = planned(1, trials=[short]).size.budgets
+    trainings = {minutes: planned(minutes, trials=[short, long, worse, other]) for minutes in (1, 10)}
+    assert {minutes: made.training for minutes, made in trainings.items()} == {
+        1: Training(),
+        10: long.surrogate.training,
+    }
+    assert trainings[1].size.budgets == trainings[10].size.budgets == most
+    assert [note.phrase for note in trainings[1].notes] == ["training shortened"]
+    assert not trainings[10].notes
+    assert not trainings[1].hurried
 
 
 def test_lenses_that_train_models_are_paid_for_whatever_the_network_is(monkeypatch):
