@@ -1,9 +1,12 @@
 """Plan of an audit: what fits into its minutes."""
 
+import pytest
+
 from feint.attacks import Surrogate
 from feint.audit import candidates, plan
 from feint.audit.attacker import Attacker, AttackerChoice
 from feint.audit.samples import load_samples
+from feint.data import Split
 from feint.defense import Defense
 from feint.defenses.outputs import GaussianNoise, LabelOnly, ReverseSigmoid
 from feint.models.networks import Network
@@ -87,6 +90,15 @@ def test_lenses_that_train_models_are_paid_for_whatever_the_network_is(monkeypat
     for size, seconds in ((plan.Size((100, 500), 3, lenses=True), 0), (plan.Size((100, 500), 3, thorough=True), 42)):
         assert plan.estimate(size, tried, speed) == seconds
     assert 0 < plan.restorer_seconds(10) < 600
+
+
+@pytest.mark.parametrize(("labelled", "shadows"), [(True, candidates.SHADOWS), (False, candidates.FEW_SHADOWS)])
+def test_shadows_that_are_trained_for_each_theft_are_few(labelled, shadows, digits):
+    labels = digits.pool.labels.numpy() * labelled
+    pool = Split.of(digits.pool.values, labels, domain=digits.domain)
+    sigmoid, surrogate = SIGMOID["sigmoid"].defense, Network("mlp", digits.domain, 10)
+    lenses = candidates.adaptive_lenses(sigmoid, pool, surrogate, Training(), thorough=True)
+    assert lenses["recovered"][0].shadows == shadows
 
 
 def test_altered_copies_are_asked_only_of_models_in_this_process(digits):

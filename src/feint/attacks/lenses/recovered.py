@@ -44,6 +44,10 @@ class Recovered(FittedLens):
     `rehearsal`; what learns in it is fitted to each shadow. Shadows that learn the pool's labels depend on no answer:
     within `feint.models.cache.cached_in` they are trained, and the defense is run on them, once for all thefts.
 
+    With few shadows the outcome is chance: behind MAD on digits, restored answers have an L1 distance of .15 from the
+    clean ones with 20 shadows, .17 and .19 with 10, .19 and .46 with 5 (4,000 pairs in all, two sets of shadows), and
+    the answers as they are .90.
+
     The restorer is used only if it helps on the victim: a surrogate that learned restored answers must agree with the
     returned labels of a third of the `first` answers, which it did not learn, at least as often as one that learned the
     answers as they are. Of up to 500 answers, each third is set aside once. Otherwise answers stay as they are.
@@ -108,18 +112,18 @@ class Recovered(FittedLens):
             return {"perturbed": perturbed, "truth": truth}
 
         # Neither number changes the pairs, so that thefts with other budgets share them.
-        pairs = cached_tensors(replace(self, first=LEAST, steps=1), make) if self._learns_the_pool else make()
+        pairs = cached_tensors(replace(self, first=LEAST, steps=1), make) if self.learns_the_pool else make()
         return pairs["perturbed"], pairs["truth"]
 
     @property
-    def _learns_the_pool(self) -> bool:
+    def learns_the_pool(self) -> bool:
         """Whether shadows learn the pool's own labels."""
         return self.own_labels and len(self.pool.labels.unique()) >= self.surrogate.classes
 
     def _shadow_inputs(self, x: Tensor, labels: Tensor, seed: int) -> Split:
         """Return what a shadow learns: classes of the pool, or half of the answers."""
         generator = torch.Generator().manual_seed(seed)
-        if self._learns_the_pool:
+        if self.learns_the_pool:
             classes = self.pool.labels.unique()
             chosen = classes[torch.randperm(len(classes), generator=generator)[: self.surrogate.classes]]
             rows = torch.isin(self.pool.labels, chosen).nonzero()[:, 0]
