@@ -20,7 +20,6 @@ from feint.evaluation.robust import Robust, robust
 from feint.gateway.app import Gateway
 from feint.gateway.auth.keys import AnonymousAuth
 from feint.gateway.telemetry.metrics import Metrics
-from feint.gateway.telemetry.recent import RecentRequests
 from feint.i18n import Catalog
 from feint.openinference.status import ERROR_STATUSES
 from feint.report import figures
@@ -762,7 +761,7 @@ def exported() -> str:
 
 def metrics() -> str:
     """Return the table of /metrics, with the help texts of the metrics."""
-    metrics = Metrics(RecentRequests())
+    metrics = Metrics()
     metrics.attach(Gateway({}, AnonymousAuth()))
     exposition = metrics.text().decode()
     kinds = dict(re.findall(r"^# TYPE (\S+) (\w+)", exposition, re.MULTILINE))
