@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from feint.query import Answer, Query
 
 
+Change = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+NO_NUMBERS = np.empty(0, np.float32)
 CLOCK_SLACK = 1.0  # seconds by which the clocks of replicas may differ, all of which follow their store's
 
 
@@ -97,6 +99,10 @@ class Account:
         """
         return self._totals.get(name, 0.0)
 
+    def peek_all(self, names: Sequence[str]) -> np.ndarray:
+        """Return the totals called `names` as they were last known, (n,) float64; see `peek`."""
+        return np.array([self._totals.get(name, 0.0) for name in names])
+
     def add(
         self,
         name: str,
@@ -131,14 +137,37 @@ class Account:
         """Add to many totals in one step, each raised to `floor` first, and read none: replicas do so at once."""
         with self._lock:
             for name, amount in amounts.items():
-                self._totals[name] = max(self._totals[name], floor) + amount
+                total = self._totals[name]
+                self._totals[name] = (total if total > floor else floor) + amount  # half the time of a call of max
 
-    def change(self, names: Sequence[str], to: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Replace the totals called `names`, float64 in this order, by `to(totals)` in one step; return them."""
+    def change(self, names: Sequence[str], array: str, to: Change) -> np.ndarray:
+        """Replace totals and an array in one step.
+
+        Args:
+            names: Names of totals.
+            array: Name of an array, which is stored as the one row of this name.
+            to: Function of the totals, (n,) float64, and of the array, (d,) float32 and empty at first, that returns
+                both anew, or the same array where it does not change.
+
+        Returns:
+            The new totals, (n,).
+        """
         with self._lock:
-            changed = to(np.array([self._totals.get(name, 0.0) for name in names]))
-            self._totals.update(zip(names, changed.tolist(), strict=True))
-            return changed
+            rows = self._rows.get(array)
+            before = rows.array[0] if rows else NO_NUMBERS
+            totals, after = to(np.array([self._totals.get(name, 0.0) for name in names]), before)
+            self._totals.update(zip(names, totals.tolist(), strict=True))
+            if after is not before:
+                self._replace(array, after)
+            return totals
+
+    def _replace(self, name: str, array: np.ndarray) -> None:
+        self._rows[name] = Rows(array[None])
+
+    def take(self, names: Sequence[str]) -> np.ndarray:
+        """Remove totals, and return what they were, (n,) float64."""
+        with self._lock:
+            return np.array([self._totals.pop(name, 0.0) for name in names])
 
     def once(self, token: str, *, expires: float, now: float) -> bool:
         """Mark `token` as used until `expires`, in seconds as `now`; return whether this is its first use."""
@@ -154,7 +183,9 @@ class Account:
     def rows(self, name: str) -> Rows:
         """Return the rows called `name`, for reading and appending."""
         with self._lock:
-            return self._rows.setdefault(name, Rows())
+            if name not in self._rows:
+                self._rows[name] = Rows()
+            return self._rows[name]
 
     def drop(self, prefix: str) -> None:
         """Delete all rows whose names begin with `prefix`: a window is over, and memory stays bounded."""

@@ -18,7 +18,7 @@ from typing import ClassVar, Literal, NamedTuple, Protocol
 import numpy as np
 
 from feint.errors import StoreRolledBack
-from feint.ledger import CLOCK_SLACK, Account, Rows
+from feint.ledger import CLOCK_SLACK, Account, Change, Rows
 
 # Tokens that are remembered here for each client, 130 bytes each. The store remembers all: one that is forgotten here
 # and comes again costs a conflict. With a thousand, memory grew by 15 MiB a minute under load, and would to 2 GB.
@@ -188,9 +188,16 @@ class Transaction(Account):
         return super().total(name)
 
     def peek(self, name: str) -> float:
+        self._look()
+        return super().peek(name)
+
+    def peek_all(self, names: Sequence[str]) -> np.ndarray:
+        self._look()
+        return super().peek_all(names)
+
+    def _look(self) -> None:
         self._peeked = True
         self.looked |= time.monotonic() - self.snapshot.at > FRESH
-        return super().peek(name)
 
     def add(
         self,
@@ -214,9 +221,17 @@ class Transaction(Account):
         self.looked = True
         return super().add_all(amounts)
 
-    def change(self, names: Sequence[str], to: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    def change(self, names: Sequence[str], array: str, to: Change) -> np.ndarray:
+        self.rows(array)
+        return super().change(names, array, to)
+
+    def _replace(self, name: str, array: np.ndarray) -> None:
+        self._dropped.add(name)
+        super()._replace(name, array)
+
+    def take(self, names: Sequence[str]) -> np.ndarray:
         self.looked = True
-        return super().change(names, to)
+        return super().take(names)
 
     def once(self, token: str, *, expires: float, now: float) -> bool:
         self.looked, self._now = True, max(self._now, now)
