@@ -10,8 +10,8 @@ import torch
 from feint.data import Split
 from feint.defenses.access import SequentialTest, client_state
 from feint.defenses.access._bets import DRAWS, falling, prices
-from feint.defenses.access.martingale import places
 from feint.defenses.access.client_state import ClientState
+from feint.defenses.access.martingale import places
 from feint.defenses.access.near_copies import REMEMBERED
 from feint.defenses.access.recorded import for_clients
 from feint.defenses.access.sequential_test import _log_wins
