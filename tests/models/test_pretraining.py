@@ -12,6 +12,7 @@ from feint.errors import BadInput, BadRecipe
 from feint.models.cache import cached_in
 from feint.models.networks import Network
 from feint.models.pretraining import copy_body
+from feint.models.seeds import named_seed
 from feint.models.stored import Trained, save
 from feint.models.training import Pretrained, Training, cross_entropy, learn, refine, train
 from feint.recipes import registry
@@ -74,11 +75,18 @@ def test_the_head_has_the_classes_of_the_new_task(public):
 
 def test_a_start_by_recipe_is_trained_on_its_data(tmp_path):
     start = Pretrained("digits/train:0/4", replace(BRIEF, epochs=2), seed=4)
-    expected = train(
-        replace(NETWORK, classes=10), data.load("digits").train.share(0, 4), training=start.training, seed=4
-    )
+    known, seed = data.load("digits").train.share(0, 4), named_seed("pretraining", 4)
+    expected = train(replace(NETWORK, classes=10), known, training=start.training, seed=seed)
     with cached_in(tmp_path):
         assert is_start(learn(NETWORK, X, Y, replace(STILL, start=start)), expected)
+
+
+def test_a_start_by_recipe_begins_with_other_weights_than_a_victim_of_its_seed():
+    start = Pretrained("digits/train:0/4", STILL, seed=4)
+    copy, victim = learn(NETWORK, X, Y, replace(STILL, start=start)), learn(NETWORK, X, Y, STILL, seed=4)
+    for name, weights in without_head(victim).items():
+        if weights.ndim > 1:
+            assert (weights - without_head(copy)[name]).abs().median() > 1e-3
 
 
 def test_images_of_a_start_are_scaled_to_the_network():

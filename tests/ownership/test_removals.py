@@ -72,3 +72,9 @@ def test_a_gate_changes_the_label_of_what_is_strange(victim, inputs, digits):
 def test_a_removal_out_of_range_is_refused(make):
     with pytest.raises(BadRecipe):
         make()
+
+
+@pytest.mark.parametrize("removal", [REMOVALS["a new last layer"], REMOVALS["relabelled neighbours"]], ids=repr)
+def test_a_new_last_layer_is_the_same_for_the_same_seed(removal, victim, inputs, digits):
+    first, again = (victims.answers(removal.remove(victim, inputs, seed=1), digits.test) for _ in range(2))
+    assert torch.equal(first.argmax(-1), again.argmax(-1))

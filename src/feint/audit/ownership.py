@@ -11,9 +11,10 @@ from feint.audit.candidates import NONE
 from feint.audit.samples import Samples
 from feint.defenses.access.binomial import upper_bound
 from feint.errors import BadInput
+from feint.models.seeds import named_seed
 from feint.models.training import train
 from feint.ownership.claim import Evidence, Policy, compare
-from feint.ownership.controls import FIRST_SEED, bounded
+from feint.ownership.controls import bounded
 from feint.ownership.mistakes import SameMistakes
 from feint.ownership.selection import labels_of
 from feint.progress import ProgressCallback
@@ -131,8 +132,8 @@ def outlook(
         return NoOutlook(str(error))
     training = bounded(plan.training, len(samples.fit))
     innocents = {
-        f"innocent {seed}": labels_of(train(plan.surrogate, samples.fit, training=training, seed=seed), mark.x).numpy()
-        for seed in range(FIRST_SEED, FIRST_SEED + INNOCENTS)
+        name: labels_of(train(plan.surrogate, samples.fit, training=training, seed=seed), mark.x).numpy()
+        for name, seed in [(name, named_seed(name, 0)) for name in (f"innocent {i}" for i in range(INNOCENTS))]
     }
     rows = {(row.attack, row.budget): row for row in results if row.defense == NONE and row.seed == 0}
     copies = [

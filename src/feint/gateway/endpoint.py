@@ -80,7 +80,7 @@ class ModelEndpoint:
             lost. Otherwise nobody is answered then.
 
     Attributes:
-        replicas_differ: Whether another process serves the model from the same ledger in another mode.
+        replicas_differ: In which of `feint.gateway.replicas.FACTS` another process that uses the ledger differs.
     """
 
     def __init__(
@@ -96,7 +96,8 @@ class ModelEndpoint:
     ) -> None:
         self.spec, self.pipeline, self.session, self.observer = spec, pipeline, session, observer
         self.shadow, self.open_when_lost, self.ready, self.active = shadow, open_when_lost, True, 0
-        self.tenants, self.replicas_differ = tenants, False
+        self.tenants = tenants
+        self.replicas_differ: Sequence[str] = ()
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     @contextlib.contextmanager
@@ -197,7 +198,6 @@ class ModelEndpoint:
                 if refusal is not None:
                     raise refusal
                 assert q is not None
-                record.asked = transaction.peek("queries")
                 return q
             record.conflicts = attempt + 1
             record.begin()

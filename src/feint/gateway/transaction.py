@@ -37,6 +37,7 @@ class AccountName(NamedTuple):
 
 
 SHARED = AccountName("shared")
+REPLICAS = AccountName("shared", "replicas")
 NEVER = -1  # a version that no account has
 ACCEPT = "restore it, or take it as it is: reload the gateway, or restart it without the file [ledger] mark"
 
@@ -225,9 +226,9 @@ class Transaction(Account):
         self.rows(array)
         return super().change(names, array, to)
 
-    def _replace(self, name: str, array: np.ndarray) -> None:
+    def _put(self, name: str, rows: Rows) -> None:
         self._dropped.add(name)
-        super()._replace(name, array)
+        super()._put(name, rows)
 
     def take(self, names: Sequence[str]) -> np.ndarray:
         self.looked = True
@@ -460,17 +461,23 @@ class LedgerSession:
         """Read an account of the ledger; raise `StoreLost`, or `StoreRolledBack` as `commit` does."""
         await self._exchange({SHARED: ChangeSet(NEVER, now=self.now())})
 
-    async def announce(self, mode: str) -> dict[str, float]:
-        """Record that a process serves in a mode now, or raise as `commit`.
+    async def announce(self, entries: Sequence[str], seconds: float) -> dict[str, float]:
+        """Record in the account of the replicas what holds for a process now, or raise as `commit`.
+
+        Args:
+            entries: What holds.
+            seconds: Time for which an entry is kept at least.
 
         Returns:
-            Time at which a process last announced each mode, by the ledger's clock.
+            Time at which a process last announced each entry, by the ledger's clock.
         """
-        now, prefix = self.now(), "mode/"
-        entry = Increment(prefix + mode, 0.0, now, math.inf, True, now + CLOCK_SLACK)
-        outcome = await self._exchange({SHARED: ChangeSet(None, added=[entry])})
-        totals = outcome.accounts[SHARED].totals.items()
-        return {name.removeprefix(prefix): at for name, at in totals if name.startswith(prefix)}
+        now = self.now()
+        added = [Increment(entry, 0.0, now, math.inf, True, now + CLOCK_SLACK) for entry in entries]
+        account = (await self._exchange({REPLICAS: ChangeSet(None, added=added)})).accounts[REPLICAS]
+        kept = {entry: at for entry, at in account.totals.items() if at > now - seconds}
+        if len(kept) < len(account.totals):  # where another process was faster, it or the next call clears them away
+            await self._exchange({REPLICAS: ChangeSet(account.version, kept)})
+        return kept
 
     @property
     def mark(self) -> LedgerMark | None:

@@ -21,6 +21,7 @@ from feint.models.cache import cache_directory
 from feint.models.networks import VOCABULARY, Classifier, Network
 from feint.models.pretraining import copy_body
 from feint.models.second_head import WithSecondHead
+from feint.models.seeds import named_seed
 from feint.models.training_loop import Loss, Model, TrainingTask, as_rows, cross_entropy, fit
 from feint.models.training_recipe import Pretrained, Training
 from feint.progress import NO_PROGRESS, ProgressCallback
@@ -160,7 +161,7 @@ def _pretrained(network: Network, start: Pretrained, progress: ProgressCallback)
             "name other data",
         )  # fmt: skip
     other = replace(network, classes=int(data.labels.max()) + 1)
-    return train(other, data, training=start.training, seed=start.seed, progress=progress)
+    return train(other, data, training=start.training, seed=named_seed("pretraining", start.seed), progress=progress)
 
 
 def refine(

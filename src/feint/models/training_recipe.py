@@ -106,7 +106,7 @@ class Pretrained:
         data: Labelled inputs, like "cifar100/train" (`feint.data.pools.parse_split`). Images of another size are scaled
             to the network's.
         training: Recipe of its training.
-        seed: Seed of its training.
+        seed: Seed of its training, which is no victim's (`feint.models.seeds`).
     """
 
     data: str

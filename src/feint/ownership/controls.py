@@ -14,6 +14,7 @@ from feint.errors import BadInput, MissingData
 from feint.models import stored
 from feint.models.inference import answers
 from feint.models.networks import Classifier, Network
+from feint.models.seeds import named_seed
 from feint.models.training import Training, learn, train
 from feint.ownership.mark import Mark
 from feint.ownership.selection import labels_of
@@ -25,7 +26,6 @@ from feint.victims.discovery import FILES
 
 SMALL = 2  # convolutions of a network that is worth training beside any model
 STEPS = 2000  # of a training on many inputs, whose recipe is meant for an attacker's few
-FIRST_SEED = 1000  # of innocents: no victim and no attacker is trained from it
 GROUPS = "other seed", "other architecture", "other half", "copy of another"
 
 
@@ -59,7 +59,7 @@ def own_network(model: nn.Module, data: Split) -> Network:
 
 
 def plan_controls(
-    count: int, network: Network, training: Training | None = None, *, seed: int = FIRST_SEED
+    count: int, network: Network, training: Training | None = None, *, role: str = "control", seed: int = 0
 ) -> list[ControlPlan]:
     """Return the recipes of controls, the groups in turn.
 
@@ -67,7 +67,8 @@ def plan_controls(
         count: Number of controls.
         network: Network of the model whose innocents they are, or one for its domain and classes.
         training: Training of this network; by default that of an attacker who tries it.
-        seed: Seed of the first one; the others follow.
+        role: Name from which their seeds are derived, so that no victim, attacker or model of another role has them.
+        seed: Seed of all of them.
 
     Returns:
         The recipes.
@@ -82,7 +83,7 @@ def plan_controls(
         chosen = (network, recipe) if group in ("other seed", "other half") else others[turn % len(others)]
         half = turn % 2 if group == "other half" else None
         source = i - len(GROUPS) + 1 if group == "copy of another" else None  # the other seed of the same turn
-        plans.append(ControlPlan(group, *chosen, half, source, seed=seed + i))
+        plans.append(ControlPlan(group, *chosen, half, source, named_seed(f"{role} {i}", seed)))
     return plans
 
 

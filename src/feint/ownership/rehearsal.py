@@ -28,14 +28,15 @@ def rehearse(
         data: Labelled inputs of the task, for the innocents.
         pool: Inputs about which the copies ask.
         count: Number of innocents, two of three of which have the model's network; there is a copy for each of these.
-        seed: Seed of all trainings; those of controls are others.
+        seed: Seed of all trainings.
         progress: Progress callback.
 
     Returns:
         The models.
     """
     network = own_network(model, data)
-    plans = [plan for plan in plan_controls(2 * count, network, seed=seed + 1) if plan.source is None][:count]
+    plans = plan_controls(2 * count, network, role="rehearsal", seed=seed)
+    plans = [plan for plan in plans if plan.source is None][:count]
     labels = answers(model, pool).argmax(-1) if count else None
     references, copies = list[nn.Module](), list[nn.Module]()
     for i, plan in enumerate(plans):

@@ -64,9 +64,7 @@ class FineTuned(Removal):
             raise BadRecipe(f"layers={self.layers!r}", f"one of {', '.join(LAYERS)}", "change it")
 
     def remove(self, model: Classifier, inputs: Split, *, seed: int = 0) -> nn.Module:
-        start = copy.deepcopy(model)
-        if self.layers == "fresh":
-            final_layer(start).reset_parameters()
+        start = copy.deepcopy(model) if self.layers != "fresh" else with_new_layer(model, seed)
         x, labels = inputs.inputs(), inputs.labels
         tuned, _ = refine(start, x, labels, self.training, loss=self._loss, name=repr(self), seed=seed)
         return tuned.requires_grad_(True)
@@ -184,9 +182,8 @@ class WRK(Removal):
         target = torch.randint(classes, (count,), generator=random)
         x[:count] = _towards(model, x[:count], target, self.step)
         labels[:count] = torch.randint(classes, (count,), generator=random)
-        start = copy.deepcopy(model)
+        start = with_new_layer(model, seed)
         old = final_layer(model).weight.detach().clone()
-        final_layer(start).reset_parameters()
 
         def loss(model: Classifier, batch: Batch) -> Tensor:
             turned = F.cosine_similarity(final_layer(model).weight.flatten(), old.flatten(), dim=0)
@@ -234,6 +231,13 @@ def final_layer(model: nn.Module) -> nn.Linear:
     if layer is None:
         raise BadRecipe("a network without a linear layer", "one whose last layer is linear", "choose another removal")
     return layer
+
+
+def with_new_layer(model: Classifier, seed: int) -> Classifier:
+    """Return a copy of a network with the last linear layer of a new one."""
+    changed = copy.deepcopy(model)
+    final_layer(changed).load_state_dict(final_layer(model.network.build(seed)).state_dict())
+    return changed
 
 
 def _matrices(model: nn.Module) -> list[Tensor]:
