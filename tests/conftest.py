@@ -9,11 +9,13 @@ import torch
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported; a missing set is else looked for for 40 s
 torch.set_num_threads(1)  # pytest-xdist runs one worker for each core
+FIRST = "test_docs.py"  # audits for the minutes that pages print: begun last, one of them would run alone for two
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items):
-    """What starts a browser, or another project's server or client, is slow as well."""
+    """What starts a browser, or another project's server or client, is slow as well; the longest module comes first."""
+    items.sort(key=lambda item: item.path.name != FIRST)
     for item in items:
         if item.get_closest_marker("interop") or item.get_closest_marker("browser"):
             item.add_marker("slow")

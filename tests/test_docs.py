@@ -143,7 +143,7 @@ def test_the_gateway_answers_as_its_page_says(tmp_path, monkeypatch, capsys):
     ) as served:
         try:
             assert served.stdout is not None
-            assert any(line.startswith(b"serving") for line in served.stdout)
+            assert any(b'"message":"serving http' in line for line in served.stdout)
             assert "ladder.onnx, in this process" in capsys.readouterr().out  # of --check
             for block in blocks(page, "python"):
                 exec(compile(with_ports(block, ports), page, "exec"), {"key": key})

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 from tests.support.problems import Fixed, Linear
@@ -253,3 +254,88 @@ class LooksAgain:
             return p
 
         return perturb
+
+
+@dataclass(frozen=True)
+class Touches:
+    """A step that changes every kind of thing in an account; a rule, a detector and a store of answers."""
+
+    def admit(self, query, account):
+        touch(account)
+
+    def observe(self, query, z, account):
+        touch(account)
+        return 0.0
+
+
+def touch(account):
+    for at in (account, account.shared):
+        at.add("added", 1.0, floor=5.0)
+        at.add_all({"all": 1.0, "added": 1.0})
+        at.add_each({"each": 1.0}, floor=2.0)
+        at.change(["changed", "each"], "array", lambda totals, array: (2 * totals + 1, np.append(array, np.float32(1))))
+        at.take(["each"])
+        at.once(f"token {at.total('added')}", expires=1e12, now=0.0)
+        at.drop("old")
+        at.rows("old").append(torch.ones(2, 3), most=9)
+        at.rows("new").append(torch.ones(2, 3), most=9)
+
+
+def held(account):
+    rows = {name: rows.tensor.tolist() for name, rows in account._rows.items() if len(rows)}
+    return {name: total for name, total in account._totals.items() if total}, rows, account._used
+
+
+class FailsOnce(nn.Module):
+    """A model that fails at the second query."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.calls = Linear(), 0
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls == 2:
+            raise RuntimeError("broken")
+        return self.linear(x)
+
+
+@pytest.mark.parametrize("shadow", [False, True])
+def test_what_fails_in_the_model_leaves_the_accounts_as_they_were(shadow):
+    service = Service(FailsOnce(), Ladder([Touches()], [GENTLE, HARSH], access=[Touches()], shadow=shadow))
+    service(Query(X[:2], "alice"))
+    accounts = service.ledger["alice"], service.ledger.shared
+    before = [repr(held(account)) for account in accounts]
+    with pytest.raises(RuntimeError, match="broken"):
+        service(Query(X[2:4], "alice"))
+    assert [repr(held(account)) for account in accounts] == before
+    service(Query(X[2:4], "alice"))
+    assert [repr(held(account)) for account in accounts] != before
+
+
+def test_what_an_output_defense_fails_at_is_no_evidence():
+    service = Service(Linear(), Ladder([Counts()], [Defense(outputs=[Fails()]), HARSH]))
+    with pytest.raises(RuntimeError, match="broken"):
+        service(Query(X[:4], "alice"))
+    assert held(service.ledger["alice"]) == ({}, {}, {})
+
+
+def test_inputs_outside_the_model_s_domain_are_not_charged():
+    service = Service(Network("mlp", (1, 2, 2), 3).build(), Defense(access=[Budget(3)]))
+    with pytest.raises(BadInput):
+        service(Query(torch.rand(3, 1, 3, 3), "alice"))
+    assert service.ledger["alice"].total("budget") == 0
+
+
+def test_inputs_outside_the_model_s_domain_are_seen_before_any_rule():
+    service = Service(Network("mlp", (1, 2, 2), 3).build(), Defense(access=[Budget(0)]))
+    with pytest.raises(BadInput):
+        service(Query(torch.rand(3, 1, 3, 3), "alice"))
+
+
+def test_a_refusal_keeps_its_charges_and_its_evidence():
+    service = Service(Linear(), Ladder([Counts(9)], [GENTLE, SHUT], access=[Budget(99)]))
+    with pytest.raises(OverBudget):
+        service(Query(X, "alice"))
+    account = service.ledger["alice"]
+    assert (account.total("budget"), account.total("rung")) == (8, 1)

@@ -7,11 +7,16 @@ atomic step, so that a store shared by many replicas can implement the same inte
 import math
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from feint.errors import Refused
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +24,41 @@ if TYPE_CHECKING:
     from feint.query import Answer, Query
 
 
+Change = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+NO_NUMBERS = np.empty(0, np.float32)
 CLOCK_SLACK = 1.0  # seconds by which the clocks of replicas may differ, all of which follow their store's
+NOTHING: Mapping[str, float] = MappingProxyType({})
+_UNDO: ContextVar[list[Callable[[], None]] | None] = ContextVar("feint_undo", default=None)
+
+
+@contextmanager
+def undone_on_failure() -> Iterator[None]:
+    """Undo the block's changes of accounts where it fails: what fails on this side is not the client's to pay.
+
+    Changes that other threads made meanwhile stay.
+
+    Raises:
+        Refused: The block's own; its changes stay.
+    """
+    steps: list[Callable[[], None]] = []
+    token = _UNDO.set(steps)
+    try:
+        yield
+    except Refused:
+        raise
+    except BaseException:
+        for undo in reversed(steps):
+            undo()
+        raise
+    finally:
+        _UNDO.reset(token)
+
+
+def _undo_by(step: Callable[[], None]) -> None:
+    """Have `step` called if the present `undone_on_failure` fails."""
+    steps = _UNDO.get()
+    if steps is not None:
+        steps.append(step)
 
 
 class Rows:
@@ -48,7 +87,12 @@ class Rows:
                     self._rows = grown
                 self._rows[self._count : self._count + added] = new[:added]
                 self._count += added
+                _undo_by(partial(self._remove, self._count - added, self._count))
             return added
+
+    def _remove(self, before: int, after: int) -> None:
+        with self._lock:
+            self._count = before if self._count == after else self._count
 
     @property
     def array(self) -> np.ndarray:
@@ -97,6 +141,10 @@ class Account:
         """
         return self._totals.get(name, 0.0)
 
+    def peek_all(self, names: Sequence[str]) -> np.ndarray:
+        """Return the totals called `names` as they were last known, (n,) float64; see `peek`."""
+        return np.array([self._totals.get(name, 0.0) for name in names])
+
     def add(
         self,
         name: str,
@@ -117,28 +165,72 @@ class Account:
             raised = raised_total(self._totals[name], amount, floor, ceiling)
             if raised > limit:
                 return False
-            self._totals[name] = raised
+            self._replace({name: raised}, {name: amount})
             return True
 
     def add_all(self, amounts: Mapping[str, float]) -> dict[str, float]:
         """Add to many totals in one step, and return their new values."""
         with self._lock:
-            for name, amount in amounts.items():
-                self._totals[name] += amount
-            return {name: self._totals[name] for name in amounts}
+            raised = {name: self._totals[name] + amount for name, amount in amounts.items()}
+            self._replace(raised, amounts)
+            return raised
 
     def add_each(self, amounts: Mapping[str, float], *, floor: float = -math.inf) -> None:
         """Add to many totals in one step, each raised to `floor` first, and read none: replicas do so at once."""
         with self._lock:
-            for name, amount in amounts.items():
-                self._totals[name] = max(self._totals[name], floor) + amount
+            self._replace({name: max(self._totals[name], floor) + n for name, n in amounts.items()}, amounts)
 
-    def change(self, names: Sequence[str], to: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Replace the totals called `names`, float64 in this order, by `to(totals)` in one step; return them."""
+    def change(self, names: Sequence[str], array: str, to: Change) -> np.ndarray:
+        """Replace totals and an array in one step.
+
+        Args:
+            names: Names of totals.
+            array: Name of an array, which is stored as the one row of this name.
+            to: Function of the totals, (n,) float64, and of the array, (d,) float32 and empty at first, that returns
+                both anew, or the same array where it does not change.
+
+        Returns:
+            The new totals, (n,).
+        """
         with self._lock:
-            changed = to(np.array([self._totals.get(name, 0.0) for name in names]))
-            self._totals.update(zip(names, changed.tolist(), strict=True))
-            return changed
+            rows = self._rows.get(array)
+            before = rows.array[0] if rows else NO_NUMBERS
+            totals, after = to(np.array([self._totals.get(name, 0.0) for name in names]), before)
+            self._replace(dict(zip(names, totals.tolist(), strict=True)))
+            if after is not before:
+                self._put(array, Rows(after[None]))
+            return totals
+
+    def _put(self, name: str, rows: Rows) -> None:
+        """Replace the rows called `name`, under the lock."""
+        _undo_by(partial(self._put_back, name, self._rows.get(name, Rows()), rows))
+        self._rows[name] = rows
+
+    def _put_back(self, name: str, before: Rows, after: Rows) -> None:
+        """Undo `_put`, unless the rows were replaced since."""
+        with self._lock:
+            if self._rows[name] is after:
+                self._rows[name] = before
+
+    def take(self, names: Sequence[str]) -> np.ndarray:
+        """Remove totals, and return what they were, (n,) float64."""
+        with self._lock:
+            removed = {name: self._totals.pop(name, 0.0) for name in names}
+            _undo_by(partial(self._restore, removed, dict.fromkeys(removed, 0.0), NOTHING))
+            return np.array([*removed.values()])
+
+    def _replace(self, totals: Mapping[str, float], amounts: Mapping[str, float] = NOTHING) -> None:
+        """Replace totals, to which `amounts` were added, under the lock."""
+        if _UNDO.get() is not None:
+            _undo_by(partial(self._restore, {name: self._totals.get(name, 0.0) for name in totals}, totals, amounts))
+        self._totals.update(totals)
+
+    def _restore(self, before: Mapping[str, float], after: Mapping[str, float], amounts: Mapping[str, float]) -> None:
+        """Undo `_replace`; of a total that was changed since, only the amount is taken back."""
+        with self._lock:
+            for name, total in after.items():
+                now = self._totals[name]
+                self._totals[name] = before[name] if now == total else now - amounts.get(name, 0.0)
 
     def once(self, token: str, *, expires: float, now: float) -> bool:
         """Mark `token` as used until `expires`, in seconds as `now`; return whether this is its first use."""
@@ -149,17 +241,30 @@ class Account:
             first = self._used.get(token, -math.inf) <= now
             if first:
                 self._used[token] = expires
+                _undo_by(partial(self._forget, token))
             return first
+
+    def _forget(self, token: str) -> None:
+        with self._lock:
+            self._used.pop(token, None)
 
     def rows(self, name: str) -> Rows:
         """Return the rows called `name`, for reading and appending."""
         with self._lock:
-            return self._rows.setdefault(name, Rows())
+            if name not in self._rows:
+                self._rows[name] = Rows()
+            return self._rows[name]
 
     def drop(self, prefix: str) -> None:
         """Delete all rows whose names begin with `prefix`: a window is over, and memory stays bounded."""
         with self._lock:
-            self._rows = {name: rows for name, rows in self._rows.items() if not name.startswith(prefix)}
+            dropped = {name: rows for name, rows in self._rows.items() if name.startswith(prefix)}
+            self._rows = {name: rows for name, rows in self._rows.items() if name not in dropped}
+            _undo_by(partial(self._return, dropped))
+
+    def _return(self, dropped: Mapping[str, Rows]) -> None:
+        with self._lock:
+            self._rows |= dropped
 
     def accuse(self, evidence: float) -> float:
         """Raise the evidence against the client's group.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from feint.defense import Defense, Ladder, QueryPart, Recording
 from feint.errors import BadInput
 from feint.fitting import FitContext
-from feint.ledger import Account, Ledger
+from feint.ledger import Account, Ledger, undone_on_failure
 from feint.oracle import CountingOracle, Oracle
 from feint.pipeline import Pipeline
 from feint.query import Answer, Query
@@ -44,20 +44,25 @@ class Service(Pipeline[Query]):
         self.line = self.defense.bind(self._model, self.ledger)
 
     def __call__(self, query: Query) -> Answer:
-        """Return the answer to a query. Access rules raise `Refused`, the domain and steps raise `BadInput`."""
+        """Return the answer to a query.
+
+        Access rules raise `Refused`, the domain and steps raise `BadInput`. A refusal's charges and evidence stay; any
+        other failure leaves the accounts as they were.
+        """
         account = self.ledger[query.client]
-        self.admit(query, account)
-        return account.write(query, self.answer(query, self.compute(query), account))
+        with undone_on_failure():
+            self.admit(query, account)
+            return account.write(query, self.answer(query, self.compute(query), account))
 
     def admit(self, query: Query, account: Account) -> None:
-        """Apply the access rules for every client: those of a plain defense, or those of the ladder."""
+        """Check the inputs, then apply the access rules for every client: those of a plain defense, or the ladder's."""
+        if self.domain is not None:
+            self.domain.check(query.values)
         for rule in self.line.access:
             rule.admit(query, account)
 
     def compute(self, query: Query) -> CachedForward:
         """Return the model for one query of its domain: it runs at its first call, and once for the same inputs."""
-        if self.domain is not None:
-            self.domain.check(query.values)
         self._model.clear()
         return self._model
 

@@ -347,6 +347,19 @@ def test_a_defense_has_fewer_seeds_than_the_others(small, tmp_path):
         small(few.replace("seeds = 2", "seeds = 0"))
 
 
+def test_a_defense_has_budgets_of_its_own(small, tmp_path):
+    read = small(SMALL.replace("[defenses.none]", "[defenses.none]\nbudgets = [30, 80]"))
+    asked = {name: {it.budget for it in read.cells() if it.defense == name and it.attack} for name in ("none", "APGP")}
+    assert asked == {"none": {30, 80}, "APGP": {40, 80}}
+    assert [cell for it in prepare.matrices(read, tmp_path / "work") for cell in it.cells()] == read.cells()
+
+
+@pytest.mark.parametrize("budgets", ["[]", "[40, 0]"])
+def test_a_defense_without_a_budget_is_refused(small, budgets):
+    with pytest.raises(BadRecipe, match="a defense with budgets"):
+        small(SMALL.replace("[defenses.none]", f"[defenses.none]\nbudgets = {budgets}"))
+
+
 def test_a_victim_learns_from_its_part_of_the_data(small, tmp_path, digits):
     half = SMALL.replace('network = "mlp20"', 'network = "mlp20"\nlearns_from = "train:0/2"')
     read = small(half.replace("seeds = 1", "seeds = 1\nspringboard = true"))

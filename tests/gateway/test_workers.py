@@ -123,7 +123,8 @@ def test_without_their_supervisor_the_workers_stop(gateway):
 def refusal(*arguments: str) -> str:
     done = subprocess.run([*SERVE, *arguments], capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
-    return done.stdout + done.stderr
+    assert not done.stderr
+    return json.loads(done.stdout)["message"]
 
 
 @pytest.mark.slow
@@ -131,7 +132,6 @@ def test_a_ledger_in_memory_is_refused_with_a_remedy(tmp_path):
     gateway = Gateway(tmp_path)
     gateway.write("memory:")
     assert 'set store = "sqlite:ledger.db"' in refusal(str(gateway.settings), "--workers", "2")
-    assert "a settings file" in refusal(str(tmp_path / "toy.onnx"), "--workers", "2")
 
 
 @pytest.mark.slow
@@ -139,3 +139,9 @@ def test_the_error_of_a_worker_that_cannot_start_is_that_of_the_command(tmp_path
     gateway = Gateway(tmp_path)
     (tmp_path / "toy.onnx").write_bytes(b"no graph")
     assert "the model toy" in refusal(str(gateway.settings), "--workers", "2")
+
+
+def test_workers_are_those_of_a_settings_file(tmp_path, run_cli):
+    whole(tmp_path / "toy.onnx")
+    code, _, error = run_cli(f"serve {tmp_path}/toy.onnx --workers 2")
+    assert (code, "a settings file" in error) == (2, True)

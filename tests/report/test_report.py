@@ -258,6 +258,14 @@ def test_defenses_that_the_pareto_figure_omits_are_named(tmp_path):
     assert "no worst case is known at this budget: noise, few." in page(tmp_path, rows=rows + few)
 
 
+def test_defenses_are_compared_at_the_largest_budget_that_most_of_them_have():
+    more = cell(0.9, named=("none", "knockoff"), budget=10_000, victim="digits", provenance=MACHINE)
+    rows = rows_of_victim()
+    section = Section("digits", [*rows, *(replace(row, recipe=rows[0].recipe) for row in more)])
+    assert section.budgets[-1] == 10_000
+    assert section.places() == Section("digits", rows).places()
+
+
 def test_the_pareto_front_is_what_no_other_beats():
     section = Section("digits", rows_of_victim())
     places = section.places()

@@ -45,7 +45,9 @@ def test_a_model_is_inspected_defended_and_served_and_a_client_gets_its_labels(n
     labels = victims.answers(model, samples).argmax(-1)
     right = (labels == samples.labels).double().mean().item()
     assert right == pytest.approx(stranger.accuracy, abs=0.011)  # equal files count once, and long texts are cut
-    code, _, error = run_cli(f"fit 'APGP(top=1)' --victim {path} --data {stranger.data} --out {tmp_path}/fitted")
+    code, _, error = run_cli(
+        f"fit 'APGP(top=1, steps=100)' --victim {path} --data {stranger.data} --out {tmp_path}/fitted"
+    )
     assert code == 0, error
     code, out, error = run_cli(f"serve {path} --defense {tmp_path}/fitted --check --data {stranger.data}")
     assert code == 0, error

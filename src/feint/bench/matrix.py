@@ -1,6 +1,7 @@
 """The matrix of cells of one victim: defenses × attacks × lenses × budgets × seeds."""
 
 import functools
+import itertools
 import math
 import re
 import time
@@ -59,6 +60,7 @@ class Matrix:
         fitted_on: Data that defenses were fitted on, by their names; those that learn nothing have none.
         ownership: Claims against every surrogate, by the defense that it was stolen from.
         most_seeds: Number of the first seeds that are run on single defenses, by the defense's name.
+        defense_budgets: Budgets in place of `budgets` for single defenses, by the defense's name.
 
     Raises:
         BadInput: An attack, a lens or a defense has an empty name, or the threshold is no probability.
@@ -82,6 +84,7 @@ class Matrix:
         fitted_on: Mapping[str, Sequence[Split]] | None = None,
         ownership: Mapping[str, SurvivalTest] | None = None,
         most_seeds: Mapping[str, int] | None = None,
+        defense_budgets: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         if any("" in names for names in (attacks, defenses, lenses or {})):
             raise BadInput("an attack, a lens or a defense without a name", "a name for each", "give it one")
@@ -92,12 +95,20 @@ class Matrix:
         self.attacks = {name: {**everywhere, **(against or {}).get(name, {})} for name in defenses}
         self.budgets, self.seeds, self.springboard = list(budgets), list(seeds), springboard
         self.threshold, self.fitted_on, self.ownership = threshold, fitted_on or {}, ownership or {}
-        self.most_seeds = dict(most_seeds or {})
+        self.most_seeds, self.defense_budgets = dict(most_seeds or {}), dict(defense_budgets or {})
         self._victim_fingerprint = victims.fingerprint(victim)
 
     def cells(self) -> list[Cell]:
         """Return all cells, in the order in which they are run."""
-        return cells(self.name, self.attacks, self.budgets, self.seeds, only=self.only, most_seeds=self.most_seeds)
+        return cells(
+            self.name,
+            self.attacks,
+            self.budgets,
+            self.seeds,
+            only=self.only,
+            most_seeds=self.most_seeds,
+            defense_budgets=self.defense_budgets,
+        )
 
     def recipe(self, cell: Cell) -> dict[str, Any]:
         """Return everything that the row of a cell depends on, as plain values."""
@@ -279,6 +290,7 @@ def cells(
     *,
     only: str = "",
     most_seeds: Mapping[str, int] | None = None,
+    defense_budgets: Mapping[str, Sequence[int]] | None = None,
 ) -> list[Cell]:
     """List the cells of a victim.
 
@@ -289,18 +301,19 @@ def cells(
         seeds: Seeds of the attacks.
         only: Regular expression that selects cells (`Matrix`).
         most_seeds: Number of the first seeds that are run on single defenses, by the defense's name.
+        defense_budgets: Budgets in place of `budgets` for single defenses, by the defense's name.
 
     Returns:
         The cells in the order in which they are run.
     """
-    most = most_seeds or {}
+    most, other = most_seeds or {}, defense_budgets or {}
     thefts = [
         Cell(defense, attack, budget, seed, victim)
         for i, seed in enumerate(seeds)
-        for budget in budgets
+        for budget in dict.fromkeys([*budgets, *itertools.chain(*other.values())])
         for defense in attacks
+        if budget in other.get(defense, budgets) and i < most.get(defense, i + 1)
         for attack in attacks[defense]
-        if i < most.get(defense, i + 1)
         if re.search(only, f"{victim}, {defense}, {attack}, {budget}")
     ]
     needed = {cell.defense for cell in thefts}

@@ -302,6 +302,7 @@ def _matrix(
         fitted_on={defense: _fitted_on(suite, name, defense) for defense in defended},
         ownership=ownership,
         most_seeds=suite.most_seeds(),
+        defense_budgets=suite.defense_budgets(),
     )
 
 

@@ -63,8 +63,7 @@ class VictimEntry:
         check_threshold(self.threshold)
         if self.training is not None and self.weights is not None:
             raise BadRecipe("a victim with training and weights", "one of them", "leave one out")
-        if self.budgets is not None and (not self.budgets or min(self.budgets) < 1):
-            raise BadRecipe(f"a victim with budgets {list(self.budgets)}", "one or more, of 1 or more", "change them")
+        _check_budgets("a victim", self.budgets)
 
 
 @dataclass(frozen=True)
@@ -81,6 +80,7 @@ class DefenseEntry:
         outliers: Part of another data set, for defenses that are fitted with outliers.
         victims: Victims that it defends; by default all.
         seeds: Most seeds of the attacks on it, where one row is enough; by default all of the suite.
+        budgets: Budgets in place of the suite's and the victim's.
     """
 
     boundary: tuple[Table, ...] = ()
@@ -92,10 +92,12 @@ class DefenseEntry:
     outliers: str | None = None
     victims: tuple[str, ...] | None = None
     seeds: int | None = None
+    budgets: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.seeds is not None and self.seeds < 1:
             raise BadRecipe(f"a defense with {self.seeds} seeds", "1 or more", "change it")
+        _check_budgets("a defense", self.budgets)
         if self.recipe is not None and (self.access or self.inputs or self.outputs):
             raise BadRecipe("a whole recipe and recipes beside it", "one or the other", "put them into the recipe")
 
@@ -180,3 +182,8 @@ class SuiteTables:
                 "at least one of each, a budget of 1 or more",
                 "add what is missing",
             )
+
+
+def _check_budgets(owner: str, budgets: tuple[int, ...] | None) -> None:
+    if budgets is not None and (not budgets or min(budgets) < 1):
+        raise BadRecipe(f"{owner} with budgets {list(budgets)}", "one or more, of 1 or more", "change them")

@@ -78,8 +78,12 @@ class Suite(SuiteTables):
         """Return the number of seeds on each defense that is run with fewer than the others."""
         return {name: entry.seeds for name, entry in self.defenses.items() if entry.seeds is not None}
 
+    def defense_budgets(self) -> dict[str, tuple[int, ...]]:
+        """Return the budgets on each defense that has others than its victim."""
+        return {name: entry.budgets for name, entry in self.defenses.items() if entry.budgets is not None}
+
     def budgets_on(self, victim: str) -> tuple[int, ...]:
-        """Return the budgets of the attacks on this victim."""
+        """Return the budgets of the attacks on this victim, for defenses that have none of their own."""
         return self.victims[victim].budgets or self.budgets
 
     def springboard_on(self, victim: str, members: Split | None = None) -> Springboard | None:
@@ -172,7 +176,13 @@ class Suite(SuiteTables):
             for defense in self.on(victim)
         }
         return matrix.cells(
-            victim, names, self.budgets_on(victim), range(self.seeds), only=only, most_seeds=self.most_seeds()
+            victim,
+            names,
+            self.budgets_on(victim),
+            range(self.seeds),
+            only=only,
+            most_seeds=self.most_seeds(),
+            defense_budgets=self.defense_budgets(),
         )
 
     def with_seeds(self, seeds: int) -> "Suite":

@@ -1,5 +1,6 @@
 """Command `feint serve`."""
 
+import contextlib
 import math
 import os
 import re
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from feint._optional import available
 from feint.cli.app import Defenses, app
-from feint.errors import BadInput, FeintError
+from feint.errors import BadInput, FeintError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from feint.gateway.backends.base import LoadedModel
     from feint.gateway.server.bootstrap import AppState, Ledgers
@@ -85,9 +86,27 @@ def serve(
         _serve_model(model, called, (host, port, grpc_port), samples=samples, anonymous=anonymous)
         return
     defaults = [name == "", not defense, not access, not logits, host == "127.0.0.1", port == 8080, grpc_port == 8081]
-    if not all(defaults) or anonymous or enforce:
-        raise BadInput(f"{what} and options of a model", "one of them", f"set them in {what}, and give --check at most")
-    _serve_settings(Path(what), samples, workers)
+    with contextlib.nullcontext() if check else _json_lines():
+        if not all(defaults) or anonymous or enforce:
+            remedy = f"set them in {what}, and give --check at most"
+            raise BadInput(f"{what} and options of a model", "one of them", remedy)
+        _serve_settings(Path(what), samples, workers)
+
+
+@contextlib.contextmanager
+def _json_lines() -> "Iterator[None]":
+    """Write JSON lines alone from now on; an error is one of them, and ends the process as it ends every command."""
+    from feint.gateway.telemetry import logs
+
+    logs.take_over()
+    try:
+        yield
+    except FeintError as error:
+        logs.announce([one_line(error)], "error")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        logs.announce(["interrupted before it served"], "warning")
+        sys.exit(130)
 
 
 def _is_settings(what: str) -> bool:
@@ -129,19 +148,22 @@ def _model(what: str, defense: tuple[str, ...], access: tuple[str, ...], logits:
 def _serve_settings(file: Path, samples: str | None, count: int) -> None:
     from feint.gateway.redaction import redacted
     from feint.gateway.server import run, workers
-    from feint.gateway.server.bootstrap import load
+    from feint.gateway.server.bootstrap import describe, load
     from feint.gateway.settings_file import read
 
     async def make(ledgers: "Ledgers | None") -> "AppState":
         return await load(read(file), ledgers=ledgers)
 
+    def started(running: "RunningServer") -> None:
+        _log(describe(running.opened), running.opened.warnings, f"serving {running.addresses}")
+
     try:
         if samples is not None:
             _check(make, samples)
         elif count == 1:
-            run.run(make, started=_started)
+            run.run(make, started=started)
         else:
-            workers.serve(file, count, started=lambda served: _print(*served, f"{count} workers"))
+            workers.serve(file, count, started=lambda served: _log(*served, f"{count} workers"))
     except FeintError as error:  # it goes where the logs go
         error.args = tuple(map(redacted, error.args))
         raise
@@ -278,6 +300,14 @@ def _started(running: "RunningServer") -> None:
     from feint.gateway.server.bootstrap import describe
 
     _print(describe(running.opened), running.opened.warnings, f"serving {running.addresses}")
+
+
+def _log(lines: "Sequence[str]", warnings: "Sequence[str]", ending: str) -> None:
+    from feint.gateway.telemetry import logs
+
+    logs.announce(lines)
+    logs.announce(warnings, "warning")
+    logs.announce([ending])
 
 
 def _print(lines: "Sequence[str]", warnings: "Sequence[str]", *ending: str) -> None:

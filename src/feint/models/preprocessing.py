@@ -17,6 +17,7 @@ class Preprocessing(nn.Module):
     """First layer of a network, from inputs (N, …) of a domain to the features of its body; by default the inputs.
 
     Attributes:
+        domain: Domain of the inputs.
         features: Number of features of one input.
     """
 
@@ -24,6 +25,7 @@ class Preprocessing(nn.Module):
 
     def __init__(self, domain: Domain) -> None:
         super().__init__()
+        self.domain = domain
         self.features = math.prod(domain.shape)
         self.register_buffer("origin", torch.zeros(()), persistent=False)
 

@@ -140,7 +140,7 @@ def _pareto(section: Section, say: Catalog) -> Block:
     ]
     alt = say("alt pareto", front=", ".join(name for name in places if name in front))
     figure = Figure("", plots.pareto(section, say), "", alt)
-    note = say("pareto note", budget=f"{section.budgets[-1]:,}")
+    note = say("pareto note", budget=f"{section.compared():,}")
     left = [name for name in section.defenses if section.largest(name) and name not in places]
     if left:  # at fewer queries every defense looks better
         note = f"{note} {say('pareto left out', names=', '.join(left))}"

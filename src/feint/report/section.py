@@ -98,11 +98,16 @@ class Section:
             if not any(d >= defended and s <= stolen and (d, s) != (defended, stolen) for d, s in places.values())
         }
 
+    def compared(self) -> int:
+        """Return the budget at which defenses are compared: the largest that most of them have; 0 without rows."""
+        asked = [budget for _, budget in {(line.defense, line.budget) for line in self.lines}]
+        return max(asked, key=lambda budget: (asked.count(budget), budget), default=0)
+
     def places(self) -> dict[str, tuple[float, float]]:
-        """Return defender accuracy and robust stealer accuracy at the largest budget, for defenses that have both."""
-        largest, places = max(self.budgets, default=0), {}
+        """Return defender accuracy and robust stealer accuracy at the compared budget, for defenses that have both."""
+        budget, places = self.compared(), {}
         for name in self.defenses:
-            worst, utility = self.robust(name, largest), self.results.utility(name)
+            worst, utility = self.robust(name, budget), self.results.utility(name)
             if worst is not None and utility:
                 places[name] = utility["defender_accuracy"], worst.share
         return places

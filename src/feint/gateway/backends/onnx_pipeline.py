@@ -98,6 +98,11 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
         """Detectors of the ladder."""
         return tuple(self.graph.detectors)
 
+    @property
+    def campaign(self) -> Any:
+        """Evidence over many accounts, None for none."""
+        return self.graph.campaign
+
     def admit(self, query: ArrayQuery, account: Account) -> None:
         """Apply everybody's access rules."""
         for rule in self._everybodys:

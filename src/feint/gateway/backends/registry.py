@@ -31,7 +31,7 @@ PROBES = 16  # random inputs by which logits and probabilities are told apart
 class Passthrough:
     """Graph without an output defense: probabilities pass unchanged, after the access rules."""
 
-    access, rungs, detectors, campaign, recipe = (), (RungSpec(),), (), None, None
+    access, rungs, detectors, campaign, recipe, digest = (), (RungSpec(),), (), None, None, ""
 
     def run(self, p: Array) -> Outputs:
         """Return the rows."""
@@ -97,6 +97,7 @@ async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
         bare(graph.recipe),
         safest(graph.recipe),
         len(graph.rungs),
+        fingerprint=f"{model.digest} {'' if graph is model else graph.digest} {table.logits}",
     )
 
 
@@ -141,8 +142,9 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
         *steps(graph.recipe or {}, table.access, table.threshold),
     ]
     return LoadedModel(
-        spec, pipeline, notes, warnings, safest(graph.recipe), len(graph.rungs), upstream, connect, upstream.close
-    )
+        spec, pipeline, notes, warnings, safest(graph.recipe), len(graph.rungs), upstream, connect, upstream.close,
+        graph.digest,
+    )  # fmt: skip
 
 
 def scores_answer(scores: Array, table: settings.OnnxSettings) -> Callable[[Array], Array]:

@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -17,14 +18,14 @@ from prometheus_client import multiprocess
 
 from feint import __version__
 from feint.errors import BadInput, FeintError
-from feint.gateway import accounts
+from feint.gateway import accounts, error_responses
 from feint.gateway.redaction import redacted
 from feint.gateway.server import ports, run
 from feint.gateway.server.bootstrap import AppState, Ledgers, describe, load
 from feint.gateway.server.server_handle import RunningServer
 from feint.gateway.settings import ServerSettings, Settings
 from feint.gateway.settings_file import read
-from feint.gateway.telemetry.logs import Handler, Logs
+from feint.gateway.telemetry.logs import Logs, attach, take_over
 
 PAUSE = 1.0  # seconds between a worker's start and that of the one that replaces it, at least
 METRICS = "PROMETHEUS_MULTIPROC_DIR"  # the directory where prometheus_client sums the metrics of processes
@@ -69,7 +70,7 @@ def serve(file: Path, count: int, *, started: Callable[["Served"], None]) -> Non
         supervisor = Supervisor(file, count)
         try:
             started(supervisor.start())
-            _log_to_stdout(settings)
+            attach(Logs(settings.operator.log, version=__version__), settings.operator.log)
             supervisor.watch()
         finally:
             supervisor.close()
@@ -170,6 +171,7 @@ def work(file: Path, pipe: Connection) -> None:
         pipe: The supervisor's, to which the lines of what is served are sent, or the error that prevents it.
     """
     os.setpgid(0, 0)  # Ctrl-C in a terminal goes to the supervisor alone
+    take_over()
 
     async def make(ledgers: Ledgers | None) -> AppState:
         return await load(_shared_settings(file), ledgers=ledgers)
@@ -186,6 +188,9 @@ def work(file: Path, pipe: Connection) -> None:
         run.run(make, started=started, shared_ports=True)
     except FeintError as error:
         pipe.send(error)
+    except Exception as error:
+        error_responses.logged(error)  # multiprocessing would print its text
+        sys.exit(1)
 
 
 def _started(worker: Worker) -> Served:
@@ -228,9 +233,3 @@ def _metrics_directory() -> Iterator[None]:
             yield
         finally:
             del os.environ[METRICS]
-
-
-def _log_to_stdout(settings: Settings) -> None:
-    log.handlers = [Handler(Logs(settings.operator.log, version=__version__))]
-    log.propagate = False
-    log.setLevel(settings.operator.log.upper())

@@ -2,11 +2,15 @@
 
 import logging
 import sys
+import threading
 import time
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 import msgspec
 
+from feint import __version__
+from feint.gateway import error_responses
 from feint.gateway.record import RequestRecord
 from feint.gateway.redaction import redacted
 from feint.gateway.request_context import RequestContext, current
@@ -128,3 +132,30 @@ class Handler(logging.Handler):
             self._logs.say(record.levelname.lower(), redacted(record.getMessage()), record.created)
         except (OSError, ValueError):
             self.handleError(record)
+
+
+def attach(logs: Logs, level: str, logger: str = "feint.gateway") -> None:
+    """Write what a logger logs from this level on as lines of `logs`."""
+    log = logging.getLogger(logger)
+    log.handlers, log.propagate = [Handler(logs)], False
+    log.setLevel(level.upper())
+
+
+def take_over() -> None:
+    """Write all that Python writes in this process as JSON lines: every logger, warnings, and uncaught exceptions.
+
+    `feint.gateway` logs at level info until `attach` sets another one, all other loggers warnings alone.
+    """
+    logs = Logs(version=__version__)
+    attach(logs, "info")
+    attach(logs, "warning", "root")
+    logging.captureWarnings(True)
+    sys.excepthook = lambda kind, error, trace: error_responses.logged(error)
+    threading.excepthook = lambda failed: error_responses.logged(failed.exc_value or failed.exc_type())
+
+
+def announce(lines: Iterable[str], level: str = "info") -> None:
+    """Write lines of a start or an end, whatever the level of the logs."""
+    logs = Logs("debug", version=__version__)
+    for line in lines:
+        logs.say(level, redacted(line), time.time())
