@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.load import tables as load_tables
 from docs import code_tables, ownership_tables, published_tables
 
-from feint.bench import load
 from feint.errors import FeintError, MissingData
 from feint.evaluation import jsonl, traits
 from feint.evaluation.checks import find_flags, verdict
@@ -20,11 +19,9 @@ from feint.evaluation.robust import Robust, robust
 from feint.gateway.app import Gateway
 from feint.gateway.auth.keys import AnonymousAuth
 from feint.gateway.telemetry.metrics import Metrics
-from feint.gateway.telemetry.recent import RecentRequests
 from feint.i18n import Catalog
 from feint.openinference.status import ERROR_STATUSES
 from feint.report import figures
-from feint.report.published import measured
 from feint.report.section import sections
 from feint.report.summary import markdown
 from feint.report.tables import headline
@@ -627,19 +624,6 @@ def claim_figure(results: Results) -> "Figure":
     return figure
 
 
-def published(name: str) -> str:
-    """Return the table of published values beside the measured ones."""
-    results, lines = results_of(name), []
-    for it in load(name).expected:
-        here = measured(results.on(it.victim), it)
-        if here is not None:
-            queries = f"{it.budget:,}" if it.budget else ""
-            what = it.score.replace("_", " ").capitalize()
-            shares = f"{it.value:.2%}", f"{here:.2%}", published_tables.difference(here, it.value)
-            lines.append([it.victim, it.defense, it.attack, queries, what, *shares])
-    return grid([["Victim", "Defense", "Attack", "Queries", "What", "Published", "Measured", "Difference"], *lines])
-
-
 def mean_of(rows: list[dict[str, Any]], key: str) -> float:
     """Return the mean of a member over rows."""
     return sum(row[key] for row in rows) / len(rows)
@@ -776,7 +760,7 @@ def exported() -> str:
 
 def metrics() -> str:
     """Return the table of /metrics, with the help texts of the metrics."""
-    metrics = Metrics(RecentRequests())
+    metrics = Metrics()
     metrics.attach(Gateway({}, AnonymousAuth()))
     exposition = metrics.text().decode()
     kinds = dict(re.findall(r"^# TYPE (\S+) (\w+)", exposition, re.MULTILINE))
@@ -798,10 +782,7 @@ TABLES = {
     "suite_cifar10": lambda: suite("cifar10"),
     "suite_gtsrb": lambda: suite("gtsrb"),
     "suite_apgp2023_table1": lambda: suite("apgp2023_table1"),
-    "published_apgp2023_table1": lambda: published("apgp2023_table1"),
     "suite_apmsa2023_table2": lambda: suite("apmsa2023_table2"),
-    "published_apmsa2023_table2": lambda: published("apmsa2023_table2"),
-    "published_praetorian2026": lambda: published("praetorian2026"),
     **published_tables.TABLES,
     "springboard_digits": lambda: springboard("digits"),
     "springboard_fashion_mnist": lambda: springboard("fashion_mnist"),

@@ -670,7 +670,9 @@ ATTACKS = by_name(
     ),
     Example(
         ActiveThief(pool(), NETWORK, TRAINING, KCentre(), rounds=1),
+        variants={"with a proxy": ActiveThief(pool(), NETWORK, TRAINING, KCentre(), proxy=PROXY)},
         spelled=(
+            ActiveThief(POOL, DIGITS, proxy=LEARNED),
             ActiveThief(
                 POOL, DIGITS, selection=DFALThenKCentre(DFAL(steps=3), factor=2), first=0.2, rounds=4, among=100
             ),

@@ -15,12 +15,13 @@ import safetensors
 import safetensors.numpy
 
 from feint import __version__
+from feint.defenses.served_mark import ServedMark
 from feint.errors import BadInput, BadRecipe
 from feint.openinference.model_spec import domain_of_table
 from feint.recipes.recipe import PLUGINS, from_table, joined, to_table
 from feint.signature import Domain
 
-FORMAT = "1"
+PLAIN, MARKED = "1", "2"  # formats: a gateway that knows the first alone would serve answers without their marks
 DIGEST = re.compile(rb"sha256:[0-9a-f]{64}")  # of the file, in which this digest itself counts as zeros
 NO_DIGEST = "sha256:" + "0" * 64
 
@@ -73,10 +74,12 @@ class RungSpec:
     Attributes:
         at: The evidence from which a client stands on it.
         access: Its access rules.
+        marks: Marks of its answers, which follow the graph; locked, until the gateway has their key.
     """
 
     at: float = 0.0
     access: tuple[Any, ...] = ()
+    marks: tuple[ServedMark, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def to_metadata(
 ) -> dict[str, str]:
     """Return the metadata that `read` takes apart, with a digest that `sign` fills in."""
     return {
-        "feint.format": FORMAT,
+        "feint.format": MARKED if any(map(_marks, _rungs(recipe))) else PLAIN,
         "feint.version": __version__,
         "feint.takes": takes,
         "feint.fingerprint": fingerprint,
@@ -134,13 +137,15 @@ def to_metadata(
 def from_metadata(metadata: Mapping[str, str]) -> Manifest:
     """Return what metadata hold; raise `ValueError` where they are not as `written`."""
     try:
-        if metadata["feint.format"] != FORMAT:
-            raise ValueError(f"format {metadata['feint.format']}, not {FORMAT}")
+        if metadata["feint.format"] not in (PLAIN, MARKED):
+            raise ValueError(f"format {metadata['feint.format']}, not {PLAIN} or {MARKED}")
         recipe = json.loads(metadata["feint.recipe"])
         learned = safetensors.numpy.load(base64.b64decode(metadata["feint.learned"], validate=True))
         ladder = recipe["kind"] == "Ladder"
-        access = _rules(recipe, learned)
-        pairs = zip(recipe["at"], recipe["rungs"], strict=True) if ladder else ()
+        rungs = tuple(
+            RungSpec(float(at), _rules(rung, learned), _marks(rung))
+            for at, rung in zip(recipe["at"] if ladder else [0.0], _rungs(recipe), strict=True)
+        )
         return Manifest(
             metadata["feint.takes"],
             metadata["feint.fingerprint"],
@@ -148,8 +153,8 @@ def from_metadata(metadata: Mapping[str, str]) -> Manifest:
             domain_of_table(domain) if (domain := json.loads(metadata.get("feint.domain", "null"))) else None,
             tuple(json.loads(metadata.get("feint.labels", "[]"))),
             recipe,
-            access if ladder else (),
-            tuple(RungSpec(float(at), _rules(rung, learned)) for at, rung in pairs) or (RungSpec(0.0, access),),
+            _rules(recipe, learned) if ladder else (),
+            rungs,
             tuple(_process(i, learned) for i in range(len(recipe.get("detectors", ())))),
             _cohort(recipe["campaign"], learned) if recipe.get("campaign") else None,
         )
@@ -177,6 +182,17 @@ def _rules(table: Mapping[str, Any], learned: Mapping[str, Array]) -> tuple[Any,
     weights = {"Weights": lambda fingerprint: LearnedTensors(fingerprint, _under(f"{fingerprint}/", learned))}
     words = joined(weights, ServableRules())
     return tuple(from_table(rule, words) for rule in table["access"])
+
+
+def _rungs(recipe: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return the tables of a ladder's rungs; a plain defense is a ladder of one rung."""
+    return recipe["rungs"] if recipe["kind"] == "Ladder" else [recipe]
+
+
+def _marks(rung: Mapping[str, Any]) -> tuple[ServedMark, ...]:
+    """Return the marks among the output defenses in the table of a rung."""
+    words = {ServedMark.__name__: ServedMark}
+    return tuple(from_table(step, words) for step in rung.get("outputs", ()) if step["kind"] in words)
 
 
 def _process(i: int, learned: Mapping[str, Array]) -> Any:

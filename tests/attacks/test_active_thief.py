@@ -2,14 +2,17 @@
 
 import pytest
 import torch
-from tests.examples import NETWORK, pool
+from tests.examples import NETWORK, PROXY, pool
 from tests.support.problems import Linear, LinearOnImages
 
 from feint import Defense, Service
 from feint.attacks import DFAL, ActiveThief, DFALThenKCentre, KCentre, Uncertainty
 from feint.attacks.pool.active_thief import _UnaskedRows
 from feint.attacks.pool.selection import Candidates, deepfool_distance
+from feint.errors import BadInput
+from feint.models.networks import Network
 from feint.models.training import Training
+from feint.victims import Trained
 
 SELECTIONS = [Uncertainty(), KCentre(), DFAL(), DFALThenKCentre()]
 
@@ -68,6 +71,25 @@ def test_rows_not_chosen_move_behind_the_rest():
     unasked = _UnaskedRows(torch.arange(10, 20))
     assert unasked.take(torch.tensor([3, 0]), 5).tolist() == [13, 10]
     assert unasked.rows.tolist() == [15, 16, 17, 18, 19, 11, 12, 14]
+
+
+def test_a_proxy_chooses_all_but_the_first_before_the_first_query():
+    def entropy(x):
+        return torch.special.entr(PROXY.model(x).softmax(-1)).sum(-1)
+
+    oracle = Service(Linear()).oracle(client="a", budget=50)
+    ActiveThief(pool(), NETWORK, Training(epochs=1), Uncertainty(), proxy=PROXY).steal(oracle)
+    x, asked = pool().inputs(), oracle.transcript.x
+    left = [row for row in x if not (asked == row).flatten(1).all(1).any()]
+    assert len(left) == 250
+    assert entropy(asked[5:]).min() >= entropy(torch.stack(left)).max()
+    assert entropy(asked[:5]).min() < entropy(asked[5:]).min()
+
+
+def test_a_proxy_takes_inputs_of_the_pool():
+    other = Trained.of(Network("mlp", (1, 3, 3), 3).build())
+    with pytest.raises(BadInput, match="which the proxy takes"):
+        ActiveThief(pool(), NETWORK, proxy=other).steal(Service(Linear()).oracle(client="a", budget=50))
 
 
 @pytest.mark.slow

@@ -29,8 +29,9 @@ from feint.data import Split
 from feint.defenses.inputs import Blur
 from feint.defenses.outputs import APGP, MAD, APGPClosedForm, GaussianNoise, LabelOnly, ReverseSigmoid, Temperature
 from feint.errors import BadInput
+from feint.models.cache import cached_in
 from feint.models.networks import Network
-from feint.models.training import Training
+from feint.models.training import Training, train
 from feint.oracle import CountingOracle
 from feint.query import Answer
 from feint.service import Defense, Service, SuspectedDefense
@@ -259,6 +260,21 @@ def test_fitted_lenses_are_deterministic_in_their_seed(monkeypatch):
     monkeypatch.setattr(Recovered, "_agreement", lambda *_: 1.0)
     first, again, other = (mean_distance(recovered(suspect(Temperature(4.0)), seed=s), Defense()) for s in (1, 1, 2))
     assert first == again != other
+
+
+@pytest.mark.parametrize("own_labels", [True, False])
+def test_shadows_that_depend_on_no_answer_are_trained_once_for_all_thefts(own_labels, monkeypatch, tmp_path):
+    trained = []
+    monkeypatch.setattr(Recovered, "_agreement", lambda *_: 1.0)
+    monkeypatch.setattr(
+        recovered_lens, "train", lambda *args, **options: trained.append(args) or train(*args, **options)
+    )
+    lens = recovered(suspect(Temperature(4.0)), own_labels=own_labels, steps=5)
+    alone = mean_distance(lens, Defense(), n=30)
+    with cached_in(tmp_path):
+        assert [mean_distance(lens, Defense(), n=n) for n in (30, 30)] == [alone] * 2
+        mean_distance(lens, Defense(), n=20)
+    assert len(trained) == 2 * (2 if own_labels else 4)
 
 
 def test_bad_input_to_fitted_lenses():

@@ -1,8 +1,12 @@
 """Attackers of an audit, tried before the plan."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 
+from feint import bench
 from feint.attacks import Surrogate
 from feint.audit import attacker
 from feint.data import Split
@@ -35,6 +39,19 @@ def test_a_training_that_diverges_is_not_the_attacker():
     assert choice.learned
     assert 0.4 < choice.baselines["majority"] < 0.65
     assert set(choice.baselines) == {"majority", "nearest neighbour"}
+
+
+@pytest.mark.parametrize(
+    ("suite", "victim", "shape"),
+    [("quick", "digits", (1, 8, 8)), ("fashion_mnist", "lenet", (1, 28, 28)), ("cifar10", "resnet20", (3, 32, 32))],
+)
+def test_an_audit_tries_the_attacker_of_the_suites(suite, victim, shape):
+    read = bench.load(suite)
+    entry = read.victims[victim]
+    network = Network(entry.surrogate or entry.network, Pixels(shape), 10)
+    training = read.training_on(victim, network)
+    tried = attacker.contenders(torch.nn.Identity(), Pixels(shape), 10)
+    assert Surrogate(network, replace(training, flip=False)) in tried
 
 
 def test_answers_without_a_rule_are_not_learned():

@@ -1,9 +1,12 @@
 """Plan of an audit: what fits into its minutes."""
 
-from feint.attacks import Surrogate
+import pytest
+
+from feint.attacks import Recovered, Surrogate
 from feint.audit import candidates, plan
 from feint.audit.attacker import Attacker, AttackerChoice
 from feint.audit.samples import load_samples
+from feint.data import Split
 from feint.defense import Defense
 from feint.defenses.outputs import GaussianNoise, LabelOnly, ReverseSigmoid
 from feint.models.networks import Network
@@ -14,8 +17,8 @@ SHAPE = Pixels((1, 8, 8))
 SIGMOID = {"sigmoid": candidates.Candidate("sigmoid", "", Defense(outputs=[ReverseSigmoid()]))}
 
 
-def trial(name, agreement, seconds):
-    return Attacker(Surrogate(Network(name, SHAPE, 10), Training()), agreement, seconds)
+def trial(name, agreement, seconds, training=None):
+    return Attacker(Surrogate(Network(name, SHAPE, 10), training or Training()), agreement, seconds)
 
 
 def planned(minutes, *, trials, spent=0.0, left_out=()):
@@ -61,6 +64,22 @@ def test_the_best_attacker_is_planned_and_a_weaker_one_is_named_as_weaker():
     assert AttackerChoice((strong, trial("mlp", 0.945, 0.1)), {"majority": 0.1}, 200).best.name == "mlp"
 
 
+def test_the_longest_training_that_agrees_as_often_is_planned_where_as_many_budgets_fit():
+    short, long = trial("mlp", 0.94, 1.0), trial("mlp", 0.93, 10.0, Training(least_steps=20_000))
+    worse = trial("mlp", 0.8, 20.0, Training(least_steps=40_000))
+    other = trial("lenet", 0.94, 30.0, Training(least_steps=60_000))
+    most = planned(1, trials=[short]).size.budgets
+    trainings = {minutes: planned(minutes, trials=[short, long, worse, other]) for minutes in (1, 10)}
+    assert {minutes: made.training for minutes, made in trainings.items()} == {
+        1: Training(),
+        10: long.surrogate.training,
+    }
+    assert trainings[1].size.budgets == trainings[10].size.budgets == most
+    assert [note.phrase for note in trainings[1].notes] == ["training shortened"]
+    assert not trainings[10].notes
+    assert not trainings[1].hurried
+
+
 def test_lenses_that_train_models_are_paid_for_whatever_the_network_is(monkeypatch):
     monkeypatch.setattr(plan, "OVERHEAD", 0.0)
     tried = {candidate.name: candidate for candidate in (
@@ -71,6 +90,16 @@ def test_lenses_that_train_models_are_paid_for_whatever_the_network_is(monkeypat
     for size, seconds in ((plan.Size((100, 500), 3, lenses=True), 0), (plan.Size((100, 500), 3, thorough=True), 42)):
         assert plan.estimate(size, tried, speed) == seconds
     assert 0 < plan.restorer_seconds(10) < 600
+
+
+@pytest.mark.parametrize(("labelled", "shadows"), [(True, candidates.SHADOWS), (False, candidates.FEW_SHADOWS)])
+def test_shadows_that_are_trained_for_each_theft_are_few(labelled, shadows, digits):
+    labels = digits.pool.labels.numpy() * labelled
+    pool = Split.of(digits.pool.values, labels, domain=digits.domain)
+    sigmoid, surrogate = SIGMOID["sigmoid"].defense, Network("mlp", digits.domain, 10)
+    (lens,) = candidates.adaptive_lenses(sigmoid, pool, surrogate, Training(), thorough=True)["recovered"]
+    assert isinstance(lens, Recovered)
+    assert lens.shadows == shadows
 
 
 def test_altered_copies_are_asked_only_of_models_in_this_process(digits):

@@ -26,17 +26,18 @@ from feint.defenses.access import (
     SequentialTest,
 )
 from feint.defenses.feature_scores import LearnedScore, Mahalanobis
-from feint.defenses.outputs import ReverseSigmoid
+from feint.defenses.outputs import Marked, ReverseSigmoid
 from feint.defenses.scores import Energy
+from feint.defenses.served_mark import ROWS
 from feint.errors import ProofRequired, Refused
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.backends.registry import load_onnx
 from feint.gateway.backends.torch_backend import of_service
 from feint.gateway.endpoint import ModelEndpoint
+from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.server import trial
 from feint.gateway.settings import OnnxSettings
 from feint.gateway.stores.memory import MemoryStore
-from feint.gateway.transaction import LedgerSession
 from feint.hashcash import solve
 from feint.ledger import Ledger
 from feint.models.networks import Network
@@ -45,6 +46,7 @@ from feint.query import Query
 
 CLIENTS = "honest", "attacker", "greedy", "replayer"
 TOTALS = "evidence", "rung", "queries"
+KEY = "the owner's secret"
 MARGIN = 1e-3  # between a query's score and any calibration score: no last bit decides which is greater
 
 
@@ -65,7 +67,13 @@ def services(victim, digits, ladder):
     members = [SequentialTest(), learned, SequentialTest(Mahalanobis()), ADD(4, dimensions=3), *means]
     combined = Combined(members).fit(victim, digits.test, outliers=noise)
     campaign = Campaign(newcomers=3, run_length=20.0, probation=0.3).fit(victim, digits.test)
+    marked = [
+        Defense(outputs=[Marked(KEY, rate=0.2)]), Defense(outputs=[ReverseSigmoid(), Marked(KEY, rate=0.4)]),
+        Defense(access=[Refuse()]),
+    ]  # fmt: skip
     return {
+        "marked": Service(victim, Defense(outputs=[Marked(KEY, rate=0.3, most=5)])),
+        "marked ladder": Service(victim, replace(ladder, rungs=marked, campaign=campaign)),
         "ladder": Service(victim, ladder),
         "campaign": Service(victim, replace(ladder, campaign=campaign)),
         "combined": Service(victim, replace(ladder, detectors=[combined])),
@@ -84,6 +92,8 @@ def graphs(services, tmp_path_factory):
 
 
 REFUSALS = {
+    "marked": set(),
+    "marked ladder": {"OverBudget", "RateLimited", "Suspected"},
     "ladder": {"OverBudget", "RateLimited", "Suspected"},
     "campaign": {"OverBudget", "RateLimited", "Suspected"},
     "combined": {"OverBudget", "RateLimited", "Suspected"},
@@ -161,7 +171,10 @@ def by_steps(pipeline: Pipeline, ledger):
 @asynccontextmanager
 async def served(name, service, graph):
     """A pipeline of the gateway over the service or its graph, and the model as its clients see it."""
-    at = await load_onnx(OnnxSettings(path=graph), "digits") if name == "onnx" else of_service(service, "digits")
+    key = graph.with_name("mark.key")
+    key.write_text(f"{KEY}\n")
+    settings = OnnxSettings(path=graph, mark_key_file=key)
+    at = await load_onnx(settings, "digits") if name == "onnx" else of_service(service, "digits")
     try:
         yield at
     finally:
@@ -179,7 +192,11 @@ async def reference(service, script):
 
 
 def totals(account):
-    return {client: [account(client).total(name) for name in TOTALS] for client in CLIENTS}
+    """The totals of accounts, and their marked answers."""
+    return {
+        client: [*(account(client).total(name) for name in TOTALS), account(client).rows(ROWS).array.tolist()]
+        for client in CLIENTS
+    }
 
 
 def refusals(outcomes):
@@ -205,7 +222,7 @@ async def run(name, service, script, graph):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["service", "onnx", "torch", "onnx endpoint", "torch endpoint"])
-@pytest.mark.parametrize("defense", ["ladder", "campaign", "combined", "plain", "none"])
+@pytest.mark.parametrize("defense", ["marked", "marked ladder", "ladder", "campaign", "combined", "plain", "none"])
 def test_same_answers_refusals_and_evidence(name, defense, services, graphs, script):
     expected, accounts = asyncio.run(reference(services[defense], script))
     outcomes, ledger = asyncio.run(run(name, services[defense], script, graphs[defense]))

@@ -9,6 +9,7 @@ import torch
 from tests.examples import DOMAINS
 
 from feint.defenses import keyed
+from feint.defenses.keyed_numbers import check_key
 from feint.defenses.outputs import GaussianNoise
 from feint.errors import BadInput, BadRecipe
 from feint.signature import mark
@@ -40,7 +41,7 @@ def test_the_numbers_are_uniform():
 
 def test_without_a_key_or_an_input_there_is_nothing_to_draw_from():
     with pytest.raises(BadRecipe, match="secret"):
-        keyed.check_key("")
+        check_key("")
     with pytest.raises(BadInput, match="inputs"):
         keyed.uniforms("secret", None, 3)
 

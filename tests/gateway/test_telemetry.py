@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,13 +15,12 @@ from tests.support.gateways import STAGES, gateway, record
 
 from feint import __version__
 from feint.errors import MissingData
-from feint.gateway.dashboard.data import curve
 from feint.gateway.request_context import RequestContext, continue_trace
 from feint.gateway.settings import OperatorSettings
+from feint.gateway.telemetry.client_gauges import ClientGauges
 from feint.gateway.telemetry.logs import Handler, Logs
 from feint.gateway.telemetry.metrics import Metrics
 from feint.gateway.telemetry.observers import Telemetry, start_telemetry
-from feint.gateway.telemetry.recent import POINTS, TIMES, RecentRequests
 from feint.gateway.telemetry.throttle import Throttle
 from feint.gateway.telemetry.traces import Traces
 
@@ -38,15 +36,13 @@ def samples(metrics):
 
 
 def test_metrics_count_what_was_decided():
-    recent = RecentRequests()
-    metrics = Metrics(recent)
+    metrics = Metrics()
     for it in [
         record(evidence=0.3, moved=0.4, conflicts=2),
         record("bob", evidence=1.5, rung=1, moved=0.8, campaign=True),
         record("bob", "refused", "OverBudget", seconds={"access": 1e-5}),
         record("", "refused", "NoKey", queries=0, seconds={}),
     ]:
-        recent([it])
         metrics([it])
     found = samples(metrics)
     assert found["feint_requests_total", "answered", "digits"] == 2
@@ -66,7 +62,7 @@ def test_metrics_count_what_was_decided():
 
 
 def test_moved_requests_are_counted_by_the_hundred_and_never_added_up():
-    metrics = Metrics(RecentRequests())
+    metrics = Metrics()
     for i in range(199):
         metrics([record(moved=i % 2)])
         assert samples(metrics).get(("feint_moved_count", "digits"), 0) == (i + 1) // 100 * 100
@@ -85,7 +81,7 @@ def everything_shown(folder, **values):
         context = RequestContext(trace=continue_trace("", "", traces.share))
         telemetry(record("bob", outcome, reason, time=1e9, rung=rung, context=context, **values))
     metrics = {key: value for key, value in samples(telemetry.metrics).items() if not key[0].startswith("process_")}
-    pages = [metrics, repr(telemetry.recent.clients)]
+    pages = [metrics, repr(telemetry.metrics.clients.clients)]
     telemetry.close()
     audit = [json.loads(entry) for entry in (folder / "audit.jsonl").read_text().splitlines()]
     hidden = {"time", "before", "hash", "trace", "@timestamp"}  # which are never the same twice
@@ -108,13 +104,11 @@ def test_no_observer_shows_an_undefended_number(tmp_path, name):
 
 
 def test_labels_are_as_many_whoever_asks():
-    recent = RecentRequests()
-    metrics = Metrics(recent)
+    metrics = Metrics()
     sizes = []
     for start in (0, 5000):
         for i in range(start, start + 5000):
             it = record(f"client-{i}", evidence=i % 7 / 3, rung=i % 3)
-            recent([it])
             metrics([it])
         sizes.append(len(samples(metrics)))
     assert sizes[0] == sizes[1] < 150
@@ -122,7 +116,7 @@ def test_labels_are_as_many_whoever_asks():
 
 
 def test_a_page_of_metrics_that_promtool_would_read():
-    metrics = Metrics(RecentRequests())
+    metrics = Metrics()
     metrics.attach(gateway())
     metrics([record()])
     names = re.findall(r"^# TYPE (\S+) (\w+)$", metrics.text().decode(), re.MULTILINE)
@@ -131,7 +125,7 @@ def test_a_page_of_metrics_that_promtool_would_read():
 
 
 def test_counters_begin_at_zero():
-    metrics = Metrics(RecentRequests())
+    metrics = Metrics()
     metrics.attach(gateway())
     values = samples(metrics)
     assert all(values["feint_requests_total", outcome, "toy"] == 0 for outcome in ("refused", "failed"))
@@ -140,20 +134,20 @@ def test_counters_begin_at_zero():
 
 
 def test_no_series_is_written_for_the_time_of_creation():
-    metrics = Metrics(RecentRequests())
+    metrics = Metrics()
     metrics([record()])
     assert "_created" not in metrics.text().decode()
 
 
 def test_process_and_version_are_exported():
-    values = samples(Metrics(RecentRequests()))
+    values = samples(Metrics())
     assert values["feint_build_info", __version__] == 1
     assert values["process_resident_memory_bytes",] > 0
     assert values["process_open_fds",] > 0
 
 
 def test_state_of_a_gateway_is_exported():
-    metrics, both = Metrics(RecentRequests()), gateway(names=("toy", "far"))
+    metrics, both = Metrics(), gateway(names=("toy", "far"))
     metrics.attach(both)
     both.upstreams, both.endpoints["toy"].shadow = frozenset({"far"}), True
     values = samples(metrics)
@@ -324,49 +318,19 @@ def test_traces_are_sampled():
     assert 120 < len(exported.get_finished_spans()) < 290  # 200 ± 6 standard errors
 
 
-def test_what_is_seen_of_ten_thousand_clients_is_bounded(monkeypatch):
-    monkeypatch.setattr("feint.gateway.telemetry.recent.CLIENTS", 100)
-    recent = RecentRequests(gap=0.0)
-    for i in range(3000):
-        recent([record(f"client-{i % 300}", time=float(i), evidence=i / 3000)])
-    for i in range(1000):
-        recent([record("one", time=3000.0 + i, evidence=float(i))])
-    assert len(recent.clients) == 100
-    one = recent.of("digits")["one"]
-    assert len(one.times) == len(one.levels) <= POINTS
-    assert one.times[0] == 3000.0
-    assert one.times[-1] > 3990
-    assert len(recent.seconds["digits", "model"]) == TIMES
+def test_as_many_clients_are_remembered_as_asked_last(monkeypatch):
+    monkeypatch.setattr("feint.gateway.telemetry.client_gauges.CLIENTS", 100)
+    gauges = ClientGauges()
+    for i in range(300):
+        gauges([record("first"), record(f"client-{i}")])
+    assert len(gauges.clients) == 100
+    assert ("digits", "first") in gauges.clients
 
 
 def test_record_without_evidence_keeps_the_last_evidence():
-    recent = RecentRequests()
-    recent([record(evidence=1.5, rung=2, asked=9)])
-    recent([record(outcome="refused", reason="OverBudget")])
-    ann = recent.of("digits")["ann"]
-    assert ann.evidence == 1.5
-    assert ann.rung == 2
-    assert ann.asked == 9
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=200))
-def test_quantiles_are_those_of_numpy_to_a_rank(times):
-    recent = RecentRequests()
-    for it in times:
-        recent([record(seconds={"model": it})])
-    for found, level in zip(recent.quantiles("digits")["model"], (0.5, 0.99), strict=True):
-        below, above = np.quantile(times, level, method="lower"), np.quantile(times, level, method="higher")
-        assert below <= found <= above
-
-
-@given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(-5, 50)), max_size=70))
-def test_a_curve_stays_in_its_box(points):
-    points.sort()
-    path, mark = curve([it for it, _ in points], [it for _, it in points])
-    numbers = [float(it) for it in re.findall(r"[\d.]+", path)]
-    assert all(0 <= x <= 120 for x in numbers[::2])
-    assert all(0 <= y <= 28 for y in numbers[1::2])
-    assert mark is None or 0 <= mark <= 28
+    gauges = ClientGauges()
+    gauges([record(evidence=1.5, rung=2), record(outcome="refused", reason="OverBudget")])
+    assert gauges.clients["digits", "ann"] == (1.5, 2)
 
 
 def test_one_record_that_fails_fails_no_request_and_is_said_once(caplog):
@@ -375,7 +339,7 @@ def test_one_record_that_fails_fails_no_request_and_is_said_once(caplog):
     with caplog.at_level(logging.ERROR, "feint.gateway"):
         operator(record())
         operator(record())
-    assert sum(operator.recent.outcomes.values()) == 2
+    assert samples(operator.metrics)["feint_requests_total", "answered", "digits"] == 2
     assert len(caplog.records) == 1
     operator.close()
 

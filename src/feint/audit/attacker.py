@@ -49,12 +49,16 @@ class Attacker:
         """Name of the network."""
         return self.surrogate.network.name
 
+    @property
+    def inputs(self) -> int:
+        """Number of inputs that the training sees, repeats included."""
+        return inputs_seen(self.surrogate.training, self.rows)
+
     def seconds_for(self, budget: int) -> float:
         """Estimate the seconds of a training on the answers to `budget` queries."""
         if self.surrogate.network.architecture.at_once:
             return self.seconds * max(FLOOR, budget / self.rows)
-        training = self.surrogate.training
-        return self.seconds * inputs_seen(training, budget) / inputs_seen(training, self.rows)
+        return self.seconds * inputs_seen(self.surrogate.training, budget) / self.inputs
 
 
 @dataclass(frozen=True)
@@ -78,11 +82,24 @@ class AttackerChoice:
     @property
     def best(self) -> Attacker:
         """The quickest of the attackers that agree as often as the best one, as far as chance allows to say."""
+        return min(self._near, key=lambda attacker: attacker.seconds)
+
+    @property
+    def longest(self) -> Attacker:
+        """The attacker with the network of `best` whose training is longest, among those that agree as often.
+
+        Trials are shorter than trainings, and hide what more steps teach: of 1,000 answers of a LeNet on Fashion-MNIST
+        a LeNet learns 80.3 % in 600 steps of 32, and 85.1 % in 2,000 of 64.
+        """
+        same = [attacker for attacker in self._near if attacker.name == self.best.name]
+        return max(same, key=lambda attacker: (attacker.inputs, attacker.agreement))
+
+    @property
+    def _near(self) -> list[Attacker]:
         first = self.attackers[0]
         smoothed = (first.agreement * self.answers + 0.5) / (self.answers + 1)
         error = (smoothed * (1 - smoothed) / self.answers) ** 0.5
-        near = [attacker for attacker in self.attackers if first.agreement - attacker.agreement <= ALIKE * error]
-        return min(near, key=lambda attacker: attacker.seconds)
+        return [attacker for attacker in self.attackers if first.agreement - attacker.agreement <= ALIKE * error]
 
     @property
     def tried(self) -> dict[str, float]:

@@ -147,7 +147,8 @@ def make_plan(
     Args:
         samples: Samples of the audit.
         candidates: Defenses to run, by name.
-        choice: Attackers that were tried. A weaker one is planned only where no plan of the best one fits.
+        choice: Attackers that were tried. A weaker one is planned only where no plan of the best one fits; a longer
+            training of the best one's network where as many budgets fit with it.
         minutes: Time that the whole audit may take.
         seconds_per_answer: Seconds of one answer of the victim, measured here.
         budgets: Budgets that are run in any case, where the pool has so many inputs.
@@ -168,14 +169,17 @@ def make_plan(
             _notes(notes, choice, attacker), choice.tried, choice.baselines,
         )  # fmt: skip
 
-    attackers = dict.fromkeys([choice.best, *choice.attackers])
-    options = [plan(attacker, size) for attacker in attackers for size in sizes(affordable, budgets)]
-    fitting = [option for option in options if option.seconds <= available]
-    if fitting:
-        return fitting[0]
-    least = min(
-        (option for option in options if option.surrogate == choice.best.surrogate.network), key=lambda o: o.seconds
-    )
+    def plans(attacker: Attacker) -> list[AuditPlan]:
+        return [plan(attacker, size) for size in sizes(affordable, budgets)]
+
+    def fitting(attacker: Attacker) -> list[AuditPlan]:
+        return [option for option in plans(attacker) if option.seconds <= available]
+
+    for attacker in dict.fromkeys([choice.best, *choice.attackers]):
+        for first in fitting(attacker):
+            longer = fitting(choice.longest) if attacker.name == choice.longest.name else []
+            return next((option for option in longer if option.size.budgets == first.size.budgets), first)
+    least = min(plans(choice.best), key=lambda option: option.seconds)
     return replace(least, notes=(*least.notes, Remark("plan least", {"minutes": f"{minutes:g}"})), least=True)
 
 
@@ -185,7 +189,13 @@ def _notes(notes: Sequence[Remark], choice: AttackerChoice, attacker: Attacker) 
     slow = Remark(TOO_SLOW, {"name": attacker.name, "best": choice.best.name, **agreements})
     untried = Remark("attackers not tried", {"names": ", ".join(choice.left_out)})
     unlearned = Remark("attacker learned nothing", {"agreement": f"{choice.best.agreement:.1%}"})
-    raised = (slow, attacker.name != choice.best.name), (untried, choice.left_out), (unlearned, not choice.learned)
+    shortened = Remark("training shortened", {"times": f"{choice.longest.inputs / attacker.inputs:.1f}"})
+    raised = (
+        (slow, attacker.name != choice.best.name),
+        (shortened, attacker.name == choice.longest.name and attacker.inputs < choice.longest.inputs),
+        (untried, choice.left_out),
+        (unlearned, not choice.learned),
+    )
     return *notes, *(note for note, applies in raised if applies)
 
 

@@ -108,4 +108,4 @@ def _print(written: "Written") -> None:
         print(f"  with     {', '.join(map(str, written.along))}")
     if written.beside:
         rules = ", ".join(map(repr, written.beside))
-        print(f"  beside   {rules}: enforced by Feint's gateway only; other servers ignore them")
+        print(f"  beside   {rules}: applied by Feint's gateway only; other servers ignore them")

@@ -11,8 +11,8 @@ from feint.cli.common import person
 from feint.errors import UnknownName
 
 if TYPE_CHECKING:
+    from feint.gateway.changes import AccountName, Snapshot
     from feint.gateway.settings import Settings
-    from feint.gateway.transaction import AccountName, Snapshot
 
 ledger = App(name="ledger", help="Show, export, reset and erase accounts of a gateway's ledger, while it runs.")
 app.command(ledger)
@@ -112,7 +112,7 @@ def marks(settings: Path, /, *, out: Path, model: str = "") -> None:
     import asyncio
 
     from feint.cli.common import require_new
-    from feint.defenses.outputs.marked import ROWS
+    from feint.defenses.served_mark import ROWS
     from feint.gateway.server import marked
     from feint.gateway.settings_file import read
     from feint.ownership.carried import marked_by_account
@@ -138,7 +138,7 @@ def _model(settings: "Settings", model: str) -> str:
 
 
 def _name(client: str, group: bool) -> "AccountName":
-    from feint.gateway.transaction import AccountName
+    from feint.gateway.changes import AccountName
 
     return AccountName("group" if group else "client", client)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from feint.defenses.keyed import GOLDEN, mix
+from feint.defenses.keyed_numbers import GOLDEN, mix
 from feint.signature.columns import significant
 
 HASHES = 128  # of a MinHash: the standard error of a distance is at most 0.044

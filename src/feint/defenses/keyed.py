@@ -8,24 +8,14 @@ who averages over copies of which a pixel or two differ by one level still gains
 `feint.attacks.NearCopies`.
 """
 
-import hmac
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from feint.errors import BadInput, BadRecipe, NotExportable
+from feint.defenses import keyed_numbers
+from feint.errors import BadInput, NotExportable
 from feint.query import quantize
 from feint.signature import mark, near
-
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)
-
-
-def check_key(key: str) -> None:
-    """Raise `BadRecipe` for an empty key: numbers that anybody can compute hide nothing."""
-    if not key:
-        draw = "python -c 'import secrets; print(secrets.token_hex())'"
-        raise BadRecipe("an empty key", "a secret of the owner's", f"draw one: {draw}")
 
 
 def digests(key: str, x: Tensor | None, *, purpose: str = "", perceptual: bool = False) -> np.ndarray:
@@ -34,8 +24,7 @@ def digests(key: str, x: Tensor | None, *, purpose: str = "", perceptual: bool =
     Args:
         key: The owner's secret.
         x: Inputs, (N, …) of any domain.
-        purpose: What is drawn. Two defenses with one key and one purpose draw the same numbers, and their answers to
-            one input differ by what an attacker can solve for the undefended one.
+        purpose: What is drawn, as in `keyed_numbers.digests`.
         perceptual: Whether an input's perceptual code (`feint.signature.near`) stands for its mark.
 
     Returns:
@@ -51,13 +40,8 @@ def digests(key: str, x: Tensor | None, *, purpose: str = "", perceptual: bool =
         raise BadInput(
             "answers without their inputs", "the inputs x (N, …), which decide the draw", "call it as (p, x)"
         )
-    keyed, drawn = hmac.new(key.encode(), digestmod="sha256"), list[bytes]()
-    keyed.update(purpose.encode())
-    for row in _codes(x) if perceptual else mark(x.detach().cpu().numpy()):
-        code = keyed.copy()  # the key is hashed once, not once an input
-        code.update(row)
-        drawn.append(code.digest())
-    return np.frombuffer(b"".join(drawn), np.uint64).reshape(-1, 4)
+    codes = _codes(x) if perceptual else mark(x.detach().cpu().numpy())
+    return keyed_numbers.digests(key, codes, purpose=purpose)
 
 
 def _codes(x: Tensor) -> list[bytes]:
@@ -78,9 +62,7 @@ def uniforms(key: str, x: Tensor | None, n: int, *, purpose: str = "", perceptua
     Returns:
         Numbers, (N, n) float64 on the CPU.
     """
-    seeds = digests(key, x, purpose=purpose, perceptual=perceptual)[:, :1]
-    state = mix(seeds + np.arange(1, n + 1, dtype=np.uint64) * GOLDEN)
-    return torch.from_numpy(((state >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)
+    return torch.from_numpy(keyed_numbers.uniforms(digests(key, x, purpose=purpose, perceptual=perceptual), n))
 
 
 def shared_uniforms(key: str, x: Tensor | None, n: int, *, purpose: str, share: float) -> Tensor:
@@ -108,10 +90,3 @@ def shared_uniforms(key: str, x: Tensor | None, n: int, *, purpose: str, share: 
         if weight
     ]
     return torch.special.ndtr(torch.stack(parts).sum(0)).clamp(2.0**-53, 1 - 2.0**-53)
-
-
-def mix(state: np.ndarray) -> np.ndarray:
-    """Return the output of SplitMix64 for its state, uint64: a bijection after which every bit depends on every bit."""
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))

@@ -9,6 +9,8 @@ import numpy as np
 from feint import onnx_manifest
 from feint.defense import Defense, Ladder, draws
 from feint.defenses.access import Campaign
+from feint.defenses.outputs import Output
+from feint.defenses.served_mark import ServedMark
 from feint.errors import BadInput, NotExportable
 from feint.export.tracing import SERVE, Parts
 from feint.gateway.backends.onnx_model import MOVED, PROBABILITIES, SCORE, numbered
@@ -22,7 +24,7 @@ class ExportPlan:
     """Plan of one file.
 
     Attributes:
-        recipe: Defense or ladder that the file represents.
+        recipe: Defense or ladder that the file represents, without keys.
         parts: Rungs and scores of the graph.
     """
 
@@ -41,6 +43,11 @@ class ExportPlan:
         """Access rules of the recipe, which stay outside of the graph, in the order in which they apply."""
         rungs = self.recipe.rungs if isinstance(self.recipe, Ladder) else ()
         return *self.recipe.access, *(rule for rung in rungs for rule in rung.access)
+
+    @property
+    def marks(self) -> tuple[Any, ...]:
+        """Marks of the recipe, which stay outside of the graph, too."""
+        return tuple(step for rung in _rungs(self.recipe) for step in rung.outputs if isinstance(step, ServedMark))
 
     def metadata(
         self, *, takes: str, fingerprint: str, domain: Domain | None = None, labels: Sequence[str] = ()
@@ -67,8 +74,8 @@ def make_plan(defense: Defense | Ladder, *, gateway: bool, rung: int | None) -> 
         The plan.
 
     Raises:
-        NotExportable: For a ladder without `gateway`, an input defense, a defense that draws by a key, or a rule or
-            detector that needs torch.
+        NotExportable: For a ladder without `gateway`, an input defense, a defense that draws by a key and is not
+            one for the gateway at the end, or a rule or detector that needs torch.
         BadInput: For an unknown rung.
     """
     if rung is not None:
@@ -81,12 +88,10 @@ def make_plan(defense: Defense | Ladder, *, gateway: bool, rung: int | None) -> 
             "stands", f"export one with --rung 0 … {len(defense.rungs) - 1}, or all --for gateway",
         )  # fmt: skip
     rungs = _rungs(defense)
-    plan = ExportPlan(defense, Parts(rungs, _scores(defense), moved=gateway))
     for step in [step for member in rungs for step in member.inputs]:
         raise NotExportable(f"{step!r}, an input defense", "defenses that look at answers", SERVE)
-    for step in [step for member in rungs for step in member.outputs if draws(step)]:  # its text has the key
-        got = f"{type(step).__name__} (numbers drawn by HMAC-SHA256)"
-        raise NotExportable(got, "arithmetic that ONNX knows", SERVE)
+    traced = [_traced(member, gateway=gateway) for member in rungs]
+    plan = ExportPlan(_locked(defense), Parts(traced, _scores(defense), moved=gateway))
     for rule in plan.rules:
         if not getattr(rule, "servable", False):
             raise NotExportable(f"{rule!r}", "an access rule that runs without torch (servable = True)", SERVE)
@@ -95,6 +100,31 @@ def make_plan(defense: Defense | Ladder, *, gateway: bool, rung: int | None) -> 
 
 def _rungs(defense: Defense | Ladder) -> tuple[Defense, ...]:
     return tuple(defense.rungs) if isinstance(defense, Ladder) else (defense,)
+
+
+def _traced(rung: Defense, *, gateway: bool) -> Defense:
+    """Return a rung without the output defenses at its end that the gateway applies, or raise `NotExportable`."""
+    steps = list(rung.outputs)
+    while gateway and steps and _beside(steps[-1]):
+        steps.pop()
+    for step in filter(draws, steps):  # its text has the key
+        got = f"{type(step).__name__} (numbers drawn by HMAC-SHA256)"
+        if _beside(step):
+            raise NotExportable(got, "the last output defense, for Feint's gateway", "move it, and add --for gateway")
+        raise NotExportable(got, "arithmetic that ONNX knows", SERVE)
+    return replace(rung, outputs=steps)
+
+
+def _locked(defense: Defense | Ladder) -> Any:
+    """Return a defense in which the steps for the gateway have no key."""
+    if isinstance(defense, Ladder):
+        return replace(defense, rungs=[_locked(rung) for rung in defense.rungs])
+    return replace(defense, outputs=[_beside(step) or step for step in defense.outputs])
+
+
+def _beside(step: Any) -> ServedMark | None:
+    """Return what the gateway applies in the place of an output defense, if it does."""
+    return step.beside() if isinstance(step, Output) else None
 
 
 def _select_rung(defense: Defense | Ladder, rung: int) -> Defense:

@@ -44,7 +44,7 @@ class Written:
         outputs: Names of its outputs.
         classes: Number of classes.
         checked: Result of its check against the service.
-        beside: Access rules, which are in the metadata and which only Feint's gateway enforces.
+        beside: Access rules and marks of answers, which are in the metadata and which only Feint's gateway applies.
         along: Further files that a server needs.
     """
 
@@ -143,7 +143,7 @@ def _write(
         checked = check(exported, undefended, plan.parts, expected)
         size = partial.stat().st_size
     shape = exported.input, exported.shape
-    return Written(path, size, shape, tuple(plan.names), exported.classes, checked, plan.rules)
+    return Written(path, size, shape, tuple(plan.names), exported.classes, checked, (*plan.rules, *plan.marks))
 
 
 class _Undefended:

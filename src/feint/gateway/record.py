@@ -25,7 +25,6 @@ class RequestRecord:
         applied: The highest rung whose answer the client got: 0 in shadow mode.
         evidence: The evidence against the client.
         campaign: Whether there is a campaign alarm, None where it is not known.
-        asked: The queries that the client has been answered so far, those of this request among them.
         moved: The mean L1 distance between undefended and defended rows, None where it is not known.
         conflicts: Number of times that the rules ran again because the account had changed.
         seconds: The seconds of each stage: access, model, outputs, ledger.
@@ -42,7 +41,6 @@ class RequestRecord:
     applied: int = 0
     evidence: float = 0.0
     campaign: bool | None = None
-    asked: float = 0.0
     moved: float | None = None
     conflicts: int = 0
     seconds: dict[str, float] = field(default_factory=dict)

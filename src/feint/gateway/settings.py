@@ -132,6 +132,7 @@ class OnnxSettings(ModelSettings):
     """A model in this process: an ONNX file of `feint export`, or of another tool.
 
     `outputs` is an exported output defense behind it. A file with another fingerprint than `fingerprint` is refused.
+    The key of marked answers is in the variable `mark_key_env` or the file `mark_key_file`.
     """
 
     path: Path
@@ -139,6 +140,8 @@ class OnnxSettings(ModelSettings):
     output: str | None = None
     logits: bool = False
     fingerprint: str = ""
+    mark_key_env: str = ""
+    mark_key_file: Path | None = None
     threads: int = 1
 
 
@@ -152,6 +155,7 @@ class UpstreamSettings(ModelSettings):
 
     Credentials are a bearer's token in the variable `bearer_env` or the file `bearer_file`, or user:password in
     `basic_env` or `basic_file`. `ca` replaces the system's authorities; `client_cert` and `client_key` are sent.
+    The key of marked answers is in the variable `mark_key_env` or the file `mark_key_file`.
     """
 
     upstream: str
@@ -160,6 +164,8 @@ class UpstreamSettings(ModelSettings):
     output: str | None = None
     logits: bool = False
     fingerprint: str = ""
+    mark_key_env: str = ""
+    mark_key_file: Path | None = None
     input: str | None = None
     datatype: Literal["FP16", "FP32", "FP64", "UINT8", "INT32", "INT64", "BYTES", ""] = ""
     domain: dict[str, Any] | None = None

@@ -1,9 +1,15 @@
-"""Cache directory of trainings and of batches of answers."""
+"""Cache directory of trainings, of batches of answers, and of tensors that a recipe determines."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+
+import safetensors.torch
+from torch import Tensor
+
+from feint.recipes.recipe import fingerprint, to_table
+from feint.recipes.store import atomic_write
 
 _DIRECTORY: ContextVar[Path | None] = ContextVar("cache directory", default=None)
 
@@ -26,3 +32,23 @@ def cached_in(directory: Path | None) -> Iterator[None]:
 def cache_directory() -> Path | None:
     """Return the directory of the innermost `cached_in`, or None outside of any."""
     return _DIRECTORY.get()
+
+
+def cached_tensors(recipe: object, make: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+    """Return the tensors that `make` returns; from the cache directory, where there is one and it has them.
+
+    Args:
+        recipe: Recipe that determines them.
+        make: Makes the tensors, by name.
+
+    Returns:
+        The tensors by name.
+    """
+    directory = cache_directory()
+    if directory is None:
+        return make()
+    file = directory / f"{fingerprint(to_table(recipe))}.safetensors"
+    if not file.exists():
+        with atomic_write(file) as partial:
+            safetensors.torch.save_file(dict(make()), partial)
+    return safetensors.torch.load_file(file)

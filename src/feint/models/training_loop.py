@@ -1,7 +1,9 @@
 """Training loop: batches, the optimizer, the average of the weights, and checkpoints after epochs.
 
 On a CPU with bfloat16 instructions, channels-last and bfloat16 autocast together train ResNet-20 three times as fast
-as plain float32 (500 → 1,500 images/s on two cores); on a GPU the same two lines select its own formats.
+as plain float32 (500 → 1,500 images/s on two cores); on a GPU the same two lines select its own formats. ResNet-9 of
+width 32, batches of 128 on one thread of an AMD EPYC with AVX-512 BF16: 155 images for a second of the processor as
+plain float32, 197 with channels-last (three runs each: 152–160, 194–200), 405 with both (one run).
 """
 
 import math

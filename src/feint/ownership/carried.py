@@ -8,7 +8,7 @@ import torch
 
 from feint.data import Split
 from feint.defenses.boundary import ClassFeatureWatermark, MarginWatermark
-from feint.defenses.outputs.marked import ROWS
+from feint.defenses.served_mark import ROWS
 from feint.errors import BadInput
 from feint.ledger import Account
 from feint.ownership.mark import Mark

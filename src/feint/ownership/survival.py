@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from feint.data import Dataset
-from feint.defenses.outputs.marked import ROWS
+from feint.defenses.served_mark import ROWS
 from feint.errors import BadInput, BadRecipe
 from feint.models.networks import Classifier, Network
 from feint.models.training import Training

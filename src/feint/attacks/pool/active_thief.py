@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from feint.attacks.attack import Attack
-from feint.attacks.iterative import train_in_rounds
+from feint.attacks.iterative import train_in_rounds, train_once
 from feint.attacks.pool.selection import Candidates, Selection, Uncertainty
-from feint.attacks.probing import check, draw_rows
+from feint.attacks.probing import BATCH, check, draw_rows, require_like
 from feint.attacks.surrogates import logits, logits_of_rows
 from feint.data import Split
 from feint.errors import BadRecipe
 from feint.models.networks import Classifier, Network
+from feint.models.stored import Trained
 from feint.models.training import Training
 from feint.oracle import Oracle
 from feint.progress import NO_PROGRESS, ProgressCallback
@@ -31,6 +32,9 @@ class ActiveThief(Attack):
     The paper has 10 rounds after 10 % at first. It holds a fifth of the answers out to end the training, which
     `Training(holdout=0.2)` does here.
 
+    With a `proxy`, such as a public model or one that learned the pool's own labels, the rest is chosen at once and
+    before the first query: there is one training.
+
     Args:
         pool: Inputs of the attacker.
         surrogate: Architecture of the surrogate.
@@ -40,6 +44,7 @@ class ActiveThief(Attack):
         rounds: Number of rounds after the first.
         among: Number of unasked inputs among which a round selects, or as many as it must choose, if those are more. A
             pass over a million images would cost more than the training.
+        proxy: Model that chooses in place of the surrogate, or None.
     """
 
     cite: ClassVar[str] = "pal2020activethief"
@@ -50,6 +55,7 @@ class ActiveThief(Attack):
     first: float = 0.1
     rounds: int = 9
     among: int = 20_000
+    proxy: Trained | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.first < 1 or self.rounds < 1 or self.among < 1:
@@ -57,19 +63,20 @@ class ActiveThief(Attack):
 
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         check(oracle, self.pool, self.surrogate)
-        self.selection.require_surrogate(self.surrogate)
+        self._check_model()
         order = draw_rows(self.pool, len(self.pool), seed)
         count = max(1, round(oracle.left * self.first))
-        unasked, rest = _UnaskedRows(order[count:]), oracle.left - count
+        first, unasked, rest = self.pool.inputs(order[:count]), _UnaskedRows(order[count:]), oracle.left - count
+        if self.proxy is not None:
+            x = torch.cat([first, self._choose(rest, unasked, self.proxy.model, first)])
+            return train_once(
+                oracle, x.split(BATCH), len(x), network=self.surrogate, training=self.training, pool=self.pool,
+                seed=seed, progress=progress,
+            )  # fmt: skip
 
         def propose(surrogate: Classifier, left: int) -> Tensor:
-            count = min(left, math.ceil(rest / self.rounds))
-            rows = unasked.rows[: max(self.among, count)]
-            asked, p = logits(surrogate, oracle.transcript.x), logits_of_rows(surrogate, self.pool, rows)
-            candidates = Candidates(surrogate, p.softmax(-1), asked.softmax(-1), lambda i: self.pool.inputs(rows[i]))
-            return self.pool.inputs(unasked.take(self.selection.choose(count, candidates), len(rows)))
+            return self._choose(min(left, math.ceil(rest / self.rounds)), unasked, surrogate, oracle.transcript.x)
 
-        first = self.pool.inputs(order[:count])
         return train_in_rounds(
             oracle,
             first,
@@ -79,6 +86,19 @@ class ActiveThief(Attack):
             seed=seed,
             progress=progress,
         )
+
+    def _check_model(self) -> None:
+        """Raise `BadInput` unless pool and selection fit the model that chooses."""
+        model = self.surrogate if self.proxy is None else self.proxy.network
+        require_like(self.pool, model.domain, "a pool", "the proxy takes")
+        self.selection.require_surrogate(model)
+
+    def _choose(self, count: int, unasked: "_UnaskedRows", model: Classifier, asked: Tensor) -> Tensor:
+        """Return `count` inputs of the pool that the model chooses, beside those `asked` (n, …) so far."""
+        rows = unasked.rows[: max(self.among, count)]
+        p, p_asked = (z.softmax(-1) for z in (logits_of_rows(model, self.pool, rows), logits(model, asked)))
+        candidates = Candidates(model, p, p_asked, lambda chosen: self.pool.inputs(rows[chosen]))
+        return self.pool.inputs(unasked.take(self.selection.choose(count, candidates), len(rows)))
 
 
 class _UnaskedRows:

@@ -22,7 +22,7 @@ class Candidates:
     """Inputs to select from.
 
     Attributes:
-        surrogate: The surrogate so far.
+        surrogate: The surrogate so far, or the attacker's proxy.
         p: Its probabilities (N, K) of the N candidates.
         asked: Its probabilities (M, K) of the inputs asked so far.
         inputs: Decodes rows (n,) of the candidates to inputs (n, …).

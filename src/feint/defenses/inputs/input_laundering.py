@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from feint.defenses.inputs.input import Input
-from feint.defenses.keyed import check_key, uniforms
+from feint.defenses.keyed import uniforms
+from feint.defenses.keyed_numbers import check_key
 from feint.defenses.laundering import Problem, launder
 from feint.errors import BadInput, BadRecipe, NotFitted, in_range
 from feint.fitting import FitContext, Fittable

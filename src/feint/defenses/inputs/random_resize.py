@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from feint.defenses.inputs.input import Input, check_images
-from feint.defenses.keyed import check_key, uniforms
+from feint.defenses.keyed import uniforms
+from feint.defenses.keyed_numbers import check_key
 from feint.errors import BadRecipe
 from feint.signature import Domain, Pixels
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from feint.defense import OutputDefense
 from feint.defenses import keyed
+from feint.defenses.keyed_numbers import check_key, swap_label
 from feint.defenses.outputs.looks import BITS, hashes
 from feint.defenses.outputs.output import Output, check_simplex
 from feint.errors import BadInput, BadRecipe
@@ -42,7 +43,7 @@ class LabelFlip(Output):
     most: int = 2000
 
     def __post_init__(self) -> None:
-        keyed.check_key(self.key)
+        check_key(self.key)
         if not (0 <= self.near < BITS // 2 and self.most >= 1):
             raise BadRecipe(repr(self), f"0 ≤ near < {BITS // 2} bits and most ≥ 1", "change it")
 
@@ -84,22 +85,8 @@ class LabelFlip(Output):
 
     def _flip(self, p: Tensor, bits: Tensor) -> Tensor:
         """Return the answers with the label's probability and that of the class drawn from `bits` swapped."""
-        return swap_label(p, keyed.uniforms(self.key, bits, 1, purpose="LabelFlip"))
-
-
-def swap_label(p: Tensor, drawn: Tensor) -> Tensor:
-    """Return answers in which the label's probability and that of another class are swapped.
-
-    Args:
-        p: Answers (N, K).
-        drawn: Numbers (N, 1) in (0, 1), which decide the other class: each is as likely.
-
-    Returns:
-        Answers (N, K).
-    """
-    label = p.argmax(-1, keepdim=True)
-    other = (label + 1 + (drawn * (p.shape[-1] - 1)).long()) % p.shape[-1]
-    return p.scatter(-1, other, p.gather(-1, label)).scatter(-1, label, p.gather(-1, other))
+        drawn = keyed.uniforms(self.key, bits, 1, purpose="LabelFlip")[:, 0]
+        return torch.from_numpy(swap_label(p.detach().cpu().numpy(), drawn.numpy())).to(p.device)
 
 
 def _numbers(x: Tensor) -> Tensor:

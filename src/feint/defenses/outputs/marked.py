@@ -8,13 +8,11 @@ import torch
 from torch import Tensor
 
 from feint.defenses import keyed
-from feint.defenses.outputs.label_flip import swap_label
+from feint.defenses.keyed_numbers import check_key
 from feint.defenses.outputs.output import Output
+from feint.defenses.served_mark import PURPOSE, ServedMark
 from feint.errors import BadRecipe
 from feint.ledger import Account
-from feint.signature import domain_like, pack
-
-ROWS = "marked"
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Marked(Output):
     most: int = 200
 
     def __post_init__(self) -> None:
-        keyed.check_key(self.key)
+        check_key(self.key)
         if not (0 <= self.rate <= 1 and self.most >= 1):
             raise BadRecipe(repr(self), "0 ≤ rate ≤ 1 and most ≥ 1", "change it")
 
@@ -52,8 +50,8 @@ class Marked(Output):
         return "" if self.rate else "order"
 
     def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
-        drawn = keyed.uniforms(self.key, x, 2, purpose="Marked").to(p.device)
-        return torch.where(drawn[:, :1] < self.rate, swap_label(p, drawn[:, 1:]), p)
+        digests = keyed.digests(self.key, x, purpose=PURPOSE)
+        return torch.from_numpy(self._served.swapped(p.detach().cpu().numpy(), digests)).to(p.device)
 
     def record(self, p: Tensor, q: Tensor, x: Tensor, account: Account) -> None:
         """Store the inputs whose answers were marked, with their labels, in a client's account.
@@ -64,9 +62,12 @@ class Marked(Output):
             x: Their inputs (N, …).
             account: The client's account.
         """
-        marked = (p.argmax(-1) != q.argmax(-1)).nonzero().flatten()
-        if len(marked):
-            inputs = x[marked].cpu().numpy()
-            stored = torch.from_numpy(pack(domain_like(inputs).encode(inputs)))
-            rows = torch.cat([stored, q[marked].argmax(-1, keepdim=True).cpu().float()], 1)
-            account.rows(ROWS).append(rows, most=self.most)
+        before, after, inputs = (values.detach().cpu().numpy() for values in (p, q, x))
+        self._served.record(before, after, inputs, account)
+
+    def beside(self) -> ServedMark:
+        return self._served.locked()
+
+    @property
+    def _served(self) -> ServedMark:
+        return ServedMark(self.key, self.rate, self.most)

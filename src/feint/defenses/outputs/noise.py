@@ -9,7 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from feint.defenses.keyed import check_key, shared_uniforms
+from feint.defenses.keyed import shared_uniforms
+from feint.defenses.keyed_numbers import check_key
 from feint.defenses.outputs.output import Output, onto_simplex
 from feint.errors import BadRecipe
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from feint.defenses.served_mark import ServedMark
 from feint.errors import BadInput
 
 
@@ -30,6 +31,13 @@ class Output(ABC):
     @abstractmethod
     def preserves(self) -> str:
         """What stays exactly as it was, ties included: "order", "top-3" (…), "label", or "" for nothing."""
+
+    def beside(self) -> ServedMark | None:
+        """Return what Feint's gateway applies in its place after a graph, without its key, which no file may hold.
+
+        None where there is no such step.
+        """
+        return None
 
     @abstractmethod
     def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 from feint.errors import FeintError, NoKey, StoreLost
 from feint.gateway.app import Caller
 from feint.gateway.auth.keyfile import ANONYMOUS, FORM, Key, hashed, opened
+from feint.recipes.recipe import fingerprint
 
 FRESH = 0.5  # seconds between two checks of the file: each takes 10 µs
 NOBODY = bytes(32)
@@ -43,6 +44,11 @@ class KeyFileAuth:
         if (state := known[0].state(time.time())) != "active":
             raise NoKey(f"an API key that is {state}", "one that is valid", "ask for a new key")
         return known[1]
+
+    def fingerprint(self) -> str:
+        """Return a fingerprint of the keys, without their secrets; raise `StoreLost` as `authenticate` does."""
+        self._look()
+        return fingerprint([_shown(key) for _, (key, _) in sorted(self._known.items())])
 
     def _look(self) -> None:
         """Read the file again where it was changed or replaced."""
@@ -87,10 +93,19 @@ class AnonymousAuth:
             return self._nobody
         return self.authenticator.authenticate(key)
 
+    def fingerprint(self) -> str:
+        """Return a fingerprint of the keys, as `KeyFileAuth.fingerprint`."""
+        return f"anybody {self.authenticator.fingerprint() if self.authenticator else ''}"
+
     def close(self) -> None:
         """Close the file of keys, if there is one."""
         if self.authenticator is not None:
             self.authenticator.close()
+
+
+def _shown(key: Key) -> list[object]:
+    sets = [sorted(key.roles), sorted(key.models)]
+    return [key.id, key.client, key.tenant, key.group, key.expires, key.revoked is not None, *sets]
 
 
 def open(path: Path | str) -> KeyFileAuth:

@@ -28,6 +28,7 @@ class LoadedModel:
         upstream: The server that runs it, if another one does.
         connect: Asks the upstream for `spec`.
         close: Closes what is open.
+        fingerprint: Fingerprint of the model and its defense, "" where another server runs the model undefended.
     """
 
     spec: ModelSpec | None
@@ -39,3 +40,4 @@ class LoadedModel:
     upstream: UpstreamModel | None = None
     connect: Callable[[], Awaitable[ModelSpec]] | None = None
     close: Callable[[], None] = noop
+    fingerprint: str = ""

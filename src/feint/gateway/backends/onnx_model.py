@@ -10,6 +10,7 @@ from feint._optional import require
 from feint.errors import BadInput, DamagedFile, Failed, MissingData, one_line
 from feint.models.simplex import on_simplex
 from feint.onnx_manifest import Array, Manifest, from_metadata, verify
+from feint.recipes.recipe import short_hash
 from feint.signature import Pixels
 
 TYPES = {
@@ -75,6 +76,7 @@ class OnnxModel:
 
     Attributes:
         answer: Makes probabilities of the output (N, K) of a file of others: `softmax` where it holds logits.
+        digest: Fingerprint of the file.
 
     Raises:
         MissingData: If there is no such file.
@@ -92,6 +94,7 @@ class OnnxModel:
         self.path = Path(path)
         self.answer: Callable[[Array], Array] = identity
         self._session = _session(self.path, threads)
+        self.digest = short_hash(self.path.read_bytes())
         stored = _stored_manifest(self.path, self._session)
         self.defended = stored is not None  # whether Feint wrote it
         manifest = stored or Manifest()

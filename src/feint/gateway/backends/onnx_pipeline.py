@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from feint.defenses.served_mark import ServedMark
 from feint.errors import Failed
 from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.backends.onnx_model import Outputs
@@ -12,6 +13,7 @@ from feint.gateway.record import RequestRecord
 from feint.ledger import Account
 from feint.onnx_manifest import RungSpec
 from feint.pipeline import Pipeline
+from feint.signature import domain_kind
 
 Source = Callable[[Array], Awaitable[Array]]  # inputs (N, …) to undefended probabilities (N, K): a model elsewhere
 
@@ -61,6 +63,8 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
         graph: Rules, rungs and detectors of the recipe.
         run: Runs the graph, and reads its scores (`reading`), here or in a thread.
         source: Model elsewhere, from inputs (N, …) to undefended probabilities (N, K).
+        marks: Marks of the answers of each rung, with their key. The graph then sees its inputs on the grid of their
+            marks, as a service's model does; none for a graph without marks.
         access: Rules before those of the graph.
         safest: Rung whose answer is the `strongest`; None where no rung defends its answers.
         threshold: Factor by which the evidence at which each rung begins is multiplied.
@@ -72,11 +76,13 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
         run: Run,
         *,
         source: Source | None = None,
+        marks: Sequence[Sequence[ServedMark]] = (),
         access: Sequence[Any] = (),
         safest: int | None = None,
         threshold: float = 1.0,
     ) -> None:
         self.graph, self._run, self._source, self._safest = graph, run, source, safest
+        self._marks = marks if any(marks) else ()
         alone = graph.rungs[0].access if len(graph.rungs) == 1 else ()  # a rung that everybody stands on
         self._everybodys = (*access, *graph.access, *alone)
         self._threshold = threshold
@@ -92,6 +98,11 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
         """Detectors of the ladder."""
         return tuple(self.graph.detectors)
 
+    @property
+    def campaign(self) -> Any:
+        """Evidence over many accounts, None for none."""
+        return self.graph.campaign
+
     def admit(self, query: ArrayQuery, account: Account) -> None:
         """Apply everybody's access rules."""
         for rule in self._everybodys:
@@ -99,7 +110,8 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
 
     async def compute(self, query: ArrayQuery) -> Outputs:
         """Return the answers of every rung, and the detectors' scores."""
-        return await self._run(query.x if self._source is None else await self._source(query.x))
+        x = domain_kind(query.x.dtype).quantize(query.x) if self._marks else query.x
+        return await self._run(x if self._source is None else await self._source(x))
 
     async def answer(
         self,
@@ -110,7 +122,10 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
         *,
         shadow: bool = False,
     ) -> Array:
-        """Return the answer of the client's rung, after its rules."""
+        """Return the answer of the client's rung, after its rules.
+
+        The record has the distance from the undefended answer, at most: a mark's adds to that of the graph.
+        """
         record = record or RequestRecord("", query.client, len(query), query.time)
         detectors, campaign = self.graph.detectors, self.graph.campaign
         if computed.near is not None:
@@ -132,13 +147,30 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
             rule.admit(query, account)
         if computed.moved is not None and len(query):
             record.moved = sum(selected(computed.moved, rows, used).tolist()) / len(query)
-        return selected(computed.rungs, rows, used)
+        p = selected(computed.rungs, rows, used)
+        q = self._marked(p, query, rows, used, account)
+        if record.moved is not None and q is not p:
+            record.moved += float(np.abs(q - p).sum()) / len(query)
+        return q
+
+    def _marked(
+        self, p: Array, query: ArrayQuery, rows: Array, used: Sequence[int], account: Account | None = None
+    ) -> Array:
+        """Return the answers with the marks of their rungs, and store these in the account; itself without marks."""
+        for rung in used if self._marks else ():
+            of_rung = slice(None) if len(used) == 1 else rows == rung
+            for mark in self._marks[rung]:
+                before, x, p = p[of_rung], query.x[of_rung], p.copy()
+                p[of_rung] = mark.perturb(before, x)
+                if account is not None:
+                    mark.record(before, p[of_rung], x, account)
+        return p
 
     async def strongest(self, query: ArrayQuery, computed: Outputs) -> Array:
         """Return the answer of the safest rung."""
         if self._safest is None:
             raise Failed("a ledger that is lost, and no output defense", "one of the two", "try again later")
-        return computed.rungs[self._safest]
+        return self._marked(computed.rungs[self._safest], query, np.empty(0, int), [self._safest])
 
 
 def selected(arrays: Sequence[Array], rows: Array, used: Sequence[int]) -> Array:

@@ -2,11 +2,12 @@
 
 import asyncio
 import timeit
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from feint.defenses.served_mark import ServedMark
 from feint.errors import BadInput, FeintError, MissingData
 from feint.gateway import settings
 from feint.gateway.array_query import Array
@@ -17,6 +18,7 @@ from feint.gateway.backends.recipes import bare, rules, safest, steps
 from feint.gateway.backends.shared_run import QUICK, SharedRun, rows_independent
 from feint.gateway.backends.upstream import upstream_at
 from feint.gateway.redaction import address
+from feint.gateway.secrets import read_secret
 from feint.gateway.validation import check_probabilities
 from feint.models.simplex import kind_of_scores
 from feint.onnx_manifest import RungSpec
@@ -29,7 +31,7 @@ PROBES = 16  # random inputs by which logits and probabilities are told apart
 class Passthrough:
     """Graph without an output defense: probabilities pass unchanged, after the access rules."""
 
-    access, rungs, detectors, campaign, recipe = (), (RungSpec(),), (), None, None
+    access, rungs, detectors, campaign, recipe, digest = (), (RungSpec(),), (), None, None, ""
 
     def run(self, p: Array) -> Outputs:
         """Return the rows."""
@@ -66,6 +68,7 @@ async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
         raise BadInput(f"{table.path}, which is defended", "a bare model before `outputs`", "leave one of them out")
     graph = _output_defense(table.outputs, model.classes) if table.outputs else model
     _pinned(table.fingerprint, graph.fingerprint, table.outputs or table.path)
+    marks = _unlocked(graph.rungs, table)
 
     def run(x: Array) -> Outputs:
         out = model.run(x)
@@ -77,6 +80,7 @@ async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
     pipeline = OnnxPipeline(
         graph,
         SharedRun(reading(graph, run), seconds, independent=independent),
+        marks=marks,
         access=rules(table.access),
         safest=safest(graph.recipe),
         threshold=table.threshold,
@@ -93,6 +97,7 @@ async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
         bare(graph.recipe),
         safest(graph.recipe),
         len(graph.rungs),
+        fingerprint=f"{model.digest} {'' if graph is model else graph.digest} {table.logits}",
     )
 
 
@@ -101,6 +106,7 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
     graph = _output_defense(table.outputs, table.classes) if table.outputs else Passthrough()
     if isinstance(graph, OnnxModel):
         _pinned(table.fingerprint, graph.fingerprint, table.outputs)
+    marks = _unlocked(graph.rungs, table)
     upstream = upstream_at(table, table.upstream_model or name)
 
     async def connect() -> ModelSpec:
@@ -118,6 +124,7 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
         graph,
         SharedRun(reading(graph, graph.run), 0.0, independent=isinstance(graph, OnnxModel)),
         source=upstream.infer,
+        marks=marks,
         access=rules(table.access),
         safest=safest(graph.recipe),
         threshold=table.threshold,
@@ -135,8 +142,9 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
         *steps(graph.recipe or {}, table.access, table.threshold),
     ]
     return LoadedModel(
-        spec, pipeline, notes, warnings, safest(graph.recipe), len(graph.rungs), upstream, connect, upstream.close
-    )
+        spec, pipeline, notes, warnings, safest(graph.recipe), len(graph.rungs), upstream, connect, upstream.close,
+        graph.digest,
+    )  # fmt: skip
 
 
 def scores_answer(scores: Array, table: settings.OnnxSettings) -> Callable[[Array], Array]:
@@ -176,6 +184,16 @@ def _output_defense(path: Any, classes: int) -> OnnxModel:
     uniform = np.full((1, graph.classes), 1 / graph.classes, np.float32)
     _tried(graph.run, uniform, graph.classes, str(path))
     return graph
+
+
+def _unlocked(
+    rungs: Sequence[RungSpec], table: settings.OnnxSettings | settings.UpstreamSettings
+) -> list[list[ServedMark]]:
+    """Return the marks of each rung with their key; raise `BadInput` without it, `MissingData` where it is not read."""
+    if not any(rung.marks for rung in rungs):
+        return []
+    key = read_secret(table.mark_key_env, table.mark_key_file, "key of marked answers")
+    return [[mark.unlocked(key) for mark in rung.marks] for rung in rungs]
 
 
 def _pinned(wanted: str, fingerprint: str, path: Any) -> None:

@@ -1,5 +1,6 @@
 """Loader of models that torch runs: the library's own service, for defenses that no graph can hold."""
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,13 +9,14 @@ import torch
 
 from feint.defense import Defense, Ladder
 from feint.defenses.parsing import parse_defense
-from feint.errors import BadInput
+from feint.errors import BadInput, FeintError
 from feint.gateway import settings
 from feint.gateway.backends.base import OUTPUT, LoadedModel
 from feint.gateway.backends.recipes import bare, rules
 from feint.gateway.backends.torch_pipeline import TorchPipeline, rungs, safest
 from feint.openinference.model_spec import ModelSpec
 from feint.query import Query
+from feint.recipes.recipe import to_table
 from feint.service import Service
 from feint.signature import Domain, Pixels, as_domain
 from feint.victims import classes_of, domain_of, fingerprint, load_any
@@ -65,7 +67,18 @@ def of_service(
     labels = getattr(service.model, "class_names", ())
     spec = ModelSpec(name, domain, OUTPUT, classes_of(service.model, domain), labels=labels)
     notes = [f"{where}, by torch: {1000 * seconds:.2g} ms for one input", *_spoken(service.defense, access)]
-    return LoadedModel(spec, pipeline, notes, bare({"outputs": safe is not None}), safe, steps, close=pipeline.close)
+    return LoadedModel(
+        spec, pipeline, notes, bare({"outputs": safe is not None}), safe, steps,
+        close=pipeline.close, fingerprint=f"{fingerprint(service.model)} {_recipe(service.defense)}",
+    )  # fmt: skip
+
+
+def _recipe(defense: Defense | Ladder) -> str:
+    """Return the recipe of a defense, or the names of its steps where one of them is no recipe."""
+    try:
+        return json.dumps(to_table(defense), sort_keys=True)
+    except (FeintError, TypeError):
+        return "\n".join(_spoken(defense, ()))
 
 
 def _each_rung_tried(service: Service, domain: Domain) -> float:

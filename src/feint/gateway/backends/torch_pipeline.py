@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from feint.defense import Defense, Ladder
+from feint.defense import Defense, Ladder, Pooled
 from feint.defenses.access.detector import EProcessDetector
 from feint.defenses.access.e_process import EProcess
 from feint.errors import Failed
@@ -67,6 +67,11 @@ class TorchPipeline(Pipeline[ArrayQuery]):
         """E-processes of the ladder."""
         tests = self.defense.detectors if isinstance(self.defense, Ladder) else ()
         return tuple(test.martingale() for test in tests if isinstance(test, EProcessDetector))
+
+    @property
+    def campaign(self) -> Pooled | None:
+        """Evidence over many accounts, None for none."""
+        return self.defense.campaign if isinstance(self.defense, Ladder) else None
 
     def admit(self, query: ArrayQuery, account: Account) -> None:
         """Apply the rules before those of the service, which `answer` applies first, to the query as a tensor."""

@@ -1,27 +1,42 @@
-"""Data of the dashboard: the ledger's clients and this process's recent requests, as plain texts."""
+"""Data of the dashboard, as plain texts: what the ledger and the settings hold, which every replica shows alike."""
 
-import time
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
 from feint import __version__
 from feint.errors import StoreLost
 from feint.gateway.app import Gateway
+from feint.gateway.array_query import ArrayQuery
+from feint.gateway.changes import SHARED
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.record import shown
-from feint.gateway.telemetry.audit_log import AuditLog
-from feint.gateway.telemetry.recent import TIMES, WHOLE, RecentClient, RecentRequests
+from feint.gateway.stores.base import snapshot_of
 from feint.i18n import Catalog
+from feint.ledger import Account
+from feint.pipeline import QueryLike
 
 SHOWN = 50  # clients of each model
-WIDE, HIGH = 120.0, 28.0  # pixels of a curve
 PACES = 0, 5, 30
-OUTCOMES = "answered", "refused", "failed"
-STAGES = "access", "model", "outputs", "ledger", WHOLE
 DASH = "–"
+
+
+class Alarming(Protocol):
+    """Campaign, as `feint.defense.Pooled` has it."""
+
+    def alarmed(self, query: QueryLike, account: Account) -> bool | None: ...
+
+
+@runtime_checkable
+class HasCampaign(Protocol):
+    """Pipeline with evidence over many accounts, None for none."""
+
+    @property
+    def campaign(self) -> Alarming | None: ...
 
 
 @runtime_checkable
@@ -42,16 +57,13 @@ class HasQueryLimit(Protocol):
 
 @dataclass(frozen=True)
 class ClientRow:
-    """A client as a row of the table; `path` is its curve, `mark` the height of evidence 1 in pixels from the top."""
+    """A client as a row of the table."""
 
     name: str
     evidence: str
     rung: int
     asked: str
     left: str
-    last: str
-    path: str
-    mark: float | None
 
 
 @dataclass(frozen=True)
@@ -60,15 +72,11 @@ class ModelSection:
 
     name: str
     shadow: bool
-    alarm: bool
-    lost: bool
-    known: str
-    clients: Sequence[ClientRow]
-    groups: Sequence[Sequence[str]]
-    timed: str
-    stages: Sequence[Sequence[str]]
-    outcomes: Sequence[Sequence[str]]
-    reasons: Sequence[Sequence[str]]
+    differs: str
+    alarm: bool = False
+    lost: bool = False
+    clients: Sequence[ClientRow] = ()
+    groups: Sequence[Sequence[str]] = ()
 
 
 @dataclass(frozen=True)
@@ -76,71 +84,55 @@ class Dashboard:
     """Data of the dashboard, which is loaded again after `every` seconds, 0 for never."""
 
     subtitle: str
-    warnings: Sequence[str]
     models: Sequence[ModelSection]
     every: int
     paces: Sequence[tuple[int, str]]
 
 
-async def dashboard(
-    gateway: Gateway, recent: RecentRequests, audit: AuditLog | None, say: Catalog, *, every: int
-) -> Dashboard:
+async def dashboard(gateway: Gateway, say: Catalog, *, every: int) -> Dashboard:
     """Return the data of the page as they are now."""
-    warnings = [] if gateway.ready else [say("not ready")]
-    differ = [name for name, endpoint in gateway.endpoints.items() if endpoint.replicas_differ]
-    warnings += [say("replicas differ", model=name) for name in differ]
-    if audit is not None and audit.lost:
-        warnings.append(say("audit lost", lost=audit.lost))
     return Dashboard(
-        say("subtitle", version=__version__, since=_clock(recent.since), now=_clock(time.time())),
-        warnings,
-        [await _model(name, endpoint, recent, say) for name, endpoint in gateway.endpoints.items()],
+        say("subtitle", version=__version__, now=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"),
+        [await _model(name, endpoint, say) for name, endpoint in gateway.endpoints.items()],
         every,
         [(pace, say("every", seconds=pace) if pace else say("off")) for pace in PACES],
     )
 
 
-async def _model(name: str, endpoint: ModelEndpoint, recent: RecentRequests, say: Catalog) -> ModelSection:
-    here, lost, store = recent.of(name), False, endpoint.session.store
+async def _model(name: str, endpoint: ModelEndpoint, say: Catalog) -> ModelSection:
+    store, differ = endpoint.session.store, ", ".join(say(f"fact {what}") for what in endpoint.replicas_differ)
+    differs = say("replicas differ", differ=differ) if differ else ""
     try:
         clients, groups = await store.clients(SHOWN), await store.clients(SHOWN, kind="group")
+        alarm = await _alarm(endpoint)
     except StoreLost:
-        clients, groups, lost = _recent_only(here), [], True
-    outcomes, reasons = recent.counted(name)
-    quantiles = recent.quantiles(name)
+        return ModelSection(name, endpoint.shadow, differs, lost=True)
+    budget = _budget(endpoint)
     return ModelSection(
         name,
         endpoint.shadow,
-        recent.alarms.get(name, False),
-        lost,
-        f"{max(len(here), len(clients)):,}",
-        [_person(client, totals, here.get(client), _budget(endpoint)) for client, totals in clients],
-        [(group, _evidence(totals)) for group, totals in groups],
-        f"{min(TIMES, sum(outcomes.values())):,}",
-        [
-            (say(f"stage {stage}"), *(f"{1000 * s:.2f}" for s in quantiles[stage]))
-            for stage in STAGES
-            if stage in quantiles
-        ],
-        [(say(f"outcome {outcome}"), f"{outcomes.get(outcome, 0):,}") for outcome in OUTCOMES],
-        [(reason, f"{count:,}") for reason, count in reasons.items()],
+        differs,
+        alarm,
+        clients=[_row(client, totals, budget) for client, totals in clients],
+        groups=[(group, _evidence(totals)) for group, totals in groups],
     )
 
 
-def _recent_only(here: Mapping[str, RecentClient]) -> list[tuple[str, dict[str, float]]]:
-    most = sorted(here.items(), key=lambda entry: -entry[1].evidence)[:SHOWN]
-    return [
-        (name, {"evidence": client.evidence, "rung": client.rung, "queries": client.asked}) for name, client in most
-    ]
+async def _alarm(endpoint: ModelEndpoint) -> bool:
+    """Return whether the ledger holds a campaign alarm: as a newcomer would meet it now."""
+    campaign = endpoint.pipeline.campaign if isinstance(endpoint.pipeline, HasCampaign) else None
+    if campaign is None:
+        return False
+    shared = Account("")
+    shared.add_all((await snapshot_of(endpoint.session.store, SHARED)).totals)
+    newcomer = ArrayQuery(np.empty((0, 1)), "", time=endpoint.session.now())
+    return bool(campaign.alarmed(newcomer, Account("", shared)))
 
 
-def _person(name: str, totals: Mapping[str, float], recent: RecentClient | None, budget: int | None) -> ClientRow:
-    path, mark = curve(recent.times, recent.levels) if recent else ("", None)
+def _row(client: str, totals: Mapping[str, float], budget: int | None) -> ClientRow:
     left = DASH if budget is None or "budget" not in totals else f"{max(0, budget - int(totals['budget'])):,}"
-    return ClientRow(
-        name, _evidence(totals), int(totals.get("rung", 0)), f"{int(totals.get('queries', 0)):,}",
-        left, _clock(recent.last) if recent else DASH, path, mark,
-    )  # fmt: skip
+    asked = f"{int(totals.get('queries', 0)):,}"
+    return ClientRow(client, _evidence(totals), int(totals.get("rung", 0)), asked, left)
 
 
 def _evidence(totals: Mapping[str, float]) -> str:
@@ -152,29 +144,6 @@ def _budget(endpoint: ModelEndpoint) -> int | None:
     rules = endpoint.pipeline.rules if isinstance(endpoint.pipeline, HasRules) else ()
     limits = [rule.query_limit for rule in rules if isinstance(rule, HasQueryLimit)]
     return min((limit for limit in limits if limit is not None), default=None)
-
-
-def curve(times: Sequence[float], levels: Sequence[float]) -> tuple[str, float | None]:
-    """Draw the curve of a client's evidence.
-
-    The curve runs over the whole width in time. Its highest point, or evidence 1, is at the top.
-
-    Args:
-        times: Times at which the evidence was recorded, in seconds.
-        levels: Evidence at these times.
-
-    Returns:
-        The path in SVG, and the height of evidence 1; "" and None for fewer than two points.
-    """
-    if len(times) < 2 or times[-1] <= times[0]:
-        return "", None
-    top = max(1.0, *levels)
-    span = times[-1] - times[0]
-    points = [
-        ((when - times[0]) / span * WIDE, 1 + (HIGH - 2) * (1 - max(0.0, level) / top))
-        for when, level in zip(times, levels, strict=True)
-    ]
-    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points), round(1 + (HIGH - 2) * (1 - 1 / top), 1)
 
 
 def pace(seconds: str) -> int:
@@ -190,7 +159,3 @@ def language(wanted: str, accepted: Iterable[str]) -> Catalog:
         if name in ("en", "zh"):
             return Catalog(name, room=__package__ or "")
     return Catalog("en", room=__package__ or "")
-
-
-def _clock(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"

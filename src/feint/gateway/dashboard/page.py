@@ -35,7 +35,7 @@ def routes(gateway: Gateway, operator: Telemetry, *, ui: bool = True) -> list[Ro
 
     Args:
         gateway: The gateway whose keys are asked for and whose models are shown.
-        operator: The telemetry that is shown.
+        operator: The telemetry whose metrics are exported.
         ui: Whether there is a page.
 
     Returns:
@@ -43,7 +43,7 @@ def routes(gateway: Gateway, operator: Telemetry, *, ui: bool = True) -> list[Ro
         metric names a client, the page does.
     """
     metrics = [Route("/metrics", functools.partial(_metrics, gateway, operator), methods=["GET"])]
-    page = [Route("/ui", functools.partial(_page, gateway, operator), methods=["GET"])]
+    page = [Route("/ui", functools.partial(_page, gateway), methods=["GET"])]
     return (metrics if operator.metrics is not None else []) + (page if ui else [])
 
 
@@ -54,7 +54,7 @@ async def _metrics(gateway: Gateway, operator: Telemetry, request: Request) -> R
     return Response(operator.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-async def _page(gateway: Gateway, operator: Telemetry, request: Request) -> Response:
+async def _page(gateway: Gateway, request: Request) -> Response:
     say = language(request.query_params.get("lang", ""), request.headers.get("accept-language", "").split(","))
     try:
         gateway.authenticate(_key(request), roles=("admin",))
@@ -62,9 +62,7 @@ async def _page(gateway: Gateway, operator: Telemetry, request: Request) -> Resp
         gateway.record_rejection("", "", error)
         return _html(request, say, 401, CHALLENGE, board=None)
     every = pace(request.query_params.get("every", ""))
-    return _html(
-        request, say, 200, {}, board=await dashboard(gateway, operator.recent, operator.audit, say, every=every)
-    )
+    return _html(request, say, 200, {}, board=await dashboard(gateway, say, every=every))
 
 
 def _credentials(request: Request) -> tuple[str, str]:

@@ -6,6 +6,7 @@ import logging
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from feint.errors import BadRecipe, FeintError, MissingData, NotWritten, StoreLost, one_line
 from feint.gateway.app import Authenticator, Gateway
@@ -13,15 +14,16 @@ from feint.gateway.auth import keys
 from feint.gateway.auth.keys import KeyFileAuth
 from feint.gateway.backends.base import LoadedModel
 from feint.gateway.backends.registry import LOADERS
+from feint.gateway.changes import LedgerMark
 from feint.gateway.endpoint import ModelEndpoint
+from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.redaction import address
 from feint.gateway.server.marks import read_marks, write_marks
 from feint.gateway.server.readiness import TRIAL, check_decision, check_writable, explained, settings_warnings
-from feint.gateway.server.replicas import ModeWatch
+from feint.gateway.server.replicas import ReplicaWatch, facts
 from feint.gateway.settings import LOOPBACK, ServerSettings, Settings
 from feint.gateway.stores import open_store
 from feint.gateway.telemetry.audit_chain import read_key
-from feint.gateway.transaction import LedgerMark, LedgerSession
 from feint.openinference.model_spec import ModelSpec
 
 ENFORCE = "shadow = false (or --enforce) enforces it"
@@ -74,13 +76,16 @@ class AppState:
         self._watching = [asyncio.ensure_future(watch) for watch in (*watches, self._watch_ledger())]
 
     async def _watch_ledger(self) -> None:
-        modes = [ModeWatch(endpoint) for endpoint in self.gateway.endpoints.values()]
+        watches = [
+            ReplicaWatch(self.gateway.endpoints[name], partial(facts, self.settings, self.gateway, name, loaded))
+            for name, loaded in self.models.items()
+        ]
         while True:
             await asyncio.sleep(EVERY)
             try:
                 await self.check_ledger()
-                for mode in modes:
-                    await mode.look()
+                for watch in watches:
+                    await watch.look()
                 lost = ""
                 self.keep_marks()
             except StoreLost as error:

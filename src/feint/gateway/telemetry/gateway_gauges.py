@@ -6,13 +6,15 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from feint.gateway.app import Gateway
+from feint.gateway.endpoint import FACTS
+from feint.gateway.telemetry.audit_log import AuditLog
 
 
 class GatewayGauges(Collector):
     """Collector of what is ready, what is lost, what is under way, and each model's mode."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self.gateway = gateway
+    def __init__(self, gateway: Gateway, audit: AuditLog | None = None) -> None:
+        self.gateway, self._audit = gateway, audit
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield the gauges."""
@@ -30,14 +32,22 @@ class GatewayGauges(Collector):
         yield _by_model(
             "feint_requests_in_flight", "Requests under way", ((name, at.active) for name, at in endpoints.items())
         )
-        yield _by_model(
+        differ = GaugeMetricFamily(
             "feint_replicas_differ",
-            "1 while another process serves the model from the same ledger in another mode",
-            ((name, at.replicas_differ) for name, at in endpoints.items()),
+            "1 while another process that uses the ledger has other rules, keys, … for the model",
+            labels=["model", "what"],
         )
+        for name, endpoint in endpoints.items():
+            for what in FACTS:
+                differ.add_metric([name, what], what in endpoint.replicas_differ)
+        yield differ
         yield _by_model(
             "feint_shadow", "1 in shadow mode, 0 where enforced", ((name, at.shadow) for name, at in endpoints.items())
         )
+        if self._audit is not None:
+            yield GaugeMetricFamily(
+                "feint_audit_lines_lost", "Lines of the audit log that no disk took", self._audit.lost
+            )
 
     def describe(self) -> list[GaugeMetricFamily]:
         """Return nothing: no gauge is known before it is collected."""

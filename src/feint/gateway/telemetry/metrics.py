@@ -4,7 +4,7 @@ Labels are models, outcomes, reasons, stages and rungs. Clients are no label, si
 """
 
 import os
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import Counter as Counted
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
@@ -29,9 +29,9 @@ from feint import __version__
 from feint.gateway.app import Gateway
 from feint.gateway.record import RequestRecord
 from feint.gateway.telemetry.audit_log import AuditLog
+from feint.gateway.telemetry.client_gauges import ClientGauges
 from feint.gateway.telemetry.gateway_gauges import GatewayGauges
 from feint.gateway.telemetry.logs import OUTCOMES
-from feint.gateway.telemetry.recent import RecentRequests
 from feint.openinference.status import ERROR_STATUSES
 
 __all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
@@ -40,18 +40,19 @@ SECONDS = 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0
 MOVED = 0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.5, 1.8, 2.0
 REASONS = [kind.__name__ for kind in ERROR_STATUSES if kind is not Exception]
 TOGETHER = 100  # requests
-EVIDENCE = 0.0, 0.25, 0.5, 0.75, 1.0, 2.0  # a client is in the bucket that begins at or below its evidence
 
 
 class Metrics:
     """Observer, and the response to Prometheus.
 
     Counters and histograms of workers (`feint serve --workers`) are summed, also of those that have ended. The
-    rest is of the worker that answers, and has the label `worker`: gauges, and how far answers were moved. The
-    gauges of clients count the `recent` ones of this process.
+    rest is of the worker that answers, and has the label `worker`: gauges, and how far answers were moved.
+
+    Args:
+        audit: The audit log whose lost lines are exported, if there is one.
     """
 
-    def __init__(self, recent: RecentRequests, audit: AuditLog | None = None) -> None:
+    def __init__(self, audit: AuditLog | None = None) -> None:
         self.registry = CollectorRegistry()
         options = {"registry": self.registry, "namespace": "feint"}
         self._requests = Counter("requests", "Requests", ["model", "outcome"], **options)
@@ -72,14 +73,15 @@ class Metrics:
         Info("build", "Version of Feint", namespace="feint", registry=self._process).info({"version": __version__})
         ProcessCollector(registry=self._process)
         self._process.register(self._moved)
-        self._process.register(ClientGauges(recent, audit))
+        self.clients, self._audit = ClientGauges(), audit
+        self._process.register(self.clients)
         self._gateway: GatewayGauges | None = None
         self._known: dict[tuple[str, ...], tuple] = {}
 
     def attach(self, gateway: Gateway) -> None:
         """Export the gauges of a gateway, and every counter of its models from 0 on, so that `rate` sees the first."""
         if self._gateway is None:
-            self._gateway = GatewayGauges(gateway)
+            self._gateway = GatewayGauges(gateway, self._audit)
             self._process.register(self._gateway)
         self._gateway.gateway = gateway
         for model in ("", *gateway.endpoints):
@@ -91,6 +93,7 @@ class Metrics:
 
     def __call__(self, records: Sequence[RequestRecord]) -> None:
         """Count requests."""
+        self.clients(records)
         sent: Counted[tuple[str, str]] = Counted()
         inputs: Counted[tuple[str, str]] = Counted()
         for record in records:
@@ -187,39 +190,4 @@ class MovedHistogram(Collector):
 
     def describe(self) -> list[HistogramMetricFamily]:
         """Return nothing, as `ClientGauges` does."""
-        return []
-
-
-class ClientGauges(Collector):
-    """Collector of clients by evidence and by rung, counted when Prometheus asks."""
-
-    def __init__(self, recent: RecentRequests, audit: AuditLog | None) -> None:
-        self._recent, self._audit = recent, audit
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the gauges."""
-        buckets: Counted[tuple[str, float]] = Counted()
-        rungs: Counted[tuple[str, int]] = Counted()
-        for (model, _), client in self._recent.clients.items():
-            buckets[model, EVIDENCE[max(0, bisect_right(EVIDENCE, client.evidence) - 1)]] += 1
-            rungs[model, client.rung] += 1
-        models = {model for model, _ in buckets}
-        evidence = GaugeMetricFamily(
-            "feint_clients_by_evidence", "Recent clients whose evidence is `from` or more", labels=["model", "from"]
-        )
-        for model in sorted(models):
-            for start in EVIDENCE:
-                evidence.add_metric([model, f"{start:g}"], buckets[model, start])
-        yield evidence
-        occupied = GaugeMetricFamily("feint_clients_by_rung", "Recent clients on a rung", labels=["model", "rung"])
-        for (model, rung), count in sorted(rungs.items()):
-            occupied.add_metric([model, str(rung)], count)
-        yield occupied
-        if self._audit is not None:
-            yield GaugeMetricFamily(
-                "feint_audit_lines_lost", "Lines of the audit log that no disk took", self._audit.lost
-            )
-
-    def describe(self) -> list[GaugeMetricFamily]:
-        """Return nothing: no gauge is known before it is collected."""
         return []

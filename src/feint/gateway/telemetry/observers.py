@@ -16,7 +16,6 @@ from feint.gateway.telemetry.audit_chain import read_key
 from feint.gateway.telemetry.audit_log import AuditLog, AuditObserver
 from feint.gateway.telemetry.logs import Logs, attach
 from feint.gateway.telemetry.metrics import Metrics
-from feint.gateway.telemetry.recent import RecentRequests
 from feint.gateway.telemetry.traces import Traces, to_collector
 
 log = logging.getLogger("feint.gateway")
@@ -29,8 +28,8 @@ MOST = 1000  # records that wait
 class Telemetry:
     """Observer that passes every record on to all others. A failure of one is logged once, and fails no request.
 
-    Metrics and `recent` get many records at once, which takes half the processor time: whoever reads them, and a timer,
-    has them count what waits.
+    Metrics get many records at once, which takes half the processor time: whoever reads them, and a timer, has them
+    count what waits.
 
     Attributes:
         audit: The audit log, if there is one.
@@ -45,22 +44,14 @@ class Telemetry:
         logs: Logs | None = None,
         traces: Traces | None = None,
     ) -> None:
-        self._recent = RecentRequests()
         ship = logs.audit_head if logs is not None else lambda head: None
         self.audit = AuditLog(audit_log, audit_key, ship=ship) if audit_log is not None else None
-        self._metrics = Metrics(self._recent, self.audit) if metrics else None
+        self._metrics = Metrics(self.audit) if metrics else None
         self._audited = AuditObserver(self.audit) if self.audit is not None else None
         self._traces, self._logs = traces, logs
         self._observers = [observer for observer in (traces, self._audited, logs) if observer is not None]
-        self._counters = [counter for counter in (self._recent, self._metrics) if counter is not None]
         self._waiting: list[RequestRecord] = []
         self._failed = set[type]()
-
-    @property
-    def recent(self) -> RecentRequests:
-        """Recent requests of this process, for the dashboard and the gauges."""
-        self._count()
-        return self._recent
 
     @property
     def metrics(self) -> Metrics | None:
@@ -80,6 +71,8 @@ class Telemetry:
         """Pass a record on."""
         for observer in self._observers:
             self._pass(observer, record)
+        if self._metrics is None:
+            return
         self._waiting.append(record)
         if len(self._waiting) == 1:
             self._count_later()
@@ -97,8 +90,8 @@ class Telemetry:
     def _count(self) -> None:
         """Have the records that wait counted."""
         waiting, self._waiting = self._waiting, []
-        for counter in self._counters if waiting else ():
-            self._pass(counter, waiting)
+        if waiting and self._metrics is not None:
+            self._pass(self._metrics, waiting)
 
     def _pass(self, observer: Callable[[Any], None], observed: Any) -> None:
         try:

@@ -1,0 +1,88 @@
+"""Wrong labels for a keyed share of inputs, in numpy: `Marked` in a gateway without torch."""
+
+import hmac
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from feint.defenses import keyed_numbers
+from feint.errors import BadInput
+from feint.ledger import Account
+from feint.signature import domain_like, mark, pack
+
+ROWS = "marked"
+PURPOSE = "Marked"
+
+
+@dataclass(frozen=True)
+class ServedMark:
+    """Keyed wrong labels.
+
+    Attributes:
+        key: The owner's secret, or its digest where the mark is locked.
+        rate: Share of inputs whose answers are marked.
+        most: Marked inputs that are stored for each client.
+    """
+
+    key: str
+    rate: float
+    most: int
+
+    def perturb(self, p: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return answers in which the label's probability and that of another class are swapped, where it is drawn.
+
+        Args:
+            p: Answers (N, K).
+            x: Their inputs (N, …) of any domain.
+
+        Returns:
+            New answers (N, K).
+        """
+        return self.swapped(p, keyed_numbers.digests(self.key, mark(x), purpose=PURPOSE))
+
+    def swapped(self, p: np.ndarray, digests: np.ndarray) -> np.ndarray:
+        """Return the same for inputs with these digests (N, 4)."""
+        drawn = keyed_numbers.uniforms(digests, 2)
+        rows, q = np.flatnonzero(drawn[:, 0] < self.rate), p.copy()
+        if len(rows):  # of most batches no answer is marked
+            q[rows] = keyed_numbers.swap_label(p[rows], drawn[rows, 1])
+        return q
+
+    def record(self, p: np.ndarray, q: np.ndarray, x: np.ndarray, account: Account) -> None:
+        """Store the inputs whose answers were marked, with their labels, in a client's account.
+
+        Args:
+            p: Answers (N, K) before.
+            q: Answers (N, K) after.
+            x: Their inputs (N, …).
+            account: The client's account.
+        """
+        labels = q.argmax(-1)
+        marked = np.flatnonzero(p.argmax(-1) != labels)
+        if len(marked):
+            inputs = pack(domain_like(x).encode(x[marked]))
+            account.rows(ROWS).append(np.concatenate([inputs, labels[marked, None]], 1), most=self.most)
+
+    def locked(self) -> Self:
+        """Return this mark with the digest of its key in place of the key."""
+        return replace(self, key=key_digest(self.key))
+
+    def unlocked(self, key: str) -> Self:
+        """Return a locked mark with its key.
+
+        Raises:
+            BadInput: It is another key, or none.
+        """
+        if not key or not hmac.compare_digest(key_digest(key), self.key):
+            got = "another key" if key else "no key"
+            raise BadInput(
+                f"{got} for marked answers", "the key with which the model was exported",
+                "set mark_key_file or mark_key_env in the settings of the model",
+            )  # fmt: skip
+        return replace(self, key=key)
+
+
+def key_digest(key: str) -> str:
+    """Return the digest by which a key is recognised, and which does not tell it."""
+    return "digest:" + hmac.new(key.encode(), b"feint's digest of a key", "sha256").hexdigest()[:32]
