@@ -48,7 +48,7 @@ def audit(
     lang: str = "en",
     json: bool = False,
 ) -> None:
-    """Measure what an attacker gets of a model and what each defense changes, and recommend a defense.
+    """Measure what an attacker gets from a model and what each defense changes, and recommend a defense.
 
     Run the same command again to continue after an interruption. Audit only models of your own, or with their owner's
     permission. The exit code is 0 where advice is given, 1 where a --fail-above is exceeded, 2 after an error, and 3
