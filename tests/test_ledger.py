@@ -2,6 +2,7 @@
 
 import threading
 
+import numpy as np
 import pytest
 import torch
 
@@ -85,6 +86,39 @@ def test_a_failure_takes_back_nothing_that_others_did_meanwhile():
         fail_beside_others(account)
     assert [account.total(name) for name in ("sum", "state")] == [5.0, 2.0]
     assert len(account.rows("rows")) == 2
+    assert account.rows("array").array.shape == (1, 2)
+
+
+def test_an_array_is_replaced_whole_and_totals_that_were_taken_are_gone():
+    account = Account("a")
+    account.change(["state"], "array", grown)
+    account.change(["state"], "array", grown)
+    assert account.rows("array").array.tolist() == [[1.0, 1.0]]
+    assert account.take(["state", "none"]).tolist() == [2.0, 0.0]
+    assert account.total("state") == 0
+
+
+def test_a_failure_puts_arrays_and_totals_back():
+    account = Account("a")
+    account.change(["state"], "array", grown)
+    with pytest.raises(RuntimeError):
+        fail_after_arrays(account)
+    assert account.total("state") == 1
+    assert account.rows("array").array.tolist() == [[1.0]]
+    assert not account.rows("other")
+
+
+@undone_on_failure()
+def fail_after_arrays(account):
+    account.change(["state"], "array", grown)
+    account.change([], "other", grown)
+    account.take(["state"])
+    raise RuntimeError
+
+
+def grown(totals, array):
+    """Totals one larger, and an array one longer."""
+    return totals + 1, np.append(array, np.float32(1))
 
 
 @undone_on_failure()
@@ -98,5 +132,5 @@ def fail_beside_others(account):
 
 def use(account, amount):
     account.add("sum", amount)
-    account.change(["state"], lambda totals: totals + 1)
+    account.change(["state"], "array", grown)
     account.rows("rows").append(torch.ones(1, 2), most=9)

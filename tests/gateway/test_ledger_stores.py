@@ -26,6 +26,8 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("add"), NAMES, NUMBERS, NUMBERS | st.just(-math.inf), NUMBERS | st.just(math.inf)),
     st.tuples(st.just("add_all"), st.dictionaries(NAMES, NUMBERS)),
     st.tuples(st.just("add_each"), st.dictionaries(NAMES, NUMBERS), NUMBERS | st.just(-math.inf)),
+    st.tuples(st.just("change"), st.lists(NAMES, unique=True), st.sampled_from("vw"), st.integers(1, 3)),
+    st.tuples(st.just("take"), st.lists(NAMES, unique=True)),
     st.tuples(st.just("total"), NAMES),
     st.tuples(st.just("peek"), NAMES),
     st.tuples(st.just("once"), st.sampled_from("xyz"), st.integers(0, 9)),
@@ -75,6 +77,13 @@ def perform(transaction: Transaction, which: str, operation: tuple, now: float) 
         return account.once(given[0], expires=float(given[1]), now=now)
     if kind == "append":
         return account.rows(given[0]).append(np.full((given[1], 2), 1 / 3, np.float32), most=given[2])
+    if kind == "change":
+        names, array, width = given
+        return account.change(
+            names, array, lambda totals, before: (totals + len(before), np.full(width, 1 / 3, np.float32))
+        ).tolist()
+    if kind == "take":
+        return account.take(*given).tolist()
     if kind == "length":
         return account.rows(given[0]).array.tolist()
     return getattr(account, kind)(*given)

@@ -8,14 +8,14 @@ additions, which only have to come out alike, so that replicas and clients add t
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 
 from feint.gateway.changes import AccountName, ChangeSet, Increment, Snapshot
-from feint.ledger import Account, Rows
+from feint.ledger import Account, Change, Rows
 
 # Tokens that are remembered here for each client, 130 bytes each. The store remembers all: one that is forgotten here
 # and comes again costs a conflict. With a thousand, memory grew by 15 MiB a minute under load, and would to 2 GB.
@@ -56,9 +56,16 @@ class Transaction(Account):
         return super().total(name)
 
     def peek(self, name: str) -> float:
+        self._look()
+        return super().peek(name)
+
+    def peek_all(self, names: Sequence[str]) -> np.ndarray:
+        self._look()
+        return super().peek_all(names)
+
+    def _look(self) -> None:
         self._peeked = True
         self.looked |= time.monotonic() - self.snapshot.at > FRESH
-        return super().peek(name)
 
     def add(
         self,
@@ -82,9 +89,17 @@ class Transaction(Account):
         self.looked = True
         return super().add_all(amounts)
 
-    def change(self, names: Sequence[str], to: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    def change(self, names: Sequence[str], array: str, to: Change) -> np.ndarray:
+        self.rows(array)
+        return super().change(names, array, to)
+
+    def _put(self, name: str, rows: Rows) -> None:
+        self._dropped.add(name)
+        super()._put(name, rows)
+
+    def take(self, names: Sequence[str]) -> np.ndarray:
         self.looked = True
-        return super().change(names, to)
+        return super().take(names)
 
     def once(self, token: str, *, expires: float, now: float) -> bool:
         self.looked, self._now = True, max(self._now, now)
