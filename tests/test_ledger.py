@@ -108,13 +108,17 @@ def test_a_failure_puts_arrays_and_totals_back():
     account = Account("a")
     account.change(["state"], "array", grown)
     with pytest.raises(RuntimeError), undone_on_failure():
-        account.change(["state"], "array", grown)
-        account.change([], "other", grown)
-        account.take(["state"])
-        raise RuntimeError
+        change_and_fail(account)
     assert account.total("state") == 1
     assert account.rows("array").array.tolist() == [[1.0]]
     assert not account.rows("other")
+
+
+def change_and_fail(account):
+    account.change(["state"], "array", grown)
+    account.change([], "other", grown)
+    account.take(["state"])
+    raise RuntimeError
 
 
 def grown(totals, array):
