@@ -35,7 +35,10 @@ _UNDO: ContextVar[list[Callable[[], None]] | None] = ContextVar("feint_undo", de
 def undone_on_failure() -> Iterator[None]:
     """Undo the block's changes of accounts where it fails: what fails on this side is not the client's to pay.
 
-    Where the block raises `Refused` its changes stay. Changes that other threads made meanwhile stay in any case.
+    Changes that other threads made meanwhile stay.
+
+    Raises:
+        Refused: The block's own; its changes stay.
     """
     steps: list[Callable[[], None]] = []
     token = _UNDO.set(steps)

@@ -16,8 +16,8 @@ from feint.defenses.access.martingale import Martingale
 from feint.defenses.access.recorded import for_newcomers
 from feint.errors import BadRecipe
 from feint.gateway.array_query import ArrayQuery
+from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.stores.memory import MemoryStore
-from feint.gateway.transaction import LedgerSession
 from feint.ledger import Account, Ledger
 from feint.query import Query
 from feint.signature import Column, Columns

@@ -14,19 +14,11 @@ from hypothesis import strategies as st
 from tests.support.askers import BUDGET, totals
 from tests.support.redis_servers import redis_server
 
+from feint.gateway.changes import SHARED, AccountName, ChangeSet, Increment, Outcome, Snapshot
+from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.stores import open_store
 from feint.gateway.stores.memory import MemoryStore
-from feint.gateway.transaction import (
-    SHARED,
-    TOKENS,
-    AccountName,
-    ChangeSet,
-    Increment,
-    LedgerSession,
-    Outcome,
-    Snapshot,
-    Transaction,
-)
+from feint.gateway.transaction import TOKENS, Transaction
 
 NAMES = st.sampled_from(["a", "b", "evidence"])
 NUMBERS = st.floats(-1e12, 1e12) | st.sampled_from([0.1, 1 / 3, 5e-324, 1e300, 2.0**60])
