@@ -11,13 +11,15 @@ from tests.support.waiting import eventually
 
 from feint.gateway.auth.keyfile import Keys
 from feint.gateway.auth.keys import KeyFileAuth
-from feint.gateway.endpoint import ModelEndpoint
-from feint.gateway.replicas import FACTS, SILENT, ReplicaWatch
+from feint.gateway.changes import REPLICAS
+from feint.gateway.endpoint import FACTS, ModelEndpoint
+from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.server import bootstrap
+from feint.gateway.server.replicas import SILENT, ReplicaWatch
 from feint.gateway.server.run import running
 from feint.gateway.settings import KeySettings, LedgerSettings, OnnxSettings, ServerSettings, Settings
+from feint.gateway.stores.base import snapshot_of
 from feint.gateway.stores.memory import MemoryStore
-from feint.gateway.transaction import REPLICAS, LedgerSession, snapshot_of
 from feint.openinference.model_spec import ModelSpec
 
 
@@ -146,7 +148,8 @@ def test_log_and_metric_say_what_differs(what, tmp_path, monkeypatch, caplog):
         for server in (first, second):
             eventually(lambda server=server: server.gateway.endpoints["toy"].replicas_differ)
             assert server.gateway.endpoints["toy"].replicas_differ == (what,)
-    assert sum(f"toy: another process that uses the ledger differs in its {what}:" in line for line in caplog.messages) == 2
+    line = f"toy: another process that uses the ledger differs in its {what}:"
+    assert [message.startswith(line) for message in caplog.messages].count(True) == 2
 
 
 def test_replicas_of_one_settings_file_agree(tmp_path, monkeypatch):

@@ -10,7 +10,6 @@ from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.settings import Settings
 from feint.recipes.recipe import fingerprint
 
-FACTS = "mode", "model", "rules", "keys", "limits", "ledger"  # in which replicas may differ
 SILENT = 10.0  # seconds without an announcement after which another process counts as gone
 
 log = logging.getLogger("feint.gateway")
