@@ -108,7 +108,7 @@ def audit(
     folder = out or Path("feint-audit") / name
     target = (
         _remote_victim(victim, url, model, key, folder, max_calls, data, label, input, output) if url or not victim
-        else load_victim(victim, data, network, max_calls=max_calls)
+        else load_victim(victim, data, network, label, max_calls=max_calls)
     )  # fmt: skip
     if isinstance(target, FromAnswers):
         price_per_1000 = price_per_1000 or target.meter.price_per_1000 or None
