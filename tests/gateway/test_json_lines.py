@@ -57,9 +57,7 @@ def messages(text):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("options", "code"), [((), NOISY), (("--workers", "2"), MAIN)], ids=["one process", "workers"]
-)
+@pytest.mark.parametrize(("options", "code"), [((), NOISY), (("--workers", "2"), MAIN)], ids=["one process", "workers"])
 def test_from_start_to_end_every_line_is_json(folder, options, code):
     port, file = settings(folder, log="error")
     last = f"{options[1]} workers" if options else "serving"

@@ -146,7 +146,10 @@ def test_log_and_metric_say_what_differs(what, tmp_path, monkeypatch, caplog):
         for server in (first, second):
             eventually(lambda server=server: server.gateway.endpoints["toy"].replicas_differ)
             assert server.gateway.endpoints["toy"].replicas_differ == (what,)
-    assert sum(f"toy: another process that uses the ledger differs in its {what}:" in line for line in caplog.messages) == 2
+    assert (
+        sum(f"toy: another process that uses the ledger differs in its {what}:" in line for line in caplog.messages)
+        == 2
+    )
 
 
 def test_replicas_of_one_settings_file_agree(tmp_path, monkeypatch):
