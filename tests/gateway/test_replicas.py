@@ -11,13 +11,15 @@ from tests.support.waiting import eventually
 
 from feint.gateway.auth.keyfile import Keys
 from feint.gateway.auth.keys import KeyFileAuth
-from feint.gateway.endpoint import ModelEndpoint
-from feint.gateway.replicas import FACTS, SILENT, ReplicaWatch
+from feint.gateway.changes import REPLICAS
+from feint.gateway.endpoint import FACTS, ModelEndpoint
+from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.server import bootstrap
+from feint.gateway.server.replicas import SILENT, ReplicaWatch
 from feint.gateway.server.run import running
 from feint.gateway.settings import KeySettings, LedgerSettings, OnnxSettings, ServerSettings, Settings
+from feint.gateway.stores.base import snapshot_of
 from feint.gateway.stores.memory import MemoryStore
-from feint.gateway.transaction import REPLICAS, LedgerSession, snapshot_of
 from feint.openinference.model_spec import ModelSpec
 
 
@@ -146,10 +148,8 @@ def test_log_and_metric_say_what_differs(what, tmp_path, monkeypatch, caplog):
         for server in (first, second):
             eventually(lambda server=server: server.gateway.endpoints["toy"].replicas_differ)
             assert server.gateway.endpoints["toy"].replicas_differ == (what,)
-    assert (
-        sum(f"toy: another process that uses the ledger differs in its {what}:" in line for line in caplog.messages)
-        == 2
-    )
+    line = f"toy: another process that uses the ledger differs in its {what}:"
+    assert [message.startswith(line) for message in caplog.messages].count(True) == 2
 
 
 def test_replicas_of_one_settings_file_agree(tmp_path, monkeypatch):
@@ -187,3 +187,18 @@ def test_the_fingerprint_of_keys_changes_with_what_they_allow_and_holds_no_secre
     assert seen[0] == seen[1]
     assert len(set(seen)) == 3
     assert not any(text in shown or key.id in shown or "ann" in shown for shown in seen)
+
+
+def test_a_lost_file_of_keys_is_a_difference_and_no_lost_ledger(tmp_path, monkeypatch):
+    monkeypatch.setattr(bootstrap, "EVERY", 0.02)
+    whole(tmp_path / "toy.onnx")
+    for name in ("one.db", "other.db"):
+        Keys(tmp_path / name, new=True)
+    one, two = (settings(tmp_path, keys=KeySettings(tmp_path / name)) for name in ("one.db", "other.db"))
+    with running(one) as first, running(two):
+        endpoint = first.gateway.endpoints["toy"]
+        eventually(lambda: endpoint.session.mark)
+        assert not endpoint.replicas_differ
+        (tmp_path / "other.db").unlink()
+        eventually(lambda: endpoint.replicas_differ == ("keys",))
+        assert first.gateway.ready
