@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from skops import io as skops
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from skops import io as skops
 
 
 @pytest.fixture

@@ -187,3 +187,18 @@ def test_the_fingerprint_of_keys_changes_with_what_they_allow_and_holds_no_secre
     assert seen[0] == seen[1]
     assert len(set(seen)) == 3
     assert not any(text in shown or key.id in shown or "ann" in shown for shown in seen)
+
+
+def test_a_lost_file_of_keys_is_a_difference_and_no_lost_ledger(tmp_path, monkeypatch):
+    monkeypatch.setattr(bootstrap, "EVERY", 0.02)
+    whole(tmp_path / "toy.onnx")
+    for name in ("one.db", "other.db"):
+        Keys(tmp_path / name, new=True)
+    one, two = (settings(tmp_path, keys=KeySettings(tmp_path / name)) for name in ("one.db", "other.db"))
+    with running(one) as first, running(two):
+        endpoint = first.gateway.endpoints["toy"]
+        eventually(lambda: endpoint.session.mark)
+        assert not endpoint.replicas_differ
+        (tmp_path / "other.db").unlink()
+        eventually(lambda: endpoint.replicas_differ == ("keys",))
+        assert first.gateway.ready

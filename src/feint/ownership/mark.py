@@ -138,9 +138,12 @@ class Marking(ABC):
 
 
 def check_classes(classes: int) -> None:
-    """Raise `BadInput` for a model of two classes, which has no mark that leaves it as it is.
+    """Check that a model has classes enough for a mark that leaves it as it is.
 
     Of two classes, models that are both wrong give the same label, and the label of a blend is a parent's.
+
+    Raises:
+        BadInput: There are two classes.
     """
     if classes < 3:
         raise BadInput(
