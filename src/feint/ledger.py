@@ -209,7 +209,7 @@ class Account:
     def _put_back(self, name: str, before: Rows, after: Rows) -> None:
         """Undo `_put`, unless the rows were replaced since."""
         with self._lock:
-            if self._rows[name] is after:
+            if self._rows.get(name) is after:
                 self._rows[name] = before
 
     def take(self, names: Sequence[str]) -> np.ndarray:

@@ -180,7 +180,8 @@ def test_null_in_a_request_stands_for_nothing():
     tensor = {"name": "pixels", "shape": [2, 1, 2, 2], "datatype": "FP32", "data": X.ravel().tolist()}
     form = {"binary_data": None, "classification": None, "shared_memory_region": None}
     request = {
-        "id": None, "parameters": {"stamp": None, "binary_data_output": None}, "inputs": [tensor | {"parameters": sizes}],
+        "id": None, "parameters": {"stamp": None, "binary_data_output": None},
+        "inputs": [tensor | {"parameters": sizes}],
         "outputs": [{"name": "p", "datatype": None, "shape": None, "data": None, "parameters": form}],
     }  # fmt: skip
     decoded = CODEC.read(json.dumps(request).encode(), "")
