@@ -1,26 +1,29 @@
-# demo · quick · test · check · bench · fuzz · load · docs · tables · lock. Each sets up what it needs in .venv, from the pinned locks.
+# Each target sets up what it needs in .venv, from the pinned locks.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo quick test check bench fuzz load docs tables lock clean
+.PHONY: help demo quick test check bench fuzz load docs tables lock clean
 
-demo: $(VENV)/demo
+help:   # this list
+	@sed -En 's/^([a-z]+):[^#]*# (.*)/\1\t\2/p' Makefile | expand -t 8
+
+demo: $(VENV)/demo   # train a victim on digits, defend it, steal it, and write a report: a minute
 	$(BIN)/feint demo
 
-quick: $(VENV)/dev   # while you work: what takes a second or two is left out
+quick: $(VENV)/dev   # the tests while you work: those that take more than a second or two are left out
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow"
 
-test: $(VENV)/dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+test: $(VENV)/dev   # all tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations 30
 
-check: $(VENV)/dev
+check: $(VENV)/dev   # style, types and imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-bench: $(VENV)/bench
+bench: $(VENV)/bench   # speed beside other libraries
 	$(BIN)/python -m benchmarks.speed
 
 fuzz: $(VENV)/dev $(VENV)/fuzz   # millions of cases, in minutes: results/fuzz.json
@@ -29,7 +32,7 @@ fuzz: $(VENV)/dev $(VENV)/fuzz   # millions of cases, in minutes: results/fuzz.j
 load: $(VENV)/dev $(VENV)/mlserver   # the gateway under load and faults, 20 minutes; needs wrk and redis-server
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.load
 
-docs: $(VENV)/dev
+docs: $(VENV)/dev   # the pages, in docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 tables: $(VENV)/dev   # the tables in README, README.zh and docs, from the rows in results/ and from the code
@@ -68,5 +71,5 @@ $(VENV)/serve $(VENV)/ray-serve: $(VENV)/%: lock/%.txt lock/environment.sh
 lock:   # resolve anew, each lock in an environment of its own
 	for name in demo dev bench serve ray-serve interop mlserver kserve openvino triton strangers fuzz; do $(PYTHON) lock/resolve.py $$name || exit 1; done
 
-clean:
+clean:   # remove .venv and the built pages
 	rm -rf $(VENV) docs/_build docs/reference/api

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from math import log
+from statistics import median
 from typing import Any
 
 Row = Mapping[str, Any]
@@ -28,30 +29,35 @@ def copies(rows: Iterable[Row]) -> Grid:
 
 
 def removals(rows: Iterable[Row]) -> Grid:
-    """Return the table of what an attacker does to a copy, and what a claim says afterwards."""
-    shown = [["Set", "Removal", "Copy by", "Accuracy before", "after", "e-value", "Claimed"]]
+    """Return the table of what an attacker does to copies, and how many are claimed afterwards."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         if row["kind"] == "removal":
-            together = row["together"]
-            shown.append([
-                row["data"], row["removal"], row["answers"], f"{row['before']:.1%}", f"{row['accuracy']:.1%}",
-                _power(together["log_e"]), "yes" if together["claimed"] else "no",
-            ])  # fmt: skip
+            groups.setdefault((row["data"], row["removal"], row["answers"]), []).append(row)
+    shown = [["Set", "Removal", "Copy by", "Accuracy before", "after", "Median e-value", "Claimed"]]
+    for key, group in groups.items():
+        before, after = (sum(row[name] for row in group) / len(group) for name in ("before", "accuracy"))
+        claimed = f"{sum(row['together']['claimed'] for row in group)} of {len(group)}"
+        power = _power(median(row["together"]["log_e"] for row in group))
+        shown.append([*key, f"{before:.1%}", f"{after:.1%}", power, claimed])
     return shown
 
 
 def served(rows: Iterable[Row]) -> Grid:
     """Return the table of marked answers and trained marks."""
-    shown = [["Set", "Mark", "Copy by", "Marked inputs", "Copy agrees", "Highest control", "e-value", "Claimed"]]
+    heads = ["Set", "Mark", "Copy by", "Fidelity", "Marked inputs", "Copy agrees", "Highest control", "e-value"]
+    shown = [[*heads, "Claimed", "Accounts named"]]
     for row in rows:
         kind = row["kind"]
         if kind not in ("marked answers", "trained mark"):
             continue
         together = row["together"]
-        what = f"Marked, {row['sybils']} accounts" if kind == "marked answers" else _margin(row["step"])
+        what = _accounts(row) if kind == "marked answers" else _margin(row["step"])
+        named = f"{row['named']} of {row['sybils']}" if kind == "marked answers" else ""
         shown.append([
-            row["data"], what, row["answers"], f"{together['compared']:,}", f"{together['agreed']:,}",
-            f"{together['highest_control']:.0%}", _power(together["log_e"]), "yes" if together["claimed"] else "no",
+            row["data"], what, row["answers"], f"{row['fidelity']:.1%}", f"{together['compared']:,}",
+            f"{together['agreed']:,}", f"{together['highest_control']:.0%}", _power(together["log_e"]),
+            "yes" if together["claimed"] else "no", named,
         ])  # fmt: skip
     return shown
 
@@ -66,6 +72,12 @@ def innocents(rows: Iterable[Row]) -> Grid:
             bound = f"{together['bound']:.2%}"
             shown.append([row["data"], f"{row['controls']}", accuracy, f"{together['false_claims']}", bound])
     return shown
+
+
+def _accounts(row: Row) -> str:
+    count = row["sybils"]
+    accounts = f"Marked, {count} account{'s' if count > 1 else ''}"
+    return f"{accounts}, {row['training']}" if row["training"] else accounts
 
 
 def _margin(step: float) -> str:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.load import tables as load_tables
 from docs import code_tables, ownership_tables, published_tables
 
-from feint.bench import load
 from feint.errors import FeintError, MissingData
 from feint.evaluation import jsonl, traits
 from feint.evaluation.checks import find_flags, verdict

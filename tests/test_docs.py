@@ -244,6 +244,11 @@ def test_table_cells_hold_one_line():
             assert max(map(len, cells), default=0) <= 160, f"{page.name}: {max(cells, key=len)}"
 
 
+def test_no_line_of_a_page_is_a_comment_of_myst():
+    for page in PAGES:
+        assert not re.search(r"^ *%.*", page.read_text(), re.MULTILINE), page.name  # the line is left out
+
+
 def test_pages_say_attacker():
     for page in PAGES:
         written = re.sub(r"<!-- table: .*?<!-- /table -->", "", page.read_text(), flags=re.DOTALL)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 from tests.support.problems import Fixed, Linear
@@ -272,7 +273,8 @@ def touch(account):
         at.add("added", 1.0, floor=5.0)
         at.add_all({"all": 1.0, "added": 1.0})
         at.add_each({"each": 1.0}, floor=2.0)
-        at.change(["changed", "each"], lambda totals: 2 * totals + 1)
+        at.change(["changed", "each"], "array", lambda totals, array: (2 * totals + 1, np.append(array, np.float32(1))))
+        at.take(["each"])
         at.once(f"token {at.total('added')}", expires=1e12, now=0.0)
         at.drop("old")
         at.rows("old").append(torch.ones(2, 3), most=9)

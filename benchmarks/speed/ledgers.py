@@ -17,8 +17,9 @@ import uvloop
 from feint.defenses.access import Budget
 from feint.defenses.access.martingale import Martingale
 from feint.gateway.array_query import ArrayQuery
+from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.stores import STORES, open_store
-from feint.gateway.transaction import LedgerSession, Transaction
+from feint.gateway.transaction import Transaction
 
 Row = dict[str, str | float]
 REQUESTS, CLIENTS, RUNS = 4000, 100, 5

@@ -16,8 +16,8 @@ from benchmarks.speed.ledgers import CALIBRATION, inputs, martingale, redis_serv
 from feint.defenses.access import Budget
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.endpoint import ModelEndpoint
+from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.stores import open_store
-from feint.gateway.transaction import LedgerSession
 from feint.openinference.model_spec import ModelSpec
 from feint.signature import Pixels
 

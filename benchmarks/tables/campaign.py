@@ -77,7 +77,7 @@ def calibrated(score: str, quarter: int = TODAY) -> Campaign:
     campaign = fitted(score)
     inputs = campaign.test.martingale().inputs
     recorded = honest(np.random.default_rng(1), PERIOD, QUERIES, score, quarter)
-    p_values = [campaign.cohort().levels(ranks)[1:] for ranks in places(inputs, recorded)]
+    p_values = [campaign.cohort().levels(ranks, np.arange(1, 1 + len(ranks))) for ranks in places(inputs, recorded)]
     return Campaign(campaign.test, probation=probation_level(p_values, SHARE).level)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks.tables.rows import Jobs, Row
 from feint import data, victims
-from feint.bench.prepare import weights
+from feint.bench.artifacts import weights
 from feint.data import Split
 from feint.defense import bind
 from feint.defenses.access import ADD, Combined, MeanDiscrepancy, SequentialTest

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.tables.false_triggers import transferable
 from benchmarks.tables.rows import Jobs, Row
 from feint import data, train
 from feint.attacks.seeds import attacker_seed
@@ -20,6 +21,7 @@ from feint.defenses.served_mark import ROWS
 from feint.evaluation import metrics
 from feint.models import networks
 from feint.models.networks import Classifier
+from feint.models.seeds import named_seed
 from feint.models.training import Training, learn
 from feint.oracle import account
 from feint.ownership import (
@@ -125,6 +127,7 @@ def _jobs(setup: Setup) -> Iterator[tuple[str, Callable[[Setup], Row]]]:
             for seed in COPIES:
                 yield f"copy {queries} {answers} {seed}", partial(copied, queries=queries, answers=answers, seed=seed)
     yield "innocents", innocents
+    yield "false claim", false_claim
     for answers in ANSWERS:
         for seed in COPIES[:3]:
             for name in removals(setup):
@@ -278,6 +281,18 @@ def trained(setup: Setup, *, step: float, answers: str) -> Row:
     own = metrics.stealer_accuracy(model, images.test)
     about = {"kind": "trained mark", "step": step, "answers": answers, "learned": learned, "own accuracy": own}
     return about | judged(setup, copy, [mark], model)
+
+
+def false_claim(setup: Setup) -> Row:
+    """Return what a claim says where triggers of an accuser who does not own the victim transfer to it."""
+    images = setup.images
+    network = networks.get(setup.network, images)
+    accusers = [
+        train(network, images.train, training=setup.control, seed=named_seed(f"accuser {i}", 0)) for i in range(4)
+    ]
+    x, labels = images.test.inputs(slice(0, 800)), (images.test.labels[:800] + 1) % len(images.classes)
+    mark = Mark.of("triggers", images.domain, len(images.classes), transferable(accusers, x, labels), labels)
+    return {"kind": "false claim"} | judged(setup, victim(setup), [mark])
 
 
 def innocents(setup: Setup) -> Row:

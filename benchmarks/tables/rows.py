@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from feint import data, victims
-from feint.bench.prepare import weights
+from feint.bench.artifacts import weights
 from feint.evaluation import jsonl
 from feint.evaluation.provenance import provenance
 from feint.models import networks

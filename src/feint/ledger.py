@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from feint.query import Answer, Query
 
 
+Change = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+NO_NUMBERS = np.empty(0, np.float32)
 CLOCK_SLACK = 1.0  # seconds by which the clocks of replicas may differ, all of which follow their store's
 NOTHING: Mapping[str, float] = MappingProxyType({})
 _UNDO: ContextVar[list[Callable[[], None]] | None] = ContextVar("feint_undo", default=None)
@@ -33,7 +35,10 @@ _UNDO: ContextVar[list[Callable[[], None]] | None] = ContextVar("feint_undo", de
 def undone_on_failure() -> Iterator[None]:
     """Undo the block's changes of accounts where it fails: what fails on this side is not the client's to pay.
 
-    Where the block raises `Refused` its changes stay. Changes that other threads made meanwhile stay in any case.
+    Changes that other threads made meanwhile stay.
+
+    Raises:
+        Refused: The block's own; its changes stay.
     """
     steps: list[Callable[[], None]] = []
     token = _UNDO.set(steps)
@@ -136,6 +141,10 @@ class Account:
         """
         return self._totals.get(name, 0.0)
 
+    def peek_all(self, names: Sequence[str]) -> np.ndarray:
+        """Return the totals called `names` as they were last known, (n,) float64; see `peek`."""
+        return np.array([self._totals.get(name, 0.0) for name in names])
+
     def add(
         self,
         name: str,
@@ -171,12 +180,44 @@ class Account:
         with self._lock:
             self._replace({name: max(self._totals[name], floor) + n for name, n in amounts.items()}, amounts)
 
-    def change(self, names: Sequence[str], to: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Replace the totals called `names`, float64 in this order, by `to(totals)` in one step; return them."""
+    def change(self, names: Sequence[str], array: str, to: Change) -> np.ndarray:
+        """Replace totals and an array in one step.
+
+        Args:
+            names: Names of totals.
+            array: Name of an array, which is stored as the one row of this name.
+            to: Function of the totals, (n,) float64, and of the array, (d,) float32 and empty at first, that returns
+                both anew, or the same array where it does not change.
+
+        Returns:
+            The new totals, (n,).
+        """
         with self._lock:
-            changed = to(np.array([self._totals.get(name, 0.0) for name in names]))
-            self._replace(dict(zip(names, changed.tolist(), strict=True)))
-            return changed
+            rows = self._rows.get(array)
+            before = rows.array[0] if rows else NO_NUMBERS
+            totals, after = to(np.array([self._totals.get(name, 0.0) for name in names]), before)
+            self._replace(dict(zip(names, totals.tolist(), strict=True)))
+            if after is not before:
+                self._put(array, Rows(after[None]))
+            return totals
+
+    def _put(self, name: str, rows: Rows) -> None:
+        """Replace the rows called `name`, under the lock."""
+        _undo_by(partial(self._put_back, name, self._rows.get(name, Rows()), rows))
+        self._rows[name] = rows
+
+    def _put_back(self, name: str, before: Rows, after: Rows) -> None:
+        """Undo `_put`, unless the rows were replaced since."""
+        with self._lock:
+            if self._rows.get(name) is after:
+                self._rows[name] = before
+
+    def take(self, names: Sequence[str]) -> np.ndarray:
+        """Remove totals, and return what they were, (n,) float64."""
+        with self._lock:
+            removed = {name: self._totals.pop(name, 0.0) for name in names}
+            _undo_by(partial(self._restore, removed, dict.fromkeys(removed, 0.0), NOTHING))
+            return np.array([*removed.values()])
 
     def _replace(self, totals: Mapping[str, float], amounts: Mapping[str, float] = NOTHING) -> None:
         """Replace totals, to which `amounts` were added, under the lock."""
@@ -210,7 +251,9 @@ class Account:
     def rows(self, name: str) -> Rows:
         """Return the rows called `name`, for reading and appending."""
         with self._lock:
-            return self._rows.setdefault(name, Rows())
+            if name not in self._rows:
+                self._rows[name] = Rows()
+            return self._rows[name]
 
     def drop(self, prefix: str) -> None:
         """Delete all rows whose names begin with `prefix`: a window is over, and memory stays bounded."""

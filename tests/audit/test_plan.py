@@ -2,7 +2,7 @@
 
 import pytest
 
-from feint.attacks import Surrogate
+from feint.attacks import Recovered, Surrogate
 from feint.audit import candidates, plan
 from feint.audit.attacker import Attacker, AttackerChoice
 from feint.audit.samples import load_samples
@@ -97,8 +97,9 @@ def test_shadows_that_are_trained_for_each_theft_are_few(labelled, shadows, digi
     labels = digits.pool.labels.numpy() * labelled
     pool = Split.of(digits.pool.values, labels, domain=digits.domain)
     sigmoid, surrogate = SIGMOID["sigmoid"].defense, Network("mlp", digits.domain, 10)
-    lenses = candidates.adaptive_lenses(sigmoid, pool, surrogate, Training(), thorough=True)
-    assert lenses["recovered"][0].shadows == shadows
+    (lens,) = candidates.adaptive_lenses(sigmoid, pool, surrogate, Training(), thorough=True)["recovered"]
+    assert isinstance(lens, Recovered)
+    assert lens.shadows == shadows
 
 
 def test_altered_copies_are_asked_only_of_models_in_this_process(digits):

@@ -12,7 +12,7 @@ from tests.support.suite_files import SMALL
 
 from feint import bench, data
 from feint.attacks import Attack, default_training
-from feint.bench import executor, plan, prepare
+from feint.bench import artifacts, executor, plan, prepare
 from feint.bench.locks import Leases
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe, DamagedFile, FeintError, UnknownName
@@ -213,7 +213,7 @@ def test_a_leaked_lens_holds_what_the_owner_has_learned(small, tmp_path):
 
 def test_a_victim_is_not_made_again_for_another_attacker(small, tmp_path, monkeypatch):
     prepare.matrices(small(OWN), tmp_path / "work")
-    monkeypatch.setattr(prepare.ArtifactStore, "save", lambda store, artifact: pytest.fail(f"made {artifact.name}"))
+    monkeypatch.setattr(artifacts.ArtifactStore, "save", lambda store, artifact: pytest.fail(f"made {artifact.name}"))
     prepare.matrices(
         small(OWN.replace("batch_size = 16", "batch_size = 8").replace("[50, 60]", "[70]")), tmp_path / "work"
     )
@@ -242,8 +242,8 @@ def test_a_table_of_one_victim_is_checked_before_anything_runs(small, old, new, 
 
 def test_what_was_made_is_not_made_again_unless_the_suite_says_otherwise(small, tmp_path, monkeypatch):
     made = []
-    save = prepare.ArtifactStore.save
-    monkeypatch.setattr(prepare.ArtifactStore, "save", lambda store, it: (made.append(it.name), save(store, it)))
+    save = artifacts.ArtifactStore.save
+    monkeypatch.setattr(artifacts.ArtifactStore, "save", lambda store, it: (made.append(it.name), save(store, it)))
     prepare.matrices(small(), tmp_path / "work")
     assert sorted(made) == sorted([
         ("wide",), ("narrow",), ("wide", "none"), ("wide", "sigmoid"), ("wide", "APGP"),
@@ -266,7 +266,9 @@ def test_what_another_process_makes_is_waited_for(small, tmp_path, monkeypatch):
     prepare.matrices(read, work)
     other = Leases(work / ".leases")
     monkeypatch.setattr(
-        prepare.ArtifactStore, "has", lambda store, name, has=prepare.ArtifactStore.has: other.done and has(store, name)
+        artifacts.ArtifactStore,
+        "has",
+        lambda store, name, has=artifacts.ArtifactStore.has: other.done and has(store, name),
     )
     other.done = False
     waited = []
@@ -275,10 +277,10 @@ def test_what_another_process_makes_is_waited_for(small, tmp_path, monkeypatch):
         waited.append(seconds)
         other.done = True
 
-    monkeypatch.setattr(prepare.time, "sleep", finish)
-    monkeypatch.setattr(prepare.Leases, "claim", lambda *_: False)
+    monkeypatch.setattr(artifacts.time, "sleep", finish)
+    monkeypatch.setattr(artifacts.Leases, "claim", lambda *_: False)
     prepare.matrices(read, work)
-    assert waited == [prepare.POLL]
+    assert waited == [artifacts.POLL]
 
 
 def test_a_victim_that_cannot_be_made_is_an_error_after_the_others(small, tmp_path):
@@ -372,8 +374,10 @@ def test_a_victim_learns_from_its_part_of_the_data(small, tmp_path, digits):
 
 def test_outliers_have_the_shape_of_the_victims_inputs(small, tmp_path, monkeypatch, digits):
     colours = Split.of(np.zeros((30, 3, 16, 16), np.uint8), np.zeros(30, np.int64))
-    parse = prepare.pools.parse_split
-    monkeypatch.setattr(prepare.pools, "parse_split", lambda name: colours if name.startswith("cifar") else parse(name))
+    parse = artifacts.pools.parse_split
+    monkeypatch.setattr(
+        artifacts.pools, "parse_split", lambda name: colours if name.startswith("cifar") else parse(name)
+    )
     exposed = 'boundary = [{ kind = "OutlierExposure", training = { kind = "Training", epochs = 1 } }]'
     text = SMALL.replace(
         '[defenses."nasty teacher"]',
@@ -431,8 +435,8 @@ def test_expected_rows_and_weights_are_read(small, tmp_path, monkeypatch):
     assert row.source == "ma2021undistillable"
     monkeypatch.setenv("FEINT_DATA", str(tmp_path))
     (tmp_path / "published.npz").touch()
-    assert prepare.weights("published.npz") == tmp_path / "published.npz"
-    assert prepare.weights("elsewhere.npz") == Path("elsewhere.npz")
+    assert artifacts.weights("published.npz") == tmp_path / "published.npz"
+    assert artifacts.weights("elsewhere.npz") == Path("elsewhere.npz")
     with pytest.raises(BadInput, match="one of them"):
         small(SMALL.replace("training = { epochs = 2 }", 'training = { epochs = 2 }\nweights = "published.npz"'))
 

@@ -34,10 +34,10 @@ from feint.gateway.array_query import ArrayQuery
 from feint.gateway.backends.registry import load_onnx
 from feint.gateway.backends.torch_backend import of_service
 from feint.gateway.endpoint import ModelEndpoint
+from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.server import trial
 from feint.gateway.settings import OnnxSettings
 from feint.gateway.stores.memory import MemoryStore
-from feint.gateway.transaction import LedgerSession
 from feint.hashcash import solve
 from feint.ledger import Ledger
 from feint.models.networks import Network

@@ -16,8 +16,8 @@ from feint.defenses.access.martingale import Martingale
 from feint.defenses.access.recorded import for_newcomers
 from feint.errors import BadRecipe
 from feint.gateway.array_query import ArrayQuery
+from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.stores.memory import MemoryStore
-from feint.gateway.transaction import LedgerSession
 from feint.ledger import Account, Ledger
 from feint.query import Query
 from feint.signature import Column, Columns
@@ -122,7 +122,7 @@ def test_answers_change_where_the_p_value_until_then_is_below_the_level():
     ranks, counts = tested.record(scores, ArrayQuery(codes, "a", time=0.0).near, Account("a"))
     p = (np.delete(scores, 4) + 2) / (N + 1)
     expected = [fisher(-np.log(p[:n]).sum(), n) for n in (1, 2, 3, 4, 4, 5, 6)]
-    np.testing.assert_allclose(tested.levels(ranks)[counts], expected)
+    np.testing.assert_allclose(tested.levels(ranks, counts), expected)
     assert ask(tested, ledger["b"], scores, x=codes) == [int(level < 0.3) for level in expected]
 
 
@@ -177,7 +177,7 @@ def test_near_copies_of_one_input_are_one_of_a_newcomers_queries():
     for i in range(30):
         for _ in range(tested.newcomers):
             ask(tested, ledger[f"camera {i}"], [-1.0], x=np.full((1, 9), 0.5))
-        assert len(ledger[f"camera {i}"].rows("campaign/ranks")) == 1
+        assert len(ledger[f"camera {i}"].rows("campaign/first")) == 1
 
 
 def test_near_copy_of_a_suspected_input_is_suspected():

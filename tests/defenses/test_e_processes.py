@@ -193,7 +193,7 @@ def test_a_window_that_is_not_full_is_not_bet_on():
     assert (values[:49] == 0).all()
     assert values[49] > 0
     assert values[50] == values[49]
-    assert state[0] == 120
+    assert state[0] == 20
 
 
 @pytest.mark.parametrize("name", ["ADD", "MeanDiscrepancy"])

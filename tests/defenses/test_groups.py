@@ -16,9 +16,9 @@ from feint.gateway.array_query import ArrayQuery
 from feint.gateway.backends.registry import load_onnx
 from feint.gateway.backends.torch_backend import of_service
 from feint.gateway.endpoint import ModelEndpoint
+from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.settings import OnnxSettings
 from feint.gateway.stores import open_store
-from feint.gateway.transaction import LedgerSession
 from feint.ledger import Ledger
 from feint.oracle import account
 from feint.query import Query

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from feint.data import Split
-from feint.defenses.access import SequentialTest
+from feint.defenses.access import SequentialTest, client_state
 from feint.defenses.access._bets import DRAWS, falling, prices
+from feint.defenses.access.client_state import ClientState
 from feint.defenses.access.martingale import places
 from feint.defenses.access.near_copies import REMEMBERED
 from feint.defenses.access.recorded import for_clients
@@ -100,7 +101,7 @@ def test_the_accounts_sums_equal_the_evidence_of_the_stream_however_it_is_divide
         part = Query(query.x[start : start + size], "c", time=0.0)
         last = test.observe(part, z[start : start + size], account)
         start += size
-    assert last == pytest.approx(max(0.0, test.replay(scores[None]).max().item()), abs=1e-6)
+    assert last == pytest.approx(max(0.0, test.replay(scores[None]).max().item()), rel=1e-6)
 
 
 def test_a_replay_is_the_definition_written_out():
@@ -140,15 +141,33 @@ def test_near_copies_count_once():
 
 def test_the_memory_of_near_copies_is_bounded_and_forgets_the_oldest():
     test, account = calibrated(), Ledger()["c"]
-    x = torch.rand(4 * REMEMBERED, 9, generator=GENERATOR)
-    for part in x.split(37):
+    x = torch.rand(3 * REMEMBERED, 9, generator=GENERATOR)
+
+    def bet_on(part: torch.Tensor) -> float:
+        before = account.total("drift/queries")
         test.observe(Query(part, "c"), torch.zeros(len(part), 2), account)
-    assert account.total("near/codes") == len(x)
-    assert sum(len(account.rows(name)) for name in ("near/0", "near/1")) <= 2 * REMEMBERED
-    test.observe(Query(x[-REMEMBERED:], "c"), torch.zeros(REMEMBERED, 2), account)
-    assert account.total("near/codes") == len(x)
-    test.observe(Query(x[:1], "c"), torch.zeros(1, 2), account)
-    assert account.total("near/codes") == len(x) + 1
+        return account.total("drift/queries") - before
+
+    assert sum(bet_on(part) for part in x.split(37)) == len(x)
+    size = account.rows(client_state.NAME).array.shape[1]
+    assert bet_on(x[-REMEMBERED:]) == 0
+    assert bet_on(x[:1]) == 1
+    assert account.rows(client_state.NAME).array.shape == (1, size)
+
+
+def test_the_state_of_a_ledger_before_one_array_goes_on():
+    test, account, present = calibrated(), Ledger()["c"], Ledger()["c"]
+    x, z = torch.rand(80, 9, generator=GENERATOR), torch.randn(80, 2, generator=GENERATOR)
+    test.observe(Query(x[:50], "c"), z[:50], present)
+    state = ClientState.unpacked(present.rows(client_state.NAME).array[0], test.process.size)
+    names = ["test/queries", *(f"test/{i}" for i in range(test.process.size - 1)), "test/most", "near/codes"]
+    account.add_all(dict(zip(names, [*state.numbers.tolist(), present.total("test/most"), 50.0], strict=True)))
+    account.rows("near/0").append(state.recent[:, None].view(np.float32), most=100)
+    evidence = [test.observe(Query(x[40:], "c"), z[40:], each) for each in (account, present)]
+    assert evidence[0] == evidence[1]
+    assert (account.rows(client_state.NAME).array == present.rows(client_state.NAME).array).all()
+    assert not any(account.total(name) for name in names if name != "test/most")
+    assert not account.rows("near/0")
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from tests.support.redis_servers import redis_server
 
+from feint.gateway.changes import AccountName
+from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.stores import open_store
-from feint.gateway.transaction import AccountName, LedgerSession
 
 
 @pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.redis)])

@@ -11,9 +11,9 @@ from feint.defenses.access import RateLimit
 from feint.errors import RateLimited
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.clock import StoreClock
+from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.stores.memory import MemoryStore
 from feint.gateway.stores.redis import RedisStore
-from feint.gateway.transaction import LedgerSession
 
 NOW = 1.8e9
 

@@ -4,9 +4,9 @@ import asyncio
 import base64
 import re
 import time
-from html.parser import HTMLParser
 from contextlib import contextmanager
 from datetime import datetime
+from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,12 +22,11 @@ from feint.gateway.auth import keys
 from feint.gateway.auth.keyfile import Keys
 from feint.gateway.dashboard.data import Catalog, language, pace
 from feint.gateway.dashboard.page import routes
-from feint.gateway.endpoint import ModelEndpoint
-from feint.gateway.replicas import FACTS
+from feint.gateway.endpoint import FACTS, ModelEndpoint
+from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.routes import app
 from feint.gateway.stores.memory import MemoryStore
 from feint.gateway.telemetry.observers import Telemetry
-from feint.gateway.transaction import LedgerSession
 from feint.i18n import texts
 from feint.openinference.model_spec import ModelSpec
 from feint.signature import Pixels, Tensor

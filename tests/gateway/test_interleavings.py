@@ -9,9 +9,11 @@ from tests.support.gateways import CLASSES, DOMAIN, INPUTS, Straight, X
 from feint.defenses.access import Budget
 from feint.errors import OverBudget, StoreLost
 from feint.gateway.array_query import ArrayQuery
+from feint.gateway.changes import AccountName, LedgerMark
 from feint.gateway.endpoint import ModelEndpoint
+from feint.gateway.ledger_session import LedgerSession
+from feint.gateway.stores.base import snapshot_of
 from feint.gateway.stores.memory import MemoryStore
-from feint.gateway.transaction import AccountName, LedgerMark, LedgerSession, snapshot_of
 from feint.openinference.model_spec import ModelSpec
 
 REQUESTS, LIMIT = 24, 15

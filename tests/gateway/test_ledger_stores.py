@@ -14,19 +14,11 @@ from hypothesis import strategies as st
 from tests.support.askers import BUDGET, totals
 from tests.support.redis_servers import redis_server
 
+from feint.gateway.changes import SHARED, AccountName, ChangeSet, Increment, Outcome, Snapshot
+from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.stores import open_store
 from feint.gateway.stores.memory import MemoryStore
-from feint.gateway.transaction import (
-    SHARED,
-    TOKENS,
-    AccountName,
-    ChangeSet,
-    Increment,
-    LedgerSession,
-    Outcome,
-    Snapshot,
-    Transaction,
-)
+from feint.gateway.transaction import TOKENS, Transaction
 
 NAMES = st.sampled_from(["a", "b", "evidence"])
 NUMBERS = st.floats(-1e12, 1e12) | st.sampled_from([0.1, 1 / 3, 5e-324, 1e300, 2.0**60])
@@ -34,6 +26,8 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("add"), NAMES, NUMBERS, NUMBERS | st.just(-math.inf), NUMBERS | st.just(math.inf)),
     st.tuples(st.just("add_all"), st.dictionaries(NAMES, NUMBERS)),
     st.tuples(st.just("add_each"), st.dictionaries(NAMES, NUMBERS), NUMBERS | st.just(-math.inf)),
+    st.tuples(st.just("change"), st.lists(NAMES, unique=True), st.sampled_from("vw"), st.integers(1, 3)),
+    st.tuples(st.just("take"), st.lists(NAMES, unique=True)),
     st.tuples(st.just("total"), NAMES),
     st.tuples(st.just("peek"), NAMES),
     st.tuples(st.just("once"), st.sampled_from("xyz"), st.integers(0, 9)),
@@ -83,6 +77,13 @@ def perform(transaction: Transaction, which: str, operation: tuple, now: float) 
         return account.once(given[0], expires=float(given[1]), now=now)
     if kind == "append":
         return account.rows(given[0]).append(np.full((given[1], 2), 1 / 3, np.float32), most=given[2])
+    if kind == "change":
+        names, array, width = given
+        return account.change(
+            names, array, lambda totals, before: (totals + len(before), np.full(width, 1 / 3, np.float32))
+        ).tolist()
+    if kind == "take":
+        return account.take(*given).tolist()
     if kind == "length":
         return account.rows(given[0]).array.tolist()
     return getattr(account, kind)(*given)

@@ -7,8 +7,8 @@ from tests.support.askers import ask, totals
 from tests.support.redis_servers import redis_server
 
 from feint.errors import StoreLost
+from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.stores.redis import RedisStore
-from feint.gateway.transaction import LedgerSession
 
 pytestmark = pytest.mark.redis
 

@@ -9,10 +9,11 @@ from tests.support.gateways import DOMAIN, INPUTS, SHAPE, Straight
 from feint.defenses.access import Budget
 from feint.errors import OverBudget, StoreLost
 from feint.gateway.array_query import ArrayQuery
+from feint.gateway.changes import Outcome
 from feint.gateway.endpoint import ModelEndpoint
+from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.stores.memory import MemoryStore
 from feint.gateway.stores.sqlite import SqliteStore
-from feint.gateway.transaction import LedgerSession, Outcome
 from feint.openinference.model_spec import ModelSpec
 
 N = 12

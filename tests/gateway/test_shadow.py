@@ -20,11 +20,11 @@ from feint.gateway.backends.base import LoadedModel
 from feint.gateway.backends.onnx_model import Outputs
 from feint.gateway.backends.onnx_pipeline import OnnxPipeline
 from feint.gateway.backends.torch_backend import of_service
+from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.server.bootstrap import build_app, describe
 from feint.gateway.server.service import load_service
 from feint.gateway.server.shadow import LOADERS, Drift, report_of, shadow_report
 from feint.gateway.settings import LedgerSettings, OnnxSettings, Settings, TorchSettings
-from feint.gateway.transaction import LedgerSession
 from feint.ledger import Account
 from feint.onnx_manifest import RungSpec
 from feint.service import Service

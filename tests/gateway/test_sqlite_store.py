@@ -12,9 +12,10 @@ from tests.support.waiting import PATIENCE
 
 from feint.errors import BadRecipe, DamagedFile, MissingData, StoreLost
 from feint.gateway.auth.keyfile import Keys
+from feint.gateway.changes import SHARED, AccountName, ChangeSet, Snapshot
+from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.stores import open_store, sqlite_file
 from feint.gateway.stores.sqlite import SqliteStore
-from feint.gateway.transaction import SHARED, AccountName, ChangeSet, LedgerSession, Snapshot
 
 
 @pytest.fixture

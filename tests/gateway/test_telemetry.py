@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,13 +15,12 @@ from tests.support.gateways import STAGES, gateway, record
 
 from feint import __version__
 from feint.errors import MissingData
-from feint.gateway.dashboard.data import curve
 from feint.gateway.request_context import RequestContext, continue_trace
 from feint.gateway.settings import OperatorSettings
+from feint.gateway.telemetry.client_gauges import ClientGauges
 from feint.gateway.telemetry.logs import Handler, Logs
 from feint.gateway.telemetry.metrics import Metrics
 from feint.gateway.telemetry.observers import Telemetry, start_telemetry
-from feint.gateway.telemetry.client_gauges import ClientGauges
 from feint.gateway.telemetry.throttle import Throttle
 from feint.gateway.telemetry.traces import Traces
 

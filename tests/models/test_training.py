@@ -3,6 +3,7 @@
 import inspect
 import io
 import resource
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe, DamagedFile, Diverged, NotWritten
 from feint.evaluation.training_time import TrainingSpeed, inputs_seen
-from feint.models import training
+from feint.models import training, training_loop
 from feint.models.cache import cached_in
 from feint.models.checkpoint import TrainingState
 from feint.models.networks import Classifier, Network
@@ -40,6 +41,12 @@ class Stop(ProgressCallback):
     def step(self, what, done, total):
         if done == self.after:
             raise KeyboardInterrupt
+
+
+@pytest.fixture(autouse=True)
+def _every_epoch(monkeypatch):
+    """A checkpoint after every epoch, however short: what is interrupted has one."""
+    monkeypatch.setattr(training_loop, "BETWEEN_CHECKPOINTS", 0.0)
 
 
 def same(a, b):
@@ -78,6 +85,24 @@ def test_interrupted_it_continues_to_the_same_weights(tmp_path, after, holdout):
     assert same(whole, again)
     assert epochs == list(range(after + 1, 5))
     assert len(list(tmp_path.iterdir())) == 1  # no checkpoint is left
+
+
+def test_short_epochs_share_a_checkpoint(tmp_path, monkeypatch):
+    class Clock:
+        perf_counter, now = time.perf_counter, 0.0
+
+        @classmethod
+        def monotonic(cls):
+            cls.now += 0.125
+            return cls.now
+
+    epochs = []
+    monkeypatch.setattr(training_loop, "BETWEEN_CHECKPOINTS", 0.25)
+    monkeypatch.setattr(training_loop, "time", Clock)
+    monkeypatch.setattr(TrainingState, "save", lambda state, *_: epochs.append(state.epoch))
+    with cached_in(tmp_path):
+        learn(NETWORK, X, Y, replace(RECIPE, epochs=7))
+    assert epochs == [2, 4, 6]
 
 
 class Planted:

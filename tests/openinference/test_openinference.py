@@ -14,7 +14,7 @@ from feint.errors import BadInput, Unreachable
 from feint.openinference import grpc_codec, json_codec, messages, proto
 from feint.openinference.client import GrpcClient, HttpClient, run_sync
 from feint.openinference.json_codec import MissingOutput, RequestCodec, UnreadableResponse
-from feint.openinference.model_spec import ModelSpec
+from feint.openinference.model_spec import ModelSpec, spec_from_metadata
 from feint.signature import Pixels, Tensor
 
 MODEL = ModelSpec("toy", Pixels((1, 2, 2)), "p", 3, (Tensor("pixels", "FP32", (1, 2, 2)),))
@@ -147,3 +147,53 @@ def test_a_negative_batch_is_explained():
     tensor = {"name": "x", "shape": [-1, 1, 2, 2], "datatype": "FP32", "data": [0.5] * 4}
     with pytest.raises(BadInput, match=r"expected \[N, 1, 2, 2\] with N ≥ 0"):
         codec.read(json.dumps({"inputs": [tensor]}).encode(), "")
+
+
+OUTPUT = {"name": "p", "shape": [2, 3], "datatype": "FP32", "data": Q.ravel().tolist()}
+RAW = {"parameters": {"binary_data_size": Q.nbytes}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"parameters": None}, {"parameters": {"binary_data_size": None}}, {"shape": None}, {"shape": ["2", "3"]},
+        {"shape": [2.0, 3.0]}, {"data": Q.tolist()}, {"datatype": "fp32"}, {"data": None, **RAW}, {"data": [], **RAW},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_response_of_another_server_is_read_generously(change):
+    head = json.dumps({"id": None, "parameters": None, "outputs": [OUTPUT | change]}).encode()
+    raw = "binary_data_size" in (change.get("parameters") or {}) and change["parameters"]["binary_data_size"]
+    body, headers = (head + Q.tobytes(), {"inference-header-content-length": str(len(head))}) if raw else (head, {})
+    answer = json_codec.decode_response(body, headers, MODEL, 2)
+    np.testing.assert_allclose(answer.reshape(2, 3), Q)
+
+
+def test_an_empty_header_of_a_response_is_none():
+    body = json.dumps({"outputs": [OUTPUT]}).encode()
+    assert json_codec.decode_response(body, {"inference-header-content-length": ""}, MODEL, 2).shape == (2, 3)
+
+
+def test_null_in_a_request_stands_for_nothing():
+    """Clients whose messages are classes with optional fields send all of them."""
+    sizes = {"binary_data_size": None, "shared_memory_region": None}
+    tensor = {"name": "pixels", "shape": [2, 1, 2, 2], "datatype": "FP32", "data": X.ravel().tolist()}
+    form = {"binary_data": None, "classification": None, "shared_memory_region": None}
+    request = {
+        "id": None, "parameters": {"stamp": None, "binary_data_output": None},
+        "inputs": [tensor | {"parameters": sizes}],
+        "outputs": [{"name": "p", "datatype": None, "shape": None, "data": None, "parameters": form}],
+    }  # fmt: skip
+    decoded = CODEC.read(json.dumps(request).encode(), "")
+    assert (decoded.id, decoded.stamp, decoded.binary) == ("", "", False)
+    request["inputs"] = [tensor | {"data": None, "parameters": sizes | {"binary_data_size": X.nbytes}}]
+    head = json.dumps(request).encode()
+    np.testing.assert_array_equal(CODEC.read(head + X.tobytes(), str(len(head))).x, X)
+
+
+@pytest.mark.parametrize("batch", [None, "batch", "-1", -1])
+def test_metadata_name_the_batch_as_they_like(batch):
+    tensor = {"name": "pixels", "datatype": "fp32", "shape": [batch, 1, 2, 2]}
+    metadata = {"inputs": [tensor], "outputs": [{"name": "p", "datatype": None, "shape": [batch, 3]}]}
+    spec = spec_from_metadata("toy", metadata)
+    assert (spec.domain, spec.output, spec.classes, spec.inputs) == (MODEL.domain, "p", 3, MODEL.inputs)

@@ -104,9 +104,12 @@ def test_too_few_mistakes_are_an_error_with_the_remedy(victim, digits):
 def test_too_few_blends_are_an_error_with_the_remedy(victim, digits):
     with pytest.raises(BadInput, match="SameMistakes alone"):
         Triggers(count=400, tries=1, least=400).mark(victim, digits.test)
-    domain = digits.domain
+
+
+@pytest.mark.parametrize("kind", [Triggers(), SameMistakes(least=1)], ids=lambda kind: kind.method)
+def test_two_classes_have_no_mark_that_leaves_the_model_as_it_is(kind, digits):
     with pytest.raises(BadInput, match="a model of 2 classes"):
-        Triggers().mark(LinearOn(domain, 2).eval(), digits.test)
+        kind.mark(LinearOn(digits.domain, 2).eval(), digits.test)
 
 
 def test_controls_answer_every_mark(victim, digits):

@@ -1,8 +1,7 @@
 """A false claim, by triggers that were made to transfer, is refused (Liu et al., USENIX Security 2024)."""
 
 import pytest
-import torch
-import torch.nn.functional as F
+from benchmarks.tables.false_triggers import transferable
 
 from feint.models.networks import Network
 from feint.models.training import Training, train
@@ -13,17 +12,6 @@ from feint.query import Answer
 from feint.victims import predict
 
 TRAINED = Training(epochs=15)
-
-
-def transferable(models, x, labels, *, step=0.03, steps=20, radius=0.3):
-    """Return inputs that all of the accuser's models give these labels to."""
-    start = x
-    for _ in range(steps):
-        x = x.detach().requires_grad_()
-        loss = sum(F.cross_entropy(model(x).float(), labels, reduction="sum") for model in models)
-        (slope,) = torch.autograd.grad(loss, x)
-        x = (x - step * slope.sign()).clamp(start - radius, start + radius).clamp(0, 1)
-    return x.detach()
 
 
 @pytest.mark.slow

@@ -11,8 +11,9 @@ import sys
 from collections.abc import Callable
 
 from feint.errors import StoreLost
+from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.stores import open_store
-from feint.gateway.transaction import LedgerSession, Transaction
+from feint.gateway.transaction import Transaction
 
 BUDGET = 300
 PIECES = 64.0  # evidence grows in 64ths, whose sums are exact

@@ -4,8 +4,8 @@ import asyncio
 import os
 import sys
 
+from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.stores import open_store
-from feint.gateway.transaction import LedgerSession
 
 
 async def stream(url: str, model: str, clients: int) -> None:

@@ -48,7 +48,7 @@ def audit(
     lang: str = "en",
     json: bool = False,
 ) -> None:
-    """Measure what an attacker gets of a model and what each defense changes, and recommend a defense.
+    """Measure what an attacker gets from a model and what each defense changes, and recommend a defense.
 
     Run the same command again to continue after an interruption. Audit only models of your own, or with their owner's
     permission. The exit code is 0 where advice is given, 1 where a --fail-above is exceeded, 2 after an error, and 3
@@ -108,7 +108,7 @@ def audit(
     folder = out or Path("feint-audit") / name
     target = (
         _remote_victim(victim, url, model, key, folder, max_calls, data, label, input, output) if url or not victim
-        else load_victim(victim, data, network, max_calls=max_calls)
+        else load_victim(victim, data, network, label, max_calls=max_calls)
     )  # fmt: skip
     if isinstance(target, FromAnswers):
         price_per_1000 = price_per_1000 or target.meter.price_per_1000 or None

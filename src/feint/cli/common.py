@@ -70,13 +70,16 @@ def named_network(name: str | None, data: str | None) -> "Network | None":
     return networks.get(name, load(data.partition("/")[0]))
 
 
-def load_victim(place: str, data: str | None, network: str | None, *, max_calls: int | None = None) -> "nn.Module":
+def load_victim(
+    place: str, data: str | None, network: str | None, label: str | None = None, *, max_calls: int | None = None
+) -> "nn.Module":
     """Load the victim at `place`, and print what its calls cost before the first one. Errors as in `limit_calls`.
 
     Args:
         place: A model.toml, victim.toml, file, directory, or package.module:name.
         data: Data set or samples, whose domain decides what the model leaves open.
         network: Network of the weights, for a file of weights alone.
+        label: Column of the label in a file, which is no input.
         max_calls: Ceiling on the calls to a paid model.
 
     Returns:
@@ -84,7 +87,7 @@ def load_victim(place: str, data: str | None, network: str | None, *, max_calls:
     """
     from feint import victims
 
-    model = victims.load_any(place, network=named_network(network, data), domain=_domain(place, data))
+    model = victims.load_any(place, network=named_network(network, data), domain=_domain(place, data, label))
     if isinstance(model, victims.FromAnswers):
         limit_calls(place, model.meter, max_calls, known=model.asked)
     return model
@@ -206,7 +209,7 @@ def check_victim(
         print(f"feint: {place}: {note}", file=sys.stderr)
 
 
-def _domain(place: str, data: str | None) -> "Domain | None":
+def _domain(place: str, data: str | None, label: str | None) -> "Domain | None":
     """Return the domain of the data, which only files of others leave open; None without data."""
     from feint.data.files import is_file, pool_at
     from feint.data.pools import parse_split
@@ -214,4 +217,4 @@ def _domain(place: str, data: str | None) -> "Domain | None":
 
     if data is None or is_own(place):
         return None
-    return pool_at(data).split.domain if is_file(data) else parse_split(data).domain
+    return pool_at(data, label=label).split.domain if is_file(data) else parse_split(data).domain

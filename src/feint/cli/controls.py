@@ -1,5 +1,6 @@
 """Command `feint controls`."""
 
+import sys
 from pathlib import Path
 
 from feint.cli.app import app
@@ -39,7 +40,7 @@ def controls(
     from feint.ownership.controls import own_network, plan_controls, train_controls
     from feint.recipes import registry
 
-    victim = load_victim(model, data, network)
+    victim = load_victim(model, data, network, label)
     inputs = task_inputs(data, victim, label)
     recipe = registry.parse(training) if training else None
     plans = plan_controls(require_at_least(1, count, "controls"), own_network(victim, inputs.train), recipe)
@@ -48,4 +49,10 @@ def controls(
             metrics.stealer_accuracy(control, inputs.held_out)
             for _, control in train_controls(out, plans, inputs.train, inputs.pool, progress=progress)
         ]
+    if max(accuracies) < (accuracy := metrics.stealer_accuracy(victim, inputs.held_out)):
+        print(
+            f"feint: mind: the model is right on {accuracy:.1%}, more than any control: an innocent as good as it may "
+            f"agree with it more than they do, and be claimed; put innocents of that accuracy into {out}",
+            file=sys.stderr,
+        )
     print(f"{out}: {len(plans)} controls, {min(accuracies):.1%} to {max(accuracies):.1%} accuracy on held-out inputs")

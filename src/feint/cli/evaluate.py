@@ -47,7 +47,7 @@ def evaluate(
     from feint.service import Service
 
     check_threshold(threshold)
-    stolen, model = victims.load(surrogate), load_victim(victim, data, network, max_calls=max_calls)
+    stolen, model = victims.load(surrogate), load_victim(victim, data, network, label, max_calls=max_calls)
     samples = owner_samples(data, model, label)
     test = samples.split
     check_victim(model, test, victim, data, expect_accuracy, samples.classes)

@@ -69,7 +69,7 @@ def export(
     if victim is None or classes is not None:
         make = partial(library.outputs, parse_defense(defense), classes=classes or 0, **options)
     else:
-        model = load_victim(victim, data, network)
+        model = load_victim(victim, data, network, label)
         service = Service(model, parse_defense(defense, victim=fingerprint(model)))
         inputs = None
         if data is not None:

@@ -77,7 +77,7 @@ def fit(
         recipe = _with_slices(recipe, slices)
     if not isinstance(recipe, Boundary | Defense | Fittable):
         raise BadInput(f"{recipe!r}", "a defense that learns, like APGP(top=1)", "use it as it is: nothing to fit")
-    model = load_victim(victim, data, network, max_calls=max_calls)
+    model = load_victim(victim, data, network, label, max_calls=max_calls)
     inputs, classes = owner_split(data, model, label)
     if isinstance(recipe, Boundary) and not isinstance(model, Classifier):
         raise BadInput(

@@ -11,8 +11,8 @@ from feint.cli.common import person
 from feint.errors import UnknownName
 
 if TYPE_CHECKING:
+    from feint.gateway.changes import AccountName, Snapshot
     from feint.gateway.settings import Settings
-    from feint.gateway.transaction import AccountName, Snapshot
 
 ledger = App(name="ledger", help="Show, export, reset and erase accounts of a gateway's ledger, while it runs.")
 app.command(ledger)
@@ -138,7 +138,7 @@ def _model(settings: "Settings", model: str) -> str:
 
 
 def _name(client: str, group: bool) -> "AccountName":
-    from feint.gateway.transaction import AccountName
+    from feint.gateway.changes import AccountName
 
     return AccountName("group" if group else "client", client)
 

@@ -38,17 +38,19 @@ def mark(
         seed: Seed of the choice.
 
     Raises:
-        BadInput: No kind finds enough inputs.
+        BadInput: The model has two classes, or no kind finds enough inputs.
     """
     from feint import victims
     from feint.cli.terminal import bars
+    from feint.ownership.mark import check_classes
     from feint.ownership.mistakes import SameMistakes
     from feint.ownership.rehearsal import rehearse
     from feint.ownership.triggers import Triggers
     from feint.recipes.store import atomic_write
 
-    victim = load_victim(model, data, network)
+    victim = load_victim(model, data, network, label)
     inputs = task_inputs(data, victim, label)
+    check_classes(victims.classes_of(victim, inputs.train.domain))
     require_new(out)
     marks, reasons = [], []
     with bars() as progress, work_directory(out):
@@ -64,7 +66,7 @@ def mark(
     for reason in reasons:
         print(f"feint: {reason}", file=sys.stderr)
     if not marks:
-        raise BadInput("no mark of any kind", "one or more", "give it more samples")
+        raise BadInput("no mark of any kind", "one or more", "see the lines above")
     with atomic_write(out) as partial:
         for each in marks:
             each.save(partial / each.method.replace(" ", "_"), model=victims.fingerprint(victim), data=data)

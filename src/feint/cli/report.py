@@ -107,7 +107,7 @@ def _title(places: tuple[Path, ...], suites: "dict[Path, Suite]") -> str:
 def _examples(suites: "dict[Path, Suite]", results: "Results") -> "dict[str, ImageExamples]":
     """Return the images' inputs for each victim that is stored beside the rows, with all its defenses."""
     from feint import data
-    from feint.bench.prepare import ArtifactStore
+    from feint.bench.artifacts import ArtifactStore
     from feint.defense import Defense, Ladder
     from feint.evaluation.jsonl import folder_of
     from feint.report import ImageExamples

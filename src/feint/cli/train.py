@@ -18,7 +18,7 @@ def train(
 ) -> None:
     """Train a victim, or load published weights.
 
-    Run the same command again to continue an interrupted training, from its last finished epoch.
+    Run the same command again to continue an interrupted training from its last checkpoint.
 
     Example: `feint train --data digits --network mlp --out runs/victim`
 

@@ -8,11 +8,12 @@ import numpy as np
 
 from feint.errors import BadInput, UnknownName
 from feint.gateway.auth.keyfile import Keys
+from feint.gateway.changes import AccountName, ChangeSet, Snapshot
 from feint.gateway.settings import Settings
 from feint.gateway.stores import open_store
+from feint.gateway.stores.base import Store, snapshot_of
 from feint.gateway.telemetry.audit_chain import read_key
 from feint.gateway.telemetry.audit_log import AuditLog
-from feint.gateway.transaction import AccountName, ChangeSet, Snapshot, Store, snapshot_of
 
 
 def check_stored(settings: Settings) -> None:

@@ -12,14 +12,15 @@ from weakref import WeakValueDictionary
 from feint.errors import Failed, FeintError, Refused, StoreLost, TimedOut, Unreachable
 from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.error_responses import outcome, reason
+from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.record import Observer, RequestRecord
-from feint.gateway.transaction import LedgerSession
 from feint.gateway.validation import check_probabilities
 from feint.ledger import Account
 from feint.openinference.json_codec import DecodedRequest
 from feint.openinference.model_spec import ModelSpec
 from feint.pipeline import Pipeline
 
+FACTS = "mode", "model", "rules", "keys", "limits", "ledger"  # in which processes that use one ledger may differ
 ATTEMPTS = 50  # after the first conflict a client's requests take turns until they are sent to the store
 
 
@@ -80,7 +81,7 @@ class ModelEndpoint:
             lost. Otherwise nobody is answered then.
 
     Attributes:
-        replicas_differ: In which of `feint.gateway.replicas.FACTS` another process that uses the ledger differs.
+        replicas_differ: In which of `FACTS` another process that uses the ledger differs.
     """
 
     def __init__(

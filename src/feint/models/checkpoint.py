@@ -1,4 +1,4 @@
-"""Checkpoints of a training, written after every epoch, so that an interrupted one continues to the same weights."""
+"""Checkpoints of a training, written between epochs, so that an interrupted one continues to the same weights."""
 
 import copy
 import io

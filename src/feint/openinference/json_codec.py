@@ -100,9 +100,9 @@ class RequestCodec:
         request = decode_request(head)
         parameters = request.parameters or InferParameters()
         datatypes = self.datatypes(request.inputs)
-        binary = _wants_binary(request.outputs or (), self.model.output, parameters.binary_data_output)
+        binary = _wants_binary(request.outputs or (), self.model.output, bool(parameters.binary_data_output))
         arrays = _input_arrays(request.inputs, datatypes, rest, lists)
-        return self.request(self.model.decode(arrays), request.id or "", parameters.stamp, binary=binary)
+        return self.request(self.model.decode(arrays), request.id or "", parameters.stamp or "", binary=binary)
 
     def datatypes(self, inputs: Sequence[Any]) -> list[tensors.Datatype]:
         """Return the datatypes of a request's inputs.
@@ -246,15 +246,15 @@ def decode_response(body: bytes, headers: Mapping[str, str], model: ModelSpec, r
         rows: Number of inputs, for the error message.
     """
     try:
-        length = int(headers.get(LENGTH_HEADER, len(body)))
+        length = int(headers.get(LENGTH_HEADER) or len(body))
         outputs, start = _decode_json(body[:length])["outputs"], length
         for output in outputs:
             size = int((output.get("parameters") or {}).get("binary_data_size") or 0)
             if output["name"] == model.output:
-                if output.get("data") is not None:
+                shape = tuple(int(side) for side in output.get("shape") or ())
+                if output.get("data") is not None and not size:
                     data = np.array(output["data"], np.float64)
-                    return data.reshape(output.get("shape") or data.shape)
-                shape = tuple(int(side) for side in output["shape"])
+                    return data.reshape(shape or data.shape)
                 raw = body[start : start + size]
                 return tensors.from_raw(raw, tensors.DATATYPES[output["datatype"]], shape)
             start += size
@@ -313,7 +313,7 @@ def _wants_binary(outputs: Sequence[RequestedOutput], name: str, default: bool) 
 
 def _present(value: Any) -> bool:
     """Return whether a field of JSON has a value other than null."""
-    return isinstance(value, msgspec.Raw) and bytes(value) != b"null"
+    return isinstance(value, msgspec.Raw) and memoryview(value) != b"null"
 
 
 def _check_names(names: Sequence[str], model: ModelSpec) -> None:
@@ -368,11 +368,11 @@ def _input_arrays(
         size = parameters.binary_data_size
         if _present(parameters.shared_memory_region):
             raise BadInput("an input in shared memory", "JSON or binary data", "send the tensor itself")
-        if isinstance(tensor.data, msgspec.Raw) and size is None:
+        if _present(tensor.data) and size is None:
             data = memoryview(tensor.data)
             data = lists.get(data.tobytes(), data) if lists and len(data) < LONG else data
             arrays[tensor.name] = tensors.from_json(data, datatype, tensor.shape)
-        elif tensor.data is msgspec.UNSET and size is not None and 0 <= size <= len(rest) - start:
+        elif not _present(tensor.data) and size is not None and 0 <= size <= len(rest) - start:
             arrays[tensor.name] = tensors.from_raw(rest[start : start + size], datatype, tensor.shape)
             start += size
         else:

@@ -61,8 +61,8 @@ class RequestedOutput(Struct, gc=False, omit_defaults=True):
 class InferParameters(Struct, gc=False, omit_defaults=True):
     """Parameters of an inference request."""
 
-    stamp: Text = ""
-    binary_data_output: bool = False
+    stamp: Text | None = None
+    binary_data_output: bool | None = None
 
 
 class InferRequest(Struct, gc=False, omit_defaults=True):

@@ -199,8 +199,8 @@ def spec_from_metadata(
 
 
 def _tensor(table: Any) -> Tensor:
-    shape = [int(size) for size in table.get("shape") or ()]
-    return Tensor(str(table["name"]), str(table.get("datatype") or ""), tuple(shape[1:]))
+    _, *shape = table.get("shape") or (-1,)  # of the batch there is no size, or a name
+    return Tensor(str(table["name"]), str(table.get("datatype") or "").upper(), tuple(map(int, shape)))
 
 
 def _completed(inputs: Sequence[Tensor], domain: Domain, input: str | None, datatype: str) -> tuple[Tensor, ...]:

@@ -137,6 +137,21 @@ class Marking(ABC):
         """
 
 
+def check_classes(classes: int) -> None:
+    """Check that a model has classes enough for a mark that leaves it as it is.
+
+    Of two classes, models that are both wrong give the same label, and the label of a blend is a parent's.
+
+    Raises:
+        BadInput: There are two classes.
+    """
+    if classes < 3:
+        raise BadInput(
+            f"a model of {classes} classes, where all models that are wrong give the same label", "3 or more",
+            "serve Marked, or train a mark",
+        )  # fmt: skip
+
+
 def load_marks(path: Path) -> dict[str, Mark]:
     """Read the marks in a directory that `feint mark` wrote.
 

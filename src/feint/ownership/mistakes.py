@@ -8,7 +8,7 @@ from torch import nn
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
 from feint.models.inference import answers
-from feint.ownership.mark import Mark, Marking
+from feint.ownership.mark import Mark, Marking, check_classes
 from feint.ownership.selection import NONE, Rehearsal, most_telling
 
 
@@ -18,8 +18,8 @@ class SameMistakes(Marking):
 
     A copy learns the mistakes with everything else. Other models of the task make some of them, too: where labels are
     wrong, or classes are easily confused. A claim therefore looks at inputs that the suspect and a control both get
-    wrong, and compares how often each gives the model's own wrong label. Nothing of the model is changed, and any
-    domain will do.
+    wrong, and compares how often each gives the model's own wrong label: of two classes there is but one. Nothing of
+    the model is changed, and any domain will do.
 
     Attributes:
         most: Greatest number of inputs.
@@ -42,6 +42,7 @@ class SameMistakes(Marking):
 
     def mark(self, model: nn.Module, inputs: Split, rehearsal: Rehearsal = NONE) -> Mark:
         p = answers(model, inputs)
+        check_classes(p.shape[1])
         labels = p.argmax(-1)
         wrong = (labels != inputs.labels).nonzero().flatten()
         if len(wrong) < self.least:

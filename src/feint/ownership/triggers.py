@@ -12,7 +12,7 @@ from feint.data import Split
 from feint.errors import BadInput, BadRecipe
 from feint.models.inference import answers
 from feint.ownership.conferrable import conferred
-from feint.ownership.mark import Mark, Marking
+from feint.ownership.mark import Mark, Marking, check_classes
 from feint.ownership.selection import BATCH, NONE, Rehearsal, labels_of, most_telling
 
 NEIGHBOURS = -0.05, 0.05  # shares of a blend beside its own that must have its label
@@ -62,8 +62,7 @@ class Triggers(Marking):
 
     def mark(self, model: nn.Module, inputs: Split, rehearsal: Rehearsal = NONE) -> Mark:
         p = answers(model, inputs)
-        if p.shape[1] < 3:
-            raise BadInput("a model of 2 classes", "3 or more, so that a label can be neither parent's", "SameMistakes")
+        check_classes(p.shape[1])
         x, labels = self._candidates(model, inputs, p.argmax(-1).numpy())
         if len(x) < self.least:
             raise BadInput(

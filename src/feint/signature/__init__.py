@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from feint.errors import BadInput
-from feint.signature.columns import Column, Columns
+from feint.signature.column import Column
+from feint.signature.columns import Columns
 from feint.signature.domain import Array, Domain, Tensor, marks
 from feint.signature.pixels import Pixels
 from feint.signature.text import Text

@@ -7,81 +7,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from feint.errors import BadInput, UnknownName
+from feint.errors import BadInput
+from feint.signature.column import DTYPE, Column
 from feint.signature.domain import Array, Domain, Tensor, converted, hashed
 
 DIGITS = 6  # significant decimal digits that distinguish two numbers
-
-
-@dataclass(frozen=True)
-class Column:
-    """Column of a table, as its owner publishes it.
-
-    Args:
-        name: Name.
-        categories: Names of the categories; the code of a category is its position. None for numbers.
-        optional: Whether a value may be missing, as NaN.
-        integer: Whether numbers are whole.
-        low: Least number that is usual.
-        high: Greatest number that is usual.
-        mean: Mean of the numbers.
-        deviation: Standard deviation of the numbers, above 0.
-        shares: Share of each category.
-        missing: Share of missing values.
-
-    Raises:
-        BadInput: Categories repeat, or shares are not as many as categories.
-    """
-
-    name: str
-    categories: tuple[str, ...] | None = None
-    optional: bool = False
-    integer: bool = False
-    low: float | None = None
-    high: float | None = None
-    mean: float | None = None
-    deviation: float | None = None
-    shares: tuple[float, ...] | None = None
-    missing: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.categories is not None and (not self.categories or len({*self.categories}) < len(self.categories)):
-            raise BadInput(f"column {self.name!r} with categories {self.categories}", "different ones", "mend them")
-        if self.shares is not None and len(self.shares) != len(self.categories or ()):
-            raise BadInput(f"{len(self.shares)} shares for column {self.name!r}", "one for each category", "mend them")
-
-    @cached_property
-    def codes(self) -> Mapping[str, float]:
-        """Codes of the categories; "" is a missing value unless it is a category: raw bytes have no null."""
-        return {"": np.nan} | {category: float(i) for i, category in enumerate(self.categories or ())}
-
-    @property
-    def range(self) -> tuple[float, float] | None:
-        """Least and greatest usual number, or code of a category.
-
-        Ends that are not published are three deviations from the mean; None where that is not published either.
-        """
-        if self.categories is not None:
-            return 0.0, len(self.categories) - 1.0
-        if self.low is not None and self.high is not None:
-            return self.low, self.high
-        if self.mean is None or self.deviation is None:
-            return None
-        low, high = self.mean - 3 * self.deviation, self.mean + 3 * self.deviation
-        return low if self.low is None else self.low, high if self.high is None else self.high
-
-    def require_range(self) -> tuple[float, float]:
-        """Return `range`.
-
-        Raises:
-            BadInput: Nothing of it is published.
-        """
-        if self.range is None:
-            raise BadInput(
-                f"the column {self.name!r} without a range", "its low and high, or mean and deviation",
-                "describe the table: Columns.describe(…)",
-            )  # fmt: skip
-        return self.range
 
 
 @dataclass(frozen=True)
@@ -99,8 +29,8 @@ class Columns(Domain):
 
     columns: tuple[Column, ...]
     shape: tuple[int, ...] = field(init=False, repr=False, compare=False)
-    dtype: ClassVar[np.dtype] = np.dtype(np.float64)
-    stored: ClassVar[np.dtype] = np.dtype(np.float64)
+    dtype: ClassVar[np.dtype] = DTYPE
+    stored: ClassVar[np.dtype] = DTYPE
     differentiable: ClassVar[bool] = True
     noun: ClassVar[str] = "rows"
 
@@ -135,7 +65,7 @@ class Columns(Domain):
             The domain. A column of strings or booleans has categories, every other one numbers.
         """
         known = categories or {}
-        return cls(tuple(_describe(name, values, known.get(name)) for name, values in table.items()))
+        return cls(tuple(Column.describe(name, values, known.get(name)) for name, values in table.items()))
 
     def from_table(self, table: Mapping[str, Sequence[Any] | Array]) -> Array:
         """Return a table as inputs, matched by the names of its columns.
@@ -155,11 +85,11 @@ class Columns(Domain):
             got = [f"no column {', '.join(map(repr, absent))}"] if absent else []
             got += [f"the unknown column {', '.join(map(repr, extra))}"] if extra else []
             raise BadInput(" and ".join(got), f"the columns {', '.join(self.names)}", "rename or add them")
-        return np.array([_codes(column, table[column.name]) for column in self.columns]).T.copy()  # stack: 8 µs more
+        return np.array([column.encode(table[column.name]) for column in self.columns]).T.copy()  # stack: 8 µs more
 
     def to_table(self, x: Array) -> dict[str, list[Any]]:
         """Return inputs (N, D) as a table of numbers, strings and None, which `from_table` reads back."""
-        return {column.name: _values(column, x[:, i]) for i, column in enumerate(self.columns)}
+        return {column.name: column.decode(x[:, i]) for i, column in enumerate(self.columns)}
 
     def published(self) -> "Columns":
         return Columns(tuple(Column(c.name, c.categories, c.optional, c.integer) for c in self.columns))
@@ -254,7 +184,7 @@ class Columns(Domain):
 
     def sample(self, n: int, seed: int, *, published: bool = True) -> Array:
         random = np.random.default_rng(seed)
-        x = np.stack([_sample(column, n, random, published=published) for column in self.columns], 1)
+        x = np.stack([column.sample(n, random, published=published) for column in self.columns], 1)
         return self.clip(x)
 
     def blend(self, a: Array, b: Array, share: float, seed: int) -> Array:
@@ -293,87 +223,3 @@ def _rounded(x: Array, digits: int) -> Array:
 def _one_of_each(x: Array) -> Array:
     """Return `x` with one NaN and one zero without a sign."""
     return np.where(np.isnan(x), np.nan, x) + 0.0
-
-
-def _describe(name: str, values: Sequence[Any], categories: Sequence[str] | None) -> Column:
-    present = [value for value in values if not _is_missing(value)]
-    missing = 1 - len(present) / max(len(values), 1)
-    optional, share = missing > 0, missing or None
-    if categories is None and any(isinstance(value, (str, bool, np.bool_)) for value in present):
-        categories = sorted({str(value) for value in present})
-    if categories is not None:
-        counts = dict.fromkeys(categories, 0)
-        for value in present:
-            counts[str(value)] = counts.get(str(value), 0) + 1
-        shares = tuple(counts[category] / max(len(present), 1) for category in categories)
-        return Column(name, tuple(categories), optional, shares=shares, missing=share)
-    numbers = np.array(present, np.float64)
-    if not len(numbers):
-        return Column(name, optional=True, missing=share)
-    return Column(
-        name,
-        optional=optional,
-        integer=bool((numbers == np.rint(numbers)).all()),
-        low=float(numbers.min()),
-        high=float(numbers.max()),
-        mean=float(numbers.mean()),
-        deviation=float(numbers.std()) or 1.0,
-        missing=share,
-    )
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, (float, np.floating)) and np.isnan(value))
-
-
-def _codes(column: Column, values: Sequence[Any] | Array) -> Array:
-    """Return the values of one column as numbers and codes."""
-    if isinstance(values, Array) and values.dtype.kind in "fiub":
-        if column.categories is None:
-            return converted(values, Columns.dtype)
-        values = values.tolist()
-    if column.categories is None:
-        try:
-            return np.array([np.nan if _is_missing(value) else float(value) for value in values], np.float64)
-        except (TypeError, ValueError) as error:
-            raise BadInput(f"{column.name!r} with a value that is no number ({error})", "numbers", "mend it") from error
-    codes = column.codes
-    return np.array(
-        [codes[value] if isinstance(value, str) and value in codes else _code(column, value) for value in values],
-        np.float64,
-    )
-
-
-def _code(column: Column, value: Any) -> float:
-    """Return the code of a value of any type; raise `UnknownName` where it is no category."""
-    label = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-    if _is_missing(value):
-        return column.codes[""]
-    if label not in column.codes:
-        raise UnknownName.among(f"category of {column.name!r}", str(value), column.categories or ())
-    return column.codes[label]
-
-
-def _values(column: Column, x: Array) -> list[Any]:
-    if column.categories is not None:
-        return [None if np.isnan(code) else column.categories[int(code)] for code in x]
-    if column.integer:
-        return [None if np.isnan(v) else int(v) if float(v).is_integer() else float(v) for v in x]
-    return [None if np.isnan(value) else float(value) for value in x]
-
-
-def _sample(column: Column, n: int, random: np.random.Generator, *, published: bool) -> Array:
-    """Draw the values of one column: from its mean, shares and range, or uniformly."""
-    if column.categories is not None:
-        weights = np.array(column.shares) if published and column.shares and sum(column.shares) > 0 else None
-        share = None if weights is None else weights / weights.sum()
-        values = random.choice(len(column.categories), n, p=share).astype(np.float64)
-    elif published and column.mean is not None:
-        values = random.normal(column.mean, column.deviation or 1.0, n)
-    elif column.low is not None and column.high is not None:
-        values = random.uniform(column.low, column.high, n)
-    else:
-        values = random.normal(size=n)
-    if published and column.optional and column.missing:
-        values[random.random(n) < column.missing] = np.nan
-    return values

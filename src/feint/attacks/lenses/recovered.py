@@ -42,7 +42,8 @@ class Recovered(FittedLens):
     (USENIX Security 2024), whose 20 shadows begin with the weights of ImageNet. Where the pool has fewer classes, or
     without `own_labels`, each learns the labels that the victim returned, on a random half of the `first` answers. D is
     `rehearsal`; what learns in it is fitted to each shadow. Shadows that learn the pool's labels depend on no answer:
-    within `feint.models.cache.cached_in` they are trained, and the defense is run on them, once for all thefts.
+    within `feint.models.cache.cached_in` they are trained, and the defense is run on them, once for all thefts. Behind
+    APGP on digits the first theft's lens takes 92 seconds of a processor, and each other's 6.
 
     With few shadows the outcome is chance: behind MAD on digits, restored answers have an L1 distance of .15 from the
     clean ones with 20 shadows, .17 and .19 with 10, .19 and .46 with 5 (4,000 pairs in all, two sets of shadows), and

@@ -3,6 +3,7 @@
 All of its state over clients is totals of the shared account that are only added to, so that replicas never conflict.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -12,12 +13,12 @@ import numpy as np
 
 from feint.defenses.access.e_process import NOW, mixed
 from feint.defenses.access.martingale import Martingale, places
-from feint.defenses.access.near_copies import first_of_their_kind
+from feint.defenses.access.near_copies import NO_CODES, first_of_their_kind
 from feint.ledger import CLOCK_SLACK, Account
 from feint.pipeline import QueryLike
 
-RANKS, LEVEL = "campaign/ranks", "campaign/level"  # rows and total of a client or a group
-NEAR = "campaign/near"  # memory of a newcomer's inputs
+FIRST, LEVEL = "campaign/first", "campaign/level"  # rows and total of a client or a group
+FORMER = "campaign/ranks"  # rows of newcomers until 0.2, who count as known
 UNTIL, ALARMS, ACCOUNTS = "campaign/until", "campaign/alarms", "campaign/accounts"  # of the shared account
 STEP, LEVELS = 0.25, 60  # nats between levels of e-values: up to 2.5 million times 1 / fdr
 
@@ -63,22 +64,21 @@ class Cohort:
             Rungs, (N,) int.
         """
         unit = account.group  # linked clients are one
-        ranks = unit.rows(RANKS)
-        age = int(max(len(ranks), account.queries))
-        suspicious = np.zeros(len(scores), bool)
-        if new := min(len(scores), max(0, self.newcomers - age)):
-            before = len(ranks)
+        before, rungs, harsh = len(unit.rows(FIRST)), np.full(len(scores), rung), max(rung, self.rung)
+        new = min(len(scores), max(0, self.newcomers - max(before, account.queries)))
+        if new and (before or not unit.rows(FORMER)):
             first, counts = self.record(scores[:new], query.near[:new], unit)
-            for turn in [turn for turn in self.turns if before < turn <= len(first)]:
-                self._bet(first[:turn], unit.shared, query.time)
+            for turn in self.turns:
+                if before < turn <= len(first):
+                    self._bet(first[:turn], unit.shared, query.time)
             if self.alarm(unit.shared, query.time):
-                suspicious[:new] = self.levels(first)[counts] < self.probation
+                rungs[:new][self.levels(first, counts) < self.probation] = harsh
         if self._named(unit):
-            suspicious[:] = True
-        return np.where(suspicious, max(rung, self.rung), rung)
+            rungs[:] = harsh
+        return rungs
 
     def record(self, scores: np.ndarray, near: np.ndarray, unit: Account) -> tuple[np.ndarray, np.ndarray]:
-        """Store the ranks of a newcomer's queries, near copies excepted.
+        """Store ranks and codes of a newcomer's queries, near copies excepted.
 
         Args:
             scores: Scores of the queries, (n,).
@@ -89,29 +89,33 @@ class Cohort:
             All ranks that are stored, and how many of them there were after each of the queries, (n,): a near copy
             counts as what came before it.
         """
-        news, ranks = first_of_their_kind(near, unit, NEAR), unit.rows(RANKS)
-        before = len(ranks)
-        ranks.append(places(self.martingale.inputs, scores[news])[:, None], most=self.newcomers)
-        return ranks.array[:, 0].astype(int), before + news.cumsum()
+        stored = unit.rows(FIRST)
+        before, rows = len(stored), stored.array
+        recent = np.ascontiguousarray(rows[:, 1:]).view(np.uint64).ravel() if before else NO_CODES
+        news, _ = first_of_their_kind(near, recent)
+        fresh = np.empty((len(scores), 3), np.float32)
+        fresh[:, 0], fresh[:, 1:] = places(self.martingale.inputs, scores), near[:, None].view(np.float32)
+        stored.append(fresh[news], most=self.newcomers)
+        return stored.array[:, 0].astype(int), before + news.cumsum()
 
-    def levels(self, ranks: np.ndarray) -> np.ndarray:
-        """Return the p-value of a newcomer's first 0, 1, …, n queries, by Fisher's combination of theirs, (n + 1,)."""
+    def levels(self, ranks: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Return the p-value of a newcomer's first `counts` queries, (n,), by Fisher's combination of theirs."""
         p = (ranks + 1) / (len(self.martingale.inputs) + 1)
-        surprises = -np.log(p).cumsum()
-        return np.array([1.0, *(fisher(s, n) for n, s in enumerate(surprises.tolist(), 1))])
+        surprises = [0.0, *(-np.log(p)).cumsum().tolist()]
+        return np.array([fisher(surprises[n], n) for n in counts.tolist()])
 
-    @property
+    @functools.cached_property
     def turns(self) -> list[int]:
         """Numbers of queries after which a newcomer is bet on: 1, 2, 4, … up to `newcomers`."""
         return [1 << i for i in range(self.newcomers.bit_length())]
 
     def _bet(self, ranks: np.ndarray, shared: Account, time: float) -> None:
         """Bet on a newcomer's first queries, and raise the alarm where the evidence at this turn is enough."""
-        won = mixed(self.martingale.won[ranks].T, np.full(len(ranks), 1 / len(ranks)))
-        names = [f"campaign/{len(ranks)}/{i}" for i in range(len(won))]
+        won = np.logaddexp.reduce(self.martingale.won[ranks]) - math.log(len(ranks))
+        names = _names(len(ranks), len(won))
         shared.add_each(dict(zip(names, won.tolist(), strict=True)), floor=0.0)
-        sums = np.array([shared.peek(name) for name in names])
-        if mixed(sums, self.martingale.weights) >= math.log(self.run_length * len(self.turns)):
+        sums, needed = shared.peek_all(names), math.log(self.run_length * len(self.turns))
+        if sums.max() >= needed and mixed(sums, self.martingale.weights) >= needed:  # no mean is above the largest
             shared.add_each(dict(zip(names, (-sums.clip(0)).tolist(), strict=True)))
             shared.add(UNTIL, 0.0, floor=time + 3600 * self.hours, ceiling=self._latest(time))
             shared.add(ALARMS, 1.0)
@@ -146,10 +150,15 @@ def rejected(shared: Account) -> float:
 
     An e-value counts as the lower end of its level, e^(STEP · (level − 1)) / fdr, so that rounding accuses nobody.
     """
-    counts = np.array([shared.peek(f"campaign/e/{at}") for at in range(1, LEVELS + 1)])
+    counts = shared.peek_all([f"campaign/e/{at}" for at in range(1, LEVELS + 1)])
     above = counts[::-1].cumsum()[::-1]
     rejects = np.exp(STEP * np.arange(LEVELS)) * above >= max(1.0, shared.peek(ACCOUNTS))
     return 1.0 + rejects.argmax().item() if rejects.any() else math.inf
+
+
+@functools.cache
+def _names(turn: int, bets: int) -> list[str]:
+    return [f"campaign/{turn}/{i}" for i in range(bets)]
 
 
 def fisher(surprise: float, n: int) -> float:

@@ -1,15 +1,17 @@
 """E-processes of a client's queries: the running parts of detectors, without torch."""
 
-import functools
 import math
 from abc import ABC, abstractmethod
 
 import numpy as np
 
+from feint.defenses.access import client_state
+from feint.defenses.access.client_state import ClientState
 from feint.defenses.access.near_copies import first_of_their_kind
 from feint.ledger import Account
 from feint.pipeline import QueryLike
 
+MOST = "test/most"  # total of an account: the largest evidence that there ever was
 NOW = "test/now"  # total of an account: log E after the client's last query, of which e-BH makes use
 
 
@@ -82,27 +84,25 @@ class EProcess(ABC):
 
     def observe_readings(self, readings: np.ndarray, query: QueryLike, account: Account) -> float:
         """Bet as `observe`, by the readings of the query's inputs."""
-        new, end = first_of_their_kind(query.near, account), 2 + self.size
-        names = _names(self.size, self.sums)
-        if not new.any():
-            return account.total(names[0])
-        fresh = readings[new]
+        if not account.rows(client_state.NAME):
+            client_state.adopt(account, self.size)
 
-        def advanced(totals: np.ndarray) -> np.ndarray:
-            values, state = self.bet(fresh, totals[2:end])
-            head = max(totals[0], values.max() / -math.log(self.alpha)), values[-1]
-            return np.concatenate([head, state, totals[end:] + self.drift(fresh)])
+        def advanced(totals: np.ndarray, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            before = ClientState.unpacked(array, self.size)
+            new, recent = first_of_their_kind(query.near, before.recent)
+            if not new.any():
+                return totals, array
+            fresh = readings[new]
+            values, numbers = self.bet(fresh, before.numbers)
+            totals[:2] = max(totals[0], values.max() / -math.log(self.alpha)), values[-1]
+            totals[2:] += self.drift(fresh)
+            return totals, ClientState(recent, numbers).packed()
 
         # a float: a store cannot pack NumPy scalars
-        return account.change(names, advanced).item(0)
+        return account.change((MOST, NOW, *self.sums), client_state.NAME, advanced).item(0)
 
 
 def mixed(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the logarithm of the weighted mean over the last axis, of logarithms (…, n), one or more finite."""
     top = values.max(-1, keepdims=True)
-    return top[..., 0] + np.log((np.exp(values - top) * weights).sum(-1))
-
-
-@functools.cache
-def _names(size: int, sums: tuple[str, ...]) -> list[str]:
-    return ["test/most", NOW, "test/queries", *(f"test/{i}" for i in range(size - 1)), *sums]
+    return top[..., 0] + np.log(np.exp(values - top) @ weights)

@@ -11,6 +11,7 @@ import numpy as np
 from feint.defenses.access.e_process import EProcess, mixed
 
 LAST_BITS = 1e-5  # relative difference of scores that processor and batch size alone can cause
+LEAST = np.finfo(np.float32).min
 DRIFT = "drift/queries", "drift/surprise", "drift/p01", "drift/p05"  # sums of 1, −log p, p ≤ 0.01 and p ≤ 0.05
 SMALL = 0.01, 0.05
 APART = 600.0  # logarithms of terms of one sum: the exponential of less than −745 is 0
@@ -49,18 +50,20 @@ class Martingale(EProcess):
         return places(self.inputs, statistics)
 
     def bet(self, readings: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        wins = self.won[readings]
+        wins = self.won[readings.astype(int)]  # of a mixture they are numbers among others
         queries = int(state[0])
         before = state[1:] if queries else np.full_like(state[1:], -np.inf)
         values = wealth(wins, before, queries)
-        return mixed(values, self.weights), np.concatenate([[queries + len(wins)], values[-1]])
+        after = np.empty_like(state)
+        after[0], after[1:] = queries + len(wins), values[-1]
+        return mixed(values, self.weights), after
 
     @property
     def sums(self) -> tuple[str, ...]:
         return DRIFT
 
     def drift(self, readings: np.ndarray) -> np.ndarray:
-        return self._drifts[readings].sum(0)
+        return self._drifts[readings.astype(int)].sum(0)
 
     @functools.cached_property
     def _drifts(self) -> np.ndarray:
@@ -123,5 +126,5 @@ def places(inputs: np.ndarray, scores: np.ndarray) -> np.ndarray:
     Returns:
         Counts from 0 to n, (N,).
     """
-    ordered = np.where(np.isfinite(scores), scores, np.finfo(np.float32).min)
-    return np.searchsorted(inputs, ordered + LAST_BITS * np.maximum(np.abs(ordered), 1), side="right")
+    ordered = np.where(np.isfinite(scores), scores, LEAST)
+    return inputs.searchsorted(ordered + LAST_BITS * np.maximum(np.abs(ordered), 1), side="right")

@@ -1,5 +1,6 @@
 """Mean of e-processes, and e-processes made of arrays, as a file stores them; without torch."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -30,14 +31,18 @@ class Mixture(EProcess):
     def size(self) -> int:
         return sum(member.size for member in self.members)
 
-    def bet(self, readings: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        parts = self._parts(readings)
-        states = np.split(state, np.cumsum([member.size for member in self.members])[:-1])
-        values, after = zip(
-            *(member.advance(part, before) for member, part, before in zip(self.members, parts, states, strict=True)),
-            strict=True,
+    def read(self, statistics: np.ndarray) -> np.ndarray:
+        """Return the readings of the members side by side, in the columns of their statistics."""
+        return np.column_stack(
+            [member.read(statistics[:, part]) for member, part in zip(self.members, self._parts, strict=True)]
         )
-        return mixed(np.stack(values, -1), self.weights), np.concatenate(after)
+
+    def bet(self, readings: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        values, after, end = np.empty((len(readings), len(self.members))), np.empty_like(state), 0
+        for i, (member, part) in enumerate(zip(self.members, self._parts, strict=True)):
+            start, end = end, end + member.size
+            values[:, i], after[start:end] = member.bet(readings[:, part], state[start:end])
+        return mixed(values, self.weights), after
 
     @property
     def sums(self) -> tuple[str, ...]:
@@ -45,13 +50,14 @@ class Mixture(EProcess):
         return next((sums for member in self.members if (sums := member.sums)), ())
 
     def drift(self, readings: np.ndarray) -> np.ndarray:
-        members = zip(self.members, self._parts(readings), strict=True)
-        return next((member.drift(member.read(part)) for member, part in members if member.sums), np.zeros(0))
+        members = zip(self.members, self._parts, strict=True)
+        return next((member.drift(readings[:, part]) for member, part in members if member.sums), np.zeros(0))
 
-    def _parts(self, statistics: np.ndarray) -> list[np.ndarray]:
-        """Return the statistics of each member."""
-        parts = np.split(statistics, np.cumsum(self.columns)[:-1], axis=1)
-        return [part[:, 0] if part.shape[1] == 1 else part for part in parts]
+    @functools.cached_property
+    def _parts(self) -> list[int | slice]:
+        """Columns of each member: a number for one column, so that a member's statistics are (m,) then."""
+        ends = np.cumsum(self.columns).tolist()
+        return [end - 1 if n == 1 else slice(end - n, end) for n, end in zip(self.columns, ends, strict=True)]
 
     def arrays(self) -> dict[str, np.ndarray]:
         members = {

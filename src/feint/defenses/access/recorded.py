@@ -67,6 +67,6 @@ def for_newcomers(
         rows = (recorded.labels == client).nonzero().flatten()[: campaign.newcomers]
         query = Query(recorded.inputs(rows), f"{client}", time=0.0)
         ranks, counts = cohort.record(s[rows.numpy()], query.near, Account(query.client))
-        p_values.append(cohort.levels(ranks)[counts])
+        p_values.append(cohort.levels(ranks, counts))
     calibrated = probation_level(p_values, share)
     return replace(campaign, probation=calibrated.level), calibrated

@@ -14,8 +14,8 @@ from feint.defenses.access.martingale import Martingale
 class Windows(EProcess):
     """Bets on the rank of each window's distance from benign inputs, among those of benign windows.
 
-    Windows are disjoint, and what a window holds is forgotten when it ends. The state is the number of queries, that of
-    the bets, and the memory of the window at hand.
+    Windows are disjoint, and what a window holds is forgotten when it ends. The state is the number of queries in the
+    window at hand, that of the bets, and the memory of the window at hand.
 
     Attributes:
         window: Queries in a window.
@@ -48,7 +48,7 @@ class Windows(EProcess):
 
     def bet(self, readings: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         queries = int(state[0])
-        bets, memory = np.split(state[1:], [self.bets.size])
+        bets, memory = state[1 : 1 + self.bets.size], state[1 + self.bets.size :]
         values, start = np.full(len(readings), self.bets.value(bets)), 0
         while start < len(readings):
             count = (queries + start) % self.window
@@ -58,7 +58,13 @@ class Windows(EProcess):
                 after, bets = self.bets.advance(np.array([-self.distance(memory)]), bets)
                 values[stop - 1 :], memory = after[0], np.zeros_like(memory)
             start = stop
-        return values, np.concatenate([[queries + len(readings)], bets, memory])
+        after = np.empty_like(state)
+        after[0], after[1 : 1 + len(bets)], after[1 + len(bets) :] = (
+            (queries + len(readings)) % self.window,
+            bets,
+            memory,
+        )
+        return values, after
 
     def arrays(self) -> dict[str, np.ndarray]:
         arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self) if field.name != "bets"}

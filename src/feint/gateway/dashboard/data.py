@@ -12,9 +12,10 @@ from feint import __version__
 from feint.errors import StoreLost
 from feint.gateway.app import Gateway
 from feint.gateway.array_query import ArrayQuery
+from feint.gateway.changes import SHARED
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.record import shown
-from feint.gateway.transaction import SHARED, snapshot_of
+from feint.gateway.stores.base import snapshot_of
 from feint.i18n import Catalog
 from feint.ledger import Account
 from feint.pipeline import QueryLike

@@ -14,15 +14,16 @@ from feint.gateway.auth import keys
 from feint.gateway.auth.keys import KeyFileAuth
 from feint.gateway.backends.base import LoadedModel
 from feint.gateway.backends.registry import LOADERS
+from feint.gateway.changes import LedgerMark
 from feint.gateway.endpoint import ModelEndpoint
+from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.redaction import address
-from feint.gateway.replicas import ReplicaWatch, facts
 from feint.gateway.server.marks import read_marks, write_marks
 from feint.gateway.server.readiness import TRIAL, check_decision, check_writable, explained, settings_warnings
+from feint.gateway.server.replicas import ReplicaWatch, facts
 from feint.gateway.settings import LOOPBACK, ServerSettings, Settings
 from feint.gateway.stores import open_store
 from feint.gateway.telemetry.audit_chain import read_key
-from feint.gateway.transaction import LedgerMark, LedgerSession
 from feint.openinference.model_spec import ModelSpec
 
 ENFORCE = "shadow = false (or --enforce) enforces it"

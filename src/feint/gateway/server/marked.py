@@ -9,8 +9,9 @@ from feint.errors import BadInput, Unreachable
 from feint.gateway.accounts import stored
 from feint.gateway.auth.keyfile import Keys
 from feint.gateway.backends.registry import LOADERS
+from feint.gateway.changes import AccountName
 from feint.gateway.settings import Settings
-from feint.gateway.transaction import AccountName, snapshot_of
+from feint.gateway.stores.base import snapshot_of
 from feint.signature import Domain
 
 MOST = 1_000_000  # clients that are read

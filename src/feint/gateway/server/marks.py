@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from feint.errors import DamagedFile, NotWritten
-from feint.gateway.transaction import LedgerMark
+from feint.gateway.changes import LedgerMark
 
 
 def read_marks(path: Path) -> dict[str, LedgerMark]:

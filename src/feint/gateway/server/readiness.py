@@ -7,8 +7,9 @@ from typing import Protocol, runtime_checkable
 from feint.errors import BadInput, FeintError, Refused, StoreLost, StoreRolledBack
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.backends.base import LoadedModel
+from feint.gateway.changes import AccountName, ChangeSet
 from feint.gateway.redaction import address, redacted
-from feint.gateway.transaction import AccountName, ChangeSet, Store
+from feint.gateway.stores.base import Store
 from feint.ledger import Account
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from feint._optional import require
 from feint.errors import UnknownName
-from feint.gateway.transaction import Store
+from feint.gateway.stores.base import Store
 
 STORES = {  # scheme of a URL: module, class and the extra that it takes
     "memory": ("memory", "MemoryStore", ""),

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from feint.gateway.transaction import AccountName, ChangeSet, Kind, Outcome, Snapshot
+from feint.gateway.changes import AccountName, ChangeSet, Kind, Outcome, Snapshot
 from feint.ledger import raised_total
 
 

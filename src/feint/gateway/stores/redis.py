@@ -18,9 +18,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from feint.errors import BadInput, StoreLost
+from feint.gateway.changes import AccountName, ChangeSet, Kind, LedgerMark, Outcome, Snapshot
 from feint.gateway.clock import StoreClock
 from feint.gateway.stores.waiting import Answer, tell
-from feint.gateway.transaction import AccountName, ChangeSet, Kind, LedgerMark, Outcome, Snapshot
 
 Changes = Mapping[AccountName, ChangeSet]
 FORMAT = b"2"

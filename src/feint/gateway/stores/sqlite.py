@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from feint.errors import BadRecipe, StoreLost
+from feint.gateway.changes import AccountName, ChangeSet, Kind, Outcome
 from feint.gateway.stores import sqlite_file
 from feint.gateway.stores.sqlite_accounts import Accounts, erase, pack, unpack
 from feint.gateway.stores.waiting import Answer, tell
-from feint.gateway.transaction import AccountName, ChangeSet, Kind, Outcome
 from feint.gateway.turns import Company
 
 AGAIN = 0.001  # seconds until a file that another process is writing is tried again

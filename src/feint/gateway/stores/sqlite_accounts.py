@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 import msgspec
 import numpy as np
 
+from feint.gateway.changes import AccountName, ChangeSet, LedgerMark, Outcome, Snapshot
 from feint.gateway.stores.memory import repeated
-from feint.gateway.transaction import AccountName, ChangeSet, LedgerMark, Outcome, Snapshot
 
 CLEARED = 2  # void tokens that are cleared away for each new one, so that no transaction is ever long
 pack, unpack = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(dict[str, float]).decode

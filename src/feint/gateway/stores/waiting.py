@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 
-from feint.gateway.transaction import Outcome
+from feint.gateway.changes import Outcome
 
 Answer = Outcome | Exception  # the result of a commit
 

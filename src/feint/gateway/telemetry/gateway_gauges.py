@@ -6,7 +6,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from feint.gateway.app import Gateway
-from feint.gateway.replicas import FACTS
+from feint.gateway.endpoint import FACTS
 from feint.gateway.telemetry.audit_log import AuditLog
 
 

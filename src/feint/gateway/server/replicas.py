@@ -4,13 +4,13 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol, runtime_checkable
 
+from feint.errors import StoreLost
 from feint.gateway.app import Authenticator, Gateway
 from feint.gateway.backends.base import LoadedModel
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.settings import Settings
 from feint.recipes.recipe import fingerprint
 
-FACTS = "mode", "model", "rules", "keys", "limits", "ledger"  # in which replicas may differ
 SILENT = 10.0  # seconds without an announcement after which another process counts as gone
 
 log = logging.getLogger("feint.gateway")
@@ -42,7 +42,12 @@ def facts(settings: Settings, gateway: Gateway, name: str, loaded: LoadedModel) 
 
 
 def _who(authenticator: Authenticator) -> str:
-    return authenticator.fingerprint() if isinstance(authenticator, HasFingerprint) else type(authenticator).__name__
+    if not isinstance(authenticator, HasFingerprint):
+        return type(authenticator).__name__
+    try:
+        return authenticator.fingerprint()
+    except StoreLost:  # of the file of keys, not of the ledger: nobody is let in here
+        return "nobody"
 
 
 class ReplicaWatch:

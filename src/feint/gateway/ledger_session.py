@@ -1,0 +1,202 @@
+"""Ledger of one model in a gateway: what is known of its accounts, and the commits to its store."""
+
+import logging
+import math
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+
+from feint.errors import StoreRolledBack
+from feint.gateway.changes import (
+    NEVER,
+    REPLICAS,
+    SHARED,
+    AccountName,
+    ChangeSet,
+    Increment,
+    LedgerMark,
+    Outcome,
+    Snapshot,
+)
+from feint.gateway.stores.base import Store
+from feint.gateway.transaction import Transaction
+from feint.ledger import CLOCK_SLACK
+
+ACCEPT = "restore it, or take it as it is: reload the gateway, or restart it without the file [ledger] mark"
+
+log = logging.getLogger("feint.gateway")
+
+
+def lost_data(
+    known: LedgerMark | None,
+    versions: Mapping[AccountName, int],
+    changes: Mapping[AccountName, ChangeSet],
+    outcome: Outcome,
+) -> str:
+    """Return what an outcome shows to be lost, "" for nothing.
+
+    Args:
+        known: Mark of the ledger before the commit was sent, None where it is not known.
+        versions: Versions that the accounts had at least then.
+        changes: The changes that were sent.
+        outcome: The outcome.
+    """
+    mark = outcome.ledger
+    if known is not None and mark is not None and mark.id != known.id:
+        return "it is another one, or was emptied"
+    changed = outcome.committed and any(change.version is not None or change.adds for change in changes.values())
+    if known is not None and mark is not None and mark.commits - changed < known.commits:
+        return f"it went back from commit {known.commits} to {mark.commits - changed}"
+    behind = [
+        name
+        for name, account in outcome.accounts.items()
+        if account.version - (outcome.committed and changes[name].adds) < versions[name]
+    ]
+    return f"{len(behind)} accounts went back, or are gone" if behind else ""
+
+
+class LedgerSession:
+    """Ledger of a gateway: opens transactions on the last known accounts, and commits them to a store.
+
+    Its `now` is the store's. Once the store is seen to have lost data, because another ledger is in its place, its
+    number of commits or the version of an account went back, every commit raises `StoreRolledBack` until `accept`.
+
+    Args:
+        store: Where the ledger is kept.
+        most: The number of accounts that are remembered here, the most recent ones.
+    """
+
+    def __init__(self, store: Store, *, most: int = 20_000) -> None:
+        self.store, self._most = store, most
+        self._writer = map(f"{secrets.token_hex(6)}-{{:x}}".format, count())
+        self.now: Callable[[], float] = getattr(store, "now", time.time)  # other packages' stores may lack it
+        self._mark: LedgerMark | None = None
+        self._lost = ""  # what was seen to be lost
+        self._snapshots: OrderedDict[AccountName, Snapshot] = OrderedDict()
+
+    def begin(self, client: str, group: str = "") -> Transaction:
+        """Return a transaction on the accounts of `client` and of its `group`, if any, as they were last known here."""
+        shared, linked = Transaction(SHARED, self._known(SHARED)), None
+        if group:
+            name = AccountName("group", group)
+            linked = Transaction(name, self._known(name), shared=shared)
+        name = AccountName("client", client)
+        return Transaction(name, self._known(name), shared=shared, group=linked)
+
+    async def commit(self, transaction: Transaction) -> bool:
+        """Commit a transaction, or raise `StoreLost` if the store does not answer.
+
+        What it makes of the accounts is what the next transaction begins with, before the store has answered: requests
+        of one client do not wait for each other's round trip. Where one conflicts all that were built on it do.
+
+        Returns:
+            Whether the store took it. Otherwise nothing was changed, and the next transaction begins with the accounts
+            as they are. Where an account that was read is known otherwise by now, the store is not asked.
+        """
+        if self._outdated(transaction):
+            return False
+        accounts, writer = transaction.touched, next(self._writer)
+        changes = {name: account.changes(writer) for name, account in accounts.items()}
+        ahead = {name: account.committed(writer) for name, account in accounts.items() if account.looked}
+        for name, snapshot in ahead.items():
+            self._remember(name, snapshot)
+        try:
+            outcome = await self._exchange(changes)
+        except BaseException:  # nobody knows whether it was done
+            for name, snapshot in ahead.items():
+                self._replace(name, snapshot, snapshot.settled)
+            raise
+        for name, account in accounts.items():
+            other = outcome.accounts.get(name)
+            if other is None:
+                self._settle(name, ahead[name])
+            elif not outcome.committed:
+                self._replace(name, ahead.get(name, account.snapshot), account.rebased(other))
+            else:
+                account.settle(other.totals)
+                if (known := self._known(name)).before is None:
+                    self._remember(name, known.added_to(other, changes[name]))
+        return outcome.committed
+
+    def _outdated(self, transaction: Transaction) -> bool:
+        accounts = (transaction, transaction.group, transaction.shared)
+        return any(
+            account.looked and self._known(account.name, account.snapshot) is not account.snapshot
+            for account in accounts
+        )
+
+    async def check(self) -> None:
+        """Read an account of the ledger; raise `StoreLost`, or `StoreRolledBack` as `commit` does."""
+        await self._exchange({SHARED: ChangeSet(NEVER, now=self.now())})
+
+    async def announce(self, entries: Sequence[str], seconds: float) -> dict[str, float]:
+        """Record in the account of the replicas what holds for a process now, or raise as `commit`.
+
+        Args:
+            entries: What holds.
+            seconds: Time for which an entry is kept at least.
+
+        Returns:
+            Time at which a process last announced each entry, by the ledger's clock.
+        """
+        now = self.now()
+        added = [Increment(entry, 0.0, now, math.inf, True, now + CLOCK_SLACK) for entry in entries]
+        account = (await self._exchange({REPLICAS: ChangeSet(None, added=added)})).accounts[REPLICAS]
+        kept = {entry: at for entry, at in account.totals.items() if at > now - seconds}
+        if len(kept) < len(account.totals):  # where another process was faster, it or the next call clears them away
+            await self._exchange({REPLICAS: ChangeSet(account.version, kept)})
+        return kept
+
+    @property
+    def mark(self) -> LedgerMark | None:
+        """Mark of the ledger after the last commit; None where it has none, or has lost data."""
+        return None if self._lost else self._mark
+
+    def accept(self, mark: LedgerMark | None = None) -> None:
+        """Take the ledger as it is now, whatever was known of it: a start or a reload does.
+
+        Args:
+            mark: The least that it has to hold; None for nothing.
+        """
+        self._snapshots.clear()
+        self._mark, self._lost = mark, ""
+
+    async def _exchange(self, changes: Mapping[AccountName, ChangeSet]) -> Outcome:
+        """Commit changes, and compare the ledger with what was known of it before they were sent."""
+        mark, versions = self._mark, {name: self._known(name).settled.version for name in changes}
+        if not self._lost:
+            outcome = await self.store.commit(changes)
+            if mark is not None and outcome.ledger is not None and mark.erased != outcome.ledger.erased:
+                versions = dict.fromkeys(versions, 0)  # one of them may have been erased, which is no loss
+                self._snapshots.clear()
+            self._lost = self._lost or lost_data(mark, versions, changes, outcome)
+            if not self._lost:
+                self._mark = outcome.ledger
+                return outcome
+            log.error("the ledger has lost data: %s; %s", self._lost, ACCEPT)
+        raise StoreRolledBack(f"a ledger that has lost data ({self._lost})", "all that was committed", ACCEPT)
+
+    def _settle(self, name: AccountName, snapshot: Snapshot) -> None:
+        """Mark an account as confirmed; it may have been given up meanwhile."""
+        snapshot.before = None
+        if self._known(name).version < snapshot.version:
+            self._remember(name, snapshot)
+
+    def _replace(self, name: AccountName, failed: Snapshot, other: Snapshot) -> None:
+        """Know `other` in place of an account that was built on one that is void; a newer one is kept."""
+        known = self._known(name)
+        if known.builds_on(failed) or known.settled.version < other.version:
+            self._remember(name, other)
+        else:
+            known.used.update(other.used)
+
+    def _known(self, name: AccountName, default: Snapshot | None = None) -> Snapshot:
+        return self._snapshots.get(name) or default or Snapshot(at=-math.inf)
+
+    def _remember(self, name: AccountName, snapshot: Snapshot) -> None:
+        self._snapshots[name] = snapshot
+        self._snapshots.move_to_end(name)
+        if len(self._snapshots) > self._most:
+            self._snapshots.popitem(last=False)

@@ -1,0 +1,65 @@
+"""Protocol of a ledger's store."""
+
+import time
+from collections.abc import Mapping
+from typing import ClassVar, Protocol
+
+from feint.gateway.changes import NEVER, AccountName, ChangeSet, Kind, Outcome, Snapshot
+
+
+class Store(Protocol):
+    """Storage of a ledger: the accounts of one model's clients and their groups, and one account that all share.
+
+    An account has a version, which every change raises by 1, totals by name, rows by name, and used tokens until they
+    expire. A store changes accounts by `commit` alone, with optimistic concurrency: a `ChangeSet` states the version
+    that it was made for, and is committed whole or not at all.
+
+    - All accounts of a commit change in one atomic step, or none does. Commits of all processes that use one URL are in
+      one order; only a store with `shared` may be used by processes on several machines.
+    - A change set whose `version` or `after` is not the account's, or of whose `tokens` one was used and has not
+      expired at `now`, is a conflict: nothing changes, and the outcome holds all accounts of the commit. Versions alone
+      do not tell a commit that failed from another's: a change set may build on one that is still under way.
+    - Of a change set without a version (an account of which nothing was read) `added` is repeated in its order: each
+      total, 0 where it is above `ceiling`, becomes max(total, floor) + amount where that is within `limit`. It is a
+      conflict unless each addition is possible exactly where it was `done`. A commit returns the totals to which this
+      leads, those by other replicas among them. So a replica that adds to an account, or peeks at it, knows all that
+      was added before its last commit; and `Transaction.peek` reads anew what was returned more than a second ago.
+    - Otherwise totals and writer are replaced, tokens are remembered until they expire, and rows are appended, after
+      those before were dropped where the change set demands it.
+
+    `MemoryStore` is the reference: tests/gateway/test_ledger_stores.py holds every other store to its answers. Every
+    method raises `StoreLost` where the storage does not answer. A class is found by the scheme of a URL: Feint's own in
+    `feint.gateway.stores.STORES`, others as entry points of the group `feint.stores`.
+    """
+
+    shared: ClassVar[bool]
+
+    @classmethod
+    def open(cls, url: str, model: str) -> "Store":
+        """Return the ledger of a model at a URL. Raises `BadRecipe` for a URL that is not one of this store's."""
+        ...
+
+    def now(self) -> float:
+        """Return the time by which rules decide, in seconds since the epoch: one clock for all who use the store."""
+        ...
+
+    async def commit(self, changes: Mapping[AccountName, ChangeSet]) -> Outcome:
+        """Change accounts in one atomic step, unless one of them is otherwise than in its snapshot."""
+        ...
+
+    async def clients(self, most: int = 100, *, kind: Kind = "client") -> list[tuple[str, dict[str, float]]]:
+        """Return the clients, or the groups, against whom there is most evidence, with their totals."""
+        ...
+
+    async def erase(self, name: AccountName) -> bool:
+        """Delete an account, with its rows and tokens, in one atomic step; return whether there was one."""
+        ...
+
+    async def close(self) -> None:
+        """Close files and connections."""
+        ...
+
+
+async def snapshot_of(store: Store, name: AccountName) -> Snapshot:
+    """Return an account as it is, without its tokens, by a commit that changes nothing."""
+    return (await store.commit({name: ChangeSet(NEVER, now=time.time())})).accounts[name]
