@@ -144,10 +144,10 @@ class LedgerSession:
         now = self.now()
         added = [Increment(entry, 0.0, now, math.inf, True, now + CLOCK_SLACK) for entry in entries]
         account = (await self._exchange({REPLICAS: ChangeSet(None, added=added)})).accounts[REPLICAS]
-        kept = {entry: at for entry, at in account.totals.items() if at > now - seconds}
-        if len(kept) < len(account.totals):  # where another process was faster, it or the next call clears them away
-            await self._exchange({REPLICAS: ChangeSet(account.version, kept)})
-        return kept
+        recent = {entry: at for entry, at in account.totals.items() if at > now - seconds}
+        if len(recent) < len(account.totals):  # where another process was faster, it or the next call clears them away
+            await self._exchange({REPLICAS: ChangeSet(account.version, recent)})
+        return recent
 
     @property
     def mark(self) -> LedgerMark | None:
