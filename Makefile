@@ -15,7 +15,7 @@ quick: $(VENV)/dev   # the tests while you work: those that take more than a sec
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow"
 
 test: $(VENV)/dev   # all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations 30
 
 check: $(VENV)/dev   # style, types and imports
 	$(BIN)/ruff check .

@@ -88,9 +88,23 @@ def _power(log_e: float) -> str:
     return f"10^{log_e / log(10):.1f}"
 
 
+def false_claims(rows: Iterable[Row]) -> Grid:
+    """Return the table of false claims, by triggers that transfer to a victim that is not the accuser's."""
+    shown = [["Set", "Triggers", "Victim agrees", "Highest control", "e-value", "Claimed"]]
+    for row in rows:
+        if row["kind"] == "false claim":
+            result = row["together"]
+            shown.append([
+                row["data"], f"{result['compared']:,}", f"{result['agreed'] / result['compared']:.0%}",
+                f"{result['highest_control']:.0%}", _power(result["log_e"]), "yes" if result["claimed"] else "no",
+            ])  # fmt: skip
+    return shown
+
+
 TABLES: dict[str, Callable[[Iterable[Row]], Grid]] = {
     "ownership_copies": copies,
     "ownership_removals": removals,
     "ownership_served": served,
     "ownership_innocents": innocents,
+    "ownership_false": false_claims,
 }

@@ -1,11 +1,10 @@
 """Audits with short trainings and small budgets, from the command line."""
 
-import shlex
 import sys
 
 import pytest
 
-from feint import cli, victims
+from feint import victims
 from feint.attacks import Surrogate
 from feint.audit import attacker, output, plan, promise
 from feint.models.networks import Network
@@ -13,9 +12,8 @@ from feint.models.training import Training
 
 
 @pytest.fixture
-def run_cli(monkeypatch, capsys, tmp_path, _cache):
+def run_cli(run_cli, monkeypatch):
     """Run an audit with short trainings and small budgets in an empty directory; its exit code and both streams."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     quick = Training(epochs=3, least_steps=100, batch_size=32, learning_rate=0.05)
     monkeypatch.setattr(plan, "BUDGETS", (20, 40, 80))
@@ -25,16 +23,7 @@ def run_cli(monkeypatch, capsys, tmp_path, _cache):
         monkeypatch.setattr(promise, name, number)
     monkeypatch.setattr(attacker, "contenders", lambda _, domain, k: [Surrogate(Network("mlp", domain, k), quick)])
     monkeypatch.setattr(output.report, "write", lambda path, *_, **__: path.write_text("a page of its own"))
-
-    def run(line: str) -> tuple[int, str, str]:
-        code = 0
-        try:
-            cli.main(["audit", *shlex.split(line)])
-        except SystemExit as error:
-            code = int(error.code or 0)
-        return code, *capsys.readouterr()
-
-    return run
+    return lambda line: run_cli(f"audit {line}")
 
 
 @pytest.fixture

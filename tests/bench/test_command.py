@@ -2,34 +2,22 @@
 
 import json
 import re
-import shlex
 from pathlib import Path
 
 import pytest
 from tests.support.suite_files import SMALL
 
-from feint import bench, cli
+from feint import bench
 from feint.bench.estimate import estimate
 from feint.bench.matrix import Matrix
 from feint.evaluation.results import Results
 
 
 @pytest.fixture
-def run_cli(monkeypatch, capsys, tmp_path, _cache):
+def run_cli(run_cli):
     """Run a command line in a directory with a small suite; returns its exit code and what it printed."""
-    monkeypatch.chdir(tmp_path)
     Path("small.toml").write_text(SMALL)
-
-    def run(line: str) -> tuple[int, str, str]:
-        code = 0
-        try:
-            cli.main(shlex.split(line))
-        except SystemExit as error:
-            code = int(error.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return run_cli
 
 
 @pytest.mark.slow

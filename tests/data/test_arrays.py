@@ -131,3 +131,10 @@ def test_a_file_that_is_absent_or_broken(tmp_path):
     (tmp_path / "one.npy").rename(tmp_path / "one.npz")
     with pytest.raises(DamagedFile, match=r"one\.npz"):
         samples_at(str(tmp_path / "one.npz"))
+
+
+def test_levels_of_few_bits_in_arrays_of_sixteen(save):
+    reading = samples_at(save(images=IMAGES.astype(np.uint16), labels=LABELS))
+    assert np.array_equal(reading.split.values, IMAGES)
+    with pytest.raises(BadInput, match=r"highest level is .*multiply levels of 12 bits by 16"):
+        samples_at(save(images=IMAGES.astype(np.uint16) * 16, labels=LABELS))

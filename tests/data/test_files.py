@@ -117,6 +117,14 @@ def test_tokens_in_tables(write):
         samples_at(place, Tokens(4, 4))
 
 
+def test_lists_among_the_columns_of_a_table_are_left_out(write):
+    rows = [{"age": 30 + i, "job": "cook", "rent": i, "visits": [1, 2], "home": {"x": 1}, "y": i} for i in (0, 1)]
+    reading = samples_at(write("x.jsonl", "\n".join(map(json.dumps, rows))))
+    assert isinstance(reading.split.domain, Columns)
+    assert reading.split.domain.names == ("age", "job", "rent")
+    assert [remark.values["columns"] for remark in reading.remarks] == ["'visits', 'home'"]
+
+
 def test_a_pool_needs_no_labels(write):
     assert pool_at(write("pool.txt", "one\ntwo\n"), Text(8)).split.labels.tolist() == [0, 0]
     with pytest.raises(BadInput, match="--label COLUMN"):

@@ -119,3 +119,11 @@ def test_arrays_are_resized_like_files():
     x, remarks = resized(images, Pixels((1, 2, 3)))
     assert x.shape == (1, 1, 2, 3)
     assert {remark.phrase for remark in remarks} == {"images to grey", "images scaled"}
+
+
+def test_levels_of_twelve_bits_are_refused_where_no_image_has_more():
+    dark, bright = (Image.fromarray(np.full((4, 4), level, np.uint16)) for level in (4095, 4096))
+    with pytest.raises(BadInput, match="highest level is 4,095"):
+        from_images([("dark.png", dark), ("darker.png", dark)])
+    x, _, _ = from_images([("dark.png", dark), ("bright.png", bright)])
+    assert x.shape == (2, 1, 4, 4)

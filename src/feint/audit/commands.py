@@ -82,7 +82,7 @@ def is_exportable(victim: nn.Module, findings: Findings) -> bool:
     if findings.recommended is not None:
         try:
             make_plan(findings.recommended.candidate.defense, gateway=True, rung=None)
-        except NotExportable:  # answers that are drawn by a secret key, as those of Marked
+        except NotExportable:  # answers that are drawn by a secret key, as those of GaussianNoise
             return False
     if isinstance(victim, AdaptedModel):
         return victim.raw.exportable

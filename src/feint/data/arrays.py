@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from feint.data.images import MODES, resized
+from feint.data.images import MODES, check_depth, resized
 from feint.data.remarks import Remark
 from feint.data.tabular import from_rows
 from feint.data.texts import from_texts, from_tokens
@@ -174,10 +174,11 @@ def _levels(name: str, x: np.ndarray) -> np.ndarray:
     low, high = x.min(), x.max()
     if x.dtype == np.uint8:
         return np.ascontiguousarray(x)
-    if x.dtype == np.uint16:
-        return np.rint(x / 257).astype(np.uint8)
     if x.dtype.kind in "iu" and low >= 0 and high <= 255:
         return x.astype(np.uint8)
+    if x.dtype == np.uint16:
+        check_depth(f"{name}, images of 16 bits", int(high))
+        return np.rint(x / 257).astype(np.uint8)
     if x.dtype.kind == "b":
         return x.astype(np.uint8) * 255
     if x.dtype.kind != "f" or not (low >= 0 and high <= 1):

@@ -23,6 +23,7 @@ SUFFIXES = (
 )  # fmt: skip
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # by number of channels
 DEEP = 257  # 65535 / 255
+LEAST_LEVEL = 4095  # of 12 bits, as cameras and scanners write them into files of 16
 ORIENTATION = 0x0112  # tag of EXIF
 
 
@@ -53,6 +54,8 @@ def from_images(
     pixels = [_pixels(name, source, domain, square, counts) for name, source in sources]
     if not pixels:
         raise BadInput("no images", "one at least", "check the directory")
+    if counts["images 16 bit"]:
+        check_depth("images of 16 bits a channel", counts["highest level"])
     if domain is None and {array.ndim for array in pixels} == {2, 3}:
         counts["images grey"] = sum(array.ndim == 2 for array in pixels)
         pixels = [array if array.ndim == 3 else np.repeat(array[:, :, None], 3, 2) for array in pixels]
@@ -66,6 +69,15 @@ def from_images(
     x = np.stack(pixels)
     x = np.ascontiguousarray(x[:, None] if x.ndim == 3 else x.transpose(0, 3, 1, 2))
     return x, domain or Pixels(x.shape[1:]), _remarks(counts, len(x), domain)
+
+
+def check_depth(name: str, highest: int) -> None:
+    """Raise `BadInput` for images of 16 bits whose levels are those of 12 or fewer: they would be nearly black."""
+    if highest <= LEAST_LEVEL:
+        raise BadInput(
+            f"{name} whose highest level is {highest:,}", "levels up to 65,535",
+            "save them with 8 bits, or multiply levels of 12 bits by 16",
+        )  # fmt: skip
 
 
 def resized(x: np.ndarray, domain: Pixels) -> tuple[np.ndarray, tuple[Remark, ...]]:
@@ -145,7 +157,9 @@ def _eight_bits(name: str, image: "Image", counts: Counter[str]) -> "Image":
             f"{name} with values from {values.min():g} to {values.max():g}", f"grey levels from 0 to {most}",
             "save it with 8 or 16 bits a channel",
         )  # fmt: skip
-    counts["images 16 bit"] += image.mode != "F"
+    if image.mode != "F":
+        counts["images 16 bit"] += 1
+        counts["highest level"] = max(counts["highest level"], int(values.max()))
     levels = np.rint(values / DEEP if most > 1 else values * 255).astype(np.uint8)
     return require("PIL.Image", "data").fromarray(levels)
 

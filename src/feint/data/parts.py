@@ -1,6 +1,6 @@
 """One part of a data set as its files have it, and its inputs in a model's domain."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 IMAGES = "image", "img", "image_bytes", "jpg", "png"  # columns of images, where the type does not tell
 TEXTS = "text", "texts", "sentence", "content", "review", "message", "document", "comment", "tweet", "body"
 TOKENS = "input_ids", "tokens", "token_ids"
+BESIDE = 2  # columns beside one of tokens without a usual name, like a number and a file's name; more are a table
 
 
 @dataclass(frozen=True)
@@ -154,10 +155,11 @@ def _image_column(table: "pyarrow.Table", about: Mapping[str, Any]) -> str | Non
 
 
 def _token_column(table: "pyarrow.Table") -> str | None:
-    """Return the column of lists of whole numbers: the one with a usual name, or the only one."""
+    """Return the column of lists of whole numbers: the one with a usual name, or the only one beside a few others."""
     types = require("pyarrow", "data").types
     lists = [f.name for f in table.schema if _is_list(f.type) and types.is_integer(f.type.value_type)]
-    return next((name for name in lists if name.lower() in TOKENS), lists[0] if len(lists) == 1 else None)
+    only = lists[0] if len(lists) == 1 and table.num_columns <= 1 + BESIDE else None
+    return next((name for name in lists if name.lower() in TOKENS), only)
 
 
 def _text_column(table: "pyarrow.Table") -> str | None:
@@ -181,8 +183,8 @@ def _is_words(kind: Any) -> bool:
     return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
 
-def _left_out(table: "pyarrow.Table", used: str) -> tuple[Remark, ...]:
-    names = [name for name in table.column_names if name != used]
+def _left_out(table: "pyarrow.Table", used: Collection[str]) -> tuple[Remark, ...]:
+    names = [name for name in table.column_names if name not in used]
     return (Remark("columns left out", {"columns": listed(names), "count": str(len(names))}),) if names else ()
 
 
@@ -219,7 +221,7 @@ def _texts(table: "pyarrow.Table", labels: Labels | None, _: Mapping[str, Any]) 
         if len(words) != 1:
             raise BadInput(f"columns {listed(table.column_names)}", "a column of texts", "rename it to text")
         column = words[0]
-    return Part(Text, cells(table, column), labels, _left_out(table, column))
+    return Part(Text, cells(table, column), labels, _left_out(table, {column}))
 
 
 def _tokens(table: "pyarrow.Table", labels: Labels | None, _: Mapping[str, Any]) -> Part:
@@ -229,22 +231,23 @@ def _tokens(table: "pyarrow.Table", labels: Labels | None, _: Mapping[str, Any])
     values = cells(table, column)
     if None in values:
         raise BadInput(f"row {values.index(None) + 1:,} without tokens", "a list in each row", "leave the row out")
-    return Part(Tokens, values, labels, _left_out(table, column))
+    return Part(Tokens, values, labels, _left_out(table, {column}))
 
 
 def _rows(table: "pyarrow.Table", labels: Labels | None, _: Mapping[str, Any]) -> Part:
     types = require("pyarrow", "data").types
+    nested = [f for f in table.schema if types.is_nested(f.type) or types.is_binary(f.type)]
+    if nested and len(nested) == table.num_columns:
+        raise BadInput(
+            f"the column {nested[0].name!r} of {nested[0].type}", "columns of numbers, words or booleans",
+            "write one column for each of its values",
+        )  # fmt: skip
     columns = {}
-    for field in table.schema:
-        if _is_list(field.type) or types.is_struct(field.type) or types.is_binary(field.type):
-            raise BadInput(
-                f"the column {field.name!r} of {field.type}", "columns of numbers, words or booleans",
-                "leave it out, or write one column for each of its values",
-            )  # fmt: skip
+    for field in (field for field in table.schema if field not in nested):
         words = types.is_temporal(field.type)
         column = cells(table, field.name)
         columns[field.name] = [None if v is None else str(v) for v in column] if words else column
-    return Part(Columns, columns, labels)
+    return Part(Columns, columns, labels, _left_out(table, columns))
 
 
 _READERS: dict[type[Domain], Callable[..., Part]] = {Pixels: _images, Text: _texts, Tokens: _tokens, Columns: _rows}

@@ -157,7 +157,7 @@ def match_columns(domain: Columns, columns: tuple[Column, ...]) -> Columns:
         Columns of the data, with the model's categories and whether values may be missing.
 
     Raises:
-        BadInput: A column is missing or unknown.
+        BadInput: A column is missing. Further columns are left out.
     """
     by_name = {_key(column.name): column for column in domain.columns}
     names = [column.name for column in columns]
@@ -170,8 +170,8 @@ def match_columns(domain: Columns, columns: tuple[Column, ...]) -> Columns:
     keys = {*map(_key, names)}
     absent = [name for name in names if _key(name) not in by_name]
     extra = [column.name for column in domain.columns if _key(column.name) not in keys]
-    if absent or extra:
-        parts = [f"no column {', '.join(absent[:8])}"] if absent else []
+    if absent:
+        parts = [f"no column {', '.join(absent[:8])}"]
         parts += [f"the unknown column {', '.join(extra[:8])}"] if extra else []
         raise BadInput(" and ".join(parts), f"the model's {len(names)} columns", "rename, add or remove columns")
     return Columns(tuple(_merge(by_name[_key(column.name)], column) for column in columns))

@@ -202,6 +202,31 @@ def test_categories_by_the_type_of_pandas_reach_histogram_boosting(tmp_path):
     assert torch.allclose(victims.predict(victim, x), torch.from_numpy(model.predict_proba(rows)).float(), atol=1e-6)
 
 
+CODED = make_pipeline(make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["job"])), LogisticRegression())
+
+
+@pytest.mark.parametrize(
+    "wrapper",
+    [
+        CalibratedClassifierCV(CODED, method="isotonic", cv=2),
+        VotingClassifier([("a", CODED), ("b", CODED)], voting="soft"),
+        GridSearchCV(CODED, {"logisticregression__C": [1, 10]}, cv=2),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_columns_of_wrapped_pipelines_keep_their_categories_and_missing_values(wrapper, tmp_path):
+    jobs = [None if i % 9 == 0 else job for i, job in enumerate(ROWS.job)]
+    rows = ROWS[["age"]].assign(job=np.array(jobs, object))
+    model = clone(wrapper).fit(rows, GOOD)
+    victim = victims.load_any(dumped(model, tmp_path))
+    columns = {column.name: column for column in victim.domain.columns}
+    assert set(columns["job"].categories) == {job for job in jobs if job is not None}
+    x = victim.domain.from_table({"age": rows.age.tolist(), "job": jobs})
+    victim.domain.check(x)  # the encoders know a missing job
+    p = victims.predict(victim, torch.from_numpy(x))
+    assert torch.allclose(p, torch.from_numpy(model.predict_proba(rows)).float(), atol=1e-6)
+
+
 TEXTS = ["a good film", "bad, bad film", "so so", "good day", "bad day"] * 6
 MOODS = ["up", "down", "flat", "up", "down"] * 6
 

@@ -140,6 +140,8 @@ def test_one_tensor_for_each_column_is_matched_by_name(tmp_path):
     x = model.domain.from_table({"job": ["boss", "clerk"], "age years": [0.5, 1.5]})
     expected = torch.from_numpy(models.table_probabilities(np.array([[0.5, 0.0], [1.5, 1.0]]))).float()
     assert torch.allclose(victims.predict(model, torch.from_numpy(x)), expected, atol=1e-5)
+    more = Columns((Column("job", ("clerk", "boss")), Column("city"), Column("age years")))
+    assert victims.load_any(file, domain=more).domain.names == ("age years", "job")
     with pytest.raises(BadInput, match=r"no column age_years and the unknown column salary.*rename"):
         victims.load_any(file, domain=Columns((Column("job", ("clerk", "boss")), Column("salary"))))
 

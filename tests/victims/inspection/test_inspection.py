@@ -80,6 +80,14 @@ def test_labels_are_matched_by_the_models_own_names():
     assert accuracy(raw, found) == 1
 
 
+def test_classes_are_called_as_the_model_calls_their_scores():
+    split = relabelled(SAMPLES, lambda y: (y + 1) % CLASSES)  # class k of the samples is the model's class k - 1
+    raw = Raw(logits, classes=NAMES)
+    found = inspect_model(raw, split, NAMES)
+    assert found.adapter.classes == (NAMES[-1], *NAMES[:-1])
+    assert accuracy(raw, found, split) == 1
+
+
 def test_a_background_class_comes_last():
     raw = Raw(lambda x: torch.nn.functional.pad(logits(x), (1, 0), value=-1e3))
     found = inspect_model(raw, SAMPLES, NAMES)
@@ -130,6 +138,26 @@ def test_one_score_of_two_classes(values, shape):
     found = inspect_model(raw, split)
     assert found.adapter.outputs.values == values
     assert accuracy(raw, found, split) > 0.99
+
+
+def test_one_probability_may_exceed_1_by_rounding():
+    split = relabelled(SAMPLES, lambda y: (y < CLASSES // 2).astype(int))
+
+    def score(x):
+        p = (9 * logits(x)).softmax(1)[:, : CLASSES // 2].sum(1, keepdim=True)
+        return p * (1 + 2e-7)
+
+    found = inspect_model(Raw(score, outputs=(TensorSpec("y", "float32", (None, 1)),)), split)
+    assert found.adapter.outputs.values == "sigmoid"
+    assert found.accuracy == 1
+
+
+def test_two_classes_may_be_exchanged():
+    split = relabelled(SAMPLES, lambda y: (y < CLASSES // 2).astype(int))
+    raw = Raw(lambda x: (9 * logits(x)).softmax(1).reshape(-1, 2, CLASSES // 2).sum(2), classes=("low", "high"))
+    found = inspect_model(raw, split, ("low", "high"))
+    assert found.evidence[0].endswith("classes exchanged")
+    assert found.adapter.classes == ("high", "low")
 
 
 def test_standardised_columns_are_found():

@@ -1,7 +1,7 @@
 """Classifiers of scikit-learn, from this process or from a file of skops."""
 
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -166,14 +166,25 @@ def _task(estimator: Any, method: str | None) -> str | None:
 
 
 def _first(estimator: Any) -> Any:
-    """Return the part of an estimator that takes the inputs: the first step of a pipeline or search."""
-    for name in ("best_estimator_", "estimator_", "estimator"):
-        inner = getattr(estimator, name, None)
-        if inner is not None and hasattr(inner, "steps"):
-            estimator = inner
-    while hasattr(estimator, "steps"):
-        estimator = estimator.steps[0][1]
-    return estimator
+    """Return the first part of an estimator that takes the inputs."""
+    return next(iter(_firsts(estimator)))
+
+
+def _firsts(estimator: Any) -> Iterable[Any]:
+    """Yield the fitted parts that take an estimator's inputs: the first steps of its pipelines."""
+    if hasattr(estimator, "steps"):
+        inner = [estimator.steps[0][1]]
+    elif hasattr(estimator, "calibrated_classifiers_"):
+        inner = [calibrated.estimator for calibrated in estimator.calibrated_classifiers_]
+    elif isinstance(getattr(estimator, "estimators_", None), list) and not hasattr(estimator, "estimators_features_"):
+        inner = estimator.estimators_  # of voting, stacking, one against the rest
+    else:  # of searches, thresholds and frozen estimators
+        inner = [getattr(estimator, name, None) for name in ("best_estimator_", "estimator_", "estimator")]
+        inner = [part for part in inner if part is not None and not isinstance(part, str)][:1]
+    for part in inner:
+        yield from _firsts(part)
+    if not inner:
+        yield estimator
 
 
 def _decides_by_pairs(estimator: Any) -> bool:
@@ -208,14 +219,17 @@ def _columns(estimator: Any) -> tuple[Column, ...]:
     if count is None:
         return ()
     names = [f"x{i}" for i in range(count)] if names is None else list(map(str, names))
-    known = dict(_categories(_first(estimator), names))
+    known: dict[str, dict[Any, None]] = {}  # what any of several encoders knows; None is a missing value
+    for part in _firsts(estimator):
+        for name, categories in _categories(part, names):
+            known.setdefault(name, {}).update({v if v == v else None: None for v in categories.tolist()})
     return tuple(_column(name, known.get(name)) for name in names)
 
 
-def _column(name: str, categories: np.ndarray | None) -> Column:
+def _column(name: str, categories: Collection[Any] | None) -> Column:
     if categories is None:
         return Column(name)
-    values = [value for value in categories.tolist() if value is not None and value == value]
+    values = [value for value in categories if value is not None]
     optional = len(values) < len(categories)
     if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
         integer = all(float(value).is_integer() for value in values)

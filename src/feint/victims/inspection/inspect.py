@@ -76,7 +76,7 @@ def inspect_model(
     if expected is None and is_chance(best.right, y):
         raise BadInput(
             f"{raw.place}, right on {best.accuracy:.1%} of {len(y):,} samples at best ({best.words}), where "
-            f"{majority_line(y, names)}", "an adapter under which it is better than chance",
+            f"{majority_line(y, best.classes(names))}", "an adapter under which it is better than chance",
             f"check that the samples are of its task; --expect-accuracy {best.accuracy - 0.0005:.3f} accepts that",
         )  # fmt: skip
     ordered = tuple(sorted(trials, key=lambda trial: -trial.accuracy))
@@ -128,7 +128,7 @@ def _evidence(best: AdapterTrial, trials: Sequence[AdapterTrial], samples: Split
     others = {trial.tensor: trial for trial in reversed(trials) if trial.tensor != best.tensor}
     lines += [f"{trial.accuracy:.2f} by the output {name}" for name, trial in others.items()]
     lines.append(f"output {best.tensor}: {best.answers.words}")
-    lines.append(majority_line(samples.labels[: len(best.right)].numpy(), classes))
+    lines.append(majority_line(samples.labels[: len(best.right)].numpy(), best.classes(classes)))
     return lines
 
 

@@ -64,6 +64,8 @@ def _known_orders(classes: Sequence[str], names: Sequence[str]) -> Iterator[Labe
     if all(name in position for name in classes):
         yield LabelOrder(tuple(position[name] for name in classes), "by their names")
     yield LabelOrder(tuple(range(count)), "in the model's own order")
+    if count == scores == 2:
+        yield LabelOrder((1, 0), "exchanged")
     if scores > count:
         yield LabelOrder(tuple(range(1, count + 1)), "from the model's second score on")
     yield LabelOrder(tuple((k - 1) % scores for k in range(count)), "numbered from 1")

@@ -10,6 +10,7 @@ from feint.errors import BadInput
 from feint.models.simplex import kind_of_scores
 from feint.victims.outputs import label_text
 
+ROUNDING = 1e-2  # by which probabilities leave the simplex: a float32 sum of a softmax may exceed 1, float16 more so
 FEW = 16  # answers from which a multi-label model or a second softmax can be told apart
 
 
@@ -63,11 +64,11 @@ def _kind(z: Tensor, certain: str | None) -> tuple[str, str]:
     low, high, single = float(z.min()), float(z.max()), z.shape[1] == 1
     if certain is not None:
         return certain, f"{certain}, as the model says"
-    if single and low >= 0 and high <= 1:
+    if single and low >= -ROUNDING and high <= 1 + ROUNDING:
         return "sigmoid", f"one sigmoid, {low:.3g} to {high:.3g}"
     if single:
         return "sigmoid-logit", f"one logit, {low:.3g} to {high:.3g}"
-    kind = kind_of_scores(z, 1e-2)
+    kind = kind_of_scores(z, ROUNDING)
     if kind == "probabilities":
         twice = f", and none is above {high:.2f}: a softmax of a softmax" if softmax_twice(z) else ""
         return kind, f"probabilities: all rows sum to 1{twice}"

@@ -55,9 +55,18 @@ class AdapterTrial:
         """Inputs and order in words."""
         return self.candidate.words + ("" if self.order.is_own else f", classes {self.order.words}")
 
+    def classes(self, classes: Sequence[str]) -> tuple[str, ...]:
+        """Return the names of the classes: where they are the model's own, each is the name of its score."""
+        names = self.answers.names
+        numbered = names == tuple(map(str, range(len(names))))
+        if numbered or tuple(classes) != names[: len(classes)]:
+            return tuple(classes)
+        return tuple(names[score] for score in self.order.order[: len(classes)])
+
     def adapter(self, domain: Domain, classes: Sequence[str]) -> Adapter:
         """Return the adapter of this trial for a domain and its classes."""
         order, names = self.order.order, self.answers.names
+        classes = self.classes(classes)
         if self.answers.values == "labels":
             order = order[: len(classes)]
             return Adapter(domain, tuple(classes), self.candidate.inputs, ClassOutputs(
