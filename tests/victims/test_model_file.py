@@ -1,10 +1,13 @@
 """`model.toml`: a round trip, and what is wrong with one."""
 
+from functools import partial
+
 import pytest
 import torch
 from tests.support import onnx_models
 
 from feint import victims
+from feint.cli.common import load_victim
 from feint.errors import BadInput, DamagedFile, MissingData, NotWritten
 from feint.models.networks import Network
 from feint.signature import Column, Columns, Pixels, Text, Tokens
@@ -43,6 +46,16 @@ def test_the_model_is_found_beside_its_file_from_anywhere(tmp_path, monkeypatch)
     plain, model = victims.load_any(tmp_path / "m.onnx"), victims.load_any(tmp_path / "model.toml")
     assert torch.equal(model(x), plain(x).flip(1))
     assert not model.training
+
+
+def test_data_are_not_read_for_a_domain_that_the_file_states(tmp_path):
+    onnx_models.image_model(tmp_path / "m.onnx")
+    ModelFile("m.onnx", victims.load_any(tmp_path / "m.onnx").adapter).write(tmp_path / "model.toml")
+    (tmp_path / "broken.parquet").write_text("no Parquet")
+    load = partial(load_victim, data=str(tmp_path / "broken.parquet"), network=None)
+    assert victims.domain_of(load(str(tmp_path / "model.toml"))) == Pixels((3, 8, 8))
+    with pytest.raises(DamagedFile):
+        load(str(tmp_path / "m.onnx"))
 
 
 @pytest.mark.parametrize(

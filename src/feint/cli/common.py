@@ -213,8 +213,8 @@ def _domain(place: str, data: str | None, label: str | None) -> "Domain | None":
     """Return the domain of the data, which only files of others leave open; None without data."""
     from feint.data.files import is_file, pool_at
     from feint.data.pools import parse_split
-    from feint.victims.discovery import is_own
+    from feint.victims.discovery import states_domain
 
-    if data is None or is_own(place):
+    if data is None or states_domain(place):
         return None
     return pool_at(data, label=label).split.domain if is_file(data) else parse_split(data).domain

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from secrets import token_hex
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 import numpy as np
@@ -311,7 +311,7 @@ def _wants_binary(outputs: Sequence[RequestedOutput], name: str, default: bool) 
     return default if parameters.binary_data is None else parameters.binary_data
 
 
-def _present(value: Any) -> bool:
+def _present(value: object) -> TypeGuard[msgspec.Raw]:
     """Return whether a field of JSON has a value other than null."""
     return isinstance(value, msgspec.Raw) and memoryview(value) != b"null"
 

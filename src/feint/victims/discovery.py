@@ -68,7 +68,7 @@ def load_any(place: Path | str, *, network: Network | None = None, domain: Domai
         BadInput: A network is named for another kind of place, or the place leaves its adapter open.
     """
     place = str(place)
-    if Path(place).suffix == ".toml" and not is_victim_file(place):
+    if _is_model_file(place):
         return load_adapted(ModelFile.read(place)).eval()
     if is_victim_file(place) and (file := read_victim_file(place)).answers:
         return load_recorded(file).eval()
@@ -133,6 +133,15 @@ def _load_api(path: Path) -> JsonApiModel:
 def is_own(place: str) -> bool:
     """Return whether a place holds a network of Feint: a directory that `save` wrote, or weights alone."""
     return Path(place).suffix == ".safetensors" or (Path(place) / RECIPE).is_file()
+
+
+def states_domain(place: str) -> bool:
+    """Return whether a place states the domain of its inputs: a network of Feint, or a `model.toml`."""
+    return is_own(place) or _is_model_file(place)
+
+
+def _is_model_file(place: str) -> bool:
+    return Path(place).suffix == ".toml" and not is_victim_file(place)
 
 
 def _load_network(place: str, network: Network | None) -> nn.Module:
