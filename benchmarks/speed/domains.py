@@ -9,8 +9,8 @@ import numpy as np
 from benchmarks.speed.clock import processor_seconds
 from feint.defenses.access import Budget
 from feint.gateway.endpoint import ModelEndpoint
-from feint.gateway.stores import open_store
 from feint.gateway.ledger_session import LedgerSession
+from feint.gateway.stores import open_store
 from feint.openinference import grpc_codec, json_codec
 from feint.openinference.json_codec import HEADER_LENGTH, RequestCodec, request_codec
 from feint.openinference.model_spec import ModelSpec
