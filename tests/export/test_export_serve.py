@@ -1,5 +1,6 @@
 """From a service to a server: `feint export`, `feint serve` in another process, `feint.connect`."""
 
+import json
 import signal
 import socket
 import subprocess
@@ -103,7 +104,7 @@ def test_marked_answers_are_exported_served_recorded_and_read_as_a_mark(run_cli,
     command = [sys.executable, "-c", "from feint.cli import main; main()", "serve", "gateway.toml"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert any(line.startswith("serving") for line in process.stdout or ())
+            assert any("serving http" in json.loads(line).get("message", "") for line in process.stdout or ())
             p = feint.connect(f"http://127.0.0.1:{rest}", model="digits", budget=ROWS).ask(x)
             assert "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text()
         finally:
