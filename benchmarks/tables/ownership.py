@@ -46,7 +46,8 @@ from feint.service import Service
 
 WORK = Path("feint-bench") / "tables" / "ownership"
 ANSWERS = "labels", "probabilities"
-COPIES = range(6, 11)  # seeds of attackers: the way in which triggers are moved was developed on copies of seeds 1 to 5
+COPIES = range(6, 11)  # seeds of attackers
+DEVELOPED = range(1, 6)  # of copies on which the way in which triggers are moved was developed
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _jobs(setup: Setup) -> Iterator[tuple[str, Callable[[Setup], Row]]]:
     most = setup.budgets[-1]
     for queries in reversed(setup.budgets):
         for answers in ANSWERS:
-            for seed in COPIES:
+            for seed in (*COPIES, *DEVELOPED):
                 yield f"copy {queries} {answers} {seed}", partial(copied, queries=queries, answers=answers, seed=seed)
     yield "innocents", innocents
     yield "false claim", false_claim

@@ -78,11 +78,13 @@ def _name(place: str) -> str:
 
 
 def is_exportable(victim: nn.Module, findings: Findings) -> bool:
-    """Return whether a graph can hold the model with the recommended defense."""
+    """Return whether a graph can hold the model with the recommended defense, and needs no key beside it."""
     if findings.recommended is not None:
         try:
-            make_plan(findings.recommended.candidate.defense, gateway=True, rung=None)
+            plan = make_plan(findings.recommended.candidate.defense, gateway=True, rung=None)
         except NotExportable:  # answers that are drawn by a secret key, as those of GaussianNoise
+            return False
+        if plan.marks:  # torch reads their key with the defense, a graph's gateway from a file of its own
             return False
     if isinstance(victim, AdaptedModel):
         return victim.raw.exportable
