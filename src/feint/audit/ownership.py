@@ -131,9 +131,10 @@ def outlook(
     except BadInput as error:
         return NoOutlook(str(error))
     training = bounded(plan.training, len(samples.fit))
+    seeds = {f"innocent {i}": named_seed(f"innocent {i}", 0) for i in range(INNOCENTS)}
     innocents = {
         name: labels_of(train(plan.surrogate, samples.fit, training=training, seed=seed), mark.x).numpy()
-        for name, seed in [(name, named_seed(name, 0)) for name in (f"innocent {i}" for i in range(INNOCENTS))]
+        for name, seed in seeds.items()
     }
     rows = {(row.attack, row.budget): row for row in results if row.defense == NONE and row.seed == 0}
     copies = [

@@ -23,7 +23,7 @@ SUFFIXES = (
 )  # fmt: skip
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # by number of channels
 DEEP = 257  # 65535 / 255
-LEAST_LEVEL = 4095  # of 12 bits, as cameras and scanners write them into files of 16
+TWELVE_BITS = 4095  # highest level, as cameras and scanners write them into files of 16
 ORIENTATION = 0x0112  # tag of EXIF
 
 
@@ -73,7 +73,7 @@ def from_images(
 
 def check_depth(name: str, highest: int) -> None:
     """Raise `BadInput` for images of 16 bits whose levels are those of 12 or fewer: they would be nearly black."""
-    if highest <= LEAST_LEVEL:
+    if highest <= TWELVE_BITS:
         raise BadInput(
             f"{name} whose highest level is {highest:,}", "levels up to 65,535",
             "save them with 8 bits, or multiply levels of 12 bits by 16",
