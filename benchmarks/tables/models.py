@@ -99,7 +99,7 @@ VICTIMS: dict[str, tuple[str, Callable[[Dataset, Path], Path]]] = {
 def victim(name: str) -> tuple[nn.Module, Dataset]:
     """Return a victim from its file, and its data set."""
     if name in PACKAGES:
-        return PACKAGES[name]()
+        return PACKAGES[name].load()
     kind, make = VICTIMS[name]
     images = data.load(kind)
     with tempfile.TemporaryDirectory() as folder:
@@ -114,13 +114,20 @@ def victim(name: str) -> tuple[nn.Module, Dataset]:
 def jobs(progress: ProgressCallback) -> Jobs:
     """What an attacker gets of each victim, by what they read, what they ask, and how much."""
     for name in (*VICTIMS, *PACKAGES):
-        images = data.load(VICTIMS[name][0]) if name in VICTIMS else victim(name)[1]
-        sources = ("pool", "marginals") if isinstance(images.domain, Columns) else ("pool",)
-        most = len(images.pool)
+        most, table = _pool(name)
+        sources = ("pool", "marginals") if table else ("pool",)
         for source in sources:
             for access in ACCESS if source == "pool" else ACCESS[:1]:
                 for budget in dict.fromkeys(min(budget, most) if source == "pool" else budget for budget in BUDGETS):
                     yield f"{name}-{source}-{access}-{budget}", partial(theft, name, source, access, budget, progress)
+
+
+def _pool(name: str) -> tuple[int, bool]:
+    """Return how many inputs the attacker's pool has, and whether they are rows of a table."""
+    if name in PACKAGES:
+        return PACKAGES[name].pool, False
+    images = data.load(VICTIMS[name][0])
+    return len(images.pool), isinstance(images.domain, Columns)
 
 
 def theft(name: str, source: str, access: str, budget: int, progress: ProgressCallback) -> Row:

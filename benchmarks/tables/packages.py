@@ -6,7 +6,7 @@ import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import nn
@@ -120,9 +120,16 @@ def _divided(name: str, classes: tuple[str, ...], domain: Domain, x: np.ndarray,
     return Dataset(name, classes, **splits)
 
 
-PACKAGES: dict[str, Callable[[], tuple[nn.Module, Dataset]]] = {
-    "Magika, 214 file types": magika,
-    "RapidOCR, direction of lines": directions,
-    "alt-profanity-check": profanity,
-    "CIFAR-10, ResNet-20": cifar10,
+class Package(NamedTuple):
+    """How to load a victim with its data set, and how many inputs the attacker's pool has."""
+
+    load: Callable[[], tuple[nn.Module, Dataset]]
+    pool: int
+
+
+PACKAGES = {
+    "Magika, 214 file types": Package(magika, 5000),  # files of an installation: as many as are asked about
+    "RapidOCR, direction of lines": Package(directions, 2200),
+    "alt-profanity-check": Package(profanity, 4800),
+    "CIFAR-10, ResNet-20": Package(cifar10, 50_000),
 }
