@@ -6,7 +6,6 @@ are the true classes.
 
 import functools
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from feint.data import Split
+from feint.evaluation.cost import added_mb_per_1000, added_ms_per_1000
 from feint.evaluation.decisions import (
     auc,
     auroc,
@@ -25,12 +25,11 @@ from feint.evaluation.decisions import (
     score_rmse,
     threshold_agreement,
 )
-from feint.evaluation.memory import added_mb
 from feint.i18n import LANGUAGES
 from feint.models.simplex import kl
 from feint.query import Query
 from feint.service import Service
-from feint.victims import answers, predict
+from feint.victims import answers
 
 DECIMALS = 6  # of the API's answers, by default
 DRAWS = 5000  # of a bootstrap: its ends are then 0.02 points off, and 0.1 is printed
@@ -133,7 +132,8 @@ class Metric:
 
     Attributes:
         name: Key of the score in a row.
-        group: "theft" (a surrogate), "utility" (honest clients), "cost" (the owner) or "springboard" (later attacks).
+        group: "theft" (a surrogate), "utility" (honest clients), "cost" (the owner), "springboard" (later attacks) or
+            "ownership" (claims).
         unit: "%" for shares, which tables show times 100.
         decimals: Decimals in tables.
         labels: Column head in English and Chinese; empty for a score that no table shows.
@@ -284,49 +284,9 @@ def utility(
     q = torch.cat([service(query).p for query in queries])
     p, y = answers(service.model, test) if clean is None else clean, test.labels
     scores = _measured("utility", AnswerSet(p, q, rounded(q, decimals), y, threshold))
-    scores["added_mb_per_1000"] = added_mb(_steps(service, test, 1000))
+    scores["added_mb_per_1000"] = added_mb_per_1000(service, test)
     scores["added_ms_per_1000"] = added_ms_per_1000(service, test)
     return {name: score for name, score in scores.items() if not math.isnan(score)}
-
-
-def _steps(service: Service, test: Split, batch: int) -> Callable[[], object]:
-    """Return a function that runs the input and output defenses of `service` on a batch, without the model."""
-    query = Query(test.inputs(slice(0, batch)), client="honest")
-    clean = predict(service.model, query.x)
-
-    def run() -> Tensor:
-        x, p = query.x, clean
-        defense = service.line.rung(query, service.model, service.ledger[query.client])
-        for perturb in defense.inputs:
-            x = perturb(x, service.model)
-        for perturb in defense.outputs:
-            p = perturb(p, x)
-        return p
-
-    return run
-
-
-def added_ms_per_1000(service: Service, test: Split, *, batch: int = 250, least: float = 0.2) -> float:
-    """Measure the milliseconds that the input and output defenses of `service` take for 1,000 queries.
-
-    The steps are timed by themselves. The difference between two whole lines drowns in the model's own noise: for
-    ResNet-20 it came out at -10 to +15 ms where the steps take one.
-
-    Args:
-        service: The model behind its defense.
-        test: The test set; its first `batch` inputs are the queries.
-        batch: Number of queries in a run.
-        least: Seconds after which runs end, once there are 3 of them.
-
-    Returns:
-        The least time of 3 to 15 runs, scaled to 1,000 queries.
-    """
-    steps, times = _steps(service, test, batch), []
-    while len(times) < 3 or (len(times) < 15 and sum(times) < least):
-        started = time.perf_counter()
-        steps()
-        times.append(time.perf_counter() - started)
-    return min(times) * 1e6 / min(batch, len(test))
 
 
 def interval(shares: Sequence[float], n: int, *, level: float = 0.95, draws: int = DRAWS) -> tuple[float, float]:
