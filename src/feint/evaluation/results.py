@@ -244,7 +244,9 @@ def _row(table: dict[str, Any], where: str) -> Row:
             )
         return Row(**table)
     except (TypeError, KeyError) as error:
-        raise DamagedFile(f"{where} ({error})", "a row of results", "delete that file and run again") from error
+        raise DamagedFile(
+            f"{where} ({error})", "a row of results", "move that file away, or choose another directory"
+        ) from error
 
 
 def _over_seeds(rows: list[Row]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
