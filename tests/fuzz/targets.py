@@ -53,7 +53,7 @@ def rest_request(data: bytes) -> bool:
 def rpc_request(data: bytes) -> bool:
     """A message of gRPC, as the gateway reads it."""
     try:
-        request = grpc_codec.read_request(CODEC, grpc_codec.decode("ModelInferRequest", data))
+        request = grpc_codec.read_request(CODEC, grpc_codec.decode_request(data))
     except BadInput:
         return False
     _kept(request)

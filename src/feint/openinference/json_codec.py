@@ -38,7 +38,7 @@ JSON_HEADER = (b"content-type", JSON.encode())
 BINARY_HEADER = (b"content-type", BINARY.encode())
 LENGTH_HEADER = HEADER_LENGTH.lower()
 LONG = 2**12  # bytes of a list of numbers that is decoded apart from the JSON around it
-DATA = re.compile(rb"\s*:\s*(?=\[)")
+DATA = re.compile(rb"\s{0,99}:\s{0,99}(?=\[)")
 PLACE = token_hex(8)  # of a list that was cut out: nobody can send it
 
 _decoder = msgspec.json.Decoder(InferRequest)
@@ -93,10 +93,8 @@ class RequestCodec:
         head, rest = split_body(body, length)
         lists: dict[bytes, memoryview] = {}
         if not length and len(body) > tensors.PIECE:
-            head, lists = cut_lists(body)
-            texts = any(tensor.datatype == "BYTES" for tensor in self.model.inputs)
-            if len(head) > MAX_HEADER + LONG * len(self.model.inputs) and not texts:
-                raise TooLarge(f"{len(head)} bytes of JSON beside the numbers", f"at most {MAX_HEADER}", "send less")
+            beside = MAX_HEADER + LONG * len(self.model.inputs)
+            head, lists = cut_lists(body, beside=beside, strings=self.max_batch, string=self.model.largest_input)
         request = decode_request(head)
         parameters = request.parameters or InferParameters()
         datatypes = self.datatypes(request.inputs)
@@ -171,27 +169,58 @@ def split_body(body: bytes | bytearray, length: str) -> tuple[memoryview, memory
     return view[: int(length)], view[int(length) :]
 
 
-def cut_lists(body: bytes | bytearray) -> tuple[memoryview, dict[bytes, memoryview]]:
-    """Return the JSON with names in the place of its long lists of numbers, and these lists by the names.
+def cut_lists(
+    body: bytes | bytearray, *, beside: int, strings: int, string: int
+) -> tuple[memoryview, dict[bytes, memoryview]]:
+    """Return the JSON with names in the place of its long lists of numbers or strings, and these lists by the names.
 
-    The decoder would check a list of 64 MB for 0.4 s, and no other thread could run meanwhile. Of what is between
-    `"data": [` and the next quote or brace only the list's own decoder can tell whether it is a list.
+    The decoder would check a list of 64 MB for 0.4 s, and no other thread could run meanwhile; 64 MB of short strings
+    take 1 GB. Only a list's own decoder can tell whether what was cut out is a list.
+
+    Args:
+        body: The JSON.
+        beside: Bytes that it may have beside the lists.
+        strings: Number of strings that a list may have.
+        string: Bytes that a string may have.
+
+    Raises:
+        TooLarge: It has more.
     """
     view, parts, lists, start, i = memoryview(body), [], {}, 0, 0
-    while (i := body.find(b'"data"', i)) >= 0:
+    left = beside  # bytes
+    while (i := body.find(b'"data"', i)) >= 0 and i - start <= left:
         i += len(b'"data"')
         opened = DATA.match(body, i)
         if opened is None:
             continue
-        quote = body.find(b'"', opened.end())
-        stop = len(body) if quote < 0 else quote
-        brace = body.find(b"}", opened.end(), stop)
-        stop = body.rfind(b"]", opened.end(), stop if brace < 0 else brace) + 1
+        stop = _end_of_list(body, opened.end(), strings, string)
         if stop - opened.end() > LONG:
             name = b'"%s %d"' % (PLACE.encode(), len(lists))
             parts += [view[start : opened.end()], name]
+            left -= opened.end() - start
             lists[name], start, i = view[opened.end() : stop], stop, stop
+    if len(body) - start > left:
+        raise TooLarge("too much JSON beside the data", f"at most {beside} bytes", "send less")
     return memoryview(b"".join([*parts, view[start:]])) if lists else view, lists
+
+
+def _end_of_list(body: bytes | bytearray, start: int, strings: int, string: int) -> int:
+    """Return the place behind a list: of its last bracket before the first quote or brace that is none of its own."""
+    depth = 0
+    for _ in range(strings + 1):
+        quote = body.find(b'"', start)
+        stop = len(body) if quote < 0 else quote
+        brace = body.find(b"}", start, stop)
+        stop = stop if brace < 0 else brace
+        if stop - start <= tensors.PIECE:  # otherwise these are numbers
+            depth += body.count(b"[", start, stop) - body.count(b"]", start, stop)
+        if stop != quote or depth <= 0:
+            return body.rfind(b"]", start, stop) + 1
+        text = tensors.STRING.match(body, quote, quote + string)
+        if text is None:
+            raise TooLarge(f"a string of more than {string} bytes", "a shorter one", "send less of it")
+        start = text.end()
+    raise TooLarge(f"a list of more than {strings} strings", f"at most {strings}", "send smaller batches")
 
 
 def decode_request(head: memoryview) -> InferRequest:
