@@ -81,14 +81,11 @@ class RequestCodec:
     def read(self, body: bytes | bytearray, length: str) -> DecodedRequest:
         """Return the request in a body.
 
-        Anything but a request to this model raises `BadInput`.
+        Anything but a request to this model raises `BadInput`, and more JSON than names and shapes take `TooLarge`.
 
         Args:
             body: Body of the request.
             length: Header with the length of the JSON before binary tensors, "" where there is none.
-
-        Raises:
-            TooLarge: There is more JSON beside the numbers than names and shapes take.
         """
         head, rest = split_body(body, length)
         lists: dict[bytes, memoryview] = {}
