@@ -8,8 +8,9 @@ import torch
 from tests.support.suspects import repeating
 
 from feint.errors import BadInput, Unreachable
-from feint.ownership.claim import Policy, claim, compare
+from feint.ownership.claim import Policy, claim
 from feint.ownership.commitment import Commitment
+from feint.ownership.comparison import compare
 from feint.ownership.mark import Mark
 from feint.signature import Pixels
 
@@ -27,16 +28,28 @@ def answers(share, seed, labels=LABELS):
     return np.where(random.random(len(labels)) < share, labels, (labels + 1 + random.integers(0, 8, len(labels))) % K)
 
 
-CONTROLS = {f"innocent {i}": [answers(0.3, 100 + i)] for i in range(60)}
+TRUTH = RANDOM.integers(0, K, N)
+ORDINARY = Mark.of(
+    "ordinary inputs", Pixels((1, 2, 2)), K, torch.rand(N, 1, 2, 2), torch.from_numpy(answers(0.9, 50, TRUTH)),
+    torch.from_numpy(TRUTH),
+)  # fmt: skip
+
+
+def innocents(count=60, right=0.9):
+    """Return controls that are right on this share of ordinary inputs."""
+    return {f"innocent {i}": [answers(0.3, 100 + i), answers(right, 200 + i, TRUTH)] for i in range(count)}
+
+
+CONTROLS = innocents()
 
 
 def suspect(labels, *, stops=10_000, mark=MARK):
     return repeating(mark, labels, stops)
 
 
-def made(labels, **options):
+def made(labels, controls=CONTROLS, **options):
     options = {"commitment": BEFORE, "appeared": 200.0, "policy": POLICY, **options}
-    return claim(suspect(labels), [MARK], CONTROLS, **options)
+    return claim(suspect(labels), [MARK, ORDINARY], controls, **options)
 
 
 def test_a_copy_is_claimed():
@@ -73,10 +86,31 @@ def test_each_condition_alone_prevents_a_claim(options, reason):
     assert not result.is_copy
 
 
-def test_a_mark_on_which_innocents_agree_is_no_evidence():
-    controls = CONTROLS | {"another": [answers(0.8, 7)]}
+def test_controls_that_are_all_weaker_than_the_model_are_not_enough():
+    result = made(LABELS, innocents(right=0.7))
+    assert (result.as_good, result.reasons) == (0, ("weak controls",))
+    assert not result.is_evident
+
+
+def test_a_tenth_of_the_controls_must_be_as_good_as_the_model():
+    strong = innocents(6)
+    assert made(LABELS, innocents(60, right=0.7) | strong).reasons == ()
+    strong.popitem()
+    assert made(LABELS, innocents(60, right=0.7) | strong).reasons == ("weak controls",)
+
+
+def test_without_ordinary_inputs_it_is_not_known_whether_controls_are_weak():
+    controls = {name: labels[:1] for name, labels in CONTROLS.items()}
     result = claim(suspect(LABELS), [MARK], controls, commitment=BEFORE, appeared=200.0, policy=POLICY)
-    assert "controls agree" in result.reasons
+    assert result.reasons == ("controls not compared",)
+    assert result.is_evident
+
+
+def test_a_control_that_is_a_copy_is_named():
+    result = made(LABELS, CONTROLS | {"the model itself": [LABELS, TRUTH]})
+    assert {"controls agree", "little evidence"} <= set(result.reasons)
+    assert result.claimed_controls == ["the model itself"]
+    assert result.evidence[0].highest_control == "the model itself"
 
 
 def test_the_suspect_is_compared_with_the_control_that_is_nearest():
@@ -98,7 +132,7 @@ def test_of_mistakes_those_count_that_suspect_and_control_both_make():
 
 def test_a_suspect_that_goes_away_is_judged_by_what_it_answered():
     result = claim(
-        suspect(LABELS, stops=100), [MARK], CONTROLS, commitment=BEFORE, appeared=200.0, policy=Policy(1e-30)
+        suspect(LABELS, stops=100), [MARK, ORDINARY], CONTROLS, commitment=BEFORE, appeared=200.0, policy=Policy(1e-30)
     )
     assert result.queries == 100
     assert "suspect" in result.refusal
@@ -107,13 +141,13 @@ def test_a_suspect_that_goes_away_is_judged_by_what_it_answered():
 
 def test_a_suspect_that_answers_nothing_is_an_error():
     with pytest.raises(Unreachable):
-        claim(suspect(LABELS, stops=0), [MARK], CONTROLS)
+        claim(suspect(LABELS, stops=0), [MARK, ORDINARY], CONTROLS)
 
 
 def test_a_suspect_of_other_classes_is_an_error():
     mark = replace(MARK, classes=K + 1)
     with pytest.raises(BadInput, match="a suspect with 10 classes"):
-        claim(suspect(LABELS), [mark], CONTROLS)
+        claim(suspect(LABELS), [mark, ORDINARY], CONTROLS)
 
 
 def test_a_claim_without_controls_or_marks_is_an_error():

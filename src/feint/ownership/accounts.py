@@ -8,8 +8,9 @@ import numpy as np
 from feint.defenses.access.e_bh import e_bh
 from feint.errors import BadInput, FeintError
 from feint.oracle import Oracle
-from feint.ownership.claim import BATCH, AccountEvidence, Claim, Evidence, Policy, ask_labels, compare, concluded
+from feint.ownership.claim import BATCH, AccountEvidence, Claim, Policy, ask_labels, concluded
 from feint.ownership.commitment import Commitment
+from feint.ownership.comparison import Evidence, compare
 from feint.ownership.mark import Mark
 from feint.ownership.statistics import holm, mean_log_e, paired_log_e
 
@@ -60,7 +61,7 @@ def claim_accounts(
         inquiry.record(rows[: len(answered)], answered)
     if refusal is not None and not len(inquiry.rows):
         raise refusal
-    false = sum(inquiry.would_be_claimed(name) for name in controls)
+    false = [name for name in controls if inquiry.would_be_claimed(name)]
     return concluded(
         [inquiry.pooled], inquiry.log_e, false, len(controls), commitment, appeared, policy, refusal, inquiry.accounts
     )

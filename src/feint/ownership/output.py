@@ -36,6 +36,8 @@ def to_json(suspect: str, result: Claim, text: ClaimText) -> dict[str, Any]:
         "queries": result.queries,
         "controls": result.controls,
         "false_claims": result.false_claims,
+        "claimed_controls": list(result.claimed_controls),
+        "controls_as_good": result.as_good,
         "false_positive_bound": result.bound,
         "policy": asdict(result.policy),
         "commitment": entry and {"digest": entry.digest, "time": entry.time, "authority": entry.authority},
