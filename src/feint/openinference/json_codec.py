@@ -108,7 +108,7 @@ class RequestCodec:
         _check_names([tensor.name for tensor in inputs], self.model)
         datatypes = [tensors.datatype(tensor.datatype) for tensor in inputs]
         for tensor in inputs:
-            _check_shape(tensor.shape, self.model.accepted[tensor.name], inputs[0].shape[0], self.max_batch)
+            _check_shape(tensor.shape, self.model.accepted[tensor.name], inputs[0].shape, self.max_batch)
         return datatypes
 
     def request(self, x: Array, id: str, stamp: str, *, binary: bool) -> DecodedRequest:
@@ -360,20 +360,20 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(f"{name[:60]!r}" for name in names[:12]) + (", …" if len(names) > 12 else "")
 
 
-def _check_shape(shape: Sequence[int], tensor: Tensor, rows: int, most: int) -> None:
-    """Check the shape of a tensor.
+def _check_shape(shape: Sequence[int], tensor: Tensor, first: Sequence[int], most: int) -> None:
+    """Check the shape of a tensor, in a request whose first tensor has the shape `first`.
 
     Raises:
         BadInput: It is another one, or the rows are not as many.
         TooLarge: The rows are more than `most`.
     """
-    if min(shape) < 0 or not (tuple(shape[1:]) == tensor.shape or _fits(shape[1:], tensor.shape)):
+    if not shape or min(shape) < 0 or not (tuple(shape[1:]) == tensor.shape or _fits(shape[1:], tensor.shape)):
         expected = f"[N, {', '.join(map(str, tensor.shape))}] with N ≥ 0"
         raise BadInput(f"{tensor.name[:60]!r} of shape {list(shape)[:8]}", expected, "ask the model's metadata")
     if shape[0] > most:
         raise TooLarge(f"{shape[0]} inputs", f"at most {most} in one request", "send smaller batches")
-    if shape[0] != rows:
-        raise BadInput(f"inputs of {rows} and of {shape[0]} rows", "one number of rows", "send the tensors whole")
+    if shape[0] != first[0]:
+        raise BadInput(f"inputs of {first[0]} and of {shape[0]} rows", "one number of rows", "send the tensors whole")
 
 
 def _fits(shape: Sequence[int], expected: tuple[int, ...]) -> bool:
