@@ -32,3 +32,12 @@ def owner(tmp_path, monkeypatch):
 def test_the_named_column_is_no_input(run_cli, owner, line):
     code, out, err = run_cli(line)
     assert code == 0, out + err
+
+
+def test_serve_check_reads_the_named_label(run_cli, owner):
+    assert run_cli("inspect model.skops --data rows.csv --label income --out model.toml")[0] == 0
+    line = "serve model.toml --port 0 --grpc-port 0 --check --data rows.csv"
+    assert "name it: --label COLUMN" in run_cli(line)[2]
+    code, out, err = run_cli(f"{line} --label income")
+    assert code == 0, err
+    assert "tried model: right on" in out

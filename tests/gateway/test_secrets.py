@@ -65,7 +65,7 @@ STARTS = {
     "table of a ledger": f"ledger = '{SECRET}'\nmodels.toy = {{path = 'toy.onnx'}}",
     "token for a variable": f"models.toy = {{upstream = 'http://127.0.0.1:1', bearer_env = '{SECRET}'}}",
     "login for a variable": f"models.toy = {{upstream = 'http://127.0.0.1:1', basic_env = 'user:{SECRET}'}}",
-    "key for a variable": f"operator = {{audit_log = 'a', audit_key_env = '{SECRET}'}}\nmodels.x = {{path = 'toy.onnx'}}",
+    "key for a variable": f"operator = {{audit_log='a', audit_key_env = '{SECRET}'}}\nmodels.x = {{path = 'toy.onnx'}}",
     "list of tokens": f"models.toy = {{upstream = 'http://127.0.0.1:1', bearer_env = ['{SECRET}']}}",
     "space before a URL": f"models.toy = {{upstream = ' http://user:{SECRET}@127.0.0.1:1'}}",
     "another store": f"ledger = {{store = 'nothing://:{SECRET}@host'}}\nmodels.toy = {{path = 'toy.onnx'}}",
