@@ -9,6 +9,8 @@ from feint.gateway.redaction import HIDDEN
 
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")  # as POSIX names variables
 
+NO_PASSPHRASE = ""  # of a key for TLS: without one OpenSSL would ask at the terminal, and the event loop would wait
+
 
 def read_secret(variable: str, file: Path | None, what: str) -> str:
     """Return a secret, "" where neither a variable nor a file is named.

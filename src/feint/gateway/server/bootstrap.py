@@ -18,6 +18,7 @@ from feint.gateway.changes import LedgerMark
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.redaction import address
+from feint.gateway.secrets import NO_PASSPHRASE
 from feint.gateway.server.marks import read_marks, write_marks
 from feint.gateway.server.readiness import (
     TRIAL,
@@ -304,11 +305,11 @@ def tls(server: ServerSettings) -> ssl.SSLContext | None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.load_cert_chain(server.tls_cert, server.tls_key)
+        context.load_cert_chain(server.tls_cert, server.tls_key, password=NO_PASSPHRASE)
     except (OSError, ssl.SSLError) as error:
         raise MissingData(
             f"{server.tls_cert.name} and {server.tls_key.name} ({error.strerror or type(error).__name__})",
-            "a certificate and its key, in PEM",
+            "a certificate and its key, in PEM and without passphrase",
             "check both",
         ) from error
     return context
