@@ -129,7 +129,11 @@ def _moment(written: str) -> float:
     except ValueError as error:
         expected = "a date like 2026-12-01, or a time like 2026-12-01T10:00"
         raise BadInput(f"--appeared {written}", expected, "change it") from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
+    if moment > datetime.datetime.now(datetime.UTC):
+        got = f"--appeared {written}, which is in the future (UTC)"
+        raise BadInput(got, "when the suspect was first seen", "change it")
+    return moment.timestamp()
 
 
 def _oracle(
