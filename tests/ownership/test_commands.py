@@ -123,3 +123,4 @@ def test_an_error_is_one_line(made, line, words):
     assert code == 2
     assert words in err
     assert len(err.strip().splitlines()) == 1
+    assert not Path("none").exists()

@@ -1,14 +1,19 @@
 """Removals change a copy, and leave the old one as it was."""
 
+import numpy as np
 import pytest
 import torch
 from tests.examples import TINY
 
 from feint import victims
+from feint.attacks import KnockoffNets
 from feint.data import Split
-from feint.errors import BadRecipe
+from feint.errors import BadInput, BadRecipe
 from feint.models.inference import last_linear
-from feint.ownership import WRK, Distilled, FineTuned, GatedCopy, Pruned, Quantized
+from feint.models.networks import Network
+from feint.models.training import learn
+from feint.ownership import WRK, Distilled, FineTuned, GatedCopy, Pruned, Quantized, Removed
+from feint.signature import Column, Columns, Pixels, Text
 
 REMOVALS = {
     "last layer": FineTuned("last", TINY),
@@ -78,3 +83,41 @@ def test_a_removal_out_of_range_is_refused(make):
 def test_a_new_last_layer_is_the_same_for_the_same_seed(removal, victim, inputs, digits):
     first, again = (victims.answers(removal.remove(victim, inputs, seed=1), digits.test) for _ in range(2))
     assert torch.equal(first.argmax(-1), again.argmax(-1))
+
+
+@pytest.fixture(scope="module", params=["boosted_trees", "ngrams"])
+def unlike(request):
+    """A network of a table or a text, and an attacker's inputs: no part of it is a layer."""
+    name = request.param
+    domain = Columns(tuple(Column(f"x{i}", low=0.0, high=1.0) for i in range(5))) if name == "boosted_trees" else Text(40)
+    x = domain.sample(60, 0)
+    labels = (np.arange(60) % 3).astype(np.int64)
+    split = Split.of(domain.encode(x), labels, domain=domain)
+    return learn(Network(name, domain, 3), split.inputs(), split.labels, TINY, seed=0), split
+
+
+@pytest.mark.parametrize("name", ["last layer", "a new last layer", "relabelled neighbours"])
+def test_a_removal_that_does_not_fit_a_network_is_refused(name, unlike):
+    with pytest.raises((BadInput, BadRecipe)):
+        REMOVALS[name].remove(*unlike)
+
+
+@pytest.mark.parametrize("name", ["pruned", "8 bits"])
+def test_weights_are_changed_or_there_are_none(name, unlike):
+    model, split = unlike
+    if any(weight.ndim > 1 for weight in model.parameters()):
+        new = REMOVALS[name].remove(model, split)
+        assert not torch.equal(victims.answers(new, split), victims.answers(model, split))
+    else:
+        with pytest.raises(BadRecipe, match="without weights"):
+            REMOVALS[name].remove(model, split)
+
+
+def test_a_gate_needs_energies_that_differ(victim, inputs, monkeypatch):
+    monkeypatch.setattr(type(victim), "forward", lambda self, x: torch.eye(10)[x.flatten(1).argmax(1) % 10])
+    with pytest.raises(BadRecipe, match="gives probabilities"):
+        GatedCopy().remove(victim, inputs)
+
+
+def test_an_attack_with_a_removal_takes_the_domains_of_both():
+    assert Removed(KnockoffNets(), WRK()).domains == (Pixels, Columns)
