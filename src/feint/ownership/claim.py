@@ -115,6 +115,11 @@ class Claim:
         return [part.account for part in self.accounts if part.named and self.is_copy]
 
     @property
+    def shared(self) -> list[Evidence]:
+        """Evidence of the marks on which a control agrees so often that they are not the model's own."""
+        return [part for part in self.evidence if part.method != SameMistakes.method and part.highest >= AGREEING]
+
+    @property
     def is_evident(self) -> bool:
         """Whether nothing speaks against the claim but what is needed to convince others, not in a benchmark."""
         return set(self.reasons) <= set(FOR_OTHERS)
@@ -278,14 +283,13 @@ def _mean_log_e(evidence: Sequence[Evidence]) -> float:
 
 def _with_reasons(result: Claim) -> Claim:
     """Return the claim with what speaks against it."""
-    marks_without_truth = [part for part in result.evidence if part.method != SameMistakes.method]
     checks = {
         "other task": result.task is not None and result.task.is_other_task,
         "little evidence": result.e_value < 1 / result.policy.alpha,
         "few controls": result.bound > result.policy.most_false,
         "weak controls": result.as_good is not None and result.as_good < least_as_good(result.controls),
         "controls not compared": result.as_good is None and any(part.method in OF_MODELS for part in result.evidence),
-        "controls agree": any(part.highest >= AGREEING for part in marks_without_truth),
+        "controls agree": bool(result.shared),
         "no commitment": result.commitment is None,
         "not dated": result.commitment is not None and result.appeared is None,
         "late commitment": result.commitment is not None

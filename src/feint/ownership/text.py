@@ -33,7 +33,7 @@ class ClaimText(Catalog):
             "good": result.as_good, "least": least_as_good(result.controls),
             "right": f"{result.task.right:.0%}" if result.task else "", "asked": result.task and result.task.asked,
             "weakest": f"{result.task.weakest:.0%}" if result.task else "",
-            "nearest": ", ".join(f"{part.highest_control} ({part.highest:.0%})" for part in result.evidence),
+            "nearest": ", ".join(f"{part.highest_control} ({part.highest:.0%})" for part in result.shared),
         }  # fmt: skip
         return [self(reason, **values) for reason in result.reasons]
 
