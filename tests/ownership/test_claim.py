@@ -8,6 +8,7 @@ import torch
 from tests.support.suspects import repeating
 
 from feint.errors import BadInput, Unreachable
+from feint.ownership.claim import ORDINARY as ORDINARY_ASKED
 from feint.ownership.claim import Policy, claim
 from feint.ownership.commitment import Commitment
 from feint.ownership.comparison import compare
@@ -43,13 +44,14 @@ def innocents(count=60, right=0.9):
 CONTROLS = innocents()
 
 
-def suspect(labels, *, stops=10_000, mark=MARK):
-    return repeating(mark, labels, stops)
+def suspect(labels, *, stops=10_000, task=TRUTH):
+    """Return a suspect with these labels for the mark, and others for ordinary inputs."""
+    return repeating([MARK, ORDINARY], [labels, task], stops)
 
 
-def made(labels, controls=CONTROLS, **options):
+def made(labels, controls=CONTROLS, task=TRUTH, **options):
     options = {"commitment": BEFORE, "appeared": 200.0, "policy": POLICY, **options}
-    return claim(suspect(labels), [MARK, ORDINARY], controls, **options)
+    return claim(suspect(labels, task=task), [MARK, ORDINARY], controls, **options)
 
 
 def test_a_copy_is_claimed():
@@ -68,7 +70,7 @@ def test_a_claim_stops_asking_when_the_evidence_is_enough():
 def test_an_innocent_is_not_claimed():
     result = made(answers(0.3, 2))
     assert result.reasons == ("little evidence",)
-    assert result.queries == N
+    assert result.queries == N + ORDINARY_ASKED
 
 
 @pytest.mark.parametrize(
@@ -106,6 +108,20 @@ def test_without_ordinary_inputs_it_is_not_known_whether_controls_are_weak():
     assert result.is_evident
 
 
+def test_a_suspect_of_another_task_is_asked_nothing_but_a_few_ordinary_inputs():
+    result = made(LABELS, task=K - 1 - TRUTH)
+    assert result.task.right < result.task.weakest / 2
+    assert result.queries == ORDINARY_ASKED
+    assert result.reasons[0] == "other task"
+
+
+def test_the_budget_of_the_owner_is_no_refusal_of_the_suspect():
+    oracle = suspect(answers(0.3, 2))
+    oracle.budget = 60
+    result = claim(oracle, [MARK, ORDINARY], CONTROLS, policy=POLICY)
+    assert (result.queries, result.refusal) == (60, "")
+
+
 def test_a_control_that_is_a_copy_is_named():
     result = made(LABELS, CONTROLS | {"the model itself": [LABELS, TRUTH]})
     assert {"controls agree", "little evidence"} <= set(result.reasons)
@@ -134,7 +150,7 @@ def test_a_suspect_that_goes_away_is_judged_by_what_it_answered():
     result = claim(
         suspect(LABELS, stops=100), [MARK, ORDINARY], CONTROLS, commitment=BEFORE, appeared=200.0, policy=Policy(1e-30)
     )
-    assert result.queries == 100
+    assert result.queries == ORDINARY_ASKED + 50  # a batch is answered whole or not at all
     assert "suspect" in result.refusal
     assert result.reasons == ("little evidence",)
 

@@ -18,6 +18,7 @@ def controls(
     training: str | None = None,
     label: str | None = None,
     network: str | None = None,
+    max_calls: int | None = None,
 ) -> None:
     """Train innocent models of a model's task, by which `feint claim` judges how often innocents agree.
 
@@ -34,6 +35,7 @@ def controls(
         training: Training of those with the model's own network, like "Training(epochs=30)" (default: an attacker's).
         label: Column of the label in a file (default: label, target, class or y).
         network: Network of the weights in a .safetensors file.
+        max_calls: Ceiling on the calls to a paid model.
     """
     from feint.cli.terminal import bars
     from feint.ownership.controls import own_network, plan_controls, train_controls
@@ -41,7 +43,7 @@ def controls(
     from feint.ownership.selection import labels_of
     from feint.recipes import registry
 
-    victim = load_victim(model, data, network, label)
+    victim = load_victim(model, data, network, label, max_calls=max_calls)
     inputs = task_inputs(data, victim, label)
     recipe = registry.parse(training) if training else None
     plans = plan_controls(require_at_least(1, count, "controls"), own_network(victim, inputs.train), recipe)

@@ -19,6 +19,7 @@ def mark(
     label: str | None = None,
     network: str | None = None,
     seed: int = 0,
+    max_calls: int | None = None,
 ) -> None:
     """Find inputs by whose labels copies of a model are recognised. The model is not changed.
 
@@ -37,6 +38,7 @@ def mark(
         label: Column of the label in a file (default: label, target, class or y).
         network: Network of the weights in a .safetensors file.
         seed: Seed of the choice.
+        max_calls: Ceiling on the calls to a paid model.
 
     Raises:
         BadInput: The model has two classes, or no kind finds enough inputs.
@@ -50,7 +52,7 @@ def mark(
     from feint.ownership.triggers import Triggers
     from feint.recipes.store import atomic_write
 
-    victim = load_victim(model, data, network, label)
+    victim = load_victim(model, data, network, label, max_calls=max_calls)
     inputs = task_inputs(data, victim, label)
     check_classes(victims.classes_of(victim, inputs.train.domain))
     require_new(out)

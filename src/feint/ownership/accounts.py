@@ -56,7 +56,7 @@ def claim_accounts(
     policy = policy or Policy()
     inquiry = Inquiry(mark, controls, policy)
     refusal: FeintError | None = None
-    while refusal is None and len(rows := inquiry.next_rows()):
+    while refusal is None and suspect.left and len(rows := inquiry.next_rows()):
         answered, refusal = ask_labels(suspect, mark.x[rows], mark.classes)
         inquiry.record(rows[: len(answered)], answered)
     if refusal is not None and not len(inquiry.rows):

@@ -14,13 +14,14 @@ from feint.ownership.commitment import Commitment
 from feint.ownership.comparison import Evidence, compare
 from feint.ownership.mark import Mark
 from feint.ownership.mistakes import SameMistakes
-from feint.ownership.ordinary import least_as_good, separated
+from feint.ownership.ordinary import TaskCheck, as_good, check_task, least_as_good, separated
 from feint.ownership.statistics import mean_log_e
 from feint.ownership.triggers import Triggers
 
 BATCH = 50  # questions of each mark between two looks at the evidence
 OF_MODELS = SameMistakes.method, Triggers.method  # marks with which a good innocent agrees more than a weak one
 FOR_OTHERS = "controls not compared", "no commitment", "not dated", "late commitment"  # a benchmark needs none of it
+ORDINARY = 25  # questions by which a suspect of another task is recognised before it is asked the others
 AGREEING = 0.75  # share of a mark on which no innocent may agree; of digits they agree with up to 0.53 of triggers
 
 
@@ -85,6 +86,7 @@ class Claim:
         refusal: Why the suspect answered no more, if it did not.
         accounts: Evidence for each account, the most first, where the mark is of marked answers.
         as_good: Number of controls that are as good as the marked model; None where it is not known.
+        task: The suspect's answers to ordinary inputs; None where it was not asked about any.
     """
 
     evidence: Sequence[Evidence]
@@ -100,6 +102,7 @@ class Claim:
     refusal: str = ""
     accounts: Sequence[AccountEvidence] = ()
     as_good: int | None = None
+    task: TaskCheck | None = None
 
     @property
     def false_claims(self) -> int:
@@ -110,6 +113,11 @@ class Claim:
     def named(self) -> list[str]:
         """Names of the accounts whose answers there is evidence that the suspect learned; none without a claim."""
         return [part.account for part in self.accounts if part.named and self.is_copy]
+
+    @property
+    def shared(self) -> list[Evidence]:
+        """Evidence of the marks on which a control agrees so often that they are not the model's own."""
+        return [part for part in self.evidence if part.method != SameMistakes.method and part.highest >= AGREEING]
 
     @property
     def is_evident(self) -> bool:
@@ -140,7 +148,7 @@ def claim(
 
     Args:
         suspect: The suspect; only its labels are used.
-        marks: The marks, of one domain; ordinary inputs among them judge the controls, and are not asked about.
+        marks: The marks, of one domain; ordinary inputs among them judge the controls and the suspect's task.
         controls: For each control the labels (n,) that it gives to the inputs of each mark.
         commitment: The commitment to these marks.
         appeared: Time at which the suspect appeared.
@@ -154,7 +162,7 @@ def claim(
         BadInput: There are no marks or no controls, or the suspect has other classes.
     """
     policy = policy or Policy()
-    marks, controls, good = separated(marks, controls)
+    marks, controls, ordinary, known = separated(marks, controls)
     if not marks or not controls:
         raise BadInput(f"{len(marks)} marks and {len(controls)} controls", "one or more of both", "add some")
     if of_accounts := [mark for mark in marks if mark.accounts]:
@@ -162,22 +170,39 @@ def claim(
             f"marked answers of {len(of_accounts[0].accounts):,} accounts among {len(marks)} marks",
             "marks of a model", "claim by them alone: claim_accounts",
         )  # fmt: skip
+    task, good, refusal = None, None, None
+    if ordinary is not None:
+        answered, refusal = ask_labels(suspect, ordinary.x[:ORDINARY], ordinary.classes)
+        task, good = check_task(ordinary, answered, known), as_good(ordinary, known)
     labels: list[list[np.ndarray]] = [[] for _ in marks]
-    refusal: FeintError | None = None
-    for start in range(0, max(map(len, marks)), BATCH):
-        for part, mark in zip(labels, marks, strict=True):
-            if refusal is None and start < len(mark):
-                answered, refusal = ask_labels(suspect, mark.x[start : start + BATCH], mark.classes)
-                part.append(answered)
-        if refusal is not None or _mean_log_e(_evidence(labels, marks, controls)) >= -math.log(policy.alpha):
-            break
-    asked = sum(len(answered) for part in labels for answered in part)
-    if refusal is not None and not asked:
+    if refusal is None and not (task and task.is_other_task):
+        refusal = _ask_in_turns(suspect, marks, controls, policy, labels)
+    if refusal is not None and not suspect.asked:
         raise refusal
     evidence = _evidence(labels, marks, controls)
     false = [name for name in controls if _would_be_claimed(name, labels, marks, controls, policy)]
     log_e, count = _mean_log_e(evidence), len(controls)
-    return concluded(evidence, log_e, false, count, commitment, appeared, policy, refusal, as_good=good)
+    return concluded(evidence, log_e, false, count, commitment, appeared, policy, refusal, as_good=good, task=task)
+
+
+def _ask_in_turns(
+    suspect: Oracle,
+    marks: Sequence[Mark],
+    controls: Mapping[str, Sequence[np.ndarray]],
+    policy: Policy,
+    labels: Sequence[list[np.ndarray]],
+) -> FeintError | None:
+    """Append the suspect's labels, a batch of each mark in turn, until they are evidence enough or it refuses."""
+    for start in range(0, max(map(len, marks)), BATCH):
+        for part, mark in zip(labels, marks, strict=True):
+            if start < len(mark):
+                answered, refusal = ask_labels(suspect, mark.x[start : start + BATCH], mark.classes)
+                part.append(answered)
+                if refusal is not None:
+                    return refusal
+        if _mean_log_e(_evidence(labels, marks, controls)) >= -math.log(policy.alpha):
+            break
+    return None
 
 
 def concluded(
@@ -191,13 +216,15 @@ def concluded(
     refusal: FeintError | None,
     accounts: Sequence[AccountEvidence] = (),
     as_good: int | None = None,
+    task: TaskCheck | None = None,
 ) -> Claim:
     """Return the claim by this evidence, with what speaks against it; the arguments are attributes of `Claim`."""
-    e_value, asked = math.exp(min(log_e, 700)), sum(part.asked for part in evidence)
+    e_value, asked = math.exp(min(log_e, 700)), sum(part.asked for part in evidence) + (task.asked if task else 0)
     bound, why = upper_bound(len(false), controls), str(refusal or "")
     result = Claim(
-        evidence, e_value, asked, controls, false, bound, commitment, appeared, policy, (), why, accounts, as_good
-    )
+        evidence, e_value, asked, controls, false, bound, commitment, appeared, policy, (), why, accounts, as_good,
+        task,
+    )  # fmt: skip
     return _with_reasons(result)
 
 
@@ -207,6 +234,9 @@ def ask_labels(suspect: Oracle, x: Tensor, classes: int) -> tuple[np.ndarray, Fe
     Raises:
         BadInput: The suspect has another number of classes.
     """
+    x = x[: suspect.left]  # the owner's own budget is no refusal of the suspect
+    if not len(x):
+        return np.empty(0, np.int64), None
     try:
         p, refusal = suspect.try_ask(x)
     except (Unreachable, TimedOut, Failed) as error:  # a batch is answered whole or not at all
@@ -253,13 +283,13 @@ def _mean_log_e(evidence: Sequence[Evidence]) -> float:
 
 def _with_reasons(result: Claim) -> Claim:
     """Return the claim with what speaks against it."""
-    marks_without_truth = [part for part in result.evidence if part.method != SameMistakes.method]
     checks = {
+        "other task": result.task is not None and result.task.is_other_task,
         "little evidence": result.e_value < 1 / result.policy.alpha,
         "few controls": result.bound > result.policy.most_false,
         "weak controls": result.as_good is not None and result.as_good < least_as_good(result.controls),
         "controls not compared": result.as_good is None and any(part.method in OF_MODELS for part in result.evidence),
-        "controls agree": any(part.highest >= AGREEING for part in marks_without_truth),
+        "controls agree": bool(result.shared),
         "no commitment": result.commitment is None,
         "not dated": result.commitment is not None and result.appeared is None,
         "late commitment": result.commitment is not None

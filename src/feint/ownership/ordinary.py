@@ -22,7 +22,7 @@ LEVEL = 0.05  # of the test by which a control is less often right than the mode
 
 @dataclass(frozen=True)
 class OrdinaryInputs(Marking):
-    """Held-out inputs at random, with their right classes. No suspect is asked about them: they judge the controls.
+    """Held-out inputs at random, with their right classes. They judge the controls, and whether a suspect has the task.
 
     Weak models agree little with a good one, whoever made them. Beside weak controls a good innocent looks like a copy.
 
@@ -76,26 +76,55 @@ def _is_as_good(ordinary: Mark, labels: np.ndarray) -> bool:
     return at_most(wins, wins + losses, 0.5) >= LEVEL
 
 
+@dataclass(frozen=True)
+class TaskCheck:
+    """Answers to ordinary inputs, by which a suspect of another task is recognised.
+
+    Attributes:
+        asked: Number of ordinary inputs that the suspect answered.
+        right: Share of these that it gets right.
+        weakest: Share that the weakest control gets right.
+    """
+
+    asked: int
+    right: float
+    weakest: float
+
+    @property
+    def is_other_task(self) -> bool:
+        """Whether the suspect is right less than half as often as the weakest control."""
+        return bool(self.asked) and self.right < self.weakest / 2
+
+
+def check_task(ordinary: Mark, suspect: np.ndarray, answered: Mapping[str, np.ndarray]) -> TaskCheck:
+    """Compare the labels (m,) of a suspect for the first m ordinary inputs with those of the controls."""
+    count = len(suspect)
+    truth = ordinary.truth[:count]
+    shares = [float((labels[:count] == truth).mean()) if count else 0.0 for labels in (suspect, *answered.values())]
+    return TaskCheck(count, shares[0], min(shares[1:]))
+
+
 class Separated(NamedTuple):
-    """Marks about which a suspect is asked, apart from ordinary inputs.
+    """Marks of a model, apart from ordinary inputs.
 
     Attributes:
         marks: The marks.
         controls: For each control the labels (n,) that it gives to the inputs of each of these marks.
-        as_good: Number of controls that are as good as the model; None without ordinary inputs.
+        ordinary: The ordinary inputs; None where there are none.
+        answered: For each control the labels (n,) that it gives to these.
     """
 
     marks: Sequence[Mark]
     controls: Mapping[str, Sequence[np.ndarray]]
-    as_good: int | None
+    ordinary: Mark | None
+    answered: Mapping[str, np.ndarray]
 
 
 def separated(marks: Sequence[Mark], controls: Mapping[str, Sequence[np.ndarray]]) -> Separated:
-    """Take ordinary inputs out of marks, and judge the controls by them."""
-    asked = [i for i, mark in enumerate(marks) if mark.method != OrdinaryInputs.method]
-    good = [
-        as_good(mark, {name: labels[i] for name, labels in controls.items()})
-        for i, mark in enumerate(marks) if i not in asked
-    ]  # fmt: skip
-    answered = {name: [labels[i] for i in asked] for name, labels in controls.items()}
-    return Separated([marks[i] for i in asked], answered, min(good, default=None))
+    """Take the ordinary inputs out of marks, and the controls' labels for them."""
+    places = [i for i, mark in enumerate(marks) if mark.method == OrdinaryInputs.method]
+    others = [i for i in range(len(marks)) if i not in places]
+    answered = {name: [labels[i] for i in others] for name, labels in controls.items()}
+    ordinary = marks[places[0]] if places else None
+    known = {name: labels[places[0]] for name, labels in controls.items()} if places else {}
+    return Separated([marks[i] for i in others], answered, ordinary, known)

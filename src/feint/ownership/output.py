@@ -38,6 +38,7 @@ def to_json(suspect: str, result: Claim, text: ClaimText) -> dict[str, Any]:
         "false_claims": result.false_claims,
         "claimed_controls": list(result.claimed_controls),
         "controls_as_good": result.as_good,
+        "ordinary_inputs": result.task and asdict(result.task),
         "false_positive_bound": result.bound,
         "policy": asdict(result.policy),
         "commitment": entry and {"digest": entry.digest, "time": entry.time, "authority": entry.authority},

@@ -31,7 +31,9 @@ class ClaimText(Catalog):
             "alpha": f"{result.policy.alpha:g}", "e": shown(result.e_value), "bound": f"{result.bound:.2%}",
             "most": f"{result.policy.most_false:.0%}", "controls": result.controls,
             "good": result.as_good, "least": least_as_good(result.controls),
-            "nearest": ", ".join(f"{part.highest_control} ({part.highest:.0%})" for part in result.evidence),
+            "right": f"{result.task.right:.0%}" if result.task else "", "asked": result.task and result.task.asked,
+            "weakest": f"{result.task.weakest:.0%}" if result.task else "",
+            "nearest": ", ".join(f"{part.highest_control} ({part.highest:.0%})" for part in result.shared),
         }  # fmt: skip
         return [self(reason, **values) for reason in result.reasons]
 
