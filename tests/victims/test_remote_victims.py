@@ -47,3 +47,18 @@ def test_a_server_that_went_away_is_not_waited_for_again():
         with pytest.raises(Unreachable):
             model(torch.rand(2, 1, 2, 2))
     assert calls == [2]
+
+
+def test_a_server_that_came_back_is_asked_again(monkeypatch):
+    monkeypatch.setattr("feint.victims.remote.PAUSE", 0.0)
+    failures = [Unreachable("a server", "a server that answers", "try again")]
+
+    def back(x):
+        if failures:
+            raise failures.pop()
+        return torch.full((len(x), 3), 1 / 3), None
+
+    model, x = victims.FromAnswers(back, name="s", domain=Pixels((1, 2, 2)), classes=3), torch.rand(2, 1, 2, 2)
+    with pytest.raises(Unreachable):
+        model(x)
+    assert model(x).shape == (2, 3)

@@ -55,10 +55,11 @@ def controls(
         }
     good, accuracies = as_good(ordinary, answered), [(labels == ordinary.truth).mean() for labels in answered.values()]
     if good < least_as_good(len(plans)):
+        own = (ordinary.labels == ordinary.truth).mean()
         print(
-            f"feint: mind: {good} of {len(plans)} controls are right as often as the model "
-            f"({(ordinary.labels == ordinary.truth).mean():.1%}), and a claim needs {least_as_good(len(plans))}: give a "
-            f"longer --training or more --data, or put innocents of that accuracy into {out}",
+            f"feint: mind: {good} of {len(plans)} controls are right as often as the model ({own:.1%}), and a claim "
+            f"needs {least_as_good(len(plans))}: give a longer --training or more --data, or put innocents of that "
+            f"accuracy into {out}",
             file=sys.stderr,
         )
     print(

@@ -1,6 +1,7 @@
 """Models whose answers cost something, like servers, as victims."""
 
 import hashlib
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -19,13 +20,15 @@ Ask = Callable[
     [Tensor], tuple[Tensor, Refused | None]
 ]  # an oracle's try_ask: answers (n, K) and the refusal of the others
 
+PAUSE = 10.0  # seconds for which a predictor that did not answer is not asked again
+
 
 class FromAnswers(nn.Module):
     """Adapter of a predictor that returns probabilities: returns their logarithms, without a gradient.
 
     Every input is sent once, and its answer is cached by its mark: a defense in front of the adapter costs no further
     query. A predictor whose answers vary therefore looks deterministic. A call raises the predictor's refusal. After an
-    `Unreachable` every call raises the same error at once, instead of waiting again.
+    `Unreachable` every call of the next `PAUSE` seconds raises the same error at once, instead of waiting again.
 
     Args:
         ask: Function of inputs (N, …) to answers (n, K) and a refusal or None, like `Oracle.try_ask`.
@@ -41,7 +44,7 @@ class FromAnswers(nn.Module):
 
     Attributes:
         meter: Price and ceiling of the calls.
-        gone: The `Unreachable` of the predictor, or None.
+        gone: The last `Unreachable` of the predictor, or None.
     """
 
     digest: Tensor
@@ -67,6 +70,7 @@ class FromAnswers(nn.Module):
         self.meter = meter or Meter()
         self.cache = AnswerCache(folder / "answers.sqlite" if folder is not None else file)
         self.gone: Unreachable | None = None
+        self._until = 0.0
         digest = bytearray(hashlib.sha256(name.encode()).digest())
         self.register_buffer("digest", torch.frombuffer(digest, dtype=torch.uint8))
 
@@ -91,7 +95,7 @@ class FromAnswers(nn.Module):
 
     def _fetch(self, x: Tensor, marks: list[bytes]) -> None:
         """Send inputs, and cache the answers."""
-        if self.gone is not None:
+        if self.gone is not None and time.monotonic() < self._until:
             raise self.gone
         if not len(x):
             return
@@ -99,7 +103,7 @@ class FromAnswers(nn.Module):
         try:
             p, refusal = self._ask(x)
         except Unreachable as error:
-            self.gone = error
+            self.gone, self._until = error, time.monotonic() + PAUSE
             raise
         if len(p):
             self.cache.add(marks[: len(p)], p.cpu().numpy().astype(np.float32), self._remarks())

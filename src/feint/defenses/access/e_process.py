@@ -40,8 +40,13 @@ class EProcess(ABC):
         """Return what the bets read of statistics (m,) or (m, d), whatever the state: for many clients at once."""
         return statistics
 
+    @property
     @abstractmethod
-    def bet(self, readings: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def stakes(self) -> np.ndarray:
+        """Stake of each bet, (bets,), with sum 1."""
+
+    @abstractmethod
+    def grow(self, readings: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Bet on the next queries.
 
         Args:
@@ -49,8 +54,14 @@ class EProcess(ABC):
             state: State before them, (size,) float64. A client begins with zeros.
 
         Returns:
-            log E after each query, (m,), and the state after the last one.
+            Logarithm of what each bet is worth after each query, as a multiple of its stake, (m, bets), and the state
+            after the last query.
         """
+
+    def bet(self, readings: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Bet on the next queries, as `grow`, and return log E after each, (m,), and the state after the last."""
+        worth, after = self.grow(readings, state)
+        return mixed(worth, self.stakes), after
 
     def advance(self, statistics: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Bet on the next queries, as `bet`, by their statistics (m,) or (m, d)."""
@@ -104,5 +115,5 @@ class EProcess(ABC):
 
 def mixed(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the logarithm of the weighted mean over the last axis, of logarithms (…, n), one or more finite."""
-    top = values.max(-1, keepdims=True)
+    top = np.maximum.reduce(values, -1, keepdims=True)
     return top[..., 0] + np.log(np.exp(values - top) @ weights)

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+from torch import Tensor
 
 from feint.defense import Defense, Ladder, Pooled
 from feint.defenses.access.detector import EProcessDetector
 from feint.defenses.access.e_process import EProcess
-from feint.errors import Failed
+from feint.errors import Failed, Refused, Unreachable, one_line
 from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.record import RequestRecord
 from feint.ledger import Account, Ledger
@@ -32,6 +33,16 @@ class SingleAccountLedger(Ledger):
     def __getitem__(self, client: str) -> Account:
         """Return the one account, whoever the client is."""
         return self._account
+
+
+class ServedForward(CachedForward):
+    """Model behind a gateway: where an API that it asks refuses the gateway, no client is refused."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        try:
+            return super().forward(x)
+        except Refused as error:
+            raise Unreachable(one_line(error), "a model that answers the gateway", "tell the operator") from error
 
 
 class BoundQuery(NamedTuple):
@@ -81,7 +92,7 @@ class TorchPipeline(Pipeline[ArrayQuery]):
     async def compute(self, query: ArrayQuery) -> BoundQuery:
         """Return the query as the service takes it, or raise `BadInput`; the model runs when access is granted."""
         x = torch.from_numpy(query.x)
-        return BoundQuery(Query(x, client=query.client, stamp=query.stamp, time=query.time), CachedForward(self.model))
+        return BoundQuery(Query(x, client=query.client, stamp=query.stamp, time=query.time), ServedForward(self.model))
 
     async def answer(
         self,
