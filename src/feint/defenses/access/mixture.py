@@ -39,7 +39,7 @@ class Mixture(EProcess):
         return readings
 
     @functools.cached_property
-    def stakes(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def stakes(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Stakes of all members' bets, each times the weight of its member."""
         return np.concatenate([w * member.stakes for w, member in zip(self.weights, self.members, strict=True)])
 
