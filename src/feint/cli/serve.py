@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from feint._optional import available
 from feint.cli.app import Defenses, app
-from feint.cli.tried_samples import Samples, try_inputs
+from feint.cli.tried_samples import TriedSamples, try_inputs
 from feint.errors import BadInput, FeintError, one_line
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def serve(
         available(package, "serve")
     if (data or label) is not None and not check:
         raise BadInput("--data or --label without --check", "both", "add --check, or leave them out")
-    samples = Samples(data or "", label) if check else None
+    samples = TriedSamples(data or "", label) if check else None
     if not _is_settings(what):
         if workers != 1:
             got = f"--workers {workers} with {what}, whose ledger is in memory"
@@ -145,7 +145,7 @@ def _model(what: str, defense: tuple[str, ...], access: tuple[str, ...], logits:
     )
 
 
-def _serve_settings(file: Path, samples: Samples | None, count: int) -> None:
+def _serve_settings(file: Path, samples: TriedSamples | None, count: int) -> None:
     from feint.gateway.redaction import redacted
     from feint.gateway.server import run, workers
     from feint.gateway.server.bootstrap import describe, load
@@ -170,7 +170,7 @@ def _serve_settings(file: Path, samples: Samples | None, count: int) -> None:
 
 
 def _serve_model(
-    model: "ModelSettings", name: str, address: tuple[str, int, int], *, samples: Samples | None, anonymous: bool
+    model: "ModelSettings", name: str, address: tuple[str, int, int], *, samples: TriedSamples | None, anonymous: bool
 ) -> None:
     from feint.gateway.auth import keys
     from feint.gateway.auth.single import SingleKeyAuth
@@ -232,7 +232,7 @@ def _curl(running: "RunningServer", name: str, header: str) -> str:
     return f"curl -s {header}{running.url}/v2/models/{name}/infer -d {shlex.quote(body)}"
 
 
-def _check(make: "Factory", samples: Samples) -> None:
+def _check(make: "Factory", samples: TriedSamples) -> None:
     """Open everything, send inputs to each model, and print what would be served."""
     import asyncio
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 TRIED = 1000  # samples that are sent at most
 
 
-class Samples(NamedTuple):
+class TriedSamples(NamedTuple):
     """Samples that --check sends.
 
     Attributes:
@@ -22,7 +22,7 @@ class Samples(NamedTuple):
     label: str | None
 
 
-async def try_inputs(loaded: "LoadedModel", samples: Samples) -> str:
+async def try_inputs(loaded: "LoadedModel", samples: TriedSamples) -> str:
     """Return what came of sending inputs to a model: the samples, or made-up ones where there are none."""
     from feint.gateway.server import trial
 
@@ -49,7 +49,7 @@ async def try_inputs(loaded: "LoadedModel", samples: Samples) -> str:
     return f"right on {right.mean():.1%} of {len(labels):,} samples, sent {ways}{refused}"
 
 
-def _samples(samples: Samples, spec: "ModelSpec") -> "tuple[Any, Any]":
+def _samples(samples: TriedSamples, spec: "ModelSpec") -> "tuple[Any, Any]":
     """Return inputs and labels as a model takes them."""
     import numpy as np
     import torch
