@@ -199,7 +199,7 @@ def test_what_cannot_be_traced_is_named(tmp_path):
     with pytest.raises(BadInput, match="--data"):
         export.onnx(Service(Branching()), tmp_path / "q.onnx")
     model = adapt(EstimatorModel(DecisionTreeClassifier().fit([[0.0], [1.0]], [0, 1])), Pixels((1,)))
-    with pytest.raises(NotExportable, match="EstimatorModel.*feint serve MODEL"):
+    with pytest.raises(NotExportable, match=r"EstimatorModel.*feint serve MODEL"):
         export.onnx(Service(model), tmp_path / "q.onnx", inputs=torch.rand(5, 1))
     probabilities = torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.Softmax(1))
     script = adapt(TorchModel(torch.jit.script(probabilities)), Pixels((1,)))
