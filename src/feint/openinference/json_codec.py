@@ -39,6 +39,9 @@ BINARY_HEADER = (b"content-type", BINARY.encode())
 LENGTH_HEADER = HEADER_LENGTH.lower()
 LONG = 2**12  # bytes of a list of numbers that is decoded apart from the JSON around it
 DATA = re.compile(rb"\s{0,99}:\s{0,99}(?=\[)")
+VALUE = rb'(?:null|"[^"\\]*+(?:\\.[^"\\]*+)*+")'
+FIRST = re.compile(rb"(?:\[\s*+)++%b" % VALUE, re.DOTALL)  # of a list of strings, and those that follow it
+FURTHER = re.compile(rb"(?:\s*+(?:(?:\]\s*+)++,\s*+(?:\[\s*+)++|,\s*+)%b)++" % VALUE, re.DOTALL)
 PLACE = token_hex(8)  # of a list that was cut out: nobody can send it
 
 _decoder = msgspec.json.Decoder(InferRequest)
@@ -92,7 +95,7 @@ class RequestCodec:
         lists: dict[bytes, memoryview] = {}
         if not length and len(body) > tensors.PIECE:
             beside = MAX_HEADER + LONG * len(self.model.inputs)
-            head, lists = cut_lists(body, beside=beside, strings=self.max_batch, string=self.model.largest_input)
+            head, lists = cut_lists(body, beside=beside, string=self.model.largest_input)
         request = decode_request(head)
         parameters = request.parameters or InferParameters()
         datatypes = self.datatypes(request.inputs)
@@ -167,9 +170,7 @@ def split_body(body: bytes | bytearray, length: str) -> tuple[memoryview, memory
     return view[: int(length)], view[int(length) :]
 
 
-def cut_lists(
-    body: bytes | bytearray, *, beside: int, strings: int, string: int
-) -> tuple[memoryview, dict[bytes, memoryview]]:
+def cut_lists(body: bytes | bytearray, *, beside: int, string: int) -> tuple[memoryview, dict[bytes, memoryview]]:
     """Return the JSON with names in the place of its long lists of numbers or strings, and these lists by the names.
 
     The decoder would check a list of 64 MB for 0.4 s, and no other thread could run meanwhile; 64 MB of short strings
@@ -178,8 +179,7 @@ def cut_lists(
     Args:
         body: The JSON.
         beside: Bytes that it may have beside the lists.
-        strings: Number of strings that a list may have.
-        string: Bytes that a string may have.
+        string: Bytes that a string of a list may have.
 
     Raises:
         TooLarge: It has more.
@@ -191,7 +191,7 @@ def cut_lists(
         opened = DATA.match(body, i)
         if opened is None:
             continue
-        stop = _end_of_list(body, opened.end(), strings, string)
+        stop = _end_of_list(body, opened.end(), string)
         if stop - opened.end() > LONG:
             name = b'"%s %d"' % (PLACE.encode(), len(lists))
             parts += [view[start : opened.end()], name]
@@ -202,23 +202,20 @@ def cut_lists(
     return memoryview(b"".join([*parts, view[start:]])) if lists else view, lists
 
 
-def _end_of_list(body: bytes | bytearray, start: int, strings: int, string: int) -> int:
-    """Return the place behind a list: of its last bracket before the first quote or brace that is none of its own."""
-    depth = 0
-    for _ in range(strings + 1):
-        quote = body.find(b'"', start)
-        stop = len(body) if quote < 0 else quote
-        brace = body.find(b"}", start, stop)
-        stop = stop if brace < 0 else brace
-        if stop - start <= tensors.PIECE:  # otherwise these are numbers
-            depth += body.count(b"[", start, stop) - body.count(b"]", start, stop)
-        if stop != quote or depth <= 0:
-            return body.rfind(b"]", start, stop) + 1
-        text = tensors.STRING.match(body, quote, quote + string)
-        if text is None:
-            raise TooLarge(f"a string of more than {string} bytes", "a shorter one", "send less of it")
-        start = text.end()
-    raise TooLarge(f"a list of more than {strings} strings", f"at most {strings}", "send smaller batches")
+def _end_of_list(body: bytes | bytearray, start: int, string: int) -> int:
+    """Return the place behind a list: of its last bracket before the first quote or brace that is none of its own.
+
+    A string of more than `string` bytes is none of its own.
+    """
+    end, window = start, string + tensors.PIECE  # each match holds the interpreter's lock
+    strings = FIRST.match(body, start, start + window)
+    while strings is not None:
+        end = strings.end()
+        strings = FURTHER.match(body, end, end + window)
+    quote = body.find(b'"', end)
+    stop = len(body) if quote < 0 else quote
+    brace = body.find(b"}", end, stop)
+    return body.rfind(b"]", end, stop if brace < 0 else brace) + 1
 
 
 def decode_request(head: memoryview) -> InferRequest:

@@ -86,8 +86,8 @@ class Cohort:
             unit: The newcomer's account, or that of all who are linked to it.
 
         Returns:
-            All ranks that are stored, float32, and how many of them there were after each of the queries, (n,): a near copy
-            counts as what came before it.
+            All ranks that are stored, float32, and how many of them there were after each of the queries, (n,): a near
+            copy counts as what came before it.
         """
         stored = unit.rows(FIRST)
         before, rows = len(stored), stored.array

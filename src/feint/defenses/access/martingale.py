@@ -67,7 +67,7 @@ class Martingale(EProcess):
         return DRIFT
 
     def drift(self, readings: np.ndarray) -> np.ndarray:
-        return self._drifts[readings.astype(int)].sum(0)
+        return np.add.reduce(self._drifts[readings.astype(int)], 0)
 
     @functools.cached_property
     def _drifts(self) -> np.ndarray:

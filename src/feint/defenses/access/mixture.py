@@ -39,7 +39,7 @@ class Mixture(EProcess):
         return readings
 
     @functools.cached_property
-    def stakes(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def stakes(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Stakes of all members' bets, each times the weight of its member."""
         return np.concatenate([w * member.stakes for w, member in zip(self.weights, self.members, strict=True)])
 
@@ -53,11 +53,16 @@ class Mixture(EProcess):
     @property
     def sums(self) -> tuple[str, ...]:
         """Those of the first member that has any, so that no query counts twice."""
-        return next((sums for member in self.members if (sums := member.sums)), ())
+        return self._drifting[0].sums
 
     def drift(self, readings: np.ndarray) -> np.ndarray:
-        drifts = (member.drift(readings[:, part]) for member, part, _ in self._parts if member.sums)
-        return next(drifts, np.zeros(0))
+        member, part = self._drifting
+        return member.drift(readings[:, part])
+
+    @functools.cached_property
+    def _drifting(self) -> tuple[EProcess, int | slice]:
+        """The first member that has sums, or else the first, with its columns."""
+        return next(((member, part) for member, part, _ in self._parts if member.sums), self._parts[0][:2])
 
     @functools.cached_property
     def _parts(self) -> list[tuple[EProcess, int | slice, slice]]:

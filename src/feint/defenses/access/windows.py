@@ -88,7 +88,7 @@ class WindowMeans(Windows):
         return len(self.reference)
 
     def remember(self, memory: np.ndarray, count: int, statistics: np.ndarray) -> np.ndarray:
-        return memory + (statistics - self.reference).sum(0, dtype=np.float64)
+        return memory + np.add.reduce(statistics - self.reference, 0, np.float64)
 
     def distance(self, memory: np.ndarray) -> float:
         return float(np.square(memory / self.window).sum())

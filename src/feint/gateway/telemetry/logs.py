@@ -137,7 +137,7 @@ class Handler(logging.Handler):
 def _message(record: logging.LogRecord) -> str:
     """Return the text of a record, in which another library's exceptions are their classes: they quote whole URLs."""
     if isinstance(record.args, tuple) and not record.name.startswith("feint."):
-        record.args = tuple(type(it).__name__ if isinstance(it, BaseException) else it for it in record.args)
+        record.args = tuple(type(part).__name__ if isinstance(part, BaseException) else part for part in record.args)
     return record.getMessage()
 
 
