@@ -56,9 +56,9 @@ def controls(
         }
     good, accuracies = as_good(ordinary, answered), [(labels == ordinary.truth).mean() for labels in answered.values()]
     if good < least_as_good(len(plans)):
-        own = (ordinary.labels == ordinary.truth).mean()
+        right = (ordinary.labels == ordinary.truth).mean()
         print(
-            f"feint: mind: {good} of {len(plans)} controls are right as often as the model ({own:.1%}), and a claim "
+            f"feint: mind: {good} of {len(plans)} controls are right as often as the model ({right:.1%}), and a claim "
             f"needs {least_as_good(len(plans))}: give a longer --training or more --data, or put innocents of that "
             f"accuracy into {out}",
             file=sys.stderr,
