@@ -2,17 +2,52 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from feint.defenses.access import client_state
-from feint.defenses.access.client_state import ClientState
-from feint.defenses.access.near_copies import first_of_their_kind
+from feint.defenses.access.client_state import ClientState, ClientStates
+from feint.defenses.access.near_copies import first_of_their_kind, new_to_each
 from feint.ledger import Account
 from feint.pipeline import QueryLike
 
 MOST = "test/most"  # total of an account: the largest evidence that there ever was
 NOW = "test/now"  # total of an account: log E after the client's last query, of which e-BH makes use
+
+
+class PrivateAccount(Protocol):
+    """Account that nobody else changes meanwhile: one within a transaction."""
+
+    def peek_at(self, names: Sequence[str], array: str) -> tuple[list[float], np.ndarray]:
+        """Return totals, and an array, empty at first, whose change will depend on both."""
+        ...
+
+    def put(self, totals: Mapping[str, float], array: str, numbers: np.ndarray) -> None:
+        """Replace totals and an array."""
+        ...
+
+
+class Observation(NamedTuple):
+    """Query of an account, and its readings."""
+
+    readings: np.ndarray
+    query: QueryLike
+    account: PrivateAccount
+
+
+class Evidence(NamedTuple):
+    """Result of an observation, which is not stored yet: totals and the array of the account."""
+
+    account: PrivateAccount
+    totals: dict[str, float]
+    state: np.ndarray
+
+    def store(self) -> float:
+        """Store it; return the largest evidence that the client has ever reached."""
+        self.account.put(self.totals, client_state.NAME, self.state)
+        return self.totals[MOST]
 
 
 class EProcess(ABC):
@@ -52,6 +87,19 @@ class EProcess(ABC):
             log E after each query, (m,), and the state after the last one.
         """
 
+    def bet_each(self, readings: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Bet on the next query of each of several clients.
+
+        Args:
+            readings: What `read` returned of n queries, one of each client.
+            states: States before them, (n, size).
+
+        Returns:
+            log E of each client, (n,), and the states, (n, size).
+        """
+        each = [self.bet(readings[i : i + 1], state) for i, state in enumerate(states)]
+        return np.concatenate([values for values, _ in each]), np.stack([after for _, after in each])
+
     def advance(self, statistics: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Bet on the next queries, as `bet`, by their statistics (m,) or (m, d)."""
         return self.bet(self.read(statistics), state)
@@ -62,8 +110,8 @@ class EProcess(ABC):
         return ()
 
     def drift(self, readings: np.ndarray) -> np.ndarray:
-        """Return what queries add to the `sums`, (len(sums),); `readings` are those of `bet`."""
-        return np.zeros(len(self.sums))
+        """Return what each query adds to the `sums`, (m, len(sums)); `readings` are those of `bet`."""
+        return np.zeros((len(readings), len(self.sums)))
 
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:
@@ -94,12 +142,51 @@ class EProcess(ABC):
                 return totals, array
             fresh = readings[new]
             values, numbers = self.bet(fresh, before.numbers)
-            totals[:2] = max(totals[0], values.max() / -math.log(self.alpha)), values[-1]
-            totals[2:] += self.drift(fresh)
+            self._raise(totals, values.max(), values[-1], self.drift(fresh).sum(0))
             return totals, ClientState(recent, numbers).packed()
 
         # a float: a store cannot pack NumPy scalars
-        return account.change((MOST, NOW, *self.sums), client_state.NAME, advanced).item(0)
+        return account.change(self._totals, client_state.NAME, advanced).item(0)
+
+    def observe_each(self, observations: Sequence[Observation]) -> list[Evidence | None]:
+        """Bet on queries of several accounts at once, a sixth of the work for 16 clients; store nothing.
+
+        Returns:
+            The evidence of each. None for one that is to be observed by itself: a client's first query, one of several
+            inputs, or of a near copy.
+        """
+        looks = [at.account.peek_at(self._totals, client_state.NAME) for at in observations]
+        evidence: list[Evidence | None] = [None] * len(observations)
+        places = [
+            i
+            for i, (_, array) in enumerate(looks)
+            if len(observations[i].query) == 1 and client_state.holds(array, self.size)
+        ]
+        if not places:
+            return evidence
+        codes = np.concatenate([observations[i].query.near for i in places])
+        new = new_to_each(codes, ClientStates.unpacked([looks[i][1] for i in places], self.size).recent)
+        places, codes = [i for i, is_new in zip(places, new, strict=True) if is_new], codes[new]
+        if not places:
+            return evidence
+        before = ClientStates.unpacked([looks[i][1] for i in places], self.size)
+        readings, totals = (np.concatenate([observations[i].readings for i in places]), np.array([looks[i][0] for i in places]))
+        values, numbers = self.bet_each(readings, before.numbers)
+        self._raise(totals.T, values, values, self.drift(readings).T)
+        arrays = before._replace(numbers=numbers).packed_with(codes)
+        for i, row, array in zip(places, totals.tolist(), arrays, strict=True):
+            evidence[i] = Evidence(observations[i].account, dict(zip(self._totals, row, strict=True)), array)
+        return evidence
+
+    @property
+    def _totals(self) -> tuple[str, ...]:
+        return MOST, NOW, *self.sums
+
+    def _raise(self, totals: np.ndarray, top: np.ndarray, last: np.ndarray, drift: np.ndarray) -> None:
+        """Change the totals (len(_totals), …) after queries with log E of `top` at most and `last` after the last."""
+        totals[0] = np.maximum(totals[0], top / -math.log(self.alpha))
+        totals[1] = last
+        totals[2:] += drift
 
 
 def mixed(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

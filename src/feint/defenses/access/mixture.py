@@ -44,6 +44,13 @@ class Mixture(EProcess):
             values[:, i], after[start:end] = member.bet(readings[:, part], state[start:end])
         return mixed(values, self.weights), after
 
+    def bet_each(self, readings: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        values, after, end = np.empty((len(readings), len(self.members))), np.empty_like(states), 0
+        for i, (member, part) in enumerate(zip(self.members, self._parts, strict=True)):
+            start, end = end, end + member.size
+            values[:, i], after[:, start:end] = member.bet_each(readings[:, part], states[:, start:end])
+        return mixed(values, self.weights), after
+
     @property
     def sums(self) -> tuple[str, ...]:
         """Those of the first member that has any, so that no query counts twice."""
@@ -51,7 +58,7 @@ class Mixture(EProcess):
 
     def drift(self, readings: np.ndarray) -> np.ndarray:
         members = zip(self.members, self._parts, strict=True)
-        return next((member.drift(readings[:, part]) for member, part in members if member.sums), np.zeros(0))
+        return next((member.drift(readings[:, part]) for member, part in members if member.sums), super().drift(readings))
 
     @functools.cached_property
     def _parts(self) -> list[int | slice]:
