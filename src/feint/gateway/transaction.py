@@ -15,7 +15,7 @@ from itertools import islice
 import numpy as np
 
 from feint.gateway.changes import AccountName, ChangeSet, Increment, Snapshot
-from feint.ledger import NO_NUMBERS, NOTHING, Account, Change, Rows
+from feint.ledger import NO_NUMBERS, NOTHING, Account, Change, Rows, raised_total
 
 # Tokens that are remembered here for each client, 130 bytes each. The store remembers all: one that is forgotten here
 # and comes again costs a conflict. With a thousand, memory grew by 15 MiB a minute under load, and would to 2 GB.
@@ -76,7 +76,10 @@ class Transaction(Account):
         limit: float = math.inf,
         ceiling: float = math.inf,
     ) -> bool:
-        done = super().add(name, amount, floor=floor, limit=limit, ceiling=ceiling)
+        raised = raised_total(self._totals[name], amount, floor, ceiling)  # no lock: a transaction is one task's
+        done = raised <= limit
+        if done:
+            self._totals[name] = raised
         if not self.looked:  # afterwards totals are replaced, and no addition is repeated
             self._added.append(Increment(name, amount, floor, limit, done, ceiling))
         return done

@@ -38,15 +38,22 @@ class Observation(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """Result of an observation, which is not stored yet: totals and the array of the account."""
+    """Result of an observation, which is not stored yet.
+
+    Attributes:
+        account: Account of the query.
+        totals: Its totals afterwards.
+        state: Its array afterwards; None after a near copy, which changes neither.
+    """
 
     account: PrivateAccount
     totals: dict[str, float]
-    state: np.ndarray
+    state: np.ndarray | None
 
     def store(self) -> float:
         """Store it; return the largest evidence that the client has ever reached."""
-        self.account.put(self.totals, client_state.NAME, self.state)
+        if self.state is not None:
+            self.account.put(self.totals, client_state.NAME, self.state)
         return self.totals[MOST]
 
 
@@ -152,30 +159,33 @@ class EProcess(ABC):
         """Bet on queries of several accounts at once, a sixth of the work for 16 clients; store nothing.
 
         Returns:
-            The evidence of each. None for one that is to be observed by itself: a client's first query, one of several
-            inputs, or of a near copy.
+            The evidence of each. None for one that is to be observed by itself: a query of several inputs, or a
+            client's first.
         """
-        looks = [at.account.peek_at(self._totals, client_state.NAME) for at in observations]
+        names = self._totals
         evidence: list[Evidence | None] = [None] * len(observations)
-        places = [
-            i
-            for i, (_, array) in enumerate(looks)
-            if len(observations[i].query) == 1 and client_state.holds(array, self.size)
+        ready = [
+            (i, at, totals, array)
+            for i, at in enumerate(observations)
+            if len(at.query) == 1
+            for totals, array in [at.account.peek_at(names, client_state.NAME)]
+            if client_state.holds(array, self.size)
         ]
-        if not places:
+        if not ready:
             return evidence
-        codes = np.concatenate([observations[i].query.near for i in places])
-        new = new_to_each(codes, ClientStates.unpacked([looks[i][1] for i in places], self.size).recent)
-        places, codes = [i for i, is_new in zip(places, new, strict=True) if is_new], codes[new]
-        if not places:
-            return evidence
-        before = ClientStates.unpacked([looks[i][1] for i in places], self.size)
-        readings, totals = (np.concatenate([observations[i].readings for i in places]), np.array([looks[i][0] for i in places]))
+        places, known, totals, arrays = zip(*ready, strict=True)
+        before = ClientStates.unpacked(arrays, self.size)
+        codes, readings = (
+            np.concatenate(each) for each in zip(*((at.query.near, at.readings) for at in known), strict=True)
+        )
+        new = new_to_each(codes, before.recent)
         values, numbers = self.bet_each(readings, before.numbers)
-        self._raise(totals.T, values, values, self.drift(readings).T)
-        arrays = before._replace(numbers=numbers).packed_with(codes)
-        for i, row, array in zip(places, totals.tolist(), arrays, strict=True):
-            evidence[i] = Evidence(observations[i].account, dict(zip(self._totals, row, strict=True)), array)
+        after = np.array(totals)
+        self._raise(after.T, values, values, self.drift(readings).T)
+        states = before._replace(numbers=numbers).packed_with(codes)
+        for n, i in enumerate(places):
+            row = after[n].tolist() if new[n] else totals[n]
+            evidence[i] = Evidence(known[n].account, dict(zip(names, row, strict=True)), states[n] if new[n] else None)
         return evidence
 
     @property

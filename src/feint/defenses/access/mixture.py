@@ -58,7 +58,9 @@ class Mixture(EProcess):
 
     def drift(self, readings: np.ndarray) -> np.ndarray:
         members = zip(self.members, self._parts, strict=True)
-        return next((member.drift(readings[:, part]) for member, part in members if member.sums), super().drift(readings))
+        return next(
+            (member.drift(readings[:, part]) for member, part in members if member.sums), super().drift(readings)
+        )
 
     @functools.cached_property
     def _parts(self) -> list[int | slice]:

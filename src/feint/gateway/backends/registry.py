@@ -122,9 +122,7 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
 
     pipeline = OnnxPipeline(
         graph,
-        SharedRun(
-            reading(graph, graph.run), 0.0, independent=isinstance(graph, OnnxModel), together=observing(graph)
-        ),
+        SharedRun(reading(graph, graph.run), 0.0, independent=isinstance(graph, OnnxModel), together=observing(graph)),
         source=upstream.infer,
         marks=marks,
         access=rules(table.access),
