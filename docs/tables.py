@@ -475,15 +475,20 @@ def _placed(row: dict[str, Any]) -> int:
     return _place(row["victim"])
 
 
-def detection() -> str:
-    """Return the table of detectors by attack and share."""
-    found = [row for row in rows_of("detectors") if "accused" in row]
-    rows = [["Attack", "Share", "Others", *(names := list(dict.fromkeys(row["detector"] for row in found)))]]
+def detection(victim: str) -> str:
+    """Return the table of detectors of one victim's attackers, by attack and share."""
+    found = [row for row in rows_of("detectors") if "accused" in row and row.get("victim", "CIFAR-10") == victim]
+    rows = [["Attack", "Share", "Others", *(names := sorted({row["detector"] for row in found}, key=_detector))]]
     keys = dict.fromkeys((row["attack"], row["share"], row["others"]) for row in found)
     for key in sorted(keys, key=lambda it: (it[0], it[2], -it[1])):
         at = {row["detector"]: _delay(row) for row in found if (row["attack"], row["share"], row["others"]) == key}
         rows.append([key[0], f"{key[1]:.0%}", key[2], *(at.get(name, "") for name in names)])
     return grid(rows)
+
+
+def _detector(name: str) -> tuple[bool, int, str]:
+    """Return the place of a detector: e-processes first, and of these the means last."""
+    return name in ("PRADA", "SEAT", "TwoSample"), name.count("+"), name
 
 
 def campaign_answers() -> str:
@@ -810,7 +815,9 @@ TABLES = {
     "population": population,
     "ladder": ladder,
     "promises": promises,
-    "detection": detection,
+    "detection_cifar10": lambda: detection("CIFAR-10"),
+    "detection_fashion_mnist": lambda: detection("Fashion-MNIST"),
+    "detection_adult": lambda: detection("Adult"),
     "campaign_answers": campaign_answers,
     "campaign_days": campaign_days,
     "campaign_named": campaign_named,

@@ -7,7 +7,6 @@ from benchmarks.speed.clock import processor_seconds
 from feint.data import Split
 from feint.defenses.access import Campaign, Combined, MeanDiscrepancy, SequentialTest
 from feint.defenses.access.cohort import UNTIL, Cohort
-from feint.defenses.access.e_process import EProcess
 from feint.defenses.feature_scores import Mahalanobis
 from feint.defenses.scores import Energy, scores
 from feint.gateway.array_query import ArrayQuery
@@ -39,14 +38,15 @@ def cost() -> list[Row]:
         test: SequentialTest | Combined, queries: int, pooled: Cohort | None = None, alarm: float = 0.0
     ) -> Account:
         """Send so many queries of each client, one by one, and return the last account."""
-        ledger, process = Ledger(), test.process
+        ledger, process, statistics, pooled_scores = Ledger(), test.process, read[test], read[single]
         ledger.shared.add(UNTIL, alarm)
         for client in range(CLIENTS):
             account = ledger[f"{client}"]
             for i in range(queries):
-                _ask(process, read[test][i : i + 1], codes[i : i + 1], account)
+                query = _query(codes[i : i + 1])
+                process.observe(statistics[i : i + 1], query, account)
                 if pooled is not None:
-                    pooled.assign(read[single][i : i + 1], _query(codes[i : i + 1]), account, 0)
+                    pooled.assign(pooled_scores[i : i + 1], query, account, 0)
                 account.add("queries", 1)
         return ledger[f"{CLIENTS - 1}"]
 
@@ -66,10 +66,6 @@ def cost() -> list[Row]:
         {"what": name, "microseconds": seconds[name] / CLIENTS / job[1] * 1e6, "bytes": _bytes(send(*job))}
         for name, job in jobs.items()
     ]
-
-
-def _ask(process: EProcess, statistics: np.ndarray, codes: np.ndarray, account: Account) -> None:
-    process.observe(statistics, _query(codes), account)
 
 
 def _query(codes: np.ndarray) -> ArrayQuery:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.tables.detectors import Known, outputs
-from benchmarks.tables.rows import Jobs, Row
+from benchmarks.tables.attacked import Known, outputs
+from benchmarks.tables.rows import Jobs, Row, published_resnet20
 from feint import data
 from feint.defenses.access.add import gaussians
 from feint.defenses.access.windows import frechet
@@ -27,7 +27,7 @@ def known(name: str) -> Known:
     """Return what the victim returns for a set of images."""
     cifar10 = data.load("cifar10")
     sets = {"reference": cifar10.train.share(0, 5), "benign": cifar10.test, "attack": data.load("cifar100").test}
-    return outputs(sets[name])
+    return outputs(published_resnet20(), sets[name])
 
 
 def jobs(progress: ProgressCallback) -> Jobs:

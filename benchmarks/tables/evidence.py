@@ -30,6 +30,7 @@ from feint.evaluation.detection import Accusations, accusations
 from feint.models import networks
 from feint.models.training import train
 from feint.progress import ProgressCallback
+from feint.signature import Domain
 
 SHARES = 1.0, 0.5, 0.25, 0.1, 0.05
 ALPHAS = 1e-3, 1e-4
@@ -106,10 +107,15 @@ def setting_of_fashion() -> Setting:
     """Return a LeNet that is trained by the recipe of the demo."""
     images, recipe = data.load("fashion_mnist"), SETTINGS["fashion_mnist"]
     victim = train(networks.get(recipe.network, images), images.train, training=recipe.victim)
-    others = data.load("cifar100@28").test.inputs(slice(0, ATTACK_INPUTS)).mean(1, keepdim=True).numpy()
-    drawn, labels = images.domain.encode(others), np.zeros(len(others), np.int64)
-    pool = Split.of(drawn, labels, domain=images.domain, name="cifar100@28", part="test, grey, first 5,000")
+    pool = grey("cifar100@28", "test", ATTACK_INPUTS, images.domain)
     return Setting(victim, *parts(images), pool, IMAGES, DRIFTS["image"])
+
+
+def grey(name: str, part: str, count: int, domain: Domain) -> Split:
+    """Return the first images of a part of a set of coloured ones, in grey."""
+    x = getattr(data.load(name), part).inputs(slice(0, count)).mean(1, keepdim=True).numpy()
+    labels = np.zeros(len(x), np.int64)
+    return Split.of(domain.encode(x), labels, domain=domain, name=name, part=f"{part}, grey, first {count:,}")
 
 
 @functools.cache

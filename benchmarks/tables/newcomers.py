@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.tables.detectors import Known, outputs
-from benchmarks.tables.rows import slug
+from benchmarks.tables.attacked import Known, outputs
+from benchmarks.tables.rows import published_resnet20, slug
 from feint import data
 from feint.data import Split
 from feint.defense import bind
@@ -74,7 +74,7 @@ def returned(split: Split) -> Known:
     place = Path("feint-bench") / "tables" / "campaign" / f"{slug(split.name + split.part).replace('/', '-')}.npz"
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
-        known = outputs(split)
+        known = outputs(published_resnet20(), split)
         with atomic_write(place) as partial_file, partial_file.open("wb") as file:
             np.savez(file, z=known.z.numpy(), features=known.features.numpy())
     with np.load(place) as stored:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from feint._optional import require
@@ -63,6 +64,8 @@ def _raise_for_kind(model: nn.Module) -> None:
     if isinstance(model, FromAnswers):
         kind = "an API's answers"
         remedy = f"{SERVE}; or export the outputs alone: --outputs-only --classes K"
+    elif isinstance(model, AdaptedModel) and isinstance(getattr(model.raw, "module", None), torch.jit.ScriptModule):
+        kind, remedy = "a TorchScript file", f"{SERVE}; or write its module with torch.export, and name that file"
     elif isinstance(model, AdaptedModel) and not model.raw.exportable:
         kind = f"a model of {type(model.raw).__name__}"
         remedy = f"{SERVE}; or convert it with skl2onnx or onnxmltools, and name that file"

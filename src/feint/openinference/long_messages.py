@@ -26,7 +26,7 @@ TENSORS = INPUT.fields_by_name["contents"].message_type.fields
 NUMBERS = {field.number: field.name for field in TENSORS if field.name != "bytes_contents"}
 
 
-class Field(NamedTuple):
+class WireField(NamedTuple):
     """A field on the wire: its number, its kind, and where it, its value and the next field begin."""
 
     number: int
@@ -92,7 +92,7 @@ def from_packed(packed: PackedNumbers, kind: Datatype, shape: Sequence[int]) -> 
     return x.reshape(shape)
 
 
-def _cut_input(message: bytes, field: Field, counted: Iterator[int]) -> tuple[bytes, PackedNumbers | None]:
+def _cut_input(message: bytes, field: WireField, counted: Iterator[int]) -> tuple[bytes, PackedNumbers | None]:
     """Return an input without its contents, and these, where they are long packed numbers; otherwise None."""
     parts, contents, numbers = list[bytes](), 0, None
     for part in _fields(message, field.value, field.end, counted):
@@ -110,7 +110,7 @@ def _cut_input(message: bytes, field: Field, counted: Iterator[int]) -> tuple[by
     return b"".join(parts), numbers
 
 
-def _fields(message: bytes, start: int, end: int, counted: Iterator[int]) -> Iterator[Field]:
+def _fields(message: bytes, start: int, end: int, counted: Iterator[int]) -> Iterator[WireField]:
     """Yield the fields of a message that is a part of another, and count them; errors are those of `cut_numbers`."""
     while start < end:
         if next(counted) > FIELDS:
@@ -128,7 +128,7 @@ def _fields(message: bytes, start: int, end: int, counted: Iterator[int]) -> Ite
             raise _malformed()
         if stop > end:
             raise _malformed()
-        yield Field(tag >> 3, kind, start, value, stop)
+        yield WireField(tag >> 3, kind, start, value, stop)
         start = stop
 
 

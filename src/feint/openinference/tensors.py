@@ -210,12 +210,15 @@ def _long_strings(raw: bytes | memoryview, depth: int, count: int) -> Array:
     """
     text, parts, strings, start = bytes(raw), list[bytes](), list[str](), 0
     while (quote := text.find(b'"', start)) >= 0:
-        string = STRING.match(text, quote)
-        if string is None:
-            raise ValueError("a string that does not end")
         parts.append(text[start:quote] + b" %d " % len(strings))
-        strings.append(_decoder(str, 0).decode(string[0]))
-        start = string.end()
+        start = text.find(b'"', quote + 1) + 1
+        if b"\\" in (string := text[quote:start]):  # the quote that was found may be escaped
+            escaped = STRING.match(text, quote)
+            start = escaped.end() if escaped else 0
+            string = text[quote:start]
+        if not start or len(strings) == count:
+            raise ValueError("a string that does not end, or more of them")
+        strings.append(_decoder(str, 0).decode(string))
     beside = b"".join([*parts, text[start:]])
     if len(beside) > PIECE + BESIDE * count:
         raise ValueError("more than strings")

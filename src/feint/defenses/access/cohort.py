@@ -70,7 +70,7 @@ class Cohort:
             first, counts = self.record(scores[:new], query.near[:new], unit)
             for turn in self.turns:
                 if before < turn <= len(first):
-                    self._bet(first[:turn], unit.shared, query.time)
+                    self._bet(first[:turn].astype(int), unit.shared, query.time)
             if self.alarm(unit.shared, query.time):
                 rungs[:new][self.levels(first, counts) < self.probation] = harsh
         if self._named(unit):
@@ -86,8 +86,8 @@ class Cohort:
             unit: The newcomer's account, or that of all who are linked to it.
 
         Returns:
-            All ranks that are stored, and how many of them there were after each of the queries, (n,): a near copy
-            counts as what came before it.
+            All ranks that are stored, float32, and how many of them there were after each of the queries, (n,): a near
+            copy counts as what came before it.
         """
         stored = unit.rows(FIRST)
         before, rows = len(stored), stored.array
@@ -96,11 +96,11 @@ class Cohort:
         fresh = np.empty((len(scores), 3), np.float32)
         fresh[:, 0], fresh[:, 1:] = places(self.martingale.inputs, scores), near[:, None].view(np.float32)
         stored.append(fresh[news], most=self.newcomers)
-        return stored.array[:, 0].astype(int), before + news.cumsum()
+        return stored.array[:, 0], before + news.cumsum()
 
     def levels(self, ranks: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """Return the p-value of a newcomer's first `counts` queries, (n,), by Fisher's combination of theirs."""
-        p = (ranks + 1) / (len(self.martingale.inputs) + 1)
+        p = (ranks.astype(float) + 1) / (len(self.martingale.inputs) + 1)
         surprises = [0.0, *(-np.log(p)).cumsum().tolist()]
         return np.array([fisher(surprises[n], n) for n in counts.tolist()])
 
@@ -111,7 +111,8 @@ class Cohort:
 
     def _bet(self, ranks: np.ndarray, shared: Account, time: float) -> None:
         """Bet on a newcomer's first queries, and raise the alarm where the evidence at this turn is enough."""
-        won = np.logaddexp.reduce(self.martingale.won[ranks]) - math.log(len(ranks))
+        won = np.logaddexp.reduce(self.martingale.won[ranks])
+        won -= math.log(len(ranks))
         names = _names(len(ranks), len(won))
         shared.add_each(dict(zip(names, won.tolist(), strict=True)), floor=0.0)
         sums, needed = shared.peek_all(names), math.log(self.run_length * len(self.turns))

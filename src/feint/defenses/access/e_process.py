@@ -82,8 +82,13 @@ class EProcess(ABC):
         """Return what the bets read of statistics (m,) or (m, d), whatever the state: for many clients at once."""
         return statistics
 
+    @property
     @abstractmethod
-    def bet(self, readings: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def stakes(self) -> np.ndarray:
+        """Stake of each bet, (bets,), with sum 1."""
+
+    @abstractmethod
+    def grow(self, readings: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Bet on the next queries.
 
         Args:
@@ -91,10 +96,11 @@ class EProcess(ABC):
             state: State before them, (size,) float64. A client begins with zeros.
 
         Returns:
-            log E after each query, (m,), and the state after the last one.
+            Logarithm of what each bet is worth after each query, as a multiple of its stake, (m, bets), and the state
+            after the last query.
         """
 
-    def bet_each(self, readings: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def grow_each(self, readings: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Bet on the next query of each of several clients.
 
         Args:
@@ -102,10 +108,15 @@ class EProcess(ABC):
             states: States before them, (n, size).
 
         Returns:
-            log E of each client, (n,), and the states, (n, size).
+            What each bet of each client is worth, as in `grow`, (n, bets), and the states, (n, size).
         """
-        each = [self.bet(readings[i : i + 1], state) for i, state in enumerate(states)]
-        return np.concatenate([values for values, _ in each]), np.stack([after for _, after in each])
+        each = [self.grow(readings[i : i + 1], state) for i, state in enumerate(states)]
+        return np.concatenate([worth for worth, _ in each]), np.stack([after for _, after in each])
+
+    def bet(self, readings: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Bet on the next queries, as `grow`, and return log E after each, (m,), and the state after the last."""
+        worth, after = self.grow(readings, state)
+        return mixed(worth, self.stakes), after
 
     def advance(self, statistics: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Bet on the next queries, as `bet`, by their statistics (m,) or (m, d)."""
@@ -156,7 +167,7 @@ class EProcess(ABC):
         return account.change(self._totals, client_state.NAME, advanced).item(0)
 
     def observe_each(self, observations: Sequence[Observation]) -> list[Evidence | None]:
-        """Bet on queries of several accounts at once, a sixth of the work for 16 clients; store nothing.
+        """Bet on queries of several accounts at once, and store nothing.
 
         Returns:
             The evidence of each. None for one that is to be observed by itself: a query of several inputs, or a
@@ -179,7 +190,8 @@ class EProcess(ABC):
             np.concatenate(each) for each in zip(*((at.query.near, at.readings) for at in known), strict=True)
         )
         new = new_to_each(codes, before.recent)
-        values, numbers = self.bet_each(readings, before.numbers)
+        worth, numbers = self.grow_each(readings, before.numbers)
+        values = mixed(worth, self.stakes)
         after = np.array(totals)
         self._raise(after.T, values, values, self.drift(readings).T)
         states = before._replace(numbers=numbers).packed_with(codes)
@@ -201,5 +213,5 @@ class EProcess(ABC):
 
 def mixed(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the logarithm of the weighted mean over the last axis, of logarithms (…, n), one or more finite."""
-    top = values.max(-1, keepdims=True)
+    top = np.maximum.reduce(values, -1, keepdims=True)
     return top[..., 0] + np.log(np.exp(values - top) @ weights)

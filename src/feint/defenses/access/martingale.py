@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from feint.defenses.access.e_process import EProcess, mixed
+from feint.defenses.access.e_process import EProcess
 
 LAST_BITS = 1e-5  # relative difference of scores that processor and batch size alone can cause
 LEAST = np.finfo(np.float32).min
@@ -49,21 +49,25 @@ class Martingale(EProcess):
         """Return the ranks of scores (m,) among those of benign inputs."""
         return places(self.inputs, statistics)
 
-    def bet(self, readings: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def stakes(self) -> np.ndarray:
+        return self.weights
+
+    def grow(self, readings: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         wins = self.won[readings.astype(int)]  # of a mixture they are numbers among others
         queries = int(state[0])
         before = state[1:] if queries else np.full_like(state[1:], -np.inf)
         values = wealth(wins, before, queries)
         after = np.empty_like(state)
         after[0], after[1:] = queries + len(wins), values[-1]
-        return mixed(values, self.weights), after
+        return values, after
 
-    def bet_each(self, readings: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def grow_each(self, readings: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         queries = states[:, :1]
         before = np.where(queries > 0, states[:, 1:], -np.inf)
         stakes = -np.log((queries + 1) * (queries + 2))
         values = self.won[readings.astype(int)] + np.logaddexp(before, stakes)
-        return mixed(values, self.weights), np.concatenate([queries + 1, values], 1)
+        return values, np.concatenate([queries + 1, values], 1)
 
     @property
     def sums(self) -> tuple[str, ...]:
@@ -77,10 +81,6 @@ class Martingale(EProcess):
         """What a query of each rank adds to the sums, (n + 1, 4)."""
         p = np.arange(1, len(self.inputs) + 2) / (len(self.inputs) + 1)
         return np.stack([np.ones_like(p), -np.log(p), *(p <= small for small in SMALL)], -1)
-
-    def value(self, state: np.ndarray) -> float:
-        """Return log E in this state; 0 before the first query."""
-        return mixed(state[1:], self.weights).item() if state[0] else 0.0
 
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray]) -> Self:

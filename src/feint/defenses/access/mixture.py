@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feint.defenses.access.e_process import EProcess, mixed
+from feint.defenses.access.e_process import EProcess
 from feint.defenses.access.martingale import Martingale
 from feint.defenses.access.windows import windows_of
 
@@ -33,40 +33,53 @@ class Mixture(EProcess):
 
     def read(self, statistics: np.ndarray) -> np.ndarray:
         """Return the readings of the members side by side, in the columns of their statistics."""
-        return np.column_stack(
-            [member.read(statistics[:, part]) for member, part in zip(self.members, self._parts, strict=True)]
-        )
+        readings = np.empty(statistics.shape)
+        for member, part, _ in self._parts:
+            readings[:, part] = member.read(statistics[:, part])
+        return readings
 
-    def bet(self, readings: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        values, after, end = np.empty((len(readings), len(self.members))), np.empty_like(state), 0
-        for i, (member, part) in enumerate(zip(self.members, self._parts, strict=True)):
-            start, end = end, end + member.size
-            values[:, i], after[start:end] = member.bet(readings[:, part], state[start:end])
-        return mixed(values, self.weights), after
+    @functools.cached_property
+    def stakes(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Stakes of all members' bets, each times the weight of its member."""
+        return np.concatenate([w * member.stakes for w, member in zip(self.weights, self.members, strict=True)])
 
-    def bet_each(self, readings: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        values, after, end = np.empty((len(readings), len(self.members))), np.empty_like(states), 0
-        for i, (member, part) in enumerate(zip(self.members, self._parts, strict=True)):
-            start, end = end, end + member.size
-            values[:, i], after[:, start:end] = member.bet_each(readings[:, part], states[:, start:end])
-        return mixed(values, self.weights), after
+    def grow(self, readings: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        worth, after = [], np.empty_like(state)
+        for member, part, numbers in self._parts:
+            grown, after[numbers] = member.grow(readings[:, part], state[numbers])
+            worth.append(grown)
+        return np.concatenate(worth, 1), after
+
+    def grow_each(self, readings: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        worth, after = [], np.empty_like(states)
+        for member, part, numbers in self._parts:
+            grown, after[:, numbers] = member.grow_each(readings[:, part], states[:, numbers])
+            worth.append(grown)
+        return np.concatenate(worth, 1), after
 
     @property
     def sums(self) -> tuple[str, ...]:
         """Those of the first member that has any, so that no query counts twice."""
-        return next((sums for member in self.members if (sums := member.sums)), ())
+        return self._drifting[0].sums
 
     def drift(self, readings: np.ndarray) -> np.ndarray:
-        members = zip(self.members, self._parts, strict=True)
-        return next(
-            (member.drift(readings[:, part]) for member, part in members if member.sums), super().drift(readings)
-        )
+        member, part = self._drifting
+        return member.drift(readings[:, part])
 
     @functools.cached_property
-    def _parts(self) -> list[int | slice]:
-        """Columns of each member: a number for one column, so that a member's statistics are (m,) then."""
-        ends = np.cumsum(self.columns).tolist()
-        return [end - 1 if n == 1 else slice(end - n, end) for n, end in zip(self.columns, ends, strict=True)]
+    def _drifting(self) -> tuple[EProcess, int | slice]:
+        """The first member that has sums, or else the first, with its columns."""
+        return next(((member, part) for member, part, _ in self._parts if member.sums), self._parts[0][:2])
+
+    @functools.cached_property
+    def _parts(self) -> list[tuple[EProcess, int | slice, slice]]:
+        """The members, the columns of each, and its numbers in the state: a column alone is (m,)."""
+        parts, column, number = [], 0, 0
+        for member, count in zip(self.members, self.columns, strict=True):
+            columns = column if count == 1 else slice(column, column + count)
+            parts.append((member, columns, slice(number, number + member.size)))
+            column, number = column + count, number + member.size
+        return parts
 
     def arrays(self) -> dict[str, np.ndarray]:
         members = {

@@ -20,14 +20,13 @@ def first_of_their_kind(codes: np.ndarray, recent: np.ndarray) -> tuple[np.ndarr
     Returns:
         A mask, (N,) bool, and the codes to remember.
     """
-    known, count, new = np.concatenate([recent, codes]), len(recent), np.empty(len(codes), bool)
-    for i, code in enumerate(codes):
-        differing = np.bitwise_count(known[max(0, count - REMEMBERED) : count] ^ code)
-        new[i] = not (differing <= NEAR_DISTANCE).any()
+    new = np.empty(len(codes), bool)
+    for i in range(len(codes)):
+        code = codes[i : i + 1]
+        new[i] = np.minimum.reduce(np.bitwise_count(recent ^ code), initial=64) > NEAR_DISTANCE
         if new[i]:
-            known[count] = code
-            count += 1
-    return new, known[max(0, count - REMEMBERED) : count]
+            recent = np.concatenate([recent, code])[-REMEMBERED:]
+    return new, recent
 
 
 def new_to_each(codes: np.ndarray, recent: Sequence[np.ndarray]) -> np.ndarray:

@@ -46,25 +46,27 @@ class Windows(EProcess):
     def size(self) -> int:
         return 1 + self.bets.size + self.memory
 
-    def bet(self, readings: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        queries = int(state[0])
-        bets, memory = state[1 : 1 + self.bets.size], state[1 + self.bets.size :]
-        values, start = np.full(len(readings), self.bets.value(bets)), 0
+    @property
+    def stakes(self) -> np.ndarray:
+        return self.bets.weights
+
+    def grow(self, readings: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        queries, end = int(state[0]), 1 + self.bets.size
+        bets, memory = state[1:end], state[end:]
+        worth, start = np.empty((len(readings), end - 2)), 0
+        worth[:] = bets[1:]  # zeros before the first window: a bet is worth its stake
         while start < len(readings):
             count = (queries + start) % self.window
             stop = min(len(readings), start + self.window - count)
             memory = self.remember(memory, count, readings[start:stop])
             if count + stop - start == self.window:
-                after, bets = self.bets.advance(np.array([-self.distance(memory)]), bets)
-                values[stop - 1 :], memory = after[0], np.zeros_like(memory)
+                distance = self.bets.read(np.array([-self.distance(memory)]))
+                grown, bets = self.bets.grow(distance, bets)
+                worth[stop - 1 :], memory = grown, np.zeros_like(memory)
             start = stop
         after = np.empty_like(state)
-        after[0], after[1 : 1 + len(bets)], after[1 + len(bets) :] = (
-            (queries + len(readings)) % self.window,
-            bets,
-            memory,
-        )
-        return values, after
+        after[0], after[1:end], after[end:] = (queries + len(readings)) % self.window, bets, memory
+        return worth, after
 
     def arrays(self) -> dict[str, np.ndarray]:
         arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self) if field.name != "bets"}
@@ -86,7 +88,7 @@ class WindowMeans(Windows):
         return len(self.reference)
 
     def remember(self, memory: np.ndarray, count: int, statistics: np.ndarray) -> np.ndarray:
-        return memory + (statistics - self.reference).sum(0, dtype=np.float64)
+        return memory + np.add.reduce(statistics - self.reference, 0, np.float64)
 
     def distance(self, memory: np.ndarray) -> float:
         return float(np.square(memory / self.window).sum())

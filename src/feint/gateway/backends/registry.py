@@ -97,7 +97,7 @@ async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
         bare(graph.recipe),
         safest(graph.recipe),
         len(graph.rungs),
-        fingerprint=f"{model.digest} {'' if graph is model else graph.digest} {table.logits}",
+        fingerprint=f"{model.digest} {'' if graph is model else graph.digest} {table.logits} {table.output}",
     )
 
 
@@ -143,7 +143,7 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
     ]
     return LoadedModel(
         spec, pipeline, notes, warnings, safest(graph.recipe), len(graph.rungs), upstream, connect, upstream.close,
-        graph.digest,
+        f"{graph.digest} {table.logits} {table.output}",
     )  # fmt: skip
 
 

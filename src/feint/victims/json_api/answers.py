@@ -278,8 +278,9 @@ def _entries(node: Any, labels: Sequence[str] | None) -> list[tuple[Any, Any]] |
 def _names_beside(node: Any, scores: Any) -> list[str] | None:
     """Return the labels of a list of scores that stand in a list beside them."""
     names = _first(node, SCORED) if isinstance(node, dict) else None
-    words = isinstance(names, list) and isinstance(scores, list) and all(isinstance(name, str) for name in names)
-    return names if words and len(names) == len(scores) else None
+    if not isinstance(names, list) or not isinstance(scores, list) or len(names) != len(scores):
+        return None
+    return names if all(isinstance(name, str) for name in names) else None
 
 
 def _first(node: Mapping[str, Any], names: Sequence[str]) -> Any:
