@@ -89,7 +89,7 @@ class TorchPipeline(Pipeline[ArrayQuery]):
         for rule in self._access:
             rule.admit(query, account)
 
-    async def compute(self, query: ArrayQuery) -> BoundQuery:
+    async def compute(self, query: ArrayQuery, account: Account | None = None) -> BoundQuery:
         """Return the query as the service takes it, or raise `BadInput`; the model runs when access is granted."""
         x = torch.from_numpy(query.x)
         return BoundQuery(Query(x, client=query.client, stamp=query.stamp, time=query.time), ServedForward(self.model))
