@@ -38,6 +38,7 @@ def controls(
         max_calls: Ceiling on the calls to a paid model.
     """
     from feint.cli.terminal import bars
+    from feint.models.networks import Classifier
     from feint.ownership.controls import own_network, plan_controls, train_controls
     from feint.ownership.ordinary import OrdinaryInputs, as_good, least_as_good
     from feint.ownership.selection import labels_of
@@ -55,11 +56,17 @@ def controls(
         }
     good, accuracies = as_good(ordinary, answered), [(labels == ordinary.truth).mean() for labels in answered.values()]
     if good < least_as_good(len(plans)):
-        own = (ordinary.labels == ordinary.truth).mean()
+        right = (ordinary.labels == ordinary.truth).mean()
         print(
-            f"feint: mind: {good} of {len(plans)} controls are right as often as the model ({own:.1%}), and a claim "
+            f"feint: mind: {good} of {len(plans)} controls are right as often as the model ({right:.1%}), and a claim "
             f"needs {least_as_good(len(plans))}: give a longer --training or more --data, or put innocents of that "
             f"accuracy into {out}",
+            file=sys.stderr,
+        )
+    if not isinstance(victim, Classifier):
+        print(
+            f"feint: mind: no control is of the model's own kind, whose innocents agree with it more than others do: "
+            f"train it again, on other data or by another seed, and put that into {out}",
             file=sys.stderr,
         )
     print(

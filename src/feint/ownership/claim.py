@@ -285,7 +285,7 @@ def _with_reasons(result: Claim) -> Claim:
     """Return the claim with what speaks against it."""
     checks = {
         "other task": result.task is not None and result.task.is_other_task,
-        "little evidence": result.e_value < 1 / result.policy.alpha,
+        "little evidence": bool(result.evidence) and result.e_value < 1 / result.policy.alpha,
         "few controls": result.bound > result.policy.most_false,
         "weak controls": result.as_good is not None and result.as_good < least_as_good(result.controls),
         "controls not compared": result.as_good is None and any(part.method in OF_MODELS for part in result.evidence),

@@ -38,7 +38,9 @@ class ClaimText(Catalog):
         return [self(reason, **values) for reason in result.reasons]
 
     def evidence_table(self, result: Claim) -> list[list[str]]:
-        """Return the rows of the evidence, the heads first."""
+        """Return the rows of the evidence, the heads first; none where nothing was asked of the marks."""
+        if not result.evidence:
+            return []
         heads = [self(head) for head in ("mark", "asked", "compared", "suspect", "control", "alone", "e-value")]
         return [heads, *map(self._row, result.evidence)]
 

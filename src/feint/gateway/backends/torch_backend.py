@@ -19,7 +19,7 @@ from feint.query import Query
 from feint.recipes.recipe import to_table
 from feint.service import Service
 from feint.signature import Domain, Pixels, as_domain
-from feint.victims import classes_of, domain_of, fingerprint, load_any
+from feint.victims import FromAnswers, classes_of, domain_of, fingerprint, load_any
 
 
 def load(table: settings.TorchSettings, name: str) -> LoadedModel:
@@ -67,6 +67,8 @@ def of_service(
     labels = getattr(service.model, "class_names", ())
     spec = ModelSpec(name, domain, OUTPUT, classes_of(service.model, domain), labels=labels)
     notes = [f"{where}, by torch: {1000 * seconds:.2g} ms for one input", *_spoken(service.defense, access)]
+    if isinstance(service.model, FromAnswers) and service.model.meter.price_per_1000:
+        notes.append(f"each new input is a paid call: {service.model.meter.price(1000)} for 1,000, without a ceiling")
     return LoadedModel(
         spec, pipeline, notes, bare({"outputs": safe is not None}), safe, steps,
         close=pipeline.close, fingerprint=f"{fingerprint(service.model)} {_recipe(service.defense)}",
