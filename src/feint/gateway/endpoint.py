@@ -14,6 +14,7 @@ from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.error_responses import outcome, reason
 from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.record import Observer, RequestRecord
+from feint.gateway.transaction import Transaction
 from feint.gateway.validation import check_probabilities
 from feint.ledger import Account
 from feint.openinference.json_codec import DecodedRequest
@@ -32,7 +33,7 @@ class ServedPipeline(Pipeline[ArrayQuery], Protocol):
         """Everybody's access rules, and those of each rung."""
         ...
 
-    async def compute(self, query: ArrayQuery, account: Account | None = None) -> Any:
+    async def compute(self, query: ArrayQuery, account: Transaction | None = None) -> Any:
         """Compute the undefended output; it may hold what `answer` will store in the `account`, which is not changed.
 
         Raises:

@@ -99,7 +99,7 @@ class Transaction(Account):
     def peek_at(self, names: Sequence[str], array: str) -> tuple[list[float], np.ndarray]:
         """Return totals, and an array, empty at first, on which a later `put` depends."""
         self.looked = True
-        rows = self._rows[array].array if array in self._rows else self.snapshot.rows.get(array, ())
+        rows = self._rows[array].array if array in self._rows else self.snapshot.rows.get(array, NO_NUMBERS)
         return [self._totals.get(name, 0.0) for name in names], rows[0] if len(rows) else NO_NUMBERS
 
     def put(self, totals: Mapping[str, float], array: str, numbers: np.ndarray) -> None:

@@ -12,6 +12,7 @@ from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.backends.onnx_model import Outputs
 from feint.gateway.backends.shared_run import Request, Together
 from feint.gateway.record import RequestRecord
+from feint.gateway.transaction import Transaction
 from feint.ledger import Account
 from feint.onnx_manifest import RungSpec
 from feint.pipeline import Pipeline
@@ -68,7 +69,8 @@ def observing(graph: DefendedGraph) -> Together:
         observations, done = [], list(outputs)
         for i, (out, request) in enumerate(zip(outputs, requests, strict=True)):
             if request is not None:
-                request.query.near = out.near
+                if out.near is not None:
+                    request.query.near = out.near
                 observations.append((i, Observation(out.scores[0], request.query, request.account.group)))
         evidence = detector.observe_each([observation for _, observation in observations])
         for (i, _), one in zip(observations, evidence, strict=True):
@@ -130,7 +132,7 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
         for rule in self._everybodys:
             rule.admit(query, account)
 
-    async def compute(self, query: ArrayQuery, account: Account | None = None) -> Outputs:
+    async def compute(self, query: ArrayQuery, account: Transaction | None = None) -> Outputs:
         """Return the answers of every rung, and the detectors' scores, and perhaps evidence against the account."""
         x = domain_kind(query.x.dtype).quantize(query.x) if self._marks else query.x
         x = x if self._source is None else await self._source(x)

@@ -8,8 +8,8 @@ import numpy as np
 
 from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.backends.onnx_model import Outputs
+from feint.gateway.transaction import Transaction
 from feint.gateway.turns import Company
-from feint.ledger import Account
 from feint.signature import Domain
 
 QUICK = 0.002  # seconds for which a run may hold the event loop
@@ -21,7 +21,7 @@ class Request(NamedTuple):
     """A request whose rows are run, and its account, whose snapshot `Together` may read."""
 
     query: ArrayQuery
-    account: Account
+    account: Transaction
 
 
 Together = Callable[[Sequence[Outputs], Sequence[Request | None]], Sequence[Outputs]]

@@ -15,6 +15,7 @@ from feint.defenses.access.e_process import EProcess
 from feint.errors import Failed, Refused, Unreachable, one_line
 from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.record import RequestRecord
+from feint.gateway.transaction import Transaction
 from feint.ledger import Account, Ledger
 from feint.pipeline import Pipeline
 from feint.query import Query
@@ -89,7 +90,7 @@ class TorchPipeline(Pipeline[ArrayQuery]):
         for rule in self._access:
             rule.admit(query, account)
 
-    async def compute(self, query: ArrayQuery, account: Account | None = None) -> BoundQuery:
+    async def compute(self, query: ArrayQuery, account: Transaction | None = None) -> BoundQuery:
         """Return the query as the service takes it, or raise `BadInput`; the model runs when access is granted."""
         x = torch.from_numpy(query.x)
         return BoundQuery(Query(x, client=query.client, stamp=query.stamp, time=query.time), ServedForward(self.model))
