@@ -70,7 +70,7 @@ class FromAnswers(nn.Module):
         self.meter = meter or Meter()
         self.cache = AnswerCache(folder / "answers.sqlite" if folder is not None else file)
         self.gone: Unreachable | None = None
-        self._until = 0.0
+        self._until, self._most = 0.0, None
         digest = bytearray(hashlib.sha256(name.encode()).digest())
         self.register_buffer("digest", torch.frombuffer(digest, dtype=torch.uint8))
 
@@ -84,9 +84,15 @@ class FromAnswers(nn.Module):
         """Remarks on the answers: rounding, missing scores, labels alone."""
         return tuple(self.cache.remarks.values())
 
+    def remember(self, most: int) -> None:
+        """Keep only the last `most` answers from now on, and store none: as a server does, whose clients never stop."""
+        self._most, self.cache.path = most, None
+
     def forward(self, x: Tensor) -> Tensor:
         if not len(x):
             return torch.zeros(0, self.classes)
+        if self._most is not None:  # before the batch, all of whose answers are needed at its end
+            self.cache.forget(self._most)
         marks = mark(x.detach().cpu().numpy())
         first = {m: row for row, m in reversed([*enumerate(marks)]) if m not in self.cache}
         for rows in torch.tensor(sorted(first.values()), dtype=torch.long).split(self.meter.size):

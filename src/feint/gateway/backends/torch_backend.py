@@ -21,11 +21,15 @@ from feint.service import Service
 from feint.signature import Domain, Pixels, as_domain
 from feint.victims import FromAnswers, classes_of, domain_of, fingerprint, load_any
 
+REMEMBERED = 10_000  # answers of an API behind the gateway: at 1,000 classes 40 MB
+
 
 def load(table: settings.TorchSettings, name: str) -> LoadedModel:
     """Load the victim and the defenses that the settings name; raise `FeintError`."""
     domain = Pixels(table.shape) if table.shape else None
     model = load_any(table.torch, domain=domain)
+    if isinstance(model, FromAnswers):
+        model.remember(REMEMBERED)
     defense = parse_defense(table.defense, victim=fingerprint(model))
     if isinstance(defense, Ladder):
         defense = replace(defense, at=[table.threshold * at for at in defense.at])
