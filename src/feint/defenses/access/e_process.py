@@ -37,7 +37,7 @@ class Observation(NamedTuple):
     account: PrivateAccount
 
 
-class Evidence(NamedTuple):
+class NewEvidence(NamedTuple):
     """Result of an observation, which is not stored yet.
 
     Attributes:
@@ -166,7 +166,7 @@ class EProcess(ABC):
         # a float: a store cannot pack NumPy scalars
         return account.change(self._totals, client_state.NAME, advanced).item(0)
 
-    def observe_each(self, observations: Sequence[Observation]) -> list[Evidence | None]:
+    def observe_each(self, observations: Sequence[Observation]) -> list[NewEvidence | None]:
         """Bet on queries of several accounts at once, and store nothing.
 
         Returns:
@@ -174,7 +174,7 @@ class EProcess(ABC):
             client's first.
         """
         names = self._totals
-        evidence: list[Evidence | None] = [None] * len(observations)
+        evidence: list[NewEvidence | None] = [None] * len(observations)
         ready = [
             (i, at, totals, array)
             for i, at in enumerate(observations)
@@ -197,7 +197,9 @@ class EProcess(ABC):
         states = before._replace(numbers=numbers).packed_with(codes)
         for n, i in enumerate(places):
             row = after[n].tolist() if new[n] else totals[n]
-            evidence[i] = Evidence(known[n].account, dict(zip(names, row, strict=True)), states[n] if new[n] else None)
+            evidence[i] = NewEvidence(
+                known[n].account, dict(zip(names, row, strict=True)), states[n] if new[n] else None
+            )
         return evidence
 
     @property

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from feint._optional import require
-from feint.defenses.access.e_process import Evidence
+from feint.defenses.access.e_process import NewEvidence
 from feint.errors import BadInput, DamagedFile, Failed, MissingData, one_line
 from feint.models.simplex import on_simplex
 from feint.onnx_manifest import Array, Manifest, from_metadata, verify
@@ -42,7 +42,7 @@ class Outputs(NamedTuple):
     scores: list[Array]
     moved: list[Array] | None
     near: Array | None = None
-    evidence: Evidence | None = None
+    evidence: NewEvidence | None = None
 
     @property
     def arrays(self) -> list[Array]:
