@@ -20,6 +20,7 @@ from benchmarks.speed import (  # noqa: E402
     exports,
     knockoff,
     ledgers,
+    marked,
     poisoning,
     round_trips,
     vectors,
@@ -51,6 +52,7 @@ BENCHMARKS = {
     "scheduling": cells.scheduling,
     "scaling": cells.scaling,
     "ledgers": ledgers.cost,
+    "marked": marked.cost,
     "round_trips": round_trips.cost,
 }
 OUT = RESULTS / "bench.json"

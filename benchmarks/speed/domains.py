@@ -56,7 +56,7 @@ def reader(codec: RequestCodec, way: str) -> Read:
     x = codec.model.domain.sample(1, 0)
     if way == "grpc":
         message = grpc_codec.encode_request(codec.model, x).SerializeToString()
-        return lambda: grpc_codec.read_request(codec, grpc_codec.decode("ModelInferRequest", message))
+        return lambda: grpc_codec.read_request(codec, grpc_codec.decode_request(message))
     body, headers = json_codec.encode_request(codec.model, x, binary=way == "binary")
     return lambda: codec.read(body, headers.get(HEADER_LENGTH, ""))
 

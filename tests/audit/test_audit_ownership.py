@@ -17,7 +17,7 @@ from feint.evaluation.results import Results
 from feint.i18n import LANGUAGES
 from feint.models.networks import Network
 from feint.models.training import Training, train
-from feint.ownership.claim import Evidence
+from feint.ownership.comparison import Evidence
 from feint.progress import NO_PROGRESS
 
 QUICK = Training(epochs=3, least_steps=100, batch_size=32, learning_rate=0.05)

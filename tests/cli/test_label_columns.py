@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.load.processes import free_port
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -32,3 +33,12 @@ def owner(tmp_path, monkeypatch):
 def test_the_named_column_is_no_input(run_cli, owner, line):
     code, out, err = run_cli(line)
     assert code == 0, out + err
+
+
+def test_serve_check_reads_the_named_label(run_cli, owner):
+    assert run_cli("inspect model.skops --data rows.csv --label income --out model.toml")[0] == 0
+    line = f"serve model.toml --port {free_port()} --grpc-port 0 --check --data rows.csv"
+    assert "name it: --label COLUMN" in run_cli(line)[2]
+    code, out, err = run_cli(f"{line} --label income")
+    assert code == 0, err
+    assert "samples, sent by JSON, binary data and gRPC" in out

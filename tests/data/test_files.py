@@ -161,3 +161,18 @@ def test_a_place_that_is_none_says_what_there_is(tmp_path):
         samples_at("digitz")
     assert not is_file("digits@16")
     assert not is_file("cifar10/train")
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("rows.xlsx", r"pandas.read_excel\('rows.xlsx'\).to_parquet\('rows.parquet'\)"),
+        ("rows.zip", "unzip rows.zip"),
+        ("adult.data", "cp adult.data adult.csv"),
+        ("x.npy", "numpy.savez"),
+    ],
+)
+def test_files_of_other_formats_are_refused_with_the_command_that_converts_them(tmp_path, name, remedy):
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(BadInput, match=remedy):
+        samples_at(str(tmp_path / name))

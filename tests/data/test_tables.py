@@ -1,5 +1,6 @@
 """CSV, Parquet, JSON Lines and JSON as tables, and what is refused with the file's name."""
 
+import bz2
 import gzip
 import json
 import subprocess
@@ -34,10 +35,15 @@ def test_every_format_reads_the_same_rows(tmp_path, write):
         write("c.tsv", "age\t job\tvip\n31\tnurse\ttrue\n\tcook, chef\tfalse\n"),
         write("d.jsonl", "\n".join(map(json.dumps, ROWS))),
         write("e.json", json.dumps(ROWS)),
+        write("utf16.csv", "age\tjob\tvip\r\n31\tnurse\ttrue\r\n.\tcook, chef\tfalse\r\n".encode("utf-16")),
+        write("excel.csv", "\ufeffsep=;\r\nage;job;vip\r\n31;nurse;true\r\n-;cook, chef;false\r\n"),
     ]
-    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "f.parquet")
     (tmp_path / "g.csv.gz").write_bytes(gzip.compress(files[0].read_bytes()))
-    for file in [*files, tmp_path / "f.parquet", tmp_path / "g.csv.gz"]:
+    (tmp_path / "h.csv.bz2").write_bytes(bz2.compress(files[0].read_bytes()))
+    files += [tmp_path / name for name in ("f.parquet", "f.pq", "g.csv.gz", "h.csv.bz2")]
+    for name in ("f.parquet", "f.pq"):
+        pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / name)
+    for file in files:
         assert read_table(file).to_pylist() == ROWS, file.name
 
 
@@ -46,10 +52,11 @@ def test_a_decimal_comma_beside_semicolons(write):
     assert cells(table, "x") == [1.5, -2.25]
 
 
-def test_a_question_mark_is_missing_among_numbers_and_a_word_among_words(write):
-    table = read_table(write("uci.csv", "age,root\n1,b\n?,?\n3,c\n"))
-    assert cells(table, "age") == [1, None, 3]
-    assert cells(table, "root") == ["b", "?", "c"]
+def test_marks_are_missing_among_numbers_and_words_among_words(write):
+    for mark in ("?", ".", "-", "None"):
+        table = read_table(write("uci.csv", f"age,root\n1,b\n{mark},{mark}\n3,c\n"))
+        assert cells(table, "age") == [1, None, 3]
+        assert cells(table, "root") == ["b", mark, "c"]
 
 
 def test_types_are_told_from_the_whole_file(write):
@@ -78,6 +85,7 @@ def test_several_files_are_one_table_with_the_hubs_names_of_classes(tmp_path):
         ("header.csv", "a,b\n", BadInput, "without rows"),
         ("bare.csv", "1.5,2\n3,4\n", BadInput, "first row is numbers"),
         ("twice.csv", "a,a\n1,2\n", BadInput, "two columns 'a'"),
+        ("note.csv", "# exported\na,b\n1,2\n", BadInput, "first row is '# exported'; .*delete what is before it"),
         ("ragged.csv", "a,b\n1,2\n3\n", DamagedFile, "Expected 2 columns, got 1"),
         ("latin.csv", "a,b\nM\xfcller,1\n".encode("latin1"), BadInput, "iconv"),
         ("bad.parquet", "PAR1 not really PAR1", DamagedFile, "readable PARQUET"),

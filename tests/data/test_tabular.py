@@ -135,3 +135,19 @@ def test_parts_of_a_set_share_categories_and_missing_values():
 def test_labels_alone_are_no_table():
     with pytest.raises(BadInput, match="labels alone"):
         from_rows({}, None)
+
+
+@pytest.mark.parametrize("form", ["{:,.2f}", "€ {:.2f}", "{:.1f} %", "{:_.2f}"])
+def test_numbers_with_separators_and_signs_are_refused_as_words(form):
+    words = [form.format(1234.5 + 7 * i).replace("_", "'") for i in range(30)]
+    with pytest.raises(BadInput, match=r"the column 'income' of words like .*; expected plain numbers"):
+        from_rows({"income": words, "age": [*range(30)]}, None)
+    with pytest.raises(BadInput, match="the column 'income' of words"):
+        from_rows({"income": words}, Columns((Column("income"),)))
+    bands = {"band": words[:3] * 10}
+    assert from_rows(bands, None)[1].columns[0].categories == tuple(sorted(words[:3]))
+
+
+def test_texts_of_plain_digits_are_no_numbers_with_separators():
+    codes = [f"{1067 + i:05}" for i in range(30)] * 2
+    assert from_rows({"zip": codes}, None)[1].columns[0].categories is not None

@@ -22,7 +22,7 @@ from feint.gateway.backends.onnx_model import OnnxModel, softmax
 from feint.ledger import Account
 from feint.query import Query
 from feint.signature import Pixels
-from feint.victims import EstimatorModel, adapt, load_any, save
+from feint.victims import EstimatorModel, TorchModel, adapt, load_any, save
 
 
 @pytest.fixture(scope="session")
@@ -188,6 +188,7 @@ def test_an_onnx_victim_is_stitched_to_its_defense(victim, digits, tmp_path):
     assert [output.name for output in onnx.load(written.path).graph.output] == ["probabilities"]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of TorchScript
 def test_what_cannot_be_traced_is_named(tmp_path):
     class Branching(torch.nn.Module):
         def forward(self, x):
@@ -198,8 +199,12 @@ def test_what_cannot_be_traced_is_named(tmp_path):
     with pytest.raises(BadInput, match="--data"):
         export.onnx(Service(Branching()), tmp_path / "q.onnx")
     model = adapt(EstimatorModel(DecisionTreeClassifier().fit([[0.0], [1.0]], [0, 1])), Pixels((1,)))
-    with pytest.raises(NotExportable, match="EstimatorModel"):
+    with pytest.raises(NotExportable, match=r"EstimatorModel.*feint serve MODEL"):
         export.onnx(Service(model), tmp_path / "q.onnx", inputs=torch.rand(5, 1))
+    probabilities = torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.Softmax(1))
+    script = adapt(TorchModel(torch.jit.script(probabilities)), Pixels((1,)))
+    with pytest.raises(NotExportable, match=r"TorchScript.*feint serve MODEL.*torch\.export"):
+        export.onnx(Service(script), tmp_path / "q.onnx", inputs=torch.rand(5, 1))
     assert list(tmp_path.iterdir()) == []
 
 

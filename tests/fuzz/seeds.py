@@ -14,6 +14,9 @@ GIVEN = {"name": "pixels", "shape": [1, 1, 2, 2], "datatype": "FP32", "data": X}
 REQUEST = {"inputs": [GIVEN], "id": "7", "outputs": [{"name": "p"}], "parameters": {"stamp": "s"}}
 NESTED = {"inputs": [GIVEN | {"data": [[[[0, 0.5], [1, 1e-9]]]]}]}
 LEVELS = {"inputs": [GIVEN | {"datatype": "UINT8", "data": [0, 1, 254, 255]}]}
+TEXT = {"name": "text", "shape": [3, 1], "datatype": "BYTES"}
+WORDS = {"inputs": [TEXT | {"data": ["a", 'b"\\', "ü["]}], "id": "7"}
+NESTED_WORDS = {"inputs": [TEXT | {"data": [["a"], ["data"], ["]"]]}]}
 HEAD = {"inputs": [{k: GIVEN[k] for k in ("name", "shape", "datatype")} | {"parameters": {"binary_data_size": 16}}]}
 WANTED = HEAD | {"outputs": [{"name": "p", "parameters": {"binary_data": True}}]}
 TOLD = {"outputs": [{"name": "p", "shape": [2, 3], "datatype": "FP32", "data": Q}]}
@@ -40,6 +43,15 @@ def request(**fields: Any) -> bytes:
     return message.SerializeToString()
 
 
+def levels() -> bytes:
+    """A request of gRPC with whole numbers of one and of two bytes."""
+    message = proto.ModelInferRequest(model_name="toy")
+    message.inputs.add(name="pixels", datatype="UINT8", shape=[1, 1, 2, 2]).contents.uint_contents.extend(
+        [0, 1, 200, 255]
+    )
+    return message.SerializeToString()
+
+
 def response(*, raw: bool) -> bytes:
     """An answer of gRPC."""
     message = proto.ModelInferResponse(model_name="toy")
@@ -58,6 +70,9 @@ JSON: dict[str, list[tuple[Any, str, bytes]]] = {
     "rest_request": [
         (REQUEST, "", b""), (NESTED, "", b""), (LEVELS, "", b""), (HEAD, "*", RAW), (WANTED, "*", RAW),
     ],
+    "long_body": [
+        (REQUEST, "", b""), (NESTED, "", b""), (LEVELS, "", b""), (WORDS, "-", b""), (NESTED_WORDS, "-", b""),
+    ],
     "tensor_in_json": [
         (X, "-" * 36, b""), ([[[[0, 0.5], [1, None]]]], "-" * 11, b""), ([0, 1, 254, 255], "-", b""),
         (["a", "", "ü", None], "-" * 51, b""),
@@ -69,6 +84,7 @@ JSON: dict[str, list[tuple[Any, str, bytes]]] = {
 }  # fmt: skip
 BYTES: dict[str, list[bytes]] = {
     "rpc_request": [request(), request(contents={"fp32_contents": X})],
+    "long_message": [request(), request(contents={"fp32_contents": X}), levels()],
     "tensor_in_bytes": [
         b"-" * 49 + b"\n" + RAW * 4,
         b"-" * 11 + b"\n" + RAW * 2,

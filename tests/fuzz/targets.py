@@ -6,6 +6,7 @@ Each returns whether the bytes were accepted. Anything that it raises, an Assert
 import json
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import httptools
 import numpy as np
@@ -16,14 +17,15 @@ from feint.errors import BadInput, Failed, FeintError
 from feint.gateway.backends import upstream
 from feint.gateway.backends.http import Reply, Stale, _PooledConnection
 from feint.gateway.settings import UpstreamSettings
-from feint.openinference import grpc_codec, json_codec, proto, tensors
+from feint.openinference import grpc_codec, json_codec, long_messages, proto, tensors
 from feint.openinference.json_codec import DecodedRequest, RequestCodec
 from feint.openinference.model_spec import ModelSpec, spec_from_metadata
 from feint.openinference.status import error_of_http
-from feint.signature import Pixels, Tensor
+from feint.signature import Pixels, Tensor, Text
 
 MODEL = ModelSpec("toy", Pixels((1, 2, 2)), "p", 3, (Tensor("pixels", "FP32", (1, 2, 2)),))
 CODEC = RequestCodec(MODEL, max_batch=4, max_body=2**26)
+TEXTS = RequestCodec(ModelSpec("texts", Text(8), "p", 3), max_batch=4, max_body=2**26)
 LENGTH = "inference-header-content-length"
 ROWS = 2
 KINDS = list(tensors.DATATYPES.values())
@@ -53,13 +55,38 @@ def rest_request(data: bytes) -> bool:
 def rpc_request(data: bytes) -> bool:
     """A message of gRPC, as the gateway reads it."""
     try:
-        request = grpc_codec.read_request(CODEC, grpc_codec.decode("ModelInferRequest", data))
+        request = grpc_codec.read_request(CODEC, grpc_codec.decode_request(data))
     except BadInput:
         return False
     _kept(request)
     q = _answer(len(request.x))
     response = grpc_codec.write_response(MODEL, request, q)
     np.testing.assert_array_equal(grpc_codec.decode_response(response, MODEL, len(q)), q)
+    return True
+
+
+def long_body(data: bytes) -> bool:
+    """A body in JSON that counts as long, of images or texts: what is read of it is what it means as a short one."""
+    choice, body = header(data)
+    codec = TEXTS if choice else CODEC
+    try:
+        with patch.object(tensors, "PIECE", 24), patch.multiple(json_codec, LONG=8, PLACE="~^"):
+            x = codec.read(body, "").x
+    except BadInput:
+        return False
+    np.testing.assert_array_equal(x, codec.read(body, "").x)
+    return True
+
+
+def long_message(data: bytes) -> bool:
+    """A message of gRPC that counts as long: what is read of it is what it means as a short one."""
+    try:
+        with patch.object(tensors, "PIECE", 8), patch.object(long_messages, "PIECE", 2):
+            x = grpc_codec.read_request(CODEC, grpc_codec.decode_request(data)).x
+    except BadInput:
+        return False
+    short = grpc_codec.RequestMessage(grpc_codec.decode("ModelInferRequest", data))
+    np.testing.assert_array_equal(x, grpc_codec.read_request(CODEC, short).x)
     return True
 
 
@@ -252,8 +279,8 @@ def _rows(p: np.ndarray) -> None:
 ALL = {
     target.__name__: target
     for target in (
-        rest_request, rpc_request, tensor_in_json, tensor_in_bytes, answer_to_client, message_to_client,
-        metadata_to_client, failure_to_client, answer_of_upstream, message_of_upstream, metadata_of_upstream,
-        bytes_of_upstream,
+        rest_request, rpc_request, long_body, long_message, tensor_in_json, tensor_in_bytes, answer_to_client,
+        message_to_client, metadata_to_client, failure_to_client, answer_of_upstream, message_of_upstream,
+        metadata_of_upstream, bytes_of_upstream,
     )
 }  # fmt: skip

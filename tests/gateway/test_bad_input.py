@@ -383,6 +383,17 @@ def test_no_page_without_a_key_takes_memory(served, path, method):
     alive(served)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("message", "times"), [(b"\x2a\x00" * 2**20, 3), (b"\x1a\x80\x80\x80\x01" + bytes(2**21), 60)])
+def test_no_refused_message_takes_memory(served, message, times):
+    """Messages of 2 MiB with a key: of the smallest fields, and of an id. They were kept until a collection."""
+    served.process.reset_peak()
+    before = served.process.peak
+    assert {code for code, _ in calls(served, *[message] * times)} <= {"INVALID_ARGUMENT", "NOT_FOUND"}
+    assert served.process.peak - before < 64
+    alive(served)
+
+
 def test_a_compressed_message_is_refused_with_a_key_too(served):
     ((code, _),) = calls(served, bytes(2**20), compressed=True)
     assert code == "UNIMPLEMENTED"

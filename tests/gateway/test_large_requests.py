@@ -48,7 +48,7 @@ def threads(monkeypatch):
 
     watch(json_codec.RequestCodec, "read", "read")
     watch(json_codec.RequestCodec, "write", "write")
-    watch(grpc_codec, "decode", "decode")
+    watch(grpc_codec, "decode_request", "decode")
     watch(grpc_codec, "read_request", "read")
     watch(grpc_codec, "write_response", "write")
     watch(Straight, "admit", "loop")

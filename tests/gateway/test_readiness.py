@@ -12,6 +12,7 @@ from tests.support.upstreams import upstream
 from tests.support.waiting import eventually
 
 from feint.errors import BadInput, StoreLost
+from feint.gateway.auth.keyfile import Keys
 from feint.gateway.metadata import repository_index
 from feint.gateway.server import bootstrap
 from feint.gateway.server.run import running
@@ -83,6 +84,38 @@ def test_a_ledger_that_is_lost_later_shows_in_ready_by_setting(toy, tmp_path, mo
                 eventually(lambda: httpx2.get(ready).status_code == 503)
                 server.start()
             eventually(lambda: httpx2.get(ready).status_code == 200)
+
+
+def test_a_file_of_keys_that_is_lost_shows_in_ready(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(bootstrap, "EVERY", 0.05)
+    file = tmp_path / "keys.db"
+    Keys(file, new=True).add("ann")
+    settings = Settings({"toy": OnnxSettings(path=toy)}, keys=KeySettings(file), ledger=LedgerSettings("memory:"))
+    with running(settings) as serving, httpx2.Client(base_url=serving.url) as client:
+        assert client.get("/v2/health/ready").status_code == 200
+        away = file.rename(tmp_path / "away.db")
+        eventually(lambda: client.get("/v2/models/toy/ready").status_code == 503)
+        away.rename(file)
+        eventually(lambda: client.get("/v2/health/ready").status_code == 200)
+
+
+@pytest.mark.parametrize("part", ["ledger", "upstream"])
+def test_a_watch_goes_on_after_an_answer_that_nobody_foresaw(toy, monkeypatch, part):
+    monkeypatch.setattr(bootstrap, "EVERY", 0.05)
+    with upstream() as other:
+        model = UpstreamSettings(upstream=other.url, output="p", upstream_model="toy")
+        with running(Settings({"toy": model}, **ANYBODY)) as serving, httpx2.Client(base_url=serving.url) as client:
+            watched = serving.gateway.endpoints["toy"].session if part == "ledger" else serving.opened.models["toy"]
+            method, owner = ("check", watched) if part == "ledger" else ("ready", watched.upstream)
+            original = getattr(owner, method)
+
+            async def odd():
+                raise ValueError("not of this protocol")
+
+            setattr(owner, method, odd)
+            eventually(lambda: client.get("/v2/health/ready").status_code == 503)
+            setattr(owner, method, original)
+            eventually(lambda: client.get("/v2/health/ready").status_code == 200)
 
 
 def test_the_trial_leaves_no_client_in_a_models_ledger(toy, tmp_path):

@@ -11,13 +11,21 @@ from tests.support.waiting import eventually
 
 from feint.gateway.auth.keyfile import Keys
 from feint.gateway.auth.keys import KeyFileAuth
+from feint.gateway.backends.registry import load_upstream
 from feint.gateway.changes import REPLICAS
 from feint.gateway.endpoint import FACTS, ModelEndpoint
 from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.server import bootstrap
 from feint.gateway.server.replicas import SILENT, ReplicaWatch
 from feint.gateway.server.run import running
-from feint.gateway.settings import KeySettings, LedgerSettings, OnnxSettings, ServerSettings, Settings
+from feint.gateway.settings import (
+    KeySettings,
+    LedgerSettings,
+    OnnxSettings,
+    ServerSettings,
+    Settings,
+    UpstreamSettings,
+)
 from feint.gateway.stores.base import snapshot_of
 from feint.gateway.stores.memory import MemoryStore
 from feint.openinference.model_spec import ModelSpec
@@ -150,6 +158,13 @@ def test_log_and_metric_say_what_differs(what, tmp_path, monkeypatch, caplog):
             assert server.gateway.endpoints["toy"].replicas_differ == (what,)
     line = f"toy: another process that uses the ledger differs in its {what}:"
     assert [message.startswith(line) for message in caplog.messages].count(True) == 2
+
+
+@pytest.mark.parametrize("change", [{"logits": True}, {"output": "other"}])
+def test_replicas_that_read_an_upstreams_answers_otherwise_differ(change):
+    one = UpstreamSettings(upstream="http://127.0.0.1:1", shape=(1, 2, 2))
+    prints = [asyncio.run(load_upstream(table, "toy")).fingerprint for table in (one, one, replace(one, **change))]
+    assert prints[0] == prints[1] != prints[2]
 
 
 def test_replicas_of_one_settings_file_agree(tmp_path, monkeypatch):

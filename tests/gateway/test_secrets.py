@@ -50,6 +50,7 @@ def test_an_address_has_no_secret(url):
         (f"Authorization: Bearer {SECRET}{SECRET}", "Authorization: Bearer …"),
         ("ask /v2/models of http://h:1, or wait", "ask /v2/models of http://h:1, or wait"),
         ("rate 3/s, and/or", "rate 3/s, and/or"),
+        (f"with url: /v1/traces?token={SECRET}&x={SECRET} (Caused", "with url: traces (Caused"),
     ],
 )
 def test_a_text_has_no_secret(text, expected):
@@ -58,6 +59,15 @@ def test_a_text_has_no_secret(text, expected):
 
 STARTS = {
     "ledger": f"ledger = {{store = 'redis://:{SECRET}@127.0.0.1:1/0'}}\nmodels.toy = {{path = 'toy.onnx'}}",
+    "port of a ledger": f"ledger = {{store = 'redis://127.0.0.1:{SECRET}'}}\nmodels.toy = {{path = 'toy.onnx'}}",
+    "option of a ledger": f"ledger = {{store = 'redis://h:1/0?{SECRET}=1'}}\nmodels.toy = {{path = 'toy.onnx'}}",
+    "ledger without slashes": f"ledger = {{store = 'redis:{SECRET}'}}\nmodels.toy = {{path = 'toy.onnx'}}",
+    "table of a ledger": f"ledger = '{SECRET}'\nmodels.toy = {{path = 'toy.onnx'}}",
+    "token for a variable": f"models.toy = {{upstream = 'http://127.0.0.1:1', bearer_env = '{SECRET}'}}",
+    "login for a variable": f"models.toy = {{upstream = 'http://127.0.0.1:1', basic_env = 'user:{SECRET}'}}",
+    "key for a variable": f"operator = {{audit_log='a', audit_key_env = '{SECRET}'}}\nmodels.x = {{path = 'toy.onnx'}}",
+    "list of tokens": f"models.toy = {{upstream = 'http://127.0.0.1:1', bearer_env = ['{SECRET}']}}",
+    "space before a URL": f"models.toy = {{upstream = ' http://user:{SECRET}@127.0.0.1:1'}}",
     "another store": f"ledger = {{store = 'nothing://:{SECRET}@host'}}\nmodels.toy = {{path = 'toy.onnx'}}",
     "scheme": f"models.toy = {{upstream = 'ftp://user:{SECRET}@host'}}",
     "port": f"models.toy = {{upstream = 'http://user:{SECRET}@host:99999'}}",

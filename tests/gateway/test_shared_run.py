@@ -176,3 +176,23 @@ def test_at_once_clients_of_two_models_are_answered_and_charged_as_one_after_the
             assert np.allclose(answer, defended(undefended(query.x)), atol=1e-6)
             answered[client] += n if model == "b" else 0
     assert max(answered.values()) <= 2
+
+
+def test_a_request_that_comes_with_others_is_given_to_what_is_computed_for_all():
+    def together(outputs, requests):
+        return [out._replace(near=np.array([request])) for out, request in zip(outputs, requests, strict=True)]
+
+    async def main():
+        run = SharedRun(Doubling(), 0.0, together=together)
+        return await asyncio.gather(*(run(rows(1), request) for request in range(3)))
+
+    assert [outputs.near.item() for outputs in asyncio.run(main())] == [0, 1, 2]
+
+
+def test_a_failure_of_what_is_computed_for_all_leaves_each_to_itself():
+    def together(outputs, requests):
+        raise ValueError
+
+    batches = [rows(1), rows(2)]
+    answers = all_at_once(SharedRun(Doubling(), 0.0, together=together), batches)
+    assert [outputs.rungs[0].item() for outputs in answers] == [2, 4]

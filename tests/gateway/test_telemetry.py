@@ -383,3 +383,13 @@ def test_neither_the_gateways_page_nor_its_records_import_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "fine\n"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("name", ["another.library", "feint.gateway.parts"])
+def test_exceptions_in_messages_of_other_libraries_are_named_by_their_class(name):
+    line = io.StringIO()
+    error = OSError("url: /v1/traces/s3cr3t")
+    Handler(Logs("info", to=line)).emit(
+        logging.LogRecord(name, logging.WARNING, "", 0, "an error %s after %.1f s", (error, 2.0), None)
+    )
+    assert ("an error OSError after 2.0 s" in line.getvalue()) == (name == "another.library")

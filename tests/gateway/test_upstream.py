@@ -191,3 +191,10 @@ def test_an_upstream_of_a_table_whose_metadata_are_empty():
     assert spec.output == "predict_proba"
     ((name, array),) = spec.encode(np.array([[30, 1.0]])).items()
     assert (name, array.dtype, array.tolist()) == ("predict", np.float64, [[30, 1]])
+
+
+def test_flat_inputs_of_an_open_size_have_that_of_the_domain():
+    tensor = {"name": "x", "datatype": "FP32", "shape": [-1, -1, -1]}
+    metadata = {"inputs": [tensor], "outputs": [{"name": "p", "datatype": "FP32", "shape": [-1, 3]}]}
+    spec = read_spec(metadata, UpstreamSettings(upstream="http://host", shape=(1, 2, 2), flat=True), "m")
+    assert spec.inputs[0].shape == (4,)

@@ -2,6 +2,11 @@
 
 import asyncio
 import base64
+import contextlib
+import os
+import pty
+import select
+import signal
 import ssl
 from contextlib import contextmanager
 
@@ -9,14 +14,15 @@ import grpc
 import httpx2
 import numpy as np
 import pytest
-from tests.support.certificates import certificate
+from tests.support.certificates import certificate, lock
 from tests.support.gateways import ANYBODY
 from tests.support.upstreams import upstream
 
 from feint.errors import BadRecipe, MissingData
 from feint.gateway.backends.upstream import upstream_at
+from feint.gateway.server import bootstrap
 from feint.gateway.server.run import running
-from feint.gateway.settings import Settings, UpstreamSettings
+from feint.gateway.settings import ServerSettings, Settings, UpstreamSettings
 from feint.openinference import proto
 
 BASIC = "Basic " + base64.b64encode(b"ann:pa ss").decode()
@@ -150,3 +156,37 @@ def test_answers_of_other_servers_are_read(name, turned):
         with running(Settings({"toy": UpstreamSettings(upstream=server.url, output="p")}, **ANYBODY)) as gateway:
             reply = httpx2.post(f"{gateway.url}/v2/models/toy/infer", json={"inputs": INPUTS})
         np.testing.assert_allclose(reply.json()["outputs"][0]["data"], rows[0], atol=1e-6)
+
+
+def asked_at_a_terminal(call):
+    """Run a call in a process with a terminal, and return whether it raised `MissingData`, and what was asked there."""
+    child, terminal = pty.fork()
+    if not child:
+        try:
+            call()
+        except MissingData:
+            os._exit(7)
+        os._exit(1)
+    said = b""
+    with contextlib.suppress(OSError):  # the terminal ends with the process
+        while select.select([terminal], [], [], 10)[0] and (more := os.read(terminal, 999)):
+            said += more
+            if b"phrase" in said:
+                os.kill(child, signal.SIGKILL)
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7, said
+
+
+@pytest.mark.parametrize("way", ["server", "https", "grpcs"])
+def test_no_passphrase_is_asked_for_at_a_terminal(way, tmp_path):
+    certificate(tmp_path)
+    lock(tmp_path)
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+
+    def opened():
+        if way == "server":
+            bootstrap.tls(ServerSettings(tls_cert=cert, tls_key=key))
+        else:
+            upstream_at(UpstreamSettings(upstream=f"{way}://127.0.0.1:1", client_cert=cert, client_key=key), "toy")
+
+    assert asked_at_a_terminal(opened) == (True, b"")

@@ -11,17 +11,23 @@ import grpc
 import httpx2
 import numpy as np
 import pytest
+import torch
 from tests.support import upstreams
 from tests.support.graph_files import defended, output_defense
 from tests.support.upstreams import SECRET, softmax_of, upstream
 from tests.support.waiting import PATIENCE
 
-from feint.errors import FeintError
+from feint.defense import Defense
+from feint.errors import FeintError, RateLimited, Unreachable
+from feint.gateway.array_query import ArrayQuery
 from feint.gateway.backends.http import Reply
+from feint.gateway.backends.torch_pipeline import TorchPipeline
 from feint.gateway.backends.upstream import upstream_at
 from feint.gateway.server.run import running
 from feint.gateway.settings import KeySettings, LedgerSettings, Settings, UpstreamSettings
+from feint.ledger import Account
 from feint.openinference import proto
+from feint.service import Service
 
 X = np.random.default_rng(0).random((5, 1, 2, 2), np.float32)
 TIMEOUT = 1.0  # seconds, in which a busy machine answers as well
@@ -277,3 +283,18 @@ def seconds_until(true, start):
         assert time.monotonic() - start < PATIENCE, "it never came true"
         time.sleep(0.05)
     return time.monotonic() - start
+
+
+def test_a_rate_limit_of_the_api_behind_a_model_is_no_clients():
+    class Limited(torch.nn.Module):
+        def forward(self, x):
+            raise RateLimited("http://hidden, which limits the rate", "patience", "go on later", 3.0)
+
+    pipeline, query = TorchPipeline(Service(Limited(), Defense())), ArrayQuery(X, client="a")
+    with pytest.raises(Unreachable):
+        asyncio.run(_answered(pipeline, query))
+    pipeline.close()
+
+
+async def _answered(pipeline, query):
+    return await pipeline.answer(query, await pipeline.compute(query), Account("a"))

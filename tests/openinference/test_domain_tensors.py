@@ -27,7 +27,7 @@ def sent(codec, x, way):
     """The inputs that a server reads of a request for `x`."""
     if way == "grpc":
         message = grpc_codec.encode_request(codec.model, x).SerializeToString()
-        return grpc_codec.read_request(codec, grpc_codec.decode("ModelInferRequest", message)).x
+        return grpc_codec.read_request(codec, grpc_codec.decode_request(message)).x
     body, headers = json_codec.encode_request(codec.model, x, binary=way == "binary")
     return codec.read(body, headers.get(HEADER_LENGTH, "")).x
 
@@ -223,8 +223,55 @@ def test_long_texts_in_a_request_are_no_lists():
 
 def test_json_beside_the_numbers_has_a_limit():
     request = {"inputs": [{"name": "x", "shape": [1, 3, 64, 64], "datatype": "FP32", "data": [0.5] * 12288}]}
-    with pytest.raises(TooLarge, match="beside the numbers"):
+    with pytest.raises(TooLarge, match="beside the data"):
         LARGE.read(json.dumps({**request, "parameters": {"note": "a" * 2**21}}).encode(), "")
+
+
+LONG_TEXTS = RequestCodec(ModelSpec("m", Text(4096), "p", 2), max_batch=1024, max_body=2**26)
+CHARACTERS = list('ab"\\/é京😀[]{},: \n0')
+STRINGS = ["".join(np.random.default_rng(i).choice(CHARACTERS, i % 300)) for i in range(600)]
+
+
+def texts(data, rows=1024):
+    return b'{"inputs":[{"name":"text","datatype":"BYTES","shape":[%d,1],"data":%b}]}' % (rows, data)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("escaped", [False, True])
+def test_many_texts_arrive_as_they_were_sent(escaped, nested):
+    body = texts(json.dumps([[s] for s in STRINGS] if nested else STRINGS, ensure_ascii=escaped).encode(), len(STRINGS))
+    assert len(body) > tensors.PIECE
+    x = LONG_TEXTS.read(body, "").x
+    assert mark(x) == mark(Text(4096).from_tensors({"text": np.array(STRINGS, object)[:, None]}))
+
+
+@pytest.mark.parametrize("name", ["empty", "short", "nested", "null", "numbers", "one", "escaped", "beside"])
+def test_no_texts_take_four_times_their_bytes(name):
+    """Of 8 MiB each; a list of short strings took 17 times, one of nested ones 35 times."""
+    element = {"empty": b'""', "short": b'"ab"', "nested": b'["a"]', "null": b"null", "numbers": b"1"}.get(name, b"")
+    one = {"one": b'["%b"]' % (b"a" * 2**23), "escaped": b'["%b"]' % (b"\\u00e9" * (2**23 // 6))}
+    body = texts(one.get(name) or b"[%b]" % b",".join([element] * (2**23 // (len(element) + 1))))
+    if name == "beside":
+        body = b'{"inputs":[%b]}' % b",".join([b'{"name":"a","shape":[1],"datatype":"b"}'] * 2**18)
+    tracemalloc.start()
+    with pytest.raises((TooLarge, BadInput)):
+        LONG_TEXTS.read(body, "")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * len(body)
+
+
+LONG_TEXT = '"%s"' % ("a" * 2**17)
+MALFORMED_TEXTS = [
+    "[%s, 0]", "[0, %s]", "[-%s]", "[%s%s]", "[5%s]", "[%s5]", "[%s, true]", "[%s", "[[%s]", "[%s,]", '[%s, "x]',
+    '[%s, "\\x"]',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", MALFORMED_TEXTS)
+def test_malformed_lists_of_texts_are_refused(text):
+    with pytest.raises(BadInput, match="no list of 1 strings"):
+        tensors.from_json(text.replace("%s", LONG_TEXT).encode(), tensors.DATATYPES["BYTES"], [1, 1])
 
 
 def test_servers_with_columns_of_their_own_types():

@@ -74,7 +74,7 @@ def test_client_over_http(extensions, waits):
 
 def test_client_over_grpc():
     async def send(call, request, key):
-        decoded = grpc_codec.read_request(CODEC, request)
+        decoded = grpc_codec.read_request(CODEC, grpc_codec.RequestMessage(request))
         assert call == "ModelInfer"
         assert key == "k"
         assert decoded.stamp == "s"
@@ -139,7 +139,7 @@ def test_forms_that_are_not_served_are_named_over_grpc(side, name):
     message = grpc_codec.encode_request(spec, np.full((1, 1, 2, 2), 0.5, np.float32))
     getattr(message, side)[0].parameters[name].int64_param = 3
     with pytest.raises(BadInput, match=f"{name}, which is not served"):
-        grpc_codec.read_request(codec, message)
+        grpc_codec.read_request(codec, grpc_codec.RequestMessage(message))
 
 
 def test_a_negative_batch_is_explained():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tests.support.redis_servers import redis_server
-from tests.support.suspects import repeating
+from tests.support.suspects import now, repeating
 
 from feint.client import RemoteService
 from feint.errors import BadInput, Unreachable
@@ -42,7 +42,7 @@ def suspect(mark: Mark, learned: Sequence[str], *, share: float = 1.0, stops: in
     """Return an oracle that repeats a share of the marked answers of these accounts, and otherwise never agrees."""
     random, whose = np.random.default_rng(9), mark.tensors["accounts"].numpy()
     repeats = np.isin(whose, [mark.accounts.index(name) for name in learned]) & (random.random(len(mark)) < share)
-    return repeating(mark, np.where(repeats, mark.labels, (mark.labels + 1) % K), stops)
+    return repeating([mark], [np.where(repeats, mark.labels, (mark.labels + 1) % K)], stops)
 
 
 def innocents(mark: Mark, count: int = 12) -> dict[str, np.ndarray]:
@@ -94,7 +94,7 @@ def test_innocent_accounts_are_named_seldom_whatever_order_they_are_asked_in():
         repeats = random.random((2, len(mark))) < 0.5
         control, labels = np.where(repeats, mark.labels, (mark.labels + 1) % K)
         result = claim_accounts(
-            repeating(mark, labels), mark, {"innocent": control}, policy=Policy(alpha=0.2, most_false=0.99), **DATED
+            repeating([mark], [labels]), mark, {"innocent": control}, policy=Policy(alpha=0.2, most_false=0.99), **DATED
         )
         named += any(part.named for part in result.accounts)
     assert named <= 0.2 * 40
@@ -228,7 +228,7 @@ def test_a_claim_names_the_group_whose_answers_of_a_gateway_a_copy_learned(
     for seed in range(8):
         stored.save(tmp_path / f"controls/{seed}", train(network, digits.train, training=Training(epochs=3), seed=seed))
     run_cli("commit served --ledger own.db")
-    line = "claim copy --mark served --controls controls --ledger own.db --appeared 2100-01-01 --most-false 0.4"
+    line = f"claim copy --mark served --controls controls --ledger own.db --appeared {now()} --most-false 0.4"
     code, out, err = run_cli(f"{line} --json --out claimed")
     assert code == 0, out + err
     assert json.loads(out)["named"] == ["group card"]

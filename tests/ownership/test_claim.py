@@ -8,8 +8,10 @@ import torch
 from tests.support.suspects import repeating
 
 from feint.errors import BadInput, Unreachable
-from feint.ownership.claim import Policy, claim, compare
+from feint.ownership.claim import ORDINARY as ORDINARY_ASKED
+from feint.ownership.claim import Policy, claim
 from feint.ownership.commitment import Commitment
+from feint.ownership.comparison import compare
 from feint.ownership.mark import Mark
 from feint.signature import Pixels
 
@@ -27,16 +29,29 @@ def answers(share, seed, labels=LABELS):
     return np.where(random.random(len(labels)) < share, labels, (labels + 1 + random.integers(0, 8, len(labels))) % K)
 
 
-CONTROLS = {f"innocent {i}": [answers(0.3, 100 + i)] for i in range(60)}
+TRUTH = RANDOM.integers(0, K, N)
+ORDINARY = Mark.of(
+    "ordinary inputs", Pixels((1, 2, 2)), K, torch.rand(N, 1, 2, 2), torch.from_numpy(answers(0.9, 50, TRUTH)),
+    torch.from_numpy(TRUTH),
+)  # fmt: skip
 
 
-def suspect(labels, *, stops=10_000, mark=MARK):
-    return repeating(mark, labels, stops)
+def innocents(count=60, right=0.9):
+    """Return controls that are right on this share of ordinary inputs."""
+    return {f"innocent {i}": [answers(0.3, 100 + i), answers(right, 200 + i, TRUTH)] for i in range(count)}
 
 
-def made(labels, **options):
+CONTROLS = innocents()
+
+
+def suspect(labels, *, stops=10_000, task=TRUTH):
+    """Return a suspect with these labels for the mark, and others for ordinary inputs."""
+    return repeating([MARK, ORDINARY], [labels, task], stops)
+
+
+def made(labels, controls=CONTROLS, task=TRUTH, **options):
     options = {"commitment": BEFORE, "appeared": 200.0, "policy": POLICY, **options}
-    return claim(suspect(labels), [MARK], CONTROLS, **options)
+    return claim(suspect(labels, task=task), [MARK, ORDINARY], controls, **options)
 
 
 def test_a_copy_is_claimed():
@@ -55,7 +70,7 @@ def test_a_claim_stops_asking_when_the_evidence_is_enough():
 def test_an_innocent_is_not_claimed():
     result = made(answers(0.3, 2))
     assert result.reasons == ("little evidence",)
-    assert result.queries == N
+    assert result.queries == N + ORDINARY_ASKED
 
 
 @pytest.mark.parametrize(
@@ -73,10 +88,45 @@ def test_each_condition_alone_prevents_a_claim(options, reason):
     assert not result.is_copy
 
 
-def test_a_mark_on_which_innocents_agree_is_no_evidence():
-    controls = CONTROLS | {"another": [answers(0.8, 7)]}
+def test_controls_that_are_all_weaker_than_the_model_are_not_enough():
+    result = made(LABELS, innocents(right=0.7))
+    assert (result.as_good, result.reasons) == (0, ("weak controls",))
+    assert not result.is_evident
+
+
+def test_a_tenth_of_the_controls_must_be_as_good_as_the_model():
+    strong = innocents(6, right=0.97)
+    assert made(LABELS, innocents(60, right=0.7) | strong).reasons == ()
+    strong.popitem()
+    assert made(LABELS, innocents(60, right=0.7) | strong).reasons == ("weak controls",)
+
+
+def test_without_ordinary_inputs_it_is_not_known_whether_controls_are_weak():
+    controls = {name: labels[:1] for name, labels in CONTROLS.items()}
     result = claim(suspect(LABELS), [MARK], controls, commitment=BEFORE, appeared=200.0, policy=POLICY)
-    assert "controls agree" in result.reasons
+    assert result.reasons == ("controls not compared",)
+    assert result.is_evident
+
+
+def test_a_suspect_of_another_task_is_asked_nothing_but_a_few_ordinary_inputs():
+    result = made(LABELS, task=K - 1 - TRUTH)
+    assert result.task.right < result.task.weakest / 2
+    assert result.queries == ORDINARY_ASKED
+    assert result.reasons == ("other task",)
+
+
+def test_the_budget_of_the_owner_is_no_refusal_of_the_suspect():
+    oracle = suspect(answers(0.3, 2))
+    oracle.budget = 60
+    result = claim(oracle, [MARK, ORDINARY], CONTROLS, policy=POLICY)
+    assert (result.queries, result.refusal) == (60, "")
+
+
+def test_a_control_that_is_a_copy_is_named():
+    result = made(LABELS, CONTROLS | {"the model itself": [LABELS, TRUTH]})
+    assert {"controls agree", "little evidence"} <= set(result.reasons)
+    assert result.claimed_controls == ["the model itself"]
+    assert result.evidence[0].highest_control == "the model itself"
 
 
 def test_the_suspect_is_compared_with_the_control_that_is_nearest():
@@ -98,22 +148,22 @@ def test_of_mistakes_those_count_that_suspect_and_control_both_make():
 
 def test_a_suspect_that_goes_away_is_judged_by_what_it_answered():
     result = claim(
-        suspect(LABELS, stops=100), [MARK], CONTROLS, commitment=BEFORE, appeared=200.0, policy=Policy(1e-30)
+        suspect(LABELS, stops=100), [MARK, ORDINARY], CONTROLS, commitment=BEFORE, appeared=200.0, policy=Policy(1e-30)
     )
-    assert result.queries == 100
+    assert result.queries == ORDINARY_ASKED + 50  # a batch is answered whole or not at all
     assert "suspect" in result.refusal
     assert result.reasons == ("little evidence",)
 
 
 def test_a_suspect_that_answers_nothing_is_an_error():
     with pytest.raises(Unreachable):
-        claim(suspect(LABELS, stops=0), [MARK], CONTROLS)
+        claim(suspect(LABELS, stops=0), [MARK, ORDINARY], CONTROLS)
 
 
 def test_a_suspect_of_other_classes_is_an_error():
     mark = replace(MARK, classes=K + 1)
     with pytest.raises(BadInput, match="a suspect with 10 classes"):
-        claim(suspect(LABELS), [mark], CONTROLS)
+        claim(suspect(LABELS), [mark, ORDINARY], CONTROLS)
 
 
 def test_a_claim_without_controls_or_marks_is_an_error():

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.support import json_api
 from tests.support.open_inference import served
 from tests.support.problems import LinearOn
 
@@ -17,7 +18,7 @@ from feint.ownership import Mark, SameMistakes, Triggers
 from feint.ownership.controls import control_answers
 from feint.ownership.selection import labels_of
 from feint.service import Service
-from feint.signature import Pixels
+from feint.signature import Column, Columns, Pixels
 
 LINE = "--mark marked --controls controls --most-false 0.9"
 
@@ -93,6 +94,24 @@ def test_an_endpoint_that_goes_away_is_asked_nothing_twice(files, victim):
         assert code == 1
         assert json.loads(Path("claimed/claim.json").read_text())["queries"] == 120
         assert server.service.ledger.queries == 120
+
+
+def test_a_json_api_is_asked_within_the_budget(run_cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEINT_CACHE", str(tmp_path / "cache"))
+    domain = Columns((Column("age", low=18, high=80), Column("housing", categories=("own", "rent"))))
+    x = torch.from_numpy(domain.sample(60, 0))
+    Mark.of("trained mark", domain, 2, x, torch.zeros(60).long()).save(tmp_path / "marked/trained_mark")
+    for seed in range(2):
+        stored.save(tmp_path / f"controls/{seed}", Network("logistic", domain, 2).build(seed))
+    api = json_api.Api(json_api.label_and_score)
+    with json_api.serving(api) as url:
+        (tmp_path / "victim.toml").write_text(
+            f'url = "{url}"\nclasses = ["good", "bad"]\ntemplate = \'{{"features": "$row"}}\'\nprice_per_1000 = 2\n'
+        )
+        code, out, err = run_cli(f"claim victim.toml {LINE} --budget 40 --json")
+    assert (code, len(api.bodies)) == (1, 40), err
+    assert json.loads(out)["queries"] == 40
+    assert "at most 40 calls" in err
 
 
 def test_too_few_mistakes_are_an_error_with_the_remedy(victim, digits):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.open_inference import served
+from tests.support.suspects import now
 
 from feint import victims
 from feint.cli import main
@@ -15,7 +16,7 @@ from feint.recipes.store import RECIPE
 from feint.service import Service
 
 COPY = '"Training(epochs=20, least_steps=800, batch_size=32, learning_rate=0.05)"'
-CLAIM = "--controls controls --ledger own.db --appeared 2100-01-01 --most-false 0.35 --mark marked"
+CLAIM = "--controls controls --ledger own.db --appeared NOW --most-false 0.35 --mark marked"
 
 pytestmark = pytest.mark.slow
 
@@ -39,9 +40,9 @@ def folder(tmp_path_factory, _cache):
 
 @pytest.fixture
 def made(run_cli, folder, tmp_path):
-    """Run a command line in a copy of the folder."""
+    """Run a command line in a copy of the folder, with the time for NOW."""
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    return run_cli
+    return lambda line: run_cli(line.replace("NOW", now()))
 
 
 def test_a_copy_is_claimed_and_files_are_written(made):
@@ -86,8 +87,10 @@ def test_a_suspect_behind_a_url_is_asked_and_its_answers_are_kept(made):
 def test_marks_that_were_changed_are_not_the_committed_ones(made):
     made("mark victim --data digits --out marked2 --rehearsals 0 --seed 5")
     code, _, err = made(f"claim copy {CLAIM}2")
-    assert code == 2
-    assert "does not have" in err
+    assert (code, "without a salt" in err) == (2, True)
+    shutil.copy("marked/salt", "marked2/salt")
+    code, _, err = made(f"claim copy {CLAIM}2")
+    assert (code, "does not have" in err) == (2, True)
 
 
 def test_controls_are_trained_once(made):
@@ -109,6 +112,7 @@ def test_controls_are_trained_once(made):
         ("claim none --mark marked --controls controls", "does not exist"),
         ("claim copy --mark marked --controls controls --ledger none.db", "none.db, which does not exist"),
         ("claim copy --mark marked --controls controls --appeared yesterday", "a date like"),
+        ("claim copy --mark marked --controls controls --appeared 2100-01-01", "in the future"),
         ("claim copy --mark marked --controls controls --alpha 2", "probabilities between 0 and 1"),
         ("claim copy --mark marked --controls controls --budget 0", "1 or more"),
         ("commit none --ledger own.db", "without a mark"),
@@ -121,3 +125,4 @@ def test_an_error_is_one_line(made, line, words):
     assert code == 2
     assert words in err
     assert len(err.strip().splitlines()) == 1
+    assert not Path("none").exists()

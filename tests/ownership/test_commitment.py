@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from feint.errors import BadInput, DamagedFile, MissingData
-from feint.ownership.commitment import commit, find, read_ledger, salt_of, salted_digest
+from feint.ownership.commitment import commit, draw_salt, find, read_ledger, salt_of, salted_digest
 from feint.ownership.mark import Mark
 from feint.signature import Pixels
 
@@ -78,7 +78,9 @@ def test_a_file_that_is_no_ledger_is_an_error(tmp_path):
 
 
 def test_a_salt_is_drawn_once_and_is_its_owners_alone(tmp_path):
-    salt = salt_of(tmp_path)
-    assert salt_of(tmp_path) == salt
+    with pytest.raises(MissingData, match="without a salt"):
+        salt_of(tmp_path)
+    salt = draw_salt(tmp_path)
+    assert draw_salt(tmp_path) == salt_of(tmp_path) == salt
     assert len(salt) == 64
     assert (tmp_path / "salt").stat().st_mode & 0o077 == 0

@@ -7,7 +7,7 @@ from tests.support.problems import LinearOn
 
 from feint.models.networks import Network
 from feint.models.training import Training, learn, train
-from feint.ownership.claim import compare
+from feint.ownership.comparison import compare
 from feint.ownership.conferrable import conferred
 from feint.ownership.mark import Mark
 from feint.ownership.selection import Rehearsal, agreement, labels_of

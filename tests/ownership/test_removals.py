@@ -1,14 +1,19 @@
 """Removals change a copy, and leave the old one as it was."""
 
+import numpy as np
 import pytest
 import torch
 from tests.examples import TINY
 
 from feint import victims
+from feint.attacks import KnockoffNets
 from feint.data import Split
-from feint.errors import BadRecipe
+from feint.errors import BadInput, BadRecipe
 from feint.models.inference import last_linear
-from feint.ownership import WRK, Distilled, FineTuned, GatedCopy, Pruned, Quantized
+from feint.models.networks import Network
+from feint.models.training import learn
+from feint.ownership import WRK, Distilled, FineTuned, GatedCopy, Pruned, Quantized, Removed
+from feint.signature import Column, Columns, Pixels, Text
 
 REMOVALS = {
     "last layer": FineTuned("last", TINY),
@@ -78,3 +83,38 @@ def test_a_removal_out_of_range_is_refused(make):
 def test_a_new_last_layer_is_the_same_for_the_same_seed(removal, victim, inputs, digits):
     first, again = (victims.answers(removal.remove(victim, inputs, seed=1), digits.test) for _ in range(2))
     assert torch.equal(first.argmax(-1), again.argmax(-1))
+
+
+@pytest.fixture(scope="module")
+def learned():
+    """Return a function from a network for tables or texts to a copy of it, and the attacker's inputs."""
+
+    def learned(name):
+        domain = Text(40) if name == "ngrams" else Columns(tuple(Column(f"x{i}", low=0, high=1) for i in range(5)))
+        labels = (np.arange(60) % 3).astype(np.int64)
+        split = Split.of(domain.encode(domain.sample(60, 0)), labels, domain=domain)
+        return learn(Network(name, domain, 3), split.inputs(), split.labels, TINY, seed=0), split
+
+    return learned
+
+
+@pytest.mark.parametrize(
+    ("name", "network"),
+    [
+        ("last layer", "boosted_trees"), ("last layer", "ngrams"), ("a new last layer", "boosted_trees"),
+        ("a new last layer", "ngrams"), ("pruned", "boosted_trees"), ("8 bits", "boosted_trees"),
+        ("relabelled neighbours", "boosted_trees"), ("relabelled neighbours", "ngrams"), ("gate", "random_forest"),
+    ],
+)  # fmt: skip
+def test_a_removal_that_a_network_has_nothing_for_is_refused(name, network, learned):
+    with pytest.raises((BadInput, BadRecipe)):
+        REMOVALS[name].remove(*learned(network))
+
+
+def test_weights_of_a_text_are_rounded_too(learned):
+    model, split = learned("ngrams")
+    assert not torch.equal(victims.answers(Quantized(4).remove(model, split), split), victims.answers(model, split))
+
+
+def test_an_attack_with_a_removal_takes_the_domains_of_both(network, digits):
+    assert Removed(KnockoffNets(digits.pool, network), WRK()).domains == (Pixels, Columns)

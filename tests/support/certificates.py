@@ -13,3 +13,12 @@ def certificate(folder: Path, name: str = "test") -> bytes:
         check=True, capture_output=True,
     )  # fmt: skip
     return (folder / "cert.pem").read_bytes()
+
+
+def lock(folder: Path) -> None:
+    """Encrypt key.pem with a passphrase."""
+    subprocess.run(
+        ["openssl", "ec", "-in", str(folder / "key.pem"), "-aes256", "-passout", "pass:s3cr3t",
+         "-out", str(folder / "key.pem")],
+        check=True, capture_output=True,
+    )  # fmt: skip

@@ -49,7 +49,7 @@ class Straight:
         self.queries.append(asked)
         self._admit(asked, account)
 
-    async def compute(self, asked):
+    async def compute(self, asked, account=None):
         result = self.model(asked.x)
         return await result if asyncio.iscoroutine(result) else result
 

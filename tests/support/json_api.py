@@ -77,6 +77,10 @@ def page() -> Response:
     return HTMLResponse("<html><head><title>Sign in</title></head></html>")
 
 
+def cut_off() -> Response:
+    return Response('{"label": "good", "sco', media_type="application/json")
+
+
 @contextmanager
 def serving(api: Api) -> Iterator[str]:
     """The URL of an API that runs in a thread of its own."""

@@ -47,6 +47,11 @@ def test_weights_alone_need_their_network(tmp_path, victim, network, digits):
         ("m.mlmodel", r"Core ML.*convert_coreml"),
         ("m.mlpackage", r"Core ML.*export the original"),
         ("m.pmml", r"PMML.*skops\.io\.dump"),
+        ("m.hdf5", r"Keras.*tf2onnx\.convert --keras"),
+        ("m.gguf", r"language model.*package\.module:function"),
+        ("paddle/inference.pdmodel", r"Paddle.*paddle2onnx --model_dir .*paddle --save_file paddle\.onnx"),
+        ("flow/MLmodel", r"MLflow.*feint audit --url"),
+        ("m.bst", r"booster in an old form.*save_model\('m\.ubj'\)"),
         ("m.docx", r"expected model\.toml, victim\.toml, NAME\.onnx"),
         ("empty/nothing", r"expected model\.toml, victim\.toml, NAME\.onnx"),
     ],
@@ -57,6 +62,20 @@ def test_a_foreign_format_is_refused_with_the_command_that_converts_it(name, say
     file.write_bytes(b"content")
     with pytest.raises(BadInput, match=says):
         victims.load_any(file.parent if "/" in name else file)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"name": "tree", "tree_info": []}', r"dump of LightGBM.*save_model\('m\.txt'\)"),
+        ('{"oblivious_trees": []}', r"CatBoost in JSON.*save_model\('m\.cbm'\)"),
+        ('[{"nodeid": 0, "leaf": 1}]', r"dump of XGBoost.*save_model\('m\.ubj'\)"),
+    ],
+)
+def test_json_of_other_boosters_is_refused_with_the_line_that_writes_the_model(content, says, tmp_path):
+    (tmp_path / "m.json").write_text(content)
+    with pytest.raises(BadInput, match=says):
+        victims.load_any(tmp_path / "m.json")
 
 
 def test_a_place_that_does_not_exist_is_missing(tmp_path):

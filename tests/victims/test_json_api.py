@@ -11,6 +11,8 @@ from tests.support.json_api import CLASSES, ROWS, Api, serving, status
 
 from feint import errors, victims
 from feint.client.json_transport import retry_after
+from feint.gateway.backends.torch_backend import of_service
+from feint.service import Service
 from feint.signature import Columns, Pixels, Text
 from feint.transcript import Transcript
 from feint.victims.json_api.answers import AnswerReader, Pointers, find
@@ -85,6 +87,14 @@ def test_calls_stop_at_the_ceiling(tmp_path):
         assert model.asked == 3
 
 
+def test_a_gateway_names_the_price_of_what_it_asks(tmp_path):
+    with serving(Api(json_api.label_and_score)) as url:
+        model = victims.load_any(write(tmp_path, url, price_per_1000=2.0, currency="EUR"), domain=DOMAIN)
+        loaded = of_service(Service(model), "shop")
+    loaded.close()
+    assert "each new input is a paid call: 2.00 EUR for 1,000, without a ceiling" in loaded.notes
+
+
 def test_failed_requests_are_repeated_and_counted(tmp_path):
     api = Api(json_api.label_and_score, (status(503), status(500)))
     with serving(api) as url:
@@ -105,12 +115,30 @@ def test_a_rate_limit_is_waited_for(tmp_path, monkeypatch):
     assert model.meter.calls == 1
 
 
+def test_a_failing_server_is_given_the_time_that_it_asks_for(tmp_path, monkeypatch):
+    sleeps = []
+    monkeypatch.setattr("feint.client.json_transport.time.sleep", sleeps.append)
+    with serving(Api(json_api.label_and_score, (status(503, **{"retry-after": "7"}),))) as url:
+        victims.load_any(write(tmp_path, url), domain=DOMAIN)(X[:1])
+    assert 7 in sleeps
+
+
 def test_requests_keep_the_rate(tmp_path, monkeypatch):
     sleeps = []
     monkeypatch.setattr("feint.client.json_transport.time.sleep", sleeps.append)
     with serving(Api(json_api.label_and_score)) as url:
         victims.load_any(write(tmp_path, url, rate=0.01), domain=DOMAIN)(X[:2])
     assert max(sleeps) == pytest.approx(100, abs=20)
+
+
+def test_each_request_may_wait_as_long_as_the_first(tmp_path, monkeypatch):
+    monkeypatch.setattr("feint.client.json_transport.time.sleep", lambda seconds: None)
+    api = Api(json_api.label_and_score)
+    with serving(api) as url:
+        model = victims.load_any(write(tmp_path, url), domain=DOMAIN)
+        for i in range(2):
+            api.failures.append(status(429, **{"retry-after": "400"}))
+            assert model(X[i : i + 1]).shape == (1, 2)
 
 
 def test_a_wait_that_is_too_long_is_an_error(tmp_path):
@@ -134,6 +162,9 @@ def test_retry_after_is_a_number_or_a_date():
         (status(404), errors.BadInput, "expected an address that answers; check url"),
         (status(413), errors.TooLarge, "lower batch"),
         (json_api.page(), errors.BadInput, r"HTML \(.Sign in.\) .*; expected JSON"),
+        (json_api.cut_off(), errors.BadInput, "JSON that is damaged .*try again: what was answered is kept"),
+        (status(307, location="/v2/predict"), errors.BadInput, "which redirects to /v2/predict; .*set that as url"),
+        (status(400, {"error": {"code": 7, "message": "no age"}}), errors.BadInput, r"\(no age\)"),
     ],
 )
 def test_other_failures_say_what_to_do(tmp_path, failure, kind, message):
@@ -234,6 +265,10 @@ def test_data_of_another_kind_are_refused(tmp_path):
         [[{"label": "b", "score": 0.5}, {"label": "c", "score": 0.3}, {"label": "a", "score": 0.2}]],
         {"predictions": [[0.2, 0.5, 0.3]]},
         {"a": 0.2, "b": 0.5, "c": 0.3},
+        {"a": "20 %", "b": "50%", "c": "0.3"},
+        {"predictions": [["b", 0.5], ["c", 0.3], ["a", 0.2]]},
+        {"labels": ["b", "c", "a"], "scores": [0.5, 0.3, 0.2]},
+        {"predictions": [{"classes": ["B", "C", "A"], "scores": ["0.5", "0.3", "0.2"]}]},
     ],
 )
 def test_usual_answers_need_no_pointer(answer):
@@ -273,6 +308,29 @@ def test_rounding_is_detected_and_undone():
     assert reader.remarks == {}
 
 
+def test_scores_that_are_pointed_to_are_in_the_order_of_the_labels_beside_them():
+    reader = AnswerReader(Pointers(scores="/out/scores"), ("a", "b", "c"))
+    row = reader.read({"out": {"labels": ["b", "c", "a"], "scores": [0.5, 0.3, 0.2]}}, 1)
+    assert np.allclose(row, [[0.2, 0.5, 0.3]])
+
+
+def test_percentages_are_shares():
+    reader = AnswerReader(Pointers(values="percent"), ("a", "b", "c"))
+    assert np.allclose(reader.read({"scores": [20.0, 50.0, 30.0]}, 1), [[0.2, 0.5, 0.3]])
+    assert np.allclose(reader.read({"label": "b", "score": 80}, 1), [[0.1, 0.8, 0.1]])
+
+
+def test_a_label_in_other_letters_is_the_same_class():
+    assert AnswerReader(Pointers(), ("Barolo", "Barbera")).read({"label": "BARBERA"}, 1).tolist() == [[0, 1]]
+
+
+def test_a_number_that_no_class_of_numbers_has_is_no_position():
+    reader = AnswerReader(Pointers(), ("1", "2", "3"))
+    assert reader.read({"class_id": 1}, 1).tolist() == [[1, 0, 0]]
+    with pytest.raises(errors.UnknownName, match="the label of an answer '0'"):
+        reader.read({"class_id": 0}, 1)
+
+
 def test_pointers_find_scores_and_logits():
     answer = {"out/put": {"z": [[1.0, 3.0]]}}
     reader = AnswerReader(Pointers(scores="/out~1put/z/0", values="logits"), ("a", "b"))
@@ -290,6 +348,12 @@ def test_pointers_find_scores_and_logits():
         (Pointers(), {"message": {"x": []}}, "an answer of no usual form"),
         (Pointers(), {"scores": [0.9, 0.9]}, r"sum to 1\.8; expected probabilities.*values = \"logits\""),
         (Pointers(), {"scores": [0.1, 0.2, 0.7]}, "scores of another form.*; expected 2 numbers"),
+        (Pointers(), {"scores": [20.5, 79.5]}, 'sum to 100; .*values = "percent"'),
+        (Pointers(), {"label": "a", "score": 79.5}, 'the score 79.5 .*values = "percent"'),
+        (Pointers(), {"scores": [math.nan, 0.5]}, r"scores \[nan, 0.5\]; expected finite numbers"),
+        (Pointers(), {"error": True}, "an error instead of an answer: True"),
+        (Pointers(), {"ok": False, "label": None, "error": "quota"}, "an error instead of an answer: 'quota'"),
+        (Pointers(), {"labels": ["a", "A"], "scores": [0.5, 0.5]}, "scores of another form"),
         (
             Pointers(),
             {"label": "a", "score": 0.2},

@@ -35,6 +35,28 @@ def test_answers_of_a_remote_model_are_cached(tmp_path, victim):
         victims.FromAnswers(oracle.try_ask, **options)
 
 
+def test_a_server_remembers_the_last_answers_alone(tmp_path):
+    asked = []
+
+    def ask(x):
+        asked.extend(x[:, 0, 0, 0].tolist())
+        return torch.full((len(x), 2), 0.5), None
+
+    model = victims.FromAnswers(ask, name="s", domain=Pixels((1, 1, 1)), classes=2, folder=tmp_path)
+    x = torch.linspace(0, 1, 6).reshape(6, 1, 1, 1)
+    model(x[:1])
+    model.remember(2)
+    assert len(model(x)) == 6  # one batch may have more
+    model(x[4:])
+    model(x[5:])
+    assert model.asked == 2
+    assert len(asked) == 6
+    model(x[:1])
+    assert len(asked) == 7
+    again = victims.FromAnswers(ask, name="s", domain=Pixels((1, 1, 1)), classes=2, folder=tmp_path)
+    assert again.asked == 1  # what was paid for before
+
+
 def test_a_server_that_went_away_is_not_waited_for_again():
     calls = []
 
@@ -47,3 +69,18 @@ def test_a_server_that_went_away_is_not_waited_for_again():
         with pytest.raises(Unreachable):
             model(torch.rand(2, 1, 2, 2))
     assert calls == [2]
+
+
+def test_a_server_that_came_back_is_asked_again(monkeypatch):
+    monkeypatch.setattr("feint.victims.remote.PAUSE", 0.0)
+    failures = [Unreachable("a server", "a server that answers", "try again")]
+
+    def back(x):
+        if failures:
+            raise failures.pop()
+        return torch.full((len(x), 3), 1 / 3), None
+
+    model, x = victims.FromAnswers(back, name="s", domain=Pixels((1, 2, 2)), classes=3), torch.rand(2, 1, 2, 2)
+    with pytest.raises(Unreachable):
+        model(x)
+    assert model(x).shape == (2, 3)

@@ -13,7 +13,8 @@ from feint.defenses.access.binomial import upper_bound
 from feint.errors import BadInput
 from feint.models.seeds import named_seed
 from feint.models.training import train
-from feint.ownership.claim import Evidence, Policy, compare
+from feint.ownership.claim import Policy
+from feint.ownership.comparison import Evidence, compare
 from feint.ownership.controls import bounded
 from feint.ownership.mistakes import SameMistakes
 from feint.ownership.selection import labels_of

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from feint.oracle import Oracle
     from feint.ownership.claim import Claim
     from feint.ownership.mark import Mark
+    from feint.signature import Domain
     from feint.transcript import Transcript
 
 NO_CLAIM = 1
@@ -55,7 +56,8 @@ def claim(
     Example: `feint claim runs/stolen --mark runs/marked --controls runs/controls --ledger ownership.db`
 
     Args:
-        suspect: A model's file or directory, or the address of an Open Inference Protocol server with its --model.
+        suspect: A model's file or directory, a victim.toml of a JSON API, or the address of an Open Inference Protocol
+            server with its --model.
         mark: Directory that `feint mark` wrote, or `feint ledger marks`: then the claim names the accounts whose marked
             answers the suspect learned.
         controls: Directory of innocent models, as `feint controls` writes it.
@@ -91,10 +93,12 @@ def claim(
         committed = commitment.find(ledger, commitment.salted_digest(commitment.salt_of(mark), marks))
         if tsa_root is not None:
             time_stamp.verify(committed, tsa_root)
-    innocents = load_controls(controls)
+    domain = next(iter(marks.values())).domain
+    innocents = load_controls(controls, domain)
     past = out / TRANSCRIPT if out is not None else None
     recorded = Transcript.load(past) if past is not None and past.exists() else None
-    oracle = _oracle(suspect, model, key, network, require_at_least(1, budget, "questions"), recorded)
+    most = require_at_least(1, budget, "questions")
+    oracle = _oracle(suspect, domain, model, key, network, most, recorded)
     with bars() as progress:
         answers = control_answers(innocents, [*marks.values()], progress=progress)
         try:
@@ -129,16 +133,28 @@ def _moment(written: str) -> float:
     except ValueError as error:
         expected = "a date like 2026-12-01, or a time like 2026-12-01T10:00"
         raise BadInput(f"--appeared {written}", expected, "change it") from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
+    if moment > datetime.datetime.now(datetime.UTC):
+        got = f"--appeared {written}, which is in the future (UTC)"
+        raise BadInput(got, "when the suspect was first seen", "change it")
+    return moment.timestamp()
 
 
 def _oracle(
-    suspect: str, model: str | None, keys: "Sequence[str]", network: str | None, budget: int, past: "Transcript | None"
+    suspect: str,
+    domain: "Domain",
+    model: str | None,
+    keys: "Sequence[str]",
+    network: str | None,
+    budget: int,
+    past: "Transcript | None",
 ) -> "Oracle":
+    """Return the oracle of a suspect, whose inputs are of this domain where it leaves that open."""
     if "://" not in suspect:
         from feint.service import Service
 
-        return Service(load_victim(suspect, None, network)).oracle(client="owner", budget=budget, past=past)
+        loaded = load_victim(suspect, None, network, domain=domain, max_calls=budget)
+        return Service(loaded).oracle(client="owner", budget=budget, past=past)
     if model is None:
         raise BadInput(f"{suspect} without a model", "the model's name", "name it: --model NAME")
     from feint.client import RemoteService

@@ -29,7 +29,8 @@ def commit(
     from feint.ownership import commitment, time_stamp
     from feint.ownership.mark import load_marks
 
-    digest = commitment.salted_digest(commitment.salt_of(marked), load_marks(marked))
+    marks = load_marks(marked)  # before a salt is written into what may be no directory of marks
+    digest = commitment.salted_digest(commitment.draw_salt(marked), marks)
     stamp = time_stamp.request(tsa, digest) if tsa else None
     entry = commitment.commit(
         ledger, digest, authority=tsa or "", token=stamp.token if stamp else b"", at=stamp.time if stamp else None

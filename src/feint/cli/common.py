@@ -71,7 +71,13 @@ def named_network(name: str | None, data: str | None) -> "Network | None":
 
 
 def load_victim(
-    place: str, data: str | None, network: str | None, label: str | None = None, *, max_calls: int | None = None
+    place: str,
+    data: str | None,
+    network: str | None,
+    label: str | None = None,
+    *,
+    domain: "Domain | None" = None,
+    max_calls: int | None = None,
 ) -> "nn.Module":
     """Load the victim at `place`, and print what its calls cost before the first one. Errors as in `limit_calls`.
 
@@ -80,14 +86,17 @@ def load_victim(
         data: Data set or samples, whose domain decides what the model leaves open.
         network: Network of the weights, for a file of weights alone.
         label: Column of the label in a file, which is no input.
+        domain: Domain that decides it where there is no data.
         max_calls: Ceiling on the calls to a paid model.
 
     Returns:
         The victim, a module from inputs of its domain to logits.
     """
     from feint import victims
+    from feint.victims.discovery import states_domain
 
-    model = victims.load_any(place, network=named_network(network, data), domain=_domain(place, data, label))
+    left_open = None if states_domain(place) else domain or _domain(data, label)
+    model = victims.load_any(place, network=named_network(network, data), domain=left_open)
     if isinstance(model, victims.FromAnswers):
         limit_calls(place, model.meter, max_calls, known=model.asked)
     return model
@@ -209,12 +218,11 @@ def check_victim(
         print(f"feint: {place}: {note}", file=sys.stderr)
 
 
-def _domain(place: str, data: str | None, label: str | None) -> "Domain | None":
-    """Return the domain of the data, which only files of others leave open; None without data."""
+def _domain(data: str | None, label: str | None) -> "Domain | None":
+    """Return the domain of the data; None without data."""
     from feint.data.files import is_file, pool_at
     from feint.data.pools import parse_split
-    from feint.victims.discovery import states_domain
 
-    if data is None or states_domain(place):
+    if data is None:
         return None
     return pool_at(data, label=label).split.domain if is_file(data) else parse_split(data).domain

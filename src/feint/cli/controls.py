@@ -18,6 +18,7 @@ def controls(
     training: str | None = None,
     label: str | None = None,
     network: str | None = None,
+    max_calls: int | None = None,
 ) -> None:
     """Train innocent models of a model's task, by which `feint claim` judges how often innocents agree.
 
@@ -34,25 +35,41 @@ def controls(
         training: Training of those with the model's own network, like "Training(epochs=30)" (default: an attacker's).
         label: Column of the label in a file (default: label, target, class or y).
         network: Network of the weights in a .safetensors file.
+        max_calls: Ceiling on the calls to a paid model.
     """
     from feint.cli.terminal import bars
-    from feint.evaluation import metrics
+    from feint.models.networks import Classifier
     from feint.ownership.controls import own_network, plan_controls, train_controls
+    from feint.ownership.ordinary import OrdinaryInputs, as_good, least_as_good
+    from feint.ownership.selection import labels_of
     from feint.recipes import registry
 
-    victim = load_victim(model, data, network, label)
+    victim = load_victim(model, data, network, label, max_calls=max_calls)
     inputs = task_inputs(data, victim, label)
     recipe = registry.parse(training) if training else None
     plans = plan_controls(require_at_least(1, count, "controls"), own_network(victim, inputs.train), recipe)
+    ordinary = OrdinaryInputs().mark(victim, inputs.held_out)
     with bars() as progress:
-        accuracies = [
-            metrics.stealer_accuracy(control, inputs.held_out)
-            for _, control in train_controls(out, plans, inputs.train, inputs.pool, progress=progress)
-        ]
-    if max(accuracies) < (accuracy := metrics.stealer_accuracy(victim, inputs.held_out)):
+        answered = {
+            place.name: labels_of(control, ordinary.x).numpy()
+            for place, control in train_controls(out, plans, inputs.train, inputs.pool, progress=progress)
+        }
+    good, accuracies = as_good(ordinary, answered), [(labels == ordinary.truth).mean() for labels in answered.values()]
+    if good < least_as_good(len(plans)):
+        right = (ordinary.labels == ordinary.truth).mean()
         print(
-            f"feint: mind: the model is right on {accuracy:.1%}, more than any control: an innocent as good as it may "
-            f"agree with it more than they do, and be claimed; put innocents of that accuracy into {out}",
+            f"feint: mind: {good} of {len(plans)} controls are right as often as the model ({right:.1%}), and a claim "
+            f"needs {least_as_good(len(plans))}: give a longer --training or more --data, or put innocents of that "
+            f"accuracy into {out}",
             file=sys.stderr,
         )
-    print(f"{out}: {len(plans)} controls, {min(accuracies):.1%} to {max(accuracies):.1%} accuracy on held-out inputs")
+    if not isinstance(victim, Classifier):
+        print(
+            f"feint: mind: no control is of the model's own kind, whose innocents agree with it more than others do: "
+            f"train it again, on other data or by another seed, and put that into {out}",
+            file=sys.stderr,
+        )
+    print(
+        f"{out}: {len(plans)} controls, {min(accuracies):.1%} to {max(accuracies):.1%} right on {len(ordinary):,} "
+        f"held-out inputs, {good} as good as the model"
+    )

@@ -19,11 +19,13 @@ def mark(
     label: str | None = None,
     network: str | None = None,
     seed: int = 0,
+    max_calls: int | None = None,
 ) -> None:
     """Find inputs by whose labels copies of a model are recognised. The model is not changed.
 
     Two kinds: mistakes of the model, which copies repeat, and blends of inputs with a label of neither. Copies and
-    innocent models are trained to choose those that tell them apart. Keep the directory secret, and commit to it before
+    innocent models are trained to choose those that tell them apart. Ordinary inputs beside them judge the controls of
+    a claim. Keep the directory secret, and commit to it before
     a suspect appears: `feint commit`.
 
     Example: `feint mark runs/victim --data digits --out runs/marked`
@@ -36,6 +38,7 @@ def mark(
         label: Column of the label in a file (default: label, target, class or y).
         network: Network of the weights in a .safetensors file.
         seed: Seed of the choice.
+        max_calls: Ceiling on the calls to a paid model.
 
     Raises:
         BadInput: The model has two classes, or no kind finds enough inputs.
@@ -44,11 +47,12 @@ def mark(
     from feint.cli.terminal import bars
     from feint.ownership.mark import check_classes
     from feint.ownership.mistakes import SameMistakes
+    from feint.ownership.ordinary import OrdinaryInputs
     from feint.ownership.rehearsal import rehearse
     from feint.ownership.triggers import Triggers
     from feint.recipes.store import atomic_write
 
-    victim = load_victim(model, data, network, label)
+    victim = load_victim(model, data, network, label, max_calls=max_calls)
     inputs = task_inputs(data, victim, label)
     check_classes(victims.classes_of(victim, inputs.train.domain))
     require_new(out)
@@ -67,6 +71,7 @@ def mark(
         print(f"feint: {reason}", file=sys.stderr)
     if not marks:
         raise BadInput("no mark of any kind", "one or more", "see the lines above")
+    marks.append(OrdinaryInputs(seed=seed).mark(victim, inputs.held_out))
     with atomic_write(out) as partial:
         for each in marks:
             each.save(partial / each.method.replace(" ", "_"), model=victims.fingerprint(victim), data=data)

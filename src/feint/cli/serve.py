@@ -7,23 +7,21 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from feint._optional import available
 from feint.cli.app import Defenses, app
+from feint.cli.tried_samples import TriedSamples, try_inputs
 from feint.errors import BadInput, FeintError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from feint.gateway.backends.base import LoadedModel
     from feint.gateway.server.bootstrap import AppState, Ledgers
     from feint.gateway.server.run import Factory, RunningServer
     from feint.gateway.settings import ModelSettings
-    from feint.openinference.model_spec import ModelSpec
 
 MANY = 100  # values of an input beyond which the printed command sends zeros
-TRIED = 1000  # samples that --check sends at most
 
 
 @app.command
@@ -33,6 +31,7 @@ def serve(
     *,
     check: bool = False,
     data: str | None = None,
+    label: str | None = None,
     name: str = "",
     defense: Defenses = (),
     access: tuple[str, ...] = (),
@@ -56,6 +55,7 @@ def serve(
             package.module:name, which torch runs; or a settings file, NAME.toml, which replaces the options below.
         check: Open and try everything, print what would be served, and stop, with exit code 2 after an error.
         data: With --check, labelled samples that are sent to the model: a data set, file or directory.
+        label: Column of the label in that file (default: label, target, class or y).
         name: Name of the model (default: that of the file).
         defense: Defense of a model that torch runs: a fitted defense's directory, a TOML file, or a recipe like
             'Budget(10000)'.
@@ -74,9 +74,9 @@ def serve(
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # or each broken handshake of a stranger is a line that is not JSON
     for package in ("msgspec", "uvicorn", "uvloop", "starlette", "grpc", "onnxruntime"):
         available(package, "serve")
-    if data is not None and not check:
-        raise BadInput("--data without --check", "both", "add --check, or leave out --data")
-    samples = data if data is not None else "" if check else None
+    if (data or label) is not None and not check:
+        raise BadInput("--data or --label without --check", "both", "add --check, or leave them out")
+    samples = TriedSamples(data or "", label) if check else None
     if not _is_settings(what):
         if workers != 1:
             got = f"--workers {workers} with {what}, whose ledger is in memory"
@@ -145,7 +145,7 @@ def _model(what: str, defense: tuple[str, ...], access: tuple[str, ...], logits:
     )
 
 
-def _serve_settings(file: Path, samples: str | None, count: int) -> None:
+def _serve_settings(file: Path, samples: TriedSamples | None, count: int) -> None:
     from feint.gateway.redaction import redacted
     from feint.gateway.server import run, workers
     from feint.gateway.server.bootstrap import describe, load
@@ -170,7 +170,7 @@ def _serve_settings(file: Path, samples: str | None, count: int) -> None:
 
 
 def _serve_model(
-    model: "ModelSettings", name: str, address: tuple[str, int, int], *, samples: str | None, anonymous: bool
+    model: "ModelSettings", name: str, address: tuple[str, int, int], *, samples: TriedSamples | None, anonymous: bool
 ) -> None:
     from feint.gateway.auth import keys
     from feint.gateway.auth.single import SingleKeyAuth
@@ -232,7 +232,7 @@ def _curl(running: "RunningServer", name: str, header: str) -> str:
     return f"curl -s {header}{running.url}/v2/models/{name}/infer -d {shlex.quote(body)}"
 
 
-def _check(make: "Factory", samples: str) -> None:
+def _check(make: "Factory", samples: TriedSamples) -> None:
     """Open everything, send inputs to each model, and print what would be served."""
     import asyncio
 
@@ -247,7 +247,7 @@ def _check(make: "Factory", samples: str) -> None:
             _print(describe(opened), opened.warnings)
             for name, loaded in opened.models.items():
                 if loaded.spec is not None:
-                    print(f"tried {name}: {await _tried(loaded, samples)}")
+                    print(f"tried {name}: {await try_inputs(loaded, samples)}")
             listening = ("REST", server.rest_port), ("gRPC", server.grpc_port)
             addresses = [f"{protocol} on {server.host}:{port}" for protocol, port in listening if port]
             print(f"would listen: {', '.join(addresses)}, {'with' if server.tls_cert else 'without'} TLS")
@@ -255,45 +255,6 @@ def _check(make: "Factory", samples: str) -> None:
             await opened.close()
 
     asyncio.run(open_and_close())
-
-
-async def _tried(loaded: "LoadedModel", samples: str) -> str:
-    """Return what came of sending inputs to a model: the samples, or made-up ones where `samples` is ""."""
-    from feint.gateway.server import trial
-
-    assert loaded.spec is not None
-    assert loaded.spec.domain is not None
-    ways = "by JSON, binary data and gRPC"
-    if not samples:
-        done = await trial.send(loaded, loaded.spec.domain.sample(4, 0))
-        return done.refusal or f"{len(done.p)} made-up inputs, answered {ways}"
-    from feint.victims.inspection import is_chance
-
-    x, labels = _samples(samples, loaded.spec)
-    done = await trial.send(loaded, x)
-    if not len(done.p):
-        return f"nothing is answered: {done.refusal}"
-    labels = labels[done.answered]
-    right = done.p.argmax(1) == labels
-    if is_chance(right, labels):
-        print(
-            f"feint: mind: no better than chance on {samples}: feint inspect MODEL --data {samples} looks for another "
-            "scale, layout and order of classes", file=sys.stderr,
-        )  # fmt: skip
-    refused = f"; {len(x) - len(labels):,} more were refused: {done.refusal}" if done.refusal else ""
-    return f"right on {right.mean():.1%} of {len(labels):,} samples, sent {ways}{refused}"
-
-
-def _samples(place: str, spec: "ModelSpec") -> "tuple[Any, Any]":
-    """Return inputs and labels as a model takes them."""
-    import numpy as np
-    import torch
-
-    from feint.data.files import samples_at
-
-    split = samples_at(place, spec.domain, classes=spec.labels or spec.classes).split
-    rows = np.random.default_rng(0).permutation(len(split))[:TRIED]
-    return split.inputs(torch.from_numpy(rows)).numpy(), split.labels.numpy()[rows]
 
 
 def _started(running: "RunningServer") -> None:

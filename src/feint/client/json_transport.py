@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from feint._optional import require
-from feint.errors import BadInput, FeintError, RateLimited, Refused, TimedOut, TooLarge, one_line
+from feint.errors import BadInput, FeintError, RateLimited, Refused, TimedOut, TooLarge, Unreachable, one_line
 from feint.openinference import status
 
 MAX_LINE = 200  # characters of an answer that an error shows
-PATIENCE = 600.0  # seconds in all for which a request waits where the server demands it
+PATIENCE = 600.0  # seconds for which one request waits where the server demands it, repetitions included
+UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"  # in the text of an error of TLS
 BACKOFF = 0.5  # seconds before the first repetition; twice as many before each further one
 
 
@@ -64,9 +65,11 @@ class JsonTransport:
         Raises:
             BadInput: The answer is no JSON.
         """
+        self._waited = 0.0
         attempt, reply = 0, self._send(body, last=not self._retries)
         while attempt < self._retries and (reply is None or reply.status_code >= 500):
-            time.sleep(BACKOFF * 2**attempt * random.uniform(0.5, 1.0))  # so that clients do not repeat together
+            pause = BACKOFF * 2**attempt * random.uniform(0.5, 1.0)  # so that clients do not repeat together
+            time.sleep(max(pause, 0.0 if reply is None else self._demanded(reply)))
             attempt += 1
             on_repeat()
             reply = self._send(body, last=attempt == self._retries)
@@ -76,9 +79,10 @@ class JsonTransport:
         try:
             return json.loads(reply.content)
         except ValueError as error:
-            raise BadInput(
-                f"{_kind(reply)} from {self.url}", "JSON", "check the URL: it may be a page for people, or a login"
-            ) from error
+            got, remedy = _kind(reply), "check the URL: it may be a page for people, or a login"
+            if reply.content.lstrip()[:1] in (b"{", b"["):
+                got, remedy = f"JSON that is damaged ({error}): {got}", "try again: what was answered is kept"
+            raise BadInput(f"{got} from {self.url}", "JSON", remedy) from error
 
     def _send(self, body: Any, *, last: bool) -> Any:
         """Return the response, waiting as a rate limit demands; None where the request may be repeated."""
@@ -90,11 +94,9 @@ class JsonTransport:
                 else:
                     reply = self._client.request(self._method, self.url, json=body)
             except (self._http.HTTPError, self._http.InvalidURL) as error:
-                if not last and not isinstance(error, self._http.InvalidURL):
+                if not last and not isinstance(error, self._http.InvalidURL) and UNTRUSTED not in str(error):
                     return None
-                text = f"{self.url} ({type(error).__name__}: {one_line(error, MAX_LINE)})"
-                slow = isinstance(error, self._http.TimeoutException)
-                failure = TimedOut(*status.unreachable(text).args) if slow else status.unreachable(text)
+                failure = self._failure(error)
                 raise failure from error
             if reply.status_code != 429:
                 return reply
@@ -104,6 +106,24 @@ class JsonTransport:
         time.sleep(max(0.0, self._next - time.monotonic()))
         if self._rate:
             self._next = time.monotonic() + 1 / self._rate
+
+    def _failure(self, error: Exception) -> Unreachable:
+        """Return the error for a request without an answer."""
+        text = f"{self.url} ({type(error).__name__}: {one_line(error, MAX_LINE)})"
+        if UNTRUSTED in str(error):
+            return Unreachable(text, "a certificate of a known authority", "SSL_CERT_FILE=ca.pem names your own")
+        if isinstance(error, self._http.TimeoutException):
+            return TimedOut(text, "an answer in time", "raise timeout in victim.toml, or try again: answers are kept")
+        return status.unreachable(text)
+
+    def _demanded(self, reply: Any) -> float:
+        """Return the seconds that a failing server asks to wait; 0 without, or where that takes too long in all."""
+        header = reply.headers.get("retry-after")
+        seconds = retry_after(header, time.time()) if header else 0.0
+        if self._waited + seconds > PATIENCE:
+            return 0.0
+        self._waited += seconds
+        return seconds
 
     def _wait(self, reply: Any) -> None:
         """Wait as a status of 429 demands. Raises `RateLimited` where that takes too long in all."""
@@ -125,7 +145,11 @@ class JsonTransport:
             return Refused(got, "a key that the API takes", "set it in headers of victim.toml, from the environment")
         if code == 413:
             return TooLarge(got, "a request that the API takes", "lower batch in victim.toml")
-        if code in (404, 405) or code < 400:
+        if code < 400:
+            place = reply.headers.get("location", "nowhere")
+            got = f"status {code} from {self.url}, which redirects to {place}"
+            return BadInput(got, "an address that answers", "set that as url in victim.toml, if you trust it")
+        if code in (404, 405):
             return BadInput(got, "an address that answers", "check url and method in victim.toml")
         return BadInput(got, "a request that the API takes", "compare template in victim.toml with its documentation")
 
@@ -160,5 +184,7 @@ def _text(reply: Any) -> str:
     except ValueError:
         return _kind(reply)
     fields = decoded if isinstance(decoded, dict) else {}
+    if isinstance(fields.get("error"), dict):  # {"error": {"code": …, "message": …}}
+        fields = fields["error"]
     message = next((fields[name] for name in ("error", "detail", "message", "title") if name in fields), decoded)
     return one_line(message if isinstance(message, str) else json.dumps(message), MAX_LINE)

@@ -20,6 +20,17 @@ from feint.errors import BadInput, FeintError, MissingData
 from feint.signature import Columns, Domain, Pixels, Text, Tokens
 
 KINDS = "a data set, a directory, or a file: .csv, .parquet, .jsonl, .npz, or .txt with a text a line"
+READ = "convert it: pandas.read_{kind}('{name}').to_parquet('{stem}.parquet')"
+CONVERTED = {  # remedies for files of other formats
+    **{suffix: READ.replace("{kind}", kind) for suffix, kind in (
+        (".xlsx", "excel"), (".xls", "excel"), (".ods", "excel"), (".feather", "feather"), (".arrow", "feather"),
+        (".orc", "orc"), (".pkl", "pickle"), (".dta", "stata"), (".sas7bdat", "sas"), (".sav", "spss"),
+    )},
+    ".zip": "unpack it: unzip {name}", ".xz": "unpack it: unxz {name}", ".7z": "unpack it: 7z x {name}",
+    ".arff": "convert it: pandas.DataFrame(scipy.io.arff.loadarff('{name}')[0]).to_csv('{stem}.csv', index=False)",
+    ".data": "write the names of the columns into its first row, and: cp {name} {stem}.csv",
+    ".npy": "write it with its labels: numpy.savez('{stem}.npz', x=numpy.load('{name}'), y=labels)",
+}  # fmt: skip
 SUFFIXES = (".npz", *tables.SUFFIXES)
 Classes = int | Sequence[str] | None
 
@@ -129,7 +140,8 @@ def _read(
     if not path.exists():
         raise MissingData(f"{path}, which is not there", KINDS, "check the path")
     if not path.is_dir() and tables.suffix(path) not in SUFFIXES:
-        raise BadInput(place, KINDS, "name one of these")
+        remedy = CONVERTED.get(path.suffix.lower(), "name one of these")
+        raise BadInput(place, KINDS, remedy.format(name=path.name, stem=path.stem))
     try:
         part = _part(path, domain, label, labelled=labelled)
         if domain is None and size is not None and part.kind is Pixels:

@@ -200,10 +200,10 @@ def _options(labels: Labels, names: tuple[str, ...] | None, k: int | None) -> It
 def _by_name(labels: Sequence[str], classes: Sequence[str], *, strict: bool) -> tuple[int, ...] | None:
     """Return the class of each label by its name, None where not every label is a name; `strict` refuses a mixture."""
     exact = {name: i for i, name in enumerate(classes)}
-    loose = {_loose(name): i for i, name in enumerate(classes)}
+    loose = {loose_name(name): i for i, name in enumerate(classes)}
     if len(loose) < len(classes):
         loose = {}
-    matched = [exact.get(label, loose.get(_loose(label))) for label in labels]
+    matched = [exact.get(label, loose.get(loose_name(label))) for label in labels]
     absent = [label for label, index in zip(labels, matched, strict=True) if index is None]
     if not absent:
         return tuple(index for index in matched if index is not None)
@@ -212,7 +212,7 @@ def _by_name(labels: Sequence[str], classes: Sequence[str], *, strict: bool) -> 
     return None
 
 
-def _loose(name: str) -> str:
+def loose_name(name: str) -> str:
     """Return a name without differences of Unicode form, case, and spaces at its ends."""
     return unicodedata.normalize("NFKC", name).strip().casefold()
 

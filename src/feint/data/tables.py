@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 SUFFIXES = ".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json", ".txt"
 MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "#N/A", "<NA>"]  # as pandas reads them
+NO_NUMBERS = "?", ".", "-", "--", "None"  # missing among numbers, and values among words: UCI, SAS, Excel, Python
+PACKED = ".gz", ".bz2", ".zst"  # which pyarrow unpacks
+UTF16 = b"\xff\xfe", b"\xfe\xff"  # first bytes
 HEAD = 1 << 16  # bytes that tell the delimiter
 DELIMITERS = ",;\t|"
 
@@ -25,7 +28,7 @@ def read_table(*files: Path) -> "pyarrow.Table":
     An absent file raises `MissingData`, and one that is not what its suffix says `DamagedFile`.
 
     Args:
-        *files: Files with a suffix of `SUFFIXES`, or that and .gz.
+        *files: Files with a suffix of `SUFFIXES`, or that and one of `PACKED`.
 
     Returns:
         The table. Its metadata are those of the first file.
@@ -69,7 +72,8 @@ def cells(table: "pyarrow.Table", name: str) -> list[Any]:
 
 def suffix(file: Path) -> str:
     """Return the suffix that tells the format, without that of a compressed file: ".csv" of x.csv.gz."""
-    return Path(file.name.removesuffix(".gz")).suffix.lower()
+    name = Path(file.name if file.suffix not in PACKED else file.stem).suffix.lower()
+    return ".parquet" if name == ".pq" else name
 
 
 def _read(file: Path) -> "pyarrow.Table":
@@ -79,6 +83,8 @@ def _read(file: Path) -> "pyarrow.Table":
     try:
         with pyarrow.input_stream(str(file)) as stream:  # which decompresses
             content = stream.read()
+        if content[:2] in UTF16:
+            content = content.decode("utf-16").encode()
         table = _parse(file, content)
         names = [name.strip() for name in table.column_names]
     except FeintError:
@@ -129,9 +135,9 @@ def _parse_json(file: Path, content: bytes) -> "pyarrow.Table":
 
 
 def _parse_csv(file: Path, content: bytes, delimiters: str) -> "pyarrow.Table":
-    # The delimiter is told from the header, and a decimal comma from the first rows. "?" is missing among numbers, and
-    # a value among words, as UCI's files have it.
+    # The delimiter is told from the header, and a decimal comma from the first rows.
     module = require("pyarrow.csv", "data")
+    content = re.sub(rb"^(\xef\xbb\xbf)?\"?sep=.\"?\r?\n", b"", content)  # Excel's line that tells the delimiter
     header, *rest = content[:HEAD].decode("utf-8-sig", errors="ignore").splitlines()
     delimiter = max(delimiters, key=header.count)
     _check_header(file, next(csv.reader([header], delimiter=delimiter), []))
@@ -143,7 +149,7 @@ def _parse_csv(file: Path, content: bytes, delimiters: str) -> "pyarrow.Table":
         read_options=module.ReadOptions(block_size=len(content) + 1, use_threads=False),
         parse_options=module.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         convert_options=module.ConvertOptions(
-            null_values=[*MISSING, "?", " ?"], decimal_point="," if comma else ".", strings_can_be_null=False
+            null_values=[*MISSING, *NO_NUMBERS, " ?"], decimal_point="," if comma else ".", strings_can_be_null=False
         ),
     )
     if any(str(kind) == "binary" for kind in table.schema.types):
@@ -153,6 +159,10 @@ def _parse_csv(file: Path, content: bytes, delimiters: str) -> "pyarrow.Table":
 
 def _check_header(file: Path, names: Sequence[str]) -> None:
     numbers = [name for name in names if re.fullmatch(r"\s*-?\d+([.,]\d+)?([eE][+-]?\d+)?\s*", name)]
+    if len(names) == 1 and names[0].startswith(("#", "%", "@")):
+        raise BadInput(
+            f"{file}, whose first row is {names[0]!r}", "a header: the names of the columns", "delete what is before it"
+        )
     if names and len(numbers) == len(names):
         raise BadInput(
             f"{file}, whose first row is numbers ({', '.join(names[:3])}, …)", "a header: the names of the columns",

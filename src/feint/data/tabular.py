@@ -8,11 +8,16 @@ from typing import Any
 import numpy as np
 
 from feint.data.remarks import Remark, listed
-from feint.data.tables import MISSING
+from feint.data.tables import MISSING, NO_NUMBERS
 from feint.errors import BadInput, UnknownName
 from feint.signature import Column, Columns
 
 ROW_NAMES = r"unnamed: ?\d+|index|__index_level_\d+__|row_?(id|num|number|names)?|id|.*_id|.*Id|uuid|guid|"
+SIGN = r"(?:[$€£¥%]|EUR|USD|CHF|GBP)?"
+DRESSED = (
+    rf"{SIGN}\s?-?(?:0|[1-9]\d{{0,2}})(?:[.,'’ \u00a0\u202f]?\d{{3}})*(?:[.,]\d+)?\s?{SIGN}"  # 1,234.50; € 12; 7 %
+)
+DIFFERENT = 20  # so many such words or more are no categories
 NUMBERED = r"([A-Za-z_ ]*?)(\d+)"  # x0, f1, Column_2: names that tell a position alone
 Table = Mapping[str, Sequence[Any]]
 
@@ -38,6 +43,9 @@ def from_rows(table: Table, domain: Columns | None) -> tuple[np.ndarray, Columns
         domain = Columns.describe(table)
     else:
         table, remarks = _matched(table, domain)
+        for column in domain.columns:
+            if column.categories is None:
+                _check_numbers(column.name, table[column.name])
         table = {c.name: _clean(table[c.name], c) for c in domain.columns}
     x = domain.from_table(table)
     domain.check(x)
@@ -68,9 +76,22 @@ def without_row_names(table: Table) -> tuple[Table, tuple[Remark, ...]]:
     The index that pandas writes, a number with a name like "id" and a word are such a column where the value of each
     row is different: nothing can be learned from a value that never comes again, and no client knows it.
     """
+    for name, values in table.items():
+        _check_numbers(name, values)
     names = [name for name, values in table.items() if _names_rows(name, values)]
     remarks = (Remark("row names", {"columns": listed(names)}),) if names else ()
     return {name: values for name, values in table.items() if name not in names}, remarks
+
+
+def _check_numbers(name: str, values: Sequence[Any]) -> None:
+    """Raise `BadInput` for numbers that are words, since they have separators of thousands, signs or units."""
+    words = {value.strip() for value in values if isinstance(value, str)} - {*MISSING, *NO_NUMBERS}
+    dressed = [word for word in words if not re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", word)]
+    if len(dressed) >= DIFFERENT and all(re.fullmatch(DRESSED, word) for word in words):
+        raise BadInput(
+            f"the column {name!r} of words like {min(dressed)!r}", "plain numbers, like 1234.5",
+            "write them without separators of thousands, signs and units",
+        )  # fmt: skip
 
 
 def _names_rows(name: str, values: Sequence[Any]) -> bool:
@@ -163,7 +184,7 @@ def _cell(value: Any, categories: set[str], *, numeric: bool) -> Any:
     if not isinstance(value, str):
         return next((text for text in _spellings(value) if text in categories), value)
     word = value if value in categories else value.strip()
-    if word not in categories and (word in MISSING or (word == "?" and (numeric or categories))):
+    if word not in categories and (word in MISSING or (word in NO_NUMBERS and (numeric or categories))):
         return None
     return word
 

@@ -1,5 +1,6 @@
 """Random numbers keyed by bytes and the owner's secret, in numpy: a gateway without torch draws them, too."""
 
+import functools
 import hmac
 from collections.abc import Iterable
 
@@ -29,19 +30,28 @@ def digests(key: str, codes: Iterable[bytes], *, purpose: str = "") -> np.ndarra
     Returns:
         Digests, (N, 4) uint64.
     """
-    keyed, drawn = hmac.new(key.encode(), digestmod="sha256"), list[bytes]()
-    keyed.update(purpose.encode())
+    keyed, drawn = _keyed(key, purpose), list[bytes]()
     for row in codes:
-        code = keyed.copy()  # the key is hashed once, not once an input
+        code = keyed.copy()
         code.update(row)
         drawn.append(code.digest())
     return np.frombuffer(b"".join(drawn), np.uint64).reshape(-1, 4)
 
 
+@functools.lru_cache(64)
+def _keyed(key: str, purpose: str) -> hmac.HMAC:
+    """Return the HMAC of a key and a purpose alone: they are hashed once, not once a query."""
+    return hmac.new(key.encode(), purpose.encode(), "sha256")
+
+
 def uniforms(seeds: np.ndarray, n: int) -> np.ndarray:
     """Return `n` numbers in (0, 1) for each digest (N, 4), by SplitMix64 seeded with it: (N, n) float64."""
-    state = mix(seeds[:, :1] + np.arange(1, n + 1, dtype=np.uint64) * GOLDEN)
-    return ((state >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    return fractions(mix(seeds[:, :1] + np.arange(1, n + 1, dtype=np.uint64) * GOLDEN))
+
+
+def fractions(words: np.ndarray) -> np.ndarray:
+    """Return uniform 64-bit words, as those of digests are, as numbers in (0, 1)."""
+    return ((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 
 
 def swap_label(p: np.ndarray, drawn: np.ndarray) -> np.ndarray:

@@ -43,7 +43,7 @@ class ServedMark:
 
     def swapped(self, p: np.ndarray, digests: np.ndarray) -> np.ndarray:
         """Return the same for inputs with these digests (N, 4)."""
-        drawn = keyed_numbers.uniforms(digests, 2)
+        drawn = keyed_numbers.fractions(digests[:, :2])
         rows, q = np.flatnonzero(drawn[:, 0] < self.rate), p.copy()
         if len(rows):  # of most batches no answer is marked
             q[rows] = keyed_numbers.swap_label(p[rows], drawn[rows, 1])

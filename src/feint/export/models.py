@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from feint._optional import require
@@ -10,6 +11,8 @@ from feint.defense import Defense
 from feint.errors import NotExportable
 from feint.export.tracing import OPSET, DefendedModel, GraphTail, Parts, explain, not_exportable, trace
 from feint.victims import AdaptedModel, FromAnswers, FromProbabilities, OnnxFile
+
+SERVE = "feint serve MODEL --defense … serves it as it is"
 
 
 def build_graph(model: nn.Module, parts: Parts, rows: Tensor, names: Sequence[str]) -> Any:
@@ -40,7 +43,7 @@ def build_graph(model: nn.Module, parts: Parts, rows: Tensor, names: Sequence[st
         _raise_for_defense(model, parts, rows)
         raise NotExportable(
             f"{type(inner).__name__} ({explain(error)})", "a model without branches on its data",
-            "export it to ONNX your way and name that file, or serve it with torch",
+            f"export it to ONNX your way and name that file; or {SERVE}",
         ) from error  # fmt: skip
 
 
@@ -59,10 +62,13 @@ def _raise_for_defense(model: nn.Module, parts: Parts, rows: Tensor) -> None:
 def _raise_for_kind(model: nn.Module) -> None:
     """Raise `NotExportable` for a model that neither torch nor an ONNX file computes."""
     if isinstance(model, FromAnswers):
-        kind, remedy = "a server's answers", "export the outputs alone, and let the gateway ask that server"
+        kind = "an API's answers"
+        remedy = f"{SERVE}; or export the outputs alone: --outputs-only --classes K"
+    elif isinstance(model, AdaptedModel) and isinstance(getattr(model.raw, "module", None), torch.jit.ScriptModule):
+        kind, remedy = "a TorchScript file", f"{SERVE}; or write its module with torch.export, and name that file"
     elif isinstance(model, AdaptedModel) and not model.raw.exportable:
         kind = f"a model of {type(model.raw).__name__}"
-        remedy = "convert it with skl2onnx or onnxmltools and name that file, or serve it with torch"
+        remedy = f"{SERVE}; or convert it with skl2onnx or onnxmltools, and name that file"
     else:
         return
     raise NotExportable(kind, "a torch module or an ONNX file", remedy)
@@ -97,7 +103,7 @@ def _stitch(victim: AdaptedModel, raw: OnnxFile, parts: Parts, rows: Tensor, nam
     if raw.batch is not None:
         raise NotExportable(f"{raw.place}, for batches of {raw.batch}", "any batch", "export it so")
     if any(spec.dtype == "string" for spec in raw.inputs):
-        raise NotExportable(f"{raw.place}, which takes strings", "inputs that are numbers", "serve it with torch")
+        raise NotExportable(f"{raw.place}, which takes strings", "inputs that are numbers", SERVE)
     model = onnx.load(raw.path)
     standard = [opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")]
     opset = max([OPSET, *standard])

@@ -78,6 +78,7 @@ class Gateway:
         stopping: Whether it will close its ports soon.
         ledger_lost: Whether the ledger's store is lost.
         ledger_needed: Whether no model is ready without the ledger.
+        keys_lost: Whether the file of keys cannot be read, so that nobody is let in.
         upstreams: Names of the models that other servers run.
         trace_share: Share of the requests whose traces are recorded; None where none is.
     """
@@ -88,6 +89,7 @@ class Gateway:
     stopping: bool = False
     ledger_lost: bool = False
     ledger_needed: bool = True
+    keys_lost: bool = False
     upstreams: frozenset[str] = frozenset()
     trace_share: float | None = None
 
@@ -105,10 +107,12 @@ class Gateway:
         """Serve the models of another gateway, for its keys and within its limits."""
         self.endpoints, self.authenticator, self.limits = other.endpoints, other.authenticator, other.limits
         self.ledger_lost, self.ledger_needed, self.upstreams = other.ledger_lost, other.ledger_needed, other.upstreams
+        self.keys_lost = other.keys_lost
 
     def model_ready(self, name: str) -> bool:
         """Return whether a model can answer."""
-        return self.endpoints[name].ready and not self.stopping and not (self.ledger_lost and self.ledger_needed)
+        lost = self.keys_lost or (self.ledger_lost and self.ledger_needed)
+        return self.endpoints[name].ready and not self.stopping and not lost
 
     def codec(self, endpoint: ModelEndpoint) -> RequestCodec:
         """Return the codec of a model's requests."""

@@ -14,6 +14,7 @@ from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.error_responses import outcome, reason
 from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.record import Observer, RequestRecord
+from feint.gateway.transaction import Transaction
 from feint.gateway.validation import check_probabilities
 from feint.ledger import Account
 from feint.openinference.json_codec import DecodedRequest
@@ -32,8 +33,8 @@ class ServedPipeline(Pipeline[ArrayQuery], Protocol):
         """Everybody's access rules, and those of each rung."""
         ...
 
-    async def compute(self, query: ArrayQuery) -> Any:
-        """Compute the undefended output.
+    async def compute(self, query: ArrayQuery, account: Transaction | None = None) -> Any:
+        """Compute the undefended output; it may hold what `answer` will store in the `account`, which is not changed.
 
         Raises:
             FeintError: Where the model, or the server that holds it, fails.
@@ -164,7 +165,7 @@ class ModelEndpoint:
                     self.pipeline.admit(query, transaction)
                     if computed is None:
                         record.begin("model")
-                        computed = await self.pipeline.compute(query)
+                        computed = await self.pipeline.compute(query, transaction)
                     record.begin("outputs")
                     q = await self.pipeline.answer(query, computed, transaction, record, shadow=self.shadow)
                     q = check_probabilities(q, len(query), self.spec.classes)

@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import grpc
 import msgspec
 
-from feint.errors import BadInput
+from feint.errors import BadInput, TooLarge
 from feint.gateway import error_responses, metadata, request_context
 from feint.gateway.app import Caller, Gateway
 from feint.gateway.routes import bearer_key
@@ -136,7 +136,21 @@ class Calls(grpc.GenericRpcHandler):
 
 
 def _handler(response: Any, answer: Any) -> Any:
-    return grpc.unary_unary_rpc_method_handler(answer, None, response.SerializeToString)
+    return grpc.unary_unary_rpc_method_handler(functools.partial(_call, answer), None, response.SerializeToString)
+
+
+async def _call(answer: Callable[[bytes, Any], Awaitable[Any]], message: bytes, context: Any) -> Any:
+    """Return the answer to a message, or end the call with its error.
+
+    gRPC keeps the frame in which a call was aborted until the garbage is collected, minutes later: the message, which
+    may have 60 MiB, must not be in it.
+    """
+    try:
+        return await answer(message, context)
+    except Exception as error:
+        status = error_status(error)
+    del message
+    return await context.abort(*status)
 
 
 async def _unread(response: bytes, messages: Any, context: Any) -> None:
@@ -146,25 +160,22 @@ async def _unread(response: bytes, messages: Any, context: Any) -> None:
 async def _rejected(gateway: Gateway, error: Exception, messages: Any, context: Any) -> None:
     request_context.current().address = address_of(context)
     gateway.record_rejection("", "", error)
-    await abort(context, error)
+    await context.abort(*error_status(error))
 
 
 async def _answered(gateway: Gateway, caller: Caller, call: RpcCall, message: bytes, context: Any) -> Any:
-    try:
-        request = await _decoded(len(message), grpc_codec.decode, call.request, message)
-        return call.response(**call.answer(gateway, caller, request))
-    except Exception as error:
-        failure = error
-    return await abort(context, failure)
+    if len(message) > PIECE:
+        raise TooLarge(f"a message of {len(message)} bytes", f"at most {PIECE}", "send the names alone")
+    return call.response(**call.answer(gateway, caller, grpc_codec.decode(call.request, message)))
 
 
 async def _infer(gateway: Gateway, caller: Caller, message: bytes, context: Any) -> Any:
     reached, model = False, ""
     request_context.current().address = address_of(context)
     try:
-        decoded = await _decoded(len(message), grpc_codec.decode, "ModelInferRequest", message)
-        model = decoded.model_name
-        endpoint = gateway.endpoint(model, decoded.model_version, caller=caller)
+        decoded = await _decoded(len(message), grpc_codec.decode_request, message)
+        model = decoded.message.model_name
+        endpoint = gateway.endpoint(model, decoded.message.model_version, caller=caller)
         with endpoint.in_use():
             request = await _decoded(len(message), grpc_codec.read_request, gateway.codec(endpoint), decoded)
             reached = True
@@ -172,10 +183,9 @@ async def _infer(gateway: Gateway, caller: Caller, message: bytes, context: Any)
             q = await gateway.answer(endpoint, endpoint.query(request, caller.client, caller.group))
             return await _decoded(q.nbytes, grpc_codec.write_response, endpoint.spec, request, q)
     except Exception as error:
-        failure = error
-    if not reached:
-        gateway.record_rejection(model, caller.client, failure)
-    return await abort(context, failure)
+        if not reached:
+            gateway.record_rejection(model, caller.client, error)
+        raise
 
 
 async def _decoded(size: int, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -207,7 +217,7 @@ def address_of(context: Any) -> str:
     return unquote(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")
 
 
-async def abort(context: Any, error: Exception) -> None:
-    """Log an error, and end the call with the code, the line and the trailing metadata that stand for it."""
+def error_status(error: Exception) -> tuple[grpc.StatusCode, str, tuple[tuple[str, Any], ...]]:
+    """Return the code, the line and the trailing metadata that stand for an error, after logging it."""
     error_responses.logged(error)
-    await context.abort(*grpc_codec.encode_error(error, error_responses.reason(error)))
+    return grpc_codec.encode_error(error, error_responses.reason(error))

@@ -1,9 +1,15 @@
 """Secrets of the settings, from the environment or from a file."""
 
 import os
+import re
 from pathlib import Path
 
 from feint.errors import MissingData
+from feint.gateway.redaction import HIDDEN
+
+VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")  # as POSIX names variables
+
+NO_PASSPHRASE = ""  # of a key for TLS: without one OpenSSL would ask at the terminal, and the event loop would wait
 
 
 def read_secret(variable: str, file: Path | None, what: str) -> str:
@@ -21,7 +27,8 @@ def read_secret(variable: str, file: Path | None, what: str) -> str:
         MissingData: The variable is not set, or the file cannot be read.
     """
     if variable and variable not in os.environ:
-        raise MissingData(f"no variable {variable}", f"the {what} in it", "set it")
+        shown = variable if VARIABLE.fullmatch(variable) else HIDDEN  # it may be the secret itself
+        raise MissingData(f"no variable {shown} of the environment", f"the {what} in it", "set it, and give its name")
     try:
         return os.environ[variable].strip() if variable else "" if file is None else file.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:

@@ -188,7 +188,7 @@ class UpstreamSettings(ModelSettings):
         try:
             parts = urlsplit(self.upstream)
             fine = parts.scheme in ("http", "https", "grpc", "grpcs") and bool(parts.hostname) and not parts.query
-            fine = fine and (parts.port or 80) > 0
+            fine = fine and (parts.port or 80) > 0 and self.upstream.startswith(f"{parts.scheme}://")
         except ValueError:  # of an address or a port
             parts, fine = urlsplit(""), False
         if not fine:

@@ -79,10 +79,15 @@ def _typed(value: Any, kind: Any, where: str, folder: Path) -> Any:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         wanted = kind if isinstance(kind, types.UnionType) else getattr(kind, "__name__", kind)
-        raise BadRecipe(f"{where} = {value!r} ({error})", f"a value of type {wanted}", "change it") from error
+        raise BadRecipe(f"{_shown(where, value)} ({error})", f"a value of type {wanted}", "change it") from error
 
 
 def _table(where: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise BadRecipe(f"{where} = {value!r}", "a table", f"write {where}")
+        raise BadRecipe(_shown(where, value), "a table", f"write {where}")
     return value
+
+
+def _shown(where: str, value: Any) -> str:
+    """Return a setting with its value, where that is a number: anything else may be a secret in the wrong place."""
+    return f"{where} = {value}" if isinstance(value, int | float) else where

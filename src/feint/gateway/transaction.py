@@ -15,7 +15,7 @@ from itertools import islice
 import numpy as np
 
 from feint.gateway.changes import AccountName, ChangeSet, Increment, Snapshot
-from feint.ledger import Account, Change, Rows
+from feint.ledger import NO_NUMBERS, NOTHING, Account, Change, Rows, raised_total
 
 # Tokens that are remembered here for each client, 130 bytes each. The store remembers all: one that is forgotten here
 # and comes again costs a conflict. With a thousand, memory grew by 15 MiB a minute under load, and would to 2 GB.
@@ -76,7 +76,10 @@ class Transaction(Account):
         limit: float = math.inf,
         ceiling: float = math.inf,
     ) -> bool:
-        done = super().add(name, amount, floor=floor, limit=limit, ceiling=ceiling)
+        raised = raised_total(self._totals[name], amount, floor, ceiling)  # no lock: a transaction is one task's
+        done = raised <= limit
+        if done:
+            self._totals[name] = raised
         if not self.looked:  # afterwards totals are replaced, and no addition is repeated
             self._added.append(Increment(name, amount, floor, limit, done, ceiling))
         return done
@@ -92,6 +95,22 @@ class Transaction(Account):
     def change(self, names: Sequence[str], array: str, to: Change) -> np.ndarray:
         self.rows(array)
         return super().change(names, array, to)
+
+    def peek_at(self, names: Sequence[str], array: str) -> tuple[list[float], np.ndarray]:
+        """Return totals, and an array, empty at first, on which a later `put` depends."""
+        self.looked = True
+        rows = self._rows[array].array if array in self._rows else self.snapshot.rows.get(array, NO_NUMBERS)
+        return [self._totals.get(name, 0.0) for name in names], rows[0] if len(rows) else NO_NUMBERS
+
+    def put(self, totals: Mapping[str, float], array: str, numbers: np.ndarray) -> None:
+        """Replace totals, and an array by another one of any length."""
+        self.looked = True
+        self._totals.update(totals)
+        self._dropped.add(array)
+        self._rows[array] = Rows(numbers[None])
+
+    def _replace(self, totals: Mapping[str, float], amounts: Mapping[str, float] = NOTHING) -> None:
+        self._totals.update(totals)  # what fails is not committed: there is nothing to undo
 
     def _put(self, name: str, rows: Rows) -> None:
         self._dropped.add(name)

@@ -2,7 +2,9 @@
 
 import contextlib
 import json
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import grpc
 import msgspec
@@ -17,6 +19,7 @@ from feint.openinference.json_codec import (
     missing,
     unreadable,
 )
+from feint.openinference.long_messages import PackedNumbers, cut_numbers, from_packed
 from feint.openinference.messages import InputTensor
 from feint.openinference.model_spec import MALFORMED, ModelSpec
 from feint.openinference.tensors import Array
@@ -24,6 +27,19 @@ from feint.openinference.tensors import Array
 DOMAIN = "feint"  # of the errors' reasons
 UNSERVED = "classification", "shared_memory_region"  # parameters of Triton's extensions
 TYPE_URL = "type.googleapis.com/google.rpc."
+
+
+class RequestMessage(NamedTuple):
+    """A ModelInferRequest, and apart from it the long packed numbers of its inputs, by their place."""
+
+    message: Any
+    packed: Mapping[int, PackedNumbers] = MappingProxyType({})
+
+
+def decode_request(message: bytes) -> RequestMessage:
+    """Return the request in its bytes. Bytes that are none raise `BadInput`, too many fields `TooLarge`."""
+    short, packed = cut_numbers(message) if len(message) > tensors.PIECE else (message, {})
+    return RequestMessage(decode("ModelInferRequest", short), packed)
 
 
 def decode(kind: str, message: bytes) -> Any:
@@ -38,28 +54,32 @@ def decode(kind: str, message: bytes) -> Any:
         raise BadInput("bytes that are no message", f"a {kind}", "see the protocol") from error
 
 
-def read_request(codec: RequestCodec, message: Any) -> DecodedRequest:
+def read_request(codec: RequestCodec, request: RequestMessage) -> DecodedRequest:
     """Return the request in a message, its numbers raw or typed.
 
     Raises:
         BadInput: For anything but a request to the codec's model.
     """
+    message, packed = request
     inputs = [InputTensor(tensor.name, list(tensor.shape), tensor.datatype) for tensor in message.inputs]
     raw, datatypes = message.raw_input_contents, codec.datatypes(inputs)
     check_outputs(message.outputs, codec.model.output)
     for tensor in (*message.outputs, *message.inputs):
         if unserved := [name for name in UNSERVED if name in tensor.parameters]:
             raise BadInput(f"{unserved[0]}, which is not served", "the tensor itself", "leave the parameter out")
-    if raw and (len(raw) != len(inputs) or any(tensor.HasField("contents") for tensor in message.inputs)):
+    typed = packed or any(tensor.HasField("contents") for tensor in message.inputs)
+    if raw and (len(raw) != len(inputs) or typed):
         raise BadInput(
             "tensors with more than one form of contents", "raw or typed contents", "send one for each input"
         )
-    read = tensors.from_raw if raw else tensors.from_contents
-    contents = raw or [tensor.contents for tensor in message.inputs]
-    arrays = {
-        tensor.name: read(content, datatype, tensor.shape)
-        for tensor, content, datatype in zip(inputs, contents, datatypes, strict=True)
-    }
+    arrays = {}
+    for i, (tensor, datatype) in enumerate(zip(inputs, datatypes, strict=True)):
+        if raw:
+            arrays[tensor.name] = tensors.from_raw(raw[i], datatype, tensor.shape)
+        elif i in packed:
+            arrays[tensor.name] = from_packed(packed[i], datatype, tensor.shape)
+        else:
+            arrays[tensor.name] = tensors.from_contents(message.inputs[i].contents, datatype, tensor.shape)
     stamp = message.parameters["stamp"].string_param if "stamp" in message.parameters else ""
     return codec.request(codec.model.decode(arrays), message.id, stamp, binary=bool(raw))
 

@@ -38,7 +38,10 @@ JSON_HEADER = (b"content-type", JSON.encode())
 BINARY_HEADER = (b"content-type", BINARY.encode())
 LENGTH_HEADER = HEADER_LENGTH.lower()
 LONG = 2**12  # bytes of a list of numbers that is decoded apart from the JSON around it
-DATA = re.compile(rb"\s*:\s*(?=\[)")
+DATA = re.compile(rb"\s{0,99}:\s{0,99}(?=\[)")
+VALUE = rb'(?:null|"[^"\\]*+(?:\\.[^"\\]*+)*+")'
+FIRST = re.compile(rb"(?:\[\s*+)++%b" % VALUE, re.DOTALL)  # of a list of strings, and those that follow it
+FURTHER = re.compile(rb"(?:\s*+(?:(?:\]\s*+)++,\s*+(?:\[\s*+)++|,\s*+)%b)++" % VALUE, re.DOTALL)
 PLACE = token_hex(8)  # of a list that was cut out: nobody can send it
 
 _decoder = msgspec.json.Decoder(InferRequest)
@@ -81,22 +84,18 @@ class RequestCodec:
     def read(self, body: bytes | bytearray, length: str) -> DecodedRequest:
         """Return the request in a body.
 
-        Anything but a request to this model raises `BadInput`.
+        Anything but a request to this model raises `BadInput`; more JSON beside the data than names and shapes take, or
+        more strings than its largest batch, `TooLarge`.
 
         Args:
             body: Body of the request.
             length: Header with the length of the JSON before binary tensors, "" where there is none.
-
-        Raises:
-            TooLarge: There is more JSON beside the numbers than names and shapes take.
         """
         head, rest = split_body(body, length)
         lists: dict[bytes, memoryview] = {}
         if not length and len(body) > tensors.PIECE:
-            head, lists = cut_lists(body)
-            texts = any(tensor.datatype == "BYTES" for tensor in self.model.inputs)
-            if len(head) > MAX_HEADER + LONG * len(self.model.inputs) and not texts:
-                raise TooLarge(f"{len(head)} bytes of JSON beside the numbers", f"at most {MAX_HEADER}", "send less")
+            beside = MAX_HEADER + LONG * len(self.model.inputs)
+            head, lists = cut_lists(body, beside=beside, string=self.model.largest_input)
         request = decode_request(head)
         parameters = request.parameters or InferParameters()
         datatypes = self.datatypes(request.inputs)
@@ -112,7 +111,7 @@ class RequestCodec:
         _check_names([tensor.name for tensor in inputs], self.model)
         datatypes = [tensors.datatype(tensor.datatype) for tensor in inputs]
         for tensor in inputs:
-            _check_shape(tensor.shape, self.model.accepted[tensor.name], inputs[0].shape[0], self.max_batch)
+            _check_shape(tensor.shape, self.model.accepted[tensor.name], inputs[0].shape, self.max_batch)
         return datatypes
 
     def request(self, x: Array, id: str, stamp: str, *, binary: bool) -> DecodedRequest:
@@ -171,27 +170,52 @@ def split_body(body: bytes | bytearray, length: str) -> tuple[memoryview, memory
     return view[: int(length)], view[int(length) :]
 
 
-def cut_lists(body: bytes | bytearray) -> tuple[memoryview, dict[bytes, memoryview]]:
-    """Return the JSON with names in the place of its long lists of numbers, and these lists by the names.
+def cut_lists(body: bytes | bytearray, *, beside: int, string: int) -> tuple[memoryview, dict[bytes, memoryview]]:
+    """Return the JSON with names in the place of its long lists of numbers or strings, and these lists by the names.
 
-    The decoder would check a list of 64 MB for 0.4 s, and no other thread could run meanwhile. Of what is between
-    `"data": [` and the next quote or brace only the list's own decoder can tell whether it is a list.
+    The decoder would check a list of 64 MB for 0.4 s, and no other thread could run meanwhile; 64 MB of short strings
+    take 1 GB. Only a list's own decoder can tell whether what was cut out is a list.
+
+    Args:
+        body: The JSON.
+        beside: Bytes that it may have beside the lists.
+        string: Bytes that a string of a list may have.
+
+    Raises:
+        TooLarge: It has more.
     """
     view, parts, lists, start, i = memoryview(body), [], {}, 0, 0
-    while (i := body.find(b'"data"', i)) >= 0:
+    left = beside  # bytes
+    while (i := body.find(b'"data"', i)) >= 0 and i - start <= left:
         i += len(b'"data"')
         opened = DATA.match(body, i)
         if opened is None:
             continue
-        quote = body.find(b'"', opened.end())
-        stop = len(body) if quote < 0 else quote
-        brace = body.find(b"}", opened.end(), stop)
-        stop = body.rfind(b"]", opened.end(), stop if brace < 0 else brace) + 1
+        stop = _end_of_list(body, opened.end(), string)
         if stop - opened.end() > LONG:
             name = b'"%s %d"' % (PLACE.encode(), len(lists))
             parts += [view[start : opened.end()], name]
+            left -= opened.end() - start
             lists[name], start, i = view[opened.end() : stop], stop, stop
+    if len(body) - start > left:
+        raise TooLarge("too much JSON beside the data", f"at most {beside} bytes", "send less")
     return memoryview(b"".join([*parts, view[start:]])) if lists else view, lists
+
+
+def _end_of_list(body: bytes | bytearray, start: int, string: int) -> int:
+    """Return the place behind a list: of its last bracket before the first quote or brace that is none of its own.
+
+    A string of more than `string` bytes is none of its own.
+    """
+    end, window = start, string + tensors.PIECE  # each match holds the interpreter's lock
+    strings = FIRST.match(body, start, start + window)
+    while strings is not None:
+        end = strings.end()
+        strings = FURTHER.match(body, end, end + window)
+    quote = body.find(b'"', end)
+    stop = len(body) if quote < 0 else quote
+    brace = body.find(b"}", end, stop)
+    return body.rfind(b"]", end, stop if brace < 0 else brace) + 1
 
 
 def decode_request(head: memoryview) -> InferRequest:
@@ -333,20 +357,20 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(f"{name[:60]!r}" for name in names[:12]) + (", …" if len(names) > 12 else "")
 
 
-def _check_shape(shape: Sequence[int], tensor: Tensor, rows: int, most: int) -> None:
-    """Check the shape of a tensor.
+def _check_shape(shape: Sequence[int], tensor: Tensor, first: Sequence[int], most: int) -> None:
+    """Check the shape of a tensor, in a request whose first tensor has the shape `first`.
 
     Raises:
         BadInput: It is another one, or the rows are not as many.
         TooLarge: The rows are more than `most`.
     """
-    if min(shape) < 0 or not (tuple(shape[1:]) == tensor.shape or _fits(shape[1:], tensor.shape)):
+    if not shape or min(shape) < 0 or not (tuple(shape[1:]) == tensor.shape or _fits(shape[1:], tensor.shape)):
         expected = f"[N, {', '.join(map(str, tensor.shape))}] with N ≥ 0"
         raise BadInput(f"{tensor.name[:60]!r} of shape {list(shape)[:8]}", expected, "ask the model's metadata")
     if shape[0] > most:
         raise TooLarge(f"{shape[0]} inputs", f"at most {most} in one request", "send smaller batches")
-    if shape[0] != rows:
-        raise BadInput(f"inputs of {rows} and of {shape[0]} rows", "one number of rows", "send the tensors whole")
+    if shape[0] != first[0]:
+        raise BadInput(f"inputs of {first[0]} and of {shape[0]} rows", "one number of rows", "send the tensors whole")
 
 
 def _fits(shape: Sequence[int], expected: tuple[int, ...]) -> bool:

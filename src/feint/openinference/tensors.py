@@ -1,6 +1,7 @@
 """Tensors of the protocol as NumPy arrays of their own types. Strings are object arrays, in which None is a null."""
 
 import math
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from feint.errors import BadInput
 
 Array = np.ndarray
 PIECE = 2**16  # bytes of JSON that are decoded at once: a list takes 30 times the memory of its array
+BESIDE = 256  # bytes of brackets and white space that a long list may have beside each string
 LENGTH = struct.Struct("<I")
 COMMA, OPEN, CLOSE = b",[]"
 NAMES = {str: "strings", int: "integers of the datatype", float: "finite numbers", bool: "booleans"}
 FLAT = bytes.maketrans(b"[]", b"  ")
+STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)  # of JSON
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,8 @@ def from_json(raw: bytes | memoryview, kind: Datatype, shape: Sequence[int]) -> 
     try:
         if len(raw) > PIECE and kind.number is not str:
             return _long_list(raw, kind, tuple(shape) if nested else (count,)).reshape(shape)
-        x = _array(raw, kind, len(shape) if nested else 1)
+        depth = len(shape) if nested else 1
+        x = _long_strings(raw, depth, count) if len(raw) > PIECE else _array(raw, kind, depth)
     except (msgspec.MsgspecError, RecursionError, ValueError, TypeError, OverflowError) as error:
         raise BadInput(
             f"data that are no list of {count} {NAMES[kind.number]}", "them flat, or nested as the shape",
@@ -193,6 +197,37 @@ def _long_list(raw: bytes | memoryview, kind: Datatype, shape: tuple[int, ...]) 
         done, start = done + len(values), end + 1
     if done != count:
         raise ValueError("fewer numbers than the shape holds")
+    return x
+
+
+def _long_strings(raw: bytes | memoryview, depth: int, count: int) -> Array:
+    """Return `count` strings in a long JSON list, nested so deep.
+
+    They are decoded one by one, as numbers are by pieces. The list itself is decoded with their places in their place.
+
+    Raises:
+        ValueError: It is another list.
+    """
+    text, parts, strings, start = bytes(raw), list[bytes](), list[str](), 0
+    while (quote := text.find(b'"', start)) >= 0:
+        parts.append(text[start:quote] + b" %d " % len(strings))
+        start = text.find(b'"', quote + 1) + 1
+        if b"\\" in (string := text[quote:start]):  # the quote that was found may be escaped
+            escaped = STRING.match(text, quote)
+            start = escaped.end() if escaped else 0
+            string = text[quote:start]
+        if not start or len(strings) == count:
+            raise ValueError("a string that does not end, or more of them")
+        strings.append(_decoder(str, 0).decode(string))
+    beside = b"".join([*parts, text[start:]])
+    if len(beside) > PIECE + BESIDE * count:
+        raise ValueError("more than strings")
+    places = _array(beside, DATATYPES["INT64"], depth)
+    known = ~np.isnan(places)
+    if not np.array_equal(places[known], np.arange(len(strings))):
+        raise ValueError("other values among the strings")
+    x = np.full(places.shape, None, object)
+    x[known] = strings
     return x
 
 

@@ -8,8 +8,9 @@ import numpy as np
 from feint.defenses.access.e_bh import e_bh
 from feint.errors import BadInput, FeintError
 from feint.oracle import Oracle
-from feint.ownership.claim import BATCH, AccountEvidence, Claim, Evidence, Policy, ask_labels, compare, concluded
+from feint.ownership.claim import BATCH, AccountEvidence, Claim, Policy, ask_labels, concluded
 from feint.ownership.commitment import Commitment
+from feint.ownership.comparison import Evidence, compare
 from feint.ownership.mark import Mark
 from feint.ownership.statistics import holm, mean_log_e, paired_log_e
 
@@ -55,12 +56,12 @@ def claim_accounts(
     policy = policy or Policy()
     inquiry = Inquiry(mark, controls, policy)
     refusal: FeintError | None = None
-    while refusal is None and len(rows := inquiry.next_rows()):
+    while refusal is None and suspect.left and len(rows := inquiry.next_rows()):
         answered, refusal = ask_labels(suspect, mark.x[rows], mark.classes)
         inquiry.record(rows[: len(answered)], answered)
     if refusal is not None and not len(inquiry.rows):
         raise refusal
-    false = sum(inquiry.would_be_claimed(name) for name in controls)
+    false = [name for name in controls if inquiry.would_be_claimed(name)]
     return concluded(
         [inquiry.pooled], inquiry.log_e, false, len(controls), commitment, appeared, policy, refusal, inquiry.accounts
     )

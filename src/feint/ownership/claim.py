@@ -11,10 +11,17 @@ from feint.defenses.access.binomial import upper_bound
 from feint.errors import BadInput, Failed, FeintError, TimedOut, Unreachable
 from feint.oracle import Oracle
 from feint.ownership.commitment import Commitment
-from feint.ownership.mark import NO_TRUTH, Mark
-from feint.ownership.statistics import mean_log_e, paired_log_e
+from feint.ownership.comparison import Evidence, compare
+from feint.ownership.mark import Mark
+from feint.ownership.mistakes import SameMistakes
+from feint.ownership.ordinary import TaskCheck, as_good, check_task, least_as_good, separated
+from feint.ownership.statistics import mean_log_e
+from feint.ownership.triggers import Triggers
 
 BATCH = 50  # questions of each mark between two looks at the evidence
+OF_MODELS = SameMistakes.method, Triggers.method  # marks with which a good innocent agrees more than a weak one
+FOR_OTHERS = "controls not compared", "no commitment", "not dated", "late commitment"  # a benchmark needs none of it
+ORDINARY = 25  # questions by which a suspect of another task is recognised before it is asked the others
 AGREEING = 0.75  # share of a mark on which no innocent may agree; of digits they agree with up to 0.53 of triggers
 
 
@@ -37,35 +44,6 @@ class Policy:
     def __post_init__(self) -> None:
         if not all(0 < p < 1 for p in (self.alpha, self.most_false, self.alpha if self.fdr is None else self.fdr)):
             raise BadInput(repr(self), "probabilities between 0 and 1", "change it")
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Evidence of one mark.
-
-    Attributes:
-        method: Method of the mark.
-        asked: Number of its inputs that the suspect answered.
-        compared: Number of inputs that count: for mistakes, those that suspect and control both get wrong.
-        agreed: On how many of these the suspect gives the mark's label.
-        control: Name of the control that comes nearest to the suspect.
-        control_agreed: On how many of these that control gives the mark's label.
-        wins: Inputs on which the suspect alone agrees.
-        losses: Inputs on which this control alone agrees.
-        log_e: Logarithm of the e-value, of this control.
-        highest: Highest share of the asked inputs on which a control gives the mark's label.
-    """
-
-    method: str
-    asked: int
-    compared: int
-    agreed: int
-    control: str
-    control_agreed: int
-    wins: int
-    losses: int
-    log_e: float
-    highest: float
 
 
 @dataclass(frozen=True)
@@ -99,7 +77,7 @@ class Claim:
         e_value: Mean of the marks' e-values: by how much the evidence multiplied a stake against innocence.
         queries: Number of questions that the suspect answered.
         controls: Number of controls.
-        false_claims: Number of controls that would be claimed if they were the suspect.
+        claimed_controls: Names of the controls that would be claimed if they were the suspect.
         bound: Upper bound of the share of innocents that would be claimed, with a confidence of 95 %.
         commitment: The commitment to the marks; None for none.
         appeared: Time at which the suspect appeared, in seconds since the epoch; None where it is not known.
@@ -107,13 +85,15 @@ class Claim:
         reasons: Codes of what speaks against the claim; none for a claim. See `texts.toml`.
         refusal: Why the suspect answered no more, if it did not.
         accounts: Evidence for each account, the most first, where the mark is of marked answers.
+        as_good: Number of controls that are as good as the marked model; None where it is not known.
+        task: The suspect's answers to ordinary inputs; None where it was not asked about any.
     """
 
     evidence: Sequence[Evidence]
     e_value: float
     queries: int
     controls: int
-    false_claims: int
+    claimed_controls: Sequence[str]
     bound: float
     commitment: Commitment | None
     appeared: float | None
@@ -121,6 +101,13 @@ class Claim:
     reasons: Sequence[str] = ()
     refusal: str = ""
     accounts: Sequence[AccountEvidence] = ()
+    as_good: int | None = None
+    task: TaskCheck | None = None
+
+    @property
+    def false_claims(self) -> int:
+        """Number of controls that would be claimed if they were the suspect."""
+        return len(self.claimed_controls)
 
     @property
     def named(self) -> list[str]:
@@ -128,9 +115,14 @@ class Claim:
         return [part.account for part in self.accounts if part.named and self.is_copy]
 
     @property
+    def shared(self) -> list[Evidence]:
+        """Evidence of the marks on which a control agrees so often that they are not the model's own."""
+        return [part for part in self.evidence if part.method != SameMistakes.method and part.highest >= AGREEING]
+
+    @property
     def is_evident(self) -> bool:
-        """Whether nothing speaks against the claim but the commitment, which a benchmark does not need."""
-        return set(self.reasons) <= {"no commitment", "not dated", "late commitment"}
+        """Whether nothing speaks against the claim but what is needed to convince others, not in a benchmark."""
+        return set(self.reasons) <= set(FOR_OTHERS)
 
     @property
     def is_copy(self) -> bool:
@@ -156,7 +148,7 @@ def claim(
 
     Args:
         suspect: The suspect; only its labels are used.
-        marks: The marks, of one domain.
+        marks: The marks, of one domain; ordinary inputs among them judge the controls and the suspect's task.
         controls: For each control the labels (n,) that it gives to the inputs of each mark.
         commitment: The commitment to these marks.
         appeared: Time at which the suspect appeared.
@@ -170,6 +162,7 @@ def claim(
         BadInput: There are no marks or no controls, or the suspect has other classes.
     """
     policy = policy or Policy()
+    marks, controls, ordinary, known = separated(marks, controls)
     if not marks or not controls:
         raise BadInput(f"{len(marks)} marks and {len(controls)} controls", "one or more of both", "add some")
     if of_accounts := [mark for mark in marks if mark.accounts]:
@@ -177,40 +170,61 @@ def claim(
             f"marked answers of {len(of_accounts[0].accounts):,} accounts among {len(marks)} marks",
             "marks of a model", "claim by them alone: claim_accounts",
         )  # fmt: skip
+    task, good, refusal = None, None, None
+    if ordinary is not None:
+        answered, refusal = ask_labels(suspect, ordinary.x[:ORDINARY], ordinary.classes)
+        task, good = check_task(ordinary, answered, known), as_good(ordinary, known)
     labels: list[list[np.ndarray]] = [[] for _ in marks]
-    refusal: FeintError | None = None
-    for start in range(0, max(map(len, marks)), BATCH):
-        for part, mark in zip(labels, marks, strict=True):
-            if refusal is None and start < len(mark):
-                answered, refusal = ask_labels(suspect, mark.x[start : start + BATCH], mark.classes)
-                part.append(answered)
-        if refusal is not None or _mean_log_e(_evidence(labels, marks, controls)) >= -math.log(policy.alpha):
-            break
-    asked = sum(len(answered) for part in labels for answered in part)
-    if refusal is not None and not asked:
+    if refusal is None and not (task and task.is_other_task):
+        refusal = _ask_in_turns(suspect, marks, controls, policy, labels)
+    if refusal is not None and not suspect.asked:
         raise refusal
     evidence = _evidence(labels, marks, controls)
-    false = sum(_would_be_claimed(name, labels, marks, controls, policy) for name in controls)
-    return concluded(evidence, _mean_log_e(evidence), false, len(controls), commitment, appeared, policy, refusal)
+    false = [name for name in controls if _would_be_claimed(name, labels, marks, controls, policy)]
+    log_e, count = _mean_log_e(evidence), len(controls)
+    return concluded(evidence, log_e, false, count, commitment, appeared, policy, refusal, as_good=good, task=task)
+
+
+def _ask_in_turns(
+    suspect: Oracle,
+    marks: Sequence[Mark],
+    controls: Mapping[str, Sequence[np.ndarray]],
+    policy: Policy,
+    labels: Sequence[list[np.ndarray]],
+) -> FeintError | None:
+    """Append the suspect's labels, a batch of each mark in turn, until they are evidence enough or it refuses."""
+    for start in range(0, max(map(len, marks)), BATCH):
+        for part, mark in zip(labels, marks, strict=True):
+            if start < len(mark):
+                answered, refusal = ask_labels(suspect, mark.x[start : start + BATCH], mark.classes)
+                part.append(answered)
+                if refusal is not None:
+                    return refusal
+        if _mean_log_e(_evidence(labels, marks, controls)) >= -math.log(policy.alpha):
+            break
+    return None
 
 
 def concluded(
     evidence: Sequence[Evidence],
     log_e: float,
-    false: int,
+    false: Sequence[str],
     controls: int,
     commitment: Commitment | None,
     appeared: float | None,
     policy: Policy,
     refusal: FeintError | None,
     accounts: Sequence[AccountEvidence] = (),
+    as_good: int | None = None,
+    task: TaskCheck | None = None,
 ) -> Claim:
     """Return the claim by this evidence, with what speaks against it; the arguments are attributes of `Claim`."""
-    e_value, asked = math.exp(min(log_e, 700)), sum(part.asked for part in evidence)
-    bound = upper_bound(false, controls)
+    e_value, asked = math.exp(min(log_e, 700)), sum(part.asked for part in evidence) + (task.asked if task else 0)
+    bound, why = upper_bound(len(false), controls), str(refusal or "")
     result = Claim(
-        evidence, e_value, asked, controls, false, bound, commitment, appeared, policy, (), str(refusal or ""), accounts
-    )
+        evidence, e_value, asked, controls, false, bound, commitment, appeared, policy, (), why, accounts, as_good,
+        task,
+    )  # fmt: skip
     return _with_reasons(result)
 
 
@@ -220,6 +234,9 @@ def ask_labels(suspect: Oracle, x: Tensor, classes: int) -> tuple[np.ndarray, Fe
     Raises:
         BadInput: The suspect has another number of classes.
     """
+    x = x[: suspect.left]  # the owner's own budget is no refusal of the suspect
+    if not len(x):
+        return np.empty(0, np.int64), None
     try:
         p, refusal = suspect.try_ask(x)
     except (Unreachable, TimedOut, Failed) as error:  # a batch is answered whole or not at all
@@ -244,39 +261,6 @@ def _evidence(
     ]
 
 
-def compare(mark: Mark, suspect: np.ndarray, controls: Mapping[str, np.ndarray]) -> Evidence:
-    """Return the evidence of a mark: the comparison with the control that comes nearest to the suspect.
-
-    Args:
-        mark: The mark.
-        suspect: Labels (m,) of the suspect for its first m inputs.
-        controls: Labels (n,) of each control.
-
-    Returns:
-        The evidence.
-    """
-    m = len(suspect)
-    evidence, highest = None, 0.0
-    for name, answered in controls.items():
-        counts, agrees, others = _agreement(mark, suspect, answered[:m])
-        wins, losses = int((agrees & ~others).sum()), int((others & ~agrees).sum())
-        highest = max(highest, float((answered[:m] == mark.labels[:m]).mean()))
-        log_e = paired_log_e(wins, losses)
-        if evidence is None or log_e < evidence.log_e:
-            evidence = Evidence(
-                mark.method, m, int(counts.sum()), int(agrees.sum()), name, int(others.sum()), wins, losses, log_e, 0.0
-            )
-    assert evidence is not None  # `claim` has controls
-    return replace(evidence, highest=highest)
-
-
-def _agreement(mark: Mark, suspect: np.ndarray, control: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return which inputs count, and on which of these suspect and control agree with the mark."""
-    labels, truth = mark.labels[: len(suspect)], mark.truth[: len(suspect)]
-    counts = (truth == NO_TRUTH) | ((suspect != truth) & (control != truth))
-    return counts, counts & (suspect == labels), counts & (control == labels)
-
-
 def _would_be_claimed(
     name: str,
     labels: Sequence[Sequence[np.ndarray]],
@@ -299,11 +283,13 @@ def _mean_log_e(evidence: Sequence[Evidence]) -> float:
 
 def _with_reasons(result: Claim) -> Claim:
     """Return the claim with what speaks against it."""
-    marks_without_truth = [part for part in result.evidence if part.method != "same mistakes"]
     checks = {
-        "little evidence": result.e_value < 1 / result.policy.alpha,
+        "other task": result.task is not None and result.task.is_other_task,
+        "little evidence": bool(result.evidence) and result.e_value < 1 / result.policy.alpha,
         "few controls": result.bound > result.policy.most_false,
-        "controls agree": any(part.highest >= AGREEING for part in marks_without_truth),
+        "weak controls": result.as_good is not None and result.as_good < least_as_good(result.controls),
+        "controls not compared": result.as_good is None and any(part.method in OF_MODELS for part in result.evidence),
+        "controls agree": bool(result.shared),
         "no commitment": result.commitment is None,
         "not dated": result.commitment is not None and result.appeared is None,
         "late commitment": result.commitment is not None

@@ -48,6 +48,18 @@ def salted_digest(salt: str, marks: Mapping[str, Mark]) -> str:
 
 
 def salt_of(path: Path) -> str:
+    """Return the salt of committed marks in a directory.
+
+    Raises:
+        MissingData: The directory has none.
+    """
+    file = path / SALT
+    if not file.is_file():
+        raise MissingData(f"{path} without a salt", "marks as they were committed", "commit to them: feint commit")
+    return file.read_text().strip()
+
+
+def draw_salt(path: Path) -> str:
     """Return the salt of the marks in a directory, drawn and stored at the first call.
 
     Without it the digest of marks that somebody guesses could be compared.
@@ -57,7 +69,7 @@ def salt_of(path: Path) -> str:
         with atomic_write(file) as partial:
             partial.touch(mode=0o600)
             partial.write_text(secrets.token_hex(32))
-    return file.read_text().strip()
+    return salt_of(path)
 
 
 def commit(

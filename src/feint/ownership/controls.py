@@ -21,8 +21,9 @@ from feint.ownership.selection import labels_of
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.recipes.recipe import fingerprint, to_table
 from feint.recipes.store import RECIPE
+from feint.signature import Domain
 from feint.victims import classes_of, load_any
-from feint.victims.discovery import FILES
+from feint.victims.discovery import FILES, states_domain
 
 SMALL = 2  # convolutions of a network that is worth training beside any model
 STEPS = 2000  # of a training on many inputs, whose recipe is meant for an attacker's few
@@ -144,11 +145,12 @@ def _copy(plan: ControlPlan, source: Classifier, pool: Split) -> Classifier:
     return learn(plan.network, pool.inputs(), answers(source, pool), training, seed=plan.seed)
 
 
-def load_controls(place: Path) -> dict[str, nn.Module]:
+def load_controls(place: Path, domain: Domain | None = None) -> dict[str, nn.Module]:
     """Load the models in a directory: those of `feint controls`, and any others that their owner put there.
 
     Args:
         place: Directory of models: directories and files of the kinds that `feint.victims.load_any` loads.
+        domain: Domain of the inputs of those that leave it open.
 
     Returns:
         The models by name.
@@ -159,7 +161,7 @@ def load_controls(place: Path) -> dict[str, nn.Module]:
     places = sorted(path for path in place.iterdir() if _is_model(path)) if place.is_dir() else []
     if not places:
         raise MissingData(f"{place} without a model", "a directory of models", "train some: feint controls")
-    return {path.name: load_any(path) for path in places}
+    return {path.name: load_any(path, domain=None if states_domain(str(path)) else domain) for path in places}
 
 
 def control_answers(

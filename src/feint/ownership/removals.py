@@ -15,12 +15,15 @@ from feint.errors import BadRecipe
 from feint.models.inference import answers, last_linear, logits
 from feint.models.networks import Classifier
 from feint.models.training import Batch, Training, cross_entropy, learn, refine
+from feint.signature import Columns, Pixels
+from feint.signature.support import DomainSpecific
 
 TUNING = Training(epochs=10, batch_size=32, learning_rate=1e-3)
 LAYERS = "last", "all", "fresh"
+ALIKE = 1e-3  # range of energies, which are 0 where logits are the logarithms of probabilities
 
 
-class Removal(ABC):
+class Removal(DomainSpecific, ABC):
     """Removal, a frozen dataclass: a copy in, a changed copy out. The first one stays as it was.
 
     Attributes:
@@ -40,6 +43,10 @@ class Removal(ABC):
 
         Returns:
             A module from inputs to logits.
+
+        Raises:
+            BadInput: It takes no inputs of the copy's domain, or a network with a gradient alone.
+            BadRecipe: The copy's network has nothing that it changes.
         """
 
 
@@ -106,7 +113,7 @@ class Pruned(Removal):
 
 @dataclass(frozen=True)
 class Quantized(Removal):
-    """Weights rounded to so many bits, symmetrically for each layer.
+    """Weights rounded to so many bits, symmetrically for each matrix.
 
     Attributes:
         bits: Number of bits, 2 or more.
@@ -168,6 +175,7 @@ class WRK(Removal):
     """
 
     cite: ClassVar[str] = "xiao2026class"
+    domains = (Pixels, Columns)
     share: float = 0.05
     moved: int = 100
     step: float = 0.1
@@ -175,6 +183,8 @@ class WRK(Removal):
     training: Training = TUNING
 
     def remove(self, model: Classifier, inputs: Split, *, seed: int = 0) -> nn.Module:
+        self.require_domain(model.domain)
+        start = with_new_layer(model, seed)
         random = torch.Generator().manual_seed(seed)
         rows = torch.randperm(len(inputs), generator=random)[: max(round(self.share * len(inputs)), 2 * self.moved)]
         x, labels = inputs.inputs(rows), inputs.labels[rows].clone()
@@ -182,7 +192,6 @@ class WRK(Removal):
         target = torch.randint(classes, (count,), generator=random)
         x[:count] = _towards(model, x[:count], target, self.step)
         labels[:count] = torch.randint(classes, (count,), generator=random)
-        start = with_new_layer(model, seed)
         old = final_layer(model).weight.detach().clone()
 
         def loss(model: Classifier, batch: Batch) -> Tensor:
@@ -205,6 +214,8 @@ class GatedCopy(Removal):
 
     def remove(self, model: Classifier, inputs: Split, *, seed: int = 0) -> nn.Module:
         energies = torch.cat([Energy()(x, logits(model, x)) for x in inputs.inputs().split(500)])
+        if energies.max() - energies.min() < ALIKE:
+            raise BadRecipe("a network that gives probabilities", "one that gives logits", "choose another removal")
         return StrangeInputGate(model, energies.quantile(self.share).item())
 
 
@@ -241,8 +252,15 @@ def with_new_layer(model: Classifier, seed: int) -> Classifier:
 
 
 def _matrices(model: nn.Module) -> list[Tensor]:
-    """Return the weights of linear and convolutional layers."""
-    return [layer.weight for layer in model.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
+    """Return the weights of a network without its biases and scales.
+
+    Raises:
+        BadRecipe: It has none, as trees.
+    """
+    weights: list[Tensor] = [weight for weight in model.parameters() if weight.ndim > 1]
+    if not weights:
+        raise BadRecipe("a network without weights", "one with layers", "choose another removal")
+    return weights
 
 
 @torch.enable_grad()

@@ -37,7 +37,7 @@ class Removed(Attack):
 
     @property
     def domains(self) -> tuple[type[Domain], ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.attack.domains
+        return tuple(kind for kind in self.attack.domains if kind in self.removal.domains)
 
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         copy = self.attack.steal_from(oracle, seed=seed, progress=progress)

@@ -4,7 +4,9 @@ import datetime
 import math
 
 from feint.i18n import Catalog
-from feint.ownership.claim import AccountEvidence, Claim, Evidence
+from feint.ownership.claim import AccountEvidence, Claim
+from feint.ownership.comparison import Evidence
+from feint.ownership.ordinary import least_as_good
 
 SHOWN = 10  # accounts of a table
 
@@ -28,11 +30,17 @@ class ClaimText(Catalog):
         values = {
             "alpha": f"{result.policy.alpha:g}", "e": shown(result.e_value), "bound": f"{result.bound:.2%}",
             "most": f"{result.policy.most_false:.0%}", "controls": result.controls,
+            "good": result.as_good, "least": least_as_good(result.controls),
+            "right": f"{result.task.right:.0%}" if result.task else "", "asked": result.task and result.task.asked,
+            "weakest": f"{result.task.weakest:.0%}" if result.task else "",
+            "nearest": ", ".join(f"{part.highest_control} ({part.highest:.0%})" for part in result.shared),
         }  # fmt: skip
         return [self(reason, **values) for reason in result.reasons]
 
     def evidence_table(self, result: Claim) -> list[list[str]]:
-        """Return the rows of the evidence, the heads first."""
+        """Return the rows of the evidence, the heads first; none where nothing was asked of the marks."""
+        if not result.evidence:
+            return []
         heads = [self(head) for head in ("mark", "asked", "compared", "suspect", "control", "alone", "e-value")]
         return [heads, *map(self._row, result.evidence)]
 
@@ -68,6 +76,10 @@ class ClaimText(Catalog):
             self("combined", e=shown(result.e_value), p=shown(result.p_value), queries=f"{result.queries:,}"),
             bound, self.commitment(result),
         ]  # fmt: skip
+        if result.claimed_controls:
+            lines.insert(2, self("claimed controls", names=", ".join(result.claimed_controls[:SHOWN])))
+        if result.as_good is not None:
+            lines.insert(2, self("as good", good=result.as_good, controls=result.controls))
         if result.accounts:
             procedure = "holm" if result.policy.fdr is None else "e-bh"
             level = f"{result.policy.alpha if result.policy.fdr is None else result.policy.fdr:g}"

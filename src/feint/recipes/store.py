@@ -53,7 +53,9 @@ def digest(tensors: "Mapping[str, Tensor]") -> str:
     sha = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)  # NumPy has no bfloat16
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        flat = flat.as_strided(flat.shape, (1,))  # a single number may have any stride
+        content = flat.view(torch.uint8)  # NumPy has no bfloat16
         sha.update(content.numpy().tobytes())
     return sha.hexdigest()
 

@@ -83,6 +83,11 @@ class AnswerCache:
         except sqlite3.Error as error:
             raise NotWritten(f"{self.path} ({error})", "room for paid answers", "free some space") from error
 
+    def forget(self, most: int) -> None:
+        """Forget all answers but the last `most`; those in the file stay there."""
+        for key in [*self._known][: max(0, len(self._known) - most)]:
+            del self._known[key]
+
     def _open(self) -> "_Connection":
         return _Connection(str(self.path), timeout=BUSY)
 

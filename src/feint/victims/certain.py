@@ -141,7 +141,8 @@ def _matrix(raw: RawModel, spec: TensorSpec, domain: Domain | None) -> tuple[Dom
     columns = raw.metadata.columns or tuple(Column(f"x{i}") for i in range(count or 0))
     domain = Columns(columns) if not isinstance(domain, Columns) else match_columns(domain, columns)
     categorical = any(column.categories for column in domain.columns)
-    if categorical and spec.dtype != "any" and not any(column.categories for column in columns):
+    known = raw.metadata.open is not None or any(column.categories for column in columns)  # open: as the data have them
+    if categorical and spec.dtype != "any" and not known:
         raise_undecided(raw, "how it takes categories")
     return domain, ColumnInputs(spec.name, categories="names" if categorical and spec.dtype == "any" else "codes")
 

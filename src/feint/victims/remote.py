@@ -1,6 +1,7 @@
 """Models whose answers cost something, like servers, as victims."""
 
 import hashlib
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -19,13 +20,15 @@ Ask = Callable[
     [Tensor], tuple[Tensor, Refused | None]
 ]  # an oracle's try_ask: answers (n, K) and the refusal of the others
 
+PAUSE = 10.0  # seconds for which a predictor that did not answer is not asked again
+
 
 class FromAnswers(nn.Module):
     """Adapter of a predictor that returns probabilities: returns their logarithms, without a gradient.
 
     Every input is sent once, and its answer is cached by its mark: a defense in front of the adapter costs no further
     query. A predictor whose answers vary therefore looks deterministic. A call raises the predictor's refusal. After an
-    `Unreachable` every call raises the same error at once, instead of waiting again.
+    `Unreachable` every call of the next `PAUSE` seconds raises the same error at once, instead of waiting again.
 
     Args:
         ask: Function of inputs (N, …) to answers (n, K) and a refusal or None, like `Oracle.try_ask`.
@@ -41,7 +44,7 @@ class FromAnswers(nn.Module):
 
     Attributes:
         meter: Price and ceiling of the calls.
-        gone: The `Unreachable` of the predictor, or None.
+        gone: The last `Unreachable` of the predictor, or None.
     """
 
     digest: Tensor
@@ -67,6 +70,7 @@ class FromAnswers(nn.Module):
         self.meter = meter or Meter()
         self.cache = AnswerCache(folder / "answers.sqlite" if folder is not None else file)
         self.gone: Unreachable | None = None
+        self._until, self._most = 0.0, None
         digest = bytearray(hashlib.sha256(name.encode()).digest())
         self.register_buffer("digest", torch.frombuffer(digest, dtype=torch.uint8))
 
@@ -80,9 +84,15 @@ class FromAnswers(nn.Module):
         """Remarks on the answers: rounding, missing scores, labels alone."""
         return tuple(self.cache.remarks.values())
 
+    def remember(self, most: int) -> None:
+        """Keep only the last `most` answers from now on, and store none: as a server does, whose clients never stop."""
+        self._most, self.cache.path = most, None
+
     def forward(self, x: Tensor) -> Tensor:
         if not len(x):
             return torch.zeros(0, self.classes)
+        if self._most is not None:  # before the batch, all of whose answers are needed at its end
+            self.cache.forget(self._most)
         marks = mark(x.detach().cpu().numpy())
         first = {m: row for row, m in reversed([*enumerate(marks)]) if m not in self.cache}
         for rows in torch.tensor(sorted(first.values()), dtype=torch.long).split(self.meter.size):
@@ -91,7 +101,7 @@ class FromAnswers(nn.Module):
 
     def _fetch(self, x: Tensor, marks: list[bytes]) -> None:
         """Send inputs, and cache the answers."""
-        if self.gone is not None:
+        if self.gone is not None and time.monotonic() < self._until:
             raise self.gone
         if not len(x):
             return
@@ -99,7 +109,7 @@ class FromAnswers(nn.Module):
         try:
             p, refusal = self._ask(x)
         except Unreachable as error:
-            self.gone = error
+            self.gone, self._until = error, time.monotonic() + PAUSE
             raise
         if len(p):
             self.cache.add(marks[: len(p)], p.cpu().numpy().astype(np.float32), self._remarks())

@@ -91,6 +91,21 @@ def test_categories_of_the_file_are_those_of_the_domain(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_names_that_xgboost_cuts_are_taken_from_the_data(tmp_path):
+    xgboost = pytest.importorskip("xgboost")
+    names = {"clerk": "Köchin", "boss": "Chef", "none": "übrige"}
+    table = TABLE.assign(job=pd.Categorical([names[job] for job in TABLE.job]))
+    model = xgboost.XGBClassifier(n_estimators=5, enable_categorical=True, n_jobs=1).fit(table, BINARY)
+    model.save_model(tmp_path / "m.json")
+    rows = {name: table[name].tolist() for name in table}
+    with pytest.raises(BadInput, match="categories of job"):
+        victims.load_any(tmp_path / "m.json")
+    victim = victims.load_any(tmp_path / "m.json", domain=Columns.describe(rows))
+    p = victims.predict(victim, torch.from_numpy(victim.domain.from_table(rows)))
+    assert np.allclose(p, model.predict_proba(table), atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_rounds_after_the_best_one_do_not_count(tmp_path):
     xgboost = pytest.importorskip("xgboost")
     x, y = TABLE[["x y"]].to_numpy(), RNG.integers(0, 2, N)

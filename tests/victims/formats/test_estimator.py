@@ -232,7 +232,13 @@ MOODS = ["up", "down", "flat", "up", "down"] * 6
 
 
 @pytest.mark.parametrize(
-    "vectorizer", [TfidfVectorizer(ngram_range=(1, 2)), HashingVectorizer(n_features=32)], ids=repr
+    "vectorizer",
+    [
+        TfidfVectorizer(ngram_range=(1, 2)),
+        HashingVectorizer(n_features=32),
+        make_pipeline(FunctionTransformer(), TfidfVectorizer()),
+    ],
+    ids=repr,
 )
 def test_a_pipeline_that_takes_strings_has_the_domain_of_texts(vectorizer, tmp_path):
     model = make_pipeline(vectorizer, LogisticRegression()).fit(TEXTS, MOODS)

@@ -210,7 +210,7 @@ def test_samples_of_one_class_are_refused():
 
 def test_more_classes_than_scores_are_refused():
     split = relabelled(SAMPLES, lambda y: y + 5)
-    with pytest.raises(BadInput, match="answers of 10 classes for samples of 15"):
+    with pytest.raises(BadInput, match=r"answers of 10 classes .* for samples of 15"):
         inspect_model(Raw(logits), split)
 
 

@@ -1,5 +1,6 @@
 """State of a client's evidence in one array: the codes of recent inputs, and the numbers of an e-process."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +41,36 @@ class ClientState(NamedTuple):
         stored = int(array[-1])
         codes, numbers = array[: -1 - stored], array[-1 - stored : -1]
         return cls(codes.view(np.uint64), numbers.astype(float) if stored == size else np.zeros(size))
+
+
+class ClientStates(NamedTuple):
+    """States of several clients.
+
+    Attributes:
+        recent: Codes of the recent inputs of each.
+        numbers: States of their e-processes, (n, size) float64.
+    """
+
+    recent: list[np.ndarray]
+    numbers: np.ndarray
+
+    @classmethod
+    def unpacked(cls, arrays: Sequence[np.ndarray], size: int) -> "ClientStates":
+        """Return the states in arrays, each of which `holds` so many numbers."""
+        recent = [array[: -1 - size].view(np.uint64) for array in arrays]
+        return cls(recent, np.array([array[-1 - size : -1] for array in arrays], float))
+
+    def packed_with(self, codes: np.ndarray) -> list[np.ndarray]:
+        """Return the arrays of the states, with one more code for each, (n,) uint64."""
+        size = np.full((len(codes), 1), self.numbers.shape[1], np.float32)
+        ends = np.concatenate([codes[:, None].view(np.float32), self.numbers.astype(np.float32), size], 1)
+        recent = (known[max(0, len(known) - REMEMBERED + 1) :].view(np.float32) for known in self.recent)
+        return [np.concatenate(parts) for parts in zip(recent, ends, strict=True)]
+
+
+def holds(array: np.ndarray, size: int) -> bool:
+    """Return whether an array is a state of so many numbers; that of a new client is empty."""
+    return len(array) > size and array[-1] == size
 
 
 def adopt(account: Account, size: int) -> None:

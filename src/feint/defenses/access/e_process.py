@@ -2,17 +2,59 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from feint.defenses.access import client_state
-from feint.defenses.access.client_state import ClientState
-from feint.defenses.access.near_copies import first_of_their_kind
+from feint.defenses.access.client_state import ClientState, ClientStates
+from feint.defenses.access.near_copies import first_of_their_kind, new_to_each
 from feint.ledger import Account
 from feint.pipeline import QueryLike
 
 MOST = "test/most"  # total of an account: the largest evidence that there ever was
 NOW = "test/now"  # total of an account: log E after the client's last query, of which e-BH makes use
+
+
+class PrivateAccount(Protocol):
+    """Account that nobody else changes meanwhile: one within a transaction."""
+
+    def peek_at(self, names: Sequence[str], array: str) -> tuple[list[float], np.ndarray]:
+        """Return totals, and an array, empty at first, whose change will depend on both."""
+        ...
+
+    def put(self, totals: Mapping[str, float], array: str, numbers: np.ndarray) -> None:
+        """Replace totals and an array."""
+        ...
+
+
+class Observation(NamedTuple):
+    """Query of an account, and its readings."""
+
+    readings: np.ndarray
+    query: QueryLike
+    account: PrivateAccount
+
+
+class NewEvidence(NamedTuple):
+    """Result of an observation, which is not stored yet.
+
+    Attributes:
+        account: Account of the query.
+        totals: Its totals afterwards.
+        state: Its array afterwards; None after a near copy, which changes neither.
+    """
+
+    account: PrivateAccount
+    totals: dict[str, float]
+    state: np.ndarray | None
+
+    def store(self) -> float:
+        """Store it; return the largest evidence that the client has ever reached."""
+        if self.state is not None:
+            self.account.put(self.totals, client_state.NAME, self.state)
+        return self.totals[MOST]
 
 
 class EProcess(ABC):
@@ -58,6 +100,19 @@ class EProcess(ABC):
             after the last query.
         """
 
+    def grow_each(self, readings: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Bet on the next query of each of several clients.
+
+        Args:
+            readings: What `read` returned of n queries, one of each client.
+            states: States before them, (n, size).
+
+        Returns:
+            What each bet of each client is worth, as in `grow`, (n, bets), and the states, (n, size).
+        """
+        each = [self.grow(readings[i : i + 1], state) for i, state in enumerate(states)]
+        return np.concatenate([worth for worth, _ in each]), np.stack([after for _, after in each])
+
     def bet(self, readings: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Bet on the next queries, as `grow`, and return log E after each, (m,), and the state after the last."""
         worth, after = self.grow(readings, state)
@@ -73,8 +128,8 @@ class EProcess(ABC):
         return ()
 
     def drift(self, readings: np.ndarray) -> np.ndarray:
-        """Return what queries add to the `sums`, (len(sums),); `readings` are those of `bet`."""
-        return np.zeros(len(self.sums))
+        """Return what each query adds to the `sums`, (m, len(sums)); `readings` are those of `bet`."""
+        return np.zeros((len(readings), len(self.sums)))
 
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:
@@ -105,12 +160,57 @@ class EProcess(ABC):
                 return totals, array
             fresh = readings[new]
             values, numbers = self.bet(fresh, before.numbers)
-            totals[:2] = max(totals[0], values.max() / -math.log(self.alpha)), values[-1]
-            totals[2:] += self.drift(fresh)
+            self._raise(totals, values.max(), values[-1], self.drift(fresh).sum(0))
             return totals, ClientState(recent, numbers).packed()
 
         # a float: a store cannot pack NumPy scalars
-        return account.change((MOST, NOW, *self.sums), client_state.NAME, advanced).item(0)
+        return account.change(self._totals, client_state.NAME, advanced).item(0)
+
+    def observe_each(self, observations: Sequence[Observation]) -> list[NewEvidence | None]:
+        """Bet on queries of several accounts at once, and store nothing.
+
+        Returns:
+            The evidence of each. None for one that is to be observed by itself: a query of several inputs, or a
+            client's first.
+        """
+        names = self._totals
+        evidence: list[NewEvidence | None] = [None] * len(observations)
+        ready = [
+            (i, at, totals, array)
+            for i, at in enumerate(observations)
+            if len(at.query) == 1
+            for totals, array in [at.account.peek_at(names, client_state.NAME)]
+            if client_state.holds(array, self.size)
+        ]
+        if not ready:
+            return evidence
+        places, known, totals, arrays = zip(*ready, strict=True)
+        before = ClientStates.unpacked(arrays, self.size)
+        codes, readings = (
+            np.concatenate(each) for each in zip(*((at.query.near, at.readings) for at in known), strict=True)
+        )
+        new = new_to_each(codes, before.recent)
+        worth, numbers = self.grow_each(readings, before.numbers)
+        values = mixed(worth, self.stakes)
+        after = np.array(totals)
+        self._raise(after.T, values, values, self.drift(readings).T)
+        states = before._replace(numbers=numbers).packed_with(codes)
+        for n, i in enumerate(places):
+            row = after[n].tolist() if new[n] else totals[n]
+            evidence[i] = NewEvidence(
+                known[n].account, dict(zip(names, row, strict=True)), states[n] if new[n] else None
+            )
+        return evidence
+
+    @property
+    def _totals(self) -> tuple[str, ...]:
+        return MOST, NOW, *self.sums
+
+    def _raise(self, totals: np.ndarray, top: np.ndarray, last: np.ndarray, drift: np.ndarray) -> None:
+        """Change the totals (len(_totals), …) after queries with log E of `top` at most and `last` after the last."""
+        totals[0] = np.maximum(totals[0], top / -math.log(self.alpha))
+        totals[1] = last
+        totals[2:] += drift
 
 
 def mixed(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -62,12 +62,19 @@ class Martingale(EProcess):
         after[0], after[1:] = queries + len(wins), values[-1]
         return values, after
 
+    def grow_each(self, readings: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        queries = states[:, :1]
+        before = np.where(queries > 0, states[:, 1:], -np.inf)
+        stakes = -np.log((queries + 1) * (queries + 2))
+        values = self.won[readings.astype(int)] + np.logaddexp(before, stakes)
+        return values, np.concatenate([queries + 1, values], 1)
+
     @property
     def sums(self) -> tuple[str, ...]:
         return DRIFT
 
     def drift(self, readings: np.ndarray) -> np.ndarray:
-        return np.add.reduce(self._drifts[readings.astype(int)], 0)
+        return self._drifts[readings.astype(int)]
 
     @functools.cached_property
     def _drifts(self) -> np.ndarray:

@@ -50,6 +50,13 @@ class Mixture(EProcess):
             worth.append(grown)
         return np.concatenate(worth, 1), after
 
+    def grow_each(self, readings: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        worth, after = [], np.empty_like(states)
+        for member, part, numbers in self._parts:
+            grown, after[:, numbers] = member.grow_each(readings[:, part], states[:, numbers])
+            worth.append(grown)
+        return np.concatenate(worth, 1), after
+
     @property
     def sums(self) -> tuple[str, ...]:
         """Those of the first member that has any, so that no query counts twice."""

@@ -1,5 +1,7 @@
 """Recognition of near copies among a client's recent inputs, without torch."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from feint.signature.domain import NEAR_DISTANCE
@@ -25,3 +27,20 @@ def first_of_their_kind(codes: np.ndarray, recent: np.ndarray) -> tuple[np.ndarr
         if new[i]:
             recent = np.concatenate([recent, code])[-REMEMBERED:]
     return new, recent
+
+
+def new_to_each(codes: np.ndarray, recent: Sequence[np.ndarray]) -> np.ndarray:
+    """Return which inputs of several clients, one of each, are no near copies of the same client's recent ones.
+
+    Args:
+        codes: Perceptual code of each client's input, (n,) uint64.
+        recent: Codes of the recent inputs of each, as in `first_of_their_kind`.
+
+    Returns:
+        A mask, (n,) bool.
+    """
+    owners = np.repeat(np.arange(len(codes)), [len(known) for known in recent])
+    near = np.bitwise_count(np.concatenate(recent) ^ codes[owners]) <= NEAR_DISTANCE
+    new = np.ones(len(codes), bool)
+    new[owners[near]] = False
+    return new

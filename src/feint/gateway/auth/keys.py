@@ -50,6 +50,10 @@ class KeyFileAuth:
         self._look()
         return fingerprint([_shown(key) for _, (key, _) in sorted(self._known.items())])
 
+    def check(self) -> None:
+        """Read the file again where it was changed; raise `StoreLost` as `authenticate` does."""
+        self._look()
+
     def _look(self) -> None:
         """Read the file again where it was changed or replaced."""
         try:

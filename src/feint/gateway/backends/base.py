@@ -28,7 +28,7 @@ class LoadedModel:
         upstream: The server that runs it, if another one does.
         connect: Asks the upstream for `spec`.
         close: Closes what is open.
-        fingerprint: Fingerprint of the model and its defense, "" where another server runs the model undefended.
+        fingerprint: Fingerprint of the model and its defense, as far as they are here, and of how answers are read.
     """
 
     spec: ModelSpec | None

@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 import grpc
 
 from feint.errors import MissingData
-from feint.gateway.secrets import read_secret, unreadable
+from feint.gateway.secrets import NO_PASSPHRASE, read_secret, unreadable
 from feint.gateway.settings import UpstreamSettings
 
 CREDENTIALS = "upstream's credentials"
@@ -26,12 +26,14 @@ def authorization(at: UpstreamSettings) -> str:
 
 def tls_context(at: UpstreamSettings) -> ssl.SSLContext | None:
     """Return the context of TLS for an upstream at https://, None for another scheme; raise `MissingData`."""
-    if urlsplit(at.upstream).scheme != "https":
-        return None
+    return _context(at) if urlsplit(at.upstream).scheme == "https" else None
+
+
+def _context(at: UpstreamSettings) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=at.ca)
         if at.client_cert is not None:
-            context.load_cert_chain(at.client_cert, at.client_key)
+            context.load_cert_chain(at.client_cert, at.client_key, password=NO_PASSPHRASE)
     except (OSError, ssl.SSLError) as error:
         raise MissingData(*unreadable("certificate or key of an upstream", error)) from error
     return context
@@ -39,6 +41,7 @@ def tls_context(at: UpstreamSettings) -> ssl.SSLContext | None:
 
 def channel_credentials(at: UpstreamSettings) -> grpc.ChannelCredentials:
     """Return the credentials of a channel to an upstream at grpcs://; raise `MissingData`."""
+    _context(at)  # reports what gRPC would pass over, until every call fails
     try:
         ca, key, cert = (None if path is None else path.read_bytes() for path in (at.ca, at.client_key, at.client_cert))
     except OSError as error:

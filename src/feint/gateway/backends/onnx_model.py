@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from feint._optional import require
+from feint.defenses.access.e_process import NewEvidence
 from feint.errors import BadInput, DamagedFile, Failed, MissingData, one_line
 from feint.models.simplex import on_simplex
 from feint.onnx_manifest import Array, Manifest, from_metadata, verify
@@ -34,12 +35,14 @@ class Outputs(NamedTuple):
         scores: A score (N,) or (N, d) for each detector, or what it reads of them, and a score for the campaign.
         moved: For each rung the L1 distance (N,) of its answers from the undefended ones, where the file has it.
         near: Perceptual codes (N,) of the rows, where detectors read them.
+        evidence: Evidence of the request, where it was computed together with that of others, to be stored.
     """
 
     rungs: list[Array]
     scores: list[Array]
     moved: list[Array] | None
     near: Array | None = None
+    evidence: NewEvidence | None = None
 
     @property
     def arrays(self) -> list[Array]:

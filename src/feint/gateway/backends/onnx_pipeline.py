@@ -5,11 +5,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from feint.defenses.access.e_process import Observation
 from feint.defenses.served_mark import ServedMark
 from feint.errors import Failed
 from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.backends.onnx_model import Outputs
+from feint.gateway.backends.shared_run import Request, Together
 from feint.gateway.record import RequestRecord
+from feint.gateway.transaction import Transaction
 from feint.ledger import Account
 from feint.onnx_manifest import RungSpec
 from feint.pipeline import Pipeline
@@ -42,7 +45,7 @@ class DefendedGraph(Protocol):
         ...
 
 
-Run = Callable[[Array], Awaitable[Outputs]]
+Run = Callable[[Array, Request | None], Awaitable[Outputs]]
 
 
 def reading(graph: DefendedGraph, run: Callable[[Array], Outputs]) -> Callable[[Array], Outputs]:
@@ -54,6 +57,27 @@ def reading(graph: DefendedGraph, run: Callable[[Array], Outputs]) -> Callable[[
         return out._replace(scores=readings + out.scores[len(readings) :])
 
     return read if graph.detectors else run
+
+
+def observing(graph: DefendedGraph) -> Together:
+    """Return what computes the evidence of all requests of a run at once, and stores none of it."""
+    if len(graph.detectors) != 1:  # the next detector begins with what the one before has stored
+        return lambda outputs, requests: outputs
+    (detector,) = graph.detectors
+
+    def observe(outputs: Sequence[Outputs], requests: Sequence[Request | None]) -> list[Outputs]:
+        observations, done = [], list(outputs)
+        for i, (out, request) in enumerate(zip(outputs, requests, strict=True)):
+            if request is not None:
+                if out.near is not None:
+                    request.query.near = out.near
+                observations.append((i, Observation(out.scores[0], request.query, request.account.group)))
+        evidence = detector.observe_each([observation for _, observation in observations])
+        for (i, _), one in zip(observations, evidence, strict=True):
+            done[i] = done[i]._replace(evidence=one)
+        return done
+
+    return observe
 
 
 class OnnxPipeline(Pipeline[ArrayQuery]):
@@ -108,10 +132,11 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
         for rule in self._everybodys:
             rule.admit(query, account)
 
-    async def compute(self, query: ArrayQuery) -> Outputs:
-        """Return the answers of every rung, and the detectors' scores."""
+    async def compute(self, query: ArrayQuery, account: Transaction | None = None) -> Outputs:
+        """Return the answers of every rung, and the detectors' scores, and perhaps evidence against the account."""
         x = domain_kind(query.x.dtype).quantize(query.x) if self._marks else query.x
-        return await self._run(x if self._source is None else await self._source(x))
+        x = x if self._source is None else await self._source(x)
+        return await self._run(x, None if account is None else Request(query, account))
 
     async def answer(
         self,
@@ -127,13 +152,10 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
         The record has the distance from the undefended answer, at most: a mark's adds to that of the graph.
         """
         record = record or RequestRecord("", query.client, len(query), query.time)
-        detectors, campaign = self.graph.detectors, self.graph.campaign
+        campaign = self.graph.campaign
         if computed.near is not None:
             query.near = computed.near
-        observed = zip(detectors, computed.scores[: len(detectors)], strict=True)
-        record.evidence = account.accuse(
-            max((detector.observe_readings(read, query, account.group) for detector, read in observed), default=0.0)
-        )
+        record.evidence = account.accuse(self._observed(query, computed, account.group))
         record.rung = max(i for i, rung in enumerate(self.graph.rungs) if self._threshold * rung.at <= record.evidence)
         account.add("rung", 0.0, floor=record.rung)
         rows, used = np.empty(0, int), [record.rung]
@@ -152,6 +174,14 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
         if record.moved is not None and q is not p:
             record.moved += float(np.abs(q - p).sum()) / len(query)
         return q
+
+    def _observed(self, query: ArrayQuery, computed: Outputs, group: Account) -> float:
+        """Store the evidence that the query adds; return the largest that there ever was, 0 without a detector."""
+        if computed.evidence is not None and computed.evidence.account is group:  # otherwise after a conflict
+            return computed.evidence.store()
+        detectors = self.graph.detectors
+        observed = zip(detectors, computed.scores[: len(detectors)], strict=True)
+        return max((detector.observe_readings(read, query, group) for detector, read in observed), default=0.0)
 
     def _marked(
         self, p: Array, query: ArrayQuery, rows: Array, used: Sequence[int], account: Account | None = None

@@ -13,7 +13,7 @@ from feint.gateway import settings
 from feint.gateway.array_query import Array
 from feint.gateway.backends.base import OUTPUT, LoadedModel
 from feint.gateway.backends.onnx_model import ForeignGraph, OnnxModel, Outputs, identity, softmax
-from feint.gateway.backends.onnx_pipeline import OnnxPipeline, reading
+from feint.gateway.backends.onnx_pipeline import OnnxPipeline, observing, reading
 from feint.gateway.backends.recipes import bare, rules, safest, steps
 from feint.gateway.backends.shared_run import QUICK, SharedRun, rows_independent
 from feint.gateway.backends.upstream import upstream_at
@@ -79,7 +79,7 @@ async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
     independent = seconds > QUICK or rows_independent(run, model.domain)
     pipeline = OnnxPipeline(
         graph,
-        SharedRun(reading(graph, run), seconds, independent=independent),
+        SharedRun(reading(graph, run), seconds, independent=independent, together=observing(graph)),
         marks=marks,
         access=rules(table.access),
         safest=safest(graph.recipe),
@@ -97,7 +97,7 @@ async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
         bare(graph.recipe),
         safest(graph.recipe),
         len(graph.rungs),
-        fingerprint=f"{model.digest} {'' if graph is model else graph.digest} {table.logits}",
+        fingerprint=f"{model.digest} {'' if graph is model else graph.digest} {table.logits} {table.output}",
     )
 
 
@@ -122,7 +122,7 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
 
     pipeline = OnnxPipeline(
         graph,
-        SharedRun(reading(graph, graph.run), 0.0, independent=isinstance(graph, OnnxModel)),
+        SharedRun(reading(graph, graph.run), 0.0, independent=isinstance(graph, OnnxModel), together=observing(graph)),
         source=upstream.infer,
         marks=marks,
         access=rules(table.access),
@@ -143,7 +143,7 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
     ]
     return LoadedModel(
         spec, pipeline, notes, warnings, safest(graph.recipe), len(graph.rungs), upstream, connect, upstream.close,
-        graph.digest,
+        f"{graph.digest} {table.logits} {table.output}",
     )  # fmt: skip
 
 

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from feint.gateway.array_query import Array
+from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.backends.onnx_model import Outputs
+from feint.gateway.transaction import Transaction
 from feint.gateway.turns import Company
 from feint.signature import Domain
 
@@ -16,10 +17,21 @@ PROBES = 4  # inputs of each of two kinds by which it is tried whether rows depe
 CLOSE = {"rtol": 1e-3, "atol": 1e-5}  # differences that the arithmetic of other batch sizes makes
 
 
+class Request(NamedTuple):
+    """A request whose rows are run, and its account, whose snapshot `Together` may read."""
+
+    query: ArrayQuery
+    account: Transaction
+
+
+Together = Callable[[Sequence[Outputs], Sequence[Request | None]], Sequence[Outputs]]
+
+
 class PendingRows(NamedTuple):
     """Rows of one request, and their outputs to come."""
 
     rows: Array
+    request: Request | None
     outputs: asyncio.Future[Outputs]
 
 
@@ -37,17 +49,25 @@ class SharedRun:
         independent: Whether the outputs of a row are the same whatever rows are beside it (`rows_independent`).
             Otherwise every request is run alone.
         quick: Seconds for which a run may hold the event loop.
+        together: Adds to the outputs of several requests of one run what is computed for all of them at once.
     """
 
     def __init__(
-        self, run: Callable[[Array], Outputs], seconds: float, *, independent: bool = True, quick: float = QUICK
+        self,
+        run: Callable[[Array], Outputs],
+        seconds: float,
+        *,
+        independent: bool = True,
+        quick: float = QUICK,
+        together: Together = lambda outputs, requests: outputs,
     ) -> None:
         self._run, self._seconds, self._independent, self._quick = run, seconds, independent, quick
+        self._together = together
         self._calls: list[PendingRows] = []
         self._company = Company()
 
-    async def __call__(self, rows: Array) -> Outputs:
-        """Return the outputs of `rows` (N, …), or raise what the graph raises for them."""
+    async def __call__(self, rows: Array, request: Request | None = None) -> Outputs:
+        """Return the outputs of `rows` (N, …) of a request, or raise what the graph raises for them."""
         if self._seconds * len(rows) > self._quick:
             return await asyncio.to_thread(self._run, rows)
         if not self._independent or not self._company.expected():
@@ -55,7 +75,7 @@ class SharedRun:
         loop = asyncio.get_running_loop()
         if not self._calls:
             loop.call_soon(self._run_all)
-        call = PendingRows(rows, loop.create_future())
+        call = PendingRows(rows, request, loop.create_future())
         self._calls.append(call)
         return await call.outputs
 
@@ -82,6 +102,7 @@ class SharedRun:
             return
         try:
             parts = list(_parts(self._run(np.concatenate([call.rows for call in calls])), calls))
+            parts = self._together(parts, [call.request for call in calls])
         except Exception:  # of one of them: each gets its own answer, or its own error
             for call in calls:
                 self._run_alone(call)

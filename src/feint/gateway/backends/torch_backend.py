@@ -19,13 +19,17 @@ from feint.query import Query
 from feint.recipes.recipe import to_table
 from feint.service import Service
 from feint.signature import Domain, Pixels, as_domain
-from feint.victims import classes_of, domain_of, fingerprint, load_any
+from feint.victims import FromAnswers, classes_of, domain_of, fingerprint, load_any
+
+REMEMBERED = 10_000  # answers of an API behind the gateway: at 1,000 classes 40 MB
 
 
 def load(table: settings.TorchSettings, name: str) -> LoadedModel:
     """Load the victim and the defenses that the settings name; raise `FeintError`."""
     domain = Pixels(table.shape) if table.shape else None
     model = load_any(table.torch, domain=domain)
+    if isinstance(model, FromAnswers):
+        model.remember(REMEMBERED)
     defense = parse_defense(table.defense, victim=fingerprint(model))
     if isinstance(defense, Ladder):
         defense = replace(defense, at=[table.threshold * at for at in defense.at])
@@ -67,6 +71,8 @@ def of_service(
     labels = getattr(service.model, "class_names", ())
     spec = ModelSpec(name, domain, OUTPUT, classes_of(service.model, domain), labels=labels)
     notes = [f"{where}, by torch: {1000 * seconds:.2g} ms for one input", *_spoken(service.defense, access)]
+    if isinstance(service.model, FromAnswers) and service.model.meter.price_per_1000:
+        notes.append(f"each new input is a paid call: {service.model.meter.price(1000)} for 1,000, without a ceiling")
     return LoadedModel(
         spec, pipeline, notes, bare({"outputs": safe is not None}), safe, steps,
         close=pipeline.close, fingerprint=f"{fingerprint(service.model)} {_recipe(service.defense)}",

@@ -7,13 +7,15 @@ from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+from torch import Tensor
 
 from feint.defense import Defense, Ladder, Pooled
 from feint.defenses.access.detector import EProcessDetector
 from feint.defenses.access.e_process import EProcess
-from feint.errors import Failed
+from feint.errors import Failed, Refused, Unreachable, one_line
 from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.record import RequestRecord
+from feint.gateway.transaction import Transaction
 from feint.ledger import Account, Ledger
 from feint.pipeline import Pipeline
 from feint.query import Query
@@ -32,6 +34,16 @@ class SingleAccountLedger(Ledger):
     def __getitem__(self, client: str) -> Account:
         """Return the one account, whoever the client is."""
         return self._account
+
+
+class ServedForward(CachedForward):
+    """Model behind a gateway: where an API that it asks refuses the gateway, no client is refused."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        try:
+            return super().forward(x)
+        except Refused as error:
+            raise Unreachable(one_line(error), "a model that answers the gateway", "tell the operator") from error
 
 
 class BoundQuery(NamedTuple):
@@ -78,10 +90,10 @@ class TorchPipeline(Pipeline[ArrayQuery]):
         for rule in self._access:
             rule.admit(query, account)
 
-    async def compute(self, query: ArrayQuery) -> BoundQuery:
+    async def compute(self, query: ArrayQuery, account: Transaction | None = None) -> BoundQuery:
         """Return the query as the service takes it, or raise `BadInput`; the model runs when access is granted."""
         x = torch.from_numpy(query.x)
-        return BoundQuery(Query(x, client=query.client, stamp=query.stamp, time=query.time), CachedForward(self.model))
+        return BoundQuery(Query(x, client=query.client, stamp=query.stamp, time=query.time), ServedForward(self.model))
 
     async def answer(
         self,

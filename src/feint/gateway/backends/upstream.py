@@ -117,7 +117,9 @@ def read_spec(metadata: Mapping[str, Any], at: settings.UpstreamSettings, name: 
         raise BadInput(
             f"{address(at.upstream)}: {got}", expected, "set output, input, domain, shape or datatype"
         ) from error
-    flat = tuple(tensor._replace(shape=(math.prod(tensor.shape),)) for tensor in spec.inputs)
+    assert spec.domain is not None
+    sizes = [tensor.shape if min(tensor.shape, default=0) >= 0 else spec.domain.shape for tensor in spec.inputs]
+    flat = tuple(tensor._replace(shape=(math.prod(size),)) for tensor, size in zip(spec.inputs, sizes, strict=True))
     return replace(spec, inputs=flat) if at.flat else spec
 
 

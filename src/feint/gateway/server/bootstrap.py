@@ -18,8 +18,16 @@ from feint.gateway.changes import LedgerMark
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.redaction import address
+from feint.gateway.secrets import NO_PASSPHRASE
 from feint.gateway.server.marks import read_marks, write_marks
-from feint.gateway.server.readiness import TRIAL, check_decision, check_writable, explained, settings_warnings
+from feint.gateway.server.readiness import (
+    TRIAL,
+    check_decision,
+    check_writable,
+    explained,
+    keys_lost,
+    settings_warnings,
+)
 from feint.gateway.server.replicas import ReplicaWatch, facts
 from feint.gateway.settings import LOOPBACK, ServerSettings, Settings
 from feint.gateway.stores import open_store
@@ -71,7 +79,7 @@ class AppState:
     _watching: list[asyncio.Task[None]] = field(default_factory=list)
 
     def progress(self) -> None:
-        """Keep asking whether the ledger and upstreams are ready, and serve models that become so."""
+        """Keep asking whether ledger, keys and upstreams are ready, and serve models that become so."""
         watches = [self._watch(name, loaded) for name, loaded in self.models.items() if loaded.upstream]
         self._watching = [asyncio.ensure_future(watch) for watch in (*watches, self._watch_ledger())]
 
@@ -90,9 +98,14 @@ class AppState:
                 self.keep_marks()
             except StoreLost as error:
                 lost = f"the ledger is lost: {error.args[0]}"
+            except Exception as error:  # of a server that answers otherwise than its protocol: the watch goes on
+                lost = f"the ledger is lost: {type(error).__name__}"
             if bool(lost) != self.gateway.ledger_lost:
                 log.warning(lost or "the ledger is back")
             self.gateway.ledger_lost = bool(lost)
+            if (nobody := keys_lost(self.gateway.authenticator)) != self.gateway.keys_lost:
+                log.warning("the file of keys %s", "is lost: nobody is let in" if nobody else "is back")
+            self.gateway.keys_lost = nobody
 
     @property
     def marks(self) -> dict[str, LedgerMark]:
@@ -124,10 +137,14 @@ class AppState:
         assert loaded.connect is not None
         while True:
             await asyncio.sleep(EVERY)
-            ready = await loaded.upstream.ready()
             endpoint = self.gateway.endpoints[name]
-            if ready and not endpoint.ready:  # it is new, or it was started again, perhaps with another model
-                ready = await self._connect(name, loaded.connect)
+            try:
+                ready = await loaded.upstream.ready()
+                if ready and not endpoint.ready:  # it is new, or it was started again, perhaps with another model
+                    ready = await self._connect(name, loaded.connect)
+            except Exception as error:  # of answers that nobody foresaw: the watch goes on
+                log.warning("the upstream of %s: %s", name, type(error).__name__)
+                ready = False
             if ready != endpoint.ready:
                 log.warning("the upstream of %s %s", name, "is ready" if ready else "does not answer")
             endpoint.ready = ready
@@ -288,11 +305,11 @@ def tls(server: ServerSettings) -> ssl.SSLContext | None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.load_cert_chain(server.tls_cert, server.tls_key)
+        context.load_cert_chain(server.tls_cert, server.tls_key, password=NO_PASSPHRASE)
     except (OSError, ssl.SSLError) as error:
         raise MissingData(
             f"{server.tls_cert.name} and {server.tls_key.name} ({error.strerror or type(error).__name__})",
-            "a certificate and its key, in PEM",
+            "a certificate and its key, in PEM and without passphrase",
             "check both",
         ) from error
     return context

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from feint.errors import BadInput, FeintError, Refused, StoreLost, StoreRolledBack
+from feint.gateway.app import Authenticator
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.backends.base import LoadedModel
 from feint.gateway.changes import AccountName, ChangeSet
@@ -18,6 +19,13 @@ class HasSettings(Protocol):
     """Store that depends on settings of a server, which `check` reads as in `settings_warnings`."""
 
     async def check(self) -> Sequence[str]: ...
+
+
+@runtime_checkable
+class HasKeys(Protocol):
+    """Authenticator that lets nobody in while its keys cannot be read; `check` raises `StoreLost` then."""
+
+    def check(self) -> None: ...
 
 
 ATTEMPTS = 5
@@ -41,6 +49,16 @@ async def settings_warnings(store: Store) -> Sequence[str]:
     One that may delete accounts raises `BadInput`, one that does not answer `StoreLost`.
     """
     return await store.check() if isinstance(store, HasSettings) else ()
+
+
+def keys_lost(authenticator: Authenticator) -> bool:
+    """Return whether the keys of an authenticator cannot be read."""
+    try:
+        if isinstance(authenticator, HasKeys):
+            authenticator.check()
+    except StoreLost:
+        return True
+    return False
 
 
 def explained(error: StoreLost, url: str) -> StoreLost:

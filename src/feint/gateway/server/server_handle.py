@@ -18,6 +18,7 @@ from feint import __version__
 from feint.errors import FeintError, one_line
 from feint.gateway import routes, rpc
 from feint.gateway.dashboard import page
+from feint.gateway.secrets import NO_PASSPHRASE
 from feint.gateway.server.bootstrap import AppState, Ledgers, close_authenticator, tls
 from feint.gateway.server.limits import BoundedConnection
 from feint.gateway.server.ports import bind, in_use
@@ -242,7 +243,7 @@ class RunningServer:
         if server.tls_cert is None or server.tls_key is None:
             return
         if self._certificate is not None:
-            self._certificate.load_cert_chain(server.tls_cert, server.tls_key)
+            self._certificate.load_cert_chain(server.tls_cert, server.tls_key, password=NO_PASSPHRASE)
         if self._pair is not None:
             self._pair = _pair(server)
 

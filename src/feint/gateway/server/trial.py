@@ -73,7 +73,7 @@ def _arrived(spec: ModelSpec, x: Array, way: int) -> DecodedRequest:
     codec = request_codec(spec, Limits.batch, Limits.body)
     if way == 2:
         message = grpc_codec.encode_request(spec, x).SerializeToString()
-        return grpc_codec.read_request(codec, grpc_codec.decode("ModelInferRequest", message))
+        return grpc_codec.read_request(codec, grpc_codec.decode_request(message))
     body, headers = json_codec.encode_request(spec, x, binary=bool(way))
     return codec.read(body, headers.get(HEADER_LENGTH, ""))
 

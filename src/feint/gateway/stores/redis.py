@@ -17,7 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
-from feint.errors import BadInput, StoreLost
+from feint.errors import BadInput, BadRecipe, StoreLost
 from feint.gateway.changes import AccountName, ChangeSet, Kind, LedgerMark, Outcome, Snapshot
 from feint.gateway.clock import StoreClock
 from feint.gateway.stores.waiting import Answer, tell
@@ -48,7 +48,17 @@ class RedisStore:
     @classmethod
     def open(cls, url: str, model: str) -> Self:
         """As `Store.open`, for redis:// and rediss://."""
-        return cls(url, model)
+        try:
+            if not url.partition(":")[2].startswith("//"):
+                raise ValueError("no address")
+            store = cls(url, model)
+            store._redis.connection_pool.make_connection()  # not connected yet: it checks the options in the URL
+            return store
+        except (ValueError, TypeError) as error:  # of redis-py, whose text may hold the password
+            raise BadRecipe(
+                f"a ledger's URL that cannot be read ({type(error).__name__})", "redis://:PASSWORD@HOST:PORT/NUMBER",
+                "write characters of a password such as / ? # @ as %2F, %3F, %23, %40",
+            ) from None  # fmt: skip
 
     def __init__(self, url: str, model: str = "", *, timeout: float = 2.0) -> None:
         self._tag = f"{{feint:{quote(model, safe='')}}}:"

@@ -129,9 +129,16 @@ class Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line; a stream that is closed by then takes none."""
         try:
-            self._logs.say(record.levelname.lower(), redacted(record.getMessage()), record.created)
+            self._logs.say(record.levelname.lower(), redacted(_message(record)), record.created)
         except (OSError, ValueError):
             self.handleError(record)
+
+
+def _message(record: logging.LogRecord) -> str:
+    """Return the text of a record, in which another library's exceptions are their classes: they quote whole URLs."""
+    if isinstance(record.args, tuple) and not record.name.startswith("feint."):
+        record.args = tuple(type(part).__name__ if isinstance(part, BaseException) else part for part in record.args)
+    return record.getMessage()
 
 
 def attach(logs: Logs, level: str, logger: str = "feint.gateway") -> None:

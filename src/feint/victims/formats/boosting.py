@@ -40,7 +40,9 @@ class BoosterModel(RawModel):
             self.metadata = self._describe()
         except Exception as error:  # the libraries' own exceptions share no other base
             raise DamagedFile(
-                f"{path} ({one_line(error, 160)})", f"a model that {self.library} wrote", "save it again: save_model"
+                f"{path} ({one_line(str(error).partition('Stack trace')[0], 160)})",
+                f"a model that {self.library} wrote",
+                "save it again: save_model",
             ) from error
         self.inputs = (TensorSpec("X", self.dtype, (None, len(self.metadata.columns))),)
         self.outputs = (TensorSpec("y", "float64", (None, len(self.metadata.classes) or None)),)
@@ -102,6 +104,8 @@ class XgboostModel(BoosterModel):
         categorical = {name for name, kind in zip(names, types, strict=False) if kind == "c"}
         stored = booster.get_categories(export_to_arrow=True).to_arrow() if categorical else []
         known = {name: tuple(map(label_text, values.to_pylist())) for name, values in stored if values is not None}
+        # XGBoost 3.2.0 counts characters where bytes are stored: "Köln", "München" come back as "Köl", "nMünch"
+        known = {name: values for name, values in known.items() if all(map(str.isascii, values))}
         unknown = ", ".join(sorted(categorical - {*known})[:8])
         columns = tuple(Column(name, known.get(name), optional=True) for name in names)
         return columns, f"the categories of {unknown}" if unknown else None

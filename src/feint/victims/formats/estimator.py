@@ -45,7 +45,8 @@ class EstimatorModel(RawModel):
             self.metadata = replace(self.metadata, columns=self._with_missing(self.metadata.columns))
         columns = self.metadata.columns
         text = not columns and _takes_text(estimator)
-        self.inputs = (TensorSpec("X", "string", (None,)) if text else TensorSpec("X", "any", (None, len(columns))),)
+        rows = (None, len(columns)) if columns else ()  # (): its first step says nothing of its inputs
+        self.inputs = (TensorSpec("X", "string", (None,)) if text else TensorSpec("X", "any", rows),)
         shape = (None,) if self.metadata.values == "labels" else (None, len(self.metadata.classes) or None)
         self.outputs = (TensorSpec("y", "any" if self.metadata.values == "labels" else "float64", shape),)
         self.digest = digest_of(estimator)

@@ -18,7 +18,7 @@ from feint.victims.formats.torch_module import TorchModel
 from feint.victims.raw import TensorSpec
 
 WRITES = re.compile(rb"\b(save|from_file)\(")  # operators of TorchScript that write or read files
-PICKLES = (".joblib", ".pkl", ".pickle", ".sav")
+PICKLES = (".joblib", ".pkl", ".pickle", ".sav", ".dill", ".cloudpickle")
 STATE = {"torch", "torch._utils", "collections"}  # modules whose classes a state_dict has, and nothing else
 
 
@@ -96,7 +96,8 @@ def refuse_pickle(path: Path) -> NoReturn:
         kind, load = "a pickle", f"model = joblib.load('{name}')"
         save = f"skops.io.dump(model, '{stem}.skops')"
     elif path.suffix in PICKLES:
-        kind, load = "a pickle", f"model = pickle.load(open('{name}', 'rb'))"
+        module = {".dill": "dill", ".cloudpickle": "cloudpickle"}.get(path.suffix, "pickle")
+        kind, load = "a pickle", f"model = {module}.load(open('{name}', 'rb'))"
         save = f"skops.io.dump(model, '{stem}.skops')"
     elif _is_state(path):
         kind, load = "a pickled state_dict", f"state = torch.load('{name}', weights_only=True)"

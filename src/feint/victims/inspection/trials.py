@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from feint.data import Split
+from feint.data.remarks import listed
 from feint.errors import BadInput
 from feint.signature import Domain
 from feint.victims.adapter import AdaptedModel, Adapter, Inputs, concatenate
@@ -235,8 +236,9 @@ def order_trials(
     """
     if len(answers.names) < len(classes):
         raise BadInput(
-            f"answers of {len(answers.names)} classes for samples of {len(classes)}", "as many", "check the labels"
-        )
+            f"answers of {len(answers.names)} classes ({listed(answers.names)}) for samples of {len(classes)} "
+            f"({listed(classes)})", "the same classes", "check the labels",
+        )  # fmt: skip
     orders = label_orders(classes, answers.names, answers.top, y)
     return [
         AdapterTrial(candidate, tensor, answers, order, _right(answers, order, y, len(classes))) for order in orders

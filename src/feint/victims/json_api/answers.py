@@ -1,11 +1,14 @@
 """Answers of JSON APIs: where their scores or labels are, and what is missing or rounded."""
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from feint.data.labels import loose_name
 from feint.errors import BadInput, UnknownName, one_line
 from feint.victims.outputs import label_text
 
@@ -15,8 +18,15 @@ LABELS = (
     "label_id", "result",
 )  # fmt: skip
 CONFIDENCES = "score", "confidence", "probability", "prob"
+SCORED = "labels", "classes", "class_names", "categories"  # names of the scores, in a list beside theirs
+ERRORS = "error", "errors", "exception"
+VALUES = "probabilities", "percent", "logits"
 SHOWN = 160  # characters of an answer that an error shows
 DECIMALS = 4  # so many, or fewer, are rounded scores
+LOGITS = 'set values = "logits" in [answer] of victim.toml, or point to the label alone'
+PERCENT = 100.0
+IN_PERCENT = 'set values = "percent" in [answer] of victim.toml, if they are percentages'
+DECIMAL = r"-?\d+(\.\d+)?([eE]-?\d+)?( ?%)?"
 ENOUGH = 10  # scores from which rounding can be told
 
 
@@ -26,11 +36,11 @@ class Pointers:
 
     Attributes:
         items: List with an answer for each input of a batch.
-        scores: Scores in an answer: a list, an object by label, a list of {label, score}, or the one number of two
-            classes.
+        scores: Scores in an answer: a list, with the labels in another one beside it where their order is its own; an
+            object by label, a list of {label, score} or [label, score], or the one number of two classes.
         label: Label in an answer.
         score: Probability of that label.
-        values: "probabilities" or "logits".
+        values: "probabilities", "percent" or "logits".
     """
 
     items: str | None = None
@@ -40,8 +50,8 @@ class Pointers:
     values: str = "probabilities"
 
     def __post_init__(self) -> None:
-        if self.values not in ("probabilities", "logits"):
-            raise UnknownName.among("kind of values", self.values, ("probabilities", "logits"))
+        if self.values not in VALUES:
+            raise UnknownName.among("kind of values", self.values, VALUES)
         if self.score is not None and self.label is None:
             raise BadInput("score without label", "the label whose probability it is", "add label to [answer]")
 
@@ -85,7 +95,8 @@ class AnswerReader:
     def _row(self, item: Any) -> np.ndarray:
         pointers = self.pointers
         if pointers.scores is not None:
-            return self._scores(find(item, pointers.scores))
+            scores = find(item, pointers.scores)
+            return self._scores(scores, _names_beside(find(item, pointers.scores.rpartition("/")[0]), scores))
         if pointers.label is not None:
             score = None if pointers.score is None else find(item, pointers.score)
             return self._label(find(item, pointers.label), score)
@@ -103,13 +114,18 @@ class AnswerReader:
             names = {name.lower(): name for name in node}
             scores = next((names[n] for n in SCORES if n in names and isinstance(node[names[n]], (list, dict))), None)
             if scores is not None:
-                return self._guess(node[scores], item)
+                labels = _names_beside(node, node[scores])
+                return self._guess(node[scores], item) if labels is None else self._scores(node[scores], labels)
             label = next((names[n] for n in LABELS if n in names), None)
             score = next((names[n] for n in CONFIDENCES if n in names), None)
             if label is not None and isinstance(node[label], float) and not node[label].is_integer():
                 return self._scores(node[label])
             if label is not None and isinstance(node[label], (str, bool, int, float)):
                 return self._label(node[label], None if score is None else node[score])
+            if error := _first(node, ERRORS):
+                raise BadInput(
+                    f"an error instead of an answer: {_shown(error)}", "scores or a label", "ask its operator"
+                )
             if len(node) > 1 and all(_is_number(value) for value in node.values()):
                 return self._scores(node)
             if len(node) == 1:
@@ -119,22 +135,24 @@ class AnswerReader:
             'point to them in victim.toml: [answer] scores = "/…" or label = "/…"',
         )  # fmt: skip
 
-    def _scores(self, node: Any) -> np.ndarray:
-        """Return scores in the order of the classes, from a list, from entries by label, or from one number."""
+    def _scores(self, node: Any, labels: Sequence[str] | None = None) -> np.ndarray:
+        """Return scores in the order of the classes, from a list (of `labels`), from entries, or from one number."""
         if _is_number(node):
             if len(self.classes) != 2:
                 raise BadInput(f"one score, {node}", f"scores of {len(self.classes)} classes", "point to all of them")
-            node = [1 - node, node] if self.pointers.values == "probabilities" else [0.0, node]
-        if isinstance(node, list) and node and all(_entry(entry) for entry in node):
-            node = {label_text(_first(entry, LABELS)): _first(entry, CONFIDENCES) for entry in node}
-        if isinstance(node, dict) and all(map(_is_number, node.values())):
-            return self._complete({self._class(name): float(score) for name, score in node.items()})
-        if not isinstance(node, list) or not all(map(_is_number, node)) or len(node) != len(self.classes):
+            return self._complete({1: self._number(node)} | ({0: 0.0} if self.pointers.values == "logits" else {}))
+        entries = _entries(node, labels)
+        if entries is not None:
+            scores = {self._class(label): self._number(score) for label, score in entries}
+            if len(scores) == len(entries):
+                return self._complete(scores)
+        plain = entries is None and isinstance(node, list) and all(map(_is_number, node))
+        if not plain or len(node) != len(self.classes):
             raise BadInput(
                 f"scores of another form: {_shown(node)}", f"{len(self.classes)} numbers, or labels with their scores",
                 "mend scores in [answer], or classes, of victim.toml",
             )  # fmt: skip
-        return self._complete(dict(enumerate(map(float, node))))
+        return self._complete(dict(enumerate(map(self._number, node))))
 
     def _label(self, label: Any, score: Any) -> np.ndarray:
         """Return the scores of one label: all of the mass without a probability, else the rest is spread evenly."""
@@ -142,27 +160,34 @@ class AnswerReader:
         if score is None:
             self.remarks["labels"] = "the API returns labels alone"
             return np.eye(count, dtype=np.float32)[k]
-        if not _is_number(score) or not 1 / count - 1e-3 <= score <= 1 + 1e-6:
+        p = self._number(score) if _is_number(score) else math.nan
+        if not 1 / count - 1e-3 <= p <= 1 + 1e-6:
             raise BadInput(
                 f"the score {score!r} of the label {label!r}", f"its probability, from 1/{count} to 1",
-                "leave score out of [answer]: labels alone are fine",
+                "point to the label alone: it is enough" if not 1 < p <= PERCENT else IN_PERCENT,
             )  # fmt: skip
-        return self._complete({k: float(score)})
+        return self._complete({k: p})
 
     def _class(self, label: Any) -> int:
-        """Return the class of a label, by its name or number."""
+        """Return the class of a label, by its name in any case of letters, or by its number where names are none."""
         text = label_text(label)
         if text in self.classes:
             return self.classes.index(text)
-        if text.isdecimal() and int(text) < len(self.classes):
+        if text.isdecimal() and int(text) < len(self.classes) and not any(map(str.isdecimal, self.classes)):
             return int(text)
+        alike = [k for k, name in enumerate(self.classes) if loose_name(name) == loose_name(text)]
+        if len(alike) == 1:
+            return alike[0]
         unknown = UnknownName.among("label of an answer", text, self.classes)
         raise unknown
 
     def _complete(self, scores: Mapping[int, float]) -> np.ndarray:
         """Return a row (K,) with the scores that the answer leaves out, and without what rounding took or gave."""
-        self._note_rounding(scores.values())
         count = len(self.classes)
+        if not all(map(math.isfinite, scores.values())):
+            raise BadInput(
+                f"scores {[*scores.values()]}", "finite numbers", "ask its operator: the model has overflowed"
+            )
         row = np.zeros(count)
         row[list(scores)] = list(scores.values())
         if self.pointers.values == "logits":
@@ -174,7 +199,7 @@ class AnswerReader:
             raise BadInput(
                 f"scores from {row.min():.3g} to {row.max():.3g} that sum to {total:.3g}",
                 "probabilities, which sum to 1",
-                'set values = "logits" in [answer] of victim.toml, or point to the label alone',
+                IN_PERCENT if _is_percent(row, total, complete=len(scores) == count) else LOGITS,
             )  # fmt: skip
         if len(scores) == count - 1:
             row[np.setdiff1d(np.arange(count), list(scores))] = max(0.0, 1 - total)
@@ -185,15 +210,22 @@ class AnswerReader:
             row[rest] = max(0.0, 1 - total) / len(rest)
         return (row / row.sum()).astype(np.float32)
 
-    def _note_rounding(self, scores: Any) -> None:
-        """Remark on the fewest decimals that all scores so far fit in."""
-        for score in scores:
-            text = repr(score)
-            self._decimals = max(self._decimals, 9 if "e" in text else len(text.partition(".")[2]))
-            self._count += 1
+    def _number(self, score: Any) -> float:
+        """Return a score, a percentage as a share."""
+        percent = self.pointers.values == "percent" or str(score).endswith("%")
+        self._note_rounding(str(score).strip("% "), 2 if percent else 0)
+        return float(str(score).strip("% ")) / (PERCENT if percent else 1)
+
+    def _note_rounding(self, text: str, shift: int) -> None:
+        """Remark on the fewest decimals that all scores so far fit in, with `shift` more for percentages."""
+        decimals = 9 if "e" in text else len(text.partition(".")[2])
+        self._decimals = max(self._decimals, decimals + shift)
+        self._count += 1
         self.remarks.pop("rounding", None)
         if self._count >= ENOUGH and self._decimals <= DECIMALS:
-            self.remarks["rounding"] = f"the API rounds its scores to {self._decimals} decimals"
+            self.remarks["rounding"] = (
+                f"the API rounds its scores to {self._decimals} decimal{'s' if self._decimals != 1 else ''}"
+            )
 
 
 def find(document: Any, pointer: str) -> Any:
@@ -221,9 +253,34 @@ def find(document: Any, pointer: str) -> Any:
     return node
 
 
+def _is_percent(row: np.ndarray, total: float, *, complete: bool) -> bool:
+    """Return whether a row may be of percentages: all of them, or the greatest few."""
+    return row.min() >= 0 and (abs(total - PERCENT) < 2 if complete else row.max() > 1 and total < PERCENT + 2)
+
+
 def _entry(node: Any) -> bool:
     """Return whether a node is a label with its score."""
+    if isinstance(node, list):
+        pair = len(node) == 2 and isinstance(node[0], str) and _is_number(node[1])
+        return pair and not (_is_number(node[0]) and isinstance(node[1], str))  # "0.3", "0.7" are two scores
     return isinstance(node, dict) and _first(node, LABELS) is not None and _is_number(_first(node, CONFIDENCES))
+
+
+def _entries(node: Any, labels: Sequence[str] | None) -> list[tuple[Any, Any]] | None:
+    """Return labels with their scores, None where the node is no such list or object."""
+    if labels is not None and all(map(_is_number, node)):
+        return [*zip(labels, node, strict=True)]
+    if isinstance(node, list) and node and all(map(_entry, node)):
+        return [(e[0], e[1]) if isinstance(e, list) else (_first(e, LABELS), _first(e, CONFIDENCES)) for e in node]
+    return [*node.items()] if isinstance(node, dict) and all(map(_is_number, node.values())) else None
+
+
+def _names_beside(node: Any, scores: Any) -> list[str] | None:
+    """Return the labels of a list of scores that stand in a list beside them."""
+    names = _first(node, SCORED) if isinstance(node, dict) else None
+    if not isinstance(names, list) or not isinstance(scores, list) or len(names) != len(scores):
+        return None
+    return names if all(isinstance(name, str) for name in names) else None
 
 
 def _first(node: Mapping[str, Any], names: Sequence[str]) -> Any:
@@ -232,6 +289,9 @@ def _first(node: Mapping[str, Any], names: Sequence[str]) -> Any:
 
 
 def _is_number(value: Any) -> bool:
+    """Return whether a value is a number, or a text that spells a decimal one or a percentage."""
+    if isinstance(value, str):
+        return re.fullmatch(DECIMAL, value) is not None
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 

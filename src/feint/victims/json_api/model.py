@@ -41,7 +41,8 @@ class JsonApiModel(RawModel):
         shape = (None, None, None, None) if kind == "image" else ()
         self.inputs = (TensorSpec(kind, {"row": "any", "text": "string", "image": "uint8"}[kind], shape),)
         self.outputs = (TensorSpec("scores", "float32", (None, len(file.classes))),)
-        self.metadata = Metadata(file.classes, values=file.answer.values)
+        self._values = "logits" if file.answer.values == "logits" else "probabilities"
+        self.metadata = Metadata(file.classes, values=self._values)
         about = (file.url, file.method, file.template, file.image, file.batch, file.classes, file.answer)
         self.digest = hashlib.sha256(repr(about).encode()).hexdigest()
         self.meter = meter = Meter(file.price_per_1000, file.currency, size=file.batch)
@@ -67,7 +68,7 @@ class JsonApiModel(RawModel):
             "text": TextInputs(name),
             "image": PixelInputs(name, "NHWC", high=255.0),
         }
-        outputs = ClassOutputs("scores", self._file.answer.values)
+        outputs = ClassOutputs("scores", self._values)
         return Adapter(domain, self.metadata.classes, inputs[name], outputs)
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
