@@ -39,7 +39,7 @@ class Broken:
 def gives(outputs):
     """A graph that has gone wrong; `outputs` of the defended rows."""
 
-    async def run(x):
+    async def run(x, request):
         return Outputs([outputs(undefended(x).astype(np.float32))], [], None)
 
     return run
@@ -138,7 +138,7 @@ def test_who_was_refused_is_refused_when_the_ledger_is_lost(tmp_path, monkeypatc
         assert ask(client).status_code == 429
 
 
-async def away(x):
+async def away(x, request):
     raise Unreachable("an upstream", "one that answers", "try again")
 
 

@@ -50,12 +50,12 @@ class Task:
         digest = salted_digest(draw_salt(folder / "marked"), self.marks)
         commit(folder / "own.db", digest, at=1.0)
         self.commitment = find(folder / "own.db", digest)
-        innocents = {f"innocent {i}": self.trained(100 + i) for i in range(8)}
+        innocents = {f"innocent {i}": self.trained(100 + i, 400) for i in range(8)}  # some as good as the model
         self.controls = control_answers(innocents, [*self.marks.values()])
 
-    def trained(self, seed):
+    def trained(self, seed, count=200):
         """Return a model that was trained on samples of its own."""
-        inputs = samples(self.domain, 200, seed, noise=0.3)
+        inputs = samples(self.domain, count, seed, noise=0.3)
         return learn(self.network, inputs.inputs(), inputs.labels, TRAINING, seed=seed)
 
     def copied(self):

@@ -23,7 +23,7 @@ class RedisServer:
 
     def start(self) -> None:
         places = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
-        durable = ["--save", "", "--appendonly", "yes", "--appendfsync", "everysec"]
+        durable = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"]  # or a slow disk may forget seconds
         self._process = subprocess.Popen(["redis-server", *places, *durable], stdout=subprocess.DEVNULL)
         for _ in range(200):
             try:

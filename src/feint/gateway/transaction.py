@@ -77,7 +77,7 @@ class Transaction(Account):
         ceiling: float = math.inf,
     ) -> bool:
         raised = raised_total(self._totals[name], amount, floor, ceiling)  # no lock: a transaction is one task's
-        done = raised <= limit
+        done = not raised > limit  # also where it is no number, which a store refuses
         if done:
             self._totals[name] = raised
         if not self.looked:  # afterwards totals are replaced, and no addition is repeated
