@@ -49,33 +49,48 @@ class Known(NamedTuple):
         return Known(self.z[rows], self.features[rows])
 
 
+class Parts(NamedTuple):
+    """The victim, calibration and inputs of honest clients; what attackers have, and what is out of place.
+
+    Attributes:
+        setting: The victim, calibration, and inputs of honest clients.
+        pool: Inputs of attackers.
+        proxy: A model of the same task that attackers have.
+        outliers: Inputs that a learned score takes as out of place.
+    """
+
+    setting: Setting
+    pool: Split
+    proxy: nn.Module
+    outliers: Split
+
+
 @dataclass(frozen=True, eq=False)
 class Attacked:
     """A victim, and what its attackers have.
 
     Attributes:
-        setting: The victim, calibration, and inputs of honest clients.
-        pool: Inputs of attackers.
-        pool_name: Name of the pool.
-        proxy: A model of the same task that attackers have.
-        proxy_name: Name of that model.
-        outliers: Inputs that a learned score takes as out of place.
+        make: Loads or trains its parts, when the first one is needed.
+        pool_name: Name of the attackers' pool.
+        proxy_name: Name of their model.
         surest: Classes of which the victim is surest.
         surest_name: Name of these classes.
         reads: What scores of features read: "features", or "logits" where the victim has no features.
         length: Queries of a replayed client.
     """
 
-    setting: Setting
-    pool: Split
+    make: Callable[[], Parts]
     pool_name: str
-    proxy: nn.Module
     proxy_name: str
-    outliers: Split
     surest: tuple[int, ...]
     surest_name: str
     reads: str = "features"
     length: int = 2000
+
+    @functools.cached_property
+    def parts(self) -> Parts:
+        """Its parts."""
+        return self.make()
 
     @property
     def attacks(self) -> tuple[str, ...]:
@@ -90,17 +105,23 @@ class Attacked:
     @functools.cached_property
     def order(self) -> Tensor:
         """The rows of the pool, those that the attackers' model is surest of first."""
-        z = torch.cat([victims.logits(self.proxy, self.pool.inputs(rows)) for rows in _rows(self.pool)])
+        z = torch.cat(
+            [victims.logits(self.parts.proxy, self.parts.pool.inputs(rows)) for rows in _rows(self.parts.pool)]
+        )
         sure = z.logsumexp(-1) if self.reads == "features" else z.softmax(-1).amax(-1)  # the sum may say nothing
         return sure.argsort(descending=True)
 
     def changed(self, which: str) -> Split:
         """Return changed inputs of the pool."""
-        x, generator, domain = self.pool.inputs(slice(0, CHANGED)), torch.Generator().manual_seed(0), self.pool.domain
+        x, generator, domain = (
+            self.parts.pool.inputs(slice(0, CHANGED)),
+            torch.Generator().manual_seed(0),
+            self.parts.pool.domain,
+        )
         if which == "blends":
-            x = blended(x, self.setting.honest.inputs(slice(0, CHANGED)), BLENDED, domain, generator)
+            x = blended(x, self.parts.setting.honest.inputs(slice(0, CHANGED)), BLENDED, domain, generator)
         else:
-            x = RaisedEnergy(PGD(2 * RADIUS / STEPS, RADIUS), STEPS).apply(x, self.proxy, generator)
+            x = RaisedEnergy(PGD(2 * RADIUS / STEPS, RADIUS), STEPS).apply(x, self.parts.proxy, generator)
         return unlabelled(x.numpy(), domain, which)
 
     @functools.cache  # noqa: B019, one victim lives as long as the process
@@ -110,19 +131,21 @@ class Attacked:
             honest = self.known("honest")
             return honest.take(torch.isin(honest.z.argmax(-1), torch.tensor(self.surest)).nonzero()[:, 0])
         if which == self.pool_name:
-            return outputs(self.setting.victim, self.pool, self.reads)
+            return outputs(self.parts.setting.victim, self.parts.pool, self.reads)
         if which in self.attacks:
             return self.known(self.pool_name).take(self.order[: CHOSEN[self.attacks.index(which) - 1]])
-        sent = self.changed(which) if which in self.changes else self.setting.honest
-        return outputs(self.setting.victim, sent, self.reads)
+        sent = self.changed(which) if which in self.changes else self.parts.setting.honest
+        return outputs(self.parts.setting.victim, sent, self.reads)
 
     @functools.cache  # noqa: B019
     def fitted(self, name: str) -> EProcessDetector:
         """Return a detector fitted to the calibration."""
         if name == "sliced":
-            return self.setting.sliced
-        outliers = self.outliers if "learned" in name else None
-        return detectors(self.reads)[name].fit(self.setting.victim, self.setting.calibration, outliers=outliers)
+            return self.parts.setting.sliced
+        outliers = self.parts.outliers if "learned" in name else None
+        return detectors(self.reads)[name].fit(
+            self.parts.setting.victim, self.parts.setting.calibration, outliers=outliers
+        )
 
     @functools.cache  # noqa: B019
     def statistics(self, name: str, which: str) -> np.ndarray:
@@ -165,40 +188,34 @@ def detectors(reads: str) -> Mapping[str, EProcessDetector]:
     }
 
 
-@functools.cache
-def cifar10() -> Attacked:
+def cifar10() -> Parts:
     """Return the published ResNet-20 with CIFAR-100, of which a published ResNet-56 chooses."""
     images = data.load("cifar10")
     proxy = victims.load_published(weights("weights_cifar10_resnet56.npz"), networks.get("resnet56", images))
-    outliers = data.load("gtsrb").train.share(0, 4)
-    return Attacked(
-        setting_of_cifar10(), images.pool, "CIFAR-100", proxy, "ResNet-56", outliers, (1, 9), "vehicles", length=10_000
-    )
+    return Parts(setting_of_cifar10(), images.pool, proxy, data.load("gtsrb").train.share(0, 4))
 
 
-@functools.cache
-def fashion() -> Attacked:
+def fashion() -> Parts:
     """Return a LeNet on Fashion-MNIST with CIFAR-100 in grey, of which a second LeNet, of the same inputs, chooses."""
     images, recipe = data.load("fashion_mnist"), SETTINGS["fashion_mnist"]
     proxy = train(networks.get(recipe.network, images), images.train, training=recipe.victim, seed=1)
     pool = grey("cifar100@28", "train", POOL, images.domain)
-    outliers = grey("gtsrb@28", "train", 5000, images.domain)
-    return Attacked(setting_of_fashion(), pool, "CIFAR-100 in grey", proxy, "a second LeNet", outliers, (1, 8), "bags")
+    return Parts(setting_of_fashion(), pool, proxy, grey("gtsrb@28", "train", 5000, images.domain))
 
 
-@functools.cache
-def adult() -> Attacked:
+def adult() -> Parts:
     """Return XGBoost on Adult with rows drawn from published shares, of which logistic regression chooses."""
     proxy, images = models.victim("Adult, logistic regression")
     drawn = images.domain.sample(POOL, 0), images.domain.sample(5000, 1, published=False)
     pool, outliers = (unlabelled(x, images.domain, "drawn") for x in drawn)
-    return Attacked(
-        setting_of_adult(), pool, "rows by published shares", proxy, "logistic regression", outliers, (0,),
-        "low incomes", "logits",
-    )  # fmt: skip
+    return Parts(setting_of_adult(), pool, proxy, outliers)
 
 
-VICTIMS: Mapping[str, Callable[[], Attacked]] = {"CIFAR-10": cifar10, "Fashion-MNIST": fashion, "Adult": adult}
+VICTIMS: Mapping[str, Attacked] = {
+    "CIFAR-10": Attacked(cifar10, "CIFAR-100", "ResNet-56", (1, 9), "vehicles", length=10_000),
+    "Fashion-MNIST": Attacked(fashion, "CIFAR-100 in grey", "a second LeNet", (1, 8), "bags"),
+    "Adult": Attacked(adult, "rows by published shares", "logistic regression", (0,), "low incomes", "logits"),
+}
 
 
 def unlabelled(x: np.ndarray, domain: Domain, name: str) -> Split:

@@ -35,8 +35,8 @@ Batch = tuple[Tensor, Tensor]  # inputs and the victim's logits
 
 def jobs(progress: ProgressCallback) -> Jobs:
     """How many queries until the accusation, by detector, attack and share."""
-    for victim, make in VICTIMS.items():
-        for name, job in of_victim(victim, make()):
+    for victim, attacked in VICTIMS.items():
+        for name, job in of_victim(victim, attacked):
             yield prefix_of(victim) + name, job
 
 
@@ -61,7 +61,7 @@ def of_victim(victim: str, attacked: Attacked) -> Jobs:
 
 def replayed(victim: str, name: str, which: str, share: float) -> Row:
     """Replay clients from statistics."""
-    attacked = VICTIMS[victim]()
+    attacked = VICTIMS[victim]
     attack, honest = (attacked.statistics(name, part) for part in (which, "honest"))
     outcome = accusations(attacked.fitted(name), attack, honest, share, clients=100, length=LENGTH)
     return {**_about(victim, name, which, share, "honest"), "streams": 100, "accused": outcome.rate,
@@ -70,7 +70,7 @@ def replayed(victim: str, name: str, which: str, share: float) -> Row:
 
 def filled(victim: str, name: str, filler: str) -> Row:
     """Send inputs of the pool among copies of a few inputs of the task."""
-    attacked, first = VICTIMS[victim](), []
+    attacked, first = VICTIMS[victim], []
     process = attacked.fitted(name).process
     for client in range(CLIENTS):
         x, known = fill(victim, filler, client)
@@ -85,18 +85,18 @@ def filled(victim: str, name: str, filler: str) -> Row:
 @functools.cache
 def fill(victim: str, filler: str, client: int) -> tuple[Tensor, Known]:
     """Return the inputs of a client who sends inputs of the pool among copies, and what the victim returns."""
-    attacked, generator = VICTIMS[victim](), torch.Generator().manual_seed(client)
-    pool, domain = attacked.pool, attacked.pool.domain
+    attacked, generator = VICTIMS[victim], torch.Generator().manual_seed(client)
+    pool, domain = attacked.parts.pool, attacked.parts.pool.domain
     chosen = torch.rand(LENGTH, generator=generator) < USEFUL
-    x = FILLERS[filler](attacked.setting.honest.inputs(slice(0, KINDS)), LENGTH, domain, generator)
+    x = FILLERS[filler](attacked.parts.setting.honest.inputs(slice(0, KINDS)), LENGTH, domain, generator)
     x[chosen] = pool.inputs(torch.randperm(len(pool), generator=generator)[: int(chosen.sum())])
-    return x, outputs(attacked.setting.victim, unlabelled(x.numpy(), domain, filler), attacked.reads)
+    return x, outputs(attacked.parts.setting.victim, unlabelled(x.numpy(), domain, filler), attacked.reads)
 
 
 @functools.cache
 def baseline(victim: str, name: str) -> PRADA | SEAT | TwoSample:
     """Return a detector that is no e-process, with its own settings, for the victim's inputs."""
-    setting, made = VICTIMS[victim]().setting, BASELINES[name]()
+    setting, made = VICTIMS[victim].parts.setting, BASELINES[name]()
     if isinstance(made, PRADA):
         return PRADA(domain=setting.honest.domain)
     assert isinstance(made, Fittable)
@@ -105,7 +105,7 @@ def baseline(victim: str, name: str) -> PRADA | SEAT | TwoSample:
 
 def watched(victim: str, name: str, attack: str, share: float) -> Row:
     """Send inputs to a detector, without repeats."""
-    detector, attacked = baseline(victim, name), VICTIMS[victim]()
+    detector, attacked = baseline(victim, name), VICTIMS[victim]
     first = [
         first_over(detector.observe(Query(x, "client"), z, account) for x, z in sent(attacked, attack, share, client))
         for client, account in ((client, Account("client")) for client in range(CLIENTS))
@@ -115,7 +115,7 @@ def watched(victim: str, name: str, attack: str, share: float) -> Row:
 
 def sent(attacked: Attacked, attack: str, share: float, client: int) -> Iterator[Batch]:
     """Yield the inputs of a client, with their logits."""
-    generator, honest, pool = torch.Generator().manual_seed(client), attacked.setting.honest, attacked.pool
+    generator, honest, pool = torch.Generator().manual_seed(client), attacked.parts.setting.honest, attacked.parts.pool
     answers, others = attacked.known("honest").z, attacked.known(attacked.pool_name).z
     order = attacked.order[: len(attacked.known(attack).z)] if attack != attacked.pool_name else torch.arange(len(pool))
     odd = order[torch.randperm(len(order), generator=generator)[:LENGTH]]

@@ -23,8 +23,7 @@ DETECTORS = tuple(detectors("features"))
 
 def jobs(progress: ProgressCallback) -> Jobs:
     """How many queries until the accusation, by attack, share and what the other queries are; how many honest."""
-    for victim, make in VICTIMS.items():
-        attacked = make()
+    for victim, attacked in VICTIMS.items():
         prefix = prefix_of(victim)
         for name in DETECTORS:
             yield f"{prefix}honest-{name}", partial(stream, victim, name, "honest", 1.0, "honest")
@@ -45,7 +44,7 @@ def prefix_of(victim: str) -> str:
 
 def stream(victim: str, name: str, attack: str, share: float, others: str) -> Row:
     """Return when clients with this share of attack queries are accused."""
-    attacked = VICTIMS[victim]()
+    attacked = VICTIMS[victim]
     odd, even = (attacked.statistics(name, which) for which in (attack, others))
     process, generator = attacked.fitted(name).process, np.random.default_rng(0)
     first = [_accused_after(process, odd, even, share, attacked.length, generator) for _ in range(STREAMS)]
@@ -75,7 +74,7 @@ def _accused_after(
 
 def least_share(victim: str, name: str, attack: str) -> Row:
     """Return the share of attack queries that is never accused, by what the other queries are."""
-    attacked = VICTIMS[victim]()
+    attacked = VICTIMS[victim]
     test = attacked.fitted(name)
     assert isinstance(test, SequentialTest)
     odd = torch.from_numpy(attacked.statistics(name, attack))
