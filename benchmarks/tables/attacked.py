@@ -29,6 +29,7 @@ from feint.defenses.scores import Energy
 from feint.export.tracing import FixedLogits
 from feint.ledger import Ledger
 from feint.models import networks
+from feint.models.networks import Classifier
 from feint.models.perturbation import PGD
 from feint.models.training import train
 from feint.signature import Domain
@@ -100,6 +101,7 @@ class Attacked:
         if which == "blends":
             x = blended(x, self.setting.honest.inputs(slice(0, CHANGED)), BLENDED, domain, generator)
         else:
+            assert isinstance(self.proxy, Classifier)
             x = RaisedEnergy(PGD(2 * RADIUS / STEPS, RADIUS), STEPS).apply(x, self.proxy, generator)
         return unlabelled(x.numpy(), domain, which)
 
