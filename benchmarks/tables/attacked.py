@@ -29,6 +29,7 @@ from feint.defenses.scores import Energy
 from feint.export.tracing import FixedLogits
 from feint.ledger import Ledger
 from feint.models import networks
+from feint.models.networks import Classifier
 from feint.models.perturbation import PGD
 from feint.models.training import train
 from feint.signature import Domain
@@ -113,14 +114,12 @@ class Attacked:
 
     def changed(self, which: str) -> Split:
         """Return changed inputs of the pool."""
-        x, generator, domain = (
-            self.parts.pool.inputs(slice(0, CHANGED)),
-            torch.Generator().manual_seed(0),
-            self.parts.pool.domain,
-        )
+        pool, generator = self.parts.pool, torch.Generator().manual_seed(0)
+        x, domain = pool.inputs(slice(0, CHANGED)), pool.domain
         if which == "blends":
             x = blended(x, self.parts.setting.honest.inputs(slice(0, CHANGED)), BLENDED, domain, generator)
         else:
+            assert isinstance(self.parts.proxy, Classifier)
             x = RaisedEnergy(PGD(2 * RADIUS / STEPS, RADIUS), STEPS).apply(x, self.parts.proxy, generator)
         return unlabelled(x.numpy(), domain, which)
 
