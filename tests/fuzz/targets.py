@@ -17,7 +17,7 @@ from feint.errors import BadInput, Failed, FeintError
 from feint.gateway.backends import upstream
 from feint.gateway.backends.http import Reply, Stale, _PooledConnection
 from feint.gateway.settings import UpstreamSettings
-from feint.openinference import grpc_codec, json_codec, long_messages, proto, tensors
+from feint.openinference import grpc_codec, json_codec, long_lists, long_messages, proto, tensors
 from feint.openinference.json_codec import DecodedRequest, RequestCodec
 from feint.openinference.model_spec import ModelSpec, spec_from_metadata
 from feint.openinference.status import error_of_http
@@ -70,7 +70,7 @@ def long_body(data: bytes) -> bool:
     choice, body = header(data)
     codec = TEXTS if choice else CODEC
     try:
-        with patch.object(tensors, "PIECE", 24), patch.multiple(json_codec, LONG=8, PLACE="~^"):
+        with patch.object(tensors, "PIECE", 24), patch.multiple(long_lists, LONG=8, PLACE="~^", PIECE=24):
             x = codec.read(body, "").x
     except BadInput:
         return False

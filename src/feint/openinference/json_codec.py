@@ -9,14 +9,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from secrets import token_hex
 from typing import Any, TypeGuard
 
 import msgspec
 import numpy as np
 
 from feint.errors import BadInput, TooLarge
-from feint.openinference import tensors
+from feint.openinference import long_lists, tensors
 from feint.openinference.messages import (
     HEADER_LENGTH,
     MAX_TEXT,
@@ -37,12 +36,6 @@ BINARY = "application/octet-stream"
 JSON_HEADER = (b"content-type", JSON.encode())
 BINARY_HEADER = (b"content-type", BINARY.encode())
 LENGTH_HEADER = HEADER_LENGTH.lower()
-LONG = 2**12  # bytes of a list of numbers that is decoded apart from the JSON around it
-DATA = re.compile(rb"\s{0,99}:\s{0,99}(?=\[)")
-VALUE = rb'(?:null|"[^"\\]*+(?:\\.[^"\\]*+)*+")'
-FIRST = re.compile(rb"(?:\[\s*+)++%b" % VALUE, re.DOTALL)  # of a list of strings, and those that follow it
-FURTHER = re.compile(rb"(?:\s*+(?:(?:\]\s*+)++,\s*+(?:\[\s*+)++|,\s*+)%b)++" % VALUE, re.DOTALL)
-PLACE = token_hex(8)  # of a list that was cut out: nobody can send it
 
 _decoder = msgspec.json.Decoder(InferRequest)
 _encoder = msgspec.json.Encoder()
@@ -94,8 +87,8 @@ class RequestCodec:
         head, rest = split_body(body, length)
         lists: dict[bytes, memoryview] = {}
         if not length and len(body) > tensors.PIECE:
-            beside = MAX_HEADER + LONG * len(self.model.inputs)
-            head, lists = cut_lists(body, beside=beside, string=self.model.largest_input)
+            beside = MAX_HEADER + long_lists.LONG * len(self.model.inputs)
+            head, lists = long_lists.cut_lists(body, beside=beside, string=self.model.largest_input)
         request = decode_request(head)
         parameters = request.parameters or InferParameters()
         datatypes = self.datatypes(request.inputs)
@@ -168,54 +161,6 @@ def split_body(body: bytes | bytearray, length: str) -> tuple[memoryview, memory
             f"{int(length)} bytes of JSON before the tensors", f"at most {MAX_HEADER}", "send a shorter header"
         )
     return view[: int(length)], view[int(length) :]
-
-
-def cut_lists(body: bytes | bytearray, *, beside: int, string: int) -> tuple[memoryview, dict[bytes, memoryview]]:
-    """Return the JSON with names in the place of its long lists of numbers or strings, and these lists by the names.
-
-    The decoder would check a list of 64 MB for 0.4 s, and no other thread could run meanwhile; 64 MB of short strings
-    take 1 GB. Only a list's own decoder can tell whether what was cut out is a list.
-
-    Args:
-        body: The JSON.
-        beside: Bytes that it may have beside the lists.
-        string: Bytes that a string of a list may have.
-
-    Raises:
-        TooLarge: It has more.
-    """
-    view, parts, lists, start, i = memoryview(body), [], {}, 0, 0
-    left = beside  # bytes
-    while (i := body.find(b'"data"', i)) >= 0 and i - start <= left:
-        i += len(b'"data"')
-        opened = DATA.match(body, i)
-        if opened is None:
-            continue
-        stop = _end_of_list(body, opened.end(), string)
-        if stop - opened.end() > LONG:
-            name = b'"%s %d"' % (PLACE.encode(), len(lists))
-            parts += [view[start : opened.end()], name]
-            left -= opened.end() - start
-            lists[name], start, i = view[opened.end() : stop], stop, stop
-    if len(body) - start > left:
-        raise TooLarge("too much JSON beside the data", f"at most {beside} bytes", "send less")
-    return memoryview(b"".join([*parts, view[start:]])) if lists else view, lists
-
-
-def _end_of_list(body: bytes | bytearray, start: int, string: int) -> int:
-    """Return the place behind a list: of its last bracket before the first quote or brace that is none of its own.
-
-    A string of more than `string` bytes is none of its own.
-    """
-    end, window = start, string + tensors.PIECE  # each match holds the interpreter's lock
-    strings = FIRST.match(body, start, start + window)
-    while strings is not None:
-        end = strings.end()
-        strings = FURTHER.match(body, end, end + window)
-    quote = body.find(b'"', end)
-    stop = len(body) if quote < 0 else quote
-    brace = body.find(b"}", end, stop)
-    return body.rfind(b"]", end, stop if brace < 0 else brace) + 1
 
 
 def decode_request(head: memoryview) -> InferRequest:
@@ -394,7 +339,7 @@ def _input_arrays(
             raise BadInput("an input in shared memory", "JSON or binary data", "send the tensor itself")
         if _present(tensor.data) and size is None:
             data = memoryview(tensor.data)
-            data = lists.get(data.tobytes(), data) if lists and len(data) < LONG else data
+            data = lists.get(data.tobytes(), data) if lists and len(data) < long_lists.LONG else data
             arrays[tensor.name] = tensors.from_json(data, datatype, tensor.shape)
         elif not _present(tensor.data) and size is not None and 0 <= size <= len(rest) - start:
             arrays[tensor.name] = tensors.from_raw(rest[start : start + size], datatype, tensor.shape)
