@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from feint.errors import BadInput, MissingData, one_line
+from feint.errors import BadInput, DamagedFile, MissingData, one_line
 from feint.models.inference import CachedForward, FromProbabilities, logits
 from feint.models.networks import Network
 from feint.models.stored import load, load_weights
@@ -18,7 +18,7 @@ from feint.victims.certain import adapt
 from feint.victims.formats.boosting import CatBoostModel, LightGbmModel, XgboostModel
 from feint.victims.formats.code import load_code
 from feint.victims.formats.estimator import load_estimator
-from feint.victims.formats.foreign import refuse_foreign
+from feint.victims.formats.foreign import refuse_foreign, refuse_foreign_json
 from feint.victims.formats.hugging_face import load_hugging_face
 from feint.victims.formats.onnx import OnnxFile
 from feint.victims.formats.torch_files import PICKLES, TorchFile, refuse_pickle
@@ -101,6 +101,7 @@ def load_raw(place: Path | str, *, network: Network | None = None) -> RawModel:
     Raises:
         MissingData: There is no such place, or a package is not installed.
         BadInput: The place is of no known kind, or a pickle.
+        DamagedFile: The file is not what its suffix says.
     """
     path = Path(place)
     if is_own(str(place)):
@@ -118,7 +119,11 @@ def load_raw(place: Path | str, *, network: Network | None = None) -> RawModel:
         return load_hugging_face(path)
     if path.suffix.lower() not in FILES or path.is_dir():
         raise BadInput(str(place), KINDS, "name one of these")
-    return FILES[path.suffix.lower()](str(place))
+    try:
+        return FILES[path.suffix.lower()](str(place))
+    except DamagedFile:  # only then, since a booster's JSON may have 100 MB
+        refuse_foreign_json(path)
+        raise
 
 
 def _load_api(path: Path) -> JsonApiModel:

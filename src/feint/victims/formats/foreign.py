@@ -66,32 +66,32 @@ JSON = {  # by a key within
 
 def refuse_foreign(path: Path) -> None:
     """Raise `BadInput` for a file or directory of a format that is converted first."""
-    if path.is_dir():
-        known = next((entry for file, entry in FOLDERS.items() if (path / file).is_file()), None)
-        known = None if (path / "config.json").is_file() else known
-    else:
-        known = FORMATS.get(path.suffix.lower()) or _foreign_json(path)
-    known = known or FORMATS.get(path.suffix.lower())
-    if known is None or not path.exists():
-        return
-    kind, command = known
-    folder = path if path.is_dir() else path.parent
-    stem = path.with_suffix("").name
-    raise BadInput(
-        f"{path}, {kind}",
-        "ONNX or another format that Feint loads",
-        command.format(name=path, stem=stem, folder=folder),
-    )
+    known = (_foreign_folder(path) if path.is_dir() else None) or FORMATS.get(path.suffix.lower())
+    if known is not None and path.exists():
+        raise _refusal(path, *known)
 
 
-def _foreign_json(path: Path) -> tuple[str, str] | None:
-    """Return what a JSON file of another booster is, None for any other file."""
-    if path.suffix.lower() != ".json" or not path.is_file():
-        return None
+def refuse_foreign_json(path: Path) -> None:
+    """Raise `BadInput` for a JSON file of another booster; nothing is raised for any other file."""
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes()) if path.suffix.lower() == ".json" else None
     except ValueError:
-        return None
+        return
     first = content[0] if isinstance(content, list) and content else content
     keys = first if isinstance(first, dict) else {}
-    return next((entry for key, entry in JSON.items() if key in keys), None)
+    known = next((entry for key, entry in JSON.items() if key in keys), None)
+    if known is not None:
+        raise _refusal(path, *known)
+
+
+def _foreign_folder(path: Path) -> tuple[str, str] | None:
+    """Return what a directory is by a file within, None for one of Hugging Face or of no known kind."""
+    if (path / "config.json").is_file():
+        return None
+    return next((entry for file, entry in FOLDERS.items() if (path / file).is_file()), None)
+
+
+def _refusal(path: Path, kind: str, command: str) -> BadInput:
+    folder = path if path.is_dir() else path.parent
+    remedy = command.format(name=path, stem=path.with_suffix("").name, folder=folder)
+    return BadInput(f"{path}, {kind}", "ONNX or another format that Feint loads", remedy)
