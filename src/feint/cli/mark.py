@@ -25,8 +25,7 @@ def mark(
 
     Two kinds: mistakes of the model, which copies repeat, and blends of inputs with a label of neither. Copies and
     innocent models are trained to choose those that tell them apart. Ordinary inputs beside them judge the controls of
-    a claim. Keep the directory secret, and commit to it before
-    a suspect appears: `feint commit`.
+    a claim. Keep the directory secret, and commit to it before a suspect appears: `feint commit`.
 
     Example: `feint mark runs/victim --data digits --out runs/marked`
 

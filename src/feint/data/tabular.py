@@ -86,8 +86,10 @@ def without_row_names(table: Table) -> tuple[Table, tuple[Remark, ...]]:
 def _check_numbers(name: str, values: Sequence[Any]) -> None:
     """Raise `BadInput` for numbers that are words, since they have separators of thousands, signs or units."""
     words = {value.strip() for value in values if isinstance(value, str)} - {*MISSING, *NO_NUMBERS}
+    if len(words) < DIFFERENT or not all(re.fullmatch(DRESSED, word) for word in words):
+        return
     dressed = [word for word in words if not re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", word)]
-    if len(dressed) >= DIFFERENT and all(re.fullmatch(DRESSED, word) for word in words):
+    if len(dressed) >= DIFFERENT:
         raise BadInput(
             f"the column {name!r} of words like {min(dressed)!r}", "plain numbers, like 1234.5",
             "write them without separators of thousands, signs and units",

@@ -5,6 +5,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +86,7 @@ class AnswerCache:
 
     def forget(self, most: int) -> None:
         """Forget all answers but the last `most`; those in the file stay there."""
-        for key in [*self._known][: max(0, len(self._known) - most)]:
+        for key in [*islice(self._known, max(0, len(self._known) - most))]:
             del self._known[key]
 
     def _open(self) -> "_Connection":
