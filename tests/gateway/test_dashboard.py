@@ -356,6 +356,7 @@ def test_in_a_browser(site, browser, tmp_path):
     page.on("pageerror", lambda it: wrong.append(str(it)))
     page.goto(f"{site.url}/ui")
     page.get_by_role("link", name="off", exact=True).click()
+    page.wait_for_url("**every=0*")  # and for its load: a click alone may leave the next page half read
     assert page.locator("section").count() == 2
     assert page.locator("section").first.locator("table.clients tbody tr").first.locator("th").inner_text() == "mallory"
     for size in ((1100, 900), (360, 740)):
