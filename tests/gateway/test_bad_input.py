@@ -16,6 +16,7 @@ import httpx2
 import pytest
 from benchmarks.load.processes import Server, free_port
 from tests.support.graph_files import whole
+from tests.support.http2 import CONNECTION_BEGINS, HEADERS, begun_message, call_begins, frames_of
 from tests.support.infer_requests import BAD_BODIES, BAD_MESSAGES
 from tests.support.waiting import PATIENCE
 
@@ -112,6 +113,8 @@ HTTP = {
     "a body with Upgrade": (
         lambda post: post + b"Upgrade: h2c\r\n" + sized(b"").replace(b"close", b"Upgrade") + GOOD, 400),
     "two keys": (lambda post: post + b"Authorization: Bearer x\r\n" + sized(b"") + GOOD, 400),
+    "two keys on a page": (
+        lambda post: b"GET /v2 HTTP/1.0\r\n" + post[post.index(b"Auth"):] + b"Authorization: Bearer x\r\n\r\n", 400),
     "two headers of tensors": (
         lambda post: post + b"Inference-Header-Content-Length: 5\r\n" * 2 + sized(b"") + GOOD, 400),
     "a header of tensors beyond the body": (
@@ -407,6 +410,35 @@ def test_grpc_takes_no_more_than_the_models_do(served):
 
 def spec_of_toy():
     return ModelSpec("toy", Pixels((1, 2, 2)), "probabilities", 3)
+
+
+@pytest.mark.parametrize("path", [INFER, "/inference.GRPCInferenceService/ModelMetadata", f"/{proto.HEALTH}/Check"])
+def test_a_message_that_does_not_arrive_is_given_up(served, path):
+    """With a key, without which none is awaited."""
+    before = served.log.read_text().count('"TooSlow"')
+    begun = call_begins(path, ("authorization", f"Bearer {served.key}")) + begun_message(1000, b"half of it")
+    assert ended(served, begun) == "4"  # DEADLINE_EXCEEDED
+    assert served.log.read_text().count('"TooSlow"') == before + 1
+    assert ended(served, call_begins(path) + begun_message(1000, b"")) == ("0" if "Check" in path else "16")
+
+
+def ended(it, call):
+    """The status with which the server of gRPC ends a call, "" where it closes the connection instead."""
+    with socket.create_connection(("127.0.0.1", it.rpc), timeout=PATIENCE) as connection:
+        connection.sendall(CONNECTION_BEGINS + call)
+        for kind, content in frames_of(connection):
+            if kind == HEADERS and (status := content.partition(b"grpc-status")[2]):
+                return status[1 : 1 + status[0]].decode()
+    return ""
+
+
+def test_a_call_whose_name_is_no_text_ends_no_other(served):
+    """Some releases of grpcio end their server at it: it is opened anew."""
+    for _ in range(3):
+        ended(served, call_begins("/\xff\xfe") + begun_message(0, b""))
+        with grpc.insecure_channel(f"127.0.0.1:{served.rpc}") as channel:
+            live = channel.unary_unary(f"/{proto.SERVICE}/ServerLive")
+            live(b"", timeout=PATIENCE, wait_for_ready=True)
 
 
 def test_two_keys_over_grpc_are_refused(served):

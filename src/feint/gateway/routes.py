@@ -58,16 +58,22 @@ class InferenceMiddleware:
         address = (scope.get("client") or ("",))[0]
         request_context.begin(scope["path"], address, scope["headers"], self._gateway.trace_share)
         name = model_of(scope["path"])
-        if name is None:
-            await self._app(scope, receive, send)
-            return
         try:
-            if scope["method"] != "POST":
-                status, headers, body = unrouted(405, [(b"allow", b"POST")])
+            if name is None:
+                unique_headers(scope["headers"])
+                reply = None
+            elif scope["method"] != "POST":
+                reply = unrouted(405, [(b"allow", b"POST")])
             else:
-                status, headers, body = await handle(self._gateway, name, scope["headers"], receive)
+                reply = await handle(self._gateway, name, scope["headers"], receive)
         except ClientDisconnect:
             return
+        except BadInput as error:
+            reply = error_response(error)
+        if reply is None:
+            await self._app(scope, receive, send)
+            return
+        status, headers, body = reply
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

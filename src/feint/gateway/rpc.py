@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import grpc
 import msgspec
 
-from feint.errors import BadInput, TooLarge
+from feint.errors import BadInput, TooLarge, TooSlow
 from feint.gateway import error_responses, metadata, request_context
 from feint.gateway.app import Caller, Gateway
 from feint.gateway.routes import bearer_key
@@ -131,26 +131,46 @@ class Calls(grpc.GenericRpcHandler):
             rejected = functools.partial(_rejected, self._gateway, error)
             return grpc.stream_stream_rpc_method_handler(rejected)  # it reads no message
         if call is None:
-            return _handler(proto.MESSAGES["ModelInferResponse"], functools.partial(_infer, self._gateway, caller))
-        return _handler(call.response, functools.partial(_answered, self._gateway, caller, call))
+            return _handler(proto.MESSAGES["ModelInferResponse"], self._gateway, caller, _infer)
+        return _handler(call.response, self._gateway, caller, functools.partial(_answered, call))
 
 
-def _handler(response: Any, answer: Any) -> Any:
-    return grpc.unary_unary_rpc_method_handler(functools.partial(_call, answer), None, response.SerializeToString)
+Answer = Callable[[Gateway, Caller, bytes], Awaitable[Any]]
 
 
-async def _call(answer: Callable[[bytes, Any], Awaitable[Any]], message: bytes, context: Any) -> Any:
-    """Return the answer to a message, or end the call with its error.
+def _handler(response: Any, gateway: Gateway, caller: Caller, answer: Answer) -> Any:
+    """Return a handler that reads the message itself: gRPC would wait for its last byte as long as it takes."""
+    call = functools.partial(_call, gateway, caller, answer)
+    return grpc.stream_unary_rpc_method_handler(call, None, response.SerializeToString)
+
+
+async def _call(gateway: Gateway, caller: Caller, answer: Answer, messages: Any, context: Any) -> Any:
+    """Return the answer to a call's message, or end the call with its error.
 
     gRPC keeps the frame in which a call was aborted until the garbage is collected, minutes later: the message, which
     may have 60 MiB, must not be in it.
     """
+    request_context.current().address = address_of(context)
     try:
-        return await answer(message, context)
+        return await answer(gateway, caller, await _message(gateway, caller, context))
     except Exception as error:
         status = error_status(error)
-    del message
     return await context.abort(*status)
+
+
+async def _message(gateway: Gateway, caller: Caller, context: Any) -> bytes:
+    """Return a call's message; raise `TooSlow` where it does not arrive in time, and `BadInput` where there is none."""
+    seconds = gateway.limits.arrive
+    try:
+        async with asyncio.timeout(seconds):
+            message = await context.read()
+    except TimeoutError as error:
+        late = TooSlow(f"a request that takes longer than {seconds:g} seconds", "all of it", "send faster")
+        gateway.record_rejection("", caller.client, late)
+        raise late from error
+    if not isinstance(message, bytes):  # the end of the stream
+        raise BadInput("a call without a message", "one", "send it")
+    return message
 
 
 async def _unread(response: bytes, messages: Any, context: Any) -> None:
@@ -163,15 +183,14 @@ async def _rejected(gateway: Gateway, error: Exception, messages: Any, context: 
     await context.abort(*error_status(error))
 
 
-async def _answered(gateway: Gateway, caller: Caller, call: RpcCall, message: bytes, context: Any) -> Any:
+async def _answered(call: RpcCall, gateway: Gateway, caller: Caller, message: bytes) -> Any:
     if len(message) > PIECE:
         raise TooLarge(f"a message of {len(message)} bytes", f"at most {PIECE}", "send the names alone")
     return call.response(**call.answer(gateway, caller, grpc_codec.decode(call.request, message)))
 
 
-async def _infer(gateway: Gateway, caller: Caller, message: bytes, context: Any) -> Any:
+async def _infer(gateway: Gateway, caller: Caller, message: bytes) -> Any:
     reached, model = False, ""
-    request_context.current().address = address_of(context)
     try:
         decoded = await _decoded(len(message), grpc_codec.decode_request, message)
         model = decoded.message.model_name

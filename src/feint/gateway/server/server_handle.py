@@ -10,24 +10,20 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import fields
 from typing import Any
 
-import grpc
 import uvicorn
 from starlette.routing import Route
 
 from feint import __version__
 from feint.errors import FeintError, one_line
-from feint.gateway import routes, rpc
+from feint.gateway import routes
 from feint.gateway.dashboard import page
 from feint.gateway.secrets import NO_PASSPHRASE
 from feint.gateway.server.bootstrap import AppState, Ledgers, close_authenticator, tls
 from feint.gateway.server.limits import BoundedConnection
-from feint.gateway.server.ports import bind, in_use
+from feint.gateway.server.ports import bind
+from feint.gateway.server.rpc_server import RpcServer
 from feint.gateway.settings import ServerSettings, Settings
 from feint.gateway.telemetry.observers import Telemetry
-
-STREAMS = 128  # calls of one connection at the same time: others wait at the client
-WINDOW = 2**18  # bytes of a call that are taken in before it is known who asks; 280 MiB without a key then hold 4 MiB
-KEEPALIVE = 30_000  # milliseconds after which a silent client of gRPC is pinged, and again until it counts as gone
 
 log = logging.getLogger("feint.gateway")
 Factory = Callable[[Ledgers | None], Awaitable[AppState]]  # the ledgers that are open already, to be kept
@@ -66,7 +62,6 @@ class RunningServer:
         self._at, self._any, self._started = state.settings.server, any_port, state.settings
         self._shared = shared_ports
         self._certificate: ssl.SSLContext | None = None
-        self._pair: grpc.ServerCertificateConfiguration | None = None
         self._stop, self._reloading, self._rest, self._rpc = asyncio.Event(), asyncio.Lock(), None, None
         self.rest_port = self.grpc_port = 0
         self.loop = asyncio.get_running_loop()
@@ -126,34 +121,8 @@ class RunningServer:
             await asyncio.sleep(0.005)
 
     async def _start_rpc(self) -> None:
-        self._limit = self.gateway.body_limit
-        options = [
-            ("grpc.so_reuseport", int(self._shared)),
-            ("grpc.max_receive_message_length", self._limit),
-            ("grpc.compression_enabled_algorithms_bitset", 1),  # none: 4 MiB on the wire became 8 GB
-            ("grpc.max_send_message_length", -1),
-            ("grpc.max_concurrent_streams", STREAMS),
-            ("grpc.http2.bdp_probe", 0),  # or gRPC widens the window to megabytes for who has no key too
-            ("grpc.http2.lookahead_bytes", WINDOW),
-            ("grpc.keepalive_time_ms", KEEPALIVE),
-            ("grpc.keepalive_timeout_ms", KEEPALIVE),
-        ]
-        if self._at.connection_age:
-            options.append(("grpc.max_connection_age_ms", round(1000 * self._at.connection_age)))
-            options.append(("grpc.max_connection_age_grace_ms", round(1000 * (self._at.arrive + self._at.answer))))
-        self._rpc = grpc.aio.server(options=options)
-        rpc.add(self.gateway, self._rpc)
-        where = f"{self._at.host}:{0 if self._any else self._at.grpc_port}"
-        try:
-            if self._at.tls_cert is None or self._at.tls_key is None:
-                self.grpc_port = self._rpc.add_insecure_port(where)
-            else:
-                first = self._pair = _pair(self._at)
-                credentials = grpc.dynamic_ssl_server_credentials(first, lambda: self._pair or first)
-                self.grpc_port = self._rpc.add_secure_port(where, credentials)
-        except RuntimeError as error:
-            raise in_use(where) from error
-        await self._rpc.start()
+        self._rpc = RpcServer(self.gateway, self._at, shared=self._shared)
+        self.grpc_port = await self._rpc.start(0 if self._any else self._at.grpc_port)
 
     def stop(self) -> None:
         """Stop as soon as the requests in flight are done; at the second call, at once."""
@@ -224,13 +193,13 @@ class RunningServer:
         """Serve `fresh`, and return what was served until now."""
         if waiting := _not_taken(self._started, fresh.settings):
             log.warning("changed, but not taken until a restart: %s", ", ".join(waiting))
-        if self._rpc is not None and fresh.gateway.body_limit > self._limit:
-            log.warning("gRPC takes messages of at most %d bytes until a restart", self._limit)
         self._renew(fresh.settings.server)
         old, self.opened = self.opened, fresh
         old.unwatch()
         gateway = self.gateway
         gateway.replace(fresh.gateway)
+        if self._rpc is not None:
+            self._rpc.check_limit()
         fresh.gateway = gateway
         self._observe(fresh)
         fresh.progress()
@@ -244,15 +213,8 @@ class RunningServer:
             return
         if self._certificate is not None:
             self._certificate.load_cert_chain(server.tls_cert, server.tls_key, password=NO_PASSPHRASE)
-        if self._pair is not None:
-            self._pair = _pair(server)
-
-
-def _pair(server: ServerSettings) -> grpc.ServerCertificateConfiguration:
-    """Return the certificate and its key, for gRPC."""
-    assert server.tls_key is not None
-    assert server.tls_cert is not None
-    return grpc.ssl_server_certificate_configuration([(server.tls_key.read_bytes(), server.tls_cert.read_bytes())])
+        if self._rpc is not None:
+            self._rpc.renew(server)
 
 
 def _not_taken(started: Settings, fresh: Settings) -> list[str]:

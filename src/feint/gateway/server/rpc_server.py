@@ -1,0 +1,114 @@
+"""Server of gRPC on one port."""
+
+import asyncio
+import logging
+
+import grpc
+
+from feint.gateway import rpc
+from feint.gateway.app import Gateway
+from feint.gateway.server.ports import in_use
+from feint.gateway.settings import ServerSettings
+
+STREAMS = 128  # calls of one connection at the same time: others wait at the client
+WINDOW = 2**18  # bytes of a call that are taken in before it is known who asks; 280 MiB without a key then hold 4 MiB
+KEEPALIVE = 30_000  # milliseconds after which a silent client of gRPC is pinged, and again until it counts as gone
+AGAIN = 0.2  # seconds until a port that cannot be opened anew is tried again
+
+log = logging.getLogger("feint.gateway")
+
+
+class RpcServer:
+    """gRPC of a gateway, which is opened anew where the library's server ends by itself.
+
+    That of grpcio 1.84 and 1.85 ends for good at a call whose name is not UTF-8, which anybody can send. Until it is
+    open again the gateway is not ready.
+
+    Args:
+        gateway: The gateway.
+        at: Its address, limits and certificate.
+        shared: Whether other processes listen on the same port.
+    """
+
+    def __init__(self, gateway: Gateway, at: ServerSettings, *, shared: bool = False) -> None:
+        self._gateway, self._at, self._shared = gateway, at, shared
+        self._limit, self._port, self._stopping = gateway.body_limit, 0, False
+        self._pair: grpc.ServerCertificateConfiguration | None = None
+
+    async def start(self, port: int) -> int:
+        """Listen on a port, 0 for a free one, and return its number; raise `BadInput` where it is taken."""
+        self._server = await self._open(port)
+        self._keeping = asyncio.ensure_future(self._keep())
+        return self._port
+
+    async def _open(self, port: int) -> grpc.aio.Server:
+        server, where = grpc.aio.server(options=self._options()), f"{self._at.host}:{port}"
+        rpc.add(self._gateway, server)
+        try:
+            if self._at.tls_cert is None or self._at.tls_key is None:
+                self._port = server.add_insecure_port(where)
+            else:
+                first = self._pair = _pair(self._at)
+                credentials = grpc.dynamic_ssl_server_credentials(first, lambda: self._pair or first)
+                self._port = server.add_secure_port(where, credentials)
+        except RuntimeError as error:
+            raise in_use(where) from error
+        await server.start()
+        return server
+
+    def _options(self) -> list[tuple[str, int]]:
+        options = [
+            ("grpc.so_reuseport", int(self._shared)),
+            ("grpc.max_receive_message_length", self._limit),
+            ("grpc.compression_enabled_algorithms_bitset", 1),  # none: 4 MiB on the wire became 8 GB
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_concurrent_streams", STREAMS),
+            ("grpc.http2.bdp_probe", 0),  # or gRPC widens the window to megabytes for who has no key too
+            ("grpc.http2.lookahead_bytes", WINDOW),
+            ("grpc.keepalive_time_ms", KEEPALIVE),
+            ("grpc.keepalive_timeout_ms", KEEPALIVE),
+        ]
+        if self._at.connection_age:
+            options.append(("grpc.max_connection_age_ms", round(1000 * self._at.connection_age)))
+            options.append(("grpc.max_connection_age_grace_ms", round(1000 * (self._at.arrive + self._at.answer))))
+        return options
+
+    async def _keep(self) -> None:
+        """Open the server anew until it is stopped."""
+        while not self._stopping:
+            try:
+                await self._server.wait_for_termination()
+            except Exception as error:
+                log.error("gRPC ended by itself (%s), and is opened anew", type(error).__name__)
+            while not self._stopping and not await self._reopened():
+                await asyncio.sleep(AGAIN)
+
+    async def _reopened(self) -> bool:
+        try:
+            self._server, self._gateway.grpc_lost = await self._open(self._port), False
+        except Exception as error:  # of a port, or of a certificate that is gone
+            log.error("gRPC cannot be opened anew (%s)", type(error).__name__)
+            self._gateway.grpc_lost = True
+        return not self._gateway.grpc_lost
+
+    async def stop(self, grace: float) -> None:
+        """Stop when the calls in flight are done, or after `grace` seconds."""
+        self._stopping = True
+        await self._server.stop(grace)
+
+    def renew(self, server: ServerSettings) -> None:
+        """Use the certificate that is in the settings' files now."""
+        if self._pair is not None:
+            self._pair = _pair(server)
+
+    def check_limit(self) -> None:
+        """Log that the models take larger messages than the server, where they do so since a reload."""
+        if self._gateway.body_limit > self._limit:
+            log.warning("gRPC takes messages of at most %d bytes until a restart", self._limit)
+
+
+def _pair(server: ServerSettings) -> grpc.ServerCertificateConfiguration:
+    """Return the certificate and its key, for gRPC."""
+    assert server.tls_key is not None
+    assert server.tls_cert is not None
+    return grpc.ssl_server_certificate_configuration([(server.tls_key.read_bytes(), server.tls_cert.read_bytes())])

@@ -1,0 +1,40 @@
+"""HTTP/2 by the frame (RFC 9113), for calls of gRPC that no client would make."""
+
+import socket
+import struct
+from collections.abc import Iterator
+
+DATA, HEADERS, SETTINGS = 0, 1, 4
+END_HEADERS = 4
+
+
+def frame(kind: int, flags: int, stream: int, content: bytes = b"") -> bytes:
+    return struct.pack(">I", len(content))[1:] + struct.pack(">BBI", kind, flags, stream) + content
+
+
+CONNECTION_BEGINS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0)
+
+
+def call_begins(path: str, *more: tuple[str, str]) -> bytes:
+    """The headers of a call on stream 1, each a literal of HPACK (RFC 7541, 6.2.2) of less than 127 bytes."""
+    headers = (":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "x")
+    grpc = ("content-type", "application/grpc"), ("te", "trailers")
+    texts = [text.encode("latin-1") for header in (*headers, *grpc, *more) for text in header]
+    literals = [bytes([len(text)]) + text for text in texts]
+    block = b"".join(b"\0" + name + value for name, value in zip(literals[::2], literals[1::2], strict=True))
+    return frame(HEADERS, END_HEADERS, 1, block)
+
+
+def begun_message(size: int, part: bytes) -> bytes:
+    """The beginning of a message of `size` bytes on stream 1."""
+    return frame(DATA, 0, 1, struct.pack(">BI", 0, size) + part)
+
+
+def frames_of(connection: socket.socket) -> Iterator[tuple[int, bytes]]:
+    """Kind and content of each frame that comes until the connection ends."""
+    received = b""
+    while more := connection.recv(65536):
+        received += more
+        while len(received) >= 9 and len(received) >= (end := 9 + int.from_bytes(received[:3], "big")):
+            yield received[3], received[9:end]
+            received = received[end:]
