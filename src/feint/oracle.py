@@ -16,6 +16,8 @@ from feint.errors import BadInput, OverBudget, ProofRequired, RateLimited, Refus
 from feint.query import Answer, Query
 from feint.transcript import Transcript
 
+BATCH = 256  # inputs in a query at most
+
 
 class Oracle(Protocol):
     """The attacker's only access to a victim."""
@@ -94,7 +96,7 @@ class CountingOracle:
         *,
         budget: int,
         client: str = "anonymous",
-        batch_size: int = 256,
+        batch_size: int = BATCH,
         patience: float = math.inf,
         past: Transcript | None = None,
     ) -> None:

@@ -137,6 +137,23 @@ def test_a_url_is_asked_once_for_each_input_and_one_that_goes_away_loses_nothing
     assert json.loads((tmp_path / "feint-audit/toy/audit.json").read_text())["partial"] is False
 
 
+def test_a_url_with_a_price_needs_a_ceiling_and_each_answer_that_came_is_kept(model, victim):
+    with served(Service(victim), shape=(1, 8, 8), classes=10) as server:
+        line = f"--url {server.url} --model toy --data digits {QUICK} --price-per-1000 2 --currency EUR"
+        code, _, err = model(line)
+        assert code == 2
+        assert "costs 2.00 EUR for 1,000 calls; expected a ceiling on the calls; --max-calls N" in err
+        assert server.service.ledger.queries == 0
+        server.dies_after = 1
+        code, _, err = model(f"{line} --max-calls 900")
+        assert code == 2
+        assert f"feint: {server.url}: at most 900 calls, 1.80 EUR\n" in err
+        sent = server.service.ledger.queries
+        assert sent > 0
+        code, _, err = model(f"{line} --max-calls 900")
+        assert f"at most 900 calls, 1.80 EUR; {sent} answers are known from earlier runs" in err
+
+
 @pytest.mark.slow
 def test_the_gate_of_a_build(model):
     line = f"victim --data digits {QUICK} --out run"

@@ -89,6 +89,7 @@ def test_a_model_behind_a_url_is_stolen_as_one_here(trained):
         there = f"{steal} --url {server.url} --model toy"
         code, _, err = feint(f"{there} --out there")
         assert code == 2
+        assert "at most 300 calls, price unknown" in err
         assert "what was answered is kept" in err
         server.dies_after = -1
         assert feint(f"{there} --out there")[0] == 0

@@ -98,6 +98,7 @@ def test_a_paid_model_needs_a_ceiling_and_its_price_is_said_first(owner):
     code, out, err = owner("inspect OWNER:paid --data rows.csv --max-calls 60")
     assert code == 0, err
     assert "at most 60 calls, 0.30 EUR" in err
+    assert out.endswith("Next: feint audit model.toml --data rows.csv --max-calls N\n")
     assert "accuracy 1.00 on 40 samples" in out
 
 
@@ -112,6 +113,7 @@ def test_an_api_is_inspected_and_used_by_its_model_file(owner):
         )
         code, out, err = owner("inspect victim.toml --data rows.csv")
         assert code == 0, err
+        assert err == "feint: victim.toml: no ceiling on the calls (--max-calls), price unknown\n"
         assert "accuracy 1.00 on 40 samples with the inputs that it states" in out
         sent = len(api.bodies)
         assert sent == 40
@@ -165,6 +167,8 @@ def test_an_api_is_stolen_within_its_ceiling_and_the_copy_is_evaluated(owner):
         )
         code, _, err = owner(steal)
         assert (code, "--max-calls N" in err, api.bodies) == (2, True, [])
+        code, _, err = owner("export victim.toml --defense LabelOnly --data rows.csv --out victim.onnx")
+        assert (code, "got an API's answers" in err, api.bodies) == (2, True, [])
         code, _, err = owner(f"{steal} --max-calls 40")
         assert (code, len(api.bodies)) == (2, 40)
         assert "expected at most 40 (--max-calls); raise it and run again: what was answered is kept" in err
@@ -174,8 +178,8 @@ def test_an_api_is_stolen_within_its_ceiling_and_the_copy_is_evaluated(owner):
         assert len(api.bodies) <= 60
         code, out, err = owner("evaluate stolen --victim victim.toml --data rows.csv --max-calls 100 --json")
         assert code == 0, err
-    assert json.loads(out)["n_test"] == 100
-    assert len(api.bodies) <= 100
+        assert json.loads(out)["n_test"] == 100
+        assert len(api.bodies) <= 100
 
 
 def test_labels_that_are_numbers_of_some_classes_are_these_classes(owner):

@@ -78,7 +78,8 @@ def test_answers_that_are_no_labels_are_an_error(files, victim, answer):
     with served(Service(victim), shape=(1, 8, 8), classes=10) as server:
         server.instead = answer
         code, out, err = files(f"claim {server.url} --model toy {LINE}")
-    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert (code, out, err.count("\n")) == (2, "", 2)
+    assert err.startswith(f"feint: {server.url}: at most 1,000 calls, price unknown\nfeint: got ")
 
 
 def test_an_endpoint_that_goes_away_is_asked_nothing_twice(files, victim):

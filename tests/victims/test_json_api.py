@@ -11,8 +11,6 @@ from tests.support.json_api import CLASSES, ROWS, Api, serving, status
 
 from feint import errors, victims
 from feint.client.json_transport import retry_after
-from feint.gateway.backends.torch_backend import of_service
-from feint.service import Service
 from feint.signature import Columns, Pixels, Text
 from feint.transcript import Transcript
 from feint.victims.json_api.answers import AnswerReader, Pointers, find
@@ -85,14 +83,6 @@ def test_calls_stop_at_the_ceiling(tmp_path):
             model(X)
         assert len(api.bodies) == 3
         assert model.asked == 3
-
-
-def test_a_gateway_names_the_price_of_what_it_asks(tmp_path):
-    with serving(Api(json_api.label_and_score)) as url:
-        model = victims.load_any(write(tmp_path, url, price_per_1000=2.0, currency="EUR"), domain=DOMAIN)
-        loaded = of_service(Service(model), "shop")
-    loaded.close()
-    assert "each new input is a paid call: 2.00 EUR for 1,000, without a ceiling" in loaded.notes
 
 
 def test_failed_requests_are_repeated_and_counted(tmp_path):

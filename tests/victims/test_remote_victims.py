@@ -5,6 +5,7 @@ import torch
 
 from feint import victims
 from feint.errors import DamagedFile, OverBudget, Unreachable
+from feint.oracle import CountingOracle
 from feint.service import Service
 from feint.signature import Pixels
 
@@ -69,6 +70,23 @@ def test_a_server_that_went_away_is_not_waited_for_again():
         with pytest.raises(Unreachable):
             model(torch.rand(2, 1, 2, 2))
     assert calls == [2]
+
+
+def test_answers_before_an_outage_are_kept_by_request_of_the_oracle(victim, tmp_path):
+    service, sent = Service(victim), []
+
+    def send(query):
+        if sent:
+            raise Unreachable("a server", "a server that answers", "try again")
+        sent.append(len(query))
+        return service(query)
+
+    oracle = CountingOracle(send, budget=900)
+    model = victims.FromAnswers(oracle.try_ask, name="s", domain=Pixels((1, 8, 8)), classes=10, folder=tmp_path)
+    with pytest.raises(Unreachable):
+        model(torch.rand(300, 1, 8, 8))
+    assert sent == [256]
+    assert model.asked == 256
 
 
 def test_a_server_that_came_back_is_asked_again(monkeypatch):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from feint.cli.app import Defenses, app
-from feint.cli.common import load_victim, task_of
+from feint.cli.common import limit_calls, load_victim, task_of
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
@@ -107,9 +107,12 @@ def audit(
     name = _name(victim, url, model)
     folder = out or Path("feint-audit") / name
     target = (
-        _remote_victim(victim, url, model, key, folder, max_calls, data, label, input, output) if url or not victim
+        _remote_victim(victim, url, model, key, folder, data, label, input, output) if url or not victim
         else load_victim(victim, data, network, label, max_calls=max_calls)
     )  # fmt: skip
+    if url and isinstance(target, FromAnswers):
+        target.meter.price_per_1000, target.meter.currency = price_per_1000 or 0.0, currency
+        limit_calls(url, target.meter, max_calls, known=target.asked)
     if isinstance(target, FromAnswers):
         price_per_1000 = price_per_1000 or target.meter.price_per_1000 or None
         currency = currency or target.meter.currency
@@ -127,6 +130,7 @@ def audit(
     findings = collect(done, price=price_per_1000)
     typed = f"--url {url} --model {model}" if url else shlex.quote(f"{victim}")
     typed += f" --network {network}" if network else ""
+    typed += f" --max-calls {max_calls}" if max_calls else ""
     table = files.write(folder, name, done, findings, text, typed=typed)
     print(
         writer.dumps(table, ensure_ascii=False) if json
@@ -154,7 +158,6 @@ def _remote_victim(
     model: str | None,
     keys: tuple[str, ...],
     folder: Path,
-    max_calls: int | None,
     data: str,
     label: str | None,
     input: str | None,
@@ -164,7 +167,6 @@ def _remote_victim(
     from feint.client import RemoteService
     from feint.recipes.recipe import short_hash
     from feint.victims import FromAnswers
-    from feint.victims.meter import Meter
 
     if url is None or model is None or victim is not None:
         expected = "a model, or --url URL --model NAME"
@@ -173,6 +175,4 @@ def _remote_victim(
     server = RemoteService(url, model=model, keys=keys, input=input, output=output, domain=domain, classes=len(classes))
     ask = server.oracle(budget=sys.maxsize).try_ask
     answers = folder / ".work" / "endpoint" / short_hash(server.name)
-    return FromAnswers(
-        ask, name=server.name, domain=server.domain, classes=server.classes, folder=answers, meter=Meter(most=max_calls)
-    )
+    return FromAnswers(ask, name=server.name, domain=server.domain, classes=server.classes, folder=answers)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from feint.cli.app import app
-from feint.cli.common import load_victim, require_at_least
+from feint.cli.common import limit_calls, load_victim, require_at_least
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
@@ -158,5 +158,8 @@ def _oracle(
     if model is None:
         raise BadInput(f"{suspect} without a model", "the model's name", "name it: --model NAME")
     from feint.client import RemoteService
+    from feint.victims.meter import Meter
 
-    return RemoteService(suspect, model=model, keys=keys).oracle(budget=budget, past=past)
+    oracle = RemoteService(suspect, model=model, keys=keys).oracle(budget=budget, past=past)
+    limit_calls(suspect, Meter(), budget)
+    return oracle

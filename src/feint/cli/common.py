@@ -92,14 +92,23 @@ def load_victim(
     Returns:
         The victim, a module from inputs of its domain to logits.
     """
+    from feint.victims import FromAnswers
+
+    model = load_model(place, data, network, label, domain=domain)
+    if isinstance(model, FromAnswers) and not model.recorded:
+        limit_calls(place, model.meter, max_calls, known=model.asked)
+    return model
+
+
+def load_model(
+    place: str, data: str | None, network: str | None, label: str | None = None, *, domain: "Domain | None" = None
+) -> "nn.Module":
+    """Load a model without a call; arguments and result are those of `load_victim`."""
     from feint import victims
     from feint.victims.discovery import states_domain
 
     left_open = None if states_domain(place) else domain or _domain(data, label)
-    model = victims.load_any(place, network=named_network(network, data), domain=left_open)
-    if isinstance(model, victims.FromAnswers):
-        limit_calls(place, model.meter, max_calls, known=model.asked)
-    return model
+    return victims.load_any(place, network=named_network(network, data), domain=left_open)
 
 
 def limit_calls(place: str, meter: "Meter", most: int | None, *, known: int = 0) -> None:
@@ -119,9 +128,9 @@ def limit_calls(place: str, meter: "Meter", most: int | None, *, known: int = 0)
             f"{place}, which costs {meter.price(1000)} for 1,000 calls", "a ceiling on the calls", "--max-calls N"
         )
     meter.most = None if most is None else require_at_least(1, most, "calls")
-    if most is not None:
-        earlier = f"; {known:,} answers are known from earlier runs" if known else ""
-        print(f"feint: {place}: at most {most:,} calls, {meter.price(most)}{earlier}", file=sys.stderr)
+    earlier = f"; {known:,} answers are known from earlier runs" if known else ""
+    ceiling = "no ceiling on the calls (--max-calls)" if most is None else f"at most {most:,} calls"
+    print(f"feint: {place}: {ceiling}, {meter.price(most or 1)}{earlier}", file=sys.stderr)
 
 
 def owner_split(place: str, model: "nn.Module", label: str | None = None) -> "tuple[Split, Sequence[str]]":

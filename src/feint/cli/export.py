@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from feint.cli.app import Defenses, app
-from feint.cli.common import check_victim, load_victim, owner_samples
+from feint.cli.common import check_victim, load_model, owner_samples
 from feint.errors import BadInput, UnknownName
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ def export(
     if victim is None or classes is not None:
         make = partial(library.outputs, parse_defense(defense), classes=classes or 0, **options)
     else:
-        model = load_victim(victim, data, network, label)
+        model = load_model(victim, data, network, label)
+        library.require_exportable(model)
         service = Service(model, parse_defense(defense, victim=fingerprint(model)))
         inputs = None
         if data is not None:

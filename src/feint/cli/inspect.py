@@ -70,7 +70,8 @@ def inspect(
     _print_inspection(inspection)
     place = model if ":" in model and not Path(model).exists() else os.path.relpath(model, out.parent)
     ModelFile(place, inspection.adapter, known, inspection.evidence).write(out)
-    print(f"{out}: written. Next: feint audit {out} --data {data or 'SAMPLES'}")
+    ceiling = " --max-calls N" if raw.meter is not None else ""
+    print(f"{out}: written. Next: feint audit {out} --data {data or 'SAMPLES'}{ceiling}")
 
 
 def _names(classes: str) -> tuple[str, ...]:

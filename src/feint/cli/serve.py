@@ -42,6 +42,7 @@ def serve(
     anonymous: bool = False,
     enforce: bool = False,
     workers: int = 1,
+    max_calls_per_day: int | None = None,
 ) -> None:
     """Serve a defended model by the Open Inference Protocol v2, over REST and gRPC.
 
@@ -67,6 +68,7 @@ def serve(
         anonymous: Answer without a key; all requests are of one client.
         enforce: Enforce a ladder. Without it everybody stays on its first rung, and evidence is recorded.
         workers: Number of processes that serve a settings file on the same ports, from one ledger.
+        max_calls_per_day: Ceiling on the calls to a paid model, by all gateways of this machine, in a day (UTC).
 
     Raises:
         BadInput: For a settings file with options of a model.
@@ -81,13 +83,14 @@ def serve(
         if workers != 1:
             got = f"--workers {workers} with {what}, whose ledger is in memory"
             raise BadInput(got, "a settings file", 'write one with [ledger] store = "sqlite:ledger.db"')
-        model = replace(_model(what, defense, access, logits), shadow=False if enforce else None)
+        model = _model(what, defense, access, logits, max_calls_per_day)
+        model = replace(model, shadow=False if enforce else None)
         called = name or _name(what)
         _serve_model(model, called, (host, port, grpc_port), samples=samples, anonymous=anonymous)
         return
     defaults = [name == "", not defense, not access, not logits, host == "127.0.0.1", port == 8080, grpc_port == 8081]
     with contextlib.nullcontext() if check else _json_lines():
-        if not all(defaults) or anonymous or enforce:
+        if not all(defaults) or anonymous or enforce or max_calls_per_day is not None:
             remedy = f"set them in {what}, and give --check at most"
             raise BadInput(f"{what} and options of a model", "one of them", remedy)
         _serve_settings(Path(what), samples, workers)
@@ -127,7 +130,9 @@ def _name(what: str) -> str:
     return path.absolute().parent.name if path.name == "model.toml" else re.sub(r"[^\w.-]+", "-", path.stem).strip("-.")
 
 
-def _model(what: str, defense: tuple[str, ...], access: tuple[str, ...], logits: bool) -> "ModelSettings":
+def _model(
+    what: str, defense: tuple[str, ...], access: tuple[str, ...], logits: bool, max_calls_per_day: int | None
+) -> "ModelSettings":
     """Return the settings of the model.
 
     Raises:
@@ -138,10 +143,12 @@ def _model(what: str, defense: tuple[str, ...], access: tuple[str, ...], logits:
     graph = what.endswith(".onnx") and not defense
     if not graph and logits:
         raise BadInput(f"--logits with {what}", "an ONNX file without --defense", "leave it out")
+    if graph and max_calls_per_day is not None:
+        raise BadInput(f"--max-calls-per-day with {what}", "a model that is called elsewhere", "leave it out")
     return (
         OnnxSettings(path=Path(what), access=access, logits=logits)
         if graph
-        else TorchSettings(torch=what, defense=defense, access=access)
+        else TorchSettings(torch=what, defense=defense, access=access, max_calls_per_day=max_calls_per_day)
     )
 
 

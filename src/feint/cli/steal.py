@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 from cyclopts import Parameter
 
 from feint.cli.app import Defenses, app
-from feint.cli.common import load_victim, require_new, work_directory
+from feint.cli.common import limit_calls, load_victim, require_new, work_directory
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def steal(
     from feint.data.files import pool_at
     from feint.recipes import registry
     from feint.transcript import Transcript
+    from feint.victims.meter import Meter
 
     if victim is not None and url is None and model is None:
         loaded = load_victim(victim, pool, network, max_calls=max_calls)
@@ -93,6 +94,7 @@ def steal(
     else:
         inputs = pool_at(pool).split.domain if pool is not None else None
         target = _remote_target(victim, url, model, defense, key, input, output, inputs, classes)
+        limit_calls(f"{url}", Meter(), budget)
         images = {"pool": pool_at(pool, target.domain).split} if pool is not None else {}
     learned = _network(
         surrogate or target.network, target.domain or (images["pool"].domain if images else None), target.classes

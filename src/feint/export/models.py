@@ -31,7 +31,7 @@ def build_graph(model: nn.Module, parts: Parts, rows: Tensor, names: Sequence[st
         NotExportable: If the model or a defense cannot be traced.
     """
     inner = model.model if isinstance(model, FromProbabilities) else model
-    _raise_for_kind(inner)
+    require_exportable(inner)
     rows = rows[:3].repeat(3, *[1] * (rows.ndim - 1))[:3]  # the tracer takes a batch of one for a fixed size
     if isinstance(inner, AdaptedModel) and isinstance(inner.raw, OnnxFile):
         return _stitch(inner, inner.raw, parts, rows, names)
@@ -59,7 +59,7 @@ def _raise_for_defense(model: nn.Module, parts: Parts, rows: Tensor) -> None:
             raise error if isinstance(error, NotExportable) else not_exportable(step, error) from error
 
 
-def _raise_for_kind(model: nn.Module) -> None:
+def require_exportable(model: nn.Module) -> None:
     """Raise `NotExportable` for a model that neither torch nor an ONNX file computes."""
     if isinstance(model, FromAnswers):
         kind = "an API's answers"

@@ -207,12 +207,18 @@ class TorchSettings(ModelSettings):
     """A model that torch runs, for defenses that no graph can hold.
 
     `torch` is a model.toml, a victim's directory or file, or package.module:name; `defense` lists the steps of its
-    defense.
+    defense. A model whose calls cost something needs `max_calls_per_day`, the ceiling of all gateways of a machine.
     """
 
     torch: str
     defense: tuple[str, ...] = ()
     shape: tuple[int, ...] | None = None
+    max_calls_per_day: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_calls_per_day is not None and self.max_calls_per_day < 1:
+            raise BadRecipe(f"max_calls_per_day = {self.max_calls_per_day}", "1 or more", "raise it")
 
 
 BACKENDS: dict[str, type[ModelSettings]] = {

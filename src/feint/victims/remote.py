@@ -39,11 +39,13 @@ class FromAnswers(nn.Module):
         file: The file itself, instead of one in a directory.
         meter: Price and ceiling of the calls.
         class_names: Names of the classes; numbers by default.
+        recorded: Whether all answers there will ever be are added to the cache, so that nothing is called.
         remarks: Function that returns remarks on the answers so far, by topic.
         decode: Function of answers to logits; by default their logarithm.
 
     Attributes:
         meter: Price and ceiling of the calls.
+        recorded: Whether nothing is ever called.
         gone: The last `Unreachable` of the predictor, or None.
     """
 
@@ -59,6 +61,7 @@ class FromAnswers(nn.Module):
         folder: Path | None = None,
         file: Path | None = None,
         meter: Meter | None = None,
+        recorded: bool = False,
         class_names: tuple[str, ...] = (),
         remarks: Callable[[], Mapping[str, str]] = dict,
         decode: Callable[[Tensor], Tensor] | None = None,
@@ -67,7 +70,7 @@ class FromAnswers(nn.Module):
         self._ask, self.domain, self.classes, self._remarks = ask, domain, classes, remarks
         self._decode = decode or logarithm
         self.class_names = class_names or tuple(map(str, range(classes)))
-        self.meter = meter or Meter()
+        self.meter, self.recorded = meter or Meter(), recorded
         self.cache = AnswerCache(folder / "answers.sqlite" if folder is not None else file)
         self.gone: Unreachable | None = None
         self._until, self._most = 0.0, None

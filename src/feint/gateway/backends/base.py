@@ -11,7 +11,7 @@ OUTPUT = "probabilities"  # the one output that clients see
 
 
 def noop() -> None:
-    """Close nothing."""
+    """Do nothing."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class LoadedModel:
         connect: Asks the upstream for `spec`.
         close: Closes what is open.
         fingerprint: Fingerprint of the model and its defense, as far as they are here, and of how answers are read.
+        opening: Called once before clients ask.
     """
 
     spec: ModelSpec | None
@@ -41,3 +42,4 @@ class LoadedModel:
     connect: Callable[[], Awaitable[ModelSpec]] | None = None
     close: Callable[[], None] = noop
     fingerprint: str = ""
+    opening: Callable[[], None] = noop

@@ -1,11 +1,14 @@
 """Loader of models that torch runs: the library's own service, for defenses that no graph can hold."""
 
 import json
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
+from torch import nn
 
 from feint.defense import Defense, Ladder
 from feint.defenses.parsing import parse_defense
@@ -20,21 +23,28 @@ from feint.recipes.recipe import to_table
 from feint.service import Service
 from feint.signature import Domain, Pixels, as_domain
 from feint.victims import FromAnswers, classes_of, domain_of, fingerprint, load_any
+from feint.victims.meter import DailyCalls
 
 REMEMBERED = 10_000  # answers of an API behind the gateway: at 1,000 classes 40 MB
+
+log = logging.getLogger("feint.gateway")
 
 
 def load(table: settings.TorchSettings, name: str) -> LoadedModel:
     """Load the victim and the defenses that the settings name; raise `FeintError`."""
     domain = Pixels(table.shape) if table.shape else None
     model = load_any(table.torch, domain=domain)
-    if isinstance(model, FromAnswers):
-        model.remember(REMEMBERED)
+    called = model if isinstance(model, FromAnswers) and not model.recorded else None
+    if called is not None and called.cache.path is not None and table.max_calls_per_day is not None:
+        called.meter.daily = DailyCalls(called.cache.path, table.max_calls_per_day)
+    elif table.max_calls_per_day is not None:
+        raise BadInput(f"max_calls_per_day for {table.torch}", "a model that is called elsewhere", "leave it out")
     defense = parse_defense(table.defense, victim=fingerprint(model))
     if isinstance(defense, Ladder):
         defense = replace(defense, at=[table.threshold * at for at in defense.at])
     service = Service(model, defense)
-    return of_service(service, name, domain=domain, access=table.access, where=table.torch)
+    loaded = of_service(service, name, domain=domain, access=table.access, where=table.torch)
+    return loaded if called is None else replace(loaded, opening=partial(called.remember, REMEMBERED))
 
 
 def of_service(
@@ -57,7 +67,8 @@ def of_service(
         where: Origin of the service, for the start-up note.
 
     Raises:
-        BadInput: If neither the model nor `domain` says what it takes.
+        BadInput: If neither the model nor `domain` says what it takes, or if its calls cost something and have no
+            ceiling.
     """
     domain = as_domain(domain) if domain else domain_of(service.model)
     if domain is None:
@@ -65,18 +76,36 @@ def of_service(
             f"{name}, which does not say what it takes", "a model.toml, which says it",
             "feint inspect writes one; for images, set shape = [C, H, W]",
         )  # fmt: skip
+    paid = _paid(service.model, where)
     seconds = _each_rung_tried(service, domain)
     pipeline = TorchPipeline(service, rules(access))
     safe, steps = safest(service.defense), len(rungs(service.defense))
     labels = getattr(service.model, "class_names", ())
     spec = ModelSpec(name, domain, OUTPUT, classes_of(service.model, domain), labels=labels)
-    notes = [f"{where}, by torch: {1000 * seconds:.2g} ms for one input", *_spoken(service.defense, access)]
-    if isinstance(service.model, FromAnswers) and service.model.meter.price_per_1000:
-        notes.append(f"each new input is a paid call: {service.model.meter.price(1000)} for 1,000, without a ceiling")
+    notes = [f"{where}, by torch: {1000 * seconds:.2g} ms for one input", *_spoken(service.defense, access), *paid]
     return LoadedModel(
         spec, pipeline, notes, bare({"outputs": safe is not None}), safe, steps,
         close=pipeline.close, fingerprint=f"{fingerprint(service.model)} {_recipe(service.defense)}",
     )  # fmt: skip
+
+
+def _paid(model: nn.Module, where: str) -> list[str]:
+    """Return what the calls to a model elsewhere cost and their ceiling, logged before the first one.
+
+    Raises:
+        BadInput: They cost something, and there is no ceiling.
+    """
+    if not isinstance(model, FromAnswers) or model.recorded:
+        return []
+    meter = model.meter
+    if meter.price_per_1000 and not meter.ceiling:
+        raise BadInput(
+            f"{where}, which costs {meter.price(1000)} for 1,000 calls", "a ceiling on the calls",
+            "set max_calls_per_day = N, or --max-calls-per-day N; in Python model.meter.most = N",
+        )  # fmt: skip
+    note = f"each new input is a call: {meter.ceiling or f'{meter.price(1000)}, without a ceiling'}"
+    log.warning("%s: %s", where, note)
+    return [note]
 
 
 def _recipe(defense: Defense | Ladder) -> str:

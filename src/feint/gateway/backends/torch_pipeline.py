@@ -12,7 +12,7 @@ from torch import Tensor
 from feint.defense import Defense, Ladder, Pooled
 from feint.defenses.access.detector import EProcessDetector
 from feint.defenses.access.e_process import EProcess
-from feint.errors import Failed, Refused, Unreachable, one_line
+from feint.errors import CallLimit, Failed, Refused, Unreachable, one_line
 from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.record import RequestRecord
 from feint.gateway.transaction import Transaction
@@ -37,12 +37,12 @@ class SingleAccountLedger(Ledger):
 
 
 class ServedForward(CachedForward):
-    """Model behind a gateway: where an API that it asks refuses the gateway, no client is refused."""
+    """Model behind a gateway: where an API refuses the gateway, or may not be called again, no client is refused."""
 
     def forward(self, x: Tensor) -> Tensor:
         try:
             return super().forward(x)
-        except Refused as error:
+        except (Refused, CallLimit) as error:
             raise Unreachable(one_line(error), "a model that answers the gateway", "tell the operator") from error
 
 

@@ -79,7 +79,12 @@ class AppState:
     _watching: list[asyncio.Task[None]] = field(default_factory=list)
 
     def progress(self) -> None:
-        """Keep asking whether ledger, keys and upstreams are ready, and serve models that become so."""
+        """Prepare the models for clients; then keep asking whether ledger, keys and upstreams are ready.
+
+        Models that become ready are served.
+        """
+        for loaded in self.models.values():
+            loaded.opening()
         watches = [self._watch(name, loaded) for name, loaded in self.models.items() if loaded.upstream]
         self._watching = [asyncio.ensure_future(watch) for watch in (*watches, self._watch_ledger())]
 

@@ -51,7 +51,7 @@ def load_recorded(file: VictimFile) -> FromAnswers:
         )
     model = FromAnswers(
         _refuse(len(x), domain), name=f"{file.path.name} {_digest(x, p)}", domain=domain, classes=len(file.classes),
-        class_names=file.classes,
+        class_names=file.classes, recorded=True,
     )  # fmt: skip
     model.cache.add(mark(x), p, reader.remarks)
     return model
