@@ -29,7 +29,6 @@ from feint.service import Service
 WORK = Path("feint-bench") / "tables" / "ownership"
 ANSWERS = "labels", "probabilities"
 COPIES = range(6, 11)  # seeds of attackers
-DEVELOPED = range(1, 6)  # of copies on which the way in which triggers are moved was developed
 
 
 class Published(NamedTuple):
@@ -76,7 +75,7 @@ class Setup:
     tuning: Training
     marking: Training | None
     published: tuple[Published, ...] = ()
-    seeds: tuple[int, ...] = (*COPIES, *DEVELOPED)
+    seeds: tuple[int, ...] = tuple(COPIES)
     innocents: int = 60
     policy: Policy = Policy()
 
