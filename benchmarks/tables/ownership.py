@@ -1,118 +1,49 @@
-"""Claims on digits and Fashion-MNIST: copies, what attackers do to them, and innocents, by each mark."""
+"""Claims on digits, Fashion-MNIST and CIFAR-10: copies, what attackers do to them, and innocents, by each mark."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache, partial
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks.tables.false_triggers import transferable
+from benchmarks.tables.owned import (
+    ANSWERS,
+    COPIES,
+    SETUPS,
+    Published,
+    Setup,
+    control_labels,
+    controls,
+    marks,
+    removals,
+    service,
+    stolen,
+    trained_copy,
+    trainings,
+    victim,
+)
 from benchmarks.tables.rows import Jobs, Row
-from feint import data, train
+from feint import train
 from feint.attacks.seeds import attacker_seed
-from feint.data import Dataset, Split
+from feint.data import Split
 from feint.defense import Defense
 from feint.defenses.boundary import MarginWatermark
-from feint.defenses.outputs import MADArgmax, Marked, TopK
+from feint.defenses.outputs import Marked
 from feint.defenses.served_mark import ROWS
 from feint.evaluation import metrics
 from feint.models import networks
-from feint.models.networks import Classifier
 from feint.models.seeds import named_seed
-from feint.models.training import Training, learn
 from feint.oracle import account
-from feint.ownership import (
-    WRK,
-    Claim,
-    Distilled,
-    FineTuned,
-    GatedCopy,
-    Mark,
-    Pruned,
-    Quantized,
-    claim_accounts,
-    trained_mark,
-)
+from feint.ownership import Claim, Mark, OrdinaryInputs, claim_accounts, trained_mark
 from feint.ownership.carried import marked_by_account
-from feint.ownership.removals import Removal
+from feint.ownership.ordinary import as_good
 from feint.ownership.selection import labels_of
-from feint.ownership.survival import BUDGET, ClaimTrial, judge
+from feint.ownership.survival import BUDGET, judge
 from feint.progress import ProgressCallback
 from feint.query import Query
 from feint.service import Service
-
-WORK = Path("feint-bench") / "tables" / "ownership"
-ANSWERS = "labels", "probabilities"
-COPIES = range(6, 11)  # seeds of attackers
-DEVELOPED = range(1, 6)  # of copies on which the way in which triggers are moved was developed
-
-
-@dataclass(frozen=True)
-class Setup:
-    """Data set and network, with trainings of the victim, innocents, copies, tuned copies and marked victims."""
-
-    data: str
-    network: str
-    other: str
-    budgets: tuple[int, ...]
-    rehearsals: int
-    victim: Training
-    control: Training
-    copy: Training
-    tuning: Training
-    marking: Training
-
-    @property
-    def trial(self) -> ClaimTrial:
-        return ClaimTrial(controls=60, rehearsals=self.rehearsals, least=5, training=self.control)
-
-    @property
-    def images(self) -> Dataset:
-        return data.load(self.data)
-
-
-SETUPS = {
-    "digits": Setup(
-        "digits", "mlp", "lenet", (100, 300, 700), 8, Training(), Training(),
-        Training(epochs=20, least_steps=800, batch_size=32, learning_rate=0.05),
-        Training(epochs=10, batch_size=32, learning_rate=0.01), Training(epochs=150, batch_size=64),
-    ),
-    "fashion_mnist": Setup(
-        "fashion_mnist", "lenet", "mlp", (1000, 5000, 10_000), 24,
-        Training(epochs=10, learning_rate=0.05), Training(epochs=3, learning_rate=0.05),
-        Training(epochs=10, least_steps=1200, batch_size=64, learning_rate=0.05),
-        Training(epochs=10, batch_size=64, learning_rate=0.01), Training(epochs=10, learning_rate=0.05),
-    ),
-}  # fmt: skip
-
-
-def removals(setup: Setup) -> dict[str, Removal]:
-    """Return what is done to a copy."""
-    tuning = setup.tuning
-    return {
-        "last layer tuned": FineTuned("last", tuning),
-        "all layers tuned": FineTuned("all", tuning),
-        "new last layer": FineTuned("fresh", tuning),
-        "half of the weights pruned": Pruned(0.5),
-        "four fifths pruned": Pruned(0.8),
-        "8 bits": Quantized(8),
-        "5 bits": Quantized(5),
-        "distilled to another network": Distilled(setup.other, setup.copy),
-        "distilled anew": Distilled(setup.network, setup.copy),
-        "WRK": WRK(training=tuning),
-        "gate": GatedCopy(0.05),
-    }
-
-
-def trainings(setup: Setup) -> dict[str, Training]:
-    """Return trainings by which an attacker may hope not to learn single wrong labels."""
-    return {
-        "early stop": replace(setup.copy, holdout=0.1, patience=1),
-        "augmentation": replace(setup.copy, crop=2, flip=True),
-    }
 
 
 def jobs(progress: ProgressCallback) -> Jobs:
@@ -122,13 +53,30 @@ def jobs(progress: ProgressCallback) -> Jobs:
 
 
 def _jobs(setup: Setup) -> Iterator[tuple[str, Callable[[Setup], Row]]]:
-    most = setup.budgets[-1]
-    for queries in reversed(setup.budgets):
-        for answers in ANSWERS:
-            for seed in (*COPIES, *DEVELOPED):
-                yield f"copy {queries} {answers} {seed}", partial(copied, queries=queries, answers=answers, seed=seed)
     yield "innocents", innocents
     yield "false claim", false_claim
+    yield from _of_published(setup) if isinstance(setup.victim, Published) else _of_trained(setup)
+    for seed in setup.seeds:
+        for pool in setup.pools:
+            for queries in reversed(setup.budgets):
+                for answers in ANSWERS:
+                    name = f"copy {queries} {answers} {seed}{' by images of the task' if pool == 'train' else ''}"
+                    yield name, partial(copied, queries=queries, answers=answers, seed=seed, pool=pool)
+
+
+def _of_published(setup: Setup) -> Iterator[tuple[str, Callable[[Setup], Row]]]:
+    """Yield the jobs about a victim whose file anybody has."""
+    for name in ("", *(name for name in removals(setup) if not name.startswith("distilled"))):
+        yield f"file {name}" if name else "file", partial(file, name=name)
+    for name in (*(each.network for each in setup.published), *setup.twins):
+        yield f"innocent {name}", partial(innocent, name=name)
+    for answers in ANSWERS:
+        yield f"marked answers 1 {answers}", partial(served, answers=answers)
+
+
+def _of_trained(setup: Setup) -> Iterator[tuple[str, Callable[[Setup], Row]]]:
+    """Yield the jobs about copies that are changed, defenses, and marks that a victim is trained with."""
+    most = setup.budgets[-1]
     for answers in ANSWERS:
         for seed in COPIES[:3]:
             for name in removals(setup):
@@ -149,56 +97,6 @@ def _jobs(setup: Setup) -> Iterator[tuple[str, Callable[[Setup], Row]]]:
             yield f"trained mark {step:.4f} {answers}", partial(trained, step=step, answers=answers)
 
 
-@cache
-def victim(setup: Setup) -> Classifier:
-    return train(networks.get(setup.network, setup.images), setup.images.train, training=setup.victim)
-
-
-@cache
-def controls(setup: Setup) -> Mapping[str, Classifier]:
-    images = setup.images
-    return setup.trial.trained_controls(WORK / setup.data, networks.get(setup.network, images), images)
-
-
-@cache
-def marks(setup: Setup) -> tuple[Mark, ...]:
-    return setup.trial.marks(victim(setup), setup.images)
-
-
-@cache
-def control_labels(setup: Setup, mark: Mark) -> Mapping[str, np.ndarray]:
-    return {name: labels_of(control, mark.x).numpy() for name, control in controls(setup).items()}
-
-
-def service(setup: Setup, defense: str) -> Service:
-    """Return the victim behind a defense."""
-    images = setup.images
-    if defense == "MAD-argmax":
-        fitted = Defense(outputs=[MADArgmax()]).fit(victim(setup), images.train)
-        return Service(victim(setup), fitted)
-    return Service(victim(setup), Defense(outputs=[TopK(1)] if defense else []))
-
-
-def stolen(
-    setup: Setup, source: Service, queries: int, answers: str, seed: int, network: str = ""
-) -> tuple[Classifier, Split]:
-    """Return a copy, and the attacker's inputs with the labels that were stolen."""
-    images = setup.images
-    rows = np.random.default_rng(seed).permutation(len(images.pool))[:queries]
-    pool = images.pool.take(rows, part=f"pool, seed {seed}")
-    p = source.oracle(client="mallory", budget=queries).ask(pool.inputs())
-    copy = trained_copy(setup, pool.inputs(), p, answers, setup.copy, seed=seed, network=network)
-    return copy, Split.of(pool.values, p.argmax(-1).numpy(), domain=pool.domain)
-
-
-def trained_copy(
-    setup: Setup, x: Tensor, p: Tensor, answers: str, training: Training, *, seed: int, network: str = ""
-) -> Classifier:
-    """Return a copy by the answers `p` (N, K) to `x` (N, …), or by their labels alone."""
-    recipe = networks.get(network or setup.network, setup.images)
-    return learn(recipe, x, p.argmax(-1) if answers == "labels" else p, training, seed=attacker_seed(seed))
-
-
 def measured(setup: Setup, suspect: nn.Module, model: nn.Module | None = None) -> Row:
     """Return what a suspect is worth."""
     test = setup.images.test
@@ -210,14 +108,17 @@ def measured(setup: Setup, suspect: nn.Module, model: nn.Module | None = None) -
     }
 
 
-def judged(setup: Setup, suspect: nn.Module, evidence: Sequence[Mark], model: nn.Module | None = None) -> Row:
-    """Return what a claim says of a suspect, each mark alone and all together."""
+def judged(
+    setup: Setup, suspect: nn.Module, evidence: Sequence[Mark], model: nn.Module | None = None, without: str = ""
+) -> Row:
+    """Return what a claim says of a suspect beside the controls, but one, by each mark alone and all together."""
     labels = [control_labels(setup, mark) for mark in evidence]
+    names = [name for name in controls(setup) if name != without]
     row, policy = measured(setup, suspect, model), setup.trial.policy
     for mark, known in zip(evidence, labels, strict=True):
-        alone = {name: [answered] for name, answered in known.items()}
+        alone = {name: [known[name]] for name in names}
         row[mark.method] = _result(judge(suspect, [mark], alone, policy))
-    together = {name: [known[name] for known in labels] for name in controls(setup)}
+    together = {name: [known[name] for known in labels] for name in names}
     return row | {"together": _result(judge(suspect, evidence, together, policy))}
 
 
@@ -235,11 +136,34 @@ def _result(result: Claim) -> Row:
 
 
 def copied(
-    setup: Setup, *, queries: int, answers: str, seed: int = COPIES[0], network: str = "", defense: str = ""
+    setup: Setup,
+    *,
+    queries: int,
+    answers: str,
+    seed: int = COPIES[0],
+    network: str = "",
+    defense: str = "",
+    pool: str = "pool",
 ) -> Row:
-    copy, _ = stolen(setup, service(setup, defense), queries, answers, seed, network)
-    about = {"kind": "copy", "queries": queries, "answers": answers, "seed": seed, "defense": defense}
+    copy, _ = stolen(setup, service(setup, defense), queries, answers, seed, network, pool)
+    about = {"kind": "copy", "queries": queries, "answers": answers, "seed": seed, "defense": defense, "pool": pool}
     return about | {"network": network or setup.network} | judged(setup, copy, marks(setup))
+
+
+def file(setup: Setup, *, name: str) -> Row:
+    """Return what a claim says of the victim's own file, after a removal by that name or as it is."""
+    model, row = victim(setup), {"kind": "file", "removal": name}
+    if not name:
+        return row | judged(setup, model, marks(setup))
+    pool = setup.images.pool.take(slice(setup.budgets[-1]), part="of the file's owner")
+    inputs = Split.of(pool.values, labels_of(model, pool.inputs()).numpy(), domain=pool.domain)
+    changed = removals(setup)[name].remove(model, inputs, seed=attacker_seed(COPIES[0]))
+    return row | judged(setup, changed, marks(setup))
+
+
+def innocent(setup: Setup, *, name: str) -> Row:
+    """Return what a claim says of a control, beside all others."""
+    return {"kind": "innocent", "innocent": name} | judged(setup, controls(setup)[name], marks(setup), without=name)
 
 
 def removed(setup: Setup, *, name: str, answers: str, seed: int) -> Row:
@@ -297,8 +221,15 @@ def false_claim(setup: Setup) -> Row:
 
 
 def innocents(setup: Setup) -> Row:
-    """Return how many of the controls would be claimed, each against all others."""
-    models = controls(setup).values()
-    accuracies = [metrics.stealer_accuracy(model, setup.images.test) for model in models]
-    about = {"kind": "innocents", "least accuracy": min(accuracies), "greatest accuracy": max(accuracies)}
-    return about | judged(setup, next(iter(models)), marks(setup))
+    """Return how many of the controls would be claimed, each against all others, and what they are worth."""
+    models, test = controls(setup), setup.images.test
+    x, own = test.inputs(), labels_of(victim(setup), test.inputs())
+    answered = [labels_of(model, x) for model in models.values()]
+    accuracies, fidelities = ([(y == known).float().mean().item() for y in answered] for known in (test.labels, own))
+    ordinary = OrdinaryInputs().mark(victim(setup), test)
+    return {
+        "kind": "innocents", "least accuracy": min(accuracies), "greatest accuracy": max(accuracies),
+        "least fidelity": min(fidelities), "greatest fidelity": max(fidelities),
+        "as good": as_good(ordinary, control_labels(setup, ordinary)),
+        **judged(setup, next(iter(models.values())), marks(setup)),
+    }  # fmt: skip

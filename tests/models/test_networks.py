@@ -16,6 +16,7 @@ from feint.models.networks import Network
 from feint.signature import Pixels
 
 PARAMETERS = {  # He et al. 2016 (0.27, 0.46, 0.85 M), Ma et al. 2021 (11.17, 23.52 M), Xie et al. 2017, Zagoruyko 2016
+    "resnet9_16": 153_872,
     "resnet9_32": 611_872,
     "resnet9_32_mirrored": 611_872,
     "resnet20": 269_722,

@@ -4,16 +4,25 @@ from torch import nn
 
 from feint.data import Split
 from feint.models.inference import answers
-from feint.models.training import learn
+from feint.models.networks import Network
+from feint.models.training import Training, learn
 from feint.ownership.controls import bounded, own_network, plan_controls, train_control
 from feint.ownership.selection import Rehearsal
 from feint.progress import NO_PROGRESS, ProgressCallback
 
 
 def rehearse(
-    model: nn.Module, data: Split, pool: Split, count: int, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS
+    model: nn.Module,
+    data: Split,
+    pool: Split,
+    count: int,
+    *,
+    network: Network | None = None,
+    training: Training | None = None,
+    seed: int = 0,
+    progress: ProgressCallback = NO_PROGRESS,
 ) -> Rehearsal:
-    """Train innocents, and copies of a model by labels alone, those with its own network.
+    """Train innocents, and copies of a model by labels alone, those with one network.
 
     A copy in another network teaches what innocents in that network share: of Fashion-MNIST (LeNet), where three of
     eight copies were linear, an innocent agreed with 56 % of 800 triggers, two copies by 10,000 probabilities with 47
@@ -27,15 +36,17 @@ def rehearse(
         model: The model.
         data: Labelled inputs of the task, for the innocents.
         pool: Inputs about which the copies ask.
-        count: Number of innocents, two of three of which have the model's network; there is a copy for each of these.
+        count: Number of innocents, two of three of which have the network; there is a copy for each of these.
+        network: The network; by default the model's own.
+        training: Training of the network; by default that of an attacker who tries it.
         seed: Seed of all trainings.
         progress: Progress callback.
 
     Returns:
         The models.
     """
-    network = own_network(model, data)
-    plans = plan_controls(2 * count, network, role="rehearsal", seed=seed)
+    network = network or own_network(model, data)
+    plans = plan_controls(2 * count, network, training, role="rehearsal", seed=seed)
     plans = [plan for plan in plans if plan.source is None][:count]
     labels = answers(model, pool).argmax(-1) if count else None
     references, copies = list[nn.Module](), list[nn.Module]()
@@ -43,7 +54,7 @@ def rehearse(
         references.append(train_control(plan, data))
         if plan.network == network:
             assert labels is not None  # there are plans
-            training = bounded(plan.training, len(pool))
-            copies.append(learn(network, pool.inputs(), labels, training, seed=plan.seed))
+            recipe = bounded(plan.training, len(pool))
+            copies.append(learn(network, pool.inputs(), labels, recipe, seed=plan.seed))
         progress.step("rehearsals", i + 1, len(plans))
     return Rehearsal(references, copies)

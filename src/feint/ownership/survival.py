@@ -21,7 +21,7 @@ from feint.ownership.controls import plan_controls, train_controls
 from feint.ownership.mark import Mark
 from feint.ownership.mistakes import SameMistakes
 from feint.ownership.rehearsal import rehearse
-from feint.ownership.selection import labels_of
+from feint.ownership.selection import Rehearsal, labels_of
 from feint.ownership.triggers import Triggers
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.service import Service
@@ -62,13 +62,30 @@ class ClaimTrial:
         made = train_controls(out, plans, images.train, images.pool, progress=progress)
         return {place.name: model for place, model in made}
 
-    def marks(self, model: nn.Module, images: Dataset, *, progress: ProgressCallback = NO_PROGRESS) -> tuple[Mark, ...]:
-        """Return the marks of a model that change nothing of it, of held-out inputs; without those of too few."""
-        cast = rehearse(model, images.train, images.pool, self.rehearsals, progress=progress)
+    def marks(
+        self,
+        model: nn.Module,
+        images: Dataset,
+        *,
+        rehearsal: Rehearsal | None = None,
+        progress: ProgressCallback = NO_PROGRESS,
+    ) -> tuple[Mark, ...]:
+        """Return the marks of a model that change nothing of it, of held-out inputs; without those of too few.
+
+        Args:
+            model: The model.
+            images: Data of its task.
+            rehearsal: Models by which the marks' inputs are chosen; trained now by default.
+            progress: Progress callback.
+
+        Returns:
+            The marks.
+        """
+        rehearsal = rehearsal or rehearse(model, images.train, images.pool, self.rehearsals, progress=progress)
         marks = []
         for kind in (SameMistakes(least=self.least), Triggers()):
             try:
-                marks.append(kind.mark(model, images.test, cast))
+                marks.append(kind.mark(model, images.test, rehearsal))
             except BadInput:  # too few mistakes or blends: the rows have no score of that mark
                 continue
         return tuple(marks)

@@ -98,6 +98,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "ngrams": Architecture(ngrams, (Tokens, Text), preprocessing=values, at_once=True),
     "textcnn": Architecture(textcnn, (Tokens, Text), preprocessing=values),
     "lenet": _of_images(lenet),
+    "resnet9_16": _of_images(resnet9(16)),
     "resnet9_32": _of_images(resnet9(32)),
     "resnet9_32_mirrored": _of_images(mirrored(resnet9(32))),
     "resnet20": _of_images(cifar_resnet(20)),
