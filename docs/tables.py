@@ -399,32 +399,33 @@ def _drifted(row: dict[str, Any]) -> str:
 
 def ordinary() -> str:
     """Return the table of ordinary clients who are accused, without and with declared slices."""
-    heads = "Honest clients|accused, no slices|highest evidence|accused, slices declared|highest evidence"
+    heads = "Victim|Honest clients|accused, no slices|highest evidence|accused, slices declared|highest evidence"
     rows = [heads.split("|")]
-    here = [row for row in rows_of("ordinary") if row["name"].startswith("ordinary")]
-    for kind in dict.fromkeys(row["kind"] for row in here):
-        at = {bool(row["slices"]): row for row in here if row["kind"] == kind}
+    here = sorted((row for row in rows_of("ordinary") if "kind" in row), key=_placed)
+    for victim, kind in dict.fromkeys((_victim(row), row["kind"]) for row in here):
+        at = {bool(row["slices"]): row for row in here if (_victim(row), row["kind"]) == (victim, kind)}
         cells = [
             (f"{at[declared]['accused']} of {at[declared]['clients']}", f"{at[declared]['highest']:.2f}")
             if declared in at
             else ("", "")
             for declared in (False, True)
         ]
-        rows.append([kind, *cells[0], *cells[1]])
+        rows.append([victim, kind, *cells[0], *cells[1]])
     return grid(rows)
 
 
 def population() -> str:
     """Return the table of a mixed population, at evidence 1 and at the threshold of the clients of a month before."""
-    heads = "Slices|Accused at 1|Threshold|Accused at it|Bound of the threshold|100% attack queries|50%|25%"
+    heads = "Victim|Slices|Accused at 1|Threshold|Accused at it|Bound of the threshold|100% attack queries|50%|25%"
     rows = [heads.split("|")]
-    for row in (row for row in rows_of("ordinary") if row["name"].startswith("population")):
+    found = (row for row in rows_of("ordinary") if "level" in row)
+    for row in sorted(found, key=lambda row: (_placed(row), bool(row["slices"]))):
         delays = [
             " → ".join("never" if queries is None else f"{queries:,.0f}" for queries in pair)
             for pair in row["attackers"].values()
         ]
         rows.append([
-            "declared" if row["slices"] else "none", f"{row['accused_at_1'] / row['clients']:.1%}",
+            _victim(row), "declared" if row["slices"] else "none", f"{row['accused_at_1'] / row['clients']:.1%}",
             f"{row['level']:.2f}", f"{row['accused'] / row['clients']:.1%}", f"{row['bound']:.1%}", *delays,
         ])  # fmt: skip
     return grid(rows)
@@ -471,13 +472,18 @@ def promises() -> str:
     return grid(rows)
 
 
+def _victim(row: dict[str, Any]) -> str:
+    """Return the victim of a row, which rows do not name where CIFAR-10 was the only one."""
+    return row.get("victim", "CIFAR-10")
+
+
 def _placed(row: dict[str, Any]) -> int:
-    return _place(row["victim"])
+    return _place(_victim(row))
 
 
 def detection(victim: str) -> str:
     """Return the table of detectors of one victim's attackers, by attack and share."""
-    found = [row for row in rows_of("detectors") if "accused" in row and row.get("victim", "CIFAR-10") == victim]
+    found = [row for row in rows_of("detectors") if "accused" in row and _victim(row) == victim]
     rows = [["Attack", "Share", "Others", *(names := sorted({row["detector"] for row in found}, key=_detector))]]
     keys = dict.fromkeys((row["attack"], row["share"], row["others"]) for row in found)
     for key in sorted(keys, key=lambda it: (it[0], it[2], -it[1])):
@@ -494,14 +500,18 @@ def _detector(name: str) -> tuple[bool, int, str]:
 def campaign_answers() -> str:
     """Return the table of the alarms in campaigns, and whose answers change."""
     heads = (
-        "Newcomers|Score|Probation|Attacker's queries until the alarm|Their answers changed|Honest ones changed|Seeds"
+        "Victim|Newcomers|Score|Probation|Attacker's queries until the alarm|Their answers changed|"
+        "Honest ones changed|Seeds"
     )
     rows = [heads.split("|")]
     for row in campaigns("campaign"):
         level = f"{row['probation']:.2g}{_recorded(row['name'])}"
-        alarms = "–".join(f"{end:,}" for end in (min(row["alarms"]), max(row["alarms"])))
+        raised = [alarm for alarm in row["alarms"] if alarm is not None]
+        alarms = "–".join(f"{end:,}" for end in (min(raised), max(raised))) if raised else "no alarm"
         changed = [f"{row[who]:.1%}" for who in ("attacker_changed", "honest_changed")]
-        rows.append([f"{row['honest']:,}", row.get("score", "energy"), level, alarms, *changed, str(row["seeds"])])
+        rows.append(
+            [_victim(row), f"{row['honest']:,}", row.get("score", "energy"), level, alarms, *changed, str(row["seeds"])]
+        )
     return grid(rows)
 
 
@@ -514,37 +524,43 @@ def _recorded(name: str) -> str:
 
 def campaign_thefts() -> str:
     """Return the table of copies that are trained on a campaign's answers."""
-    rows = [["Newcomers", "Score", "Answers changed", "Honest ones changed", "Stealer accuracy", "Fidelity"]]
+    heads = "Victim|Newcomers|Score|Answers changed|Honest ones changed|Stealer accuracy|Fidelity"
+    rows = [heads.split("|")]
     for row in campaigns("theft"):
         changed = [f"{row[who]:.1%}" if row["honest"] else "none" for who in ("attacker_changed", "honest_changed")]
         copy = [f"{row[name]:.1%}" for name in ("stealer_accuracy", "fidelity")]
-        rows.append([f"{row['honest']:,}", row["score"] or "no campaign", *changed, *copy])
+        rows.append([_victim(row), f"{row['honest']:,}", row["score"] or "no campaign", *changed, *copy])
     return grid(rows)
 
 
 def campaign_days() -> str:
     """Return the table of false alarms."""
-    rows = [["Honest newcomers a day", "Days", "Alarms", "Highest evidence, as a share of the threshold (logarithms)"]]
+    heads = "Victim|Honest newcomers a day|Days|Alarms|Highest evidence, as a share of the threshold (logarithms)"
+    rows = [heads.split("|")]
     for row in campaigns("days"):
-        rows.append([f"{row['honest']:,}", f"{row['days']:,}", str(row["alarms"]), f"{row['highest']:.2f}"])
+        rows.append(
+            [_victim(row), f"{row['honest']:,}", f"{row['days']:,}", str(row["alarms"]), f"{row['highest']:.2f}"]
+        )
     return grid(rows)
 
 
 def campaign_named() -> str:
     """Return the table of the clients that e-BH names."""
-    rows = [["Honest newcomers", "Queries each", "Attacker's accounts named", "Honest among the named", "Seeds"]]
+    heads = "Victim|Score|Honest newcomers|Queries each|Attacker's accounts named|Honest among the named|Seeds"
+    rows = [heads.split("|")]
     for row in campaigns("named"):
         shares = f"{row['named']:.1%}", f"{row['false']:.2%}"
-        rows.append([f"{row['honest']:,}", str(row["queries"]), *shares, str(row["seeds"])])
+        about = _victim(row), row.get("score", "energy"), f"{row['honest']:,}", str(row["queries"])
+        rows.append([*about, *shares, str(row["seeds"])])
     return grid(rows)
 
 
 def campaign_rules() -> str:
     """Return the table of whose queries are improbable, by single queries and by those of an account."""
-    rows = [["p-value of", "Level", "Attacker's queries below it", "Honest newcomers' queries"]]
+    rows = [["Victim", "p-value of", "Level", "Attacker's queries below it", "Honest newcomers' queries"]]
     for row in campaigns("rule"):
         what = "the query" if row["single"] else "the account's queries until then"
-        rows.append([what, f"{row['level']:g}", f"{row['attacker']:.1%}", f"{row['honest']:.1%}"])
+        rows.append([_victim(row), what, f"{row['level']:g}", f"{row['attacker']:.1%}", f"{row['honest']:.1%}"])
     return grid(rows)
 
 
@@ -552,7 +568,9 @@ def campaigns(kind: str) -> list[dict[str, Any]]:
     """Return the rows of a kind, in the order of these fields."""
     order = "single", "honest", "level", "probation", "queries"
     here = [row for row in rows_of("campaign") if row["kind"] == kind]
-    return sorted(here, key=lambda row: [row.get("score", "energy"), *(row.get(name) or 0 for name in order)])
+    return sorted(
+        here, key=lambda row: [_placed(row), row.get("score", "energy"), *(row.get(name) or 0 for name in order)]
+    )
 
 
 def data_free() -> str:

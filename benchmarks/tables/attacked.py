@@ -76,6 +76,7 @@ class Attacked:
         proxy_name: Name of their model.
         surest: Classes of which the victim is surest.
         surest_name: Name of these classes.
+        outliers_name: Name of what is out of place.
         reads: What scores of features read: "features", or "logits" where the victim has no features.
         length: Queries of a replayed client.
     """
@@ -85,6 +86,7 @@ class Attacked:
     proxy_name: str
     surest: tuple[int, ...]
     surest_name: str
+    outliers_name: str
     reads: str = "features"
     length: int = 2000
 
@@ -211,9 +213,11 @@ def adult() -> Parts:
 
 
 VICTIMS: Mapping[str, Attacked] = {
-    "CIFAR-10": Attacked(cifar10, "CIFAR-100", "ResNet-56", (1, 9), "vehicles", length=10_000),
-    "Fashion-MNIST": Attacked(fashion, "CIFAR-100 in grey", "a second LeNet", (1, 8), "bags"),
-    "Adult": Attacked(adult, "rows by published shares", "logistic regression", (0,), "low incomes", "logits"),
+    "CIFAR-10": Attacked(cifar10, "CIFAR-100", "ResNet-56", (1, 9), "vehicles", "GTSRB", length=10_000),
+    "Fashion-MNIST": Attacked(fashion, "CIFAR-100 in grey", "a second LeNet", (1, 8), "bags", "GTSRB in grey"),
+    "Adult": Attacked(
+        adult, "rows by published shares", "logistic regression", (0,), "low incomes", "rows drawn uniformly", "logits"
+    ),
 }
 
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.tables.attacked import VICTIMS, Attacked, Known, outputs, unlabelled
-from benchmarks.tables.detectors import SHARES, prefix_of
+from benchmarks.tables.detectors import SHARES
 from benchmarks.tables.evidence import LENGTH
 from benchmarks.tables.ladder import FILLERS
-from benchmarks.tables.rows import Jobs, Row
+from benchmarks.tables.rows import Jobs, Row, prefix_of
 from feint.defenses.access import PRADA, SEAT, TwoSample
 from feint.evaluation.detection import accusations
 from feint.fitting import Fittable

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from benchmarks.tables.attacked import VICTIMS, detectors
-from benchmarks.tables.rows import Jobs, Row
+from benchmarks.tables.rows import Jobs, Row, prefix_of
 from feint.defenses.access import SequentialTest
 from feint.defenses.access.dilution import unaccused_share
 from feint.defenses.access.e_process import EProcess
@@ -35,11 +35,6 @@ def jobs(progress: ProgressCallback) -> Jobs:
         for name in ("energy", "Mahalanobis", "learned"):
             for attack in attacked.attacks:
                 yield f"{prefix}share-{attack}-{name}", partial(least_share, victim, name, attack)
-
-
-def prefix_of(victim: str) -> str:
-    """Return what the names of a victim's rows begin with; those of CIFAR-10, once the only one, with nothing."""
-    return "" if victim == "CIFAR-10" else f"{victim}-"
 
 
 def stream(victim: str, name: str, attack: str, share: float, others: str) -> Row:

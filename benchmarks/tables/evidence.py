@@ -50,19 +50,27 @@ class Setting:
 
     Attributes:
         victim: The model.
-        calibration: Inputs that the test is fitted to.
-        honest: Inputs of honest clients.
+        images: Its data set.
         pool: Inputs of attackers.
         slices: Slices that the owner declares, where any are.
         drifts: Changes of honest inputs.
     """
 
     victim: nn.Module
-    calibration: Split
-    honest: Split
+    images: data.Dataset
     pool: Split
     slices: tuple[str, ...]
     drifts: tuple[str, ...]
+
+    @functools.cached_property
+    def calibration(self) -> Split:
+        """Half of the test inputs, to which the test is fitted."""
+        return self.images.test.share(0, 2)
+
+    @functools.cached_property
+    def honest(self) -> Split:
+        """The other half, of honest clients."""
+        return self.images.test.share(1, 2)
 
     @functools.cached_property
     def plain(self) -> SequentialTest:
@@ -88,18 +96,12 @@ class Setting:
         return x, torch.cat([victims.logits(self.victim, part) for part in x.split(500)])
 
 
-def parts(images: data.Dataset) -> tuple[Split, Split]:
-    """Return the halves of the test inputs: to calibrate on, and those of honest clients."""
-    calibration, honest = (images.test.share(i, 2) for i in range(2))
-    return calibration, honest
-
-
 @functools.cache
 def setting_of_cifar10() -> Setting:
     """Return the published victim."""
     images = data.load("cifar10")
     pool = images.pool.take(slice(0, ATTACK_INPUTS), part="first 5,000")
-    return Setting(published_resnet20(), *parts(images), pool, IMAGES, DRIFTS["image"])
+    return Setting(published_resnet20(), images, pool, IMAGES, DRIFTS["image"])
 
 
 @functools.cache
@@ -108,7 +110,7 @@ def setting_of_fashion() -> Setting:
     images, recipe = data.load("fashion_mnist"), SETTINGS["fashion_mnist"]
     victim = train(networks.get(recipe.network, images), images.train, training=recipe.victim)
     pool = grey("cifar100@28", "test", ATTACK_INPUTS, images.domain)
-    return Setting(victim, *parts(images), pool, IMAGES, DRIFTS["image"])
+    return Setting(victim, images, pool, IMAGES, DRIFTS["image"])
 
 
 def grey(name: str, part: str, count: int, domain: Domain) -> Split:
@@ -124,7 +126,7 @@ def setting_of_adult() -> Setting:
     victim, images = models.victim("Adult, XGBoost")
     drawn = images.domain.encode(images.domain.sample(ATTACK_INPUTS, 0))
     pool = Split.of(drawn, np.zeros(len(drawn), np.int64), domain=images.domain, name="adult", part="marginals")
-    return Setting(victim, *parts(images), pool, (CLASSES, "rounded", "missing"), DRIFTS["table"])
+    return Setting(victim, images, pool, (CLASSES, "rounded", "missing"), DRIFTS["table"])
 
 
 VICTIMS: dict[str, tuple[Callable[[], Setting], tuple[str, ...]]] = {

@@ -1,17 +1,19 @@
-"""Newcomers of a service on CIFAR-10 and the victim's scores of what they ask, which are kept for the next run.
+"""Newcomers of a service about each victim, and its scores of what they ask, which are kept for the next run.
 
-Each honest newcomer has a mix of classes of their own (Dirichlet, 0.5), and every second one a camera of their own.
+Each honest newcomer has a mix of classes of their own (Dirichlet, 0.5), and every second one a camera of their own, or
+a form of their own where inputs are rows.
 """
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.tables.attacked import Known, outputs
-from benchmarks.tables.rows import published_resnet20, slug
-from feint import data
+from benchmarks.tables.attacked import VICTIMS, Known, outputs
+from benchmarks.tables.honest import CAMERAS, FORMS
+from benchmarks.tables.rows import prefix_of, slug
 from feint.data import Split
 from feint.defense import bind
 from feint.defenses.access import Campaign, slices
@@ -19,62 +21,63 @@ from feint.export.tracing import FixedLogits
 from feint.ledger import Ledger
 from feint.recipes.store import atomic_write
 
-CAMERAS = (
-    "jpeg:95", "jpeg:90", "jpeg:75", "scale:0.875", "scale:0.75", "noise:0.02", "brightness:0.7", "brightness:1.3",
-    "shift:2", "grey",
-)  # fmt: skip
-QUARTERS = 4  # of the test images: newcomers of each population have those of one
+CHANGES: Mapping[str, tuple[str, ...]] = {
+    "CIFAR-10": (*CAMERAS, "scale:0.75", "grey"),
+    "Fashion-MNIST": (*CAMERAS, "scale:0.75"),
+    "Adult": FORMS,
+}
+QUARTERS = 4  # of the test inputs: newcomers of each population have those of one
 
 
 class Population:
-    """Honest newcomers who draw from some images.
+    """Honest newcomers who draw from some inputs.
 
     Args:
-        images: The images.
-        cameras: Share of newcomers with a camera of their own.
+        inputs: The inputs.
+        changes: Changes of inputs, of which a newcomer may have one.
+        share: Share of newcomers who have one.
     """
 
-    def __init__(self, images: Split, cameras: float = 0.5) -> None:
-        self.cameras = cameras
-        changed = [part for name in CAMERAS for _, part in slices.slices(name, images)]
-        self.splits = [images, *changed]
-        self._of_class = [np.flatnonzero(images.labels.numpy() == label) for label in range(10)]
+    def __init__(self, inputs: Split, changes: tuple[str, ...], share: float = 0.5) -> None:
+        self.share = share
+        changed = [part for name in changes for _, part in slices.slices(name, inputs)]
+        self.splits = [inputs, *changed]
+        labels = inputs.labels.numpy()
+        self._of_class = [np.flatnonzero(labels == label) for label in range(labels.max() + 1)]
 
     def draw(self, rng: np.random.Generator, n: int, queries: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the camera (n, 1) of each newcomer and the images (n, queries) that they ask about."""
-        mixes = rng.dirichlet(np.full(10, 0.5), n)
+        """Return the change (n, 1) that each newcomer has and the inputs (n, queries) that they ask about."""
+        mixes = rng.dirichlet(np.full(len(self._of_class), 0.5), n)
         classes = (rng.random((n, queries, 1)) > mixes.cumsum(1)[:, None, :-1]).sum(-1)
         rows = np.empty((n, queries), int)
         for label, members in enumerate(self._of_class):
             at = classes == label
             rows[at] = members[rng.integers(len(members), size=int(at.sum()))]
-        own = rng.random((n, 1)) < self.cameras
+        own = rng.random((n, 1)) < self.share
         return np.where(own, rng.integers(1, len(self.splits), size=(n, 1)), 0), rows
-
-    def scores(self, campaign: Campaign) -> np.ndarray:
-        """Return the scores of a campaign, (cameras, images)."""
-        return np.stack([scored(campaign, split) for split in self.splits])
 
 
 @functools.cache
-def population(quarter: int) -> Population:
-    """Return honest newcomers who draw from a quarter of the test images."""
-    return Population(data.load("cifar10").test.share(quarter, QUARTERS))
+def population(victim: str, quarter: int) -> Population:
+    """Return honest newcomers who draw from a quarter of the test inputs."""
+    return Population(VICTIMS[victim].parts.setting.images.test.share(quarter, QUARTERS), CHANGES[victim])
 
 
-def scored(campaign: Campaign, split: Split) -> np.ndarray:
+def scored(victim: str, campaign: Campaign, split: Split) -> np.ndarray:
     """Return the campaign's scores of all inputs of a split."""
-    known = returned(split)
+    known = returned(victim, split)
     score = bind(campaign.test.ranked_score, FixedLogits(known.z, known.features), Ledger())
     return score(known.z, known.z).numpy()
 
 
-def returned(split: Split) -> Known:
+def returned(victim: str, split: Split) -> Known:
     """Return the victim's logits and features of all inputs of a split, which are kept for the next run."""
-    place = Path("feint-bench") / "tables" / "campaign" / f"{slug(split.name + split.part).replace('/', '-')}.npz"
+    name = slug(prefix_of(victim) + split.name + split.part + split.fingerprint).replace("/", "-")
+    place = Path("feint-bench") / "tables" / "campaign" / f"{name}.npz"
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
-        known = outputs(published_resnet20(), split)
+        attacked = VICTIMS[victim]
+        known = outputs(attacked.parts.setting.victim, split, attacked.reads)
         with atomic_write(place) as partial_file, partial_file.open("wb") as file:
             np.savez(file, z=known.z.numpy(), features=known.features.numpy())
     with np.load(place) as stored:

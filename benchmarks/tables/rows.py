@@ -30,6 +30,11 @@ def slug(name: str) -> str:
     return name.replace(" ", "-").replace("+", "and").translate(str.maketrans("", "", ",()"))
 
 
+def prefix_of(victim: str) -> str:
+    """Return what the names of a victim's rows begin with; those of CIFAR-10, once the only one, with nothing."""
+    return "" if victim == "CIFAR-10" else f"{victim}-"
+
+
 def published_resnet20() -> Classifier:
     """Return the published ResNet-20 on CIFAR-10. Raises `MissingData` where its weights are not under FEINT_DATA."""
     network = networks.get("resnet20", data.load("cifar10"))

@@ -135,6 +135,21 @@ def test_one_score_is_that_of_the_second_class(values, shape):
     assert torch.allclose(p[:, 1], torch.tensor([0.5, 0.9526]), atol=1e-4)
 
 
+@pytest.mark.parametrize("values", ["sigmoid-logit", "decisions"])
+def test_energy_of_one_margin_is_certainty_of_either_class(values):
+    energies = ClassOutputs(values=values).decode(torch.linspace(-6, 6, 13), 2).logsumexp(1)
+    assert torch.allclose(energies, energies.flip(0))
+    assert (energies[6:].diff() > 0).all()
+
+
+@pytest.mark.parametrize("values", ["probabilities", "log-probabilities"])
+def test_energy_of_rounded_probabilities_is_not_their_rounding(values):
+    p = torch.linspace(0.05, 0.95, 7)
+    rounded = torch.stack([p, 1 - p], 1).mul(0.994).round(decimals=3)
+    answers = rounded if values == "probabilities" else rounded.log()
+    assert ClassOutputs(values=values).decode(answers, 2).logsumexp(1).abs().max() < 1e-6
+
+
 def test_a_class_that_the_data_do_not_have_is_left_out_and_the_others_share_its_part():
     p = ClassOutputs(values="probabilities", order=(1, 2)).decode(P[:1], 2).softmax(1)
     assert torch.allclose(p, torch.tensor([[0.375, 0.625]]))

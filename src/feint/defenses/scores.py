@@ -68,7 +68,8 @@ def calibrate(score: Score, context: FitContext) -> tuple[Score, Tensor]:
     """Return the score to use and its values (N,) on the inputs, on which a threshold or a test is calibrated.
 
     The energy of a model that returns probabilities is the same for every input. `MaxProbability` then takes the place
-    of a score that is no score of probabilities.
+    of a score that is no score of probabilities. Of one margin for two classes an adapter makes logits whose energy
+    rises with its size, so that neither class is more ordinary.
 
     Raises:
         BadInput: if all inputs have the same value.

@@ -15,6 +15,7 @@ from feint.errors import NotExportable
 from feint.export.tracing import FixedLogits, Parts, apply_outputs
 from feint.gateway.backends.onnx_model import OnnxModel
 from feint.ledger import Ledger
+from feint.models.simplex import log_probabilities
 from feint.query import Query
 from feint.service import Service
 from feint.victims import logits
@@ -87,7 +88,7 @@ def expected_of_inputs(model: nn.Module, parts: Parts, x: Tensor) -> ExpectedOut
 
 def expected_of_answers(parts: Parts, p: Tensor) -> ExpectedOutput:
     """Apply the output defenses of each rung to undefended answers `p` (N, K)."""
-    z = p.clamp_min(torch.finfo(p.dtype).tiny).log()
+    z = log_probabilities(p)
     answers = [apply_outputs(rung.outputs, p, None, None) for rung in parts.rungs]
     return ExpectedOutput(p, answers, _scores(parts, FixedLogits(z), p, z))
 

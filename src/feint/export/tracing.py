@@ -18,6 +18,7 @@ from feint.defenses.outputs import Output
 from feint.errors import FeintError, NotExportable, one_line
 from feint.ledger import Ledger
 from feint.models.inference import last_linear, with_features
+from feint.models.simplex import log_probabilities
 
 OPSET = 18
 UNDEFENDED = "undefended"  # an output of the check, which is not in the file
@@ -108,7 +109,7 @@ def outputs_of(
     """
     answers = [apply_outputs(rung.outputs, p, x, z) for rung in parts.rungs]
     if z is None:
-        z = p.clamp_min(torch.finfo(p.dtype).tiny).log()
+        z = log_probabilities(p)
     model = FixedLogits(z, features)
     scores = [bind(score, model, Ledger())(p if x is None else x, z) for score in parts.scores]
     return answers + scores + [(q - p).abs().sum(-1) for q in answers if parts.moved]

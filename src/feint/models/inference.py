@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from feint.data import Split
 from feint.errors import BadInput
-from feint.models.simplex import on_simplex
+from feint.models.simplex import log_probabilities, on_simplex
 from feint.query import ask, channels_last, quantize
 
 
@@ -181,4 +181,4 @@ class FromProbabilities(nn.Module):
                 f"rows from {low:.3g} to {high:.3g}, which are no probabilities", "rows on the simplex",
                 "leave FromProbabilities out: these may be logits",
             )  # fmt: skip
-        return p.clamp_min(torch.finfo(p.dtype).tiny).log()
+        return log_probabilities(p)

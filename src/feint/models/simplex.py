@@ -8,11 +8,22 @@ if TYPE_CHECKING:  # a gateway without torch reads this module
     from torch import Tensor
 
 NOTHING = 1e-12  # nats of information that count as none
+TINY = np.finfo(np.float32).tiny.item()
 
 
 def on_simplex(p: Any, tolerance: float = 1e-3) -> bool:
     """Return whether every row of `p` (N, K) is ≥ 0 and sums to 1 within `tolerance`; NaN never is."""
     return not len(p) or bool(p.min() >= 0 and abs(p.sum(-1) - 1).max() <= tolerance)
+
+
+def log_probabilities(p: "Tensor") -> "Tensor":
+    """Return the logarithms of probabilities (N, K) as logits, after each row is divided by its sum.
+
+    A 0 counts as the least float. Without the division the energy of a model that rounds its probabilities, to rows
+    that sum to 0.99 or 1.01, would be nothing but the rounding.
+    """
+    q = p.clamp_min(TINY)
+    return (q / q.sum(-1, keepdim=True)).log()
 
 
 def kind_of_scores(scores: Any, tolerance: float = 1e-3) -> str:

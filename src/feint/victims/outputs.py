@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from feint.errors import BadInput
-from feint.models.simplex import on_simplex
+from feint.models.simplex import TINY, log_probabilities, on_simplex
 from feint.victims.inputs import one_of
 
 VALUES = ("logits", "log-probabilities", "probabilities", "sigmoid", "sigmoid-logit", "decisions", "labels")
-TINY = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
@@ -80,12 +79,12 @@ def _scores(output: Tensor, values: str) -> Tensor:
             raise BadInput(f"{output.shape[1]} scores", f"one, as {values!r} says", "feint inspect writes the adapter")
         score = output.reshape(-1, 1)
         if values == "sigmoid-logit":
-            return torch.cat([torch.zeros_like(score), score], 1)
+            return torch.cat([-score / 2, score / 2], 1)  # (0, s) would have the energy −log p of the first class
         values, output = "probabilities", torch.cat([1 - score, score], 1)
     if values == "probabilities":
         _check_probabilities(output.detach())
-        return output.clamp_min(TINY).log()
-    return output
+        return log_probabilities(output)
+    return output.log_softmax(-1) if values == "log-probabilities" else output
 
 
 def _check_probabilities(p: Tensor) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from feint.errors import Refused, Unreachable
+from feint.models.simplex import log_probabilities
 from feint.signature import Columns, Domain, mark
 from feint.victims.adapter import AdaptedModel
 from feint.victims.answer_cache import AnswerCache, answers_file
@@ -41,7 +42,7 @@ class FromAnswers(nn.Module):
         class_names: Names of the classes; numbers by default.
         recorded: Whether all answers there will ever be are added to the cache, so that nothing is called.
         remarks: Function that returns remarks on the answers so far, by topic.
-        decode: Function of answers to logits; by default their logarithm.
+        decode: Function of answers to logits; by default `log_probabilities`.
 
     Attributes:
         meter: Price and ceiling of the calls.
@@ -68,7 +69,7 @@ class FromAnswers(nn.Module):
     ) -> None:
         super().__init__()
         self._ask, self.domain, self.classes, self._remarks = ask, domain, classes, remarks
-        self._decode = decode or logarithm
+        self._decode = decode or log_probabilities
         self.class_names = class_names or tuple(map(str, range(classes)))
         self.meter, self.recorded = meter or Meter(), recorded
         self.cache = AnswerCache(folder / "answers.sqlite" if folder is not None else file)
@@ -131,7 +132,7 @@ def metered(model: AdaptedModel) -> nn.Module:
     about = [raw.digest, _identity(model.domain), repr(model.adapter.inputs)]
     if outputs.values == "labels":  # no numbers: the rows are kept as the adapter reads them
         about += [repr(outputs), repr(model.class_names)]
-        ask, decode = (lambda x: model(x).softmax(-1)), logarithm
+        ask, decode = (lambda x: model(x).softmax(-1)), log_probabilities
     else:
         ask = lambda x: model.scores(x).reshape(len(x), -1)  # noqa: E731
         decode = partial(outputs.decode, classes=model.classes)
@@ -140,11 +141,6 @@ def metered(model: AdaptedModel) -> nn.Module:
         file=answers_file(raw.place, repr(about)), meter=raw.meter, class_names=model.class_names,
         remarks=lambda: raw.remarks, decode=decode,
     )  # fmt: skip
-
-
-def logarithm(p: Tensor) -> Tensor:
-    """Return the logarithms of probabilities, which softmax inverts."""
-    return p.clamp_min(torch.finfo(p.dtype).tiny).log()
 
 
 def _identity(domain: Domain) -> str:

@@ -14,6 +14,7 @@ from feint.defenses.scores import Energy, Score, calibrate
 from feint.errors import BadRecipe, NotFitted
 from feint.fitting import FitContext, Fittable
 from feint.ledger import Ledger
+from feint.models.simplex import log_probabilities
 from feint.victims import logits
 
 
@@ -71,7 +72,7 @@ class Gated(Output, Fittable):
     def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
         if not self.score.of_probabilities:
             raise NotFitted(f"{self.score!r} without the model's logits", "a gate on a line", "give it to a Service")
-        z = p.clamp_min(torch.finfo(p.dtype).tiny).log()
+        z = log_probabilities(p)
         return self._mix(p, p if x is None else x, z, self.gentle, self.harsh)
 
     def bind(self, model: nn.Module, ledger: Ledger) -> OutputDefense:
