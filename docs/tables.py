@@ -9,7 +9,7 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.load import tables as load_tables
-from docs import code_tables, ownership_tables, published_tables
+from docs import claim_tables, code_tables, published_tables
 
 from feint.errors import FeintError, MissingData
 from feint.evaluation import jsonl, traits
@@ -339,9 +339,9 @@ def _copy(rows: Iterable[dict[str, Any]]) -> str:
     return f"{row['stealer_accuracy']:.1%} / {row['fidelity']:.1%}, {row['surrogate'].replace('_', ' ')}"
 
 
-def _of_ownership(table: Callable[[Iterable[Mapping[str, Any]]], list[list[str]]]) -> str:
+def _of_claims(table: Callable[[Iterable[Mapping[str, Any]]], list[list[str]]]) -> str:
     """Return a table of claims."""
-    return grid(table(rows_of("ownership")))
+    return grid(table(rows_of("claims")))
 
 
 def delays() -> str:
@@ -813,7 +813,7 @@ TABLES = {
     "recipes": recipes,
     "equations": equations,
     "models": models,
-    **{name: partial(_of_ownership, table) for name, table in ownership_tables.TABLES.items()},
+    **{name: partial(_of_claims, table) for name, table in claim_tables.TABLES.items()},
     "equations_defended": equations_defended,
     "digits": lambda: matrix("demo_digits"),
     "cifar10": lambda: matrix("demo_cifar10"),

@@ -1,7 +1,7 @@
 """Make the rows of all tables, or of those named, in results/: `python -m benchmarks.tables [TABLE ...]`.
 
 Rows that are there are not made again. The tables about CIFAR-10 need FEINT_DATA with weights_cifar10_resnet20.npz
-beside cifar10/, cifar100/ and gtsrb/.
+(claims: weights_cifar10_resnet56.npz as well) beside cifar10/, cifar100/ and gtsrb/.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from benchmarks.tables import (
     attackers,
     autolycus2024,
     campaign,
+    claims,
     dadd2025,
     detectors,
     equations,
@@ -25,7 +26,6 @@ from benchmarks.tables import (
     models,
     near_copies,
     ordinary,
-    ownership,
     springboard,
     tramer2016,
 )
@@ -39,6 +39,7 @@ TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the fol
     "adaptive": ("adaptive", adaptive.jobs),
     "autolycus2024": ("autolycus2024", autolycus2024.jobs),
     "campaign": ("campaign", campaign.jobs),
+    "claims": ("claims", claims.jobs),
     "equations": ("equations", equations.undefended),
     "equations_defended": ("equations", equations.defended),
     "evidence": ("evidence", evidence.streams),
@@ -50,7 +51,6 @@ TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the fol
     "models": ("models", models.jobs),
     "near_copies": ("near_copies", near_copies.jobs),
     "ordinary": ("ordinary", ordinary.jobs),
-    "ownership": ("ownership", ownership.jobs),
     "springboard_victims": ("springboard_victims", springboard.jobs),
     "tramer2016": ("tramer2016", tramer2016.jobs),
 }

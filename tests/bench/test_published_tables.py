@@ -5,6 +5,7 @@ from benchmarks.record import RESULTS
 from benchmarks.tables.__main__ import TABLES, run
 from benchmarks.tables.rows import slug
 
+from feint.bench.load import shipped
 from feint.evaluation import jsonl
 from feint.progress import NO_PROGRESS
 
@@ -33,3 +34,7 @@ def test_a_row_is_made_once(tmp_path):
     assert row["name"] == "a-pool-with-d-and-1-queries"
     assert row["accuracy"] == 0.5
     assert row["command"] == "python -m benchmarks.tables adaptive"
+
+
+def test_no_table_is_stored_where_the_rows_of_a_suite_are():
+    assert not set(shipped()) & {folder for folder, _ in TABLES.values()}

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.tables.false_triggers import transferable
-from benchmarks.tables.owned import (
+from benchmarks.tables.claimed import (
     ANSWERS,
     COPIES,
     SETUPS,
@@ -24,6 +23,7 @@ from benchmarks.tables.owned import (
     trainings,
     victim,
 )
+from benchmarks.tables.false_triggers import transferable
 from benchmarks.tables.rows import Jobs, Row
 from feint import train
 from feint.attacks.seeds import attacker_seed

@@ -1,4 +1,4 @@
-"""Tables of claims, from results/ownership.jsonl."""
+"""Tables of claims, from results/claims.jsonl."""
 
 from collections.abc import Callable, Iterable, Mapping
 from math import log
@@ -102,9 +102,9 @@ def false_claims(rows: Iterable[Row]) -> Grid:
 
 
 TABLES: dict[str, Callable[[Iterable[Row]], Grid]] = {
-    "ownership_copies": copies,
-    "ownership_removals": removals,
-    "ownership_served": served,
-    "ownership_innocents": innocents,
-    "ownership_false": false_claims,
+    "claims_copies": copies,
+    "claims_removals": removals,
+    "claims_served": served,
+    "claims_innocents": innocents,
+    "claims_false": false_claims,
 }
