@@ -64,7 +64,7 @@ class RedisStore:
         self._tag = f"{{feint:{quote(model, safe='')}}}:"
         self._common, self._sha, self._timeout = (self._tag + "evidence", self._tag + "ledger"), "", timeout
         self._id = secrets.token_hex(8)  # of this store, and of a new ledger
-        self._own, self._lost = 0, ""  # number of its commits, and what was seen to be lost of them
+        self._commits, self._lost = 0, ""  # number of its commits, and what was seen to be lost of them
         self._clock = StoreClock()
         self._redis = redis.asyncio.Redis.from_url(
             url, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0), protocol=2
@@ -116,7 +116,7 @@ class RedisStore:
 
     async def accept(self) -> None:
         """Take the ledger as it is now: what of it is gone is forgotten, and what it lost of this store's commits."""
-        self._own, self._lost = 0, ""
+        self._commits, self._lost = 0, ""
         with _lost():
             ledger = self._common[1]
             if await self._redis.hexists(ledger, "lost"):  # nobody commits meanwhile
@@ -227,10 +227,10 @@ class RedisStore:
             return _why(reply)
         simple = isinstance(reply, bytes)  # most often: a nested reply takes longer to read
         committed, accounts, text = (1, (), reply) if simple else reply
-        ledger, commits, erased, own = text.decode().split()
-        if int(own) - committed < self._own:  # others may have raised the number of all commits since
-            self._lost = f"{self._own - int(own) + committed} of this process's commits"
-        self._own = int(own)
+        ledger, commits, erased, count = text.decode().split()
+        if int(count) - committed < self._commits:  # others may have raised the number of all commits since
+            self._lost = f"{self._commits - int(count) + committed} of this process's commits"
+        self._commits = int(count)
         if self._lost:
             return _gone(self._lost)
         known, named = (added if committed else whole), zip(changes, accounts, strict=not simple)
