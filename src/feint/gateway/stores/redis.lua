@@ -19,8 +19,9 @@ local function key(i, part) return KEYS[3 * i - 1 + part] end
 local function mark(done)
   redis.call('HSETNX', KEYS[2], 'id', ARGV[2])
   local id, erased = unpack(redis.call('HMGET', KEYS[2], 'id', 'erased'))
-  local commits, own = redis.call('HINCRBY', KEYS[2], 'commits', done), redis.call('HINCRBY', KEYS[2], ARGV[2], done)
-  return id .. ' ' .. commits .. ' ' .. (erased or 0) .. ' ' .. own
+  local commits, own = redis.call('HINCRBY', KEYS[2], 'commits', done), redis.call('HGET', KEYS[2], ARGV[2])
+  if done > 0 then own = redis.call('HINCRBY', KEYS[2], ARGV[2], done) end
+  return id .. ' ' .. commits .. ' ' .. (erased or 0) .. ' ' .. (own or 0)
 end
 
 local function number(text) return tonumber(text or '0') end

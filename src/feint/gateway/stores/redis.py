@@ -171,6 +171,9 @@ class RedisStore:
         """Close, as `Store.close`."""
         if self._sending is not None:
             await self._sending
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(self._timeout):
+                await self._redis.hdel(self._common[1], self._id)  # nobody asks for its number any more
         await self._redis.aclose()
         await self._redis.connection_pool.disconnect()
 
