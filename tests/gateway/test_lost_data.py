@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import pathlib
+import secrets
 import sqlite3
+import time
 
 import httpx2
+import numpy as np
 import pytest
 from tests.support.gateways import ANYBODY, ask
 from tests.support.graph_files import whole
@@ -13,10 +16,13 @@ from tests.support.redis_servers import redis_server
 from tests.support.waiting import eventually
 
 from feint.errors import BadInput, DamagedFile, StoreRolledBack
+from feint.gateway.changes import AccountName
+from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.server import bootstrap
 from feint.gateway.server.bootstrap import load
 from feint.gateway.server.run import running
 from feint.gateway.settings import LedgerSettings, OnnxSettings, Settings
+from feint.gateway.stores.redis import RedisStore
 from feint.gateway.stores.sqlite_file import create
 
 CLIENT = "{feint:toy}:client:anonymous"
@@ -203,3 +209,118 @@ def test_server_without_persistence_is_warned_of(tmp_path):
         durable = asyncio.run(warnings(ledger.url))
         ledger._server.config_set("appendonly", "no")
         assert (len(durable), len(asyncio.run(warnings(ledger.url)))) == (0, 1)
+
+
+PARTS = {
+    "account": "{feint:toy}:client:ann",
+    "tokens": "{feint:toy}:client:ann:tokens",
+    "names of rows": "{feint:toy}:client:ann:rows",
+    "rows": "{feint:toy}:client:ann:rows:seen",
+    "shared account": "{feint:toy}:shared:",
+    "clients by evidence": "{feint:toy}:evidence",
+    "number of commits": "{feint:toy}:ledger",
+}
+
+
+async def asks(store, token=""):
+    """A client of a process that begins: it uses a token, and appends a row to those that it has read."""
+    session = LedgerSession(store)
+    for _ in range(2):
+        transaction = session.begin("ann")
+        transaction.shared.add("all", 1.0)
+        transaction.shared.total("all")
+        transaction.rows("seen").append(np.ones((1, 3)), most=10)
+        transaction.once(token or secrets.token_hex(8), expires=time.time() + 3600, now=time.time())
+        if await session.commit(transaction):
+            return transaction.total("queries")
+    raise AssertionError
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("how", ["deleted", "expired"])
+@pytest.mark.parametrize("part", PARTS)
+def test_a_key_that_is_gone_is_seen_by_a_process_that_never_knew_it(tmp_path, part, how):
+    """As an eviction would remove it, and until the ledger is taken as it is. Then it is whole again."""
+
+    async def scene(ledger):
+        before, store = RedisStore(ledger.url, "toy"), RedisStore(ledger.url, "toy")
+        await asks(before)
+        if how == "deleted":
+            ledger._server.delete(PARTS[part])
+        else:
+            ledger._server.pexpire(PARTS[part], 1)
+            await asyncio.sleep(0.01)
+        for _ in range(2):
+            with pytest.raises(StoreRolledBack, match="lost data"):
+                await asks(store)
+        with pytest.raises(StoreRolledBack, match="lost data"):
+            await asks(before)
+        for one in (before, store):
+            await one.accept()
+            await asks(one)
+            await one.close()
+
+    with RedisFaults(tmp_path) as ledger:
+        asyncio.run(scene(ledger))
+
+
+@pytest.mark.redis
+def test_commits_that_a_failover_lost_are_seen_whatever_others_committed_since(tmp_path):
+    """The number of all commits is higher than ever by then."""
+
+    async def scene(ledger):
+        here, there = RedisStore(ledger.url, "toy"), RedisStore(ledger.url, "toy")
+        await asks(here)
+        ledger.save()
+        await asks(here)
+        ledger.restore()
+        for _ in range(5):
+            await asks(there)
+        with pytest.raises(StoreRolledBack, match="1 of this process's commits"):
+            await asks(here)
+        for one in (here, there):
+            await one.close()
+
+    with RedisFaults(tmp_path) as ledger:
+        asyncio.run(scene(ledger))
+
+
+@pytest.mark.redis
+def test_expired_tokens_and_erased_clients_are_no_loss(tmp_path):
+    async def scene(ledger):
+        store, session = RedisStore(ledger.url, "toy"), None
+        for past in (10.0, 5.0):
+            session = LedgerSession(store)
+            transaction = session.begin("bob")
+            transaction.once("a", expires=time.time() - past, now=time.time() - 2 * past)
+            assert await session.commit(transaction) or past == 5.0
+        ledger._server.delete("{feint:toy}:client:bob:tokens")
+        await asks(store)
+        assert await store.erase(AccountName("client", "ann"))
+        await asks(store)
+        await store.close()
+
+    with RedisFaults(tmp_path) as ledger:
+        asyncio.run(scene(ledger))
+
+
+@pytest.mark.redis
+def test_server_that_evicts_later_is_reported(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(bootstrap, "EVERY", 0.05)
+    with RedisFaults(tmp_path) as ledger, served(tmp_path, ledger.url):
+        ledger._server.config_set("maxmemory-policy", "allkeys-lru")
+        eventually(lambda: "evicts keys (maxmemory-policy allkeys-lru)" in caplog.text)
+        ledger._server.config_set("maxmemory-policy", "noeviction")
+        eventually(lambda: "is safe again" in caplog.text)
+
+
+@pytest.mark.redis
+def test_server_that_does_not_tell_its_settings_is_warned_of(tmp_path):
+    async def warnings(url):
+        state = await load(settings(tmp_path, url))
+        await state.close()
+        return [warning for warning in state.warnings if "INFO" in warning]
+
+    with RedisFaults(tmp_path) as ledger:
+        ledger._server.execute_command("ACL", "SETUSER", "default", "-info")
+        assert len(asyncio.run(warnings(ledger.url))) == 1

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from feint.errors import BadRecipe, FeintError, MissingData, NotWritten, StoreLost, one_line
+from feint.errors import BadInput, BadRecipe, FeintError, MissingData, NotWritten, StoreLost, one_line
 from feint.gateway.app import Authenticator, Gateway
 from feint.gateway.auth import keys
 from feint.gateway.auth.keys import KeyFileAuth
@@ -22,6 +22,7 @@ from feint.gateway.secrets import NO_PASSPHRASE
 from feint.gateway.server.marks import read_marks, write_marks
 from feint.gateway.server.readiness import (
     TRIAL,
+    accept,
     check_decision,
     check_writable,
     explained,
@@ -93,10 +94,12 @@ class AppState:
             ReplicaWatch(self.gateway.endpoints[name], partial(facts, self.settings, self.gateway, name, loaded))
             for name, loaded in self.models.items()
         ]
+        risk = ""
         while True:
             await asyncio.sleep(EVERY)
             try:
                 await self.check_ledger()
+                risk = await self._check_settings(risk)
                 for watch in watches:
                     await watch.look()
                 lost = ""
@@ -111,6 +114,17 @@ class AppState:
             if (nobody := keys_lost(self.gateway.authenticator)) != self.gateway.keys_lost:
                 log.warning("the file of keys %s", "is lost: nobody is let in" if nobody else "is back")
             self.gateway.keys_lost = nobody
+
+    async def _check_settings(self, before: str) -> str:
+        """Log, where it was not so `before`, that the ledger's server may lose data by its settings; return how."""
+        try:
+            await settings_warnings(self.ledgers[TRIAL].store)
+            risk = ""
+        except BadInput as error:
+            risk = one_line(error)
+        if risk != before:
+            log.error("the ledger is not safe: %s", risk) if risk else log.warning("the ledger is safe again")
+        return risk
 
     @property
     def marks(self) -> dict[str, LedgerMark]:
@@ -228,6 +242,9 @@ async def tried(state: AppState, ledgers: Ledgers | None = None) -> AppState:
         marks = state.marks if ledgers is None else {}  # a reload takes the ledger as it is
         for name, endpoint in state.gateway.endpoints.items():
             endpoint.session.accept(marks.get(name))
+            if name not in marks:
+                await accept(endpoint.session.store)
+        await accept(state.ledgers[TRIAL].store)
         await state.check_ledger()
         warnings = await settings_warnings(state.ledgers[TRIAL].store)
     except FeintError as error:

@@ -22,6 +22,13 @@ class HasSettings(Protocol):
 
 
 @runtime_checkable
+class CanLoseParts(Protocol):
+    """Store that refuses every commit once it has lost a part, until `accept` takes it as it is."""
+
+    async def accept(self) -> None: ...
+
+
+@runtime_checkable
 class HasKeys(Protocol):
     """Authenticator that lets nobody in while its keys cannot be read; `check` raises `StoreLost` then."""
 
@@ -41,6 +48,12 @@ async def check_writable(store: Store) -> None:
         if outcome.committed:
             return
         version = outcome.accounts[ACCOUNT].version
+
+
+async def accept(store: Store) -> None:
+    """Take a ledger as it is, whatever it has lost; raise `StoreLost`."""
+    if isinstance(store, CanLoseParts):
+        await store.accept()
 
 
 async def settings_warnings(store: Store) -> Sequence[str]:

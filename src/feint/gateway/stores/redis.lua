@@ -1,12 +1,14 @@
 -- Commits a transaction in one atomic step: nothing is written unless every account is as its snapshot has it.
 --
--- KEYS: the clients by evidence (sorted set, beside which is that of groups); the ledger's id and number of commits
---       (hash); then for each account: version, writer and totals (hash), tokens (sorted set by expiry), names of rows
---       (set). Rows are lists beside the names, in the same hash slot.
--- ARGV: 1 the changes to each account, msgpack; 2 the id of a new ledger; then for each account its totals, msgpack, and
---       its rows, in order.
--- Returns the mark of the ledger, "id commits erased"; after 1 and version and totals of each account that was only
---         added to, where there is one, or after 0 and every account as it is.
+-- KEYS: the clients by evidence (sorted set, beside which is that of groups); the ledger (hash): its id, its numbers of
+--       commits, of erased accounts, of clients and of groups, and of the commits by each process; then for each account:
+--       version, writer, totals, latest expiry of a token and number of names of rows (hash), tokens (sorted set by
+--       expiry), names of rows (set). Rows are lists beside the names, in the same hash slot.
+-- ARGV: 1 the changes to each account, msgpack; 2 the id of the process, and of a new ledger; then for each account its
+--       totals, msgpack, and its rows, in order.
+-- Returns the mark of the ledger, "id commits erased own"; after 1 and version and totals of each account that was only
+--         added to, where there is one, or after 0 and every account as it is. Once a key is gone that the others tell of
+--         (evicted, expired, deleted) every commit is an error LOST, until the ledger is taken as it is.
 
 local parts = cmsgpack.unpack(ARGV[1])
 local argument = 2
@@ -17,10 +19,49 @@ local function key(i, part) return KEYS[3 * i - 1 + part] end
 local function mark(done)
   redis.call('HSETNX', KEYS[2], 'id', ARGV[2])
   local id, erased = unpack(redis.call('HMGET', KEYS[2], 'id', 'erased'))
-  return id .. ' ' .. redis.call('HINCRBY', KEYS[2], 'commits', done) .. ' ' .. (erased or 0)
+  local commits, own = redis.call('HINCRBY', KEYS[2], 'commits', done), redis.call('HGET', KEYS[2], ARGV[2])
+  if done > 0 then own = redis.call('HINCRBY', KEYS[2], ARGV[2], done) end
+  return id .. ' ' .. commits .. ' ' .. (erased or 0) .. ' ' .. (own or 0)
 end
 
 local function number(text) return tonumber(text or '0') end
+
+local function ranking(kind) return kind == 'client' and KEYS[1] or KEYS[1] .. ':' .. kind end
+
+-- Whether the accounts by evidence are not as many as ranked. An earlier ledger does not have their number, which is
+-- then counted.
+local function unranked(kind, ranked, id)
+  local count = redis.call('ZCARD', ranking(kind))
+  if not ranked and id then
+    ranked = count
+    redis.call('HSET', KEYS[2], kind, count)
+  end
+  return number(ranked or nil) ~= count
+end
+
+-- What is gone of an account, nil for nothing.
+local function gone(i, part)
+  local version, expires, rows = unpack(redis.call('HMGET', key(i, 1), 'version', 'expires', 'rows'))
+  if not version then
+    local known = part.kind == 'shared' and redis.call('HEXISTS', KEYS[2], 'shared ' .. part.name) == 1
+    known = known or (part.kind ~= 'shared' and redis.call('ZSCORE', ranking(part.kind), part.name))
+    return (known or redis.call('EXISTS', key(i, 2), key(i, 3)) > 0) and 'an account' or nil
+  end
+  if expires and redis.call('EXISTS', key(i, 2)) == 0 and tonumber(expires) > redis.call('TIME')[1] + 1 then
+    return 'the tokens of an account'
+  end
+  local gone = rows and tonumber(rows) ~= redis.call('SCARD', key(i, 3))
+  for _, it in ipairs(part.rows) do
+    local known = not it[2] and redis.call('SISMEMBER', key(i, 3), it[1]) == 1
+    gone = gone or (known and redis.call('EXISTS', key(i, 3) .. ':' .. it[1]) == 0)
+  end
+  return gone and 'rows of an account' or nil
+end
+
+local function lost(what)
+  redis.call('HSET', KEYS[2], 'lost', what)
+  return redis.error_reply('LOST ' .. what)
+end
 
 -- The expiry of each token that is remembered, by token: at most 1,000 are asked for at once (the stack is small).
 local function used(i, tokens)
@@ -65,6 +106,7 @@ local function whole(i, part)
   for _, name in ipairs(redis.call('SMEMBERS', key(i, 3))) do
     rows[#rows + 1] = name
     rows[#rows + 1] = redis.call('LRANGE', key(i, 3) .. ':' .. name, 0, -1)
+    if #rows[#rows] == 0 then return nil end
   end
   for token, until_ in pairs(used(i, part.tokens)) do
     tokens[#tokens + 1] = token
@@ -74,9 +116,13 @@ local function whole(i, part)
 end
 
 -- The evidence as text of 17 digits: a double and back again.
+local function evidence(part)
+  return part.raised and string.format('%.17g', part.raised.evidence or 0) or part.evidence
+end
+
 local function rank(part)
-  local evidence = part.raised and string.format('%.17g', part.raised.evidence or 0) or part.evidence
-  redis.call('ZADD', part.kind == 'client' and KEYS[1] or KEYS[1] .. ':' .. part.kind, evidence, part.name)
+  local new = redis.call('ZADD', ranking(part.kind), evidence(part), part.name)
+  redis.call('HINCRBY', KEYS[2], part.kind, new)
 end
 
 local function change(i, part)
@@ -90,6 +136,7 @@ local function change(i, part)
   if #part.tokens > 0 then
     redis.call('ZREMRANGEBYSCORE', key(i, 2), '-inf', part.now)
     for n, token in ipairs(part.tokens) do redis.call('ZADD', key(i, 2), part.expires[n], token) end
+    redis.call('HSET', key(i, 1), 'expires', redis.call('ZRANGE', key(i, 2), -1, -1, 'WITHSCORES')[2])
   end
   for _, it in ipairs(part.rows) do
     local name, dropped, count = unpack(it)
@@ -98,20 +145,38 @@ local function change(i, part)
     for n = 1, count do redis.call('RPUSH', list, ARGV[argument + n]) end
     argument = argument + count
     redis.call(dropped and count == 0 and 'SREM' or 'SADD', key(i, 3), name)
+    redis.call('HSET', key(i, 1), 'rows', redis.call('SCARD', key(i, 3)))
   end
+  if part.kind == 'shared' then redis.call('HSET', KEYS[2], 'shared ' .. part.name, 1) end
 end
 
+local before, id, clients, groups = unpack(redis.call('HMGET', KEYS[2], 'lost', 'id', 'client', 'group'))
+if before then return redis.error_reply('LOST ' .. before) end
+if unranked('client', clients, id) or unranked('group', groups, id) then return lost('the clients by evidence') end
+for i, part in ipairs(parts) do
+  local what = gone(i, part)
+  if what then return lost(what) end
+end
 local agreed, some, reply = true, false, {}
 for i, part in ipairs(parts) do agreed = agreed and agrees(i, part) end
 if not agreed then
-  for i, part in ipairs(parts) do reply[i] = whole(i, part) end
+  for i, part in ipairs(parts) do
+    reply[i] = whole(i, part)
+    if not reply[i] then return lost('rows of an account') end
+  end
   return {0, reply, mark(0)}
 end
-for _, part in ipairs(parts) do -- first: NaN is an error here, and then nothing is written
-  if part.kind ~= 'shared' and (part.version or part.raised) then rank(part) end
+for _, part in ipairs(parts) do -- before anything is written
+  local value = tonumber(evidence(part))
+  if not value or value ~= value then return redis.error_reply('ERR evidence that is no number') end
 end
 for i, part in ipairs(parts) do
-  if part.version or part.raised then change(i, part) else argument = argument + 1 end
+  if part.version or part.raised then
+    if part.kind ~= 'shared' then rank(part) end
+    change(i, part)
+  else
+    argument = argument + 1
+  end
   reply[i] = part.version and 0 or current(i)
   some = some or not part.version
 end

@@ -4,28 +4,28 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 from urllib.parse import quote
 
-import msgspec
-import numpy as np
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 
-from feint.errors import BadInput, BadRecipe, StoreLost
-from feint.gateway.changes import AccountName, ChangeSet, Kind, LedgerMark, Outcome, Snapshot
+from feint.errors import BadInput, BadRecipe, StoreLost, StoreRolledBack
+from feint.gateway.changes import REPLICAS, SHARED, AccountName, ChangeSet, Kind, LedgerMark, Outcome
 from feint.gateway.clock import StoreClock
+from feint.gateway.stores.redis_codec import added, pack, part, rows, unpack, whole
 from feint.gateway.stores.waiting import Answer, tell
 
 Changes = Mapping[AccountName, ChangeSet]
 FORMAT = b"2"
-SCRIPT, ERASE = (Path(__file__).with_name(f"{name}.lua").read_text() for name in ("redis", "redis_erase"))
-_pack, _unpack = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(dict[str, float]).decode
+SCRIPT, ERASE, ACCEPT = (
+    Path(__file__).with_name(f"{name}.lua").read_text() for name in ("redis", "redis_erase", "redis_accept")
+)
+TOGETHER = 500  # accounts that are looked at in one write
 
 
 class RedisStore:
@@ -63,7 +63,8 @@ class RedisStore:
     def __init__(self, url: str, model: str = "", *, timeout: float = 2.0) -> None:
         self._tag = f"{{feint:{quote(model, safe='')}}}:"
         self._common, self._sha, self._timeout = (self._tag + "evidence", self._tag + "ledger"), "", timeout
-        self._fresh = secrets.token_hex(8)  # id of a new ledger
+        self._id = secrets.token_hex(8)  # of this store, and of a new ledger
+        self._commits, self._lost = 0, ""  # number of its commits, and what was seen to be lost of them
         self._clock = StoreClock()
         self._redis = redis.asyncio.Redis.from_url(
             url, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0), protocol=2
@@ -78,9 +79,9 @@ class RedisStore:
     async def commit(self, changes: Mapping[AccountName, ChangeSet]) -> Outcome:
         """Commit, as `Store.commit`."""
         keys = [key for name in changes for key in self._keys(name)]
-        parts = [_part(name, change) for name, change in changes.items()]
-        further = [argument for change in changes.values() for argument in (_pack(change.totals), *_rows(change))]
-        arguments = 2 + len(keys), *self._common, *keys, _pack(parts), self._fresh, *further
+        parts = [part(name, change) for name, change in changes.items()]
+        further = [argument for change in changes.values() for argument in (pack(change.totals), *rows(change))]
+        arguments = 2 + len(keys), *self._common, *keys, pack(parts), self._id, *further
         loop = asyncio.get_running_loop()
         result: asyncio.Future[Outcome] = loop.create_future()
         self._waiting.append((changes, arguments, result))
@@ -89,16 +90,20 @@ class RedisStore:
         return await result
 
     async def check(self) -> Sequence[str]:
-        """Return what the server's settings may lose.
-
-        They are read by INFO, as managed servers often forbid CONFIG. A server that does not answer raises `StoreLost`.
+        """Return what the server's settings may lose; they are read by INFO, as managed servers often forbid CONFIG.
 
         Raises:
             BadInput: It evicts keys where its memory is full: evidence and budgets would begin anew.
+            StoreLost: It does not answer.
         """
-        with _lost():
-            async with asyncio.timeout(self._timeout):
-                known = await self._redis.info("memory", "persistence")
+        try:
+            with _lost():
+                async with asyncio.timeout(self._timeout):
+                    known = await self._redis.info("memory", "persistence")
+        except StoreLost as error:
+            if not isinstance(error.__cause__, NoPermissionError):
+                raise
+            return ["the ledger's server does not tell whether it evicts keys, or has an appendonly file (INFO)"]
         policy = known.get("maxmemory_policy", "noeviction")
         if policy.startswith("allkeys"):
             raise BadInput(
@@ -108,6 +113,27 @@ class RedisStore:
         if known.get("aof_enabled", 1):
             return []
         return ["the ledger's server has no appendonly file: its restart or failover gives budgets back"]
+
+    async def accept(self) -> None:
+        """Take the ledger as it is now: what of it is gone is forgotten, and what it lost of this store's commits."""
+        self._commits, self._lost = 0, ""
+        with _lost():
+            ledger = self._common[1]
+            if await self._redis.hexists(ledger, "lost"):  # nobody commits meanwhile
+                await self._accepted([SHARED, REPLICAS])
+                for kind in "client", "group":
+                    names: Any = await self._redis.zrange(self._ranking(kind), 0, -1)
+                    await self._accepted([AccountName(kind, name.decode()) for name in names])
+                    await self._redis.hset(ledger, kind, str(await self._redis.zcard(self._ranking(kind))))
+                await self._redis.hdel(ledger, "lost")
+
+    async def _accepted(self, names: Sequence[AccountName]) -> None:
+        for first in range(0, len(names), TOGETHER):
+            pipe = self._redis.pipeline(transaction=False)
+            for name in names[first : first + TOGETHER]:
+                keys = self._ranking(name.kind), self._common[1], *self._keys(name)
+                pipe.eval(ACCEPT, len(keys), *keys, name.name, name.kind)
+            await pipe.execute()
 
     async def clients(self, most: int = 100, *, kind: Kind = "client") -> list[tuple[str, dict[str, float]]]:
         """Return clients or groups, as `Store.clients`."""
@@ -120,7 +146,7 @@ class RedisStore:
         with _lost():
             async with asyncio.timeout(self._timeout):
                 keys = self._ranking(name.kind), self._common[1], *self._keys(name)
-                deleted: Any = await self._redis.eval(ERASE, len(keys), *keys, name.name)  # pyright: ignore
+                deleted: Any = await self._redis.eval(ERASE, len(keys), *keys, name.name, name.kind)  # pyright: ignore
                 return bool(deleted)
 
     async def _clients(self, most: int, kind: Kind) -> list[tuple[str, dict[str, float]]]:
@@ -130,7 +156,7 @@ class RedisStore:
         for name in names:
             pipe.hget(self._keys(AccountName(kind, name))[0], "totals")
         packed = await pipe.execute()
-        return [(name, _unpack(totals)) for name, totals in zip(names, packed, strict=True)]
+        return [(name, unpack(totals)) for name, totals in zip(names, packed, strict=True) if totals is not None]
 
     def _ranking(self, kind: Kind) -> str:
         """Return the key of the clients by evidence, or of the groups."""
@@ -145,6 +171,9 @@ class RedisStore:
         """Close, as `Store.close`."""
         if self._sending is not None:
             await self._sending
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(self._timeout):
+                await self._redis.hdel(self._common[1], self._id)  # nobody asks for its number any more
         await self._redis.aclose()
         await self._redis.connection_pool.disconnect()
 
@@ -156,7 +185,7 @@ class RedisStore:
             try:
                 async with asyncio.timeout(self._timeout):
                     replies = await self._run([arguments for _, arguments, _ in waiting])
-                answers = [_answer(entry[0], reply) for entry, reply in zip(waiting, replies, strict=True)]
+                answers = [self._answer(entry[0], reply) for entry, reply in zip(waiting, replies, strict=True)]
             except Exception as error:
                 answers = [_why(error) for _ in waiting]
             tell((entry[-1] for entry in waiting), answers)
@@ -195,6 +224,25 @@ class RedisStore:
         self._sha = await self._redis.script_load(SCRIPT)
         return self._sha
 
+    def _answer(self, changes: Changes, reply: Any) -> Answer:
+        """Return the outcome that a reply of the script tells, or its error."""
+        if isinstance(reply, Exception):
+            return _why(reply)
+        simple = isinstance(reply, bytes)  # most often: a nested reply takes longer to read
+        committed, accounts, text = (1, (), reply) if simple else reply
+        ledger, commits, erased, count = text.decode().split()
+        if int(count) - committed < self._commits:  # others may have raised the number of all commits since
+            self._lost = f"{self._commits - int(count) + committed} of this process's commits"
+        self._commits = int(count)
+        if self._lost:
+            return _gone(self._lost)
+        known, named = (added if committed else whole), zip(changes, accounts, strict=not simple)
+        return Outcome(
+            bool(committed),
+            {name: known(account) for name, account in named if account},
+            LedgerMark(ledger, int(commits), int(erased)),
+        )
+
 
 @contextlib.contextmanager
 def _lost() -> Iterator[None]:
@@ -209,6 +257,8 @@ def _why(error: Exception) -> Exception:
     """Return the error for clients, which names neither URL nor password."""
     if not isinstance(error, (RedisError, OSError, TimeoutError)):
         return error
+    if str(error).startswith("LOST "):
+        return _gone(str(error).removeprefix("LOST "))
     lost = StoreLost(
         f"a ledger's server that fails ({type(error).__name__})", "Redis or Valkey that answers", "try again later"
     )
@@ -216,56 +266,9 @@ def _why(error: Exception) -> Exception:
     return lost
 
 
-def _answer(changes: Changes, reply: Any) -> Answer:
-    if isinstance(reply, Exception):
-        return _why(reply)
-    if isinstance(reply, bytes):  # most often: a nested reply takes longer to read
-        return Outcome(True, {}, _mark(reply))
-    committed, accounts, mark = reply
-    known = _added if committed else _whole
-    return Outcome(
-        bool(committed),
-        {name: known(account) for name, account in zip(changes, accounts, strict=True) if account},
-        _mark(mark),
-    )
-
-
-def _mark(text: bytes) -> LedgerMark:
-    ledger, commits, erased = text.decode().split()
-    return LedgerMark(ledger, int(commits), int(erased))
-
-
-def _part(name: AccountName, changes: ChangeSet) -> dict[str, Any]:
-    """Return changes as the script takes them; totals and rows themselves are further arguments."""
-    return {
-        "version": changes.version,
-        "kind": name.kind,
-        "name": name.name,
-        "evidence": repr(changes.totals.get("evidence", 0.0)),
-        "now": changes.now,
-        "tokens": list(changes.tokens),
-        "expires": list(changes.tokens.values()),
-        "rows": [(name, dropped, len(new)) for name, (dropped, new) in changes.rows.items()],
-        "added": changes.added,
-        "after": changes.after,
-        "writer": changes.writer,
-    }
-
-
-def _rows(changes: ChangeSet) -> Iterable[bytes]:
-    return (row.tobytes() for _, new in changes.rows.values() for row in np.asarray(new, "<f4"))
-
-
-def _pairs(flat: Sequence[Any]) -> dict[str, Any]:
-    return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
-
-
-def _added(reply: Sequence[Any]) -> Snapshot:
-    version, totals, writer = reply
-    return Snapshot(int(version or 0), _unpack(totals) if totals else {}, writer=(writer or b"").decode())
-
-
-def _whole(reply: Sequence[Any]) -> Snapshot:
-    account, rows, used = _added(reply[0]), _pairs(reply[1]), _pairs(reply[2])
-    arrays = {name: np.stack([np.frombuffer(row, "<f4") for row in many]) for name, many in rows.items()}
-    return replace(account, rows=arrays, used={token: float(until) for token, until in used.items()})
+def _gone(what: str) -> StoreRolledBack:
+    """Return the error of a ledger that has lost data."""
+    return StoreRolledBack(
+        f"a ledger that has lost data ({what})", "all that was committed",
+        "restore it, or take it as it is: reload the gateway, or restart it without the file [ledger] mark",
+    )  # fmt: skip
