@@ -1,6 +1,7 @@
 """Victims by place: each kind is loaded or refused by its name, with what to do."""
 
 import sys
+import zipfile
 
 import numpy as np
 import onnxruntime
@@ -52,16 +53,52 @@ def test_weights_alone_need_their_network(tmp_path, victim, network, digits):
         ("paddle/inference.pdmodel", r"Paddle.*paddle2onnx --model_dir .*paddle --save_file paddle\.onnx"),
         ("flow/MLmodel", r"MLflow.*feint audit --url"),
         ("m.bst", r"booster in an old form.*save_model\('m\.ubj'\)"),
+        ("flow/MLmodel flow/artifacts/model.ubj", r"MLflow.*name the model's own file: .*flow/artifacts/model\.ubj;"),
+        ("bento/bento.yaml", r"a Bento.*victim\.toml"),
+        ("lora/adapter_config.json lora/config.json", r"PEFT.*merge_and_unload\(\)\.save_pretrained\('lora-merged'\)"),
+        ("nlp/config.cfg nlp/meta.json", r"spaCy.*returns doc\.cats"),
+        ("optimum/config.json optimum/onnx/model.onnx", r"name that file: .*optimum/onnx/model\.onnx"),
+        ("run/last.ckpt run/a/best.onnx", r"a directory; .*name the model's file: .*run/a/best\.onnx"),
+        ("web/model.json", r"TensorFlow\.js"),
+        ("m.weights.h5", r"weights of Keras alone.*format='onnx'"),
+        ("m.tar.gz", r"an archive.*tar -xf .*m\.tar\.gz"),
+        ("m.onnx.data", r"tensors of an ONNX file"),
+        ("m.rknn", r"compiled for a device"),
+        ("m.py", r"source code.*m:FUNCTION"),
+        ("m.npz", r"data; .*--data .*m\.npz"),
         ("m.docx", r"expected model\.toml, victim\.toml, NAME\.onnx"),
         ("empty/nothing", r"expected model\.toml, victim\.toml, NAME\.onnx"),
     ],
 )
 def test_a_foreign_format_is_refused_with_the_command_that_converts_it(name, says, tmp_path):
-    file = tmp_path / name
-    file.parent.mkdir(exist_ok=True)
-    file.write_bytes(b"content")
+    for file in name.split():
+        (tmp_path / file).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / file).write_bytes(b"content")
     with pytest.raises(BadInput, match=says):
-        victims.load_any(file.parent if "/" in name else file)
+        victims.load_any(tmp_path / name.split("/")[0])
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m.safetensors", "m.bin", "m.json"])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "an empty file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "git lfs pull"),
+        (b"<!DOCTYPE html><title>Sign in</title>", "a page of HTML"),
+        (b"\xba\x16O/\x0c\0\0\0", "fastText"),
+    ],
+)
+def test_a_file_that_is_no_model_is_named_by_its_content(name, content, says, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadInput, match=says):
+        victims.load_any(tmp_path / name)
+
+
+def test_a_mojo_of_h2o_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.zip", "w") as archive:
+        archive.writestr("model.ini", "[info]")
+    with pytest.raises(BadInput, match=r"MOJO of H2O.*import_mojo"):
+        victims.load_any(tmp_path / "model.zip")
 
 
 @pytest.mark.parametrize(

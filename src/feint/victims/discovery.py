@@ -18,10 +18,11 @@ from feint.victims.certain import adapt
 from feint.victims.formats.boosting import CatBoostModel, LightGbmModel, XgboostModel
 from feint.victims.formats.code import load_code
 from feint.victims.formats.estimator import load_estimator
-from feint.victims.formats.foreign import refuse_foreign, refuse_foreign_json
+from feint.victims.formats.foreign import refuse_foreign, refuse_foreign_json, refuse_start
 from feint.victims.formats.hugging_face import load_hugging_face
 from feint.victims.formats.onnx import OnnxFile
-from feint.victims.formats.torch_files import PICKLES, TorchFile, refuse_pickle
+from feint.victims.formats.pickles import SUFFIXES, is_pickle, refuse_pickle
+from feint.victims.formats.torch_files import TorchFile, is_torch_archive
 from feint.victims.formats.torch_module import TorchModel
 from feint.victims.json_api.model import JsonApiModel
 from feint.victims.json_api.recorded import load_recorded
@@ -108,13 +109,17 @@ def load_raw(place: Path | str, *, network: Network | None = None) -> RawModel:
         return TorchModel(_load_network(str(place), network), str(place))
     if path.suffix == ".toml":
         return _load_api(path)
+    refuse_start(path)
+    if path.is_file():
+        if path.suffix.lower() in SUFFIXES or is_pickle(path):
+            refuse_pickle(path)
+        if path.suffix.lower() not in FILES and is_torch_archive(path):
+            return TorchFile(path)
     refuse_foreign(path)
     if ":" in str(place) and not path.exists():
         return load_code(str(place))
     if not path.exists():
         raise MissingData(f"{place}, which does not exist", KINDS, "check the path")
-    if path.suffix.lower() in PICKLES:
-        refuse_pickle(path)
     if path.is_dir() and (path / "config.json").is_file():
         return load_hugging_face(path)
     if path.suffix.lower() not in FILES or path.is_dir():
@@ -152,6 +157,7 @@ def _is_model_file(place: str) -> bool:
 def _load_network(place: str, network: Network | None) -> nn.Module:
     if Path(place).suffix != ".safetensors":
         return load(place)
+    refuse_start(Path(place))
     if network is None:
         raise BadInput(f"{place} alone", "the network that these weights belong to", "name it: --network resnet18")
     return load_weights(place, network)

@@ -1,6 +1,8 @@
 """Formats that are converted first: each with its command."""
 
 import json
+import zipfile
+from itertools import islice
 from pathlib import Path
 
 from feint.errors import BadInput
@@ -13,12 +15,18 @@ TENSORRT = ("a TensorRT engine", "name the ONNX file that it was built from")
 BOOSTER = "convert it: booster = xgboost.Booster(model_file='{name}'); booster.save_model('{stem}.ubj')"
 CODE = "load it in a function of yours, and name that: package.module:function"
 SERVED = "or serve it, and audit the server: feint audit --url URL --model NAME"
-FORMATS = {
+API = f"{CODE}; or serve it, and describe its API in a victim.toml"
+DEVICE = ("a model compiled for a device", "name the ONNX file that it was built from")
+ARCHIVE = "unpack it: tar -xf {name}"
+SOURCE = "name a function or factory in it, in a folder on the path of Python: {stem}:FUNCTION"
+DATA = ("data", "name the model here, and the data as --data {name}")
+FORMATS = {  # by suffix, of a file or directory
     ".keras": (
         "a Keras model",
-        "convert it: keras.models.load_model('{name}').export('saved_model') in Python, then "
-        f"{TF} --saved-model saved_model --output {{stem}}.onnx",
+        "convert it: keras.models.load_model('{name}').export('{stem}.onnx', format='onnx') in Python; in older Keras "
+        f".export('saved_model'), then {TF} --saved-model saved_model --output {{stem}}.onnx",
     ),
+    ".weights.h5": ("weights of Keras alone", "write the whole model: model.export('{stem}.onnx', format='onnx')"),
     ".h5": KERAS, ".hdf5": KERAS,
     ".tflite": ("a TensorFlow Lite model", f"convert it: {TF} --tflite {{name}} --output {{stem}}.onnx"),
     ".pb": (
@@ -47,27 +55,84 @@ FORMATS = {
     ".rds": ("an object of R", "write the booster itself: xgb.save, lgb.save or catboost.save_model"),
     ".model": ("a booster in an old form", BOOSTER), ".bst": ("a booster in an old form", BOOSTER),
     ".ort": ("a model of ONNX Runtime's own format", "name the ONNX file that it was converted from"),
-    ".gz": ("a compressed file", "unpack it: gunzip {name}"), ".zip": ("an archive", "unpack it: unzip {name}"),
+    ".gz": ("a compressed file", "unpack it: gunzip {name}"),
+    ".bz2": ("a compressed file", "unpack it: bunzip2 {name}"),
+    ".xz": ("a compressed file", "unpack it: unxz {name}"), ".zip": ("an archive", "unpack it: unzip {name}"),
+    ".tar": ("an archive", ARCHIVE), ".tgz": ("an archive", ARCHIVE), ".tar.gz": ("an archive", ARCHIVE),
+    ".tar.bz2": ("an archive", ARCHIVE), ".tar.xz": ("an archive", ARCHIVE), ".nemo": ("an archive of NeMo", ARCHIVE),
+    ".bento": ("an archive of BentoML", API), ".bentomodel": ("an archive of BentoML", ARCHIVE),
+    ".7z": ("an archive", "unpack it: 7z x {name}"), ".whl": ("a package of Python", f"install it; {CODE}"),
+    ".mlmodelc": ("a Core ML program", "export the original model: torch.onnx.export"),
+    ".pte": ("a program of ExecuTorch", "write the module it was made of: torch.export.save, as .pt2"),
+    ".rknn": DEVICE, ".mnn": DEVICE, ".dlc": DEVICE, ".om": DEVICE, ".hef": DEVICE, ".tmfile": DEVICE,
+    ".vw": ("a model of Vowpal Wabbit", CODE), ".ftz": ("a model of fastText", CODE),
+    ".rdata": ("objects of R", "write the booster itself: xgb.save, lgb.save or catboost.save_model"),
+    ".data": ("tensors of an ONNX file", "name that file: {name} is read with it"),
+    ".dvc": ("a pointer of DVC", "dvc pull {name}, and name the file that it stands for"),
+    ".py": ("source code", SOURCE), ".ipynb": ("a notebook", f"write a module that loads its model; {CODE}"),
+    ".csv": DATA, ".parquet": DATA, ".jsonl": DATA, ".npz": DATA, ".npy": DATA,
 }  # fmt: skip
 FOLDERS = {  # by a file within
     "saved_model.pb": ("a TensorFlow SavedModel", f"convert it: {TF} --saved-model {{name}} --output {{stem}}.onnx"),
-    "MLmodel": ("a model of MLflow", f"name the model's own file; {SERVED}"),
-    "config.pbtxt": ("a model of Triton", f"name the model's own file; {SERVED}"),
+    "MLmodel": ("a model of MLflow", f"name the model's own file{{within}}; {SERVED}"),
+    "config.pbtxt": ("a model of Triton", f"name the model's own file{{within}}; {SERVED}"),
     "openvino_model.xml": FORMATS[".xml"], "inference.pdmodel": FORMATS[".pdmodel"],
-    "model.safetensors": ("weights alone", "add the config.json of Hugging Face, or name the file itself"),
+    "adapter_config.json": (
+        "an adapter of PEFT (LoRA)",
+        "merge it: peft.AutoPeftModelForSequenceClassification.from_pretrained('{name}').merge_and_unload()"
+        ".save_pretrained('{stem}-merged'), with the tokenizer beside it",
+    ),
+    "bento.yaml": ("a Bento", API), "model.yaml": ("a model of BentoML", "name the model's own file{within}"),
+    "config.cfg": ("a pipeline of spaCy", f"{CODE}, which returns doc.cats"),
+    "predictor.pkl": ("a predictor of AutoGluon", f"{CODE}, which returns predict_proba"),
+    "model.json": ("a model of TensorFlow.js", "convert the Keras or SavedModel that it was made of, by tf2onnx"),
+    "model.tar.gz": ("an archive of SageMaker", "unpack it: tar -xf {name}/model.tar.gz"),
 }  # fmt: skip
+ARCHIVES = {  # of ZIP, by a file within
+    "model.ini": ("a MOJO of H2O", f"with h2o.import_mojo {API}"),
+}
+STARTS = {  # by the first bytes of a file
+    b"": ("an empty file", "write or download it again"),
+    b"version https://git-lfs": ("a pointer of Git LFS", "fetch the file: git lfs pull"),
+    b"<!doctype html": ("a page of HTML", "download the file itself"),
+    b"<html": ("a page of HTML", "download the file itself"),
+    b"\xba\x16o/": ("a model of fastText", CODE),
+}  # fmt: skip
+LOADED = (
+    ".onnx", ".skops", ".pt2", ".pt", ".pth", ".ts", ".ubj", ".cbm", ".safetensors", ".joblib", ".pkl", ".sav", ".ckpt",
+    ".keras", ".h5", ".tflite", ".bin",
+)  # fmt: skip
+SEEN = 1000  # files of a directory among which a model's is looked for
 JSON = {  # by a key within
     "tree_info": ("a dump of LightGBM, which it cannot read back", "write the model: booster.save_model('{stem}.txt')"),
     "oblivious_trees": ("a model of CatBoost in JSON", "write it so: model.save_model('{stem}.cbm')"),
     "trees": ("a model of CatBoost in JSON", "write it so: model.save_model('{stem}.cbm')"),
+    "modelTopology": FOLDERS["model.json"],
     "nodeid": ("a dump of XGBoost, which it cannot read back", "write the model: booster.save_model('{stem}.ubj')"),
 }
 
 
 def refuse_foreign(path: Path) -> None:
     """Raise `BadInput` for a file or directory of a format that is converted first."""
-    known = (_foreign_folder(path) if path.is_dir() else None) or FORMATS.get(path.suffix.lower())
+    known = (_foreign_folder(path) if path.is_dir() else _foreign_archive(path)) or _by_name(path)
     if known is not None and path.exists():
+        raise _refusal(path, *known)
+
+
+def _by_name(path: Path) -> tuple[str, str] | None:
+    """Return what a file or directory is by its last two suffixes or the last one."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    return FORMATS.get("".join(suffixes[-2:])) or FORMATS.get("".join(suffixes[-1:]))
+
+
+def refuse_start(path: Path) -> None:
+    """Raise `BadInput` for a file that is no model by its first bytes, whatever its name."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        head = file.read(64).lower()
+    known = next((entry for start, entry in STARTS.items() if (head.startswith(start) if start else not head)), None)
+    if known is not None:
         raise _refusal(path, *known)
 
 
@@ -85,13 +150,33 @@ def refuse_foreign_json(path: Path) -> None:
 
 
 def _foreign_folder(path: Path) -> tuple[str, str] | None:
-    """Return what a directory is by a file within, None for one of Hugging Face or of no known kind."""
-    if (path / "config.json").is_file():
+    """Return what a directory is by a file within, None for one of Hugging Face or without a model's file."""
+    within = _model_within(path)
+    if (path / "config.json").is_file() and not (path / "adapter_config.json").is_file():
+        foreign = within is not None and within.suffix == ".onnx" and not any(path.glob("*.safetensors"))
+        return ("a directory with an ONNX file", "name that file{within}") if foreign else None
+    known = next((entry for file, entry in FOLDERS.items() if (path / file).is_file()), None)
+    return known or (("a directory", "name the model's file{within}") if within is not None else None)
+
+
+def _model_within(path: Path) -> Path | None:
+    """Return the file of a model in a directory: the one that Feint loads with least ado, and the highest one."""
+    files = [file for file in islice(path.rglob("*"), SEEN) if file.suffix.lower() in LOADED]
+    return min(files, key=lambda file: (LOADED.index(file.suffix.lower()), len(file.parts), file), default=None)
+
+
+def _foreign_archive(path: Path) -> tuple[str, str] | None:
+    """Return what an archive of ZIP is by a file within, None where that tells nothing."""
+    if path.suffix.lower() != ".zip" or not zipfile.is_zipfile(path):
         return None
-    return next((entry for file, entry in FOLDERS.items() if (path / file).is_file()), None)
+    with zipfile.ZipFile(path) as archive:
+        names = {Path(name).name for name in archive.namelist()}
+    return next((entry for file, entry in ARCHIVES.items() if file in names), None)
 
 
 def _refusal(path: Path, kind: str, command: str) -> BadInput:
     folder = path if path.is_dir() else path.parent
-    remedy = command.format(name=path, stem=path.with_suffix("").name, folder=folder)
+    file = _model_within(path) if path.is_dir() else None
+    within = "" if file is None else f": {file}"
+    remedy = command.format(name=path, stem=path.with_suffix("").name, folder=folder, within=within)
     return BadInput(f"{path}, {kind}", "ONNX or another format that Feint loads", remedy)

@@ -62,6 +62,11 @@ def load_hugging_face(path: Path | str) -> RawModel:
             "save it again: model.save_pretrained(path), tokenizer.save_pretrained(path)",
         ) from error  # fmt: skip
     task = next((task for end, task in TASKS.items() if architecture.endswith(end)), None)
+    if "pretrained_cfg" in config:
+        raise BadInput(
+            f"{path}, a model of timm", "a model of transformers",
+            f"return timm.create_model('local-dir:{path}', pretrained=True) in a factory: package.module:factory",
+        )  # fmt: skip
     named = f"{architecture}, a model of {task}" if task else architecture or "a model without an architecture"
     raise BadInput(
         f"{path} with {named}", "a classifier of texts or images",

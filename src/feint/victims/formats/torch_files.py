@@ -1,25 +1,22 @@
 """Files of torch: TorchScript and exported programs. Pickles are refused with the lines that convert them."""
 
 import hashlib
-import pickletools
 import re
 import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 from torch import nn
 
 from feint.errors import BadInput, DamagedFile, MissingData, one_line
 from feint.victims.formats.exported_program import check_exported_program, input_specs
+from feint.victims.formats.pickles import refuse_pickle
 from feint.victims.formats.torch_module import TorchModel
 from feint.victims.raw import TensorSpec
 
 WRITES = re.compile(rb"\b(save|from_file)\(")  # operators of TorchScript that write or read files
-PICKLES = (".joblib", ".pkl", ".pickle", ".sav", ".dill", ".cloudpickle")
-STATE = {"torch", "torch._utils", "collections"}  # modules whose classes a state_dict has, and nothing else
 
 
 class TorchFile(TorchModel):
@@ -48,6 +45,11 @@ class TorchFile(TorchModel):
 
     def __reduce__(self) -> tuple[Callable[..., "TorchFile"], tuple[Path]]:
         return TorchFile, (self.path,)
+
+
+def is_torch_archive(path: Path) -> bool:
+    """Return whether a file is an archive that torch wrote, whatever its suffix: weights, a module or TorchScript."""
+    return any(name.endswith("/data.pkl") for name in _names(path))
 
 
 def _load(path: Path) -> tuple[nn.Module, tuple[TensorSpec, ...]]:
@@ -86,40 +88,3 @@ def _check_script(path: Path, names: list[str]) -> None:
                 raise BadInput(
                     f"{path}, whose {name} writes or reads files", "a model that computes", "export it again"
                 )
-
-
-def refuse_pickle(path: Path) -> NoReturn:
-    """Raise `BadInput` for a pickle, with the lines that convert it where it is trusted."""
-    name, stem = path.name, path.with_suffix("").name
-    end = ""
-    if path.suffix == ".joblib":
-        kind, load = "a pickle", f"model = joblib.load('{name}')"
-        save = f"skops.io.dump(model, '{stem}.skops')"
-    elif path.suffix in PICKLES:
-        module = {".dill": "dill", ".cloudpickle": "cloudpickle"}.get(path.suffix, "pickle")
-        kind, load = "a pickle", f"model = {module}.load(open('{name}', 'rb'))"
-        save = f"skops.io.dump(model, '{stem}.skops')"
-    elif _is_state(path):
-        kind, load = "a pickled state_dict", f"state = torch.load('{name}', weights_only=True)"
-        save = f"safetensors.torch.save_file(state, '{stem}.safetensors')"
-        end = ", and name it with --network, or load it in a factory"
-    else:
-        kind, load = "a pickled module", f"model = torch.load('{name}', weights_only=False)"
-        save = f"torch.export.save(torch.export.export(model.eval(), (x,)), '{stem}.pt2')"
-        end = ", where x is a batch"
-    raise BadInput(
-        f"{path}, {kind}", "a file that runs no code when it is loaded",
-        f"convert it where you trust it: {load}; {save}{end}",
-    )  # fmt: skip
-
-
-def _is_state(path: Path) -> bool:
-    """Return whether a pickle of torch names no other classes than those of tensors; nothing is loaded."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-            operations = list(pickletools.genops(archive.read(name)))
-    except (OSError, ValueError, StopIteration, zipfile.BadZipFile):
-        return False
-    modules = {str(argument).split()[0] for code, argument, _ in operations if code.name == "GLOBAL"}
-    return not any(code.name == "STACK_GLOBAL" for code, _, _ in operations) and modules <= STATE
