@@ -134,7 +134,13 @@ def test_two_e_processes_side_by_side_are_refused_by_a_ladder():
         Ladder([SequentialTest(), ADD()], [Defense(), Defense()])
 
 
-@pytest.mark.parametrize("fields", [{"detectors": []}, {"weights": [1.0]}, {"weights": [1.0, 0.0]}, {"alpha": 1.0}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"detectors": []}, {"weights": [1.0]}, {"weights": [1.0, 0.0]}, {"weights": [np.nan, 1.0]},
+        {"weights": [np.inf, 1.0]}, {"alpha": 1.0},
+    ],
+)  # fmt: skip
 def test_a_combination_of_nothing_or_with_weights_that_do_not_fit_is_refused(fields):
     with pytest.raises(BadRecipe):
         Combined(**({"detectors": [SequentialTest(), ADD()]} | fields))

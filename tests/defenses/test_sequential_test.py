@@ -15,8 +15,9 @@ from feint.defenses.access.martingale import places
 from feint.defenses.access.near_copies import REMEMBERED
 from feint.defenses.access.recorded import for_clients
 from feint.defenses.access.sequential_test import _log_wins
-from feint.defenses.access.slices import rounded
-from feint.defenses.scores import MaxProbability
+from feint.defenses.access.slices import rounded, slices
+from feint.defenses.feature_scores import LearnedScore
+from feint.defenses.scores import Energy, MaxProbability
 from feint.errors import BadInput, BadRecipe, NotFitted, UnknownName
 from feint.ledger import Ledger
 from feint.query import Query
@@ -298,11 +299,44 @@ def test_prices_are_those_of_the_fit_until_the_test_has_others(monkeypatch):
     test.wins(scores)
 
 
+@pytest.mark.parametrize("score", [Energy(), LearnedScore()])
+@pytest.mark.parametrize("few", [0, 1])
+def test_outliers_are_two_or_more(score, few, victim, digits):
+    with pytest.raises(BadInput, match=f"{few} outliers"):
+        SequentialTest(score).fit(victim, digits.test, outliers=digits.test.take(slice(0, few), part="few"))
+
+
 def test_an_unknown_slice_is_an_error(victim, digits):
     with pytest.raises(UnknownName, match="jpg"):
         SequentialTest(slices=("jpg",)).fit(victim, digits.test)
     with pytest.raises(BadInput, match="jpeg:NUMBER"):
         SequentialTest(slices=("jpeg:high",)).fit(victim, digits.test)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["jpeg:0", "jpeg:1000", "jpeg:90.5", "scale:0", "noise:nan", "noise:-1", "brightness:inf", "shift:0.5"],
+)
+def test_a_slice_with_a_number_out_of_range_is_an_error(name, digits):
+    """One of images that show nothing would have priced the bets so that nobody is accused."""
+    with pytest.raises(BadInput, match=f"the slice '{name}'"):
+        list(slices(name, digits.test))
+
+
+@pytest.mark.parametrize("name", ["missing:0.1", "classes:3", "class 3", "jpeg 90", ""])
+def test_an_unknown_slice_is_told_beside_the_changes_that_there_are(name, digits):
+    with pytest.raises(UnknownName, match=r"slice of images .* classes, .* jpeg, .* shift"):
+        list(slices(name, digits.test))
+
+
+def test_values_that_may_not_be_missing_stay_in_the_slice_of_missing_ones():
+    """They were replaced by the mean of their column, or by its first category, which no client sends."""
+    domain = Columns((Column("a", optional=True), Column("b"), Column("c", ("x", "y", "z"))))
+    split = Split.of(np.array([[1.0, 2.0, 2.0]] * 50), np.zeros(50, int), domain=domain)
+    ((_, part),) = slices("missing:0.5", split)
+    x = part.inputs().numpy()
+    assert 0 < np.isnan(x[:, 0]).mean() < 1
+    assert (x[:, 1:] == 2).all()
 
 
 def test_recipes_with_blocks_of_earlier_versions_are_read():

@@ -1,5 +1,6 @@
 """Detectors whose e-processes are averaged, so that their promise stays one number."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -56,8 +57,10 @@ class Combined(EProcessDetector):
                     "put it beside the combination in the ladder",
                 )
         shares = [1.0] * len(self.detectors) if self.weights is None else self.weights
-        if not self.detectors or len(shares) != len(self.detectors) or min(shares) <= 0 or not 0 < self.alpha < 1:
-            raise BadRecipe(repr(self), "a detector or more, a weight above 0 for each, and 0 < alpha < 1", "change it")
+        weighted = len(shares) == len(self.detectors) and all(0 < share < math.inf for share in shares)
+        if not (self.detectors and weighted and 0 < self.alpha < 1):
+            expected = "a detector or more, a finite weight above 0 for each, and 0 < alpha < 1"
+            raise BadRecipe(repr(self), expected, "change it")
 
     def fit_from(self, context: FitContext) -> Self:
         """Return this combination with every detector fitted to the same inputs; errors are theirs."""

@@ -86,11 +86,13 @@ class SequentialTest(CalibratedDetector):
         """Return this test calibrated on benign inputs; outliers, if there are any, add the learned bets.
 
         Raises:
-            BadInput: if there are fewer than 100 inputs, or, with slices, 200.
+            BadInput: if there are fewer than 100 inputs, or, with slices, 200; or fewer than 2 outliers.
         """
         least = 200 if self.slices else 100
         if len(context.inputs) < least:
             raise BadInput(f"{len(context.inputs)} benign inputs", f"{least} or more, better thousands", "give it more")
+        if context.outliers is not None and len(context.outliers) < 2:
+            raise BadInput(f"{len(context.outliers)} outliers", "2 or more, better thousands", "give it more, or none")
         unranked, context = _learned_score(self.score, context)
         victim, inputs = context.victim.eval(), context.inputs
         first = second = inputs

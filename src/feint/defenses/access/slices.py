@@ -5,19 +5,21 @@ images that another camera took.
 """
 
 import io
+import re
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
+from feint import data
 from feint._optional import require
 from feint.data import Split
 from feint.data.pools import parse_split
-from feint.errors import BadInput
+from feint.errors import BadInput, UnknownName
 from feint.signature import Columns, Domain, Pixels, Text
 from feint.signature.columns import significant
 
 Array = np.ndarray
-Change = Callable[[Array, float], Array]  # inputs (N, …) and a number to inputs
 
 CLASSES = "classes"  # the p-values are taken within the predicted class instead
 
@@ -78,7 +80,7 @@ def rounded(x: Array, digits: float) -> Array:
 
 
 def missing(x: Array, share: float) -> Array:
-    """Return rows in which this share of the values is missing."""
+    """Return rows in which this share of the values is missing; `slices` leaves those that may not be."""
     return np.where(np.random.default_rng(0).random(x.shape) < share, np.nan, x)
 
 
@@ -93,51 +95,99 @@ def cut(x: Array, share: float) -> Array:
     return Text(x.shape[1]).clip(np.where(np.arange(x.shape[1]) < lengths, x, 0))
 
 
-CHANGES: dict[type[Domain], dict[str, tuple[Change, tuple[float, ...]]]] = {  # with the numbers that a bare name means
+class Change(NamedTuple):
+    """Change of inputs.
+
+    Attributes:
+        apply: Function of inputs (N, …) and a number that returns inputs.
+        numbers: Numbers that a bare name means; none where the change has no number.
+        least: Least number.
+        most: Largest number.
+        whole: Whether numbers are whole ones.
+    """
+
+    apply: Callable[[Array, float], Array]
+    numbers: tuple[float, ...] = ()
+    least: float = 0
+    most: float = 1
+    whole: bool = False
+
+    def chosen(self, name: str) -> tuple[float, ...]:
+        """Return the numbers that a name means. Raises `BadInput` where its number is none, or out of range."""
+        kind, colon, text = name.partition(":")
+        if not colon:
+            return self.numbers or (0.0,)
+        number = _number(text)
+        if not self.numbers or not self.least <= number <= self.most or (self.whole and number % 1):
+            numbers = f"{'a whole number' if self.whole else 'a number'} from {self.least:g} to {self.most:g}"
+            expected = f"{kind} or {kind}:NUMBER, {numbers}" if self.numbers else f"{kind}, which has no number"
+            raise BadInput(f"the slice {name!r}", expected, "change it")
+        return (number,)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan
+
+
+CHANGES: dict[type[Domain], dict[str, Change]] = {
     Pixels: {
-        "jpeg": (jpeg, (95, 90)),
-        "scale": (scale, (0.875,)),
-        "noise": (noise, (0.02,)),
-        "brightness": (brightness, (0.7, 1.3)),
-        "shift": (shift, (2,)),
-        "grey": (grey, (0,)),
+        "jpeg": Change(jpeg, (95, 90), least=1, most=100, whole=True),
+        "scale": Change(scale, (0.875,), least=0.01),
+        "noise": Change(noise, (0.02,)),
+        "brightness": Change(brightness, (0.7, 1.3), least=0.01, most=10),
+        "shift": Change(shift, (2,), least=1, most=100, whole=True),
+        "grey": Change(grey),
     },
-    Columns: {"rounded": (rounded, (2,)), "missing": (missing, (0.1,))},
-    Text: {"lower": (lower, (0,)), "cut": (cut, (0.5,))},
+    Columns: {
+        "rounded": Change(rounded, (2,), least=1, most=15, whole=True),
+        "missing": Change(missing, (0.1,)),
+    },
+    Text: {"lower": Change(lower), "cut": Change(cut, (0.5,), least=0.01)},
 }
 
 
 def slices(name: str, inputs: Split) -> Iterator[tuple[str, Split]]:
     """Yield the slices that a name stands for, each with its title.
 
-    A data set that is not there raises `MissingData` or `UnknownName`.
+    An unknown name raises `UnknownName`, a number out of range or a data set of another domain `BadInput`, and a data
+    set that is not there `MissingData`.
 
     Args:
         name: Name of a change or of a data set, such as "jpeg", "jpeg:75" or "gtsrb/test".
         inputs: Inputs to change.
-
-    Raises:
-        BadInput: The data set has another domain, or the number is none.
     """
-    changes = CHANGES.get(type(inputs.domain), {})
-    kind, _, number = name.partition(":")
-    if kind not in changes:
-        split = parse_split(name)
-        if split.domain.shape != inputs.shape or type(split.domain) is not type(inputs.domain):
-            raise BadInput(f"the slice {name} of {split.domain.noun} {split.shape}", f"{inputs.shape}", "choose others")
-        yield name, split
+    domain, kind = inputs.domain, name.partition(":")[0]
+    change = CHANGES.get(type(domain), {}).get(kind)
+    if change is None:
+        yield name, _data_set(name, inputs)
         return
-    change, numbers = changes[kind]
-    try:
-        chosen = (float(number),) if number else numbers
-    except ValueError as error:
-        raise BadInput(f"the slice {name!r}", f"{kind} or {kind}:NUMBER", "change it") from error
     x = inputs.inputs().numpy()
-    for value in chosen:
-        domain = inputs.domain
-        changed = domain.clip(change(x, value))
-        title = kind if numbers == (0,) else f"{kind}:{value:g}"
+    for number in change.chosen(name):
+        changed = domain.clip(_filled(change.apply(x, number), x, domain))
+        title = f"{kind}:{number:g}" if change.numbers else kind
         yield title, Split.of(domain.encode(changed), inputs.arrays[1], domain=domain, name=title)
+
+
+def _data_set(name: str, inputs: Split) -> Split:
+    """Return the data set of a slice. Raises `UnknownName` where there is none, and `BadInput` for another domain."""
+    domain = inputs.domain
+    if re.split("[@/]", name)[0] not in data.known():
+        raise UnknownName.among(f"slice of {domain.noun}", name, [CLASSES, *known(domain), *data.known()])
+    split = parse_split(name)
+    if split.domain.shape != inputs.shape or type(split.domain) is not type(domain):
+        raise BadInput(f"the slice {name} of {split.domain.noun} {split.shape}", f"{inputs.shape}", "choose others")
+    return split
+
+
+def _filled(changed: Array, x: Array, domain: Domain) -> Array:
+    """Return changed inputs with the values of `x` where none may be missing."""
+    if not isinstance(domain, Columns):
+        return changed
+    optional = [column.optional for column in domain.columns]
+    return np.where(np.isnan(changed) & ~np.array(optional), x, changed)
 
 
 def known(domain: Domain) -> list[str]:
