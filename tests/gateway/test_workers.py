@@ -145,3 +145,47 @@ def test_workers_are_those_of_a_settings_file(tmp_path, run_cli):
     whole(tmp_path / "toy.onnx")
     code, _, error = run_cli(f"serve {tmp_path}/toy.onnx --workers 2")
     assert (code, "a settings file" in error) == (2, True)
+
+
+@contextlib.contextmanager
+def starting(room: Path, *options: str):
+    """A gateway that is about to start, as it waits for the key of its audit log, and what lets it go on."""
+    gateway, key = Gateway(room), room / "audit.key"
+    with gateway.settings.open("a") as file:
+        file.write('operator = {audit_log = "audit.jsonl", audit_key_file = "audit.key"}\n')
+    os.mkfifo(key)
+    with gateway.log.open("wb") as log:
+        process = subprocess.Popen([*SERVE, str(gateway.settings), *options], stdout=log, stderr=log)
+    pipe = os.open(key, os.O_WRONLY)  # once the gateway reads it
+
+    def go_on() -> None:
+        key.unlink()
+        key.write_text("k" * 16)
+        os.write(pipe, b"k" * 16)
+        os.close(pipe)
+
+    try:
+        yield gateway, process, go_on
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+def test_a_reload_that_comes_while_a_gateway_starts_does_not_end_it(tmp_path):
+    with starting(tmp_path) as (gateway, process, go_on):
+        process.send_signal(signal.SIGHUP)
+        go_on()
+        eventually(lambda: gateway.logged("serving http") or process.poll() is not None)
+        assert gateway.ask() == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+
+
+@pytest.mark.slow
+def test_workers_that_are_stopped_while_they_start_are_no_error(tmp_path):
+    with starting(tmp_path, "--workers", "2") as (gateway, process, _):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        assert gateway.logged("stopped before all workers served") == 1
+        assert not gateway.logged('"level":"error"')

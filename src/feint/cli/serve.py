@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import re
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -102,6 +103,8 @@ def _json_lines() -> "Iterator[None]":
     from feint.gateway.telemetry import logs
 
     logs.take_over()
+    # A reload that is asked for before there is anything to reload would end the process.
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         yield
     except FeintError as error:
@@ -110,6 +113,8 @@ def _json_lines() -> "Iterator[None]":
     except KeyboardInterrupt:
         logs.announce(["interrupted before it served"], "warning")
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def _is_settings(what: str) -> bool:

@@ -60,7 +60,8 @@ def serve(file: Path, count: int, *, started: Callable[["Served"], None]) -> Non
         started: Called once all workers listen.
 
     Raises:
-        BadInput: The ledger is in memory, or a port is taken; nothing is served then, nor after another `FeintError`.
+        BadInput: The ledger is in memory, or a port is taken; nothing is served then.
+        FeintError: Another one of a worker that cannot start, unless it was told to stop before.
     """
     if count < 1:
         raise BadInput(f"{count} workers", "1 or more", "leave --workers out for one process")
@@ -72,6 +73,10 @@ def serve(file: Path, count: int, *, started: Callable[["Served"], None]) -> Non
             started(supervisor.start())
             attach(Logs(settings.operator.log, version=__version__), settings.operator.log)
             supervisor.watch()
+        except FeintError:
+            if not supervisor.stopping:
+                raise
+            log.warning("stopped before all workers served")
         finally:
             supervisor.close()
 
@@ -90,6 +95,11 @@ class Supervisor:
         self._file, self._count = file, count
         self._workers: dict[int, Worker] = {}
         self._running, self._stopping = set[int](), False
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopping
 
     def start(self) -> Served:
         """Start all workers, and return what each of them serves; raise the error of one that cannot."""
