@@ -64,7 +64,8 @@ FAULTS = {
     "rung's rules": (lambda it, endpoint: (endpoint.pipeline, "_rungs", [(Broken,)]), 500),
     "outputs": (lambda it, endpoint: (endpoint.pipeline, "answer", broken_later), 500),
     "transaction": (lambda it, endpoint: (endpoint.session, "begin", broken), 500),
-    "commit": (lambda it, endpoint: (endpoint.session, "commit", broken_later), 500),
+    "stage": (lambda it, endpoint: (endpoint.session, "stage", broken), 500),
+    "commit": (lambda it, endpoint: (endpoint.session, "send", broken_later), 500),
     "store": (lambda it, endpoint: (endpoint.session.store, "commit", lost), 503),
     "encode": (lambda it, endpoint: (RequestCodec, "write", broken), 500),
 }

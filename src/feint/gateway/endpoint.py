@@ -6,70 +6,77 @@ query ─▶ access ─▶ model ─▶ evidence, rung ─▶ outputs ─▶ led
 import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any
 from weakref import WeakValueDictionary
 
 from feint.errors import Failed, FeintError, Refused, StoreLost, TimedOut, Unreachable
 from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.error_responses import outcome, reason
-from feint.gateway.ledger_session import LedgerSession
-from feint.gateway.record import Observer, RequestRecord
+from feint.gateway.ledger_session import LedgerSession, Staged
+from feint.gateway.record import Observer, RequestRecord, Stopwatch
+from feint.gateway.served_pipeline import ComputesEach, ServedPipeline
 from feint.gateway.transaction import Transaction
+from feint.gateway.turns import Late, TurnQueue, in_time
 from feint.gateway.validation import check_probabilities
-from feint.ledger import Account
 from feint.openinference.json_codec import DecodedRequest
 from feint.openinference.model_spec import ModelSpec
-from feint.pipeline import Pipeline
 
 FACTS = "mode", "model", "rules", "keys", "limits", "ledger"  # in which processes that use one ledger may differ
 ATTEMPTS = 50  # after the first conflict a client's requests take turns until they are sent to the store
+THIS_SIDE = "a failure of the pipeline", "an answer", "try again, or tell the operator"
 
 
-class ServedPipeline(Pipeline[ArrayQuery], Protocol):
-    """Pipeline on an event loop, which also records what became of a request, and answers without a ledger."""
+@dataclass(slots=True)
+class PendingRequest:
+    """A request on its way.
+
+    Attributes:
+        query: Its query.
+        record: Its record.
+        transaction: Its account, in the present attempt.
+        computed: What the pipeline has computed, which is kept after a conflict.
+        answer: The answer.
+        error: Why there is none. A refusal stands when what it charged is committed; nothing else is committed.
+        staged: What is to be committed; None after a conflict within this process.
+        agreed: Whether the store took it.
+        lost: Why the store did not say so.
+    """
+
+    query: ArrayQuery
+    record: RequestRecord
+    transaction: Transaction = field(init=False)
+    computed: Any = None
+    answer: Array | None = None
+    error: Exception | None = None
+    staged: Staged | None = None
+    agreed: bool = False
+    lost: Exception | None = None
 
     @property
-    def rules(self) -> Sequence[Any]:
-        """Everybody's access rules, and those of each rung."""
-        ...
+    def decided(self) -> bool:
+        """Whether it needs no further attempt."""
+        return self.agreed or self.lost is not None or not self.counts
 
-    async def compute(self, query: ArrayQuery, account: Transaction | None = None) -> Any:
-        """Compute the undefended output; it may hold what `answer` will store in the `account`, which is not changed.
+    @property
+    def counts(self) -> bool:
+        """Whether it is committed: what fails on this side is not charged."""
+        return self.error is None or isinstance(self.error, Refused)
 
-        Raises:
-            FeintError: Where the model, or the server that holds it, fails.
-        """
-        ...
-
-    async def answer(
-        self,
-        query: ArrayQuery,
-        computed: Any,
-        account: Account,
-        record: RequestRecord | None = None,
-        *,
-        shadow: bool = False,
-    ) -> Array:
-        """Return the defended answer (N, K), and record evidence, rung and change in the `record`.
-
-        In `shadow` mode all is recorded, and everyone stays on the first rung.
-
-        Raises:
-            Refused: By a rule of the client's rung.
-        """
-        ...
-
-    async def strongest(self, query: ArrayQuery, computed: Any) -> Array:
-        """Return the answer of the strongest defense that needs no account, for when the ledger is lost.
-
-        Raises:
-            Failed: Where there is none.
-        """
-        ...
+    def fail(self, error: Exception) -> None:
+        """Note why there is no answer. Other errors than Feint's are not the client's: they may name files or hosts."""
+        if not isinstance(error, Refused | Unreachable):
+            failed = Failed(*THIS_SIDE)
+            failed.__cause__ = error
+            error = failed
+        self.error = error
 
 
 class ModelEndpoint:
     """A model behind its pipeline and its ledger.
+
+    Requests that come in one turn of the event loop go through the line together, where the pipeline can compute them
+    together: one run of the model, one transaction of the store. One that conflicts is repeated by itself.
 
     Args:
         spec: Model as clients see it.
@@ -100,7 +107,9 @@ class ModelEndpoint:
         self.shadow, self.open_when_lost, self.ready, self.active = shadow, open_when_lost, True, 0
         self.tenants = tenants
         self.replicas_differ: Sequence[str] = ()
-        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._each = pipeline if isinstance(pipeline, ComputesEach) else None
+        self._queue = TurnQueue(self._attempt)
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
@@ -129,82 +138,155 @@ class ModelEndpoint:
         """
         record = RequestRecord(self.spec.name, query.client, len(query), query.time)
         try:
-            q = await self._in_time(query, record, seconds)
+            q = await in_time(seconds, self._answer(query, record))
             record.outcome = "answered"
             return q
         except FeintError as error:
             record.outcome, record.reason = outcome(error), reason(error)
             raise
+        except Late as error:
+            late = TimedOut(f"no answer in {seconds:g} seconds", "one", "try again later")
+            record.outcome, record.reason = outcome(late), reason(late)
+            raise late from error
         except asyncio.CancelledError:
             record.outcome, record.reason = "cancelled", "ClientGone"
             raise
         except Exception as error:  # of `strongest`, or of a store that breaks its contract
             record.outcome, record.reason = "failed", "Failed"
-            raise Failed("a failure of the pipeline", "an answer", "try again, or tell the operator") from error
+            raise Failed(*THIS_SIDE) from error
         finally:
-            record.begin()
             self.observer(record)
 
-    async def _in_time(self, query: ArrayQuery, record: RequestRecord, seconds: float | None) -> Array:
-        limit = asyncio.timeout(seconds)
-        try:
-            async with limit:
-                return await self._decide(query, record)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise TimedOut(f"no answer in {seconds:g} seconds", "one", "try again later") from error
+    async def _answer(self, query: ArrayQuery, record: RequestRecord) -> Array:
+        request = PendingRequest(query, record)
+        if self._each is not None and self._each.together(query):
+            await self._queue(request)
+        else:
+            await self._attempt([request])
+        while not request.decided:
+            record.conflicts += 1
+            if record.conflicts == ATTEMPTS:
+                raise StoreLost("an account that changes all the time", "a moment without changes", "try again")
+            await self._repeat(request)
+        if request.lost is not None:
+            return await self._without_ledger(request, request.lost)
+        if request.error is not None:
+            raise request.error
+        assert request.answer is not None
+        return request.answer
 
-    async def _decide(self, query: ArrayQuery, record: RequestRecord) -> Array:
-        computed = None
-        for attempt in range(ATTEMPTS):
-            async with self._turn(query) if attempt else contextlib.nullcontext():
-                transaction, q, refusal = self.session.begin(query.client, query.group), None, None
-                try:
-                    record.begin("access")
-                    self.pipeline.admit(query, transaction)
-                    if computed is None:
-                        record.begin("model")
-                        computed = await self.pipeline.compute(query, transaction)
-                    record.begin("outputs")
-                    q = await self.pipeline.answer(query, computed, transaction, record, shadow=self.shadow)
-                    q = check_probabilities(q, len(query), self.spec.classes)
-                    transaction.add("queries", len(query))  # the same entry as a service makes
-                except Refused as error:  # charges and evidence until then stay
-                    refusal = error
-                except Unreachable:  # here and below nothing is committed: what fails on this side is not charged
-                    raise
-                except Exception as error:  # nothing else is the client's to read: it may name files or hosts
-                    raise Failed("a failure of the pipeline", "an answer", "try again, or tell the operator") from error
-                record.begin("ledger")
-                commit = self.session.commit(transaction)
-                if attempt:  # it is sent before the client's next request begins, which builds on it
-                    commit = asyncio.ensure_future(commit)
-                    try:
-                        await asyncio.sleep(0)
-                    except asyncio.CancelledError:  # nobody would wait for it any more
-                        commit.cancel()
-                        raise
+    async def _attempt(self, requests: Sequence[PendingRequest]) -> None:
+        """Take requests through the line together."""
+        with _stages(requests) as stages:
+            await self._decide(requests, stages)
+            await self._commit(requests)
+
+    async def _repeat(self, request: PendingRequest) -> None:
+        """Take a request through the line again, in the turn of its client."""
+        with _stages([request]) as stages:
+            async with self._turn(request.query):
+                await self._decide([request], stages)
+            await self._commit([request])  # sent before the client's next request begins, which builds on it
+
+    async def _decide(self, requests: Sequence[PendingRequest], stages: Stopwatch) -> None:
+        """Decide what is answered, and stage what is committed."""
+        stages.begin("access")
+        for request in requests:
+            self._admit(request)
+        if due := [request for request in requests if request.error is None and request.computed is None]:
+            stages.begin("model")
+            await self._compute(due)
+        stages.begin("outputs")
+        for request in requests:
+            await self._defend(request)
+        stages.begin("ledger")
+
+    def _admit(self, request: PendingRequest) -> None:
+        """Apply the rules that come before the model."""
+        query = request.query
+        request.answer = request.error = request.staged = None
+        try:
+            request.transaction = self.session.begin(query.client, query.group)
+            self.pipeline.admit(query, request.transaction)
+        except Exception as error:
+            request.fail(error)
+
+    async def _compute(self, requests: Sequence[PendingRequest]) -> None:
+        """Compute the undefended output of each request."""
+        results = ()
+        if len(requests) > 1 and self._each is not None:
+            with contextlib.suppress(Exception):  # of one of them: each gets its own output, or its own error
+                results = self._each.compute_each([(request.query, request.transaction) for request in requests])
+        for i, request in enumerate(requests):
             try:
-                agreed = await commit
-            except StoreLost as error:
-                if not self.open_when_lost:
-                    raise
-                if refusal is not None:  # refusals by the last known state of the ledger stand
-                    raise refusal from None
-                record.reason = reason(error)
-                return check_probabilities(
-                    await self.pipeline.strongest(query, computed), len(query), self.spec.classes
-                )
-            if agreed:
-                if refusal is not None:
-                    raise refusal
-                assert q is not None
-                return q
-            record.conflicts = attempt + 1
-            record.begin()
-        raise StoreLost("an account that changes all the time", "a moment without changes", "try again")
+                result = results[i] if results else await self.pipeline.compute(request.query, request.transaction)
+                if isinstance(result, Exception):
+                    raise result
+                request.computed = result
+            except Exception as error:
+                request.fail(error)
+
+    async def _defend(self, request: PendingRequest) -> None:
+        """Answer a request that was computed, and stage what it changes of its account."""
+        if not request.counts:
+            return
+        try:
+            if self.session.outdated(request.transaction):  # by a request of the same client before it in this turn
+                self._admit(request)
+            if request.error is None and request.computed is not None:
+                await self._answer_computed(request)
+            if request.answer is not None or isinstance(request.error, Refused):  # what was charged until then stays
+                request.staged = self.session.stage(request.transaction)
+        except Exception as error:
+            request.fail(error)
+
+    async def _answer_computed(self, request: PendingRequest) -> None:
+        query, account = request.query, request.transaction
+        try:
+            q = await self.pipeline.answer(query, request.computed, account, request.record, shadow=self.shadow)
+        except Refused as error:
+            request.error = error
+            return
+        q = check_probabilities(q, len(query), self.spec.classes)
+        account.add("queries", len(query))  # the same entry as a service makes
+        request.answer = q
+
+    async def _commit(self, requests: Sequence[PendingRequest]) -> None:
+        """Commit what is staged; nothing is answered before."""
+        staged = [(request, request.staged) for request in requests if request.staged is not None]
+        if not staged:
+            return
+        results: Sequence[bool | Exception]
+        try:
+            results = await self.session.send([changes for _, changes in staged])
+        except Exception as error:
+            results = [error] * len(staged)
+        for (request, _), result in zip(staged, results, strict=True):
+            if isinstance(result, Exception):
+                request.lost = result
+            else:
+                request.agreed = result
+
+    async def _without_ledger(self, request: PendingRequest, lost: Exception) -> Array:
+        """Return the strongest answer where the ledger is lost, if the settings allow it."""
+        if not isinstance(lost, StoreLost) or not self.open_when_lost:
+            raise lost
+        if request.error is not None:  # refusals by the last known state of the ledger stand
+            raise request.error
+        request.record.reason = reason(lost)
+        q = await self.pipeline.strongest(request.query, request.computed)
+        return check_probabilities(q, len(request.query), self.spec.classes)
 
     def _turn(self, query: ArrayQuery) -> asyncio.Lock:
         """Return the lock under which a client's, or a group's, requests run again; no group has that of a client."""
-        return self._turns.setdefault((query.group, query.group or query.client), asyncio.Lock())
+        return self._locks.setdefault((query.group, query.group or query.client), asyncio.Lock())
+
+
+@contextlib.contextmanager
+def _stages(requests: Sequence[PendingRequest]) -> Iterator[Stopwatch]:
+    """Measure the stages of requests that are decided together until the block ends."""
+    stages = Stopwatch([request.record for request in requests])
+    try:
+        yield stages
+    finally:
+        stages.begin()

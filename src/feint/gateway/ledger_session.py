@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
+from typing import NamedTuple
 
 from feint.errors import StoreRolledBack
 from feint.gateway.changes import (
@@ -20,7 +21,7 @@ from feint.gateway.changes import (
     Outcome,
     Snapshot,
 )
-from feint.gateway.stores.base import Store
+from feint.gateway.stores.base import Store, commits_each
 from feint.gateway.transaction import Transaction
 from feint.ledger import CLOCK_SLACK
 
@@ -57,6 +58,20 @@ def lost_data(
     return f"{len(behind)} accounts went back, or are gone" if behind else ""
 
 
+class Staged(NamedTuple):
+    """Changes of a transaction that are sent to a store next.
+
+    Attributes:
+        accounts: Accounts of the transaction that a commit changes or depends on.
+        changes: What it changes of each.
+        ahead: Those that were read, as they will be.
+    """
+
+    accounts: Mapping[AccountName, Transaction]
+    changes: Mapping[AccountName, ChangeSet]
+    ahead: Mapping[AccountName, Snapshot]
+
+
 class LedgerSession:
     """Ledger of a gateway: opens transactions on the last known accounts, and commits them to a store.
 
@@ -69,7 +84,7 @@ class LedgerSession:
     """
 
     def __init__(self, store: Store, *, most: int = 20_000) -> None:
-        self.store, self._most = store, most
+        self.store, self._most, self._commit_each = store, most, commits_each(store)
         self._writer = map(f"{secrets.token_hex(6)}-{{:x}}".format, count())
         self.now: Callable[[], float] = getattr(store, "now", time.time)  # other packages' stores may lack it
         self._mark: LedgerMark | None = None
@@ -88,48 +103,77 @@ class LedgerSession:
     async def commit(self, transaction: Transaction) -> bool:
         """Commit a transaction, or raise `StoreLost` if the store does not answer.
 
-        What it makes of the accounts is what the next transaction begins with, before the store has answered: requests
-        of one client do not wait for each other's round trip. Where one conflicts all that were built on it do.
-
         Returns:
             Whether the store took it. Otherwise nothing was changed, and the next transaction begins with the accounts
             as they are. Where an account that was read is known otherwise by now, the store is not asked.
         """
-        if self._outdated(transaction):
+        staged = self.stage(transaction)
+        if staged is None:
             return False
+        (result,) = await self.send([staged])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def outdated(self, transaction: Transaction) -> bool:
+        """Return whether an account that a transaction has read is known otherwise by now."""
+        known = self._snapshots.get
+        for account in (transaction, transaction.group, transaction.shared):
+            if account.looked and known(account.name, account.snapshot) is not account.snapshot:
+                return True
+        return False
+
+    def stage(self, transaction: Transaction) -> Staged | None:
+        """Return the changes of a transaction for `send`, None where it is outdated.
+
+        What it makes of the accounts is what the next transaction begins with, before the store has answered: requests
+        of one client do not wait for each other's round trip. Where one conflicts all that were built on it do. So the
+        changes are sent in the order in which they were staged, and without delay.
+        """
+        if self.outdated(transaction):
+            return None
         accounts, writer = transaction.touched, next(self._writer)
         changes = {name: account.changes(writer) for name, account in accounts.items()}
         ahead = {name: account.committed(writer) for name, account in accounts.items() if account.looked}
         for name, snapshot in ahead.items():
             self._remember(name, snapshot)
+        return Staged(accounts, changes, ahead)
+
+    async def send(self, staged: Sequence[Staged]) -> list[bool | Exception]:
+        """Send changes to the store, together; return of each whether the store took it, or `StoreLost`."""
         try:
-            outcome = await self._exchange(changes)
-        except BaseException:  # nobody knows whether it was done
-            for name, snapshot in ahead.items():
-                self._replace(name, snapshot, snapshot.settled)
+            outcomes = await self._exchange([one.changes for one in staged])
+        except BaseException:
+            for one in staged:
+                self._give_up(one)
             raise
-        for name, account in accounts.items():
+        return [self._settled(one, outcome) for one, outcome in zip(staged, outcomes, strict=True)]
+
+    def _give_up(self, staged: Staged) -> None:
+        """Know the accounts as they were before changes of which nobody knows whether they were made."""
+        for name, snapshot in staged.ahead.items():
+            self._replace(name, snapshot, snapshot.settled)
+
+    def _settled(self, staged: Staged, outcome: Outcome | Exception) -> bool | Exception:
+        """Know the accounts as they are after changes were sent."""
+        if isinstance(outcome, Exception):
+            self._give_up(staged)
+            return outcome
+        for name, account in staged.accounts.items():
             other = outcome.accounts.get(name)
             if other is None:
-                self._settle(name, ahead[name])
+                self._settle(name, staged.ahead[name])
             elif not outcome.committed:
-                self._replace(name, ahead.get(name, account.snapshot), account.rebased(other))
+                self._replace(name, staged.ahead.get(name, account.snapshot), account.rebased(other))
             else:
                 account.settle(other.totals)
                 if (known := self._known(name)).before is None:
-                    self._remember(name, known.added_to(other, changes[name]))
+                    self._remember(name, known.added_to(other, staged.changes[name]))
         return outcome.committed
-
-    def _outdated(self, transaction: Transaction) -> bool:
-        accounts = (transaction, transaction.group, transaction.shared)
-        return any(
-            account.looked and self._known(account.name, account.snapshot) is not account.snapshot
-            for account in accounts
-        )
 
     async def check(self) -> None:
         """Read an account of the ledger; raise `StoreLost`, or `StoreRolledBack` as `commit` does."""
-        await self._exchange({SHARED: ChangeSet(NEVER, now=self.now())})
+        await self._only({SHARED: ChangeSet(NEVER, now=self.now())})
 
     async def announce(self, entries: Sequence[str], seconds: float) -> dict[str, float]:
         """Record in the account of the replicas what holds for a process now, or raise as `commit`.
@@ -143,10 +187,10 @@ class LedgerSession:
         """
         now = self.now()
         added = [Increment(entry, 0.0, now, math.inf, True, now + CLOCK_SLACK) for entry in entries]
-        account = (await self._exchange({REPLICAS: ChangeSet(None, added=added)})).accounts[REPLICAS]
+        account = (await self._only({REPLICAS: ChangeSet(None, added=added)})).accounts[REPLICAS]
         recent = {entry: at for entry, at in account.totals.items() if at > now - seconds}
         if len(recent) < len(account.totals):  # where another process was faster, it or the next call clears them away
-            await self._exchange({REPLICAS: ChangeSet(account.version, recent)})
+            await self._only({REPLICAS: ChangeSet(account.version, recent)})
         return recent
 
     @property
@@ -163,20 +207,39 @@ class LedgerSession:
         self._snapshots.clear()
         self._mark, self._lost = mark, ""
 
-    async def _exchange(self, changes: Mapping[AccountName, ChangeSet]) -> Outcome:
-        """Commit changes, and compare the ledger with what was known of it before they were sent."""
-        mark, versions = self._mark, {name: self._known(name).settled.version for name in changes}
+    async def _exchange(self, many: Sequence[Mapping[AccountName, ChangeSet]]) -> list[Outcome | Exception]:
+        """Commit changes, and compare the ledger with what was known of it before they were sent.
+
+        Returns:
+            The outcome of each, or its error.
+
+        Raises:
+            StoreRolledBack: The ledger has lost data.
+        """
+        mark, lost = self._mark, ""
+        known = [{name: self._known(name).settled.version for name in changes} for changes in many]
         if not self._lost:
-            outcome = await self.store.commit(changes)
-            if mark is not None and outcome.ledger is not None and mark.erased != outcome.ledger.erased:
-                versions = dict.fromkeys(versions, 0)  # one of them may have been erased, which is no loss
-                self._snapshots.clear()
-            self._lost = self._lost or lost_data(mark, versions, changes, outcome)
+            outcomes = await self._commit_each(many)
+            for changes, versions, outcome in zip(many, known, outcomes, strict=True):
+                if isinstance(outcome, Exception):
+                    continue
+                if mark is not None and outcome.ledger is not None and mark.erased != outcome.ledger.erased:
+                    versions = dict.fromkeys(versions, 0)  # one of them may have been erased, which is no loss
+                    self._snapshots.clear()
+                lost = lost or lost_data(mark, versions, changes, outcome)
+            self._lost = self._lost or lost
             if not self._lost:
-                self._mark = outcome.ledger
-                return outcome
+                self._mark = next((o.ledger for o in reversed(outcomes) if isinstance(o, Outcome)), self._mark)
+                return outcomes
             log.error("the ledger has lost data: %s; %s", self._lost, ACCEPT)
         raise StoreRolledBack(f"a ledger that has lost data ({self._lost})", "all that was committed", ACCEPT)
+
+    async def _only(self, changes: Mapping[AccountName, ChangeSet]) -> Outcome:
+        """Commit changes alone, and raise its error."""
+        (outcome,) = await self._exchange([changes])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     def _settle(self, name: AccountName, snapshot: Snapshot) -> None:
         """Mark an account as confirmed; it may have been given up meanwhile."""

@@ -1,7 +1,7 @@
 """Record of one request: the source of metrics, logs, traces, the audit log and the dashboard."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from feint.gateway.request_context import RequestContext, current
@@ -27,7 +27,8 @@ class RequestRecord:
         campaign: Whether there is a campaign alarm, None where it is not known.
         moved: The mean L1 distance between undefended and defended rows, None where it is not known.
         conflicts: Number of times that the rules ran again because the account had changed.
-        seconds: The seconds of each stage: access, model, outputs, ledger.
+        seconds: The seconds of each stage: access, model, outputs, ledger. Requests that are decided together have them
+            in common.
         context: Who sent it, on which path, in which trace.
     """
 
@@ -45,15 +46,6 @@ class RequestRecord:
     conflicts: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     context: RequestContext = field(default_factory=current)
-    _stage: str = field(default="", repr=False)
-    _since: float = field(default=0.0, repr=False)
-
-    def begin(self, stage: str = "") -> None:
-        """Begin a stage, and end the one before; "" begins none."""
-        now = time.perf_counter()
-        if self._stage:
-            self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._since
-        self._stage, self._since = stage, now
 
     @property
     def shown_evidence(self) -> float:
@@ -67,3 +59,24 @@ def shown(evidence: float) -> float:
 
 
 Observer = Callable[[RequestRecord], None]
+
+
+class Stopwatch:
+    """Seconds of each stage of requests that are decided together: each of them is answered when all are.
+
+    Args:
+        records: Records of the requests, which have their seconds in common from now on.
+    """
+
+    def __init__(self, records: Sequence[RequestRecord]) -> None:
+        self._seconds = dict(records[0].seconds) if len(records) == 1 else {}  # those of attempts before
+        self._stage, self._since = "", 0.0
+        for record in records:
+            record.seconds = self._seconds
+
+    def begin(self, stage: str = "") -> None:
+        """Begin a stage, and end the one before; "" begins none."""
+        now = time.perf_counter()
+        if self._stage:
+            self._seconds[self._stage] = self._seconds.get(self._stage, 0.0) + now - self._since
+        self._stage, self._since = stage, now

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from feint.gateway.backends.upstream import UpstreamModel
-from feint.gateway.endpoint import ServedPipeline
+from feint.gateway.served_pipeline import ServedPipeline
 from feint.openinference.model_spec import ModelSpec
 
 OUTPUT = "probabilities"  # the one output that clients see

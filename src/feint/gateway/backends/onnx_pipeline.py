@@ -10,7 +10,7 @@ from feint.defenses.served_mark import ServedMark
 from feint.errors import Failed
 from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.backends.onnx_model import Outputs
-from feint.gateway.backends.shared_run import Request, Together
+from feint.gateway.backends.shared_run import Request, SharedRun, Together
 from feint.gateway.record import RequestRecord
 from feint.gateway.transaction import Transaction
 from feint.ledger import Account
@@ -132,11 +132,23 @@ class OnnxPipeline(Pipeline[ArrayQuery]):
         for rule in self._everybodys:
             rule.admit(query, account)
 
+    def together(self, query: ArrayQuery) -> bool:
+        """Return whether a query is computed at once, together with others."""
+        return self._source is None and isinstance(self._run, SharedRun) and self._run.holds(len(query))
+
     async def compute(self, query: ArrayQuery, account: Transaction | None = None) -> Outputs:
         """Return the answers of every rung, and the detectors' scores, and perhaps evidence against the account."""
-        x = domain_kind(query.x.dtype).quantize(query.x) if self._marks else query.x
-        x = x if self._source is None else await self._source(x)
+        x = self._read(query) if self._source is None else await self._source(self._read(query))
         return await self._run(x, None if account is None else Request(query, account))
+
+    def compute_each(self, requests: Sequence[tuple[ArrayQuery, Transaction]]) -> list[Outputs | Exception]:
+        """Compute as `compute` for each of several queries that may be computed `together`, or return its error."""
+        assert isinstance(self._run, SharedRun)
+        return self._run.each([(self._read(query), Request(query, account)) for query, account in requests])
+
+    def _read(self, query: ArrayQuery) -> Array:
+        """Return the inputs as the model sees them."""
+        return domain_kind(query.x.dtype).quantize(query.x) if self._marks else query.x
 
     async def answer(
         self,

@@ -1,8 +1,9 @@
 """Protocol of a ledger's store."""
 
+import asyncio
 import time
-from collections.abc import Mapping
-from typing import ClassVar, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import ClassVar, Protocol, runtime_checkable
 
 from feint.gateway.changes import NEVER, AccountName, ChangeSet, Kind, Outcome, Snapshot
 
@@ -58,6 +59,40 @@ class Store(Protocol):
     async def close(self) -> None:
         """Close files and connections."""
         ...
+
+
+@runtime_checkable
+class CommitsEach(Protocol):
+    """Store that makes several commits together, which costs little more than one."""
+
+    async def commit_each(self, many: Sequence[Mapping[AccountName, ChangeSet]]) -> list[Outcome | Exception]:
+        """Commit in this order, each as `Store.commit`, and return of each its outcome or its error."""
+        ...
+
+
+CommitEach = Callable[[Sequence[Mapping[AccountName, ChangeSet]]], Awaitable[list[Outcome | Exception]]]
+
+
+def commits_each(store: Store) -> CommitEach:
+    """Return what commits to a store in this order, each for itself, and returns of each its outcome or its error."""
+    together = store.commit_each if isinstance(store, CommitsEach) else None
+
+    async def commit_each(many: Sequence[Mapping[AccountName, ChangeSet]]) -> list[Outcome | Exception]:
+        if len(many) == 1:
+            return [await answered(store.commit(many[0]))]
+        if together is not None:
+            return await together(many)
+        return [*await asyncio.gather(*(answered(store.commit(changes)) for changes in many))]
+
+    return commit_each
+
+
+async def answered(commit: Awaitable[Outcome]) -> Outcome | Exception:
+    """Return the outcome of a commit, or its error."""
+    try:
+        return await commit
+    except Exception as error:
+        return error
 
 
 async def snapshot_of(store: Store, name: AccountName) -> Snapshot:

@@ -1,13 +1,14 @@
 """Store in the memory of this process, for as long as it runs."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, Self
 
 import numpy as np
 
 from feint.gateway.changes import AccountName, ChangeSet, Kind, Outcome, Snapshot
+from feint.gateway.stores.base import answered
 from feint.ledger import raised_total
 
 
@@ -37,6 +38,9 @@ class MemoryStore:
         return Outcome(
             True, {name: _added(account) for name, account in changed.items() if changes[name].version is None}
         )
+
+    async def commit_each(self, many: Sequence[Mapping[AccountName, ChangeSet]]) -> list[Outcome | Exception]:
+        return [await answered(self.commit(changes)) for changes in many]
 
     async def clients(self, most: int = 100, *, kind: Kind = "client") -> list[tuple[str, dict[str, float]]]:
         clients = [(name.name, dict(known.totals)) for name, known in self._accounts.items() if name.kind == kind]

@@ -17,6 +17,7 @@ from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 from feint.errors import BadInput, BadRecipe, StoreLost, StoreRolledBack
 from feint.gateway.changes import REPLICAS, SHARED, AccountName, ChangeSet, Kind, LedgerMark, Outcome
 from feint.gateway.clock import StoreClock
+from feint.gateway.stores.base import answered
 from feint.gateway.stores.redis_codec import added, pack, part, rows, unpack, whole
 from feint.gateway.stores.waiting import Answer, tell
 
@@ -76,18 +77,30 @@ class RedisStore:
         """Return the time, as `Store.now`: the server's, which is asked for with every write."""
         return self._clock.now()
 
-    async def commit(self, changes: Mapping[AccountName, ChangeSet]) -> Outcome:
+    async def commit(self, changes: Changes) -> Outcome:
         """Commit, as `Store.commit`."""
-        keys = [key for name in changes for key in self._keys(name)]
-        parts = [part(name, change) for name, change in changes.items()]
-        further = [argument for change in changes.values() for argument in (pack(change.totals), *rows(change))]
-        arguments = 2 + len(keys), *self._common, *keys, pack(parts), self._id, *further
+        return await self._enter(changes)
+
+    async def commit_each(self, many: Sequence[Changes]) -> list[Outcome | Exception]:
+        """Commit, as `CommitsEach.commit_each`."""
+        return [await answered(result) for result in [self._enter(changes) for changes in many]]
+
+    def _enter(self, changes: Changes) -> asyncio.Future[Outcome]:
+        """Return the result to come of a commit that is sent with the next write."""
         loop = asyncio.get_running_loop()
         result: asyncio.Future[Outcome] = loop.create_future()
+        try:
+            keys = [key for name in changes for key in self._keys(name)]
+            parts = [part(name, change) for name, change in changes.items()]
+            further = [argument for change in changes.values() for argument in (pack(change.totals), *rows(change))]
+            arguments = 2 + len(keys), *self._common, *keys, pack(parts), self._id, *further
+        except Exception as error:  # of one that cannot be packed
+            result.set_exception(error)
+            return result
         self._waiting.append((changes, arguments, result))
         if self._sending is None:
             self._sending = loop.create_task(self._send())
-        return await result
+        return result
 
     async def check(self) -> Sequence[str]:
         """Return what the server's settings may lose; they are read by INFO, as managed servers often forbid CONFIG.

@@ -13,12 +13,15 @@ from typing import ClassVar, Self
 from feint.errors import BadRecipe, StoreLost
 from feint.gateway.changes import AccountName, ChangeSet, Kind, Outcome
 from feint.gateway.stores import sqlite_file
+from feint.gateway.stores.base import answered
 from feint.gateway.stores.sqlite_accounts import Accounts, erase, pack, unpack
 from feint.gateway.stores.waiting import Answer, tell
 from feint.gateway.turns import Company
 
 AGAIN = 0.001  # seconds until a file that another process is writing is tried again
 EMPTIED = 1.0  # seconds between two times that the log is emptied
+
+Changes = Mapping[AccountName, ChangeSet]
 
 log = logging.getLogger("feint.gateway")
 
@@ -30,7 +33,7 @@ class Pending:
     The totals of its accounts are packed already, so that one which cannot be packed fails alone.
     """
 
-    changes: Mapping[AccountName, ChangeSet]
+    changes: Changes
     packed: Mapping[AccountName, bytes]
     result: asyncio.Future[Outcome]
 
@@ -40,10 +43,10 @@ class SqliteStore:
 
     Another process may write to it for `timeout` seconds at most.
 
-    All commits of one turn of the loop are one transaction, and one that comes alone is made at once. They are made on
-    the loop: in a thread every statement would wait for the interpreter's lock. No result is set before its commit is
-    done. A killed process loses nothing; a power cut may lose what was committed since the log was last brought to the
-    disk, a second ago, and never damages the file.
+    Commits that come together, or in one turn of the loop, are one transaction; one that comes alone is made at once.
+    They are made on the loop: in a thread every statement would wait for the interpreter's lock. No result is set
+    before its commit is done. A killed process loses nothing; a power cut may lose what was committed since the log was
+    last brought to the disk, a second ago, and never damages the file.
     Raises `MissingData`, `NotWritten` or `DamagedFile`.
     """
 
@@ -69,19 +72,33 @@ class SqliteStore:
         """Return the time, as `Store.now`: this machine's."""
         return time.time()
 
-    async def commit(self, changes: Mapping[AccountName, ChangeSet]) -> Outcome:
+    async def commit(self, changes: Changes) -> Outcome:
         """Commit, as `Store.commit`."""
-        loop = asyncio.get_running_loop()
-        packed = {name: pack(change.totals) for name, change in changes.items()}
-        result = loop.create_future()
-        self._waiting.append(Pending(changes, packed, result))
-        company, deadline = self._company.expected(), loop.time() + self._timeout
-        if len(self._waiting) == 1:  # others are committed with it
-            if company:
+        (result,) = self._enter([changes], soon=self._company.expected())
+        return await result
+
+    async def commit_each(self, many: Sequence[Changes]) -> list[Outcome | Exception]:
+        """Commit, as `CommitsEach.commit_each`: now, as these have come together."""
+        return [await answered(result) for result in self._enter(many, soon=False)]
+
+    def _enter(self, many: Sequence[Changes], *, soon: bool) -> list[asyncio.Future[Outcome]]:
+        """Return results to come, of commits that are made now, or `soon`, with others of this turn of the loop."""
+        loop, first, results = asyncio.get_running_loop(), not self._waiting, list[asyncio.Future[Outcome]]()
+        for changes in many:
+            results.append(loop.create_future())
+            try:
+                packed = {name: pack(change.totals) for name, change in changes.items()}
+            except Exception as error:
+                results[-1].set_exception(error)
+            else:
+                self._waiting.append(Pending(changes, packed, results[-1]))
+        if first and self._waiting:  # otherwise they are committed with those before
+            deadline = loop.time() + self._timeout
+            if soon:
                 loop.call_soon(self._together, loop, deadline)
             else:
                 self._together(loop, deadline)
-        return await result
+        return results
 
     async def clients(self, most: int = 100, *, kind: Kind = "client") -> list[tuple[str, dict[str, float]]]:
         """Return clients or groups, as `Store.clients`."""
