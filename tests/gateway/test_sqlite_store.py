@@ -150,6 +150,34 @@ def test_a_file_that_was_moved_away_is_lost_until_it_is_back(path):
     assert in_a_store(path, scene) == 2
 
 
+@pytest.mark.parametrize("ends", [("-wal",), ("-wal", "-shm"), ("-shm",)])
+def test_what_is_committed_after_the_log_was_removed_is_not_lost(path, ends, caplog):
+    """SQLite itself goes on with a log that is gone when the last process closes it."""
+
+    async def scene(store):
+        before = await add(store)
+        for end in ends:
+            path.with_name(path.name + end).unlink()
+        await add(store)
+        other = SqliteStore(path)
+        seen = await other.clients()
+        await other.close()
+        return before, await add(store), seen
+
+    before, after, seen = in_a_store(path, scene)
+    assert after == before + 2
+    assert [totals["budget"] for _, totals in seen] == [before + 1]
+    assert ("opened anew" in caplog.text) == ("-wal" in ends)
+
+
+def test_a_log_that_cannot_be_emptied_does_not_keep_a_store_from_closing(path, monkeypatch):
+    def fail(path):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(sqlite_file, "checkpoint", fail)
+    in_a_store(path, add)
+
+
 @pytest.mark.parametrize("scene", ["damaged", "keys", "later"])
 def test_a_foreign_file_is_not_opened_and_not_touched(path, scene):
     if scene == "damaged":

@@ -64,6 +64,7 @@ class SqliteStore:
         self.path, self.model, self._timeout = Path(path), model, timeout
         sqlite_file.create(self.path)
         self._file, self._identity = None, (0, 0)
+        self._log: tuple[int, int] | None = None  # identity of the file's log, once it is there
         self._waiting: list[Pending] = []
         self._emptied, self._emptying = 0.0, None
         self._company = Company()
@@ -117,7 +118,7 @@ class SqliteStore:
     async def close(self) -> None:
         """Close, as `Store.close`."""
         if self._emptying is not None:
-            await self._emptying
+            await asyncio.wait([self._emptying])  # a failure is logged
         if self._file is not None:
             await asyncio.to_thread(self._file.close)  # the last one to close brings the log to the disk
             self._file = None
@@ -168,6 +169,7 @@ class SqliteStore:
             results = [accounts.commit(commit.changes, commit.packed) for commit in pending]
             mark = accounts.write()
             file.execute("COMMIT")
+            self._log = self._log or sqlite_file.log_identity(self.path)
         except BaseException:
             if file.in_transaction:  # some errors end it themselves
                 file.execute("ROLLBACK")
@@ -175,13 +177,19 @@ class SqliteStore:
         return [replace(result, ledger=mark) for result in results]
 
     def _open(self) -> sqlite3.Connection:
-        """Return the file that is at the path now; one that was moved away is not written to."""
+        """Return the file that is at the path now; one that was moved away is not written to.
+
+        Nor is a log that was removed or replaced, which no other process would read: SQLite itself goes on with it.
+        Where this is the last process that has it open, closing the file brings what is in the log to it.
+        """
         there = sqlite_file.identity(self.path)
-        if self._file is not None and there != self._identity:
+        has_log = self._log is None or self._log == sqlite_file.log_identity(self.path)
+        if self._file is not None and (there != self._identity or not has_log):
+            log.error("the ledger %s, or its log, was moved, removed or replaced: it is opened anew", self.path.name)
             self._file.close()
             self._file = None
         if self._file is None:
-            self._file, self._identity = sqlite_file.open_existing(self.path), there
+            self._file, self._identity, self._log = sqlite_file.open_existing(self.path), there, None
         return self._file
 
     def _tidy(self, loop: asyncio.AbstractEventLoop) -> None:

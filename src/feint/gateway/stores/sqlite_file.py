@@ -108,6 +108,14 @@ def identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
+def log_identity(path: Path) -> tuple[int, int] | None:
+    """Return device and inode of the write-ahead log of the file at `path`, None where there is none."""
+    try:
+        return identity(path.with_name(f"{path.name}-wal"))
+    except FileNotFoundError:
+        return None
+
+
 def _header(file: sqlite3.Connection) -> list[int]:
     return [file.execute(f"PRAGMA {pragma}").fetchone()[0] for pragma in ("application_id", "user_version")]
 
