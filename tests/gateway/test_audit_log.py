@@ -330,6 +330,14 @@ def test_a_flood_of_refusals_is_two_lines(path):
     ]
 
 
+def test_a_clock_that_is_set_back_hides_no_refusal(path):
+    observer = AuditObserver(AuditLog(path))
+    for time in (1e6, 1e6, 1e6 - 86400):
+        observer(record(time=time))
+    assert [it["action"] for it in said(path)] == ["refused", "repeated", "refused"]
+    observer.close()
+
+
 def test_pending_counts_are_written_on_close(path):
     observer = AuditObserver(AuditLog(path))
     for _ in range(5):

@@ -80,6 +80,11 @@ def test_a_replica_that_went_away_is_forgotten():
     assert seen((2, ENFORCED), (SILENT / 2, None), (SILENT, None)) == [("mode",), ("mode",), ()]
 
 
+def test_replicas_notice_each_other_after_a_clock_was_set_back():
+    day = -86400
+    assert seen((2, ENFORCED), (day, None), (2, ENFORCED), (2, None)) == [("mode",), (), ("mode",), ("mode",)]
+
+
 def test_what_was_announced_before_a_process_began_to_serve_does_not_count():
     store = Clock()
 

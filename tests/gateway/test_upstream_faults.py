@@ -5,7 +5,7 @@ import socket
 import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import grpc
 import httpx2
@@ -18,9 +18,9 @@ from tests.support.upstreams import SECRET, softmax_of, upstream
 from tests.support.waiting import PATIENCE
 
 from feint.defense import Defense
-from feint.errors import FeintError, RateLimited, Unreachable
+from feint.errors import FeintError, RateLimited, TimedOut, Unreachable
 from feint.gateway.array_query import ArrayQuery
-from feint.gateway.backends.http import Reply
+from feint.gateway.backends.http import Pool, Reply
 from feint.gateway.backends.torch_pipeline import TorchPipeline
 from feint.gateway.backends.upstream import upstream_at
 from feint.gateway.server.run import running
@@ -298,3 +298,56 @@ def test_a_rate_limit_of_the_api_behind_a_model_is_no_clients():
 
 async def _answered(pipeline, query):
     return await pipeline.answer(query, await pipeline.compute(query), Account("a"))
+
+
+ENDLESS = {
+    "a header": (b"HTTP/1.1 200 OK\r\nA: ", b"a" * 2**16),
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"A: b\r\n" * 2**13),
+    "interim replies": (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 2**11),
+    "the frame of a chunk": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"a" * 2**16),
+    "trailers": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"A: b\r\n" * 2**13),
+    "a body": (b"HTTP/1.1 200 OK\r\n\r\n", b"a" * 2**16),
+}
+
+
+async def asked(write):
+    """What a pool makes of a server of which `write` writes the reply."""
+    ended = asyncio.Event()
+
+    async def answer(reader, writer):
+        with suppress(OSError):
+            await reader.readuntil(b"\r\n\r\n")
+            await write(writer)
+        writer.close()
+        ended.set()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        pool = Pool(f"http://127.0.0.1:{port}", connect=PATIENCE, timeout=PATIENCE, most=2**20)
+        try:
+            return await pool("GET", "/v2")
+        finally:
+            await ended.wait()
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_reply_without_end_is_given_up_at_a_size(name):
+    begin, part = ENDLESS[name]
+
+    async def write(writer):
+        writer.write(begin)
+        while True:
+            writer.write(part)
+            await writer.drain()
+
+    with pytest.raises(Unreachable) as raised:
+        asyncio.run(asked(write))
+    assert not isinstance(raised.value, TimedOut)
+
+
+def test_a_body_in_chunks_of_a_byte_is_read():
+    async def write(writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 2**17 + b"0\r\n\r\n")
+        await writer.drain()
+
+    assert asyncio.run(asked(write)).body == b"a" * 2**17

@@ -132,7 +132,9 @@ def _is_settings(what: str) -> bool:
 def _name(what: str) -> str:
     """Return the name of a model: that of its file or function; that of the directory of a model.toml."""
     path = Path(what)
-    return path.absolute().parent.name if path.name == "model.toml" else re.sub(r"[^\w.-]+", "-", path.stem).strip("-.")
+    return (
+        path.absolute().parent.name if path.name == "model.toml" else re.sub(r"[^\w.-]+", "-", path.stem).strip("-._")
+    )
 
 
 def _model(

@@ -14,6 +14,8 @@ from feint.gateway.record import RequestRecord
 from feint.gateway.redaction import KEY_ID
 from feint.openinference.json_codec import RequestCodec, request_codec
 
+NAME = re.compile(r"[^\W_][\w.@:+-]{0,127}")  # clients, tenants, groups and models: what lines, metrics and paths hold
+
 
 def key_id(key: str) -> str:
     """Return the id in the text of an API key, "" where it has none."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from feint.errors import BadRecipe
-from feint.gateway.app import Limits
+from feint.gateway.app import NAME, Limits
 from feint.gateway.redaction import address
 
 LOOPBACK = "127.0.0.1", "::1", "localhost"
@@ -52,6 +52,9 @@ class ServerSettings:
             raise BadRecipe("a limit below 1", "limits above 0", "raise it")
         if self.keep_alive <= 0 or self.connection_age < 0:
             raise BadRecipe("a time below 0", "keep_alive above 0, connection_age of 0 or more", "raise it")
+        times = self.arrive, self.answer, self.drain, self.stop, self.keep_alive, self.connection_age
+        if not all(0 <= seconds < math.inf for seconds in times):
+            raise BadRecipe(f"the times {', '.join(map(str, times))}", "finite numbers of seconds", "change it")
 
     @property
     def limits(self) -> Limits:
@@ -193,6 +196,11 @@ class UpstreamSettings(ModelSettings):
             parts, fine = urlsplit(""), False
         if not fine:
             raise BadRecipe(f"upstream = {address(self.upstream)!r}", f"one of {FORMS}", "change it")
+        if not all(0 < seconds < math.inf for seconds in (self.connect, self.timeout)):
+            got = f"connect = {self.connect:g} and timeout = {self.timeout:g}"
+            raise BadRecipe(got, "finite numbers of seconds above 0", "change it")
+        if self.connections < 1:
+            raise BadRecipe(f"connections = {self.connections}", "1 or more", "raise it")
         secrets = [self.bearer_env, self.bearer_file, self.basic_env, self.basic_file, parts.username or parts.password]
         if len([secret for secret in secrets if secret]) > 1:
             raise BadRecipe("credentials of several kinds for an upstream", "one kind", "leave the others out")
@@ -247,3 +255,9 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.models:
             raise BadRecipe("no model", "a table [models.NAME]", "name what is served")
+        for name in self.models:
+            if not NAME.fullmatch(name):
+                raise BadRecipe(
+                    f"a model called {name!r}", "letters, digits and . _ @ : + -, 128 at most, beginning with one of "
+                    "the first two", "choose another name",
+                )  # fmt: skip

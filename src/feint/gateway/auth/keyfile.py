@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Self
 
 from feint.errors import BadInput, DamagedFile, MissingData, NotWritten, UnknownName
+from feint.gateway.app import NAME
 from feint.gateway.redaction import KEY_ID
 
 ROLES = "infer", "metrics", "admin"
 FORM = re.compile(KEY_ID + r"([A-Za-z0-9_-]{43})")
-NAME = re.compile(r"[^\W_][\w.@:+-]{0,127}")  # clients, tenants and groups: what a log line and a metric can hold
 LAYOUT = 3
 ANONYMOUS = "anonymous"  # the client that all are who have no key
 TABLE = """

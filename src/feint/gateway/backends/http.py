@@ -23,6 +23,8 @@ import httptools
 from feint.errors import TimedOut, Unreachable
 
 ATTEMPTS = 2
+HEAD = 2**16  # bytes of a reply beside its body: interim replies, headers, frames of chunks and trailers
+FRAMES = 7  # bytes that a chunk may take for each byte in it: one of a single byte takes 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ class _PooledConnection(asyncio.Protocol):
     _parser: httptools.HttpResponseParser = field(init=False)
     _headers: dict[str, str] = field(default_factory=dict)
     _body: bytearray = field(default_factory=bytearray)
-    _begun: bool = False
+    _received: int = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # pyright: ignore[reportAttributeAccessIssue]
@@ -167,7 +169,7 @@ class _PooledConnection(asyncio.Protocol):
             raise Stale("lost")
         self._reply = asyncio.get_running_loop().create_future()
         self._parser = httptools.HttpResponseParser(self)
-        self._headers, self._body, self._begun = {}, bytearray(), False
+        self._headers, self._body, self._received = {}, bytearray(), 0
         self._transport.write(request)
         return await self._reply
 
@@ -175,12 +177,12 @@ class _PooledConnection(asyncio.Protocol):
         if self._reply is None or self._reply.done():  # nobody asked
             self.close()
             return
-        self._begun = True
+        self._received += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self._fail(error)
-        if len(self._body) > self.most:
+        if len(self._body) > self.most or self._received > HEAD + FRAMES * len(self._body):
             self._fail(ConnectionError("a reply without end"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -197,7 +199,7 @@ class _PooledConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
-        self._fail(ConnectionError("ended in the middle") if self._begun else Stale("ended"))
+        self._fail(ConnectionError("ended in the middle") if self._received else Stale("ended"))
 
     def _fail(self, error: Exception) -> None:
         if self._reply is not None and not self._reply.done():

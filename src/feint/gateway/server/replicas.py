@@ -9,6 +9,7 @@ from feint.gateway.app import Authenticator, Gateway
 from feint.gateway.backends.base import LoadedModel
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.settings import Settings
+from feint.ledger import CLOCK_SLACK
 from feint.recipes.recipe import fingerprint
 
 SILENT = 10.0  # seconds without an announcement after which another process counts as gone
@@ -66,12 +67,13 @@ class ReplicaWatch:
         """Announce the facts, and note in `replicas_differ` which are others elsewhere; raise as `announce` does."""
         endpoint, now, here = self._endpoint, self._endpoint.session.now(), self._facts()
         self._since |= {what: now for what, value in here.items() if self._known.get(what) != value}
+        self._since = {what: min(at, now) for what, at in self._since.items()}  # where a clock was set back
         self._known = dict(here)
         announced = await endpoint.session.announce([f"{what}/{value}" for what, value in here.items()], SILENT)
         others = set[str]()
         for entry, at in announced.items():
             what, _, value = entry.partition("/")
-            if here.get(what, value) != value and at > max(self._since[what], now - SILENT):
+            if here.get(what, value) != value and max(self._since[what], now - SILENT) < at <= now + CLOCK_SLACK:
                 others.add(what)
         differ = tuple(what for what in here if what in others)
         if differ and differ != endpoint.replicas_differ:

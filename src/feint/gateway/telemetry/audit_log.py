@@ -217,7 +217,7 @@ class AuditObserver:
         """Enter the number of refusals in every window that is over at `now`, the oldest first."""
         while self._repeats:
             (model, client, reason), (since, times) = next(iter(self._repeats.items()))
-            if now - since < WINDOW and len(self._repeats) < CLIENTS:
+            if 0 <= now - since < WINDOW and len(self._repeats) < CLIENTS:  # a clock that was set back ends a window
                 return
             self._repeats.popitem(last=False)
             if times:
