@@ -299,9 +299,12 @@ def test_requests_rejected_before_the_pipeline_are_recorded():
     infer(served, {})
     infer(served, headers={"Authorization": "Bearer wrong"})
     ask(served, "POST", "/v2/models/nobody/infer", content=b"{}")
-    assert [(it.client, it.outcome, it.reason) for it in records] == [
-        ("ann", "refused", "BadInput"),
-        ("", "refused", "NoKey"),
+    ask(served, "POST", "/v2/models/nobody/infer", headers={"Authorization": "Bearer wrong"})
+    assert [(it.model, it.client, it.outcome, it.reason) for it in records] == [
+        ("toy", "ann", "refused", "BadInput"),
+        ("toy", "", "refused", "NoKey"),
+        ("", "ann", "refused", "UnknownName"),
+        ("", "", "refused", "NoKey"),
     ]
 
 

@@ -169,12 +169,13 @@ class Gateway:
         """Record a request that never came to a model.
 
         Args:
-            model: The model's name, "" where the request names none. A name that is not served is not recorded: it may
-                be made up.
+            model: The model's name, "" where the request names none. One that is not served may be made up, and is
+                recorded as "".
             client: The client's name, "" where there is no good key.
             error: What the client got.
         """
-        endpoint = self.endpoints.get(model) or (None if model else next(iter(self.endpoints.values()), None))
+        model = model if model in self.endpoints else ""
+        endpoint = self.endpoints.get(model) or next(iter(self.endpoints.values()), None)
         if endpoint is not None:
             outcome, reason = error_responses.outcome(error), error_responses.reason(error)
             endpoint.observer(RequestRecord(model, client, 0, time.time(), outcome, reason))
