@@ -42,6 +42,16 @@ def test_it_is_frozen_and_an_unknown_field_is_refused(case):
         from_table(to_table(case) | {"nonsense": 1}, WORDS)
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda case: type(case).__name__)
+def test_a_value_of_another_type_is_refused_when_the_recipe_is_made_and_not_later(case):
+    """`MeanDiscrepancy(window=2.5)` was fitted for minutes before torch refused it."""
+    for field in dataclasses.fields(case):
+        if field.init and field.type in (int, float, str, bool):
+            wrong = 2.5 if field.type is int else ["a"]
+            with pytest.raises(BadRecipe, match=f"{field.name} = "):
+                from_table(to_table(case) | {field.name: wrong}, WORDS)
+
+
 @pytest.mark.parametrize(
     ("text", "error", "says"),
     [
@@ -50,7 +60,10 @@ def test_it_is_frozen_and_an_unknown_field_is_refused(case):
         ("APGP(top=", BadRecipe, "brackets"),
         ("APGP(top=__import__('os'))", UnknownName, "__import__"),
         ("APGP(top=1 + 1)", BadRecipe, "plain values"),
-        ("APGP(top='one')", BadRecipe, "not supported"),
+        ("APGP(top='one')", BadRecipe, "top = 'one' of APGP"),
+        ("APGP(top=1.5)", BadRecipe, "expected a whole number or nothing; mend top"),
+        ("SequentialTest(slices='classes')", BadRecipe, "expected a list, each a text or nothing; mend slices"),
+        ("Combined([SequentialTest()], [1, '2'])", BadRecipe, "weights = "),
         ("APGP(top=0)", BadRecipe, "the label"),
         ("APGP(decimals=9)", BadRecipe, "1 to 6"),
         ("APGP(strength=1.5)", BadRecipe, "identity"),

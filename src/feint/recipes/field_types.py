@@ -1,27 +1,65 @@
-"""Types of the fields of recipes: a file may give a field a value of any type."""
+"""Types of the fields of recipes: a file or a text may give a field a value of any type."""
 
-from collections.abc import Iterable
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from feint.errors import BadRecipe
 
+PLAIN = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", NoneType: "nothing"}
+
 
 def check_types(recipe: object) -> None:
     """Check that every field of a recipe, and of the recipes within it, has a value of its annotated type.
 
-    Raises:
-        BadRecipe: A value has another type.
+    A value of another type raises `BadRecipe`.
     """
     hints = get_type_hints(type(recipe))
     for field in fields(recipe):  # pyright: ignore[reportArgumentType]  # a recipe is a dataclass
         value = getattr(recipe, field.name)
-        if field.init and not _has_type(value, hints[field.name]):
-            kind = getattr(hints[field.name], "__name__", hints[field.name])
-            raise BadRecipe(f"{field.name} = {value!r:.80} of {type(recipe).__name__}", str(kind), f"mend {field.name}")
+        if field.init:
+            _check(type(recipe).__name__, field.name, value, hints[field.name])
         for part in _recipes(value):
             check_types(part)
+
+
+def check_plain_types(kind: Callable[..., Any], values: Mapping[str, object]) -> None:
+    """Check the values of those fields of a recipe, not made yet, whose types are numbers, strings, or tuples of them.
+
+    A value of another type raises `BadRecipe`.
+    """
+    hints = _plain_hints(kind)
+    for name in hints.keys() & values.keys():
+        _check(kind.__name__, name, values[name], hints[name])
+
+
+@functools.cache
+def _plain_hints(kind: Callable[..., Any]) -> Mapping[str, Any]:
+    known = inspect.signature(kind).parameters  # type hints would need all names that annotations have as strings
+    return {name: entry.annotation for name, entry in known.items() if _is_plain(entry.annotation)}
+
+
+def _is_plain(hint: Any) -> bool:
+    if isinstance(hint, type):
+        return hint in PLAIN
+    return hint is Ellipsis or (get_args(hint) != () and all(map(_is_plain, get_args(hint))))
+
+
+def _check(recipe: str, field: str, value: Any, hint: Any) -> None:
+    if not _has_type(value, hint):
+        raise BadRecipe(f"{field} = {value!r:.80} of {recipe}", _in_words(hint), f"mend {field}")
+
+
+def _in_words(hint: Any) -> str:
+    """Return a type in the words of a message."""
+    if isinstance(hint, type):
+        return PLAIN.get(hint, hint.__name__)
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(map(_in_words, get_args(hint)))
+    return f"a list, each {_in_words(get_args(hint)[0])}" if get_origin(hint) in (tuple, Sequence) else str(hint)
 
 
 def _recipes(value: Any) -> Iterable[Any]:
@@ -35,8 +73,12 @@ def _has_type(value: Any, hint: Any) -> bool:
         return True
     if origin in (Union, UnionType):
         return any(_has_type(value, argument) for argument in arguments)
-    if origin is tuple:
-        return isinstance(value, tuple) and all(_has_type(part, arguments[0]) for part in value)
+    if origin in (tuple, Sequence):
+        if not isinstance(value, (tuple, list)):
+            return False
+        whole = origin is tuple and arguments[-1] is not Ellipsis
+        parts = arguments if whole else arguments[:1] * len(value)
+        return len(parts) == len(value) and all(map(_has_type, value, parts))
     if hint is float or hint is int:
         return isinstance(value, (int, float) if hint is float else int) and not isinstance(value, bool)
     return isinstance(value, NoneType if hint is None else origin or hint)

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from feint.errors import BadRecipe, UnknownName, one_line
+from feint.recipes.field_types import check_plain_types
 
 
 def short_hash(content: str | bytes | memoryview, digits: int = 16) -> str:
@@ -123,6 +124,7 @@ def build(name: str, values: Mapping[str, object], words: Vocabulary) -> Any:
     missing = [field for field, entry in known.items() if entry.default is entry.empty and field not in values]
     if missing:
         raise BadRecipe(f"{name} without {', '.join(missing)}", f"{name}({', '.join(known)})", f"give {missing[0]}")
+    check_plain_types(words[name], values)
     try:
         return words[name](**values)
     except TypeError as error:  # a value of another type than its field
