@@ -104,6 +104,17 @@ class RawModel(ABC):
             BadInput: The model does not take these arrays.
         """
 
+    def own_labels(self, arrays: Mapping[str, Any]) -> np.ndarray | None:
+        """Return the label that the model gives each input by itself, apart from its scores.
+
+        Args:
+            arrays: Its inputs, as in `run`.
+
+        Returns:
+            Numbers (N,) of the classes in the order of `metadata.classes`; None where it has scores alone.
+        """
+        return None
+
     def forward_tensors(self, values: Values) -> dict[str, Any]:
         """Run the model on tensors. Outputs that are numbers are tensors, all others arrays."""
         arrays = {name: v.detach().cpu().numpy() if isinstance(v, Tensor) else v for name, v in values.items()}

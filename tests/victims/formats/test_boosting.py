@@ -118,6 +118,26 @@ def test_rounds_after_the_best_one_do_not_count(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm", "catboost"])
+def test_columns_that_the_library_numbered_itself_match_by_position(library, tmp_path):
+    module = pytest.importorskip(library)
+    x = RNG.random((N, 3))
+    labels = (x[:, 1] > 0.4).astype(int) + (x[:, 2] > 0.5)
+    if library == "catboost":
+        options = {"iterations": 5, "verbose": 0, "allow_writing_files": False}
+        model, file = module.CatBoostClassifier(**options).fit(x, labels), tmp_path / "m.cbm"
+        model.save_model(str(file))
+    else:
+        kind = module.XGBClassifier if library == "xgboost" else module.LGBMClassifier
+        model, file = kind(n_estimators=5, n_jobs=1).fit(x, labels), tmp_path / f"m.{['ubj', 'txt'][library[0] == 'l']}"
+        getattr(model, "booster_", model).save_model(file)
+    table = {name: x[:, i].tolist() for i, name in enumerate(("age", "income", "rate"))}
+    victim = victims.load_any(file, domain=Columns.describe(table))
+    assert victim.domain.names == ("age", "income", "rate")
+    p = victims.predict(victim, torch.from_numpy(victim.domain.from_table(table)))
+    assert torch.allclose(p, torch.from_numpy(model.predict_proba(x)).float(), atol=1e-5)
+
+
 def test_regression_and_ranking_are_refused(tmp_path):
     xgboost, lightgbm = pytest.importorskip("xgboost"), pytest.importorskip("lightgbm")
     catboost = pytest.importorskip("catboost")

@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import re
 import zipfile
 
 import numpy as np
@@ -41,6 +42,7 @@ from feint.errors import BadInput, DamagedFile, MissingData, NotFitted, UnknownN
 from feint.models.networks import Network
 from feint.service import Defense, Service
 from feint.signature import Columns, Pixels, Text
+from feint.victims.inspection import inspect_model
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.random((90, 4)), np.arange(90) % 3
@@ -315,6 +317,59 @@ def test_a_tree_that_leads_out_of_itself_is_refused(field, value, tmp_path):
     file = dumped(DecisionTreeClassifier(max_depth=2, random_state=0).fit(X, Y), tmp_path)
     with pytest.raises(DamagedFile, match="lead out"):
         victims.load_any(corrupted(file, change))
+
+
+@pytest.mark.parametrize("wrong", range(6))
+@pytest.mark.parametrize(
+    "model",
+    [
+        RandomForestClassifier(6, random_state=0),
+        VotingClassifier([(f"{i}", make_pipeline(StandardScaler(), DecisionTreeClassifier())) for i in range(6)]),
+    ],
+    ids=["forest", "pipelines"],
+)
+def test_every_tree_of_a_file_is_checked(model, wrong, tmp_path):
+    trees = []
+
+    def change(array):
+        if "left_child" not in (array.dtype.names or ()):
+            return False
+        trees.append(array)
+        array["left_child"][0] = 10**9 if len(trees) == wrong + 1 else array["left_child"][0]
+        return len(trees) == wrong + 1
+
+    file = corrupted(dumped(clone(model).fit(X, Y), tmp_path), change)
+    assert len(trees) > wrong
+    for _ in range(3):  # what is skipped may depend on the memory that is free
+        with pytest.raises(DamagedFile, match="lead out"):
+            victims.load_any(file)
+
+
+@pytest.mark.parametrize(
+    "model", [OneVsRestClassifier(LogisticRegression()), MLPClassifier((4,), max_iter=2)], ids=repr
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_several_labels_within_a_pipeline_are_refused(model, tmp_path):
+    file = dumped(make_pipeline(StandardScaler(), model).fit(X, np.stack([Y > 0, Y > 1], 1)), tmp_path)
+    with pytest.raises(BadInput, match="multi-label classification"):
+        victims.load_any(file)
+
+
+@pytest.mark.parametrize("loss", ["modified_huber", "log_loss"])
+def test_labels_that_are_not_those_of_the_highest_scores_are_said(loss):
+    domain = Columns.describe({f"x{i}": X[:, i].tolist() for i in range(4)})
+    labels = (X[:, 0] * 3).astype(int)
+    model = SGDClassifier(loss=loss, random_state=0).fit(X, np.array(["low", "mid", "high"])[labels])
+    split = data.Split.of(X, labels, domain=domain)
+    said = [
+        line for line in inspect_model(victims.EstimatorModel(model), split, ("low", "mid", "high")).evidence
+        if "predict" in line
+    ]  # fmt: skip
+    if loss == "log_loss":
+        assert said == []
+        return
+    (line,) = said  # ties of scores are decided by the order of the classes
+    assert 25 < int(re.fullmatch(r"mind: its own labels .* on (\d+)%", line)[1]) < 45
 
 
 @pytest.mark.parametrize(

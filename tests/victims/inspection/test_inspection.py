@@ -10,7 +10,7 @@ from tests.support.prototypes import CHANGES, CLASSES, NAMES, SHAPE, Nearest, Ra
 
 from feint.errors import BadInput
 from feint.signature import Column, Columns
-from feint.victims import AdaptedModel, TensorSpec, inspection, predict
+from feint.victims import AdaptedModel, Metadata, TensorSpec, inspection, predict
 
 SAMPLES = samples()
 inspect_model = partial(inspection.inspect_model, seconds=600.0)  # as many samples on a slow or busy machine
@@ -194,6 +194,16 @@ def test_adapters_that_fit_alike_are_named_and_the_commonest_is_chosen():
 def test_sigmoids_of_several_labels_are_refused():
     with pytest.raises(BadInput, match=r"whose rows sum to .*: a sigmoid for each label"):
         inspect_model(Raw(lambda x: (logits(x) / 40 + 0.7).sigmoid()), SAMPLES)
+
+
+def test_stated_probabilities_whose_rows_do_not_sum_to_1_are_refused():
+    raw = Raw(lambda x: logits(x).sigmoid())
+    raw.metadata = Metadata(values="probabilities")
+    with pytest.raises(BadInput, match=r"stated as probabilities, whose rows sum to .*; expected rows that sum to 1"):
+        inspect_model(raw, SAMPLES)
+    raw = Raw(lambda x: logits(x).softmax(1))
+    raw.metadata = Metadata(values="probabilities")
+    assert inspect_model(raw, SAMPLES).accuracy == 1
 
 
 def test_a_model_that_is_never_right_is_refused_unless_expected():

@@ -159,7 +159,7 @@ class CatBoostModel(BoosterModel):
     def _describe(self) -> Metadata:
         booster = self._booster
         self._categorical = set(booster.get_cat_feature_indices())
-        names = list(map(str, booster.feature_names_))
+        names = _without_defaults(list(map(str, booster.feature_names_)), "")
         columns = tuple(Column(name, optional=i not in self._categorical) for i, name in enumerate(names))
         loss = str(booster.get_all_params().get("loss_function", ""))
         if booster.get_text_feature_indices() or booster.get_embedding_feature_indices():
@@ -187,6 +187,12 @@ class CatBoostModel(BoosterModel):
         return label_text(value) if position in self._categorical else value
 
 
+def _without_defaults(names: list[str], start: str) -> list[str]:
+    """Return the names of columns, x0, x1, … where a library numbered them itself, so that they match by position."""
+    defaults = [f"{start}{i}" for i in range(len(names))]
+    return [f"x{i}" for i in range(len(names))] if names == defaults else names
+
+
 def _numbered(count: int) -> tuple[str, ...]:
     return tuple(map(str, range(count)))
 
@@ -197,9 +203,9 @@ def _lightgbm_columns(model: dict[str, Any]) -> Iterable[Column]:
     categorical = [name for name in model["feature_names"] if infos.get(name, {}).get("values")]
     known = model.get("pandas_categorical") or []
     names = dict(zip(categorical, known, strict=False)) if len(known) == len(categorical) else {}
-    for name in model["feature_names"]:
+    for name, shown in zip(model["feature_names"], _without_defaults(model["feature_names"], "Column_"), strict=True):
         values = names.get(name)
-        yield Column(name, None if values is None else tuple(map(label_text, values)), optional=True)
+        yield Column(shown, None if values is None else tuple(map(label_text, values)), optional=True)
 
 
 def _check_text(text: str) -> None:

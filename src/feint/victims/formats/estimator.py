@@ -59,7 +59,7 @@ class EstimatorModel(RawModel):
         classes = getattr(self.estimator, "classes_", None)
         if classes is None:
             raise NotFitted(f"{self.place} without classes_", "a fitted classifier", "fit it, and write it again")
-        if isinstance(classes, list) or np.ndim(classes) != 1 or getattr(self.estimator, "multilabel_", False):
+        if isinstance(classes, list) or np.ndim(classes) != 1 or _has_several_labels(self.estimator):
             return Metadata(task="multi-label classification")
         names = tuple(map(label_text, np.asarray(classes).tolist()))
         assert self._method is not None
@@ -84,11 +84,20 @@ class EstimatorModel(RawModel):
         return tuple(replace(column, optional=i in optional) for i, column in enumerate(columns))
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        x = arrays["X"]
+        return {"y": self._call(str(self._method), arrays["X"])}
+
+    def own_labels(self, arrays: Mapping[str, Any]) -> np.ndarray | None:
+        if not hasattr(self.estimator, "predict"):
+            return None
+        labels = map(label_text, self._call("predict", arrays["X"]).ravel().tolist())
+        return np.array([self.metadata.classes.index(label) for label in labels])
+
+    def _call(self, method: str, x: Any) -> np.ndarray:
+        """Return what a method of the estimator makes of its inputs."""
         if isinstance(x, np.ndarray):
             x = self._frame(x)
         try:
-            y = getattr(self.estimator, str(self._method))(x)
+            y = getattr(self.estimator, method)(x)
         except (
             ValueError,
             TypeError,
@@ -100,7 +109,7 @@ class EstimatorModel(RawModel):
                 f"inputs of shape {np.shape(x)} ({one_line(error, 200)})", f"inputs that {self.place} takes",
                 "check the columns, their categories and missing values",
             ) from error  # fmt: skip
-        return {"y": np.asarray(y)}
+        return np.asarray(y)
 
     def _frame(self, x: np.ndarray) -> Any:
         """Return an array as the estimator was fitted to it: as a data frame where it knows names of columns."""
@@ -192,6 +201,11 @@ def _decides_by_pairs(estimator: Any) -> bool:
     """Return whether the decision scores are those of pairs of classes, whose number may be that of the classes."""
     pairs = [part for part in objects(estimator) if getattr(part, "decision_function_shape", None) == "ovo"]
     return bool(pairs) and len(estimator.classes_) > 2
+
+
+def _has_several_labels(estimator: Any) -> bool:
+    """Return whether an estimator, or a step of it, was fitted to several labels for an input."""
+    return any(str(getattr(part, "y_type_", "")).startswith("multilabel") for part in objects(estimator))
 
 
 def _threshold_note(estimator: Any) -> str | None:

@@ -62,14 +62,17 @@ def check_content(estimator: Any) -> None:
             _rebuild_search(part)
 
 
-def objects(value: Any, visited: set[int] | None = None) -> Iterable[Any]:
-    """Yield every object within `value`, itself first; arrays of numbers and plain values are left out."""
-    visited = set() if visited is None else visited
+def objects(value: Any, visited: dict[int, Any] | None = None) -> Iterable[Any]:
+    """Yield every object within `value`, itself first; arrays of numbers and plain values are left out.
+
+    `visited` holds the objects: the states that are made here would else give their addresses to others, unseen.
+    """
+    visited = {} if visited is None else visited
     if id(value) in visited or isinstance(value, (str, bytes, int, float, type(None), np.generic, type)):
         return
     if isinstance(value, np.ndarray) and value.dtype != object:
         return
-    visited.add(id(value))
+    visited[id(value)] = value
     yield value
     for part in _parts(value):
         yield from objects(part, visited)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from torch import Tensor
 
 from feint.data import Split
 from feint.errors import BadInput
@@ -19,6 +20,8 @@ from feint.victims.tasks import refuse_task, task_of
 
 SECONDS = 10.0  # of measuring
 PAID = 100  # samples that are sent to a model whose calls are counted
+OWN = 300  # samples on which a model's own labels are compared with its scores
+RARE = 0.01  # share of them that may differ by rounding and ties
 NAMED = 4  # other adapters that the evidence names
 
 
@@ -80,8 +83,10 @@ def inspect_model(
             f"check that the samples are of its task; --expect-accuracy {best.accuracy - 0.0005:.3f} accepts that",
         )  # fmt: skip
     ordered = tuple(sorted(trials, key=lambda trial: -trial.accuracy))
-    evidence = (*_evidence(best, ordered, shuffled, names), *raw.remarks.values())
-    return Inspection(best.adapter(samples.domain, names), evidence, best.accuracy, ordered)
+    adapter = best.adapter(samples.domain, names)
+    own = _own_labels(raw, adapter, shuffled) if raw.meter is None else ()
+    evidence = (*_evidence(best, ordered, shuffled, names), *own, *raw.remarks.values())
+    return Inspection(adapter, evidence, best.accuracy, ordered)
 
 
 def _free_trials(raw: RawModel, samples: Split, names: Sequence[str], seconds: float) -> list[AdapterTrial]:
@@ -130,6 +135,18 @@ def _evidence(best: AdapterTrial, trials: Sequence[AdapterTrial], samples: Split
     lines.append(f"output {best.tensor}: {best.answers.words}")
     lines.append(majority_line(samples.labels[: len(best.right)].numpy(), best.classes(classes)))
     return lines
+
+
+def _own_labels(raw: RawModel, adapter: Adapter, samples: Split) -> tuple[str, ...]:
+    """Return the line on the labels that a model gives by itself, where its highest scores are others."""
+    model, x = AdaptedModel(raw, adapter), samples.inputs(slice(0, OWN))
+    arrays = {name: v.numpy() if isinstance(v, Tensor) else v for name, v in model.encode(x).items()}
+    if adapter.outputs.values == "labels" or (labels := raw.own_labels(arrays)) is None:
+        return ()
+    order = np.array(adapter.outputs.order or range(model.classes))
+    apart = float((order[model(x).argmax(1).numpy()] != labels).mean())
+    line = f"mind: its own labels (predict) are not those of its highest scores on {apart:.0%}"
+    return (line,) if apart > RARE else ()
 
 
 def majority_line(y: np.ndarray, classes: Sequence[str]) -> str:

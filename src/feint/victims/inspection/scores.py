@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from feint.errors import BadInput
-from feint.models.simplex import kind_of_scores
+from feint.models.simplex import kind_of_scores, on_simplex
 from feint.victims.outputs import label_text
 
 ROUNDING = 1e-2  # by which probabilities leave the simplex: a float32 sum of a softmax may exceed 1, float16 more so
@@ -62,6 +62,11 @@ def _kind(z: Tensor, certain: str | None) -> tuple[str, str]:
     """Return the kind of scores (N, K), and the kind in words."""
     z = z.double()
     low, high, single = float(z.min()), float(z.max()), z.shape[1] == 1
+    if certain == "probabilities" and not on_simplex(z, ROUNDING):
+        raise BadInput(
+            f"scores stated as probabilities, whose rows sum to {_sums(z)}", "rows that sum to 1",
+            "measure one label at a time where an input may have several, or state values as logits",
+        )  # fmt: skip
     if certain is not None:
         return certain, f"{certain}, as the model says"
     if single and low >= -ROUNDING and high <= 1 + ROUNDING:
@@ -75,12 +80,17 @@ def _kind(z: Tensor, certain: str | None) -> tuple[str, str]:
     if kind == "log-probabilities":
         return kind, "log-probabilities: exponentials of all rows sum to 1"
     if kind == "sigmoids" and len(z) >= FEW:
-        sums = z.sum(1)
         raise BadInput(
-            f"scores in [0, 1] whose rows sum to {float(sums.min()):.2g} to {float(sums.max()):.2g}: a sigmoid for "
-            "each label", "one class for each input", "measure one label at a time: wrap it to return that one sigmoid",
+            f"scores in [0, 1] whose rows sum to {_sums(z)}: a sigmoid for each label", "one class for each input",
+            "measure one label at a time: wrap it to return that one sigmoid",
         )  # fmt: skip
     return "logits", f"logits, {low:.3g} to {high:.3g}"
+
+
+def _sums(z: Tensor) -> str:
+    """Return the range of the sums of rows."""
+    sums = z.sum(1)
+    return f"{float(sums.min()):.2g} to {float(sums.max()):.2g}"
 
 
 def softmax_twice(p: Tensor) -> bool:
