@@ -3,7 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -117,13 +118,42 @@ class RawModel(ABC):
 
     def forward_tensors(self, values: Values) -> dict[str, Any]:
         """Run the model on tensors. Outputs that are numbers are tensors, all others arrays."""
-        arrays = {name: v.detach().cpu().numpy() if isinstance(v, Tensor) else v for name, v in values.items()}
-        return {name: _tensor(array) for name, array in self.run(arrays).items()}
+        return {name: _tensor(array) for name, array in self.run(arrays_of(values)).items()}
 
     @property
     def batch(self) -> int | None:
         """Fixed number of inputs in a batch, or None for any."""
         return next((spec.shape[0] for spec in self.inputs if spec.shape and spec.shape[0]), None)
+
+
+@runtime_checkable
+class Refittable(Protocol):
+    """Raw model that carries how it was trained, so that another one of its kind can be.
+
+    Attributes:
+        suffix: Suffix of its files.
+    """
+
+    suffix: str
+
+    def refit(self, arrays: Mapping[str, Any], labels: np.ndarray, path: Path, *, seed: int) -> None:
+        """Train a new model in the same way on other inputs, and write its file.
+
+        Args:
+            arrays: Inputs (N, …) by name, as in `RawModel.run`.
+            labels: Classes (N,): their numbers in the order of the scores.
+            path: File to write.
+            seed: Seed of all that the training draws.
+
+        Raises:
+            BadRecipe: The model cannot be trained in this way.
+        """
+        ...
+
+
+def arrays_of(values: Values) -> dict[str, Any]:
+    """Return a model's inputs by name, tensors as arrays."""
+    return {name: v.detach().cpu().numpy() if isinstance(v, Tensor) else v for name, v in values.items()}
 
 
 def _tensor(array: np.ndarray) -> Tensor | np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from feint._optional import require
-from feint.errors import BadInput, DamagedFile, MissingData, one_line
+from feint.errors import BadInput, BadRecipe, DamagedFile, MissingData, one_line
 from feint.signature import Column
 from feint.victims.outputs import label_text
 from feint.victims.raw import Metadata, RawModel, TensorSpec
@@ -28,6 +28,7 @@ class BoosterModel(RawModel):
     """
 
     library: str
+    suffix: str
     dtype = "float64"
 
     def __init__(self, path: Path | str) -> None:
@@ -60,6 +61,20 @@ class BoosterModel(RawModel):
     def _scores(self, x: np.ndarray) -> Any:
         """Return the scores of rows (N, F)."""
 
+    @abstractmethod
+    def _train(self, x: np.ndarray, labels: np.ndarray, seed: int) -> Any:
+        """Return a booster that is trained in the same way on rows (N, F) with classes (N,)."""
+
+    def refit(self, arrays: Mapping[str, Any], labels: np.ndarray, path: Path, *, seed: int) -> None:
+        """Train a booster by what the file says of its training; see `Refittable`."""
+        try:
+            self._train(arrays["X"], labels, seed).save_model(str(path))
+        except Exception as error:  # as above
+            raise BadRecipe(
+                f"{self.place}, of which none can be trained again ({one_line(error, 160)})", "one that can",
+                "train another model of its kind yourself",
+            ) from error  # fmt: skip
+
     def run(self, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
         try:
             return {"y": np.asarray(self._scores(arrays["X"]), np.float64)}
@@ -73,7 +88,7 @@ class BoosterModel(RawModel):
 class XgboostModel(BoosterModel):
     """Model of XGBoost in JSON or UBJSON: margins as logits. Rounds after the best iteration do not count."""
 
-    library = "xgboost"
+    library, suffix = "xgboost", ".json"
 
     def _load(self, module: Any, path: str) -> Any:
         booster = module.Booster(params={"nthread": 1})
@@ -111,17 +126,38 @@ class XgboostModel(BoosterModel):
         return columns, f"the categories of {unknown}" if unknown else None
 
     def _scores(self, x: np.ndarray) -> Any:
-        booster, library = self._booster, require(self.library, "boosting")
-        matrix = library.DMatrix(x, feature_names=booster.feature_names, feature_types=booster.feature_types, nthread=1)
-        best = booster.attr("best_iteration")
-        rounds = (0, int(best) + 1) if best is not None else (0, 0)
-        return booster.predict(matrix, output_margin=True, iteration_range=rounds)
+        return self._booster.predict(self._matrix(x), output_margin=True, iteration_range=(0, self._rounds))
+
+    def _train(self, x: np.ndarray, labels: np.ndarray, seed: int) -> Any:
+        """Return a booster of as many rounds and as deep trees; the file has nothing else of the training."""
+        learner = json.loads(self._booster.save_config())["learner"]
+        count, kind = int(learner["learner_model_param"]["num_class"]), learner["learner_train_param"]["booster"]
+        depth = max(row.count("\t") for dump in self._booster.get_dump() for row in dump.splitlines())
+        objective = learner["objective"]["name"]
+        parameters = {"booster": kind, "objective": objective, "max_depth": depth, "seed": seed, "nthread": 1}
+        parameters |= {"num_class": count} if count else {}
+        matrix = self._matrix(x, label=labels)
+        return require(self.library, "boosting").train(
+            parameters, matrix, self._rounds or self._booster.num_boosted_rounds()
+        )
+
+    @property
+    def _rounds(self) -> int:
+        """Number of rounds that count; 0 for all."""
+        best = self._booster.attr("best_iteration")
+        return 0 if best is None else int(best) + 1
+
+    def _matrix(self, x: np.ndarray, **more: Any) -> Any:
+        booster = self._booster
+        return require(self.library, "boosting").DMatrix(
+            x, feature_names=booster.feature_names, feature_types=booster.feature_types, nthread=1, **more
+        )
 
 
 class LightGbmModel(BoosterModel):
     """Model of LightGBM in text: probabilities. Those of one against all are normalised."""
 
-    library = "lightgbm"
+    library, suffix = "lightgbm", ".txt"
 
     def _load(self, module: Any, path: str) -> Any:
         text = Path(path).read_text()
@@ -144,11 +180,19 @@ class LightGbmModel(BoosterModel):
         p = np.asarray(self._booster.predict(x, num_threads=1))
         return p if p.ndim == 1 else p / p.sum(1, keepdims=True)
 
+    def _train(self, x: np.ndarray, labels: np.ndarray, seed: int) -> Any:
+        booster, library = self._booster, require(self.library, "boosting")
+        recipe = {name: value for name, value in booster.params.items() if not name.endswith("_seed")}
+        names, categorical = booster.feature_name(), _lightgbm_categorical(booster.dump_model(num_iteration=1))
+        rows = library.Dataset(x, labels, feature_name=names, categorical_feature=categorical)
+        more = {"num_iterations": booster.current_iteration(), "seed": seed, "num_threads": 1, "verbosity": -1}
+        return library.train(recipe | more, rows)
+
 
 class CatBoostModel(BoosterModel):
     """Model of CatBoost (.cbm): raw scores as logits. Its file has no categories, only their hashes."""
 
-    library = "catboost"
+    library, suffix = "catboost", ".cbm"
     dtype = "any"
 
     def _load(self, module: Any, path: str) -> Any:
@@ -176,12 +220,25 @@ class CatBoostModel(BoosterModel):
         return Metadata(classes or _numbered(2), columns, values, open=question)
 
     def _scores(self, x: np.ndarray) -> Any:
-        rows = [[self._value(i, value) for i, value in enumerate(row)] for row in x.tolist()]
-        pool = require(self.library, "boosting").Pool(rows, cat_features=sorted(self._categorical))
+        pool = self._pool(x)
         if self.metadata.values == "probabilities":
             p = np.asarray(self._booster.predict(pool, prediction_type="Probability", thread_count=1))
             return p / p.sum(1, keepdims=True)
         return self._booster.predict(pool, prediction_type="RawFormulaVal", thread_count=1)
+
+    def _train(self, x: np.ndarray, labels: np.ndarray, seed: int) -> Any:
+        library, classes = require(self.library, "boosting"), self._booster.classes_
+        names = np.array(classes if len(classes) else range(len(self.metadata.classes)))
+        more = {"iterations": self._booster.tree_count_, "random_seed": seed, "thread_count": 1, "verbose": False}
+        recipe = {
+            name: value for name, value in self._booster.get_params().items()
+            if name not in ("n_estimators", "num_boost_round", "num_trees", "random_state", "logging_level", "silent")
+        }  # fmt: skip
+        return library.CatBoost(recipe | more | {"allow_writing_files": False}).fit(self._pool(x, names[labels]))
+
+    def _pool(self, x: np.ndarray, labels: np.ndarray | None = None) -> Any:
+        rows = [[self._value(i, value) for i, value in enumerate(row)] for row in x.tolist()]
+        return require(self.library, "boosting").Pool(rows, labels, cat_features=sorted(self._categorical))
 
     def _value(self, position: int, value: Any) -> Any:
         return label_text(value) if position in self._categorical else value
@@ -197,10 +254,14 @@ def _numbered(count: int) -> tuple[str, ...]:
     return tuple(map(str, range(count)))
 
 
+def _lightgbm_categorical(model: dict[str, Any]) -> list[str]:
+    """Return the names of the categorical columns of a dumped model."""
+    return [name for name in model["feature_names"] if model["feature_infos"].get(name, {}).get("values")]
+
+
 def _lightgbm_columns(model: dict[str, Any]) -> Iterable[Column]:
     """Yield the columns of a dumped model, with the categories that pandas had."""
-    infos = model["feature_infos"]
-    categorical = [name for name in model["feature_names"] if infos.get(name, {}).get("values")]
+    categorical = _lightgbm_categorical(model)
     known = model.get("pandas_categorical") or []
     names = dict(zip(categorical, known, strict=False)) if len(known) == len(categorical) else {}
     for name, shown in zip(model["feature_names"], _without_defaults(model["feature_names"], "Column_"), strict=True):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from feint._optional import require
-from feint.errors import BadInput, DamagedFile, MissingData, NotFitted, one_line
+from feint.errors import BadInput, BadRecipe, DamagedFile, MissingData, NotFitted, one_line
 from feint.signature import Column, Columns
 from feint.victims.formats.estimator_content import TRUSTED, check_content, digest_of, objects
 from feint.victims.inputs import ColumnInputs
@@ -34,6 +34,8 @@ class EstimatorModel(RawModel):
     Raises:
         NotFitted: The classifier is not fitted.
     """
+
+    suffix = ".skops"
 
     def __init__(self, estimator: Any, place: str = "") -> None:
         self.estimator, self.place = estimator, place or type(estimator).__name__
@@ -110,6 +112,22 @@ class EstimatorModel(RawModel):
                 "check the columns, their categories and missing values",
             ) from error  # fmt: skip
         return np.asarray(y)
+
+    def refit(self, arrays: Mapping[str, Any], labels: np.ndarray, path: Path, *, seed: int) -> None:
+        """Fit a clone, with another seed where it takes one; see `Refittable`."""
+        base, skops = require("sklearn.base", "sklearn"), require("skops.io", "sklearn")
+        x = arrays["X"]
+        try:
+            clone = base.clone(self.estimator)
+            seeded = [name for name in clone.get_params() if name.rpartition("__")[2] == "random_state"]
+            clone.set_params(**dict.fromkeys(seeded, seed))
+            clone.fit(self._frame(x) if isinstance(x, np.ndarray) else x, self.estimator.classes_[labels])
+        except (ValueError, TypeError, AttributeError, IndexError) as error:
+            raise BadRecipe(
+                f"{self.place}, of which a clone cannot be fitted ({one_line(error, 160)})", "one that can",
+                "train another model of its kind yourself",
+            ) from error  # fmt: skip
+        skops.dump(clone, path)
 
     def _frame(self, x: np.ndarray) -> Any:
         """Return an array as the estimator was fitted to it: as a data frame where it knows names of columns."""
