@@ -142,14 +142,21 @@ class AppState:
         except NotWritten as error:
             log.warning("the ledger's mark: %s", one_line(error))
 
+    async def accept_ledger(self, marks: Mapping[str, LedgerMark]) -> None:
+        """Take the ledger of each model as it is now, or as its mark has it; raise `StoreLost`, as `check_ledger`."""
+        with explained(self.ledgers.url):
+            for name, endpoint in self.gateway.endpoints.items():
+                endpoint.session.accept(marks.get(name))
+                if name not in marks:
+                    await accept(endpoint.session.store)
+            await accept(self.ledgers[TRIAL].store)
+
     async def check_ledger(self) -> None:
         """Read the ledger of each model, and write into one; raise `StoreLost`, with address and cause."""
-        try:
+        with explained(self.ledgers.url):
             for endpoint in self.gateway.endpoints.values():
                 await endpoint.session.check()
             await check_writable(self.ledgers[TRIAL].store)
-        except StoreLost as error:
-            raise explained(error, self.ledgers.url) from error
 
     async def _watch(self, name: str, loaded: LoadedModel) -> None:
         assert loaded.upstream is not None
@@ -239,12 +246,7 @@ async def tried(state: AppState, ledgers: Ledgers | None = None) -> AppState:
         for name, loaded in state.models.items():
             with _naming(name):
                 await check_decision(loaded)
-        marks = state.marks if ledgers is None else {}  # a reload takes the ledger as it is
-        for name, endpoint in state.gateway.endpoints.items():
-            endpoint.session.accept(marks.get(name))
-            if name not in marks:
-                await accept(endpoint.session.store)
-        await accept(state.ledgers[TRIAL].store)
+        await state.accept_ledger(state.marks if ledgers is None else {})  # a reload takes the ledger as it is
         await state.check_ledger()
         warnings = await settings_warnings(state.ledgers[TRIAL].store)
     except FeintError as error:

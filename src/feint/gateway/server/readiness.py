@@ -1,7 +1,8 @@
 """Checks that a gateway can decide: each model's rules and its ledger, at the start and while it runs."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
 from feint.errors import BadInput, FeintError, Refused, StoreLost, StoreRolledBack
@@ -74,13 +75,18 @@ def keys_lost(authenticator: Authenticator) -> bool:
     return False
 
 
-def explained(error: StoreLost, url: str) -> StoreLost:
-    """Return the error of a ledger with its address and its cause, for the operator."""
-    if isinstance(error, StoreRolledBack):
-        return error
-    got, expected, _ = error.args
-    cause = f": {redacted(str(error.__cause__))}" if error.__cause__ is not None else ""
-    return StoreLost(f"{got} at {address(url)}{cause}", expected, "check its address, password and database")
+@contextmanager
+def explained(url: str) -> Iterator[None]:
+    """Raise a `StoreLost` of the block with the ledger's address and its cause, for the operator."""
+    try:
+        yield
+    except StoreRolledBack:
+        raise
+    except StoreLost as error:
+        got, expected, _ = error.args
+        cause = f": {redacted(str(error.__cause__))}" if error.__cause__ is not None else ""
+        what = f"{got} at {address(url)}{cause}"
+        raise StoreLost(what, expected, "check its address, password and database") from error
 
 
 async def check_decision(loaded: LoadedModel) -> None:
