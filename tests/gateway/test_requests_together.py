@@ -264,7 +264,7 @@ def test_the_turn_belongs_to_no_request(play, monkeypatch):
             "compute_each",
             lambda requests: paths.append(request_context.current().path) or run(requests),
         )
-        request_context.begin("/of/one", "", ())
+        request_context.begin("/of/one", "", {})
         await here.ask(*map(query, CLIENTS))
         return paths, {record.context.path for record in here.records}
 

@@ -35,6 +35,21 @@ def samples(metrics):
     return found
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from([0.0, 5e-5, 6e-5, 0.3, 30.0, 31.0]), st.integers(1, 5)), min_size=1, max_size=5)
+)
+def test_requests_that_are_decided_together_are_counted_as_if_alone(turns):
+    together, alone = Metrics(), Metrics()
+    for seconds, count in turns:
+        common = {"model": seconds}
+        together([record(seconds=common) for _ in range(count)])
+        for _ in range(count):
+            alone([record(seconds={"model": seconds})])
+    found = {name: value for name, value in samples(together).items() if name[0].startswith("feint_stage_seconds")}
+    assert found == pytest.approx({name: samples(alone)[name] for name in found})
+    assert found["feint_stage_seconds_count", "digits", "model"] == sum(count for _, count in turns)
+
+
 def test_metrics_count_what_was_decided():
     metrics = Metrics()
     for it in [

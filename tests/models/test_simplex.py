@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from feint.models.simplex import kind_of_scores
+from feint.models.simplex import kind_of_scores, on_simplex
 
 LOGITS = np.random.default_rng(0).normal(0, 3, (20, 4))
 P = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
@@ -27,3 +29,13 @@ P = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
 def test_the_kind_of_scores(scores, kind):
     assert kind_of_scores(scores, 1e-2) == kind
     assert kind_of_scores(torch.from_numpy(scores).float(), 1e-2) == kind
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 1e-9, 0.25, 0.5, 0.5009, 0.502, 1.0, -1e-9, np.nan, np.inf, -np.inf]), min_size=1),
+    st.sampled_from([np.float32, np.float64]),
+)
+def test_one_row_is_judged_as_many_are(row, dtype):
+    one = np.array([row], dtype)
+    with np.errstate(invalid="ignore"):
+        assert on_simplex(one) == on_simplex(np.concatenate([one, one]))

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from feint.errors import BadInput, Unreachable
+from feint.errors import BadInput, TooLarge, Unreachable
 from feint.openinference import grpc_codec, json_codec, messages, proto
 from feint.openinference.client import GrpcClient, HttpClient, run_sync
 from feint.openinference.json_codec import MissingOutput, RequestCodec, UnreadableResponse
@@ -39,6 +39,23 @@ def test_response_is_the_message_that_the_document_describes(binary, id):
     assert (response.id or "") == id
     assert output.shape == [2, 3]
     assert (output.data is msgspec.UNSET) == binary
+
+
+def test_requests_whose_json_is_the_same_have_their_own_numbers_and_errors():
+    """The form of a binary request is remembered."""
+    body, headers = json_codec.encode_request(MODEL, X, binary=True)
+    length = headers["Inference-Header-Content-Length"]
+    head = body[: int(length)]
+    for x in (X, X[::-1].copy(), X):
+        np.testing.assert_array_equal(CODEC.read(head + x.tobytes(), length).x, x)
+    for _ in range(2):
+        with pytest.raises(BadInput, match="ambiguous"):
+            CODEC.read(body[:-4], length)
+        with pytest.raises(BadInput, match="unknown input 'other'"):
+            CODEC.read(body.replace(b'"pixels"', b'"other" '), length)
+    smaller = RequestCodec(MODEL, max_batch=1, max_body=2**20)
+    with pytest.raises(TooLarge):
+        smaller.read(body, length)
 
 
 def http_server(path_to_reply, *, waits):

@@ -5,6 +5,7 @@ query ─▶ access ─▶ model ─▶ evidence, rung ─▶ outputs ─▶ led
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +35,7 @@ class PendingRequest:
     Attributes:
         query: Its query.
         record: Its record.
+        until: When its time is over, by the loop's clock.
         transaction: Its account, in the present attempt.
         computed: What the pipeline has computed, which is kept after a conflict.
         answer: The answer.
@@ -45,6 +47,7 @@ class PendingRequest:
 
     query: ArrayQuery
     record: RequestRecord
+    until: float = math.inf
     transaction: Transaction = field(init=False)
     computed: Any = None
     answer: Array | None = None
@@ -138,7 +141,8 @@ class ModelEndpoint:
         """
         record = RequestRecord(self.spec.name, query.client, len(query), query.time)
         try:
-            q = await in_time(seconds, self._answer(query, record))
+            until = math.inf if seconds is None else asyncio.get_running_loop().time() + seconds
+            q = await self._answer(PendingRequest(query, record, until))
             record.outcome = "answered"
             return q
         except FeintError as error:
@@ -157,9 +161,9 @@ class ModelEndpoint:
         finally:
             self.observer(record)
 
-    async def _answer(self, query: ArrayQuery, record: RequestRecord) -> Array:
-        request = PendingRequest(query, record)
-        if self._each is not None and self._each.together(query):
+    async def _answer(self, request: PendingRequest) -> Array:
+        record = request.record
+        if self._each is not None and self._each.together(request.query):
             await self._queue(request)
         else:
             await self._attempt([request])
@@ -167,16 +171,19 @@ class ModelEndpoint:
             record.conflicts += 1
             if record.conflicts == ATTEMPTS:
                 raise StoreLost("an account that changes all the time", "a moment without changes", "try again")
-            await self._repeat(request)
+            await in_time(request.until, self._repeat(request))
         if request.lost is not None:
-            return await self._without_ledger(request, request.lost)
+            return await in_time(request.until, self._without_ledger(request, request.lost))
         if request.error is not None:
             raise request.error
         assert request.answer is not None
         return request.answer
 
     async def _attempt(self, requests: Sequence[PendingRequest]) -> None:
-        """Take requests through the line together."""
+        """Take requests through the line together, until the first one's time is over."""
+        await in_time(min(request.until for request in requests), self._first(requests))
+
+    async def _first(self, requests: Sequence[PendingRequest]) -> None:
         with _stages(requests) as stages:
             await self._decide(requests, stages)
             await self._commit(requests)

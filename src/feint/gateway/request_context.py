@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -47,7 +47,7 @@ def continue_trace(parent: str, state: str, share: float | None) -> TraceContext
     Returns:
         The trace; None where there is none.
     """
-    sent = TRACEPARENT.fullmatch(parent)
+    sent = TRACEPARENT.fullmatch(parent) if parent else None
     if sent is not None and (sent[4] is None or not parent.startswith("00")):
         span = sent[2] if share is None else _hex(64)
         return TraceContext(sent[1], span, sent[2], bool(int(sent[3], 16) & 1), state)
@@ -83,22 +83,21 @@ _CURRENT: ContextVar[RequestContext | None] = ContextVar("feint_request", defaul
 HEADERS = b"x-request-id", b"user-agent", b"traceparent", b"tracestate"
 
 
-def begin(
-    path: str, address: str, headers: Iterable[tuple[bytes, bytes]], share: float | None = None
-) -> RequestContext:
+def begin(path: str, address: str, headers: Mapping[bytes, bytes], share: float | None = None) -> RequestContext:
     """Make the context of a request the current one, for its task and what that starts.
 
     Args:
         path: Path of the request.
         address: Address that sends it.
-        headers: Its headers, with names in lower case.
+        headers: Its headers by name, in lower case.
         share: As in `continue_trace`.
 
     Returns:
         The context.
     """
-    sent = {name: value[:MOST].decode("latin-1") for name, value in headers if name in HEADERS}
-    request, agent, parent, state = (sent.get(name, "") for name in HEADERS)
+    request, agent, parent, state = [
+        value[:MOST].decode("latin-1") if (value := headers.get(name)) else "" for name in HEADERS
+    ]
     context = RequestContext(path, address, request, agent=agent, trace=continue_trace(parent, state, share))
     _CURRENT.set(context)
     return context

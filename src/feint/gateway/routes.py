@@ -17,6 +17,7 @@ from feint.errors import BadInput, Compressed, FeintError, NoKey, TooLarge, TooS
 from feint.gateway import error_responses, request_context
 from feint.gateway.app import Caller, Gateway
 from feint.gateway.metadata import PAGES, ProtocolPage
+from feint.gateway.turns import in_time
 from feint.openinference.json_codec import LENGTH_HEADER
 from feint.openinference.openapi import document
 from feint.openinference.tensors import PIECE
@@ -56,7 +57,7 @@ class InferenceMiddleware:
             await self._app(scope, receive, send)
             return
         address = (scope.get("client") or ("",))[0]
-        request_context.begin(scope["path"], address, scope["headers"], self._gateway.trace_share)
+        request_context.begin(scope["path"], address, dict(scope["headers"]), self._gateway.trace_share)
         name = model_of(scope["path"])
         try:
             if name is None:
@@ -169,20 +170,24 @@ async def read_body(headers: dict[bytes, bytes], receive: Receive, *, most: int,
     if len(length) > 15 or int(length) > most:
         raise TooLarge(TOO_LARGE, f"at most {most} bytes", SMALLER)
     try:
-        async with asyncio.timeout(seconds):
-            first = await _chunk(receive)
-            if not first.get("more_body", False):
-                body = first.get("body", b"")
-            else:
-                body, more = bytearray(first.get("body", b"")), True
-                while more and len(body) <= most:
-                    chunk = await _chunk(receive)
-                    body += chunk.get("body", b"")
-                    more = chunk.get("more_body", False)
+        body = await in_time(asyncio.get_running_loop().time() + seconds, _body(receive, most))
     except TimeoutError as error:
         raise TooSlow(f"a request that takes longer than {seconds:g} seconds", "all of it", "send faster") from error
     if len(body) > most:
         raise TooLarge(TOO_LARGE, f"at most {most} bytes", SMALLER)
+    return body
+
+
+async def _body(receive: Receive, most: int) -> bytes | bytearray:
+    """Return the body, or its beginning where it has more than `most` bytes."""
+    first = await _chunk(receive)
+    if not first.get("more_body", False):
+        return first.get("body", b"")
+    body, more = bytearray(first.get("body", b"")), True
+    while more and len(body) <= most:
+        chunk = await _chunk(receive)
+        body += chunk.get("body", b"")
+        more = chunk.get("more_body", False)
     return body
 
 

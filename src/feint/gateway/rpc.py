@@ -117,7 +117,7 @@ class Calls(grpc.GenericRpcHandler):
     def service(self, handler_call_details: Any) -> Any:
         """Return the handler of a call; None for one that is not there."""
         name = handler_call_details.method
-        request_context.begin(name, "", _headers(handler_call_details), self._gateway.trace_share)
+        request_context.begin(name, "", dict(_headers(handler_call_details)), self._gateway.trace_share)
         call = self._calls.get(name)
         if name != INFER and call is None:
             return None

@@ -1,6 +1,7 @@
 """Turns of the event loop, in which requests of several clients come together."""
 
 import asyncio
+import math
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextvars import Context
@@ -37,7 +38,7 @@ class TurnQueue(Generic[T]):
     read whose answers have just been written, makes of 8 clients in closed loops 8 at once, and not 2 and 6.
 
     Args:
-        run: Does it, and fails for none of them. It runs in no request's context.
+        run: Does it; an exception is everybody's. It runs in no request's context.
     """
 
     def __init__(self, run: Callable[[Sequence[T]], Awaitable[None]]) -> None:
@@ -69,15 +70,19 @@ class TurnQueue(Generic[T]):
         await asyncio.sleep(0)
         waiting = [(entry, done) for entry, done in self._waiting if not done.done()]
         self._waiting, self._together = [], len(waiting) > 1
+        results = [done for _, done in waiting]
         try:
             if waiting:
                 await self._run([entry for entry, _ in waiting])
-        except BaseException as error:
-            for _, done in waiting:
-                if not done.done():
-                    done.cancel() if isinstance(error, asyncio.CancelledError) else done.set_exception(error)
+        except asyncio.CancelledError:  # the loop ends
+            for done in results:
+                done.cancel()
             raise
-        for _, done in waiting:
+        except Exception as error:
+            for done in results:
+                if not done.done():
+                    done.set_exception(error)
+        for done in results:
             if not done.done():
                 done.set_result(None)
 
@@ -86,13 +91,13 @@ class Late(TimeoutError):
     """Raised where work takes longer than it may."""
 
 
-async def in_time(seconds: float | None, work: Coroutine[Any, Any, T]) -> T:
+async def in_time(until: float, work: Coroutine[Any, Any, T]) -> T:
     """Return the result of `work`.
 
     Work that never waits needs no timer: two of them took a tenth of the processor time of a small request.
 
     Args:
-        seconds: Time limit, None for none.
+        until: Time limit, by the loop's clock; infinite for none.
         work: The work.
 
     Returns:
@@ -106,7 +111,7 @@ async def in_time(seconds: float | None, work: Coroutine[Any, Any, T]) -> T:
         first = work.send(None)
     except StopIteration as done:
         return done.value
-    limit = asyncio.timeout(seconds)
+    limit = asyncio.timeout_at(None if until == math.inf else until)
     try:
         async with limit:
             return await _rest(work, first)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import msgspec
 import numpy as np
@@ -30,6 +30,7 @@ from feint.openinference.model_spec import MALFORMED, ModelSpec
 from feint.openinference.tensors import Array
 from feint.signature import Tensor
 
+KNOWN_HEADER = 2**10  # bytes of JSON before binary tensors whose form is remembered
 MAX_HEADER = 2**20  # bytes that the JSON of a binary request may have: names and shapes
 JSON = "application/json"
 BINARY = "application/octet-stream"
@@ -54,6 +55,16 @@ class DecodedRequest:
     """A decoded inference request: inputs `x` (N, …), and what its response is written from."""
 
     x: Array
+    id: str
+    stamp: str
+    binary: bool
+
+
+class RequestForm(NamedTuple):
+    """Inputs of a request and their datatypes, and all that its JSON says beside them."""
+
+    inputs: Sequence[InputTensor]
+    datatypes: Sequence[tensors.Datatype]
     id: str
     stamp: str
     binary: bool
@@ -89,12 +100,20 @@ class RequestCodec:
         if not length and len(body) > tensors.PIECE:
             beside = MAX_HEADER + long_lists.LONG * len(self.model.inputs)
             head, lists = long_lists.cut_lists(body, beside=beside, string=self.model.largest_input)
+        form = _known_form(self, head.tobytes()) if length and len(head) <= KNOWN_HEADER else self.form(head)
+        arrays = _input_arrays(form.inputs, form.datatypes, rest, lists)
+        return self.request(self.model.decode(arrays), form.id, form.stamp, binary=form.binary)
+
+    def form(self, head: memoryview) -> "RequestForm":
+        """Return what the JSON of a request says, apart from the numbers in it.
+
+        Anything but a request to this model raises `BadInput`, a batch that is too large `TooLarge`.
+        """
         request = decode_request(head)
         parameters = request.parameters or InferParameters()
         datatypes = self.datatypes(request.inputs)
         binary = _wants_binary(request.outputs or (), self.model.output, bool(parameters.binary_data_output))
-        arrays = _input_arrays(request.inputs, datatypes, rest, lists)
-        return self.request(self.model.decode(arrays), request.id or "", parameters.stamp or "", binary=binary)
+        return RequestForm(request.inputs, datatypes, request.id or "", parameters.stamp or "", binary)
 
     def datatypes(self, inputs: Sequence[Any]) -> list[tensors.Datatype]:
         """Return the datatypes of a request's inputs.
@@ -134,6 +153,12 @@ class RequestCodec:
             (b"content-length", b"%d" % (len(head) + len(raw))),
         ]
         return [BINARY_HEADER, *lengths], head + raw
+
+
+@lru_cache(maxsize=1024)
+def _known_form(codec: RequestCodec, head: bytes) -> RequestForm:
+    """Return the form of a binary request: a client sends the same JSON with each batch of one size."""
+    return codec.form(memoryview(head))
 
 
 @lru_cache(maxsize=1024)

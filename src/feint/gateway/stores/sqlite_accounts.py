@@ -16,6 +16,7 @@ FIND = "SELECT id, version, evidence, totals, writer FROM accounts WHERE model =
 MAKE = "INSERT INTO accounts (model, kind, name, version, evidence, totals) VALUES (?, ?, ?, 0, 0, ?)"
 CHANGE = "UPDATE accounts SET version = ?, evidence = ?, totals = ?, writer = ? WHERE id = ?"
 MARK = "UPDATE ledger SET commits = commits + ? RETURNING id, commits, erased"
+REPLACE = "UPDATE rows SET width = ?, numbers = ? WHERE account = ? AND name = ?"
 USE = """
 INSERT INTO tokens VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET expires = excluded.expires WHERE tokens.expires <= ?
 """
@@ -125,14 +126,14 @@ class Accounts:
         account.put(changes.totals, packed)
         account.writer = changes.writer
         for name, (dropped, new) in changes.rows.items():
+            numbers = np.ascontiguousarray(new, "<f4")
+            row = (numbers.shape[1], numbers.tobytes(), account.id, name) if len(new) else ()
+            if dropped and row and self._do(REPLACE, row).rowcount == 1:  # as a detector's state: no index is changed
+                continue
             if dropped:
                 self._do("DELETE FROM rows WHERE account = ? AND name = ?", (account.id, name))
-            if len(new):
-                numbers = np.ascontiguousarray(new, "<f4")
-                self._do(
-                    "INSERT INTO rows (account, name, width, numbers) VALUES (?, ?, ?, ?)",
-                    (account.id, name, numbers.shape[1], numbers.tobytes()),
-                )
+            if row:
+                self._do("INSERT INTO rows (width, numbers, account, name) VALUES (?, ?, ?, ?)", row)
 
     def _known(self, account: Entry, tokens: Iterable[str]) -> Snapshot:
         rows = dict[str, list[np.ndarray]]()
