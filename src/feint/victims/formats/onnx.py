@@ -26,6 +26,22 @@ LABELS = (
     "classlabels_ints",
 )  # attributes of the classifiers of ai.onnx.ml
 NAMES = ("names", "class_names", "classes", "labels")  # metadata in which exporters write names of classes
+FAILURES = {  # of onnxruntime, by a pattern of its error: what the file has, and the remedy
+    r"Opset (\d+) is under development.* till opset (\d+)": (
+        "operators of opset {0}, where onnxruntime has {1}",
+        "export it for opset {1}; or onnx.version_converter.convert_version(model, {1})",
+    ),
+    r"IR version: (\d+), max supported IR version: (\d+)": (
+        "IR version {0}, where onnxruntime has {1}", "upgrade onnxruntime; or set model.ir_version = {1}, and save it",
+    ),
+    r"(\S+?)\(-?\d+\) is not a registered": (
+        "the operator {0}, which onnxruntime does not have",
+        "export it without; or run it with its library in a function: package.module:function",
+    ),
+}  # fmt: skip
+READABLE = re.compile(  # types that are arrays, and ZipMap's
+    r"(optional\()?tensor\((float|double|float16|u?int(8|16|32|64)|bool|string)\)\)?|seq\(map\(.*"
+)
 TASKS = {"detect": "detection", "segment": "segmentation", "pose": "pose estimation", "obb": "detection"}
 
 
@@ -50,11 +66,19 @@ class OnnxFile(RawModel):
         session = self._session
         self.metadata = _metadata(self.path)
         self.inputs = tuple(map(_spec, session.get_inputs()))
-        self._maps = {node.name for node in session.get_outputs() if node.type.startswith("seq(map")}
+        outputs = [node for node in session.get_outputs() if READABLE.fullmatch(node.type)]
+        unread = [node for node in session.get_inputs() if not READABLE.fullmatch(node.type)]
+        if unread or not outputs:
+            listed = ", ".join(f"{node.name}: {node.type}" for node in unread or session.get_outputs())
+            raise BadInput(
+                f"{path} with {listed}", "tensors of numbers or strings",
+                "let its graph begin and end with such tensors, cast from and to float32",
+            )  # fmt: skip
+        self._maps = {node.name for node in outputs if node.type.startswith("seq(map")}
         classes = len(self.metadata.classes) or None
         self.outputs = tuple(
             TensorSpec(node.name, "float32", (None, classes)) if node.name in self._maps else _spec(node)
-            for node in session.get_outputs()
+            for node in outputs
         )
         self.digest = _digest(self.path)
 
@@ -72,9 +96,7 @@ class OnnxFile(RawModel):
                 raise MissingData(
                     f"no locale en_US.UTF-8, by which {self.path} lowers letters", "it", "run locale-gen en_US.UTF-8"
                 ) from error
-            raise DamagedFile(
-                f"{self.path} ({one_line(error, 200)})", "an ONNX file that onnxruntime can run", "export it again"
-            ) from error
+            raise _failure(self.path, str(error)) from error
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
         names = [spec.name for spec in self.outputs]
@@ -93,6 +115,17 @@ class OnnxFile(RawModel):
     def __getstate__(self) -> dict[str, Any]:
         """A pickle has no session: the receiving process opens one."""
         return {name: value for name, value in self.__dict__.items() if name != "_session"}
+
+
+def _failure(path: Path, text: str) -> DamagedFile:
+    """Return the error for a file that onnxruntime cannot open."""
+    for pattern, (cause, remedy) in FAILURES.items():
+        if match := re.search(pattern, text, re.DOTALL):
+            return DamagedFile(
+                f"{path} with {cause.format(*match.groups())}", "an ONNX file that onnxruntime can run",
+                remedy.format(*match.groups()),
+            )  # fmt: skip
+    return DamagedFile(f"{path} ({one_line(text, 200)})", "an ONNX file that onnxruntime can run", "export it again")
 
 
 def _spec(node: Any) -> TensorSpec:

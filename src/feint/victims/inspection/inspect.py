@@ -84,8 +84,8 @@ def inspect_model(
         )  # fmt: skip
     ordered = tuple(sorted(trials, key=lambda trial: -trial.accuracy))
     adapter = best.adapter(samples.domain, names)
-    own = _own_labels(raw, adapter, shuffled) if raw.meter is None else ()
-    evidence = (*_evidence(best, ordered, shuffled, names), *own, *raw.remarks.values())
+    apart = _own_labels(raw, adapter, shuffled) if raw.meter is None else ()
+    evidence = (*_evidence(best, ordered, shuffled, names), *apart, *raw.remarks.values())
     return Inspection(adapter, evidence, best.accuracy, ordered)
 
 

@@ -45,9 +45,11 @@ def read_answers(output: Any, names: Sequence[str], count: int, certain: str | N
     Raises:
         BadInput: The output is no classifier's: its scores are those of several labels at once, or not finite.
     """
-    if not isinstance(output, Tensor) or not output.is_floating_point():
+    several = isinstance(output, Tensor) and output.ndim > 1 and output[0].numel() > 1
+    if not isinstance(output, Tensor) or not (output.is_floating_point() or several):
         return _labels(output, names, count)
     z = output.flatten(1) if output.ndim > 1 else output[:, None]
+    z = z if z.is_floating_point() else z.double()
     if not z.isfinite().all():
         raise BadInput("scores that are not finite", "finite scores", "look for an overflow in the model")
     values, words = _kind(z, certain)
