@@ -5,8 +5,11 @@ from math import log
 from statistics import median
 from typing import Any
 
+from feint.defenses.access.binomial import upper_bound
+
 Row = Mapping[str, Any]
 Grid = list[list[str]]
+FIDELITIES = 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.0  # least of each row of the table by fidelity
 MARKS = "same mistakes", "triggers", "together"
 
 
@@ -15,8 +18,7 @@ def copies(rows: Iterable[Row]) -> Grid:
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         if row["kind"] == "copy":
-            behind = f" behind {row['defense']}" if row["defense"] else ""
-            key = row["data"], f"{row['answers']}{behind}", row["network"], f"{row['queries']:,}"
+            key = row["data"], _answers(row), row["network"], f"{row['queries']:,}"
             groups.setdefault(key, []).append(row)
     heads = ["Set", "Copy by", "Network", "Queries", "Fidelity", *(f"Claimed by {mark}" for mark in MARKS), "Asked"]
     shown = [heads]
@@ -26,6 +28,57 @@ def copies(rows: Iterable[Row]) -> Grid:
         asked = sum(row["together"]["asked"] for row in group) / len(group)
         shown.append([*key, f"{fidelity:.1%}", *claimed, f"{asked:,.0f}"])
     return shown
+
+
+def _answers(row: Row) -> str:
+    """Return of which answers a copy was made: of a set whose pool is of another task, to which images."""
+    behind = f" behind {row['defense']}" if row["defense"] else ""
+    return f"{row['answers']}{behind}{', images of the task' if row.get('pool') == 'train' else ''}"
+
+
+def fidelities(rows: Iterable[Row]) -> Grid:
+    """Return the share of copies, and of changed files, that are claimed, by their fidelity."""
+    groups: dict[str, dict[int, list[Row]]] = {}
+    for row in rows:
+        if row["kind"] in ("copy", "file"):
+            step = next(i for i, least in enumerate(FIDELITIES) if row["fidelity"] >= least)
+            groups.setdefault(row["data"], {}).setdefault(step, []).append(row)
+    shown = [["Set", "Fidelity", "Copies", "Claimed", "Share claimed, 95 % confidence", "Median e-value"]]
+    for data, steps in groups.items():
+        for step, group in sorted(steps.items()):
+            count, claimed = len(group), sum(row["together"]["claimed"] for row in group)
+            most = FIDELITIES[step - 1] if step else 1
+            low, high = 1 - upper_bound(count - claimed, count, 0.975), upper_bound(claimed, count, 0.975)
+            power = _power(median(row["together"]["log_e"] for row in group))
+            within = f"{FIDELITIES[step]:.0%} to {most:.0%}"
+            shown.append([data, within, f"{count}", f"{claimed}", f"{low:.0%} to {high:.0%}", power])
+    return shown
+
+
+def published(rows: Iterable[Row]) -> Grid:
+    """Return the table of suspects of a published victim, each by itself: copies, its file, and innocents."""
+    marks = [f"{mark.capitalize()}: agrees, highest control" for mark in MARKS[:2]]
+    shown = [["Suspect", "Accuracy", "Fidelity", *marks, "e-value", "Claimed"]]
+    for row in sorted(rows, key=lambda row: row["fidelity"], reverse=True):
+        if row["data"] != "cifar10" or row["kind"] not in ("copy", "file", "innocent"):
+            continue
+        together = row["together"]
+        results = [row[mark] for mark in MARKS[:2]]
+        agreed = [f"{part['agreed']:,} of {part['compared']:,}, {part['highest_control']:.0%}" for part in results]
+        shown.append([
+            _suspect(row), f"{row['accuracy']:.1%}", f"{row['fidelity']:.1%}", *agreed, _power(together["log_e"]),
+            "yes" if together["claimed"] else "no",
+        ])  # fmt: skip
+    return shown
+
+
+def _suspect(row: Row) -> str:
+    """Return what a suspect is."""
+    if row["kind"] == "innocent":
+        return f"innocent: {row['innocent']}"
+    if row["kind"] == "file":
+        return f"the file, {row['removal'] or 'as it is'}"
+    return f"copy by {row['queries']:,} {_answers(row)}"
 
 
 def removals(rows: Iterable[Row]) -> Grid:
@@ -103,6 +156,8 @@ def false_claims(rows: Iterable[Row]) -> Grid:
 
 TABLES: dict[str, Callable[[Iterable[Row]], Grid]] = {
     "claims_copies": copies,
+    "claims_fidelity": fidelities,
+    "claims_published": published,
     "claims_removals": removals,
     "claims_served": served,
     "claims_innocents": innocents,

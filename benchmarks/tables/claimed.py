@@ -97,10 +97,13 @@ class Setup:
         """Copies of the first published innocent by name: by which answers, seed and pool of an attacker."""
         source = self.published[0].network if self.published else ""
         return {
-            f"copy of {source} by {answers}, {pool} {seed}": (answers, 100 + seed, pool)
+            f"copy of {source} by {answers}{', images of the task' if pool == 'train' else ''}": (
+                answers,
+                100 + self.seeds[0],
+                pool,
+            )
             for pool in self.pools
             for answers in ANSWERS
-            for seed in self.seeds[:1]
             if source
         }
 

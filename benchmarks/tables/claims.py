@@ -1,11 +1,11 @@
 """Claims on digits, Fashion-MNIST and CIFAR-10: copies, what attackers do to them, and innocents, by each mark."""
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.tables.claimed import (
     ANSWERS,
@@ -33,7 +33,7 @@ from feint.defenses.boundary import MarginWatermark
 from feint.defenses.outputs import Marked
 from feint.defenses.served_mark import ROWS
 from feint.evaluation import metrics
-from feint.models import networks
+from feint.models import inference, networks
 from feint.models.seeds import named_seed
 from feint.oracle import account
 from feint.ownership import Claim, Mark, OrdinaryInputs, claim_accounts, trained_mark
@@ -97,13 +97,19 @@ def _of_trained(setup: Setup) -> Iterator[tuple[str, Callable[[Setup], Row]]]:
             yield f"trained mark {step:.4f} {answers}", partial(trained, step=step, answers=answers)
 
 
+@cache
+def victim_answers(setup: Setup, model: nn.Module) -> Tensor:
+    """Return the answers (N, K) of a victim to the test inputs."""
+    return inference.answers(model, setup.images.test)
+
+
 def measured(setup: Setup, suspect: nn.Module, model: nn.Module | None = None) -> Row:
     """Return what a suspect is worth."""
-    test = setup.images.test
+    p, labels = inference.answers(suspect, setup.images.test), setup.images.test.labels
     return {
         "data": setup.data,
-        "accuracy": metrics.stealer_accuracy(suspect, test),
-        "fidelity": metrics.fidelity(suspect, model or victim(setup), test),
+        "accuracy": metrics.accuracy(p, labels),
+        "fidelity": metrics.label_kept(p, victim_answers(setup, model or victim(setup))),
         "controls": len(controls(setup)),
     }
 

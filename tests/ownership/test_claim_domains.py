@@ -1,9 +1,16 @@
 """The whole way from a mark to a verdict, for a table and for texts: a copy is claimed, an innocent is not."""
 
+import contextlib
+import json
+
 import numpy as np
 import pytest
+from tests.support.suspects import now
 
 from feint.data import Split
+from feint.gateway.server.run import running
+from feint.gateway.settings_file import read
+from feint.models import stored
 from feint.models.inference import answers
 from feint.models.networks import Network
 from feint.models.training import Training, learn
@@ -17,6 +24,17 @@ CLASSES = 4
 TRAINING = Training(epochs=10, batch_size=64, learning_rate=0.01, optimizer="adamw")
 DOMAINS = {"table": Columns(tuple(Column(f"x{i}", low=0.0, high=1.0) for i in range(4))), "text": Text(11)}
 POLICY = Policy(most_false=0.4)
+
+SETTINGS = """
+[server]
+grpc_port = 0
+[keys]
+anonymous = true
+[models.copy]
+torch = "copy"
+[models.innocent]
+torch = "innocent"
+"""
 
 
 def rows(domain, count, seed):
@@ -40,7 +58,7 @@ class Task:
     """Marked model of a domain, with a mark on disk, its commitment, and the labels of eight innocents."""
 
     def __init__(self, domain, folder):
-        self.domain, self.network = domain, Network("mlp", domain, CLASSES)
+        self.domain, self.network, self.folder = domain, Network("mlp", domain, CLASSES), folder
         self.model, held_out = self.trained(1), samples(domain, 300, 50)
         for method in (Triggers(count=150, tries=20, copies=0), OrdinaryInputs()):
             mark: Mark = method.mark(self.model, held_out)
@@ -52,6 +70,9 @@ class Task:
         self.commitment = find(folder / "own.db", digest)
         innocents = {f"innocent {i}": self.trained(100 + i, 400) for i in range(8)}  # some as good as the model
         self.controls = control_answers(innocents, [*self.marks.values()])
+        for name, innocent in (innocents | {"copy": self.copied(), "innocent": self.trained(5)}).items():
+            stored.save(folder / ("controls" if name in innocents else ".") / name, innocent)
+        (folder / "gateway.toml").write_text(SETTINGS)
 
     def trained(self, seed, count=200):
         """Return a model that was trained on samples of its own."""
@@ -82,3 +103,14 @@ def test_an_innocent_is_not_claimed(task):
     result = task.claim(task.trained(5))
     assert "little evidence" in result.reasons
     assert not result.is_copy
+
+
+def test_a_suspect_behind_a_gateway_is_judged_as_its_file_is(task, run_cli):
+    line = f"--mark marked --controls controls --ledger own.db --appeared {now()} --most-false 0.4 --json"
+    with contextlib.chdir(task.folder), running(read(task.folder / "gateway.toml")) as gateway:
+        for name, verdict in (("copy", 0), ("innocent", 1)):
+            code, out, err = run_cli(f"claim {gateway.url} --model {name} --out claim-{name} {line}")
+            assert code == verdict, out + err
+            over_http, of_file = (json.loads(text) for text in (out, run_cli(f"claim {name} {line}")[1]))
+            assert over_http | {"suspect": name} == of_file
+            assert (task.folder / f"claim-{name}/claim.html").is_file()
