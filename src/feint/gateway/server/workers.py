@@ -21,7 +21,8 @@ from feint.errors import BadInput, FeintError
 from feint.gateway import accounts, error_responses
 from feint.gateway.redaction import redacted
 from feint.gateway.server import ports, run
-from feint.gateway.server.bootstrap import AppState, Ledgers, describe, load
+from feint.gateway.server.app_state import AppState, Ledgers
+from feint.gateway.server.bootstrap import describe, load
 from feint.gateway.server.server_handle import RunningServer
 from feint.gateway.settings import ServerSettings, Settings
 from feint.gateway.settings_file import read
