@@ -9,9 +9,11 @@ from benchmarks.load.processes import Server, free_port
 from tests.support.certificates import certificate
 from tests.support.gateways import ANYBODY
 from tests.support.graph_files import whole
-from tests.support.waiting import eventually
+from tests.support.http2 import CONNECTION_BEGINS, GOAWAY, frames_of
+from tests.support.waiting import PATIENCE, eventually
 
 from feint.errors import BadRecipe
+from feint.gateway.server import rpc_server
 from feint.gateway.server.run import running
 from feint.gateway.settings import OnnxSettings, ServerSettings, Settings
 from feint.openinference import proto
@@ -72,6 +74,15 @@ def test_an_old_channel_of_grpc_is_asked_to_connect_anew(tmp_path):
         live(b"", timeout=30)
         eventually(lambda: grpc.ChannelConnectivity.IDLE in states[1:])
         live(b"", timeout=30)
+
+
+def test_a_connection_without_a_call_ends_over_grpc_too(tmp_path, monkeypatch):
+    """It was open for half an hour, without any key."""
+    monkeypatch.setattr(rpc_server, "IDLE", 100)
+    with served(tmp_path) as server, socket.create_connection(("127.0.0.1", server.grpc_port)) as stranger:
+        stranger.sendall(CONNECTION_BEGINS)
+        stranger.settimeout(PATIENCE)
+        assert GOAWAY in [kind for kind, _ in frames_of(stranger)]
 
 
 @pytest.mark.parametrize("server", [{"keep_alive": 0.0}, {"connection_age": -1.0}])

@@ -18,7 +18,7 @@ from tests.support.waiting import eventually
 from feint.errors import BadInput, DamagedFile, StoreRolledBack
 from feint.gateway.changes import AccountName
 from feint.gateway.ledger_session import LedgerSession
-from feint.gateway.server import bootstrap
+from feint.gateway.server import app_state
 from feint.gateway.server.bootstrap import load
 from feint.gateway.server.run import running
 from feint.gateway.settings import LedgerSettings, OnnxSettings, Settings
@@ -183,7 +183,7 @@ def test_damaged_mark_is_an_error(ledger, tmp_path):
 
 
 def test_loss_is_seen_without_a_request(ledger, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(bootstrap, "EVERY", 0.05)
+    monkeypatch.setattr(app_state, "EVERY", 0.05)
     with served(tmp_path, ledger.url) as (server, _, _):
         ledger.empty()
         eventually(lambda: httpx2.get(f"{server.url}/v2/health/ready").status_code == 503)
@@ -306,7 +306,7 @@ def test_expired_tokens_and_erased_clients_are_no_loss(tmp_path):
 
 @pytest.mark.redis
 def test_server_that_evicts_later_is_reported(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(bootstrap, "EVERY", 0.05)
+    monkeypatch.setattr(app_state, "EVERY", 0.05)
     with RedisFaults(tmp_path) as ledger, served(tmp_path, ledger.url):
         ledger._server.config_set("maxmemory-policy", "allkeys-lru")
         eventually(lambda: "evicts keys (maxmemory-policy allkeys-lru)" in caplog.text)

@@ -14,7 +14,7 @@ from tests.support.waiting import eventually
 from feint.errors import BadInput, StoreLost
 from feint.gateway.auth.keyfile import Keys
 from feint.gateway.metadata import repository_index
-from feint.gateway.server import bootstrap
+from feint.gateway.server import app_state
 from feint.gateway.server.run import running
 from feint.gateway.settings import KeySettings, LedgerSettings, OnnxSettings, Settings, UpstreamSettings
 
@@ -70,7 +70,7 @@ def test_a_ledger_of_another_format_is_found_at_the_start(toy, tmp_path):
 @pytest.mark.redis
 @pytest.mark.parametrize("readiness", [True, False])
 def test_a_ledger_that_is_lost_later_shows_in_ready_by_setting(toy, tmp_path, monkeypatch, readiness):
-    monkeypatch.setattr(bootstrap, "EVERY", 0.05)
+    monkeypatch.setattr(app_state, "EVERY", 0.05)
     with redis_server(tmp_path) as server:
         ledger = LedgerSettings(server.url, readiness=readiness)
         settings = Settings({"toy": OnnxSettings(path=toy)}, keys=KeySettings(anonymous=True), ledger=ledger)
@@ -87,7 +87,7 @@ def test_a_ledger_that_is_lost_later_shows_in_ready_by_setting(toy, tmp_path, mo
 
 
 def test_a_file_of_keys_that_is_lost_shows_in_ready(toy, tmp_path, monkeypatch):
-    monkeypatch.setattr(bootstrap, "EVERY", 0.05)
+    monkeypatch.setattr(app_state, "EVERY", 0.05)
     file = tmp_path / "keys.db"
     Keys(file, new=True).add("ann")
     settings = Settings({"toy": OnnxSettings(path=toy)}, keys=KeySettings(file), ledger=LedgerSettings("memory:"))
@@ -101,7 +101,7 @@ def test_a_file_of_keys_that_is_lost_shows_in_ready(toy, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("part", ["ledger", "upstream"])
 def test_a_watch_goes_on_after_an_answer_that_nobody_foresaw(toy, monkeypatch, part):
-    monkeypatch.setattr(bootstrap, "EVERY", 0.05)
+    monkeypatch.setattr(app_state, "EVERY", 0.05)
     with upstream() as other:
         model = UpstreamSettings(upstream=other.url, output="p", upstream_model="toy")
         with running(Settings({"toy": model}, **ANYBODY)) as serving, httpx2.Client(base_url=serving.url) as client:
@@ -126,7 +126,7 @@ def test_the_trial_leaves_no_client_in_a_models_ledger(toy, tmp_path):
 
 
 def test_one_upstream_away_takes_no_other_model_with_it(toy, tmp_path, monkeypatch):
-    monkeypatch.setattr(bootstrap, "EVERY", 0.05)
+    monkeypatch.setattr(app_state, "EVERY", 0.05)
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(upstream())
         away = stack.enter_context(contextlib.ExitStack())

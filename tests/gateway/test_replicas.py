@@ -15,7 +15,7 @@ from feint.gateway.backends.registry import load_upstream
 from feint.gateway.changes import REPLICAS
 from feint.gateway.endpoint import FACTS, ModelEndpoint
 from feint.gateway.ledger_session import LedgerSession
-from feint.gateway.server import bootstrap
+from feint.gateway.server import app_state
 from feint.gateway.server.replicas import SILENT, ReplicaWatch
 from feint.gateway.server.run import running
 from feint.gateway.settings import (
@@ -151,7 +151,7 @@ def other(folder, what):
 
 @pytest.mark.parametrize("what", FACTS)
 def test_log_and_metric_say_what_differs(what, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(bootstrap, "EVERY", 0.05)
+    monkeypatch.setattr(app_state, "EVERY", 0.05)
     whole(tmp_path / "toy.onnx")
     with (
         caplog.at_level(logging.WARNING, "feint.gateway"),
@@ -173,7 +173,7 @@ def test_replicas_that_read_an_upstreams_answers_otherwise_differ(change):
 
 
 def test_replicas_of_one_settings_file_agree(tmp_path, monkeypatch):
-    monkeypatch.setattr(bootstrap, "EVERY", 0.02)
+    monkeypatch.setattr(app_state, "EVERY", 0.02)
     whole(tmp_path / "toy.onnx")
     Keys(tmp_path / "keys.db", new=True).add("ann")
     one = settings(tmp_path, keys=KeySettings(tmp_path / "keys.db"))
@@ -210,7 +210,7 @@ def test_the_fingerprint_of_keys_changes_with_what_they_allow_and_holds_no_secre
 
 
 def test_a_lost_file_of_keys_is_a_difference_and_no_lost_ledger(tmp_path, monkeypatch):
-    monkeypatch.setattr(bootstrap, "EVERY", 0.02)
+    monkeypatch.setattr(app_state, "EVERY", 0.02)
     whole(tmp_path / "toy.onnx")
     for name in ("one.db", "other.db"):
         Keys(tmp_path / name, new=True)

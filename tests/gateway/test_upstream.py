@@ -144,7 +144,7 @@ def test_a_request_is_sent_again_only_on_a_kept_connection_that_ended(tmp_path):
 
 @pytest.mark.slow
 def test_an_upstream_that_comes_later_and_one_that_comes_back(tmp_path, monkeypatch):
-    monkeypatch.setattr("feint.gateway.server.bootstrap.EVERY", 0.05)
+    monkeypatch.setattr("feint.gateway.server.app_state.EVERY", 0.05)
     with upstream() as server:
         port = server.server_port
     with before(server, tmp_path) as client:

@@ -95,6 +95,21 @@ def test_a_worker_that_is_killed_is_replaced_and_what_it_counted_stays(gateway):
 
 
 @pytest.mark.slow
+def test_workers_that_end_leave_no_files_of_metrics(gateway):
+    def files() -> set[str]:
+        environment = Path(f"/proc/{min(gateway.workers())}/environ").read_bytes().split(b"\0")
+        (directory,) = [entry.partition(b"=")[2] for entry in environment if entry.startswith(b"PROMETHEUS")]
+        return {file.name for file in Path(directory.decode()).iterdir()}
+
+    before, killed = files(), gateway.workers()
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: gateway.logged(" serves") == 2)
+    assert not killed & gateway.workers()
+    assert files() == before
+
+
+@pytest.mark.slow
 def test_all_workers_reload_and_none_takes_a_ledger_of_its_own(gateway):
     os.kill(gateway.server.pid, signal.SIGHUP)
     eventually(lambda: gateway.logged("read anew") == 2)

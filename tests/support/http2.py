@@ -4,7 +4,7 @@ import socket
 import struct
 from collections.abc import Iterator
 
-DATA, HEADERS, SETTINGS = 0, 1, 4
+DATA, HEADERS, SETTINGS, GOAWAY = 0, 1, 4, 7
 END_HEADERS = 4
 
 

@@ -18,7 +18,7 @@ from feint.errors import BadInput, FeintError, one_line
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from feint.gateway.server.bootstrap import AppState, Ledgers
+    from feint.gateway.server.app_state import AppState, Ledgers
     from feint.gateway.server.run import Factory, RunningServer
     from feint.gateway.settings import ModelSettings
 

@@ -70,7 +70,7 @@ def test_outputs_that_can_be_read_are_scores(nodes, outputs, tmp_path):
 def test_labels_that_are_true_or_false_are_several(tmp_path):
     zero = helper.make_node("Constant", [], ["zero"], value_float=0.0)
     nodes = [zero, *SOFTMAX, helper.make_node("Greater", ["z", "zero"], ["q"])]
-    with pytest.raises(BadInput, match="whose rows sum to .* for each label; expected one class"):
+    with pytest.raises(BadInput, match=r"whose rows sum to .* for each label; expected one class"):
         inspect_model(victims.load_raw(saved(tmp_path, nodes, [tensor("q", TensorProto.BOOL)])), SAMPLES)
 
 

@@ -1,207 +1,29 @@
 """Start of a gateway from its settings: all models are loaded and tried before any client is admitted."""
 
-import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Awaitable, Iterator, Mapping
+from dataclasses import replace
 
-from feint.errors import BadInput, BadRecipe, FeintError, MissingData, NotWritten, StoreLost, one_line
+from feint.errors import BadRecipe, FeintError, MissingData, StoreLost, one_line
 from feint.gateway.app import Authenticator, Gateway
 from feint.gateway.auth import keys
 from feint.gateway.auth.keys import KeyFileAuth
 from feint.gateway.backends.base import LoadedModel
 from feint.gateway.backends.registry import LOADERS
-from feint.gateway.changes import LedgerMark
 from feint.gateway.endpoint import ModelEndpoint
-from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.redaction import address
 from feint.gateway.secrets import NO_PASSPHRASE
-from feint.gateway.server.marks import read_marks, write_marks
-from feint.gateway.server.readiness import (
-    TRIAL,
-    accept,
-    check_decision,
-    check_writable,
-    explained,
-    keys_lost,
-    settings_warnings,
-)
-from feint.gateway.server.replicas import ReplicaWatch, facts
+from feint.gateway.server.app_state import AppState, Ledgers
+from feint.gateway.server.readiness import TRIAL, check_decision, settings_warnings
 from feint.gateway.settings import LOOPBACK, ServerSettings, Settings
-from feint.gateway.stores import open_store
 from feint.gateway.telemetry.audit_chain import read_key
 from feint.openinference.model_spec import ModelSpec
 
 ENFORCE = "shadow = false (or --enforce) enforces it"
-EVERY = 2.0  # seconds between two checks of an upstream
 
 log = logging.getLogger("feint.gateway")
-
-
-@dataclass
-class Ledgers:
-    """A ledger for each model at one `url`: what a client did to one model is no evidence for another."""
-
-    url: str
-    _sessions: dict[str, LedgerSession] = field(default_factory=dict)
-
-    def __getitem__(self, model: str) -> LedgerSession:
-        """Return the ledger of a model, opened at its first use; raise `StoreLost` or `BadInput`."""
-        if model not in self._sessions:
-            self._sessions[model] = LedgerSession(open_store(self.url, model))
-        return self._sessions[model]
-
-    async def close(self) -> None:
-        """Close all of them."""
-        for session in self._sessions.values():
-            await session.store.close()
-
-
-@dataclass
-class AppState:
-    """A gateway with its models and ledgers.
-
-    Attributes:
-        settings: The settings that it was built from.
-        gateway: The gateway.
-        models: The loaded models by name.
-        ledgers: Their ledgers.
-        warnings: Problems that the operator should fix.
-    """
-
-    settings: Settings
-    gateway: Gateway
-    models: Mapping[str, LoadedModel]
-    ledgers: Ledgers
-    warnings: Sequence[str] = ()
-    _watching: list[asyncio.Task[None]] = field(default_factory=list)
-
-    def progress(self) -> None:
-        """Prepare the models for clients; then keep asking whether ledger, keys and upstreams are ready.
-
-        Models that become ready are served.
-        """
-        for loaded in self.models.values():
-            loaded.opening()
-        watches = [self._watch(name, loaded) for name, loaded in self.models.items() if loaded.upstream]
-        self._watching = [asyncio.ensure_future(watch) for watch in (*watches, self._watch_ledger())]
-
-    async def _watch_ledger(self) -> None:
-        watches = [
-            ReplicaWatch(self.gateway.endpoints[name], partial(facts, self.settings, self.gateway, name, loaded))
-            for name, loaded in self.models.items()
-        ]
-        risk = ""
-        while True:
-            await asyncio.sleep(EVERY)
-            try:
-                await self.check_ledger()
-                risk = await self._check_settings(risk)
-                for watch in watches:
-                    await watch.look()
-                lost = ""
-                self.keep_marks()
-            except StoreLost as error:
-                lost = f"the ledger is lost: {error.args[0]}"
-            except Exception as error:  # of a server that answers otherwise than its protocol: the watch goes on
-                lost = f"the ledger is lost: {type(error).__name__}"
-            if bool(lost) != self.gateway.ledger_lost:
-                log.warning(lost or "the ledger is back")
-            self.gateway.ledger_lost = bool(lost)
-            if (nobody := keys_lost(self.gateway.authenticator)) != self.gateway.keys_lost:
-                log.warning("the file of keys %s", "is lost: nobody is let in" if nobody else "is back")
-            self.gateway.keys_lost = nobody
-
-    async def _check_settings(self, before: str) -> str:
-        """Log, where it was not so `before`, that the ledger's server may lose data by its settings; return how."""
-        try:
-            await settings_warnings(self.ledgers[TRIAL].store)
-            risk = ""
-        except BadInput as error:
-            risk = one_line(error)
-        if risk != before:
-            log.error("the ledger is not safe: %s", risk) if risk else log.warning("the ledger is safe again")
-        return risk
-
-    @property
-    def marks(self) -> dict[str, LedgerMark]:
-        """Marks of the ledgers that were kept in the settings' file; none without one. Raises `DamagedFile`."""
-        file = self.settings.ledger.mark
-        return read_marks(file) if file is not None else {}
-
-    def keep_marks(self) -> None:
-        """Keep the ledgers' marks, if there is a file for them; a failure is logged."""
-        file, sessions = self.settings.ledger.mark, {n: at.session for n, at in self.gateway.endpoints.items()}
-        if file is None or any(session.mark is None for session in sessions.values()):
-            return
-        try:
-            write_marks(file, {name: session.mark for name, session in sessions.items() if session.mark is not None})
-        except NotWritten as error:
-            log.warning("the ledger's mark: %s", one_line(error))
-
-    async def accept_ledger(self, marks: Mapping[str, LedgerMark]) -> None:
-        """Take the ledger of each model as it is now, or as its mark has it; raise `StoreLost`, as `check_ledger`."""
-        with explained(self.ledgers.url):
-            for name, endpoint in self.gateway.endpoints.items():
-                endpoint.session.accept(marks.get(name))
-                if name not in marks:
-                    await accept(endpoint.session.store)
-            await accept(self.ledgers[TRIAL].store)
-
-    async def check_ledger(self) -> None:
-        """Read the ledger of each model, and write into one; raise `StoreLost`, with address and cause."""
-        with explained(self.ledgers.url):
-            for endpoint in self.gateway.endpoints.values():
-                await endpoint.session.check()
-            await check_writable(self.ledgers[TRIAL].store)
-
-    async def _watch(self, name: str, loaded: LoadedModel) -> None:
-        assert loaded.upstream is not None
-        assert loaded.connect is not None
-        while True:
-            await asyncio.sleep(EVERY)
-            endpoint = self.gateway.endpoints[name]
-            try:
-                ready = await loaded.upstream.ready()
-                if ready and not endpoint.ready:  # it is new, or it was started again, perhaps with another model
-                    ready = await self._connect(name, loaded.connect)
-            except Exception as error:  # of answers that nobody foresaw: the watch goes on
-                log.warning("the upstream of %s: %s", name, type(error).__name__)
-                ready = False
-            if ready != endpoint.ready:
-                log.warning("the upstream of %s %s", name, "is ready" if ready else "does not answer")
-            endpoint.ready = ready
-
-    async def _connect(self, name: str, connect: Callable[[], Awaitable[ModelSpec]]) -> bool:
-        try:
-            spec = await connect()
-        except FeintError as error:
-            log.warning("the upstream of %s: %s", name, error.args[0])
-            return False
-        endpoint = self.gateway.endpoints[name]
-        known = endpoint.spec
-        if known.domain is not None and (known.domain, known.classes) != (spec.domain, spec.classes):
-            log.error("the upstream of %s is another model now: restart or reload", name)
-            return False
-        endpoint.spec = spec
-        return True
-
-    def unwatch(self) -> None:
-        """Stop asking upstreams."""
-        for task in self._watching:
-            task.cancel()
-
-    async def close(self, *, ledgers: bool = True) -> None:
-        """Close models and upstreams, and the ledgers unless they are still used elsewhere."""
-        self.unwatch()
-        for loaded in self.models.values():
-            loaded.close()
-        if ledgers:
-            self.keep_marks()
-            await self.ledgers.close()
 
 
 async def load(
@@ -246,7 +68,8 @@ async def tried(state: AppState, ledgers: Ledgers | None = None) -> AppState:
         for name, loaded in state.models.items():
             with _naming(name):
                 await check_decision(loaded)
-        await state.accept_ledger(state.marks if ledgers is None else {})  # a reload takes the ledger as it is
+        marks = state.marks if ledgers is None else {}  # a reload takes the ledger as it is
+        await state.accept_ledgers(marks)
         await state.check_ledger()
         warnings = await settings_warnings(state.ledgers[TRIAL].store)
     except FeintError as error:

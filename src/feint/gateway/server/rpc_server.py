@@ -13,6 +13,7 @@ from feint.gateway.settings import ServerSettings
 STREAMS = 128  # calls of one connection at the same time: others wait at the client
 WINDOW = 2**18  # bytes of a call that are taken in before it is known who asks; 280 MiB without a key then hold 4 MiB
 KEEPALIVE = 30_000  # milliseconds after which a silent client of gRPC is pinged, and again until it counts as gone
+IDLE = 60_000  # milliseconds without a call after which a connection ends, as those of strangers: clients connect anew
 AGAIN = 0.2  # seconds until a port that cannot be opened anew is tried again
 
 log = logging.getLogger("feint.gateway")
@@ -67,6 +68,7 @@ class RpcServer:
             ("grpc.http2.lookahead_bytes", WINDOW),
             ("grpc.keepalive_time_ms", KEEPALIVE),
             ("grpc.keepalive_timeout_ms", KEEPALIVE),
+            ("grpc.max_connection_idle_ms", IDLE),
         ]
         if self._at.connection_age:
             options.append(("grpc.max_connection_age_ms", round(1000 * self._at.connection_age)))

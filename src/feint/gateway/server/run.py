@@ -13,7 +13,8 @@ import uvloop
 
 from feint.errors import FeintError
 from feint.gateway.app import Authenticator
-from feint.gateway.server.bootstrap import AppState, Ledgers, load
+from feint.gateway.server.app_state import AppState, Ledgers
+from feint.gateway.server.bootstrap import load
 from feint.gateway.server.server_handle import Factory, RunningServer
 from feint.gateway.settings import Settings
 from feint.gateway.telemetry import observers

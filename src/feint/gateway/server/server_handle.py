@@ -18,7 +18,8 @@ from feint.errors import FeintError, one_line
 from feint.gateway import routes
 from feint.gateway.dashboard import page
 from feint.gateway.secrets import NO_PASSPHRASE
-from feint.gateway.server.bootstrap import AppState, Ledgers, close_authenticator, tls
+from feint.gateway.server.app_state import AppState, Ledgers
+from feint.gateway.server.bootstrap import close_authenticator, tls
 from feint.gateway.server.limits import BoundedConnection
 from feint.gateway.server.ports import bind
 from feint.gateway.server.rpc_server import RpcServer

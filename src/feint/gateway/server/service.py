@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from feint.errors import BadInput
 from feint.gateway.server import run
-from feint.gateway.server.bootstrap import AppState, Ledgers, authenticator_of, build_app, describe, tried
+from feint.gateway.server.app_state import AppState, Ledgers
+from feint.gateway.server.bootstrap import authenticator_of, build_app, describe, tried
 from feint.gateway.settings import LOOPBACK, KeySettings, LedgerSettings, ServerSettings, Settings, TorchSettings
 
 if TYPE_CHECKING:

@@ -14,14 +14,15 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
-from prometheus_client import multiprocess
+from prometheus_client import multiprocess, values
 
 from feint import __version__
 from feint.errors import BadInput, FeintError
 from feint.gateway import accounts, error_responses
 from feint.gateway.redaction import redacted
 from feint.gateway.server import ports, run
-from feint.gateway.server.bootstrap import AppState, Ledgers, describe, load
+from feint.gateway.server.app_state import AppState, Ledgers
+from feint.gateway.server.bootstrap import describe, load
 from feint.gateway.server.server_handle import RunningServer
 from feint.gateway.settings import ServerSettings, Settings
 from feint.gateway.settings_file import read
@@ -131,7 +132,7 @@ class Supervisor:
 
     def _spawn(self, number: int) -> None:
         ours, theirs = SPAWN.Pipe()
-        process = SPAWN.Process(target=work, args=(self._file, theirs), name=f"feint-worker-{number}")
+        process = SPAWN.Process(target=work, args=(self._file, number, theirs), name=f"feint-worker-{number}")
         process.start()
         theirs.close()
         self._workers[number] = Worker(process, ours, time.monotonic())
@@ -140,7 +141,7 @@ class Supervisor:
         worker.process.join()
         worker.pipe.close()
         self._running.discard(number)
-        multiprocess.mark_process_dead(worker.process.pid, os.environ[METRICS])
+        multiprocess.mark_process_dead(number, os.environ[METRICS])  # pyright: ignore[reportArgumentType]
         if self._stopping:
             del self._workers[number]
             return
@@ -173,15 +174,17 @@ class Supervisor:
                 os.kill(worker.process.pid, number)  # pyright: ignore[reportArgumentType] # it was started
 
 
-def work(file: Path, pipe: Connection) -> None:
+def work(file: Path, number: int, pipe: Connection) -> None:
     """Serve as one worker, until SIGTERM or until the supervisor has gone.
 
     Args:
         file: The settings file.
+        number: Number of the worker, under which it goes on counting where the one that it replaces has ended.
         pipe: The supervisor's, to which the lines of what is served are sent, or the error that prevents it.
     """
     os.setpgid(0, 0)  # Ctrl-C in a terminal goes to the supervisor alone
     take_over()
+    values.ValueClass = values.MultiProcessValue(lambda: number)  # or each one that ended would leave files for good
 
     async def make(ledgers: Ledgers | None) -> AppState:
         return await load(_shared_settings(file), ledgers=ledgers)
