@@ -47,9 +47,10 @@ def lost_data(
     mark = outcome.ledger
     if known is not None and mark is not None and mark.id != known.id:
         return "it is another one, or was emptied"
-    changed = outcome.committed and any(change.version is not None or change.adds for change in changes.values())
-    if known is not None and mark is not None and mark.commits - changed < known.commits:
-        return f"it went back from commit {known.commits} to {mark.commits - changed}"
+    if known is not None and mark is not None and mark.commits <= known.commits:
+        changed = outcome.committed and any(change.version is not None or change.adds for change in changes.values())
+        if mark.commits - changed < known.commits:
+            return f"it went back from commit {known.commits} to {mark.commits - changed}"
     behind = [
         name
         for name, account in outcome.accounts.items()
