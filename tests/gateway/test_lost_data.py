@@ -16,8 +16,8 @@ from tests.support.redis_servers import redis_server
 from tests.support.waiting import eventually
 
 from feint.errors import BadInput, DamagedFile, StoreRolledBack
-from feint.gateway.changes import AccountName
-from feint.gateway.ledger_session import LedgerSession
+from feint.gateway.changes import AccountName, ChangeSet, LedgerMark, Outcome
+from feint.gateway.ledger_session import LedgerSession, lost_data
 from feint.gateway.server import app_state
 from feint.gateway.server.bootstrap import load
 from feint.gateway.server.run import running
@@ -113,6 +113,19 @@ def served(folder, url, when_lost="refuse", mark=None):
         server.gateway.endpoints["toy"].observer = records.append
         assert ask(client).status_code == 200
         yield server, client, records
+
+
+@pytest.mark.parametrize(
+    ("version", "committed", "commits", "lost"),
+    [(0, True, 6, ""), (0, True, 5, "to 4"), (0, False, 5, ""), (0, False, 4, "to 4"), (None, True, 5, ""),
+     (None, True, 4, "to 4"), (0, True, 4, "to 3")],
+)  # fmt: skip
+def test_number_of_commits_tells_what_was_lost(version, committed, commits, lost):
+    """A commit that changed an account is one of those that the ledger counts."""
+    name = AccountName("client", "ann")
+    outcome = Outcome(committed, {}, LedgerMark("a", commits))
+    said = lost_data(LedgerMark("a", 5), {name: 0}, {name: ChangeSet(version)}, outcome)
+    assert said == (f"it went back from commit 5 {lost}" if lost else "")
 
 
 @pytest.mark.parametrize("fault", ["empty", "evict", "restore"])
