@@ -40,7 +40,7 @@ class Budgeted:
     def admit(self, query, account) -> None:
         self.rules[0].admit(query, account)
 
-    async def compute(self, query) -> np.ndarray:
+    async def compute(self, query, account=None) -> np.ndarray:
         return np.full((len(query), CLASSES), 1 / CLASSES, np.float32)
 
     async def answer(self, query, computed, account, record=None, *, shadow=False) -> np.ndarray:

@@ -35,7 +35,7 @@ class Tested:
     def admit(self, query, account) -> None:
         self._rule.admit(query, account)
 
-    async def compute(self, query) -> np.ndarray:
+    async def compute(self, query, account=None) -> np.ndarray:
         return np.full((len(query), 10), 0.1, np.float32)
 
     async def answer(self, query, computed, account, record, *, shadow) -> np.ndarray:
