@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from benchmarks.load.processes import free_port
 from sklearn.linear_model import LogisticRegression
@@ -33,6 +34,40 @@ def owner(tmp_path, monkeypatch):
 def test_the_named_column_is_no_input(run_cli, owner, line):
     code, out, err = run_cli(line)
     assert code == 0, out + err
+
+
+@pytest.mark.parametrize("name", ["class", "label", "Target", "y"])
+def test_a_feature_with_the_name_of_a_label_is_said(run_cli, tmp_path, name):
+    random = np.random.default_rng(0)
+    x = pd.DataFrame(random.normal(size=(120, 2)).round(3), columns=["age", name])
+    risk = np.where(x[name] > 0, "high", "low")
+    skops.dump(make_pipeline(StandardScaler(), LogisticRegression()).fit(x, risk), tmp_path / "model.skops")
+    codes = x.assign(risk=risk, **{name: (x[name] > 0).astype(int)})
+    codes.to_csv(tmp_path / "rows.csv", index=False)
+    code, _, err = run_cli("inspect model.skops --data rows.csv")
+    assert code == 2
+    assert f"name the column of the label: --label COLUMN, as the model takes {name!r}" in err
+    assert run_cli("inspect model.skops --data rows.csv --label risk")[0] == 0
+
+
+def test_a_table_without_a_header_needs_one(run_cli, owner):
+    rows = Path("rows.csv").read_text().splitlines(keepends=True)[1:]
+    Path("bare.csv").write_text("".join(f"clerk,{row}" for row in rows))
+    code, _, err = run_cli("inspect model.skops --data bare.csv")
+    assert code == 2
+    assert "name it: --label COLUMN, or write a header, if these are values" in err
+
+
+def test_a_word_among_numbers_is_named_by_its_column(run_cli, tmp_path):
+    random = np.random.default_rng(0)
+    x = pd.DataFrame(random.normal(size=(120, 2)).round(3), columns=["age", "hours"])
+    risk = np.where(x.age > 0, "high", "low")
+    skops.dump(make_pipeline(StandardScaler(), LogisticRegression()).fit(x, risk), tmp_path / "model.skops")
+    words = [value if i != 3 else "n. k." for i, value in enumerate(x.hours)]
+    x.assign(hours=words, risk=risk).to_csv(tmp_path / "rows.csv", index=False)
+    code, _, err = run_cli("inspect model.skops --data rows.csv --label risk")
+    assert code == 2
+    assert "'n. k.'), in the column 'hours'; expected inputs that model.skops takes" in err
 
 
 def test_serve_check_reads_the_named_label(run_cli, owner):

@@ -1,5 +1,6 @@
 """One part of a data set as its files have it, and its inputs in a model's domain."""
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ def table_part(
     if column is None and labelled:
         raise BadInput(
             f"columns {listed(table.column_names, 12)}", "one of labels: label, labels, target, class or y",
-            "name it: --label COLUMN",
+            "name it: --label COLUMN" + (", or write a header, if these are values" if _has_decimals(table) else ""),
         )  # fmt: skip
     about = declared(table)
     labels = None
@@ -75,6 +76,11 @@ def table_part(
     rest = table.drop_columns([column]) if column is not None else table
     kind = _kind(rest, about) if domain is None else type(domain)
     return _READERS[kind](rest, labels, about)
+
+
+def _has_decimals(table: "pyarrow.Table") -> bool:
+    """Return whether the name of a column is a number with decimals, as where a table has no header."""
+    return any(re.fullmatch(r"\s*-?\d+[.,]\d+\s*", name) for name in table.column_names)
 
 
 def npz_part(path: Path, domain: Domain | None, *, label: str | None = None, labelled: bool = True) -> Part:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from feint.data.labels import COLUMNS as LABELS
 from feint.errors import BadInput
 from feint.models.simplex import kind_of_scores
 from feint.signature import Column, Columns, Domain, Pixels, Text, Tokens
@@ -174,7 +175,11 @@ def match_columns(domain: Columns, columns: tuple[Column, ...]) -> Columns:
     if absent:
         parts = [f"no column {', '.join(absent[:8])}"]
         parts += [f"the unknown column {', '.join(extra[:8])}"] if extra else []
-        raise BadInput(" and ".join(parts), f"the model's {len(names)} columns", "rename, add or remove columns")
+        taken = next((name for name in absent if name.lower() in LABELS), None)
+        remedy = f"name the column of the label: --label COLUMN, as the model takes {taken!r}" if taken else ""
+        raise BadInput(
+            " and ".join(parts), f"the model's {len(names)} columns", remedy or "rename, add or remove columns"
+        )
     return Columns(tuple(_merge(by_name[_key(column.name)], column) for column in columns))
 
 

@@ -25,6 +25,7 @@ def tensor(name, kind=TensorProto.FLOAT, shape=("N", 3)):
 
 
 P = tensor("p")
+MOST = helper.make_node("TopK", ["z", "one"], ["most_z", "place"])
 SEQUENCE = helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, None)
 OPTIONAL = helper.make_value_info(
     "o", helper.make_optional_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, ["N", 3]))
@@ -43,6 +44,7 @@ def cast(kind):
 
 def saved(folder, nodes, outputs, *, takes=TensorProto.FLOAT, opset=19, ir=10, domains=()):
     stored = [numpy_helper.from_array(WEIGHTS, "w"), numpy_helper.from_array(np.float32(255), "most")]
+    stored.append(numpy_helper.from_array(np.array([1]), "one"))
     graph = helper.make_graph(nodes, "g", [tensor("x", takes, ("N", 2))], outputs, stored)
     opsets = [helper.make_opsetid("", opset), *domains]
     (folder / "m.onnx").write_bytes(helper.make_model(graph, opset_imports=opsets, ir_version=ir).SerializeToString())
@@ -54,10 +56,11 @@ def saved(folder, nodes, outputs, *, takes=TensorProto.FLOAT, opset=19, ir=10, d
     [
         ([*SOFTMAX, helper.make_node("SequenceConstruct", ["p"], ["s"])], [P, SEQUENCE]),
         ([*SOFTMAX, helper.make_node("Optional", ["p"], ["o"])], [OPTIONAL]),
+        ([*SOFTMAX, MOST, helper.make_node("Equal", ["z", "most_z"], ["q"])], [tensor("q", TensorProto.BOOL)]),
         (cast(TensorProto.UINT8), [tensor("q", TensorProto.UINT8)]),
         (cast(TensorProto.INT32), [tensor("q", TensorProto.INT32)]),
     ],
-    ids=["sequence beside", "optional", "bytes", "integers"],
+    ids=["sequence beside", "optional", "one true", "bytes", "integers"],
 )
 def test_outputs_that_can_be_read_are_scores(nodes, outputs, tmp_path):
     raw = victims.load_raw(saved(tmp_path, nodes, outputs))

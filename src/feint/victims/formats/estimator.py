@@ -1,5 +1,6 @@
 """Classifiers of scikit-learn, from this process or from a file of skops."""
 
+import re
 import zipfile
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
@@ -108,8 +109,8 @@ class EstimatorModel(RawModel):
             AttributeError,
         ) as error:  # what scikit-learn raises for other inputs
             raise BadInput(
-                f"inputs of shape {np.shape(x)} ({one_line(error, 200)})", f"inputs that {self.place} takes",
-                "check the columns, their categories and missing values",
+                f"inputs of shape {np.shape(x)} ({one_line(error, 200)}){self._origin(x, error)}",
+                f"inputs that {self.place} takes", "check the columns, their categories and missing values",
             ) from error  # fmt: skip
         return np.asarray(y)
 
@@ -128,6 +129,15 @@ class EstimatorModel(RawModel):
                 "train another model of its kind yourself",
             ) from error  # fmt: skip
         skops.dump(clone, path)
+
+    def _origin(self, x: Any, error: Exception) -> str:
+        """Return the column of the text that an error quotes as no number, in words, "" where none is found."""
+        quoted = re.search(r"could not convert string to float: (['\"])(.*)\1", str(error))
+        rows = np.asarray(x, object)
+        if quoted is None or rows.ndim != 2 or rows.shape[1] != len(self.metadata.columns):
+            return ""
+        places = (rows == quoted[2]).any(0).nonzero()[0]
+        return f", in the column {self.metadata.columns[places[0]].name!r}" if len(places) else ""
 
     def _frame(self, x: np.ndarray) -> Any:
         """Return an array as the estimator was fitted to it: as a data frame where it knows names of columns."""
