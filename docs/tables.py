@@ -546,12 +546,15 @@ def campaign_days() -> str:
 
 def campaign_named() -> str:
     """Return the table of the clients that e-BH names."""
-    heads = "Victim|Score|Honest newcomers|Queries each|Attacker's accounts named|Honest among the named|Seeds"
+    heads = (
+        "Victim|Score|Honest newcomers|Queries each|Attacker's accounts named|Honest among the named|Honest named|Seeds"
+    )
     rows = [heads.split("|")]
     for row in campaigns("named"):
         shares = f"{row['named']:.1%}", f"{row['false']:.2%}"
         about = _victim(row), row.get("score", "energy"), f"{row['honest']:,}", str(row["queries"])
-        rows.append([*about, *shares, str(row["seeds"])])
+        wrong = ", ".join(map(str, row.get("wrong", [])))
+        rows.append([*about, *shares, wrong, str(row["seeds"])])
     return grid(rows)
 
 

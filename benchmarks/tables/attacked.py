@@ -7,6 +7,7 @@ once for each set, and streams of queries are drawn from them.
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -56,13 +57,13 @@ class Parts(NamedTuple):
     Attributes:
         setting: The victim, calibration, and inputs of honest clients.
         pool: Inputs of attackers.
-        proxy: A model of the same task that attackers have.
+        proxy: Loads or trains a model of the same task that attackers have.
         outliers: Inputs that a learned score takes as out of place.
     """
 
     setting: Setting
     pool: Split
-    proxy: nn.Module
+    proxy: Callable[[], nn.Module]
     outliers: Split
 
 
@@ -95,6 +96,11 @@ class Attacked:
         """Its parts."""
         return self.make()
 
+    @functools.cached_property
+    def proxy(self) -> nn.Module:
+        """The attackers' model."""
+        return self.parts.proxy()
+
     @property
     def attacks(self) -> tuple[str, ...]:
         """Names of attacks by inputs of the pool as they are: all, and those chosen."""
@@ -108,9 +114,7 @@ class Attacked:
     @functools.cached_property
     def order(self) -> Tensor:
         """The rows of the pool, those that the attackers' model is surest of first."""
-        z = torch.cat(
-            [victims.logits(self.parts.proxy, self.parts.pool.inputs(rows)) for rows in _rows(self.parts.pool)]
-        )
+        z = torch.cat([victims.logits(self.proxy, self.parts.pool.inputs(rows)) for rows in _rows(self.parts.pool)])
         sure = z.logsumexp(-1) if self.reads == "features" else z.softmax(-1).amax(-1)  # the sum may say nothing
         return sure.argsort(descending=True)
 
@@ -121,8 +125,8 @@ class Attacked:
         if which == "blends":
             x = blended(x, self.parts.setting.honest.inputs(slice(0, CHANGED)), BLENDED, domain, generator)
         else:
-            assert isinstance(self.parts.proxy, Classifier)
-            x = RaisedEnergy(PGD(2 * RADIUS / STEPS, RADIUS), STEPS).apply(x, self.parts.proxy, generator)
+            assert isinstance(self.proxy, Classifier)
+            x = RaisedEnergy(PGD(2 * RADIUS / STEPS, RADIUS), STEPS).apply(x, self.proxy, generator)
         return unlabelled(x.numpy(), domain, which)
 
     @functools.cache  # noqa: B019, one victim lives as long as the process
@@ -192,24 +196,25 @@ def detectors(reads: str) -> Mapping[str, EProcessDetector]:
 def cifar10() -> Parts:
     """Return the published ResNet-20 with CIFAR-100, of which a published ResNet-56 chooses."""
     images = data.load("cifar10")
-    proxy = victims.load_published(weights("weights_cifar10_resnet56.npz"), networks.get("resnet56", images))
+    network = networks.get("resnet56", images)
+    proxy = partial(victims.load_published, weights("weights_cifar10_resnet56.npz"), network)
     return Parts(setting_of_cifar10(), images.pool, proxy, data.load("gtsrb").train.share(0, 4))
 
 
 def fashion() -> Parts:
     """Return a LeNet on Fashion-MNIST with CIFAR-100 in grey, of which a second LeNet, of the same inputs, chooses."""
     images, recipe = data.load("fashion_mnist"), SETTINGS["fashion_mnist"]
-    proxy = train(networks.get(recipe.network, images), images.train, training=recipe.victim, seed=1)
+    proxy = partial(train, networks.get(recipe.network, images), images.train, training=recipe.victim, seed=1)
     pool = grey("cifar100@28", "train", POOL, images.domain)
     return Parts(setting_of_fashion(), pool, proxy, grey("gtsrb@28", "train", 5000, images.domain))
 
 
 def adult() -> Parts:
     """Return XGBoost on Adult with rows drawn from published shares, of which logistic regression chooses."""
-    proxy, images = models.victim("Adult, logistic regression")
+    images = data.load("adult")
     drawn = images.domain.sample(POOL, 0), images.domain.sample(5000, 1, published=False)
     pool, outliers = (unlabelled(x, images.domain, "drawn") for x in drawn)
-    return Parts(setting_of_adult(), pool, proxy, outliers)
+    return Parts(setting_of_adult(), pool, lambda: models.victim("Adult, logistic regression")[0], outliers)
 
 
 VICTIMS: Mapping[str, Attacked] = {

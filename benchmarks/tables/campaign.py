@@ -7,6 +7,7 @@ level of probation. A copy is trained on what a campaign was answered, labels al
 
 import functools
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -43,6 +44,7 @@ SHARE = 0.01  # of the honest newcomers' answers that may change
 LEVELS = 0.01, 0.02, 0.05, 0.2
 PERIOD = 5000  # newcomers of the last period, of each of whom one query calibrates
 LAST, OTHERS, TODAY, TO_LEARN = range(4)  # the quarters of the test inputs that newcomers have
+SLICED = ", slices declared"  # what follows the name of a score whose test has the owner's slices
 
 
 def learned(victim: str) -> Mapping[str, Callable[[], Split]]:
@@ -60,8 +62,10 @@ def fitted(victim: str, score: str = "energy") -> Campaign:
 
     Every third trains a score that learns, and has inputs of another quarter: newcomers share none.
     """
-    attacked, outliers = VICTIMS[victim], learned(victim).get(score)
+    attacked, outliers = VICTIMS[victim], learned(victim).get(score.removesuffix(SLICED))
     test = SequentialTest(LearnedScore(attacked.reads)) if outliers else SequentialTest()
+    if score.endswith(SLICED):
+        test = replace(test, slices=attacked.parts.setting.slices)
     last, others = population(victim, LAST), population(victim, TO_LEARN if outliers else LAST)
     cameras, rows = last.draw(np.random.default_rng(0), PERIOD, 1)
     who = [others if i % 3 == 0 else last for i in range(PERIOD)]
@@ -184,9 +188,10 @@ def of_victim(victim: str, progress: ProgressCallback) -> Jobs:
         yield f"days-{n}", partial(days, victim, n)
         for score in ("energy", *learned(victim)):
             yield f"calibrated-{n}-{score}", partial(campaign, victim, n, score, partial(calibrated, victim, score))
-            for queries in (10, 20):
-                name = f"named-{n}-{queries}" + ("" if score == "energy" else f"-{score}")
-                yield name, partial(named, victim, n, queries, score)
+            for test in (score, score + SLICED):
+                for queries in (10, 20):
+                    name = f"named-{n}-{queries}" + ("" if test == "energy" else f"-{test}")
+                    yield name, partial(named, victim, n, queries, test)
         others = partial(calibrated, victim, "energy", OTHERS)
         yield f"calibrated-{n}-energy-others", partial(campaign, victim, n, "energy", others)
         for score in ("energy", pool_score):
@@ -266,17 +271,18 @@ def surrogate(victim: str, x: Tensor, p: Tensor) -> Surrogate:
 
 def named(victim: str, n: int, queries: int, score: str) -> Row:
     """Return which accounts e-BH rejects once each has asked so often."""
-    shares, false, known, fdr = [], [], attack(victim, score), fitted(victim, score).fdr
+    shares, false, wrong, known, fdr = [], [], [], attack(victim, score), fitted(victim, score).fdr
     for seed in range(SEEDS):
         rng = np.random.default_rng(seed)
         rows = rng.integers(len(known), size=(ACCOUNTS, queries))
         s = np.concatenate([known[rows], honest(victim, rng, n, queries, score)])
         rejects = e_bh(np.exp(e_process(victim, s, score)[:, -1]), fdr)
         shares.append(rejects[:ACCOUNTS].mean())
-        false.append(rejects[ACCOUNTS:].sum() / max(1, rejects.sum()))
+        wrong.append(int(rejects[ACCOUNTS:].sum()))
+        false.append(wrong[-1] / max(1, rejects.sum()))
     return {
         "victim": victim, "kind": "named", "honest": n, "accounts": ACCOUNTS, "queries": queries, "score": score,
-        "fdr": fdr, "named": float(np.mean(shares)), "false": float(np.mean(false)), "seeds": SEEDS,
+        "fdr": fdr, "named": float(np.mean(shares)), "false": float(np.mean(false)), "wrong": wrong, "seeds": SEEDS,
     }  # fmt: skip
 
 

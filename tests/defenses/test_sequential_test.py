@@ -11,6 +11,7 @@ from feint.data import Split
 from feint.defenses.access import SequentialTest, client_state
 from feint.defenses.access._bets import DRAWS, falling, prices
 from feint.defenses.access.client_state import ClientState
+from feint.defenses.access.e_bh import e_bh
 from feint.defenses.access.martingale import places
 from feint.defenses.access.near_copies import REMEMBERED
 from feint.defenses.access.recorded import for_clients
@@ -261,19 +262,32 @@ def test_a_slice_that_is_priced_is_never_accused_and_one_that_is_not_is():
     assert shares[("missing:0", "rounded:1")].queries == math.inf
 
 
+def evidence_of_one_class(names) -> torch.Tensor:
+    """Evidence of 60 clients after each of 400 queries, who ask about the less ordinary of two classes alone."""
+    test, victim, _ = slice_priced(names, drift=2.0)
+    x = np.random.default_rng(1).normal(size=(60, 400, 2))
+    x[..., 1] = np.abs(x[..., 1])
+    x[..., 0] -= 2.0
+    rows = torch.from_numpy(x).flatten(0, 1)
+    return test.replay(test.ranked_score(rows, victim(rows)).unflatten(0, (60, 400)))
+
+
 @pytest.mark.slow
 def test_within_classes_a_client_who_asks_about_one_class_alone_is_ordinary():
-    accused = {}
-    for names in (None, ("classes",)):
-        test, victim, _ = slice_priced(names, drift=2.0)
-        x = np.random.default_rng(1).normal(size=(60, 400, 2))
-        x[..., 1] = np.abs(x[..., 1])
-        x[..., 0] -= 2.0
-        rows = torch.from_numpy(x).flatten(0, 1)
-        ranked = test.ranked_score(rows, victim(rows)).unflatten(0, (60, 400))
-        accused[names] = (test.replay(ranked) >= 1).any(1).double().mean().item()
+    accused = {names: (evidence_of_one_class(names) >= 1).any(1).double().mean() for names in (None, ("classes",))}
     assert accused[None] > 0.9
     assert accused[("classes",)] <= 0.02
+
+
+@pytest.mark.slow
+def test_honest_clients_of_one_class_are_named_unless_classes_are_declared():
+    """The queries of one client depend on each other, so that without the slice no e-value is one."""
+    named = {}
+    for names in (None, ("classes",)):
+        e_values = (evidence_of_one_class(names)[:, -1] * -math.log(SequentialTest().alpha)).exp()
+        named[names] = e_bh(e_values.numpy(), 0.05).sum()
+    assert named[None] > 50
+    assert named[("classes",)] == 0
 
 
 @pytest.mark.slow
