@@ -54,6 +54,11 @@ class Gateway:
         numbers = re.findall(rf'^feint_requests_total{{model="toy",outcome="{outcome}"}} (.*)$', text, re.MULTILINE)
         return float(numbers[0]) if numbers else 0.0
 
+    def metrics_files(self) -> set[Path]:
+        environment = Path(f"/proc/{min(self.workers())}/environ").read_bytes().split(b"\0")
+        (directory,) = [entry.partition(b"=")[2] for entry in environment if entry.startswith(b"PROMETHEUS")]
+        return set(Path(directory.decode()).iterdir())
+
     def workers(self) -> set[int]:
         children = Path(f"/proc/{self.server.pid}/task/{self.server.pid}/children").read_text().split()
         return {int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()}
@@ -96,17 +101,12 @@ def test_a_worker_that_is_killed_is_replaced_and_what_it_counted_stays(gateway):
 
 @pytest.mark.slow
 def test_workers_that_end_leave_no_files_of_metrics(gateway):
-    def files() -> set[str]:
-        environment = Path(f"/proc/{min(gateway.workers())}/environ").read_bytes().split(b"\0")
-        (directory,) = [entry.partition(b"=")[2] for entry in environment if entry.startswith(b"PROMETHEUS")]
-        return {file.name for file in Path(directory.decode()).iterdir()}
-
-    before, killed = files(), gateway.workers()
+    before, killed = gateway.metrics_files(), gateway.workers()
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
     eventually(lambda: gateway.logged(" serves") == 2)
     assert not killed & gateway.workers()
-    assert files() == before
+    assert gateway.metrics_files() == before
 
 
 @pytest.mark.slow
@@ -130,9 +130,10 @@ def test_sigterm_stops_all(gateway):
 
 @pytest.mark.slow
 def test_without_their_supervisor_the_workers_stop(gateway):
-    workers = gateway.workers()
+    workers, files = gateway.workers(), gateway.metrics_files()
     gateway.server.kill()
     eventually(lambda: not any(map(alive, workers)))
+    assert not any(file.exists() for file in files)
 
 
 def refusal(*arguments: str) -> str:

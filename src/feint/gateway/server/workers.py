@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -195,6 +196,7 @@ def work(file: Path, number: int, pipe: Connection) -> None:
 
     def gone(running: RunningServer) -> None:
         running.loop.remove_reader(pipe.fileno())
+        shutil.rmtree(os.environ[METRICS], ignore_errors=True)  # which the supervisor would have removed
         running.stop()
 
     try:

@@ -26,6 +26,7 @@ FORMAT = b"2"
 SCRIPT, ERASE, ACCEPT = (
     Path(__file__).with_name(f"{name}.lua").read_text() for name in ("redis", "redis_erase", "redis_accept")
 )
+LOST = "LOST "  # with which the script's error begins where a key of the ledger is gone
 TOGETHER = 500  # accounts that are looked at in one write
 
 
@@ -65,7 +66,7 @@ class RedisStore:
         self._tag = f"{{feint:{quote(model, safe='')}}}:"
         self._common, self._sha, self._timeout = (self._tag + "evidence", self._tag + "ledger"), "", timeout
         self._id = secrets.token_hex(8)  # of this store, and of a new ledger
-        self._commits, self._lost = 0, ""  # number of its commits, and what was seen to be lost of them
+        self._commits, self._lost = 0, ""  # number of its commits, and what the ledger was seen to have lost
         self._clock = StoreClock()
         self._redis = redis.asyncio.Redis.from_url(
             url, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0), protocol=2
@@ -96,6 +97,9 @@ class RedisStore:
             arguments = 2 + len(keys), *self._common, *keys, pack(parts), self._id, *further
         except Exception as error:  # of one that cannot be packed
             result.set_exception(error)
+            return result
+        if self._lost:
+            result.set_exception(_gone(self._lost))
             return result
         self._waiting.append((changes, arguments, result))
         if self._sending is None:
@@ -240,15 +244,17 @@ class RedisStore:
     def _answer(self, changes: Changes, reply: Any) -> Answer:
         """Return the outcome that a reply of the script tells, or its error."""
         if isinstance(reply, Exception):
-            return _why(reply)
+            if not str(reply).startswith(LOST):
+                return _why(reply)
+            self._lost = str(reply).removeprefix(LOST)
+            return _gone(self._lost)
         simple = isinstance(reply, bytes)  # most often: a nested reply takes longer to read
         committed, accounts, text = (1, (), reply) if simple else reply
         ledger, commits, erased, count = text.decode().split()
         if int(count) - committed < self._commits:  # others may have raised the number of all commits since
             self._lost = f"{self._commits - int(count) + committed} of this process's commits"
-        self._commits = int(count)
-        if self._lost:
             return _gone(self._lost)
+        self._commits = int(count)
         known, named = (added if committed else whole), zip(changes, accounts, strict=not simple)
         return Outcome(
             bool(committed),
@@ -270,8 +276,6 @@ def _why(error: Exception) -> Exception:
     """Return the error for clients, which names neither URL nor password."""
     if not isinstance(error, (RedisError, OSError, TimeoutError)):
         return error
-    if str(error).startswith("LOST "):
-        return _gone(str(error).removeprefix("LOST "))
     lost = StoreLost(
         f"a ledger's server that fails ({type(error).__name__})", "Redis or Valkey that answers", "try again later"
     )

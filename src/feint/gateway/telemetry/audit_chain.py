@@ -107,7 +107,7 @@ def shipped_heads(paths: Iterable[Path | str]) -> list[Head]:
     """Return the heads in the gateway's logs, however a container's runtime wrapped them; raise `MissingData`."""
     heads = []
     for path in map(Path, paths):
-        with _opened(path, "log of the gateway").open(encoding="utf-8", errors="replace") as file:
+        with _opened(path, "a log of the gateway").open(encoding="utf-8", errors="replace") as file:
             for line in file:
                 heads += _heads_in(line[line.find("{") :])
     return heads
@@ -230,14 +230,14 @@ def verify(paths: Iterable[Path | str], *, key: str, heads: Sequence[Head]) -> C
                        "name the shipped log (--shipped), or the head that was noted (--head)")  # fmt: skip
     chain = Chain(key, heads)
     for path in map(Path, paths):
-        chain.read(_opened(path, "audit log"))
+        chain.read(_opened(path, "an audit log"))
     chain.end()
     return chain
 
 
 def _opened(path: Path, what: str) -> Path:
     if not path.is_file():
-        raise MissingData(f"{path}, which does not exist", f"a {what}", "name another")
+        raise MissingData(f"{path}, which does not exist", what, "name another")
     return path
 
 
