@@ -1,10 +1,9 @@
-"""Pickles, of torch and of other libraries: what they hold is read by inert stand-ins, and nothing is loaded."""
+"""Pickles, of torch and of other libraries: what they hold is read from their operations, and nothing is loaded."""
 
 import bz2
 import gzip
 import io
 import lzma
-import pickle
 import pickletools
 import zipfile
 import zlib
@@ -30,51 +29,115 @@ WRITERS = {  # by the package of a pickled model
     "torch": "torch.export.save(torch.export.export(model.eval(), (x,)), '{stem}.pt2'), where x is a batch",
     "keras": "model.export('{stem}.onnx', format='onnx')",
 }
+NEWEST = 5  # protocol of pickles
 HEAD = 64  # bytes by which a pickle is known
 OPENERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 ZLIB = b"\x78"
 
 
 class StandIn(dict[Any, Any]):
-    """Stand-in for an object of a pickle: it runs nothing, and holds the items and the state that were written.
+    """What a pickle says of an object: the items and the state that were written.
+
+    Args:
+        kind: Module and name of its class.
 
     Attributes:
+        kind: As above.
         state: State of the object.
-        kind: Module and name of its class.
     """
 
-    state: Any = None
-    kind: tuple[str, str] = ("", "")
-
-    def __init__(self, *values: object, **named: object) -> None:
+    def __init__(self, kind: tuple[str, str] = ("", "")) -> None:
         super().__init__()
-
-    def __call__(self, *values: object, **named: object) -> "StandIn":
-        return StandIn()
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-    def append(self, value: Any) -> None:
-        """Take an item of a list, which is not kept."""
+        self.kind, self.state = kind, None
 
     def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return id(self)
 
 
-class _Reader(pickle.Unpickler):
-    """Unpickler that makes a `StandIn` of every object."""
+class _Reader:
+    """Reader of the operations of a pickle, none of which it carries out: it makes a `StandIn` of every object."""
 
     def __init__(self, file: Any) -> None:
-        super().__init__(file)
         self.modules: set[str] = set()
+        self._file, self._stack, self._marks, self._memo = file, [], [], {}
 
-    def find_class(self, module_name: str, global_name: str) -> Any:
-        self.modules.add(module_name)
-        return type(global_name, (StandIn,), {"kind": (module_name, global_name)})
+    def load(self) -> Any:
+        """Return the object of the next pickle in the file. Anything may be raised where it is none."""
+        for operation, argument, _ in pickletools.genops(self._file):
+            if operation.name == "STOP":
+                break
+            self._take(operation.name, argument)
+        return self._stack.pop()
 
-    def persistent_load(self, pid: Any) -> Any:
-        return StandIn()
+    def _take(self, name: str, argument: Any) -> None:
+        stack = self._stack
+        if name == "MARK":
+            self._marks.append(len(stack))
+        elif name == "MEMOIZE" or name.endswith("PUT"):
+            self._memo[len(self._memo) if argument is None else argument] = stack[-1]
+        elif name.endswith("GET"):
+            stack.append(self._memo[argument])
+        elif name in ("POP", "POP_MARK"):
+            self._marked() if name == "POP_MARK" else stack.pop()
+        elif name in ("APPEND", "APPENDS", "ADDITEMS"):
+            items = [stack.pop()] if name == "APPEND" else self._marked()
+            if isinstance(stack[-1], list):
+                stack[-1].extend(items)
+        elif name in ("SETITEM", "SETITEMS"):
+            items = [stack.pop(), stack.pop()][::-1] if name == "SETITEM" else self._marked()
+            stack[-1].update(zip(items[::2], items[1::2], strict=True))
+        elif name == "BUILD":
+            state = stack.pop()
+            stack[-1].state = state
+        elif name not in ("PROTO", "FRAME"):
+            stack.append(self._made(name, argument))
+
+    def _made(self, name: str, argument: Any) -> Any:
+        """Return what an operation puts on the stack."""
+        stack = self._stack
+        if name in ("GLOBAL", "INST"):
+            if name == "INST":
+                self._marked()
+            module, _, cls = str(argument).partition(" ")
+            return self._object(module, cls)
+        if name == "STACK_GLOBAL":
+            cls, module = stack.pop(), stack.pop()
+            return self._object(module, cls)
+        if name in ("REDUCE", "NEWOBJ", "NEWOBJ_EX"):
+            del stack[-2 if name == "NEWOBJ_EX" else -1 :]
+            return StandIn(stack.pop().kind)
+        if name == "OBJ":
+            return StandIn(self._marked()[0].kind)
+        if name == "BINPERSID":
+            stack.pop()
+        if name in ("PERSID", "BINPERSID"):
+            return StandIn()
+        if name in ("EMPTY_LIST", "EMPTY_SET"):
+            return []
+        if name in ("EMPTY_DICT", "DICT"):
+            items = self._marked() if name == "DICT" else []
+            return dict(zip(items[::2], items[1::2], strict=True))
+        if name in ("LIST", "FROZENSET"):
+            return self._marked()
+        if name == "TUPLE":
+            return tuple(self._marked())
+        if name in ("EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"):
+            start = len(stack) - ("EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3").index(name)
+            items = tuple(stack[start:])
+            del stack[start:]
+            return items
+        return stack[-1] if name == "DUP" else {"NEWTRUE": True, "NEWFALSE": False}.get(name, argument)
+
+    def _object(self, module: str, name: str) -> StandIn:
+        self.modules.add(module)
+        return StandIn((module, name))
+
+    def _marked(self) -> list[Any]:
+        """Take what is on the stack above the last mark."""
+        start = self._marks.pop()
+        items = self._stack[start:]
+        del self._stack[start:]
+        return items
 
 
 class _Content(NamedTuple):
@@ -92,7 +155,7 @@ class _Content(NamedTuple):
 def is_pickle(path: Path) -> bool:
     """Return whether a file is a pickle by its first bytes, compressed or not."""
     head = _head(path)
-    return len(head) > 2 and head[0] == 0x80 and head[1] <= pickle.HIGHEST_PROTOCOL
+    return len(head) > 2 and head[0] == 0x80 and head[1] <= NEWEST
 
 
 def refuse_pickle(path: Path) -> NoReturn:
