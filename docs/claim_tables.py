@@ -58,16 +58,14 @@ def fidelities(rows: Iterable[Row]) -> Grid:
 def published(rows: Iterable[Row]) -> Grid:
     """Return the table of suspects of a published victim, each by itself: copies, its file, and innocents."""
     marks = [f"{mark.capitalize()}: agrees, highest control" for mark in MARKS[:2]]
-    shown = [["Suspect", "Accuracy", "Fidelity", *marks, "e-value", "Claimed"]]
-    for row in sorted(rows, key=lambda row: row["fidelity"], reverse=True):
-        if row["data"] != "cifar10" or row["kind"] not in ("copy", "file", "innocent"):
-            continue
-        together = row["together"]
-        results = [row[mark] for mark in MARKS[:2]]
-        agreed = [f"{part['agreed']:,} of {part['compared']:,}, {part['highest_control']:.0%}" for part in results]
+    shown = [["Suspect", "Accuracy", "Fidelity", *marks, "e-value", "Claimed", "e-value beside trained controls alone"]]
+    suspects = [row for row in rows if "beside trained controls" in row and row["kind"] in ("copy", "file", "innocent")]
+    for row in sorted(suspects, key=lambda row: row["fidelity"], reverse=True):
+        parts, together = [row[mark] for mark in MARKS[:2]], row["together"]
+        agreed = [f"{part['agreed']:,} of {part['compared']:,}, {part['highest_control']:.0%}" for part in parts]
         shown.append([
             _suspect(row), f"{row['accuracy']:.1%}", f"{row['fidelity']:.1%}", *agreed, _power(together["log_e"]),
-            "yes" if together["claimed"] else "no",
+            "yes" if together["claimed"] else "no", _power(row["beside trained controls"]["log_e"]),
         ])  # fmt: skip
     return shown
 

@@ -93,6 +93,11 @@ class Setup:
         return ("pool", "train") if isinstance(self.victim, Published) else ("pool",)
 
     @property
+    def foreign(self) -> tuple[str, ...]:
+        """Names of innocents that are not the owner's: published ones, and copies of these."""
+        return *(each.network for each in self.published), *self.twins
+
+    @property
     def twins(self) -> dict[str, tuple[str, int, str]]:
         """Copies of the first published innocent by name: by which answers, seed and pool of an attacker."""
         source = self.published[0].network if self.published else ""

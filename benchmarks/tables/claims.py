@@ -68,7 +68,7 @@ def _of_published(setup: Setup) -> Iterator[tuple[str, Callable[[Setup], Row]]]:
     """Yield the jobs about a victim whose file anybody has."""
     for name in ("", *(name for name in removals(setup) if not name.startswith("distilled"))):
         yield f"file {name}" if name else "file", partial(file, name=name)
-    for name in (*(each.network for each in setup.published), *setup.twins):
+    for name in setup.foreign:
         yield f"innocent {name}", partial(innocent, name=name)
     for answers in ANSWERS:
         yield f"marked answers 1 {answers}", partial(served, answers=answers)
@@ -125,7 +125,11 @@ def judged(
         alone = {name: [known[name]] for name in names}
         row[mark.method] = _result(judge(suspect, [mark], alone, policy))
     together = {name: [known[name] for known in labels] for name in names}
-    return row | {"together": _result(judge(suspect, evidence, together, policy))}
+    row["together"] = _result(judge(suspect, evidence, together, policy))
+    if setup.foreign:
+        trained = {name: known for name, known in together.items() if name not in setup.foreign}
+        row["beside trained controls"] = _result(judge(suspect, evidence, trained, policy))
+    return row
 
 
 def _result(result: Claim) -> Row:
