@@ -16,7 +16,7 @@ from feint.defense import Ladder
 from feint.defenses.access import PRADA, Budget, RateLimit, Refuse, SequentialTest
 from feint.defenses.inputs import BitDepth
 from feint.defenses.outputs import APGP, APGPClosedForm, GaussianNoise, LabelOnly
-from feint.errors import BadInput, DamagedFile, MissingData, NotExportable
+from feint.errors import BadInput, BadRecipe, DamagedFile, MissingData, NotExportable
 from feint.export.tracing import trace
 from feint.gateway.backends.onnx_model import OnnxModel, softmax
 from feint.ledger import Account
@@ -33,7 +33,7 @@ def apgp(answers):
 @pytest.fixture(scope="session")
 def whole(victim, apgp, digits, tmp_path_factory):
     """A service, and the file that was made of it for the gateway."""
-    service = Service(victim, Defense(access=[Budget(100), RateLimit(5, 10.0)], outputs=[apgp]))
+    service = Service(victim, Defense(access=[Budget(100), RateLimit(5, 10)], outputs=[apgp]))
     path = tmp_path_factory.mktemp("export") / "digits.onnx"
     return service, export.onnx(service, path, inputs=digits.test.inputs(slice(0, 74)), gateway=True)
 
@@ -157,6 +157,13 @@ def test_a_ladder_goes_to_no_other_server(ladder, tmp_path):
         export.outputs(defense, tmp_path / "any.onnx", classes=10, gateway=True)
     with pytest.raises(NotExportable, match="BitDepth"):
         export.outputs(Defense(inputs=[BitDepth()]), tmp_path / "any.onnx", classes=10)
+
+
+def test_a_rule_with_a_value_of_another_type_is_not_exported(tmp_path):
+    defense = Defense(access=[RateLimit(5, 10.0)])  # pyright: ignore[reportArgumentType]
+    with pytest.raises(BadRecipe, match=r"burst = 10\.0 of RateLimit.*a whole number"):
+        export.outputs(defense, tmp_path / "any.onnx", classes=10)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_is_read_and_run_without_torch(ladder):

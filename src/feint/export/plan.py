@@ -16,6 +16,7 @@ from feint.export.tracing import SERVE, Parts
 from feint.gateway.backends.onnx_model import MOVED, PROBABILITIES, SCORE, numbered
 from feint.recipes import recipe as recipes
 from feint.recipes import store
+from feint.recipes.field_types import check_plain_types
 from feint.signature import Domain
 
 
@@ -77,6 +78,7 @@ def make_plan(defense: Defense | Ladder, *, gateway: bool, rung: int | None) -> 
         NotExportable: For a ladder without `gateway`, an input defense, a defense that draws by a key and is not
             one for the gateway at the end, or a rule or detector that needs torch.
         BadInput: For an unknown rung.
+        BadRecipe: For a rule with a value of another type than its field's.
     """
     if rung is not None:
         if not 0 <= rung < (count := len(_rungs(defense))):
@@ -95,6 +97,7 @@ def make_plan(defense: Defense | Ladder, *, gateway: bool, rung: int | None) -> 
     for rule in plan.rules:
         if not getattr(rule, "servable", False):
             raise NotExportable(f"{rule!r}", "an access rule that runs without torch (servable = True)", SERVE)
+        check_plain_types(type(rule), vars(rule))  # or the file would be refused where it is read
     return plan
 
 
