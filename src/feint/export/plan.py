@@ -64,7 +64,7 @@ class ExportPlan:
 
 
 def make_plan(defense: Defense | Ladder, *, gateway: bool, rung: int | None) -> ExportPlan:
-    """Plan one file.
+    """Plan one file. `BadRecipe` is raised for an access rule with a value of another type than its field's.
 
     Args:
         defense: Defense or ladder to export.
@@ -78,7 +78,6 @@ def make_plan(defense: Defense | Ladder, *, gateway: bool, rung: int | None) -> 
         NotExportable: For a ladder without `gateway`, an input defense, a defense that draws by a key and is not
             one for the gateway at the end, or a rule or detector that needs torch.
         BadInput: For an unknown rung.
-        BadRecipe: For a rule with a value of another type than its field's.
     """
     if rung is not None:
         if not 0 <= rung < (count := len(_rungs(defense))):
