@@ -14,12 +14,13 @@ from tests.support.waiting import eventually
 
 BUSY = """
 import os, socket, sys, time
-it = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+it, parent = socket.create_server(("127.0.0.1", int(sys.argv[1]))), os.getpid()
 if os.fork() == 0:
     it.close()
 while time.process_time() < 0.4:
     pass
-time.sleep(60)
+while parent in (os.getpid(), os.getppid()):  # the child ends with it
+    time.sleep(0.05)
 """
 
 
