@@ -93,6 +93,12 @@ class RedisFaults:
         self._server.delete(CLIENT)
 
 
+def in_redis(folder, scene):
+    """Play a scene on a server of its own."""
+    with RedisFaults(folder) as ledger:
+        asyncio.run(scene(ledger))
+
+
 @pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.redis)])
 def ledger(request, tmp_path):
     faults = SqliteFaults(tmp_path / "ledger.db") if request.param == "sqlite" else RedisFaults(tmp_path)
@@ -277,8 +283,7 @@ def test_a_key_that_is_gone_is_seen_by_a_process_that_never_knew_it(tmp_path, pa
             await asks(one)
             await one.close()
 
-    with RedisFaults(tmp_path) as ledger:
-        asyncio.run(scene(ledger))
+    in_redis(tmp_path, scene)
 
 
 @pytest.mark.redis
@@ -298,8 +303,7 @@ def test_commits_that_a_failover_lost_are_seen_whatever_others_committed_since(t
         for one in (here, there):
             await one.close()
 
-    with RedisFaults(tmp_path) as ledger:
-        asyncio.run(scene(ledger))
+    in_redis(tmp_path, scene)
 
 
 @pytest.mark.redis
@@ -317,8 +321,7 @@ def test_expired_tokens_and_erased_clients_are_no_loss(tmp_path):
         await asks(store)
         await store.close()
 
-    with RedisFaults(tmp_path) as ledger:
-        asyncio.run(scene(ledger))
+    in_redis(tmp_path, scene)
 
 
 @pytest.mark.redis

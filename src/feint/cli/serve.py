@@ -90,7 +90,7 @@ def serve(
         _serve_model(model, called, (host, port, grpc_port), samples=samples, anonymous=anonymous)
         return
     defaults = [name == "", not defense, not access, not logits, host == "127.0.0.1", port == 8080, grpc_port == 8081]
-    with contextlib.nullcontext() if check else _json_lines():
+    with contextlib.nullcontext() if check else _as_server():
         if not all(defaults) or anonymous or enforce or max_calls_per_day is not None:
             remedy = f"set them in {what}, and give --check at most"
             raise BadInput(f"{what} and options of a model", "one of them", remedy)
@@ -98,7 +98,7 @@ def serve(
 
 
 @contextlib.contextmanager
-def _json_lines() -> "Iterator[None]":
+def _as_server() -> "Iterator[None]":
     """Write JSON lines alone from now on; an error is one of them, and ends the process as it ends every command."""
     from feint.gateway.telemetry import logs
 

@@ -39,6 +39,11 @@ def _hints(error: BaseException, hints: dict[str, Any]) -> list[Header]:
     return headers
 
 
+def too_slow(seconds: float) -> TooSlow:
+    """Return the error of a request that did not arrive in time."""
+    return TooSlow(f"a request that takes longer than {seconds:g} seconds", "all of it", "send faster")
+
+
 def reason(error: BaseException) -> str:
     """Return the name of the error's class, for metrics and logs."""
     return type(error).__name__ if isinstance(error, FeintError) else "Failed"

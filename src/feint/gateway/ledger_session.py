@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import NamedTuple
 
-from feint.errors import StoreRolledBack
 from feint.gateway.changes import (
     NEVER,
     REPLICAS,
@@ -21,11 +20,9 @@ from feint.gateway.changes import (
     Outcome,
     Snapshot,
 )
-from feint.gateway.stores.base import Store, commits_each
+from feint.gateway.stores.base import ACCEPT, Store, commits_each, rolled_back
 from feint.gateway.transaction import Transaction
 from feint.ledger import CLOCK_SLACK
-
-ACCEPT = "restore it, or take it as it is: reload the gateway, or restart it without the file [ledger] mark"
 
 log = logging.getLogger("feint.gateway")
 
@@ -189,7 +186,7 @@ class LedgerSession:
         now = self.now()
         added = [Increment(entry, 0.0, now, math.inf, True, now + CLOCK_SLACK) for entry in entries]
         account = (await self._only({REPLICAS: ChangeSet(None, added=added)})).accounts[REPLICAS]
-        recent = {entry: at for entry, at in account.totals.items() if at > now - seconds}
+        recent = {entry: at for entry, at in account.totals.items() if now - seconds < at <= now + CLOCK_SLACK}
         if len(recent) < len(account.totals):  # where another process was faster, it or the next call clears them away
             await self._only({REPLICAS: ChangeSet(account.version, recent)})
         return recent
@@ -211,11 +208,10 @@ class LedgerSession:
     async def _exchange(self, many: Sequence[Mapping[AccountName, ChangeSet]]) -> list[Outcome | Exception]:
         """Commit changes, and compare the ledger with what was known of it before they were sent.
 
+        `StoreRolledBack` is raised where the ledger has lost data.
+
         Returns:
             The outcome of each, or its error.
-
-        Raises:
-            StoreRolledBack: The ledger has lost data.
         """
         mark, lost = self._mark, ""
         known = [{name: self._known(name).settled.version for name in changes} for changes in many]
@@ -233,7 +229,8 @@ class LedgerSession:
                 self._mark = next((o.ledger for o in reversed(outcomes) if isinstance(o, Outcome)), self._mark)
                 return outcomes
             log.error("the ledger has lost data: %s; %s", self._lost, ACCEPT)
-        raise StoreRolledBack(f"a ledger that has lost data ({self._lost})", "all that was committed", ACCEPT)
+        error = rolled_back(self._lost)
+        raise error
 
     async def _only(self, changes: Mapping[AccountName, ChangeSet]) -> Outcome:
         """Commit changes alone, and raise its error."""

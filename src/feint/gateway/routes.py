@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from feint import __version__
-from feint.errors import BadInput, Compressed, FeintError, NoKey, TooLarge, TooSlow, UnknownName
+from feint.errors import BadInput, Compressed, FeintError, NoKey, TooLarge, UnknownName
 from feint.gateway import error_responses, request_context
 from feint.gateway.app import Caller, Gateway
 from feint.gateway.metadata import PAGES, ProtocolPage
@@ -145,7 +145,7 @@ def unique_headers(sent: list[error_responses.Header]) -> dict[bytes, bytes]:
 async def read_body(headers: dict[bytes, bytes], receive: Receive, *, most: int, seconds: float) -> bytes | bytearray:
     """Read a request's body.
 
-    `ClientDisconnect` is raised where the client goes away.
+    `ClientDisconnect` is raised where the client goes away, and `TooSlow` where the body does not arrive in time.
 
     Args:
         headers: Headers of the request by name.
@@ -158,7 +158,6 @@ async def read_body(headers: dict[bytes, bytes], receive: Receive, *, most: int,
 
     Raises:
         TooLarge: Before the body is read where the headers give its size, otherwise at the first byte beyond `most`.
-        TooSlow: Where it does not arrive in time.
         Compressed: For a compressed body, whose size is unknown.
         BadInput: For a length that is none.
     """
@@ -172,7 +171,8 @@ async def read_body(headers: dict[bytes, bytes], receive: Receive, *, most: int,
     try:
         body = await in_time(asyncio.get_running_loop().time() + seconds, _body(receive, most))
     except TimeoutError as error:
-        raise TooSlow(f"a request that takes longer than {seconds:g} seconds", "all of it", "send faster") from error
+        late = error_responses.too_slow(seconds)
+        raise late from error
     if len(body) > most:
         raise TooLarge(TOO_LARGE, f"at most {most} bytes", SMALLER)
     return body

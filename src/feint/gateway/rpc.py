@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import grpc
 import msgspec
 
-from feint.errors import BadInput, TooLarge, TooSlow
+from feint.errors import BadInput, TooLarge
 from feint.gateway import error_responses, metadata, request_context
 from feint.gateway.app import Caller, Gateway
 from feint.gateway.routes import bearer_key
@@ -165,7 +165,7 @@ async def _message(gateway: Gateway, caller: Caller, context: Any) -> bytes:
         async with asyncio.timeout(seconds):
             message = await context.read()
     except TimeoutError as error:
-        late = TooSlow(f"a request that takes longer than {seconds:g} seconds", "all of it", "send faster")
+        late = error_responses.too_slow(seconds)
         gateway.record_rejection("", caller.client, late)
         raise late from error
     if not isinstance(message, bytes):  # the end of the stream

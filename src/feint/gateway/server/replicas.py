@@ -9,7 +9,6 @@ from feint.gateway.app import Authenticator, Gateway
 from feint.gateway.backends.base import LoadedModel
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.settings import Settings
-from feint.ledger import CLOCK_SLACK
 from feint.recipes.recipe import fingerprint
 
 SILENT = 10.0  # seconds without an announcement after which another process counts as gone
@@ -73,7 +72,7 @@ class ReplicaWatch:
         others = set[str]()
         for entry, at in announced.items():
             what, _, value = entry.partition("/")
-            if here.get(what, value) != value and max(self._since[what], now - SILENT) < at <= now + CLOCK_SLACK:
+            if here.get(what, value) != value and at > max(self._since[what], now - SILENT):
                 others.add(what)
         differ = tuple(what for what in here if what in others)
         if differ and differ != endpoint.replicas_differ:

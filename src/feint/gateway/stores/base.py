@@ -5,7 +5,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import ClassVar, Protocol, runtime_checkable
 
+from feint.errors import StoreRolledBack
 from feint.gateway.changes import NEVER, AccountName, ChangeSet, Kind, Outcome, Snapshot
+
+ACCEPT = "restore it, or take it as it is: reload the gateway, or restart it without the file [ledger] mark"
 
 
 class Store(Protocol):
@@ -93,6 +96,11 @@ async def answered(commit: Awaitable[Outcome]) -> Outcome | Exception:
         return await commit
     except Exception as error:
         return error
+
+
+def rolled_back(lost: str) -> StoreRolledBack:
+    """Return the error of a ledger that has lost data."""
+    return StoreRolledBack(f"a ledger that has lost data ({lost})", "all that was committed", ACCEPT)
 
 
 async def snapshot_of(store: Store, name: AccountName) -> Snapshot:

@@ -14,10 +14,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 
-from feint.errors import BadInput, BadRecipe, StoreLost, StoreRolledBack
+from feint.errors import BadInput, BadRecipe, StoreLost
 from feint.gateway.changes import REPLICAS, SHARED, AccountName, ChangeSet, Kind, LedgerMark, Outcome
 from feint.gateway.clock import StoreClock
-from feint.gateway.stores.base import answered
+from feint.gateway.stores.base import answered, rolled_back
 from feint.gateway.stores.redis_codec import added, pack, part, rows, unpack, whole
 from feint.gateway.stores.waiting import Answer, tell
 
@@ -99,7 +99,7 @@ class RedisStore:
             result.set_exception(error)
             return result
         if self._lost:
-            result.set_exception(_gone(self._lost))
+            result.set_exception(rolled_back(self._lost))
             return result
         self._waiting.append((changes, arguments, result))
         if self._sending is None:
@@ -247,13 +247,13 @@ class RedisStore:
             if not str(reply).startswith(LOST):
                 return _why(reply)
             self._lost = str(reply).removeprefix(LOST)
-            return _gone(self._lost)
+            return rolled_back(self._lost)
         simple = isinstance(reply, bytes)  # most often: a nested reply takes longer to read
         committed, accounts, text = (1, (), reply) if simple else reply
         ledger, commits, erased, count = text.decode().split()
         if int(count) - committed < self._commits:  # others may have raised the number of all commits since
             self._lost = f"{self._commits - int(count) + committed} of this process's commits"
-            return _gone(self._lost)
+            return rolled_back(self._lost)
         self._commits = int(count)
         known, named = (added if committed else whole), zip(changes, accounts, strict=not simple)
         return Outcome(
@@ -281,11 +281,3 @@ def _why(error: Exception) -> Exception:
     )
     lost.__cause__ = error
     return lost
-
-
-def _gone(what: str) -> StoreRolledBack:
-    """Return the error of a ledger that has lost data."""
-    return StoreRolledBack(
-        f"a ledger that has lost data ({what})", "all that was committed",
-        "restore it, or take it as it is: reload the gateway, or restart it without the file [ledger] mark",
-    )  # fmt: skip

@@ -114,9 +114,10 @@ JSON = {  # by a key within
 
 def refuse_foreign(path: Path) -> None:
     """Raise `BadInput` for a file or directory of a format that is converted first."""
-    known = (_foreign_folder(path) if path.is_dir() else _foreign_archive(path)) or _by_name(path)
+    within = _model_within(path) if path.is_dir() else None
+    known = (_foreign_folder(path, within) if path.is_dir() else _foreign_archive(path)) or _by_name(path)
     if known is not None and path.exists():
-        raise _refusal(path, *known)
+        raise _refusal(path, *known, within=within)
 
 
 def _by_name(path: Path) -> tuple[str, str] | None:
@@ -149,9 +150,8 @@ def refuse_foreign_json(path: Path) -> None:
         raise _refusal(path, *known)
 
 
-def _foreign_folder(path: Path) -> tuple[str, str] | None:
+def _foreign_folder(path: Path, within: Path | None) -> tuple[str, str] | None:
     """Return what a directory is by a file within, None for one of Hugging Face or without a model's file."""
-    within = _model_within(path)
     if (path / "config.json").is_file() and not (path / "adapter_config.json").is_file():
         foreign = within is not None and within.suffix == ".onnx" and not any(path.glob("*.safetensors"))
         return ("a directory with an ONNX file", "name that file{within}") if foreign else None
@@ -174,9 +174,8 @@ def _foreign_archive(path: Path) -> tuple[str, str] | None:
     return next((entry for file, entry in ARCHIVES.items() if file in names), None)
 
 
-def _refusal(path: Path, kind: str, command: str) -> BadInput:
+def _refusal(path: Path, kind: str, command: str, *, within: Path | None = None) -> BadInput:
     folder = path if path.is_dir() else path.parent
-    file = _model_within(path) if path.is_dir() else None
-    within = "" if file is None else f": {file}"
-    remedy = command.format(name=path, stem=path.with_suffix("").name, folder=folder, within=within)
+    file = "" if within is None else f": {within}"
+    remedy = command.format(name=path, stem=path.with_suffix("").name, folder=folder, within=file)
     return BadInput(f"{path}, {kind}", "ONNX or another format that Feint loads", remedy)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from torch import Tensor
 
 from feint.data import Split
 from feint.errors import BadInput
@@ -14,7 +13,7 @@ from feint.victims.inspection.input_candidates import InputCandidate, input_cand
 from feint.victims.inspection.label_orders import same_kind
 from feint.victims.inspection.scores import Answers
 from feint.victims.inspection.trials import AdapterTrial, alike, best_trial, is_chance, order_trials, run_trials
-from feint.victims.raw import RawModel
+from feint.victims.raw import RawModel, arrays_of
 from feint.victims.remote import metered
 from feint.victims.tasks import refuse_task, task_of
 
@@ -140,8 +139,7 @@ def _evidence(best: AdapterTrial, trials: Sequence[AdapterTrial], samples: Split
 def _own_labels(raw: RawModel, adapter: Adapter, samples: Split) -> tuple[str, ...]:
     """Return the line on the labels that a model gives by itself, where its highest scores are others."""
     model, x = AdaptedModel(raw, adapter), samples.inputs(slice(0, OWN))
-    arrays = {name: v.numpy() if isinstance(v, Tensor) else v for name, v in model.encode(x).items()}
-    if adapter.outputs.values == "labels" or (labels := raw.own_labels(arrays)) is None:
+    if adapter.outputs.values == "labels" or (labels := raw.own_labels(arrays_of(model.encode(x)))) is None:
         return ()
     order = np.array(adapter.outputs.order or range(model.classes))
     apart = float((order[model(x).argmax(1).numpy()] != labels).mean())
