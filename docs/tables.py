@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -608,6 +609,22 @@ def suite(name: str) -> str:
     return grid([heads, *(list(row) for table in shown for row in table.rows)])
 
 
+def verdicts() -> str:
+    """Return the table of suites: how many of their thefts are to be trusted, and what flags the others."""
+    lines = [["Suite", "Thefts", "Trusted", "Within noise only", "Both", "Flags of the others"]]
+    for name in sorted(path.stem for path in (ROOT / "src/feint/suites").glob("*.toml")):
+        if (RESULTS / f"{name}.jsonl").exists():
+            results = results_of(name)
+            flags = find_flags(results)
+            raised = [{flag.name for flag in flags[row.fingerprint]} for row in results if row.attack]
+            trusted, near = raised.count(set()), raised.count({"within-noise"})
+            others = Counter(flag for names in raised if names - {"within-noise"} for flag in sorted(names))
+            share = f"{(trusted + near) / len(raised):.0%}"
+            cells = f"{len(raised)}", f"{trusted}", f"{near}", share
+            lines.append([f"`{name}`", *cells, ", ".join(f"{flag} {count}" for flag, count in others.most_common())])
+    return grid(lines)
+
+
 def claim(results: Results) -> str:
     """Five defenses at one budget: who believes the answers, who does not, and what honest clients pay."""
     rows = [["Defense", "Naive attacker", "Worst case", "Accuracy for honest clients", "Answers moved (L1)"]]
@@ -814,6 +831,7 @@ TABLES = {
     "springboard_fashion_mnist": lambda: springboard("fashion_mnist"),
     "adaptive": adaptive,
     "recipes": recipes,
+    "verdicts": verdicts,
     "equations": equations,
     "models": models,
     **{name: partial(_of_claims, table) for name, table in claim_tables.TABLES.items()},

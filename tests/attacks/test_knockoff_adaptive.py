@@ -30,16 +30,17 @@ def test_a_proportional_policy_begins_with_the_shares_of_the_pool():
     torch.testing.assert_close(one.policy(), torch.tensor([0.1, 0.2, 0.3, 0.0, 0.4]).double())
 
 
-def test_a_step_of_the_policy_is_the_formula():
-    """One level, all arms in groups of their own: H_z += (r − r̄)(1 − π(z)) / N(z), the others −= (r − r̄) π / N(z)."""
-    single = Bandit(torch.arange(300) % 3, torch.arange(3), decay=1.0, seed=0)
+@pytest.mark.parametrize("decay", [1.0, 0.5])
+def test_a_step_of_the_policy_is_the_formula(decay):
+    """One level, arms in groups of their own: H_z += g (1 − π(z)), the others −= g π, g = (r − r̄) / N(z)^decay."""
+    single = Bandit(torch.arange(300) % 3, torch.arange(3), decay=decay, seed=0)
     h, n, rewards = torch.zeros(3, dtype=torch.double), torch.zeros(3), []
     for arm, reward in [(0, 1.0), (1, 0.0), (0, 0.7), (2, 0.9), (0, 0.1)]:
         policy = h.softmax(0)
         single.learn(torch.tensor([arm]), torch.tensor([reward], dtype=torch.double))
         n[arm] += 1
         rewards.append(reward)
-        gain = (reward - sum(rewards) / len(rewards)) / n[arm]
+        gain = (reward - sum(rewards) / len(rewards)) / n[arm] ** decay
         h = h - gain * policy
         h[arm] += gain
         torch.testing.assert_close(single.policy(), h.softmax(0))

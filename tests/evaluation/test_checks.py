@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.report_rows import KEEPS, KNOCKOFF, LABELS, NOISE, NONE, TEST, cell, through
 
 from feint import Defense, Matrix, Training
-from feint.attacks import HardLabels, KnockoffNets, PartialBayesBound
+from feint.attacks import HardLabels, KnockoffNets, PartialBayesBound, Tuned
 from feint.data import Split
 from feint.defense import Ladder
 from feint.defenses.outputs import APGPClosedForm, GaussianNoise, LabelOnly, Rounding
@@ -311,6 +311,27 @@ def test_what_is_explained(victim, digits):
     transcript.keep_answers_only()
     assert probes.explained(victim, transcript) is None
     assert probes.explained(victim, Transcript()) is None
+
+
+class Flattened(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return self.model(x) / 10
+
+
+def test_a_tuned_surrogate_explains_answers_as_its_attack_may_have_sharpened_them(victim, digits, network):
+    x = digits.test.inputs()
+    probe, oracle = probes.TranscriptProbe(), Service(Flattened(Flattened(victim))).oracle(client="c", budget=len(x))
+    oracle.ask(x)
+    probe(oracle)
+    surrogate = Flattened(victim)  # what answers teach that are sharpened at 0.1
+    as_read, tuned = KnockoffNets(digits.pool, network), Tuned(digits.pool, network, temperatures=(0.1,))
+    for attack, share in ((as_read, False), (tuned, True), (tuned.through(HardLabels()), True)):
+        explained = probes.scores(attack, surrogate, probe, digits.test)["explained"]
+        assert (explained > 0.99) == share
 
 
 def test_overlap_counts_what_a_plain_loop_counts(digits):

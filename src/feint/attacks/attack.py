@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+from torch import Tensor
+
 from feint.attacks.domains import AttackerMethod
 from feint.attacks.lenses.lens import Lens
 from feint.attacks.seeds import attacker_seed
@@ -44,6 +46,10 @@ class Attack(AttackerMethod, ABC):
         """
         self.require_domain(self.surrogate.domain)
         return self.steal_from(oracle, seed=attacker_seed(seed), progress=progress)
+
+    def readings(self, p: Tensor) -> tuple[Tensor, ...]:
+        """Return what the surrogate may have learned of the answers `p` (N, K): these, or functions of them (N, K)."""
+        return (p,)
 
     @abstractmethod
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
@@ -95,6 +101,9 @@ class LensedAttack(Attack):
     def require_domain(self, domain: Domain) -> None:
         for method in (*self.lenses, self.attack):
             method.require_domain(domain)
+
+    def readings(self, p: Tensor) -> tuple[Tensor, ...]:
+        return self.attack.readings(p)
 
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         for lens in reversed(self.lenses):

@@ -1,13 +1,13 @@
 """Facts about a theft that only its run can measure, for the checks of its row."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from feint.attacks import Attack, Lens, LensedAttack
 from feint.data import Split
@@ -19,6 +19,7 @@ from feint.victims import predict
 
 MOST = 2000  # rows of a transcript that `explained` uses
 PART = 1000  # inputs that are decoded at once
+Readings = Callable[[Tensor], tuple[Tensor, ...]]  # of answers (N, K)
 
 
 class TranscriptProbe(Lens):
@@ -42,21 +43,22 @@ class TranscriptProbe(Lens):
 
 def scores(attack: Attack, surrogate: nn.Module, probe: TranscriptProbe, test: Split) -> dict[str, float]:
     """Return the scores `overlap` and, where it has a value, `explained`."""
-    share = None if probe.oracle is None else explained(surrogate, probe.oracle.transcript)
+    share = None if probe.oracle is None else explained(surrogate, probe.oracle.transcript, attack.readings)
     return {"overlap": overlap(attack, test)} | ({} if share is None else {"explained": share})
 
 
-def explained(surrogate: nn.Module, transcript: Transcript) -> float | None:
+def explained(surrogate: nn.Module, transcript: Transcript, readings: Readings = lambda p: (p,)) -> float | None:
     """Compute how much of the answers that the attacker read is reproduced by their surrogate.
 
         1 − mean KL(p ‖ surrogate) / mean KL(p ‖ mean p)
 
-    for the answers p as the attacker read them, or for their labels alone where that is more, since some attacks
-    sharpen the answers.
+    for the answers p as the attacker read them, for what the attack may have made of these before it learned, or for
+    their labels alone: the largest of these shares.
 
     Args:
         surrogate: The attacker's model.
         transcript: The queries and the answers as the attack read them; up to 2,000 rows, evenly spread, are used.
+        readings: What the attack may have made of answers (`Attack.readings`).
 
     Returns:
         1 for all of the answers, 0 for no more than the mean answer. None if the transcript has no inputs, or all
@@ -68,7 +70,7 @@ def explained(surrogate: nn.Module, transcript: Transcript) -> float | None:
     x, p = transcript.x[rows], transcript.p[rows]
     q = torch.cat([predict(surrogate, batch) for batch in x.split(500)])
     labels = torch.zeros_like(p).scatter_(-1, p.argmax(-1, keepdim=True), 1.0)
-    shares = [share_explained(answers, q) for answers in (p, labels)]
+    shares = [share_explained(answers, q) for answers in (*readings(p), labels)]
     return max((share for share in shares if share is not None), default=None)
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from feint.attacks import Attack
 from feint.data import Split
 from feint.models.networks import Classifier, Network
@@ -38,6 +40,9 @@ class Removed(Attack):
     @property
     def domains(self) -> tuple[type[Domain], ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return tuple(kind for kind in self.attack.domains if kind in self.removal.domains)
+
+    def readings(self, p: Tensor) -> tuple[Tensor, ...]:
+        return self.attack.readings(p)
 
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         copy = self.attack.steal_from(oracle, seed=seed, progress=progress)

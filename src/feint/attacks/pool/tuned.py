@@ -110,6 +110,9 @@ class Tuned(Attack):
         if not all(0 < length < math.inf for length in self.lengths or ()):
             raise BadRecipe(f"lengths={self.lengths}", "multiples above 0", "change them")
 
+    def readings(self, p: Tensor) -> tuple[Tensor, ...]:
+        return tuple(sharpened(p, temperature) for temperature in (1.0, *self.temperatures))
+
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         check(oracle, self.pool, self.surrogate)
         rows = draw_rows(self.pool, oracle.left, seed)
