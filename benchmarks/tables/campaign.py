@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.tables.attacked import VICTIMS
+from benchmarks.tables.drawn_rows import ATTACKERS, sent
 from benchmarks.tables.ladder import POLICIES, STRONG, SURROGATE
 from benchmarks.tables.newcomers import Population, population, returned, scored
 from benchmarks.tables.rows import Jobs, Row, prefix_of
@@ -29,8 +30,10 @@ from feint.defenses.access.cohort import ALARMS, fisher
 from feint.defenses.access.e_bh import e_bh
 from feint.defenses.access.e_process import NOW, mixed
 from feint.defenses.access.martingale import places, wealth
-from feint.defenses.feature_scores import LearnedScore
+from feint.defenses.feature_scores import LearnedScore, Mahalanobis
+from feint.defenses.scores import Energy, Score
 from feint.evaluation import metrics
+from feint.fitting import Fittable
 from feint.gateway.array_query import ArrayQuery
 from feint.ledger import Ledger
 from feint.models import networks
@@ -44,16 +47,43 @@ SHARE = 0.01  # of the honest newcomers' answers that may change
 LEVELS = 0.01, 0.02, 0.05, 0.2
 PERIOD = 5000  # newcomers of the last period, of each of whom one query calibrates
 LAST, OTHERS, TODAY, TO_LEARN = range(4)  # the quarters of the test inputs that newcomers have
+RIDGE = 1e-3  # of the distance of rows: combinations of values that never occur have a small variance
 SLICED = ", slices declared"  # what follows the name of a score whose test has the owner's slices
 
 
-def learned(victim: str) -> Mapping[str, Callable[[], Split]]:
-    """Return the scores that learn, with the outliers that each learns from."""
+class Scored(NamedTuple):
+    """A score, and what loads the outliers that it learns from; None for one that learns from none."""
+
+    score: Score
+    outliers: Callable[[], Split] | None = None
+
+
+def learned(victim: str) -> Mapping[str, Scored]:
+    """Return the scores that learn from outliers."""
     attacked = VICTIMS[victim]
+    score = LearnedScore(attacked.reads)
     return {
-        f"learned from {attacked.outliers_name}": lambda: attacked.parts.outliers,
-        f"learned from {attacked.pool_name}": lambda: attacked.parts.pool.share(1, 4),
+        f"learned from {attacked.outliers_name}": Scored(score, lambda: attacked.parts.outliers),
+        f"learned from {attacked.pool_name}": Scored(score, lambda: attacked.parts.pool.share(1, 4)),
     }
+
+
+def of_inputs(victim: str) -> Mapping[str, Scored]:
+    """Return the scores that read rows of a table."""
+    attacked = VICTIMS[victim]
+    if attacked.reads == "features":
+        return {}
+    return {
+        f"of rows, learned from {attacked.pool_name}": Scored(
+            LearnedScore("inputs"), lambda: attacked.parts.pool.share(1, 4)
+        ),
+        "of rows, Mahalanobis": Scored(Mahalanobis("inputs", ridge=RIDGE)),
+    }
+
+
+def scores(victim: str) -> Mapping[str, Scored]:
+    """Return all scores by name."""
+    return {"energy": Scored(Energy()), **learned(victim), **of_inputs(victim)}
 
 
 @functools.cache
@@ -62,11 +92,11 @@ def fitted(victim: str, score: str = "energy") -> Campaign:
 
     Every third trains a score that learns, and has inputs of another quarter: newcomers share none.
     """
-    attacked, outliers = VICTIMS[victim], learned(victim).get(score.removesuffix(SLICED))
-    test = SequentialTest(LearnedScore(attacked.reads)) if outliers else SequentialTest()
+    attacked, (read, outliers) = VICTIMS[victim], scores(victim)[score.removesuffix(SLICED)]
+    test = SequentialTest(read)
     if score.endswith(SLICED):
         test = replace(test, slices=attacked.parts.setting.slices)
-    last, others = population(victim, LAST), population(victim, TO_LEARN if outliers else LAST)
+    last, others = population(victim, LAST), population(victim, TO_LEARN if isinstance(read, Fittable) else LAST)
     cameras, rows = last.draw(np.random.default_rng(0), PERIOD, 1)
     who = [others if i % 3 == 0 else last for i in range(PERIOD)]
     x, y = zip(*map(_asked, who, cameras[:, 0], rows[:, 0]), strict=True)
@@ -98,15 +128,15 @@ def at_level(victim: str, probation: float) -> Campaign:
 
 
 @functools.cache
-def pool(victim: str) -> Split:
-    """Return the attacker's inputs, a quarter of the pool."""
-    return VICTIMS[victim].parts.pool.share(0, 4)
+def pool(victim: str, attacker: str = "") -> Split:
+    """Return the attacker's inputs."""
+    return sent(victim, attacker)
 
 
 @functools.cache
-def attack(victim: str, score: str = "energy") -> np.ndarray:
+def attack(victim: str, score: str = "energy", attacker: str = "") -> np.ndarray:
     """Return their scores."""
-    return scored(victim, fitted(victim, score), pool(victim))
+    return scored(victim, fitted(victim, score), pool(victim, attacker))
 
 
 def honest(
@@ -140,11 +170,11 @@ class Changed(NamedTuple):
     alarm: int | None
 
 
-def changed_labels(victim: str, campaign: Campaign, score: str, n: int, seed: int, queries: int = QUERIES) -> Changed:
+def changed_labels(victim: str, campaign: Campaign, score: str, n: int, seed: int, attacker: str = "") -> Changed:
     """Return whose answers change in a campaign among n honest newcomers; all queries arrive in random order."""
-    rng = np.random.default_rng(seed)
-    rows = rng.choice(len(pool(victim)), size=(ACCOUNTS, queries), replace=False)
-    s = np.concatenate([attack(victim, score)[rows], honest(victim, rng, n, queries, score)])
+    rng, queries = np.random.default_rng(seed), QUERIES
+    rows = rng.choice(len(pool(victim, attacker)), size=(ACCOUNTS, queries), replace=False)
+    s = np.concatenate([attack(victim, score, attacker)[rows], honest(victim, rng, n, queries, score)])
     order = rng.permutation(np.repeat(np.arange(len(s)), queries))
     codes = rng.integers(2**48, size=s.shape, dtype=np.uint64)  # of inputs that are no near copies
     cohort, ledger = campaign.cohort(), Ledger()
@@ -186,7 +216,12 @@ def of_victim(victim: str, progress: ProgressCallback) -> Jobs:
             yield f"rule-{'single' if single else 'combined'}-{level}", partial(rule, victim, level, single=single)
     for n in HONEST:
         yield f"days-{n}", partial(days, victim, n)
-        for score in ("energy", *learned(victim)):
+        for score in of_inputs(victim):
+            yield f"days-{n}-{score}", partial(days, victim, n, score)
+            for number, attacker in enumerate(ATTACKERS):
+                made = partial(calibrated, victim, score)
+                yield f"attacker-{number}-{n}-{score}", partial(campaign, victim, n, score, made, attacker)
+        for score in scores(victim):
             yield f"calibrated-{n}-{score}", partial(campaign, victim, n, score, partial(calibrated, victim, score))
             for test in (score, score + SLICED):
                 for queries in (10, 20):
@@ -194,36 +229,37 @@ def of_victim(victim: str, progress: ProgressCallback) -> Jobs:
                     yield name, partial(named, victim, n, queries, test)
         others = partial(calibrated, victim, "energy", OTHERS)
         yield f"calibrated-{n}-energy-others", partial(campaign, victim, n, "energy", others)
-        for score in ("energy", pool_score):
+        for score in ("energy", pool_score, *of_inputs(victim)):
             yield f"theft-{n}-{score}", partial(theft, victim, n, score, progress)
         for probation in PROBATION:
             level = partial(at_level, victim, probation)
             yield f"campaign-{n}-{probation}", partial(campaign, victim, n, "energy", level)
 
 
-def days(victim: str, n: int) -> Row:
+def days(victim: str, n: int, score: str = "energy") -> Row:
     """Return on how many honest days with n newcomers there is an alarm."""
-    rng, cohort, highest = np.random.default_rng(0), fitted(victim).cohort(), []
+    rng, cohort, highest = np.random.default_rng(0), fitted(victim, score).cohort(), []
     limit, turns = np.log(cohort.run_length * len(cohort.turns)), np.array(cohort.turns)
     payments, weights = np.exp(cohort.martingale.won).astype(np.float32), cohort.martingale.weights
     for _ in range(DAYS):
-        paid = payments[places(cohort.martingale.inputs, honest(victim, rng, n, max(turns)))]
+        paid = payments[places(cohort.martingale.inputs, honest(victim, rng, n, max(turns), score))]
         sums = np.log(paid.cumsum(1)[:, turns - 1] / turns[:, None]).cumsum(0, dtype=np.float64)
         before = np.concatenate([np.zeros_like(sums[:1]), sums])
         cusums = sums - np.minimum.accumulate(before)[:-1]
         highest.append(np.log(np.exp(cusums) @ weights).max())
     return {
-        "victim": victim, "kind": "days", "honest": n, "days": DAYS, "run_length": fitted(victim).run_length,
+        "victim": victim, "kind": "days", "honest": n, "days": DAYS, "run_length": cohort.run_length, "score": score,
         "alarms": int((np.array(highest) >= limit).sum()), "highest": float(np.max(highest) / limit), "seed": 0,
     }  # fmt: skip
 
 
-def campaign(victim: str, n: int, score: str, made: Callable[[], Campaign]) -> Row:
+def campaign(victim: str, n: int, score: str, made: Callable[[], Campaign], attacker: str = "") -> Row:
     """Return what campaigns are answered."""
     tested = made()
-    seen = [changed_labels(victim, tested, score, n, seed) for seed in range(SEEDS)]
+    seen = [changed_labels(victim, tested, score, n, seed, attacker) for seed in range(SEEDS)]
+    kind = {"kind": "attacker", "attacker": attacker} if attacker else {"kind": "campaign"}
     return {
-        "victim": victim, "kind": "campaign", "honest": n, "accounts": ACCOUNTS, "queries": QUERIES, "score": score,
+        "victim": victim, **kind, "honest": n, "accounts": ACCOUNTS, "queries": QUERIES, "score": score,
         "probation": tested.probation, "alarms": [one.alarm for one in seen],
         "attacker_changed": float(np.mean([one.attacker.mean() for one in seen])),
         "honest_changed": float(np.mean([one.honest.mean() for one in seen])),

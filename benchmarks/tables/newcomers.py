@@ -67,7 +67,7 @@ def scored(victim: str, campaign: Campaign, split: Split) -> np.ndarray:
     """Return the campaign's scores of all inputs of a split."""
     known = returned(victim, split)
     score = bind(campaign.test.ranked_score, FixedLogits(known.z, known.features), Ledger())
-    return score(known.z, known.z).numpy()
+    return score(split.inputs(), known.z).numpy()
 
 
 def returned(victim: str, split: Split) -> Known:

@@ -7,14 +7,13 @@ import numpy as np
 from feint.data import Split
 from feint.data.duplicates import without_repeats, without_shared
 from feint.data.files import Classes, is_file, pool_at, samples_at
+from feint.data.made_up import MADE_UP, made_up
 from feint.data.remarks import Remark
 from feint.errors import BadInput, FeintError
 from feint.signature import Columns, Domain
 
 MIN_SAMPLES = 100  # so that 50 judge: an interval of ± 14 points at worst
 MIN_POOL = 50  # samples that a third of them makes a pool of: fewer teach an attacker nothing
-MADE_UP = {"marginals": True, "uniform": False}  # pools without data: whether published statistics are followed
-MADE_UP_SIZE = 10_000
 
 
 @dataclass(frozen=True)
@@ -104,34 +103,6 @@ def _pool(
         return _select(labelled, rows[:cut], "pool"), cut, [Remark("pool of samples", {"count": f"{cut:,}", **noun})]
     kind = "marginals" if isinstance(domain, Columns) else "uniform"
     return made_up(labelled, kind), 0, [Remark(f"pool {kind} for few", {"count": f"{len(rows):,}", **noun})]
-
-
-def made_up(samples: Split, kind: str) -> Split:
-    """Return a pool of inputs drawn without data.
-
-    Args:
-        samples: Inputs whose means, shares and ranges count as published, where their domain has none.
-        kind: "marginals" for draws by these statistics, "uniform" for others.
-    """
-    domain = samples.domain
-    published = MADE_UP[kind]
-    source = _described(samples) if isinstance(domain, Columns) else domain
-    x = source.sample(MADE_UP_SIZE, 0, published=published)
-    split = Split.of(domain.encode(x), np.zeros(len(x), np.int64), domain=domain, name=kind, part="made up")
-    return without_repeats(split)[0]
-
-
-def _described(samples: Split) -> Columns:
-    """Return the columns of samples with statistics: their own, or else those of the samples."""
-    domain = samples.domain
-    assert isinstance(domain, Columns)
-    table = domain.to_table(samples.inputs().numpy())
-    categories = {column.name: column.categories for column in domain.columns if column.categories is not None}
-    described = Columns.describe(table, categories).columns
-    return Columns(tuple(
-        column if column.mean is not None or column.shares is not None else measured
-        for column, measured in zip(domain.columns, described, strict=True)
-    ))  # fmt: skip
 
 
 def _default_pool(place: str, domain: Domain) -> Split | None:

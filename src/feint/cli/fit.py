@@ -45,7 +45,8 @@ def fit(
         out: Directory to write: a recipe and its learned weights.
         label: Column of the label in a file (default: label, target, class or y).
         network: Network of the weights in a .safetensors file.
-        outliers: Data set of another task, with images of the same shape, for methods that learn from outliers.
+        outliers: Data set of another task, with images of the same shape, for methods that learn from outliers; or
+            "marginals" for rows drawn from the means and shares of each column, "uniform" for inputs drawn uniformly.
         expect_accuracy: Accuracy that the victim has on the data, like 0.93. A lower one is an error; without this
             option, one that is no better than chance, or that another adapter would raise.
         max_calls: Ceiling on the calls to a paid victim.
@@ -66,6 +67,7 @@ def fit(
     import feint
     from feint.cli.terminal import bars
     from feint.data import pools
+    from feint.data.made_up import MADE_UP, made_up
     from feint.defense import Defense
     from feint.defenses.boundary import Boundary
     from feint.fitting import Fittable
@@ -84,7 +86,8 @@ def fit(
             f"{type(recipe).__name__} for {victim}", "a network of Feint, whose weights it trains further",
             "choose a defense of answers, like APGP(top=1)",
         )  # fmt: skip
-    options = {"outliers": pools.parse_split(outliers) if outliers else None, "seed": seed}
+    others = made_up(inputs, outliers, 1 + seed) if outliers in MADE_UP else outliers and pools.parse_split(outliers)
+    options = {"outliers": others or None, "seed": seed}
     require_new(out)
     check_victim(model, inputs, victim, data, expect_accuracy, classes)
     with bars() as progress, work_directory(out):

@@ -1,7 +1,7 @@
-"""Scores that are fitted to what a victim's last layer reads: its features say more than its answers."""
+"""Scores that are fitted to what a victim's last layer reads, or to rows of a table: they say more than answers."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -12,21 +12,26 @@ from feint.data import Split
 from feint.errors import BadInput, BadRecipe, NotFitted
 from feint.fitting import FitContext, Fittable
 from feint.ledger import Ledger
+from feint.models.preprocessing import TablePreprocessing, encoded
 from feint.query import channels_last
-from feint.recipes.store import Weights
+from feint.recipes.store import Weights, with_prefix
+from feint.signature import Columns
 from feint.victims import CachedForward, logits, penultimate
 
 __all__ = ["LearnedScore", "Mahalanobis"]
 
-READS = "features", "logits"
+READS = "features", "logits", "inputs"
+ENCODING = "encoding/"  # what the names of the tensors begin with by which rows of a table are read
 
 
 @dataclass(frozen=True)
 class FeatureScore(Fittable):
-    """Base of scores of features (N, D), or of logits where `on` is "logits". A method defines `learn` and `score`.
+    """Base of scores of features (N, D), or of what else `on` says. A method defines `learn` and `score`.
 
     Features of a torch network come with its logits, at no further pass. Of any other model the logits, less their
-    mean, can be read instead.
+    mean, can be read instead, and of rows of a table the inputs: standardised numbers, one-hot categories, and which
+    values are missing (`feint.models.preprocessing`). The one logit of a model with two classes says little of a row;
+    the row says which values occur together.
     """
 
     of_probabilities: ClassVar[bool] = False
@@ -55,30 +60,49 @@ class FeatureScore(Fittable):
     def fit_from(self, context: FitContext) -> Self:
         """Return this score fitted to the benign inputs and, where it learns from them, the outliers of `context`.
 
-        `BadInput` is raised where the victim has no features, or outliers are required and missing.
+        `BadInput` is raised where the victim has no features, inputs are read that are no rows of a table, or outliers
+        are required and missing.
         """
-        benign, predicted = self._read(context.victim, context.inputs)
-        others = None if context.outliers is None else self._read(context.victim, context.outliers)[0]
+        encoding = _encoding(context.inputs) if self.on == "inputs" else {}
+        benign, predicted = self._read(context.victim, context.inputs, encoding)
+        others = None if context.outliers is None else self._read(context.victim, context.outliers, encoding)[0]
         learned = self.learn(benign, predicted, others, context.seed)
-        return replace(self, weights=Weights.of({"features": benign.mean(0), **learned}))
+        return replace(self, weights=Weights.of({"features": benign.mean(0), **encoding, **learned}))
 
     def __call__(self, x: Tensor, z: Tensor) -> Tensor:
         if self.on == "features":
             raise NotFitted(f"{self!r} without the model's features", "a score on a line", "give it to a Service")
-        return self._score(centred(z), z)
+        return self._score(self._rows(x, z, self._learned(z)), z)
 
     def bind(self, model: nn.Module, ledger: Ledger) -> Callable[[Tensor, Tensor], Tensor]:
         """Return this score bound to `model`, whose features it reads."""
-        if self.on == "logits":
+        if self.on != "features":
             return self
         if isinstance(model, CachedForward):
             model.read_features()
         return lambda x, z: self._score(penultimate(model, x), z)
 
-    def _score(self, rows: Tensor, z: Tensor) -> Tensor:
+    def _learned(self, like: Tensor) -> dict[str, Tensor]:
+        """Return what the score learned, on the device of `like`; raise `NotFitted` where it is nothing."""
         if self.weights is None or not self.weights.tensors:
             raise NotFitted(f"{self!r}", "a fitted score", "fit it to a victim and benign inputs: feint fit")
-        learned = {name: tensor.to(rows.device) for name, tensor in self.weights.tensors.items()}
+        return {name: tensor.to(like.device) for name, tensor in self.weights.tensors.items()}
+
+    def _rows(self, x: Tensor, z: Tensor, learned: Mapping[str, Tensor]) -> Tensor:
+        """Return what is read of inputs and logits, where it is not the features."""
+        if self.on == "logits":
+            return centred(z)
+        encoding = with_prefix(ENCODING, learned)
+        columns = len(encoding.pop("columns"))
+        if x.shape[1:] != (columns,):
+            got = "answers without inputs" if 0 in x.shape[1:] else f"inputs of shape {tuple(x.shape[1:])}"
+            raise BadInput(
+                got, f"rows of the {columns} columns fitted to", "fit it to this model, and serve them together"
+            )
+        return encoded(x, **encoding)
+
+    def _score(self, rows: Tensor, z: Tensor) -> Tensor:
+        learned = self._learned(rows)
         if rows.shape[1] != len(learned["features"]):
             fitted = f"the {len(learned['features'])} fitted to"
             raise BadInput(f"{rows.shape[1]} {self.on}", fitted, "fit it to this victim")
@@ -88,13 +112,13 @@ class FeatureScore(Fittable):
         """Return features (N, D) at length 1, and logits as they are: their length is what tells them apart."""
         return nn.functional.normalize(rows, dim=-1) if self.on == "features" else rows
 
-    def _read(self, victim: nn.Module, inputs: Split) -> tuple[Tensor, Tensor]:
+    def _read(self, victim: nn.Module, inputs: Split, encoding: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the rows (N, D) of all inputs, and their predicted classes (N,)."""
         model, rows, predicted = CachedForward(victim.eval()), [], []
         for part in torch.arange(len(inputs)).split(500):
             x = channels_last(inputs.inputs(part))
             z = logits(model, x)
-            rows.append(centred(z) if self.on == "logits" else penultimate(model, x))
+            rows.append(penultimate(model, x) if self.on == "features" else self._rows(x, z, encoding))
             predicted.append(z.argmax(-1))
         return torch.cat(rows), torch.cat(predicted)
 
@@ -105,11 +129,14 @@ class LearnedScore(FeatureScore):
 
     The energy is one number that the victim happens to compute. A network on all that its last layer reads finds more:
     images that the energy finds ordinary, as selected or optimised ones are, need not be ordinary in every feature.
+    Of rows of a table whose model has one margin the energy sees nothing, and a network on the rows does: rows drawn
+    from the means and shares of each column are outliers that every owner has, and differ in what occurs together.
     That outliers of one kind teach what is out of place in others is outlier exposure (Hendrycks, Mazeika and
     Dietterich, ICLR 2019); here they train a detector, and the victim stays as it is.
 
     Attributes:
-        on: What the score reads: "features", the input of the victim's last linear layer, or "logits".
+        on: What the score reads: "features", the input of the victim's last linear layer, "logits", or "inputs", rows
+            of a table.
         weights: The network and the scale of its inputs, set by `fit`.
         hidden: Hidden units.
     """
@@ -124,7 +151,8 @@ class LearnedScore(FeatureScore):
 
     def learn(self, benign: Tensor, predicted: Tensor, others: Tensor | None, seed: int) -> dict[str, Tensor]:
         if others is None:
-            raise BadInput("no outliers", "inputs of another task, to learn from", "name some: --outliers DATA")
+            remedy = "name some: --outliers DATA, or --outliers marginals for rows of a table"
+            raise BadInput("no outliers", "inputs of another task, to learn from", remedy)
         scale = torch.stack([benign.mean(0), benign.std(0).clamp_min(1e-6)])
         return {"scale": scale, **train_binary(scaled(benign, scale), scaled(others, scale), self.hidden, seed)}
 
@@ -146,7 +174,8 @@ class Mahalanobis(FeatureScore):
     classes. Unit length and the ridge were chosen here. It needs no outliers.
 
     Attributes:
-        on: What the score reads: "features", the input of the victim's last linear layer, or "logits".
+        on: What the score reads: "features", the input of the victim's last linear layer, "logits", or "inputs", rows
+            of a table.
         weights: The means and the inverse root of the covariance, set by `fit`.
         ridge: Share of the largest variance that is added to all, above 0.
     """
@@ -193,6 +222,16 @@ class ClassFeatures(FeatureScore):
         inside = u @ learned["projection"]
         rest = (u.square().sum(-1, keepdim=True) - inside.square().sum(-1, keepdim=True)).clamp_min(0).sqrt()
         return torch.cat([inside, rest, predicted[:, None].to(u.dtype)], 1)
+
+
+def _encoding(inputs: Split) -> dict[str, Tensor]:
+    """Return the columns of rows like these and the arguments of `encoded`, by names that begin with `ENCODING`."""
+    if not isinstance(inputs.domain, Columns):
+        raise BadInput(f"inputs that are {inputs.domain.noun}", "rows of a table", 'read on="features" or on="logits"')
+    table = TablePreprocessing(inputs.domain)
+    table.adapt(inputs.inputs())
+    learned = {"columns": torch.arange(len(inputs.domain.columns)), **table.encoding}
+    return {ENCODING + name: tensor for name, tensor in learned.items()}
 
 
 def class_means(u: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor]:

@@ -90,7 +90,7 @@ def expected_of_answers(parts: Parts, p: Tensor) -> ExpectedOutput:
     """Apply the output defenses of each rung to undefended answers `p` (N, K)."""
     z = log_probabilities(p)
     answers = [apply_outputs(rung.outputs, p, None, None) for rung in parts.rungs]
-    return ExpectedOutput(p, answers, _scores(parts, FixedLogits(z), p, z))
+    return ExpectedOutput(p, answers, _scores(parts, FixedLogits(z), p[:, :0], z))
 
 
 def _scores(parts: Parts, model: nn.Module, x: Tensor, z: Tensor) -> list[Tensor]:

@@ -111,7 +111,7 @@ def outputs_of(
     if z is None:
         z = log_probabilities(p)
     model = FixedLogits(z, features)
-    scores = [bind(score, model, Ledger())(p if x is None else x, z) for score in parts.scores]
+    scores = [bind(score, model, Ledger())(p[:, :0] if x is None else x, z) for score in parts.scores]
     return answers + scores + [(q - p).abs().sum(-1) for q in answers if parts.moved]
 
 

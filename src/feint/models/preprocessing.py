@@ -78,30 +78,48 @@ class TablePreprocessing(Preprocessing):
                 categories += [(i, code) for code in range(len(column.categories))]
             if column.optional:
                 indicators.append((i, 0))
-        self.counts = [len(numbers), len(categories), len(indicators)]
-        self.features = sum(self.counts)
-        where = torch.tensor([*numbers, *categories, *indicators])
+        where = [*numbers, *categories, *indicators]
+        self.features = len(where)
         scales = [(domain.columns[i].mean, domain.columns[i].deviation) for i, _ in numbers]
         self.published = not any(None in scale for scale in scales)
         mean, deviation = torch.tensor(scales if self.published else [(0.0, 1.0)] * len(scales)).double().view(-1, 2).T
-        self.register_buffer("column", where[:, 0], persistent=False)
-        self.register_buffer("code", where[:, 1].double(), persistent=False)
+        codes = [float(code) for _, code in categories]
+        self.register_buffer("column", torch.tensor([column for column, _ in where]), persistent=False)
+        self.register_buffer("code", torch.tensor(codes, dtype=torch.float64), persistent=False)
         self.register_buffer("mean", mean.contiguous(), persistent=not self.published)
         self.register_buffer("deviation", deviation.contiguous(), persistent=not self.published)
 
     def adapt(self, x: Tensor) -> None:
         if self.published:
             return
-        numbers = x.to(self.mean)[:, self.column[: self.counts[0]]]
+        numbers = x.to(self.mean)[:, self.column[: len(self.mean)]]
         self.mean.copy_(numbers.nanmean(0).nan_to_num())
         deviation = (numbers - self.mean).square().nanmean(0).sqrt().nan_to_num()
         self.deviation.copy_(torch.where(deviation > 0, deviation, 1.0))
 
+    @property
+    def encoding(self) -> dict[str, Tensor]:
+        """Arguments of `encoded`."""
+        return {"column": self.column, "code": self.code, "mean": self.mean, "deviation": self.deviation}
+
     def forward(self, x: Tensor) -> Tensor:
-        numbers, categories, missing = x[:, self.column].split(self.counts, 1)
-        scaled = torch.where(numbers.isnan(), 0.0, (numbers - self.mean) / self.deviation)
-        one_hot = categories == self.code[self.counts[0] : self.counts[0] + self.counts[1]]
-        return torch.cat([scaled.float(), one_hot.float(), missing.isnan().float()], 1)
+        return encoded(x, **self.encoding)
+
+
+def encoded(x: Tensor, column: Tensor, code: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+    """Return the features (N, F) float32 of rows of a table, as `TablePreprocessing` makes them.
+
+    Args:
+        x: Rows, (N, D).
+        column: Column of each feature, (F,): of those of numbers, of categories, and of indicators of missing values.
+        code: Code of each category, (C,).
+        mean: Mean of each number, (M,).
+        deviation: Standard deviation of each number, (M,).
+    """
+    kinds = [len(mean), len(code), len(column) - len(mean) - len(code)]
+    numbers, categories, missing = x[:, column].split(kinds, 1)
+    scaled = torch.where(numbers.isnan(), 0.0, (numbers - mean) / deviation)
+    return torch.cat([scaled.float(), (categories == code).float(), missing.isnan().float()], 1)
 
 
 class NGramPreprocessing(Preprocessing):
