@@ -315,6 +315,21 @@ def test_a_full_disk_loses_lines_and_their_number_is_entered(path, monkeypatch):
     assert verify([path], key=KEY, heads=[head]).head.number == 1
 
 
+def test_a_gateway_ends_where_its_last_lines_cannot_be_written(path, monkeypatch, caplog):
+    """As on a file system that was remounted read-only."""
+
+    def read_only(file, content):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    telemetry = Telemetry(audit_log=path, audit_key=KEY)
+    telemetry(record())
+    telemetry(record())
+    monkeypatch.setattr("feint.gateway.telemetry.audit_log.os.write", read_only)
+    telemetry.close()
+    assert "lacks its last lines: got audit.jsonl (Read-only file system)" in caplog.text
+    assert telemetry.audit._file < 0
+
+
 def test_a_flood_of_refusals_is_two_lines(path):
     observer = AuditObserver(AuditLog(path))
     for i in range(1000):

@@ -86,6 +86,30 @@ def test_a_ledger_that_is_lost_later_shows_in_ready_by_setting(toy, tmp_path, mo
             eventually(lambda: httpx2.get(ready).status_code == 200)
 
 
+def test_each_ledger_is_asked_where_another_is_lost(toy, monkeypatch):
+    """Or the connections of the others stay broken after a failover, and the reload that takes it as it is fails."""
+    asked = set()
+
+    def lost(name):
+        async def check(*_):
+            asked.add(name)
+            raise StoreLost("a ledger that is away", "one", "wait")
+
+        return check
+
+    async def check_all(state):
+        with pytest.raises(StoreLost, match="away"):
+            await state.check_ledger()
+
+    models = {name: OnnxSettings(path=toy) for name in ("one", "two")}
+    with running(Settings(models, **ANYBODY)) as serving:
+        monkeypatch.setattr(app_state, "check_writable", lost("trial"))
+        for name, endpoint in serving.gateway.endpoints.items():
+            monkeypatch.setattr(endpoint.session, "check", lost(name))
+        asyncio.run(check_all(serving.opened))
+    assert asked == {"one", "two", "trial"}
+
+
 def test_a_file_of_keys_that_is_lost_shows_in_ready(toy, tmp_path, monkeypatch):
     monkeypatch.setattr(app_state, "EVERY", 0.05)
     file = tmp_path / "keys.db"

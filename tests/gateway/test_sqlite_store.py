@@ -286,6 +286,26 @@ def test_the_log_is_begun_anew_where_it_is_long(path, monkeypatch):
     assert in_a_store(path, scene) == 0
 
 
+def test_a_reader_of_a_ledger_with_a_long_log_keeps_no_commit_out(path, monkeypatch, caplog):
+    """As a backup or a shell that reads while the log should be begun anew, for which nobody can commit."""
+    monkeypatch.setattr(sqlite_file, "LONG", 10)
+    monkeypatch.setattr("feint.gateway.stores.sqlite.EMPTIED", 0.01)
+
+    async def scene(store):
+        await add(store)
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM accounts").fetchall()
+            end, count = time.monotonic() + PATIENCE, 1
+            while caplog.text.count("another process is using the file") < 3 and time.monotonic() < end:
+                count += 1
+                assert await add(store) == count
+                await asyncio.sleep(0.001)
+        return caplog.text.count("another process is using the file")
+
+    assert in_a_store(path, scene, timeout=1.0) >= 3
+
+
 def test_a_commit_that_cannot_be_written_leaves_no_transaction_open(path):
     async def scene(store):
         transaction = LedgerSession(store).begin("a")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from tests.support.gateways import STAGES, gateway, record
@@ -35,6 +35,7 @@ def samples(metrics):
     return found
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([0.0, 5e-5, 6e-5, 0.3, 30.0, 31.0]), st.integers(1, 5)), min_size=1, max_size=5)
 )
@@ -408,3 +409,31 @@ def test_exceptions_in_messages_of_other_libraries_are_named_by_their_class(name
         logging.LogRecord(name, logging.WARNING, "", 0, "an error %s after %.1f s", (error, 2.0), None)
     )
     assert ("an error OSError after 2.0 s" in line.getvalue()) == (name == "another.library")
+
+
+class FullDisk(io.StringIO):
+    """A stream on a disk that is full until there is `room`."""
+
+    room = False
+
+    def flush(self):
+        if not self.room:
+            self.seek(0)
+            self.truncate()
+            raise OSError(28, "No space left on device")
+
+
+def test_a_gateway_goes_on_where_its_log_cannot_be_written(tmp_path):
+    disk = FullDisk()
+    operator = Telemetry(audit_log=tmp_path / "audit.jsonl", logs=Logs("info", to=disk))
+    operator(record("ann", "refused", "NoKey"))
+    operator.enter("mode enforce", model="digits")
+    operator.note("gateway started")
+    operator.close()
+    disk.room = True
+    operator(record("ann", "refused", "NoKey"))
+    lines = [json.loads(line) for line in disk.getvalue().splitlines()]
+    assert [line.get("message", line.get("event", {}).get("reason")) for line in lines] == [
+        "4 lines could not be written",
+        "NoKey",
+    ]

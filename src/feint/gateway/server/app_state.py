@@ -133,11 +133,17 @@ class AppState:
                 await accept(self.ledgers[name].store)
 
     async def check_ledger(self) -> None:
-        """Read the ledger of each model, and write into one; raise `StoreLost`, with address and cause."""
+        """Read the ledger of each model, and write into one; raise `StoreLost`, with address and cause.
+
+        None is left out where another one is lost: after a failover each has a connection to renew, or the reload that
+        takes the ledger as it is would fail by the next one.
+        """
+        checks = [endpoint.session.check() for endpoint in self.gateway.endpoints.values()]
+        checks.append(check_writable(self.ledgers[TRIAL].store))
         with explained(self.ledgers.url):
-            for endpoint in self.gateway.endpoints.values():
-                await endpoint.session.check()
-            await check_writable(self.ledgers[TRIAL].store)
+            for error in await asyncio.gather(*checks, return_exceptions=True):
+                if error is not None:
+                    raise error
 
     async def _watch(self, name: str, loaded: LoadedModel) -> None:
         assert loaded.upstream is not None

@@ -36,6 +36,9 @@ DROP TABLE earlier; {LEDGER}
 }
 LONG = 4096  # pages of the log from which it is begun anew, although commits must wait for that: 16 MiB
 PATIENCE = 5.0  # seconds for which an opening waits for others that open the same file
+# Seconds for which a log that is begun anew waits for whoever reads the file, as a backup or a shell does. Nobody can
+# commit meanwhile: with 5 seconds a long log and one open reader kept all commits out, and the ledger counted as lost.
+BRIEF = 0.05
 
 
 def create(path: Path) -> None:
@@ -92,14 +95,17 @@ def connect(path: Path, *, wait: float = 0.0) -> sqlite3.Connection:
 
 
 def checkpoint(path: Path) -> None:
-    """Checkpoint the write-ahead log while others go on. Raises `sqlite3.Error`.
+    """Checkpoint the write-ahead log while others go on.
 
     A long log is restarted, or it would grow as long as there is a writer.
+
+    Raises:
+        sqlite3.OperationalError: Another process is using the file all the time, or it cannot be written.
     """
-    with closing(connect(path, wait=PATIENCE)) as file:
+    with closing(connect(path, wait=BRIEF)) as file:
         _, pages, _ = file.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        if pages > LONG:
-            file.execute("PRAGMA wal_checkpoint(RESTART)")
+        if pages > LONG and file.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0]:
+            raise sqlite3.OperationalError("another process is using the file")
 
 
 def identity(path: Path) -> tuple[int, int]:

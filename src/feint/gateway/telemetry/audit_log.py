@@ -228,6 +228,8 @@ class AuditObserver:
         self.log.enter(action, model=record.model, client=record.client, evidence=evidence, **values)
 
     def close(self) -> None:
-        """Enter what is still only counted, and close the file."""
-        self.flush(float("inf"))
-        self.log.close()
+        """Enter what is still only counted, and close the file; raise `NotWritten` where that cannot be entered."""
+        try:
+            self.flush(float("inf"))
+        finally:
+            self.log.close()

@@ -34,6 +34,8 @@ class Logs:
     or probabilities, since records hold none. Above debug, lines of one kind (a client's refusals by a model for one
     reason, all of those without a key, or messages of the gateway that begin alike) are throttled, and counted.
 
+    What cannot be written, as on a full disk, stops nothing: the next line that can be tells how many are missing.
+
     Args:
         level: The least level that is written.
         version: The version of Feint.
@@ -44,6 +46,7 @@ class Logs:
         self._level, self._to = LEVELS[level], to or sys.stdout
         self._service = {"name": "feint", "version": version}
         self._throttle: Throttle[tuple[str, ...]] = Throttle()
+        self._missing = 0  # lines since the last one that could be written
 
     def __call__(self, record: RequestRecord) -> None:
         """Write the line of a request, where there is one at this level."""
@@ -97,10 +100,22 @@ class Logs:
             self._write(time.time(), "warning", {"message": f"{count} more lines in a short time: {about}"})
 
     def _write(self, seconds: float, level: str, values: dict[str, Any]) -> None:
+        lines = [self._line(seconds, level, values)]
+        if self._missing:
+            lines.insert(
+                0, self._line(time.time(), "error", {"message": f"{self._missing} lines could not be written"})
+            )
+        try:
+            self._to.write("".join(lines))
+            self._to.flush()
+        except (OSError, ValueError):  # a full disk, a reader that has gone, a stream that is closed
+            self._missing += 1
+        else:
+            self._missing = 0
+
+    def _line(self, seconds: float, level: str, values: dict[str, Any]) -> str:
         head = {"@timestamp": rfc3339(seconds), "log": {"level": level}, "service": self._service}
-        line = msgspec.json.encode(head | values | {"ecs": {"version": ECS}})
-        self._to.write(line.decode() + "\n")
-        self._to.flush()
+        return msgspec.json.encode(head | values | {"ecs": {"version": ECS}}).decode() + "\n"
 
 
 def origin(context: RequestContext) -> dict[str, Any]:
@@ -127,11 +142,8 @@ class Handler(logging.Handler):
         self._logs = logs
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line; a stream that is closed by then takes none."""
-        try:
-            self._logs.say(record.levelname.lower(), redacted(_message(record)), record.created)
-        except (OSError, ValueError):
-            self.handleError(record)
+        """Write a line."""
+        self._logs.say(record.levelname.lower(), redacted(_message(record)), record.created)
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -122,12 +122,15 @@ class Telemetry:
             log.error("the audit log is not opened again: %s", one_line(error))
 
     def close(self) -> None:
-        """Write what is still buffered, and close."""
+        """Write what is still buffered, and close; what cannot be written any more is logged."""
         self._count()
         if self._traces is not None:
             self._traces.close()
         if self._audited is not None:
-            self._audited.close()
+            try:
+                self._audited.close()
+            except NotWritten as error:
+                log.error("the audit log lacks its last lines: %s", one_line(error))
         if self._logs is not None:
             self._logs.flush()
 
