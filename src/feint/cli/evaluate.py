@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from feint.cli.app import Defenses, app
+from feint.cli.app import STUDY, app
 from feint.cli.common import check_victim, load_victim, owner_samples
 
 
-@app.command
+@app.command(group=STUDY)
 def evaluate(
     surrogate: Path,
     /,
@@ -14,7 +14,7 @@ def evaluate(
     victim: str,
     data: str,
     network: str | None = None,
-    defense: Defenses = (),
+    defense: tuple[str, ...] = (),
     label: str | None = None,
     expect_accuracy: float | None = None,
     max_calls: int | None = None,
