@@ -67,7 +67,8 @@ def evaluate(
 
 def _line(name: str, score: float, n: int) -> str:
     """Return the line of a theft's score, with its interval where it is a share of the `n` test inputs."""
-    from feint.evaluation.metrics import interval, metric
+    from feint.evaluation.intervals import interval
+    from feint.evaluation.metrics import metric
 
     entry = metric(name)
     text = f"{name.replace('_', ' '):26} {format(score, '8.2%' if entry.unit == '%' else '8.4g')}"
