@@ -7,6 +7,7 @@
     │   ├── Diverged      a training whose weights are not finite any more
     │   ├── MixedSizes    images of several sizes where one is expected
     │   ├── TooLarge      a request with more bytes or more inputs than a gateway accepts
+    │   ├── Compressed    a request whose size is unknown, since its body is compressed
     │   └── TooSlow       a request that did not arrive in time
     ├── MissingData       a data set, file or optional package is not there
     ├── NotFitted         a defense that learns is used before it was fitted
@@ -36,6 +37,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
+
+MOST_LISTED = 50  # names in one message; of more, the nearest are listed
 
 
 def one_line(error: object, most: int | None = None) -> str:
@@ -72,12 +75,13 @@ class UnknownName(BadInput):
     def among(cls, kind: str, name: str, known: Iterable[str]) -> "UnknownName":
         """Return the error for `name`, which is not among the `known` names of a `kind`; its remedy is the nearest."""
         names = sorted(known)
-        near = difflib.get_close_matches(name.lower(), [known.lower() for known in names], n=1, cutoff=0.5)
-        nearest = next((known for known in names if near and known.lower() == near[0]), None)
+        by_lower = {entry.lower(): entry for entry in names}
+        near = [by_lower[entry] for entry in difflib.get_close_matches(name.lower(), by_lower, n=5, cutoff=0.5)]
+        listed = names if len(names) <= MOST_LISTED else [*(near or names[:5]), f"… ({len(names)} in all)"]
         return cls(
             f"the {kind} {name!r}",
-            f"one of {', '.join(names)}",
-            f"did you mean {nearest!r}?" if nearest else "choose one of these",
+            f"one of {', '.join(listed)}",
+            f"did you mean {near[0]!r}?" if near else "choose one of these",
         )
 
 

@@ -120,7 +120,7 @@ def to_metadata(
     domain: Domain | None = None,
     labels: Sequence[str] = (),
 ) -> dict[str, str]:
-    """Return the metadata that `read` takes apart, with a digest that `sign` fills in."""
+    """Return the metadata that `from_metadata` reads, with a digest that `sign` fills in."""
     return {
         "feint.format": MARKED if any(map(_marks, _rungs(recipe))) else PLAIN,
         "feint.version": __version__,
@@ -135,7 +135,7 @@ def to_metadata(
 
 
 def from_metadata(metadata: Mapping[str, str]) -> Manifest:
-    """Return what metadata hold; raise `ValueError` where they are not as `written`."""
+    """Return the manifest in metadata; raise `ValueError` where `to_metadata` did not write them."""
     try:
         if metadata["feint.format"] not in (PLAIN, MARKED):
             raise ValueError(f"format {metadata['feint.format']}, not {PLAIN} or {MARKED}")
@@ -168,7 +168,7 @@ def sign(content: bytes) -> bytes:
 
 
 def verify(content: bytes) -> bool:
-    """Return whether a file is byte for byte as it was stamped."""
+    """Return whether a file is byte for byte as it was signed."""
     return DIGEST.findall(content) == [digest(content)]
 
 

@@ -11,7 +11,8 @@ from feint.audit import ownership_text
 from feint.audit.candidates import NONE
 from feint.audit.ownership import COPIES, CopyEvidence, NoOutlook, OwnershipOutlook, outlook
 from feint.audit.text import AuditText
-from feint.bench.matrix import Matrix, through
+from feint.bench.cells import through
+from feint.bench.matrix import Matrix
 from feint.defense import Defense
 from feint.evaluation.results import Results
 from feint.i18n import LANGUAGES

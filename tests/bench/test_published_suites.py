@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from feint import bench
-from feint.bench import matrix
+from feint.bench.cells import through
 from feint.evaluation import jsonl
 from feint.evaluation.results import Cell
 from feint.recipes.recipe import to_table
@@ -31,7 +31,7 @@ def planned(name: str) -> Iterator[tuple[Cell, dict[str, Any]]]:
         resources, theft = chosen.resources(cell.victim), {}
         if cell.attack:
             lenses = chosen.lenses_on(cell.defense, resources)
-            attacks = matrix.through(chosen.attacks_on(cell.victim, cell.defense, resources), lenses, chosen.combined())
+            attacks = through(chosen.attacks_on(cell.victim, cell.defense, resources), lenses, chosen.combined())
             theft = {"attack": to_table(attacks[cell.attack]), "budget": cell.budget}
             tried = chosen.springboard_on(cell.victim)
             theft |= {"springboard": to_table(tried)} if tried else {}

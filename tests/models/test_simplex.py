@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feint.models.simplex import kind_of_scores, on_simplex
+from feint.models.simplex import finite_log, kind_of_scores, on_simplex
 
 LOGITS = np.random.default_rng(0).normal(0, 3, (20, 4))
 P = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
@@ -29,6 +29,15 @@ P = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
 def test_the_kind_of_scores(scores, kind):
     assert kind_of_scores(scores, 1e-2) == kind
     assert kind_of_scores(torch.from_numpy(scores).float(), 1e-2) == kind
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_logarithm_of_zero_is_that_of_the_least_number_of_its_type(dtype):
+    p = torch.tensor([[0.0, 0.25, 0.75]], dtype=dtype)
+    z = finite_log(p)
+    assert z.dtype == dtype
+    assert z[0, 0].item() == pytest.approx(np.log(torch.finfo(dtype).tiny))
+    assert torch.equal(z[:, 1:], p[:, 1:].log())
 
 
 @given(

@@ -12,7 +12,8 @@ from feint.attacks.lenses.recovered import restorer
 from feint.audit.attacker import Attacker, AttackerChoice
 from feint.audit.candidates import LABELS, NONE, SHARPENED, Candidate, adaptive_lenses, labels_only
 from feint.audit.samples import Samples
-from feint.bench.matrix import Matrix, through
+from feint.bench.cells import through
+from feint.bench.matrix import Matrix
 from feint.data import Split
 from feint.data.remarks import Remark
 from feint.defense import Defense, Ladder

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from feint.audit.candidates import NAMES, NONE
 from feint.audit.findings import AttackResult, DefenseEffect, Findings, RaisedFlag
 from feint.audit.run import Audit, AuditSetup
-from feint.bench.matrix import lens_of
+from feint.bench.cells import lens_of
 from feint.data.remarks import Remark
 from feint.evaluation import checks
 from feint.evaluation.robust import Robust

@@ -6,7 +6,8 @@ from typing import cast
 
 from feint import data
 from feint.bench.artifacts import ArtifactStore, PrepareJob, build, file_name, inputs_of, outliers_of
-from feint.bench.matrix import Defended, Matrix, through
+from feint.bench.cells import through
+from feint.bench.matrix import Defended, Matrix
 from feint.bench.suite import AttackerResources, Leak, Suite
 from feint.data import Split, pools
 from feint.defense import Ladder

@@ -8,7 +8,7 @@ from typing import Any
 from feint.attacks import Attack, Lens, default_training
 from feint.attacks.lenses.known_parameters import Elementwise
 from feint.attacks.lenses.near_copies import HasExpectation
-from feint.bench import matrix
+from feint.bench.cells import cells, through
 from feint.bench.schema import SuiteTables, Table
 from feint.data import Split
 from feint.defense import Defense, Ladder
@@ -169,13 +169,11 @@ class Suite(SuiteTables):
         resources, combined = self.resources(victim), self.combined()
         names = {
             defense: list(
-                matrix.through(
-                    self.attacks_on(victim, defense, resources), self.lenses_on(defense, resources), combined
-                )
+                through(self.attacks_on(victim, defense, resources), self.lenses_on(defense, resources), combined)
             )
             for defense in self.on(victim)
         }
-        return matrix.cells(
+        return cells(
             victim,
             names,
             self.budgets_on(victim),

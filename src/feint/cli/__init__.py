@@ -58,8 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, with exit code 2 after an error in one line, and 130 after Ctrl-C."""
     try:
         app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
-    except (FeintError, cyclopts.CycloptsError) as error:
+    except FeintError as error:
         _fail(one_line(error))
+    except cyclopts.CycloptsError as error:
+        _fail(_usage_error(error))
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
@@ -67,6 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("\nfeint: interrupted. Finished work is stored; run the same command again to continue.", file=sys.stderr)
         sys.exit(130)
+
+
+def _usage_error(error: cyclopts.CycloptsError) -> str:
+    """Return what is wrong with an option or a command, and which help to read."""
+    help = " ".join(["feint", *(error.command_chain or ()), "--help"])
+    return f"{one_line(error)} See {help}"
 
 
 def _fail(reason: str) -> None:

@@ -4,24 +4,19 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
-
-from feint.cli.app import Defenses, app
+from feint.cli.app import PROTECT, ApiKeys, app
 from feint.cli.common import limit_calls, load_victim, task_of
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
     from feint.victims import FromAnswers
 
-Several = Parameter(negative=(), consume_multiple=False)
-
-
 UNKNOWN = 3  # exit code where nothing is known
 
 
-@app.command
+@app.command(group=PROTECT)
 def audit(
     victim: str | None = None,
     /,
@@ -29,21 +24,21 @@ def audit(
     data: str,
     pool: str | None = None,
     label: str | None = None,
-    defense: Defenses = (),
+    defense: tuple[str, ...] = (),
     network: str | None = None,
     url: str | None = None,
     model: str | None = None,
     input: str | None = None,
     output: str | None = None,
-    key: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=False, env_var="FEINT_KEY")] = (),
+    key: ApiKeys = (),
     expect_accuracy: float | None = None,
     price_per_1000: float | None = None,
     currency: str = "",
     max_calls: int | None = None,
     threshold: float | None = None,
     minutes: float = 10.0,
-    budget: Annotated[tuple[int, ...], Several] = (),
-    fail_above: Annotated[tuple[str, ...], Several] = (),
+    budget: tuple[int, ...] = (),
+    fail_above: tuple[str, ...] = (),
     out: Path | None = None,
     lang: str = "en",
     json: bool = False,
@@ -72,7 +67,7 @@ def audit(
         model: Name of the model at --url. What its metadata leave open, its inputs and classes, is read from --data.
         input: The model's input at --url, where its metadata name several or none.
         output: The output at --url that holds the probabilities, where its metadata name several or none.
-        key: API key of the server (default: FEINT_KEY in the environment).
+        key: API key of the server.
         expect_accuracy: Accuracy that the model has on the samples, like 0.93: the audit stops if it has less.
         price_per_1000: Price of 1,000 queries.
         currency: Currency of the price, like USD.

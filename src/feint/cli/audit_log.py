@@ -1,17 +1,14 @@
 """Command `feint audit-log`."""
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
-from feint.cli.app import app
-
-Shipped = Annotated[tuple[Path, ...], Parameter(name="--shipped", negative=(), consume_multiple=False)]
+from feint.cli.app import OPERATE, app
 
 
-@app.command
-def audit_log(file: Path, /, *more: Path, key_file: Path | None = None, shipped: Shipped = (), head: str = "") -> None:
+@app.command(group=OPERATE)
+def audit_log(
+    file: Path, /, *more: Path, key_file: Path | None = None, shipped: tuple[Path, ...] = (), head: str = ""
+) -> None:
     """Check that a gateway's audit log is what was written: nothing changed, moved, inserted, or cut away at the end.
 
     A missing end shows only beside a head, the number and hash of an entry, that was kept elsewhere: the gateway writes

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from feint.cli.app import app
+from feint.cli.app import STUDY, app
 from feint.cli.common import require_at_least
 from feint.errors import BadInput, UnknownName
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from feint.runners import Runner
 
 
-@app.command
+@app.command(group=STUDY)
 def bench(
     suite: str,
     /,

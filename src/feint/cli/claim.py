@@ -3,11 +3,9 @@
 import datetime
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-
-from feint.cli.app import app
+from feint.cli.app import OWN, ApiKeys, app
 from feint.cli.common import limit_calls, load_victim, require_at_least
 from feint.errors import BadInput
 
@@ -26,7 +24,7 @@ NO_CLAIM = 1
 TRANSCRIPT = "transcript.safetensors"
 
 
-@app.command
+@app.command(group=OWN)
 def claim(
     suspect: str,
     /,
@@ -36,7 +34,7 @@ def claim(
     ledger: Path | None = None,
     appeared: str | None = None,
     model: str | None = None,
-    key: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=False, env_var="FEINT_KEY")] = (),
+    key: ApiKeys = (),
     network: str | None = None,
     tsa_root: Path | None = None,
     alpha: float = 1e-3,
@@ -64,7 +62,7 @@ def claim(
         ledger: Ledger of commitments, as `feint commit` writes it.
         appeared: When the suspect appeared, like 2026-12-01 or 2026-12-01T10:00, in UTC.
         model: Name of the model at the address.
-        key: API key of the server (default: FEINT_KEY in the environment).
+        key: API key of the server.
         network: Network of the weights in a .safetensors file.
         tsa_root: Root certificate of the time-stamping authority, PEM: its signature is checked.
         alpha: Probability of a claim against a suspect that agrees with the mark no more than innocents do.

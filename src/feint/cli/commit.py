@@ -3,10 +3,10 @@
 import datetime
 from pathlib import Path
 
-from feint.cli.app import app
+from feint.cli.app import OWN, app
 
 
-@app.command
+@app.command(group=OWN)
 def commit(
     marked: Path,
     /,

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from feint.cli.app import app
+from feint.cli.app import OWN, app
 from feint.cli.common import load_victim, require_at_least, task_inputs
 from feint.errors import BadRecipe
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 REFITS = 4  # controls of which one is of the model's own kind
 
 
-@app.command
+@app.command(group=OWN)
 def controls(
     model: str,
     /,

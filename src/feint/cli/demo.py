@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from feint.cli.app import app
+from feint.cli.app import STUDY, app
 from feint.cli.common import require_at_least
 
 
-@app.command
+@app.command(group=STUDY)
 def demo(
     *, data: str = "digits", out: Path | None = None, weights: Path | None = None, seeds: int = 3, collect: bool = False
 ) -> None:

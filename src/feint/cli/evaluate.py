@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from feint.cli.app import Defenses, app
+from feint.cli.app import STUDY, app
 from feint.cli.common import check_victim, load_victim, owner_samples
 
 
-@app.command
+@app.command(group=STUDY)
 def evaluate(
     surrogate: Path,
     /,
@@ -14,7 +14,7 @@ def evaluate(
     victim: str,
     data: str,
     network: str | None = None,
-    defense: Defenses = (),
+    defense: tuple[str, ...] = (),
     label: str | None = None,
     expect_accuracy: float | None = None,
     max_calls: int | None = None,
@@ -67,7 +67,8 @@ def evaluate(
 
 def _line(name: str, score: float, n: int) -> str:
     """Return the line of a theft's score, with its interval where it is a share of the `n` test inputs."""
-    from feint.evaluation.metrics import interval, metric
+    from feint.evaluation.intervals import interval
+    from feint.evaluation.metrics import metric
 
     entry = metric(name)
     text = f"{name.replace('_', ' '):26} {format(score, '8.2%' if entry.unit == '%' else '8.4g')}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from feint.cli.app import Defenses, app
+from feint.cli.app import PROTECT, app
 from feint.cli.common import check_victim, load_model, owner_samples
 from feint.errors import BadInput, UnknownName
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from feint.export import Written
 
 
-@app.command
+@app.command(group=PROTECT)
 def export(
     victim: str | None = None,
     /,
     *,
     out: Path,
-    defense: Defenses = (),
+    defense: tuple[str, ...] = (),
     server: Annotated[str | None, Parameter(name="--for")] = None,
     rung: int | None = None,
     outputs_only: bool = False,

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from feint.cli.app import app
+from feint.cli.app import PROTECT, app
 from feint.cli.common import check_victim, load_victim, owner_split, require_new, work_directory
 from feint.errors import BadInput
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from feint.defenses.access import Campaign, SequentialTest
 
 
-@app.command
+@app.command(group=PROTECT)
 def fit(
     method: str,
     /,

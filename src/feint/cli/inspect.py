@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from feint.cli.app import app
+from feint.cli.app import PROTECT, app
 from feint.cli.common import require_new
 from feint.errors import BadInput
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from feint.victims.inspection import Inspection
 
 
-@app.command
+@app.command(group=PROTECT)
 def inspect(
     model: str,
     /,

@@ -9,18 +9,23 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from feint.cli.app import app
+from feint.cli.app import OPERATE, app
 from feint.cli.common import person
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
     from feint.gateway.auth.keyfile import Key
 
-keys = App(name="keys", help="Add, list, link, revoke and rotate a gateway's API keys.")
+keys = App(
+    name="keys",
+    group=OPERATE,
+    help="Add, list, link, revoke and rotate a gateway's API keys.",
+    default_parameter=app.default_parameter,
+)
 app.command(keys)
 
-Models = Annotated[tuple[str, ...], Parameter(name="--model", negative=(), consume_multiple=False)]
-Roles = Annotated[tuple[str, ...], Parameter(name="--role", negative=(), consume_multiple=False)]
+Models = Annotated[tuple[str, ...], Parameter(name="--model")]
+Roles = Annotated[tuple[str, ...], Parameter(name="--role")]
 FILE = Path("keys.db")
 
 

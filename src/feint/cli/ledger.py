@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App
 
-from feint.cli.app import app
+from feint.cli.app import OPERATE, app
 from feint.cli.common import person
 from feint.errors import UnknownName
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from feint.gateway.changes import AccountName, Snapshot
     from feint.gateway.settings import Settings
 
-ledger = App(name="ledger", help="Show, export, reset and erase accounts of a gateway's ledger, while it runs.")
+ledger = App(
+    name="ledger", group=OPERATE, help="Show, export, reset and erase accounts of a gateway's ledger, while it runs."
+)
 app.command(ledger)
 
 

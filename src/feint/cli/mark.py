@@ -3,12 +3,12 @@
 import sys
 from pathlib import Path
 
-from feint.cli.app import app
+from feint.cli.app import OWN, app
 from feint.cli.common import load_victim, require_at_least, require_new, task_inputs, work_directory
 from feint.errors import BadInput
 
 
-@app.command
+@app.command(group=OWN)
 def mark(
     model: str,
     /,

@@ -2,9 +2,11 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from feint.cli.app import app
+from cyclopts import Parameter
+
+from feint.cli.app import STUDY, app
 from feint.errors import BadInput, MissingData
 
 if TYPE_CHECKING:
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from feint.report import ImageExamples
 
 
-@app.command
+@app.command(group=STUDY)
 def report(
     place: Path,
     /,
@@ -21,7 +23,7 @@ def report(
     out: Path | None = None,
     lang: str = "en",
     price_per_1000: float | None = None,
-    pictures: bool = True,
+    pictures: Annotated[bool, Parameter(negative="--no-pictures")] = True,
 ) -> None:
     """Report the rows of a bench: tables in Markdown in the terminal, and an HTML page with figures.
 

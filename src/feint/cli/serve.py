@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feint._optional import available
-from feint.cli.app import Defenses, app
+from feint.cli.app import PROTECT, app
 from feint.cli.tried_samples import TriedSamples, try_inputs
 from feint.errors import BadInput, FeintError, one_line
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MANY = 100  # values of an input beyond which the printed command sends zeros
 
 
-@app.command
+@app.command(group=PROTECT)
 def serve(
     what: str,
     /,
@@ -34,7 +34,7 @@ def serve(
     data: str | None = None,
     label: str | None = None,
     name: str = "",
-    defense: Defenses = (),
+    defense: tuple[str, ...] = (),
     access: tuple[str, ...] = (),
     logits: bool = False,
     host: str = "127.0.0.1",

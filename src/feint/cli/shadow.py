@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from feint.cli.app import app
+from feint.cli.app import OPERATE, app
 from feint.errors import UnknownName
 
 if TYPE_CHECKING:
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from feint.gateway.settings import Settings
 
 
-@app.command
+@app.command(group=OPERATE)
 def shadow(settings: Path, /, *, model: str = "", share: float = 0.01) -> None:
     """Report what a ladder in shadow would do to the clients in its ledger, before you enforce it.
 

@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from cyclopts import Parameter
-
-from feint.cli.app import Defenses, app
+from feint.cli.app import STUDY, ApiKeys, app
 from feint.cli.common import limit_calls, load_victim, require_new, work_directory
 from feint.errors import BadInput
 
@@ -19,10 +17,8 @@ if TYPE_CHECKING:
     from feint.signature import Domain
     from feint.transcript import Transcript
 
-Lenses = Annotated[tuple[str, ...], Parameter(name="--lens", negative=(), consume_multiple=False)]
 
-
-@app.command
+@app.command(group=STUDY)
 def steal(
     attack: str = "KnockoffNets",
     /,
@@ -34,12 +30,12 @@ def steal(
     input: str | None = None,
     output: str | None = None,
     classes: int = 0,
-    key: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=False, env_var="FEINT_KEY")] = (),
+    key: ApiKeys = (),
     pool: str | None = None,
     budget: int,
     out: Path,
-    defense: Defenses = (),
-    lens: Lenses = (),
+    defense: tuple[str, ...] = (),
+    lens: tuple[str, ...] = (),
     surrogate: str | None = None,
     training: str = "Training",
     max_calls: int | None = None,
@@ -54,8 +50,8 @@ def steal(
     Args:
         attack: Recipe, or a TOML file with one. The pool, surrogate and training given here apply unless the recipe
             names its own.
-        victim: Directory of a trained victim, NAME.onnx, NAME.skops (scikit-learn), NAME.safetensors with its
-            --network, or package.module:factory, attacked in this process.
+        victim: Directory of a trained victim, model.toml, victim.toml, model file, or package.module:name, attacked in
+            this process.
         network: Network of the weights in a .safetensors file.
         url: Address of an Open Inference Protocol v2 server, like http://localhost:8080, instead of a victim. Attack
             only models of your own, or with their owner's permission.
@@ -63,8 +59,7 @@ def steal(
         input: The model's input at --url, where its metadata name several or none.
         output: The output at --url that holds the probabilities, where its metadata name several or none.
         classes: Number of classes of the model at --url, where its metadata leave it open.
-        key: API key of the server (default: FEINT_KEY in the environment). Several keys are several accounts of the
-            attacker.
+        key: API key of the server. Several keys are several accounts of the attacker.
         pool: Data set whose pool the attacker asks about, NAME/train for another part, or a file or directory. Attacks
             without a pool, like DFME, need none.
         budget: Number of queries.

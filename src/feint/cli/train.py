@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from feint.cli.app import app
+from feint.cli.app import STUDY, app
 from feint.cli.common import require_new, work_directory
 
 
-@app.command
+@app.command(group=STUDY)
 def train(
     *,
     data: str,

@@ -4,13 +4,11 @@ In all of them `p` (N, K) are the clean answers and `q` (N, K) the perturbed one
 are the true classes.
 """
 
-import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -32,7 +30,6 @@ from feint.service import Service
 from feint.victims import answers
 
 DECIMALS = 6  # of the API's answers, by default
-DRAWS = 5000  # of a bootstrap: its ends are then 0.02 points off, and 0.1 is printed
 
 
 def accuracy(p: Tensor, y: Tensor) -> float:
@@ -287,34 +284,6 @@ def utility(
     scores["added_mb_per_1000"] = added_mb_per_1000(service, test)
     scores["added_ms_per_1000"] = added_ms_per_1000(service, test)
     return {name: score for name, score in scores.items() if not math.isnan(score)}
-
-
-def interval(shares: Sequence[float], n: int, *, level: float = 0.95, draws: int = DRAWS) -> tuple[float, float]:
-    """Compute a bootstrap interval for the mean of shares.
-
-    The bootstrap has two levels. Seeds are drawn again with replacement, then the share of the test set is drawn around
-    their mean (Beta with Jeffreys' prior, so that 0 % and 100 % have an interval too). Seeds share their test set, so
-    its error does not shrink with more of them. With three seeds or fewer the interval is a rough guide.
-
-    Args:
-        shares: One share in [0, 1] for each seed.
-        n: Number of test inputs that every share was counted on.
-        level: Coverage of the interval.
-        draws: Number of bootstrap draws.
-
-    Returns:
-        The lower and the upper end, in [0, 1].
-    """
-    return _interval(tuple(shares), n, level, draws)
-
-
-@functools.lru_cache(4096)  # a millisecond each, and every table and figure of a report needs the same ones
-def _interval(shares: tuple[float, ...], n: int, level: float, draws: int) -> tuple[float, float]:
-    generator = np.random.default_rng(0)
-    means = generator.choice(np.asarray(shares), (draws, len(shares))).mean(-1)
-    drawn = generator.beta(n * means + 0.5, n * (1 - means) + 0.5)
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
 
 
 def _mean(hits: Tensor) -> float:

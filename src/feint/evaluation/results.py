@@ -10,7 +10,8 @@ import numpy as np
 
 from feint.errors import DamagedFile
 from feint.evaluation import jsonl
-from feint.evaluation.metrics import group, interval
+from feint.evaluation.intervals import interval
+from feint.evaluation.metrics import group
 from feint.recipes.store import atomic_write
 
 FORMAT = 3  # 2 added victim, phases, error and flags; 3 trained_per_second

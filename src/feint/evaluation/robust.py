@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from feint.evaluation import traits
-from feint.evaluation.metrics import DRAWS
+from feint.evaluation.intervals import DRAWS
 from feint.evaluation.results import Results, Row
 from feint.evaluation.significance import share
 
@@ -117,7 +117,7 @@ def interval_of_maximum(
     """Compute a bootstrap interval of the largest mean share.
 
     In each draw the seeds of every attack are drawn again with replacement, the share of the test set is drawn around
-    each mean (Beta with Jeffreys' prior, as in `metrics.interval`), and the largest share is stored. So the interval
+    each mean (Beta with Jeffreys' prior, as in `intervals.interval`), and the largest share is stored. So the interval
     includes that the best attack is selected by the scores that it is shown with, and that other seeds may select
     another one.
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from feint._optional import require
 from feint.models.estimator_body import NEVER, EstimatorBody, class_rows
+from feint.models.simplex import finite_log
 from feint.models.tree import Forest
 from feint.signature import Columns, Domain
 
@@ -73,7 +74,7 @@ class RandomForest(Forest, EstimatorBody):
         super().__init__(features, classes, precision=torch.float32)  # of scikit-learn's inputs
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).clamp_min(torch.finfo(torch.float32).tiny).log()
+        return finite_log(super().forward(x))
 
     def fit(self, x: Tensor, targets: Tensor, *, seed: int) -> None:
         largest = torch.finfo(torch.float32).max

@@ -19,6 +19,13 @@ def on_simplex(p: Any, tolerance: float = 1e-3) -> bool:
     return not len(p) or bool(p.min() >= 0 and abs(p.sum(-1) - 1).max() <= tolerance)
 
 
+def finite_log(p: "Tensor") -> "Tensor":
+    """Return the logarithms of probabilities (N, K), where a 0 counts as the least normal number of their type."""
+    import torch
+
+    return p.clamp_min(torch.finfo(p.dtype).tiny).log()
+
+
 def log_probabilities(p: "Tensor") -> "Tensor":
     """Return the logarithms of probabilities (N, K) as logits, after each row is divided by its sum.
 

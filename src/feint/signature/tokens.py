@@ -11,7 +11,7 @@ from feint.signature.domain import Array, Domain, Tensor, converted
 
 IDS = "input_ids"
 MASK, TYPES = "attention_mask", "token_type_ids"  # what a request may say as well
-IDS_NAMES = IDS, "ids", "tokens"
+IDS_NAMES = IDS, "ids", "tokens"  # usual names of the tensors
 MASK_NAMES, TYPES_NAMES = (MASK, "mask"), (TYPES, "segment_ids")
 
 

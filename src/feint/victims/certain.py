@@ -13,6 +13,7 @@ from feint.data.labels import COLUMNS as LABELS
 from feint.errors import BadInput
 from feint.models.simplex import kind_of_scores
 from feint.signature import Column, Columns, Domain, Pixels, Text, Tokens
+from feint.signature.tokens import IDS_NAMES, MASK_NAMES, TYPES_NAMES
 from feint.victims.adapter import AdaptedModel, Adapter, Inputs
 from feint.victims.inputs import ColumnInputs, PixelInputs, TextInputs, TokenInputs
 from feint.victims.outputs import ClassOutputs
@@ -22,7 +23,6 @@ from feint.victims.tasks import refuse_task, task_of
 FLOATS = ("float16", "float32", "float64")
 CHANNELS = (1, 3, 4)
 SCORES = ("logits", "probabilities", "probs", "scores", "output_probability")  # usual names of the one that counts
-TOKENS, MASKS, TYPES = ("input_ids", "ids", "tokens"), ("attention_mask", "mask"), ("token_type_ids", "segment_ids")
 PROBES = 16  # random inputs by which logits, probabilities and sigmoids are told apart
 LENGTH = 4096  # greatest length of a text, in bytes, where the data do not say
 
@@ -78,7 +78,7 @@ def certain_inputs(raw: RawModel, domain: Domain | None) -> tuple[Domain, Inputs
     if isinstance(raw, StatesAdapter) and (stated := raw.stated_adapter(domain)) is not None:
         return stated.domain, stated.inputs
     by_name = {spec.name: spec for spec in raw.inputs}
-    ids = next((name for name in TOKENS if name in by_name), None)
+    ids = next((name for name in IDS_NAMES if name in by_name), None)
     if ids is not None and isinstance(domain, Tokens | None):
         return _tokens(raw, by_name, ids, domain)
     if len(raw.inputs) > 1:
@@ -217,7 +217,7 @@ def _column_tensors(raw: RawModel, domain: Domain | None) -> tuple[Columns, Colu
 
 
 def _tokens(raw: RawModel, specs: dict[str, TensorSpec], ids: str, domain: Tokens | None) -> tuple[Tokens, TokenInputs]:
-    mask, types = (next((name for name in names if name in specs), "") for names in (MASKS, TYPES))
+    mask, types = (next((name for name in names if name in specs), "") for names in (MASK_NAMES, TYPES_NAMES))
     if {*specs} - {ids, mask, types}:
         raise_undecided(raw, "which data its inputs are")
     if domain is None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from feint.errors import BadInput
-from feint.models.simplex import TINY, log_probabilities, on_simplex
+from feint.models.simplex import finite_log, log_probabilities, on_simplex
 from feint.victims.inputs import one_of
 
 VALUES = ("logits", "log-probabilities", "probabilities", "sigmoid", "sigmoid-logit", "decisions", "labels")
@@ -115,4 +115,4 @@ def _one_hot_logits(output: Any, labels: tuple[str, ...]) -> Tensor:
         value = np.asarray(output).reshape(len(output))[int(rows.any(1).int().argmin())]
         known = ", ".join(labels[:12])
         raise BadInput(f"the label {label_text(value)!r}", f"one of {known}", "feint inspect writes the adapter anew")
-    return rows.float().clamp_min(TINY).log()
+    return finite_log(rows.float())

@@ -11,6 +11,7 @@ from feint.attacks.parametric.linear_parameters import normalisation
 from feint.attacks.parametric.unit_space import UnitSpace
 from feint.errors import BadRecipe
 from feint.models.networks import Classifier, Network
+from feint.models.simplex import finite_log
 from feint.signature import Pixels
 
 LAST_BITS = 1e-6  # most that two answers of one leaf differ by, since last bits vary from batch to batch
@@ -84,7 +85,7 @@ def classifier(surrogate: Network, nodes: Nodes, space: UnitSpace) -> Classifier
     state = {
         "feature": torch.tensor(feature), "threshold": torch.tensor(threshold, dtype=torch.float64),
         "left": torch.tensor(left), "right": torch.tensor(right),
-        "logits": p.clamp_min(torch.finfo(p.dtype).tiny).log().float(),
+        "logits": finite_log(p).float(),
     }  # fmt: skip
     if isinstance(surrogate.domain, Pixels):
         mean, deviation = normalisation(model)
