@@ -1,9 +1,11 @@
 """SEAT: distances of its encoder, and its hits against a loop."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from feint.data import Split
+from feint.data import Split, load
 from feint.defenses.access import SEAT
 from feint.errors import BadInput
 from feint.ledger import Account
@@ -35,6 +37,15 @@ def test_small_steps_are_near_and_other_inputs_are_far(fitted):
     near, far = (fitted.embed(steps) - e).norm(dim=-1), (e.roll(1, 0) - e).norm(dim=-1)
     assert near.median() < 0.1 * far.median()
     assert near.median() < fitted.calibration.tensors["threshold"] * 2
+
+
+@pytest.mark.slow
+def test_default_training_embeds_digits_the_margin_apart():
+    recipe = SEAT(training=replace(SEAT().training, epochs=1, least_steps=120))
+    fitted, digits = recipe.fit(torch.nn.Identity(), load("digits").train), load("digits").test.inputs(slice(200))
+    e = fitted.embed(digits)
+    far = (e.roll(1, 0) - e).square().mean(-1)
+    assert far.median() > fitted.margin**2
 
 
 def test_hits_are_those_of_the_loop(fitted):
