@@ -4,6 +4,8 @@ On a CPU with bfloat16 instructions, channels-last and bfloat16 autocast togethe
 as plain float32 (500 → 1,500 images/s on two cores); on a GPU the same two lines select its own formats. ResNet-9 of
 width 32, batches of 128 on one thread of an AMD EPYC with AVX-512 BF16: 155 images for a second of the processor as
 plain float32, 197 with channels-last (three runs each: 152–160, 194–200), 405 with both (one run).
+Fused SGD would save 2 % of a LeNet's step and 15 % of a small perceptron's (7.1 and 0.40 ms, batches of 64), and
+nothing of a ResNet-9's: it is left out, since its weights differ in their last bits.
 """
 
 import math
