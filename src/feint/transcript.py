@@ -71,14 +71,15 @@ class Transcript:
 
     Attributes:
         light: Whether sketches replace the inputs.
+        source: Who answered; "" where nobody said so.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, source: str = "") -> None:
         self._x: list[Tensor] = []
         self._p: list[Tensor] = []
         self._later: Callable[[], Tensor] | None = None
         self._count = 0
-        self.light = False
+        self.light, self.source = False, source
 
     def keep_answers_only(self) -> None:
         """Replace each input, recorded or future, by its sketch."""
@@ -149,21 +150,47 @@ class Transcript:
     def save(self, path: Path) -> None:
         """Write the transcript as safetensors, atomically."""
         tensors = {"sketches" if self.light else "x": _joined(self._x), "p": self.p}
+        whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
         with atomic_write(path) as partial:
-            safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
+            safetensors.torch.save_file(whole, partial, {"source": self.source})
 
     @classmethod
-    def load(cls, path: Path) -> "Transcript":
-        """Return the transcript that `save` wrote. Raises `DamagedFile` for a missing, truncated or foreign file."""
+    def load(cls, path: Path, source: str = "") -> "Transcript":
+        """Return the transcript that `save` wrote.
+
+        Args:
+            path: The file.
+            source: Who must have answered; "" takes the answers of anybody.
+
+        Returns:
+            The transcript.
+
+        Raises:
+            DamagedFile: The file is missing, truncated or foreign.
+            BadInput: Somebody else answered.
+        """
         transcript = cls()
         try:
             tensors = safetensors.torch.load_file(path)
+            with safetensors.safe_open(path, "pt") as file:
+                transcript.source = (file.metadata() or {}).get("source", "")
             transcript.light = "sketches" in tensors
             transcript._x, transcript._p = [tensors["sketches" if transcript.light else "x"]], [tensors["p"]]
             transcript._count = len(tensors["p"])
         except (OSError, KeyError, safetensors.SafetensorError) as error:
             raise DamagedFile(f"{path} ({error})", "a transcript with x and p", "delete it and steal again") from error
+        if source and transcript.source != source:
+            raise BadInput(
+                f"{path}, answers of {transcript.source or 'nobody who is named'}", f"those of {source}",
+                "a new directory: answers of two are never mixed",
+            )  # fmt: skip
         return transcript
+
+    def extend(self, path: Path, earlier: "Transcript | None") -> None:
+        """Write the transcript, unless it is no more than a part of an earlier one in the same file."""
+        if len(self) > (len(earlier) if earlier is not None else 0):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.save(path)
 
 
 def _differing(recorded: Tensor, x: Tensor, *, sketched: bool) -> int | None:

@@ -65,6 +65,29 @@ def test_an_interrupted_attack_goes_on_from_its_transcript(tmp_path):
     assert_close(p, Service(Linear()).oracle(client="b", budget=400).ask(X[:400]))
 
 
+def test_a_transcript_says_who_answered_and_is_taken_for_nobody_elses(tmp_path):
+    _, first = oracle()
+    first.ask(X[:10])
+    first.transcript.source = "a"
+    first.transcript.save(tmp_path / "transcript.safetensors")
+    assert len(Transcript.load(tmp_path / "transcript.safetensors", "a")) == 10
+    with pytest.raises(BadInput, match="answers of a; expected those of b"):
+        Transcript.load(tmp_path / "transcript.safetensors", "b")
+
+
+def test_a_shorter_transcript_replaces_no_longer_one(tmp_path):
+    _, first = oracle()
+    first.ask(X[:10])
+    file = tmp_path / "new" / "transcript.safetensors"
+    first.transcript.extend(file, None)
+    earlier = Transcript.load(file)
+    for count, kept in ((0, 10), (4, 10), (12, 12)):
+        again = Service(Linear()).oracle(client="mallory", budget=400, past=earlier)
+        again.try_ask(X[:count])
+        again.transcript.extend(file, earlier)
+        assert len(Transcript.load(file)) == kept
+
+
 def moved(row: int, by: float) -> torch.Tensor:
     """The inputs of a continued attack, one of which is not quite the recorded one."""
     x = X[:400].clone()

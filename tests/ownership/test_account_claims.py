@@ -59,6 +59,16 @@ def test_the_account_whose_answers_were_learned_is_named():
     assert result.false_claims == 0
 
 
+def test_a_control_counts_that_would_be_claimed_before_all_questions_are_asked():
+    mark = marked_by_account(accounts(60), DOMAIN, K)
+    wrong, first = (mark.labels + 1) % K, np.arange(60) < 30
+    late = {f"late {i}": np.where(first, wrong, mark.labels) for i in range(12)}
+    controls = late | {"early": np.where(first, mark.labels, wrong)}
+    result = claim_accounts(suspect(mark, []), mark, controls, policy=POLICY, **DATED)
+    assert result.queries == 60
+    assert result.claimed_controls == ["early"]
+
+
 @pytest.mark.parametrize("fdr", [None, 0.05])
 def test_several_accounts_are_named_together(fdr):
     mark = marked_by_account(accounts(*[40] * 10), DOMAIN, K)

@@ -8,8 +8,8 @@ import torch
 from tests.support.suspects import repeating
 
 from feint.errors import BadInput, Unreachable
+from feint.ownership.claim import BATCH, Policy, claim
 from feint.ownership.claim import ORDINARY as ORDINARY_ASKED
-from feint.ownership.claim import Policy, claim
 from feint.ownership.commitment import Commitment
 from feint.ownership.comparison import compare
 from feint.ownership.mark import Mark
@@ -71,6 +71,26 @@ def test_an_innocent_is_not_claimed():
     result = made(answers(0.3, 2))
     assert result.reasons == ("little evidence",)
     assert result.queries == N + ORDINARY_ASKED
+
+
+def test_a_control_counts_that_would_be_claimed_before_all_questions_are_asked():
+    wrong = (LABELS + 1) % K
+    late = np.where(np.arange(N) < BATCH, wrong, LABELS)
+    controls = {f"late {i}": [late, TRUTH] for i in range(60)} | {
+        "early": [np.where(late == wrong, LABELS, wrong), TRUTH]
+    }
+    result = made(answers(0.3, 2), controls)
+    assert result.queries == N + ORDINARY_ASKED
+    assert result.claimed_controls == ["early"]
+
+
+def test_a_mark_of_which_nothing_was_asked_counts_in_the_mean():
+    more = Mark.of("same mistakes", Pixels((1, 2, 2)), K, torch.rand(N, 1, 2, 2), torch.from_numpy(LABELS))
+    controls = {name: [labels, labels] for name, (labels, _) in CONTROLS.items()}
+    oracle = repeating([MARK, more], [LABELS, LABELS])
+    oracle.budget = BATCH
+    alone = compare(MARK, LABELS[:BATCH], {name: labels for name, (labels, _) in controls.items()})
+    assert claim(oracle, [MARK, more], controls, policy=POLICY).e_value == pytest.approx((np.exp(alone.log_e) + 1) / 2)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import contextlib
 import json
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from tests.support.suspects import now
 
 from feint import victims
 from feint.cli import main
+from feint.ownership import Mark
 from feint.recipes.store import RECIPE
 from feint.service import Service
+from feint.victims import ClassOutputs, PixelInputs
 
 COPY = '"Training(epochs=20, least_steps=800, batch_size=32, learning_rate=0.05)"'
 CLAIM = "--controls controls --ledger own.db --appeared NOW --most-false 0.35 --mark marked"
@@ -63,6 +66,25 @@ def test_an_innocent_is_not_claimed(made):
     assert json.loads(out)["reasons"] == ["little evidence"]
 
 
+def test_classes_of_a_named_set_are_the_models_whatever_their_order(made):
+    names = tuple("9876543210")
+    model = victims.load("victim")
+    inputs, outputs = PixelInputs(dtype="float32"), ClassOutputs(order=tuple(range(9, -1, -1)))
+    adapter = victims.Adapter(model.domain, names, inputs, outputs)
+    victims.ModelFile("victim", adapter).write("model.toml")
+    code, out, err = made("mark model.toml --data digits --out marked2 --rehearsals 0")
+    assert code == 0, out + err
+    ordinary, own = (Mark.load(f"{place}/ordinary_inputs") for place in ("marked2", "marked"))
+    assert ((9 - ordinary.labels).tolist(), (9 - ordinary.truth).tolist()) == (own.labels.tolist(), own.truth.tolist())
+    code, out, err = made("controls model.toml --data digits --out controls2 --count 1")
+    assert code == 0, out + err
+    victims.ModelFile("victim", replace(adapter, classes=names[::-1])).write("model.toml")
+    for command in ("mark", "controls"):
+        code, _, err = made(f"{command} model.toml --data digits --out none")
+        assert (code, len(err.splitlines()), Path("none").exists()) == (2, 1, False)
+        assert "right on" in err
+
+
 def test_a_claim_without_a_commitment_or_a_date_is_none(made):
     code, out, _ = made("claim copy --mark marked --controls controls --most-false 0.4")
     assert code == 1
@@ -82,6 +104,29 @@ def test_a_suspect_behind_a_url_is_asked_and_its_answers_are_kept(made):
         code, _, err = made(f"claim {server.url} {CLAIM}")
         assert code == 2
         assert "--model NAME" in err
+
+
+def test_answers_of_another_suspect_are_never_counted(made):
+    assert made(f"claim copy {CLAIM} --out claimed")[0] == 0
+    before = Path("claimed/claim.json").read_bytes()
+    code, out, err = made(f"claim controls/000 {CLAIM} --out claimed")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "answers of copy" in err
+    shutil.rmtree("copy")
+    shutil.copytree("controls/000", "copy")  # another model under the same name
+    code, _, err = made(f"claim copy {CLAIM} --out claimed")
+    assert (code, "a new directory" in err) == (2, True)
+    assert Path("claimed/claim.json").read_bytes() == before
+
+
+def test_a_shorter_claim_forgets_no_answer(made):
+    with served(Service(victims.load("controls/001")), shape=(1, 8, 8), classes=10) as server:
+        line = f"claim {server.url} --model toy {CLAIM} --out claimed"
+        made(line)
+        asked = server.service.ledger.queries
+        made(f"{line} --budget 60")
+        made(line)
+        assert server.service.ledger.queries == asked > 60
 
 
 def test_marks_that_were_changed_are_not_the_committed_ones(made):
@@ -111,6 +156,7 @@ def test_controls_are_trained_once(made):
         ("claim copy --mark marked --controls none", "without a model"),
         ("claim none --mark marked --controls controls", "does not exist"),
         ("claim copy --mark marked --controls controls --ledger none.db", "none.db, which does not exist"),
+        ("claim copy --mark marked --controls controls --tsa-root root.pem", "--tsa-root without --ledger"),
         ("claim copy --mark marked --controls controls --appeared yesterday", "a date like"),
         ("claim copy --mark marked --controls controls --appeared 2100-01-01", "in the future"),
         ("claim copy --mark marked --controls controls --alpha 2", "probabilities between 0 and 1"),

@@ -29,7 +29,17 @@ def stamped(tsa, tmp_path):
 
 
 def test_a_time_stamp_is_verified(tsa, stamped):
-    verify(stamped, tsa[1])
+    assert not stamped.is_verified
+    assert verify(stamped, tsa[1]) == replace(stamped, is_verified=True)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----"]
+)
+def test_a_file_without_a_certificate_is_refused(stamped, tmp_path, content):
+    (tmp_path / "root.pem").write_bytes(content)
+    with pytest.raises(DamagedFile, match="without a certificate"):
+        verify(stamped, tmp_path / "root.pem")
 
 
 @pytest.mark.parametrize("change", [{"digest": "another"}, {"time": 1.0}])
@@ -53,6 +63,11 @@ def test_a_commitment_without_a_time_stamp_is_not_verified(tsa, tmp_path):
 def test_an_answer_that_is_no_time_stamp_is_refused(tsa):
     with pytest.raises(DamagedFile, match="no time stamp"):
         request(f"{tsa[0]}/broken", "digest")
+
+
+def test_an_authority_that_refuses_is_an_error(tmp_path):
+    with authority(tmp_path, digests="sha512") as (url, _), pytest.raises(DamagedFile, match="no time stamp"):
+        request(url, "digest")
 
 
 def test_an_authority_that_does_not_answer_is_an_error():

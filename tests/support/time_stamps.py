@@ -24,7 +24,7 @@ signer_cert = {folder}/tsa.pem
 signer_key = {folder}/tsa.key
 signer_digest = sha256
 default_policy = 1.2.3.4.1
-digests = sha256
+digests = {digests}
 ess_cert_id_alg = sha256
 [req]
 distinguished_name = name
@@ -37,10 +37,10 @@ def openssl(*arguments: str) -> None:
 
 
 @contextlib.contextmanager
-def authority(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the address of an authority and its root certificate."""
+def authority(folder: Path, digests: str = "sha256") -> Iterator[tuple[str, Path]]:
+    """Yield the address of an authority that stamps these digests, and its root certificate."""
     settings = folder / "tsa.cnf"
-    settings.write_text(SETTINGS.format(folder=folder))
+    settings.write_text(SETTINGS.format(folder=folder, digests=digests))
     (folder / "serial").write_text("01\n")
     for name in ("ca", "tsa"):
         openssl("req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{folder}/{name}.key",

@@ -3,14 +3,14 @@
 import datetime
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from feint.cli.app import OWN, ApiKeys, app
 from feint.cli.common import limit_calls, load_victim, require_at_least
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
 
@@ -73,6 +73,9 @@ def claim(
         out: Directory to write: claim.json, claim.html and the answers, which are not asked for again.
         lang: Language, en or zh.
         json: Print JSON.
+
+    Raises:
+        BadInput: There is an authority's certificate and no ledger.
     """
     import json as writer
 
@@ -87,24 +90,27 @@ def claim(
     text, policy, marks = ClaimText(lang), Policy(alpha, most_false, fdr), load_marks(mark)
     since = None if appeared is None else _moment(appeared)
     committed = None
+    if ledger is None and tsa_root is not None:
+        raise BadInput("--tsa-root without --ledger", "the ledger of the time stamp", "name it: --ledger FILE")
     if ledger is not None:
-        committed = commitment.find(ledger, commitment.salted_digest(commitment.salt_of(mark), marks))
+        digest = commitment.salted_digest(commitment.salt_of(mark), marks)
+        committed = commitment.find(ledger, digest, stamped=tsa_root is not None)
         if tsa_root is not None:
-            time_stamp.verify(committed, tsa_root)
+            committed = time_stamp.verify(committed, tsa_root)
     domain = next(iter(marks.values())).domain
     innocents = load_controls(controls, domain)
-    past = out / TRANSCRIPT if out is not None else None
-    recorded = Transcript.load(past) if past is not None and past.exists() else None
-    most = require_at_least(1, budget, "questions")
-    oracle = _oracle(suspect, domain, model, key, network, most, recorded)
+    known = out / TRANSCRIPT if out is not None else None
+    asked = _asked(suspect, domain, model, key, network, require_at_least(1, budget, "questions"))
+    earlier = Transcript.load(known, asked.name) if known is not None and known.exists() else None
+    oracle = asked.oracle(earlier)
+    oracle.transcript.source = asked.name
     with bars() as progress:
         answers = control_answers(innocents, [*marks.values()], progress=progress)
         try:
             result = _decide(oracle, [*marks.values()], answers, commitment=committed, appeared=since, policy=policy)
         finally:
-            if past is not None and len(oracle.transcript):
-                past.parent.mkdir(parents=True, exist_ok=True)
-                oracle.transcript.save(past)
+            if known is not None:
+                oracle.transcript.extend(known, earlier)
     table = output.to_json(suspect, result, text)
     if out is not None:
         output.write(out, suspect, result, text)
@@ -138,26 +144,34 @@ def _moment(written: str) -> float:
     return moment.timestamp()
 
 
-def _oracle(
-    suspect: str,
-    domain: "Domain",
-    model: str | None,
-    keys: "Sequence[str]",
-    network: str | None,
-    budget: int,
-    past: "Transcript | None",
-) -> "Oracle":
-    """Return the oracle of a suspect, whose inputs are of this domain where it leaves that open."""
+class _Asked(NamedTuple):
+    """Suspect that is asked.
+
+    Attributes:
+        name: Name by which its answers are kept: a claim never counts those of another suspect.
+        oracle: Makes its oracle, from the answers of an interrupted claim.
+    """
+
+    name: str
+    oracle: "Callable[[Transcript | None], Oracle]"
+
+
+def _asked(
+    suspect: str, domain: "Domain", model: str | None, keys: "Sequence[str]", network: str | None, budget: int
+) -> _Asked:
+    """Return a suspect, whose inputs are of this domain where it leaves that open."""
     if "://" not in suspect:
+        from feint import victims
         from feint.service import Service
 
         loaded = load_victim(suspect, None, network, domain=domain, max_calls=budget)
-        return Service(loaded).oracle(client="owner", budget=budget, past=past)
+        service, name = Service(loaded), f"{suspect} ({victims.fingerprint(loaded)})"
+        return _Asked(name, lambda past: service.oracle(client="owner", budget=budget, past=past))
     if model is None:
         raise BadInput(f"{suspect} without a model", "the model's name", "name it: --model NAME")
     from feint.client import RemoteService
     from feint.victims.meter import Meter
 
-    oracle = RemoteService(suspect, model=model, keys=keys).oracle(budget=budget, past=past)
+    remote = RemoteService(suspect, model=model, keys=keys)
     limit_calls(suspect, Meter(), budget)
-    return oracle
+    return _Asked(remote.name, lambda past: remote.oracle(budget=budget, past=past))

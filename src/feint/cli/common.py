@@ -144,13 +144,16 @@ def owner_split(place: str, model: "nn.Module", label: str | None = None) -> "tu
     Returns:
         The inputs and labels, and the names of the classes.
     """
+    from feint import victims
     from feint.data import load
-    from feint.data.files import is_file
+    from feint.data.files import is_file, samples_of
     from feint.data.pools import parse_split
 
-    if not is_file(place):
-        return parse_split(place), load(place.partition("/")[0]).classes
-    samples = owner_samples(place, model, label)
+    if is_file(place):
+        samples = owner_samples(place, model, label)
+    else:
+        names = load(place.partition("/")[0]).classes
+        samples = samples_of(parse_split(place), names, victims.domain_of(model), classes=victims.label_classes(model))
     return samples.split, samples.classes
 
 
@@ -188,11 +191,13 @@ class TaskInputs(NamedTuple):
         train: Labelled inputs on which other models of the task are trained.
         pool: Inputs about which copies ask.
         held_out: Labelled inputs on which the model was not trained, of which marks are made.
+        classes: Names of the classes.
     """
 
     train: "Split"
     pool: "Split"
     held_out: "Split"
+    classes: "Sequence[str]"
 
 
 def task_inputs(place: str, model: "nn.Module", label: str | None = None) -> TaskInputs:
@@ -206,14 +211,16 @@ def task_inputs(place: str, model: "nn.Module", label: str | None = None) -> Tas
     Returns:
         The inputs. Of the samples one half is held out, and the other one is training set and pool.
     """
-    from feint.data import load
-    from feint.data.files import is_file
+    from feint import victims
+    from feint.data.files import is_file, pool_at
 
-    if not is_file(place):
-        data = load(place.partition("/")[0])
-        return TaskInputs(data.train, data.pool, data.test)
-    samples = owner_samples(place, model, label).split
-    return TaskInputs(samples.share(0, 2), samples.share(0, 2), samples.share(1, 2))
+    if is_file(place):
+        samples = owner_samples(place, model, label)
+        half = samples.split.share(0, 2)
+        return TaskInputs(half, half, samples.split.share(1, 2), samples.classes)
+    name = place.partition("/")[0]
+    (train, classes), (held_out, _) = (owner_split(f"{name}/{part}", model) for part in ("train", "test"))
+    return TaskInputs(train, pool_at(name, victims.domain_of(model)).split, held_out, classes)
 
 
 def check_victim(

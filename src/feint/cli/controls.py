@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feint.cli.app import OWN, app
-from feint.cli.common import load_victim, require_at_least, task_inputs
+from feint.cli.common import check_victim, load_victim, require_at_least, task_inputs
 from feint.errors import BadRecipe
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def controls(
     training: str | None = None,
     label: str | None = None,
     network: str | None = None,
+    expect_accuracy: float | None = None,
     max_calls: int | None = None,
 ) -> None:
     """Train innocent models of a model's task, by which `feint claim` judges how often innocents agree.
@@ -44,6 +45,8 @@ def controls(
         training: Training of those with the model's own network, like "Training(epochs=30)" (default: an attacker's).
         label: Column of the label in a file (default: label, target, class or y).
         network: Network of the weights in a .safetensors file.
+        expect_accuracy: Accuracy that the model has on the data, like 0.93. A lower one is an error; without this
+            option, one that is no better than chance, or that another adapter would raise.
         max_calls: Ceiling on the calls to a paid model.
     """
     from feint.cli.terminal import bars
@@ -58,6 +61,7 @@ def controls(
     inputs = task_inputs(data, victim, label)
     recipe = registry.parse(training) if training else None
     require_at_least(1, count, "controls")
+    check_victim(victim, inputs.held_out, model, data, expect_accuracy, inputs.classes)
     ordinary = OrdinaryInputs().mark(victim, inputs.held_out)
     with bars() as progress:
         made, reason = dict[Path, "nn.Module"](), ""

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from feint.cli.app import OWN, app
-from feint.cli.common import load_victim, require_at_least, require_new, task_inputs, work_directory
+from feint.cli.common import check_victim, load_victim, require_at_least, require_new, task_inputs, work_directory
 from feint.errors import BadInput
 
 
@@ -18,6 +18,7 @@ def mark(
     rehearsals: int = 8,
     label: str | None = None,
     network: str | None = None,
+    expect_accuracy: float | None = None,
     seed: int = 0,
     max_calls: int | None = None,
 ) -> None:
@@ -36,6 +37,8 @@ def mark(
         rehearsals: Number of copies and of innocent models that are trained to choose the inputs; 0 for none.
         label: Column of the label in a file (default: label, target, class or y).
         network: Network of the weights in a .safetensors file.
+        expect_accuracy: Accuracy that the model has on the data, like 0.93. A lower one is an error; without this
+            option, one that is no better than chance, or that another adapter would raise.
         seed: Seed of the choice.
         max_calls: Ceiling on the calls to a paid model.
 
@@ -55,6 +58,7 @@ def mark(
     inputs = task_inputs(data, victim, label)
     check_classes(victims.classes_of(victim, inputs.train.domain))
     require_new(out)
+    check_victim(victim, inputs.held_out, model, data, expect_accuracy, inputs.classes)
     marks, reasons = [], []
     with bars() as progress, work_directory(out):
         cast = rehearse(

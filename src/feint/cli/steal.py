@@ -100,12 +100,13 @@ def steal(
     require_new(out)
     with bars() as progress, work_directory(out) as folder:
         transcript = folder / "transcript.safetensors"
-        oracle = target.oracle(budget, Transcript.load(transcript) if transcript.exists() else None)
+        earlier = Transcript.load(transcript, target.source) if transcript.exists() else None
+        oracle = target.oracle(budget, earlier)
+        oracle.transcript.source = target.source
         try:
             stolen = recipe.steal(oracle, seed=seed, progress=progress)
         except BaseException:
-            if len(oracle.transcript):
-                oracle.transcript.save(transcript)
+            oracle.transcript.extend(transcript, earlier)
             raise
         victims.save(out, stolen, attack=repr(recipe), asked=oracle.asked, seed=seed, **target.about)
         oracle.transcript.save(out / transcript.name)
@@ -134,6 +135,7 @@ class _Target(NamedTuple):
         domain: Domain of the inputs, None where it is unknown.
         classes: Number of classes.
         about: Notes that are stored with the surrogate.
+        source: Who answers, for the transcript.
     """
 
     oracle: "Callable[[int, Transcript | None], Oracle]"
@@ -141,6 +143,7 @@ class _Target(NamedTuple):
     domain: "Domain | None"
     classes: int
     about: dict[str, str]
+    source: str
 
 
 def _remote_target(
@@ -166,6 +169,7 @@ def _remote_target(
         server.domain,
         server.classes,
         {"victim": f"{server.url}, {model}"},
+        server.name,
     )
 
 
@@ -185,4 +189,5 @@ def _local_target(model: "nn.Module", pool: "Split | None", defense: Sequence[st
         domain,
         victims.classes_of(model, domain),
         {"defense": repr(service.defense)},
+        f"{victims.fingerprint(model)} behind {service.defense!r}",
     )

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -78,22 +78,39 @@ def samples_at(
     Returns:
         The samples.
     """
-    if is_file(place):
-        part, (x, own_domain, remarks), name = _read(place, domain, label, labelled=True)
-        labels = part.labels
-        assert labels is not None
-    else:
+    if not is_file(place):
         dataset = load(place)
-        split, remarks = _fitted(dataset.test, domain)
-        x, own_domain, name = split.values, split.domain, dataset.name
-        labels = Labels(dataset.classes, split.arrays[1], listed=True)
-        if split.fingerprint == dataset.test.fingerprint:
-            remarks += dataset.remarks
-    options = assignments(labels, classes)
-    names = class_names(labels, options[0], classes) if classes is None or isinstance(classes, int) else tuple(classes)
-    indices = options[0].of(labels)
-    split = Split.of(x, indices, domain=own_domain, name=name, part="all" if is_file(place) else "test")
-    return Reading(split, names, (*remarks, *_assumed(labels, options)), labels, options)
+        reading = samples_of(dataset.test, dataset.classes, domain, classes=classes)
+        unchanged = reading.split.values is dataset.test.values
+        return replace(reading, remarks=(*reading.remarks, *(dataset.remarks if unchanged else ())))
+    part, (x, own_domain, remarks), name = _read(place, domain, label, labelled=True)
+    assert part.labels is not None
+    split = Split.of(x, part.labels.codes, domain=own_domain, name=name, part="all")
+    return _labelled(split, part.labels, classes, remarks)
+
+
+def samples_of(split: Split, names: Sequence[str], domain: Domain | None = None, *, classes: Classes = None) -> Reading:
+    """Return labelled inputs of a named set as a model takes them. Errors as in `samples_at`.
+
+    Args:
+        split: The inputs.
+        names: Names of the set's classes.
+        domain: What the model takes; None for the set's own.
+        classes: Names of the model's classes, or their number; None takes the labels as they are.
+
+    Returns:
+        The inputs, the split itself where nothing is changed.
+
+    Raises:
+        BadInput: The labels are of another set, as those of a pool may be.
+    """
+    if len(split) and int(split.arrays[1].max()) >= len(names):
+        raise BadInput(
+            f"{split.name}/{split.part} with labels up to {split.arrays[1].max()}", f"labels of {len(names)} classes",
+            "name the train or the test part of the task's own set",
+        )  # fmt: skip
+    fitted, remarks = _fitted(split, domain)
+    return _labelled(fitted, Labels(tuple(names), fitted.arrays[1], listed=True), classes, remarks)
 
 
 def pool_at(place: str, domain: Domain | None = None, *, label: str | None = None) -> Reading:
@@ -182,9 +199,10 @@ def _fitted(split: Split, domain: Domain | None) -> tuple[Split, tuple[Remark, .
         )
     x, labels = split.arrays
     if isinstance(domain, (Text, Tokens)):
-        part = load_part(split.name.partition("@")[0], split.part, size=domain.length)
+        name, _, share = split.part.partition(":")
+        part = load_part(split.name.partition("@")[0], name, size=domain.length)
         domain.check(part.domain.decode(part.values))
-        return part, ()
+        return (part.share(*map(int, share.split("/"))) if share else part), ()
     if isinstance(domain, Columns):
         assert isinstance(split.domain, Columns)
         x, _, remarks = from_rows(split.domain.to_table(x), domain)
@@ -192,6 +210,15 @@ def _fitted(split: Split, domain: Domain | None) -> tuple[Split, tuple[Remark, .
     assert isinstance(domain, Pixels)
     x, remarks = images.resized(x, domain)
     return Split.of(x, labels, domain=domain, name=split.name, part=split.part), remarks
+
+
+def _labelled(split: Split, labels: Labels, classes: Classes, remarks: Sequence[Remark]) -> Reading:
+    """Return inputs with their labels as classes of a model."""
+    options = assignments(labels, classes)
+    names = class_names(labels, options[0], classes) if classes is None or isinstance(classes, int) else tuple(classes)
+    reading = Reading(split, names, (*remarks, *_assumed(labels, options)), labels, options)
+    unchanged = np.array_equal(options[0].of(labels), split.arrays[1])
+    return reading if unchanged else replace(reading, split=reading.assigned(options[0]))
 
 
 def _assumed(labels: Labels, options: Sequence[Assignment]) -> tuple[Remark, ...]:

@@ -54,17 +54,28 @@ def claim_accounts(
             "add controls: feint controls; or use claim",
         )  # fmt: skip
     policy = policy or Policy()
-    inquiry = Inquiry(mark, controls, policy)
+    inquiry, most = Inquiry(mark, controls, policy), suspect.left
     refusal: FeintError | None = None
     while refusal is None and suspect.left and len(rows := inquiry.next_rows()):
         answered, refusal = ask_labels(suspect, mark.x[rows], mark.classes)
         inquiry.record(rows[: len(answered)], answered)
     if refusal is not None and not len(inquiry.rows):
         raise refusal
-    false = [name for name in controls if inquiry.would_be_claimed(name)]
+    false = [name for name in controls if _would_be_claimed(name, mark, controls, policy, most)]
     return concluded(
         [inquiry.pooled], inquiry.log_e, false, len(controls), commitment, appeared, policy, refusal, inquiry.accounts
     )
+
+
+def _would_be_claimed(name: str, mark: Mark, controls: Mapping[str, np.ndarray], policy: Policy, most: int) -> bool:
+    """Return whether a control would be claimed, or an account named, if it were asked as the suspect is."""
+    others = {other: answered for other, answered in controls.items() if other != name}
+    if not others:
+        return True  # nothing to compare with: nothing is known of innocents
+    inquiry = Inquiry(mark, others, policy)
+    while len(rows := inquiry.next_rows()[: most - len(inquiry.rows)]):
+        inquiry.record(rows, controls[name][rows])
+    return inquiry.is_evident
 
 
 class Inquiry:
@@ -130,18 +141,10 @@ class Inquiry:
         ]
         return sorted(parts, key=lambda part: (-part.log_e, part.account))
 
-    def would_be_claimed(self, control: str) -> bool:
-        """Return whether a control would be claimed, or an account named, if the control were the suspect."""
-        labels, others = self.controls[control], {k: v for k, v in self.controls.items() if k != control}
-        if not others:
-            return True  # nothing to compare with: nothing is known of innocents
-        agrees = labels == self.mark.labels
-        logs = [
-            self._compared(rows, labels, others).log_e if agrees[rows].sum() * math.log(2) >= self._floor else 0.0
-            for rows in map(self._asked_of, self._tested)
-        ]  # an e-value is below 2 to the power of its wins
-        pooled = self._compared(self.rows, labels, others).log_e
-        return self._combined(pooled, logs) >= -math.log(self.policy.alpha) or bool(self._named(logs))
+    @property
+    def is_evident(self) -> bool:
+        """Whether there is evidence that the suspect is a copy, or that it learned the answers of an account."""
+        return self.log_e >= -math.log(self.policy.alpha) or any(part.named for part in self.accounts)
 
     def _compared(self, rows: np.ndarray, labels: np.ndarray, controls: Mapping[str, np.ndarray]) -> Evidence:
         """Return the evidence of some rows against a suspect with these labels (n,)."""

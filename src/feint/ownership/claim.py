@@ -11,7 +11,7 @@ from feint.defenses.access.binomial import upper_bound
 from feint.errors import BadInput, Failed, FeintError, TimedOut, Unreachable
 from feint.oracle import Oracle
 from feint.ownership.commitment import Commitment
-from feint.ownership.comparison import Evidence, compare
+from feint.ownership.comparison import Evidence, compare, log_e_after
 from feint.ownership.mark import Mark
 from feint.ownership.mistakes import SameMistakes
 from feint.ownership.ordinary import TaskCheck, as_good, check_task, least_as_good, separated
@@ -170,19 +170,33 @@ def claim(
             f"marked answers of {len(of_accounts[0].accounts):,} accounts among {len(marks)} marks",
             "marks of a model", "claim by them alone: claim_accounts",
         )  # fmt: skip
-    task, good, refusal = None, None, None
+    task, good, refusal, most = None, None, None, suspect.left
     if ordinary is not None:
         answered, refusal = ask_labels(suspect, ordinary.x[:ORDINARY], ordinary.classes)
         task, good = check_task(ordinary, answered, known), as_good(ordinary, known)
+        most -= min(ORDINARY, len(ordinary))
+    turns = _turns(marks, most)
     labels: list[list[np.ndarray]] = [[] for _ in marks]
     if refusal is None and not (task and task.is_other_task):
-        refusal = _ask_in_turns(suspect, marks, controls, policy, labels)
+        refusal = _ask_in_turns(suspect, marks, controls, policy, turns, labels)
     if refusal is not None and not suspect.asked:
         raise refusal
     evidence = _evidence(labels, marks, controls)
-    false = [name for name in controls if _would_be_claimed(name, labels, marks, controls, policy)]
-    log_e, count = _mean_log_e(evidence), len(controls)
+    false = [name for name in controls if _would_be_claimed(name, marks, controls, policy, turns)]
+    log_e, count = _mean_log_e(evidence, len(marks)), len(controls)
     return concluded(evidence, log_e, false, count, commitment, appeared, policy, refusal, as_good=good, task=task)
+
+
+def _turns(marks: Sequence[Mark], most: int) -> list[list[int]]:
+    """Return how many questions of each mark are asked by the end of each turn, of so many questions at most."""
+    turns, counts = list[list[int]](), [0] * len(marks)
+    while most > 0 and counts != [*map(len, marks)]:
+        for i, mark in enumerate(marks):
+            more = min(BATCH, len(mark) - counts[i], most)
+            counts[i] += more
+            most -= more
+        turns.append([*counts])
+    return turns
 
 
 def _ask_in_turns(
@@ -190,17 +204,17 @@ def _ask_in_turns(
     marks: Sequence[Mark],
     controls: Mapping[str, Sequence[np.ndarray]],
     policy: Policy,
+    turns: Sequence[Sequence[int]],
     labels: Sequence[list[np.ndarray]],
 ) -> FeintError | None:
     """Append the suspect's labels, a batch of each mark in turn, until they are evidence enough or it refuses."""
-    for start in range(0, max(map(len, marks)), BATCH):
-        for part, mark in zip(labels, marks, strict=True):
-            if start < len(mark):
-                answered, refusal = ask_labels(suspect, mark.x[start : start + BATCH], mark.classes)
-                part.append(answered)
-                if refusal is not None:
-                    return refusal
-        if _mean_log_e(_evidence(labels, marks, controls)) >= -math.log(policy.alpha):
+    for counts in turns:
+        for part, mark, count in zip(labels, marks, counts, strict=True):
+            answered, refusal = ask_labels(suspect, mark.x[sum(map(len, part)) : count], mark.classes)
+            part.append(answered)
+            if refusal is not None:
+                return refusal
+        if _mean_log_e(_evidence(labels, marks, controls), len(marks)) >= -math.log(policy.alpha):
             break
     return None
 
@@ -263,22 +277,26 @@ def _evidence(
 
 def _would_be_claimed(
     name: str,
-    labels: Sequence[Sequence[np.ndarray]],
     marks: Sequence[Mark],
     controls: Mapping[str, Sequence[np.ndarray]],
     policy: Policy,
+    turns: Sequence[Sequence[int]],
 ) -> bool:
-    """Return whether a control would be claimed against the others, by the questions that the suspect was asked."""
+    """Return whether a control would be claimed against the others, at the end of any turn as a suspect is."""
     others = {other: answered for other, answered in controls.items() if other != name}
     if not others:
         return True  # nothing to compare with: nothing is known of innocents
-    counts = [sum(map(len, part)) for part in labels]
-    answered = [[controls[name][i][:count]] for i, count in enumerate(counts)]
-    return _mean_log_e(_evidence(answered, marks, others)) >= -math.log(policy.alpha)
+    asked = np.array(turns, np.int64).reshape(-1, len(marks))
+    paths = [
+        log_e_after(mark, controls[name][i], {other: known[i] for other, known in others.items()}, asked[:, i])
+        for i, mark in enumerate(marks)
+    ]
+    return any(mean_log_e(logs) >= -math.log(policy.alpha) for logs in zip(*paths, strict=True))
 
 
-def _mean_log_e(evidence: Sequence[Evidence]) -> float:
-    return mean_log_e([part.log_e for part in evidence])
+def _mean_log_e(evidence: Sequence[Evidence], marks: int) -> float:
+    """Return the logarithm of the mean e-value of so many marks; one of which nothing was asked has an e-value of 1."""
+    return mean_log_e([*(part.log_e for part in evidence), *[0.0] * (marks - len(evidence))])
 
 
 def _with_reasons(result: Claim) -> Claim:

@@ -1,7 +1,8 @@
 """Comparison of a suspect with controls, on the inputs of one mark."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -51,24 +52,46 @@ def compare(mark: Mark, suspect: np.ndarray, controls: Mapping[str, np.ndarray])
     Returns:
         The evidence.
     """
+    m, names = len(suspect), [*controls]
+    counts, agrees, others, shares = _agreement(mark, suspect, controls)
+    wins, losses = (agrees & ~others).sum(1), (others & ~agrees).sum(1)
+    logs = paired_log_e(wins, losses)
+    i, highest = int(logs.argmin()), int(shares.argmax())
+    return Evidence(
+        mark.method, m, int(counts[i].sum()), int(agrees[i].sum()), names[i], int(others[i].sum()),
+        int(wins[i]), int(losses[i]), float(logs[i]), float(shares[highest]), names[highest],
+    )  # fmt: skip
+
+
+def log_e_after(
+    mark: Mark, suspect: np.ndarray, controls: Mapping[str, np.ndarray], questions: np.ndarray
+) -> np.ndarray:
+    """Return the logarithms (L,) of the e-value of `compare` after each of these numbers (L,) of questions."""
+    _, agrees, others, _ = _agreement(mark, suspect, controls)
+    won, lost = (
+        np.pad(alone.cumsum(1), ((0, 0), (1, 0)))[:, questions] for alone in (agrees & ~others, others & ~agrees)
+    )
+    return paired_log_e(won, lost).min(0)
+
+
+class _Agreement(NamedTuple):
+    """How suspect and controls agree with a mark, on its first m inputs.
+
+    Attributes:
+        counts: Whether an input counts (C, m), for each control.
+        agrees: Whether it counts, and the suspect gives the mark's label (C, m).
+        others: Whether it counts, and the control gives the mark's label (C, m).
+        shares: Share (C,) of all m inputs to which the control gives the mark's label.
+    """
+
+    counts: np.ndarray
+    agrees: np.ndarray
+    others: np.ndarray
+    shares: np.ndarray
+
+
+def _agreement(mark: Mark, suspect: np.ndarray, controls: Mapping[str, np.ndarray]) -> _Agreement:
     m = len(suspect)
-    evidence = None
-    shares = {name: float((answered[:m] == mark.labels[:m]).mean()) for name, answered in controls.items()}
-    for name, answered in controls.items():
-        counts, agrees, others = _agreement(mark, suspect, answered[:m])
-        wins, losses = int((agrees & ~others).sum()), int((others & ~agrees).sum())
-        log_e = paired_log_e(wins, losses)
-        if evidence is None or log_e < evidence.log_e:
-            evidence = Evidence(
-                mark.method, m, int(counts.sum()), int(agrees.sum()), name, int(others.sum()), wins, losses, log_e
-            )
-    assert evidence is not None  # `claim` has controls
-    highest = max(shares, key=shares.__getitem__)
-    return replace(evidence, highest=shares[highest], highest_control=highest)
-
-
-def _agreement(mark: Mark, suspect: np.ndarray, control: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return which inputs count, and on which of these suspect and control agree with the mark."""
-    labels, truth = mark.labels[: len(suspect)], mark.truth[: len(suspect)]
-    counts = (truth == NO_TRUTH) | ((suspect != truth) & (control != truth))
-    return counts, counts & (suspect == labels), counts & (control == labels)
+    labels, truth, known = mark.labels[:m], mark.truth[:m], np.stack([answered[:m] for answered in controls.values()])
+    counts, same = (truth == NO_TRUTH) | ((suspect != truth) & (known != truth)), known == labels
+    return _Agreement(counts, counts & (suspect == labels), counts & same, same.mean(1))

@@ -41,13 +41,15 @@ def to_json(suspect: str, result: Claim, text: ClaimText) -> dict[str, Any]:
         "ordinary_inputs": result.task and asdict(result.task),
         "false_positive_bound": result.bound,
         "policy": asdict(result.policy),
-        "commitment": entry and {"digest": entry.digest, "time": entry.time, "authority": entry.authority},
+        "commitment": entry and {
+            "digest": entry.digest, "time": entry.time, "authority": entry.authority, "verified": entry.is_verified,
+        },
         "appeared": result.appeared,
         "refusal": result.refusal,
         "evidence": [asdict(part) for part in result.evidence],
         "accounts": [asdict(part) for part in result.accounts],
         "named": result.named,
-    }
+    }  # fmt: skip
 
 
 def write(folder: Path, suspect: str, result: Claim, text: ClaimText) -> None:

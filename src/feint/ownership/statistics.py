@@ -4,12 +4,13 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 STEPS = np.linspace(0.505, 0.995, 99)  # shares of disagreements won that the bets are made for
 
 
-def paired_log_e(wins: int, losses: int) -> float:
-    """Return the logarithm of the e-value against "the suspect agrees no more often than the control".
+def paired_log_e(wins: ArrayLike, losses: ArrayLike) -> np.ndarray:
+    """Return the logarithms of e-values against "the suspect agrees no more often than the control".
 
     The suspect wins where it agrees with the evidence and the control does not. Where it agrees no more often, a win is
     no likelier than a loss, whatever the inputs, the classes and the control's rate of agreement. The e-value is the
@@ -17,14 +18,15 @@ def paired_log_e(wins: int, losses: int) -> float:
     (Ville 1939; Ramdas et al., Statistical Science 2023).
 
     Args:
-        wins: Inputs on which the suspect alone agrees.
-        losses: Inputs on which the control alone agrees.
+        wins: Numbers (…) of inputs on which the suspect alone agrees.
+        losses: Numbers (…) of inputs on which the control alone agrees.
 
     Returns:
-        log e.
+        log e (…).
     """
-    logs = wins * np.log(2 * STEPS) + losses * np.log(2 * (1 - STEPS))
-    return float(np.logaddexp.reduce(logs) - math.log(len(STEPS)))
+    won, lost = np.asarray(wins)[..., None], np.asarray(losses)[..., None]
+    logs = won * np.log(2 * STEPS) + lost * np.log(2 * (1 - STEPS))
+    return np.logaddexp.reduce(logs, axis=-1) - math.log(len(STEPS))
 
 
 def mean_log_e(logs: Sequence[float]) -> float:

@@ -95,7 +95,8 @@ class ClaimText(Catalog):
         entry = result.commitment
         if entry is None:
             return self("not committed")
-        by = entry.authority or self("own clock")
+        signed = "signed" if entry.is_verified else "signed, not verified"
+        by = self(signed, authority=entry.authority) if entry.authority else self("own clock")
         return self("committed", digest=entry.digest, time=moment(entry.time), by=by)
 
     def screen(self, suspect: str, result: Claim) -> str:

@@ -1,6 +1,6 @@
 """Time stamps of an authority (RFC 3161), which date a commitment without its owner's word."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from feint._optional import require
@@ -52,15 +52,19 @@ def request(url: str, digest: str, *, timeout: float = 30.0) -> TimeStamp:
     return TimeStamp(reply.content, stamp.tst_info.gen_time.timestamp())
 
 
-def verify(commitment: Commitment, roots: Path) -> None:
+def verify(commitment: Commitment, roots: Path) -> Commitment:
     """Check that an authority signed a commitment's digest and time.
 
     Args:
         commitment: The commitment.
         roots: File of the authority's root certificate, PEM.
 
+    Returns:
+        The commitment, verified.
+
     Raises:
         MissingData: The commitment has no time stamp, or the file does not exist.
+        DamagedFile: The file has no certificate.
         BadInput: The signature, the digest or the time is another one.
     """
     client, x509 = require("rfc3161_client", "tsa"), require("cryptography.x509", "tsa")
@@ -69,7 +73,13 @@ def verify(commitment: Commitment, roots: Path) -> None:
         raise MissingData(got, "a time stamp and its authority's root certificate", "feint commit --tsa URL")
     stamp = _read(commitment.token, commitment.authority)
     builder = client.VerifierBuilder()
-    for certificate in x509.load_pem_x509_certificates(roots.read_bytes()):
+    try:
+        certificates = x509.load_pem_x509_certificates(roots.read_bytes())
+    except ValueError as error:
+        raise DamagedFile(
+            f"{roots} without a certificate", "the authority's root certificate, PEM", "check --tsa-root"
+        ) from error
+    for certificate in certificates:
         builder = builder.add_root_certificate(certificate)
     try:
         builder.build().verify_message(stamp, commitment.digest.encode())
@@ -79,13 +89,16 @@ def verify(commitment: Commitment, roots: Path) -> None:
         ) from error
     if stamp.tst_info.gen_time.timestamp() != commitment.time:
         raise BadInput("a commitment of another time than its time stamp", "the same time", "restore the ledger")
+    return replace(commitment, is_verified=True)
 
 
 def _read(content: bytes, url: str):
     client = require("rfc3161_client", "tsa")
     try:
-        return client.decode_timestamp_response(content)
+        stamp = client.decode_timestamp_response(content)
+        _ = stamp.tst_info  # a refusal has none
     except ValueError as error:
         raise DamagedFile(
-            f"an answer of {url} that is no time stamp", "a response of RFC 3161", "name another"
+            f"an answer of {url} that is no time stamp ({error})", "a response of RFC 3161", "name another"
         ) from error
+    return stamp

@@ -1,0 +1,65 @@
+"""Inputs of the owner, as their model takes them: domain and classes are the model's, whatever the set calls them."""
+
+import pytest
+import torch
+from torch import nn
+
+from feint.cli.common import owner_split, task_inputs
+from feint.data import Split, pools
+from feint.errors import BadInput
+from feint.signature import Column, Columns, Pixels
+
+NAMES = tuple("9876543210")
+
+
+class NamedModel(nn.Module):
+    """Model whose classes have names, in an order of its own."""
+
+    def __init__(self, domain, class_names):
+        super().__init__()
+        self.domain, self.class_names = domain, class_names
+
+
+@pytest.fixture
+def reversed_model(digits):
+    return NamedModel(digits.domain, NAMES)
+
+
+def test_labels_of_a_named_set_are_matched_with_the_names_of_classes(digits, reversed_model):
+    inputs = task_inputs("digits", reversed_model)
+    assert torch.equal(inputs.train.labels, 9 - digits.train.labels)
+    assert torch.equal(inputs.held_out.labels, 9 - digits.test.labels)
+    assert inputs.classes == NAMES
+    split, classes = owner_split("digits/test:1/2", reversed_model)
+    assert torch.equal(split.labels, 9 - digits.test.share(1, 2).labels)
+    assert classes == NAMES
+
+
+def test_a_set_in_the_models_own_order_is_the_set_itself(digits):
+    inputs = task_inputs("digits", NamedModel(digits.domain, NAMES[::-1]))
+    assert [inputs.train, inputs.pool, inputs.held_out] == [digits.train, digits.pool, digits.test]
+    assert inputs.classes == digits.classes
+
+
+def test_all_parts_of_a_named_set_have_the_models_size(digits):
+    inputs = task_inputs("digits", NamedModel(Pixels((1, 6, 6)), NAMES))
+    assert {split.shape for split in (inputs.train, inputs.pool, inputs.held_out)} == {(1, 6, 6)}
+    assert torch.equal(inputs.train.labels, 9 - digits.train.labels)
+
+
+@pytest.mark.parametrize("names", [("cat", "dog"), ("0", "1", "cat")], ids=["other names", "some names"])
+def test_a_named_set_of_other_classes_is_an_error(digits, names):
+    with pytest.raises(BadInput, match="label"):
+        task_inputs("digits", NamedModel(digits.domain, names))
+
+
+def test_a_named_set_of_another_domain_is_an_error():
+    with pytest.raises(BadInput, match="which the model takes"):
+        task_inputs("digits", NamedModel(Columns((Column("age"),)), NAMES))
+
+
+def test_labels_of_another_sets_pool_are_an_error(reversed_model, monkeypatch, digits):
+    strange = Split.of(digits.train.values[:30], torch.arange(30).numpy(), domain=digits.domain, name="other")
+    monkeypatch.setattr(pools, "parse_split", lambda place: strange)
+    with pytest.raises(BadInput, match=r"labels up to 29.*10 classes"):
+        owner_split("digits/pool", reversed_model)
